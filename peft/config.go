@@ -1,0 +1,298 @@
+package peft
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// MethodLoRA is the peft_type of low-rank adapters.
+const MethodLoRA = "LORA"
+
+// Config says what an adapter is: the fields of PEFT's adapter_config.json that have a meaning here, under PEFT's
+// names in JSON. Reading refuses, by name, every other field whose value would change the result.
+type Config struct {
+	Method       string             // peft_type: "LORA"
+	BaseModel    string             // base_model_name_or_path: what PEFT loads the adapter onto
+	Rank         int                // r
+	Alpha        float64            // lora_alpha: the update is scaled by Alpha/rank
+	RSLoRA       bool               // use_rslora: the update is scaled by Alpha/√rank
+	Dropout      float64            // lora_dropout, in training
+	Targets      Modules            // target_modules
+	Exclude      Modules            // exclude_modules
+	Layers       []int              // layers_to_transform; nil is all
+	RankPattern  map[string]int     // rank_pattern: module name, suffix or regular expression -> rank
+	AlphaPattern map[string]float64 // alpha_pattern, likewise
+	Init         string             // init_lora_weights: InitKaiming ("" is the same), InitGaussian, or what a file says
+}
+
+// Ways to start the A matrices of a LoRA; B starts at zero.
+const (
+	InitKaiming  = "kaiming"  // uniform in ±1/√in, PEFT's default (init_lora_weights true)
+	InitGaussian = "gaussian" // normal with a standard deviation of 1/rank
+)
+
+// configFields are the fields of adapter_config.json that Config holds.
+type configFields struct {
+	AlphaPattern map[string]float64 `json:"alpha_pattern"`
+	BaseModel    *string            `json:"base_model_name_or_path"`
+	Bias         string             `json:"bias"`
+	Exclude      *Modules           `json:"exclude_modules"`
+	FanInFanOut  bool               `json:"fan_in_fan_out"`
+	Inference    bool               `json:"inference_mode"`
+	Init         any                `json:"init_lora_weights"`
+	Layers       layerList          `json:"layers_to_transform"`
+	Pattern      any                `json:"layers_pattern"`
+	Alpha        float64            `json:"lora_alpha"`
+	Dropout      float64            `json:"lora_dropout"`
+	ToSave       any                `json:"modules_to_save"`
+	Method       string             `json:"peft_type"`
+	Rank         int                `json:"r"`
+	RankPattern  map[string]int     `json:"rank_pattern"`
+	Targets      *Modules           `json:"target_modules"`
+	Task         string             `json:"task_type"`
+	DoRA         bool               `json:"use_dora"`
+	RSLoRA       bool               `json:"use_rslora"`
+}
+
+// MarshalJSON writes an adapter_config.json that PEFT loads. Only fields that PEFT has had for years are written, so
+// that older versions, which refuse fields they do not know, load it too.
+func (c Config) MarshalJSON() ([]byte, error) {
+	f := configFields{
+		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
+		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
+		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA,
+	}
+	if c.BaseModel != "" {
+		f.BaseModel = &c.BaseModel
+	}
+	if !c.Targets.Empty() {
+		f.Targets = &c.Targets
+	}
+	if !c.Exclude.Empty() {
+		f.Exclude = &c.Exclude
+	}
+	if f.AlphaPattern == nil {
+		f.AlphaPattern = map[string]float64{}
+	}
+	if f.RankPattern == nil {
+		f.RankPattern = map[string]int{}
+	}
+	switch c.Init {
+	case "", InitKaiming:
+	case "false":
+		f.Init = false
+	default:
+		f.Init = c.Init
+	}
+	return json.Marshal(f)
+}
+
+// UnmarshalJSON reads an adapter_config.json. A method that is not known, a field that is not supported and a value
+// that makes no sense are errors that name it.
+func (c *Config) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return fmt.Errorf("adapter config: %w", err)
+	}
+	if err := checkMethod(fields["peft_type"]); err != nil {
+		return err
+	}
+	if err := checkFields(fields); err != nil {
+		return err
+	}
+	f := configFields{Rank: 8, Alpha: 8} // PEFT's defaults
+	if err := json.Unmarshal(data, &f); err != nil {
+		return fmt.Errorf("adapter config: %w", err)
+	}
+	*c = Config{
+		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
+		RankPattern: nonEmpty(f.RankPattern), AlphaPattern: nonEmpty(f.AlphaPattern), Init: initName(f.Init),
+	}
+	if f.BaseModel != nil {
+		c.BaseModel = *f.BaseModel
+	}
+	if f.Targets != nil {
+		c.Targets = *f.Targets
+	}
+	if f.Exclude != nil {
+		c.Exclude = *f.Exclude
+	}
+	return c.check()
+}
+
+// nonEmpty turns an empty map into nil.
+func nonEmpty[V any](m map[string]V) map[string]V {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+// initName is Config.Init for a value of init_lora_weights that fieldAllowed lets pass.
+func initName(v any) string {
+	switch v := v.(type) {
+	case bool:
+		if !v {
+			return "false"
+		}
+	case string:
+		return v
+	}
+	return InitKaiming
+}
+
+// check reports values that no LoRA can have.
+func (c *Config) check() error {
+	switch {
+	case c.Method != MethodLoRA:
+		return fmt.Errorf("adapter config: method %q is not supported (supported: %s)", c.Method, MethodLoRA)
+	case c.Rank < 1:
+		return fmt.Errorf("adapter config: rank %d, expected 1 or more", c.Rank)
+	case c.Dropout < 0 || c.Dropout >= 1 || math.IsNaN(c.Dropout):
+		return fmt.Errorf("adapter config: dropout %v, expected 0 or more and less than 1", c.Dropout)
+	case math.IsNaN(c.Alpha) || math.IsInf(c.Alpha, 0):
+		return fmt.Errorf("adapter config: alpha %v, expected a finite number", c.Alpha)
+	}
+	for key, r := range c.RankPattern {
+		if r < 1 {
+			return fmt.Errorf("adapter config: rank_pattern gives %q rank %d, expected 1 or more", key, r)
+		}
+	}
+	return errors.Join(checkPatterns(c.RankPattern), checkPatterns(c.AlphaPattern), c.Targets.check(), c.Exclude.check())
+}
+
+// checkMethod reports a peft_type that is missing or not supported.
+func checkMethod(raw json.RawMessage) error {
+	var method string
+	if err := json.Unmarshal(raw, &method); err != nil || method == "" {
+		return errors.New("adapter config: no peft_type: not a PEFT adapter_config.json")
+	}
+	if method != MethodLoRA {
+		return fmt.Errorf("adapter config: peft_type %q is not supported (supported: %s)", method, MethodLoRA)
+	}
+	return nil
+}
+
+// fieldAllowed says, for fields with a rule of their own, whether a value can be taken.
+var fieldAllowed = map[string]func(v any) bool{
+	"peft_type": anyValue, "base_model_name_or_path": anyValue, "r": anyValue, "lora_alpha": anyValue, "lora_dropout": anyValue,
+	"target_modules": anyValue, "exclude_modules": anyValue, "layers_to_transform": anyValue,
+	"rank_pattern": anyValue, "alpha_pattern": anyValue, "use_rslora": anyValue,
+
+	// These say nothing about the weights, or only together with a field that is refused.
+	"auto_mapping": anyValue, "inference_mode": anyValue, "peft_version": anyValue, "revision": anyValue,
+	"megatron_core": anyValue, "qalora_group_size": anyValue,
+
+	"bias":              oneOf("none"),
+	"task_type":         oneOf(nil, "CAUSAL_LM"),
+	"layers_pattern":    func(v any) bool { return isOff(v) || oneOf("layers")(v) || isList(v, "layers") },
+	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal"),
+}
+
+func anyValue(any) bool { return true }
+
+func oneOf(allowed ...any) func(any) bool {
+	return func(v any) bool {
+		switch v.(type) {
+		case nil, bool, string, float64:
+			return slices.Contains(allowed, v)
+		}
+		return false
+	}
+}
+
+// isList reports whether v is a list of the one string.
+func isList(v any, s string) bool {
+	list, ok := v.([]any)
+	return ok && len(list) == 1 && list[0] == any(s)
+}
+
+// isOff reports whether a value is one at which a feature of PEFT is off.
+func isOff(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}
+
+// checkFields refuses every field that asks for something this package does not do, all of them in one error.
+func checkFields(fields map[string]json.RawMessage) error {
+	var refused []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		var v any
+		if err := json.Unmarshal(fields[name], &v); err != nil {
+			return fmt.Errorf("adapter config: field %q: %w", name, err)
+		}
+		allowed, ok := fieldAllowed[name]
+		if !ok {
+			allowed = isOff
+		}
+		if !allowed(v) {
+			refused = append(refused, fmt.Sprintf("%s = %s", name, compact(fields[name])))
+		}
+	}
+	if refused != nil {
+		return fmt.Errorf("adapter config: not supported: %s", strings.Join(refused, ", "))
+	}
+	return nil
+}
+
+// compact is JSON on one line.
+func compact(raw json.RawMessage) string {
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		return string(raw)
+	}
+	return b.String()
+}
+
+// layerList reads layers_to_transform: null, one number or a list.
+type layerList []int
+
+// UnmarshalJSON reads null, a number or a list of numbers.
+func (l *layerList) UnmarshalJSON(data []byte) error {
+	var one int
+	if err := json.Unmarshal(data, &one); err == nil && string(data) != "null" {
+		*l = layerList{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]int)(l))
+}
+
+// rankOf is the rank that the configuration gives a module.
+func (c *Config) rankOf(module string) int {
+	if r, ok := lookupPattern(c.RankPattern, module); ok {
+		return r
+	}
+	return c.Rank
+}
+
+// scaleOf is the factor of B·A in a module.
+func (c *Config) scaleOf(module string) float64 {
+	alpha := c.Alpha
+	if a, ok := lookupPattern(c.AlphaPattern, module); ok {
+		alpha = a
+	}
+	if c.RSLoRA {
+		return alpha / math.Sqrt(float64(c.rankOf(module)))
+	}
+	return alpha / float64(c.rankOf(module))
+}
+
+// plain reports whether every module's scale is Alpha over its rank.
+func (c *Config) plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 }
