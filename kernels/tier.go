@@ -1,0 +1,35 @@
+package kernels
+
+import "os"
+
+// tier is a set of instructions that kernels are written for. A higher one includes the lower ones of the
+// same architecture.
+type tier int
+
+const (
+	tierGeneric tier = iota
+	tierNEON
+	tierAVX2
+	tierAVX512
+)
+
+var tierNames = [...]string{tierGeneric: "generic", tierNEON: "neon", tierAVX2: "avx2", tierAVX512: "avx512"}
+
+func (t tier) String() string { return tierNames[t] }
+
+// current is the tier that kernels run on: the best of this processor, or the lower one that the
+// environment variable PEFTCONV_TIER names.
+var current = chooseTier(bestTier(), os.Getenv("PEFTCONV_TIER"))
+
+// chooseTier is the tier called name where it is below best, and best otherwise.
+func chooseTier(best tier, name string) tier {
+	for t := range best {
+		if tierNames[t] == name && tierExists(t) {
+			return t
+		}
+	}
+	return best
+}
+
+// Tier names the instructions that the kernels use here: "avx512", "avx2", "neon" or "generic".
+func Tier() string { return current.String() }

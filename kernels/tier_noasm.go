@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func bestTier() tier { return tierGeneric }
+
+func tierExists(t tier) bool { return t == tierGeneric }

@@ -1,0 +1,113 @@
+package kernels
+
+import "math"
+
+// Dot is the sum of x[i]*y[i].
+func Dot(x, y []float32) float32 {
+	if len(x) != len(y) {
+		panic("kernels: Dot of slices of different lengths")
+	}
+	return dotGeneric(x, y)
+}
+
+func dotGeneric(x, y []float32) float32 {
+	var s0, s1, s2, s3 float32
+	y = y[:len(x)]
+	i := 0
+	for ; i+4 <= len(x); i += 4 {
+		s0 += x[i] * y[i]
+		s1 += x[i+1] * y[i+1]
+		s2 += x[i+2] * y[i+2]
+		s3 += x[i+3] * y[i+3]
+	}
+	for ; i < len(x); i++ {
+		s0 += x[i] * y[i]
+	}
+	return (s0 + s2) + (s1 + s3)
+}
+
+// Axpy is
+//
+//	for i := range x { y[i] += a * x[i] }
+func Axpy(a float32, x, y []float32) {
+	if len(x) != len(y) {
+		panic("kernels: Axpy of slices of different lengths")
+	}
+	axpyGeneric(a, x, y)
+}
+
+func axpyGeneric(a float32, x, y []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] += a * v
+	}
+}
+
+// Scale is
+//
+//	for i := range x { x[i] *= a }
+func Scale(a float32, x []float32) { scaleGeneric(a, x) }
+
+func scaleGeneric(a float32, x []float32) {
+	for i := range x {
+		x[i] *= a
+	}
+}
+
+// Add is
+//
+//	for i := range dst { dst[i] += x[i] }
+func Add(dst, x []float32) {
+	if len(dst) != len(x) {
+		panic("kernels: Add of slices of different lengths")
+	}
+	addGeneric(dst, x)
+}
+
+func addGeneric(dst, x []float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] += x[i]
+	}
+}
+
+// Mul is
+//
+//	for i := range dst { dst[i] *= x[i] }
+func Mul(dst, x []float32) {
+	if len(dst) != len(x) {
+		panic("kernels: Mul of slices of different lengths")
+	}
+	mulGeneric(dst, x)
+}
+
+func mulGeneric(dst, x []float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] *= x[i]
+	}
+}
+
+// SumSquares is the sum of x[i]*x[i], added up in float64.
+func SumSquares(x []float32) float64 { return sumSquaresGeneric(x) }
+
+func sumSquaresGeneric(x []float32) float64 {
+	var s float64
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return s
+}
+
+// Max is the largest of x: -Inf when x is empty. A NaN in x may or may not be passed over.
+func Max(x []float32) float32 { return maxGeneric(x) }
+
+func maxGeneric(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > m {
+			m = v
+		}
+	}
+	return m
+}

@@ -1,0 +1,59 @@
+package kernels
+
+// Weights is a matrix of which any tile can be had as float32: a dequantizer, or a plain matrix.
+type Weights interface {
+	// Dims is the shape.
+	Dims() (rows, cols int)
+	// Tile sets dst[(r-r0)*ld + c-c0] = W[r,c] for r0 <= r < r1 and c0 <= c < c1. c0 is a multiple of 256,
+	// and c1 is too, or is the number of columns. It may be called from several goroutines at once.
+	Tile(dst []float32, ld, r0, r1, c0, c1 int)
+}
+
+// tileCols is what column bounds given to Weights.Tile are multiples of.
+const tileCols = 256
+
+// Dense is a row-major float32 matrix as Weights.
+type Dense struct {
+	Rows, Cols int
+	Data       []float32
+}
+
+// Dims is the shape.
+func (d Dense) Dims() (rows, cols int) { return d.Rows, d.Cols }
+
+// Tile copies a tile; any bounds will do.
+func (d Dense) Tile(dst []float32, ld, r0, r1, c0, c1 int) {
+	for r := r0; r < r1; r++ {
+		copy(dst[(r-r0)*ld:(r-r0)*ld+c1-c0], d.Data[r*d.Cols+c0:r*d.Cols+c1])
+	}
+}
+
+// rowRange is some rows of a matrix.
+type rowRange struct {
+	w      Weights
+	r0, r1 int
+}
+
+// RowRange is the rows r0 to r1-1 of w.
+func RowRange(w Weights, r0, r1 int) Weights {
+	rows, _ := w.Dims()
+	if r0 < 0 || r1 < r0 || r1 > rows {
+		panic("kernels: RowRange outside of the matrix")
+	}
+	switch w := w.(type) {
+	case Dense:
+		return Dense{r1 - r0, w.Cols, w.Data[r0*w.Cols : r1*w.Cols]}
+	case rowRange:
+		return rowRange{w.w, w.r0 + r0, w.r0 + r1}
+	}
+	return rowRange{w, r0, r1}
+}
+
+func (v rowRange) Dims() (rows, cols int) {
+	_, cols = v.w.Dims()
+	return v.r1 - v.r0, cols
+}
+
+func (v rowRange) Tile(dst []float32, ld, r0, r1, c0, c1 int) {
+	v.w.Tile(dst, ld, v.r0+r0, v.r0+r1, c0, c1)
+}
