@@ -1,0 +1,346 @@
+package autograd
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// graph is a differentiable function of parameters with one result.
+type graph struct {
+	name   string
+	params [][2]int // shapes
+	build  func(t *Tape, p []*Tensor) *Tensor
+}
+
+// weigh seeds the gradient of Σ y·c for fixed pseudo-random c and gives that sum.
+func weigh(t *Tape, y *Tensor) float64 {
+	rng := rand.New(rand.NewPCG(3, 4))
+	c := make([]float32, len(y.Data))
+	sum := 0.0
+	for i := range c {
+		c[i] = float32(rng.NormFloat64())
+		sum += float64(c[i]) * float64(y.Data[i])
+	}
+	copy(t.grad(y), c)
+	return sum
+}
+
+func randomParams(shapes [][2]int, seed uint64) []*Tensor {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var params []*Tensor
+	for _, s := range shapes {
+		data := make([]float32, s[0]*s[1])
+		for i := range data {
+			data[i] = float32(rng.NormFloat64())
+		}
+		params = append(params, NewParam(s[0], s[1], data, make([]float32, len(data))))
+	}
+	return params
+}
+
+// leaf makes a tensor of the tape that copies a parameter, so that in-place operations leave the parameter alone.
+func leaf(t *Tape, p *Tensor) *Tensor {
+	return t.Add(p, NewConst(p.Rows, p.Cols, make([]float32, len(p.Data))))
+}
+
+func dense(rows, cols int, seed uint64) kernels.Dense {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	w := kernels.Dense{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+	for i := range w.Data {
+		w.Data[i] = float32(rng.NormFloat64())
+	}
+	return w
+}
+
+var (
+	testBounds = []int32{0, 3, 4, 9}
+	testPos    = []int32{0, 1, 2, 0, 0, 1, 2, 3, 4}
+)
+
+var graphs = []graph{
+	{"Linear", [][2]int{{5, 8}}, func(t *Tape, p []*Tensor) *Tensor { return t.Linear(p[0], dense(6, 8, 7)) }},
+	{"Linear twice", [][2]int{{5, 8}}, func(t *Tape, p []*Tensor) *Tensor {
+		x := leaf(t, p[0])
+		return t.Add(t.Linear(x, dense(6, 8, 7)), t.Linear(x, dense(6, 8, 8)))
+	}},
+	{"TapWeight", [][2]int{{5, 8}, {6, 8}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.TapWeight(t.Linear(p[0], kernels.Dense{Rows: 6, Cols: 8, Data: p[1].Data}), p[0], p[1])
+	}},
+	{"AddBias", [][2]int{{5, 8}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.AddBias(t.Linear(p[0], dense(2, 8, 7)), []float32{1, 2})
+	}},
+	{"LoRA", [][2]int{{5, 8}, {3, 8}, {6, 3}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.LoRA(t.Linear(p[0], dense(6, 8, 7)), p[0], p[1], p[2], 0.7, 0)
+	}},
+	{"LoRA with dropout", [][2]int{{5, 8}, {3, 8}, {6, 3}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.LoRA(t.Linear(p[0], dense(6, 8, 7)), p[0], p[1], p[2], 0.7, 0.5)
+	}},
+	{"RMSNorm", [][2]int{{5, 70}, {1, 70}}, func(t *Tape, p []*Tensor) *Tensor { return t.RMSNorm(p[0], p[1], 1e-5) }},
+	{"SwiGLU", [][2]int{{5, 19}, {5, 19}}, func(t *Tape, p []*Tensor) *Tensor { return t.SwiGLU(p[0], p[1]) }},
+	{"Add", [][2]int{{5, 8}, {5, 8}}, func(t *Tape, p []*Tensor) *Tensor { return t.Add(t.Add(p[0], p[1]), p[0]) }},
+	{"Rope neighbours", [][2]int{{9, 16}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.Rope(leaf(t, p[0]), testPos, 8, NewRopeTable(6, 100, 1, nil, false))
+	}},
+	{"Rope halves", [][2]int{{9, 16}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.Rope(leaf(t, p[0]), testPos, 8, NewRopeTable(8, 100, 0.5, []float32{1, 2, 1, 1}, true))
+	}},
+	{"Attention", [][2]int{{9, 16}, {9, 8}, {9, 8}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.Attention(p[0], p[1], p[2], testBounds, Heads{Queries: 4, Keys: 2, Dim: 4, Scale: 0.5})
+	}},
+	{"Attention over two blocks", [][2]int{{100, 4}, {100, 2}, {100, 2}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.Attention(p[0], p[1], p[2], []int32{0, 100}, Heads{Queries: 2, Keys: 1, Dim: 2, Scale: 0.5})
+	}},
+	{"Embedding", [][2]int{{6, 4}}, func(t *Tape, p []*Tensor) *Tensor {
+		ids := []int32{2, 5, 2}
+		return t.TapEmbedding(t.Embedding(ids, kernels.Dense{Rows: 6, Cols: 4, Data: p[0].Data}), ids, p[0])
+	}},
+	{"Checkpoint", [][2]int{{5, 8}, {3, 8}, {8, 3}}, func(t *Tape, p []*Tensor) *Tensor {
+		x := leaf(t, p[0])
+		for seed := range uint64(3) {
+			x = t.Checkpoint(x, func(x *Tensor) *Tensor {
+				return t.Add(x, t.LoRA(t.Linear(x, dense(8, 8, seed)), x, p[1], p[2], 0.1, 0.25))
+			})
+		}
+		return x
+	}},
+}
+
+// run computes the sum of a graph and, when asked, the gradients of its parameters.
+func run(g graph, t *Tape, params []*Tensor, backward bool) float64 {
+	t.Reset(11)
+	t.Record(backward)
+	y := g.build(t, params)
+	sum := weigh(t, y)
+	if backward {
+		t.Backward()
+	}
+	return sum
+}
+
+// TestGradients compares every operation's backward with central differences along random directions.
+func TestGradients(t *testing.T) {
+	for _, g := range graphs {
+		t.Run(g.name, func(t *testing.T) {
+			tape, params := NewTape(), randomParams(g.params, 5)
+			run(g, tape, params, true)
+			for i, p := range params {
+				checkDirection(t, i, p, func() float64 { return run(g, tape, params, false) })
+			}
+		})
+	}
+}
+
+// checkDirection moves p along a random direction and compares the change of f with p.Grad.
+func checkDirection(t *testing.T, i int, p *Tensor, f func() float64) {
+	t.Helper()
+	const step = 1e-2
+	rng := rand.New(rand.NewPCG(uint64(i), 9))
+	origin, direction := slices.Clone(p.Data), make([]float32, len(p.Data))
+	want := 0.0
+	for j := range direction {
+		direction[j] = float32(rng.NormFloat64() / math.Sqrt(float64(len(direction))))
+		want += float64(direction[j]) * float64(p.Grad[j])
+	}
+	at := func(h float32) float64 {
+		for j := range p.Data {
+			p.Data[j] = origin[j] + h*direction[j]
+		}
+		return f()
+	}
+	got := (8*(at(step)-at(-step)) - (at(2*step) - at(-2*step))) / (12 * step)
+	copy(p.Data, origin)
+	norm := 0.0
+	for _, g := range p.Grad {
+		norm += float64(g) * float64(g)
+	}
+	if norm == 0 {
+		t.Errorf("parameter %d: gradient is zero everywhere", i)
+	}
+	if math.Abs(got-want) > 2e-3*(math.Abs(want)+math.Sqrt(norm/float64(len(p.Grad)))) {
+		t.Errorf("parameter %d: slope %g along a direction, gradient says %g", i, got, want)
+	}
+}
+
+// TestCrossEntropy checks values and gradients, with a vocabulary of one chunk and of several.
+func TestCrossEntropy(t *testing.T) {
+	for _, vocab := range []int{7, 300, 3000} {
+		params := randomParams([][2]int{{1500, 4}, {vocab, 4}}, 5)
+		h, w := params[0], params[1]
+		if vocab < 3000 {
+			h = NewParam(6, 4, h.Data[:24], h.Grad[:24])
+		}
+		targets := make([]int32, h.Rows)
+		for i := range targets {
+			targets[i] = int32(i * 31 % vocab)
+		}
+		targets[1], targets[4] = batch.Ignore, batch.Ignore
+		tape := NewTape()
+		loss := func(record bool) float64 {
+			tape.Reset(0)
+			tape.Record(record)
+			sum := 0.0
+			for _, l := range tape.CrossEntropy(h, kernels.Dense{Rows: vocab, Cols: 4, Data: w.Data}, w, targets, 0.5) {
+				sum += float64(l)
+			}
+			return 0.5 * sum
+		}
+		if got, want := loss(true), 0.5*plainCrossEntropy(h, w, targets); math.Abs(got-want) > 1e-5*math.Abs(want) {
+			t.Errorf("vocabulary %d: loss %g, want %g", vocab, got, want)
+		}
+		tape.Backward()
+		checkDirection(t, 0, h, func() float64 { return loss(false) })
+		checkDirection(t, 1, w, func() float64 { return loss(false) })
+	}
+}
+
+func plainCrossEntropy(h, w *Tensor, targets []int32) (total float64) {
+	for i, target := range targets {
+		if target == batch.Ignore {
+			continue
+		}
+		sum, hit := 0.0, 0.0
+		for v := range w.Rows {
+			logit := 0.0
+			for j, x := range h.Row(i) {
+				logit += float64(x) * float64(w.Row(v)[j])
+			}
+			sum += math.Exp(logit)
+			if v == int(target) {
+				hit = logit
+			}
+		}
+		total += math.Log(sum) - hit
+	}
+	return total
+}
+
+// TestCheckpointChangesNothing compares a graph with and without checkpoints, value by value.
+func TestCheckpointChangesNothing(t *testing.T) {
+	gradients := func(checkpoint bool) []float32 {
+		tape, p := NewTape(), randomParams([][2]int{{5, 8}, {3, 8}, {8, 3}}, 5)
+		x := leaf(tape, p[0])
+		for seed := range uint64(3) {
+			block := func(x *Tensor) *Tensor {
+				return tape.Add(x, tape.LoRA(tape.Linear(x, dense(8, 8, seed)), x, p[1], p[2], 0.1, 0.25))
+			}
+			if checkpoint {
+				x = tape.Checkpoint(x, block)
+			} else {
+				x = block(x)
+			}
+		}
+		weigh(tape, x)
+		tape.Backward()
+		return slices.Concat(p[0].Grad, p[1].Grad, p[2].Grad)
+	}
+	plain, recomputed := gradients(false), gradients(true)
+	for i := range plain {
+		if math.Abs(float64(plain[i]-recomputed[i])) > 1e-5*(1+math.Abs(float64(plain[i]))) {
+			t.Fatalf("gradient %d is %g, with checkpoints %g", i, plain[i], recomputed[i])
+		}
+	}
+}
+
+// TestThreads wants the same bits from one thread and from several.
+func TestThreads(t *testing.T) {
+	defer kernels.SetThreads(0)
+	for _, g := range graphs {
+		var first []float32
+		for _, threads := range []int{1, 2, 3} {
+			kernels.SetThreads(threads)
+			params := randomParams(g.params, 5)
+			tape := NewTape()
+			tape.Reset(11)
+			y := g.build(tape, params)
+			weigh(tape, y)
+			result := slices.Clone(y.Data)
+			tape.Backward()
+			for _, p := range params {
+				result = append(result, p.Grad...)
+			}
+			if first == nil {
+				first = result
+			}
+			if !slices.Equal(first, result) {
+				t.Errorf("%s: %d threads give other bits than 1", g.name, threads)
+			}
+		}
+	}
+}
+
+// TestDropout wants masks that keep the share they should, repeat for a seed and change with it.
+func TestDropout(t *testing.T) {
+	x, y := make([]float32, 10000), make([]float32, 10000)
+	for i := range x {
+		x[i] = 1
+	}
+	kept := func(key uint64, row int, p float32) (n int) {
+		dropRow(y, x, key, row, p)
+		for _, v := range y {
+			if v != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	for _, p := range []float32{0.1, 0.5, 0.9} {
+		if n := kept(1, 2, p); math.Abs(float64(n)/10000-float64(1-p)) > 0.02 {
+			t.Errorf("dropout %g keeps %d of 10000", p, n)
+		}
+	}
+	if kept(1, 2, 0.5) != kept(1, 2, 0.5) {
+		t.Error("the same mask differs from itself")
+	}
+	if kept(1, 2, 0.5) == kept(2, 2, 0.5) && kept(1, 2, 0.5) == kept(1, 3, 0.5) {
+		t.Error("masks do not depend on key and row")
+	}
+}
+
+// TestCachedAttention compares token-by-token attention over a cache with attention over the whole sequence.
+func TestCachedAttention(t *testing.T) {
+	heads := Heads{Queries: 4, Keys: 2, Dim: 4, Scale: 0.5}
+	p := randomParams([][2]int{{9, 16}, {9, 8}, {9, 8}}, 5)
+	tape := NewTape()
+	want := slices.Clone(tape.Attention(p[0], p[1], p[2], []int32{0, 9}, heads).Data)
+	var got []float32
+	for _, n := range []int{4, 1, 3, 1} {
+		past := len(got) / 16
+		q := NewConst(n, 16, p[0].Data[past*16:(past+n)*16])
+		got = append(got, tape.CachedAttention(q, p[1].Data, p[2].Data, past, heads).Data...)
+	}
+	for i := range want {
+		if math.Abs(float64(want[i]-got[i])) > 1e-5 {
+			t.Fatalf("value %d is %g over the cache, %g at once", i, got[i], want[i])
+		}
+	}
+}
+
+// TestArena reuses memory after release and Reset, whatever the sizes.
+func TestArena(t *testing.T) {
+	tape := NewTape()
+	for range 3 {
+		tape.Reset(0)
+		keep := tape.Tensor(10, 10)
+		keep.Data[99] = 7
+		start := tape.mark()
+		for _, n := range []int{5, chunkFloats, 3, 2 * chunkFloats, 1} {
+			x := tape.Tensor(1, n)
+			x.Data[0], x.Data[n-1] = 1, 1
+		}
+		tape.release(start)
+		if again := tape.Tensor(1, 4*chunkFloats); len(again.Data) != 4*chunkFloats || keep.Data[99] != 7 {
+			t.Fatal("memory handed out after release is wrong")
+		}
+	}
+	held := tape.Bytes()
+	tape.Reset(0)
+	tape.Tensor(10, 10)
+	if tape.Bytes() != held {
+		t.Errorf("a repeated step grew the tape from %d to %d bytes", held, tape.Bytes())
+	}
+}

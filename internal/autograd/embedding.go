@@ -1,0 +1,39 @@
+package autograd
+
+import "github.com/peftconv/peftconv/kernels"
+
+// Embedding is y (T, D): row ids[i] of the frozen table w (V, D). Every id must be below V.
+func (t *Tape) Embedding(ids []int32, w kernels.Weights) *Tensor {
+	_, cols := w.Dims()
+	y := t.Tensor(len(ids), cols)
+	forRows(len(ids), func(i int) {
+		w.Tile(y.Row(i), cols, int(ids[i]), int(ids[i])+1, 0, cols)
+	})
+	return y
+}
+
+// tapEmbeddingOp collects the gradient of a table's rows.
+type tapEmbeddingOp struct {
+	ids  []int32
+	y, w *Tensor
+}
+
+// TapEmbedding leaves y, which Embedding made of ids, as it is and has backward add its rows to the rows of the
+// gradient of w (V, D): the full training of an embedding table.
+func (t *Tape) TapEmbedding(y *Tensor, ids []int32, w *Tensor) *Tensor {
+	if len(ids) != y.Rows || w.Cols != y.Cols {
+		panic("autograd: TapEmbedding: shapes do not fit")
+	}
+	y.needs = true
+	t.push(&tapEmbeddingOp{ids, y, w})
+	return y
+}
+
+func (op *tapEmbeddingOp) backward(*Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	for i, id := range op.ids {
+		kernels.Add(op.w.gradRow(int(id)), op.y.gradRow(i))
+	}
+}

@@ -1,0 +1,63 @@
+package autograd
+
+import "github.com/peftconv/peftconv/kernels"
+
+// linearOp is y = x·wᵀ with a frozen w.
+type linearOp struct {
+	x, y *Tensor
+	w    kernels.Weights
+}
+
+// Linear is y (T, out) = x (T, in)·wᵀ for a frozen matrix w (out, in).
+func (t *Tape) Linear(x *Tensor, w kernels.Weights) *Tensor {
+	rows, cols := w.Dims()
+	if cols != x.Cols {
+		panic("autograd: Linear: columns of x and w differ")
+	}
+	y := t.Tensor(x.Rows, rows)
+	kernels.GemmWT(y.Data, x.Data, x.Rows, w, 0)
+	if x.needs {
+		y.needs = true
+		t.push(&linearOp{x, y, w})
+	}
+	return y
+}
+
+func (op *linearOp) backward(t *Tape) {
+	if op.y.Grad == nil || !op.x.needs {
+		return
+	}
+	dx, beta := t.gradBeta(op.x)
+	kernels.GemmW(dx, op.y.Grad, op.x.Rows, op.w, beta) // dx += dy·w
+}
+
+// AddBias is y += bias in every row, in place.
+func (t *Tape) AddBias(y *Tensor, bias []float32) *Tensor {
+	if len(bias) != y.Cols {
+		panic("autograd: AddBias: bias and columns differ")
+	}
+	forRows(y.Rows, func(i int) { kernels.Add(y.Row(i), bias) })
+	return y
+}
+
+// tapWeightOp collects the gradient of a linear map's weight.
+type tapWeightOp struct{ x, y, w *Tensor }
+
+// TapWeight leaves y = x·wᵀ as it is and has backward add dyᵀ·x to the gradient of w (out, in): the full training
+// of a matrix whose product Linear makes.
+func (t *Tape) TapWeight(y, x, w *Tensor) *Tensor {
+	if w.Rows != y.Cols || w.Cols != x.Cols {
+		panic("autograd: TapWeight: shapes of x, y and w do not fit")
+	}
+	y.needs = true
+	t.push(&tapWeightOp{x, y, w})
+	return y
+}
+
+func (op *tapWeightOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	x, y, w := op.x, op.y, op.w
+	kernels.Gemm(true, false, w.Rows, w.Cols, x.Rows, 1, y.Grad, y.Cols, x.Data, x.Cols, 1, t.grad(w), w.Cols)
+}

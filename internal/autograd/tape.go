@@ -1,0 +1,134 @@
+package autograd
+
+// Tensor is a (Rows, Cols) row-major float32 matrix. Tensors made by a tape live until its Reset (inside a
+// Checkpoint: until the checkpoint is left); parameters live as long as their owner wants.
+type Tensor struct {
+	Rows, Cols int
+	Data       []float32 // Rows*Cols values
+	Grad       []float32 // Rows*Cols gradients, nil until backward reaches the tensor
+	needs      bool      // a gradient has to reach this tensor
+}
+
+// NewParam makes a trainable tensor over memory of the caller. Backward adds into grad; the caller zeroes it.
+// It panics when data or grad do not hold rows*cols values.
+func NewParam(rows, cols int, data, grad []float32) *Tensor {
+	if len(data) != rows*cols || len(grad) != rows*cols {
+		panic("autograd: parameter memory does not match its shape")
+	}
+	return &Tensor{Rows: rows, Cols: cols, Data: data, Grad: grad, needs: true}
+}
+
+// NewConst makes a tensor over memory of the caller through which no gradient flows.
+func NewConst(rows, cols int, data []float32) *Tensor {
+	if len(data) != rows*cols {
+		panic("autograd: constant memory does not match its shape")
+	}
+	return &Tensor{Rows: rows, Cols: cols, Data: data}
+}
+
+// NeedsGrad reports whether the tensor depends on something trainable.
+func (x *Tensor) NeedsGrad() bool { return x.needs }
+
+// Row is row i of the data.
+func (x *Tensor) Row(i int) []float32 { return x.Data[i*x.Cols : (i+1)*x.Cols] }
+
+// gradRow is row i of the gradient, which must be there.
+func (x *Tensor) gradRow(i int) []float32 { return x.Grad[i*x.Cols : (i+1)*x.Cols] }
+
+// operation is one recorded step: backward reads the gradient of its result and adds to those of its arguments.
+type operation interface{ backward(t *Tape) }
+
+// Tape records operations and owns the memory of their results.
+type Tape struct {
+	record  bool
+	ops     []operation
+	tensors slab[Tensor]
+	arena   arena
+	random  random
+}
+
+// NewTape makes an empty tape that records.
+func NewTape() *Tape { return &Tape{record: true} }
+
+// Reset forgets all operations and tensors and keeps their memory for the next step. The seed drives the dropout
+// masks until the next Reset.
+func (t *Tape) Reset(seed uint64) {
+	clear(t.ops)
+	t.ops = t.ops[:0]
+	t.tensors.n = 0
+	t.arena.reset()
+	t.random = random{seed: seed}
+}
+
+// Record switches recording on (as it is on a new tape) or off, for forward passes that no Backward follows.
+func (t *Tape) Record(on bool) { t.record = on }
+
+// Backward runs every recorded operation in reverse. Gradients start at the loss operations, which seed their own.
+func (t *Tape) Backward() { t.unwind(0) }
+
+// Bytes is the memory the tape holds, in bytes.
+func (t *Tape) Bytes() int64 { return t.arena.bytes() }
+
+// unwind pops and runs operations until only the first base are left.
+func (t *Tape) unwind(base int) {
+	for len(t.ops) > base {
+		last := len(t.ops) - 1
+		op := t.ops[last]
+		t.ops[last] = nil
+		t.ops = t.ops[:last]
+		op.backward(t)
+	}
+}
+
+// push records op, the maker of y, when the tape records and one of the inputs needs a gradient.
+func (t *Tape) push(op operation) {
+	if t.record {
+		t.ops = append(t.ops, op)
+	}
+}
+
+// Tensor makes an uninitialised tensor that lives as long as the tape's other results.
+func (t *Tape) Tensor(rows, cols int) *Tensor {
+	x := t.tensors.next()
+	x.Rows, x.Cols, x.Data = rows, cols, t.arena.alloc(rows*cols)
+	return x
+}
+
+// view is a second tensor over the data of x: same values, own gradient.
+func (t *Tape) view(x *Tensor) *Tensor {
+	v := t.tensors.next()
+	v.Rows, v.Cols, v.Data, v.needs = x.Rows, x.Cols, x.Data, x.needs
+	return v
+}
+
+// grad gives the gradient of x for adding to, and zeroes it when it is new.
+func (t *Tape) grad(x *Tensor) []float32 {
+	if x.Grad == nil {
+		x.Grad = t.arena.alloc(len(x.Data))
+		clear(x.Grad)
+	}
+	return x.Grad
+}
+
+// gradBeta gives the gradient of x for a product C = AB + beta·C: a new gradient is not read (beta 0).
+func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
+	if x.Grad == nil {
+		x.Grad = t.arena.alloc(len(x.Data))
+		return x.Grad, 0
+	}
+	return x.Grad, 1
+}
+
+// mark is a moment of a tape to which release returns.
+type mark struct {
+	tensors int
+	arena   position
+}
+
+func (t *Tape) mark() mark { return mark{t.tensors.n, t.arena.at} }
+
+// release forgets all tensors made since the mark. Operations made since then must be gone.
+func (t *Tape) release(m mark) {
+	t.tensors.n = m.tensors
+	t.arena.at = m.arena
+}
