@@ -1,0 +1,2 @@
+// Package mapped opens files as read-only memory maps.
+package mapped
