@@ -1,0 +1,87 @@
+package model
+
+import (
+	"strconv"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Linear is one frozen linear map y = x·Wᵀ + Bias.
+type Linear struct {
+	Module        string       // HF's name: "model.layers.0.self_attn.q_proj"
+	Tensor        string       // the weight's name in the file: "blk.0.attn_q.weight"
+	W             quant.Matrix // (out, in), a view of the file
+	Bias          []float32    // (out) or nil
+	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
+}
+
+// Layer is one block of the decoder.
+type Layer struct {
+	AttnNorm, FFNNorm *autograd.Tensor // (1, D)
+	Q, K, V, O        *Linear
+	Gate, Up, Down    *Linear
+}
+
+// Linears are the layer's linear maps in the order in which they run.
+func (l *Layer) Linears() []*Linear {
+	return []*Linear{l.Q, l.K, l.V, l.O, l.Gate, l.Up, l.Down}
+}
+
+// Model is a decoder over weights that stay where they are. It is valid as long as the file it was made from.
+// Its methods may run on several tapes, one at a time.
+type Model struct {
+	Spec   Spec
+	Embed  quant.Matrix // (V, D)
+	Layers []*Layer
+	Norm   *autograd.Tensor // (1, D)
+	Head   quant.Matrix     // (V, D); Embed where the two are tied
+
+	rope *autograd.RopeTable
+}
+
+// Linears are all linear maps of all layers, in order.
+func (m *Model) Linears() []*Linear {
+	var all []*Linear
+	for _, layer := range m.Layers {
+		all = append(all, layer.Linears()...)
+	}
+	return all
+}
+
+// Parameters is the number of weights, tied ones counted once.
+func (m *Model) Parameters() int64 {
+	n := int64(m.Embed.Rows) * int64(m.Embed.Cols)
+	if !m.Spec.Tied {
+		n += int64(m.Head.Rows) * int64(m.Head.Cols)
+	}
+	n += int64(m.Norm.Cols)
+	for _, layer := range m.Layers {
+		n += int64(layer.AttnNorm.Cols + layer.FFNNorm.Cols)
+		for _, l := range layer.Linears() {
+			n += int64(l.W.Rows)*int64(l.W.Cols) + int64(len(l.Bias))
+		}
+	}
+	return n
+}
+
+// finish makes what follows from the Spec.
+func (m *Model) finish() {
+	r := m.Spec.Rope
+	m.rope = autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
+}
+
+func (m *Model) heads() autograd.Heads {
+	s := &m.Spec
+	return autograd.Heads{Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, Scale: scoreScale(s.HeadDim)}
+}
+
+// moduleNames are HF's names of a layer's linear maps, in the order of Layer.Linears.
+var moduleNames = [7]string{
+	"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+	"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+}
+
+func modulePath(layer int, name string) string {
+	return "model.layers." + strconv.Itoa(layer) + "." + name
+}
