@@ -1,0 +1,132 @@
+package quant
+
+// maxGroup is the most weights that share a scale found by search.
+const maxGroup = 32
+
+// An affineSearch says how the scale and the minimum of a group of weights are found: of steps+1 scales that spread
+// top+first, top+first+step, … levels over the range of the group.
+type affineSearch struct {
+	top         float32 // highest level
+	first, step float32
+	steps       int
+	absolute    bool // weighs absolute errors, not squared ones
+}
+
+// An affineGroup is a group of weights under search.
+type affineGroup struct {
+	x, w        []float32         // the weights, and how much the error of each counts
+	least, span float32           // the least weight or 0, and how far above it the greatest is
+	sumW, sumX  float32           // Σ w, Σ w·x
+	above       [maxGroup]float32 // x - least
+	level       [maxGroup]float32 // of the scale that is tried
+}
+
+// fit finds the scale and the minimum with which scale·level - minimum comes closest to x, the errors weighted by w,
+// and the levels. The minimum is not negative.
+func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float32) {
+	var g affineGroup
+	g.measure(x, w)
+	if g.span == 0 {
+		clear(level)
+		return 0, -g.least
+	}
+	inverse := s.top / g.span
+	g.sums(inverse, s.top)
+	g.store(level)
+	scale, offset := 1/inverse, g.least
+	smallest := g.error(scale, offset, s.absolute)
+	for i := 0; i <= s.steps; i++ {
+		inverse = (s.first + float32(s.step*float32(i)) + s.top) / g.span
+		trialScale, trialOffset, ok := g.solve(g.sums(inverse, s.top))
+		if !ok {
+			continue
+		}
+		if e := g.error(trialScale, trialOffset, s.absolute); e < smallest {
+			smallest, scale, offset = e, trialScale, trialOffset
+			g.store(level)
+		}
+	}
+	return scale, -offset
+}
+
+// measure fills in all but the levels.
+func (g *affineGroup) measure(x, w []float32) {
+	w = w[:len(x)]
+	least, greatest := x[0], x[0]
+	sumW := w[0]
+	sumX := sumW * x[0]
+	for i := 1; i < len(x); i++ {
+		if x[i] < least {
+			least = x[i]
+		}
+		if x[i] > greatest {
+			greatest = x[i]
+		}
+		sumW += w[i]
+		sumX += float32(w[i] * x[i])
+	}
+	if least > 0 {
+		least = 0
+	}
+	above := g.above[:len(x)]
+	for i, v := range x {
+		above[i] = v - least
+	}
+	g.x, g.w, g.sumW, g.sumX = x, w, sumW, sumX
+	g.least, g.span = least, greatest-least
+}
+
+// sums sets the levels that the given number of levels per unit leads to, and returns Σ w·level, Σ w·level² and
+// Σ w·level·x.
+func (g *affineGroup) sums(inverse, top float32) (l, ll, lx float32) {
+	x := g.x
+	w, above, level := g.w[:len(x)], g.above[:len(x)], g.level[:len(x)]
+	for i, v := range x {
+		q := clampLevel(inverse*above[i], top)
+		level[i] = q
+		wq := w[i] * q
+		l += wq
+		ll += float32(wq * q)
+		lx += float32(wq * v)
+	}
+	return l, ll, lx
+}
+
+// solve is the scale and offset of least squared error for the levels that have the given sums.
+func (g *affineGroup) solve(l, ll, lx float32) (scale, offset float32, ok bool) {
+	det := float32(g.sumW*ll) - float32(l*l)
+	if !(det > 0) {
+		return 0, 0, false
+	}
+	scale = (float32(g.sumW*lx) - float32(g.sumX*l)) / det
+	offset = (float32(ll*g.sumX) - float32(l*lx)) / det
+	if offset > 0 {
+		return lx / ll, 0, true
+	}
+	return scale, offset, true
+}
+
+// error is the weighted error of scale·level + offset.
+func (g *affineGroup) error(scale, offset float32, absolute bool) float32 {
+	x := g.x
+	w, level := g.w[:len(x)], g.level[:len(x)]
+	var sum float32
+	if absolute {
+		for i, v := range x {
+			sum += float32(w[i] * absf(float32(scale*level[i])+offset-v))
+		}
+		return sum
+	}
+	for i, v := range x {
+		diff := float32(scale*level[i]) + offset - v
+		sum += float32(w[i] * float32(diff*diff))
+	}
+	return sum
+}
+
+// store keeps the levels.
+func (g *affineGroup) store(level []uint8) {
+	for i := range level {
+		level[i] = uint8(g.level[i])
+	}
+}

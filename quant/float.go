@@ -1,0 +1,75 @@
+package quant
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+)
+
+// littleEndian says whether float32 lie in memory as they do in a file; the compiler knows the answer.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// bytesOf is the memory of x.
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+func dequantizeF32(dst []float32, src []byte) {
+	if littleEndian {
+		copy(bytesOf(dst), src)
+		return
+	}
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+	}
+}
+
+func quantizeF32(dst []byte, src []float32) {
+	if littleEndian {
+		copy(dst, bytesOf(src))
+		return
+	}
+	for i, f := range src {
+		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(f))
+	}
+}
+
+func dequantizeF16(dst []float32, src []byte) {
+	for len(dst) >= 4 && len(src) >= 8 {
+		h := binary.LittleEndian.Uint64(src)
+		dst[0] = halfToFloat(uint16(h))
+		dst[1] = halfToFloat(uint16(h >> 16))
+		dst[2] = halfToFloat(uint16(h >> 32))
+		dst[3] = halfToFloat(uint16(h >> 48))
+		dst, src = dst[4:], src[8:]
+	}
+	for i := range dst {
+		dst[i] = halfToFloat(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+func quantizeF16(dst []byte, src []float32) {
+	for i, f := range src {
+		binary.LittleEndian.PutUint16(dst[2*i:], floatToHalf(f))
+	}
+}
+
+func dequantizeBF16(dst []float32, src []byte) {
+	for len(dst) >= 4 && len(src) >= 8 {
+		h := binary.LittleEndian.Uint64(src)
+		dst[0] = math.Float32frombits(uint32(h) << 16)
+		dst[1] = math.Float32frombits(uint32(h) & 0xffff0000)
+		dst[2] = math.Float32frombits(uint32(h>>32) << 16)
+		dst[3] = math.Float32frombits(uint32(h>>32) & 0xffff0000)
+		dst, src = dst[4:], src[8:]
+	}
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+	}
+}
+
+func quantizeBF16(dst []byte, src []float32) {
+	for i, f := range src {
+		binary.LittleEndian.PutUint16(dst[2*i:], floatToBrain(f))
+	}
+}

@@ -1,0 +1,85 @@
+package quant
+
+import "math"
+
+// The searches below decide which levels and scales a block gets. They are the published algorithms of ggml's
+// quantizers, and a block's bytes depend on each of their roundings: every product is rounded to float32 before it is
+// added (hence the conversions, which forbid fused multiply-add), and every sum runs from the first weight to the last.
+
+// noScale is the largest magnitude that counts as nothing to quantize.
+const noScale = 1e-15
+
+// roundingBias is 1.5·2²³: a float32 of magnitude below 2²² that has it added and taken away again is rounded to the
+// nearest whole number, ties to even.
+const roundingBias = 12582912
+
+// nearest rounds to the nearest whole number, ties to even. Beyond ±2²² it returns what the low bits of the
+// biased number say, as ggml's does: 0 or a wrong number, but always the same.
+func nearest(f float32) int {
+	return int(math.Float32bits(float32(f)+roundingBias)&0x7fffff) - 0x400000
+}
+
+// clampLevel is nearest(f) limited to 0 … top, as a float32.
+func clampLevel(f, top float32) float32 {
+	r := float32(f) + roundingBias - roundingBias
+	if r > top {
+		return highLevel(f, top)
+	}
+	if r >= 0 {
+		return r
+	}
+	return 0
+}
+
+// highLevel is clampLevel where f is above top, perhaps beyond the range in which nearest rounds.
+//
+//go:noinline
+func highLevel(f, top float32) float32 {
+	return min(max(float32(nearest(f)), 0), top)
+}
+
+// absf is |f|.
+func absf(f float32) float32 { return math.Float32frombits(math.Float32bits(f) &^ (1 << 31)) }
+
+// sqrtf is the square root rounded to float32.
+func sqrtf(f float32) float32 { return float32(math.Sqrt(float64(f))) }
+
+// sumSquares is Σ x².
+func sumSquares(x []float32) float32 {
+	var sum float32
+	for _, v := range x {
+		sum += float32(v * v)
+	}
+	return sum
+}
+
+// sumOf is Σ x.
+func sumOf(x []float32) float32 {
+	var sum float32
+	for _, v := range x {
+		sum += v
+	}
+	return sum
+}
+
+// peak is the value of largest magnitude, the first of several; 0 where nothing but zeros and NaN are found.
+func peak(x []float32) float32 {
+	var p, mag float32
+	for _, v := range x {
+		if a := absf(v); a > mag {
+			p, mag = v, a
+		}
+	}
+	return p
+}
+
+// errorWeights sets w to importance·√(spread + x²): the importance of the columns, raised where weights are large.
+func errorWeights(w, x, importance []float32, spread float32) {
+	x, importance = x[:len(w)], importance[:len(w)]
+	for i, v := range x {
+		w[i] = importance[i] * sqrtf(spread+float32(v*v))
+	}
+}
+
+// nearestClamped is nearest(f) limited to lo … hi.
+func nearestClamped(f float32, lo, hi int) int { return min(max(nearest(f), lo), hi) }

@@ -1,0 +1,155 @@
+package quant
+
+// A symmetricGroup is a group of weights under search for a scale without minimum.
+type symmetricGroup struct {
+	x, w []float32
+	wx   [maxGroup]float32 // w·x
+	half float32           // levels run from -half to half-1
+}
+
+// fitSymmetric finds the scale with which scale·(level - half) comes closest to x, squared errors weighted by w, and the
+// levels, 0 to 2·half-1. The weight of largest magnitude is brought close to the lowest level. A group of nothing
+// but zeros gets level 0 throughout.
+func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
+	top := peak(x)
+	if absf(top) < noScale {
+		clear(level)
+		return 0
+	}
+	g := symmetricGroup{x: x, w: w, half: float32(half)}
+	for i, v := range x {
+		g.wx[i] = w[i] * v
+	}
+	inverse := -g.half / top
+	lx, ll := g.sums(inverse)
+	g.store(level, inverse)
+	if ll != 0 {
+		scale = lx / ll
+	}
+	best := scale * lx
+	for i := -9; i <= 9; i++ {
+		if i == 0 {
+			continue
+		}
+		inverse = -(g.half + float32(0.1*float32(i))) / top
+		lx, ll = g.sums(inverse)
+		if ll > 0 && lx*lx > best*ll {
+			g.store(level, inverse)
+			scale = lx / ll
+			best = scale * lx
+		}
+	}
+	return scale
+}
+
+// sums returns Σ w·x·l and Σ w·l² of the levels l that the given number of levels per unit leads to.
+func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
+	x := g.x
+	w, wx := g.w[:len(x)], g.wx[:len(x)]
+	lo, hi := -g.half, g.half-1
+	for i, v := range x {
+		l := float32(inverse*v) + roundingBias - roundingBias
+		if l > hi {
+			l = hi
+		} else if !(l >= lo) {
+			l = lo
+		}
+		lx += float32(wx[i] * l)
+		ll += float32(float32(w[i]*l) * l)
+	}
+	return lx, ll
+}
+
+// store keeps the levels that the given number of levels per unit leads to, counted from the lowest.
+func (g *symmetricGroup) store(level []uint8, inverse float32) {
+	half := int(g.half)
+	for i, v := range g.x {
+		level[i] = uint8(half + nearestClamped(inverse*v, -half, half-1))
+	}
+}
+
+// fitPositive finds the scale with which scale·level comes closest to x, none of which should be negative, squared
+// errors weighted by w, and the levels, 0 to top. The levels are improved one at a time.
+func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
+	var greatest float32
+	for _, v := range x {
+		if !(greatest > v) {
+			greatest = v
+		}
+	}
+	if greatest < noScale {
+		clear(level)
+		return 0
+	}
+	lx, ll := positiveSums(level, x, w, top, bestInverse(x, w, greatest, top))
+	for range 5 {
+		changed := false
+		for i, v := range x {
+			// The group without weight i has a scale of its own; weight i takes the level nearest to it.
+			old := float32(level[i])
+			wx := w[i] * v
+			restX := lx - float32(wx*old)
+			rest := ll - float32(float32(w[i]*old)*old)
+			if !(restX > 0 && rest > 0) {
+				continue
+			}
+			l := min(nearest(v*rest/restX), top)
+			if l == int(level[i]) {
+				continue
+			}
+			restX += float32(wx * float32(l))
+			rest += float32(float32(w[i]*float32(l)) * float32(l))
+			if restX*restX*ll > lx*lx*rest {
+				level[i], lx, ll = uint8(l), restX, rest
+				changed = true
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	if ll > 0 {
+		return lx / ll
+	}
+	return 0
+}
+
+// bestInverse is the number of levels per unit, of nine that spread about top levels up to the greatest weight, with the
+// least error.
+func bestInverse(x, w []float32, greatest float32, top int) float32 {
+	best := float32(top) / greatest
+	scale := 1 / best
+	var least float32
+	for i, v := range x {
+		diff := v - float32(scale*float32(uint8(nearest(best*v))))
+		least += float32(float32(w[i]*diff) * diff)
+	}
+	for i := -4; i <= 4; i++ {
+		if i == 0 {
+			continue
+		}
+		inverse := (float32(0.1*float32(i)) + float32(top)) / greatest
+		scale := 1 / inverse
+		var sum float32
+		for j, v := range x {
+			diff := v - float32(scale*float32(min(nearest(inverse*v), top)))
+			sum += float32(float32(w[j]*diff) * diff)
+		}
+		if sum < least {
+			least, best = sum, inverse
+		}
+	}
+	return best
+}
+
+// positiveSums sets the levels that the given number of levels per unit leads to, and returns Σ w·x·level and
+// Σ w·level².
+func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, ll float32) {
+	for i, v := range x {
+		l := min(nearest(inverse*v), top)
+		level[i] = uint8(l)
+		lx += float32(float32(w[i]*v) * float32(l))
+		ll += float32(float32(w[i]*float32(l)) * float32(l))
+	}
+	return lx, ll
+}
