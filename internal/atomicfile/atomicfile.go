@@ -1,30 +1,137 @@
-// Package atomicfile writes files that appear under their name whole or not at all.
 package atomicfile
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 )
 
-// File is written aside and renamed by Commit.
-type File struct{ f *os.File }
-
-// Create begins a file.
-func Create(path string) (*File, error)                  { return nil, nil }
-func (f *File) Write(p []byte) (int, error)              { return f.f.Write(p) }
-func (f *File) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
-func (f *File) Seek(off int64, whence int) (int64, error) {
-	return f.f.Seek(off, whence)
+// File is a file that is written aside and appears under its name at Commit. It is an io.Writer, io.WriterAt,
+// io.ReaderAt and io.Seeker.
+type File struct {
+	*file
+	path   string      // the final name, symbolic links followed
+	mode   fs.FileMode // permissions of the final file
+	direct bool        // path is a device or a pipe: written to as it is
+	done   bool        // committed or aborted
 }
 
-// Name is the final path.
-func (f *File) Name() string { return "" }
+// file hides *os.File's other methods, Close above all: a File ends in Commit or Abort.
+type file struct{ f *os.File }
 
-// Commit makes the file appear.
-func (f *File) Commit() error { return nil }
+// Write implements io.Writer.
+func (f *file) Write(p []byte) (int, error) { return f.f.Write(p) }
 
-// Abort drops the file unless it is committed.
-func (f *File) Abort() {}
+// WriteAt implements io.WriterAt.
+func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
 
-// Write creates path from what fill writes.
-func Write(path string, fill func(io.Writer) error) error { return nil }
+// ReadAt implements io.ReaderAt, over what has been written so far.
+func (f *file) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+
+// Seek implements io.Seeker.
+func (f *file) Seek(off int64, whence int) (int64, error) { return f.f.Seek(off, whence) }
+
+// Create begins a file that shall appear at path. An existing file keeps its permissions and stays untouched until
+// Commit; a new one gets 0644. A symbolic link stays, and what it points to is replaced. A device or a pipe, such as
+// /dev/stdout, cannot be replaced and is written to directly.
+func Create(path string) (*File, error) {
+	target, mode, direct, err := target(path)
+	if err != nil {
+		return nil, err
+	}
+	var f *os.File
+	if direct {
+		f, err = os.OpenFile(target, os.O_WRONLY, 0)
+	} else {
+		f, err = os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", path, err)
+	}
+	return &File{file: &file{f}, path: target, mode: mode, direct: direct}, nil
+}
+
+// target finds the file that path names, its permissions, and whether it has to be written in place.
+func target(path string) (name string, mode fs.FileMode, direct bool, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, 0o644, false, nil
+	case err != nil:
+		return "", 0, false, err
+	case info.IsDir():
+		return "", 0, false, fmt.Errorf("create %s: is a directory, expected a file or a new name", path)
+	case !info.Mode().IsRegular():
+		return path, 0, true, nil
+	}
+	name, err = filepath.EvalSymlinks(path)
+	return name, info.Mode().Perm(), false, err
+}
+
+// Name is the path under which the file appears at Commit.
+func (f *File) Name() string { return f.path }
+
+// Commit flushes the file to the disk and gives it its name, replacing what has that name. After an error the file is
+// gone and the old one, if there was one, still there.
+func (f *File) Commit() error {
+	if f.done {
+		return fmt.Errorf("commit %s: already committed or aborted", f.path)
+	}
+	if f.direct {
+		f.done = true
+		return f.f.Close()
+	}
+	defer f.Abort()
+	if err := f.flush(); err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	if err := os.Rename(f.f.Name(), f.path); err != nil {
+		return err
+	}
+	f.done = true
+	return syncDir(filepath.Dir(f.path))
+}
+
+// flush brings content and permissions to the disk and closes the file.
+func (f *File) flush() error {
+	if err := f.f.Chmod(f.mode); err != nil {
+		return err
+	}
+	if err := f.f.Sync(); err != nil {
+		return err
+	}
+	return f.f.Close()
+}
+
+// Abort closes the file and removes it. After Commit it does nothing.
+func (f *File) Abort() {
+	if f.done {
+		return
+	}
+	f.done = true
+	f.f.Close()
+	if !f.direct {
+		os.Remove(f.f.Name())
+	}
+}
+
+// Write makes the file at path hold what fill writes, buffered. If fill fails, path stays as it was.
+func Write(path string, fill func(io.Writer) error) error {
+	f, err := Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := fill(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return f.Commit()
+}

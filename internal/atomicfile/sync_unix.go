@@ -1,0 +1,23 @@
+//go:build unix
+
+package atomicfile
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// syncDir brings a renaming to the disk. File systems that cannot do so for directories say EINVAL or ENOTSUP.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil // a directory that may be written but not read: the renaming has happened all the same
+	}
+	defer dir.Close()
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		return nil
+	}
+	return err
+}
