@@ -14,42 +14,46 @@ type affineSearch struct {
 
 // An affineGroup is a group of weights under search.
 type affineGroup struct {
-	x, w        []float32         // the weights, and how much the error of each counts
-	least, span float32           // the least weight or 0, and how far above it the greatest is
-	sumW, sumX  float32           // Σ w, Σ w·x
-	above       [maxGroup]float32 // x - least
-	level       [maxGroup]float32 // of the scale that is tried
+	x, w       []float32         // the weights, and how much the error of each counts
+	sumW, sumX float32           // Σ w, Σ w·x
+	greatest   float32           // of the weights
+	origin     float32           // what level 0 stands for: the least of the weights and 0, then the best offset so far
+	above      [maxGroup]float32 // x - origin
+	level      [maxGroup]float32 // of the scale that is tried
 }
 
 // fit finds the scale and the minimum with which scale·level - minimum comes closest to x, the errors weighted by w,
 // and the levels. The minimum is not negative.
+//
+// The levels of each trial are spread from the best offset so far, hence the order of the trials matters.
 func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float32) {
 	var g affineGroup
 	g.measure(x, w)
-	if g.span == 0 {
+	if g.greatest <= g.origin {
 		clear(level)
-		return 0, -g.least
+		return 0, -g.origin
 	}
-	inverse := s.top / g.span
+	inverse := s.top / (g.greatest - g.origin)
 	g.sums(inverse, s.top)
 	g.store(level)
-	scale, offset := 1/inverse, g.least
-	smallest := g.error(scale, offset, s.absolute)
+	scale = 1 / inverse
+	smallest := g.error(scale, g.origin, s.absolute)
 	for i := 0; i <= s.steps; i++ {
-		inverse = (s.first + float32(s.step*float32(i)) + s.top) / g.span
-		trialScale, trialOffset, ok := g.solve(g.sums(inverse, s.top))
+		inverse = (s.first + float32(s.step*float32(i)) + s.top) / (g.greatest - g.origin)
+		trial, offset, ok := g.solve(g.sums(inverse, s.top))
 		if !ok {
 			continue
 		}
-		if e := g.error(trialScale, trialOffset, s.absolute); e < smallest {
-			smallest, scale, offset = e, trialScale, trialOffset
+		if e := g.error(trial, offset, s.absolute); e < smallest {
+			smallest, scale = e, trial
+			g.setOrigin(offset)
 			g.store(level)
 		}
 	}
-	return scale, -offset
+	return scale, -g.origin
 }
 
-// measure fills in all but the levels.
+// measure fills in all but the levels of a fresh group.
 func (g *affineGroup) measure(x, w []float32) {
 	w = w[:len(x)]
 	least, greatest := x[0], x[0]
@@ -68,12 +72,16 @@ func (g *affineGroup) measure(x, w []float32) {
 	if least > 0 {
 		least = 0
 	}
-	above := g.above[:len(x)]
-	for i, v := range x {
-		above[i] = v - least
+	g.x, g.w, g.sumW, g.sumX, g.greatest = x, w, sumW, sumX, greatest
+	g.setOrigin(least)
+}
+
+func (g *affineGroup) setOrigin(origin float32) {
+	above := g.above[:len(g.x)]
+	for i, v := range g.x {
+		above[i] = v - origin
 	}
-	g.x, g.w, g.sumW, g.sumX = x, w, sumW, sumX
-	g.least, g.span = least, greatest-least
+	g.origin = origin
 }
 
 // sums sets the levels that the given number of levels per unit leads to, and returns Σ w·level, Σ w·level² and

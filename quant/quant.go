@@ -25,6 +25,16 @@ var formats = [...]format{
 	gguf.F32:  {1, 4, dequantizeF32, quantizeF32, nil, nonFiniteF32},
 	gguf.F16:  {1, 2, dequantizeF16, quantizeF16, nil, nonFiniteF16},
 	gguf.BF16: {1, 2, dequantizeBF16, quantizeBF16, nil, nonFiniteBF16},
+
+	gguf.Q4_0: {weightsQ4_0, bytesQ4_0, dequantizeQ4_0, quantizeQ4_0, quantizeWeightedQ4_0, halfScales(weightsQ4_0, bytesQ4_0, 0)},
+	gguf.Q4_1: {weightsQ4_1, bytesQ4_1, dequantizeQ4_1, quantizeQ4_1, quantizeWeightedQ4_1, halfScales(weightsQ4_1, bytesQ4_1, 0, 2)},
+	gguf.Q5_0: {weightsQ5_0, bytesQ5_0, dequantizeQ5_0, quantizeQ5_0, quantizeWeightedQ5_0, halfScales(weightsQ5_0, bytesQ5_0, 0)},
+	gguf.Q5_1: {weightsQ5_1, bytesQ5_1, dequantizeQ5_1, quantizeQ5_1, quantizeWeightedQ5_1, halfScales(weightsQ5_1, bytesQ5_1, 0, 2)},
+	gguf.Q8_0: {weightsQ8_0, bytesQ8_0, dequantizeQ8_0, quantizeQ8_0, nil, halfScales(weightsQ8_0, bytesQ8_0, 0)},
+
+	gguf.Q4_K: {weightsK, bytesQ4_K, dequantizeQ4_K, quantizeQ4_K, quantizeWeightedQ4_K, halfScales(weightsK, bytesQ4_K, 0, 2)},
+	gguf.Q5_K: {weightsK, bytesQ5_K, dequantizeQ5_K, quantizeQ5_K, quantizeWeightedQ5_K, halfScales(weightsK, bytesQ5_K, 0, 2)},
+	gguf.Q6_K: {weightsK, bytesQ6_K, dequantizeQ6_K, quantizeQ6_K, quantizeWeightedQ6_K, halfScales(weightsK, bytesQ6_K, dQ6_K)},
 }
 
 // lookup is the format of t, or nil.

@@ -83,3 +83,17 @@ func errorWeights(w, x, importance []float32, spread float32) {
 
 // nearestClamped is nearest(f) limited to lo … hi.
 func nearestClamped(f float32, lo, hi int) int { return min(max(nearest(f), lo), hi) }
+
+// extent is the least and the greatest of x.
+func extent(x []float32) (least, greatest float32) {
+	least, greatest = math.MaxFloat32, -math.MaxFloat32
+	for _, v := range x {
+		if v < least {
+			least = v
+		}
+		if v > greatest {
+			greatest = v
+		}
+	}
+	return least, greatest
+}

@@ -1,0 +1,123 @@
+package quant
+
+import "encoding/binary"
+
+// Q4_K and Q5_K are super-blocks of 256 weights in eight groups of 32: weight = d·scale·q - dmin·minimum. They begin
+// with the same sixteen bytes, the head: the half precision d and dmin, then eight scales and minima of six bits in
+// twelve bytes.
+const (
+	weightsK   = 256
+	groupsK    = 8
+	groupLenK  = 32
+	headBytesK = 16
+	topScaleK  = 63
+)
+
+// unpackScales spreads the six-bit scales and minima of a head to eight bytes each, the first group lowest.
+//
+// The first four scales are the low bits of bytes 0 to 3, the first four minima those of bytes 4 to 7. The others have
+// their low four bits in bytes 8 to 11 (minimum above scale) and their high two bits atop those of the first four.
+func unpackScales(head *[headBytesK]byte) (scales, minima uint64) {
+	a := binary.LittleEndian.Uint32(head[4:])
+	b := binary.LittleEndian.Uint32(head[8:])
+	c := binary.LittleEndian.Uint32(head[12:])
+	const six, four, two = 0x3f3f3f3f, 0x0f0f0f0f, 0x30303030
+	scales = uint64(a&six) | uint64(c&four|a>>2&two)<<32
+	minima = uint64(b&six) | uint64(c>>4&four|b>>2&two)<<32
+	return scales, minima
+}
+
+// packScales is the inverse of unpackScales.
+func packScales(head *[headBytesK]byte, scale, minimum *[groupsK]uint8) {
+	packed := (*[12]byte)(head[4:])
+	for i := range 4 {
+		packed[i] = scale[i] | scale[i+4]>>4<<6
+		packed[i+4] = minimum[i] | minimum[i+4]>>4<<6
+		packed[i+8] = scale[i+4]&15 | minimum[i+4]<<4
+	}
+}
+
+// An affineHead is what a head says: the scale and the minimum of each group.
+type affineHead struct{ scale, minimum [groupsK]float32 }
+
+func loadAffineHead(head *[headBytesK]byte) (h affineHead) {
+	d, dmin := loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
+	scales, minima := unpackScales(head)
+	for i := range groupsK {
+		h.scale[i] = d * float32(uint8(scales))
+		h.minimum[i] = dmin * float32(uint8(minima))
+		scales >>= 8
+		minima >>= 8
+	}
+	return h
+}
+
+// quantizeAffine finds head and levels of a super-block.
+func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32) {
+	var w [groupLenK]float32
+	var scale, minimum [groupsK]float32
+	for i := range groupsK {
+		group := x[groupLenK*i:][:groupLenK]
+		mean := sqrtf(sumSquares(group) / groupLenK)
+		for j, v := range group {
+			w[j] = mean + absf(v)
+		}
+		scale[i], minimum[i] = s.fit(level[groupLenK*i:][:groupLenK], group, w[:])
+	}
+	var scales, minima [groupsK]uint8
+	d := roundScales(&scales, &scale)
+	dmin := roundScales(&minima, &minimum)
+	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
+}
+
+// quantizeAffineWeighted finds head and levels of a super-block of which the columns have the given importance.
+func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, importance []float32) {
+	var w [groupLenK]float32
+	var scale, minimum, total [groupsK]float32
+	spread := 2 * sumSquares(x[:]) / weightsK
+	for i := range groupsK {
+		group := x[groupLenK*i:][:groupLenK]
+		errorWeights(w[:], group, importance[groupLenK*i:], spread)
+		total[i] = sumOf(w[:])
+		scale[i], minimum[i] = s.fit(level[groupLenK*i:][:groupLenK], group, w[:])
+	}
+	var scales, minima [groupsK]uint8
+	d := fitPositive(scales[:], scale[:], total[:], topScaleK)
+	dmin := fitPositive(minima[:], minimum[:], total[:], topScaleK)
+	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
+}
+
+// roundScales spreads the levels 0 to 63 from 0 to the greatest scale, and returns what one level is worth.
+func roundScales(level *[groupsK]uint8, scale *[groupsK]float32) float32 {
+	var greatest, inverse float32
+	for _, s := range scale {
+		if s > greatest {
+			greatest = s
+		}
+	}
+	if greatest > 0 {
+		inverse = topScaleK / greatest
+	}
+	for i, s := range scale {
+		level[i] = min(uint8(nearest(inverse*s)), topScaleK)
+	}
+	return greatest / topScaleK
+}
+
+// finishAffine writes the head and rounds the weights once more, to the scales that it holds. A group of which the
+// scale came to nothing keeps the levels of its search.
+func (s *affineSearch) finishAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8) {
+	storeHalf((*[2]byte)(head[:]), d)
+	storeHalf((*[2]byte)(head[2:]), dmin)
+	packScales(head, scales, minima)
+	h := loadAffineHead(head)
+	for i := range groupsK {
+		if h.scale[i] == 0 {
+			continue
+		}
+		group, rounded := x[groupLenK*i:][:groupLenK], level[groupLenK*i:][:groupLenK]
+		for j, v := range group {
+			rounded[j] = uint8(nearestClamped((v+h.minimum[i])/h.scale[i], 0, int(s.top)))
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package quant
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// inverseOf is 1/d, or 0 where d is 0.
+func inverseOf(d float32) float32 {
+	if d == 0 {
+		return 0
+	}
+	return 1 / d
+}
+
+// truncated is f without its fraction. NaN and numbers beyond int32 give the least int32 on every platform.
+func truncated(f float32) int32 {
+	if f > -1<<31-1 && f < 1<<31 {
+		return int32(f)
+	}
+	return math.MinInt32
+}
+
+// roundedLevel is the signed byte that f, already raised by one half, is cut to, limited to top from above.
+func roundedLevel(f float32, top int8) uint8 {
+	return uint8(min(int8(truncated(f)), top))
+}
+
+// roundHalfAway rounds to the nearest whole number, halves away from zero.
+func roundHalfAway(f float32) int32 {
+	const almostHalf = 0x3effffff // the float32 before 0.5: 0.5 itself would carry 0.49999997 to 1
+	sign := math.Float32bits(f) & (1 << 31)
+	return truncated(f + math.Float32frombits(sign|almostHalf))
+}
+
+// packNibbles puts the low four bits of level i and of level i+16 into byte i.
+func packNibbles(q *[16]byte, level *[32]uint8) {
+	for i := range q {
+		q[i] = level[i]&15 | level[i+16]<<4
+	}
+}
+
+// packFifthBits puts bit 4 of level i into bit i.
+func packFifthBits(q *[4]byte, level *[32]uint8) {
+	var bits uint32
+	for i, l := range level {
+		bits |= uint32(l>>4&1) << i
+	}
+	binary.LittleEndian.PutUint32(q[:], bits)
+}

@@ -1,0 +1,49 @@
+package quant
+
+// Q4_0 is 32 weights d·(q-8): the half precision d, then 16 bytes, of which byte i holds the levels of weights i (low
+// bits) and i+16.
+const (
+	weightsQ4_0 = 32
+	bytesQ4_0   = 18
+)
+
+func dequantizeQ4_0(dst []float32, src []byte) {
+	for len(dst) >= weightsQ4_0 && len(src) >= bytesQ4_0 {
+		y := (*[weightsQ4_0]float32)(dst)
+		d := loadHalf((*[2]byte)(src))
+		for i, q := range (*[16]byte)(src[2:]) {
+			y[i] = d * signedNibbles[q&15]
+			y[i+16] = d * signedNibbles[q>>4]
+		}
+		dst, src = dst[weightsQ4_0:], src[bytesQ4_0:]
+	}
+}
+
+func quantizeQ4_0(dst []byte, src []float32) {
+	for len(src) >= weightsQ4_0 && len(dst) >= bytesQ4_0 {
+		x := (*[weightsQ4_0]float32)(src)
+		d := peak(x[:]) / -8
+		inverse := inverseOf(d)
+		storeHalf((*[2]byte)(dst), d)
+		q := (*[16]byte)(dst[2:])
+		for i := range q {
+			lo := roundedLevel(float32(x[i]*inverse)+8.5, 15)
+			hi := roundedLevel(float32(x[i+16]*inverse)+8.5, 15)
+			q[i] = lo | hi<<4
+		}
+		src, dst = src[weightsQ4_0:], dst[bytesQ4_0:]
+	}
+}
+
+func quantizeWeightedQ4_0(dst []byte, row, importance []float32) {
+	var w [weightsQ4_0]float32
+	var level [weightsQ4_0]uint8
+	spread := sumSquares(row) / float32(len(row))
+	for len(row) >= weightsQ4_0 && len(dst) >= bytesQ4_0 {
+		errorWeights(w[:], row, importance, spread)
+		d := fitSymmetric(level[:], row[:weightsQ4_0], w[:], 8)
+		storeHalf((*[2]byte)(dst), d)
+		packNibbles((*[16]byte)(dst[2:]), &level)
+		row, importance, dst = row[weightsQ4_0:], importance[weightsQ4_0:], dst[bytesQ4_0:]
+	}
+}

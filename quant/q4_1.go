@@ -1,0 +1,55 @@
+package quant
+
+// Q4_1 is 32 weights d·q + m: the half precision d and m, then 16 bytes, of which byte i holds the levels of weights i (low
+// bits) and i+16.
+const (
+	weightsQ4_1 = 32
+	bytesQ4_1   = 20
+)
+
+// searchQ4_1 is the search with importance weights.
+var searchQ4_1 = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
+
+func dequantizeQ4_1(dst []float32, src []byte) {
+	for len(dst) >= weightsQ4_1 && len(src) >= bytesQ4_1 {
+		y := (*[weightsQ4_1]float32)(dst)
+		d, m := loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:]))
+		for i, q := range (*[16]byte)(src[4:]) {
+			y[i] = float32(d*nibbles[q&15]) + m
+			y[i+16] = float32(d*nibbles[q>>4]) + m
+		}
+		dst, src = dst[weightsQ4_1:], src[bytesQ4_1:]
+	}
+}
+
+func quantizeQ4_1(dst []byte, src []float32) {
+	for len(src) >= weightsQ4_1 && len(dst) >= bytesQ4_1 {
+		x := (*[weightsQ4_1]float32)(src)
+		least, greatest := extent(x[:])
+		d := (greatest - least) / 15
+		inverse := inverseOf(d)
+		storeHalf((*[2]byte)(dst), d)
+		storeHalf((*[2]byte)(dst[2:]), least)
+		q := (*[16]byte)(dst[4:])
+		for i := range q {
+			lo := roundedLevel(float32((x[i]-least)*inverse)+0.5, 15)
+			hi := roundedLevel(float32((x[i+16]-least)*inverse)+0.5, 15)
+			q[i] = lo | hi<<4
+		}
+		src, dst = src[weightsQ4_1:], dst[bytesQ4_1:]
+	}
+}
+
+func quantizeWeightedQ4_1(dst []byte, row, importance []float32) {
+	var w [weightsQ4_1]float32
+	var level [weightsQ4_1]uint8
+	spread := sumSquares(row) / float32(len(row))
+	for len(row) >= weightsQ4_1 && len(dst) >= bytesQ4_1 {
+		errorWeights(w[:], row, importance, spread)
+		d, minimum := searchQ4_1.fit(level[:], row[:weightsQ4_1], w[:])
+		storeHalf((*[2]byte)(dst), d)
+		storeHalf((*[2]byte)(dst[2:]), -minimum)
+		packNibbles((*[16]byte)(dst[4:]), &level)
+		row, importance, dst = row[weightsQ4_1:], importance[weightsQ4_1:], dst[bytesQ4_1:]
+	}
+}

@@ -1,0 +1,53 @@
+package quant
+
+// Q4_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), then 128 bytes of
+// which byte i of each 32 holds the levels of weights i (low bits) and i+32 of 64.
+const bytesQ4_K = headBytesK + 128
+
+var (
+	searchQ4_K         = affineSearch{top: 15, first: -1, step: 0.1, steps: 20}
+	searchWeightedQ4_K = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
+)
+
+func dequantizeQ4_K(dst []float32, src []byte) {
+	for len(dst) >= weightsK && len(src) >= bytesQ4_K {
+		h := loadAffineHead((*[headBytesK]byte)(src))
+		for i := range groupsK / 2 {
+			y := (*[64]float32)(dst[64*i:])
+			d0, m0 := h.scale[2*i], h.minimum[2*i]
+			d1, m1 := h.scale[2*i+1], h.minimum[2*i+1]
+			for j, q := range (*[32]byte)(src[headBytesK+32*i:]) {
+				y[j] = float32(d0*nibbles[q&15]) - m0
+				y[j+32] = float32(d1*nibbles[q>>4]) - m1
+			}
+		}
+		dst, src = dst[weightsK:], src[bytesQ4_K:]
+	}
+}
+
+func quantizeQ4_K(dst []byte, src []float32) {
+	var level [weightsK]uint8
+	for len(src) >= weightsK && len(dst) >= bytesQ4_K {
+		searchQ4_K.quantizeAffine((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(src))
+		packQ4_K((*[128]byte)(dst[headBytesK:]), &level)
+		src, dst = src[weightsK:], dst[bytesQ4_K:]
+	}
+}
+
+func quantizeWeightedQ4_K(dst []byte, row, importance []float32) {
+	var level [weightsK]uint8
+	for len(row) >= weightsK && len(dst) >= bytesQ4_K {
+		searchWeightedQ4_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(row), importance)
+		packQ4_K((*[128]byte)(dst[headBytesK:]), &level)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ4_K:]
+	}
+}
+
+func packQ4_K(q *[128]byte, level *[weightsK]uint8) {
+	for i := range 4 {
+		from, to := (*[64]uint8)(level[64*i:]), (*[32]byte)(q[32*i:])
+		for j := range to {
+			to[j] = from[j] | from[j+32]<<4
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package quant
+
+import "encoding/binary"
+
+// Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of level i, then 16
+// bytes, of which byte i holds the low four bits of levels i (low) and i+16.
+const (
+	weightsQ5_0 = 32
+	bytesQ5_0   = 22
+)
+
+func dequantizeQ5_0(dst []float32, src []byte) {
+	for len(dst) >= weightsQ5_0 && len(src) >= bytesQ5_0 {
+		y := (*[weightsQ5_0]float32)(dst)
+		d := loadHalf((*[2]byte)(src))
+		high := binary.LittleEndian.Uint32(src[2:])
+		for i, q := range (*[16]byte)(src[6:]) {
+			y[i] = d * signedFive[(q&15|byte(high<<4)&16)&31]
+			y[i+16] = d * signedFive[(q>>4|byte(high>>12)&16)&31]
+			high >>= 1
+		}
+		dst, src = dst[weightsQ5_0:], src[bytesQ5_0:]
+	}
+}
+
+func quantizeQ5_0(dst []byte, src []float32) {
+	var level [weightsQ5_0]uint8
+	for len(src) >= weightsQ5_0 && len(dst) >= bytesQ5_0 {
+		x := (*[weightsQ5_0]float32)(src)
+		d := peak(x[:]) / -16
+		inverse := inverseOf(d)
+		for i, v := range x {
+			level[i] = roundedLevel(float32(v*inverse)+16.5, 31)
+		}
+		packQ5_0((*[bytesQ5_0]byte)(dst), d, &level)
+		src, dst = src[weightsQ5_0:], dst[bytesQ5_0:]
+	}
+}
+
+func quantizeWeightedQ5_0(dst []byte, row, importance []float32) {
+	var w [weightsQ5_0]float32
+	var level [weightsQ5_0]uint8
+	spread := sumSquares(row) / float32(len(row))
+	for len(row) >= weightsQ5_0 && len(dst) >= bytesQ5_0 {
+		errorWeights(w[:], row, importance, spread)
+		d := fitSymmetric(level[:], row[:weightsQ5_0], w[:], 16)
+		packQ5_0((*[bytesQ5_0]byte)(dst), d, &level)
+		row, importance, dst = row[weightsQ5_0:], importance[weightsQ5_0:], dst[bytesQ5_0:]
+	}
+}
+
+func packQ5_0(b *[bytesQ5_0]byte, d float32, level *[weightsQ5_0]uint8) {
+	storeHalf((*[2]byte)(b[:]), d)
+	packFifthBits((*[4]byte)(b[2:]), level)
+	packNibbles((*[16]byte)(b[6:]), level)
+}

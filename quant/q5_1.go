@@ -1,0 +1,61 @@
+package quant
+
+import "encoding/binary"
+
+// Q5_1 is 32 weights d·q + m: the half precision d and m, 32 bits of which bit i is the highest bit of level i, then 16
+// bytes, of which byte i holds the low four bits of levels i (low) and i+16.
+const (
+	weightsQ5_1 = 32
+	bytesQ5_1   = 24
+)
+
+// searchQ5_1 is the search with importance weights.
+var searchQ5_1 = affineSearch{top: 31, first: -0.9, step: 0.05, steps: 36}
+
+func dequantizeQ5_1(dst []float32, src []byte) {
+	for len(dst) >= weightsQ5_1 && len(src) >= bytesQ5_1 {
+		y := (*[weightsQ5_1]float32)(dst)
+		d, m := loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:]))
+		high := binary.LittleEndian.Uint32(src[4:])
+		for i, q := range (*[16]byte)(src[8:]) {
+			y[i] = float32(d*fiveBits[(q&15|byte(high<<4)&16)&31]) + m
+			y[i+16] = float32(d*fiveBits[(q>>4|byte(high>>12)&16)&31]) + m
+			high >>= 1
+		}
+		dst, src = dst[weightsQ5_1:], src[bytesQ5_1:]
+	}
+}
+
+func quantizeQ5_1(dst []byte, src []float32) {
+	var level [weightsQ5_1]uint8
+	for len(src) >= weightsQ5_1 && len(dst) >= bytesQ5_1 {
+		x := (*[weightsQ5_1]float32)(src)
+		least, greatest := extent(x[:])
+		d := (greatest - least) / 31
+		inverse := inverseOf(d)
+		for i, v := range x {
+			level[i] = uint8(truncated(float32((v-least)*inverse) + 0.5))
+		}
+		packQ5_1((*[bytesQ5_1]byte)(dst), d, least, &level)
+		src, dst = src[weightsQ5_1:], dst[bytesQ5_1:]
+	}
+}
+
+func quantizeWeightedQ5_1(dst []byte, row, importance []float32) {
+	var w [weightsQ5_1]float32
+	var level [weightsQ5_1]uint8
+	spread := sumSquares(row) / float32(len(row))
+	for len(row) >= weightsQ5_1 && len(dst) >= bytesQ5_1 {
+		errorWeights(w[:], row, importance, spread)
+		d, minimum := searchQ5_1.fit(level[:], row[:weightsQ5_1], w[:])
+		packQ5_1((*[bytesQ5_1]byte)(dst), d, -minimum, &level)
+		row, importance, dst = row[weightsQ5_1:], importance[weightsQ5_1:], dst[bytesQ5_1:]
+	}
+}
+
+func packQ5_1(b *[bytesQ5_1]byte, d, m float32, level *[weightsQ5_1]uint8) {
+	storeHalf((*[2]byte)(b[:]), d)
+	storeHalf((*[2]byte)(b[2:]), m)
+	packFifthBits((*[4]byte)(b[4:]), level)
+	packNibbles((*[16]byte)(b[8:]), level)
+}

@@ -1,0 +1,36 @@
+package quant
+
+// Q8_0 is 32 weights d·q: the half precision d, then 32 signed bytes.
+const (
+	weightsQ8_0 = 32
+	bytesQ8_0   = 34
+)
+
+func dequantizeQ8_0(dst []float32, src []byte) {
+	for len(dst) >= weightsQ8_0 && len(src) >= bytesQ8_0 {
+		y := (*[weightsQ8_0]float32)(dst)
+		q := (*[32]byte)(src[2:])
+		d := loadHalf((*[2]byte)(src))
+		for i := 0; i < weightsQ8_0; i += 4 {
+			y[i] = d * signedBytes[q[i]]
+			y[i+1] = d * signedBytes[q[i+1]]
+			y[i+2] = d * signedBytes[q[i+2]]
+			y[i+3] = d * signedBytes[q[i+3]]
+		}
+		dst, src = dst[weightsQ8_0:], src[bytesQ8_0:]
+	}
+}
+
+func quantizeQ8_0(dst []byte, src []float32) {
+	for len(src) >= weightsQ8_0 && len(dst) >= bytesQ8_0 {
+		x := (*[weightsQ8_0]float32)(src)
+		d := absf(peak(x[:])) / 127
+		inverse := inverseOf(d)
+		storeHalf((*[2]byte)(dst), d)
+		q := (*[32]byte)(dst[2:])
+		for i, v := range x {
+			q[i] = byte(roundHalfAway(float32(v * inverse)))
+		}
+		src, dst = src[weightsQ8_0:], dst[bytesQ8_0:]
+	}
+}
