@@ -1,0 +1,223 @@
+package pattern
+
+import "unicode/utf8"
+
+// Scratch is the memory of a search. One may serve many patterns, but only one search at a time; its zero value is
+// ready.
+type Scratch struct {
+	stack []choice
+}
+
+// choice is a place to go back to: another instruction at the same position, or a run that can end earlier or later.
+type choice struct {
+	pc, pos int
+	bound   int // of a run: the position, for opLazyRun the count of runes, that limits it; -1 for a split
+}
+
+// Next finds the leftmost match at or after byte at of s. A match may be empty.
+func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
+	for at <= len(s) {
+		if !p.empty {
+			for at < len(s) && !p.first.has(s[at]) {
+				at++
+			}
+			if at == len(s) {
+				break
+			}
+		}
+		if end := p.matchAt(s, at, m); end >= 0 {
+			return at, end, true
+		}
+		at += runeLen(s, at)
+	}
+	return 0, 0, false
+}
+
+// runeLen is the length of the rune at byte at, and 1 at the end of s.
+func runeLen(s string, at int) int {
+	if at >= len(s) || s[at] < utf8.RuneSelf {
+		return 1
+	}
+	_, n := utf8.DecodeRuneInString(s[at:])
+	return n
+}
+
+// Split cuts s into its matches and the stretches between them, in order, nothing left out, and calls yield for
+// each; an empty match only cuts. It stops when yield returns false.
+func (p *Pattern) Split(s string, m *Scratch, yield func(piece string, matched bool) bool) {
+	done, from := 0, 0
+	for {
+		start, end, ok := p.Next(s, from, m)
+		if !ok {
+			break
+		}
+		if start > done && !yield(s[done:start], false) {
+			return
+		}
+		if end > start && !yield(s[start:end], true) {
+			return
+		}
+		done, from = end, end
+		if end == start {
+			from += runeLen(s, end)
+		}
+	}
+	if done < len(s) {
+		yield(s[done:], false)
+	}
+}
+
+// matchAt is the end of the match that begins at byte at, or -1.
+func (p *Pattern) matchAt(s string, at int, m *Scratch) int {
+	for i := range p.branches {
+		b := &p.branches[i]
+		if !b.empty && (at == len(s) || !b.first.has(s[at])) {
+			continue
+		}
+		if end := p.run(b.pc, s, at, m); end >= 0 {
+			return end
+		}
+	}
+	return -1
+}
+
+// run executes the program from pc at byte pos: the end of the match, or -1.
+func (p *Pattern) run(pc int, s string, pos int, m *Scratch) int {
+	base := len(m.stack)
+	for {
+		in := &p.prog[pc]
+		ok := true
+		switch in.op {
+		case opSet:
+			var n int
+			if n, ok = in.set.at(s, pos); ok {
+				pos += n
+				pc++
+			}
+		case opRun, opPossRun:
+			pos, ok = p.greedy(in, pc, s, pos, m)
+			pc++
+		case opLazyRun:
+			var low int
+			if low, _, ok = in.set.span(s, pos, in.min, in.min); ok {
+				if in.max != in.min {
+					m.stack = append(m.stack, choice{pc, low, in.min})
+				}
+				pos = low
+				pc++
+			}
+		case opSplit:
+			m.stack = append(m.stack, choice{in.y, pos, -1})
+			pc = in.x
+		case opJump:
+			pc = in.x
+		case opLook, opLookNot:
+			ok = (p.run(pc+1, s, pos, m) >= 0) == (in.op == opLook)
+			pc = in.x
+		case opAtomic:
+			end := p.run(pc+1, s, pos, m)
+			ok = end >= 0
+			pos, pc = max(end, 0), in.x
+		case opMatch:
+			m.stack = m.stack[:base]
+			return pos
+		default:
+			ok = p.assertion(in.op, s, pos)
+			pc++
+		}
+		if !ok {
+			if pc, pos, ok = p.back(s, m, base); !ok {
+				return -1
+			}
+		}
+	}
+}
+
+// greedy takes a run and remembers where it may end earlier.
+func (p *Pattern) greedy(in *inst, pc int, s string, pos int, m *Scratch) (end int, ok bool) {
+	low, high, ok := in.set.span(s, pos, in.min, in.max)
+	if ok && high > low && in.op == opRun {
+		m.stack = append(m.stack, choice{pc, high, low})
+	}
+	return high, ok
+}
+
+// back takes up the latest choice.
+func (p *Pattern) back(s string, m *Scratch, base int) (pc, pos int, ok bool) {
+	for len(m.stack) > base {
+		top := &m.stack[len(m.stack)-1]
+		if top.bound < 0 {
+			pc, pos = top.pc, top.pos
+			m.stack = m.stack[:len(m.stack)-1]
+			return pc, pos, true
+		}
+		in := &p.prog[top.pc]
+		if in.op == opRun {
+			_, n := utf8.DecodeLastRuneInString(s[:top.pos])
+			top.pos -= n
+			pc, pos = top.pc+1, top.pos
+			if top.pos <= top.bound {
+				m.stack = m.stack[:len(m.stack)-1]
+			}
+			return pc, pos, true
+		}
+		// A lazy run takes one more, if there is one.
+		n, more := in.set.at(s, top.pos)
+		if !more || in.max >= 0 && top.bound >= in.max {
+			m.stack = m.stack[:len(m.stack)-1]
+			continue
+		}
+		top.pos += n
+		top.bound++
+		return top.pc + 1, top.pos, true
+	}
+	return 0, 0, false
+}
+
+// at is the length of the rune at byte pos, if it is in the set.
+func (s *set) at(text string, pos int) (n int, ok bool) {
+	if pos >= len(text) {
+		return 0, false
+	}
+	if c := text[pos]; c < utf8.RuneSelf {
+		return 1, s.ascii[c>>6]>>(c&63)&1 != 0
+	}
+	if !s.wide {
+		return 0, false
+	}
+	c, n := utf8.DecodeRuneInString(text[pos:])
+	return n, s.has(c)
+}
+
+// span takes up to max runes of the set (-1: all): low is the position after min of them, high after the last.
+func (s *set) span(text string, pos, min, max int) (low, high int, ok bool) {
+	low = pos
+	count := 0
+	for ; count != max; count++ {
+		n, ok := s.at(text, pos)
+		if !ok {
+			break
+		}
+		pos += n
+		if count < min {
+			low = pos
+		}
+	}
+	return low, pos, count >= min
+}
+
+func (p *Pattern) assertion(op opcode, s string, pos int) bool {
+	switch op {
+	case opBegin:
+		return pos == 0
+	case opEnd:
+		return pos == len(s)
+	}
+	before := false
+	if pos > 0 {
+		c, _ := utf8.DecodeLastRuneInString(s[:pos])
+		before = p.words.has(c)
+	}
+	_, after := p.words.at(s, pos)
+	return (before != after) == (op == opBoundary)
+}
