@@ -1,0 +1,320 @@
+package peft
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// Names of the files of a PEFT directory.
+const (
+	configFile  = "adapter_config.json"
+	weightsFile = "adapter_model.safetensors"
+)
+
+// Keys of the metadata of a single-file adapter. The values are text; config and training are JSON.
+const (
+	metaConfig       = "adapter_config"
+	metaVersion      = "peftconv.version"
+	metaBase         = "peftconv.base"
+	metaBaseSHA256   = "peftconv.base_sha256"
+	metaArchitecture = "peftconv.architecture"
+	metaTraining     = "peftconv.training"
+	metaCheckpoint   = "peftconv.checkpoint"
+)
+
+// Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The
+// tensors are those of PEFT's adapter_model.safetensors.
+func (a *Adapter) Save(path string) error {
+	meta, err := a.metadata()
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
+}
+
+// metadata is what Save writes beside the tensors.
+func (a *Adapter) metadata() (map[string]string, error) {
+	config, err := json.Marshal(a.Config)
+	if err != nil {
+		return nil, err
+	}
+	meta := map[string]string{"format": "pt", metaConfig: string(config)}
+	o := &a.Origin
+	for key, value := range map[string]string{
+		metaVersion: o.Version, metaBase: o.Base, metaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
+	} {
+		if value != "" {
+			meta[key] = value
+		}
+	}
+	if o.Training != nil {
+		training, err := json.Marshal(o.Training)
+		if err != nil {
+			return nil, err
+		}
+		meta[metaTraining] = string(training)
+	}
+	return meta, nil
+}
+
+// items are tensors ready to be written, each name with a prefix.
+func items(params []Param, prefix string) []safetensors.Item {
+	out := make([]safetensors.Item, len(params))
+	for i, p := range params {
+		shape := make([]int64, len(p.Shape))
+		for j, d := range p.Shape {
+			shape[j] = int64(d)
+		}
+		out[i] = safetensors.Item{Name: prefix + p.Name, DType: "F32", Shape: shape, Data: littleEndian(p.Data)}
+	}
+	return out
+}
+
+// littleEndian is x as little-endian bytes.
+func littleEndian(x []float32) []byte {
+	b := make([]byte, 4*len(x))
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+	return b
+}
+
+// SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
+// short README.md. Files of these names in an existing directory are replaced.
+func (a *Adapter) SaveDir(dir string) error {
+	config, err := json.MarshalIndent(a.Config, "", "  ")
+	if err != nil {
+		return err
+	}
+	meta, err := a.metadata()
+	if err != nil {
+		return err
+	}
+	return writeDir(dir, func(dir string) error {
+		weights := filepath.Join(dir, weightsFile)
+		err := atomicfile.Write(weights, func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
+		if err != nil {
+			return err
+		}
+		if err := writeText(filepath.Join(dir, "README.md"), a.card()); err != nil {
+			return err
+		}
+		return writeText(filepath.Join(dir, configFile), string(config)+"\n")
+	})
+}
+
+// card is a short model card, with the header that the Hugging Face hub reads.
+func (a *Adapter) card() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "---\nlibrary_name: peft\npipeline_tag: text-generation\n")
+	if a.Config.BaseModel != "" {
+		base, _ := json.Marshal(a.Config.BaseModel) // JSON strings are YAML strings
+		fmt.Fprintf(&b, "base_model: %s\n", base)
+	}
+	fmt.Fprintf(&b, "tags:\n- %s\n- peftconv\n---\n\n", strings.ToLower(a.Config.Method))
+	fmt.Fprintf(&b, "# %s adapter\n\n", a.Config.Method)
+	fmt.Fprintf(&b, "Rank %d, alpha %g, %d trained values. Made with peftconv %s.\n", a.Config.Rank, a.Config.Alpha, a.Parameters(), Version)
+	if o := &a.Origin; o.BaseSHA256 != "" {
+		fmt.Fprintf(&b, "\nThe base it was trained over, %s (%s), has the SHA-256 `%s`.\n", filepath.Base(o.Base), o.Architecture, o.BaseSHA256)
+	}
+	if t := a.Origin.Training; t != nil {
+		fmt.Fprintf(&b, "\nTrained for %d steps on %d tokens, learning rate %g (%s), seed %d.\n", t.Steps, t.Tokens, t.LearningRate, t.Schedule, t.Seed)
+		if t.BaseLoss != nil && t.EvalLoss != nil {
+			fmt.Fprintf(&b, "Loss on the evaluation data: %.4f, before %.4f.\n", *t.EvalLoss, *t.BaseLoss)
+		}
+	}
+	return b.String()
+}
+
+// writeText writes a small file.
+func writeText(path, text string) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
+}
+
+// writeDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
+// existing one fill replaces files one by one.
+func writeDir(dir string, fill func(dir string) error) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("write %s: it exists and is not a directory", dir)
+		}
+		return fill(dir)
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	aside, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(aside) // nothing is left there once it is renamed
+	if err := os.Chmod(aside, 0o755); err != nil {
+		return err
+	}
+	if err := fill(aside); err != nil {
+		return err
+	}
+	return os.Rename(aside, dir)
+}
+
+// Load reads an adapter: a file written by Save or by a training run's checkpoint, a PEFT directory, or a directory's
+// adapter_model.safetensors. Errors name the file, and what in it is not supported or does not fit together.
+func Load(path string) (*Adapter, error) {
+	a, err := load(path)
+	if err != nil {
+		return nil, fmt.Errorf("load adapter %s: %w", path, err)
+	}
+	return a, nil
+}
+
+func load(path string) (*Adapter, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, file := filepath.Dir(path), path
+	if info.IsDir() {
+		dir, file = path, filepath.Join(path, weightsFile)
+		if err := checkDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	f, err := safetensors.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	config, err := findConfig(f, dir, info.IsDir())
+	if err != nil {
+		return nil, err
+	}
+	return readAdapter(f, config)
+}
+
+// checkDir says what is missing in a directory that should hold an adapter.
+func checkDir(dir string) error {
+	has := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	}
+	switch {
+	case has(weightsFile) && has(configFile):
+		return nil
+	case has(weightsFile):
+		return fmt.Errorf("the directory has no %s", configFile)
+	case has("adapter_model.bin"):
+		return fmt.Errorf("adapter_model.bin is a Python pickle, which is not read: save the adapter as safetensors (PEFT's default)")
+	}
+	return fmt.Errorf("the directory has no %s: not a PEFT adapter", weightsFile)
+}
+
+// findConfig is the configuration in a file's metadata, or in adapter_config.json beside it; in a directory that file
+// counts.
+func findConfig(f *safetensors.File, dir string, isDir bool) ([]byte, error) {
+	if config, ok := f.Metadata[metaConfig]; ok && !isDir {
+		return []byte(config), nil
+	}
+	config, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no %s in the file's metadata and no %s beside it: not an adapter", metaConfig, configFile)
+	}
+	return config, err
+}
+
+// readAdapter makes an adapter of a file and its configuration.
+func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
+	a := &Adapter{}
+	if err := json.Unmarshal(config, &a.Config); err != nil {
+		return nil, err
+	}
+	if err := a.readOrigin(f.Metadata); err != nil {
+		return nil, err
+	}
+	shapes := map[string][]int{}
+	for _, t := range f.Tensors {
+		if isMoment(t.Name) {
+			continue
+		}
+		shapes[t.Name] = ints(t.Shape)
+	}
+	a.allocate(shapes)
+	if err := readParams(f, "", a.params); err != nil {
+		return nil, err
+	}
+	var err error
+	a.method, err = newMethod(&a.Config, a.params)
+	return a, err
+}
+
+func ints(shape []int64) []int {
+	out := make([]int, len(shape))
+	for i, d := range shape {
+		out[i] = int(d)
+	}
+	return out
+}
+
+// readParams fills tensors from those of a file whose names have a prefix. A value that is not finite is an error.
+func readParams(f *safetensors.File, prefix string, params []Param) error {
+	for _, p := range params {
+		t := f.Tensor(prefix + p.Name)
+		if t == nil || !equalShape(t.Shape, p.Shape) {
+			return fmt.Errorf("tensor %q is missing or not of shape %v", prefix+p.Name, p.Shape)
+		}
+		x, err := t.Float32s()
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", prefix+p.Name, err)
+		}
+		if i := firstNonFinite(x); i >= 0 {
+			return fmt.Errorf("tensor %q: value %d is %v", prefix+p.Name, i, x[i])
+		}
+		copy(p.Data, x)
+	}
+	return nil
+}
+
+func equalShape(a []int64, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != int64(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// firstNonFinite is the place of the first infinity or NaN, or -1.
+func firstNonFinite(x []float32) int {
+	for i, v := range x {
+		if v-v != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// readOrigin reads what Save writes of the origin; files of other programs have none of it.
+func (a *Adapter) readOrigin(meta map[string]string) error {
+	a.Origin = Origin{
+		Base: meta[metaBase], BaseSHA256: meta[metaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
+	}
+	if training, ok := meta[metaTraining]; ok {
+		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {
+			return fmt.Errorf("metadata %s: %w", metaTraining, err)
+		}
+	}
+	return nil
+}

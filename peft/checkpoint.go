@@ -1,0 +1,193 @@
+package peft
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// A checkpoint is an adapter's file with two more tensors for each, the moments of AdamW, and with the run's state
+// and options in its metadata. Rows are in the order of the Hugging Face checkpoint, as in every adapter file.
+const (
+	firstMoment  = "optimizer.m."
+	secondMoment = "optimizer.v."
+)
+
+// isMoment reports whether a tensor of a checkpoint belongs to the optimizer.
+func isMoment(name string) bool {
+	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment)
+}
+
+// checkpoint is the metadata of a checkpoint. The options are those on which the course of a run depends.
+type checkpoint struct {
+	State       trainState `json:"state"`
+	Seed        uint64     `json:"seed"`
+	BatchTokens int        `json:"batch_tokens"`
+	Accumulate  int        `json:"accumulate"`
+	LR          float64    `json:"learning_rate"`
+	Schedule    string     `json:"schedule"`
+	Warmup      int        `json:"warmup"`
+	WeightDecay float64    `json:"weight_decay"`
+	Clip        float64    `json:"clip"`
+	Betas       [2]float64 `json:"betas"`
+	Eps         float64    `json:"eps"`
+	Data        string     `json:"data_sha256"`
+	Base        string     `json:"base_sha256"`
+}
+
+// CheckpointPath is where a run that writes its adapter to out keeps its checkpoint: x.checkpoint.safetensors beside
+// x.safetensors.
+func CheckpointPath(out string) string {
+	return strings.TrimSuffix(out, filepath.Ext(out)) + ".checkpoint.safetensors"
+}
+
+// checkpoint describes the run as it stands.
+func (t *trainer) checkpoint() (checkpoint, error) {
+	sum, err := t.base.SHA256()
+	o := &t.opt
+	return checkpoint{
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, Schedule: o.Schedule,
+		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
+		Data: hashSet(t.train), Base: sum,
+	}, err
+}
+
+// save writes a checkpoint.
+func (t *trainer) save() error {
+	c, err := t.checkpoint()
+	if err != nil {
+		return err
+	}
+	state, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	t.bound.store()
+	meta, err := t.adapter.metadata()
+	if err != nil {
+		return err
+	}
+	meta[metaCheckpoint] = string(state)
+	all := items(t.adapter.params, "")
+	all = append(all, items(t.inHFOrder(t.m), firstMoment)...)
+	all = append(all, items(t.inHFOrder(t.v), secondMoment)...)
+	path := CheckpointPath(t.opt.Out)
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
+}
+
+// inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
+func (t *trainer) inHFOrder(x []float32) []Param {
+	out := views(t.adapter.params, make([]float32, len(x)))
+	toHF(out, views(t.adapter.params, x), t.bound.perms)
+	return out
+}
+
+// interrupted turns a cancellation into an *Interrupted after writing a checkpoint; other errors stay as they are.
+func (t *trainer) interrupted(err error) error {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	stop := &Interrupted{Step: t.state.Step, Steps: t.schedule.steps, cause: err}
+	if t.opt.Out == "" {
+		t.bound.store()
+		return stop
+	}
+	if err := t.save(); err != nil {
+		return fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
+	}
+	stop.Checkpoint = CheckpointPath(t.opt.Out)
+	return stop
+}
+
+// resume puts the run where a checkpoint says.
+func (t *trainer) resume(path string) error {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	raw, ok := f.Metadata[metaCheckpoint]
+	if !ok {
+		return errors.New("it is not a checkpoint of a training run")
+	}
+	var saved checkpoint
+	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
+		return fmt.Errorf("metadata %s: %w", metaCheckpoint, err)
+	}
+	if err := t.same(&saved); err != nil {
+		return err
+	}
+	if err := t.restore(f); err != nil {
+		return err
+	}
+	t.state = saved.State
+	return nil
+}
+
+// restore fills parameters and moments from a checkpoint.
+func (t *trainer) restore(f *safetensors.File) error {
+	if have, want := len(f.Tensors), 3*len(t.adapter.params); have != want {
+		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
+	}
+	scratch := views(t.adapter.params, make([]float32, len(t.m)))
+	for _, part := range []struct {
+		prefix string
+		flat   []float32
+	}{{"", t.bound.values}, {firstMoment, t.m}, {secondMoment, t.v}} {
+		if err := readParams(f, part.prefix, scratch); err != nil {
+			return err
+		}
+		toBase(views(t.adapter.params, part.flat), scratch, t.bound.perms)
+	}
+	return nil
+}
+
+// same reports the first thing in which a checkpoint differs from the run that is to go on from it.
+func (t *trainer) same(saved *checkpoint) error {
+	now, err := t.checkpoint()
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name       string
+		then, here any
+	}{
+		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
+		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
+		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
+		{"epsilon", saved.Eps, now.Eps}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+	} {
+		if f.then != f.here {
+			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)
+		}
+	}
+	return nil
+}
+
+// hashSet is a hash of the tokens and loss masks of a data set.
+func hashSet(set *dataset.Set) string {
+	h := sha256.New()
+	var buf []byte
+	for _, e := range set.Examples {
+		buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(e.IDs)))
+		for i, id := range e.IDs {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(id))
+			if e.Loss == nil || e.Loss[i] {
+				buf = append(buf, 1)
+			}
+		}
+		h.Write(buf)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,200 @@
+package peft
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// evalTokens is how many tokens go through the model at once in evaluation, where nothing else says.
+const evalTokens = 2048
+
+// LossResult is the loss on a data set.
+type LossResult struct {
+	Loss       float64 `json:"loss"`       // mean cross entropy, natural logarithm
+	Perplexity float64 `json:"perplexity"` // its exponential
+	Tokens     int     `json:"tokens"`     // targets that the mean is over
+	Examples   int     `json:"examples"`
+}
+
+// EvalLoss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
+// that go through the model at once (0: 2048); it does not change the result beyond rounding.
+func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *dataset.Set, batchTokens int) (*LossResult, error) {
+	if batchTokens == 0 {
+		batchTokens = evalTokens
+	}
+	if err := checkSet(b, set, 0); err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	hooks, err := bindAll(b, adapters)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	r, err := evalLoss(ctx, b, hooks, set, batchTokens, autograd.NewTape())
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	return r, nil
+}
+
+// evalLoss takes the examples in order.
+func evalLoss(ctx context.Context, b *Base, hooks stack, set *dataset.Set, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+	order := make([]int, len(set.Examples))
+	for i := range order {
+		order[i] = i
+	}
+	var sum float64
+	var packed batch.Batch
+	r := &LossResult{Examples: len(set.Examples)}
+	for _, examples := range set.Batches(order, batchTokens) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		packed.Reset()
+		set.Batch(&packed, examples)
+		for _, loss := range forward(b, hooks, &packed, tape) {
+			sum += float64(loss)
+			r.Tokens++
+		}
+	}
+	r.Loss = sum / float64(r.Tokens)
+	r.Perplexity = math.Exp(r.Loss)
+	if !finite(r.Loss) {
+		return nil, notFinite(b, r.Loss)
+	}
+	return r, nil
+}
+
+// forward is the loss of every target of a batch.
+func forward(b *Base, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+	if packed.TargetCount() == 0 {
+		return nil
+	}
+	tape.Record(false)
+	tape.Reset(0)
+	return b.Model.Losses(tape, packed, hooks, 1)
+}
+
+// notFinite says why a loss is not finite.
+func notFinite(b *Base, loss float64) error {
+	if err := checkWeights(b); err != nil {
+		return fmt.Errorf("the loss is %v: %w", loss, err)
+	}
+	return fmt.Errorf("the loss is %v although all weights of the base are finite: values overflowed on the way", loss)
+}
+
+// PerplexityResult is what Perplexity finds.
+type PerplexityResult struct {
+	Perplexity float64 `json:"perplexity"`
+	Loss       float64 `json:"loss"`   // its logarithm: the mean over the scored tokens
+	Error      float64 `json:"error"`  // standard error of the perplexity
+	Tokens     int     `json:"tokens"` // scored
+	Windows    int     `json:"windows"`
+	Ctx        int     `json:"ctx"`
+}
+
+// Perplexity is defined as in llama-perplexity: the text is cut into windows of ctxLen tokens, the first token of each
+// is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
+// the tokens of the text without BOS; it is put in front where the vocabulary says so. What does not fill a window is
+// left out. progress, which may be nil, is called after each batch of windows with the figure so far.
+func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, ctxLen int,
+	progress func(done, windows int, perplexity float64)) (*PerplexityResult, error) {
+	w, err := newWindows(b, ids, ctxLen)
+	if err != nil {
+		return nil, fmt.Errorf("perplexity: %w", err)
+	}
+	hooks, err := bindAll(b, adapters)
+	if err != nil {
+		return nil, fmt.Errorf("perplexity: %w", err)
+	}
+	var sum, squares float64
+	var packed batch.Batch
+	tape := autograd.NewTape()
+	r := &PerplexityResult{Ctx: ctxLen, Windows: w.count}
+	for first := 0; first < w.count; {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("perplexity: %w", err)
+		}
+		last := min(w.count, first+max(1, evalTokens/ctxLen))
+		packed.Reset()
+		for i := first; i < last; i++ {
+			w.append(&packed, i)
+		}
+		for _, loss := range forward(b, hooks, &packed, tape) {
+			sum += float64(loss)
+			squares += float64(loss) * float64(loss)
+			r.Tokens++
+		}
+		first = last
+		if progress != nil {
+			progress(first, w.count, math.Exp(sum/float64(r.Tokens)))
+		}
+	}
+	if r.set(sum, squares); !finite(r.Loss) {
+		return nil, fmt.Errorf("perplexity: %w", notFinite(b, r.Loss))
+	}
+	return r, nil
+}
+
+// set fills in what follows from the sums of the losses and of their squares.
+func (r *PerplexityResult) set(sum, squares float64) {
+	n := float64(r.Tokens)
+	r.Loss = sum / n
+	r.Perplexity = math.Exp(r.Loss)
+	if variance := squares/n - r.Loss*r.Loss; r.Tokens > 1 && variance > 0 {
+		r.Error = math.Sqrt(variance/(n-1)) * r.Perplexity
+	}
+}
+
+// textWindows cuts a text for Perplexity.
+type textWindows struct {
+	ids    []int32
+	bos    int32
+	hasBOS bool
+	size   int
+	count  int
+	scored []bool // of one window: the tokens that are predicted
+}
+
+func newWindows(b *Base, ids []int32, size int) (*textWindows, error) {
+	w := &textWindows{ids: ids, size: size}
+	if tok := b.Tokenizer; tok != nil && tok.AddBOS() {
+		if w.bos, w.hasBOS = tok.BOS(); w.hasBOS {
+			w.ids = slices.Concat([]int32{w.bos}, ids)
+		}
+	}
+	if size < 4 {
+		return nil, fmt.Errorf("a context of %d tokens, expected 4 or more", size)
+	}
+	if limit := b.Model.Spec.Context; limit > 0 && size > limit {
+		return nil, fmt.Errorf("a context of %d tokens, but %s was made for %d", size, b.Path, limit)
+	}
+	if w.count = len(w.ids) / size; w.count == 0 {
+		return nil, fmt.Errorf("the text has %d tokens, less than one window of %d", len(w.ids), size)
+	}
+	for i, id := range w.ids {
+		if id < 0 || int(id) >= b.Model.Spec.Vocab {
+			return nil, fmt.Errorf("token %d has id %d, beyond the vocabulary of %d", i+1, id, b.Model.Spec.Vocab)
+		}
+	}
+	w.scored = make([]bool, size)
+	for i := size/2 + 1; i < size; i++ {
+		w.scored[i] = true
+	}
+	return w, nil
+}
+
+// append puts window i into a batch.
+func (w *textWindows) append(packed *batch.Batch, i int) {
+	at := len(packed.IDs)
+	packed.Append(w.ids[i*w.size:(i+1)*w.size], w.scored)
+	if w.hasBOS {
+		packed.IDs[at] = w.bos
+	}
+}

@@ -1,0 +1,150 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/tokenizer"
+)
+
+// GenerateOptions says how Generate chooses tokens. The zero value takes the likeliest token 128 times.
+type GenerateOptions struct {
+	N           int     // the most tokens to generate; 0: 128
+	Temperature float64 // 0: always the likeliest token
+	TopK        int     // > 0: only the so many likeliest
+	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
+	Seed        uint64
+	Context     int  // the most tokens of prompt and answer together; 0: what the model was made for
+	IgnoreEOG   bool // go on after a token that ends an answer
+}
+
+// GenerateResult is what Generate made.
+type GenerateResult struct {
+	Text            string  `json:"text"`
+	IDs             []int32 `json:"ids"`
+	PromptTokens    int     `json:"prompt_tokens"`
+	Tokens          int     `json:"tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second"` // of the generation, the prompt aside
+	Stop            string  `json:"stop"`              // "eog", "length" or "context"
+}
+
+// Generate continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
+// is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
+func Generate(ctx context.Context, b *Base, adapters []Scaled, prompt string, opt GenerateOptions, emit func(piece string)) (*GenerateResult, error) {
+	if b.Tokenizer == nil {
+		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
+	}
+	hooks, err := bindAll(b, adapters)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	ids := promptIDs(b.Tokenizer, prompt)
+	if len(ids) == 0 {
+		return nil, errors.New("generate: the prompt is empty")
+	}
+	g, err := newGenerator(b, hooks, len(ids), opt, emit)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	if err := g.run(ctx, ids); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	return g.result, nil
+}
+
+// promptIDs are the tokens of a prompt.
+func promptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
+	var ids []int32
+	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
+		ids = append(ids, bos)
+	}
+	return append(ids, tok.Encode(prompt, true)...)
+}
+
+// generator is one answer being made.
+type generator struct {
+	tok     *tokenizer.Tokenizer
+	hooks   model.Hooks
+	session *model.Session
+	sampler sampler
+	opt     GenerateOptions
+	emit    func(string)
+	result  *GenerateResult
+}
+
+func newGenerator(b *Base, hooks model.Hooks, prompt int, opt GenerateOptions, emit func(string)) (*generator, error) {
+	if opt.N == 0 {
+		opt.N = 128
+	}
+	limit := opt.Context
+	if limit == 0 {
+		limit = b.Model.Spec.Context
+	}
+	if prompt >= limit {
+		return nil, fmt.Errorf("the prompt has %d tokens, the context only %d", prompt, limit)
+	}
+	if emit == nil {
+		emit = func(string) {}
+	}
+	return &generator{
+		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(min(limit, prompt+opt.N)), opt: opt, emit: emit,
+		sampler: newSampler(opt), result: &GenerateResult{PromptTokens: prompt},
+	}, nil
+}
+
+// run reads the prompt and generates until something ends it.
+func (g *generator) run(ctx context.Context, ids []int32) error {
+	logits, err := g.session.Append(ids, g.hooks)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	say := func(piece string) {
+		if piece != "" {
+			text.WriteString(piece)
+			g.emit(piece)
+		}
+	}
+	start, stream := time.Now(), g.tok.NewStream()
+	for g.result.Stop == "" {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		id, err := g.sampler.next(logits)
+		if err != nil {
+			return err
+		}
+		if g.tok.IsEOG(id) && !g.opt.IgnoreEOG {
+			g.result.Stop = "eog"
+			break
+		}
+		g.result.IDs = append(g.result.IDs, id)
+		say(stream.Next(id))
+		if logits, err = g.advance(id); err != nil {
+			return err
+		}
+	}
+	say(stream.Flush())
+	g.result.Text, g.result.Tokens = text.String(), len(g.result.IDs)
+	if spent := time.Since(start).Seconds(); spent > 0 {
+		g.result.TokensPerSecond = float64(g.result.Tokens) / spent
+	}
+	return nil
+}
+
+// advance reads a generated token, unless it was the last one there is room or need for.
+func (g *generator) advance(id int32) ([]float32, error) {
+	switch {
+	case len(g.result.IDs) == g.opt.N:
+		g.result.Stop = "length"
+	case g.session.Room() == 0:
+		g.result.Stop = "context"
+	default:
+		return g.session.Append([]int32{id}, g.hooks)
+	}
+	return nil, nil
+}

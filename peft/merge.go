@@ -1,0 +1,208 @@
+package peft
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MergeOptions says how Merge writes.
+type MergeOptions struct {
+	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
+	Force    bool   // merge into a base other than the one an adapter was trained over
+	Progress func(MergeProgress)
+}
+
+// MergeProgress is called after each tensor.
+type MergeProgress struct {
+	Tensor      string
+	Bytes, Size int64 // written, of all
+}
+
+// MergeReport is what Merge did.
+type MergeReport struct {
+	Output   string         `json:"output"`
+	Tensors  []MergedTensor `json:"tensors"`  // the touched ones, in the order of the file
+	Copied   int            `json:"copied"`   // tensors that were not touched
+	Recovery float64        `json:"recovery"` // over all touched tensors together
+}
+
+// MergedTensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
+// the change asked for and Δ' the one that was made:
+type MergedTensor struct {
+	Name     string  `json:"name"`
+	Type     string  `json:"type"`     // as written
+	Recovery float64 `json:"recovery"` // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
+	Noise    float64 `json:"noise"`    // |Δ'-Δ|/|Δ|
+	Little   bool    `json:"little"`   // less than half of it is there
+}
+
+// littleRecovery is where MergedTensor.Little begins.
+const littleRecovery = 0.5
+
+// Merge writes the base with the sum of the adapters' changes in its weights: a GGUF file for a GGUF base, a directory
+// of the same layout for a Hugging Face directory. Touched tensors are dequantized, changed and quantized again;
+// everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
+// Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
+// then.
+func Merge(ctx context.Context, b *Base, adapters []Scaled, out string, opt MergeOptions) (*MergeReport, error) {
+	m, err := newMerger(ctx, b, adapters, opt)
+	if err != nil {
+		return nil, fmt.Errorf("merge: %w", err)
+	}
+	m.report.Output = out
+	if b.GGUF != nil {
+		err = m.toGGUF(out)
+	} else {
+		err = m.toHF(out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge into %s: %w", out, err)
+	}
+	m.report.Recovery = m.total.recovery()
+	return &m.report, nil
+}
+
+// merger is one merge.
+type merger struct {
+	ctx      context.Context
+	base     *Base
+	adapters []Scaled
+	opt      MergeOptions
+	touched  map[string]*mergeTensor // by the tensor's name in the base
+	size     int64                   // bytes of all tensors of the output
+	written  int64
+	total    mergeStats
+	report   MergeReport
+}
+
+// mergeTensor is a tensor that changes.
+type mergeTensor struct {
+	w      quant.Matrix
+	to     gguf.Type
+	deltas []delta
+}
+
+func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions) (*merger, error) {
+	if len(adapters) == 0 {
+		return nil, errors.New("no adapter is given")
+	}
+	for _, scaled := range adapters {
+		if err := CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
+			return nil, err
+		}
+	}
+	bounds, err := bindAll(b, adapters)
+	if err != nil {
+		return nil, err
+	}
+	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, touched: map[string]*mergeTensor{}}
+	for _, bound := range bounds {
+		deltas := bound.deltas()
+		if deltas == nil {
+			return nil, fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
+		}
+		for l, d := range deltas {
+			if err := m.touch(l, d); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m, nil
+}
+
+// touch adds a change of a linear map.
+func (m *merger) touch(l *model.Linear, d delta) error {
+	t := m.touched[l.Tensor]
+	if t == nil {
+		to, err := m.targetType(l)
+		if err != nil {
+			return err
+		}
+		t = &mergeTensor{w: l.W, to: to}
+		m.touched[l.Tensor] = t
+	}
+	t.deltas = append(t.deltas, d)
+	return nil
+}
+
+// targetType is the type that a touched tensor gets.
+func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
+	if m.opt.Type == "" {
+		if quant.NeedsImportance(l.W.Type) {
+			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
+		}
+		return l.W.Type, nil
+	}
+	to, err := gguf.ParseType(m.opt.Type)
+	if err != nil {
+		return 0, err
+	}
+	if !quant.Supported(to) || quant.NeedsImportance(to) {
+		return 0, fmt.Errorf("type %v cannot be written", to)
+	}
+	if l.W.Cols%to.BlockLen() != 0 {
+		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: choose another type",
+			l.Tensor, l.W.Cols, to, to.BlockLen())
+	}
+	return to, nil
+}
+
+// writeMerged writes a touched tensor through write, some rows at a time.
+func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
+	if row, _, found := t.w.FirstNonFinite(); found {
+		return fmt.Errorf("%w (row %d of %d)", checkMatrix(name, t.w), row, t.w.Rows)
+	}
+	stats, err := t.merge(m.ctx, write)
+	if err != nil {
+		return err
+	}
+	if !finite(stats.want) || !finite(stats.got) {
+		return fmt.Errorf("tensor %s: the adapter's change is not finite", name)
+	}
+	m.total.add(stats)
+	r := MergedTensor{Name: name, Type: t.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
+	r.Little = r.Recovery < littleRecovery
+	m.report.Tensors = append(m.report.Tensors, r)
+	return nil
+}
+
+// wrote counts a tensor and reports it.
+func (m *merger) wrote(name string, n int64) {
+	m.written += n
+	if m.opt.Progress != nil {
+		m.opt.Progress(MergeProgress{Tensor: name, Bytes: m.written, Size: m.size})
+	}
+}
+
+// hashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
+func hashAdapter(a *Adapter) (string, error) {
+	config, err := a.Config.MarshalJSON()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	h.Write(config)
+	for _, p := range a.params {
+		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
+		h.Write(littleEndian(p.Data))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}

@@ -1,0 +1,192 @@
+package peft
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// toHF writes the merged directory: the same shards, and copies of the other files.
+func (m *merger) toHF(out string) error {
+	if sameFile(out, m.base.Path) {
+		return errors.New("the merged directory would replace its base: choose another name")
+	}
+	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
+		return errors.New("the directory exists and is not empty")
+	}
+	if err := m.checkDTypes(); err != nil {
+		return err
+	}
+	for _, path := range m.base.weights {
+		if err := m.measureShard(path); err != nil {
+			return err
+		}
+	}
+	os.Remove(out) // an empty directory would only be in the way
+	return writeDir(out, func(dir string) error {
+		for _, path := range m.base.weights {
+			if err := m.writeShard(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+				return fmt.Errorf("%s: %w", filepath.Base(path), err)
+			}
+		}
+		return m.copyOthers(dir)
+	})
+}
+
+// dtypes are the types that a touched tensor of a Hugging Face directory can have.
+var dtypes = map[gguf.Type]safetensors.DType{gguf.F32: "F32", gguf.F16: "F16", gguf.BF16: "BF16"}
+
+// checkDTypes reports a type that safetensors does not have.
+func (m *merger) checkDTypes() error {
+	for name, t := range m.touched {
+		if dtypes[t.to] == "" {
+			return fmt.Errorf("tensor %s: safetensors has no type %v, only F32, F16 and BF16", name, t.to)
+		}
+	}
+	return nil
+}
+
+// measureShard adds a shard's bytes to the size of the output.
+func (m *merger) measureShard(path string) error {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, t := range f.Tensors {
+		m.size += m.outputSize(t)
+	}
+	return nil
+}
+
+// outputSize is the bytes that a tensor has in the output.
+func (m *merger) outputSize(t *safetensors.Tensor) int64 {
+	if touched := m.touched[t.Name]; touched != nil {
+		return int64(touched.w.Rows) * int64(touched.w.Cols) * int64(touched.to.BlockSize())
+	}
+	return int64(len(t.Bytes()))
+}
+
+// writeShard writes one safetensors file.
+func (m *merger) writeShard(from, to string) error {
+	f, err := safetensors.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	out, err := atomicfile.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Abort()
+	buffered := bufio.NewWriterSize(out, 1<<20)
+	if err := m.writeTensors(buffered, f); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
+		return err
+	}
+	return out.Commit()
+}
+
+// writeTensors writes the tensors of one file.
+func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
+	table := make([]safetensors.Tensor, len(f.Tensors))
+	for i, t := range f.Tensors {
+		table[i] = safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
+		if touched := m.touched[t.Name]; touched != nil {
+			table[i].DType = dtypes[touched.to]
+		}
+	}
+	w, err := safetensors.NewWriter(out, f.Metadata, table)
+	if err != nil {
+		return err
+	}
+	for _, entry := range w.Tensors() {
+		if err := m.ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.writeTensor(w, f.Tensor(entry.Name)); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+func (m *merger) writeTensor(w *safetensors.Writer, t *safetensors.Tensor) error {
+	touched := m.touched[t.Name]
+	if touched == nil {
+		m.report.Copied++
+		if err := w.WriteTensor(t.Name, t.Bytes()); err != nil {
+			return err
+		}
+	} else {
+		if err := w.Begin(t.Name); err != nil {
+			return err
+		}
+		err := m.writeMerged(t.Name, touched, func(p []byte) error {
+			_, err := w.Write(p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	m.wrote(t.Name, m.outputSize(t))
+	return nil
+}
+
+// otherWeights are the endings of files that hold the unmerged weights in another form.
+var otherWeights = []string{".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
+
+// copyOthers copies configuration, tokenizer and whatever else is in the base's directory.
+func (m *merger) copyOthers(dir string) error {
+	entries, err := os.ReadDir(m.base.Path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		from := filepath.Join(m.base.Path, name)
+		if info, err := os.Stat(from); err != nil || !info.Mode().IsRegular() || slices.Contains(otherWeights, filepath.Ext(name)) {
+			continue
+		}
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if name == indexFile {
+			if data, err = m.newIndex(data); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		if err := writeText(filepath.Join(dir, name), string(data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newIndex is the index of a sharded model with the size that the merged tensors have.
+func (m *merger) newIndex(data []byte) ([]byte, error) {
+	if m.opt.Type == "" {
+		return data, nil
+	}
+	var index map[string]any
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, err
+	}
+	if meta, ok := index["metadata"].(map[string]any); ok {
+		meta["total_size"] = m.size
+	}
+	return json.MarshalIndent(index, "", "  ")
+}

@@ -1,0 +1,413 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// OptimizerAdamW is AdamW as PyTorch defines it.
+const OptimizerAdamW = "adamw"
+
+// TrainOptions says how Train runs. A zero field means what its comment says.
+type TrainOptions struct {
+	Steps       int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen      int     // > 0: an example with more tokens is an error
+	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate  int     // batches that make up one optimizer step; 0: 1
+	LR          float64 // learning rate at its highest; 0: 2e-4
+	Schedule    string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
+	Warmup      int     // steps in which the learning rate rises from zero
+	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
+	WeightDecay float64 // AdamW's decoupled decay
+	Clip        float64 // > 0: the gradient is scaled down to this norm
+	Beta1       float64 // 0: 0.9
+	Beta2       float64 // 0: 0.999
+	Eps         float64 // 0: 1e-8
+	Optimizer   string  // OptimizerAdamW or ""
+	Seed        uint64  // order of the data, dropout
+	SaveEvery   int     // > 0: write a checkpoint after so many steps
+	EvalEvery   int     // > 0: evaluate after so many steps
+	Out         string  // the adapter's file; "" writes none, and no checkpoints
+	Resume      string  // checkpoint to go on from
+	Progress    func(Progress)
+}
+
+// Progress is what a training run reports after a step.
+type Progress struct {
+	Step, Steps     int
+	Epoch           float64 // passes over the data so far
+	Loss            float64 // mean over the step's targets
+	GradNorm        float64 // before clipping
+	LR              float64
+	EvalLoss        *float64 // after an evaluation
+	Tokens          int64    // seen so far
+	TokensPerSecond float64
+	ETA             time.Duration // until the last step
+	PeakRSS         int64         // bytes
+}
+
+// TrainResult is what a finished run tells.
+type TrainResult struct {
+	Steps           int      `json:"steps"`
+	Tokens          int64    `json:"tokens"`
+	Loss            float64  `json:"loss"`                // of the last step
+	BaseLoss        *float64 `json:"base_loss,omitempty"` // on the evaluation data without the adapter; nil without such data
+	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
+	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
+	PeakRSS         int64    `json:"peak_rss_bytes"`
+	Adapter         string   `json:"adapter,omitempty"` // TrainOptions.Out
+}
+
+// Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
+type Interrupted struct {
+	Checkpoint  string // what to give as TrainOptions.Resume; "" where no file was asked for
+	Step, Steps int    // steps done, of all
+	cause       error
+}
+
+func (e *Interrupted) Error() string {
+	if e.Checkpoint == "" {
+		return fmt.Sprintf("training was interrupted after step %d of %d", e.Step, e.Steps)
+	}
+	return fmt.Sprintf("training was interrupted after step %d of %d; resume from %s", e.Step, e.Steps, e.Checkpoint)
+}
+
+func (e *Interrupted) Unwrap() error { return e.cause }
+
+// Train trains an adapter over a frozen base and leaves the result in the adapter and in TrainOptions.Out. eval may be
+// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
+// but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
+// steps may differ.
+func Train(ctx context.Context, b *Base, a *Adapter, train, eval *dataset.Set, opt TrainOptions) (*TrainResult, error) {
+	t, err := newTrainer(b, a, train, eval, opt)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	if opt.Resume != "" {
+		if err := t.resume(opt.Resume); err != nil {
+			return nil, fmt.Errorf("train: resume from %s: %w", opt.Resume, err)
+		}
+	}
+	if err := t.run(ctx); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return t.finish(ctx)
+}
+
+// trainer is a training run.
+type trainer struct {
+	base        *Base
+	adapter     *Adapter
+	bound       *Bound
+	train, eval *dataset.Set
+	opt         TrainOptions
+	schedule    schedule
+	tape        *autograd.Tape
+	m, v        []float32 // moments of AdamW, as bound.values
+	state       trainState
+	batches     [][]int // of the current epoch
+	group       []*batch.Batch
+	clock       clock
+}
+
+// trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
+// depends on.
+type trainState struct {
+	Step     int      `json:"step"`  // steps done
+	Epoch    int      `json:"epoch"` // the epoch of the next batch
+	Batch    int      `json:"batch"` // the next batch in it
+	Tokens   int64    `json:"tokens"`
+	Loss     float64  `json:"loss"`
+	BaseLoss *float64 `json:"base_loss,omitempty"`
+}
+
+// defaults fills zero fields in.
+func (opt *TrainOptions) defaults() {
+	set := func(p *float64, v float64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&opt.LR, 2e-4)
+	set(&opt.Beta1, 0.9)
+	set(&opt.Beta2, 0.999)
+	set(&opt.Eps, 1e-8)
+	if opt.BatchTokens == 0 {
+		opt.BatchTokens = 2048
+	}
+	if opt.Accumulate == 0 {
+		opt.Accumulate = 1
+	}
+	if opt.Schedule == "" {
+		opt.Schedule = ScheduleConstant
+	}
+	if opt.Optimizer == "" {
+		opt.Optimizer = OptimizerAdamW
+	}
+	if opt.Steps == 0 && opt.Epochs == 0 {
+		opt.Epochs = 1
+	}
+}
+
+// check reports values that make no sense.
+func (opt *TrainOptions) check() error {
+	switch {
+	case opt.Optimizer != OptimizerAdamW:
+		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
+	case !(opt.LR > 0) || math.IsInf(opt.LR, 0):
+		return fmt.Errorf("learning rate %v, expected more than 0", opt.LR)
+	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0, opt.SaveEvery < 0, opt.EvalEvery < 0:
+		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
+	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
+		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
+	case !(opt.WeightDecay >= 0), !(opt.Clip >= 0):
+		return fmt.Errorf("weight decay %v and clip %v, expected 0 or more", opt.WeightDecay, opt.Clip)
+	}
+	return nil
+}
+
+func newTrainer(b *Base, a *Adapter, train, eval *dataset.Set, opt TrainOptions) (*trainer, error) {
+	opt.defaults()
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	if err := checkSet(b, train, opt.SeqLen); err != nil {
+		return nil, fmt.Errorf("training data: %w", err)
+	}
+	if eval != nil {
+		if err := checkSet(b, eval, 0); err != nil {
+			return nil, fmt.Errorf("evaluation data: %w", err)
+		}
+	}
+	t := &trainer{base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape()}
+	var err error
+	if t.bound, err = a.bind(b, 1, true); err != nil {
+		return nil, err
+	}
+	t.m, t.v = make([]float32, len(t.bound.values)), make([]float32, len(t.bound.values))
+	steps := t.countSteps()
+	warmup := opt.Warmup
+	if warmup == 0 {
+		warmup = int(math.Ceil(opt.WarmupRatio * float64(steps)))
+	}
+	t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps)
+	return t, err
+}
+
+// checkSet reports data that cannot be learned from.
+func checkSet(b *Base, set *dataset.Set, seqLen int) error {
+	spec := &b.Model.Spec
+	limit := spec.Context
+	if seqLen > 0 && (limit == 0 || seqLen < limit) {
+		limit = seqLen
+	}
+	targets := 0
+	for i, e := range set.Examples {
+		if limit > 0 && len(e.IDs) > limit {
+			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
+		}
+		for j, id := range e.IDs {
+			if id < 0 || int(id) >= spec.Vocab {
+				return fmt.Errorf("example %d: token %d has id %d, beyond the vocabulary of %d", i+1, j+1, id, spec.Vocab)
+			}
+			if j > 0 && (e.Loss == nil || e.Loss[j]) {
+				targets++
+			}
+		}
+	}
+	if targets == 0 {
+		return errors.New("there is no token to predict in it")
+	}
+	return nil
+}
+
+// countSteps is the number of optimizer steps of the whole run.
+func (t *trainer) countSteps() int {
+	if t.opt.Epochs == 0 {
+		return t.opt.Steps
+	}
+	steps := 0
+	for epoch := range t.opt.Epochs {
+		steps += ceilDiv(len(t.epochBatches(epoch)), t.opt.Accumulate)
+		if t.opt.Steps > 0 && steps >= t.opt.Steps {
+			return t.opt.Steps
+		}
+	}
+	return steps
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// epochBatches lists the examples of each batch of an epoch.
+func (t *trainer) epochBatches(epoch int) [][]int {
+	return t.train.Batches(t.train.Order(epoch, t.opt.Seed), t.opt.BatchTokens)
+}
+
+// run does all steps that are left.
+func (t *trainer) run(ctx context.Context) error {
+	if t.eval != nil && t.state.BaseLoss == nil {
+		r, err := evalLoss(ctx, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
+		if err != nil {
+			return t.interrupted(err)
+		}
+		t.state.BaseLoss = &r.Loss
+	}
+	t.batches = t.epochBatches(t.state.Epoch)
+	t.clock.start()
+	for t.state.Step < t.schedule.steps {
+		if err := t.next(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next does one step and what is due after it.
+func (t *trainer) next(ctx context.Context) error {
+	next := t.state
+	t.fill(&next)
+	lr := t.schedule.at(t.state.Step)
+	loss, norm, err := t.step(ctx, t.group, lr)
+	if err != nil {
+		return t.interrupted(err)
+	}
+	next.Step++
+	next.Loss = loss
+	t.clock.stepped(next.Tokens - t.state.Tokens)
+	t.state = next
+	p := t.progress(loss, norm, lr)
+	if t.due(t.opt.EvalEvery) && t.eval != nil {
+		r, err := evalLoss(ctx, t.base, stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
+		if err != nil {
+			return t.interrupted(err)
+		}
+		p.EvalLoss = &r.Loss
+		t.clock.start()
+	}
+	if t.opt.Progress != nil {
+		t.opt.Progress(p)
+	}
+	if t.due(t.opt.SaveEvery) && t.opt.Out != "" {
+		return t.save()
+	}
+	return nil
+}
+
+// due reports whether something that happens every so many steps happens now; at the end of the run it does not.
+func (t *trainer) due(every int) bool {
+	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
+}
+
+// fill makes the batches of the next step and moves the state over them. The last step of an epoch may have fewer.
+func (t *trainer) fill(s *trainState) {
+	if s.Batch == len(t.batches) {
+		s.Epoch, s.Batch = s.Epoch+1, 0
+		t.batches = t.epochBatches(s.Epoch)
+	}
+	n := min(t.opt.Accumulate, len(t.batches)-s.Batch)
+	for len(t.group) < n {
+		t.group = append(t.group, &batch.Batch{})
+	}
+	t.group = t.group[:n]
+	for _, b := range t.group {
+		b.Reset()
+		t.train.Batch(b, t.batches[s.Batch])
+		s.Batch++
+		s.Tokens += int64(b.Tokens())
+	}
+}
+
+// step is one optimizer step: the mean loss over all targets of the group, its gradient, clipping, update.
+func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (loss, norm float64, err error) {
+	if loss, err = t.gradient(ctx, group); err != nil {
+		return 0, 0, err
+	}
+	norm = math.Sqrt(kernels.SumSquares(t.bound.grads))
+	if !finite(loss) || !finite(norm) {
+		return 0, 0, t.diagnose(loss, norm, lr)
+	}
+	if limit := t.opt.Clip; limit > 0 && norm > 0 {
+		if factor := limit / (norm + 1e-6); factor < 1 {
+			kernels.Scale(float32(factor), t.bound.grads)
+		}
+	}
+	kernels.AdamW{
+		LR: float32(lr), Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
+		WeightDecay: float32(t.opt.WeightDecay), Step: t.state.Step + 1,
+	}.Update(t.bound.values, t.bound.grads, t.m, t.v)
+	return loss, norm, nil
+}
+
+// gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.
+func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, error) {
+	clear(t.bound.grads)
+	targets := 0
+	for _, b := range group {
+		targets += b.TargetCount()
+	}
+	if targets == 0 {
+		return 0, nil
+	}
+	t.bound.train(true)
+	defer t.bound.train(false)
+	t.tape.Record(true)
+	var sum float64
+	for i, b := range group {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		t.tape.Reset(mix(t.opt.Seed ^ mix(uint64(t.state.Step)<<20|uint64(i))))
+		part, _ := t.base.Model.Loss(t.tape, b, t.bound, 1/float32(targets))
+		t.tape.Backward()
+		sum += part
+	}
+	return sum / float64(targets), nil
+}
+
+func finite(x float64) bool { return x-x == 0 }
+
+// finish stores the trained parameters, evaluates them and writes the adapter.
+func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
+	t.bound.store()
+	s, o := &t.state, &t.opt
+	r := &TrainResult{
+		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,
+	}
+	if t.eval != nil {
+		eval, err := evalLoss(ctx, t.base, stack{t.bound}, t.eval, o.BatchTokens, t.tape)
+		if err != nil {
+			return nil, t.interrupted(err)
+		}
+		r.EvalLoss = &eval.Loss
+	}
+	sum, err := t.base.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	t.adapter.Origin = Origin{
+		Base: absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: Version,
+		Training: &Training{
+			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
+			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss,
+		},
+	}
+	if o.Out != "" {
+		if err := t.adapter.Save(o.Out); err != nil {
+			return nil, err
+		}
+		os.Remove(CheckpointPath(o.Out)) // of no more use; there may be none
+	}
+	r.PeakRSS = PeakRSS()
+	return r, nil
+}
