@@ -1,14 +1,6 @@
 package kernels
 
-// The generic register tile.
-const (
-	genericMR = 4
-	genericNR = 4
-	kBlock    = 256 // depth of a packed panel
-	nBlock    = 64  // columns of the output that one task computes
-)
-
-// matrix is a dense operand: element (i, j) is data[i*rs+j*cs].
+// matrix is a dense operand: element (i, j) is data[i*rs+j*cs], and one of rs and cs is 1.
 type matrix struct {
 	data   []float32
 	rs, cs int
@@ -22,6 +14,16 @@ func strided(x []float32, ld int, trans bool) matrix {
 	return matrix{x, ld, 1}
 }
 
+func (x matrix) transposed() matrix { return matrix{x.data, x.cs, x.rs} }
+
+// from is the part of the data that begins with element (i, j).
+func (x matrix) from(i, j int) []float32 { return x.data[i*x.rs+j*x.cs:] }
+
+// holds says whether the data has all of rows × cols.
+func (x matrix) holds(rows, cols int) bool {
+	return rows == 0 || cols == 0 || (rows-1)*x.rs+(cols-1)*x.cs < len(x.data)
+}
+
 // GemmWT multiplies t rows by the transpose of the weights, y and x being row-major:
 //
 //	y (t, rows) = x (t, cols) · wᵀ + beta·y
@@ -32,8 +34,14 @@ func GemmWT(y, x []float32, t int, w Weights, beta float32) {
 	if len(x) != t*cols || len(y) != t*rows {
 		panic("kernels: GemmWT of slices that do not fit the weights")
 	}
-	g := gemm{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: matrix{x, cols, 1}, w: w, wTrans: true, c: y, ldc: rows}
+	if d, ok := w.(Dense); ok {
+		Gemm(false, true, t, rows, cols, 1, x, cols, d.Data, cols, beta, y, rows)
+		return
+	}
+	g := gemms.get()
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, c: y, ldc: rows}
 	g.run()
+	gemms.put(g)
 }
 
 // GemmW multiplies t rows by the weights, dx and dy being row-major:
@@ -46,8 +54,14 @@ func GemmW(dx, dy []float32, t int, w Weights, beta float32) {
 	if len(dy) != t*rows || len(dx) != t*cols {
 		panic("kernels: GemmW of slices that do not fit the weights")
 	}
-	g := gemm{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: matrix{dy, rows, 1}, w: w, c: dx, ldc: cols}
+	if d, ok := w.(Dense); ok {
+		Gemm(false, false, t, cols, rows, 1, dy, rows, d.Data, cols, beta, dx, cols)
+		return
+	}
+	g := gemms.get()
+	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, c: dx, ldc: cols}
 	g.run()
+	gemms.put(g)
 }
 
 // Gemm multiplies row-major matrices, rows of which are lda, ldb and ldc elements apart:
@@ -57,12 +71,17 @@ func GemmW(dx, dy []float32, t int, w Weights, beta float32) {
 // op transposes where transA or transB says so: A is then stored as (k, m), B as (n, k). With beta 0 C is
 // not read.
 func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
-	g := gemm{m: m, n: n, k: k, alpha: alpha, beta: beta, a: strided(a, lda, transA), b: strided(b, ldb, transB), c: c, ldc: ldc}
+	g := gemms.get()
+	g.product = product{m: m, n: n, k: k, alpha: alpha, beta: beta, a: strided(a, lda, transA), b: strided(b, ldb, transB), c: c, ldc: ldc}
+	if !g.a.holds(m, k) || !g.b.holds(k, n) || !strided(c, ldc, false).holds(m, n) {
+		panic("kernels: Gemm of slices too short for their shapes")
+	}
 	g.run()
+	gemms.put(g)
 }
 
-// gemm is one product C = alpha·A·B + beta·C.
-type gemm struct {
+// product is C = alpha·A·B + beta·C with row-major C, which is written transposed if cTrans.
+type product struct {
 	m, n, k     int
 	alpha, beta float32
 	a           matrix
@@ -71,115 +90,81 @@ type gemm struct {
 	wTrans      bool
 	c           []float32
 	ldc         int
+	cTrans      bool
 }
 
+// gemm is one product under way.
+type gemm struct {
+	product
+	tiling tiling
+	packed []float32 // panels of A, or the small operand of dot products
+
+	packTask, tileTask, dotTask func(i int) // the methods, bound once
+}
+
+var gemms freeList[gemm]
+
+const (
+	// inlineWork is how many multiply-adds are too few to be shared between threads.
+	inlineWork = 1 << 17
+	// dotsRows is the number of rows up to which a product goes by dot products, if it can.
+	dotsRows = 16
+	// dotsDepth is the least k of that.
+	dotsDepth = 32
+)
+
+// run computes the product. How it goes about it follows from the shapes alone: the number of threads has
+// no say in the order of any sum.
 func (g *gemm) run() {
-	g.scaleC()
-	if g.m == 0 || g.n == 0 || g.k == 0 {
-		return
+	if g.tileTask == nil {
+		g.packTask, g.tileTask, g.dotTask = g.packPanels, g.tilePanels, g.dotRows
 	}
-	tasks := (g.n + nBlock - 1) / nBlock
-	if g.w != nil && !g.wTrans {
-		tasks = (g.n + tileCols - 1) / tileCols
+	switch {
+	case g.m == 0 || g.n == 0:
+	case g.k == 0 || g.alpha == 0:
+		g.scaleC()
+	case g.dotsFit():
+		g.runDots()
+	default:
+		g.swapToWide()
+		g.runTiles()
 	}
-	if g.m*g.n*g.k < 1<<16 {
-		for i := range tasks {
-			g.task(i, tasks)
-		}
-		return
-	}
-	Parallel(tasks, func(i int) { g.task(i, tasks) })
+	g.product = product{}
 }
 
-// scaleC makes C beta·C.
+// swapToWide computes Cᵀ = Bᵀ·Aᵀ instead where C is narrow and Aᵀ can be read as it lies.
+func (g *gemm) swapToWide() {
+	_, nr := tileShape()
+	if g.w == nil && g.n < nr && g.n < g.m && g.a.rs == 1 {
+		g.m, g.n, g.a, g.b, g.cTrans = g.n, g.m, g.b.transposed(), g.a.transposed(), true
+	}
+}
+
+// scaleC is C = beta·C.
 func (g *gemm) scaleC() {
 	for i := range g.m {
-		row := g.c[i*g.ldc : i*g.ldc+g.n]
-		switch g.beta {
-		case 1:
-		case 0:
-			clear(row)
-		default:
-			Scale(g.beta, row)
-		}
+		scaleOrClear(g.beta, g.c[i*g.ldc:i*g.ldc+g.n])
 	}
 }
 
-// task adds its columns of alpha·A·B to C.
-func (g *gemm) task(i, tasks int) {
-	width := nBlock
-	if g.w != nil && !g.wTrans {
-		width = tileCols
-	}
-	n0, n1 := i*width, min(g.n, (i+1)*width)
-	panels := (n1 - n0 + genericNR - 1) / genericNR
-	b := make([]float32, panels*genericNR*kBlock)
-	a := make([]float32, genericMR*kBlock)
-	tile := make([]float32, width*kBlock)
-	for k0 := 0; k0 < g.k; k0 += kBlock {
-		k1 := min(g.k, k0+kBlock)
-		src := g.b
-		off := 0
-		if g.w != nil {
-			if g.wTrans {
-				g.w.Tile(tile, kBlock, n0, n1, k0, k1)
-				src = matrix{tile, 1, kBlock}
-			} else {
-				g.w.Tile(tile, width, k0, k1, n0, n1)
-				src = matrix{tile, width, 1}
-			}
-		} else {
-			off = k0*src.rs + n0*src.cs
-		}
-		for p := range panels {
-			packGeneric(b[p*genericNR*kBlock:], src.data[off+p*genericNR*src.cs:], src.rs, src.cs, k1-k0, min(genericNR, n1-n0-p*genericNR), genericNR, 1)
-		}
-		for m0 := 0; m0 < g.m; m0 += genericMR {
-			packGeneric(a, g.a.data[m0*g.a.rs+k0*g.a.cs:], g.a.cs, g.a.rs, k1-k0, min(genericMR, g.m-m0), genericMR, g.alpha)
-			for p := range panels {
-				g.tile(k1-k0, a, b[p*genericNR*kBlock:], m0, n0+p*genericNR)
-			}
-		}
+// scaleOrClear is Scale that does not read x when beta is 0.
+func scaleOrClear(beta float32, x []float32) {
+	switch beta {
+	case 0:
+		clear(x)
+	case 1:
+	default:
+		Scale(beta, x)
 	}
 }
 
-func (g *gemm) tile(k int, a, b []float32, m0, n0 int) {
-	var acc [genericMR * genericNR]float32
-	tileGeneric(k, a, b, &acc)
-	for i := range min(genericMR, g.m-m0) {
-		for j := range min(genericNR, g.n-n0) {
-			g.c[(m0+i)*g.ldc+n0+j] += acc[i*genericNR+j]
-		}
+// share calls f(0) … f(n-1), in parallel if that many multiply-adds are worth it.
+func share(work, n int, f func(i int)) {
+	if work >= inlineWork {
+		Parallel(n, f)
+		return
 	}
-}
-
-// packGeneric sets dst[p*width+j] = alpha·src[p*ks+j*ws] for p < k and j < n, and zero for n <= j < width.
-func packGeneric(dst, src []float32, ks, ws, k, n, width int, alpha float32) {
-	for p := range k {
-		for j := range n {
-			dst[p*width+j] = alpha * src[p*ks+j*ws]
-		}
-		clear(dst[p*width+n : (p+1)*width])
-	}
-}
-
-func tileGeneric(k int, a, b []float32, c *[genericMR * genericNR]float32) {
-	a, b = a[:k*genericMR], b[:k*genericNR]
-	for i := 0; i < genericMR; i += 2 {
-		var c0, c1, c2, c3, d0, d1, d2, d3 float32
-		for p := 0; p < len(a) && p < len(b); p += 4 {
-			x, y := a[p+i], a[p+i+1]
-			b := b[p : p+4 : p+4]
-			c0 += x * b[0]
-			c1 += x * b[1]
-			c2 += x * b[2]
-			c3 += x * b[3]
-			d0 += y * b[0]
-			d1 += y * b[1]
-			d2 += y * b[2]
-			d3 += y * b[3]
-		}
-		c[i*4], c[i*4+1], c[i*4+2], c[i*4+3] = c0, c1, c2, c3
-		c[i*4+4], c[i*4+5], c[i*4+6], c[i*4+7] = d0, d1, d2, d3
+	for i := range n {
+		f(i)
 	}
 }

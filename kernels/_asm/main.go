@@ -1,0 +1,57 @@
+// Command _asm writes the assembly of package kernels: one file FAMILY_ARCH.s for each family of kernels,
+// into the directory that is its argument. From this directory:
+//
+//	go run . ..
+//
+// A kernel is described once, over an isa, and emitted for each.
+package main
+
+import (
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/printer"
+)
+
+// amd64Files maps the name of each file to the generators of what is in it.
+var amd64Files = map[string]func(g *gen){
+	"gemm_amd64.s": gemmFile,
+	"pack_amd64.s": packFile,
+	"peak_amd64.s": peakFile,
+}
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) != 2 {
+		log.Fatal("usage: _asm DIRECTORY")
+	}
+	for name, generate := range amd64Files {
+		text, err := amd64Source(generate)
+		if err != nil {
+			log.Fatalf("%s: %v", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(os.Args[1], name), text, 0o644); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+// amd64Source is the text of one file.
+func amd64Source(generate func(g *gen)) ([]byte, error) {
+	ctx := build.NewContext()
+	ctx.ConstraintExpr("!purego")
+	generate(&gen{Context: ctx})
+	file, err := ctx.Result()
+	if err != nil {
+		return nil, fmt.Errorf("describe: %w", err)
+	}
+	if err := pass.Compile.Execute(file); err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	config := printer.Config{Name: "kernels/_asm", Pkg: "kernels"}
+	return printer.NewGoAsm(config).Print(file)
+}

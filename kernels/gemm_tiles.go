@@ -1,0 +1,217 @@
+package kernels
+
+// The product by outer-product tiles, after BLIS. A is packed whole, before: into panels of as many rows as
+// the register tile has, cut into blocks of k. Then each task takes some columns of C and some panels of A,
+// and for one block of k after the other brings its columns of B into panels and multiplies all pairs of
+// panels. C collects the blocks of k in their order.
+
+const (
+	kBlock    = 256 // the depth of a panel; Weights.Tile wants it to be a multiple of tileCols
+	maxSlices = 8   // the most panels of B in a task: they should stay in the second-level cache
+	tileLD    = tileCols + 16
+)
+
+// tiling is how a product is cut into tasks.
+type tiling struct {
+	mr, nr   int
+	height   int // rows of a panel of A, even
+	panels   int // of A
+	blocks   int // of k
+	unit     int // columns that a task's width is a multiple of
+	units    int // of unit columns in C
+	wide     int // units a task
+	cols     int // tasks side by side
+	tall     int // panels of A a task
+	rows     int // tasks one above the other
+	panelLen int // elements of a packed panel of A
+}
+
+func (g *gemm) runTiles() {
+	t := &g.tiling
+	t.mr, t.nr = tileShape()
+	t.height, t.panels = balance(g.m, t.mr)
+	t.blocks = ceilDiv(g.k, kBlock)
+	t.panelLen = t.height*min(g.k, kBlock) + packSlack
+	t.unit = t.nr
+	if g.w != nil && !g.wTrans {
+		t.unit = tileCols
+	}
+	t.units = ceilDiv(g.n, t.unit)
+	t.divide(g.packingCost())
+	work := g.m * g.n * g.k
+	grow(&g.packed, t.panels*t.blocks*t.panelLen)
+	share(work, t.panels, g.packTask)
+	share(work, t.rows*t.cols, g.tileTask)
+}
+
+// balance divides m rows into as few panels of at most mr rows as there must be, all of one even height but
+// the last.
+func balance(m, mr int) (height, panels int) {
+	height = ceilDiv(m, ceilDiv(m, mr))
+	height += height & 1
+	return height, ceilDiv(m, height)
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// packingCost is what it takes to bring one panel of B into place, in register tiles that could be
+// multiplied meanwhile.
+func (g *gemm) packingCost() float64 {
+	switch {
+	case g.w != nil:
+		return 2
+	case g.direct():
+		return 0
+	}
+	return 0.5
+}
+
+// divide chooses the width and height of tasks so that the last thread to finish finishes soonest.
+func (t *tiling) divide(packingCost float64) {
+	const taskCost = 0.5 // of a task itself, in register tiles
+	threads := Threads()
+	best := 0.0
+	for rows := 1; rows <= t.panels && rows < 2*threads || rows == 1; rows *= 2 {
+		tall := ceilDiv(t.panels, rows)
+		for wide := 1; wide <= max(1, maxSlices*t.nr/t.unit); wide++ {
+			tasks := ceilDiv(t.units, wide) * ceilDiv(t.panels, tall)
+			cost := float64(ceilDiv(tasks, threads)) * (float64(wide*t.unit/t.nr)*(float64(tall)+packingCost) + taskCost)
+			if best == 0 || cost < best {
+				best, t.wide, t.tall = cost, wide, tall
+			}
+		}
+	}
+	t.cols, t.rows = ceilDiv(t.units, t.wide), ceilDiv(t.panels, t.tall)
+}
+
+// packPanels packs panel number i of A for all blocks of k, times alpha.
+func (g *gemm) packPanels(i int) {
+	t := &g.tiling
+	i0 := i * t.height
+	rows := min(t.height, g.m-i0)
+	width := rows + rows&1
+	for b := range t.blocks {
+		k0 := b * kBlock
+		k := min(kBlock, g.k-k0)
+		dst := g.panel(b, i)
+		pack(dst, width, g.a.from(i0, k0), g.a.cs, g.a.rs, k, rows)
+		if g.alpha != 1 {
+			Scale(g.alpha, dst[:k*width])
+		}
+	}
+}
+
+// panel is packed panel number i of A, for block number b of k.
+func (g *gemm) panel(b, i int) []float32 {
+	t := &g.tiling
+	at := (b*t.panels + i) * t.panelLen
+	return g.packed[at : at+t.panelLen]
+}
+
+// tilePanels computes a task's part of C.
+func (g *gemm) tilePanels(i int) {
+	t := &g.tiling
+	s := scratches.get()
+	defer scratches.put(s)
+	p0 := i / t.cols * t.tall
+	p1 := min(t.panels, p0+t.tall)
+	n0 := i % t.cols * t.wide * t.unit
+	n1 := min(g.n, n0+t.wide*t.unit)
+	grow(&s.edge, maxMR*maxNR)
+	for b := range t.blocks {
+		k0, k1 := b*kBlock, min(g.k, (b+1)*kBlock)
+		x := g.bring(s, k0, k1, n0, n1)
+		for p := p0; p < p1; p++ {
+			a := g.panel(b, p)
+			for n := n0; n < n1; n += t.nr {
+				g.tile(s, p, n, k1-k0, a, x.at(n-n0), x.ld, b > 0)
+			}
+		}
+	}
+}
+
+// slices are panels of B side by side: panel number j begins at data[j*step], with rows ld apart.
+type slices struct {
+	data     []float32
+	ld, step int
+	nr       int
+}
+
+// at is the panel that begins with column n.
+func (x slices) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
+
+// direct says whether B can be read where it lies: its rows are contiguous and used by one panel only.
+func (g *gemm) direct() bool {
+	return g.w == nil && g.b.cs == 1 && g.tiling.panels == 1
+}
+
+// bring makes panels of B's rows k0 to k1 and columns n0 to n1.
+func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) slices {
+	nr := g.tiling.nr
+	if g.w != nil && !g.wTrans {
+		ld := (n1-n0+tileCols-1)/tileCols*tileCols + 16
+		g.w.Tile(grow(&s.tile, (k1-k0)*ld), ld, k0, k1, n0, n1)
+		return slices{s.tile, ld, nr, nr}
+	}
+	if g.direct() && (n1-n0)%nr == 0 {
+		return slices{g.b.from(k0, n0), g.b.rs, nr, nr}
+	}
+	step := nr * (k1 - k0)
+	b := grow(&s.b, ceilDiv(n1-n0, nr)*step+packSlack)
+	for n := n0; n < n1; n += nr {
+		g.packSlice(s, b[(n-n0)/nr*step:], k0, k1, n, min(n1, n+nr))
+	}
+	return slices{b, nr, step, nr}
+}
+
+// packSlice packs one panel of B.
+func (g *gemm) packSlice(s *scratch, dst []float32, k0, k1, n0, n1 int) {
+	nr := g.tiling.nr
+	if g.w == nil {
+		pack(dst, nr, g.b.from(k0, n0), g.b.rs, g.b.cs, k1-k0, n1-n0)
+		return
+	}
+	g.w.Tile(grow(&s.tile, (n1-n0)*tileLD), tileLD, n0, n1, k0, k1)
+	pack(dst, nr, s.tile, 1, tileLD, k1-k0, n1-n0)
+}
+
+// tile multiplies panel number p of A by the panel b of B that begins with column n.
+func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool) {
+	t := &g.tiling
+	i0 := p * t.height
+	rows, cols := min(t.height, g.m-i0), min(t.nr, g.n-n)
+	even := rows + rows&1
+	if g.cTrans || rows < even || cols < t.nr {
+		tile(even, k, a, b, bs, s.edge, t.nr, false)
+		g.storeEdge(s.edge, i0, n, rows, cols, later)
+		return
+	}
+	c := g.c[i0*g.ldc+n:]
+	if !later && g.beta != 0 && g.beta != 1 {
+		for i := range rows {
+			Scale(g.beta, c[i*g.ldc:i*g.ldc+cols])
+		}
+	}
+	tile(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
+}
+
+// storeEdge brings a tile into C element by element.
+func (g *gemm) storeEdge(tile []float32, i0, j0, rows, cols int, later bool) {
+	beta := g.beta
+	if later {
+		beta = 1
+	}
+	rs, cs := g.ldc, 1
+	if g.cTrans {
+		rs, cs = 1, g.ldc
+	}
+	for i := range rows {
+		c := g.c[(i0+i)*rs+j0*cs:]
+		for j, v := range tile[i*g.tiling.nr : i*g.tiling.nr+cols] {
+			if beta != 0 {
+				v += beta * c[j*cs]
+			}
+			c[j*cs] = v
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package kernels
+
+// maxMR and maxNR bound the register tiles of all tiers.
+const (
+	maxMR = 14
+	maxNR = 32
+)
+
+// tileGeneric multiplies a packed panel of A by a panel of B, rows being even and cols a multiple of 4:
+//
+//	for i, j := range rows × cols {
+//		s := sum over p < k of a[p*rows+i] * b[p*bs+j]
+//		c[i*ldc+j] = s, or c[i*ldc+j] + s if add
+//	}
+func tileGeneric(rows, cols, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	for i := 0; i < rows; i += 2 {
+		for j := 0; j < cols; j += 4 {
+			tile2x4Generic(rows, k, a[i:], b[j:], bs, c[i*ldc+j:], c[(i+1)*ldc+j:], add)
+		}
+	}
+}
+
+// tile2x4Generic is two rows and four columns of tileGeneric.
+func tile2x4Generic(as, k int, a, b []float32, bs int, c, d []float32, add bool) {
+	var c0, c1, c2, c3, d0, d1, d2, d3 float32
+	c, d = c[:4], d[:4]
+	for p := range k {
+		x, y := a[p*as], a[p*as+1]
+		b := b[p*bs : p*bs+4 : p*bs+4]
+		c0 += x * b[0]
+		c1 += x * b[1]
+		c2 += x * b[2]
+		c3 += x * b[3]
+		d0 += y * b[0]
+		d1 += y * b[1]
+		d2 += y * b[2]
+		d3 += y * b[3]
+	}
+	if add {
+		c0, c1, c2, c3 = c[0]+c0, c[1]+c1, c[2]+c2, c[3]+c3
+		d0, d1, d2, d3 = d[0]+d0, d[1]+d1, d[2]+d2, d[3]+d3
+	}
+	c[0], c[1], c[2], c[3] = c0, c1, c2, c3
+	d[0], d[1], d[2], d[3] = d0, d1, d2, d3
+}
+
+// dotsGeneric is 16 dot products of k elements:
+//
+//	sums[4*j+i] = dot(a[i], b[j])
+func dotsGeneric(k int, a, b *[4][]float32, sums *[16]float32) {
+	for j := range b {
+		for i := range a {
+			sums[4*j+i] = dotGeneric(a[i][:k], b[j][:k])
+		}
+	}
+}
+
+// pack writes a panel: width is at least n, and what lies beyond n is of any value.
+//
+//	for p, j := range k × n { dst[p*width+j] = src[p*ks+j*js] }
+//
+// One of ks and js is 1. dst has packSlack elements beyond k*width.
+func pack(dst []float32, width int, src []float32, ks, js, k, n int) {
+	if js != 1 {
+		packTransposed(dst, width, src, js, k, n)
+		return
+	}
+	for p := range k {
+		copy(dst[p*width:p*width+n], src[p*ks:p*ks+n])
+	}
+}
+
+// packSlack is how many elements beyond a panel pack may write.
+const packSlack = 16
+
+// packTransposed is pack from rows that are contiguous in k.
+func packTransposed(dst []float32, width int, src []float32, ld, k, n int) {
+	whole := k - k%transposeBlock
+	for j := 0; j < n && whole > 0; j += transposeLanes() {
+		transpose(whole, dst[j:], width, src[j*ld:], ld, min(n-j, transposeLanes()))
+	}
+	packGeneric(dst[whole*width:], width, src[whole:], 1, ld, k-whole, n)
+}
+
+// transposeBlock is what the k of transpose is a multiple of.
+const transposeBlock = 16
+
+// packGeneric is
+//
+//	for p, j := range k × n { dst[p*width+j] = src[p*ks+j*js] }
+func packGeneric(dst []float32, width int, src []float32, ks, js, k, n int) {
+	for p := range k {
+		row := dst[p*width : p*width+n]
+		for j := range row {
+			row[j] = src[p*ks+j*js]
+		}
+	}
+}

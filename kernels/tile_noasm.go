@@ -1,0 +1,19 @@
+//go:build !amd64 || purego
+
+package kernels
+
+// tileShape is the height and width of the register tile.
+func tileShape() (mr, nr int) { return 4, 4 }
+
+func tile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	_, cols := tileShape()
+	tileGeneric(rows, cols, k, a, b, bs, c, ldc, add)
+}
+
+func dots(k int, a, b *[4][]float32, sums *[16]float32) { dotsGeneric(k, a, b, sums) }
+
+func transposeLanes() int { return 8 }
+
+func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
+	packGeneric(dst, width, src, 1, ld, k, rows)
+}
