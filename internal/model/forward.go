@@ -54,7 +54,7 @@ func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tens
 
 // embed is the stream before the first block, (T, D).
 func (m *Model) embed(t *autograd.Tape, ids []int32, h Hooks) *autograd.Tensor {
-	x := t.Embedding(ids, m.Embed)
+	x := t.Embedding(ids, &m.Embed)
 	if e, ok := h.(EmbeddingHooks); ok {
 		x = e.Embedding(t, ids, x)
 	}
@@ -74,7 +74,7 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks,
 
 // linear is y = x·Wᵀ, what the hook makes of it, and the bias.
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	y := h.Linear(t, l, x, t.Linear(x, l.W))
+	y := h.Linear(t, l, x, t.Linear(x, &l.W))
 	if l.Bias != nil {
 		y = t.AddBias(y, l.Bias)
 	}
@@ -98,7 +98,7 @@ func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32)
 	if collector, ok := h.(HeadHooks); ok {
 		head = collector.HeadGradient()
 	}
-	return t.CrossEntropy(x, m.Head, head, b.Targets, scale)
+	return t.CrossEntropy(x, &m.Head, head, b.Targets, scale)
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -108,5 +108,5 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 	for i, row := range rows {
 		copy(picked.Row(i), x.Row(row))
 	}
-	return t.Linear(picked, m.Head)
+	return t.Linear(picked, &m.Head)
 }
