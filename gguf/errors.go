@@ -1,0 +1,26 @@
+package gguf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A FormatError says what is wrong with the bytes of a file.
+type FormatError struct {
+	File  string // path of the file; "" when its bytes came from memory
+	Place string // what stands there: `tensor "blk.0.attn_q.weight"`, `key "general.name"`, "header"
+	Off   int64  // where, in bytes from the start of the file
+	Msg   string // what was found and what was expected
+	Val   any    // the value found, nil when there is none to show
+}
+
+// Error is a sentence: gguf: FILE: PLACE at byte 0xOFF: MSG.
+func (e *FormatError) Error() string {
+	var b strings.Builder
+	b.WriteString("gguf: ")
+	if e.File != "" {
+		b.WriteString(e.File + ": ")
+	}
+	fmt.Fprintf(&b, "%s at byte 0x%x: %s", e.Place, e.Off, e.Msg)
+	return b.String()
+}
