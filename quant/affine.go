@@ -58,7 +58,7 @@ func (g *affineGroup) measure(x, w []float32) {
 	w = w[:len(x)]
 	least, greatest := x[0], x[0]
 	sumW := w[0]
-	sumX := sumW * x[0]
+	sumX := float32(sumW * x[0])
 	for i := 1; i < len(x); i++ {
 		if x[i] < least {
 			least = x[i]
@@ -92,7 +92,7 @@ func (g *affineGroup) sums(inverse, top float32) (l, ll, lx float32) {
 	for i, v := range x {
 		q := clampLevel(inverse*above[i], top)
 		level[i] = q
-		wq := w[i] * q
+		wq := float32(w[i] * q)
 		l += wq
 		ll += float32(wq * q)
 		lx += float32(wq * v)

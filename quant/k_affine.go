@@ -44,8 +44,8 @@ func loadAffineHead(head *[headBytesK]byte) (h affineHead) {
 	d, dmin := loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
 	scales, minima := unpackScales(head)
 	for i := range groupsK {
-		h.scale[i] = d * float32(uint8(scales))
-		h.minimum[i] = dmin * float32(uint8(minima))
+		h.scale[i] = float32(d * float32(uint8(scales)))
+		h.minimum[i] = float32(dmin * float32(uint8(minima)))
 		scales >>= 8
 		minima >>= 8
 	}
@@ -74,7 +74,7 @@ func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]u
 func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, importance []float32) {
 	var w [groupLenK]float32
 	var scale, minimum, total [groupsK]float32
-	spread := 2 * sumSquares(x[:]) / weightsK
+	spread := float32(2 * sumSquares(x[:]) / weightsK)
 	for i := range groupsK {
 		group := x[groupLenK*i:][:groupLenK]
 		errorWeights(w[:], group, importance[groupLenK*i:], spread)

@@ -43,7 +43,7 @@ func quantizeQ6_K(dst []byte, src []float32) {
 		for i := range scale {
 			group := x[16*i:][:16]
 			for j, v := range group {
-				w[j] = v * v
+				w[j] = float32(v * v)
 			}
 			scale[i] = fitSymmetric(level[16*i:][:16], group, w[:], 32)
 		}

@@ -77,7 +77,7 @@ func peak(x []float32) float32 {
 func errorWeights(w, x, importance []float32, spread float32) {
 	x, importance = x[:len(w)], importance[:len(w)]
 	for i, v := range x {
-		w[i] = importance[i] * sqrtf(spread+float32(v*v))
+		w[i] = float32(importance[i] * sqrtf(spread+float32(v*v)))
 	}
 }
 

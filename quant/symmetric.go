@@ -18,7 +18,7 @@ func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
 	}
 	g := symmetricGroup{x: x, w: w, half: float32(half)}
 	for i, v := range x {
-		g.wx[i] = w[i] * v
+		g.wx[i] = float32(w[i] * v)
 	}
 	inverse := -g.half / top
 	lx, ll := g.sums(inverse)
@@ -87,7 +87,7 @@ func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 		for i, v := range x {
 			// The group without weight i has a scale of its own; weight i takes the level nearest to it.
 			old := float32(level[i])
-			wx := w[i] * v
+			wx := float32(w[i] * v)
 			restX := lx - float32(wx*old)
 			rest := ll - float32(float32(w[i]*old)*old)
 			if !(restX > 0 && rest > 0) {
