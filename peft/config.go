@@ -108,7 +108,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	}
 	f := configFields{Rank: 8, Alpha: 8} // PEFT's defaults
 	if err := json.Unmarshal(data, &f); err != nil {
-		return fmt.Errorf("adapter config: %w", err)
+		return fieldError(err)
 	}
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
@@ -124,6 +124,15 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 		c.Exclude = *f.Exclude
 	}
 	return c.check()
+}
+
+// fieldError says in plain words which field has a value of the wrong kind.
+func fieldError(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("adapter config: field %q is a %s, expected %v", wrong.Field, wrong.Value, wrong.Type)
+	}
+	return fmt.Errorf("adapter config: %w", err)
 }
 
 // nonEmpty turns an empty map into nil.
