@@ -67,12 +67,14 @@ func (w *Writer) Size() int64 { return w.size }
 
 // WriteTensor writes the data of the next tensor, which must be the one of that name.
 func (w *Writer) WriteTensor(name string, data []byte) error {
-	if err := w.Begin(name); err != nil {
+	if err := w.expect(name); err != nil {
 		return err
 	}
-	if int64(len(data)) != w.left {
-		w.begun = false
-		return fmt.Errorf("gguf: tensor %q: %d bytes of data given, expected %d", name, len(data), w.left)
+	if size := w.tensors[w.next].size; int64(len(data)) != size {
+		return fmt.Errorf("gguf: tensor %q: %d bytes of data given, expected %d", name, len(data), size)
+	}
+	if err := w.begin(); err != nil {
+		return err
 	}
 	_, err := w.Write(data)
 	return err
@@ -80,6 +82,14 @@ func (w *Writer) WriteTensor(name string, data []byte) error {
 
 // Begin says that the pieces that are written from here on are of the next tensor, which must be the one of that name.
 func (w *Writer) Begin(name string) error {
+	if err := w.expect(name); err != nil {
+		return err
+	}
+	return w.begin()
+}
+
+// expect checks that the tensor of that name can be begun.
+func (w *Writer) expect(name string) error {
 	switch {
 	case w.err != nil:
 		return w.err
@@ -90,6 +100,10 @@ func (w *Writer) Begin(name string) error {
 	case w.tensors[w.next].name != name:
 		return fmt.Errorf("gguf: tensor %q is begun, the next one is %q", name, w.tensors[w.next].name)
 	}
+	return nil
+}
+
+func (w *Writer) begin() error {
 	w.begun, w.left = true, w.tensors[w.next].size
 	return w.finish()
 }

@@ -1,0 +1,36 @@
+package safetensors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A FormatError says what is wrong with the bytes of a file.
+type FormatError struct {
+	File  string // path of the file; "" when its bytes came from memory
+	Place string // what stands there: `tensor "lm_head.weight"`, "header"
+	Off   int64  // where, in bytes from the start of the file
+	Msg   string // what was found and what was expected
+	Val   any    // the value found, nil when there is none to show
+}
+
+// Error is a sentence: safetensors: FILE: PLACE at byte 0xOFF: MSG.
+func (e *FormatError) Error() string {
+	var b strings.Builder
+	b.WriteString("safetensors: ")
+	if e.File != "" {
+		b.WriteString(e.File + ": ")
+	}
+	fmt.Fprintf(&b, "%s at byte 0x%x: %s", e.Place, e.Off, e.Msg)
+	return b.String()
+}
+
+// named puts a file's path into a format error.
+func named(err error, path string) error {
+	var fe *FormatError
+	if errors.As(err, &fe) {
+		fe.File = path
+	}
+	return err
+}

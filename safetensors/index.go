@@ -1,0 +1,134 @@
+package safetensors
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// openIndex opens a model that is spread over several files.
+func openIndex(path string) (*File, error) {
+	where, err := readIndex(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Path: path, names: map[string]*Tensor{}, Shards: shards(where)}
+	for _, shard := range f.Shards {
+		if err := f.add(shard, where); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	if err := f.complete(where); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readIndex is the weight map of an index: the file that holds each tensor.
+func readIndex(path string) (map[string]string, error) {
+	data, err := readLimited(path)
+	if err != nil {
+		return nil, err
+	}
+	var where map[string]string
+	p := &parser{dec: json.NewDecoder(bytes.NewReader(data)), base: 0}
+	err = p.object("index", func(key string) error {
+		if key != "weight_map" {
+			var skipped json.RawMessage // "metadata" holds a total that many programs write wrongly
+			return p.value("index", key, &skipped)
+		}
+		where = map[string]string{}
+		return p.object(key, func(name string) error {
+			var shard string
+			if err := p.value(key, name, &shard); err != nil {
+				return err
+			}
+			if shard == "" || !filepath.IsLocal(shard) || filepath.Base(shard) != shard {
+				return p.wrong(key, shard, "tensor %q is in %q, expected the name of a file beside the index", name, shard)
+			}
+			where[name] = shard
+			return nil
+		})
+	})
+	if err == nil && where == nil {
+		err = p.wrong("index", nil, `"weight_map" is missing`)
+	}
+	return where, named(err, path)
+}
+
+// readLimited reads a JSON file that should not be large.
+func readLimited(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxHeader {
+		err = fmt.Errorf("%s: its %d bytes are more than the %d that an index can have", path, info.Size(), maxHeader)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
+	}
+	return data, nil
+}
+
+// shards is the files of a weight map, each once, in order.
+func shards(where map[string]string) []string {
+	var names []string
+	for _, shard := range where {
+		names = append(names, shard)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// add takes the tensors of a shard. A tensor that the weight map places in another shard is passed over; one that it does
+// not place at all is taken, as other readers do.
+func (f *File) add(shard string, where map[string]string) error {
+	path := filepath.Join(filepath.Dir(f.Path), shard)
+	one, err := openFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("safetensors: %s: the file %s, which it names, is missing", f.Path, shard)
+	}
+	if err != nil {
+		return err
+	}
+	f.maps = append(f.maps, one.maps...)
+	if f.Metadata == nil {
+		f.Metadata = one.Metadata
+	}
+	for _, t := range one.Tensors {
+		if home, ok := where[t.Name]; ok && home != shard {
+			continue
+		}
+		if other := f.names[t.Name]; other != nil {
+			return fmt.Errorf("safetensors: %s: tensor %q is in %s and in %s, and the index does not say which", f.Path, t.Name, other.shard, shard)
+		}
+		t.shard = shard
+		f.Tensors = append(f.Tensors, t)
+		f.names[t.Name] = t
+	}
+	return nil
+}
+
+// complete checks that every tensor of the weight map has been found.
+func (f *File) complete(where map[string]string) error {
+	var missing []string
+	for name := range where {
+		if f.names[name] == nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	name := slices.Min(missing)
+	return fmt.Errorf("safetensors: %s: tensor %q is not in %s, where the index places it (%d such)", f.Path, name, where[name], len(missing))
+}
