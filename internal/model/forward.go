@@ -5,6 +5,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // Hooks is what a fine-tuning method hangs on the decoder. Each hook gets what the frozen model computed and
@@ -74,11 +75,19 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks,
 
 // linear is y = x·Wᵀ, what the hook makes of it, and the bias.
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	y := h.Linear(t, l, x, t.Linear(x, &l.W))
+	y := h.Linear(t, l, x, t.Linear(input(t, &l.W, x, h), &l.W))
 	if l.Bias != nil {
 		y = t.AddBias(y, l.Bias)
 	}
 	return y
+}
+
+// input is what the frozen matrix w is multiplied with.
+func input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	if r, ok := h.(InputHooks); ok {
+		return r.Input(t, w, x)
+	}
+	return x
 }
 
 // Loss runs a batch with targets and gives the summed cross entropy and the number of targets. What the tape
@@ -98,6 +107,7 @@ func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32)
 	if collector, ok := h.(HeadHooks); ok {
 		head = collector.HeadGradient()
 	}
+	x = input(t, &m.Head, x, h)
 	return t.CrossEntropy(x, &m.Head, head, b.Targets, scale)
 }
 
@@ -108,5 +118,5 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 	for i, row := range rows {
 		copy(picked.Row(i), x.Row(row))
 	}
-	return t.Linear(picked, &m.Head)
+	return t.Linear(input(t, &m.Head, picked, h), &m.Head)
 }

@@ -60,7 +60,7 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	s.length += len(ids)
 	last := autograd.NewConst(1, x.Cols, x.Row(x.Rows-1))
 	last = t.RMSNorm(last, m.Norm, m.Spec.NormEps)
-	return t.Linear(last, &m.Head).Data, nil
+	return t.Linear(input(t, &m.Head, last, h), &m.Head).Data, nil
 }
 
 // attend puts the new keys and values of a layer into the cache and attends over all of it.
