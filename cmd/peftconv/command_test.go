@@ -65,7 +65,7 @@ func TestHelpTexts(t *testing.T) {
 			}
 			v.flagSet(v.new()).VisitAll(func(f *pflag.Flag) { checkFlagText(t, f) })
 			for line := range strings.Lines(out) {
-				if n := len([]rune(strings.TrimRight(line, "\n"))); n > helpWidth+10 {
+				if n := len([]rune(strings.TrimRight(line, "\n"))); n > helpWidth+15 {
 					t.Errorf("line of %d columns: %s", n, line)
 				}
 			}

@@ -8,13 +8,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/peftconv/peftconv/peft"
 )
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
-var verbs = []*verb{}
+var verbs = []*verb{&trainVerb, &evalVerb, &mergeVerb, &exportVerb, &generateVerb, &inspectVerb}
 
 // streams are the standard streams of a run; tests put buffers there.
 type streams struct {
@@ -119,13 +120,10 @@ func overview(w io.Writer) {
 // release is set by the linker in release builds.
 var release string
 
-// version names the release, or else the module version that "go install" recorded.
+// version names the release, or else the version of the library.
 func version() string {
 	if release != "" {
 		return release
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
+	return peft.Version
 }

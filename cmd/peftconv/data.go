@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// dataFlags are the flags of the verbs that read examples.
+type dataFlags struct {
+	seqLen                                  int
+	textField, promptField, completionField string
+}
+
+func (d *dataFlags) add(fs *pflag.FlagSet) {
+	fs.IntVar(&d.seqLen, "seq-len", 512, "the most `TOKENS` of one example: text is cut into pieces of this length, longer examples are cut off")
+	fs.StringVar(&d.textField, "text-field", "", "`NAME` of the JSONL field that holds a whole text (default: text)")
+	fs.StringVar(&d.promptField, "prompt-field", "", "`NAME` of the JSONL field that holds what is given (default: prompt, or question)")
+	fs.StringVar(&d.completionField, "completion-field", "", "`NAME` of the JSONL field that is to be learned (default: completion, or answer)")
+}
+
+func (d *dataFlags) check() error {
+	switch {
+	case d.seqLen < 2:
+		return fmt.Errorf("--seq-len: %d, expected 2 tokens or more", d.seqLen)
+	case d.textField != "" && (d.promptField != "" || d.completionField != ""):
+		return errors.New("--text-field: does not go with --prompt-field and --completion-field")
+	case (d.promptField == "") != (d.completionField == ""):
+		return errors.New("--prompt-field and --completion-field: one needs the other")
+	}
+	return nil
+}
+
+// load reads examples with a base's tokenizer.
+func (d *dataFlags) load(path string, b *peft.Base) (*dataset.Set, error) {
+	set, err := dataset.Load(path, b.Tokenizer, dataset.Options{
+		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+// readText is the text of a file.
+func readText(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	return string(data), err
+}
+
+// isText says whether a data file is plain text, compressed or not, rather than JSONL.
+func isText(path string) bool {
+	name := strings.ToLower(filepath.Base(path))
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
+	return filepath.Ext(name) != ".jsonl" && filepath.Ext(name) != ".json"
+}
+
+// sample is at most so many tokens of a set, in whole examples spread evenly over it.
+func sample(set *dataset.Set, tokens int) *dataset.Set {
+	total := set.Tokens()
+	if total <= tokens {
+		return set
+	}
+	n := max(1, len(set.Examples)*tokens/total)
+	out := &dataset.Set{}
+	for i := range n {
+		out.Examples = append(out.Examples, set.Examples[i*len(set.Examples)/n])
+	}
+	return out
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+var evalVerb = verb{
+	name:  "eval",
+	short: "perplexity or loss of a model, with adapters or without",
+	long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
+into windows of --ctx tokens, the first token of each is replaced by BOS, and the second half of each window is scored.
+On .jsonl data it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
+perplexity that follows from it.`,
+	examples: []string{
+		"peftconv eval --base model.gguf --data wiki.test.txt",
+		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",
+		"peftconv eval --lora out.safetensors:0.5 --data notes.txt --ctx 1024 --json",
+	},
+	new: func() command { return new(evalOptions) },
+}
+
+type evalOptions struct {
+	modelFlags
+	dataFlags
+	data        string
+	ctx         int
+	batchTokens int
+	json        bool
+}
+
+func (o *evalOptions) flags(fs *pflag.FlagSet) {
+	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
+	o.addLora(fs)
+	fs.StringVarP(&o.data, "data", "d", "", "what to predict: a `FILE` of text or .jsonl")
+	fs.IntVarP(&o.ctx, "ctx", "c", 512, "`TOKENS` of each window of a text")
+	o.dataFlags.add(fs)
+	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of .jsonl examples that go through the model at once")
+	o.addThreads(fs)
+	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
+	require(fs, "data")
+}
+
+func (o *evalOptions) validate(args []string) error {
+	switch {
+	case len(args) > 0:
+		return noArgs(args)
+	case o.ctx < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx)
+	case o.batchTokens < 2:
+		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", o.batchTokens)
+	}
+	if err := o.dataFlags.check(); err != nil {
+		return err
+	}
+	return o.modelFlags.check()
+}
+
+func (o *evalOptions) run(ctx context.Context, s streams) error {
+	opened, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	o.warnOtherBase(opened, s.err)
+	if isText(o.data) {
+		return o.perplexity(ctx, s, opened)
+	}
+	return o.loss(ctx, s, opened)
+}
+
+func (o *evalOptions) perplexity(ctx context.Context, s streams, opened *opened) error {
+	if opened.base.Tokenizer == nil {
+		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path)
+	}
+	text, err := readText(o.data)
+	if err != nil {
+		return err
+	}
+	var m *meter
+	progress := func(done, windows int, perplexity float64) {
+		if m == nil {
+			m = newMeter(s.err, "window", int64(windows))
+		}
+		m.update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
+	}
+	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, opened.base.Tokenizer.Encode(text, false), o.ctx, progress)
+	if m != nil {
+		m.stop()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.data, err)
+	}
+	if o.json {
+		return printJSON(s.out, r)
+	}
+	fmt.Fprintf(s.out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity, r.Error, r.Loss,
+		plural(r.Tokens, "token"), plural(r.Windows, "window"), r.Ctx)
+	return nil
+}
+
+func (o *evalOptions) loss(ctx context.Context, s streams, opened *opened) error {
+	set, err := o.load(o.data, opened.base)
+	if err != nil {
+		return err
+	}
+	r, err := peft.EvalLoss(ctx, opened.base, opened.adapters, set, o.batchTokens)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.data, err)
+	}
+	if o.json {
+		return printJSON(s.out, struct {
+			*peft.LossResult
+			Ctx int `json:"ctx"`
+		}{r, o.seqLen})
+	}
+	fmt.Fprintf(s.out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, plural(r.Tokens, "token"), plural(r.Examples, "example"), r.Perplexity)
+	return nil
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+var generateVerb = verb{
+	name:  "generate",
+	short: "continue a prompt, with adapters or without",
+	long: `Continues a prompt and prints the text as it comes. The prompt is taken as it is written: special tokens in it count
+as such, no chat template is applied, and BOS is put in front where the vocabulary says so. Temperature 0 always takes
+the likeliest token; any other draws, by --seed, from what --top-k and --top-p leave.`,
+	examples: []string{
+		"peftconv generate --base model.gguf --prompt 'Once upon a time' --temperature 0",
+		"peftconv generate --base model.gguf --lora out.safetensors --prompt 'The sky is blue because' -n 200",
+		"peftconv generate --lora out.safetensors --file prompt.txt --json",
+	},
+	new: func() command { return new(generateOptions) },
+}
+
+type generateOptions struct {
+	modelFlags
+	options      peft.GenerateOptions
+	prompt, file string
+	noPrompt     bool
+	json         bool
+}
+
+func (o *generateOptions) flags(fs *pflag.FlagSet) {
+	g := &o.options
+	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
+	o.addLora(fs)
+	fs.StringVarP(&o.prompt, "prompt", "p", "", "the `TEXT` to continue")
+	fs.StringVarP(&o.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
+	fs.IntVarP(&g.N, "n", "n", 128, "the most `TOKENS` to generate")
+	fs.Float64Var(&g.Temperature, "temperature", 0.8, "how freely to draw: `T` 0 always takes the likeliest token, 1 draws by the model's probabilities")
+	fs.IntVar(&g.TopK, "top-k", 40, "draw from the `K` likeliest tokens; 0 is from all")
+	fs.Float64Var(&g.TopP, "top-p", 0.95, "draw from the likeliest tokens that together have probability `P`; 1 is from all")
+	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the draws")
+	fs.IntVarP(&g.Context, "ctx", "c", 0, "the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
+	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "go on after a token that ends an answer")
+	fs.BoolVar(&o.noPrompt, "no-display-prompt", false, "print only what is generated")
+	o.addThreads(fs)
+	fs.BoolVar(&o.json, "json", false, "print text, token ids and speed as one JSON document at the end")
+}
+
+func (o *generateOptions) validate(args []string) error {
+	g := &o.options
+	switch {
+	case len(args) > 0:
+		return noArgs(args)
+	case o.prompt == "" && o.file == "":
+		return errors.New("missing required flag --prompt (or --file)")
+	case o.prompt != "" && o.file != "":
+		return errors.New("--prompt and --file: one of them, not both")
+	case g.N < 1:
+		return fmt.Errorf("--n: %d, expected 1 or more", g.N)
+	case !(g.Temperature >= 0) || !isFinite(g.Temperature):
+		return fmt.Errorf("--temperature: %v, expected 0 or more", g.Temperature)
+	case g.TopK < 0:
+		return fmt.Errorf("--top-k: %d, expected 0 or more", g.TopK)
+	case !(g.TopP > 0 && g.TopP <= 1):
+		return fmt.Errorf("--top-p: %v, expected more than 0 and at most 1", g.TopP)
+	case g.Context < 0:
+		return fmt.Errorf("--ctx: %d, expected 0 or more", g.Context)
+	}
+	return o.check()
+}
+
+// readPrompt is the prompt, from wherever it comes.
+func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
+	var data []byte
+	var err error
+	switch o.file {
+	case "":
+		return o.prompt, nil
+	case "-":
+		data, err = io.ReadAll(stdin)
+	default:
+		data, err = os.ReadFile(o.file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--file: %w", err)
+	}
+	return strings.TrimSuffix(string(data), "\n"), nil
+}
+
+func (o *generateOptions) run(ctx context.Context, s streams) error {
+	prompt, err := o.readPrompt(s.in)
+	if err != nil {
+		return err
+	}
+	opened, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	if o.json {
+		r, err := peft.Generate(ctx, opened.base, opened.adapters, prompt, o.options, nil)
+		if err != nil {
+			return err
+		}
+		return printJSON(s.out, r)
+	}
+	if !o.noPrompt {
+		fmt.Fprint(s.out, prompt)
+	}
+	r, err := peft.Generate(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.out, piece) })
+	fmt.Fprintln(s.out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "%s after a prompt of %d, %.1f tokens/s\n", plural(r.Tokens, "token"), r.PromptTokens, r.TokensPerSecond)
+	return nil
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/quant"
+)
+
+var mergeVerb = verb{
+	name:  "merge",
+	short: "write the base with an adapter in its weights",
+	long: `Writes a model whose weights are the base's with the change of one or several adapters added. Tensors that an adapter
+touches are rounded to the type they have in the base, or to --type; all others are copied byte for byte, and so is the
+metadata, in which the merge is recorded.
+
+Rounding to few bits loses small changes: the table says, for each touched tensor, how much of the adapter's change is
+still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a share of the change).
+
+The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
+otherwise. A base in Hugging Face's layout gives a directory.`,
+	examples: []string{
+		"peftconv merge --lora out.safetensors",
+		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
+		"peftconv merge --lora style.safetensors:0.7 --lora facts.safetensors --type Q8_0 --out both.gguf",
+	},
+	new: func() command { return new(mergeOptions) },
+}
+
+type mergeOptions struct {
+	modelFlags
+	out     string
+	scale   float64
+	options peft.MergeOptions
+	json    bool
+}
+
+func (o *mergeOptions) flags(fs *pflag.FlagSet) {
+	o.addLora(fs)
+	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging Face directory (default: the one the adapter was trained over)")
+	fs.StringVarP(&o.out, "out", "o", "", "the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
+	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
+	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
+	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
+	o.addThreads(fs)
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	require(fs, "lora")
+}
+
+func (o *mergeOptions) validate(args []string) error {
+	if err := noArgs(args); err != nil {
+		return err
+	}
+	if !isFinite(o.scale) {
+		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
+	}
+	if err := checkType(o.options.Type); err != nil {
+		return err
+	}
+	return o.modelFlags.check()
+}
+
+// checkType is the check of --type; "" is no type.
+func checkType(name string) error {
+	if name == "" {
+		return nil
+	}
+	t, err := gguf.ParseType(name)
+	if err != nil {
+		return fmt.Errorf("--type: %w", err)
+	}
+	if !quant.Supported(t) {
+		return fmt.Errorf("--type: %v cannot be written", t)
+	}
+	return nil
+}
+
+func (o *mergeOptions) run(ctx context.Context, s streams) error {
+	opened, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	if err := o.chooseOutput(opened.base); err != nil {
+		return err
+	}
+	for i := range opened.adapters {
+		opened.adapters[i].Scale *= o.scale
+	}
+	report, err := o.merge(ctx, s, opened)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(s.out, report)
+	}
+	printMerge(s, report)
+	return nil
+}
+
+// chooseOutput fills in the default name and looks whether it can be written.
+func (o *mergeOptions) chooseOutput(base *peft.Base) error {
+	if base.GGUF == nil {
+		if o.out == "" {
+			o.out = "merged"
+		}
+		return checkPlace("--out", o.out, o.inputs(base)...)
+	}
+	if o.out == "" {
+		o.out = "merged.gguf"
+	}
+	return checkOutput("--out", o.out, o.inputs(base)...)
+}
+
+// inputs are the files that an output must not replace.
+func (m *modelFlags) inputs(base *peft.Base) []string {
+	paths := []string{base.Path}
+	for _, a := range m.adapters {
+		paths = append(paths, a.path)
+	}
+	return paths
+}
+
+func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*peft.MergeReport, error) {
+	var m *meter
+	opt := o.options
+	opt.Progress = func(p peft.MergeProgress) {
+		if m == nil {
+			m = newMeter(s.err, inBytes, p.Size)
+		}
+		m.update(p.Bytes, p.Tensor)
+	}
+	report, err := peft.Merge(ctx, opened.base, opened.adapters, o.out, opt)
+	if m != nil {
+		m.stop()
+	}
+	return report, err
+}
+
+// printMerge prints the table, the sum and, where it is due, a warning.
+func printMerge(s streams, r *peft.MergeReport) {
+	table := newTable(s.out)
+	fmt.Fprint(table, "tensor\ttype\trecovery\terror\n")
+	little := 0
+	for _, t := range r.Tensors {
+		mark := ""
+		if t.Little {
+			little++
+			mark = "\t  little is left"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
+	}
+	table.Flush()
+	fmt.Fprintf(s.out, "\n%s written (%s): %s changed, %d copied as they are; %.1f %% of the adapter's change is in it\n",
+		r.Output, bytesText(sizeOf(r.Output)), plural(len(r.Tensors), "tensor"), r.Copied, 100*r.Recovery)
+	if little > 0 {
+		warnLittle(s.err, little, len(r.Tensors))
+	}
+}
+
+func warnLittle(w io.Writer, little, all int) {
+	fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
+		"the base. What keeps more: --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+}
+
+// sizeOf is the size of a file, or of the files of a directory.
+func sizeOf(path string) int64 {
+	files, _ := filepath.Glob(filepath.Join(path, "*"))
+	total := int64(0)
+	for _, file := range append(files, path) {
+		total += fileSize(file)
+	}
+	return total
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// modelFlags are the flags of the verbs that run a model, with adapters or without.
+type modelFlags struct {
+	base    string
+	loras   []string
+	threads int
+
+	adapters []adapterFlag // loras, parsed
+}
+
+// adapterFlag is one value of --lora.
+type adapterFlag struct {
+	path  string
+	scale float64
+}
+
+const (
+	baseHelp = "the model: a GGUF `FILE`, or a Hugging Face directory with safetensors"
+	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors or a PEFT directory, its effect multiplied by SCALE where one " +
+		"is given; may be repeated"
+)
+
+func (m *modelFlags) addBase(fs *pflag.FlagSet, text string) {
+	fs.StringVarP(&m.base, "base", "b", "", text)
+}
+
+func (m *modelFlags) addLora(fs *pflag.FlagSet) { fs.StringArrayVar(&m.loras, "lora", nil, loraHelp) }
+
+func (m *modelFlags) addThreads(fs *pflag.FlagSet) {
+	fs.IntVarP(&m.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+}
+
+// check parses --lora and checks the values.
+func (m *modelFlags) check() error {
+	if m.threads < 0 || m.threads > 1024 {
+		return fmt.Errorf("--threads: %d, expected 0 to 1024", m.threads)
+	}
+	m.adapters = nil
+	for _, value := range m.loras {
+		a, err := parseLora(value)
+		if err != nil {
+			return err
+		}
+		m.adapters = append(m.adapters, a)
+	}
+	if m.base == "" && len(m.adapters) == 0 {
+		return errors.New("missing required flag --base (or --lora, whose file says what its base is)")
+	}
+	return nil
+}
+
+// parseLora reads FILE or FILE:SCALE. A colon that no number follows belongs to the file's name, and so does any colon
+// where there is a file of the whole name.
+func parseLora(value string) (adapterFlag, error) {
+	if value == "" {
+		return adapterFlag{}, errors.New("--lora: empty file name")
+	}
+	i := strings.LastIndexByte(value, ':')
+	if i <= 0 || exists(value) {
+		return adapterFlag{value, 1}, nil
+	}
+	scale, err := strconv.ParseFloat(value[i+1:], 64)
+	if err != nil {
+		return adapterFlag{value, 1}, nil
+	}
+	if math.IsNaN(scale) || math.IsInf(scale, 0) {
+		return adapterFlag{}, fmt.Errorf("--lora: scale %s in %q, expected a finite number", value[i+1:], value)
+	}
+	return adapterFlag{value[:i], scale}, nil
+}
+
+// opened is a base with the adapters that work on it.
+type opened struct {
+	base     *peft.Base
+	adapters []peft.Scaled
+}
+
+func (o *opened) Close() error { return o.base.Close() }
+
+// open loads the adapters and the base, which is found through the first adapter where it is not named, and checks
+// that they fit.
+func (m *modelFlags) open() (*opened, error) {
+	kernels.SetThreads(m.threads)
+	o := &opened{}
+	for _, flag := range m.adapters {
+		a, err := peft.Load(flag.path)
+		if err != nil {
+			return nil, err
+		}
+		o.adapters = append(o.adapters, peft.Scaled{Adapter: a, Scale: flag.scale})
+	}
+	path := m.base
+	if path == "" {
+		found, err := peft.FindBase(o.adapters[0].Adapter, m.adapters[0].path)
+		if err != nil {
+			return nil, fmt.Errorf("%w with --base", err)
+		}
+		path = found
+	}
+	base, err := peft.OpenBase(path)
+	if err != nil {
+		return nil, err
+	}
+	o.base = base
+	for i, a := range o.adapters {
+		if _, err := a.Adapter.Bind(base); err != nil {
+			base.Close()
+			return nil, fmt.Errorf("%s: %w", m.adapters[i].path, err)
+		}
+	}
+	return o, nil
+}
+
+// warnOtherBase says so where an adapter fits the base but was trained over another.
+func (m *modelFlags) warnOtherBase(o *opened, w io.Writer) {
+	for i, a := range o.adapters {
+		if err := peft.CheckBase(a.Adapter, o.base); err != nil {
+			fmt.Fprintf(w, "warning: %s: %v\n", m.adapters[i].path, err)
+		}
+	}
+}
+
+// checkOutput refuses, before any work is done, an output that could not be written or that would replace an input.
+func checkOutput(flag, path string, inputs ...string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return fmt.Errorf("%s: %s is a directory, expected a file name", flag, path)
+	}
+	return checkPlace(flag, path, inputs...)
+}
+
+// checkPlace is checkOutput for files and directories alike.
+func checkPlace(flag, path string, inputs ...string) error {
+	for _, input := range inputs {
+		if sameFile(path, input) {
+			return fmt.Errorf("%s: %s is an input of this command, which is never overwritten: choose another name", flag, path)
+		}
+	}
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return fmt.Errorf("%s: the directory %s does not exist", flag, dir)
+	}
+	probe, err := os.CreateTemp(dir, ".peftconv-*")
+	if err != nil {
+		return fmt.Errorf("%s: the directory %s cannot be written: %w", flag, dir, err)
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
+
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/peft"
+)
+
+var trainVerb = verb{
+	name:  "train",
+	short: "train an adapter over a frozen model",
+	long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
+unpacked piece by piece as the computation needs them, so that memory stays near the file's size.
+
+Data is a text file, cut into pieces of --seq-len tokens, or a .jsonl file whose lines are objects with "text", with
+"prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer carry
+loss. Either may be compressed (.gz, .zst).
+
+At the end it prints the loss on --eval-data without and with the adapter; without --eval-data both are measured on a
+sample of the training data, where they flatter. Ctrl-C saves what there is and prints the command that goes on from
+there. The same seed gives the same bytes, whatever the number of threads.`,
+	examples: []string{
+		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
+		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
+		"peftconv train --base model.gguf --data notes.txt --targets attention --layers last:8 --steps 200 --out out.safetensors",
+	},
+	new: func() command { return new(trainOptions) },
+}
+
+// sampledTokens is how much of the training data is evaluated where there is no evaluation data.
+const sampledTokens = 4096
+
+type trainOptions struct {
+	modelFlags
+	dataFlags
+	data, evalData string
+	method         string
+	lora           peft.LoRAOptions
+	train          peft.TrainOptions
+	warmup         float64
+	json           bool
+	flagSet        *pflag.FlagSet
+}
+
+func (o *trainOptions) flags(fs *pflag.FlagSet) {
+	o.flagSet = fs
+	group(fs, "Input and output", func() {
+		o.addBase(fs, baseHelp)
+		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
+		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on")
+		fs.StringVarP(&o.train.Out, "out", "o", "", "the adapter's `FILE`, .safetensors")
+		fs.StringVar(&o.train.Resume, "resume", "", "go on from the checkpoint `FILE` of an interrupted run with the same flags")
+		fs.IntVar(&o.train.SaveEvery, "save-every", 0, "write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
+		fs.IntVar(&o.train.EvalEvery, "eval-every", 0, "measure the loss on --eval-data every `N` steps; 0 is only before and after")
+		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
+	})
+	group(fs, "Data", func() { o.dataFlags.add(fs) })
+	group(fs, "Adapter", func() { o.addAdapter(fs) })
+	group(fs, "Training", func() { o.addTraining(fs) })
+	require(fs, "base", "data", "out")
+}
+
+func (o *trainOptions) addAdapter(fs *pflag.FlagSet) {
+	fs.StringVar(&o.method, "method", "lora", "the `METHOD`: lora")
+	fs.IntVarP(&o.lora.Rank, "rank", "r", 8, "`RANK` of the update of each weight")
+	fs.Float64Var(&o.lora.Alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
+	fs.Float64Var(&o.lora.Dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
+	fs.StringSliceVar(&o.lora.Targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
+		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
+	fs.StringVar(&o.lora.Layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
+	fs.BoolVar(&o.lora.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
+	fs.StringVar(&o.lora.Init, "init", peft.InitKaiming, "how A starts, B being zero: `INIT` kaiming or gaussian")
+}
+
+func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
+	t := &o.train
+	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
+	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
+	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` that go through the model at once, whole examples packed end to end")
+	fs.IntVar(&t.Accumulate, "accumulate", 1, "`N` such batches for each optimizer step")
+	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
+	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
+	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rate rises from 0; below 1 a share of all steps")
+	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
+	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
+	fs.StringVar(&t.Optimizer, "optimizer", peft.OptimizerAdamW, "`OPTIMIZER`: adamw")
+	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
+	o.addThreads(fs)
+}
+
+func (o *trainOptions) validate(args []string) error {
+	t := &o.train
+	switch {
+	case len(args) > 0:
+		return noArgs(args)
+	case o.method != "lora":
+		return fmt.Errorf("--method: %q is not known, expected lora", o.method)
+	case o.lora.Rank < 1:
+		return fmt.Errorf("--rank: %d, expected 1 or more", o.lora.Rank)
+	case !isFinite(o.lora.Alpha):
+		return fmt.Errorf("--alpha: %v, expected a finite number", o.lora.Alpha)
+	case !(o.lora.Dropout >= 0 && o.lora.Dropout < 1):
+		return fmt.Errorf("--dropout: %v, expected a probability below 1", o.lora.Dropout)
+	case !slices.Contains([]string{peft.InitKaiming, peft.InitGaussian}, o.lora.Init):
+		return fmt.Errorf("--init: %q is not known, expected kaiming or gaussian", o.lora.Init)
+	case !(t.LR >= 0) || !isFinite(t.LR):
+		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
+	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
+		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
+	case !(o.warmup >= 0) || !isFinite(o.warmup):
+		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
+	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
+		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
+	case !(t.Clip >= 0) || !isFinite(t.Clip):
+		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
+	case t.Optimizer != peft.OptimizerAdamW:
+		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
+	}
+	for _, check := range []func() error{o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *trainOptions) checkCounts() error {
+	t := &o.train
+	for _, c := range []struct {
+		flag       string
+		value, min int
+	}{
+		{"epochs", t.Epochs, 0}, {"steps", t.Steps, 0}, {"batch-tokens", t.BatchTokens, 2}, {"accumulate", t.Accumulate, 1},
+		{"save-every", t.SaveEvery, 0}, {"eval-every", t.EvalEvery, 0},
+	} {
+		if c.value < c.min {
+			return fmt.Errorf("--%s: %d, expected %d or more", c.flag, c.value, c.min)
+		}
+	}
+	if t.EvalEvery > 0 && o.evalData == "" {
+		return errors.New("--eval-every: needs --eval-data")
+	}
+	return nil
+}
+
+// checkFiles looks at the output before hours are spent on what goes there.
+func (o *trainOptions) checkFiles() error {
+	if filepath.Ext(o.train.Out) != ".safetensors" {
+		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
+	}
+	return checkOutput("--out", o.train.Out, o.base, o.data, o.evalData, o.train.Resume)
+}
+
+func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+func (o *trainOptions) run(ctx context.Context, s streams) error {
+	if err := o.checkFiles(); err != nil {
+		return err
+	}
+	opened, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	base := opened.base
+	set, err := o.load(o.data, base)
+	if err != nil {
+		return err
+	}
+	evalSet := sample(set, sampledTokens)
+	if o.evalData != "" {
+		if evalSet, err = o.load(o.evalData, base); err != nil {
+			return err
+		}
+	}
+	o.lora.Seed = o.train.Seed
+	adapter, err := peft.NewLoRA(base, o.lora)
+	if err != nil {
+		return err
+	}
+	o.announce(s, base, adapter, set, evalSet)
+	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet)
+	if err != nil {
+		return o.explain(err, s)
+	}
+	if o.json {
+		return printJSON(s.out, result)
+	}
+	o.report(s, result)
+	return nil
+}
+
+func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) {
+	spec := &base.Model.Spec
+	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
+		spec.Width, bytesText(fileSize(base.Path)))
+	fmt.Fprintf(s.err, "adapter  LoRA of rank %d on %s, %s\n", a.Config.Rank, plural(len(a.Params())/2, "weight"), plural(a.Parameters(), "parameter"))
+	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
+	if o.evalData != "" {
+		fmt.Fprintf(s.err, "; evaluation %s, %s", plural(len(evalSet.Examples), "example"), plural(evalSet.Tokens(), "token"))
+	}
+	fmt.Fprintln(s.err)
+	if checkpoint := peft.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
+		fmt.Fprintf(s.err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
+	}
+}
+
+// runTraining trains behind a progress display.
+func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) (*peft.TrainResult, error) {
+	opt := o.train
+	opt.SeqLen = o.seqLen
+	if o.warmup < 1 {
+		opt.WarmupRatio = o.warmup
+	} else {
+		opt.Warmup = int(o.warmup)
+	}
+	if opt.Epochs == 0 && opt.Steps == 0 {
+		opt.Epochs = 1
+	}
+	var m *meter
+	opt.Progress = func(p peft.Progress) {
+		if m == nil {
+			m = newMeter(s.err, "step", int64(p.Steps))
+			m.startAt(int64(p.Step))
+		}
+		m.update(int64(p.Step), trainNote(p))
+		if p.EvalLoss != nil {
+			m.say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
+		}
+	}
+	result, err := peft.Train(ctx, base, a, set, evalSet, opt)
+	if m != nil {
+		m.stop()
+	}
+	return result, err
+}
+
+// trainNote is what the display says of a step beside its number.
+func trainNote(p peft.Progress) string {
+	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, countText(int64(p.TokensPerSecond)))
+}
+
+// explain adds, to a run that was interrupted, the command that goes on from it.
+func (o *trainOptions) explain(err error, s streams) error {
+	var stop *peft.Interrupted
+	if !errors.As(err, &stop) || stop.Checkpoint == "" {
+		return err
+	}
+	fmt.Fprintf(s.err, "\nSaved after step %d of %d. To go on:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
+	return context.Canceled
+}
+
+// resumeCommand is this command with its flags as they were given, and --resume.
+func (o *trainOptions) resumeCommand(checkpoint string) string {
+	words := []string{program(), "train"}
+	o.flagSet.Visit(func(f *pflag.Flag) {
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case f.Name == "resume":
+		case f.Value.Type() == "bool":
+			words = append(words, "--"+f.Name)
+		case isList:
+			words = append(words, "--"+f.Name, strings.Join(list.GetSlice(), ","))
+		default:
+			words = append(words, "--"+f.Name, f.Value.String())
+		}
+	})
+	return commandLine(append(words, "--resume", checkpoint)...)
+}
+
+// program is the name that this program was called by.
+func program() string {
+	if name := filepath.Base(os.Args[0]); name == "peftconv" || name == "peftconv.exe" {
+		return os.Args[0]
+	}
+	return "peftconv"
+}
+
+// report prints the results and what can be done with them.
+func (o *trainOptions) report(s streams, r *peft.TrainResult) {
+	where := "evaluation data"
+	if o.evalData == "" {
+		where = "a sample of the training data"
+	}
+	fmt.Fprintf(s.out, "%s written: %s, %s\n", r.Adapter, plural(r.Steps, "step"), plural(int(r.Tokens), "token"))
+	if r.BaseLoss != nil && r.EvalLoss != nil {
+		fmt.Fprintf(s.out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
+			math.Exp(*r.BaseLoss), math.Exp(*r.EvalLoss))
+	}
+	fmt.Fprintf(s.out, "%s tokens/s, peak memory %s\n", countText(int64(r.TokensPerSecond)), bytesText(r.PeakRSS))
+	data := o.evalData
+	if data == "" {
+		data = o.data
+	}
+	stem := strings.TrimSuffix(r.Adapter, ".safetensors")
+	fmt.Fprint(s.out, "\nNext:\n")
+	for _, words := range [][]string{
+		{"generate", "--base", o.base, "--lora", r.Adapter, "--prompt", "…"},
+		{"eval", "--base", o.base, "--lora", r.Adapter, "--data", data},
+		{"merge", "--base", o.base, "--lora", r.Adapter, "--out", stem + "-merged.gguf"},
+		{"export", "--base", o.base, "--lora", r.Adapter, "--to", "gguf", "--out", stem + "-lora.gguf"},
+	} {
+		fmt.Fprintf(s.out, "  %s\n", commandLine(append([]string{program()}, words...)...))
+	}
+}
