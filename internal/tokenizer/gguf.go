@@ -1,0 +1,222 @@
+package tokenizer
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// Keys of the metadata.
+const (
+	keyModel  = "tokenizer.ggml.model"
+	keyPre    = "tokenizer.ggml.pre"
+	keyTokens = "tokenizer.ggml.tokens"
+	keyScores = "tokenizer.ggml.scores"
+	keyTypes  = "tokenizer.ggml.token_type"
+	keyMerges = "tokenizer.ggml.merges"
+	keyBOS    = "tokenizer.ggml.bos_token_id"
+	keyEOS    = "tokenizer.ggml.eos_token_id"
+	keyAddBOS = "tokenizer.ggml.add_bos_token"
+	keyAddEOS = "tokenizer.ggml.add_eos_token"
+	keyPrefix = "tokenizer.ggml.add_space_prefix"
+)
+
+// FromGGUF makes the tokenizer that the metadata of a GGUF file describes. An error names the key and what is wrong
+// with it; the reader of the file adds the path.
+func FromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
+	t, err := fromGGUF(meta)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
+}
+
+func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
+	kind, ok := meta.String(keyModel)
+	if !ok {
+		return nil, fmt.Errorf("the file has no vocabulary (no string %s)", keyModel)
+	}
+	build := map[string]func(*Tokenizer, *gguf.Metadata) error{"llama": buildLlama, "gpt2": buildGPT2}[kind]
+	if build == nil {
+		return nil, fmt.Errorf("%s is %q%s; llama and gpt2 are supported", keyModel, kind, kindNote(kind))
+	}
+	v, err := readVocab(meta)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{kind: kind, vocab: v}
+	if err := build(t, meta); err != nil {
+		return nil, err
+	}
+	if t.addBOS, err = readFlag(meta, keyAddBOS, t.addBOS); err != nil {
+		return nil, err
+	}
+	if t.addEOS, err = readFlag(meta, keyAddEOS, t.addEOS); err != nil {
+		return nil, err
+	}
+	if t.addSpacePrefix, err = readFlag(meta, keyPrefix, t.addSpacePrefix); err != nil {
+		return nil, err
+	}
+	if t.addBOS && v.bos == none {
+		return nil, fmt.Errorf("texts shall begin with BOS, but there is no %s", keyBOS)
+	}
+	if t.addEOS && v.eos == none {
+		return nil, fmt.Errorf("texts shall end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
+	}
+	t.init()
+	t.setPieces()
+	t.setStrips(meta)
+	return t, nil
+}
+
+// kindNote says what a kind that is not supported is.
+func kindNote(kind string) string {
+	names := map[string]string{"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's own", "plamo2": "PLaMo's own"}
+	if name := names[kind]; name != "" {
+		return " (" + name + ")"
+	}
+	return ""
+}
+
+// buildLlama sets up a SentencePiece vocabulary.
+func buildLlama(t *Tokenizer, meta *gguf.Metadata) error {
+	v := t.vocab
+	for id, at := range map[int32]*int32{0: &v.unk, 1: &v.bos, 2: &v.eos} {
+		if int(id) < len(v.text) {
+			*at = id
+		}
+	}
+	if err := readSpecials(meta, v); err != nil {
+		return err
+	}
+	scores := make([]float32, len(v.text))
+	if _, ok := meta.Get(keyScores); ok {
+		given, ok := meta.Floats(keyScores)
+		if !ok || len(given) < len(v.text) {
+			return fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyScores, len(given), len(v.text))
+		}
+		copy(scores, given)
+	}
+	for i, s := range scores {
+		if math.IsNaN(float64(s)) {
+			return fmt.Errorf("%s: the score of token %d (%q) is not a number", keyScores, i, v.text[i])
+		}
+	}
+	t.escapeSpaces, t.addSpacePrefix, t.addBOS = true, true, v.bos != none
+	t.model, t.cut = newSPM(v, scores), newPairCutter(v)
+	return nil
+}
+
+// buildGPT2 sets up a byte-level vocabulary.
+func buildGPT2(t *Tokenizer, meta *gguf.Metadata) error {
+	v := t.vocab
+	name, _ := meta.String(keyPre)
+	pre, err := findPreTokenizer(name)
+	if err != nil {
+		return err
+	}
+	if err := readSpecials(meta, v); err != nil {
+		return err
+	}
+	merges, ok := meta.Strings(keyMerges)
+	if !ok {
+		return fmt.Errorf("no %s (an array of strings), which vocabularies of the kind gpt2 need", keyMerges)
+	}
+	b, err := newBPE(v, merges)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyMerges, err)
+	}
+	b.ignoreMerges = pre.ignoreMerges
+	t.addBOS = pre.addBOS && v.bos != none
+	t.model = b
+	t.cut, err = newStageCutter(pre.stages)
+	return err
+}
+
+// readVocab reads tokens and their types.
+func readVocab(meta *gguf.Metadata) (*vocab, error) {
+	tokens, ok := meta.Strings(keyTokens)
+	if !ok {
+		return nil, fmt.Errorf("no %s (an array of strings)", keyTokens)
+	}
+	if len(tokens) > math.MaxInt32 {
+		return nil, fmt.Errorf("%s: %d tokens are too many", keyTokens, len(tokens))
+	}
+	types := make([]tokenType, len(tokens))
+	for i := range types {
+		types[i] = typeNormal
+	}
+	if _, ok := meta.Get(keyTypes); ok {
+		given, ok := meta.Ints(keyTypes)
+		if !ok || len(given) < len(tokens) {
+			return nil, fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyTypes, len(given), len(tokens))
+		}
+		for i := range types {
+			types[i] = typeUndefined
+			if k := given[i]; k >= 0 && k <= int64(typeByte) {
+				types[i] = tokenType(k)
+			}
+		}
+	}
+	v, err := newVocab(tokens, types)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyTokens, err)
+	}
+	return v, nil
+}
+
+// readSpecials reads the ids of special tokens and finds the others by their text.
+func readSpecials(meta *gguf.Metadata, v *vocab) error {
+	v.fim = []int32{none, none, none}
+	for _, s := range []struct {
+		name string
+		id   *int32
+	}{
+		{"bos", &v.bos}, {"eos", &v.eos}, {"eot", &v.eot}, {"eom", &v.eom}, {"unknown", &v.unk},
+		{"fim_pad", &v.fim[0]}, {"fim_rep", &v.fim[1]}, {"fim_sep", &v.fim[2]},
+	} {
+		key := "tokenizer.ggml." + s.name + "_token_id"
+		value, ok := meta.Get(key)
+		if !ok {
+			continue
+		}
+		id, ok := meta.Int(key)
+		if !ok || id < 0 || id >= int64(len(v.text)) {
+			return fmt.Errorf("%s is %v, want the number of one of the %d tokens", key, value, len(v.text))
+		}
+		*s.id = int32(id)
+	}
+	v.finish()
+	return nil
+}
+
+func readFlag(meta *gguf.Metadata, key string, def bool) (bool, error) {
+	value, ok := meta.Get(key)
+	if !ok {
+		return def, nil
+	}
+	b, ok := meta.Bool(key)
+	if !ok {
+		return false, fmt.Errorf("%s is %v, want true or false", key, value)
+	}
+	return b, nil
+}
+
+// setStrips enters the tokens that swallow white space. The files do not say so: llama.cpp goes by the model's name.
+func (t *Tokenizer) setStrips(meta *gguf.Metadata) {
+	name, _ := meta.String("general.name")
+	name = strings.ToLower(name)
+	if !strings.Contains(name, "phi-3") && !strings.Contains(name, "phi3") {
+		return
+	}
+	t.rstrip = map[int32]bool{}
+	for _, id := range t.special {
+		t.rstrip[id] = true
+	}
+	t.rstrip[t.vocab.id("</s>")] = true
+	for _, s := range []string{"<unk>", "<s>", "<|endoftext|>"} {
+		delete(t.rstrip, t.vocab.id(s))
+	}
+}

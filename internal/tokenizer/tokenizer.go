@@ -1,0 +1,156 @@
+package tokenizer
+
+import (
+	"sync"
+
+	"github.com/peftconv/peftconv/internal/tokenizer/pattern"
+)
+
+// Tokenizer is a vocabulary with its rules. It is safe for concurrent use.
+type Tokenizer struct {
+	kind   string
+	vocab  *vocab
+	pieces []string // what each token reads as
+	model  model
+	cut    cutter
+
+	escapeSpaces   bool // spaces stand in tokens as ▁
+	addSpacePrefix bool // a text begins as if a space stood before it, and so does what follows a special token
+	addBOS, addEOS bool
+	normalize      func(string) string // before everything else but special tokens; nil: nothing
+
+	special []int32        // looked for first, longest first
+	rstrip  map[int32]bool // special tokens that swallow the white space after them
+	lstrip  map[int32]bool // special tokens that swallow the white space before them
+	spare   *sync.Pool     // of *encoder
+}
+
+// model turns one word, cut and escaped, into ids.
+type model interface {
+	encode(dst []int32, word []byte, m *merger) []int32
+}
+
+// cutter cuts a text that holds no special tokens into words, in order and without leaving anything out.
+type cutter interface {
+	cut(text string, s *pattern.Scratch, yield func(word string))
+}
+
+// encoder is the memory of one run of Encode, and the words that it has seen.
+type encoder struct {
+	merger  merger
+	scratch pattern.Scratch
+	word    []byte
+	cache   map[string][]int32
+}
+
+const (
+	maxCached     = 1 << 16 // words in the cache of an encoder; it is emptied when full
+	maxCachedWord = 64      // bytes of a word worth remembering
+)
+
+func (t *Tokenizer) init() {
+	t.special = t.vocab.specials()
+	t.spare = &sync.Pool{New: func() any { return &encoder{cache: map[string][]int32{}} }}
+}
+
+// Encode is the token ids of a text. BOS and EOS are not added. Control tokens that the text spells out (<s>,
+// <|im_end|>) become those tokens if parseSpecial is set, and ordinary text otherwise.
+func (t *Tokenizer) Encode(text string, parseSpecial bool) []int32 {
+	return t.encode(text, parseSpecial, true)
+}
+
+// EncodeContinuation is Encode for a text that goes on after another: no space is put before it. Where the cut
+// between the two texts is also one between tokens, the ids are those of the whole.
+func (t *Tokenizer) EncodeContinuation(text string, parseSpecial bool) []int32 {
+	return t.encode(text, parseSpecial, false)
+}
+
+func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
+	e := t.spare.Get().(*encoder)
+	defer t.spare.Put(e)
+	var ids []int32
+	if len(text) > 256 {
+		ids = make([]int32, 0, len(text)/3)
+	}
+	prefix := begins && t.addSpacePrefix
+	for _, f := range t.fragments(text, parseSpecial) {
+		if f.id != none {
+			ids = append(ids, f.id)
+			prefix = t.addSpacePrefix
+			continue
+		}
+		ids = t.encodeText(ids, text[f.start:f.end], prefix, e)
+		prefix = false
+	}
+	return ids
+}
+
+// encodeText encodes a stretch without special tokens.
+func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder) []int32 {
+	if t.normalize != nil {
+		text = t.normalize(text)
+	}
+	t.cut.cut(text, &e.scratch, func(word string) {
+		if prefix {
+			word = " " + word
+			prefix = false
+		}
+		ids = t.encodeWord(ids, word, e)
+	})
+	return ids
+}
+
+func (t *Tokenizer) encodeWord(ids []int32, word string, e *encoder) []int32 {
+	if known, ok := e.cache[word]; ok {
+		return append(ids, known...)
+	}
+	for len(word) > maxWord/4 {
+		// Positions in a word are 32 bits wide. No text that means anything has such words.
+		ids = t.encodeWord(ids, word[:maxWord/4], e)
+		word = word[maxWord/4:]
+	}
+	e.word = e.word[:0]
+	for i := range len(word) {
+		if word[i] == ' ' && t.escapeSpaces {
+			e.word = append(e.word, spaceMark...)
+			continue
+		}
+		e.word = append(e.word, word[i])
+	}
+	from := len(ids)
+	ids = t.model.encode(ids, e.word, &e.merger)
+	if len(word) <= maxCachedWord {
+		if len(e.cache) >= maxCached {
+			clear(e.cache)
+		}
+		e.cache[string([]byte(word))] = append([]int32(nil), ids[from:]...)
+	}
+	return ids
+}
+
+// Kind is the kind of vocabulary as tokenizer.ggml.model names it: "llama" or "gpt2".
+func (t *Tokenizer) Kind() string { return t.kind }
+
+// Size is the number of tokens.
+func (t *Tokenizer) Size() int { return len(t.vocab.text) }
+
+// BOS is the token that begins a text; ok is false where the vocabulary has none.
+func (t *Tokenizer) BOS() (id int32, ok bool) { return t.vocab.bos, t.vocab.bos != none }
+
+// EOS is the token that ends a text; ok is false where the vocabulary has none.
+func (t *Tokenizer) EOS() (id int32, ok bool) { return t.vocab.eos, t.vocab.eos != none }
+
+// AddBOS says whether the model was trained on texts that begin with BOS.
+func (t *Tokenizer) AddBOS() bool { return t.addBOS }
+
+// AddEOS says whether the model was trained on texts that end with EOS.
+func (t *Tokenizer) AddEOS() bool { return t.addEOS }
+
+// IsEOG says whether generation ends at id: EOS, the end of a turn or message, and their like.
+func (t *Tokenizer) IsEOG(id int32) bool { return t.vocab.eog[id] }
+
+// ID is the token whose text, as the vocabulary spells it, is text.
+func (t *Tokenizer) ID(text string) (id int32, ok bool) {
+	id, ok = t.vocab.ids[text]
+	return id, ok
+}
