@@ -12,12 +12,15 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// The held-out text on which a model is examined.
-const (
-	ExamSeed      = 1001
-	ExamDocuments = 300
-	ExamProbes    = 400
-)
+// An Exam is the held-out text on which a model is examined.
+type Exam struct {
+	Seed      uint64
+	Documents uint64 // whose loss is measured
+	Probes    int    // questions about tales
+}
+
+// BuiltinExam is the exam whose marks the built-in model's metadata tell.
+func BuiltinExam() Exam { return Exam{Seed: 1001, Documents: 300, Probes: 400} }
 
 // Marks say what a model has learned.
 type Marks struct {
@@ -28,18 +31,18 @@ type Marks struct {
 }
 
 // Examine reads held-out documents and asks held-out questions; facts are asked from memory.
-func Examine(m *model.Model, tok *tokenizer.Tokenizer) (Marks, error) {
-	marks := Marks{Loss: heldOutLoss(m, tok)}
+func (e Exam) Examine(m *model.Model, tok *tokenizer.Tokenizer) (Marks, error) {
+	marks := Marks{Loss: e.loss(m, tok)}
 	marks.Perplexity = math.Exp(marks.Loss)
 	var err error
-	if marks.Tales, err = answered(m, tok, tale.Probes(ExamSeed, ExamProbes)); err != nil {
+	if marks.Tales, err = answered(m, tok, tale.Probes(e.Seed, e.Probes)); err != nil {
 		return marks, err
 	}
 	marks.Facts, err = answered(m, tok, tale.FactProbes())
 	return marks, err
 }
 
-func heldOutLoss(m *model.Model, tok *tokenizer.Tokenizer) float64 {
+func (e Exam) loss(m *model.Model, tok *tokenizer.Tokenizer) float64 {
 	const batchTokens = 2048
 	bos, _ := tok.BOS()
 	eos, _ := tok.EOS()
@@ -47,10 +50,10 @@ func heldOutLoss(m *model.Model, tok *tokenizer.Tokenizer) float64 {
 	tape.Record(false)
 	var sum float64
 	var targets int
-	for i := range uint64(ExamDocuments) {
-		ids := append([]int32{bos}, tok.Encode(tale.Document(ExamSeed, i, true), false)...)
+	for i := range e.Documents {
+		ids := append([]int32{bos}, tok.Encode(tale.Document(e.Seed, i, true), false)...)
 		b.Append(append(ids, eos), nil)
-		if b.Tokens() < batchTokens && i+1 < ExamDocuments {
+		if b.Tokens() < batchTokens && i+1 < e.Documents {
 			continue
 		}
 		tape.Reset(0)

@@ -36,6 +36,7 @@ type Recipe struct {
 	Clip        float64 // largest norm of the gradient
 
 	Type gguf.Type // of the matrices in the file
+	Exam Exam      // that the finished model has to sit
 }
 
 // Builtin is the recipe of the model that this project carries.
@@ -44,8 +45,8 @@ func Builtin() Recipe {
 		Seed:   1,
 		Tokens: 1024, VocabDocuments: 8000,
 		Layers: 5, Width: 256, FFN: 512, QueryHeads: 4, KeyHeads: 2, Context: 512, RopeBase: 10000, NormEps: 1e-5,
-		Steps: 1500, BatchTokens: 6144, Warmup: 100, LR: 3e-3, MinLR: 1e-4, Beta2: 0.98, WeightDecay: 0.1, Clip: 1,
-		Type: gguf.Q8_0,
+		Steps: 1500, BatchTokens: 4096, Warmup: 100, LR: 3e-3, MinLR: 1e-4, Beta2: 0.98, WeightDecay: 0.1, Clip: 1,
+		Type: gguf.Q8_0, Exam: BuiltinExam(),
 	}
 }
 

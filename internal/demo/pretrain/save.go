@@ -55,7 +55,7 @@ func (t *Trained) examine(kind gguf.Type) (Marks, error) {
 	if err != nil {
 		return Marks{}, fmt.Errorf("read the vocabulary back: %w", err)
 	}
-	return Examine(m, tok)
+	return t.recipe.Exam.Examine(m, tok)
 }
 
 func (t *Trained) describe(s *setter) error {
@@ -78,8 +78,8 @@ func (t *Trained) describe(s *setter) error {
 	s.set("peftconv.make.optimizer", fmt.Sprintf("AdamW, betas 0.9 and %g, weight decay %g, clip %g", r.Beta2, r.WeightDecay, r.Clip))
 	s.set("peftconv.make.schedule", fmt.Sprintf("cosine from %g to %g after %d steps of warmup", r.LR, r.MinLR, r.Warmup))
 	s.set("peftconv.make.train_loss", round(t.loss))
-	s.set("peftconv.make.heldout_seed", uint64(ExamSeed))
-	s.set("peftconv.make.heldout_documents", uint32(ExamDocuments))
+	s.set("peftconv.make.heldout_seed", r.Exam.Seed)
+	s.set("peftconv.make.heldout_documents", r.Exam.Documents)
 	return nil
 }
 
