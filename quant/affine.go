@@ -16,9 +16,11 @@ type affineSearch struct {
 type affineGroup struct {
 	x, w       []float32         // the weights, and how much the error of each counts
 	sumW, sumX float32           // Σ w, Σ w·x
+	least      float32           // of the weights and 0
 	greatest   float32           // of the weights
-	origin     float32           // what level 0 stands for: the least of the weights and 0, then the best offset so far
+	origin     float32           // what level 0 stands for: least, then the best offset so far
 	above      [maxGroup]float32 // x - origin
+	reach      float32           // greatest magnitude of these
 	level      [maxGroup]float32 // of the scale that is tried
 }
 
@@ -27,20 +29,21 @@ type affineGroup struct {
 //
 // The levels of each trial are spread from the best offset so far, hence the order of the trials matters.
 func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float32) {
-	var g affineGroup
-	g.measure(x, w)
+	g := affineGroup{x: x, w: w}
+	g.measure()
 	if g.greatest <= g.origin {
 		clear(level)
 		return 0, -g.origin
 	}
 	inverse := s.top / (g.greatest - g.origin)
-	g.sums(inverse, s.top)
+	g.setLevels(inverse, s.top)
 	g.store(level)
 	scale = 1 / inverse
 	smallest := g.error(scale, g.origin, s.absolute)
 	for i := 0; i <= s.steps; i++ {
 		inverse = (s.first + float32(s.step*float32(i)) + s.top) / (g.greatest - g.origin)
-		trial, offset, ok := g.solve(g.sums(inverse, s.top))
+		g.setLevels(inverse, s.top)
+		trial, offset, ok := g.solve(g.sums())
 		if !ok {
 			continue
 		}
@@ -54,8 +57,9 @@ func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float3
 }
 
 // measure fills in all but the levels of a fresh group.
-func (g *affineGroup) measure(x, w []float32) {
-	w = w[:len(x)]
+func (g *affineGroup) measure() {
+	x := g.x
+	w := g.w[:len(x)]
 	least, greatest := x[0], x[0]
 	sumW := w[0]
 	sumX := float32(sumW * x[0])
@@ -72,7 +76,7 @@ func (g *affineGroup) measure(x, w []float32) {
 	if least > 0 {
 		least = 0
 	}
-	g.x, g.w, g.sumW, g.sumX, g.greatest = x, w, sumW, sumX, greatest
+	g.sumW, g.sumX, g.least, g.greatest = sumW, sumX, least, greatest
 	g.setOrigin(least)
 }
 
@@ -82,16 +86,36 @@ func (g *affineGroup) setOrigin(origin float32) {
 		above[i] = v - origin
 	}
 	g.origin = origin
+	g.reach = max(absf(g.least-origin), absf(g.greatest-origin))
 }
 
-// sums sets the levels that the given number of levels per unit leads to, and returns Σ w·level, Σ w·level² and
-// Σ w·level·x.
-func (g *affineGroup) sums(inverse, top float32) (l, ll, lx float32) {
+// setLevels sets the levels that the given number of levels per unit leads to.
+func (g *affineGroup) setLevels(inverse, top float32) {
+	level := g.level[:len(g.x)]
+	if !(absf(inverse*g.reach) < roundingRange) {
+		for i, v := range g.above[:len(level)] {
+			level[i] = float32(nearestClamped(float32(inverse*v), 0, int(top)))
+		}
+		return
+	}
+	for i, v := range g.above[:len(level)] {
+		l := float32(inverse*v) + roundingBias - roundingBias
+		if l > top {
+			l = top
+		}
+		if l < 0 {
+			l = 0
+		}
+		level[i] = l
+	}
+}
+
+// sums is Σ w·level, Σ w·level² and Σ w·level·x.
+func (g *affineGroup) sums() (l, ll, lx float32) {
 	x := g.x
-	w, above, level := g.w[:len(x)], g.above[:len(x)], g.level[:len(x)]
+	w, level := g.w[:len(x)], g.level[:len(x)]
 	for i, v := range x {
-		q := clampLevel(inverse*above[i], top)
-		level[i] = q
+		q := level[i]
 		wq := float32(w[i] * q)
 		l += wq
 		ll += float32(wq * q)

@@ -36,16 +36,31 @@ func quantizeF32(dst []byte, src []float32) {
 
 func dequantizeF16(dst []float32, src []byte) {
 	for len(dst) >= 4 && len(src) >= 8 {
-		h := binary.LittleEndian.Uint64(src)
-		dst[0] = halfToFloat(uint16(h))
-		dst[1] = halfToFloat(uint16(h >> 16))
-		dst[2] = halfToFloat(uint16(h >> 32))
-		dst[3] = halfToFloat(uint16(h >> 48))
+		h := load8(src)
+		if fourCommonHalves(h) {
+			dst[0] = halfToFloatCommon(uint16(h))
+			dst[1] = halfToFloatCommon(uint16(h >> 16))
+			dst[2] = halfToFloatCommon(uint16(h >> 32))
+			dst[3] = halfToFloatCommon(uint16(h >> 48))
+		} else {
+			dst[0] = halfToFloat(uint16(h))
+			dst[1] = halfToFloat(uint16(h >> 16))
+			dst[2] = halfToFloat(uint16(h >> 32))
+			dst[3] = halfToFloat(uint16(h >> 48))
+		}
 		dst, src = dst[4:], src[8:]
 	}
 	for i := range dst {
 		dst[i] = halfToFloat(binary.LittleEndian.Uint16(src[2*i:]))
 	}
+}
+
+// fourCommonHalves is commonHalf of all four halves in h. Added to an exponent, one unit reaches the sign bit when it
+// was all ones, and all ones but for the unit do so unless it was zero.
+func fourCommonHalves(h uint64) bool {
+	const exponent, unit, sign = 0x7c007c00_7c007c00, 0x04000400_04000400, 0x80008000_80008000
+	h &= exponent
+	return (h+unit|^(h+exponent))&sign == 0
 }
 
 func quantizeF16(dst []byte, src []float32) {
@@ -56,7 +71,7 @@ func quantizeF16(dst []byte, src []float32) {
 
 func dequantizeBF16(dst []float32, src []byte) {
 	for len(dst) >= 4 && len(src) >= 8 {
-		h := binary.LittleEndian.Uint64(src)
+		h := load8(src)
 		dst[0] = math.Float32frombits(uint32(h) << 16)
 		dst[1] = math.Float32frombits(uint32(h) & 0xffff0000)
 		dst[2] = math.Float32frombits(uint32(h>>32) << 16)

@@ -6,20 +6,26 @@ import (
 	"github.com/x448/float16"
 )
 
-// halfToFloat is the value of a half precision number. It equals float16.Frombits(h).Float32() and is small enough to
-// be inlined where a block's scale is read.
+// halfToFloat is the value of a half precision number.
 func halfToFloat(h uint16) float32 {
-	sign, mag := uint32(h&0x8000)<<16, uint32(h&0x7fff)
-	if mag-0x400 >= 0x7c00-0x400 {
-		return halfToFloatRare(sign, mag)
+	if commonHalf(h) {
+		return halfToFloatCommon(h)
 	}
-	return math.Float32frombits(sign | (mag<<13 + (127-15)<<23))
+	return halfToFloatRare(h)
 }
 
-// halfToFloatRare is halfToFloat of zero, denormals, infinities and NaN.
-//
-//go:noinline
-func halfToFloatRare(sign, mag uint32) float32 {
+// commonHalf says whether h is neither zero, denormal, infinite nor NaN.
+func commonHalf(h uint16) bool { return h&0x7fff-0x400 < 0x7800 }
+
+// halfToFloatCommon is halfToFloat of a common half: its bits move up, and the exponent's bias grows from 15 to 127.
+func halfToFloatCommon(h uint16) float32 {
+	const keep = 0x8fffe000 // all but three copies of the sign
+	return math.Float32frombits(uint32(int32(int16(h)))<<13&keep + (127-15)<<23)
+}
+
+// halfToFloatRare is halfToFloat of the other halves.
+func halfToFloatRare(h uint16) float32 {
+	sign, mag := uint32(h&0x8000)<<16, uint32(h&0x7fff)
 	switch {
 	case mag < 0x400:
 		// The magnitude is a count of 2^-24: 0.5 + mag·2^-24 is exact, and so is taking 0.5 away again.
@@ -33,8 +39,15 @@ func halfToFloatRare(sign, mag uint32) float32 {
 
 // floatToHalf rounds to half precision, ties to even. Every NaN becomes the plain quiet one of its sign.
 func floatToHalf(f float32) uint16 {
-	if f != f {
-		return uint16(math.Float32bits(f)>>16&0x8000 | 0x7e00)
+	const least, greatest = 0x38800000, 0x47800000 - 1<<12 // the magnitudes that become common halves
+	u := math.Float32bits(f)
+	sign, mag := u>>16&0x8000, u&^(1<<31)
+	if mag-least < greatest-least {
+		mag -= (127 - 15) << 23
+		return uint16(sign | (mag+0xfff+mag>>13&1)>>13)
+	}
+	if mag > 0x7f800000 {
+		return uint16(sign | 0x7e00)
 	}
 	return float16.Fromfloat32(f).Bits()
 }

@@ -52,6 +52,15 @@ func loadAffineHead(head *[headBytesK]byte) (h affineHead) {
 	return h
 }
 
+// scaleAffine turns the levels of a super-block into weights.
+func scaleAffine(y *[weightsK]float32, level *[weightsK]uint8, head *[headBytesK]byte) {
+	h := loadAffineHead(head)
+	for i := range groupsK {
+		at := groupLenK * i
+		scaleLevelsAdd((*[groupLenK]float32)(y[at:]), (*[groupLenK]uint8)(level[at:]), h.scale[i], -h.minimum[i])
+	}
+}
+
 // quantizeAffine finds head and levels of a super-block.
 func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32) {
 	var w [groupLenK]float32

@@ -1,25 +1,70 @@
 package quant
 
-// What the levels of a block stand for before scaling. A table is faster than an integer conversion, and where its index
-// has all the bits of its type or is masked to the table's length no bound is checked.
+import "encoding/binary"
+
+// A block is dequantized in two steps: its levels are spread to a byte each, eight at a time, and then each becomes a
+// weight. What a level stands for before scaling comes from a table, which is faster than an integer conversion.
 var (
-	nibbles       = [16]float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-	signedNibbles = [16]float32{-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7}
-	fiveBits      [32]float32  // 0 … 31
-	signedFive    [32]float32  // -16 … 15
-	signedSix     [64]float32  // -32 … 31
-	signedBytes   [256]float32 // of int8
+	unsigned   [256]float32 // level
+	lessEight  [256]float32 // level - 8
+	less16     [256]float32 // level - 16
+	less32     [256]float32 // level - 32
+	signedByte [256]float32 // int8(level)
 )
 
 func init() {
-	for i := range fiveBits {
-		fiveBits[i] = float32(i)
-		signedFive[i] = float32(i - 16)
+	for i := range unsigned {
+		f := float32(i)
+		unsigned[i], lessEight[i], less16[i], less32[i] = f, f-8, f-16, f-32
+		signedByte[i] = float32(int8(i))
 	}
-	for i := range signedSix {
-		signedSix[i] = float32(i - 32)
+}
+
+// scaleLevels is y[i] = d·value[level[i]].
+func scaleLevels(y *[32]float32, level *[32]byte, d float32, value *[256]float32) {
+	for i := 0; i < len(y); i += 4 {
+		y[i] = d * value[level[i]]
+		y[i+1] = d * value[level[i+1]]
+		y[i+2] = d * value[level[i+2]]
+		y[i+3] = d * value[level[i+3]]
 	}
-	for i := range signedBytes {
-		signedBytes[i] = float32(int8(i))
+}
+
+// scaleLevels16 is scaleLevels of 16.
+func scaleLevels16(y *[16]float32, level *[16]byte, d float32, value *[256]float32) {
+	for i := 0; i < len(y); i += 4 {
+		y[i] = d * value[level[i]]
+		y[i+1] = d * value[level[i+1]]
+		y[i+2] = d * value[level[i+2]]
+		y[i+3] = d * value[level[i+3]]
 	}
+}
+
+// scaleLevelsAdd is y[i] = d·level[i] + m, the product rounded before the addition.
+func scaleLevelsAdd(y *[32]float32, level *[32]byte, d, m float32) {
+	for i := 0; i < len(y); i += 4 {
+		y[i] = float32(d*unsigned[level[i]]) + m
+		y[i+1] = float32(d*unsigned[level[i+1]]) + m
+		y[i+2] = float32(d*unsigned[level[i+2]]) + m
+		y[i+3] = float32(d*unsigned[level[i+3]]) + m
+	}
+}
+
+// Eight levels of a byte each as one number, the first lowest.
+const (
+	eachLow4 = 0x0f0f0f0f_0f0f0f0f
+	eachLow2 = 0x03030303_03030303
+	eachBit0 = 0x01010101_01010101
+)
+
+// load8 is eight bytes as one number.
+func load8(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+// store8 is the inverse of load8.
+func store8(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
+
+// spreadBits puts bit i of b into bit 4 of byte i.
+func spreadBits(b byte) uint64 {
+	v := uint64(b) * eachBit0 & 0x80402010_08040201 // bit i alone in byte i
+	return (v + 0x7f7f7f7f_7f7f7f7f) >> 3 & (eachBit0 << 4)
 }

@@ -5,6 +5,41 @@ import (
 	"math"
 )
 
+// packNibbles puts the low four bits of level i and of level i+16 into byte i.
+func packNibbles(q *[16]byte, level *[32]uint8) {
+	for i := range q {
+		q[i] = level[i]&15 | level[i+16]<<4
+	}
+}
+
+// unpackNibbles is the inverse of packNibbles.
+func unpackNibbles(level *[32]uint8, q *[16]byte) {
+	a, b := load8(q[:]), load8(q[8:])
+	store8(level[:], a&eachLow4)
+	store8(level[8:], b&eachLow4)
+	store8(level[16:], a>>4&eachLow4)
+	store8(level[24:], b>>4&eachLow4)
+}
+
+// packFiveBits puts bit 4 of level i into bit i of high, and the low four bits of levels i and i+16 into byte i of low.
+func packFiveBits(high *[4]byte, low *[16]byte, level *[32]uint8) {
+	var bits uint32
+	for i, l := range level {
+		bits |= uint32(l>>4&1) << i
+	}
+	binary.LittleEndian.PutUint32(high[:], bits)
+	packNibbles(low, level)
+}
+
+// unpackFiveBits is the inverse of packFiveBits.
+func unpackFiveBits(level *[32]uint8, high *[4]byte, low *[16]byte) {
+	a, b := load8(low[:]), load8(low[8:])
+	store8(level[:], a&eachLow4|spreadBits(high[0]))
+	store8(level[8:], b&eachLow4|spreadBits(high[1]))
+	store8(level[16:], a>>4&eachLow4|spreadBits(high[2]))
+	store8(level[24:], b>>4&eachLow4|spreadBits(high[3]))
+}
+
 // inverseOf is 1/d, or 0 where d is 0.
 func inverseOf(d float32) float32 {
 	if d == 0 {
@@ -31,20 +66,4 @@ func roundHalfAway(f float32) int32 {
 	const almostHalf = 0x3effffff // the float32 before 0.5: 0.5 itself would carry 0.49999997 to 1
 	sign := math.Float32bits(f) & (1 << 31)
 	return truncated(f + math.Float32frombits(sign|almostHalf))
-}
-
-// packNibbles puts the low four bits of level i and of level i+16 into byte i.
-func packNibbles(q *[16]byte, level *[32]uint8) {
-	for i := range q {
-		q[i] = level[i]&15 | level[i+16]<<4
-	}
-}
-
-// packFifthBits puts bit 4 of level i into bit i.
-func packFifthBits(q *[4]byte, level *[32]uint8) {
-	var bits uint32
-	for i, l := range level {
-		bits |= uint32(l>>4&1) << i
-	}
-	binary.LittleEndian.PutUint32(q[:], bits)
 }

@@ -8,13 +8,10 @@ const (
 )
 
 func dequantizeQ4_0(dst []float32, src []byte) {
+	var level [weightsQ4_0]uint8
 	for len(dst) >= weightsQ4_0 && len(src) >= bytesQ4_0 {
-		y := (*[weightsQ4_0]float32)(dst)
-		d := loadHalf((*[2]byte)(src))
-		for i, q := range (*[16]byte)(src[2:]) {
-			y[i] = d * signedNibbles[q&15]
-			y[i+16] = d * signedNibbles[q>>4]
-		}
+		unpackNibbles(&level, (*[16]byte)(src[2:]))
+		scaleLevels((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), &lessEight)
 		dst, src = dst[weightsQ4_0:], src[bytesQ4_0:]
 	}
 }

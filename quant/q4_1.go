@@ -11,13 +11,10 @@ const (
 var searchQ4_1 = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
 
 func dequantizeQ4_1(dst []float32, src []byte) {
+	var level [weightsQ4_1]uint8
 	for len(dst) >= weightsQ4_1 && len(src) >= bytesQ4_1 {
-		y := (*[weightsQ4_1]float32)(dst)
-		d, m := loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:]))
-		for i, q := range (*[16]byte)(src[4:]) {
-			y[i] = float32(d*nibbles[q&15]) + m
-			y[i+16] = float32(d*nibbles[q>>4]) + m
-		}
+		unpackNibbles(&level, (*[16]byte)(src[4:]))
+		scaleLevelsAdd((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:])))
 		dst, src = dst[weightsQ4_1:], src[bytesQ4_1:]
 	}
 }

@@ -10,17 +10,10 @@ var (
 )
 
 func dequantizeQ4_K(dst []float32, src []byte) {
+	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ4_K {
-		h := loadAffineHead((*[headBytesK]byte)(src))
-		for i := range groupsK / 2 {
-			y := (*[64]float32)(dst[64*i:])
-			d0, m0 := h.scale[2*i], h.minimum[2*i]
-			d1, m1 := h.scale[2*i+1], h.minimum[2*i+1]
-			for j, q := range (*[32]byte)(src[headBytesK+32*i:]) {
-				y[j] = float32(d0*nibbles[q&15]) - m0
-				y[j+32] = float32(d1*nibbles[q>>4]) - m1
-			}
-		}
+		unpackQ4_K(&level, (*[128]byte)(src[headBytesK:]))
+		scaleAffine((*[weightsK]float32)(dst), &level, (*[headBytesK]byte)(src))
 		dst, src = dst[weightsK:], src[bytesQ4_K:]
 	}
 }
@@ -48,6 +41,18 @@ func packQ4_K(q *[128]byte, level *[weightsK]uint8) {
 		from, to := (*[64]uint8)(level[64*i:]), (*[32]byte)(q[32*i:])
 		for j := range to {
 			to[j] = from[j] | from[j+32]<<4
+		}
+	}
+}
+
+// unpackQ4_K is the inverse of packQ4_K.
+func unpackQ4_K(level *[weightsK]uint8, q *[128]byte) {
+	for i := range 4 {
+		to, from := (*[64]uint8)(level[64*i:]), (*[32]byte)(q[32*i:])
+		for j := 0; j < 32; j += 8 {
+			v := load8(from[j:])
+			store8(to[j:], v&eachLow4)
+			store8(to[j+32:], v>>4&eachLow4)
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package quant
 
-import "encoding/binary"
-
 // Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of level i, then 16
 // bytes, of which byte i holds the low four bits of levels i (low) and i+16.
 const (
@@ -10,15 +8,10 @@ const (
 )
 
 func dequantizeQ5_0(dst []float32, src []byte) {
+	var level [weightsQ5_0]uint8
 	for len(dst) >= weightsQ5_0 && len(src) >= bytesQ5_0 {
-		y := (*[weightsQ5_0]float32)(dst)
-		d := loadHalf((*[2]byte)(src))
-		high := binary.LittleEndian.Uint32(src[2:])
-		for i, q := range (*[16]byte)(src[6:]) {
-			y[i] = d * signedFive[(q&15|byte(high<<4)&16)&31]
-			y[i+16] = d * signedFive[(q>>4|byte(high>>12)&16)&31]
-			high >>= 1
-		}
+		unpackFiveBits(&level, (*[4]byte)(src[2:]), (*[16]byte)(src[6:]))
+		scaleLevels((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), &less16)
 		dst, src = dst[weightsQ5_0:], src[bytesQ5_0:]
 	}
 }
@@ -51,6 +44,5 @@ func quantizeWeightedQ5_0(dst []byte, row, importance []float32) {
 
 func packQ5_0(b *[bytesQ5_0]byte, d float32, level *[weightsQ5_0]uint8) {
 	storeHalf((*[2]byte)(b[:]), d)
-	packFifthBits((*[4]byte)(b[2:]), level)
-	packNibbles((*[16]byte)(b[6:]), level)
+	packFiveBits((*[4]byte)(b[2:]), (*[16]byte)(b[6:]), level)
 }

@@ -1,7 +1,5 @@
 package quant
 
-import "encoding/binary"
-
 // Q5_1 is 32 weights d·q + m: the half precision d and m, 32 bits of which bit i is the highest bit of level i, then 16
 // bytes, of which byte i holds the low four bits of levels i (low) and i+16.
 const (
@@ -13,15 +11,10 @@ const (
 var searchQ5_1 = affineSearch{top: 31, first: -0.9, step: 0.05, steps: 36}
 
 func dequantizeQ5_1(dst []float32, src []byte) {
+	var level [weightsQ5_1]uint8
 	for len(dst) >= weightsQ5_1 && len(src) >= bytesQ5_1 {
-		y := (*[weightsQ5_1]float32)(dst)
-		d, m := loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:]))
-		high := binary.LittleEndian.Uint32(src[4:])
-		for i, q := range (*[16]byte)(src[8:]) {
-			y[i] = float32(d*fiveBits[(q&15|byte(high<<4)&16)&31]) + m
-			y[i+16] = float32(d*fiveBits[(q>>4|byte(high>>12)&16)&31]) + m
-			high >>= 1
-		}
+		unpackFiveBits(&level, (*[4]byte)(src[4:]), (*[16]byte)(src[8:]))
+		scaleLevelsAdd((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:])))
 		dst, src = dst[weightsQ5_1:], src[bytesQ5_1:]
 	}
 }
@@ -56,6 +49,5 @@ func quantizeWeightedQ5_1(dst []byte, row, importance []float32) {
 func packQ5_1(b *[bytesQ5_1]byte, d, m float32, level *[weightsQ5_1]uint8) {
 	storeHalf((*[2]byte)(b[:]), d)
 	storeHalf((*[2]byte)(b[2:]), m)
-	packFifthBits((*[4]byte)(b[4:]), level)
-	packNibbles((*[16]byte)(b[8:]), level)
+	packFiveBits((*[4]byte)(b[4:]), (*[16]byte)(b[8:]), level)
 }

@@ -14,19 +14,10 @@ var (
 )
 
 func dequantizeQ5_K(dst []float32, src []byte) {
+	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ5_K {
-		h := loadAffineHead((*[headBytesK]byte)(src))
-		high := (*[32]byte)(src[highQ5_K:])
-		for i := range groupsK / 2 {
-			y := (*[64]float32)(dst[64*i:])
-			d0, m0 := h.scale[2*i], h.minimum[2*i]
-			d1, m1 := h.scale[2*i+1], h.minimum[2*i+1]
-			for j, q := range (*[32]byte)(src[lowQ5_K+32*i:]) {
-				bits := high[j] >> (2 * i)
-				y[j] = float32(d0*fiveBits[(q&15|bits<<4)&31]) - m0
-				y[j+32] = float32(d1*fiveBits[(q>>4|bits&2<<3)&31]) - m1
-			}
-		}
+		unpackQ5_K(&level, (*[bytesQ5_K]byte)(src))
+		scaleAffine((*[weightsK]float32)(dst), &level, (*[headBytesK]byte)(src))
 		dst, src = dst[weightsK:], src[bytesQ5_K:]
 	}
 }
@@ -57,6 +48,19 @@ func packQ5_K(b *[bytesQ5_K]byte, level *[weightsK]uint8) {
 		for j := range low {
 			low[j] = from[j]&15 | from[j+32]<<4
 			high[j] |= from[j]>>4<<(2*i) | from[j+32]>>4<<(2*i+1)
+		}
+	}
+}
+
+// unpackQ5_K is the inverse of packQ5_K.
+func unpackQ5_K(level *[weightsK]uint8, b *[bytesQ5_K]byte) {
+	high := (*[32]byte)(b[highQ5_K:])
+	for i := range groupsK / 2 {
+		to, low := (*[64]uint8)(level[64*i:]), (*[32]byte)(b[lowQ5_K+32*i:])
+		for j := 0; j < 32; j += 8 {
+			v, h := load8(low[j:]), load8(high[j:])>>(2*i)
+			store8(to[j:], v&eachLow4|h&eachBit0<<4)
+			store8(to[j+32:], v>>4&eachLow4|h>>1&eachBit0<<4)
 		}
 	}
 }

@@ -11,24 +11,13 @@ const (
 )
 
 func dequantizeQ6_K(dst []float32, src []byte) {
+	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ6_K {
-		d := loadHalf((*[2]byte)(src[dQ6_K:]))
-		scales := (*[16]byte)(src[scalesQ6_K:])
-		for half := range 2 {
-			for part := range 2 {
-				at := 16 * part
-				y := (*[112]float32)(dst[128*half+at:])
-				low := (*[48]byte)(src[64*half+at:])
-				s := (*[7]byte)(scales[8*half+part:])
-				d0, d1, d2, d3 := d*signedBytes[s[0]], d*signedBytes[s[2]], d*signedBytes[s[4]], d*signedBytes[s[6]]
-				for i, h := range (*[16]byte)(src[highQ6_K+32*half+at:]) {
-					a, b := low[i], low[i+32]
-					y[i] = d0 * signedSix[(a&15|h<<4)&63]
-					y[i+32] = d1 * signedSix[(b&15|h>>2<<4)&63]
-					y[i+64] = d2 * signedSix[(a>>4|h&0x30)&63]
-					y[i+96] = d3 * signedSix[(b>>4|h>>6<<4)&63]
-				}
-			}
+		b := (*[bytesQ6_K]byte)(src)
+		unpackQ6_K(&level, b)
+		d := loadHalf((*[2]byte)(b[dQ6_K:]))
+		for i, s := range b[scalesQ6_K:dQ6_K] {
+			scaleLevels16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), d*signedByte[s], &less32)
 		}
 		dst, src = dst[weightsK:], src[bytesQ6_K:]
 	}
@@ -98,6 +87,21 @@ func packQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8) {
 			low[i] = l[i]&15 | l[i+64]<<4
 			low[i+32] = l[i+32]&15 | l[i+96]<<4
 			high[i] = l[i]>>4 | l[i+32]>>4<<2 | l[i+64]>>4<<4 | l[i+96]>>4<<6
+		}
+	}
+}
+
+// unpackQ6_K is the inverse of packQ6_K.
+func unpackQ6_K(level *[weightsK]uint8, b *[bytesQ6_K]byte) {
+	for half := range 2 {
+		l := (*[128]uint8)(level[128*half:])
+		low, high := (*[64]byte)(b[64*half:]), (*[32]byte)(b[highQ6_K+32*half:])
+		for i := 0; i < 32; i += 8 {
+			v, w, h := load8(low[i:]), load8(low[i+32:]), load8(high[i:])
+			store8(l[i:], v&eachLow4|h&eachLow2<<4)
+			store8(l[i+32:], w&eachLow4|h>>2&eachLow2<<4)
+			store8(l[i+64:], v>>4&eachLow4|h>>4&eachLow2<<4)
+			store8(l[i+96:], w>>4&eachLow4|h>>6&eachLow2<<4)
 		}
 	}
 }

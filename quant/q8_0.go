@@ -8,15 +8,7 @@ const (
 
 func dequantizeQ8_0(dst []float32, src []byte) {
 	for len(dst) >= weightsQ8_0 && len(src) >= bytesQ8_0 {
-		y := (*[weightsQ8_0]float32)(dst)
-		q := (*[32]byte)(src[2:])
-		d := loadHalf((*[2]byte)(src))
-		for i := 0; i < weightsQ8_0; i += 4 {
-			y[i] = d * signedBytes[q[i]]
-			y[i+1] = d * signedBytes[q[i+1]]
-			y[i+2] = d * signedBytes[q[i+2]]
-			y[i+3] = d * signedBytes[q[i+3]]
-		}
+		scaleLevels((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
 		dst, src = dst[weightsQ8_0:], src[bytesQ8_0:]
 	}
 }

@@ -9,33 +9,17 @@ import "math"
 // noScale is the largest magnitude that counts as nothing to quantize.
 const noScale = 1e-15
 
-// roundingBias is 1.5·2²³: a float32 of magnitude below 2²² that has it added and taken away again is rounded to the
-// nearest whole number, ties to even.
-const roundingBias = 12582912
+// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is rounded
+// to the nearest whole number, ties to even.
+const (
+	roundingRange = 1 << 22
+	roundingBias  = 3 << 22
+)
 
-// nearest rounds to the nearest whole number, ties to even. Beyond ±2²² it returns what the low bits of the
+// nearest rounds to the nearest whole number, ties to even. Beyond roundingRange it returns what the low bits of the
 // biased number say, as ggml's does: 0 or a wrong number, but always the same.
 func nearest(f float32) int {
 	return int(math.Float32bits(float32(f)+roundingBias)&0x7fffff) - 0x400000
-}
-
-// clampLevel is nearest(f) limited to 0 … top, as a float32.
-func clampLevel(f, top float32) float32 {
-	r := float32(f) + roundingBias - roundingBias
-	if r > top {
-		return highLevel(f, top)
-	}
-	if r >= 0 {
-		return r
-	}
-	return 0
-}
-
-// highLevel is clampLevel where f is above top, perhaps beyond the range in which nearest rounds.
-//
-//go:noinline
-func highLevel(f, top float32) float32 {
-	return min(max(float32(nearest(f)), 0), top)
 }
 
 // absf is |f|.
