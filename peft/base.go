@@ -25,7 +25,7 @@ const indexFile = "model.safetensors.index.json"
 type Base struct {
 	Path      string               // as it was given to OpenBase
 	Model     *model.Model         // the decoder over the mapped weights
-	Tokenizer *tokenizer.Tokenizer // nil where a Hugging Face directory has none
+	Tokenizer *tokenizer.Tokenizer // nil where the files have none
 	GGUF      *gguf.File           // nil for a Hugging Face directory
 
 	weights []string // the files that hold the weights
@@ -61,13 +61,12 @@ func (b *Base) openGGUF() (err error) {
 		return err
 	}
 	b.closer, b.weights = b.GGUF, []string{b.Path}
-	if kind, ok := b.GGUF.Meta.String("general.type"); ok && kind != "model" {
-		return fmt.Errorf("general.type is %q, expected a model", kind)
-	}
 	if b.Model, err = model.FromGGUF(b.GGUF); err != nil {
 		return err
 	}
-	b.Tokenizer, err = tokenizer.FromGGUF(b.GGUF.Meta)
+	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok {
+		b.Tokenizer, err = tokenizer.FromGGUF(b.GGUF.Meta)
+	}
 	return err
 }
 

@@ -341,11 +341,16 @@ func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (l
 			kernels.Scale(float32(factor), t.bound.grads)
 		}
 	}
+	t.update(lr)
+	return loss, norm, nil
+}
+
+// update moves the parameters along the gradient.
+func (t *trainer) update(lr float64) {
 	kernels.AdamW{
 		LR: float32(lr), Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
 		WeightDecay: float32(t.opt.WeightDecay), Step: t.state.Step + 1,
 	}.Update(t.bound.values, t.bound.grads, t.m, t.v)
-	return loss, norm, nil
 }
 
 // gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.
