@@ -83,6 +83,7 @@ func inspectSafetensors(path string) (*inspection, io.Closer, error) {
 	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
 		in.Metadata = append(in.Metadata, entry{key, "str", f.Metadata[key]})
 	}
+	in.Architecture = f.Metadata["peftconv.architecture"]
 	if err := in.addConfig(config); err != nil {
 		f.Close()
 		return nil, nil, err
@@ -128,6 +129,8 @@ func (in *inspection) addConfig(path string) error {
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		in.Metadata = append(in.Metadata, entry{key, "json", fields[key]})
 	}
-	in.Architecture, _ = fields["model_type"].(string)
+	if kind, ok := fields["model_type"].(string); ok {
+		in.Architecture = kind
+	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -70,6 +71,9 @@ func (in *inspection) printMetadata(w io.Writer) {
 	fmt.Fprintf(w, "\nMetadata (%d)\n", len(in.Metadata))
 	table := newTable(w)
 	for _, e := range in.Metadata {
+		if e.value == nil { // a field of a JSON configuration that is not set
+			continue
+		}
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", printable(e.key, 0), e.kind, shortValue(e.value))
 	}
 	table.Flush()
@@ -93,7 +97,7 @@ func shortValue(v any) string {
 	shown := make([]string, 0, shownElements)
 	for _, e := range list[:min(len(list), shownElements)] {
 		if s, isString := e.(string); isString {
-			e = `"` + printable(s, shownRunes/shownElements) + `"`
+			e = strconv.QuoteToGraphic(cut(s, shownRunes/shownElements))
 		}
 		shown = append(shown, fmt.Sprint(e))
 	}

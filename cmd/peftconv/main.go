@@ -15,7 +15,9 @@ import (
 )
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
-var verbs = []*verb{&trainVerb, &evalVerb, &mergeVerb, &exportVerb, &generateVerb, &inspectVerb}
+var verbs = []*verb{
+	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &inspectVerb,
+}
 
 // streams are the standard streams of a run; tests put buffers there.
 type streams struct {

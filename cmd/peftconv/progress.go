@@ -74,18 +74,19 @@ func (m *meter) update(done int64, note string) {
 	}
 }
 
-// stop takes the bar away; what follows on the terminal is the result.
+// stop takes the bar away; what follows on the terminal is the result. It may be called twice.
 func (m *meter) stop() {
 	if m.bar != nil {
 		m.bar.Abort(true)
 		m.progress.Wait()
+		m.bar = nil
 	}
 }
 
 // say prints a line that stays, above the bar.
 func (m *meter) say(format string, args ...any) {
 	line := fmt.Sprintf(format, args...) + "\n"
-	if m.progress != nil {
+	if m.bar != nil {
 		m.progress.Write([]byte(line))
 		return
 	}

@@ -60,6 +60,17 @@ func printable(s string, limit int) string {
 	return b.String()
 }
 
+// cut is the first runes of a text, with an ellipsis where it is longer.
+func cut(s string, limit int) string {
+	for i := range s {
+		if limit == 0 {
+			return s[:i] + "…"
+		}
+		limit--
+	}
+	return s
+}
+
 // shellQuote is a word as a shell takes it, quoted where it must be.
 func shellQuote(word string) string {
 	safe := word != "" && !strings.ContainsFunc(word, func(r rune) bool {

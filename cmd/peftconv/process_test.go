@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// asProgram makes this test binary behave as peftconv, so that tests can run it as a process of its own and kill it.
+const asProgram = "PEFTCONV_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process prepares the program as a process of its own.
+func process(t *testing.T, stderr *bytes.Buffer, args ...string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Stderr = stderr
+	return cmd
+}
+
+// killAfter starts the program and kills it after a time, or lets it end where it is faster.
+func killAfter(t *testing.T, delay time.Duration, args ...string) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := process(t, &stderr, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(delay, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() > 0 {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+}
+
+// kills are the moments at which the tests kill: spread over what a whole run takes.
+func kills(whole time.Duration) []time.Duration {
+	n := 12
+	if testing.Short() {
+		n = 4
+	}
+	var at []time.Duration
+	for i := range n {
+		at = append(at, whole*time.Duration(i+1)/time.Duration(n))
+	}
+	return at
+}
+
+func TestKilledTrainLeavesNothingHalf(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	run := func(out string) []string {
+		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "60", "--seq-len", "48", "--batch-tokens", "96", "--save-every", "1"}
+	}
+	start := time.Now()
+	killAfter(t, time.Minute, run(filepath.Join(t.TempDir(), "whole.safetensors"))...)
+	for _, delay := range kills(time.Since(start)) {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		killAfter(t, delay, run(out)...)
+		for _, path := range []string{out, peft.CheckpointPath(out)} {
+			if !exists(path) {
+				continue
+			}
+			if _, err := peft.Load(path); err != nil {
+				t.Errorf("killed after %v: %v", delay, err)
+			}
+		}
+	}
+}
+
+func TestKilledMergeLeavesNothingHalf(t *testing.T) {
+	m := tiny
+	m.width, m.ffn, m.heads, m.layers = 512, 2048, 8, 6
+	base := tinyBase(t, m)
+	adapter := trained(t, base, "--steps", "1", "--targets", "ffn")
+	run := func(out string) []string { return []string{"merge", "--base", base, "--lora", adapter, "--out", out} }
+	whole := filepath.Join(t.TempDir(), "whole.gguf")
+	start := time.Now()
+	killAfter(t, time.Minute, run(whole)...)
+	took := time.Since(start)
+	want, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, delay := range kills(took) {
+		out := filepath.Join(t.TempDir(), "merged.gguf")
+		killAfter(t, delay, run(out)...)
+		got, err := os.ReadFile(out)
+		if err == nil && !bytes.Equal(got, want) {
+			t.Errorf("killed after %v: %d bytes under the final name, a whole file has %d", delay, len(got), len(want))
+		}
+	}
+}
+
+// TestInterruptedTrainingGoesOn interrupts a run as Ctrl-C does, runs the command that it prints, and compares with a
+// run that was left alone.
+func TestInterruptedTrainingGoesOn(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send on Windows")
+	}
+	base, data := tinyBase(t, tiny), tinyText(t)
+	run := func(out string) []string {
+		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "400", "--seq-len", "48", "--batch-tokens", "96", "--dropout", "0.1"}
+	}
+	whole := filepath.Join(t.TempDir(), "whole.safetensors")
+	want(t, exitOK, run(whole)...)
+
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	var stderr bytes.Buffer
+	cmd := process(t, &stderr, run(out)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	cmd.Process.Signal(syscall.SIGTERM)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code == exitOK {
+		t.Skip("the run was over before it could be interrupted")
+	} else if code != exitInterrupted {
+		t.Fatalf("exit status %d: %s", code, stderr.String())
+	}
+	if exists(out) {
+		t.Error("an interrupted run wrote the adapter")
+	}
+	_, command, found := strings.Cut(stderr.String(), "\n\n  peftconv ")
+	command, _, _ = strings.Cut(command, "\n")
+	if !found || !strings.Contains(command, "--resume "+peft.CheckpointPath(out)) {
+		t.Fatalf("no command to go on with in %s", stderr.String())
+	}
+	want(t, exitOK, strings.Fields(command)...)
+	same(t, whole, out)
+	if exists(peft.CheckpointPath(out)) {
+		t.Error("the checkpoint is still there after the run ended")
+	}
+}
+
+// same compares two files.
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	x, errX := os.ReadFile(a)
+	y, errY := os.ReadFile(b)
+	if errX != nil || errY != nil {
+		t.Fatal(errX, errY)
+	}
+	if !bytes.Equal(x, y) {
+		t.Errorf("%s and %s differ", a, b)
+	}
+}

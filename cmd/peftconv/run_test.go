@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/peft"
+)
+
+func TestGenerate(t *testing.T) {
+	base := tinyBase(t, tiny)
+	args := []string{"generate", "--base", base, "--prompt", "the sea", "--temperature", "0", "--n", "12"}
+	stdout, stderr := want(t, exitOK, args...)
+	if !strings.HasPrefix(stdout, "the sea") || !strings.HasSuffix(stdout, "\n") || !strings.Contains(stderr, "tokens/s") {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	out, _ := want(t, exitOK, append(args, "--json")...)
+	doc := document(t, out, "text", "ids", "tokens", "prompt_tokens", "tokens_per_second", "stop")
+	only, _ := want(t, exitOK, append(args, "--no-display-prompt")...)
+	if only != doc["text"].(string)+"\n" || stdout != "the sea"+only {
+		t.Errorf("with the prompt %q, without %q, JSON %q", stdout, only, doc["text"])
+	}
+	status, file, _ := runWithInput(t, "the sea\n", "generate", "--base", base, "--file", "-", "--temperature", "0", "-n", "12")
+	if status != exitOK || file != stdout {
+		t.Errorf("from the standard input: %q, want %q", file, stdout)
+	}
+}
+
+func runWithInput(t *testing.T, input string, args ...string) (int, string, string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status := run(t.Context(), args, streams{strings.NewReader(input), &out, &err})
+	return status, out.String(), err.String()
+}
+
+func TestGenerateDrawsBySeed(t *testing.T) {
+	base := tinyBase(t, tiny)
+	draw := func(seed string) string {
+		out, _ := want(t, exitOK, "generate", "--base", base, "--prompt", "the sea", "--seed", seed, "--n", "20", "--temperature", "1")
+		return out
+	}
+	if draw("1") != draw("1") {
+		t.Error("one seed gives two texts")
+	}
+	if draw("1") == draw("2") {
+		t.Error("two seeds give one text")
+	}
+}
+
+func TestGenerateUsage(t *testing.T) {
+	for _, c := range []struct{ args, message string }{
+		{"--base b", "--prompt"},
+		{"--prompt p", "--base"},
+		{"--base b --prompt p --file f", "not both"},
+		{"--base b --prompt p --n 0", "--n: 0"},
+		{"--base b --prompt p --temperature -1", "--temperature: -1"},
+		{"--base b --prompt p --top-p 0", "--top-p: 0"},
+		{"--base b --prompt p --top-k -1", "--top-k: -1"},
+	} {
+		if _, stderr := want(t, exitUsage, append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
+		}
+	}
+}
+
+// TestGenerateStory is the known greedy continuation of a trained model.
+func TestGenerateStory(t *testing.T) {
+	const story = ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. " +
+		"She wanted to play with it, but it was too high."
+	stdout, _ := want(t, exitOK, "generate", "--base", testdata.Shared(t, "models/stories260K.gguf"), "--prompt", "Once upon a time", "--temperature", "0",
+		"--n", "80")
+	if !strings.HasPrefix(stdout, "Once upon a time"+story) {
+		t.Errorf("it goes on with %q", stdout)
+	}
+}
+
+func TestEvalOnExamples(t *testing.T) {
+	base := tinyBase(t, tiny)
+	data := writeFile(t, "x.jsonl", []byte(`{"prompt":"the sea","completion":" is in the rain"}`+"\n"))
+	stdout, _ := want(t, exitOK, "eval", "--base", base, "--data", data, "--seq-len", "48", "--json")
+	document(t, stdout, "perplexity", "loss", "tokens", "ctx")
+	stdout, _ = want(t, exitOK, "eval", "--base", base, "--data", data, "--seq-len", "48")
+	if !strings.Contains(stdout, "loss") || !strings.Contains(stdout, "1 example") {
+		t.Errorf("stdout %q", stdout)
+	}
+}
+
+func TestEvalRefuses(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	wide := tiny
+	wide.width = 64
+	adapter := trained(t, base)
+	for _, c := range []struct {
+		name, message string
+		args          []string
+	}{
+		{"text shorter than a window", "window", []string{"--base", base, "--data", writeFile(t, "short.txt", []byte("a")), "--ctx", "32"}},
+		{"window beyond the context", "64", []string{"--base", base, "--data", data, "--ctx", "128"}},
+		{"adapter of another base", "another base", []string{"--base", tinyBase(t, wide), "--data", data, "--lora", adapter, "--ctx", "32"}},
+		{"no data", "absent.txt", []string{"--base", base, "--data", "absent.txt"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, stderr := want(t, exitError, append([]string{"eval"}, c.args...)...); !strings.Contains(stderr, c.message) {
+				t.Errorf("stderr %q lacks %q", stderr, c.message)
+			}
+		})
+	}
+	for _, args := range []string{"", "--data d", "--base b --data d --ctx 1", "--base b --data d --batch-tokens 0"} {
+		want(t, exitUsage, append([]string{"eval"}, strings.Fields(args)...)...)
+	}
+}
+
+// TestEvalWarnsOfAnotherBase: a base of the same shapes can be tried, but not unknowingly.
+func TestEvalWarnsOfAnotherBase(t *testing.T) {
+	twin := tiny
+	twin.seed = 9
+	adapter := trained(t, tinyBase(t, tiny))
+	_, stderr := want(t, exitOK, "eval", "--base", tinyBase(t, twin), "--lora", adapter, "--data", tinyText(t), "--ctx", "32")
+	if !strings.Contains(stderr, "warning: "+adapter) || !strings.Contains(stderr, "SHA-256") {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
+func TestExport(t *testing.T) {
+	adapter := trained(t, tinyBase(t, tiny))
+	file, dir := filepath.Join(t.TempDir(), "lora.gguf"), filepath.Join(t.TempDir(), "adapter")
+	stdout, _ := want(t, exitOK, "export", "--lora", adapter, "--to", "gguf", "--out", file, "--json")
+	document(t, stdout, "output", "format", "parameters", "bytes")
+	f, err := gguf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for key, value := range map[string]string{"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora"} {
+		if got, _ := f.Meta.String(key); got != value {
+			t.Errorf("%s is %q, want %q", key, got, value)
+		}
+	}
+	if f.Tensor("blk.0.attn_q.weight.lora_a") == nil {
+		t.Error("no blk.0.attn_q.weight.lora_a")
+	}
+	want(t, exitOK, "export", "--lora", adapter, "--to", "peft", "--out", dir+"/")
+	if _, err := peft.Load(dir); err != nil {
+		t.Error(err)
+	}
+	again := filepath.Join(t.TempDir(), "again.gguf")
+	want(t, exitOK, "export", "--lora", dir, "--to", "gguf", "--out", again)
+	same(t, file, again)
+}
+
+func TestExportUsage(t *testing.T) {
+	for _, c := range []struct{ args, message string }{
+		{"--lora a --to onnx --out o", `--to: "onnx"`},
+		{"--lora a --to gguf --out o --type Q4_0", "--type"},
+		{"--lora a --to gguf", "--out"},
+	} {
+		if _, stderr := want(t, exitUsage, append([]string{"export"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
+		}
+	}
+}
