@@ -1,0 +1,103 @@
+package quant
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestNearest(t *testing.T) {
+	for _, c := range []struct {
+		f    float32
+		want int
+	}{
+		{0, 0}, {0.5, 0}, {1.5, 2}, {2.5, 2}, {-0.5, 0}, {-1.5, -2}, {0.49999997, 0}, {0.50000006, 1},
+		{126.5, 126}, {127.5, 128}, {-128.4, -128}, {1<<22 - 1, 1<<22 - 1}, {-(1<<22 - 1), -(1<<22 - 1)},
+		{float32(math.NaN()), 0}, {float32(math.Inf(1)), -1 << 22}, {float32(math.Inf(-1)), -1 << 22},
+	} {
+		if got := nearest(c.f); got != c.want {
+			t.Errorf("nearest(%v) = %d, want %d", c.f, got, c.want)
+		}
+	}
+}
+
+func TestRoundHalfAway(t *testing.T) {
+	check := func(f float32) {
+		if got, want := roundHalfAway(f), int32(math.Round(float64(f))); got != want {
+			t.Fatalf("roundHalfAway(%v) = %d, want %d", f, got, want)
+		}
+	}
+	for i := range 600 {
+		half := float32(i)/2 - 150
+		bits := math.Float32bits(half)
+		for d := range uint32(7) {
+			check(math.Float32frombits(bits + d - 3))
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 100000 {
+		check(float32(r.NormFloat64() * 60))
+	}
+	for _, f := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 3e9} {
+		if got := roundHalfAway(f); got != math.MinInt32 {
+			t.Errorf("roundHalfAway(%v) = %d, want the least int32", f, got)
+		}
+	}
+}
+
+// Weights that lie on a grid get it back, whatever their weights.
+func TestFitFindsGrid(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	w, x, level := make([]float32, 32), make([]float32, 32), make([]uint8, 32)
+	for range 200 {
+		scale, minimum := float32(math.Exp(r.NormFloat64())), float32(2*r.Float64())
+		for i := range x {
+			w[i] = float32(r.Float64() + 0.1)
+			q := r.IntN(16)
+			if i < 2 {
+				q = 15 * i // the ends of the grid are in use
+			}
+			x[i] = scale*float32(q) - minimum
+		}
+		s := affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
+		gotScale, gotMin := s.fit(level, x, w)
+		for i, l := range level {
+			if y := gotScale*float32(l) - gotMin; math.Abs(float64(y-x[i])) > 1e-4*float64(scale) {
+				t.Fatalf("weight %v became %v (scale %v for %v, minimum %v for %v)", x[i], y, gotScale, scale, gotMin, minimum)
+			}
+		}
+	}
+}
+
+func TestFitPositiveSkipsIgnored(t *testing.T) {
+	x := []float32{1, 2, 3, 4, 5, 6, 7, 1e-3}
+	w := []float32{1, 1, 1, 1, 1, 1, 1, 0}
+	level := make([]uint8, len(x))
+	scale := fitPositive(level, x, w, 7)
+	for i := range 7 {
+		if level[i] != uint8(i+1) || scale != 1 {
+			t.Fatalf("scale %v, levels %v: want 1 and the numbers themselves", scale, level)
+		}
+	}
+}
+
+func TestSearchesOfNothing(t *testing.T) {
+	var x, w [32]float32
+	for _, tiny := range []float32{0, 1e-16, -1e-16, float32(math.NaN())} {
+		for i := range x {
+			x[i], w[i] = tiny, 1
+		}
+		level := []uint8{31: 9}
+		if s := fitSymmetric(level, x[:], w[:], 8); s != 0 || level[31] != 0 {
+			t.Errorf("fitSymmetric of %v: scale %v, level %d, want 0 and 0", tiny, s, level[31])
+		}
+	}
+	level := []uint8{31: 9}
+	search := affineSearch{top: 15, first: -1, step: 0.1, steps: 20}
+	for i := range x {
+		x[i] = -2
+	}
+	if scale, minimum := search.fit(level, x[:], w[:]); scale != 0 && minimum != 2 {
+		t.Errorf("fit of a constant -2: scale %v, minimum %v", scale, minimum)
+	}
+}
