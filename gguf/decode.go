@@ -10,15 +10,32 @@ type decoder struct {
 	data   []byte
 	off    int64
 	format Format
-	place  string // what is being read, for errors
+	place  place
 	err    error
 	lines  []int64 // where each line of the tensor table starts
+}
+
+// place is what is being read, for errors: `tensor "a"`, "tensor 3 of 5", "header".
+type place struct {
+	what string
+	name string // once it is known
+	i, n uint64 // else which of how many, from 1
+}
+
+func (p place) String() string {
+	switch {
+	case p.name != "":
+		return fmt.Sprintf("%s %q", p.what, p.name)
+	case p.n > 0:
+		return fmt.Sprintf("%s %d of %d", p.what, p.i, p.n)
+	}
+	return p.what
 }
 
 // fail records that what stands at byte off is wrong.
 func (d *decoder) fail(off int64, val any, msg string, args ...any) {
 	if d.err == nil {
-		d.err = &FormatError{Place: d.place, Off: off, Msg: fmt.Sprintf(msg, args...), Val: val}
+		d.err = &FormatError{Place: d.place.String(), Off: off, Msg: fmt.Sprintf(msg, args...), Val: val}
 	}
 }
 

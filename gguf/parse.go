@@ -9,8 +9,8 @@ import (
 
 // parse reads header, metadata and tensor table, and points the tensors at their data.
 func parse(data []byte) (*File, error) {
-	d := &decoder{data: data, place: "header"}
-	f := &File{Meta: &Metadata{}, names: map[string]*Tensor{}}
+	d := &decoder{data: data, place: place{what: "header"}}
+	f := &File{Meta: &Metadata{}}
 	tensors, values := d.header(f)
 	d.metadata(f.Meta, values)
 	f.Alignment = d.alignment(f.Meta)
@@ -81,8 +81,10 @@ func (d *decoder) count(things string, size int64) uint64 {
 
 // metadata reads n keys and values.
 func (d *decoder) metadata(m *Metadata, n uint64) {
+	m.entries = make([]entry, 0, n)
+	m.index = make(map[string]int, n)
 	for i := uint64(0); i < n && d.err == nil; i++ {
-		d.place = fmt.Sprintf("metadata value %d of %d", i+1, n)
+		d.place = place{what: "metadata value", i: i + 1, n: n}
 		at := d.off
 		key := d.string()
 		if d.err != nil {
@@ -94,7 +96,7 @@ func (d *decoder) metadata(m *Metadata, n uint64) {
 		case twice:
 			d.fail(at, key, "the key %q stands there twice", key)
 		}
-		d.place = fmt.Sprintf("key %q", key)
+		d.place = place{what: "key", name: key}
 		v := d.value(0)
 		if d.err == nil {
 			m.put(key, v)
@@ -106,7 +108,7 @@ func (d *decoder) metadata(m *Metadata, n uint64) {
 func (d *decoder) alignment(m *Metadata) int64 {
 	n, err := alignment(m)
 	if err != nil && d.err == nil {
-		d.place = fmt.Sprintf("key %q", keyAlignment)
+		d.place = place{what: "key", name: keyAlignment}
 		v, _ := m.Get(keyAlignment)
 		d.fail(d.off, v.Any(), "%v", err)
 	}
@@ -134,13 +136,14 @@ func (d *decoder) table(f *File, n uint64) {
 		return
 	}
 	f.Tensors = make([]*Tensor, 0, n)
+	f.names = make(map[string]*Tensor, n)
 	d.lines = make([]int64, 0, n)
 	for i := uint64(0); i < n && d.err == nil; i++ {
-		d.place = fmt.Sprintf("tensor %d of %d", i+1, n)
+		d.place = place{what: "tensor", i: i + 1, n: n}
 		at := d.off
 		t := &Tensor{Name: d.string()}
 		d.checkName(at, f, t.Name)
-		d.place = fmt.Sprintf("tensor %q", t.Name)
+		d.place.name = t.Name
 		d.tensor(at, t)
 		f.Tensors = append(f.Tensors, t)
 		f.names[t.Name] = t
