@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"unicode/utf8"
 )
@@ -198,6 +199,9 @@ func (p *parser) tensor(t *Tensor) error {
 	}
 	t.Shape = make([]int64, len(shape))
 	for i, n := range shape {
+		if n > math.MaxInt64 {
+			return p.wrong(place, n, "dimension %d is %d, more than any file can hold", i, n)
+		}
 		t.Shape[i] = int64(n)
 	}
 	in.begin, in.end = offsets[0], offsets[1]
