@@ -236,7 +236,7 @@ func findConfig(f *safetensors.File, dir string, isDir bool) ([]byte, error) {
 func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	a := &Adapter{}
 	if err := json.Unmarshal(config, &a.Config); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("adapter config: %w", err)
 	}
 	if err := a.readOrigin(f.Metadata); err != nil {
 		return nil, err

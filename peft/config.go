@@ -98,7 +98,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 func (c *Config) UnmarshalJSON(data []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return fmt.Errorf("adapter config: %w", err)
+		return err
 	}
 	if err := checkMethod(fields["peft_type"]); err != nil {
 		return err
@@ -130,9 +130,9 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 func fieldError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return fmt.Errorf("adapter config: field %q is a %s, expected %v", wrong.Field, wrong.Value, wrong.Type)
+		return fmt.Errorf("field %q is a %s, expected %v", wrong.Field, wrong.Value, wrong.Type)
 	}
-	return fmt.Errorf("adapter config: %w", err)
+	return err
 }
 
 // nonEmpty turns an empty map into nil.
@@ -160,17 +160,17 @@ func initName(v any) string {
 func (c *Config) check() error {
 	switch {
 	case c.Method != MethodLoRA:
-		return fmt.Errorf("adapter config: method %q is not supported (supported: %s)", c.Method, MethodLoRA)
+		return fmt.Errorf("method %q is not supported (supported: %s)", c.Method, MethodLoRA)
 	case c.Rank < 1:
-		return fmt.Errorf("adapter config: rank %d, expected 1 or more", c.Rank)
+		return fmt.Errorf("rank %d, expected 1 or more", c.Rank)
 	case c.Dropout < 0 || c.Dropout >= 1 || math.IsNaN(c.Dropout):
-		return fmt.Errorf("adapter config: dropout %v, expected 0 or more and less than 1", c.Dropout)
+		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", c.Dropout)
 	case math.IsNaN(c.Alpha) || math.IsInf(c.Alpha, 0):
-		return fmt.Errorf("adapter config: alpha %v, expected a finite number", c.Alpha)
+		return fmt.Errorf("alpha %v, expected a finite number", c.Alpha)
 	}
 	for key, r := range c.RankPattern {
 		if r < 1 {
-			return fmt.Errorf("adapter config: rank_pattern gives %q rank %d, expected 1 or more", key, r)
+			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 or more", key, r)
 		}
 	}
 	return errors.Join(checkPatterns(c.RankPattern), checkPatterns(c.AlphaPattern), c.Targets.check(), c.Exclude.check())
@@ -180,10 +180,10 @@ func (c *Config) check() error {
 func checkMethod(raw json.RawMessage) error {
 	var method string
 	if err := json.Unmarshal(raw, &method); err != nil || method == "" {
-		return errors.New("adapter config: no peft_type: not a PEFT adapter_config.json")
+		return errors.New("no peft_type: not a PEFT adapter_config.json")
 	}
 	if method != MethodLoRA {
-		return fmt.Errorf("adapter config: peft_type %q is not supported (supported: %s)", method, MethodLoRA)
+		return fmt.Errorf("peft_type %q is not supported (supported: %s)", method, MethodLoRA)
 	}
 	return nil
 }
@@ -245,7 +245,7 @@ func checkFields(fields map[string]json.RawMessage) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var v any
 		if err := json.Unmarshal(fields[name], &v); err != nil {
-			return fmt.Errorf("adapter config: field %q: %w", name, err)
+			return fmt.Errorf("field %q: %w", name, err)
 		}
 		allowed, ok := fieldAllowed[name]
 		if !ok {
@@ -256,7 +256,7 @@ func checkFields(fields map[string]json.RawMessage) error {
 		}
 	}
 	if refused != nil {
-		return fmt.Errorf("adapter config: not supported: %s", strings.Join(refused, ", "))
+		return fmt.Errorf("not supported: %s", strings.Join(refused, ", "))
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (opt *LoRAOptions) config() (Config, error) {
 		c.Init = InitKaiming
 	case InitKaiming, InitGaussian:
 	default:
-		return c, fmt.Errorf("adapter: init %q is not known, expected %s or %s", c.Init, InitKaiming, InitGaussian)
+		return c, fmt.Errorf("init %q is not known, expected %s or %s", c.Init, InitKaiming, InitGaussian)
 	}
 	return c, c.check()
 }
@@ -53,7 +53,7 @@ func (opt *LoRAOptions) config() (Config, error) {
 func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 	c, err := opt.config()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	if c.BaseModel == "" {
 		c.BaseModel = b.name()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ type tinyModel struct {
 	typeOf func(name string) gguf.Type         // of a matrix; nil: F32
 	edit   func(name string, values []float32) // changes a matrix before it is written
 	tied   bool
+	vocab  int // 0: that of tinyVocab
 }
 
 // tiny is 2 layers of 32 in float32; heads of 8.
@@ -71,9 +71,8 @@ type matrix struct {
 // matrices are all weights of the model in the order of a GGUF file, with rows in Hugging Face order. vectors (norms)
 // have one row.
 func (m tinyModel) matrices() []matrix {
-	tokens, _, _ := tinyVocab()
 	headDim := m.width / m.heads
-	list := []matrix{{gguf: "token_embd.weight", hf: "model.embed_tokens.weight", rows: len(tokens), cols: m.width}}
+	list := []matrix{{gguf: "token_embd.weight", hf: "model.embed_tokens.weight", rows: m.tokens(), cols: m.width}}
 	for i := range m.layers {
 		b, h := fmt.Sprintf("blk.%d.", i), fmt.Sprintf("model.layers.%d.", i)
 		list = append(list,
@@ -89,12 +88,18 @@ func (m tinyModel) matrices() []matrix {
 	}
 	list = append(list, matrix{gguf: "output_norm.weight", hf: "model.norm.weight", rows: 1, cols: m.width})
 	if !m.tied {
-		list = append(list, matrix{gguf: "output.weight", hf: "lm_head.weight", rows: len(tokens), cols: m.width})
+		list = append(list, matrix{gguf: "output.weight", hf: "lm_head.weight", rows: m.tokens(), cols: m.width})
 	}
 	for i := range list {
 		m.fill(&list[i])
 	}
 	return list
+}
+
+// tokens is the size of the vocabulary.
+func (m tinyModel) tokens() int {
+	tokens, _, _ := tinyVocab()
+	return max(m.vocab, len(tokens))
 }
 
 // fill makes a weight's values.
@@ -128,6 +133,9 @@ func (w *matrix) permuted() []float32 {
 func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
 	t.Helper()
 	tokens, scores, kinds := tinyVocab()
+	for len(tokens) < m.tokens() {
+		tokens, scores, kinds = append(tokens, fmt.Sprintf("<spare_%d>", len(tokens))), append(scores, -1e4), append(kinds, 5)
+	}
 	meta := &gguf.Metadata{}
 	for _, entry := range []struct {
 		key   string
@@ -193,11 +201,10 @@ func (m tinyModel) writeGGUF(t testing.TB) string {
 func (m tinyModel) writeHF(t testing.TB, dtype gguf.Type, shards int) string {
 	t.Helper()
 	dir := t.TempDir()
-	tokens, _, _ := tinyVocab()
 	config := map[string]any{
 		"model_type": "llama", "hidden_size": m.width, "intermediate_size": m.ffn, "num_hidden_layers": m.layers,
 		"num_attention_heads": m.heads, "num_key_value_heads": m.keyHeads, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
-		"vocab_size": len(tokens), "hidden_act": "silu", "tie_word_embeddings": m.tied,
+		"vocab_size": m.tokens(), "hidden_act": "silu", "tie_word_embeddings": m.tied,
 	}
 	writeJSON(t, filepath.Join(dir, "config.json"), config)
 	items := make([][]safetensors.Item, shards)
@@ -326,5 +333,3 @@ func relative(a, b []float32) float64 {
 	}
 	return math.Sqrt(diff / norm)
 }
-
-var _ io.Closer = (*Base)(nil)

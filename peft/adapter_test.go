@@ -1,0 +1,406 @@
+package peft
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// TestNewLoRA looks at what is chosen, the shapes and the start.
+func TestNewLoRA(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range a.Params() {
+		names = append(names, p.Name)
+		zero := slices.IndexFunc(p.Data, func(v float32) bool { return v != 0 }) < 0
+		if isB := strings.Contains(p.Name, "lora_B"); zero != isB {
+			t.Errorf("%s: all zero is %v", p.Name, zero)
+		}
+		rank := 4
+		if strings.Contains(p.Name, "v_proj") {
+			rank = 2
+		}
+		if strings.Contains(p.Name, "lora_A") && !slices.Equal(p.Shape, []int{rank, 32}) {
+			t.Errorf("%s has shape %v", p.Name, p.Shape)
+		}
+	}
+	const prefix = "base_model.model.model.layers.1."
+	want := []string{
+		prefix + "mlp.up_proj.lora_A.weight", prefix + "mlp.up_proj.lora_B.weight",
+		prefix + "self_attn.k_proj.lora_A.weight", prefix + "self_attn.k_proj.lora_B.weight",
+		prefix + "self_attn.o_proj.lora_A.weight", prefix + "self_attn.o_proj.lora_B.weight",
+		prefix + "self_attn.q_proj.lora_A.weight", prefix + "self_attn.q_proj.lora_B.weight",
+		prefix + "self_attn.v_proj.lora_A.weight", prefix + "self_attn.v_proj.lora_B.weight",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("tensors are %q", names)
+	}
+	if c := a.Config; !slices.Equal(c.Targets.Names, []string{"k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}) || !slices.Equal(c.Layers, []int{1}) {
+		t.Errorf("configuration says targets %v, layers %v", c.Targets, c.Layers)
+	}
+}
+
+// TestSelectTargets chooses in every way there is.
+func TestSelectTargets(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, test := range []struct {
+		targets []string
+		layers  []int
+		want    string // last parts, layer by layer
+	}{
+		{[]string{"all-linear"}, []int{0}, "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj"},
+		{[]string{"attention"}, []int{0}, "q_proj k_proj v_proj o_proj"},
+		{[]string{"ffn"}, []int{1}, "gate_proj up_proj down_proj"},
+		{[]string{"q_proj", "v_proj"}, nil, "q_proj v_proj q_proj v_proj"},
+		{[]string{"attn_q", "blk.1.ffn_up"}, nil, "q_proj q_proj up_proj"},
+		{[]string{"*.self_attn.?_proj"}, []int{0}, "q_proj k_proj v_proj o_proj"},
+		{[]string{"*layers.1*[qk]_proj"}, nil, "q_proj k_proj"},
+		{[]string{`re:.*\.0\..*(?<!gate|up)_proj`}, nil, "q_proj k_proj v_proj o_proj down_proj"},
+		{[]string{"model.layers.1.mlp.down_proj"}, nil, "down_proj"},
+	} {
+		chosen, err := SelectTargets(b, test.targets, test.layers)
+		if err != nil {
+			t.Errorf("%q: %v", test.targets, err)
+		}
+		for i := range chosen {
+			chosen[i] = lastPart(chosen[i])
+		}
+		if got := strings.Join(chosen, " "); got != test.want {
+			t.Errorf("%q in %v choose %s, expected %s", test.targets, test.layers, got, test.want)
+		}
+	}
+	for target, reason := range map[string]string{"w_proj": "matches no linear map", "[": "syntax", "re:(": "regular expression"} {
+		if _, err := SelectTargets(b, []string{target}, nil); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%q: error %v, expected one with %q", target, err, reason)
+		}
+	}
+}
+
+// TestIrregularTargets has choices that differ between layers: PEFT then gets whole names.
+func TestIrregularTargets(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Targets: []string{"blk.0.attn_q", "blk.1.attn_v"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj"}
+	if !slices.Equal(a.Config.Targets.Names, want) || a.Config.Layers != nil {
+		t.Errorf("targets %v, layers %v", a.Config.Targets, a.Config.Layers)
+	}
+}
+
+// TestStartIsByName: a module's start does not depend on its neighbours, and does on the seed.
+func TestStartIsByName(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	start := func(seed uint64, targets ...string) []float32 {
+		a, err := NewLoRA(b, LoRAOptions{Targets: targets, Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(a.params, func(p Param) bool { return strings.Contains(p.Name, "layers.1.self_attn.v_proj.lora_A") })
+		return a.params[i].Data
+	}
+	one := start(5, "v_proj")
+	if !slices.Equal(one, start(5, "all-linear")) {
+		t.Error("the start depends on what else is chosen")
+	}
+	if slices.Equal(one, start(6, "v_proj")) {
+		t.Error("the start does not depend on the seed")
+	}
+	bound := float32(1 / math.Sqrt(32))
+	for _, v := range one {
+		if v < -bound || v > bound {
+			t.Errorf("value %v is outside ±%v", v, bound)
+		}
+	}
+}
+
+// TestFileRoundTrip saves, loads and saves again: same bytes, same adapter.
+func TestFileRoundTrip(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a := trained(t, b, LoRAOptions{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
+	loss := 1.5
+	a.Origin.Training = &Training{Steps: 3, Seed: 1 << 63, BaseLoss: &loss}
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b.safetensors")
+	if err := a.Save(first); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Load(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := back.Save(second); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(fileBytes(t, first), fileBytes(t, second)) {
+		t.Error("the second file has other bytes")
+	}
+	if !slices.Equal(a.flat, back.flat) || !reflect.DeepEqual(a.Config, back.Config) || !reflect.DeepEqual(a.Origin, back.Origin) {
+		t.Errorf("found %+v %+v\nexpected %+v %+v", back.Config, back.Origin, a.Config, a.Origin)
+	}
+}
+
+// TestDirectoryRoundTrip writes PEFT's layout and reads it.
+func TestDirectoryRoundTrip(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a := trained(t, b, LoRAOptions{Rank: 3, BaseModel: "org/model"})
+	dir := filepath.Join(t.TempDir(), "adapter")
+	for range 2 { // the second time it exists
+		if err := a.SaveDir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{dir, filepath.Join(dir, weightsFile)} {
+		back, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(a.flat, back.flat) || !reflect.DeepEqual(a.Config, back.Config) {
+			t.Errorf("%s: found %+v\nexpected %+v", path, back.Config, a.Config)
+		}
+	}
+	var config map[string]any
+	if err := json.Unmarshal(fileBytes(t, filepath.Join(dir, configFile)), &config); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{"peft_type": "LORA", "r": 3.0, "lora_alpha": 6.0, "base_model_name_or_path": "org/model", "task_type": "CAUSAL_LM"} {
+		if config[key] != want {
+			t.Errorf("%s is %v, expected %v", key, config[key], want)
+		}
+	}
+	card := string(fileBytes(t, filepath.Join(dir, "README.md")))
+	if !strings.Contains(card, `base_model: "org/model"`) || !strings.Contains(card, "library_name: peft") {
+		t.Errorf("the card is\n%s", card)
+	}
+	entries, err := os.ReadDir(filepath.Dir(dir))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the directory there is %v, %v", entries, err)
+	}
+}
+
+// TestPEFTDirectories loads what PEFT wrote and writes it as a directory with the same tensors.
+func TestPEFTDirectories(t *testing.T) {
+	for _, name := range goldenCases {
+		dir := testdata.Shared(t, "peft/"+name+"/final")
+		a, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(t.TempDir(), "out")
+		if err := a.SaveDir(out); err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := openTensors(t, filepath.Join(out, weightsFile)), openTensors(t, filepath.Join(dir, weightsFile))
+		if len(ours.Tensors) != len(theirs.Tensors) {
+			t.Fatalf("%s: %d tensors, expected %d", name, len(ours.Tensors), len(theirs.Tensors))
+		}
+		for i, want := range theirs.Tensors {
+			got := ours.Tensors[i]
+			if got.Name != want.Name || !slices.Equal(got.Shape, want.Shape) || !bytes.Equal(got.Bytes(), want.Bytes()) {
+				t.Errorf("%s: tensor %d is %s %v, expected %s %v", name, i, got.Name, got.Shape, want.Name, want.Shape)
+			}
+		}
+	}
+}
+
+// writeAdapter writes an adapter file by hand, so that tests can lie in it.
+func writeAdapter(t *testing.T, config string, items ...safetensors.Item) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := safetensors.Write(&out, map[string]string{metaConfig: config}, items); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "lie.safetensors")
+	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// floats is a float32 tensor of the given value.
+func floats(name string, value float32, shape ...int64) safetensors.Item {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = value
+	}
+	return safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: littleEndian(x)}
+}
+
+// TestLoadRefused loads files that lie.
+func TestLoadRefused(t *testing.T) {
+	const config = `{"peft_type": "LORA", "r": 2}`
+	const a, b = "base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weight"
+	for _, test := range []struct {
+		name, path, reason string
+	}{
+		{"a file that is not there", filepath.Join(t.TempDir(), "none"), "none"},
+		{"an empty directory", t.TempDir(), "no adapter_model.safetensors"},
+		{"no configuration", writeAdapter(t, ""), "adapter config"},
+		{"no tensor", writeAdapter(t, config), "no tensor"},
+		{"A alone", writeAdapter(t, config, floats(a, 1, 2, 3)), "m.q has lora_A but no lora_B"},
+		{"B alone", writeAdapter(t, config, floats(b, 1, 3, 2)), "m.q has lora_B but no lora_A"},
+		{"other rank", writeAdapter(t, config, floats(a, 1, 4, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
+		{"two ranks", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
+		{"a vector", writeAdapter(t, config, floats(a, 1, 2), floats(b, 1, 3, 2)), "expected a matrix"},
+		{"a tensor of something else", writeAdapter(t, config, floats("base_model.model.lm_head.weight", 1, 2, 3)), `"base_model.model.lm_head.weight"`},
+		{"not a number", writeAdapter(t, config, floats(a, float32(math.NaN()), 2, 3), floats(b, 1, 3, 2)), "value 0 is NaN"},
+		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, floats(b, 1, 3, 2)), "I32"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Load(test.path)
+			if err == nil || !strings.Contains(err.Error(), test.reason) || !strings.Contains(err.Error(), test.path) {
+				t.Errorf("error %v, expected one with %q and the path", err, test.reason)
+			}
+		})
+	}
+}
+
+// TestBindRefused binds adapters to bases that they are not for.
+func TestBindRefused(t *testing.T) {
+	a := trained(t, openBase(t, tiny.writeGGUF(t)), LoRAOptions{})
+	wide, short := tiny, tiny
+	wide.width, short.layers = 64, 1
+	for name, test := range map[string]struct {
+		model  tinyModel
+		change func(*Adapter)
+		reason string
+	}{
+		"a wider base":         {wide, func(*Adapter) {}, "but in"},
+		"a base of one layer":  {short, func(*Adapter) {}, `no linear map "model.layers.1`},
+		"another architecture": {tiny, func(a *Adapter) { a.Origin.Architecture = "qwen2" }, `architecture "qwen2"`},
+	} {
+		other := *a
+		test.change(&other)
+		if _, err := other.Bind(openBase(t, test.model.writeGGUF(t))); err == nil || !strings.Contains(err.Error(), test.reason) {
+			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
+		}
+	}
+}
+
+// TestBothWorlds has one model as a GGUF file and as a Hugging Face directory, and one adapter for both.
+func TestBothWorlds(t *testing.T) {
+	m := tiny
+	m.keyHeads = 1
+	inGGUF, inHF := openBase(t, m.writeGGUF(t)), openBase(t, m.writeHF(t, gguf.F32, 1))
+	a := trained(t, inHF, LoRAOptions{Rank: 4, Dropout: 0.5})
+	seq := packed(tinyData(4, 1))
+	plain := allLogits(inGGUF, model.NoHooks{}, seq)
+	if err := relative(plain, allLogits(inHF, model.NoHooks{}, seq)); err > 1e-5 {
+		t.Fatalf("the models themselves differ by %.2g", err)
+	}
+	var logits [2][]float32
+	for i, b := range []*Base{inGGUF, inHF} {
+		bound, err := a.Bind(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits[i] = allLogits(b, bound, seq)
+	}
+	if err := relative(logits[0], logits[1]); err > 1e-5 {
+		t.Errorf("with the adapter the models differ by %.2g", err)
+	}
+	if err := relative(logits[0], plain); err < 0.01 {
+		t.Errorf("the adapter changes the logits by %.2g only", err)
+	}
+}
+
+// TestBothWorldsOfPEFT does the same with a base and an adapter that PEFT knows.
+func TestBothWorldsOfPEFT(t *testing.T) {
+	hf := openBase(t, testdata.Shared(t, "peft/base"))
+	b := openBase(t, ggufOf(t, hf))
+	for _, name := range []string{"lora_all", "lora_qv_r4", "lora_rslora"} {
+		c := openCase(t, name)
+		a, err := Load(filepath.Join(c.dir, "final"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound, err := a.Bind(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.checkLogits(t, "logits.final", b, bound)
+	}
+}
+
+// ggufOf writes a Hugging Face base as a GGUF file.
+func ggufOf(t *testing.T, hf *Base) string {
+	t.Helper()
+	s := hf.Model.Spec
+	m := tinyModel{width: s.Width, heads: s.QueryHeads, keyHeads: s.KeyHeads, ffn: s.FFN, layers: s.Layers, vocab: s.Vocab}
+	weights := openTensors(t, hf.Path)
+	byName := map[string][]float32{}
+	for _, w := range m.matrices() {
+		x, err := weights.Tensor(w.hf).Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		byName[w.gguf] = x
+	}
+	m.edit = func(name string, values []float32) { copy(values, byName[name]) }
+	return m.writeGGUF(t)
+}
+
+// TestScaledAdapters: the effect of two adapters is that of one twice as strong.
+func TestScaledAdapters(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a := trained(t, b, LoRAOptions{})
+	seq := packed(tinyData(3, 1))
+	logits := func(adapters ...Scaled) []float32 {
+		hooks, err := bindAll(b, adapters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return allLogits(b, hooks, seq)
+	}
+	if err := relative(logits(Scaled{a, 1.5}, Scaled{a, 0.5}), logits(Scaled{a, 2})); err > 1e-5 {
+		t.Errorf("1.5 and 0.5 differ from 2 by %.2g", err)
+	}
+	if err := relative(logits(Scaled{a, 0}), logits()); err != 0 {
+		t.Errorf("a scale of 0 changes the logits by %.2g", err)
+	}
+	if err := relative(logits(Scaled{a, 1}), logits()); err < 0.01 {
+		t.Errorf("the adapter changes the logits by %.2g only", err)
+	}
+}
+
+// TestFindBase looks in the places that it promises.
+func TestFindBase(t *testing.T) {
+	path := tiny.writeGGUF(t)
+	a := trained(t, openBase(t, path), LoRAOptions{})
+	if got, err := FindBase(a, "x.safetensors"); err != nil || got != path {
+		t.Errorf("found %q, %v, expected %q", got, err, path)
+	}
+	moved := filepath.Join(t.TempDir(), "tiny.gguf")
+	if err := os.Rename(path, moved); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := FindBase(a, filepath.Join(filepath.Dir(moved), "x.safetensors")); err != nil || got != moved {
+		t.Errorf("found %q, %v, expected %q", got, err, moved)
+	}
+	if _, err := FindBase(a, "x.safetensors"); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v, expected one that names %s", err, path)
+	}
+	if _, err := FindBase(&Adapter{}, "x.safetensors"); err == nil {
+		t.Error("a base was found for an adapter that names none")
+	}
+}
