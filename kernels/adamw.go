@@ -25,7 +25,7 @@ func (o AdamW) Update(p, g, m, v []float32) {
 	}
 	c := o.coefficients()
 	parallelRanges(len(p), 1<<14, func(i0, i1 int) {
-		adamwGeneric(p[i0:i1], g[i0:i1], m[i0:i1], v[i0:i1], &c)
+		adamw(p[i0:i1], g[i0:i1], m[i0:i1], v[i0:i1], &c)
 	})
 }
 

@@ -34,7 +34,7 @@ func GemmWT(y, x []float32, t int, w Weights, beta float32) {
 	if len(x) != t*cols || len(y) != t*rows {
 		panic("kernels: GemmWT of slices that do not fit the weights")
 	}
-	if d, ok := w.(Dense); ok {
+	if d, ok := dense(w); ok {
 		Gemm(false, true, t, rows, cols, 1, x, cols, d.Data, cols, beta, y, rows)
 		return
 	}
@@ -54,7 +54,7 @@ func GemmW(dx, dy []float32, t int, w Weights, beta float32) {
 	if len(dy) != t*rows || len(dx) != t*cols {
 		panic("kernels: GemmW of slices that do not fit the weights")
 	}
-	if d, ok := w.(Dense); ok {
+	if d, ok := dense(w); ok {
 		Gemm(false, false, t, cols, rows, 1, dy, rows, d.Data, cols, beta, dx, cols)
 		return
 	}

@@ -7,7 +7,7 @@ package kernels
 
 const (
 	kBlock    = 256 // the depth of a panel; Weights.Tile wants it to be a multiple of tileCols
-	maxSlices = 8   // the most panels of B in a task: they should stay in the second-level cache
+	maxPanels = 8   // the most panels of B in a task: they should stay in the second-level cache
 	tileLD    = tileCols + 16
 )
 
@@ -73,7 +73,7 @@ func (t *tiling) divide(packingCost float64) {
 	best := 0.0
 	for rows := 1; rows <= t.panels && rows < 2*threads || rows == 1; rows *= 2 {
 		tall := ceilDiv(t.panels, rows)
-		for wide := 1; wide <= max(1, maxSlices*t.nr/t.unit); wide++ {
+		for wide := 1; wide <= max(1, maxPanels*t.nr/t.unit); wide++ {
 			tasks := ceilDiv(t.units, wide) * ceilDiv(t.panels, tall)
 			cost := float64(ceilDiv(tasks, threads)) * (float64(wide*t.unit/t.nr)*(float64(tall)+packingCost) + taskCost)
 			if best == 0 || cost < best {
@@ -130,15 +130,15 @@ func (g *gemm) tilePanels(i int) {
 	}
 }
 
-// slices are panels of B side by side: panel number j begins at data[j*step], with rows ld apart.
-type slices struct {
+// panelsB are panels of B side by side: panel number j begins at data[j*step], with rows ld apart.
+type panelsB struct {
 	data     []float32
 	ld, step int
 	nr       int
 }
 
 // at is the panel that begins with column n.
-func (x slices) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
+func (x panelsB) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
 
 // direct says whether B can be read where it lies: its rows are contiguous and used by one panel only.
 func (g *gemm) direct() bool {
@@ -146,26 +146,26 @@ func (g *gemm) direct() bool {
 }
 
 // bring makes panels of B's rows k0 to k1 and columns n0 to n1.
-func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) slices {
+func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) panelsB {
 	nr := g.tiling.nr
 	if g.w != nil && !g.wTrans {
 		ld := (n1-n0+tileCols-1)/tileCols*tileCols + 16
 		g.w.Tile(grow(&s.tile, (k1-k0)*ld), ld, k0, k1, n0, n1)
-		return slices{s.tile, ld, nr, nr}
+		return panelsB{s.tile, ld, nr, nr}
 	}
 	if g.direct() && (n1-n0)%nr == 0 {
-		return slices{g.b.from(k0, n0), g.b.rs, nr, nr}
+		return panelsB{g.b.from(k0, n0), g.b.rs, nr, nr}
 	}
 	step := nr * (k1 - k0)
 	b := grow(&s.b, ceilDiv(n1-n0, nr)*step+packSlack)
 	for n := n0; n < n1; n += nr {
-		g.packSlice(s, b[(n-n0)/nr*step:], k0, k1, n, min(n1, n+nr))
+		g.packB(s, b[(n-n0)/nr*step:], k0, k1, n, min(n1, n+nr))
 	}
-	return slices{b, nr, step, nr}
+	return panelsB{b, nr, step, nr}
 }
 
-// packSlice packs one panel of B.
-func (g *gemm) packSlice(s *scratch, dst []float32, k0, k1, n0, n1 int) {
+// packB packs one panel of B.
+func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
 	nr := g.tiling.nr
 	if g.w == nil {
 		pack(dst, nr, g.b.from(k0, n0), g.b.rs, g.b.cs, k1-k0, n1-n0)

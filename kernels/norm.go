@@ -13,7 +13,7 @@ func RMSNorm(y, x, w []float32, eps float32) (rinv float32) {
 		panic("kernels: RMSNorm of slices of different lengths")
 	}
 	rinv = float32(1 / math.Sqrt(SumSquares(x)/float64(len(x))+float64(eps)))
-	scaleMulGeneric(y, rinv, x, w)
+	scaleMul(y, rinv, x, w)
 	return rinv
 }
 
@@ -36,8 +36,8 @@ func RMSNormBackward(dx, dy, x, w []float32, rinv float32) {
 	if len(dx) != len(x) || len(dy) != len(x) || len(w) != len(x) {
 		panic("kernels: RMSNormBackward of slices of different lengths")
 	}
-	s := dot3Generic(dy, w, x) * rinv * rinv * rinv / float32(len(x))
-	addMulAxpyGeneric(dx, rinv, dy, w, -s, x)
+	s := dot3(dy, w, x) * rinv * rinv * rinv / float32(len(x))
+	addMulAxpy(dx, rinv, dy, w, -s, x)
 }
 
 // dot3Generic is the sum of x[i]*y[i]*z[i].

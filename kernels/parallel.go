@@ -162,9 +162,10 @@ func (p *pool) help() {
 }
 
 // parallelRanges calls f(i0, i1) for consecutive ranges that cover 0…n, each of at least grain indexes
-// but for the last.
+// but for the last, and all multiples of 16 elements but for the last.
 func parallelRanges(n, grain int, f func(i0, i1 int)) {
-	size := max(grain, (n+4*Threads()-1)/(4*Threads()), 1)
+	size := max(grain, ceilDiv(n, 4*Threads()), 1)
+	size = ceilDiv(size, vectorBlock) * vectorBlock
 	if size >= n {
 		if n > 0 {
 			f(0, n)

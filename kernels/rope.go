@@ -12,7 +12,7 @@ func Rope(x, cos, sin []float32) {
 	if len(x) != 2*len(cos) || len(sin) != len(cos) {
 		panic("kernels: Rope of slices that do not fit")
 	}
-	ropeGeneric(x, cos, sin)
+	rope(x, cos, sin)
 }
 
 func ropeGeneric(x, cos, sin []float32) {
@@ -35,7 +35,7 @@ func RopeNeox(x, cos, sin []float32) {
 	if len(x) != 2*len(cos) || len(sin) != len(cos) {
 		panic("kernels: RopeNeox of slices that do not fit")
 	}
-	ropeNeoxGeneric(x[:len(cos)], x[len(cos):], cos, sin)
+	ropeNeox(x[:len(cos)], x[len(cos):], cos, sin)
 }
 
 // ropeNeoxGeneric rotates the pairs (x[i], y[i]).

@@ -13,7 +13,7 @@ func Softmax(x []float32) {
 // ExpSum replaces each x[i] by exp(x[i]-max) and returns their sum. A result that would be subnormal is 0,
 // one that would overflow is +Inf. The relative error of each is below 2 units in the last place of the
 // difference's exponential.
-func ExpSum(x []float32, max float32) float32 { return expSumGeneric(x, max) }
+func ExpSum(x []float32, max float32) float32 { return expSum(x, max) }
 
 func expSumGeneric(x []float32, max float32) float32 {
 	var s float32

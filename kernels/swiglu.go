@@ -9,7 +9,7 @@ func SwiGLU(y, g, u []float32) {
 	if len(g) != len(y) || len(u) != len(y) {
 		panic("kernels: SwiGLU of slices of different lengths")
 	}
-	swigluGeneric(y, g, u)
+	swiglu(y, g, u)
 }
 
 func swigluGeneric(y, g, u []float32) {
@@ -30,7 +30,7 @@ func SwiGLUBackward(dg, du, dy, g, u []float32) {
 	if len(dg) != n || len(du) != n || len(g) != n || len(u) != n {
 		panic("kernels: SwiGLUBackward of slices of different lengths")
 	}
-	swigluBackwardGeneric(dg, du, dy, g, u)
+	swigluBackward(dg, du, dy, g, u)
 }
 
 func swigluBackwardGeneric(dg, du, dy, g, u []float32) {

@@ -2,12 +2,19 @@ package kernels
 
 import "math"
 
+// vectorBlock is what the number of elements that assembly is given is a multiple of. The rest is the
+// definition's.
+const vectorBlock = 16
+
+// whole is how many of n elements make up blocks.
+func whole(n int) int { return n &^ (vectorBlock - 1) }
+
 // Dot is the sum of x[i]*y[i].
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic("kernels: Dot of slices of different lengths")
 	}
-	return dotGeneric(x, y)
+	return dot(x, y)
 }
 
 func dotGeneric(x, y []float32) float32 {
@@ -33,7 +40,7 @@ func Axpy(a float32, x, y []float32) {
 	if len(x) != len(y) {
 		panic("kernels: Axpy of slices of different lengths")
 	}
-	axpyGeneric(a, x, y)
+	axpy(a, x, y)
 }
 
 func axpyGeneric(a float32, x, y []float32) {
@@ -46,7 +53,7 @@ func axpyGeneric(a float32, x, y []float32) {
 // Scale is
 //
 //	for i := range x { x[i] *= a }
-func Scale(a float32, x []float32) { scaleGeneric(a, x) }
+func Scale(a float32, x []float32) { scale(a, x) }
 
 func scaleGeneric(a float32, x []float32) {
 	for i := range x {
@@ -61,7 +68,7 @@ func Add(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic("kernels: Add of slices of different lengths")
 	}
-	addGeneric(dst, x)
+	add(dst, x)
 }
 
 func addGeneric(dst, x []float32) {
@@ -78,7 +85,7 @@ func Mul(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic("kernels: Mul of slices of different lengths")
 	}
-	mulGeneric(dst, x)
+	mul(dst, x)
 }
 
 func mulGeneric(dst, x []float32) {
@@ -89,7 +96,7 @@ func mulGeneric(dst, x []float32) {
 }
 
 // SumSquares is the sum of x[i]*x[i], added up in float64.
-func SumSquares(x []float32) float64 { return sumSquaresGeneric(x) }
+func SumSquares(x []float32) float64 { return sumSquares(x) }
 
 func sumSquaresGeneric(x []float32) float64 {
 	var s float64
@@ -100,9 +107,9 @@ func sumSquaresGeneric(x []float32) float64 {
 }
 
 // Max is the largest of x: -Inf when x is empty. A NaN in x may or may not be passed over.
-func Max(x []float32) float32 { return maxGeneric(x) }
+func Max(x []float32) float32 { return maximum(x) }
 
-func maxGeneric(x []float32) float32 {
+func maximumGeneric(x []float32) float32 {
 	m := float32(math.Inf(-1))
 	for _, v := range x {
 		if v > m {

@@ -28,6 +28,17 @@ func (d Dense) Tile(dst []float32, ld, r0, r1, c0, c1 int) {
 	}
 }
 
+// dense is w if it is a Dense or points to one.
+func dense(w Weights) (Dense, bool) {
+	switch d := w.(type) {
+	case Dense:
+		return d, true
+	case *Dense:
+		return *d, true
+	}
+	return Dense{}, false
+}
+
 // rowRange is some rows of a matrix.
 type rowRange struct {
 	w      Weights
@@ -40,11 +51,11 @@ func RowRange(w Weights, r0, r1 int) Weights {
 	if r0 < 0 || r1 < r0 || r1 > rows {
 		panic("kernels: RowRange outside of the matrix")
 	}
-	switch w := w.(type) {
-	case Dense:
-		return Dense{r1 - r0, w.Cols, w.Data[r0*w.Cols : r1*w.Cols]}
-	case rowRange:
-		return rowRange{w.w, w.r0 + r0, w.r0 + r1}
+	if d, ok := dense(w); ok {
+		return Dense{r1 - r0, d.Cols, d.Data[r0*d.Cols : r1*d.Cols]}
+	}
+	if v, ok := w.(rowRange); ok {
+		return rowRange{v.w, v.r0 + r0, v.r0 + r1}
 	}
 	return rowRange{w, r0, r1}
 }

@@ -28,6 +28,7 @@ func (s isa) bytes() int { return 4 * s.lanes }
 type gen struct {
 	*build.Context
 	isa
+	constants map[uint32]operand.Mem
 }
 
 // kernel starts the function name+suffix of a signature such as "(n int, x *float32)", with its doc

@@ -13,15 +13,22 @@ import (
 	"path/filepath"
 
 	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
 )
 
 // amd64Files maps the name of each file to the generators of what is in it.
 var amd64Files = map[string]func(g *gen){
-	"gemm_amd64.s": gemmFile,
-	"pack_amd64.s": packFile,
-	"peak_amd64.s": peakFile,
+	"gemm_amd64.s":    gemmFile,
+	"pack_amd64.s":    packFile,
+	"peak_amd64.s":    peakFile,
+	"vector_amd64.s":  vectorFile,
+	"norm_amd64.s":    normFile,
+	"softmax_amd64.s": softmaxFile,
+	"rope_amd64.s":    ropeFile,
+	"swiglu_amd64.s":  swigluFile,
+	"adamw_amd64.s":   adamwFile,
 }
 
 func main() {
@@ -44,7 +51,7 @@ func main() {
 func amd64Source(generate func(g *gen)) ([]byte, error) {
 	ctx := build.NewContext()
 	ctx.ConstraintExpr("!purego")
-	generate(&gen{Context: ctx})
+	generate(&gen{Context: ctx, constants: map[uint32]operand.Mem{}})
 	file, err := ctx.Result()
 	if err != nil {
 		return nil, fmt.Errorf("describe: %w", err)

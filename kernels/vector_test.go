@@ -1,0 +1,201 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+)
+
+// vectorCase is a kernel over slices, and its definition. Both return the kernel's result, or 0.
+type vectorCase struct {
+	name   string
+	slices int
+	fast   func(v [][]float32) float64
+	def    func(v [][]float32) float64
+	tol    float64
+}
+
+// inputs are the kernel's slices for n elements.
+func (c vectorCase) inputs(n int, seed uint64) [][]float32 {
+	v := make([][]float32, c.slices)
+	for i := range v {
+		v[i] = randoms(n, seed*100+uint64(i))
+	}
+	switch c.name {
+	case "rope":
+		v[0] = randoms(2*n, seed)
+	case "adamw":
+		for i, x := range v[3] {
+			v[3][i] = x * x
+		}
+	}
+	return v
+}
+
+var testStep = AdamW{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-6, WeightDecay: 0.1, Step: 3}
+
+var vectorCases = []vectorCase{
+	{"dot", 2,
+		func(v [][]float32) float64 { return float64(Dot(v[0], v[1])) },
+		func(v [][]float32) float64 { return float64(dotGeneric(v[0], v[1])) }, 1e-4},
+	{"axpy", 2,
+		func(v [][]float32) float64 { Axpy(1.5, v[0], v[1]); return 0 },
+		func(v [][]float32) float64 { axpyGeneric(1.5, v[0], v[1]); return 0 }, 1e-6},
+	{"scale", 1,
+		func(v [][]float32) float64 { Scale(1.5, v[0]); return 0 },
+		func(v [][]float32) float64 { scaleGeneric(1.5, v[0]); return 0 }, 0},
+	{"add", 2,
+		func(v [][]float32) float64 { Add(v[0], v[1]); return 0 },
+		func(v [][]float32) float64 { addGeneric(v[0], v[1]); return 0 }, 0},
+	{"mul", 2,
+		func(v [][]float32) float64 { Mul(v[0], v[1]); return 0 },
+		func(v [][]float32) float64 { mulGeneric(v[0], v[1]); return 0 }, 0},
+	{"sumSquares", 1,
+		func(v [][]float32) float64 { return SumSquares(v[0]) },
+		func(v [][]float32) float64 { return sumSquaresGeneric(v[0]) }, 1e-12},
+	{"max", 1,
+		func(v [][]float32) float64 { return float64(Max(v[0])) },
+		func(v [][]float32) float64 { return float64(maximumGeneric(v[0])) }, 0},
+	{"scaleMul", 3,
+		func(v [][]float32) float64 { scaleMul(v[0], 1.5, v[1], v[2]); return 0 },
+		func(v [][]float32) float64 { scaleMulGeneric(v[0], 1.5, v[1], v[2]); return 0 }, 1e-6},
+	{"dot3", 3,
+		func(v [][]float32) float64 { return float64(dot3(v[0], v[1], v[2])) },
+		func(v [][]float32) float64 { return float64(dot3Generic(v[0], v[1], v[2])) }, 1e-4},
+	{"addMulAxpy", 4,
+		func(v [][]float32) float64 { addMulAxpy(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 },
+		func(v [][]float32) float64 { addMulAxpyGeneric(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 }, 1e-5},
+	{"expSum", 1,
+		func(v [][]float32) float64 { return float64(ExpSum(v[0], 0.5)) },
+		func(v [][]float32) float64 { return float64(expSumGeneric(v[0], 0.5)) }, 1e-5},
+	{"rope", 3,
+		func(v [][]float32) float64 { Rope(v[0], v[1], v[2]); return 0 },
+		func(v [][]float32) float64 { ropeGeneric(v[0], v[1], v[2]); return 0 }, 1e-6},
+	{"ropeNeox", 4,
+		func(v [][]float32) float64 { ropeNeox(v[0], v[1], v[2], v[3]); return 0 },
+		func(v [][]float32) float64 { ropeNeoxGeneric(v[0], v[1], v[2], v[3]); return 0 }, 1e-6},
+	{"swiglu", 3,
+		func(v [][]float32) float64 { SwiGLU(v[0], v[1], v[2]); return 0 },
+		func(v [][]float32) float64 { swigluGeneric(v[0], v[1], v[2]); return 0 }, 1e-6},
+	{"swigluBackward", 5,
+		func(v [][]float32) float64 { SwiGLUBackward(v[0], v[1], v[2], v[3], v[4]); return 0 },
+		func(v [][]float32) float64 { swigluBackwardGeneric(v[0], v[1], v[2], v[3], v[4]); return 0 }, 1e-5},
+	{"adamw", 4,
+		func(v [][]float32) float64 { testStep.Update(v[0], v[1], v[2], v[3]); return 0 },
+		func(v [][]float32) float64 {
+			c := testStep.coefficients()
+			adamwGeneric(v[0], v[1], v[2], v[3], &c)
+			return 0
+		}, 1e-5},
+}
+
+// testLengths are lengths around the blocks and the unrolled loops of all kernels.
+func testLengths() []int {
+	var n []int
+	for i := range 70 {
+		n = append(n, i)
+	}
+	return append(n, 127, 128, 129, 255, 256, 257, 1000)
+}
+
+func TestVectorKernels(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, c := range vectorCases {
+			t.Run(c.name, func(t *testing.T) {
+				for _, n := range testLengths() {
+					c.check(t, n)
+				}
+			})
+		}
+	})
+}
+
+// check compares the kernel with its definition on n elements.
+func (c vectorCase) check(t *testing.T, n int) {
+	t.Helper()
+	want := c.inputs(n, uint64(n))
+	got := make([][]float32, len(want))
+	for i := range got {
+		var check func()
+		got[i], check = guarded(t, want[i])
+		defer check()
+	}
+	r, s := c.fast(got), c.def(want)
+	if !near(r, s, c.tol) {
+		t.Fatalf("n = %d: %v, want %v", n, r, s)
+	}
+	for i := range want {
+		for j := range want[i] {
+			if !near(float64(got[i][j]), float64(want[i][j]), c.tol) {
+				t.Fatalf("n = %d: slice %d, element %d: %v, want %v", n, i, j, got[i][j], want[i][j])
+			}
+		}
+	}
+}
+
+func TestDotAgainstFloat64(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		x, y := randoms(1000, 1), randoms(1000, 2)
+		var want float64
+		for i := range x {
+			want += float64(x[i]) * float64(y[i])
+		}
+		if got := float64(Dot(x, y)); !near(got, want, 1e-4) {
+			t.Errorf("Dot = %v, want %v", got, want)
+		}
+	})
+}
+
+func TestMaxOfNothing(t *testing.T) {
+	if got := Max(nil); !math.IsInf(float64(got), -1) {
+		t.Errorf("Max(nil) = %v", got)
+	}
+	eachTier(t, func(t *testing.T) {
+		x := slices.Repeat([]float32{float32(math.Inf(-1))}, 40)
+		if got := Max(x); !math.IsInf(float64(got), -1) {
+			t.Errorf("the largest of -Inf is %v", got)
+		}
+	})
+}
+
+func TestUnequalLengthsPanic(t *testing.T) {
+	a, b := make([]float32, 3), make([]float32, 4)
+	for name, f := range map[string]func(){
+		"Dot": func() { Dot(a, b) }, "Axpy": func() { Axpy(1, a, b) }, "Add": func() { Add(a, b) }, "Mul": func() { Mul(a, b) },
+		"RMSNorm":         func() { RMSNorm(a, b, a, 0) },
+		"RMSNormBackward": func() { RMSNormBackward(a, a, b, a, 0) },
+		"Rope":            func() { Rope(b, a, a) },
+		"RopeNeox":        func() { RopeNeox(b, a, a) },
+		"SwiGLU":          func() { SwiGLU(a, a, b) },
+		"SwiGLUBackward":  func() { SwiGLUBackward(a, a, b, a, a) },
+		"AdamW":           func() { AdamW{}.Update(a, a, b, a) },
+		"Gemm":            func() { Gemm(false, false, 2, 2, 2, 1, a, 2, b, 2, 0, b, 2) },
+		"GemmWT":          func() { GemmWT(b, b, 1, Dense{2, 2, b}, 0) },
+		"GemmW":           func() { GemmW(b, b, 1, Dense{2, 2, b}, 0) },
+		"RowRange":        func() { RowRange(Dense{2, 2, b}, 1, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			f()
+		})
+	}
+}
+
+func BenchmarkVector(b *testing.B) {
+	for _, c := range vectorCases {
+		for _, n := range []int{256, 4096} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+				v := c.inputs(n, 1)
+				for b.Loop() {
+					c.fast(v)
+				}
+				b.ReportMetric(float64(b.N)*float64(n)/b.Elapsed().Seconds()/1e9, "Gelem/s")
+			})
+		}
+	}
+}
