@@ -99,29 +99,42 @@ type PerplexityResult struct {
 	Ctx        int     `json:"ctx"`
 }
 
-// Perplexity is defined as in llama-perplexity: the text is cut into windows of ctxLen tokens, the first token of each
+// PerplexityOptions says how Perplexity measures.
+type PerplexityOptions struct {
+	Ctx int // tokens of a window
+	// ExactActivations multiplies quantized weights with activations as they are. Otherwise activations are rounded
+	// as llama.cpp's CPU backend rounds them, so that the figure is the one that llama-perplexity prints.
+	ExactActivations bool
+	// Progress, which may be nil, is called after each batch of windows with the figure so far.
+	Progress func(done, windows int, perplexity float64)
+}
+
+// Perplexity is defined as in llama-perplexity: the text is cut into windows of opt.Ctx tokens, the first token of each
 // is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
 // the tokens of the text without BOS; it is put in front where the vocabulary says so. What does not fill a window is
-// left out. progress, which may be nil, is called after each batch of windows with the figure so far.
-func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, ctxLen int,
-	progress func(done, windows int, perplexity float64)) (*PerplexityResult, error) {
-	w, err := newWindows(b, ids, ctxLen)
+// left out.
+func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
 	}
-	hooks, err := bindAll(b, adapters)
+	bound, err := bindAll(b, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
+	}
+	var hooks model.Hooks = bound
+	if !opt.ExactActivations {
+		hooks = model.RuntimeActivations{Hooks: bound}
 	}
 	var sum, squares float64
 	var packed batch.Batch
 	tape := autograd.NewTape()
-	r := &PerplexityResult{Ctx: ctxLen, Windows: w.count}
+	r := &PerplexityResult{Ctx: opt.Ctx, Windows: w.count}
 	for first := 0; first < w.count; {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("perplexity: %w", err)
 		}
-		last := min(w.count, first+max(1, evalTokens/ctxLen))
+		last := min(w.count, first+max(1, evalTokens/opt.Ctx))
 		packed.Reset()
 		for i := first; i < last; i++ {
 			w.append(&packed, i)
@@ -132,8 +145,8 @@ func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, ct
 			r.Tokens++
 		}
 		first = last
-		if progress != nil {
-			progress(first, w.count, math.Exp(sum/float64(r.Tokens)))
+		if opt.Progress != nil {
+			opt.Progress(first, w.count, math.Exp(sum/float64(r.Tokens)))
 		}
 	}
 	if r.set(sum, squares); !finite(r.Loss) {

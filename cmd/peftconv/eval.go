@@ -13,7 +13,8 @@ var evalVerb = verb{
 	name:  "eval",
 	short: "perplexity or loss of a model, with adapters or without",
 	long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
-into windows of --ctx tokens, the first token of each is replaced by BOS, and the second half of each window is scored.
+into windows of --ctx tokens, the first token of each is replaced by BOS, the second half of each window is scored, and
+activations are rounded as llama.cpp's CPU backend does before a product with quantized weights.
 On .jsonl data it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
 perplexity that follows from it.`,
 	examples: []string{
@@ -30,6 +31,7 @@ type evalOptions struct {
 	data        string
 	ctx         int
 	batchTokens int
+	exact       bool
 	json        bool
 }
 
@@ -40,6 +42,8 @@ func (o *evalOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVarP(&o.ctx, "ctx", "c", 512, "`TOKENS` of each window of a text")
 	o.dataFlags.add(fs)
 	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of .jsonl examples that go through the model at once")
+	fs.BoolVar(&o.exact, "exact-activations", false,
+		"of a text: multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 	require(fs, "data")
@@ -88,7 +92,8 @@ func (o *evalOptions) perplexity(ctx context.Context, s streams, opened *opened)
 		}
 		m.update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
-	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, opened.base.Tokenizer.Encode(text, false), o.ctx, progress)
+	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, opened.base.Tokenizer.Encode(text, false),
+		peft.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
 	if m != nil {
 		m.stop()
 	}
