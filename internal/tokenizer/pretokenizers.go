@@ -27,14 +27,22 @@ const (
 	gpt2Words   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	deepseek3   = ascii + `[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|` + gaps
 	cjk         = `[一-龥\u3040-ゟ゠-ヿ]+`
-	cjkWide     = `[一-龥ࠀ-一가-\ud7ff]+`
+	cjkWide     = `[\u0800-龥가-\ud7ff&&\S]+` // without the spaces in that range, which llama.cpp keeps apart
 	bloomWords  = ` ?[^(\s|.,!?…。，、।۔،)]+`
 )
 
 // casedLetters is the letters with upper and lower case that deepseek-llm's expression lists.
-const casedLetters = `A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ` +
-	`Ὗ-ώᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ` +
-	`𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃`
+const casedLetters = `A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376` +
+	`\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f` +
+	`\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77` +
+	`\u1d79-\u1d9a` +
+	`\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4` +
+	`\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc` +
+	`\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f` +
+	`\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b` +
+	`\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a` +
+	`\x{10400}-\x{1044f}\x{104b0}-\x{104d3}\x{104d8}-\x{104fb}\x{10c80}-\x{10cb2}\x{10cc0}-\x{10cf2}` +
+	`\x{118a0}-\x{118df}\x{1e900}-\x{1e943}`
 
 // tiktoken is the expression of the cl100k family, with its own notion of a letter and of a number.
 func tiktoken(letter, number string) string {
@@ -62,7 +70,7 @@ var families = map[string]preTokenizer{
 	"bailingmoe bailingmoe2 llada-moe":  {stages: []string{`'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`}},
 	"tekken":                            {stages: []string{fmt.Sprintf(cased, "", `\p{N}`)}, ignoreMerges: true, addBOS: true},
 	"gpt-4o llama4 kanana2 minimax-m2":  {stages: []string{fmt.Sprintf(cased, contraction+"?", `\p{N}{1,3}`)}},
-	"deepseek-llm":                      {stages: []string{`[\r\n]`, `\s?[` + casedLetters + `]+`, `\s?[!-/:-~！-／：-～‘-‟\u3000-。]+`, `\s+$`, cjkWide, `\p{N}+`}},
+	"deepseek-llm":                      {stages: []string{`[\r\n]`, `\s?[` + casedLetters + `]+`, `\s?[!-/:-~！-／：-～‘-‟\u3001-。]+`, `\s+$`, cjkWide, `\p{N}+`}},
 	"deepseek-coder":                    {stages: []string{`[\r\n]`, `\s?\p{L}+`, `\s?\p{P}+`, cjkWide, `\p{N}`}},
 	"deepseek-v3 hunyuan-dense":         {stages: []string{`\p{N}{1,3}`, cjk, deepseek3}},
 	"joyai-llm":                         {stages: []string{`\p{N}{1,3}`, cjk, deepseek3}},

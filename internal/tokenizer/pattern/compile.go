@@ -65,6 +65,7 @@ type Pattern struct {
 	first    bytes256 // bytes that any branch can begin with
 	empty    bool     // some branch may match nothing
 	words    *set     // \w, where \b asks for it
+	run      *set     // the whole expression begins with any number of these
 
 	sets map[string]*set // while compiling: the sets made so far, by their ranges
 }
@@ -90,6 +91,9 @@ func Compile(expr string) (*Pattern, error) {
 		p.branches = append(p.branches, b)
 		p.first.or(b.first)
 		p.empty = p.empty || b.empty
+	}
+	if in := p.prog[0]; len(p.branches) == 1 && (in.op == opRun || in.op == opPossRun) && in.min <= 1 && in.max < 0 {
+		p.run = in.set
 	}
 	p.sets = nil
 	return p, nil

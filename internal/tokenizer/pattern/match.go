@@ -28,7 +28,13 @@ func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
 		if end := p.matchAt(s, at, m); end >= 0 {
 			return at, end, true
 		}
+		tried := at
 		at += runeLen(s, at)
+		if p.run != nil {
+			// A match that began later in this run would have to end where the one that failed could have ended.
+			_, end, _ := p.run.span(s, tried, 0, -1)
+			at = max(at, end)
+		}
 	}
 	return 0, 0, false
 }
@@ -74,15 +80,15 @@ func (p *Pattern) matchAt(s string, at int, m *Scratch) int {
 		if !b.empty && (at == len(s) || !b.first.has(s[at])) {
 			continue
 		}
-		if end := p.run(b.pc, s, at, m); end >= 0 {
+		if end := p.exec(b.pc, s, at, m); end >= 0 {
 			return end
 		}
 	}
 	return -1
 }
 
-// run executes the program from pc at byte pos: the end of the match, or -1.
-func (p *Pattern) run(pc int, s string, pos int, m *Scratch) int {
+// exec executes the program from pc at byte pos: the end of the match, or -1.
+func (p *Pattern) exec(pc int, s string, pos int, m *Scratch) int {
 	base := len(m.stack)
 	for {
 		in := &p.prog[pc]
@@ -112,10 +118,10 @@ func (p *Pattern) run(pc int, s string, pos int, m *Scratch) int {
 		case opJump:
 			pc = in.x
 		case opLook, opLookNot:
-			ok = (p.run(pc+1, s, pos, m) >= 0) == (in.op == opLook)
+			ok = (p.exec(pc+1, s, pos, m) >= 0) == (in.op == opLook)
 			pc = in.x
 		case opAtomic:
-			end := p.run(pc+1, s, pos, m)
+			end := p.exec(pc+1, s, pos, m)
 			ok = end >= 0
 			pos, pc = max(end, 0), in.x
 		case opMatch:
