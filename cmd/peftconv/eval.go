@@ -72,12 +72,12 @@ func (o *evalOptions) run(ctx context.Context, s streams) error {
 	defer opened.Close()
 	o.warnOtherBase(opened, s.err)
 	if isText(o.data) {
-		return o.perplexity(ctx, s, opened)
+		return o.text(ctx, s, opened)
 	}
-	return o.loss(ctx, s, opened)
+	return o.examples(ctx, s, opened)
 }
 
-func (o *evalOptions) perplexity(ctx context.Context, s streams, opened *opened) error {
+func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error {
 	if opened.base.Tokenizer == nil {
 		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path)
 	}
@@ -108,7 +108,7 @@ func (o *evalOptions) perplexity(ctx context.Context, s streams, opened *opened)
 	return nil
 }
 
-func (o *evalOptions) loss(ctx context.Context, s streams, opened *opened) error {
+func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) error {
 	set, err := o.load(o.data, opened.base)
 	if err != nil {
 		return err
