@@ -74,8 +74,8 @@ func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]u
 		scale[i], minimum[i] = s.fit(level[groupLenK*i:][:groupLenK], group, w[:])
 	}
 	var scales, minima [groupsK]uint8
-	d := roundScales(&scales, &scale)
-	dmin := roundScales(&minima, &minimum)
+	d := spreadScales(scales[:], scale[:], topScaleK)
+	dmin := spreadScales(minima[:], minimum[:], topScaleK)
 	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
 }
 
@@ -94,23 +94,6 @@ func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[we
 	d := fitPositive(scales[:], scale[:], total[:], topScaleK)
 	dmin := fitPositive(minima[:], minimum[:], total[:], topScaleK)
 	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
-}
-
-// roundScales spreads the levels 0 to 63 from 0 to the greatest scale, and returns what one level is worth.
-func roundScales(level *[groupsK]uint8, scale *[groupsK]float32) float32 {
-	var greatest, inverse float32
-	for _, s := range scale {
-		if s > greatest {
-			greatest = s
-		}
-	}
-	if greatest > 0 {
-		inverse = topScaleK / greatest
-	}
-	for i, s := range scale {
-		level[i] = min(uint8(nearest(inverse*s)), topScaleK)
-	}
-	return greatest / topScaleK
 }
 
 // finishAffine writes the head and rounds the weights once more, to the scales that it holds. A group of which the

@@ -6,6 +6,7 @@ import "encoding/binary"
 // weight. What a level stands for before scaling comes from a table, which is faster than an integer conversion.
 var (
 	unsigned   [256]float32 // level
+	lessFour   [256]float32 // level - 4
 	lessEight  [256]float32 // level - 8
 	less16     [256]float32 // level - 16
 	less32     [256]float32 // level - 32
@@ -15,7 +16,7 @@ var (
 func init() {
 	for i := range unsigned {
 		f := float32(i)
-		unsigned[i], lessEight[i], less16[i], less32[i] = f, f-8, f-16, f-32
+		unsigned[i], lessFour[i], lessEight[i], less16[i], less32[i] = f, f-4, f-8, f-16, f-32
 		signedByte[i] = float32(int8(i))
 	}
 }
@@ -42,6 +43,16 @@ func scaleLevels16(y *[16]float32, level *[16]byte, d float32, value *[256]float
 
 // scaleLevelsAdd is y[i] = d·level[i] + m, the product rounded before the addition.
 func scaleLevelsAdd(y *[32]float32, level *[32]byte, d, m float32) {
+	for i := 0; i < len(y); i += 4 {
+		y[i] = float32(d*unsigned[level[i]]) + m
+		y[i+1] = float32(d*unsigned[level[i+1]]) + m
+		y[i+2] = float32(d*unsigned[level[i+2]]) + m
+		y[i+3] = float32(d*unsigned[level[i+3]]) + m
+	}
+}
+
+// scaleLevelsAdd16 is scaleLevelsAdd of 16.
+func scaleLevelsAdd16(y *[16]float32, level *[16]byte, d, m float32) {
 	for i := 0; i < len(y); i += 4 {
 		y[i] = float32(d*unsigned[level[i]]) + m
 		y[i+1] = float32(d*unsigned[level[i+1]]) + m

@@ -67,3 +67,28 @@ func roundHalfAway(f float32) int32 {
 	sign := math.Float32bits(f) & (1 << 31)
 	return truncated(f + math.Float32frombits(sign|almostHalf))
 }
+
+// packCrumbs puts the low two bits of the levels into bytes: byte i of each 32 holds those of levels i, i+32, i+64 and
+// i+96 of 128, from the lowest bits up.
+func packCrumbs(q *[64]byte, level *[weightsK]uint8) {
+	for half := range 2 {
+		l, to := (*[128]uint8)(level[128*half:]), (*[32]byte)(q[32*half:])
+		for i := range to {
+			to[i] = l[i]&3 | l[i+32]&3<<2 | l[i+64]&3<<4 | l[i+96]&3<<6
+		}
+	}
+}
+
+// unpackCrumbs is the inverse of packCrumbs.
+func unpackCrumbs(level *[weightsK]uint8, q *[64]byte) {
+	for half := range 2 {
+		l, from := (*[128]uint8)(level[128*half:]), (*[32]byte)(q[32*half:])
+		for i := 0; i < 32; i += 8 {
+			v := load8(from[i:])
+			store8(l[i:], v&eachLow2)
+			store8(l[i+32:], v>>2&eachLow2)
+			store8(l[i+64:], v>>4&eachLow2)
+			store8(l[i+96:], v>>6&eachLow2)
+		}
+	}
+}

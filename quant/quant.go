@@ -32,6 +32,8 @@ var formats = [...]format{
 	gguf.Q5_1: {weightsQ5_1, bytesQ5_1, dequantizeQ5_1, quantizeQ5_1, quantizeWeightedQ5_1, halfScales(weightsQ5_1, bytesQ5_1, 0, 2)},
 	gguf.Q8_0: {weightsQ8_0, bytesQ8_0, dequantizeQ8_0, quantizeQ8_0, nil, halfScales(weightsQ8_0, bytesQ8_0, 0)},
 
+	gguf.Q2_K: {weightsK, bytesQ2_K, dequantizeQ2_K, quantizeQ2_K, quantizeWeightedQ2_K, halfScales(weightsK, bytesQ2_K, dQ2_K, dminQ2_K)},
+	gguf.Q3_K: {weightsK, bytesQ3_K, dequantizeQ3_K, quantizeQ3_K, quantizeWeightedQ3_K, halfScales(weightsK, bytesQ3_K, dQ3_K)},
 	gguf.Q4_K: {weightsK, bytesQ4_K, dequantizeQ4_K, quantizeQ4_K, quantizeWeightedQ4_K, halfScales(weightsK, bytesQ4_K, 0, 2)},
 	gguf.Q5_K: {weightsK, bytesQ5_K, dequantizeQ5_K, quantizeQ5_K, quantizeWeightedQ5_K, halfScales(weightsK, bytesQ5_K, 0, 2)},
 	gguf.Q6_K: {weightsK, bytesQ6_K, dequantizeQ6_K, quantizeQ6_K, quantizeWeightedQ6_K, halfScales(weightsK, bytesQ6_K, dQ6_K)},

@@ -13,7 +13,7 @@ import (
 var tolerances = map[gguf.Type]float64{
 	gguf.F32: 0, gguf.F16: 3e-4, gguf.BF16: 3e-3,
 	gguf.Q4_0: 0.11, gguf.Q4_1: 0.09, gguf.Q5_0: 0.055, gguf.Q5_1: 0.045, gguf.Q8_0: 0.007,
-	gguf.Q4_K: 0.08, gguf.Q5_K: 0.045, gguf.Q6_K: 0.025,
+	gguf.Q2_K: 0.35, gguf.Q3_K: 0.2, gguf.Q4_K: 0.08, gguf.Q5_K: 0.045, gguf.Q6_K: 0.025,
 }
 
 // requantize is x through blocks of the type and back.

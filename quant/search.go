@@ -68,6 +68,23 @@ func errorWeights(w, x, importance []float32, spread float32) {
 // nearestClamped is nearest(f) limited to lo … hi.
 func nearestClamped(f float32, lo, hi int) int { return min(max(nearest(f), lo), hi) }
 
+// spreadScales spreads the levels 0 to top from 0 to the greatest scale, and returns what one level is worth.
+func spreadScales(level []uint8, scale []float32, top uint8) float32 {
+	var greatest, inverse float32
+	for _, s := range scale {
+		if s > greatest {
+			greatest = s
+		}
+	}
+	if greatest > 0 {
+		inverse = float32(top) / greatest
+	}
+	for i, s := range scale {
+		level[i] = min(uint8(nearest(inverse*s)), top)
+	}
+	return greatest / float32(top)
+}
+
 // extent is the least and the greatest of x.
 func extent(x []float32) (least, greatest float32) {
 	least, greatest = math.MaxFloat32, -math.MaxFloat32

@@ -49,10 +49,14 @@ func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
 	lo, hi := -g.half, g.half-1
 	for i, v := range x {
 		l := float32(inverse*v) + roundingBias - roundingBias
-		if l > hi {
-			l = hi
-		} else if !(l >= lo) {
+		switch {
+		case l < lo:
 			l = lo
+		case l <= hi:
+		case l > hi:
+			l = hi
+		default:
+			l = 0 // what nearest makes of NaN
 		}
 		lx += float32(wx[i] * l)
 		ll += float32(float32(w[i]*l) * l)
@@ -152,4 +156,56 @@ func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, 
 		ll += float32(float32(w[i]*float32(l)) * float32(l))
 	}
 	return lx, ll
+}
+
+// refineSymmetric is fitSymmetric with weights x² and another search: it starts from the scale that brings the weight of
+// largest magnitude to the lowest level, and improves the levels one at a time.
+func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
+	top := peak(x)
+	if absf(top) < noScale {
+		clear(level)
+		return 0
+	}
+	var levels [maxGroup]int // counted from the middle
+	inverse := float32(-half) / top
+	var lx, ll float32 // Σ w·x·l and Σ w·l²
+	for i, v := range x {
+		levels[i] = nearestClamped(inverse*v, -half, half-1)
+		w, l := float32(v*v), float32(levels[i])
+		lx += float32(float32(w*v) * l)
+		ll += float32(float32(w*l) * l)
+	}
+	for range 5 {
+		changed := false
+		for i, v := range x {
+			// The group without weight i has a scale of its own; weight i takes the level nearest to it.
+			w, old := float32(v*v), float32(levels[i])
+			wx := float32(w * v)
+			restX := lx - float32(wx*old)
+			if !(restX > 0) {
+				continue
+			}
+			rest := ll - float32(float32(w*old)*old)
+			l := nearestClamped(v*rest/restX, -half, half-1)
+			if l == levels[i] {
+				continue
+			}
+			restX += float32(wx * float32(l))
+			rest += float32(float32(w*float32(l)) * float32(l))
+			if rest > 0 && restX*restX*ll > lx*lx*rest {
+				levels[i], lx, ll = l, restX, rest
+				changed = true
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	for i := range level {
+		level[i] = uint8(levels[i] + half)
+	}
+	if ll > 0 {
+		return lx / ll
+	}
+	return 0
 }

@@ -1,0 +1,93 @@
+package quant
+
+// Q2_K is a super-block of sixteen groups of 16 weights scale·q - minimum: a byte a group with four bits of its scale (low)
+// and four of its minimum, 64 bytes of levels (see packCrumbs), then the half precision worth d of one step of the
+// scales and dmin of the minima.
+const (
+	groupsQ2_K = 16
+	levelsQ2_K = 16
+	dQ2_K      = 80
+	dminQ2_K   = 82
+	bytesQ2_K  = 84
+)
+
+var (
+	searchQ2_K         = affineSearch{top: 3, first: -0.5, step: 0.1, steps: 15, absolute: true}
+	searchWeightedQ2_K = affineSearch{top: 3, first: -0.9, step: 0.05, steps: 36}
+)
+
+func dequantizeQ2_K(dst []float32, src []byte) {
+	var level [weightsK]uint8
+	for len(dst) >= weightsK && len(src) >= bytesQ2_K {
+		b := (*[bytesQ2_K]byte)(src)
+		unpackCrumbs(&level, (*[64]byte)(b[levelsQ2_K:]))
+		d, dmin := loadHalf((*[2]byte)(b[dQ2_K:])), loadHalf((*[2]byte)(b[dminQ2_K:]))
+		for i, s := range b[:groupsQ2_K] {
+			scale, minimum := float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
+			scaleLevelsAdd16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), scale, -minimum)
+		}
+		dst, src = dst[weightsK:], src[bytesQ2_K:]
+	}
+}
+
+func quantizeQ2_K(dst []byte, src []float32) {
+	var w [16]float32
+	var level [weightsK]uint8
+	for len(src) >= weightsK && len(dst) >= bytesQ2_K {
+		var scale, minimum [groupsQ2_K]float32
+		x := (*[weightsK]float32)(src)
+		for i := range groupsQ2_K {
+			group := x[16*i:][:16]
+			for j, v := range group {
+				w[j] = absf(v)
+			}
+			scale[i], minimum[i] = searchQ2_K.fit(level[16*i:][:16], group, w[:])
+		}
+		var scales, minima [groupsQ2_K]uint8
+		d := spreadScales(scales[:], scale[:], 15)
+		dmin := spreadScales(minima[:], minimum[:], 15)
+		finishQ2_K((*[bytesQ2_K]byte)(dst), &level, x, d, dmin, &scales, &minima)
+		src, dst = src[weightsK:], dst[bytesQ2_K:]
+	}
+}
+
+func quantizeWeightedQ2_K(dst []byte, row, importance []float32) {
+	var w [16]float32
+	var level [weightsK]uint8
+	for len(row) >= weightsK && len(dst) >= bytesQ2_K {
+		var scale, minimum, total [groupsQ2_K]float32
+		x := (*[weightsK]float32)(row)
+		spread := float32(sumSquares(x[:]) / weightsK)
+		for i := range groupsQ2_K {
+			group := x[16*i:][:16]
+			errorWeights(w[:], group, importance[16*i:], spread)
+			total[i] = sumOf(w[:])
+			scale[i], minimum[i] = searchWeightedQ2_K.fit(level[16*i:][:16], group, w[:])
+		}
+		var scales, minima [groupsQ2_K]uint8
+		d := fitPositive(scales[:], scale[:], total[:], 15)
+		dmin := fitPositive(minima[:], minimum[:], total[:], 15)
+		finishQ2_K((*[bytesQ2_K]byte)(dst), &level, x, d, dmin, &scales, &minima)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ2_K:]
+	}
+}
+
+// finishQ2_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
+// came to nothing keeps the levels of its search.
+func finishQ2_K(b *[bytesQ2_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+	d = storeHalf((*[2]byte)(b[dQ2_K:]), d)
+	dmin = storeHalf((*[2]byte)(b[dminQ2_K:]), dmin)
+	for i := range groupsQ2_K {
+		s := scales[i] | minima[i]<<4
+		b[i] = s
+		scale, minimum := float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
+		if scale == 0 {
+			continue
+		}
+		rounded := level[16*i:][:16]
+		for j, v := range x[16*i:][:16] {
+			rounded[j] = uint8(nearestClamped((v+minimum)/scale, 0, 3))
+		}
+	}
+	packCrumbs((*[64]byte)(b[levelsQ2_K:]), level)
+}

@@ -1,0 +1,131 @@
+package quant
+
+import "encoding/binary"
+
+// Q3_K is a super-block of sixteen groups of 16 weights d·(scale-32)·(q-4): 32 bytes of which bit g of byte j is the
+// highest bit of level j of 32-weight group g, 64 bytes with the low two bits of the levels (see packCrumbs), twelve
+// bytes of scales of six bits, and the half precision d.
+const (
+	groupsQ3_K = 16
+	lowQ3_K    = 32
+	scalesQ3_K = 96
+	dQ3_K      = 108
+	bytesQ3_K  = 110
+)
+
+func dequantizeQ3_K(dst []float32, src []byte) {
+	var level [weightsK]uint8
+	for len(dst) >= weightsK && len(src) >= bytesQ3_K {
+		b := (*[bytesQ3_K]byte)(src)
+		unpackQ3_K(&level, b)
+		d := loadHalf((*[2]byte)(b[dQ3_K:]))
+		scales := unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:]))
+		for i, s := range scales {
+			scaleLevels16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), d*less32[s], &lessFour)
+		}
+		dst, src = dst[weightsK:], src[bytesQ3_K:]
+	}
+}
+
+func quantizeQ3_K(dst []byte, src []float32) {
+	var level [weightsK]uint8
+	for len(src) >= weightsK && len(dst) >= bytesQ3_K {
+		var scale [groupsQ3_K]float32
+		x := (*[weightsK]float32)(src)
+		for i := range scale {
+			scale[i] = refineSymmetric(level[16*i:][:16], x[16*i:][:16], 4)
+		}
+		scales := [groupsQ3_K]uint8{}
+		var d float32
+		if top := peak(scale[:]); top != 0 {
+			inverse := -32 / top
+			d = 1 / inverse
+			for i, s := range scale {
+				scales[i] = uint8(min(max(int8(nearest(inverse*s)), -32), 31) + 32)
+			}
+		}
+		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
+		src, dst = src[weightsK:], dst[bytesQ3_K:]
+	}
+}
+
+func quantizeWeightedQ3_K(dst []byte, row, importance []float32) {
+	var w [16]float32
+	var level [weightsK]uint8
+	for len(row) >= weightsK && len(dst) >= bytesQ3_K {
+		var scale, total [groupsQ3_K]float32
+		x := (*[weightsK]float32)(row)
+		spread := float32(2 * sumSquares(x[:]) / weightsK)
+		for i := range scale {
+			group := x[16*i:][:16]
+			errorWeights(w[:], group, importance[16*i:], spread)
+			total[i] = sumOf(w[:])
+			scale[i] = fitSymmetric(level[16*i:][:16], group, w[:], 4)
+		}
+		var scales [groupsQ3_K]uint8
+		d := fitSymmetric(scales[:], scale[:], total[:], 32)
+		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ3_K:]
+	}
+}
+
+// finishQ3_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
+// came to nothing keeps the levels of its search.
+func finishQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8) {
+	d = storeHalf((*[2]byte)(b[dQ3_K:]), d)
+	packScalesQ3_K((*[12]byte)(b[scalesQ3_K:]), scales)
+	for i, s := range scales {
+		step := d * less32[s]
+		if step == 0 {
+			continue
+		}
+		rounded := level[16*i:][:16]
+		for j, v := range x[16*i:][:16] {
+			rounded[j] = uint8(nearestClamped(v/step, -4, 3) + 4)
+		}
+	}
+	packQ3_K(b, level)
+}
+
+// packScalesQ3_K puts the low four bits of scales i and i+8 into byte i, and the high two bits of scale i into byte
+// 8 + i%4, two bits up for each four scales.
+func packScalesQ3_K(b *[12]byte, scale *[groupsQ3_K]uint8) {
+	clear(b[8:])
+	for i := range 8 {
+		b[i] = scale[i]&15 | scale[i+8]<<4
+	}
+	for i, s := range scale {
+		b[8+i%4] |= s >> 4 << (2 * (i / 4))
+	}
+}
+
+// unpackScalesQ3_K is the inverse of packScalesQ3_K.
+func unpackScalesQ3_K(b *[12]byte) (scale [groupsQ3_K]uint8) {
+	low := load8(b[:])
+	high := uint64(binary.LittleEndian.Uint32(b[8:]))
+	high |= high << 30 // the bits of scales 4 to 7 come to lie two lower, beyond those of the first four
+	store8(scale[:], low&eachLow4|high&eachLow2<<4)
+	store8(scale[8:], low>>4&eachLow4|high>>4&eachLow2<<4)
+	return scale
+}
+
+func packQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8) {
+	high := (*[32]byte)(b[:])
+	clear(high[:])
+	for i, l := range level {
+		high[i%32] |= l >> 2 << (i / 32)
+	}
+	packCrumbs((*[64]byte)(b[lowQ3_K:]), level)
+}
+
+// unpackQ3_K is the inverse of packQ3_K.
+func unpackQ3_K(level *[weightsK]uint8, b *[bytesQ3_K]byte) {
+	unpackCrumbs(level, (*[64]byte)(b[lowQ3_K:]))
+	for i := 0; i < 32; i += 8 {
+		high := load8(b[i:])
+		for j := i; j < weightsK; j += 32 {
+			store8(level[j:], load8(level[j:])|high&eachBit0<<2)
+			high >>= 1
+		}
+	}
+}
