@@ -109,8 +109,10 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 		if deltas == nil {
 			return nil, fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
 		}
-		for l, d := range deltas {
-			if err := m.touch(l, d); err != nil {
+		for _, l := range b.Model.Linears() {
+			if d, ok := deltas[l]; !ok {
+				continue
+			} else if err := m.touch(l, d); err != nil {
 				return nil, err
 			}
 		}
@@ -145,10 +147,12 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !quant.Supported(to) || quant.NeedsImportance(to) {
+	switch {
+	case !quant.Supported(to) || quant.NeedsImportance(to):
 		return 0, fmt.Errorf("type %v cannot be written", to)
-	}
-	if l.W.Cols%to.BlockLen() != 0 {
+	case m.base.GGUF == nil && dtypes[to] == "":
+		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
+	case l.W.Cols%to.BlockLen() != 0:
 		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: choose another type",
 			l.Tensor, l.W.Cols, to, to.BlockLen())
 	}

@@ -23,9 +23,6 @@ func (m *merger) toHF(out string) error {
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return errors.New("the directory exists and is not empty")
 	}
-	if err := m.checkDTypes(); err != nil {
-		return err
-	}
 	for _, path := range m.base.weights {
 		if err := m.measureShard(path); err != nil {
 			return err
@@ -44,16 +41,6 @@ func (m *merger) toHF(out string) error {
 
 // dtypes are the types that a touched tensor of a Hugging Face directory can have.
 var dtypes = map[gguf.Type]safetensors.DType{gguf.F32: "F32", gguf.F16: "F16", gguf.BF16: "BF16"}
-
-// checkDTypes reports a type that safetensors does not have.
-func (m *merger) checkDTypes() error {
-	for name, t := range m.touched {
-		if dtypes[t.to] == "" {
-			return fmt.Errorf("tensor %s: safetensors has no type %v, only F32, F16 and BF16", name, t.to)
-		}
-	}
-	return nil
-}
 
 // measureShard adds a shard's bytes to the size of the output.
 func (m *merger) measureShard(path string) error {
