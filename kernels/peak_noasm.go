@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func peakRounds(n int) { peakGeneric(n) }
+
+func peakOps() int { return peakChains * 2 }
