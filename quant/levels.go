@@ -6,6 +6,7 @@ import "encoding/binary"
 // weight. What a level stands for before scaling comes from a table, which is faster than an integer conversion.
 var (
 	unsigned   [256]float32 // level
+	lessOne    [256]float32 // level - 1
 	lessFour   [256]float32 // level - 4
 	lessEight  [256]float32 // level - 8
 	less16     [256]float32 // level - 16
@@ -16,7 +17,7 @@ var (
 func init() {
 	for i := range unsigned {
 		f := float32(i)
-		unsigned[i], lessFour[i], lessEight[i], less16[i], less32[i] = f, f-4, f-8, f-16, f-32
+		unsigned[i], lessOne[i], lessFour[i], lessEight[i], less16[i], less32[i] = f, f-1, f-4, f-8, f-16, f-32
 		signedByte[i] = float32(int8(i))
 	}
 }

@@ -37,6 +37,16 @@ var formats = [...]format{
 	gguf.Q4_K: {weightsK, bytesQ4_K, dequantizeQ4_K, quantizeQ4_K, quantizeWeightedQ4_K, halfScales(weightsK, bytesQ4_K, 0, 2)},
 	gguf.Q5_K: {weightsK, bytesQ5_K, dequantizeQ5_K, quantizeQ5_K, quantizeWeightedQ5_K, halfScales(weightsK, bytesQ5_K, 0, 2)},
 	gguf.Q6_K: {weightsK, bytesQ6_K, dequantizeQ6_K, quantizeQ6_K, quantizeWeightedQ6_K, halfScales(weightsK, bytesQ6_K, dQ6_K)},
+
+	gguf.IQ4_NL: {weightsIQ4_NL, bytesIQ4_NL, dequantizeIQ4_NL, quantizeIQ4_NL, quantizeWeightedIQ4_NL, halfScales(weightsIQ4_NL, bytesIQ4_NL, 0)},
+	gguf.IQ4_XS: {weightsK, bytesIQ4_XS, dequantizeIQ4_XS, quantizeIQ4_XS, quantizeWeightedIQ4_XS, halfScales(weightsK, bytesIQ4_XS, 0)},
+
+	gguf.TQ1_0: {weightsK, bytesTQ1_0, dequantizeTQ1_0, quantizeTQ1_0, nil, halfScales(weightsK, bytesTQ1_0, dTQ1_0)},
+	gguf.TQ2_0: {weightsK, bytesTQ2_0, dequantizeTQ2_0, quantizeTQ2_0, nil, halfScales(weightsK, bytesTQ2_0, dTQ2_0)},
+	gguf.MXFP4: {weightsMXFP4, bytesMXFP4, dequantizeMXFP4, quantizeMXFP4, nil, nonFiniteMXFP4},
+	gguf.NVFP4: {weightsNVFP4, bytesNVFP4, dequantizeNVFP4, quantizeNVFP4, nil, nonFiniteNVFP4},
+	gguf.Q1_0:  {weightsQ1_0, bytesQ1_0, dequantizeQ1_0, quantizeQ1_0, nil, halfScales(weightsQ1_0, bytesQ1_0, 0)},
+	gguf.Q2_0:  {weightsQ2_0, bytesQ2_0, dequantizeQ2_0, quantizeQ2_0, nil, halfScales(weightsQ2_0, bytesQ2_0, 0)},
 }
 
 // lookup is the format of t, or nil.
