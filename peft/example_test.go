@@ -1,0 +1,105 @@
+package peft_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// Fine-tune a GGUF file where it lies, then merge the adapter into a file of the same types and size.
+func Example() {
+	base, err := peft.OpenBase("model.Q4_K_M.gguf")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer base.Close()
+	adapter, err := peft.NewLoRA(base, peft.LoRAOptions{Rank: 16, Targets: []string{"attention"}, Layers: "last:8"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	data, err := dataset.Load("train.jsonl", base.Tokenizer, dataset.Options{SeqLen: 512})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	result, err := peft.Train(ctx, base, adapter, data, nil, peft.TrainOptions{
+		Epochs: 1, LR: 2e-4, Schedule: peft.ScheduleCosine, WarmupRatio: 0.03, Clip: 1, Out: "out.safetensors",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d steps, %.0f tokens a second\n", result.Steps, result.TokensPerSecond)
+
+	report, err := peft.Merge(ctx, base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "merged.gguf", peft.MergeOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.0f %% of the change survived the rounding\n", 100*report.Recovery)
+}
+
+// Go on after Ctrl-C: cancel the context, keep the checkpoint, give it to the next run.
+func ExampleTrain_resume() {
+	var base *peft.Base       // from OpenBase
+	var adapter *peft.Adapter // as the first run had it
+	var data *dataset.Set     // the same data
+	opt := peft.TrainOptions{Epochs: 3, Out: "out.safetensors"}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // by a signal
+	_, err := peft.Train(ctx, base, adapter, data, nil, opt)
+	if stop := new(peft.Interrupted); errors.As(err, &stop) {
+		opt.Resume = stop.Checkpoint
+		_, err = peft.Train(context.Background(), base, adapter, data, nil, opt)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Load an adapter that HF PEFT trained, try it, and hand it to llama.cpp.
+func ExampleLoad() {
+	base, err := peft.OpenBase("model.gguf")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer base.Close()
+	adapter, err := peft.Load("adapter") // a directory, or a file made by Save
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = peft.Generate(context.Background(), base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "Once upon a time",
+		peft.GenerateOptions{N: 64}, func(piece string) { fmt.Print(piece) })
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := adapter.ExportGGUF(base, "adapter.gguf"); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func ExampleParseLayers() {
+	for _, spec := range []string{"first:2", "last:3", "0,4-6"} {
+		layers, err := peft.ParseLayers(spec, 10)
+		fmt.Println(layers, err)
+	}
+	// Output:
+	// [0 1] <nil>
+	// [7 8 9] <nil>
+	// [0 4 5 6] <nil>
+}
+
+// What is not supported is refused by name, never ignored.
+func ExampleConfig() {
+	var c peft.Config
+	err := json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_dora": true}`), &c)
+	fmt.Println(err)
+	err = json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_dora": false}`), &c)
+	fmt.Println(c.Targets.Match("model.layers.0.self_attn.q_proj"), err)
+	// Output:
+	// not supported: use_dora = true
+	// true <nil>
+}
