@@ -1,44 +1,281 @@
-// Package dataset reads training and evaluation data into token sequences with loss masks.
 package dataset
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
-	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // Example is one token sequence.
 type Example struct {
-	IDs  []int32
-	Loss []bool // token i is to be predicted; nil: every token but the first
+	IDs  []int32 // at least two
+	Loss []bool  // token i is to be predicted; nil: every token but the first
 }
+
+// Targets is the number of tokens to be predicted.
+func (e Example) Targets() int {
+	if e.Loss == nil {
+		return len(e.IDs) - 1
+	}
+	n := 0
+	for _, l := range e.Loss[1:] {
+		if l {
+			n++
+		}
+	}
+	return n
+}
+
+// Choice is a setting with a default that depends on the data.
+type Choice int8
+
+// The choices.
+const (
+	Auto Choice = iota // yes for records, no for plain text
+	Yes
+	No
+)
+
+func (c Choice) or(auto bool) bool { return c == Yes || c == Auto && auto }
 
 // Options says how a file becomes examples.
 type Options struct {
-	SeqLen int // the most tokens an example may have
+	SeqLen int // the most tokens of an example, BOS and EOS included; at least 2
 
-	TextField, PromptField, CompletionField string // "" = detect
+	// Names of fields, where they are not those of the package comment. TextField or both others.
+	TextField, PromptField, CompletionField string
+
+	// Separator stands between prompt and completion. nil: nothing for fields called "prompt" and "completion", which
+	// bring their own, and a newline for all others.
+	Separator *string
+
+	EOS     Choice // EOS ends a text or completion; Auto: of records, where the vocabulary has one
+	Special Choice // text may spell control tokens; Auto: that of records
+
+	VocabSize int // ids are below it; 0: the size of the tokenizer
 }
 
-// Set is the examples of one file.
+// Set is the examples of a file, in its order.
 type Set struct {
 	Examples []Example
+	Counts   Counts
 }
 
-// Load reads a data file.
-func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
-	return nil, errors.ErrUnsupported
+// Counts says what became of the data.
+type Counts struct {
+	Records        int // records of a .jsonl; 1 for a text
+	Split          int // text records longer than SeqLen, now several examples
+	CutPrompts     int // prompts that lost their beginning
+	CutCompletions int // completions that lost their end
+	CutIDs         int // ready-made sequences that lost their end
+	Dropped        int // records that have nothing to predict
+}
+
+// Notes is what a user should know, a sentence each.
+func (c Counts) Notes() []string {
+	var out []string
+	for _, n := range []struct {
+		count int
+		what  string
+	}{
+		{c.Split, "longer than the sequence length, split into several examples"},
+		{c.CutPrompts, "with a prompt too long for the sequence length, cut at its beginning"},
+		{c.CutCompletions, "with a completion too long for the sequence length, cut at its end"},
+		{c.CutIDs, "with more input_ids than the sequence length, cut at their end"},
+		{c.Dropped, "with nothing to predict, dropped"},
+	} {
+		if n.count > 0 {
+			out = append(out, fmt.Sprintf("%d of %d records %s", n.count, c.Records, n.what))
+		}
+	}
+	return out
 }
 
 // Tokens is the number of tokens of all examples.
-func (s *Set) Tokens() int { return 0 }
+func (s *Set) Tokens() int {
+	n := 0
+	for _, e := range s.Examples {
+		n += len(e.IDs)
+	}
+	return n
+}
 
-// Order is a shuffled order of the examples.
-func (s *Set) Order(epoch int, seed uint64) []int { return nil }
+// Targets is the number of tokens to be predicted in all examples.
+func (s *Set) Targets() int {
+	n := 0
+	for _, e := range s.Examples {
+		n += e.Targets()
+	}
+	return n
+}
 
-// Batches packs examples greedily.
-func (s *Set) Batches(order []int, batchTokens int) [][]int { return nil }
+// Load reads a data file. tok may be nil for data that is ids already; then opt.VocabSize is needed. Errors name the
+// file, the line where there is one, what was found and what was expected.
+func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
+	l, err := newLoader(path, tok, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	switch format(path) {
+	case "txt":
+		err = l.text()
+	case "jsonl":
+		err = l.records()
+	default:
+		err = fmt.Errorf("%s: unknown kind of data; want .txt or .jsonl, plain or compressed (.gz, .zst)", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(l.set.Examples) == 0 {
+		return nil, fmt.Errorf("%s: none of its %d records has anything to predict", path, l.set.Counts.Records)
+	}
+	return &l.set, nil
+}
 
-// Batch fills b with examples.
-func (s *Set) Batch(b *batch.Batch, examples []int) {}
+// Text is the ids of a whole text file (.txt, plain or compressed), BOS first where the vocabulary adds one: what a
+// perplexity is measured on.
+func Text(path string, tok *tokenizer.Tokenizer) ([]int32, error) {
+	text, err := readText(path)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int32
+	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
+		ids = append(ids, bos)
+	}
+	return append(ids, tok.Encode(text, false)...), nil
+}
+
+// loader turns texts and records into examples.
+type loader struct {
+	path     string
+	tok      *tokenizer.Tokenizer
+	opt      Options
+	vocab    int
+	bos, eos []int32 // one id or none
+	set      Set
+	memory   arena
+}
+
+func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, error) {
+	l := &loader{path: path, tok: tok, opt: opt, vocab: opt.VocabSize}
+	switch {
+	case opt.SeqLen < 2:
+		return nil, fmt.Errorf("sequences of %d tokens, want at least 2", opt.SeqLen)
+	case (opt.PromptField == "") != (opt.CompletionField == ""):
+		return nil, errors.New("name the fields of both prompt and completion, or of neither")
+	case opt.TextField != "" && opt.PromptField != "":
+		return nil, errors.New("name a text field, or fields of prompt and completion, not both")
+	case tok == nil && l.vocab == 0:
+		return nil, errors.New("neither a tokenizer nor the size of a vocabulary")
+	case tok == nil:
+		return l, nil
+	}
+	if l.vocab == 0 {
+		l.vocab = tok.Size()
+	}
+	if id, ok := tok.BOS(); ok && tok.AddBOS() {
+		l.bos = []int32{id}
+	}
+	id, ok := tok.EOS()
+	if ok && opt.EOS.or(format(path) == "jsonl") {
+		l.eos = []int32{id}
+	}
+	if !ok && opt.EOS == Yes {
+		return nil, errors.New("EOS shall end the texts, but the vocabulary has none")
+	}
+	return l, nil
+}
+
+// needTokenizer is an error where there is none.
+func (l *loader) needTokenizer() error {
+	if l.tok == nil {
+		return errors.New(`text needs a tokenizer, and the base model has none; give "input_ids"`)
+	}
+	return nil
+}
+
+// pieces adds the examples of a text: its ids in pieces, each after BOS.
+func (l *loader) pieces(ids []int32) (examples int) {
+	room := l.opt.SeqLen - len(l.bos)
+	for len(ids) > 0 {
+		n := min(room, len(ids))
+		if piece := l.memory.ids(l.bos, ids[:n]); len(piece) >= 2 {
+			l.set.Examples = append(l.set.Examples, Example{IDs: piece})
+			examples++
+		}
+		ids = ids[n:]
+	}
+	return examples
+}
+
+// text reads a plain text.
+func (l *loader) text() error {
+	if err := l.needTokenizer(); err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	text, err := readText(l.path)
+	if err != nil {
+		return err
+	}
+	l.set.Counts.Records = 1
+	ids := l.tok.Encode(text, l.opt.Special.or(false))
+	l.pieces(append(ids, l.eos...))
+	return nil
+}
+
+// arena hands out small slices of large ones.
+type arena struct {
+	free  []int32
+	flags []bool
+}
+
+const arenaBlock = 1 << 16
+
+// ids is the parts, end to end, in memory of their own.
+func (a *arena) ids(parts ...[]int32) []int32 {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	if n > cap(a.free) {
+		a.free = make([]int32, 0, max(n, arenaBlock))
+	}
+	out := a.free[:0:n]
+	for _, p := range parts {
+		out = append(out, p...)
+	}
+	a.free = a.free[n:n:cap(a.free)]
+	return out
+}
+
+// loss is n flags, the last few of them set.
+func (a *arena) loss(n, last int) []bool {
+	if n > len(a.flags) {
+		a.flags = make([]bool, max(n, arenaBlock))
+	}
+	out := a.flags[:n:n]
+	a.flags = a.flags[n:]
+	for i := n - last; i < n; i++ {
+		out[i] = true
+	}
+	return out
+}
+
+// list is names as a sentence has them: "a", "b" and "c".
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	if len(quoted) == 1 {
+		return quoted[0]
+	}
+	return strings.Join(quoted[:len(quoted)-1], ", ") + " and " + quoted[len(quoted)-1]
+}

@@ -79,6 +79,12 @@ func tableRanges(t *unicode.RangeTable) ranges {
 	return out.clean()
 }
 
+// additions is what Unicode 15.1 added to the categories of 15.0, which package unicode has and tokenizers have left behind.
+var additions = map[string]ranges{
+	"S": {{0x2ffc, 0x2fff}, {0x31ef, 0x31ef}}, "So": {{0x2ffc, 0x2fff}, {0x31ef, 0x31ef}},
+	"L": {{0x2ebf0, 0x2ee5d}}, "Lo": {{0x2ebf0, 0x2ee5d}}, "Han": {{0x2ebf0, 0x2ee5d}},
+}
+
 // property is the set that \p{name} stands for.
 func property(name string) (ranges, error) {
 	name, negated := strings.CutPrefix(name, "^")
@@ -90,7 +96,7 @@ func property(name string) (ranges, error) {
 	if t == nil {
 		return nil, fmt.Errorf("unknown property \\p{%s}", name)
 	}
-	r := tableRanges(t)
+	r := append(tableRanges(t), additions[name]...).clean()
 	if negated {
 		r = r.negate()
 	}

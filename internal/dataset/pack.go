@@ -1,0 +1,57 @@
+package dataset
+
+import (
+	"math/bits"
+	"math/rand/v2"
+
+	"github.com/peftconv/peftconv/internal/batch"
+)
+
+// Order is the examples in a random order that depends on nothing but their number, the epoch and the seed.
+func (s *Set) Order(epoch int, seed uint64) []int {
+	order := make([]int, len(s.Examples))
+	for i := range order {
+		order[i] = i
+	}
+	// PCG's stream is fixed for good; what package rand makes of it (Shuffle) is not.
+	pcg := rand.NewPCG(seed, uint64(epoch))
+	for i := len(order) - 1; i > 0; i-- {
+		j, _ := bits.Mul64(pcg.Uint64(), uint64(i+1))
+		order[i], order[j] = order[j], order[i]
+	}
+	return order
+}
+
+// Batches packs examples, in the order given (nil: that of the file), into batches of at most batchTokens tokens:
+// each example joins the batch before it if there is room, and begins a new one otherwise. An example longer than
+// batchTokens is a batch by itself.
+func (s *Set) Batches(order []int, batchTokens int) [][]int {
+	if order == nil {
+		order = make([]int, len(s.Examples))
+		for i := range order {
+			order[i] = i
+		}
+	}
+	var out [][]int
+	start, tokens := 0, 0
+	for i, e := range order {
+		n := len(s.Examples[e].IDs)
+		if i > start && tokens+n > batchTokens {
+			out = append(out, order[start:i:i])
+			start, tokens = i, 0
+		}
+		tokens += n
+	}
+	if start < len(order) {
+		out = append(out, order[start:])
+	}
+	return out
+}
+
+// Batch fills b with examples, packed end to end.
+func (s *Set) Batch(b *batch.Batch, examples []int) {
+	b.Reset()
+	for _, i := range examples {
+		b.Append(s.Examples[i].IDs, s.Examples[i].Loss)
+	}
+}
