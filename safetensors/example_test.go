@@ -28,5 +28,5 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// pt [1 2] <nil>
-	// safetensors: tensor "lora_A.weight" at byte 0x37: its data end at 8, beyond the 7 bytes of data in the file (is it complete?)
+	// safetensors: tensor "lora_A.weight" at byte 0x38: its data end at 8, beyond the 7 bytes of data in the file (is it complete?)
 }

@@ -2,9 +2,11 @@ package safetensors
 
 import (
 	"bytes"
+	"encoding/json"
 	"maps"
 	"slices"
 	"testing"
+	"unicode/utf8"
 )
 
 // FuzzParse reads anything. What can be read is written back and read again, and must be the same.
@@ -38,6 +40,52 @@ func FuzzParse(f *testing.F) {
 		var again bytes.Buffer
 		if err := Write(&again, second.Metadata, items(second)); err != nil || !bytes.Equal(again.Bytes(), written.Bytes()) {
 			t.Errorf("written again it differs (%v)", err)
+		}
+	})
+}
+
+// FuzzScanner compares what the scanner takes for an object of texts and lists with what encoding/json does.
+func FuzzScanner(f *testing.F) {
+	for _, s := range []string{`{"a":[1,2],"b":"text\u00e9"}`, `{ "a" : [ ] , "b" : "" }`, `{}`, `{"a":[01]}`, `{"a":null}`, `{"b":"\ud800"}`, "{\"b\":\"\t\"}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var got struct {
+			A []uint64 `json:"a"`
+			B string   `json:"b"`
+		}
+		s := scanner{text: []byte(text)}
+		err := s.object("x", func(key string) (err error) {
+			switch key {
+			case "a":
+				got.A, err = s.numbers("x")
+			case "b":
+				got.B, err = s.string("x")
+			default:
+				err = s.skip("x")
+			}
+			return err
+		})
+		if err == nil {
+			err = s.end("x")
+		}
+		if err != nil || !utf8.ValidString(text) {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatalf("the scanner takes %q, encoding/json says %v", text, err)
+		}
+		var a []uint64
+		var b string
+		if raw, ok := want["a"]; ok && json.Unmarshal(raw, &a) != nil {
+			t.Errorf("%s was taken for numbers", raw)
+		}
+		if raw, ok := want["b"]; ok && json.Unmarshal(raw, &b) != nil {
+			t.Errorf("%s was taken for a text", raw)
+		}
+		if !slices.Equal(got.A, a) || got.B != b {
+			t.Errorf("%q is %v %q, expected %v %q", text, got.A, got.B, a, b)
 		}
 	})
 }

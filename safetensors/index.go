@@ -1,14 +1,13 @@
 package safetensors
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"unicode/utf8"
 )
 
 // openIndex opens a model that is spread over several files.
@@ -38,29 +37,33 @@ func readIndex(path string) (map[string]string, error) {
 		return nil, err
 	}
 	var where map[string]string
-	p := &parser{dec: json.NewDecoder(bytes.NewReader(data)), base: 0}
+	p := &scanner{text: data}
 	err = p.object("index", func(key string) error {
 		if key != "weight_map" {
-			var skipped json.RawMessage // "metadata" holds a total that many programs write wrongly
-			return p.value("index", key, &skipped)
+			return p.skip("index") // "metadata" holds a total that many programs write wrongly
 		}
 		where = map[string]string{}
-		return p.object(key, func(name string) error {
-			var shard string
-			if err := p.value(key, name, &shard); err != nil {
-				return err
-			}
-			if shard == "" || !filepath.IsLocal(shard) || filepath.Base(shard) != shard {
-				return p.wrong(key, shard, "tensor %q is in %q, expected the name of a file beside the index", name, shard)
-			}
-			where[name] = shard
-			return nil
+		return p.object(key, func(name string) (err error) {
+			where[name], err = p.shard(name)
+			return err
 		})
 	})
+	if err == nil {
+		err = p.end("index")
+	}
 	if err == nil && where == nil {
 		err = p.wrong("index", nil, `"weight_map" is missing`)
 	}
 	return where, named(err, path)
+}
+
+// shard reads the name of the file that holds a tensor.
+func (s *scanner) shard(tensor string) (string, error) {
+	name, err := s.string("weight_map")
+	if err == nil && (name == "" || !filepath.IsLocal(name) || filepath.Base(name) != name) {
+		err = s.wrong("weight_map", name, "tensor %q is in %q, expected the name of a file beside the index", tensor, name)
+	}
+	return name, err
 }
 
 // readLimited reads a JSON file that should not be large.
@@ -72,6 +75,9 @@ func readLimited(path string) ([]byte, error) {
 	var data []byte
 	if err == nil {
 		data, err = os.ReadFile(path)
+	}
+	if err == nil && !utf8.Valid(data) {
+		err = fmt.Errorf("%s: not valid UTF-8", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)

@@ -1,13 +1,9 @@
 package safetensors
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"unicode/utf8"
@@ -26,12 +22,12 @@ func parse(data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{File: &File{names: map[string]*Tensor{}}, base: 8, dec: json.NewDecoder(bytes.NewReader(header))}
+	p := &parser{File: &File{names: map[string]*Tensor{}}, scanner: scanner{text: header, base: 8}}
 	if err := p.object("header", p.entry); err != nil {
 		return nil, err
 	}
-	if _, err := p.dec.Token(); err != io.EOF {
-		return nil, p.wrong("header", nil, "something follows the JSON object")
+	if err := p.end("header"); err != nil {
+		return nil, err
 	}
 	if err := p.locate(data[8+len(header):], int64(8+len(header))); err != nil {
 		return nil, err
@@ -65,8 +61,7 @@ func headerOf(data []byte) ([]byte, error) {
 // parser reads a header.
 type parser struct {
 	*File
-	dec  *json.Decoder
-	base int64  // where the JSON text starts in the file
+	scanner
 	info []info // what the header says of each tensor
 }
 
@@ -75,71 +70,6 @@ type info struct {
 	tensor     *Tensor
 	begin, end uint64 // of its data, in bytes from the end of the header
 	line       int64  // where the header says so, in bytes from the start of the file
-}
-
-func (p *parser) off() int64 { return p.base + p.dec.InputOffset() }
-
-func (p *parser) wrong(place string, val any, msg string, args ...any) error {
-	return &FormatError{Place: place, Off: p.off(), Msg: fmt.Sprintf(msg, args...), Val: val}
-}
-
-// object reads a JSON object and calls field for the value of each key. No key may stand there twice.
-func (p *parser) object(place string, field func(key string) error) error {
-	if err := p.delim(place, '{'); err != nil {
-		return err
-	}
-	seen := map[string]bool{}
-	for p.dec.More() {
-		token, err := p.dec.Token()
-		key, ok := token.(string)
-		if err != nil || !ok {
-			return p.bad(place, err)
-		}
-		if seen[key] {
-			return p.wrong(place, key, "the key %q stands there twice", key)
-		}
-		seen[key] = true
-		if err := field(key); err != nil {
-			return err
-		}
-	}
-	return p.delim(place, '}')
-}
-
-func (p *parser) delim(place string, want json.Delim) error {
-	token, err := p.dec.Token()
-	if err != nil {
-		return p.bad(place, err)
-	}
-	if token != want {
-		return p.wrong(place, token, "%v stands where %q is expected", token, want.String())
-	}
-	return nil
-}
-
-// value reads the value of a key into v.
-func (p *parser) value(place, key string, v any) error {
-	if err := p.dec.Decode(v); err != nil {
-		return p.bad(fmt.Sprintf("%s: %q", place, key), err)
-	}
-	return nil
-}
-
-// bad says what encoding/json found.
-func (p *parser) bad(place string, err error) error {
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &kind):
-		return p.wrong(place, kind.Value, "%s stands where %s is expected", kind.Value, expected[kind.Type.Kind().String()])
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return p.wrong(place, nil, "the JSON text ends too early")
-	}
-	return p.wrong(place, nil, "not valid JSON: %v", err)
-}
-
-// expected names the kinds of Go values into which the header is read.
-var expected = map[string]string{
-	"string": "a text", "slice": "a list of whole numbers", "uint64": "a whole number",
 }
 
 // entry reads the value of a key of the header.
@@ -157,35 +87,31 @@ func (p *parser) entry(key string) error {
 
 func (p *parser) metadata() error {
 	p.Metadata = map[string]string{}
-	return p.object(metadataKey, func(key string) error {
-		var s *string
-		if err := p.value(metadataKey, key, &s); err != nil {
-			return err
-		}
-		if s == nil {
-			return p.wrong(metadataKey, nil, "%q is null, expected a text", key)
-		}
-		p.Metadata[key] = *s
-		return nil
+	return p.object(metadataKey, func(key string) (err error) {
+		p.Metadata[key], err = p.string(metadataKey)
+		return err
 	})
 }
 
 // tensor reads what the header says of a tensor.
 func (p *parser) tensor(t *Tensor) error {
 	place := fmt.Sprintf("tensor %q", t.Name)
-	in := info{tensor: t, line: p.off()}
+	in := info{tensor: t, line: p.base + int64(p.pos)}
 	var shape, offsets []uint64
-	err := p.object(place, func(key string) error {
+	err := p.object(place, func(key string) (err error) {
 		switch key {
 		case "dtype":
-			return p.value(place, key, &t.DType)
+			var dtype string
+			dtype, err = p.string(place)
+			t.DType = DType(dtype)
 		case "shape":
-			return p.value(place, key, &shape)
+			shape, err = p.numbers(place)
 		case "data_offsets":
-			return p.value(place, key, &offsets)
+			offsets, err = p.numbers(place)
+		default: // the reference library passes over what it does not know
+			err = p.skip(place)
 		}
-		var skipped json.RawMessage // the reference library passes over what it does not know
-		return p.value(place, key, &skipped)
+		return err
 	})
 	switch {
 	case err != nil:

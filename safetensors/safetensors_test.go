@@ -345,11 +345,13 @@ func TestIndexLies(t *testing.T) {
 	put(t, filepath.Join(dir, "bad.safetensors"), nil)
 	text(t, filepath.Join(dir, "bad.safetensors"), "bad")
 	for _, tt := range []struct{ name, index, want string }{
-		{"empty", ``, "ends too early"},
+		{"empty", ``, "the JSON text ends where"},
 		{"a list", `[]`, `[ stands where "{" is expected`},
 		{"no map", `{"metadata":{}}`, `"weight_map" is missing`},
-		{"a map that is a list", `{"weight_map":[]}`, `weight_map at byte 0xf: [ stands where "{"`},
-		{"a number for a file", `{"weight_map":{"a":1}}`, "number stands where a text is expected"},
+		{"a map that is a list", `{"weight_map":[]}`, `weight_map at byte 0xe: [ stands where "{"`},
+		{"a number for a file", `{"weight_map":{"a":1}}`, "1 stands where a text is expected"},
+		{"something after it", `{"weight_map":{}} x`, "x stands where the end"},
+		{"not UTF-8", "{\"\xff\":1}", "not valid UTF-8"},
 		{"a tensor twice", `{"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}}`, `the key "a" stands there twice`},
 		{"a missing shard", `{"weight_map":{"a":"m-1.safetensors","z":"m-3.safetensors"}}`, "the file m-3.safetensors, which it names, is missing"},
 		{"a bad shard", `{"weight_map":{"a":"bad.safetensors"}}`, "bad.safetensors: header at byte 0x0"},

@@ -1,0 +1,216 @@
+package safetensors
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// scanner reads JSON text, known to be valid UTF-8, from front to back: the objects, texts and lists of whole numbers of
+// which a header consists. It allocates what it gives and nothing else; encoding/json would take ten times as much.
+type scanner struct {
+	text []byte
+	pos  int   // of the next byte
+	base int64 // where the text starts in the file
+}
+
+// wrong is an error at the place in the text that has been reached.
+func (s *scanner) wrong(place string, val any, msg string, args ...any) error {
+	return &FormatError{Place: place, Off: s.base + int64(s.pos), Msg: fmt.Sprintf(msg, args...), Val: val}
+}
+
+// peek is the next byte that is not a space, 0 at the end of the text.
+func (s *scanner) peek() byte {
+	for ; s.pos < len(s.text); s.pos++ {
+		switch c := s.text[s.pos]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// next says whether the next byte is c, and if so goes past it.
+func (s *scanner) next(c byte) bool {
+	if s.peek() != c || s.pos == len(s.text) {
+		return false
+	}
+	s.pos++
+	return true
+}
+
+// unexpected says what stands where something else should.
+func (s *scanner) unexpected(place, want string) error {
+	s.peek()
+	rest := s.text[s.pos:]
+	if len(rest) == 0 {
+		return s.wrong(place, nil, "the JSON text ends where %s is expected", want)
+	}
+	found := rest[:1]
+	if n := bytes.IndexAny(rest, " \t\r\n,:]}"); n != 0 {
+		found = rest[:min(max(n, 1), 30, len(rest))]
+	}
+	text := string(bytes.ToValidUTF8(found, nil))
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		text = strconv.Quote(text)
+	}
+	return s.wrong(place, string(found), "%s stands where %s is expected", text, want)
+}
+
+// object reads an object and calls field for the value of each key. No key may stand there twice.
+func (s *scanner) object(place string, field func(key string) error) error {
+	if !s.next('{') {
+		return s.unexpected(place, `"{"`)
+	}
+	if s.next('}') {
+		return nil
+	}
+	var seen keys
+	for {
+		key, err := s.string(place)
+		if err != nil {
+			return err
+		}
+		if !seen.add(key) {
+			return s.wrong(place, key, "the key %q stands there twice", key)
+		}
+		if !s.next(':') {
+			return s.unexpected(place, `":"`)
+		}
+		if err := field(key); err != nil {
+			return err
+		}
+		if s.next('}') {
+			return nil
+		}
+		if !s.next(',') {
+			return s.unexpected(place, `"," or "}"`)
+		}
+	}
+}
+
+// string reads a text.
+func (s *scanner) string(place string) (string, error) {
+	if s.peek() != '"' {
+		return "", s.unexpected(place, "a text")
+	}
+	end := s.pos + 1
+	plain := true
+	for ; end < len(s.text) && s.text[end] != '"'; end++ {
+		if s.text[end] == '\\' {
+			end++
+			plain = false
+		} else if s.text[end] < 0x20 {
+			plain = false
+		}
+	}
+	if end >= len(s.text) {
+		return "", s.wrong(place, nil, "a text has no end")
+	}
+	quoted := s.text[s.pos : end+1]
+	text := string(quoted[1 : len(quoted)-1])
+	if !plain {
+		if err := json.Unmarshal(quoted, &text); err != nil {
+			return "", s.wrong(place, nil, "not valid JSON: %v", err)
+		}
+	}
+	s.pos = end + 1
+	return text, nil
+}
+
+// numbers reads a list of whole numbers.
+func (s *scanner) numbers(place string) ([]uint64, error) {
+	list := []uint64{}
+	if !s.next('[') {
+		return nil, s.unexpected(place, "a list of whole numbers")
+	}
+	if s.next(']') {
+		return list, nil
+	}
+	for {
+		n, err := s.number(place)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+		if s.next(']') {
+			return list, nil
+		}
+		if !s.next(',') {
+			return nil, s.unexpected(place, `"," or "]"`)
+		}
+	}
+}
+
+// number reads a whole number below 2^64.
+func (s *scanner) number(place string) (uint64, error) {
+	s.peek()
+	end := s.pos
+	for end < len(s.text) && bytes.IndexByte([]byte("0123456789+-.eE"), s.text[end]) >= 0 {
+		end++
+	}
+	digits := s.text[s.pos:end]
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil || len(digits) > 1 && digits[0] == '0' || digits[0] == '+' {
+		return 0, s.unexpected(place, "a whole number below 2^64")
+	}
+	s.pos = end
+	return n, nil
+}
+
+// skip reads any value.
+func (s *scanner) skip(place string) error {
+	dec := json.NewDecoder(bytes.NewReader(s.text[s.pos:]))
+	var value json.RawMessage
+	if err := dec.Decode(&value); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return s.wrong(place, nil, "the JSON text ends too early")
+		}
+		return s.wrong(place, nil, "not valid JSON: %v", err)
+	}
+	s.pos += int(dec.InputOffset())
+	return nil
+}
+
+// end checks that nothing follows.
+func (s *scanner) end(place string) error {
+	if s.peek(); s.pos < len(s.text) {
+		return s.unexpected(place, "the end of the JSON text")
+	}
+	return nil
+}
+
+// keys is a set of keys: a list while they are few, as those of a tensor are, a map when they are many.
+type keys struct {
+	few  []string
+	many map[string]bool
+}
+
+// add takes a key in, and says whether it was not there.
+func (k *keys) add(key string) bool {
+	if k.many == nil {
+		if slices.Contains(k.few, key) {
+			return false
+		}
+		if k.few = append(k.few, key); len(k.few) < 16 {
+			return true
+		}
+		k.many = map[string]bool{}
+		for _, key := range k.few {
+			k.many[key] = true
+		}
+		return true
+	}
+	if k.many[key] {
+		return false
+	}
+	k.many[key] = true
+	return true
+}
