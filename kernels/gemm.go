@@ -134,8 +134,7 @@ func (g *gemm) run() {
 
 // swapToWide computes Cᵀ = Bᵀ·Aᵀ instead where C is narrow and Aᵀ can be read as it lies.
 func (g *gemm) swapToWide() {
-	_, nr := tileShape()
-	if g.w == nil && g.n < nr && g.n < g.m && g.a.rs == 1 {
+	if g.w == nil && g.n < tileShape().nr && g.n < g.m && g.a.rs == 1 {
 		g.m, g.n, g.a, g.b, g.cTrans = g.n, g.m, g.b.transposed(), g.a.transposed(), true
 	}
 }

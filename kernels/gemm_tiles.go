@@ -13,8 +13,8 @@ const (
 
 // tiling is how a product is cut into tasks.
 type tiling struct {
-	mr, nr   int
-	height   int // rows of a panel of A, even
+	shape
+	height   int // rows of a panel of A, but for the last
 	panels   int // of A
 	blocks   int // of k
 	unit     int // columns that a task's width is a multiple of
@@ -28,8 +28,8 @@ type tiling struct {
 
 func (g *gemm) runTiles() {
 	t := &g.tiling
-	t.mr, t.nr = tileShape()
-	t.height, t.panels = balance(g.m, t.mr)
+	t.shape = tileShape()
+	t.height, t.panels = t.balance(g.m)
 	t.blocks = ceilDiv(g.k, kBlock)
 	t.panelLen = t.height*min(g.k, kBlock) + packSlack
 	t.unit = t.nr
@@ -44,13 +44,14 @@ func (g *gemm) runTiles() {
 	share(work, t.rows*t.cols, g.tileTask)
 }
 
-// balance divides m rows into as few panels of at most mr rows as there must be, all of one even height but
-// the last.
-func balance(m, mr int) (height, panels int) {
-	height = ceilDiv(m, ceilDiv(m, mr))
-	height += height & 1
+// balance divides m rows into as few panels as there must be, all of one height but the last.
+func (s shape) balance(m int) (height, panels int) {
+	height = s.roundUp(ceilDiv(m, ceilDiv(m, s.mr)))
 	return height, ceilDiv(m, height)
 }
+
+// roundUp is the height of the register tile for so many rows.
+func (s shape) roundUp(rows int) int { return ceilDiv(rows, s.step) * s.step }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
@@ -89,7 +90,7 @@ func (g *gemm) packPanels(i int) {
 	t := &g.tiling
 	i0 := i * t.height
 	rows := min(t.height, g.m-i0)
-	width := rows + rows&1
+	width := t.roundUp(rows)
 	for b := range t.blocks {
 		k0 := b * kBlock
 		k := min(kBlock, g.k-k0)
@@ -180,9 +181,9 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool)
 	t := &g.tiling
 	i0 := p * t.height
 	rows, cols := min(t.height, g.m-i0), min(t.nr, g.n-n)
-	even := rows + rows&1
-	if g.cTrans || rows < even || cols < t.nr {
-		tile(even, k, a, b, bs, s.edge, t.nr, false)
+	height := t.roundUp(rows)
+	if g.cTrans || rows < height || cols < t.nr {
+		tile(height, k, a, b, bs, s.edge, t.nr, false)
 		g.storeEdge(s.edge, i0, n, rows, cols, later)
 		return
 	}

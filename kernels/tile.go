@@ -6,6 +6,14 @@ const (
 	maxNR = 32
 )
 
+// shape is the register tile of a tier.
+type shape struct {
+	mr, nr int // its most rows, and its columns
+	step   int // fewer rows are a multiple of it
+}
+
+var genericShape = shape{mr: 4, nr: 4, step: 2}
+
 // tileGeneric multiplies a packed panel of A by a panel of B, rows being even and cols a multiple of 4:
 //
 //	for i, j := range rows × cols {

@@ -34,20 +34,20 @@ func tile4AVX2(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 //go:noescape
 func tile2AVX2(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 
-// tileShape is the height and width of the largest register tile.
-func tileShape() (mr, nr int) {
+// tileShape is the register tile of the current tier.
+func tileShape() shape {
 	switch current {
 	case tierAVX512:
-		return 14, 32
+		return shape{mr: 14, nr: 32, step: 2}
 	case tierAVX2:
-		return 6, 16
+		return shape{mr: 6, nr: 16, step: 2}
 	}
-	return 4, 4
+	return genericShape
 }
 
-// tile is tileGeneric for the tier's number of columns; rows is even.
+// tile is tileGeneric for the rows and columns of the tier's shape.
 func tile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
-	_, cols := tileShape()
+	cols := tileShape().nr
 	_, _, _ = a[rows*k-1], b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
 	switch current {
 	case tierAVX512:

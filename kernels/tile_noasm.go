@@ -2,11 +2,10 @@
 
 package kernels
 
-// tileShape is the height and width of the register tile.
-func tileShape() (mr, nr int) { return 4, 4 }
+func tileShape() shape { return genericShape }
 
 func tile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
-	_, cols := tileShape()
+	cols := tileShape().nr
 	tileGeneric(rows, cols, k, a, b, bs, c, ldc, add)
 }
 

@@ -20,8 +20,7 @@ import (
 
 // amd64Files maps the name of each file to the generators of what is in it.
 var amd64Files = map[string]func(g *gen){
-	"gemm_amd64.s":    gemmFile,
-	"pack_amd64.s":    packFile,
+	"tile_amd64.s":    tileFile,
 	"peak_amd64.s":    peakFile,
 	"vector_amd64.s":  vectorFile,
 	"norm_amd64.s":    normFile,

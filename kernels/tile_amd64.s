@@ -2516,3 +2516,277 @@ columns2_check:
 	VMOVUPS    Y0, 32(CX)
 	VZEROUPPER
 	RET
+
+// func transposeAVX512(k int, dst *float32, width int, src *float32, ld int, rows int)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·transposeAVX512(SB), NOSPLIT, $0-48
+	MOVQ k+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ width+16(FP), DX
+	MOVQ src+24(FP), BX
+	MOVQ ld+32(FP), SI
+	MOVQ rows+40(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, SI
+	JMP  block_check
+
+block:
+	MOVQ       BX, R8
+	VMOVUPS    (R8), Z0
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x01
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z1
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x02
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z2
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x03
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z3
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x04
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z4
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x05
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z5
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x06
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z6
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x07
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z7
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x08
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z8
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x09
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z9
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0a
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z10
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0b
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z11
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0c
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z12
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0d
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z13
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0e
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z14
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x0f
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Z15
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z0
+	VUNPCKLPS  Z3, Z2, Z1
+	VUNPCKHPS  Z3, Z2, Z2
+	VUNPCKLPD  Z1, Z16, Z3
+	VUNPCKHPD  Z1, Z16, Z1
+	VUNPCKLPD  Z2, Z0, Z16
+	VUNPCKHPD  Z2, Z0, Z0
+	VUNPCKLPS  Z5, Z4, Z2
+	VUNPCKHPS  Z5, Z4, Z4
+	VUNPCKLPS  Z7, Z6, Z5
+	VUNPCKHPS  Z7, Z6, Z6
+	VUNPCKLPD  Z5, Z2, Z7
+	VUNPCKHPD  Z5, Z2, Z2
+	VUNPCKLPD  Z6, Z4, Z5
+	VUNPCKHPD  Z6, Z4, Z4
+	VUNPCKLPS  Z9, Z8, Z6
+	VUNPCKHPS  Z9, Z8, Z8
+	VUNPCKLPS  Z11, Z10, Z9
+	VUNPCKHPS  Z11, Z10, Z10
+	VUNPCKLPD  Z9, Z6, Z11
+	VUNPCKHPD  Z9, Z6, Z6
+	VUNPCKLPD  Z10, Z8, Z9
+	VUNPCKHPD  Z10, Z8, Z8
+	VUNPCKLPS  Z13, Z12, Z10
+	VUNPCKHPS  Z13, Z12, Z12
+	VUNPCKLPS  Z15, Z14, Z13
+	VUNPCKHPS  Z15, Z14, Z14
+	VUNPCKLPD  Z13, Z10, Z15
+	VUNPCKHPD  Z13, Z10, Z10
+	VUNPCKLPD  Z14, Z12, Z13
+	VUNPCKHPD  Z14, Z12, Z12
+	VSHUFF32X4 $0x88, Z7, Z3, Z14
+	VSHUFF32X4 $0xdd, Z7, Z3, Z3
+	VSHUFF32X4 $0x88, Z15, Z11, Z7
+	VSHUFF32X4 $0xdd, Z15, Z11, Z15
+	VSHUFF32X4 $0x88, Z2, Z1, Z11
+	VSHUFF32X4 $0xdd, Z2, Z1, Z1
+	VSHUFF32X4 $0x88, Z10, Z6, Z2
+	VSHUFF32X4 $0xdd, Z10, Z6, Z10
+	VSHUFF32X4 $0x88, Z5, Z16, Z6
+	VSHUFF32X4 $0xdd, Z5, Z16, Z5
+	VSHUFF32X4 $0x88, Z13, Z9, Z16
+	VSHUFF32X4 $0xdd, Z13, Z9, Z13
+	VSHUFF32X4 $0x88, Z4, Z0, Z9
+	VSHUFF32X4 $0xdd, Z4, Z0, Z0
+	VSHUFF32X4 $0x88, Z12, Z8, Z4
+	VSHUFF32X4 $0xdd, Z12, Z8, Z8
+	VSHUFF32X4 $0x88, Z7, Z14, Z12
+	VSHUFF32X4 $0xdd, Z7, Z14, Z14
+	VSHUFF32X4 $0x88, Z2, Z11, Z7
+	VSHUFF32X4 $0xdd, Z2, Z11, Z11
+	VSHUFF32X4 $0x88, Z16, Z6, Z2
+	VSHUFF32X4 $0xdd, Z16, Z6, Z16
+	VSHUFF32X4 $0x88, Z4, Z9, Z6
+	VSHUFF32X4 $0xdd, Z4, Z9, Z9
+	VSHUFF32X4 $0x88, Z15, Z3, Z4
+	VSHUFF32X4 $0xdd, Z15, Z3, Z15
+	VSHUFF32X4 $0x88, Z10, Z1, Z3
+	VSHUFF32X4 $0xdd, Z10, Z1, Z10
+	VSHUFF32X4 $0x88, Z13, Z5, Z1
+	VSHUFF32X4 $0xdd, Z13, Z5, Z13
+	VSHUFF32X4 $0x88, Z8, Z0, Z5
+	VSHUFF32X4 $0xdd, Z8, Z0, Z0
+	VMOVUPS    Z12, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z7, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z2, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z6, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z4, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z3, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z1, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z5, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z14, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z11, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z16, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z9, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z15, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z10, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z13, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Z0, (CX)
+	ADDQ       DX, CX
+	ADDQ       $0x40, BX
+	SUBQ       $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func transposeAVX2(k int, dst *float32, width int, src *float32, ld int, rows int)
+// Requires: AVX, CMOV
+TEXT ·transposeAVX2(SB), NOSPLIT, $0-48
+	MOVQ k+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ width+16(FP), DX
+	MOVQ src+24(FP), BX
+	MOVQ ld+32(FP), SI
+	MOVQ rows+40(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, SI
+	JMP  block_check
+
+block:
+	MOVQ       BX, R8
+	VMOVUPS    (R8), Y0
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x01
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y1
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x02
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y2
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x03
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y3
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x04
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y4
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x05
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y5
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x06
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y6
+	LEAQ       (R8)(SI*1), R9
+	CMPQ       DI, $0x07
+	CMOVQGT    R9, R8
+	VMOVUPS    (R8), Y7
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPD  Y1, Y8, Y3
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPS  Y5, Y4, Y2
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y5, Y2, Y7
+	VUNPCKHPD  Y5, Y2, Y2
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y7, Y3, Y6
+	VPERM2F128 $0x31, Y7, Y3, Y7
+	VPERM2F128 $0x20, Y2, Y1, Y3
+	VPERM2F128 $0x31, Y2, Y1, Y2
+	VPERM2F128 $0x20, Y5, Y8, Y1
+	VPERM2F128 $0x31, Y5, Y8, Y8
+	VPERM2F128 $0x20, Y4, Y0, Y5
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y3, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y1, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y5, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y7, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y2, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y8, (CX)
+	ADDQ       DX, CX
+	VMOVUPS    Y0, (CX)
+	ADDQ       DX, CX
+	ADDQ       $0x20, BX
+	SUBQ       $0x08, AX
+
+block_check:
+	CMPQ AX, $0x08
+	JGE  block
+	VZEROUPPER
+	RET

@@ -7,9 +7,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// gemmFile holds the register tiles of the matrix product: an outer-product tile for each even height, and
-// the tile of dot products.
-func gemmFile(g *gen) {
+// tileFile holds what the matrix product is made of: an outer-product tile for each even height, the tile of
+// dot products, and the transposition of rows into panels.
+func tileFile(g *gen) {
 	for rows := 2; rows <= 14; rows += 2 {
 		outerTile(g, avx512, rows)
 	}
@@ -18,6 +18,8 @@ func gemmFile(g *gen) {
 	}
 	dotsTile(g, avx512, 4)
 	dotsTile(g, avx2, 2)
+	transpose(g, avx512)
+	transpose(g, avx2)
 }
 
 // outerTile is a tile of rows × 2 vectors: each step of k multiplies a column of the packed A by a row of B.

@@ -5,12 +5,6 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// packFile holds the transposition of rows into panels.
-func packFile(g *gen) {
-	transpose(g, avx512)
-	transpose(g, avx2)
-}
-
 // transpose is the transposition of as many rows as a vector has lanes.
 func transpose(g *gen, s isa) {
 	g.kernel(s, "transpose", "(k int, dst *float32, width int, src *float32, ld, rows int)",
