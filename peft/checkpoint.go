@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -176,7 +175,7 @@ func (t *trainer) same(saved *checkpoint) error {
 }
 
 // hashSet is a hash of the tokens and loss masks of a data set.
-func hashSet(set *dataset.Set) string {
+func hashSet(set *Data) string {
 	h := sha256.New()
 	var buf []byte
 	for _, e := range set.Examples {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -25,7 +24,7 @@ type LossResult struct {
 
 // EvalLoss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
 // that go through the model at once (0: 2048); it does not change the result beyond rounding.
-func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *dataset.Set, batchTokens int) (*LossResult, error) {
+func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *Data, batchTokens int) (*LossResult, error) {
 	if batchTokens == 0 {
 		batchTokens = evalTokens
 	}
@@ -44,7 +43,7 @@ func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *dataset.Set,
 }
 
 // evalLoss takes the examples in order.
-func evalLoss(ctx context.Context, b *Base, hooks stack, set *dataset.Set, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
 	order := make([]int, len(set.Examples))
 	for i := range order {
 		order[i] = i
@@ -111,8 +110,8 @@ type PerplexityOptions struct {
 
 // Perplexity is defined as in llama-perplexity: the text is cut into windows of opt.Ctx tokens, the first token of each
 // is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
-// the tokens of the text without BOS; it is put in front where the vocabulary says so. What does not fill a window is
-// left out.
+// the tokens of the text; BOS is put in front where the vocabulary says so and it is not there. What does not fill a
+// window is left out.
 func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
 	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
@@ -178,7 +177,7 @@ type textWindows struct {
 func newWindows(b *Base, ids []int32, size int) (*textWindows, error) {
 	w := &textWindows{ids: ids, size: size}
 	if tok := b.Tokenizer; tok != nil && tok.AddBOS() {
-		if w.bos, w.hasBOS = tok.BOS(); w.hasBOS {
+		if w.bos, w.hasBOS = tok.BOS(); w.hasBOS && (len(ids) == 0 || ids[0] != w.bos) {
 			w.ids = slices.Concat([]int32{w.bos}, ids)
 		}
 	}

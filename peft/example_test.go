@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -22,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	data, err := dataset.Load("train.jsonl", base.Tokenizer, dataset.Options{SeqLen: 512})
+	data, err := peft.LoadData("train.jsonl", base, peft.DataOptions{SeqLen: 512})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -46,7 +45,7 @@ func Example() {
 func ExampleTrain_resume() {
 	var base *peft.Base       // from OpenBase
 	var adapter *peft.Adapter // as the first run had it
-	var data *dataset.Set     // the same data
+	var data *peft.Data     // the same data
 	opt := peft.TrainOptions{Epochs: 3, Out: "out.safetensors"}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel() // by a signal

@@ -10,7 +10,6 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -88,7 +87,7 @@ func (e *Interrupted) Unwrap() error { return e.cause }
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
-func Train(ctx context.Context, b *Base, a *Adapter, train, eval *dataset.Set, opt TrainOptions) (*TrainResult, error) {
+func Train(ctx context.Context, b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*TrainResult, error) {
 	t, err := newTrainer(b, a, train, eval, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -109,7 +108,7 @@ type trainer struct {
 	base        *Base
 	adapter     *Adapter
 	bound       *Bound
-	train, eval *dataset.Set
+	train, eval *Data
 	opt         TrainOptions
 	schedule    schedule
 	tape        *autograd.Tape
@@ -176,7 +175,7 @@ func (opt *TrainOptions) check() error {
 	return nil
 }
 
-func newTrainer(b *Base, a *Adapter, train, eval *dataset.Set, opt TrainOptions) (*trainer, error) {
+func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trainer, error) {
 	opt.defaults()
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -205,7 +204,7 @@ func newTrainer(b *Base, a *Adapter, train, eval *dataset.Set, opt TrainOptions)
 }
 
 // checkSet reports data that cannot be learned from.
-func checkSet(b *Base, set *dataset.Set, seqLen int) error {
+func checkSet(b *Base, set *Data, seqLen int) error {
 	spec := &b.Model.Spec
 	limit := spec.Context
 	if seqLen > 0 && (limit == 0 || seqLen < limit) {
