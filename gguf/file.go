@@ -11,12 +11,13 @@ import (
 // File is a GGUF file that is open, or one that is in memory.
 type File struct {
 	Path       string           // as given to Open; "" when the bytes came from memory
+	Shards     []string         // paths of the files that hold the model together, in order; nil when it is a single one
 	Version    uint32           // of the format
 	Order      binary.ByteOrder // of the header and of the tensors' data
 	Meta       *Metadata
 	Tensors    []*Tensor // in the order of the table, which is the order of their data
 	Alignment  int64     // of the tensors' data, in bytes
-	DataOffset int64     // where the tensors' data starts, in bytes from the start of the file
+	DataOffset int64     // where the tensors' data starts, in bytes from the start of the (first) file
 	Extra      int64     // bytes after the last tensor and its padding, which nothing describes
 
 	names   map[string]*Tensor
@@ -29,9 +30,10 @@ type Tensor struct {
 	Name   string
 	Shape  []int64 // the fastest dimension first: columns, rows, …; none for a scalar
 	Type   Type
-	Offset uint64 // of the data, in bytes from File.DataOffset
+	Offset uint64 // of the data, in bytes from where the tensors' data start in the file that holds the tensor
 
-	data []byte
+	data  []byte
+	shard string
 }
 
 // Elements is the number of elements, the product of the shape.
@@ -110,6 +112,9 @@ func mul(a, b int64) (int64, bool) {
 // closed. It is nil for a tensor that was not read from a file.
 func (t *Tensor) Bytes() []byte { return t.data }
 
+// Shard is the path of the file that holds the tensor, when the model is split over several; "" otherwise.
+func (t *Tensor) Shard() string { return t.shard }
+
 // Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that goes
 // through a large file once does not appear to hold all of it. The bytes stay valid.
 func (t *Tensor) Release() { mapped.Discard(t.data) }
@@ -135,8 +140,26 @@ func Parse(data []byte) (*File, error) {
 	return f, nil
 }
 
-// Open maps the file at path and reads its header. The tensors' data are views of the map, valid until Close.
+// Open maps the file at path and reads its header. A file that is one of several that hold a model together is opened
+// with all the others. The tensors' data are views of the maps, valid until Close.
 func Open(path string) (*File, error) {
+	f, err := OpenShard(path)
+	if err != nil {
+		return nil, err
+	}
+	no, count, err := f.split()
+	if err == nil && count > 1 {
+		return f.openSplit(no, count)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// OpenShard is Open for one file alone, even if it is one of several that hold a model together.
+func OpenShard(path string) (*File, error) {
 	m, err := mapped.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)

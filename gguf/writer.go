@@ -182,9 +182,15 @@ func (w *Writer) raw(p []byte) error {
 }
 
 // WriteTo writes the file as its reader saw it: the same metadata and tensors in the same version and byte order. What
-// comes out equals the file that was read, except for bytes that nothing describes (Extra). It implements io.WriterTo.
+// comes out equals the file that was read, except for bytes that nothing describes (Extra). Of a model that is split over
+// several files it writes one, without the metadata that tell of splitting. It implements io.WriterTo.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
-	h, err := newHeader(f.Meta, f.Table(), Format{f.Version, f.Order})
+	meta := f.Meta
+	if f.Shards != nil {
+		meta = meta.Clone()
+		meta.RemoveSplit()
+	}
+	h, err := newHeader(meta, f.Table(), Format{f.Version, f.Order})
 	if err != nil {
 		return 0, err
 	}
