@@ -404,3 +404,35 @@ func TestFindBase(t *testing.T) {
 		t.Error("a base was found for an adapter that names none")
 	}
 }
+
+// FuzzReadAdapter reads adapters from arbitrary files, and writes what it could read.
+func FuzzReadAdapter(f *testing.F) {
+	var out bytes.Buffer
+	meta := map[string]string{metaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`, metaTraining: `{"steps": 3}`}
+	items := []safetensors.Item{floats("base_model.model.q.lora_A.weight", 1, 2, 3), floats("base_model.model.q.lora_B.weight", 1, 4, 2)}
+	if err := safetensors.Write(&out, meta, items); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(out.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := safetensors.Parse(data)
+		if err != nil {
+			return
+		}
+		a, err := readAdapter(file, []byte(file.Metadata[metaConfig]))
+		if err != nil {
+			return
+		}
+		path := filepath.Join(t.TempDir(), "a.safetensors")
+		if err := a.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(a.flat, back.flat) {
+			t.Fatal("the values changed")
+		}
+	})
+}

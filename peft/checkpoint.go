@@ -58,7 +58,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, Schedule: o.Schedule,
 		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
-		Data: hashSet(t.train), Base: sum,
+		Data: t.dataHash(), Base: sum,
 	}, err
 }
 

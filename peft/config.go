@@ -303,5 +303,5 @@ func (c *Config) scaleOf(module string) float64 {
 	return alpha / float64(c.rankOf(module))
 }
 
-// plain reports whether every module's scale is Alpha over its rank.
-func (c *Config) plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 }
+// plain reports whether every module's scale is Alpha, which is not zero, over its rank.
+func (c *Config) plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 && c.Alpha != 0 }

@@ -45,7 +45,7 @@ func Example() {
 func ExampleTrain_resume() {
 	var base *peft.Base       // from OpenBase
 	var adapter *peft.Adapter // as the first run had it
-	var data *peft.Data     // the same data
+	var data *peft.Data       // the same data
 	opt := peft.TrainOptions{Epochs: 3, Out: "out.safetensors"}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel() // by a signal

@@ -14,7 +14,7 @@ func FindBase(a *Adapter, adapterPath string) (string, error) {
 	if base == "" {
 		return "", fmt.Errorf("%s does not say which base it was trained over: name the base", adapterPath)
 	}
-	name := filepath.Base(base)
+	name := base[strings.LastIndexAny(base, `/\`)+1:] // it may have been written on another system
 	tried := []string{base, filepath.Join(filepath.Dir(adapterPath), name), name}
 	for _, path := range tried {
 		if _, err := os.Stat(path); err == nil {

@@ -161,8 +161,8 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 
 // writeMerged writes a touched tensor through write, some rows at a time.
 func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
-	if row, _, found := t.w.FirstNonFinite(); found {
-		return fmt.Errorf("%w (row %d of %d)", checkMatrix(name, t.w), row, t.w.Rows)
+	if err := checkMatrix(name, t.w); err != nil {
+		return err
 	}
 	stats, err := t.merge(m.ctx, write)
 	if err != nil {

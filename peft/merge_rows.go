@@ -8,8 +8,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// mergeBytes is about how much of a merged tensor is in memory at once, as float32.
-const mergeBytes = 16 << 20
+// mergeBytes is about how much memory the rows under way take as float32: as they were, the change, as they become.
+const mergeBytes = 48 << 20
 
 // mergeStats are the sums from which recovery and noise follow.
 type mergeStats struct {
@@ -44,10 +44,11 @@ func (s *mergeStats) noise() float64 {
 func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
 	out := quant.Matrix{Type: t.to, Rows: t.w.Rows, Cols: t.w.Cols}
 	rowSize := out.RowSize()
-	const piece = 8 // rows a thread takes at a time
-	chunk := max(piece, mergeBytes/4/t.w.Cols/piece*piece)
-	encoded := make([]byte, min(chunk, t.w.Rows)*rowSize)
-	stats := make([]mergeStats, min(chunk, t.w.Rows))
+	const piece = 16 // rows a thread takes at a time
+	chunk := min(t.w.Rows, max(piece, mergeBytes/(3*4*t.w.Cols)/piece*piece))
+	encoded := make([]byte, chunk*rowSize)
+	scratch := make([]float32, 3*chunk*t.w.Cols)
+	stats := make([]mergeStats, chunk)
 	for r0 := 0; r0 < t.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
@@ -55,7 +56,7 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 		n := min(chunk, t.w.Rows-r0)
 		kernels.Parallel((n+piece-1)/piece, func(i int) {
 			from, to := i*piece, min(n, (i+1)*piece)
-			t.mergeRows(encoded[from*rowSize:to*rowSize], stats[from:to], r0+from, r0+to)
+			t.mergeRows(encoded[from*rowSize:to*rowSize], stats[from:to], scratch[3*from*t.w.Cols:3*to*t.w.Cols], r0+from, r0+to)
 		})
 		for _, s := range stats[:n] {
 			total.add(s)
@@ -67,12 +68,12 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 	return total, nil
 }
 
-// mergeRows makes rows r0 to r1.
-func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, r0, r1 int) {
+// mergeRows makes rows r0 to r1. scratch has room for them three times.
+func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, scratch []float32, r0, r1 int) {
 	cols, n := t.w.Cols, (r1-r0)*t.w.Cols
-	buf := make([]float32, 3*n)
-	old, change, merged := buf[:n], buf[n:2*n], buf[2*n:]
+	old, change, merged := scratch[:n], scratch[n:2*n], scratch[2*n:]
 	quant.Dequantize(t.w.Type, old, t.w.Slice(r0, r1).Data)
+	clear(change)
 	for _, d := range t.deltas {
 		d.addRows(change, r0, r1)
 	}

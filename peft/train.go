@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -117,6 +118,7 @@ type trainer struct {
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
 	clock       clock
+	dataHash    func() string // of the training data, computed once
 }
 
 // trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
@@ -188,7 +190,10 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 			return nil, fmt.Errorf("evaluation data: %w", err)
 		}
 	}
-	t := &trainer{base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape()}
+	t := &trainer{
+		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
+		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
+	}
 	var err error
 	if t.bound, err = a.bind(b, 1, true); err != nil {
 		return nil, err
