@@ -25,7 +25,9 @@ func (o AdamW) Update(p, g, m, v []float32) {
 	}
 	c := o.coefficients()
 	parallelRanges(len(p), 1<<14, func(i0, i1 int) {
-		adamw(p[i0:i1], g[i0:i1], m[i0:i1], v[i0:i1], &c)
+		n := i0 + whole(i1-i0)
+		adamw(p[i0:n], g[i0:n], m[i0:n], v[i0:n], &c)
+		adamwGeneric(p[n:i1], g[n:i1], m[n:i1], v[n:i1], &c)
 	})
 }
 

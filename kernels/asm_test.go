@@ -9,13 +9,16 @@ import (
 	"testing"
 )
 
-// TestAssemblyIsGenerated runs the generator in _asm and compares what it writes with the files here.
+// TestAssemblyIsGenerated tests and runs the generator in _asm and compares what it writes with the files here.
 func TestAssemblyIsGenerated(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the assembly is not generated again in short tests")
 	}
-	if out, err := goCommand("list", "-deps", ".").CombinedOutput(); err != nil {
+	if out, err := goCommand("list", "-deps", "-test", ".").CombinedOutput(); err != nil {
 		t.Skipf("the generator's modules cannot be had: %v\n%s", err, out)
+	}
+	if out, err := goCommand("test", ".").CombinedOutput(); err != nil {
+		t.Errorf("go test in _asm: %v\n%s", err, out)
 	}
 	dir := t.TempDir()
 	if out, err := goCommand("run", ".", dir).CombinedOutput(); err != nil {

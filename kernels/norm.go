@@ -13,7 +13,9 @@ func RMSNorm(y, x, w []float32, eps float32) (rinv float32) {
 		panic("kernels: RMSNorm of slices of different lengths")
 	}
 	rinv = float32(1 / math.Sqrt(SumSquares(x)/float64(len(x))+float64(eps)))
-	scaleMul(y, rinv, x, w)
+	n := whole(len(x))
+	scaleMul(y[:n], rinv, x[:n], w[:n])
+	scaleMulGeneric(y[n:], rinv, x[n:], w[n:])
 	return rinv
 }
 
@@ -36,8 +38,11 @@ func RMSNormBackward(dx, dy, x, w []float32, rinv float32) {
 	if len(dx) != len(x) || len(dy) != len(x) || len(w) != len(x) {
 		panic("kernels: RMSNormBackward of slices of different lengths")
 	}
-	s := dot3(dy, w, x) * rinv * rinv * rinv / float32(len(x))
-	addMulAxpy(dx, rinv, dy, w, -s, x)
+	n := whole(len(x))
+	s := dot3(dy[:n], w[:n], x[:n]) + dot3Generic(dy[n:], w[n:], x[n:])
+	s *= rinv * rinv * rinv / float32(len(x))
+	addMulAxpy(dx[:n], rinv, dy[:n], w[:n], -s, x[:n])
+	addMulAxpyGeneric(dx[n:], rinv, dy[n:], w[n:], -s, x[n:])
 }
 
 // dot3Generic is the sum of x[i]*y[i]*z[i].

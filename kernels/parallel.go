@@ -165,7 +165,7 @@ func (p *pool) help() {
 // but for the last, and all multiples of 16 elements but for the last.
 func parallelRanges(n, grain int, f func(i0, i1 int)) {
 	size := max(grain, ceilDiv(n, 4*Threads()), 1)
-	size = ceilDiv(size, vectorBlock) * vectorBlock
+	size = ceilDiv(size, blockLen) * blockLen
 	if size >= n {
 		if n > 0 {
 			f(0, n)

@@ -12,7 +12,9 @@ func Rope(x, cos, sin []float32) {
 	if len(x) != 2*len(cos) || len(sin) != len(cos) {
 		panic("kernels: Rope of slices that do not fit")
 	}
-	rope(x, cos, sin)
+	n := whole(len(cos))
+	rope(x[:2*n], cos[:n], sin[:n])
+	ropeGeneric(x[2*n:], cos[n:], sin[n:])
 }
 
 func ropeGeneric(x, cos, sin []float32) {
@@ -35,7 +37,9 @@ func RopeNeox(x, cos, sin []float32) {
 	if len(x) != 2*len(cos) || len(sin) != len(cos) {
 		panic("kernels: RopeNeox of slices that do not fit")
 	}
-	ropeNeox(x[:len(cos)], x[len(cos):], cos, sin)
+	n, half := whole(len(cos)), len(cos)
+	ropeNeox(x[:n], x[half:half+n], cos[:n], sin[:n])
+	ropeNeoxGeneric(x[n:half], x[half+n:], cos[n:], sin[n:])
 }
 
 // ropeNeoxGeneric rotates the pairs (x[i], y[i]).

@@ -13,7 +13,26 @@ func Softmax(x []float32) {
 // ExpSum replaces each x[i] by exp(x[i]-max) and returns their sum. A result that would be subnormal is 0,
 // one that would overflow is +Inf. The relative error of each is below 2 units in the last place of the
 // difference's exponential.
-func ExpSum(x []float32, max float32) float32 { return expSum(x, max) }
+func ExpSum(x []float32, max float32) float32 {
+	n := whole(len(x))
+	s := expSum(x[:n], max)
+	if n < len(x) {
+		s += expSumRest(x[n:], max)
+	}
+	return s
+}
+
+// expSumRest fills the block that x is the beginning of with elements whose exponentials are 0: this is
+// faster than one element after the other.
+func expSumRest(x []float32, max float32) float32 {
+	var block [blockLen]float32
+	for i := copy(block[:], x); i < len(block); i++ {
+		block[i] = float32(math.Inf(-1))
+	}
+	s := expSum(block[:], max)
+	copy(x, block[:])
+	return s
+}
 
 func expSumGeneric(x []float32, max float32) float32 {
 	var s float32

@@ -9,7 +9,9 @@ func SwiGLU(y, g, u []float32) {
 	if len(g) != len(y) || len(u) != len(y) {
 		panic("kernels: SwiGLU of slices of different lengths")
 	}
-	swiglu(y, g, u)
+	n := whole(len(y))
+	swiglu(y[:n], g[:n], u[:n])
+	swigluGeneric(y[n:], g[n:], u[n:])
 }
 
 func swigluGeneric(y, g, u []float32) {
@@ -26,11 +28,12 @@ func swigluGeneric(y, g, u []float32) {
 //		du[i] += dy[i] * g[i] * s
 //	}
 func SwiGLUBackward(dg, du, dy, g, u []float32) {
-	n := len(dy)
-	if len(dg) != n || len(du) != n || len(g) != n || len(u) != n {
+	if len(dg) != len(dy) || len(du) != len(dy) || len(g) != len(dy) || len(u) != len(dy) {
 		panic("kernels: SwiGLUBackward of slices of different lengths")
 	}
-	swigluBackward(dg, du, dy, g, u)
+	n := whole(len(dy))
+	swigluBackward(dg[:n], du[:n], dy[:n], g[:n], u[:n])
+	swigluBackwardGeneric(dg[n:], du[n:], dy[n:], g[n:], u[n:])
 }
 
 func swigluBackwardGeneric(dg, du, dy, g, u []float32) {

@@ -1,20 +1,30 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
-// vectorBlock is what the number of elements that assembly is given is a multiple of. The rest is the
-// definition's.
-const vectorBlock = 16
+// Each kernel here and in the files beside it exists three times: x, which chooses a tier, xGeneric, the
+// definition, and xAVX2, xAVX512 and xNEON in assembly. x is given whole blocks; what is left of a slice is
+// the definition's.
+
+// blockLen is what the number of elements that assembly is given is a multiple of.
+const blockLen = 16
 
 // whole is how many of n elements make up blocks.
-func whole(n int) int { return n &^ (vectorBlock - 1) }
+func whole(n int) int { return n &^ (blockLen - 1) }
+
+// ptr is the address of the first element, if there is one.
+func ptr(x []float32) *float32 { return unsafe.SliceData(x) }
 
 // Dot is the sum of x[i]*y[i].
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic("kernels: Dot of slices of different lengths")
 	}
-	return dot(x, y)
+	n := whole(len(x))
+	return dot(x[:n], y[:n]) + dotGeneric(x[n:], y[n:])
 }
 
 func dotGeneric(x, y []float32) float32 {
@@ -40,7 +50,9 @@ func Axpy(a float32, x, y []float32) {
 	if len(x) != len(y) {
 		panic("kernels: Axpy of slices of different lengths")
 	}
-	axpy(a, x, y)
+	n := whole(len(x))
+	axpy(a, x[:n], y[:n])
+	axpyGeneric(a, x[n:], y[n:])
 }
 
 func axpyGeneric(a float32, x, y []float32) {
@@ -53,7 +65,11 @@ func axpyGeneric(a float32, x, y []float32) {
 // Scale is
 //
 //	for i := range x { x[i] *= a }
-func Scale(a float32, x []float32) { scale(a, x) }
+func Scale(a float32, x []float32) {
+	n := whole(len(x))
+	scale(a, x[:n])
+	scaleGeneric(a, x[n:])
+}
 
 func scaleGeneric(a float32, x []float32) {
 	for i := range x {
@@ -68,7 +84,9 @@ func Add(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic("kernels: Add of slices of different lengths")
 	}
-	add(dst, x)
+	n := whole(len(x))
+	add(dst[:n], x[:n])
+	addGeneric(dst[n:], x[n:])
 }
 
 func addGeneric(dst, x []float32) {
@@ -85,7 +103,9 @@ func Mul(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic("kernels: Mul of slices of different lengths")
 	}
-	mul(dst, x)
+	n := whole(len(x))
+	mul(dst[:n], x[:n])
+	mulGeneric(dst[n:], x[n:])
 }
 
 func mulGeneric(dst, x []float32) {
@@ -96,7 +116,10 @@ func mulGeneric(dst, x []float32) {
 }
 
 // SumSquares is the sum of x[i]*x[i], added up in float64.
-func SumSquares(x []float32) float64 { return sumSquares(x) }
+func SumSquares(x []float32) float64 {
+	n := whole(len(x))
+	return sumSquares(x[:n]) + sumSquaresGeneric(x[n:])
+}
 
 func sumSquaresGeneric(x []float32) float64 {
 	var s float64
@@ -107,7 +130,10 @@ func sumSquaresGeneric(x []float32) float64 {
 }
 
 // Max is the largest of x: -Inf when x is empty. A NaN in x may or may not be passed over.
-func Max(x []float32) float32 { return maximum(x) }
+func Max(x []float32) float32 {
+	n := whole(len(x))
+	return max(maximum(x[:n]), maximumGeneric(x[n:]))
+}
 
 func maximumGeneric(x []float32) float32 {
 	m := float32(math.Inf(-1))

@@ -14,16 +14,20 @@ type vectorCase struct {
 	fast   func(v [][]float32) float64
 	def    func(v [][]float32) float64
 	tol    float64
+	blocks bool // it takes whole blocks only
 }
 
 // inputs are the kernel's slices for n elements.
 func (c vectorCase) inputs(n int, seed uint64) [][]float32 {
+	if c.blocks {
+		n = whole(n)
+	}
 	v := make([][]float32, c.slices)
 	for i := range v {
 		v[i] = randoms(n, seed*100+uint64(i))
 	}
 	switch c.name {
-	case "rope":
+	case "rope", "ropeNeox":
 		v[0] = randoms(2*n, seed)
 	case "adamw":
 		for i, x := range v[3] {
@@ -38,56 +42,60 @@ var testStep = AdamW{LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-6, WeightDecay: 
 var vectorCases = []vectorCase{
 	{"dot", 2,
 		func(v [][]float32) float64 { return float64(Dot(v[0], v[1])) },
-		func(v [][]float32) float64 { return float64(dotGeneric(v[0], v[1])) }, 1e-4},
+		func(v [][]float32) float64 { return float64(dotGeneric(v[0], v[1])) }, 1e-4, false},
 	{"axpy", 2,
 		func(v [][]float32) float64 { Axpy(1.5, v[0], v[1]); return 0 },
-		func(v [][]float32) float64 { axpyGeneric(1.5, v[0], v[1]); return 0 }, 1e-6},
+		func(v [][]float32) float64 { axpyGeneric(1.5, v[0], v[1]); return 0 }, 1e-6, false},
 	{"scale", 1,
 		func(v [][]float32) float64 { Scale(1.5, v[0]); return 0 },
-		func(v [][]float32) float64 { scaleGeneric(1.5, v[0]); return 0 }, 0},
+		func(v [][]float32) float64 { scaleGeneric(1.5, v[0]); return 0 }, 0, false},
 	{"add", 2,
 		func(v [][]float32) float64 { Add(v[0], v[1]); return 0 },
-		func(v [][]float32) float64 { addGeneric(v[0], v[1]); return 0 }, 0},
+		func(v [][]float32) float64 { addGeneric(v[0], v[1]); return 0 }, 0, false},
 	{"mul", 2,
 		func(v [][]float32) float64 { Mul(v[0], v[1]); return 0 },
-		func(v [][]float32) float64 { mulGeneric(v[0], v[1]); return 0 }, 0},
+		func(v [][]float32) float64 { mulGeneric(v[0], v[1]); return 0 }, 0, false},
 	{"sumSquares", 1,
 		func(v [][]float32) float64 { return SumSquares(v[0]) },
-		func(v [][]float32) float64 { return sumSquaresGeneric(v[0]) }, 1e-12},
+		func(v [][]float32) float64 { return sumSquaresGeneric(v[0]) }, 1e-12, false},
 	{"max", 1,
 		func(v [][]float32) float64 { return float64(Max(v[0])) },
-		func(v [][]float32) float64 { return float64(maximumGeneric(v[0])) }, 0},
+		func(v [][]float32) float64 { return float64(maximumGeneric(v[0])) }, 0, false},
 	{"scaleMul", 3,
 		func(v [][]float32) float64 { scaleMul(v[0], 1.5, v[1], v[2]); return 0 },
-		func(v [][]float32) float64 { scaleMulGeneric(v[0], 1.5, v[1], v[2]); return 0 }, 1e-6},
+		func(v [][]float32) float64 { scaleMulGeneric(v[0], 1.5, v[1], v[2]); return 0 }, 1e-6, true},
 	{"dot3", 3,
 		func(v [][]float32) float64 { return float64(dot3(v[0], v[1], v[2])) },
-		func(v [][]float32) float64 { return float64(dot3Generic(v[0], v[1], v[2])) }, 1e-4},
+		func(v [][]float32) float64 { return float64(dot3Generic(v[0], v[1], v[2])) }, 1e-4, true},
 	{"addMulAxpy", 4,
 		func(v [][]float32) float64 { addMulAxpy(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 },
-		func(v [][]float32) float64 { addMulAxpyGeneric(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 }, 1e-5},
+		func(v [][]float32) float64 { addMulAxpyGeneric(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 }, 1e-5, true},
 	{"expSum", 1,
 		func(v [][]float32) float64 { return float64(ExpSum(v[0], 0.5)) },
-		func(v [][]float32) float64 { return float64(expSumGeneric(v[0], 0.5)) }, 1e-5},
+		func(v [][]float32) float64 { return float64(expSumGeneric(v[0], 0.5)) }, 1e-5, false},
 	{"rope", 3,
 		func(v [][]float32) float64 { Rope(v[0], v[1], v[2]); return 0 },
-		func(v [][]float32) float64 { ropeGeneric(v[0], v[1], v[2]); return 0 }, 1e-6},
-	{"ropeNeox", 4,
-		func(v [][]float32) float64 { ropeNeox(v[0], v[1], v[2], v[3]); return 0 },
-		func(v [][]float32) float64 { ropeNeoxGeneric(v[0], v[1], v[2], v[3]); return 0 }, 1e-6},
+		func(v [][]float32) float64 { ropeGeneric(v[0], v[1], v[2]); return 0 }, 1e-6, false},
+	{"ropeNeox", 3,
+		func(v [][]float32) float64 { RopeNeox(v[0], v[1], v[2]); return 0 },
+		func(v [][]float32) float64 {
+			half := len(v[1])
+			ropeNeoxGeneric(v[0][:half], v[0][half:], v[1], v[2])
+			return 0
+		}, 1e-6, false},
 	{"swiglu", 3,
 		func(v [][]float32) float64 { SwiGLU(v[0], v[1], v[2]); return 0 },
-		func(v [][]float32) float64 { swigluGeneric(v[0], v[1], v[2]); return 0 }, 1e-6},
+		func(v [][]float32) float64 { swigluGeneric(v[0], v[1], v[2]); return 0 }, 1e-6, false},
 	{"swigluBackward", 5,
 		func(v [][]float32) float64 { SwiGLUBackward(v[0], v[1], v[2], v[3], v[4]); return 0 },
-		func(v [][]float32) float64 { swigluBackwardGeneric(v[0], v[1], v[2], v[3], v[4]); return 0 }, 1e-5},
+		func(v [][]float32) float64 { swigluBackwardGeneric(v[0], v[1], v[2], v[3], v[4]); return 0 }, 1e-5, false},
 	{"adamw", 4,
 		func(v [][]float32) float64 { testStep.Update(v[0], v[1], v[2], v[3]); return 0 },
 		func(v [][]float32) float64 {
 			c := testStep.coefficients()
 			adamwGeneric(v[0], v[1], v[2], v[3], &c)
 			return 0
-		}, 1e-5},
+		}, 1e-5, false},
 }
 
 // testLengths are lengths around the blocks and the unrolled loops of all kernels.

@@ -30,6 +30,18 @@ var amd64Files = map[string]func(g *gen){
 	"adamw_amd64.s":   adamwFile,
 }
 
+// arm64Files is the same for arm64.
+var arm64Files = map[string]func(k *neon){
+	"tile_arm64.s":    neonTileFile,
+	"peak_arm64.s":    neonPeakFile,
+	"vector_arm64.s":  neonVectorFile,
+	"norm_arm64.s":    neonNormFile,
+	"softmax_arm64.s": neonSoftmaxFile,
+	"rope_arm64.s":    neonRopeFile,
+	"swiglu_arm64.s":  neonSwigluFile,
+	"adamw_arm64.s":   neonAdamwFile,
+}
+
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
@@ -40,9 +52,17 @@ func main() {
 		if err != nil {
 			log.Fatalf("%s: %v", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(os.Args[1], name), text, 0o644); err != nil {
-			log.Fatal(err)
-		}
+		write(name, text)
+	}
+	for name, generate := range arm64Files {
+		write(name, arm64Source(generate))
+	}
+}
+
+// write makes a file in the directory of the command line.
+func write(name string, text []byte) {
+	if err := os.WriteFile(filepath.Join(os.Args[1], name), text, 0o644); err != nil {
+		log.Fatal(err)
 	}
 }
 

@@ -1,0 +1,178 @@
+package main
+
+import "math"
+
+// neonExp holds the registers of the exponential, which is that of the amd64 kernels.
+type neonExp struct {
+	*neon
+	log2e, ln2High, ln2Low, low, high, one v
+	bias                                   v // 127, as integers
+	polynomial                             [5]v
+	n, r, q, t                             v // temporaries
+}
+
+func (k *neon) newExp() *neonExp {
+	e := &neonExp{neon: k, log2e: k.constant(math.Log2E), ln2High: k.constant(ln2High), ln2Low: k.constant(ln2Low),
+		low: k.constant(expLow), high: k.constant(expHigh), one: k.constant(1), bias: k.bits(127)}
+	for i, c := range expPolynomial {
+		e.polynomial[i] = k.constant(c)
+	}
+	e.n, e.r, e.q, e.t = k.vec(), k.vec(), k.vec(), k.vec()
+	return e
+}
+
+// exp sets y to the exponentials of x.
+func (e *neonExp) exp(y, x v) {
+	e.fmax(e.r, x, e.low)
+	e.fmin(e.r, e.r, e.high)
+	e.fmul(e.n, e.r, e.log2e)
+	e.fcvtns(e.n, e.n)
+	e.scvtf(e.t, e.n)
+	e.fmls(e.r, e.t, e.ln2High)
+	e.fmls(e.r, e.t, e.ln2Low)
+	q, t := e.q, e.t
+	e.move(e.polynomial[4], q)
+	for i := 3; i >= 0; i-- { // q = q*r + the next coefficient
+		e.move(e.polynomial[i], t)
+		e.fmla(t, q, e.r)
+		q, t = t, q
+	}
+	e.fmul(t, e.r, e.r)
+	e.fmla(e.r, t, q)
+	e.fadd(q, e.r, e.one)
+	e.timesPowerOf2(q, t)
+	e.fcmgt(t, e.low, x)
+	e.bic(y, q, t)
+}
+
+// timesPowerOf2 multiplies x by 2^n, half of n at a time.
+func (e *neonExp) timesPowerOf2(x, t v) {
+	e.sshr(t, e.n, 1)
+	e.op("VSUB", t.s4(), e.n.s4(), e.n.s4())
+	for _, part := range []v{t, e.n} {
+		e.op("VADD", e.bias.s4(), part.s4(), part.s4())
+		e.op("VSHL", "$23", part.s4(), part.s4())
+		e.fmul(x, x, part)
+	}
+}
+
+// onePlusExpOfMinus sets y to 1 + exp(-x).
+func (e *neonExp) onePlusExpOfMinus(y, x v) {
+	e.fneg(y, x)
+	e.exp(y, y)
+	e.fadd(y, y, e.one)
+}
+
+func neonSoftmaxFile(k *neon) {
+	k.kernel("expSum", "(n int, x *float32, max float32) float32", "x[i] = exp(x[i]-max); the sum of them")
+	px, limit, e := k.param("x"), k.splat("max"), k.newExp()
+	acc, x, y := k.zeros(1), k.vecs(1), k.vecs(1)
+	k.blocks(1, func() {
+		k.peek(px, x)
+		k.fsub(x[0], x[0], limit)
+		e.exp(y[0], x[0])
+		k.fadd(acc[0], acc[0], y[0])
+		k.store(y, px)
+	})
+	k.give(k.sum(acc))
+}
+
+func neonSwigluFile(k *neon) {
+	k.swiglu()
+	k.swigluBackward()
+}
+
+func (k *neon) swiglu() {
+	k.kernel("swiglu", "(n int, y, gate, u *float32)", "y[i] = gate[i] / (1 + exp(-gate[i])) * u[i]")
+	py, pg, pu, e := k.param("y"), k.param("gate"), k.param("u"), k.newExp()
+	gate, u, y := k.vecs(1), k.vecs(1), k.vecs(1)
+	k.blocks(1, func() {
+		k.load(pg, gate)
+		k.load(pu, u)
+		e.onePlusExpOfMinus(y[0], gate[0])
+		k.fdiv(y[0], gate[0], y[0])
+		k.fmul(y[0], y[0], u[0])
+		k.store(y, py)
+	})
+	k.op("RET")
+}
+
+func (k *neon) swigluBackward() {
+	k.kernel("swigluBackward", "(n int, dg, du, dy, gate, u *float32)",
+		"with s = 1 / (1 + exp(-gate[i])):",
+		"dg[i] += dy[i] * u[i] * s * (1 + gate[i]*(1-s))",
+		"du[i] += dy[i] * gate[i] * s")
+	pdg, pdu, pdy, pg, pu := k.param("dg"), k.param("du"), k.param("dy"), k.param("gate"), k.param("u")
+	e := k.newExp()
+	gate, u, d, s, sum, t := k.vecs(1), k.vecs(1), k.vecs(1), k.vec(), k.vecs(1), k.vec()
+	k.blocks(1, func() {
+		k.load(pg, gate)
+		k.load(pu, u)
+		k.load(pdy, d)
+		e.onePlusExpOfMinus(s, gate[0])
+		k.fdiv(s, e.one, s)
+		k.fmul(d[0], d[0], s) // dy*s
+		k.peek(pdu, sum)
+		k.fmla(sum[0], d[0], gate[0])
+		k.store(sum, pdu)
+		k.fsub(s, e.one, s)
+		k.move(e.one, t)
+		k.fmla(t, gate[0], s)
+		k.fmul(d[0], d[0], u[0])
+		k.peek(pdg, sum)
+		k.fmla(sum[0], d[0], t)
+		k.store(sum, pdg)
+	})
+	k.op("RET")
+}
+
+func neonAdamwFile(k *neon) {
+	k.kernel("adamw", "(n int, p, grad, m, v *float32, c *float32)",
+		"with c pointing to beta1, oneMinusBeta1, beta2, oneMinusBeta2, decay, step, root, eps in this order:",
+		"m[i] = beta1*m[i] + oneMinusBeta1*grad[i]",
+		"v[i] = beta2*v[i] + oneMinusBeta2*grad[i]*grad[i]",
+		"p[i] = p[i]*decay - step*m[i]/(sqrt(v[i])*root + eps)")
+	pp, pg, pm, pv, pc := k.param("p"), k.param("grad"), k.param("m"), k.param("v"), k.param("c")
+	c := k.vecs(8)
+	for _, x := range c {
+		k.op("VLD1R.P", "4("+pc.String()+")", list([]v{x}))
+	}
+	p, d, m, x, t := k.vecs(1), k.vecs(1), k.vecs(1), k.vecs(1), k.vec()
+	k.blocks(1, func() {
+		k.load(pg, d)
+		k.peek(pm, m)
+		k.fmul(m[0], m[0], c[0])
+		k.fmla(m[0], d[0], c[1])
+		k.store(m, pm)
+		k.fmul(d[0], d[0], d[0])
+		k.fmul(d[0], d[0], c[3])
+		k.peek(pv, x)
+		k.fmul(x[0], x[0], c[2])
+		k.fadd(x[0], x[0], d[0])
+		k.store(x, pv)
+		k.fsqrt(x[0], x[0])
+		k.move(c[7], t)
+		k.fmla(t, x[0], c[6])
+		k.fmul(m[0], m[0], c[5])
+		k.fdiv(m[0], m[0], t)
+		k.peek(pp, p)
+		k.fmul(p[0], p[0], c[4])
+		k.fsub(p[0], p[0], m[0])
+		k.store(p, pp)
+	})
+	k.op("RET")
+}
+
+func neonPeakFile(k *neon) {
+	k.kernel("peak", "(n int)", "n rounds of 12 independent vector multiply-adds, twice")
+	acc, x := k.zeros(2*peakChains), k.zeros(1)
+	k.blocksOf("round", func() {
+		for _, a := range acc {
+			k.fmla(a, x[0], x[0])
+		}
+	})
+	k.op("RET")
+}
+
+// blocksOf runs body n times.
+func (k *neon) blocksOf(label string, body func()) { k.loop(label, k.param("n"), 1, body) }
