@@ -8,8 +8,8 @@
 // without overflow, tensors that cover the data exactly, one after the other. What is wrong is said by a [FormatError].
 //
 // [Write] writes tensors that are in memory; [NewWriter] writes them one after another, in as many pieces as suits the
-// caller, so that a large model needs no memory. The order of tensors and the header are those of the format's reference
-// library: the same tensors give the same bytes.
+// caller, so that a large model needs no memory; [NewShardedWriter] spreads them over several files with an index. The
+// order of tensors and the header are those of the format's reference library: the same tensors give the same bytes.
 //
 // # Caveats
 //
