@@ -34,7 +34,7 @@ func NewWriter(w io.Writer, meta *Metadata, tensors []Tensor) (*Writer, error) {
 }
 
 // NewWriterFormat is NewWriter with a choice of version and byte order. The tensors' data are written as they are given:
-// in a big-endian file they have to be big-endian.
+// in a big-endian file they have to be big-endian (see [SwapBytes]).
 func NewWriterFormat(w io.Writer, meta *Metadata, tensors []Tensor, format Format) (*Writer, error) {
 	h, err := newHeader(meta, tensors, format)
 	if err != nil {
