@@ -75,8 +75,8 @@ func load8(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 // store8 is the inverse of load8.
 func store8(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
 
-// spreadBits puts bit i of b into bit 4 of byte i.
-func spreadBits(b byte) uint64 {
+// highBits spreads the bits of b to the highest bits of eight bytes.
+func highBits(b byte) uint64 {
 	v := uint64(b) * eachBit0 & 0x80402010_08040201 // bit i alone in byte i
-	return (v + 0x7f7f7f7f_7f7f7f7f) >> 3 & (eachBit0 << 4)
+	return (v + 0x7f7f7f7f_7f7f7f7f) & (eachBit0 << 7)
 }

@@ -34,10 +34,10 @@ func packFiveBits(high *[4]byte, low *[16]byte, level *[32]uint8) {
 // unpackFiveBits is the inverse of packFiveBits.
 func unpackFiveBits(level *[32]uint8, high *[4]byte, low *[16]byte) {
 	a, b := load8(low[:]), load8(low[8:])
-	store8(level[:], a&eachLow4|spreadBits(high[0]))
-	store8(level[8:], b&eachLow4|spreadBits(high[1]))
-	store8(level[16:], a>>4&eachLow4|spreadBits(high[2]))
-	store8(level[24:], b>>4&eachLow4|spreadBits(high[3]))
+	store8(level[:], a&eachLow4|highBits(high[0])>>3)
+	store8(level[8:], b&eachLow4|highBits(high[1])>>3)
+	store8(level[16:], a>>4&eachLow4|highBits(high[2])>>3)
+	store8(level[24:], b>>4&eachLow4|highBits(high[3])>>3)
 }
 
 // inverseOf is 1/d, or 0 where d is 0.

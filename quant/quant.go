@@ -41,6 +41,12 @@ var formats = [...]format{
 	gguf.IQ4_NL: {weightsIQ4_NL, bytesIQ4_NL, dequantizeIQ4_NL, quantizeIQ4_NL, quantizeWeightedIQ4_NL, halfScales(weightsIQ4_NL, bytesIQ4_NL, 0)},
 	gguf.IQ4_XS: {weightsK, bytesIQ4_XS, dequantizeIQ4_XS, quantizeIQ4_XS, quantizeWeightedIQ4_XS, halfScales(weightsK, bytesIQ4_XS, 0)},
 
+	gguf.IQ2_XXS: {weightsK, bytesIQ2_XXS, dequantizeIQ2_XXS, nil, quantizeWeightedIQ2_XXS, halfScales(weightsK, bytesIQ2_XXS, 0)},
+	gguf.IQ2_XS:  {weightsK, bytesIQ2_XS, dequantizeIQ2_XS, nil, quantizeWeightedIQ2_XS, halfScales(weightsK, bytesIQ2_XS, 0)},
+	gguf.IQ2_S:   {weightsK, bytesIQ2_S, dequantizeIQ2_S, quantizeIQ2_S, quantizeWeightedIQ2_S, halfScales(weightsK, bytesIQ2_S, 0)},
+	gguf.IQ3_XXS: {weightsK, bytesIQ3_XXS, dequantizeIQ3_XXS, quantizeIQ3_XXS, quantizeWeightedIQ3_XXS, halfScales(weightsK, bytesIQ3_XXS, 0)},
+	gguf.IQ3_S:   {weightsK, bytesIQ3_S, dequantizeIQ3_S, quantizeIQ3_S, quantizeWeightedIQ3_S, halfScales(weightsK, bytesIQ3_S, 0)},
+
 	gguf.TQ1_0: {weightsK, bytesTQ1_0, dequantizeTQ1_0, quantizeTQ1_0, nil, halfScales(weightsK, bytesTQ1_0, dTQ1_0)},
 	gguf.TQ2_0: {weightsK, bytesTQ2_0, dequantizeTQ2_0, quantizeTQ2_0, nil, halfScales(weightsK, bytesTQ2_0, dTQ2_0)},
 	gguf.MXFP4: {weightsMXFP4, bytesMXFP4, dequantizeMXFP4, quantizeMXFP4, nil, nonFiniteMXFP4},

@@ -65,6 +65,13 @@ func errorWeights(w, x, importance []float32, spread float32) {
 	}
 }
 
+// squares sets w to spread + x².
+func squares(w, x []float32, spread float32) {
+	for i, v := range x[:len(w)] {
+		w[i] = spread + float32(v*v)
+	}
+}
+
 // nearestClamped is nearest(f) limited to lo … hi.
 func nearestClamped(f float32, lo, hi int) int { return min(max(nearest(f), lo), hi) }
 

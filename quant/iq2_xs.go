@@ -1,0 +1,52 @@
+package quant
+
+import "encoding/binary"
+
+// IQ2_XS is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, 16 bits for each eight weights,
+// with the place of their point below seven sign bits (see evenSigns), then two scales a byte, the first low.
+const (
+	pointsIQ2_XS = 2
+	scalesIQ2_XS = 66
+	bytesIQ2_XS  = 74
+)
+
+var searchIQ2_XS = latticeSearch{
+	lattice: latticeIQ2_XS, group: 16, even: true, tries: 9, step: 0.1, least: noScale,
+	refit: refitOff, spread: 1, boost: 1,
+}
+
+func dequantizeIQ2_XS(dst []float32, src []byte) {
+	var level [16]uint8
+	for len(dst) >= weightsK && len(src) >= bytesIQ2_XS {
+		b := (*[bytesIQ2_XS]byte)(src)
+		d := loadHalf((*[2]byte)(b[:]))
+		for i := range 16 {
+			for j := range 2 {
+				p := binary.LittleEndian.Uint16(b[pointsIQ2_XS+4*i+2*j:])
+				store8(level[8*j:], latticeIQ2_XS.points[p&511]|evenSigns[p>>9])
+			}
+			scale := float32(d*(0.5+unsigned[b[scalesIQ2_XS+i/2]>>(4*(i&1))&15])) * 0.25
+			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scale, valuesIQ2)
+		}
+		dst, src = dst[weightsK:], src[bytesIQ2_XS:]
+	}
+}
+
+func quantizeWeightedIQ2_XS(dst []byte, row, importance []float32) {
+	var found latticeBlock
+	for len(row) >= weightsK && len(dst) >= bytesIQ2_XS {
+		searchIQ2_XS.block(&found, (*[weightsK]float32)(row), importance)
+		packIQ2_XS((*[bytesIQ2_XS]byte)(dst), &found)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ2_XS:]
+	}
+}
+
+func packIQ2_XS(b *[bytesIQ2_XS]byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b[:]), found.d)
+	for i := range 32 {
+		binary.LittleEndian.PutUint16(b[pointsIQ2_XS+2*i:], found.place[i]|uint16(found.sign[i])<<9)
+	}
+	for i := range 8 {
+		b[scalesIQ2_XS+i] = found.scale[2*i] | found.scale[2*i+1]<<4
+	}
+}

@@ -1,0 +1,58 @@
+package quant
+
+import "encoding/binary"
+
+// IQ2_XXS is a super-block of groups of 32 weights d·(scale+1/2)/4·value: the half precision d, then eight bytes a group:
+// the places of four points, and 32 bits with seven sign bits for each (see evenSigns) below four bits of scale.
+const (
+	groupsIQ2_XXS = 2
+	bytesIQ2_XXS  = 66
+)
+
+// valuesIQ2 is what the three levels of the IQ2 formats stand for.
+var valuesIQ2 = signedValues(8, 25, 43)
+
+var searchIQ2_XXS = latticeSearch{
+	lattice: latticeIQ2_XXS, group: 32, even: true, tries: 6, step: 0.1, least: noScale,
+	refit: refitAlways, start: true, spread: 1, boost: 1,
+}
+
+func dequantizeIQ2_XXS(dst []float32, src []byte) {
+	var level [32]uint8
+	for len(dst) >= weightsK && len(src) >= bytesIQ2_XXS {
+		b := (*[bytesIQ2_XXS]byte)(src)
+		d := loadHalf((*[2]byte)(b[:]))
+		for i := range 8 {
+			group := (*[8]byte)(b[groupsIQ2_XXS+8*i:])
+			signs := binary.LittleEndian.Uint32(group[4:])
+			for j := range 4 {
+				store8(level[8*j:], latticeIQ2_XXS.points[group[j]]|evenSigns[signs>>(7*j)&127])
+			}
+			scale := float32(d*(0.5+unsigned[signs>>28])) * 0.25
+			scaleLevels((*[32]float32)(dst[32*i:]), &level, scale, valuesIQ2)
+		}
+		dst, src = dst[weightsK:], src[bytesIQ2_XXS:]
+	}
+}
+
+func quantizeWeightedIQ2_XXS(dst []byte, row, importance []float32) {
+	var found latticeBlock
+	for len(row) >= weightsK && len(dst) >= bytesIQ2_XXS {
+		searchIQ2_XXS.block(&found, (*[weightsK]float32)(row), importance)
+		packIQ2_XXS((*[bytesIQ2_XXS]byte)(dst), &found)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ2_XXS:]
+	}
+}
+
+func packIQ2_XXS(b *[bytesIQ2_XXS]byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b[:]), found.d)
+	for i := range 8 {
+		group := (*[8]byte)(b[groupsIQ2_XXS+8*i:])
+		signs := uint32(found.scale[i]) << 28
+		for j := range 4 {
+			group[j] = byte(found.place[4*i+j])
+			signs |= uint32(found.sign[4*i+j]&127) << (7 * j)
+		}
+		binary.LittleEndian.PutUint32(group[4:], signs)
+	}
+}

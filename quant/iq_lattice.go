@@ -1,0 +1,178 @@
+package quant
+
+import (
+	"strings"
+	"sync"
+)
+
+// A lattice is the points that a run of weights, eight of three levels or four of eight, can take in an IQ format. A
+// block names them by their place in the list.
+type lattice struct {
+	size   int      // weights a point spans
+	radix  int      // levels a weight has
+	shells int      // of neighbours, see near
+	points []uint64 // levels, a byte a weight, the first lowest
+
+	near func() *nearPoints // made when first something is quantized
+}
+
+// nearPoints says where the points near to any levels are.
+type nearPoints struct {
+	// place[n] is the place of the point whose levels spell the number n, the first digit lowest, or, where there is none,
+	// -1-i when its neighbours are found at places[i]: their count, then their places.
+	place  []int32
+	places []uint16
+
+	odd []float32 // (point, weight) 2·level+1 of the points
+}
+
+var (
+	latticeIQ2_XXS = newLattice(wordsIQ2_XXS, 3, 2)
+	latticeIQ2_XS  = newLattice(wordsIQ2_XS, 3, 2)
+	latticeIQ2_S   = newLattice(wordsIQ2_S, 3, 1)
+	latticeIQ3_XXS = newLattice(wordsIQ3_XXS, 8, 2)
+	latticeIQ3_S   = newLattice(wordsIQ3_S, 8, 3)
+	latticeIQ1     = newLattice(wordsIQ1, 3, 3)
+)
+
+func newLattice(words string, radix, shells int) *lattice {
+	l := &lattice{radix: radix, shells: shells}
+	for word := range strings.FieldsSeq(words) {
+		var point uint64
+		for i, digit := range []byte(word) {
+			point |= uint64(digit-'0') << (8 * i)
+		}
+		l.points = append(l.points, point)
+		l.size = len(word)
+	}
+	l.near = sync.OnceValue(l.findNear)
+	return l
+}
+
+// spell is the number that levels spell.
+func (l *lattice) spell(level []uint8) int {
+	n := 0
+	for i := l.size - 1; i >= 0; i-- {
+		n = n*l.radix + int(level[i])
+	}
+	return n
+}
+
+// unspell sets the levels of a point's first or second half, or of any others that spell n.
+func (l *lattice) unspell(level []uint8, n int) {
+	for i := range level {
+		level[i] = uint8(n % l.radix)
+		n /= l.radix
+	}
+}
+
+// findNear lists, for every combination of levels that is no point, the points nearest to it: all those at the least
+// distance, at the one next to it, and so on, as many distances as the lattice has shells; in the order of distance
+// and place.
+func (l *lattice) findNear() *nearPoints {
+	half := 1
+	for range l.size / 2 {
+		half *= l.radix
+	}
+	near := &nearPoints{place: make([]int32, half*half)}
+	distances := l.halfDistances(half)
+	lower, upper := make([]int, len(l.points)), make([]int, len(l.points))
+	for i, point := range l.points {
+		var level [8]uint8
+		store8(level[:], point)
+		n := l.spell(level[:])
+		lower[i], upper[i] = n%half, n/half
+		near.place[n] = int32(i) + 1
+		for _, q := range level[:l.size] {
+			near.odd = append(near.odd, float32(2*q+1))
+		}
+	}
+	distance := make([]uint8, len(l.points))
+	for n := range near.place {
+		if near.place[n] > 0 {
+			near.place[n]--
+			continue
+		}
+		toLower, toUpper := distances[n%half*half:][:half], distances[n/half*half:][:half]
+		for i := range distance {
+			distance[i] = toLower[lower[i]] + toUpper[upper[i]]
+		}
+		near.place[n] = -1 - int32(len(near.places))
+		near.places = appendNearest(near.places, distance, l.shells)
+	}
+	return near
+}
+
+// halfDistances is the squared distance, in levels, between any two halves of points.
+func (l *lattice) halfDistances(half int) []uint8 {
+	distances := make([]uint8, half*half)
+	a, b := make([]uint8, l.size/2), make([]uint8, l.size/2)
+	for i := range distances {
+		l.unspell(a, i/half)
+		l.unspell(b, i%half)
+		for k := range a {
+			d := int(a[k]) - int(b[k])
+			distances[i] += uint8(d * d)
+		}
+	}
+	return distances
+}
+
+// appendNearest adds the count and the places of the points in the nearest shells.
+func appendNearest(places []uint16, distance []uint8, shells int) []uint16 {
+	var found [256]bool
+	for _, d := range distance {
+		found[d] = true
+	}
+	count := len(places)
+	places = append(places, 0)
+	for d := 0; d < len(found) && shells > 0; d++ {
+		if !found[d] {
+			continue
+		}
+		shells--
+		for i, other := range distance {
+			if int(other) == d {
+				places = append(places, uint16(i))
+			}
+		}
+	}
+	places[count] = uint16(len(places) - count - 1)
+	return places
+}
+
+// at is the place of the point with the given levels. Where there is none it is the nearest point's; that happens
+// only with weights that are no numbers.
+func (l *lattice) at(level []uint8) int {
+	near := l.near()
+	n := l.spell(level)
+	if n >= len(near.place) {
+		return 0
+	}
+	place := near.place[n]
+	if place < 0 {
+		return int(near.places[-place])
+	}
+	return int(place)
+}
+
+// nearest is the neighbour of the levels at place (below zero) that scaled comes closest to x, squared errors weighted by
+// w. value holds what the levels of the points stand for.
+func (n *nearPoints) nearest(place int32, value, x, w []float32, scale float32) int {
+	first := -1 - int(place)
+	neighbours := n.places[first+1:][:n.places[first]]
+	w = w[:len(x)]
+	best, least := neighbours[0], float32(greatestFloat)
+	for _, p := range neighbours {
+		q := value[int(p)*len(x):][:len(x)]
+		var sum float32
+		for i, v := range x {
+			diff := float32(scale*q[i]) - v
+			sum += float32(float32(w[i]*diff) * diff)
+		}
+		if sum < least {
+			best, least = p, sum
+		}
+	}
+	return int(best)
+}

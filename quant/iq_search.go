@@ -1,0 +1,261 @@
+package quant
+
+import (
+	"math"
+	"math/bits"
+)
+
+const greatestFloat = math.MaxFloat32
+
+// evenSigns[s] is highBits of the seven bits of s and an eighth that makes their number even.
+var evenSigns = func() (masks [128]uint64) {
+	for s := range masks {
+		masks[s] = highBits(byte(s | bits.OnesCount8(uint8(s))<<7))
+	}
+	return masks
+}()
+
+// signedValues is a table for scaleLevels of levels with their sign in the highest bit.
+func signedValues(values ...float32) *[256]float32 {
+	var table [256]float32
+	for i, v := range values {
+		table[i], table[128+i] = v, -v
+	}
+	return &table
+}
+
+// A latticeSearch says how an IQ2 or IQ3 format looks for the points and the scales of a super-block. Each weight is a
+// sign and scale·(2·level+1), the levels a point of the lattice.
+type latticeSearch struct {
+	*lattice
+	group  int     // weights that share a scale
+	even   bool    // of eight signs an even number is negative; where it is not, the least important one is turned
+	tries  int     // scales on either side of the first
+	step   float32 // between the levels to which they bring the greatest weight
+	least  float32 // a group without a weight so large is zero
+	refit  refitRule
+	start  bool    // starts from a search without lattice
+	spread float32 // times the mean square: what the error weights add to the square of each weight
+	plain  float32 // times that: what they add without importance
+	boost  float32 // of the scale in the end
+}
+
+// refitRule says which points are looked for once more when the scale is known.
+type refitRule int
+
+const (
+	refitOff    refitRule = iota // those that were moved to the lattice
+	refitIfOff                   // all, if one was moved
+	refitAlways                  // all
+)
+
+// A latticeBlock is what the search finds for a super-block.
+type latticeBlock struct {
+	d      float32     // already boosted
+	scale  [16]uint8   // 0 to 15, a group
+	place  [64]uint16  // of the points
+	sign   [32]uint8   // of eight weights
+	zero   [16]bool    // groups of weights too small to be looked at
+	scales [16]float32 // before they are rounded
+}
+
+// A latticeGroup is a group of weights under search.
+type latticeGroup struct {
+	n      int
+	x      [maxGroup]float32 // magnitudes, but for those whose sign was turned
+	w      [maxGroup]float32 // how much the error of each counts
+	root   [maxGroup]float32 // the square root of that, which counts between points
+	level  [maxGroup]uint8
+	trial  [maxGroup]uint8
+	sign   [4]uint8
+	moved  [8]bool // points whose levels were not on the lattice
+	moving [8]bool // those of the trial
+}
+
+// block looks for the super-block of x. importance may be nil where the format allows.
+func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance []float32) {
+	*b = latticeBlock{}
+	mean := float32(s.spread * sumSquares(x[:]) / weightsK)
+	var greatest float32
+	for i := range weightsK / s.group {
+		at := i * s.group
+		g := latticeGroup{n: s.group}
+		switch {
+		case importance != nil:
+			errorWeights(g.w[:g.n], x[at:], importance[at:], mean)
+		case s.plain != 0:
+			squares(g.w[:g.n], x[at:], float32(s.plain*mean))
+		default:
+			squares(g.w[:g.n], x[at:], 0)
+		}
+		g.takeSigns(x[at:], s.even)
+		scale, ok := s.fit(&g)
+		if !ok {
+			b.zero[i] = true
+			continue
+		}
+		if scale < 0 {
+			scale = -scale
+			for j := range g.sign {
+				g.sign[j] = ^g.sign[j]
+			}
+		}
+		for j := range g.n / s.size {
+			b.place[at/s.size+j] = uint16(s.at(g.level[j*s.size:]))
+		}
+		copy(b.sign[at/8:], g.sign[:g.n/8])
+		b.scales[i] = scale
+		if !(greatest > scale) {
+			greatest = scale
+		}
+	}
+	s.roundScales(b, greatest)
+}
+
+// roundScales makes d and the rounded scales: a scale is d·(level + 1/2), twice.
+func (s *latticeSearch) roundScales(b *latticeBlock, greatest float32) {
+	if greatest == 0 {
+		if s.even {
+			*b = latticeBlock{}
+		}
+		return
+	}
+	d := greatest / 31
+	b.d = float32(d * s.boost)
+	inverse := 1 / d
+	for i, scale := range b.scales[:weightsK/s.group] {
+		b.scale[i] = uint8(nearestClamped(0.5*(float32(inverse*scale)-1), 0, 15))
+	}
+}
+
+// takeSigns splits the weights into signs and magnitudes, once their error weights are known.
+func (g *latticeGroup) takeSigns(x []float32, even bool) {
+	for i, w := range g.w[:g.n] {
+		g.root[i] = sqrtf(w)
+	}
+	for i, v := range x[:g.n] {
+		if v >= 0 {
+			g.x[i] = v
+			continue
+		}
+		g.x[i] = -v
+		g.sign[i/8] |= 1 << (i % 8)
+	}
+	if !even {
+		return
+	}
+	for i := 0; i < g.n; i += 8 {
+		if bits.OnesCount8(g.sign[i/8])%2 == 1 {
+			j := g.leastImportant(i)
+			g.x[j] = -g.x[j]
+			g.sign[i/8] ^= 1 << (j % 8)
+		}
+	}
+}
+
+// leastImportant is the one of eight weights that can best be wrong.
+func (g *latticeGroup) leastImportant(first int) int {
+	best := first
+	least := g.w[first] * g.x[first] * g.x[first]
+	for i := first + 1; i < first+8; i++ {
+		if e := g.w[i] * g.x[i] * g.x[i]; e < least {
+			best, least = i, e
+		}
+	}
+	return best
+}
+
+// fit finds scale and levels of the group, all of them on the lattice; ok is false where it is zero.
+func (s *latticeSearch) fit(g *latticeGroup) (scale float32, ok bool) {
+	x := g.x[:g.n]
+	top := x[0]
+	for _, v := range x[1:] {
+		if !(top > v) {
+			top = v
+		}
+	}
+	if top < s.least || top == 0 {
+		return 0, false
+	}
+	odd := float32(2*s.radix - 1)
+	scale = top / odd
+	if s.start {
+		scale = fitPositive(g.level[:g.n], x, g.w[:g.n], s.radix+1)
+		top = float32(scale * float32(s.radix))
+		if top <= 0 {
+			return 0, false
+		}
+	}
+	if s.refit == refitIfOff {
+		g.moved = [8]bool{true, true, true, true, true, true, true, true}
+	}
+	near := s.near()
+	var best float32
+	for i := -s.tries; i <= s.tries; i++ {
+		inverse := (odd + float32(float32(i)*s.step)) / top
+		trialScale := 1 / inverse
+		for j := range g.n / s.size {
+			g.moving[j] = s.snap(near, g, &g.trial, j*s.size, inverse, trialScale)
+		}
+		if qx, qq := g.sums(&g.trial); qq > 0 && qx*qx > best*qq {
+			scale = qx / qq
+			best = scale * qx
+			g.level, g.moved = g.trial, g.moving
+		}
+	}
+	return s.refitted(near, g, scale), true
+}
+
+// snap sets the levels of the point that begins at weight i: the nearest ones if they are on the lattice, else those of
+// the neighbour with the least error. It tells whether they were moved.
+func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, level *[maxGroup]uint8, i int, inverse, scale float32) bool {
+	x, q := g.x[i:][:s.size], level[i:][:s.size]
+	number := 0
+	for j := len(x) - 1; j >= 0; j-- {
+		l := nearestClamped(0.5*(float32(inverse*x[j])-1), 0, s.radix-1)
+		q[j] = uint8(l)
+		number = number*s.radix + l
+	}
+	place := near.place[number]
+	if place >= 0 {
+		return false
+	}
+	point := s.points[near.nearest(place, near.odd, x, g.root[i:], scale)]
+	for j := range q {
+		q[j] = uint8(point)
+		point >>= 8
+	}
+	return true
+}
+
+// sums is Σ w·q·x and Σ w·q² with q = 2·level+1.
+func (g *latticeGroup) sums(level *[maxGroup]uint8) (qx, qq float32) {
+	for i, v := range g.x[:g.n] {
+		q := unsigned[2*level[i]+1]
+		w := g.w[i]
+		qx += float32(float32(w*v) * q)
+		qq += float32(float32(w*q) * q)
+	}
+	return qx, qq
+}
+
+// refitted looks for points once more, with the scale that was found, and returns the scale that is best for them.
+func (s *latticeSearch) refitted(near *nearPoints, g *latticeGroup, scale float32) float32 {
+	off := s.refit == refitAlways
+	for j := range g.n / s.size {
+		off = off || g.moved[j]
+	}
+	if !off || !(scale > 0) {
+		return scale
+	}
+	inverse := 1 / scale
+	for j := range g.n / s.size {
+		if g.moved[j] || s.refit != refitOff {
+			s.snap(near, g, &g.level, j*s.size, inverse, scale)
+		}
+	}
+	if qx, qq := g.sums(&g.level); qq > 0 {
+		return qx / qq
+	}
+	return scale
+}
