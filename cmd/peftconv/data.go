@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,6 +16,8 @@ import (
 type dataFlags struct {
 	seqLen                                  int
 	textField, promptField, completionField string
+	separator                               string
+	hasSeparator                            func() bool // it was given
 }
 
 func (d *dataFlags) add(fs *pflag.FlagSet) {
@@ -24,6 +25,9 @@ func (d *dataFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&d.textField, "text-field", "", "`NAME` of the JSONL field that holds a whole text (default: text)")
 	fs.StringVar(&d.promptField, "prompt-field", "", "`NAME` of the JSONL field that holds what is given (default: prompt, or question)")
 	fs.StringVar(&d.completionField, "completion-field", "", "`NAME` of the JSONL field that is to be learned (default: completion, or answer)")
+	fs.StringVar(&d.separator, "separator", "", "`TEXT` between prompt and completion, \\n for a new line (default: nothing for fields called prompt and "+
+		"completion, a new line for all others)")
+	d.hasSeparator = func() bool { return fs.Changed("separator") }
 }
 
 func (d *dataFlags) check() error {
@@ -40,19 +44,15 @@ func (d *dataFlags) check() error {
 
 // load reads examples with a base's tokenizer.
 func (d *dataFlags) load(path string, b *peft.Base) (*dataset.Set, error) {
-	set, err := dataset.Load(path, b.Tokenizer, dataset.Options{
+	opt := dataset.Options{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,
-	})
-	if err != nil {
-		return nil, err
+		VocabSize: b.Model.Spec.Vocab,
 	}
-	return set, nil
-}
-
-// readText is the text of a file.
-func readText(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	return string(data), err
+	if d.hasSeparator() {
+		text := strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(d.separator)
+		opt.Separator = &text
+	}
+	return dataset.Load(path, b.Tokenizer, opt)
 }
 
 // isText says whether a data file is plain text, compressed or not, rather than JSONL.

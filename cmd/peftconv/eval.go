@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -81,7 +82,7 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 	if opened.base.Tokenizer == nil {
 		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path)
 	}
-	text, err := readText(o.data)
+	ids, err := textIDs(o.data, opened.base)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 		}
 		m.update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
-	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, opened.base.Tokenizer.Encode(text, false),
+	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, ids,
 		peft.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
 	if m != nil {
 		m.stop()
@@ -106,6 +107,15 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 	fmt.Fprintf(s.out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity, r.Error, r.Loss,
 		plural(r.Tokens, "token"), plural(r.Windows, "window"), r.Ctx)
 	return nil
+}
+
+// textIDs are the tokens of a text without BOS, which Perplexity adds.
+func textIDs(path string, base *peft.Base) ([]int32, error) {
+	ids, err := dataset.Text(path, base.Tokenizer)
+	if bos, ok := base.Tokenizer.BOS(); ok && base.Tokenizer.AddBOS() && len(ids) > 0 && ids[0] == bos {
+		ids = ids[1:]
+	}
+	return ids, err
 }
 
 func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) error {

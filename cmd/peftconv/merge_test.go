@@ -97,7 +97,7 @@ func TestMergeRefuses(t *testing.T) {
 	}{
 		{"another base of the same shape", []string{"--lora", adapter, "--base", tinyBase(t, twin)}, []string{"SHA-256", "tiny.gguf"}},
 		{"another base of another shape", []string{"--lora", adapter, "--base", tinyBase(t, wide)}, []string{"another base"}},
-		{"rank mismatch", []string{"--lora", otherRank(t, bytesOf), "--base", base}, []string{"rank 5", "q_proj"}},
+		{"rank mismatch", []string{"--lora", otherRank(t, bytesOf), "--base", base}, []string{"rank 5", "lora_A [4 "}},
 		{"truncated adapter", []string{"--lora", writeFile(t, "cut.safetensors", bytesOf[:len(bytesOf)-10]), "--base", base}, []string{"cut.safetensors"}},
 		{"not an adapter", []string{"--lora", base, "--base", base}, []string{"tiny.gguf"}},
 		{"no adapter", []string{"--lora", "absent.safetensors", "--base", base}, []string{"absent.safetensors"}},

@@ -184,6 +184,9 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 		}
 	}
 	o.lora.Seed = o.train.Seed
+	if o.train.LR == 0 {
+		o.train.LR = peft.SuggestLR(base)
+	}
 	adapter, err := peft.NewLoRA(base, o.lora)
 	if err != nil {
 		return err
@@ -205,11 +208,15 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
 		spec.Width, bytesText(fileSize(base.Path)))
 	fmt.Fprintf(s.err, "adapter  LoRA of rank %d on %s, %s\n", a.Config.Rank, plural(len(a.Params())/2, "weight"), plural(a.Parameters(), "parameter"))
+	fmt.Fprintf(s.err, "training learning rate %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
 	if o.evalData != "" {
 		fmt.Fprintf(s.err, "; evaluation %s, %s", plural(len(evalSet.Examples), "example"), plural(evalSet.Tokens(), "token"))
 	}
 	fmt.Fprintln(s.err)
+	for _, note := range slices.Concat(set.Counts.Notes(), evalSet.Counts.Notes()) {
+		fmt.Fprintf(s.err, "note: %s\n", note)
+	}
 	if checkpoint := peft.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
 		fmt.Fprintf(s.err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
 	}
