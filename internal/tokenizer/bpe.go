@@ -47,30 +47,33 @@ type bpe struct {
 // the first one after the first byte.
 func newBPE(v *vocab, merges []string) (*bpe, error) {
 	b := &bpe{vocab: v, merges: make(map[uint64]merge, len(merges))}
+	for c := range b.bytes {
+		b.bytes[c] = v.id(string(runeOfByte[c]))
+	}
 	if len(merges) > math.MaxInt32 {
 		return nil, fmt.Errorf("%d merges are too many", len(merges))
 	}
 	for i, m := range merges {
-		at := -1
-		if m != "" {
-			at = strings.IndexByte(m[1:], ' ')
-		}
-		if at < 0 {
+		left, right, ok := cutMerge(m)
+		if !ok {
 			return nil, fmt.Errorf("merge %d is %q, want two tokens with a space between", i, m)
 		}
-		if err := b.add(i, m[:at+1], m[at+2:]); err != nil {
+		if err := b.add(i, left, right); err != nil {
 			return nil, err
 		}
 	}
-	b.spellBytes()
 	return b, nil
 }
 
-// spellBytes finds the token of each byte.
-func (b *bpe) spellBytes() {
-	for c := range b.bytes {
-		b.bytes[c] = b.vocab.id(string(runeOfByte[c]))
+func cutMerge(m string) (left, right string, ok bool) {
+	if m == "" {
+		return "", "", false
 	}
+	at := strings.IndexByte(m[1:], ' ')
+	if at < 0 {
+		return "", "", false
+	}
+	return m[:at+1], m[at+2:], true
 }
 
 // add enters merge number i. Of equal pairs the first counts.

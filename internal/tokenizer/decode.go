@@ -58,14 +58,14 @@ func (t *Tokenizer) Decode(ids []int32) string {
 	strip := t.addSpacePrefix
 	for _, id := range ids {
 		if t.hidden(id) {
-			strip = t.addSpacePrefix
+			strip = strip || t.addSpacePrefix && !t.firstOnly
 			continue
 		}
 		piece := t.pieces[id]
 		if strip {
 			piece = strings.TrimPrefix(piece, " ")
 		}
-		strip = t.addSpacePrefix && t.vocab.types[id] == typeUser
+		strip = t.addSpacePrefix && !t.firstOnly && t.vocab.types[id] == typeUser
 		b.WriteString(piece)
 	}
 	return b.String()

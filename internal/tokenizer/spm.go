@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/internal/tokenizer/pattern"
@@ -48,7 +49,8 @@ func (s *spm) encode(dst []int32, word []byte, m *merger) []int32 {
 	return encodeRunes(dst, word, m, s, s.vocab, &s.bytes)
 }
 
-// encodeRunes merges the runes of a word; what is no token at the end is spelled in byte tokens.
+// encodeRunes merges the runes of a word; what is no token at the end is spelled in byte tokens, or is the unknown
+// token where the vocabulary lacks one of them.
 func encodeRunes(dst []int32, word []byte, m *merger, p pairer, v *vocab, bytes *[256]int32) []int32 {
 	m.symbols = m.symbols[:0]
 	for at := 0; at < len(word); {
@@ -67,11 +69,22 @@ func encodeRunes(dst []int32, word []byte, m *merger, p pairer, v *vocab, bytes 
 			dst = append(dst, s.id)
 			continue
 		}
-		for _, b := range word[s.start:s.end] {
-			if bytes[b] != none {
-				dst = append(dst, bytes[b])
+		dst = appendBytes(dst, word[s.start:s.end], v, bytes)
+	}
+	return dst
+}
+
+func appendBytes(dst []int32, text []byte, v *vocab, bytes *[256]int32) []int32 {
+	from := len(dst)
+	for _, b := range text {
+		if bytes[b] == none {
+			dst = dst[:from]
+			if fused := v.fuseUnk && from > 0 && dst[from-1] == v.unk; v.unk != none && !fused {
+				dst = append(dst, v.unk)
 			}
+			return dst
 		}
+		dst = append(dst, bytes[b])
 	}
 	return dst
 }
@@ -130,6 +143,22 @@ func (c *pairCutter) cut(text string, _ *pattern.Scratch, yield func(word string
 	start := 0
 	for i := 1; i < len(text); i++ {
 		if !c.joined(text, i) {
+			yield(text[start:i])
+			start = i
+		}
+	}
+	if start < len(text) {
+		yield(text[start:])
+	}
+}
+
+// everySpace cuts before every space.
+type everySpace struct{}
+
+func (everySpace) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+	start := 0
+	for i := 1; i < len(text); i++ {
+		if text[i] == ' ' || strings.HasPrefix(text[i:], spaceMark) {
 			yield(text[start:i])
 			start = i
 		}

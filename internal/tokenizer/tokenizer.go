@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/peftconv/peftconv/internal/tokenizer/pattern"
@@ -15,7 +16,9 @@ type Tokenizer struct {
 	cut    cutter
 
 	escapeSpaces   bool // spaces stand in tokens as ▁
-	addSpacePrefix bool // a text begins as if a space stood before it, and so does what follows a special token
+	addSpacePrefix bool // a text begins as if a space stood before it, and so does what follows a special token,
+	firstOnly      bool // but for the latter,
+	unlessSpace    bool // and only where no space stands there
 	addBOS, addEOS bool
 	normalize      func(string) string // before everything else but special tokens; nil: nothing
 
@@ -76,7 +79,7 @@ func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
 	for _, f := range t.fragments(text, parseSpecial) {
 		if f.id != none {
 			ids = append(ids, f.id)
-			prefix = t.addSpacePrefix
+			prefix = t.addSpacePrefix && !t.firstOnly
 			continue
 		}
 		ids = t.encodeText(ids, text[f.start:f.end], prefix, e)
@@ -89,6 +92,9 @@ func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
 func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder) []int32 {
 	if t.normalize != nil {
 		text = t.normalize(text)
+	}
+	if t.unlessSpace && (strings.HasPrefix(text, " ") || t.escapeSpaces && strings.HasPrefix(text, spaceMark)) {
+		prefix = false
 	}
 	t.cut.cut(text, &e.scratch, func(word string) {
 		if prefix {

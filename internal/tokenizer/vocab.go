@@ -33,7 +33,8 @@ type vocab struct {
 	bos, eos, eot, eom, unk int32
 	fim                     []int32 // fill-in-the-middle tokens that end generation: pad, repository, file separator
 	eog                     map[int32]bool
-	maxLen                  int // bytes of the longest token
+	maxLen                  int  // bytes of the longest token
+	fuseUnk                 bool // several unknown tokens in a row are one
 }
 
 // newVocab checks the tokens and numbers them.
@@ -161,15 +162,12 @@ func (v *vocab) specials() []int32 {
 	return out
 }
 
-// byteTokens is the ids of <0x00> to <0xFF>; where one is missing, of the byte itself, of the unknown token, or none.
+// byteTokens is the ids of <0x00> to <0xFF>; where one is missing, of the byte itself, or none.
 func (v *vocab) byteTokens() (ids [256]int32) {
 	for i := range ids {
-		ids[i] = v.first(fmt.Sprintf("<0x%02X>", i))
+		ids[i] = v.id(fmt.Sprintf("<0x%02X>", i))
 		if ids[i] == none {
 			ids[i] = v.id(string([]byte{byte(i)}))
-		}
-		if ids[i] == none {
-			ids[i] = v.unk
 		}
 	}
 	return ids
