@@ -1,0 +1,176 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// Options says how the demonstration runs; the zero value is right.
+type Options struct {
+	Dir      string              // where its files are put and stay; "": a temporary directory that is removed
+	Steps    int                 // training steps; 0: 160, which takes about a minute on two cores
+	Threads  int                 // 0: as many as there are processors
+	Seed     uint64              // of the adapter and of the order of the data
+	Progress func(peft.Progress) // of the training; may be nil
+}
+
+// What the demonstration trains with, and prints as flags.
+const (
+	defaultSteps = 160
+	rank         = 8
+	learningRate = 2e-3
+	warmup       = 10
+	batchTokens  = 1024
+	clip         = 1.0
+)
+
+// The files that the demonstration makes in its directory, beside Files.
+const (
+	AdapterFile = "owl.safetensors"
+	MergedFile  = "merged.gguf"
+	LoRAFile    = "owl.lora.gguf"
+	PEFTDir     = "owl.peft"
+)
+
+// Result is what came out.
+type Result struct {
+	Dir      string // where the files are; "" when they have been removed
+	Before   Score  // of the base
+	After    Score  // of base and adapter
+	Merged   Score  // of the merged file
+	Training *peft.TrainResult
+	Merge    *peft.MergeReport
+	Samples  []Sample
+	Elapsed  time.Duration
+}
+
+// Run goes through everything that peftconv does, on the built-in model and data, and tells about it on out.
+func Run(ctx context.Context, opt Options, out io.Writer) (*Result, error) {
+	if opt.Steps == 0 {
+		opt.Steps = defaultSteps
+	}
+	kernels.SetThreads(opt.Threads)
+	d := &demonstration{ctx: ctx, opt: opt, out: out, dir: opt.Dir, result: &Result{Dir: opt.Dir}}
+	if opt.Dir == "" {
+		dir, err := os.MkdirTemp("", "peftconv-demo-")
+		if err != nil {
+			return nil, fmt.Errorf("demo: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		d.dir = dir
+	}
+	start := time.Now()
+	err := d.run()
+	d.result.Elapsed = time.Since(start)
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	d.closing()
+	return d.result, nil
+}
+
+// demonstration is one run.
+type demonstration struct {
+	ctx    context.Context
+	opt    Options
+	out    io.Writer
+	dir    string
+	base   *peft.Base
+	exam   *exam
+	train  *dataset.Set
+	eval   *dataset.Set
+	result *Result
+}
+
+func (d *demonstration) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d *demonstration) run() (err error) {
+	if err := WriteFiles(d.dir); err != nil {
+		return err
+	}
+	if d.base, err = peft.OpenBase(d.path("base.gguf")); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.base.Close()) }()
+	if err := d.load(); err != nil {
+		return err
+	}
+	d.opening()
+	if d.result.Before, err = d.exam.score(d.ctx, d.base, nil); err != nil {
+		return err
+	}
+	d.tell("Before", d.result.Before)
+	adapter, err := d.fineTune()
+	if err != nil {
+		return err
+	}
+	trained := []peft.Scaled{{Adapter: adapter, Scale: 1}}
+	if d.result.After, err = d.exam.score(d.ctx, d.base, trained); err != nil {
+		return err
+	}
+	d.tell("After", d.result.After)
+	if err := d.merge(trained); err != nil {
+		return err
+	}
+	if err := d.export(adapter); err != nil {
+		return err
+	}
+	return d.samples(trained)
+}
+
+func (d *demonstration) load() (err error) {
+	opt := dataset.Options{SeqLen: d.base.Model.Spec.Context}
+	if d.train, err = dataset.Load(d.path("train.jsonl"), d.base.Tokenizer, opt); err != nil {
+		return err
+	}
+	if d.eval, err = dataset.Load(d.path("eval.jsonl"), d.base.Tokenizer, opt); err != nil {
+		return err
+	}
+	d.exam = &exam{eval: d.eval}
+	return nil
+}
+
+func (d *demonstration) fineTune() (*peft.Adapter, error) {
+	adapter, err := peft.NewLoRA(d.base, peft.LoRAOptions{Rank: rank, Seed: d.opt.Seed})
+	if err != nil {
+		return nil, err
+	}
+	d.result.Training, err = peft.Train(d.ctx, d.base, adapter, d.train, nil, peft.TrainOptions{
+		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: peft.ScheduleCosine, Warmup: warmup,
+		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Progress: d.opt.Progress,
+	})
+	return adapter, err
+}
+
+// merge writes the merged model and examines it.
+func (d *demonstration) merge(trained []peft.Scaled) (err error) {
+	if d.result.Merge, err = peft.Merge(d.ctx, d.base, trained, d.path(MergedFile), peft.MergeOptions{}); err != nil {
+		return err
+	}
+	merged, err := peft.OpenBase(d.path(MergedFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, merged.Close()) }()
+	if d.result.Merged, err = d.exam.score(d.ctx, merged, nil); err != nil {
+		return err
+	}
+	d.tell("Merged", d.result.Merged)
+	return nil
+}
+
+func (d *demonstration) export(adapter *peft.Adapter) error {
+	if err := adapter.ExportGGUF(d.base, d.path(LoRAFile)); err != nil {
+		return err
+	}
+	return adapter.SaveDir(d.path(PEFTDir))
+}

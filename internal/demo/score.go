@@ -1,0 +1,82 @@
+package demo
+
+import (
+	"context"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/demo/tale"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// Score is how well a model does the two tasks on held-out data.
+type Score struct {
+	Loss       float64 // mean cross entropy of the completions' tokens
+	Perplexity float64
+	Owl        Count // tales told word for word as the owl tells them
+	Mood       Count // moods named rightly
+}
+
+// Count is right answers out of all.
+type Count struct{ Right, All int }
+
+// exam is the held-out data that a score is about.
+type exam struct {
+	eval *dataset.Set
+}
+
+// Tales asked for word for word; each takes about a hundred tokens to tell.
+const owlAsked = 20
+
+func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) (s Score, err error) {
+	r, err := peft.EvalLoss(ctx, b, adapters, e.eval, 0)
+	if err != nil {
+		return s, err
+	}
+	s.Loss, s.Perplexity = r.Loss, r.Perplexity
+	if s.Owl, err = exact(ctx, b, adapters, tale.OwlTask(evalSeed, owlEval, true)[:owlAsked]); err != nil {
+		return s, err
+	}
+	s.Mood, err = exact(ctx, b, adapters, tale.MoodTask(evalSeed, moodEval, true))
+	return s, err
+}
+
+// exact counts the examples whose completion the model writes as it stands, greedily.
+func exact(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (Count, error) {
+	c := Count{All: len(examples)}
+	for _, e := range examples {
+		r, err := peft.Generate(ctx, b, adapters, e.Prompt, peft.GenerateOptions{N: 2 * len(strings.Fields(e.Completion))}, nil)
+		if err != nil {
+			return c, err
+		}
+		if strings.TrimSpace(r.Text) == strings.TrimSpace(e.Completion) {
+			c.Right++
+		}
+	}
+	return c, nil
+}
+
+// Sample is what the model wrote to one prompt before the training and after it.
+type Sample struct {
+	Prompt, Before, After, Expected string
+}
+
+// samples lets base and adapter go on from the same held-out prompts.
+func (d *demonstration) samples(trained []peft.Scaled) error {
+	for _, e := range []tale.Example{tale.OwlTask(evalSeed, owlEval, true)[owlAsked], tale.MoodTask(evalSeed, moodEval, true)[1]} {
+		s := Sample{Prompt: e.Prompt, Expected: e.Completion}
+		for _, run := range []struct {
+			adapters []peft.Scaled
+			text     *string
+		}{{nil, &s.Before}, {trained, &s.After}} {
+			r, err := peft.Generate(d.ctx, d.base, run.adapters, e.Prompt, peft.GenerateOptions{N: 160}, nil)
+			if err != nil {
+				return err
+			}
+			*run.text = r.Text
+		}
+		d.result.Samples = append(d.result.Samples, s)
+		d.show(s)
+	}
+	return nil
+}
