@@ -17,6 +17,6 @@
 // # Caveats
 //
 // The slices that [Tensor.Bytes] returns are valid until [File.Close], and they must not be written to. In a big-endian
-// file (File.Order) they are big-endian too: [SwapBytes] turns a copy around. What the bytes of a block type mean is not this package's business: see
-// package quant.
+// file (File.Order) they are big-endian too: [SwapBytes] turns a copy around. What the bytes of a block type mean is not
+// this package's business: see package quant.
 package gguf

@@ -534,6 +534,7 @@ func TestGetters(t *testing.T) {
 		"u8": uint8(200), "i8": int8(-5), "u64": uint64(math.MaxUint64), "f32": float32(3), "half": float32(0.5), "f64": 1e300,
 		"bool": true, "str": "5", "i32s": []int32{-1, 2}, "u64s": []uint64{1, 1 << 63}, "f64s": []float64{1, 2}, "halves": []float64{0.5},
 		"strs": []string{"a"}, "bools": []bool{true, false}, "u8s": []uint8{7}, "huge": float32(1e20), "nan": float32(math.NaN()),
+		"i8s": []int8{-8}, "u16s": []uint16{16}, "i16s": []int16{-16}, "u32s": []uint32{32}, "i64s": []int64{-64}, "f32s": []float32{4},
 	} {
 		set(t, m, k, v)
 	}
@@ -550,8 +551,10 @@ func TestGetters(t *testing.T) {
 	ints := map[string]any{"u8": int64(200), "i8": int64(-5), "f32": int64(3)}
 	uints := map[string]any{"u8": uint64(200), "u64": uint64(math.MaxUint64), "f32": uint64(3)}
 	floats := map[string]any{"u8": 200.0, "i8": -5.0, "u64": float64(1 << 64), "f32": 3.0, "half": 0.5, "f64": 1e300, "huge": float64(float32(1e20))}
-	lists := map[string]any{"i32s": []int64{-1, 2}, "f64s": []int64{1, 2}, "u8s": []int64{7}}
-	f32s := map[string]any{"i32s": []float32{-1, 2}, "f64s": []float32{1, 2}, "u8s": []float32{7}, "halves": []float32{0.5}, "u64s": []float32{1, 1 << 63}}
+	lists := map[string]any{"i32s": []int64{-1, 2}, "f64s": []int64{1, 2}, "u8s": []int64{7},
+		"i8s": []int64{-8}, "u16s": []int64{16}, "i16s": []int64{-16}, "u32s": []int64{32}, "i64s": []int64{-64}, "f32s": []int64{4}}
+	f32s := map[string]any{"i32s": []float32{-1, 2}, "f64s": []float32{1, 2}, "u8s": []float32{7}, "halves": []float32{0.5}, "u64s": []float32{1, 1 << 63},
+		"i8s": []float32{-8}, "u16s": []float32{16}, "i16s": []float32{-16}, "u32s": []float32{32}, "i64s": []float32{-64}, "f32s": []float32{4}}
 	for k := range m.All() {
 		if k == "nan" {
 			if f, ok := m.Float(k); !ok || !math.IsNaN(f) {
@@ -591,7 +594,16 @@ func TestGetters(t *testing.T) {
 }
 
 func TestValueText(t *testing.T) {
+	deep := value(t, []uint8{1})
+	for range maxDepth - 1 {
+		deep = value(t, []Value{deep})
+	}
+	if _, err := ValueOf([]Value{deep}); err == nil {
+		t.Error("arrays stand in one another without end")
+	}
 	for _, tt := range []struct{ v, text, json any }{
+		{float64(0.25), "0.25", "0.25"},
+		{[]float64{math.NaN()}, "[NaN]", `["NaN"]`},
 		{uint8(7), "7", "7"},
 		{float32(0.1), "0.1", "0.1"},
 		{nan, "NaN", `"NaN"`},

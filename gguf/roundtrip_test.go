@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"testing"
 
@@ -47,4 +48,44 @@ func TestRealFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGGMLWriter makes a file that ggml's own writer has made (testdata/ggml.c) and compares the bytes.
+func TestGGMLWriter(t *testing.T) {
+	want, err := os.ReadFile("testdata/ggml.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := &Metadata{}
+	for _, kv := range []struct {
+		key string
+		v   any
+	}{
+		{"general.architecture", "test"}, {"i8", int8(-128)}, {"u16", uint16(65535)},
+		{"i16", int16(-32768)}, {"u32", uint32(math.MaxUint32)}, {"i32", int32(math.MinInt32)}, {"f32", float32(0.1)},
+		{"bool", true}, {"u64", uint64(math.MaxUint64)}, {"i64", int64(math.MinInt64)}, {"f64", 0.1}, {"ints", []int32{1, -2, 3}},
+		{"bools", []bool{true, false}}, {"texts", []string{"a", "", "é"}}, {"none", []float32{}}, {"u8", uint8(7)},
+	} {
+		set(t, meta, kv.key, kv.v)
+	}
+	tensors := []Tensor{{Name: "vector", Shape: []int64{5}, Type: F32}, {Name: "matrix", Shape: []int64{32, 3}, Type: Q4_0},
+		{Name: "cube", Shape: []int64{2, 1, 2}, Type: F16}, {Name: "last", Shape: []int64{1}, Type: I8}}
+	var got bytes.Buffer
+	w, err := NewWriter(&got, meta, tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range tensors {
+		if err := w.WriteTensor(tensors[i].Name, bytes.Repeat([]byte{byte(i + 1)}, int(tensors[i].Size()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("what is written differs from what ggml writes (%v)\n%q\nexpected\n%q", err, got.Bytes(), want)
+	}
+	f, err := Parse(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameMetadata(t, f.Meta, meta)
 }
