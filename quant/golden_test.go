@@ -71,7 +71,7 @@ func (g *golden) check(t *testing.T, name string, sums bool) {
 		t.Fatal(err)
 	}
 	if !Supported(typ) {
-		t.Skipf("%s is not supported", name)
+		t.Fatalf("%s is not supported", name)
 	}
 	weighted := g.file(t, name+".importance.bin")
 	g.checkQuantize(t, typ, weighted, g.importance)

@@ -23,7 +23,8 @@ type nearPoints struct {
 	place  []int32
 	places []uint16
 
-	odd []float32 // (point, weight) 2·level+1 of the points
+	// What the levels of the points stand for, (point, weight): 2·level+1; or in IQ1, as the levels are raised or lowered.
+	odd, raised, lowered []float32
 }
 
 var (
@@ -85,6 +86,10 @@ func (l *lattice) findNear() *nearPoints {
 		near.place[n] = int32(i) + 1
 		for _, q := range level[:l.size] {
 			near.odd = append(near.odd, float32(2*q+1))
+			if l.radix == len(raised) {
+				near.raised = append(near.raised, raised[q])
+				near.lowered = append(near.lowered, lowered[q])
+			}
 		}
 	}
 	distance := make([]uint8, len(l.points))

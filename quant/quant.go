@@ -41,6 +41,8 @@ var formats = [...]format{
 	gguf.IQ4_NL: {weightsIQ4_NL, bytesIQ4_NL, dequantizeIQ4_NL, quantizeIQ4_NL, quantizeWeightedIQ4_NL, halfScales(weightsIQ4_NL, bytesIQ4_NL, 0)},
 	gguf.IQ4_XS: {weightsK, bytesIQ4_XS, dequantizeIQ4_XS, quantizeIQ4_XS, quantizeWeightedIQ4_XS, halfScales(weightsK, bytesIQ4_XS, 0)},
 
+	gguf.IQ1_S:   {weightsK, bytesIQ1_S, dequantizeIQ1_S, nil, quantizeWeightedIQ1_S, halfScales(weightsK, bytesIQ1_S, 0)},
+	gguf.IQ1_M:   {weightsK, bytesIQ1_M, dequantizeIQ1_M, quantizeIQ1_M, quantizeWeightedIQ1_M, nonFiniteIQ1_M},
 	gguf.IQ2_XXS: {weightsK, bytesIQ2_XXS, dequantizeIQ2_XXS, nil, quantizeWeightedIQ2_XXS, halfScales(weightsK, bytesIQ2_XXS, 0)},
 	gguf.IQ2_XS:  {weightsK, bytesIQ2_XS, dequantizeIQ2_XS, nil, quantizeWeightedIQ2_XS, halfScales(weightsK, bytesIQ2_XS, 0)},
 	gguf.IQ2_S:   {weightsK, bytesIQ2_S, dequantizeIQ2_S, quantizeIQ2_S, quantizeWeightedIQ2_S, halfScales(weightsK, bytesIQ2_S, 0)},

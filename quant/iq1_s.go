@@ -1,0 +1,129 @@
+package quant
+
+import "encoding/binary"
+
+// IQ1_S is a super-block of groups of 32 weights d·(2·scale+1)·value: the half precision d, a byte for each eight weights
+// with the place of their point, then 16 bits a group: the high three bits of each of its places, three bits of scale,
+// and one that is set where the levels are lowered.
+const (
+	pointsIQ1_S = 2
+	highIQ1_S   = 34
+	bytesIQ1_S  = 50
+)
+
+func dequantizeIQ1_S(dst []float32, src []byte) {
+	var level [32]uint8
+	points := latticeIQ1.points
+	for len(dst) >= weightsK && len(src) >= bytesIQ1_S {
+		b := (*[bytesIQ1_S]byte)(src)
+		d := loadHalf((*[2]byte)(b[:]))
+		for i := range 8 {
+			high := uint(binary.LittleEndian.Uint16(b[highIQ1_S+2*i:]))
+			shift := shiftMask(high&0x8000 != 0)
+			for j := range 4 {
+				store8(level[8*j:], points[uint(b[pointsIQ1_S+4*i+j])|high>>(3*j)&7<<8]|shift)
+			}
+			scaleLevels((*[32]float32)(dst[32*i:]), &level, d*unsigned[2*(high>>12&7)+1], valuesIQ1)
+		}
+		dst, src = dst[weightsK:], src[bytesIQ1_S:]
+	}
+}
+
+func quantizeWeightedIQ1_S(dst []byte, row, importance []float32) {
+	for len(row) >= weightsK && len(dst) >= bytesIQ1_S {
+		blockIQ1_S((*[bytesIQ1_S]byte)(dst), (*[weightsK]float32)(row), importance)
+		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ1_S:]
+	}
+}
+
+// blockIQ1_S quantizes one super-block.
+func blockIQ1_S(b *[bytesIQ1_S]byte, x *[weightsK]float32, importance []float32) {
+	clear(b[:])
+	spread := float32(2 * sumSquares(x[:]) / weightsK)
+	var scale [8]float32
+	var greatest float32
+	for i := range scale {
+		g := ternaryGroup{n: 32, x: x[32*i:][:32]}
+		errorWeights(g.w[:], g.x, importance[32*i:], spread)
+		s, ok := g.fitIQ1_S()
+		if !ok {
+			continue
+		}
+		var high uint16
+		for j, place := range g.place {
+			b[pointsIQ1_S+4*i+j] = byte(place)
+			high |= place >> 8 << (3 * j)
+		}
+		if g.low[0] {
+			high |= 0x8000
+		}
+		binary.LittleEndian.PutUint16(b[highIQ1_S+2*i:], high)
+		scale[i] = s
+		if !(greatest > s) {
+			greatest = s
+		}
+	}
+	packScalesIQ1_S(b, &scale, greatest)
+}
+
+// packScalesIQ1_S makes d and the rounded scales.
+func packScalesIQ1_S(b *[bytesIQ1_S]byte, scale *[8]float32, greatest float32) {
+	if greatest == 0 {
+		for i := range scale {
+			b[highIQ1_S+2*i+1] &= 0x0f
+		}
+		return
+	}
+	d := greatest / 15
+	storeHalf((*[2]byte)(b[:]), float32(d*1.125))
+	inverse := 1 / d
+	for i, s := range scale {
+		b[highIQ1_S+2*i+1] |= byte(nearestClamped(0.5*(float32(inverse*s)-1), 0, 7)) << 4
+	}
+}
+
+// fitIQ1_S finds the scale and the points: of all ways to cut the sorted weights into three, with the levels raised and
+// lowered, the one with the least error, brought to the lattice. ok is false where the group is zero.
+func (g *ternaryGroup) fitIQ1_S() (scale float32, ok bool) {
+	if absf(peak(g.x)) < 1e-12 {
+		return 0, false
+	}
+	g.sort()
+	var sumX, sumW [maxGroup + 1]float32 // of the first weights in order
+	for i, at := range g.order[:g.n] {
+		sumX[i+1] = sumX[i] + float32(g.w[at]*g.x[at])
+		sumW[i+1] = sumW[i] + g.w[at]
+	}
+	best, first, second, low := float32(-greatestFloat), -1, -1, false
+	for i := range g.n + 1 {
+		for j := i; j <= g.n; j++ {
+			x := [3]float32{sumX[i], sumX[j] - sumX[i], sumX[g.n] - sumX[j]}
+			w := [3]float32{sumW[i], sumW[j] - sumW[i], sumW[g.n] - sumW[j]}
+			if qx, qq := sumsOfThree(&x, &w, &raised); qq > 0 && qx*qx > best*qq {
+				scale = qx / qq
+				best, first, second, low = scale*qx, i, j, false
+			}
+			if qx, qq := sumsOfThree(&x, &w, &lowered); qq > 0 && qx*qx > best*qq {
+				scale = qx / qq
+				best, first, second, low = scale*qx, i, j, true
+			}
+		}
+	}
+	if first < 0 {
+		return 0, false
+	}
+	g.split(first, second)
+	g.low = [4]bool{low, low, low, low}
+	if scale < 0 {
+		scale = -scale
+		g.turn()
+	}
+	return g.snap(scale), true
+}
+
+// sumsOfThree is Σ q·x and Σ q²·w of three values.
+func sumsOfThree(x, w, value *[3]float32) (qx, qq float32) {
+	qx = float32(x[0]*value[0]) + float32(x[1]*value[1]) + float32(x[2]*value[2])
+	qq = float32(float32(w[0]*value[0])*value[0]) + float32(float32(w[1]*value[1])*value[1]) + float32(float32(w[2]*value[2])*value[2])
+	return qx, qq
+}

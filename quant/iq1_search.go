@@ -1,0 +1,132 @@
+package quant
+
+// The IQ1 formats have three levels -1, 0 and 1, raised or lowered by 1/8 as a whole run of weights: a level is one of
+// raised or one of lowered.
+var (
+	raised  = [3]float32{-1 + shiftIQ1, shiftIQ1, 1 + shiftIQ1}
+	lowered = [3]float32{-1 - shiftIQ1, -shiftIQ1, 1 - shiftIQ1}
+)
+
+const shiftIQ1 = 0.125
+
+// valuesIQ1 is what levels stand for, with the highest bit set where they are lowered.
+var valuesIQ1 = func() *[256]float32 {
+	var table [256]float32
+	copy(table[:], raised[:])
+	copy(table[128:], lowered[:])
+	return &table
+}()
+
+// shiftMask is what lowers eight levels.
+func shiftMask(low bool) uint64 {
+	if low {
+		return eachBit0 << 7
+	}
+	return 0
+}
+
+// shifted is raised or lowered.
+func shifted(low bool) *[3]float32 {
+	if low {
+		return &lowered
+	}
+	return &raised
+}
+
+// shifted is n.raised or n.lowered.
+func (n *nearPoints) shifted(low bool) []float32 {
+	if low {
+		return n.lowered
+	}
+	return n.raised
+}
+
+// A ternaryGroup is a group of 16 or 32 weights under search.
+type ternaryGroup struct {
+	n     int
+	x     []float32
+	w     [maxGroup]float32 // how much the error of each counts
+	order [maxGroup]uint8   // the weights in ascending order
+	level [maxGroup]uint8   // 0 to 2
+	place [4]uint16         // of the points
+	low   [4]bool           // whether the eight weights of a point are lowered
+}
+
+// sort puts the weights in order, equal ones as they come.
+func (g *ternaryGroup) sort() {
+	for i, v := range g.x {
+		j := i
+		for ; j > 0 && g.x[g.order[j-1]] > v; j-- {
+			g.order[j] = g.order[j-1]
+		}
+		g.order[j] = uint8(i)
+	}
+}
+
+// split gives level 0 to the first weights in order, 1 to those from first to second, 2 to the others.
+func (g *ternaryGroup) split(first, second int) {
+	for i, at := range g.order[:g.n] {
+		switch {
+		case i < first:
+			g.level[at] = 0
+		case i < second:
+			g.level[at] = 1
+		default:
+			g.level[at] = 2
+		}
+	}
+}
+
+// turn changes the sign of everything.
+func (g *ternaryGroup) turn() {
+	for i, l := range g.level[:g.n] {
+		g.level[i] = 2 - l
+	}
+	for i, low := range g.low {
+		g.low[i] = !low
+	}
+}
+
+// snap finds the points of the levels, moving those that are not on the lattice to the neighbour with the least error.
+// If there were any it returns a scale that suits them.
+func (g *ternaryGroup) snap(scale float32) float32 {
+	near := latticeIQ1.near()
+	moved := false
+	for i := range g.n / 8 {
+		at := 8 * i
+		place := near.place[latticeIQ1.spell(g.level[at:])]
+		if place < 0 {
+			moved = true
+			place = int32(near.nearest(place, near.shifted(g.low[i]), g.x[at:at+8], g.w[at:], scale))
+		}
+		g.place[i] = uint16(place)
+	}
+	if !moved {
+		return scale
+	}
+	if qx, qq := g.sums(1); qx > 0 && qq > 0 {
+		return qx / qq
+	}
+	return scale
+}
+
+// sums is Σ w·q·x and Σ w·q² with the points' values, multiplied by factor, for q.
+func (g *ternaryGroup) sums(factor float32) (qx, qq float32) {
+	return g.addSums(0, 0, factor)
+}
+
+// addSums adds to sums that have begun.
+func (g *ternaryGroup) addSums(qx, qq, factor float32) (float32, float32) {
+	for i := range g.n / 8 {
+		value := shifted(g.low[i])
+		point := latticeIQ1.points[g.place[i]]
+		for j := 8 * i; j < 8*i+8; j++ {
+			q := float32(value[point&3] * factor)
+			wq := float32(g.w[j] * q)
+			qx += float32(wq * g.x[j])
+			qq += float32(wq * q)
+			point >>= 8
+		}
+	}
+	return qx, qq
+}
