@@ -227,7 +227,11 @@ func (f *hfFile) vocab() (*vocab, error) {
 			text[id], types[id] = fmt.Sprintf("[UNUSED_%d]", id), typeUnused
 		}
 	}
-	return newVocab(text, types)
+	v, err := newVocab(text, types)
+	if err == nil {
+		v.trusted = true
+	}
+	return v, err
 }
 
 // normalizers reads what is done to the text first.

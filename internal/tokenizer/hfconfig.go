@@ -132,7 +132,7 @@ func (c *hfConfig) find(v *vocab, what string, names []*hfName, ids hfIDList, te
 	if len(ids) > 0 && ids[0] >= 0 && ids[0] < int64(len(v.text)) {
 		return int32(ids[0]), nil
 	}
-	return v.first(template), nil
+	return v.id(template), nil
 }
 
 // template is the special tokens that the post-processor puts before and after a text.

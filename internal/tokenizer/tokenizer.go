@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,6 +44,7 @@ type encoder struct {
 	merger  merger
 	scratch pattern.Scratch
 	word    []byte
+	ids     []int32
 	cache   map[string][]int32
 }
 
@@ -96,6 +98,10 @@ func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder
 	if t.unlessSpace && (strings.HasPrefix(text, " ") || t.escapeSpaces && strings.HasPrefix(text, spaceMark)) {
 		prefix = false
 	}
+	if prefix && !t.escapeSpaces {
+		// Expressions have to see the space. The other cutters may leave it to the first word, which saves a copy.
+		text, prefix = " "+text, false
+	}
 	t.cut.cut(text, &e.scratch, func(word string) {
 		if prefix {
 			word = " " + word
@@ -108,7 +114,7 @@ func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder
 
 func (t *Tokenizer) encodeWord(ids []int32, word string, e *encoder) []int32 {
 	if known, ok := e.cache[word]; ok {
-		return append(ids, known...)
+		return t.join(ids, known)
 	}
 	for len(word) > maxWord/4 {
 		// Positions in a word are 32 bits wide. No text that means anything has such words.
@@ -123,15 +129,23 @@ func (t *Tokenizer) encodeWord(ids []int32, word string, e *encoder) []int32 {
 		}
 		e.word = append(e.word, word[i])
 	}
-	from := len(ids)
-	ids = t.model.encode(ids, e.word, &e.merger)
+	e.ids = t.model.encode(e.ids[:0], e.word, &e.merger)
 	if len(word) <= maxCachedWord {
 		if len(e.cache) >= maxCached {
 			clear(e.cache)
 		}
-		e.cache[string([]byte(word))] = append([]int32(nil), ids[from:]...)
+		e.cache[strings.Clone(word)] = slices.Clone(e.ids)
 	}
-	return ids
+	return t.join(ids, e.ids)
+}
+
+// join appends the ids of a word. Where unknown tokens fuse they do so across words.
+func (t *Tokenizer) join(ids, word []int32) []int32 {
+	v := t.vocab
+	if v.fuseUnk && len(ids) > 0 && len(word) > 0 && ids[len(ids)-1] == v.unk && word[0] == v.unk {
+		word = word[1:]
+	}
+	return append(ids, word...)
 }
 
 // Kind is the kind of vocabulary as tokenizer.ggml.model names it: "llama" or "gpt2".

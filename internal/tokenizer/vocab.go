@@ -35,6 +35,7 @@ type vocab struct {
 	eog                     map[int32]bool
 	maxLen                  int  // bytes of the longest token
 	fuseUnk                 bool // several unknown tokens in a row are one
+	trusted                 bool // a token that is normal by its type is never special by its text
 }
 
 // newVocab checks the tokens and numbers them.
@@ -66,11 +67,20 @@ func (v *vocab) id(text string) int32 {
 	return none
 }
 
+// special is the token of a text that makes it special, or none.
+func (v *vocab) special(text string) int32 {
+	id := v.id(text)
+	if id != none && v.trusted && v.types[id] == typeNormal {
+		return none
+	}
+	return id
+}
+
 // first is the smallest id that one of the texts has, or none.
 func (v *vocab) first(texts ...string) int32 {
 	best := none
 	for _, s := range texts {
-		if id, ok := v.ids[s]; ok && (best == none || id < best) {
+		if id := v.special(s); id != none && (best == none || id < best) {
 			best = id
 		}
 	}
@@ -123,10 +133,10 @@ func (v *vocab) finish() {
 		v.eog[v.fim[i]] = true
 	}
 	for _, s := range eogTexts {
-		v.eog[mark(v.id(s))] = true
+		v.eog[mark(v.special(s))] = true
 	}
 	for _, s := range harmonyTexts {
-		if id := v.id(s); id != none {
+		if id := v.special(s); id != none {
 			v.types[id] = typeUser
 		}
 	}
