@@ -58,8 +58,6 @@ func (o *demoOptions) run(ctx context.Context, s streams) error {
 		}
 	}
 	_, err := demo.Run(ctx, o.options, s.out)
-	if m != nil {
-		m.stop()
-	}
+	m.stop()
 	return err
 }

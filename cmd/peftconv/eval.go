@@ -95,9 +95,7 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 	}
 	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, ids,
 		peft.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
-	if m != nil {
-		m.stop()
-	}
+	m.stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
 	}

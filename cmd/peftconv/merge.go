@@ -137,9 +137,7 @@ func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*p
 		m.update(p.Bytes, p.Tensor)
 	}
 	report, err := peft.Merge(ctx, opened.base, opened.adapters, o.out, opt)
-	if m != nil {
-		m.stop()
-	}
+	m.stop()
 	return report, err
 }
 

@@ -4,52 +4,75 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
 	"github.com/peftconv/peftconv/peft"
 )
 
-// meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere.
+// meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. The bar
+// is one line that is drawn over again and again, the cursor waiting at its beginning, so that whatever else gets onto
+// it (the ^C of a terminal) is gone with the next drawing.
 type meter struct {
-	w       io.Writer
-	unit    string // what is counted: "step", or inBytes
-	total   int64
+	w     io.Writer
+	unit  string // what is counted: "step", or inBytes
+	total int64
+	width func() int // of the terminal, in columns; nil where there is none
+
+	mu      sync.Mutex // the bar is drawn from a goroutine of its own too
+	done    int64
+	note    string
 	start   time.Time
 	started int64     // the count at start
-	printed time.Time // of the last plain line
-
-	progress *mpb.Progress // nil where there is no terminal
-	bar      *mpb.Bar
-
-	mu   sync.Mutex // the bar reads these from a goroutine of its own
-	done int64
-	note string
+	shown   time.Time // when the last line or bar was
+	drawn   int       // columns that the bar takes up
+	quit    chan struct{}
 }
 
 // inBytes is the unit of a meter that counts bytes.
 const inBytes = "bytes"
 
+// How often a bar is drawn, and a line printed.
+const (
+	barEvery  = 200 * time.Millisecond
+	lineEvery = time.Second
+)
+
 // newMeter starts a meter that counts up to total on w.
 func newMeter(w io.Writer, unit string, total int64) *meter {
 	m := &meter{w: w, unit: unit, total: total, start: time.Now()}
-	if !isTerminal(w) {
-		return m
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		m.width = func() int {
+			width, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || width <= 0 {
+				return 80
+			}
+			return width
+		}
+		m.quit = make(chan struct{})
+		go m.tick(m.quit)
 	}
-	m.progress = mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithWidth(64))
-	m.bar = m.progress.AddBar(total, mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return m.counter() + " " })),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return m.details() })))
 	return m
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// tick keeps the time left moving while a step takes long.
+func (m *meter) tick(quit chan struct{}) {
+	for {
+		select {
+		case <-quit:
+			return
+		case <-time.After(barEvery):
+			m.mu.Lock()
+			if m.quit != nil {
+				m.draw()
+			}
+			m.mu.Unlock()
+		}
+	}
 }
 
 // startAt reckons speed and time left from here, where done is done already.
@@ -62,41 +85,87 @@ func (m *meter) startAt(done int64) {
 // update sets the count, and a few words that follow it.
 func (m *meter) update(done int64, note string) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.done, m.note = done, note
-	m.mu.Unlock()
-	if m.bar != nil {
-		m.bar.SetCurrent(min(done, m.total-1)) // stop ends it
-		return
-	}
-	if now := time.Now(); done == m.total || now.Sub(m.printed) >= time.Second {
-		m.printed = now
+	if m.width == nil && (done == m.total || time.Since(m.shown) >= lineEvery) {
+		m.shown = time.Now()
 		fmt.Fprintln(m.w, m.counter()+"  "+m.details())
 	}
-}
-
-// stop takes the bar away; what follows on the terminal is the result. It may be called twice.
-func (m *meter) stop() {
-	if m.bar != nil {
-		m.bar.Abort(true)
-		m.progress.Wait()
-		m.bar = nil
+	if m.width != nil && time.Since(m.shown) >= barEvery {
+		m.draw()
 	}
 }
 
 // say prints a line that stays, above the bar.
 func (m *meter) say(format string, args ...any) {
-	line := fmt.Sprintf(format, args...) + "\n"
-	if m.bar != nil {
-		m.progress.Write([]byte(line))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
+	fmt.Fprintf(m.w, format+"\n", args...)
+}
+
+// stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
+func (m *meter) stop() {
+	if m == nil {
 		return
 	}
-	io.WriteString(m.w, line)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.quit != nil {
+		close(m.quit)
+		m.quit = nil
+	}
+	m.erase()
+}
+
+// draw puts the bar onto its line: counter, bar as wide as there is room, details.
+func (m *meter) draw() {
+	m.shown = time.Now()
+	left, right := m.counter()+" ", " "+m.details()
+	columns := m.width() - 1 // a full line would break
+	room := columns - utf8.RuneCountInString(left+right) - len("[]")
+	line := left + right
+	if room >= 8 {
+		line = left + "[" + barOf(m.done, m.total, min(room, 50)) + "]" + right
+	}
+	line = firstRunes(line, columns)
+	n := utf8.RuneCountInString(line)
+	fmt.Fprint(m.w, "\r", line, strings.Repeat(" ", max(0, m.drawn-n)), "\r")
+	m.drawn = n
+}
+
+func (m *meter) erase() {
+	if m.drawn > 0 {
+		fmt.Fprint(m.w, "\r", strings.Repeat(" ", m.drawn), "\r")
+		m.drawn = 0
+	}
+}
+
+// barOf is "=====>    ".
+func barOf(done, total int64, width int) string {
+	full := 0
+	if total > 0 {
+		full = int(int64(width) * min(done, total) / total)
+	}
+	if full == width {
+		return strings.Repeat("=", width)
+	}
+	return strings.Repeat("=", full) + ">" + strings.Repeat(" ", width-full-1)
+}
+
+// firstRunes is a text cut to a number of columns.
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
 }
 
 // counter is "step 12/500".
 func (m *meter) counter() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.unit == inBytes {
 		return bytesText(m.done) + " of " + bytesText(m.total)
 	}
@@ -105,8 +174,6 @@ func (m *meter) counter() string {
 
 // details is the note, the time left and the memory.
 func (m *meter) details() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	text := m.note
 	if text != "" {
 		text += "  "

@@ -62,11 +62,8 @@ func printable(s string, limit int) string {
 
 // cut is the first runes of a text, with an ellipsis where it is longer.
 func cut(s string, limit int) string {
-	for i := range s {
-		if limit == 0 {
-			return s[:i] + "…"
-		}
-		limit--
+	if short := firstRunes(s, limit); short != s {
+		return short + "…"
 	}
 	return s
 }

@@ -208,7 +208,7 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
 		spec.Width, bytesText(fileSize(base.Path)))
 	fmt.Fprintf(s.err, "adapter  LoRA of rank %d on %s, %s\n", a.Config.Rank, plural(len(a.Params())/2, "weight"), plural(a.Parameters(), "parameter"))
-	fmt.Fprintf(s.err, "training learning rate %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
+	fmt.Fprintf(s.err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
 	if o.evalData != "" {
 		fmt.Fprintf(s.err, "; evaluation %s, %s", plural(len(evalSet.Examples), "example"), plural(evalSet.Tokens(), "token"))
@@ -219,6 +219,9 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	}
 	if checkpoint := peft.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
 		fmt.Fprintf(s.err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
+	}
+	if o.train.Resume == "" {
+		fmt.Fprintf(s.err, "measuring the base on %s first\n", plural(evalSet.Tokens(), "token"))
 	}
 }
 
@@ -246,9 +249,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Ba
 		}
 	}
 	result, err := peft.Train(ctx, base, a, set, evalSet, opt)
-	if m != nil {
-		m.stop()
-	}
+	m.stop()
 	return result, err
 }
 
