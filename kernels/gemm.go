@@ -93,11 +93,20 @@ type product struct {
 	cTrans      bool
 }
 
+// cIndex is where element (i, j) of the product lies in c.
+func (g *product) cIndex(i, j int) int {
+	if g.cTrans {
+		return j*g.ldc + i
+	}
+	return i*g.ldc + j
+}
+
 // gemm is one product under way.
 type gemm struct {
 	product
-	tiling tiling
-	packed []float32 // panels of A, or the small operand of dot products
+	tiling tiling    // of outer products
+	wide   int       // columns a task of dot products
+	packed []float32 // panels of A, or the few rows of dot products
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once
 }

@@ -28,13 +28,9 @@ func (g *gemm) runDots() {
 		g.m, g.n, g.a, g.b, g.cTrans = g.n, g.m, g.b.transposed(), g.a.transposed(), true
 	}
 	g.packFew()
-	share(g.m*g.n*g.k, ceilDiv(g.n, g.dotsWide()), g.dotTask)
-}
-
-// dotsWide is how many columns of C a task computes.
-func (g *gemm) dotsWide() int {
-	wide := max(g.n/(4*Threads()), 1<<15/g.k, 8)
-	return min(wide+3, 64) &^ 3
+	g.wide = max(g.n/(4*Threads()), 1<<15/g.k, 8)
+	g.wide = min(g.wide+3, 64) &^ 3
+	share(g.m*g.n*g.k, ceilDiv(g.n, g.wide), g.dotTask)
 }
 
 // packFew copies the few rows of A times alpha, padded with zeros to a multiple of 16, block by block.
@@ -65,9 +61,8 @@ func (g *gemm) few(b, i int) []float32 {
 func (g *gemm) dotRows(i int) {
 	s := scratches.get()
 	defer scratches.put(s)
-	wide := g.dotsWide()
-	n1 := min(g.n, (i+1)*wide)
-	for n := i * wide; n < n1; n += 4 {
+	n1 := min(g.n, (i+1)*g.wide)
+	for n := i * g.wide; n < n1; n += 4 {
 		for k0 := 0; k0 < g.k; k0 += dotBlock {
 			g.dotFour(s, n, min(n1, n+4), k0, min(g.k, k0+dotBlock))
 		}
@@ -122,10 +117,7 @@ func (g *gemm) columns(s *scratch, b *[4][]float32, n0, n1, k0, k1 int) {
 
 // storeDot brings a sum into C.
 func (g *gemm) storeDot(i, j int, v float32, later bool) {
-	at := i*g.ldc + j
-	if g.cTrans {
-		at = j*g.ldc + i
-	}
+	at := g.cIndex(i, j)
 	switch {
 	case later:
 		v += g.c[at]

@@ -204,6 +204,20 @@ func TestRowRange(t *testing.T) {
 	}
 }
 
+// TestGemmInPieces multiplies an A that is too large to be packed whole.
+func TestGemmInPieces(t *testing.T) {
+	was := maxPacked
+	defer func() { maxPacked = was }()
+	maxPacked = 20 * kBlock
+	eachTier(t, func(t *testing.T) {
+		for _, s := range [][3]int{{70, 40, 50}, {70, 40, 300}, {90, 3, 20}} {
+			for trans := range 4 {
+				newGemmCase(s[0], s[1], s[2], trans&1 != 0, trans&2 != 0, 1).check(t, 0.5, 0.5)
+			}
+		}
+	})
+}
+
 // TestGemmThreads: the same bytes for any number of threads, on every way a product can go.
 func TestGemmThreads(t *testing.T) {
 	eachTier(t, func(t *testing.T) {

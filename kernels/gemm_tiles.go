@@ -1,9 +1,9 @@
 package kernels
 
-// The product by outer-product tiles, after BLIS. A is packed whole, before: into panels of as many rows as
-// the register tile has, cut into blocks of k. Then each task takes some columns of C and some panels of A,
-// and for one block of k after the other brings its columns of B into panels and multiplies all pairs of
-// panels. C collects the blocks of k in their order.
+// The product by outer-product tiles, after BLIS. A is packed first: into panels of as many rows as the
+// register tile has, cut into blocks of k. Then each task takes some columns of C and some panels of A, and
+// for one block of k after the other brings its columns of B into panels and multiplies all pairs of panels.
+// C collects the blocks of k in their order.
 
 const (
 	kBlock    = 256 // the depth of a panel; Weights.Tile wants it to be a multiple of tileCols
@@ -26,7 +26,23 @@ type tiling struct {
 	panelLen int // elements of a packed panel of A
 }
 
+// maxPacked is the number of elements of A up to which it is packed whole. Of a larger one some rows are
+// multiplied after the others. A variable for the sake of tests.
+var maxPacked = 8 << 20
+
 func (g *gemm) runTiles() {
+	rows := max(maxPacked/ceilDiv(g.k, kBlock)/kBlock, tileShape().mr)
+	for m := g.m; m > 0; m -= g.m {
+		g.m = min(m, rows)
+		g.runRows()
+		if m > rows {
+			g.a.data, g.c = g.a.from(rows, 0), g.c[g.cIndex(rows, 0):]
+		}
+	}
+}
+
+// runRows computes the product with as many rows as fit.
+func (g *gemm) runRows() {
 	t := &g.tiling
 	t.shape = tileShape()
 	t.height, t.panels = t.balance(g.m)
@@ -157,23 +173,21 @@ func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) panelsB {
 	if g.direct() && (n1-n0)%nr == 0 {
 		return panelsB{g.b.from(k0, n0), g.b.rs, nr, nr}
 	}
-	step := nr * (k1 - k0)
-	b := grow(&s.b, ceilDiv(n1-n0, nr)*step+packSlack)
+	x := panelsB{grow(&s.b, ceilDiv(n1-n0, nr)*nr*(k1-k0)+packSlack), nr, nr * (k1 - k0), nr}
 	for n := n0; n < n1; n += nr {
-		g.packB(s, b[(n-n0)/nr*step:], k0, k1, n, min(n1, n+nr))
+		g.packB(s, x.at(n-n0), k0, k1, n, min(n1, n+nr))
 	}
-	return panelsB{b, nr, step, nr}
+	return x
 }
 
 // packB packs one panel of B.
 func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
-	nr := g.tiling.nr
 	if g.w == nil {
-		pack(dst, nr, g.b.from(k0, n0), g.b.rs, g.b.cs, k1-k0, n1-n0)
+		pack(dst, g.tiling.nr, g.b.from(k0, n0), g.b.rs, g.b.cs, k1-k0, n1-n0)
 		return
 	}
 	g.w.Tile(grow(&s.tile, (n1-n0)*tileLD), tileLD, n0, n1, k0, k1)
-	pack(dst, nr, s.tile, 1, tileLD, k1-k0, n1-n0)
+	packTransposed(dst, g.tiling.nr, s.tile, tileLD, k1-k0, n1-n0)
 }
 
 // tile multiplies panel number p of A by the panel b of B that begins with column n.
@@ -202,17 +216,13 @@ func (g *gemm) storeEdge(tile []float32, i0, j0, rows, cols int, later bool) {
 	if later {
 		beta = 1
 	}
-	rs, cs := g.ldc, 1
-	if g.cTrans {
-		rs, cs = 1, g.ldc
-	}
 	for i := range rows {
-		c := g.c[(i0+i)*rs+j0*cs:]
 		for j, v := range tile[i*g.tiling.nr : i*g.tiling.nr+cols] {
+			at := g.cIndex(i0+i, j0+j)
 			if beta != 0 {
-				v += beta * c[j*cs]
+				v += beta * g.c[at]
 			}
-			c[j*cs] = v
+			g.c[at] = v
 		}
 	}
 }

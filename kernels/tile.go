@@ -69,12 +69,15 @@ func dotsGeneric(k int, a, b *[4][]float32, sums *[16]float32) {
 //
 // One of ks and js is 1. dst has packSlack elements beyond k*width.
 func pack(dst []float32, width int, src []float32, ks, js, k, n int) {
-	if js != 1 {
+	switch {
+	case js != 1:
 		packTransposed(dst, width, src, js, k, n)
-		return
-	}
-	for p := range k {
-		copy(dst[p*width:p*width+n], src[p*ks:p*ks+n])
+	case n == width && n == tileShape().nr:
+		copyPanel(k, dst, src, ks)
+	default:
+		for p := range k {
+			copy(dst[p*width:p*width+n], src[p*ks:p*ks+n])
+		}
 	}
 }
 

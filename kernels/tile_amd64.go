@@ -140,3 +140,25 @@ func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
 		packGeneric(dst, width, src, 1, ld, k, rows)
 	}
 }
+
+//go:noescape
+func copyPanelAVX512(k int, dst, src *float32, ld int)
+
+//go:noescape
+func copyPanelAVX2(k int, dst, src *float32, ld int)
+
+// copyPanel packs rows that are as wide as the tier's shape:
+//
+//	for p, j := range k × nr { dst[p*nr+j] = src[p*ld+j] }
+func copyPanel(k int, dst, src []float32, ld int) {
+	nr := tileShape().nr
+	_, _ = dst[k*nr-1], src[(k-1)*ld+nr-1]
+	switch current {
+	case tierAVX512:
+		copyPanelAVX512(k, &dst[0], &src[0], ld)
+	case tierAVX2:
+		copyPanelAVX2(k, &dst[0], &src[0], ld)
+	default:
+		packGeneric(dst, nr, src, ld, 1, k, nr)
+	}
+}

@@ -2790,3 +2790,107 @@ block_check:
 	JGE  block
 	VZEROUPPER
 	RET
+
+// func copyPanelAVX512(k int, dst *float32, src *float32, ld int)
+// Requires: AVX, AVX512F
+TEXT ·copyPanelAVX512(SB), NOSPLIT, $0-32
+	MOVQ k+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ ld+24(FP), BX
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), SI
+	JMP  four_check
+
+four:
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS (DX)(BX*1), Z0
+	VMOVUPS 64(DX)(BX*1), Z1
+	VMOVUPS Z0, 128(CX)
+	VMOVUPS Z1, 192(CX)
+	VMOVUPS (DX)(BX*2), Z0
+	VMOVUPS 64(DX)(BX*2), Z1
+	VMOVUPS Z0, 256(CX)
+	VMOVUPS Z1, 320(CX)
+	VMOVUPS (DX)(SI*1), Z0
+	VMOVUPS 64(DX)(SI*1), Z1
+	VMOVUPS Z0, 384(CX)
+	VMOVUPS Z1, 448(CX)
+	LEAQ    (DX)(BX*4), DX
+	ADDQ    $0x00000200, CX
+	SUBQ    $0x04, AX
+
+four_check:
+	CMPQ AX, $0x04
+	JGE  four
+	JMP  one_check
+
+one:
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    BX, DX
+	ADDQ    $0x80, CX
+	SUBQ    $0x01, AX
+
+one_check:
+	CMPQ AX, $0x01
+	JGE  one
+	VZEROUPPER
+	RET
+
+// func copyPanelAVX2(k int, dst *float32, src *float32, ld int)
+// Requires: AVX
+TEXT ·copyPanelAVX2(SB), NOSPLIT, $0-32
+	MOVQ k+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ ld+24(FP), BX
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), SI
+	JMP  four_check
+
+four:
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	VMOVUPS (DX)(BX*1), Y0
+	VMOVUPS 32(DX)(BX*1), Y1
+	VMOVUPS Y0, 64(CX)
+	VMOVUPS Y1, 96(CX)
+	VMOVUPS (DX)(BX*2), Y0
+	VMOVUPS 32(DX)(BX*2), Y1
+	VMOVUPS Y0, 128(CX)
+	VMOVUPS Y1, 160(CX)
+	VMOVUPS (DX)(SI*1), Y0
+	VMOVUPS 32(DX)(SI*1), Y1
+	VMOVUPS Y0, 192(CX)
+	VMOVUPS Y1, 224(CX)
+	LEAQ    (DX)(BX*4), DX
+	ADDQ    $0x00000100, CX
+	SUBQ    $0x04, AX
+
+four_check:
+	CMPQ AX, $0x04
+	JGE  four
+	JMP  one_check
+
+one:
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    BX, DX
+	ADDQ    $0x40, CX
+	SUBQ    $0x01, AX
+
+one_check:
+	CMPQ AX, $0x01
+	JGE  one
+	VZEROUPPER
+	RET

@@ -73,3 +73,19 @@ func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
 	}
 	transposeNEON(k, &dst[0], width, &src[0], ld, rows)
 }
+
+//go:noescape
+func copyPanelNEON(k int, dst, src *float32, ld int)
+
+// copyPanel packs rows that are as wide as the tier's shape:
+//
+//	for p, j := range k × nr { dst[p*nr+j] = src[p*ld+j] }
+func copyPanel(k int, dst, src []float32, ld int) {
+	nr := tileShape().nr
+	_, _ = dst[k*nr-1], src[(k-1)*ld+nr-1]
+	if current == tierGeneric {
+		packGeneric(dst, nr, src, ld, 1, k, nr)
+		return
+	}
+	copyPanelNEON(k, &dst[0], &src[0], ld)
+}

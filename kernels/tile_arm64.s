@@ -641,3 +641,23 @@ four_check:
 	CMP $4, R0
 	BGE four
 	RET 
+
+// func copyPanelNEON(k int, dst, src *float32, ld int)
+// dst[p*8+j] = src[p*ld+j] for p < k and j < 8.
+TEXT ·copyPanelNEON(SB), NOSPLIT, $0-32
+	MOVD k+0(FP), R0
+	MOVD dst+8(FP), R1
+	MOVD src+16(FP), R2
+	MOVD ld+24(FP), R3
+	LSL $2, R3, R3
+	JMP one_check
+
+one:
+	VLD1.P (R2)(R3), [V0.S4, V1.S4]
+	VST1.P [V0.S4, V1.S4], 32(R1)
+	SUB $1, R0
+
+one_check:
+	CMP $1, R0
+	BGE one
+	RET 

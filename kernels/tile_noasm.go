@@ -16,3 +16,7 @@ func transposeLanes() int { return 8 }
 func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
 	packGeneric(dst, width, src, 1, ld, k, rows)
 }
+
+func copyPanel(k int, dst, src []float32, ld int) {
+	packGeneric(dst, genericShape.nr, src, ld, 1, k, genericShape.nr)
+}

@@ -20,6 +20,8 @@ func tileFile(g *gen) {
 	dotsTile(g, avx2, 2)
 	transpose(g, avx512)
 	transpose(g, avx2)
+	copyPanel(g, avx512)
+	copyPanel(g, avx2)
 }
 
 // outerTile is a tile of rows × 2 vectors: each step of k multiplies a column of the packed A by a row of B.

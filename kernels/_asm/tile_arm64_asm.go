@@ -9,6 +9,7 @@ func neonTileFile(k *neon) {
 	}
 	k.dotsTile()
 	k.transpose()
+	k.copyPanel()
 }
 
 // outerTile is a tile of rows × 8 columns: each step of k multiplies a column of the packed A by a row of B.
@@ -115,3 +116,15 @@ func (k *neon) transpose() {
 }
 
 func d2(x v) string { return x.String() + ".D2" }
+
+func (k *neon) copyPanel() {
+	k.kernel("copyPanel", "(k int, dst, src *float32, ld int)", "dst[p*8+j] = src[p*ld+j] for p < k and j < 8.")
+	depth, dst, src, ld := k.param("k"), k.param("dst"), k.param("src"), k.param("ld")
+	x := k.vecs(2)
+	k.op("LSL", "$2", ld, ld)
+	k.loop("one", depth, 1, func() {
+		k.op("VLD1.P", fmt.Sprintf("(%s)(%s)", src, ld), list(x))
+		k.store(x, dst)
+	})
+	k.op("RET")
+}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -89,4 +91,27 @@ func (g *gen) quads(v []reg.VecVirtual) []reg.VecVirtual {
 		w = append(w, r...)
 	}
 	return w
+}
+
+// copyPanel is the copy of rows of two vectors into a panel.
+func copyPanel(g *gen, s isa) {
+	g.kernel(s, "copyPanel", "(k int, dst, src *float32, ld int)",
+		fmt.Sprintf("dst[p*%d+j] = src[p*ld+j] for p < k and j < %d.", 2*s.lanes, 2*s.lanes))
+	k, dst, src, ld := g.param("k"), g.param("dst"), g.param("src"), g.param("ld")
+	g.SHLQ(operand.Imm(2), ld)
+	ld3 := g.GP64()
+	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	g.loop("four", k, 4, func() {
+		for p, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: ld3, Scale: 1}} {
+			g.store(g.load([]operand.Mem{row, row.Offset(g.bytes())}), []operand.Mem{g.at(dst, 2*p), g.at(dst, 2*p+1)})
+		}
+		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
+		g.ADDQ(operand.U32(8*g.bytes()), dst)
+	})
+	g.loop("one", k, 1, func() {
+		g.store(g.load([]operand.Mem{g.at(src, 0), g.at(src, 1)}), []operand.Mem{g.at(dst, 0), g.at(dst, 1)})
+		g.ADDQ(ld, src)
+		g.ADDQ(operand.Imm(uint64(2*g.bytes())), dst)
+	})
+	g.end()
 }
