@@ -33,7 +33,7 @@ func TestAssemblyIsGenerated(t *testing.T) {
 	}
 	for name, text := range want {
 		if !bytes.Equal(got[name], text) {
-			t.Errorf("%s is not what the generator writes: run \"go run . ..\" in kernels/_asm", name)
+			t.Errorf("%s is not what the generator writes: run go generate in kernels", name)
 		}
 	}
 }

@@ -47,8 +47,8 @@ var vectorCases = []vectorCase{
 		func(v [][]float32) float64 { Axpy(1.5, v[0], v[1]); return 0 },
 		func(v [][]float32) float64 { axpyGeneric(1.5, v[0], v[1]); return 0 }, 1e-6, false},
 	{"scale", 1,
-		func(v [][]float32) float64 { Scale(1.5, v[0]); return 0 },
-		func(v [][]float32) float64 { scaleGeneric(1.5, v[0]); return 0 }, 0, false},
+		func(v [][]float32) float64 { Scale(-1, v[0]); return 0 },
+		func(v [][]float32) float64 { scaleGeneric(-1, v[0]); return 0 }, 0, false},
 	{"add", 2,
 		func(v [][]float32) float64 { Add(v[0], v[1]); return 0 },
 		func(v [][]float32) float64 { addGeneric(v[0], v[1]); return 0 }, 0, false},
@@ -199,6 +199,12 @@ func BenchmarkVector(b *testing.B) {
 		for _, n := range []int{256, 4096} {
 			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
 				v := c.inputs(n, 1)
+				switch c.name {
+				case "mul", "rope", "ropeNeox": // so that numbers neither grow nor vanish
+					for i := 1; i < len(v); i++ {
+						copy(v[i], slices.Repeat([]float32{float32(2 - i)}, n))
+					}
+				}
 				for b.Loop() {
 					c.fast(v)
 				}

@@ -1,5 +1,5 @@
 // Command _asm writes the assembly of package kernels: one file FAMILY_ARCH.s for each family of kernels,
-// into the directory that is its argument. From this directory:
+// into the directory that is its argument. "go generate" in the package runs
 //
 //	go run . ..
 //
