@@ -81,9 +81,9 @@ func (c Counts) Notes() []string {
 		what  string
 	}{
 		{c.Split, "longer than the sequence length, split into several examples"},
-		{c.CutPrompts, "with a prompt too long for the sequence length, cut at its beginning"},
-		{c.CutCompletions, "with a completion too long for the sequence length, cut at its end"},
-		{c.CutIDs, "with more input_ids than the sequence length, cut at their end"},
+		{c.CutPrompts, "longer than the sequence length, the prompt cut at its beginning"},
+		{c.CutCompletions, "longer than the sequence length, the completion cut at its end"},
+		{c.CutIDs, "longer than the sequence length, the input_ids cut at their end"},
 		{c.Dropped, "with nothing to predict, dropped"},
 	} {
 		if n.count > 0 {

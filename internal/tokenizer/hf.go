@@ -176,18 +176,11 @@ const maxHFToken = 1 << 24
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
 func (f *hfFile) vocab() (*vocab, error) {
-	m := &f.Model
-	for what, bad := range map[string]bool{
-		"dropout":                   m.Dropout != nil && *m.Dropout != 0,
-		"continuing_subword_prefix": m.Prefix != nil && *m.Prefix != "",
-		"end_of_word_suffix":        m.Suffix != nil && *m.Suffix != "",
-	} {
-		if bad {
-			return nil, fmt.Errorf("the model has a %s, which is not supported", what)
-		}
+	if err := f.Model.check(); err != nil {
+		return nil, err
 	}
 	size := int64(0)
-	for _, id := range m.Vocab {
+	for _, id := range f.Model.Vocab {
 		size = max(size, id+1)
 	}
 	for _, a := range f.Added {
@@ -204,23 +197,8 @@ func (f *hfFile) vocab() (*vocab, error) {
 		text[id], types[id] = s, kind
 		return nil
 	}
-	for s, id := range m.Vocab {
-		kind := typeNormal
-		if _, ok := byteOf(s); ok && m.ByteFallback {
-			kind = typeByte
-		}
-		if err := set(id, s, kind); err != nil {
-			return nil, err
-		}
-	}
-	for _, a := range f.Added {
-		kind := typeUser
-		if a.Special {
-			kind = typeControl
-		}
-		if err := set(a.ID, a.Content, kind); err != nil {
-			return nil, err
-		}
+	if err := f.eachToken(set); err != nil {
+		return nil, err
 	}
 	for id, s := range text {
 		if s == "" {
@@ -232,6 +210,42 @@ func (f *hfFile) vocab() (*vocab, error) {
 		v.trusted = true
 	}
 	return v, err
+}
+
+// check refuses what changes the tokens in ways that we do not know.
+func (m *hfModel) check() error {
+	switch {
+	case m.Dropout != nil && *m.Dropout != 0:
+		return fmt.Errorf("the model has a dropout of %v, which is not supported", *m.Dropout)
+	case m.Prefix != nil && *m.Prefix != "":
+		return fmt.Errorf("the model has the continuing_subword_prefix %q, which is not supported", *m.Prefix)
+	case m.Suffix != nil && *m.Suffix != "":
+		return fmt.Errorf("the model has the end_of_word_suffix %q, which is not supported", *m.Suffix)
+	}
+	return nil
+}
+
+// eachToken calls set for the tokens of the model and then for the added ones, until it fails.
+func (f *hfFile) eachToken(set func(id int64, s string, kind tokenType) error) error {
+	for s, id := range f.Model.Vocab {
+		kind := typeNormal
+		if _, ok := byteOf(s); ok && f.Model.ByteFallback {
+			kind = typeByte
+		}
+		if err := set(id, s, kind); err != nil {
+			return err
+		}
+	}
+	for _, a := range f.Added {
+		kind := typeUser
+		if a.Special {
+			kind = typeControl
+		}
+		if err := set(a.ID, a.Content, kind); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // normalizers reads what is done to the text first.
