@@ -48,13 +48,14 @@ func Benchmark(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		y := make([]float32, len(x))
 		tile := make([]float32, rows*256)
 		for _, work := range []struct {
 			name string
 			skip bool
 			run  func()
 		}{
-			{"dequantize", false, func() { Dequantize(t, x, data) }},
+			{"dequantize", false, func() { Dequantize(t, y, data) }},
 			{"tile", false, func() {
 				for c := 0; c < cols; c += 256 {
 					m.Tile(tile, 256, 0, rows, c, c+256)

@@ -137,15 +137,32 @@ func (g *ternaryGroup) halves() (half [2]halfGroup) {
 	return half
 }
 
-// cut is Σ q·w·x and Σ q²·w when the first i weights in order have level 0, those from i to j level 1, the others level 2.
-// One level is 1 more than the one before, so that the first sum is that of level 2 throughout less what lies below
-// either cut.
-func (h *halfGroup) cut(i, j int, value *[3]float32) (qx, qq float32) {
-	square := func(l int) float32 { return float32(value[l] * value[l]) }
-	qx = float32(h.x[16]*value[2]) - (h.x[j] + h.x[i])
-	qq = float32((square(0)-square(1))*h.w[i]) + float32(float32(h.w[16]*value[2])*value[2])
-	qq += float32((square(1) - square(2)) * h.w[j])
-	return qx, qq
+// A halfCut is Σ q·w·x and Σ q²·w of a half, raised and lowered, when the weights up to a first cut have level 0, those up
+// to a second one level 1, and the others level 2.
+type halfCut struct{ raisedX, raisedW, loweredX, loweredW float32 }
+
+// first is what is known of the sums when the first cut is: all but what the second one takes away. One level is 1 more
+// than the one before, so that a cut takes away the sum of what lies below.
+func (h *halfGroup) first(i int) halfCut {
+	return halfCut{
+		raisedX:  float32(h.x[16] * raised[2]),
+		raisedW:  float32((squareIQ1(&raised, 0)-squareIQ1(&raised, 1))*h.w[i]) + float32(float32(h.w[16]*raised[2])*raised[2]),
+		loweredX: float32(h.x[16] * lowered[2]),
+		loweredW: float32((squareIQ1(&lowered, 0)-squareIQ1(&lowered, 1))*h.w[i]) + float32(float32(h.w[16]*lowered[2])*lowered[2]),
+	}
+}
+
+func squareIQ1(value *[3]float32, l int) float32 { return float32(value[l] * value[l]) }
+
+// second completes the sums of first.
+func (h *halfGroup) second(c halfCut, i, j int, raisedStep, loweredStep float32) halfCut {
+	below := h.x[j] + h.x[i]
+	return halfCut{
+		raisedX:  c.raisedX - below,
+		raisedW:  c.raisedW + float32(raisedStep*h.w[j]),
+		loweredX: c.loweredX - below,
+		loweredW: c.loweredW + float32(loweredStep*h.w[j]),
+	}
 }
 
 // fitIQ1_M finds the scale and the points: of all ways to cut the sorted weights into three, with the levels of each half
@@ -156,34 +173,21 @@ func (g *ternaryGroup) fitIQ1_M() (scale float32, ok bool) {
 	}
 	g.sort()
 	half := g.halves()
-	best, first, second := float32(-greatestFloat), -1, -1
-	var low [2]bool
-	for i := 0; i <= 16; i++ {
-		for j := i; j <= 16; j++ {
-			var qx, qq [2][2]float32 // (half, lowered)
-			for h := range half {
-				qx[h][0], qq[h][0] = half[h].cut(i, j, &raised)
-				qx[h][1], qq[h][1] = half[h].cut(i, j, &lowered)
-			}
-			for k := range 4 {
-				x, q := qx[0][k/2]+qx[1][k%2], qq[0][k/2]+qq[1][k%2]
-				if q > 0 && x*x > best*q {
-					scale = x / q
-					best, first, second, low = scale*x, i, j, [2]bool{k/2 == 1, k%2 == 1}
-				}
-			}
+	raisedStep := squareIQ1(&raised, 1) - squareIQ1(&raised, 2)
+	loweredStep := squareIQ1(&lowered, 1) - squareIQ1(&lowered, 2)
+	best := ternaryBest{score: -greatestFloat, first: -1}
+	for i := range 17 {
+		first0, first1 := half[0].first(i), half[1].first(i)
+		for j := i; j < 17; j++ {
+			a := half[0].second(first0, i, j, raisedStep, loweredStep)
+			b := half[1].second(first1, i, j, raisedStep, loweredStep)
+			best.offer(a.raisedX+b.raisedX, a.raisedW+b.raisedW, i, j, false, false)
+			best.offer(a.raisedX+b.loweredX, a.raisedW+b.loweredW, i, j, false, true)
+			best.offer(a.loweredX+b.raisedX, a.loweredW+b.raisedW, i, j, true, false)
+			best.offer(a.loweredX+b.loweredX, a.loweredW+b.loweredW, i, j, true, true)
 		}
 	}
-	if first < 0 {
-		return 0, false
-	}
-	g.split(first, second)
-	g.low = [4]bool{low[0], low[1]}
-	if scale < 0 {
-		scale = -scale
-		g.turn()
-	}
-	return g.snap(scale), true
+	return g.take(&best)
 }
 
 // nonFiniteIQ1_M is halfScales for the scattered d of the format.

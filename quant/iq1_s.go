@@ -94,36 +94,25 @@ func (g *ternaryGroup) fitIQ1_S() (scale float32, ok bool) {
 		sumX[i+1] = sumX[i] + float32(g.w[at]*g.x[at])
 		sumW[i+1] = sumW[i] + g.w[at]
 	}
-	best, first, second, low := float32(-greatestFloat), -1, -1, false
+	best := ternaryBest{score: -greatestFloat, first: -1}
 	for i := range g.n + 1 {
+		x0, w0 := sumX[i], sumW[i]
 		for j := i; j <= g.n; j++ {
-			x := [3]float32{sumX[i], sumX[j] - sumX[i], sumX[g.n] - sumX[j]}
-			w := [3]float32{sumW[i], sumW[j] - sumW[i], sumW[g.n] - sumW[j]}
-			if qx, qq := sumsOfThree(&x, &w, &raised); qq > 0 && qx*qx > best*qq {
-				scale = qx / qq
-				best, first, second, low = scale*qx, i, j, false
-			}
-			if qx, qq := sumsOfThree(&x, &w, &lowered); qq > 0 && qx*qx > best*qq {
-				scale = qx / qq
-				best, first, second, low = scale*qx, i, j, true
-			}
+			x1, x2 := sumX[j]-x0, sumX[g.n]-sumX[j]
+			w1, w2 := sumW[j]-w0, sumW[g.n]-sumW[j]
+			best.offer(sumOfThree(x0, x1, x2, &raised), squaresOfThree(w0, w1, w2, &raised), i, j, false, false)
+			best.offer(sumOfThree(x0, x1, x2, &lowered), squaresOfThree(w0, w1, w2, &lowered), i, j, true, true)
 		}
 	}
-	if first < 0 {
-		return 0, false
-	}
-	g.split(first, second)
-	g.low = [4]bool{low, low, low, low}
-	if scale < 0 {
-		scale = -scale
-		g.turn()
-	}
-	return g.snap(scale), true
+	return g.take(&best)
 }
 
-// sumsOfThree is Σ q·x and Σ q²·w of three values.
-func sumsOfThree(x, w, value *[3]float32) (qx, qq float32) {
-	qx = float32(x[0]*value[0]) + float32(x[1]*value[1]) + float32(x[2]*value[2])
-	qq = float32(float32(w[0]*value[0])*value[0]) + float32(float32(w[1]*value[1])*value[1]) + float32(float32(w[2]*value[2])*value[2])
-	return qx, qq
+// sumOfThree is Σ q·x of three values.
+func sumOfThree(x0, x1, x2 float32, value *[3]float32) float32 {
+	return float32(x0*value[0]) + float32(x1*value[1]) + float32(x2*value[2])
+}
+
+// squaresOfThree is Σ q²·w of three values.
+func squaresOfThree(w0, w1, w2 float32, value *[3]float32) float32 {
+	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) + float32(float32(w2*value[2])*value[2])
 }

@@ -77,6 +77,40 @@ func (g *ternaryGroup) split(first, second int) {
 	}
 }
 
+// A ternaryBest is the best cut so far.
+type ternaryBest struct {
+	score, scale  float32
+	first, second int
+	low           [2]bool // whether the halves of the group are lowered
+}
+
+// offer takes the cut if its error is less.
+func (b *ternaryBest) offer(x, w float32, first, second int, low0, low1 bool) {
+	if w > 0 && x*x > b.score*w {
+		b.scale = x / w
+		b.score = b.scale * x
+		b.first, b.second, b.low = first, second, [2]bool{low0, low1}
+	}
+}
+
+// take gives the group the levels of the best cut, brought to the lattice, and returns their scale; ok is false where there
+// is no best one.
+func (g *ternaryGroup) take(best *ternaryBest) (scale float32, ok bool) {
+	if best.first < 0 {
+		return 0, false
+	}
+	g.split(best.first, best.second)
+	for i := range g.n / 8 {
+		g.low[i] = best.low[i*16/g.n]
+	}
+	scale = best.scale
+	if scale < 0 {
+		scale = -scale
+		g.turn()
+	}
+	return g.snap(scale), true
+}
+
 // turn changes the sign of everything.
 func (g *ternaryGroup) turn() {
 	for i, l := range g.level[:g.n] {

@@ -1,8 +1,8 @@
 package quant
 
-// IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, a byte for each eight weights with
-// the place of their point, as many with their signs, then the high two bits of the places, four to a byte, and two
-// scales a byte, all from the lowest bits up.
+// IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, a byte for each eight
+// weights with the place of their point, as many with their signs, then the high two bits of the places, four to a byte, and
+// two scales a byte, all from the lowest bits up.
 const (
 	pointsIQ2_S = 2
 	signsIQ2_S  = 34
@@ -14,6 +14,7 @@ const (
 var searchIQ2_S = latticeSearch{
 	lattice: latticeIQ2_S, group: 16, tries: 9, step: 0.1, least: 1e-8,
 	refit: refitOff, spread: 2, plain: 0.25, boost: 0.9875,
+	bytes: bytesIQ2_S, pack: packIQ2_S,
 }
 
 func dequantizeIQ2_S(dst []float32, src []byte) {
@@ -35,26 +36,14 @@ func dequantizeIQ2_S(dst []float32, src []byte) {
 	}
 }
 
-func quantizeIQ2_S(dst []byte, src []float32) {
-	var found latticeBlock
-	for len(src) >= weightsK && len(dst) >= bytesIQ2_S {
-		searchIQ2_S.block(&found, (*[weightsK]float32)(src), nil)
-		packIQ2_S((*[bytesIQ2_S]byte)(dst), &found)
-		src, dst = src[weightsK:], dst[bytesIQ2_S:]
-	}
-}
+func quantizeIQ2_S(dst []byte, src []float32) { searchIQ2_S.quantize(dst, src, nil) }
 
 func quantizeWeightedIQ2_S(dst []byte, row, importance []float32) {
-	var found latticeBlock
-	for len(row) >= weightsK && len(dst) >= bytesIQ2_S {
-		searchIQ2_S.block(&found, (*[weightsK]float32)(row), importance)
-		packIQ2_S((*[bytesIQ2_S]byte)(dst), &found)
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ2_S:]
-	}
+	searchIQ2_S.quantize(dst, row, importance)
 }
 
-func packIQ2_S(b *[bytesIQ2_S]byte, found *latticeBlock) {
-	storeHalf((*[2]byte)(b[:]), found.d)
+func packIQ2_S(b []byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b), found.d)
 	clear(b[highIQ2_S:])
 	for i := range 32 {
 		b[pointsIQ2_S+i] = byte(found.place[i])

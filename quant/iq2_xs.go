@@ -13,6 +13,7 @@ const (
 var searchIQ2_XS = latticeSearch{
 	lattice: latticeIQ2_XS, group: 16, even: true, tries: 9, step: 0.1, least: noScale,
 	refit: refitOff, spread: 1, boost: 1,
+	bytes: bytesIQ2_XS, pack: packIQ2_XS,
 }
 
 func dequantizeIQ2_XS(dst []float32, src []byte) {
@@ -33,16 +34,11 @@ func dequantizeIQ2_XS(dst []float32, src []byte) {
 }
 
 func quantizeWeightedIQ2_XS(dst []byte, row, importance []float32) {
-	var found latticeBlock
-	for len(row) >= weightsK && len(dst) >= bytesIQ2_XS {
-		searchIQ2_XS.block(&found, (*[weightsK]float32)(row), importance)
-		packIQ2_XS((*[bytesIQ2_XS]byte)(dst), &found)
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ2_XS:]
-	}
+	searchIQ2_XS.quantize(dst, row, importance)
 }
 
-func packIQ2_XS(b *[bytesIQ2_XS]byte, found *latticeBlock) {
-	storeHalf((*[2]byte)(b[:]), found.d)
+func packIQ2_XS(b []byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b), found.d)
 	for i := range 32 {
 		binary.LittleEndian.PutUint16(b[pointsIQ2_XS+2*i:], found.place[i]|uint16(found.sign[i])<<9)
 	}

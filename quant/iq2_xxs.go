@@ -15,6 +15,7 @@ var valuesIQ2 = signedValues(8, 25, 43)
 var searchIQ2_XXS = latticeSearch{
 	lattice: latticeIQ2_XXS, group: 32, even: true, tries: 6, step: 0.1, least: noScale,
 	refit: refitAlways, start: true, spread: 1, boost: 1,
+	bytes: bytesIQ2_XXS, pack: packIQ2_XXS,
 }
 
 func dequantizeIQ2_XXS(dst []float32, src []byte) {
@@ -36,16 +37,11 @@ func dequantizeIQ2_XXS(dst []float32, src []byte) {
 }
 
 func quantizeWeightedIQ2_XXS(dst []byte, row, importance []float32) {
-	var found latticeBlock
-	for len(row) >= weightsK && len(dst) >= bytesIQ2_XXS {
-		searchIQ2_XXS.block(&found, (*[weightsK]float32)(row), importance)
-		packIQ2_XXS((*[bytesIQ2_XXS]byte)(dst), &found)
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ2_XXS:]
-	}
+	searchIQ2_XXS.quantize(dst, row, importance)
 }
 
-func packIQ2_XXS(b *[bytesIQ2_XXS]byte, found *latticeBlock) {
-	storeHalf((*[2]byte)(b[:]), found.d)
+func packIQ2_XXS(b []byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b), found.d)
 	for i := range 8 {
 		group := (*[8]byte)(b[groupsIQ2_XXS+8*i:])
 		signs := uint32(found.scale[i]) << 28

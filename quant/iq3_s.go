@@ -17,6 +17,7 @@ var valuesIQ3_S = signedValues(1, 3, 5, 7, 9, 11, 13, 15)
 var searchIQ3_S = latticeSearch{
 	lattice: latticeIQ3_S, group: 32, tries: 9, step: 0.2,
 	refit: refitIfOff, spread: 2, boost: 1.033,
+	bytes: bytesIQ3_S, pack: packIQ3_S,
 }
 
 func dequantizeIQ3_S(dst []float32, src []byte) {
@@ -40,28 +41,16 @@ func dequantizeIQ3_S(dst []float32, src []byte) {
 	}
 }
 
-func quantizeIQ3_S(dst []byte, src []float32) {
-	var found latticeBlock
-	for len(src) >= weightsK && len(dst) >= bytesIQ3_S {
-		searchIQ3_S.block(&found, (*[weightsK]float32)(src), nil)
-		packIQ3_S((*[bytesIQ3_S]byte)(dst), &found)
-		src, dst = src[weightsK:], dst[bytesIQ3_S:]
-	}
-}
+func quantizeIQ3_S(dst []byte, src []float32) { searchIQ3_S.quantize(dst, src, nil) }
 
 func quantizeWeightedIQ3_S(dst []byte, row, importance []float32) {
-	var found latticeBlock
-	for len(row) >= weightsK && len(dst) >= bytesIQ3_S {
-		searchIQ3_S.block(&found, (*[weightsK]float32)(row), importance)
-		packIQ3_S((*[bytesIQ3_S]byte)(dst), &found)
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ3_S:]
-	}
+	searchIQ3_S.quantize(dst, row, importance)
 }
 
 // packIQ3_S moves the places and signs of what follows a group of zeros up to where the group's should be, so that those weights are
 // lost. The reference does this, and the same bytes are wanted.
-func packIQ3_S(b *[bytesIQ3_S]byte, found *latticeBlock) {
-	storeHalf((*[2]byte)(b[:]), found.d)
+func packIQ3_S(b []byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b), found.d)
 	clear(b[pointsIQ3_S:])
 	points, signs := b[pointsIQ3_S:highIQ3_S], b[signsIQ3_S:scalesIQ3_S]
 	for i := range 8 {

@@ -17,6 +17,7 @@ var valuesIQ3_XXS = signedValues(4, 12, 20, 28, 36, 44, 52, 62)
 var searchIQ3_XXS = latticeSearch{
 	lattice: latticeIQ3_XXS, group: 32, even: true, tries: 15, step: 0.2, least: 1e-8,
 	refit: refitOff, spread: 2, boost: 1.0125,
+	bytes: bytesIQ3_XXS, pack: packIQ3_XXS,
 }
 
 func dequantizeIQ3_XXS(dst []float32, src []byte) {
@@ -38,26 +39,14 @@ func dequantizeIQ3_XXS(dst []float32, src []byte) {
 	}
 }
 
-func quantizeIQ3_XXS(dst []byte, src []float32) {
-	var found latticeBlock
-	for len(src) >= weightsK && len(dst) >= bytesIQ3_XXS {
-		searchIQ3_XXS.block(&found, (*[weightsK]float32)(src), nil)
-		packIQ3_XXS((*[bytesIQ3_XXS]byte)(dst), &found)
-		src, dst = src[weightsK:], dst[bytesIQ3_XXS:]
-	}
-}
+func quantizeIQ3_XXS(dst []byte, src []float32) { searchIQ3_XXS.quantize(dst, src, nil) }
 
 func quantizeWeightedIQ3_XXS(dst []byte, row, importance []float32) {
-	var found latticeBlock
-	for len(row) >= weightsK && len(dst) >= bytesIQ3_XXS {
-		searchIQ3_XXS.block(&found, (*[weightsK]float32)(row), importance)
-		packIQ3_XXS((*[bytesIQ3_XXS]byte)(dst), &found)
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ3_XXS:]
-	}
+	searchIQ3_XXS.quantize(dst, row, importance)
 }
 
-func packIQ3_XXS(b *[bytesIQ3_XXS]byte, found *latticeBlock) {
-	storeHalf((*[2]byte)(b[:]), found.d)
+func packIQ3_XXS(b []byte, found *latticeBlock) {
+	storeHalf((*[2]byte)(b), found.d)
 	for i, place := range found.place {
 		b[pointsIQ3_XXS+i] = byte(place)
 	}

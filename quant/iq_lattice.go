@@ -166,18 +166,45 @@ func (l *lattice) at(level []uint8) int {
 func (n *nearPoints) nearest(place int32, value, x, w []float32, scale float32) int {
 	first := -1 - int(place)
 	neighbours := n.places[first+1:][:n.places[first]]
-	w = w[:len(x)]
+	if len(x) == 8 {
+		return nearestOfEight(neighbours, value, (*[8]float32)(x), (*[8]float32)(w), scale)
+	}
+	return nearestOfFour(neighbours, value, (*[4]float32)(x), (*[4]float32)(w), scale)
+}
+
+func nearestOfFour(neighbours []uint16, value []float32, x, w *[4]float32, scale float32) int {
 	best, least := neighbours[0], float32(greatestFloat)
 	for _, p := range neighbours {
-		q := value[int(p)*len(x):][:len(x)]
-		var sum float32
-		for i, v := range x {
-			diff := float32(scale*q[i]) - v
-			sum += float32(float32(w[i]*diff) * diff)
-		}
-		if sum < least {
+		if sum := addErrors(0, (*[4]float32)(value[4*int(p):]), x, w, scale); sum < least {
 			best, least = p, sum
 		}
 	}
 	return int(best)
+}
+
+// nearestOfEight leaves points alone that are too far away by their first half.
+func nearestOfEight(neighbours []uint16, value []float32, x, w *[8]float32, scale float32) int {
+	best, least := neighbours[0], float32(greatestFloat)
+	x1, w1 := (*[4]float32)(x[4:]), (*[4]float32)(w[4:])
+	for _, p := range neighbours {
+		q := (*[8]float32)(value[8*int(p):])
+		sum := addErrors(0, (*[4]float32)(q[:4]), (*[4]float32)(x[:4]), (*[4]float32)(w[:4]), scale)
+		if sum >= least {
+			continue
+		}
+		if sum = addErrors(sum, (*[4]float32)(q[4:]), x1, w1, scale); sum < least {
+			best, least = p, sum
+		}
+	}
+	return int(best)
+}
+
+// addErrors adds the weighted squared errors of four weights, one after the other.
+func addErrors(sum float32, q, x, w *[4]float32, scale float32) float32 {
+	d0, d1 := float32(scale*q[0])-x[0], float32(scale*q[1])-x[1]
+	d2, d3 := float32(scale*q[2])-x[2], float32(scale*q[3])-x[3]
+	sum += float32(float32(w[0]*d0) * d0)
+	sum += float32(float32(w[1]*d1) * d1)
+	sum += float32(float32(w[2]*d2) * d2)
+	return sum + float32(float32(w[3]*d3)*d3)
 }

@@ -1,11 +1,6 @@
 package quant
 
-import (
-	"math"
-	"math/bits"
-)
-
-const greatestFloat = math.MaxFloat32
+import "math/bits"
 
 // evenSigns[s] is highBits of the seven bits of s and an eighth that makes their number even.
 var evenSigns = func() (masks [128]uint64) {
@@ -38,6 +33,9 @@ type latticeSearch struct {
 	spread float32 // times the mean square: what the error weights add to the square of each weight
 	plain  float32 // times that: what they add without importance
 	boost  float32 // of the scale in the end
+
+	bytes int // of a super-block
+	pack  func(b []byte, found *latticeBlock)
 }
 
 // refitRule says which points are looked for once more when the scale is known.
@@ -70,6 +68,19 @@ type latticeGroup struct {
 	sign   [4]uint8
 	moved  [8]bool // points whose levels were not on the lattice
 	moving [8]bool // those of the trial
+}
+
+// quantize fills the blocks of dst from src, one row or, without importance, any number of blocks.
+func (s *latticeSearch) quantize(dst []byte, src, importance []float32) {
+	var found latticeBlock
+	for len(src) >= weightsK && len(dst) >= s.bytes {
+		s.block(&found, (*[weightsK]float32)(src), importance)
+		s.pack(dst[:s.bytes], &found)
+		src, dst = src[weightsK:], dst[s.bytes:]
+		if importance != nil {
+			importance = importance[weightsK:]
+		}
+	}
 }
 
 // block looks for the super-block of x. importance may be nil where the format allows.

@@ -1,9 +1,6 @@
 package quant
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "encoding/binary"
 
 // packNibbles puts the low four bits of level i and of level i+16 into byte i.
 func packNibbles(q *[16]byte, level *[32]uint8) {
@@ -38,34 +35,6 @@ func unpackFiveBits(level *[32]uint8, high *[4]byte, low *[16]byte) {
 	store8(level[8:], b&eachLow4|highBits(high[1])>>3)
 	store8(level[16:], a>>4&eachLow4|highBits(high[2])>>3)
 	store8(level[24:], b>>4&eachLow4|highBits(high[3])>>3)
-}
-
-// inverseOf is 1/d, or 0 where d is 0.
-func inverseOf(d float32) float32 {
-	if d == 0 {
-		return 0
-	}
-	return 1 / d
-}
-
-// truncated is f without its fraction. NaN and numbers beyond int32 give the least int32 on every platform.
-func truncated(f float32) int32 {
-	if f > -1<<31-1 && f < 1<<31 {
-		return int32(f)
-	}
-	return math.MinInt32
-}
-
-// roundedLevel is the signed byte that f, already raised by one half, is cut to, limited to top from above.
-func roundedLevel(f float32, top int8) uint8 {
-	return uint8(min(int8(truncated(f)), top))
-}
-
-// roundHalfAway rounds to the nearest whole number, halves away from zero.
-func roundHalfAway(f float32) int32 {
-	const almostHalf = 0x3effffff // the float32 before 0.5: 0.5 itself would carry 0.49999997 to 1
-	sign := math.Float32bits(f) & (1 << 31)
-	return truncated(f + math.Float32frombits(sign|almostHalf))
 }
 
 // packCrumbs puts the low two bits of the levels into bytes: byte i of each 32 holds those of levels i, i+32, i+64 and

@@ -2,31 +2,15 @@ package quant
 
 import "math"
 
-// The searches below decide which levels and scales a block gets. They are the published algorithms of ggml's
-// quantizers, and a block's bytes depend on each of their roundings: every product is rounded to float32 before it is
-// added (hence the conversions, which forbid fused multiply-add), and every sum runs from the first weight to the last.
+// The searches decide which levels and scales a block gets. They are the published algorithms of ggml's quantizers, and a
+// block's bytes depend on each of their roundings: every product is rounded to float32 before it is added (hence the
+// conversions, which forbid fused multiply-add), and every sum runs from the first weight to the last.
 
 // noScale is the largest magnitude that counts as nothing to quantize.
 const noScale = 1e-15
 
-// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is rounded
-// to the nearest whole number, ties to even.
-const (
-	roundingRange = 1 << 22
-	roundingBias  = 3 << 22
-)
-
-// nearest rounds to the nearest whole number, ties to even. Beyond roundingRange it returns what the low bits of the
-// biased number say, as ggml's does: 0 or a wrong number, but always the same.
-func nearest(f float32) int {
-	return int(math.Float32bits(float32(f)+roundingBias)&0x7fffff) - 0x400000
-}
-
-// absf is |f|.
-func absf(f float32) float32 { return math.Float32frombits(math.Float32bits(f) &^ (1 << 31)) }
-
-// sqrtf is the square root rounded to float32.
-func sqrtf(f float32) float32 { return float32(math.Sqrt(float64(f))) }
+// greatestFloat is where searches for the least error begin.
+const greatestFloat = math.MaxFloat32
 
 // sumSquares is Σ x².
 func sumSquares(x []float32) float32 {
@@ -57,12 +41,18 @@ func peak(x []float32) float32 {
 	return p
 }
 
-// errorWeights sets w to importance·√(spread + x²): the importance of the columns, raised where weights are large.
-func errorWeights(w, x, importance []float32, spread float32) {
-	x, importance = x[:len(w)], importance[:len(w)]
-	for i, v := range x {
-		w[i] = float32(importance[i] * sqrtf(spread+float32(v*v)))
+// extent is the least and the greatest of x.
+func extent(x []float32) (least, greatest float32) {
+	least, greatest = math.MaxFloat32, -math.MaxFloat32
+	for _, v := range x {
+		if v < least {
+			least = v
+		}
+		if v > greatest {
+			greatest = v
+		}
 	}
+	return least, greatest
 }
 
 // squares sets w to spread + x².
@@ -72,8 +62,13 @@ func squares(w, x []float32, spread float32) {
 	}
 }
 
-// nearestClamped is nearest(f) limited to lo … hi.
-func nearestClamped(f float32, lo, hi int) int { return min(max(nearest(f), lo), hi) }
+// errorWeights sets w to importance·√(spread + x²): the importance of the columns, raised where weights are large.
+func errorWeights(w, x, importance []float32, spread float32) {
+	x, importance = x[:len(w)], importance[:len(w)]
+	for i, v := range x {
+		w[i] = float32(importance[i] * sqrtf(spread+float32(v*v)))
+	}
+}
 
 // spreadScales spreads the levels 0 to top from 0 to the greatest scale, and returns what one level is worth.
 func spreadScales(level []uint8, scale []float32, top uint8) float32 {
@@ -90,18 +85,4 @@ func spreadScales(level []uint8, scale []float32, top uint8) float32 {
 		level[i] = min(uint8(nearest(inverse*s)), top)
 	}
 	return greatest / float32(top)
-}
-
-// extent is the least and the greatest of x.
-func extent(x []float32) (least, greatest float32) {
-	least, greatest = math.MaxFloat32, -math.MaxFloat32
-	for _, v := range x {
-		if v < least {
-			least = v
-		}
-		if v > greatest {
-			greatest = v
-		}
-	}
-	return least, greatest
 }

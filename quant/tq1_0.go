@@ -2,16 +2,12 @@ package quant
 
 import "encoding/binary"
 
-// TQ1_0 and TQ2_0 are super-blocks of 256 weights d·(q-1) of three levels. Both end with the half precision d.
-//
-// TQ1_0 has five levels a byte, the most significant first, as a fraction of 256: the first 32 bytes hold levels i, i+32
-// … i+128 of 160, the next 16 levels i, i+16 … i+64 of 80, and four more levels i, i+4, i+8 and i+12 of the last 16.
-// TQ2_0 has two bits a level (see packCrumbs).
+// TQ1_0 is a super-block of 256 weights d·(q-1) of three levels, five a byte, the most significant first, as a fraction of
+// 256: 32 bytes hold levels i, i+32 … i+128 of 160, the next 16 levels i, i+16 … i+64 of 80, and four more levels i, i+4,
+// i+8 and i+12 of the last 16. Then comes the half precision d.
 const (
 	dTQ1_0     = 52
 	bytesTQ1_0 = 54
-	dTQ2_0     = 64
-	bytesTQ2_0 = 66
 )
 
 // A tritRun is a run of bytes in TQ1_0: byte i of it holds levels i, i+stride … of those that begin at first.
@@ -28,21 +24,6 @@ func dequantizeTQ1_0(dst []float32, src []byte) {
 	}
 }
 
-func dequantizeTQ2_0(dst []float32, src []byte) {
-	var level [weightsK]uint8
-	for len(dst) >= weightsK && len(src) >= bytesTQ2_0 {
-		unpackCrumbs(&level, (*[64]byte)(src))
-		scaleTernary((*[weightsK]float32)(dst), &level, loadHalf((*[2]byte)(src[dTQ2_0:])))
-		dst, src = dst[weightsK:], src[bytesTQ2_0:]
-	}
-}
-
-func scaleTernary(y *[weightsK]float32, level *[weightsK]uint8, d float32) {
-	for i := 0; i < weightsK; i += 32 {
-		scaleLevels((*[32]float32)(y[i:]), (*[32]uint8)(level[i:]), d, &lessOne)
-	}
-}
-
 func quantizeTQ1_0(dst []byte, src []float32) {
 	var level [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesTQ1_0 {
@@ -51,26 +32,6 @@ func quantizeTQ1_0(dst []byte, src []float32) {
 		packTrits((*[dTQ1_0]byte)(dst), &level)
 		src, dst = src[weightsK:], dst[bytesTQ1_0:]
 	}
-}
-
-func quantizeTQ2_0(dst []byte, src []float32) {
-	var level [weightsK]uint8
-	for len(src) >= weightsK && len(dst) >= bytesTQ2_0 {
-		d := ternaryLevels(&level, (*[weightsK]float32)(src))
-		storeHalf((*[2]byte)(dst[dTQ2_0:]), d)
-		packCrumbs((*[64]byte)(dst), &level)
-		src, dst = src[weightsK:], dst[bytesTQ2_0:]
-	}
-}
-
-// ternaryLevels rounds the weights to levels of the greatest magnitude, which it returns.
-func ternaryLevels(level *[weightsK]uint8, x *[weightsK]float32) float32 {
-	d := absf(peak(x[:]))
-	inverse := inverseOf(d)
-	for i, v := range x {
-		level[i] = uint8(roundHalfAway(float32(v*inverse)) + 1)
-	}
-	return d
 }
 
 // packTrits makes of five levels the number of base three that they spell, and of that a fraction of 256, rounded up: the

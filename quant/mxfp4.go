@@ -1,0 +1,94 @@
+package quant
+
+import "math"
+
+// MXFP4 is 32 numbers of one sign bit, two bits of exponent and one of mantissa (E2M1) under a shared exponent: a byte e
+// for the scale 2^(e-127), then 16 bytes of levels as in Q4_0.
+const (
+	weightsMXFP4 = 32
+	bytesMXFP4   = 17
+)
+
+// scalesMXFP4 is half of what the scale byte stands for, because levels are counted in halves.
+var scalesMXFP4 = func() (scales [256]float32) {
+	for i := range scales {
+		scales[i] = float32(math.Ldexp(1, i-128))
+	}
+	return scales
+}()
+
+// halvesE2M1 is twice what a level stands for. There are sixteen levels.
+var halvesE2M1 = [256]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
+
+func dequantizeMXFP4(dst []float32, src []byte) {
+	var level [weightsMXFP4]uint8
+	for len(dst) >= weightsMXFP4 && len(src) >= bytesMXFP4 {
+		unpackNibbles(&level, (*[16]byte)(src[1:]))
+		scaleLevels((*[32]float32)(dst), &level, scalesMXFP4[src[0]], &halvesE2M1)
+		dst, src = dst[weightsMXFP4:], src[bytesMXFP4:]
+	}
+}
+
+func quantizeMXFP4(dst []byte, src []float32) {
+	var level [weightsMXFP4]uint8
+	for len(src) >= weightsMXFP4 && len(dst) >= bytesMXFP4 {
+		x := (*[weightsMXFP4]float32)(src)
+		dst[0] = exponentMXFP4(absf(peak(x[:])))
+		levelsE2M1(level[:], x[:], scalesMXFP4[dst[0]])
+		packNibbles((*[16]byte)(dst[1:]), &level)
+		src, dst = src[weightsMXFP4:], dst[bytesMXFP4:]
+	}
+}
+
+// exponentMXFP4 is the scale byte that brings the greatest magnitude to levels from 4 to 8. The logarithm is rounded to
+// float32, so that magnitudes just below a power of two count as it.
+func exponentMXFP4(greatest float32) uint8 {
+	if !(greatest > 0) {
+		return 0
+	}
+	log := float32(math.Log2(float64(greatest)))
+	return uint8(truncated(float32(math.Floor(float64(log))) - 2 + 127))
+}
+
+// levelsE2M1 sets the levels nearest to x, the first of several.
+func levelsE2M1(level []uint8, x []float32, half float32) {
+	var grid [8]float32
+	for i := range grid {
+		grid[i] = halvesE2M1[i] * half
+	}
+	for i, v := range x {
+		mag, nearest := absf(v), 0
+		least := absf(mag - grid[0])
+		for q := 1; q < len(grid); q++ {
+			if e := absf(grid[q] - mag); e < least {
+				least, nearest = e, q
+			}
+		}
+		if v < 0 && nearest > 0 {
+			nearest += 8
+		}
+		level[i] = uint8(nearest)
+	}
+}
+
+// nonFiniteMXFP4 takes the scale byte 255 for what the standard says it is, NaN. The largest scales below it overflow with
+// the largest levels.
+func nonFiniteMXFP4(data []byte) int {
+	var y [weightsMXFP4]float32
+	for block := 0; (block+1)*bytesMXFP4 <= len(data); block++ {
+		b := data[block*bytesMXFP4:][:bytesMXFP4]
+		switch {
+		case b[0] < 252:
+			continue
+		case b[0] == 255:
+			return block * weightsMXFP4
+		}
+		dequantizeMXFP4(y[:], b)
+		for i, f := range y {
+			if f-f != 0 {
+				return block*weightsMXFP4 + i
+			}
+		}
+	}
+	return -1
+}

@@ -1,0 +1,78 @@
+package quant
+
+import "math"
+
+// NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of exponent
+// and three of mantissa (E4M3), then eight bytes a group of which byte i holds levels i (low bits) and i+8.
+const (
+	weightsNVFP4 = 64
+	bytesNVFP4   = 36
+	groupsNVFP4  = 4
+)
+
+// scalesNVFP4 is half of what the scale byte stands for, because levels are counted in halves. 127 would be NaN and
+// counts as 0, and what would be a sign bit is none.
+var scalesNVFP4 = func() (scales [256]float32) {
+	for i := range scales {
+		mantissa, exponent := float64(i&7), i>>3&15
+		if exponent > 0 {
+			mantissa += 8
+			exponent--
+		}
+		scales[i] = float32(math.Ldexp(mantissa, exponent-10))
+	}
+	scales[127] = 0
+	return scales
+}()
+
+func dequantizeNVFP4(dst []float32, src []byte) {
+	var level [16]uint8
+	for len(dst) >= weightsNVFP4 && len(src) >= bytesNVFP4 {
+		b := (*[bytesNVFP4]byte)(src)
+		for i, s := range b[:groupsNVFP4] {
+			q := load8(b[groupsNVFP4+8*i:])
+			store8(level[:], q&eachLow4)
+			store8(level[8:], q>>4&eachLow4)
+			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scalesNVFP4[s], &halvesE2M1)
+		}
+		dst, src = dst[weightsNVFP4:], src[bytesNVFP4:]
+	}
+}
+
+func quantizeNVFP4(dst []byte, src []float32) {
+	var level [16]uint8
+	for len(src) >= weightsNVFP4 && len(dst) >= bytesNVFP4 {
+		x, b := (*[weightsNVFP4]float32)(src), (*[bytesNVFP4]byte)(dst)
+		for i := range groupsNVFP4 {
+			group := x[16*i:][:16]
+			b[i] = scaleNVFP4(absf(peak(group)) / 6)
+			levelsE2M1(level[:], group, scalesNVFP4[b[i]])
+			for j := range 8 {
+				b[groupsNVFP4+8*i+j] = level[j] | level[j+8]<<4
+			}
+		}
+		src, dst = src[weightsNVFP4:], dst[bytesNVFP4:]
+	}
+}
+
+// scaleNVFP4 is the E4M3 number nearest to f, halves away from 0. As the reference has it, everything from the rounding up to
+// 256 on counts as the largest number, 448.
+func scaleNVFP4(f float32) uint8 {
+	if !(f > 0) {
+		return 0
+	}
+	const highest, largest = 15 << 3, 0x7e
+	bits := math.Float32bits(f)
+	exponent := int(bits>>23) - 127 + 7
+	if exponent <= 0 {
+		return uint8(min(truncated(float32(f*512)+0.5), 7))
+	}
+	number := exponent<<3 + int(bits>>20&7+bits>>19&1)
+	if number >= highest {
+		return largest
+	}
+	return uint8(number)
+}
+
+// nonFiniteNVFP4 finds nothing: no scale of the format is infinite or NaN.
+func nonFiniteNVFP4([]byte) int { return -1 }

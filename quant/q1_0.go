@@ -1,0 +1,41 @@
+package quant
+
+// Q1_0 is 128 weights of d or -d: the half precision d, then a bit a weight that is set for d, the first one lowest.
+const (
+	weightsQ1_0 = 128
+	bytesQ1_0   = 18
+)
+
+func dequantizeQ1_0(dst []float32, src []byte) {
+	for len(dst) >= weightsQ1_0 && len(src) >= bytesQ1_0 {
+		d := loadHalf((*[2]byte)(src))
+		sign := [2]float32{-d, d}
+		for i, q := range (*[16]byte)(src[2:]) {
+			y := (*[8]float32)(dst[8*i:])
+			for j := range y {
+				y[j] = sign[q&1]
+				q >>= 1
+			}
+		}
+		dst, src = dst[weightsQ1_0:], src[bytesQ1_0:]
+	}
+}
+
+func quantizeQ1_0(dst []byte, src []float32) {
+	for len(src) >= weightsQ1_0 && len(dst) >= bytesQ1_0 {
+		x := (*[weightsQ1_0]float32)(src)
+		var sum float32
+		for _, v := range x {
+			sum += absf(v)
+		}
+		storeHalf((*[2]byte)(dst), sum/weightsQ1_0)
+		q := (*[16]byte)(dst[2:])
+		clear(q[:])
+		for i, v := range x {
+			if v >= 0 {
+				q[i/8] |= 1 << (i % 8)
+			}
+		}
+		src, dst = src[weightsQ1_0:], dst[bytesQ1_0:]
+	}
+}

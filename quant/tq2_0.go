@@ -1,0 +1,43 @@
+package quant
+
+// TQ2_0 is a super-block of 256 weights d·(q-1) of three levels: 64 bytes of levels (see packCrumbs), then the half
+// precision d.
+const (
+	dTQ2_0     = 64
+	bytesTQ2_0 = 66
+)
+
+func dequantizeTQ2_0(dst []float32, src []byte) {
+	var level [weightsK]uint8
+	for len(dst) >= weightsK && len(src) >= bytesTQ2_0 {
+		unpackCrumbs(&level, (*[64]byte)(src))
+		scaleTernary((*[weightsK]float32)(dst), &level, loadHalf((*[2]byte)(src[dTQ2_0:])))
+		dst, src = dst[weightsK:], src[bytesTQ2_0:]
+	}
+}
+
+func quantizeTQ2_0(dst []byte, src []float32) {
+	var level [weightsK]uint8
+	for len(src) >= weightsK && len(dst) >= bytesTQ2_0 {
+		d := ternaryLevels(&level, (*[weightsK]float32)(src))
+		storeHalf((*[2]byte)(dst[dTQ2_0:]), d)
+		packCrumbs((*[64]byte)(dst), &level)
+		src, dst = src[weightsK:], dst[bytesTQ2_0:]
+	}
+}
+
+func scaleTernary(y *[weightsK]float32, level *[weightsK]uint8, d float32) {
+	for i := 0; i < weightsK; i += 32 {
+		scaleLevels((*[32]float32)(y[i:]), (*[32]uint8)(level[i:]), d, &lessOne)
+	}
+}
+
+// ternaryLevels rounds the weights to levels of the greatest magnitude, which it returns.
+func ternaryLevels(level *[weightsK]uint8, x *[weightsK]float32) float32 {
+	d := absf(peak(x[:]))
+	inverse := inverseOf(d)
+	for i, v := range x {
+		level[i] = uint8(roundHalfAway(float32(v*inverse)) + 1)
+	}
+	return d
+}
