@@ -21,6 +21,8 @@ type Options struct {
 	Threads  int                 // 0: as many as there are processors
 	Seed     uint64              // of the adapter and of the order of the data
 	Progress func(peft.Progress) // of the training; may be nil
+
+	quick bool // a tenth of the held-out data, for tests
 }
 
 // What the demonstration trains with, and prints as flags.
@@ -105,19 +107,17 @@ func (d *demonstration) run() (err error) {
 		return err
 	}
 	d.opening()
-	if d.result.Before, err = d.exam.score(d.ctx, d.base, nil); err != nil {
+	if d.result.Before, err = d.examine("Before", d.base, nil); err != nil {
 		return err
 	}
-	d.tell("Before", d.result.Before)
 	adapter, err := d.fineTune()
 	if err != nil {
 		return err
 	}
 	trained := []peft.Scaled{{Adapter: adapter, Scale: 1}}
-	if d.result.After, err = d.exam.score(d.ctx, d.base, trained); err != nil {
+	if d.result.After, err = d.examine("After", d.base, trained); err != nil {
 		return err
 	}
-	d.tell("After", d.result.After)
 	if err := d.merge(trained); err != nil {
 		return err
 	}
@@ -135,7 +135,10 @@ func (d *demonstration) load() (err error) {
 	if d.eval, err = dataset.Load(d.path("eval.jsonl"), d.base.Tokenizer, opt); err != nil {
 		return err
 	}
-	d.exam = &exam{eval: d.eval}
+	d.exam = newExam(d.eval)
+	if d.opt.quick {
+		d.exam.shorten()
+	}
 	return nil
 }
 
@@ -161,11 +164,17 @@ func (d *demonstration) merge(trained []peft.Scaled) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, merged.Close()) }()
-	if d.result.Merged, err = d.exam.score(d.ctx, merged, nil); err != nil {
-		return err
+	d.result.Merged, err = d.examine("Merged", merged, nil)
+	return err
+}
+
+// examine scores a model and tells the score.
+func (d *demonstration) examine(who string, b *peft.Base, adapters []peft.Scaled) (Score, error) {
+	s, err := d.exam.score(d.ctx, b, adapters)
+	if err == nil {
+		d.tell(who, s)
 	}
-	d.tell("Merged", d.result.Merged)
-	return nil
+	return s, err
 }
 
 func (d *demonstration) export(adapter *peft.Adapter) error {

@@ -22,11 +22,23 @@ type Count struct{ Right, All int }
 
 // exam is the held-out data that a score is about.
 type exam struct {
-	eval *dataset.Set
+	eval      *dataset.Set
+	owl, mood []tale.Example
 }
 
 // Tales asked for word for word; each takes about a hundred tokens to tell.
 const owlAsked = 20
+
+func newExam(eval *dataset.Set) *exam {
+	return &exam{eval, tale.OwlTask(evalSeed, owlEval, true)[:owlAsked], tale.MoodTask(evalSeed, moodEval, true)}
+}
+
+// shorten leaves a tenth.
+func (e *exam) shorten() {
+	short := *e.eval
+	short.Examples = short.Examples[:len(short.Examples)/10]
+	e.eval, e.owl, e.mood = &short, e.owl[:owlAsked/10], e.mood[:moodEval/10]
+}
 
 func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) (s Score, err error) {
 	r, err := peft.EvalLoss(ctx, b, adapters, e.eval, 0)
@@ -34,10 +46,10 @@ func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) 
 		return s, err
 	}
 	s.Loss, s.Perplexity = r.Loss, r.Perplexity
-	if s.Owl, err = exact(ctx, b, adapters, tale.OwlTask(evalSeed, owlEval, true)[:owlAsked]); err != nil {
+	if s.Owl, err = exact(ctx, b, adapters, e.owl); err != nil {
 		return s, err
 	}
-	s.Mood, err = exact(ctx, b, adapters, tale.MoodTask(evalSeed, moodEval, true))
+	s.Mood, err = exact(ctx, b, adapters, e.mood)
 	return s, err
 }
 
@@ -69,7 +81,7 @@ func (d *demonstration) samples(trained []peft.Scaled) error {
 			adapters []peft.Scaled
 			text     *string
 		}{{nil, &s.Before}, {trained, &s.After}} {
-			r, err := peft.Generate(d.ctx, d.base, run.adapters, e.Prompt, peft.GenerateOptions{N: 160}, nil)
+			r, err := peft.Generate(d.ctx, d.base, run.adapters, e.Prompt, peft.GenerateOptions{N: 120}, nil)
 			if err != nil {
 				return err
 			}

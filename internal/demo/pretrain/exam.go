@@ -16,7 +16,7 @@ import (
 type Exam struct {
 	Seed      uint64
 	Documents uint64 // whose loss is measured
-	Probes    int    // questions about tales
+	Probes    int    // questions about tales, and about the world, at most
 }
 
 // BuiltinExam is the exam whose marks the built-in model's metadata tell.
@@ -38,7 +38,8 @@ func (e Exam) Examine(m *model.Model, tok *tokenizer.Tokenizer) (Marks, error) {
 	if marks.Tales, err = answered(m, tok, tale.Probes(e.Seed, e.Probes)); err != nil {
 		return marks, err
 	}
-	marks.Facts, err = answered(m, tok, tale.FactProbes())
+	facts := tale.FactProbes()
+	marks.Facts, err = answered(m, tok, facts[:min(len(facts), e.Probes)])
 	return marks, err
 }
 
