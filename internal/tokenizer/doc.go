@@ -13,6 +13,6 @@
 // llama.cpp puts U+FFFD in its place, so that Decode(Encode(s)) is s whenever the vocabulary has all bytes. (SentencePiece
 // texts that hold ▁ itself are the exception: it reads back as a space.)
 //
-// Encoding costs some tens of nanoseconds a byte on text without any spaces and a few on ordinary text; merging never
-// takes more than n log n.
+// A megabyte of English takes 50 to 100 ms on one core, a megabyte without any place to cut about a second: merging
+// never costs more than n log n.
 package tokenizer
