@@ -1,0 +1,49 @@
+package batch
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAppend(t *testing.T) {
+	var b Batch
+	b.Append([]int32{1, 5, 6}, nil)
+	b.Append([]int32{2, 7, 8, 9}, []bool{true, false, true, true})
+	b.Append([]int32{3}, nil)
+	for _, c := range []struct {
+		name      string
+		got, want []int32
+	}{
+		{"ids", b.IDs, []int32{1, 5, 6, 2, 7, 8, 9, 3}},
+		{"positions", b.Pos, []int32{0, 1, 2, 0, 1, 2, 3, 0}},
+		{"bounds", b.Bounds, []int32{0, 3, 7, 8}},
+		{"targets", b.Targets, []int32{5, 6, Ignore, Ignore, 8, 9, Ignore, Ignore}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s are %v, want %v", c.name, c.got, c.want)
+		}
+	}
+	if b.Tokens() != 8 || b.Sequences() != 3 || b.TargetCount() != 4 {
+		t.Errorf("%d tokens, %d sequences, %d targets; want 8, 3 and 4", b.Tokens(), b.Sequences(), b.TargetCount())
+	}
+	b.Reset()
+	if b.Tokens() != 0 || b.Sequences() != 0 || b.TargetCount() != 0 {
+		t.Error("a batch that was reset is not empty")
+	}
+}
+
+func TestCheck(t *testing.T) {
+	var b Batch
+	b.Append([]int32{1, 5}, nil)
+	if err := b.Check(6); err != nil {
+		t.Error(err)
+	}
+	if err := b.Check(5); err == nil || !strings.Contains(err.Error(), "id 5, beyond the vocabulary of 5") {
+		t.Errorf("an id beyond the vocabulary gives %v", err)
+	}
+	b.IDs[1], b.Targets[0] = 0, -2
+	if err := b.Check(6); err == nil || !strings.Contains(err.Error(), "target 0") {
+		t.Errorf("a negative target gives %v", err)
+	}
+}
