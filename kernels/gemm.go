@@ -106,6 +106,7 @@ type gemm struct {
 	product
 	tiling tiling    // of outer products
 	wide   int       // columns a task of dot products
+	fours  int       // times four rows that are packed for it
 	packed []float32 // panels of A, or the few rows of dot products
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once

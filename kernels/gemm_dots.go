@@ -33,16 +33,22 @@ func (g *gemm) runDots() {
 	share(g.m*g.n*g.k, ceilDiv(g.n, g.wide), g.dotTask)
 }
 
-// packFew copies the few rows of A times alpha, padded with zeros to a multiple of 16, block by block.
+// packFew copies the few rows of A times alpha, block by block, with zeros for what is missing to multiples
+// of 16 elements and of 4 rows.
 func (g *gemm) packFew() {
+	g.fours = ceilDiv(g.m, 4)
 	blocks := ceilDiv(g.k, dotBlock)
-	grow(&g.packed, blocks*g.m*dotLD)
+	grow(&g.packed, blocks*4*g.fours*dotLD+packSlack)
 	for b := range blocks {
 		k0 := b * dotBlock
 		k := min(dotBlock, g.k-k0)
-		for i := range g.m {
-			row := g.few(b, i)[:(k+15)&^15]
-			packGeneric(row, 1, g.a.from(i, k0), g.a.cs, 1, k, 1)
+		few := g.few(b, 0)
+		g.copyFew(few, k0, k)
+		for i := range 4 * g.fours {
+			row := few[i*dotLD : i*dotLD+round16(k)]
+			if i >= g.m {
+				k = 0
+			}
 			clear(row[k:])
 			if g.alpha != 1 {
 				Scale(g.alpha, row)
@@ -51,11 +57,21 @@ func (g *gemm) packFew() {
 	}
 }
 
-// few is packed row number i, block number b of k.
-func (g *gemm) few(b, i int) []float32 {
-	at := (b*g.m + i) * dotLD
-	return g.packed[at : at+dotLD]
+// copyFew copies k elements from k0 on of the few rows of A.
+func (g *gemm) copyFew(dst []float32, k0, k int) {
+	if g.a.cs != 1 {
+		packTransposed(dst, dotLD, g.a.from(0, k0), g.a.cs, g.m, k)
+		return
+	}
+	for i := range g.m {
+		copy(dst[i*dotLD:], g.a.from(i, k0)[:k])
+	}
 }
+
+func round16(n int) int { return (n + 15) &^ 15 }
+
+// few is block number b of k of the packed rows, from number i on.
+func (g *gemm) few(b, i int) []float32 { return g.packed[(b*4*g.fours+i)*dotLD:] }
 
 // dotRows computes some columns of C.
 func (g *gemm) dotRows(i int) {
@@ -71,58 +87,53 @@ func (g *gemm) dotRows(i int) {
 
 // dotFour multiplies up to four columns of B by all rows of A, over one block of k.
 func (g *gemm) dotFour(s *scratch, n0, n1, k0, k1 int) {
-	var a, b [4][]float32
 	var sums [16]float32
-	whole := (k1 - k0 + 15) &^ 15
-	g.columns(s, &b, n0, n1, k0, k1)
-	for i0 := 0; i0 < g.m; i0 += 4 {
-		for i := range a {
-			a[i] = g.few(k0/dotBlock, min(i0+i, g.m-1))
-		}
-		dots(whole, &a, &b, &sums)
-		for i := i0; i < min(g.m, i0+4); i++ {
-			for j := n0; j < n1; j++ {
-				g.storeDot(i, j, sums[4*(j-n0)+i-i0], k0 > 0)
-			}
-		}
+	beta := g.beta
+	if k0 > 0 {
+		beta = 1
+	}
+	b, ldb := g.columns(s, n0, n1, k0, k1)
+	for i := 0; i < g.m; i += 4 {
+		dots(round16(k1-k0), g.few(k0/dotBlock, i), dotLD, b, ldb, &sums)
+		g.storeDots(&sums, i, min(g.m, i+4), n0, n1, beta)
 	}
 }
 
-// columns is up to four columns of B, the last one again for those that are not there, each as long as a
-// multiple of 16.
-func (g *gemm) columns(s *scratch, b *[4][]float32, n0, n1, k0, k1 int) {
+// columns is up to four columns of B as rows ld apart, each filled up with zeros to a multiple of 16. Where
+// there are less than four, the others are any numbers.
+func (g *gemm) columns(s *scratch, n0, n1, k0, k1 int) (rows []float32, ld int) {
 	k := k1 - k0
-	whole := (k + 15) &^ 15
-	ld := dotLD
-	src := s.tile
-	switch {
-	case g.w != nil:
-		src = grow(&s.tile, 4*dotLD)
-		g.w.Tile(src, dotLD, n0, n1, k0, k1)
-	case k < whole:
-		src = grow(&s.tile, 4*dotLD)
-		for j := n0; j < n1; j++ {
-			copy(src[(j-n0)*dotLD:], g.b.from(k0, j)[:k])
-		}
-	default:
-		src, ld = g.b.from(k0, n0), g.b.cs
+	if g.w == nil && n1-n0 == 4 && k%16 == 0 {
+		return g.b.from(k0, n0), g.b.cs
 	}
-	for j := range b {
-		b[j] = src[min(j, n1-n0-1)*ld:][:whole]
-		if k < whole {
-			clear(b[j][k:])
-		}
+	rows = grow(&s.tile, 4*dotLD)
+	if g.w != nil {
+		g.w.Tile(rows, dotLD, n0, n1, k0, k1)
 	}
+	for j := n0; j < n1; j++ {
+		row := rows[(j-n0)*dotLD:][:round16(k)]
+		if g.w == nil {
+			copy(row, g.b.from(k0, j)[:k])
+		}
+		clear(row[k:])
+	}
+	return rows, dotLD
 }
 
-// storeDot brings a sum into C.
-func (g *gemm) storeDot(i, j int, v float32, later bool) {
-	at := g.cIndex(i, j)
-	switch {
-	case later:
-		v += g.c[at]
-	case g.beta != 0:
-		v += g.beta * g.c[at]
+// storeDots brings sums into rows i0 to i1 and columns j0 to j1 of beta·C.
+func (g *gemm) storeDots(sums *[16]float32, i0, i1, j0, j1 int, beta float32) {
+	rs, cs := g.ldc, 1
+	if g.cTrans {
+		rs, cs = 1, g.ldc
 	}
-	g.c[at] = v
+	for j := j0; j < j1; j++ {
+		at := i0*rs + j*cs
+		for _, v := range sums[4*(j-j0) : 4*(j-j0)+i1-i0] {
+			if beta != 0 {
+				v += beta * g.c[at]
+			}
+			g.c[at] = v
+			at += rs
+		}
+	}
 }

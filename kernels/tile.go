@@ -52,13 +52,13 @@ func tile2x4Generic(as, k int, a, b []float32, bs int, c, d []float32, add bool)
 	d[0], d[1], d[2], d[3] = d0, d1, d2, d3
 }
 
-// dotsGeneric is 16 dot products of k elements:
+// dotsGeneric is the products of four rows with four rows, of k elements each:
 //
-//	sums[4*j+i] = dot(a[i], b[j])
-func dotsGeneric(k int, a, b *[4][]float32, sums *[16]float32) {
-	for j := range b {
-		for i := range a {
-			sums[4*j+i] = dotGeneric(a[i][:k], b[j][:k])
+//	sums[4*j+i] = dot(a[i*lda:], b[j*ldb:])
+func dotsGeneric(k int, a []float32, lda int, b []float32, ldb int, sums *[16]float32) {
+	for j := range 4 {
+		for i := range 4 {
+			sums[4*j+i] = dotGeneric(a[i*lda:i*lda+k], b[j*ldb:j*ldb+k])
 		}
 	}
 }
@@ -86,15 +86,9 @@ const packSlack = 16
 
 // packTransposed is pack from rows that are contiguous in k.
 func packTransposed(dst []float32, width int, src []float32, ld, k, n int) {
-	whole := k - k%transposeBlock
-	for j := 0; j < n && whole > 0; j += transposeLanes() {
-		transpose(whole, dst[j:], width, src[j*ld:], ld, min(n-j, transposeLanes()))
-	}
-	packGeneric(dst[whole*width:], width, src[whole:], 1, ld, k-whole, n)
+	done := transpose(k, dst, width, src, ld, n)
+	packGeneric(dst[done*width:], width, src[done:], 1, ld, k-done, n)
 }
-
-// transposeBlock is what the k of transpose is a multiple of.
-const transposeBlock = 16
 
 // packGeneric is
 //

@@ -90,23 +90,21 @@ func tileAVX2(rows, k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 }
 
 //go:noescape
-func dotsAVX512(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)
+func dotsAVX512(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 
 //go:noescape
-func dotsAVX2(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)
+func dotsAVX2(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 
 // dots is dotsGeneric; k is a multiple of 16.
-func dots(k int, a, b *[4][]float32, sums *[16]float32) {
-	for i := range 4 {
-		_, _ = a[i][k-1], b[i][k-1]
-	}
+func dots(k int, a []float32, lda int, b []float32, ldb int, sums *[16]float32) {
+	_, _ = a[3*lda+k-1], b[3*ldb+k-1]
 	switch current {
 	case tierAVX512:
-		dotsAVX512(k, &a[0][0], &a[1][0], &a[2][0], &a[3][0], &b[0][0], &b[1][0], &b[2][0], &b[3][0], sums)
+		dotsAVX512(k, &a[0], lda, &b[0], ldb, sums)
 	case tierAVX2:
-		dotsAVX2(k, &a[0][0], &a[1][0], &a[2][0], &a[3][0], &b[0][0], &b[1][0], &b[2][0], &b[3][0], sums)
+		dotsAVX2(k, &a[0], lda, &b[0], ldb, sums)
 	default:
-		dotsGeneric(k, a, b, sums)
+		dotsGeneric(k, a, lda, b, ldb, sums)
 	}
 }
 
@@ -116,29 +114,32 @@ func transposeAVX512(k int, dst *float32, width int, src *float32, ld, rows int)
 //go:noescape
 func transposeAVX2(k int, dst *float32, width int, src *float32, ld, rows int)
 
-// transposeLanes is how many rows transpose takes at a time.
-func transposeLanes() int {
-	if current == tierAVX512 {
-		return 16
-	}
-	return 8
-}
-
-// transpose writes rows as columns, k being a multiple of 16 and rows at most transposeLanes:
+// transpose writes rows as columns, for as many of the k as make up blocks, and returns how many these are:
 //
-//	for p, r := range k × rows { dst[p*width+r] = src[r*ld+p] }
+//	for p, r := range done × rows { dst[p*width+r] = src[r*ld+p] }
 //
-// Up to transposeLanes elements of each row of dst are written, those from rows on with any value.
-func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
-	_, _ = dst[(k-1)*width+transposeLanes()-1], src[(rows-1)*ld+k-1]
-	switch current {
-	case tierAVX512:
-		transposeAVX512(k, &dst[0], width, &src[0], ld, rows)
-	case tierAVX2:
-		transposeAVX2(k, &dst[0], width, &src[0], ld, rows)
-	default:
-		packGeneric(dst, width, src, 1, ld, k, rows)
+// Up to packSlack elements beyond a row of dst get any value; these are in the next row where rows follow
+// each other closely, which is why the rows of src are taken from the last to the first.
+func transpose(k int, dst []float32, width int, src []float32, ld, rows int) (done int) {
+	if current == tierGeneric {
+		return 0
 	}
+	if k16 := k &^ 15; k16 > 0 && current == tierAVX512 {
+		for r := (rows - 1) / 16 * 16; r >= 0; r -= 16 {
+			_, _ = dst[(k16-1)*width+r+15], src[(rows-1)*ld+k16-1]
+			transposeAVX512(k16, &dst[r], width, &src[r*ld], ld, rows-r)
+		}
+		done = k16
+	}
+	if k8 := k&^7 - done; k8 > 0 {
+		dst, src = dst[done*width:], src[done:]
+		for r := (rows - 1) / 8 * 8; r >= 0; r -= 8 {
+			_, _ = dst[(k8-1)*width+r+7], src[(rows-1)*ld+k8-1]
+			transposeAVX2(k8, &dst[r], width, &src[r*ld], ld, rows-r)
+		}
+		done += k8
+	}
+	return done
 }
 
 //go:noescape

@@ -2282,19 +2282,21 @@ set:
 	VZEROUPPER
 	RET
 
-// func dotsAVX512(k int, a0 *float32, a1 *float32, a2 *float32, a3 *float32, b0 *float32, b1 *float32, b2 *float32, b3 *float32, sums *[16]float32)
+// func dotsAVX512(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 // Requires: AVX, AVX512F
-TEXT ·dotsAVX512(SB), NOSPLIT, $0-80
+TEXT ·dotsAVX512(SB), NOSPLIT, $0-48
 	MOVQ   k+0(FP), AX
-	MOVQ   sums+72(FP), CX
-	MOVQ   a0+8(FP), DX
-	MOVQ   b0+40(FP), BX
-	MOVQ   a1+16(FP), SI
-	MOVQ   b1+48(FP), DI
-	MOVQ   a2+24(FP), R8
-	MOVQ   b2+56(FP), R9
-	MOVQ   a3+32(FP), R10
-	MOVQ   b3+64(FP), R11
+	MOVQ   sums+40(FP), CX
+	MOVQ   lda+16(FP), DX
+	MOVQ   a+8(FP), BX
+	LEAQ   (BX)(DX*4), SI
+	LEAQ   (SI)(DX*4), DI
+	LEAQ   (DI)(DX*4), DX
+	MOVQ   ldb+32(FP), R8
+	MOVQ   b+24(FP), R9
+	LEAQ   (R9)(R8*4), R10
+	LEAQ   (R10)(R8*4), R11
+	LEAQ   (R11)(R8*4), R8
 	SHLQ   $0x02, AX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -2316,26 +2318,26 @@ TEXT ·dotsAVX512(SB), NOSPLIT, $0-80
 	JMP    columns0_check
 
 columns0:
-	VMOVUPS     (DX)(R12*1), Z16
+	VMOVUPS     (BX)(R12*1), Z16
 	VMOVUPS     (SI)(R12*1), Z17
-	VMOVUPS     (R8)(R12*1), Z18
-	VMOVUPS     (R10)(R12*1), Z19
-	VMOVUPS     (BX)(R12*1), Z20
+	VMOVUPS     (DI)(R12*1), Z18
+	VMOVUPS     (DX)(R12*1), Z19
+	VMOVUPS     (R9)(R12*1), Z20
 	VFMADD231PS Z20, Z16, Z0
 	VFMADD231PS Z20, Z17, Z1
 	VFMADD231PS Z20, Z18, Z2
 	VFMADD231PS Z20, Z19, Z3
-	VMOVUPS     (DI)(R12*1), Z20
+	VMOVUPS     (R10)(R12*1), Z20
 	VFMADD231PS Z20, Z16, Z4
 	VFMADD231PS Z20, Z17, Z5
 	VFMADD231PS Z20, Z18, Z6
 	VFMADD231PS Z20, Z19, Z7
-	VMOVUPS     (R9)(R12*1), Z20
+	VMOVUPS     (R11)(R12*1), Z20
 	VFMADD231PS Z20, Z16, Z8
 	VFMADD231PS Z20, Z17, Z9
 	VFMADD231PS Z20, Z18, Z10
 	VFMADD231PS Z20, Z19, Z11
-	VMOVUPS     (R11)(R12*1), Z20
+	VMOVUPS     (R8)(R12*1), Z20
 	VFMADD231PS Z20, Z16, Z12
 	VFMADD231PS Z20, Z17, Z13
 	VFMADD231PS Z20, Z18, Z14
@@ -2394,19 +2396,21 @@ columns0_check:
 	VZEROUPPER
 	RET
 
-// func dotsAVX2(k int, a0 *float32, a1 *float32, a2 *float32, a3 *float32, b0 *float32, b1 *float32, b2 *float32, b3 *float32, sums *[16]float32)
+// func dotsAVX2(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 // Requires: AVX, FMA3
-TEXT ·dotsAVX2(SB), NOSPLIT, $0-80
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-48
 	MOVQ   k+0(FP), AX
-	MOVQ   sums+72(FP), CX
-	MOVQ   a0+8(FP), DX
-	MOVQ   b0+40(FP), BX
-	MOVQ   a1+16(FP), SI
-	MOVQ   b1+48(FP), DI
-	MOVQ   a2+24(FP), R8
-	MOVQ   b2+56(FP), R9
-	MOVQ   a3+32(FP), R10
-	MOVQ   b3+64(FP), R11
+	MOVQ   sums+40(FP), CX
+	MOVQ   lda+16(FP), DX
+	MOVQ   a+8(FP), BX
+	LEAQ   (BX)(DX*4), SI
+	LEAQ   (SI)(DX*4), DI
+	LEAQ   (DI)(DX*4), DX
+	MOVQ   ldb+32(FP), R8
+	MOVQ   b+24(FP), R9
+	LEAQ   (R9)(R8*4), R10
+	LEAQ   (R10)(R8*4), R11
+	LEAQ   (R11)(R8*4), R8
 	SHLQ   $0x02, AX
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -2420,16 +2424,16 @@ TEXT ·dotsAVX2(SB), NOSPLIT, $0-80
 	JMP    columns0_check
 
 columns0:
-	VMOVUPS     (DX)(R12*1), Y8
+	VMOVUPS     (BX)(R12*1), Y8
 	VMOVUPS     (SI)(R12*1), Y9
-	VMOVUPS     (R8)(R12*1), Y10
-	VMOVUPS     (R10)(R12*1), Y11
-	VMOVUPS     (BX)(R12*1), Y12
+	VMOVUPS     (DI)(R12*1), Y10
+	VMOVUPS     (DX)(R12*1), Y11
+	VMOVUPS     (R9)(R12*1), Y12
 	VFMADD231PS Y12, Y8, Y0
 	VFMADD231PS Y12, Y9, Y1
 	VFMADD231PS Y12, Y10, Y2
 	VFMADD231PS Y12, Y11, Y3
-	VMOVUPS     (DI)(R12*1), Y12
+	VMOVUPS     (R10)(R12*1), Y12
 	VFMADD231PS Y12, Y8, Y4
 	VFMADD231PS Y12, Y9, Y5
 	VFMADD231PS Y12, Y10, Y6
@@ -2473,16 +2477,16 @@ columns0_check:
 	JMP        columns2_check
 
 columns2:
-	VMOVUPS     (DX)(R12*1), Y8
+	VMOVUPS     (BX)(R12*1), Y8
 	VMOVUPS     (SI)(R12*1), Y9
-	VMOVUPS     (R8)(R12*1), Y10
-	VMOVUPS     (R10)(R12*1), Y11
-	VMOVUPS     (R9)(R12*1), Y12
+	VMOVUPS     (DI)(R12*1), Y10
+	VMOVUPS     (DX)(R12*1), Y11
+	VMOVUPS     (R11)(R12*1), Y12
 	VFMADD231PS Y12, Y8, Y0
 	VFMADD231PS Y12, Y9, Y1
 	VFMADD231PS Y12, Y10, Y2
 	VFMADD231PS Y12, Y11, Y3
-	VMOVUPS     (R11)(R12*1), Y12
+	VMOVUPS     (R8)(R12*1), Y12
 	VFMADD231PS Y12, Y8, Y4
 	VFMADD231PS Y12, Y9, Y5
 	VFMADD231PS Y12, Y10, Y6

@@ -40,38 +40,37 @@ func tile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
 }
 
 //go:noescape
-func dotsNEON(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)
+func dotsNEON(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 
 // dots is dotsGeneric; k is a multiple of 16.
-func dots(k int, a, b *[4][]float32, sums *[16]float32) {
-	for i := range 4 {
-		_, _ = a[i][k-1], b[i][k-1]
-	}
+func dots(k int, a []float32, lda int, b []float32, ldb int, sums *[16]float32) {
+	_, _ = a[3*lda+k-1], b[3*ldb+k-1]
 	if current == tierGeneric {
-		dotsGeneric(k, a, b, sums)
+		dotsGeneric(k, a, lda, b, ldb, sums)
 		return
 	}
-	dotsNEON(k, &a[0][0], &a[1][0], &a[2][0], &a[3][0], &b[0][0], &b[1][0], &b[2][0], &b[3][0], sums)
+	dotsNEON(k, &a[0], lda, &b[0], ldb, sums)
 }
 
 //go:noescape
 func transposeNEON(k int, dst *float32, width int, src *float32, ld, rows int)
 
-// transposeLanes is how many rows transpose takes at a time.
-func transposeLanes() int { return 4 }
-
-// transpose writes rows as columns, k being a multiple of 16 and rows at most transposeLanes:
+// transpose writes rows as columns, for as many of the k as make up blocks, and returns how many these are:
 //
-//	for p, r := range k × rows { dst[p*width+r] = src[r*ld+p] }
+//	for p, r := range done × rows { dst[p*width+r] = src[r*ld+p] }
 //
-// Up to transposeLanes elements of each row of dst are written, those from rows on with any value.
-func transpose(k int, dst []float32, width int, src []float32, ld, rows int) {
-	_, _ = dst[(k-1)*width+transposeLanes()-1], src[(rows-1)*ld+k-1]
-	if current == tierGeneric {
-		packGeneric(dst, width, src, 1, ld, k, rows)
-		return
+// Up to packSlack elements beyond a row of dst get any value; these are in the next row where rows follow
+// each other closely, which is why the rows of src are taken from the last to the first.
+func transpose(k int, dst []float32, width int, src []float32, ld, rows int) (done int) {
+	k4 := k &^ 3
+	if current == tierGeneric || k4 == 0 {
+		return 0
 	}
-	transposeNEON(k, &dst[0], width, &src[0], ld, rows)
+	for r := (rows - 1) / 4 * 4; r >= 0; r -= 4 {
+		_, _ = dst[(k4-1)*width+r+3], src[(rows-1)*ld+k4-1]
+		transposeNEON(k4, &dst[r], width, &src[r*ld], ld, rows-r)
+	}
+	return k4
 }
 
 //go:noescape

@@ -520,19 +520,21 @@ set:
 	VST1.P [V22.S4, V23.S4], (R4)(R5)
 	RET 
 
-// func dotsNEON(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)
-// sums[4*j+i] = the dot product of ai and bj, k elements each, a multiple of 16.
-TEXT ·dotsNEON(SB), NOSPLIT, $0-80
+// func dotsNEON(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
+// sums[4*j+i] = the dot product of row i of a and row j of b, k elements each, a multiple of 16.
+TEXT ·dotsNEON(SB), NOSPLIT, $0-48
 	MOVD k+0(FP), R0
-	MOVD sums+72(FP), R1
-	MOVD a0+8(FP), R2
-	MOVD b0+40(FP), R3
-	MOVD a1+16(FP), R4
-	MOVD b1+48(FP), R5
-	MOVD a2+24(FP), R6
-	MOVD b2+56(FP), R7
-	MOVD a3+32(FP), R8
-	MOVD b3+64(FP), R9
+	MOVD sums+40(FP), R1
+	MOVD lda+16(FP), R2
+	MOVD a+8(FP), R3
+	ADD R2<<2, R3, R4
+	ADD R2<<2, R4, R5
+	ADD R2<<2, R5, R6
+	MOVD ldb+32(FP), R7
+	MOVD b+24(FP), R8
+	ADD R7<<2, R8, R9
+	ADD R7<<2, R9, R10
+	ADD R7<<2, R10, R11
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -552,14 +554,14 @@ TEXT ·dotsNEON(SB), NOSPLIT, $0-80
 	JMP four_check
 
 four:
-	VLD1.P 16(R2), [V16.S4]
-	VLD1.P 16(R3), [V20.S4]
+	VLD1.P 16(R3), [V16.S4]
+	VLD1.P 16(R8), [V20.S4]
 	VLD1.P 16(R4), [V17.S4]
-	VLD1.P 16(R5), [V21.S4]
-	VLD1.P 16(R6), [V18.S4]
-	VLD1.P 16(R7), [V22.S4]
-	VLD1.P 16(R8), [V19.S4]
-	VLD1.P 16(R9), [V23.S4]
+	VLD1.P 16(R9), [V21.S4]
+	VLD1.P 16(R5), [V18.S4]
+	VLD1.P 16(R10), [V22.S4]
+	VLD1.P 16(R6), [V19.S4]
+	VLD1.P 16(R11), [V23.S4]
 	WORD $0x4e34ce00 // FMLA V0.4S, V16.4S, V20.4S
 	WORD $0x4e34ce21 // FMLA V1.4S, V17.4S, V20.4S
 	WORD $0x4e34ce42 // FMLA V2.4S, V18.4S, V20.4S

@@ -10,13 +10,10 @@ import (
 // dotsTile is a tile of 4 × 4 dot products of rows that are both contiguous in k. columns of it fit the
 // registers at a time.
 func dotsTile(g *gen, s isa, columns int) {
-	g.kernel(s, "dots", "(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)",
-		"sums[4*j+i] = the dot product of ai and bj, k elements each, a multiple of 16.")
+	g.kernel(s, "dots", "(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)",
+		"sums[4*j+i] = the dot product of row i of a and row j of b, k elements each, a multiple of 16.")
 	k, sums := g.param("k"), g.param("sums")
-	var a, b [4]reg.Register
-	for i := range 4 {
-		a[i], b[i] = g.param(fmt.Sprint("a", i)), g.param(fmt.Sprint("b", i))
-	}
+	a, b := g.fourRows("a", "lda"), g.fourRows("b", "ldb")
 	offset := g.GP64()
 	g.SHLQ(operand.Imm(2), k)
 	for j := 0; j < 4; j += columns {
@@ -36,6 +33,15 @@ func dotsTile(g *gen, s isa, columns int) {
 		g.VMOVUPS(g.sums(acc), operand.Mem{Base: sums, Disp: 16 * j})
 	}
 	g.end()
+}
+
+// fourRows are the addresses of four rows.
+func (g *gen) fourRows(base, ld string) [4]reg.Register {
+	stride, rows := g.param(ld), [4]reg.Register{g.param(base), g.GP64(), g.GP64(), g.GP64()}
+	for i := 1; i < 4; i++ {
+		g.LEAQ(operand.Mem{Base: rows[i-1], Index: stride, Scale: 4}, rows[i])
+	}
+	return rows
 }
 
 // dotsStep multiplies a vector of each a with one of each b.

@@ -57,13 +57,10 @@ func (k *neon) storeTile(acc, t []v, c, ldc r) {
 }
 
 func (k *neon) dotsTile() {
-	k.kernel("dots", "(k int, a0, a1, a2, a3, b0, b1, b2, b3 *float32, sums *[16]float32)",
-		"sums[4*j+i] = the dot product of ai and bj, k elements each, a multiple of 16.")
+	k.kernel("dots", "(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)",
+		"sums[4*j+i] = the dot product of row i of a and row j of b, k elements each, a multiple of 16.")
 	depth, sums := k.param("k"), k.param("sums")
-	var a, b [4]r
-	for i := range a {
-		a[i], b[i] = k.param(fmt.Sprint("a", i)), k.param(fmt.Sprint("b", i))
-	}
+	a, b := k.fourRows("a", "lda"), k.fourRows("b", "ldb")
 	acc, x, y := k.zeros(16), k.vecs(4), k.vecs(4)
 	k.loop("four", depth, 4, func() {
 		for i := range 4 {
@@ -81,6 +78,15 @@ func (k *neon) dotsTile() {
 	}
 	k.store(acc[:4], sums)
 	k.op("RET")
+}
+
+// fourRows are the addresses of four rows.
+func (k *neon) fourRows(base, ld string) [4]r {
+	stride, rows := k.param(ld), [4]r{k.param(base), k.gp(), k.gp(), k.gp()}
+	for i := 1; i < 4; i++ {
+		k.op("ADD", fmt.Sprintf("%s<<2", stride), rows[i-1], rows[i])
+	}
+	return rows
 }
 
 func (k *neon) transpose() {
