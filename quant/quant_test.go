@@ -138,7 +138,7 @@ func TestStrangeWeights(t *testing.T) {
 		r := rand.New(rand.NewPCG(15, uint64(typ)))
 		size := cols / typ.BlockLen() * typ.BlockSize()
 		first, second := make([]byte, size), make([]byte, size)
-		for trial := range 300 {
+		for trial := range 100 {
 			x, importance := normalWeights(cols, uint64(trial)), ones(cols)
 			for range 1 + r.IntN(40) {
 				x[r.IntN(cols)] = strange[r.IntN(len(strange))]

@@ -31,7 +31,9 @@ func TestRoundHalfAway(t *testing.T) {
 		half := float32(i)/2 - 150
 		bits := math.Float32bits(half)
 		for d := range uint32(7) {
-			check(math.Float32frombits(bits + d - 3))
+			if f := math.Float32frombits(bits + d - 3); f == f { // below 0 lies NaN
+				check(f)
+			}
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 2))
