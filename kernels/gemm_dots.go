@@ -122,18 +122,31 @@ func (g *gemm) columns(s *scratch, n0, n1, k0, k1 int) (rows []float32, ld int) 
 
 // storeDots brings sums into rows i0 to i1 and columns j0 to j1 of beta·C.
 func (g *gemm) storeDots(sums *[16]float32, i0, i1, j0, j1 int, beta float32) {
-	rs, cs := g.ldc, 1
-	if g.cTrans {
-		rs, cs = 1, g.ldc
-	}
 	for j := j0; j < j1; j++ {
-		at := i0*rs + j*cs
-		for _, v := range sums[4*(j-j0) : 4*(j-j0)+i1-i0] {
+		s := (*[4]float32)(sums[4*(j-j0):])
+		if g.cTrans && i1-i0 == 4 {
+			storeFour((*[4]float32)(g.c[j*g.ldc+i0:]), s, beta)
+			continue
+		}
+		for i := i0; i < i1; i++ {
+			at := g.cIndex(i, j)
+			v := s[i-i0]
 			if beta != 0 {
 				v += beta * g.c[at]
 			}
 			g.c[at] = v
-			at += rs
 		}
 	}
+}
+
+// storeFour is c = beta·c + s.
+func storeFour(c, s *[4]float32, beta float32) {
+	if beta == 0 {
+		*c = *s
+		return
+	}
+	c[0] = s[0] + beta*c[0]
+	c[1] = s[1] + beta*c[1]
+	c[2] = s[2] + beta*c[2]
+	c[3] = s[3] + beta*c[3]
 }

@@ -210,19 +210,34 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool)
 	tile(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
 }
 
-// storeEdge brings a tile into C element by element.
+// storeEdge brings a tile into C that does not lie in it as it is.
 func (g *gemm) storeEdge(tile []float32, i0, j0, rows, cols int, later bool) {
-	beta := g.beta
+	beta, nr := g.beta, g.tiling.nr
 	if later {
 		beta = 1
 	}
-	for i := range rows {
-		for j, v := range tile[i*g.tiling.nr : i*g.tiling.nr+cols] {
-			at := g.cIndex(i0+i, j0+j)
-			if beta != 0 {
-				v += beta * g.c[at]
-			}
-			g.c[at] = v
+	if g.cTrans {
+		for j := range cols {
+			at := g.cIndex(i0, j0+j)
+			storeColumn(g.c[at:at+rows], tile[j:], nr, beta)
 		}
+		return
+	}
+	for i := range rows {
+		at := g.cIndex(i0+i, j0)
+		c := g.c[at : at+cols]
+		scaleOrClear(beta, c)
+		addGeneric(c, tile[i*nr:i*nr+cols])
+	}
+}
+
+// storeColumn is c[i] = beta*c[i] + tile[i*nr].
+func storeColumn(c, tile []float32, nr int, beta float32) {
+	for i := range c {
+		v := tile[i*nr]
+		if beta != 0 {
+			v += beta * c[i]
+		}
+		c[i] = v
 	}
 }
