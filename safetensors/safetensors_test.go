@@ -150,6 +150,36 @@ func TestFloat32s(t *testing.T) {
 	}
 }
 
+func TestCopyFloat32s(t *testing.T) {
+	data, err := binary.Append(nil, binary.LittleEndian, []float32{0, 1, 2, 3, 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := Tensor{Name: "x", DType: F32, Shape: []int64{5}, data: data}
+	for first := range 6 {
+		for n := range 6 - first {
+			got := make([]float32, n)
+			if err := x.CopyFloat32s(got, int64(first)); err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range got {
+				if v != float32(first+i) {
+					t.Errorf("element %d is %v", first+i, v)
+				}
+			}
+		}
+	}
+	if err := (&Tensor{Name: "x", DType: I64, data: data}).CopyFloat32s(nil, 0); err == nil {
+		t.Error("integers were converted")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("elements beyond the last were copied")
+		}
+	}()
+	_ = x.CopyFloat32s(make([]float32, 3), 3)
+}
+
 func TestWriteRefuses(t *testing.T) {
 	one := []int64{1}
 	for _, tt := range []struct {

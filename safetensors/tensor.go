@@ -74,15 +74,28 @@ func (t *Tensor) size() (int64, error) {
 // Float32s is the data as float32. F32, F16, BF16 and the 8-bit types convert exactly, F64 is rounded to the nearest.
 // Integers, bools, complex numbers and types of less than 8 bits are refused.
 func (t *Tensor) Float32s() ([]float32, error) {
-	convert, width := float32From(t.DType)
-	if convert == nil {
-		return nil, fmt.Errorf("safetensors: tensor %q: %s is not converted to float32", t.Name, t.DType)
-	}
-	out := make([]float32, len(t.data)/width)
-	for i := range out {
-		out[i] = convert(t.data[i*width:])
+	_, width := float32From(t.DType)
+	out := make([]float32, len(t.data)/max(width, 1))
+	if err := t.CopyFloat32s(out, 0); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// CopyFloat32s sets dst to the elements from number first on, converted as Float32s does. The tensor must have so many.
+func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
+	convert, width := float32From(t.DType)
+	if convert == nil {
+		return fmt.Errorf("safetensors: tensor %q: %s is not converted to float32", t.Name, t.DType)
+	}
+	if n := int64(len(t.data) / width); first < 0 || first > n || int64(len(dst)) > n-first {
+		panic("safetensors: CopyFloat32s beyond the tensor's elements")
+	}
+	data := t.data[first*int64(width):]
+	for i := range dst {
+		dst[i] = convert(data[i*width:])
+	}
+	return nil
 }
 
 // float32From is the conversion of an element type and the bytes of an element; nil when there is none.

@@ -18,6 +18,9 @@ type architecture struct {
 	permuted bool
 }
 
+// ErrUnsupported is wrapped by errors about files in which nothing is wrong, but which cannot be computed with here.
+var ErrUnsupported = errors.New("not supported")
+
 // architectures are the families that can be loaded, by general.architecture.
 var architectures = map[string]architecture{
 	"llama": {spec: llamaSpec, permuted: true},
@@ -29,7 +32,8 @@ func Architectures() []string { return slices.Sorted(maps.Keys(architectures)) }
 
 // FromGGUF reads the architecture and finds the weights of a GGUF model; they stay where they are, so f must stay
 // open as long as the model is used. Errors: an architecture or a tensor type that is not supported, metadata or a
-// tensor that is missing or has the wrong shape, a tensor the architecture has no place for.
+// tensor that is missing or has the wrong shape, a tensor the architecture has no place for. Those that say nothing
+// against the file wrap ErrUnsupported.
 func FromGGUF(f *gguf.File) (*Model, error) {
 	name, _ := f.Meta.String("general.architecture")
 	if kind, ok := f.Meta.String("general.type"); ok && kind != "model" {
@@ -37,7 +41,7 @@ func FromGGUF(f *gguf.File) (*Model, error) {
 	}
 	arch, ok := architectures[name]
 	if !ok {
-		return nil, fmt.Errorf("architecture %q is not supported, expected one of %s", name, strings.Join(Architectures(), ", "))
+		return nil, fmt.Errorf("architecture %q is %w, expected one of %s", name, ErrUnsupported, strings.Join(Architectures(), ", "))
 	}
 	c := &config{meta: f.Meta, arch: name}
 	spec := arch.spec(c)
@@ -45,7 +49,7 @@ func FromGGUF(f *gguf.File) (*Model, error) {
 		return nil, c.err
 	}
 	if f.Order == binary.BigEndian {
-		return nil, errors.New("the file is big-endian: its tensors cannot be computed with")
+		return nil, fmt.Errorf("the file is big-endian: computing with its tensors is %w", ErrUnsupported)
 	}
 	spec.Tied = f.Tensor("output.weight") == nil
 	if t := f.Tensor("token_embd.weight"); t != nil {
@@ -89,7 +93,7 @@ func (l *loader) refuseUnused(f *gguf.File) {
 		known := l.used[t.Name] || strings.HasSuffix(t.Name, ".attn_rot_embd.weight") ||
 			strings.HasSuffix(t.Name, ".attn.rotary_emb.inv_freq")
 		if !known {
-			l.fail("tensor %q has no place in this architecture as it is known here", t.Name)
+			l.fail("tensor %q has no place in this architecture as it is known here: %w", t.Name, ErrUnsupported)
 		}
 	}
 }
@@ -145,12 +149,12 @@ func (c *config) decoderSpec() Spec {
 	s.KeyHeads = c.size("attention.head_count_kv", s.QueryHeads)
 	s.HeadDim = c.size("attention.key_length", s.Width/max(s.QueryHeads, 1))
 	if v := c.size("attention.value_length", s.HeadDim); v != s.HeadDim {
-		c.fail("metadata %s.attention.value_length is %d, expected the key length %d", c.arch, v, s.HeadDim)
+		c.fail("metadata %s.attention.value_length is %d, the key length %d: other than equal they are %w", c.arch, v, s.HeadDim, ErrUnsupported)
 	}
 	s.Context = c.size("context_length", 0)
 	s.NormEps = float32(c.number("attention.layer_norm_rms_epsilon", 0))
 	if experts := c.size("expert_count", 0); experts > 0 {
-		c.fail("the model has %d experts a layer: mixtures of experts are not supported", experts)
+		c.fail("the model has %d experts a layer: mixtures of experts are %w", experts, ErrUnsupported)
 	}
 	s.Rope = Rope{
 		Dim:   c.size("rope.dimension_count", s.HeadDim),
@@ -170,6 +174,6 @@ func (c *config) ropeScale() float64 {
 	case kind == "" || kind == "linear":
 		return 1 / factor
 	}
-	c.fail("metadata %s.rope.scaling.type is %q: only none and linear are supported", c.arch, kind)
+	c.fail("metadata %s.rope.scaling.type is %q, %w: none and linear are", c.arch, kind, ErrUnsupported)
 	return 1
 }

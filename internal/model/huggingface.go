@@ -74,13 +74,13 @@ func FromHF(dir string) (*Model, io.Closer, error) {
 // spec turns config.json into a Spec.
 func (c *hfConfig) spec() (Spec, error) {
 	if c.ModelType != "llama" && c.ModelType != "mistral" && c.ModelType != "qwen2" {
-		return Spec{}, fmt.Errorf("model_type %q is not supported, expected llama, mistral or qwen2", c.ModelType)
+		return Spec{}, fmt.Errorf("model_type %q is %w, expected llama, mistral or qwen2", c.ModelType, ErrUnsupported)
 	}
 	if c.Activation != "" && c.Activation != "silu" {
-		return Spec{}, fmt.Errorf("hidden_act %q is not supported, expected silu", c.Activation)
+		return Spec{}, fmt.Errorf("hidden_act %q is %w, expected silu", c.Activation, ErrUnsupported)
 	}
 	if c.Sliding != nil && *c.Sliding > 0 && *c.Sliding < c.Context && (c.UseSliding == nil || *c.UseSliding) {
-		return Spec{}, fmt.Errorf("sliding_window %d is not supported", *c.Sliding)
+		return Spec{}, fmt.Errorf("sliding_window %d is %w", *c.Sliding, ErrUnsupported)
 	}
 	s := Spec{
 		Architecture: c.ModelType, Layers: c.Layers, Width: c.Hidden, FFN: c.Intermediate, QueryHeads: c.Heads,
@@ -124,7 +124,7 @@ func (h *hfRope) apply(r *Rope) error {
 		r.Factors = h.llama3(r)
 		return nil
 	}
-	return fmt.Errorf("rope_scaling %q with factor %g is not supported, expected linear or llama3", kind, h.Factor)
+	return fmt.Errorf("rope_scaling %q with factor %g is %w, expected linear or llama3", kind, h.Factor, ErrUnsupported)
 }
 
 func (h *hfRope) llama3(r *Rope) []float32 {

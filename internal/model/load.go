@@ -106,7 +106,7 @@ func (l *loader) shaped(name string, rows, cols int, shape []int64) quant.Matrix
 	case !slices.Equal(t.shape, shape):
 		l.fail("tensor %q has shape %v (rows first), expected %v", name, t.shape, shape)
 	case !quant.Supported(t.kind):
-		l.fail("tensor %q has type %s, which cannot be computed with", name, t.typeName)
+		l.fail("tensor %q has type %s, computing with which is %w", name, t.typeName, ErrUnsupported)
 	default:
 		m, err := quant.NewMatrix(t.kind, rows, cols, t.data)
 		if err != nil {

@@ -1,0 +1,170 @@
+package weights
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// File is an open model or adapter: a GGUF or safetensors file, or several that belong together. One of GGUF and
+// Safetensors is set.
+type File struct {
+	Path        string
+	Format      string   // "GGUF" or "safetensors"
+	Files       []string // the paths of all files
+	Tensors     []*Tensor
+	GGUF        *gguf.File
+	Safetensors *safetensors.File
+
+	names map[string]*Tensor
+}
+
+// Value is a named value of a file's metadata.
+type Value struct {
+	Key   string
+	Value gguf.Value // a string in safetensors
+}
+
+// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that holds
+// either. Closing it ends the maps on which its tensors are views.
+func Open(path string) (*File, error) {
+	format, err := sniff(path)
+	if err != nil {
+		return nil, err
+	}
+	if format == formatGGUF {
+		return openGGUF(path)
+	}
+	return openSafetensors(path)
+}
+
+const (
+	formatGGUF        = "GGUF"
+	formatSafetensors = "safetensors"
+)
+
+// sniff tells the format of a file by its first bytes.
+func sniff(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.IsDir() || strings.HasSuffix(path, ".json") {
+		return formatSafetensors, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	head := make([]byte, 9)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	head = head[:n]
+	switch ext := filepath.Ext(path); {
+	case strings.HasPrefix(string(head), "GGUF"), ext == ".gguf":
+		return formatGGUF, nil
+	case n == 9 && head[8] == '{', ext == ".safetensors":
+		return formatSafetensors, nil
+	}
+	return "", fmt.Errorf("%s: neither GGUF nor safetensors: it begins with %q, expected \"GGUF\" or a safetensors header",
+		path, head[:min(n, 4)])
+}
+
+func openGGUF(path string) (*File, error) {
+	g, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Path: path, Format: formatGGUF, Files: g.Shards, GGUF: g}
+	if f.Files == nil {
+		f.Files = []string{path}
+	}
+	for _, t := range g.Tensors {
+		f.add(newGGUF(t, g.Order == binary.BigEndian))
+	}
+	return f, nil
+}
+
+func openSafetensors(path string) (*File, error) {
+	s, err := safetensors.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Path: path, Format: formatSafetensors, Files: []string{s.Path}, Safetensors: s}
+	if s.Shards != nil {
+		f.Files = nil
+		for _, name := range s.Shards {
+			f.Files = append(f.Files, filepath.Join(filepath.Dir(s.Path), name))
+		}
+	}
+	for _, t := range s.Tensors {
+		f.add(newSafetensors(t))
+	}
+	return f, nil
+}
+
+func (f *File) add(t *Tensor) {
+	if f.names == nil {
+		f.names = map[string]*Tensor{}
+	}
+	f.names[t.Name] = t
+	f.Tensors = append(f.Tensors, t)
+}
+
+// Tensor finds a tensor by its name; nil when there is none.
+func (f *File) Tensor(name string) *Tensor { return f.names[name] }
+
+// Metadata is the values that the (first) file has beside its tensors, in its order; those of safetensors, which have
+// none, by key.
+func (f *File) Metadata() []Value {
+	if f.GGUF != nil {
+		return Values(f.GGUF.Meta)
+	}
+	var list []Value
+	for _, key := range slices.Sorted(maps.Keys(f.Safetensors.Metadata)) {
+		v, err := gguf.ValueOf(f.Safetensors.Metadata[key])
+		if err != nil {
+			panic("weights: a string is no value")
+		}
+		list = append(list, Value{key, v})
+	}
+	return list
+}
+
+// Values is GGUF metadata as a list.
+func Values(meta *gguf.Metadata) []Value {
+	list := make([]Value, 0, meta.Len())
+	for key, v := range meta.All() {
+		list = append(list, Value{key, v})
+	}
+	return list
+}
+
+// Size is the bytes of all tensors.
+func (f *File) Size() int64 {
+	n := int64(0)
+	for _, t := range f.Tensors {
+		n += t.Size()
+	}
+	return n
+}
+
+// Close ends the maps. A second Close does nothing.
+func (f *File) Close() error {
+	if f.GGUF != nil {
+		return f.GGUF.Close()
+	}
+	return f.Safetensors.Close()
+}
