@@ -145,6 +145,9 @@ func TestEvalRefused(t *testing.T) {
 
 // TestMergedLossOfStories trains a little on a real model, merges into float32 and compares both perplexities.
 func TestMergedLossOfStories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains on 12,000 characters")
+	}
 	b := openBase(t, testdata.Shared(t, "models/stories260K.gguf"))
 	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
 	a, err := NewLoRA(b, LoRAOptions{})

@@ -34,7 +34,7 @@ func TestGenerateStories(t *testing.T) {
 
 // TestGenerateCached: with an adapter and a cache the tokens are those of whole forward passes.
 func TestGenerateCached(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{})
 	r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "the cat", GenerateOptions{N: 12, IgnoreEOG: true}, nil)
 	if err != nil {

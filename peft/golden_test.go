@@ -15,7 +15,6 @@ import (
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
-	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -133,20 +132,13 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 	return tr
 }
 
-// horizon is for how many steps a run of the reference, which is in float32, can be followed: as long as its losses
-// are within 5e-5 of what exact arithmetic gives (TestPEFTExact). AdamW moves every parameter by about the learning
-// rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is a matter of
-// chance. Most of the runs forgive that, but rank_pattern and rslora start from a point at which it decides everything.
+// horizon is for how many steps a run of the reference, which is in float32, can be followed to 1e-4: about as long as
+// its losses are within 2e-5 of what exact arithmetic gives (TestPEFTExact). AdamW moves every parameter by about the
+// learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is a
+// matter of chance. Most of the runs forgive that for long and stay within 3e-3 to the end. But rank_pattern and rslora
+// start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
 var horizon = map[string]int{
-	"lora_all": 20, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
-}
-
-// lossLimit is how far a loss may be off. The plain Go kernels add up in few lanes and so round more.
-func lossLimit() float64 {
-	if kernels.Tier() == "generic" {
-		return 3e-4
-	}
-	return 1e-4
+	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
 }
 
 // TestPEFTRuns does the runs over again: gradients of the first step, parameters after it, losses, learning rates and
@@ -168,17 +160,18 @@ func TestPEFTRuns(t *testing.T) {
 					t.Fatal(err)
 				}
 				tr.state.Step++
+				limit := 1e-4
 				if i >= horizon[name] {
-					continue
+					limit = 3e-3
 				}
-				if math.Abs(loss-c.Losses[i]) > lossLimit() {
+				if math.Abs(loss-c.Losses[i]) > limit && (i < horizon[name] || horizon[name] > 1) {
 					t.Errorf("step %d has loss %.6f, expected %.6f", i+1, loss, c.Losses[i])
 				}
-				if math.Abs(norm-c.GradNorms[i]) > 5e-3*c.GradNorms[i] {
+				if i < horizon[name] && math.Abs(norm-c.GradNorms[i]) > 5e-3*c.GradNorms[i] {
 					t.Errorf("step %d has a gradient of norm %.6f, expected %.6f", i+1, norm, c.GradNorms[i])
 				}
 			}
-			if horizon[name] == c.Steps {
+			if horizon[name] >= 15 {
 				c.checkParams(t, tr, "final", 1e-3)
 			}
 		})
@@ -257,7 +250,7 @@ func TestPEFTExact(t *testing.T) {
 				if err := relative(tr.bound.grads, exact.gradient()); err > limit {
 					t.Errorf("the gradient of step %d is off by %.2g", i+1, err)
 				}
-				if drift := math.Abs(c.Losses[i] - want); i < horizon[name] && drift > 5e-5 {
+				if drift := math.Abs(c.Losses[i] - want); i < horizon[name] && drift > 3e-5 {
 					t.Errorf("the reference's loss of step %d is %.2g from the exact one: it cannot be followed so far", i+1, drift)
 				}
 			}

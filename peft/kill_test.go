@@ -86,7 +86,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
 	}
-	path := tinyK.writeGGUF(t)
+	path := writeTinyK(t)
 	whole, _ := merge(t, openBase(t, path), MergeOptions{}, Scaled{freshLoRA(t, path), 1})
 	want := fileBytes(t, whole)
 	dir := t.TempDir()

@@ -30,8 +30,8 @@ func merge(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string,
 
 // TestMergedEqualsAdapter merges into float32 and compares logits with base and adapters: one, and two at once.
 func TestMergedEqualsAdapter(t *testing.T) {
-	for name, m := range map[string]tinyModel{"float32": tiny, "K types": tinyK} {
-		b := openBase(t, m.writeGGUF(t))
+	for name, path := range map[string]string{"float32": tiny.writeGGUF(t), "K types": writeTinyK(t)} {
+		b := openBase(t, path)
 		one := Scaled{trained(t, b, LoRAOptions{Rank: 4, Seed: 1}), 1}
 		two := Scaled{trained(t, b, LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), -0.5}
 		seq := packed(tinyData(4, 1))
@@ -54,7 +54,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 
 // TestMergeKeepsTheRest: untouched tensors byte for byte, the types of the others, metadata in order.
 func TestMergeKeepsTheRest(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
 	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
 	merged, err := gguf.Open(out)
@@ -109,7 +109,7 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 
 // TestMergeRounds does one tensor by hand: dequantize, add, quantize.
 func TestMergeRounds(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
 	out, report := merge(t, b, MergeOptions{}, Scaled{a, 2})
 	bound, err := a.bind(b, 2, false)
@@ -152,7 +152,7 @@ func TestCompareRows(t *testing.T) {
 
 // TestMergeWarns: in Q4_K nearly nothing of a small change is left, and the report says so.
 func TestMergeWarns(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"up_proj"}})
 	_, report := merge(t, b, MergeOptions{}, Scaled{a, 0.01})
 	for _, tensor := range report.Tensors {
@@ -170,7 +170,7 @@ func TestMergeWarns(t *testing.T) {
 
 // TestMergeType sets general.file_type with the type.
 func TestMergeType(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	out, _ := merge(t, b, MergeOptions{Type: "q8_0"}, Scaled{trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), 1})
 	if got, _ := openBase(t, out).GGUF.Meta.Uint("general.file_type"); got != 7 {
 		t.Errorf("general.file_type is %d, expected 7", got)
@@ -180,7 +180,7 @@ func TestMergeType(t *testing.T) {
 // TestMergeThreads: the number of threads changes neither bytes nor report.
 func TestMergeThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{})
 	var files [2][]byte
 	var reports [2]*MergeReport
@@ -331,7 +331,7 @@ func cancelled() context.Context {
 
 // TestMergeCancelled stops in the middle.
 func TestMergeCancelled(t *testing.T) {
-	b := openBase(t, tinyK.writeGGUF(t))
+	b := openBase(t, writeTinyK(t))
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := func(p MergeProgress) {

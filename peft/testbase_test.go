@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -130,8 +131,7 @@ func (w *matrix) permuted() []float32 {
 }
 
 // metadata is that of the GGUF file.
-func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
-	t.Helper()
+func (m tinyModel) metadata() *gguf.Metadata {
 	tokens, scores, kinds := tinyVocab()
 	for len(tokens) < m.tokens() {
 		tokens, scores, kinds = append(tokens, fmt.Sprintf("<spare_%d>", len(tokens))), append(scores, -1e4), append(kinds, 5)
@@ -149,15 +149,14 @@ func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
 		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.bos_token_id", uint32(1)}, {"tokenizer.ggml.eos_token_id", uint32(2)},
 	} {
 		if err := meta.Set(entry.key, entry.value); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 	}
 	return meta
 }
 
 // bytes is the GGUF file.
-func (m tinyModel) bytes(t testing.TB) []byte {
-	t.Helper()
+func (m tinyModel) bytes() []byte {
 	var table []gguf.Tensor
 	list := m.matrices()
 	for _, w := range list {
@@ -170,19 +169,19 @@ func (m tinyModel) bytes(t testing.TB) []byte {
 		table = append(table, entry)
 	}
 	var out bytes.Buffer
-	w, err := gguf.NewWriter(&out, m.metadata(t), table)
+	w, err := gguf.NewWriter(&out, m.metadata(), table)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	for i, mat := range list {
 		data := make([]byte, table[i].Size())
 		quant.Quantize(table[i].Type, data, mat.permuted(), mat.cols, nil)
 		if err := w.WriteTensor(table[i].Name, data); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return out.Bytes()
 }
@@ -191,7 +190,20 @@ func (m tinyModel) bytes(t testing.TB) []byte {
 func (m tinyModel) writeGGUF(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tiny.gguf")
-	if err := os.WriteFile(path, m.bytes(t), 0o644); err != nil {
+	if err := os.WriteFile(path, m.bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tinyKBytes is the GGUF file of tinyK; making it takes a while.
+var tinyKBytes = sync.OnceValue(func() []byte { return tinyK.bytes() })
+
+// writeTinyK writes the GGUF file of tinyK into a directory of the test.
+func writeTinyK(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tiny.gguf")
+	if err := os.WriteFile(path, tinyKBytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path
