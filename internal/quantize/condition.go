@@ -1,0 +1,49 @@
+package quantize
+
+// place is where a tensor stands.
+type place struct {
+	*traits
+	i, n  int  // its number among n: among the attention values, else among the layers
+	stack bool // it is several matrices, one for each expert
+}
+
+// condition is what a rule asks of a place.
+type condition func(p *place) bool
+
+func not(c condition) condition { return func(p *place) bool { return !c(p) } }
+
+// More depends on the first layers than on those that follow, and on the last again.
+
+func firstEighth(p *place) bool    { return p.i < p.n/8 }
+func firstSixteenth(p *place) bool { return p.i < p.n/16 }
+func firstTwo(p *place) bool       { return p.i < 2 }
+func firstFour(p *place) bool      { return p.i < 4 }
+func middle(p *place) bool         { return p.i >= p.n/8 && p.i < 7*p.n/8 }
+
+// moreBits holds for the first and the last eighth and for every third between.
+func moreBits(p *place) bool {
+	return p.i < p.n/8 || p.i >= 7*p.n/8 || (p.i-p.n/8)%3 == 2
+}
+
+// shared holds where four query heads or more share keys and values, so that these are small and count for much.
+func shared(p *place) bool          { return p.sharing >= 4 }
+func sharedOrExperts(p *place) bool { return p.sharing >= 4 || p.experts >= 4 }
+func eightExperts(p *place) bool    { return p.experts == 8 }
+func stacked(p *place) bool         { return p.stack }
+
+func weighted(p *place) bool   { return p.imatrix }
+func unweighted(p *place) bool { return !p.imatrix }
+
+func falcon(p *place) bool     { return p.arch == "falcon" }
+func notFalcon(p *place) bool  { return p.arch != "falcon" }
+func bailingMoE(p *place) bool { return p.arch == "bailingmoe3" } // it stacks matrices that are no experts, too
+
+// holds says whether all conditions of a rule do.
+func (r *rule) holds(p *place) bool {
+	for _, c := range r.when {
+		if !c(p) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,134 @@
+package quantize
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// role is what a tensor does in a model, as far as the rules care.
+type role int
+
+const (
+	other   role = iota
+	anyRole      // in a rule: any but the head
+	embedding
+	head
+	attnQ
+	attnK
+	attnV // also where it is one tensor with query and key, or with the key's up-projection
+	attnOut
+	ffnUp
+	ffnGate
+	ffnDown
+)
+
+const (
+	headName      = "output.weight"
+	embeddingName = "token_embd.weight"
+	perLayerName  = "per_layer_token_embd.weight" // an embedding for every layer
+)
+
+// roleNames are the parts of names by which roles are known, the first that occurs counting.
+var roleNames = []struct {
+	part string
+	role role
+}{
+	{"attn_qkv.weight", attnV}, {"attn_kv_b.weight", attnV}, {"attn_v.weight", attnV},
+	{"attn_k.weight", attnK}, {"attn_q.weight", attnQ}, {"attn_output.weight", attnOut},
+	{"ffn_up", ffnUp}, {"ffn_gate", ffnGate}, {"ffn_down", ffnDown},
+}
+
+// roleOf is the role of the tensor of that name.
+func roleOf(name string) role {
+	switch name {
+	case headName:
+		return head
+	case embeddingName, perLayerName:
+		return embedding
+	}
+	for _, r := range roleNames {
+		if strings.Contains(name, r.part) {
+			return r.role
+		}
+	}
+	return other
+}
+
+// keptNames are parts of the names of weights that are never quantized: small ones, and ones that suffer from it.
+var keptNames = []string{
+	"_norm.weight",
+	"ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", // which experts a token goes to
+	"altup", "laurel", "per_layer_model_proj", // of Gemma 3n
+	"ssm_conv1d", "shortconv.conv.weight", // convolutions over a few tokens
+	"indexer.k_proj.weight", "indexer.q_proj.weight",
+	"time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", // of RWKV
+	"time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight",
+	"time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
+	"time_mix_g1.weight", "time_mix_g2.weight",
+	"time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
+	"attn_rel_b.weight",                                                                                   // relative positions of T5
+	".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger", // of images
+	"a.rvq.codebook", "mm.a.code_embd", // of sound
+}
+
+// quantizable says whether a tensor can get another type at all: a matrix, or several that are stacked, of weights.
+func quantizable(t *gguf.Tensor) bool {
+	if dims(t) < 2 || !strings.HasSuffix(t.Name, "weight") {
+		return false
+	}
+	switch t.Name {
+	case "position_embd.weight", "token_types.weight":
+		return false
+	}
+	return !slices.ContainsFunc(keptNames, func(part string) bool { return strings.Contains(t.Name, part) })
+}
+
+// dims is the number of dimensions up to the last that is not 1.
+func dims(t *gguf.Tensor) int {
+	n := len(t.Shape)
+	for n > 0 && t.Shape[n-1] == 1 {
+		n--
+	}
+	return n
+}
+
+// dim is dimension i, 1 where the shape has fewer.
+func dim(t *gguf.Tensor, i int) int64 {
+	if i < len(t.Shape) {
+		return t.Shape[i]
+	}
+	return 1
+}
+
+// layerOf is the number of the layer in the name of one of its tensors, -1 where there is none.
+func layerOf(name string) int {
+	rest, ok := strings.CutPrefix(name, "blk.")
+	if !ok {
+		return -1
+	}
+	end := 0
+	for end < len(rest) && '0' <= rest[end] && rest[end] <= '9' {
+		end++
+	}
+	n, err := strconv.Atoi(rest[:end])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// sorted is a model's tensors in the order in which they are written: those of no layer, then layer after layer, each by
+// name.
+func sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
+	out := slices.Clone(tensors)
+	slices.SortStableFunc(out, func(a, b *gguf.Tensor) int {
+		if la, lb := layerOf(a.Name), layerOf(b.Name); la != lb {
+			return la - lb
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out
+}
