@@ -17,6 +17,7 @@ type File struct {
 	path   string      // the final name, symbolic links followed
 	mode   fs.FileMode // permissions of the final file
 	direct bool        // path is a device or a pipe: written to as it is
+	sealed bool        // on the disk and closed
 	done   bool        // committed or aborted
 }
 
@@ -31,6 +32,10 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p,
 
 // ReadAt implements io.ReaderAt, over what has been written so far.
 func (f *file) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+
+// ReadFrom implements io.ReaderFrom: what comes from another file does not pass through this process where the system can
+// copy it by itself.
+func (f *file) ReadFrom(r io.Reader) (int64, error) { return f.f.ReadFrom(r) }
 
 // Seek implements io.Seeker.
 func (f *file) Seek(off int64, whence int) (int64, error) { return f.f.Seek(off, whence) }
@@ -75,6 +80,30 @@ func target(path string) (name string, mode fs.FileMode, direct bool, err error)
 // Name is the path under which the file appears at Commit.
 func (f *File) Name() string { return f.path }
 
+// CloneFrom makes the file, to which nothing has been written, a clone of another one on the same file system: the same
+// bytes, on the same place of the disk until one of the two is written to. It takes no time and no space, whatever the
+// size, but few file systems can do it; on the others, and on all but Linux, it is an error and the file stays as it is.
+func (f *File) CloneFrom(src *os.File) error {
+	if f.direct {
+		return errors.ErrUnsupported
+	}
+	return clone(f.f, src)
+}
+
+// Seal flushes the file to the disk and closes it, so that only Commit's renaming is left to do. Of many files that are
+// to appear together all can be sealed before the first is committed.
+func (f *File) Seal() error {
+	if f.done || f.sealed || f.direct {
+		return nil
+	}
+	if err := f.flush(); err != nil {
+		f.Abort()
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	f.sealed = true
+	return nil
+}
+
 // Commit flushes the file to the disk and gives it its name, replacing what has that name. After an error the file is
 // gone and the old one, if there was one, still there.
 func (f *File) Commit() error {
@@ -86,8 +115,8 @@ func (f *File) Commit() error {
 		return f.f.Close()
 	}
 	defer f.Abort()
-	if err := f.flush(); err != nil {
-		return fmt.Errorf("write %s: %w", f.path, err)
+	if err := f.Seal(); err != nil {
+		return err
 	}
 	if err := os.Rename(f.f.Name(), f.path); err != nil {
 		return err

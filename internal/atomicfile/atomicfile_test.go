@@ -87,6 +87,62 @@ func TestCommitMakesTheFileAppear(t *testing.T) {
 	onlyFiles(t, dir, "out")
 }
 
+func TestSealedFilesAppearAtCommit(t *testing.T) {
+	dir := t.TempDir()
+	files := []*File{create(t, filepath.Join(dir, "a")), create(t, filepath.Join(dir, "b")), create(t, filepath.Join(dir, "c"))}
+	for _, f := range files {
+		io.WriteString(f, "content")
+		for range 2 {
+			if err := f.Seal(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.WriteString(f, "more"); err == nil {
+			t.Error("a sealed file was written to")
+		}
+	}
+	if found, _ := filepath.Glob(filepath.Join(dir, "[abc]")); found != nil {
+		t.Errorf("%v are there before Commit", found)
+	}
+	for _, f := range files[:2] {
+		if err := f.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files[2].Abort()
+	content(t, filepath.Join(dir, "a"), "content")
+	onlyFiles(t, dir, "a", "b")
+}
+
+// TestCloneFrom takes a clone where the file system makes one, and checks that the file is still usable where it does
+// not.
+func TestCloneFrom(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	put(t, path, "old content", 0o600)
+	src, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	f := create(t, path)
+	if err := f.CloneFrom(src); err != nil {
+		t.Logf("no clones here: %v", err)
+		if _, err := f.ReadFrom(src); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.WriteAt([]byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	content(t, path, "old content")
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	content(t, path, "new content")
+	onlyFiles(t, dir, "out")
+}
+
 func TestAbortLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	f := create(t, filepath.Join(dir, "out"))
