@@ -24,7 +24,7 @@ type TrainOptions struct {
 	SeqLen      int     // > 0: an example with more tokens is an error
 	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
 	Accumulate  int     // batches that make up one optimizer step; 0: 1
-	LR          float64 // learning rate at its highest; 0: 2e-4
+	LR          float64 // learning rate at its highest; 0: SuggestLR
 	Schedule    string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
 	Warmup      int     // steps in which the learning rate rises from zero
 	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
@@ -133,13 +133,13 @@ type trainState struct {
 }
 
 // defaults fills zero fields in.
-func (opt *TrainOptions) defaults() {
+func (opt *TrainOptions) defaults(b *Base) {
 	set := func(p *float64, v float64) {
 		if *p == 0 {
 			*p = v
 		}
 	}
-	set(&opt.LR, 2e-4)
+	set(&opt.LR, SuggestLR(b))
 	set(&opt.Beta1, 0.9)
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
@@ -178,7 +178,7 @@ func (opt *TrainOptions) check() error {
 }
 
 func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trainer, error) {
-	opt.defaults()
+	opt.defaults(b)
 	if err := opt.check(); err != nil {
 		return nil, err
 	}
