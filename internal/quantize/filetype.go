@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -163,14 +164,19 @@ var twoBitsAndMore = []rule{
 // aliases are other names of file types.
 var aliases = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
-// FileTypes are the names of all file types.
+// FileTypes are the names of all file types, those of the most bits first.
 func FileTypes() []string {
-	names := make([]string, len(fileTypes))
-	for i, ft := range fileTypes {
+	list := slices.Clone(fileTypes)
+	slices.SortStableFunc(list, func(a, b FileType) int { return cmp.Compare(bits(b.Type), bits(a.Type)) })
+	names := make([]string, len(list))
+	for i, ft := range list {
 		names[i] = ft.Name
 	}
 	return names
 }
+
+// bits is what a weight takes in a type.
+func bits(t gguf.Type) float64 { return 8 * float64(t.BlockSize()) / float64(t.BlockLen()) }
 
 // ParseFileType finds a file type by its name, in upper or lower case, or by its number.
 func ParseFileType(s string) (FileType, error) {

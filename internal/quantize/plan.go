@@ -182,7 +182,22 @@ func (p *Plan) InputBytes() int64 {
 	return n
 }
 
+// BitsPerWeight is the size of the planned data, in bits, for each weight.
+func (p *Plan) BitsPerWeight() float64 { return 8 * float64(p.DataBytes()) / float64(p.Weights()) }
+
+// Unweighted are the tensors that are quantized without an importance matrix. Embeddings, of which there is none as a
+// rule, do not count.
+func (p *Plan) Unweighted() []Tensor {
+	return p.filter(func(t *Tensor) bool {
+		return t.From != t.To && quantized(t.To) && !t.Weighted && roleOf(t.Name) != embedding && roleOf(t.Name) != head
+	})
+}
+
 // Fallbacks are the tensors that got another type than the wanted one because of their rows.
 func (p *Plan) Fallbacks() []Tensor {
-	return slices.DeleteFunc(slices.Clone(p.Tensors), func(t Tensor) bool { return !t.Fallback })
+	return p.filter(func(t *Tensor) bool { return t.Fallback })
+}
+
+func (p *Plan) filter(keep func(*Tensor) bool) []Tensor {
+	return slices.DeleteFunc(slices.Clone(p.Tensors), func(t Tensor) bool { return !keep(&t) })
 }

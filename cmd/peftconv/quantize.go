@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/internal/quantize"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+var quantizeVerb = verb{
+	name:  "quantize",
+	args:  "IN OUT TYPE",
+	short: "write a GGUF model in smaller types",
+	long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
+llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.
+
+TYPE is one type for most tensors, with rules that give more bits to those on which more depends:
+  ` + strings.Join(wrap(strings.Join(quantize.FileTypes(), " "), helpWidth-2), "\n  ") + `
+Norms, biases and other small tensors stay as they are. Where the rows of a tensor are no whole number of blocks of a
+type, one of shorter blocks takes its place, or F16.
+
+With an importance matrix (--imatrix), which peftconv imatrix and llama-imatrix measure, errors count by how much they
+change what the model computes. Types below 3 bits are refused without one.
+
+IN holds F32, F16 or BF16 weights. It may be one of several files that hold a model together; OUT is a single file then,
+unless --keep-split says otherwise. Memory stays small whatever the size of the model.`,
+	examples: []string{
+		"peftconv quantize model-f16.gguf model-q4.gguf Q4_K_M",
+		"peftconv quantize model-f16.gguf model-iq2.gguf IQ2_M --imatrix imatrix.gguf",
+		"peftconv quantize model-f16.gguf model.gguf Q5_K_M --tensor-type attn_v=Q8_0 --tensor-type 'blk\\.[0-3]\\.ffn=Q6_K'",
+		"peftconv quantize model-f16.gguf Q3_K_L --dry-run",
+	},
+	new: func() command { return new(quantizeOptions) },
+}
+
+type quantizeOptions struct {
+	in, out, fileType string
+	imatrix           string
+	tensorTypes       []string
+	outputType        string
+	embeddingType     string
+	dryRun            bool
+	threads           int
+	json              bool
+	options           quantize.Options
+}
+
+func (o *quantizeOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
+	group(fs, "Types", func() {
+		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
+		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil, "`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
+			"may be repeated, the first that matches counts")
+		fs.StringVar(&o.outputType, "output-tensor-type", "", "`TYPE` of the output head, output.weight")
+		fs.StringVar(&o.embeddingType, "token-embedding-type", "", "`TYPE` of the token embedding, token_embd.weight")
+		fs.BoolVar(&o.options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
+		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false, "take weights that are quantized already, which costs more than starting from "+
+			"the original")
+	})
+	fs.BoolVar(&o.options.KeepSplit, "keep-split", false, "of a model in several files make as many, named OUT-00001-of-0000N.gguf")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "write nothing: list the tensors with their types and sizes; OUT can be left out")
+	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
+}
+
+func (o *quantizeOptions) validate(args []string) error {
+	switch {
+	case len(args) == 3:
+		o.in, o.out, o.fileType = args[0], args[1], args[2]
+	case len(args) == 2 && o.dryRun:
+		o.in, o.fileType = args[0], args[1]
+	default:
+		return fmt.Errorf("expected IN, OUT and TYPE, found %s", plural(len(args), "argument"))
+	}
+	if o.threads < 0 || o.threads > 1024 {
+		return fmt.Errorf("--threads: %d, expected 0 to 1024", o.threads)
+	}
+	if o.outputType != "" && o.options.LeaveOutput {
+		return errors.New("--leave-output-tensor: does not go with --output-tensor-type")
+	}
+	return o.parseTypes()
+}
+
+// parseTypes parses everything that names a type.
+func (o *quantizeOptions) parseTypes() (err error) {
+	if o.options.Type, err = quantize.ParseFileType(o.fileType); err != nil {
+		return err
+	}
+	for _, s := range o.tensorTypes {
+		override, err := quantize.ParseOverride(s)
+		if err != nil {
+			return fmt.Errorf("--tensor-type: %w", err)
+		}
+		o.options.Overrides = append(o.options.Overrides, override)
+	}
+	if o.options.OutputType, err = optionalType("--output-tensor-type", o.outputType); err != nil {
+		return err
+	}
+	o.options.EmbeddingType, err = optionalType("--token-embedding-type", o.embeddingType)
+	return err
+}
+
+func optionalType(flag, name string) (*gguf.Type, error) {
+	if name == "" {
+		return nil, nil
+	}
+	t, err := quantize.ParseType(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &t, nil
+}
+
+func (o *quantizeOptions) run(ctx context.Context, s streams) error {
+	kernels.SetThreads(o.threads)
+	if o.imatrix != "" {
+		m, err := imatrix.Open(o.imatrix)
+		if err != nil {
+			return err
+		}
+		o.options.Imatrix = m
+	}
+	f, err := gguf.Open(o.in)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	plan, err := quantize.NewPlan(f, o.options)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.in, err)
+	}
+	o.warn(plan, s.err)
+	took, err := o.write(ctx, plan, f, s)
+	if err != nil {
+		return err
+	}
+	r, err := newQuantized(plan, o, took)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(s.out, r)
+	}
+	r.print(s.out)
+	return nil
+}
+
+// write writes the model, unless this is a dry run, and gives the time that took.
+func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *gguf.File, s streams) (time.Duration, error) {
+	if o.dryRun {
+		return 0, nil
+	}
+	for _, path := range plan.Outputs(o.out) {
+		if err := checkOutput("OUT", path, append([]string{f.Path, o.imatrix}, f.Shards...)...); err != nil {
+			return 0, err
+		}
+	}
+	start := time.Now()
+	m := newMeter(s.err, inBytes, plan.DataBytes())
+	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.update(p.Bytes, p.Tensor) })
+	m.stop()
+	return time.Since(start), err
+}
+
+// warn says what is not as it was asked for.
+func (o *quantizeOptions) warn(plan *quantize.Plan, w io.Writer) {
+	if list := plan.Fallbacks(); len(list) > 0 {
+		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n", plural(len(list), "tensor"),
+			printable(list[0].Name, 0))
+	}
+	if o.imatrix == "" {
+		return
+	}
+	if list := plan.Unweighted(); len(list) > 0 {
+		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their weights count alike\n", o.imatrix,
+			plural(len(list), "quantized tensor"), printable(list[0].Name, 0))
+	}
+}
+
+// quantized is the result as --json shows it.
+type quantized struct {
+	Outputs   []string          `json:"outputs,omitempty"`
+	FileType  string            `json:"file_type"`
+	Size      int64             `json:"size"` // of the files, in bytes
+	InputData int64             `json:"input_data_bytes"`
+	Data      int64             `json:"data_bytes"`
+	Weights   int64             `json:"weights"`
+	Bits      float64           `json:"bits_per_weight"`
+	Seconds   float64           `json:"seconds,omitempty"`
+	Tensors   []quantizedTensor `json:"tensors"`
+}
+
+type quantizedTensor struct {
+	Name     string  `json:"name"`
+	Shape    []int64 `json:"shape"`
+	From     string  `json:"from"`
+	To       string  `json:"to"`
+	Bytes    int64   `json:"bytes"`
+	Weighted bool    `json:"weighted,omitempty"`
+	Fallback bool    `json:"fallback,omitempty"`
+}
+
+func newQuantized(plan *quantize.Plan, o *quantizeOptions, took time.Duration) (*quantized, error) {
+	size, err := plan.Size()
+	if err != nil {
+		return nil, err
+	}
+	r := &quantized{FileType: o.options.Type.Name, Size: size, InputData: plan.InputBytes(), Data: plan.DataBytes(),
+		Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds()}
+	if !o.dryRun {
+		r.Outputs = plan.Outputs(o.out)
+	}
+	for _, t := range plan.Tensors {
+		r.Tensors = append(r.Tensors, quantizedTensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted, t.Fallback})
+	}
+	return r, nil
+}
+
+func (r *quantized) print(w io.Writer) {
+	if len(r.Outputs) == 0 {
+		r.printTensors(w)
+	}
+	fmt.Fprintf(w, "%s: %s, %.2f bits a weight, of %s before; %s\n", r.FileType, bytesText(r.Size), r.Bits, bytesText(r.InputData), r.types())
+	if len(r.Outputs) > 0 {
+		fmt.Fprintf(w, "written to %s in %.1f s, %s a second\n", strings.Join(r.Outputs, ", "), r.Seconds,
+			bytesText(int64(float64(r.InputData)/r.Seconds)))
+	}
+}
+
+func (r *quantized) printTensors(w io.Writer) {
+	table := newTable(w)
+	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
+	for _, t := range r.Tensors {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(t.Name, 0), shapeText(t.Shape), t.From, t.To, countText(t.Bytes))
+	}
+	table.Flush()
+	fmt.Fprintln(w)
+}
+
+// types is "156 Q4_K, 25 Q6_K", in the order in which they first occur.
+func (r *quantized) types() string {
+	counts := map[string]int{}
+	var names []string
+	for _, t := range r.Tensors {
+		if counts[t.To]++; counts[t.To] == 1 {
+			names = append(names, t.To)
+		}
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", counts[name], name)
+	}
+	return strings.Join(names, ", ")
+}
