@@ -183,6 +183,9 @@ func load(path string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.EqualFold(filepath.Ext(path), ".gguf") {
+		return nil, errors.New("a GGUF adapter is for llama.cpp: load the file or directory that it was exported from")
+	}
 	dir, file := filepath.Dir(path), path
 	if info.IsDir() {
 		dir, file = path, filepath.Join(path, weightsFile)

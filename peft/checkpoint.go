@@ -127,6 +127,9 @@ func (t *trainer) resume(path string) error {
 	if err := t.same(&saved); err != nil {
 		return err
 	}
+	if err := t.sameAdapter(f.Metadata[metaConfig]); err != nil {
+		return err
+	}
 	if err := t.restore(f); err != nil {
 		return err
 	}
@@ -172,6 +175,24 @@ func (t *trainer) same(saved *checkpoint) error {
 		}
 	}
 	return nil
+}
+
+// sameAdapter reports a checkpoint of an adapter with another configuration. What PEFT would load it onto may differ.
+func (t *trainer) sameAdapter(saved string) error {
+	var then Config
+	if err := json.Unmarshal([]byte(saved), &then); err != nil {
+		return fmt.Errorf("adapter config: %w", err)
+	}
+	then.BaseModel = t.adapter.Config.BaseModel
+	was, err := json.Marshal(then)
+	if err != nil {
+		return err
+	}
+	is, err := json.Marshal(t.adapter.Config)
+	if err == nil && string(was) != string(is) {
+		return fmt.Errorf("the run had the adapter %s, this one has %s", was, is)
+	}
+	return err
 }
 
 // hashSet is a hash of the tokens and loss masks of a data set.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/kernels"
@@ -190,6 +191,9 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 			return nil, fmt.Errorf("evaluation data: %w", err)
 		}
 	}
+	if err := checkWritable(opt.Out); err != nil {
+		return nil, err
+	}
 	t := &trainer{
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
 		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
@@ -206,6 +210,18 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 	}
 	t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps)
 	return t, err
+}
+
+// checkWritable finds out before a long run whether its result can be written.
+func checkWritable(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := atomicfile.Create(path)
+	if err == nil {
+		f.Abort()
+	}
+	return err
 }
 
 // checkSet reports data that cannot be learned from.

@@ -173,8 +173,8 @@ func TestSaveEvery(t *testing.T) {
 	}
 }
 
-// TestResumeElsewhere interrupts over a GGUF file and reads the checkpoint over the same model in float32 elsewhere:
-// the moments must follow the rows.
+// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base stand in the order of its rows, those of
+// the file in the order of Hugging Face.
 func TestResumeOrder(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
@@ -221,8 +221,9 @@ func TestResumeRefused(t *testing.T) {
 		"rate":     {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
 		"schedule": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
 		"data":     {func(_ *TrainOptions, _ *LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
-		"rank":     {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, "of shape"},
-		"targets":  {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "another adapter"},
+		"rank":     {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":    {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets":  {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
 		"file":     {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
 	} {
 		o, l, d := opt, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, tinyData(24, 1)
@@ -323,6 +324,7 @@ func TestTrainRefused(t *testing.T) {
 		"rate":                {set(ids(1, 2)), nil, TrainOptions{LR: -1}, "learning rate -1"},
 		"rate NaN":            {set(ids(1, 2)), nil, TrainOptions{LR: math.NaN()}, "learning rate NaN"},
 		"warm-up":             {set(ids(1, 2)), nil, TrainOptions{WarmupRatio: 2}, "warm-up ratio 2"},
+		"no directory":        {set(ids(1, 2)), nil, TrainOptions{Out: filepath.Join(t.TempDir(), "none", "out.safetensors")}, "none"},
 		"steps":               {set(ids(1, 2)), nil, TrainOptions{Steps: -1}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
