@@ -33,8 +33,9 @@ func quantizeMXFP4(dst []byte, src []float32) {
 	var level [weightsMXFP4]uint8
 	for len(src) >= weightsMXFP4 && len(dst) >= bytesMXFP4 {
 		x := (*[weightsMXFP4]float32)(src)
-		dst[0] = exponentMXFP4(absf(peak(x[:])))
-		levelsE2M1(level[:], x[:], scalesMXFP4[dst[0]])
+		greatest := absf(peak(x[:]))
+		dst[0] = exponentMXFP4(greatest)
+		levelsE2M1(level[:], x[:], greatest, scalesMXFP4[dst[0]])
 		packNibbles((*[16]byte)(dst[1:]), &level)
 		src, dst = src[weightsMXFP4:], dst[bytesMXFP4:]
 	}
@@ -50,17 +51,33 @@ func exponentMXFP4(greatest float32) uint8 {
 	return uint8(truncated(float32(math.Floor(float64(log))) - 2 + 127))
 }
 
-// levelsE2M1 sets the levels nearest to x, the first of several.
-func levelsE2M1(level []uint8, x []float32, half float32) {
-	var grid [8]float32
-	for i := range grid {
-		grid[i] = halvesE2M1[i] * half
+// levelsE2M1 sets the levels nearest to x, of which peak is the greatest magnitude; the lower of two that are as near.
+func levelsE2M1(level []uint8, x []float32, peak, half float32) {
+	if !(peak < half*(1<<20)) {
+		farLevelsE2M1(level, x, half)
+		return
 	}
-	for i, v := range x {
+	var between [7]uint32 // the middle between each two magnitudes; of positive numbers, the bits are in order
+	for i := range between {
+		between[i] = math.Float32bits(half * (halvesE2M1[i] + halvesE2M1[i+1]) / 2)
+	}
+	for i, v := range x[:len(level)] {
+		bits := math.Float32bits(v)
+		mag := bits &^ (1 << 31)
+		q := (between[0]-mag)>>31 + (between[1]-mag)>>31 + (between[2]-mag)>>31 + (between[3]-mag)>>31 +
+			(between[4]-mag)>>31 + (between[5]-mag)>>31 + (between[6]-mag)>>31
+		level[i] = uint8(q | bits>>28&8&(-q>>28)) // zero has no sign
+	}
+}
+
+// farLevelsE2M1 is levelsE2M1 of any weights. Far beyond the largest level rounding makes all errors equal; then the
+// level is 0.
+func farLevelsE2M1(level []uint8, x []float32, half float32) {
+	for i, v := range x[:len(level)] {
 		mag, nearest := absf(v), 0
-		least := absf(mag - grid[0])
-		for q := 1; q < len(grid); q++ {
-			if e := absf(grid[q] - mag); e < least {
+		least := mag
+		for q := 1; q < 8; q++ {
+			if e := absf(float32(halvesE2M1[q]*half) - mag); e < least {
 				least, nearest = e, q
 			}
 		}

@@ -45,8 +45,9 @@ func quantizeNVFP4(dst []byte, src []float32) {
 		x, b := (*[weightsNVFP4]float32)(src), (*[bytesNVFP4]byte)(dst)
 		for i := range groupsNVFP4 {
 			group := x[16*i:][:16]
-			b[i] = scaleNVFP4(absf(peak(group)) / 6)
-			levelsE2M1(level[:], group, scalesNVFP4[b[i]])
+			greatest := absf(peak(group))
+			b[i] = scaleNVFP4(greatest / 6)
+			levelsE2M1(level[:], group, greatest, scalesNVFP4[b[i]])
 			for j := range 8 {
 				b[groupsNVFP4+8*i+j] = level[j] | level[j+8]<<4
 			}
