@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty)
 TARGETS  = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
 export CGO_ENABLED = 0
 
-.PHONY: help build test race purego lint fuzz bench generate integration release ci clean
+.PHONY: help build test race purego lint bench generate model integration release ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,8 +30,11 @@ lint: ## gofmt, vet on every platform, staticcheck
 bench: ## benchmarks of the kernels and the block formats
 	go test -run '^$$' -bench . ./kernels ./quant
 
-generate: ## assembly and the built-in model, from their generators
-	go generate ./...
+generate: ## the kernels' assembly, from its generators
+	go generate ./kernels
+
+model: ## the built-in model, from nothing (long)
+	go generate ./internal/demo
 
 integration: ## our files against a real llama.cpp (needs Node.js)
 	cd integration && npm ci --ignore-scripts --omit=optional --no-audit --no-fund

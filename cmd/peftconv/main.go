@@ -16,7 +16,8 @@ import (
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
 var verbs = []*verb{
-	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &inspectVerb,
+	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &quantizeVerb, &inspectVerb, &splitVerb,
+	&joinVerb,
 }
 
 // streams are the standard streams of a run; tests put buffers there.

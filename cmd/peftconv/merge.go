@@ -75,8 +75,11 @@ func checkType(name string) error {
 	if err != nil {
 		return fmt.Errorf("--type: %w", err)
 	}
-	if !quant.Supported(t) {
+	switch {
+	case !quant.Supported(t):
 		return fmt.Errorf("--type: %v cannot be written", t)
+	case quant.NeedsImportance(t):
+		return fmt.Errorf("--type: %v cannot be made without an importance matrix", t)
 	}
 	return nil
 }

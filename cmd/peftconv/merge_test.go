@@ -170,6 +170,7 @@ func TestMergeUsage(t *testing.T) {
 		{"", "missing required flag --lora"},
 		{"--lora a --scale NaN", "--scale: NaN"},
 		{"--lora a --type Q9", "--type"},
+		{"--lora a --type IQ2_XS", "importance matrix"},
 		{"--lora a:Inf", "--lora: scale Inf"},
 		{"--lora a b.gguf", "unexpected argument"},
 	} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,33 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	same(t, whole, out)
 	if exists(peft.CheckpointPath(out)) {
 		t.Error("the checkpoint is still there after the run ended")
+	}
+}
+
+// TestCancelledVerbsLeaveNothing cancels before the work begins, which every verb has to notice.
+func TestCancelledVerbsLeaveNothing(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	adapter := trained(t, base)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{
+		{"merge", "--lora", adapter, "--out"},
+		{"demo", "--dir"},
+		{"eval", "--base", base, "--data", data, "--ctx", "32", "--lora"},
+		{"generate", "--base", base, "--prompt", "the", "--lora"},
+	} {
+		dir := t.TempDir()
+		last := filepath.Join(dir, "merged.gguf")
+		if args[0] == "eval" || args[0] == "generate" {
+			last = adapter
+		}
+		var out, errs bytes.Buffer
+		if status := run(ctx, append(args, last), streams{strings.NewReader(""), &out, &errs}); status != exitInterrupted {
+			t.Errorf("%s: exit status %d, want %d: %s", args[0], status, exitInterrupted, errs.String())
+		}
+		if args[0] == "merge" {
+			empty(t, dir)
+		}
 	}
 }
 
