@@ -15,6 +15,7 @@ import (
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -135,7 +136,7 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 // horizon is for how many steps a run of the reference, which is in float32, can be followed to 1e-4: about as long as
 // its losses are within 2e-5 of what exact arithmetic gives (TestPEFTExact). AdamW moves every parameter by about the
 // learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is a
-// matter of chance. Most of the runs forgive that for long and stay within 3e-3 to the end. But rank_pattern and rslora
+// matter of chance. Most of the runs forgive that for long and stay within 5e-3 to the end. But rank_pattern and rslora
 // start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
 var horizon = map[string]int{
 	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
@@ -162,7 +163,7 @@ func TestPEFTRuns(t *testing.T) {
 				tr.state.Step++
 				limit := 1e-4
 				if i >= horizon[name] {
-					limit = 3e-3
+					limit = 5e-3
 				}
 				if math.Abs(loss-c.Losses[i]) > limit && (i < horizon[name] || horizon[name] > 1) {
 					t.Errorf("step %d has loss %.6f, expected %.6f", i+1, loss, c.Losses[i])
@@ -178,8 +179,9 @@ func TestPEFTRuns(t *testing.T) {
 	}
 }
 
-// checkGradients compares the gradient of the first batch with the one in float64. A tensor may be off by 1e-4, or by
-// twice as much as the worst tensor of the reference's own gradient in float32, which in the run of rslora is off by 1e-4.
+// checkGradients compares the gradient of the first batch with the one in float64. Where sums are of another order than
+// in the fastest tier a tensor may be off by twice as much as the worst of the reference's own gradient in float32, which
+// in the run of rslora is off by 8e-5.
 func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	t.Helper()
 	if _, err := tr.gradient(context.Background(), []*batch.Batch{c.batchOf(0)}); err != nil {
@@ -187,8 +189,10 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	}
 	grads := views(tr.adapter.params, tr.bound.grads)
 	limit := 1e-4
-	for _, p := range grads {
-		limit = max(limit, 2*relative(c.vector(t, "grad", p.Name), c.vector(t, "grad64", p.Name)))
+	if kernels.Tier() != "avx512" {
+		for _, p := range grads {
+			limit = max(limit, 2*relative(c.vector(t, "grad", p.Name), c.vector(t, "grad64", p.Name)))
+		}
 	}
 	for _, p := range grads {
 		if err := relative(p.Data, c.vector(t, "grad64", p.Name)); err > limit {

@@ -12,7 +12,7 @@ type RopeTable struct {
 	Dim  int  // values of a head that are turned, from its start
 	Neox bool // pairs are (i, i+Dim/2); otherwise (2i, 2i+1)
 
-	inverse  []float64 // (Dim/2) angle per position
+	inverse  []float64 // (Dim/2) angle per position, rounded to float32 as the reference implementations keep it
 	cos, sin []float32 // (positions, Dim/2)
 	negSin   []float32
 }
@@ -26,6 +26,7 @@ func NewRopeTable(dim int, base, scale float64, factors []float32, neox bool) *R
 		if factors != nil {
 			r.inverse[i] /= float64(factors[i])
 		}
+		r.inverse[i] = float64(float32(r.inverse[i]))
 	}
 	return r
 }
