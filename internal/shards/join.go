@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/weights"
 )
 
 // Joined is what Join did.
@@ -50,9 +51,9 @@ func Join(ctx context.Context, f *gguf.File, out string, progress Progress) (*Jo
 func (j *Joined) write(ctx context.Context, f *gguf.File, file *atomicfile.File, progress Progress) error {
 	meta := f.Meta.Clone()
 	meta.RemoveSplit()
-	c := &copier{ctx: ctx, progress: progress}
+	c := &weights.Copier{Progress: progress}
 	for _, t := range f.Tensors {
-		c.size += t.Size()
+		c.Size += t.Size()
 	}
 	w, err := gguf.NewWriterFormat(file, meta, f.Table(), gguf.Format{Version: f.Version, Order: f.Order})
 	if err != nil {
@@ -60,7 +61,7 @@ func (j *Joined) write(ctx context.Context, f *gguf.File, file *atomicfile.File,
 	}
 	j.Bytes = w.Size()
 	for _, t := range f.Tensors {
-		if err := c.copy(w, t); err != nil {
+		if err := c.Copy(ctx, w, t); err != nil {
 			return err
 		}
 	}

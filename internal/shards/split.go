@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/weights"
 )
 
 // Options says how a model is to be divided. One of MaxTensors and MaxBytes should be set; the other is 0.
@@ -72,8 +73,8 @@ func (p *Plan) Existing() string {
 	return ""
 }
 
-// Progress is called after each piece that has been copied: so many bytes of a size in all, the last of a tensor.
-type Progress func(done, size int64, tensor string)
+// Progress is called after each piece that has been copied: so many bytes of a size in all, the last of them of a tensor.
+type Progress = func(done, size int64, tensor string)
 
 // Write writes the files. It replaces files of their names, but for those of the model itself, which are an error. If it
 // fails, nothing of it is left, and files that were there are untouched, unless the system fails at the renaming.
@@ -81,7 +82,7 @@ func (p *Plan) Write(ctx context.Context, progress Progress) error {
 	if err := p.checkSource(); err != nil {
 		return err
 	}
-	c := &copier{ctx: ctx, size: p.Size, progress: progress}
+	c := &weights.Copier{Size: p.Size, Progress: progress}
 	files := make([]*atomicfile.File, len(p.Shards))
 	defer func() {
 		for _, f := range files {
@@ -96,7 +97,7 @@ func (p *Plan) Write(ctx context.Context, progress Progress) error {
 			return err
 		}
 		files[i] = f
-		if err := p.writeShard(c, f, &p.Shards[i]); err != nil {
+		if err := p.writeShard(ctx, c, f, &p.Shards[i]); err != nil {
 			return fmt.Errorf("write %s: %w", p.Shards[i].Path, err)
 		}
 	}
@@ -126,13 +127,13 @@ func sameFile(a, b string) bool {
 }
 
 // writeShard writes one file aside.
-func (p *Plan) writeShard(c *copier, f *atomicfile.File, s *Shard) error {
+func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.File, s *Shard) error {
 	w, err := gguf.NewWriterFormat(f, s.meta, s.table, p.format)
 	if err != nil {
 		return err
 	}
 	for i := range s.table {
-		if err := c.copy(w, &s.table[i]); err != nil {
+		if err := c.Copy(ctx, w, &s.table[i]); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,128 @@
+package diff
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/peftconv/peftconv/internal/weights"
+)
+
+// Norms says how far the numbers of B are from those of A. Pairs of which one is NaN or infinite are counted, and left out
+// of the figures.
+type Norms struct {
+	Relative  *float64 `json:"relative"`  // |B-A|/|A| in Frobenius' norm; nil where A is zero
+	MaxAbs    float64  `json:"max_abs"`   // max |B-A|
+	MaxAt     int64    `json:"max_at"`    // the first element with it, counted from 0 in the order of the data
+	Cosine    *float64 `json:"cosine"`    // ⟨A, B⟩/(|A|·|B|); nil where one is zero
+	Different int64    `json:"different"` // elements that are not the same number
+	NonFinite int64    `json:"nonfinite"` // pairs left out
+	Elements  int64    `json:"elements"`
+}
+
+// sameBytes says whether two tensors of one type and shape have the same data.
+func sameBytes(ctx context.Context, a, b *weights.Tensor) (bool, error) {
+	if a.Size() != b.Size() {
+		return false, nil
+	}
+	var differ atomic.Bool
+	err := weights.Each(ctx, a.Pieces(), func(i int) error {
+		if differ.Load() {
+			return nil
+		}
+		if !bytes.Equal(a.Piece(i), b.Piece(i)) {
+			differ.Store(true)
+		}
+		a.Release(i)
+		b.Release(i)
+		return nil
+	})
+	return !differ.Load(), err
+}
+
+// sums is what the norms are made of.
+type sums struct {
+	aa, bb, ab, dd  float64 // Σa², Σb², Σab, Σ(b-a)²
+	max             float64
+	at              int64
+	different, wild int64
+}
+
+// readers are pairs of Readers for one piece at a time.
+var readers = sync.Pool{New: func() any { return new([2]weights.Reader) }}
+
+// norms compares the numbers of two tensors of one shape. The pieces' sums are added in order, so that the figures are the
+// same on any number of threads.
+func norms(ctx context.Context, a, b *weights.Tensor) (*Norms, error) {
+	parts := make([]sums, a.Pieces())
+	err := weights.Each(ctx, len(parts), func(i int) error {
+		r := readers.Get().(*[2]weights.Reader)
+		defer readers.Put(r)
+		parts[i].compare(r[0].Numbers(a, i), r[1].Numbers(b, i), int64(i)*weights.PieceElements)
+		a.Release(i)
+		b.Release(i)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var s sums
+	for i := range parts {
+		s.add(&parts[i])
+	}
+	return s.norms(a.Elements()), nil
+}
+
+// compare takes in pairs of numbers, the first of which is element first.
+func (s *sums) compare(a, b []float64, first int64) {
+	for i, x := range a {
+		y := b[i]
+		d := y - x
+		if d-d != 0 { // NaN or infinite, and so is x or y
+			s.wild++
+			if x != y && (x == x || y == y) {
+				s.different++
+			}
+			continue
+		}
+		s.aa += x * x
+		s.bb += y * y
+		s.ab += x * y
+		if d == 0 {
+			continue
+		}
+		s.dd += d * d
+		s.different++
+		if d = math.Abs(d); d > s.max {
+			s.max, s.at = d, first+int64(i)
+		}
+	}
+}
+
+func (s *sums) add(o *sums) {
+	s.aa += o.aa
+	s.bb += o.bb
+	s.ab += o.ab
+	s.dd += o.dd
+	s.different += o.different
+	s.wild += o.wild
+	if o.max > s.max {
+		s.max, s.at = o.max, o.at
+	}
+}
+
+func (s *sums) norms(elements int64) *Norms {
+	n := &Norms{MaxAbs: s.max, MaxAt: s.at, Different: s.different, NonFinite: s.wild, Elements: elements}
+	if s.aa > 0 {
+		relative := math.Sqrt(s.dd / s.aa)
+		n.Relative = &relative
+	}
+	if s.aa > 0 && s.bb > 0 {
+		cosine := s.ab / (math.Sqrt(s.aa) * math.Sqrt(s.bb))
+		cosine = min(1, cosine)
+		n.Cosine = &cosine
+	}
+	return n
+}
