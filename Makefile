@@ -37,7 +37,7 @@ model: ## the built-in model, from nothing (long)
 	go generate ./internal/demo
 
 integration: ## our files against a real llama.cpp (needs Node.js)
-	cd integration && npm ci --ignore-scripts --omit=optional --no-audit --no-fund
+	cd integration && npm install --no-save --ignore-scripts --omit=optional --no-audit --no-fund
 	PEFTCONV_INTEGRATION=1 go test -count=1 -v ./integration
 
 release: $(TARGETS:%=dist/peftconv-%) ## static binaries for every platform, in dist/

@@ -1,5 +1,5 @@
 // Package integration holds what peftconv writes against a real llama.cpp, which node-llama-cpp brings along. Its tests
-// run where PEFTCONV_INTEGRATION is set and "npm ci" has been done in this directory; see .ci/run.
+// run where PEFTCONV_INTEGRATION is set and "npm install" has been done in this directory; see .ci/run.
 package integration
 
 import (
