@@ -144,30 +144,39 @@ func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*p
 	return report, err
 }
 
-// printMerge prints the table, the sum and, where it is due, a warning.
+// printMerge prints the table, the sum and, where they are due, warnings.
 func printMerge(s streams, r *peft.MergeReport) {
 	table := newTable(s.out)
 	fmt.Fprint(table, "tensor\ttype\trecovery\terror\n")
-	little := 0
+	little, noisy := 0, 0
 	for _, t := range r.Tensors {
 		mark := ""
-		if t.Little {
+		switch {
+		case t.Little:
 			little++
 			mark = "\t  little is left"
+		case t.Noise > 1:
+			noisy++
+			mark = "\t  drowned in rounding"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
 	}
 	table.Flush()
 	fmt.Fprintf(s.out, "\n%s written (%s): %s changed, %d copied as they are; %.1f %% of the adapter's change is in it\n",
 		r.Output, bytesText(sizeOf(r.Output)), plural(len(r.Tensors), "tensor"), r.Copied, 100*r.Recovery)
-	if little > 0 {
-		warnLittle(s.err, little, len(r.Tensors))
-	}
+	warnRounding(s.err, little, noisy, len(r.Tensors))
 }
 
-func warnLittle(w io.Writer, little, all int) {
-	fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
-		"the base. What keeps more: --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+// warnRounding says plainly what the rounding to a tensor's type has done to an adapter.
+func warnRounding(w io.Writer, little, noisy, all int) {
+	if little > 0 {
+		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
+			"the base. What keeps more: --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+	}
+	if noisy > 0 {
+		fmt.Fprintf(w, "warning: in %d of %d tensors the rounding changed more than the adapter did (error above 1): look at the merged file with\n"+
+			"peftconv eval before you rely on it.\n", noisy, all)
+	}
 }
 
 // sizeOf is the size of a file, or of the files of a directory.

@@ -69,6 +69,11 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") || !strings.Contains(stdout, "little is left") {
 		t.Errorf("stdout %s\nstderr %s", stdout, stderr)
 	}
+	f32 := tinyBase(t, tiny)
+	stdout, stderr = want(t, exitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out, "--type", "Q4_0")
+	if !strings.Contains(stderr, "the rounding changed more than the adapter did") || !strings.Contains(stdout, "drowned in rounding") {
+		t.Errorf("from F32 to Q4_0: stdout %s\nstderr %s", stdout, stderr)
+	}
 	stdout, stderr = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32")
 	if strings.Contains(stderr, "warning") || !strings.Contains(stdout, "F32") {
 		t.Errorf("with --type F32: stdout %s\nstderr %s", stdout, stderr)
