@@ -538,10 +538,6 @@ func TestGetters(t *testing.T) {
 	} {
 		set(t, m, k, v)
 	}
-	type result struct {
-		v  any
-		ok bool
-	}
 	check := func(name string, v any, ok bool, want any) {
 		t.Helper()
 		if ok != (want != nil) || ok && !reflect.DeepEqual(v, want) {

@@ -45,14 +45,6 @@ func indefinite(words string) string {
 // of is the owl's name for a person: "Anna of the mill".
 func (p *Person) of() string { return p.Name + " of the " + p.Home.Name }
 
-func (p *Person) animal() bool {
-	switch p.Kind {
-	case "bear", "fox", "hare", "otter", "goat", "duck", "wolf", "cat":
-		return true
-	}
-	return false
-}
-
 func (p *Person) subject() string {
 	if p.She {
 		return "she"

@@ -48,8 +48,6 @@ func (b *bytes256) or(o bytes256) {
 	}
 }
 
-var anyByte = bytes256{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
-
 // branch is one alternative at the top of an expression.
 type branch struct {
 	pc    int
