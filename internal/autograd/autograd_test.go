@@ -219,13 +219,17 @@ func plainCrossEntropy(h, w *Tensor, targets []int32) (total float64) {
 	return total
 }
 
-// TestCheckpointChangesNothing compares a graph with and without checkpoints, value by value.
+// TestCheckpointChangesNothing compares a graph with and without checkpoints, and with checkpoints that are kept.
 func TestCheckpointChangesNothing(t *testing.T) {
-	gradients := func(checkpoint bool) []float32 {
+	gradients := func(checkpoint, keep bool) []float32 {
 		tape, p := NewTape(), randomParams([][2]int{{5, 8}, {3, 8}, {8, 3}}, 5)
+		tape.Keep(keep)
 		x := leaf(tape, p[0])
-		for seed := range uint64(3) {
+		for seed := range uint64(4) {
 			block := func(x *Tensor) *Tensor {
+				if seed == 1 {
+					return x
+				}
 				return tape.Add(x, tape.LoRA(tape.Linear(x, dense(8, 8, seed)), x, p[1], p[2], 0.1, 0.25))
 			}
 			if checkpoint {
@@ -238,11 +242,27 @@ func TestCheckpointChangesNothing(t *testing.T) {
 		tape.Backward()
 		return slices.Concat(p[0].Grad, p[1].Grad, p[2].Grad)
 	}
-	plain, recomputed := gradients(false), gradients(true)
+	plain, recomputed, kept := gradients(false, false), gradients(true, false), gradients(true, true)
 	for i := range plain {
 		if math.Abs(float64(plain[i]-recomputed[i])) > 1e-5*(1+math.Abs(float64(plain[i]))) {
 			t.Fatalf("gradient %d is %g, with checkpoints %g", i, plain[i], recomputed[i])
 		}
+		if kept[i] != recomputed[i] {
+			t.Fatalf("gradient %d is %g with the checkpoints kept, %g without", i, kept[i], recomputed[i])
+		}
+	}
+}
+
+// TestFrozenCheckpointIsNotKept wants no memory for the inside of a sub-graph that nothing trains.
+func TestFrozenCheckpointIsNotKept(t *testing.T) {
+	tape := NewTape()
+	tape.Keep(true)
+	x := tape.Tensor(64, 64)
+	clear(x.Data)
+	tape.Checkpoint(x, func(x *Tensor) *Tensor { return tape.Linear(x, dense(64, 64, 1)) })
+	at := tape.arena.at
+	if floats := at.chunk*chunkFloats + at.offset; floats != 2*64*64 || len(tape.ops) != 0 {
+		t.Errorf("%d floats and %d operations are kept, want %d and none", floats, len(tape.ops), 2*64*64)
 	}
 }
 

@@ -41,6 +41,7 @@ type operation interface{ backward(t *Tape) }
 // Tape records operations and owns the memory of their results.
 type Tape struct {
 	record  bool
+	keep    bool // sub-graphs under Checkpoint stay in memory
 	ops     []operation
 	tensors slab[Tensor]
 	arena   arena
@@ -62,6 +63,10 @@ func (t *Tape) Reset(seed uint64) {
 
 // Record switches recording on (as it is on a new tape) or off, for forward passes that no Backward follows.
 func (t *Tape) Record(on bool) { t.record = on }
+
+// Keep switches the keeping of what is inside a Checkpoint on or off (as it is on a new tape): backward then computes
+// nothing twice, and memory holds the inside of all checkpoints at once.
+func (t *Tape) Keep(on bool) { t.keep = on }
 
 // Backward runs every recorded operation in reverse. Gradients start at the loss operations, which seed their own.
 func (t *Tape) Backward() { t.unwind(0) }

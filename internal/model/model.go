@@ -65,6 +65,15 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
+// ActivationBytes is about what the insides of all layers take for a batch of so many tokens when a tape keeps them,
+// adapters aside.
+func (m *Model) ActivationBytes(tokens int) int64 {
+	s := &m.Spec
+	query, key := s.QueryHeads*s.HeadDim, s.KeyHeads*s.HeadDim
+	floats := 7*s.Width + 2*query + 2*key + s.QueryHeads + 3*s.FFN
+	return int64(s.Layers) * int64(tokens) * int64(floats) * 4
+}
+
 // finish makes what follows from the Spec.
 func (m *Model) finish() {
 	r := m.Spec.Rope
