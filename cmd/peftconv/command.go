@@ -100,6 +100,9 @@ func report(name string, err error, w io.Writer) int {
 		return exitInterrupted
 	}
 	fmt.Fprintf(w, "%s: %v\n", name, err)
+	if path := interruptedEdit(err); path != "" {
+		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n", commandLine("peftconv", "edit", path))
+	}
 	return exitError
 }
 

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/diff"
+	"github.com/peftconv/peftconv/internal/edit"
+)
+
+var editVerb = verb{
+	name:  "edit",
+	args:  "FILE",
+	short: "change the metadata of a GGUF file without rewriting its tensors",
+	long: `Changes metadata and names of tensors in FILE, a .gguf file. Keys are removed first, then renamed, then set. A value
+keeps its kind, unless the flag names another: --set KEY:u32=7. The kinds are u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool
+str, and with [] arrays of them, which are written as JSON: --set 'KEY:str[]=["a","b"]'. A new key gets a string where
+no kind is named.
+
+Where the new header fits into the space of the old one, the tensors stay where they are, however large the file is, and
+what is left of the space is kept for later edits (as blanks under the key peftconv.pad; --rewrite takes them out). Else
+the file is written anew, aside, and takes the old one's place when it is complete.
+
+A crash loses nothing. A header that fits goes into a clone of the file that then takes its place, where the file system
+makes clones; elsewhere the bytes that change are saved in FILE.edit-journal before the header is written, and if the
+machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
+	examples: []string{
+		"peftconv edit model.gguf --set general.name='My model' --remove general.url",
+		"peftconv edit model.gguf --template chat.jinja --set tokenizer.ggml.eos_token_id=2",
+		"peftconv edit model.gguf --set llama.rope.freq_base:f32=500000 --dry-run",
+		"peftconv edit model.gguf --rename-tensor old.weight=new.weight --out fixed.gguf",
+	},
+	new: func() command { return new(editOptions) },
+}
+
+type editOptions struct {
+	file, template                     string
+	set, remove, rename, renameTensors []string
+	options                            edit.Options
+	reserve                            sizeFlag
+	dryRun, json                       bool
+
+	edit edit.Edit
+}
+
+func (o *editOptions) flags(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&o.set, "set", nil, "set a value: `KEY[:KIND]=VALUE`; may be repeated, as the next three may be")
+	fs.StringArrayVar(&o.remove, "remove", nil, "take the value of a `KEY` out")
+	fs.StringArrayVar(&o.rename, "rename", nil, "give a value another key: `OLD=NEW`")
+	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "give a tensor another name: `OLD=NEW`")
+	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
+	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
+	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
+	fs.Var(&o.reserve, "reserve", "`BYTES` to leave in the header for later edits where the file is written anew")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would change, and write nothing")
+	fs.BoolVar(&o.json, "json", false, "print what changed as one JSON document")
+}
+
+func (o *editOptions) validate(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("expected one FILE, found %s", plural(len(args), "argument"))
+	}
+	o.file = args[0]
+	o.options.Reserve = int64(o.reserve)
+	o.edit = edit.Edit{Remove: o.remove}
+	for _, text := range o.set {
+		a, err := edit.ParseAssignment(text)
+		if err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
+		o.edit.Set = append(o.edit.Set, a)
+	}
+	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename), pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
+}
+
+func pairs(flag string, texts []string, list *[]edit.Pair) error {
+	for _, text := range texts {
+		p, err := edit.ParsePair(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		*list = append(*list, p)
+	}
+	return nil
+}
+
+// asked says whether any change is asked for.
+func (o *editOptions) asked() bool {
+	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.template != "" || o.options.Out != "" || o.options.Rewrite
+}
+
+// editReport is the document that --json prints.
+type editReport struct {
+	File     string             `json:"file"`
+	Output   string             `json:"output"`
+	Metadata []diff.ValueChange `json:"metadata"`
+	Tensors  []edit.Pair        `json:"renamed_tensors"`
+	Warnings []string           `json:"warnings"`
+	Method   edit.Method        `json:"method"`
+	Way      edit.Way           `json:"way,omitempty"` // of a dry run, none
+	Space    int64              `json:"header_space"`  // bytes
+	Needed   int64              `json:"header_needed"`
+}
+
+func (o *editOptions) run(ctx context.Context, s streams) error {
+	if err := o.recover(s); err != nil {
+		return err
+	}
+	if !o.asked() {
+		return nil
+	}
+	if err := o.readTemplate(); err != nil {
+		return err
+	}
+	if o.options.Out != "" {
+		if err := checkOutput("--out", o.options.Out, o.file); err != nil {
+			return err
+		}
+	}
+	m := copyMeter{w: s.err}
+	o.options.Progress = m.update
+	plan, err := edit.Prepare(o.file, o.edit, o.options)
+	if err != nil {
+		return suggest(err)
+	}
+	for _, warning := range plan.Warnings {
+		fmt.Fprintf(s.err, "warning: %s\n", printable(warning, 0))
+	}
+	var way edit.Way
+	if !o.dryRun {
+		way, err = plan.Apply(ctx)
+		m.stop()
+		if err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return printJSON(s.out, o.report(plan, way))
+	}
+	o.print(s, plan, way)
+	return nil
+}
+
+// recover finishes an edit that was interrupted.
+func (o *editOptions) recover(s streams) error {
+	pending := edit.Pending(o.file)
+	switch {
+	case pending && o.dryRun:
+		return &edit.InterruptedError{Path: o.file}
+	case pending:
+		if _, err := edit.Recover(o.file); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.err, "%s: finished an edit that was interrupted\n", o.file)
+	case !o.asked():
+		return usagef("nothing to change: no --set, --remove, --rename, --rename-tensor, --template, --out or --rewrite")
+	}
+	return nil
+}
+
+func (o *editOptions) readTemplate() error {
+	if o.template == "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.template)
+	if err != nil {
+		return fmt.Errorf("--template: %w", err)
+	}
+	kind, err := edit.ParseKind("str")
+	o.edit.Set = append(o.edit.Set, edit.Assignment{Key: edit.ChatTemplate, Kind: &kind, Text: string(text)})
+	return err
+}
+
+// suggest adds to an error about a name that is not there the one that was perhaps meant.
+func suggest(err error) error {
+	var missing *edit.MissingError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	if near := nearest(missing.Name, missing.All); near != "" {
+		return fmt.Errorf("%w; did you mean %q?", err, near)
+	}
+	return err
+}
+
+// interruptedEdit is the file that an error is about, if what is wrong with it is perhaps that an edit of it was
+// interrupted; else "".
+func interruptedEdit(err error) string {
+	var format *gguf.FormatError
+	var interrupted *edit.InterruptedError
+	switch {
+	case errors.As(err, &interrupted):
+		return interrupted.Path
+	case errors.As(err, &format) && format.File != "" && edit.Pending(format.File):
+		return format.File
+	}
+	return ""
+}
+
+func (o *editOptions) report(p *edit.Plan, way edit.Way) editReport {
+	r := editReport{o.file, o.output(), p.Changes, p.Tensors, p.Warnings, p.Method, way, p.Space, p.Needed}
+	if r.Warnings == nil {
+		r.Warnings = []string{}
+	}
+	return r
+}
+
+func (o *editOptions) output() string {
+	if o.options.Out != "" {
+		return o.options.Out
+	}
+	return o.file
+}
+
+func (o *editOptions) print(s streams, p *edit.Plan, way edit.Way) {
+	printChanges(s.out, p.Changes)
+	for _, t := range p.Tensors {
+		fmt.Fprintf(s.out, "  ~ tensor %s → %s\n", printable(t.From, 0), printable(t.To, 0))
+	}
+	data := bytesText(p.Size - p.Space)
+	switch {
+	case p.Method == edit.Nothing:
+		fmt.Fprintf(s.out, "%s: nothing changes\n", o.file)
+	case o.dryRun && p.Method == edit.Header:
+		fmt.Fprintf(s.out, "nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
+			countText(p.Needed), countText(p.Space), data)
+	case o.dryRun:
+		fmt.Fprintf(s.out, "nothing written: the file would be written anew (header %s → %s bytes, tensors %s)\n",
+			countText(p.Space), countText(p.Needed), data)
+	case way == edit.Copied:
+		fmt.Fprintf(s.out, "%s written, %s\n", o.output(), bytesText(fileSize(o.output())))
+	default:
+		fmt.Fprintf(s.out, "%s edited (%s): %s of tensors left where they are\n", o.file, way, data)
+	}
+}

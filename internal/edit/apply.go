@@ -1,0 +1,204 @@
+package edit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/weights"
+)
+
+// Way is how a file was written in the end.
+type Way string
+
+// The ways.
+const (
+	Untouched Way = "untouched"
+	Cloned    Way = "clone"    // the header, in a clone of the file that took its place
+	InPlace   Way = "in place" // the header, in the file itself
+	Copied    Way = "copy"     // everything, into a new file that took the place of the old one
+)
+
+// Apply writes what has been planned. If it fails, the file is as it was, with the exception that doc.go describes.
+func (p *Plan) Apply(ctx context.Context) (Way, error) {
+	if p.Method == Nothing {
+		return Untouched, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	src, err := p.open()
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	if p.Method == Header {
+		return p.applyHeader(ctx, src)
+	}
+	return Copied, p.rewrite(ctx, src)
+}
+
+// open opens the file, for writing if it is to be changed, and checks that it is what it was.
+func (p *Plan) open() (*os.File, error) {
+	flag := os.O_RDWR // asked for even where the file is replaced: what is read-only is not edited
+	if p.opt.Out != "" {
+		flag = os.O_RDONLY
+	}
+	f, err := os.OpenFile(p.Path, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, len(p.old))
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.ReadAt(head, 0)
+	}
+	if err == nil && (info.Size() != p.Size || !bytes.Equal(head, p.old)) {
+		err = fmt.Errorf("%s: has been changed since it was read", p.Path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// applyHeader writes a header that fits: into a clone, or in place, or, where neither is safe, with all the rest.
+func (p *Plan) applyHeader(ctx context.Context, src *os.File) (Way, error) {
+	lo, hi := differing(p.old, p.header)
+	cloned, err := p.clone(src, lo, hi)
+	if cloned || err != nil {
+		return Cloned, err
+	}
+	links, err := links(src)
+	if err != nil {
+		return "", err
+	}
+	if links > 1 {
+		return Copied, p.rewrite(ctx, src)
+	}
+	return InPlace, patch(src, p.Path, &journal{p.Size, lo, p.old[lo:hi], p.header[lo:hi]})
+}
+
+// differing is the range outside of which two slices of one length are the same.
+func differing(a, b []byte) (lo, hi int64) {
+	hi = int64(len(a))
+	for lo < hi && a[lo] == b[lo] {
+		lo++
+	}
+	for lo < hi && a[hi-1] == b[hi-1] {
+		hi--
+	}
+	return lo, hi
+}
+
+// clone writes the header into a clone of the file and puts that into the file's place. It says false where there are no
+// clones.
+func (p *Plan) clone(src *os.File, lo, hi int64) (bool, error) {
+	f, err := atomicfile.Create(p.Path)
+	if err != nil {
+		return false, nil // a directory that may not be written to: the file itself may
+	}
+	defer f.Abort()
+	if f.CloneFrom(src) != nil {
+		return false, nil
+	}
+	if _, err := f.WriteAt(p.header[lo:hi], lo); err != nil {
+		return true, err
+	}
+	return true, f.Commit()
+}
+
+// rewrite writes the whole file anew, aside.
+func (p *Plan) rewrite(ctx context.Context, src *os.File) error {
+	path := p.opt.Out
+	if path == "" {
+		path = p.Path
+	}
+	out, err := atomicfile.Create(path)
+	if err != nil {
+		return err
+	}
+	defer out.Abort()
+	if p.moves {
+		err = p.layOut(ctx, out)
+	} else {
+		err = p.copy(ctx, out, src)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := src.Close(); err != nil { // some systems do not replace an open file
+		return err
+	}
+	return out.Commit()
+}
+
+// copyBytes is how much is copied between two looks whether to go on.
+const copyBytes = 64 << 20
+
+// copy writes the header and, after it, everything that comes after the old one.
+func (p *Plan) copy(ctx context.Context, out *atomicfile.File, src *os.File) error {
+	if _, err := out.Write(p.header); err != nil {
+		return err
+	}
+	left := p.Size - int64(len(p.old))
+	size := left
+	if _, err := src.Seek(p.Size-left, io.SeekStart); err != nil {
+		return err
+	}
+	for left > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(out, src, min(left, copyBytes))
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%s: has become shorter", p.Path)
+		}
+		if err != nil {
+			return err
+		}
+		left -= n
+		p.progress(size-left, size, "")
+	}
+	return ctx.Err()
+}
+
+func (p *Plan) progress(done, size int64, what string) {
+	if p.opt.Progress != nil {
+		p.opt.Progress(done, size, what)
+	}
+}
+
+// layOut writes the file with the tensors' data at other distances.
+func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
+	f, err := gguf.OpenShard(p.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if f.Extra > 0 {
+		return fmt.Errorf("%d bytes after the last tensor would have no place with another alignment", f.Extra)
+	}
+	table := f.Table()
+	c := &weights.Copier{Progress: p.progress}
+	for i := range table {
+		table[i].Name = p.table[i].Name
+		c.Size += table[i].Size()
+	}
+	w, err := gguf.NewWriterFormat(out, p.meta, table, p.format)
+	if err != nil {
+		return err
+	}
+	for i := range table {
+		if err := c.Copy(ctx, w, &table[i]); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}

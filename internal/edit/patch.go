@@ -1,0 +1,161 @@
+package edit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+)
+
+// journal is a change of some bytes of a file, on the disk beside it while the file is written in place.
+type journal struct {
+	size int64 // of the file
+	off  int64 // where the bytes stand
+	old  []byte
+	new  []byte // as many
+}
+
+const (
+	journalSuffix = ".edit-journal"
+	journalMagic  = "peftconv edit journal 1\n"
+)
+
+// An InterruptedError says that the last edit of a file in place was interrupted: the file may be neither the old nor the
+// new one until [Recover] has finished the edit.
+type InterruptedError struct{ Path string }
+
+// Error implements error.
+func (e *InterruptedError) Error() string {
+	return fmt.Sprintf("%s: an edit of this file was interrupted and has to be finished first (%s)", e.Path, journalPath(e.Path))
+}
+
+// journalPath is where the journal of a file is: beside the file itself, whatever links lead to it.
+func journalPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return path + journalSuffix
+}
+
+// Pending says whether an edit of the file was interrupted.
+func Pending(path string) bool {
+	_, err := os.Lstat(journalPath(path))
+	return err == nil
+}
+
+// patch writes a journal, then the change that it describes.
+func patch(f *os.File, path string, j *journal) error {
+	name := journalPath(path)
+	err := atomicfile.Write(name, func(w io.Writer) error {
+		_, err := w.Write(j.encode())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := j.write(f, j.new); err != nil {
+		if undo := j.write(f, j.old); undo != nil {
+			return fmt.Errorf("%w; and writing back what was there failed: %w; both are in %s", err, undo, name)
+		}
+		return errors.Join(err, os.Remove(name))
+	}
+	return os.Remove(name)
+}
+
+// write brings one of the two to the disk.
+func (j *journal) write(f *os.File, data []byte) error {
+	if _, err := f.WriteAt(data, j.off); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Recover finishes an edit that was interrupted. Without one it does nothing and says false.
+func Recover(path string) (bool, error) {
+	name := journalPath(path)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	j, err := decodeJournal(data)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if err := j.belongs(f); err != nil {
+		return false, fmt.Errorf("%s: %w: delete it if the file is as it should be", name, err)
+	}
+	if err := j.write(f, j.new); err != nil {
+		return false, err
+	}
+	return true, os.Remove(name)
+}
+
+// belongs checks that the file is the one that was being changed: each byte is the old or the new one.
+func (j *journal) belongs(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != j.size {
+		return fmt.Errorf("is of a file of %d bytes, %s has %d", j.size, f.Name(), info.Size())
+	}
+	now := make([]byte, len(j.old))
+	if _, err := f.ReadAt(now, j.off); err != nil {
+		return err
+	}
+	for i, b := range now {
+		if b != j.old[i] && b != j.new[i] {
+			return fmt.Errorf("is of another file than %s", f.Name())
+		}
+	}
+	return nil
+}
+
+// encode is the journal as a file: magic, three numbers, both versions of the bytes, and the SHA-256 of all that.
+func (j *journal) encode() []byte {
+	b := []byte(journalMagic)
+	for _, n := range []int64{j.size, j.off, int64(len(j.old))} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	b = append(append(b, j.old...), j.new...)
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
+
+var errJournal = errors.New("is no journal of an edit, or a damaged one")
+
+func decodeJournal(data []byte) (*journal, error) {
+	const head = len(journalMagic) + 3*8
+	if len(data) < head+sha256.Size || string(data[:len(journalMagic)]) != journalMagic {
+		return nil, errJournal
+	}
+	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
+	if want := sha256.Sum256(body); !bytes.Equal(want[:], sum) {
+		return nil, errJournal
+	}
+	number := func(i int) int64 {
+		return int64(binary.LittleEndian.Uint64(body[len(journalMagic)+8*i:]))
+	}
+	j := &journal{size: number(0), off: number(1)}
+	n := int64(len(body)-head) / 2
+	if number(2) != n || int64(len(body)-head) != 2*n || j.off < 0 || j.off > j.size-n {
+		return nil, errJournal
+	}
+	j.old, j.new = body[head:int64(head)+n], body[int64(head)+n:]
+	return j, nil
+}

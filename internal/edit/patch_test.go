@@ -1,0 +1,145 @@
+package edit
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// interrupted leaves a file as an edit in place leaves it that stops after n bytes, and gives both versions.
+func interrupted(t *testing.T, n int) (path string, before, after []byte) {
+	t.Helper()
+	path = small(t, gguf.Format{})
+	p, err := Prepare(path, edited(t, "general.name=other", "llama.block_count=7"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before = read(t, path)
+	after = append(append([]byte(nil), p.header...), before[len(p.header):]...)
+	lo, hi := differing(p.old, p.header)
+	j := &journal{p.Size, lo, p.old[lo:hi], p.header[lo:hi]}
+	if err := os.WriteFile(journalPath(path), j.encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	torn := append([]byte(nil), before...)
+	copy(torn[lo:], j.new[:min(n, len(j.new))])
+	if err := os.WriteFile(path, torn, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, before, after
+}
+
+// TestRecover interrupts an edit in place after so and so many bytes.
+func TestRecover(t *testing.T) {
+	for n := 0; n < 200; n += 7 {
+		path, before, after := interrupted(t, n)
+		if _, err := Prepare(path, edited(t, "general.name=x"), Options{}); err == nil {
+			t.Fatal("an interrupted edit was gone over")
+		}
+		if n > 0 && bytes.Equal(read(t, path), before) {
+			t.Fatal("nothing was written")
+		}
+		if done, err := Recover(path); err != nil || !done {
+			t.Fatalf("%d bytes: %v, %v", n, done, err)
+		}
+		if !bytes.Equal(read(t, path), after) {
+			t.Fatalf("%d bytes: the file is not the edited one", n)
+		}
+		if Pending(path) || files(t, path) != "small.gguf" {
+			t.Fatalf("the journal is still there: %s", files(t, path))
+		}
+	}
+	if done, err := Recover(small(t, gguf.Format{})); err != nil || done {
+		t.Errorf("without a journal: %v, %v", done, err)
+	}
+}
+
+func TestRecoverThroughLink(t *testing.T) {
+	path, _, after := interrupted(t, 9)
+	link := filepath.Join(t.TempDir(), "link.gguf")
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err)
+	}
+	if done, err := Recover(link); err != nil || !done || !bytes.Equal(read(t, path), after) {
+		t.Errorf("%v, %v", done, err)
+	}
+}
+
+// TestRecoverRefuses: a journal that is damaged, or of another file, changes nothing.
+func TestRecoverRefuses(t *testing.T) {
+	rewrite := func(change func(data []byte) []byte) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			if err := os.WriteFile(path, change(read(t, path)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	onJournal := func(f func(*testing.T, string)) func(*testing.T, string) {
+		return func(t *testing.T, path string) { f(t, journalPath(path)) }
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(t *testing.T, path string)
+		want string
+	}{
+		{"cut", onJournal(rewrite(func(d []byte) []byte { return d[:len(d)-1] })), "damaged"},
+		{"empty", onJournal(rewrite(func([]byte) []byte { return nil })), "damaged"},
+		{"a bit", onJournal(rewrite(func(d []byte) []byte { d[60] ^= 1; return d })), "damaged"},
+		{"other", onJournal(rewrite(func(d []byte) []byte { return bytes.Repeat([]byte("x"), len(d)) })), "damaged"},
+		{"a longer file", rewrite(func(d []byte) []byte { return append(d, 0) }), "is of a file of"},
+		{"another header", rewrite(func(d []byte) []byte {
+			i := bytes.Index(d, []byte("general.name")) + len("general.name") + 12 + 1
+			d[i] = '!'
+			return d
+		}), "is of another file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path, _, _ := interrupted(t, 0)
+			tt.do(t, path)
+			before := read(t, path)
+			if _, err := Recover(path); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), journalSuffix) {
+				t.Errorf("error %v, expected %q", err, tt.want)
+			}
+			if !bytes.Equal(read(t, path), before) || !Pending(path) {
+				t.Error("something was changed")
+			}
+		})
+	}
+}
+
+func FuzzDecodeJournal(f *testing.F) {
+	f.Add((&journal{100, 10, []byte("old"), []byte("new")}).encode())
+	f.Add([]byte(journalMagic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if j, err := decodeJournal(data); err == nil && !bytes.Equal(j.encode(), data) {
+			t.Error("a journal does not come back")
+		}
+	})
+}
+
+func FuzzAssignment(f *testing.F) {
+	for _, text := range []string{"a=b", "a:u8=3", "a:str[]=[\"x\"]", "a:f32[]=[1e3, -0]", "a:bool=true", "a:b:i64=-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := ParseAssignment(text)
+		if err != nil {
+			return
+		}
+		v, err := a.value(nil)
+		if err != nil {
+			return
+		}
+		meta := &gguf.Metadata{}
+		if err := meta.Set(a.Key, v); err != nil {
+			return
+		}
+		if got, _ := meta.Get(a.Key); a.Kind != nil && (got.Elem() != a.Kind.Elem || (got.Type() == gguf.KindArray) != a.Kind.Array) {
+			t.Errorf("%q became a %v", text, got.Type())
+		}
+	})
+}
