@@ -40,6 +40,7 @@ type TrainOptions struct {
 	EvalEvery   int     // > 0: evaluate after so many steps
 	Out         string  // the adapter's file; "" writes none, and no checkpoints
 	Resume      string  // checkpoint to go on from
+	Recompute   string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
 	Progress    func(Progress)
 }
 
@@ -198,7 +199,11 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
 		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
 	}
-	var err error
+	keep, err := keepsActivations(b, opt.Recompute, opt.BatchTokens)
+	if err != nil {
+		return nil, err
+	}
+	t.tape.Keep(keep)
 	if t.bound, err = a.bind(b, 1, true); err != nil {
 		return nil, err
 	}

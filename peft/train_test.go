@@ -99,6 +99,21 @@ func TestTrainThreads(t *testing.T) {
 	}
 }
 
+// TestTrainRecompute: keeping activations changes no byte.
+func TestTrainRecompute(t *testing.T) {
+	b := openBase(t, writeTinyK(t))
+	var files [][]byte
+	for _, mode := range []string{RecomputeAlways, RecomputeNever} {
+		opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+		opt.Recompute = mode
+		file, _ := runTraining(t, b, opt)
+		files = append(files, file)
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("kept activations give other bytes than recomputed ones")
+	}
+}
+
 // TestResume interrupts runs at every step, resumes them, and expects the bytes of a run that was not interrupted.
 func TestResume(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))

@@ -95,6 +95,8 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.StringVar(&t.Optimizer, "optimizer", peft.OptimizerAdamW, "`OPTIMIZER`: adamw")
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
+	fs.StringVar(&t.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
+		"time) or auto (never, where they take less than half of the free memory); the results are the same")
 	o.addThreads(fs)
 }
 
@@ -117,6 +119,8 @@ func (o *trainOptions) validate(args []string) error {
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
 	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
 		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
+	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, t.Recompute):
+		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
 	case !(o.warmup >= 0) || !isFinite(o.warmup):
 		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
 	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):

@@ -1,0 +1,40 @@
+package peft
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestKeepsActivations(t *testing.T) {
+	b := openBase(t, writeTinyK(t))
+	for _, c := range []struct {
+		mode   string
+		tokens int
+		want   bool
+	}{
+		{RecomputeAlways, 1, false}, {RecomputeNever, math.MaxInt32, true}, {RecomputeAuto, 1, true}, {"", 1, true},
+		{RecomputeAuto, math.MaxInt32, false},
+	} {
+		got, err := keepsActivations(b, c.mode, c.tokens)
+		if err != nil || got != c.want {
+			t.Errorf("%q with %d tokens gives %v, %v; want %v", c.mode, c.tokens, got, err, c.want)
+		}
+	}
+	if _, err := keepsActivations(b, "sometimes", 1); err == nil || !strings.Contains(err.Error(), `"sometimes"`) {
+		t.Errorf("an unknown mode gives %v", err)
+	}
+}
+
+func TestMeminfo(t *testing.T) {
+	text := []byte("MemTotal:       24683648 kB\nMemFree:         123 kB\nMemAvailable:   22000000 kB\n")
+	if n, ok := meminfo(text, "MemAvailable:"); !ok || n != 22000000 {
+		t.Errorf("found %d, %v", n, ok)
+	}
+	if _, ok := meminfo(text[:20], "MemAvailable:"); ok {
+		t.Error("found what is not there")
+	}
+	if availableMemory() <= 0 {
+		t.Error("no memory is available")
+	}
+}
