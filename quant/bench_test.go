@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // supportedTypes lists what the package knows.
@@ -68,14 +69,17 @@ func Benchmark(b *testing.B) {
 			if work.skip {
 				continue
 			}
-			b.Run(fmt.Sprintf("%s/%v", work.name, t), func(b *testing.B) {
-				b.ReportAllocs()
-				b.SetBytes(int64(4*len(x) + len(data)))
-				for b.Loop() {
-					work.run()
-				}
-				b.ReportMetric(float64(len(x))*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mweights/s")
-			})
+			for _, tier := range kernels.Tiers() {
+				b.Run(fmt.Sprintf("%s/%v/%s", work.name, t, tier), func(b *testing.B) {
+					defer kernels.UseTier(kernels.UseTier(tier))
+					b.ReportAllocs()
+					b.SetBytes(int64(4*len(x) + len(data)))
+					for b.Loop() {
+						work.run()
+					}
+					b.ReportMetric(float64(len(x))*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mweights/s")
+				})
+			}
 		}
 	}
 }

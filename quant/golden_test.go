@@ -135,14 +135,18 @@ func checkSum(t *testing.T, typ gguf.Type, n int, blocks []byte, want string) {
 
 func TestGolden(t *testing.T) {
 	g := openGolden(t, filepath.Join("testdata", "golden"))
-	for name := range g.Types {
-		t.Run(strings.ToUpper(name), func(t *testing.T) { g.check(t, name, true) })
-	}
+	eachTier(t, func(t *testing.T) {
+		for name := range g.Types {
+			t.Run(strings.ToUpper(name), func(t *testing.T) { g.check(t, name, true) })
+		}
+	})
 }
 
 func TestGoldenShared(t *testing.T) {
 	g := openGolden(t, testdata.Shared(t, "quant/blocks"))
-	for name := range g.Types {
-		t.Run(strings.ToUpper(name), func(t *testing.T) { g.check(t, name, false) })
-	}
+	eachTier(t, func(t *testing.T) {
+		for name := range g.Types {
+			t.Run(strings.ToUpper(name), func(t *testing.T) { g.check(t, name, false) })
+		}
+	})
 }

@@ -52,6 +52,14 @@ func loadAffineHead(head *[headBytesK]byte) (h affineHead) {
 	return h
 }
 
+// writeHead makes a head and returns what it says.
+func writeHead(head *[headBytesK]byte, d, dmin float32, scales, minima *[groupsK]uint8) affineHead {
+	storeHalf((*[2]byte)(head[:]), d)
+	storeHalf((*[2]byte)(head[2:]), dmin)
+	packScales(head, scales, minima)
+	return loadAffineHead(head)
+}
+
 // scaleAffine turns the levels of a super-block into weights.
 func scaleAffine(y *[weightsK]float32, level *[weightsK]uint8, head *[headBytesK]byte) {
 	h := loadAffineHead(head)
@@ -96,13 +104,31 @@ func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[we
 	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
 }
 
+// finishAffineLanes is the end of quantizeAffine where the groups, from number at, have been searched in lanes. It returns
+// the levels.
+func finishAffineLanes(head *[headBytesK]byte, x *[weightsK]float32, l *laneSearch, at int) *[weightsK]uint8 {
+	var scales, minima [groupsK]uint8
+	minimum := l.minima()
+	d := spreadScales(scales[:], l.scale[at:][:groupsK], topScaleK)
+	dmin := spreadScales(minima[:], minimum[at:][:groupsK], topScaleK)
+	h := writeHead(head, d, dmin, &scales, &minima)
+	return l.round(x, h.scale[:], h.minimum[:], 0, int(l.affine.top), at)
+}
+
+// finishAffineLanesWeighted is the end of quantizeAffineWeighted.
+func finishAffineLanesWeighted(head *[headBytesK]byte, x *[weightsK]float32, l *laneSearch, at int) *[weightsK]uint8 {
+	var scales, minima [groupsK]uint8
+	minimum, total := l.minima(), l.total[at:][:groupsK]
+	d := fitPositive(scales[:], l.scale[at:][:groupsK], total, topScaleK)
+	dmin := fitPositive(minima[:], minimum[at:][:groupsK], total, topScaleK)
+	h := writeHead(head, d, dmin, &scales, &minima)
+	return l.round(x, h.scale[:], h.minimum[:], 0, int(l.affine.top), at)
+}
+
 // finishAffine writes the head and rounds the weights once more, to the scales that it holds. A group of which the
 // scale came to nothing keeps the levels of its search.
 func (s *affineSearch) finishAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8) {
-	storeHalf((*[2]byte)(head[:]), d)
-	storeHalf((*[2]byte)(head[2:]), dmin)
-	packScales(head, scales, minima)
-	h := loadAffineHead(head)
+	h := writeHead(head, d, dmin, scales, minima)
 	for i := range groupsK {
 		if h.scale[i] == 0 {
 			continue

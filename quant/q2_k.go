@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q2_K is a super-block of sixteen groups of 16 weights scale·q - minimum: a byte a group with four bits of its scale (low)
 // and four of its minimum, 64 bytes of levels (see packCrumbs), then the half precision worth d of one step of the
 // scales and dmin of the minima.
@@ -14,6 +16,31 @@ const (
 var (
 	searchQ2_K         = affineSearch{top: 3, first: -0.5, step: 0.1, steps: 15, absolute: true}
 	searchWeightedQ2_K = affineSearch{top: 3, first: -0.9, step: 0.05, steps: 36}
+)
+
+var (
+	lanesQ2_K = laneFormat{
+		n: 16, bytes: bytesQ2_K, search: &searchQ2_K, weigh: (*kernels.Groups).WeighMagnitudes,
+		plain: func(dst []byte, x, _ []float32) { plainQ2_K(dst, x) },
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+			var scales, minima [groupsQ2_K]uint8
+			minimum := l.minima()
+			d := spreadScales(scales[:], l.scale[:], 15)
+			dmin := spreadScales(minima[:], minimum[:], 15)
+			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, d, dmin, &scales, &minima)
+		},
+	}
+	lanesWeightedQ2_K = laneFormat{
+		n: 16, bytes: bytesQ2_K, search: &searchWeightedQ2_K, spread: 1,
+		plain: plainWeightedQ2_K,
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+			var scales, minima [groupsQ2_K]uint8
+			minimum := l.minima()
+			d := fitPositive(scales[:], l.scale[:], l.total[:], 15)
+			dmin := fitPositive(minima[:], minimum[:], l.total[:], 15)
+			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, d, dmin, &scales, &minima)
+		},
+	}
 )
 
 func dequantizeQ2_K(dst []float32, src []byte) {
@@ -31,6 +58,14 @@ func dequantizeQ2_K(dst []float32, src []byte) {
 }
 
 func quantizeQ2_K(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesQ2_K.quantize(dst, src, nil)
+		return
+	}
+	plainQ2_K(dst, src)
+}
+
+func plainQ2_K(dst []byte, src []float32) {
 	var w [16]float32
 	var level [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ2_K {
@@ -52,6 +87,14 @@ func quantizeQ2_K(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ2_K(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedQ2_K.quantize(dst, row, importance)
+		return
+	}
+	plainWeightedQ2_K(dst, row, importance)
+}
+
+func plainWeightedQ2_K(dst []byte, row, importance []float32) {
 	var w [16]float32
 	var level [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ2_K {
@@ -75,19 +118,33 @@ func quantizeWeightedQ2_K(dst []byte, row, importance []float32) {
 // finishQ2_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
 // came to nothing keeps the levels of its search.
 func finishQ2_K(b *[bytesQ2_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
+	for i, s := range scale {
+		if s == 0 {
+			continue
+		}
+		rounded := level[16*i:][:16]
+		for j, v := range x[16*i:][:16] {
+			rounded[j] = uint8(nearestClamped((v+minimum[i])/s, 0, 3))
+		}
+	}
+	packCrumbs((*[64]byte)(b[levelsQ2_K:]), level)
+}
+
+// finishLanesQ2_K is finishQ2_K where the groups have been searched in lanes.
+func finishLanesQ2_K(b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
+	packCrumbs((*[64]byte)(b[levelsQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
+}
+
+// writeScalesQ2_K writes all but the levels of a block, and returns the scales and minima that it now holds.
+func writeScalesQ2_K(b *[bytesQ2_K]byte, d, dmin float32, scales, minima *[groupsQ2_K]uint8) (scale, minimum [groupsQ2_K]float32) {
 	d = storeHalf((*[2]byte)(b[dQ2_K:]), d)
 	dmin = storeHalf((*[2]byte)(b[dminQ2_K:]), dmin)
 	for i := range groupsQ2_K {
 		s := scales[i] | minima[i]<<4
 		b[i] = s
-		scale, minimum := float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
-		if scale == 0 {
-			continue
-		}
-		rounded := level[16*i:][:16]
-		for j, v := range x[16*i:][:16] {
-			rounded[j] = uint8(nearestClamped((v+minimum)/scale, 0, 3))
-		}
+		scale[i], minimum[i] = float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
 	}
-	packCrumbs((*[64]byte)(b[levelsQ2_K:]), level)
+	return scale, minimum
 }

@@ -13,6 +13,16 @@ const (
 	bytesQ3_K  = 110
 )
 
+var lanesWeightedQ3_K = laneFormat{
+	n: 16, bytes: bytesQ3_K, half: 4, spread: 2,
+	plain: plainWeightedQ3_K,
+	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+		var scales [groupsQ3_K]uint8
+		d := fitSymmetric(scales[:], l.scale[:], l.total[:], 32)
+		finishLanesQ3_K((*[bytesQ3_K]byte)(b), x, l, d, &scales)
+	},
+}
+
 func dequantizeQ3_K(dst []float32, src []byte) {
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ3_K {
@@ -50,6 +60,14 @@ func quantizeQ3_K(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ3_K(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedQ3_K.quantize(dst, row, importance)
+		return
+	}
+	plainWeightedQ3_K(dst, row, importance)
+}
+
+func plainWeightedQ3_K(dst []byte, row, importance []float32) {
 	var w [16]float32
 	var level [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ3_K {
@@ -72,10 +90,7 @@ func quantizeWeightedQ3_K(dst []byte, row, importance []float32) {
 // finishQ3_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
 // came to nothing keeps the levels of its search.
 func finishQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8) {
-	d = storeHalf((*[2]byte)(b[dQ3_K:]), d)
-	packScalesQ3_K((*[12]byte)(b[scalesQ3_K:]), scales)
-	for i, s := range scales {
-		step := d * less32[s]
+	for i, step := range writeScalesQ3_K(b, d, scales) {
 		if step == 0 {
 			continue
 		}
@@ -85,6 +100,22 @@ func finishQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8, x *[weightsK]float32
 		}
 	}
 	packQ3_K(b, level)
+}
+
+// finishLanesQ3_K is finishQ3_K where the groups have been searched in lanes.
+func finishLanesQ3_K(b *[bytesQ3_K]byte, x *[weightsK]float32, l *laneSearch, d float32, scales *[groupsQ3_K]uint8) {
+	steps := writeScalesQ3_K(b, d, scales)
+	packQ3_K(b, l.round(x, steps[:], noMinimum[:], -4, 3, 0))
+}
+
+// writeScalesQ3_K writes all but the levels of a block, and returns the scales that it now holds.
+func writeScalesQ3_K(b *[bytesQ3_K]byte, d float32, scales *[groupsQ3_K]uint8) (steps [groupsQ3_K]float32) {
+	d = storeHalf((*[2]byte)(b[dQ3_K:]), d)
+	packScalesQ3_K((*[12]byte)(b[scalesQ3_K:]), scales)
+	for i, s := range scales {
+		steps[i] = d * less32[s]
+	}
+	return steps
 }
 
 // packScalesQ3_K puts the low four bits of scales i and i+8 into byte i, and the high two bits of scale i into byte

@@ -33,14 +33,26 @@ func quantizeQ4_0(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ4_0(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		newSymmetricLanes(8).quantizeBlocks(dst, row, importance, bytesQ4_0, packWeightedQ4_0)
+		return
+	}
+	plainWeightedQ4_0(dst, row, importance)
+}
+
+func plainWeightedQ4_0(dst []byte, row, importance []float32) {
 	var w [weightsQ4_0]float32
 	var level [weightsQ4_0]uint8
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) >= weightsQ4_0 && len(dst) >= bytesQ4_0 {
 		errorWeights(w[:], row, importance, spread)
 		d := fitSymmetric(level[:], row[:weightsQ4_0], w[:], 8)
-		storeHalf((*[2]byte)(dst), d)
-		packNibbles((*[16]byte)(dst[2:]), &level)
+		packWeightedQ4_0(dst, &level, d, 0)
 		row, importance, dst = row[weightsQ4_0:], importance[weightsQ4_0:], dst[bytesQ4_0:]
 	}
+}
+
+func packWeightedQ4_0(b []byte, level *[weightsQ4_0]uint8, d, _ float32) {
+	storeHalf((*[2]byte)(b), d)
+	packNibbles((*[16]byte)(b[2:]), level)
 }

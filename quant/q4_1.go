@@ -38,15 +38,27 @@ func quantizeQ4_1(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ4_1(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		newAffineLanes(&searchQ4_1).quantizeBlocks(dst, row, importance, bytesQ4_1, packWeightedQ4_1)
+		return
+	}
+	plainWeightedQ4_1(dst, row, importance)
+}
+
+func plainWeightedQ4_1(dst []byte, row, importance []float32) {
 	var w [weightsQ4_1]float32
 	var level [weightsQ4_1]uint8
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) >= weightsQ4_1 && len(dst) >= bytesQ4_1 {
 		errorWeights(w[:], row, importance, spread)
 		d, minimum := searchQ4_1.fit(level[:], row[:weightsQ4_1], w[:])
-		storeHalf((*[2]byte)(dst), d)
-		storeHalf((*[2]byte)(dst[2:]), -minimum)
-		packNibbles((*[16]byte)(dst[4:]), &level)
+		packWeightedQ4_1(dst, &level, d, -minimum)
 		row, importance, dst = row[weightsQ4_1:], importance[weightsQ4_1:], dst[bytesQ4_1:]
 	}
+}
+
+func packWeightedQ4_1(b []byte, level *[weightsQ4_1]uint8, d, m float32) {
+	storeHalf((*[2]byte)(b), d)
+	storeHalf((*[2]byte)(b[2:]), m)
+	packNibbles((*[16]byte)(b[4:]), level)
 }

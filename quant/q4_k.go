@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q4_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), then 128 bytes of
 // which byte i of each 32 holds the levels of weights i (low bits) and i+32 of 64.
 const bytesQ4_K = headBytesK + 128
@@ -7,6 +9,23 @@ const bytesQ4_K = headBytesK + 128
 var (
 	searchQ4_K         = affineSearch{top: 15, first: -1, step: 0.1, steps: 20}
 	searchWeightedQ4_K = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
+)
+
+var (
+	lanesQ4_K = laneFormat{
+		n: groupLenK, bytes: bytesQ4_K, search: &searchQ4_K, weigh: (*kernels.Groups).WeighMeans,
+		plain: func(dst []byte, x, _ []float32) { plainQ4_K(dst, x) },
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+			packQ4_K((*[128]byte)(b[headBytesK:]), finishAffineLanes((*[headBytesK]byte)(b), x, l, at))
+		},
+	}
+	lanesWeightedQ4_K = laneFormat{
+		n: groupLenK, bytes: bytesQ4_K, search: &searchWeightedQ4_K, spread: 2,
+		plain: plainWeightedQ4_K,
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+			packQ4_K((*[128]byte)(b[headBytesK:]), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))
+		},
+	}
 )
 
 func dequantizeQ4_K(dst []float32, src []byte) {
@@ -19,6 +38,14 @@ func dequantizeQ4_K(dst []float32, src []byte) {
 }
 
 func quantizeQ4_K(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesQ4_K.quantize(dst, src, nil)
+		return
+	}
+	plainQ4_K(dst, src)
+}
+
+func plainQ4_K(dst []byte, src []float32) {
 	var level [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ4_K {
 		searchQ4_K.quantizeAffine((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(src))
@@ -28,6 +55,14 @@ func quantizeQ4_K(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ4_K(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedQ4_K.quantize(dst, row, importance)
+		return
+	}
+	plainWeightedQ4_K(dst, row, importance)
+}
+
+func plainWeightedQ4_K(dst []byte, row, importance []float32) {
 	var level [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ4_K {
 		searchWeightedQ4_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(row), importance)

@@ -31,13 +31,21 @@ func quantizeQ5_0(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ5_0(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		newSymmetricLanes(16).quantizeBlocks(dst, row, importance, bytesQ5_0, packWeightedQ5_0)
+		return
+	}
+	plainWeightedQ5_0(dst, row, importance)
+}
+
+func plainWeightedQ5_0(dst []byte, row, importance []float32) {
 	var w [weightsQ5_0]float32
 	var level [weightsQ5_0]uint8
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) >= weightsQ5_0 && len(dst) >= bytesQ5_0 {
 		errorWeights(w[:], row, importance, spread)
 		d := fitSymmetric(level[:], row[:weightsQ5_0], w[:], 16)
-		packQ5_0((*[bytesQ5_0]byte)(dst), d, &level)
+		packWeightedQ5_0(dst, &level, d, 0)
 		row, importance, dst = row[weightsQ5_0:], importance[weightsQ5_0:], dst[bytesQ5_0:]
 	}
 }
@@ -45,4 +53,8 @@ func quantizeWeightedQ5_0(dst []byte, row, importance []float32) {
 func packQ5_0(b *[bytesQ5_0]byte, d float32, level *[weightsQ5_0]uint8) {
 	storeHalf((*[2]byte)(b[:]), d)
 	packFiveBits((*[4]byte)(b[2:]), (*[16]byte)(b[6:]), level)
+}
+
+func packWeightedQ5_0(b []byte, level *[weightsQ5_0]uint8, d, _ float32) {
+	packQ5_0((*[bytesQ5_0]byte)(b), d, level)
 }

@@ -35,13 +35,21 @@ func quantizeQ5_1(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ5_1(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		newAffineLanes(&searchQ5_1).quantizeBlocks(dst, row, importance, bytesQ5_1, packWeightedQ5_1)
+		return
+	}
+	plainWeightedQ5_1(dst, row, importance)
+}
+
+func plainWeightedQ5_1(dst []byte, row, importance []float32) {
 	var w [weightsQ5_1]float32
 	var level [weightsQ5_1]uint8
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) >= weightsQ5_1 && len(dst) >= bytesQ5_1 {
 		errorWeights(w[:], row, importance, spread)
 		d, minimum := searchQ5_1.fit(level[:], row[:weightsQ5_1], w[:])
-		packQ5_1((*[bytesQ5_1]byte)(dst), d, -minimum, &level)
+		packWeightedQ5_1(dst, &level, d, -minimum)
 		row, importance, dst = row[weightsQ5_1:], importance[weightsQ5_1:], dst[bytesQ5_1:]
 	}
 }
@@ -50,4 +58,8 @@ func packQ5_1(b *[bytesQ5_1]byte, d, m float32, level *[weightsQ5_1]uint8) {
 	storeHalf((*[2]byte)(b[:]), d)
 	storeHalf((*[2]byte)(b[2:]), m)
 	packFiveBits((*[4]byte)(b[4:]), (*[16]byte)(b[8:]), level)
+}
+
+func packWeightedQ5_1(b []byte, level *[weightsQ5_1]uint8, d, m float32) {
+	packQ5_1((*[bytesQ5_1]byte)(b), d, m, level)
 }

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q5_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), 32 bytes of which
 // bit g of byte j is the highest bit of level j of group g, then 128 bytes with the low four bits as in Q4_K.
 const (
@@ -13,6 +15,23 @@ var (
 	searchWeightedQ5_K = affineSearch{top: 31, first: -0.9, step: 0.05, steps: 36}
 )
 
+var (
+	lanesQ5_K = laneFormat{
+		n: groupLenK, bytes: bytesQ5_K, search: &searchQ5_K, weigh: (*kernels.Groups).WeighMeans,
+		plain: func(dst []byte, x, _ []float32) { plainQ5_K(dst, x) },
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+			packQ5_K((*[bytesQ5_K]byte)(b), finishAffineLanes((*[headBytesK]byte)(b), x, l, at))
+		},
+	}
+	lanesWeightedQ5_K = laneFormat{
+		n: groupLenK, bytes: bytesQ5_K, search: &searchWeightedQ5_K, spread: 2,
+		plain: plainWeightedQ5_K,
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+			packQ5_K((*[bytesQ5_K]byte)(b), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))
+		},
+	}
+)
+
 func dequantizeQ5_K(dst []float32, src []byte) {
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ5_K {
@@ -23,6 +42,14 @@ func dequantizeQ5_K(dst []float32, src []byte) {
 }
 
 func quantizeQ5_K(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesQ5_K.quantize(dst, src, nil)
+		return
+	}
+	plainQ5_K(dst, src)
+}
+
+func plainQ5_K(dst []byte, src []float32) {
 	var level [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ5_K {
 		searchQ5_K.quantizeAffine((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(src))
@@ -32,6 +59,14 @@ func quantizeQ5_K(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ5_K(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedQ5_K.quantize(dst, row, importance)
+		return
+	}
+	plainWeightedQ5_K(dst, row, importance)
+}
+
+func plainWeightedQ5_K(dst []byte, row, importance []float32) {
 	var level [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ5_K {
 		searchWeightedQ5_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(row), importance)

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q6_K is a super-block of 256 weights d·scale·(q-32) in sixteen groups of 16, laid out in two halves of 128: the low
 // four bits of the levels (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half:
 // byte i holds weights i, i+32, i+64 and i+96 from the lowest bits up), sixteen signed scales, and the half precision d.
@@ -8,6 +10,15 @@ const (
 	scalesQ6_K = 192
 	dQ6_K      = 208
 	bytesQ6_K  = 210
+)
+
+var (
+	lanesQ6_K = laneFormat{
+		n: 16, bytes: bytesQ6_K, half: 32, weigh: (*kernels.Groups).WeighSquares,
+		plain:  func(dst []byte, x, _ []float32) { plainQ6_K(dst, x) },
+		finish: finishLanesQ6_K,
+	}
+	lanesWeightedQ6_K = laneFormat{n: 16, bytes: bytesQ6_K, half: 32, plain: plainWeightedQ6_K, finish: finishLanesQ6_K}
 )
 
 func dequantizeQ6_K(dst []float32, src []byte) {
@@ -24,6 +35,14 @@ func dequantizeQ6_K(dst []float32, src []byte) {
 }
 
 func quantizeQ6_K(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesQ6_K.quantize(dst, src, nil)
+		return
+	}
+	plainQ6_K(dst, src)
+}
+
+func plainQ6_K(dst []byte, src []float32) {
 	var w [16]float32
 	for len(src) >= weightsK && len(dst) >= bytesQ6_K {
 		var level [weightsK]uint8
@@ -42,6 +61,14 @@ func quantizeQ6_K(dst []byte, src []float32) {
 }
 
 func quantizeWeightedQ6_K(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedQ6_K.quantize(dst, row, importance)
+		return
+	}
+	plainWeightedQ6_K(dst, row, importance)
+}
+
+func plainWeightedQ6_K(dst []byte, row, importance []float32) {
 	for len(row) >= weightsK && len(dst) >= bytesQ6_K {
 		var level [weightsK]uint8
 		var scale [16]float32
@@ -57,17 +84,12 @@ func quantizeWeightedQ6_K(dst []byte, row, importance []float32) {
 // finishQ6_K rounds the scales of the groups, and the weights once more to the rounded scales. A group of which the
 // scale came to nothing keeps the levels of its search.
 func finishQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8, x *[weightsK]float32, scale *[16]float32) {
-	top := peak(scale[:])
-	if absf(top) < noScale {
+	steps, ok := writeScalesQ6_K(b, scale)
+	if !ok {
 		clear(b[:])
 		return
 	}
-	inverse := -128 / top
-	d := storeHalf((*[2]byte)(b[dQ6_K:]), 1/inverse)
-	for i, s := range scale {
-		q := int8(min(nearest(inverse*s), 127))
-		b[scalesQ6_K+i] = byte(q)
-		step := d * float32(q)
+	for i, step := range steps {
 		if step == 0 {
 			continue
 		}
@@ -77,6 +99,33 @@ func finishQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8, x *[weightsK]float32
 		}
 	}
 	packQ6_K(b, level)
+}
+
+// finishLanesQ6_K is finishQ6_K where the groups have been searched in lanes.
+func finishLanesQ6_K(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+	steps, ok := writeScalesQ6_K((*[bytesQ6_K]byte)(b), &l.scale)
+	if !ok {
+		clear(b)
+		return
+	}
+	packQ6_K((*[bytesQ6_K]byte)(b), l.round(x, steps[:], noMinimum[:], -32, 31, 0))
+}
+
+// writeScalesQ6_K writes all but the levels of a block, and returns the scales that it now holds; ok is false where there is
+// nothing to scale.
+func writeScalesQ6_K(b *[bytesQ6_K]byte, scale *[16]float32) (steps [16]float32, ok bool) {
+	top := peak(scale[:])
+	if absf(top) < noScale {
+		return steps, false
+	}
+	inverse := -128 / top
+	d := storeHalf((*[2]byte)(b[dQ6_K:]), 1/inverse)
+	for i, s := range scale {
+		q := int8(min(nearest(inverse*s), 127))
+		b[scalesQ6_K+i] = byte(q)
+		steps[i] = d * float32(q)
+	}
+	return steps, true
 }
 
 func packQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8) {

@@ -1,0 +1,134 @@
+//go:build !purego
+
+package kernels
+
+import "unsafe"
+
+func groupLanes() int {
+	switch current {
+	case tierAVX512:
+		return 16
+	case tierAVX2:
+		return 8
+	}
+	return 0
+}
+
+// loadLanes sets to[lanes*i+l] to x[n*l+i], and the lanes beyond the groups to the last of them.
+func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
+	if current == tierAVX512 {
+		transposeAVX512(n, &to[0], 16, &x[0], n, groups)
+	} else {
+		transposeAVX2(n, &to[0], 8, &x[0], n, groups)
+	}
+}
+
+//go:noescape
+func laneMeanAVX512(n int, inverse float32, w, x *float32)
+
+//go:noescape
+func laneMeanAVX2(n int, inverse float32, w, x *float32)
+
+// laneMean is, with Σ over a group of n, a power of two,
+//
+//	w = √(Σ x² · inverse) + |x|
+func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
+	if current == tierAVX512 {
+		laneMeanAVX512(n, inverse, &w[0], &x[0])
+	} else {
+		laneMeanAVX2(n, inverse, &w[0], &x[0])
+	}
+}
+
+//go:noescape
+func fitAffineAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func fitAffineAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+// slots is the fields from Scale on as the assembly numbers them.
+func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
+
+func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) {
+	n, x, w, level, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
+	switch {
+	case current == tierAVX512 && absolute:
+		return fitAffineAbsoluteAVX512(n, x, w, level, trials, numerator, g.slots())
+	case current == tierAVX512:
+		return fitAffineAVX512(n, x, w, level, trials, numerator, g.slots())
+	case absolute:
+		return fitAffineAbsoluteAVX2(n, x, w, level, trials, numerator, g.slots())
+	}
+	return fitAffineAVX2(n, x, w, level, trials, numerator, g.slots())
+}
+
+//go:noescape
+func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) {
+	n, x, w, wx, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
+	if current == tierAVX512 {
+		return fitSymmetricAVX512(n, x, w, wx, half, trials, numerator, g.slots())
+	}
+	return fitSymmetricAVX2(n, x, w, wx, half, trials, numerator, g.slots())
+}
+
+//go:noescape
+func errorWeightsAVX512(n int, w, x, importance *float32, spread float32)
+
+//go:noescape
+func errorWeightsAVX2(n int, w, x, importance *float32, spread float32)
+
+func errorWeights(w, x, importance []float32, spread float32) {
+	switch current {
+	case tierAVX512:
+		errorWeightsAVX512(len(w), ptr(w), ptr(x), ptr(importance), spread)
+	case tierAVX2:
+		errorWeightsAVX2(len(w), ptr(w), ptr(x), ptr(importance), spread)
+	default:
+		errorWeightsGeneric(w, x, importance, spread)
+	}
+}
+
+//go:noescape
+func divideLevelsAVX512(groups, n int, level *uint8, x, a, b *float32, lo, hi int32)
+
+//go:noescape
+func divideLevelsAVX2(groups, n int, level *uint8, x, a, b *float32, lo, hi int32)
+
+func divideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo, hi int) {
+	switch current {
+	case tierAVX512:
+		divideLevelsAVX512(len(add), n, unsafe.SliceData(level), ptr(x), ptr(add), ptr(divisor), int32(lo), int32(hi))
+	case tierAVX2:
+		divideLevelsAVX2(len(add), n, unsafe.SliceData(level), ptr(x), ptr(add), ptr(divisor), int32(lo), int32(hi))
+	default:
+		divideLevelsGeneric(level, x, n, add, divisor, lo, hi)
+	}
+}
+
+//go:noescape
+func multiplyLevelsAVX512(groups, n int, level *uint8, x, a, b *float32, lo, hi int32)
+
+//go:noescape
+func multiplyLevelsAVX2(groups, n int, level *uint8, x, a, b *float32, lo, hi int32)
+
+func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, lo, hi int) {
+	switch current {
+	case tierAVX512:
+		multiplyLevelsAVX512(len(from), n, unsafe.SliceData(level), ptr(x), ptr(from), ptr(factor), int32(lo), int32(hi))
+	case tierAVX2:
+		multiplyLevelsAVX2(len(from), n, unsafe.SliceData(level), ptr(x), ptr(from), ptr(factor), int32(lo), int32(hi))
+	default:
+		multiplyLevelsGeneric(level, x, n, from, factor, lo, hi)
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func groupLanes() int { return 0 }
+
+func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {}
+
+func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {}
+
+func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) { return everyGroup }
+
+func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) { return everyGroup }
+
+func errorWeights(w, x, importance []float32, spread float32) { errorWeightsGeneric(w, x, importance, spread) }
+
+func divideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo, hi int) {
+	divideLevelsGeneric(level, x, n, add, divisor, lo, hi)
+}
+
+func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, lo, hi int) {
+	multiplyLevelsGeneric(level, x, n, from, factor, lo, hi)
+}

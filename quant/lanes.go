@@ -1,0 +1,223 @@
+package quant
+
+import (
+	"sync"
+
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// Where there is assembly for it, the search for scales runs in lanes: on many groups of a row side by side, with the
+// steps of the plain search in their order, so that the bytes are the same. The plain functions are the definition, and
+// they take the blocks that have numbers with which the lanes cannot deal.
+
+// haveLanes says whether searches can run in lanes.
+func haveLanes() bool { return kernels.GroupLanes() > 0 }
+
+// A laneSearch is a search of up to MaxLanes groups, and what it found of each.
+type laneSearch struct {
+	groups                              kernels.Groups
+	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
+	strange                             uint32                    // bit i: group i is left to the plain search
+
+	affine     *affineSearch // nil: the search is that of fitSymmetric
+	half       int           // of fitSymmetric
+	numerators []float32     // the numbers of levels to try, in order
+
+	memory [64]float32 // of numerators
+	w      [maxGroup * kernels.MaxLanes]float32
+	level  [maxGroup * kernels.MaxLanes]uint8
+}
+
+// laneSearches keeps the memory of searches, which is large.
+var laneSearches = sync.Pool{New: func() any { return new(laneSearch) }}
+
+// newAffineLanes is s in lanes. It is to be given back to laneSearches.
+func newAffineLanes(s *affineSearch) *laneSearch {
+	l := laneSearches.Get().(*laneSearch)
+	l.affine, l.numerators = s, append(l.memory[:0], s.top)
+	for i := 0; i <= s.steps; i++ {
+		l.numerators = append(l.numerators, s.first+float32(s.step*float32(i))+s.top)
+	}
+	return l
+}
+
+// newSymmetricLanes is fitSymmetric in lanes. It is to be given back to laneSearches.
+func newSymmetricLanes(half int) *laneSearch {
+	l := laneSearches.Get().(*laneSearch)
+	l.affine, l.half, l.numerators = nil, half, append(l.memory[:0], float32(-half))
+	for i := -9; i <= 9; i++ {
+		if i != 0 {
+			l.numerators = append(l.numerators, -(float32(half) + float32(0.1*float32(i))))
+		}
+	}
+	return l
+}
+
+// fit searches the groups of n weights in x, at most MaxLanes. weigh sets how much errors count; where it is nil, w says
+// so.
+func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
+	g := &l.groups
+	l.strange = 0
+	for at := 0; at*n < len(x); {
+		count := g.Load(x[at*n:], n)
+		if weigh != nil {
+			weigh(g)
+		} else {
+			g.Weigh(w[at*n : len(x)])
+		}
+		l.strange |= l.search() & (1<<count - 1) << at
+		copy(l.scale[at:], g.Scale[:count])
+		copy(l.origin[at:], g.Origin[:count])
+		copy(l.inverse[at:], g.Inverse[:count])
+		copy(l.from[at:], g.From[:count])
+		copy(l.total[at:], g.Total[:count])
+		at += count
+	}
+}
+
+func (l *laneSearch) search() (strange uint32) {
+	if l.affine != nil {
+		return l.groups.FitAffine(l.numerators, l.affine.absolute)
+	}
+	return l.groups.FitSymmetric(l.half, l.numerators)
+}
+
+// levels sets level to the levels that the search found for the group x, number i.
+func (l *laneSearch) levels(level []uint8, x []float32, i int) {
+	switch {
+	case l.affine != nil:
+		for j, v := range x {
+			level[j] = uint8(nearestClamped(float32(l.inverse[i]*(v-l.from[i])), 0, int(l.affine.top)))
+		}
+	case l.inverse[i] == 0:
+		clear(level)
+	default:
+		for j, v := range x {
+			level[j] = uint8(l.half + nearestClamped(float32(l.inverse[i]*v), -l.half, l.half-1))
+		}
+	}
+}
+
+// minima is the minimum of each group of a search with one.
+func (l *laneSearch) minima() (minimum [kernels.MaxLanes]float32) {
+	for i, f := range l.origin {
+		minimum[i] = -f
+	}
+	return minimum
+}
+
+// noMinimum is the minima of groups without.
+var noMinimum [kernels.MaxLanes]float32
+
+// round rounds the weights of a super-block once more, to the scales and minima that its groups, from number at, have been
+// given: to levels lo to hi, which it returns counted from lo. A group of which the scale came to nothing keeps the
+// levels of its search.
+func (l *laneSearch) round(x *[weightsK]float32, scale, minimum []float32, lo, hi, at int) *[weightsK]uint8 {
+	level, n := (*[weightsK]uint8)(l.level[:]), weightsK/len(scale)
+	kernels.DivideLevels(level[:], x[:], n, minimum, scale, lo, hi)
+	for i, s := range scale {
+		if s == 0 {
+			l.levels(level[n*i:][:n], x[n*i:][:n], at+i)
+		}
+	}
+	return level
+}
+
+// A laneFormat is a way of making super-blocks of 256 weights in groups that are searched in lanes.
+type laneFormat struct {
+	n, bytes int                     // weights in a group, bytes in a super-block
+	search   *affineSearch           // nil: fitSymmetric with half
+	half     int                     //
+	weigh    func(g *kernels.Groups) // without importance
+	spread   float32                 // with importance: errorWeights has this times the mean square; 0: importance alone counts
+
+	plain  func(dst []byte, row, importance []float32)                 // the definition
+	finish func(b []byte, x *[weightsK]float32, l *laneSearch, at int) // makes a block; its first group is number at
+}
+
+// quantize is plain, in lanes.
+func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
+	l := f.lanes()
+	defer laneSearches.Put(l)
+	perBlock := weightsK / f.n
+	most := max(1, kernels.GroupLanes()/perBlock)
+	for len(row) >= weightsK {
+		blocks := min(most, len(row)/weightsK)
+		x := row[:blocks*weightsK]
+		l.fit(x, f.weights(l, x, importance), f.n, f.weigh)
+		for i := range blocks {
+			b, x := dst[:f.bytes], x[i*weightsK:][:weightsK]
+			if l.strange>>(i*perBlock)&(1<<perBlock-1) != 0 {
+				f.plain(b, x, importance)
+			} else {
+				f.finish(b, (*[weightsK]float32)(x), l, i*perBlock)
+			}
+			dst = dst[f.bytes:]
+			if importance != nil {
+				importance = importance[weightsK:]
+			}
+		}
+		row = row[len(x):]
+	}
+}
+
+func (f *laneFormat) lanes() *laneSearch {
+	if f.search != nil {
+		return newAffineLanes(f.search)
+	}
+	return newSymmetricLanes(f.half)
+}
+
+// weights is how much the errors of x count, where importance says so.
+func (f *laneFormat) weights(l *laneSearch, x, importance []float32) []float32 {
+	if importance == nil || f.spread == 0 {
+		return importance
+	}
+	for i := 0; i < len(x); i += weightsK {
+		b := x[i:][:weightsK]
+		spread := float32(f.spread*sumSquares(b)) / weightsK
+		kernels.ErrorWeights(l.w[i:][:weightsK], b, importance[i:][:weightsK], spread)
+	}
+	return l.w[:len(x)]
+}
+
+// quantizeBlocks quantizes a row of blocks of 32 weights with importance. pack makes a block.
+func (l *laneSearch) quantizeBlocks(dst []byte, row, importance []float32, size int, pack func(b []byte, level *[32]uint8, scale, origin float32)) {
+	defer laneSearches.Put(l)
+	spread := sumSquares(row) / float32(len(row))
+	for len(row) > 0 {
+		n := min(kernels.GroupLanes(), len(row)/maxGroup)
+		x, w, level := row[:n*maxGroup], l.w[:n*maxGroup], l.level[:n*maxGroup]
+		kernels.ErrorWeights(w, x, importance[:len(x)], spread)
+		l.fit(x, w, maxGroup, nil)
+		l.blockLevels(level, x, w, n)
+		for i := range n {
+			pack(dst[i*size:][:size], (*[32]uint8)(level[i*maxGroup:]), l.scale[i], l.origin[i])
+		}
+		row, importance, dst = row[len(x):], importance[len(x):], dst[n*size:]
+	}
+}
+
+// blockLevels sets the levels of n blocks to those that the search found, and searches the strange ones.
+func (l *laneSearch) blockLevels(level []uint8, x, w []float32, n int) {
+	if l.affine != nil {
+		kernels.MultiplyLevels(level, x, maxGroup, l.from[:n], l.inverse[:n], 0, int(l.affine.top))
+	} else {
+		kernels.MultiplyLevels(level, x, maxGroup, l.from[:n], l.inverse[:n], -l.half, l.half-1)
+	}
+	for i := range n {
+		at := i * maxGroup
+		level, x, w := level[at:][:maxGroup], x[at:][:maxGroup], w[at:][:maxGroup]
+		switch {
+		case l.strange>>i&1 == 0:
+			if l.inverse[i] == 0 {
+				clear(level)
+			}
+		case l.affine != nil:
+			scale, minimum := l.affine.fit(level, x, w)
+			l.scale[i], l.origin[i] = scale, -minimum
+		default:
+			l.scale[i] = fitSymmetric(level, x, w, l.half)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package quant
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// eachTier runs f on every tier of this processor.
+func eachTier(t *testing.T, f func(t *testing.T)) {
+	was := kernels.Tier()
+	t.Cleanup(func() { kernels.UseTier(was) })
+	for _, tier := range kernels.Tiers() {
+		kernels.UseTier(tier)
+		t.Run(tier, f)
+	}
+}
+
+// onTier is what f makes on a tier.
+func onTier[T any](tier string, f func() T) T {
+	defer kernels.UseTier(kernels.UseTier(tier))
+	return f()
+}
+
+// weightKinds are kinds of weights: functions of their index.
+var weightKinds = map[string]func(r *rand.Rand, i int) float32{
+	"normal":   func(r *rand.Rand, i int) float32 { return float32(r.NormFloat64() * 0.02) },
+	"uniform":  func(r *rand.Rand, i int) float32 { return r.Float32() - 0.5 },
+	"positive": func(r *rand.Rand, i int) float32 { return 1 + r.Float32() },
+	"negative": func(r *rand.Rand, i int) float32 { return -3 - r.Float32() },
+	"sparse": func(r *rand.Rand, i int) float32 {
+		if r.IntN(20) > 0 {
+			return float32(math.Copysign(0, float64(r.IntN(2))-0.5))
+		}
+		return float32(r.NormFloat64())
+	},
+	"grid":     func(r *rand.Rand, i int) float32 { return float32(r.IntN(17) - 8) },
+	"halves":   func(r *rand.Rand, i int) float32 { return float32(r.IntN(64)-32) / 2 },
+	"constant": func(r *rand.Rand, i int) float32 { return float32(i / 32 % 5) },
+	"zeros":    func(r *rand.Rand, i int) float32 { return float32(math.Copysign(0, float64(i%3)-1)) },
+	"tiny":     func(r *rand.Rand, i int) float32 { return float32(r.NormFloat64() * 1e-15) },
+	"denormal": func(r *rand.Rand, i int) float32 { return float32(r.NormFloat64() * 1e-40) },
+	"huge":     func(r *rand.Rand, i int) float32 { return float32(r.NormFloat64() * 1e37) },
+	"wild":     func(r *rand.Rand, i int) float32 { return float32(r.NormFloat64() * math.Exp(20*r.NormFloat64())) },
+	"outliers": func(r *rand.Rand, i int) float32 {
+		if r.IntN(100) == 0 {
+			return float32(1e6 * r.NormFloat64())
+		}
+		return float32(r.NormFloat64())
+	},
+	"near": func(r *rand.Rand, i int) float32 { return 1 + float32(r.IntN(3))*0x1p-23 },
+	"not finite": func(r *rand.Rand, i int) float32 {
+		switch r.IntN(60) {
+		case 0:
+			return float32(math.NaN())
+		case 1:
+			return float32(math.Inf(1))
+		case 2:
+			return float32(math.Inf(-1))
+		}
+		return float32(r.NormFloat64())
+	},
+}
+
+// importanceKinds are the same for importance.
+var importanceKinds = map[string]func(r *rand.Rand, i int) float32{
+	"none":      nil,
+	"equal":     func(r *rand.Rand, i int) float32 { return 1 },
+	"random":    func(r *rand.Rand, i int) float32 { return r.Float32() },
+	"some zero": func(r *rand.Rand, i int) float32 { return max(0, r.Float32()-0.5) },
+	"zero":      func(r *rand.Rand, i int) float32 { return 0 },
+	"spread":    func(r *rand.Rand, i int) float32 { return float32(math.Exp(5 * r.NormFloat64())) },
+	"negative":  func(r *rand.Rand, i int) float32 { return r.Float32() - 0.3 },
+	"not finite": func(r *rand.Rand, i int) float32 {
+		if r.IntN(100) == 0 {
+			return float32(math.Inf(r.IntN(2)))
+		}
+		return r.Float32()
+	},
+}
+
+func generate(n int, seed uint64, kind func(r *rand.Rand, i int) float32) []float32 {
+	if kind == nil {
+		return nil
+	}
+	r := rand.New(rand.NewPCG(seed, 77))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = kind(r, i)
+	}
+	return x
+}
+
+// slowPlain says for which types quantizing takes too long to be compared with itself.
+func slowPlain(typ gguf.Type) bool {
+	return typ >= gguf.IQ2_XXS && typ <= gguf.IQ1_M && typ != gguf.IQ4_NL
+}
+
+// Quantized bytes are the same on every tier, whatever the weights and their importance.
+func TestQuantizeOnEveryTier(t *testing.T) {
+	everyType(t, func(t *testing.T, typ gguf.Type) {
+		if slowPlain(typ) {
+			t.Skip("has no fast path")
+		}
+		cols := 2304 // an odd number of super-blocks
+		rows := 2
+		if testing.Short() {
+			cols, rows = 768, 1
+		}
+		for weights, kind := range weightKinds {
+			for importance, importanceKind := range importanceKinds {
+				x := generate(rows*cols, uint64(typ), kind)
+				compareQuantized(t, typ, x, cols, generate(cols, uint64(typ)+1, importanceKind), weights+" weights, "+importance+" importance")
+			}
+		}
+	})
+}
+
+// compareQuantized quantizes x on every tier.
+func compareQuantized(t *testing.T, typ gguf.Type, x []float32, cols int, importance []float32, name string) {
+	t.Helper()
+	if importance == nil && NeedsImportance(typ) {
+		return
+	}
+	quantize := func() []byte {
+		b := make([]byte, len(x)/typ.BlockLen()*typ.BlockSize())
+		Quantize(typ, b, x, cols, importance)
+		return b
+	}
+	want := onTier("generic", quantize)
+	for _, tier := range kernels.Tiers() {
+		got := onTier(tier, quantize)
+		if bytes.Equal(got, want) {
+			continue
+		}
+		size := typ.BlockSize()
+		for i := 0; i < len(want); i += size {
+			if !bytes.Equal(got[i:i+size], want[i:i+size]) {
+				t.Fatalf("%s, tier %s: block %d of %d differs\ngot  %x\nwant %x\nof %v", name, tier, i/size, len(want)/size,
+					got[i:i+size], want[i:i+size], x[i/size*typ.BlockLen():][:typ.BlockLen()])
+			}
+		}
+	}
+}
+
+// FuzzQuantizeOnEveryTier quantizes any floats with any importance.
+func FuzzQuantizeOnEveryTier(f *testing.F) {
+	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q8_0, gguf.Q2_K, gguf.Q3_K, gguf.Q4_K, gguf.Q6_K} {
+		f.Add(uint32(typ), littleEndianBytes(normalWeights(512, 3)), uint64(typ)%2)
+	}
+	f.Fuzz(func(t *testing.T, id uint32, data []byte, seed uint64) {
+		typ := gguf.Type(id)
+		if !Supported(typ) || slowPlain(typ) {
+			return
+		}
+		x := floats(data[:len(data)/4*4])
+		n := len(x) / typ.BlockLen() * typ.BlockLen()
+		if n == 0 {
+			return
+		}
+		for i, v := range x {
+			if v != v {
+				x[i] = float32(math.NaN()) // the other kinds of NaN are the platform's
+			}
+		}
+		var importance []float32
+		if seed > 0 {
+			importance = generate(n, seed, importanceKinds["spread"])
+		}
+		compareQuantized(t, typ, x[:n], n, importance, "fuzzed")
+	})
+}
