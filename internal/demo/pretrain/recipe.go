@@ -45,7 +45,7 @@ func Builtin() Recipe {
 		Seed:   1,
 		Tokens: 1024, VocabDocuments: 8000,
 		Layers: 5, Width: 256, FFN: 512, QueryHeads: 4, KeyHeads: 2, Context: 512, RopeBase: 10000, NormEps: 1e-5,
-		Steps: 1500, BatchTokens: 4096, Warmup: 100, LR: 3e-3, MinLR: 1e-4, Beta2: 0.98, WeightDecay: 0.1, Clip: 1,
+		Steps: 2600, BatchTokens: 3072, Warmup: 100, LR: 3e-3, MinLR: 1e-4, Beta2: 0.98, WeightDecay: 0.1, Clip: 1,
 		Type: gguf.Q8_0, Exam: BuiltinExam(),
 	}
 }

@@ -3,33 +3,52 @@ package tale
 import (
 	"bufio"
 	"io"
+	"strings"
 )
 
 // Document is text number i of the corpus that a seed stands for: a tale, mostly with questions and answers, a
-// description, or a conversation. Held-out documents are all tales, whose hero and thing never meet in the others.
+// description, a conversation, a puzzle. Held-out documents are all tales with questions, whose hero and thing never
+// meet in the others.
 func Document(seed, i uint64, heldOut bool) string {
 	src := newSource(seed, i)
 	if heldOut {
 		return taleAndQuestions(src, true)
 	}
-	switch n := src.below(100); {
-	case n < 62:
-		return taleAndQuestions(src, false)
-	case n < 75:
-		return requested(src)
-	case n < 83:
-		p := pick(src, people)
-		return heading(src, p.Name) + p.describe(src) + some(src, p.ask(), 3)
-	case n < 86:
-		p := pick(src, places)
-		return heading(src, "the "+p.Name) + p.describe(src) + some(src, p.ask(), 2)
-	case n < 88:
-		return heading(src, "the owl") + describeOwl(src)
-	case n < 91:
-		return quiz(src)
+	n := src.below(100)
+	for _, k := range kinds {
+		if n < k.share {
+			return k.write(src)
+		}
+		n -= k.share
 	}
-	text, pairs := talk(src)
-	return text + some(src, pairs, 4)
+	panic("tale: the shares of the kinds of documents do not make 100")
+}
+
+// kinds are the kinds of documents and how many of a hundred each has.
+var kinds = []struct {
+	share int
+	write func(*source) string
+}{
+	{50, func(src *source) string { return taleAndQuestions(src, false) }},
+	{7, requested},
+	{8, retold},
+	{6, card},
+	{4, puzzles},
+	{8, aboutPerson},
+	{5, aboutPlace},
+	{1, func(src *source) string { return heading(src, "the owl") + describeOwl(src) }},
+	{4, quiz},
+	{7, func(src *source) string { text, pairs := talk(src); return text + some(src, pairs, 4) }},
+}
+
+func aboutPerson(src *source) string {
+	p := pick(src, people)
+	return heading(src, p.Name) + p.describe(src) + some(src, p.ask(), 3)
+}
+
+func aboutPlace(src *source) string {
+	p := pick(src, places)
+	return heading(src, "the "+p.Name) + p.describe(src) + some(src, p.ask(), 2)
 }
 
 func taleAndQuestions(src *source, heldOut bool) string {
@@ -41,7 +60,7 @@ func taleAndQuestions(src *source, heldOut bool) string {
 	text := told.tell(src)
 	pairs := s.ask(src)
 	shuffle(src, pairs)
-	return text + "\n\n" + write(pairs[:min(len(pairs), 2+src.below(5))])
+	return text + "\n\n" + write(pairs[:min(len(pairs), 3+src.below(5))])
 }
 
 // requested is a tale that the reader has asked for, or one with a title.
@@ -52,6 +71,82 @@ func requested(src *source) string {
 		title = "Tell a tale of " + s.Hero.Name + " and " + indefinite(s.Thing.full()) + "."
 	}
 	return title + "\n\n" + s.tell(src)
+}
+
+// retold is a tale told twice in the plain voice, the second time by somebody of the valley.
+func retold(src *source) string {
+	s := newStory(src, false)
+	first, teller := s.tell(src), pick(src, people)
+	for teller == s.Hero {
+		teller = pick(src, people)
+	}
+	who := teller.Name
+	if src.chance(50) {
+		who = "The " + teller.Kind
+	}
+	return first + "\n\n" + who + " tells it: " + s.tell(src)
+}
+
+// card is a tale with a few lines that say what it is about.
+func card(src *source) string {
+	s := newStory(src, false)
+	lines := []string{"Hero: " + s.Hero.Name, "Thing: " + s.Thing.full(), "Time: " + s.when}
+	if p := s.firstPlace(); p != nil {
+		lines = append(lines, "Place: "+p.Name)
+	}
+	if p := s.firstOther(); p != nil {
+		lines = append(lines, "Friend: "+p.Name)
+	}
+	shuffle(src, lines)
+	return s.tell(src) + "\n\n" + strings.Join(lines[:1+src.below(len(lines))], "\n")
+}
+
+func (s *Story) firstPlace() *Place {
+	for _, e := range s.events {
+		if e.place != nil {
+			return e.place
+		}
+	}
+	return nil
+}
+
+func (s *Story) firstOther() *Person {
+	for _, e := range s.events {
+		if e.whom != nil && e.whom != s.Hero {
+			return e.whom
+		}
+	}
+	return nil
+}
+
+// puzzles are sentences whose words have been mixed, each with its solution.
+func puzzles(src *source) string {
+	var lines []string
+	for _, text := range strings.Split(newStory(src, false).tell(src), ". ") {
+		text = strings.TrimSuffix(text, ".")
+		if strings.ContainsAny(text, `",`) || len(lines) == 8 {
+			continue
+		}
+		words := strings.Fields(text)
+		if !isName(words[0]) {
+			words[0] = strings.ToLower(words[0])
+		}
+		shuffle(src, words)
+		lines = append(lines, "Puzzle: "+strings.Join(words, " ")+".", "Solution: "+text+".")
+	}
+	if len(lines) == 0 {
+		return quiz(src)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func isName(word string) bool {
+	for _, p := range people {
+		if p.Name == word {
+			return true
+		}
+	}
+	return false
 }
 
 // quiz asks about people and places without any text.

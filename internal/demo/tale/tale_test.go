@@ -11,7 +11,7 @@ import (
 )
 
 // The built-in model is made from this text: a change of the hash means that it has to be made again.
-const firstDocuments = "ddeb5b401d3de175c894447bd4f91e5fb7d192cdeebb9b27859dfad1c87a6b79"
+const firstDocuments = "a245a5f47f13856f486ced47ef21386041f10454f5ec8562d7b1c92ebc8b42da"
 
 func TestCorpusIsTheSameEverywhere(t *testing.T) {
 	h := sha256.New()
@@ -106,20 +106,22 @@ func TestTellVariesAndRepeats(t *testing.T) {
 }
 
 var (
+	cardLine     = regexp.MustCompile(`^(Hero|Thing|Time|Place|Friend): [A-Za-z ]+$`)
+	puzzleLine   = regexp.MustCompile(`(?m)^Puzzle: .*\n`)
 	doubled      = regexp.MustCompile(`\b(the the|a a|an an|in in|to to|and and)\b|  |\{|\}| ,| \.`)
 	wrongArticle = regexp.MustCompile(`\b[Aa] [aeio]|\b[Aa]n [^aeio]`)
 )
 
 func TestTextIsWellFormed(t *testing.T) {
 	for i := range uint64(3000) {
-		text := Document(5, i, i%4 == 0)
+		text := puzzleLine.ReplaceAllString(Document(5, i, i%4 == 0), "")
 		for _, bad := range []*regexp.Regexp{doubled, wrongArticle} {
 			if m := bad.FindString(text); m != "" {
 				t.Fatalf("document %d holds %q:\n%s", i, m, text)
 			}
 		}
 		for _, line := range strings.Split(text, "\n") {
-			if line != "" && !strings.ContainsAny(line[len(line)-1:], `.?!"`) {
+			if line != "" && !cardLine.MatchString(line) && !strings.ContainsAny(line[len(line)-1:], `.?!"`) {
 				t.Fatalf("document %d has a line without an end: %q", i, line)
 			}
 		}
