@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
-	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/testdata"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // golden is what llama-quantize made of a model for one file type.
@@ -22,7 +20,7 @@ type golden struct {
 }
 
 // TestGolden quantizes two models to every file type, plain and with an importance matrix, and compares the files with
-// those of llama-quantize.
+// those of llama-quantize. The short test leaves out the types whose search takes long.
 func TestGolden(t *testing.T) {
 	dir := testdata.Shared(t, "quant/files")
 	data, err := os.ReadFile(filepath.Join(dir, "files.json"))
@@ -46,27 +44,15 @@ func TestGolden(t *testing.T) {
 }
 
 func testGolden(t *testing.T, dir, model string, weighted bool, name string, want golden) {
-	ft, err := ParseFileType(name)
-	if err != nil {
-		t.Fatal(err)
+	opt := Options{Type: fileType(t, name)}
+	if testing.Short() && want.Refused == "" && strings.HasPrefix(name, "IQ") {
+		t.Skip("takes long")
 	}
-	if !quant.Supported(ft.Type) {
-		t.Skipf("%v is not there yet", ft.Type)
-	}
-	opt := Options{Type: ft}
 	if weighted {
-		file := model[:len(model)-len("-f16.gguf")] + "-imatrix.gguf"
-		if opt.Imatrix, err = imatrix.Open(filepath.Join(dir, file)); err != nil {
-			t.Fatal(err)
-		}
-		opt.Imatrix.Path = file // recorded as it was named
+		file := strings.TrimSuffix(model, "-f16.gguf") + "-imatrix.gguf"
+		opt.Imatrix = openImatrix(t, filepath.Join(dir, file), file)
 	}
-	f, err := gguf.Open(filepath.Join(dir, model))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	p, err := NewPlan(f, opt)
+	p, err := planOf(t, filepath.Join(dir, model), opt)
 	if want.Refused != "" {
 		if err == nil {
 			t.Fatalf("it was planned; llama-quantize refuses: %s", want.Refused)

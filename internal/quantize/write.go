@@ -105,8 +105,7 @@ func (w *writer) emit(p piece, data []byte) error {
 	if _, err := w.out.Write(data); err != nil {
 		return err
 	}
-	// What the page at the start holds of the piece before goes with it.
-	mapped.Discard(p.t.source.Bytes()[max(0, p.from-int64(os.Getpagesize())):p.to])
+	w.release(p)
 	w.written += int64(len(data))
 	if w.progress != nil {
 		w.progress(Progress{p.t.Name, w.written, w.size})
@@ -114,8 +113,21 @@ func (w *writer) emit(p piece, data []byte) error {
 	return nil
 }
 
+// release lets go of the memory of a piece of a mapped file, with the page in which the piece before ended.
+func (w *writer) release(p piece) {
+	if w.plan.file.Path != "" {
+		mapped.Discard(p.t.source.Bytes()[max(0, p.from-int64(os.Getpagesize())):p.to])
+	}
+}
+
+// commit gives the files their names when all are whole on the disk, the first one last: by it the others are found.
 func (w *writer) commit() error {
 	for _, f := range w.files {
+		if err := f.Seal(); err != nil {
+			return err
+		}
+	}
+	for _, f := range slices.Backward(w.files) {
 		if err := f.Commit(); err != nil {
 			return err
 		}
@@ -151,7 +163,7 @@ func (t *Tensor) pieces(yield func(piece) bool) bool {
 // cut cuts size bytes into pieces of at most n that do not cross multiples of stride.
 func cut(t *Tensor, size, stride, n int64, yield func(piece) bool) bool {
 	for from := int64(0); from < size; {
-		to := min(from+n, (from/stride+1)*stride)
+		to := min(size, from+n, (from/stride+1)*stride)
 		if !yield(piece{t, from, to}) {
 			return false
 		}
