@@ -70,6 +70,16 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// statusError ends the program with a status of its own. Without an error there is nothing to say: the result was printed.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("exit status %d: %v", e.status, e.err) }
+
+func (e *statusError) Unwrap() error { return e.err }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // flagError says what is wrong with a flag and, where one is spelled nearly right, which was meant.
@@ -89,6 +99,7 @@ func flagError(fs *pflag.FlagSet, err error) error {
 // report prints an error the way every verb does and returns the exit status.
 func report(name string, err error, w io.Writer) int {
 	var usage usageError
+	var ended *statusError
 	switch {
 	case err == nil:
 		return exitOK
@@ -98,6 +109,11 @@ func report(name string, err error, w io.Writer) int {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintf(w, "%s: interrupted\n", name)
 		return exitInterrupted
+	case errors.As(err, &ended):
+		if ended.err != nil {
+			report(name, ended.err, w)
+		}
+		return ended.status
 	}
 	fmt.Fprintf(w, "%s: %v\n", name, err)
 	if path := interruptedEdit(err); path != "" {

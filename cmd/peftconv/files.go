@@ -7,12 +7,14 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // copyMeter is a meter of bytes whose total is known with the first of them. Work that is done at once shows none.
 type copyMeter struct {
 	w     io.Writer
+	mu    sync.Mutex // several threads may read
 	begun time.Time
 	m     *meter
 }
@@ -21,6 +23,8 @@ type copyMeter struct {
 const meterAfter = 500 * time.Millisecond
 
 func (c *copyMeter) update(done, size int64, note string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case c.begun.IsZero():
 		c.begun = time.Now()

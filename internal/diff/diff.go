@@ -15,6 +15,7 @@ type Result struct {
 	Metadata []ValueChange  `json:"metadata"` // in A's order, then what is only in B in its order
 	Tensors  []TensorChange `json:"tensors"`  // likewise
 	Equal    int            `json:"equal"`    // tensors of the same name, type, shape and bytes
+	Together *Together      `json:"together"` // nil where no numbers were compared
 	Quick    bool           `json:"quick"`    // data were not compared: Equal tensors may have other bytes
 }
 
@@ -36,6 +37,14 @@ type TensorChange struct {
 	Diff *Norms  `json:"diff"` // nil where the numbers were not compared: other shapes, or a type that is not known
 }
 
+// Together is how far apart all tensors are whose numbers were compared, as if they were one.
+type Together struct {
+	Tensors  int      `json:"tensors"`
+	Relative *float64 `json:"relative"` // as in Norms
+	MaxAbs   float64  `json:"max_abs"`
+	Cosine   *float64 `json:"cosine"`
+}
+
 // Layout is a tensor's type and shape.
 type Layout struct {
 	Type  string  `json:"type"`
@@ -48,7 +57,7 @@ type Options struct {
 	Progress func(done, size int64, tensor string) // of bytes of A and B
 }
 
-// Values compares metadata.
+// Values compares metadata. Space that an edit left in the header is no difference.
 func Values(a, b []weights.Value) []ValueChange {
 	changes := []ValueChange{}
 	inB := map[string]*gguf.Value{}
@@ -56,7 +65,11 @@ func Values(a, b []weights.Value) []ValueChange {
 		inB[b[i].Key] = &b[i].Value
 	}
 	inA := map[string]bool{}
+	inA[weights.PadKey] = true
 	for i := range a {
+		if a[i].Key == weights.PadKey {
+			continue
+		}
 		inA[a[i].Key] = true
 		if other := inB[a[i].Key]; other == nil || !other.Equal(a[i].Value) {
 			changes = append(changes, ValueChange{a[i].Key, &a[i].Value, other})
@@ -95,6 +108,9 @@ func Files(ctx context.Context, a, b *weights.File, opt Options) (*Result, error
 			r.Tensors = append(r.Tensors, TensorChange{Name: t.Name, New: layout(t)})
 		}
 	}
+	if c.compared > 0 {
+		r.Together = &Together{c.compared, c.all.relative(), c.all.max, c.all.cosine()}
+	}
 	return r, nil
 }
 
@@ -115,6 +131,8 @@ func layout(t *weights.Tensor) *Layout { return &Layout{t.Type, t.Shape} }
 type comparison struct {
 	ctx        context.Context
 	turned     bool // the two formats have the dimensions in opposite orders
+	all        sums // over all tensors whose numbers were compared
+	compared   int
 	done, size int64
 	progress   func(done, size int64, tensor string)
 }
@@ -136,12 +154,18 @@ func (c *comparison) tensor(a, b *weights.Tensor, quick bool) (*TensorChange, er
 			return nil, err
 		}
 	}
-	var err error
-	if a.Readable() && b.Readable() {
-		change.Diff, err = norms(c.ctx, a, b)
+	defer c.count(a, b)
+	if !a.Readable() || !b.Readable() {
+		return change, nil
 	}
-	c.count(a, b)
-	return change, err
+	s, err := compareNumbers(c.ctx, a, b)
+	if err != nil {
+		return nil, err
+	}
+	c.all.add(s)
+	c.compared++
+	change.Diff = s.norms(a.Elements(), a.Cols)
+	return change, nil
 }
 
 // sameShape compares shapes, those of safetensors from the other end.

@@ -13,9 +13,10 @@ import (
 // Norms says how far the numbers of B are from those of A. Pairs of which one is NaN or infinite are counted, and left out
 // of the figures.
 type Norms struct {
-	Relative  *float64 `json:"relative"`  // |B-A|/|A| in Frobenius' norm; nil where A is zero
-	MaxAbs    float64  `json:"max_abs"`   // max |B-A|
-	MaxAt     int64    `json:"max_at"`    // the first element with it, counted from 0 in the order of the data
+	Relative  *float64 `json:"relative"` // |B-A|/|A| in Frobenius' norm; nil where A is zero
+	MaxAbs    float64  `json:"max_abs"`  // max |B-A|
+	MaxRow    int64    `json:"max_row"`  // where the first of these stands, counted from 0
+	MaxColumn int64    `json:"max_column"`
 	Cosine    *float64 `json:"cosine"`    // ⟨A, B⟩/(|A|·|B|); nil where one is zero
 	Different int64    `json:"different"` // elements that are not the same number
 	NonFinite int64    `json:"nonfinite"` // pairs left out
@@ -53,9 +54,9 @@ type sums struct {
 // readers are pairs of Readers for one piece at a time.
 var readers = sync.Pool{New: func() any { return new([2]weights.Reader) }}
 
-// norms compares the numbers of two tensors of one shape. The pieces' sums are added in order, so that the figures are the
+// compareNumbers compares the numbers of two tensors of one shape. The pieces' sums are added in order, so that the figures are the
 // same on any number of threads.
-func norms(ctx context.Context, a, b *weights.Tensor) (*Norms, error) {
+func compareNumbers(ctx context.Context, a, b *weights.Tensor) (*sums, error) {
 	parts := make([]sums, a.Pieces())
 	err := weights.Each(ctx, len(parts), func(i int) error {
 		r := readers.Get().(*[2]weights.Reader)
@@ -68,11 +69,11 @@ func norms(ctx context.Context, a, b *weights.Tensor) (*Norms, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s sums
+	s := &sums{}
 	for i := range parts {
 		s.add(&parts[i])
 	}
-	return s.norms(a.Elements()), nil
+	return s, nil
 }
 
 // compare takes in pairs of numbers, the first of which is element first.
@@ -113,16 +114,24 @@ func (s *sums) add(o *sums) {
 	}
 }
 
-func (s *sums) norms(elements int64) *Norms {
-	n := &Norms{MaxAbs: s.max, MaxAt: s.at, Different: s.different, NonFinite: s.wild, Elements: elements}
-	if s.aa > 0 {
-		relative := math.Sqrt(s.dd / s.aa)
-		n.Relative = &relative
+// norms are the figures of a tensor with rows of cols elements.
+func (s *sums) norms(elements, cols int64) *Norms {
+	return &Norms{Relative: s.relative(), MaxAbs: s.max, MaxRow: s.at / cols, MaxColumn: s.at % cols, Cosine: s.cosine(),
+		Different: s.different, NonFinite: s.wild, Elements: elements}
+}
+
+func (s *sums) relative() *float64 {
+	if s.aa == 0 {
+		return nil
 	}
-	if s.aa > 0 && s.bb > 0 {
-		cosine := s.ab / (math.Sqrt(s.aa) * math.Sqrt(s.bb))
-		cosine = min(1, cosine)
-		n.Cosine = &cosine
+	x := math.Sqrt(s.dd / s.aa)
+	return &x
+}
+
+func (s *sums) cosine() *float64 {
+	if s.aa == 0 || s.bb == 0 {
+		return nil
 	}
-	return n
+	x := min(1, s.ab/(math.Sqrt(s.aa)*math.Sqrt(s.bb)))
+	return &x
 }

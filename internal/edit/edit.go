@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/weights"
 )
 
 // PadKey is the key of a string of blanks that fills up a header which became shorter. It says nothing; the next edit uses
 // its space.
-const PadKey = "peftconv.pad"
+const PadKey = weights.PadKey
 
 // ChatTemplate is the key of the template by which chats become prompts.
 const ChatTemplate = "tokenizer.chat_template"

@@ -40,6 +40,9 @@ func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
 	return c.found
 }
 
+// noToken is the id of no token, -1, in the form that unsigned values have for it.
+const noToken = 1<<32 - 1
+
 type checker struct {
 	meta    *gguf.Metadata
 	tensors []gguf.Tensor
@@ -142,7 +145,7 @@ func (c *checker) vocabulary() {
 		if !strings.HasPrefix(key, "tokenizer.ggml.") || !strings.HasSuffix(key, "_token_id") {
 			continue
 		}
-		if id, ok := v.Uint(); !ok || id >= uint64(tokens) {
+		if id, ok := v.Int(); !ok || id != -1 && id != noToken && (id < 0 || id >= int64(tokens)) {
 			c.say("%s is %v, but there are %d tokens", key, v, tokens)
 		}
 	}

@@ -43,6 +43,8 @@ func TestCheck(t *testing.T) {
 		{"a token too many", set("tokenizer.ggml.tokens", make([]string, 9)), "tokenizer.ggml.scores has 8 entries, tokenizer.ggml.tokens has 9"},
 		{"a type too few", set("tokenizer.ggml.token_type", make([]int32, 7)), "tokenizer.ggml.token_type has 7 entries"},
 		{"an id beyond", set("tokenizer.ggml.bos_token_id", uint32(8)), "tokenizer.ggml.bos_token_id is 8, but there are 8 tokens"},
+		{"an id of no token", set("tokenizer.ggml.padding_token_id", uint32(1<<32-1)), ""},
+		{"a negative id", set("tokenizer.ggml.padding_token_id", int32(-2)), "padding_token_id is -2"},
 		{"an id that is text", set("tokenizer.ggml.eos_token_id", "</s>"), `tokenizer.ggml.eos_token_id is "</s>"`},
 		{"no version", remove("general.quantization_version"), `general.quantization_version is missing, though tensor "token_embd.weight" is quantized (Q4_0)`},
 		{"a vocabulary alone", func(f *file) { f.tensors = nil; f.meta.Delete("llama.block_count") }, ""},

@@ -28,6 +28,9 @@ type File struct {
 	names map[string]*Tensor
 }
 
+// PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It says nothing.
+const PadKey = "peftconv.pad"
+
 // Value is a named value of a file's metadata.
 type Value struct {
 	Key   string
