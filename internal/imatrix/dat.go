@@ -31,7 +31,10 @@ func parseDat(data []byte) (*Matrix, error) {
 			return nil, fmt.Errorf("entry %d of %d: %w", i+1, n, err)
 		}
 	}
-	return m, d.trailer(m)
+	if err := d.trailer(m); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // datReader goes through a file of the older form.

@@ -178,8 +178,8 @@ func writeEntries(w io.Writer, meta *gguf.Metadata, entries []*Entry) error {
 	for _, e := range entries {
 		n := int64(len(e.Counts))
 		table = append(table,
-			gguf.Tensor{Name: e.Name + sumsSuffix, Shape: []int64{int64(len(e.Sums)) / n, n}, Type: gguf.F32},
-			gguf.Tensor{Name: e.Name + countsSuffix, Shape: []int64{1, n}, Type: gguf.F32})
+			gguf.Tensor{Name: e.Name + sumsSuffix, Shape: shape(int64(len(e.Sums))/n, n), Type: gguf.F32},
+			gguf.Tensor{Name: e.Name + countsSuffix, Shape: shape(1, n), Type: gguf.F32})
 	}
 	buffered := bufio.NewWriter(w)
 	out, err := gguf.NewWriter(buffered, meta, table)
@@ -202,6 +202,14 @@ func writeEntries(w io.Writer, meta *gguf.Metadata, entries []*Entry) error {
 		return err
 	}
 	return buffered.Flush()
+}
+
+// shape is that of n rows, of which ggml does not write the number where it is 1.
+func shape(cols, n int64) []int64 {
+	if n == 1 {
+		return []int64{cols}
+	}
+	return []int64{cols, n}
 }
 
 func littleEndian(x []float32) []byte {

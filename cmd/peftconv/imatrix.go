@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+)
+
+var imatrixVerb = verb{
+	name:  "imatrix",
+	short: "measure which columns of the weights matter, for quantize",
+	long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the
+importance matrix by which peftconv quantize --imatrix and llama-quantize weigh the errors of a weight's columns. The
+file and the figures are those of llama-imatrix. Text of the kind that the model will see serves best; some hundred
+windows are enough.
+
+--from adds what was measured before, in this form or in the older .dat form; without --base it only puts such files
+together.`,
+	examples: []string{
+		"peftconv imatrix --base model-f16.gguf --data calibration.txt --out imatrix.gguf",
+		"peftconv imatrix --base model-f16.gguf --data code.txt --from imatrix.gguf --out both.gguf --chunks 100",
+		"peftconv imatrix --from old.dat --out imatrix.gguf",
+	},
+	new: func() command { return new(imatrixOptions) },
+}
+
+type imatrixOptions struct {
+	base, data, out string
+	from            []string
+	options         imatrix.Options
+	threads         int
+	json            bool
+}
+
+func (o *imatrixOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
+	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
+	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
+	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")
+	fs.IntVarP(&o.options.Ctx, "ctx", "c", 512, "`TOKENS` of each window of the text")
+	fs.IntVar(&o.options.Chunks, "chunks", 0, "the most windows, `N`; 0 is all of the text")
+	fs.BoolVar(&o.options.Head, "process-output", false, "measure the output head, too: output.weight, or token_embd.weight where that is the head")
+	fs.BoolVar(&o.options.ExactActivations, "exact-activations", false,
+		"multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
+	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
+}
+
+func (o *imatrixOptions) validate(args []string) error {
+	switch {
+	case len(args) > 0:
+		return noArgs(args)
+	case (o.base == "") != (o.data == ""):
+		return errors.New("--base and --data: one needs the other")
+	case o.base == "" && len(o.from) == 0:
+		return errors.New("missing required flags --base and --data (or --from, to put measured matrices together)")
+	case o.options.Ctx < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.options.Ctx)
+	case o.options.Chunks < 0:
+		return fmt.Errorf("--chunks: %d, expected 0 or more", o.options.Chunks)
+	case o.threads < 0 || o.threads > 1024:
+		return fmt.Errorf("--threads: %d, expected 0 to 1024", o.threads)
+	}
+	return nil
+}
+
+func (o *imatrixOptions) run(ctx context.Context, s streams) error {
+	kernels.SetThreads(o.threads)
+	if err := checkOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
+		return err
+	}
+	m, err := o.earlier()
+	if err != nil {
+		return err
+	}
+	if o.base != "" {
+		measured, err := o.measure(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := m.Merge(measured); err != nil {
+			return err
+		}
+	}
+	if err := m.WriteFile(o.out); err != nil {
+		return err
+	}
+	return o.print(s.out, m)
+}
+
+// earlier is what was measured before.
+func (o *imatrixOptions) earlier() (*imatrix.Matrix, error) {
+	m := &imatrix.Matrix{ChunkSize: o.options.Ctx}
+	for _, path := range o.from {
+		next, err := imatrix.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.Merge(next); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return m, nil
+}
+
+func (o *imatrixOptions) measure(ctx context.Context, s streams) (*imatrix.Matrix, error) {
+	base, err := peft.OpenBase(o.base)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	if base.Tokenizer == nil {
+		return nil, fmt.Errorf("%s has no tokenizer", base.Path)
+	}
+	ids, err := dataset.Text(o.data, base.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	if bos, ok := base.Tokenizer.BOS(); ok && base.Tokenizer.AddBOS() {
+		o.options.BOS = &bos
+	}
+	var m *meter
+	o.options.Progress = func(done, windows int) {
+		if m == nil {
+			m = newMeter(s.err, "window", int64(windows))
+		}
+		m.update(int64(done), "")
+	}
+	measured, err := imatrix.Collect(ctx, base.Model, ids, o.options)
+	m.stop()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.data, err)
+	}
+	measured.Datasets = []string{o.data}
+	return measured, nil
+}
+
+func (o *imatrixOptions) print(w io.Writer, m *imatrix.Matrix) error {
+	if o.json {
+		return printJSON(w, struct {
+			Output    string   `json:"output"`
+			Datasets  []string `json:"datasets"`
+			Entries   int      `json:"entries"`
+			Chunks    int      `json:"chunks"`
+			ChunkSize int      `json:"chunk_size"`
+		}{o.out, m.Datasets, len(m.Entries()), m.Chunks, m.ChunkSize})
+	}
+	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out, plural(len(m.Entries()), "tensor"),
+		plural(m.Chunks, "window"), m.ChunkSize, printable(strings.Join(m.Datasets, ", "), 0))
+	return err
+}

@@ -1,0 +1,98 @@
+package imatrix
+
+import (
+	"bytes"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/internal/tokenizer"
+)
+
+// TestGolden measures importance matrices and compares them with llama-imatrix's of the same model and text.
+func TestGolden(t *testing.T) {
+	text, err := os.ReadFile(testdata.Shared(t, "text/tinyshakespeare.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tiny-llama", "tiny-qwen2"} {
+		t.Run(name, func(t *testing.T) {
+			want, err := Open(testdata.Shared(t, "quant/files/"+name+"-imatrix.gguf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := gguf.Open(testdata.Shared(t, "quant/files/"+name+"-f16.gguf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			compare(t, measure(t, f, string(text), want), want)
+		})
+	}
+}
+
+// measure measures as many windows of a text as another matrix was measured on.
+func measure(t *testing.T, f *gguf.File, text string, like *Matrix) *Matrix {
+	t.Helper()
+	m, err := model.FromGGUF(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.FromGGUF(f.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{Ctx: like.ChunkSize, Chunks: like.Chunks}
+	ids := tok.Encode(text, false)
+	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
+		opt.BOS, ids = &bos, append([]int32{bos}, ids...)
+	}
+	got, err := Collect(t.Context(), m, ids, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func compare(t *testing.T, got, want *Matrix) {
+	t.Helper()
+	if got.Chunks != want.Chunks || got.ChunkSize != want.ChunkSize || len(got.entries) != len(want.entries) {
+		t.Errorf("%d windows of %d, %d entries; want %d of %d, %d entries", got.Chunks, got.ChunkSize, len(got.entries),
+			want.Chunks, want.ChunkSize, len(want.entries))
+	}
+	for _, w := range want.entries {
+		g := got.Entry(w.Name)
+		if g == nil || len(g.Sums) != len(w.Sums) || g.Counts[0] != w.Counts[0] {
+			t.Errorf("entry %s is %v", w.Name, g)
+			continue
+		}
+		worst := 0.0
+		for i, sum := range w.Sums {
+			worst = max(worst, math.Abs(float64(g.Sums[i]-sum))/float64(sum))
+		}
+		if worst > 0.01 {
+			t.Errorf("entry %s is off by %.2f %%", w.Name, 100*worst)
+		}
+	}
+}
+
+// TestWriteGolden writes llama-imatrix's files as they are.
+func TestWriteGolden(t *testing.T) {
+	for _, name := range []string{"tiny-llama", "tiny-qwen2"} {
+		data, err := os.ReadFile(testdata.Shared(t, "quant/files/"+name+"-imatrix.gguf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var written bytes.Buffer
+		if err := m.Write(&written); err != nil || !bytes.Equal(written.Bytes(), data) {
+			t.Errorf("%s: %d bytes are written, %d were read, %v", name, written.Len(), len(data), err)
+		}
+	}
+}
