@@ -12,7 +12,9 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) 
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) { return everyGroup }
 
-func errorWeights(w, x, importance []float32, spread float32) { errorWeightsGeneric(w, x, importance, spread) }
+func errorWeights(w, x, importance []float32, spread float32) {
+	errorWeightsGeneric(w, x, importance, spread)
+}
 
 func divideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo, hi int) {
 	divideLevelsGeneric(level, x, n, add, divisor, lo, hi)

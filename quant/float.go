@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unsafe"
+
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // littleEndian says whether float32 lie in memory as they do in a file; the compiler knows the answer.
@@ -35,6 +37,8 @@ func quantizeF32(dst []byte, src []float32) {
 }
 
 func dequantizeF16(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.F16, dst, src)
+	dst, src = dst[done:], src[2*done:]
 	for len(dst) >= 4 && len(src) >= 8 {
 		h := load8(src)
 		if fourCommonHalves(h) {
@@ -70,6 +74,8 @@ func quantizeF16(dst []byte, src []float32) {
 }
 
 func dequantizeBF16(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.BF16, dst, src)
+	dst, src = dst[done:], src[2*done:]
 	for len(dst) >= 4 && len(src) >= 8 {
 		h := load8(src)
 		dst[0] = math.Float32frombits(uint32(h) << 16)

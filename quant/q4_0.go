@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q4_0 is 32 weights d·(q-8): the half precision d, then 16 bytes, of which byte i holds the levels of weights i (low
 // bits) and i+16.
 const (
@@ -8,6 +10,8 @@ const (
 )
 
 func dequantizeQ4_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q4_0, dst, src)
+	dst, src = dst[done:], src[done/weightsQ4_0*bytesQ4_0:]
 	var level [weightsQ4_0]uint8
 	for len(dst) >= weightsQ4_0 && len(src) >= bytesQ4_0 {
 		unpackNibbles(&level, (*[16]byte)(src[2:]))

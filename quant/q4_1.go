@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q4_1 is 32 weights d·q + m: the half precision d and m, then 16 bytes, of which byte i holds the levels of weights i (low
 // bits) and i+16.
 const (
@@ -11,6 +13,8 @@ const (
 var searchQ4_1 = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
 
 func dequantizeQ4_1(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q4_1, dst, src)
+	dst, src = dst[done:], src[done/weightsQ4_1*bytesQ4_1:]
 	var level [weightsQ4_1]uint8
 	for len(dst) >= weightsQ4_1 && len(src) >= bytesQ4_1 {
 		unpackNibbles(&level, (*[16]byte)(src[4:]))

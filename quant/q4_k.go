@@ -29,6 +29,8 @@ var (
 )
 
 func dequantizeQ4_K(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q4_K, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesQ4_K:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ4_K {
 		unpackQ4_K(&level, (*[128]byte)(src[headBytesK:]))

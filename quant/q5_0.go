@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of level i, then 16
 // bytes, of which byte i holds the low four bits of levels i (low) and i+16.
 const (
@@ -8,6 +10,8 @@ const (
 )
 
 func dequantizeQ5_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q5_0, dst, src)
+	dst, src = dst[done:], src[done/weightsQ5_0*bytesQ5_0:]
 	var level [weightsQ5_0]uint8
 	for len(dst) >= weightsQ5_0 && len(src) >= bytesQ5_0 {
 		unpackFiveBits(&level, (*[4]byte)(src[2:]), (*[16]byte)(src[6:]))

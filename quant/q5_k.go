@@ -33,6 +33,8 @@ var (
 )
 
 func dequantizeQ5_K(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q5_K, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesQ5_K:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ5_K {
 		unpackQ5_K(&level, (*[bytesQ5_K]byte)(src))

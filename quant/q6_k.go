@@ -22,6 +22,8 @@ var (
 )
 
 func dequantizeQ6_K(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q6_K, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesQ6_K:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ6_K {
 		b := (*[bytesQ6_K]byte)(src)

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q8_0 is 32 weights d·q: the half precision d, then 32 signed bytes.
 const (
 	weightsQ8_0 = 32
@@ -7,6 +9,8 @@ const (
 )
 
 func dequantizeQ8_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q8_0, dst, src)
+	dst, src = dst[done:], src[done/weightsQ8_0*bytesQ8_0:]
 	for len(dst) >= weightsQ8_0 && len(src) >= bytesQ8_0 {
 		scaleLevels((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
 		dst, src = dst[weightsQ8_0:], src[bytesQ8_0:]

@@ -174,3 +174,56 @@ func FuzzQuantizeOnEveryTier(f *testing.F) {
 		compareQuantized(t, typ, x[:n], n, importance, "fuzzed")
 	})
 }
+
+// Dequantized weights are the same on every tier, whatever the bytes, and whatever the number of blocks.
+func TestDequantizeOnEveryTier(t *testing.T) {
+	everyType(t, func(t *testing.T, typ gguf.Type) {
+		r := rand.New(rand.NewPCG(17, uint64(typ)))
+		for blocks := range 40 {
+			data := make([]byte, blocks*typ.BlockSize())
+			for i := range data {
+				data[i] = byte(r.Uint32())
+			}
+			compareDequantized(t, typ, blocks*typ.BlockLen(), data)
+		}
+		const cols = 2048
+		data := make([]byte, cols/typ.BlockLen()*typ.BlockSize())
+		Quantize(typ, data, normalWeights(cols, 18), cols, ones(cols))
+		compareDequantized(t, typ, cols, data)
+	})
+}
+
+// compareDequantized dequantizes data to n weights on every tier, between guards.
+func compareDequantized(t *testing.T, typ gguf.Type, n int, data []byte) {
+	t.Helper()
+	const guard = 12345
+	dequantize := func() []float32 {
+		y := make([]float32, n+2)
+		y[0], y[n+1] = guard, guard
+		Dequantize(typ, y[1:n+1], data)
+		return y
+	}
+	want := onTier("generic", dequantize)
+	for _, tier := range kernels.Tiers() {
+		got := onTier(tier, dequantize)
+		for i := range want {
+			if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+				t.Fatalf("tier %s: weight %d of %d is %v (%#x), want %v (%#x)", tier, i-1, n,
+					got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
+			}
+		}
+	}
+}
+
+// FuzzDequantizeOnEveryTier dequantizes any bytes.
+func FuzzDequantizeOnEveryTier(f *testing.F) {
+	for _, typ := range supportedTypes() {
+		f.Add(uint32(typ), quantized(f, typ, 1, 256).Data)
+	}
+	f.Fuzz(func(t *testing.T, id uint32, data []byte) {
+		typ := gguf.Type(id)
+		if Supported(typ) {
+			compareDequantized(t, typ, len(data)/typ.BlockSize()*typ.BlockLen(), data)
+		}
+	})
+}

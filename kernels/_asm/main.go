@@ -20,15 +20,16 @@ import (
 
 // amd64Files maps the name of each file to the generators of what is in it.
 var amd64Files = map[string]func(g *gen){
-	"tile_amd64.s":     tileFile,
-	"peak_amd64.s":     peakFile,
-	"vector_amd64.s":   vectorFile,
-	"norm_amd64.s":     normFile,
-	"softmax_amd64.s":  softmaxFile,
-	"rope_amd64.s":     ropeFile,
-	"swiglu_amd64.s":   swigluFile,
-	"adamw_amd64.s":    adamwFile,
-	"quantize_amd64.s": quantizeFile,
+	"tile_amd64.s":       tileFile,
+	"peak_amd64.s":       peakFile,
+	"vector_amd64.s":     vectorFile,
+	"norm_amd64.s":       normFile,
+	"softmax_amd64.s":    softmaxFile,
+	"rope_amd64.s":       ropeFile,
+	"swiglu_amd64.s":     swigluFile,
+	"adamw_amd64.s":      adamwFile,
+	"quantize_amd64.s":   quantizeFile,
+	"dequantize_amd64.s": dequantizeFile,
 }
 
 // arm64Files is the same for arm64.

@@ -1,0 +1,22 @@
+package kernels
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// Blocks that end where memory does are dequantized, and nothing behind them is read or written.
+func TestDequantizeAtPageEnd(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for kind, size := range blockSizes {
+			for blocks := 0; blocks <= 8; blocks += 2 {
+				memory := atPageEnd(t, make([]float32, blocks*size.bytes/4))
+				src := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), blocks*size.bytes)
+				dst := atPageEnd(t, make([]float32, blocks*size.weights))
+				if done := Dequantize(BlockKind(kind), dst, src); done != len(dst) && GroupLanes() > 0 {
+					t.Errorf("kind %d: %d of %d weights were dequantized", kind, done, len(dst))
+				}
+			}
+		}
+	})
+}
