@@ -32,8 +32,9 @@ type Tensor struct {
 	Type   Type
 	Offset uint64 // of the data, in bytes from where the tensors' data start in the file that holds the tensor
 
-	data  []byte
-	shard string
+	data   []byte
+	mapped bool // data is part of a map, not of the caller's memory
+	shard  string
 }
 
 // Elements is the number of elements, the product of the shape.
@@ -116,8 +117,13 @@ func (t *Tensor) Bytes() []byte { return t.data }
 func (t *Tensor) Shard() string { return t.shard }
 
 // Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that goes
-// through a large file once does not appear to hold all of it. The bytes stay valid.
-func (t *Tensor) Release() { mapped.Discard(t.data) }
+// through a large file once does not appear to hold all of it. The bytes stay valid. Of a file that is in memory, which
+// Parse has read, it releases nothing.
+func (t *Tensor) Release() {
+	if t.mapped {
+		mapped.Discard(t.data)
+	}
+}
 
 // Tensor finds a tensor by its name; nil when there is none.
 func (f *File) Tensor(name string) *Tensor { return f.names[name] }
@@ -170,7 +176,17 @@ func OpenShard(path string) (*File, error) {
 		return nil, named(err, path)
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
+	for _, t := range f.Tensors {
+		t.mapped = true
+	}
 	return f, nil
+}
+
+// Release is [Tensor.Release] for the whole file, with its header and with the pages that tensors share.
+func (f *File) Release() {
+	for _, m := range f.maps {
+		mapped.Discard(m.Bytes())
+	}
 }
 
 // named puts a file's path into a format error.

@@ -652,3 +652,41 @@ func TestValueEqual(t *testing.T) {
 		}
 	}
 }
+
+// TestReleaseKeepsTheBytes: what is released is still there, in a map and in memory.
+func TestReleaseKeepsTheBytes(t *testing.T) {
+	var b bytes.Buffer
+	list := []Tensor{{Name: "x", Shape: []int64{1 << 20}, Type: I8}, {Name: "y", Shape: []int64{100}, Type: I8}}
+	w, err := NewWriter(&b, nil, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range list {
+		if err := w.WriteTensor(x.Name, bytes.Repeat([]byte{7}, int(x.Size()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	parsed, err := Parse(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*File{open, parsed} {
+		for _, release := range []func(){f.Tensors[0].Release, f.Tensors[1].Release, f.Release} {
+			release()
+			for _, x := range f.Tensors {
+				if len(bytes.Trim(x.Bytes(), "\a")) > 0 {
+					t.Fatalf("tensor %s has lost its bytes", x.Name)
+				}
+			}
+		}
+	}
+}

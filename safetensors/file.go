@@ -98,7 +98,17 @@ func openFile(path string) (*File, error) {
 		return nil, named(err, path)
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
+	for _, t := range f.Tensors {
+		t.mapped = true
+	}
 	return f, nil
+}
+
+// Release is [Tensor.Release] for the whole file, with its header and with the pages that tensors share.
+func (f *File) Release() {
+	for _, m := range f.maps {
+		mapped.Discard(m.Bytes())
+	}
 }
 
 // Close ends the maps. The tensors' data are gone with them. A second Close does nothing.

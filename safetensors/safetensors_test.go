@@ -403,3 +403,32 @@ func TestIndexLies(t *testing.T) {
 		t.Errorf("absent file: %v", err)
 	}
 }
+
+// TestReleaseKeepsTheBytes: what is released is still there, in a map and in memory.
+func TestReleaseKeepsTheBytes(t *testing.T) {
+	var b bytes.Buffer
+	if err := Write(&b, nil, []Item{{"x", U8, []int64{1 << 20}, bytes.Repeat([]byte{7}, 1<<20)}}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	parsed, err := Parse(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*File{open, parsed} {
+		for _, release := range []func(){f.Tensors[0].Release, f.Release} {
+			release()
+			if len(bytes.Trim(f.Tensors[0].Bytes(), "\a")) > 0 {
+				t.Fatal("the tensor has lost its bytes")
+			}
+		}
+	}
+}

@@ -16,8 +16,9 @@ type Tensor struct {
 	DType DType
 	Shape []int64 // the slowest dimension first: …, rows, columns; none for a scalar
 
-	data  []byte
-	shard string
+	data   []byte
+	mapped bool // data is part of a map, not of the caller's memory
+	shard  string
 }
 
 // Bytes is a view of the tensor's data. It must not be written to, nor used after the file is closed. It is nil for a
@@ -46,8 +47,13 @@ func (t *Tensor) Size() int64 {
 }
 
 // Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that goes
-// through a large file once does not appear to hold all of it. The bytes stay valid.
-func (t *Tensor) Release() { mapped.Discard(t.data) }
+// through a large file once does not appear to hold all of it. The bytes stay valid. Of a file that is in memory, which
+// Parse has read, it releases nothing.
+func (t *Tensor) Release() {
+	if t.mapped {
+		mapped.Discard(t.data)
+	}
+}
 
 // size is Size, with what is wrong with shape and type.
 func (t *Tensor) size() (int64, error) {

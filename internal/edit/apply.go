@@ -186,7 +186,7 @@ func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
 		return fmt.Errorf("%d bytes after the last tensor would have no place with another alignment", f.Extra)
 	}
 	table := f.Table()
-	c := &weights.Copier{Progress: p.progress}
+	c := &weights.Copier{From: f, Progress: p.progress}
 	for i := range table {
 		table[i].Name = p.table[i].Name
 		c.Size += table[i].Size()

@@ -51,7 +51,7 @@ func Join(ctx context.Context, f *gguf.File, out string, progress Progress) (*Jo
 func (j *Joined) write(ctx context.Context, f *gguf.File, file *atomicfile.File, progress Progress) error {
 	meta := f.Meta.Clone()
 	meta.RemoveSplit()
-	c := &weights.Copier{Progress: progress}
+	c := &weights.Copier{From: f, Progress: progress}
 	for _, t := range f.Tensors {
 		c.Size += t.Size()
 	}

@@ -82,7 +82,7 @@ func (p *Plan) Write(ctx context.Context, progress Progress) error {
 	if err := p.checkSource(); err != nil {
 		return err
 	}
-	c := &weights.Copier{Size: p.Size, Progress: progress}
+	c := &weights.Copier{From: p.source, Size: p.Size, Progress: progress}
 	files := make([]*atomicfile.File, len(p.Shards))
 	defer func() {
 		for _, f := range files {

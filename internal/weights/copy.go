@@ -2,10 +2,8 @@ package weights
 
 import (
 	"context"
-	"os"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // copyBytes is how much is copied at a time.
@@ -13,33 +11,42 @@ const copyBytes = 4 << 20
 
 // Copier copies tensors from one GGUF file to another and keeps count.
 type Copier struct {
+	From     *gguf.File
 	Size     int64                                 // bytes of all tensors that are to be copied
 	Progress func(done, size int64, tensor string) // may be nil
 
-	done int64
+	done, released int64
 }
 
-// Copy writes the data of a tensor of an open file as they are, and lets go of their pages as they have been written. The
-// writer should write to a file without a buffer: then the system itself reads the map, and an error of the disk is an
-// error of Write.
+// Copy writes the data of a tensor of From as they are, and lets go of their pages as they have been written. The writer
+// should write to a file without a buffer: then the system itself reads the map, and an error of the disk is an error of
+// Write.
 func (c *Copier) Copy(ctx context.Context, w *gguf.Writer, t *gguf.Tensor) error {
 	if err := w.Begin(t.Name); err != nil {
 		return err
 	}
 	data := t.Bytes()
-	for start := 0; start < len(data); start += copyBytes {
+	for len(data) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		end := min(start+copyBytes, len(data))
-		if _, err := w.Write(data[start:end]); err != nil {
+		n := min(copyBytes, len(data))
+		if _, err := w.Write(data[:n]); err != nil {
 			return err
 		}
-		mapped.Discard(data[max(0, start-2*os.Getpagesize()):end])
-		c.done += int64(end - start)
-		if c.Progress != nil {
-			c.Progress(c.done, c.Size, t.Name)
-		}
+		data = data[n:]
+		c.copied(int64(n), t.Name)
 	}
 	return nil
+}
+
+func (c *Copier) copied(n int64, tensor string) {
+	c.done += n
+	if c.done-c.released >= keptBytes {
+		c.From.Release()
+		c.released = c.done
+	}
+	if c.Progress != nil {
+		c.Progress(c.done, c.Size, tensor)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/safetensors"
@@ -26,6 +27,7 @@ type File struct {
 	Safetensors *safetensors.File
 
 	names map[string]*Tensor
+	read  atomic.Int64 // bytes since the pages were last given back
 }
 
 // PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It says nothing.
@@ -122,6 +124,7 @@ func (f *File) add(t *Tensor) {
 	if f.names == nil {
 		f.names = map[string]*Tensor{}
 	}
+	t.file = f
 	f.names[t.Name] = t
 	f.Tensors = append(f.Tensors, t)
 }
@@ -162,6 +165,23 @@ func (f *File) Size() int64 {
 		n += t.Size()
 	}
 	return n
+}
+
+// keptBytes is how much is read before the pages of a file are given back. All of them are: the system maps pages around
+// those that are read, also such as have been given back before.
+const keptBytes = 64 << 20
+
+// used counts bytes that were read.
+func (f *File) used(n int64) {
+	if f.read.Add(n) < keptBytes {
+		return
+	}
+	f.read.Store(0)
+	if f.GGUF != nil {
+		f.GGUF.Release()
+	} else {
+		f.Safetensors.Release()
+	}
 }
 
 // Close ends the maps. A second Close does nothing.

@@ -1,10 +1,7 @@
 package weights
 
 import (
-	"os"
-
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -18,6 +15,7 @@ type Tensor struct {
 	Shape []int64 // in the order of the file: the fastest dimension first in GGUF, last in safetensors
 	Cols  int64   // length of the fastest dimension, 1 for a scalar
 
+	file     *File
 	data     []byte
 	elements int64
 	block    int64 // elements a block
@@ -83,11 +81,10 @@ func (t *Tensor) Piece(i int) []byte {
 	return t.data[start:end:end]
 }
 
-// Release tells the system that piece i will not be read again soon. It takes in the pages that the piece shares with
-// those before it: whoever still reads there gets them back.
+// Release says that piece i will not be read again soon. From time to time its file's pages are given back.
 func (t *Tensor) Release(i int) {
 	_, _, start, end := t.span(i)
-	mapped.Discard(t.data[max(0, start-2*int64(os.Getpagesize())):end])
+	t.file.used(end - start)
 }
 
 // Readable says whether the elements are numbers that a [Reader] can read.
