@@ -61,7 +61,7 @@ func tensor(t *testing.T, items ...safetensors.Item) *weights.File {
 	return open(t, path)
 }
 
-func compare(t *testing.T, a, b *weights.File, opt Options) *Result {
+func files(t *testing.T, a, b *weights.File, opt Options) *Result {
 	t.Helper()
 	r, err := Files(t.Context(), a, b, opt)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestSame(t *testing.T) {
 	meta, tensors := modeltest.Llama(t, 2, gguf.Q4_K)
 	a := file(t, meta, tensors, nil)
 	for _, b := range []*weights.File{a, file(t, meta, tensors, nil)} {
-		r := compare(t, a, b, Options{})
+		r := files(t, a, b, Options{})
 		if !r.Same() || r.Equal != 20 || r.Together != nil {
 			t.Errorf("%d metadata, %d tensors, %d equal", len(r.Metadata), len(r.Tensors), r.Equal)
 		}
@@ -112,7 +112,7 @@ func TestTensors(t *testing.T) {
 		}
 	}
 	b := file(t, meta, changed, spoil)
-	r := compare(t, a, b, Options{})
+	r := files(t, a, b, Options{})
 	var got []string
 	for _, c := range r.Tensors {
 		kind := "~"
@@ -132,7 +132,7 @@ func TestTensors(t *testing.T) {
 	if *q.Relative < 1e-4 || *q.Relative > 1e-2 || *q.Cosine < 0.9999 || q.Elements != 256*256 || r.Together.Tensors != 2 {
 		t.Errorf("Q8_0: %+v", q)
 	}
-	quick := compare(t, a, b, Options{Quick: true})
+	quick := files(t, a, b, Options{Quick: true})
 	if len(quick.Tensors) != 4 || quick.Equal != 8 || quick.Tensors[1].Diff != nil {
 		t.Errorf("quick: %d changes, %d equal", len(quick.Tensors), quick.Equal)
 	}
@@ -156,7 +156,7 @@ func TestFigures(t *testing.T) {
 		{"signs of zero", []float32{1, 0, 0, 0}, []float32{1, float32(math.Copysign(0, -1)), 0, 0}, Norms{Relative: p(0), Cosine: p(1)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := compare(t, f32(t, 2, tt.a...), f32(t, 2, tt.b...), Options{})
+			r := files(t, f32(t, 2, tt.a...), f32(t, 2, tt.b...), Options{})
 			tt.want.Elements = 4
 			if len(r.Tensors) != 1 || !reflect.DeepEqual(*r.Tensors[0].Diff, tt.want) {
 				got, _ := json.Marshal(r.Tensors)
@@ -176,7 +176,7 @@ func TestThreads(t *testing.T) {
 	var first *Result
 	for _, threads := range []int{1, 2, 5} {
 		kernels.SetThreads(threads)
-		r := compare(t, a, b, Options{})
+		r := files(t, a, b, Options{})
 		if first == nil {
 			first = r
 		}
@@ -187,7 +187,7 @@ func TestThreads(t *testing.T) {
 	var s sums
 	var ra, rb weights.Reader
 	for i := range a.Tensors[0].Pieces() {
-		s.compare(ra.Numbers(a.Tensors[0], i), rb.Numbers(b.Tensors[0], i), int64(i)*weights.PieceElements)
+		compare(&s, ra.Numbers(a.Tensors[0], i), rb.Numbers(b.Tensors[0], i), int64(i)*weights.PieceElements)
 	}
 	if want, got := *s.relative(), *first.Tensors[0].Diff.Relative; math.Abs(got/want-1) > 1e-12 {
 		t.Errorf("relative error %v, expected %v", got, want)
@@ -203,16 +203,16 @@ func TestFormats(t *testing.T) {
 	data := modeltest.Data(t, list[0], binary.LittleEndian)
 	turned := tensor(t, safetensors.Item{Name: "x", DType: safetensors.F32, Shape: []int64{3, 64}, Data: data})
 	other := tensor(t, safetensors.Item{Name: "x", DType: safetensors.F32, Shape: []int64{64, 3}, Data: data})
-	if r := compare(t, a, open(t, path), Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff.Different != 0 {
+	if r := files(t, a, open(t, path), Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff.Different != 0 {
 		t.Errorf("big-endian: %+v", r.Tensors)
 	}
-	if r := compare(t, a, turned, Options{}); !r.Same() {
+	if r := files(t, a, turned, Options{}); !r.Same() {
 		t.Errorf("safetensors: %+v", r.Tensors)
 	}
-	if r := compare(t, turned, a, Options{}); !r.Same() {
+	if r := files(t, turned, a, Options{}); !r.Same() {
 		t.Errorf("from safetensors: %+v", r.Tensors)
 	}
-	if r := compare(t, a, other, Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff != nil {
+	if r := files(t, a, other, Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff != nil {
 		t.Errorf("another shape: %+v", r.Tensors)
 	}
 }
@@ -221,10 +221,10 @@ func TestUnreadable(t *testing.T) {
 	item := func(b byte) *weights.File {
 		return tensor(t, safetensors.Item{Name: "x", DType: safetensors.F4, Shape: []int64{2}, Data: []byte{b}})
 	}
-	if r := compare(t, item(1), item(2), Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff != nil || r.Together != nil {
+	if r := files(t, item(1), item(2), Options{}); len(r.Tensors) != 1 || r.Tensors[0].Diff != nil || r.Together != nil {
 		t.Errorf("%+v", r.Tensors)
 	}
-	if r := compare(t, item(1), item(1), Options{}); !r.Same() {
+	if r := files(t, item(1), item(1), Options{}); !r.Same() {
 		t.Errorf("%+v", r.Tensors)
 	}
 }
@@ -233,7 +233,7 @@ func TestProgressAndCancel(t *testing.T) {
 	meta, tensors := modeltest.Llama(t, 1, gguf.F32)
 	a, b := file(t, meta, tensors, nil), file(t, meta, tensors[1:], nil)
 	var last, total int64
-	compare(t, a, b, Options{Progress: func(done, size int64, _ string) { last, total = done, size }})
+	files(t, a, b, Options{Progress: func(done, size int64, _ string) { last, total = done, size }})
 	if want := 2 * b.Size(); last != want || total != want {
 		t.Errorf("%d of %d bytes at the end, expected %d", last, total, want)
 	}

@@ -61,7 +61,7 @@ func compareNumbers(ctx context.Context, a, b *weights.Tensor) (*sums, error) {
 	err := weights.Each(ctx, len(parts), func(i int) error {
 		r := readers.Get().(*[2]weights.Reader)
 		defer readers.Put(r)
-		parts[i].compare(r[0].Numbers(a, i), r[1].Numbers(b, i), int64(i)*weights.PieceElements)
+		parts[i].piece(r, a, b, i)
 		a.Release(i)
 		b.Release(i)
 		return nil
@@ -76,10 +76,21 @@ func compareNumbers(ctx context.Context, a, b *weights.Tensor) (*sums, error) {
 	return s, nil
 }
 
+// piece takes in piece i of both tensors.
+func (s *sums) piece(r *[2]weights.Reader, a, b *weights.Tensor, i int) {
+	first := int64(i) * weights.PieceElements
+	if x, y := r[0].Singles(a, i), r[1].Singles(b, i); x != nil && y != nil {
+		compare(s, x, y, first)
+		return
+	}
+	compare(s, r[0].Numbers(a, i), r[1].Numbers(b, i), first)
+}
+
 // compare takes in pairs of numbers, the first of which is element first.
-func (s *sums) compare(a, b []float64, first int64) {
-	for i, x := range a {
-		y := b[i]
+func compare[T float32 | float64](s *sums, a, b []T, first int64) {
+	var aa, bb, ab, dd float64
+	for i := range a {
+		x, y := float64(a[i]), float64(b[i])
 		d := y - x
 		if d-d != 0 { // NaN or infinite, and so is x or y
 			s.wild++
@@ -88,18 +99,19 @@ func (s *sums) compare(a, b []float64, first int64) {
 			}
 			continue
 		}
-		s.aa += x * x
-		s.bb += y * y
-		s.ab += x * y
+		aa += x * x
+		bb += y * y
+		ab += x * y
 		if d == 0 {
 			continue
 		}
-		s.dd += d * d
+		dd += d * d
 		s.different++
 		if d = math.Abs(d); d > s.max {
 			s.max, s.at = d, first+int64(i)
 		}
 	}
+	s.add(&sums{aa: aa, bb: bb, ab: ab, dd: dd})
 }
 
 func (s *sums) add(o *sums) {

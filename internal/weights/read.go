@@ -28,6 +28,25 @@ func (r *Reader) Numbers(t *Tensor, i int) []float64 {
 	return r.numbers
 }
 
+// Singles is Numbers for the types whose numbers are float32 (blocks, halves and F32 itself); nil for others.
+func (r *Reader) Singles(t *Tensor, i int) []float32 {
+	if t.kind == nil {
+		return nil
+	}
+	first, last, start, end := t.span(i)
+	return r.blocks(*t.kind, t.swap, int(last-first), t.data[start:end])
+}
+
+// blocks dequantizes n elements.
+func (r *Reader) blocks(t gguf.Type, swap bool, n int, data []byte) []float32 {
+	if swap {
+		data = r.littleEndian(t, data)
+	}
+	r.single = grow(r.single, n)
+	quant.Dequantize(t, r.single, data)
+	return r.single
+}
+
 // FirstNonFinite is the first element of piece i that is NaN or infinite: its number in the tensor; for block types, the
 // number of one in the same block. It is -1 where there is none.
 func (r *Reader) FirstNonFinite(t *Tensor, i int) int64 {
@@ -121,12 +140,7 @@ func each(width int, number func(b []byte) float64) readFunc {
 // readBlocks reads the types that package quant knows.
 func readBlocks(t gguf.Type, swap bool) readFunc {
 	return func(r *Reader, dst []float64, _ int64, data []byte) {
-		if swap {
-			data = r.littleEndian(t, data)
-		}
-		r.single = grow(r.single, len(dst))
-		quant.Dequantize(t, r.single, data)
-		widen(dst, r.single)
+		widen(dst, r.blocks(t, swap, len(dst), data))
 	}
 }
 

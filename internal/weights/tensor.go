@@ -6,7 +6,7 @@ import (
 )
 
 // PieceElements is how many elements a piece has, all but the last of a tensor. It is a multiple of every block length.
-const PieceElements = 1 << 17
+const PieceElements = 1 << 16
 
 // Tensor is a tensor of a file.
 type Tensor struct {

@@ -79,6 +79,10 @@ func checkPieces(t *testing.T, x *Tensor) {
 	for i := range x.Pieces() {
 		all = append(all, x.Piece(i)...)
 		numbers = append(numbers, r.Numbers(x, i)...)
+		single := r.Singles(x, i)
+		if len(single) == 0 || float64(single[len(single)-1]) != numbers[len(numbers)-1] {
+			t.Errorf("%d singles in piece %d", len(single), i)
+		}
 		if at := r.FirstNonFinite(x, i); at >= 0 {
 			t.Errorf("element %d is not finite", at)
 		}
@@ -134,6 +138,8 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("%s is readable: %v", tt.d, x.Readable())
 		case x.Readable() && !slices.Equal(r.Numbers(x, 0), tt.want):
 			t.Errorf("%s: %v, expected %v", tt.d, r.Numbers(x, 0), tt.want)
+		case tt.d == safetensors.F64 && r.Singles(x, 0) != nil:
+			t.Error("F64 became float32")
 		case x.Pieces() != 1 || !bytes.Equal(x.Piece(0), tt.data) || r.FirstNonFinite(x, 0) >= 0:
 			t.Errorf("%s: %d pieces, %v", tt.d, x.Pieces(), x.Piece(0))
 		}

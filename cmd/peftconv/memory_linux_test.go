@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// emptyModel makes a file of six tensors of 16 Mi weights that are zero, which take no space on the disk.
+func emptyModel(t *testing.T, typ gguf.Type) string {
+	t.Helper()
+	var table []gguf.Tensor
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		table = append(table, gguf.Tensor{Name: name, Shape: []int64{4096, 4096}, Type: typ})
+	}
+	var header bytes.Buffer
+	w, err := gguf.NewWriter(&header, nil, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "empty.gguf")
+	if err := os.WriteFile(path, header.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, w.Size()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestMemoryIsBounded runs the verbs that go through whole files on one much larger than what they may hold at a time.
+func TestMemoryIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes large files")
+	}
+	const limit = 220 << 20
+	model, halves := emptyModel(t, gguf.F32), emptyModel(t, gguf.F16)
+	dir := t.TempDir()
+	prefix := filepath.Join(dir, "m")
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{exitError, []string{"verify", model, "--hashes"}}, // it says nothing of an architecture
+		{exitError, []string{"verify", model, "--against", halves}},
+		{exitOK, []string{"diff", model, halves}},
+		{exitOK, []string{"diff", model, model}},
+		{exitOK, []string{"split", model, prefix, "--max-size", "200M"}},
+		{exitOK, []string{"join", gguf.SplitPath(prefix, 0, 3), filepath.Join(dir, "joined.gguf")}},
+		{exitOK, []string{"edit", halves, "--set", "x.y=z"}},
+		{exitOK, []string{"edit", halves, "--set", "general.alignment:u32=4096"}},
+	} {
+		var stderr bytes.Buffer
+		cmd := process(t, &stderr, c.args...)
+		err := cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != c.status {
+			t.Fatalf("%v: %v: %s", c.args, err, stderr.String())
+		}
+		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+		t.Logf("%s: %s", c.args[0], bytesText(peak))
+		if peak > limit {
+			t.Errorf("%v: %s, expected at most %s", c.args, bytesText(peak), bytesText(limit))
+		}
+	}
+	want(t, exitOK, "diff", model, filepath.Join(dir, "joined.gguf"), "--exit-code")
+}
