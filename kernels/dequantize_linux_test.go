@@ -20,3 +20,20 @@ func TestDequantizeAtPageEnd(t *testing.T) {
 		}
 	})
 }
+
+// Weights that end where memory does are quantized, and nothing behind them is read or written.
+func TestQuantizeAtPageEnd(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, kind := range []BlockKind{Q8_0, Q4_0, Q5_0} {
+			size := blockSizes[kind]
+			for blocks := 0; blocks <= 8; blocks += 2 {
+				memory := atPageEnd(t, make([]float32, blocks*size.bytes/4))
+				dst := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), blocks*size.bytes)
+				src := atPageEnd(t, randoms(blocks*size.weights, 3))
+				if done := Quantize(kind, dst, src); done != len(src) && GroupLanes() > 0 {
+					t.Errorf("kind %d: %d of %d weights were quantized", kind, done, len(src))
+				}
+			}
+		}
+	})
+}

@@ -89,6 +89,18 @@ func (g *Groups) FitSymmetric(half int, numerators []float32) (strange uint32) {
 	return fitSymmetric(g, float32(half), numerators)
 }
 
+// Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
+// importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0 and
+// Q5_0.
+func Quantize(kind BlockKind, dst []byte, src []float32) (done int) {
+	size := blockSizes[kind]
+	blocks := min(len(src)/size.weights, len(dst)/size.bytes)
+	if blocks == 0 || !quantize(kind, blocks, dst, src) {
+		return 0
+	}
+	return blocks * size.weights
+}
+
 // ErrorWeights is
 //
 //	for i := range w { w[i] = importance[i] * √(spread + x[i]*x[i]) }

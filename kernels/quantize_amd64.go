@@ -132,3 +132,42 @@ func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, l
 		multiplyLevelsGeneric(level, x, n, from, factor, lo, hi)
 	}
 }
+
+//go:noescape
+func quantizeQ8_0AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeQ8_0AVX2(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeQ4_0AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeQ4_0AVX2(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeQ5_0AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeQ5_0AVX2(blocks int, dst *uint8, src *float32)
+
+// quantize is Quantize of so many blocks, at least one, and whether it was done.
+func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
+	switch {
+	case current == tierAVX512 && kind == Q8_0:
+		quantizeQ8_0AVX512(blocks, &dst[0], &src[0])
+	case current == tierAVX512 && kind == Q4_0:
+		quantizeQ4_0AVX512(blocks, &dst[0], &src[0])
+	case current == tierAVX512 && kind == Q5_0:
+		quantizeQ5_0AVX512(blocks, &dst[0], &src[0])
+	case current == tierAVX2 && kind == Q8_0:
+		quantizeQ8_0AVX2(blocks, &dst[0], &src[0])
+	case current == tierAVX2 && kind == Q4_0:
+		quantizeQ4_0AVX2(blocks, &dst[0], &src[0])
+	case current == tierAVX2 && kind == Q5_0:
+		quantizeQ5_0AVX2(blocks, &dst[0], &src[0])
+	default:
+		return false
+	}
+	return true
+}

@@ -843,6 +843,413 @@ DATA c26901d7d<>+56(SB)/4, $0x26901d7d
 DATA c26901d7d<>+60(SB)/4, $0x26901d7d
 GLOBL c26901d7d<>(SB), RODATA|NOPTR, $64
 
+// func quantizeQ8_0AVX512(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX512DQ, AVX512F, F16C
+TEXT ·quantizeQ8_0AVX512(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS       (DX), Z0
+	VMOVUPS       64(DX), Z1
+	VPXORD        Z2, Z2, Z2
+	VANDPS        c7fffffff<>+0(SB), Z0, Z3
+	VMAXPS        Z2, Z3, Z3
+	VANDPS        c7fffffff<>+0(SB), Z1, Z4
+	VMAXPS        Z2, Z4, Z4
+	VMAXPS        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VMAXPS        Y4, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X4
+	VMAXPS        X4, X3, X3
+	VMOVHLPS      X3, X3, X4
+	VMAXPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VMAXPS        X4, X3, X3
+	VBROADCASTSS  X3, Z3
+	VMOVUPS       c42fe0000<>+0(SB), Z4
+	VDIVPS        Z4, Z3, Z3
+	VMOVUPS       c3f800000<>+0(SB), Z4
+	VDIVPS        Z3, Z4, Z4
+	VCMPPS        $0x04, c00000000<>+0(SB), Z3, K1
+	VMOVAPS.Z     Z4, K1, Z4
+	VCVTPS2PH     $0x00, X3, X3
+	VMOVD         X3, BX
+	MOVW          BX, (CX)
+	VMULPS        Z4, Z0, Z0
+	VANDPS        c80000000<>+0(SB), Z0, Z3
+	VORPS         c3effffff<>+0(SB), Z3, Z3
+	VADDPS        Z3, Z0, Z0
+	VCVTTPS2DQ    Z0, Z0
+	VMULPS        Z4, Z1, Z1
+	VANDPS        c80000000<>+0(SB), Z1, Z3
+	VORPS         c3effffff<>+0(SB), Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	VCVTTPS2DQ    Z1, Z1
+	VPMOVDB       Z0, 2(CX)
+	VPMOVDB       Z1, 18(CX)
+	ADDQ          $0x00000022, CX
+	ADDQ          $0x00000080, DX
+	SUBQ          $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA c42fe0000<>+0(SB)/4, $0x42fe0000
+DATA c42fe0000<>+4(SB)/4, $0x42fe0000
+DATA c42fe0000<>+8(SB)/4, $0x42fe0000
+DATA c42fe0000<>+12(SB)/4, $0x42fe0000
+DATA c42fe0000<>+16(SB)/4, $0x42fe0000
+DATA c42fe0000<>+20(SB)/4, $0x42fe0000
+DATA c42fe0000<>+24(SB)/4, $0x42fe0000
+DATA c42fe0000<>+28(SB)/4, $0x42fe0000
+DATA c42fe0000<>+32(SB)/4, $0x42fe0000
+DATA c42fe0000<>+36(SB)/4, $0x42fe0000
+DATA c42fe0000<>+40(SB)/4, $0x42fe0000
+DATA c42fe0000<>+44(SB)/4, $0x42fe0000
+DATA c42fe0000<>+48(SB)/4, $0x42fe0000
+DATA c42fe0000<>+52(SB)/4, $0x42fe0000
+DATA c42fe0000<>+56(SB)/4, $0x42fe0000
+DATA c42fe0000<>+60(SB)/4, $0x42fe0000
+GLOBL c42fe0000<>(SB), RODATA|NOPTR, $64
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+DATA c80000000<>+32(SB)/4, $0x80000000
+DATA c80000000<>+36(SB)/4, $0x80000000
+DATA c80000000<>+40(SB)/4, $0x80000000
+DATA c80000000<>+44(SB)/4, $0x80000000
+DATA c80000000<>+48(SB)/4, $0x80000000
+DATA c80000000<>+52(SB)/4, $0x80000000
+DATA c80000000<>+56(SB)/4, $0x80000000
+DATA c80000000<>+60(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $64
+
+DATA c3effffff<>+0(SB)/4, $0x3effffff
+DATA c3effffff<>+4(SB)/4, $0x3effffff
+DATA c3effffff<>+8(SB)/4, $0x3effffff
+DATA c3effffff<>+12(SB)/4, $0x3effffff
+DATA c3effffff<>+16(SB)/4, $0x3effffff
+DATA c3effffff<>+20(SB)/4, $0x3effffff
+DATA c3effffff<>+24(SB)/4, $0x3effffff
+DATA c3effffff<>+28(SB)/4, $0x3effffff
+DATA c3effffff<>+32(SB)/4, $0x3effffff
+DATA c3effffff<>+36(SB)/4, $0x3effffff
+DATA c3effffff<>+40(SB)/4, $0x3effffff
+DATA c3effffff<>+44(SB)/4, $0x3effffff
+DATA c3effffff<>+48(SB)/4, $0x3effffff
+DATA c3effffff<>+52(SB)/4, $0x3effffff
+DATA c3effffff<>+56(SB)/4, $0x3effffff
+DATA c3effffff<>+60(SB)/4, $0x3effffff
+GLOBL c3effffff<>(SB), RODATA|NOPTR, $64
+
+// func quantizeQ4_0AVX512(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, F16C
+TEXT ·quantizeQ4_0AVX512(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS       (DX), Z0
+	VMOVUPS       64(DX), Z1
+	VPXORD        Z2, Z2, Z2
+	VANDPS        c7fffffff<>+0(SB), Z0, Z3
+	VMAXPS        Z2, Z3, Z3
+	VANDPS        c7fffffff<>+0(SB), Z1, Z4
+	VMAXPS        Z2, Z4, Z4
+	VMAXPS        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VMAXPS        Y4, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X4
+	VMAXPS        X4, X3, X3
+	VMOVHLPS      X3, X3, X4
+	VMAXPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VMAXPS        X4, X3, X3
+	VBROADCASTSS  X3, Z4
+	VANDPS        c7fffffff<>+0(SB), Z0, Z5
+	VCMPPS        $0x00, Z4, Z5, K1
+	KMOVW         K1, BX
+	VPMOVD2M      Z0, K1
+	KMOVW         K1, SI
+	MOVL          SI, SI
+	VANDPS        c7fffffff<>+0(SB), Z1, Z5
+	VCMPPS        $0x00, Z4, Z5, K1
+	KMOVW         K1, DI
+	VPMOVD2M      Z1, K1
+	KMOVW         K1, R8
+	SHLL          $0x10, DI
+	SHLL          $0x10, R8
+	ORL           DI, BX
+	ORL           R8, SI
+	MOVL          BX, DI
+	NEGL          DI
+	ANDL          BX, DI
+	ANDL          SI, DI
+	NEGL          DI
+	SBBL          DI, DI
+	ANDL          $0x80000000, DI
+	VMOVD         X3, BX
+	MOVL          $0x00000000, SI
+	TESTL         BX, BX
+	CMOVLEQ       SI, DI
+	ORL           BX, DI
+	VMOVD         DI, X3
+	VBROADCASTSS  X3, Z3
+	VMOVUPS       cc1000000<>+0(SB), Z4
+	VDIVPS        Z4, Z3, Z3
+	VMOVUPS       c3f800000<>+0(SB), Z4
+	VDIVPS        Z3, Z4, Z4
+	VCMPPS        $0x04, c00000000<>+0(SB), Z3, K1
+	VMOVAPS.Z     Z4, K1, Z4
+	VCVTPS2PH     $0x00, X3, X3
+	VMOVD         X3, BX
+	MOVW          BX, (CX)
+	VMULPS        Z4, Z0, Z0
+	VADDPS        c41080000<>+0(SB), Z0, Z0
+	VCVTTPS2DQ    Z0, Z0
+	VPSLLD        $0x18, Z0, Z0
+	VPSRAD        $0x18, Z0, Z0
+	VPMINSD       c0000000f<>+0(SB), Z0, Z0
+	VMULPS        Z4, Z1, Z1
+	VADDPS        c41080000<>+0(SB), Z1, Z1
+	VCVTTPS2DQ    Z1, Z1
+	VPSLLD        $0x18, Z1, Z1
+	VPSRAD        $0x18, Z1, Z1
+	VPMINSD       c0000000f<>+0(SB), Z1, Z1
+	VPSLLD        $0x04, Z1, Z1
+	VPORD         Z0, Z1, Z1
+	VPMOVDB       Z1, 2(CX)
+	ADDQ          $0x00000012, CX
+	ADDQ          $0x00000080, DX
+	SUBQ          $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA cc1000000<>+0(SB)/4, $0xc1000000
+DATA cc1000000<>+4(SB)/4, $0xc1000000
+DATA cc1000000<>+8(SB)/4, $0xc1000000
+DATA cc1000000<>+12(SB)/4, $0xc1000000
+DATA cc1000000<>+16(SB)/4, $0xc1000000
+DATA cc1000000<>+20(SB)/4, $0xc1000000
+DATA cc1000000<>+24(SB)/4, $0xc1000000
+DATA cc1000000<>+28(SB)/4, $0xc1000000
+DATA cc1000000<>+32(SB)/4, $0xc1000000
+DATA cc1000000<>+36(SB)/4, $0xc1000000
+DATA cc1000000<>+40(SB)/4, $0xc1000000
+DATA cc1000000<>+44(SB)/4, $0xc1000000
+DATA cc1000000<>+48(SB)/4, $0xc1000000
+DATA cc1000000<>+52(SB)/4, $0xc1000000
+DATA cc1000000<>+56(SB)/4, $0xc1000000
+DATA cc1000000<>+60(SB)/4, $0xc1000000
+GLOBL cc1000000<>(SB), RODATA|NOPTR, $64
+
+DATA c0000000f<>+0(SB)/4, $0x0000000f
+DATA c0000000f<>+4(SB)/4, $0x0000000f
+DATA c0000000f<>+8(SB)/4, $0x0000000f
+DATA c0000000f<>+12(SB)/4, $0x0000000f
+DATA c0000000f<>+16(SB)/4, $0x0000000f
+DATA c0000000f<>+20(SB)/4, $0x0000000f
+DATA c0000000f<>+24(SB)/4, $0x0000000f
+DATA c0000000f<>+28(SB)/4, $0x0000000f
+DATA c0000000f<>+32(SB)/4, $0x0000000f
+DATA c0000000f<>+36(SB)/4, $0x0000000f
+DATA c0000000f<>+40(SB)/4, $0x0000000f
+DATA c0000000f<>+44(SB)/4, $0x0000000f
+DATA c0000000f<>+48(SB)/4, $0x0000000f
+DATA c0000000f<>+52(SB)/4, $0x0000000f
+DATA c0000000f<>+56(SB)/4, $0x0000000f
+DATA c0000000f<>+60(SB)/4, $0x0000000f
+GLOBL c0000000f<>(SB), RODATA|NOPTR, $64
+
+DATA c41080000<>+0(SB)/4, $0x41080000
+DATA c41080000<>+4(SB)/4, $0x41080000
+DATA c41080000<>+8(SB)/4, $0x41080000
+DATA c41080000<>+12(SB)/4, $0x41080000
+DATA c41080000<>+16(SB)/4, $0x41080000
+DATA c41080000<>+20(SB)/4, $0x41080000
+DATA c41080000<>+24(SB)/4, $0x41080000
+DATA c41080000<>+28(SB)/4, $0x41080000
+DATA c41080000<>+32(SB)/4, $0x41080000
+DATA c41080000<>+36(SB)/4, $0x41080000
+DATA c41080000<>+40(SB)/4, $0x41080000
+DATA c41080000<>+44(SB)/4, $0x41080000
+DATA c41080000<>+48(SB)/4, $0x41080000
+DATA c41080000<>+52(SB)/4, $0x41080000
+DATA c41080000<>+56(SB)/4, $0x41080000
+DATA c41080000<>+60(SB)/4, $0x41080000
+GLOBL c41080000<>(SB), RODATA|NOPTR, $64
+
+// func quantizeQ5_0AVX512(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV, F16C
+TEXT ·quantizeQ5_0AVX512(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS       (DX), Z0
+	VMOVUPS       64(DX), Z1
+	VPXORD        Z2, Z2, Z2
+	VANDPS        c7fffffff<>+0(SB), Z0, Z3
+	VMAXPS        Z2, Z3, Z3
+	VANDPS        c7fffffff<>+0(SB), Z1, Z4
+	VMAXPS        Z2, Z4, Z4
+	VMAXPS        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VMAXPS        Y4, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X4
+	VMAXPS        X4, X3, X3
+	VMOVHLPS      X3, X3, X4
+	VMAXPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VMAXPS        X4, X3, X3
+	VBROADCASTSS  X3, Z4
+	VANDPS        c7fffffff<>+0(SB), Z0, Z5
+	VCMPPS        $0x00, Z4, Z5, K1
+	KMOVW         K1, BX
+	VPMOVD2M      Z0, K1
+	KMOVW         K1, SI
+	MOVL          SI, SI
+	VANDPS        c7fffffff<>+0(SB), Z1, Z5
+	VCMPPS        $0x00, Z4, Z5, K1
+	KMOVW         K1, DI
+	VPMOVD2M      Z1, K1
+	KMOVW         K1, R8
+	SHLL          $0x10, DI
+	SHLL          $0x10, R8
+	ORL           DI, BX
+	ORL           R8, SI
+	MOVL          BX, DI
+	NEGL          DI
+	ANDL          BX, DI
+	ANDL          SI, DI
+	NEGL          DI
+	SBBL          DI, DI
+	ANDL          $0x80000000, DI
+	VMOVD         X3, BX
+	MOVL          $0x00000000, SI
+	TESTL         BX, BX
+	CMOVLEQ       SI, DI
+	ORL           BX, DI
+	VMOVD         DI, X3
+	VBROADCASTSS  X3, Z3
+	VMOVUPS       cc1800000<>+0(SB), Z4
+	VDIVPS        Z4, Z3, Z3
+	VMOVUPS       c3f800000<>+0(SB), Z4
+	VDIVPS        Z3, Z4, Z4
+	VCMPPS        $0x04, c00000000<>+0(SB), Z3, K1
+	VMOVAPS.Z     Z4, K1, Z4
+	VCVTPS2PH     $0x00, X3, X3
+	VMOVD         X3, BX
+	MOVW          BX, (CX)
+	VMULPS        Z4, Z0, Z0
+	VADDPS        c41840000<>+0(SB), Z0, Z0
+	VCVTTPS2DQ    Z0, Z0
+	VPSLLD        $0x18, Z0, Z0
+	VPSRAD        $0x18, Z0, Z0
+	VPMINSD       c0000001f<>+0(SB), Z0, Z0
+	VMULPS        Z4, Z1, Z1
+	VADDPS        c41840000<>+0(SB), Z1, Z1
+	VCVTTPS2DQ    Z1, Z1
+	VPSLLD        $0x18, Z1, Z1
+	VPSRAD        $0x18, Z1, Z1
+	VPMINSD       c0000001f<>+0(SB), Z1, Z1
+	VPSLLD        $0x1b, Z0, Z3
+	VPMOVD2M      Z3, K1
+	KMOVW         K1, BX
+	VPSLLD        $0x1b, Z1, Z3
+	VPMOVD2M      Z3, K1
+	KMOVW         K1, SI
+	SHLL          $0x10, SI
+	ORL           SI, BX
+	MOVL          BX, 2(CX)
+	VPSLLD        $0x04, Z1, Z1
+	VPANDD        c0000000f<>+0(SB), Z0, Z0
+	VPORD         Z0, Z1, Z1
+	VPMOVDB       Z1, 6(CX)
+	ADDQ          $0x00000016, CX
+	ADDQ          $0x00000080, DX
+	SUBQ          $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA cc1800000<>+0(SB)/4, $0xc1800000
+DATA cc1800000<>+4(SB)/4, $0xc1800000
+DATA cc1800000<>+8(SB)/4, $0xc1800000
+DATA cc1800000<>+12(SB)/4, $0xc1800000
+DATA cc1800000<>+16(SB)/4, $0xc1800000
+DATA cc1800000<>+20(SB)/4, $0xc1800000
+DATA cc1800000<>+24(SB)/4, $0xc1800000
+DATA cc1800000<>+28(SB)/4, $0xc1800000
+DATA cc1800000<>+32(SB)/4, $0xc1800000
+DATA cc1800000<>+36(SB)/4, $0xc1800000
+DATA cc1800000<>+40(SB)/4, $0xc1800000
+DATA cc1800000<>+44(SB)/4, $0xc1800000
+DATA cc1800000<>+48(SB)/4, $0xc1800000
+DATA cc1800000<>+52(SB)/4, $0xc1800000
+DATA cc1800000<>+56(SB)/4, $0xc1800000
+DATA cc1800000<>+60(SB)/4, $0xc1800000
+GLOBL cc1800000<>(SB), RODATA|NOPTR, $64
+
+DATA c0000001f<>+0(SB)/4, $0x0000001f
+DATA c0000001f<>+4(SB)/4, $0x0000001f
+DATA c0000001f<>+8(SB)/4, $0x0000001f
+DATA c0000001f<>+12(SB)/4, $0x0000001f
+DATA c0000001f<>+16(SB)/4, $0x0000001f
+DATA c0000001f<>+20(SB)/4, $0x0000001f
+DATA c0000001f<>+24(SB)/4, $0x0000001f
+DATA c0000001f<>+28(SB)/4, $0x0000001f
+DATA c0000001f<>+32(SB)/4, $0x0000001f
+DATA c0000001f<>+36(SB)/4, $0x0000001f
+DATA c0000001f<>+40(SB)/4, $0x0000001f
+DATA c0000001f<>+44(SB)/4, $0x0000001f
+DATA c0000001f<>+48(SB)/4, $0x0000001f
+DATA c0000001f<>+52(SB)/4, $0x0000001f
+DATA c0000001f<>+56(SB)/4, $0x0000001f
+DATA c0000001f<>+60(SB)/4, $0x0000001f
+GLOBL c0000001f<>(SB), RODATA|NOPTR, $64
+
+DATA c41840000<>+0(SB)/4, $0x41840000
+DATA c41840000<>+4(SB)/4, $0x41840000
+DATA c41840000<>+8(SB)/4, $0x41840000
+DATA c41840000<>+12(SB)/4, $0x41840000
+DATA c41840000<>+16(SB)/4, $0x41840000
+DATA c41840000<>+20(SB)/4, $0x41840000
+DATA c41840000<>+24(SB)/4, $0x41840000
+DATA c41840000<>+28(SB)/4, $0x41840000
+DATA c41840000<>+32(SB)/4, $0x41840000
+DATA c41840000<>+36(SB)/4, $0x41840000
+DATA c41840000<>+40(SB)/4, $0x41840000
+DATA c41840000<>+44(SB)/4, $0x41840000
+DATA c41840000<>+48(SB)/4, $0x41840000
+DATA c41840000<>+52(SB)/4, $0x41840000
+DATA c41840000<>+56(SB)/4, $0x41840000
+DATA c41840000<>+60(SB)/4, $0x41840000
+GLOBL c41840000<>(SB), RODATA|NOPTR, $64
+
 // func laneMeanAVX512(n int, inverse float32, w *float32, x *float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·laneMeanAVX512(SB), NOSPLIT, $0-32
@@ -1782,6 +2189,384 @@ trial_check:
 	VBLENDVPS Y0, Y1, Y2, Y0
 	VMOVUPS   Y0, 128(SI)
 	MOVL      R9, strange+64(FP)
+	VZEROUPPER
+	RET
+
+// func quantizeQ8_0AVX2(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX2, F16C
+TEXT ·quantizeQ8_0AVX2(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS      (DX), Y0
+	VMOVUPS      32(DX), Y1
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      96(DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y5
+	VMAXPS       Y4, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y1, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y2, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y3, Y6
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y4, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X4
+	VMAXPS       X4, X5, X5
+	VMOVHLPS     X5, X5, X4
+	VMAXPS       X4, X5, X5
+	VMOVSHDUP    X5, X4
+	VMAXPS       X4, X5, X5
+	VBROADCASTSS X5, Y4
+	VMOVUPS      c42fe0000<>+0(SB), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVUPS      c3f800000<>+0(SB), Y5
+	VDIVPS       Y4, Y5, Y5
+	VCMPPS       $0x04, c00000000<>+0(SB), Y4, Y6
+	VANDPS       Y6, Y5, Y5
+	VCVTPS2PH    $0x00, X4, X4
+	VMOVD        X4, BX
+	MOVW         BX, (CX)
+	VMULPS       Y5, Y0, Y0
+	VANDPS       c80000000<>+0(SB), Y0, Y4
+	VORPS        c3effffff<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTTPS2DQ   Y0, Y0
+	VMULPS       Y5, Y1, Y1
+	VANDPS       c80000000<>+0(SB), Y1, Y4
+	VORPS        c3effffff<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VCVTTPS2DQ   Y1, Y1
+	VMULPS       Y5, Y2, Y2
+	VANDPS       c80000000<>+0(SB), Y2, Y4
+	VORPS        c3effffff<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VCVTTPS2DQ   Y2, Y2
+	VMULPS       Y5, Y3, Y3
+	VANDPS       c80000000<>+0(SB), Y3, Y4
+	VORPS        c3effffff<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VCVTTPS2DQ   Y3, Y3
+	VPAND        c000000ff<>+0(SB), Y0, Y0
+	VPAND        c000000ff<>+0(SB), Y1, Y1
+	VPAND        c000000ff<>+0(SB), Y2, Y2
+	VPAND        c000000ff<>+0(SB), Y3, Y3
+	VPACKUSDW    Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSWB    X1, X0, X1
+	VMOVDQU      X1, 2(CX)
+	VPACKUSDW    Y3, Y2, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSWB    X1, X0, X1
+	VMOVDQU      X1, 18(CX)
+	ADDQ         $0x00000022, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA c000000ff<>+0(SB)/4, $0x000000ff
+DATA c000000ff<>+4(SB)/4, $0x000000ff
+DATA c000000ff<>+8(SB)/4, $0x000000ff
+DATA c000000ff<>+12(SB)/4, $0x000000ff
+DATA c000000ff<>+16(SB)/4, $0x000000ff
+DATA c000000ff<>+20(SB)/4, $0x000000ff
+DATA c000000ff<>+24(SB)/4, $0x000000ff
+DATA c000000ff<>+28(SB)/4, $0x000000ff
+DATA c000000ff<>+32(SB)/4, $0x000000ff
+DATA c000000ff<>+36(SB)/4, $0x000000ff
+DATA c000000ff<>+40(SB)/4, $0x000000ff
+DATA c000000ff<>+44(SB)/4, $0x000000ff
+DATA c000000ff<>+48(SB)/4, $0x000000ff
+DATA c000000ff<>+52(SB)/4, $0x000000ff
+DATA c000000ff<>+56(SB)/4, $0x000000ff
+DATA c000000ff<>+60(SB)/4, $0x000000ff
+GLOBL c000000ff<>(SB), RODATA|NOPTR, $64
+
+// func quantizeQ4_0AVX2(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX2, CMOV, F16C
+TEXT ·quantizeQ4_0AVX2(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS      (DX), Y0
+	VMOVUPS      32(DX), Y1
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      96(DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y5
+	VMAXPS       Y4, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y1, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y2, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y3, Y6
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y4, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X4
+	VMAXPS       X4, X5, X5
+	VMOVHLPS     X5, X5, X4
+	VMAXPS       X4, X5, X5
+	VMOVSHDUP    X5, X4
+	VMAXPS       X4, X5, X5
+	VBROADCASTSS X5, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, BX
+	VMOVMSKPS    Y0, SI
+	MOVL         SI, SI
+	VANDPS       c7fffffff<>+0(SB), Y1, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, DI
+	VMOVMSKPS    Y1, R8
+	SHLL         $0x08, DI
+	SHLL         $0x08, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	VANDPS       c7fffffff<>+0(SB), Y2, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, DI
+	VMOVMSKPS    Y2, R8
+	SHLL         $0x10, DI
+	SHLL         $0x10, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	VANDPS       c7fffffff<>+0(SB), Y3, Y6
+	VCMPPS       $0x00, Y4, Y6, Y4
+	VMOVMSKPS    Y4, DI
+	VMOVMSKPS    Y3, R8
+	SHLL         $0x18, DI
+	SHLL         $0x18, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	MOVL         BX, DI
+	NEGL         DI
+	ANDL         BX, DI
+	ANDL         SI, DI
+	NEGL         DI
+	SBBL         DI, DI
+	ANDL         $0x80000000, DI
+	VMOVD        X5, BX
+	MOVL         $0x00000000, SI
+	TESTL        BX, BX
+	CMOVLEQ      SI, DI
+	ORL          BX, DI
+	VMOVD        DI, X4
+	VBROADCASTSS X4, Y4
+	VMOVUPS      cc1000000<>+0(SB), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVUPS      c3f800000<>+0(SB), Y5
+	VDIVPS       Y4, Y5, Y5
+	VCMPPS       $0x04, c00000000<>+0(SB), Y4, Y6
+	VANDPS       Y6, Y5, Y5
+	VCVTPS2PH    $0x00, X4, X4
+	VMOVD        X4, BX
+	MOVW         BX, (CX)
+	VMULPS       Y5, Y0, Y0
+	VADDPS       c41080000<>+0(SB), Y0, Y0
+	VCVTTPS2DQ   Y0, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VPMINSD      c0000000f<>+0(SB), Y0, Y0
+	VMULPS       Y5, Y1, Y1
+	VADDPS       c41080000<>+0(SB), Y1, Y1
+	VCVTTPS2DQ   Y1, Y1
+	VPSLLD       $0x18, Y1, Y1
+	VPSRAD       $0x18, Y1, Y1
+	VPMINSD      c0000000f<>+0(SB), Y1, Y1
+	VMULPS       Y5, Y2, Y2
+	VADDPS       c41080000<>+0(SB), Y2, Y2
+	VCVTTPS2DQ   Y2, Y2
+	VPSLLD       $0x18, Y2, Y2
+	VPSRAD       $0x18, Y2, Y2
+	VPMINSD      c0000000f<>+0(SB), Y2, Y2
+	VMULPS       Y5, Y3, Y3
+	VADDPS       c41080000<>+0(SB), Y3, Y3
+	VCVTTPS2DQ   Y3, Y3
+	VPSLLD       $0x18, Y3, Y3
+	VPSRAD       $0x18, Y3, Y3
+	VPMINSD      c0000000f<>+0(SB), Y3, Y3
+	VPSLLD       $0x04, Y2, Y2
+	VPOR         Y0, Y2, Y2
+	VPSLLD       $0x04, Y3, Y0
+	VPOR         Y1, Y0, Y0
+	VPAND        c000000ff<>+0(SB), Y2, Y2
+	VPAND        c000000ff<>+0(SB), Y0, Y0
+	VPACKUSDW    Y0, Y2, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSWB    X1, X0, X1
+	VMOVDQU      X1, 2(CX)
+	ADDQ         $0x00000012, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func quantizeQ5_0AVX2(blocks int, dst *uint8, src *float32)
+// Requires: AVX, AVX2, CMOV, F16C
+TEXT ·quantizeQ5_0AVX2(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	VMOVUPS      (DX), Y0
+	VMOVUPS      32(DX), Y1
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      96(DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y5
+	VMAXPS       Y4, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y1, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y2, Y6
+	VMAXPS       Y4, Y6, Y6
+	VMAXPS       Y6, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y3, Y6
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y4, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X4
+	VMAXPS       X4, X5, X5
+	VMOVHLPS     X5, X5, X4
+	VMAXPS       X4, X5, X5
+	VMOVSHDUP    X5, X4
+	VMAXPS       X4, X5, X5
+	VBROADCASTSS X5, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, BX
+	VMOVMSKPS    Y0, SI
+	MOVL         SI, SI
+	VANDPS       c7fffffff<>+0(SB), Y1, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, DI
+	VMOVMSKPS    Y1, R8
+	SHLL         $0x08, DI
+	SHLL         $0x08, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	VANDPS       c7fffffff<>+0(SB), Y2, Y6
+	VCMPPS       $0x00, Y4, Y6, Y6
+	VMOVMSKPS    Y6, DI
+	VMOVMSKPS    Y2, R8
+	SHLL         $0x10, DI
+	SHLL         $0x10, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	VANDPS       c7fffffff<>+0(SB), Y3, Y6
+	VCMPPS       $0x00, Y4, Y6, Y4
+	VMOVMSKPS    Y4, DI
+	VMOVMSKPS    Y3, R8
+	SHLL         $0x18, DI
+	SHLL         $0x18, R8
+	ORL          DI, BX
+	ORL          R8, SI
+	MOVL         BX, DI
+	NEGL         DI
+	ANDL         BX, DI
+	ANDL         SI, DI
+	NEGL         DI
+	SBBL         DI, DI
+	ANDL         $0x80000000, DI
+	VMOVD        X5, BX
+	MOVL         $0x00000000, SI
+	TESTL        BX, BX
+	CMOVLEQ      SI, DI
+	ORL          BX, DI
+	VMOVD        DI, X4
+	VBROADCASTSS X4, Y4
+	VMOVUPS      cc1800000<>+0(SB), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVUPS      c3f800000<>+0(SB), Y5
+	VDIVPS       Y4, Y5, Y5
+	VCMPPS       $0x04, c00000000<>+0(SB), Y4, Y6
+	VANDPS       Y6, Y5, Y5
+	VCVTPS2PH    $0x00, X4, X4
+	VMOVD        X4, BX
+	MOVW         BX, (CX)
+	VMULPS       Y5, Y0, Y0
+	VADDPS       c41840000<>+0(SB), Y0, Y0
+	VCVTTPS2DQ   Y0, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VPMINSD      c0000001f<>+0(SB), Y0, Y0
+	VMULPS       Y5, Y1, Y1
+	VADDPS       c41840000<>+0(SB), Y1, Y1
+	VCVTTPS2DQ   Y1, Y1
+	VPSLLD       $0x18, Y1, Y1
+	VPSRAD       $0x18, Y1, Y1
+	VPMINSD      c0000001f<>+0(SB), Y1, Y1
+	VMULPS       Y5, Y2, Y2
+	VADDPS       c41840000<>+0(SB), Y2, Y2
+	VCVTTPS2DQ   Y2, Y2
+	VPSLLD       $0x18, Y2, Y2
+	VPSRAD       $0x18, Y2, Y2
+	VPMINSD      c0000001f<>+0(SB), Y2, Y2
+	VMULPS       Y5, Y3, Y3
+	VADDPS       c41840000<>+0(SB), Y3, Y3
+	VCVTTPS2DQ   Y3, Y3
+	VPSLLD       $0x18, Y3, Y3
+	VPSRAD       $0x18, Y3, Y3
+	VPMINSD      c0000001f<>+0(SB), Y3, Y3
+	VPSLLD       $0x1b, Y0, Y4
+	VMOVMSKPS    Y4, BX
+	VPSLLD       $0x1b, Y1, Y4
+	VMOVMSKPS    Y4, SI
+	SHLL         $0x08, SI
+	ORL          SI, BX
+	VPSLLD       $0x1b, Y2, Y4
+	VMOVMSKPS    Y4, SI
+	SHLL         $0x10, SI
+	ORL          SI, BX
+	VPSLLD       $0x1b, Y3, Y4
+	VMOVMSKPS    Y4, SI
+	SHLL         $0x18, SI
+	ORL          SI, BX
+	MOVL         BX, 2(CX)
+	VPSLLD       $0x04, Y2, Y2
+	VPAND        c0000000f<>+0(SB), Y0, Y0
+	VPOR         Y0, Y2, Y2
+	VPSLLD       $0x04, Y3, Y0
+	VPAND        c0000000f<>+0(SB), Y1, Y1
+	VPOR         Y1, Y0, Y0
+	VPAND        c000000ff<>+0(SB), Y2, Y2
+	VPAND        c000000ff<>+0(SB), Y0, Y0
+	VPACKUSDW    Y0, Y2, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSWB    X1, X0, X1
+	VMOVDQU      X1, 6(CX)
+	ADDQ         $0x00000016, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
 	VZEROUPPER
 	RET
 

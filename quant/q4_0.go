@@ -21,6 +21,8 @@ func dequantizeQ4_0(dst []float32, src []byte) {
 }
 
 func quantizeQ4_0(dst []byte, src []float32) {
+	done := kernels.Quantize(kernels.Q4_0, dst, src)
+	src, dst = src[done:], dst[done/weightsQ4_0*bytesQ4_0:]
 	for len(src) >= weightsQ4_0 && len(dst) >= bytesQ4_0 {
 		x := (*[weightsQ4_0]float32)(src)
 		d := peak(x[:]) / -8

@@ -21,6 +21,8 @@ func dequantizeQ5_0(dst []float32, src []byte) {
 }
 
 func quantizeQ5_0(dst []byte, src []float32) {
+	done := kernels.Quantize(kernels.Q5_0, dst, src)
+	src, dst = src[done:], dst[done/weightsQ5_0*bytesQ5_0:]
 	var level [weightsQ5_0]uint8
 	for len(src) >= weightsQ5_0 && len(dst) >= bytesQ5_0 {
 		x := (*[weightsQ5_0]float32)(src)

@@ -18,6 +18,8 @@ func dequantizeQ8_0(dst []float32, src []byte) {
 }
 
 func quantizeQ8_0(dst []byte, src []float32) {
+	done := kernels.Quantize(kernels.Q8_0, dst, src)
+	src, dst = src[done:], dst[done/weightsQ8_0*bytesQ8_0:]
 	for len(src) >= weightsQ8_0 && len(dst) >= bytesQ8_0 {
 		x := (*[weightsQ8_0]float32)(src)
 		d := absf(peak(x[:])) / 127

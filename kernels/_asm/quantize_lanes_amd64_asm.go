@@ -10,6 +10,7 @@ import (
 
 // Predicates of compare.
 const (
+	isEqual   = 0
 	isLess    = 1
 	atMost    = 2
 	differs   = 4
