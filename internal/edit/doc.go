@@ -13,4 +13,6 @@
 // it, FILE.edit-journal. If the program or the machine stops in the moment between, no byte is lost: the journal is still
 // there, and [Recover] finishes the edit. A file that has other names (hard links), which perhaps are somebody's copies of
 // it, is never written in place.
+//
+// Two edits of one file at the same time are not guarded against each other.
 package edit
