@@ -30,7 +30,13 @@ func dequantizeQ4_1AVX2(blocks int, dst *float32, src *uint8)
 func dequantizeQ5_0AVX512(blocks int, dst *float32, src *uint8)
 
 //go:noescape
+func dequantizeQ5_1AVX512(blocks int, dst *float32, src *uint8)
+
+//go:noescape
 func dequantizeQ5_0AVX2(blocks int, dst *float32, src *uint8)
+
+//go:noescape
+func dequantizeQ5_1AVX2(blocks int, dst *float32, src *uint8)
 
 //go:noescape
 func dequantizeQ8_0AVX512(blocks int, dst *float32, src *uint8)
@@ -81,6 +87,8 @@ func dequantizeAVX512(kind BlockKind, blocks int, dst *float32, src *uint8) {
 		dequantizeQ4_1AVX512(blocks, dst, src)
 	case Q5_0:
 		dequantizeQ5_0AVX512(blocks, dst, src)
+	case Q5_1:
+		dequantizeQ5_1AVX512(blocks, dst, src)
 	case Q8_0:
 		dequantizeQ8_0AVX512(blocks, dst, src)
 	case Q4_K:
@@ -104,6 +112,8 @@ func dequantizeAVX2(kind BlockKind, blocks int, dst *float32, src *uint8) {
 		dequantizeQ4_1AVX2(blocks, dst, src)
 	case Q5_0:
 		dequantizeQ5_0AVX2(blocks, dst, src)
+	case Q5_1:
+		dequantizeQ5_1AVX2(blocks, dst, src)
 	case Q8_0:
 		dequantizeQ8_0AVX2(blocks, dst, src)
 	case Q4_K:

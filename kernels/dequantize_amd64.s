@@ -284,6 +284,54 @@ DATA c00000010<>+56(SB)/4, $0x00000010
 DATA c00000010<>+60(SB)/4, $0x00000010
 GLOBL c00000010<>(SB), RODATA|NOPTR, $64
 
+// func dequantizeQ5_1AVX512(blocks int, dst *float32, src *uint8)
+// Requires: AVX, AVX512F, F16C
+TEXT ·dequantizeQ5_1AVX512(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	MOVWLZX      (DX), BX
+	VMOVD        BX, X0
+	VCVTPH2PS    X0, X0
+	VBROADCASTSS X0, Z0
+	MOVWLZX      2(DX), BX
+	VMOVD        BX, X1
+	VCVTPH2PS    X1, X1
+	VBROADCASTSS X1, Z1
+	VPBROADCASTD 4(DX), Z2
+	VPMOVZXBD    8(DX), Z3
+	VPSRLD       $0x04, Z3, Z4
+	VPANDD       c0000000f<>+0(SB), Z3, Z3
+	VPSRLVD      counting<>+0(SB), Z2, Z5
+	VPSLLD       $0x04, Z5, Z5
+	VPANDD       c00000010<>+0(SB), Z5, Z5
+	VPORD        Z5, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z0, Z3, Z3
+	VADDPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (CX)
+	VPANDD       c0000000f<>+0(SB), Z4, Z4
+	VPSRLVD      counting<>+64(SB), Z2, Z2
+	VPSLLD       $0x04, Z2, Z2
+	VPANDD       c00000010<>+0(SB), Z2, Z2
+	VPORD        Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z4, Z4
+	VADDPS       Z1, Z4, Z4
+	VMOVUPS      Z4, 64(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000018, DX
+	SUBQ         $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
 // func dequantizeQ4_KAVX512(blocks int, dst *float32, src *uint8)
 // Requires: AVX, AVX2, AVX512F, F16C
 TEXT ·dequantizeQ4_KAVX512(SB), NOSPLIT, $64-24
@@ -1146,6 +1194,74 @@ block:
 	VMOVUPS      Y3, 96(CX)
 	ADDQ         $0x00000080, CX
 	ADDQ         $0x00000016, DX
+	SUBQ         $0x01, AX
+
+block_check:
+	CMPQ AX, $0x01
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func dequantizeQ5_1AVX2(blocks int, dst *float32, src *uint8)
+// Requires: AVX, AVX2, F16C
+TEXT ·dequantizeQ5_1AVX2(SB), NOSPLIT, $0-24
+	MOVQ blocks+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	JMP  block_check
+
+block:
+	MOVWLZX      (DX), BX
+	VMOVD        BX, X0
+	VCVTPH2PS    X0, X0
+	VBROADCASTSS X0, Y0
+	MOVWLZX      2(DX), BX
+	VMOVD        BX, X1
+	VCVTPH2PS    X1, X1
+	VBROADCASTSS X1, Y1
+	VPBROADCASTD 4(DX), Y2
+	VPMOVZXBD    8(DX), Y3
+	VPSRLD       $0x04, Y3, Y4
+	VPAND        c0000000f<>+0(SB), Y3, Y3
+	VPSRLVD      counting<>+0(SB), Y2, Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPAND        c00000010<>+0(SB), Y5, Y5
+	VPOR         Y5, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y0, Y3, Y3
+	VADDPS       Y1, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VPAND        c0000000f<>+0(SB), Y4, Y4
+	VPSRLVD      counting<>+64(SB), Y2, Y3
+	VPSLLD       $0x04, Y3, Y3
+	VPAND        c00000010<>+0(SB), Y3, Y3
+	VPOR         Y3, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y1, Y4, Y4
+	VMOVUPS      Y4, 64(CX)
+	VPMOVZXBD    16(DX), Y3
+	VPSRLD       $0x04, Y3, Y4
+	VPAND        c0000000f<>+0(SB), Y3, Y3
+	VPSRLVD      counting<>+32(SB), Y2, Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPAND        c00000010<>+0(SB), Y5, Y5
+	VPOR         Y5, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y0, Y3, Y3
+	VADDPS       Y1, Y3, Y3
+	VMOVUPS      Y3, 32(CX)
+	VPAND        c0000000f<>+0(SB), Y4, Y4
+	VPSRLVD      counting<>+96(SB), Y2, Y2
+	VPSLLD       $0x04, Y2, Y2
+	VPAND        c00000010<>+0(SB), Y2, Y2
+	VPOR         Y2, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y1, Y4, Y4
+	VMOVUPS      Y4, 96(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000018, DX
 	SUBQ         $0x01, AX
 
 block_check:

@@ -134,7 +134,19 @@ func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, l
 }
 
 //go:noescape
+func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeBF16AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
 func quantizeQ8_0AVX512(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeF16AVX2(blocks int, dst *uint8, src *float32)
+
+//go:noescape
+func quantizeBF16AVX2(blocks int, dst *uint8, src *float32)
 
 //go:noescape
 func quantizeQ8_0AVX2(blocks int, dst *uint8, src *float32)
@@ -153,19 +165,45 @@ func quantizeQ5_0AVX2(blocks int, dst *uint8, src *float32)
 
 // quantize is Quantize of so many blocks, at least one, and whether it was done.
 func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
-	switch {
-	case current == tierAVX512 && kind == Q8_0:
-		quantizeQ8_0AVX512(blocks, &dst[0], &src[0])
-	case current == tierAVX512 && kind == Q4_0:
-		quantizeQ4_0AVX512(blocks, &dst[0], &src[0])
-	case current == tierAVX512 && kind == Q5_0:
-		quantizeQ5_0AVX512(blocks, &dst[0], &src[0])
-	case current == tierAVX2 && kind == Q8_0:
-		quantizeQ8_0AVX2(blocks, &dst[0], &src[0])
-	case current == tierAVX2 && kind == Q4_0:
-		quantizeQ4_0AVX2(blocks, &dst[0], &src[0])
-	case current == tierAVX2 && kind == Q5_0:
-		quantizeQ5_0AVX2(blocks, &dst[0], &src[0])
+	switch current {
+	case tierAVX512:
+		return quantizeAVX512(kind, blocks, &dst[0], &src[0])
+	case tierAVX2:
+		return quantizeAVX2(kind, blocks, &dst[0], &src[0])
+	}
+	return false
+}
+
+func quantizeAVX512(kind BlockKind, blocks int, dst *uint8, src *float32) bool {
+	switch kind {
+	case F16:
+		quantizeF16AVX512(blocks, dst, src)
+	case BF16:
+		quantizeBF16AVX512(blocks, dst, src)
+	case Q4_0:
+		quantizeQ4_0AVX512(blocks, dst, src)
+	case Q5_0:
+		quantizeQ5_0AVX512(blocks, dst, src)
+	case Q8_0:
+		quantizeQ8_0AVX512(blocks, dst, src)
+	default:
+		return false
+	}
+	return true
+}
+
+func quantizeAVX2(kind BlockKind, blocks int, dst *uint8, src *float32) bool {
+	switch kind {
+	case F16:
+		quantizeF16AVX2(blocks, dst, src)
+	case BF16:
+		quantizeBF16AVX2(blocks, dst, src)
+	case Q4_0:
+		quantizeQ4_0AVX2(blocks, dst, src)
+	case Q5_0:
+		quantizeQ5_0AVX2(blocks, dst, src)
+	case Q8_0:
+		quantizeQ8_0AVX2(blocks, dst, src)
 	default:
 		return false
 	}

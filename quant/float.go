@@ -68,6 +68,8 @@ func fourCommonHalves(h uint64) bool {
 }
 
 func quantizeF16(dst []byte, src []float32) {
+	done := kernels.Quantize(kernels.F16, dst, src)
+	src, dst = src[done:], dst[2*done:]
 	for i, f := range src {
 		binary.LittleEndian.PutUint16(dst[2*i:], floatToHalf(f))
 	}
@@ -90,6 +92,8 @@ func dequantizeBF16(dst []float32, src []byte) {
 }
 
 func quantizeBF16(dst []byte, src []float32) {
+	done := kernels.Quantize(kernels.BF16, dst, src)
+	src, dst = src[done:], dst[2*done:]
 	for i, f := range src {
 		binary.LittleEndian.PutUint16(dst[2*i:], floatToBrain(f))
 	}

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q5_1 is 32 weights d·q + m: the half precision d and m, 32 bits of which bit i is the highest bit of level i, then 16
 // bytes, of which byte i holds the low four bits of levels i (low) and i+16.
 const (
@@ -11,6 +13,8 @@ const (
 var searchQ5_1 = affineSearch{top: 31, first: -0.9, step: 0.05, steps: 36}
 
 func dequantizeQ5_1(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q5_1, dst, src)
+	dst, src = dst[done:], src[done/weightsQ5_1*bytesQ5_1:]
 	var level [weightsQ5_1]uint8
 	for len(dst) >= weightsQ5_1 && len(src) >= bytesQ5_1 {
 		unpackFiveBits(&level, (*[4]byte)(src[4:]), (*[16]byte)(src[8:]))

@@ -227,3 +227,24 @@ func FuzzDequantizeOnEveryTier(f *testing.F) {
 		}
 	})
 }
+
+// The short floats are rounded alike from any bits, every kind of NaN included, and come back alike from all of theirs.
+func TestShortFloatsOnEveryTier(t *testing.T) {
+	r := rand.New(rand.NewPCG(19, 20))
+	x := make([]float32, 1<<16)
+	all := make([]byte, 2*len(x))
+	for i := range x {
+		x[i] = math.Float32frombits(r.Uint32())
+		if i%4 == 0 {
+			x[i] = math.Float32frombits(r.Uint32() | 0x7f800000)
+		}
+		if i%4 == 1 { // about the exponents of half precision, halfway between two of them
+			x[i] = math.Float32frombits(uint32(100+r.IntN(45))<<23 | r.Uint32()&0x807fe000 | uint32(r.IntN(3))<<12)
+		}
+		all[2*i], all[2*i+1] = byte(i), byte(i>>8)
+	}
+	for _, typ := range []gguf.Type{gguf.F16, gguf.BF16} {
+		compareQuantized(t, typ, x, len(x), nil, "any bits")
+		compareDequantized(t, typ, len(x), all)
+	}
+}

@@ -12,9 +12,10 @@ func dequantizeFile(g *gen) {
 		dequantizeF16(g, s)
 		dequantizeBF16(g, s)
 		dequantizeQ8_0(g, s)
-		dequantizeNibbles(g, s, "Q4_0", 18, 2, 8, false)
-		dequantizeNibbles(g, s, "Q4_1", 20, 4, 0, false)
-		dequantizeNibbles(g, s, "Q5_0", 22, 6, 16, true)
+		dequantizeNibbles(g, s, "Q4_0", 18, 2, 8, 0)
+		dequantizeNibbles(g, s, "Q4_1", 20, 4, 0, 0)
+		dequantizeNibbles(g, s, "Q5_0", 22, 6, 16, 2)
+		dequantizeNibbles(g, s, "Q5_1", 24, 8, 0, 4)
 		dequantizeAffine(g, s, "Q4_K", 144, 16, 0)
 		dequantizeAffine(g, s, "Q5_K", 176, 48, 16)
 		dequantizeQ6_K(g, s)
@@ -128,11 +129,11 @@ func dequantizeQ8_0(g *gen, s isa) {
 	})
 }
 
-// dequantizeNibbles is a format of 32 levels of four bits, or five, less an offset. Where that is 0, the block has a
-// minimum.
-func dequantizeNibbles(g *gen, s isa, name string, bytes, levels, offset int, five bool) {
+// dequantizeNibbles is a format of 32 levels less an offset. Where that is 0, the block has a minimum. The levels have
+// four bits, and a fifth from byte fifth on, if that is not 0.
+func dequantizeNibbles(g *gen, s isa, name string, bytes, levels, offset, fifth int) {
 	var shift operand.Mem
-	if five {
+	if fifth > 0 {
 		shift = g.counting()
 	}
 	g.blocks(s, name, bytes, 32, func(dst, src reg.Register) {
@@ -142,16 +143,16 @@ func dequantizeNibbles(g *gen, s isa, name string, bytes, levels, offset int, fi
 			add = g.half(src, 2)
 		}
 		var high reg.VecVirtual
-		if five {
+		if fifth > 0 {
 			high = g.vec()
-			g.VPBROADCASTD(operand.Mem{Base: src, Disp: 2}, high)
+			g.VPBROADCASTD(operand.Mem{Base: src, Disp: fifth}, high)
 		}
 		for i := range 16 / s.lanes {
 			low := g.bytesAt(src, levels+s.lanes*i)
 			for n, v := range []reg.VecVirtual{low, g.shifted(low, -4)} {
 				g.and(g.bits(15), v)
 				at := n*16/s.lanes + i
-				if five {
+				if fifth > 0 {
 					bit := g.vec()
 					g.VPSRLVD(shift.Offset(4*s.lanes*at), high, bit)
 					g.VPSLLD(operand.Imm(4), bit, bit)

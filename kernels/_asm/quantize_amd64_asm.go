@@ -11,6 +11,8 @@ func quantizeFile(g *gen) {
 		fitAffine(g, s, "fitAffine", false)
 		fitAffine(g, s, "fitAffineAbsolute", true)
 		fitSymmetric(g, s)
+		quantizeF16(g, s)
+		quantizeBF16(g, s)
 		quantizeQ8_0(g, s)
 		quantizeSigned(g, s, "Q4_0", 18, 8, 0, 2)
 		quantizeSigned(g, s, "Q5_0", 22, 16, 2, 6)

@@ -197,3 +197,48 @@ func (b *block32) storeLowBytes(v []reg.VecVirtual, at int) {
 		b.VMOVDQU(high, operand.Mem{Base: b.dst, Disp: at + 8*i})
 	}
 }
+
+// quantizeF16 rounds to half precision. A NaN becomes the plain quiet one of its sign, which its magnitude is made before.
+func quantizeF16(g *gen, s isa) {
+	g.kernel(s, "quantizeF16", "(blocks int, dst *uint8, src *float32)", "dst = src in half precision, 16 numbers a block")
+	g.eachBlock("dst", "src", 32, 64, func(dst, src reg.Register) {
+		for i := range 16 / s.lanes {
+			v := g.get(g.at(src, i))
+			sign := g.binary(g.VANDPS, g.bits(1<<31), v)
+			g.VORPS(g.bits(0x7fc00000), sign, sign)
+			g.choose(g.compare(v, isUnordered, v), sign, v)
+			g.VCVTPS2PH(operand.Imm(0), v, operand.Mem{Base: dst, Disp: 2 * s.lanes * i})
+		}
+	})
+}
+
+// quantizeBF16 rounds to bfloat16, ties to even. A NaN keeps its upper bits and is made quiet.
+func quantizeBF16(g *gen, s isa) {
+	g.kernel(s, "quantizeBF16", "(blocks int, dst *uint8, src *float32)", "dst = src as bfloat16, 16 numbers a block")
+	g.eachBlock("dst", "src", 32, 64, func(dst, src reg.Register) {
+		for i := range 16 / s.lanes {
+			v := g.get(g.at(src, i))
+			nan := g.compare(v, isUnordered, v)
+			quiet := g.binary(g.VORPS, g.bits(0x00400000), v)
+			odd := g.shifted(v, -16)
+			g.and(g.bits(1), odd)
+			g.integers(g.VPADDD, odd, v)
+			g.integers(g.VPADDD, g.bits(0x7fff), v)
+			g.choose(nan, quiet, v)
+			g.VPSRLD(operand.Imm(16), v, v)
+			g.storeWords(v, operand.Mem{Base: dst, Disp: 2 * s.lanes * i})
+		}
+	})
+}
+
+// storeWords stores the low 16 bits of 32-bit lanes that have no others.
+func (g *gen) storeWords(v reg.VecVirtual, at operand.Mem) {
+	if g.lanes == 16 {
+		g.VPMOVDW(v, at)
+		return
+	}
+	high := g.XMM()
+	g.VEXTRACTI128(operand.Imm(1), v, high)
+	g.VPACKUSDW(high, v.AsX(), high)
+	g.VMOVDQU(high, at)
+}

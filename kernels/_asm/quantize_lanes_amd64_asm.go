@@ -10,13 +10,14 @@ import (
 
 // Predicates of compare.
 const (
-	isEqual   = 0
-	isLess    = 1
-	atMost    = 2
-	differs   = 4
-	isNotLess = 5
-	exceeds   = 6 // or is no number
-	isGreater = 14
+	isEqual     = 0
+	isLess      = 1
+	atMost      = 2
+	isUnordered = 3
+	differs     = 4
+	isNotLess   = 5
+	exceeds     = 6 // or is no number
+	isGreater   = 14
 )
 
 // compare is a mask of the lanes where a predicate b; b may be in memory.
@@ -52,14 +53,10 @@ func (g *gen) choose(mask, src, dst reg.Register) {
 	g.VBLENDVPS(mask, src, dst, dst)
 }
 
-// chooseAt is choose where dst is in memory.
+// chooseAt is choose where dst is in memory. The whole vector is stored, since a masked store is slow to load from.
 func (g *gen) chooseAt(mask, src reg.Register, dst operand.Mem) {
-	if g.lanes == 16 {
-		g.VMOVUPS(src, mask, dst)
-		return
-	}
-	v := g.vec()
-	g.VBLENDVPS(mask, src, g.get(dst), v)
+	v := g.get(dst)
+	g.choose(mask, src, v)
 	g.VMOVUPS(v, dst)
 }
 
