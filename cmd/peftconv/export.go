@@ -80,7 +80,7 @@ func (o *exportOptions) run(_ context.Context, s streams) error {
 	}
 	fmt.Fprintf(s.out, "%s written: %s, %s\n", done.Output, plural(done.Parameters, "parameter"), bytesText(done.Bytes))
 	if o.to == "gguf" {
-		fmt.Fprintf(s.out, "\nllama-cli -m %s --lora %s\n", shellQuote(filepath.Base(a.Origin.Base)), shellQuote(o.out))
+		fmt.Fprintf(s.out, "\nllama-cli -m %s --lora %s\n", shellQuote(o.base), shellQuote(o.out))
 	}
 	return nil
 }
@@ -99,6 +99,7 @@ func (o *exportOptions) toGGUF(s streams) (*peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.base = opened.base.Path
 	a := opened.adapters[0].Adapter
 	return a, a.ExportGGUFAs(opened.base, o.out, t)
 }

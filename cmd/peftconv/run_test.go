@@ -150,7 +150,10 @@ func TestExport(t *testing.T) {
 		t.Error(err)
 	}
 	again := filepath.Join(t.TempDir(), "again.gguf")
-	want(t, exitOK, "export", "--lora", dir, "--to", "gguf", "--out", again)
+	stdout, _ = want(t, exitOK, "export", "--lora", dir, "--to", "gguf", "--out", again)
+	if !strings.Contains(stdout, "tiny.gguf --lora "+again) {
+		t.Errorf("the command for llama.cpp does not name the base: %s", stdout)
+	}
 	same(t, file, again)
 }
 

@@ -210,7 +210,7 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) {
 	spec := &base.Model.Spec
 	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
-		spec.Width, bytesText(fileSize(base.Path)))
+		spec.Width, bytesText(sizeOf(base.Path)))
 	fmt.Fprintf(s.err, "adapter  LoRA of rank %d on %s, %s\n", a.Config.Rank, plural(len(a.Params())/2, "weight"), plural(a.Parameters(), "parameter"))
 	fmt.Fprintf(s.err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
