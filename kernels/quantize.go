@@ -89,6 +89,10 @@ func (g *Groups) FitSymmetric(half int, numerators []float32) (strange uint32) {
 	return fitSymmetric(g, float32(half), numerators)
 }
 
+// RefineSymmetric is FitSymmetric with squared weights and another search: it starts from the scale that brings the weight of
+// largest magnitude to the lowest level, and improves the levels one at a time. Nothing but Scale is set.
+func (g *Groups) RefineSymmetric(half int) (strange uint32) { return refineSymmetric(g, float32(half)) }
+
 // Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
 // importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0, Q5_0,
 // and F16 and BF16, which are not scaled.

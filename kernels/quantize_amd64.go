@@ -83,6 +83,19 @@ func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32
 }
 
 //go:noescape
+func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+
+func refineSymmetric(g *Groups, half float32) (strange uint32) {
+	if current == tierAVX512 {
+		return refineSymmetricAVX512(g.n, &g.x[0], &g.levels[0], half, g.slots())
+	}
+	return refineSymmetricAVX2(g.n, &g.x[0], &g.levels[0], half, g.slots())
+}
+
+//go:noescape
 func errorWeightsAVX512(n int, w, x, importance *float32, spread float32)
 
 //go:noescape

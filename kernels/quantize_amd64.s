@@ -883,6 +883,154 @@ DATA c26901d7d<>+56(SB)/4, $0x26901d7d
 DATA c26901d7d<>+60(SB)/4, $0x26901d7d
 GLOBL c26901d7d<>(SB), RODATA|NOPTR, $64
 
+// func refineSymmetricAVX512(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·refineSymmetricAVX512(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         level+16(FP), DX
+	MOVQ         fit+32(FP), BX
+	VBROADCASTSS half+24(FP), Z0
+	VMOVUPS      c00000000<>+0(SB), Z1
+	VSUBPS       Z0, Z1, Z1
+	VSUBPS       c3f800000<>+0(SB), Z0, Z0
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	XORQ         SI, SI
+	MOVQ         AX, DI
+	JMP          peak_check
+
+peak:
+	VMOVUPS (CX)(SI*1), Z3
+	VANDPS  c7fffffff<>+0(SB), Z3, Z9
+	VCMPPS  $0x0e, Z4, Z9, K1
+	VMOVAPS Z3, K1, Z2
+	VMOVAPS Z9, K1, Z4
+	ADDQ    $0x40, SI
+	SUBQ    $0x01, DI
+
+peak_check:
+	CMPQ    DI, $0x01
+	JGE     peak
+	VMOVUPS Z2, 128(BX)
+	VDIVPS  Z2, Z1, Z2
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	XORQ    SI, SI
+	MOVQ    AX, DI
+	JMP     first_check
+
+first:
+	VMOVUPS (CX)(SI*1), Z3
+	VMULPS  Z2, Z3, Z4
+	VADDPS  c4b400000<>+0(SB), Z4, Z4
+	VSUBPS  c4b400000<>+0(SB), Z4, Z4
+	VMAXPS  Z1, Z4, Z4
+	VMINPS  Z0, Z4, Z4
+	VMOVUPS Z4, (DX)(SI*1)
+	VMULPS  Z3, Z3, Z6
+	VMULPS  Z6, Z3, Z3
+	VMULPS  Z4, Z3, Z3
+	VADDPS  Z3, Z5, Z5
+	VMULPS  Z4, Z6, Z6
+	VMULPS  Z4, Z6, Z6
+	VADDPS  Z6, Z7, Z7
+	ADDQ    $0x40, SI
+	SUBQ    $0x01, DI
+
+first_check:
+	CMPQ   DI, $0x01
+	JGE    first
+	VANDPS c7fffffff<>+0(SB), Z5, Z2
+	VCMPPS $0x05, c7f800000<>+0(SB), Z2, K1
+	KMOVW  K1, SI
+	VANDPS c7fffffff<>+0(SB), Z7, Z2
+	VCMPPS $0x05, c7f800000<>+0(SB), Z2, K1
+	KMOVW  K1, DI
+	ORL    DI, SI
+	MOVQ   $0x00000005, DI
+	JMP    round_check
+
+round:
+	XORL R8, R8
+	XORQ R9, R9
+	MOVQ AX, R10
+	JMP  weight_check
+
+weight:
+	VMOVUPS (CX)(R9*1), Z2
+	VMOVUPS (DX)(R9*1), Z3
+	VMULPS  Z2, Z2, Z4
+	VMULPS  Z4, Z2, Z6
+	VMULPS  Z3, Z6, Z9
+	VSUBPS  Z9, Z5, Z9
+	VCMPPS  $0x0e, c00000000<>+0(SB), Z9, K1
+	VMULPS  Z3, Z4, Z10
+	VMULPS  Z3, Z10, Z10
+	VSUBPS  Z10, Z7, Z10
+	VMULPS  Z10, Z2, Z2
+	VDIVPS  Z9, Z2, Z2
+	VANDPS  c7fffffff<>+0(SB), Z2, Z11
+	VCMPPS  $0x05, c4a800000<>+0(SB), Z11, K2
+	KANDW   K2, K1, K2
+	KMOVW   K2, R11
+	ORL     R11, SI
+	VADDPS  c4b400000<>+0(SB), Z2, Z2
+	VSUBPS  c4b400000<>+0(SB), Z2, Z2
+	VMAXPS  Z1, Z2, Z2
+	VMINPS  Z0, Z2, Z2
+	VCMPPS  $0x04, Z3, Z2, K2
+	KANDW   K1, K2, K1
+	VMULPS  Z2, Z6, Z6
+	VADDPS  Z6, Z9, Z9
+	VMULPS  Z2, Z4, Z4
+	VMULPS  Z2, Z4, Z4
+	VADDPS  Z4, Z10, Z10
+	VCMPPS  $0x0e, c00000000<>+0(SB), Z10, K2
+	KANDW   K1, K2, K1
+	VMULPS  Z9, Z9, Z4
+	VMULPS  Z5, Z5, Z6
+	VMULPS  Z7, Z4, Z4
+	VMULPS  Z10, Z6, Z6
+	VCMPPS  $0x0e, Z6, Z4, K2
+	KANDW   K1, K2, K1
+	VMOVAPS Z9, K1, Z5
+	VMOVAPS Z10, K1, Z7
+	VMOVAPS Z2, K1, Z3
+	VMOVUPS Z3, (DX)(R9*1)
+	KMOVW   K1, R11
+	ORL     R11, R8
+	ADDQ    $0x40, R9
+	SUBQ    $0x01, R10
+
+weight_check:
+	CMPQ  R10, $0x01
+	JGE   weight
+	TESTL R8, R8
+	JZ    settled
+	SUBQ  $0x01, DI
+
+round_check:
+	CMPQ DI, $0x01
+	JGE  round
+
+settled:
+	VPXORD  Z8, Z8, Z8
+	VCMPPS  $0x0e, c00000000<>+0(SB), Z7, K1
+	VDIVPS  Z7, Z5, Z0
+	VMOVAPS Z0, K1, Z8
+	VMOVUPS 128(BX), Z0
+	VANDPS  c7fffffff<>+0(SB), Z0, Z0
+	VCMPPS  $0x01, c26901d7d<>+0(SB), Z0, K1
+	VMOVUPS c00000000<>+0(SB), Z0
+	VMOVAPS Z0, K1, Z8
+	VMOVUPS Z8, (BX)
+	MOVL    SI, strange+40(FP)
+	VZEROUPPER
+	RET
+
 // func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·quantizeF16AVX512(SB), NOSPLIT, $0-24
@@ -2337,6 +2485,154 @@ trial_check:
 	VBLENDVPS Y0, Y1, Y2, Y2
 	VMOVUPS   Y2, 128(SI)
 	MOVL      R9, strange+64(FP)
+	VZEROUPPER
+	RET
+
+// func refineSymmetricAVX2(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+// Requires: AVX
+TEXT ·refineSymmetricAVX2(SB), NOSPLIT, $0-44
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         level+16(FP), DX
+	MOVQ         fit+32(FP), BX
+	VBROADCASTSS half+24(FP), Y0
+	VMOVUPS      c00000000<>+0(SB), Y1
+	VSUBPS       Y0, Y1, Y1
+	VSUBPS       c3f800000<>+0(SB), Y0, Y0
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y3, Y3, Y3
+	XORQ         SI, SI
+	MOVQ         AX, DI
+	JMP          peak_check
+
+peak:
+	VMOVUPS   (CX)(SI*1), Y4
+	VANDPS    c7fffffff<>+0(SB), Y4, Y5
+	VCMPPS    $0x0e, Y3, Y5, Y6
+	VBLENDVPS Y6, Y4, Y2, Y2
+	VBLENDVPS Y6, Y5, Y3, Y3
+	ADDQ      $0x20, SI
+	SUBQ      $0x01, DI
+
+peak_check:
+	CMPQ    DI, $0x01
+	JGE     peak
+	VMOVUPS Y2, 128(BX)
+	VDIVPS  Y2, Y1, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y4, Y4, Y4
+	XORQ    SI, SI
+	MOVQ    AX, DI
+	JMP     first_check
+
+first:
+	VMOVUPS (CX)(SI*1), Y5
+	VMULPS  Y2, Y5, Y6
+	VADDPS  c4b400000<>+0(SB), Y6, Y6
+	VSUBPS  c4b400000<>+0(SB), Y6, Y6
+	VMAXPS  Y1, Y6, Y6
+	VMINPS  Y0, Y6, Y6
+	VMOVUPS Y6, (DX)(SI*1)
+	VMULPS  Y5, Y5, Y7
+	VMULPS  Y7, Y5, Y5
+	VMULPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMULPS  Y6, Y7, Y7
+	VMULPS  Y6, Y7, Y7
+	VADDPS  Y7, Y4, Y4
+	ADDQ    $0x20, SI
+	SUBQ    $0x01, DI
+
+first_check:
+	CMPQ      DI, $0x01
+	JGE       first
+	VANDPS    c7fffffff<>+0(SB), Y3, Y2
+	VCMPPS    $0x05, c7f800000<>+0(SB), Y2, Y2
+	VMOVMSKPS Y2, SI
+	VANDPS    c7fffffff<>+0(SB), Y4, Y2
+	VCMPPS    $0x05, c7f800000<>+0(SB), Y2, Y2
+	VMOVMSKPS Y2, DI
+	ORL       DI, SI
+	MOVQ      $0x00000005, DI
+	JMP       round_check
+
+round:
+	XORL R8, R8
+	XORQ R9, R9
+	MOVQ AX, R10
+	JMP  weight_check
+
+weight:
+	VMOVUPS   (CX)(R9*1), Y2
+	VMOVUPS   (DX)(R9*1), Y5
+	VMULPS    Y2, Y2, Y6
+	VMULPS    Y6, Y2, Y7
+	VMULPS    Y5, Y7, Y8
+	VSUBPS    Y8, Y3, Y8
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y8, Y9
+	VMULPS    Y5, Y6, Y10
+	VMULPS    Y5, Y10, Y10
+	VSUBPS    Y10, Y4, Y10
+	VMULPS    Y10, Y2, Y2
+	VDIVPS    Y8, Y2, Y2
+	VANDPS    c7fffffff<>+0(SB), Y2, Y11
+	VCMPPS    $0x05, c4a800000<>+0(SB), Y11, Y11
+	VANDPS    Y11, Y9, Y11
+	VMOVMSKPS Y11, R11
+	ORL       R11, SI
+	VADDPS    c4b400000<>+0(SB), Y2, Y2
+	VSUBPS    c4b400000<>+0(SB), Y2, Y2
+	VMAXPS    Y1, Y2, Y2
+	VMINPS    Y0, Y2, Y2
+	VCMPPS    $0x04, Y5, Y2, Y11
+	VANDPS    Y9, Y11, Y9
+	VMULPS    Y2, Y7, Y7
+	VADDPS    Y7, Y8, Y8
+	VMULPS    Y2, Y6, Y6
+	VMULPS    Y2, Y6, Y6
+	VADDPS    Y6, Y10, Y10
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y10, Y6
+	VANDPS    Y9, Y6, Y6
+	VMULPS    Y8, Y8, Y7
+	VMULPS    Y3, Y3, Y9
+	VMULPS    Y4, Y7, Y7
+	VMULPS    Y10, Y9, Y9
+	VCMPPS    $0x0e, Y9, Y7, Y7
+	VANDPS    Y6, Y7, Y6
+	VBLENDVPS Y6, Y8, Y3, Y3
+	VBLENDVPS Y6, Y10, Y4, Y4
+	VBLENDVPS Y6, Y2, Y5, Y5
+	VMOVUPS   Y5, (DX)(R9*1)
+	VMOVMSKPS Y6, R11
+	ORL       R11, R8
+	ADDQ      $0x20, R9
+	SUBQ      $0x01, R10
+
+weight_check:
+	CMPQ  R10, $0x01
+	JGE   weight
+	TESTL R8, R8
+	JZ    settled
+	SUBQ  $0x01, DI
+
+round_check:
+	CMPQ DI, $0x01
+	JGE  round
+
+settled:
+	VXORPS    Y0, Y0, Y0
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y4, Y1
+	VDIVPS    Y4, Y3, Y2
+	VBLENDVPS Y1, Y2, Y0, Y0
+	VMOVUPS   128(BX), Y1
+	VANDPS    c7fffffff<>+0(SB), Y1, Y1
+	VCMPPS    $0x01, c26901d7d<>+0(SB), Y1, Y1
+	VMOVUPS   c00000000<>+0(SB), Y2
+	VBLENDVPS Y1, Y2, Y0, Y0
+	VMOVUPS   Y0, (BX)
+	MOVL      SI, strange+40(FP)
 	VZEROUPPER
 	RET
 

@@ -12,6 +12,8 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) 
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) { return everyGroup }
 
+func refineSymmetric(g *Groups, half float32) (strange uint32) { return everyGroup }
+
 func errorWeights(w, x, importance []float32, spread float32) {
 	errorWeightsGeneric(w, x, importance, spread)
 }

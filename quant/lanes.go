@@ -21,6 +21,7 @@ type laneSearch struct {
 
 	affine     *affineSearch // nil: the search is that of fitSymmetric
 	half       int           // of fitSymmetric
+	refine     bool          // the search is that of refineSymmetric
 	numerators []float32     // the numbers of levels to try, in order
 
 	memory [64]float32 // of numerators
@@ -44,7 +45,7 @@ func newAffineLanes(s *affineSearch) *laneSearch {
 // newSymmetricLanes is fitSymmetric in lanes. It is to be given back to laneSearches.
 func newSymmetricLanes(half int) *laneSearch {
 	l := laneSearches.Get().(*laneSearch)
-	l.affine, l.half, l.numerators = nil, half, append(l.memory[:0], float32(-half))
+	l.affine, l.half, l.refine, l.numerators = nil, half, false, append(l.memory[:0], float32(-half))
 	for i := -9; i <= 9; i++ {
 		if i != 0 {
 			l.numerators = append(l.numerators, -(float32(half) + float32(0.1*float32(i))))
@@ -76,8 +77,11 @@ func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 }
 
 func (l *laneSearch) search() (strange uint32) {
-	if l.affine != nil {
+	switch {
+	case l.affine != nil:
 		return l.groups.FitAffine(l.numerators, l.affine.absolute)
+	case l.refine:
+		return l.groups.RefineSymmetric(l.half)
 	}
 	return l.groups.FitSymmetric(l.half, l.numerators)
 }
@@ -125,9 +129,10 @@ func (l *laneSearch) round(x *[weightsK]float32, scale, minimum []float32, lo, h
 
 // A laneFormat is a way of making super-blocks of 256 weights in groups that are searched in lanes.
 type laneFormat struct {
-	n, bytes int                     // weights in a group, bytes in a super-block
-	search   *affineSearch           // nil: fitSymmetric with half
-	half     int                     //
+	n, bytes int           // weights in a group, bytes in a super-block
+	search   *affineSearch // nil: fitSymmetric with half
+	half     int
+	refine   bool                    // refineSymmetric instead; of its levels nothing is known
 	weigh    func(g *kernels.Groups) // without importance
 	spread   float32                 // with importance: errorWeights has this times the mean square; 0: importance alone counts
 
@@ -165,7 +170,9 @@ func (f *laneFormat) lanes() *laneSearch {
 	if f.search != nil {
 		return newAffineLanes(f.search)
 	}
-	return newSymmetricLanes(f.half)
+	l := newSymmetricLanes(f.half)
+	l.refine = f.refine
+	return l
 }
 
 // weights is how much the errors of x count, where importance says so.

@@ -1,6 +1,11 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q3_K is a super-block of sixteen groups of 16 weights d·(scale-32)·(q-4): 32 bytes of which bit g of byte j is the
 // highest bit of level j of 32-weight group g, 64 bytes with the low two bits of the levels (see packCrumbs), twelve
@@ -12,6 +17,22 @@ const (
 	dQ3_K      = 108
 	bytesQ3_K  = 110
 )
+
+// lanesQ3_K leaves super-blocks with a scale that came to nothing to the definition, for the levels of the search.
+var lanesQ3_K = laneFormat{
+	n: 16, bytes: bytesQ3_K, half: 4, refine: true,
+	weigh: func(*kernels.Groups) {},
+	plain: func(dst []byte, x, _ []float32) { plainQ3_K(dst, x) },
+	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+		d, scales := roundScalesQ3_K(&l.scale)
+		steps := writeScalesQ3_K((*[bytesQ3_K]byte)(b), d, &scales)
+		if slices.Contains(steps[:], 0) {
+			plainQ3_K(b, x[:])
+			return
+		}
+		packQ3_K((*[bytesQ3_K]byte)(b), l.round(x, steps[:], noMinimum[:], -4, 3, 0))
+	},
+}
 
 var lanesWeightedQ3_K = laneFormat{
 	n: 16, bytes: bytesQ3_K, half: 4, spread: 2,
@@ -38,6 +59,14 @@ func dequantizeQ3_K(dst []float32, src []byte) {
 }
 
 func quantizeQ3_K(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesQ3_K.quantize(dst, src, nil)
+		return
+	}
+	plainQ3_K(dst, src)
+}
+
+func plainQ3_K(dst []byte, src []float32) {
 	var level [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ3_K {
 		var scale [groupsQ3_K]float32
@@ -45,15 +74,7 @@ func quantizeQ3_K(dst []byte, src []float32) {
 		for i := range scale {
 			scale[i] = refineSymmetric(level[16*i:][:16], x[16*i:][:16], 4)
 		}
-		scales := [groupsQ3_K]uint8{}
-		var d float32
-		if top := peak(scale[:]); top != 0 {
-			inverse := -32 / top
-			d = 1 / inverse
-			for i, s := range scale {
-				scales[i] = uint8(min(max(int8(nearest(inverse*s)), -32), 31) + 32)
-			}
-		}
+		d, scales := roundScalesQ3_K(&scale)
 		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
 		src, dst = src[weightsK:], dst[bytesQ3_K:]
 	}
@@ -85,6 +106,19 @@ func plainWeightedQ3_K(dst []byte, row, importance []float32) {
 		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ3_K:]
 	}
+}
+
+// roundScalesQ3_K brings the scale of largest magnitude to the lowest of 64 levels, and returns what one level is worth.
+func roundScalesQ3_K(scale *[groupsQ3_K]float32) (d float32, scales [groupsQ3_K]uint8) {
+	top := peak(scale[:])
+	if top == 0 {
+		return 0, scales
+	}
+	inverse := -32 / top
+	for i, s := range scale {
+		scales[i] = uint8(min(max(int8(nearest(inverse*s)), -32), 31) + 32)
+	}
+	return 1 / inverse, scales
 }
 
 // finishQ3_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale

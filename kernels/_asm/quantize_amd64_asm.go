@@ -11,6 +11,7 @@ func quantizeFile(g *gen) {
 		fitAffine(g, s, "fitAffine", false)
 		fitAffine(g, s, "fitAffineAbsolute", true)
 		fitSymmetric(g, s)
+		refineSymmetric(g, s)
 		quantizeF16(g, s)
 		quantizeBF16(g, s)
 		quantizeQ8_0(g, s)

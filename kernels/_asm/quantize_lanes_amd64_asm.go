@@ -363,3 +363,88 @@ func (g *gen) peaks(n, x reg.Register) reg.VecVirtual {
 	})
 	return top
 }
+
+// refineRounds is how often refineSymmetric goes over a group.
+const refineRounds = 5
+
+// refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays as it
+// is in those that follow.
+func refineSymmetric(g *gen, s isa) {
+	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)",
+		"the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle")
+	n, x, level, fit := g.param("n"), g.param("x"), g.param("level"), g.param("fit")
+	half := g.splat("half")
+	lowest, highest := g.binary(g.VSUBPS, half, g.constant(0)), g.binary(g.VSUBPS, g.number(1), half)
+	top := g.peaks(n, x)
+	g.VMOVUPS(top, slot(fit, slotInverse))
+	inverse := g.binary(g.VDIVPS, top, lowest)
+	lx, ll := g.zeros(2)[0], g.vec()
+	g.zero(ll)
+	round := func(f reg.VecVirtual) {
+		g.VADDPS(g.number(roundingBias), f, f)
+		g.VSUBPS(g.number(roundingBias), f, f)
+		g.VMAXPS(lowest, f, f)
+		g.VMINPS(highest, f, f)
+	}
+	g.elements("first", n, 1, func(index reg.Register, disp int) {
+		v := g.get(indexed(x, index, disp))
+		l := g.binary(g.VMULPS, inverse, v)
+		round(l)
+		g.VMOVUPS(l, indexed(level, index, disp))
+		w := g.binary(g.VMULPS, v, v)
+		g.VMULPS(w, v, v)
+		g.VMULPS(l, v, v)
+		g.VADDPS(v, lx, lx)
+		g.VMULPS(l, w, w)
+		g.VMULPS(l, w, w)
+		g.VADDPS(w, ll, ll)
+	})
+	strange := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
+	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), strange)
+	rounds, changed := g.GP64(), g.GP32()
+	g.MOVQ(operand.U32(refineRounds), rounds)
+	g.loop("round", rounds, 1, func() {
+		g.XORL(changed, changed)
+		g.elements("weight", n, 1, func(index reg.Register, disp int) {
+			v, old := g.get(indexed(x, index, disp)), g.get(indexed(level, index, disp))
+			w := g.binary(g.VMULPS, v, v)
+			wx := g.binary(g.VMULPS, w, v)
+			restX := g.binary(g.VSUBPS, g.binary(g.VMULPS, old, wx), lx)
+			ok := g.compare(restX, isGreater, g.number(0))
+			rest := g.binary(g.VMULPS, old, w)
+			g.VMULPS(old, rest, rest)
+			g.VSUBPS(rest, ll, rest)
+			l := g.binary(g.VMULPS, rest, v)
+			g.VDIVPS(restX, l, l)
+			// Beyond what an addition rounds lie the results of plain arithmetic alone.
+			outside := g.compare(g.magnitude(l), isNotLess, g.number(1<<22))
+			g.ORL(g.bitsOf(g.both(outside, ok)), strange)
+			round(l)
+			ok = g.both(ok, g.compare(l, differs, old))
+			g.VADDPS(g.binary(g.VMULPS, l, wx), restX, restX)
+			g.VMULPS(l, w, w)
+			g.VMULPS(l, w, w)
+			g.VADDPS(w, rest, rest)
+			ok = g.both(ok, g.compare(rest, isGreater, g.number(0)))
+			mine, theirs := g.binary(g.VMULPS, restX, restX), g.binary(g.VMULPS, lx, lx)
+			g.VMULPS(ll, mine, mine)
+			g.VMULPS(rest, theirs, theirs)
+			ok = g.both(ok, g.compare(mine, isGreater, theirs))
+			g.choose(ok, restX, lx)
+			g.choose(ok, rest, ll)
+			g.choose(ok, l, old)
+			g.VMOVUPS(old, indexed(level, index, disp))
+			g.ORL(g.bitsOf(ok), changed)
+		})
+		g.TESTL(changed, changed)
+		g.JZ(operand.LabelRef("settled"))
+	})
+	g.Label("settled")
+	scale := g.zeros(1)[0]
+	g.choose(g.compare(ll, isGreater, g.number(0)), g.binary(g.VDIVPS, ll, lx), scale)
+	nothing := g.compare(g.magnitude(g.get(slot(fit, slotInverse))), isLess, g.bits(noScale))
+	g.choose(nothing, g.constant(0), scale)
+	g.VMOVUPS(scale, slot(fit, slotScale))
+	g.Store(strange, g.ReturnIndex(0))
+	g.end()
+}
