@@ -35,7 +35,7 @@ func keepsActivations(b *Base, mode string, tokens int) (bool, error) {
 func availableMemory() int64 {
 	available := int64(unknownMemory)
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if kib, ok := meminfo(text, "MemAvailable:"); ok {
+		if kib, ok := kibibytes(text, "MemAvailable:"); ok {
 			available = kib << 10
 		}
 	}
@@ -46,8 +46,8 @@ func availableMemory() int64 {
 	return available
 }
 
-// meminfo is the value of a line of /proc/meminfo, in KiB.
-func meminfo(text []byte, key string) (int64, bool) {
+// kibibytes is the value of a line of /proc/meminfo or /proc/self/status, in KiB.
+func kibibytes(text []byte, key string) (int64, bool) {
 	for line := range bytes.Lines(text) {
 		if fields := bytes.Fields(line); len(fields) >= 2 && string(fields[0]) == key {
 			n, err := strconv.ParseInt(string(fields[1]), 10, 53)

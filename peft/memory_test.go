@@ -26,12 +26,12 @@ func TestKeepsActivations(t *testing.T) {
 	}
 }
 
-func TestMeminfo(t *testing.T) {
+func TestKibibytes(t *testing.T) {
 	text := []byte("MemTotal:       24683648 kB\nMemFree:         123 kB\nMemAvailable:   22000000 kB\n")
-	if n, ok := meminfo(text, "MemAvailable:"); !ok || n != 22000000 {
+	if n, ok := kibibytes(text, "MemAvailable:"); !ok || n != 22000000 {
 		t.Errorf("found %d, %v", n, ok)
 	}
-	if _, ok := meminfo(text[:20], "MemAvailable:"); ok {
+	if _, ok := kibibytes(text[:20], "MemAvailable:"); ok {
 		t.Error("found what is not there")
 	}
 	if availableMemory() <= 0 {
