@@ -3,7 +3,7 @@
 //
 // Every kernel has a plain Go definition, named xGeneric, which is its documentation and the oracle of its
 // tests. Where the processor has the instructions, assembly of the same kernel is called instead: with
-// AVX-512 or AVX2 and FMA on amd64, NEON on arm64. Tier says which. The environment variable PEFTCONV_TIER
+// AVX-512 or AVX2, FMA and F16C on amd64, NEON on arm64. Tier says which. The environment variable PEFTCONV_TIER
 // chooses a lower tier of the machine, and the build tag purego leaves all assembly out.
 //
 // Results do not depend on the number of threads: work is divided along outputs, never along a reduction.
@@ -16,6 +16,12 @@
 // shape. Where one side has few rows and the other is contiguous in k, rows are multiplied with rows
 // (gemm_dots.go). Else both are packed into panels and multiplied by register tiles (gemm_tiles.go). Memory
 // for packing is kept from one product to the next, so that a training step allocates nothing.
+//
+// # Blocks
+//
+// Quantize, Dequantize and the searches of Groups are loops of the block formats of package quant, which holds their
+// definitions. Unlike the others they give the same bits on every tier, and there is no NEON assembly of them: where a
+// tier has none, they say so and the caller runs the definition.
 //
 // # Adding a kernel
 //

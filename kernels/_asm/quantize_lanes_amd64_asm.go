@@ -139,9 +139,8 @@ func fitAffine(g *gen, s isa, name string, absolute bool) {
 		"the search of Groups.FitAffine")
 	f := affineFit{g, g.param("n"), g.param("x"), g.param("w"), g.param("level"), g.param("fit"), absolute}
 	trials, numerator := g.param("trials"), g.param("numerators")
-	top := numerator // the first numerator is the highest level
 	strange := f.measure()
-	inverse := f.try("first", operand.Mem{Base: top}, nil, strange)
+	inverse := f.try("first", operand.Mem{Base: numerator}, nil, strange) // the highest level
 	flat := g.compare(g.get(slot(f.fit, slotGreatest)), atMost, slot(f.fit, slotOrigin))
 	g.store([]reg.VecVirtual{inverse, g.get(slot(f.fit, slotOrigin))},
 		[]operand.Mem{slot(f.fit, slotInverse), slot(f.fit, slotInverseOrigin)})
@@ -156,7 +155,7 @@ func fitAffine(g *gen, s isa, name string, absolute bool) {
 		g.ADDQ(operand.Imm(4), current)
 		var sums [3]reg.VecVirtual
 		inverse := f.try("trial", operand.Mem{Base: current}, &sums, strange)
-		f.improve(inverse, sums, top)
+		f.improve(inverse, sums)
 	})
 	f.give(strange)
 }
@@ -265,7 +264,7 @@ func (f *affineFit) error(label string, scale, offset reg.Register) reg.VecVirtu
 
 // improve solves for the scale and offset of least squared error for the levels of a trial, and keeps them where they are
 // better.
-func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual, top reg.Register) {
+func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
 	l, ll, lx := sums[0], sums[1], sums[2]
 	sumW, sumX := f.get(slot(f.fit, slotSumW)), f.get(slot(f.fit, slotSumX))
 	det := f.binary(f.VSUBPS, f.binary(f.VMULPS, l, l), f.binary(f.VMULPS, ll, sumW))
