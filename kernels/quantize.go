@@ -19,15 +19,13 @@ func GroupLanes() int { return groupLanes() }
 
 // Groups are groups of weights under search, side by side. The fields are as many as there are groups.
 type Groups struct {
-	Scale    [MaxLanes]float32 // found by the search; 0 where there is nothing to scale
-	Origin   [MaxLanes]float32 // what level 0 stands for
-	Inverse  [MaxLanes]float32 // levels per unit that lead to the levels of the search
-	From     [MaxLanes]float32 // and the origin from which they are counted
-	least    [MaxLanes]float32
-	greatest [MaxLanes]float32
-	Total    [MaxLanes]float32 // sum of the weights of the errors
-	sumX     [MaxLanes]float32
-	smallest [MaxLanes]float32
+	Scale   [MaxLanes]float32    // found by the search; 0 where there is nothing to scale
+	Origin  [MaxLanes]float32    // what level 0 stands for
+	Inverse [MaxLanes]float32    // levels per unit that lead to the levels of the search
+	From    [MaxLanes]float32    // and the origin from which they are counted
+	_       [2][MaxLanes]float32 // memory of the assembly: least and greatest weight of each group
+	Total   [MaxLanes]float32    // sum of the weights of the errors
+	_       [2][MaxLanes]float32 // memory of the assembly: weighted sum, smallest error so far
 
 	n      int // weights in a group
 	x, w   [maxGroup * MaxLanes]float32
@@ -132,9 +130,6 @@ func MultiplyLevels(level []uint8, x []float32, n int, from, factor []float32, l
 	checkLevels(level, x, n, from, factor)
 	multiplyLevels(level, x, n, from, factor, lo, hi)
 }
-
-// everyGroup says that all groups are strange.
-const everyGroup = 1<<MaxLanes - 1
 
 // errorWeightsGeneric is kept from being inlined in other packages, where the compiler loses the conversion.
 //
