@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 var quantizeVerb = verb{
 	name:  "quantize",
-	args:  "IN OUT TYPE",
+	args:  "IN OUT [TYPE]",
 	short: "write a GGUF model in smaller types",
 	long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
 llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.
@@ -31,6 +32,10 @@ type, one of shorter blocks takes its place, or F16.
 With an importance matrix (--imatrix), which peftconv imatrix and llama-imatrix measure, errors count by how much they
 change what the model computes. Types below 3 bits are refused without one.
 
+Instead of TYPE, --target-size or --target-bpw says how large the model may become. Then each matrix gets a type of its
+own: the errors that some of its rows take in each type are measured, and the types are chosen so that the model keeps
+within the target and the errors, weighed by what they disturb, are least together.
+
 IN holds F32, F16 or BF16 weights. It may be one of several files that hold a model together; OUT is a single file then,
 unless --keep-split says otherwise. Memory stays small whatever the size of the model.`,
 	examples: []string{
@@ -38,6 +43,7 @@ unless --keep-split says otherwise. Memory stays small whatever the size of the 
 		"peftconv quantize model-f16.gguf model-iq2.gguf IQ2_M --imatrix imatrix.gguf",
 		"peftconv quantize model-f16.gguf model.gguf Q5_K_M --tensor-type attn_v=Q8_0 --tensor-type 'blk\\.[0-3]\\.ffn=Q6_K'",
 		"peftconv quantize model-f16.gguf Q3_K_L --dry-run",
+		"peftconv quantize model-f16.gguf model-6g.gguf --target-size 6GB --imatrix imatrix.gguf",
 	},
 	new: func() command { return new(quantizeOptions) },
 }
@@ -48,6 +54,8 @@ type quantizeOptions struct {
 	tensorTypes       []string
 	outputType        string
 	embeddingType     string
+	targetSize        sizeFlag
+	budget            quantize.Budget
 	dryRun            bool
 	threads           int
 	json              bool
@@ -56,6 +64,8 @@ type quantizeOptions struct {
 
 func (o *quantizeOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
+	fs.Var(&o.targetSize, "target-size", "choose the types so that the file has at most so many `BYTES`: 700M, 4.5G (thousands), 4GiB")
+	fs.Float64Var(&o.budget.Bits, "target-bpw", 0, "choose the types so that a weight takes at most `N` bits on average; 0 is no target")
 	group(fs, "Types", func() {
 		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
 		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil, "`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
@@ -73,13 +83,8 @@ func (o *quantizeOptions) flags(fs *pflag.FlagSet) {
 }
 
 func (o *quantizeOptions) validate(args []string) error {
-	switch {
-	case len(args) == 3:
-		o.in, o.out, o.fileType = args[0], args[1], args[2]
-	case len(args) == 2 && o.dryRun:
-		o.in, o.fileType = args[0], args[1]
-	default:
-		return fmt.Errorf("expected IN, OUT and TYPE, found %s", plural(len(args), "argument"))
+	if err := o.positional(args); err != nil {
+		return err
 	}
 	if o.threads < 0 || o.threads > 1024 {
 		return fmt.Errorf("--threads: %d, expected 0 to 1024", o.threads)
@@ -90,10 +95,48 @@ func (o *quantizeOptions) validate(args []string) error {
 	return o.parseTypes()
 }
 
+// positional takes the arguments: TYPE is there unless there is a target, OUT unless this is a dry run.
+func (o *quantizeOptions) positional(args []string) error {
+	if err := o.parseTarget(); err != nil {
+		return err
+	}
+	names, to := []string{"IN", "OUT", "TYPE"}, []*string{&o.in, &o.out, &o.fileType}
+	if o.targeted() {
+		names, to = names[:2], to[:2]
+	}
+	if o.dryRun && len(args) == len(to)-1 {
+		names, to = slices.Delete(names, 1, 2), slices.Delete(to, 1, 2)
+	}
+	if len(args) != len(to) {
+		return fmt.Errorf("expected %s, found %s", strings.Join(names, " and "), plural(len(args), "argument"))
+	}
+	for i, arg := range args {
+		*to[i] = arg
+	}
+	return nil
+}
+
+func (o *quantizeOptions) targeted() bool { return o.budget != quantize.Budget{} }
+
+func (o *quantizeOptions) parseTarget() error {
+	o.budget.Bytes = int64(o.targetSize)
+	switch {
+	case o.targetSize != 0 && o.budget.Bits != 0:
+		return errors.New("--target-size: does not go with --target-bpw")
+	case !isFinite(o.budget.Bits) || o.budget.Bits < 0:
+		return fmt.Errorf("--target-bpw: %v, expected a number of bits", o.budget.Bits)
+	case o.targeted() && o.options.Pure:
+		return errors.New("--pure: does not go with a target, for which types are chosen one by one")
+	}
+	return nil
+}
+
 // parseTypes parses everything that names a type.
 func (o *quantizeOptions) parseTypes() (err error) {
-	if o.options.Type, err = quantize.ParseFileType(o.fileType); err != nil {
-		return err
+	if o.fileType != "" {
+		if o.options.Type, err = quantize.ParseFileType(o.fileType); err != nil {
+			return err
+		}
 	}
 	for _, s := range o.tensorTypes {
 		override, err := quantize.ParseOverride(s)
@@ -134,7 +177,7 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer f.Close()
-	plan, err := quantize.NewPlan(f, o.options)
+	plan, err := o.plan(ctx, f, s)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.in, err)
 	}
@@ -152,6 +195,22 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 	}
 	r.print(s.out)
 	return nil
+}
+
+// plan chooses the types.
+func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s streams) (*quantize.Plan, error) {
+	if !o.targeted() {
+		return quantize.NewPlan(f, o.options)
+	}
+	var m *meter
+	plan, err := quantize.NewBudgetPlan(ctx, f, o.options, o.budget, func(done, tensors int) {
+		if m == nil {
+			m = newMeter(s.err, "tensor", int64(tensors))
+		}
+		m.update(int64(done), "trying types")
+	})
+	m.stop()
+	return plan, err
 }
 
 // write writes the model, unless this is a dry run, and gives the time that took.
@@ -196,6 +255,7 @@ type quantized struct {
 	Weights   int64             `json:"weights"`
 	Bits      float64           `json:"bits_per_weight"`
 	Seconds   float64           `json:"seconds,omitempty"`
+	Target    bool              `json:"target,omitempty"` // the types were chosen for a size
 	Tensors   []quantizedTensor `json:"tensors"`
 }
 
@@ -214,8 +274,8 @@ func newQuantized(plan *quantize.Plan, o *quantizeOptions, took time.Duration) (
 	if err != nil {
 		return nil, err
 	}
-	r := &quantized{FileType: o.options.Type.Name, Size: size, InputData: plan.InputBytes(), Data: plan.DataBytes(),
-		Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds()}
+	r := &quantized{FileType: plan.FileType().Name, Size: size, InputData: plan.InputBytes(), Data: plan.DataBytes(),
+		Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds(), Target: o.targeted()}
 	if !o.dryRun {
 		r.Outputs = plan.Outputs(o.out)
 	}
@@ -229,7 +289,11 @@ func (r *quantized) print(w io.Writer) {
 	if len(r.Outputs) == 0 {
 		r.printTensors(w)
 	}
-	fmt.Fprintf(w, "%s: %s, %.2f bits a weight, of %s before; %s\n", r.FileType, bytesText(r.Size), r.Bits, bytesText(r.InputData), r.types())
+	mostly := ""
+	if r.Target {
+		mostly = "mostly "
+	}
+	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, bytesText(r.Size), r.Bits, bytesText(r.InputData), r.types())
 	if len(r.Outputs) > 0 {
 		fmt.Fprintf(w, "written to %s in %.1f s, %s a second\n", strings.Join(r.Outputs, ", "), r.Seconds,
 			bytesText(int64(float64(r.InputData)/r.Seconds)))

@@ -72,10 +72,35 @@ func TestQuantizeDryRun(t *testing.T) {
 	}
 }
 
+func TestQuantizeToTarget(t *testing.T) {
+	base, out := tinyBase(t, square), filepath.Join(t.TempDir(), "out.gguf")
+	stdout, stderr := want(t, exitOK, "quantize", base, out, "--target-size", "600k")
+	if size := fileSize(out); size > 600_000 || size < 580_000 {
+		t.Errorf("a file of %d bytes", size)
+	}
+	if !strings.Contains(stdout, "mostly Q") || !strings.Contains(stderr, "trying types") {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	stdout, _ = want(t, exitOK, "quantize", base, "--target-bpw", "5.5", "--dry-run", "--json")
+	doc := document(t, stdout, "target", "bits_per_weight")
+	if bits := doc["bits_per_weight"].(float64); bits > 5.5 || bits < 5.4 {
+		t.Errorf("%v bits a weight", bits)
+	}
+	_, stderr = want(t, exitError, "quantize", base, out, "--target-bpw", "1")
+	if !strings.Contains(stderr, "less than the smallest that the model can become") {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
 func TestQuantizeUsage(t *testing.T) {
 	for _, c := range []struct{ args, message string }{
-		{"", "expected IN, OUT and TYPE, found 0 arguments"},
+		{"", "expected IN and OUT and TYPE, found 0 arguments"},
 		{"a b", "found 2 arguments"},
+		{"a b Q4_0 --target-bpw 4", "expected IN and OUT, found 3 arguments"},
+		{"a b --dry-run --target-bpw 4 --pure", "--pure: does not go with a target"},
+		{"a b --target-bpw 4 --target-size 1G", "does not go with --target-bpw"},
+		{"a b --target-bpw -4", "--target-bpw: -4"},
+		{"a b --target-size what", "target-size"},
 		{"a b Q9_K", `no file type is named "Q9_K"; there are F32`},
 		{"a b Q4_0 --tensor-type x", "--tensor-type: \"x\", expected PATTERN=TYPE"},
 		{"a b Q4_0 --tensor-type (=Q4_0", "--tensor-type: pattern \"(\""},

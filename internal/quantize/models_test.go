@@ -23,6 +23,7 @@ type sample struct {
 	keys       int // key heads
 	experts    int
 	width, ffn int64
+	rows       int64 // of the matrices in the layers; 0: 2
 	tied       bool
 	fused      bool // query, key and value in one tensor
 }
@@ -88,28 +89,29 @@ func (m sample) table(typ gguf.Type) []gguf.Tensor {
 }
 
 func (m sample) layer(p string, add func(name string, shape ...int64)) {
+	rows := max(m.rows, 2)
 	add(p+"attn_norm.weight", m.width)
 	if m.fused {
 		add(p+"attn_qkv.weight", m.width, 3)
 	} else {
-		add(p+"attn_q.weight", m.width, 2)
-		add(p+"attn_k.weight", m.width, 2)
-		add(p+"attn_v.weight", m.width, 2)
+		add(p+"attn_q.weight", m.width, rows)
+		add(p+"attn_k.weight", m.width, rows)
+		add(p+"attn_v.weight", m.width, rows)
 		add(p+"attn_v.bias", 2)
 	}
-	add(p+"attn_output.weight", m.width, 2)
+	add(p+"attn_output.weight", m.width, rows)
 	add(p+"ffn_norm.weight", m.width)
 	if m.experts == 0 {
-		add(p+"ffn_gate.weight", m.width, 2)
-		add(p+"ffn_up.weight", m.width, 2)
-		add(p+"ffn_down.weight", m.ffn, 2)
+		add(p+"ffn_gate.weight", m.width, rows)
+		add(p+"ffn_up.weight", m.width, rows)
+		add(p+"ffn_down.weight", m.ffn, rows)
 		return
 	}
 	n := int64(m.experts)
 	add(p+"ffn_gate_inp.weight", m.width, n)
-	add(p+"ffn_gate_exps.weight", m.width, 2, n)
-	add(p+"ffn_up_exps.weight", m.width, 2, n)
-	add(p+"ffn_down_exps.weight", m.ffn, 2, n)
+	add(p+"ffn_gate_exps.weight", m.width, rows, n)
+	add(p+"ffn_up_exps.weight", m.width, rows, n)
+	add(p+"ffn_down_exps.weight", m.ffn, rows, n)
 }
 
 // weights are n numbers of about a bell curve, some of them far out, that every type of 16 bits and more holds exactly:
@@ -236,4 +238,13 @@ func openImatrix(t testing.TB, path, name string) *imatrix.Matrix {
 	}
 	m.Path = name
 	return m
+}
+
+func fileSize(t testing.TB, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }

@@ -155,6 +155,9 @@ func needsImportance(name string, to gguf.Type, fileType string) bool {
 	return false
 }
 
+// FileType is the file type that the file will say it has.
+func (p *Plan) FileType() FileType { return p.opt.Type }
+
 // Weights is the number of weights of all tensors.
 func (p *Plan) Weights() int64 {
 	n := int64(0)

@@ -105,7 +105,7 @@ func (w *writer) emit(p piece, data []byte) error {
 	if _, err := w.out.Write(data); err != nil {
 		return err
 	}
-	w.release(p)
+	w.plan.release(p.t, p.from, p.to)
 	w.written += int64(len(data))
 	if w.progress != nil {
 		w.progress(Progress{p.t.Name, w.written, w.size})
@@ -113,10 +113,10 @@ func (w *writer) emit(p piece, data []byte) error {
 	return nil
 }
 
-// release lets go of the memory of a piece of a mapped file, with the page in which the piece before ended.
-func (w *writer) release(p piece) {
-	if w.plan.file.Path != "" {
-		mapped.Discard(p.t.source.Bytes()[max(0, p.from-int64(os.Getpagesize())):p.to])
+// release lets go of the memory of bytes of a tensor, with the page in which they begin, if it is that of a map.
+func (p *Plan) release(t *Tensor, from, to int64) {
+	if p.file.Path != "" {
+		mapped.Discard(t.source.Bytes()[max(0, from-int64(os.Getpagesize())):to])
 	}
 }
 
