@@ -36,7 +36,7 @@ func typesOf(t *testing.T, path string) map[string]int {
 func TestQuantize(t *testing.T) {
 	base, out := tinyBase(t, square), filepath.Join(t.TempDir(), "out.gguf")
 	stdout, stderr := want(t, exitOK, "quantize", base, out, "q4_k_m")
-	if !strings.Contains(stdout, "Q4_K_M: ") || !strings.Contains(stdout, "written to "+out) || !strings.Contains(stderr, "MB") {
+	if !strings.Contains(stdout, "Q4_K_M: ") || !strings.Contains(stdout, "written to "+out) || !strings.Contains(stderr, " left  ") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
 	if got := typesOf(t, out); got["Q4_K"] == 0 || got["Q6_K"] == 0 || got["F16"] != 0 {
