@@ -39,6 +39,9 @@ func (m *Modules) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("module selection: expected a string or a list of strings, found %s", compact(data))
 	}
 	slices.Sort(m.Names)
+	if len(m.Names) == 0 {
+		m.Names = nil // an empty list says what an absent one says
+	}
 	return nil
 }
 

@@ -5,8 +5,16 @@ import "unicode/utf8"
 // Scratch is the memory of a search. One may serve many patterns, but only one search at a time; its zero value is
 // ready.
 type Scratch struct {
-	stack []choice
+	stack   []choice
+	retries int // how often the match under way may still go back
 }
+
+// leastRetries is how often a match of a short text may go back, retriesPerByte what each byte of the text adds. A match
+// that would go back more often is given up: expressions such as (a+)*b would take exponential time.
+const (
+	leastRetries   = 1 << 16
+	retriesPerByte = 64
+)
 
 // choice is a place to go back to: another instruction at the same position, or a run that can end earlier or later.
 type choice struct {
@@ -14,7 +22,8 @@ type choice struct {
 	bound   int // of a run: the position, for opLazyRun the count of runes, that limits it; -1 for a split
 }
 
-// Next finds the leftmost match at or after byte at of s. A match may be empty.
+// Next finds the leftmost match at or after byte at of s. A match may be empty. Where finding out whether there is one
+// takes far more steps than the text is long, there is none.
 func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
 	for at <= len(s) {
 		if !p.empty {
@@ -25,6 +34,7 @@ func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
 				break
 			}
 		}
+		m.retries = leastRetries + retriesPerByte*len(s)
 		if end := p.matchAt(s, at, m); end >= 0 {
 			return at, end, true
 		}
@@ -150,6 +160,9 @@ func (p *Pattern) greedy(in *inst, pc int, s string, pos int, m *Scratch) (end i
 
 // back takes up the latest choice.
 func (p *Pattern) back(s string, m *Scratch, base int) (pc, pos int, ok bool) {
+	if m.retries--; m.retries < 0 {
+		m.stack = m.stack[:base]
+	}
 	for len(m.stack) > base {
 		top := &m.stack[len(m.stack)-1]
 		if top.bound < 0 {

@@ -121,6 +121,20 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
+// TestExponentialExpressions wants expressions that go back exponentially often to give up, and to lose no text.
+func TestExponentialExpressions(t *testing.T) {
+	text := strings.Repeat("0", 40)
+	for _, expr := range []string{`0+*1`, `(0+)*1`, `(?:0|00)+1`} {
+		p, err := Compile(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(split(p, text), ""); got != text {
+			t.Errorf("%s leaves %q", expr, got)
+		}
+	}
+}
+
 func TestWhatRegexp2Lacks(t *testing.T) {
 	for _, c := range []struct{ expr, text, want string }{
 		{`[^\r\n\p{L}\p{N}]?+\p{L}+| ?[^\s\p{L}\p{N}]++[\r\n]*`, " ab, c", " ab|,| c"},
