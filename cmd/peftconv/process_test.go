@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // process prepares the program as a process of its own.
-func process(t *testing.T, stderr *bytes.Buffer, args ...string) *exec.Cmd {
+func process(t *testing.T, stderr io.Writer, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -111,6 +113,24 @@ func TestKilledMergeLeavesNothingHalf(t *testing.T) {
 	}
 }
 
+// sharedBuffer is a buffer that one goroutine fills while another looks.
+type sharedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *sharedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *sharedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // TestInterruptedTrainingGoesOn interrupts a run as Ctrl-C does, runs the command that it prints, and compares with a
 // run that was left alone.
 func TestInterruptedTrainingGoesOn(t *testing.T) {
@@ -125,12 +145,15 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	want(t, exitOK, run(whole)...)
 
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	var stderr bytes.Buffer
+	var stderr sharedBuffer
 	cmd := process(t, &stderr, run(out)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	for start := time.Now(); stderr.String() == "" && time.Since(start) < time.Minute; {
+		time.Sleep(10 * time.Millisecond) // until it speaks, it may not listen to signals yet
+	}
+	time.Sleep(250 * time.Millisecond)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code == exitOK {
