@@ -33,7 +33,11 @@ func TestBudgetIsKept(t *testing.T) {
 	im := filepath.Join(t.TempDir(), "im.gguf")
 	budgetSample.writeImatrix(t, im)
 	opt := Options{Imatrix: openImatrix(t, im, "im.gguf")}
-	for _, bits := range []float64{2.5, 3.3, 4, 4.7, 6.1, 8} {
+	targets := []float64{2.5, 4.2, 6.1}
+	if testing.Short() {
+		targets = targets[2:]
+	}
+	for _, bits := range targets {
 		p, err := budgetPlan(t, in, opt, Budget{Bits: bits})
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +74,7 @@ func TestBudgetIsKept(t *testing.T) {
 // TestBudgetBeatsOneType: with as many bytes as one type takes, the weighed error is less than with that type.
 func TestBudgetBeatsOneType(t *testing.T) {
 	in := budgetSample.file(t, gguf.F32)
-	for _, name := range []string{"Q3_K", "Q4_K", "Q4_0", "Q5_K", "Q6_K"} {
+	for _, name := range []string{"Q3_K", "Q4_0", "Q6_K"} {
 		one, err := planOf(t, in, Options{Type: FileType{Name: name, Type: *typeOf(t, name)}, Pure: true})
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +148,9 @@ func TestBudgetOptions(t *testing.T) {
 // TestBudgetIsTheSame: the choice depends neither on threads nor on the byte order of the input.
 func TestBudgetIsTheSame(t *testing.T) {
 	defer kernels.SetThreads(0)
-	in := budgetSample.file(t, gguf.BF16)
+	m := budgetSample
+	m.layers = 3
+	in := m.file(t, gguf.BF16)
 	f, err := gguf.Open(in)
 	if err != nil {
 		t.Fatal(err)

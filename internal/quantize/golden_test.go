@@ -45,7 +45,7 @@ func TestGolden(t *testing.T) {
 
 func testGolden(t *testing.T, dir, model string, weighted bool, name string, want golden) {
 	opt := Options{Type: fileType(t, name)}
-	if testing.Short() && want.Refused == "" && strings.HasPrefix(name, "IQ") {
+	if testing.Short() && want.Refused == "" && slow(name) {
 		t.Skip("takes long")
 	}
 	if weighted {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -70,6 +71,9 @@ func variantTypes(variant string) []string {
 	return []string{"Q4_K_M", "Q3_K_L", "IQ2_M", "Q4_0", "F16", "MXFP4_MOE"}
 }
 
+// slow says whether a file type is one whose search takes long, which the short tests leave out.
+func slow(name string) bool { return strings.HasPrefix(name, "IQ") && !strings.HasPrefix(name, "IQ4") }
+
 // TestSamples quantizes small models to every file type, with options and without, and compares the files with those
 // that llama-quantize makes. To record them anew:
 //
@@ -95,6 +99,9 @@ func TestSamples(t *testing.T) {
 			want[m.name] = recordSample(t)
 		}
 		for _, v := range variants {
+			if testing.Short() && (m.name == "large" || v.name == "imatrix") {
+				continue
+			}
 			t.Run(m.name+"/"+v.name, func(t *testing.T) {
 				opt := Options{}
 				v.set(t, &opt)
@@ -119,6 +126,9 @@ func testVariant(t *testing.T, opt Options, want map[string]string) {
 		t.Fatal("nothing is recorded")
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if testing.Short() && slow(name) && want[name] != "refused" {
+			continue
+		}
 		opt.Type = fileType(t, name)
 		got := "refused"
 		if p, err := planOf(t, "model.gguf", opt); err == nil {
