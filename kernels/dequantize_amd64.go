@@ -77,9 +77,9 @@ func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool {
 
 func dequantizeAVX512(kind BlockKind, blocks int, dst *float32, src *uint8) {
 	switch kind {
-	case F16:
+	case F16Block:
 		dequantizeF16AVX512(blocks, dst, src)
-	case BF16:
+	case BF16Block:
 		dequantizeBF16AVX512(blocks, dst, src)
 	case Q4_0:
 		dequantizeQ4_0AVX512(blocks, dst, src)
@@ -102,9 +102,9 @@ func dequantizeAVX512(kind BlockKind, blocks int, dst *float32, src *uint8) {
 
 func dequantizeAVX2(kind BlockKind, blocks int, dst *float32, src *uint8) {
 	switch kind {
-	case F16:
+	case F16Block:
 		dequantizeF16AVX2(blocks, dst, src)
-	case BF16:
+	case BF16Block:
 		dequantizeBF16AVX2(blocks, dst, src)
 	case Q4_0:
 		dequantizeQ4_0AVX2(blocks, dst, src)

@@ -24,7 +24,7 @@ func TestDequantizeAtPageEnd(t *testing.T) {
 // Weights that end where memory does are quantized, and nothing behind them is read or written.
 func TestQuantizeAtPageEnd(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
-		for _, kind := range []BlockKind{F16, BF16, Q8_0, Q4_0, Q5_0} {
+		for _, kind := range []BlockKind{F16Block, BF16Block, Q8_0, Q4_0, Q5_0} {
 			size := blockSizes[kind]
 			for blocks := 0; blocks <= 8; blocks += 2 {
 				memory := atPageEnd(t, make([]float32, blocks*size.bytes/4))

@@ -64,6 +64,16 @@ func GemmW(dx, dy []float32, t int, w Weights, beta float32) {
 	gemms.put(g)
 }
 
+// GemmWTPrec is GemmWT with x and w rounded to a precision.
+func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
+	GemmWT(y, x, t, w, beta)
+}
+
+// GemmWPrec is GemmW with dy and w rounded to a precision.
+func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
+	GemmW(dx, dy, t, w, beta)
+}
+
 // Gemm multiplies row-major matrices, rows of which are lda, ldb and ldc elements apart:
 //
 //	C (m, n) = alpha · op(A) (m, k) · op(B) (k, n) + beta · C

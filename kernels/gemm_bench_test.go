@@ -11,7 +11,7 @@ import (
 // before: on a shared machine the mean says more about the neighbours.
 func rate(b *testing.B, threads int, flops float64, f func()) {
 	setThreads(b, threads)
-	peak := Peak(threads, 50*time.Millisecond)
+	peak := Peak(F32)
 	f()
 	best := time.Hour
 	for b.Loop() {
@@ -20,7 +20,7 @@ func rate(b *testing.B, threads int, flops float64, f func()) {
 		best = min(best, time.Since(start))
 	}
 	b.ReportMetric(flops/best.Seconds()/1e9, "GFLOP/s")
-	b.ReportMetric(100*flops/best.Seconds()/peak, "%peak")
+	b.ReportMetric(100*flops/best.Seconds()/1e9/peak, "%peak")
 }
 
 func benchmarkTiersAndThreads(b *testing.B, f func(b *testing.B, threads int)) {

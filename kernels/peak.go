@@ -2,22 +2,36 @@ package kernels
 
 import "time"
 
-// Peak measures for about d what the multiply-add units of so many threads can do on the current tier, and
-// returns the best rate seen, in float32 operations a second (a multiply-add is two). Matrix products are
-// judged by it.
-func Peak(threads int, d time.Duration) float64 {
-	const rounds = 10000
-	best := 0.0
-	task := func(int) { peakRounds(rounds) }
-	was := workers.threads.Load()
-	SetThreads(threads)
-	defer workers.threads.Store(was)
+// Peak measures what the multiply-add units can do with Threads() threads, in 10⁹ operations a second (a multiply-add is
+// two), with the instructions that products of precision p are made of here. Products are judged by it. It takes
+// a tenth of a second.
+func Peak(p Precision) float64 {
+	const rounds = 20000
+	threads := Threads()
+	task := func(int) { peakRounds(p, rounds) }
+	ops := float64(threads * rounds * peakOps(p))
+	return ops / fastest(100*time.Millisecond, func() { Parallel(threads, task) }) / 1e9
+}
+
+// Bandwidth measures how fast Threads() threads read memory that no cache holds, in 10⁹ bytes a second. It
+// takes 512 MiB of memory and about a second.
+func Bandwidth() float64 {
+	const piece, pieces = 1 << 18, 512
+	memory := make([]float32, piece*pieces)
+	Parallel(pieces, func(i int) { memory[i*piece] = 1; copy(memory[i*piece+1:(i+1)*piece], memory[i*piece:]) })
+	read := func(i int) { maximum(memory[i*piece : (i+1)*piece]) }
+	return 4 * float64(len(memory)) / fastest(300*time.Millisecond, func() { Parallel(pieces, read) }) / 1e9
+}
+
+// fastest is the shortest time, in seconds, that f took of all calls that fit d: other programs make it longer only.
+func fastest(d time.Duration, f func()) float64 {
+	best := time.Duration(1 << 62)
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		start := time.Now()
-		Parallel(threads, task)
-		best = max(best, float64(threads*rounds*peakOps())/time.Since(start).Seconds())
+		f()
+		best = min(best, time.Since(start))
 	}
-	return best
+	return best.Seconds()
 }
 
 // peakChains is how many independent multiply-adds peakRounds has under way.

@@ -5,7 +5,7 @@ package kernels
 func peakNEON(n int)
 
 // peakRounds is n rounds of multiply-adds: of 2*peakChains vectors with NEON.
-func peakRounds(n int) {
+func peakRounds(_ Precision, n int) {
 	if current == tierNEON {
 		peakNEON(n)
 		return
@@ -14,7 +14,7 @@ func peakRounds(n int) {
 }
 
 // peakOps is the number of operations in a round.
-func peakOps() int {
+func peakOps(Precision) int {
 	if current == tierNEON {
 		return 2 * peakChains * 2 * 4
 	}

@@ -2,6 +2,6 @@
 
 package kernels
 
-func peakRounds(n int) { peakGeneric(n) }
+func peakRounds(_ Precision, n int) { peakGeneric(n) }
 
-func peakOps() int { return peakChains * 2 }
+func peakOps(Precision) int { return peakChains * 2 }

@@ -93,7 +93,7 @@ func (g *Groups) RefineSymmetric(half int) (strange uint32) { return refineSymme
 
 // Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
 // importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0, Q5_0,
-// and F16 and BF16, which are not scaled.
+// and F16Block and BF16Block, which are not scaled.
 func Quantize(kind BlockKind, dst []byte, src []float32) (done int) {
 	size := blockSizes[kind]
 	blocks := min(len(src)/size.weights, len(dst)/size.bytes)

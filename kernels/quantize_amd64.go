@@ -189,9 +189,9 @@ func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
 
 func quantizeAVX512(kind BlockKind, blocks int, dst *uint8, src *float32) bool {
 	switch kind {
-	case F16:
+	case F16Block:
 		quantizeF16AVX512(blocks, dst, src)
-	case BF16:
+	case BF16Block:
 		quantizeBF16AVX512(blocks, dst, src)
 	case Q4_0:
 		quantizeQ4_0AVX512(blocks, dst, src)
@@ -207,9 +207,9 @@ func quantizeAVX512(kind BlockKind, blocks int, dst *uint8, src *float32) bool {
 
 func quantizeAVX2(kind BlockKind, blocks int, dst *uint8, src *float32) bool {
 	switch kind {
-	case F16:
+	case F16Block:
 		quantizeF16AVX2(blocks, dst, src)
-	case BF16:
+	case BF16Block:
 		quantizeBF16AVX2(blocks, dst, src)
 	case Q4_0:
 		quantizeQ4_0AVX2(blocks, dst, src)

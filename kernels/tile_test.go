@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"testing"
-	"time"
 )
 
 // depths are around the blocks and the unrolled loops of the tiles.
@@ -90,12 +89,4 @@ func checkPack(t *testing.T, width, k, n, ks, js int) {
 	}
 	checkSrc()
 	checkDst()
-}
-
-func TestPeak(t *testing.T) {
-	eachTier(t, func(t *testing.T) {
-		if peak := Peak(1, time.Millisecond); peak < 1e7 || math.IsInf(peak, 0) {
-			t.Errorf("the peak of one thread is %v operations a second", peak)
-		}
-	})
 }

@@ -37,7 +37,7 @@ func quantizeF32(dst []byte, src []float32) {
 }
 
 func dequantizeF16(dst []float32, src []byte) {
-	done := kernels.Dequantize(kernels.F16, dst, src)
+	done := kernels.Dequantize(kernels.F16Block, dst, src)
 	dst, src = dst[done:], src[2*done:]
 	for len(dst) >= 4 && len(src) >= 8 {
 		h := load8(src)
@@ -68,7 +68,7 @@ func fourCommonHalves(h uint64) bool {
 }
 
 func quantizeF16(dst []byte, src []float32) {
-	done := kernels.Quantize(kernels.F16, dst, src)
+	done := kernels.Quantize(kernels.F16Block, dst, src)
 	src, dst = src[done:], dst[2*done:]
 	for i, f := range src {
 		binary.LittleEndian.PutUint16(dst[2*i:], floatToHalf(f))
@@ -76,7 +76,7 @@ func quantizeF16(dst []byte, src []float32) {
 }
 
 func dequantizeBF16(dst []float32, src []byte) {
-	done := kernels.Dequantize(kernels.BF16, dst, src)
+	done := kernels.Dequantize(kernels.BF16Block, dst, src)
 	dst, src = dst[done:], src[2*done:]
 	for len(dst) >= 4 && len(src) >= 8 {
 		h := load8(src)
@@ -92,7 +92,7 @@ func dequantizeBF16(dst []float32, src []byte) {
 }
 
 func quantizeBF16(dst []byte, src []float32) {
-	done := kernels.Quantize(kernels.BF16, dst, src)
+	done := kernels.Quantize(kernels.BF16Block, dst, src)
 	src, dst = src[done:], dst[2*done:]
 	for i, f := range src {
 		binary.LittleEndian.PutUint16(dst[2*i:], floatToBrain(f))

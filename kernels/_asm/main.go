@@ -81,5 +81,6 @@ func amd64Source(generate func(g *gen)) ([]byte, error) {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
 	config := printer.Config{Name: "kernels/_asm", Pkg: "kernels"}
-	return printer.NewGoAsm(config).Print(file)
+	text, err := printer.NewGoAsm(config).Print(file)
+	return writeEVEX(text), err
 }
