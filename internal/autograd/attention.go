@@ -37,6 +37,7 @@ func (t *Tape) Attention(q, k, v *Tensor, bounds []int32, heads Heads) *Tensor {
 	y := t.Tensor(q.Rows, q.Cols)
 	op := &attentionOp{q, k, v, y, bounds, heads, t.arena.alloc(q.Rows * heads.Queries)}
 	op.forward()
+	t.lap(PartAttention)
 	if q.needs || k.needs || v.needs {
 		y.needs = true
 		t.push(op)

@@ -52,6 +52,7 @@ func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets 
 	op.chunk = min(vocab, max(logitFloats/m, 256)&^255)
 	op.logits = t.arena.alloc(m * op.chunk)
 	op.forward(losses)
+	t.lap(PartCrossEntropy)
 	if h.needs || head != nil {
 		t.push(op)
 	}

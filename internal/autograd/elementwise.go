@@ -15,6 +15,7 @@ func (t *Tape) Add(a, b *Tensor) *Tensor {
 		copy(y.Row(i), a.Row(i))
 		kernels.Add(y.Row(i), b.Row(i))
 	})
+	t.lap(PartElementwise)
 	if a.needs || b.needs {
 		y.needs = true
 		t.push(&addOp{a, b, y})
@@ -59,6 +60,7 @@ func (t *Tape) SwiGLU(gate, up *Tensor) *Tensor {
 	}
 	y := t.Tensor(gate.Rows, gate.Cols)
 	forRows(y.Rows, func(i int) { kernels.SwiGLU(y.Row(i), gate.Row(i), up.Row(i)) })
+	t.lap(PartElementwise)
 	if gate.needs || up.needs {
 		y.needs = true
 		t.push(&swigluOp{gate, up, y})

@@ -9,6 +9,7 @@ func (t *Tape) Embedding(ids []int32, w kernels.Weights) *Tensor {
 	forRows(len(ids), func(i int) {
 		w.Tile(y.Row(i), cols, int(ids[i]), int(ids[i])+1, 0, cols)
 	})
+	t.lap(PartEmbedding)
 	return y
 }
 

@@ -16,6 +16,7 @@ func (t *Tape) Linear(x *Tensor, w kernels.Weights) *Tensor {
 	}
 	y := t.Tensor(x.Rows, rows)
 	kernels.GemmWT(y.Data, x.Data, x.Rows, w, 0)
+	t.lap(PartLinear)
 	if x.needs {
 		y.needs = true
 		t.push(&linearOp{x, y, w})
@@ -37,6 +38,7 @@ func (t *Tape) AddBias(y *Tensor, bias []float32) *Tensor {
 		panic("autograd: AddBias: bias and columns differ")
 	}
 	forRows(y.Rows, func(i int) { kernels.Add(y.Row(i), bias) })
+	t.lap(PartElementwise)
 	return y
 }
 

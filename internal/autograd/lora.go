@@ -28,6 +28,7 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	kernels.Gemm(false, true, x.Rows, r, x.Cols, 1, xd, x.Cols, a.Data, a.Cols, 0, op.u, r)
 	kernels.Gemm(false, true, x.Rows, y.Cols, r, scale, op.u, r, b.Data, r, 1, y.Data, y.Cols)
 	t.release(start)
+	t.lap(PartLoRA)
 	if x.needs || a.needs || b.needs {
 		y.needs = true
 		t.push(op)

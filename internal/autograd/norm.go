@@ -16,6 +16,7 @@ func (t *Tape) RMSNorm(x, w *Tensor, eps float32) *Tensor {
 	y := t.Tensor(x.Rows, x.Cols)
 	rinv := t.arena.alloc(x.Rows)
 	forRows(x.Rows, func(i int) { rinv[i] = kernels.RMSNorm(y.Row(i), x.Row(i), w.Data, eps) })
+	t.lap(PartElementwise)
 	if x.needs || w.needs {
 		y.needs = true
 		t.push(&rmsNormOp{x, w, y, rinv})

@@ -80,6 +80,7 @@ func (t *Tape) Rope(x *Tensor, pos []int32, headDim int, table *RopeTable) *Tens
 	}
 	table.reserve(int(highest) + 1)
 	forRows(x.Rows, func(i int) { table.turn(x.Row(i), headDim, int(pos[i]), false) })
+	t.lap(PartElementwise)
 	if x.needs {
 		t.push(&ropeOp{x, pos, headDim, table})
 	}

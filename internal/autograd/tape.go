@@ -46,6 +46,7 @@ type Tape struct {
 	tensors slab[Tensor]
 	arena   arena
 	random  random
+	watch   stopwatch
 }
 
 // NewTape makes an empty tape that records.
@@ -59,6 +60,7 @@ func (t *Tape) Reset(seed uint64) {
 	t.tensors.n = 0
 	t.arena.reset()
 	t.random = random{seed: seed}
+	t.lap(PartOther)
 }
 
 // Record switches recording on (as it is on a new tape) or off, for forward passes that no Backward follows.
@@ -82,6 +84,7 @@ func (t *Tape) unwind(base int) {
 		t.ops[last] = nil
 		t.ops = t.ops[:last]
 		op.backward(t)
+		t.lap(backwardPart(op))
 	}
 }
 
