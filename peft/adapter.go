@@ -47,6 +47,9 @@ type Param struct {
 	Name  string // PEFT's name
 	Shape []int
 	Data  []float32
+
+	frozen bool    // part of the adapter, but not trained
+	rate   float64 // > 0: multiplies the learning rate
 }
 
 // Rows is the first dimension.

@@ -123,7 +123,7 @@ func (a *Adapter) card() string {
 	}
 	fmt.Fprintf(&b, "tags:\n- %s\n- peftconv\n---\n\n", strings.ToLower(a.Config.Method))
 	fmt.Fprintf(&b, "# %s adapter\n\n", a.Config.Method)
-	fmt.Fprintf(&b, "Rank %d, alpha %g, %d trained values. Made with peftconv %s.\n", a.Config.Rank, a.Config.Alpha, a.Parameters(), Version)
+	fmt.Fprintf(&b, "%s, %d trained values. Made with peftconv %s.\n", a.Describe(), a.Parameters(), Version)
 	if o := &a.Origin; o.BaseSHA256 != "" {
 		fmt.Fprintf(&b, "\nThe base it was trained over, %s (%s), has the SHA-256 `%s`.\n", filepath.Base(o.Base), o.Architecture, o.BaseSHA256)
 	}

@@ -1,11 +1,6 @@
 package peft
 
-import (
-	"fmt"
-
-	"github.com/peftconv/peftconv/internal/autograd"
-	"github.com/peftconv/peftconv/internal/model"
-)
+import "fmt"
 
 // Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
 // change of the adapter after Bind does not reach it.
@@ -38,8 +33,11 @@ func (a *Adapter) bind(b *Base, strength float64, training bool) (*Bound, error)
 		bound.grads = make([]float32, len(a.flat))
 		grads = views(a.params, bound.grads)
 	}
-	bound.attachment, err = a.method.bind(b, values, grads, strength)
-	return bound, err
+	if bound.attachment, err = a.method.bind(b, values, grads, strength); err != nil {
+		return nil, err
+	}
+	bound.stepped(0, 0)
+	return bound, nil
 }
 
 // store puts the bound parameters back into the adapter.
@@ -49,17 +47,6 @@ func (bd *Bound) store() { toHF(bd.adapter.params, views(bd.adapter.params, bd.v
 type Scaled struct {
 	Adapter *Adapter
 	Scale   float64
-}
-
-// stack is several adapters at work at once.
-type stack []*Bound
-
-// Linear calls the hooks of all adapters in turn.
-func (s stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
-	for _, bound := range s {
-		y = bound.Linear(t, l, x, y)
-	}
-	return y
 }
 
 // bindAll puts several adapters to work on a base.

@@ -134,6 +134,7 @@ func (t *trainer) resume(path string) error {
 		return err
 	}
 	t.state = saved.State
+	t.bound.stepped(t.state.Step, t.schedule.steps)
 	return nil
 }
 

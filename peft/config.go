@@ -29,6 +29,15 @@ type Config struct {
 	RankPattern  map[string]int     // rank_pattern: module name, suffix or regular expression -> rank
 	AlphaPattern map[string]float64 // alpha_pattern, likewise
 	Init         string             // init_lora_weights: InitKaiming ("" is the same), InitGaussian, or what a file says
+
+	Settings Settings // what the method is configured by, where it is not LoRA; the fields from Rank on are LoRA's
+}
+
+// Settings are the fields of adapter_config.json that one method has, beside those that all have; its type is a struct
+// whose JSON is these fields.
+type Settings interface {
+	// check reports values that the method cannot have.
+	check() error
 }
 
 // Ways to start the A matrices of a LoRA; B starts at zero.
@@ -63,6 +72,9 @@ type configFields struct {
 // MarshalJSON writes an adapter_config.json that PEFT loads. Only fields that PEFT has had for years are written, so
 // that older versions, which refuse fields they do not know, load it too.
 func (c Config) MarshalJSON() ([]byte, error) {
+	if c.Settings != nil {
+		return c.marshalSettings()
+	}
 	f := configFields{
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
 		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
@@ -100,10 +112,14 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	if err := checkMethod(fields["peft_type"]); err != nil {
+	fam, err := methodIn(fields["peft_type"])
+	if err != nil {
 		return err
 	}
-	if err := checkFields(fields); err != nil {
+	if fam.settings != nil {
+		return c.unmarshalSettings(fam, data, fields)
+	}
+	if err := checkFields(fields, fam.allowed); err != nil {
 		return err
 	}
 	f := configFields{Rank: 8, Alpha: 8} // PEFT's defaults
@@ -156,11 +172,12 @@ func initName(v any) string {
 	return InitKaiming
 }
 
-// check reports values that no LoRA can have.
+// check reports values that an adapter of its method cannot have.
 func (c *Config) check() error {
+	if c.Settings != nil {
+		return c.Settings.check()
+	}
 	switch {
-	case c.Method != MethodLoRA:
-		return fmt.Errorf("method %q is not supported (supported: %s)", c.Method, MethodLoRA)
 	case c.Rank < 1:
 		return fmt.Errorf("rank %d, expected 1 or more", c.Rank)
 	case c.Dropout < 0 || c.Dropout >= 1 || math.IsNaN(c.Dropout):
@@ -176,30 +193,32 @@ func (c *Config) check() error {
 	return errors.Join(checkPatterns(c.RankPattern), checkPatterns(c.AlphaPattern), c.Targets.check(), c.Exclude.check())
 }
 
-// checkMethod reports a peft_type that is missing or not supported.
-func checkMethod(raw json.RawMessage) error {
+// methodIn is the family that a peft_type names; one that is missing or not supported is an error.
+func methodIn(raw json.RawMessage) (*family, error) {
 	var method string
 	if err := json.Unmarshal(raw, &method); err != nil || method == "" {
-		return errors.New("no peft_type: not a PEFT adapter_config.json")
+		return nil, errors.New("no peft_type: not a PEFT adapter_config.json")
 	}
-	if method != MethodLoRA {
-		return fmt.Errorf("peft_type %q is not supported (supported: %s)", method, MethodLoRA)
-	}
-	return nil
+	return familyOf(method)
 }
 
-// fieldAllowed says, for fields with a rule of their own, whether a value can be taken.
-var fieldAllowed = map[string]func(v any) bool{
-	"peft_type": anyValue, "base_model_name_or_path": anyValue, "r": anyValue, "lora_alpha": anyValue, "lora_dropout": anyValue,
+// commonFields says of the fields that all methods have which values can be taken.
+var commonFields = map[string]func(v any) bool{
+	"peft_type": anyValue, "base_model_name_or_path": anyValue, "task_type": oneOf(nil, "CAUSAL_LM"),
+	// These say nothing about the weights.
+	"auto_mapping": anyValue, "inference_mode": anyValue, "peft_version": anyValue, "revision": anyValue,
+}
+
+// loraFields says the same of LoRA's.
+var loraFields = map[string]func(v any) bool{
+	"r": anyValue, "lora_alpha": anyValue, "lora_dropout": anyValue,
 	"target_modules": anyValue, "exclude_modules": anyValue, "layers_to_transform": anyValue,
 	"rank_pattern": anyValue, "alpha_pattern": anyValue, "use_rslora": anyValue,
 
-	// These say nothing about the weights, or only together with a field that is refused.
-	"auto_mapping": anyValue, "inference_mode": anyValue, "peft_version": anyValue, "revision": anyValue,
+	// These say something only together with a field that is refused.
 	"megatron_core": anyValue, "qalora_group_size": anyValue,
 
 	"bias":              oneOf("none"),
-	"task_type":         oneOf(nil, "CAUSAL_LM"),
 	"layers_pattern":    func(v any) bool { return isOff(v) || oneOf("layers")(v) || isList(v, "layers") },
 	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal"),
 }
@@ -239,19 +258,23 @@ func isOff(v any) bool {
 	return false
 }
 
-// checkFields refuses every field that asks for something this package does not do, all of them in one error.
-func checkFields(fields map[string]json.RawMessage) error {
+// checkFields refuses every field that asks for something this package does not do, all of them in one error. allowed
+// are the rules of the method.
+func checkFields(fields map[string]json.RawMessage, allowed map[string]func(v any) bool) error {
 	var refused []string
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var v any
 		if err := json.Unmarshal(fields[name], &v); err != nil {
 			return fmt.Errorf("field %q: %w", name, err)
 		}
-		allowed, ok := fieldAllowed[name]
+		takes, ok := allowed[name]
 		if !ok {
-			allowed = isOff
+			takes, ok = commonFields[name]
 		}
-		if !allowed(v) {
+		if !ok {
+			takes = isOff
+		}
+		if !takes(v) {
 			refused = append(refused, fmt.Sprintf("%s = %s", name, compact(fields[name])))
 		}
 	}

@@ -3,7 +3,6 @@ package peft
 import (
 	"fmt"
 
-	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -28,7 +27,7 @@ func checkWeights(b *Base) error {
 	if err := checkMatrix("the embedding table", m.Embed); err != nil {
 		return err
 	}
-	for i, layer := range m.Layers {
+	for _, layer := range m.Layers {
 		for _, l := range layer.Linears() {
 			if err := checkMatrix(l.Tensor, l.W); err != nil {
 				return err
@@ -37,14 +36,11 @@ func checkWeights(b *Base) error {
 				return fmt.Errorf("value %d of the bias of %s is %v", j, l.Tensor, l.Bias[j])
 			}
 		}
-		for _, norm := range []*autograd.Tensor{layer.AttnNorm, layer.FFNNorm} {
-			if j := firstNonFinite(norm.Data); j >= 0 {
-				return fmt.Errorf("value %d of a norm of layer %d is %v", j, i, norm.Data[j])
-			}
-		}
 	}
-	if j := firstNonFinite(m.Norm.Data); j >= 0 {
-		return fmt.Errorf("value %d of the final norm is %v", j, m.Norm.Data[j])
+	for _, norm := range m.Norms() {
+		if j := firstNonFinite(norm.W.Data); j >= 0 {
+			return fmt.Errorf("value %d of %s is %v", j, norm.Tensor, norm.W.Data[j])
+		}
 	}
 	return checkMatrix("the output head", m.Head)
 }

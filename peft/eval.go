@@ -57,7 +57,7 @@ func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens 
 		}
 		packed.Reset()
 		set.Batch(&packed, examples)
-		for _, loss := range forward(b, hooks, &packed, tape) {
+		for _, loss := range forward(b, hooks, hooks, &packed, tape) {
 			sum += float64(loss)
 			r.Tokens++
 		}
@@ -70,8 +70,9 @@ func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens 
 	return r, nil
 }
 
-// forward is the loss of every target of a batch.
-func forward(b *Base, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+// forward is the loss of every target of a batch, with the adapters' hooks or others around them.
+func forward(b *Base, adapters stack, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+	adapters.expand(packed)
 	if packed.TargetCount() == 0 {
 		return nil
 	}
@@ -138,7 +139,7 @@ func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, op
 		for i := first; i < last; i++ {
 			w.append(&packed, i)
 		}
-		for _, loss := range forward(b, hooks, &packed, tape) {
+		for _, loss := range forward(b, bound, hooks, &packed, tape) {
 			sum += float64(loss)
 			squares += float64(loss) * float64(loss)
 			r.Tokens++

@@ -114,13 +114,13 @@ func (r *exactRun) sequence(ids, targets []int32, scale float64) float64 {
 		copy(x.row(i), widen(row))
 	}
 	for _, l := range m.Layers {
-		a := r.norm(x, l.AttnNorm.Data)
+		a := r.norm(x, l.AttnNorm.W.Data)
 		x = r.add(x, r.linear(r.attention(r.linear(a, l.Q), r.linear(a, l.K), r.linear(a, l.V)), l.O))
-		f := r.norm(x, l.FFNNorm.Data)
+		f := r.norm(x, l.FFNNorm.W.Data)
 		x = r.add(x, r.linear(r.swiglu(r.linear(f, l.Gate), r.linear(f, l.Up)), l.Down))
 	}
 	head := &model.Linear{W: m.Head}
-	loss := r.crossEntropy(r.linear(r.norm(x, m.Norm.Data), head), targets, scale)
+	loss := r.crossEntropy(r.linear(r.norm(x, m.Norm.W.Data), head), targets, scale)
 	for i := len(r.undo) - 1; i >= 0; i-- {
 		r.undo[i]()
 	}

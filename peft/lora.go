@@ -55,9 +55,6 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	if c.BaseModel == "" {
-		c.BaseModel = b.name()
-	}
 	layers, err := ParseLayers(opt.Layers, len(b.Model.Layers))
 	if err != nil {
 		return nil, err
@@ -71,15 +68,7 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 		return nil, err
 	}
 	c.Targets, c.Layers = describeTargets(b, chosen)
-	sum, err := b.SHA256()
-	if err != nil {
-		return nil, err
-	}
-	a := &Adapter{Config: c, Origin: Origin{Base: absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(), Version: Version}}
-	a.allocate(loraShapes(b, &c, chosen))
-	startLoRA(&c, a.params, opt.Seed)
-	a.method, err = newMethod(&a.Config, a.params)
-	return a, err
+	return newAdapter(b, c, loraShapes(b, &c, chosen), func(p *Param) { startLoRA(&c, p, opt.Seed) })
 }
 
 // loraShapes are the tensors of a LoRA over the chosen modules.
@@ -95,19 +84,16 @@ func loraShapes(b *Base, c *Config, chosen []string) map[string][]int {
 	return shapes
 }
 
-// startLoRA fills the A matrices.
-func startLoRA(c *Config, params []Param, seed uint64) {
-	for i := range params {
-		p := &params[i]
-		if _, which, _ := parseLoRAName(p.Name); which != "A" {
-			continue
-		}
-		r := newRandom(seed, p.Name)
-		if c.Init == InitGaussian {
-			r.normal(p.Data, 1/float64(p.Rows()))
-		} else {
-			r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
-		}
+// startLoRA fills an A matrix.
+func startLoRA(c *Config, p *Param, seed uint64) {
+	if _, which, _ := parseLoRAName(p.Name); which != "A" {
+		return
+	}
+	r := newRandom(seed, p.Name)
+	if c.Init == InitGaussian {
+		r.normal(p.Data, 1/float64(p.Rows()))
+	} else {
+		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
 	}
 }
 
@@ -130,8 +116,17 @@ func parseLoRAName(name string) (module, which string, ok bool) {
 	return "", "", false
 }
 
+// loraFamily is LoRA with its variants.
+func loraFamily() *family {
+	return &family{
+		name: "lora", peftType: MethodLoRA, allowed: loraFields,
+		method: func(c *Config, params []Param) (method, error) { return newLoRA(c, params) },
+	}
+}
+
 // lora is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps.
 type lora struct {
+	rank    int // of modules without one of their own
 	dropout float64
 	modules []loraModule
 }
@@ -148,7 +143,7 @@ type loraModule struct {
 // newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
 // that do not fit each other or the configured rank.
 func newLoRA(c *Config, params []Param) (*lora, error) {
-	m := &lora{dropout: c.Dropout}
+	m := &lora{rank: c.Rank, dropout: c.Dropout}
 	var a int
 	for i := range params {
 		module, which, ok := parseLoRAName(params[i].Name)
@@ -189,6 +184,12 @@ func newLoRAModule(c *Config, module string, params []Param, a, b int) (loraModu
 	}
 	return p, nil
 }
+
+func (m *lora) describe() string {
+	return fmt.Sprintf("LoRA of rank %d on %d weights", m.rank, len(m.modules))
+}
+
+func (m *lora) suggestLR(b *Base) float64 { return SuggestLR(b) }
 
 // linears finds the linear map of every pair in a base and checks that the shapes fit.
 func (m *lora) linears(b *Base) ([]*model.Linear, error) {
@@ -253,6 +254,7 @@ func leaf(values, grads []Param, i int) *autograd.Tensor {
 
 // loraAttachment is a LoRA at work.
 type loraAttachment struct {
+	plain
 	sites    map[*model.Linear]*loraSite
 	dropout  float32
 	training bool

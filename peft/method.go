@@ -2,12 +2,50 @@ package peft
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// method is one family of adapters: what its tensors are and what they do to a model.
+// family is one PEFT method before there is an adapter of it: how it is named and configured.
+type family struct {
+	name     string // "prefix-tuning", as NewAdapter's callers and --method name it
+	peftType string // peft_type in adapter_config.json
+	// settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are
+	// fields of Config.
+	settings func() Settings
+	// allowed says which values can be taken of fields of adapter_config.json that the settings do not hold. A field that
+	// is in neither may be there as long as it is off.
+	allowed map[string]func(v any) bool
+	// method makes the method over an adapter's tensors and checks that they fit the configuration and each other. It may
+	// set the flags of the tensors.
+	method func(c *Config, params []Param) (method, error)
+}
+
+// families are all methods there are.
+func families() []*family {
+	return []*family{loraFamily()}
+}
+
+// familyOf is the family with that peft_type.
+func familyOf(peftType string) (*family, error) {
+	var known []string
+	for _, f := range families() {
+		if f.peftType == peftType {
+			return f, nil
+		}
+		known = append(known, f.peftType)
+	}
+	return nil, fmt.Errorf("peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
+}
+
+// method is one family of adapters over tensors: what they are and what they do to a model.
 type method interface {
+	// describe says what it is in few words: "LoRA of rank 8 on 35 weights".
+	describe() string
+	// suggestLR is a learning rate to start with.
+	suggestLR(b *Base) float64
 	// bind attaches the tensors to a base. values has a tensor for each of the adapter's, in the same order, with
 	// rows as the base stores them; grads likewise, or nil where nothing is to be trained. strength multiplies the
 	// adapter's effect.
@@ -16,14 +54,26 @@ type method interface {
 	permuted(b *Base) ([]permutation, error)
 }
 
-// attachment is a method at work on a base.
+// attachment is a method at work on a base. A type embeds plain and has methods of its own for what it does.
 type attachment interface {
 	model.Hooks
 	// train switches what only happens in training, such as dropout, on or off.
 	train(on bool)
+	// stepped is called when the tensors have new values: after step steps of all, which may be none.
+	stepped(step, steps int)
+	// expand puts what the method adds to sequences, virtual tokens, into a batch.
+	expand(b *batch.Batch)
 	// deltas are the changes of weights that have the same effect, for methods that have such.
 	deltas() map[*model.Linear]delta
 }
+
+// plain is an attachment that does nothing.
+type plain struct{ model.NoHooks }
+
+func (plain) train(bool)                      {}
+func (plain) stepped(int, int)                {}
+func (plain) expand(*batch.Batch)             {}
+func (plain) deltas() map[*model.Linear]delta { return nil }
 
 // delta is a change of one weight matrix.
 type delta interface {
@@ -33,9 +83,33 @@ type delta interface {
 
 // newMethod makes the method of a configuration over an adapter's tensors and checks that they fit together.
 func newMethod(c *Config, params []Param) (method, error) {
-	switch c.Method {
-	case MethodLoRA:
-		return newLoRA(c, params)
+	f, err := familyOf(c.Method)
+	if err != nil {
+		return nil, fmt.Errorf("adapter: %w", err)
 	}
-	return nil, fmt.Errorf("adapter: method %q is not supported", c.Method)
+	return f.method(c, params)
 }
+
+// newAdapter makes an adapter for a base with tensors of the given shapes, each filled by start.
+func newAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)) (*Adapter, error) {
+	if c.BaseModel == "" {
+		c.BaseModel = b.name()
+	}
+	sum, err := b.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	a := &Adapter{Config: c, Origin: Origin{Base: absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(), Version: Version}}
+	a.allocate(shapes)
+	for i := range a.params {
+		start(&a.params[i])
+	}
+	a.method, err = newMethod(&a.Config, a.params)
+	return a, err
+}
+
+// Describe says what the adapter is in few words: "LoRA of rank 8 on 35 weights".
+func (a *Adapter) Describe() string { return a.method.describe() }
+
+// SuggestLR is a learning rate to start with for this adapter over a base.
+func (a *Adapter) SuggestLR(b *Base) float64 { return a.method.suggestLR(b) }

@@ -25,7 +25,7 @@ type TrainOptions struct {
 	SeqLen      int     // > 0: an example with more tokens is an error
 	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
 	Accumulate  int     // batches that make up one optimizer step; 0: 1
-	LR          float64 // learning rate at its highest; 0: SuggestLR
+	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
 	Schedule    string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
 	Warmup      int     // steps in which the learning rate rises from zero
 	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
@@ -116,6 +116,7 @@ type trainer struct {
 	schedule    schedule
 	tape        *autograd.Tape
 	m, v        []float32 // moments of AdamW, as bound.values
+	runs        []run     // what of bound.values is trained
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
@@ -135,13 +136,13 @@ type trainState struct {
 }
 
 // defaults fills zero fields in.
-func (opt *TrainOptions) defaults(b *Base) {
+func (opt *TrainOptions) defaults(b *Base, a *Adapter) {
 	set := func(p *float64, v float64) {
 		if *p == 0 {
 			*p = v
 		}
 	}
-	set(&opt.LR, SuggestLR(b))
+	set(&opt.LR, a.SuggestLR(b))
 	set(&opt.Beta1, 0.9)
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
@@ -180,7 +181,7 @@ func (opt *TrainOptions) check() error {
 }
 
 func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trainer, error) {
-	opt.defaults(b)
+	opt.defaults(b, a)
 	if err := opt.check(); err != nil {
 		return nil, err
 	}
@@ -208,6 +209,7 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		return nil, err
 	}
 	t.m, t.v = make([]float32, len(t.bound.values)), make([]float32, len(t.bound.values))
+	t.runs = trainedRuns(a.params)
 	steps := t.countSteps()
 	warmup := opt.Warmup
 	if warmup == 0 {
@@ -349,6 +351,7 @@ func (t *trainer) fill(s *trainState) {
 		t.train.Batch(b, t.batches[s.Batch])
 		s.Batch++
 		s.Tokens += int64(b.Tokens())
+		t.bound.expand(b)
 	}
 }
 
@@ -372,10 +375,43 @@ func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (l
 
 // update moves the parameters along the gradient.
 func (t *trainer) update(lr float64) {
-	kernels.AdamW{
-		LR: float32(lr), Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
+	o := kernels.AdamW{
+		Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
 		WeightDecay: float32(t.opt.WeightDecay), Step: t.state.Step + 1,
-	}.Update(t.bound.values, t.bound.grads, t.m, t.v)
+	}
+	for _, r := range t.runs {
+		o.LR = float32(lr * r.rate)
+		o.Update(t.bound.values[r.from:r.to], t.bound.grads[r.from:r.to], t.m[r.from:r.to], t.v[r.from:r.to])
+	}
+	t.bound.stepped(t.state.Step+1, t.schedule.steps)
+}
+
+// run is a stretch of an adapter's values that are trained at one rate.
+type run struct {
+	from, to int
+	rate     float64 // multiplies the learning rate
+}
+
+// trainedRuns are the stretches of values that are not frozen.
+func trainedRuns(params []Param) []run {
+	var runs []run
+	at := 0
+	for i := range params {
+		p := &params[i]
+		from, rate := at, p.rate
+		at += len(p.Data)
+		if rate == 0 {
+			rate = 1
+		}
+		switch last := len(runs) - 1; {
+		case p.frozen:
+		case last >= 0 && runs[last].to == from && runs[last].rate == rate:
+			runs[last].to = at
+		default:
+			runs = append(runs, run{from, at, rate})
+		}
+	}
+	return runs
 }
 
 // gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.

@@ -369,7 +369,7 @@ func TestNonFinite(t *testing.T) {
 	}{
 		"a linear map": {poison("blk.1.attn_output.weight"), 1e-3, "blk.1.attn_output.weight is NaN in row 31, column 31"},
 		"the head":     {poison("output.weight"), 1e-3, "the output head is NaN"},
-		"a norm":       {poison("blk.0.ffn_norm.weight"), 1e-3, "norm of layer 0"},
+		"a norm":       {poison("blk.0.ffn_norm.weight"), 1e-3, "blk.0.ffn_norm.weight"},
 		"the rate":     {tiny, 1e30, "try a lower learning rate"},
 	} {
 		t.Run(name, func(t *testing.T) {

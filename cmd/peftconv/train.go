@@ -43,9 +43,8 @@ const sampledTokens = 4096
 type trainOptions struct {
 	modelFlags
 	dataFlags
+	method         methodFlags
 	data, evalData string
-	method         string
-	lora           peft.LoRAOptions
 	train          peft.TrainOptions
 	warmup         float64
 	json           bool
@@ -65,21 +64,9 @@ func (o *trainOptions) flags(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
 	group(fs, "Data", func() { o.dataFlags.add(fs) })
-	group(fs, "Adapter", func() { o.addAdapter(fs) })
+	group(fs, "Adapter", func() { o.method.add(fs) })
 	group(fs, "Training", func() { o.addTraining(fs) })
 	require(fs, "base", "data", "out")
-}
-
-func (o *trainOptions) addAdapter(fs *pflag.FlagSet) {
-	fs.StringVar(&o.method, "method", "lora", "the `METHOD`: lora")
-	fs.IntVarP(&o.lora.Rank, "rank", "r", 8, "`RANK` of the update of each weight")
-	fs.Float64Var(&o.lora.Alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
-	fs.Float64Var(&o.lora.Dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
-	fs.StringSliceVar(&o.lora.Targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
-		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
-	fs.StringVar(&o.lora.Layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
-	fs.BoolVar(&o.lora.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
-	fs.StringVar(&o.lora.Init, "init", peft.InitKaiming, "how A starts, B being zero: `INIT` kaiming or gaussian")
 }
 
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
@@ -105,16 +92,6 @@ func (o *trainOptions) validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return noArgs(args)
-	case o.method != "lora":
-		return fmt.Errorf("--method: %q is not known, expected lora", o.method)
-	case o.lora.Rank < 1:
-		return fmt.Errorf("--rank: %d, expected 1 or more", o.lora.Rank)
-	case !isFinite(o.lora.Alpha):
-		return fmt.Errorf("--alpha: %v, expected a finite number", o.lora.Alpha)
-	case !(o.lora.Dropout >= 0 && o.lora.Dropout < 1):
-		return fmt.Errorf("--dropout: %v, expected a probability below 1", o.lora.Dropout)
-	case !slices.Contains([]string{peft.InitKaiming, peft.InitGaussian}, o.lora.Init):
-		return fmt.Errorf("--init: %q is not known, expected kaiming or gaussian", o.lora.Init)
 	case !(t.LR >= 0) || !isFinite(t.LR):
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
 	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
@@ -130,7 +107,7 @@ func (o *trainOptions) validate(args []string) error {
 	case t.Optimizer != peft.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	for _, check := range []func() error{o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
+	for _, check := range []func() error{o.method.validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -187,13 +164,13 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 			return err
 		}
 	}
-	o.lora.Seed = o.train.Seed
-	if o.train.LR == 0 {
-		o.train.LR = peft.SuggestLR(base)
-	}
-	adapter, err := peft.NewLoRA(base, o.lora)
+	o.method.seed = o.train.Seed
+	adapter, err := o.method.adapter(base)
 	if err != nil {
 		return err
+	}
+	if o.train.LR == 0 {
+		o.train.LR = adapter.SuggestLR(base)
 	}
 	o.announce(s, base, adapter, set, evalSet)
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet)
@@ -211,7 +188,7 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	spec := &base.Model.Spec
 	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
 		spec.Width, bytesText(sizeOf(base.Path)))
-	fmt.Fprintf(s.err, "adapter  LoRA of rank %d on %s, %s\n", a.Config.Rank, plural(len(a.Params())/2, "weight"), plural(a.Parameters(), "parameter"))
+	fmt.Fprintf(s.err, "adapter  %s, %s\n", a.Describe(), plural(a.Parameters(), "parameter"))
 	fmt.Fprintf(s.err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
 	if o.evalData != "" {

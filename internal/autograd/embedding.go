@@ -2,11 +2,15 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Embedding is y (T, D): row ids[i] of the frozen table w (V, D). Every id must be below V.
+// Embedding is y (T, D): row ids[i] of the frozen table w (V, D), zeros where an id is negative. Every id must be below V.
 func (t *Tape) Embedding(ids []int32, w kernels.Weights) *Tensor {
 	_, cols := w.Dims()
 	y := t.Tensor(len(ids), cols)
 	forRows(len(ids), func(i int) {
+		if ids[i] < 0 {
+			clear(y.Row(i))
+			return
+		}
 		w.Tile(y.Row(i), cols, int(ids[i]), int(ids[i])+1, 0, cols)
 	})
 	t.lap(PartEmbedding)
@@ -20,7 +24,7 @@ type tapEmbeddingOp struct {
 }
 
 // TapEmbedding leaves y, which Embedding made of ids, as it is and has backward add its rows to the rows of the
-// gradient of w (V, D): the full training of an embedding table.
+// gradient of w (V, D), except where an id is negative: the full training of an embedding table.
 func (t *Tape) TapEmbedding(y *Tensor, ids []int32, w *Tensor) *Tensor {
 	if len(ids) != y.Rows || w.Cols != y.Cols {
 		panic("autograd: TapEmbedding: shapes do not fit")
@@ -35,6 +39,9 @@ func (op *tapEmbeddingOp) backward(*Tape) {
 		return
 	}
 	for i, id := range op.ids {
+		if id < 0 {
+			continue
+		}
 		kernels.Add(op.w.gradRow(int(id)), op.y.gradRow(i))
 	}
 }

@@ -79,6 +79,7 @@ func checkWindows(m *model.Model, ids []int32, windows, size int) error {
 
 // collector adds up squares while a model runs.
 type collector struct {
+	model.NoHooks
 	model *model.Model
 	opt   Options
 	hooks model.Hooks

@@ -7,12 +7,6 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// InputHooks are hooks that also change what a frozen matrix is multiplied with. x must be left as it is.
-type InputHooks interface {
-	Hooks
-	Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor
-}
-
 // RuntimeActivations are hooks under which the frozen products are those of llama.cpp's CPU backend: it rounds the
 // input of a quantized matrix to blocks of 8-bit integers, and of a half-precision one to half precision, before
 // multiplying. Perplexities then are the ones that llama-perplexity prints for the same file. Forward only.
@@ -27,14 +21,6 @@ func (RuntimeActivations) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.T
 	y := t.Tensor(x.Rows, x.Cols)
 	kernels.Parallel(x.Rows, func(i int) { round(y.Row(i), x.Row(i)) })
 	return y
-}
-
-// Embedding is that of the hooks underneath.
-func (r RuntimeActivations) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
-	if e, ok := r.Hooks.(EmbeddingHooks); ok {
-		return e.Embedding(t, ids, x)
-	}
-	return x
 }
 
 // activationRounding is how llama.cpp rounds a row before its product with weights of type t; nil: not at all.

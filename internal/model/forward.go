@@ -5,41 +5,15 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/quant"
 )
-
-// Hooks is what a fine-tuning method hangs on the decoder. Each hook gets what the frozen model computed and
-// returns what goes on; it may record operations on the tape. Hooks run again when a layer is recomputed, and must
-// then do the same.
-type Hooks interface {
-	// Linear gets the input x (T, in) and the product y = x·Wᵀ (T, out) of a linear map, before its bias.
-	Linear(t *autograd.Tape, l *Linear, x, y *autograd.Tensor) *autograd.Tensor
-}
-
-// EmbeddingHooks are hooks that also change what the embedding table gives: x (T, D) for ids.
-type EmbeddingHooks interface {
-	Hooks
-	Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor
-}
-
-// HeadHooks are hooks that collect the gradient of the output head, for its full training.
-type HeadHooks interface {
-	Hooks
-	HeadGradient() *autograd.Tensor // (V, D)
-}
-
-// NoHooks is the frozen model as it is.
-type NoHooks struct{}
-
-// Linear returns y.
-func (NoHooks) Linear(_ *autograd.Tape, _ *Linear, _, y *autograd.Tensor) *autograd.Tensor { return y }
 
 func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
 
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
-// below the vocabulary (batch.Check).
+// below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
 	heads := m.heads()
+	h.Begin(t)
 	x := m.embed(t, b.IDs, h)
 	for _, layer := range m.Layers {
 		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
@@ -50,44 +24,45 @@ func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tens
 			})
 		})
 	}
-	return t.RMSNorm(x, m.Norm, m.Spec.NormEps)
+	return m.norm(t, m.Norm, x, h)
 }
 
 // embed is the stream before the first block, (T, D).
 func (m *Model) embed(t *autograd.Tape, ids []int32, h Hooks) *autograd.Tensor {
-	x := t.Embedding(ids, &m.Embed)
-	if e, ok := h.(EmbeddingHooks); ok {
-		x = e.Embedding(t, ids, x)
-	}
-	return x
+	return h.Embedding(t, ids, t.Embedding(ids, &m.Embed))
+}
+
+// norm is the norm of x with the weight that the hook gives.
+func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	return t.RMSNorm(x, h.Norm(n, n.W), m.Spec.NormEps)
 }
 
 // layer is one block: x + attention(norm(x)), then + ffn(norm(x)). attend gets the projections before RoPE.
 func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks,
 	attend func(q, k, v *autograd.Tensor) *autograd.Tensor) *autograd.Tensor {
-	a := t.RMSNorm(x, l.AttnNorm, m.Spec.NormEps)
+	a := m.norm(t, l.AttnNorm, x, h)
 	y := attend(linear(t, l.Q, a, h), linear(t, l.K, a, h), linear(t, l.V, a, h))
-	x = t.Add(x, linear(t, l.O, y, h))
-	f := t.RMSNorm(x, l.FFNNorm, m.Spec.NormEps)
-	f = t.SwiGLU(linear(t, l.Gate, f, h), linear(t, l.Up, f, h))
-	return t.Add(x, linear(t, l.Down, f, h))
+	x = t.Add(x, h.Part(t, l, Attention, a, linear(t, l.O, y, h)))
+	x = h.Stream(t, l, Attention, x)
+	f := m.norm(t, l.FFNNorm, x, h)
+	y = t.SwiGLU(linear(t, l.Gate, f, h), linear(t, l.Up, f, h))
+	x = t.Add(x, h.Part(t, l, FFN, f, linear(t, l.Down, y, h)))
+	return h.Stream(t, l, FFN, x)
 }
 
 // linear is y = x·Wᵀ, what the hook makes of it, and the bias.
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	y := h.Linear(t, l, x, t.Linear(input(t, &l.W, x, h), &l.W))
+	w := h.Weights(l, &l.W)
+	y := h.Linear(t, l, x, t.Linear(h.Input(t, w, x), w))
 	if l.Bias != nil {
 		y = t.AddBias(y, l.Bias)
 	}
 	return y
 }
 
-// input is what the frozen matrix w is multiplied with.
-func input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	if r, ok := h.(InputHooks); ok {
-		return r.Input(t, w, x)
-	}
-	return x
+// Project is a linear map of the model at work with hooks, as inside its layer.
+func Project(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	return linear(t, l, x, h)
 }
 
 // Loss runs a batch with targets and gives the summed cross entropy and the number of targets. What the tape
@@ -102,13 +77,8 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	x := m.Hidden(t, b, h)
-	var head *autograd.Tensor
-	if collector, ok := h.(HeadHooks); ok {
-		head = collector.HeadGradient()
-	}
-	x = input(t, &m.Head, x, h)
-	return t.CrossEntropy(x, &m.Head, head, b.Targets, scale)
+	x := h.Input(t, &m.Head, m.Hidden(t, b, h))
+	return t.CrossEntropy(x, &m.Head, h.HeadGradient(), b.Targets, scale)
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -118,5 +88,10 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 	for i, row := range rows {
 		copy(picked.Row(i), x.Row(row))
 	}
-	return t.Linear(input(t, &m.Head, picked, h), &m.Head)
+	return m.head(t, picked, h)
+}
+
+// head is the logits (T, V) of the stream after the final norm.
+func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	return t.Linear(h.Input(t, &m.Head, x), &m.Head)
 }

@@ -52,7 +52,7 @@ func (l *loader) load(s Spec, permuted bool) *Model {
 	}
 	m := &Model{Spec: s}
 	m.Embed = l.matrix(l.names.embed, s.Vocab, s.Width)
-	m.Norm = l.vector(l.names.norm, s.Width)
+	m.Norm = l.norm("model.norm", l.names.norm, s.Width)
 	m.Head = m.Embed
 	if !s.Tied {
 		m.Head = l.matrix(l.names.head, s.Vocab, s.Width)
@@ -85,8 +85,9 @@ func (l *loader) layer(s *Spec, i int, permuted bool) *Layer {
 		maps[0].PermutedHeads, maps[1].PermutedHeads = s.QueryHeads, s.KeyHeads
 	}
 	return &Layer{
-		AttnNorm: l.vector(prefix+l.names.attnNorm, s.Width),
-		FFNNorm:  l.vector(prefix+l.names.ffnNorm, s.Width),
+		Index:    i,
+		AttnNorm: l.norm(modulePath(i, "input_layernorm"), prefix+l.names.attnNorm, s.Width),
+		FFNNorm:  l.norm(modulePath(i, "post_attention_layernorm"), prefix+l.names.ffnNorm, s.Width),
 		Q:        maps[0], K: maps[1], V: maps[2], O: maps[3], Gate: maps[4], Up: maps[5], Down: maps[6],
 	}
 }
@@ -128,11 +129,11 @@ func (l *loader) floats(name string, n int) []float32 {
 	return x
 }
 
-// vector is floats as a (1, n) tensor.
-func (l *loader) vector(name string, n int) *autograd.Tensor {
+// norm is the norm whose weight has that name.
+func (l *loader) norm(module, name string, n int) *Norm {
 	x := l.floats(name, n)
 	if l.err != nil {
 		return nil
 	}
-	return autograd.NewConst(1, n, x)
+	return &Norm{Module: module, Tensor: name, W: autograd.NewConst(1, n, x)}
 }

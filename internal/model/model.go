@@ -16,9 +16,17 @@ type Linear struct {
 	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
 }
 
+// Norm is one RMS norm.
+type Norm struct {
+	Module string           // HF's name: "model.layers.0.input_layernorm"
+	Tensor string           // the weight's name in the file: "blk.0.attn_norm.weight"
+	W      *autograd.Tensor // (1, D)
+}
+
 // Layer is one block of the decoder.
 type Layer struct {
-	AttnNorm, FFNNorm *autograd.Tensor // (1, D)
+	Index             int // from 0
+	AttnNorm, FFNNorm *Norm
 	Q, K, V, O        *Linear
 	Gate, Up, Down    *Linear
 }
@@ -34,8 +42,8 @@ type Model struct {
 	Spec   Spec
 	Embed  quant.Matrix // (V, D)
 	Layers []*Layer
-	Norm   *autograd.Tensor // (1, D)
-	Head   quant.Matrix     // (V, D); Embed where the two are tied
+	Norm   *Norm
+	Head   quant.Matrix // (V, D); Embed where the two are tied
 
 	rope *autograd.RopeTable
 }
@@ -49,15 +57,24 @@ func (m *Model) Linears() []*Linear {
 	return all
 }
 
+// Norms are all norms, in the order in which they run.
+func (m *Model) Norms() []*Norm {
+	var all []*Norm
+	for _, layer := range m.Layers {
+		all = append(all, layer.AttnNorm, layer.FFNNorm)
+	}
+	return append(all, m.Norm)
+}
+
 // Parameters is the number of weights, tied ones counted once.
 func (m *Model) Parameters() int64 {
 	n := int64(m.Embed.Rows) * int64(m.Embed.Cols)
 	if !m.Spec.Tied {
 		n += int64(m.Head.Rows) * int64(m.Head.Cols)
 	}
-	n += int64(m.Norm.Cols)
+	n += int64(m.Norm.W.Cols)
 	for _, layer := range m.Layers {
-		n += int64(layer.AttnNorm.Cols + layer.FFNNorm.Cols)
+		n += int64(layer.AttnNorm.W.Cols + layer.FFNNorm.W.Cols)
 		for _, l := range layer.Linears() {
 			n += int64(l.W.Rows)*int64(l.W.Cols) + int64(len(l.Bias))
 		}

@@ -29,6 +29,15 @@ func Random(s Spec, kind gguf.Type) (*Model, error) {
 	return m, l.err
 }
 
+// RandomMatrix is a matrix of weights like those of Random. Errors: a type that cannot be computed with, columns that are no
+// whole number of its blocks.
+func RandomMatrix(kind gguf.Type, rows, cols int) (quant.Matrix, error) {
+	if !quant.Supported(kind) || cols%kind.BlockLen() != 0 {
+		return quant.NewMatrix(kind, rows, cols, nil)
+	}
+	return quant.NewMatrix(kind, rows, cols, randomSource{pools: map[poolKey][]byte{}}.blocks(kind, rows, cols))
+}
+
 // poolBlocks is how many different blocks a random matrix is made of: a prime number, so that neighbouring rows differ.
 const poolBlocks = 251
 
@@ -54,12 +63,17 @@ func (r randomSource) tensor(name string) (stored, bool) {
 		return stored{shape: shape, kind: gguf.F32, typeName: gguf.F32.String(), data: constant(shape[0], 1)}, true
 	}
 	kind := r.typeFor(shape[1])
-	data := make([]byte, shape[0]*shape[1]/int64(kind.BlockLen())*int64(kind.BlockSize()))
-	pool := r.pool(kind, int(shape[1]))
+	return stored{shape: shape, kind: kind, typeName: kind.String(), data: r.blocks(kind, int(shape[0]), int(shape[1]))}, true
+}
+
+// blocks are the bytes of a matrix.
+func (r randomSource) blocks(kind gguf.Type, rows, cols int) []byte {
+	data := make([]byte, rows*cols/kind.BlockLen()*kind.BlockSize())
+	pool := r.pool(kind, cols)
 	for at := 0; at < len(data); {
 		at += copy(data[at:], pool)
 	}
-	return stored{shape: shape, kind: kind, typeName: kind.String(), data: data}, true
+	return data
 }
 
 // typeFor is the type of a matrix with so many columns.

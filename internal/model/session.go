@@ -49,6 +49,7 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	}
 	t := s.tape
 	t.Reset(0)
+	h.Begin(t)
 	x := m.embed(t, ids, h)
 	for i, layer := range m.Layers {
 		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
@@ -59,8 +60,7 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	}
 	s.length += len(ids)
 	last := autograd.NewConst(1, x.Cols, x.Row(x.Rows-1))
-	last = t.RMSNorm(last, m.Norm, m.Spec.NormEps)
-	return t.Linear(input(t, &m.Head, last, h), &m.Head).Data, nil
+	return m.head(t, m.norm(t, m.Norm, last, h), h).Data, nil
 }
 
 // attend puts the new keys and values of a layer into the cache and attends over all of it.

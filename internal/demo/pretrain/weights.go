@@ -24,6 +24,7 @@ type weight struct {
 
 // weights are all tensors of the model, in the order of the file.
 type weights struct {
+	model.NoHooks
 	list   []*weight
 	byName map[string]*weight
 	p, g   []float32
@@ -123,11 +124,11 @@ func (t *weight) bytes() []byte {
 func (w *weights) attach(m *model.Model) {
 	m.Embed.Type, m.Embed.Data = gguf.F32, w.byName["token_embd.weight"].bytes()
 	m.Head = m.Embed
-	m.Norm = w.byName["output_norm.weight"].tensor
+	m.Norm.W = w.byName["output_norm.weight"].tensor
 	for i, layer := range m.Layers {
 		block := fmt.Sprintf("blk.%d.", i)
-		layer.AttnNorm = w.byName[block+"attn_norm.weight"].tensor
-		layer.FFNNorm = w.byName[block+"ffn_norm.weight"].tensor
+		layer.AttnNorm.W = w.byName[block+"attn_norm.weight"].tensor
+		layer.FFNNorm.W = w.byName[block+"ffn_norm.weight"].tensor
 		for _, l := range layer.Linears() {
 			l.W.Type, l.W.Data = gguf.F32, w.byName[l.Tensor].bytes()
 		}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// trainMethod is one PEFT method as the command line has it.
+type trainMethod struct {
+	name, short string
+	shared      []string                 // names of flags of methodFlags that say something with this method
+	flags       func(fs *pflag.FlagSet)  // adds the flags of this method alone; nil: there are none
+	check       func(*methodFlags) error // of their values; nil: nothing to check
+	adapter     func(b *peft.Base, f *methodFlags) (*peft.Adapter, error)
+
+	own []string // names of the flags that flags added
+}
+
+// trainMethods are all methods, with flags of their own.
+func trainMethods() []*trainMethod {
+	return []*trainMethod{loraMethod()}
+}
+
+// methodFlags are --method, the flags that several methods have, and those of each method.
+type methodFlags struct {
+	method  string
+	rank    int
+	alpha   float64
+	dropout float64
+	targets []string
+	layers  string
+	seed    uint64 // of the adapter's start
+
+	all     []*trainMethod
+	flagSet *pflag.FlagSet
+}
+
+func (f *methodFlags) add(fs *pflag.FlagSet) {
+	f.flagSet, f.all = fs, trainMethods()
+	fs.StringVar(&f.method, "method", "lora", "the `METHOD`: "+strings.Join(f.names(), ", "))
+	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the update of each weight")
+	fs.Float64Var(&f.alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
+	fs.Float64Var(&f.dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
+	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
+		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
+	fs.StringVar(&f.layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
+	for _, m := range f.all {
+		m.add(fs)
+	}
+}
+
+// add adds the method's own flags and notes their names.
+func (m *trainMethod) add(fs *pflag.FlagSet) {
+	if m.flags == nil {
+		return
+	}
+	own := pflag.NewFlagSet(m.name, pflag.ContinueOnError)
+	m.flags(own)
+	own.VisitAll(func(f *pflag.Flag) {
+		m.own = append(m.own, f.Name)
+		f.Usage += " (" + m.name + ")"
+	})
+	fs.AddFlagSet(own)
+}
+
+// names are those of all methods.
+func (f *methodFlags) names() []string {
+	var names []string
+	for _, m := range f.all {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// chosen is the method that --method names, nil where there is none of that name.
+func (f *methodFlags) chosen() *trainMethod {
+	i := slices.IndexFunc(f.all, func(m *trainMethod) bool { return m.name == f.method })
+	if i < 0 {
+		return nil
+	}
+	return f.all[i]
+}
+
+// validate checks the values of the flags, and that those that were given say something with the chosen method.
+func (f *methodFlags) validate() error {
+	m := f.chosen()
+	switch {
+	case m == nil:
+		return fmt.Errorf("--method: %q is not known, expected %s", f.method, strings.Join(f.names(), ", "))
+	case f.rank < 1:
+		return fmt.Errorf("--rank: %d, expected 1 or more", f.rank)
+	case !isFinite(f.alpha):
+		return fmt.Errorf("--alpha: %v, expected a finite number", f.alpha)
+	case !(f.dropout >= 0 && f.dropout < 1):
+		return fmt.Errorf("--dropout: %v, expected a probability below 1", f.dropout)
+	}
+	if err := f.checkGiven(m); err != nil {
+		return err
+	}
+	if m.check != nil {
+		return m.check(f)
+	}
+	return nil
+}
+
+// checkGiven reports a flag of methods that was given but says nothing with m.
+func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
+	f.flagSet.Visit(func(flag *pflag.Flag) {
+		users := f.users(flag.Name)
+		if err == nil && users != nil && !slices.Contains(users, m.name) {
+			err = fmt.Errorf("--%s says nothing with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
+		}
+	})
+	return err
+}
+
+// users are the names of the methods with which a flag says something; nil for a flag that is not of the methods.
+func (f *methodFlags) users(flag string) []string {
+	var users []string
+	for _, m := range f.all {
+		if slices.Contains(m.shared, flag) || slices.Contains(m.own, flag) {
+			users = append(users, m.name)
+		}
+	}
+	return users
+}
+
+// adapter makes the untrained adapter.
+func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) { return f.chosen().adapter(b, f) }

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Hooks is what a fine-tuning method hangs on the decoder. Each hook gets what the frozen model computed and returns
+// what goes on; it may record operations on the tape. Hooks run again when a layer is recomputed, and must then do the
+// same. A type embeds NoHooks and has methods of its own for the hooks that it needs.
+type Hooks interface {
+	// Begin runs before a forward pass, outside of every checkpoint: what later hooks use of other than parameters is
+	// made here.
+	Begin(t *autograd.Tape)
+	// Weights is the matrix that a frozen linear map multiplies with: w, its own, or another of the same shape.
+	Weights(l *Linear, w *quant.Matrix) *quant.Matrix
+	// Input is what the frozen matrix w (a linear map's or the head's) is multiplied with instead of x, which must be
+	// left as it is.
+	Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor
+	// Linear gets the input x (T, in) and the product y = x·Wᵀ (T, out) of a linear map, before its bias.
+	Linear(t *autograd.Tape, l *Linear, x, y *autograd.Tensor) *autograd.Tensor
+	// Norm is the weight (1, D) that a norm multiplies with: w, its own, or another.
+	Norm(n *Norm, w *autograd.Tensor) *autograd.Tensor
+	// Embedding gets the rows x (T, D) of the embedding table for ids; those of virtual tokens, whose ids are negative,
+	// are zero.
+	Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor
+	// Part gets what a part of a layer adds to the stream, y (T, D), and its normed input x (T, D), before the addition.
+	Part(t *autograd.Tape, l *Layer, p Part, x, y *autograd.Tensor) *autograd.Tensor
+	// Stream gets the stream (T, D) after the addition of a part.
+	Stream(t *autograd.Tape, l *Layer, p Part, x *autograd.Tensor) *autograd.Tensor
+	// HeadGradient collects the gradient of the output head (V, D), for its full training; nil where it is frozen.
+	HeadGradient() *autograd.Tensor
+}
+
+// Part is one of the two parts of a layer.
+type Part int
+
+// The parts of a layer, in order.
+const (
+	Attention Part = iota
+	FFN
+)
+
+func (p Part) String() string { return [...]string{"attention", "ffn"}[p] }
+
+// NoHooks is the frozen model as it is.
+type NoHooks struct{}
+
+// Begin does nothing.
+func (NoHooks) Begin(*autograd.Tape) {}
+
+// Weights is w.
+func (NoHooks) Weights(_ *Linear, w *quant.Matrix) *quant.Matrix { return w }
+
+// Input is x.
+func (NoHooks) Input(_ *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	return x
+}
+
+// Linear is y.
+func (NoHooks) Linear(_ *autograd.Tape, _ *Linear, _, y *autograd.Tensor) *autograd.Tensor { return y }
+
+// Norm is w.
+func (NoHooks) Norm(_ *Norm, w *autograd.Tensor) *autograd.Tensor { return w }
+
+// Embedding is x.
+func (NoHooks) Embedding(_ *autograd.Tape, _ []int32, x *autograd.Tensor) *autograd.Tensor { return x }
+
+// Part is y.
+func (NoHooks) Part(_ *autograd.Tape, _ *Layer, _ Part, _, y *autograd.Tensor) *autograd.Tensor {
+	return y
+}
+
+// Stream is x.
+func (NoHooks) Stream(_ *autograd.Tape, _ *Layer, _ Part, x *autograd.Tensor) *autograd.Tensor {
+	return x
+}
+
+// HeadGradient is nil.
+func (NoHooks) HeadGradient() *autograd.Tensor { return nil }

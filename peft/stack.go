@@ -1,0 +1,83 @@
+package peft
+
+import (
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// stack is several adapters at work at once: each hook calls theirs in turn.
+type stack []*Bound
+
+func (s stack) expand(b *batch.Batch) {
+	for _, bound := range s {
+		bound.expand(b)
+	}
+}
+
+// Begin implements model.Hooks.
+func (s stack) Begin(t *autograd.Tape) {
+	for _, bound := range s {
+		bound.Begin(t)
+	}
+}
+
+// Weights implements model.Hooks.
+func (s stack) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+	for _, bound := range s {
+		w = bound.Weights(l, w)
+	}
+	return w
+}
+
+// Input implements model.Hooks.
+func (s stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		x = bound.Input(t, w, x)
+	}
+	return x
+}
+
+// Linear implements model.Hooks.
+func (s stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		y = bound.Linear(t, l, x, y)
+	}
+	return y
+}
+
+// Norm implements model.Hooks.
+func (s stack) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		w = bound.Norm(n, w)
+	}
+	return w
+}
+
+// Embedding implements model.Hooks.
+func (s stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		x = bound.Embedding(t, ids, x)
+	}
+	return x
+}
+
+// Part implements model.Hooks.
+func (s stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, x, y *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		y = bound.Part(t, l, p, x, y)
+	}
+	return y
+}
+
+// Stream implements model.Hooks.
+func (s stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
+	for _, bound := range s {
+		x = bound.Stream(t, l, p, x)
+	}
+	return x
+}
+
+// HeadGradient implements model.Hooks: a stack is not trained.
+func (s stack) HeadGradient() *autograd.Tensor { return nil }
