@@ -15,7 +15,7 @@ func (t *Tape) Linear(x *Tensor, w kernels.Weights) *Tensor {
 		panic("autograd: Linear: columns of x and w differ")
 	}
 	y := t.Tensor(x.Rows, rows)
-	kernels.GemmWT(y.Data, x.Data, x.Rows, w, 0)
+	kernels.GemmWTPrec(t.precision, y.Data, x.Data, x.Rows, w, 0)
 	t.lap(PartLinear)
 	if x.needs {
 		y.needs = true
@@ -29,7 +29,7 @@ func (op *linearOp) backward(t *Tape) {
 		return
 	}
 	dx, beta := t.gradBeta(op.x)
-	kernels.GemmW(dx, op.y.Grad, op.x.Rows, op.w, beta) // dx += dy·w
+	kernels.GemmWPrec(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta) // dx += dy·w
 }
 
 // AddBias is y += bias in every row, in place.

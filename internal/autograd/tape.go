@@ -1,5 +1,7 @@
 package autograd
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Tensor is a (Rows, Cols) row-major float32 matrix. Tensors made by a tape live until its Reset (inside a
 // Checkpoint: until the checkpoint is left); parameters live as long as their owner wants.
 type Tensor struct {
@@ -40,13 +42,14 @@ type operation interface{ backward(t *Tape) }
 
 // Tape records operations and owns the memory of their results.
 type Tape struct {
-	record  bool
-	keep    bool // sub-graphs under Checkpoint stay in memory
-	ops     []operation
-	tensors slab[Tensor]
-	arena   arena
-	random  random
-	watch   stopwatch
+	record    bool
+	precision kernels.Precision // of products with frozen matrices
+	keep      bool              // sub-graphs under Checkpoint stay in memory
+	ops       []operation
+	tensors   slab[Tensor]
+	arena     arena
+	random    random
+	watch     stopwatch
 }
 
 // NewTape makes an empty tape that records.
@@ -69,6 +72,10 @@ func (t *Tape) Record(on bool) { t.record = on }
 // Keep switches the keeping of what is inside a Checkpoint on or off (as it is on a new tape): backward then computes
 // nothing twice, and memory holds the inside of all checkpoints at once.
 func (t *Tape) Keep(on bool) { t.keep = on }
+
+// Precision sets how the numbers that go into products with frozen matrices are rounded, forward and backward; on a
+// new tape they are not.
+func (t *Tape) Precision(p kernels.Precision) { t.precision = p }
 
 // Backward runs every recorded operation in reverse. Gradients start at the loss operations, which seed their own.
 func (t *Tape) Backward() { t.unwind(0) }

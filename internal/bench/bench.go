@@ -1,0 +1,205 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Options says what Run measures. A zero field means what its comment says.
+type Options struct {
+	Shapes     []string            // of training steps, by name; none: the smallest, unless Model is set
+	Types      []string            // of weights; none: Q8_0 and Q4_K for steps, more for products
+	Model      string              // a model's file or directory to measure instead of shapes
+	Precisions []kernels.Precision // none: f32, and bf16 where the processor has it
+	Tokens     int                 // of a step, and rows of a product; 0: 512
+	Rank       int                 // of the LoRA on every linear map; 0: 16
+	Steps      int                 // that are measured; 0: what fits into some seconds, at least 2
+	Recompute  string              // as peft.TrainOptions.Recompute; "": auto
+	NoGemm     bool                // leave products out
+	NoTrain    bool                // leave steps out
+	Progress   func(doing string)  // may be nil
+}
+
+// Report is what Run found.
+type Report struct {
+	Tier    string  `json:"tier"`    // instructions that the kernels use
+	Threads int     `json:"threads"` // that they use
+	Peak    Peak    `json:"peak"`
+	Gemm    []Gemm  `json:"gemm"`
+	Train   []Train `json:"train"`
+}
+
+// Types that are measured where none are named.
+var (
+	gemmTypes  = []string{"F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "Q3_K", "Q2_K", "IQ4_XS"}
+	trainTypes = []string{"Q8_0", "Q4_K"}
+)
+
+// ParseType is the type of a name in capitals or not: "q4_k". The name of a mixture whose most weights are of one type
+// stands for that type: "q4_k_m".
+func ParseType(name string) (gguf.Type, error) {
+	upper := strings.ToUpper(name)
+	for range 2 {
+		if kind, err := gguf.ParseType(upper); err == nil && quant.Supported(kind) {
+			return kind, nil
+		}
+		for _, mixture := range []string{"_S", "_M", "_L"} {
+			upper = strings.TrimSuffix(upper, mixture)
+		}
+	}
+	return 0, fmt.Errorf("type %q is not one that can be computed with", name)
+}
+
+func (o *Options) defaults() {
+	if len(o.Shapes) == 0 && o.Model == "" {
+		o.Shapes = []string{shapes[0].name}
+	}
+	if len(o.Precisions) == 0 {
+		o.Precisions = []kernels.Precision{kernels.F32}
+		if kernels.HasBF16() {
+			o.Precisions = append(o.Precisions, kernels.BF16)
+		}
+	}
+	if o.Tokens == 0 {
+		o.Tokens = 512
+	}
+	if o.Rank == 0 {
+		o.Rank = 16
+	}
+	if o.Recompute == "" {
+		o.Recompute = peft.RecomputeAuto
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+}
+
+// check reports names that mean nothing, before anything is measured.
+func (o *Options) check() error {
+	for _, name := range o.Shapes {
+		if _, err := find(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range o.Types {
+		if _, err := ParseType(name); err != nil {
+			return err
+		}
+	}
+	if o.Tokens < 2 {
+		return errors.New("a step needs at least 2 tokens")
+	}
+	return nil
+}
+
+// Run measures the machine, products and steps. Peaks are measured at the beginning and at the end; the higher count.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	o.defaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	r := &Report{Tier: kernels.Tier(), Threads: kernels.Threads(), Gemm: []Gemm{}, Train: []Train{}}
+	o.Progress("peak of this machine")
+	r.Peak = measurePeak()
+	if !o.NoGemm {
+		if err := r.measureGemms(ctx, &o); err != nil {
+			return nil, err
+		}
+	}
+	if !o.NoTrain {
+		if err := r.measureTrains(ctx, &o); err != nil {
+			return nil, err
+		}
+	}
+	o.Progress("peak of this machine, again")
+	r.Peak.raise(measurePeak())
+	r.percent()
+	return r, nil
+}
+
+func (r *Report) measureGemms(ctx context.Context, o *Options) error {
+	types := o.Types
+	if len(types) == 0 {
+		types = gemmTypes
+	}
+	for _, name := range types {
+		kind, err := ParseType(name)
+		if err != nil {
+			return err
+		}
+		o.Progress("products with " + kind.String())
+		for _, shape := range gemmShapes {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			found, err := measureGemm(kind, shape, o.Tokens, o.Precisions)
+			if err != nil {
+				return err
+			}
+			r.Gemm = append(r.Gemm, found...)
+		}
+	}
+	return nil
+}
+
+func (r *Report) measureTrains(ctx context.Context, o *Options) error {
+	if o.Model != "" {
+		b, err := peft.OpenBase(o.Model)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		return r.measurePrecisions(ctx, b, o.Model, typesOf(b.Model), o)
+	}
+	types := o.Types
+	if len(types) == 0 {
+		types = trainTypes
+	}
+	for _, shape := range o.Shapes {
+		for _, name := range types {
+			kind, err := ParseType(name)
+			if err != nil {
+				return err
+			}
+			b, err := randomBase(shape, kind)
+			if err != nil {
+				return err
+			}
+			if err := r.measurePrecisions(ctx, b, strings.ToLower(shape), kind.String(), o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind string, o *Options) error {
+	for _, p := range o.Precisions {
+		o.Progress(fmt.Sprintf("training steps of %s in %s, %s", name, kind, p))
+		t, err := measureTrain(ctx, b, name, kind, p, o)
+		if err != nil {
+			return err
+		}
+		r.Train = append(r.Train, t)
+	}
+	return nil
+}
+
+// percent relates everything to the peaks.
+func (r *Report) percent() {
+	for i := range r.Gemm {
+		g := &r.Gemm[i]
+		g.Percent = 100 * g.GFLOPS / r.Peak.named(g.Precision)
+	}
+	for i := range r.Train {
+		t := &r.Train[i]
+		t.Percent = 100 * t.GFLOPS / r.Peak.named(t.Precision)
+	}
+}

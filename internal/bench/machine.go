@@ -1,0 +1,36 @@
+package bench
+
+import (
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// Peak is what a machine can do, in 10⁹ operations or bytes a second; a multiply-add is two operations. It is what the
+// kernels' own instructions reach, with as many threads as they use.
+type Peak struct {
+	F32       float64 `json:"f32_gflops"`
+	BF16      float64 `json:"bf16_gflops"`
+	Int8      float64 `json:"int8_gops"`
+	Bandwidth float64 `json:"memory_gb_s"`
+}
+
+// measurePeak takes about a second and a half.
+func measurePeak() Peak {
+	return Peak{kernels.Peak(kernels.F32), kernels.Peak(kernels.BF16), kernels.Peak(kernels.Int8), kernels.Bandwidth()}
+}
+
+// named is the peak that what is computed in a precision is judged by.
+func (p *Peak) named(precision string) float64 {
+	switch precision {
+	case kernels.BF16.String():
+		return p.BF16
+	case kernels.Int8.String():
+		return p.Int8
+	}
+	return p.F32
+}
+
+// raise takes over what is higher in another measurement: a machine with other work to do shows less than it has.
+func (p *Peak) raise(q Peak) {
+	p.F32, p.BF16, p.Int8 = max(p.F32, q.F32), max(p.BF16, q.BF16), max(p.Int8, q.Int8)
+	p.Bandwidth = max(p.Bandwidth, q.Bandwidth)
+}

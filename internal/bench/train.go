@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// Train is the speed of a training step.
+type Train struct {
+	Shape     string             `json:"shape"` // its name, or the model's path
+	Type      string             `json:"type"`
+	Precision string             `json:"precision"`
+	Tokens    int                `json:"tokens"` // of the one sequence of a step
+	Rank      int                `json:"rank"`   // of the LoRA on every linear map
+	Recompute string             `json:"recompute"`
+	Rate      float64            `json:"tokens_per_second"`
+	GFLOPS    float64            `json:"gflops"`
+	Percent   float64            `json:"percent_of_peak"`
+	Weights   int64              `json:"weights_bytes"`
+	PeakRSS   int64              `json:"peak_rss_bytes"`
+	Parts     map[string]float64 `json:"parts"` // share of each part of the step in its time
+
+	flops float64 // of a step
+}
+
+// stepFLOPs counts what a step over one sequence has to compute, two operations a multiply-add: forward and input
+// gradients of the frozen matrices, a LoRA of that rank on every linear map, attention. What is computed again in the
+// backward pass does not count, nor do element-wise operations.
+func stepFLOPs(m *model.Model, tokens, rank int) float64 {
+	t, r := float64(tokens), float64(rank)
+	sum := 0.0
+	first := m.Layers[0].Linears()[:3] // their input needs no gradient: nothing below is trained
+	for _, l := range m.Linears() {
+		in, out := float64(l.W.Cols), float64(l.W.Rows)
+		sum += 2*t*in*out + 2*t*r*(in+out) // y = x·Wᵀ, u = x·Aᵀ, y += u·Bᵀ
+		sum += 2 * t * r * (2*out + in)    // du = dy·B, dB = dyᵀ·u, dA = duᵀ·x
+		if !slices.Contains(first, l) {
+			sum += 2*t*in*out + 2*t*r*in // dx = dy·W + du·A
+		}
+	}
+	s := &m.Spec
+	pairs := t * (t + 1) / 2
+	sum += float64(s.Layers) * 6 * 2 * pairs * float64(s.QueryHeads*s.HeadDim) // q·kᵀ, p·v; dp, dv, dq, dk
+	sum += 2 * 2 * (t - 1) * float64(m.Head.Rows) * float64(m.Head.Cols)       // the last token predicts nothing
+	return sum
+}
+
+// measureTrain measures steps on a base, in one precision.
+func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision, o *Options) (Train, error) {
+	debug.FreeOSMemory()
+	peft.ResetPeakRSS()
+	found, err := peft.MeasureSteps(ctx, b, peft.MeasureOptions{
+		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Precision: p,
+		Train: peft.TrainOptions{Recompute: o.Recompute},
+	})
+	if err != nil {
+		return Train{}, err
+	}
+	t := Train{
+		Shape: name, Type: kind, Precision: p.String(), Tokens: o.Tokens, Rank: o.Rank, Recompute: o.Recompute, Weights: weightBytes(b.Model),
+		PeakRSS: found.PeakRSS, Parts: found.Parts, flops: stepFLOPs(b.Model, o.Tokens, o.Rank),
+	}
+	t.Rate = float64(found.Tokens) / found.Seconds
+	t.GFLOPS = t.flops / found.Seconds / 1e9
+	return t, nil
+}
+
+// weightBytes is the size of the matrices of a model.
+func weightBytes(m *model.Model) int64 {
+	n := int64(len(m.Embed.Data))
+	if !m.Spec.Tied {
+		n += int64(len(m.Head.Data))
+	}
+	for _, l := range m.Linears() {
+		n += int64(len(l.W.Data))
+	}
+	return n
+}
+
+// typesOf names the types of a model's linear maps, the one with the most weights first.
+func typesOf(m *model.Model) string {
+	sizes := map[gguf.Type]int{}
+	for _, l := range m.Linears() {
+		sizes[l.W.Type] += len(l.W.Data)
+	}
+	types := make([]gguf.Type, 0, len(sizes))
+	for kind := range sizes {
+		types = append(types, kind)
+	}
+	slices.SortFunc(types, func(a, b gguf.Type) int { return sizes[b] - sizes[a] })
+	names := make([]string, len(types))
+	for i, kind := range types {
+		names[i] = kind.String()
+	}
+	return strings.Join(names, "+")
+}
+
+// randomBase is a base of a named shape.
+func randomBase(name string, kind gguf.Type) (*peft.Base, error) {
+	spec, err := find(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := model.Random(spec, kind)
+	if err != nil {
+		return nil, fmt.Errorf("shape %s: %w", name, err)
+	}
+	return peft.BaseOf(name+" of random weights", m), nil
+}
