@@ -1,0 +1,342 @@
+package quant
+
+import "github.com/peftconv/peftconv/gguf"
+
+// Snapping moves blocks on the grid of their type. A weight is scale·value + offset: every group of weights has a scale
+// and, in some types, an offset, and each weight has a level that stands for a value. Regrid moves scales and offsets
+// and keeps the levels; Recode moves levels and keeps scales and offsets. Both write whole blocks of the same type, and
+// both give back the very bytes of the base where nothing is to change. What is written depends on the arguments alone:
+// not on the processor, nor on how rows are shared between threads.
+
+// floatGroup is the number of weights that share a factor where the type has no blocks.
+const floatGroup = 32
+
+// GroupLen is the number of weights of type t that share a scale; the last group of a row of floats may be shorter. It is
+// 0 for types that are not supported.
+func GroupLen(t gguf.Type) int {
+	if g := gridOf(t); g != nil {
+		return g.group
+	}
+	if isFloat(t) {
+		return floatGroup
+	}
+	return 0
+}
+
+// HasOffsets says whether groups of type t have an offset beside their scale.
+func HasOffsets(t gguf.Type) bool {
+	g := gridOf(t)
+	return g != nil && g.affine || isFloat(t)
+}
+
+// HasScales says whether the scales of type t can be moved by less than a factor of two.
+func HasScales(t gguf.Type) bool { return t != gguf.MXFP4 && GroupLen(t) > 0 }
+
+// HasLevels says whether each weight of type t has a level of its own, which Recode can move.
+func HasLevels(t gguf.Type) bool {
+	g := gridOf(t)
+	return g != nil && g.unpack != nil || isFloat(t)
+}
+
+func isFloat(t gguf.Type) bool { return t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 }
+
+// Groups is the number of groups in a row.
+func (m Matrix) Groups() int {
+	n := GroupLen(m.Type)
+	if n == 0 {
+		panic("quant: Groups of an unsupported block type")
+	}
+	return (m.Cols + n - 1) / n
+}
+
+// Grid sets scale and offset, Groups of each, to those of row r. A type without offsets has zeros; floats have the
+// scale 1 and the offset 0.
+func (m Matrix) Grid(scale, offset []float32, r int) {
+	if n := m.Groups(); len(scale) != n || len(offset) != n {
+		panic("quant: Grid into slices that are not Groups long")
+	}
+	if isFloat(m.Type) {
+		for i := range scale {
+			scale[i], offset[i] = 1, 0
+		}
+		return
+	}
+	f, g := mustLookup(m.Type), gridOf(m.Type)
+	size := m.RowSize()
+	row := m.Data[r*size:][:size]
+	perBlock := f.weights / g.group
+	var b blockGrid
+	for at := 0; len(row) > 0; at += perBlock {
+		g.load(row[:f.bytes], &b)
+		copy(scale[at:at+perBlock], b.scale[:])
+		copy(offset[at:at+perBlock], b.offset[:])
+		row = row[f.bytes:]
+	}
+}
+
+// Regrid sets dst to a row of blocks with the levels of base and, as near as the type can hold them, the given scales and
+// offsets of its groups (see Matrix.Grid). A block of which all scales and offsets are those it has is copied. Where
+// several groups share a half precision factor, it is fitted anew and the groups' integers with it, so that the
+// summed square of what the weights miss is small.
+//
+// A row of floats becomes scale·base + offset, rounded to the type.
+func Regrid(t gguf.Type, dst, base []byte, scale, offset []float32) {
+	if len(dst) != len(base) {
+		panic("quant: Regrid into more or fewer bytes than the base has")
+	}
+	if isFloat(t) {
+		regridFloats(t, dst, base, scale, offset)
+		return
+	}
+	f, g := mustLookup(t), gridOf(t)
+	perBlock := f.weights / g.group
+	if len(base)%f.bytes != 0 || len(base)/f.bytes*perBlock != len(scale) || len(offset) != len(scale) {
+		panic("quant: Regrid of a part of a block or with more or fewer scales than groups")
+	}
+	copy(dst, base)
+	var have, want blockGrid
+	for len(dst) > 0 {
+		b := dst[:f.bytes]
+		g.load(b, &have)
+		copy(want.scale[:perBlock], scale)
+		copy(want.offset[:perBlock], offset)
+		if !have.equal(&want, perBlock) {
+			g.measure(b, &want, perBlock)
+			g.store(b, &want)
+		}
+		dst, scale, offset = dst[f.bytes:], scale[perBlock:], offset[perBlock:]
+	}
+}
+
+// A Rounding says to which level Recode brings a weight that lies between two. The zero value takes the nearer one.
+type Rounding struct {
+	// Dither has a number u, 0 ≤ u < 1, for each weight: it goes up from a level where the way to the next one has been
+	// made but for the share u. With numbers spread evenly the mean of many weights moves as the changes ask, however
+	// small they are. nil is 1/2.
+	Dither []float32
+	// Latent has the weights that base was made from: changes are added to these instead of to what base says, as far as
+	// they lie in the cell of the level that base has. It replaces Dither.
+	Latent []float32
+}
+
+// Recode sets dst to a row of blocks with the scales and offsets of base and the levels that come nearest to base + change.
+// dst and base may be the same. A weight of which the change is 0 keeps its level. Floats become base + change, rounded
+// to the type.
+func Recode(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
+	if len(dst) != len(base) || round.Dither != nil && len(round.Dither) != len(change) ||
+		round.Latent != nil && len(round.Latent) != len(change) {
+		panic("quant: Recode of slices of different lengths")
+	}
+	if isFloat(t) {
+		recodeFloats(t, dst, base, change, round)
+		return
+	}
+	f, g := mustLookup(t), gridOf(t)
+	if g.unpack == nil {
+		panic("quant: Recode of a type whose weights have no level of their own")
+	}
+	if len(change)%f.weights != 0 || len(base) != len(change)/f.weights*f.bytes {
+		panic("quant: Recode of a part of a block or with more or fewer changes than weights")
+	}
+	copy(dst, base)
+	var have blockGrid
+	var level [weightsK]uint8
+	for at := 0; at < len(change); at += f.weights {
+		b := dst[:f.bytes]
+		g.load(b, &have)
+		g.unpack(&level, b)
+		moved := false
+		for i := range f.weights / g.group {
+			from, l := at+i*g.group, level[i*g.group:][:g.group]
+			moved = g.recode(l, change[from:from+g.group], have.scale[i], have.offset[i], round.part(from, g.group)) || moved
+		}
+		if moved {
+			g.pack(b, &level)
+		}
+		dst = dst[f.bytes:]
+	}
+}
+
+// part is the rounding of n weights.
+func (r Rounding) part(at, n int) Rounding {
+	if r.Dither != nil {
+		r.Dither = r.Dither[at : at+n]
+	}
+	if r.Latent != nil {
+		r.Latent = r.Latent[at : at+n]
+	}
+	return r
+}
+
+// recode moves the levels of one group and says whether there were any to move.
+func (g *grid) recode(level []uint8, change []float32, scale, offset float32, round Rounding) (moved bool) {
+	if scale == 0 || scale-scale != 0 {
+		return false
+	}
+	inverse := 1 / scale
+	up := float32(0.5)
+	for i, d := range change {
+		if d == 0 {
+			continue
+		}
+		rank := g.rank(level[i])
+		value := g.values[rank]
+		aim := value + float32(d*inverse)
+		switch {
+		case round.Latent != nil:
+			aim += g.inCell(rank, float32((round.Latent[i]-offset)*inverse)-value)
+		case round.Dither != nil:
+			up = round.Dither[i]
+		}
+		if to := g.nearest(rank, aim, up); to != rank {
+			level[i] = g.level(to)
+			moved = true
+		}
+	}
+	return moved
+}
+
+// rank is the place of a level among the ascending values.
+func (g *grid) rank(level uint8) int {
+	if g.ranks != nil {
+		return int(g.ranks[level])
+	}
+	return int(level)
+}
+
+// level is the inverse of rank.
+func (g *grid) level(rank int) uint8 {
+	if g.levels != nil {
+		return g.levels[rank]
+	}
+	return uint8(rank)
+}
+
+// nearest is the rank of the value next to aim, counted from a rank nearby: the upper one of two from where the share up
+// is left of the way.
+func (g *grid) nearest(rank int, aim, up float32) int {
+	v := g.values
+	if g.even {
+		f := aim + up - v[0]
+		switch { // compared as floats: the change may be far beyond the integers
+		case !(f >= 0):
+			return 0
+		case f >= float32(len(v)):
+			return len(v) - 1
+		}
+		return int(f)
+	}
+	for rank+1 < len(v) && aim >= v[rank+1]-float32((v[rank+1]-v[rank])*up) {
+		rank++
+	}
+	for rank > 0 && aim < v[rank]-float32((v[rank]-v[rank-1])*up) {
+		rank--
+	}
+	return rank
+}
+
+// inCell limits how far a latent lies from the value of its rank to a little less than half of the way to the next one.
+func (g *grid) inCell(rank int, off float32) float32 {
+	const share = 0.4999
+	v := g.values
+	below, above := v[max(rank, 1)]-v[max(rank, 1)-1], v[min(rank+1, len(v)-1)]-v[min(rank, len(v)-2)]
+	if off != off {
+		return 0
+	}
+	return min(max(off, -share*below), share*above)
+}
+
+// regridFloats is Regrid of floats.
+func regridFloats(t gguf.Type, dst, base []byte, scale, offset []float32) {
+	f := mustLookup(t)
+	n := len(base) / f.bytes
+	if (n+floatGroup-1)/floatGroup != len(scale) || len(offset) != len(scale) {
+		panic("quant: Regrid with more or fewer scales than groups")
+	}
+	copy(dst, base)
+	var x [floatGroup]float32
+	for i, s := range scale {
+		if s == 1 && offset[i] == 0 {
+			continue
+		}
+		from, to := i*floatGroup, min(n, (i+1)*floatGroup)
+		group := x[:to-from]
+		f.dequantize(group, base[from*f.bytes:])
+		for j, v := range group {
+			group[j] = float32(v*s) + offset[i]
+		}
+		f.quantize(dst[from*f.bytes:to*f.bytes], group)
+	}
+}
+
+// recodeFloats is Recode of floats.
+func recodeFloats(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
+	f := mustLookup(t)
+	if len(base) != len(change)*f.bytes {
+		panic("quant: Recode with more or fewer changes than weights")
+	}
+	var x [1]float32
+	for i, d := range change {
+		b := base[i*f.bytes:][:f.bytes]
+		if d == 0 {
+			copy(dst[i*f.bytes:], b)
+			continue
+		}
+		f.dequantize(x[:], b)
+		if round.Latent != nil {
+			if y := round.Latent[i]; absf(y-x[0]) <= absf(x[0])*0x1p-9 {
+				x[0] = y
+			}
+		}
+		x[0] += d
+		f.quantize(dst[i*f.bytes:][:f.bytes], x[:])
+	}
+}
+
+// A blockGrid is the scales and offsets of one block.
+type blockGrid struct {
+	scale, offset [16]float32
+	mean, spread  [16]float32 // of the values in each group: their mean, and the mean square of what is left of them
+}
+
+// equal compares the first n groups.
+func (g *blockGrid) equal(o *blockGrid, n int) bool {
+	for i := range n {
+		if g.scale[i] != o.scale[i] || g.offset[i] != o.offset[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// measure fills in the mean and the spread of the values. Without levels all groups count the same.
+func (g *grid) measure(b []byte, grid *blockGrid, groups int) {
+	if !g.shared {
+		return
+	}
+	if g.unpack == nil {
+		for i := range groups {
+			grid.mean[i], grid.spread[i] = 0, 1
+		}
+		return
+	}
+	var level [weightsK]uint8
+	g.unpack(&level, b)
+	for i := range groups {
+		var sum, squares float32 // exact: values are small whole numbers or multiples of 1/2
+		for _, l := range level[i*g.group:][:g.group] {
+			v := g.values[g.rank(l)]
+			sum += v
+			squares += float32(v * v)
+		}
+		n := float32(g.group)
+		grid.mean[i] = sum / n
+		grid.spread[i] = squares/n - float32(grid.mean[i]*grid.mean[i])
+	}
+}
+
+// clampHalf is the half precision number nearest to f, at most the largest one.
+func clampHalf(f float32) float32 {
+	const largest = 65504
+	return halfToFloat(floatToHalf(min(max(f, -largest), largest)))
+}
