@@ -43,6 +43,17 @@ type Measurement struct {
 // partOptimizer is what a step does beside the operations of the tape: the norm of the gradient, clipping, AdamW.
 const partOptimizer = "optimizer"
 
+// StepParts are the names of the parts of a step, in order.
+func StepParts() []string {
+	var names []string
+	for part := range autograd.Parts {
+		if part != autograd.PartOther {
+			names = append(names, part.String())
+		}
+	}
+	return append(names, partOptimizer, autograd.PartOther.String())
+}
+
 // MeasureSteps trains a new LoRA on random tokens for a few steps, as Train does, and measures them.
 func MeasureSteps(ctx context.Context, b *Base, opt MeasureOptions) (*Measurement, error) {
 	opt.defaults()

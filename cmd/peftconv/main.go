@@ -17,7 +17,7 @@ import (
 // verbs are the words that may follow peftconv, in the order in which help lists them.
 var verbs = []*verb{
 	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &quantizeVerb, &imatrixVerb, &inspectVerb, &splitVerb,
-	&joinVerb, &editVerb, &verifyVerb, &diffVerb,
+	&joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
 }
 
 // streams are the standard streams of a run; tests put buffers there.

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/bench"
+	"github.com/peftconv/peftconv/peft"
+)
+
+var benchVerb = verb{
+	name:  "bench",
+	short: "measure this machine: its peak, products of quantized matrices, training steps",
+	long: `Measures what the processor can do at most (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and
+how much of that products with quantized matrices and whole training steps reach. Training steps are those of a LoRA on
+every linear map, over one sequence, on models of the named shapes with random weights that are made in memory, or on
+--model. Counted are two operations for each multiply-add of the frozen matrices (forward, and gradients of their
+inputs), the LoRA and the attention; what the backward pass computes again is not counted.
+
+Nothing else should run meanwhile. Without flags it takes less than a minute and measures the shape 110m.`,
+	examples: []string{
+		"peftconv bench",
+		"peftconv bench --shape tinyllama-1.1b --type q4_k --precision bf16",
+		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
+		"peftconv bench --json > bench.json",
+	},
+	new: func() command { return new(benchOptions) },
+}
+
+type benchOptions struct {
+	options   bench.Options
+	precision []string
+	threads   int
+	json      bool
+}
+
+func (o *benchOptions) flags(fs *pflag.FlagSet) {
+	b := &o.options
+	fs.StringSliceVar(&b.Shapes, "shape", nil, "`SHAPES` of models to train, separated by commas: "+strings.Join(bench.Shapes(), ", ")+"; none is 110m")
+	fs.StringSliceVar(&b.Types, "type", nil, "`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
+	fs.StringVarP(&b.Model, "model", "b", "", "measure the model in this `FILE` or directory instead of a shape")
+	fs.StringSliceVar(&o.precision, "precision", nil, "`PRECISIONS` of the products with frozen weights, separated by commas: f32, bf16, int8 or auto; "+
+		"none is f32, and bf16 where the processor has it")
+	fs.IntVar(&b.Tokens, "tokens", 512, "`N` tokens in the sequence of a training step, and rows of a product")
+	fs.IntVarP(&b.Rank, "rank", "r", 16, "`RANK` of the LoRA")
+	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")
+	fs.StringVar(&b.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto")
+	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
+	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
+	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
+	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
+}
+
+func (o *benchOptions) validate(args []string) error {
+	b := &o.options
+	for _, name := range b.Shapes {
+		if !slices.Contains(bench.Shapes(), strings.ToLower(name)) {
+			return fmt.Errorf("--shape: %q is not known, expected one of %s", name, strings.Join(bench.Shapes(), ", "))
+		}
+	}
+	for _, name := range b.Types {
+		if _, err := bench.ParseType(name); err != nil {
+			return fmt.Errorf("--type: %w", err)
+		}
+	}
+	switch {
+	case b.Model != "" && len(b.Shapes) > 0:
+		return fmt.Errorf("--model and --shape: expected one of them")
+	case b.Model != "" && len(b.Types) > 0 && b.NoGemm:
+		return fmt.Errorf("--type: the model's weights have types of their own")
+	case b.Tokens < 2:
+		return fmt.Errorf("--tokens: %d, expected 2 or more", b.Tokens)
+	case b.Rank < 1:
+		return fmt.Errorf("--rank: %d, expected 1 or more", b.Rank)
+	case b.Steps < 0:
+		return fmt.Errorf("--steps: %d, expected 0 or more", b.Steps)
+	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, b.Recompute):
+		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", b.Recompute)
+	}
+	if err := o.parsePrecisions(); err != nil {
+		return err
+	}
+	if err := useThreads(o.threads); err != nil {
+		return err
+	}
+	return noArgs(args)
+}
+
+func (o *benchOptions) parsePrecisions() error {
+	o.options.Precisions = nil
+	for _, name := range o.precision {
+		p, err := peft.ParsePrecision(name)
+		if err != nil {
+			return fmt.Errorf("--precision: %w", err)
+		}
+		o.options.Precisions = append(o.options.Precisions, p)
+	}
+	return nil
+}
+
+func (o *benchOptions) run(ctx context.Context, s streams) error {
+	if !o.json {
+		o.options.Progress = func(doing string) { fmt.Fprintf(s.err, "measuring %s\n", doing) }
+	}
+	r, err := bench.Run(ctx, o.options)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(s.out, r)
+	}
+	printBench(s.out, r)
+	return nil
+}
+
+// printBench prints tables of what was measured.
+func printBench(w io.Writer, r *bench.Report) {
+	fmt.Fprintf(w, "peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
+		plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
+	if len(r.Gemm) > 0 {
+		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, unpacking included\n")
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "type\tprecision\tdirection\tm\tn\tk\tGFLOP/s\tof peak")
+		for _, g := range r.Gemm {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%.0f\t%.0f%%\n", g.Type, g.Precision, g.Direction, g.M, g.N, g.K, g.GFLOPS, g.Percent)
+		}
+		table.Flush()
+	}
+	if len(r.Train) > 0 {
+		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tweights\tpeak memory")
+		for _, t := range r.Train {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens, t.Rank, rateText(t.Rate), t.Percent,
+				bytesText(t.Weights), bytesText(t.PeakRSS))
+		}
+		table.Flush()
+		printParts(w, r.Train)
+	}
+}
+
+// rateText is tokens a second, with a decimal where there are few.
+func rateText(rate float64) string {
+	if rate < 100 {
+		return fmt.Sprintf("%.1f", rate)
+	}
+	return countText(int64(rate))
+}
+
+// printParts prints what each step's time was spent on, in percent.
+func printParts(w io.Writer, steps []bench.Train) {
+	fmt.Fprint(w, "\ntime of the parts of a step, in percent\n")
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "model\ttype\tprecision\t"+strings.Join(peft.StepParts(), "\t"))
+	for _, t := range steps {
+		fmt.Fprintf(table, "%s\t%s\t%s", t.Shape, t.Type, t.Precision)
+		for _, part := range peft.StepParts() {
+			fmt.Fprintf(table, "\t%.1f", 100*t.Parts[part])
+		}
+		fmt.Fprintln(table)
+	}
+	table.Flush()
+}
