@@ -22,10 +22,29 @@ type File struct {
 }
 
 // file hides *os.File's other methods, Close above all: a File ends in Commit or Abort.
-type file struct{ f *os.File }
+type file struct {
+	f       *os.File
+	pending int64 // bytes written since the system was last asked to begin
+}
+
+// writeAhead is how many bytes are written before the system is asked to bring them to the disk, so that it does so while
+// the next ones are made, not all at the end.
+const writeAhead = 32 << 20
 
 // Write implements io.Writer.
-func (f *file) Write(p []byte) (int, error) { return f.f.Write(p) }
+func (f *file) Write(p []byte) (int, error) {
+	n, err := f.f.Write(p)
+	f.wrote(int64(n))
+	return n, err
+}
+
+// wrote counts bytes that have been written one after another.
+func (f *file) wrote(n int64) {
+	if f.pending += n; f.pending >= writeAhead {
+		beginSync(f.f)
+		f.pending = 0
+	}
+}
 
 // WriteAt implements io.WriterAt.
 func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
@@ -35,7 +54,11 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, o
 
 // ReadFrom implements io.ReaderFrom: what comes from another file does not pass through this process where the system can
 // copy it by itself.
-func (f *file) ReadFrom(r io.Reader) (int64, error) { return f.f.ReadFrom(r) }
+func (f *file) ReadFrom(r io.Reader) (int64, error) {
+	n, err := f.f.ReadFrom(r)
+	f.wrote(n)
+	return n, err
+}
 
 // Seek implements io.Seeker.
 func (f *file) Seek(off int64, whence int) (int64, error) { return f.f.Seek(off, whence) }
@@ -57,7 +80,7 @@ func Create(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	return &File{file: &file{f}, path: target, mode: mode, direct: direct}, nil
+	return &File{file: &file{f: f}, path: target, mode: mode, direct: direct}, nil
 }
 
 // target finds the file that path names, its permissions, and whether it has to be written in place.

@@ -87,6 +87,26 @@ func TestCommitMakesTheFileAppear(t *testing.T) {
 	onlyFiles(t, dir, "out")
 }
 
+// TestLargeFile writes more than what the system is asked to bring to the disk at a time.
+func TestLargeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	f := create(t, path)
+	piece := make([]byte, 5<<20)
+	want := int64(0)
+	for want <= writeAhead {
+		if n, err := f.Write(piece); n != len(piece) || err != nil {
+			t.Fatalf("%d bytes written, %v", n, err)
+		}
+		want += int64(len(piece))
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != want {
+		t.Errorf("%v, %v; %d bytes were written", info, err, want)
+	}
+}
+
 func TestSealedFilesAppearAtCommit(t *testing.T) {
 	dir := t.TempDir()
 	files := []*File{create(t, filepath.Join(dir, "a")), create(t, filepath.Join(dir, "b")), create(t, filepath.Join(dir, "c"))}

@@ -352,7 +352,7 @@ func (p *Plan) newSample(t *Tensor) (*rowSample, error) {
 		quant.Dequantize(t.From, s.rows[i*cols:(i+1)*cols], data)
 		s.matrix = append(s.matrix, r/dim(t.source, 1))
 	}
-	p.release(t, 0, t.source.Size())
+	t.source.Release()
 	s.energy = s.sum(s.rows)
 	return s, nil
 }

@@ -10,14 +10,14 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
-	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
 const (
-	pieceWeights = 1 << 16 // about how many weights a worker takes at a time
-	pieceBytes   = 1 << 20 // about how many bytes of a tensor that is copied
+	pieceWeights = 1 << 16  // about how many weights a worker takes at a time
+	pieceBytes   = 1 << 20  // about how many bytes of a tensor that is copied
+	keptBytes    = 32 << 20 // how many bytes of the source are read before their memory is given back
 )
 
 // Progress says how far Write has come.
@@ -54,6 +54,7 @@ type writer struct {
 	progress func(Progress)
 	written  int64 // of size
 	size     int64
+	kept     int64 // bytes of the source that have been read and not given back
 
 	files    []*atomicfile.File // those that are written, and the last, which is being
 	out      *gguf.Writer       // of the last
@@ -95,7 +96,7 @@ func (w *writer) write(ctx context.Context, s *shard) error {
 	return w.buffered.Flush()
 }
 
-// emit writes a piece and gives back the memory of its source.
+// emit writes a piece, and gives back the memory of the source now and then: each time that stops all threads for a moment.
 func (w *writer) emit(p piece, data []byte) error {
 	if p.from == 0 {
 		if err := w.out.Begin(p.t.Name); err != nil {
@@ -105,19 +106,15 @@ func (w *writer) emit(p piece, data []byte) error {
 	if _, err := w.out.Write(data); err != nil {
 		return err
 	}
-	w.plan.release(p.t, p.from, p.to)
+	if w.kept += p.to - p.from; w.kept >= keptBytes {
+		w.plan.file.Release()
+		w.kept = 0
+	}
 	w.written += int64(len(data))
 	if w.progress != nil {
 		w.progress(Progress{p.t.Name, w.written, w.size})
 	}
 	return nil
-}
-
-// release lets go of the memory of bytes of a tensor, with the page in which they begin, if it is that of a map.
-func (p *Plan) release(t *Tensor, from, to int64) {
-	if p.file.Path != "" {
-		mapped.Discard(t.source.Bytes()[max(0, from-int64(os.Getpagesize())):to])
-	}
 }
 
 // commit gives the files their names when all are whole on the disk, the first one last: by it the others are found.
