@@ -3,3 +3,7 @@
 package kernels
 
 func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool { return false }
+
+func dequantizePoints(kind BlockKind, blocks int, dst []float32, src, points []byte) bool {
+	return false
+}

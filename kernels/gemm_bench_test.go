@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// rate reports the best of all runs as GFLOP/s and as a share of the peak of so many threads, measured just
+// Rate reports the best of all runs as GFLOP/s and as a share of the peak of so many threads in a precision, measured just
 // before: on a shared machine the mean says more about the neighbours.
-func rate(b *testing.B, threads int, flops float64, f func()) {
+func Rate(b *testing.B, p Precision, threads int, flops float64, f func()) {
 	setThreads(b, threads)
-	peak := Peak(F32)
+	peak := Peak(p)
 	f()
 	best := time.Hour
 	for b.Loop() {
@@ -66,7 +66,7 @@ func BenchmarkGemm(b *testing.B) {
 		b.Run(fmt.Sprintf("%s/%dx%dx%d", s.name, s.m, s.n, s.k), func(b *testing.B) {
 			g := newGemmCase(s.m, s.n, s.k, s.transA, s.transB, 0)
 			benchmarkTiersAndThreads(b, func(b *testing.B, threads int) {
-				rate(b, threads, 2*float64(s.m)*float64(s.n)*float64(s.k), func() {
+				Rate(b, F32, threads, 2*float64(s.m)*float64(s.n)*float64(s.k), func() {
 					Gemm(g.transA, g.transB, g.m, g.n, g.k, 1, g.a, g.lda, g.b, g.ldb, 1, g.c, g.ldc)
 				})
 			})
@@ -83,12 +83,12 @@ func BenchmarkGemmWeights(b *testing.B) {
 		flops := 2 * float64(t) * rows * cols
 		b.Run(fmt.Sprintf("forward/t=%d", t), func(b *testing.B) {
 			benchmarkTiersAndThreads(b, func(b *testing.B, threads int) {
-				rate(b, threads, flops, func() { GemmWT(y, x, t, w, 0) })
+				Rate(b, F32, threads, flops, func() { GemmWT(y, x, t, w, 0) })
 			})
 		})
 		b.Run(fmt.Sprintf("backward/t=%d", t), func(b *testing.B) {
 			benchmarkTiersAndThreads(b, func(b *testing.B, threads int) {
-				rate(b, threads, flops, func() { GemmW(x, y, t, w, 0) })
+				Rate(b, F32, threads, flops, func() { GemmW(x, y, t, w, 0) })
 			})
 		})
 	}

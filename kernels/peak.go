@@ -6,7 +6,7 @@ import "time"
 // two), with the instructions that products of precision p are made of here. Products are judged by it. It takes
 // a tenth of a second.
 func Peak(p Precision) float64 {
-	const rounds = 20000
+	const rounds = 1 << 19 // long enough for all threads to begin before the first one is done
 	threads := Threads()
 	task := func(int) { peakRounds(p, rounds) }
 	ops := float64(threads * rounds * peakOps(p))

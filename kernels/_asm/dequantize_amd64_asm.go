@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -19,6 +18,13 @@ func dequantizeFile(g *gen) {
 		dequantizeAffine(g, s, "Q4_K", 144, 16, 0)
 		dequantizeAffine(g, s, "Q5_K", 176, 48, 16)
 		dequantizeQ6_K(g, s)
+		for _, f := range []func(g *gen, s isa){
+			dequantizeQ2_K, dequantizeQ3_K, dequantizeTQ1_0, dequantizeTQ2_0, dequantizeQ1_0, dequantizeQ2_0,
+			dequantizeIQ4_NL, dequantizeIQ4_XS, dequantizeMXFP4, dequantizeNVFP4,
+			dequantizeIQ1_S, dequantizeIQ1_M, dequantizeIQ2_XXS, dequantizeIQ2_XS, dequantizeIQ2_S, dequantizeIQ3_XXS, dequantizeIQ3_S,
+		} {
+			f(g, s)
+		}
 	}
 }
 
@@ -170,15 +176,11 @@ func dequantizeNibbles(g *gen, s isa, name string, bytes, levels, offset, fifth 
 
 // counting is the address of the numbers 0 to 31.
 func (g *gen) counting() operand.Mem {
-	const name = "counting"
-	if g.counts.Symbol.Name == "" {
-		g.counts = g.StaticGlobal(name)
-		g.DataAttributes(attr.RODATA | attr.NOPTR)
-		for i := range 32 {
-			g.AppendDatum(operand.U32(i))
-		}
+	words := make([]uint32, 32)
+	for i := range words {
+		words[i] = uint32(i)
 	}
-	return g.counts
+	return g.data("counting", words)
 }
 
 // dequantizeAffine is a format of super-blocks of eight groups of 32 levels, in pairs of groups that share 32 bytes for the low

@@ -29,7 +29,7 @@ type gen struct {
 	*build.Context
 	isa
 	constants map[uint32]operand.Mem
-	counts    operand.Mem // of counting
+	tables    map[string]operand.Mem // of data
 }
 
 // kernel starts the function name+suffix of a signature such as "(n int, x *float32)", with its doc

@@ -72,7 +72,7 @@ func write(name string, text []byte) {
 func amd64Source(generate func(g *gen)) ([]byte, error) {
 	ctx := build.NewContext()
 	ctx.ConstraintExpr("!purego")
-	generate(&gen{Context: ctx, constants: map[uint32]operand.Mem{}})
+	generate(&gen{Context: ctx, constants: map[uint32]operand.Mem{}, tables: map[string]operand.Mem{}})
 	file, err := ctx.Result()
 	if err != nil {
 		return nil, fmt.Errorf("describe: %w", err)
