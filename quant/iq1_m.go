@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ1_M is a super-block of groups of 16 weights d·(2·scale+1)·value: a byte for each eight weights with the place of their
 // point, four bits for each with the high three bits of the place and one that is set where the levels are lowered,
@@ -30,6 +34,8 @@ func putScaleIQ1_M(b *[bytesIQ1_M]byte, d float32) {
 }
 
 func dequantizeIQ1_M(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ1_M, dst, src, gridIQ1)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ1_M:]
 	var level [16]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_M {

@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ1_S is a super-block of groups of 32 weights d·(2·scale+1)·value: the half precision d, a byte for each eight weights
 // with the place of their point, then 16 bits a group: the high three bits of each of its places, three bits of scale,
@@ -12,6 +16,8 @@ const (
 )
 
 func dequantizeIQ1_S(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ1_S, dst, src, gridIQ1)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ1_S:]
 	var level [32]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_S {

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, a byte for each eight
 // weights with the place of their point, as many with their signs, then the high two bits of the places, four to a byte, and
 // two scales a byte, all from the lowest bits up.
@@ -18,6 +20,8 @@ var searchIQ2_S = latticeSearch{
 }
 
 func dequantizeIQ2_S(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ2_S, dst, src, gridIQ2_S)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ2_S:]
 	var level [16]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_S {
 		b := (*[bytesIQ2_S]byte)(src)

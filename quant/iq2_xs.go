@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ2_XS is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, 16 bits for each eight weights,
 // with the place of their point below seven sign bits (see evenSigns), then two scales a byte, the first low.
@@ -17,6 +21,8 @@ var searchIQ2_XS = latticeSearch{
 }
 
 func dequantizeIQ2_XS(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ2_XS, dst, src, gridIQ2_XS)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ2_XS:]
 	var level [16]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_XS {
 		b := (*[bytesIQ2_XS]byte)(src)

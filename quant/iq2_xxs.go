@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ2_XXS is a super-block of groups of 32 weights d·(scale+1/2)/4·value: the half precision d, then eight bytes a group:
 // the places of four points, and 32 bits with seven sign bits for each (see evenSigns) below four bits of scale.
@@ -19,6 +23,8 @@ var searchIQ2_XXS = latticeSearch{
 }
 
 func dequantizeIQ2_XXS(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ2_XXS, dst, src, gridIQ2_XXS)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ2_XXS:]
 	var level [32]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_XXS {
 		b := (*[bytesIQ2_XXS]byte)(src)

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // IQ3_S is a super-block of groups of 32 weights d·(2·scale+1)·value: the half precision d, a byte for each four weights with
 // the place of their point, a bit for each with the ninth bit of the place, a bit a weight for its sign, then two scales a
 // byte, all from the lowest bits up.
@@ -21,6 +23,8 @@ var searchIQ3_S = latticeSearch{
 }
 
 func dequantizeIQ3_S(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ3_S, dst, src, gridIQ3_S)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ3_S:]
 	var level [32]uint8
 	points := latticeIQ3_S.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ3_S {

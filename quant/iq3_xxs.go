@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ3_XXS is a super-block of groups of 32 weights d·(scale+1/2)/2·value: the half precision d, a byte for each four
 // weights with the place of their point, then 32 bits a group, seven sign bits for each eight weights (see evenSigns)
@@ -21,6 +25,8 @@ var searchIQ3_XXS = latticeSearch{
 }
 
 func dequantizeIQ3_XXS(dst []float32, src []byte) {
+	done := kernels.DequantizePoints(kernels.IQ3_XXS, dst, src, gridIQ3_XXS)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ3_XXS:]
 	var level [32]uint8
 	points := latticeIQ3_XXS.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ3_XXS {

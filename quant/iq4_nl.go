@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // IQ4_NL is 32 weights d·value: the half precision d, then 16 bytes of levels as in Q4_0.
 const (
 	weightsIQ4_NL = 32
@@ -7,6 +9,8 @@ const (
 )
 
 func dequantizeIQ4_NL(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.IQ4_NL, dst, src)
+	dst, src = dst[done:], src[done/weightsIQ4_NL*bytesIQ4_NL:]
 	var level [weightsIQ4_NL]uint8
 	for len(dst) >= weightsIQ4_NL && len(src) >= bytesIQ4_NL {
 		unpackNibbles(&level, (*[16]byte)(src[2:]))

@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ4_XS is a super-block of eight groups of 32 weights d·(scale-32)·value: the half precision d, 16 bits with the high two
 // bits of each scale, four bytes with the low four, then the levels of each group as in Q4_0.
@@ -12,6 +16,8 @@ const (
 )
 
 func dequantizeIQ4_XS(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.IQ4_XS, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesIQ4_XS:]
 	var level [32]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ4_XS {
 		b := (*[bytesIQ4_XS]byte)(src)

@@ -50,6 +50,28 @@ func newLattice(words string, radix, shells int) *lattice {
 	return l
 }
 
+// The points as the bytes that their levels stand for, in IQ1 before they are raised or lowered.
+var (
+	gridIQ1     = latticeIQ1.standFor(-1, 0, 1)
+	gridIQ2_XXS = latticeIQ2_XXS.standFor(8, 25, 43)
+	gridIQ2_XS  = latticeIQ2_XS.standFor(8, 25, 43)
+	gridIQ2_S   = latticeIQ2_S.standFor(8, 25, 43)
+	gridIQ3_XXS = latticeIQ3_XXS.standFor(4, 12, 20, 28, 36, 44, 52, 62)
+	gridIQ3_S   = latticeIQ3_S.standFor(1, 3, 5, 7, 9, 11, 13, 15)
+)
+
+// standFor is a byte for each weight of each point, the one of value that its level stands for.
+func (l *lattice) standFor(value ...int8) []byte {
+	var list []byte
+	for _, point := range l.points {
+		for range l.size {
+			list = append(list, byte(value[point&255]))
+			point >>= 8
+		}
+	}
+	return list
+}
+
 // spell is the number that levels spell.
 func (l *lattice) spell(level []uint8) int {
 	n := 0

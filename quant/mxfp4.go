@@ -1,6 +1,10 @@
 package quant
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // MXFP4 is 32 numbers of one sign bit, two bits of exponent and one of mantissa (E2M1) under a shared exponent: a byte e
 // for the scale 2^(e-127), then 16 bytes of levels as in Q4_0.
@@ -21,6 +25,8 @@ var scalesMXFP4 = func() (scales [256]float32) {
 var halvesE2M1 = [256]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
 
 func dequantizeMXFP4(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.MXFP4, dst, src)
+	dst, src = dst[done:], src[done/weightsMXFP4*bytesMXFP4:]
 	var level [weightsMXFP4]uint8
 	for len(dst) >= weightsMXFP4 && len(src) >= bytesMXFP4 {
 		unpackNibbles(&level, (*[16]byte)(src[1:]))

@@ -1,6 +1,10 @@
 package quant
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of exponent
 // and three of mantissa (E4M3), then eight bytes a group of which byte i holds levels i (low bits) and i+8.
@@ -26,6 +30,8 @@ var scalesNVFP4 = func() (scales [256]float32) {
 }()
 
 func dequantizeNVFP4(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.NVFP4, dst, src)
+	dst, src = dst[done:], src[done/weightsNVFP4*bytesNVFP4:]
 	var level [16]uint8
 	for len(dst) >= weightsNVFP4 && len(src) >= bytesNVFP4 {
 		b := (*[bytesNVFP4]byte)(src)

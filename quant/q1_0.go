@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q1_0 is 128 weights of d or -d: the half precision d, then a bit a weight that is set for d, the first one lowest.
 const (
 	weightsQ1_0 = 128
@@ -7,6 +9,8 @@ const (
 )
 
 func dequantizeQ1_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q1_0, dst, src)
+	dst, src = dst[done:], src[done/weightsQ1_0*bytesQ1_0:]
 	for len(dst) >= weightsQ1_0 && len(src) >= bytesQ1_0 {
 		d := loadHalf((*[2]byte)(src))
 		sign := [2]float32{-d, d}

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // Q2_0 is 64 weights d·(q-1) with levels from 0 to 3: the half precision d, then two bits a level, the first one lowest.
 const (
 	weightsQ2_0 = 64
@@ -7,9 +9,11 @@ const (
 )
 
 func dequantizeQ2_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q2_0, dst, src)
+	dst, src = dst[done:], src[done/weightsQ2_0*bytesQ2_0:]
 	for len(dst) >= weightsQ2_0 && len(src) >= bytesQ2_0 {
 		d := loadHalf((*[2]byte)(src))
-		value := [4]float32{-1 * d, 0 * d, d, 2 * d}
+		value := [4]float32{lessOne[0] * d, lessOne[1] * d, lessOne[2] * d, lessOne[3] * d}
 		for i, q := range (*[16]byte)(src[2:]) {
 			y := (*[4]float32)(dst[4*i:])
 			y[0], y[1], y[2], y[3] = value[q&3], value[q>>2&3], value[q>>4&3], value[q>>6]

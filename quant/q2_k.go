@@ -44,6 +44,8 @@ var (
 )
 
 func dequantizeQ2_K(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q2_K, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesQ2_K:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ2_K {
 		b := (*[bytesQ2_K]byte)(src)

@@ -45,6 +45,8 @@ var lanesWeightedQ3_K = laneFormat{
 }
 
 func dequantizeQ3_K(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.Q3_K, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesQ3_K:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ3_K {
 		b := (*[bytesQ3_K]byte)(src)

@@ -1,6 +1,10 @@
 package quant
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // TQ1_0 is a super-block of 256 weights d·(q-1) of three levels, five a byte, the most significant first, as a fraction of
 // 256: 32 bytes hold levels i, i+32 … i+128 of 160, the next 16 levels i, i+16 … i+64 of 80, and four more levels i, i+4,
@@ -16,6 +20,8 @@ type tritRun struct{ at, stride, first, perByte int }
 var tritRuns = [...]tritRun{{0, 32, 0, 5}, {32, 16, 160, 5}, {48, 4, 240, 4}}
 
 func dequantizeTQ1_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.TQ1_0, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesTQ1_0:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesTQ1_0 {
 		unpackTrits(&level, (*[dTQ1_0]byte)(src))

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // TQ2_0 is a super-block of 256 weights d·(q-1) of three levels: 64 bytes of levels (see packCrumbs), then the half
 // precision d.
 const (
@@ -8,6 +10,8 @@ const (
 )
 
 func dequantizeTQ2_0(dst []float32, src []byte) {
+	done := kernels.Dequantize(kernels.TQ2_0, dst, src)
+	dst, src = dst[done:], src[done/weightsK*bytesTQ2_0:]
 	var level [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesTQ2_0 {
 		unpackCrumbs(&level, (*[64]byte)(src))
