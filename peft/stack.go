@@ -64,9 +64,9 @@ func (s stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *aut
 }
 
 // Part implements model.Hooks.
-func (s stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, x, y *autograd.Tensor) *autograd.Tensor {
+func (s stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
-		y = bound.Part(t, l, p, x, y)
+		y = bound.Part(t, l, p, stream, x, y)
 	}
 	return y
 }

@@ -42,11 +42,11 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks,
 	attend func(q, k, v *autograd.Tensor) *autograd.Tensor) *autograd.Tensor {
 	a := m.norm(t, l.AttnNorm, x, h)
 	y := attend(linear(t, l.Q, a, h), linear(t, l.K, a, h), linear(t, l.V, a, h))
-	x = t.Add(x, h.Part(t, l, Attention, a, linear(t, l.O, y, h)))
+	x = t.Add(x, h.Part(t, l, Attention, x, a, linear(t, l.O, y, h)))
 	x = h.Stream(t, l, Attention, x)
 	f := m.norm(t, l.FFNNorm, x, h)
 	y = t.SwiGLU(linear(t, l.Gate, f, h), linear(t, l.Up, f, h))
-	x = t.Add(x, h.Part(t, l, FFN, f, linear(t, l.Down, y, h)))
+	x = t.Add(x, h.Part(t, l, FFN, x, f, linear(t, l.Down, y, h)))
 	return h.Stream(t, l, FFN, x)
 }
 

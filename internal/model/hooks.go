@@ -24,8 +24,9 @@ type Hooks interface {
 	// Embedding gets the rows x (T, D) of the embedding table for ids; those of virtual tokens, whose ids are negative,
 	// are zero.
 	Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor
-	// Part gets what a part of a layer adds to the stream, y (T, D), and its normed input x (T, D), before the addition.
-	Part(t *autograd.Tape, l *Layer, p Part, x, y *autograd.Tensor) *autograd.Tensor
+	// Part gets what a part of a layer is about to add to the stream, y (T, D), the stream (T, D) and its norm x (T, D),
+	// which the part was computed from.
+	Part(t *autograd.Tape, l *Layer, p Part, stream, x, y *autograd.Tensor) *autograd.Tensor
 	// Stream gets the stream (T, D) after the addition of a part.
 	Stream(t *autograd.Tape, l *Layer, p Part, x *autograd.Tensor) *autograd.Tensor
 	// HeadGradient collects the gradient of the output head (V, D), for its full training; nil where it is frozen.
@@ -67,7 +68,7 @@ func (NoHooks) Norm(_ *Norm, w *autograd.Tensor) *autograd.Tensor { return w }
 func (NoHooks) Embedding(_ *autograd.Tape, _ []int32, x *autograd.Tensor) *autograd.Tensor { return x }
 
 // Part is y.
-func (NoHooks) Part(_ *autograd.Tape, _ *Layer, _ Part, _, y *autograd.Tensor) *autograd.Tensor {
+func (NoHooks) Part(_ *autograd.Tape, _ *Layer, _ Part, _, _, y *autograd.Tensor) *autograd.Tensor {
 	return y
 }
 
