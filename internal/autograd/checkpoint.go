@@ -22,7 +22,7 @@ type keptOp struct {
 func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
 	y := t.Tensor(x.Rows, x.Cols)
 	start, base, recording, random := t.mark(), len(t.ops), t.record, t.random
-	t.record = recording && t.keep
+	t.record = recording && t.keeps
 	in := t.view(x)
 	out := run(in)
 	t.record = recording
@@ -34,23 +34,32 @@ func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
 		return x
 	}
 	if len(t.ops) > base {
-		t.push(&keptOp{x, in, out, base, y.Data})
+		op := t.pools.kept.take()
+		*op = keptOp{x, in, out, base, y.Data}
+		t.keep(op, true)
 		return out
 	}
 	copy(y.Data, out.Data)
 	y.needs = out.needs
 	t.release(start)
-	if y.needs {
-		t.push(&checkpointOp{x, y, run, random})
-	}
+	op := t.pools.checkpoint.take()
+	*op = checkpointOp{x, y, run, random}
+	t.keep(op, y.needs)
 	return y
 }
 
-// startGrad gives x a gradient, in the given memory where it has none.
-func startGrad(x *Tensor, memory []float32) {
-	if x.needs && x.Grad == nil {
-		x.Grad = memory
-		clear(x.Grad)
+// enter prepares in, the inside's view of x, for a gradient: that of x, or a new one in memory that outlives the inside.
+func enter(in, x *Tensor, memory []float32) {
+	in.Grad, in.spare = x.Grad, x.spare
+	if in.Grad == nil && in.spare == nil {
+		in.spare = memory
+	}
+}
+
+// leave gives x the gradient that reached its view.
+func leave(in, x *Tensor) {
+	if in.Grad != nil {
+		x.Grad, x.spare = in.Grad, nil
 	}
 }
 
@@ -58,15 +67,15 @@ func (op *checkpointOp) backward(t *Tape) {
 	if op.y.Grad == nil {
 		return
 	}
-	startGrad(op.x, op.y.Data)
 	start, base := t.mark(), len(t.ops)
 	after := t.random
 	t.random = op.random
 	in := t.view(op.x)
-	in.Grad = op.x.Grad
+	enter(in, op.x, op.y.Data)
 	out := op.run(in)
 	out.Grad = op.y.Grad
 	t.unwind(base)
+	leave(in, op.x)
 	t.release(start)
 	t.random = after
 }
@@ -76,9 +85,9 @@ func (op *keptOp) backward(t *Tape) {
 	if op.out.Grad == nil {
 		return
 	}
-	startGrad(op.x, op.spare)
-	op.in.Grad = op.x.Grad
+	enter(op.in, op.x, op.spare)
 	start := t.mark()
 	t.unwind(op.base)
+	leave(op.in, op.x)
 	t.release(start)
 }

@@ -7,151 +7,125 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// logitFloats bounds the logits in memory at once: 16 MiB of float32.
-const logitFloats = 4 << 20
+// logitFloats bounds the logits in memory at once: 128 MiB of float32. A variable for the sake of tests.
+var logitFloats = 32 << 20
 
 // crossEntropyOp is the summed cross entropy of softmax(h·wᵀ) against targets, for the M rows that have one.
 type crossEntropyOp struct {
-	h       *Tensor
-	w       kernels.Weights
-	head    *Tensor // gradient of w, or nil
-	rows    []int   // (M) row of h
-	targets []int32 // (M)
-	hidden  []float32
-	logSum  []float32 // (M) log of the softmax denominator
-	logits  []float32 // (M, V) when they fit in one chunk, else scratch of one chunk
-	chunk   int       // vocabulary entries a chunk
-	scale   float32
+	h        *Tensor
+	w        kernels.Weights
+	index    []int     // (M) row of h
+	targets  []int32   // (M)
+	hidden   []float32 // (M, D) those rows
+	dhidden  []float32 // (M, D) their gradient, where it is wanted
+	losses   []float32 // (M)
+	logits   []float32 // (block, V) of the rows under way, and then their gradient
+	vocab    int
+	from     int // the first of the rows under way
+	scale    float32
+	gradient bool // logits become their gradient
+	fresh    bool // the gradient of h is new
 }
 
-// CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not
-// batch.Ignore, in order (M of them), with w (V, D). The vocabulary is taken in chunks, so that T×V logits never
-// exist. Backward seeds the gradient of scale times their sum. head (V, D), when not nil, collects the gradient
-// of w. The returned slice lives as long as the tape's tensors.
+// CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
+// order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not nil,
+// collects the gradient of w at once. Logits are made once, of some rows at a time, and of rows with a target only: their
+// gradient follows the loss while they are there. The returned slice lives as long as the tape's tensors.
 func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32) []float32 {
 	vocab, cols := w.Dims()
 	if cols != h.Cols || len(targets) != h.Rows {
 		panic("autograd: CrossEntropy: shapes do not fit")
 	}
-	op := &crossEntropyOp{h: h, w: w, head: head, scale: scale}
+	op := t.pools.crossEntropy.take()
+	*op = crossEntropyOp{h: h, w: w, vocab: vocab, scale: scale, index: op.index[:0], targets: op.targets[:0]}
 	for i, target := range targets {
 		if target != batch.Ignore {
-			op.rows, op.targets = append(op.rows, i), append(op.targets, target)
+			op.index, op.targets = append(op.index, i), append(op.targets, target)
 		}
 	}
-	m := len(op.rows)
-	losses := t.arena.alloc(m)
-	if m == 0 {
-		return losses
+	m := len(op.index)
+	op.losses = t.arena.alloc(m)
+	losses := op.losses
+	if m > 0 {
+		wanted := t.record && h.needs
+		op.hidden = t.arena.alloc(m * cols)
+		if wanted {
+			op.dhidden = t.arena.alloc(m * cols)
+		}
+		op.gradient = wanted || t.record && head != nil
+		t.rows(m, cols, (*pickHidden)(op))
+		op.forward(t, head)
 	}
-	op.hidden = t.arena.alloc(m * cols)
-	for i, row := range op.rows {
-		copy(op.hidden[i*cols:], h.Row(row))
-	}
-	op.logSum = t.arena.alloc(m)
-	op.chunk = min(vocab, max(logitFloats/m, 256)&^255)
-	op.logits = t.arena.alloc(m * op.chunk)
-	op.forward(losses)
 	t.lap(PartCrossEntropy)
-	if h.needs || head != nil {
-		t.push(op)
-	}
+	t.keep(op, m > 0 && h.needs)
 	return losses
 }
 
-// chunkLogits makes the logits (M, n) of vocabulary entries from to to-1.
-func (op *crossEntropyOp) chunkLogits(from, to int) []float32 {
-	logits := op.logits[:len(op.rows)*(to-from)]
-	kernels.GemmWT(logits, op.hidden, len(op.rows), kernels.RowRange(op.w, from, to), 0)
-	return logits
-}
+// pickHidden copies the rows with a target.
+type pickHidden crossEntropyOp
 
-// forward goes over the chunks with a running maximum and sum a row (Milakov, Gimelshein 2018, "Online normalizer
-// calculation for softmax").
-func (op *crossEntropyOp) forward(losses []float32) {
-	vocab, _ := op.w.Dims()
-	m := len(op.rows)
-	top, sum := make([]float32, m), make([]float64, m)
-	for i := range top {
-		top[i] = float32(math.Inf(-1))
-	}
-	for from := 0; from < vocab; from += op.chunk {
-		to := min(vocab, from+op.chunk)
-		logits, n := op.chunkLogits(from, to), to-from
-		forRows(m, func(i int) {
-			row := logits[i*n:][:n]
-			if target := int(op.targets[i]); target >= from && target < to {
-				losses[i] = -row[target-from]
-			}
-			higher := max(top[i], kernels.Max(row))
-			sum[i] *= math.Exp(float64(top[i] - higher))
-			sum[i] += float64(op.expSum(row, higher))
-			top[i] = higher
-		})
-	}
-	for i := range losses {
-		op.logSum[i] = top[i] + float32(math.Log(sum[i]))
-		losses[i] += op.logSum[i]
+func (op *pickHidden) rows(from, to int) {
+	for i := from; i < to; i++ {
+		copy(op.hidden[i*op.h.Cols:], op.h.Row(op.index[i]))
 	}
 }
 
-// expSum is Σ exp(row - top). Logits that backward will read again (all of them, in one chunk) are left alone.
-func (op *crossEntropyOp) expSum(row []float32, top float32) float32 {
-	if !op.whole() {
-		return kernels.ExpSum(row, top)
-	}
-	s := takeScratch(len(row))
-	defer s.give()
-	copy(s.floats, row)
-	return kernels.ExpSum(s.floats, top)
-}
-
-// whole says that one chunk holds the whole vocabulary.
-func (op *crossEntropyOp) whole() bool {
-	vocab, _ := op.w.Dims()
-	return op.chunk == vocab
-}
-
-func (op *crossEntropyOp) backward(t *Tape) {
-	vocab, cols := op.w.Dims()
-	m := len(op.rows)
+// forward makes losses and gradients, as many rows at a time as there is room for logits, and about as many each time.
+func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
+	m, cols, vocab := len(op.index), op.h.Cols, op.vocab
+	most := max(logitFloats/vocab, 1)
+	blocks := (m + most - 1) / most
+	size := (m + blocks - 1) / blocks
 	start := t.mark()
-	var dh []float32
-	if op.h.needs {
-		t.grad(op.h)
-		start = t.mark()
-		dh = t.arena.alloc(m * cols)
-		clear(dh)
-	}
-	for from := 0; from < vocab; from += op.chunk {
-		to := min(vocab, from+op.chunk)
-		n := to - from
-		logits := op.logits
-		if !op.whole() {
-			logits = op.chunkLogits(from, to)
+	op.logits = t.arena.alloc(size * vocab)
+	for op.from = 0; op.from < m; op.from += size {
+		n := min(size, m-op.from)
+		logits, hidden := op.logits[:n*vocab], op.hidden[op.from*cols:(op.from+n)*cols]
+		kernels.GemmWTPrec(t.precision, logits, hidden, n, op.w, 0)
+		t.rows(n, vocab, op)
+		if op.dhidden != nil {
+			kernels.GemmWPrec(t.precision, op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
 		}
-		op.toGradient(logits, from, n)
-		if dh != nil {
-			kernels.GemmW(dh, logits, m, kernels.RowRange(op.w, from, to), 1)
-		}
-		if op.head != nil {
-			kernels.Gemm(true, false, n, cols, m, 1, logits, n, op.hidden, cols, 1, op.head.Grad[from*cols:], cols)
+		if op.gradient && head != nil {
+			kernels.Gemm(true, false, vocab, cols, n, 1, logits, vocab, hidden, cols, 1, head.Grad, cols)
 		}
 	}
-	if dh != nil {
-		forRows(m, func(i int) { kernels.Add(op.h.gradRow(op.rows[i]), dh[i*cols:(i+1)*cols]) })
-	}
+	op.logits = nil
 	t.release(start)
 }
 
-// toGradient turns logits (M, n) of entries from … into the gradient scale·(softmax - onehot).
-func (op *crossEntropyOp) toGradient(logits []float32, from, n int) {
-	forRows(len(op.rows), func(i int) {
-		row := logits[i*n:][:n]
-		kernels.ExpSum(row, op.logSum[i])
-		kernels.Scale(op.scale, row)
-		if target := int(op.targets[i]); target >= from && target < from+n {
-			row[target-from] -= op.scale
+// rows makes the loss of each row and turns its logits into the gradient scale·(softmax - onehot).
+func (op *crossEntropyOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		row := op.logits[i*op.vocab:][:op.vocab]
+		target := op.targets[op.from+i]
+		top, logit := kernels.Max(row), row[target]
+		sum := kernels.ExpSum(row, top)
+		op.losses[op.from+i] = top + float32(math.Log(float64(sum))) - logit
+		if op.gradient {
+			kernels.Scale(op.scale/sum, row)
+			row[target] -= op.scale
 		}
-	})
+	}
+}
+
+// backward adds the gradient that forward made to that of h.
+func (op *crossEntropyOp) backward(t *Tape) {
+	if op.dhidden == nil {
+		return
+	}
+	op.fresh = t.startGrad(op.h)
+	if op.fresh {
+		clear(op.h.Grad)
+	}
+	t.rows(len(op.index), op.h.Cols, (*crossEntropyBackward)(op))
+}
+
+type crossEntropyBackward crossEntropyOp
+
+func (op *crossEntropyBackward) rows(from, to int) {
+	cols := op.h.Cols
+	for i := from; i < to; i++ {
+		kernels.Add(op.h.gradRow(op.index[i]), op.dhidden[i*cols:(i+1)*cols])
+	}
 }

@@ -3,7 +3,10 @@ package autograd
 import "github.com/peftconv/peftconv/kernels"
 
 // addOp is y = a + b.
-type addOp struct{ a, b, y *Tensor }
+type addOp struct {
+	a, b, y        *Tensor
+	freshA, freshB bool // their gradients are new: set, not added to
+}
 
 // Add is y = a + b, the residual connection.
 func (t *Tape) Add(a, b *Tensor) *Tensor {
@@ -11,47 +14,74 @@ func (t *Tape) Add(a, b *Tensor) *Tensor {
 		panic("autograd: Add: shapes differ")
 	}
 	y := t.Tensor(a.Rows, a.Cols)
-	forRows(a.Rows, func(i int) {
-		copy(y.Row(i), a.Row(i))
-		kernels.Add(y.Row(i), b.Row(i))
-	})
+	op := t.pools.add.take()
+	*op = addOp{a: a, b: b, y: y}
+	t.rows(y.Rows, y.Cols, op)
 	t.lap(PartElementwise)
-	if a.needs || b.needs {
-		y.needs = true
-		t.push(&addOp{a, b, y})
-	}
+	y.needs = a.needs || b.needs
+	t.keep(op, y.needs)
 	return y
 }
 
-func (op *addOp) backward(t *Tape) {
-	if op.y.Grad == nil {
-		return
+// rows adds.
+func (op *addOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		y := op.y.Row(i)
+		copy(y, op.a.Row(i))
+		kernels.Add(y, op.b.Row(i))
 	}
-	t.addGrad(op.a, op.y.Grad)
-	t.addGrad(op.b, op.y.Grad)
 }
 
-// addGrad is dx += g where x wants a gradient.
-func (t *Tape) addGrad(x *Tensor, g []float32) {
-	if !x.needs {
+// backward adds the gradient of y to that of a and hands its memory, of no more use, to b where b has none yet.
+func (op *addOp) backward(t *Tape) {
+	a, b, y := op.a, op.b, op.y
+	if y.Grad == nil {
 		return
 	}
-	fresh := x.Grad == nil
-	if fresh {
-		x.Grad = t.arena.alloc(len(g))
+	handed := b.needs && b.Grad == nil && b.spare == nil && b != a
+	if a.needs {
+		op.freshA = t.startGrad(a)
 	}
-	forRows(x.Rows, func(i int) {
-		row := g[i*x.Cols : (i+1)*x.Cols]
-		if fresh {
-			copy(x.gradRow(i), row)
-		} else {
-			kernels.Add(x.gradRow(i), row)
+	if b.needs && !handed {
+		op.freshB = t.startGrad(b)
+	}
+	if a.needs || b.needs && !handed {
+		t.rows(y.Rows, y.Cols, (*addBackward)(op))
+	}
+	if handed {
+		b.Grad = y.Grad
+	}
+}
+
+// addBackward passes rows of gradients on.
+type addBackward addOp
+
+func (op *addBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		dy := op.y.gradRow(i)
+		if op.a.needs {
+			addRow(op.a.gradRow(i), dy, op.freshA)
 		}
-	})
+		if op.b.needs && op.b.Grad != nil {
+			addRow(op.b.gradRow(i), dy, op.freshB)
+		}
+	}
+}
+
+// addRow is dst += x, or dst = x for a new dst.
+func addRow(dst, x []float32, fresh bool) {
+	if fresh {
+		copy(dst, x)
+		return
+	}
+	kernels.Add(dst, x)
 }
 
 // swigluOp is y = silu(gate)·up.
-type swigluOp struct{ gate, up, y *Tensor }
+type swigluOp struct {
+	gate, up, y        *Tensor
+	freshGate, freshUp bool // their gradients are new
+}
 
 // SwiGLU is y = silu(gate)·up, element by element (Shazeer 2020, "GLU Variants Improve Transformer").
 func (t *Tape) SwiGLU(gate, up *Tensor) *Tensor {
@@ -59,22 +89,43 @@ func (t *Tape) SwiGLU(gate, up *Tensor) *Tensor {
 		panic("autograd: SwiGLU: shapes differ")
 	}
 	y := t.Tensor(gate.Rows, gate.Cols)
-	forRows(y.Rows, func(i int) { kernels.SwiGLU(y.Row(i), gate.Row(i), up.Row(i)) })
+	op := t.pools.swiglu.take()
+	*op = swigluOp{gate: gate, up: up, y: y}
+	t.rows(y.Rows, y.Cols, op)
 	t.lap(PartElementwise)
-	if gate.needs || up.needs {
-		y.needs = true
-		t.push(&swigluOp{gate, up, y})
-	}
+	y.needs = gate.needs || up.needs
+	t.keep(op, y.needs)
 	return y
+}
+
+func (op *swigluOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		kernels.SwiGLU(op.y.Row(i), op.gate.Row(i), op.up.Row(i))
+	}
 }
 
 func (op *swigluOp) backward(t *Tape) {
 	if op.y.Grad == nil {
 		return
 	}
-	t.grad(op.gate)
-	t.grad(op.up)
-	forRows(op.y.Rows, func(i int) {
-		kernels.SwiGLUBackward(op.gate.gradRow(i), op.up.gradRow(i), op.y.gradRow(i), op.gate.Row(i), op.up.Row(i))
-	})
+	op.freshGate, op.freshUp = t.startGrad(op.gate), t.startGrad(op.up)
+	t.rows(op.y.Rows, op.y.Cols, (*swigluBackward)(op))
+}
+
+type swigluBackward swigluOp
+
+func (op *swigluBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		dgate, dup := freshRow(op.gate, i, op.freshGate), freshRow(op.up, i, op.freshUp)
+		kernels.SwiGLUBackward(dgate, dup, op.y.gradRow(i), op.gate.Row(i), op.up.Row(i))
+	}
+}
+
+// freshRow is row i of the gradient of x, zeroed where the gradient is new.
+func freshRow(x *Tensor, i int, fresh bool) []float32 {
+	row := x.gradRow(i)
+	if fresh {
+		clear(row)
+	}
+	return row
 }

@@ -17,10 +17,10 @@ func (t *Tape) Linear(x *Tensor, w kernels.Weights) *Tensor {
 	y := t.Tensor(x.Rows, rows)
 	kernels.GemmWTPrec(t.precision, y.Data, x.Data, x.Rows, w, 0)
 	t.lap(PartLinear)
-	if x.needs {
-		y.needs = true
-		t.push(&linearOp{x, y, w})
-	}
+	op := t.pools.linear.take()
+	*op = linearOp{x, y, w}
+	y.needs = x.needs
+	t.keep(op, y.needs)
 	return y
 }
 

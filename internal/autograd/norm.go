@@ -6,6 +6,8 @@ import "github.com/peftconv/peftconv/kernels"
 type rmsNormOp struct {
 	x, w, y *Tensor
 	rinv    []float32 // (T) 1/rms of each row
+	eps     float32
+	fresh   bool // the gradient of x is new
 }
 
 // RMSNorm is y = x/sqrt(mean(x²)+eps)·w, row by row, with w (1, D) (Zhang, Sennrich 2019).
@@ -14,29 +16,40 @@ func (t *Tape) RMSNorm(x, w *Tensor, eps float32) *Tensor {
 		panic("autograd: RMSNorm: weight and columns differ")
 	}
 	y := t.Tensor(x.Rows, x.Cols)
-	rinv := t.arena.alloc(x.Rows)
-	forRows(x.Rows, func(i int) { rinv[i] = kernels.RMSNorm(y.Row(i), x.Row(i), w.Data, eps) })
+	op := t.pools.rmsNorm.take()
+	*op = rmsNormOp{x: x, w: w, y: y, rinv: t.arena.alloc(x.Rows), eps: eps}
+	t.rows(x.Rows, x.Cols, op)
 	t.lap(PartElementwise)
-	if x.needs || w.needs {
-		y.needs = true
-		t.push(&rmsNormOp{x, w, y, rinv})
-	}
+	y.needs = x.needs || w.needs
+	t.keep(op, y.needs)
 	return y
 }
 
+func (op *rmsNormOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		op.rinv[i] = kernels.RMSNorm(op.y.Row(i), op.x.Row(i), op.w.Data, op.eps)
+	}
+}
+
 func (op *rmsNormOp) backward(t *Tape) {
-	x, w, y := op.x, op.w, op.y
-	if y.Grad == nil {
+	if op.y.Grad == nil {
 		return
 	}
-	if w.needs {
+	if op.w.needs {
 		op.addWeightGrad()
 	}
-	if !x.needs {
-		return
+	if op.x.needs {
+		op.fresh = t.startGrad(op.x)
+		t.rows(op.x.Rows, op.x.Cols, (*rmsNormBackward)(op))
 	}
-	t.grad(x)
-	forRows(x.Rows, func(i int) { kernels.RMSNormBackward(x.gradRow(i), y.gradRow(i), x.Row(i), w.Data, op.rinv[i]) })
+}
+
+type rmsNormBackward rmsNormOp
+
+func (op *rmsNormBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		kernels.RMSNormBackward(freshRow(op.x, i, op.fresh), op.y.gradRow(i), op.x.Row(i), op.w.Data, op.rinv[i])
+	}
 }
 
 // addWeightGrad is dw += Σ_rows dy·x/rms, divided along the columns so that the order of the sum is fixed.

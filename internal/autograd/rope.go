@@ -79,18 +79,31 @@ func (t *Tape) Rope(x *Tensor, pos []int32, headDim int, table *RopeTable) *Tens
 		highest = max(highest, p)
 	}
 	table.reserve(int(highest) + 1)
-	forRows(x.Rows, func(i int) { table.turn(x.Row(i), headDim, int(pos[i]), false) })
+	op := t.pools.rope.take()
+	*op = ropeOp{x, pos, headDim, table}
+	t.rows(x.Rows, x.Cols, op)
 	t.lap(PartElementwise)
-	if x.needs {
-		t.push(&ropeOp{x, pos, headDim, table})
-	}
+	t.keep(op, x.needs)
 	return x
 }
 
-// backward turns the gradient back: a rotation's inverse is its transpose.
-func (op *ropeOp) backward(*Tape) {
-	if op.x.Grad == nil {
-		return
+func (op *ropeOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		op.table.turn(op.x.Row(i), op.headDim, int(op.pos[i]), false)
 	}
-	forRows(op.x.Rows, func(i int) { op.table.turn(op.x.gradRow(i), op.headDim, int(op.pos[i]), true) })
+}
+
+// backward turns the gradient back: a rotation's inverse is its transpose.
+func (op *ropeOp) backward(t *Tape) {
+	if op.x.Grad != nil {
+		t.rows(op.x.Rows, op.x.Cols, (*ropeBackward)(op))
+	}
+}
+
+type ropeBackward ropeOp
+
+func (op *ropeBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		op.table.turn(op.x.gradRow(i), op.headDim, int(op.pos[i]), true)
+	}
 }

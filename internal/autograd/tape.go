@@ -9,6 +9,7 @@ type Tensor struct {
 	Data       []float32 // Rows*Cols values
 	Grad       []float32 // Rows*Cols gradients, nil until backward reaches the tensor
 	needs      bool      // a gradient has to reach this tensor
+	spare      []float32 // memory for the gradient, where it must not be the tape's next
 }
 
 // NewParam makes a trainable tensor over memory of the caller. Backward adds into grad; the caller zeroes it.
@@ -44,12 +45,14 @@ type operation interface{ backward(t *Tape) }
 type Tape struct {
 	record    bool
 	precision kernels.Precision // of products with frozen matrices
-	keep      bool              // sub-graphs under Checkpoint stay in memory
+	keeps     bool              // sub-graphs under Checkpoint stay in memory
 	ops       []operation
 	tensors   slab[Tensor]
 	arena     arena
 	random    random
 	watch     stopwatch
+	pools     pools
+	loop      loop
 }
 
 // NewTape makes an empty tape that records.
@@ -58,6 +61,9 @@ func NewTape() *Tape { return &Tape{record: true} }
 // Reset forgets all operations and tensors and keeps their memory for the next step. The seed drives the dropout
 // masks until the next Reset.
 func (t *Tape) Reset(seed uint64) {
+	for _, op := range t.ops {
+		t.recycle(op)
+	}
 	clear(t.ops)
 	t.ops = t.ops[:0]
 	t.tensors.n = 0
@@ -71,7 +77,7 @@ func (t *Tape) Record(on bool) { t.record = on }
 
 // Keep switches the keeping of what is inside a Checkpoint on or off (as it is on a new tape): backward then computes
 // nothing twice, and memory holds the inside of all checkpoints at once.
-func (t *Tape) Keep(on bool) { t.keep = on }
+func (t *Tape) Keep(on bool) { t.keeps = on }
 
 // Precision sets how the numbers that go into products with frozen matrices are rounded, forward and backward; on a
 // new tape they are not.
@@ -92,6 +98,7 @@ func (t *Tape) unwind(base int) {
 		t.ops = t.ops[:last]
 		op.backward(t)
 		t.lap(backwardPart(op))
+		t.recycle(op)
 	}
 }
 
@@ -118,17 +125,27 @@ func (t *Tape) view(x *Tensor) *Tensor {
 
 // grad gives the gradient of x for adding to, and zeroes it when it is new.
 func (t *Tape) grad(x *Tensor) []float32 {
-	if x.Grad == nil {
-		x.Grad = t.arena.alloc(len(x.Data))
+	if t.startGrad(x) {
 		clear(x.Grad)
 	}
 	return x.Grad
 }
 
-// gradBeta gives the gradient of x for a product C = AB + beta·C: a new gradient is not read (beta 0).
-func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
+// startGrad gives x a gradient where it has none, and says whether that is new: then its content is undefined.
+func (t *Tape) startGrad(x *Tensor) (fresh bool) {
+	if x.Grad != nil {
+		return false
+	}
+	x.Grad, x.spare = x.spare, nil
 	if x.Grad == nil {
 		x.Grad = t.arena.alloc(len(x.Data))
+	}
+	return true
+}
+
+// gradBeta gives the gradient of x for a product C = AB + beta·C: a new gradient is not read (beta 0).
+func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
+	if t.startGrad(x) {
 		return x.Grad, 0
 	}
 	return x.Grad, 1

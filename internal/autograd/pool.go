@@ -1,0 +1,62 @@
+package autograd
+
+// pool keeps operations that have run, for the next step.
+type pool[T any] struct{ free []*T }
+
+// take gives an operation with the fields of its last use.
+func (p *pool[T]) take() *T {
+	if n := len(p.free); n > 0 {
+		op := p.free[n-1]
+		p.free = p.free[:n-1]
+		return op
+	}
+	return new(T)
+}
+
+func (p *pool[T]) give(op *T) { p.free = append(p.free, op) }
+
+// pools keep the operations of a tape, so that a step like the one before allocates none.
+type pools struct {
+	linear       pool[linearOp]
+	add          pool[addOp]
+	swiglu       pool[swigluOp]
+	rmsNorm      pool[rmsNormOp]
+	rope         pool[ropeOp]
+	attention    pool[attentionOp]
+	crossEntropy pool[crossEntropyOp]
+	checkpoint   pool[checkpointOp]
+	kept         pool[keptOp]
+}
+
+// keep records an operation that backward has to go through, or gives it back.
+func (t *Tape) keep(op operation, needed bool) {
+	if needed && t.record {
+		t.ops = append(t.ops, op)
+		return
+	}
+	t.recycle(op)
+}
+
+// recycle takes back an operation of no more use.
+func (t *Tape) recycle(op operation) {
+	switch op := op.(type) {
+	case *linearOp:
+		t.pools.linear.give(op)
+	case *addOp:
+		t.pools.add.give(op)
+	case *swigluOp:
+		t.pools.swiglu.give(op)
+	case *rmsNormOp:
+		t.pools.rmsNorm.give(op)
+	case *ropeOp:
+		t.pools.rope.give(op)
+	case *attentionOp:
+		t.pools.attention.give(op)
+	case *crossEntropyOp:
+		t.pools.crossEntropy.give(op)
+	case *checkpointOp:
+		t.pools.checkpoint.give(op)
+	case *keptOp:
+		t.pools.kept.give(op)
+	}
+}
