@@ -213,25 +213,27 @@ func (p *budgeted) options(t *Tensor, mean float64) ([]option, error) {
 	}
 	model := p.traits()
 	share := model.share(t.Name)
-	var list []option
-	for _, to := range append(slices.Clip(budgetTypes), half(t.From)) {
+	finest := option{to: finest(t.From)}
+	finest.bytes = p.padded(t.bytesAs(finest.to))
+	if finest.to != t.From {
+		finest.error = s.error(finest.to) * share
+	}
+	list := []option{finest}
+	for _, to := range budgetTypes {
 		if !wholeRows(t.source, to) || needsImportance(t.Name, to, "") && !t.Weighted || far(to, mean) {
 			continue
 		}
 		list = append(list, option{to, p.padded(t.bytesAs(to)), s.error(to) * share})
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("tensor %q: no type fits its rows of %d weights", t.Name, t.source.Cols())
-	}
 	return hull(list), nil
 }
 
-// half is the type of 16 bits for what is there: its own, or F16.
-func half(from gguf.Type) gguf.Type {
-	if from == gguf.BF16 {
-		return from
+// finest is the type with the most bits that a tensor may get: its own, in which nothing is lost, but 16 bits at most.
+func finest(from gguf.Type) gguf.Type {
+	if from == gguf.F32 {
+		return gguf.F16
 	}
-	return gguf.F16
+	return from
 }
 
 // far says whether a type has so much fewer bits than there are for each weight that measuring it is not worth the time:

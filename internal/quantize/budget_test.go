@@ -145,6 +145,39 @@ func TestBudgetOptions(t *testing.T) {
 	}
 }
 
+// TestBudgetIsGenerous: where there is room for everything weights stay as they are, or get 16 bits.
+func TestBudgetIsGenerous(t *testing.T) {
+	for typ, want := range map[gguf.Type]gguf.Type{gguf.F32: gguf.F16, gguf.F16: gguf.F16, gguf.BF16: gguf.BF16} {
+		p, err := budgetPlan(t, samples[5].file(t, typ), Options{}, Budget{Bits: 40})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMatrices(t, p, want)
+	}
+	p, err := planOf(t, samples[0].file(t, gguf.F16), Options{Type: fileType(t, "Q4_K_S"), Pure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := filepath.Join(t.TempDir(), "small.gguf")
+	if err := p.Write(t.Context(), small, nil); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = budgetPlan(t, small, Options{AllowRequantize: true}, Budget{Bits: 8}); err != nil {
+		t.Fatal(err)
+	}
+	checkMatrices(t, p, gguf.Q4_K)
+}
+
+// checkMatrices checks that all matrices of a plan get one type.
+func checkMatrices(t *testing.T, p *Plan, want gguf.Type) {
+	t.Helper()
+	for i := range p.Tensors {
+		if got := &p.Tensors[i]; quantizable(got.source) && got.To != want {
+			t.Errorf("%s of %v became %v, want %v", got.Name, got.From, got.To, want)
+		}
+	}
+}
+
 // TestBudgetIsTheSame: the choice depends neither on threads nor on the byte order of the input.
 func TestBudgetIsTheSame(t *testing.T) {
 	defer kernels.SetThreads(0)
