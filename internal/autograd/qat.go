@@ -1,0 +1,112 @@
+package autograd
+
+import "github.com/peftconv/peftconv/kernels"
+
+// The operations of this file train what a matrix w of y = x·wᵀ is made from, where w itself is what Linear multiplies
+// with: they leave y as it is and take the gradient that w would have straight through to what it was made from
+// (Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons").
+
+// tapValues is about how many values of a weight's gradient there are at a time.
+const tapValues = 1 << 20
+
+// RowGradient takes the gradient of a matrix as it comes, some rows at a time.
+type RowGradient interface {
+	// AddRows gets rows r0 to r1-1 of the gradient dw (r1-r0, in), which it may overwrite. Rows come in order, each once.
+	AddRows(t *Tape, r0, r1 int, dw []float32)
+	// Done is called after the last row.
+	Done(t *Tape)
+}
+
+// tapRowsOp hands over the gradient of a linear map's weight.
+type tapRowsOp struct {
+	x, y *Tensor
+	sink RowGradient
+}
+
+// TapRows leaves y = x·wᵀ as it is and has backward hand dyᵀ·x, the gradient of w (out, in), to sink. No more than a few
+// megabytes of it exist at a time.
+func (t *Tape) TapRows(y, x *Tensor, sink RowGradient) *Tensor {
+	if x.Rows != y.Rows {
+		panic("autograd: TapRows: rows of x and y differ")
+	}
+	y.needs = true
+	t.push(&tapRowsOp{x, y, sink})
+	return y
+}
+
+func (op *tapRowsOp) backward(t *Tape) {
+	x, y := op.x, op.y
+	if y.Grad == nil {
+		return
+	}
+	rows := min(y.Cols, max(64, tapValues/x.Cols))
+	start := t.mark()
+	dw := t.arena.alloc(rows * x.Cols)
+	for r0 := 0; r0 < y.Cols; r0 += rows {
+		r1 := min(y.Cols, r0+rows)
+		part := dw[:(r1-r0)*x.Cols]
+		kernels.Gemm(true, false, r1-r0, x.Cols, x.Rows, 1, y.Grad[r0:], y.Cols, x.Data, x.Cols, 0, part, x.Cols)
+		op.sink.AddRows(t, r0, r1, part)
+	}
+	op.sink.Done(t)
+	t.release(start)
+}
+
+// Scratch is memory of n values, not zeroed, that lives until the operation under way is over.
+func (t *Tape) Scratch(n int) []float32 { return t.arena.alloc(n) }
+
+// tapLowRankOp is the gradient of a low-rank part of a linear map's weight.
+type tapLowRankOp struct {
+	y, x, a, b *Tensor
+	scale      float32
+	group      int
+}
+
+// TapLowRank leaves y = x·wᵀ as it is and has backward add to a (r, in/group) and b (out, r) the gradients that they would
+// have if scale·b·a, each of its columns repeated group times, were added to w (out, in). The last column may be repeated
+// less often.
+func (t *Tape) TapLowRank(y, x, a, b *Tensor, scale float32, group int) *Tensor {
+	if a.Cols != (x.Cols+group-1)/group || b.Cols != a.Rows || b.Rows != y.Cols {
+		panic("autograd: TapLowRank: shapes of x, y, a and b do not fit")
+	}
+	y.needs = true
+	t.push(&tapLowRankOp{y, x, a, b, scale, group})
+	return y
+}
+
+func (op *tapLowRankOp) backward(t *Tape) {
+	y, a, b := op.y, op.a, op.b
+	if y.Grad == nil {
+		return
+	}
+	rows, r := y.Rows, a.Rows
+	start := t.mark()
+	x := op.pooled(t)
+	u, du := t.arena.alloc(rows*r), t.arena.alloc(rows*r)
+	kernels.Gemm(false, true, rows, r, a.Cols, 1, x, a.Cols, a.Data, a.Cols, 0, u, r)          // u = x·aᵀ
+	kernels.Gemm(false, false, rows, r, y.Cols, op.scale, y.Grad, y.Cols, b.Data, r, 0, du, r) // du = scale·dy·b
+	kernels.Gemm(true, false, b.Rows, r, rows, op.scale, y.Grad, y.Cols, u, r, 1, b.Grad, r)   // db += scale·dyᵀ·u
+	kernels.Gemm(true, false, r, a.Cols, rows, 1, du, r, x, a.Cols, 1, a.Grad, a.Cols)         // da += duᵀ·x
+	t.release(start)
+}
+
+// pooled is x (T, in) with the values of each group added up, (T, in/group).
+func (op *tapLowRankOp) pooled(t *Tape) []float32 {
+	x, group := op.x, op.group
+	if group == 1 {
+		return x.Data
+	}
+	cols := op.a.Cols
+	sums := t.arena.alloc(x.Rows * cols)
+	forRows(x.Rows, func(i int) {
+		row := x.Row(i)
+		for g := range cols {
+			var sum float32
+			for _, v := range row[g*group : min((g+1)*group, len(row))] {
+				sum += v
+			}
+			sums[i*cols+g] = sum
+		}
+	})
+	return sums
+}

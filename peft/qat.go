@@ -1,0 +1,389 @@
+package peft
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MethodQAT is the peft_type of adapters that move the blocks of a quantized base on their own grid. PEFT has no such
+// method: the files are this program's.
+const MethodQAT = "PEFTCONV_QAT"
+
+// Channels of a block that a QAT adapter may move. Several are joined with +.
+const (
+	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
+	ChannelRow    = "row"    // the scales of a row, by a factor of its own
+	ChannelCode   = "code"   // the level of each weight, rounded from its value + s·B·A
+	QATAuto       = "auto"   // for each tensor what suits its type best
+)
+
+// QATOptions says what NewQAT makes. The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
+type QATOptions struct {
+	Channels  string   // "" is QATAuto
+	Rank      int      // 0 is 8
+	Alpha     float64  // 0 is twice the rank
+	Targets   []string // see SelectTargets; none is "all-linear"
+	Layers    string   // see ParseLayers; "" is all
+	Dither    string   // of ChannelCode: DitherNone ("" is the same) or DitherUniform
+	Seed      uint64
+	BaseModel string // what the file says that the base is; "" is what the base's metadata says
+}
+
+// Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
+const (
+	DitherNone    = "none"    // in the middle
+	DitherUniform = "uniform" // somewhere, each weight elsewhere
+)
+
+// qatSettings are the fields of a QAT adapter's configuration.
+type qatSettings struct {
+	Rank     int       `json:"r"`
+	Alpha    float64   `json:"lora_alpha"`
+	Channels string    `json:"qat_channels"`
+	Dither   string    `json:"qat_dither,omitempty"`
+	Seed     uint64    `json:"qat_seed,omitempty"` // of the dither
+	Targets  Modules   `json:"target_modules"`
+	Layers   layerList `json:"layers_to_transform"`
+}
+
+func (s *qatSettings) check() error {
+	switch {
+	case s.Rank < 1:
+		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
+	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
+		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
+	case !slices.Contains([]string{"", DitherNone, DitherUniform}, s.Dither):
+		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", s.Dither, DitherNone, DitherUniform)
+	}
+	_, err := ParseChannels(s.Channels)
+	return err
+}
+
+// ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
+func ParseChannels(s string) ([]string, error) {
+	if s == QATAuto {
+		return nil, nil
+	}
+	var channels []string
+	for _, c := range strings.Split(s, "+") {
+		if !slices.Contains([]string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode}, c) {
+			return nil, fmt.Errorf("channel %q is not known, expected %s, %s, %s or %s, or several joined with +, or %s",
+				c, ChannelScale, ChannelOffset, ChannelRow, ChannelCode, QATAuto)
+		}
+		if slices.Contains(channels, c) {
+			return nil, fmt.Errorf("channel %q is named twice", c)
+		}
+		channels = append(channels, c)
+	}
+	return channels, nil
+}
+
+// channelOf says whether blocks of a type have something that a channel can move.
+func channelFits(channel string, t gguf.Type) bool {
+	switch channel {
+	case ChannelOffset:
+		return quant.HasOffsets(t)
+	case ChannelCode:
+		return quant.HasLevels(t)
+	}
+	return quant.HasScales(t)
+}
+
+// autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
+// (docs/quantization-aware.md).
+func autoChannels(t gguf.Type) []string {
+	if quant.HasScales(t) {
+		return []string{ChannelScale}
+	}
+	return []string{ChannelCode}
+}
+
+// NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
+// weights that were trained with. A weight whose type has none of the channels is an error.
+func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
+	s := &qatSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
+	if s.Rank == 0 {
+		s.Rank = 8
+	}
+	if s.Alpha == 0 {
+		s.Alpha = 2 * float64(s.Rank)
+	}
+	if s.Channels == "" {
+		s.Channels = QATAuto
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	layers, err := ParseLayers(opt.Layers, len(b.Model.Layers))
+	if err != nil {
+		return nil, err
+	}
+	targets := opt.Targets
+	if len(targets) == 0 {
+		targets = []string{allLinear}
+	}
+	chosen, err := SelectTargets(b, targets, layers)
+	if err != nil {
+		return nil, err
+	}
+	s.Targets, s.Layers = describeTargets(b, chosen)
+	shapes, err := qatShapes(b, s, chosen)
+	if err != nil {
+		return nil, err
+	}
+	c := Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
+	return newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed) })
+}
+
+// qatShapes are the tensors of an adapter over the chosen modules.
+func qatShapes(b *Base, s *qatSettings, chosen []string) (map[string][]int, error) {
+	wanted, _ := ParseChannels(s.Channels)
+	shapes := map[string][]int{}
+	for _, l := range b.Model.Linears() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
+		}
+		channels := wanted
+		if channels == nil {
+			channels = autoChannels(l.W.Type)
+		}
+		fits := false
+		for _, c := range channels {
+			if !channelFits(c, l.W.Type) {
+				continue
+			}
+			fits = true
+			if c == ChannelRow {
+				shapes[qatName(l.Module, c, "")] = []int{l.W.Rows, 1}
+				continue
+			}
+			in := l.W.Cols
+			if c != ChannelCode {
+				in = l.W.Groups()
+			}
+			shapes[qatName(l.Module, c, "A")] = []int{s.Rank, in}
+			shapes[qatName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
+		}
+		if !fits {
+			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s moves: choose another channel (%s)",
+				l.Tensor, l.W.Type, s.Channels, strings.Join(channelsOf(l.W.Type), ", "))
+		}
+	}
+	return shapes, nil
+}
+
+// channelsOf are the channels that a type has.
+func channelsOf(t gguf.Type) []string {
+	var fit []string
+	for _, c := range []string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode} {
+		if channelFits(c, t) {
+			fit = append(fit, c)
+		}
+	}
+	return fit
+}
+
+// qatName is the name of a tensor: of A or B of a channel, or of the factors of rows.
+func qatName(module, channel, which string) string {
+	if which != "" {
+		which = "_" + which
+	}
+	return paramPrefix + module + ".qat_" + channel + which + ".weight"
+}
+
+// parseQATName takes a tensor's name apart.
+func parseQATName(name string) (module, channel, which string, ok bool) {
+	name, hasPrefix := strings.CutPrefix(name, paramPrefix)
+	name, hasSuffix := strings.CutSuffix(name, ".weight")
+	at := strings.LastIndex(name, ".qat_")
+	if !hasPrefix || !hasSuffix || at < 0 {
+		return "", "", "", false
+	}
+	module, channel = name[:at], name[at+len(".qat_"):]
+	channel, which, _ = strings.Cut(channel, "_")
+	if (channel == ChannelRow) != (which == "") {
+		return "", "", "", false
+	}
+	_, err := ParseChannels(channel)
+	return module, channel, which, err == nil && channel != QATAuto
+}
+
+// groupStart is the bound of the A matrices whose columns are groups: what a LoRA's are for 8 inputs. Unlike that of a LoRA
+// it does not fall with the number of columns, because a factor works on weights that fall with it already.
+const groupStart = 0.354
+
+// startQAT fills an A matrix.
+func startQAT(p *Param, seed uint64) {
+	_, channel, which, _ := parseQATName(p.Name)
+	if which != "A" {
+		return
+	}
+	bound := groupStart
+	if channel != ChannelScale {
+		bound = 1 / math.Sqrt(float64(p.Cols()))
+	}
+	newRandom(seed, p.Name).uniform(p.Data, bound)
+}
+
+// qatFamily is training on the grid of the base.
+func qatFamily() *family {
+	return &family{
+		name: "qat", peftType: MethodQAT,
+		settings: func() Settings { return &qatSettings{Rank: 8, Alpha: 16, Channels: QATAuto} },
+		method:   func(c *Config, params []Param) (method, error) { return newQAT(c, params) },
+	}
+}
+
+// qat is training on the grid of a quantized base: the forward pass multiplies with blocks of the base's own types, of which
+// scales, offsets or levels have been moved, and merging writes these blocks. The scale channel is related to PEQA (Kim et
+// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the levels to L4Q (Jeon et al. 2024).
+type qat struct {
+	settings *qatSettings
+	modules  []*qatModule
+}
+
+// qatModule is the tensors on one linear map, by their places in the adapter's tensors; -1 is none.
+type qatModule struct {
+	name string
+	low  map[string][2]int // A (rank, in or groups), B (out, rank) of a channel
+	row  int               // (out, 1)
+	out  int
+}
+
+// newQAT sorts the tensors by modules and checks that they fit each other.
+func newQAT(c *Config, params []Param) (*qat, error) {
+	s := c.Settings.(*qatSettings)
+	m := &qat{settings: s}
+	byName := map[string]*qatModule{}
+	for i := range params {
+		p := &params[i]
+		name, channel, which, ok := parseQATName(p.Name)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("adapter: tensor %q is not one of a quantization-aware adapter", p.Name)
+		case len(p.Shape) != 2:
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", p.Name, p.Shape)
+		}
+		mod := byName[name]
+		if mod == nil {
+			mod = &qatModule{name: name, low: map[string][2]int{}, row: -1, out: -1}
+			byName[name] = mod
+			m.modules = append(m.modules, mod)
+		}
+		if err := mod.take(params, i, channel, which); err != nil {
+			return nil, err
+		}
+	}
+	if len(m.modules) == 0 {
+		return nil, fmt.Errorf("adapter: no tensor in it")
+	}
+	return m, nil
+}
+
+// take adds a tensor to the module. A comes before B, because tensors are sorted by name.
+func (mod *qatModule) take(params []Param, i int, channel, which string) error {
+	p := &params[i]
+	if which == "A" {
+		if i+1 == len(params) || params[i+1].Name != qatName(mod.name, channel, "B") {
+			return fmt.Errorf("adapter: module %s has qat_%s_A but no qat_%s_B", mod.name, channel, channel)
+		}
+		return nil
+	}
+	if mod.out >= 0 && mod.out != p.Rows() {
+		return fmt.Errorf("adapter: tensor %q has %d rows, but others of the module have %d", p.Name, p.Rows(), mod.out)
+	}
+	mod.out = p.Rows()
+	if which == "" {
+		mod.row = i
+		return nil
+	}
+	if i == 0 || params[i-1].Name != qatName(mod.name, channel, "A") {
+		return fmt.Errorf("adapter: module %s has qat_%s_B but no qat_%s_A", mod.name, channel, channel)
+	}
+	if params[i-1].Rows() != p.Cols() {
+		return fmt.Errorf("adapter: module %s has qat_%s_A %v and qat_%s_B %v, which have different ranks",
+			mod.name, channel, params[i-1].Shape, channel, p.Shape)
+	}
+	mod.low[channel] = [2]int{i - 1, i}
+	return nil
+}
+
+func (m *qat) describe() string {
+	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))
+}
+
+// linears finds the linear map of every module in a base and checks that the shapes fit.
+func (m *qat) linears(b *Base, params []Param) ([]*model.Linear, error) {
+	byName := map[string]*model.Linear{}
+	for _, l := range b.Model.Linears() {
+		byName[l.Module] = l
+	}
+	found := make([]*model.Linear, len(m.modules))
+	for i, mod := range m.modules {
+		l := byName[mod.name]
+		if l == nil {
+			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+				b.Path, mod.name, len(b.Model.Layers))
+		}
+		if err := mod.fits(l, params); err != nil {
+			return nil, fmt.Errorf("adapter: %w: an adapter of another base (%s)?", err, b.Path)
+		}
+		found[i] = l
+	}
+	return found, nil
+}
+
+// fits compares the shapes with those of the weight, and the channels with what its type has.
+func (mod *qatModule) fits(l *model.Linear, params []Param) error {
+	if mod.out != l.W.Rows {
+		return fmt.Errorf("%s is made for %d rows, the weight has %d", mod.name, mod.out, l.W.Rows)
+	}
+	for channel, at := range mod.low {
+		if !channelFits(channel, l.W.Type) {
+			return fmt.Errorf("%s moves the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
+		}
+		want := l.W.Cols
+		if channel != ChannelCode {
+			want = l.W.Groups()
+		}
+		if got := params[at[0]].Cols(); got != want {
+			return fmt.Errorf("%s has %d columns for the %s of its weight, expected %d (%v, %d columns)",
+				mod.name, got, channel, want, l.W.Type, l.W.Cols)
+		}
+	}
+	return nil
+}
+
+// permuted lists the tensors whose rows are those of a permuted weight.
+func (m *qat) permuted(b *Base) ([]permutation, error) {
+	heads := map[string]int{}
+	for _, l := range b.Model.Linears() {
+		heads[l.Module] = l.PermutedHeads
+	}
+	var perms []permutation
+	for _, mod := range m.modules {
+		h := heads[mod.name]
+		if h == 0 {
+			continue
+		}
+		for _, channel := range []string{ChannelScale, ChannelOffset, ChannelCode} {
+			if at, ok := mod.low[channel]; ok {
+				perms = append(perms, permutation{param: at[1], heads: h})
+			}
+		}
+		if mod.row >= 0 {
+			perms = append(perms, permutation{param: mod.row, heads: h})
+		}
+	}
+	return perms, nil
+}
+
+// suggestLR is a learning rate to start with; see docs/quantization-aware.md.
+func (m *qat) suggestLR(b *Base) float64 { return SuggestLR(b) }
