@@ -23,7 +23,7 @@ type trainMethod struct {
 
 // trainMethods are all methods, with flags of their own.
 func trainMethods() []*trainMethod {
-	return []*trainMethod{loraMethod()}
+	return []*trainMethod{loraMethod(), adapterMethod()}
 }
 
 // methodFlags are --method, the flags that several methods have, and those of each method.

@@ -1,0 +1,400 @@
+package peft
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// MethodBottleneck is the peft_type of bottleneck adapters. PEFT has no such method; in AdapterHub's layout the same
+// tensors are found under the same names (Adapter.SaveAdapterHub).
+const MethodBottleneck = "BOTTLENECK"
+
+// Where a bottleneck adapter stands. A is up(f(down(·))), x the stream, P a part of a layer: attention or FFN.
+const (
+	SerialHoulsby  = "serial-houlsby"  // x + P + s·A(P): after the part, before it is added (Houlsby et al. 2019)
+	SerialPfeiffer = "serial-pfeiffer" // x' + s·A(x'), x' = x + P: after the addition (Pfeiffer et al. 2020)
+	Parallel       = "parallel"        // x + P + s·A(x): beside the part (He et al. 2022)
+)
+
+// What a serial-pfeiffer or parallel adapter reads.
+const (
+	InputNorm   = "norm"   // the stream after an RMS norm: the part's own for parallel, a trained one for serial-pfeiffer
+	InputStream = "stream" // the stream as it is, which is how AdapterHub has it
+)
+
+// ActivationSwiGLU makes the down-projection two: silu(gate(x))·down(x).
+const ActivationSwiGLU = "swiglu"
+
+// BottleneckSettings configure a bottleneck adapter.
+type BottleneckSettings struct {
+	Placement  string   `json:"placement"`
+	Bottleneck int      `json:"bottleneck"`          // width between the projections
+	Activation string   `json:"non_linearity"`       // relu, gelu, silu or swiglu
+	Scale      float64  `json:"scaling"`             // s
+	Parts      []string `json:"parts"`               // "attention", "ffn"
+	Input      string   `json:"input"`               // InputNorm or InputStream
+	Layers     []int    `json:"layers_to_transform"` // nil is all
+}
+
+// activations are those of a bottleneck without gate.
+var activations = map[string]autograd.Activation{"relu": autograd.ReLU, "gelu": autograd.GELU, "silu": autograd.SiLU}
+
+func (s *BottleneckSettings) check() error {
+	_, known := activations[s.Activation]
+	switch {
+	case !slices.Contains([]string{SerialHoulsby, SerialPfeiffer, Parallel}, s.Placement):
+		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, SerialHoulsby, SerialPfeiffer, Parallel)
+	case s.Bottleneck < 1:
+		return fmt.Errorf("bottleneck %d, expected 1 or more", s.Bottleneck)
+	case !known && s.Activation != ActivationSwiGLU:
+		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation, ActivationSwiGLU)
+	case math.IsNaN(s.Scale) || math.IsInf(s.Scale, 0):
+		return fmt.Errorf("scale %v, expected a finite number", s.Scale)
+	case s.Input != InputNorm && s.Input != InputStream:
+		return fmt.Errorf("input %q is not known, expected %s or %s", s.Input, InputNorm, InputStream)
+	case len(s.Parts) == 0:
+		return fmt.Errorf("no parts of a layer are chosen, expected %v, %v or both", model.Attention, model.FFN)
+	}
+	for _, part := range s.Parts {
+		if part != model.Attention.String() && part != model.FFN.String() {
+			return fmt.Errorf("part %q of a layer is not known, expected %v or %v", part, model.Attention, model.FFN)
+		}
+	}
+	return nil
+}
+
+// BottleneckOptions says what NewBottleneck makes. A zero field is the default that its comment says.
+type BottleneckOptions struct {
+	Placement  string   // Parallel
+	Bottleneck int      // 32
+	Activation string   // "silu"
+	Scale      float64  // 1
+	Parts      []string // the FFN; for SerialHoulsby attention and FFN
+	Input      string   // InputNorm
+	Layers     string   // see ParseLayers; "" is all
+	Seed       uint64
+	BaseModel  string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+}
+
+// Check reports values that make no sense, layers aside.
+func (opt *BottleneckOptions) Check() error { return opt.settings().check() }
+
+func (opt *BottleneckOptions) settings() *BottleneckSettings {
+	s := &BottleneckSettings{
+		Placement: opt.Placement, Bottleneck: opt.Bottleneck, Activation: opt.Activation, Scale: opt.Scale, Parts: opt.Parts, Input: opt.Input,
+	}
+	if s.Placement == "" {
+		s.Placement = Parallel
+	}
+	if s.Bottleneck == 0 {
+		s.Bottleneck = 32
+	}
+	if s.Activation == "" {
+		s.Activation = "silu"
+	}
+	if s.Scale == 0 {
+		s.Scale = 1
+	}
+	if s.Input == "" {
+		s.Input = InputNorm
+	}
+	if s.Parts == nil {
+		s.Parts = []string{model.FFN.String()}
+		if s.Placement == SerialHoulsby {
+			s.Parts = []string{model.Attention.String(), model.FFN.String()}
+		}
+	}
+	return s
+}
+
+// NewBottleneck makes bottleneck adapters that change nothing yet: the projection up is zero. Where each starts depends
+// on the seed and its name alone.
+func NewBottleneck(b *Base, opt BottleneckOptions) (*Adapter, error) {
+	s := opt.settings()
+	var err error
+	if s.Layers, err = ParseLayers(opt.Layers, len(b.Model.Layers)); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	shapes := map[string][]int{}
+	for i := range b.Model.Layers {
+		if s.Layers != nil && !slices.Contains(s.Layers, i) {
+			continue
+		}
+		for _, part := range []model.Part{model.Attention, model.FFN} {
+			if slices.Contains(s.Parts, part.String()) {
+				s.addShapes(shapes, bottleneckPlace{i, part}, b.Model.Spec.Width)
+			}
+		}
+	}
+	c := Config{Method: MethodBottleneck, BaseModel: opt.BaseModel, Settings: s}
+	return newAdapter(b, c, shapes, func(p *Param) { startBottleneck(p, opt.Seed) })
+}
+
+// addShapes adds the tensors of one adapter over a stream of the given width.
+func (s *BottleneckSettings) addShapes(shapes map[string][]int, at bottleneckPlace, width int) {
+	shapes[at.tensor(adapterDown+".weight")] = []int{s.Bottleneck, width}
+	shapes[at.tensor(adapterUp+".weight")] = []int{width, s.Bottleneck}
+	if s.gated() {
+		shapes[at.tensor(adapterGate+".weight")] = []int{s.Bottleneck, width}
+	} else {
+		shapes[at.tensor(adapterDown+".bias")] = []int{s.Bottleneck}
+		shapes[at.tensor(adapterUp+".bias")] = []int{width}
+	}
+	if s.normed() {
+		shapes[at.tensor(adapterNorm+".weight")] = []int{width}
+	}
+}
+
+// gated reports whether there is a gate; there are no biases then, which a gated FFN of a runtime could not hold.
+func (s *BottleneckSettings) gated() bool { return s.Activation == ActivationSwiGLU }
+
+// normed reports whether each adapter has a norm of its own.
+func (s *BottleneckSettings) normed() bool {
+	return s.Placement == SerialPfeiffer && s.Input == InputNorm
+}
+
+// startBottleneck fills a tensor: the projections down uniform in ±1/√in as those of a LoRA, the norm one, all else zero.
+func startBottleneck(p *Param, seed uint64) {
+	switch {
+	case strings.HasSuffix(p.Name, adapterNorm+".weight"):
+		for i := range p.Data {
+			p.Data[i] = 1
+		}
+	case strings.HasSuffix(p.Name, adapterDown+".weight"), strings.HasSuffix(p.Name, adapterGate+".weight"):
+		r := newRandom(seed, p.Name)
+		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+	}
+}
+
+// Ends of the names of a bottleneck's tensors. The first two are AdapterHub's; it has neither a gated bottleneck nor an
+// RMS norm.
+const (
+	adapterDown = "adapter_down.0"
+	adapterUp   = "adapter_up"
+	adapterGate = "adapter_gate"
+	adapterNorm = "adapter_norm_before"
+)
+
+// bottleneckPlace is where one adapter stands.
+type bottleneckPlace struct {
+	layer int
+	part  model.Part
+}
+
+// bottleneckParts are AdapterHub's names of the places in a layer.
+var bottleneckParts = [...]string{model.Attention: "attention_adapters", model.FFN: "output_adapters"}
+
+const layersPrefix = "model.layers."
+
+// tensor is the name of one of the adapter's tensors: AdapterHub's, of an adapter that is called "default".
+func (at bottleneckPlace) tensor(end string) string {
+	return layersPrefix + strconv.Itoa(at.layer) + "." + bottleneckParts[at.part] + ".adapters.default." + end
+}
+
+// parseBottleneckName takes a tensor's name apart, whatever the adapter is called.
+func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) {
+	words := strings.SplitN(strings.TrimPrefix(name, layersPrefix), ".", 5)
+	if !strings.HasPrefix(name, layersPrefix) || len(words) < 5 || words[2] != "adapters" {
+		return at, "", false
+	}
+	layer, err := strconv.Atoi(words[0])
+	part := slices.Index(bottleneckParts[:], words[1])
+	if err != nil || layer < 0 || part < 0 {
+		return at, "", false
+	}
+	return bottleneckPlace{layer, model.Part(part)}, words[4], true
+}
+
+// bottleneckFamily is bottleneck adapters.
+func bottleneckFamily() *family {
+	return &family{
+		name: "adapter", peftType: MethodBottleneck,
+		settings: func() Settings { return &BottleneckSettings{Scale: 1, Activation: "silu", Input: InputNorm} },
+		method:   func(c *Config, params []Param) (method, error) { return newBottleneck(c, params) },
+	}
+}
+
+// bottleneck is adapters between and beside the parts of the layers.
+type bottleneck struct {
+	*BottleneckSettings
+	places []bottleneckPlace // in order
+	params map[bottleneckPlace]bottleneckParams
+	width  int
+}
+
+// bottleneckParams are the places of one adapter's tensors among the adapter's; -1 where there is none.
+type bottleneckParams struct{ norm, gate, down, downBias, up, upBias int }
+
+// newBottleneck finds the tensors of each adapter and checks that nothing is missing, too much or of another shape.
+func newBottleneck(c *Config, params []Param) (*bottleneck, error) {
+	m := &bottleneck{BottleneckSettings: c.Settings.(*BottleneckSettings), params: map[bottleneckPlace]bottleneckParams{}}
+	index := map[string]int{}
+	for i, p := range params {
+		at, end, ok := parseBottleneckName(p.Name)
+		if !ok {
+			return nil, fmt.Errorf("adapter: tensor %q is not one of a bottleneck adapter", p.Name)
+		}
+		if !slices.Contains(m.places, at) {
+			m.places = append(m.places, at)
+		}
+		if end == adapterUp+".weight" && len(p.Shape) == 2 {
+			m.width = p.Rows()
+		}
+		index[at.tensor(end)] = i
+	}
+	slices.SortFunc(m.places, func(a, b bottleneckPlace) int { return 2*(a.layer-b.layer) + int(a.part-b.part) })
+	if len(m.places) == 0 {
+		return nil, fmt.Errorf("adapter: no tensor in it")
+	}
+	for _, at := range m.places {
+		want := map[string][]int{}
+		m.addShapes(want, at, m.width)
+		for name, shape := range want {
+			i, ok := index[name]
+			if !ok {
+				return nil, fmt.Errorf("adapter: tensor %q is missing", name)
+			}
+			if !slices.Equal(params[i].Shape, shape) {
+				return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v", name, params[i].Shape, shape)
+			}
+		}
+		m.params[at] = findBottleneck(index, at)
+		for name := range want {
+			delete(index, name)
+		}
+	}
+	for name := range index {
+		return nil, fmt.Errorf("adapter: tensor %q has no place in an adapter with non_linearity %q and input %q", name, m.Activation, m.Input)
+	}
+	return m, nil
+}
+
+// findBottleneck is where the tensors of one adapter are.
+func findBottleneck(index map[string]int, at bottleneckPlace) bottleneckParams {
+	find := func(end string) int {
+		if i, ok := index[at.tensor(end)]; ok {
+			return i
+		}
+		return -1
+	}
+	return bottleneckParams{
+		norm: find(adapterNorm + ".weight"), gate: find(adapterGate + ".weight"),
+		down: find(adapterDown + ".weight"), downBias: find(adapterDown + ".bias"),
+		up: find(adapterUp + ".weight"), upBias: find(adapterUp + ".bias"),
+	}
+}
+
+func (m *bottleneck) describe() string {
+	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
+}
+
+func (m *bottleneck) suggestLR(b *Base) float64 { return SuggestLR(b) }
+
+func (m *bottleneck) permuted(*Base) ([]permutation, error) { return nil, nil }
+
+func (m *bottleneck) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[bottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
+	at.scale = float32(m.Scale * strength)
+	if m.width != b.Model.Spec.Width {
+		return nil, fmt.Errorf("adapter: made for a width of %d, but %s has %d: an adapter of another base?", m.width, b.Path, b.Model.Spec.Width)
+	}
+	for _, place := range m.places {
+		if place.layer >= len(b.Model.Layers) {
+			return nil, fmt.Errorf("adapter: it has an adapter in layer %d, but %s has %d layers: an adapter of another base?",
+				place.layer, b.Path, len(b.Model.Layers))
+		}
+		p := m.params[place]
+		at.sites[place] = &bottleneckSite{
+			norm: rowLeaf(values, grads, p.norm), gate: optionalLeaf(values, grads, p.gate),
+			down: leaf(values, grads, p.down), downBias: rowLeaf(values, grads, p.downBias),
+			up: leaf(values, grads, p.up), upBias: rowLeaf(values, grads, p.upBias),
+		}
+	}
+	return at, nil
+}
+
+// optionalLeaf is leaf, nil where there is no such tensor.
+func optionalLeaf(values, grads []Param, i int) *autograd.Tensor {
+	if i < 0 {
+		return nil
+	}
+	return leaf(values, grads, i)
+}
+
+// rowLeaf is a vector on the tape as one row, nil where there is no such tensor.
+func rowLeaf(values, grads []Param, i int) *autograd.Tensor {
+	if i < 0 {
+		return nil
+	}
+	x := values[i].Data
+	if grads == nil {
+		return autograd.NewConst(1, len(x), x)
+	}
+	return autograd.NewParam(1, len(x), x, grads[i].Data)
+}
+
+// bottleneckAttachment is bottleneck adapters at work.
+type bottleneckAttachment struct {
+	plain
+	settings *BottleneckSettings
+	sites    map[bottleneckPlace]*bottleneckSite
+	scale    float32
+	eps      float32
+}
+
+// bottleneckSite is the tensors of one adapter.
+type bottleneckSite struct{ norm, gate, down, downBias, up, upBias *autograd.Tensor }
+
+// Part adds what a serial-houlsby or parallel adapter makes to what a part makes.
+func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
+	site := at.sites[bottleneckPlace{l.Index, p}]
+	if site == nil || at.scale == 0 {
+		return y
+	}
+	switch {
+	case at.settings.Placement == SerialHoulsby:
+		return at.add(t, site, y, y)
+	case at.settings.Placement == SerialPfeiffer:
+		return y
+	case at.settings.Input == InputStream:
+		return at.add(t, site, stream, y)
+	}
+	return at.add(t, site, x, y)
+}
+
+// Stream adds what a serial-pfeiffer adapter makes of the stream to it.
+func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
+	site := at.sites[bottleneckPlace{l.Index, p}]
+	if site == nil || at.scale == 0 || at.settings.Placement != SerialPfeiffer {
+		return x
+	}
+	in := x
+	if site.norm != nil {
+		in = t.RMSNorm(x, site.norm, at.eps)
+	}
+	return at.add(t, site, in, x)
+}
+
+// add is y + scale·up(f(down(x))).
+func (at *bottleneckAttachment) add(t *autograd.Tape, s *bottleneckSite, x, y *autograd.Tensor) *autograd.Tensor {
+	h := t.Dense(x, s.down, s.downBias)
+	if s.gate != nil {
+		h = t.SwiGLU(t.Dense(x, s.gate, nil), h)
+	} else {
+		h = t.Activate(h, activations[at.settings.Activation])
+	}
+	h = t.Dense(h, s.up, s.upBias)
+	if at.scale != 1 {
+		h = t.Scaled(h, at.scale)
+	}
+	return t.Add(y, h)
+}

@@ -1,0 +1,244 @@
+package peft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// methodCases make adapters of every method for the tests that hold for all. New ones change nothing; stir moves them.
+var methodCases = []struct {
+	name string
+	new  func(b *Base) (*Adapter, error)
+}{
+	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}) }},
+	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
+	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
+		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})
+	}},
+	{"adapter, parallel to the stream", func(b *Base) (*Adapter, error) {
+		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "relu", Scale: 0.5, Input: InputStream, Layers: "1"})
+	}},
+	{"adapter, serial-houlsby", func(b *Base) (*Adapter, error) {
+		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Placement: SerialHoulsby, Activation: "gelu"})
+	}},
+	{"adapter, serial-pfeiffer", func(b *Base) (*Adapter, error) {
+		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Placement: SerialPfeiffer, Parts: []string{"attention", "ffn"}})
+	}},
+}
+
+// stir moves every trained value of an adapter a little.
+func stir(a *Adapter, seed uint64) {
+	for i := range a.params {
+		p := &a.params[i]
+		if p.frozen {
+			continue
+		}
+		noise := make([]float32, len(p.Data))
+		newRandom(seed, p.Name).normal(noise, 0.1)
+		kernels.Add(p.Data, noise)
+	}
+}
+
+// TestMethodGradients compares the gradient of the loss with central differences, tensor by tensor along its own
+// direction, over a base with permuted rows and several sequences.
+func TestMethodGradients(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range methodCases {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := c.new(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stir(a, 5)
+			bound, err := a.bind(b, 1, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tape := autograd.NewTape()
+			loss := func(record bool) float64 {
+				bound.stepped(0, 0)
+				tape.Record(record)
+				tape.Reset(0)
+				batch := packed(tinyData(4, 8))
+				bound.expand(batch)
+				sum, n := b.Model.Loss(tape, batch, bound, 1/float32(batch.TargetCount()))
+				if record {
+					tape.Backward()
+				}
+				return sum / float64(n)
+			}
+			loss(true)
+			checkDirections(t, a, bound, func() float64 { return loss(false) })
+		})
+	}
+}
+
+// checkDirections moves each tensor along its gradient and wants the loss to change as the gradient says.
+func checkDirections(t *testing.T, a *Adapter, bound *Bound, loss func() float64) {
+	t.Helper()
+	values, grads := views(a.params, bound.values), views(a.params, bound.grads)
+	for i := range values {
+		norm := math.Sqrt(kernels.SumSquares(grads[i].Data))
+		if a.params[i].frozen {
+			if norm != 0 {
+				t.Errorf("%s is frozen and has a gradient", a.params[i].Name)
+			}
+			continue
+		}
+		if norm < 1e-4 {
+			t.Errorf("%s has a gradient of norm %g", a.params[i].Name, norm)
+			continue
+		}
+		const step = 0.02
+		move := func(by float64) float64 {
+			kernels.Axpy(float32(by/norm), grads[i].Data, values[i].Data)
+			return loss()
+		}
+		up := move(step)
+		down := move(-2 * step)
+		move(step)
+		got := (up - down) / (2 * step)
+		if math.Abs(got-norm) > 0.02*norm+2e-5 {
+			t.Errorf("%s: the loss changes by %.6f along a gradient of norm %.6f", a.params[i].Name, got, norm)
+		}
+	}
+}
+
+// TestMethodRuns: for every method the same bytes come out of a run with other threads, with recomputed layers, and of one
+// that was interrupted and resumed; the file loads, and has the loss that the run reported.
+func TestMethodRuns(t *testing.T) {
+	defer kernels.SetThreads(0)
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range methodCases {
+		t.Run(c.name, func(t *testing.T) {
+			run := func(opt TrainOptions) ([]byte, *TrainResult) {
+				a, err := c.new(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := Train(context.Background(), b, a, tinyData(24, 1), tinyData(6, 2), opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return fileBytes(t, opt.Out), r
+			}
+			options := func() TrainOptions { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
+			whole, result := run(options())
+			if *result.EvalLoss > *result.BaseLoss-0.005 {
+				t.Errorf("the loss went from %.4f to %.4f", *result.BaseLoss, *result.EvalLoss)
+			}
+			kernels.SetThreads(1)
+			opt := options()
+			opt.Recompute = RecomputeAlways
+			if file, _ := run(opt); !bytes.Equal(file, whole) {
+				t.Error("one thread and recomputed layers give other bytes")
+			}
+			kernels.SetThreads(0)
+			if file := resumed(t, b, c.new, options()); !bytes.Equal(file, whole) {
+				t.Error("an interrupted and resumed run gives other bytes")
+			}
+			checkLoaded(t, b, options(), whole, *result.EvalLoss)
+		})
+	}
+}
+
+// resumed is the file of a run that was interrupted after three steps and resumed.
+func resumed(t *testing.T, b *Base, fresh func(b *Base) (*Adapter, error), opt TrainOptions) []byte {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	opt.Progress = func(p Progress) {
+		if p.Step == 3 {
+			cancel()
+		}
+	}
+	for _, ctx := range []context.Context{ctx, context.Background()} {
+		a, err := fresh(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Train(ctx, b, a, tinyData(24, 1), tinyData(6, 2), opt)
+		var stop *Interrupted
+		if errors.As(err, &stop) {
+			opt.Resume, opt.Progress = stop.Checkpoint, nil
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opt.Resume == "" {
+		t.Fatal("the run was not interrupted")
+	}
+	return fileBytes(t, opt.Out)
+}
+
+// checkLoaded reads an adapter's file and compares its loss with the one its run reported, through a PEFT directory too.
+func checkLoaded(t *testing.T, b *Base, opt TrainOptions, file []byte, want float64) {
+	t.Helper()
+	if err := os.WriteFile(opt.Out, file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := Load(opt.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "adapter")
+	if err := a.SaveDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []*Adapter{a, again} {
+		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, tinyData(6, 2), 0)
+		if err != nil || math.Abs(got.Loss-want) > 1e-6 {
+			t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, want)
+		}
+	}
+	half, err := EvalLoss(context.Background(), b, []Scaled{{a, 0.5}}, tinyData(6, 2), 0)
+	if err != nil || half.Loss == want {
+		t.Errorf("at half strength the loss is %+v, %v", half, err)
+	}
+}
+
+// TestMethodGeneration: with a cache the tokens are those of whole forward passes.
+func TestMethodGeneration(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range methodCases {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := c.new(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stir(a, 5)
+			r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "the cat", GenerateOptions{N: 8, IgnoreEOG: true}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bound, err := a.Bind(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := promptIDs(b.Tokenizer, "the cat")
+			for i, got := range r.IDs {
+				packed := &batch.Batch{}
+				packed.Append(ids, nil)
+				bound.expand(packed)
+				logits := b.Model.Logits(autograd.NewTape(), packed, bound, []int{packed.Tokens() - 1}).Data
+				s := newSampler(GenerateOptions{})
+				if want, err := s.next(logits); err != nil || got != want {
+					t.Fatalf("token %d is %d, expected %d, %v", i, got, want, err)
+				}
+				ids = append(ids, got)
+			}
+		})
+	}
+}
