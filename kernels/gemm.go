@@ -29,17 +29,24 @@ func (x matrix) holds(rows, cols int) bool {
 //	y (t, rows) = x (t, cols) · wᵀ + beta·y
 //
 // With beta 0 y is not read.
-func GemmWT(y, x []float32, t int, w Weights, beta float32) {
+func GemmWT(y, x []float32, t int, w Weights, beta float32) { GemmWTPrec(F32, y, x, t, w, beta) }
+
+// GemmWTPrec is GemmWT with x and w rounded to precision p, unless t is so small that unpacking w takes longer than the product.
+// Sums are float32.
+func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
 	rows, cols := w.Dims()
 	if len(x) != t*cols || len(y) != t*rows {
 		panic("kernels: GemmWT of slices that do not fit the weights")
 	}
-	if d, ok := dense(w); ok {
+	if t <= dotsRows {
+		p = F32
+	}
+	if d, ok := dense(w); ok && p == F32 {
 		Gemm(false, true, t, rows, cols, 1, x, cols, d.Data, cols, beta, y, rows)
 		return
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, c: y, ldc: rows}
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, precision: p, c: y, ldc: rows}
 	g.run()
 	gemms.put(g)
 }
@@ -49,29 +56,26 @@ func GemmWT(y, x []float32, t int, w Weights, beta float32) {
 //	dx (t, cols) = dy (t, rows) · w + beta·dx
 //
 // With beta 0 dx is not read.
-func GemmW(dx, dy []float32, t int, w Weights, beta float32) {
+func GemmW(dx, dy []float32, t int, w Weights, beta float32) { GemmWPrec(F32, dx, dy, t, w, beta) }
+
+// GemmWPrec is GemmW with dy and w rounded to precision p, unless t is so small that unpacking w takes longer than the product.
+// Sums are float32.
+func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 	rows, cols := w.Dims()
 	if len(dy) != t*rows || len(dx) != t*cols {
 		panic("kernels: GemmW of slices that do not fit the weights")
 	}
-	if d, ok := dense(w); ok {
+	if t <= dotsRows {
+		p = F32
+	}
+	if d, ok := dense(w); ok && p == F32 {
 		Gemm(false, false, t, cols, rows, 1, dy, rows, d.Data, cols, beta, dx, cols)
 		return
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, c: dx, ldc: cols}
+	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p, c: dx, ldc: cols}
 	g.run()
 	gemms.put(g)
-}
-
-// GemmWTPrec is GemmWT with x and w rounded to a precision.
-func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
-	GemmWT(y, x, t, w, beta)
-}
-
-// GemmWPrec is GemmW with dy and w rounded to a precision.
-func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
-	GemmW(dx, dy, t, w, beta)
 }
 
 // Gemm multiplies row-major matrices, rows of which are lda, ldb and ldc elements apart:
@@ -98,6 +102,7 @@ type product struct {
 	b           matrix  // unless:
 	w           Weights // B is w, or its transpose
 	wTrans      bool
+	precision   Precision // to which A and B are rounded, if w is there
 	c           []float32
 	ldc         int
 	cTrans      bool

@@ -208,7 +208,7 @@ func TestRowRange(t *testing.T) {
 func TestGemmInPieces(t *testing.T) {
 	was := maxPacked
 	defer func() { maxPacked = was }()
-	maxPacked = 20 * kBlock
+	maxPacked = 20 * floats.block
 	eachTier(t, func(t *testing.T) {
 		for _, s := range [][3]int{{70, 40, 50}, {70, 40, 300}, {90, 3, 20}} {
 			for trans := range 4 {

@@ -6,14 +6,14 @@ package kernels
 // C collects the blocks of k in their order.
 
 const (
-	kBlock    = 256 // the depth of a panel; Weights.Tile wants it to be a multiple of tileCols
-	maxPanels = 8   // the most panels of B in a task: they should stay in the second-level cache
+	maxPanels = 8 // the most panels of B in a task: they should stay in the second-level cache
 	tileLD    = tileCols + 16
 )
 
 // tiling is how a product is cut into tasks.
 type tiling struct {
 	shape
+	form
 	height   int // rows of a panel of A, but for the last
 	panels   int // of A
 	blocks   int // of k
@@ -24,6 +24,7 @@ type tiling struct {
 	tall     int // panels of A a task
 	rows     int // tasks one above the other
 	panelLen int // elements of a packed panel of A
+	stepB    int // from one packed panel of B to the next
 }
 
 // maxPacked is the number of elements of A up to which it is packed whole. Of a larger one some rows are
@@ -31,7 +32,8 @@ type tiling struct {
 var maxPacked = 8 << 20
 
 func (g *gemm) runTiles() {
-	rows := max(maxPacked/ceilDiv(g.k, kBlock)/kBlock, tileShape().mr)
+	g.tiling.form = formOf(g.precision)
+	rows := max(maxPacked/ceilDiv(g.k, g.tiling.block)/g.tiling.block, tileShape().mr)
 	for m := g.m; m > 0; m -= g.m {
 		g.m = min(m, rows)
 		g.runRows()
@@ -46,8 +48,8 @@ func (g *gemm) runRows() {
 	t := &g.tiling
 	t.shape = tileShape()
 	t.height, t.panels = t.balance(g.m)
-	t.blocks = ceilDiv(g.k, kBlock)
-	t.panelLen = t.height*min(g.k, kBlock) + packSlack
+	t.blocks = ceilDiv(g.k, t.block)
+	t.panelLen, t.stepB = t.panelSizes(min(g.k, t.block))
 	t.unit = t.nr
 	if g.w != nil && !g.wTrans {
 		t.unit = tileCols
@@ -106,15 +108,9 @@ func (g *gemm) packPanels(i int) {
 	t := &g.tiling
 	i0 := i * t.height
 	rows := min(t.height, g.m-i0)
-	width := t.roundUp(rows)
 	for b := range t.blocks {
-		k0 := b * kBlock
-		k := min(kBlock, g.k-k0)
-		dst := g.panel(b, i)
-		pack(dst, width, g.a.from(i0, k0), g.a.cs, g.a.rs, k, rows)
-		if g.alpha != 1 {
-			Scale(g.alpha, dst[:k*width])
-		}
+		k0 := b * t.block
+		g.packA(g.panel(b, i), g.a.from(i0, k0), min(t.block, g.k-k0), rows)
 	}
 }
 
@@ -136,68 +132,25 @@ func (g *gemm) tilePanels(i int) {
 	n1 := min(g.n, n0+t.wide*t.unit)
 	grow(&s.edge, maxMR*maxNR)
 	for b := range t.blocks {
-		k0, k1 := b*kBlock, min(g.k, (b+1)*kBlock)
+		k0, k1 := b*t.block, min(g.k, (b+1)*t.block)
 		x := g.bring(s, k0, k1, n0, n1)
 		for p := p0; p < p1; p++ {
 			a := g.panel(b, p)
 			for n := n0; n < n1; n += t.nr {
-				g.tile(s, p, n, k1-k0, a, x.at(n-n0), x.ld, b > 0)
+				g.tile(s, p, n, t.words(k1-k0), a, x.at(n-n0), x.ld, b > 0)
 			}
 		}
 	}
 }
 
-// panelsB are panels of B side by side: panel number j begins at data[j*step], with rows ld apart.
-type panelsB struct {
-	data     []float32
-	ld, step int
-	nr       int
-}
-
-// at is the panel that begins with column n.
-func (x panelsB) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
-
-// direct says whether B can be read where it lies: its rows are contiguous and used by one panel only.
-func (g *gemm) direct() bool {
-	return g.w == nil && g.b.cs == 1 && g.tiling.panels == 1
-}
-
-// bring makes panels of B's rows k0 to k1 and columns n0 to n1.
-func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) panelsB {
-	nr := g.tiling.nr
-	if g.w != nil && !g.wTrans {
-		ld := (n1-n0+tileCols-1)/tileCols*tileCols + 16
-		g.w.Tile(grow(&s.tile, (k1-k0)*ld), ld, k0, k1, n0, n1)
-		return panelsB{s.tile, ld, nr, nr}
-	}
-	if g.direct() && (n1-n0)%nr == 0 {
-		return panelsB{g.b.from(k0, n0), g.b.rs, nr, nr}
-	}
-	x := panelsB{grow(&s.b, ceilDiv(n1-n0, nr)*nr*(k1-k0)+packSlack), nr, nr * (k1 - k0), nr}
-	for n := n0; n < n1; n += nr {
-		g.packB(s, x.at(n-n0), k0, k1, n, min(n1, n+nr))
-	}
-	return x
-}
-
-// packB packs one panel of B.
-func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
-	if g.w == nil {
-		pack(dst, g.tiling.nr, g.b.from(k0, n0), g.b.rs, g.b.cs, k1-k0, n1-n0)
-		return
-	}
-	g.w.Tile(grow(&s.tile, (n1-n0)*tileLD), tileLD, n0, n1, k0, k1)
-	packTransposed(dst, g.tiling.nr, s.tile, tileLD, k1-k0, n1-n0)
-}
-
-// tile multiplies panel number p of A by the panel b of B that begins with column n.
+// tile multiplies panel number p of A by the panel b of B that begins with column n; k counts words.
 func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool) {
 	t := &g.tiling
 	i0 := p * t.height
 	rows, cols := min(t.height, g.m-i0), min(t.nr, g.n-n)
 	height := t.roundUp(rows)
 	if g.cTrans || rows < height || cols < t.nr {
-		tile(height, k, a, b, bs, s.edge, t.nr, false)
+		t.multiply(height, k, a, b, bs, s.edge, t.nr, false)
 		g.storeEdge(s.edge, i0, n, rows, cols, later)
 		return
 	}
@@ -207,7 +160,7 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool)
 			Scale(g.beta, c[i*g.ldc:i*g.ldc+cols])
 		}
 	}
-	tile(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
+	t.multiply(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
 }
 
 // storeEdge brings a tile into C that does not lie in it as it is.

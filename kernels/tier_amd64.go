@@ -17,9 +17,3 @@ func bestTier() tier {
 }
 
 func tierExists(t tier) bool { return t != tierNEON }
-
-// hasBF16 says whether products of bfloat16 have instructions (VDPBF16PS, VCVTNE2PS2BF16).
-func hasBF16() bool { return current == tierAVX512 && cpu.X86.HasAVX512BF16 }
-
-// hasVNNI says whether products of 8-bit integers have an instruction (VPDPBUSD).
-func hasVNNI() bool { return current == tierAVX512 && cpu.X86.HasAVX512VNNI }

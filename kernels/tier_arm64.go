@@ -6,5 +6,3 @@ package kernels
 func bestTier() tier { return tierNEON }
 
 func tierExists(t tier) bool { return t <= tierNEON }
-
-func hasBF16() bool { return false }

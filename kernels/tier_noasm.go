@@ -5,5 +5,3 @@ package kernels
 func bestTier() tier { return tierGeneric }
 
 func tierExists(t tier) bool { return t == tierGeneric }
-
-func hasBF16() bool { return false }

@@ -30,7 +30,7 @@ func dotsTile(g *gen, s isa, columns int) {
 		g.Label(label + "_check")
 		g.CMPQ(offset, k)
 		g.JLT(operand.LabelRef(label))
-		g.VMOVUPS(g.sums(acc), operand.Mem{Base: sums, Disp: 16 * j})
+		g.VMOVUPS(g.foldEach(acc, g.VADDPS), operand.Mem{Base: sums, Disp: 16 * j})
 	}
 	g.end()
 }
@@ -58,30 +58,30 @@ func (g *gen) dotsStep(a [4]reg.Register, b []reg.Register, offset reg.Register,
 	}
 }
 
-// sums is one register with the sum of the lanes of each of as many registers as it has lanes.
-func (g *gen) sums(v []reg.VecVirtual) reg.VecVirtual {
-	var quads []reg.VecVirtual // with four sums in each 128 bits, of these 128 bits
+// foldEach is one register with the lanes of each of as many registers as it has lanes combined.
+func (g *gen) foldEach(v []reg.VecVirtual, combine func(ops ...operand.Op)) reg.VecVirtual {
+	var quads []reg.VecVirtual // with four results in each 128 bits, of these 128 bits
 	for i := 0; i < len(v); i += 4 {
-		ab := g.addHalves(v[i], v[i+1], g.unpackLow, g.unpackHigh)
-		cd := g.addHalves(v[i+2], v[i+3], g.unpackLow, g.unpackHigh)
-		quads = append(quads, g.addHalves(ab, cd, g.unpackLowPairs, g.unpackHighPairs))
+		ab := g.foldHalves(v[i], v[i+1], combine, g.unpackLow, g.unpackHigh)
+		cd := g.foldHalves(v[i+2], v[i+3], combine, g.unpackLow, g.unpackHigh)
+		quads = append(quads, g.foldHalves(ab, cd, combine, g.unpackLowPairs, g.unpackHighPairs))
 	}
 	for len(quads) > 1 {
 		var next []reg.VecVirtual
 		for i := 0; i < len(quads); i += 2 {
-			next = append(next, g.addHalves(quads[i], quads[i+1], g.evenQuarters, g.oddQuarters))
+			next = append(next, g.foldHalves(quads[i], quads[i+1], combine, g.evenQuarters, g.oddQuarters))
 		}
 		quads = next
 	}
 	return quads[0]
 }
 
-// addHalves is the sum of the two halves into which low and high divide a and b.
-func (g *gen) addHalves(a, b reg.VecVirtual, low, high func(a, b, dst reg.VecVirtual)) reg.VecVirtual {
+// foldHalves combines the two halves into which low and high divide a and b.
+func (g *gen) foldHalves(a, b reg.VecVirtual, combine func(ops ...operand.Op), low, high func(a, b, dst reg.VecVirtual)) reg.VecVirtual {
 	l, h := g.vec(), g.vec()
 	low(a, b, l)
 	high(a, b, h)
-	g.VADDPS(l, h, l)
+	combine(l, h, l)
 	return l
 }
 

@@ -21,6 +21,7 @@ import (
 // amd64Files maps the name of each file to the generators of what is in it.
 var amd64Files = map[string]func(g *gen){
 	"tile_amd64.s":       tileFile,
+	"narrow_amd64.s":     narrowFile,
 	"peak_amd64.s":       peakFile,
 	"vector_amd64.s":     vectorFile,
 	"norm_amd64.s":       normFile,

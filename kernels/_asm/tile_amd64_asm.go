@@ -24,54 +24,138 @@ func tileFile(g *gen) {
 	copyPanel(g, avx2)
 }
 
-// outerTile is a tile of rows × 2 vectors: each step of k multiplies a column of the packed A by a row of B.
-func outerTile(g *gen, s isa, rows int) {
-	g.kernel(s, fmt.Sprintf("tile%d", rows), "(k int, a, b *float32, bs int, c *float32, ldc int, add bool)",
-		fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows))
-	t := tile{gen: g, rows: rows, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"), acc: g.vecs(2 * rows)}
-	c, ldc := g.param("c"), g.param("ldc")
-	g.SHLQ(operand.Imm(2), t.bs)
-	g.SHLQ(operand.Imm(2), ldc)
-	t.prefetchC(c, ldc)
-	for _, v := range t.acc {
-		g.zero(v)
+// narrowFile holds what products of bfloat16 and of bytes are made of.
+func narrowFile(g *gen) {
+	for rows := 2; rows <= 14; rows += 2 {
+		bf16Tile(g, rows)
 	}
-	bs3 := g.GP64()
-	g.LEAQ(operand.Mem{Base: t.bs, Index: t.bs, Scale: 2}, bs3)
-	g.loop("four", t.k, 4, func() {
-		t.step(0, operand.Mem{Base: t.b})
-		t.step(1, operand.Mem{Base: t.b, Index: t.bs, Scale: 1})
-		t.step(2, operand.Mem{Base: t.b, Index: t.bs, Scale: 2})
-		t.step(3, operand.Mem{Base: t.b, Index: bs3, Scale: 1})
-		g.ADDQ(operand.Imm(uint64(4*4*rows)), t.a)
-		g.LEAQ(operand.Mem{Base: t.b, Index: t.bs, Scale: 4}, t.b)
-	})
-	g.loop("one", t.k, 1, func() {
-		t.step(0, operand.Mem{Base: t.b})
-		g.ADDQ(operand.Imm(uint64(4*rows)), t.a)
-		g.ADDQ(t.bs, t.b)
-	})
-	t.store(c, ldc)
+	for rows := 2; rows <= 14; rows += 2 {
+		int8Tile(g, rows)
+	}
+	transposeBF16(g)
+	interleaveBF16(g)
+	transposeInt8(g, "Int8", false)
+	transposeInt8(g, "Uint8", true)
+	interleaveInt8(g)
+	rowMagnitudes(g)
+	columnMagnitudes(g)
+	columnSums(g)
 }
 
+// tile is a tile of rows × 2 vectors: each step of k multiplies a column of the packed A by a row of B.
 type tile struct {
 	*gen
 	rows        int
 	k, a, b, bs reg.GPVirtual
+	c, ldc      reg.GPVirtual
 	acc         []reg.VecVirtual
+	broadcast   func(ops ...operand.Op)
+	multiplyAdd func(b, a, acc reg.VecVirtual)
+}
+
+// newTile begins a kernel and takes its parameters.
+func newTile(g *gen, s isa, name string, rows int, more string, doc ...string) *tile {
+	signature := "(k int, a, b *float32, bs int, c *float32, ldc int, add bool" + more + ")"
+	doc = append([]string{fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows)}, doc...)
+	g.kernel(s, fmt.Sprint(name, rows), signature, doc...)
+	t := &tile{gen: g, rows: rows, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"), acc: g.vecs(2 * rows)}
+	t.c, t.ldc = g.param("c"), g.param("ldc")
+	g.SHLQ(operand.Imm(2), t.bs)
+	g.SHLQ(operand.Imm(2), t.ldc)
+	t.prefetchC()
+	return t
+}
+
+func outerTile(g *gen, s isa, rows int) {
+	t := newTile(g, s, "tile", rows, "")
+	t.broadcast = g.VBROADCASTSS
+	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VFMADD231PS(a, b, acc) }
+	t.clear()
+	t.multiply()
+	t.store()
+}
+
+// bf16Tile is outerTile of words that are pairs of bfloat16.
+func bf16Tile(g *gen, rows int) {
+	t := newTile(g, avx512, "tileBF16x", rows, "", "The words of a and b are two bfloat16 each.")
+	t.broadcast = g.VBROADCASTSS
+	t.multiplyAdd = g.vdpbf16ps
+	t.clear()
+	t.multiply()
+	t.store()
+}
+
+// int8Tile is outerTile of words that are four bytes.
+func int8Tile(g *gen, rows int) {
+	t := newTile(g, avx512, "tileInt8x", rows, ", scaleA, scaleB *float32, start *int32",
+		"The words are four bytes each, unsigned in a and signed in b. Sums begin with start[j]", "and are multiplied by scaleA[i]*scaleB[j].")
+	t.broadcast = func(ops ...operand.Op) { g.VPBROADCASTD(ops...) }
+	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VPDPBUSD(b, a, acc) }
+	start := g.param("start")
+	for i, v := range t.acc {
+		if i < 2 {
+			g.VMOVDQU32(g.at(start, i), v)
+		} else {
+			g.VMOVAPS(t.acc[i%2], v)
+		}
+	}
+	t.multiply()
+	t.scale()
+	t.store()
+}
+
+// scale makes scaled float32s of sums of bytes.
+func (t *tile) scale() {
+	scaleA, scaleB := t.param("scaleA"), t.param("scaleB")
+	b := t.load([]operand.Mem{t.at(scaleB, 0), t.at(scaleB, 1)})
+	x := t.vec()
+	for r := range t.rows {
+		t.VBROADCASTSS(operand.Mem{Base: scaleA, Disp: 4 * r}, x)
+		for i, v := range t.acc[2*r : 2*r+2] {
+			t.VCVTDQ2PS(v, v)
+			t.VMULPS(b[i], v, v)
+			t.VMULPS(x, v, v)
+		}
+	}
 }
 
 // prefetchC asks for the rows of c early.
-func (t *tile) prefetchC(c, ldc reg.Register) {
+func (t *tile) prefetchC() {
 	p := t.GP64()
-	t.MOVQ(c, p)
+	t.MOVQ(t.c, p)
 	for i := range t.rows {
 		t.PREFETCHT0(operand.Mem{Base: p})
 		t.PREFETCHT0(operand.Mem{Base: p, Disp: 2*t.bytes() - 4})
 		if i < t.rows-1 {
-			t.ADDQ(ldc, p)
+			t.ADDQ(t.ldc, p)
 		}
 	}
+}
+
+// clear lets sums begin with 0.
+func (t *tile) clear() {
+	for _, v := range t.acc {
+		t.zero(v)
+	}
+}
+
+// multiply adds the products of all k.
+func (t *tile) multiply() {
+	bs3 := t.GP64()
+	t.LEAQ(operand.Mem{Base: t.bs, Index: t.bs, Scale: 2}, bs3)
+	t.loop("four", t.k, 4, func() {
+		t.step(0, operand.Mem{Base: t.b})
+		t.step(1, operand.Mem{Base: t.b, Index: t.bs, Scale: 1})
+		t.step(2, operand.Mem{Base: t.b, Index: t.bs, Scale: 2})
+		t.step(3, operand.Mem{Base: t.b, Index: bs3, Scale: 1})
+		t.ADDQ(operand.Imm(uint64(4*4*t.rows)), t.a)
+		t.LEAQ(operand.Mem{Base: t.b, Index: t.bs, Scale: 4}, t.b)
+	})
+	t.loop("one", t.k, 1, func() {
+		t.step(0, operand.Mem{Base: t.b})
+		t.ADDQ(operand.Imm(uint64(4*t.rows)), t.a)
+		t.ADDQ(t.bs, t.b)
+	})
 }
 
 // step adds the product of column i of the packed A and the row of B at b.
@@ -80,30 +164,30 @@ func (t *tile) step(i int, b operand.Mem) {
 	t.VMOVUPS(b, b0)
 	t.VMOVUPS(b.Offset(t.bytes()), b1)
 	for r := range t.rows {
-		t.VBROADCASTSS(operand.Mem{Base: t.a, Disp: 4 * (i*t.rows + r)}, x)
-		t.VFMADD231PS(x, b0, t.acc[2*r])
-		t.VFMADD231PS(x, b1, t.acc[2*r+1])
+		t.broadcast(operand.Mem{Base: t.a, Disp: 4 * (i*t.rows + r)}, x)
+		t.multiplyAdd(b0, x, t.acc[2*r])
+		t.multiplyAdd(b1, x, t.acc[2*r+1])
 	}
 }
 
 // store sets c to the tile, or adds the tile to c.
-func (t *tile) store(c, ldc reg.Register) {
+func (t *tile) store() {
 	add := t.GP8()
 	t.Load(t.Param("add"), add)
 	t.TESTB(add, add)
 	t.JEQ(operand.LabelRef("set"))
 	p := t.GP64()
-	t.MOVQ(c, p)
+	t.MOVQ(t.c, p)
 	for r := range t.rows {
 		t.VADDPS(t.at(p, 0), t.acc[2*r], t.acc[2*r])
 		t.VADDPS(t.at(p, 1), t.acc[2*r+1], t.acc[2*r+1])
-		t.ADDQ(ldc, p)
+		t.ADDQ(t.ldc, p)
 	}
 	t.Label("set")
 	for r := range t.rows {
-		t.VMOVUPS(t.acc[2*r], t.at(c, 0))
-		t.VMOVUPS(t.acc[2*r+1], t.at(c, 1))
-		t.ADDQ(ldc, c)
+		t.VMOVUPS(t.acc[2*r], t.at(t.c, 0))
+		t.VMOVUPS(t.acc[2*r+1], t.at(t.c, 1))
+		t.ADDQ(t.ldc, t.c)
 	}
 	t.end()
 }

@@ -33,17 +33,22 @@ func transpose(g *gen, s isa) {
 // clampedRows loads a vector from each row, the last one again in the place of those that are not there.
 func (g *gen) clampedRows(src, ld, rows reg.Register) []reg.VecVirtual {
 	v := g.vecs(g.lanes)
+	g.eachClampedRow(src, ld, rows, func(r int, row operand.Mem) { g.VMOVUPS(row, v[r]) })
+	return v
+}
+
+// eachClampedRow runs body for as many rows as a vector has lanes, for the last one again in the place of those that are not there.
+func (g *gen) eachClampedRow(src, ld, rows reg.Register, body func(r int, row operand.Mem)) {
 	p, next := g.GP64(), g.GP64()
 	g.MOVQ(src, p)
-	for r := range v {
-		g.VMOVUPS(operand.Mem{Base: p}, v[r])
-		if r < len(v)-1 {
+	for r := range g.lanes {
+		body(r, operand.Mem{Base: p})
+		if r < g.lanes-1 {
 			g.LEAQ(operand.Mem{Base: p, Index: ld, Scale: 1}, next)
 			g.CMPQ(rows, operand.Imm(uint64(r+1)))
 			g.CMOVQGT(next, p)
 		}
 	}
-	return v
 }
 
 // transpose8 transposes 8 registers of 8 lanes.

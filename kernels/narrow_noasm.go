@@ -1,0 +1,43 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func hasBF16() bool { return false }
+
+func hasVNNI() bool { return false }
+
+func transposeBF16(words int, dst []float32, width int, src []float32, ld, rows int) {
+	transposeBF16Generic(words, dst, width, src, ld, rows)
+}
+
+func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32, unsigned bool) {
+	transposeBytesGeneric(words, dst, width, src, ld, rows, inverse, unsigned)
+}
+
+func interleaveBF16(words int, dst, src []float32, ld int) {
+	interleaveBF16Generic(words, dst, src, ld)
+}
+
+func interleaveInt8(words int, dst, src []float32, ld int, inverse *[panelLanes]float32) {
+	interleaveInt8Generic(words, dst, src, ld, inverse)
+}
+
+func rowMagnitudes(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
+	rowMagnitudesGeneric(k, dst, src, ld, rows)
+}
+
+func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
+	columnMagnitudesGeneric(k, dst, src, ld)
+}
+
+func columnSums(words int, dst *[panelLanes]int32, src []float32) {
+	columnSumsGeneric(words, dst, src)
+}
+
+func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
+	tileBF16Generic(rows, words, a, b, c, ldc, add)
+}
+
+func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+	tileInt8Generic(rows, words, a, b, c, ldc, add, scaleA, scaleB, start)
+}
