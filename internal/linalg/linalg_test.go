@@ -61,7 +61,7 @@ func TestQR(t *testing.T) {
 			q, r := QR(a, m, n)
 			k := min(m, n)
 			near(t, "q·r", times(q, r, m, k, n), a, 1e-12)
-			near(t, "qᵀ·q", times(transpose(q, m, k), q, k, m, k), identity[float64](k), 1e-13)
+			near(t, "qᵀ·q", times(Transpose(q, m, k), q, k, m, k), identity[float64](k), 1e-13)
 			for i := range k {
 				for j := range min(i, n) {
 					if r[i*n+j] != 0 {
@@ -99,8 +99,8 @@ func checkSVD(t *testing.T, a []float64, m, n int) (s []float64) {
 		scaled[i] *= s[i%k]
 	}
 	near(t, "u·s·vt", times(scaled, vt, m, k, n), a, 1e-12*max(1, norm(a)))
-	near(t, "uᵀ·u", times(transpose(u, m, k), u, k, m, k), identity[float64](k), 1e-12)
-	near(t, "vt·v", times(vt, transpose(vt, k, n), k, n, k), identity[float64](k), 1e-12)
+	near(t, "uᵀ·u", times(Transpose(u, m, k), u, k, m, k), identity[float64](k), 1e-12)
+	near(t, "vt·v", times(vt, Transpose(vt, k, n), k, n, k), identity[float64](k), 1e-12)
 	if !slices.IsSortedFunc(s, func(a, b float64) int { return int(math.Copysign(1, b-a)) }) && k > 1 {
 		t.Errorf("singular values %v do not descend", s)
 	}
@@ -134,7 +134,7 @@ func TestSVDOfZero(t *testing.T) {
 func checkSVD2(t *testing.T, m, n int) []float64 {
 	u, s, _ := SVD(make([]float64, m*n), m, n)
 	k := min(m, n)
-	near(t, "uᵀ·u", times(transpose(u, m, k), u, k, m, k), identity[float64](k), 1e-14)
+	near(t, "uᵀ·u", times(Transpose(u, m, k), u, k, m, k), identity[float64](k), 1e-14)
 	return s
 }
 
@@ -150,7 +150,7 @@ func decaying(m, n int) (a []float32, s []float64) {
 	for i := range q {
 		q[i] *= s[i%k]
 	}
-	return convert[float32](times(q, transpose(w, n, k), m, k, n)), s
+	return convert[float32](times(q, Transpose(w, n, k), m, k, n)), s
 }
 
 func TestTruncatedSVD(t *testing.T) {
@@ -160,8 +160,8 @@ func TestTruncatedSVD(t *testing.T) {
 		const rank = 8
 		u, s, vt := TruncatedSVD(Matrix(a, m, n), Projection{Rank: rank, Seed: 1})
 		near(t, "singular values", s, want[:rank], 2e-6)
-		near(t, "uᵀ·u", times(transpose(u, m, rank), u, rank, m, rank), identity[float64](rank), 1e-5)
-		near(t, "vt·v", times(vt, transpose(vt, rank, n), rank, n, rank), identity[float64](rank), 1e-5)
+		near(t, "uᵀ·u", times(Transpose(u, m, rank), u, rank, m, rank), identity[float64](rank), 1e-5)
+		near(t, "vt·v", times(vt, Transpose(vt, rank, n), rank, n, rank), identity[float64](rank), 1e-5)
 		for i := range u {
 			u[i] *= s[i%rank]
 		}
@@ -196,7 +196,7 @@ func TestThreads(t *testing.T) {
 		kernels.SetThreads(threads)
 		u, s, vt := TruncatedSVD(Matrix(a, 400, 260), Projection{Rank: 20, Seed: 4})
 		q, r := QR(a, 400, 260)
-		u2, s2, vt2 := SVD(a[:150*260], 150, 260)
+		u2, s2, vt2 := SVD(a[:108*260], 108, 260)
 		all := [][]float32{u, s, vt, q, r, u2, s2, vt2}
 		if first == nil {
 			first = all

@@ -75,7 +75,7 @@ func entries(a Operator) []float32 {
 		return out
 	}
 	a.Apply(out, identity[float32](n), n)
-	return transpose(out, n, m)
+	return Transpose(out, n, m)
 }
 
 // leading is the first k columns of u (m, n).

@@ -26,7 +26,7 @@ func SVD[T Float](a []T, m, n int) (u, s, vt []T) {
 // svd takes and gives columns: of a, and of u and v.
 func svd(c []float64, m, n int) (u, s, v []float64) {
 	if m < n {
-		v, s, u = svd(transpose(c, n, m), n, m)
+		v, s, u = svd(Transpose(c, n, m), n, m)
 		orient(u, v, len(s))
 		return u, s, v
 	}
@@ -43,17 +43,6 @@ func svd(c []float64, m, n int) (u, s, v []float64) {
 	u = combine(q, small, m, n)
 	orient(u, v, n)
 	return u, s, v
-}
-
-// transpose turns a (m, n) into (n, m).
-func transpose[T Float](a []T, m, n int) []T {
-	t := make([]T, len(a))
-	for i := range m {
-		for j := range n {
-			t[j*m+i] = a[i*n+j]
-		}
-	}
-	return t
 }
 
 // combine is the n columns of q, of m elements, multiplied by the matrix with the columns w.

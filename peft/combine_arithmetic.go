@@ -1,0 +1,252 @@
+package peft
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// sideBySide stacks the pairs. The rank is that of the result, as PEFT's is: what the adapters do not fill is zero.
+func (c *combiner) sideBySide(parts []lowPart) lowRank {
+	list, factors := make([]lowRank, len(parts)), make([]float64, len(parts))
+	for i, p := range parts {
+		list[i], factors[i] = p.lowRank, p.weight*p.scale
+	}
+	l := stacked(list, factors)
+	return l.padded(c.rank)
+}
+
+// padded is the same change with a higher rank.
+func (l *lowRank) padded(rank int) lowRank {
+	p := *l
+	p.rank = rank
+	p.a = append(slices.Clone(l.a), make([]float32, (rank-l.rank)*l.in)...)
+	p.b = make([]float32, l.out*rank)
+	for r := range l.out {
+		copy(p.b[r*rank:], l.b[r*l.rank:(r+1)*l.rank])
+	}
+	return p
+}
+
+// svdFactor is what an _svd type multiplies an adapter's change by.
+func (c *combiner) svdFactor(p *lowPart) float64 {
+	if c.opt.ScaleOnce {
+		return p.weight
+	}
+	return p.weight * p.scale
+}
+
+// cutSum is the weighted sum cut to the rank. No matrix of the weight's size is made.
+func (c *combiner) cutSum(parts []lowPart) lowRank {
+	list, factors := make([]lowRank, len(parts)), make([]float64, len(parts))
+	for i := range parts {
+		list[i], factors[i] = parts[i].lowRank, parts[i].scale*c.svdFactor(&parts[i])
+	}
+	sum := stacked(list, factors)
+	u, s, vt := sum.svd()
+	rank := min(c.rank, sum.in, sum.out)
+	return inLeft(&sum, narrowed(u), narrowed(s), narrowed(vt), rank)
+}
+
+// cutDense combines the changes themselves and cuts the result to the rank.
+func (c *combiner) cutDense(parts []lowPart) lowRank {
+	first := &parts[0]
+	tensors, weights := make([][]float32, len(parts)), make([]float32, len(parts))
+	for i := range parts {
+		p := &parts[i]
+		tensors[i], weights[i] = p.dense(), float32(c.svdFactor(p))
+		c.prune(tensors[i], p.input, p.module)
+	}
+	c.mix(tensors[0], tensors, weights)
+	rank := min(c.rank, first.in, first.out)
+	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(tensors[0], first.out, first.in),
+		linalg.Projection{Rank: rank, Oversample: max(16, rank), Iterations: 8, Seed: c.opt.Seed})
+	return inLeft(&first.lowRank, u, s, vt, rank)
+}
+
+// inLeft is the pair with B = u·diag(s), A = vt.
+func inLeft(like *lowRank, u, s, vt []float32, rank int) lowRank {
+	k := len(s)
+	l := lowRank{module: like.module, rank: rank, in: like.in, out: like.out, scale: 1}
+	l.a, l.b = make([]float32, rank*l.in), make([]float32, l.out*rank)
+	copy(l.a, vt)
+	for i := range l.out {
+		for j := range min(rank, k) {
+			l.b[i*rank+j] = u[i*k+j] * s[j]
+		}
+	}
+	return l
+}
+
+func narrowed(x []float64) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = float32(v)
+	}
+	return y
+}
+
+// ofFactors combines the A matrices and, apart from them, the B matrices. The root of weight and scale goes to both, the
+// sign to A.
+func (c *combiner) ofFactors(parts []lowPart) (lowRank, error) {
+	l := lowRank{module: parts[0].module, rank: parts[0].rank, in: parts[0].in, out: parts[0].out, scale: 1}
+	var as, bs [][]float32
+	var wa, wb []float32
+	for _, p := range parts {
+		if p.rank != l.rank {
+			return l, fmt.Errorf("the adapters have it in ranks %d and %d: %s and the _svd types take any", l.rank, p.rank, CombineCat)
+		}
+		factor := p.weight * p.scale
+		root := math.Sqrt(math.Abs(factor))
+		wa, wb = append(wa, float32(math.Copysign(root, factor))), append(wb, float32(root))
+		a, b := slices.Clone(p.a), slices.Clone(p.b)
+		c.prune(a, p.input, loraName(p.module, "A"))
+		c.prune(b, p.input, loraName(p.module, "B"))
+		as, bs = append(as, a), append(bs, b)
+	}
+	l.a, l.b = as[0], bs[0]
+	c.mix(l.a, as, wa)
+	c.mix(l.b, bs, wb)
+	return l, nil
+}
+
+// pruning is which values of a tensor are set to zero.
+type pruning int
+
+const (
+	pruneNone pruning = iota
+	pruneMagnitude
+	pruneRandom
+)
+
+// prune sets all but a share of the values to zero.
+func (c *combiner) prune(x []float32, input int, name string) {
+	if c.opt.Density >= 1 {
+		return
+	}
+	switch c.recipe.prune {
+	case pruneMagnitude:
+		keepLargest(x, int(c.opt.Density*float64(len(x))))
+	case pruneRandom:
+		dropRandomly(x, c.opt.Density, newRandom(c.opt.Seed, fmt.Sprint(input, " ", name)))
+	}
+}
+
+// dropRandomly keeps each value with the probability of density, divided by it.
+func dropRandomly(x []float32, density float64, r *random) {
+	for i := range x {
+		if r.float() < density {
+			x[i] /= float32(density)
+		} else {
+			x[i] = 0
+		}
+	}
+}
+
+// keepLargest sets all but the k values of largest magnitude to zero; of equal ones the first are kept.
+func keepLargest(x []float32, k int) {
+	least, ties := selectLargest(x, k)
+	for i, v := range x {
+		switch bits := magnitude(v); {
+		case bits < least:
+			x[i] = 0
+		case bits == least:
+			if ties == 0 {
+				x[i] = 0
+			} else {
+				ties--
+			}
+		}
+	}
+}
+
+// magnitude is the bits of |v|, which are in the order of the values.
+func magnitude(v float32) uint32 { return math.Float32bits(v) &^ (1 << 31) }
+
+// selectLargest finds the magnitude of the k-th largest value, and how many of that magnitude are among the k largest.
+func selectLargest(x []float32, k int) (least uint32, ties int) {
+	if k == 0 {
+		return math.MaxUint32, 0
+	}
+	left := k
+	high, left := digit(x, left, func(m uint32) (int, bool) { return int(m >> 16), true })
+	low, left := digit(x, left, func(m uint32) (int, bool) { return int(m & 0xffff), int(m>>16) == high })
+	return uint32(high)<<16 | uint32(low), left
+}
+
+// digit finds the half of a magnitude that the k-th largest has, and what is left of k below the larger ones.
+func digit(x []float32, k int, half func(uint32) (int, bool)) (value, left int) {
+	count := make([]int, 1<<16)
+	for _, v := range x {
+		if h, ok := half(magnitude(v)); ok {
+			count[h]++
+		}
+	}
+	value = len(count) - 1
+	for ; count[value] < k; value-- {
+		k -= count[value]
+	}
+	return value, k
+}
+
+// mix sets dst, which may be one of the tensors, to their weighted sum or, where signs are elected, to the mean of the
+// weighted values that have the elected sign.
+func (c *combiner) mix(dst []float32, tensors [][]float32, weights []float32) {
+	const piece = 1 << 14
+	kernels.Parallel((len(dst)+piece-1)/piece, func(i int) {
+		from, to := i*piece, min(len(dst), (i+1)*piece)
+		switch {
+		case !c.recipe.elect:
+			weightedSum(dst, tensors, weights, from, to)
+		case c.opt.MajoritySign == MajorityFrequency:
+			disjointMean(dst, tensors, weights, from, to, sign)
+		default:
+			disjointMean(dst, tensors, weights, from, to, func(v float32) float32 { return v })
+		}
+	})
+}
+
+func weightedSum(dst []float32, tensors [][]float32, weights []float32, from, to int) {
+	for i := from; i < to; i++ {
+		sum := float32(0)
+		for j, t := range tensors {
+			sum += float32(weights[j] * t[i])
+		}
+		dst[i] = sum
+	}
+}
+
+// disjointMean elects the sign of the sum of votes for each value.
+func disjointMean(dst []float32, tensors [][]float32, weights []float32, from, to int, vote func(float32) float32) {
+	for i := from; i < to; i++ {
+		total := float32(0)
+		for _, t := range tensors {
+			total += vote(t[i])
+		}
+		elected := float32(1)
+		if total < 0 {
+			elected = -1
+		}
+		sum, n := float32(0), float32(0)
+		for j, t := range tensors {
+			if sign(t[i]) == elected {
+				sum += float32(weights[j] * t[i])
+				n++
+			}
+		}
+		dst[i] = sum / max(n, 1)
+	}
+}
+
+func sign(v float32) float32 {
+	switch {
+	case v > 0:
+		return 1
+	case v < 0:
+		return -1
+	}
+	return 0
+}

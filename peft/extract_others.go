@@ -1,0 +1,79 @@
+package peft
+
+import (
+	"math"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// compare reports a matrix that differs.
+func (x *extractor) compare(name, reason string, from, to ordered) {
+	if from.w.Rows != to.w.Rows || from.w.Cols != to.w.Cols {
+		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: "shape"})
+		return
+	}
+	squares, norm := differ(from, to, func(int) []float32 { return make([]float32, from.w.Cols) })
+	x.leave(name, reason, squares, norm)
+}
+
+// compareValues reports a vector that differs.
+func (x *extractor) compareValues(name, reason string, from, to []float32) {
+	if len(from) != len(to) {
+		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: "shape"})
+		return
+	}
+	squares, norm := 0.0, 0.0
+	for i, v := range from {
+		d := float64(to[i]) - float64(v)
+		squares, norm = squares+d*d, norm+float64(v)*float64(v)
+	}
+	x.leave(name, reason, squares, norm)
+}
+
+func (x *extractor) leave(name, reason string, squares, norm float64) {
+	if squares != 0 || math.IsNaN(squares) {
+		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: reason, Change: ratio(squares, norm)})
+	}
+}
+
+// compareBias reports a bias that differs; a file without one has zeros.
+func (x *extractor) compareBias(from, to *model.Linear) {
+	a, b := biasInOrder(from), biasInOrder(to)
+	if len(a) == 0 {
+		a = make([]float32, len(b))
+	}
+	if len(b) == 0 {
+		b = make([]float32, len(a))
+	}
+	x.compareValues(from.Module+".bias", "bias", a, b)
+}
+
+// biasInOrder is a bias in the order of the Hugging Face checkpoint.
+func biasInOrder(l *model.Linear) []float32 {
+	if l.PermutedHeads == 0 || l.Bias == nil {
+		return l.Bias
+	}
+	out := slices.Clone(l.Bias)
+	for r := range out {
+		out[r] = l.Bias[permutedRow(r, len(out)/l.PermutedHeads)]
+	}
+	return out
+}
+
+// compareOthers reports norms, embeddings and head.
+func (x *extractor) compareOthers() {
+	a, b := x.base.Model, x.tuned.Model
+	norms := b.Norms()
+	for i, n := range a.Norms() {
+		x.compareValues(n.Module+".weight", "norm", n.W.Data, norms[i].W.Data)
+	}
+	plain := func(w quant.Matrix) ordered { return ordered{w: w} }
+	x.compare("model.embed_tokens.weight", "embedding", plain(a.Embed), plain(b.Embed))
+	x.release()
+	if !a.Spec.Tied || !b.Spec.Tied {
+		x.compare("lm_head.weight", "output head", plain(a.Head), plain(b.Head))
+	}
+	x.release()
+}
