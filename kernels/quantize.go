@@ -91,6 +91,17 @@ func (g *Groups) FitSymmetric(half int, numerators []float32) (strange uint32) {
 // largest magnitude to the lowest level, and improves the levels one at a time. Nothing but Scale is set.
 func (g *Groups) RefineSymmetric(half int) (strange uint32) { return refineSymmetric(g, float32(half)) }
 
+// FitIQ4 is FitSymmetric with the uneven values of IQ4, of which the lowest is first brought to the weight of largest
+// magnitude as it is. numerators are what else it is brought to. Nothing but Scale is set.
+func (g *Groups) FitIQ4(numerators []float32) (strange uint32) { return fitIQ4(g, numerators) }
+
+// LevelsIQ4 sets the levels of IQ4 nearest to x[i]*factor[group] of groups of 32 weights, as many as factor has. It is
+// false where there is no assembly to do it.
+func LevelsIQ4(level []uint8, x, factor []float32) bool {
+	checkLevels(level, x, maxGroup, factor, factor)
+	return levelsIQ4(level, x, factor)
+}
+
 // Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
 // importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0, Q5_0,
 // and F16Block and BF16Block, which are not scaled.

@@ -96,6 +96,37 @@ func refineSymmetric(g *Groups, half float32) (strange uint32) {
 }
 
 //go:noescape
+func fitIQ4AVX512(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+//go:noescape
+func fitIQ4AVX2(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+
+func fitIQ4(g *Groups, numerators []float32) (strange uint32) {
+	if current == tierAVX512 {
+		return fitIQ4AVX512(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
+	}
+	return fitIQ4AVX2(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
+}
+
+//go:noescape
+func levelsIQ4AVX512(groups int, level *uint8, x, factor *float32)
+
+//go:noescape
+func levelsIQ4AVX2(groups int, level *uint8, x, factor *float32)
+
+func levelsIQ4(level []uint8, x, factor []float32) bool {
+	switch current {
+	case tierAVX512:
+		levelsIQ4AVX512(len(factor), unsafe.SliceData(level), ptr(x), ptr(factor))
+	case tierAVX2:
+		levelsIQ4AVX2(len(factor), unsafe.SliceData(level), ptr(x), ptr(factor))
+	default:
+		return false
+	}
+	return true
+}
+
+//go:noescape
 func errorWeightsAVX512(n int, w, x, importance *float32, spread float32)
 
 //go:noescape

@@ -1031,6 +1031,424 @@ settled:
 	VZEROUPPER
 	RET
 
+// func fitIQ4AVX512(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·fitIQ4AVX512(SB), NOSPLIT, $0-52
+	MOVQ   n+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   w+16(FP), DX
+	MOVQ   fit+40(FP), BX
+	MOVQ   trials+24(FP), SI
+	MOVQ   numerators+32(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	XORQ   R8, R8
+	MOVQ   AX, R9
+	JMP    peak_check
+
+peak:
+	VMOVUPS (CX)(R8*1), Z1
+	VANDPS  c7fffffff<>+0(SB), Z1, Z9
+	VCMPPS  $0x0e, Z2, Z9, K1
+	VMOVAPS Z1, K1, Z0
+	VMOVAPS Z9, K1, Z2
+	ADDQ    $0x40, R8
+	SUBQ    $0x01, R9
+
+peak_check:
+	CMPQ    R9, $0x01
+	JGE     peak
+	VMOVUPS middlesIQ4<>+0(SB), Z1
+	VMOVUPS middlesIQ4<>+64(SB), Z2
+	VMOVUPS valuesBelowIQ4<>+0(SB), Z9
+	VMOVUPS valuesBelowIQ4<>+64(SB), Z10
+	VMOVUPS c3e000000<>+0(SB), Z11
+	VMOVUPS c41700000<>+0(SB), Z12
+	VMOVUPS cc1700000<>+0(SB), Z13
+	VMOVUPS c00000001<>+0(SB), Z14
+	VMOVUPS c42fe0000<>+0(SB), Z15
+	VDIVPS  Z15, Z0, Z15
+	VMOVUPS c3f800000<>+0(SB), Z16
+	VDIVPS  Z15, Z16, Z15
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	XORQ    R8, R8
+	MOVQ    AX, R9
+	JMP     first_check
+
+first:
+	VMOVUPS   (CX)(R8*1), Z16
+	VMULPS    Z16, Z15, Z17
+	VMULPS    Z11, Z17, Z17
+	VMINPS    Z12, Z17, Z17
+	VMAXPS    Z13, Z17, Z17
+	VCVTPS2DQ Z17, Z18
+	VMOVAPS   Z18, Z19
+	VPERMI2PS Z2, Z1, Z19
+	VCMPPS    $0x05, Z19, Z17, K1
+	VPADDD    Z14, Z18, K1, Z18
+	VPERMI2PS Z10, Z9, Z18
+	VMULPS    (DX)(R8*1), Z18, Z17
+	VMULPS    Z17, Z16, Z16
+	VADDPS    Z16, Z3, Z3
+	VMULPS    Z17, Z18, Z18
+	VADDPS    Z18, Z4, Z4
+	VMOVUPS   64(CX)(R8*1), Z16
+	VMULPS    Z16, Z15, Z17
+	VMULPS    Z11, Z17, Z17
+	VMINPS    Z12, Z17, Z17
+	VMAXPS    Z13, Z17, Z17
+	VCVTPS2DQ Z17, Z18
+	VMOVAPS   Z18, Z19
+	VPERMI2PS Z2, Z1, Z19
+	VCMPPS    $0x05, Z19, Z17, K1
+	VPADDD    Z14, Z18, K1, Z18
+	VPERMI2PS Z10, Z9, Z18
+	VMULPS    64(DX)(R8*1), Z18, Z17
+	VMULPS    Z17, Z16, Z16
+	VADDPS    Z16, Z3, Z3
+	VMULPS    Z17, Z18, Z18
+	VADDPS    Z18, Z4, Z4
+	ADDQ      $0x80, R8
+	SUBQ      $0x02, R9
+
+first_check:
+	CMPQ    R9, $0x02
+	JGE     first
+	VANDPS  c7fffffff<>+0(SB), Z3, Z15
+	VCMPPS  $0x05, c7f800000<>+0(SB), Z15, K1
+	KMOVW   K1, R8
+	VANDPS  c7fffffff<>+0(SB), Z4, Z15
+	VCMPPS  $0x05, c7f800000<>+0(SB), Z15, K1
+	KMOVW   K1, R9
+	ORL     R9, R8
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VCMPPS  $0x0e, c00000000<>+0(SB), Z4, K1
+	VDIVPS  Z4, Z3, Z4
+	VMOVAPS Z4, K1, Z5
+	VMULPS  Z3, Z5, Z3
+	JMP     trial_check
+
+trial:
+	VBROADCASTSS (DI), Z15
+	VDIVPS       Z0, Z15, Z15
+	ADDQ         $0x04, DI
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	XORQ         R9, R9
+	MOVQ         AX, R10
+	JMP          trial_sums_check
+
+trial_sums:
+	VMOVUPS   (CX)(R9*1), Z4
+	VMULPS    Z4, Z15, Z6
+	VMULPS    Z11, Z6, Z6
+	VMINPS    Z12, Z6, Z6
+	VMAXPS    Z13, Z6, Z6
+	VCVTPS2DQ Z6, Z16
+	VMOVAPS   Z16, Z17
+	VPERMI2PS Z2, Z1, Z17
+	VCMPPS    $0x05, Z17, Z6, K1
+	VPADDD    Z14, Z16, K1, Z16
+	VPERMI2PS Z10, Z9, Z16
+	VMULPS    (DX)(R9*1), Z16, Z6
+	VMULPS    Z6, Z4, Z4
+	VADDPS    Z4, Z7, Z7
+	VMULPS    Z6, Z16, Z16
+	VADDPS    Z16, Z8, Z8
+	VMOVUPS   64(CX)(R9*1), Z4
+	VMULPS    Z4, Z15, Z6
+	VMULPS    Z11, Z6, Z6
+	VMINPS    Z12, Z6, Z6
+	VMAXPS    Z13, Z6, Z6
+	VCVTPS2DQ Z6, Z16
+	VMOVAPS   Z16, Z17
+	VPERMI2PS Z2, Z1, Z17
+	VCMPPS    $0x05, Z17, Z6, K1
+	VPADDD    Z14, Z16, K1, Z16
+	VPERMI2PS Z10, Z9, Z16
+	VMULPS    64(DX)(R9*1), Z16, Z6
+	VMULPS    Z6, Z4, Z4
+	VADDPS    Z4, Z7, Z7
+	VMULPS    Z6, Z16, Z16
+	VADDPS    Z16, Z8, Z8
+	ADDQ      $0x80, R9
+	SUBQ      $0x02, R10
+
+trial_sums_check:
+	CMPQ    R10, $0x02
+	JGE     trial_sums
+	VMULPS  Z7, Z7, Z4
+	VMULPS  Z8, Z3, Z6
+	VCMPPS  $0x0e, Z6, Z4, K1
+	VCMPPS  $0x0e, c00000000<>+0(SB), Z8, K2
+	KANDW   K1, K2, K1
+	VDIVPS  Z8, Z7, Z4
+	VMULPS  Z7, Z4, Z6
+	VMOVAPS Z6, K1, Z3
+	VMOVAPS Z4, K1, Z5
+	SUBQ    $0x01, SI
+
+trial_check:
+	CMPQ    SI, $0x01
+	JGE     trial
+	VANDPS  c7fffffff<>+0(SB), Z0, Z0
+	VCMPPS  $0x01, c26901d7d<>+0(SB), Z0, K1
+	VMOVUPS c00000000<>+0(SB), Z0
+	VMOVAPS Z0, K1, Z5
+	VMOVUPS Z5, (BX)
+	MOVL    R8, strange+48(FP)
+	VZEROUPPER
+	RET
+
+DATA middlesIQ4<>+0(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+4(SB)/4, $0x3f600000
+DATA middlesIQ4<>+8(SB)/4, $0x40180000
+DATA middlesIQ4<>+12(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+16(SB)/4, $0x407c0000
+DATA middlesIQ4<>+20(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+24(SB)/4, $0x40b60000
+DATA middlesIQ4<>+28(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+32(SB)/4, $0x40f40000
+DATA middlesIQ4<>+36(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+40(SB)/4, $0x411e0000
+DATA middlesIQ4<>+44(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+48(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+52(SB)/4, $0x414a0000
+DATA middlesIQ4<>+56(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+60(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+64(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+68(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+72(SB)/4, $0xc1670000
+DATA middlesIQ4<>+76(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+80(SB)/4, $0xc13b0000
+DATA middlesIQ4<>+84(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+88(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+92(SB)/4, $0xc1140000
+DATA middlesIQ4<>+96(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+100(SB)/4, $0xc0e40000
+DATA middlesIQ4<>+104(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+108(SB)/4, $0xc0a80000
+DATA middlesIQ4<>+112(SB)/4, $0xc0640000
+DATA middlesIQ4<>+116(SB)/4, $0x7149f2ca
+DATA middlesIQ4<>+120(SB)/4, $0xc0000000
+DATA middlesIQ4<>+124(SB)/4, $0xbf100000
+GLOBL middlesIQ4<>(SB), RODATA|NOPTR, $128
+
+DATA levelsBelowIQ4<>+0(SB)/4, $0x00000008
+DATA levelsBelowIQ4<>+4(SB)/4, $0x00000008
+DATA levelsBelowIQ4<>+8(SB)/4, $0x00000009
+DATA levelsBelowIQ4<>+12(SB)/4, $0x0000000a
+DATA levelsBelowIQ4<>+16(SB)/4, $0x0000000a
+DATA levelsBelowIQ4<>+20(SB)/4, $0x0000000b
+DATA levelsBelowIQ4<>+24(SB)/4, $0x0000000b
+DATA levelsBelowIQ4<>+28(SB)/4, $0x0000000c
+DATA levelsBelowIQ4<>+32(SB)/4, $0x0000000c
+DATA levelsBelowIQ4<>+36(SB)/4, $0x0000000d
+DATA levelsBelowIQ4<>+40(SB)/4, $0x0000000d
+DATA levelsBelowIQ4<>+44(SB)/4, $0x0000000e
+DATA levelsBelowIQ4<>+48(SB)/4, $0x0000000e
+DATA levelsBelowIQ4<>+52(SB)/4, $0x0000000e
+DATA levelsBelowIQ4<>+56(SB)/4, $0x0000000f
+DATA levelsBelowIQ4<>+60(SB)/4, $0x0000000f
+DATA levelsBelowIQ4<>+64(SB)/4, $0x00000000
+DATA levelsBelowIQ4<>+68(SB)/4, $0x00000000
+DATA levelsBelowIQ4<>+72(SB)/4, $0x00000000
+DATA levelsBelowIQ4<>+76(SB)/4, $0x00000001
+DATA levelsBelowIQ4<>+80(SB)/4, $0x00000001
+DATA levelsBelowIQ4<>+84(SB)/4, $0x00000002
+DATA levelsBelowIQ4<>+88(SB)/4, $0x00000002
+DATA levelsBelowIQ4<>+92(SB)/4, $0x00000002
+DATA levelsBelowIQ4<>+96(SB)/4, $0x00000003
+DATA levelsBelowIQ4<>+100(SB)/4, $0x00000003
+DATA levelsBelowIQ4<>+104(SB)/4, $0x00000004
+DATA levelsBelowIQ4<>+108(SB)/4, $0x00000004
+DATA levelsBelowIQ4<>+112(SB)/4, $0x00000005
+DATA levelsBelowIQ4<>+116(SB)/4, $0x00000006
+DATA levelsBelowIQ4<>+120(SB)/4, $0x00000006
+DATA levelsBelowIQ4<>+124(SB)/4, $0x00000007
+GLOBL levelsBelowIQ4<>(SB), RODATA|NOPTR, $128
+
+DATA valuesBelowIQ4<>+0(SB)/4, $0x3f800000
+DATA valuesBelowIQ4<>+4(SB)/4, $0x3f800000
+DATA valuesBelowIQ4<>+8(SB)/4, $0x41500000
+DATA valuesBelowIQ4<>+12(SB)/4, $0x41c80000
+DATA valuesBelowIQ4<>+16(SB)/4, $0x41c80000
+DATA valuesBelowIQ4<>+20(SB)/4, $0x42180000
+DATA valuesBelowIQ4<>+24(SB)/4, $0x42180000
+DATA valuesBelowIQ4<>+28(SB)/4, $0x42540000
+DATA valuesBelowIQ4<>+32(SB)/4, $0x42540000
+DATA valuesBelowIQ4<>+36(SB)/4, $0x428a0000
+DATA valuesBelowIQ4<>+40(SB)/4, $0x428a0000
+DATA valuesBelowIQ4<>+44(SB)/4, $0x42b20000
+DATA valuesBelowIQ4<>+48(SB)/4, $0x42b20000
+DATA valuesBelowIQ4<>+52(SB)/4, $0x42b20000
+DATA valuesBelowIQ4<>+56(SB)/4, $0x42e20000
+DATA valuesBelowIQ4<>+60(SB)/4, $0x42e20000
+DATA valuesBelowIQ4<>+64(SB)/4, $0xc2fe0000
+DATA valuesBelowIQ4<>+68(SB)/4, $0xc2fe0000
+DATA valuesBelowIQ4<>+72(SB)/4, $0xc2fe0000
+DATA valuesBelowIQ4<>+76(SB)/4, $0xc2d00000
+DATA valuesBelowIQ4<>+80(SB)/4, $0xc2d00000
+DATA valuesBelowIQ4<>+84(SB)/4, $0xc2a60000
+DATA valuesBelowIQ4<>+88(SB)/4, $0xc2a60000
+DATA valuesBelowIQ4<>+92(SB)/4, $0xc2a60000
+DATA valuesBelowIQ4<>+96(SB)/4, $0xc2820000
+DATA valuesBelowIQ4<>+100(SB)/4, $0xc2820000
+DATA valuesBelowIQ4<>+104(SB)/4, $0xc2440000
+DATA valuesBelowIQ4<>+108(SB)/4, $0xc2440000
+DATA valuesBelowIQ4<>+112(SB)/4, $0xc20c0000
+DATA valuesBelowIQ4<>+116(SB)/4, $0xc1b00000
+DATA valuesBelowIQ4<>+120(SB)/4, $0xc1b00000
+DATA valuesBelowIQ4<>+124(SB)/4, $0xc1200000
+GLOBL valuesBelowIQ4<>(SB), RODATA|NOPTR, $128
+
+DATA c3e000000<>+0(SB)/4, $0x3e000000
+DATA c3e000000<>+4(SB)/4, $0x3e000000
+DATA c3e000000<>+8(SB)/4, $0x3e000000
+DATA c3e000000<>+12(SB)/4, $0x3e000000
+DATA c3e000000<>+16(SB)/4, $0x3e000000
+DATA c3e000000<>+20(SB)/4, $0x3e000000
+DATA c3e000000<>+24(SB)/4, $0x3e000000
+DATA c3e000000<>+28(SB)/4, $0x3e000000
+DATA c3e000000<>+32(SB)/4, $0x3e000000
+DATA c3e000000<>+36(SB)/4, $0x3e000000
+DATA c3e000000<>+40(SB)/4, $0x3e000000
+DATA c3e000000<>+44(SB)/4, $0x3e000000
+DATA c3e000000<>+48(SB)/4, $0x3e000000
+DATA c3e000000<>+52(SB)/4, $0x3e000000
+DATA c3e000000<>+56(SB)/4, $0x3e000000
+DATA c3e000000<>+60(SB)/4, $0x3e000000
+GLOBL c3e000000<>(SB), RODATA|NOPTR, $64
+
+DATA c41700000<>+0(SB)/4, $0x41700000
+DATA c41700000<>+4(SB)/4, $0x41700000
+DATA c41700000<>+8(SB)/4, $0x41700000
+DATA c41700000<>+12(SB)/4, $0x41700000
+DATA c41700000<>+16(SB)/4, $0x41700000
+DATA c41700000<>+20(SB)/4, $0x41700000
+DATA c41700000<>+24(SB)/4, $0x41700000
+DATA c41700000<>+28(SB)/4, $0x41700000
+DATA c41700000<>+32(SB)/4, $0x41700000
+DATA c41700000<>+36(SB)/4, $0x41700000
+DATA c41700000<>+40(SB)/4, $0x41700000
+DATA c41700000<>+44(SB)/4, $0x41700000
+DATA c41700000<>+48(SB)/4, $0x41700000
+DATA c41700000<>+52(SB)/4, $0x41700000
+DATA c41700000<>+56(SB)/4, $0x41700000
+DATA c41700000<>+60(SB)/4, $0x41700000
+GLOBL c41700000<>(SB), RODATA|NOPTR, $64
+
+DATA cc1700000<>+0(SB)/4, $0xc1700000
+DATA cc1700000<>+4(SB)/4, $0xc1700000
+DATA cc1700000<>+8(SB)/4, $0xc1700000
+DATA cc1700000<>+12(SB)/4, $0xc1700000
+DATA cc1700000<>+16(SB)/4, $0xc1700000
+DATA cc1700000<>+20(SB)/4, $0xc1700000
+DATA cc1700000<>+24(SB)/4, $0xc1700000
+DATA cc1700000<>+28(SB)/4, $0xc1700000
+DATA cc1700000<>+32(SB)/4, $0xc1700000
+DATA cc1700000<>+36(SB)/4, $0xc1700000
+DATA cc1700000<>+40(SB)/4, $0xc1700000
+DATA cc1700000<>+44(SB)/4, $0xc1700000
+DATA cc1700000<>+48(SB)/4, $0xc1700000
+DATA cc1700000<>+52(SB)/4, $0xc1700000
+DATA cc1700000<>+56(SB)/4, $0xc1700000
+DATA cc1700000<>+60(SB)/4, $0xc1700000
+GLOBL cc1700000<>(SB), RODATA|NOPTR, $64
+
+DATA c00000001<>+0(SB)/4, $0x00000001
+DATA c00000001<>+4(SB)/4, $0x00000001
+DATA c00000001<>+8(SB)/4, $0x00000001
+DATA c00000001<>+12(SB)/4, $0x00000001
+DATA c00000001<>+16(SB)/4, $0x00000001
+DATA c00000001<>+20(SB)/4, $0x00000001
+DATA c00000001<>+24(SB)/4, $0x00000001
+DATA c00000001<>+28(SB)/4, $0x00000001
+DATA c00000001<>+32(SB)/4, $0x00000001
+DATA c00000001<>+36(SB)/4, $0x00000001
+DATA c00000001<>+40(SB)/4, $0x00000001
+DATA c00000001<>+44(SB)/4, $0x00000001
+DATA c00000001<>+48(SB)/4, $0x00000001
+DATA c00000001<>+52(SB)/4, $0x00000001
+DATA c00000001<>+56(SB)/4, $0x00000001
+DATA c00000001<>+60(SB)/4, $0x00000001
+GLOBL c00000001<>(SB), RODATA|NOPTR, $64
+
+DATA c42fe0000<>+0(SB)/4, $0x42fe0000
+DATA c42fe0000<>+4(SB)/4, $0x42fe0000
+DATA c42fe0000<>+8(SB)/4, $0x42fe0000
+DATA c42fe0000<>+12(SB)/4, $0x42fe0000
+DATA c42fe0000<>+16(SB)/4, $0x42fe0000
+DATA c42fe0000<>+20(SB)/4, $0x42fe0000
+DATA c42fe0000<>+24(SB)/4, $0x42fe0000
+DATA c42fe0000<>+28(SB)/4, $0x42fe0000
+DATA c42fe0000<>+32(SB)/4, $0x42fe0000
+DATA c42fe0000<>+36(SB)/4, $0x42fe0000
+DATA c42fe0000<>+40(SB)/4, $0x42fe0000
+DATA c42fe0000<>+44(SB)/4, $0x42fe0000
+DATA c42fe0000<>+48(SB)/4, $0x42fe0000
+DATA c42fe0000<>+52(SB)/4, $0x42fe0000
+DATA c42fe0000<>+56(SB)/4, $0x42fe0000
+DATA c42fe0000<>+60(SB)/4, $0x42fe0000
+GLOBL c42fe0000<>(SB), RODATA|NOPTR, $64
+
+// func levelsIQ4AVX512(groups int, level *uint8, x *float32, factor *float32)
+// Requires: AVX, AVX512F
+TEXT ·levelsIQ4AVX512(SB), NOSPLIT, $0-32
+	MOVQ    groups+0(FP), AX
+	MOVQ    level+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    factor+24(FP), BX
+	VMOVUPS middlesIQ4<>+0(SB), Z0
+	VMOVUPS middlesIQ4<>+64(SB), Z1
+	VMOVUPS levelsBelowIQ4<>+0(SB), Z2
+	VMOVUPS levelsBelowIQ4<>+64(SB), Z3
+	VMOVUPS c3e000000<>+0(SB), Z4
+	VMOVUPS c41700000<>+0(SB), Z5
+	VMOVUPS cc1700000<>+0(SB), Z6
+	VMOVUPS c00000001<>+0(SB), Z7
+	JMP     group_check
+
+group:
+	VBROADCASTSS (BX), Z8
+	ADDQ         $0x04, BX
+	VMULPS       (DX), Z8, Z9
+	VMULPS       Z4, Z9, Z9
+	VMINPS       Z5, Z9, Z9
+	VMAXPS       Z6, Z9, Z9
+	VCVTPS2DQ    Z9, Z10
+	VMOVAPS      Z10, Z11
+	VPERMI2PS    Z1, Z0, Z11
+	VCMPPS       $0x05, Z11, Z9, K1
+	VPADDD       Z7, Z10, K1, Z10
+	VPERMI2PS    Z3, Z2, Z10
+	VPMOVDB      Z10, (CX)
+	ADDQ         $0x40, DX
+	ADDQ         $0x10, CX
+	VMULPS       (DX), Z8, Z8
+	VMULPS       Z4, Z8, Z8
+	VMINPS       Z5, Z8, Z8
+	VMAXPS       Z6, Z8, Z8
+	VCVTPS2DQ    Z8, Z9
+	VMOVAPS      Z9, Z10
+	VPERMI2PS    Z1, Z0, Z10
+	VCMPPS       $0x05, Z10, Z8, K1
+	VPADDD       Z7, Z9, K1, Z9
+	VPERMI2PS    Z3, Z2, Z9
+	VPMOVDB      Z9, (CX)
+	ADDQ         $0x40, DX
+	ADDQ         $0x10, CX
+	SUBQ         $0x01, AX
+
+group_check:
+	CMPQ AX, $0x01
+	JGE  group
+	VZEROUPPER
+	RET
+
 // func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·quantizeF16AVX512(SB), NOSPLIT, $0-24
@@ -1139,24 +1557,6 @@ DATA c00400000<>+56(SB)/4, $0x00400000
 DATA c00400000<>+60(SB)/4, $0x00400000
 GLOBL c00400000<>(SB), RODATA|NOPTR, $64
 
-DATA c00000001<>+0(SB)/4, $0x00000001
-DATA c00000001<>+4(SB)/4, $0x00000001
-DATA c00000001<>+8(SB)/4, $0x00000001
-DATA c00000001<>+12(SB)/4, $0x00000001
-DATA c00000001<>+16(SB)/4, $0x00000001
-DATA c00000001<>+20(SB)/4, $0x00000001
-DATA c00000001<>+24(SB)/4, $0x00000001
-DATA c00000001<>+28(SB)/4, $0x00000001
-DATA c00000001<>+32(SB)/4, $0x00000001
-DATA c00000001<>+36(SB)/4, $0x00000001
-DATA c00000001<>+40(SB)/4, $0x00000001
-DATA c00000001<>+44(SB)/4, $0x00000001
-DATA c00000001<>+48(SB)/4, $0x00000001
-DATA c00000001<>+52(SB)/4, $0x00000001
-DATA c00000001<>+56(SB)/4, $0x00000001
-DATA c00000001<>+60(SB)/4, $0x00000001
-GLOBL c00000001<>(SB), RODATA|NOPTR, $64
-
 DATA c00007fff<>+0(SB)/4, $0x00007fff
 DATA c00007fff<>+4(SB)/4, $0x00007fff
 DATA c00007fff<>+8(SB)/4, $0x00007fff
@@ -1231,24 +1631,6 @@ block_check:
 	JGE  block
 	VZEROUPPER
 	RET
-
-DATA c42fe0000<>+0(SB)/4, $0x42fe0000
-DATA c42fe0000<>+4(SB)/4, $0x42fe0000
-DATA c42fe0000<>+8(SB)/4, $0x42fe0000
-DATA c42fe0000<>+12(SB)/4, $0x42fe0000
-DATA c42fe0000<>+16(SB)/4, $0x42fe0000
-DATA c42fe0000<>+20(SB)/4, $0x42fe0000
-DATA c42fe0000<>+24(SB)/4, $0x42fe0000
-DATA c42fe0000<>+28(SB)/4, $0x42fe0000
-DATA c42fe0000<>+32(SB)/4, $0x42fe0000
-DATA c42fe0000<>+36(SB)/4, $0x42fe0000
-DATA c42fe0000<>+40(SB)/4, $0x42fe0000
-DATA c42fe0000<>+44(SB)/4, $0x42fe0000
-DATA c42fe0000<>+48(SB)/4, $0x42fe0000
-DATA c42fe0000<>+52(SB)/4, $0x42fe0000
-DATA c42fe0000<>+56(SB)/4, $0x42fe0000
-DATA c42fe0000<>+60(SB)/4, $0x42fe0000
-GLOBL c42fe0000<>(SB), RODATA|NOPTR, $64
 
 DATA c3effffff<>+0(SB)/4, $0x3effffff
 DATA c3effffff<>+4(SB)/4, $0x3effffff
@@ -2633,6 +3015,382 @@ settled:
 	VBLENDVPS Y1, Y2, Y0, Y0
 	VMOVUPS   Y0, (BX)
 	MOVL      SI, strange+40(FP)
+	VZEROUPPER
+	RET
+
+// func fitIQ4AVX2(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// Requires: AVX, AVX2
+TEXT ·fitIQ4AVX2(SB), NOSPLIT, $0-52
+	MOVQ   n+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   w+16(FP), DX
+	MOVQ   fit+40(FP), BX
+	MOVQ   trials+24(FP), SI
+	MOVQ   numerators+32(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y1, Y1, Y1
+	XORQ   R8, R8
+	MOVQ   AX, R9
+	JMP    peak_check
+
+peak:
+	VMOVUPS   (CX)(R8*1), Y2
+	VANDPS    c7fffffff<>+0(SB), Y2, Y3
+	VCMPPS    $0x0e, Y1, Y3, Y4
+	VBLENDVPS Y4, Y2, Y0, Y0
+	VBLENDVPS Y4, Y3, Y1, Y1
+	ADDQ      $0x20, R8
+	SUBQ      $0x01, R9
+
+peak_check:
+	CMPQ    R9, $0x01
+	JGE     peak
+	VMOVUPS cc0900000<>+0(SB), Y1
+	VMOVUPS c42fe0000<>+0(SB), Y2
+	VDIVPS  Y2, Y0, Y2
+	VMOVUPS c3f800000<>+0(SB), Y3
+	VDIVPS  Y2, Y3, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	XORQ    R8, R8
+	MOVQ    AX, R9
+	JMP     first_check
+
+first:
+	VMOVUPS   (CX)(R8*1), Y5
+	VMULPS    Y5, Y2, Y6
+	VCMPPS    $0x05, Y1, Y6, Y7
+	VXORPS    Y8, Y8, Y8
+	VPSUBD    Y7, Y8, Y8
+	VPERMPS   middlesIQ4_1<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y9
+	VPSUBD    Y9, Y8, Y8
+	VPERMPS   middlesIQ4_2<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y9
+	VPSUBD    Y9, Y8, Y8
+	VPERMPS   middlesIQ4_3<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y6
+	VPSUBD    Y6, Y8, Y8
+	VPERMPS   floatsIQ4<>+0(SB), Y8, Y9
+	VPERMPS   floatsIQ4<>+32(SB), Y8, Y6
+	VBLENDVPS Y7, Y6, Y9, Y9
+	VMULPS    (DX)(R8*1), Y9, Y6
+	VMULPS    Y6, Y5, Y5
+	VADDPS    Y5, Y3, Y3
+	VMULPS    Y6, Y9, Y9
+	VADDPS    Y9, Y4, Y4
+	VMOVUPS   32(CX)(R8*1), Y5
+	VMULPS    Y5, Y2, Y6
+	VCMPPS    $0x05, Y1, Y6, Y7
+	VXORPS    Y8, Y8, Y8
+	VPSUBD    Y7, Y8, Y8
+	VPERMPS   middlesIQ4_1<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y9
+	VPSUBD    Y9, Y8, Y8
+	VPERMPS   middlesIQ4_2<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y9
+	VPSUBD    Y9, Y8, Y8
+	VPERMPS   middlesIQ4_3<>+0(SB), Y8, Y9
+	VPADDD    Y8, Y8, Y8
+	VCMPPS    $0x05, Y9, Y6, Y6
+	VPSUBD    Y6, Y8, Y8
+	VPERMPS   floatsIQ4<>+0(SB), Y8, Y9
+	VPERMPS   floatsIQ4<>+32(SB), Y8, Y6
+	VBLENDVPS Y7, Y6, Y9, Y9
+	VMULPS    32(DX)(R8*1), Y9, Y6
+	VMULPS    Y6, Y5, Y5
+	VADDPS    Y5, Y3, Y3
+	VMULPS    Y6, Y9, Y9
+	VADDPS    Y9, Y4, Y4
+	ADDQ      $0x40, R8
+	SUBQ      $0x02, R9
+
+first_check:
+	CMPQ      R9, $0x02
+	JGE       first
+	VANDPS    c7fffffff<>+0(SB), Y3, Y2
+	VCMPPS    $0x05, c7f800000<>+0(SB), Y2, Y2
+	VMOVMSKPS Y2, R8
+	VANDPS    c7fffffff<>+0(SB), Y4, Y2
+	VCMPPS    $0x05, c7f800000<>+0(SB), Y2, Y2
+	VMOVMSKPS Y2, R9
+	ORL       R9, R8
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y2, Y2, Y2
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y4, Y2
+	VDIVPS    Y4, Y3, Y4
+	VBLENDVPS Y2, Y4, Y5, Y5
+	VMULPS    Y3, Y5, Y3
+	JMP       trial_check
+
+trial:
+	VBROADCASTSS (DI), Y2
+	VDIVPS       Y0, Y2, Y2
+	ADDQ         $0x04, DI
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y6, Y6, Y6
+	XORQ         R9, R9
+	MOVQ         AX, R10
+	JMP          trial_sums_check
+
+trial_sums:
+	VMOVUPS   (CX)(R9*1), Y7
+	VMULPS    Y7, Y2, Y8
+	VCMPPS    $0x05, Y1, Y8, Y9
+	VXORPS    Y10, Y10, Y10
+	VPSUBD    Y9, Y10, Y10
+	VPERMPS   middlesIQ4_1<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y11
+	VPSUBD    Y11, Y10, Y10
+	VPERMPS   middlesIQ4_2<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y11
+	VPSUBD    Y11, Y10, Y10
+	VPERMPS   middlesIQ4_3<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y8
+	VPSUBD    Y8, Y10, Y10
+	VPERMPS   floatsIQ4<>+0(SB), Y10, Y11
+	VPERMPS   floatsIQ4<>+32(SB), Y10, Y8
+	VBLENDVPS Y9, Y8, Y11, Y11
+	VMULPS    (DX)(R9*1), Y11, Y8
+	VMULPS    Y8, Y7, Y7
+	VADDPS    Y7, Y4, Y4
+	VMULPS    Y8, Y11, Y11
+	VADDPS    Y11, Y6, Y6
+	VMOVUPS   32(CX)(R9*1), Y7
+	VMULPS    Y7, Y2, Y8
+	VCMPPS    $0x05, Y1, Y8, Y9
+	VXORPS    Y10, Y10, Y10
+	VPSUBD    Y9, Y10, Y10
+	VPERMPS   middlesIQ4_1<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y11
+	VPSUBD    Y11, Y10, Y10
+	VPERMPS   middlesIQ4_2<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y11
+	VPSUBD    Y11, Y10, Y10
+	VPERMPS   middlesIQ4_3<>+0(SB), Y10, Y11
+	VPADDD    Y10, Y10, Y10
+	VCMPPS    $0x05, Y11, Y8, Y8
+	VPSUBD    Y8, Y10, Y10
+	VPERMPS   floatsIQ4<>+0(SB), Y10, Y11
+	VPERMPS   floatsIQ4<>+32(SB), Y10, Y8
+	VBLENDVPS Y9, Y8, Y11, Y11
+	VMULPS    32(DX)(R9*1), Y11, Y8
+	VMULPS    Y8, Y7, Y7
+	VADDPS    Y7, Y4, Y4
+	VMULPS    Y8, Y11, Y11
+	VADDPS    Y11, Y6, Y6
+	ADDQ      $0x40, R9
+	SUBQ      $0x02, R10
+
+trial_sums_check:
+	CMPQ      R10, $0x02
+	JGE       trial_sums
+	VMULPS    Y4, Y4, Y2
+	VMULPS    Y6, Y3, Y7
+	VCMPPS    $0x0e, Y7, Y2, Y2
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y6, Y7
+	VANDPS    Y2, Y7, Y2
+	VDIVPS    Y6, Y4, Y6
+	VMULPS    Y4, Y6, Y4
+	VBLENDVPS Y2, Y4, Y3, Y3
+	VBLENDVPS Y2, Y6, Y5, Y5
+	SUBQ      $0x01, SI
+
+trial_check:
+	CMPQ      SI, $0x01
+	JGE       trial
+	VANDPS    c7fffffff<>+0(SB), Y0, Y0
+	VCMPPS    $0x01, c26901d7d<>+0(SB), Y0, Y0
+	VMOVUPS   c00000000<>+0(SB), Y1
+	VBLENDVPS Y0, Y1, Y5, Y5
+	VMOVUPS   Y5, (BX)
+	MOVL      R8, strange+48(FP)
+	VZEROUPPER
+	RET
+
+DATA cc0900000<>+0(SB)/4, $0xc0900000
+DATA cc0900000<>+4(SB)/4, $0xc0900000
+DATA cc0900000<>+8(SB)/4, $0xc0900000
+DATA cc0900000<>+12(SB)/4, $0xc0900000
+DATA cc0900000<>+16(SB)/4, $0xc0900000
+DATA cc0900000<>+20(SB)/4, $0xc0900000
+DATA cc0900000<>+24(SB)/4, $0xc0900000
+DATA cc0900000<>+28(SB)/4, $0xc0900000
+DATA cc0900000<>+32(SB)/4, $0xc0900000
+DATA cc0900000<>+36(SB)/4, $0xc0900000
+DATA cc0900000<>+40(SB)/4, $0xc0900000
+DATA cc0900000<>+44(SB)/4, $0xc0900000
+DATA cc0900000<>+48(SB)/4, $0xc0900000
+DATA cc0900000<>+52(SB)/4, $0xc0900000
+DATA cc0900000<>+56(SB)/4, $0xc0900000
+DATA cc0900000<>+60(SB)/4, $0xc0900000
+GLOBL cc0900000<>(SB), RODATA|NOPTR, $64
+
+DATA middlesIQ4_1<>+0(SB)/4, $0xc2640000
+DATA middlesIQ4_1<>+4(SB)/4, $0x42360000
+DATA middlesIQ4_1<>+8(SB)/4, $0xc2640000
+DATA middlesIQ4_1<>+12(SB)/4, $0x42360000
+DATA middlesIQ4_1<>+16(SB)/4, $0xc2640000
+DATA middlesIQ4_1<>+20(SB)/4, $0x42360000
+DATA middlesIQ4_1<>+24(SB)/4, $0xc2640000
+DATA middlesIQ4_1<>+28(SB)/4, $0x42360000
+GLOBL middlesIQ4_1<>(SB), RODATA|NOPTR, $32
+
+DATA middlesIQ4_2<>+0(SB)/4, $0xc2bb0000
+DATA middlesIQ4_2<>+4(SB)/4, $0xc1e40000
+DATA middlesIQ4_2<>+8(SB)/4, $0x41980000
+DATA middlesIQ4_2<>+12(SB)/4, $0x429e0000
+DATA middlesIQ4_2<>+16(SB)/4, $0xc2bb0000
+DATA middlesIQ4_2<>+20(SB)/4, $0xc1e40000
+DATA middlesIQ4_2<>+24(SB)/4, $0x41980000
+DATA middlesIQ4_2<>+28(SB)/4, $0x429e0000
+GLOBL middlesIQ4_2<>(SB), RODATA|NOPTR, $32
+
+DATA middlesIQ4_3<>+0(SB)/4, $0xc2e70000
+DATA middlesIQ4_3<>+4(SB)/4, $0xc2940000
+DATA middlesIQ4_3<>+8(SB)/4, $0xc2280000
+DATA middlesIQ4_3<>+12(SB)/4, $0xc1800000
+DATA middlesIQ4_3<>+16(SB)/4, $0x40e00000
+DATA middlesIQ4_3<>+20(SB)/4, $0x41fc0000
+DATA middlesIQ4_3<>+24(SB)/4, $0x42740000
+DATA middlesIQ4_3<>+28(SB)/4, $0x42ca0000
+GLOBL middlesIQ4_3<>(SB), RODATA|NOPTR, $32
+
+DATA floatsIQ4<>+0(SB)/4, $0xc2fe0000
+DATA floatsIQ4<>+4(SB)/4, $0xc2d00000
+DATA floatsIQ4<>+8(SB)/4, $0xc2a60000
+DATA floatsIQ4<>+12(SB)/4, $0xc2820000
+DATA floatsIQ4<>+16(SB)/4, $0xc2440000
+DATA floatsIQ4<>+20(SB)/4, $0xc20c0000
+DATA floatsIQ4<>+24(SB)/4, $0xc1b00000
+DATA floatsIQ4<>+28(SB)/4, $0xc1200000
+DATA floatsIQ4<>+32(SB)/4, $0x3f800000
+DATA floatsIQ4<>+36(SB)/4, $0x41500000
+DATA floatsIQ4<>+40(SB)/4, $0x41c80000
+DATA floatsIQ4<>+44(SB)/4, $0x42180000
+DATA floatsIQ4<>+48(SB)/4, $0x42540000
+DATA floatsIQ4<>+52(SB)/4, $0x428a0000
+DATA floatsIQ4<>+56(SB)/4, $0x42b20000
+DATA floatsIQ4<>+60(SB)/4, $0x42e20000
+GLOBL floatsIQ4<>(SB), RODATA|NOPTR, $64
+
+// func levelsIQ4AVX2(groups int, level *uint8, x *float32, factor *float32)
+// Requires: AVX, AVX2
+TEXT ·levelsIQ4AVX2(SB), NOSPLIT, $0-32
+	MOVQ    groups+0(FP), AX
+	MOVQ    level+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    factor+24(FP), BX
+	VMOVUPS cc0900000<>+0(SB), Y0
+	JMP     group_check
+
+group:
+	VBROADCASTSS (BX), Y1
+	ADDQ         $0x04, BX
+	VMULPS       (DX), Y1, Y2
+	VCMPPS       $0x05, Y0, Y2, Y3
+	VXORPS       Y4, Y4, Y4
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_1<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_2<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_3<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y2
+	VPSUBD       Y2, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X2
+	VPACKUSDW    X2, X4, X2
+	VPACKUSWB    X2, X2, X2
+	VMOVQ        X2, (CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, CX
+	VMULPS       (DX), Y1, Y2
+	VCMPPS       $0x05, Y0, Y2, Y3
+	VXORPS       Y4, Y4, Y4
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_1<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_2<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_3<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y2
+	VPSUBD       Y2, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X2
+	VPACKUSDW    X2, X4, X2
+	VPACKUSWB    X2, X2, X2
+	VMOVQ        X2, (CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, CX
+	VMULPS       (DX), Y1, Y2
+	VCMPPS       $0x05, Y0, Y2, Y3
+	VXORPS       Y4, Y4, Y4
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_1<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_2<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPERMPS      middlesIQ4_3<>+0(SB), Y4, Y3
+	VPADDD       Y4, Y4, Y4
+	VCMPPS       $0x05, Y3, Y2, Y2
+	VPSUBD       Y2, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X2
+	VPACKUSDW    X2, X4, X2
+	VPACKUSWB    X2, X2, X2
+	VMOVQ        X2, (CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, CX
+	VMULPS       (DX), Y1, Y1
+	VCMPPS       $0x05, Y0, Y1, Y2
+	VXORPS       Y3, Y3, Y3
+	VPSUBD       Y2, Y3, Y3
+	VPERMPS      middlesIQ4_1<>+0(SB), Y3, Y2
+	VPADDD       Y3, Y3, Y3
+	VCMPPS       $0x05, Y2, Y1, Y2
+	VPSUBD       Y2, Y3, Y3
+	VPERMPS      middlesIQ4_2<>+0(SB), Y3, Y2
+	VPADDD       Y3, Y3, Y3
+	VCMPPS       $0x05, Y2, Y1, Y2
+	VPSUBD       Y2, Y3, Y3
+	VPERMPS      middlesIQ4_3<>+0(SB), Y3, Y2
+	VPADDD       Y3, Y3, Y3
+	VCMPPS       $0x05, Y2, Y1, Y1
+	VPSUBD       Y1, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X1
+	VPACKUSDW    X1, X3, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, (CX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, CX
+	SUBQ         $0x01, AX
+
+group_check:
+	CMPQ AX, $0x01
+	JGE  group
 	VZEROUPPER
 	RET
 

@@ -17,6 +17,10 @@ func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32
 
 func refineSymmetric(g *Groups, half float32) (strange uint32) { return everyGroup }
 
+func fitIQ4(g *Groups, numerators []float32) (strange uint32) { return everyGroup }
+
+func levelsIQ4(level []uint8, x, factor []float32) bool { return false }
+
 func errorWeights(w, x, importance []float32, spread float32) {
 	errorWeightsGeneric(w, x, importance, spread)
 }

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // IQ4_NL and IQ4_XS spread sixteen levels unevenly: a level stands for one of valuesIQ4.
 
 // valuesIQ4 is the same for every level beyond the sixteenth, which no block has.
@@ -41,10 +43,32 @@ func weightsIQ4(w, x *[32]float32, importance []float32, spread float32) {
 	}
 }
 
+// levelsIQ4 sets the levels nearest to x times the factor of each group of 32.
+func levelsIQ4(level []uint8, x, factor []float32) {
+	if kernels.LevelsIQ4(level, x, factor) {
+		return
+	}
+	for i, v := range x {
+		level[i] = levelIQ4(float32(factor[i/32] * v))
+	}
+}
+
+// triesIQ4 is the scales that fitIQ4 tries on either side of the one that it starts from.
+const triesIQ4 = 7
+
+// newLanesIQ4 is fitIQ4 in lanes. Of its levels nothing is known.
+func newLanesIQ4() *laneSearch {
+	l := laneSearches.Get().(*laneSearch)
+	l.find, l.affine, l.numerators = findIQ4, nil, l.memory[:0]
+	for i := -triesIQ4; i <= triesIQ4; i++ {
+		l.numerators = append(l.numerators, float32(i)+valuesIQ4[0])
+	}
+	return l
+}
+
 // fitIQ4 finds the scale with which the values come closest to x: of those that bring the weight of largest magnitude to
 // a value from -134 to -120.
 func fitIQ4(x, w *[32]float32) (scale float32) {
-	const tries = 7
 	top := peak(x[:])
 	if absf(top) < noScale {
 		return 0
@@ -54,7 +78,7 @@ func fitIQ4(x, w *[32]float32) (scale float32) {
 		scale = qx / qq
 	}
 	best := scale * qx
-	for i := -tries; i <= tries; i++ {
+	for i := -triesIQ4; i <= triesIQ4; i++ {
 		qx, qq = sumsIQ4(x, w, (float32(i)+valuesIQ4[0])/top)
 		if qq > 0 && qx*qx > best*qq {
 			scale = qx / qq

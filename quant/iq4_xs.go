@@ -33,50 +33,78 @@ func dequantizeIQ4_XS(dst []float32, src []byte) {
 	}
 }
 
-func quantizeIQ4_XS(dst []byte, src []float32) {
-	for len(src) >= weightsK && len(dst) >= bytesIQ4_XS {
-		blockIQ4_XS((*[bytesIQ4_XS]byte)(dst), (*[weightsK]float32)(src), nil)
-		src, dst = src[weightsK:], dst[bytesIQ4_XS:]
+var (
+	lanesIQ4_XS = laneFormat{
+		n: 32, bytes: bytesIQ4_XS, lanes: newLanesIQ4, weigh: (*kernels.Groups).WeighSquares,
+		plain: plainIQ4_XS, finish: finishLanesIQ4_XS,
 	}
+	lanesWeightedIQ4_XS = laneFormat{
+		n: 32, bytes: bytesIQ4_XS, lanes: newLanesIQ4, spread: 2,
+		plain: plainIQ4_XS, finish: finishLanesIQ4_XS,
+	}
+)
+
+func quantizeIQ4_XS(dst []byte, src []float32) {
+	if haveLanes() {
+		lanesIQ4_XS.quantize(dst, src, nil)
+		return
+	}
+	plainIQ4_XS(dst, src, nil)
 }
 
 func quantizeWeightedIQ4_XS(dst []byte, row, importance []float32) {
+	if haveLanes() {
+		lanesWeightedIQ4_XS.quantize(dst, row, importance)
+		return
+	}
+	plainIQ4_XS(dst, row, importance)
+}
+
+// plainIQ4_XS quantizes super-blocks; importance may be nil.
+func plainIQ4_XS(dst []byte, row, importance []float32) {
 	for len(row) >= weightsK && len(dst) >= bytesIQ4_XS {
-		blockIQ4_XS((*[bytesIQ4_XS]byte)(dst), (*[weightsK]float32)(row), importance[:weightsK])
-		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesIQ4_XS:]
+		var w [32]float32
+		var scale [groupsK]float32
+		x := (*[weightsK]float32)(row)
+		spread := float32(sumSquares(x[:]) * (2. / weightsK))
+		for i := range scale {
+			group := (*[32]float32)(x[32*i:])
+			if importance == nil {
+				weightsIQ4(&w, group, nil, spread)
+			} else {
+				weightsIQ4(&w, group, importance[:32], spread)
+				importance = importance[32:]
+			}
+			scale[i] = fitIQ4(group, &w)
+		}
+		finishIQ4_XS((*[bytesIQ4_XS]byte)(dst), x, scale[:])
+		row, dst = row[weightsK:], dst[bytesIQ4_XS:]
 	}
 }
 
-// blockIQ4_XS quantizes one super-block; importance may be nil.
-func blockIQ4_XS(b *[bytesIQ4_XS]byte, x *[weightsK]float32, importance []float32) {
-	var w [32]float32
-	var scale [groupsK]float32
-	spread := float32(sumSquares(x[:]) * (2. / weightsK))
-	for i := range scale {
-		group := (*[32]float32)(x[32*i:])
-		if importance == nil {
-			weightsIQ4(&w, group, nil, spread)
-		} else {
-			weightsIQ4(&w, group, importance[32*i:][:32], spread)
-		}
-		scale[i] = fitIQ4(group, &w)
-	}
-	d := -peak(scale[:]) / 32
+func finishLanesIQ4_XS(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+	finishIQ4_XS((*[bytesIQ4_XS]byte)(b), x, l.scale[at:][:groupsK])
+}
+
+// finishIQ4_XS writes a super-block of which the groups have the given scales, before they are rounded.
+func finishIQ4_XS(b *[bytesIQ4_XS]byte, x *[weightsK]float32, scale []float32) {
+	d := -peak(scale) / 32
 	storeHalf((*[2]byte)(b[:]), d)
 	inverse := inverseOf(d)
+	var factor [groupsK]float32
 	var high uint16
 	var low uint32
 	for i, s := range scale {
 		q := nearestClamped(float32(inverse*s), -32, 31)
-		var level [32]uint8
-		inverseScale := inverseOf(float32(d * float32(q)))
-		for j, v := range x[32*i:][:32] {
-			level[j] = levelIQ4(float32(inverseScale * v))
-		}
-		packNibbles((*[16]byte)(b[levelsIQ4_XS+16*i:]), &level)
+		factor[i] = inverseOf(float32(d * float32(q)))
 		high |= uint16(q+32) >> 4 << (2 * i)
 		low |= uint32(q+32) & 15 << (4 * i)
 	}
 	binary.LittleEndian.PutUint16(b[highIQ4_XS:], high)
 	binary.LittleEndian.PutUint32(b[lowIQ4_XS:], low)
+	var level [weightsK]uint8
+	levelsIQ4(level[:], x[:], factor[:])
+	for i := range groupsK {
+		packNibbles((*[16]byte)(b[levelsIQ4_XS+16*i:]), (*[32]uint8)(level[32*i:]))
+	}
 }

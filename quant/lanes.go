@@ -19,10 +19,10 @@ type laneSearch struct {
 	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
 	strange                             uint32                    // bit i: group i is left to the plain search
 
-	affine     *affineSearch // nil: the search is that of fitSymmetric
-	half       int           // of fitSymmetric
-	refine     bool          // the search is that of refineSymmetric
-	numerators []float32     // the numbers of levels to try, in order
+	find       func(l *laneSearch) (strange uint32) // searches groups
+	affine     *affineSearch                        // of findAffine, else nil
+	half       int                                  // of findSymmetric and findRefined
+	numerators []float32                            // the numbers of levels to try, in order
 
 	memory [64]float32 // of numerators
 	w      [maxGroup * kernels.MaxLanes]float32
@@ -35,17 +35,35 @@ var laneSearches = sync.Pool{New: func() any { return new(laneSearch) }}
 // newAffineLanes is s in lanes. It is to be given back to laneSearches.
 func newAffineLanes(s *affineSearch) *laneSearch {
 	l := laneSearches.Get().(*laneSearch)
-	l.affine, l.numerators = s, append(l.memory[:0], s.top)
+	l.find, l.affine, l.numerators = findAffine, s, append(l.memory[:0], s.top)
 	for i := 0; i <= s.steps; i++ {
 		l.numerators = append(l.numerators, s.first+float32(s.step*float32(i))+s.top)
 	}
 	return l
 }
 
+// affineLanes and symmetricLanes make searches of one kind.
+func affineLanes(s *affineSearch) func() *laneSearch {
+	return func() *laneSearch { return newAffineLanes(s) }
+}
+
+func symmetricLanes(half int) func() *laneSearch {
+	return func() *laneSearch { return newSymmetricLanes(half) }
+}
+
+// refinedLanes is refineSymmetric in lanes. Of its levels nothing is known.
+func refinedLanes(half int) func() *laneSearch {
+	return func() *laneSearch {
+		l := newSymmetricLanes(half)
+		l.find = findRefined
+		return l
+	}
+}
+
 // newSymmetricLanes is fitSymmetric in lanes. It is to be given back to laneSearches.
 func newSymmetricLanes(half int) *laneSearch {
 	l := laneSearches.Get().(*laneSearch)
-	l.affine, l.half, l.refine, l.numerators = nil, half, false, append(l.memory[:0], float32(-half))
+	l.find, l.affine, l.half, l.numerators = findSymmetric, nil, half, append(l.memory[:0], float32(-half))
 	for i := -9; i <= 9; i++ {
 		if i != 0 {
 			l.numerators = append(l.numerators, -(float32(half) + float32(0.1*float32(i))))
@@ -66,7 +84,7 @@ func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 		} else {
 			g.Weigh(w[at*n : len(x)])
 		}
-		l.strange |= l.search() & (1<<count - 1) << at
+		l.strange |= l.find(l) & (1<<count - 1) << at
 		copy(l.scale[at:], g.Scale[:count])
 		copy(l.origin[at:], g.Origin[:count])
 		copy(l.inverse[at:], g.Inverse[:count])
@@ -76,15 +94,19 @@ func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 	}
 }
 
-func (l *laneSearch) search() (strange uint32) {
-	switch {
-	case l.affine != nil:
-		return l.groups.FitAffine(l.numerators, l.affine.absolute)
-	case l.refine:
-		return l.groups.RefineSymmetric(l.half)
-	}
+func findAffine(l *laneSearch) (strange uint32) {
+	return l.groups.FitAffine(l.numerators, l.affine.absolute)
+}
+
+func findSymmetric(l *laneSearch) (strange uint32) {
 	return l.groups.FitSymmetric(l.half, l.numerators)
 }
+
+// findRefined is the search of refineSymmetric.
+func findRefined(l *laneSearch) (strange uint32) { return l.groups.RefineSymmetric(l.half) }
+
+// findIQ4 is the search of fitIQ4.
+func findIQ4(l *laneSearch) (strange uint32) { return l.groups.FitIQ4(l.numerators) }
 
 // levels sets level to the levels that the search found for the group x, number i.
 func (l *laneSearch) levels(level []uint8, x []float32, i int) {
@@ -129,10 +151,8 @@ func (l *laneSearch) round(x *[weightsK]float32, scale, minimum []float32, lo, h
 
 // A laneFormat is a way of making super-blocks of 256 weights in groups that are searched in lanes.
 type laneFormat struct {
-	n, bytes int           // weights in a group, bytes in a super-block
-	search   *affineSearch // nil: fitSymmetric with half
-	half     int
-	refine   bool                    // refineSymmetric instead; of its levels nothing is known
+	n, bytes int                     // weights in a group, bytes in a super-block
+	lanes    func() *laneSearch      // the search
 	weigh    func(g *kernels.Groups) // without importance
 	spread   float32                 // with importance: errorWeights has this times the mean square; 0: importance alone counts
 
@@ -164,15 +184,6 @@ func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
 		}
 		row = row[len(x):]
 	}
-}
-
-func (f *laneFormat) lanes() *laneSearch {
-	if f.search != nil {
-		return newAffineLanes(f.search)
-	}
-	l := newSymmetricLanes(f.half)
-	l.refine = f.refine
-	return l
 }
 
 // weights is how much the errors of x count, where importance says so.

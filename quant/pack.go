@@ -4,9 +4,8 @@ import "encoding/binary"
 
 // packNibbles puts the low four bits of level i and of level i+16 into byte i.
 func packNibbles(q *[16]byte, level *[32]uint8) {
-	for i := range q {
-		q[i] = level[i]&15 | level[i+16]<<4
-	}
+	store8(q[:], load8(level[:])&eachLow4|load8(level[16:])&eachLow4<<4)
+	store8(q[8:], load8(level[8:])&eachLow4|load8(level[24:])&eachLow4<<4)
 }
 
 // unpackNibbles is the inverse of packNibbles.

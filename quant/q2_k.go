@@ -20,7 +20,7 @@ var (
 
 var (
 	lanesQ2_K = laneFormat{
-		n: 16, bytes: bytesQ2_K, search: &searchQ2_K, weigh: (*kernels.Groups).WeighMagnitudes,
+		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchQ2_K), weigh: (*kernels.Groups).WeighMagnitudes,
 		plain: func(dst []byte, x, _ []float32) { plainQ2_K(dst, x) },
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
 			var scales, minima [groupsQ2_K]uint8
@@ -31,7 +31,7 @@ var (
 		},
 	}
 	lanesWeightedQ2_K = laneFormat{
-		n: 16, bytes: bytesQ2_K, search: &searchWeightedQ2_K, spread: 1,
+		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchWeightedQ2_K), spread: 1,
 		plain: plainWeightedQ2_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
 			var scales, minima [groupsQ2_K]uint8

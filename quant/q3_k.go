@@ -20,7 +20,7 @@ const (
 
 // lanesQ3_K leaves super-blocks with a scale that came to nothing to the definition, for the levels of the search.
 var lanesQ3_K = laneFormat{
-	n: 16, bytes: bytesQ3_K, half: 4, refine: true,
+	n: 16, bytes: bytesQ3_K, lanes: refinedLanes(4),
 	weigh: func(*kernels.Groups) {},
 	plain: func(dst []byte, x, _ []float32) { plainQ3_K(dst, x) },
 	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
@@ -35,7 +35,7 @@ var lanesQ3_K = laneFormat{
 }
 
 var lanesWeightedQ3_K = laneFormat{
-	n: 16, bytes: bytesQ3_K, half: 4, spread: 2,
+	n: 16, bytes: bytesQ3_K, lanes: symmetricLanes(4), spread: 2,
 	plain: plainWeightedQ3_K,
 	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
 		var scales [groupsQ3_K]uint8

@@ -13,14 +13,14 @@ var (
 
 var (
 	lanesQ4_K = laneFormat{
-		n: groupLenK, bytes: bytesQ4_K, search: &searchQ4_K, weigh: (*kernels.Groups).WeighMeans,
+		n: groupLenK, bytes: bytesQ4_K, lanes: affineLanes(&searchQ4_K), weigh: (*kernels.Groups).WeighMeans,
 		plain: func(dst []byte, x, _ []float32) { plainQ4_K(dst, x) },
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ4_K((*[128]byte)(b[headBytesK:]), finishAffineLanes((*[headBytesK]byte)(b), x, l, at))
 		},
 	}
 	lanesWeightedQ4_K = laneFormat{
-		n: groupLenK, bytes: bytesQ4_K, search: &searchWeightedQ4_K, spread: 2,
+		n: groupLenK, bytes: bytesQ4_K, lanes: affineLanes(&searchWeightedQ4_K), spread: 2,
 		plain: plainWeightedQ4_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ4_K((*[128]byte)(b[headBytesK:]), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))

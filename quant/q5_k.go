@@ -17,14 +17,14 @@ var (
 
 var (
 	lanesQ5_K = laneFormat{
-		n: groupLenK, bytes: bytesQ5_K, search: &searchQ5_K, weigh: (*kernels.Groups).WeighMeans,
+		n: groupLenK, bytes: bytesQ5_K, lanes: affineLanes(&searchQ5_K), weigh: (*kernels.Groups).WeighMeans,
 		plain: func(dst []byte, x, _ []float32) { plainQ5_K(dst, x) },
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ5_K((*[bytesQ5_K]byte)(b), finishAffineLanes((*[headBytesK]byte)(b), x, l, at))
 		},
 	}
 	lanesWeightedQ5_K = laneFormat{
-		n: groupLenK, bytes: bytesQ5_K, search: &searchWeightedQ5_K, spread: 2,
+		n: groupLenK, bytes: bytesQ5_K, lanes: affineLanes(&searchWeightedQ5_K), spread: 2,
 		plain: plainWeightedQ5_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ5_K((*[bytesQ5_K]byte)(b), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))

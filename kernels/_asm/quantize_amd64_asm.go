@@ -12,6 +12,8 @@ func quantizeFile(g *gen) {
 		fitAffine(g, s, "fitAffineAbsolute", true)
 		fitSymmetric(g, s)
 		refineSymmetric(g, s)
+		fitIQ4(g, s)
+		levelsIQ4(g, s)
 		quantizeF16(g, s)
 		quantizeBF16(g, s)
 		quantizeQ8_0(g, s)
