@@ -1,6 +1,8 @@
 package peft
 
 import (
+	"slices"
+
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -10,8 +12,9 @@ import (
 // stack is several adapters at work at once: each hook calls theirs in turn.
 type stack []*Bound
 
+// expand has the first adapter's virtual tokens stand first.
 func (s stack) expand(b *batch.Batch) {
-	for _, bound := range s {
+	for _, bound := range slices.Backward(s) {
 		bound.expand(b)
 	}
 }
@@ -61,6 +64,29 @@ func (s stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *aut
 		x = bound.Embedding(t, ids, x)
 	}
 	return x
+}
+
+// Prefix implements model.Hooks: the prefixes of all adapters, one after the other.
+func (s stack) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.Tensor) {
+	for _, bound := range s {
+		k, v := bound.Prefix(t, l)
+		switch {
+		case k == nil:
+		case keys == nil:
+			keys, values = k, v
+		default:
+			keys, values = t.Above(keys, k), t.Above(values, v)
+		}
+	}
+	return keys, values
+}
+
+// Output implements model.Hooks.
+func (s stack) Output(w *quant.Matrix) *quant.Matrix {
+	for _, bound := range s {
+		w = bound.Output(w)
+	}
+	return w
 }
 
 // Part implements model.Hooks.

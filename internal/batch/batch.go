@@ -12,6 +12,7 @@ type Batch struct {
 	Pos     []int32 // (T) position of each token in its own sequence
 	Bounds  []int32 // (S+1) sequence s is tokens Bounds[s] to Bounds[s+1]
 	Targets []int32 // (T) the token each position has to predict, or Ignore; nil where no loss is wanted
+	Leads   []int32 // (S) the target of what would stand before a sequence: its first token where that carries loss, or Ignore
 }
 
 // Tokens is T, the number of tokens of all sequences.
@@ -33,25 +34,78 @@ func (b *Batch) TargetCount() int {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	b.IDs, b.Pos, b.Bounds, b.Targets = b.IDs[:0], b.Pos[:0], b.Bounds[:0], b.Targets[:0]
+	b.IDs, b.Pos, b.Bounds, b.Targets, b.Leads = b.IDs[:0], b.Pos[:0], b.Bounds[:0], b.Targets[:0], b.Leads[:0]
 }
 
-// Append adds one sequence. loss[i] says whether token i is to be predicted (from the tokens before it);
-// token 0 never is. A nil loss means every token but the first.
+// Append adds one sequence. loss[i] says whether token i is to be predicted (from the tokens before it); token 0 is only
+// where virtual tokens are put before it. A nil loss means every token but the first. Virtual tokens have negative ids
+// and are not predicted.
 func (b *Batch) Append(ids []int32, loss []bool) {
-	if len(b.Bounds) == 0 {
-		b.Bounds = append(b.Bounds, 0)
+	b.begin()
+	lead := Ignore
+	if len(ids) > 0 && ids[0] >= 0 && loss != nil && loss[0] {
+		lead = ids[0]
 	}
+	b.Leads = append(b.Leads, lead)
 	for i, id := range ids {
 		b.IDs = append(b.IDs, id)
 		b.Pos = append(b.Pos, int32(i))
 		target := Ignore
-		if i+1 < len(ids) && (loss == nil || loss[i+1]) {
+		if i+1 < len(ids) && (loss == nil || loss[i+1]) && ids[i+1] >= 0 {
 			target = ids[i+1]
 		}
 		b.Targets = append(b.Targets, target)
 	}
 	b.Bounds = append(b.Bounds, int32(len(b.IDs)))
+}
+
+// AppendClass adds one sequence whose last token has to predict a class, and no other token anything.
+func (b *Batch) AppendClass(ids []int32, class int32) {
+	b.Append(ids, make([]bool, len(ids)))
+	b.Targets[len(b.Targets)-1] = class
+}
+
+func (b *Batch) begin() {
+	if len(b.Bounds) == 0 {
+		b.Bounds = append(b.Bounds, 0)
+	}
+}
+
+// Prepend puts n virtual tokens with the ids first, first-1 and so on before every sequence that wants says yes to, at
+// the positions that the sequence began at. The last of them has to predict the sequence's first token where that
+// carries loss. wants may be nil: every sequence.
+func (b *Batch) Prepend(n int, first int32, wants func(ids []int32) bool) {
+	var out Batch
+	out.begin()
+	for s := range b.Sequences() {
+		from, to := b.Bounds[s], b.Bounds[s+1]
+		lead := b.Leads[s]
+		shift := int32(0)
+		if wants == nil || wants(b.IDs[from:to]) {
+			shift = int32(n)
+			for j := range shift {
+				out.IDs = append(out.IDs, first-j)
+				out.Pos = append(out.Pos, b.Pos[from]+j)
+				out.Targets = append(out.Targets, Ignore)
+			}
+			out.Targets[len(out.Targets)-1], lead = lead, Ignore
+		}
+		out.IDs = append(out.IDs, b.IDs[from:to]...)
+		out.Targets = append(out.Targets, b.Targets[from:to]...)
+		for _, p := range b.Pos[from:to] {
+			out.Pos = append(out.Pos, p+shift)
+		}
+		out.Bounds = append(out.Bounds, int32(len(out.IDs)))
+		out.Leads = append(out.Leads, lead)
+	}
+	*b = out
+}
+
+// Shift moves all positions up by n.
+func (b *Batch) Shift(n int) {
+	for i := range b.Pos {
+		b.Pos[i] += int32(n)
+	}
 }
 
 // Check reports an id or a target outside a vocabulary of the given size.

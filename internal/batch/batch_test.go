@@ -19,6 +19,7 @@ func TestAppend(t *testing.T) {
 		{"positions", b.Pos, []int32{0, 1, 2, 0, 1, 2, 3, 0}},
 		{"bounds", b.Bounds, []int32{0, 3, 7, 8}},
 		{"targets", b.Targets, []int32{5, 6, Ignore, Ignore, 8, 9, Ignore, Ignore}},
+		{"leads", b.Leads, []int32{Ignore, 2, Ignore}},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s are %v, want %v", c.name, c.got, c.want)
@@ -30,6 +31,35 @@ func TestAppend(t *testing.T) {
 	b.Reset()
 	if b.Tokens() != 0 || b.Sequences() != 0 || b.TargetCount() != 0 {
 		t.Error("a batch that was reset is not empty")
+	}
+}
+
+// TestPrepend has virtual tokens before sequences that have none.
+func TestPrepend(t *testing.T) {
+	var b Batch
+	b.Append([]int32{1, 5, 6}, nil)
+	b.Append([]int32{2, -1, 8}, []bool{true, true, true})
+	b.Append([]int32{3, 4}, []bool{true, false})
+	b.AppendClass([]int32{7, 7}, 1)
+	b.Shift(1)
+	b.Prepend(2, -3, func(ids []int32) bool { return !slices.Contains(ids, -1) })
+	for _, c := range []struct {
+		name      string
+		got, want []int32
+	}{
+		{"ids", b.IDs, []int32{-3, -4, 1, 5, 6, 2, -1, 8, -3, -4, 3, 4, -3, -4, 7, 7}},
+		{"positions", b.Pos, []int32{1, 2, 3, 4, 5, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 4}},
+		{"bounds", b.Bounds, []int32{0, 5, 8, 12, 16}},
+		{"targets", b.Targets, []int32{Ignore, Ignore, 5, 6, Ignore, Ignore, 8, Ignore, Ignore, 3, Ignore, Ignore, Ignore, Ignore, Ignore, 1}},
+		{"leads", b.Leads, []int32{Ignore, 2, Ignore, Ignore}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s are %v, want %v", c.name, c.got, c.want)
+		}
+	}
+	b.Prepend(1, -5, nil)
+	if b.Sequences() != 4 || b.IDs[0] != -5 || b.Targets[6] != 2 {
+		t.Errorf("a second time: ids %v, targets %v", b.IDs, b.Targets)
 	}
 }
 

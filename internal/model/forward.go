@@ -12,7 +12,6 @@ func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(head
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
-	heads := m.heads()
 	h.Begin(t)
 	x := m.embed(t, b.IDs, h)
 	for _, layer := range m.Layers {
@@ -20,11 +19,30 @@ func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tens
 			return m.layer(t, layer, x, h, func(q, k, v *autograd.Tensor) *autograd.Tensor {
 				q = t.Rope(q, b.Pos, m.Spec.HeadDim, m.rope)
 				k = t.Rope(k, b.Pos, m.Spec.HeadDim, m.rope)
-				return t.Attention(q, k, v, b.Bounds, heads)
+				return m.attend(t, layer, b.Bounds, q, k, v, h)
 			})
 		})
 	}
 	return m.norm(t, m.Norm, x, h)
+}
+
+// attend is attention inside each sequence, and over the keys and values that the hook puts before it.
+func (m *Model) attend(t *autograd.Tape, l *Layer, bounds []int32, q, k, v *autograd.Tensor, h Hooks) *autograd.Tensor {
+	keys, values := h.Prefix(t, l)
+	if keys == nil {
+		return t.Attention(q, k, v, bounds, m.heads())
+	}
+	n := keys.Rows
+	none := t.Tensor(n, q.Cols)
+	clear(none.Data)
+	q, k, v = t.Prefix(q, none, bounds), t.Prefix(k, keys, bounds), t.Prefix(v, values, bounds)
+	return t.WithoutPrefix(t.Attention(q, k, v, autograd.PrefixBounds(bounds, n), m.heads()), n, bounds)
+}
+
+// KeysValues are the keys, turned to their positions, and the values that a layer makes of rows x (n, D) at its input.
+func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32, h Hooks) (keys, values *autograd.Tensor) {
+	a := m.norm(t, l.AttnNorm, x, h)
+	return t.Rope(linear(t, l.K, a, h), pos, m.Spec.HeadDim, m.rope), linear(t, l.V, a, h)
 }
 
 // embed is the stream before the first block, (T, D).
@@ -77,8 +95,9 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	x := h.Input(t, &m.Head, m.Hidden(t, b, h))
-	return t.CrossEntropy(x, &m.Head, h.HeadGradient(), b.Targets, scale)
+	head := h.Output(&m.Head)
+	x := h.Input(t, head, m.Hidden(t, b, h))
+	return t.CrossEntropy(x, head, h.HeadGradient(), b.Targets, scale)
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -93,5 +112,6 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	return t.Linear(h.Input(t, &m.Head, x), &m.Head)
+	head := h.Output(&m.Head)
+	return t.Linear(h.Input(t, head, x), head)
 }

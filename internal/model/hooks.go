@@ -24,11 +24,17 @@ type Hooks interface {
 	// Embedding gets the rows x (T, D) of the embedding table for ids; those of virtual tokens, whose ids are negative,
 	// are zero.
 	Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor
+	// Prefix gives keys and values (n, Keys·HeadDim) that the tokens of a layer see before their own, as they are, or nil
+	// twice. n is the same in all layers; the positions of the tokens begin at n.
+	Prefix(t *autograd.Tape, l *Layer) (keys, values *autograd.Tensor)
 	// Part gets what a part of a layer is about to add to the stream, y (T, D), the stream (T, D) and its norm x (T, D),
 	// which the part was computed from.
 	Part(t *autograd.Tape, l *Layer, p Part, stream, x, y *autograd.Tensor) *autograd.Tensor
 	// Stream gets the stream (T, D) after the addition of a part.
 	Stream(t *autograd.Tape, l *Layer, p Part, x *autograd.Tensor) *autograd.Tensor
+	// Output is the matrix that the stream after the final norm is multiplied with: w, the output head, or another, over
+	// whatever the targets then are.
+	Output(w *quant.Matrix) *quant.Matrix
 	// HeadGradient collects the gradient of the output head (V, D), for its full training; nil where it is frozen.
 	HeadGradient() *autograd.Tensor
 }
@@ -67,6 +73,9 @@ func (NoHooks) Norm(_ *Norm, w *autograd.Tensor) *autograd.Tensor { return w }
 // Embedding is x.
 func (NoHooks) Embedding(_ *autograd.Tape, _ []int32, x *autograd.Tensor) *autograd.Tensor { return x }
 
+// Prefix is nothing.
+func (NoHooks) Prefix(*autograd.Tape, *Layer) (keys, values *autograd.Tensor) { return nil, nil }
+
 // Part is y.
 func (NoHooks) Part(_ *autograd.Tape, _ *Layer, _ Part, _, _, y *autograd.Tensor) *autograd.Tensor {
 	return y
@@ -76,6 +85,9 @@ func (NoHooks) Part(_ *autograd.Tape, _ *Layer, _ Part, _, _, y *autograd.Tensor
 func (NoHooks) Stream(_ *autograd.Tape, _ *Layer, _ Part, x *autograd.Tensor) *autograd.Tensor {
 	return x
 }
+
+// Output is w.
+func (NoHooks) Output(w *quant.Matrix) *quant.Matrix { return w }
 
 // HeadGradient is nil.
 func (NoHooks) HeadGradient() *autograd.Tensor { return nil }

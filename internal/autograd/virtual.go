@@ -1,0 +1,131 @@
+package autograd
+
+import "github.com/peftconv/peftconv/kernels"
+
+// virtualOp has put rows of e into x.
+type virtualOp struct {
+	x, e  *Tensor
+	ids   []int32
+	first int32
+}
+
+// Virtual writes row j of e (n, D) over every row of x (T, D) whose id is first-j, in place: the embeddings of virtual
+// tokens, whose ids are first, first-1 and so on down.
+func (t *Tape) Virtual(x *Tensor, ids []int32, e *Tensor, first int32) *Tensor {
+	if len(ids) != x.Rows || x.Cols != e.Cols || first >= 0 {
+		panic("autograd: Virtual: shapes do not fit")
+	}
+	op := &virtualOp{x, e, ids, first}
+	for i := range ids {
+		if j, ok := op.row(i); ok {
+			copy(x.Row(i), e.Row(j))
+		}
+	}
+	t.lap(PartEmbedding)
+	if e.needs {
+		x.needs = true
+		t.push(op)
+	}
+	return x
+}
+
+// row is the row of e that row i of x was copied from.
+func (op *virtualOp) row(i int) (j int, ok bool) {
+	j = int(op.first) - int(op.ids[i])
+	return j, j >= 0 && j < op.e.Rows && op.ids[i] < 0
+}
+
+// backward takes the gradients of the rows that were written over away from x.
+func (op *virtualOp) backward(t *Tape) {
+	if op.x.Grad == nil {
+		return
+	}
+	t.grad(op.e)
+	for i := range op.ids {
+		if j, ok := op.row(i); ok {
+			kernels.Add(op.e.gradRow(j), op.x.gradRow(i))
+			clear(op.x.gradRow(i))
+		}
+	}
+	t.lap(PartEmbedding)
+}
+
+// Hold gives x the memory of its gradient now, so that the inside of a Checkpoint may use x although it is made outside.
+func (t *Tape) Hold(x *Tensor) *Tensor {
+	if x.needs && t.record {
+		t.grad(x)
+	}
+	return x
+}
+
+// columnsOp is y = the columns of x that index lists.
+type columnsOp struct {
+	x, y  *Tensor
+	index []int
+}
+
+// Columns is y (n, len(index)): column j of y is column index[j] of x.
+func (t *Tape) Columns(x *Tensor, index []int) *Tensor {
+	y := t.Tensor(x.Rows, len(index))
+	for i := range x.Rows {
+		from, to := x.Row(i), y.Row(i)
+		for j, column := range index {
+			to[j] = from[column]
+		}
+	}
+	if x.needs {
+		y.needs = true
+		t.push(&columnsOp{x, y, index})
+	}
+	return y
+}
+
+func (op *columnsOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	t.grad(op.x)
+	for i := range op.x.Rows {
+		to, from := op.x.gradRow(i), op.y.gradRow(i)
+		for j, column := range op.index {
+			to[column] += from[j]
+		}
+	}
+}
+
+// besideOp is y = a and b, side by side.
+type besideOp struct{ a, b, y *Tensor }
+
+// Beside is y (T, A+B): in each row the row of a (T, A), then that of b (T, B).
+func (t *Tape) Beside(a, b *Tensor) *Tensor {
+	if a.Rows != b.Rows {
+		panic("autograd: Beside: rows differ")
+	}
+	y := t.Tensor(a.Rows, a.Cols+b.Cols)
+	for i := range y.Rows {
+		copy(y.Row(i), a.Row(i))
+		copy(y.Row(i)[a.Cols:], b.Row(i))
+	}
+	if a.needs || b.needs {
+		y.needs = true
+		t.push(&besideOp{a, b, y})
+	}
+	return y
+}
+
+func (op *besideOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	for i := range op.y.Rows {
+		dy := op.y.gradRow(i)
+		if op.a.needs {
+			t.grad(op.a)
+			kernels.Add(op.a.gradRow(i), dy[:op.a.Cols])
+		}
+		if op.b.needs {
+			t.grad(op.b)
+			kernels.Add(op.b.gradRow(i), dy[op.a.Cols:])
+		}
+	}
+}
