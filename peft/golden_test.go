@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,9 @@ type peftCase struct {
 
 // goldenCases are the runs that are reproduced.
 var goldenCases = []string{"lora_all", "lora_qv_r4", "lora_rslora", "lora_linear_wd", "lora_tied", "lora_rank_pattern", "lora_default_init"}
+
+// methodCasesOfPEFT are the runs of methods other than LoRA.
+var methodCasesOfPEFT = []string{"ia3_all"}
 
 func openCase(t *testing.T, name string) *peftCase {
 	t.Helper()
@@ -102,7 +106,10 @@ func (c *peftCase) batchOf(step int) *batch.Batch {
 // vector is a tensor of the reference: a kind such as "grad64" and the adapter's name of it.
 func (c *peftCase) vector(t *testing.T, kind, name string) []float32 {
 	t.Helper()
-	key := kind + "." + strings.TrimSuffix(name, ".weight") + ".default.weight"
+	key := kind + "." + name + ".default"
+	if module, ok := strings.CutSuffix(name, ".weight"); ok {
+		key = kind + "." + module + ".default.weight"
+	}
 	x := c.vectors.Tensor(key)
 	if x == nil {
 		t.Fatalf("the reference has no %s", key)
@@ -140,12 +147,13 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 // start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
 var horizon = map[string]int{
 	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
+	"ia3_all": 20,
 }
 
 // TestPEFTRuns does the runs over again: gradients of the first step, parameters after it, losses, learning rates and
 // gradient norms of all steps, and the parameters at the end.
 func TestPEFTRuns(t *testing.T) {
-	for _, name := range goldenCases {
+	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			tr := c.trainer(t)
@@ -264,7 +272,7 @@ func TestPEFTExact(t *testing.T) {
 
 // TestPEFTMaskedLoss has a batch of which some tokens are padding and some carry no loss.
 func TestPEFTMaskedLoss(t *testing.T) {
-	for _, name := range goldenCases {
+	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			a, err := Load(filepath.Join(c.dir, "init"))
@@ -302,7 +310,7 @@ func (c *peftCase) masked(t *testing.T) *dataset.Set {
 
 // TestPEFTLogits compares logits of the first batch before and after training, and with the adapter merged.
 func TestPEFTLogits(t *testing.T) {
-	for _, name := range goldenCases {
+	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			for _, kind := range []string{"init", "final"} {

@@ -20,6 +20,10 @@ var methodCases = []struct {
 	new  func(b *Base) (*Adapter, error)
 }{
 	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}) }},
+	{"ia3", func(b *Base) (*Adapter, error) { return NewIA3(b, IA3Options{}) }},
+	{"ia3, all outputs and one input", func(b *Base) (*Adapter, error) {
+		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})
+	}},
 	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
 	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})

@@ -1,0 +1,280 @@
+package peft
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MethodIA3 is the peft_type of (IA)³ adapters.
+const MethodIA3 = "IA3"
+
+// ia3Part is the vector of a module: (out, 1) where it scales the output, (1, in) where it scales the input.
+const ia3Part = "ia3_l"
+
+// IA3Options says what NewIA3 makes. The zero value scales keys, values and the inner activations of the feed-forward
+// network: k_proj, v_proj and the input of down_proj.
+type IA3Options struct {
+	Placement
+	FeedForward []string // those of the targets whose input is scaled, by name; nil: down_proj
+}
+
+// ia3Settings are the fields of an (IA)³ adapter's configuration.
+type ia3Settings struct {
+	targeting
+	FeedForward Modules `json:"feedforward_modules"`
+	Init        bool    `json:"init_ia3_weights"`
+}
+
+func (s *ia3Settings) check() error {
+	if err := s.FeedForward.check(); err != nil {
+		return err
+	}
+	return s.checkModules()
+}
+
+// NewIA3 makes an (IA)³ adapter that changes nothing yet: all its vectors are 1.
+func NewIA3(b *Base, opt IA3Options) (*Adapter, error) {
+	chosen, where, err := opt.choose(b, "k_proj", "v_proj", "down_proj")
+	if err != nil {
+		return nil, err
+	}
+	s := &ia3Settings{targeting: where, Init: true}
+	names := opt.FeedForward
+	if names == nil {
+		names = []string{"down_proj"}
+	}
+	shapes := map[string][]int{}
+	for _, l := range chosen {
+		shape := []int{l.W.Rows, 1}
+		for _, name := range names {
+			if hit, err := targetMatches(name, l); err != nil {
+				return nil, err
+			} else if hit {
+				shape = []int{1, l.W.Cols}
+			}
+		}
+		if kind := lastPart(l.Module); shape[0] == 1 && !slices.Contains(s.FeedForward.Names, kind) {
+			s.FeedForward.Names = append(s.FeedForward.Names, kind)
+		}
+		shapes[partName(l.Module, ia3Part)] = shape
+	}
+	c := Config{Method: MethodIA3, BaseModel: opt.BaseModel, Settings: s}
+	return newAdapter(b, c, shapes, func(p *Param) {
+		for i := range p.Data {
+			p.Data[i] = 1
+		}
+	})
+}
+
+// ia3Family is (IA)³.
+func ia3Family() *family {
+	return &family{
+		name: "ia3", peftType: MethodIA3,
+		settings: func() Settings { return &ia3Settings{Init: true} },
+		allowed:  map[string]func(v any) bool{"layers_pattern": isLayersPattern},
+		method:   func(c *Config, params []Param) (method, error) { return newIA3(c, params) },
+	}
+}
+
+// ia3 is (IA)³ (Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
+// Learning"): vectors that scale the outputs, or the inputs, of linear maps.
+type ia3 struct {
+	onLinears
+	input map[string]bool // modules whose input is scaled
+}
+
+func newIA3(c *Config, params []Param) (*ia3, error) {
+	o, err := onModules(params, "(IA)³", []string{ia3Part}, nil)
+	if err != nil {
+		return nil, err
+	}
+	m, s := &ia3{o, map[string]bool{}}, c.Settings.(*ia3Settings)
+	for _, mod := range o.modules {
+		p := &params[mod.parts[ia3Part]]
+		m.input[mod.name] = s.FeedForward.Match(mod.name)
+		want, which := []int{len(p.Data), 1}, "output"
+		if m.input[mod.name] {
+			want, which = []int{1, len(p.Data)}, "input"
+		}
+		if !slices.Equal(p.Shape, want) {
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because by feedforward_modules it scales the %s",
+				p.Name, p.Shape, want, which)
+		}
+	}
+	return m, nil
+}
+
+func (m *ia3) describe() string {
+	return fmt.Sprintf("(IA)³ with a vector on %d weights", len(m.modules))
+}
+
+// fit finds the linear maps and checks that the vectors have a value for each output or input.
+func (m *ia3) fit(b *Base, params []Param) ([]*model.Linear, error) {
+	return m.linears(b, func(mod *linearModule, l *model.Linear) error {
+		if m.input[mod.name] {
+			return mod.wants(params, ia3Part, 1, l.W.Cols)
+		}
+		return mod.wants(params, ia3Part, l.W.Rows, 1)
+	})
+}
+
+// permuted lists the vectors that scale permuted outputs.
+func (m *ia3) permuted(b *Base) ([]permutation, error) {
+	var perms []permutation
+	for _, l := range b.Model.Linears() {
+		for _, mod := range m.modules {
+			if mod.name == l.Module && l.PermutedHeads > 0 && !m.input[mod.name] {
+				perms = append(perms, permutation{param: mod.parts[ia3Part], heads: l.PermutedHeads})
+			}
+		}
+	}
+	return perms, nil
+}
+
+func (m *ia3) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	linears, err := m.fit(b, values)
+	if err != nil {
+		return nil, err
+	}
+	at := &ia3Attachment{
+		base: b, strength: float32(strength),
+		outputs: map[*model.Linear]*autograd.Tensor{}, inputs: map[*quant.Matrix]*autograd.Tensor{},
+	}
+	for i, l := range linears {
+		vector := m.modules[i].rowLeaf(values, grads, ia3Part)
+		if m.input[l.Module] {
+			at.inputs[&l.W] = vector
+		} else {
+			at.outputs[l] = vector
+		}
+	}
+	return at, nil
+}
+
+// ia3Attachment is an (IA)³ adapter at work.
+type ia3Attachment struct {
+	plain
+	base     *Base
+	strength float32
+	outputs  map[*model.Linear]*autograd.Tensor // (1, out)
+	inputs   map[*quant.Matrix]*autograd.Tensor // (1, in) of the linear map with that weight
+}
+
+// Input scales the input.
+func (at *ia3Attachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if vector := at.inputs[w]; vector != nil {
+		return t.ScaleColumns(x, vector, at.strength, nil)
+	}
+	return x
+}
+
+// Linear scales the output, the bias that is still to come with it.
+func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
+	if vector := at.outputs[l]; vector != nil {
+		return t.ScaleColumns(y, vector, at.strength, l.Bias)
+	}
+	return y
+}
+
+// factors are what the rows and the columns of each weight are multiplied by. The feed-forward network is linear in the
+// output of its up-projection, so that a scale of the down-projection's input is one of the rows of the up-projection,
+// where quantized blocks can have it exactly.
+func (at *ia3Attachment) factors() (rows, columns map[*model.Linear][]float32) {
+	rows, columns = map[*model.Linear][]float32{}, map[*model.Linear][]float32{}
+	for _, layer := range at.base.Model.Layers {
+		for _, l := range layer.Linears() {
+			if vector := at.outputs[l]; vector != nil {
+				multiply(rows, l, vector.Data, at.strength)
+			}
+			vector := at.inputs[&l.W]
+			switch {
+			case vector == nil:
+			case l == layer.Down:
+				multiply(rows, layer.Up, vector.Data, at.strength)
+			default:
+				multiply(columns, l, vector.Data, at.strength)
+			}
+		}
+	}
+	return rows, columns
+}
+
+// multiply multiplies the factors of a linear map by those of a vector.
+func multiply(all map[*model.Linear][]float32, l *model.Linear, vector []float32, strength float32) {
+	f := all[l]
+	if f == nil {
+		f = slices.Repeat([]float32{1}, len(vector))
+		all[l] = f
+	}
+	for i, v := range vector {
+		f[i] *= 1 + strength*(v-1)
+	}
+}
+
+func (at *ia3Attachment) deltas() map[*model.Linear]delta {
+	rows, columns := at.factors()
+	all := map[*model.Linear]delta{}
+	for l, f := range rows {
+		all[l] = &scaledWeight{w: &l.W, rows: f, columns: columns[l]}
+	}
+	for l, f := range columns {
+		if all[l] == nil {
+			all[l] = &scaledWeight{w: &l.W, columns: f}
+		}
+	}
+	return all
+}
+
+// vectors are the changes of biases: what scales outputs scales them too.
+func (at *ia3Attachment) vectors() []vectorChange {
+	rows, _ := at.factors()
+	var all []vectorChange
+	for _, l := range at.base.Model.Linears() {
+		if f := rows[l]; f != nil && l.Bias != nil {
+			change := make([]float32, len(f))
+			for i, b := range l.Bias {
+				change[i] = (f[i] - 1) * b
+			}
+			all = append(all, vectorChange{linear: l, change: change})
+		}
+	}
+	return all
+}
+
+// scaledWeight is the change of a matrix whose rows and columns are multiplied by factors; nil is 1.
+type scaledWeight struct {
+	w             *quant.Matrix
+	rows, columns []float32
+}
+
+// addRows is dst += (rows·columns - 1)·W.
+func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
+	row := make([]float32, s.w.Cols)
+	for r := r0; r < r1; r++ {
+		s.w.Row(row, r)
+		to, f := dst[(r-r0)*s.w.Cols:][:s.w.Cols], float32(1)
+		if s.rows != nil {
+			f = s.rows[r]
+		}
+		if s.columns == nil {
+			kernels.Axpy(f-1, row, to)
+			continue
+		}
+		for j, v := range row {
+			to[j] += (f*s.columns[j] - 1) * v
+		}
+	}
+}
+
+// rowFactors are the factors of the rows where that is all that changes.
+func (s *scaledWeight) rowFactors() ([]float32, bool) {
+	return s.rows, s.rows != nil && s.columns == nil
+}
+
+// suggestLR is a learning rate to start with.
+func (m *ia3) suggestLR(*Base) float64 { return 1e-2 }
