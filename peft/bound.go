@@ -1,6 +1,10 @@
 package peft
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
 // change of the adapter after Bind does not reach it.
@@ -49,15 +53,27 @@ type Scaled struct {
 	Scale   float64
 }
 
+// adaptersOf are the adapters without their factors.
+func adaptersOf(all []Scaled) []*Adapter {
+	list := make([]*Adapter, len(all))
+	for i, scaled := range all {
+		list[i] = scaled.Adapter
+	}
+	return list
+}
+
 // bindAll puts several adapters to work on a base.
 func bindAll(b *Base, adapters []Scaled) (stack, error) {
 	var s stack
 	for i, scaled := range adapters {
 		bound, err := scaled.Adapter.bind(b, scaled.Scale, false)
+		if err == nil && bound.movesBlocks() && slices.ContainsFunc(s, (*Bound).movesBlocks) {
+			err = errors.New("two quantization-aware adapters cannot be at work at once")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("adapter %d of %d: %w", i+1, len(adapters), err)
 		}
 		s = append(s, bound)
 	}
-	return s, nil
+	return s, s.reserveAll()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
@@ -29,19 +30,21 @@ type MergeProgress struct {
 // MergeReport is what Merge did.
 type MergeReport struct {
 	Output   string         `json:"output"`
-	Tensors  []MergedTensor `json:"tensors"`  // the touched ones, in the order of the file
-	Copied   int            `json:"copied"`   // tensors that were not touched
-	Recovery float64        `json:"recovery"` // over all touched tensors together
+	Tensors  []MergedTensor `json:"tensors"`   // the touched ones, in the order of the file
+	Copied   int            `json:"copied"`    // tensors that were not touched
+	Recovery float64        `json:"recovery"`  // over all touched tensors together
+	BitExact bool           `json:"bit_exact"` // every touched tensor has, bit for bit, the weights that the adapter was trained with
 }
 
 // MergedTensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
 // the change asked for and Δ' the one that was made:
 type MergedTensor struct {
 	Name     string  `json:"name"`
-	Type     string  `json:"type"`     // as written
-	Recovery float64 `json:"recovery"` // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
-	Noise    float64 `json:"noise"`    // |Δ'-Δ|/|Δ|
-	Little   bool    `json:"little"`   // less than half of it is there
+	Type     string  `json:"type"`      // as written
+	Recovery float64 `json:"recovery"`  // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
+	Noise    float64 `json:"noise"`     // |Δ'-Δ|/|Δ|
+	Little   bool    `json:"little"`    // less than half of it is there
+	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the adapter was trained with
 }
 
 // littleRecovery is where MergedTensor.Little begins.
@@ -77,18 +80,25 @@ type merger struct {
 	adapters []Scaled
 	opt      MergeOptions
 	touched  map[string]*mergeTensor // by the tensor's name in the base
+	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
 	size     int64                   // bytes of all tensors of the output
 	written  int64
 	total    mergeStats
 	report   MergeReport
+
+	movesBlocks bool // all adapters move blocks, so that none is quantized again
 }
 
 // mergeTensor is a tensor that changes.
 type mergeTensor struct {
-	w      quant.Matrix
+	w      quant.Matrix // what the deltas are added to: the base's, or what a quantization-aware adapter makes of it
+	moved  bool         // w is not the base's
 	to     gguf.Type
 	deltas []delta
 }
+
+// exact reports whether the weights that training saw are written as they are.
+func (t *mergeTensor) exact() bool { return t.moved && len(t.deltas) == 0 && t.to == t.w.Type }
 
 func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions) (*merger, error) {
 	if len(adapters) == 0 {
@@ -104,41 +114,62 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 		return nil, err
 	}
 	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, touched: map[string]*mergeTensor{}}
+	m.report.BitExact = true
+	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *Bound) bool { return !bound.movesBlocks() })
 	for _, bound := range bounds {
-		deltas := bound.deltas()
-		if deltas == nil {
-			return nil, fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
-		}
-		for _, l := range b.Model.Linears() {
-			if d, ok := deltas[l]; !ok {
-				continue
-			} else if err := m.touch(l, d); err != nil {
-				return nil, err
-			}
+		if err := m.touchAll(bound); err != nil {
+			return nil, err
 		}
 	}
 	return m, nil
 }
 
-// touch adds a change of a linear map.
-func (m *merger) touch(l *model.Linear, d delta) error {
-	t := m.touched[l.Tensor]
-	if t == nil {
-		to, err := m.targetType(l)
+// touchAll adds the changes of one adapter.
+func (m *merger) touchAll(bound *Bound) error {
+	deltas := bound.deltas()
+	hasVectors, err := m.touchVectors(bound)
+	if err != nil {
+		return err
+	}
+	if deltas == nil && !hasVectors {
+		return fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
+	}
+	for _, l := range m.base.Model.Linears() {
+		d, ok := deltas[l]
+		if !ok {
+			continue
+		}
+		t, err := m.touch(l)
 		if err != nil {
 			return err
 		}
-		t = &mergeTensor{w: l.W, to: to}
-		m.touched[l.Tensor] = t
+		if bound.movesBlocks() {
+			t.w, t.moved = *bound.Weights(l, &l.W), true
+		} else {
+			t.deltas = append(t.deltas, d)
+		}
 	}
-	t.deltas = append(t.deltas, d)
 	return nil
+}
+
+// touch is the entry of a linear map's weight.
+func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
+	if t := m.touched[l.Tensor]; t != nil {
+		return t, nil
+	}
+	to, err := m.targetType(l)
+	if err != nil {
+		return nil, err
+	}
+	t := &mergeTensor{w: l.W, to: to}
+	m.touched[l.Tensor] = t
+	return t, nil
 }
 
 // targetType is the type that a touched tensor gets.
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
-		if quant.NeedsImportance(l.W.Type) {
+		if quant.NeedsImportance(l.W.Type) && !m.movesBlocks {
 			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
 		}
 		return l.W.Type, nil
@@ -174,6 +205,8 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 	m.total.add(stats)
 	r := MergedTensor{Name: name, Type: t.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
 	r.Little = r.Recovery < littleRecovery
+	r.BitExact = t.exact()
+	m.report.BitExact = m.report.BitExact && r.BitExact
 	m.report.Tensors = append(m.report.Tensors, r)
 	return nil
 }

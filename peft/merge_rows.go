@@ -42,6 +42,9 @@ func (s *mergeStats) noise() float64 {
 // merge makes the rows of the merged tensor and hands their bytes to write in order. Threads share the rows; the sums
 // are added up in the order of the rows.
 func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
+	if t.exact() {
+		return total, write(t.w.Data)
+	}
 	out := quant.Matrix{Type: t.to, Rows: t.w.Rows, Cols: t.w.Cols}
 	rowSize := out.RowSize()
 	const piece = 16 // rows a thread takes at a time

@@ -91,6 +91,12 @@ func (at *qatAttachment) stepped(int, int) {
 	}
 }
 
+// movesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
+func (bd *Bound) movesBlocks() bool {
+	_, ok := bd.attachment.(*qatAttachment)
+	return ok
+}
+
 // snapRows is the number of rows that a thread takes at a time.
 const snapRows = 8
 

@@ -1,0 +1,167 @@
+package peft
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/quantize"
+	"github.com/peftconv/peftconv/internal/testdata"
+)
+
+// TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
+// built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
+// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2 steps=150 rank=16 seed=1 base=FILE. Each run gives
+// a line.
+func TestQATExperiments(t *testing.T) {
+	spec := os.Getenv("PEFTCONV_EXPERIMENTS")
+	if spec == "" {
+		t.Skip("PEFTCONV_EXPERIMENTS is not set")
+	}
+	e := newExperiments(t, spec)
+	for _, typ := range e.list("types", "Q4_0,Q4_1,Q4_K_S,Q5_K_S,Q6_K,Q8_0,Q3_K_S,Q2_K,IQ4_NL,IQ4_XS") {
+		e.base(typ)
+		for _, run := range e.list("runs", "lora:3e-4,lora:5e-3,auto:0") {
+			e.run(typ, run)
+		}
+	}
+}
+
+// experiments is what all runs share.
+type experiments struct {
+	t           *testing.T
+	words       map[string]string
+	dir         string
+	train, eval string // texts
+	path        string // of the base in the type at hand
+}
+
+func newExperiments(t *testing.T, spec string) *experiments {
+	e := &experiments{t: t, words: map[string]string{}, dir: t.TempDir()}
+	for _, word := range strings.Fields(spec) {
+		key, value, _ := strings.Cut(word, "=")
+		e.words[key] = value
+	}
+	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
+	const held = 50000
+	e.train, e.eval = e.write("train.txt", text[:len(text)-held]), e.write("eval.txt", text[len(text)-held:])
+	return e
+}
+
+func (e *experiments) write(name string, data []byte) string {
+	path := filepath.Join(e.dir, name)
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		e.t.Fatal(err)
+	}
+	return path
+}
+
+// word is the value of a word, or what it is when it is not given.
+func (e *experiments) word(key, missing string) string {
+	if v, ok := e.words[key]; ok {
+		return v
+	}
+	return missing
+}
+
+func (e *experiments) list(key, missing string) []string {
+	return strings.Split(e.word(key, missing), ",")
+}
+
+func (e *experiments) number(key string, missing int) int {
+	n, err := strconv.Atoi(e.word(key, strconv.Itoa(missing)))
+	if err != nil {
+		e.t.Fatalf("%s: %v", key, err)
+	}
+	return n
+}
+
+// base makes the base in a type.
+func (e *experiments) base(typ string) {
+	from, err := gguf.Open(e.word("base", "../internal/demo/base.gguf"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer from.Close()
+	kind, err := quantize.ParseFileType(typ)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	plan, err := quantize.NewPlan(from, quantize.Options{Type: kind, Pure: true, AllowRequantize: true})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.path = filepath.Join(e.dir, typ+".gguf")
+	if err := plan.Write(e.t.Context(), e.path, nil); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// run trains one adapter: METHOD:RATE, the method being lora or channels, with a dither after a slash.
+func (e *experiments) run(typ, run string) {
+	t := e.t
+	b := openBase(t, e.path)
+	train, eval := e.load(b, e.train), e.load(b, e.eval)
+	name, rate, _ := strings.Cut(run, ":")
+	lr, err := strconv.ParseFloat(rate, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := e.adapter(b, name)
+	began := time.Now()
+	r, err := Train(t.Context(), b, a, train, eval, TrainOptions{
+		Steps: e.number("steps", 150), BatchTokens: 2048, LR: lr, Schedule: ScheduleCosine, Clip: 1,
+		Seed: uint64(e.number("seed", 1)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(began)
+	fmt.Printf("%-7s %-20s base %.4f trained %.4f", typ, run, *r.BaseLoss, *r.EvalLoss)
+	e.merged(b, a, eval, r)
+	fmt.Printf("  %.1f s\n", took.Seconds())
+}
+
+// merged merges and measures the file.
+func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
+	t := e.t
+	out := filepath.Join(e.dir, "merged.gguf")
+	os.Remove(out)
+	if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, MergeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m := openBase(t, out)
+	loss, err := EvalLoss(t.Context(), m, nil, eval, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf(" merged %.4f kept %.3f", loss.Loss, (*r.BaseLoss-loss.Loss)/(*r.BaseLoss-*r.EvalLoss))
+}
+
+func (e *experiments) load(b *Base, path string) *Data {
+	set, err := LoadData(path, b, DataOptions{SeqLen: 256})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return set
+}
+
+func (e *experiments) adapter(b *Base, name string) *Adapter {
+	rank, seed := e.number("rank", 16), uint64(e.number("seed", 1))
+	var a *Adapter
+	var err error
+	if channels, dither, _ := strings.Cut(name, "/"); channels == "lora" {
+		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Seed: seed})
+	} else {
+		a, err = NewQAT(b, QATOptions{Channels: channels, Rank: rank, Seed: seed, Dither: dither})
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return a
+}
