@@ -65,6 +65,12 @@ type CombineOptions struct {
 	Progress  func(done, all int, module string)
 }
 
+// Check reports options that do not fit the type.
+func (opt *CombineOptions) Check() error {
+	_, err := opt.recipe()
+	return err
+}
+
 func (opt *CombineOptions) recipe() (recipe, error) {
 	kind := opt.Type
 	if kind == "" {

@@ -26,6 +26,12 @@ type ExtractOptions struct {
 	Progress func(done, all int, module string)
 }
 
+// Check reports options that make no sense.
+func (opt *ExtractOptions) Check() error {
+	_, err := opt.ranks()
+	return err
+}
+
 func (opt *ExtractOptions) ranks() (ResizeOptions, error) {
 	r := ResizeOptions{Rank: opt.Rank, Energy: opt.Energy}
 	if opt.Rank == 0 {
@@ -34,7 +40,7 @@ func (opt *ExtractOptions) ranks() (ResizeOptions, error) {
 			r.Rank = 128
 		}
 	}
-	return r, r.check()
+	return r, r.Check()
 }
 
 // ExtractReport says what Extract found, and what a LoRA of linear maps cannot hold.
@@ -59,8 +65,10 @@ type ExtractedModule struct {
 // LeftTensor is a tensor that differs and that the adapter does not change.
 type LeftTensor struct {
 	Name   string  `json:"name"`   // Hugging Face's name of the tensor
-	Reason string  `json:"reason"` // why it is left: "norm", "embedding", "output head", "bias", "not a target", "shape"
+	Reason string  `json:"reason"` // why: "norm", "embedding", "output head", "bias", "not a target", " of another shape" behind it
 	Change float64 `json:"change"` // ‖Δ‖/‖W‖; 0 where the shapes differ
+
+	tuned whole
 }
 
 // Extract makes a LoRA that turns one model into another, as nearly as its rank allows: of each linear map's difference

@@ -10,18 +10,20 @@ import (
 
 // compare reports a matrix that differs.
 func (x *extractor) compare(name, reason string, from, to ordered) {
+	left := LeftTensor{Name: name, Reason: reason, tuned: whole{matrix: to}}
 	if from.w.Rows != to.w.Rows || from.w.Cols != to.w.Cols {
-		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: "shape"})
+		x.leave(left, math.Inf(1), 0)
 		return
 	}
 	squares, norm := differ(from, to, func(int) []float32 { return make([]float32, from.w.Cols) })
-	x.leave(name, reason, squares, norm)
+	x.leave(left, squares, norm)
 }
 
 // compareValues reports a vector that differs.
 func (x *extractor) compareValues(name, reason string, from, to []float32) {
+	left := LeftTensor{Name: name, Reason: reason, tuned: whole{vector: to}}
 	if len(from) != len(to) {
-		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: "shape"})
+		x.leave(left, math.Inf(1), 0)
 		return
 	}
 	squares, norm := 0.0, 0.0
@@ -29,22 +31,29 @@ func (x *extractor) compareValues(name, reason string, from, to []float32) {
 		d := float64(to[i]) - float64(v)
 		squares, norm = squares+d*d, norm+float64(v)*float64(v)
 	}
-	x.leave(name, reason, squares, norm)
+	x.leave(left, squares, norm)
 }
 
-func (x *extractor) leave(name, reason string, squares, norm float64) {
-	if squares != 0 || math.IsNaN(squares) {
-		x.report.Left = append(x.report.Left, LeftTensor{Name: name, Reason: reason, Change: ratio(squares, norm)})
+// leave adds a tensor to what is left, if it differs: by an infinity, if its shape does.
+func (x *extractor) leave(t LeftTensor, squares, norm float64) {
+	switch {
+	case squares == 0:
+		return
+	case math.IsInf(squares, 1):
+		t.Reason += " of another shape"
+	default:
+		t.Change = ratio(squares, norm)
 	}
+	x.report.Left = append(x.report.Left, t)
 }
 
 // compareBias reports a bias that differs; a file without one has zeros.
 func (x *extractor) compareBias(from, to *model.Linear) {
 	a, b := biasInOrder(from), biasInOrder(to)
-	if len(a) == 0 {
+	if a == nil {
 		a = make([]float32, len(b))
 	}
-	if len(b) == 0 {
+	if b == nil {
 		b = make([]float32, len(a))
 	}
 	x.compareValues(from.Module+".bias", "bias", a, b)
@@ -74,6 +83,6 @@ func (x *extractor) compareOthers() {
 	x.release()
 	if !a.Spec.Tied || !b.Spec.Tied {
 		x.compare("lm_head.weight", "output head", plain(a.Head), plain(b.Head))
+		x.release()
 	}
-	x.release()
 }

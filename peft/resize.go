@@ -18,7 +18,8 @@ type ResizeOptions struct {
 	Progress func(done, all int, module string)
 }
 
-func (opt *ResizeOptions) check() error {
+// Check reports options that make no sense.
+func (opt *ResizeOptions) Check() error {
 	switch {
 	case opt.Rank < 0 || opt.Rank > maxLowRank:
 		return fmt.Errorf("rank %d, expected 1 to %d", opt.Rank, maxLowRank)
@@ -83,7 +84,7 @@ type ResizedModule struct {
 // same.
 func Resize(ctx context.Context, a *Adapter, opt ResizeOptions) (*Adapter, *ResizeReport, error) {
 	fail := func(err error) (*Adapter, *ResizeReport, error) { return nil, nil, fmt.Errorf("resize: %w", err) }
-	if err := opt.check(); err != nil {
+	if err := opt.Check(); err != nil {
 		return fail(err)
 	}
 	modules, err := a.lowRanks()

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+var combineVerb = verb{
+	name:  "combine",
+	args:  "ADAPTER[:WEIGHT]...",
+	short: "make one LoRA of several",
+	long: `Makes one adapter of several, each with a weight (1 where none is given; it may be negative), with the numbers of HF
+PEFT's add_weighted_adapter. --type says how:
+
+  cat              the pairs side by side: exactly the weighted sum of the changes, the ranks add up
+  svd              that sum, cut to --rank
+  linear           A and B themselves are added, weighted by roots: cheap, but not the sum of the changes
+  ties             of A and of B: the values of largest magnitude (--density), signs elected, means of those that agree
+  dare_linear      of A and of B: values dropped at random (--density is kept, --seed), the others rescaled, added
+  dare_ties        dropped at random, then as in ties
+  magnitude_prune  of A and of B: the values of largest magnitude, added
+
+ties_svd, dare_linear_svd, dare_ties_svd and magnitude_prune_svd do the same with the changes B·A themselves and cut the
+result to --rank. cat and the _svd types take adapters of different ranks. A module that only some of the adapters have
+is combined of those. The adapters must have been trained over the same base.
+
+The _svd types of PEFT multiply an adapter's change by its scale (alpha/r) twice; --scale-once does not.
+The report says how far the result is from the weighted sum of the changes.`,
+	examples: []string{
+		"peftconv combine style.safetensors facts.safetensors:0.5 --out both.safetensors",
+		"peftconv combine a.safetensors b.safetensors --weights 0.7,0.3 --type ties_svd --density 0.3 --rank 16 --out c.safetensors",
+		"peftconv combine skill.safetensors toxic.safetensors:-1 --out adapter/",
+	},
+	new: func() command { return new(combineOptions) },
+}
+
+type combineOptions struct {
+	inputs  []adapterFlag
+	weights string
+	out     string
+	options peft.CombineOptions
+	threads int
+	json    bool
+}
+
+const lowRankOutHelp = "the `FILE` to write: a name that ends in .safetensors, or else a PEFT directory"
+
+func (o *combineOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
+	fs.StringVar(&o.options.Type, "type", peft.CombineCat, "how: a `TYPE` of those above")
+	fs.StringVar(&o.weights, "weights", "", "a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
+	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "`R` of the result, for the _svd types; 0 is the largest rank of the adapters")
+	fs.Float64Var(&o.options.Density, "density", 0, "the share of values that is kept, for ties, dare and magnitude_prune: `D` above 0, at most 1")
+	fs.StringVar(&o.options.MajoritySign, "majority-sign", peft.MajorityTotal, "which sign is elected in the ties types: that of the sum (total) "+
+		"or that of more values (frequency): `HOW`")
+	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false, "in the _svd types, multiply a change by its adapter's scale once, as the other types do")
+	fs.Uint64Var(&o.options.Seed, "seed", 0, "the same `SEED` drops the same values and gives the same file")
+	fs.BoolVar(&o.options.Force, "force", false, "combine adapters that were trained over different bases")
+	addThreads(fs, &o.threads)
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	require(fs, "out")
+}
+
+func (o *combineOptions) validate(args []string) error {
+	if len(args) == 0 {
+		return errors.New("expected adapters, found no argument")
+	}
+	for _, arg := range args {
+		in, err := parseLora(arg)
+		if err != nil {
+			return errors.New(strings.TrimPrefix(err.Error(), "--lora: "))
+		}
+		o.inputs = append(o.inputs, in)
+	}
+	if err := o.applyWeights(); err != nil {
+		return err
+	}
+	if err := o.options.Check(); err != nil {
+		return err
+	}
+	return useThreads(o.threads)
+}
+
+// applyWeights reads --weights.
+func (o *combineOptions) applyWeights() error {
+	if o.weights == "" {
+		return nil
+	}
+	list := strings.Split(o.weights, ",")
+	if len(list) != len(o.inputs) {
+		return fmt.Errorf("--weights: %s for %s", plural(len(list), "number"), plural(len(o.inputs), "adapter"))
+	}
+	for i, text := range list {
+		weight, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil || !isFinite(weight) {
+			return fmt.Errorf("--weights: %q, expected a finite number", text)
+		}
+		if o.inputs[i].scale != 1 {
+			return fmt.Errorf("--weights: %s has a weight of its own, %v", o.inputs[i].path, o.inputs[i].scale)
+		}
+		o.inputs[i].scale = weight
+	}
+	return nil
+}
+
+func (o *combineOptions) run(ctx context.Context, s streams) error {
+	var adapters []peft.Scaled
+	var paths []string
+	for _, in := range o.inputs {
+		a, err := peft.Load(in.path)
+		if err != nil {
+			return err
+		}
+		adapters, paths = append(adapters, peft.Scaled{Adapter: a, Scale: in.scale}), append(paths, in.path)
+	}
+	if err := checkLowRankOutput(o.out, paths...); err != nil {
+		return err
+	}
+	var m *meter
+	o.options.Progress = moduleProgress(&m, s.err)
+	result, report, err := peft.Combine(ctx, adapters, o.options)
+	m.stop()
+	if err != nil {
+		return err
+	}
+	if err := saveLowRank(result, o.out); err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(s.out, struct {
+			Output string `json:"output"`
+			Type   string `json:"type"`
+			*peft.CombineReport
+		}{o.out, o.options.Type, report})
+	}
+	o.print(s.out, report)
+	o.warn(s.err, adapters)
+	return nil
+}
+
+func (o *combineOptions) print(w io.Writer, r *peft.CombineReport) {
+	table := newTable(w)
+	fmt.Fprint(table, "adapter\tweight\trank\tmodules\tchange\n")
+	for i, in := range r.Inputs {
+		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank, in.Modules, in.Norm)
+	}
+	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", printable(filepath.Base(o.out), 0), r.Rank, r.Modules, r.Norm)
+	table.Flush()
+	fmt.Fprintf(w, "\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",
+		o.out, bytesText(sizeOf(o.out)), countText(r.Parameters), 100*r.Difference, r.Sum)
+}
+
+// warn says so where PEFT's double scale makes the result stronger than the weights say.
+func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
+	if !strings.HasSuffix(o.options.Type, "svd") || o.options.ScaleOnce || len(adapters) == 1 {
+		return
+	}
+	for i, a := range adapters {
+		if scale := a.Adapter.Config.Alpha / float64(a.Adapter.Config.Rank); scale != 1 || a.Adapter.Config.RSLoRA {
+			fmt.Fprintf(w, "warning: the scale of %s (alpha/r) is %.3g and counts twice, as in PEFT: with --scale-once it counts once, as in the\n"+
+				"other types\n", o.inputs[i].path, scale)
+			return
+		}
+	}
+}
+
+// moduleProgress shows on a meter, made when the number of modules is known, which one is under way.
+func moduleProgress(m **meter, w io.Writer) func(done, all int, module string) {
+	return func(done, all int, module string) {
+		if *m == nil {
+			*m = newMeter(w, "module", int64(all))
+		}
+		(*m).update(int64(done), module)
+	}
+}
+
+// checkLowRankOutput refuses an output that could not be written, before any work is done.
+func checkLowRankOutput(path string, inputs ...string) error {
+	if isSafetensors(path) {
+		return checkOutput("--out", path, inputs...)
+	}
+	return checkPlace("--out", filepath.Clean(path), inputs...)
+}
+
+// saveLowRank writes an adapter as one file or, under a name without .safetensors, as a PEFT directory.
+func saveLowRank(a *peft.Adapter, path string) error {
+	if isSafetensors(path) {
+		return a.Save(path)
+	}
+	return a.SaveDir(filepath.Clean(path))
+}
+
+func isSafetensors(path string) bool { return strings.EqualFold(filepath.Ext(path), ".safetensors") }

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+var extractVerb = verb{
+	name:  "extract",
+	short: "make a LoRA out of the difference between two models",
+	long: `Makes the adapter that turns one model into another, as nearly as its rank allows: of the difference of each linear
+map's weights the largest singular values (by random projection). The models may be GGUF files or Hugging Face
+directories in any mixture of types, as long as they have the same shape; one weight at a time is in memory. The
+difference of quantized weights holds their rounding, which has no low rank: extract from unquantized models where you
+can.
+
+With --energy each weight gets the lowest rank that keeps that share of its difference. The table says for each weight
+
+  change  |Δ|/|W|: how far the tuned weight is from the base's
+  energy  the share of the squared singular values of Δ that is in the adapter
+  error   |Δ-B·A|/|Δ| in Frobenius' norm, of the matrices as they are saved
+
+What differs and is not in a LoRA of linear maps (norms, embeddings, the output head, biases, weights that are no target)
+is named.`,
+	examples: []string{
+		"peftconv extract --base model.gguf --tuned tuned.gguf --rank 16 --out lora.safetensors",
+		"peftconv extract --base base-hf/ --tuned tuned-hf/ --energy 0.9 --rank 64 --out adapter/",
+		"peftconv extract --base model.gguf --tuned tuned.gguf --targets q_proj,v_proj --layers 8- --out lora.safetensors",
+	},
+	new: func() command { return new(extractOptions) },
+}
+
+type extractOptions struct {
+	base, tuned, out string
+	options          peft.ExtractOptions
+	full             string
+	threads          int
+	json             bool
+}
+
+func (o *extractOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
+	fs.StringVar(&o.tuned, "tuned", "", "the `MODEL` that the adapter shall make of the base: likewise")
+	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
+	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "the rank `R`, or the highest with --energy; 0 is 16, with --energy 128")
+	fs.Float64Var(&o.options.Energy, "energy", 0, "the lowest rank of each weight that keeps this `SHARE` of its squared singular values: 0.9")
+	fs.StringSliceVar(&o.options.Targets, "targets", nil, "a `LIST` of the weights to extract, as in peftconv train (default: all-linear)")
+	fs.StringVar(&o.options.Layers, "layers", "", "only these `LAYERS`, from 0: 0-7,12 or 8- (default: all)")
+	fs.StringVar(&o.full, "full", "", "also write what differs and is not in the adapter, whole, to this safetensors `FILE`, under Hugging Face's names")
+	fs.IntVar(&o.options.Iterations, "iterations", 0, "`N` multiplications by the difference that sharpen the search; 0 is 4")
+	fs.StringVar(&o.options.BaseModel, "base-model", "", "the `NAME` that HF PEFT shall load the adapter onto (default: what the base's metadata say, or its path)")
+	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the projection: the same seed, the same file")
+	addThreads(fs, &o.threads)
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	require(fs, "base", "tuned", "out")
+}
+
+func (o *extractOptions) validate(args []string) error {
+	if err := noArgs(args); err != nil {
+		return err
+	}
+	if err := o.options.Check(); err != nil {
+		return err
+	}
+	return useThreads(o.threads)
+}
+
+func (o *extractOptions) run(ctx context.Context, s streams) error {
+	if err := checkLowRankOutput(o.out, o.base, o.tuned); err != nil {
+		return err
+	}
+	base, err := peft.OpenBase(o.base)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	tuned, err := peft.OpenBase(o.tuned)
+	if err != nil {
+		return err
+	}
+	defer tuned.Close()
+	var m *meter
+	o.options.Progress = moduleProgress(&m, s.err)
+	a, report, err := peft.Extract(ctx, base, tuned, o.options)
+	m.stop()
+	if err != nil {
+		return err
+	}
+	if err := o.save(a, report); err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(s.out, struct {
+			Output string `json:"output"`
+			Full   string `json:"full,omitempty"`
+			*peft.ExtractReport
+		}{o.out, o.full, report})
+	}
+	o.print(s, report)
+	return nil
+}
+
+func (o *extractOptions) save(a *peft.Adapter, report *peft.ExtractReport) error {
+	if err := saveLowRank(a, o.out); err != nil {
+		return err
+	}
+	if o.full == "" || len(report.Left) == 0 {
+		o.full = ""
+		return nil
+	}
+	return report.SaveLeft(o.full)
+}
+
+func (o *extractOptions) print(s streams, r *peft.ExtractReport) {
+	table := newTable(s.out)
+	fmt.Fprint(table, "module\trank\tchange\tenergy\terror\n")
+	for _, m := range r.Modules {
+		fmt.Fprintf(table, "%s\t%d\t%.4f\t%.4f\t%.4f\n", printable(m.Module, 0), m.Rank, m.Change, m.Energy, m.Error)
+	}
+	table.Flush()
+	fmt.Fprintf(s.out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
+		o.out, bytesText(sizeOf(o.out)), r.Rank, countText(r.Parameters), 100*r.Energy, r.Error)
+	if o.full != "" {
+		fmt.Fprintf(s.out, "%s written (%s): %s that the adapter does not change, whole\n", o.full, bytesText(sizeOf(o.full)), plural(len(r.Left), "tensor"))
+		return
+	}
+	warnLeft(s.err, r.Left)
+}
+
+// warnLeft names what differs and is not in the adapter.
+func warnLeft(w io.Writer, left []peft.LeftTensor) {
+	if len(left) == 0 {
+		return
+	}
+	const most = 20
+	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n", plural(len(left), "tensor"))
+	for _, t := range left[:min(most, len(left))] {
+		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", printable(t.Name, 0), t.Reason, t.Change)
+	}
+	if n := len(left) - most; n > 0 {
+		fmt.Fprintf(w, "  and %d more\n", n)
+	}
+}
