@@ -25,7 +25,8 @@ type sample struct {
 	width, ffn int64
 	rows       int64 // of the matrices in the layers; 0: 2
 	tied       bool
-	fused      bool // query, key and value in one tensor
+	fused      bool     // query, key and value in one tensor
+	norms      []string // of a layer, beside the two that all have
 }
 
 // samples are the models whose quantized files are recorded: shapes that make the rules differ.
@@ -37,6 +38,10 @@ var samples = []sample{
 	{name: "mixtral", arch: "llama", layers: 8, heads: 8, keys: 2, experts: 8, width: 256, ffn: 256},
 	{name: "odd", arch: "llama", layers: 3, heads: 4, keys: 4, width: 96, ffn: 172},
 	{name: "falcon", arch: "falcon", layers: 16, heads: 8, keys: 8, width: 256, ffn: 256, fused: true},
+	{name: "gemma2", arch: "gemma2", layers: 10, heads: 8, keys: 4, width: 256, ffn: 512, tied: true,
+		norms: []string{"post_attention_norm", "post_ffw_norm"}},
+	{name: "gemma3", arch: "gemma3", layers: 9, heads: 4, keys: 1, width: 256, ffn: 320, tied: true,
+		norms: []string{"attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"}},
 	{name: "large", arch: "llama", layers: 80, heads: 64, keys: 8, width: 256, ffn: 256},
 }
 
@@ -101,6 +106,9 @@ func (m sample) layer(p string, add func(name string, shape ...int64)) {
 	}
 	add(p+"attn_output.weight", m.width, rows)
 	add(p+"ffn_norm.weight", m.width)
+	for _, norm := range m.norms {
+		add(p+norm+".weight", m.width)
+	}
 	if m.experts == 0 {
 		add(p+"ffn_gate.weight", m.width, rows)
 		add(p+"ffn_up.weight", m.width, rows)

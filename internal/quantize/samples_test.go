@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-var record = flag.String("llama-quantize", "", "path of llama-quantize: let it make the files anew that TestSamples compares with")
+var record = flag.String("llama-quantize", "", "path of llama-quantize: let it make the files that TestSamples compares with, of models that are not recorded")
 
 const recorded = "testdata/samples.json"
 
@@ -75,7 +75,7 @@ func variantTypes(variant string) []string {
 func slow(name string) bool { return strings.HasPrefix(name, "IQ") && !strings.HasPrefix(name, "IQ4") }
 
 // TestSamples quantizes small models to every file type, with options and without, and compares the files with those
-// that llama-quantize makes. To record them anew:
+// that llama-quantize makes. To record those of a new model (or of one that is taken out of the file, anew):
 //
 //	go test ./internal/quantize -run TestSamples -llama-quantize /path/to/llama-quantize
 func TestSamples(t *testing.T) {
@@ -95,7 +95,7 @@ func TestSamples(t *testing.T) {
 	for _, m := range samples {
 		m.write(t, "model.gguf", gguf.F16)
 		m.writeImatrix(t, "imatrix.gguf")
-		if *record != "" {
+		if *record != "" && want[m.name] == nil {
 			want[m.name] = recordSample(t)
 		}
 		for _, v := range variants {
