@@ -16,8 +16,8 @@ import (
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
 var verbs = []*verb{
-	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb, &imatrixVerb, &inspectVerb, &splitVerb,
-	&joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
+	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb,
+	&imatrixVerb, &inspectVerb, &splitVerb, &joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
 }
 
 // streams are the standard streams of a run; tests put buffers there.
