@@ -1,6 +1,9 @@
 package peft
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -16,7 +19,7 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 	for i, l := range linears {
 		mod := m.modules[i]
 		s := &qatSite{
-			base: &l.W, snapped: l.W, factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			tensor: l.Tensor, base: &l.W, snapped: l.W, factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
 		s.snapped.Data = make([]byte, len(l.W.Data))
@@ -65,8 +68,27 @@ type qatAttachment struct {
 	order []*qatSite
 }
 
+// snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
+func (bd *Bound) snapped() map[string]string {
+	at, ok := bd.attachment.(*qatAttachment)
+	if !ok {
+		return nil
+	}
+	hashes := make([]string, len(at.order))
+	kernels.Parallel(len(hashes), func(i int) {
+		sum := sha256.Sum256(at.order[i].snapped.Data)
+		hashes[i] = hex.EncodeToString(sum[:])
+	})
+	byName := make(map[string]string, len(hashes))
+	for i, s := range at.order {
+		byName[s.tensor] = hashes[i]
+	}
+	return byName
+}
+
 // qatSite is one matrix with its blocks moved.
 type qatSite struct {
+	tensor              string // its name in the file
 	base                *quant.Matrix
 	snapped             quant.Matrix // as base, in memory of its own
 	scale, offset, code qatPair

@@ -48,7 +48,7 @@ func newExperiments(t *testing.T, spec string) *experiments {
 		e.words[key] = value
 	}
 	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
-	const held = 50000
+	held := e.number("held", 30000)
 	e.train, e.eval = e.write("train.txt", text[:len(text)-held]), e.write("eval.txt", text[len(text)-held:])
 	return e
 }
@@ -115,7 +115,7 @@ func (e *experiments) run(typ, run string) {
 	a := e.adapter(b, name)
 	began := time.Now()
 	r, err := Train(t.Context(), b, a, train, eval, TrainOptions{
-		Steps: e.number("steps", 150), BatchTokens: 2048, LR: lr, Schedule: ScheduleCosine, Clip: 1,
+		Steps: e.number("steps", 100), BatchTokens: e.number("batch", 1024), LR: lr, Schedule: ScheduleCosine, Clip: 1,
 		Seed: uint64(e.number("seed", 1)),
 	})
 	if err != nil {

@@ -185,11 +185,11 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 	if err := opt.check(); err != nil {
 		return nil, err
 	}
-	if err := checkSet(b, train, opt.SeqLen); err != nil {
+	if err := checkSet(b, train, opt.SeqLen, a); err != nil {
 		return nil, fmt.Errorf("training data: %w", err)
 	}
 	if eval != nil {
-		if err := checkSet(b, eval, 0); err != nil {
+		if err := checkSet(b, eval, 0, a); err != nil {
 			return nil, fmt.Errorf("evaluation data: %w", err)
 		}
 	}
@@ -231,12 +231,18 @@ func checkWritable(path string) error {
 	return err
 }
 
-// checkSet reports data that cannot be learned from.
-func checkSet(b *Base, set *Data, seqLen int) error {
+// checkSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
+func checkSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	spec := &b.Model.Spec
 	limit := spec.Context
 	if seqLen > 0 && (limit == 0 || seqLen < limit) {
 		limit = seqLen
+	}
+	lowest := int32(0)
+	for _, a := range adapters {
+		if a.Config.Template != "" {
+			lowest = -int32(a.VirtualTokens())
+		}
 	}
 	targets := 0
 	for i, e := range set.Examples {
@@ -244,7 +250,7 @@ func checkSet(b *Base, set *Data, seqLen int) error {
 			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
 		}
 		for j, id := range e.IDs {
-			if id < 0 || int(id) >= spec.Vocab {
+			if id < lowest || int(id) >= spec.Vocab {
 				return fmt.Errorf("example %d: token %d has id %d, beyond the vocabulary of %d", i+1, j+1, id, spec.Vocab)
 			}
 			if j > 0 && (e.Loss == nil || e.Loss[j]) {
@@ -456,6 +462,9 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 		}
 		r.EvalLoss = &eval.Loss
 	}
+	if err := t.adapter.collapse(t.base); err != nil {
+		return nil, err
+	}
 	sum, err := t.base.SHA256()
 	if err != nil {
 		return nil, err
@@ -465,7 +474,7 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 		Training: &Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
-			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss,
+			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.snapped(),
 		},
 	}
 	if o.Out != "" {
