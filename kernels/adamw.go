@@ -23,12 +23,33 @@ func (o AdamW) Update(p, g, m, v []float32) {
 	if len(g) != len(p) || len(m) != len(p) || len(v) != len(p) {
 		panic("kernels: AdamW.Update of slices of different lengths")
 	}
-	c := o.coefficients()
-	parallelRanges(len(p), 1<<14, func(i0, i1 int) {
-		n := i0 + whole(i1-i0)
-		adamw(p[i0:n], g[i0:n], m[i0:n], v[i0:n], &c)
-		adamwGeneric(p[n:i1], g[n:i1], m[n:i1], v[n:i1], &c)
-	})
+	u := adamwUpdates.get()
+	if u.task == nil {
+		u.task = u.piece
+	}
+	u.p, u.g, u.m, u.v, u.c = p, g, m, v, o.coefficients()
+	Parallel(ceilDiv(len(p), adamwPiece), u.task)
+	u.p, u.g, u.m, u.v = nil, nil, nil, nil
+	adamwUpdates.put(u)
+}
+
+// adamwPiece is how many parameters a task updates.
+const adamwPiece = 1 << 14
+
+// adamwUpdate is one Update under way.
+type adamwUpdate struct {
+	p, g, m, v []float32
+	c          adamwCoefficients
+	task       func(i int) // piece, bound once
+}
+
+var adamwUpdates freeList[adamwUpdate]
+
+func (u *adamwUpdate) piece(i int) {
+	i0, i1 := i*adamwPiece, min(len(u.p), (i+1)*adamwPiece)
+	n := i0 + whole(i1-i0)
+	adamw(u.p[i0:n], u.g[i0:n], u.m[i0:n], u.v[i0:n], &u.c)
+	adamwGeneric(u.p[n:i1], u.g[n:i1], u.m[n:i1], u.v[n:i1], &u.c)
 }
 
 // adamwCoefficients are the constants of one step. Assembly reads them by their order.

@@ -53,3 +53,11 @@ func TestAdamWThreads(t *testing.T) {
 		}
 	})
 }
+
+func TestAdamWAllocates(t *testing.T) {
+	const n = 100_003
+	p, g, m, v := randoms(n, 1), randoms(n, 2), make([]float32, n), make([]float32, n)
+	if allocs := testing.AllocsPerRun(20, func() { testStep.Update(p, g, m, v) }); allocs > 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}

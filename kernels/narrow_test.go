@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// roundedProduct is what a product in precision p should be: y + x·wᵀ and dy·w of rounded numbers, in float64.
+// round sets what the products should be in precision p: y + x·wᵀ and dy·w of rounded numbers, in float64.
 func (c *weightsCase) round(p Precision, d Dense) {
 	block := formOf(p).block
 	rows := func(x []float32, n, cols int) []float32 {
@@ -47,4 +47,204 @@ func TestGemmPrecision(t *testing.T) {
 			}
 		}
 	})
+}
+
+// words is n random words.
+func words(n int, seed uint64) []float32 {
+	x := randoms(2*n, seed)
+	w := make([]float32, n)
+	for i := range w {
+		w[i] = pairOf(x[2*i], x[2*i+1])
+	}
+	return w
+}
+
+// sameBits compares the bits of what a kernel wrote with what its definition did.
+func sameBits(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("%s: [%d] = %#x, want %#x", what, i, math.Float32bits(got[i]), math.Float32bits(want[i]))
+		}
+	}
+}
+
+func TestTransposeWords(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		inverse := (*[rowLanes]float32)(randoms(rowLanes, 9))
+		for i := range inverse {
+			inverse[i] = 30 * (1 + inverse[i]*inverse[i]/20)
+		}
+		for _, rows := range []int{1, 7, 14, 16, 30} {
+			for _, n := range []int{16, 32, 64} {
+				ld := 4*n + 3
+				src := randoms((min(rows, rowLanes)-1)*ld+4*n, 1)
+				for i := range src { // a byte
+					src[i] = max(-3, min(3, src[i]))
+				}
+				for _, width := range []int{14, 16, 32} {
+					got, check := guarded(t, make([]float32, (n-1)*width+rowLanes))
+					want := slices.Clone(got)
+					transposeBF16(n, got, width, src, ld, rows)
+					transposeBF16Generic(n, want, width, src, ld, rows)
+					sameBits(t, fmt.Sprint("bfloat16 of ", rows, " rows"), got, want)
+					for _, unsigned := range []bool{false, true} {
+						transposeBytes(n, got, width, src, ld, rows, inverse, unsigned)
+						transposeBytesGeneric(n, want, width, src, ld, rows, inverse, unsigned)
+						sameBits(t, fmt.Sprint("bytes of ", rows, " rows"), got, want)
+					}
+					check()
+				}
+			}
+		}
+	})
+}
+
+func TestInterleave(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		inverse := (*[panelLanes]float32)(slices.Repeat([]float32{20, 40}, panelLanes/2))
+		for _, n := range []int{1, 2, 3, 16, 64} {
+			for _, ld := range []int{32, 45} {
+				src := randoms((4*n-1)*ld+panelLanes, uint64(n))
+				for i := range src {
+					src[i] = max(-3, min(3, src[i]))
+				}
+				got, check := guarded(t, make([]float32, n*panelLanes))
+				want := slices.Clone(got)
+				interleaveBF16(n, got, src, ld)
+				interleaveBF16Generic(n, want, src, ld)
+				sameBits(t, "bfloat16", got, want)
+				interleaveInt8(n, got, src, ld, inverse)
+				interleaveInt8Generic(n, want, src, ld, inverse)
+				sameBits(t, "bytes", got, want)
+				check()
+				var sums, wantSums [panelLanes]int32
+				columnSums(n, &sums, got)
+				columnSumsGeneric(n, &wantSums, got)
+				if sums != wantSums {
+					t.Fatalf("the sums of %d words are %v, want %v", n, sums, wantSums)
+				}
+			}
+		}
+	})
+}
+
+func TestMagnitudes(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, k := range []int{16, 48, 256} {
+			src := randoms(40*k, 3)
+			src[5], src[k+3], src[2*k+7] = -100, float32(math.Inf(-1)), float32(math.NaN())
+			for _, rows := range []int{1, 3, 16, 40} {
+				var got, want [rowLanes]float32
+				rowMagnitudes(k, &got, src, k, rows)
+				rowMagnitudesGeneric(k, &want, src, k, rows)
+				sameBits(t, fmt.Sprint(rows, " rows"), got[:], want[:])
+			}
+			var got, want [panelLanes]float32
+			columnMagnitudes(k, &got, src, 37)
+			columnMagnitudesGeneric(k, &want, src, 37)
+			sameBits(t, "columns", got[:], want[:])
+		}
+	})
+}
+
+func TestNarrowTiles(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for rows := 2; rows <= 14; rows += 2 {
+			for _, n := range depths {
+				for _, add := range []bool{false, true} {
+					checkNarrowTiles(t, rows, n, panelLanes+n%2*3, add)
+				}
+			}
+		}
+	})
+}
+
+func checkNarrowTiles(t *testing.T, rows, n, ldc int, add bool) {
+	t.Helper()
+	a, b, c := words(rows*n, 1), words(panelLanes*n, 2), randoms((rows-1)*ldc+panelLanes, 3)
+	got, check := guarded(t, c)
+	want := slices.Clone(c)
+	tileBF16(rows, n, a, b, got, ldc, add)
+	tileBF16Generic(rows, n, a, b, want, ldc, add)
+	checkClose(t, fmt.Sprintf("bfloat16, %d rows, %d words", rows, n), got, want, 1e-4)
+	scaleA, scaleB := randoms(rows, 4), (*[panelLanes]float32)(randoms(panelLanes, 5))
+	start := integers(slices.Clone(b[:panelLanes]))
+	for i := range start {
+		start[i] >>= 12
+	}
+	copy(got, c)
+	copy(want, c)
+	tileInt8(rows, n, a, b, got, ldc, add, scaleA, scaleB, start)
+	tileInt8Generic(rows, n, a, b, want, ldc, add, scaleA, scaleB, start)
+	checkClose(t, fmt.Sprintf("bytes, %d rows, %d words", rows, n), got, want, 1e-5)
+	check()
+}
+
+func TestToBF16(t *testing.T) {
+	for _, c := range []struct {
+		x    uint32
+		want uint16
+	}{
+		{0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f808001, 0x3f81}, {0x3f818000, 0x3f82}, {0xbf818000, 0xbf82},
+		{0x7f7fffff, 0x7f80}, {0x7f800000, 0x7f80}, {0x7f800001, 0x7fc0}, {0xffc00000, 0xffc0},
+	} {
+		if got := toBF16(math.Float32frombits(c.x)); got != c.want {
+			t.Errorf("%#x is %#x as bfloat16, want %#x", c.x, got, c.want)
+		}
+	}
+}
+
+// TestInt8Extremes: rows of zeros and of tiny numbers give zero, and what is not finite is not lost.
+func TestInt8Extremes(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		const n, rows, cols = 20, 40, 300
+		d := Dense{rows, cols, randoms(rows*cols, 1)}
+		x, y := make([]float32, n*cols), make([]float32, n*rows)
+		x[3], x[cols] = float32(math.Inf(1)), 1e-40
+		GemmWTPrec(Int8, y, x, n, d, 0)
+		for i, v := range y {
+			if want := i < rows; math.IsNaN(float64(v)) != want || !want && v != 0 {
+				t.Fatalf("y[%d] = %v", i, v)
+			}
+		}
+	})
+}
+
+// TestPrecisionThreads: the same bytes for any number of threads.
+func TestPrecisionThreads(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		const n, rows, cols = 40, 300, 520
+		w := strictWeights{Dense{rows, cols, randoms(rows*cols, 1)}}
+		for _, p := range []Precision{BF16, Int8} {
+			var first []float32
+			for _, threads := range []int{1, 2, 5} {
+				setThreads(t, threads)
+				x, y := randoms(n*cols, 2), randoms(n*rows, 3)
+				GemmWTPrec(p, y, x, n, w, 1)
+				GemmWPrec(p, x, y, n, w, 1)
+				all := append(y, x...)
+				if first == nil {
+					first = all
+				} else if !slices.Equal(first, all) {
+					t.Fatalf("%v: %d threads give another product than 1", p, threads)
+				}
+			}
+		}
+	})
+}
+
+func TestPrecisionAllocates(t *testing.T) {
+	const n, rows, cols = 40, 300, 520
+	var w Weights = strictWeights{Dense{rows, cols, randoms(rows*cols, 1)}}
+	x, y := randoms(n*cols, 2), randoms(n*rows, 3)
+	for _, p := range []Precision{BF16, Int8} {
+		allocs := testing.AllocsPerRun(20, func() {
+			GemmWTPrec(p, y, x, n, w, 0)
+			GemmWPrec(p, x, y, n, w, 0)
+		})
+		if allocs > 0 {
+			t.Errorf("%v: %v allocations", p, allocs)
+		}
+	}
 }

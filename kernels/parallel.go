@@ -160,17 +160,3 @@ func (p *pool) help() {
 	p.work()
 	returned = true
 }
-
-// parallelRanges calls f(i0, i1) for consecutive ranges that cover 0…n, each of at least grain indexes
-// but for the last, and all multiples of 16 elements but for the last.
-func parallelRanges(n, grain int, f func(i0, i1 int)) {
-	size := max(grain, ceilDiv(n, 4*Threads()), 1)
-	size = ceilDiv(size, blockLen) * blockLen
-	if size >= n {
-		if n > 0 {
-			f(0, n)
-		}
-		return
-	}
-	Parallel((n+size-1)/size, func(i int) { f(i*size, min(n, (i+1)*size)) })
-}

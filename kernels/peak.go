@@ -6,11 +6,14 @@ import "time"
 // two), with the instructions that products of precision p are made of here. Products are judged by it. It takes
 // a tenth of a second.
 func Peak(p Precision) float64 {
-	const rounds = 1 << 19 // long enough for all threads to begin before the first one is done
+	rounds := 1 << 19 // long enough for all threads to begin before the first one is done
+	if current == tierGeneric {
+		rounds >>= 4
+	}
 	threads := Threads()
 	task := func(int) { peakRounds(p, rounds) }
 	ops := float64(threads * rounds * peakOps(p))
-	return ops / fastest(100*time.Millisecond, func() { Parallel(threads, task) }) / 1e9
+	return ops / fastest(100, func() { Parallel(threads, task) }) / 1e9
 }
 
 // Bandwidth measures how fast Threads() threads read memory that no cache holds, in 10⁹ bytes a second. It
@@ -20,13 +23,13 @@ func Bandwidth() float64 {
 	memory := make([]float32, piece*pieces)
 	Parallel(pieces, func(i int) { memory[i*piece] = 1; copy(memory[i*piece+1:(i+1)*piece], memory[i*piece:]) })
 	read := func(i int) { maximum(memory[i*piece : (i+1)*piece]) }
-	return 4 * float64(len(memory)) / fastest(300*time.Millisecond, func() { Parallel(pieces, read) }) / 1e9
+	return 4 * float64(len(memory)) / fastest(5, func() { Parallel(pieces, read) }) / 1e9
 }
 
-// fastest is the shortest time, in seconds, that f took of all calls that fit d: other programs make it longer only.
-func fastest(d time.Duration, f func()) float64 {
+// fastest is the shortest time, in seconds, that n calls of f took: other programs make it longer only.
+func fastest(n int, f func()) float64 {
 	best := time.Duration(1 << 62)
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for range n {
 		start := time.Now()
 		f()
 		best = min(best, time.Since(start))

@@ -1,5 +1,7 @@
 package kernels
 
+import "sync"
+
 // A Precision is how the numbers that go into a product are rounded. Sums are float32 with every one.
 type Precision int
 
@@ -14,6 +16,28 @@ const (
 // String is "f32", "bf16" or "int8".
 func (p Precision) String() string { return [...]string{"f32", "bf16", "int8"}[p] }
 
-// HasBF16 says whether the processor multiplies bfloat16 numbers, on the current tier: a product of them is then faster
-// than one of float32.
+// HasBF16 says whether the processor has instructions that multiply bfloat16 numbers, on the current tier. Whether these
+// are faster than those for float32 depends on the processor: see AutoPrecision.
 func HasBF16() bool { return hasBF16() }
+
+// HasInt8 says whether the processor has instructions that multiply bytes, on the current tier.
+func HasInt8() bool { return hasVNNI() }
+
+// AutoPrecision is BF16 where multiplying bfloat16 numbers is measured to be faster than multiplying float32, and F32
+// elsewhere. It measures once, which takes a millisecond.
+func AutoPrecision() Precision {
+	if HasBF16() && bf16Pays() {
+		return BF16
+	}
+	return F32
+}
+
+// bf16Pays compares the instructions. Processors that do two VDPBF16PS a clock make 2 of it, those that do one in two clocks
+// a half.
+var bf16Pays = sync.OnceValue(func() bool {
+	const rounds, n = 5000, 5
+	rate := func(p Precision) float64 {
+		return float64(peakOps(p)) / fastest(n, func() { peakRounds(p, rounds) })
+	}
+	return rate(BF16) > 1.25*rate(F32)
+})

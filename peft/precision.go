@@ -12,7 +12,7 @@ const (
 	PrecisionF32  = "f32"  // not at all
 	PrecisionBF16 = "bf16" // to bfloat16
 	PrecisionInt8 = "int8" // to 8 bits and a scale a block
-	PrecisionAuto = "auto" // bf16 where the processor multiplies bfloat16, f32 elsewhere
+	PrecisionAuto = "auto" // bf16 where the processor multiplies bfloat16 faster, f32 elsewhere
 )
 
 // ParsePrecision is the precision of a name.
@@ -25,10 +25,7 @@ func ParsePrecision(name string) (kernels.Precision, error) {
 	case PrecisionInt8:
 		return kernels.Int8, nil
 	case PrecisionAuto:
-		if kernels.HasBF16() {
-			return kernels.BF16, nil
-		}
-		return kernels.F32, nil
+		return kernels.AutoPrecision(), nil
 	}
 	return 0, fmt.Errorf("precision %q is not known, expected %s, %s, %s or %s", name, PrecisionF32, PrecisionBF16, PrecisionInt8, PrecisionAuto)
 }
