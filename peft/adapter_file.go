@@ -188,9 +188,13 @@ func load(path string) (*Adapter, error) {
 	}
 	dir, file := filepath.Dir(path), path
 	if info.IsDir() {
-		dir, file = path, filepath.Join(path, weightsFile)
-		if err := checkDir(dir); err != nil {
-			return nil, err
+		if dir = path; !isFile(dir, hubWeightsFile) {
+			if err := checkDir(dir); err != nil {
+				return nil, err
+			}
+			file = filepath.Join(path, weightsFile)
+		} else {
+			file = filepath.Join(path, hubWeightsFile)
 		}
 	}
 	f, err := safetensors.Open(file)
@@ -202,15 +206,15 @@ func load(path string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isHubConfig(config) {
+		return readHub(f, config)
+	}
 	return readAdapter(f, config)
 }
 
 // checkDir says what is missing in a directory that should hold an adapter.
 func checkDir(dir string) error {
-	has := func(name string) bool {
-		_, err := os.Stat(filepath.Join(dir, name))
-		return err == nil
-	}
+	has := func(name string) bool { return isFile(dir, name) }
 	switch {
 	case has(weightsFile) && has(configFile):
 		return nil
@@ -220,6 +224,12 @@ func checkDir(dir string) error {
 		return fmt.Errorf("adapter_model.bin is a Python pickle, which is not read: save the adapter as safetensors (PEFT's default)")
 	}
 	return fmt.Errorf("the directory has no %s: not a PEFT adapter", weightsFile)
+}
+
+// isFile reports whether a directory has a file of that name.
+func isFile(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // findConfig is the configuration in a file's metadata, or in adapter_config.json beside it; in a directory that file

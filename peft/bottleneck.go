@@ -297,7 +297,8 @@ func (m *bottleneck) describe() string {
 	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
 }
 
-func (m *bottleneck) suggestLR(b *Base) float64 { return SuggestLR(b) }
+// suggestLR is twice that of a LoRA: over a model of width 64, rates of 2e-2 ended lower than 7e-3 and 2e-3 for every placement.
+func (m *bottleneck) suggestLR(b *Base) float64 { return 2 * SuggestLR(b) }
 
 func (m *bottleneck) permuted(*Base) ([]permutation, error) { return nil, nil }
 

@@ -1,0 +1,110 @@
+package peft
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// TestAdapterHub writes and reads AdapterHub's layout.
+func TestAdapterHub(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, opt := range []BottleneckOptions{
+		{Placement: SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
+		{Placement: SerialPfeiffer, Bottleneck: 7, Input: InputStream, Layers: "1"},
+		{Placement: Parallel, Bottleneck: 32, Input: InputStream, Scale: 4, Parts: []string{"attention"}, Activation: "relu"},
+	} {
+		t.Run(opt.Placement, func(t *testing.T) {
+			a, err := NewBottleneck(b, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stir(a, 1)
+			dir := filepath.Join(t.TempDir(), "hub")
+			if err := a.SaveAdapterHub(dir, b); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Load(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(again.flat, a.flat) {
+				t.Error("the values differ")
+			}
+			seq := packed(tinyData(2, 8))
+			first, second := bindOne(t, a, b), bindOne(t, again, b)
+			if !slices.Equal(allLogits(b, first, seq), allLogits(b, second, seq)) {
+				t.Error("read again it computes something else")
+			}
+		})
+	}
+}
+
+func bindOne(t *testing.T, a *Adapter, b *Base) model.Hooks {
+	t.Helper()
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bound
+}
+
+// TestAdapterHubRefused: what AdapterHub cannot compute is not written, what we cannot compute is not read.
+func TestAdapterHubRefused(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for want, opt := range map[string]BottleneckOptions{
+		"reads the stream as it is there": {},
+		"no gated bottleneck":             {Activation: "swiglu", Input: InputStream},
+	} {
+		a, err := NewBottleneck(b, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SaveAdapterHub(filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, expected %q", err, want)
+		}
+	}
+	a, err := NewBottleneck(b, BottleneckOptions{Placement: SerialHoulsby})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "hub")
+	if err := a.SaveAdapterHub(dir, b); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, configFile)
+	config := string(fileBytes(t, path))
+	for _, c := range [][3]string{
+		{`"ln_before": false`, `"ln_before": true`, "ln_before is not supported"},
+		{`"architecture": null`, `"architecture": "prefix_tuning"`, `architecture "prefix_tuning"`},
+		{`"non_linearity": "swish"`, `"non_linearity": "leakyrelu"`, `non_linearity "leakyrelu"`},
+		{`"reduction_factor": 1`, `"reduction_factor": {"1": 16}`, `"config.reduction_factor" is a object`},
+		{`"inv_adapter": null`, `"inv_adapter": "nice"`, "inv_adapter"},
+		{`"reduction_factor": 1`, `"reduction_factor": 2`, "has shape"},
+	} {
+		if !strings.Contains(config, c[0]) {
+			t.Fatalf("%s is not in %s", c[0], config)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(config, c[0], c[1], 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), c[2]) {
+			t.Errorf("%s: error %v, expected %q", c[1], err, c[2])
+		}
+	}
+}
+
+func TestReductionFactor(t *testing.T) {
+	for width := 1; width < 300; width++ {
+		for bottleneck := 1; bottleneck <= width; bottleneck++ {
+			if got := math.Floor(float64(width) / reductionFactor(width, bottleneck)); got != float64(bottleneck) {
+				t.Fatalf("width %d, bottleneck %d gives %v", width, bottleneck, got)
+			}
+		}
+	}
+}
