@@ -45,7 +45,7 @@ type peftCase struct {
 var goldenCases = []string{"lora_all", "lora_qv_r4", "lora_rslora", "lora_linear_wd", "lora_tied", "lora_rank_pattern", "lora_default_init"}
 
 // methodCasesOfPEFT are the runs of methods other than LoRA.
-var methodCasesOfPEFT = []string{"ia3_all"}
+var methodCasesOfPEFT = []string{"ia3_all", "ln_tuning", "loha", "lokr"}
 
 func openCase(t *testing.T, name string) *peftCase {
 	t.Helper()
@@ -147,7 +147,7 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 // start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
 var horizon = map[string]int{
 	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
-	"ia3_all": 20,
+	"ia3_all": 20, "ln_tuning": 20, "loha": 20, "lokr": 20,
 }
 
 // TestPEFTRuns does the runs over again: gradients of the first step, parameters after it, losses, learning rates and

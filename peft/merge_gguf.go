@@ -54,11 +54,19 @@ func (m *merger) writeGGUF(out *bufio.Writer, meta *gguf.Metadata) error {
 		if err := m.writeGGUFTensor(w, t); err != nil {
 			return err
 		}
+		for _, v := range m.added(t.Name) {
+			if err := m.writeGGUFVector(w, v); err != nil {
+				return err
+			}
+		}
 	}
 	return w.Close()
 }
 
 func (m *merger) writeGGUFTensor(w *gguf.Writer, t *gguf.Tensor) error {
+	if v := m.vectors[t.Name]; v != nil {
+		return m.writeGGUFVector(w, v)
+	}
 	touched := m.touched[t.Name]
 	if touched == nil {
 		m.report.Copied++
@@ -81,6 +89,19 @@ func (m *merger) writeGGUFTensor(w *gguf.Writer, t *gguf.Tensor) error {
 	return err
 }
 
+// writeGGUFVector writes a vector that changes or is new.
+func (m *merger) writeGGUFVector(w *gguf.Writer, v *mergeVector) error {
+	data, err := m.vectorBytes(v)
+	if err != nil {
+		return err
+	}
+	if err := w.WriteTensor(v.name, data); err != nil {
+		return err
+	}
+	m.wrote(v.name, v.size())
+	return nil
+}
+
 // ggufTensors is the tensor table of the output.
 func (m *merger) ggufTensors() []gguf.Tensor {
 	var table []gguf.Tensor
@@ -91,6 +112,10 @@ func (m *merger) ggufTensors() []gguf.Tensor {
 		}
 		m.size += entry.Size()
 		table = append(table, entry)
+		for _, v := range m.added(t.Name) {
+			table = append(table, gguf.Tensor{Name: v.name, Shape: []int64{int64(len(v.change))}, Type: v.to})
+			m.size += v.size()
+		}
 	}
 	return table
 }

@@ -51,6 +51,9 @@ func (m *merger) measureShard(path string) error {
 	defer f.Close()
 	for _, t := range f.Tensors {
 		m.size += m.outputSize(t)
+		for _, v := range m.added(t.Name) {
+			m.size += v.size()
+		}
 	}
 	return nil
 }
@@ -87,11 +90,15 @@ func (m *merger) writeShard(from, to string) error {
 
 // writeTensors writes the tensors of one file.
 func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
-	table := make([]safetensors.Tensor, len(f.Tensors))
-	for i, t := range f.Tensors {
-		table[i] = safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
+	var table []safetensors.Tensor
+	for _, t := range f.Tensors {
+		entry := safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
 		if touched := m.touched[t.Name]; touched != nil {
-			table[i].DType = dtypes[touched.to]
+			entry.DType = dtypes[touched.to]
+		}
+		table = append(table, entry)
+		for _, v := range m.added(t.Name) {
+			table = append(table, safetensors.Tensor{Name: v.name, DType: dtypes[v.to], Shape: []int64{int64(len(v.change))}})
 		}
 	}
 	w, err := safetensors.NewWriter(out, f.Metadata, table)
@@ -102,11 +109,29 @@ func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
 		if err := m.ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.writeTensor(w, f.Tensor(entry.Name)); err != nil {
+		if v := m.vectors[entry.Name]; v != nil {
+			err = m.writeVector(w, v)
+		} else {
+			err = m.writeTensor(w, f.Tensor(entry.Name))
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return w.Close()
+}
+
+// writeVector writes a vector that changes or is new.
+func (m *merger) writeVector(w *safetensors.Writer, v *mergeVector) error {
+	data, err := m.vectorBytes(v)
+	if err != nil {
+		return err
+	}
+	if err := w.WriteTensor(v.name, data); err != nil {
+		return err
+	}
+	m.wrote(v.name, v.size())
+	return nil
 }
 
 func (m *merger) writeTensor(w *safetensors.Writer, t *safetensors.Tensor) error {
@@ -151,10 +176,14 @@ func (m *merger) copyOthers(dir string) error {
 		if err != nil {
 			return err
 		}
-		if name == indexFile {
-			if data, err = m.newIndex(data); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
+		switch name {
+		case indexFile:
+			data, err = m.newIndex(data)
+		case "config.json":
+			data, err = m.biasConfig(data)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := writeText(filepath.Join(dir, name), string(data)); err != nil {
 			return err
@@ -165,7 +194,7 @@ func (m *merger) copyOthers(dir string) error {
 
 // newIndex is the index of a sharded model with the size that the merged tensors have.
 func (m *merger) newIndex(data []byte) ([]byte, error) {
-	if m.opt.Type == "" {
+	if m.opt.Type == "" && !m.addsVectors() {
 		return data, nil
 	}
 	var index map[string]any
@@ -174,6 +203,13 @@ func (m *merger) newIndex(data []byte) ([]byte, error) {
 	}
 	if meta, ok := index["metadata"].(map[string]any); ok {
 		meta["total_size"] = m.size
+	}
+	if files, ok := index["weight_map"].(map[string]any); ok {
+		for _, v := range m.vectors {
+			if v.after != "" {
+				files[v.name] = files[v.after]
+			}
+		}
 	}
 	return json.MarshalIndent(index, "", "  ")
 }

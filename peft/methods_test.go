@@ -24,6 +24,21 @@ var methodCases = []struct {
 	{"ia3, all outputs and one input", func(b *Base) (*Adapter, error) {
 		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})
 	}},
+	{"ln-tuning", func(b *Base) (*Adapter, error) { return NewLNTuning(b, NormOptions{}) }},
+	{"bitfit", func(b *Base) (*Adapter, error) { return NewBitFit(b, BitFitOptions{}) }},
+	{"loha", func(b *Base) (*Adapter, error) {
+		return NewLoHa(b, LoHaOptions{Placement: Placement{Seed: 3}, Rank: 3})
+	}},
+	{"lokr", func(b *Base) (*Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	}},
+	{"lokr of two products", func(b *Base) (*Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 1, DecomposeBoth: true, Factor: 4})
+	}},
+	{"prompt-tuning", func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
+	{"prompt-tuning, random", func(b *Base) (*Adapter, error) {
+		return NewPromptTuning(b, PromptOptions{VirtualTokens: 3, Init: PromptInitRandom, Seed: 3})
+	}},
 	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
 	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})
@@ -206,6 +221,12 @@ func checkLoaded(t *testing.T, b *Base, opt TrainOptions, file []byte, want floa
 		if err != nil || math.Abs(got.Loss-want) > 1e-6 {
 			t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, want)
 		}
+	}
+	if a.VirtualTokens() > 0 {
+		if _, err := EvalLoss(context.Background(), b, []Scaled{{a, 0.5}}, tinyData(6, 2), 0); err == nil {
+			t.Error("virtual tokens take a strength of one half")
+		}
+		return
 	}
 	half, err := EvalLoss(context.Background(), b, []Scaled{{a, 0.5}}, tinyData(6, 2), 0)
 	if err != nil || half.Loss == want {

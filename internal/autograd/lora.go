@@ -55,8 +55,10 @@ func (op *loraOp) backward(t *Tape) {
 		return
 	}
 	rows := x.Rows
-	if x.needs {
-		t.grad(x) // before the scratch memory below, which is given back
+	for _, p := range [...]*Tensor{x, a, b} {
+		if p.needs {
+			t.grad(p) // before the scratch memory below, which is given back
+		}
 	}
 	start := t.mark()
 	du := t.arena.alloc(rows * r)

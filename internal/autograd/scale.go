@@ -52,6 +52,7 @@ func (op *scaleColumnsOp) backward(t *Tape) {
 		return
 	}
 	if op.w.needs {
+		t.grad(op.w)
 		op.addFactorGrad()
 	}
 	if x.needs {
@@ -124,6 +125,7 @@ func (op *addRowOp) backward(t *Tape) {
 	if op.y.Grad == nil {
 		return
 	}
+	t.grad(op.b)
 	forColumns(op.y.Cols, func(from, to int) {
 		for i := range op.y.Rows {
 			kernels.Axpy(op.strength, op.y.gradRow(i)[from:to], op.b.Grad[from:to])
