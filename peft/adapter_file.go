@@ -29,6 +29,7 @@ const (
 	metaBaseSHA256   = "peftconv.base_sha256"
 	metaArchitecture = "peftconv.architecture"
 	metaTraining     = "peftconv.training"
+	metaTemplate     = "peftconv.template"
 	metaCheckpoint   = "peftconv.checkpoint"
 )
 
@@ -52,6 +53,7 @@ func (a *Adapter) metadata() (map[string]string, error) {
 	o := &a.Origin
 	for key, value := range map[string]string{
 		metaVersion: o.Version, metaBase: o.Base, metaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
+		metaTemplate: a.Config.Template,
 	} {
 		if value != "" {
 			meta[key] = value
@@ -251,6 +253,7 @@ func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	if err := json.Unmarshal(config, &a.Config); err != nil {
 		return nil, fmt.Errorf("adapter config: %w", err)
 	}
+	a.Config.Template = f.Metadata[metaTemplate]
 	if err := a.readOrigin(f.Metadata); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,10 @@ type Config struct {
 	AlphaPattern map[string]float64 // alpha_pattern, likewise
 	Init         string             // init_lora_weights: InitKaiming ("" is the same), InitGaussian, or what a file says
 
+	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is not
+	// part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
+	Template string
+
 	Settings Settings // what the method is configured by, where it is not LoRA; the fields from Rank on are LoRA's
 }
 

@@ -28,7 +28,7 @@ func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *Data, batchT
 	if batchTokens == 0 {
 		batchTokens = evalTokens
 	}
-	if err := checkSet(b, set, 0); err != nil {
+	if err := checkSet(b, set, 0, adaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
 	hooks, err := bindAll(b, adapters)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
@@ -18,7 +19,7 @@ type GenerateOptions struct {
 	TopK        int     // > 0: only the so many likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
 	Seed        uint64
-	Context     int  // the most tokens of prompt and answer together; 0: what the model was made for
+	Context     int  // the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
 	IgnoreEOG   bool // go on after a token that ends an answer
 }
 
@@ -42,18 +43,40 @@ func Generate(ctx context.Context, b *Base, adapters []Scaled, prompt string, op
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	ids := promptIDs(b.Tokenizer, prompt)
-	if len(ids) == 0 {
-		return nil, errors.New("generate: the prompt is empty")
+	ids, err := adaptedPrompt(b, adapters, prompt)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
 	}
 	g, err := newGenerator(b, hooks, len(ids), opt, emit)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	if err := g.run(ctx, ids); err != nil {
+	if err := g.run(ctx, expanded(hooks, ids)); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
 	return g.result, nil
+}
+
+// adaptedPrompt are the tokens of a prompt in the template of an adapter, or as it is where none has one.
+func adaptedPrompt(b *Base, adapters []Scaled, prompt string) ([]int32, error) {
+	for _, scaled := range adapters {
+		if scaled.Adapter.Config.Template != "" {
+			return scaled.Adapter.templated(b, prompt)
+		}
+	}
+	ids := promptIDs(b.Tokenizer, prompt)
+	if len(ids) == 0 {
+		return nil, errors.New("the prompt is empty")
+	}
+	return ids, nil
+}
+
+// expanded are tokens with what the adapters add to them.
+func expanded(hooks stack, ids []int32) []int32 {
+	var packed batch.Batch
+	packed.Append(ids, nil)
+	hooks.expand(&packed)
+	return packed.IDs
 }
 
 // promptIDs are the tokens of a prompt.
@@ -68,7 +91,7 @@ func promptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
 // generator is one answer being made.
 type generator struct {
 	tok     *tokenizer.Tokenizer
-	hooks   model.Hooks
+	hooks   stack
 	session *model.Session
 	sampler sampler
 	opt     GenerateOptions
@@ -76,7 +99,7 @@ type generator struct {
 	result  *GenerateResult
 }
 
-func newGenerator(b *Base, hooks model.Hooks, prompt int, opt GenerateOptions, emit func(string)) (*generator, error) {
+func newGenerator(b *Base, hooks stack, prompt int, opt GenerateOptions, emit func(string)) (*generator, error) {
 	if opt.N == 0 {
 		opt.N = 128
 	}
@@ -90,8 +113,9 @@ func newGenerator(b *Base, hooks model.Hooks, prompt int, opt GenerateOptions, e
 	if emit == nil {
 		emit = func(string) {}
 	}
+	size := min(limit, prompt+opt.N) + hooks.virtualTokens()
 	return &generator{
-		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(min(limit, prompt+opt.N)), opt: opt, emit: emit,
+		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
 		sampler: newSampler(opt), result: &GenerateResult{PromptTokens: prompt},
 	}, nil
 }

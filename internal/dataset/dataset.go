@@ -11,12 +11,18 @@ import (
 // Example is one token sequence.
 type Example struct {
 	IDs  []int32 // at least two
-	Loss []bool  // token i is to be predicted; nil: every token but the first
+	Loss []bool  // token i is to be predicted; nil: every token but the first, or the class where there is one
+	// Class is the number of its class, from 1; 0 where there is none. Without Loss the class is what the last token has
+	// to predict; with Loss the tokens are the label.
+	Class int
 }
 
 // Targets is the number of tokens to be predicted.
 func (e Example) Targets() int {
-	if e.Loss == nil {
+	switch {
+	case e.Loss == nil && e.Class > 0:
+		return 1
+	case e.Loss == nil:
 		return len(e.IDs) - 1
 	}
 	n := 0
@@ -54,6 +60,9 @@ type Options struct {
 	EOS     Choice // EOS ends a text or completion; Auto: of records, where the vocabulary has one
 	Special Choice // text may spell control tokens; Auto: that of records
 
+	Template *Template // how the fields of a record become a text with virtual tokens; nil: as the package comment says
+	Classes  *Classes  // records are classified; nil: they are not
+
 	VocabSize int // ids are below it; 0: the size of the tokenizer
 }
 
@@ -61,6 +70,8 @@ type Options struct {
 type Set struct {
 	Examples []Example
 	Counts   Counts
+	Classes  int       // how many classes there are; 0: the examples have none
+	Answers  [][]int32 // the tokens of each class's label, where labels are predicted as words
 }
 
 // Counts says what became of the data.
@@ -171,6 +182,8 @@ func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, err
 		return nil, errors.New("name a text field, or fields of prompt and completion, not both")
 	case tok == nil && l.vocab == 0:
 		return nil, errors.New("neither a tokenizer nor the size of a vocabulary")
+	case (opt.Template != nil || opt.Classes != nil) && format(path) == "txt":
+		return nil, errors.New("a text; a template and classes need records with fields (.jsonl)")
 	case tok == nil:
 		return l, nil
 	}
@@ -186,6 +199,9 @@ func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, err
 	}
 	if !ok && opt.EOS == Yes {
 		return nil, errors.New("EOS shall end the texts, but the vocabulary has none")
+	}
+	if opt.Classes != nil {
+		return l, l.classes()
 	}
 	return l, nil
 }

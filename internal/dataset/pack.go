@@ -52,6 +52,10 @@ func (s *Set) Batches(order []int, batchTokens int) [][]int {
 func (s *Set) Batch(b *batch.Batch, examples []int) {
 	b.Reset()
 	for _, i := range examples {
-		b.Append(s.Examples[i].IDs, s.Examples[i].Loss)
+		if e := s.Examples[i]; e.Class > 0 && e.Loss == nil {
+			b.AppendClass(e.IDs, int32(e.Class-1))
+		} else {
+			b.Append(e.IDs, e.Loss)
+		}
 	}
 }

@@ -31,6 +31,10 @@ func (l *loader) record(line []byte) error {
 	}
 	before := len(l.set.Examples)
 	switch {
+	case l.opt.Classes != nil:
+		err = l.classRecord(r)
+	case l.opt.Template != nil:
+		err = l.templateRecord(r)
 	case l.opt.TextField != "":
 		err = l.textRecord(r, l.opt.TextField)
 	case l.opt.PromptField != "":
@@ -200,7 +204,7 @@ func (l *loader) prompted(prompt, completion []int32) {
 		keep := max(room-len(completion), min(len(prompt), l.opt.SeqLen/4))
 		if keep < len(prompt) {
 			l.set.Counts.CutPrompts++
-			prompt = prompt[len(prompt)-keep:]
+			prompt = cutPrompt(prompt, len(prompt)-keep)
 		}
 		if rest := room - len(prompt); rest < len(completion) {
 			l.set.Counts.CutCompletions++

@@ -1,0 +1,166 @@
+package peft
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+)
+
+// MethodPromptTuning is the peft_type of prompt tuning (Lester et al. 2021).
+const MethodPromptTuning = "PROMPT_TUNING"
+
+// Ways to start virtual tokens.
+const (
+	PromptInitRandom = "random"        // normal, of the scale of the base's embeddings
+	PromptInitVocab  = "sampled-vocab" // embeddings of random tokens
+	PromptInitText   = "text"          // embeddings of the tokens of a text, repeated or cut off
+)
+
+// promptInits are PEFT's names of them.
+var promptInits = map[string]string{PromptInitRandom: "RANDOM", PromptInitVocab: "SAMPLE_VOCAB", PromptInitText: "TEXT"}
+
+// defaultVirtualTokens is how many virtual tokens there are where nothing else says.
+const defaultVirtualTokens = 20
+
+// PromptSettings configure prompt tuning.
+type PromptSettings struct {
+	virtualSettings
+	Init      string  `json:"prompt_tuning_init"` // RANDOM, TEXT or SAMPLE_VOCAB
+	InitText  *string `json:"prompt_tuning_init_text"`
+	Tokenizer *string `json:"tokenizer_name_or_path"` // PEFT wants it beside a text
+	Arguments any     `json:"tokenizer_kwargs"`
+}
+
+// PromptOptions says what NewPromptTuning makes. The zero value is 20 virtual tokens, embeddings of random tokens.
+type PromptOptions struct {
+	VirtualTokens int    // 0: 20, or as many as Text has
+	Init          string // PromptInitRandom, PromptInitVocab or PromptInitText; "": text where there is one, else sampled
+	Text          string // what PromptInitText starts from
+	Seed          uint64
+	BaseModel     string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+}
+
+// Check reports values that make no sense together.
+func (opt *PromptOptions) Check() error {
+	switch {
+	case opt.VirtualTokens < 0:
+		return fmt.Errorf("%d virtual tokens, expected 1 or more", opt.VirtualTokens)
+	case opt.Init != "" && promptInits[opt.Init] == "":
+		return fmt.Errorf("init %q is not known, expected %s, %s or %s", opt.Init, PromptInitRandom, PromptInitVocab, PromptInitText)
+	case opt.Init == PromptInitText && opt.Text == "":
+		return errors.New("the init from a text needs a text")
+	case opt.Text != "" && opt.Init != "" && opt.Init != PromptInitText:
+		return fmt.Errorf("a text is given, but the init is %s", opt.Init)
+	}
+	return nil
+}
+
+// ids are the tokens whose embeddings the virtual tokens start from, one for each; nil for a random start.
+func (opt *PromptOptions) ids(b *Base) ([]int32, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
+	if opt.Init == "" {
+		opt.Init = PromptInitVocab
+		if opt.Text != "" {
+			opt.Init = PromptInitText
+		}
+	}
+	var text []int32
+	if opt.Init == PromptInitText {
+		if b.Tokenizer == nil {
+			return nil, fmt.Errorf("%s has no tokenizer for the text to start from", b.Path)
+		}
+		if text = b.Tokenizer.Encode(opt.Text, true); len(text) == 0 {
+			return nil, errors.New("the text to start from has no tokens")
+		}
+	}
+	if opt.VirtualTokens == 0 {
+		opt.VirtualTokens = defaultVirtualTokens
+		if text != nil {
+			opt.VirtualTokens = len(text)
+		}
+	}
+	if opt.Init == PromptInitRandom {
+		return nil, nil
+	}
+	ids, r := make([]int32, opt.VirtualTokens), newRandom(opt.Seed, "virtual tokens")
+	for i := range ids {
+		if text != nil {
+			ids[i] = text[i%len(text)]
+		} else {
+			ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
+		}
+	}
+	return ids, nil
+}
+
+// NewPromptTuning makes virtual tokens before the input. How they start depends on the options and the seed alone.
+func NewPromptTuning(b *Base, opt PromptOptions) (*Adapter, error) {
+	ids, err := opt.ids(b)
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	s := &PromptSettings{virtualSettings: newVirtualSettings(b, opt.VirtualTokens), Init: promptInits[opt.Init]}
+	if opt.Init == PromptInitText {
+		name := opt.BaseModel
+		if name == "" {
+			name = b.name()
+		}
+		s.InitText, s.Tokenizer = &opt.Text, &name
+	}
+	c := Config{Method: MethodPromptTuning, BaseModel: opt.BaseModel, Settings: s}
+	shapes := map[string][]int{promptTensor: {s.Tokens, s.TokenDim}}
+	return newAdapter(b, c, shapes, func(p *Param) { startEmbeddings(b, p, ids, opt.Seed) })
+}
+
+// startEmbeddings fills embeddings with those of tokens, or with random ones of the same scale.
+func startEmbeddings(b *Base, p *Param, ids []int32, seed uint64) {
+	if ids == nil {
+		newRandom(seed, p.Name).normal(p.Data, embeddingScale(b))
+		return
+	}
+	for i, id := range ids {
+		b.Model.Embed.Row(p.row(i, p.Cols()), int(id))
+	}
+}
+
+// promptFamily is prompt tuning.
+func promptFamily() *family {
+	return &family{
+		name: "prompt-tuning", peftType: MethodPromptTuning,
+		settings: func() Settings {
+			return &PromptSettings{virtualSettings: virtualSettings{Submodules: 1}, Init: "RANDOM"}
+		},
+		method: func(c *Config, params []Param) (method, error) {
+			m := &promptTuning{c.Settings.(*PromptSettings)}
+			if len(params) == 0 {
+				return nil, errors.New("adapter: no tensor in it")
+			}
+			return m, onlyPrompt(params, m.Tokens, m.TokenDim)
+		},
+	}
+}
+
+// promptTuning is embeddings before the input.
+type promptTuning struct{ *PromptSettings }
+
+func (m *promptTuning) describe() string {
+	return fmt.Sprintf("%d virtual tokens before the input", m.Tokens)
+}
+
+func (m *promptTuning) virtualTokens() int { return m.Tokens }
+
+// suggestLR follows the scale of what is learned: AdamW moves each value by about the learning rate.
+func (m *promptTuning) suggestLR(b *Base) float64 { return rateFor(0.2 * embeddingScale(b)) }
+
+func (m *promptTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+
+func (m *promptTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	if err := m.checkWidth(b); err != nil {
+		return nil, err
+	}
+	e := leaf(values, grads, 0)
+	return &virtualAttachment{tokens: m.Tokens, first: -1, encode: func(*autograd.Tape) *autograd.Tensor { return e }}, checkStrength(strength)
+}
