@@ -1449,6 +1449,829 @@ group_check:
 	VZEROUPPER
 	RET
 
+// func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F
+TEXT ·snapPoint8AVX512(SB), NOSPLIT, $128-68
+	MOVQ    trials+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    inverse+24(FP), BX
+	MOVQ    codes+56(FP), SI
+	LEAQ    (SP), DI
+	XORQ    R8, R8
+	LEAQ    15(AX), R9
+	VMOVUPS c3f800000<>+0(SB), Z0
+	VMOVUPS c3f000000<>+0(SB), Z1
+	VMOVUPS c4b400000<>+0(SB), Z2
+	JMP     round_check
+
+round:
+	VMOVUPS      (BX)(R8*1), Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VBROADCASTSS 28(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 24(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 20(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 16(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 12(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 8(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 4(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z8
+	VPADDD       Z8, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS (CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000002<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x01, Z4, Z3
+	VPADDD       Z3, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z4, (DI)(R8*1)
+	ADDQ         $0x40, R8
+	SUBQ         $0x10, R9
+
+round_check:
+	CMPQ R9, $0x10
+	JGE  round
+	MOVQ near+40(FP), BX
+	MOVQ lists+48(FP), DI
+	MOVQ scale+32(FP), R8
+	XORQ R9, R9
+	XORL R11, R11
+
+trial:
+	LEAQ         (SP), R10
+	MOVL         (R10)(R9*4), R10
+	MOVL         (BX)(R10*4), R10
+	TESTQ        R10, R10
+	JZ           next
+	BTSL         R9, R11
+	VBROADCASTSS (R8)(R9*4), Z0
+	LEAQ         (DI)(R10*4), R10
+	VMULPS       oddValues<>+0(SB), Z0, Z0
+	VBROADCASTSS (CX), Z2
+	VSUBPS       Z2, Z0, Z2
+	VBROADCASTSS (DX), Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VBROADCASTSS 4(CX), Z3
+	VSUBPS       Z3, Z0, Z3
+	VBROADCASTSS 4(DX), Z2
+	VMULPS       Z3, Z2, Z2
+	VMULPS       Z3, Z2, Z2
+	VBROADCASTSS 8(CX), Z4
+	VSUBPS       Z4, Z0, Z4
+	VBROADCASTSS 8(DX), Z3
+	VMULPS       Z4, Z3, Z3
+	VMULPS       Z4, Z3, Z3
+	VBROADCASTSS 12(CX), Z5
+	VSUBPS       Z5, Z0, Z5
+	VBROADCASTSS 12(DX), Z4
+	VMULPS       Z5, Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	VBROADCASTSS 16(CX), Z6
+	VSUBPS       Z6, Z0, Z6
+	VBROADCASTSS 16(DX), Z5
+	VMULPS       Z6, Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VBROADCASTSS 20(CX), Z7
+	VSUBPS       Z7, Z0, Z7
+	VBROADCASTSS 20(DX), Z6
+	VMULPS       Z7, Z6, Z6
+	VMULPS       Z7, Z6, Z6
+	VBROADCASTSS 24(CX), Z8
+	VSUBPS       Z8, Z0, Z8
+	VBROADCASTSS 24(DX), Z7
+	VMULPS       Z8, Z7, Z7
+	VMULPS       Z8, Z7, Z7
+	VBROADCASTSS 28(CX), Z8
+	VSUBPS       Z8, Z0, Z8
+	VBROADCASTSS 28(DX), Z0
+	VMULPS       Z8, Z0, Z0
+	VMULPS       Z8, Z0, Z0
+	VMOVUPS      c7f7fffff<>+0(SB), Z8
+	VPXORD       Z9, Z9, Z9
+	VMOVUPS      counting<>+0(SB), Z10
+	MOVL         -4(R10), R12
+	MOVQ         R10, R13
+
+codes:
+	VMOVUPS       (R13), Z11
+	VPERMPS       Z1, Z11, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z2, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z3, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z4, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z5, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z6, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z7, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z0, Z11, Z11
+	VADDPS        Z11, Z12, Z12
+	VCMPPS        $0x01, Z8, Z12, K1
+	VMOVAPS       Z12, K1, Z8
+	VMOVAPS       Z10, K1, Z9
+	VPADDD        c00000010<>+0(SB), Z10, Z10
+	ADDQ          $0x40, R13
+	SUBQ          $0x02, R12
+	JG            codes
+	VMOVUPS       c0000ffff<>+0(SB), Z1
+	VMOVAPS       Z8, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VMINPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VMINPS        X2, X0, X0
+	VMOVHLPS      X0, X0, X2
+	VMINPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VMINPS        X2, X0, X0
+	VBROADCASTSS  X0, Z0
+	VCMPPS        $0x00, Z0, Z8, K1
+	VMOVAPS       Z9, K1, Z1
+	VPMOVDW       Z1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VPMINUW       X0, X1, X0
+	VPHMINPOSUW   X0, X0
+	VMOVD         X0, R12
+	MOVWLZX       R12, R12
+	MOVL          (R10)(R12*4), R12
+	MOVL          R12, (SI)(R9*4)
+
+next:
+	INCQ R9
+	CMPQ R9, AX
+	JLT  trial
+	MOVL R11, moved+64(FP)
+	VZEROUPPER
+	RET
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+DATA c3f000000<>+32(SB)/4, $0x3f000000
+DATA c3f000000<>+36(SB)/4, $0x3f000000
+DATA c3f000000<>+40(SB)/4, $0x3f000000
+DATA c3f000000<>+44(SB)/4, $0x3f000000
+DATA c3f000000<>+48(SB)/4, $0x3f000000
+DATA c3f000000<>+52(SB)/4, $0x3f000000
+DATA c3f000000<>+56(SB)/4, $0x3f000000
+DATA c3f000000<>+60(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $64
+
+DATA c007fffff<>+0(SB)/4, $0x007fffff
+DATA c007fffff<>+4(SB)/4, $0x007fffff
+DATA c007fffff<>+8(SB)/4, $0x007fffff
+DATA c007fffff<>+12(SB)/4, $0x007fffff
+DATA c007fffff<>+16(SB)/4, $0x007fffff
+DATA c007fffff<>+20(SB)/4, $0x007fffff
+DATA c007fffff<>+24(SB)/4, $0x007fffff
+DATA c007fffff<>+28(SB)/4, $0x007fffff
+DATA c007fffff<>+32(SB)/4, $0x007fffff
+DATA c007fffff<>+36(SB)/4, $0x007fffff
+DATA c007fffff<>+40(SB)/4, $0x007fffff
+DATA c007fffff<>+44(SB)/4, $0x007fffff
+DATA c007fffff<>+48(SB)/4, $0x007fffff
+DATA c007fffff<>+52(SB)/4, $0x007fffff
+DATA c007fffff<>+56(SB)/4, $0x007fffff
+DATA c007fffff<>+60(SB)/4, $0x007fffff
+GLOBL c007fffff<>(SB), RODATA|NOPTR, $64
+
+DATA c00400000<>+0(SB)/4, $0x00400000
+DATA c00400000<>+4(SB)/4, $0x00400000
+DATA c00400000<>+8(SB)/4, $0x00400000
+DATA c00400000<>+12(SB)/4, $0x00400000
+DATA c00400000<>+16(SB)/4, $0x00400000
+DATA c00400000<>+20(SB)/4, $0x00400000
+DATA c00400000<>+24(SB)/4, $0x00400000
+DATA c00400000<>+28(SB)/4, $0x00400000
+DATA c00400000<>+32(SB)/4, $0x00400000
+DATA c00400000<>+36(SB)/4, $0x00400000
+DATA c00400000<>+40(SB)/4, $0x00400000
+DATA c00400000<>+44(SB)/4, $0x00400000
+DATA c00400000<>+48(SB)/4, $0x00400000
+DATA c00400000<>+52(SB)/4, $0x00400000
+DATA c00400000<>+56(SB)/4, $0x00400000
+DATA c00400000<>+60(SB)/4, $0x00400000
+GLOBL c00400000<>(SB), RODATA|NOPTR, $64
+
+DATA c00000002<>+0(SB)/4, $0x00000002
+DATA c00000002<>+4(SB)/4, $0x00000002
+DATA c00000002<>+8(SB)/4, $0x00000002
+DATA c00000002<>+12(SB)/4, $0x00000002
+DATA c00000002<>+16(SB)/4, $0x00000002
+DATA c00000002<>+20(SB)/4, $0x00000002
+DATA c00000002<>+24(SB)/4, $0x00000002
+DATA c00000002<>+28(SB)/4, $0x00000002
+DATA c00000002<>+32(SB)/4, $0x00000002
+DATA c00000002<>+36(SB)/4, $0x00000002
+DATA c00000002<>+40(SB)/4, $0x00000002
+DATA c00000002<>+44(SB)/4, $0x00000002
+DATA c00000002<>+48(SB)/4, $0x00000002
+DATA c00000002<>+52(SB)/4, $0x00000002
+DATA c00000002<>+56(SB)/4, $0x00000002
+DATA c00000002<>+60(SB)/4, $0x00000002
+GLOBL c00000002<>(SB), RODATA|NOPTR, $64
+
+DATA oddValues<>+0(SB)/4, $0x3f800000
+DATA oddValues<>+4(SB)/4, $0x40400000
+DATA oddValues<>+8(SB)/4, $0x40a00000
+DATA oddValues<>+12(SB)/4, $0x40e00000
+DATA oddValues<>+16(SB)/4, $0x41100000
+DATA oddValues<>+20(SB)/4, $0x41300000
+DATA oddValues<>+24(SB)/4, $0x41500000
+DATA oddValues<>+28(SB)/4, $0x41700000
+DATA oddValues<>+32(SB)/4, $0x41880000
+DATA oddValues<>+36(SB)/4, $0x41980000
+DATA oddValues<>+40(SB)/4, $0x41a80000
+DATA oddValues<>+44(SB)/4, $0x41b80000
+DATA oddValues<>+48(SB)/4, $0x41c80000
+DATA oddValues<>+52(SB)/4, $0x41d80000
+DATA oddValues<>+56(SB)/4, $0x41e80000
+DATA oddValues<>+60(SB)/4, $0x41f80000
+GLOBL oddValues<>(SB), RODATA|NOPTR, $64
+
+DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+32(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+36(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+40(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+44(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+48(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+52(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+56(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+60(SB)/4, $0x7f7fffff
+GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $64
+
+DATA counting<>+0(SB)/4, $0x00000000
+DATA counting<>+4(SB)/4, $0x00000001
+DATA counting<>+8(SB)/4, $0x00000002
+DATA counting<>+12(SB)/4, $0x00000003
+DATA counting<>+16(SB)/4, $0x00000004
+DATA counting<>+20(SB)/4, $0x00000005
+DATA counting<>+24(SB)/4, $0x00000006
+DATA counting<>+28(SB)/4, $0x00000007
+DATA counting<>+32(SB)/4, $0x00000008
+DATA counting<>+36(SB)/4, $0x00000009
+DATA counting<>+40(SB)/4, $0x0000000a
+DATA counting<>+44(SB)/4, $0x0000000b
+DATA counting<>+48(SB)/4, $0x0000000c
+DATA counting<>+52(SB)/4, $0x0000000d
+DATA counting<>+56(SB)/4, $0x0000000e
+DATA counting<>+60(SB)/4, $0x0000000f
+DATA counting<>+64(SB)/4, $0x00000010
+DATA counting<>+68(SB)/4, $0x00000011
+DATA counting<>+72(SB)/4, $0x00000012
+DATA counting<>+76(SB)/4, $0x00000013
+DATA counting<>+80(SB)/4, $0x00000014
+DATA counting<>+84(SB)/4, $0x00000015
+DATA counting<>+88(SB)/4, $0x00000016
+DATA counting<>+92(SB)/4, $0x00000017
+DATA counting<>+96(SB)/4, $0x00000018
+DATA counting<>+100(SB)/4, $0x00000019
+DATA counting<>+104(SB)/4, $0x0000001a
+DATA counting<>+108(SB)/4, $0x0000001b
+DATA counting<>+112(SB)/4, $0x0000001c
+DATA counting<>+116(SB)/4, $0x0000001d
+DATA counting<>+120(SB)/4, $0x0000001e
+DATA counting<>+124(SB)/4, $0x0000001f
+GLOBL counting<>(SB), RODATA|NOPTR, $128
+
+DATA c00000010<>+0(SB)/4, $0x00000010
+DATA c00000010<>+4(SB)/4, $0x00000010
+DATA c00000010<>+8(SB)/4, $0x00000010
+DATA c00000010<>+12(SB)/4, $0x00000010
+DATA c00000010<>+16(SB)/4, $0x00000010
+DATA c00000010<>+20(SB)/4, $0x00000010
+DATA c00000010<>+24(SB)/4, $0x00000010
+DATA c00000010<>+28(SB)/4, $0x00000010
+DATA c00000010<>+32(SB)/4, $0x00000010
+DATA c00000010<>+36(SB)/4, $0x00000010
+DATA c00000010<>+40(SB)/4, $0x00000010
+DATA c00000010<>+44(SB)/4, $0x00000010
+DATA c00000010<>+48(SB)/4, $0x00000010
+DATA c00000010<>+52(SB)/4, $0x00000010
+DATA c00000010<>+56(SB)/4, $0x00000010
+DATA c00000010<>+60(SB)/4, $0x00000010
+GLOBL c00000010<>(SB), RODATA|NOPTR, $64
+
+DATA c0000ffff<>+0(SB)/4, $0x0000ffff
+DATA c0000ffff<>+4(SB)/4, $0x0000ffff
+DATA c0000ffff<>+8(SB)/4, $0x0000ffff
+DATA c0000ffff<>+12(SB)/4, $0x0000ffff
+DATA c0000ffff<>+16(SB)/4, $0x0000ffff
+DATA c0000ffff<>+20(SB)/4, $0x0000ffff
+DATA c0000ffff<>+24(SB)/4, $0x0000ffff
+DATA c0000ffff<>+28(SB)/4, $0x0000ffff
+DATA c0000ffff<>+32(SB)/4, $0x0000ffff
+DATA c0000ffff<>+36(SB)/4, $0x0000ffff
+DATA c0000ffff<>+40(SB)/4, $0x0000ffff
+DATA c0000ffff<>+44(SB)/4, $0x0000ffff
+DATA c0000ffff<>+48(SB)/4, $0x0000ffff
+DATA c0000ffff<>+52(SB)/4, $0x0000ffff
+DATA c0000ffff<>+56(SB)/4, $0x0000ffff
+DATA c0000ffff<>+60(SB)/4, $0x0000ffff
+GLOBL c0000ffff<>(SB), RODATA|NOPTR, $64
+
+// func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F
+TEXT ·snapPoint4AVX512(SB), NOSPLIT, $128-68
+	MOVQ    trials+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    inverse+24(FP), BX
+	MOVQ    codes+56(FP), SI
+	LEAQ    (SP), DI
+	XORQ    R8, R8
+	LEAQ    15(AX), R9
+	VMOVUPS c3f800000<>+0(SB), Z0
+	VMOVUPS c3f000000<>+0(SB), Z1
+	VMOVUPS c4b400000<>+0(SB), Z2
+	JMP     round_check
+
+round:
+	VMOVUPS      (BX)(R8*1), Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VBROADCASTSS 12(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000007<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x03, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 8(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000007<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x03, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS 4(CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000007<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x03, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VBROADCASTSS (CX), Z7
+	VMULPS       Z3, Z7, Z7
+	VSUBPS       Z0, Z7, Z7
+	VMULPS       Z1, Z7, Z7
+	VADDPS       Z2, Z7, Z7
+	VANDPS       c007fffff<>+0(SB), Z7, Z7
+	VPSUBD       c00400000<>+0(SB), Z7, Z7
+	VPMAXSD      c00000000<>+0(SB), Z7, Z7
+	VPMINSD      c00000007<>+0(SB), Z7, Z7
+	VPSLLD       $0x04, Z6, Z6
+	VPORD        Z7, Z6, Z6
+	VPSLLD       $0x03, Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VMOVUPS      Z6, (SI)(R8*1)
+	VMOVUPS      Z4, (DI)(R8*1)
+	ADDQ         $0x40, R8
+	SUBQ         $0x10, R9
+
+round_check:
+	CMPQ R9, $0x10
+	JGE  round
+	MOVQ near+40(FP), BX
+	MOVQ lists+48(FP), DI
+	MOVQ scale+32(FP), R8
+	XORQ R9, R9
+	XORL R11, R11
+
+trial:
+	LEAQ         (SP), R10
+	MOVL         (R10)(R9*4), R10
+	MOVL         (BX)(R10*4), R10
+	TESTQ        R10, R10
+	JZ           next
+	BTSL         R9, R11
+	VBROADCASTSS (R8)(R9*4), Z0
+	LEAQ         (DI)(R10*4), R10
+	VMULPS       oddValues<>+0(SB), Z0, Z0
+	VBROADCASTSS (CX), Z2
+	VSUBPS       Z2, Z0, Z2
+	VBROADCASTSS (DX), Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VBROADCASTSS 4(CX), Z3
+	VSUBPS       Z3, Z0, Z3
+	VBROADCASTSS 4(DX), Z2
+	VMULPS       Z3, Z2, Z2
+	VMULPS       Z3, Z2, Z2
+	VBROADCASTSS 8(CX), Z4
+	VSUBPS       Z4, Z0, Z4
+	VBROADCASTSS 8(DX), Z3
+	VMULPS       Z4, Z3, Z3
+	VMULPS       Z4, Z3, Z3
+	VBROADCASTSS 12(CX), Z4
+	VSUBPS       Z4, Z0, Z4
+	VBROADCASTSS 12(DX), Z0
+	VMULPS       Z4, Z0, Z0
+	VMULPS       Z4, Z0, Z0
+	VMOVUPS      c7f7fffff<>+0(SB), Z4
+	VPXORD       Z8, Z8, Z8
+	VMOVUPS      counting<>+0(SB), Z5
+	MOVL         -4(R10), R12
+	MOVQ         R10, R13
+
+codes:
+	VMOVUPS       (R13), Z6
+	VPERMPS       Z1, Z6, Z7
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       Z2, Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       Z3, Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       Z0, Z6, Z6
+	VADDPS        Z6, Z7, Z7
+	VCMPPS        $0x01, Z4, Z7, K1
+	VMOVAPS       Z7, K1, Z4
+	VMOVAPS       Z5, K1, Z8
+	VPADDD        c00000010<>+0(SB), Z5, Z5
+	ADDQ          $0x40, R13
+	SUBQ          $0x02, R12
+	JG            codes
+	VMOVUPS       c0000ffff<>+0(SB), Z1
+	VMOVAPS       Z4, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VMINPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VMINPS        X2, X0, X0
+	VMOVHLPS      X0, X0, X2
+	VMINPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VMINPS        X2, X0, X0
+	VBROADCASTSS  X0, Z0
+	VCMPPS        $0x00, Z0, Z4, K1
+	VMOVAPS       Z8, K1, Z1
+	VPMOVDW       Z1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VPMINUW       X0, X1, X0
+	VPHMINPOSUW   X0, X0
+	VMOVD         X0, R12
+	MOVWLZX       R12, R12
+	MOVL          (R10)(R12*4), R12
+	MOVL          R12, (SI)(R9*4)
+
+next:
+	INCQ R9
+	CMPQ R9, AX
+	JLT  trial
+	MOVL R11, moved+64(FP)
+	VZEROUPPER
+	RET
+
+DATA c00000007<>+0(SB)/4, $0x00000007
+DATA c00000007<>+4(SB)/4, $0x00000007
+DATA c00000007<>+8(SB)/4, $0x00000007
+DATA c00000007<>+12(SB)/4, $0x00000007
+DATA c00000007<>+16(SB)/4, $0x00000007
+DATA c00000007<>+20(SB)/4, $0x00000007
+DATA c00000007<>+24(SB)/4, $0x00000007
+DATA c00000007<>+28(SB)/4, $0x00000007
+DATA c00000007<>+32(SB)/4, $0x00000007
+DATA c00000007<>+36(SB)/4, $0x00000007
+DATA c00000007<>+40(SB)/4, $0x00000007
+DATA c00000007<>+44(SB)/4, $0x00000007
+DATA c00000007<>+48(SB)/4, $0x00000007
+DATA c00000007<>+52(SB)/4, $0x00000007
+DATA c00000007<>+56(SB)/4, $0x00000007
+DATA c00000007<>+60(SB)/4, $0x00000007
+GLOBL c00000007<>(SB), RODATA|NOPTR, $64
+
+// func nearestPointAVX512(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·nearestPointAVX512(SB), NOSPLIT, $0-44
+	MOVQ         x+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         value+16(FP), DX
+	MOVQ         list+32(FP), BX
+	ADDQ         $0x04, BX
+	VBROADCASTSS scale+24(FP), Z0
+	VMULPS       (DX), Z0, Z0
+	VBROADCASTSS (AX), Z3
+	VSUBPS       Z3, Z0, Z3
+	VBROADCASTSS (CX), Z2
+	VMULPS       Z3, Z2, Z2
+	VMULPS       Z3, Z2, Z2
+	VBROADCASTSS 4(AX), Z4
+	VSUBPS       Z4, Z0, Z4
+	VBROADCASTSS 4(CX), Z3
+	VMULPS       Z4, Z3, Z3
+	VMULPS       Z4, Z3, Z3
+	VBROADCASTSS 8(AX), Z5
+	VSUBPS       Z5, Z0, Z5
+	VBROADCASTSS 8(CX), Z4
+	VMULPS       Z5, Z4, Z4
+	VMULPS       Z5, Z4, Z4
+	VBROADCASTSS 12(AX), Z6
+	VSUBPS       Z6, Z0, Z6
+	VBROADCASTSS 12(CX), Z5
+	VMULPS       Z6, Z5, Z5
+	VMULPS       Z6, Z5, Z5
+	VBROADCASTSS 16(AX), Z7
+	VSUBPS       Z7, Z0, Z7
+	VBROADCASTSS 16(CX), Z6
+	VMULPS       Z7, Z6, Z6
+	VMULPS       Z7, Z6, Z6
+	VBROADCASTSS 20(AX), Z8
+	VSUBPS       Z8, Z0, Z8
+	VBROADCASTSS 20(CX), Z7
+	VMULPS       Z8, Z7, Z7
+	VMULPS       Z8, Z7, Z7
+	VBROADCASTSS 24(AX), Z9
+	VSUBPS       Z9, Z0, Z9
+	VBROADCASTSS 24(CX), Z8
+	VMULPS       Z9, Z8, Z8
+	VMULPS       Z9, Z8, Z8
+	VBROADCASTSS 28(AX), Z9
+	VSUBPS       Z9, Z0, Z9
+	VBROADCASTSS 28(CX), Z0
+	VMULPS       Z9, Z0, Z0
+	VMULPS       Z9, Z0, Z0
+	VMOVUPS      c7f7fffff<>+0(SB), Z9
+	VPXORD       Z1, Z1, Z1
+	VMOVUPS      counting<>+0(SB), Z10
+	MOVL         -4(BX), AX
+	MOVQ         BX, CX
+
+codes:
+	VMOVUPS       (CX), Z11
+	VPERMPS       Z2, Z11, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z3, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z4, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z5, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z6, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z7, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z8, Z11, Z13
+	VADDPS        Z13, Z12, Z12
+	VPSRLD        $0x04, Z11, Z11
+	VPERMPS       Z0, Z11, Z11
+	VADDPS        Z11, Z12, Z12
+	VCMPPS        $0x01, Z9, Z12, K1
+	VMOVAPS       Z12, K1, Z9
+	VMOVAPS       Z10, K1, Z1
+	VPADDD        c00000010<>+0(SB), Z10, Z10
+	ADDQ          $0x40, CX
+	SUBQ          $0x02, AX
+	JG            codes
+	VMOVUPS       c0000ffff<>+0(SB), Z2
+	VMOVAPS       Z9, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VMINPS        Y3, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X3
+	VMINPS        X3, X0, X0
+	VMOVHLPS      X0, X0, X3
+	VMINPS        X3, X0, X0
+	VMOVSHDUP     X0, X3
+	VMINPS        X3, X0, X0
+	VBROADCASTSS  X0, Z0
+	VCMPPS        $0x00, Z0, Z9, K1
+	VMOVAPS       Z1, K1, Z2
+	VPMOVDW       Z2, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VPMINUW       X0, X1, X0
+	VPHMINPOSUW   X0, X0
+	VMOVD         X0, AX
+	MOVWLZX       AX, AX
+	MOVL          AX, position+40(FP)
+	VZEROUPPER
+	RET
+
+// func pointSumsAVX512(points int, size int, stride int, x *float32, w *float32, codes *uint32, qx *float32, qq *float32)
+// Requires: AVX, AVX512F
+TEXT ·pointSumsAVX512(SB), NOSPLIT, $0-64
+	MOVQ    points+0(FP), AX
+	MOVQ    size+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    x+24(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    codes+40(FP), DI
+	VMOVUPS oddValues<>+0(SB), Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	JMP     point_check
+
+point:
+	VMOVUPS (DI), Z2
+	ADDQ    DX, DI
+	MOVQ    CX, R8
+	JMP     weight_check
+
+weight:
+	VPERMPS      Z0, Z2, Z4
+	VPSRLD       $0x04, Z2, Z2
+	VBROADCASTSS (SI), Z6
+	VBROADCASTSS (BX), Z5
+	VMULPS       Z5, Z6, Z5
+	VMULPS       Z4, Z5, Z5
+	VADDPS       Z5, Z1, Z1
+	VMULPS       Z4, Z6, Z6
+	VMULPS       Z4, Z6, Z6
+	VADDPS       Z6, Z3, Z3
+	VPERMPS      Z0, Z2, Z4
+	VPSRLD       $0x04, Z2, Z2
+	VBROADCASTSS 4(SI), Z6
+	VBROADCASTSS 4(BX), Z5
+	VMULPS       Z5, Z6, Z5
+	VMULPS       Z4, Z5, Z5
+	VADDPS       Z5, Z1, Z1
+	VMULPS       Z4, Z6, Z6
+	VMULPS       Z4, Z6, Z6
+	VADDPS       Z6, Z3, Z3
+	VPERMPS      Z0, Z2, Z4
+	VPSRLD       $0x04, Z2, Z2
+	VBROADCASTSS 8(SI), Z6
+	VBROADCASTSS 8(BX), Z5
+	VMULPS       Z5, Z6, Z5
+	VMULPS       Z4, Z5, Z5
+	VADDPS       Z5, Z1, Z1
+	VMULPS       Z4, Z6, Z6
+	VMULPS       Z4, Z6, Z6
+	VADDPS       Z6, Z3, Z3
+	VPERMPS      Z0, Z2, Z4
+	VPSRLD       $0x04, Z2, Z2
+	VBROADCASTSS 12(SI), Z6
+	VBROADCASTSS 12(BX), Z5
+	VMULPS       Z5, Z6, Z5
+	VMULPS       Z4, Z5, Z5
+	VADDPS       Z5, Z1, Z1
+	VMULPS       Z4, Z6, Z6
+	VMULPS       Z4, Z6, Z6
+	VADDPS       Z6, Z3, Z3
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	SUBQ         $0x04, R8
+
+weight_check:
+	CMPQ R8, $0x04
+	JGE  weight
+	SUBQ $0x01, AX
+
+point_check:
+	CMPQ    AX, $0x01
+	JGE     point
+	MOVQ    qx+48(FP), AX
+	MOVQ    qq+56(FP), CX
+	VMOVUPS Z1, (AX)
+	VMOVUPS Z3, (CX)
+	VZEROUPPER
+	RET
+
 // func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·quantizeF16AVX512(SB), NOSPLIT, $0-24
@@ -1538,24 +2361,6 @@ block_check:
 	JGE  block
 	VZEROUPPER
 	RET
-
-DATA c00400000<>+0(SB)/4, $0x00400000
-DATA c00400000<>+4(SB)/4, $0x00400000
-DATA c00400000<>+8(SB)/4, $0x00400000
-DATA c00400000<>+12(SB)/4, $0x00400000
-DATA c00400000<>+16(SB)/4, $0x00400000
-DATA c00400000<>+20(SB)/4, $0x00400000
-DATA c00400000<>+24(SB)/4, $0x00400000
-DATA c00400000<>+28(SB)/4, $0x00400000
-DATA c00400000<>+32(SB)/4, $0x00400000
-DATA c00400000<>+36(SB)/4, $0x00400000
-DATA c00400000<>+40(SB)/4, $0x00400000
-DATA c00400000<>+44(SB)/4, $0x00400000
-DATA c00400000<>+48(SB)/4, $0x00400000
-DATA c00400000<>+52(SB)/4, $0x00400000
-DATA c00400000<>+56(SB)/4, $0x00400000
-DATA c00400000<>+60(SB)/4, $0x00400000
-GLOBL c00400000<>(SB), RODATA|NOPTR, $64
 
 DATA c00007fff<>+0(SB)/4, $0x00007fff
 DATA c00007fff<>+4(SB)/4, $0x00007fff
@@ -2068,24 +2873,6 @@ group_check:
 	JGE  group
 	VZEROUPPER
 	RET
-
-DATA c007fffff<>+0(SB)/4, $0x007fffff
-DATA c007fffff<>+4(SB)/4, $0x007fffff
-DATA c007fffff<>+8(SB)/4, $0x007fffff
-DATA c007fffff<>+12(SB)/4, $0x007fffff
-DATA c007fffff<>+16(SB)/4, $0x007fffff
-DATA c007fffff<>+20(SB)/4, $0x007fffff
-DATA c007fffff<>+24(SB)/4, $0x007fffff
-DATA c007fffff<>+28(SB)/4, $0x007fffff
-DATA c007fffff<>+32(SB)/4, $0x007fffff
-DATA c007fffff<>+36(SB)/4, $0x007fffff
-DATA c007fffff<>+40(SB)/4, $0x007fffff
-DATA c007fffff<>+44(SB)/4, $0x007fffff
-DATA c007fffff<>+48(SB)/4, $0x007fffff
-DATA c007fffff<>+52(SB)/4, $0x007fffff
-DATA c007fffff<>+56(SB)/4, $0x007fffff
-DATA c007fffff<>+60(SB)/4, $0x007fffff
-GLOBL c007fffff<>(SB), RODATA|NOPTR, $64
 
 // func multiplyLevelsAVX512(groups int, n int, level *uint8, x *float32, a *float32, b *float32, lo int32, hi int32)
 // Requires: AVX, AVX512DQ, AVX512F
@@ -3391,6 +4178,642 @@ group:
 group_check:
 	CMPQ AX, $0x01
 	JGE  group
+	VZEROUPPER
+	RET
+
+// func snapPoint8AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// Requires: AVX, AVX2
+TEXT ·snapPoint8AVX2(SB), NOSPLIT, $128-68
+	MOVQ    trials+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    inverse+24(FP), BX
+	MOVQ    codes+56(FP), SI
+	LEAQ    (SP), DI
+	XORQ    R8, R8
+	LEAQ    7(AX), R9
+	VMOVUPS c3f800000<>+0(SB), Y0
+	VMOVUPS c3f000000<>+0(SB), Y1
+	VMOVUPS c4b400000<>+0(SB), Y2
+	JMP     round_check
+
+round:
+	VMOVUPS      (BX)(R8*1), Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y5, Y5, Y5
+	VBROADCASTSS 28(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 24(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 20(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 16(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 12(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 8(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 4(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y7
+	VPADDD       Y7, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS (CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000002<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x01, Y4, Y3
+	VPADDD       Y3, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VMOVUPS      Y5, (SI)(R8*1)
+	VMOVUPS      Y4, (DI)(R8*1)
+	ADDQ         $0x20, R8
+	SUBQ         $0x08, R9
+
+round_check:
+	CMPQ R9, $0x08
+	JGE  round
+	MOVQ near+40(FP), BX
+	MOVQ lists+48(FP), DI
+	MOVQ scale+32(FP), R8
+	XORQ R9, R9
+	XORL R11, R11
+
+trial:
+	LEAQ         (SP), R10
+	MOVL         (R10)(R9*4), R10
+	MOVL         (BX)(R10*4), R10
+	TESTQ        R10, R10
+	JZ           next
+	BTSL         R9, R11
+	VBROADCASTSS (R8)(R9*4), Y0
+	LEAQ         (DI)(R10*4), R10
+	VMULPS       oddValues<>+0(SB), Y0, Y0
+	VBROADCASTSS (CX), Y2
+	VSUBPS       Y2, Y0, Y2
+	VBROADCASTSS (DX), Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS 4(CX), Y3
+	VSUBPS       Y3, Y0, Y3
+	VBROADCASTSS 4(DX), Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS 8(CX), Y4
+	VSUBPS       Y4, Y0, Y4
+	VBROADCASTSS 8(DX), Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VBROADCASTSS 12(CX), Y5
+	VSUBPS       Y5, Y0, Y5
+	VBROADCASTSS 12(DX), Y4
+	VMULPS       Y5, Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VBROADCASTSS 16(CX), Y6
+	VSUBPS       Y6, Y0, Y6
+	VBROADCASTSS 16(DX), Y5
+	VMULPS       Y6, Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VBROADCASTSS 20(CX), Y7
+	VSUBPS       Y7, Y0, Y7
+	VBROADCASTSS 20(DX), Y6
+	VMULPS       Y7, Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	VBROADCASTSS 24(CX), Y8
+	VSUBPS       Y8, Y0, Y8
+	VBROADCASTSS 24(DX), Y7
+	VMULPS       Y8, Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	VBROADCASTSS 28(CX), Y8
+	VSUBPS       Y8, Y0, Y8
+	VBROADCASTSS 28(DX), Y0
+	VMULPS       Y8, Y0, Y0
+	VMULPS       Y8, Y0, Y0
+	VMOVUPS      c7f7fffff<>+0(SB), Y8
+	VXORPS       Y9, Y9, Y9
+	VMOVUPS      counting<>+0(SB), Y10
+	MOVL         -4(R10), R12
+	MOVQ         R10, R13
+
+codes:
+	VMOVUPS      (R13), Y11
+	VPERMPS      Y1, Y11, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y2, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y3, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y4, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y5, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y6, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y7, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y0, Y11, Y11
+	VADDPS       Y11, Y12, Y12
+	VCMPPS       $0x01, Y8, Y12, Y11
+	VBLENDVPS    Y11, Y12, Y8, Y8
+	VBLENDVPS    Y11, Y10, Y9, Y9
+	VPADDD       c00000008<>+0(SB), Y10, Y10
+	ADDQ         $0x20, R13
+	SUBQ         $0x01, R12
+	JG           codes
+	VMOVUPS      c0000ffff<>+0(SB), Y1
+	VMOVAPS      Y8, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VMINPS       X2, X0, X0
+	VMOVHLPS     X0, X0, X2
+	VMINPS       X2, X0, X0
+	VMOVSHDUP    X0, X2
+	VMINPS       X2, X0, X0
+	VBROADCASTSS X0, Y0
+	VCMPPS       $0x00, Y0, Y8, Y0
+	VBLENDVPS    Y0, Y9, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X0
+	VPACKUSDW    X0, X1, X0
+	VPHMINPOSUW  X0, X0
+	VMOVD        X0, R12
+	MOVWLZX      R12, R12
+	MOVL         (R10)(R12*4), R12
+	MOVL         R12, (SI)(R9*4)
+
+next:
+	INCQ R9
+	CMPQ R9, AX
+	JLT  trial
+	MOVL R11, moved+64(FP)
+	VZEROUPPER
+	RET
+
+DATA c00000008<>+0(SB)/4, $0x00000008
+DATA c00000008<>+4(SB)/4, $0x00000008
+DATA c00000008<>+8(SB)/4, $0x00000008
+DATA c00000008<>+12(SB)/4, $0x00000008
+DATA c00000008<>+16(SB)/4, $0x00000008
+DATA c00000008<>+20(SB)/4, $0x00000008
+DATA c00000008<>+24(SB)/4, $0x00000008
+DATA c00000008<>+28(SB)/4, $0x00000008
+DATA c00000008<>+32(SB)/4, $0x00000008
+DATA c00000008<>+36(SB)/4, $0x00000008
+DATA c00000008<>+40(SB)/4, $0x00000008
+DATA c00000008<>+44(SB)/4, $0x00000008
+DATA c00000008<>+48(SB)/4, $0x00000008
+DATA c00000008<>+52(SB)/4, $0x00000008
+DATA c00000008<>+56(SB)/4, $0x00000008
+DATA c00000008<>+60(SB)/4, $0x00000008
+GLOBL c00000008<>(SB), RODATA|NOPTR, $64
+
+// func snapPoint4AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// Requires: AVX, AVX2
+TEXT ·snapPoint4AVX2(SB), NOSPLIT, $128-68
+	MOVQ    trials+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    w+16(FP), DX
+	MOVQ    inverse+24(FP), BX
+	MOVQ    codes+56(FP), SI
+	LEAQ    (SP), DI
+	XORQ    R8, R8
+	LEAQ    7(AX), R9
+	VMOVUPS c3f800000<>+0(SB), Y0
+	VMOVUPS c3f000000<>+0(SB), Y1
+	VMOVUPS c4b400000<>+0(SB), Y2
+	JMP     round_check
+
+round:
+	VMOVUPS      (BX)(R8*1), Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y5, Y5, Y5
+	VBROADCASTSS 12(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000007<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x03, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 8(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000007<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x03, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS 4(CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000007<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x03, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VBROADCASTSS (CX), Y6
+	VMULPS       Y3, Y6, Y6
+	VSUBPS       Y0, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VANDPS       c007fffff<>+0(SB), Y6, Y6
+	VPSUBD       c00400000<>+0(SB), Y6, Y6
+	VPMAXSD      c00000000<>+0(SB), Y6, Y6
+	VPMINSD      c00000007<>+0(SB), Y6, Y6
+	VPSLLD       $0x04, Y5, Y5
+	VPOR         Y6, Y5, Y5
+	VPSLLD       $0x03, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VMOVUPS      Y5, (SI)(R8*1)
+	VMOVUPS      Y4, (DI)(R8*1)
+	ADDQ         $0x20, R8
+	SUBQ         $0x08, R9
+
+round_check:
+	CMPQ R9, $0x08
+	JGE  round
+	MOVQ near+40(FP), BX
+	MOVQ lists+48(FP), DI
+	MOVQ scale+32(FP), R8
+	XORQ R9, R9
+	XORL R11, R11
+
+trial:
+	LEAQ         (SP), R10
+	MOVL         (R10)(R9*4), R10
+	MOVL         (BX)(R10*4), R10
+	TESTQ        R10, R10
+	JZ           next
+	BTSL         R9, R11
+	VBROADCASTSS (R8)(R9*4), Y0
+	LEAQ         (DI)(R10*4), R10
+	VMULPS       oddValues<>+0(SB), Y0, Y0
+	VBROADCASTSS (CX), Y2
+	VSUBPS       Y2, Y0, Y2
+	VBROADCASTSS (DX), Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS 4(CX), Y3
+	VSUBPS       Y3, Y0, Y3
+	VBROADCASTSS 4(DX), Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS 8(CX), Y4
+	VSUBPS       Y4, Y0, Y4
+	VBROADCASTSS 8(DX), Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VBROADCASTSS 12(CX), Y4
+	VSUBPS       Y4, Y0, Y4
+	VBROADCASTSS 12(DX), Y0
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y0, Y0
+	VMOVUPS      c7f7fffff<>+0(SB), Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      counting<>+0(SB), Y6
+	MOVL         -4(R10), R12
+	MOVQ         R10, R13
+
+codes:
+	VMOVUPS      (R13), Y7
+	VPERMPS      Y1, Y7, Y8
+	VPSRLD       $0x04, Y7, Y7
+	VPERMPS      Y2, Y7, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y7, Y7
+	VPERMPS      Y3, Y7, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y7, Y7
+	VPERMPS      Y0, Y7, Y7
+	VADDPS       Y7, Y8, Y8
+	VCMPPS       $0x01, Y4, Y8, Y7
+	VBLENDVPS    Y7, Y8, Y4, Y4
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VPADDD       c00000008<>+0(SB), Y6, Y6
+	ADDQ         $0x20, R13
+	SUBQ         $0x01, R12
+	JG           codes
+	VMOVUPS      c0000ffff<>+0(SB), Y1
+	VMOVAPS      Y4, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VMINPS       X2, X0, X0
+	VMOVHLPS     X0, X0, X2
+	VMINPS       X2, X0, X0
+	VMOVSHDUP    X0, X2
+	VMINPS       X2, X0, X0
+	VBROADCASTSS X0, Y0
+	VCMPPS       $0x00, Y0, Y4, Y0
+	VBLENDVPS    Y0, Y5, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X0
+	VPACKUSDW    X0, X1, X0
+	VPHMINPOSUW  X0, X0
+	VMOVD        X0, R12
+	MOVWLZX      R12, R12
+	MOVL         (R10)(R12*4), R12
+	MOVL         R12, (SI)(R9*4)
+
+next:
+	INCQ R9
+	CMPQ R9, AX
+	JLT  trial
+	MOVL R11, moved+64(FP)
+	VZEROUPPER
+	RET
+
+// func nearestPointAVX2(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
+// Requires: AVX, AVX2
+TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-44
+	MOVQ         x+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         value+16(FP), DX
+	MOVQ         list+32(FP), BX
+	ADDQ         $0x04, BX
+	VBROADCASTSS scale+24(FP), Y0
+	VMULPS       (DX), Y0, Y0
+	VBROADCASTSS (AX), Y2
+	VSUBPS       Y2, Y0, Y2
+	VBROADCASTSS (CX), Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS 4(AX), Y3
+	VSUBPS       Y3, Y0, Y3
+	VBROADCASTSS 4(CX), Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS 8(AX), Y4
+	VSUBPS       Y4, Y0, Y4
+	VBROADCASTSS 8(CX), Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VBROADCASTSS 12(AX), Y5
+	VSUBPS       Y5, Y0, Y5
+	VBROADCASTSS 12(CX), Y4
+	VMULPS       Y5, Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VBROADCASTSS 16(AX), Y6
+	VSUBPS       Y6, Y0, Y6
+	VBROADCASTSS 16(CX), Y5
+	VMULPS       Y6, Y5, Y5
+	VMULPS       Y6, Y5, Y5
+	VBROADCASTSS 20(AX), Y7
+	VSUBPS       Y7, Y0, Y7
+	VBROADCASTSS 20(CX), Y6
+	VMULPS       Y7, Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	VBROADCASTSS 24(AX), Y8
+	VSUBPS       Y8, Y0, Y8
+	VBROADCASTSS 24(CX), Y7
+	VMULPS       Y8, Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	VBROADCASTSS 28(AX), Y8
+	VSUBPS       Y8, Y0, Y8
+	VBROADCASTSS 28(CX), Y0
+	VMULPS       Y8, Y0, Y0
+	VMULPS       Y8, Y0, Y0
+	VMOVUPS      c7f7fffff<>+0(SB), Y8
+	VXORPS       Y9, Y9, Y9
+	VMOVUPS      counting<>+0(SB), Y10
+	MOVL         -4(BX), AX
+	MOVQ         BX, CX
+
+codes:
+	VMOVUPS      (CX), Y11
+	VPERMPS      Y1, Y11, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y2, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y3, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y4, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y5, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y6, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y7, Y11, Y13
+	VADDPS       Y13, Y12, Y12
+	VPSRLD       $0x04, Y11, Y11
+	VPERMPS      Y0, Y11, Y11
+	VADDPS       Y11, Y12, Y12
+	VCMPPS       $0x01, Y8, Y12, Y11
+	VBLENDVPS    Y11, Y12, Y8, Y8
+	VBLENDVPS    Y11, Y10, Y9, Y9
+	VPADDD       c00000008<>+0(SB), Y10, Y10
+	ADDQ         $0x20, CX
+	SUBQ         $0x01, AX
+	JG           codes
+	VMOVUPS      c0000ffff<>+0(SB), Y1
+	VMOVAPS      Y8, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VMINPS       X2, X0, X0
+	VMOVHLPS     X0, X0, X2
+	VMINPS       X2, X0, X0
+	VMOVSHDUP    X0, X2
+	VMINPS       X2, X0, X0
+	VBROADCASTSS X0, Y0
+	VCMPPS       $0x00, Y0, Y8, Y0
+	VBLENDVPS    Y0, Y9, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X0
+	VPACKUSDW    X0, X1, X0
+	VPHMINPOSUW  X0, X0
+	VMOVD        X0, AX
+	MOVWLZX      AX, AX
+	MOVL         AX, position+40(FP)
+	VZEROUPPER
+	RET
+
+// func pointSumsAVX2(points int, size int, stride int, x *float32, w *float32, codes *uint32, qx *float32, qq *float32)
+// Requires: AVX, AVX2
+TEXT ·pointSumsAVX2(SB), NOSPLIT, $0-64
+	MOVQ    points+0(FP), AX
+	MOVQ    size+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    x+24(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    codes+40(FP), DI
+	VMOVUPS oddValues<>+0(SB), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y2, Y2, Y2
+	JMP     point_check
+
+point:
+	VMOVUPS (DI), Y3
+	ADDQ    DX, DI
+	MOVQ    CX, R8
+	JMP     weight_check
+
+weight:
+	VPERMPS      Y0, Y3, Y4
+	VPSRLD       $0x04, Y3, Y3
+	VBROADCASTSS (SI), Y6
+	VBROADCASTSS (BX), Y5
+	VMULPS       Y5, Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPERMPS      Y0, Y3, Y4
+	VPSRLD       $0x04, Y3, Y3
+	VBROADCASTSS 4(SI), Y6
+	VBROADCASTSS 4(BX), Y5
+	VMULPS       Y5, Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPERMPS      Y0, Y3, Y4
+	VPSRLD       $0x04, Y3, Y3
+	VBROADCASTSS 8(SI), Y6
+	VBROADCASTSS 8(BX), Y5
+	VMULPS       Y5, Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPERMPS      Y0, Y3, Y4
+	VPSRLD       $0x04, Y3, Y3
+	VBROADCASTSS 12(SI), Y6
+	VBROADCASTSS 12(BX), Y5
+	VMULPS       Y5, Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	SUBQ         $0x04, R8
+
+weight_check:
+	CMPQ R8, $0x04
+	JGE  weight
+	SUBQ $0x01, AX
+
+point_check:
+	CMPQ    AX, $0x01
+	JGE     point
+	MOVQ    qx+48(FP), AX
+	MOVQ    qq+56(FP), CX
+	VMOVUPS Y1, (AX)
+	VMOVUPS Y2, (CX)
 	VZEROUPPER
 	RET
 

@@ -3,6 +3,8 @@ package quant
 import (
 	"strings"
 	"sync"
+
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // A lattice is the points that a run of weights, eight of three levels or four of eight, can take in an IQ format. A
@@ -13,7 +15,8 @@ type lattice struct {
 	shells int      // of neighbours, see near
 	points []uint64 // levels, a byte a weight, the first lowest
 
-	near func() *nearPoints // made when first something is quantized
+	near  func() *nearPoints      // made when first something is quantized
+	codes func() *kernels.Lattice // the same for searches in lanes
 }
 
 // nearPoints says where the points near to any levels are.
@@ -47,6 +50,7 @@ func newLattice(words string, radix, shells int) *lattice {
 		l.size = len(word)
 	}
 	l.near = sync.OnceValue(l.findNear)
+	l.codes = sync.OnceValue(l.findCodes)
 	return l
 }
 
@@ -130,6 +134,38 @@ func (l *lattice) findNear() *nearPoints {
 	return near
 }
 
+// codesAtATime is what lists of codes are filled up to a multiple of.
+const codesAtATime = 16
+
+// findCodes is findNear with codes of four bits a level for points.
+func (l *lattice) findCodes() *kernels.Lattice {
+	near := l.near()
+	codes := &kernels.Lattice{Size: l.size, Radix: l.radix, Near: make([]uint32, len(near.place))}
+	for n, place := range near.place {
+		if place >= 0 {
+			continue
+		}
+		neighbours := near.neighbours(place)
+		codes.Lists = append(codes.Lists, uint32(len(neighbours)+7)/8)
+		codes.Near[n] = uint32(len(codes.Lists))
+		for _, p := range neighbours {
+			codes.Lists = append(codes.Lists, l.code(p))
+		}
+		for i := len(neighbours); i%codesAtATime > 0; i++ {
+			codes.Lists = append(codes.Lists, l.code(neighbours[0]))
+		}
+	}
+	return codes
+}
+
+// code is the levels of a point, four bits each.
+func (l *lattice) code(place uint16) (code uint32) {
+	for i := range l.size {
+		code |= uint32(l.points[place]>>(8*i)&15) << (4 * i)
+	}
+	return code
+}
+
 // halfDistances is the squared distance, in levels, between any two halves of points.
 func (l *lattice) halfDistances(half int) []uint8 {
 	distances := make([]uint8, half*half)
@@ -183,11 +219,16 @@ func (l *lattice) at(level []uint8) int {
 	return int(place)
 }
 
+// neighbours is the places of the points near to levels that have a place below zero.
+func (n *nearPoints) neighbours(place int32) []uint16 {
+	first := -1 - int(place)
+	return n.places[first+1:][:n.places[first]]
+}
+
 // nearest is the neighbour of the levels at place (below zero) that scaled comes closest to x, squared errors weighted by
 // w. value holds what the levels of the points stand for.
 func (n *nearPoints) nearest(place int32, value, x, w []float32, scale float32) int {
-	first := -1 - int(place)
-	neighbours := n.places[first+1:][:n.places[first]]
+	neighbours := n.neighbours(place)
 	if len(x) == 8 {
 		return nearestOfEight(neighbours, value, (*[8]float32)(x), (*[8]float32)(w), scale)
 	}

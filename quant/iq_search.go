@@ -1,6 +1,10 @@
 package quant
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // evenSigns[s] is highBits of the seven bits of s and an eighth that makes their number even.
 var evenSigns = func() (masks [128]uint64) {
@@ -73,8 +77,13 @@ type latticeGroup struct {
 // quantize fills the blocks of dst from src, one row or, without importance, any number of blocks.
 func (s *latticeSearch) quantize(dst []byte, src, importance []float32) {
 	var found latticeBlock
+	var lanes *kernels.PointTrials
+	if haveLanes() {
+		lanes = pointTrials.Get().(*kernels.PointTrials)
+		defer pointTrials.Put(lanes)
+	}
 	for len(src) >= weightsK && len(dst) >= s.bytes {
-		s.block(&found, (*[weightsK]float32)(src), importance)
+		s.block(&found, (*[weightsK]float32)(src), importance, lanes)
 		s.pack(dst[:s.bytes], &found)
 		src, dst = src[weightsK:], dst[s.bytes:]
 		if importance != nil {
@@ -83,8 +92,8 @@ func (s *latticeSearch) quantize(dst []byte, src, importance []float32) {
 	}
 }
 
-// block looks for the super-block of x. importance may be nil where the format allows.
-func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance []float32) {
+// block looks for the super-block of x. importance may be nil where the format allows, lanes where there are none.
+func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance []float32, lanes *kernels.PointTrials) {
 	*b = latticeBlock{}
 	mean := float32(s.spread * sumSquares(x[:]) / weightsK)
 	var greatest float32
@@ -93,14 +102,14 @@ func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance 
 		g := latticeGroup{n: s.group}
 		switch {
 		case importance != nil:
-			errorWeights(g.w[:g.n], x[at:], importance[at:], mean)
+			kernels.ErrorWeights(g.w[:g.n], x[at:][:g.n], importance[at:][:g.n], mean)
 		case s.plain != 0:
 			squares(g.w[:g.n], x[at:], float32(s.plain*mean))
 		default:
 			squares(g.w[:g.n], x[at:], 0)
 		}
 		g.takeSigns(x[at:], s.even)
-		scale, ok := s.fit(&g)
+		scale, ok := s.fit(&g, lanes)
 		if !ok {
 			b.zero[i] = true
 			continue
@@ -177,33 +186,56 @@ func (g *latticeGroup) leastImportant(first int) int {
 }
 
 // fit finds scale and levels of the group, all of them on the lattice; ok is false where it is zero.
-func (s *latticeSearch) fit(g *latticeGroup) (scale float32, ok bool) {
+func (s *latticeSearch) fit(g *latticeGroup, lanes *kernels.PointTrials) (scale float32, ok bool) {
+	scale, top, ok := s.begin(g)
+	if !ok {
+		return 0, false
+	}
+	if s.refit == refitIfOff {
+		g.moved = [8]bool{true, true, true, true, true, true, true, true}
+	}
+	if lanes != nil {
+		scale = s.tryInLanes(g, lanes, scale, top)
+	} else {
+		scale = s.try(g, scale, top)
+	}
+	return s.refitted(g, scale, lanes), true
+}
+
+// begin is the scale to start from and the greatest weight that it stands for.
+func (s *latticeSearch) begin(g *latticeGroup) (scale, top float32, ok bool) {
 	x := g.x[:g.n]
-	top := x[0]
+	top = x[0]
 	for _, v := range x[1:] {
 		if !(top > v) {
 			top = v
 		}
 	}
 	if top < s.least || top == 0 {
-		return 0, false
+		return 0, 0, false
 	}
-	odd := float32(2*s.radix - 1)
-	scale = top / odd
-	if s.start {
-		scale = fitPositive(g.level[:g.n], x, g.w[:g.n], s.radix+1)
-		top = float32(scale * float32(s.radix))
-		if top <= 0 {
-			return 0, false
-		}
+	if !s.start {
+		return top / s.odd(), top, true
 	}
-	if s.refit == refitIfOff {
-		g.moved = [8]bool{true, true, true, true, true, true, true, true}
-	}
+	scale = fitPositive(g.level[:g.n], x, g.w[:g.n], s.radix+1)
+	top = float32(scale * float32(s.radix))
+	return scale, top, !(top <= 0)
+}
+
+// odd is what the highest level stands for.
+func (s *latticeSearch) odd() float32 { return float32(2*s.radix - 1) }
+
+// trial is the number of levels per unit that scale number i, from -tries to tries, brings the greatest weight to.
+func (s *latticeSearch) trial(i int, top float32) (inverse float32) {
+	return (s.odd() + float32(float32(i)*s.step)) / top
+}
+
+// try tries scales one by one, and returns the best.
+func (s *latticeSearch) try(g *latticeGroup, scale, top float32) float32 {
 	near := s.near()
 	var best float32
 	for i := -s.tries; i <= s.tries; i++ {
-		inverse := (odd + float32(float32(i)*s.step)) / top
+		inverse := s.trial(i, top)
 		trialScale := 1 / inverse
 		for j := range g.n / s.size {
 			g.moving[j] = s.snap(near, g, &g.trial, j*s.size, inverse, trialScale)
@@ -214,7 +246,7 @@ func (s *latticeSearch) fit(g *latticeGroup) (scale float32, ok bool) {
 			g.level, g.moved = g.trial, g.moving
 		}
 	}
-	return s.refitted(near, g, scale), true
+	return scale
 }
 
 // snap sets the levels of the point that begins at weight i: the nearest ones if they are on the lattice, else those of
@@ -251,7 +283,7 @@ func (g *latticeGroup) sums(level *[maxGroup]uint8) (qx, qq float32) {
 }
 
 // refitted looks for points once more, with the scale that was found, and returns the scale that is best for them.
-func (s *latticeSearch) refitted(near *nearPoints, g *latticeGroup, scale float32) float32 {
+func (s *latticeSearch) refitted(g *latticeGroup, scale float32, lanes *kernels.PointTrials) float32 {
 	off := s.refit == refitAlways
 	for j := range g.n / s.size {
 		off = off || g.moved[j]
@@ -259,9 +291,15 @@ func (s *latticeSearch) refitted(near *nearPoints, g *latticeGroup, scale float3
 	if !off || !(scale > 0) {
 		return scale
 	}
-	inverse := 1 / scale
+	near, inverse := s.near(), 1/scale
 	for j := range g.n / s.size {
-		if g.moved[j] || s.refit != refitOff {
+		switch {
+		case !g.moved[j] && s.refit == refitOff:
+		case lanes != nil:
+			lanes.Inverse[0], lanes.Scale[0] = inverse, scale
+			s.snapInLanes(g, lanes, j, 1)
+			s.take(g, lanes, j, 0)
+		default:
 			s.snap(near, g, &g.level, j*s.size, inverse, scale)
 		}
 	}

@@ -14,6 +14,7 @@ func quantizeFile(g *gen) {
 		refineSymmetric(g, s)
 		fitIQ4(g, s)
 		levelsIQ4(g, s)
+		points(g, s)
 		quantizeF16(g, s)
 		quantizeBF16(g, s)
 		quantizeQ8_0(g, s)

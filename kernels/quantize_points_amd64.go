@@ -1,0 +1,58 @@
+//go:build !purego
+
+package kernels
+
+//go:noescape
+func snapPoint8AVX512(trials int, x, w, inverse, scale *float32, near, lists, codes *uint32) (moved uint32)
+
+//go:noescape
+func snapPoint8AVX2(trials int, x, w, inverse, scale *float32, near, lists, codes *uint32) (moved uint32)
+
+//go:noescape
+func snapPoint4AVX512(trials int, x, w, inverse, scale *float32, near, lists, codes *uint32) (moved uint32)
+
+//go:noescape
+func snapPoint4AVX2(trials int, x, w, inverse, scale *float32, near, lists, codes *uint32) (moved uint32)
+
+func snapPoint(p *PointTrials, l *Lattice, i, trials int, x, w []float32) (moved uint32) {
+	near, lists, codes := &l.Near[0], &l.Lists[0], &p.Codes[i][0]
+	switch {
+	case current == tierAVX512 && l.Size == 8:
+		return snapPoint8AVX512(trials, ptr(x), ptr(w), &p.Inverse[0], &p.Scale[0], near, lists, codes)
+	case current == tierAVX512:
+		return snapPoint4AVX512(trials, ptr(x), ptr(w), &p.Inverse[0], &p.Scale[0], near, lists, codes)
+	case l.Size == 8:
+		return snapPoint8AVX2(trials, ptr(x), ptr(w), &p.Inverse[0], &p.Scale[0], near, lists, codes)
+	}
+	return snapPoint4AVX2(trials, ptr(x), ptr(w), &p.Inverse[0], &p.Scale[0], near, lists, codes)
+}
+
+//go:noescape
+func pointSumsAVX512(points, size, stride int, x, w *float32, codes *uint32, qx, qq *float32)
+
+//go:noescape
+func pointSumsAVX2(points, size, stride int, x, w *float32, codes *uint32, qx, qq *float32)
+
+func pointSums(p *PointTrials, size, trials int, x, w []float32) {
+	const stride = 4 * MaxTrials
+	for t := 0; t < trials; t += groupLanes() {
+		if current == tierAVX512 {
+			pointSumsAVX512(len(x)/size, size, stride, ptr(x), ptr(w), &p.Codes[0][t], &p.QX[t], &p.QQ[t])
+		} else {
+			pointSumsAVX2(len(x)/size, size, stride, ptr(x), ptr(w), &p.Codes[0][t], &p.QX[t], &p.QQ[t])
+		}
+	}
+}
+
+//go:noescape
+func nearestPointAVX512(x, w, value *float32, scale float32, list *uint32) (position uint32)
+
+//go:noescape
+func nearestPointAVX2(x, w, value *float32, scale float32, list *uint32) (position uint32)
+
+func nearestPoint(list []uint32, value *[16]float32, x, w []float32, scale float32) int {
+	if current == tierAVX512 {
+		return int(nearestPointAVX512(ptr(x), ptr(w), &value[0], scale, &list[0]))
+	}
+	return int(nearestPointAVX2(ptr(x), ptr(w), &value[0], scale, &list[0]))
+}
