@@ -13,7 +13,7 @@ func Peak(p Precision) float64 {
 	threads := Threads()
 	task := func(int) { peakRounds(p, rounds) }
 	ops := float64(threads * rounds * peakOps(p))
-	return ops / fastest(100, func() { Parallel(threads, task) }) / 1e9
+	return ops / fastest(100*time.Millisecond, func() { Parallel(threads, task) }) / 1e9
 }
 
 // Bandwidth measures how fast Threads() threads read memory that no cache holds, in 10⁹ bytes a second. It
@@ -23,13 +23,14 @@ func Bandwidth() float64 {
 	memory := make([]float32, piece*pieces)
 	Parallel(pieces, func(i int) { memory[i*piece] = 1; copy(memory[i*piece+1:(i+1)*piece], memory[i*piece:]) })
 	read := func(i int) { maximum(memory[i*piece : (i+1)*piece]) }
-	return 4 * float64(len(memory)) / fastest(5, func() { Parallel(pieces, read) }) / 1e9
+	return 4 * float64(len(memory)) / fastest(300*time.Millisecond, func() { Parallel(pieces, read) }) / 1e9
 }
 
-// fastest is the shortest time, in seconds, that n calls of f took: other programs make it longer only.
-func fastest(n int, f func()) float64 {
+// fastest is the shortest time, in seconds, that f took of all calls that fit d, and of three at least: other programs make it
+// longer only.
+func fastest(d time.Duration, f func()) float64 {
 	best := time.Duration(1 << 62)
-	for range n {
+	for end, n := time.Now().Add(d), 0; n < 3 || time.Now().Before(end); n++ {
 		start := time.Now()
 		f()
 		best = min(best, time.Since(start))

@@ -1,6 +1,9 @@
 package kernels
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // A Precision is how the numbers that go into a product are rounded. Sums are float32 with every one.
 type Precision int
@@ -24,7 +27,7 @@ func HasBF16() bool { return hasBF16() }
 func HasInt8() bool { return hasVNNI() }
 
 // AutoPrecision is BF16 where multiplying bfloat16 numbers is measured to be faster than multiplying float32, and F32
-// elsewhere. It measures once, which takes a millisecond.
+// elsewhere. It measures once, which takes some milliseconds.
 func AutoPrecision() Precision {
 	if HasBF16() && bf16Pays() {
 		return BF16
@@ -35,9 +38,9 @@ func AutoPrecision() Precision {
 // bf16Pays compares the instructions. Processors that do two VDPBF16PS a clock make 2 of it, those that do one in two clocks
 // a half.
 var bf16Pays = sync.OnceValue(func() bool {
-	const rounds, n = 5000, 5
+	const rounds = 5000
 	rate := func(p Precision) float64 {
-		return float64(peakOps(p)) / fastest(n, func() { peakRounds(p, rounds) })
+		return float64(peakOps(p)) / fastest(time.Millisecond, func() { peakRounds(p, rounds) })
 	}
 	return rate(BF16) > 1.25*rate(F32)
 })
