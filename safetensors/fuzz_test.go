@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"unicode/utf8"
@@ -12,6 +14,17 @@ import (
 // FuzzParse reads anything. What can be read is written back and read again, and must be the same.
 func FuzzParse(f *testing.F) {
 	f.Add(sample(f))
+	files, err := filepath.Glob("testdata/*.safetensors")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Add([]byte(file(`{}`, "")))
 	f.Add([]byte(file(`{"__metadata__":{"a":"\u00e9\n"},"b":{"dtype":"F16","shape":[],"data_offsets":[0,2]}}`, "ab")))
 	f.Add([]byte(file(`{"a":{"dtype":"F4","shape":[2,1],"data_offsets":[0,1]},"b":{"dtype":"I8","shape":[0],"data_offsets":[1,1]}}  `, "x")))
@@ -40,6 +53,35 @@ func FuzzParse(f *testing.F) {
 		var again bytes.Buffer
 		if err := Write(&again, second.Metadata, items(second)); err != nil || !bytes.Equal(again.Bytes(), written.Bytes()) {
 			t.Errorf("written again it differs (%v)", err)
+		}
+	})
+}
+
+// FuzzIndex reads anything as the index of a model in several files. What can be read is written back and read again, and
+// must be the same; the files that it names lie beside it.
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":12},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{}}`))
+	f.Add([]byte(`{"weight_map":{"\u0061\n":"x"},"more":[1,{"c":null}]} `))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !utf8.Valid(data) {
+			return
+		}
+		first, err := parseIndex(data)
+		if err != nil {
+			return
+		}
+		for name, file := range first {
+			if filepath.Base(file) != file || !filepath.IsLocal(file) {
+				t.Errorf("tensor %q is in %q", name, file)
+			}
+		}
+		written, err := json.Marshal(map[string]any{"metadata": map[string]any{"total_size": 1}, "weight_map": first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := parseIndex(written); err != nil || !maps.Equal(first, second) {
+			t.Errorf("read again %q is %q, %v, expected %q", written, second, err, first)
 		}
 	})
 }

@@ -30,15 +30,21 @@ func openIndex(path string) (*File, error) {
 	return f, nil
 }
 
-// readIndex is the weight map of an index: the file that holds each tensor.
+// readIndex reads the weight map of the index at path.
 func readIndex(path string) (map[string]string, error) {
 	data, err := readLimited(path)
 	if err != nil {
 		return nil, err
 	}
+	where, err := parseIndex(data)
+	return where, named(err, path)
+}
+
+// parseIndex is the weight map of an index: the file that holds each tensor.
+func parseIndex(data []byte) (map[string]string, error) {
 	var where map[string]string
 	p := &scanner{text: data}
-	err = p.object("index", func(key string) error {
+	err := p.object("index", func(key string) error {
 		if key != "weight_map" {
 			return p.skip("index") // "metadata" holds a total that many programs write wrongly
 		}
@@ -54,7 +60,7 @@ func readIndex(path string) (map[string]string, error) {
 	if err == nil && where == nil {
 		err = p.wrong("index", nil, `"weight_map" is missing`)
 	}
-	return where, named(err, path)
+	return where, err
 }
 
 // shard reads the name of the file that holds a tensor.

@@ -141,3 +141,25 @@ func TestAllocation(t *testing.T) {
 		}
 	}
 }
+
+// TestIndexAllocation reads an index of many tensors with short names.
+func TestIndexAllocation(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(`{"weight_map":{"x":"f"`)
+	for i := range 5000 {
+		fmt.Fprintf(&text, `,"%d":"f"`, i)
+	}
+	data := []byte(text.String() + "}}")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	where, err := parseIndex(data)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(where) != 5001 {
+		t.Errorf("%d tensors, %v", len(where), err)
+	}
+	n := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%.1f times the file", float64(n)/float64(len(data)))
+	if n > 40*uint64(len(data)) {
+		t.Errorf("%d bytes allocated for an index of %d", n, len(data))
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -237,6 +239,38 @@ func TestWindows(t *testing.T) {
 	} {
 		if _, err := Collect(t.Context(), m, c.ids, Options{Ctx: c.size}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestAllocation reads short files that announce a great deal, and long ones of the smallest entries.
+func TestAllocation(t *testing.T) {
+	const n = 1000
+	small, parts := []any{n}, []part{}
+	for i := range n {
+		name := strconv.Itoa(i)
+		small = append(small, name, 1, 1, float32(1))
+		parts = append(parts, part{name + sumsSuffix, []int64{1, 1}, []float32{1}}, part{name + countsSuffix, []int64{1, 1}, []float32{1}})
+	}
+	for name, data := range map[string][]byte{
+		"entries":         dat(math.MaxInt32, "a", 1, 1, float32(1)),
+		"name":            append(dat(1, math.MaxInt32), make([]byte, 1000)...),
+		"values":          append(dat(1, "a", 1, math.MaxInt32), make([]byte, 1000)...),
+		"dataset":         append(dat(1, "a", 1, 1, float32(1), 1, math.MaxInt32), make([]byte, 1000)...),
+		"many small":      dat(small...),
+		"many small ones": file(t, described(), parts...),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse(data)
+		runtime.ReadMemStats(&after)
+		if (err == nil) != strings.HasPrefix(name, "many") {
+			t.Errorf("%s: %v", name, err)
+		}
+		n := after.TotalAlloc - before.TotalAlloc
+		t.Logf("%s: %.1f times the file", name, float64(n)/float64(len(data)))
+		if n > 20*uint64(len(data))+64<<10 {
+			t.Errorf("%s: %d bytes allocated for a file of %d", name, n, len(data))
 		}
 	}
 }
