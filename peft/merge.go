@@ -18,6 +18,7 @@ import (
 type MergeOptions struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
+	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
 	Progress func(MergeProgress)
 }
 
@@ -33,7 +34,12 @@ type MergeReport struct {
 	Tensors  []MergedTensor `json:"tensors"`   // the touched ones, in the order of the file
 	Copied   int            `json:"copied"`    // tensors that were not touched
 	Recovery float64        `json:"recovery"`  // over all touched tensors together
-	BitExact bool           `json:"bit_exact"` // every touched tensor has, bit for bit, the weights that the adapter was trained with
+	BitExact bool           `json:"bit_exact"` // every touched tensor has, bit for bit, the weights of the base with the adapters
+
+	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base - adapters)
+	// of the losses. Merge sets it where the result is bit-exact, which makes it 1; VerifyMerge measures it.
+	KeptShare    *float64           `json:"kept_share"`
+	Verification *MergeVerification `json:"verification,omitempty"` // of VerifyMerge, where the caller wants it here
 }
 
 // MergedTensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
@@ -44,7 +50,7 @@ type MergedTensor struct {
 	Recovery float64 `json:"recovery"`  // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
 	Noise    float64 `json:"noise"`     // |Δ'-Δ|/|Δ|
 	Little   bool    `json:"little"`    // less than half of it is there
-	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the adapter was trained with
+	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the base has with the adapters
 }
 
 // littleRecovery is where MergedTensor.Little begins.
@@ -70,6 +76,10 @@ func Merge(ctx context.Context, b *Base, adapters []Scaled, out string, opt Merg
 		return nil, fmt.Errorf("merge into %s: %w", out, err)
 	}
 	m.report.Recovery = m.total.recovery()
+	if m.report.BitExact = m.report.BitExact && len(m.report.Tensors) > 0; m.report.BitExact {
+		all := 1.0
+		m.report.KeptShare = &all
+	}
 	return &m.report, nil
 }
 
@@ -95,6 +105,10 @@ type mergeTensor struct {
 	moved  bool         // w is not the base's
 	to     gguf.Type
 	deltas []delta
+
+	rounding   string    // how the change is rounded
+	seed       uint64    // of the dither
+	importance []float32 // of the columns
 }
 
 // exact reports whether the weights that training saw are written as they are.
@@ -161,7 +175,11 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &mergeTensor{w: l.W, to: to}
+	t := &mergeTensor{w: l.W, to: to, seed: newRandom(0, l.Tensor).next(), importance: make([]float32, l.W.Cols)}
+	for i := range t.importance {
+		t.importance[i] = 1
+	}
+	t.rounding = m.roundingOf(t)
 	m.touched[l.Tensor] = t
 	return t, nil
 }

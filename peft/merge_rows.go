@@ -80,9 +80,17 @@ func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, scratch []float3
 	for _, d := range t.deltas {
 		d.addRows(change, r0, r1)
 	}
-	copy(merged, old)
-	kernels.Add(merged, change)
-	quant.Quantize(t.to, dst, merged, cols, nil)
+	if t.rounding == RoundRequantize {
+		copy(merged, old)
+		kernels.Add(merged, change)
+		quant.Quantize(t.to, dst, merged, cols, nil)
+	} else {
+		copy(merged, change)
+		size := len(dst) / (r1 - r0)
+		for r := range r1 - r0 {
+			t.roundRow(dst[r*size:(r+1)*size], old[r*cols:(r+1)*cols], merged[r*cols:(r+1)*cols], r0+r)
+		}
+	}
 	quant.Dequantize(t.to, merged, dst)
 	for r := range stats {
 		stats[r] = compareRows(old[r*cols:(r+1)*cols], change[r*cols:(r+1)*cols], merged[r*cols:(r+1)*cols])

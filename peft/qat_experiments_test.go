@@ -130,17 +130,23 @@ func (e *experiments) run(typ, run string) {
 // merged merges and measures the file.
 func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
 	t := e.t
-	out := filepath.Join(e.dir, "merged.gguf")
-	os.Remove(out)
-	if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, MergeOptions{}); err != nil {
-		t.Fatal(err)
+	modes := []string{RoundAuto}
+	if a.Config.Method == MethodLoRA {
+		modes = e.list("rounding", RoundRequantize)
 	}
-	m := openBase(t, out)
-	loss, err := EvalLoss(t.Context(), m, nil, eval, 2048)
-	if err != nil {
-		t.Fatal(err)
+	for _, mode := range modes {
+		out := filepath.Join(e.dir, "merged.gguf")
+		os.Remove(out)
+		if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, MergeOptions{Rounding: mode}); err != nil {
+			t.Fatal(err)
+		}
+		m := openBase(t, out)
+		loss, err := EvalLoss(t.Context(), m, nil, eval, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf(" %s %.4f kept %.3f", mode, loss.Loss, (*r.BaseLoss-loss.Loss)/(*r.BaseLoss-*r.EvalLoss))
 	}
-	fmt.Printf(" merged %.4f kept %.3f", loss.Loss, (*r.BaseLoss-loss.Loss)/(*r.BaseLoss-*r.EvalLoss))
 }
 
 func (e *experiments) load(b *Base, path string) *Data {

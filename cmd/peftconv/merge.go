@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -20,8 +21,10 @@ var mergeVerb = verb{
 touches are rounded to the type they have in the base, or to --type; all others are copied byte for byte, and so is the
 metadata, in which the merge is recorded.
 
-Rounding to few bits loses small changes: the table says, for each touched tensor, how much of the adapter's change is
-still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a share of the change).
+An adapter that was trained with --qat loses nothing: its tensors are written as training saw them, bit for bit, and
+--verify shows it. Of other adapters rounding to few bits loses small changes: the table says, for each touched tensor,
+how much of the change is still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a
+share of the change), and with --eval-data the loss says what is left of the gain.
 
 The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
 otherwise. A base in Hugging Face's layout gives a directory.`,
@@ -35,10 +38,13 @@ otherwise. A base in Hugging Face's layout gives a directory.`,
 
 type mergeOptions struct {
 	modelFlags
-	out     string
-	scale   float64
-	options peft.MergeOptions
-	json    bool
+	dataFlags
+	out      string
+	scale    float64
+	options  peft.MergeOptions
+	evalData string
+	verify   bool
+	json     bool
 }
 
 func (o *mergeOptions) flags(fs *pflag.FlagSet) {
@@ -48,8 +54,15 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
 	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
+	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
+		"scales, scales+dither or auto (what keeps most)")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	group(fs, "Checking the result", func() {
+		fs.BoolVar(&o.verify, "verify", false, "evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
+		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on, and to say how much of the adapter's gain is kept")
+		o.dataFlags.add(fs)
+	})
 	require(fs, "lora")
 }
 
@@ -60,10 +73,14 @@ func (o *mergeOptions) validate(args []string) error {
 	if !isFinite(o.scale) {
 		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
 	}
-	if err := checkType(o.options.Type); err != nil {
-		return err
+	for _, check := range []func() error{
+		func() error { return checkType(o.options.Type) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	return o.modelFlags.check()
+	return nil
 }
 
 // checkType is the check of --type; "" is no type.
@@ -100,12 +117,23 @@ func (o *mergeOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(s.out, report)
+	if err := o.check(ctx, opened, report); err != nil {
+		return err
 	}
-	printMerge(s, report)
-	return nil
+	if o.json {
+		err = printJSON(s.out, report)
+	} else {
+		printMerge(s, report)
+		o.printVerification(s, report.Verification)
+	}
+	if err == nil && o.verify && !report.Verification.Matches {
+		err = errDiffers
+	}
+	return err
 }
+
+// errDiffers is the end of a --verify that found something else than was trained.
+var errDiffers = errors.New("the merged model is not, bit for bit, what the adapter was trained with")
 
 // chooseOutput fills in the default name and looks whether it can be written.
 func (o *mergeOptions) chooseOutput(base *peft.Base) error {
@@ -152,6 +180,9 @@ func printMerge(s streams, r *peft.MergeReport) {
 	for _, t := range r.Tensors {
 		mark := ""
 		switch {
+		case t.BitExact:
+			fmt.Fprintf(table, "%s\t%s\tbit-exact\t0\n", printable(t.Name, 0), t.Type)
+			continue
 		case t.Little:
 			little++
 			mark = "\t  little is left"
@@ -162,8 +193,12 @@ func printMerge(s streams, r *peft.MergeReport) {
 		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
 	}
 	table.Flush()
-	fmt.Fprintf(s.out, "\n%s written (%s): %s changed, %d copied as they are; %.1f %% of the adapter's change is in it\n",
-		r.Output, bytesText(sizeOf(r.Output)), plural(len(r.Tensors), "tensor"), r.Copied, 100*r.Recovery)
+	kept := fmt.Sprintf("%.1f %% of the adapter's change is in it", 100*r.Recovery)
+	if r.BitExact {
+		kept = "bit-exact: the weights are those that the adapter was trained with"
+	}
+	fmt.Fprintf(s.out, "\n%s written (%s): %s changed, %d copied as they are; %s\n",
+		r.Output, bytesText(sizeOf(r.Output)), plural(len(r.Tensors), "tensor"), r.Copied, kept)
 	warnRounding(s.err, little, noisy, len(r.Tensors))
 }
 
@@ -171,7 +206,7 @@ func printMerge(s streams, r *peft.MergeReport) {
 func warnRounding(w io.Writer, little, noisy, all int) {
 	if little > 0 {
 		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
-			"the base. What keeps more: --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+			"the base. What keeps more: training with --qat, --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
 	}
 	if noisy > 0 {
 		fmt.Fprintf(w, "warning: in %d of %d tensors the rounding changed more than the adapter did (error above 1): look at the merged file with\n"+

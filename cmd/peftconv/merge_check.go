@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// check evaluates what was written, where --verify or --eval-data asks for it, and adds the result to the report.
+func (o *mergeOptions) check(ctx context.Context, opened *opened, r *peft.MergeReport) error {
+	if !o.verify && o.evalData == "" {
+		return nil
+	}
+	var data *peft.Data
+	if o.evalData != "" {
+		set, err := o.load(o.evalData, opened.base)
+		if err != nil {
+			return err
+		}
+		data = set
+	}
+	v, err := peft.VerifyMerge(ctx, opened.base, opened.adapters, o.out, data)
+	if err != nil {
+		return err
+	}
+	r.Verification = v
+	if v.KeptShare != nil {
+		r.KeptShare = v.KeptShare
+	}
+	return nil
+}
+
+// printVerification prints the losses and, with --verify, the hashes.
+func (o *mergeOptions) printVerification(s streams, v *peft.MergeVerification) {
+	if v == nil {
+		return
+	}
+	fmt.Fprintf(s.out, "\nloss on the %s: base %.6f, base and adapter %.6f, merged %.6f\n", v.Data, v.BaseLoss, v.AdapterLoss, v.MergedLoss)
+	if v.KeptShare != nil {
+		fmt.Fprintf(s.out, "%.1f %% of what the adapter gains is kept\n", 100**v.KeptShare)
+	}
+	if !o.verify {
+		return
+	}
+	if len(v.Tensors) == 0 {
+		fmt.Fprintln(s.out, "the adapter has no hashes of trained tensors to compare with (train --qat records them)")
+		return
+	}
+	table := newTable(s.out)
+	fmt.Fprint(table, "tensor\tSHA-256 in the file\tas trained\n")
+	for _, t := range v.Tensors {
+		trained := "the same"
+		if t.SHA256 != t.Trained {
+			trained = t.Trained
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", printable(t.Name, 0), t.SHA256, trained)
+	}
+	table.Flush()
+}

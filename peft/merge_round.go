@@ -1,0 +1,106 @@
+package peft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Values of MergeOptions.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
+// has what each keeps.
+const (
+	RoundAuto       = "auto"       // what was measured to keep most
+	RoundRequantize = "requantize" // the sum is quantized as any weights are, with scales of its own
+	RoundNearest    = "nearest"    // each weight goes to the level next to it, scales stay
+	RoundDither     = "dither"     // likewise, up or down at random so that the mean is right
+	RoundScales     = "scales"     // scales and minima move as well as they can, levels stay
+	RoundBoth       = "scales+dither"
+)
+
+// roundings are all of them.
+var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth}
+
+// Check reports a rounding that there is not; "" is RoundAuto.
+func (opt *MergeOptions) Check() error {
+	if opt.Rounding == "" || slices.Contains(roundings, opt.Rounding) {
+		return nil
+	}
+	return fmt.Errorf("rounding %q is not known, expected %s", opt.Rounding, strings.Join(roundings, ", "))
+}
+
+// roundingOf is the rounding of a tensor.
+func (m *merger) roundingOf(t *mergeTensor) string {
+	if t.to != t.w.Type || !quant.HasLevels(t.to) {
+		return RoundRequantize
+	}
+	if m.opt.Rounding == "" || m.opt.Rounding == RoundAuto {
+		return RoundBoth
+	}
+	return m.opt.Rounding
+}
+
+// roundRow writes row r of the tensor, of which the weights are old, with a change, in the grid of its own blocks.
+func (t *mergeTensor) roundRow(dst []byte, old, change []float32, r int) {
+	size := t.w.RowSize()
+	base := t.w.Data[r*size : (r+1)*size]
+	if t.rounding == RoundScales || t.rounding == RoundBoth {
+		t.refit(dst, base, old, change, r)
+		base = dst
+	}
+	switch t.rounding {
+	case RoundNearest:
+		quant.Recode(t.to, dst, base, change, quant.Rounding{})
+	case RoundDither, RoundBoth:
+		dither := make([]float32, len(change))
+		ditherRow(dither, t.seed, r)
+		quant.Recode(t.to, dst, base, change, quant.Rounding{Dither: dither})
+	}
+}
+
+// refit moves the scales of a row, and its offsets where there are any, to those of least squared error, and leaves in change
+// what is still missing.
+func (t *mergeTensor) refit(dst, base []byte, old, change []float32, r int) {
+	groups, n := t.w.Groups(), quant.GroupLen(t.to)
+	scale, offset := make([]float32, groups), make([]float32, groups)
+	t.w.Grid(scale, offset, r)
+	for g := range groups {
+		from, to := g*n, min((g+1)*n, len(old))
+		ds, do := fitGroup(old[from:to], change[from:to], t.importance[from:to], offset[g], quant.HasOffsets(t.to))
+		scale[g] *= 1 + ds
+		offset[g] += do
+	}
+	quant.Regrid(t.to, dst, base, scale, offset)
+	now := quant.Matrix{Type: t.to, Rows: 1, Cols: len(old), Data: dst}
+	row := make([]float32, len(old))
+	now.Row(row, 0)
+	for i, v := range row {
+		change[i] -= v - old[i]
+	}
+}
+
+// fitGroup is the relative change of a group's scale, and the change of its offset if it has one, that together come nearest to
+// the changes of its weights.
+func fitGroup(old, change, importance []float32, offset float32, affine bool) (scale, shift float32) {
+	var sw, sp, spp, sc, spc float64
+	for i, c := range change {
+		w, p, d := float64(importance[i]), float64(old[i]-offset), float64(c)
+		sw += w
+		sp += w * p
+		spp += w * p * p
+		sc += w * d
+		spc += w * p * d
+	}
+	if !affine {
+		if spp == 0 {
+			return 0, 0
+		}
+		return float32(spc / spp), 0
+	}
+	det := sw*spp - sp*sp
+	if !(det > 1e-9*sw*spp) {
+		return 0, 0
+	}
+	return float32((sw*spc - sp*sc) / det), float32((spp*sc - sp*spc) / det)
+}
