@@ -65,7 +65,15 @@ func (p *Param) Cols() int { return elements(p.Shape[1:]) }
 func (a *Adapter) Params() []Param { return a.params }
 
 // Parameters is the number of trained values.
-func (a *Adapter) Parameters() int { return len(a.flat) }
+func (a *Adapter) Parameters() int {
+	n := 0
+	for i := range a.params {
+		if !a.params[i].frozen {
+			n += len(a.params[i].Data)
+		}
+	}
+	return n
+}
 
 // allocate gives an adapter the memory for tensors of the given names and shapes.
 func (a *Adapter) allocate(shapes map[string][]int) {

@@ -21,11 +21,12 @@ import (
 const (
 	firstMoment  = "optimizer.m."
 	secondMoment = "optimizer.v."
+	methodState  = "optimizer.state." // of the method, where it has any
 )
 
-// isMoment reports whether a tensor of a checkpoint belongs to the optimizer.
+// isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
 func isMoment(name string) bool {
-	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment)
+	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment) || strings.HasPrefix(name, methodState)
 }
 
 // checkpoint is the metadata of a checkpoint. The options are those on which the course of a run depends.
@@ -81,8 +82,17 @@ func (t *trainer) save() error {
 	all := items(t.adapter.params, "")
 	all = append(all, items(t.inHFOrder(t.m), firstMoment)...)
 	all = append(all, items(t.inHFOrder(t.v), secondMoment)...)
+	all = append(all, items(t.methodState(), methodState)...)
 	path := CheckpointPath(t.opt.Out)
 	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
+}
+
+// methodState is what the method remembers beside its tensors.
+func (t *trainer) methodState() []Param {
+	if s, ok := t.bound.attachment.(stateful); ok {
+		return s.state()
+	}
+	return nil
 }
 
 // inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
@@ -140,7 +150,8 @@ func (t *trainer) resume(path string) error {
 
 // restore fills parameters and moments from a checkpoint.
 func (t *trainer) restore(f *safetensors.File) error {
-	if have, want := len(f.Tensors), 3*len(t.adapter.params); have != want {
+	state := t.methodState()
+	if have, want := len(f.Tensors), 3*len(t.adapter.params)+len(state); have != want {
 		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
 	}
 	scratch := views(t.adapter.params, make([]float32, len(t.m)))
@@ -153,7 +164,7 @@ func (t *trainer) restore(f *safetensors.File) error {
 		}
 		toBase(views(t.adapter.params, part.flat), scratch, t.bound.perms)
 	}
-	return nil
+	return readParams(f, methodState, state)
 }
 
 // same reports the first thing in which a checkpoint differs from the run that is to go on from it.

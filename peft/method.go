@@ -25,7 +25,7 @@ type family struct {
 
 // families are all methods there are.
 func families() []*family {
-	return []*family{loraFamily(), ia3Family(), lnFamily(), bitFitFamily(), lohaFamily(), lokrFamily(), bottleneckFamily(), promptFamily(), qatFamily()}
+	return []*family{loraFamily(), ia3Family(), lnFamily(), bitFitFamily(), lohaFamily(), lokrFamily(), veraFamily(), oftFamily(), adaloraFamily(), bottleneckFamily(), promptFamily(), prefixFamily(), qatFamily()}
 }
 
 // familyOf is the family with that peft_type.
@@ -66,6 +66,16 @@ type attachment interface {
 	// deltas are the changes of weights that have the same effect, for methods that have such.
 	deltas() map[*model.Linear]delta
 }
+
+// stateful is an attachment that has more to remember from step to step than its tensors. state are views of its memory,
+// which checkpoints hold; what is written into them restores it.
+type stateful interface{ state() []Param }
+
+// regularizer is an attachment with a term of its own in what is minimised; regularize adds the gradient of that term.
+type regularizer interface{ regularize() }
+
+// finisher is an attachment that changes the adapter after the last step.
+type finisher interface{ finish(a *Adapter) error }
 
 // plain is an attachment that does nothing.
 type plain struct{ model.NoHooks }

@@ -215,8 +215,11 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 	if warmup == 0 {
 		warmup = int(math.Ceil(opt.WarmupRatio * float64(steps)))
 	}
-	t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps)
-	return t, err
+	if t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps); err != nil {
+		return nil, err
+	}
+	t.bound.stepped(0, steps)
+	return t, nil
 }
 
 // checkWritable finds out before a long run whether its result can be written.
@@ -443,6 +446,9 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		t.tape.Backward()
 		sum += part
 	}
+	if r, ok := t.bound.attachment.(regularizer); ok {
+		r.regularize()
+	}
 	return sum / float64(targets), nil
 }
 
@@ -451,6 +457,11 @@ func finite(x float64) bool { return x-x == 0 }
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 	t.bound.store()
+	if f, ok := t.bound.attachment.(finisher); ok {
+		if err := f.finish(t.adapter); err != nil {
+			return nil, err
+		}
+	}
 	s, o := &t.state, &t.opt
 	r := &TrainResult{
 		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,

@@ -1,0 +1,265 @@
+package peft
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MethodOFT is the peft_type of orthogonal fine-tuning.
+const MethodOFT = "OFT"
+
+// oftPart is the elements above the diagonal of the skew-symmetric blocks of a module, (blocks, n·(n-1)/2).
+const oftPart = "oft_R.weight"
+
+// OFTOptions says what NewOFT makes. The zero value rotates blocks of 32 inputs of every linear map, by PEFT's series.
+type OFTOptions struct {
+	Placement
+	BlockSize   int  // inputs that are rotated together, moved to the nearest divisor of the inputs of each weight; 0 is 32
+	Exact       bool // Cayley's transform itself, with an inverse for each block, in place of the first terms of a series
+	Terms       int  // of the series; 0 is 5
+	Share       bool // one rotation for all blocks of a weight
+	Constrained bool // blocks stay within Eps of no rotation (COFT)
+	Eps         float64
+}
+
+// oftSettings are the fields of an OFT's configuration.
+type oftSettings struct {
+	targeting
+	Blocks      int     `json:"r"` // of each weight; 0: as many as the block size gives
+	BlockSize   int     `json:"oft_block_size"`
+	Dropout     float64 `json:"module_dropout"` // PEFT has the field, but does not drop anything
+	Bias        string  `json:"bias"`
+	Init        bool    `json:"init_weights"`
+	Constrained bool    `json:"coft"`
+	Eps         float64 `json:"eps"`
+	Share       bool    `json:"block_share"`
+	Series      bool    `json:"use_cayley_neumann"`
+	Terms       int     `json:"num_cayley_neumann_terms"`
+}
+
+// newOFTSettings are PEFT's defaults.
+func newOFTSettings() *oftSettings {
+	return &oftSettings{BlockSize: 32, Bias: "none", Init: true, Eps: 6e-5, Series: true, Terms: 5}
+}
+
+func (s *oftSettings) check() error {
+	switch {
+	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
+		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
+	case s.Bias != "none":
+		return fmt.Errorf("not supported: bias = %q", s.Bias)
+	case s.Series && (s.Terms < 1 || s.Terms > 100):
+		return fmt.Errorf("num_cayley_neumann_terms %d, expected 1 to 100", s.Terms)
+	case s.Constrained && !(s.Eps > 0):
+		return fmt.Errorf("eps %v, expected more than 0", s.Eps)
+	}
+	return s.checkModules()
+}
+
+// series are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
+func (s *oftSettings) series() []float32 {
+	switch {
+	case !s.Series:
+		return nil
+	case s.Terms == 1:
+		return []float32{1}
+	case s.Terms == 2:
+		return []float32{1, 2}
+	}
+	c := make([]float32, max(4, s.Terms)) // 3 terms have the last power of 4
+	for i := range c {
+		c[i] = 2
+	}
+	c[0], c[len(c)-1] = 1, 1
+	return c
+}
+
+// blocks is how many blocks of which size a weight with so many inputs has.
+func (s *oftSettings) blocks(in int) (count, size int) {
+	if s.BlockSize != 0 {
+		size = nearestDivisor(in, s.BlockSize)
+		return in / size, size
+	}
+	count = nearestDivisor(in, s.Blocks)
+	return count, in / count
+}
+
+// nearestDivisor is the divisor of n that is nearest to want, the smaller one of two.
+func nearestDivisor(n, want int) int {
+	if want >= n {
+		return n
+	}
+	low, high := want, want
+	for n%low != 0 {
+		low--
+	}
+	for n%high != 0 {
+		high++
+	}
+	if want-low <= high-want {
+		return low
+	}
+	return high
+}
+
+// shape is that of the tensor of a weight with so many inputs.
+func (s *oftSettings) shape(in int) []int {
+	count, size := s.blocks(in)
+	if s.Share {
+		count = 1
+	}
+	return []int{count, size * (size - 1) / 2}
+}
+
+// NewOFT makes an OFT adapter that changes nothing yet: it rotates by no angle.
+func NewOFT(b *Base, opt OFTOptions) (*Adapter, error) {
+	chosen, where, err := opt.choose(b, allLinear)
+	if err != nil {
+		return nil, err
+	}
+	s := newOFTSettings()
+	s.targeting, s.Series, s.Share, s.Constrained = where, !opt.Exact, opt.Share, opt.Constrained
+	if opt.BlockSize != 0 {
+		s.BlockSize = opt.BlockSize
+	}
+	if opt.Terms != 0 {
+		s.Terms = opt.Terms
+	}
+	if opt.Eps != 0 {
+		s.Eps = opt.Eps
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	shapes := map[string][]int{}
+	for _, l := range chosen {
+		shapes[partName(l.Module, oftPart)] = s.shape(l.W.Cols)
+	}
+	c := Config{Method: MethodOFT, BaseModel: opt.BaseModel, Settings: s}
+	return newAdapter(b, c, shapes, func(*Param) {})
+}
+
+// oftFamily is OFT in the form that PEFT has had since 0.14: a rotation of the input, in blocks.
+func oftFamily() *family {
+	return &family{
+		name: "oft", peftType: MethodOFT,
+		settings: func() Settings { return newOFTSettings() },
+		allowed:  map[string]func(v any) bool{"layers_pattern": isLayersPattern},
+		method:   func(c *Config, params []Param) (method, error) { return newOFT(c, params) },
+	}
+}
+
+// oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where R is
+// a block-diagonal rotation.
+type oft struct {
+	onLinears
+	settings *oftSettings
+}
+
+func newOFT(c *Config, params []Param) (*oft, error) {
+	o, err := onModules(params, "an OFT", []string{oftPart}, nil)
+	return &oft{o, c.Settings.(*oftSettings)}, err
+}
+
+func (m *oft) describe() string {
+	if m.settings.BlockSize == 0 {
+		return fmt.Sprintf("OFT with %d blocks on each of %d weights", m.settings.Blocks, len(m.modules))
+	}
+	return fmt.Sprintf("OFT in blocks of %d on %d weights", m.settings.BlockSize, len(m.modules))
+}
+
+func (m *oft) suggestLR(*Base) float64 { return 1e-2 }
+
+func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
+		return mod.wants(values, oftPart, m.settings.shape(l.W.Cols)...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := &oftAttachment{settings: m.settings, sites: map[*quant.Matrix]*oftSite{}}
+	for i, l := range linears {
+		_, size := m.settings.blocks(l.W.Cols)
+		site := &oftSite{linear: l, q: m.modules[i].leaf(values, grads, oftPart), size: size, strength: float32(strength)}
+		site.series = m.settings.series()
+		at.sites[&l.W] = site
+		at.order = append(at.order, site)
+	}
+	at.stepped(0, 0)
+	return at, nil
+}
+
+// oftAttachment is an OFT at work.
+type oftAttachment struct {
+	plain
+	settings *oftSettings
+	sites    map[*quant.Matrix]*oftSite
+	order    []*oftSite
+}
+
+// oftSite is the rotation before one weight.
+type oftSite struct {
+	linear   *model.Linear
+	q        *autograd.Tensor
+	size     int
+	strength float32
+	series   []float32
+}
+
+// Input rotates the input.
+func (at *oftAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if s := at.sites[w]; s != nil {
+		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
+	}
+	return x
+}
+
+// stepped keeps constrained blocks where they may be.
+func (at *oftAttachment) stepped(int, int) {
+	if !at.settings.Constrained {
+		return
+	}
+	for _, s := range at.order {
+		limit := at.settings.Eps / math.Sqrt(float64(s.q.Rows))
+		for i := range s.q.Rows {
+			if norm := math.Sqrt(2 * kernels.SumSquares(s.q.Row(i))); norm > limit { // of the whole matrix
+				kernels.Scale(float32(limit/norm), s.q.Row(i))
+			}
+		}
+	}
+}
+
+func (at *oftAttachment) deltas() map[*model.Linear]delta {
+	all := map[*model.Linear]delta{}
+	for _, s := range at.order {
+		t := autograd.NewTape()
+		all[s.linear] = &rotatedWeight{w: &s.linear.W, r: t.Cayley(s.q, s.size, s.series), size: s.size, strength: s.strength}
+	}
+	return all
+}
+
+// rotatedWeight is the change strength·(W·Rᵀ - W) of a matrix.
+type rotatedWeight struct {
+	w        *quant.Matrix
+	r        *autograd.Tensor // (blocks or 1, size·size)
+	size     int
+	strength float32
+}
+
+func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
+	cols, n := s.w.Cols, r1-r0
+	rows := make([]float32, n*cols)
+	for i := range n {
+		s.w.Row(rows[i*cols:(i+1)*cols], r0+i)
+	}
+	kernels.Axpy(-s.strength, rows, dst[:n*cols])
+	for at := 0; at < cols; at += s.size {
+		block := s.r.Row(at / s.size % s.r.Rows)
+		kernels.Gemm(false, true, n, s.size, s.size, s.strength, rows[at:], cols, block, s.size, 1, dst[at:], cols)
+	}
+}

@@ -1,0 +1,297 @@
+package peft
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// MethodVeRA is the peft_type of vectors on shared random matrices.
+const MethodVeRA = "VERA"
+
+// Tensors of a VeRA: the vectors of a module, d (rank) and b (out), and the matrices that all modules share, A (rank, the
+// most inputs) and B (the most outputs, rank).
+const (
+	veraD = "vera_lambda_d"
+	veraB = "vera_lambda_b"
+
+	veraSharedA = "base_model.vera_A"
+	veraSharedB = "base_model.vera_B"
+)
+
+// VeRAOptions says what NewVeRA makes. The zero value is rank 256 on every linear map of every layer.
+type VeRAOptions struct {
+	Placement
+	Rank    int     // 0 is 256; small next to what it costs, because only vectors are trained
+	Dropout float64 // probability of zeroing an input of A, in training
+	Start   float64 // of all values of d; 0 is 0.1
+	Key     uint32  // seed of A and B
+}
+
+// veraSettings are the fields of a VeRA's configuration.
+type veraSettings struct {
+	targeting
+	Rank    int     `json:"r"`
+	Key     uint32  `json:"projection_prng_key"`
+	Save    bool    `json:"save_projection"`
+	Dropout float64 `json:"vera_dropout"`
+	Start   float64 `json:"d_initial"`
+	Bias    string  `json:"bias"`
+	Init    bool    `json:"init_weights"`
+}
+
+func (s *veraSettings) check() error {
+	switch {
+	case s.Rank < 1:
+		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
+	case !(s.Dropout >= 0 && s.Dropout < 1):
+		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", s.Dropout)
+	case s.Bias != "none":
+		return fmt.Errorf("not supported: bias = %q", s.Bias)
+	}
+	return s.checkModules()
+}
+
+// newVeRASettings are PEFT's defaults.
+func newVeRASettings() *veraSettings {
+	return &veraSettings{Rank: 256, Save: true, Start: 0.1, Bias: "none", Init: true}
+}
+
+// NewVeRA makes a VeRA adapter that changes nothing yet: b is zero. A and B are those that PEFT makes from the key.
+func NewVeRA(b *Base, opt VeRAOptions) (*Adapter, error) {
+	chosen, where, err := opt.choose(b, allLinear)
+	if err != nil {
+		return nil, err
+	}
+	s := newVeRASettings()
+	s.targeting, s.Dropout, s.Key = where, opt.Dropout, opt.Key
+	if opt.Rank != 0 {
+		s.Rank = opt.Rank
+	}
+	if opt.Start != 0 {
+		s.Start = opt.Start
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	shapes := map[string][]int{}
+	in, out := 0, 0
+	for _, l := range chosen {
+		in, out = max(in, l.W.Cols), max(out, l.W.Rows)
+		shapes[partName(l.Module, veraD)], shapes[partName(l.Module, veraB)] = []int{s.Rank}, []int{l.W.Rows}
+	}
+	shapes[veraSharedA], shapes[veraSharedB] = []int{s.Rank, in}, []int{out, s.Rank}
+	random := newMersenneTwister(s.Key)
+	c := Config{Method: MethodVeRA, BaseModel: opt.BaseModel, Settings: s}
+	return newAdapter(b, c, shapes, func(p *Param) { s.start(p, random) })
+}
+
+// start fills a tensor. A comes before B, as their names do.
+func (s *veraSettings) start(p *Param, random *mersenneTwister) {
+	switch {
+	case p.Name == veraSharedA || p.Name == veraSharedB:
+		random.kaiming(p)
+	case hasSuffix(p.Name, veraD):
+		for i := range p.Data {
+			p.Data[i] = float32(s.Start)
+		}
+	}
+}
+
+// kaiming fills a matrix with uniform numbers of variance 2/columns.
+func (r *mersenneTwister) kaiming(p *Param) {
+	bound := math.Sqrt(3) * (math.Sqrt2 / math.Sqrt(float64(p.Cols())))
+	for i := range p.Data {
+		p.Data[i] = r.uniform(float32(-bound), float32(bound))
+	}
+}
+
+// veraFamily is VeRA.
+func veraFamily() *family {
+	return &family{
+		name: "vera", peftType: MethodVeRA,
+		settings: func() Settings { return newVeRASettings() },
+		allowed:  map[string]func(v any) bool{"layers_pattern": isLayersPattern},
+		method:   func(c *Config, params []Param) (method, error) { return newVeRA(c, params) },
+	}
+}
+
+// vera is vector-based random matrix adaptation (Kopiczko et al. 2023): ΔW = diag(b)·B·diag(d)·A, of which the vectors are
+// trained and the matrices, which all weights share, are random.
+type vera struct {
+	onLinears
+	settings *veraSettings
+	a, b     int // places of the matrices
+}
+
+func newVeRA(c *Config, params []Param) (*vera, error) {
+	m := &vera{settings: c.Settings.(*veraSettings)}
+	var own []Param
+	for i := range params {
+		p := &params[i]
+		switch p.Name {
+		case veraSharedA:
+			m.a, p.frozen = i, true
+		case veraSharedB:
+			m.b, p.frozen = i, true
+		default:
+			own = append(own, *p)
+			continue
+		}
+		if len(p.Shape) != 2 {
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", p.Name, p.Shape)
+		}
+	}
+	if len(params)-len(own) != 2 {
+		return nil, fmt.Errorf("adapter: it has no %s and %s: save it with save_projection", veraSharedA, veraSharedB)
+	}
+	var err error
+	if m.onLinears, err = onModules(own, "a VeRA", []string{veraD, veraB}, []string{veraB}); err != nil {
+		return nil, err
+	}
+	return m, m.place(params)
+}
+
+// place finds the vectors among all tensors, and checks them.
+func (m *vera) place(params []Param) error {
+	if a, b := &params[m.a], &params[m.b]; a.Rows() != m.settings.Rank || b.Cols() != m.settings.Rank {
+		return fmt.Errorf("adapter: %s has shape %v and %s %v, but the configuration says rank %d", a.Name, a.Shape, b.Name, b.Shape, m.settings.Rank)
+	}
+	for i := range m.modules {
+		mod := &m.modules[i]
+		if err := mod.need(veraD, veraB); err != nil {
+			return err
+		}
+		for part := range mod.parts {
+			name := partName(mod.name, part)
+			mod.parts[part] = slices.IndexFunc(params, func(p Param) bool { return p.Name == name })
+		}
+		if err := mod.wants(params, veraD, m.settings.Rank); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *vera) describe() string {
+	return fmt.Sprintf("VeRA of rank %d on %d weights", m.settings.Rank, len(m.modules))
+}
+
+func (m *vera) suggestLR(*Base) float64 { return 1e-2 }
+
+func (m *vera) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	a, bigB := &values[m.a], &values[m.b]
+	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
+		if l.W.Cols > a.Cols() || l.W.Rows > bigB.Rows() {
+			return fmt.Errorf("adapter: the matrices are made for weights of at most %d×%d", bigB.Rows(), a.Cols())
+		}
+		return mod.wants(values, veraB, l.W.Rows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := &veraAttachment{linearSites: linearSites{sites: map[*model.Linear]linearSite{}}, dropout: float32(m.settings.Dropout)}
+	shared := autograd.NewConst(a.Rows(), a.Cols(), a.Data)
+	for i, l := range linears {
+		mod := &m.modules[i]
+		site := &veraSite{
+			at: at, scale: float32(strength), a: shared, b: at.rowsOf(bigB, l),
+			d: mod.leaf(values, grads, veraD), l: mod.leaf(values, grads, veraB), in: l.W.Cols,
+		}
+		at.sites[l] = site
+	}
+	at.stepped(0, 0)
+	return at, nil
+}
+
+// veraAttachment is a VeRA at work.
+type veraAttachment struct {
+	linearSites
+	dropout  float32
+	training bool
+	copies   []*veraRows
+}
+
+// veraRows is the rows of B that a weight uses, in the order in which the base has its rows.
+type veraRows struct {
+	from        *Param
+	heads, rows int
+	tensor      *autograd.Tensor
+}
+
+// rowsOf is B for a linear map: as it is, or a copy, one for all maps of the same order.
+func (at *veraAttachment) rowsOf(b *Param, l *model.Linear) *autograd.Tensor {
+	want := veraRows{from: b, heads: l.PermutedHeads, rows: l.W.Rows}
+	if l.PermutedHeads == 0 {
+		want.rows = b.Rows()
+	}
+	for _, c := range at.copies {
+		if c.heads == want.heads && c.rows == want.rows {
+			return c.tensor
+		}
+	}
+	want.tensor = autograd.NewConst(want.rows, b.Cols(), b.Data[:want.rows*b.Cols()])
+	if want.heads > 0 {
+		want.tensor = autograd.NewConst(want.rows, b.Cols(), make([]float32, want.rows*b.Cols()))
+	}
+	at.copies = append(at.copies, &want)
+	return want.tensor
+}
+
+// stepped makes the copies anew: a checkpoint that was read may have brought other matrices.
+func (at *veraAttachment) stepped(int, int) {
+	for _, c := range at.copies {
+		if c.heads > 0 {
+			shape := []int{c.rows, c.from.Cols()}
+			dst, src := Param{Shape: shape, Data: c.tensor.Data}, Param{Shape: shape, Data: c.from.Data[:len(c.tensor.Data)]}
+			toBase([]Param{dst}, []Param{src}, []permutation{{0, c.heads}})
+		}
+	}
+}
+
+func (at *veraAttachment) train(on bool) { at.training = on }
+
+// veraSite is the vectors at their linear map.
+type veraSite struct {
+	at         *veraAttachment
+	scale      float32
+	a, b, d, l *autograd.Tensor
+	in         int
+}
+
+func (s *veraSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+	dropout := s.at.dropout
+	if !s.at.training {
+		dropout = 0
+	}
+	return t.VeRA(y, x, s.a, s.b, s.d, s.l, s.scale, dropout)
+}
+
+// left is scale·diag(b)·B·diag(d) of some rows.
+func (s *veraSite) left(r0, r1 int) []float32 {
+	r := s.b.Cols
+	left := slices.Clone(s.b.Data[r0*r : r1*r])
+	for i := range r1 - r0 {
+		row := left[i*r : (i+1)*r]
+		kernels.Mul(row, s.d.Data)
+		kernels.Scale(s.scale*s.l.Data[r0+i], row)
+	}
+	return left
+}
+
+func (s *veraSite) addRows(dst []float32, r0, r1 int) {
+	r := s.b.Cols
+	kernels.Gemm(false, false, r1-r0, s.in, r, 1, s.left(r0, r1), r, s.a.Data, s.a.Cols, 1, dst, s.in)
+}
+
+func (s *veraSite) factors() (a, b []float32, rank int) {
+	a = make([]float32, 0, s.a.Rows*s.in)
+	for i := range s.a.Rows {
+		a = append(a, s.a.Row(i)[:s.in]...)
+	}
+	return a, s.left(0, len(s.l.Data)), s.a.Rows
+}
