@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -15,14 +16,19 @@ import (
 var exportVerb = verb{
 	name:  "export",
 	short: "write an adapter for llama.cpp or for HF PEFT",
-	long: `Writes an adapter in the form that another program loads: --to gguf makes the file that llama.cpp's --lora takes
-(and Ollama's ADAPTER, and LM Studio), --to peft the directory that PEFT's PeftModel.from_pretrained takes, with
-adapter_config.json and adapter_model.safetensors.
+	long: `Writes an adapter in the form that another program loads:
 
-A GGUF adapter needs its base: names and the order of rows follow it. The base is found through the adapter where
---base does not name it.`,
+  gguf        the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights
+  model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
+              adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci
+  peft        the directory that PEFT's PeftModel.from_pretrained takes
+  adapterhub  the directory that the adapters library takes, for bottleneck adapters
+
+All but peft need the adapter's base: names and the order of rows follow it. It is found through the adapter where --base
+does not name it.`,
 	examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
+		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",
 		"peftconv export --lora out.safetensors --to peft --out adapter/",
 	},
 	new: func() command { return new(exportOptions) },
@@ -36,9 +42,9 @@ type exportOptions struct {
 
 func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
-	fs.StringVar(&o.to, "to", "", "the `FORM` to write: gguf or peft")
-	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft")
-	o.addBase(fs, "the model the adapter belongs to, for --to gguf: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
+	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(exportForms, ", "))
+	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
+	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
 	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter: F32 or F16")
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
 	require(fs, "lora", "to", "out")
@@ -48,8 +54,8 @@ func (o *exportOptions) validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return noArgs(args)
-	case o.to != "gguf" && o.to != "peft":
-		return fmt.Errorf("--to: %q is not known, expected gguf or peft", o.to)
+	case !slices.Contains(exportForms, o.to):
+		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(exportForms, ", "))
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
 		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
 	}
@@ -57,54 +63,80 @@ func (o *exportOptions) validate(args []string) error {
 	return o.check()
 }
 
+// exportForms are the values of --to.
+var exportForms = []string{"gguf", "model", "peft", "adapterhub"}
+
 // exported is the document that --json prints.
 type exported struct {
 	Output     string `json:"output"`
 	Format     string `json:"format"`
 	Parameters int    `json:"parameters"`
 	Bytes      int64  `json:"bytes"`
+	Note       string `json:"note,omitempty"`
 }
 
 func (o *exportOptions) run(_ context.Context, s streams) error {
-	write := o.toGGUF
+	done := exported{Output: o.out, Format: o.to}
+	write := o.withBase
 	if o.to == "peft" {
 		write = o.toPEFT
 	}
-	a, err := write(s)
+	a, err := write(s, &done)
 	if err != nil {
 		return err
 	}
-	done := exported{Output: o.out, Format: o.to, Parameters: a.Parameters(), Bytes: sizeOf(o.out)}
+	done.Parameters, done.Bytes = a.Parameters(), sizeOf(o.out)
 	if o.json {
 		return printJSON(s.out, done)
 	}
 	fmt.Fprintf(s.out, "%s written: %s, %s\n", done.Output, plural(done.Parameters, "parameter"), bytesText(done.Bytes))
-	if o.to == "gguf" {
+	if done.Note != "" {
+		fmt.Fprintf(s.out, "note: %s\n", done.Note)
+	}
+	switch o.to {
+	case "gguf":
 		fmt.Fprintf(s.out, "\nllama-cli -m %s --lora %s\n", shellQuote(o.base), shellQuote(o.out))
+	case "model":
+		fmt.Fprintf(s.out, "\nllama-cli -m %s\n", shellQuote(o.out))
 	}
 	return nil
 }
 
-func (o *exportOptions) toGGUF(s streams) (*peft.Adapter, error) {
+// withBase writes the forms that need the base.
+func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, error) {
 	opened, err := o.open()
 	if err != nil {
 		return nil, err
 	}
 	defer opened.Close()
-	if err := checkOutput("--out", o.out, o.inputs(opened.base)...); err != nil {
+	check := checkOutput
+	if o.to == "adapterhub" {
+		check = checkPlace
+	}
+	if err := check("--out", o.out, o.inputs(opened.base)...); err != nil {
 		return nil, err
 	}
 	o.warnOtherBase(opened, s.err)
+	o.base = opened.base.Path
+	a := opened.adapters[0].Adapter
+	switch o.to {
+	case "model":
+		r, err := a.ExportModel(opened.base, o.out)
+		if err == nil {
+			done.Note = r.Note
+		}
+		return a, err
+	case "adapterhub":
+		return a, a.SaveAdapterHub(o.out, opened.base)
+	}
 	t, err := gguf.ParseType(o.elements)
 	if err != nil {
 		return nil, err
 	}
-	o.base = opened.base.Path
-	a := opened.adapters[0].Adapter
 	return a, a.ExportGGUFAs(opened.base, o.out, t)
 }
 
-func (o *exportOptions) toPEFT(streams) (*peft.Adapter, error) {
+func (o *exportOptions) toPEFT(streams, *exported) (*peft.Adapter, error) {
 	a, err := peft.Load(o.lora)
 	if err != nil {
 		return nil, err

@@ -157,6 +157,34 @@ func TestExport(t *testing.T) {
 	same(t, file, again)
 }
 
+// TestExportAdapters trains bottleneck adapters and writes the forms that they have.
+func TestExportAdapters(t *testing.T) {
+	base := tinyBase(t, tiny)
+	adapter := filepath.Join(t.TempDir(), "out.safetensors")
+	data := tinyText(t)
+	want(t, exitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--bottleneck", "4", "--steps", "2",
+		"--seq-len", "48", "--batch-tokens", "96")
+	file, dir := filepath.Join(t.TempDir(), "model.gguf"), filepath.Join(t.TempDir(), "hub")
+	stdout, _ := want(t, exitOK, "export", "--lora", adapter, "--to", "model", "--out", file)
+	if !strings.Contains(stdout, "llama-cli -m "+file) {
+		t.Errorf("stdout %q", stdout)
+	}
+	want(t, exitOK, "eval", "--base", file, "--data", data, "--ctx", "32")
+	if _, stderr := want(t, exitError, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir); !strings.Contains(stderr, "reads the stream") {
+		t.Errorf("stderr %q", stderr)
+	}
+	if _, stderr := want(t, exitError, "merge", "--lora", adapter, "--out", file+".merged"); !strings.Contains(stderr, "BOTTLENECK") {
+		t.Errorf("stderr %q", stderr)
+	}
+	want(t, exitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--adapter-input", "stream", "--bottleneck", "4", "--steps", "2",
+		"--seq-len", "48", "--batch-tokens", "96")
+	want(t, exitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
+	want(t, exitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
+	if _, stderr := want(t, exitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank says nothing") {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
 func TestExportUsage(t *testing.T) {
 	for _, c := range []struct{ args, message string }{
 		{"--lora a --to onnx --out o", `--to: "onnx"`},
