@@ -77,11 +77,16 @@ func blockIQ1_M(b *[bytesIQ1_M]byte, x *[weightsK]float32, importance []float32)
 		g := &groups[i]
 		*g = ternaryGroup{n: 16, x: x[16*i:][:16]}
 		if importance != nil {
-			errorWeights(g.w[:16], g.x, importance[16*i:], spread)
+			kernels.ErrorWeights(g.w[:16], g.x, importance[16*i:][:16], spread)
 		} else {
 			squares(g.w[:16], g.x, 0)
 		}
-		s, ok := g.fitIQ1_M()
+		g.zero = absf(peak(g.x)) < 1e-7
+	}
+	cutIQ1_M(&groups)
+	for i := range groups {
+		g := &groups[i]
+		s, ok := g.take()
 		if !ok {
 			continue
 		}
@@ -171,17 +176,29 @@ func (h *halfGroup) second(c halfCut, i, j int, raisedStep, loweredStep float32)
 	}
 }
 
-// fitIQ1_M finds the scale and the points: of all ways to cut the sorted weights into three, with the levels of each half
-// raised and lowered, the one with the least error, brought to the lattice. ok is false where the group is zero.
-func (g *ternaryGroup) fitIQ1_M() (scale float32, ok bool) {
-	if absf(peak(g.x)) < 1e-7 {
-		return 0, false
+// cutIQ1_M cuts the groups.
+func cutIQ1_M(groups *[16]ternaryGroup) {
+	if haveLanes() {
+		cutApartInLanes((*[8]ternaryGroup)(groups[:8]))
+		cutApartInLanes((*[8]ternaryGroup)(groups[8:]))
+		return
 	}
+	for i := range groups {
+		if g := &groups[i]; !g.zero {
+			g.cutIQ1_M()
+		}
+	}
+}
+
+// cutIQ1_M finds, of all ways to cut the sorted weights into three, with the levels of each half raised and lowered, the one with
+// the least error.
+func (g *ternaryGroup) cutIQ1_M() {
 	g.sort()
 	half := g.halves()
 	raisedStep := squareIQ1(&raised, 1) - squareIQ1(&raised, 2)
 	loweredStep := squareIQ1(&lowered, 1) - squareIQ1(&lowered, 2)
-	best := ternaryBest{score: -greatestFloat, first: -1}
+	best := &g.best
+	best.score = -greatestFloat
 	for i := range 17 {
 		first0, first1 := half[0].first(i), half[1].first(i)
 		for j := i; j < 17; j++ {
@@ -193,7 +210,6 @@ func (g *ternaryGroup) fitIQ1_M() (scale float32, ok bool) {
 			best.offer(a.loweredX+b.loweredX, a.loweredW+b.loweredW, i, j, true, true)
 		}
 	}
-	return g.take(&best)
 }
 
 // nonFiniteIQ1_M is halfScales for the scattered d of the format.

@@ -46,12 +46,19 @@ func quantizeWeightedIQ1_S(dst []byte, row, importance []float32) {
 func blockIQ1_S(b *[bytesIQ1_S]byte, x *[weightsK]float32, importance []float32) {
 	clear(b[:])
 	spread := float32(2 * sumSquares(x[:]) / weightsK)
+	var groups [8]ternaryGroup
+	for i := range groups {
+		g := &groups[i]
+		*g = ternaryGroup{n: 32, x: x[32*i:][:32]}
+		kernels.ErrorWeights(g.w[:], g.x, importance[32*i:][:32], spread)
+		g.zero = absf(peak(g.x)) < 1e-12
+	}
+	cutIQ1_S(&groups)
 	var scale [8]float32
 	var greatest float32
-	for i := range scale {
-		g := ternaryGroup{n: 32, x: x[32*i:][:32]}
-		errorWeights(g.w[:], g.x, importance[32*i:], spread)
-		s, ok := g.fitIQ1_S()
+	for i := range groups {
+		g := &groups[i]
+		s, ok := g.take()
 		if !ok {
 			continue
 		}
@@ -88,19 +95,30 @@ func packScalesIQ1_S(b *[bytesIQ1_S]byte, scale *[8]float32, greatest float32) {
 	}
 }
 
-// fitIQ1_S finds the scale and the points: of all ways to cut the sorted weights into three, with the levels raised and
-// lowered, the one with the least error, brought to the lattice. ok is false where the group is zero.
-func (g *ternaryGroup) fitIQ1_S() (scale float32, ok bool) {
-	if absf(peak(g.x)) < 1e-12 {
-		return 0, false
+// cutIQ1_S cuts the groups.
+func cutIQ1_S(groups *[8]ternaryGroup) {
+	if haveLanes() {
+		cutTogetherInLanes(groups)
+		return
 	}
+	for i := range groups {
+		if g := &groups[i]; !g.zero {
+			g.cutIQ1_S()
+		}
+	}
+}
+
+// cutIQ1_S finds, of all ways to cut the sorted weights into three, with the levels raised and lowered, the one with the least
+// error.
+func (g *ternaryGroup) cutIQ1_S() {
 	g.sort()
 	var sumX, sumW [maxGroup + 1]float32 // of the first weights in order
 	for i, at := range g.order[:g.n] {
 		sumX[i+1] = sumX[i] + float32(g.w[at]*g.x[at])
 		sumW[i+1] = sumW[i] + g.w[at]
 	}
-	best := ternaryBest{score: -greatestFloat, first: -1}
+	best := &g.best
+	best.score = -greatestFloat
 	for i := range g.n + 1 {
 		x0, w0 := sumX[i], sumW[i]
 		for j := i; j <= g.n; j++ {
@@ -110,7 +128,6 @@ func (g *ternaryGroup) fitIQ1_S() (scale float32, ok bool) {
 			best.offer(sumOfThree(x0, x1, x2, &lowered), squaresOfThree(w0, w1, w2, &lowered), i, j, true, true)
 		}
 	}
-	return g.take(&best)
 }
 
 // sumOfThree is Σ q·x of three values.

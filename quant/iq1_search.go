@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // The IQ1 formats have three levels -1, 0 and 1, raised or lowered by 1/8 as a whole run of weights: a level is one of
 // raised or one of lowered.
 var (
@@ -50,6 +52,8 @@ type ternaryGroup struct {
 	level [maxGroup]uint8   // 0 to 2
 	place [4]uint16         // of the points
 	low   [4]bool           // whether the eight weights of a point are lowered
+	zero  bool              // nothing is to be found
+	best  ternaryBest
 }
 
 // sort puts the weights in order, equal ones as they come.
@@ -79,6 +83,7 @@ func (g *ternaryGroup) split(first, second int) {
 
 // A ternaryBest is the best cut so far.
 type ternaryBest struct {
+	found         bool
 	score, scale  float32
 	first, second int
 	low           [2]bool // whether the halves of the group are lowered
@@ -89,14 +94,15 @@ func (b *ternaryBest) offer(x, w float32, first, second int, low0, low1 bool) {
 	if w > 0 && x*x > b.score*w {
 		b.scale = x / w
 		b.score = b.scale * x
-		b.first, b.second, b.low = first, second, [2]bool{low0, low1}
+		b.found, b.first, b.second, b.low = true, first, second, [2]bool{low0, low1}
 	}
 }
 
 // take gives the group the levels of the best cut, brought to the lattice, and returns their scale; ok is false where there
 // is no best one.
-func (g *ternaryGroup) take(best *ternaryBest) (scale float32, ok bool) {
-	if best.first < 0 {
+func (g *ternaryGroup) take() (scale float32, ok bool) {
+	best := &g.best
+	if !best.found {
 		return 0, false
 	}
 	g.split(best.first, best.second)
@@ -128,10 +134,11 @@ func (g *ternaryGroup) snap(scale float32) float32 {
 	moved := false
 	for i := range g.n / 8 {
 		at := 8 * i
-		place := near.place[latticeIQ1.spell(g.level[at:])]
+		number := latticeIQ1.spell(g.level[at:])
+		place := near.place[number]
 		if place < 0 {
 			moved = true
-			place = int32(near.nearest(place, near.shifted(g.low[i]), g.x[at:at+8], g.w[at:], scale))
+			place = int32(g.nearest(near, number, i, scale))
 		}
 		g.place[i] = uint16(place)
 	}
@@ -142,6 +149,19 @@ func (g *ternaryGroup) snap(scale float32) float32 {
 		return qx / qq
 	}
 	return scale
+}
+
+// nearest is the place of the neighbour of the levels of point i, which spell number, with the least error.
+func (g *ternaryGroup) nearest(near *nearPoints, number, i int, scale float32) int {
+	place, x, w := near.place[number], g.x[8*i:][:8], g.w[8*i:][:8]
+	if !haveLanes() {
+		return near.nearest(place, near.shifted(g.low[i]), x, w, scale)
+	}
+	codes, values := latticeIQ1.codes(), &raisedCodes
+	if g.low[i] {
+		values = &loweredCodes
+	}
+	return int(near.neighbours(place)[kernels.NearestPoint(codes.Lists[codes.Near[number]-1:], values, x, w, scale)])
 }
 
 // sums is Σ w·q·x and Σ w·q² with the points' values, multiplied by factor, for q.

@@ -245,14 +245,15 @@ func nearestOfFour(neighbours []uint16, value []float32, x, w *[4]float32, scale
 	return int(best)
 }
 
-// nearestOfEight leaves points alone that are too far away by their first half.
+// nearestOfEight leaves points alone that are too far away by their first half, unless the second may bring them nearer.
 func nearestOfEight(neighbours []uint16, value []float32, x, w *[8]float32, scale float32) int {
 	best, least := neighbours[0], float32(greatestFloat)
 	x1, w1 := (*[4]float32)(x[4:]), (*[4]float32)(w[4:])
+	farther := min(w1[0], w1[1], w1[2], w1[3]) >= 0
 	for _, p := range neighbours {
 		q := (*[8]float32)(value[8*int(p):])
 		sum := addErrors(0, (*[4]float32)(q[:4]), (*[4]float32)(x[:4]), (*[4]float32)(w[:4]), scale)
-		if sum >= least {
+		if sum >= least && farther {
 			continue
 		}
 		if sum = addErrors(sum, (*[4]float32)(q[4:]), x1, w1, scale); sum < least {

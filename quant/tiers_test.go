@@ -95,17 +95,9 @@ func generate(n int, seed uint64, kind func(r *rand.Rand, i int) float32) []floa
 	return x
 }
 
-// slowPlain says for which types quantizing takes too long to be compared with itself.
-func slowPlain(typ gguf.Type) bool {
-	return typ >= gguf.IQ2_XXS && typ <= gguf.IQ1_M && typ != gguf.IQ4_NL
-}
-
 // Quantized bytes are the same on every tier, whatever the weights and their importance.
 func TestQuantizeOnEveryTier(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if slowPlain(typ) {
-			t.Skip("has no fast path")
-		}
 		cols := 2304 // an odd number of super-blocks
 		rows := 2
 		if testing.Short() {
@@ -154,7 +146,7 @@ func FuzzQuantizeOnEveryTier(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id uint32, data []byte, seed uint64) {
 		typ := gguf.Type(id)
-		if !Supported(typ) || slowPlain(typ) {
+		if !Supported(typ) {
 			return
 		}
 		x := floats(data[:len(data)/4*4])

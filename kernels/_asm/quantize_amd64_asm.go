@@ -7,6 +7,8 @@ import (
 
 // quantizeFile holds the searches of the block formats and the loops around them.
 func quantizeFile(g *gen) {
+	cutsTogether(g)
+	cutsApart(g)
 	for _, s := range []isa{avx512, avx2} {
 		fitAffine(g, s, "fitAffine", false)
 		fitAffine(g, s, "fitAffineAbsolute", true)
