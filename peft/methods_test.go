@@ -20,6 +20,12 @@ var methodCases = []struct {
 	new  func(b *Base) (*Adapter, error)
 }{
 	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}) }},
+	{"qat scale", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "scale", Rank: 2, Seed: 3}) }},
+	{"qat scale, offset and row", func(b *Base) (*Adapter, error) {
+		return NewQAT(b, QATOptions{Channels: "scale+offset+row", Rank: 2, Seed: 3})
+	}},
+	{"qat offset", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "offset", Rank: 2, Seed: 3}) }},
+	{"qat code", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "code", Rank: 4, Seed: 3}) }},
 	{"ia3", func(b *Base) (*Adapter, error) { return NewIA3(b, IA3Options{}) }},
 	{"ia3, all outputs and one input", func(b *Base) (*Adapter, error) {
 		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})

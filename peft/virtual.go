@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // promptTensor is PEFT's name of the one tensor of an adapter whose training is over, of all methods that add virtual
@@ -74,8 +75,8 @@ func checkStrength(strength float64) error {
 // collapsing is a method that is trained in another form than it is used in: the encoder of its virtual tokens is of no
 // more use once what it gives is known.
 type collapsing interface {
-	// collapse is the configuration and the tensors of the form that stays; nil tensors say that the adapter has it.
-	collapse(b *Base, params []Param) (Config, []Param, error)
+	// collapse is the tensors of the form that stays; nil says that the adapter has it.
+	collapse(b *Base, params []Param) ([]Param, error)
 }
 
 // collapse leaves only what an adapter is used by, once its training is over.
@@ -84,7 +85,7 @@ func (a *Adapter) collapse(b *Base) error {
 	if !ok {
 		return nil
 	}
-	c, params, err := m.collapse(b, a.params)
+	params, err := m.collapse(b, a.params)
 	if err != nil || params == nil {
 		return err
 	}
@@ -92,7 +93,6 @@ func (a *Adapter) collapse(b *Base) error {
 	for _, p := range params {
 		shapes[p.Name], data[p.Name] = p.Shape, p.Data
 	}
-	a.Config = c
 	a.params = nil
 	a.allocate(shapes)
 	for i := range a.params {
@@ -180,6 +180,20 @@ func (s stack) reserveAll() error {
 		return fmt.Errorf("%d adapters have a template, there can be one", templates)
 	}
 	return nil
+}
+
+// rootMeanSquare is √mean(x²).
+func rootMeanSquare(x []float32) float64 { return math.Sqrt(kernels.SumSquares(x) / float64(len(x))) }
+
+// startEncoder fills a tensor of an encoder: tables normal, weights uniform in ±1/√in, biases zero.
+func startEncoder(p *Param, seed uint64) {
+	r := newRandom(seed, p.Name)
+	switch {
+	case p.Name == encoderTable:
+		r.normal(p.Data, 1)
+	case len(p.Shape) > 1:
+		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+	}
 }
 
 // embeddingScale is the root mean square of the values of a base's embeddings, of some hundred tokens.

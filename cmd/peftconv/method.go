@@ -23,7 +23,7 @@ type trainMethod struct {
 
 // trainMethods are all methods, with flags of their own.
 func trainMethods() []*trainMethod {
-	return []*trainMethod{loraMethod(), adapterMethod()}
+	return []*trainMethod{loraMethod(), adapterMethod(), promptMethod(), prefixMethod()}
 }
 
 // methodFlags are --method, the flags that several methods have, and those of each method.
@@ -35,6 +35,9 @@ type methodFlags struct {
 	targets []string
 	layers  string
 	seed    uint64 // of the adapter's start
+
+	virtualTokens, encoderHidden int
+	promptText                   string
 
 	all     []*trainMethod
 	flagSet *pflag.FlagSet
@@ -49,6 +52,9 @@ func (f *methodFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
 		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
 	fs.StringVar(&f.layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
+	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
+	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut off where --virtual-tokens says another number")
+	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
 	for _, m := range f.all {
 		m.add(fs)
 	}
