@@ -24,8 +24,8 @@ type AdaLoRAOptions struct {
 	StartRank  int     // of every weight at the start; 0 is half as much again as Rank
 	Alpha      float64 // the change is scaled by it over StartRank; 0 is twice StartRank
 	Dropout    float64 // probability of zeroing an input of A, in training
-	Warmup     float64 // share of the steps before ranks are taken away; 0 is 0.1
-	Final      float64 // share of the steps after it, with ranks as they are; 0 is 0.3
+	Warmup     float64 // share of the steps before ranks are taken away; 0 is 0.1, less than 0 is none
+	Final      float64 // share of the steps after it, with ranks as they are; 0 is 0.3, less than 0 is none
 	Interval   int     // steps from one allocation to the next; 0 is 1
 	Orthogonal float64 // weight of the term that keeps A and B orthogonal; 0 is 0.1, less than 0 is none
 }
@@ -50,7 +50,7 @@ func (opt *AdaLoRAOptions) defaults() {
 	set(&opt.Warmup, 0.1)
 	set(&opt.Final, 0.3)
 	set(&opt.Orthogonal, 0.1)
-	opt.Orthogonal = max(opt.Orthogonal, 0)
+	opt.Warmup, opt.Final, opt.Orthogonal = max(opt.Warmup, 0), max(opt.Final, 0), max(opt.Orthogonal, 0)
 }
 
 // check reports values that make no sense together.

@@ -65,7 +65,7 @@ func TestConfigRefused(t *testing.T) {
 	for _, test := range []struct{ name, json, reason string }{
 		{"not JSON", `{`, "JSON"},
 		{"no method", `{"r": 8}`, "no peft_type"},
-		{"other method", `{"peft_type": "IA3"}`, `peft_type "IA3"`},
+		{"other method", `{"peft_type": "XLORA"}`, `peft_type "XLORA"`},
 		{"other method of a number", `{"peft_type": 3}`, "no peft_type"},
 		{"DoRA", with(`"use_dora": true`), "use_dora = true"},
 		{"bias", with(`"bias": "all"`), `bias = "all"`},

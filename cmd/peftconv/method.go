@@ -23,7 +23,8 @@ type trainMethod struct {
 
 // trainMethods are all methods, with flags of their own.
 func trainMethods() []*trainMethod {
-	return []*trainMethod{loraMethod(), adapterMethod(), promptMethod(), prefixMethod()}
+	return []*trainMethod{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
+		adapterMethod(), promptMethod(), prefixMethod()}
 }
 
 // methodFlags are --method, the flags that several methods have, and those of each method.
