@@ -105,5 +105,19 @@ func (s stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autogra
 	return x
 }
 
+// HeadUpdate implements model.Hooks: several changes stand beside each other.
+func (s stack) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+	for _, bound := range s {
+		switch more, c := bound.HeadUpdate(t, x); {
+		case more == nil:
+		case u == nil:
+			u, b = more, c
+		default:
+			u, b = t.Beside(u, more), t.Beside(b, c)
+		}
+	}
+	return u, b
+}
+
 // HeadGradient implements model.Hooks: a stack is not trained.
 func (s stack) HeadGradient() *autograd.Tensor { return nil }

@@ -29,7 +29,7 @@ type crossEntropyOp struct {
 
 // CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
 // order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not nil,
-// collects the gradient of w at once. Logits are made once, of some rows at a time, and of rows with a target only: their
+// collects the gradient of w at once; with fewer columns, that of the last columns of w. Logits are made once, of some rows at a time, and of rows with a target only: their
 // gradient follows the loss while they are there. The returned slice lives as long as the tape's tensors.
 func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32) []float32 {
 	vocab, cols := w.Dims()
@@ -87,7 +87,7 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 			kernels.GemmWPrec(t.precision, op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
 		}
 		if op.gradient && head != nil {
-			kernels.Gemm(true, false, vocab, cols, n, 1, logits, vocab, hidden, cols, 1, head.Grad, cols)
+			kernels.Gemm(true, false, vocab, head.Cols, n, 1, logits, vocab, hidden[cols-head.Cols:], cols, 1, head.Grad, head.Cols)
 		}
 	}
 	op.logits = nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
@@ -95,9 +96,9 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	head := h.Output(&m.Head)
-	x := h.Input(t, head, m.Hidden(t, b, h))
-	return t.CrossEntropy(x, head, h.HeadGradient(), b.Targets, scale)
+	x := m.Hidden(t, b, h)
+	x, head, gradient := m.withUpdate(t, x, h)
+	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -112,6 +113,22 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	x, head, _ := m.withUpdate(t, x, h)
+	return t.Linear(x, head)
+}
+
+// withUpdate is the output head, what it is multiplied with, and what collects its gradient. A low-rank change stands
+// beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
+func (m *Model) withUpdate(t *autograd.Tape, x *autograd.Tensor, h Hooks) (*autograd.Tensor, kernels.Weights, *autograd.Tensor) {
 	head := h.Output(&m.Head)
-	return t.Linear(h.Input(t, head, x), head)
+	u, b := h.HeadUpdate(t, x)
+	x = h.Input(t, head, x)
+	if u == nil {
+		return x, head, h.HeadGradient()
+	}
+	var gradient *autograd.Tensor
+	if b.NeedsGrad() {
+		gradient = b
+	}
+	return t.Beside(x, u), autograd.Widened{W: head, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, gradient
 }

@@ -35,6 +35,9 @@ type Hooks interface {
 	// Output is the matrix that the stream after the final norm is multiplied with: w, the output head, or another, over
 	// whatever the targets then are.
 	Output(w *quant.Matrix) *quant.Matrix
+	// HeadUpdate is a low-rank change of the logits of the stream x (T, D) after the final norm: they get u·bᵀ with u (T, r)
+	// and b (V, r). Both are nil where there is none.
+	HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor)
 	// HeadGradient collects the gradient of the output head (V, D), for its full training; nil where it is frozen.
 	HeadGradient() *autograd.Tensor
 }
@@ -88,6 +91,9 @@ func (NoHooks) Stream(_ *autograd.Tape, _ *Layer, _ Part, x *autograd.Tensor) *a
 
 // Output is w.
 func (NoHooks) Output(w *quant.Matrix) *quant.Matrix { return w }
+
+// HeadUpdate is none.
+func (NoHooks) HeadUpdate(*autograd.Tape, *autograd.Tensor) (u, b *autograd.Tensor) { return nil, nil }
 
 // HeadGradient is nil.
 func (NoHooks) HeadGradient() *autograd.Tensor { return nil }

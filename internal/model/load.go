@@ -57,6 +57,10 @@ func (l *loader) load(s Spec, permuted bool) *Model {
 	if !s.Tied {
 		m.Head = l.matrix(l.names.head, s.Vocab, s.Width)
 	}
+	m.ends = []*Linear{{Module: EmbedModule, Tensor: l.names.embed, W: m.Embed}}
+	if !s.Tied {
+		m.ends = append(m.ends, &Linear{Module: HeadModule, Tensor: l.names.head, W: m.Head})
+	}
 	for i := 0; i < s.Layers && l.err == nil; i++ {
 		m.Layers = append(m.Layers, l.layer(&s, i, permuted))
 	}

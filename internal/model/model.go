@@ -46,6 +46,7 @@ type Model struct {
 	Head   quant.Matrix // (V, D); Embed where the two are tied
 
 	rope *autograd.RopeTable
+	ends []*Linear // embedding and head
 }
 
 // Linears are all linear maps of all layers, in order.
@@ -56,6 +57,10 @@ func (m *Model) Linears() []*Linear {
 	}
 	return all
 }
+
+// Matrices are all weights that products or lookups use: the linear maps of the layers, the embedding table as
+// "model.embed_tokens" and, unless it is the same, the output head as "lm_head".
+func (m *Model) Matrices() []*Linear { return append(m.Linears(), m.ends...) }
 
 // Norms are all norms, in the order in which they run.
 func (m *Model) Norms() []*Norm {
