@@ -25,7 +25,7 @@ type family struct {
 
 // families are all methods there are.
 func families() []*family {
-	return []*family{loraFamily(), ia3Family(), lnFamily(), bitFitFamily(), lohaFamily(), lokrFamily(), veraFamily(), oftFamily(), adaloraFamily(), bottleneckFamily(), promptFamily(), prefixFamily(), qatFamily()}
+	return []*family{loraFamily(), ia3Family(), lnFamily(), bitFitFamily(), lohaFamily(), lokrFamily(), veraFamily(), oftFamily(), adaloraFamily(), bottleneckFamily(), promptFamily(), prefixFamily(), pTuningFamily(), qatFamily()}
 }
 
 // familyOf is the family with that peft_type.

@@ -59,6 +59,12 @@ var methodCases = []struct {
 	{"adalora", func(b *Base) (*Adapter, error) {
 		return NewAdaLoRA(b, AdaLoRAOptions{Placement: Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200, Dropout: 0.1})
 	}},
+	{"p-tuning, LSTM", func(b *Base) (*Adapter, error) {
+		return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 8, Dropout: 0.1, Seed: 3})
+	}},
+	{"p-tuning, MLP", func(b *Base) (*Adapter, error) {
+		return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 16, Encoder: EncoderMLP, Seed: 3})
+	}},
 	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
 	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})

@@ -14,7 +14,7 @@ import (
 )
 
 // virtualCases are the runs of methods with virtual tokens, and for how many steps each can be followed to 1e-4.
-var virtualCases = map[string]int{"prompt_tuning": 20, "prefix_tuning": 20, "prefix_tuning_proj": 20}
+var virtualCases = map[string]int{"prompt_tuning": 20, "prefix_tuning": 20, "prefix_tuning_proj": 20, "p_tuning_lstm": 20, "p_tuning_mlp": 20}
 
 // virtualVector is a tensor of the reference: PEFT trains under other names than it saves.
 func (c *peftCase) virtualVector(t *testing.T, kind, name string) []float32 {

@@ -129,3 +129,36 @@ func (op *besideOp) backward(t *Tape) {
 		}
 	}
 }
+
+// dropoutOp is y = drop(x).
+type dropoutOp struct {
+	x, y *Tensor
+	key  uint64
+	p    float32
+}
+
+// Dropout is y (T, D): x with each value zeroed with probability p and the others divided by 1-p.
+func (t *Tape) Dropout(x *Tensor, p float32) *Tensor {
+	y := t.Tensor(x.Rows, x.Cols)
+	op := &dropoutOp{x, y, t.random.next(), p}
+	for i := range x.Rows {
+		dropRow(y.Row(i), x.Row(i), op.key, i, p)
+	}
+	if x.needs {
+		y.needs = true
+		t.push(op)
+	}
+	return y
+}
+
+func (op *dropoutOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	t.grad(op.x)
+	row := make([]float32, op.x.Cols)
+	for i := range op.x.Rows {
+		dropRow(row, op.y.gradRow(i), op.key, i, op.p)
+		kernels.Add(op.x.gradRow(i), row)
+	}
+}

@@ -13,6 +13,7 @@ var virtualGraphs = []graph{
 	}},
 	{"Columns", [][2]int{{3, 6}}, func(t *Tape, p []*Tensor) *Tensor { return t.Columns(p[0], []int{4, 1, 1}) }},
 	{"Beside", [][2]int{{3, 2}, {3, 5}}, func(t *Tape, p []*Tensor) *Tensor { return t.Beside(p[0], p[1]) }},
+	{"Dropout", [][2]int{{6, 20}}, func(t *Tape, p []*Tensor) *Tensor { return t.Dropout(p[0], 0.3) }},
 	{"Above", [][2]int{{3, 4}, {2, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.Above(p[0], p[1]) }},
 	{"Prefix", [][2]int{{9, 4}, {2, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.Prefix(p[0], p[1], testBounds) }},
 	{"WithoutPrefix", [][2]int{{15, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.WithoutPrefix(p[0], 2, testBounds) }},

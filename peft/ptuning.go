@@ -1,0 +1,318 @@
+package peft
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+)
+
+// MethodPTuning is the peft_type of P-tuning (Liu et al. 2021, "GPT Understands, Too").
+const MethodPTuning = "P_TUNING"
+
+// Encoders of P-tuning.
+const (
+	EncoderLSTM = "lstm" // a bidirectional LSTM, then two layers
+	EncoderMLP  = "mlp"  // three layers
+)
+
+// encoders are PEFT's names of them.
+var encoders = map[string]string{EncoderLSTM: "LSTM", EncoderMLP: "MLP"}
+
+// PTuningSettings configure P-tuning.
+type PTuningSettings struct {
+	virtualSettings
+	Encoder string  `json:"encoder_reparameterization_type"` // LSTM or MLP
+	Hidden  int     `json:"encoder_hidden_size"`
+	Deep    int     `json:"encoder_num_layers"` // layers of the LSTM; an MLP has its three whatever this says
+	Dropout float64 `json:"encoder_dropout"`    // between the layers of the LSTM
+}
+
+func (s *PTuningSettings) check() error {
+	switch {
+	case s.Encoder != encoders[EncoderLSTM] && s.Encoder != encoders[EncoderMLP]:
+		return fmt.Errorf("encoder_reparameterization_type %q, expected LSTM or MLP", s.Encoder)
+	case s.Deep < 1 || s.Deep > 64:
+		return fmt.Errorf("encoder_num_layers %d, expected 1 to 64", s.Deep)
+	case !(s.Dropout >= 0 && s.Dropout < 1):
+		return fmt.Errorf("encoder_dropout %v, expected 0 or more and less than 1", s.Dropout)
+	}
+	return s.virtualSettings.check()
+}
+
+// PTuningOptions says what NewPTuning makes. The zero value is 20 virtual tokens before the text that a two-layer
+// bidirectional LSTM makes.
+type PTuningOptions struct {
+	VirtualTokens int    // 0: as many as the template has, or 20
+	Template      string // where they stand among the fields of a record (ParseTemplate); "": before the text
+	Encoder       string // EncoderLSTM ("" is the same) or EncoderMLP
+	Hidden        int    // width of the encoder; 0: that of the base, at most 256
+	Layers        int    // of the LSTM; 0: 2
+	Dropout       float64
+	Seed          uint64
+	BaseModel     string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+}
+
+// Check reports values that make no sense together.
+func (opt *PTuningOptions) Check() error {
+	_, err := opt.settings(nil)
+	return err
+}
+
+// settings are those of the options over a base.
+func (opt *PTuningOptions) settings(b *Base) (*PTuningSettings, error) {
+	n := opt.VirtualTokens
+	if opt.Template != "" {
+		t, err := ParseTemplate(opt.Template)
+		if err != nil {
+			return nil, err
+		}
+		if n != 0 && n != t.Virtual() {
+			return nil, fmt.Errorf("%d virtual tokens, but the template has %d", n, t.Virtual())
+		}
+		n = t.Virtual()
+	}
+	if n == 0 {
+		n = defaultVirtualTokens
+	}
+	s := &PTuningSettings{virtualSettings: virtualSettings{Tokens: n, Submodules: 1}, Hidden: opt.Hidden, Deep: opt.Layers, Dropout: opt.Dropout}
+	if b != nil {
+		s.virtualSettings = newVirtualSettings(b, n)
+	}
+	if s.Hidden == 0 {
+		s.Hidden = min(max(1, s.TokenDim), 256)
+	}
+	if s.Deep == 0 {
+		s.Deep = 2
+	}
+	kind := opt.Encoder
+	if kind == "" {
+		kind = EncoderLSTM
+	}
+	s.Encoder = encoders[kind]
+	switch {
+	case s.Encoder == "":
+		return nil, fmt.Errorf("encoder %q is not known, expected %s or %s", kind, EncoderLSTM, EncoderMLP)
+	case s.Hidden < 1:
+		return nil, fmt.Errorf("an encoder of width %d, expected 1 or more", s.Hidden)
+	}
+	return s, s.check()
+}
+
+// NewPTuning makes virtual tokens that an encoder gives.
+func NewPTuning(b *Base, opt PTuningOptions) (*Adapter, error) {
+	s, err := opt.settings(b)
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	c := Config{Method: MethodPTuning, BaseModel: opt.BaseModel, Template: opt.Template, Settings: s}
+	scale := embeddingScale(b)
+	return newAdapter(b, c, (&pTuning{PTuningSettings: s}).encoderShapes(b), func(p *Param) { startPromptEncoder(s, p, opt.Seed, scale) })
+}
+
+// startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have about
+// the scale of the base's.
+func startPromptEncoder(s *PTuningSettings, p *Param, seed uint64, scale float64) {
+	startEncoder(p, seed)
+	if p.Name == s.mlpName(s.mlpLayers()-1, "weight") {
+		newRandom(seed, p.Name).normal(p.Data, 4*scale/math.Sqrt(float64(p.Cols())))
+	}
+}
+
+// mlpLayers is the number of layers of the network at the encoder's end.
+func (s *PTuningSettings) mlpLayers() int {
+	if s.Encoder == encoders[EncoderMLP] {
+		return 3
+	}
+	return 2
+}
+
+// mlpName is PEFT's name of a tensor of that network; every second place there is an activation.
+func (s *PTuningSettings) mlpName(layer int, kind string) string {
+	return encoderPrefix + "mlp_head." + strconv.Itoa(2*layer) + "." + kind
+}
+
+// lstmName is PEFT's name of a tensor of the LSTM.
+func lstmName(kind string, layer int, reverse bool) string {
+	name := encoderPrefix + "lstm_head." + kind + "_l" + strconv.Itoa(layer)
+	if reverse {
+		name += "_reverse"
+	}
+	return name
+}
+
+// encoderShapes are the tensors that are trained.
+func (m *pTuning) encoderShapes(*Base) map[string][]int {
+	d, h := m.TokenDim, m.Hidden
+	shapes := map[string][]int{encoderTable: {m.Tokens, d}}
+	widths := []int{d, h, h, d}
+	if m.Encoder == encoders[EncoderLSTM] {
+		widths = []int{2 * h, 2 * h, d}
+		for layer := range m.Deep {
+			in := d
+			if layer > 0 {
+				in = 2 * h
+			}
+			for _, reverse := range []bool{false, true} {
+				shapes[lstmName("weight_ih", layer, reverse)] = []int{4 * h, in}
+				shapes[lstmName("weight_hh", layer, reverse)] = []int{4 * h, h}
+				shapes[lstmName("bias_ih", layer, reverse)] = []int{4 * h}
+				shapes[lstmName("bias_hh", layer, reverse)] = []int{4 * h}
+			}
+		}
+	}
+	for layer := range m.mlpLayers() {
+		shapes[m.mlpName(layer, "weight")] = []int{widths[layer+1], widths[layer]}
+		shapes[m.mlpName(layer, "bias")] = []int{widths[layer+1]}
+	}
+	return shapes
+}
+
+// pTuningFamily is P-tuning.
+func pTuningFamily() *family {
+	return &family{
+		name: "p-tuning", peftType: MethodPTuning,
+		settings: func() Settings {
+			return &PTuningSettings{virtualSettings: virtualSettings{Submodules: 1}, Encoder: encoders[EncoderMLP], Deep: 2}
+		},
+		method: func(c *Config, params []Param) (method, error) { return newPTuning(c, params) },
+	}
+}
+
+// pTuning is virtual tokens that an encoder gives, or gave.
+type pTuning struct {
+	*PTuningSettings
+	index    map[string]int // places of the tensors
+	template bool           // the tokens stand among fields
+}
+
+func newPTuning(c *Config, params []Param) (*pTuning, error) {
+	m := &pTuning{PTuningSettings: c.Settings.(*PTuningSettings), index: map[string]int{}, template: c.Template != ""}
+	for i := range params {
+		m.index[params[i].Name] = i
+	}
+	if len(params) == 0 {
+		return nil, errors.New("adapter: no tensor in it")
+	}
+	if !m.encoded() {
+		return m, onlyPrompt(params, m.Tokens, m.TokenDim)
+	}
+	if m.Hidden < 1 || m.Hidden > 1<<20 {
+		return nil, fmt.Errorf("adapter: encoder_hidden_size %d, expected 1 or more", m.Hidden)
+	}
+	return m, checkTensors(params, m.encoderShapes(nil))
+}
+
+// encoded says that there is an encoder still.
+func (m *pTuning) encoded() bool {
+	_, ok := m.index[encoderTable]
+	return ok
+}
+
+func (m *pTuning) describe() string {
+	place := "before the input"
+	if m.template {
+		place = "among the fields of a template"
+	}
+	text := fmt.Sprintf("%d virtual tokens %s", m.Tokens, place)
+	if m.encoded() {
+		text += fmt.Sprintf(", through an encoder (%s of width %d)", m.Encoder, m.Hidden)
+	}
+	return text
+}
+
+func (m *pTuning) virtualTokens() int { return m.Tokens }
+
+// suggestLR is that of a network, or of embeddings where the encoder is gone.
+func (m *pTuning) suggestLR(b *Base) float64 {
+	if m.encoded() {
+		return 1e-3
+	}
+	return (&promptTuning{}).suggestLR(b)
+}
+
+func (m *pTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+
+func (m *pTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+	if err := errors.Join(m.checkWidth(b), checkStrength(strength)); err != nil {
+		return nil, err
+	}
+	e := &promptEncoder{method: m}
+	if !m.encoded() {
+		e.table = leaf(values, grads, m.index[promptTensor])
+	} else {
+		e.bind(values, grads)
+	}
+	return &pTuningAttachment{virtualAttachment{tokens: m.Tokens, first: -1, encode: e.run}, e}, nil
+}
+
+// collapse leaves the embeddings that the encoder gives.
+func (m *pTuning) collapse(b *Base, params []Param) ([]Param, error) {
+	if !m.encoded() {
+		return nil, nil
+	}
+	e := &promptEncoder{method: m}
+	e.bind(params, nil)
+	tape := autograd.NewTape()
+	tape.Record(false)
+	return []Param{{Name: promptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
+}
+
+// pTuningAttachment is P-tuning at work.
+type pTuningAttachment struct {
+	virtualAttachment
+	encoder *promptEncoder
+}
+
+func (at *pTuningAttachment) train(on bool) { at.encoder.training = on }
+
+// promptEncoder gives the embeddings of virtual tokens.
+type promptEncoder struct {
+	method   *pTuning
+	training bool
+	table    *autograd.Tensor          // (n, D)
+	lstm     [][2]autograd.LSTMWeights // of each layer, in both directions
+	mlp      [][2]*autograd.Tensor     // weight and bias of each layer
+}
+
+func (e *promptEncoder) bind(values, grads []Param) {
+	m := e.method
+	matrix := func(name string) *autograd.Tensor { return leaf(values, grads, m.index[name]) }
+	row := func(name string) *autograd.Tensor { return rowLeaf(values, grads, m.index[name]) }
+	e.table = matrix(encoderTable)
+	if m.Encoder == encoders[EncoderLSTM] {
+		for layer := range m.Deep {
+			var both [2]autograd.LSTMWeights
+			for i, reverse := range []bool{false, true} {
+				both[i] = autograd.LSTMWeights{
+					Input: matrix(lstmName("weight_ih", layer, reverse)), Hidden: matrix(lstmName("weight_hh", layer, reverse)),
+					InputBias: row(lstmName("bias_ih", layer, reverse)), HiddenBias: row(lstmName("bias_hh", layer, reverse)),
+				}
+			}
+			e.lstm = append(e.lstm, both)
+		}
+	}
+	for layer := range m.mlpLayers() {
+		e.mlp = append(e.mlp, [2]*autograd.Tensor{matrix(m.mlpName(layer, "weight")), row(m.mlpName(layer, "bias"))})
+	}
+}
+
+// run is the embeddings (n, D).
+func (e *promptEncoder) run(t *autograd.Tape) *autograd.Tensor {
+	x := e.table
+	for layer, both := range e.lstm {
+		if layer > 0 && e.training && e.method.Dropout > 0 {
+			x = t.Dropout(x, float32(e.method.Dropout))
+		}
+		x = t.Beside(t.LSTM(x, both[0], false), t.LSTM(x, both[1], true))
+	}
+	for layer, m := range e.mlp {
+		if layer > 0 {
+			x = t.Activate(x, autograd.ReLU)
+		}
+		x = t.Dense(x, m[0], m[1])
+	}
+	return x
+}
