@@ -35,14 +35,15 @@ var amd64Files = map[string]func(g *gen){
 
 // arm64Files is the same for arm64.
 var arm64Files = map[string]func(k *neon){
-	"tile_arm64.s":    neonTileFile,
-	"peak_arm64.s":    neonPeakFile,
-	"vector_arm64.s":  neonVectorFile,
-	"norm_arm64.s":    neonNormFile,
-	"softmax_arm64.s": neonSoftmaxFile,
-	"rope_arm64.s":    neonRopeFile,
-	"swiglu_arm64.s":  neonSwigluFile,
-	"adamw_arm64.s":   neonAdamwFile,
+	"tile_arm64.s":       neonTileFile,
+	"peak_arm64.s":       neonPeakFile,
+	"vector_arm64.s":     neonVectorFile,
+	"norm_arm64.s":       neonNormFile,
+	"softmax_arm64.s":    neonSoftmaxFile,
+	"rope_arm64.s":       neonRopeFile,
+	"swiglu_arm64.s":     neonSwigluFile,
+	"adamw_arm64.s":      neonAdamwFile,
+	"dequantize_arm64.s": neonDequantizeFile,
 }
 
 func main() {
