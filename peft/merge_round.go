@@ -5,18 +5,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // Values of MergeOptions.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
 // has what each keeps.
 const (
-	RoundAuto       = "auto"       // what was measured to keep most
-	RoundRequantize = "requantize" // the sum is quantized as any weights are, with scales of its own
-	RoundNearest    = "nearest"    // each weight goes to the level next to it, scales stay
-	RoundDither     = "dither"     // likewise, up or down at random so that the mean is right
-	RoundScales     = "scales"     // scales and minima move as well as they can, levels stay
-	RoundBoth       = "scales+dither"
+	RoundAuto       = "auto"          // requantize where that keeps nearly all, else scales+dither
+	RoundRequantize = "requantize"    // the sum is quantized as any weights are, with scales of its own
+	RoundNearest    = "nearest"       // each weight goes to the level next to it, scales stay
+	RoundDither     = "dither"        // likewise, up or down at random so that the mean is right
+	RoundScales     = "scales"        // scales and minima move as well as they can, levels stay
+	RoundBoth       = "scales+dither" // scales first, dither for what they miss
 )
 
 // roundings are all of them.
@@ -30,15 +31,42 @@ func (opt *MergeOptions) Check() error {
 	return fmt.Errorf("rounding %q is not known, expected %s", opt.Rounding, strings.Join(roundings, ", "))
 }
 
-// roundingOf is the rounding of a tensor.
+// roundingOf is the rounding of a tensor, as far as it is known before its changes are.
 func (m *merger) roundingOf(t *mergeTensor) string {
-	if t.to != t.w.Type || !quant.HasLevels(t.to) {
+	switch {
+	case t.to != t.w.Type || !quant.HasLevels(t.to):
 		return RoundRequantize
-	}
-	if m.opt.Rounding == "" || m.opt.Rounding == RoundAuto {
-		return RoundBoth
+	case m.opt.Rounding == "":
+		return RoundAuto
 	}
 	return m.opt.Rounding
+}
+
+// Quantizing anew is left to tensors of which it keeps enough: what it misses is smaller then than what dither adds.
+const (
+	enoughRecovery = 0.95
+	sampledRows    = 64
+)
+
+// chooseRounding settles RoundAuto by what quantizing anew would keep of the changes of some rows.
+func (t *mergeTensor) chooseRounding() {
+	if t.rounding != RoundAuto {
+		return
+	}
+	t.rounding = RoundRequantize
+	rows := min(t.w.Rows, sampledRows)
+	stats := make([]mergeStats, rows)
+	kernels.Parallel(rows, func(i int) {
+		r := i * t.w.Rows / rows
+		t.mergeRows(make([]byte, t.w.RowSize()), stats[i:i+1], make([]float32, 3*t.w.Cols), r, r+1)
+	})
+	var total mergeStats
+	for _, s := range stats {
+		total.add(s)
+	}
+	if total.recovery() < enoughRecovery {
+		t.rounding = RoundBoth
+	}
 }
 
 // roundRow writes row r of the tensor, of which the weights are old, with a change, in the grid of its own blocks.

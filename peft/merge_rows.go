@@ -45,6 +45,7 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 	if t.exact() {
 		return total, write(t.w.Data)
 	}
+	t.chooseRounding()
 	out := quant.Matrix{Type: t.to, Rows: t.w.Rows, Cols: t.w.Cols}
 	rowSize := out.RowSize()
 	const piece = 16 // rows a thread takes at a time

@@ -111,7 +111,7 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 func TestMergeRounds(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
-	out, report := merge(t, b, MergeOptions{}, Scaled{a, 2})
+	out, report := merge(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 2})
 	bound, err := a.bind(b, 2, false)
 	if err != nil {
 		t.Fatal(err)
@@ -150,11 +150,11 @@ func TestCompareRows(t *testing.T) {
 	}
 }
 
-// TestMergeWarns: in Q4_K nearly nothing of a small change is left, and the report says so.
+// TestMergeWarns: quantized anew to Q4_K nearly nothing of a small change is left, and the report says so.
 func TestMergeWarns(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"up_proj"}})
-	_, report := merge(t, b, MergeOptions{}, Scaled{a, 0.01})
+	_, report := merge(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 0.01})
 	for _, tensor := range report.Tensors {
 		if !tensor.Little || tensor.Recovery > 0.5 {
 			t.Errorf("%+v is not called little", tensor)

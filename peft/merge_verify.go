@@ -63,8 +63,12 @@ const verifyTokens = 2048
 func randomTokens(b *Base) *Data {
 	r := newRandom(0, "verify")
 	set := &Data{}
+	length := 256
+	if limit := b.Model.Spec.Context; limit > 0 {
+		length = min(length, limit)
+	}
 	for range 4 {
-		ids := make([]int32, 256)
+		ids := make([]int32, length)
 		for i := range ids {
 			ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
 		}

@@ -277,6 +277,7 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 			byName[name] = mod
 			m.modules = append(m.modules, mod)
 		}
+		p.rate = channelRates[channel]
 		if err := mod.take(params, i, channel, which); err != nil {
 			return nil, err
 		}
@@ -286,6 +287,10 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 	}
 	return m, nil
 }
+
+// channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
+// (docs/quantization-aware.md).
+var channelRates = map[string]float64{ChannelScale: 24, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 2}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []Param, i int, channel, which string) error {

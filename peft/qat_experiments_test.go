@@ -47,6 +47,15 @@ func newExperiments(t *testing.T, spec string) *experiments {
 		key, value, _ := strings.Cut(word, "=")
 		e.words[key] = value
 	}
+	for _, rate := range e.list("rates", "") {
+		if channel, factor, ok := strings.Cut(rate, ":"); ok {
+			f, err := strconv.ParseFloat(factor, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			channelRates[channel] = f
+		}
+	}
 	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
 	held := e.number("held", 30000)
 	e.train, e.eval = e.write("train.txt", text[:len(text)-held]), e.write("eval.txt", text[len(text)-held:])

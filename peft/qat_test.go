@@ -1,0 +1,362 @@
+package peft
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// qatTypes are block types of every kind, with the channels that they have.
+var qatTypes = []struct {
+	typ      gguf.Type
+	channels string
+}{
+	{gguf.Q4_0, "scale"}, {gguf.Q4_0, "row"}, {gguf.Q4_0, "code"}, {gguf.Q4_0, "scale+code"}, {gguf.Q4_1, "offset+scale"}, {gguf.Q5_0, "scale+row"},
+	{gguf.Q5_1, "offset"}, {gguf.Q8_0, "scale"}, {gguf.Q8_0, "code"}, {gguf.Q2_K, "scale+offset"}, {gguf.Q3_K, "scale"}, {gguf.Q3_K, "code"},
+	{gguf.Q4_K, "scale"}, {gguf.Q4_K, "offset"}, {gguf.Q4_K, "code"}, {gguf.Q5_K, "scale+offset+row"}, {gguf.Q6_K, "scale"}, {gguf.Q6_K, "code"},
+	{gguf.IQ4_NL, "scale"}, {gguf.IQ4_NL, "code"}, {gguf.IQ4_XS, "scale"}, {gguf.IQ4_XS, "code"}, {gguf.IQ3_S, "scale"}, {gguf.IQ3_XXS, "row"},
+	{gguf.IQ2_S, "scale"}, {gguf.TQ2_0, "code"}, {gguf.TQ1_0, "scale"}, {gguf.MXFP4, "code"}, {gguf.NVFP4, "code"}, {gguf.F16, "scale"},
+	{gguf.BF16, "code"}, {gguf.F32, "scale+offset+row+code"},
+}
+
+// blocksIn is tiny with rows of 256 and its linear maps in a type.
+func blocksIn(typ gguf.Type) tinyModel {
+	m := tinyModel{width: 256, heads: 4, keyHeads: 2, ffn: 256, layers: 1}
+	m.typeOf = func(name string) gguf.Type {
+		if strings.HasPrefix(name, "blk.") {
+			return typ
+		}
+		return gguf.Q8_0
+	}
+	return m
+}
+
+// newQATAdapter makes an adapter, dithered where it moves levels.
+func newQATAdapter(t *testing.T, b *Base, channels string) *Adapter {
+	t.Helper()
+	a, err := NewQAT(b, QATOptions{Channels: channels, Rank: 4, Seed: 3, Dither: DitherUniform})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// TestQATMergesWhatItTrained: for every type the merged file has the types and the size of the base and, byte for byte, the
+// tensors that the last forward pass multiplied with; its loss is that of the training run.
+func TestQATMergesWhatItTrained(t *testing.T) {
+	for _, c := range qatTypes {
+		t.Run(c.typ.String()+" "+c.channels, func(t *testing.T) {
+			b := openBase(t, blocksIn(c.typ).writeGGUF(t))
+			a := newQATAdapter(t, b, c.channels)
+			eval := tinyData(6, 2)
+			r, err := Train(context.Background(), b, a, tinyData(24, 1), eval, TrainOptions{Steps: 3, LR: 0.01, BatchTokens: 80})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+			if !report.BitExact || report.KeptShare == nil || *report.KeptShare != 1 {
+				t.Errorf("the merge reports %+v", report)
+			}
+			m := openBase(t, out)
+			checkSnapped(t, b, m, a)
+			loss, err := EvalLoss(context.Background(), m, nil, eval, 0)
+			if err != nil || loss.Loss != *r.EvalLoss {
+				t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
+			}
+			if *r.EvalLoss == *r.BaseLoss {
+				t.Error("training has changed nothing")
+			}
+			v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, nil)
+			if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
+				t.Errorf("verified: %+v, %v", v, err)
+			}
+		})
+	}
+}
+
+// checkSnapped compares every linear map of the merged model with the bound adapter's.
+func checkSnapped(t *testing.T, b, merged *Base, a *Adapter) {
+	t.Helper()
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := merged.Model.Linears()
+	for i, l := range b.Model.Linears() {
+		want, got := bound.Weights(l, &l.W), maps[i].W
+		if got.Type != l.W.Type || !bytes.Equal(got.Data, want.Data) {
+			t.Errorf("%s: the merged tensor is not the one that was trained with", l.Tensor)
+		}
+	}
+}
+
+// TestQATStartsAsTheBase: an adapter that nothing has trained is the base, to the byte.
+func TestQATStartsAsTheBase(t *testing.T) {
+	for _, c := range qatTypes {
+		b := openBase(t, blocksIn(c.typ).writeGGUF(t))
+		checkSnapped(t, b, b, newQATAdapter(t, b, c.channels))
+	}
+}
+
+// TestQATIsTheSameEverywhere: an adapter moves blocks to the same bytes on every tier and with any number of threads.
+func TestQATIsTheSameEverywhere(t *testing.T) {
+	defer kernels.SetThreads(0)
+	defer kernels.UseTier(kernels.Tier())
+	for _, c := range qatTypes {
+		b := openBase(t, blocksIn(c.typ).writeGGUF(t))
+		a := newQATAdapter(t, b, c.channels)
+		stir(a, 5)
+		var first map[string]string
+		for i, tier := range kernels.Tiers() {
+			kernels.UseTier(tier)
+			kernels.SetThreads(i + 1)
+			bound, err := a.Bind(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes := bound.snapped()
+			if first == nil {
+				first = hashes
+			}
+			for name, sum := range hashes {
+				if sum != first[name] {
+					t.Errorf("%v %s: %s differs on %s", c.typ, c.channels, name, tier)
+				}
+			}
+		}
+	}
+}
+
+// TestQATRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and after an
+// interruption.
+func TestQATRuns(t *testing.T) {
+	defer kernels.SetThreads(0)
+	b := openBase(t, writeTinyK(t))
+	fresh := func(b *Base) (*Adapter, error) {
+		return NewQAT(b, QATOptions{Channels: "scale+offset+code", Rank: 2, Dither: DitherUniform})
+	}
+	run := func(opt TrainOptions) []byte {
+		a, err := fresh(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Train(context.Background(), b, a, tinyData(24, 1), tinyData(6, 2), opt); err != nil {
+			t.Fatal(err)
+		}
+		return fileBytes(t, opt.Out)
+	}
+	options := func() TrainOptions { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
+	whole := run(options())
+	opt := options()
+	opt.Recompute = RecomputeAlways
+	kernels.SetThreads(1)
+	if !bytes.Equal(run(opt), whole) {
+		t.Error("one thread and recomputed layers give other bytes")
+	}
+	kernels.SetThreads(0)
+	if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
+		t.Error("an interrupted and resumed run gives other bytes")
+	}
+}
+
+// TestQATRowsOfTwoLayouts: over the same weights in both layouts, of which one permutes rows, training makes the same adapter.
+func TestQATRowsOfTwoLayouts(t *testing.T) {
+	var adapters []*Adapter
+	for _, path := range []string{tiny.writeGGUF(t), tiny.writeHF(t, gguf.F32, 1)} {
+		b := openBase(t, path)
+		a, err := NewQAT(b, QATOptions{Channels: "scale+row", Rank: 2, Seed: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, TrainOptions{Steps: 4, LR: 1e-3}); err != nil {
+			t.Fatal(err)
+		}
+		adapters = append(adapters, a)
+	}
+	for i, p := range adapters[0].params {
+		if e := relative(p.Data, adapters[1].params[i].Data); e > 1e-3 {
+			t.Errorf("%s differs by %.2g", p.Name, e)
+		}
+	}
+}
+
+// TestQATGradientIsThatOfTheWeights compares the gradients of factors with sums over the dense gradient of a weight.
+func TestQATGradientIsThatOfTheWeights(t *testing.T) {
+	const rows, rank = 5, 2
+	r := newRandom(1, "weights")
+	x := make([]float32, rows*512)
+	r.normal(x, 1)
+	w := quant.Matrix{Type: gguf.Q4_1, Rows: rows, Cols: 512, Data: make([]byte, rows*512/32*20)}
+	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
+	dw := make([]float32, rows*512)
+	r.normal(dw, 1)
+	g := &groupGradient{site: &qatSite{base: &w, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
+	row := make([]float32, 512)
+	for i := range rows {
+		w.Row(row, i)
+		for j := range 16 {
+			var factor, offset float64
+			for k := 32 * j; k < 32*(j+1); k++ {
+				factor += float64(dw[i*512+k]) * float64(row[k])
+				offset += float64(dw[i*512+k])
+			}
+			if math.Abs(float64(g.factor[i*16+j])-factor) > 1e-4 || math.Abs(float64(g.offset[i*16+j])-offset) > 1e-4 {
+				t.Fatalf("row %d group %d: %v and %v, want %v and %v", i, j, g.factor[i*16+j], g.offset[i*16+j], factor, offset)
+			}
+		}
+	}
+}
+
+// TestQATVerifyFindsADifference changes one byte of a merged file.
+func TestQATVerifyFindsADifference(t *testing.T) {
+	b := openBase(t, writeTinyK(t))
+	a := newQATAdapter(t, b, "scale")
+	if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, TrainOptions{Steps: 2, LR: 0.01}); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	f, err := os.OpenFile(out, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := openBase(t, out)
+	tensor := m.GGUF.Tensor(m.Model.Layers[1].Up.Tensor)
+	at := bytes.Index(fileBytes(t, out), tensor.Bytes()[:64])
+	if _, err := f.WriteAt([]byte{tensor.Bytes()[20] ^ 1}, int64(at+20)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, tinyData(3, 4))
+	if err != nil || v.Matches {
+		t.Fatalf("verified: %+v, %v", v, err)
+	}
+	for _, tensor := range v.Tensors {
+		if (tensor.SHA256 != tensor.Trained) != (tensor.Name == m.Model.Layers[1].Up.Tensor) {
+			t.Errorf("%+v", tensor)
+		}
+	}
+}
+
+func TestQATRefused(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
+	for _, c := range []struct {
+		opt  QATOptions
+		want string
+	}{
+		{QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset moves: choose another channel (scale, row, code)"},
+		{QATOptions{Channels: "scales"}, `channel "scales" is not known`},
+		{QATOptions{Channels: "scale+scale"}, "named twice"},
+		{QATOptions{Rank: -1}, "rank -1"},
+		{QATOptions{Dither: "some"}, `qat_dither "some"`},
+		{QATOptions{Targets: []string{"none"}}, "matches no linear map"},
+	} {
+		if _, err := NewQAT(b, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, expected %q", c.opt, err, c.want)
+		}
+	}
+	a := newQATAdapter(t, b, "scale")
+	if _, err := bindAll(b, []Scaled{{a, 1}, {a, 1}}); err == nil || !strings.Contains(err.Error(), "two quantization-aware adapters") {
+		t.Errorf("two at once: %v", err)
+	}
+	other := openBase(t, blocksIn(gguf.Q6_K).writeGGUF(t))
+	if _, err := a.Bind(other); err == nil || !strings.Contains(err.Error(), "expected 16 (Q6_K, 256 columns)") {
+		t.Errorf("over another type: %v", err)
+	}
+	wide := openBase(t, blocksIn(gguf.Q8_0).writeGGUF(t))
+	if _, err := Merge(context.Background(), wide, []Scaled{{a, 1}}, filepath.Join(t.TempDir(), "out.gguf"), MergeOptions{}); err == nil {
+		t.Error("an adapter is merged into another base")
+	}
+}
+
+// TestQATLoadRefused reads files that lie.
+func TestQATLoadRefused(t *testing.T) {
+	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale"}
+	const module = "model.layers.0.mlp.up_proj"
+	for name, c := range map[string]struct {
+		tensors map[string][]int
+		want    string
+	}{
+		"nothing":     {nil, "no tensor"},
+		"foreign":     {map[string][]int{"x": {1, 1}}, `tensor "x" is not one`},
+		"no channel":  {map[string][]int{qatName(module, "auto", "A"): {1, 1}}, "is not one"},
+		"only A":      {map[string][]int{qatName(module, "scale", "A"): {2, 8}}, "no qat_scale_B"},
+		"only B":      {map[string][]int{qatName(module, "scale", "B"): {8, 2}}, "no qat_scale_A"},
+		"other ranks": {map[string][]int{qatName(module, "scale", "A"): {2, 8}, qatName(module, "scale", "B"): {8, 3}}, "different ranks"},
+		"other rows": {map[string][]int{qatName(module, "scale", "A"): {2, 8}, qatName(module, "scale", "B"): {8, 2}, qatName(module, "row", ""): {9, 1}},
+			"others of the module have"},
+		"a vector": {map[string][]int{qatName(module, "row", ""): {9}}, "expected a matrix"},
+	} {
+		a := &Adapter{}
+		a.allocate(c.tensors)
+		_, err := newMethod(&Config{Method: MethodQAT, Settings: settings}, a.params)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, expected %q", name, err, c.want)
+		}
+	}
+}
+
+// TestMergeRoundings: of a change too small for any level dither keeps the mean, and auto takes it; quantizing anew and nearest
+// levels keep nothing.
+func TestMergeRoundings(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
+	a := trained(t, b, LoRAOptions{Rank: 2})
+	recovery := map[string]float64{}
+	for _, rounding := range roundings {
+		_, report := merge(t, b, MergeOptions{Rounding: rounding}, Scaled{a, 0.05})
+		recovery[rounding] = report.Recovery
+		if report.BitExact {
+			t.Errorf("%s: called bit-exact", rounding)
+		}
+	}
+	for rounding, want := range map[string][2]float64{
+		RoundAuto: {0.9, 1.1}, RoundDither: {0.9, 1.1}, RoundBoth: {0.9, 1.1}, RoundNearest: {-0.1, 0.1}, RoundRequantize: {-0.1, 0.3}, RoundScales: {-0.1, 0.3},
+	} {
+		if r := recovery[rounding]; r < want[0] || r > want[1] {
+			t.Errorf("%s keeps %.3f, expected %v", rounding, r, want)
+		}
+	}
+	if err := (&MergeOptions{Rounding: "up"}).Check(); err == nil {
+		t.Error("a rounding of no such name is taken")
+	}
+}
+
+// TestQATExactLogits: the merged file's weights as floats compute what the training's forward computed.
+func TestQATExactLogits(t *testing.T) {
+	b := openBase(t, writeTinyK(t))
+	a := newQATAdapter(t, b, "scale+offset")
+	stir(a, 9)
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := tinyData(1, 3).Examples[0].IDs
+	want := logitsOf(t, b.Model, bound, ids)
+	out, _ := merge(t, b, MergeOptions{Type: "F32"}, Scaled{a, 1})
+	if e := relative(logitsOf(t, openBase(t, out).Model, model.NoHooks{}, ids), want); e > 1e-4 {
+		t.Errorf("logits of the F32 copy are %.2g off", e)
+	}
+	out, _ = merge(t, b, MergeOptions{}, Scaled{a, 1})
+	if e := relative(logitsOf(t, openBase(t, out).Model, model.NoHooks{}, ids), want); e != 0 {
+		t.Errorf("logits of the merged file are %.2g off", e)
+	}
+}
+
+func logitsOf(t *testing.T, m *model.Model, h model.Hooks, ids []int32) []float32 {
+	t.Helper()
+	logits, err := m.NewSession(64).Append(ids, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return logits
+}
