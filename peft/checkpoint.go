@@ -42,6 +42,7 @@ type checkpoint struct {
 	Clip        float64    `json:"clip"`
 	Betas       [2]float64 `json:"betas"`
 	Eps         float64    `json:"eps"`
+	Precision   string     `json:"precision"`
 	Data        string     `json:"data_sha256"`
 	Base        string     `json:"base_sha256"`
 }
@@ -59,7 +60,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, Schedule: o.Schedule,
 		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
-		Data: t.dataHash(), Base: sum,
+		Precision: t.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
 }
 
@@ -130,7 +131,7 @@ func (t *trainer) resume(path string) error {
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	var saved checkpoint
+	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
 		return fmt.Errorf("metadata %s: %w", metaCheckpoint, err)
 	}
@@ -180,7 +181,7 @@ func (t *trainer) same(saved *checkpoint) error {
 		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
 		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
 		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
-		{"epsilon", saved.Eps, now.Eps}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 	} {
 		if f.then != f.here {
 			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)
@@ -218,6 +219,9 @@ func hashSet(set *Data) string {
 			if e.Loss == nil || e.Loss[i] {
 				buf = append(buf, 1)
 			}
+		}
+		if e.Class > 0 {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(e.Class))
 		}
 		h.Write(buf)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/kernels"
 )
 
 // BaseOf is a base over a model that no file holds, for measurements. It has no tokenizer; the hash of its weights is
@@ -23,12 +22,11 @@ func BaseOf(name string, m *model.Model) *Base {
 
 // MeasureOptions says what MeasureSteps measures.
 type MeasureOptions struct {
-	Tokens    int               // of the one sequence that is trained on; 0: 512
-	Rank      int               // of a LoRA on every linear map; 0: 16
-	Steps     int               // that are measured, after one that is not; 0: as many as fit into Time, at least 2
-	Time      time.Duration     // 0: 3 seconds
-	Precision kernels.Precision // of the products with frozen matrices
-	Train     TrainOptions      // what of it concerns a single step
+	Tokens int           // of the one sequence that is trained on; 0: 512
+	Rank   int           // of a LoRA on every linear map; 0: 16
+	Steps  int           // that are measured, after one that is not; 0: as many as fit into Time, at least 2
+	Time   time.Duration // 0: 3 seconds
+	Train  TrainOptions  // what of it concerns a single step
 }
 
 // Measurement is what MeasureSteps found.
@@ -115,7 +113,6 @@ func newMeasured(b *Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	t.tape.Precision(opt.Precision)
 	packed := &batch.Batch{}
 	packed.Append(ids, nil)
 	return t, []*batch.Batch{packed}, nil

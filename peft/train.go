@@ -41,6 +41,7 @@ type TrainOptions struct {
 	Out         string  // the adapter's file; "" writes none, and no checkpoints
 	Resume      string  // checkpoint to go on from
 	Recompute   string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	Precision   string  // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
 	Progress    func(Progress)
 }
 
@@ -122,6 +123,7 @@ type trainer struct {
 	group       []*batch.Batch
 	clock       clock
 	dataHash    func() string // of the training data, computed once
+	precision   kernels.Precision
 }
 
 // trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
@@ -151,6 +153,9 @@ func (opt *TrainOptions) defaults(b *Base, a *Adapter) {
 	}
 	if opt.Accumulate == 0 {
 		opt.Accumulate = 1
+	}
+	if opt.Precision == "" {
+		opt.Precision = PrecisionF32
 	}
 	if opt.Schedule == "" {
 		opt.Schedule = ScheduleConstant
@@ -205,6 +210,9 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		return nil, err
 	}
 	t.tape.Keep(keep)
+	if t.precision, err = ParsePrecision(opt.Precision); err != nil {
+		return nil, err
+	}
 	if t.bound, err = a.bind(b, 1, true); err != nil {
 		return nil, err
 	}
@@ -240,6 +248,9 @@ func checkSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	limit := spec.Context
 	if seqLen > 0 && (limit == 0 || seqLen < limit) {
 		limit = seqLen
+	}
+	if err := checkClasses(set, adapters); err != nil {
+		return err
 	}
 	lowest := int32(0)
 	for _, a := range adapters {
@@ -436,6 +447,8 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 	t.bound.train(true)
 	defer t.bound.train(false)
 	t.tape.Record(true)
+	t.tape.Precision(t.precision)
+	defer t.tape.Precision(kernels.F32)
 	var sum float64
 	for i, b := range group {
 		if err := ctx.Err(); err != nil {
@@ -485,7 +498,8 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 		Training: &Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
-			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.snapped(),
+			Precision: t.precision.String(),
+			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.snapped(),
 		},
 	}
 	if o.Out != "" {

@@ -58,8 +58,7 @@ func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernel
 	debug.FreeOSMemory()
 	peft.ResetPeakRSS()
 	found, err := peft.MeasureSteps(ctx, b, peft.MeasureOptions{
-		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Precision: p,
-		Train: peft.TrainOptions{Recompute: o.Recompute},
+		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Train: peft.TrainOptions{Recompute: o.Recompute, Precision: p.String()},
 	})
 	if err != nil {
 		return Train{}, err
