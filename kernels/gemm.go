@@ -123,6 +123,7 @@ type gemm struct {
 	wide   int       // columns a task of dot products
 	fours  int       // times four rows that are packed for it
 	packed []float32 // panels of A, or the few rows of dot products
+	low    low       // of a product with weights
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once
 }
@@ -155,6 +156,7 @@ func (g *gemm) run() {
 		g.runTiles()
 	}
 	g.product = product{}
+	g.setLow(low{})
 }
 
 // swapToWide computes Cᵀ = Bᵀ·Aᵀ instead where C is narrow and Aᵀ can be read as it lies.

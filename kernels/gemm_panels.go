@@ -113,6 +113,14 @@ type panelsB struct {
 // at is the panel that begins with column n.
 func (x panelsB) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
 
+// after is the panel that begins with column n if it is time for it and there is one.
+func (x panelsB) after(time bool, n int) []float32 {
+	if !time || x.data == nil {
+		return nil
+	}
+	return x.at(n)
+}
+
 // direct says whether B can be read where it lies: its rows are contiguous and used by one panel only.
 func (g *gemm) direct() bool {
 	return g.w == nil && g.b.cs == 1 && g.tiling.panels == 1

@@ -39,6 +39,7 @@ func (g *gemm) runTiles() {
 		g.runRows()
 		if m > rows {
 			g.a.data, g.c = g.a.from(rows, 0), g.c[g.cIndex(rows, 0):]
+			g.low.rows(rows)
 		}
 	}
 }
@@ -58,6 +59,9 @@ func (g *gemm) runRows() {
 	t.divide(g.packingCost())
 	work := g.m * g.n * g.k
 	grow(&g.packed, t.panels*t.blocks*t.panelLen)
+	if g.low.rank > 0 {
+		g.packDown()
+	}
 	share(work, t.panels, g.packTask)
 	share(work, t.rows*t.cols, g.tileTask)
 }
@@ -112,6 +116,9 @@ func (g *gemm) packPanels(i int) {
 		k0 := b * t.block
 		g.packA(g.panel(b, i), g.a.from(i0, k0), min(t.block, g.k-k0), rows)
 	}
+	if g.low.rank > 0 {
+		g.project(i, i0, rows)
+	}
 }
 
 // panel is packed panel number i of A, for block number b of k.
@@ -131,26 +138,31 @@ func (g *gemm) tilePanels(i int) {
 	n0 := i % t.cols * t.wide * t.unit
 	n1 := min(g.n, n0+t.wide*t.unit)
 	grow(&s.edge, maxMR*maxNR)
+	up := g.bringUp(s, n0, n1)
 	for b := range t.blocks {
 		k0, k1 := b*t.block, min(g.k, (b+1)*t.block)
 		x := g.bring(s, k0, k1, n0, n1)
 		for p := p0; p < p1; p++ {
 			a := g.panel(b, p)
 			for n := n0; n < n1; n += t.nr {
-				g.tile(s, p, n, t.words(k1-k0), a, x.at(n-n0), x.ld, b > 0)
+				g.tile(s, p, n, t.words(k1-k0), a, x.at(n-n0), x.ld, b > 0, up.after(b == t.blocks-1, n-n0))
 			}
 		}
 	}
 }
 
-// tile multiplies panel number p of A by the panel b of B that begins with column n; k counts words.
-func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool) {
+// tile multiplies panel number p of A by the panel b of B that begins with column n; k counts words. With the last b
+// comes up, the panel of the second factor of a low rank.
+func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool, up []float32) {
 	t := &g.tiling
 	i0 := p * t.height
 	rows, cols := min(t.height, g.m-i0), min(t.nr, g.n-n)
 	height := t.roundUp(rows)
 	if g.cTrans || rows < height || cols < t.nr {
 		t.multiply(height, k, a, b, bs, s.edge, t.nr, false)
+		if up != nil {
+			tile(height, g.low.rank, g.up(p), up, t.nr, s.edge, t.nr, true)
+		}
 		g.storeEdge(s.edge, i0, n, rows, cols, later)
 		return
 	}
@@ -161,6 +173,9 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool)
 		}
 	}
 	t.multiply(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
+	if up != nil {
+		tile(rows, g.low.rank, g.up(p), up, t.nr, c, g.ldc, true)
+	}
 }
 
 // storeEdge brings a tile into C that does not lie in it as it is.

@@ -90,6 +90,56 @@ func tileAVX2(rows, k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 }
 
 //go:noescape
+func halfTile14AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile12AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile10AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile8AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile6AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+//go:noescape
+func halfTile2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
+
+// halfTile is tileGeneric for half as many columns as the tier's shape has, where hasHalfTile says that it is there.
+func halfTile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	cols := tileShape().nr / 2
+	_, _, _ = a[rows*k-1], b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
+	if current != tierAVX512 {
+		tileGeneric(rows, cols, k, a, b, bs, c, ldc, add)
+		return
+	}
+	switch rows {
+	case 2:
+		halfTile2AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	case 4:
+		halfTile4AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	case 6:
+		halfTile6AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	case 8:
+		halfTile8AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	case 10:
+		halfTile10AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	case 12:
+		halfTile12AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	default:
+		halfTile14AVX512(k, &a[0], &b[0], bs, &c[0], ldc, add)
+	}
+}
+
+// hasHalfTile says whether halfTile is fast.
+func hasHalfTile() bool { return current == tierAVX512 }
+
+//go:noescape
 func dotsAVX512(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
 
 //go:noescape

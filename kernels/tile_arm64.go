@@ -88,3 +88,9 @@ func copyPanel(k int, dst, src []float32, ld int) {
 	}
 	copyPanelNEON(k, &dst[0], &src[0], ld)
 }
+
+func hasHalfTile() bool { return false }
+
+func halfTile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	tileGeneric(rows, tileShape().nr/2, k, a, b, bs, c, ldc, add)
+}

@@ -18,3 +18,9 @@ func transpose(k int, dst []float32, width int, src []float32, ld, rows int) (do
 func copyPanel(k int, dst, src []float32, ld int) {
 	packGeneric(dst, genericShape.nr, src, ld, 1, k, genericShape.nr)
 }
+
+func hasHalfTile() bool { return false }
+
+func halfTile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	tileGeneric(rows, tileShape().nr/2, k, a, b, bs, c, ldc, add)
+}

@@ -11,10 +11,11 @@ import (
 // dot products, and the transposition of rows into panels.
 func tileFile(g *gen) {
 	for rows := 2; rows <= 14; rows += 2 {
-		outerTile(g, avx512, rows)
+		outerTile(g, avx512, rows, 2)
+		outerTile(g, avx512, rows, 1)
 	}
 	for rows := 2; rows <= 6; rows += 2 {
-		outerTile(g, avx2, rows)
+		outerTile(g, avx2, rows, 2)
 	}
 	dotsTile(g, avx512, 4)
 	dotsTile(g, avx2, 2)
@@ -42,10 +43,10 @@ func narrowFile(g *gen) {
 	columnSums(g)
 }
 
-// tile is a tile of rows × 2 vectors: each step of k multiplies a column of the packed A by a row of B.
+// tile is a tile of rows × some vectors: each step of k multiplies a column of the packed A by a row of B.
 type tile struct {
 	*gen
-	rows        int
+	rows, wide  int // wide counts vectors
 	k, a, b, bs reg.GPVirtual
 	c, ldc      reg.GPVirtual
 	acc         []reg.VecVirtual
@@ -54,11 +55,11 @@ type tile struct {
 }
 
 // newTile begins a kernel and takes its parameters.
-func newTile(g *gen, s isa, name string, rows int, more string, doc ...string) *tile {
+func newTile(g *gen, s isa, name string, rows, wide int, more string, doc ...string) *tile {
 	signature := "(k int, a, b *float32, bs int, c *float32, ldc int, add bool" + more + ")"
 	doc = append([]string{fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows)}, doc...)
 	g.kernel(s, fmt.Sprint(name, rows), signature, doc...)
-	t := &tile{gen: g, rows: rows, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"), acc: g.vecs(2 * rows)}
+	t := &tile{gen: g, rows: rows, wide: wide, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"), acc: g.vecs(wide * rows)}
 	t.c, t.ldc = g.param("c"), g.param("ldc")
 	g.SHLQ(operand.Imm(2), t.bs)
 	g.SHLQ(operand.Imm(2), t.ldc)
@@ -66,8 +67,8 @@ func newTile(g *gen, s isa, name string, rows int, more string, doc ...string) *
 	return t
 }
 
-func outerTile(g *gen, s isa, rows int) {
-	t := newTile(g, s, "tile", rows, "")
+func outerTile(g *gen, s isa, rows, wide int) {
+	t := newTile(g, s, [...]string{1: "halfTile", 2: "tile"}[wide], rows, wide, "")
 	t.broadcast = g.VBROADCASTSS
 	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VFMADD231PS(a, b, acc) }
 	t.clear()
@@ -77,7 +78,7 @@ func outerTile(g *gen, s isa, rows int) {
 
 // bf16Tile is outerTile of words that are pairs of bfloat16.
 func bf16Tile(g *gen, rows int) {
-	t := newTile(g, avx512, "tileBF16x", rows, "", "The words of a and b are two bfloat16 each.")
+	t := newTile(g, avx512, "tileBF16x", rows, 2, "", "The words of a and b are two bfloat16 each.")
 	t.broadcast = g.VBROADCASTSS
 	t.multiplyAdd = g.vdpbf16ps
 	t.clear()
@@ -87,7 +88,7 @@ func bf16Tile(g *gen, rows int) {
 
 // int8Tile is outerTile of words that are four bytes.
 func int8Tile(g *gen, rows int) {
-	t := newTile(g, avx512, "tileInt8x", rows, ", scaleA, scaleB *float32, start *int32",
+	t := newTile(g, avx512, "tileInt8x", rows, 2, ", scaleA, scaleB *float32, start *int32",
 		"The words are four bytes each, unsigned in a and signed in b. Sums begin with start[j]", "and are multiplied by scaleA[i]*scaleB[j].")
 	t.broadcast = func(ops ...operand.Op) { g.VPBROADCASTD(ops...) }
 	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VPDPBUSD(b, a, acc) }
@@ -125,7 +126,7 @@ func (t *tile) prefetchC() {
 	t.MOVQ(t.c, p)
 	for i := range t.rows {
 		t.PREFETCHT0(operand.Mem{Base: p})
-		t.PREFETCHT0(operand.Mem{Base: p, Disp: 2*t.bytes() - 4})
+		t.PREFETCHT0(operand.Mem{Base: p, Disp: t.wide*t.bytes() - 4})
 		if i < t.rows-1 {
 			t.ADDQ(t.ldc, p)
 		}
@@ -160,13 +161,15 @@ func (t *tile) multiply() {
 
 // step adds the product of column i of the packed A and the row of B at b.
 func (t *tile) step(i int, b operand.Mem) {
-	b0, b1, x := t.vec(), t.vec(), t.vec()
-	t.VMOVUPS(b, b0)
-	t.VMOVUPS(b.Offset(t.bytes()), b1)
+	y, x := t.vecs(t.wide), t.vec()
+	for j := range y {
+		t.VMOVUPS(b.Offset(j*t.bytes()), y[j])
+	}
 	for r := range t.rows {
 		t.broadcast(operand.Mem{Base: t.a, Disp: 4 * (i*t.rows + r)}, x)
-		t.multiplyAdd(b0, x, t.acc[2*r])
-		t.multiplyAdd(b1, x, t.acc[2*r+1])
+		for j := range y {
+			t.multiplyAdd(y[j], x, t.acc[t.wide*r+j])
+		}
 	}
 }
 
@@ -178,16 +181,18 @@ func (t *tile) store() {
 	t.JEQ(operand.LabelRef("set"))
 	p := t.GP64()
 	t.MOVQ(t.c, p)
-	for r := range t.rows {
-		t.VADDPS(t.at(p, 0), t.acc[2*r], t.acc[2*r])
-		t.VADDPS(t.at(p, 1), t.acc[2*r+1], t.acc[2*r+1])
-		t.ADDQ(t.ldc, p)
+	for i, v := range t.acc {
+		t.VADDPS(t.at(p, i%t.wide), v, v)
+		if i%t.wide == t.wide-1 {
+			t.ADDQ(t.ldc, p)
+		}
 	}
 	t.Label("set")
-	for r := range t.rows {
-		t.VMOVUPS(t.acc[2*r], t.at(t.c, 0))
-		t.VMOVUPS(t.acc[2*r+1], t.at(t.c, 1))
-		t.ADDQ(t.ldc, t.c)
+	for i, v := range t.acc {
+		t.VMOVUPS(v, t.at(t.c, i%t.wide))
+		if i%t.wide == t.wide-1 {
+			t.ADDQ(t.ldc, t.c)
+		}
 	}
 	t.end()
 }

@@ -1,0 +1,169 @@
+package kernels
+
+// A LowRank is a trainable map beside a frozen one: x·Aᵀ·Bᵀ times Scale. Its products are made together with those of the
+// frozen matrix, whose operands then are in the cache and whose results are in registers: what the first factor is
+// multiplied with is about to be packed, and what the second adds is one more block of k.
+type LowRank struct {
+	Rank  int
+	A     []float32 // (Rank, cols)
+	B     []float32 // (rows, Rank)
+	Scale float32
+}
+
+// maxFusedRank is the rank up to which the products are made together.
+const maxFusedRank = 256
+
+func (l *LowRank) check(rows, cols, t int, u []float32) {
+	if l.Rank <= 0 || len(l.A) != l.Rank*cols || len(l.B) != rows*l.Rank || len(u) != t*l.Rank {
+		panic("kernels: a LowRank that does not fit the weights")
+	}
+}
+
+// GemmWTLowRank is GemmWTPrec and a map of low rank beside the weights, in float32:
+//
+//	u (t, Rank) = x · Aᵀ
+//	y (t, rows) = x · wᵀ + Scale · u · Bᵀ + beta·y
+func GemmWTLowRank(p Precision, y, x []float32, t int, w Weights, beta float32, l LowRank, u []float32) {
+	rows, cols := w.Dims()
+	l.check(rows, cols, t, u)
+	r := l.Rank
+	if t <= dotsRows || r > maxFusedRank {
+		GemmWTPrec(p, y, x, t, w, beta)
+		Gemm(false, true, t, r, cols, 1, x, cols, l.A, cols, 0, u, r)
+		Gemm(false, true, t, rows, r, l.Scale, u, r, l.B, r, 1, y, rows)
+		return
+	}
+	if len(x) != t*cols || len(y) != t*rows {
+		panic("kernels: GemmWTLowRank of slices that do not fit the weights")
+	}
+	g := gemms.get()
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, precision: p, c: y, ldc: rows}
+	g.setLow(low{rank: r, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true), upScale: l.Scale, u: u})
+	g.run()
+	gemms.put(g)
+}
+
+// GemmWLowRank is GemmWPrec and a map of low rank beside the weights, in float32:
+//
+//	du (t, Rank) = Scale · dy · B
+//	dx (t, cols) = dy · w + du · A + beta·dx
+func GemmWLowRank(p Precision, dx, dy []float32, t int, w Weights, beta float32, l LowRank, du []float32) {
+	rows, cols := w.Dims()
+	l.check(rows, cols, t, du)
+	r := l.Rank
+	if t <= dotsRows || r > maxFusedRank {
+		GemmWPrec(p, dx, dy, t, w, beta)
+		Gemm(false, false, t, r, rows, l.Scale, dy, rows, l.B, r, 0, du, r)
+		Gemm(false, false, t, cols, r, 1, du, r, l.A, cols, 1, dx, cols)
+		return
+	}
+	if len(dy) != t*rows || len(dx) != t*cols {
+		panic("kernels: GemmWLowRank of slices that do not fit the weights")
+	}
+	g := gemms.get()
+	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p, c: dx, ldc: cols}
+	g.setLow(low{rank: r, down: strided(l.B, r, false), downScale: l.Scale, up: strided(l.A, cols, false), upScale: 1, u: du})
+	g.run()
+	gemms.put(g)
+}
+
+// low is C += upScale·U·up with U = downScale·A·down.
+type low struct {
+	rank      int    // 0: there is none
+	down      matrix // (k, rank)
+	downScale float32
+	up        matrix // (rank, n)
+	upScale   float32
+	u         []float32
+	downs     []float32 // packed panels of down, one behind the other
+	ups       []float32 // packed panels of U·upScale
+}
+
+// setLow keeps the memory of the low before.
+func (g *gemm) setLow(l low) {
+	l.downs, l.ups = g.low.downs, g.low.ups
+	g.low = l
+}
+
+// rows leaves the first i rows behind.
+func (l *low) rows(i int) {
+	if l.rank > 0 {
+		l.u = l.u[i*l.rank:]
+	}
+}
+
+// packDown packs the columns of down, as many at a time as a register tile has.
+func (g *gemm) packDown() {
+	t, l := &g.tiling, &g.low
+	grow(&l.downs, g.k*ceilDiv(l.rank, t.nr)*t.nr+packSlack)
+	grow(&l.ups, t.panels*g.upLen())
+	for j := 0; j < l.rank; j += t.nr {
+		pack(l.downs[g.k*j:], t.nr, l.down.from(0, j), l.down.rs, l.down.cs, g.k, min(t.nr, l.rank-j))
+	}
+}
+
+// upLen is the length of a packed panel of U.
+func (g *gemm) upLen() int { return g.tiling.height*g.low.rank + packSlack }
+
+// up is packed panel number i of U.
+func (g *gemm) up(i int) []float32 { return g.low.ups[i*g.upLen():] }
+
+// project computes panel number i of U: rows of A from i0 on, times down.
+func (g *gemm) project(i, i0, rows int) {
+	t, l := &g.tiling, &g.low
+	s := scratches.get()
+	defer scratches.put(s)
+	width := t.roundUp(rows)
+	groups := ceilDiv(l.rank, t.nr)
+	sums := grow(&s.edge, groups*maxMR*t.nr)
+	for b := 0; b < g.k; b += floats.block {
+		k := min(floats.block, g.k-b)
+		a := g.floatsOf(s, i, i0, b, k, rows)
+		for j := range groups {
+			multiply := tile
+			if hasHalfTile() && l.rank-j*t.nr <= t.nr/2 {
+				multiply = halfTile
+			}
+			multiply(width, k, a, l.downs[(g.k*j+b)*t.nr:], t.nr, sums[j*maxMR*t.nr:], t.nr, b > 0)
+		}
+	}
+	for r := range rows {
+		u := l.u[(i0+r)*l.rank : (i0+r+1)*l.rank]
+		for j := range groups {
+			copy(u[j*t.nr:], sums[(j*maxMR+r)*t.nr:][:t.nr])
+		}
+		if l.downScale != 1 {
+			Scale(l.downScale, u)
+		}
+	}
+	up := g.up(i)
+	packTransposed(up, width, l.u[i0*l.rank:], l.rank, l.rank, rows)
+	if l.upScale != 1 {
+		Scale(l.upScale, up[:l.rank*width])
+	}
+}
+
+// floatsOf is a packed panel of k columns from b on of the rows of A from i0 on, as float32.
+func (g *gemm) floatsOf(s *scratch, i, i0, b, k, rows int) []float32 {
+	t := &g.tiling
+	if g.precision == F32 {
+		return g.panel(b/t.block, i)
+	}
+	panel := grow(&s.b, maxMR*floats.block+packSlack)
+	pack(panel, t.roundUp(rows), g.a.from(i0, b), g.a.cs, g.a.rs, k, rows)
+	return panel
+}
+
+// bringUp packs the columns n0 to n1 of up.
+func (g *gemm) bringUp(s *scratch, n0, n1 int) panelsB {
+	t, l := &g.tiling, &g.low
+	if l.rank == 0 {
+		return panelsB{nr: t.nr}
+	}
+	step := l.rank * t.nr
+	x := panelsB{grow(&s.up, ceilDiv(n1-n0, t.nr)*step+packSlack), t.nr, step, t.nr}
+	for n := n0; n < n1; n += t.nr {
+		pack(x.at(n-n0), t.nr, l.up.from(0, n), l.up.rs, l.up.cs, l.rank, min(n1-n, t.nr))
+	}
+	return x
+}
