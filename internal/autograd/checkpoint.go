@@ -1,9 +1,18 @@
 package autograd
 
+// Subgraph is a part of a computation with one input and one result.
+type Subgraph interface{ Run(x *Tensor) *Tensor }
+
+// subgraph is a function as a Subgraph.
+type subgraph func(x *Tensor) *Tensor
+
+// Run calls the function.
+func (f subgraph) Run(x *Tensor) *Tensor { return f(x) }
+
 // checkpointOp remembers how to run a sub-graph again.
 type checkpointOp struct {
 	x, y   *Tensor
-	run    func(x *Tensor) *Tensor
+	graph  Subgraph
 	random random
 }
 
@@ -14,17 +23,22 @@ type keptOp struct {
 	spare      []float32 // memory for the gradient of x
 }
 
-// Checkpoint is y = run(x) whose inside is not kept: backward runs it a second time and goes through it then
-// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). run must do the same both times; dropout masks
+// Checkpoint is CheckpointOf a function.
+func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
+	return t.CheckpointOf(x, subgraph(run))
+}
+
+// CheckpointOf is y = g.Run(x) whose inside is not kept: backward runs it a second time and goes through it then
+// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Run must do the same both times; dropout masks
 // repeat. Of what is made outside, it may use x and parameters, nothing else that needs a gradient. Backward uses the
 // memory of y for the gradient of x: the data of y are gone after it. On a tape that keeps, backward finds the inside
 // as forward left it; the result is the same to the bit.
-func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
+func (t *Tape) CheckpointOf(x *Tensor, g Subgraph) *Tensor {
 	y := t.Tensor(x.Rows, x.Cols)
 	start, base, recording, random := t.mark(), len(t.ops), t.record, t.random
 	t.record = recording && t.keeps
 	in := t.view(x)
-	out := run(in)
+	out := g.Run(in)
 	t.record = recording
 	if out.Rows != y.Rows || out.Cols != y.Cols {
 		panic("autograd: a checkpointed sub-graph changed the shape")
@@ -43,7 +57,7 @@ func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
 	y.needs = out.needs
 	t.release(start)
 	op := t.pools.checkpoint.take()
-	*op = checkpointOp{x, y, run, random}
+	*op = checkpointOp{x, y, g, random}
 	t.keep(op, y.needs)
 	return y
 }
@@ -72,7 +86,7 @@ func (op *checkpointOp) backward(t *Tape) {
 	t.random = op.random
 	in := t.view(op.x)
 	enter(in, op.x, op.y.Data)
-	out := op.run(in)
+	out := op.graph.Run(in)
 	out.Grad = op.y.Grad
 	t.unwind(base)
 	leave(in, op.x)

@@ -14,17 +14,45 @@ func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(head
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
 	h.Begin(t)
-	x := m.embed(t, b.IDs, h)
-	for _, layer := range m.Layers {
-		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
-			return m.layer(t, layer, x, h, func(q, k, v *autograd.Tensor) *autograd.Tensor {
-				q = t.Rope(q, b.Pos, m.Spec.HeadDim, m.rope)
-				k = t.Rope(k, b.Pos, m.Spec.HeadDim, m.rope)
-				return m.attend(t, layer, b.Bounds, q, k, v, h)
-			})
-		})
+	stem := stemOf(h)
+	x, first := m.start(t, b, h, stem)
+	passes := make([]layerPass, len(m.Layers))
+	for i := first; i < len(m.Layers); i++ {
+		passes[i] = layerPass{m, t, b, h, m.Layers[i]}
+		y := t.CheckpointOf(x, &passes[i])
+		if stem != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
+			stem.Keep(b, i, x.Data)
+		}
+		x = y
 	}
 	return m.norm(t, m.Norm, x, h)
+}
+
+// layerPass is one layer at work on a batch.
+type layerPass struct {
+	model *Model
+	tape  *autograd.Tape
+	batch *batch.Batch
+	hooks Hooks
+	layer *Layer
+}
+
+// Run implements autograd.Subgraph.
+func (p *layerPass) Run(x *autograd.Tensor) *autograd.Tensor {
+	return p.model.layer(p.tape, p.layer, x, p.hooks, p)
+}
+
+// attend implements attender: attention inside each sequence.
+func (p *layerPass) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
+	m, t := p.model, p.tape
+	q = t.Rope(q, p.batch.Pos, m.Spec.HeadDim, m.rope)
+	k = t.Rope(k, p.batch.Pos, m.Spec.HeadDim, m.rope)
+	return m.attend(t, p.layer, p.batch.Bounds, q, k, v, p.hooks)
+}
+
+// attender does the attention of a layer over the projections before RoPE.
+type attender interface {
+	attend(q, k, v *autograd.Tensor) *autograd.Tensor
 }
 
 // attend is attention inside each sequence, and over the keys and values that the hook puts before it.
@@ -56,12 +84,11 @@ func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *au
 	return t.RMSNorm(x, h.Norm(n, n.W), m.Spec.NormEps)
 }
 
-// layer is one block: x + attention(norm(x)), then + ffn(norm(x)). attend gets the projections before RoPE.
-func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks,
-	attend func(q, k, v *autograd.Tensor) *autograd.Tensor) *autograd.Tensor {
-	a := m.norm(t, l.AttnNorm, x, h)
-	y := attend(linear(t, l.Q, a, h), linear(t, l.K, a, h), linear(t, l.V, a, h))
-	x = t.Add(x, h.Part(t, l, Attention, x, a, linear(t, l.O, y, h)))
+// layer is one block: x + attention(norm(x)), then + ffn(norm(x)).
+func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a attender) *autograd.Tensor {
+	n := m.norm(t, l.AttnNorm, x, h)
+	y := a.attend(linear(t, l.Q, n, h), linear(t, l.K, n, h), linear(t, l.V, n, h))
+	x = t.Add(x, h.Part(t, l, Attention, x, n, linear(t, l.O, y, h)))
 	x = h.Stream(t, l, Attention, x)
 	f := m.norm(t, l.FFNNorm, x, h)
 	y = t.SwiGLU(linear(t, l.Gate, f, h), linear(t, l.Up, f, h))

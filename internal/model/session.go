@@ -66,9 +66,7 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	x := m.embed(t, ids, h)
 	for i, layer := range m.Layers {
 		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
-			return m.layer(t, layer, x, h, func(q, k, v *autograd.Tensor) *autograd.Tensor {
-				return s.attend(i, pos, q, k, v)
-			})
+			return m.layer(t, layer, x, h, &sessionLayer{s, i, pos})
 		})
 	}
 	s.length += len(ids)
@@ -97,9 +95,16 @@ func (s *Session) begin(h Hooks) error {
 	return nil
 }
 
-// attend puts the new keys and values of a layer into the cache and attends over all of it.
-func (s *Session) attend(layer int, pos []int32, q, k, v *autograd.Tensor) *autograd.Tensor {
-	m, t := s.model, s.tape
+// sessionLayer is one layer of a session at work on new tokens.
+type sessionLayer struct {
+	*Session
+	layer int
+	pos   []int32 // of the tokens
+}
+
+// attend implements attender: it puts the new keys and values of a layer into the cache and attends over all of it.
+func (s *sessionLayer) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
+	m, t, layer, pos := s.model, s.tape, s.layer, s.pos
 	q = t.Rope(q, pos, m.Spec.HeadDim, m.rope)
 	k = t.Rope(k, pos, m.Spec.HeadDim, m.rope)
 	copy(s.keys[layer][s.length*k.Cols:], k.Data)
