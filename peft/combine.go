@@ -242,15 +242,15 @@ func (c *combiner) run(ctx context.Context) (*Adapter, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if c.opt.Progress != nil {
-			c.opt.Progress(i, len(c.modules), module)
-		}
 		l, err := c.combine(c.parts[module])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", module, err)
 		}
 		c.count(&l, c.parts[module])
 		list = append(list, l)
+		if c.opt.Progress != nil {
+			c.opt.Progress(i+1, len(c.modules), module)
+		}
 	}
 	r := &c.report
 	r.Modules, r.Norm, r.Sum = len(list), math.Sqrt(max(0, c.sums.got)), math.Sqrt(max(0, c.sums.want))

@@ -146,9 +146,6 @@ func (x *extractor) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if x.opt.Progress != nil {
-			x.opt.Progress(i, len(tuned), l.Module)
-		}
 		from, to := ordered{l.W, l.PermutedHeads}, ordered{tuned[i].W, tuned[i].PermutedHeads}
 		if slices.Contains(x.chosen, l.Module) {
 			if err := x.extract(l, from, to); err != nil {
@@ -159,6 +156,9 @@ func (x *extractor) run(ctx context.Context) error {
 		}
 		x.compareBias(l, tuned[i])
 		x.release()
+		if x.opt.Progress != nil {
+			x.opt.Progress(i+1, len(tuned), l.Module)
+		}
 	}
 	x.compareOthers()
 	r := &x.report

@@ -98,14 +98,14 @@ func Resize(ctx context.Context, a *Adapter, opt ResizeOptions) (*Adapter, *Resi
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
-		if opt.Progress != nil {
-			opt.Progress(i, len(modules), modules[i].module)
-		}
 		l, cut := opt.resize(&modules[i])
 		list, lost, all = append(list, l), lost+cut.lost, all+cut.all
 		report.Modules = append(report.Modules, ResizedModule{
 			Module: l.module, Was: modules[i].rank, Rank: l.rank, Energy: cut.energy(), Error: cut.error(),
 		})
+		if opt.Progress != nil {
+			opt.Progress(i+1, len(modules), l.module)
+		}
 	}
 	total := cutting{lost, all}
 	report.Energy, report.Error = total.energy(), total.error()

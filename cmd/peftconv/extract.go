@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -64,6 +65,9 @@ func (o *extractOptions) validate(args []string) error {
 	if err := noArgs(args); err != nil {
 		return err
 	}
+	if o.full != "" && filepath.Clean(o.full) == filepath.Clean(o.out) {
+		return fmt.Errorf("--full: %s is the adapter's file", o.full)
+	}
 	if err := o.options.Check(); err != nil {
 		return err
 	}
@@ -73,6 +77,11 @@ func (o *extractOptions) validate(args []string) error {
 func (o *extractOptions) run(ctx context.Context, s streams) error {
 	if err := checkLowRankOutput(o.out, o.base, o.tuned); err != nil {
 		return err
+	}
+	if o.full != "" {
+		if err := checkOutput("--full", o.full, o.base, o.tuned); err != nil {
+			return err
+		}
 	}
 	base, err := peft.OpenBase(o.base)
 	if err != nil {

@@ -192,6 +192,8 @@ func TestParseLora(t *testing.T) {
 	}{
 		{"a.safetensors", "a.safetensors", 1}, {"a.safetensors:0.5", "a.safetensors", 0.5}, {"a:-1", "a", -1},
 		{`C:\a.safetensors`, `C:\a.safetensors`, 1}, {`C:\a.safetensors:2`, `C:\a.safetensors`, 2},
+		{`C:a`, `C:a`, 1}, {`C:/loras/v1:2/a:1e-1`, `C:/loras/v1:2/a`, 0.1}, {"b:0.5", "b", 0.5}, {"a:b:0", "a:b", 0}, {":3", ":3", 1},
+		{"dir:2/a.safetensors", "dir:2/a.safetensors", 1}, {"a:", "a:", 1},
 	} {
 		if got, err := parseLora(c.value); err != nil || got != (adapterFlag{c.path, c.scale}) {
 			t.Errorf("parseLora(%q) = %v, %v", c.value, got, err)
