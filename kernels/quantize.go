@@ -102,6 +102,19 @@ func LevelsIQ4(level []uint8, x, factor []float32) bool {
 	return levelsIQ4(level, x, factor)
 }
 
+// PositiveErrors is, for each of eight numbers of levels per unit,
+//
+//	Σ w·(x - level/inverse)², level = min(nearest(x*inverse), top)
+//
+// It is false where there is no assembly to do it.
+func PositiveErrors(x, w []float32, inverse *[8]float32, top int) (sums [8]float32, ok bool) {
+	if len(x) != len(w) {
+		panic("kernels: PositiveErrors of slices of different lengths")
+	}
+	ok = positiveErrors(x, w, inverse, &sums, top)
+	return sums, ok
+}
+
 // Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
 // importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0, Q5_0,
 // and F16Block and BF16Block, which are not scaled.

@@ -127,6 +127,17 @@ func levelsIQ4(level []uint8, x, factor []float32) bool {
 }
 
 //go:noescape
+func positiveErrorsAVX2(n int, x, w, inverse, sums *float32, top int32)
+
+func positiveErrors(x, w []float32, inverse, sums *[8]float32, top int) bool {
+	if groupLanes() == 0 {
+		return false
+	}
+	positiveErrorsAVX2(len(x), ptr(x), ptr(w), &inverse[0], &sums[0], int32(top))
+	return true
+}
+
+//go:noescape
 func errorWeightsAVX512(n int, w, x, importance *float32, spread float32)
 
 //go:noescape

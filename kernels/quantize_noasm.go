@@ -21,6 +21,8 @@ func fitIQ4(g *Groups, numerators []float32) (strange uint32) { return everyGrou
 
 func levelsIQ4(level []uint8, x, factor []float32) bool { return false }
 
+func positiveErrors(x, w []float32, inverse, sums *[8]float32, top int) bool { return false }
+
 func errorWeights(w, x, importance []float32, spread float32) {
 	errorWeightsGeneric(w, x, importance, spread)
 }

@@ -44,7 +44,7 @@ func ones(n int) []float32 {
 // Benchmark reports million weights a second, and as GB/s the bytes of blocks and float32 together, of each type and tier. At the
 // end it prints the weights a second as a table in Markdown. Of one row of it:
 //
-//	go test ./quant -run '^$' -bench '/Q4_K' -benchtime 0.2s
+//	go test ./quant -run '^$' -bench '^Benchmark$//^Q4_K$' -benchtime 0.2s
 func Benchmark(b *testing.B) {
 	table := speedTable{}
 	for _, t := range supportedTypes() {
@@ -64,7 +64,9 @@ func Benchmark(b *testing.B) {
 			}
 		}
 	}
-	fmt.Print(table)
+	if len(table) > 0 {
+		fmt.Print(table)
+	}
 }
 
 // benchRows and benchCols is the size of the matrix that is measured.

@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // A symmetricGroup is a group of weights under search for a scale without minimum.
 type symmetricGroup struct {
 	x, w []float32
@@ -128,22 +130,36 @@ func bestInverse(x, w []float32, greatest float32, top int) float32 {
 		diff := v - float32(scale*float32(uint8(nearest(best*v))))
 		least += float32(float32(w[i]*diff) * diff)
 	}
-	for i := -4; i <= 4; i++ {
-		if i == 0 {
-			continue
+	var inverse [8]float32
+	for i := range inverse {
+		step := i - 4
+		if step >= 0 {
+			step++
 		}
-		inverse := (float32(0.1*float32(i)) + float32(top)) / greatest
-		scale := 1 / inverse
-		var sum float32
-		for j, v := range x {
-			diff := v - float32(scale*float32(min(nearest(inverse*v), top)))
-			sum += float32(float32(w[j]*diff) * diff)
+		inverse[i] = (float32(0.1*float32(step)) + float32(top)) / greatest
+	}
+	sums, ok := kernels.PositiveErrors(x, w, &inverse, top)
+	if !ok {
+		for i := range inverse {
+			sums[i] = positiveError(x, w, inverse[i], top)
 		}
+	}
+	for i, sum := range sums {
 		if sum < least {
-			least, best = sum, inverse
+			least, best = sum, inverse[i]
 		}
 	}
 	return best
+}
+
+// positiveError is Σ w·(x - scale·level)² of the levels that the given number of levels per unit leads to.
+func positiveError(x, w []float32, inverse float32, top int) (sum float32) {
+	scale := 1 / inverse
+	for i, v := range x {
+		diff := v - float32(scale*float32(min(nearest(inverse*v), top)))
+		sum += float32(float32(w[i]*diff) * diff)
+	}
+	return sum
 }
 
 // positiveSums sets the levels that the given number of levels per unit leads to, and returns Σ w·x·level and

@@ -9,6 +9,7 @@ import (
 func quantizeFile(g *gen) {
 	cutsTogether(g)
 	cutsApart(g)
+	positiveErrors(g)
 	for _, s := range []isa{avx512, avx2} {
 		fitAffine(g, s, "fitAffine", false)
 		fitAffine(g, s, "fitAffineAbsolute", true)

@@ -274,8 +274,12 @@ func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
 	offset := f.binary(f.VSUBPS, f.binary(f.VMULPS, lx, l), f.binary(f.VMULPS, sumX, ll))
 	f.VDIVPS(det, offset, offset)
 	positive := f.compare(offset, isGreater, f.number(0))
+	bits := f.bitsOf(positive)
+	f.TESTL(bits, bits)
+	f.JZ(operand.LabelRef("below"))
 	f.choose(positive, f.binary(f.VDIVPS, ll, lx), scale)
 	f.choose(positive, f.constant(0), offset)
+	f.Label("below")
 	e := f.error("trial_error", scale, offset)
 	better := f.both(f.compare(e, isLess, slot(f.fit, slotSmallest)), ok)
 	f.chooseAt(better, e, slot(f.fit, slotSmallest))
@@ -445,5 +449,34 @@ func refineSymmetric(g *gen, s isa) {
 	g.choose(nothing, g.constant(0), scale)
 	g.VMOVUPS(scale, slot(fit, slotScale))
 	g.Store(strange, g.ReturnIndex(0))
+	g.end()
+}
+
+// positiveErrors has a scale a lane, and the weights one after the other.
+func positiveErrors(g *gen) {
+	g.kernel(avx2, "positiveErrors", "(n int, x, w, inverse, sums *float32, top int32)", "the sums of PositiveErrors")
+	n, x, w, top := g.param("n"), g.param("x"), g.param("w"), g.vec()
+	g.VBROADCASTSS(g.address(g.Param("top")), top)
+	inverse := g.get(operand.Mem{Base: g.param("inverse")})
+	scale, bias, sum := g.binary(g.VDIVPS, inverse, g.constant(1)), g.constant(roundingBias), g.zeros(1)[0]
+	index := g.GP64()
+	g.XORQ(index, index)
+	g.loop("weight", n, 1, func() {
+		v, weight := g.vec(), g.vec()
+		g.VBROADCASTSS(indexed(x, index, 0), v)
+		g.VBROADCASTSS(indexed(w, index, 0), weight)
+		g.ADDQ(operand.Imm(4), index)
+		l := g.binary(g.VMULPS, inverse, v)
+		g.VADDPS(bias, l, l)
+		g.nearest(l)
+		g.integers(g.VPMINSD, top, l)
+		g.VCVTDQ2PS(l, l)
+		g.VMULPS(scale, l, l)
+		g.VSUBPS(l, v, v)
+		g.VMULPS(v, weight, weight)
+		g.VMULPS(v, weight, weight)
+		g.VADDPS(weight, sum, sum)
+	})
+	g.VMOVUPS(sum, operand.Mem{Base: g.param("sums")})
 	g.end()
 }
