@@ -126,6 +126,7 @@ type gemm struct {
 	low    low       // of a product with weights
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once
+	lowTask, upTask             func(i int)
 }
 
 var gemms freeList[gemm]

@@ -67,6 +67,66 @@ func GemmWLowRank(p Precision, dx, dy []float32, t int, w Weights, beta float32,
 	gemms.put(g)
 }
 
+// AddLowRank adds a map of low rank to y, in float32, going over the rows once:
+//
+//	u (t, Rank) = x · Aᵀ
+//	y (t, rows) += Scale · u · Bᵀ
+func AddLowRank(y, x []float32, t int, l LowRank, u []float32) {
+	r := l.Rank
+	rows, cols := len(l.B)/max(r, 1), len(l.A)/max(r, 1)
+	l.check(rows, cols, t, u)
+	if len(x) != t*cols || len(y) != t*rows {
+		panic("kernels: AddLowRank of slices that do not fit the map")
+	}
+	if t <= dotsRows || r > maxFusedRank {
+		Gemm(false, true, t, r, cols, 1, x, cols, l.A, cols, 0, u, r)
+		Gemm(false, true, t, rows, r, l.Scale, u, r, l.B, r, 1, y, rows)
+		return
+	}
+	g := gemms.get()
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: 1, a: strided(x, cols, false), c: y, ldc: rows}
+	g.setLow(low{rank: r, alone: true, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true), upScale: l.Scale, u: u})
+	g.runLow()
+	gemms.put(g)
+}
+
+// runLow computes a low without weights.
+func (g *gemm) runLow() {
+	if g.lowTask == nil {
+		g.lowTask, g.upTask = g.lowRows, g.packUp
+	}
+	t := &g.tiling
+	t.shape, t.form = tileShape(), floats
+	t.height, t.panels = t.balance(g.m)
+	g.packDown()
+	step := g.low.rank * t.nr
+	g.low.right = panelsB{grow(&g.packed, ceilDiv(g.n, t.nr)*step+packSlack), t.nr, step, t.nr}
+	share(16*g.n*g.low.rank, ceilDiv(g.n, upColumns), g.upTask)
+	share(g.m*(g.n+g.k)*g.low.rank, t.panels, g.lowTask)
+	g.product = product{}
+	g.setLow(low{})
+}
+
+// upColumns is how many columns of up a task packs.
+const upColumns = 512
+
+// packUp packs some columns of up.
+func (g *gemm) packUp(i int) {
+	g.packUps(g.low.right, i*upColumns, i*upColumns, min(g.n, (i+1)*upColumns))
+}
+
+// lowRows computes panel number i of U and what it adds to C.
+func (g *gemm) lowRows(i int) {
+	t := &g.tiling
+	g.project(i, i*t.height, min(t.height, g.m-i*t.height))
+	s := scratches.get()
+	defer scratches.put(s)
+	grow(&s.edge, maxMR*maxNR)
+	for n := 0; n < g.n; n += t.nr {
+		g.tile(s, i, n, g.low.rank, g.up(i), g.low.right.at(n), t.nr, true, nil)
+	}
+}
+
 // low is C += upScale·U·up with U = downScale·A·down.
 type low struct {
 	rank      int    // 0: there is none
@@ -77,6 +137,8 @@ type low struct {
 	u         []float32
 	downs     []float32 // packed panels of down, one behind the other
 	ups       []float32 // packed panels of U·upScale
+	alone     bool      // there are no weights, and A is not packed
+	right     panelsB   // packed panels of up, if alone
 }
 
 // setLow keeps the memory of the low before.
@@ -146,7 +208,7 @@ func (g *gemm) project(i, i0, rows int) {
 // floatsOf is a packed panel of k columns from b on of the rows of A from i0 on, as float32.
 func (g *gemm) floatsOf(s *scratch, i, i0, b, k, rows int) []float32 {
 	t := &g.tiling
-	if g.precision == F32 {
+	if g.precision == F32 && !g.low.alone {
 		return g.panel(b/t.block, i)
 	}
 	panel := grow(&s.b, maxMR*floats.block+packSlack)
@@ -162,8 +224,14 @@ func (g *gemm) bringUp(s *scratch, n0, n1 int) panelsB {
 	}
 	step := l.rank * t.nr
 	x := panelsB{grow(&s.up, ceilDiv(n1-n0, t.nr)*step+packSlack), t.nr, step, t.nr}
-	for n := n0; n < n1; n += t.nr {
-		pack(x.at(n-n0), t.nr, l.up.from(0, n), l.up.rs, l.up.cs, l.rank, min(n1-n, t.nr))
-	}
+	g.packUps(x, 0, n0, n1)
 	return x
+}
+
+// packUps packs the columns n0 to n1 of up, from column first of the panels on.
+func (g *gemm) packUps(x panelsB, first, n0, n1 int) {
+	l := &g.low
+	for n := n0; n < n1; n += x.nr {
+		pack(x.at(first+n-n0), x.nr, l.up.from(0, n), l.up.rs, l.up.cs, l.rank, min(n1-n, x.nr))
+	}
 }

@@ -39,6 +39,11 @@ func TestGemmLowRank(t *testing.T) {
 				GemmWTLowRank(F32, y, c.x, c.n, w, 1, c.LowRank, u)
 				checkClose(t, what+"u", u, c.wantU, 1e-4)
 				checkClose(t, what+"y", y, c.wantY, 1e-3)
+				y = slices.Clone(c.y)
+				GemmWT(y, c.x, c.n, w, 1)
+				AddLowRank(y, c.x, c.n, c.LowRank, u)
+				checkClose(t, what+"u added", u, c.wantU, 1e-4)
+				checkClose(t, what+"y added", y, c.wantY, 1e-3)
 				dx := slices.Repeat([]float32{float32(math.NaN())}, c.n*c.cols)
 				GemmWLowRank(F32, dx, c.dy, c.n, w, 0, c.LowRank, u)
 				checkClose(t, what+"du", u, c.wantDu, 1e-4)
@@ -63,6 +68,7 @@ func TestGemmLowRankPrecision(t *testing.T) {
 				GemmWLowRank(p, dx, c.dy, c.n, d, 0, c.LowRank, u)
 				checkClose(t, p.String()+" y", y, c.wantY, 1e-3)
 				checkClose(t, p.String()+" dx", dx, c.wantX, 1e-3)
+				AddLowRank(y, c.x, c.n, c.LowRank, u)
 				all := slices.Concat(u, y, dx)
 				if first == nil {
 					first = all
@@ -93,6 +99,7 @@ func TestGemmLowRankAllocates(t *testing.T) {
 	allocs := testing.AllocsPerRun(20, func() {
 		GemmWTLowRank(F32, c.y, c.x, c.n, w, 0, c.LowRank, u)
 		GemmWLowRank(F32, dx, c.dy, c.n, w, 0, c.LowRank, u)
+		AddLowRank(c.y, c.x, c.n, c.LowRank, u)
 	})
 	if allocs > 0 {
 		t.Errorf("%v allocations", allocs)

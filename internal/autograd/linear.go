@@ -2,10 +2,11 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// linearOp is y = x·wᵀ with a frozen w.
+// linearOp is y = x·wᵀ with a frozen w, and a low-rank map beside it if there is one.
 type linearOp struct {
 	x, y *Tensor
 	w    kernels.Weights
+	low  lowRank
 }
 
 // Linear is y (T, out) = x (T, in)·wᵀ for a frozen matrix w (out, in).
@@ -18,7 +19,7 @@ func (t *Tape) Linear(x *Tensor, w kernels.Weights) *Tensor {
 	kernels.GemmWTPrec(t.precision, y.Data, x.Data, x.Rows, w, 0)
 	t.lap(PartLinear)
 	op := t.pools.linear.take()
-	*op = linearOp{x, y, w}
+	*op = linearOp{x: x, y: y, w: w}
 	y.needs = x.needs
 	t.keep(op, y.needs)
 	return y
@@ -29,7 +30,24 @@ func (op *linearOp) backward(t *Tape) {
 		return
 	}
 	dx, beta := t.gradBeta(op.x)
+	if op.low.a != nil {
+		op.backwardBoth(t, dx, beta)
+		return
+	}
 	kernels.GemmWPrec(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta) // dx += dy·w
+}
+
+// backwardBoth is backward with a low-rank map: dx += dy·w + du·a, and the gradients of a and b.
+func (op *linearOp) backwardBoth(t *Tape, dx []float32, beta float32) {
+	l := &op.low
+	l.startGrads(t)
+	start := t.mark()
+	du := t.arena.alloc(len(l.u))
+	kernels.GemmWLowRank(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta, l.kernel(), du)
+	t.lap(PartLinearBackward)
+	l.addGrads(op.y.Grad, op.x.Data, du)
+	t.release(start)
+	t.lap(PartLoRA)
 }
 
 // AddBias is y += bias in every row, in place.

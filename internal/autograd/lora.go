@@ -2,31 +2,66 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
+// lowRank is scale·(x·aᵀ)·bᵀ with a (r, in) and b (out, r).
+type lowRank struct {
+	a, b  *Tensor
+	u     []float32 // (T, r) x·aᵀ
+	scale float32
+}
+
+func (l *lowRank) kernel() kernels.LowRank {
+	return kernels.LowRank{Rank: l.a.Rows, A: l.a.Data, B: l.b.Data, Scale: l.scale}
+}
+
+// startGrads makes the gradients of a and b, if they need any.
+func (l *lowRank) startGrads(t *Tape) {
+	for _, p := range [...]*Tensor{l.a, l.b} {
+		if p.needs {
+			t.grad(p)
+		}
+	}
+}
+
+// addGrads adds to the gradients of a and b: da += duᵀ·x and db += scale·dyᵀ·u.
+func (l *lowRank) addGrads(dy, x, du []float32) {
+	r, in, out := l.a.Rows, l.a.Cols, l.b.Rows
+	rows := len(du) / r
+	if l.b.needs {
+		kernels.Gemm(true, false, out, r, rows, l.scale, dy, out, l.u, r, 1, l.b.Grad, r)
+	}
+	if l.a.needs {
+		kernels.Gemm(true, false, r, in, rows, 1, du, r, x, in, 1, l.a.Grad, in)
+	}
+}
+
 // loraOp is y += scale·(drop(x)·aᵀ)·bᵀ.
 type loraOp struct {
-	y, x, a, b *Tensor
-	u          []float32 // (T, r) drop(x)·aᵀ
-	scale      float32
-	dropout    float32
-	key        uint64 // of the dropout mask
+	y, x    *Tensor
+	low     lowRank
+	dropout float32
+	key     uint64 // of the dropout mask
 }
 
 // LoRA adds a low-rank map to y (T, out), in place: y += scale·(drop(x)·aᵀ)·bᵀ with x (T, in), a (r, in),
 // b (out, r) (Hu et al. 2021, "LoRA"). dropout is the probability with which an input value is zeroed (0: none).
+// Right after the Linear that made y of x, and without dropout, the two go backward together.
 func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
-	r := a.Rows
-	if a.Cols != x.Cols || b.Cols != r || b.Rows != y.Cols {
+	if a.Cols != x.Cols || b.Cols != a.Rows || b.Rows != y.Cols {
 		panic("autograd: LoRA: shapes of x, y, a and b do not fit")
 	}
-	op := &loraOp{y: y, x: x, a: a, b: b, scale: scale, dropout: dropout}
+	low := lowRank{a: a, b: b, scale: scale, u: t.arena.alloc(x.Rows * a.Rows)}
+	if linear := t.linearOf(y, x); linear != nil && dropout <= 0 {
+		low.add(y, x.Data)
+		t.lap(PartLoRA)
+		linear.low = low
+		return y
+	}
+	op := &loraOp{y: y, x: x, low: low, dropout: dropout}
 	if dropout > 0 {
 		op.key = t.random.next()
 	}
-	op.u = t.arena.alloc(x.Rows * r)
 	start := t.mark()
-	xd := op.dropped(t)
-	kernels.Gemm(false, true, x.Rows, r, x.Cols, 1, xd, x.Cols, a.Data, a.Cols, 0, op.u, r)
-	kernels.Gemm(false, true, x.Rows, y.Cols, r, scale, op.u, r, b.Data, r, 1, y.Data, y.Cols)
+	low.add(y, op.dropped(t))
 	t.release(start)
 	t.lap(PartLoRA)
 	if x.needs || a.needs || b.needs {
@@ -34,6 +69,23 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 		t.push(op)
 	}
 	return y
+}
+
+// linearOf is the last operation if that is the Linear that made y of x, and no LoRA came yet.
+func (t *Tape) linearOf(y, x *Tensor) *linearOp {
+	if len(t.ops) == 0 {
+		return nil
+	}
+	op, ok := t.ops[len(t.ops)-1].(*linearOp)
+	if !ok || op.y != y || op.x != x || op.low.a != nil {
+		return nil
+	}
+	return op
+}
+
+// add is u = x·aᵀ, y += scale·u·bᵀ.
+func (l *lowRank) add(y *Tensor, x []float32) {
+	kernels.AddLowRank(y.Data, x, y.Rows, l.kernel(), l.u)
 }
 
 // dropped is drop(x), made anew in scratch memory of the tape.
@@ -50,25 +102,19 @@ func (op *loraOp) dropped(t *Tape) []float32 {
 }
 
 func (op *loraOp) backward(t *Tape) {
-	y, x, a, b, r := op.y, op.x, op.a, op.b, op.a.Rows
+	y, x, l := op.y, op.x, &op.low
 	if y.Grad == nil {
 		return
 	}
-	rows := x.Rows
-	for _, p := range [...]*Tensor{x, a, b} {
-		if p.needs {
-			t.grad(p) // before the scratch memory below, which is given back
-		}
+	if x.needs {
+		t.grad(x) // before the scratch memory below, which is given back
 	}
+	l.startGrads(t)
 	start := t.mark()
-	du := t.arena.alloc(rows * r)
-	kernels.Gemm(false, false, rows, r, y.Cols, op.scale, y.Grad, y.Cols, b.Data, r, 0, du, r) // du = scale·dy·b
-	if b.needs {                                                                               // db += scale·dyᵀ·u
-		kernels.Gemm(true, false, b.Rows, r, rows, op.scale, y.Grad, y.Cols, op.u, r, 1, b.Grad, r)
-	}
-	if a.needs { // da += duᵀ·drop(x)
-		kernels.Gemm(true, false, r, a.Cols, rows, 1, du, r, op.dropped(t), x.Cols, 1, a.Grad, a.Cols)
-	}
+	du := t.arena.alloc(len(l.u))
+	r := l.a.Rows
+	kernels.Gemm(false, false, x.Rows, r, y.Cols, l.scale, y.Grad, y.Cols, l.b.Data, r, 0, du, r) // du = scale·dy·b
+	l.addGrads(y.Grad, op.dropped(t), du)
 	if x.needs {
 		op.addInputGrad(t, du)
 	}
@@ -77,7 +123,7 @@ func (op *loraOp) backward(t *Tape) {
 
 // addInputGrad is dx += drop'(du·a).
 func (op *loraOp) addInputGrad(t *Tape, du []float32) {
-	x, a, r := op.x, op.a, op.a.Rows
+	x, a, r := op.x, op.low.a, op.low.a.Rows
 	if op.dropout <= 0 {
 		kernels.Gemm(false, false, x.Rows, x.Cols, r, 1, du, r, a.Data, a.Cols, 1, x.Grad, x.Cols)
 		return
