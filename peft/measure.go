@@ -108,7 +108,7 @@ func newMeasured(b *Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error)
 		ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
 	}
 	o := opt.Train
-	o.BatchTokens, o.Steps, o.Epochs = opt.Tokens, 1<<20, 0
+	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice
 	t, err := newTrainer(b, a, &Data{Examples: []Example{{IDs: ids}}}, nil, o)
 	if err != nil {
 		return nil, nil, err

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // Values of TrainOptions.Recompute.
@@ -17,6 +21,98 @@ const (
 // unknownMemory is what is taken to be available where the system does not say.
 const unknownMemory = 2 << 30
 
+// Memory is what a training run will need, in bytes, as far as that can be told before it starts.
+type Memory struct {
+	Weights     int64 // pages of the model's file: all of them are read in each step
+	Activations int64 // of one batch, and gradients of them
+	Logits      int64 // of some tokens at a time
+	Adapter     int64 // values, gradients, the moments of AdamW
+	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
+	Program     int64 // the rest: data, vocabulary, packed operands
+	Available   int64 // what the process can take
+	Known       bool  // the system tells what is available; otherwise that is a guess
+	Recompute   bool  // activations are computed again in the backward pass
+}
+
+// Total is all that is needed.
+func (m *Memory) Total() int64 {
+	return m.Weights + m.Activations + m.Logits + m.Adapter + m.Layers + m.Program
+}
+
+// Short says whether more is needed than there is.
+func (m *Memory) Short() bool { return m.Known && m.Total() > m.Available }
+
+// ShortOfMemory is the error of a run that was not started because it needs more memory than there is.
+type ShortOfMemory struct{ Memory }
+
+func (e *ShortOfMemory) Error() string {
+	const mb = 1e6
+	return fmt.Sprintf("training needs about %.0f MB of memory, and %.0f MB are available", float64(e.Total())/mb, float64(e.Available)/mb)
+}
+
+// PlanMemory says what memory Train will need with these arguments.
+func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, error) {
+	opt.defaults(b, a)
+	tokens, targets := largestBatch(train, opt.BatchTokens)
+	keep, err := keepsActivations(b, opt.Recompute, tokens)
+	if err != nil {
+		return nil, err
+	}
+	m := &Memory{Recompute: !keep, Adapter: 5 * 4 * int64(a.Parameters())} // five: one set of values is the adapter's own
+	m.Available, m.Known = availableMemory()
+	for _, l := range b.Model.Matrices() {
+		m.Weights += int64(len(l.W.Data))
+	}
+	spec := &b.Model.Spec
+	stream := int64(tokens) * int64(spec.Width) * 4
+	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
+	m.Activations = int64(spec.Layers+3)*stream + 2*layer // the input of each layer; the inside of one, and its gradients
+	if keep {
+		m.Activations += int64(spec.Layers-lowestLayer(a.params)) * layer
+	}
+	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
+	if bytes := stemBytes(b, a, train, opt.epochs(train)); inMemory(bytes) {
+		m.Layers = bytes
+	}
+	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + int64(train.Tokens())*8 + packedBytes(spec, tokens)
+	return m, nil
+}
+
+const (
+	programBytes    = 40 << 20 // of the program itself, with the garbage that is not yet collected
+	vocabularyBytes = 400      // of each token
+)
+
+// packedBytes is what a product keeps of its operands, packed.
+func packedBytes(s *model.Spec, tokens int) int64 {
+	widest := max(s.Width, s.FFN, s.QueryHeads*s.HeadDim)
+	return min(int64(tokens)*int64(widest)*4, 32<<20) + int64(kernels.Threads())*(2<<20)
+}
+
+// largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
+func largestBatch(train *Data, batchTokens int) (tokens, targets int) {
+	longest := 0
+	for _, e := range train.Examples {
+		longest = max(longest, len(e.IDs))
+	}
+	all := train.Tokens()
+	tokens = min(max(batchTokens, longest), all)
+	return tokens, int(int64(train.Targets()) * int64(tokens) / int64(max(all, 1)))
+}
+
+// epochs is how often about each example is seen; a part of an epoch counts as one.
+func (opt *TrainOptions) epochs(train *Data) int {
+	perEpoch := max(1, train.Tokens()/max(1, opt.BatchTokens*opt.Accumulate))
+	bySteps := ceilDiv(opt.Steps, perEpoch)
+	switch {
+	case opt.Steps == 0:
+		return opt.Epochs
+	case opt.Epochs == 0:
+		return bySteps
+	}
+	return min(opt.Epochs, bySteps)
+}
+
 // keepsActivations says whether a run keeps the activations of a batch of so many tokens: in auto mode when they take
 // no more than half of the memory that is available.
 func keepsActivations(b *Base, mode string, tokens int) (bool, error) {
@@ -26,24 +122,26 @@ func keepsActivations(b *Base, mode string, tokens int) (bool, error) {
 	case RecomputeNever:
 		return true, nil
 	case RecomputeAuto, "":
-		return b.Model.ActivationBytes(tokens) <= availableMemory()/2, nil
+		available, _ := availableMemory()
+		return b.Model.ActivationBytes(tokens) <= available/2, nil
 	}
 	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways, RecomputeNever)
 }
 
-// availableMemory is what the process can still take, in bytes: of the machine, and of the control group it runs in.
-func availableMemory() int64 {
-	available := int64(unknownMemory)
+// availableMemory is what the process can still take, in bytes: of the machine, and of the control group it runs in. It is
+// not known, but a guess, where the system does not say.
+func availableMemory() (available int64, known bool) {
+	available = unknownMemory
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		if kib, ok := kibibytes(text, "MemAvailable:"); ok {
-			available = kib << 10
+			available, known = kib<<10, true
 		}
 	}
 	limit, limited := number("/sys/fs/cgroup/memory.max")
 	if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limited {
-		available = min(available, max(limit-used, 0))
+		available, known = min(available, max(limit-used, 0)), true
 	}
-	return available
+	return available, known
 }
 
 // kibibytes is the value of a line of /proc/meminfo or /proc/self/status, in KiB.

@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -20,29 +21,30 @@ const OptimizerAdamW = "adamw"
 
 // TrainOptions says how Train runs. A zero field means what its comment says.
 type TrainOptions struct {
-	Steps       int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
-	SeqLen      int     // > 0: an example with more tokens is an error
-	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
-	Accumulate  int     // batches that make up one optimizer step; 0: 1
-	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule    string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
-	Warmup      int     // steps in which the learning rate rises from zero
-	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
-	WeightDecay float64 // AdamW's decoupled decay
-	Clip        float64 // > 0: the gradient is scaled down to this norm
-	Beta1       float64 // 0: 0.9
-	Beta2       float64 // 0: 0.999
-	Eps         float64 // 0: 1e-8
-	Optimizer   string  // OptimizerAdamW or ""
-	Seed        uint64  // order of the data, dropout
-	SaveEvery   int     // > 0: write a checkpoint after so many steps
-	EvalEvery   int     // > 0: evaluate after so many steps
-	Out         string  // the adapter's file; "" writes none, and no checkpoints
-	Resume      string  // checkpoint to go on from
-	Recompute   string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	Precision   string  // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
-	Progress    func(Progress)
+	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen       int     // > 0: an example with more tokens is an error
+	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate   int     // batches that make up one optimizer step; 0: 1
+	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule     string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
+	Warmup       int     // steps in which the learning rate rises from zero
+	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
+	WeightDecay  float64 // AdamW's decoupled decay
+	Clip         float64 // > 0: the gradient is scaled down to this norm
+	Beta1        float64 // 0: 0.9
+	Beta2        float64 // 0: 0.999
+	Eps          float64 // 0: 1e-8
+	Optimizer    string  // OptimizerAdamW or ""
+	Seed         uint64  // order of the data, dropout
+	SaveEvery    int     // > 0: write a checkpoint after so many steps
+	EvalEvery    int     // > 0: evaluate after so many steps
+	Out          string  // the adapter's file; "" writes none, and no checkpoints
+	Resume       string  // checkpoint to go on from
+	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool    // start even where more memory is needed than there is
+	Precision    string  // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
+	Progress     func(Progress)
 }
 
 // Progress is what a training run reports after a step.
@@ -121,6 +123,8 @@ type trainer struct {
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
+	examples    [][]int // of each batch of the group
+	stem        *stem   // or nil
 	clock       clock
 	dataHash    func() string // of the training data, computed once
 	precision   kernels.Precision
@@ -205,11 +209,14 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
 		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
 	}
-	keep, err := keepsActivations(b, opt.Recompute, opt.BatchTokens)
+	plan, err := PlanMemory(b, a, train, opt)
 	if err != nil {
 		return nil, err
 	}
-	t.tape.Keep(keep)
+	if plan.Short() && !opt.IgnoreMemory {
+		return nil, &ShortOfMemory{*plan}
+	}
+	t.tape.Keep(!plan.Recompute)
 	if t.precision, err = ParsePrecision(opt.Precision); err != nil {
 		return nil, err
 	}
@@ -310,6 +317,10 @@ func (t *trainer) run(ctx context.Context) error {
 		t.state.BaseLoss = &r.Loss
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
+	if bytes := stemBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
+		t.stem = newStem(t.base, t.train, bytes, t.opt.Out)
+		defer t.stem.close()
+	}
 	t.clock.start()
 	for t.state.Step < t.schedule.steps {
 		if err := t.next(ctx); err != nil {
@@ -365,7 +376,7 @@ func (t *trainer) fill(s *trainState) {
 	for len(t.group) < n {
 		t.group = append(t.group, &batch.Batch{})
 	}
-	t.group = t.group[:n]
+	t.group, t.examples = t.group[:n], t.batches[s.Batch:s.Batch+n]
 	for _, b := range t.group {
 		b.Reset()
 		t.train.Batch(b, t.batches[s.Batch])
@@ -455,7 +466,7 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 			return 0, err
 		}
 		t.tape.Reset(mix(t.opt.Seed ^ mix(uint64(t.state.Step)<<20|uint64(i))))
-		part, _ := t.base.Model.Loss(t.tape, b, t.bound, 1/float32(targets))
+		part, _ := t.base.Model.Loss(t.tape, b, t.hooks(i), 1/float32(targets))
 		t.tape.Backward()
 		sum += part
 	}
@@ -463,6 +474,15 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		r.regularize()
 	}
 	return sum / float64(targets), nil
+}
+
+// hooks are those of the adapter, above the stem where there is one; it is told the examples of batch number i.
+func (t *trainer) hooks(i int) model.Hooks {
+	if t.stem == nil {
+		return t.bound
+	}
+	t.stem.examples = t.examples[i]
+	return stemmed{t.bound, t.stem}
 }
 
 func finite(x float64) bool { return x-x == 0 }

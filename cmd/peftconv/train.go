@@ -54,6 +54,7 @@ type trainOptions struct {
 
 func (o *trainOptions) flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
+	o.method.classes = o.classes
 	group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
 		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
@@ -87,6 +88,7 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 		"time) or auto (never, where they take less than half of the free memory); the results are the same")
 	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto, which is bf16 "+
 		"where the processor is faster with it; all else is float32, and so is evaluation")
+	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even where more memory will be needed than there is")
 	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
 	o.addThreads(fs)
 }
@@ -167,28 +169,32 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 	}
 	defer opened.Close()
 	base := opened.base
-	set, err := o.load(o.data, base)
-	if err != nil {
-		return err
-	}
-	evalSet := sample(set, sampledTokens)
-	if o.evalData != "" {
-		if evalSet, err = o.load(o.evalData, base); err != nil {
-			return err
-		}
-	}
 	o.method.seed = o.train.Seed
 	adapter, err := o.method.adapter(base)
 	if err != nil {
 		return err
 	}
+	set, err := o.load(o.data, base, adapter)
+	if err != nil {
+		return err
+	}
+	evalSet := sample(set, sampledTokens)
+	if o.evalData != "" {
+		if evalSet, err = o.load(o.evalData, base, adapter); err != nil {
+			return err
+		}
+	}
 	if o.train.LR == 0 {
 		o.train.LR = adapter.SuggestLR(base)
 	}
+	opt := o.options()
 	o.announce(s, base, adapter, set, evalSet)
-	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet)
+	if plan, err := peft.PlanMemory(base, adapter, set, opt); err == nil {
+		fmt.Fprintf(s.err, "memory   %s\n", memoryText(plan))
+	}
+	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
 	if err != nil {
-		return o.explain(err, s)
+		return o.explain(o.shortOfMemory(err, base, adapter, set, opt), s)
 	}
 	if o.json {
 		return printJSON(s.out, result)
@@ -219,8 +225,8 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	}
 }
 
-// runTraining trains behind a progress display.
-func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) (*peft.TrainResult, error) {
+// options are those of the library.
+func (o *trainOptions) options() peft.TrainOptions {
 	opt := o.train
 	opt.SeqLen = o.seqLen
 	if o.warmup < 1 {
@@ -231,6 +237,12 @@ func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Ba
 	if opt.Epochs == 0 && opt.Steps == 0 {
 		opt.Epochs = 1
 	}
+	return opt
+}
+
+// runTraining trains behind a progress display.
+func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set,
+	opt peft.TrainOptions) (*peft.TrainResult, error) {
 	var m *meter
 	opt.Progress = func(p peft.Progress) {
 		if m == nil {

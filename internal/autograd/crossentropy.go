@@ -7,8 +7,11 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// logitFloats bounds the logits in memory at once: 128 MiB of float32. A variable for the sake of tests.
-var logitFloats = 32 << 20
+// LogitFloats bounds the logits in memory at once.
+const LogitFloats = 32 << 20
+
+// logitFloats is LogitFloats but for tests.
+var logitFloats = LogitFloats
 
 // crossEntropyOp is the summed cross entropy of softmax(h·wᵀ) against targets, for the M rows that have one.
 type crossEntropyOp struct {

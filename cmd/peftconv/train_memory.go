@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// memoryText is what a run will need: "1.2 GB (weights 0.7 GB, …), 20.3 GB available".
+func memoryText(m *peft.Memory) string {
+	var parts []string
+	for _, part := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"weights", m.Weights}, {"activations", m.Activations}, {"logits", m.Logits}, {"adapter and moments", m.Adapter},
+		{"outputs of frozen layers", m.Layers}, {"program", m.Program},
+	} {
+		if part.bytes > 0 {
+			parts = append(parts, part.name+" "+bytesText(part.bytes))
+		}
+	}
+	text := fmt.Sprintf("about %s: %s", bytesText(m.Total()), strings.Join(parts, ", "))
+	if m.Known {
+		text += fmt.Sprintf("; %s available", bytesText(m.Available))
+	}
+	return text
+}
+
+// shortOfMemory adds, to the refusal of a run that needs too much memory, the flags that would help.
+func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data, opt peft.TrainOptions) error {
+	var short *peft.ShortOfMemory
+	if !errors.As(err, &short) {
+		return err
+	}
+	var help []string
+	try := func(flags string, change func(*peft.TrainOptions)) {
+		changed := opt
+		change(&changed)
+		if m, err := peft.PlanMemory(base, a, set, changed); err == nil && m.Total() < short.Total()*9/10 {
+			help = append(help, fmt.Sprintf("%s (about %s)", flags, bytesText(m.Total())))
+		}
+	}
+	if !short.Recompute {
+		try("--recompute always", func(t *peft.TrainOptions) { t.Recompute = peft.RecomputeAlways })
+	}
+	for tokens := opt.BatchTokens / 2; tokens >= 64 && tokens > opt.BatchTokens/16; tokens /= 2 {
+		try(fmt.Sprintf("--recompute always --batch-tokens %d", tokens), func(t *peft.TrainOptions) {
+			t.Recompute, t.BatchTokens = peft.RecomputeAlways, tokens
+		})
+	}
+	if short.Adapter > short.Total()/10 {
+		help = append(help, "a smaller --rank")
+	}
+	help = append(help, "--ignore-memory to start all the same")
+	return fmt.Errorf("%w; what helps: %s", err, strings.Join(help, ", "))
+}
