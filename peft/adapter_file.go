@@ -30,6 +30,7 @@ const (
 	metaArchitecture = "peftconv.architecture"
 	metaTraining     = "peftconv.training"
 	metaTemplate     = "peftconv.template"
+	metaClasses      = "peftconv.classes"
 	metaCheckpoint   = "peftconv.checkpoint"
 )
 
@@ -58,6 +59,13 @@ func (a *Adapter) metadata() (map[string]string, error) {
 		if value != "" {
 			meta[key] = value
 		}
+	}
+	if a.Config.Classes != nil {
+		classes, err := json.Marshal(a.Config.Classes)
+		if err != nil {
+			return nil, err
+		}
+		meta[metaClasses] = string(classes)
 	}
 	if o.Training != nil {
 		training, err := json.Marshal(o.Training)
@@ -254,6 +262,11 @@ func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 		return nil, fmt.Errorf("adapter config: %w", err)
 	}
 	a.Config.Template = f.Metadata[metaTemplate]
+	if classes, ok := f.Metadata[metaClasses]; ok {
+		if err := json.Unmarshal([]byte(classes), &a.Config.Classes); err != nil {
+			return nil, fmt.Errorf("metadata %s: %w", metaClasses, err)
+		}
+	}
 	if err := a.readOrigin(f.Metadata); err != nil {
 		return nil, err
 	}

@@ -28,11 +28,17 @@ type Config struct {
 	Layers       []int              // layers_to_transform; nil is all
 	RankPattern  map[string]int     // rank_pattern: module name, suffix or regular expression -> rank
 	AlphaPattern map[string]float64 // alpha_pattern, likewise
-	Init         string             // init_lora_weights: InitKaiming ("" is the same), InitGaussian, or what a file says
+	Init         string             // init_lora_weights: InitKaiming ("" is the same), another of Inits, or what a file says
+	DoRA         bool               // use_dora: magnitudes of the rows beside the pairs
+	Bias         string             // bias: BiasNone ("" is the same), BiasLoRA or BiasAll
+	ToSave       []string           // modules_to_save: what is trained whole, by the last parts of names
+	TokenIDs     []int32            // trainable_token_indices of the embedding table
 
 	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is not
 	// part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
 	Template string
+	// Classes are what the adapter classifies into, nil where it does not; kept like Template.
+	Classes *Classes
 
 	Settings Settings // what the method is configured by, where it is not LoRA; the fields from Rank on are LoRA's
 }
@@ -43,12 +49,6 @@ type Settings interface {
 	// check reports values that the method cannot have.
 	check() error
 }
-
-// Ways to start the A matrices of a LoRA; B starts at zero.
-const (
-	InitKaiming  = "kaiming"  // uniform in ±1/√in, PEFT's default (init_lora_weights true)
-	InitGaussian = "gaussian" // normal with a standard deviation of 1/rank
-)
 
 // configFields are the fields of adapter_config.json that Config holds.
 type configFields struct {
@@ -63,7 +63,8 @@ type configFields struct {
 	Pattern      any                `json:"layers_pattern"`
 	Alpha        float64            `json:"lora_alpha"`
 	Dropout      float64            `json:"lora_dropout"`
-	ToSave       any                `json:"modules_to_save"`
+	ToSave       []string           `json:"modules_to_save"`
+	Tokens       tokenList          `json:"trainable_token_indices,omitzero"`
 	Method       string             `json:"peft_type"`
 	Rank         int                `json:"r"`
 	RankPattern  map[string]int     `json:"rank_pattern"`
@@ -82,7 +83,10 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	f := configFields{
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
 		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
-		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA,
+		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA, DoRA: c.DoRA, ToSave: c.ToSave, Tokens: c.TokenIDs,
+	}
+	if c.Bias != "" {
+		f.Bias = c.Bias
 	}
 	if c.BaseModel != "" {
 		f.BaseModel = &c.BaseModel
@@ -132,7 +136,11 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	}
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
-		RankPattern: nonEmpty(f.RankPattern), AlphaPattern: nonEmpty(f.AlphaPattern), Init: initName(f.Init),
+		RankPattern: nonEmpty(f.RankPattern), AlphaPattern: nonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
+		ToSave: f.ToSave, TokenIDs: f.Tokens,
+	}
+	if f.Bias != BiasNone {
+		c.Bias = f.Bias
 	}
 	if f.BaseModel != nil {
 		c.BaseModel = *f.BaseModel
@@ -217,14 +225,15 @@ var commonFields = map[string]func(v any) bool{
 var loraFields = map[string]func(v any) bool{
 	"r": anyValue, "lora_alpha": anyValue, "lora_dropout": anyValue,
 	"target_modules": anyValue, "exclude_modules": anyValue, "layers_to_transform": anyValue,
-	"rank_pattern": anyValue, "alpha_pattern": anyValue, "use_rslora": anyValue,
+	"rank_pattern": anyValue, "alpha_pattern": anyValue, "use_rslora": anyValue, "use_dora": anyValue, "modules_to_save": anyValue,
+	"trainable_token_indices": anyValue,
 
 	// These say something only together with a field that is refused.
 	"megatron_core": anyValue, "qalora_group_size": anyValue,
 
-	"bias":              oneOf("none"),
+	"bias":              oneOf("none", "all", "lora_only"),
 	"layers_pattern":    func(v any) bool { return isOff(v) || oneOf("layers")(v) || isList(v, "layers") },
-	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal"),
+	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal", InitPiSSA, InitOLoRA),
 }
 
 func anyValue(any) bool { return true }
@@ -295,6 +304,27 @@ func compact(raw json.RawMessage) string {
 		return string(raw)
 	}
 	return b.String()
+}
+
+// tokenList reads trainable_token_indices: a list, or an object that names the embedding table.
+type tokenList []int32
+
+// UnmarshalJSON reads null, a list of numbers, or {"embed_tokens": list}.
+func (l *tokenList) UnmarshalJSON(data []byte) error {
+	if json.Unmarshal(data, (*[]int32)(l)) == nil {
+		return nil
+	}
+	var byModule map[string][]int32
+	if err := json.Unmarshal(data, &byModule); err != nil {
+		return err
+	}
+	for name, ids := range byModule {
+		if !hasSuffix(EmbedModule, name) {
+			return fmt.Errorf("trainable_token_indices names %q, expected only embed_tokens", name)
+		}
+		*l = ids
+	}
+	return nil
 }
 
 // layerList reads layers_to_transform: null, one number or a list.

@@ -20,6 +20,8 @@ type LossResult struct {
 	Perplexity float64 `json:"perplexity"` // its exponential
 	Tokens     int     `json:"tokens"`     // targets that the mean is over
 	Examples   int     `json:"examples"`
+	// Accuracy is the share of examples whose label is the likeliest, of classified ones.
+	Accuracy *float64 `json:"accuracy,omitempty"`
 }
 
 // EvalLoss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
@@ -44,6 +46,12 @@ func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *Data, batchT
 
 // evalLoss takes the examples in order.
 func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+	if set.Classes > 0 && hooks == nil && set.Answers == nil {
+		return baseClasses(set), nil
+	}
+	if set.Classes > 0 {
+		return evalClasses(ctx, b, hooks, set, batchTokens, tape)
+	}
 	order := make([]int, len(set.Examples))
 	for i := range order {
 		order[i] = i

@@ -60,6 +60,11 @@ func Generate(ctx context.Context, b *Base, adapters []Scaled, prompt string, op
 // adaptedPrompt are the tokens of a prompt in the template of an adapter, or as it is where none has one.
 func adaptedPrompt(b *Base, adapters []Scaled, prompt string) ([]int32, error) {
 	for _, scaled := range adapters {
+		if scaled.Adapter.heads() > 0 {
+			return nil, errClassifier
+		}
+	}
+	for _, scaled := range adapters {
 		if scaled.Adapter.Config.Template != "" {
 			return scaled.Adapter.templated(b, prompt)
 		}

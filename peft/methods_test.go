@@ -65,6 +65,31 @@ var methodCases = []struct {
 	{"p-tuning, MLP", func(b *Base) (*Adapter, error) {
 		return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 16, Encoder: EncoderMLP, Seed: 3})
 	}},
+	{"p-tuning-v2, hidden", func(b *Base) (*Adapter, error) {
+		return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
+	}},
+	{"p-tuning-v2, keys and values", func(b *Base) (*Adapter, error) {
+		return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}, Form: FormKV})
+	}},
+	{"dora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3}) }},
+	{"dora with dropout", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Dropout: 0.1, Seed: 3})
+	}},
+	{"pissa", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitPiSSA, Targets: []string{"all-linear", "lm_head"}, Seed: 3})
+	}},
+	{"olora", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitOLoRA, RSLoRA: true, Seed: 3})
+	}},
+	{"lora at both ends", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Targets: []string{"q_proj", "embed_tokens", "lm_head"}, Seed: 3})
+	}},
+	{"lora and whole tensors", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Norms: true, Save: []string{"lm_head", "embed_tokens"}, Seed: 3})
+	}},
+	{"lora and tokens", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, TokenIDs: []int32{9, 4, 20}, Seed: 3})
+	}},
 	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
 	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})

@@ -238,7 +238,7 @@ func (m *prefixTuning) suggestLR(b *Base) float64 {
 	case m.has(prefixLast):
 		return 1e-3
 	case m.has(hiddenPrompts):
-		return rateFor(0.2 * embeddingScale(b))
+		return 2e-2
 	}
 	return 2e-2
 }

@@ -18,6 +18,8 @@ type dataFlags struct {
 	textField, promptField, completionField string
 	separator                               string
 	hasSeparator                            func() bool // it was given
+	task, labelField                        string
+	labels                                  []string
 }
 
 func (d *dataFlags) add(fs *pflag.FlagSet) {
@@ -28,6 +30,17 @@ func (d *dataFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&d.separator, "separator", "", "`TEXT` between prompt and completion, \\n for a new line (default: nothing for fields called prompt and "+
 		"completion, a new line for all others)")
 	d.hasSeparator = func() bool { return fs.Changed("separator") }
+	fs.StringVar(&d.task, "task", "", "classify has records of a .jsonl classified: `TASK` classify, of a text (text, prompt or question) and a label")
+	fs.StringSliceVar(&d.labels, "labels", nil, "what a label can be, for --task classify: `LABELS` separated by commas")
+	fs.StringVar(&d.labelField, "label-field", "label", "`NAME` of the JSONL field that holds the label")
+}
+
+// classes are what records are classified into, by words; nil where they are not.
+func (d *dataFlags) classes() *peft.Classes {
+	if d.task == "" {
+		return nil
+	}
+	return &peft.Classes{Labels: d.labels, Field: d.labelField, Words: true}
 }
 
 func (d *dataFlags) check() error {
@@ -38,15 +51,33 @@ func (d *dataFlags) check() error {
 		return errors.New("--text-field: does not go with --prompt-field and --completion-field")
 	case (d.promptField == "") != (d.completionField == ""):
 		return errors.New("--prompt-field and --completion-field: one needs the other")
+	case d.task != "" && d.task != "classify":
+		return fmt.Errorf("--task: %q is not known, expected classify", d.task)
+	case d.task != "" && len(d.labels) < 2:
+		return errors.New("--task classify: needs --labels, two or more")
+	case d.task == "" && len(d.labels) > 0:
+		return errors.New("--labels: needs --task classify")
 	}
 	return nil
 }
 
-// load reads examples with a base's tokenizer.
-func (d *dataFlags) load(path string, b *peft.Base) (*dataset.Set, error) {
+// load reads examples with a base's tokenizer, as its adapters want them: in the template and with the classes of one.
+func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*dataset.Set, error) {
 	opt := dataset.Options{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,
-		VocabSize: b.Model.Spec.Vocab,
+		VocabSize: b.Model.Spec.Vocab, Classes: d.classes(),
+	}
+	for _, a := range adapters {
+		if a.Config.Classes != nil {
+			opt.Classes = a.Config.Classes
+		}
+		t, err := a.Template()
+		if err != nil {
+			return nil, err
+		}
+		if t != nil && !isText(path) {
+			opt.Template = t
+		}
 	}
 	if d.hasSeparator() {
 		text := strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(d.separator)
@@ -69,7 +100,7 @@ func sample(set *dataset.Set, tokens int) *dataset.Set {
 		return set
 	}
 	n := max(1, len(set.Examples)*tokens/total)
-	out := &dataset.Set{}
+	out := &dataset.Set{Classes: set.Classes, Answers: set.Answers}
 	for i := range n {
 		out.Examples = append(out.Examples, set.Examples[i*len(set.Examples)/n])
 	}

@@ -117,7 +117,11 @@ func textIDs(path string, base *peft.Base) ([]int32, error) {
 }
 
 func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) error {
-	set, err := o.load(o.data, opened.base)
+	var adapters []*peft.Adapter
+	for _, a := range opened.adapters {
+		adapters = append(adapters, a.Adapter)
+	}
+	set, err := o.load(o.data, opened.base, adapters...)
 	if err != nil {
 		return err
 	}
@@ -132,5 +136,8 @@ func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) e
 		}{r, o.seqLen})
 	}
 	fmt.Fprintf(s.out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, plural(r.Tokens, "token"), plural(r.Examples, "example"), r.Perplexity)
+	if r.Accuracy != nil {
+		fmt.Fprintf(s.out, "accuracy   %.2f %%\n", 100**r.Accuracy)
+	}
 	return nil
 }

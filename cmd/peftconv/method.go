@@ -24,7 +24,7 @@ type trainMethod struct {
 // trainMethods are all methods, with flags of their own.
 func trainMethods() []*trainMethod {
 	return []*trainMethod{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
-		adapterMethod(), promptMethod(), prefixMethod()}
+		adapterMethod(), promptMethod(), prefixMethod(), pTuningMethod(), pTuningV2Method()}
 }
 
 // methodFlags are --method, the flags that several methods have, and those of each method.
@@ -39,6 +39,7 @@ type methodFlags struct {
 
 	virtualTokens, encoderHidden int
 	promptText                   string
+	classes                      func() *peft.Classes // what records are classified into, nil where they are not
 
 	all     []*trainMethod
 	flagSet *pflag.FlagSet
@@ -137,5 +138,11 @@ func (f *methodFlags) users(flag string) []string {
 	return users
 }
 
-// adapter makes the untrained adapter.
-func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) { return f.chosen().adapter(b, f) }
+// adapter makes the untrained adapter, which records what it classifies into.
+func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) {
+	a, err := f.chosen().adapter(b, f)
+	if err == nil && a.Config.Classes == nil {
+		a.Config.Classes = f.classes()
+	}
+	return a, err
+}

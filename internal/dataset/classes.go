@@ -8,10 +8,10 @@ import (
 
 // Classes says that records are to be classified.
 type Classes struct {
-	Labels []string // what the label of a record can be
-	Field  string   // the field that holds it; "": label
+	Labels []string `json:"labels"`          // what the label of a record can be
+	Field  string   `json:"field,omitempty"` // the field that holds it; "": label
 	// Words has the label itself predicted, as words after the text; otherwise the class is the target of the last token.
-	Words bool
+	Words bool `json:"words"`
 }
 
 func (c *Classes) check() error {

@@ -1,0 +1,163 @@
+package peft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dataset"
+)
+
+// Classes says that records are classified: by a head over the last token, or by the words of a label.
+type Classes = dataset.Classes
+
+// heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
+func (a *Adapter) heads() int {
+	if m, ok := a.method.(*prefixTuning); ok {
+		return m.labels
+	}
+	return 0
+}
+
+// checkClasses reports data and adapters of which only one classifies by a head.
+func checkClasses(set *Data, adapters []*Adapter) error {
+	labels := 0
+	for _, a := range adapters {
+		labels = max(labels, a.heads())
+	}
+	byHead := set.Classes > 0 && set.Answers == nil
+	switch {
+	case labels > 0 && !byHead:
+		return fmt.Errorf("the adapter classifies into %d labels, but the data has no classes", labels)
+	case byHead && labels != set.Classes:
+		return fmt.Errorf("the data has %d classes, but the adapters' head has %d", set.Classes, labels)
+	}
+	return nil
+}
+
+// evalClasses is the loss and the accuracy on classified examples, taken in order.
+func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+	score := headLosses
+	if set.Answers != nil {
+		score = wordLosses
+	}
+	r := &LossResult{Examples: len(set.Examples)}
+	var sum float64
+	right := 0
+	for _, examples := range set.Batches(nil, max(1, batchTokens/max(1, len(set.Answers)))) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for i, losses := range score(b, hooks, set, examples, tape) {
+			class := set.Examples[examples[i]].Class - 1
+			sum += losses[class]
+			r.Tokens += max(1, len(answerOf(set, class)))
+			if best(losses) == class {
+				right++
+			}
+		}
+	}
+	r.Loss = sum / float64(r.Tokens)
+	r.Perplexity = math.Exp(r.Loss)
+	accuracy := float64(right) / float64(len(set.Examples))
+	r.Accuracy = &accuracy
+	if !finite(r.Loss) {
+		return nil, notFinite(b, r.Loss)
+	}
+	return r, nil
+}
+
+// answerOf is the tokens of a class's label; nil for a head.
+func answerOf(set *Data, class int) []int32 {
+	if set.Answers == nil {
+		return nil
+	}
+	return set.Answers[class]
+}
+
+// best is the class with the least loss, the first of several.
+func best(losses []float64) int {
+	at := 0
+	for i, loss := range losses {
+		if loss < losses[at] {
+			at = i
+		}
+	}
+	return at
+}
+
+// headLosses are the losses of every class by the head, of each example.
+func headLosses(b *Base, hooks stack, set *Data, examples []int, tape *autograd.Tape) [][]float64 {
+	var packed batch.Batch
+	set.Batch(&packed, examples)
+	hooks.expand(&packed)
+	tape.Record(false)
+	tape.Reset(0)
+	rows := make([]int, packed.Sequences())
+	for s := range rows {
+		rows[s] = int(packed.Bounds[s+1]) - 1
+	}
+	logits := b.Model.Logits(tape, &packed, hooks, rows)
+	all := make([][]float64, logits.Rows)
+	for i := range all {
+		all[i] = minusLogSoftmax(logits.Row(i))
+	}
+	return all
+}
+
+// minusLogSoftmax is -log of the probability of each logit.
+func minusLogSoftmax(logits []float32) []float64 {
+	top, sum := math.Inf(-1), 0.0
+	for _, v := range logits {
+		top = math.Max(top, float64(v))
+	}
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - top)
+	}
+	out := make([]float64, len(logits))
+	for i, v := range logits {
+		out[i] = top + math.Log(sum) - float64(v)
+	}
+	return out
+}
+
+// wordLosses are the summed losses of the words of every label, of each example.
+func wordLosses(b *Base, hooks stack, set *Data, examples []int, tape *autograd.Tape) [][]float64 {
+	var packed batch.Batch
+	for _, i := range examples {
+		e := set.Examples[i]
+		prompt := e.IDs[:len(e.IDs)-e.Targets()]
+		for _, answer := range set.Answers {
+			ids := append(prompt[:len(prompt):len(prompt)], answer...)
+			loss := make([]bool, len(ids))
+			for j := len(prompt); j < len(ids); j++ {
+				loss[j] = true
+			}
+			packed.Append(ids, loss)
+		}
+	}
+	losses := forward(b, hooks, hooks, &packed, tape)
+	all := make([][]float64, len(examples))
+	for i := range all {
+		all[i] = make([]float64, len(set.Answers))
+		for k, answer := range set.Answers {
+			for range answer {
+				all[i][k] += float64(losses[0])
+				losses = losses[1:]
+			}
+		}
+	}
+	return all
+}
+
+// baseClasses is the loss of the base on classes that it has no head for: that of a guess.
+func baseClasses(set *Data) *LossResult {
+	loss := math.Log(float64(set.Classes))
+	return &LossResult{Loss: loss, Perplexity: math.Exp(loss), Tokens: len(set.Examples), Examples: len(set.Examples)}
+}
+
+// errClassifier is why an adapter with a head cannot generate.
+var errClassifier = errors.New("the adapter classifies, it does not generate: see eval")

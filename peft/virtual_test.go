@@ -1,0 +1,294 @@
+package peft
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dataset"
+)
+
+// permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
+func permutedPair(t *testing.T) (inGGUF, inHF *Base) {
+	t.Helper()
+	return openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 1))
+}
+
+// TestPrefixOverPermutedRows: a prefix is in the order of the Hugging Face checkpoint whatever base it is over.
+func TestPrefixOverPermutedRows(t *testing.T) {
+	b, hf := permutedPair(t)
+	data := tinyData(6, 4)
+	for _, text := range []string{"", "the cat"} {
+		a, err := NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 5, Text: text, Seed: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, data, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := EvalLoss(context.Background(), hf, []Scaled{{a, 1}}, data, 0)
+		if err != nil || math.Abs(over.Loss-same.Loss) > 1e-5 {
+			t.Errorf("text %q: over permuted rows the loss is %.6f, else %+v, %v", text, over.Loss, same, err)
+		}
+	}
+}
+
+// TestPrefixOfText: keys and values of a text are the text in front.
+func TestPrefixOfText(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	text := b.Tokenizer.Encode("the cat", true)
+	data := &dataset.Set{}
+	for _, e := range tinyData(6, 4).Examples {
+		ids := append(slices.Clone(text), e.IDs...)
+		loss := make([]bool, len(ids))
+		for i := len(text) + 1; i < len(ids); i++ {
+			loss[i] = true
+		}
+		data.Examples = append(data.Examples, Example{IDs: ids, Loss: loss})
+	}
+	want, err := EvalLoss(context.Background(), b, nil, data, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range data.Examples {
+		e := &data.Examples[i]
+		e.IDs, e.Loss = e.IDs[len(text):], nil
+	}
+	start := PromptOptions{Text: "the cat"}
+	for name, make := range map[string]func() (*Adapter, error){
+		"prompt-tuning":         func() (*Adapter, error) { return NewPromptTuning(b, start) },
+		"prefix-tuning":         func() (*Adapter, error) { return NewPrefixTuning(b, PrefixOptions{PromptOptions: start}) },
+		"p-tuning-v2, hidden":   func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start}) },
+		"p-tuning-v2, kv":       func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start, Form: FormKV}) },
+		"p-tuning-v2, kept":     func() (*Adapter, error) { return collapsed(b)(NewPTuningV2(b, PTuningV2Options{PromptOptions: start})) },
+		"p-tuning without text": nil,
+	} {
+		if make == nil {
+			continue
+		}
+		a, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.VirtualTokens() != len(text) {
+			t.Errorf("%s: %d virtual tokens, expected %d", name, a.VirtualTokens(), len(text))
+		}
+		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, data, 0)
+		if err != nil || math.Abs(got.Loss-want.Loss) > 1e-4 {
+			t.Errorf("%s: the loss after the text is %+v, %v, expected %.6f", name, got, err, want.Loss)
+		}
+	}
+}
+
+// collapsed is what stays of an adapter.
+func collapsed(b *Base) func(a *Adapter, err error) (*Adapter, error) {
+	return func(a *Adapter, err error) (*Adapter, error) {
+		if err != nil {
+			return nil, err
+		}
+		return a, a.collapse(b)
+	}
+}
+
+// TestEncoderIsDropped: after training there is the one tensor that PEFT has, and it does what the encoder did.
+func TestEncoderIsDropped(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range methodCases {
+		a, err := c.new(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.VirtualTokens() == 0 {
+			continue
+		}
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		r, err := Train(context.Background(), b, a, tinyData(12, 1), tinyData(6, 2), TrainOptions{Steps: 3, Out: out})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(a.params) != 1 || a.params[0].Name != promptTensor {
+			t.Errorf("%s: %d tensors beginning with %s are left", c.name, len(a.params), a.params[0].Name)
+		}
+		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, tinyData(6, 2), 0)
+		if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
+			t.Errorf("%s: the loss is %+v, %v, with what was dropped %.6f", c.name, got, err, *r.EvalLoss)
+		}
+		if strings.Contains(a.Describe(), "through") {
+			t.Errorf("%s is described as %q", c.name, a.Describe())
+		}
+	}
+}
+
+// classData is n sequences whose class is whether they hold token 40.
+func classData(n int, words [][]int32) *dataset.Set {
+	set := tinyData(n, 7)
+	set.Classes, set.Answers = 2, words
+	for i := range set.Examples {
+		e := &set.Examples[i]
+		e.Class, e.Loss = 1+i%2, nil
+		for j := range e.IDs {
+			if e.IDs[j] == 30 || e.IDs[j] == 31 {
+				e.IDs[j]++
+			}
+		}
+		e.IDs[len(e.IDs)/2] = int32(29 + e.Class)
+		if words == nil {
+			continue
+		}
+		answer := words[e.Class-1]
+		e.Loss = make([]bool, len(e.IDs)+len(answer))
+		e.IDs = append(e.IDs, answer...)
+		for j := len(e.IDs) - len(answer); j < len(e.IDs); j++ {
+			e.Loss[j] = true
+		}
+	}
+	return set
+}
+
+// TestClassifies trains a head, and answer words, on classes that a token decides.
+func TestClassifies(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range []struct {
+		name  string
+		form  string
+		words [][]int32
+		rate  float64
+	}{
+		{"head, hidden", FormHidden, nil, 2e-2}, {"head, kv", FormKV, nil, 2e-2}, {"words", FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := NewPTuningV2(b, PTuningV2Options{
+				PromptOptions: PromptOptions{VirtualTokens: 6, Seed: 1}, Form: c.form,
+				Classes: &Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "out.safetensors")
+			set := classData(64, c.words)
+			if _, err := Train(context.Background(), b, a, set, classData(32, c.words), TrainOptions{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out}); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Load(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := EvalLoss(context.Background(), b, []Scaled{{again, 1}}, set, 0)
+			if err != nil || r.Accuracy == nil || *r.Accuracy < 0.9 {
+				t.Fatalf("loss %.4f, accuracy %.2f, %v: expected an accuracy of 0.9 or more", r.Loss, *r.Accuracy, err)
+			}
+			if again.Config.Classes == nil || again.Config.Classes.Labels[1] != "yes" {
+				t.Errorf("the labels are %+v", again.Config.Classes)
+			}
+			if c.words != nil {
+				return
+			}
+			if _, err := EvalLoss(context.Background(), b, []Scaled{{again, 1}}, tinyData(3, 1), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
+				t.Errorf("data without classes gives %v", err)
+			}
+			if _, err := Generate(context.Background(), b, []Scaled{{again, 1}}, "a", GenerateOptions{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
+				t.Errorf("generating gives %v", err)
+			}
+		})
+	}
+}
+
+// TestHeadGradient compares the gradient of a classifier with central differences.
+func TestHeadGradient(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewPTuningV2(b, PTuningV2Options{
+		PromptOptions: PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &Classes{Labels: []string{"no", "yes"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := newTrainer(b, a, classData(4, nil), nil, TrainOptions{Steps: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := func() float64 {
+		tr.bound.stepped(0, 0)
+		packed := &batch.Batch{}
+		tr.train.Batch(packed, []int{0, 1, 2, 3})
+		tr.bound.expand(packed)
+		loss, err := tr.gradient(context.Background(), []*batch.Batch{packed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return loss
+	}
+	loss()
+	grads := slices.Clone(tr.bound.grads)
+	checkDirections(t, a, &Bound{adapter: a, values: tr.bound.values, grads: grads}, loss)
+}
+
+// TestTemplatePrompt has the virtual tokens of a template among the words of a prompt.
+func TestTemplatePrompt(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewPTuning(b, PTuningOptions{Template: "[P*2] {q} [P] is {a}", Hidden: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err = collapsed(b)(a, nil); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "a.safetensors")
+	if err := a.Save(out); err != nil {
+		t.Fatal(err)
+	}
+	if a, err = Load(out); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := a.templated(b, "what")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bos, _ := b.Tokenizer.BOS()
+	want := slices.Concat([]int32{bos, -1, -2}, b.Tokenizer.Encode("what", true), []int32{-3}, b.Tokenizer.Encode("is ", true))
+	if !slices.Equal(ids, want) {
+		t.Errorf("ids %v, expected %v", ids, want)
+	}
+	r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "what", GenerateOptions{N: 4, IgnoreEOG: true}, nil)
+	if err != nil || r.Tokens != 4 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	two := &Adapter{Config: Config{Template: "[P*3] {x} {y} {a}"}, method: a.method}
+	if _, err := two.templated(b, "what"); err == nil || !strings.Contains(err.Error(), "JSON object") {
+		t.Errorf("a bare prompt for two fields gives %v", err)
+	}
+	if ids, err := two.templated(b, `{"x": "a", "y": "b"}`); err != nil || len(ids) < 6 {
+		t.Errorf("two fields give %v, %v", ids, err)
+	}
+}
+
+// TestVirtualOptions wants bad options to be refused by name.
+func TestVirtualOptions(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	for _, c := range []struct {
+		make func() (*Adapter, error)
+		want string
+	}{
+		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: "best"}) }, `"best" is not known`},
+		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitText}) }, "needs a text"},
+		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitRandom, Text: "a"}) }, "the init is random"},
+		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: -1}) }, "-1 virtual tokens"},
+		{func() (*Adapter, error) {
+			return NewPrefixTuning(b, PrefixOptions{Projection: true, PromptOptions: PromptOptions{Text: "a"}})
+		}, "starts at random"},
+		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
+		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
+		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2}) }, "the template has 3"},
+		{func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Form: "deep"}) }, `"deep" is not known`},
+		{func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Classes: &Classes{}}) }, "two labels"},
+	} {
+		if _, err := c.make(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, expected one with %q", err, c.want)
+		}
+	}
+}
