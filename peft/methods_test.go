@@ -41,7 +41,7 @@ var methodCases = []struct {
 	{"lokr of two products", func(b *Base) (*Adapter, error) {
 		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 1, DecomposeBoth: true, Factor: 4})
 	}},
-	{"prompt-tuning", func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
+	{"prompt-tuning, sampled", func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
 	{"prompt-tuning, random", func(b *Base) (*Adapter, error) {
 		return NewPromptTuning(b, PromptOptions{VirtualTokens: 3, Init: PromptInitRandom, Seed: 3})
 	}},
@@ -50,10 +50,10 @@ var methodCases = []struct {
 	{"oft, exact, one block for all", func(b *Base) (*Adapter, error) {
 		return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true, Share: true})
 	}},
-	{"prefix-tuning", func(b *Base) (*Adapter, error) {
+	{"prefix-tuning, sampled", func(b *Base) (*Adapter, error) {
 		return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 	}},
-	{"prefix-tuning through a network", func(b *Base) (*Adapter, error) {
+	{"prefix-tuning, through a network", func(b *Base) (*Adapter, error) {
 		return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}, Projection: true, EncoderHidden: 8})
 	}},
 	{"adalora", func(b *Base) (*Adapter, error) {

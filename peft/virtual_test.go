@@ -292,3 +292,50 @@ func TestVirtualOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestVirtualOverQuantized trains over weights in K types, and over the same weights in float32: both learn as much of
+// what there is to learn.
+func TestVirtualOverQuantized(t *testing.T) {
+	if testing.Short() {
+		t.Skip("training takes seconds")
+	}
+	whole := tinyK
+	whole.typeOf = nil
+	bases := []*Base{openBase(t, whole.writeGGUF(t)), openBase(t, writeTinyK(t))}
+	for _, c := range []struct {
+		name string
+		rate float64
+		make func(b *Base) (*Adapter, error)
+	}{
+		{"prompt-tuning", 1e-1, func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
+		{"prefix-tuning", 1e-1, func(b *Base) (*Adapter, error) {
+			return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
+		}},
+		{"p-tuning", 3e-3, func(b *Base) (*Adapter, error) { return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3}) }},
+		{"p-tuning-v2", 1e-1, func(b *Base) (*Adapter, error) {
+			return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var losses []float64
+			for _, b := range bases {
+				a, err := c.make(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := Train(context.Background(), b, a, tinyData(24, 1), tinyData(24, 1), TrainOptions{Steps: 40, BatchTokens: 512, LR: c.rate})
+				if err != nil {
+					t.Fatal(err)
+				}
+				losses = append(losses, *r.EvalLoss)
+				if *r.EvalLoss > *r.BaseLoss-0.3 {
+					t.Errorf("the loss goes from %.3f to %.3f", *r.BaseLoss, *r.EvalLoss)
+				}
+			}
+			t.Logf("loss over float32 %.3f, over K types %.3f", losses[0], losses[1])
+			if d := losses[0] - losses[1]; math.Abs(d) > 0.25 {
+				t.Errorf("the loss ends at %.3f over float32, at %.3f over K types", losses[0], losses[1])
+			}
+		})
+	}
+}
