@@ -143,12 +143,12 @@ func (m *ia3) bind(b *Base, values, grads []Param, strength float64) (attachment
 	}
 	at := &ia3Attachment{
 		base: b, strength: float32(strength),
-		outputs: map[*model.Linear]*autograd.Tensor{}, inputs: map[*quant.Matrix]*autograd.Tensor{},
+		outputs: map[*model.Linear]*autograd.Tensor{}, inputs: map[*model.Linear]*autograd.Tensor{},
 	}
 	for i, l := range linears {
 		vector := m.modules[i].rowLeaf(values, grads, ia3Part)
 		if m.input[l.Module] {
-			at.inputs[&l.W] = vector
+			at.inputs[l] = vector
 		} else {
 			at.outputs[l] = vector
 		}
@@ -158,16 +158,16 @@ func (m *ia3) bind(b *Base, values, grads []Param, strength float64) (attachment
 
 // ia3Attachment is an (IA)³ adapter at work.
 type ia3Attachment struct {
-	plain
+	nextInput
 	base     *Base
 	strength float32
 	outputs  map[*model.Linear]*autograd.Tensor // (1, out)
-	inputs   map[*quant.Matrix]*autograd.Tensor // (1, in) of the linear map with that weight
+	inputs   map[*model.Linear]*autograd.Tensor // (1, in)
 }
 
 // Input scales the input.
-func (at *ia3Attachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	if vector := at.inputs[w]; vector != nil {
+func (at *ia3Attachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if vector := at.inputs[at.take()]; vector != nil {
 		return t.ScaleColumns(x, vector, at.strength, nil)
 	}
 	return x
@@ -181,100 +181,107 @@ func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autogra
 	return y
 }
 
-// factors are what the rows and the columns of each weight are multiplied by. The feed-forward network is linear in the
-// output of its up-projection, so that a scale of the down-projection's input is one of the rows of the up-projection,
-// where quantized blocks can have it exactly.
-func (at *ia3Attachment) factors() (rows, columns map[*model.Linear][]float32) {
-	rows, columns = map[*model.Linear][]float32{}, map[*model.Linear][]float32{}
+// scaled lists the weights whose rows or columns are multiplied, in the order of the model. The feed-forward network is
+// linear in the output of its up-projection, so that a scale of the down-projection's input is one of the rows of the
+// up-projection, where quantized blocks can have it exactly.
+func (at *ia3Attachment) scaled() []*scaledWeight {
+	var all []*scaledWeight
 	for _, layer := range at.base.Model.Layers {
 		for _, l := range layer.Linears() {
-			if vector := at.outputs[l]; vector != nil {
-				multiply(rows, l, vector.Data, at.strength)
-			}
-			vector := at.inputs[&l.W]
-			switch {
-			case vector == nil:
-			case l == layer.Down:
-				multiply(rows, layer.Up, vector.Data, at.strength)
+			s := &scaledWeight{linear: l}
+			switch out, in := at.outputs[l], at.inputs[l]; {
+			case out != nil:
+				s.rows = at.factors(out)
+			case in != nil && l == layer.Down && at.outputs[layer.Up] == nil:
+				s.linear, s.rows, s.late = layer.Up, at.factors(in), true
+			case in != nil:
+				s.columns = at.factors(in)
 			default:
-				multiply(columns, l, vector.Data, at.strength)
+				continue
 			}
+			all = append(all, s)
 		}
 	}
-	return rows, columns
+	return all
 }
 
-// multiply multiplies the factors of a linear map by those of a vector.
-func multiply(all map[*model.Linear][]float32, l *model.Linear, vector []float32, strength float32) {
-	f := all[l]
-	if f == nil {
-		f = slices.Repeat([]float32{1}, len(vector))
-		all[l] = f
+// factors are what a vector multiplies by.
+func (at *ia3Attachment) factors(vector *autograd.Tensor) []float32 {
+	f := make([]float32, len(vector.Data))
+	for i, v := range vector.Data {
+		f[i] = 1 + at.strength*(v-1)
 	}
-	for i, v := range vector {
-		f[i] *= 1 + strength*(v-1)
-	}
+	return f
 }
 
 func (at *ia3Attachment) deltas() map[*model.Linear]delta {
-	rows, columns := at.factors()
 	all := map[*model.Linear]delta{}
-	for l, f := range rows {
-		all[l] = &scaledWeight{w: &l.W, rows: f, columns: columns[l]}
-	}
-	for l, f := range columns {
-		if all[l] == nil {
-			all[l] = &scaledWeight{w: &l.W, columns: f}
-		}
+	for _, s := range at.scaled() {
+		all[s.linear] = s
 	}
 	return all
 }
 
 // vectors are the changes of biases: what scales outputs scales them too.
 func (at *ia3Attachment) vectors() []vectorChange {
-	rows, _ := at.factors()
 	var all []vectorChange
-	for _, l := range at.base.Model.Linears() {
-		if f := rows[l]; f != nil && l.Bias != nil {
-			change := make([]float32, len(f))
-			for i, b := range l.Bias {
-				change[i] = (f[i] - 1) * b
-			}
-			all = append(all, vectorChange{linear: l, change: change})
+	for _, s := range at.scaled() {
+		if s.rows != nil {
+			all = append(all, vectorChange{linear: s.linear, factors: s.rows, late: s.late})
 		}
 	}
 	return all
 }
 
-// scaledWeight is the change of a matrix whose rows and columns are multiplied by factors; nil is 1.
+// scaledWeight is the change of a weight whose rows, or columns, are multiplied by factors.
 type scaledWeight struct {
-	w             *quant.Matrix
-	rows, columns []float32
+	linear        *model.Linear
+	rows, columns []float32 // one of them is nil
+	late          bool      // what is scaled comes after everything else that other adapters do to the weight
 }
 
-// addRows is dst += (rows·columns - 1)·W.
-func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
-	row := make([]float32, s.w.Cols)
+// multiply multiplies rows r0 to r1-1 of a matrix by the factors.
+func (s *scaledWeight) multiply(x []float32, r0, r1 int) {
+	cols := s.linear.W.Cols
 	for r := r0; r < r1; r++ {
-		s.w.Row(row, r)
-		to, f := dst[(r-r0)*s.w.Cols:][:s.w.Cols], float32(1)
+		row := x[(r-r0)*cols:][:cols]
 		if s.rows != nil {
-			f = s.rows[r]
-		}
-		if s.columns == nil {
-			kernels.Axpy(f-1, row, to)
-			continue
-		}
-		for j, v := range row {
-			to[j] += (f*s.columns[j] - 1) * v
+			kernels.Scale(s.rows[r], row)
+		} else {
+			kernels.Mul(row, s.columns)
 		}
 	}
 }
 
-// rowFactors are the factors of the rows where that is all that changes.
-func (s *scaledWeight) rowFactors() ([]float32, bool) {
-	return s.rows, s.rows != nil && s.columns == nil
+func (s *scaledWeight) phase() mergePhase {
+	switch {
+	case s.columns != nil:
+		return inputPhase
+	case s.late:
+		return latePhase
+	}
+	return inOrder
 }
+
+// addRows is dst += (factors - 1)·W.
+func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
+	w := &s.linear.W
+	row := make([]float32, w.Cols)
+	for r := r0; r < r1; r++ {
+		w.Row(row, r)
+		to := dst[(r-r0)*w.Cols:][:w.Cols]
+		if s.rows != nil {
+			kernels.Axpy(s.rows[r]-1, row, to)
+			continue
+		}
+		for j, f := range s.columns {
+			to[j] += (f - 1) * row[j]
+		}
+	}
+}
+
+// scalesRows reports whether only rows are multiplied, which the scales of quantized blocks can take up.
+func (s *scaledWeight) scalesRows() bool { return s.rows != nil }
 
 // suggestLR is a learning rate to start with.
 func (m *ia3) suggestLR(*Base) float64 { return 1e-2 }

@@ -91,6 +91,7 @@ type merger struct {
 	opt      MergeOptions
 	touched  map[string]*mergeTensor // by the tensor's name in the base
 	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
+	late     []vectorChange          // of vectors, after all others
 	size     int64                   // bytes of all tensors of the output
 	written  int64
 	total    mergeStats
@@ -135,7 +136,10 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 			return nil, err
 		}
 	}
-	return m, nil
+	for _, t := range m.touched {
+		t.deltas = inPhases(t.deltas)
+	}
+	return m, m.multiplyLate()
 }
 
 // touchAll adds the changes of one adapter.
@@ -148,7 +152,12 @@ func (m *merger) touchAll(bound *Bound) error {
 	if deltas == nil && !hasVectors {
 		return fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
 	}
-	for _, l := range m.base.Model.Linears() {
+	if c, ok := bound.attachment.(interface{ mergeable() error }); ok {
+		if err := c.mergeable(); err != nil {
+			return err
+		}
+	}
+	for _, l := range m.base.Model.Matrices() {
 		d, ok := deltas[l]
 		if !ok {
 			continue

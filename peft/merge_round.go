@@ -53,6 +53,10 @@ func (t *mergeTensor) chooseRounding() {
 	if t.rounding != RoundAuto {
 		return
 	}
+	if t.scalesRows() {
+		t.rounding = RoundScales // which has that exactly, but for the rounding of the scales
+		return
+	}
 	t.rounding = RoundRequantize
 	rows := min(t.w.Rows, sampledRows)
 	stats := make([]mergeStats, rows)
@@ -67,6 +71,16 @@ func (t *mergeTensor) chooseRounding() {
 	if total.recovery() < enoughRecovery {
 		t.rounding = RoundBoth
 	}
+}
+
+// scalesRows reports whether all that changes is that rows are multiplied.
+func (t *mergeTensor) scalesRows() bool {
+	for _, d := range t.deltas {
+		if s, ok := d.(*scaledWeight); !ok || !s.scalesRows() {
+			return false
+		}
+	}
+	return len(t.deltas) > 0
 }
 
 // roundRow writes row r of the tensor, of which the weights are old, with a change, in the grid of its own blocks.

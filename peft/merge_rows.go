@@ -79,6 +79,18 @@ func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, scratch []float3
 	quant.Dequantize(t.w.Type, old, t.w.Slice(r0, r1).Data)
 	clear(change)
 	for _, d := range t.deltas {
+		m, ok := d.(multiplier)
+		if ok && t.moved { // and what d takes for the weight is not old
+			copy(merged, old)
+			kernels.Add(merged, change)
+			m.multiply(merged, r0, r1)
+			copy(change, merged)
+			kernels.Axpy(-1, old, change)
+			continue
+		}
+		if ok {
+			m.multiply(change, r0, r1)
+		}
 		d.addRows(change, r0, r1)
 	}
 	if t.rounding == RoundRequantize {

@@ -43,16 +43,55 @@ func (m *merger) touchVectors(bound *Bound) (any bool, err error) {
 }
 
 func (m *merger) touchVector(c *vectorChange) error {
+	if c.late {
+		m.late = append(m.late, *c)
+		return nil
+	}
 	name := c.tensor()
-	if v := m.vectors[name]; v != nil {
+	v := m.vectors[name]
+	switch {
+	case c.factors != nil:
+		return m.multiplyVector(c)
+	case v != nil:
 		kernels.Add(v.change, c.change)
 		return nil
 	}
-	v := &mergeVector{name: name, base: c.base(), change: slices.Clone(c.change)}
+	v = &mergeVector{name: name, base: c.base(), change: slices.Clone(c.change)}
 	if v.base != nil {
 		return m.putVector(v)
 	}
 	return m.addBias(c.linear, v)
+}
+
+// multiplyVector multiplies a vector that the base or an adapter before has.
+func (m *merger) multiplyVector(c *vectorChange) error {
+	v, base := m.vectors[c.tensor()], c.base()
+	if v == nil {
+		if base == nil {
+			return nil
+		}
+		v = &mergeVector{name: c.tensor(), base: base, change: make([]float32, len(base))}
+		if err := m.putVector(v); err != nil {
+			return err
+		}
+	}
+	for i, f := range c.factors {
+		v.change[i] *= f
+		if base != nil {
+			v.change[i] += (f - 1) * base[i]
+		}
+	}
+	return nil
+}
+
+// multiplyLate multiplies vectors after all adapters have changed them.
+func (m *merger) multiplyLate() error {
+	for i := range m.late {
+		if err := m.multiplyVector(&m.late[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addBias adds a bias that the base does not have.

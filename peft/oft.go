@@ -3,6 +3,7 @@ package peft
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
@@ -182,12 +183,12 @@ func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment
 	if err != nil {
 		return nil, err
 	}
-	at := &oftAttachment{settings: m.settings, sites: map[*quant.Matrix]*oftSite{}}
+	at := &oftAttachment{settings: m.settings, sites: map[*model.Linear]*oftSite{}}
 	for i, l := range linears {
 		_, size := m.settings.blocks(l.W.Cols)
 		site := &oftSite{linear: l, q: m.modules[i].leaf(values, grads, oftPart), size: size, strength: float32(strength)}
 		site.series = m.settings.series()
-		at.sites[&l.W] = site
+		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
 	at.stepped(0, 0)
@@ -196,9 +197,9 @@ func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment
 
 // oftAttachment is an OFT at work.
 type oftAttachment struct {
-	plain
+	nextInput
 	settings *oftSettings
-	sites    map[*quant.Matrix]*oftSite
+	sites    map[*model.Linear]*oftSite
 	order    []*oftSite
 }
 
@@ -212,8 +213,8 @@ type oftSite struct {
 }
 
 // Input rotates the input.
-func (at *oftAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	if s := at.sites[w]; s != nil {
+func (at *oftAttachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if s := at.sites[at.take()]; s != nil {
 		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
 	}
 	return x
@@ -251,12 +252,25 @@ type rotatedWeight struct {
 	strength float32
 }
 
+func (s *rotatedWeight) phase() mergePhase { return inputPhase }
+
+// multiply rotates rows of a matrix.
+func (s *rotatedWeight) multiply(x []float32, r0, r1 int) {
+	s.add(x, slices.Clone(x[:(r1-r0)*s.w.Cols]), r1-r0)
+}
+
 func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
-	cols, n := s.w.Cols, r1-r0
-	rows := make([]float32, n*cols)
-	for i := range n {
-		s.w.Row(rows[i*cols:(i+1)*cols], r0+i)
+	cols := s.w.Cols
+	rows := make([]float32, (r1-r0)*cols)
+	for r := r0; r < r1; r++ {
+		s.w.Row(rows[(r-r0)*cols:][:cols], r)
 	}
+	s.add(dst, rows, r1-r0)
+}
+
+// add is dst += strength·(rows·Rᵀ - rows) of n rows.
+func (s *rotatedWeight) add(dst, rows []float32, n int) {
+	cols := s.w.Cols
 	kernels.Axpy(-s.strength, rows, dst[:n*cols])
 	for at := 0; at < cols; at += s.size {
 		block := s.r.Row(at / s.size % s.r.Rows)

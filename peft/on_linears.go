@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // Placement says where an adapter of a method on linear maps goes, and how it starts: what all these methods' options
@@ -182,6 +183,26 @@ func (m *linearModule) rowLeaf(values, grads []Param, part string) *autograd.Ten
 		return autograd.NewConst(1, len(p.Data), p.Data)
 	}
 	return autograd.NewParam(1, len(p.Data), p.Data, grads[m.parts[part]].Data)
+}
+
+// nextInput tells attachments that change inputs which linear map an input is of: the one whose weight was asked for just
+// before, where there was any (the output head's is not asked for).
+type nextInput struct {
+	plain
+	linear *model.Linear
+}
+
+// Weights implements model.Hooks.
+func (n *nextInput) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+	n.linear = l
+	return w
+}
+
+// take is that linear map, or nil.
+func (n *nextInput) take() *model.Linear {
+	l := n.linear
+	n.linear = nil
+	return l
 }
 
 // linearSite is a method at work on one linear map.
