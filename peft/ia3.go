@@ -181,9 +181,7 @@ func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autogra
 	return y
 }
 
-// scaled lists the weights whose rows or columns are multiplied, in the order of the model. The feed-forward network is
-// linear in the output of its up-projection, so that a scale of the down-projection's input is one of the rows of the
-// up-projection, where quantized blocks can have it exactly.
+// scaled lists the weights whose rows or columns are multiplied, in the order of the model.
 func (at *ia3Attachment) scaled() []*scaledWeight {
 	var all []*scaledWeight
 	for _, layer := range at.base.Model.Layers {
@@ -192,10 +190,11 @@ func (at *ia3Attachment) scaled() []*scaledWeight {
 			switch out, in := at.outputs[l], at.inputs[l]; {
 			case out != nil:
 				s.rows = at.factors(out)
-			case in != nil && l == layer.Down && at.outputs[layer.Up] == nil:
-				s.linear, s.rows, s.late = layer.Up, at.factors(in), true
 			case in != nil:
 				s.columns = at.factors(in)
+				if l == layer.Down {
+					s.before = layer.Up
+				}
 			default:
 				continue
 			}
@@ -227,7 +226,7 @@ func (at *ia3Attachment) vectors() []vectorChange {
 	var all []vectorChange
 	for _, s := range at.scaled() {
 		if s.rows != nil {
-			all = append(all, vectorChange{linear: s.linear, factors: s.rows, late: s.late})
+			all = append(all, vectorChange{linear: s.linear, factors: s.rows})
 		}
 	}
 	return all
@@ -237,7 +236,19 @@ func (at *ia3Attachment) vectors() []vectorChange {
 type scaledWeight struct {
 	linear        *model.Linear
 	rows, columns []float32 // one of them is nil
-	late          bool      // what is scaled comes after everything else that other adapters do to the weight
+	// before is the weight on whose output the input that columns scale depends linearly; nil where there is none.
+	before *model.Linear
+	late   bool // what is scaled comes after everything else that other adapters do to the weight
+}
+
+// moved is the same change as one of the rows of the weight before, where quantized blocks can have it exactly: the
+// feed-forward network is linear in the output of its up-projection, so that a scale of the down-projection's input is
+// one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight itself.
+func (s *scaledWeight) moved() *scaledWeight {
+	if s.before == nil {
+		return nil
+	}
+	return &scaledWeight{linear: s.before, rows: s.columns, late: true}
 }
 
 // multiply multiplies rows r0 to r1-1 of a matrix by the factors.

@@ -91,7 +91,7 @@ type merger struct {
 	opt      MergeOptions
 	touched  map[string]*mergeTensor // by the tensor's name in the base
 	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
-	late     []vectorChange          // of vectors, after all others
+	late     []vectorChange          // of vectors, after those of all adapters
 	size     int64                   // bytes of all tensors of the output
 	written  int64
 	total    mergeStats
@@ -136,10 +136,36 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 			return nil, err
 		}
 	}
+	if err := m.moveScales(); err != nil {
+		return nil, err
+	}
 	for _, t := range m.touched {
 		t.deltas = inPhases(t.deltas)
 	}
 	return m, m.multiplyLate()
+}
+
+// moveScales turns scales of columns into scales of the rows of the weight before, where they can be moved.
+func (m *merger) moveScales() error {
+	for _, l := range m.base.Model.Linears() {
+		t := m.touched[l.Tensor]
+		if t == nil || t.moved || len(t.deltas) != 1 {
+			continue
+		}
+		s, ok := t.deltas[0].(*scaledWeight)
+		if !ok || s.moved() == nil {
+			continue
+		}
+		s = s.moved()
+		before, err := m.touch(s.linear)
+		if err != nil {
+			return err
+		}
+		before.deltas = append(before.deltas, s)
+		m.late = append(m.late, vectorChange{linear: s.linear, factors: s.rows})
+		delete(m.touched, l.Tensor)
+	}
+	return nil
 }
 
 // touchAll adds the changes of one adapter.

@@ -43,10 +43,6 @@ func (m *merger) touchVectors(bound *Bound) (any bool, err error) {
 }
 
 func (m *merger) touchVector(c *vectorChange) error {
-	if c.late {
-		m.late = append(m.late, *c)
-		return nil
-	}
 	name := c.tensor()
 	v := m.vectors[name]
 	switch {

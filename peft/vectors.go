@@ -14,7 +14,6 @@ type vectorChange struct {
 	linear  *model.Linear
 	change  []float32 // what is added, in the order of the base's rows; or
 	factors []float32 // what is multiplied, where there is anything
-	late    bool      // it comes after the changes of all other adapters
 }
 
 // vectorial is an attachment whose effect, or a part of it, changes of vectors have.
