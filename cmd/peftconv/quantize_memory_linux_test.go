@@ -6,23 +6,26 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// TestQuantizeMemory quantizes a model much larger than what it may hold at a time: with PEFTCONV_LONG set one of 4 GB.
+// TestQuantizeMemory quantizes a model much larger than what it may hold at a time: with PEFTCONV_LONG set one of 4 GB, to
+// a mixture of types; otherwise one to a type that takes little time.
 func TestQuantizeMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes large files")
 	}
 	const limit = 100 << 20
-	layers := 6
+	layers, to := 6, "Q4_0"
 	if os.Getenv("PEFTCONV_LONG") != "" {
-		layers = 32
+		layers, to = 32, "Q4_K_M"
 	}
 	in := emptyLayers(t, layers)
-	peak := watch(t, exitOK, "quantize", in, filepath.Join(t.TempDir(), "out.gguf"), "Q4_0")
-	t.Logf("a model of %s: %s of memory", bytesText(fileSize(in)), bytesText(peak))
+	start := time.Now()
+	peak := watch(t, exitOK, "quantize", in, filepath.Join(t.TempDir(), "out.gguf"), to)
+	t.Logf("a model of %s to %s: %s of memory, %v", bytesText(fileSize(in)), to, bytesText(peak), time.Since(start).Round(time.Second/10))
 	if peak > limit {
 		t.Errorf("a model of %s took %s of memory, expected at most %s", bytesText(fileSize(in)), bytesText(peak), bytesText(limit))
 	}
