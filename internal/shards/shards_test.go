@@ -3,7 +3,9 @@ package shards
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -293,5 +295,31 @@ func TestRealModel(t *testing.T) {
 	}
 	if !bytes.Equal(read(t, out), read(t, path)) {
 		t.Error("the joined file differs")
+	}
+}
+
+// TestLikeGGUFSplit compares the files, one after another, with those that llama-gguf-split of llama.cpp makes.
+func TestLikeGGUFSplit(t *testing.T) {
+	path := testdata.Shared(t, "quant/files/tiny-llama-f16.gguf")
+	tests := []struct {
+		like  string
+		opt   Options
+		files int
+		want  string // SHA-256 of all files
+	}{
+		{"--split-max-size 3M", Options{MaxBytes: 3_000_000}, 4, "2871c517c914b9efa0aea24ebbee63f0492d86a03134b3c3473da3f7c805923b"},
+		{"--split-max-tensors 7", Options{MaxTensors: 7}, 11, "96384581045a6d8911f0be9a6249d1ce6d5babe526ae17c011eb3e8f49620579"},
+		{"--split-max-tensors 10 --no-tensor-first-split", Options{MaxTensors: 10, EmptyFirst: true}, 9,
+			"443d454ba6d243e7333a0fde6561c78f3e44850c953c48a846700223739dda9d"},
+	}
+	for _, tt := range tests {
+		paths := split(t, path, filepath.Join(t.TempDir(), "part"), tt.opt)
+		sum := sha256.New()
+		for _, p := range paths {
+			sum.Write(read(t, p))
+		}
+		if got := hex.EncodeToString(sum.Sum(nil)); got != tt.want || len(paths) != tt.files {
+			t.Errorf("%s: %d files with SHA-256 %s, expected %d with %s", tt.like, len(paths), got, tt.files, tt.want)
+		}
 	}
 }
