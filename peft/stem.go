@@ -87,8 +87,8 @@ func newStem(b *Base, train *Data, bytes int64, out string) *stem {
 	return s
 }
 
-// inMemory says whether a stem of so many bytes is kept in memory.
-func inMemory(bytes int64) bool {
+// inMemory says whether a stem of so many bytes is kept in memory. A variable for the sake of tests.
+var inMemory = func(bytes int64) bool {
 	available, _ := availableMemory()
 	return bytes <= available/4
 }

@@ -46,7 +46,7 @@ func (o *benchOptions) flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&b.Types, "type", nil, "`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
 	fs.StringVarP(&b.Model, "model", "b", "", "measure the model in this `FILE` or directory instead of a shape")
 	fs.StringSliceVar(&o.precision, "precision", nil, "`PRECISIONS` of the products with frozen weights, separated by commas: f32, bf16, int8 or auto; "+
-		"none is f32, and bf16 where the processor has it")
+		"none is all that the processor has instructions for")
 	fs.IntVar(&b.Tokens, "tokens", 512, "`N` tokens in the sequence of a training step, and rows of a product")
 	fs.IntVarP(&b.Rank, "rank", "r", 16, "`RANK` of the LoRA")
 	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")

@@ -45,7 +45,7 @@ func (op *attentionOp) backward(t *Tape) {
 	if op.y.Grad == nil {
 		return
 	}
-	for i, x := range []*Tensor{op.q, op.k, op.v} {
+	for i, x := range [...]*Tensor{op.q, op.k, op.v} {
 		if x.needs && t.startGrad(x) {
 			op.fresh[i] = x
 		}

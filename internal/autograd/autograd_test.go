@@ -168,9 +168,11 @@ func checkDirection(t *testing.T, i int, p *Tensor, f func() float64) {
 	}
 }
 
-// TestCrossEntropy checks values and gradients, with a vocabulary of one chunk and of several.
+// TestCrossEntropy checks values and gradients, of rows all at once and some at a time.
 func TestCrossEntropy(t *testing.T) {
+	defer func(n int) { logitFloats = n }(logitFloats)
 	for _, vocab := range []int{7, 300, 3000} {
+		logitFloats = 400 * vocab
 		params := randomParams([][2]int{{1500, 4}, {vocab, 4}}, 5)
 		h, w := params[0], params[1]
 		if vocab < 3000 {
@@ -219,6 +221,63 @@ func plainCrossEntropy(h, w *Tensor, targets []int32) (total float64) {
 		total += math.Log(sum) - hit
 	}
 	return total
+}
+
+// TestCrossEntropyIsNotKept wants no memory for logits after the loss, and none for gradients on a tape that does not record.
+func TestCrossEntropyIsNotKept(t *testing.T) {
+	const vocab, rows, cols = 512, 32, 16
+	p := randomParams([][2]int{{rows, cols}}, 5)
+	for _, record := range []bool{true, false} {
+		tape := NewTape()
+		tape.Record(record)
+		tape.CrossEntropy(p[0], dense(vocab, cols, 1), nil, make([]int32, rows), 1)
+		at, most := tape.arena.at, rows+2*rows*cols
+		if !record {
+			most = rows + rows*cols
+		}
+		if floats := at.chunk*chunkFloats + at.offset; floats != most {
+			t.Errorf("recording %v: %d floats are held, want %d", record, floats, most)
+		}
+	}
+}
+
+// TestStepAllocatesNothing wants a step like the one before to find all memory that it needs.
+func TestStepAllocatesNothing(t *testing.T) {
+	const rows, width = 64, 32
+	p := randomParams([][2]int{{rows, width}, {4, width}, {width, 4}}, 5)
+	w, norm := kernels.Weights(dense(width, width, 1)), NewConst(1, width, make([]float32, width))
+	heads := Heads{Queries: 4, Keys: 2, Dim: 8, Scale: 0.5}
+	pos, targets, bounds := make([]int32, rows), make([]int32, rows), []int32{0, 20, rows}
+	table := NewRopeTable(8, 100, 1, nil, true)
+	tape := NewTape()
+	layer := func(x *Tensor) *Tensor {
+		n := tape.RMSNorm(x, norm, 1e-5)
+		q := tape.LoRA(tape.Linear(n, w), n, p[1], p[2], 1, 0)
+		q, v := tape.Rope(q, pos, 8, table), tape.AddBias(tape.Linear(n, w), norm.Data)
+		k := tape.Tensor(rows, width/2)
+		clear(k.Data)
+		x = tape.Add(x, tape.Attention(q, k, k, bounds, heads))
+		return tape.Add(x, tape.SwiGLU(tape.Linear(x, w), v))
+	}
+	step := func() {
+		tape.Reset(1)
+		x := p[0]
+		for range 3 {
+			x = tape.Checkpoint(x, layer)
+		}
+		tape.CrossEntropy(x, w, nil, targets, 1)
+		tape.Backward()
+	}
+	defer kernels.SetThreads(0)
+	for _, keep := range []bool{false, true} {
+		for _, threads := range []int{1, 3} {
+			kernels.SetThreads(threads)
+			tape.Keep(keep)
+			if n := testing.AllocsPerRun(20, step); n > 0 {
+				t.Errorf("keep %v, %d threads: a step allocates %g times", keep, threads, n)
+			}
+		}
+	}
 }
 
 // TestCheckpointChangesNothing compares a graph with and without checkpoints, and with checkpoints that are kept.

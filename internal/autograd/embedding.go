@@ -6,15 +6,28 @@ import "github.com/peftconv/peftconv/kernels"
 func (t *Tape) Embedding(ids []int32, w kernels.Weights) *Tensor {
 	_, cols := w.Dims()
 	y := t.Tensor(len(ids), cols)
-	forRows(len(ids), func(i int) {
-		if ids[i] < 0 {
-			clear(y.Row(i))
-			return
-		}
-		w.Tile(y.Row(i), cols, int(ids[i]), int(ids[i])+1, 0, cols)
-	})
+	t.lookup = lookupTask{ids, w, y}
+	t.rows(y.Rows, y.Cols, &t.lookup)
+	t.lookup = lookupTask{}
 	t.lap(PartEmbedding)
 	return y
+}
+
+// lookupTask fetches rows of a table.
+type lookupTask struct {
+	ids []int32
+	w   kernels.Weights
+	y   *Tensor
+}
+
+func (l *lookupTask) rows(from, to int) {
+	for i := from; i < to; i++ {
+		if l.ids[i] < 0 {
+			clear(l.y.Row(i))
+			continue
+		}
+		l.w.Tile(l.y.Row(i), l.y.Cols, int(l.ids[i]), int(l.ids[i])+1, 0, l.y.Cols)
+	}
 }
 
 // tapEmbeddingOp collects the gradient of a table's rows.

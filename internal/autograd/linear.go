@@ -55,9 +55,22 @@ func (t *Tape) AddBias(y *Tensor, bias []float32) *Tensor {
 	if len(bias) != y.Cols {
 		panic("autograd: AddBias: bias and columns differ")
 	}
-	forRows(y.Rows, func(i int) { kernels.Add(y.Row(i), bias) })
+	t.bias = biasTask{y, bias}
+	t.rows(y.Rows, y.Cols, &t.bias)
 	t.lap(PartElementwise)
 	return y
+}
+
+// biasTask adds a bias to rows.
+type biasTask struct {
+	y    *Tensor
+	bias []float32
+}
+
+func (b *biasTask) rows(from, to int) {
+	for i := from; i < to; i++ {
+		kernels.Add(b.y.Row(i), b.bias)
+	}
 }
 
 // tapWeightOp collects the gradient of a linear map's weight.

@@ -56,7 +56,8 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 		linear.low = low
 		return y
 	}
-	op := &loraOp{y: y, x: x, low: low, dropout: dropout}
+	op := t.pools.lora.take()
+	*op = loraOp{y: y, x: x, low: low, dropout: dropout}
 	if dropout > 0 {
 		op.key = t.random.next()
 	}
@@ -64,10 +65,9 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	low.add(y, op.dropped(t))
 	t.release(start)
 	t.lap(PartLoRA)
-	if x.needs || a.needs || b.needs {
-		y.needs = true
-		t.push(op)
-	}
+	needed := x.needs || a.needs || b.needs
+	y.needs = y.needs || needed
+	t.keep(op, needed)
 	return y
 }
 

@@ -18,6 +18,7 @@ func (p *pool[T]) give(op *T) { p.free = append(p.free, op) }
 // pools keep the operations of a tape, so that a step like the one before allocates none.
 type pools struct {
 	linear       pool[linearOp]
+	lora         pool[loraOp]
 	add          pool[addOp]
 	swiglu       pool[swigluOp]
 	rmsNorm      pool[rmsNormOp]
@@ -42,6 +43,8 @@ func (t *Tape) recycle(op operation) {
 	switch op := op.(type) {
 	case *linearOp:
 		t.pools.linear.give(op)
+	case *loraOp:
+		t.pools.lora.give(op)
 	case *addOp:
 		t.pools.add.give(op)
 	case *swigluOp:

@@ -53,6 +53,8 @@ type Tape struct {
 	watch     stopwatch
 	pools     pools
 	loop      loop
+	bias      biasTask // the tasks of AddBias and Embedding
+	lookup    lookupTask
 }
 
 // NewTape makes an empty tape that records.

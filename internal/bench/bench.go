@@ -17,7 +17,7 @@ type Options struct {
 	Shapes     []string            // of training steps, by name; none: the smallest, unless Model is set
 	Types      []string            // of weights; none: Q8_0 and Q4_K for steps, more for products
 	Model      string              // a model's file or directory to measure instead of shapes
-	Precisions []kernels.Precision // none: f32, and bf16 where the processor has it
+	Precisions []kernels.Precision // none: all that the processor has instructions for
 	Tokens     int                 // of a step, and rows of a product; 0: 512
 	Rank       int                 // of the LoRA on every linear map; 0: 16
 	Steps      int                 // that are measured; 0: what fits into some seconds, at least 2
@@ -65,6 +65,9 @@ func (o *Options) defaults() {
 		o.Precisions = []kernels.Precision{kernels.F32}
 		if kernels.HasBF16() {
 			o.Precisions = append(o.Precisions, kernels.BF16)
+		}
+		if kernels.HasInt8() {
+			o.Precisions = append(o.Precisions, kernels.Int8)
 		}
 	}
 	if o.Tokens == 0 {
