@@ -229,7 +229,7 @@ func (m *adalora) describe() string {
 	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.modules)), len(m.modules))
 }
 
-func (m *adalora) suggestLR(b *Base) float64 { return SuggestLR(b) }
+func (m *adalora) suggestLR(b *Base) float64 { return timesSuggested(b, 2.5) }
 
 func (m *adalora) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {

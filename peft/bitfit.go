@@ -86,7 +86,7 @@ func newBitFit(params []Param) (*bitFit, error) {
 
 func (m *bitFit) describe() string { return fmt.Sprintf("biases of %d weights", len(m.modules)) }
 
-func (m *bitFit) suggestLR(*Base) float64 { return 1e-2 }
+func (m *bitFit) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
 
 func (m *bitFit) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {

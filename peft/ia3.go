@@ -295,4 +295,4 @@ func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
 func (s *scaledWeight) scalesRows() bool { return s.rows != nil }
 
 // suggestLR is a learning rate to start with.
-func (m *ia3) suggestLR(*Base) float64 { return 1e-2 }
+func (m *ia3) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }

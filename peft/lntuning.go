@@ -122,7 +122,7 @@ func newLNTuning(params []Param) (*lnTuning, error) {
 
 func (m *lnTuning) describe() string { return fmt.Sprintf("weights of %d norms", len(m.modules)) }
 
-func (m *lnTuning) suggestLR(*Base) float64 { return 1e-2 }
+func (m *lnTuning) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
 
 func (m *lnTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
 

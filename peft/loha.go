@@ -113,7 +113,7 @@ func (m *loha) describe() string {
 	return fmt.Sprintf("LoHa of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
-func (m *loha) suggestLR(b *Base) float64 { return SuggestLR(b) }
+func (m *loha) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
 
 func (m *loha) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	if grads != nil {

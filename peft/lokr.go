@@ -160,7 +160,7 @@ func (m *lokr) describe() string {
 	return fmt.Sprintf("LoKr of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
-func (m *lokr) suggestLR(b *Base) float64 { return SuggestLR(b) }
+func (m *lokr) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
 
 func (m *lokr) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	if grads != nil {

@@ -174,7 +174,7 @@ func (m *oft) describe() string {
 	return fmt.Sprintf("OFT in blocks of %d on %d weights", m.settings.BlockSize, len(m.modules))
 }
 
-func (m *oft) suggestLR(*Base) float64 { return 1e-2 }
+func (m *oft) suggestLR(b *Base) float64 { return timesSuggested(b, 0.4) }
 
 func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {

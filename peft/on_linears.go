@@ -3,6 +3,7 @@ package peft
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -203,6 +204,12 @@ func (n *nextInput) take() *model.Linear {
 	l := n.linear
 	n.linear = nil
 	return l
+}
+
+// timesSuggested is a multiple of what a LoRA starts with, in two digits.
+func timesSuggested(b *Base, factor float64) float64 {
+	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // reads what was written
+	return lr
 }
 
 // linearSite is a method at work on one linear map.

@@ -181,7 +181,7 @@ func (m *vera) describe() string {
 	return fmt.Sprintf("VeRA of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
-func (m *vera) suggestLR(*Base) float64 { return 1e-2 }
+func (m *vera) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
 
 func (m *vera) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	a, bigB := &values[m.a], &values[m.b]
