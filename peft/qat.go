@@ -31,15 +31,15 @@ type QATOptions struct {
 	Alpha     float64  // 0 is twice the rank
 	Targets   []string // see SelectTargets; none is "all-linear"
 	Layers    string   // see ParseLayers; "" is all
-	Dither    string   // of ChannelCode: DitherNone ("" is the same) or DitherUniform
+	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
 	Seed      uint64
 	BaseModel string // what the file says that the base is; "" is what the base's metadata says
 }
 
 // Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
 const (
-	DitherNone    = "none"    // in the middle
-	DitherUniform = "uniform" // somewhere, each weight elsewhere
+	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
+	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
 )
 
 // qatSettings are the fields of a QAT adapter's configuration.
@@ -47,8 +47,8 @@ type qatSettings struct {
 	Rank     int       `json:"r"`
 	Alpha    float64   `json:"lora_alpha"`
 	Channels string    `json:"qat_channels"`
-	Dither   string    `json:"qat_dither,omitempty"`
-	Seed     uint64    `json:"qat_seed,omitempty"` // of the dither
+	Dither   string    `json:"qat_dither"`
+	Seed     uint64    `json:"qat_seed"` // of the dither
 	Targets  Modules   `json:"target_modules"`
 	Layers   layerList `json:"layers_to_transform"`
 }
@@ -59,7 +59,7 @@ func (s *qatSettings) check() error {
 		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
 	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
-	case !slices.Contains([]string{"", DitherNone, DitherUniform}, s.Dither):
+	case !slices.Contains([]string{DitherUniform, DitherNone}, s.Dither):
 		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", s.Dither, DitherNone, DitherUniform)
 	}
 	_, err := ParseChannels(s.Channels)
@@ -99,10 +99,13 @@ func channelFits(channel string, t gguf.Type) bool {
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
 func autoChannels(t gguf.Type) []string {
-	if quant.HasScales(t) {
+	switch {
+	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
+		return []string{ChannelCode} // of floats, this is a LoRA
+	case !quant.HasLevels(t):
 		return []string{ChannelScale}
 	}
-	return []string{ChannelCode}
+	return []string{ChannelScale, ChannelCode}
 }
 
 // NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
@@ -117,6 +120,9 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 	}
 	if s.Channels == "" {
 		s.Channels = QATAuto
+	}
+	if s.Dither == "" {
+		s.Dither = DitherUniform
 	}
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
@@ -236,7 +242,7 @@ func startQAT(p *Param, seed uint64) {
 func qatFamily() *family {
 	return &family{
 		name: "qat", peftType: MethodQAT,
-		settings: func() Settings { return &qatSettings{Rank: 8, Alpha: 16, Channels: QATAuto} },
+		settings: func() Settings { return &qatSettings{Rank: 8, Alpha: 16, Channels: QATAuto, Dither: DitherUniform} },
 		method:   func(c *Config, params []Param) (method, error) { return newQAT(c, params) },
 	}
 }
@@ -290,7 +296,7 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 
 // channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
 // (docs/quantization-aware.md).
-var channelRates = map[string]float64{ChannelScale: 24, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 2}
+var channelRates = map[string]float64{ChannelScale: 12, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 2}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []Param, i int, channel, which string) error {
@@ -390,5 +396,5 @@ func (m *qat) permuted(b *Base) ([]permutation, error) {
 	return perms, nil
 }
 
-// suggestLR is a learning rate to start with; see docs/quantization-aware.md.
+// suggestLR is a learning rate to start with: that of a LoRA, because channelRates makes it suit all channels.
 func (m *qat) suggestLR(b *Base) float64 { return SuggestLR(b) }

@@ -3,6 +3,7 @@ package peft
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
@@ -45,20 +46,51 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 // qatPair is the pair of matrices of one channel; a is nil where there is none.
 type qatPair struct{ a, b *autograd.Tensor }
 
-// addRow is dst += factor·B[row]·A. The order of the sums is fixed, and no product is fused with an addition: the result is
-// the same on every processor, because merging elsewhere must give the bytes of training.
+// addRow is dst += factor·B[row]·A. Each product is fused with its addition, in a fixed order: the result is the same on every
+// processor, because merging elsewhere must give the bytes of training.
 func (p qatPair) addRow(dst []float32, row int, factor float32) {
+	const piece = 2048 // values that stay in the cache
 	b := p.b.Row(row)
-	for r, v := range b {
-		v = float32(factor * v)
-		if v == 0 {
-			continue
-		}
-		a := p.a.Row(r)
-		for i := range dst {
-			dst[i] += float32(v * a[i])
+	for from := 0; from < len(dst); from += piece {
+		to := min(from+piece, len(dst))
+		for r, v := range b {
+			if v = float32(factor * v); v != 0 {
+				fusedAxpy(v, p.a.Row(r)[from:to], dst[from:to])
+			}
 		}
 	}
+}
+
+// fusedAxpy is y += a·x, rounded once, as the assembly of kernels.Axpy computes it of whole vectors.
+func fusedAxpy(a float32, x, y []float32) {
+	const vector = 16
+	done := 0
+	if kernels.Tier() != "generic" {
+		done = len(x) &^ (vector - 1)
+		kernels.Axpy(a, x[:done], y[:done])
+	}
+	for i := done; i < len(x); i++ {
+		y[i] = fused(a, x[i], y[i])
+	}
+}
+
+// fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again to
+// float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
+func fused(a, x, y float32) float32 {
+	product, addend := float64(a)*float64(x), float64(y)
+	sum := product + addend
+	part := sum - product
+	missing := (product - (sum - part)) + (addend - part)
+	bits := math.Float64bits(sum)
+	if missing != 0 && bits&1 == 0 { // also where it is NaN
+		if (missing > 0) == (sum > 0) {
+			bits++
+		} else {
+			bits--
+		}
+		sum = math.Float64frombits(bits)
+	}
+	return float32(sum)
 }
 
 // qatAttachment is a quantization-aware adapter at work.
@@ -191,11 +223,16 @@ func sized(x []float32, n int) []float32 {
 	return x[:n]
 }
 
-// ditherRow fills u with numbers in [0, 1) that depend on the seed and the place alone.
+// ditherRow fills u with numbers in [0, 1) that depend on the seed and the place alone. They are multiples of 2⁻¹⁶, so that
+// adding one to a level is exact.
 func ditherRow(u []float32, seed uint64, row int) {
 	r := random{state: mix(seed ^ uint64(row)*0x9e3779b97f4a7c15)}
-	for i := range u {
-		u[i] = float32(r.next()>>40) / (1 << 24)
+	for i := 0; i < len(u); i += 4 {
+		bits := r.next()
+		for j := i; j < min(i+4, len(u)); j++ {
+			u[j] = float32(uint16(bits)) / (1 << 16)
+			bits >>= 16
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,7 +45,7 @@ func blocksIn(typ gguf.Type) tinyModel {
 // newQATAdapter makes an adapter, dithered where it moves levels.
 func newQATAdapter(t *testing.T, b *Base, channels string) *Adapter {
 	t.Helper()
-	a, err := NewQAT(b, QATOptions{Channels: channels, Rank: 4, Seed: 3, Dither: DitherUniform})
+	a, err := NewQAT(b, QATOptions{Channels: channels, Rank: 4, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestQATRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := openBase(t, writeTinyK(t))
 	fresh := func(b *Base) (*Adapter, error) {
-		return NewQAT(b, QATOptions{Channels: "scale+offset+code", Rank: 2, Dither: DitherUniform})
+		return NewQAT(b, QATOptions{Channels: "scale+offset+code", Rank: 2})
 	}
 	run := func(opt TrainOptions) []byte {
 		a, err := fresh(b)
@@ -218,6 +219,24 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
+// TestFused compares with the exact sum, rounded once.
+func TestFused(t *testing.T) {
+	r := newRandom(2, "fused")
+	x := make([]float32, 3)
+	for range 100000 {
+		r.normal(x, 1)
+		x[2] *= float32(math.Ldexp(1, int(r.next()%60)-30))
+		exact := new(big.Float).SetPrec(300).Mul(big.NewFloat(float64(x[0])), big.NewFloat(float64(x[1])))
+		want, _ := exact.Add(exact, big.NewFloat(float64(x[2]))).Float32()
+		if got := fused(x[0], x[1], x[2]); got != want {
+			t.Fatalf("%v·%v + %v is %v, want %v", x[0], x[1], x[2], got, want)
+		}
+	}
+	if got := fused(float32(math.Inf(1)), 1, 1); !math.IsInf(float64(got), 1) {
+		t.Errorf("infinity becomes %v", got)
+	}
+}
+
 // TestQATVerifyFindsADifference changes one byte of a merged file.
 func TestQATVerifyFindsADifference(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
@@ -281,7 +300,7 @@ func TestQATRefused(t *testing.T) {
 
 // TestQATLoadRefused reads files that lie.
 func TestQATLoadRefused(t *testing.T) {
-	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale"}
+	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"
 	for name, c := range map[string]struct {
 		tensors map[string][]int

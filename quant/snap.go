@@ -174,6 +174,9 @@ func (g *grid) recode(level []uint8, change []float32, scale, offset float32, ro
 		return false
 	}
 	inverse := 1 / scale
+	if g.even && g.ranks == nil && round.Latent == nil {
+		return recodeEven(level, change, inverse, len(g.values)-1, round.Dither)
+	}
 	up := float32(0.5)
 	for i, d := range change {
 		if d == 0 {
@@ -192,6 +195,34 @@ func (g *grid) recode(level []uint8, change []float32, scale, offset float32, ro
 			level[i] = g.level(to)
 			moved = true
 		}
+	}
+	return moved
+}
+
+// recodeEven is recode of levels that are 1 apart and their own rank: the level goes to the whole part of level + change + up.
+func recodeEven(level []uint8, change []float32, inverse float32, top int, dither []float32) (moved bool) {
+	up, most := float32(0.5), float32(top)
+	level = level[:len(change)]
+	if dither != nil {
+		dither = dither[:len(change)]
+	}
+	for i, d := range change {
+		if d == 0 {
+			continue
+		}
+		if dither != nil {
+			up = dither[i]
+		}
+		f := float32(level[i]) + float32(d*inverse) + up
+		switch { // compared as floats: the change may be far beyond the integers
+		case !(f >= 0):
+			f = 0
+		case f > most:
+			f = most
+		}
+		to := uint8(f)
+		moved = moved || to != level[i]
+		level[i] = to
 	}
 	return moved
 }
@@ -323,16 +354,31 @@ func (g *grid) measure(b []byte, grid *blockGrid, groups int) {
 	var level [weightsK]uint8
 	g.unpack(&level, b)
 	for i := range groups {
-		var sum, squares float32 // exact: values are small whole numbers or multiples of 1/2
-		for _, l := range level[i*g.group:][:g.group] {
-			v := g.values[g.rank(l)]
-			sum += v
-			squares += float32(v * v)
-		}
-		n := float32(g.group)
-		grid.mean[i] = sum / n
-		grid.spread[i] = squares/n - float32(grid.mean[i]*grid.mean[i])
+		grid.mean[i], grid.spread[i] = g.moments(level[i*g.group:][:g.group])
 	}
+}
+
+// moments are the mean of the values of some levels, and the mean square of what is left of them.
+func (g *grid) moments(level []uint8) (mean, spread float32) {
+	n := float32(len(level))
+	if g.even && g.ranks == nil {
+		var sum, squares int
+		for _, l := range level {
+			v := int(l)
+			sum += v
+			squares += v * v
+		}
+		mean = float32(sum) / n
+		return mean + g.values[0], float32(squares)/n - float32(mean*mean)
+	}
+	var sum, squares float32 // exact: values are small whole numbers
+	for _, l := range level {
+		v := g.values[g.rank(l)]
+		sum += v
+		squares += float32(v * v)
+	}
+	mean = sum / n
+	return mean, squares/n - float32(mean*mean)
 }
 
 // clampHalf is the half precision number nearest to f, at most the largest one.

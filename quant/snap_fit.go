@@ -4,13 +4,14 @@ package quant
 type ladder struct {
 	lo, hi      int
 	step, first float32
+	perStep     float32 // 1/step
 }
 
 func (l *ladder) value(rung int) float32 { return float32(float32(rung)*l.step) + l.first }
 
-// rung is the rung nearest to v.
+// rung is the rung nearest to v. Steps are powers of two, so that dividing by one is exact.
 func (l *ladder) rung(v float32) int {
-	f := (v - l.first) / l.step
+	f := float32((v - l.first) * l.perStep)
 	switch { // compared as floats: v may be far beyond the integers
 	case !(f > float32(l.lo)):
 		return l.lo
@@ -76,7 +77,7 @@ func (l *ladder) fit(base *rungs, want, w []float32) rungs {
 	try(base.d)
 	try(l.refit(base, want, w))
 	top := peak(want)
-	const ends = 4
+	const ends = 3
 	for i := range ends {
 		try(clampHalf(top / l.value(l.hi-i)))
 		if l.lo < 0 {
@@ -147,12 +148,10 @@ func (s *affineScales) storeGrid(b []byte, g *blockGrid) {
 	fittedMinimum := s.fit(&baseMinimum, miss[:s.n], ones[:s.n])
 	var bestScale, bestMinimum rungs
 	least := float32(greatestFloat)
-	for _, d := range [...]float32{baseScale.d, fitted.d} {
-		for _, dmin := range [...]float32{baseMinimum.d, fittedMinimum.d} {
-			scale, minimum, e := s.together(d, dmin, g, low[:])
-			if e < least {
-				bestScale, bestMinimum, least = scale, minimum, e
-			}
+	for _, d := range [...][2]float32{{baseScale.d, baseMinimum.d}, {fitted.d, fittedMinimum.d}} {
+		scale, minimum, e := s.together(d[0], d[1], g, low[:])
+		if e < least {
+			bestScale, bestMinimum, least = scale, minimum, e
 		}
 	}
 	if least < greatestFloat {

@@ -116,10 +116,10 @@ var grids = [...]grid{
 	gguf.IQ1_S:   scalesOfIQ1_S.grid(),
 	gguf.IQ1_M:   scalesOfIQ1_M.grid(),
 	gguf.IQ2_XXS: highNibbles(groupsIQ2_XXS+7, 8, 0.25).grid(),
-	gguf.IQ2_XS:  nibbleScales(16, scalesIQ2_XS, ladder{0, 15, 0.25, 0.125}).grid(),
-	gguf.IQ2_S:   nibbleScales(16, scalesIQ2_S, ladder{0, 15, 0.25, 0.125}).grid(),
+	gguf.IQ2_XS:  nibbleScales(16, scalesIQ2_XS, ladder{0, 15, 0.25, 0.125, 4}).grid(),
+	gguf.IQ2_S:   nibbleScales(16, scalesIQ2_S, ladder{0, 15, 0.25, 0.125, 4}).grid(),
 	gguf.IQ3_XXS: highNibbles(signsIQ3_XXS+3, 4, 0.5).grid(),
-	gguf.IQ3_S:   nibbleScales(8, scalesIQ3_S, ladder{0, 15, 2, 1}).grid(),
+	gguf.IQ3_S:   nibbleScales(8, scalesIQ3_S, ladder{0, 15, 2, 1, 0.5}).grid(),
 
 	gguf.TQ1_0: oneScale(weightsK, dTQ1_0).with(-1, 3,
 		func(level *[weightsK]uint8, b []byte) { unpackTrits(level, (*[dTQ1_0]byte)(b)) },
@@ -176,7 +176,7 @@ func gridQ8_0() grid {
 
 // scalesOfHead are those of Q4_K and Q5_K.
 var scalesOfHead = affineScales{
-	ladder: ladder{0, topScaleK, 1, 0}, n: groupsK,
+	ladder: ladder{0, topScaleK, 1, 0, 1}, n: groupsK,
 	load: func(b []byte) (scale, minimum rungs) {
 		head := (*[headBytesK]byte)(b)
 		scale.d, minimum.d = loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
@@ -196,7 +196,7 @@ var scalesOfHead = affineScales{
 }
 
 var scalesOfQ2_K = affineScales{
-	ladder: ladder{0, 15, 1, 0}, n: groupsQ2_K,
+	ladder: ladder{0, 15, 1, 0, 1}, n: groupsQ2_K,
 	load: func(b []byte) (scale, minimum rungs) {
 		scale.d, minimum.d = loadHalf((*[2]byte)(b[dQ2_K:])), loadHalf((*[2]byte)(b[dminQ2_K:]))
 		for i, s := range b[:groupsQ2_K] {
@@ -214,7 +214,7 @@ var scalesOfQ2_K = affineScales{
 }
 
 var scalesOfQ3_K = subScales{
-	ladder: ladder{-32, 31, 1, 0}, n: groupsQ3_K,
+	ladder: ladder{-32, 31, 1, 0, 1}, n: groupsQ3_K,
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b[dQ3_K:]))
 		for i, s := range unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:])) {
@@ -232,7 +232,7 @@ var scalesOfQ3_K = subScales{
 }
 
 var scalesOfQ6_K = subScales{
-	ladder: ladder{-128, 127, 1, 0}, n: 16,
+	ladder: ladder{-128, 127, 1, 0, 1}, n: 16,
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b[dQ6_K:]))
 		for i, s := range b[scalesQ6_K:dQ6_K] {
@@ -249,7 +249,7 @@ var scalesOfQ6_K = subScales{
 }
 
 var scalesOfIQ4_XS = subScales{
-	ladder: ladder{-32, 31, 1, 0}, n: groupsK,
+	ladder: ladder{-32, 31, 1, 0, 1}, n: groupsK,
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b))
 		high, low := binary.LittleEndian.Uint16(b[highIQ4_XS:]), binary.LittleEndian.Uint32(b[lowIQ4_XS:])
@@ -307,7 +307,7 @@ func nibbleScales(n, at int, l ladder) *subScales {
 // highNibbles are eight sub-scales (i + 1/2)·step in the high four bits of bytes that lie stride apart.
 func highNibbles(at, stride int, step float32) *subScales {
 	return &subScales{
-		ladder: ladder{0, 15, step, step / 2}, n: 8,
+		ladder: ladder{0, 15, step, step / 2, 1 / step}, n: 8,
 		load: func(b []byte) (r rungs) {
 			r.d = loadHalf((*[2]byte)(b))
 			for i := range 8 {
@@ -325,7 +325,7 @@ func highNibbles(at, stride int, step float32) *subScales {
 }
 
 var scalesOfIQ1_S = subScales{
-	ladder: ladder{0, 7, 2, 1}, n: 8,
+	ladder: ladder{0, 7, 2, 1, 0.5}, n: 8,
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b))
 		for i := range 8 {
@@ -343,7 +343,7 @@ var scalesOfIQ1_S = subScales{
 }
 
 var scalesOfIQ1_M = subScales{
-	ladder: ladder{0, 7, 2, 1}, n: 16,
+	ladder: ladder{0, 7, 2, 1, 0.5}, n: 16,
 	load: func(b []byte) (r rungs) {
 		r.d = scaleIQ1_M((*[bytesIQ1_M]byte)(b))
 		for i := range 16 {

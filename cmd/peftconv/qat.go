@@ -22,14 +22,14 @@ type qatFlags struct {
 func (f *qatFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.channels, "qat", qatOff, "train what merge will write: move the `CHANNELS` of the base's own blocks, so that the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off")
-	fs.StringVar(&f.dither, "qat-dither", peft.DitherNone, "where a weight goes over to the next level with --qat code: `WHERE` is none (half-way) or uniform (each elsewhere, "+
-		"so that small changes move some)")
+	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
+		"changes move some) or none (half-way)")
 }
 
 func (f *qatFlags) check(m *methodFlags) error {
 	if f.channels == qatOff {
-		if f.dither != peft.DitherNone {
-			return errors.New("--qat-dither: needs --qat code")
+		if f.dither != peft.DitherUniform {
+			return errors.New("--qat-dither: needs --qat")
 		}
 		return nil
 	}
