@@ -185,11 +185,11 @@ func pTuningFamily() *family {
 type pTuning struct {
 	*PTuningSettings
 	index    map[string]int // places of the tensors
-	template bool           // the tokens stand among fields
+	template string         // where the tokens stand among fields; "": before the text
 }
 
 func newPTuning(c *Config, params []Param) (*pTuning, error) {
-	m := &pTuning{PTuningSettings: c.Settings.(*PTuningSettings), index: map[string]int{}, template: c.Template != ""}
+	m := &pTuning{PTuningSettings: c.Settings.(*PTuningSettings), index: map[string]int{}, template: c.Template}
 	for i := range params {
 		m.index[params[i].Name] = i
 	}
@@ -213,7 +213,7 @@ func (m *pTuning) encoded() bool {
 
 func (m *pTuning) describe() string {
 	place := "before the input"
-	if m.template {
+	if m.template != "" {
 		place = "among the fields of a template"
 	}
 	text := fmt.Sprintf("%d virtual tokens %s", m.Tokens, place)

@@ -20,7 +20,10 @@ var exportVerb = verb{
 
   gguf        the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights
   model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
-              adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci
+              adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of
+              prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them
+  state       what llama.cpp has in its cache after virtual tokens or a prefix: the file of llama-cli's --prompt-cache, or
+              with --state sequence that of a slot of llama-server
   peft        the directory that PEFT's PeftModel.from_pretrained takes
   adapterhub  the directory that the adapters library takes, for bottleneck adapters
 
@@ -38,6 +41,8 @@ type exportOptions struct {
 	modelFlags
 	lora, to, out, elements string
 	json                    bool
+	state                   peft.StateOptions
+	typeGiven               func() bool
 }
 
 func (o *exportOptions) flags(fs *pflag.FlagSet) {
@@ -45,7 +50,13 @@ func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(exportForms, ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
 	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
-	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter: F32 or F16")
+	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a state F16 unless F32 is given, as llama.cpp's --cache-type")
+	o.typeGiven = func() bool { return fs.Changed("type") }
+	fs.StringVar(&o.state.Kind, "state", peft.StateSession, "`KIND` of a state: session or sequence")
+	fs.StringVar(&o.state.Target, "target", "2026", "`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
+	fs.StringVar(&o.state.Attention, "attention", "", "how that llama.cpp runs: `HOW` flash or plain (default: as it does by itself)")
+	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
+	fs.StringVar(&o.state.From, "from", "", "a state `FILE` that llama.cpp itself saved after reading as many tokens, to put keys and values into whatever its version")
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
 	require(fs, "lora", "to", "out")
 }
@@ -64,7 +75,7 @@ func (o *exportOptions) validate(args []string) error {
 }
 
 // exportForms are the values of --to.
-var exportForms = []string{"gguf", "model", "peft", "adapterhub"}
+var exportForms = []string{"gguf", "model", "state", "peft", "adapterhub"}
 
 // exported is the document that --json prints.
 type exported struct {
@@ -120,6 +131,8 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 	o.base = opened.base.Path
 	a := opened.adapters[0].Adapter
 	switch o.to {
+	case "state":
+		return a, o.toState(opened, done)
 	case "model":
 		r, err := a.ExportModel(opened.base, o.out)
 		if err == nil {
@@ -134,6 +147,23 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 		return nil, err
 	}
 	return a, a.ExportGGUFAs(opened.base, o.out, t)
+}
+
+// toState writes what llama.cpp has in its cache after the adapter's virtual tokens.
+func (o *exportOptions) toState(opened *opened, done *exported) error {
+	o.state.Type = gguf.F16
+	if o.typeGiven() {
+		t, err := gguf.ParseType(o.elements)
+		if err != nil {
+			return err
+		}
+		o.state.Type = t
+	}
+	r, err := peft.ExportState(opened.base, opened.adapters, o.out, o.state)
+	if err == nil {
+		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", plural(r.Tokens, "token"), r.Text, r.Placeholder)
+	}
+	return err
 }
 
 func (o *exportOptions) toPEFT(streams, *exported) (*peft.Adapter, error) {
