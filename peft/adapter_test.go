@@ -262,7 +262,11 @@ func TestLoadRefused(t *testing.T) {
 		{"other rank", writeAdapter(t, config, floats(a, 1, 4, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
 		{"two ranks", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
 		{"a vector", writeAdapter(t, config, floats(a, 1, 2), floats(b, 1, 3, 2)), "expected a matrix"},
-		{"a tensor of something else", writeAdapter(t, config, floats("base_model.model.lm_head.weight", 1, 2, 3)), `"base_model.model.lm_head.weight"`},
+		{"a tensor of something else", writeAdapter(t, config, floats("base_model.model.m.q.weight", 1, 2, 3)), `"base_model.model.m.q.weight"`},
+		{"no pairs", writeAdapter(t, config, floats("base_model.model.lm_head.weight", 1, 2, 3)), "no tensor of a LoRA"},
+		{"magnitudes without DoRA", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 2), floats("base_model.model.m.q.lora_magnitude_vector", 1, 3)), "use_dora is false"},
+		{"a start taken from the base", writeAdapter(t, `{"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`, floats(a, 1, 2, 3), floats(b, 1, 3, 2)), "path_initial_model"},
+		{"tokens that are not listed", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 2), floats("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 3)), "lists 0 tokens"},
 		{"not a number", writeAdapter(t, config, floats(a, float32(math.NaN()), 2, 3), floats(b, 1, 3, 2)), "value 0 is NaN"},
 		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, floats(b, 1, 3, 2)), "I32"},
 	} {

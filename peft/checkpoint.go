@@ -36,6 +36,7 @@ type checkpoint struct {
 	BatchTokens int        `json:"batch_tokens"`
 	Accumulate  int        `json:"accumulate"`
 	LR          float64    `json:"learning_rate"`
+	LRRatio     float64    `json:"learning_rate_ratio,omitempty"`
 	Schedule    string     `json:"schedule"`
 	Warmup      int        `json:"warmup"`
 	WeightDecay float64    `json:"weight_decay"`
@@ -58,7 +59,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	sum, err := t.base.SHA256()
 	o := &t.opt
 	return checkpoint{
-		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, Schedule: o.Schedule,
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
 		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
 		Precision: t.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
@@ -180,6 +181,7 @@ func (t *trainer) same(saved *checkpoint) error {
 	}{
 		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
 		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
+		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
 		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
 		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 	} {

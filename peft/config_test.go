@@ -44,6 +44,7 @@ func TestConfigRoundTrip(t *testing.T) {
 			Targets: Modules{Regex: `.*\.[qv]_proj`}, Exclude: Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
 		{Method: MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: Modules{Names: []string{"q_proj"}},
 			RankPattern: map[string]int{"q_proj": 4}, AlphaPattern: map[string]float64{"q_proj": 1}},
+		{Method: MethodLoRA, Rank: 8, Alpha: 16, Init: InitKaiming, DoRA: true, Bias: BiasAll, ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
 	} {
 		data, err := json.Marshal(c)
 		if err != nil {
@@ -67,15 +68,14 @@ func TestConfigRefused(t *testing.T) {
 		{"no method", `{"r": 8}`, "no peft_type"},
 		{"other method", `{"peft_type": "XLORA"}`, `peft_type "XLORA"`},
 		{"other method of a number", `{"peft_type": 3}`, "no peft_type"},
-		{"DoRA", with(`"use_dora": true`), "use_dora = true"},
-		{"bias", with(`"bias": "all"`), `bias = "all"`},
+		{"bias of the future", with(`"bias": "some"`), `bias = "some"`},
 		{"bias of a list", with(`"bias": []`), `bias = []`},
-		{"modules to save", with(`"modules_to_save": ["lm_head"]`), `modules_to_save = ["lm_head"]`},
+		{"tokens of the head", with(`"trainable_token_indices": {"lm_head": [1]}`), `"lm_head"`},
 		{"an init that moves the base", with(`"init_lora_weights": "pissa_niter_16"`), `init_lora_weights = "pissa_niter_16"`},
 		{"transposed weights", with(`"fan_in_fan_out": true`), "fan_in_fan_out"},
 		{"replicated layers", with(`"layer_replication": [[0, 4], [2, 5]]`), "layer_replication = [[0,4],[2,5]]"},
 		{"a field of the future", with(`"use_miracle": 1`), "use_miracle = 1"},
-		{"two at once", with(`"use_dora": true, "lora_bias": true`), "lora_bias = true, use_dora = true"},
+		{"two at once", with(`"use_qalora": true, "lora_bias": true`), "lora_bias = true, use_qalora = true"},
 		{"another task", with(`"task_type": "SEQ_CLS"`), `task_type = "SEQ_CLS"`},
 		{"another name of the layers", with(`"layers_pattern": "h"`), "layers_pattern"},
 		{"rank 0", `{"peft_type": "LORA", "r": 0}`, "rank 0"},

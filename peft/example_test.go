@@ -94,11 +94,11 @@ func ExampleParseLayers() {
 // What is not supported is refused by name, never ignored.
 func ExampleConfig() {
 	var c peft.Config
-	err := json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_dora": true}`), &c)
+	err := json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_qalora": true}`), &c)
 	fmt.Println(err)
-	err = json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_dora": false}`), &c)
+	err = json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_qalora": false}`), &c)
 	fmt.Println(c.Targets.Match("model.layers.0.self_attn.q_proj"), err)
 	// Output:
-	// not supported: use_dora = true
+	// not supported: use_qalora = true
 	// true <nil>
 }

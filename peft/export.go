@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -22,28 +24,38 @@ func (a *Adapter) ExportGGUF(b *Base, path string) error { return a.ExportGGUFAs
 
 // ExportGGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
 func (a *Adapter) ExportGGUFAs(b *Base, path string, t gguf.Type) error {
-	err := a.exportGGUF(b, path, t)
-	if err != nil {
-		return fmt.Errorf("export %s: %w", path, err)
-	}
-	return nil
+	_, err := a.ExportLoRA(b, path, ExportOptions{Type: t})
+	return err
 }
 
-func (a *Adapter) exportGGUF(b *Base, path string, t gguf.Type) error {
-	if t != gguf.F32 && t != gguf.F16 {
-		return fmt.Errorf("type %v, expected F32 or F16", t)
-	}
-	pairs, err := a.exportPairs(b)
+// ExportLoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
+// where the changes are not of low rank, and says how near that is.
+func (a *Adapter) ExportLoRA(b *Base, path string, opt ExportOptions) (*ExportReport, error) {
+	report, err := a.exportLoRA(b, path, opt)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
-	meta, err := a.exportMetadata(b)
+	return report, nil
+}
+
+func (a *Adapter) exportLoRA(b *Base, path string, opt ExportOptions) (*ExportReport, error) {
+	if opt.Type != gguf.F32 && opt.Type != gguf.F16 {
+		return nil, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
+	}
+	if opt.Rank < 0 {
+		return nil, fmt.Errorf("rank %d, expected 1 or more, or 0", opt.Rank)
+	}
+	pairs, report, err := a.pairs(b, opt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error {
+	meta, err := a.exportMetadata(b, opt)
+	if err != nil {
+		return nil, err
+	}
+	return report, atomicfile.Write(path, func(w io.Writer) error {
 		out := bufio.NewWriterSize(w, 1<<20)
-		if err := writePairs(out, meta, pairs, t); err != nil {
+		if err := writePairs(out, meta, pairs, opt.Type); err != nil {
 			return err
 		}
 		return out.Flush()
@@ -53,7 +65,8 @@ func (a *Adapter) exportGGUF(b *Base, path string, t gguf.Type) error {
 // exportPair is a pair of matrices under the name of the tensor that they change.
 type exportPair struct {
 	tensor  string
-	a, b    []float32 // (rank, in), (out, rank)
+	a, b    []float32 // (aRows, in), (out, rank)
+	aRows   int       // the rank, but for an embedding table
 	rank    int
 	in, out int
 }
@@ -64,6 +77,9 @@ func (a *Adapter) exportPairs(b *Base) ([]exportPair, error) {
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
 	}
+	if err := m.exportable(b); err != nil {
+		return nil, err
+	}
 	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
@@ -73,17 +89,49 @@ func (a *Adapter) exportPairs(b *Base) ([]exportPair, error) {
 		byLinear[l] = m.modules[i]
 	}
 	var pairs []exportPair
-	for _, l := range b.Model.Linears() {
+	for _, l := range b.Model.Matrices() {
 		mod, ok := byLinear[l]
 		if !ok {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
+		if l.Module == model.EmbedModule {
+			pairs = append(pairs, a.exportEmbedding(name, mod))
+			continue
+		}
 		pairs = append(pairs, exportPair{
-			tensor: name, a: a.params[mod.a].Data, b: a.exportB(mod, heads), rank: mod.rank, in: mod.in, out: mod.out,
+			tensor: name, a: a.params[mod.a].Data, b: a.exportB(mod, heads), aRows: mod.rank, rank: mod.rank, in: mod.in, out: mod.out,
 		})
 	}
 	return pairs, nil
+}
+
+// exportable says what a GGUF LoRA cannot hold, where there is such.
+func (m *lora) exportable(b *Base) error {
+	switch {
+	case m.config.DoRA:
+		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
+	case !m.extras.none():
+		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.extras.describe())
+	case startsApart(m.config.Init):
+		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
+	case b.Model.Spec.Tied && slices.ContainsFunc(m.modules, func(p loraModule) bool { return p.name == model.EmbedModule }):
+		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
+	}
+	return nil
+}
+
+// exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for each
+// token.
+func (a *Adapter) exportEmbedding(name string, mod loraModule) exportPair {
+	pair := exportPair{
+		tensor: name, a: linalg.Transpose(a.params[mod.a].Data, mod.rank, mod.in), b: slices.Clone(a.params[mod.b].Data),
+		aRows: mod.in, rank: mod.rank, in: mod.rank, out: mod.out,
+	}
+	if !a.Config.plain() {
+		kernels.Scale(float32(mod.scale), pair.b)
+	}
+	return pair
 }
 
 // exportB is a copy of B with its rows permuted and, where alpha cannot say it, the scale in it.
@@ -102,9 +150,9 @@ func (a *Adapter) exportB(mod loraModule, heads int) []float32 {
 }
 
 // exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
-func (a *Adapter) exportMetadata(b *Base) (*gguf.Metadata, error) {
+func (a *Adapter) exportMetadata(b *Base, opt ExportOptions) (*gguf.Metadata, error) {
 	alpha := float32(0)
-	if a.Config.plain() {
+	if a.exportsPairs(opt) && a.Config.plain() {
 		alpha = float32(a.Config.Alpha)
 	}
 	meta := &gguf.Metadata{}
@@ -132,7 +180,7 @@ func writePairs(out io.Writer, meta *gguf.Metadata, pairs []exportPair, t gguf.T
 	var table []gguf.Tensor
 	for _, p := range pairs {
 		table = append(table,
-			gguf.Tensor{Name: p.tensor + ".lora_a", Shape: []int64{int64(p.in), int64(p.rank)}, Type: t},
+			gguf.Tensor{Name: p.tensor + ".lora_a", Shape: []int64{int64(p.in), int64(p.aRows)}, Type: t},
 			gguf.Tensor{Name: p.tensor + ".lora_b", Shape: []int64{int64(p.rank), int64(p.out)}, Type: t})
 	}
 	w, err := gguf.NewWriter(out, meta, table)

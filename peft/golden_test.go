@@ -44,8 +44,8 @@ type peftCase struct {
 // goldenCases are the runs that are reproduced.
 var goldenCases = []string{"lora_all", "lora_qv_r4", "lora_rslora", "lora_linear_wd", "lora_tied", "lora_rank_pattern", "lora_default_init"}
 
-// methodCasesOfPEFT are the runs of methods other than LoRA.
-var methodCasesOfPEFT = []string{"ia3_all", "ln_tuning", "loha", "lokr"}
+// methodCasesOfPEFT are the runs of LoRA with more than pairs, and of other methods.
+var methodCasesOfPEFT = []string{"dora_all", "lora_modules_to_save", "ia3_all", "ln_tuning", "loha", "lokr"}
 
 func openCase(t *testing.T, name string) *peftCase {
 	t.Helper()
@@ -106,11 +106,15 @@ func (c *peftCase) batchOf(step int) *batch.Batch {
 // vector is a tensor of the reference: a kind such as "grad64" and the adapter's name of it.
 func (c *peftCase) vector(t *testing.T, kind, name string) []float32 {
 	t.Helper()
+	module, isWeight := strings.CutSuffix(name, ".weight")
+	var x *safetensors.Tensor
 	key := kind + "." + name + ".default"
-	if module, ok := strings.CutSuffix(name, ".weight"); ok {
-		key = kind + "." + module + ".default.weight"
+	for _, end := range []string{".default.weight", ".modules_to_save.default.weight"} {
+		if x = c.vectors.Tensor(key); x == nil && (isWeight || end == ".default.weight") {
+			key = kind + "." + module + end
+			x = c.vectors.Tensor(key)
+		}
 	}
-	x := c.vectors.Tensor(key)
 	if x == nil {
 		t.Fatalf("the reference has no %s", key)
 	}

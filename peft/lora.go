@@ -2,13 +2,13 @@ package peft
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // LoRAOptions says what NewLoRA makes. The zero value is rank 8, alpha 16, every linear map of every layer.
@@ -19,9 +19,15 @@ type LoRAOptions struct {
 	Targets      []string           // see SelectTargets; none is "all-linear"
 	Layers       string             // see ParseLayers; "" is all
 	RSLoRA       bool               // scale by Alpha/√rank
+	DoRA         bool               // train the norms of the rows beside their directions (Liu et al. 2024)
 	RankPattern  map[string]int     // ranks of single modules, as Config.RankPattern
 	AlphaPattern map[string]float64 // alphas of single modules, as Config.AlphaPattern
-	Init         string             // InitKaiming ("" is the same) or InitGaussian
+	Init         string             // how the matrices start, InitKaiming ("" is the same) or another of Inits
+	Original     *Base              // for InitLoftQ: the model that the base was quantized from
+	Bias         string             // BiasNone (also ""), BiasLoRA or BiasAll
+	Norms        bool               // train the norms too
+	Save         []string           // train these whole: EmbedModule, HeadModule, or their last parts
+	TokenIDs     []int32            // train the rows of these tokens in the embedding table
 	Seed         uint64
 	BaseModel    string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
 }
@@ -29,8 +35,8 @@ type LoRAOptions struct {
 // config is the configuration of the options, modules aside.
 func (opt *LoRAOptions) config() (Config, error) {
 	c := Config{
-		Method: MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA,
-		Dropout: opt.Dropout, RankPattern: nonEmpty(opt.RankPattern), AlphaPattern: nonEmpty(opt.AlphaPattern), Init: opt.Init,
+		Method: MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
+		Dropout: opt.Dropout, RankPattern: nonEmpty(opt.RankPattern), AlphaPattern: nonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
 	}
 	if c.Rank == 0 {
 		c.Rank = 8
@@ -38,18 +44,20 @@ func (opt *LoRAOptions) config() (Config, error) {
 	if c.Alpha == 0 {
 		c.Alpha = 2 * float64(c.Rank)
 	}
-	switch c.Init {
-	case "":
+	if c.Init == "" {
 		c.Init = InitKaiming
-	case InitKaiming, InitGaussian:
-	default:
-		return c, fmt.Errorf("init %q is not known, expected %s or %s", c.Init, InitKaiming, InitGaussian)
+	}
+	if !slices.Contains(Inits, c.Init) {
+		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(Inits, ", "))
+	}
+	if c.DoRA && startsApart(c.Init) {
+		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
 	}
 	return c, c.check()
 }
 
-// NewLoRA makes a LoRA that changes nothing yet: A is random, B zero. The start of each matrix depends on the seed and
-// its name alone, not on which other modules are chosen.
+// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
+// matrix depends on the seed and its name alone, not on which other modules are chosen.
 func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 	c, err := opt.config()
 	if err != nil {
@@ -68,37 +76,63 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 		return nil, err
 	}
 	c.Targets, c.Layers = describeTargets(b, chosen)
-	return newAdapter(b, c, loraShapes(b, &c, chosen), func(p *Param) { startLoRA(&c, p, opt.Seed) })
+	starts, err := loraStarts(b, &c, chosen, &opt)
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	shapes := loraShapes(b, &c, chosen)
+	if err := opt.addExtras(b, &c, chosen, shapes, starts); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	return newAdapter(b, c, shapes, func(p *Param) {
+		if start, ok := starts[p.Name]; ok {
+			copy(p.Data, start)
+			return
+		}
+		startLoRA(&c, p, opt.Seed)
+	})
 }
 
 // loraShapes are the tensors of a LoRA over the chosen modules.
 func loraShapes(b *Base, c *Config, chosen []string) map[string][]int {
 	shapes := map[string][]int{}
-	for _, l := range b.Model.Linears() {
-		if slices.Contains(chosen, l.Module) {
-			r := c.rankOf(l.Module)
-			shapes[loraName(l.Module, "A")] = []int{r, l.W.Cols}
-			shapes[loraName(l.Module, "B")] = []int{l.W.Rows, r}
+	for _, l := range b.Model.Matrices() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
+		}
+		r := c.rankOf(l.Module)
+		if l.Module == model.EmbedModule {
+			shapes[partName(l.Module, embeddingA)] = []int{r, l.W.Rows}
+			shapes[partName(l.Module, embeddingB)] = []int{l.W.Cols, r}
+			continue
+		}
+		shapes[loraName(l.Module, "A")] = []int{r, l.W.Cols}
+		shapes[loraName(l.Module, "B")] = []int{l.W.Rows, r}
+		if c.DoRA {
+			shapes[partName(l.Module, magnitudePart)] = []int{l.W.Rows}
+		}
+		if startsApart(c.Init) {
+			shapes[partName(l.Module, startA)] = []int{r, l.W.Cols}
+			shapes[partName(l.Module, startB)] = []int{l.W.Rows, r}
 		}
 	}
 	return shapes
 }
 
-// startLoRA fills an A matrix.
-func startLoRA(c *Config, p *Param, seed uint64) {
-	if _, which, _ := parseLoRAName(p.Name); which != "A" {
-		return
-	}
-	r := newRandom(seed, p.Name)
-	if c.Init == InitGaussian {
-		r.normal(p.Data, 1/float64(p.Rows()))
-	} else {
-		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
-	}
-}
-
 // paramPrefix is what PEFT puts before the name of a module.
 const paramPrefix = "base_model.model."
+
+// Names of a module's tensors after the module. The last two are in checkpoints only: what A and B started from, where
+// that is not zero (see startsApart).
+const (
+	partA         = "lora_A.weight"
+	partB         = "lora_B.weight"
+	embeddingA    = "lora_embedding_A" // (rank, V)
+	embeddingB    = "lora_embedding_B" // (D, rank)
+	magnitudePart = "lora_magnitude_vector"
+	startA        = "lora_A_start.weight"
+	startB        = "lora_B_start.weight"
+)
 
 // loraName is PEFT's name of a module's A or B.
 func loraName(module, which string) string {
@@ -124,105 +158,178 @@ func loraFamily() *family {
 	}
 }
 
-// lora is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps.
+// lora is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
+// head.
 type lora struct {
-	rank    int // of modules without one of their own
-	dropout float64
+	config  *Config
 	modules []loraModule
+	extras  loraExtras
 }
 
-// loraModule is the pair of matrices on one linear map.
+// loraModule is the pair of matrices on one linear map, or on the embedding table, whose pair is the other way round:
+// W += scale·(B·A)ᵀ.
 type loraModule struct {
-	name    string // of the linear map
-	a, b    int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
-	rank    int
-	in, out int
-	scale   float64
+	name      string // of the linear map
+	a, b      int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
+	magnitude int    // (out) DoRA's, or -1
+	a0, b0    int    // what A and B started from, or -1
+	rank      int
+	in, out   int
+	scale     float64
 }
 
 // newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
 // that do not fit each other or the configured rank.
 func newLoRA(c *Config, params []Param) (*lora, error) {
-	m := &lora{rank: c.Rank, dropout: c.Dropout}
-	var a int
+	m := &lora{config: c, extras: newLoRAExtras()}
+	parts := map[string]map[string]int{}
+	var names []string
 	for i := range params {
-		module, which, ok := parseLoRAName(params[i].Name)
-		switch {
-		case !ok:
-			return nil, fmt.Errorf("adapter: tensor %q is not one of a LoRA on a linear map (….lora_A.weight, ….lora_B.weight)", params[i].Name)
-		case len(params[i].Shape) != 2:
-			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", params[i].Name, params[i].Shape)
-		case which == "A":
-			a = i
-			if i+1 == len(params) || params[i+1].Name != loraName(module, "B") {
-				return nil, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
+		module, part, ok := parsePart(params[i].Name, []string{partA, partB, embeddingA, embeddingB, magnitudePart, startA, startB})
+		if !ok {
+			if err := m.extras.add(params, i); err != nil {
+				return nil, err
 			}
 			continue
-		case i == 0 || params[a].Name != loraName(module, "A"):
-			return nil, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
 		}
-		pair, err := newLoRAModule(c, module, params, a, i)
+		if parts[module] == nil {
+			parts[module] = map[string]int{}
+			names = append(names, module)
+		}
+		parts[module][part] = i
+	}
+	for _, name := range names {
+		pair, err := newLoRAModule(c, name, params, parts[name])
 		if err != nil {
 			return nil, err
 		}
 		m.modules = append(m.modules, pair)
 	}
 	if len(m.modules) == 0 {
-		return nil, fmt.Errorf("adapter: no tensor in it")
+		return nil, fmt.Errorf("adapter: no tensor of a LoRA in it")
 	}
-	return m, nil
+	return m, m.extras.check(c, params)
 }
 
-func newLoRAModule(c *Config, module string, params []Param, a, b int) (loraModule, error) {
+func newLoRAModule(c *Config, module string, params []Param, parts map[string]int) (loraModule, error) {
+	find := func(part string) int {
+		if i, ok := parts[part]; ok {
+			return i
+		}
+		return -1
+	}
 	p := loraModule{
-		name: module, a: a, b: b, rank: params[a].Rows(), in: params[a].Cols(), out: params[b].Rows(), scale: c.scaleOf(module),
+		name: module, a: find(partA), b: find(partB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), scale: c.scaleOf(module),
 	}
+	if module == model.EmbedModule {
+		p.a, p.b = find(embeddingA), find(embeddingB)
+	}
+	apart := startsApart(c.Init)
+	switch {
+	case p.a < 0:
+		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
+	case p.b < 0:
+		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
+	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
+		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its start was taken away; "+
+			"save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
+	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
+		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
+	}
+	for _, i := range []int{p.a, p.b} {
+		if len(params[i].Shape) != 2 {
+			return p, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", params[i].Name, params[i].Shape)
+		}
+	}
+	p.rank, p.in, p.out = params[p.a].Rows(), params[p.a].Cols(), params[p.b].Rows()
 	want := c.rankOf(module)
-	if p.rank != want || params[b].Cols() != want {
+	if p.rank != want || params[p.b].Cols() != want {
 		return p, fmt.Errorf("adapter: module %s has lora_A %v and lora_B %v, but the configuration says rank %d",
-			module, params[a].Shape, params[b].Shape, want)
+			module, params[p.a].Shape, params[p.b].Shape, want)
 	}
-	return p, nil
+	return p, p.checkRest(params)
+}
+
+// checkRest compares the shapes of the magnitudes and of the start with those of the pair, and freezes the start.
+func (p *loraModule) checkRest(params []Param) error {
+	for _, part := range []struct {
+		i     int
+		shape []int
+	}{{p.magnitude, []int{p.out}}, {p.a0, []int{p.rank, p.in}}, {p.b0, []int{p.out, p.rank}}} {
+		if part.i >= 0 && !slices.Equal(params[part.i].Shape, part.shape) {
+			return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", params[part.i].Name, params[part.i].Shape, part.shape)
+		}
+	}
+	for _, i := range []int{p.a0, p.b0} {
+		if i >= 0 {
+			params[i].frozen = true
+		}
+	}
+	return nil
 }
 
 func (m *lora) describe() string {
-	return fmt.Sprintf("LoRA of rank %d on %d weights", m.rank, len(m.modules))
+	name := "LoRA"
+	switch {
+	case m.config.DoRA:
+		name = "DoRA"
+	case m.config.RSLoRA:
+		name = "rank-stabilised LoRA"
+	}
+	return fmt.Sprintf("%s of rank %d on %d weights%s", name, m.config.Rank, len(m.modules), m.extras.describe())
 }
 
 func (m *lora) suggestLR(b *Base) float64 { return SuggestLR(b) }
 
-// linears finds the linear map of every pair in a base and checks that the shapes fit.
+// linears finds the weight of every pair in a base and checks that the shapes fit.
 func (m *lora) linears(b *Base) ([]*model.Linear, error) {
 	byName := map[string]*model.Linear{}
-	for _, l := range b.Model.Linears() {
+	for _, l := range b.Model.Matrices() {
 		byName[l.Module] = l
 	}
 	found := make([]*model.Linear, len(m.modules))
 	for i, p := range m.modules {
 		l := byName[p.name]
 		if l == nil {
-			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
-				b.Path, p.name, len(b.Model.Layers))
+			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
+				b.Path, p.name, len(b.Model.Layers), tiedNote(b))
 		}
-		if l.W.Rows != p.out || l.W.Cols != p.in {
+		rows, cols := l.W.Rows, l.W.Cols
+		if p.name == model.EmbedModule {
+			rows, cols = cols, rows
+		}
+		if rows != p.out || cols != p.in {
 			return nil, fmt.Errorf("adapter: %s is made for a %d×%d weight, but in %s it is %d×%d: an adapter of another base?",
-				p.name, p.out, p.in, b.Path, l.W.Rows, l.W.Cols)
+				p.name, p.out, p.in, b.Path, rows, cols)
 		}
 		found[i] = l
 	}
 	return found, nil
 }
 
-// permuted lists the B matrices of permuted projections: the rows of B are those of the weight.
+// tiedNote says why a base has no output head.
+func tiedNote(b *Base) string {
+	if b.Model.Spec.Tied {
+		return ", and its output head is the embedding table"
+	}
+	return ""
+}
+
+// permuted lists the tensors of permuted projections whose rows are those of the weight.
 func (m *lora) permuted(b *Base) ([]permutation, error) {
 	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
 	}
-	var perms []permutation
+	perms := m.extras.permuted(b)
 	for i, l := range linears {
-		if l.PermutedHeads > 0 {
-			perms = append(perms, permutation{param: m.modules[i].b, heads: l.PermutedHeads})
+		if l.PermutedHeads == 0 {
+			continue
+		}
+		for _, at := range []int{m.modules[i].b, m.modules[i].b0, m.modules[i].magnitude} {
+			if at >= 0 {
+				perms = append(perms, permutation{param: at, heads: l.PermutedHeads})
+			}
 		}
 	}
 	return perms, nil
@@ -233,14 +340,12 @@ func (m *lora) bind(b *Base, values, grads []Param, strength float64) (attachmen
 	if err != nil {
 		return nil, err
 	}
-	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.dropout)}
+	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.config.Dropout)}
 	for i, l := range linears {
-		p := m.modules[i]
-		at.sites[l] = &loraSite{
-			a: leaf(values, grads, p.a), b: leaf(values, grads, p.b), scale: float32(p.scale * strength),
-		}
+		at.add(l, newLoRASite(l, &m.modules[i], values, grads, strength))
 	}
-	return at, nil
+	at.extras, err = m.extras.bind(b, values, grads, float32(strength))
+	return at, err
 }
 
 // leaf is tensor i on the tape: trainable where there are gradients.
@@ -255,42 +360,151 @@ func leaf(values, grads []Param, i int) *autograd.Tensor {
 // loraAttachment is a LoRA at work.
 type loraAttachment struct {
 	plain
-	sites    map[*model.Linear]*loraSite
-	dropout  float32
-	training bool
+	sites       map[*model.Linear]*loraSite
+	embed, head *loraSite // those of the embedding table and the output head, which are sites too
+	extras      *loraExtrasAttachment
+	dropout     float32
+	training    bool
 }
 
 // loraSite is a pair of matrices at its linear map.
 type loraSite struct {
-	a, b  *autograd.Tensor // (rank, in), (out, rank)
-	scale float32
+	linear    *model.Linear
+	a, b      *autograd.Tensor // (rank, in), (out, rank)
+	a0, b0    *autograd.Tensor // what they started from, or nil
+	dora      *doraSite        // nil without magnitudes
+	scale     float32          // of B·A
+	strength  float32          // of the whole effect
+	embedding bool             // the pair is that of an embedding table
+}
+
+func newLoRASite(l *model.Linear, p *loraModule, values, grads []Param, strength float64) *loraSite {
+	s := &loraSite{
+		linear: l, a: leaf(values, grads, p.a), b: leaf(values, grads, p.b), scale: float32(p.scale), strength: float32(strength),
+		embedding: p.name == model.EmbedModule,
+	}
+	if p.a0 >= 0 {
+		s.a0, s.b0 = leaf(values, nil, p.a0), leaf(values, nil, p.b0)
+	}
+	if p.magnitude >= 0 {
+		s.dora = newDoRASite(l, rowLeaf(values, grads, p.magnitude))
+	}
+	return s
+}
+
+func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
+	at.sites[l] = s
+	switch l.Module {
+	case model.EmbedModule:
+		at.embed = s
+	case model.HeadModule:
+		at.head = s
+	}
+}
+
+func (at *loraAttachment) train(on bool) { at.training = on }
+
+// stepped makes what follows from the values: DoRA's norms.
+func (at *loraAttachment) stepped(int, int) {
+	for _, s := range at.sites {
+		if s.dora != nil {
+			s.dora.update(s)
+		}
+	}
 }
 
 // Linear adds scale·(x·Aᵀ)·Bᵀ to y.
 func (at *loraAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
-	site, ok := at.sites[l]
-	if !ok || site.scale == 0 {
-		return y
+	if site, ok := at.sites[l]; ok && site.strength != 0 {
+		dropout := at.dropout
+		if !at.training {
+			dropout = 0
+		}
+		y = site.apply(t, x, y, dropout)
 	}
-	dropout := at.dropout
-	if !at.training {
-		dropout = 0
-	}
-	return t.LoRA(y, x, site.a, site.b, site.scale, dropout)
+	return at.extras.Linear(t, l, x, y)
 }
 
-func (at *loraAttachment) train(on bool) { at.training = on }
+func (s *loraSite) apply(t *autograd.Tape, x, y *autograd.Tensor, dropout float32) *autograd.Tensor {
+	if s.dora != nil {
+		return s.dora.apply(t, s, x, y, dropout)
+	}
+	y = t.LoRA(y, x, s.a, s.b, s.scale*s.strength, dropout)
+	if s.a0 != nil {
+		y = t.LoRA(y, x, s.a0, s.b0, -s.scale*s.strength, 0)
+	}
+	return y
+}
+
+// Embedding changes the rows of the embedding table.
+func (at *loraAttachment) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
+	x = at.extras.Embedding(t, ids, x)
+	if at.embed != nil && at.embed.strength != 0 {
+		x = t.EmbeddingLoRA(x, ids, at.embed.a, at.embed.b, at.embed.scale*at.embed.strength)
+	}
+	return x
+}
+
+// HeadUpdate is the pair of the output head.
+func (at *loraAttachment) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+	s := at.head
+	if s == nil || s.strength == 0 {
+		return at.extras.HeadUpdate(t, x)
+	}
+	in := x
+	if at.training && at.dropout > 0 {
+		in = t.Dropout(x, at.dropout)
+	}
+	u, b = t.Scaled(t.Dense(in, s.a, nil), s.scale*s.strength), s.b
+	if s.a0 != nil {
+		u, b = t.Beside(u, t.Scaled(t.Dense(x, s.a0, nil), -s.scale*s.strength)), t.Beside(b, s.b0)
+	}
+	return u, b
+}
+
+// Norm, Output and HeadGradient are what is trained beside the pairs.
+func (at *loraAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
+	return at.extras.Norm(n, w)
+}
+
+// Output is the trained output head.
+func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extras.Output(w) }
+
+// HeadGradient is that of the trained output head.
+func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
+
+func (at *loraAttachment) vectors() []vectorChange { return at.extras.vectors() }
 
 func (at *loraAttachment) deltas() map[*model.Linear]delta {
 	all := make(map[*model.Linear]delta, len(at.sites))
 	for l, site := range at.sites {
 		all[l] = site
 	}
+	for l, d := range at.extras.deltas() {
+		all[l] = d
+	}
 	return all
 }
 
-// addRows is dst += scale·B[r0:r1]·A.
+// addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
 func (s *loraSite) addRows(dst []float32, r0, r1 int) {
-	rank, cols := s.a.Rows, s.a.Cols
-	kernels.Gemm(false, false, r1-r0, cols, rank, s.scale, s.b.Data[r0*rank:r1*rank], rank, s.a.Data, cols, 1, dst, cols)
+	scale := s.scale * s.strength
+	switch {
+	case s.dora != nil:
+		s.dora.addRows(s, dst, r0, r1)
+	case s.embedding: // dst += scale·A[:, r0:r1]ᵀ·Bᵀ
+		cols := s.b.Rows
+		kernels.Gemm(true, true, r1-r0, cols, s.a.Rows, scale, s.a.Data[r0:], s.a.Cols, s.b.Data, s.b.Cols, 1, dst, cols)
+	default:
+		addProduct(dst, s.a, s.b, scale, r0, r1)
+		if s.a0 != nil {
+			addProduct(dst, s.a0, s.b0, -scale, r0, r1)
+		}
+	}
+}
+
+// addProduct is dst += scale·B[r0:r1]·A.
+func addProduct(dst []float32, a, b *autograd.Tensor, scale float32, r0, r1 int) {
+	rank, cols := a.Rows, a.Cols
+	kernels.Gemm(false, false, r1-r0, cols, rank, scale, b.Data[r0*rank:r1*rank], rank, a.Data, cols, 1, dst, cols)
 }

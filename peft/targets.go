@@ -18,6 +18,7 @@ import (
 //	attn_q, blk.0.attn_q    the same in GGUF's names
 //	*.self_attn.?_proj      a glob over the whole name; * also matches dots
 //	re:.*[qv]_proj          a regular expression for the whole name, as PEFT's target_modules string
+//	embed_tokens, lm_head   the embedding table and the output head, which no other target chooses
 //
 // A target that chooses nothing is an error that lists what there is.
 func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
@@ -42,10 +43,16 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 			}
 		}
 	}
+	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
+		if j := slices.Index(targets, lastPart(l.Module)); j >= 0 {
+			used[j] = true
+			chosen = append(chosen, l.Module)
+		}
+	}
 	for j, ok := range used {
 		if !ok {
-			return nil, fmt.Errorf("target %q matches no linear map of %s; there are %s, attention, ffn, %s",
-				targets[j], b.Path, strings.Join(moduleKinds(b), ", "), allLinear)
+			return nil, fmt.Errorf("target %q matches no linear map of %s; there are %s, attention, ffn, %s%s",
+				targets[j], b.Path, strings.Join(moduleKinds(b), ", "), allLinear, tiedNote(b))
 		}
 	}
 	return chosen, nil
@@ -82,7 +89,7 @@ func lastPart(name string) string { return name[strings.LastIndexByte(name, '.')
 // moduleKinds are the last parts of the names of all linear maps, each once.
 func moduleKinds(b *Base) []string {
 	var kinds []string
-	for _, l := range b.Model.Linears() {
+	for _, l := range b.Model.Matrices() {
 		if kind := lastPart(l.Module); !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
@@ -109,6 +116,12 @@ func describeTargets(b *Base, chosen []string) (Modules, []int) {
 			return Modules{Names: slices.Sorted(slices.Values(chosen))}, nil
 		}
 		kinds, layers = here, append(layers, i)
+	}
+	kinds = slices.Clone(kinds)
+	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
+		if slices.Contains(chosen, l.Module) {
+			kinds = append(kinds, lastPart(l.Module))
+		}
 	}
 	slices.Sort(kinds)
 	if len(layers) == len(b.Model.Layers) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type TrainOptions struct {
 	Schedule     string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
 	Warmup       int     // steps in which the learning rate rises from zero
 	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
+	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
 	WeightDecay  float64 // AdamW's decoupled decay
 	Clip         float64 // > 0: the gradient is scaled down to this norm
 	Beta1        float64 // 0: 0.9
@@ -183,6 +185,8 @@ func (opt *TrainOptions) check() error {
 		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
 	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
+	case !(opt.LRRatio >= 0), math.IsInf(opt.LRRatio, 0):
+		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
 	case !(opt.WeightDecay >= 0), !(opt.Clip >= 0):
 		return fmt.Errorf("weight decay %v and clip %v, expected 0 or more", opt.WeightDecay, opt.Clip)
 	}
@@ -224,7 +228,7 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		return nil, err
 	}
 	t.m, t.v = make([]float32, len(t.bound.values)), make([]float32, len(t.bound.values))
-	t.runs = trainedRuns(a.params)
+	t.runs = trainedRuns(a.params, opt.LRRatio)
 	steps := t.countSteps()
 	warmup := opt.Warmup
 	if warmup == 0 {
@@ -423,8 +427,8 @@ type run struct {
 	rate     float64 // multiplies the learning rate
 }
 
-// trainedRuns are the stretches of values that are not frozen.
-func trainedRuns(params []Param) []run {
+// trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
+func trainedRuns(params []Param, ratio float64) []run {
 	var runs []run
 	at := 0
 	for i := range params {
@@ -433,6 +437,9 @@ func trainedRuns(params []Param) []run {
 		at += len(p.Data)
 		if rate == 0 {
 			rate = 1
+		}
+		if ratio > 0 && (len(p.Shape) == 1 || strings.HasSuffix(p.Name, partB)) {
+			rate *= ratio
 		}
 		switch last := len(runs) - 1; {
 		case p.frozen:

@@ -80,6 +80,7 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
 	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rate rises from 0; below 1 a share of all steps")
+	fs.Float64Var(&t.LRRatio, "lr-ratio", 0, "give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
 	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
 	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.StringVar(&t.Optimizer, "optimizer", peft.OptimizerAdamW, "`OPTIMIZER`: adamw")
@@ -106,6 +107,8 @@ func (o *trainOptions) validate(args []string) error {
 		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
 	case !(o.warmup >= 0) || !isFinite(o.warmup):
 		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
+	case !(t.LRRatio >= 0) || !isFinite(t.LRRatio):
+		return fmt.Errorf("--lr-ratio: %v, expected 0 or more", t.LRRatio)
 	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
 		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
 	case !(t.Clip >= 0) || !isFinite(t.Clip):

@@ -155,7 +155,7 @@ func (m *Model) withUpdate(t *autograd.Tape, x *autograd.Tensor, h Hooks) (*auto
 	}
 	var gradient *autograd.Tensor
 	if b.NeedsGrad() {
-		gradient = b
+		gradient = t.Hold(b)
 	}
 	return t.Beside(x, u), autograd.Widened{W: head, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, gradient
 }

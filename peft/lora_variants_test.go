@@ -1,0 +1,190 @@
+package peft
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// TestStartsApart: PiSSA and OLoRA change nothing at the start, and what they train is a plain LoRA of twice the rank.
+func TestStartsApart(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	seq := packed(tinyData(3, 4))
+	plain := allLogits(b, model.NoHooks{}, seq)
+	for _, init := range []string{InitPiSSA, InitOLoRA} {
+		a, err := NewLoRA(b, LoRAOptions{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := relative(allLogits(b, bindOne(t, a, b), seq), plain); err > 1e-5 {
+			t.Errorf("%s: at the start the logits differ by %.2g", init, err)
+		}
+		stir(a, 5)
+		trained := allLogits(b, bindOne(t, a, b), seq)
+		if err := a.collapse(b); err != nil {
+			t.Fatal(err)
+		}
+		c := &a.Config
+		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != InitKaiming || len(a.params) != 2*len(b.Model.Linears()) {
+			t.Errorf("%s: the finished adapter is %+v with %d tensors", init, c, len(a.params))
+		}
+		if err := relative(allLogits(b, bindOne(t, a, b), seq), trained); err > 1e-5 {
+			t.Errorf("%s: the plain LoRA's logits differ by %.2g", init, err)
+		}
+	}
+}
+
+// TestPiSSAIsTheLargest: the pair holds the largest singular values, so that what is left of the weight is small.
+func TestPiSSAIsTheLargest(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	l := b.Model.Layers[0].Gate
+	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){InitPiSSA: pissa, InitOLoRA: olora} {
+		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
+		left := dequantized(&l.W)
+		whole := math.Sqrt(kernels.SumSquares(left))
+		kernels.Gemm(false, false, l.W.Rows, l.W.Cols, 32, -1, pairB, 32, pairA, l.W.Cols, 1, left, l.W.Cols)
+		if share := math.Sqrt(kernels.SumSquares(left)) / whole; share > 1e-5 {
+			t.Errorf("%s of full rank leaves %.2g of the weight", name, share)
+		}
+	}
+	pairA, pairB := pissa(l, 4, 1, 1)
+	randomA, randomB := olora(l, 4, 1, 1)
+	rest := func(a, b []float32) float64 {
+		left := dequantized(&l.W)
+		kernels.Gemm(false, false, l.W.Rows, l.W.Cols, 4, -1, b, 4, a, l.W.Cols, 1, left, l.W.Cols)
+		return kernels.SumSquares(left)
+	}
+	if rest(pairA, pairB) >= rest(randomA, randomB) {
+		t.Error("PiSSA leaves more of the weight than OLoRA")
+	}
+}
+
+// TestLoftQ starts from what rounding took away: the loss of the base comes nearer to that of the original.
+func TestLoftQ(t *testing.T) {
+	original := openBase(t, tiny.writeGGUF(t))
+	rounded := tiny
+	rounded.ffn, rounded.typeOf = 64, func(name string) gguf.Type {
+		if strings.HasPrefix(name, "blk.") {
+			return gguf.Q4_0
+		}
+		return gguf.F32
+	}
+	whole := rounded
+	whole.typeOf = nil
+	original, b := openBase(t, whole.writeGGUF(t)), openBase(t, rounded.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Rank: 16, Init: InitLoftQ, Original: original, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq := packed(tinyData(3, 4))
+	want := allLogits(original, model.NoHooks{}, seq)
+	before, after := relative(allLogits(b, model.NoHooks{}, seq), want), relative(allLogits(b, bindOne(t, a, b), seq), want)
+	if after > 0.6*before {
+		t.Errorf("the logits are %.3f off the original's with the start, %.3f without", after, before)
+	}
+	if _, err := NewLoRA(b, LoRAOptions{Init: InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
+		t.Errorf("without the original: %v", err)
+	}
+}
+
+// TestTokensOfTiedHead: where embedding and output head are one, trained rows of tokens change both, and so does the merge.
+func TestTokensOfTiedHead(t *testing.T) {
+	tied := tiny
+	tied.tied = true
+	b := openBase(t, tied.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Rank: 2, TokenIDs: []int32{7, 3}, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, 2)
+	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	seq := packed(tinyData(3, 4))
+	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bindOne(t, a, b), seq)); err > 2e-5 {
+		t.Errorf("merged the logits differ by %.2g", err)
+	}
+	if report.Recovery < 0.999 {
+		t.Errorf("the report is %+v", report)
+	}
+	for _, opt := range []LoRAOptions{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
+		if _, err := NewLoRA(b, opt); err == nil || !strings.Contains(err.Error(), "embedding table") {
+			t.Errorf("%+v: %v", opt, err)
+		}
+	}
+	embedding, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"embed_tokens"}, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Merge(context.Background(), b, []Scaled{{embedding, 1}}, filepath.Join(t.TempDir(), "m.gguf"), MergeOptions{}); err == nil {
+		t.Error("a change of the embedding alone was merged into both")
+	}
+}
+
+// TestLRRatio: the ratio of LoRA+ is that of the first updates of B and A, which AdamW makes as large as the rate.
+func TestLRRatio(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, 2)
+	before := views(a.params, append([]float32(nil), a.flat...))
+	opt := TrainOptions{Steps: 1, LR: 1e-3, LRRatio: 4}
+	if _, err := Train(context.Background(), b, a, tinyData(8, 1), nil, opt); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range a.params {
+		var most float64
+		for j, v := range p.Data {
+			most = max(most, math.Abs(float64(v)-float64(before[i].Data[j])))
+		}
+		want := 1e-3
+		if strings.HasSuffix(p.Name, partB) {
+			want = 4e-3
+		}
+		if math.Abs(most-want) > 0.02*want {
+			t.Errorf("%s moved by %g, expected %g", p.Name, most, want)
+		}
+	}
+}
+
+// TestExportEmbedding looks at the pair of an embedding table in a GGUF LoRA, which is the other way round there.
+func TestExportEmbedding(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"embed_tokens", "lm_head"}, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, 2)
+	path := filepath.Join(t.TempDir(), "lora.gguf")
+	if err := a.ExportGGUF(b, path); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	vocab := int64(tiny.tokens())
+	for name, shape := range map[string][2]int64{
+		"token_embd.weight.lora_a": {2, vocab}, "token_embd.weight.lora_b": {2, 32}, "output.weight.lora_a": {32, 2}, "output.weight.lora_b": {2, vocab},
+	} {
+		if x := f.Tensor(name); x == nil || x.Shape[0] != shape[0] || x.Shape[1] != shape[1] {
+			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
+		}
+	}
+	for want, opt := range map[string]LoRAOptions{"no DoRA": {DoRA: true}, "14 norms": {Norms: true}, "1 tokens": {TokenIDs: []int32{4}}} {
+		a, err := NewLoRA(b, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.ExportGGUF(b, path+".no"); err == nil || !strings.Contains(err.Error(), strings.Replace(want, "14", "5", 1)) {
+			t.Errorf("error %v, expected %q", err, want)
+		}
+	}
+}
