@@ -170,6 +170,9 @@ func (g *gemm) upLen() int { return g.tiling.height*g.low.rank + packSlack }
 // up is packed panel number i of U.
 func (g *gemm) up(i int) []float32 { return g.low.ups[i*g.upLen():] }
 
+// sumDepth is how many products are added up before the sum is added to an element of U: long sums of small numbers lose bits.
+const sumDepth = 32
+
 // project computes panel number i of U: rows of A from i0 on, times down.
 func (g *gemm) project(i, i0, rows int) {
 	t, l := &g.tiling, &g.low
@@ -181,12 +184,14 @@ func (g *gemm) project(i, i0, rows int) {
 	for b := 0; b < g.k; b += floats.block {
 		k := min(floats.block, g.k-b)
 		a := g.floatsOf(s, i, i0, b, k, rows)
-		for j := range groups {
-			multiply := tile
-			if hasHalfTile() && l.rank-j*t.nr <= t.nr/2 {
-				multiply = halfTile
+		for q := 0; q < k; q += sumDepth {
+			for j := range groups {
+				multiply := tile
+				if hasHalfTile() && l.rank-j*t.nr <= t.nr/2 {
+					multiply = halfTile
+				}
+				multiply(width, min(sumDepth, k-q), a[q*width:], l.downs[(g.k*j+b+q)*t.nr:], t.nr, sums[j*maxMR*t.nr:], t.nr, b+q > 0)
 			}
-			multiply(width, k, a, l.downs[(g.k*j+b)*t.nr:], t.nr, sums[j*maxMR*t.nr:], t.nr, b > 0)
 		}
 	}
 	for r := range rows {
