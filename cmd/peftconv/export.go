@@ -40,6 +40,7 @@ does not name it.`,
 type exportOptions struct {
 	modelFlags
 	lora, to, out, elements string
+	rank                    int
 	json                    bool
 	state                   peft.StateOptions
 	typeGiven               func() bool
@@ -57,6 +58,8 @@ func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.state.Attention, "attention", "", "how that llama.cpp runs: `HOW` flash or plain (default: as it does by itself)")
 	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
 	fs.StringVar(&o.state.From, "from", "", "a state `FILE` that llama.cpp itself saved after reading as many tokens, to put keys and values into whatever its version")
+	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher rank are cut to it; 0 is as they are, and 32 for "+
+		"those that are not of low rank")
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
 	require(fs, "lora", "to", "out")
 }
@@ -69,6 +72,9 @@ func (o *exportOptions) validate(args []string) error {
 		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(exportForms, ", "))
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
 		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
+	}
+	if o.rank < 0 {
+		return fmt.Errorf("--rank: %d, expected 1 or more, or 0", o.rank)
 	}
 	o.loras = []string{o.lora}
 	return o.check()
@@ -84,6 +90,8 @@ type exported struct {
 	Parameters int    `json:"parameters"`
 	Bytes      int64  `json:"bytes"`
 	Note       string `json:"note,omitempty"`
+
+	Report *peft.ExportReport `json:"report,omitempty"` // of --to gguf
 }
 
 func (o *exportOptions) run(_ context.Context, s streams) error {
@@ -146,7 +154,27 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 	if err != nil {
 		return nil, err
 	}
-	return a, a.ExportGGUFAs(opened.base, o.out, t)
+	report, err := a.ExportLoRA(opened.base, o.out, peft.ExportOptions{Type: t, Rank: o.rank})
+	if err == nil {
+		done.Report, done.Note = report, cutNote(report)
+	}
+	return a, err
+}
+
+// cutNote says what is lost where changes were cut down to a low rank.
+func cutNote(r *peft.ExportReport) string {
+	if r.Error < 1e-6 {
+		return ""
+	}
+	worst, rank := r.Tensors[0], 0
+	for _, t := range r.Tensors {
+		rank = max(rank, t.Rank)
+		if t.Error > worst.Error {
+			worst = t
+		}
+	}
+	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d they are off by %.1f %% of their size (most in %s, by %.1f %%); "+
+		"--rank keeps more, merge keeps all", rank, 100*r.Error, printable(worst.Name, 0), 100*worst.Error)
 }
 
 // toState writes what llama.cpp has in its cache after the adapter's virtual tokens.

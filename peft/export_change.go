@@ -1,0 +1,162 @@
+package peft
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// ExportOptions says how ExportLoRA writes.
+type ExportOptions struct {
+	Type gguf.Type // of the matrices, F32 or F16; the zero value is F32
+	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and 32 where they are not.
+	Rank int
+}
+
+// ExportReport says how much of an adapter's changes of weights is in a GGUF LoRA.
+type ExportReport struct {
+	Tensors []ExportedTensor `json:"tensors"` // in the order of the model
+	Error   float64          `json:"error"`   // over all tensors together, as ExportedTensor.Error
+}
+
+// ExportedTensor says it for one weight. With Δ the change asked for and Δ' the product of the pair:
+type ExportedTensor struct {
+	Name  string  `json:"name"` // in a GGUF file
+	Rank  int     `json:"rank"`
+	Error float64 `json:"error"` // |Δ'-Δ|/|Δ|: 0 where the pair is exact, but for rounding
+}
+
+// changeRank is ExportOptions.Rank where it is 0 and a change is not of low rank.
+const changeRank = 32
+
+// pairSums are the sums from which an error follows.
+type pairSums struct{ want, miss float64 }
+
+func (s pairSums) error() float64 {
+	if s.want == 0 {
+		return 0
+	}
+	return math.Sqrt(s.miss / s.want)
+}
+
+// exportsPairs reports whether the adapter has the pairs that are written.
+func (a *Adapter) exportsPairs(opt ExportOptions) bool {
+	_, ok := a.method.(*lora)
+	return ok && opt.Rank == 0
+}
+
+// pairs lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
+func (a *Adapter) pairs(b *Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
+	if !a.exportsPairs(opt) {
+		return a.exportChanges(b, opt)
+	}
+	pairs, err := a.exportPairs(b)
+	report := &ExportReport{}
+	for _, p := range pairs {
+		report.Tensors = append(report.Tensors, ExportedTensor{Name: p.tensor, Rank: p.rank})
+	}
+	return pairs, report, err
+}
+
+// exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a change of
+// low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
+func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
+	bound, err := a.Bind(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	deltas := bound.deltas()
+	if deltas == nil {
+		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds", a.Config.Method)
+	}
+	if changesVectors(bound) {
+		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
+	}
+	report, total := &ExportReport{}, pairSums{}
+	var pairs []exportPair
+	for _, l := range b.Model.Linears() {
+		d := deltas[l]
+		if d == nil {
+			continue
+		}
+		pair, sums := pairOf(l, d, opt.Rank)
+		name, heads := b.Model.InGGUF(l)
+		if heads > 0 && l.PermutedHeads == 0 {
+			pair.permute(heads)
+		}
+		pair.tensor = name
+		pairs = append(pairs, pair)
+		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
+		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.rank, Error: sums.error()})
+	}
+	if len(pairs) < len(deltas) {
+		return nil, nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
+	}
+	report.Error = total.error()
+	return pairs, report, nil
+}
+
+// changesVectors reports whether an adapter changes vectors that are there.
+func changesVectors(bound *Bound) bool {
+	at, ok := bound.attachment.(vectorial)
+	return ok && slices.ContainsFunc(at.vectors(), func(v vectorChange) bool { return v.change != nil || v.base() != nil })
+}
+
+// pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
+func pairOf(l *model.Linear, d delta, limit int) (exportPair, pairSums) {
+	out, in := l.W.Rows, l.W.Cols
+	small := min(out, in)
+	if f, ok := d.(factored); ok {
+		left, right, rank := f.factors()
+		if rank <= small && (limit == 0 || rank <= limit) {
+			return exportPair{a: left, b: right, aRows: rank, rank: rank, in: in, out: out}, pairSums{want: 1}
+		}
+		if limit == 0 {
+			limit = small
+		}
+	}
+	if limit == 0 {
+		limit = changeRank
+	}
+	return cutPair(l, d, min(limit, small))
+}
+
+// changedRows is how many rows of a change a thread makes at a time.
+const changedRows = 16
+
+// cutPair is the nearest pair of a rank.
+func cutPair(l *model.Linear, d delta, rank int) (exportPair, pairSums) {
+	out, in := l.W.Rows, l.W.Cols
+	change := make([]float32, out*in)
+	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
+		r0, r1 := i*changedRows, min(out, (i+1)*changedRows)
+		d.addRows(change[r0*in:r1*in], r0, r1)
+	})
+	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
+	rank = len(s)
+	sums := pairSums{want: kernels.SumSquares(change)}
+	for k, v := range s { // the square root of each singular value goes to either side
+		root := float32(math.Sqrt(float64(v)))
+		kernels.Scale(root, vt[k*in:(k+1)*in])
+		for r := range out {
+			u[r*rank+k] *= root
+		}
+	}
+	kernels.Gemm(false, false, out, in, rank, -1, u, rank, vt, in, 1, change, in)
+	sums.miss = kernels.SumSquares(change)
+	return exportPair{a: vt, b: u, aRows: rank, rank: rank, in: in, out: out}, sums
+}
+
+// permute puts the rows of b in the order that a GGUF file has them in.
+func (p *exportPair) permute(heads int) {
+	src := []Param{{Shape: []int{p.out, p.rank}, Data: p.b}}
+	dst := views(src, make([]float32, len(p.b)))
+	toBase(dst, src, []permutation{{0, heads}})
+	p.b = dst[0].Data
+}

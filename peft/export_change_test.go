@@ -1,0 +1,112 @@
+package peft
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// TestExportChanges exports methods that are no LoRA: exactly where their changes are of low rank or the rank is that of
+// the weights, and otherwise as near as the rank allows. The file fits the base in both worlds.
+func TestExportChanges(t *testing.T) {
+	file, dir := openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 1))
+	for _, c := range []struct {
+		name        string
+		rank        int
+		least, most float64 // error
+	}{
+		{"vera", 0, 0, 1e-6}, {"loha", 0, 0, 1e-6}, {"adalora", 0, 0, 1e-6}, {"lokr", 0, 0, 1e-5}, {"oft", 0, 0, 1e-5}, {"ia3", 0, 0, 1e-5},
+		{"vera", 4, 0.05, 0.99}, {"lokr", 4, 0.05, 0.99}, {"oft", 4, 0.05, 0.99}, {"ia3", 4, 0.05, 0.99}, {"adalora", 2, 0.05, 0.99},
+	} {
+		for _, b := range []*Base{file, dir} {
+			a := methodNamed(t, b, c.name)
+			stir(a, 5)
+			path := filepath.Join(t.TempDir(), "lora.gguf")
+			report, err := a.ExportLoRA(b, path, ExportOptions{Rank: c.rank})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Error < c.least || report.Error > c.most {
+				t.Errorf("%s at rank %d: the error is %.2g, expected %.2g to %.2g", c.name, c.rank, report.Error, c.least, c.most)
+			}
+			checkExported(t, path, a, file, report)
+		}
+	}
+}
+
+// methodNamed is a fresh adapter of one of methodCases.
+func methodNamed(t *testing.T, b *Base, name string) *Adapter {
+	t.Helper()
+	for _, c := range methodCases {
+		if c.name == name {
+			a, err := c.new(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+	}
+	t.Fatalf("there is no method %s", name)
+	return nil
+}
+
+// checkExported compares the error of each pair in a file with what the report says.
+func checkExported(t *testing.T, path string, a *Adapter, b *Base, report *ExportReport) {
+	t.Helper()
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	checkExportHeader(t, f, false)
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deltas := bound.deltas()
+	if len(report.Tensors) != len(deltas) || len(f.Tensors) != 2*len(deltas) {
+		t.Fatalf("%d changes give %d pairs in the report, %d tensors in the file", len(deltas), len(report.Tensors), len(f.Tensors))
+	}
+	for l, d := range deltas {
+		want := make([]float32, l.W.Rows*l.W.Cols)
+		d.addRows(want, 0, l.W.Rows)
+		got := relative(productOf(f.Tensor(l.Tensor+".lora_a"), f.Tensor(l.Tensor+".lora_b"), 1), want)
+		for _, r := range report.Tensors {
+			if r.Name == l.Tensor && (got > 1.01*r.Error+1e-5 || got < 0.99*r.Error-1e-5) {
+				t.Errorf("%s, method %s: the change is off by %.4g, the report says %.4g", l.Tensor, a.Config.Method, got, r.Error)
+			}
+		}
+	}
+}
+
+// TestExportChangesRefused has adapters that no GGUF LoRA holds.
+func TestExportChangesRefused(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	biased := openBase(t, biasedGGUF(t, b))
+	for _, c := range []struct {
+		b            *Base
+		name, reason string
+		rank         int
+	}{
+		{b, "bitfit", "no change of weight matrices", 0}, {b, "ln-tuning", "no change of weight matrices", 0},
+		{biased, "ia3, all outputs and one input", "biases or norms too", 0}, {b, "loha", "rank -1", -1},
+	} {
+		a := methodNamed(t, c.b, c.name)
+		stir(a, 5)
+		_, err := a.ExportLoRA(c.b, filepath.Join(t.TempDir(), "lora.gguf"), ExportOptions{Rank: c.rank})
+		if err == nil || !strings.Contains(err.Error(), c.reason) {
+			t.Errorf("%s: error %v, expected one with %q", c.name, err, c.reason)
+		}
+	}
+}
+
+// biasedGGUF is a model with biases: b with some merged in.
+func biasedGGUF(t *testing.T, b *Base) string {
+	t.Helper()
+	a := methodNamed(t, b, "bitfit")
+	stir(a, 9)
+	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	return out
+}
