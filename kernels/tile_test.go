@@ -17,7 +17,10 @@ func TestTile(t *testing.T) {
 			for _, k := range depths {
 				for _, gap := range []int{0, 5} {
 					for _, add := range []bool{false, true} {
-						checkTile(t, rows, s.nr, k, s.nr+gap, s.nr+2*gap, add)
+						checkTile(t, tile, rows, s.nr, k, s.nr+gap, s.nr+2*gap, add)
+						if hasHalfTile() {
+							checkTile(t, halfTile, rows, s.nr/2, k, s.nr+gap, s.nr+2*gap, add)
+						}
 					}
 				}
 			}
@@ -25,8 +28,8 @@ func TestTile(t *testing.T) {
 	})
 }
 
-// checkTile compares tile with tileGeneric; each slice is no longer than it must be.
-func checkTile(t *testing.T, rows, cols, k, bs, ldc int, add bool) {
+// checkTile compares a tile with tileGeneric; each slice is no longer than it must be.
+func checkTile(t *testing.T, tile func(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool), rows, cols, k, bs, ldc int, add bool) {
 	t.Helper()
 	a, checkA := guarded(t, randoms(rows*k, 1))
 	b, checkB := guarded(t, randoms((k-1)*bs+cols, 2))
