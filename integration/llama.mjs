@@ -1,8 +1,9 @@
 // Asks a real llama.cpp about a GGUF: node llama.mjs REQUEST.json prints one JSON document.
 //
-// Request: {"model": path, "adapters": [{"path", "scale"}],
+// Request: {"model": path, "adapters": [{"path", "scale"}], "state": file of a sequence to go on from,
 //           "generate": {"ids": prompt, "n": tokens},          greedy continuation
-//           "score": {"windows": [ids, …], "from": position}}  mean negative log likelihood of each window's ids after "from"
+//           "score": {"windows": [ids, …], "from": position},  mean negative log likelihood of each window's ids after "from"
+//           "save": {"ids": tokens to read, "path": where the state of the sequence goes}}
 // Answer:  {"generated": ids, "nll": mean, "scored": count}
 //
 // The key-value cache is F32, so that an F32 model is computed in F32 throughout.
@@ -26,8 +27,14 @@ async function withSequence(size, use) {
     }
 }
 
+async function restore(sequence) {
+    if (request.state)
+        await sequence.loadStateFromFile(request.state, {acceptRisk: true});
+}
+
 async function generate({ids, n}) {
-    return withSequence(ids.length + n + 8, async (sequence) => {
+    return withSequence(ids.length + n + 64, async (sequence) => {
+        await restore(sequence);
         const generated = [];
         for await (const id of sequence.evaluate(ids, {temperature: 0})) {
             generated.push(id);
@@ -47,10 +54,11 @@ function question(window, i, from) {
 }
 
 async function score({windows, from}) {
-    return withSequence(Math.max(...windows.map((w) => w.length)) + 8, async (sequence) => {
+    return withSequence(Math.max(...windows.map((w) => w.length)) + 64, async (sequence) => {
         let sum = 0, scored = 0;
         for (const window of windows) {
             await sequence.clearHistory();
+            await restore(sequence);
             const answers = await sequence.controlledEvaluate(window.map((_, i) => question(window, i, from)));
             for (let i = from; i + 1 < window.length; i++) {
                 const {logits, totalLogitWeight} = answers[i].next;
@@ -62,7 +70,16 @@ async function score({windows, from}) {
     });
 }
 
+async function save({ids, path}) {
+    return withSequence(ids.length + 64, async (sequence) => {
+        await sequence.evaluateWithoutGeneratingNewTokens(ids);
+        await sequence.saveStateToFile(path);
+    });
+}
+
 const answer = {};
+if (request.save)
+    await save(request.save);
 if (request.generate)
     answer.generated = await generate(request.generate);
 if (request.score)

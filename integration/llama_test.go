@@ -82,11 +82,17 @@ type (
 		Windows [][]int32 `json:"windows"`
 		From    int       `json:"from"`
 	}
+	save struct {
+		IDs  []int32 `json:"ids"`
+		Path string  `json:"path"`
+	}
 	request struct {
 		Model    string    `json:"model"`
 		Adapters []adapter `json:"adapters,omitempty"`
+		State    string    `json:"state,omitempty"`
 		Generate *generate `json:"generate,omitempty"`
 		Score    *score    `json:"score,omitempty"`
+		Save     *save     `json:"save,omitempty"`
 	}
 	answer struct {
 		Generated []int32 `json:"generated"`
