@@ -1,6 +1,10 @@
 package quant
 
-import "github.com/peftconv/peftconv/gguf"
+import (
+	"sync"
+
+	"github.com/peftconv/peftconv/gguf"
+)
 
 // Snapping moves blocks on the grid of their type. A weight is scale·value + offset: every group of weights has a scale
 // and, in some types, an offset, and each weight has a level that stands for a value. Regrid moves scales and offsets
@@ -65,9 +69,11 @@ func (m Matrix) Grid(scale, offset []float32, r int) {
 	size := m.RowSize()
 	row := m.Data[r*size:][:size]
 	perBlock := f.weights / g.group
-	var b blockGrid
+	work := snapWorks.Get().(*snapWork)
+	defer snapWorks.Put(work)
+	b := &work.have
 	for at := 0; len(row) > 0; at += perBlock {
-		g.load(row[:f.bytes], &b)
+		g.load(row[:f.bytes], b)
 		copy(scale[at:at+perBlock], b.scale[:])
 		copy(offset[at:at+perBlock], b.offset[:])
 		row = row[f.bytes:]
@@ -94,15 +100,17 @@ func Regrid(t gguf.Type, dst, base []byte, scale, offset []float32) {
 		panic("quant: Regrid of a part of a block or with more or fewer scales than groups")
 	}
 	copy(dst, base)
-	var have, want blockGrid
+	work := snapWorks.Get().(*snapWork)
+	defer snapWorks.Put(work)
+	have, want := &work.have, &work.want
 	for len(dst) > 0 {
 		b := dst[:f.bytes]
-		g.load(b, &have)
+		g.load(b, have)
 		copy(want.scale[:perBlock], scale)
 		copy(want.offset[:perBlock], offset)
-		if !have.equal(&want, perBlock) {
-			g.measure(b, &want, perBlock)
-			g.store(b, &want)
+		if !have.equal(want, perBlock) {
+			g.measure(b, work, perBlock)
+			g.store(b, want)
 		}
 		dst, scale, offset = dst[f.bytes:], scale[perBlock:], offset[perBlock:]
 	}
@@ -139,19 +147,20 @@ func Recode(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 		panic("quant: Recode of a part of a block or with more or fewer changes than weights")
 	}
 	copy(dst, base)
-	var have blockGrid
-	var level [weightsK]uint8
+	work := snapWorks.Get().(*snapWork)
+	defer snapWorks.Put(work)
+	have, level := &work.have, &work.level
 	for at := 0; at < len(change); at += f.weights {
 		b := dst[:f.bytes]
-		g.load(b, &have)
-		g.unpack(&level, b)
+		g.load(b, have)
+		g.unpack(level, b)
 		moved := false
 		for i := range f.weights / g.group {
 			from, l := at+i*g.group, level[i*g.group:][:g.group]
 			moved = g.recode(l, change[from:from+g.group], have.scale[i], have.offset[i], round.part(from, g.group)) || moved
 		}
 		if moved {
-			g.pack(b, &level)
+			g.pack(b, level)
 		}
 		dst = dst[f.bytes:]
 	}
@@ -330,6 +339,14 @@ type blockGrid struct {
 	mean, spread  [16]float32 // of the values in each group: their mean, and the mean square of what is left of them
 }
 
+// snapWork is memory for one block: what is called through function values would be allocated for each otherwise.
+type snapWork struct {
+	have, want blockGrid
+	level      [weightsK]uint8
+}
+
+var snapWorks = sync.Pool{New: func() any { return new(snapWork) }}
+
 // equal compares the first n groups.
 func (g *blockGrid) equal(o *blockGrid, n int) bool {
 	for i := range n {
@@ -341,7 +358,8 @@ func (g *blockGrid) equal(o *blockGrid, n int) bool {
 }
 
 // measure fills in the mean and the spread of the values. Without levels all groups count the same.
-func (g *grid) measure(b []byte, grid *blockGrid, groups int) {
+func (g *grid) measure(b []byte, work *snapWork, groups int) {
+	grid := &work.want
 	if !g.shared {
 		return
 	}
@@ -351,8 +369,8 @@ func (g *grid) measure(b []byte, grid *blockGrid, groups int) {
 		}
 		return
 	}
-	var level [weightsK]uint8
-	g.unpack(&level, b)
+	level := &work.level
+	g.unpack(level, b)
 	for i := range groups {
 		grid.mean[i], grid.spread[i] = g.moments(level[i*g.group:][:g.group])
 	}

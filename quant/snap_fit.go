@@ -24,7 +24,7 @@ func (l *ladder) rung(v float32) int {
 // A rungs is a half precision factor and the rungs that a block has under it.
 type rungs struct {
 	d float32
-	i [16]int
+	i [16]int16
 }
 
 // assign chooses the rungs nearest to want under the factor d.
@@ -32,25 +32,25 @@ func (l *ladder) assign(d float32, want []float32) (r rungs) {
 	r.d = d
 	inverse := inverseOf(d)
 	for i, v := range want {
-		r.i[i] = l.rung(float32(v * inverse))
+		r.i[i] = int16(l.rung(float32(v * inverse)))
 	}
 	return r
 }
 
 // error is Σ w·(want - d·rung)².
-func (l *ladder) error(r *rungs, want, w []float32) (sum float32) {
+func (l *ladder) error(r rungs, want, w []float32) (sum float32) {
 	for i, v := range want {
-		e := v - float32(r.d*l.value(r.i[i]))
+		e := v - float32(r.d*l.value(int(r.i[i])))
 		sum += float32(w[i] * float32(e*e))
 	}
 	return sum
 }
 
 // refit is the factor of least error for the rungs of r, rounded to half precision.
-func (l *ladder) refit(r *rungs, want, w []float32) float32 {
+func (l *ladder) refit(r rungs, want, w []float32) float32 {
 	var num, den float32
 	for i, v := range want {
-		rung := l.value(r.i[i])
+		rung := l.value(int(r.i[i]))
 		num += float32(float32(w[i]*v) * rung)
 		den += float32(float32(w[i]*rung) * rung)
 	}
@@ -62,15 +62,15 @@ func (l *ladder) refit(r *rungs, want, w []float32) float32 {
 
 // fit finds a factor and rungs that come close to want, errors weighted by w. It tries the factor and the rungs of the base,
 // each with the other fitted to it, and factors that bring the number of largest magnitude to the last rungs.
-func (l *ladder) fit(base *rungs, want, w []float32) rungs {
-	best := *base
-	least := l.error(&best, want, w)
+func (l *ladder) fit(base rungs, want, w []float32) rungs {
+	best := base
+	least := l.error(best, want, w)
 	try := func(d float32) {
 		if d == 0 || d-d != 0 {
 			return
 		}
 		r := l.assign(d, want)
-		if e := l.error(&r, want, w); e < least {
+		if e := l.error(r, want, w); e < least {
 			best, least = r, e
 		}
 	}
@@ -84,7 +84,7 @@ func (l *ladder) fit(base *rungs, want, w []float32) rungs {
 			try(clampHalf(top / l.value(l.lo+i)))
 		}
 	}
-	try(l.refit(&best, want, w))
+	try(l.refit(best, want, w))
 	return best
 }
 
@@ -93,14 +93,14 @@ type subScales struct {
 	ladder
 	n     int
 	load  func(b []byte) rungs
-	store func(b []byte, r *rungs)
+	store func(b []byte, r rungs)
 }
 
 // grid is a format whose scales are of that kind.
 func (s *subScales) loadGrid(b []byte, g *blockGrid) {
 	r := s.load(b)
 	for i := range s.n {
-		g.scale[i], g.offset[i] = float32(r.d*s.value(r.i[i])), 0
+		g.scale[i], g.offset[i] = float32(r.d*s.value(int(r.i[i]))), 0
 	}
 }
 
@@ -111,8 +111,8 @@ func (s *subScales) storeGrid(b []byte, g *blockGrid) {
 		w[i] = g.spread[i] + float32(g.mean[i]*g.mean[i])
 	}
 	base := s.load(b)
-	r := s.fit(&base, g.scale[:s.n], w[:s.n])
-	s.store(b, &r)
+	r := s.fit(base, g.scale[:s.n], w[:s.n])
+	s.store(b, r)
 }
 
 // affineScales says where the blocks of a type keep the factors and rungs of scales and of minima: a weight is
@@ -121,14 +121,14 @@ type affineScales struct {
 	ladder
 	n     int
 	load  func(b []byte) (scale, minimum rungs)
-	store func(b []byte, scale, minimum *rungs)
+	store func(b []byte, scale, minimum rungs)
 }
 
 func (s *affineScales) loadGrid(b []byte, g *blockGrid) {
 	scale, minimum := s.load(b)
 	for i := range s.n {
-		g.scale[i] = float32(scale.d * s.value(scale.i[i]))
-		g.offset[i] = -float32(minimum.d * s.value(minimum.i[i]))
+		g.scale[i] = float32(scale.d * s.value(int(scale.i[i])))
+		g.offset[i] = -float32(minimum.d * s.value(int(minimum.i[i])))
 	}
 }
 
@@ -140,12 +140,12 @@ func (s *affineScales) storeGrid(b []byte, g *blockGrid) {
 	for i := range s.n {
 		ones[i] = 1
 	}
-	fitted := s.fit(&baseScale, g.scale[:s.n], g.spread[:s.n])
+	fitted := s.fit(baseScale, g.scale[:s.n], g.spread[:s.n])
 	for i := range s.n {
 		low[i] = -g.offset[i]
-		miss[i] = low[i] - float32((g.scale[i]-float32(fitted.d*s.value(fitted.i[i])))*g.mean[i])
+		miss[i] = low[i] - float32((g.scale[i]-float32(fitted.d*s.value(int(fitted.i[i]))))*g.mean[i])
 	}
-	fittedMinimum := s.fit(&baseMinimum, miss[:s.n], ones[:s.n])
+	fittedMinimum := s.fit(baseMinimum, miss[:s.n], ones[:s.n])
 	var bestScale, bestMinimum rungs
 	least := float32(greatestFloat)
 	for _, d := range [...][2]float32{{baseScale.d, baseMinimum.d}, {fitted.d, fittedMinimum.d}} {
@@ -155,7 +155,7 @@ func (s *affineScales) storeGrid(b []byte, g *blockGrid) {
 		}
 	}
 	if least < greatestFloat {
-		s.store(b, &bestScale, &bestMinimum)
+		s.store(b, bestScale, bestMinimum)
 	}
 }
 
@@ -174,7 +174,7 @@ func (s *affineScales) together(d, dmin float32, g *blockGrid, low []float32) (s
 			off := want - float32(dmin*s.value(m))
 			e := float32(float32(miss*miss)*g.spread[i]) + float32(off*off)
 			if e < least {
-				least, scale.i[i], minimum.i[i] = e, rung, m
+				least, scale.i[i], minimum.i[i] = e, int16(rung), int16(m)
 			}
 		}
 		sum += least

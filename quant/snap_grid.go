@@ -182,11 +182,11 @@ var scalesOfHead = affineScales{
 		scale.d, minimum.d = loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
 		scales, minima := unpackScales(head)
 		for i := range groupsK {
-			scale.i[i], minimum.i[i] = int(uint8(scales>>(8*i))), int(uint8(minima>>(8*i)))
+			scale.i[i], minimum.i[i] = int16(uint8(scales>>(8*i))), int16(uint8(minima>>(8*i)))
 		}
 		return scale, minimum
 	},
-	store: func(b []byte, scale, minimum *rungs) {
+	store: func(b []byte, scale, minimum rungs) {
 		var scales, minima [groupsK]uint8
 		for i := range groupsK {
 			scales[i], minima[i] = uint8(scale.i[i]), uint8(minimum.i[i])
@@ -200,11 +200,11 @@ var scalesOfQ2_K = affineScales{
 	load: func(b []byte) (scale, minimum rungs) {
 		scale.d, minimum.d = loadHalf((*[2]byte)(b[dQ2_K:])), loadHalf((*[2]byte)(b[dminQ2_K:]))
 		for i, s := range b[:groupsQ2_K] {
-			scale.i[i], minimum.i[i] = int(s&15), int(s>>4)
+			scale.i[i], minimum.i[i] = int16(s&15), int16(s>>4)
 		}
 		return scale, minimum
 	},
-	store: func(b []byte, scale, minimum *rungs) {
+	store: func(b []byte, scale, minimum rungs) {
 		for i := range groupsQ2_K {
 			b[i] = uint8(scale.i[i] | minimum.i[i]<<4)
 		}
@@ -218,11 +218,11 @@ var scalesOfQ3_K = subScales{
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b[dQ3_K:]))
 		for i, s := range unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:])) {
-			r.i[i] = int(s) - 32
+			r.i[i] = int16(s) - 32
 		}
 		return r
 	},
-	store: func(b []byte, r *rungs) {
+	store: func(b []byte, r rungs) {
 		var scales [groupsQ3_K]uint8
 		for i := range scales {
 			scales[i] = uint8(r.i[i] + 32)
@@ -236,11 +236,11 @@ var scalesOfQ6_K = subScales{
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b[dQ6_K:]))
 		for i, s := range b[scalesQ6_K:dQ6_K] {
-			r.i[i] = int(int8(s))
+			r.i[i] = int16(int8(s))
 		}
 		return r
 	},
-	store: func(b []byte, r *rungs) {
+	store: func(b []byte, r rungs) {
 		storeHalf((*[2]byte)(b[dQ6_K:]), r.d)
 		for i, s := range r.i {
 			b[scalesQ6_K+i] = byte(s)
@@ -254,11 +254,11 @@ var scalesOfIQ4_XS = subScales{
 		r.d = loadHalf((*[2]byte)(b))
 		high, low := binary.LittleEndian.Uint16(b[highIQ4_XS:]), binary.LittleEndian.Uint32(b[lowIQ4_XS:])
 		for i := range groupsK {
-			r.i[i] = int(low>>(4*i)&15|uint32(high>>(2*i)&3)<<4) - 32
+			r.i[i] = int16(low>>(4*i)&15|uint32(high>>(2*i)&3)<<4) - 32
 		}
 		return r
 	},
-	store: func(b []byte, r *rungs) {
+	store: func(b []byte, r rungs) {
 		var high uint16
 		var low uint32
 		for i := range groupsK {
@@ -291,11 +291,11 @@ func nibbleScales(n, at int, l ladder) *subScales {
 		load: func(b []byte) (r rungs) {
 			r.d = loadHalf((*[2]byte)(b))
 			for i := range n {
-				r.i[i] = int(b[at+i/2] >> (4 * (i & 1)) & 15)
+				r.i[i] = int16(b[at+i/2] >> (4 * (i & 1)) & 15)
 			}
 			return r
 		},
-		store: func(b []byte, r *rungs) {
+		store: func(b []byte, r rungs) {
 			storeHalf((*[2]byte)(b), r.d)
 			for i := 0; i < n; i += 2 {
 				b[at+i/2] = uint8(r.i[i] | r.i[i+1]<<4)
@@ -311,11 +311,11 @@ func highNibbles(at, stride int, step float32) *subScales {
 		load: func(b []byte) (r rungs) {
 			r.d = loadHalf((*[2]byte)(b))
 			for i := range 8 {
-				r.i[i] = int(b[at+stride*i] >> 4)
+				r.i[i] = int16(b[at+stride*i] >> 4)
 			}
 			return r
 		},
-		store: func(b []byte, r *rungs) {
+		store: func(b []byte, r rungs) {
 			storeHalf((*[2]byte)(b), r.d)
 			for i := range 8 {
 				b[at+stride*i] = b[at+stride*i]&15 | uint8(r.i[i])<<4
@@ -329,11 +329,11 @@ var scalesOfIQ1_S = subScales{
 	load: func(b []byte) (r rungs) {
 		r.d = loadHalf((*[2]byte)(b))
 		for i := range 8 {
-			r.i[i] = int(b[highIQ1_S+2*i+1] >> 4 & 7)
+			r.i[i] = int16(b[highIQ1_S+2*i+1] >> 4 & 7)
 		}
 		return r
 	},
-	store: func(b []byte, r *rungs) {
+	store: func(b []byte, r rungs) {
 		storeHalf((*[2]byte)(b), r.d)
 		for i := range 8 {
 			at := highIQ1_S + 2*i + 1
@@ -347,11 +347,11 @@ var scalesOfIQ1_M = subScales{
 	load: func(b []byte) (r rungs) {
 		r.d = scaleIQ1_M((*[bytesIQ1_M]byte)(b))
 		for i := range 16 {
-			r.i[i] = int(binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7)
+			r.i[i] = int16(binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7)
 		}
 		return r
 	},
-	store: func(b []byte, r *rungs) {
+	store: func(b []byte, r rungs) {
 		var packed [4]uint16
 		for i, s := range r.i {
 			packed[i/4] |= uint16(s) << (3 * (i % 4))
