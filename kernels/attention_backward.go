@@ -84,8 +84,8 @@ func (a *attention) probabilities(w *attentionScratch, b *queryBlock, j, n int) 
 	for r := range b.rows {
 		row := w.scores[r*scoreLD:][:scoreLD]
 		seen := max(min(n, b.seen(r, j)), 0)
-		ExpSum(row[:seen], a.logSum[(b.from+r)*a.Queries+b.head])
 		a.clearUnseen(row, r, seen, n, b, j)
+		ExpSum(wholeRow(row, seen), a.logSum[(b.from+r)*a.Queries+b.head])
 	}
 }
 

@@ -42,8 +42,9 @@ func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) 
 	if seen <= 0 {
 		return
 	}
+	row = wholeRow(row, seen)
 	top := w.top[r]
-	if higher := Max(row[:seen]); higher > top || j == 0 {
+	if higher := Max(row); higher > top || j == 0 {
 		w.top[r] = higher
 		if j > 0 {
 			less := expGeneric(top - higher)
@@ -52,7 +53,16 @@ func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) 
 			Scale(less, w.sum[r*ld:(r+1)*ld])
 		}
 	}
-	w.total[r] += ExpSum(row[:seen], w.top[r])
+	w.total[r] += ExpSum(row, w.top[r])
+}
+
+// wholeRow is the scores of a row up to the next whole block, those that are not seen so low that their exponentials are 0.
+func wholeRow(row []float32, seen int) []float32 {
+	row = row[:round16(seen)]
+	for i := seen; i < len(row); i++ {
+		row[i] = float32(math.Inf(-1))
+	}
+	return row
 }
 
 // finishRow stores the result of query r.

@@ -3,7 +3,9 @@ package peft
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -66,7 +68,7 @@ func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, er
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
-	m.Activations = int64(spec.Layers+3)*stream + 2*layer // the input of each layer; the inside of one, and its gradients
+	m.Activations = int64(spec.Layers+3)*stream + layer*5/2 // the input of each layer; the inside of one, its gradients, gaps
 	if keep {
 		m.Activations += int64(spec.Layers-lowestLayer(a.params)) * layer
 	}
@@ -128,8 +130,8 @@ func keepsActivations(b *Base, mode string, tokens int) (bool, error) {
 	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways, RecomputeNever)
 }
 
-// availableMemory is what the process can still take, in bytes: of the machine, and of the control group it runs in. It is
-// not known, but a guess, where the system does not say.
+// availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of
+// what GOMEMLIMIT allows. It is not known, but a guess, where nothing says.
 func availableMemory() (available int64, known bool) {
 	available = unknownMemory
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
@@ -140,6 +142,9 @@ func availableMemory() (available int64, known bool) {
 	limit, limited := number("/sys/fs/cgroup/memory.max")
 	if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limited {
 		available, known = min(available, max(limit-used, 0)), true
+	}
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		available, known = min(available, limit), true
 	}
 	return available, known
 }

@@ -105,7 +105,7 @@ func (o *Options) check() error {
 // Run measures the machine, products and steps. Peaks are measured at the beginning and at the end; the higher count.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.defaults()
-	if err := o.check(); err != nil {
+	if err := errors.Join(ctx.Err(), o.check()); err != nil {
 		return nil, err
 	}
 	r := &Report{Tier: kernels.Tier(), Threads: kernels.Threads(), Gemm: []Gemm{}, Train: []Train{}}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/modeltest"
+)
+
+// memoryCase is a model and data whose training takes some hundred megabytes.
+func memoryCase(t *testing.T) (base, data string) {
+	t.Helper()
+	base = filepath.Join(t.TempDir(), "base.gguf")
+	meta, tensors := modeltest.Llama(t, 6, gguf.Q8_0)
+	modeltest.WriteGGUF(t, base, gguf.Format{}, meta, tensors, nil)
+	line := `{"input_ids":[` + strings.TrimSuffix(strings.Repeat("3,4,5,6,", 16), ",") + "]}\n"
+	return base, writeFile(t, "ids.jsonl", []byte(strings.Repeat(line, 96)))
+}
+
+// planned is the memory that train said it would need, in bytes.
+func planned(t *testing.T, stderr string) float64 {
+	t.Helper()
+	_, text, ok := strings.Cut(stderr, "memory   about ")
+	var n float64
+	var unit string
+	if _, err := fmt.Sscanf(text, "%f %2s", &n, &unit); !ok || err != nil || unit != "MB" {
+		t.Fatalf("no memory is told in\n%s", stderr)
+	}
+	return n * 1e6
+}
+
+// TestTrainMemory compares what train says it will need with what it then takes, and wants less of it with less kept.
+func TestTrainMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some hundred megabytes")
+	}
+	base, data := memoryCase(t)
+	took := map[string]float64{}
+	for _, mode := range []string{"always", "never"} {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--batch-tokens", "6144", "--recompute", mode}
+		peak := float64(watch(t, exitOK, args...))
+		_, stderr := want(t, exitOK, args...)
+		plan := planned(t, stderr)
+		t.Logf("recompute %s: planned %.0f MB, took %.0f MB", mode, plan/1e6, peak/1e6)
+		if plan < 0.7*peak || plan > 1.6*peak {
+			t.Errorf("recompute %s: %.0f MB were planned and %.0f taken", mode, plan/1e6, peak/1e6)
+		}
+		took[mode] = peak
+	}
+	if took["always"] > 0.7*took["never"] {
+		t.Errorf("computing again takes %.0f MB, keeping %.0f", took["always"]/1e6, took["never"]/1e6)
+	}
+}
+
+// TestTrainRefusesMemory asks for more than any machine has.
+func TestTrainRefusesMemory(t *testing.T) {
+	base, data := memoryCase(t)
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--rank", "2", "--init", "gaussian"}
+	limited := append(args, "--batch-tokens", "6144", "--recompute", "never")
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64e6))
+	_, stderr := want(t, exitError, limited...)
+	for _, part := range []string{"and 64 MB are available", "--recompute always (about", "--batch-tokens 3072 (about", "--ignore-memory"} {
+		if !strings.Contains(stderr, part) {
+			t.Errorf("no %q in\n%s", part, stderr)
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a refused run left an adapter")
+	}
+	want(t, exitOK, append(args, "--batch-tokens", "64", "--ignore-memory")...)
+}
+
+// TestTrainProfile wants a profile that pprof can read: a gzip file.
+func TestTrainProfile(t *testing.T) {
+	dir := t.TempDir()
+	profile := filepath.Join(dir, "cpu.pprof")
+	want(t, exitOK, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
+		"--seq-len", "48", "--profile", profile, "--precision", "bf16")
+	text, err := os.ReadFile(profile)
+	if err != nil || !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {
+		t.Errorf("the profile is %d bytes, %v", len(text), err)
+	}
+}
