@@ -17,6 +17,10 @@
 // (gemm_dots.go). Else both are packed into panels and multiplied by register tiles (gemm_tiles.go). Memory
 // for packing is kept from one product to the next, so that a training step allocates nothing.
 //
+// Products with Weights can round their operands to a Precision, which on processors with the instructions makes them
+// faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together with
+// them (lowrank.go). docs/performance.md has the design and what was measured.
+//
 // # Blocks
 //
 // Quantize, Dequantize and the searches of Groups are loops of the block formats of package quant, which holds their
