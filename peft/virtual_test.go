@@ -311,7 +311,9 @@ func TestVirtualOverQuantized(t *testing.T) {
 		{"prefix-tuning", 1e-1, func(b *Base) (*Adapter, error) {
 			return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
-		{"p-tuning", 3e-3, func(b *Base) (*Adapter, error) { return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3}) }},
+		{"p-tuning", 3e-3, func(b *Base) (*Adapter, error) {
+			return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3})
+		}},
 		{"p-tuning-v2", 1e-1, func(b *Base) (*Adapter, error) {
 			return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
