@@ -1,0 +1,76 @@
+package discrete
+
+import (
+	"fmt"
+	"strings"
+)
+
+// System is a system prompt for a chat with any model: it says where the words of the template go and which words may
+// answer.
+func (t *Template) System(v Verbalizer) string {
+	lead, rest := t.cutLead()
+	var b strings.Builder
+	if lead != "" {
+		b.WriteString(lead + "\n\n")
+	}
+	answer := "with what comes next"
+	if v != nil {
+		answer = "with the one of these words that comes next: " + strings.Join(v.Words(), ", ")
+	}
+	if len(t.Inputs()) == 0 {
+		return strings.TrimRight(b.String(), "\n") + "\n"
+	}
+	names := "{" + strings.Join(t.Inputs(), "}, {") + "}"
+	fmt.Fprintf(&b, "The user gives %s. Read it as the text between the lines, and answer %s. Write nothing else.\n---\n%s\n---\n", names, answer, rest)
+	return b.String()
+}
+
+// cutLead is the fixed words before the first field, and the template from there to the answer.
+func (t *Template) cutLead() (lead, rest string) {
+	plain := t.Literal()
+	parts := plain.parts[:len(plain.parts)-1]
+	if len(parts) > 0 && parts[0].kind == fixed {
+		lead, parts = strings.TrimSpace(parts[0].text), parts[1:]
+	}
+	var b strings.Builder
+	for _, p := range parts {
+		if p.kind == field {
+			b.WriteString("{" + p.text + "}")
+		} else {
+			b.WriteString(p.text)
+		}
+	}
+	return lead, strings.TrimRight(b.String(), " ")
+}
+
+// Modelfile is an Ollama Modelfile: the model, and the template round what the user writes. The first field is the
+// user's message; where there are more the whole prompt is.
+func (t *Template) Modelfile(v Verbalizer, model string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "FROM %s\nTEMPLATE \"\"\"", model)
+	inputs := t.Inputs()
+	if len(inputs) > 1 {
+		b.WriteString("{{ .Prompt }}")
+	} else {
+		r := t.Literal().render(func(string) string { return "{{ .Prompt }}" }, escapeGo)
+		b.WriteString(r.Prompt)
+	}
+	b.WriteString("\"\"\"\nPARAMETER temperature 0\n")
+	longest := 0
+	for _, w := range v.Words() {
+		longest = max(longest, len(w))
+	}
+	if longest > 0 {
+		// A token is at least a byte; what goes on after the word is not wanted.
+		fmt.Fprintf(&b, "PARAMETER num_predict %d\nPARAMETER stop \"\\n\"\n", longest)
+	}
+	if len(inputs) > 1 {
+		fmt.Fprintf(&b, "# Write the whole prompt: %s\n", strings.ReplaceAll(strings.TrimSuffix(t.Literal().String(), "{"+t.Answer()+"}"), "\n", `\n`))
+	}
+	return b.String()
+}
+
+// escapeGo writes fixed words so that neither Go's templates nor the three quotes round them take them for something else.
+func escapeGo(text string) string {
+	return strings.NewReplacer("{{", `{{ "{{" }}`, `"`, `{{ "\"" }}`).Replace(text)
+}
