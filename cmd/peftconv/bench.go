@@ -38,6 +38,7 @@ type benchOptions struct {
 	precision []string
 	threads   int
 	json      bool
+	profile   string // file
 }
 
 func (o *benchOptions) flags(fs *pflag.FlagSet) {
@@ -54,6 +55,7 @@ func (o *benchOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
+	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
 
@@ -108,7 +110,11 @@ func (o *benchOptions) run(ctx context.Context, s streams) error {
 	if !o.json {
 		o.options.Progress = func(doing string) { fmt.Fprintf(s.err, "measuring %s\n", doing) }
 	}
-	r, err := bench.Run(ctx, o.options)
+	var r *bench.Report
+	err := profiled(o.profile, func() (err error) {
+		r, err = bench.Run(ctx, o.options)
+		return err
+	})
 	if err != nil {
 		return err
 	}
