@@ -80,6 +80,7 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 	}
 	report, total := &ExportReport{}, pairSums{}
 	var pairs []exportPair
+	found := 0
 	for _, l := range b.Model.Linears() {
 		d := deltas[l]
 		if d == nil {
@@ -87,6 +88,10 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 		}
 		pair, sums := pairOf(l, d, opt.Rank)
 		name, heads := b.Model.InGGUF(l)
+		found++
+		if pair.rank == 0 { // AdaLoRA has taken all ranks away
+			continue
+		}
 		if heads > 0 && l.PermutedHeads == 0 {
 			pair.permute(heads)
 		}
@@ -95,7 +100,7 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
 		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.rank, Error: sums.error()})
 	}
-	if len(pairs) < len(deltas) {
+	if found < len(deltas) {
 		return nil, nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
 	}
 	report.Error = total.error()

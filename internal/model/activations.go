@@ -12,8 +12,9 @@ import (
 // multiplying. Perplexities then are the ones that llama-perplexity prints for the same file. Forward only.
 type RuntimeActivations struct{ Hooks }
 
-// Input is x rounded to what the runtime multiplies w with.
-func (RuntimeActivations) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+// Input is what the hooks make of x, rounded to what the runtime multiplies w with.
+func (r RuntimeActivations) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	x = r.Hooks.Input(t, w, x)
 	round := activationRounding(w.Type)
 	if round == nil {
 		return x

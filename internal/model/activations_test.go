@@ -55,3 +55,22 @@ func TestActivationRounding(t *testing.T) {
 		t.Error("the input of float32 weights was changed")
 	}
 }
+
+// doubled doubles inputs.
+type doubled struct{ NoHooks }
+
+func (doubled) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	return t.Add(x, x)
+}
+
+// TestActivationsOfHooks: what is rounded is what the hooks make of the input.
+func TestActivationsOfHooks(t *testing.T) {
+	x := autograd.NewConst(1, 32, make([]float32, 32))
+	x.Data[3] = 1.5
+	for _, kind := range []gguf.Type{gguf.F32, gguf.Q8_0} {
+		y := RuntimeActivations{doubled{}}.Input(autograd.NewTape(), &quant.Matrix{Type: kind}, x)
+		if y.Data[3] < 2.99 || y.Data[3] > 3.01 {
+			t.Errorf("over %v the input is %v, expected 3", kind, y.Data[3])
+		}
+	}
+}
