@@ -87,7 +87,7 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 		kernels.GemmWTPrec(t.precision, logits, hidden, n, op.w, 0)
 		t.rows(n, vocab, op)
 		if op.dhidden != nil {
-			kernels.GemmWPrec(t.precision, op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
+			kernels.GemmWPrec(t.logitsPrecision(), op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
 		}
 		if op.gradient && head != nil {
 			kernels.Gemm(true, false, vocab, head.Cols, n, 1, logits, vocab, hidden[cols-head.Cols:], cols, 1, head.Grad, head.Cols)
@@ -131,4 +131,13 @@ func (op *crossEntropyBackward) rows(from, to int) {
 	for i := from; i < to; i++ {
 		kernels.Add(op.h.gradRow(op.index[i]), op.dhidden[i*cols:(i+1)*cols])
 	}
+}
+
+// logitsPrecision is the precision of products with the gradient of logits. That of a token is one number near 1 and thousands
+// near 0, which bytes with a common scale would all make 0.
+func (t *Tape) logitsPrecision() kernels.Precision {
+	if t.precision == kernels.Int8 {
+		return kernels.AutoPrecision()
+	}
+	return t.precision
 }
