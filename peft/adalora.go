@@ -121,7 +121,8 @@ func newAdaLoRASettings() *adaloraSettings {
 func (s *adaloraSettings) check() error {
 	switch {
 	case s.Start < 1 || s.Target < 1 || s.Target > s.Start:
-		return fmt.Errorf("target_r %d and init_r %d, expected 1 or more, and the rank at the start no less than that at the end", s.Target, s.Start)
+		return fmt.Errorf("target_r %d and init_r %d, expected 1 or more, and the rank at the start no less than that at the end",
+			s.Target, s.Start)
 	case s.Warmup < 0 || s.Final < 0 || s.Interval < 1:
 		return fmt.Errorf("tinit %d, tfinal %d and deltaT %d, expected 0, 0 and 1 or more", s.Warmup, s.Final, s.Interval)
 	case !(s.Beta1 > 0 && s.Beta1 < 1 && s.Beta2 > 0 && s.Beta2 < 1):
@@ -229,7 +230,9 @@ func (m *adalora) describe() string {
 	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.modules)), len(m.modules))
 }
 
-func (m *adalora) suggestLR(b *Base) float64 { return timesSuggested(b, 2.5) }
+// suggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
+// within 0.05 of the best loss.
+func (m *adalora) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
 
 func (m *adalora) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {

@@ -35,7 +35,8 @@ func (at *adaloraAttachment) state() []Param {
 	r := at.allocator
 	var all []Param
 	for _, p := range []Param{
-		{Name: "importance", Data: r.importance}, {Name: "uncertainty", Data: r.uncertainty}, {Name: "kept", Data: r.kept}, {Name: "step", Data: r.step},
+		{Name: "importance", Data: r.importance}, {Name: "uncertainty", Data: r.uncertainty},
+		{Name: "kept", Data: r.kept}, {Name: "step", Data: r.step},
 	} {
 		p.Shape = []int{len(p.Data)}
 		all = append(all, p)

@@ -73,7 +73,8 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 	}
 	deltas := bound.deltas()
 	if deltas == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds", a.Config.Method)
+		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds",
+			a.Config.Method)
 	}
 	if changesVectors(bound) {
 		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")

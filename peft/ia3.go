@@ -294,5 +294,6 @@ func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
 // scalesRows reports whether only rows are multiplied, which the scales of quantized blocks can take up.
 func (s *scaledWeight) scalesRows() bool { return s.rows != nil }
 
-// suggestLR is a learning rate to start with.
-func (m *ia3) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
+// suggestLR is a learning rate to start with: ten to thirty times a LoRA's was measured best over models of width 64
+// and 128.
+func (m *ia3) suggestLR(b *Base) float64 { return timesSuggested(b, 20) }

@@ -159,7 +159,8 @@ func newVeRA(c *Config, params []Param) (*vera, error) {
 // place finds the vectors among all tensors, and checks them.
 func (m *vera) place(params []Param) error {
 	if a, b := &params[m.a], &params[m.b]; a.Rows() != m.settings.Rank || b.Cols() != m.settings.Rank {
-		return fmt.Errorf("adapter: %s has shape %v and %s %v, but the configuration says rank %d", a.Name, a.Shape, b.Name, b.Shape, m.settings.Rank)
+		return fmt.Errorf("adapter: %s has shape %v and %s %v, but the configuration says rank %d",
+			a.Name, a.Shape, b.Name, b.Shape, m.settings.Rank)
 	}
 	for i := range m.modules {
 		mod := &m.modules[i]
@@ -181,6 +182,8 @@ func (m *vera) describe() string {
 	return fmt.Sprintf("VeRA of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
+// suggestLR is a learning rate to start with: over a model of width 64 four to thirty times a LoRA's was measured to
+// end within 0.03 of the best loss.
 func (m *vera) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
 
 func (m *vera) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
