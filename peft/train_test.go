@@ -232,14 +232,15 @@ func TestResumeRefused(t *testing.T) {
 		change func(*TrainOptions, *LoRAOptions, **dataset.Set)
 		reason string
 	}{
-		"seed":     {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
-		"rate":     {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
-		"schedule": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
-		"data":     {func(_ *TrainOptions, _ *LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
-		"rank":     {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
-		"alpha":    {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
-		"targets":  {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
-		"file":     {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
+		"seed":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
+		"rate":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
+		"precision": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Precision = PrecisionBF16 }, "precision f32, this one has bf16"},
+		"schedule":  {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
+		"data":      {func(_ *TrainOptions, _ *LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
+		"rank":      {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":     {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets":   {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
+		"file":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
 	} {
 		o, l, d := opt, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, tinyData(24, 1)
 		test.change(&o, &l, &d)
