@@ -22,6 +22,9 @@ func (a *Adapter) heads() int {
 	return 0
 }
 
+// Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
+func (a *Adapter) Classifies() bool { return a.heads() > 0 }
+
 // checkClasses reports data and adapters of which only one classifies by a head.
 func checkClasses(set *Data, adapters []*Adapter) error {
 	labels := 0

@@ -70,6 +70,7 @@ type TrainResult struct {
 	Loss            float64  `json:"loss"`                // of the last step
 	BaseLoss        *float64 `json:"base_loss,omitempty"` // on the evaluation data without the adapter; nil without such data
 	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
+	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
 	PeakRSS         int64    `json:"peak_rss_bytes"`
 	Adapter         string   `json:"adapter,omitempty"` // TrainOptions.Out
@@ -511,7 +512,7 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 		if err != nil {
 			return nil, t.interrupted(err)
 		}
-		r.EvalLoss = &eval.Loss
+		r.EvalLoss, r.Accuracy = &eval.Loss, eval.Accuracy
 	}
 	if err := t.adapter.collapse(t.base); err != nil {
 		return nil, err

@@ -202,7 +202,7 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 	if o.json {
 		return printJSON(s.out, result)
 	}
-	o.report(s, result)
+	o.report(s, adapter, result)
 	return nil
 }
 
@@ -307,7 +307,7 @@ func program() string {
 }
 
 // report prints the results and what can be done with them.
-func (o *trainOptions) report(s streams, r *peft.TrainResult) {
+func (o *trainOptions) report(s streams, a *peft.Adapter, r *peft.TrainResult) {
 	where := "evaluation data"
 	if o.evalData == "" {
 		where = "a sample of the training data"
@@ -317,19 +317,35 @@ func (o *trainOptions) report(s streams, r *peft.TrainResult) {
 		fmt.Fprintf(s.out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
 			math.Exp(*r.BaseLoss), math.Exp(*r.EvalLoss))
 	}
+	if r.Accuracy != nil {
+		fmt.Fprintf(s.out, "accuracy %.2f %%\n", 100**r.Accuracy)
+	}
 	fmt.Fprintf(s.out, "%s tokens/s, peak memory %s\n", countText(int64(r.TokensPerSecond)), bytesText(r.PeakRSS))
 	data := o.evalData
 	if data == "" {
 		data = o.data
 	}
-	stem := strings.TrimSuffix(r.Adapter, ".safetensors")
 	fmt.Fprint(s.out, "\nNext:\n")
-	for _, words := range [][]string{
-		{"generate", "--base", o.base, "--lora", r.Adapter, "--prompt", "…"},
-		{"eval", "--base", o.base, "--lora", r.Adapter, "--data", data},
-		{"merge", "--base", o.base, "--lora", r.Adapter, "--out", stem + "-merged.gguf"},
-		{"export", "--base", o.base, "--lora", r.Adapter, "--to", "gguf", "--out", stem + "-lora.gguf"},
-	} {
-		fmt.Fprintf(s.out, "  %s\n", commandLine(append([]string{program()}, words...)...))
+	for _, words := range o.nextSteps(a, r.Adapter, data) {
+		fmt.Fprintf(s.out, "  %s\n", commandLine(append([]string{program(), words[0], "--base", o.base, "--lora", r.Adapter}, words[1:]...)...))
+	}
+}
+
+// nextSteps are what can be done with an adapter: verbs and flags.
+func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string {
+	stem := strings.TrimSuffix(file, ".safetensors")
+	generate, eval := []string{"generate", "--prompt", "…"}, []string{"eval", "--data", data}
+	switch {
+	case a.Classifies():
+		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}
+	case a.Config.Method == peft.MethodBitFit || a.Config.Method == peft.MethodLNTuning:
+		return [][]string{generate, eval, {"merge", "--out", stem + "-merged.gguf"}}
+	case a.VirtualTokens() > 0 && a.Config.Method == peft.MethodPrefixTuning:
+		return [][]string{generate, eval, {"export", "--to", "state", "--out", stem + ".session"}}
+	case a.VirtualTokens() > 0:
+		return [][]string{generate, eval, {"export", "--to", "model", "--out", stem + "-model.gguf"}}
+	}
+	return [][]string{
+		generate, eval, {"merge", "--out", stem + "-merged.gguf"}, {"export", "--to", "gguf", "--out", stem + "-lora.gguf"},
 	}
 }
