@@ -16,7 +16,7 @@ import (
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
 var verbs = []*verb{
-	&demoVerb, &trainVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb,
+	&demoVerb, &trainVerb, &compareVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb,
 	&imatrixVerb, &inspectVerb, &splitVerb, &joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
 }
 

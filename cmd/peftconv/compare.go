@@ -1,0 +1,344 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/demo"
+	"github.com/peftconv/peftconv/peft"
+)
+
+var compareVerb = verb{
+	name:  "compare",
+	short: "train several methods with the same budget, and compare",
+	long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,
+and prints a table: the loss on --eval-data before and after (and the accuracy, where records are classified), what was
+trained, how large the adapter's file is, speed and memory. --svg draws the losses on the evaluation data as they fell.
+
+Each method has its own defaults and its own learning rate, as in peftconv train. A variant has other values of the
+method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too. Where a
+value holds commas, put the variant into quotes that the shell leaves: '"lora:targets=q_proj,v_proj"'. "all" stands for
+every method with its defaults.
+
+All methods are checked against the base before the first is trained. Ctrl-C ends the comparison with what is finished.
+The same seed gives the same losses, whatever the number of threads.`,
+	examples: []string{
+		"peftconv compare --demo --svg curves.svg",
+		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter,prefix-tuning --steps 100",
+		"peftconv compare --base model.gguf --data notes.txt --methods lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
+	},
+	new: func() command { return new(compareOptions) },
+}
+
+type compareOptions struct {
+	modelFlags
+	dataFlags
+	demo           bool
+	data, evalData string
+	methods        []string
+	train          peft.TrainOptions
+	warmup         float64
+	tokens         int64
+	points         int
+	dir            string
+	svg, markdown  string
+	json           bool
+
+	variants []*variant
+	flagSet  *pflag.FlagSet
+}
+
+// Budget of a comparison on the built-in model and data, where none is given.
+const (
+	demoSteps       = 60
+	demoBatchTokens = 512
+)
+
+func (o *compareOptions) flags(fs *pflag.FlagSet) {
+	o.flagSet = fs
+	group(fs, "Input and output", func() {
+		o.addBase(fs, baseHelp)
+		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
+		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on (default: a sample of --data)")
+		fs.BoolVar(&o.demo, "demo", false, fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps, demoBatchTokens))
+		fs.StringSliceVarP(&o.methods, "methods", "m", []string{allMethods}, "what to compare, separated by commas: `METHODS` or variants as above; "+
+			strings.Join((&methodFlags{all: trainMethods()}).names(), ", "))
+		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
+		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
+		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
+		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
+	})
+	group(fs, "Data", func() { o.dataFlags.add(fs) })
+	group(fs, "Budget and training", func() { o.addTraining(fs) })
+}
+
+func (o *compareOptions) addTraining(fs *pflag.FlagSet) {
+	t := &o.train
+	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
+	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
+	fs.Int64Var(&o.tokens, "tokens", 0, "as many steps as train on `N` tokens of data, in place of --steps and --epochs")
+	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` that go through the model at once, whole examples packed end to end")
+	fs.IntVar(&t.Accumulate, "accumulate", 1, "`N` such batches for each optimizer step")
+	fs.IntVar(&o.points, "points", 10, "measure the loss on the evaluation data `N` times in the course of each training")
+	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rates: constant, linear or cosine, the last two down to 0")
+	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rates rise from 0; below 1 a share of all steps")
+	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapters' weights for each step, times the learning rate")
+	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
+	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapters' starts, of the order of the data and of dropout")
+	fs.StringVar(&t.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto; the losses are the same")
+	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto")
+	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even where more memory will be needed than there is")
+	o.addThreads(fs)
+}
+
+func (o *compareOptions) validate(args []string) error {
+	if len(args) > 0 {
+		return noArgs(args)
+	}
+	if err := o.checkInput(); err != nil {
+		return err
+	}
+	for _, check := range []func() error{o.checkTraining, o.dataFlags.check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if o.base != "" {
+		if err := o.modelFlags.check(); err != nil {
+			return err
+		}
+	}
+	var err error
+	o.variants, err = parseVariants(o.methods, o.classes)
+	return err
+}
+
+// checkInput checks that there is one base with its data.
+func (o *compareOptions) checkInput() error {
+	switch {
+	case o.demo && (o.base != "" || o.data != "" || o.evalData != ""):
+		return errors.New("--demo: does not go with --base, --data and --eval-data")
+	case !o.demo && (o.base == "" || o.data == ""):
+		return errors.New("missing required flags --base and --data (or --demo)")
+	}
+	return nil
+}
+
+func (o *compareOptions) checkTraining() error {
+	t := &o.train
+	switch {
+	case t.Epochs < 0, t.Steps < 0, o.tokens < 0:
+		return errors.New("--epochs, --steps and --tokens: expected 0 or more")
+	case o.tokens > 0 && (t.Epochs > 0 || t.Steps > 0):
+		return errors.New("--tokens: does not go with --epochs and --steps")
+	case t.BatchTokens < 2:
+		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", t.BatchTokens)
+	case t.Accumulate < 1:
+		return fmt.Errorf("--accumulate: %d, expected 1 or more", t.Accumulate)
+	case o.points < 1:
+		return fmt.Errorf("--points: %d, expected 1 or more", o.points)
+	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
+		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
+	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, t.Recompute):
+		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
+	case !(o.warmup >= 0) || !isFinite(o.warmup):
+		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
+	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
+		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
+	case !(t.Clip >= 0) || !isFinite(t.Clip):
+		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
+	}
+	if _, err := peft.ParsePrecision(t.Precision); err != nil {
+		return fmt.Errorf("--precision: %w", err)
+	}
+	return nil
+}
+
+// checkFiles looks at the outputs before hours are spent on what goes there.
+func (o *compareOptions) checkFiles() error {
+	for _, out := range []struct{ flag, path string }{{"--svg", o.svg}, {"--markdown", o.markdown}} {
+		if out.path == "" {
+			continue
+		}
+		if err := checkOutput(out.flag, out.path, o.base, o.data, o.evalData); err != nil {
+			return err
+		}
+	}
+	if o.dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	return nil
+}
+
+func (o *compareOptions) run(ctx context.Context, s streams) error {
+	if err := o.checkFiles(); err != nil {
+		return err
+	}
+	if o.demo {
+		dir, err := os.MkdirTemp("", "peftconv-compare-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := o.useDemo(dir); err != nil {
+			return err
+		}
+	}
+	opened, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	entries, err := o.entries(opened.base)
+	if err != nil {
+		return err
+	}
+	o.announce(s, opened.base, entries)
+	result, err := peft.Compare(ctx, opened.base, entries, o.options(s, entries))
+	if result == nil || len(result.Methods) == 0 {
+		return err
+	}
+	if o.demo {
+		result.Base = "built-in model"
+	}
+	return errors.Join(o.deliver(s, result), err)
+}
+
+// useDemo writes the built-in model and data and has them compared on.
+func (o *compareOptions) useDemo(dir string) error {
+	if err := demo.WriteFiles(dir); err != nil {
+		return err
+	}
+	o.base, o.data, o.evalData = filepath.Join(dir, "base.gguf"), filepath.Join(dir, "train.jsonl"), filepath.Join(dir, "eval.jsonl")
+	if o.train.Steps == 0 && o.train.Epochs == 0 && o.tokens == 0 {
+		o.train.Steps = demoSteps
+	}
+	if !o.flagSet.Changed("batch-tokens") {
+		o.train.BatchTokens = demoBatchTokens
+	}
+	return nil
+}
+
+// entries makes the adapters and reads the data as each wants it.
+func (o *compareOptions) entries(base *peft.Base) ([]peft.Entry, error) {
+	var entries []peft.Entry
+	loaded := map[string][2]*dataset.Set{}
+	for _, v := range o.variants {
+		v.method.seed = o.train.Seed
+		a, err := v.method.adapter(base)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.text, err)
+		}
+		key := a.Config.Template
+		if a.Config.Classes != nil {
+			key += fmt.Sprintf("|%v", *a.Config.Classes)
+		}
+		sets, ok := loaded[key]
+		if !ok {
+			if sets, err = o.loadBoth(base, a); err != nil {
+				return nil, fmt.Errorf("%s: %w", v.text, err)
+			}
+			loaded[key] = sets
+		}
+		entries = append(entries, peft.Entry{Name: v.text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.lr, LRRatio: v.lrRatio})
+	}
+	return entries, nil
+}
+
+// loadBoth reads what to learn and what to measure on.
+func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*dataset.Set, err error) {
+	if sets[0], err = o.load(o.data, base, a); err != nil {
+		return sets, err
+	}
+	if o.evalData == "" {
+		sets[1] = sample(sets[0], sampledTokens)
+		return sets, nil
+	}
+	sets[1], err = o.load(o.evalData, base, a)
+	return sets, err
+}
+
+func (o *compareOptions) announce(s streams, base *peft.Base, entries []peft.Entry) {
+	spec, train, eval := &base.Model.Spec, entries[0].Train, entries[0].Eval
+	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
+		spec.Width, bytesText(sizeOf(base.Path)))
+	fmt.Fprintf(s.err, "data     %s, %s; evaluation %s, %s\n", plural(len(train.Examples), "example"), plural(train.Tokens(), "token"),
+		plural(len(eval.Examples), "example"), plural(eval.Tokens(), "token"))
+	for _, note := range slices.Concat(train.Counts.Notes(), eval.Counts.Notes()) {
+		fmt.Fprintf(s.err, "note: %s\n", note)
+	}
+}
+
+// options are those of the library, with a progress display.
+func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOptions {
+	opt := peft.CompareOptions{Train: o.train, Tokens: o.tokens, Points: o.points}
+	opt.Train.SeqLen = o.seqLen
+	if o.warmup < 1 {
+		opt.Train.WarmupRatio = o.warmup
+	} else {
+		opt.Train.Warmup = int(o.warmup)
+	}
+	var m *meter
+	opt.Started = func(i int, lr float64) {
+		a := entries[i].Adapter
+		fmt.Fprintf(s.err, "\n%d/%d  %s: %s, %s, learning rate %.4g\n", i+1, len(entries), entries[i].Name, a.Describe(),
+			plural(a.Parameters(), "parameter"), lr)
+	}
+	opt.Progress = func(_ int, p peft.Progress) {
+		if m == nil {
+			m = newMeter(s.err, "step", int64(p.Steps))
+			m.startAt(int64(p.Step))
+		}
+		m.update(int64(p.Step), trainNote(p))
+		if p.Step == p.Steps {
+			m.stop()
+			m = nil
+		}
+	}
+	stop := func() {
+		m.stop()
+		m = nil
+	}
+	opt.Failed = func(i int, failure error) {
+		stop()
+		fmt.Fprintf(s.err, "warning: %s: %v\n", entries[i].Name, failure)
+	}
+	opt.Finished = func(i int, r *peft.Compared) {
+		stop()
+		fmt.Fprintf(s.err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)
+		o.keep(s, entries[i])
+	}
+	return opt
+}
+
+// keep saves an adapter where --dir asks for it.
+func (o *compareOptions) keep(s streams, e peft.Entry) {
+	if o.dir == "" {
+		return
+	}
+	path := filepath.Join(o.dir, fileName(e.Name)+".safetensors")
+	if err := e.Adapter.Save(path); err != nil {
+		fmt.Fprintf(s.err, "warning: %v\n", err)
+	}
+}
+
+// fileName is a variant's text with "_" for what file systems do not take.
+func fileName(text string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`:/\"*?<>| `, r) {
+			return '_'
+		}
+		return r
+	}, text)
+}
