@@ -1,0 +1,63 @@
+package autograd
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// largest is the largest difference of two slices, as a share of the largest number of the second.
+func largest(x, want []float32) float64 {
+	var difference, size float64
+	for i, v := range want {
+		difference = max(difference, math.Abs(float64(x[i]-v)))
+		size = max(size, math.Abs(float64(v)))
+	}
+	return difference / size
+}
+
+// TestLoRAWithLinear compares a LoRA that goes backward with its Linear with one that a hardly ever dropping dropout keeps apart.
+func TestLoRAWithLinear(t *testing.T) {
+	const rows, in, out, rank, vocab = 40, 70, 50, 4, 30
+	step := func(dropout float32) [][]float32 {
+		p := randomParams([][2]int{{rows, in}, {rank, in}, {out, rank}}, 5)
+		tape := NewTape()
+		x := leaf(tape, p[0])
+		y := tape.LoRA(tape.Linear(x, dense(out, in, 1)), x, p[1], p[2], 0.5, dropout)
+		losses := tape.CrossEntropy(y, dense(vocab, out, 2), nil, make([]int32, rows), 1)
+		all := [][]float32{slices.Clone(losses), slices.Clone(y.Data)}
+		tape.Backward()
+		return append(all, x.Grad, p[1].Grad, p[2].Grad)
+	}
+	together, apart := step(0), step(1e-12)
+	for i := range together {
+		if d := largest(together[i], apart[i]); d > 1e-5 {
+			t.Errorf("result %d is off by %v", i, d)
+		}
+	}
+}
+
+// TestLogitsInBytes wants the gradient of the loss to survive products of bytes: its thousands of small numbers count
+// together as much as the large one.
+func TestLogitsInBytes(t *testing.T) {
+	const rows, width, vocab = 40, 64, 3000
+	gradient := func(p kernels.Precision) []float32 {
+		params := randomParams([][2]int{{rows, width}}, 5)
+		kernels.Scale(0.1, params[0].Data) // logits near 1
+		w := dense(vocab, width, 2)
+		for i := range w.Data {
+			w.Data[i]++ // or the small numbers add up to nothing
+		}
+		tape := NewTape()
+		tape.Precision(p)
+		x := leaf(tape, params[0])
+		tape.CrossEntropy(x, w, nil, make([]int32, rows), 1)
+		tape.Backward()
+		return x.Grad
+	}
+	if d := largest(gradient(kernels.Int8), gradient(kernels.F32)); d > 0.02 {
+		t.Errorf("the gradient is off by %v", d)
+	}
+}
