@@ -1,0 +1,50 @@
+package peft
+
+import (
+	"context"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model of
+// half a billion parameters: a LoRA of rank 16, and each channel beside it.
+func BenchmarkQATStep(b *testing.B) {
+	spec := model.Spec{
+		Architecture: "llama", Layers: 2, Width: 1024, FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Vocab: 1024, Context: 2048,
+		NormEps: 1e-5, Tied: true, Rope: model.Rope{Dim: 64, Base: 10000, Scale: 1},
+	}
+	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.Q8_0} {
+		m, err := model.Random(spec, typ)
+		if err != nil {
+			b.Fatal(err)
+		}
+		base := BaseOf("random", m)
+		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code"} {
+			b.Run(typ.String()+"/"+channels, func(b *testing.B) { benchmarkChannels(b, base, channels) })
+		}
+	}
+}
+
+func benchmarkChannels(b *testing.B, base *Base, channels string) {
+	a, err := NewLoRA(base, LoRAOptions{Rank: 16})
+	if channels != "lora" {
+		a, err = NewQAT(base, QATOptions{Channels: channels, Rank: 16})
+	}
+	if err != nil {
+		b.Skip(err)
+	}
+	packed, set := randomBatch(2048, 512, base.Model.Spec.Vocab)
+	t, err := newTrainer(base, a, set, nil, TrainOptions{IgnoreMemory: true, Recompute: RecomputeNever})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, _, err := t.step(context.Background(), []*batch.Batch{packed}, 1e-4); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(packed.Tokens()*b.N)/b.Elapsed().Seconds(), "tokens/s")
+}
