@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -19,6 +20,7 @@ type MergeOptions struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
 	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
+	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
 	Progress func(MergeProgress)
 }
 
@@ -47,6 +49,7 @@ type MergeReport struct {
 type MergedTensor struct {
 	Name     string  `json:"name"`
 	Type     string  `json:"type"`      // as written
+	Rounding string  `json:"rounding"`  // how the change was rounded: RoundRequantize …; "" where it is bit-exact
 	Recovery float64 `json:"recovery"`  // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
 	Noise    float64 `json:"noise"`     // |Δ'-Δ|/|Δ|
 	Little   bool    `json:"little"`    // less than half of it is there
@@ -97,7 +100,8 @@ type merger struct {
 	total    mergeStats
 	report   MergeReport
 
-	movesBlocks bool // all adapters move blocks, so that none is quantized again
+	imatrix     *imatrix.Matrix // nil: none
+	movesBlocks bool            // all adapters move blocks, so that none is quantized again
 }
 
 // mergeTensor is a tensor that changes.
@@ -109,7 +113,7 @@ type mergeTensor struct {
 
 	rounding   string    // how the change is rounded
 	seed       uint64    // of the dither
-	importance []float32 // of the columns
+	importance []float32 // of the columns; nil: all alike
 }
 
 // exact reports whether the weights that training saw are written as they are.
@@ -130,6 +134,9 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 	}
 	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, touched: map[string]*mergeTensor{}}
 	m.report.BitExact = true
+	if err := m.openImatrix(); err != nil {
+		return nil, err
+	}
 	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *Bound) bool { return !bound.movesBlocks() })
 	for _, bound := range bounds {
 		if err := m.touchAll(bound); err != nil {
@@ -210,9 +217,9 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &mergeTensor{w: l.W, to: to, seed: newRandom(0, l.Tensor).next(), importance: make([]float32, l.W.Cols)}
-	for i := range t.importance {
-		t.importance[i] = 1
+	t := &mergeTensor{w: l.W, to: to, seed: newRandom(0, l.Tensor).next()}
+	if t.importance, err = m.importanceOf(l, to); err != nil {
+		return nil, err
 	}
 	t.rounding = m.roundingOf(t)
 	m.touched[l.Tensor] = t
@@ -222,7 +229,7 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 // targetType is the type that a touched tensor gets.
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
-		if quant.NeedsImportance(l.W.Type) && !m.movesBlocks {
+		if quant.NeedsImportance(l.W.Type) && !m.movesBlocks && m.opt.Imatrix == "" {
 			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
 		}
 		return l.W.Type, nil
@@ -232,8 +239,10 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 		return 0, err
 	}
 	switch {
-	case !quant.Supported(to) || quant.NeedsImportance(to):
+	case !quant.Supported(to):
 		return 0, fmt.Errorf("type %v cannot be written", to)
+	case quant.NeedsImportance(to) && m.opt.Imatrix == "":
+		return 0, fmt.Errorf("type %v cannot be made without an importance matrix", to)
 	case m.base.GGUF == nil && dtypes[to] == "":
 		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
 	case l.W.Cols%to.BlockLen() != 0:
@@ -258,7 +267,9 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 	m.total.add(stats)
 	r := MergedTensor{Name: name, Type: t.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
 	r.Little = r.Recovery < littleRecovery
-	r.BitExact = t.exact()
+	if r.BitExact = t.exact(); !r.BitExact {
+		r.Rounding = t.rounding
+	}
 	m.report.BitExact = m.report.BitExact && r.BitExact
 	m.report.Tensors = append(m.report.Tensors, r)
 	return nil

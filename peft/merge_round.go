@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -29,6 +32,34 @@ func (opt *MergeOptions) Check() error {
 		return nil
 	}
 	return fmt.Errorf("rounding %q is not known, expected %s", opt.Rounding, strings.Join(roundings, ", "))
+}
+
+// openImatrix reads the importance matrix that the options name.
+func (m *merger) openImatrix() (err error) {
+	if m.opt.Imatrix != "" {
+		m.imatrix, err = imatrix.Open(m.opt.Imatrix)
+	}
+	return err
+}
+
+// importanceOf is how much the columns of a weight matter; nil where nothing says so.
+func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) {
+	if m.imatrix == nil {
+		return nil, nil
+	}
+	name, _ := m.base.Model.InGGUF(l)
+	entry := m.imatrix.Entry(name)
+	switch {
+	case entry == nil && !quant.NeedsImportance(to):
+		return nil, nil
+	case entry == nil:
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has no entry of it", name, m.opt.Imatrix)
+	}
+	w := entry.Importance()
+	if len(w) != l.W.Cols {
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w), l.W.Cols)
+	}
+	return w, nil
 }
 
 // roundingOf is the rounding of a tensor, as far as it is known before its changes are.
@@ -109,7 +140,7 @@ func (t *mergeTensor) refit(dst, base []byte, old, change []float32, r int) {
 	t.w.Grid(scale, offset, r)
 	for g := range groups {
 		from, to := g*n, min((g+1)*n, len(old))
-		ds, do := fitGroup(old[from:to], change[from:to], t.importance[from:to], offset[g], quant.HasOffsets(t.to))
+		ds, do := fitGroup(old[from:to], change[from:to], part(t.importance, from, to), offset[g], quant.HasOffsets(t.to))
 		scale[g] *= 1 + ds
 		offset[g] += do
 	}
@@ -122,12 +153,23 @@ func (t *mergeTensor) refit(dst, base []byte, old, change []float32, r int) {
 	}
 }
 
+// part is x[from:to], nil of nil.
+func part(x []float32, from, to int) []float32 {
+	if x == nil {
+		return nil
+	}
+	return x[from:to]
+}
+
 // fitGroup is the relative change of a group's scale, and the change of its offset if it has one, that together come nearest to
 // the changes of its weights.
 func fitGroup(old, change, importance []float32, offset float32, affine bool) (scale, shift float32) {
 	var sw, sp, spp, sc, spc float64
 	for i, c := range change {
-		w, p, d := float64(importance[i]), float64(old[i]-offset), float64(c)
+		w, p, d := 1.0, float64(old[i]-offset), float64(c)
+		if importance != nil {
+			w = float64(importance[i])
+		}
 		sw += w
 		sp += w * p
 		spp += w * p * p

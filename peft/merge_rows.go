@@ -96,7 +96,7 @@ func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, scratch []float3
 	if t.rounding == RoundRequantize {
 		copy(merged, old)
 		kernels.Add(merged, change)
-		quant.Quantize(t.to, dst, merged, cols, nil)
+		quant.Quantize(t.to, dst, merged, cols, t.importance)
 	} else {
 		copy(merged, change)
 		size := len(dst) / (r1 - r0)

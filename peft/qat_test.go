@@ -379,3 +379,95 @@ func logitsOf(t *testing.T, m *model.Model, h model.Hooks, ids []int32) []float3
 	}
 	return logits
 }
+
+// TestMergeImatrix: scales are fitted to the columns that an importance matrix calls important, and types that need one can
+// be written; one of another model is refused.
+func TestMergeImatrix(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_1).writeGGUF(t))
+	a := trained(t, b, LoRAOptions{Rank: 2, Targets: []string{"up_proj"}})
+	path := writeImatrix(t, b, 256)
+	l := b.Model.Layers[0].Up
+	off := func(opt MergeOptions) float64 {
+		out, _ := merge(t, b, opt, Scaled{a, 1})
+		bound, err := a.Bind(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := make([]float32, l.W.Rows*l.W.Cols), make([]float32, l.W.Rows*l.W.Cols)
+		quant.Dequantize(l.W.Type, want, l.W.Data)
+		bound.deltas()[l].addRows(want, 0, l.W.Rows)
+		m := openBase(t, out).Model.Layers[0].Up.W
+		quant.Dequantize(m.Type, got, m.Data)
+		var sum float64
+		for i := range want {
+			if i%256 < 16 { // where the matrix says that it matters
+				sum += math.Pow(float64(got[i]-want[i]), 2)
+			}
+		}
+		return sum
+	}
+	plain, weighed := off(MergeOptions{Rounding: RoundScales}), off(MergeOptions{Rounding: RoundScales, Imatrix: path})
+	if !(weighed < plain) {
+		t.Errorf("the important columns are %v off, without the matrix %v", weighed, plain)
+	}
+	if _, report := merge(t, b, MergeOptions{Type: "IQ2_XS", Imatrix: path}, Scaled{a, 1}); report.Tensors[0].Type != "IQ2_XS" {
+		t.Errorf("merged to %+v", report.Tensors)
+	}
+	out := filepath.Join(t.TempDir(), "out.gguf")
+	for _, opt := range []MergeOptions{{Imatrix: writeImatrix(t, b, 64)}, {Imatrix: "none"}, {Type: "IQ2_XS"}} {
+		if _, err := Merge(context.Background(), b, []Scaled{{a, 1}}, out, opt); err == nil {
+			t.Errorf("%+v is taken", opt)
+		}
+	}
+}
+
+// writeImatrix writes an importance matrix of all linear maps of a base: the first 16 columns matter a hundred times more.
+func writeImatrix(t *testing.T, b *Base, cols int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "imatrix.gguf")
+	w := &gguf.Metadata{}
+	if err := w.Set("general.type", "imatrix"); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []struct {
+		key   string
+		value any
+	}{{"imatrix.datasets", []string{"none"}}, {"imatrix.chunk_count", uint32(1)}, {"imatrix.chunk_size", uint32(8)}} {
+		if err := w.Set(v.key, v.value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var table []gguf.Tensor
+	for _, l := range b.Model.Linears() {
+		table = append(table, gguf.Tensor{Name: l.Tensor + ".in_sum2", Shape: []int64{int64(cols), 1}},
+			gguf.Tensor{Name: l.Tensor + ".counts", Shape: []int64{1, 1}})
+	}
+	sums := make([]float32, cols)
+	for i := range sums {
+		sums[i] = 1
+		if i < 16 {
+			sums[i] = 100
+		}
+	}
+	var out bytes.Buffer
+	writer, err := gguf.NewWriter(&out, w, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tensor := range table {
+		data := littleEndian(sums)
+		if i%2 == 1 {
+			data = littleEndian([]float32{1})
+		}
+		if err := writer.WriteTensor(tensor.Name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

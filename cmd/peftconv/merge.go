@@ -56,6 +56,7 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
 	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
 		"scales, scales+dither or auto (what keeps most)")
+	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, by which errors of rounding are weighed")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	group(fs, "Checking the result", func() {
@@ -74,7 +75,7 @@ func (o *mergeOptions) validate(args []string) error {
 		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
 	}
 	for _, check := range []func() error{
-		func() error { return checkType(o.options.Type) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
+		func() error { return checkType(o.options.Type, o.options.Imatrix) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -84,7 +85,7 @@ func (o *mergeOptions) validate(args []string) error {
 }
 
 // checkType is the check of --type; "" is no type.
-func checkType(name string) error {
+func checkType(name, imatrix string) error {
 	if name == "" {
 		return nil
 	}
@@ -95,8 +96,8 @@ func checkType(name string) error {
 	switch {
 	case !quant.Supported(t):
 		return fmt.Errorf("--type: %v cannot be written", t)
-	case quant.NeedsImportance(t):
-		return fmt.Errorf("--type: %v cannot be made without an importance matrix", t)
+	case quant.NeedsImportance(t) && imatrix == "":
+		return fmt.Errorf("--type: %v cannot be made without an importance matrix (--imatrix)", t)
 	}
 	return nil
 }
@@ -186,6 +187,8 @@ func printMerge(s streams, r *peft.MergeReport) {
 		case t.Little:
 			little++
 			mark = "\t  little is left"
+		case t.Rounding == peft.RoundDither || t.Rounding == peft.RoundBoth: // the mean is right, and that is what counts
+			mark = "\t  dithered"
 		case t.Noise > 1:
 			noisy++
 			mark = "\t  drowned in rounding"

@@ -65,7 +65,7 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	base := tinyBase(t, m)
 	adapter := trained(t, base, "--steps", "2", "--lr", "1e-5")
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	stdout, stderr := want(t, exitOK, "merge", "--lora", adapter, "--out", out)
+	stdout, stderr := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--rounding", "requantize")
 	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") || !strings.Contains(stdout, "little is left") {
 		t.Errorf("stdout %s\nstderr %s", stdout, stderr)
 	}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// TestQAT trains with --qat, merges with --verify, and finds the merged file bit-exact; of an ordinary adapter merge says how
+// much of the gain is kept.
+func TestQAT(t *testing.T) {
+	m := tiny
+	m.typ = gguf.Q4_0
+	base, out := tinyBase(t, m), filepath.Join(t.TempDir(), "merged.gguf")
+	text := filepath.Join(t.TempDir(), "eval.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("the sun and the sea ", 20)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, channels := range []string{"auto", "scale", "code+row"} {
+		adapter := trained(t, base, "--qat", channels, "--steps", "3")
+		stdout, _ := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 || !strings.Contains(stdout, "random tokens") {
+			t.Errorf("%s: merge prints %s", channels, stdout)
+		}
+		stdout, _ = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--json")
+		var report struct {
+			BitExact     bool     `json:"bit_exact"`
+			Kept         *float64 `json:"kept_share"`
+			Verification struct{ Matches bool }
+		}
+		if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+			t.Fatal(err)
+		}
+		if !report.BitExact || !report.Verification.Matches || report.Kept == nil {
+			t.Errorf("%s: merge reports %+v", channels, report)
+		}
+		want(t, exitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
+	}
+	lora := trained(t, base, "--steps", "20")
+	stdout, _ := want(t, exitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text)
+	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") || strings.Contains(stdout, "SHA-256") {
+		t.Errorf("of an ordinary adapter merge prints %s", stdout)
+	}
+	stdout, _ = want(t, exitOK, "merge", "--lora", lora, "--out", out, "--verify")
+	if !strings.Contains(stdout, "no hashes of trained tensors") {
+		t.Errorf("of an ordinary adapter merge --verify prints %s", stdout)
+	}
+}
+
+func TestQATFlagsRefused(t *testing.T) {
+	train := []string{"train", "--base", "b.gguf", "--data", "d.txt", "--out", "o.safetensors"}
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{[]string{"--qat", "scales"}, `--qat: channel "scales" is not known`},
+		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
+		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
+		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
+		{[]string{"--qat", "auto", "--init", "gaussian"}, "--init: does not go with --qat"},
+	} {
+		if _, stderr := want(t, exitUsage, append(train, c.flags...)...); !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: %s, expected %q", c.flags, stderr, c.want)
+		}
+	}
+	if _, stderr := want(t, exitUsage, "merge", "--lora", "x", "--rounding", "up"); !strings.Contains(stderr, `rounding "up" is not known`) {
+		t.Errorf("--rounding up: %s", stderr)
+	}
+}
