@@ -25,12 +25,14 @@ func (t *Template) System(v Verbalizer) string {
 	return b.String()
 }
 
-// cutLead is the fixed words before the first field, and the template from there to the answer.
+// cutLead is the whole lines of fixed words before the first field, and the template from there to the answer.
 func (t *Template) cutLead() (lead, rest string) {
 	plain := t.Literal()
 	parts := plain.parts[:len(plain.parts)-1]
 	if len(parts) > 0 && parts[0].kind == fixed {
-		lead, parts = strings.TrimSpace(parts[0].text), parts[1:]
+		end := strings.LastIndexByte(parts[0].text, '\n') + 1
+		lead = strings.TrimSpace(parts[0].text[:end])
+		parts = append([]part{{kind: fixed, text: parts[0].text[end:]}}, parts[1:]...)
 	}
 	var b strings.Builder
 	for _, p := range parts {

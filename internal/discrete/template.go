@@ -244,13 +244,16 @@ func (t *Template) String() string {
 }
 
 // IsWord says whether a token is something that a search puts into a slot by itself: a word after a blank, or a
-// punctuation mark.
+// punctuation mark. Single letters are mostly beginnings of words.
 func IsWord(token string) bool {
 	if len(token) == 1 {
 		return strings.Contains(",.:;!?-\"'()", token)
 	}
 	word, ok := strings.CutPrefix(token, " ")
-	return ok && word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) })
+	if !ok || strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		return false
+	}
+	return len(word) > 1 || word == "a" || word == "I"
 }
 
 // WithoutEmpty is the template without the slots that have no word.
