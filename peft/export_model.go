@@ -67,6 +67,8 @@ func (a *Adapter) ExportModel(b *Base, path string) (*ModelReport, error) {
 func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
 	e, ok := a.method.(modelExporter)
 	switch {
+	case !ok && a.VirtualTokens() > 0:
+		return nil, fmt.Errorf("an adapter of method %s is keys and values, which no model holds: export --to state", a.Config.Method)
 	case !ok:
 		return nil, fmt.Errorf("an adapter of method %s does not become part of a model this way: use merge, or export --to gguf", a.Config.Method)
 	case b.GGUF == nil:

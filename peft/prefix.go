@@ -233,14 +233,13 @@ func (m *prefixTuning) has(name string) bool {
 
 func (m *prefixTuning) virtualTokens() int { return m.Tokens }
 
+// suggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
+// learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.
 func (m *prefixTuning) suggestLR(b *Base) float64 {
-	switch {
-	case m.has(prefixLast):
-		return 1e-3
-	case m.has(hiddenPrompts):
-		return 2e-2
+	if m.has(prefixLast) {
+		return timesSuggested(b, encoderRate)
 	}
-	return 2e-2
+	return timesSuggested(b, promptRate)
 }
 
 func (m *prefixTuning) permuted(*Base) ([]permutation, error) { return nil, nil }

@@ -152,8 +152,16 @@ func (m *promptTuning) describe() string {
 
 func (m *promptTuning) virtualTokens() int { return m.Tokens }
 
-// suggestLR follows the scale of what is learned: AdamW moves each value by about the learning rate.
-func (m *promptTuning) suggestLR(b *Base) float64 { return rateFor(0.2 * embeddingScale(b)) }
+// suggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end within
+// 0.02 of the best loss, and 0.06 0.16 above.
+func (m *promptTuning) suggestLR(b *Base) float64 { return timesSuggested(b, promptRate) }
+
+// promptRate is how much faster than a LoRA embeddings, keys and values learn best, encoderRate the same of networks that
+// make them.
+const (
+	promptRate  = 40
+	encoderRate = 1.6
+)
 
 func (m *promptTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
 

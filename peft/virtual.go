@@ -210,9 +210,3 @@ func embeddingScale(b *Base) float64 {
 	}
 	return math.Sqrt(sum / float64(n))
 }
-
-// rateFor rounds a learning rate to two digits.
-func rateFor(lr float64) float64 {
-	digits := math.Pow(10, math.Floor(math.Log10(lr))-1)
-	return math.Round(lr/digits) * digits
-}
