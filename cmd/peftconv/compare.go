@@ -32,7 +32,7 @@ All methods are checked against the base before the first is trained. Ctrl-C end
 The same seed gives the same losses, whatever the number of threads.`,
 	examples: []string{
 		"peftconv compare --demo --svg curves.svg",
-		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter,prefix-tuning --steps 100",
+		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter -n 100",
 		"peftconv compare --base model.gguf --data notes.txt --methods lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
 	},
 	new: func() command { return new(compareOptions) },
