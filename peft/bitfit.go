@@ -70,7 +70,7 @@ func startBias(p *Param, l *model.Linear) {
 // bitFitFamily is the tuning of biases.
 func bitFitFamily() *family {
 	return &family{
-		name: "bitfit", peftType: MethodBitFit,
+		name: "bitfit", peftType: MethodBitFit, own: true,
 		settings: func() Settings { return &bitFitSettings{} },
 		method:   func(_ *Config, params []Param) (method, error) { return newBitFit(params) },
 	}
@@ -86,9 +86,8 @@ func newBitFit(params []Param) (*bitFit, error) {
 
 func (m *bitFit) describe() string { return fmt.Sprintf("biases of %d weights", len(m.modules)) }
 
-// suggestLR is a learning rate to start with: four to ten times a LoRA's was measured best over models of width 64 and
-// 128.
-func (m *bitFit) suggestLR(b *Base) float64 { return timesSuggested(b, 8) }
+// suggestLR is a learning rate to start with: over models of width 64 and 256 a rate of 0.03 was measured best.
+func (m *bitFit) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
 
 func (m *bitFit) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {

@@ -217,7 +217,7 @@ func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) 
 // bottleneckFamily is bottleneck adapters.
 func bottleneckFamily() *family {
 	return &family{
-		name: "adapter", peftType: MethodBottleneck,
+		name: "adapter", peftType: MethodBottleneck, own: true,
 		settings: func() Settings { return &BottleneckSettings{Scale: 1, Activation: "silu", Input: InputNorm} },
 		method:   func(c *Config, params []Param) (method, error) { return newBottleneck(c, params) },
 	}

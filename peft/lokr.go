@@ -160,9 +160,9 @@ func (m *lokr) describe() string {
 	return fmt.Sprintf("LoKr of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
-// within 0.04 of the best loss, and 1e-1 1.2 above.
-func (m *lokr) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
+// suggestLR is a learning rate to start with: over a model of width 64 rates from 0.02 to 0.05 were measured to end
+// within 0.04 of the best loss, and 0.1 1.2 above.
+func (m *lokr) suggestLR(b *Base) float64 { return timesSuggested(b, 5) }
 
 func (m *lokr) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	if grads != nil {

@@ -12,6 +12,7 @@ import (
 type family struct {
 	name     string // "prefix-tuning", as NewAdapter's callers and --method name it
 	peftType string // peft_type in adapter_config.json
+	own      bool   // PEFT has no such method
 	// settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are
 	// fields of Config.
 	settings func() Settings
@@ -116,6 +117,12 @@ func newAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)
 	}
 	a.method, err = newMethod(&a.Config, a.params)
 	return a, err
+}
+
+// InPEFT reports whether HF PEFT has the adapter's method, and so loads the directory that SaveDir writes.
+func (a *Adapter) InPEFT() bool {
+	f, err := familyOf(a.Config.Method)
+	return err == nil && !f.own
 }
 
 // Describe says what the adapter is in few words: "LoRA of rank 8 on 35 weights".

@@ -241,7 +241,7 @@ func startQAT(p *Param, seed uint64) {
 // qatFamily is training on the grid of the base.
 func qatFamily() *family {
 	return &family{
-		name: "qat", peftType: MethodQAT,
+		name: "qat", peftType: MethodQAT, own: true,
 		settings: func() Settings { return &qatSettings{Rank: 8, Alpha: 16, Channels: QATAuto, Dither: DitherUniform} },
 		method:   func(c *Config, params []Param) (method, error) { return newQAT(c, params) },
 	}

@@ -182,9 +182,9 @@ func (m *vera) describe() string {
 	return fmt.Sprintf("VeRA of rank %d on %d weights", m.settings.Rank, len(m.modules))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 four to thirty times a LoRA's was measured to
-// end within 0.03 of the best loss.
-func (m *vera) suggestLR(b *Base) float64 { return timesSuggested(b, 10) }
+// suggestLR is a learning rate to start with: over a model of width 64 rates from 0.03 to 0.2 were measured to end
+// within 0.03 of the best loss.
+func (m *vera) suggestLR(b *Base) float64 { return timesSuggested(b, 12) }
 
 func (m *vera) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
 	a, bigB := &values[m.a], &values[m.b]

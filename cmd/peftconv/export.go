@@ -199,6 +199,9 @@ func (o *exportOptions) toPEFT(streams, *exported) (*peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !a.InPEFT() {
+		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.Config.Method)
+	}
 	if err := checkPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
 		return nil, err
 	}
