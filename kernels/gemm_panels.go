@@ -4,7 +4,7 @@ package kernels
 
 // panelSizes are the elements of a packed panel of A and of B of so many k, with the scales behind the words.
 func (t *tiling) panelSizes(k int) (a, b int) {
-	if t.numbers == 1 {
+	if t.form == floats {
 		return k*t.height + packSlack, k * t.nr
 	}
 	depth := t.padded(k) / t.numbers
@@ -53,7 +53,7 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 		return
 	}
 	ld := g.a.rs
-	if t.form == rounded || t.padded(k) != k {
+	if t.form == floats || t.padded(k) != k {
 		s := scratches.get()
 		defer scratches.put(s)
 		src, ld = copyRows(grow(&s.tile, n*(t.padded(k)+16)), src, ld, k, t.padded(k), n), t.padded(k)+16
@@ -85,7 +85,7 @@ func (g *gemm) packRows(dst []float32, width int, src []float32, ld, k, n int, s
 	case f == fours:
 		packBytes(dst, width, src, ld, words, n, scale, unsigned)
 		return
-	case f == rounded:
+	case g.precision != F32:
 		for i := range n {
 			g.precision.round(src[i*ld : i*ld+k])
 		}

@@ -20,23 +20,20 @@ type form struct {
 }
 
 var (
-	floats  = form{1, 512}
-	rounded = form{1, 256} // as pairs and fours are where there are no instructions for these
-	pairs   = form{2, 512} // of bfloat16
-	fours   = form{4, 256} // of bytes
+	floats = form{1, 256}
+	pairs  = form{2, 512} // of bfloat16
+	fours  = form{4, 256} // of bytes
 )
 
-// formOf is the form in which a product of precision p is computed here.
+// formOf is the form in which a product of precision p is computed here. Where that is floats, they are rounded.
 func formOf(p Precision) form {
 	switch {
-	case p == F32:
-		return floats
 	case p == BF16 && hasBF16():
 		return pairs
 	case p == Int8 && hasVNNI():
 		return fours
 	}
-	return rounded
+	return floats
 }
 
 // words is how many words k numbers take.
