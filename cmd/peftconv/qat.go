@@ -41,8 +41,6 @@ func (f *qatFlags) check(m *methodFlags) error {
 		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
 	case m.dropout > 0:
 		return errors.New("--dropout: does not go with --qat, where the adapter has no input of its own")
-	case m.flagSet.Changed("init"):
-		return errors.New("--init: does not go with --qat")
 	}
 	return nil
 }

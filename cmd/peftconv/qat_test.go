@@ -26,7 +26,7 @@ func TestQAT(t *testing.T) {
 		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 || !strings.Contains(stdout, "random tokens") {
 			t.Errorf("%s: merge prints %s", channels, stdout)
 		}
-		stdout, _ = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--json")
+		stdout, _ = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--seq-len", "32", "--json")
 		var report struct {
 			BitExact     bool     `json:"bit_exact"`
 			Kept         *float64 `json:"kept_share"`
@@ -41,7 +41,7 @@ func TestQAT(t *testing.T) {
 		want(t, exitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
 	}
 	lora := trained(t, base, "--steps", "20")
-	stdout, _ := want(t, exitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text)
+	stdout, _ := want(t, exitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32")
 	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") || strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
 	}
@@ -61,7 +61,7 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
 		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
-		{[]string{"--qat", "auto", "--init", "gaussian"}, "--init: does not go with --qat"},
+		{[]string{"--qat", "auto", "--init", "gaussian"}, "--qat trains plain pairs"},
 	} {
 		if _, stderr := want(t, exitUsage, append(train, c.flags...)...); !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: %s, expected %q", c.flags, stderr, c.want)
