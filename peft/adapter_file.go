@@ -102,7 +102,12 @@ func littleEndian(x []float32) []byte {
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
 // short README.md. Files of these names in an existing directory are replaced.
 func (a *Adapter) SaveDir(dir string) error {
-	config, err := json.MarshalIndent(a.Config, "", "  ")
+	return a.saveDir(dir, a.Config, weightsFile, map[string]string{"README.md": a.card()})
+}
+
+// saveDir writes a directory of a configuration, a file of tensors and some texts by name.
+func (a *Adapter) saveDir(dir string, config any, weights string, texts map[string]string) error {
+	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -111,15 +116,16 @@ func (a *Adapter) SaveDir(dir string) error {
 		return err
 	}
 	return writeDir(dir, func(dir string) error {
-		weights := filepath.Join(dir, weightsFile)
-		err := atomicfile.Write(weights, func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
+		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
 		if err != nil {
 			return err
 		}
-		if err := writeText(filepath.Join(dir, "README.md"), a.card()); err != nil {
-			return err
+		for name, text := range texts {
+			if err := writeText(filepath.Join(dir, name), text); err != nil {
+				return err
+			}
 		}
-		return writeText(filepath.Join(dir, configFile), string(config)+"\n")
+		return writeText(filepath.Join(dir, configFile), string(text)+"\n")
 	})
 }
 

@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -81,22 +78,7 @@ func (a *Adapter) saveAdapterHub(dir string, b *Base) error {
 	case m.Input == InputNorm && m.Placement != SerialHoulsby:
 		return fmt.Errorf("a %s adapter reads the stream as it is there, this one was trained to read its norm", m.Placement)
 	}
-	config, err := json.MarshalIndent(m.hubConfig(a, b), "", "  ")
-	if err != nil {
-		return err
-	}
-	meta, err := a.metadata()
-	if err != nil {
-		return err
-	}
-	return writeDir(dir, func(dir string) error {
-		weights := filepath.Join(dir, hubWeightsFile)
-		err := atomicfile.Write(weights, func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
-		if err != nil {
-			return err
-		}
-		return writeText(filepath.Join(dir, configFile), string(config)+"\n")
-	})
+	return a.saveDir(dir, m.hubConfig(a, b), hubWeightsFile, nil)
 }
 
 // hubConfig says in AdapterHub's terms what the adapter is.
