@@ -177,7 +177,11 @@ func EvalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, reco
 }
 
 func evalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, records []PromptRecord, batchTokens int) (*PromptScore, error) {
-	t, err := discrete.Parse(p.Template)
+	text := p.Template
+	if p.Slots != "" { // the same words, and which of them were found
+		text = p.Slots
+	}
+	t, err := discrete.Parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +205,7 @@ func evalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, reco
 	if t, err = t.Fill(s.splitWords); err != nil {
 		return nil, err
 	}
-	scores, err := s.score(ctx, records, []*discrete.Template{t.Literal()})
+	scores, err := s.score(ctx, records, []*discrete.Template{t})
 	if err != nil {
 		return nil, err
 	}

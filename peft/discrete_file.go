@@ -51,12 +51,12 @@ func parsePrompt(data []byte) (*Prompt, error) {
 			return nil, fmt.Errorf("format %q, expected %q", p.Format, promptFormat)
 		}
 	}
-	for _, template := range []string{p.Template, p.Slots} {
-		if template == p.Slots && template == "" {
-			continue
-		}
-		if _, err := discrete.Parse(template); err != nil {
-			return nil, err
+	if _, err := discrete.Parse(p.Template); err != nil {
+		return nil, err
+	}
+	if p.Slots != "" {
+		if _, err := discrete.Parse(p.Slots); err != nil {
+			return nil, fmt.Errorf("slots: %w", err)
 		}
 	}
 	if p.Verbalizer != nil {

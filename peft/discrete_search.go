@@ -173,6 +173,9 @@ func (s *promptSearch) run(ctx context.Context) (*PromptResult, error) {
 	if err := s.choose(ctx, []*discrete.Template{s.start, s.beam[0]}); err != nil {
 		return nil, err
 	}
+	if err := s.searchWords(ctx); err != nil {
+		return nil, err
+	}
 	sweeps, idle := 0, 0
 	for sweeps < s.opt.Sweeps && idle < patience {
 		before := s.objective(s.best.score)

@@ -17,7 +17,8 @@ var evalVerb = verb{
 into windows of --ctx tokens, the first token of each is replaced by BOS, the second half of each window is scored, and
 activations are rounded as llama.cpp's CPU backend does before a product with quantized weights.
 On .jsonl data it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
-perplexity that follows from it.`,
+perplexity that follows from it. With --prompt-template its records become prompts: the loss is that of the answers,
+which labels have an accuracy too.`,
 	examples: []string{
 		"peftconv eval --base model.gguf --data wiki.test.txt",
 		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",
@@ -29,6 +30,7 @@ perplexity that follows from it.`,
 type evalOptions struct {
 	modelFlags
 	dataFlags
+	promptFlags
 	data        string
 	ctx         int
 	batchTokens int
@@ -42,6 +44,7 @@ func (o *evalOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.data, "data", "d", "", "what to predict: a `FILE` of text or .jsonl")
 	fs.IntVarP(&o.ctx, "ctx", "c", 512, "`TOKENS` of each window of a text")
 	o.dataFlags.add(fs)
+	o.addPrompt(fs)
 	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of .jsonl examples that go through the model at once")
 	fs.BoolVar(&o.exact, "exact-activations", false,
 		"of a text: multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
@@ -72,6 +75,9 @@ func (o *evalOptions) run(ctx context.Context, s streams) error {
 	}
 	defer opened.Close()
 	o.warnOtherBase(opened, s.err)
+	if o.promptTemplate != "" {
+		return o.prompt(ctx, s, opened)
+	}
 	if isText(o.data) {
 		return o.text(ctx, s, opened)
 	}

@@ -29,6 +29,7 @@ the likeliest token; any other draws, by --seed, from what --top-k and --top-p l
 
 type generateOptions struct {
 	modelFlags
+	promptFlags
 	options      peft.GenerateOptions
 	prompt, file string
 	noPrompt     bool
@@ -41,6 +42,7 @@ func (o *generateOptions) flags(fs *pflag.FlagSet) {
 	o.addLora(fs)
 	fs.StringVarP(&o.prompt, "prompt", "p", "", "the `TEXT` to continue")
 	fs.StringVarP(&o.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
+	o.addPrompt(fs)
 	fs.IntVarP(&g.N, "n", "n", 128, "the most `TOKENS` to generate")
 	fs.Float64Var(&g.Temperature, "temperature", 0.8, "how freely to draw: `T` 0 always takes the likeliest token, 1 draws by the model's probabilities")
 	fs.IntVar(&g.TopK, "top-k", 40, "draw from the `K` likeliest tokens; 0 is from all")
@@ -97,6 +99,9 @@ func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
 func (o *generateOptions) run(ctx context.Context, s streams) error {
 	prompt, err := o.readPrompt(s.in)
 	if err != nil {
+		return err
+	}
+	if prompt, err = o.fill(prompt); err != nil {
 		return err
 	}
 	opened, err := o.open()

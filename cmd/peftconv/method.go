@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type trainMethod struct {
 	flags       func(fs *pflag.FlagSet)  // adds the flags of this method alone; nil: there are none
 	check       func(*methodFlags) error // of their values; nil: nothing to check
 	adapter     func(b *peft.Base, f *methodFlags) (*peft.Adapter, error)
+	// search does the whole run of a method that makes no adapter; nil: adapter makes one to train.
+	search func(ctx context.Context, s streams, o *trainOptions) error
 
 	own []string // names of the flags that flags added
 }
@@ -24,7 +27,7 @@ type trainMethod struct {
 // trainMethods are all methods, with flags of their own.
 func trainMethods() []*trainMethod {
 	return []*trainMethod{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
-		adapterMethod(), promptMethod(), prefixMethod(), pTuningMethod(), pTuningV2Method()}
+		adapterMethod(), promptMethod(), prefixMethod(), pTuningMethod(), pTuningV2Method(), discretePromptMethod()}
 }
 
 // methodFlags are --method, the flags that several methods have, and those of each method.
@@ -38,7 +41,7 @@ type methodFlags struct {
 	seed    uint64 // of the adapter's start
 
 	virtualTokens, encoderHidden int
-	promptText                   string
+	promptText, template         string
 	classes                      func() *peft.Classes // what records are classified into, nil where they are not
 
 	all     []*trainMethod
@@ -57,6 +60,8 @@ func (f *methodFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
 	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut off where --virtual-tokens says another number")
 	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
+	fs.StringVar(&f.template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
+		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
 	for _, m := range f.all {
 		m.add(fs)
 	}

@@ -14,16 +14,14 @@ func pTuningMethod() *trainMethod {
 	var opt peft.PTuningOptions
 	return &trainMethod{
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
-		shared: []string{"virtual-tokens", "encoder-hidden"},
+		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Template, "template", "", "where virtual tokens stand among the fields of a record: `TEMPLATE` such as "+
-				"\"[P*3] {question} [P*5] Answer: {answer}\"; by default before the text")
 			fs.StringVar(&opt.Encoder, "encoder", peft.EncoderLSTM, "what makes virtual tokens in training: `ENCODER` lstm or mlp")
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},
 		check: func(f *methodFlags) error {
-			opt.VirtualTokens, opt.Hidden = f.virtualTokens, f.encoderHidden
+			opt.VirtualTokens, opt.Hidden, opt.Template = f.virtualTokens, f.encoderHidden, f.template
 			return opt.Check()
 		},
 		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
@@ -41,11 +39,12 @@ func pTuningV2Method() *trainMethod {
 		name: "p-tuning-v2", short: "learned vectors at every block's input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Form, "form", peft.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of which it makes keys and values) or "+
-				"kv (keys and values)")
-			fs.StringVar(&opt.Init, "hidden-init", "", "how they start: `INIT` random, sampled-vocab (the model's own for random tokens) or text (its own for "+
-				"--prompt-text); by default text where there is one, else sampled-vocab")
-			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last token) or words (the label itself)")
+			fs.StringVar(&opt.Form, "form", peft.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of "+
+				"which it makes keys and values) or kv (keys and values)")
+			fs.StringVar(&opt.Init, "hidden-init", "", "how they start: `INIT` random, sampled-vocab (the model's own for random "+
+				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last "+
+				"token) or words (the label itself)")
 		},
 		check: func(f *methodFlags) error {
 			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText
