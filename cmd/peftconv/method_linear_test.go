@@ -39,7 +39,7 @@ func TestLinearMethods(t *testing.T) {
 			if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Eval > r.Base-0.01 {
 				t.Errorf("the loss went from %.4f to %.4f, %v", r.Base, r.Eval, err)
 			}
-			want(t, exitOK, "eval", "--base", base, "--lora", adapter, "--data", data)
+			want(t, exitOK, "eval", "--base", base, "--lora", adapter, "--data", data, "--ctx", "16")
 			want(t, exitOK, "generate", "--base", base, "--lora", adapter, "--prompt", "the", "--n", "4")
 			want(t, exitOK, "merge", "--lora", adapter, "--out", filepath.Join(dir, "merged.gguf"))
 			want(t, map[bool]int{true: exitOK, false: exitError}[c.exports], "export", "--lora", adapter, "--to", "gguf", "--out", filepath.Join(dir, "lora.gguf"))
