@@ -42,7 +42,8 @@ func checkClasses(set *Data, adapters []*Adapter) error {
 }
 
 // evalClasses is the loss and the accuracy on classified examples, taken in order.
-func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int,
+	tape *autograd.Tape) (*LossResult, error) {
 	score := headLosses
 	if set.Answers != nil {
 		score = wordLosses

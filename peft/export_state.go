@@ -270,13 +270,14 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the same model after reading "+
-		"exactly %d tokens", path, w.session.Len(), w.session.Len())
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the same model "+
+		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
 }
 
 // frame lists the stretches of a cache that are not keys and values.
 func (w *stateWriter) frame(t gguf.Type) [][2]int {
-	layers, block := len(w.base.Model.Layers), w.session.Len()*w.base.Model.Spec.KeyHeads*w.base.Model.Spec.HeadDim*t.BlockSize()
+	spec := &w.base.Model.Spec
+	layers, block := spec.Layers, w.session.Len()*spec.KeyHeads*spec.HeadDim*t.BlockSize()
 	spans := [][2]int{{0, 8}}
 	at := 8
 	for range 2 * layers {

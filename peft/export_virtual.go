@@ -95,7 +95,8 @@ func virtualModel(b *Base, rows []float32, template *Template) (*modelFile, erro
 
 // repeated is a matrix under a name with n more rows, copies of one of its own.
 func repeated(t *gguf.Tensor, name string, row, n int) modelTensor {
-	return modelTensor{gguf.Tensor{Name: name, Shape: []int64{t.Cols(), t.Rows() + int64(n)}, Type: t.Type}, func(w io.Writer) error {
+	shape := []int64{t.Cols(), t.Rows() + int64(n)}
+	return modelTensor{gguf.Tensor{Name: name, Shape: shape, Type: t.Type}, func(w io.Writer) error {
 		if _, err := w.Write(t.Bytes()); err != nil {
 			return err
 		}
@@ -118,7 +119,8 @@ func virtualNames(b *Base, n int) ([]string, error) {
 	for i := range names {
 		names[i] = "<pt_" + strconv.Itoa(i) + ">"
 		if _, there := b.Tokenizer.ID(names[i]); there {
-			return nil, fmt.Errorf("the vocabulary of %s has the token %q already: export over the model that the adapter was trained over", b.Path, names[i])
+			return nil, fmt.Errorf("the vocabulary of %s has the token %q already: export over the model that the adapter was trained over",
+				b.Path, names[i])
 		}
 	}
 	return names, nil
@@ -128,7 +130,8 @@ func virtualNames(b *Base, n int) ([]string, error) {
 func (m *modelFile) addTokens(b *Base, names []string) error {
 	tokens, ok := m.meta.Strings(keyTokens)
 	if !ok || len(tokens) != b.Model.Spec.Vocab {
-		return fmt.Errorf("%s has %d tokens in %s, expected the %d of its embeddings", b.Path, len(tokens), keyTokens, b.Model.Spec.Vocab)
+		return fmt.Errorf("%s has %d tokens in %s, expected the %d of its embeddings",
+			b.Path, len(tokens), keyTokens, b.Model.Spec.Vocab)
 	}
 	size := len(tokens) + len(names)
 	kinds := kindsOf(m.meta, len(tokens))
@@ -260,7 +263,7 @@ func unlikeliestRow(b *Base) (int, error) {
 		}
 	}
 	if nearest[best] == 0 {
-		return 0, fmt.Errorf("every token of %s can be the likeliest one: there is none to learn from how never to be chosen", b.Path)
+		return 0, fmt.Errorf("every token of %s can be the likeliest one: there is none whose row is never chosen", b.Path)
 	}
 	return best, nil
 }

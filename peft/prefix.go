@@ -95,7 +95,10 @@ func NewPrefixTuning(b *Base, opt PrefixOptions) (*Adapter, error) {
 	if opt.Projection {
 		return newAdapter(b, c, (&prefixTuning{PrefixSettings: s}).encoderShapes(b), func(p *Param) { startEncoder(p, opt.Seed) })
 	}
-	return newAdapter(b, c, map[string][]int{promptTensor: {s.Tokens, s.cols()}}, func(p *Param) { err = startPrefix(b, s, p, ids, opt.Seed) })
+	var failed error
+	shapes := map[string][]int{promptTensor: {s.Tokens, s.cols()}}
+	a, err := newAdapter(b, c, shapes, func(p *Param) { failed = startPrefix(b, s, p, ids, opt.Seed) })
+	return a, errors.Join(err, failed)
 }
 
 // startPrefix fills a prefix with the base's own keys and values for tokens, or with random ones of the same scale as
@@ -266,11 +269,13 @@ func (m *prefixTuning) bind(b *Base, values, grads []Param, strength float64) (a
 	at := &prefixAttachment{base: b, prefixTuning: m}
 	at.encode = m.encoder(values, grads)
 	for _, l := range b.Model.Layers {
-		at.columns = append(at.columns, [2][]int{prefixColumns(m.PrefixSettings, l, 0), prefixColumns(m.PrefixSettings, l, 1)})
+		keys, values := prefixColumns(m.PrefixSettings, l, 0), prefixColumns(m.PrefixSettings, l, 1)
+		at.columns = append(at.columns, [2][]int{keys, values})
 	}
 	if m.labels > 0 {
 		if i := m.index[scoreTensor]; values[i].Cols() != b.Model.Spec.Width {
-			return nil, fmt.Errorf("adapter: a classifier over %d values, but the width of %s is %d", values[i].Cols(), b.Path, b.Model.Spec.Width)
+			return nil, fmt.Errorf("adapter: a classifier over %d values, but the width of %s is %d",
+				values[i].Cols(), b.Path, b.Model.Spec.Width)
 		}
 		at.classifier = newClassifier(values, grads, m.index[scoreTensor])
 	}
@@ -287,8 +292,10 @@ func (m *prefixTuning) encoder(values, grads []Param) func(t *autograd.Tape) *au
 		p := leaf(values, grads, m.index[name])
 		return func(*autograd.Tape) *autograd.Tensor { return p }
 	}
-	table, first, last := leaf(values, grads, m.index[encoderTable]), leaf(values, grads, m.index[prefixFirst]), leaf(values, grads, m.index[prefixLast])
-	firstBias, lastBias := rowLeaf(values, grads, m.index[prefixFirstBias]), rowLeaf(values, grads, m.index[prefixLastBias])
+	matrix := func(name string) *autograd.Tensor { return leaf(values, grads, m.index[name]) }
+	row := func(name string) *autograd.Tensor { return rowLeaf(values, grads, m.index[name]) }
+	table, first, last := matrix(encoderTable), matrix(prefixFirst), matrix(prefixLast)
+	firstBias, lastBias := row(prefixFirstBias), row(prefixLastBias)
 	return func(t *autograd.Tape) *autograd.Tensor {
 		return t.Dense(t.Activate(t.Dense(table, first, firstBias), autograd.Tanh), last, lastBias)
 	}

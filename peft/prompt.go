@@ -170,5 +170,6 @@ func (m *promptTuning) bind(b *Base, values, grads []Param, strength float64) (a
 		return nil, err
 	}
 	e := leaf(values, grads, 0)
-	return &virtualAttachment{tokens: m.Tokens, first: -1, encode: func(*autograd.Tape) *autograd.Tensor { return e }}, checkStrength(strength)
+	at := &virtualAttachment{tokens: m.Tokens, first: -1, encode: func(*autograd.Tape) *autograd.Tensor { return e }}
+	return at, checkStrength(strength)
 }

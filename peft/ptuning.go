@@ -77,7 +77,8 @@ func (opt *PTuningOptions) settings(b *Base) (*PTuningSettings, error) {
 	if n == 0 {
 		n = defaultVirtualTokens
 	}
-	s := &PTuningSettings{virtualSettings: virtualSettings{Tokens: n, Submodules: 1}, Hidden: opt.Hidden, Deep: opt.Layers, Dropout: opt.Dropout}
+	s := &PTuningSettings{Hidden: opt.Hidden, Deep: opt.Layers, Dropout: opt.Dropout}
+	s.virtualSettings = virtualSettings{Tokens: n, Submodules: 1}
 	if b != nil {
 		s.virtualSettings = newVirtualSettings(b, n)
 	}
@@ -109,7 +110,8 @@ func NewPTuning(b *Base, opt PTuningOptions) (*Adapter, error) {
 	}
 	c := Config{Method: MethodPTuning, BaseModel: opt.BaseModel, Template: opt.Template, Settings: s}
 	scale := embeddingScale(b)
-	return newAdapter(b, c, (&pTuning{PTuningSettings: s}).encoderShapes(b), func(p *Param) { startPromptEncoder(s, p, opt.Seed, scale) })
+	shapes := (&pTuning{PTuningSettings: s}).encoderShapes(b)
+	return newAdapter(b, c, shapes, func(p *Param) { startPromptEncoder(s, p, opt.Seed, scale) })
 }
 
 // startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have about

@@ -67,10 +67,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 			newRandom(opt.Seed, p.Name).normal(p.Data, 0.02)
 		}
 	})
-	if err == nil {
-		err = failed
-	}
-	return a, err
+	return a, errors.Join(err, failed)
 }
 
 // startHidden fills vectors at the blocks' inputs with those of tokens, at random where there are none. Each is divided by

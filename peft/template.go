@@ -40,7 +40,8 @@ func (a *Adapter) templated(b *Base, prompt string) ([]int32, error) {
 	if inputs := fields[:len(fields)-1]; len(inputs) > 1 {
 		var object map[string]string
 		if err := json.Unmarshal([]byte(prompt), &object); err != nil {
-			return nil, fmt.Errorf("the adapter's template has the fields %s: give the prompt as a JSON object of texts: %w", strings.Join(inputs, ", "), err)
+			return nil, fmt.Errorf("the adapter's template has the fields %s: give the prompt as a JSON object of texts: %w",
+				strings.Join(inputs, ", "), err)
 		}
 		value = func(name string) (string, error) {
 			text, ok := object[name]

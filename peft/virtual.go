@@ -105,7 +105,8 @@ func (a *Adapter) collapse(b *Base) error {
 // onlyPrompt checks that the tensors are the one of an adapter whose training is over, of the given shape.
 func onlyPrompt(params []Param, rows, cols int) error {
 	if len(params) != 1 || params[0].Name != promptTensor {
-		return fmt.Errorf("adapter: it has %d tensors beginning with %q, expected only %s", len(params), params[0].Name, promptTensor)
+		return fmt.Errorf("adapter: it has %d tensors beginning with %q, expected only %s",
+			len(params), params[0].Name, promptTensor)
 	}
 	return checkShape(&params[0], rows, cols)
 }

@@ -13,9 +13,10 @@ func prefixMethod() *trainMethod {
 		name: "prefix-tuning", short: "keys and values before the attention of every layer",
 		shared: []string{"virtual-tokens", "prompt-text", "encoder-hidden"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Init, "prefix-init", "", "how keys and values start: `INIT` random, sampled-vocab (the model's own for random tokens) or text (its own "+
-				"for --prompt-text); by default text where there is one, else sampled-vocab")
-			fs.BoolVar(&opt.Projection, "prefix-projection", false, "train them through a two-layer network, which is dropped after training")
+			fs.StringVar(&opt.Init, "prefix-init", "", "how keys and values start: `INIT` random, sampled-vocab (the model's own "+
+				"for random tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.BoolVar(&opt.Projection, "prefix-projection", false,
+				"train them through a two-layer network, which is dropped after training")
 		},
 		check: func(f *methodFlags) error {
 			opt.VirtualTokens, opt.Text, opt.EncoderHidden = f.virtualTokens, f.promptText, f.encoderHidden

@@ -28,11 +28,13 @@ type lstmOp struct {
 // (T, in), one sequence, from the last row to the first where reverse is set; it starts from zero.
 func (t *Tape) LSTM(x *Tensor, w LSTMWeights, reverse bool) *Tensor {
 	h := w.Hidden.Cols
-	if w.Input.Cols != x.Cols || w.Input.Rows != 4*h || w.Hidden.Rows != 4*h || w.InputBias.Cols != 4*h || w.HiddenBias.Cols != 4*h {
+	if w.Input.Cols != x.Cols || w.Input.Rows != 4*h || w.Hidden.Rows != 4*h ||
+		w.InputBias.Cols != 4*h || w.HiddenBias.Cols != 4*h {
 		panic("autograd: LSTM: shapes of x and the weights do not fit")
 	}
 	y := t.Tensor(x.Rows, h)
-	op := &lstmOp{x: x, y: y, w: w, reverse: reverse, gates: t.arena.alloc(x.Rows * 4 * h), cells: t.arena.alloc(x.Rows * h)}
+	op := &lstmOp{x: x, y: y, w: w, reverse: reverse}
+	op.gates, op.cells = t.arena.alloc(x.Rows*4*h), t.arena.alloc(x.Rows*h)
 	kernels.Gemm(false, true, x.Rows, 4*h, x.Cols, 1, x.Data, x.Cols, w.Input.Data, x.Cols, 0, op.gates, 4*h)
 	for step := range x.Rows {
 		op.forward(step)

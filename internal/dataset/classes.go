@@ -96,7 +96,8 @@ func (l *loader) classPrompt(r record) ([]int32, error) {
 	special := l.opt.Special.or(true)
 	if t := l.opt.Template; t != nil {
 		if fields := t.Fields(); fields[len(fields)-1] != l.opt.Classes.field() {
-			return nil, fmt.Errorf("the template ends with {%s}, want it to end with the label, {%s}", fields[len(fields)-1], l.opt.Classes.field())
+			return nil, fmt.Errorf("the template ends with {%s}, want it to end with the label, {%s}",
+				fields[len(fields)-1], l.opt.Classes.field())
 		}
 		return t.Prompt(l.tok, special, r.text)
 	}

@@ -9,6 +9,10 @@
 //     "input_ids" (with "labels", -100 for tokens without loss, and "attention_mask", both optional);
 //     "text"; "prompt" and "completion"; "question" and "answer". Options chooses other field names.
 //
+// A [Template] takes any fields of a record and says where virtual tokens stand among them; they have negative ids. With
+// [Classes] a record is a text, or a template, with a label: the class is what its last token has to predict, or the label's
+// words are what follows.
+//
 // A text record is BOS, text, EOS, all of it to be predicted; one that is longer than SeqLen becomes several examples,
 // as a file would. A record with a prompt is BOS, prompt, separator, completion, EOS, of which completion and EOS are
 // to be predicted. Prompt and completion are tokenized apart, the completion as a continuation of the prompt: so the

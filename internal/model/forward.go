@@ -69,7 +69,8 @@ func (m *Model) attend(t *autograd.Tape, l *Layer, bounds []int32, q, k, v *auto
 }
 
 // KeysValues are the keys, turned to their positions, and the values that a layer makes of rows x (n, D) at its input.
-func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32, h Hooks) (keys, values *autograd.Tensor) {
+func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
+	h Hooks) (keys, values *autograd.Tensor) {
 	a := m.norm(t, l.AttnNorm, x, h)
 	return t.Rope(linear(t, l.K, a, h), pos, m.Spec.HeadDim, m.rope), linear(t, l.V, a, h)
 }
