@@ -145,7 +145,7 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 		return nil, err
 	}
 	c := Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed) })
+	return newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
 }
 
 // qatShapes are the tensors of an adapter over the chosen modules.
@@ -221,19 +221,19 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 	return module, channel, which, err == nil && channel != QATAuto
 }
 
-// groupStart is the bound of the A matrices whose columns are groups: what a LoRA's are for 8 inputs. Unlike that of a LoRA
-// it does not fall with the number of columns, because a factor works on weights that fall with it already.
-const groupStart = 0.354
+// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
+// because what a factor does to an output does not depend on the width: so the same learning rate suits both.
+func groupStart(width int) float64 { return 0.354 * math.Pow(float64(width)/256, 0.78) }
 
 // startQAT fills an A matrix.
-func startQAT(p *Param, seed uint64) {
+func startQAT(p *Param, seed uint64, width int) {
 	_, channel, which, _ := parseQATName(p.Name)
 	if which != "A" {
 		return
 	}
-	bound := groupStart
-	if channel != ChannelScale {
-		bound = 1 / math.Sqrt(float64(p.Cols()))
+	bound := 1 / math.Sqrt(float64(p.Cols()))
+	if channel == ChannelScale {
+		bound = groupStart(width)
 	}
 	newRandom(seed, p.Name).uniform(p.Data, bound)
 }
@@ -296,7 +296,7 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 
 // channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
 // (docs/quantization-aware.md).
-var channelRates = map[string]float64{ChannelScale: 12, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 2}
+var channelRates = map[string]float64{ChannelScale: 12, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []Param, i int, channel, which string) error {
