@@ -70,7 +70,7 @@ func (o *compareOptions) flags(fs *pflag.FlagSet) {
 		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on (default: a sample of --data)")
 		fs.BoolVar(&o.demo, "demo", false, fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps, demoBatchTokens))
 		fs.StringSliceVarP(&o.methods, "methods", "m", []string{allMethods}, "what to compare, separated by commas: `METHODS` or variants as above; "+
-			strings.Join((&methodFlags{all: trainMethods()}).names(), ", "))
+			strings.Join(trainable(), ", "))
 		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
 		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")

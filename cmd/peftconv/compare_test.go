@@ -154,8 +154,9 @@ func TestCompareBudgetInTokens(t *testing.T) {
 
 func TestCompareUsage(t *testing.T) {
 	for _, c := range []struct{ flags, message string }{
-		{"--methods lroa", `there is no method "lroa"; did you mean "lora"?`},
-		{"--methods lora,zzz", `there is no method "zzz", expected lora, ia3`},
+		{"--methods lroa", `there is no method "lroa" to compare; did you mean "lora"?`},
+		{"--methods lora,zzz", `there is no method "zzz" to compare, expected lora, ia3`},
+		{"--methods discrete-prompt", `there is no method "discrete-prompt" to compare`},
 		{"--methods lora,lora", "lora is given twice"},
 		{"--methods lora:rnak=3", `methods have no flag "rnak"; did you mean "rank"?`},
 		{"--methods lora:rank", "rank needs a value"},
@@ -200,8 +201,8 @@ func TestVariants(t *testing.T) {
 		t.Errorf("targets %q and rate %v", v.method.targets, v.lr)
 	}
 	all, err := parseVariants([]string{"all"}, nil)
-	if err != nil || len(all) != len(trainMethods()) {
-		t.Errorf("all: %d methods, want %d: %v", len(all), len(trainMethods()), err)
+	if err != nil || len(all) != len(trainable()) {
+		t.Errorf("all: %d methods, want %d: %v", len(all), len(trainable()), err)
 	}
 }
 

@@ -20,6 +20,16 @@ type variant struct {
 // allMethods stands for every method with its defaults.
 const allMethods = "all"
 
+// trainable are the names of the methods that train: all but the search for words.
+func trainable() (names []string) {
+	for _, m := range trainMethods() {
+		if m.adapter != nil {
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
 // parseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value that
 // was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
 func parseVariants(values []string, classes func() *peft.Classes) ([]*variant, error) {
@@ -28,9 +38,7 @@ func parseVariants(values []string, classes func() *peft.Classes) ([]*variant, e
 		name, _, _ := strings.Cut(value, ":")
 		switch {
 		case value == allMethods:
-			for _, m := range trainMethods() {
-				texts = append(texts, m.name)
-			}
+			texts = append(texts, trainable()...)
 		case strings.Contains(name, "=") && len(texts) > 0 && strings.Contains(texts[len(texts)-1], ":"):
 			texts[len(texts)-1] += "," + value
 		default:
@@ -64,11 +72,11 @@ func parseVariant(text string, classes func() *peft.Classes) (*variant, error) {
 	fs.Float64Var(&v.lrRatio, "lr-ratio", 0, "")
 	name, flags, _ := strings.Cut(text, ":")
 	v.method.method = name
-	if v.method.chosen() == nil {
-		if near := nearest(name, v.method.names()); near != "" {
-			return nil, fmt.Errorf("there is no method %q; did you mean %q?", name, near)
+	if names := trainable(); !slices.Contains(names, name) {
+		if near := nearest(name, names); near != "" {
+			return nil, fmt.Errorf("there is no method %q to compare; did you mean %q?", name, near)
 		}
-		return nil, fmt.Errorf("there is no method %q, expected %s", name, strings.Join(v.method.names(), ", "))
+		return nil, fmt.Errorf("there is no method %q to compare, expected %s", name, strings.Join(names, ", "))
 	}
 	if err := v.set(fs, flags); err != nil {
 		return nil, err
