@@ -67,7 +67,6 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 
 // TestLoftQ starts from what rounding took away: the loss of the base comes nearer to that of the original.
 func TestLoftQ(t *testing.T) {
-	original := openBase(t, tiny.writeGGUF(t))
 	rounded := tiny
 	rounded.ffn, rounded.typeOf = 64, func(name string) gguf.Type {
 		if strings.HasPrefix(name, "blk.") {
