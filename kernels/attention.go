@@ -243,7 +243,8 @@ func (a *attention) blockOf(s, head, number int) queryBlock {
 	first, end := int(a.Bounds[s]), int(a.Bounds[s+1])
 	from := first + number*a.height
 	return queryBlock{
-		head: head, keyHead: head / (a.Queries / a.Keys), first: first, from: from, rows: min(a.height, end-from), padded: a.padded[s],
+		head: head, keyHead: head / (a.Queries / a.Keys), first: first, from: from,
+		rows: min(a.height, end-from), padded: a.padded[s],
 	}
 }
 

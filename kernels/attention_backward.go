@@ -107,7 +107,8 @@ func (a *attention) addColumns(gradient, values, scores []float32, b *queryBlock
 		skip := max(-b.seen(0, j+c)+1, 0) // queries before the panel's first key
 		for e := range ceilDiv(a.Dim, a.mr) {
 			_, height := a.panelRows(e, a.Dim)
-			tile(height, b.rows-skip, values[e*size+skip*height:], scores[skip*scoreLD+c:], scoreLD, gradient[e*a.mr*ld+j+c:], ld, true)
+			dst := gradient[e*a.mr*ld+j+c:]
+			tile(height, b.rows-skip, values[e*size+skip*height:], scores[skip*scoreLD+c:], scoreLD, dst, ld, true)
 		}
 	}
 }

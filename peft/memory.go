@@ -49,7 +49,8 @@ type ShortOfMemory struct{ Memory }
 
 func (e *ShortOfMemory) Error() string {
 	const mb = 1e6
-	return fmt.Sprintf("training needs about %.0f MB of memory, and %.0f MB are available", float64(e.Total())/mb, float64(e.Available)/mb)
+	return fmt.Sprintf("training needs about %.0f MB of memory, and %.0f MB are available",
+		float64(e.Total())/mb, float64(e.Available)/mb)
 }
 
 // PlanMemory says what memory Train will need with these arguments.

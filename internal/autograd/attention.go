@@ -33,7 +33,9 @@ func (t *Tape) Attention(q, k, v *Tensor, bounds []int32, heads Heads) *Tensor {
 	y := t.Tensor(q.Rows, q.Cols)
 	op := t.pools.attention.take()
 	*op = attentionOp{q: q, k: k, v: v, y: y, logSum: t.arena.alloc(q.Rows * heads.Queries)}
-	op.shape = kernels.AttentionShape{Bounds: bounds, Queries: heads.Queries, Keys: heads.Keys, Dim: heads.Dim, Scale: heads.Scale}
+	op.shape = kernels.AttentionShape{
+		Bounds: bounds, Queries: heads.Queries, Keys: heads.Keys, Dim: heads.Dim, Scale: heads.Scale,
+	}
 	kernels.Attention(y.Data, op.logSum, q.Data, k.Data, v.Data, op.shape)
 	t.lap(PartAttention)
 	y.needs = q.needs || k.needs || v.needs

@@ -28,8 +28,8 @@ var shapes = []shape{
 
 func llama(layers, width, ffn, queries, keys, headDim, vocab int, base float64, tied bool) model.Spec {
 	return model.Spec{
-		Architecture: "llama", Layers: layers, Width: width, FFN: ffn, QueryHeads: queries, KeyHeads: keys, HeadDim: headDim, Vocab: vocab,
-		Context: 1 << 17, NormEps: 1e-5, Tied: tied, Rope: model.Rope{Dim: headDim, Base: base, Scale: 1},
+		Architecture: "llama", Layers: layers, Width: width, FFN: ffn, QueryHeads: queries, KeyHeads: keys,
+		HeadDim: headDim, Vocab: vocab, Context: 1 << 17, NormEps: 1e-5, Tied: tied, Rope: model.Rope{Dim: headDim, Base: base, Scale: 1},
 	}
 }
 

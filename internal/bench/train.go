@@ -64,8 +64,8 @@ func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernel
 		return Train{}, err
 	}
 	t := Train{
-		Shape: name, Type: kind, Precision: p.String(), Tokens: o.Tokens, Rank: o.Rank, Recompute: o.Recompute, Weights: weightBytes(b.Model),
-		PeakRSS: found.PeakRSS, Parts: found.Parts, flops: stepFLOPs(b.Model, o.Tokens, o.Rank),
+		Shape: name, Type: kind, Precision: p.String(), Tokens: o.Tokens, Rank: o.Rank, Recompute: o.Recompute,
+		Weights: weightBytes(b.Model), PeakRSS: found.PeakRSS, Parts: found.Parts, flops: stepFLOPs(b.Model, o.Tokens, o.Rank),
 	}
 	t.Rate = float64(found.Tokens) / found.Seconds
 	t.GFLOPS = t.flops / found.Seconds / 1e9
