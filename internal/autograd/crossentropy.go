@@ -33,8 +33,8 @@ type crossEntropyOp struct {
 // CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
 // order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not nil,
 // collects the gradient of w at once; with fewer columns, that of the last columns of w. Logits are made once, of some
-// rows at a time, and of rows with a target only: their
-// gradient follows the loss while they are there. The returned slice lives as long as the tape's tensors.
+// rows at a time, and of rows with a target only: their gradient follows the loss while they are there. The returned slice
+// lives as long as the tape's tensors.
 func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32) []float32 {
 	vocab, cols := w.Dims()
 	if cols != h.Cols || len(targets) != h.Rows {
