@@ -28,7 +28,7 @@ type Memory struct {
 	Weights     int64 // pages of the model's file: all of them are read in each step
 	Activations int64 // of one batch, and gradients of them
 	Logits      int64 // of some tokens at a time
-	Adapter     int64 // values, gradients, the moments of AdamW
+	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter moves
 	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
 	Program     int64 // the rest: data, vocabulary, packed operands
 	Available   int64 // what the process can take
@@ -66,6 +66,7 @@ func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, er
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
+	m.Adapter += movedBytes(b, a)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)

@@ -296,7 +296,7 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 
 // channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
 // (docs/quantization-aware.md).
-var channelRates = map[string]float64{ChannelScale: 12, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 1}
+var channelRates = map[string]float64{ChannelScale: 6, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []Param, i int, channel, which string) error {
@@ -370,6 +370,24 @@ func (mod *qatModule) fits(l *model.Linear, params []Param) error {
 		}
 	}
 	return nil
+}
+
+// movedBytes is what the moved blocks of an adapter take, and the largest of the gradients that are summed over groups.
+func movedBytes(b *Base, a *Adapter) (bytes int64) {
+	m, ok := a.method.(*qat)
+	if !ok {
+		return 0
+	}
+	linears, err := m.linears(b, a.params)
+	if err != nil {
+		return 0 // and training says what is wrong
+	}
+	largest := 0
+	for _, l := range linears {
+		bytes += int64(len(l.W.Data))
+		largest = max(largest, l.W.Rows*l.W.Groups())
+	}
+	return bytes + 2*4*int64(largest)
 }
 
 // permuted lists the tensors whose rows are those of a permuted weight.

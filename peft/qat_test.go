@@ -219,6 +219,28 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
+// TestQATMemory: the moved blocks are in what training is said to need.
+func TestQATMemory(t *testing.T) {
+	b := openBase(t, writeTinyK(t))
+	plan := func(a *Adapter) int64 {
+		m, err := PlanMemory(b, a, tinyData(24, 1), TrainOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Adapter - 5*4*int64(a.Parameters())
+	}
+	var blocks int64
+	for _, l := range b.Model.Linears() {
+		blocks += int64(len(l.W.Data))
+	}
+	if got := plan(newQATAdapter(t, b, "scale")); got < blocks || got > blocks*3/2 {
+		t.Errorf("beside its tensors the adapter is said to take %d bytes, the blocks are %d", got, blocks)
+	}
+	if got := plan(trained(t, b, LoRAOptions{})); got != 0 {
+		t.Errorf("a LoRA is said to take %d bytes more", got)
+	}
+}
+
 // TestFused compares with the exact sum, rounded once.
 func TestFused(t *testing.T) {
 	r := newRandom(2, "fused")
