@@ -28,7 +28,10 @@ loss. Either may be compressed (.gz, .zst).
 
 At the end it prints the loss on --eval-data without and with the adapter; without --eval-data both are measured on a
 sample of the training data, where they flatter. Ctrl-C saves what there is and prints the command that goes on from
-there. The same seed gives the same bytes, whatever the number of threads.`,
+there. The same seed gives the same bytes, whatever the number of threads.
+
+--method discrete-prompt trains nothing and makes no adapter: it finds words for the [slot]s of --template and writes the
+prompt to --out, a .json that eval and generate take as --prompt-template.`,
 	examples: []string{
 		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
