@@ -178,6 +178,9 @@ func newPrefixTuning(c *Config, params []Param) (*prefixTuning, error) {
 		want = m.encoderShapes(nil)
 	}
 	if i, ok := m.index[scoreTensor]; ok {
+		if len(params[i].Shape) != 2 {
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", scoreTensor, params[i].Shape)
+		}
 		m.labels = params[i].Rows()
 		want[scoreTensor] = []int{m.labels, params[i].Cols()}
 	}

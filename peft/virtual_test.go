@@ -263,6 +263,35 @@ func TestTemplatePrompt(t *testing.T) {
 	}
 }
 
+// TestVirtualTensors wants tensors that do not fit the configuration to be refused.
+func TestVirtualTensors(t *testing.T) {
+	s := virtualSettings{Tokens: 2, TokenDim: 4, Submodules: 1, Layers: 3}
+	prompt := Param{Name: promptTensor, Shape: []int{2, 4}}
+	for _, c := range []struct {
+		config Config
+		params []Param
+		want   string
+	}{
+		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, nil, "no tensor"},
+		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, []Param{prompt, prompt}, "expected only"},
+		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}},
+			[]Param{{Name: promptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
+		{Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
+			[]Param{{Name: encoderTable, Shape: []int{2, 4}}}, "expected 13"},
+		{Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s}}, []Param{{Name: "x"}}, "expected only"},
+		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, nil, "0 tensors"},
+		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, []Param{prompt}, "says [2 24]"},
+		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
+			[]Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: scoreTensor}}, "expected a matrix"},
+		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
+			[]Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: "y"}}, "no place"},
+	} {
+		if _, err := newMethod(&c.config, c.params); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %d tensors gives %v, expected an error with %q", c.config.Method, len(c.params), err, c.want)
+		}
+	}
+}
+
 // TestVirtualOptions wants bad options to be refused by name.
 func TestVirtualOptions(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
