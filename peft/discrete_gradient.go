@@ -78,7 +78,6 @@ type slopeItem struct {
 	answers       []int32 // targets of the positions that the loss of the answers is about
 	own           []int32 // and of those that fluency is about
 	answer, words int     // how many there are of both
-	asked         int     // the position before the slot
 }
 
 func (s *promptScorer) slopeItem(r PromptRecord, t *discrete.Template) (item slopeItem, ok bool) {
