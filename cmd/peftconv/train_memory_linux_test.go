@@ -29,10 +29,12 @@ func planned(t *testing.T, stderr string) float64 {
 	_, text, ok := strings.Cut(stderr, "memory   about ")
 	var n float64
 	var unit string
-	if _, err := fmt.Sscanf(text, "%f %2s", &n, &unit); !ok || err != nil || unit != "MB" {
+	_, err := fmt.Sscanf(text, "%f %2s", &n, &unit)
+	size := map[string]float64{"MB": 1e6, "GB": 1e9}[unit]
+	if !ok || err != nil || size == 0 {
 		t.Fatalf("no memory is told in\n%s", stderr)
 	}
-	return n * 1e6
+	return n * size
 }
 
 // TestTrainMemory compares what train says it will need with what it then takes, and wants less of it with less kept.

@@ -102,6 +102,7 @@ func TestGradients(t *testing.T) {
 	b.Append(append([]int32{1}, tok.Encode(tale.Document(1, 0, false), false)...), nil)
 	loss := func() float64 {
 		tape := autograd.NewTape()
+		tape.Record(false)
 		sum, _ := m.Loss(tape, b, trained.weights, 1)
 		return sum
 	}
