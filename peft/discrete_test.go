@@ -50,6 +50,10 @@ func moods(t *testing.T) Verbalizer {
 
 // quickSearch is a search that takes seconds.
 func quickSearch(t *testing.T) (PromptData, DiscreteOptions) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	data := SplitPromptData(moodRecords(11, 96, false), moodRecords(12, 48, true), 1)
 	return data, DiscreteOptions{
 		Template: "{tale}\n\nMood:[slot] {mood}", Verbalizer: moods(t), Beam: 2, Nominate: 12, Examples: 12, Sweeps: 2, Seed: 1,

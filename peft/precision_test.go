@@ -74,6 +74,9 @@ func smooth(losses []float64) []float64 {
 // TestPrecisionFollows wants the curve of the losses with products in fewer bits within 1 % of that in float32, while the
 // losses fall.
 func TestPrecisionFollows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a quarter of a minute")
+	}
 	for name, path := range precisionBases(t) {
 		exact := smooth(lossCurve(t, path, peft.PrecisionF32))
 		if last := exact[len(exact)-1]; last > 0.9*exact[0] {
