@@ -182,14 +182,17 @@ func (e *loraExtras) describe() string {
 	if e.head >= 0 {
 		parts = append(parts, "the output head")
 	}
-	if n := len(e.ids); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d tokens", n))
-	}
-	if n := len(e.norms); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d norms", n))
-	}
-	if n := len(e.biases); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d biases", n))
+	for _, some := range []struct {
+		n         int
+		one, many string
+	}{{len(e.ids), "token", "tokens"}, {len(e.norms), "norm", "norms"}, {len(e.biases), "bias", "biases"}} {
+		switch some.n {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+some.one)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", some.n, some.many))
+		}
 	}
 	if parts == nil {
 		return ""

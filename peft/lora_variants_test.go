@@ -177,12 +177,12 @@ func TestExportEmbedding(t *testing.T) {
 			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
 		}
 	}
-	for want, opt := range map[string]LoRAOptions{"no DoRA": {DoRA: true}, "14 norms": {Norms: true}, "1 tokens": {TokenIDs: []int32{4}}} {
+	for want, opt := range map[string]LoRAOptions{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
 		a, err := NewLoRA(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.ExportGGUF(b, path+".no"); err == nil || !strings.Contains(err.Error(), strings.Replace(want, "14", "5", 1)) {
+		if err := a.ExportGGUF(b, path+".no"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/diff"
 	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/peft"
 )
 
 var editVerb = verb{
@@ -26,6 +27,9 @@ Where the new header fits into the space of the old one, the tensors stay where 
 what is left of the space is kept for later edits (as blanks under the key peftconv.pad; --rewrite takes them out). Else
 the file is written anew, aside, and takes the old one's place when it is complete.
 
+--add-token puts tokens at the end of the vocabulary of a model, in a new file (--out): texts have them as one token then,
+whose embedding starts as the mean of what the text was read as before. "train --train-tokens" over that file trains them.
+
 A crash loses nothing. A header that fits goes into a clone of the file that then takes its place, where the file system
 makes clones; elsewhere the bytes that change are saved in FILE.edit-journal before the header is written, and if the
 machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
@@ -34,6 +38,7 @@ machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
 		"peftconv edit model.gguf --template chat.jinja --set tokenizer.ggml.eos_token_id=2",
 		"peftconv edit model.gguf --set llama.rope.freq_base:f32=500000 --dry-run",
 		"peftconv edit model.gguf --rename-tensor old.weight=new.weight --out fixed.gguf",
+		"peftconv edit model.gguf --add-token '<|tool|>' --add-token '<|end|>' --out grown.gguf",
 	},
 	new: func() command { return new(editOptions) },
 }
@@ -41,6 +46,7 @@ machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
 type editOptions struct {
 	file, template                     string
 	set, remove, rename, renameTensors []string
+	addTokens                          []string
 	options                            edit.Options
 	reserve                            sizeFlag
 	dryRun, json                       bool
@@ -53,6 +59,7 @@ func (o *editOptions) flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.remove, "remove", nil, "take the value of a `KEY` out")
 	fs.StringArrayVar(&o.rename, "rename", nil, "give a value another key: `OLD=NEW`")
 	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "give a tensor another name: `OLD=NEW`")
+	fs.StringArrayVar(&o.addTokens, "add-token", nil, "put a token of this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
 	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
@@ -68,6 +75,9 @@ func (o *editOptions) validate(args []string) error {
 	o.file = args[0]
 	o.options.Reserve = int64(o.reserve)
 	o.edit = edit.Edit{Remove: o.remove}
+	if o.addTokens != nil {
+		return o.checkTokens()
+	}
 	for _, text := range o.set {
 		a, err := edit.ParseAssignment(text)
 		if err != nil {
@@ -76,6 +86,35 @@ func (o *editOptions) validate(args []string) error {
 		o.edit.Set = append(o.edit.Set, a)
 	}
 	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename), pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
+}
+
+// checkTokens allows only what goes together with new tokens.
+func (o *editOptions) checkTokens() error {
+	switch {
+	case o.options.Out == "":
+		return errors.New("--add-token: the tensors grow, which makes another file: --out names it")
+	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "", o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
+		return errors.New("--add-token goes together with --out alone: edit the new file afterwards")
+	}
+	return nil
+}
+
+// growVocabulary writes the model with new tokens.
+func (o *editOptions) growVocabulary(s streams) error {
+	if err := checkOutput("--out", o.options.Out, o.file); err != nil {
+		return err
+	}
+	base, err := peft.OpenBase(o.file)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	if err := peft.AddTokens(base, o.addTokens, o.options.Out); err != nil {
+		return err
+	}
+	first := base.Model.Spec.Vocab
+	fmt.Fprintf(s.out, "%s written: %s more, with ids from %d on\n", o.options.Out, plural(len(o.addTokens), "token"), first)
+	return nil
 }
 
 func pairs(flag string, texts []string, list *[]edit.Pair) error {
@@ -91,7 +130,7 @@ func pairs(flag string, texts []string, list *[]edit.Pair) error {
 
 // asked says whether any change is asked for.
 func (o *editOptions) asked() bool {
-	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.template != "" || o.options.Out != "" || o.options.Rewrite
+	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" || o.options.Out != "" || o.options.Rewrite
 }
 
 // editReport is the document that --json prints.
@@ -110,6 +149,9 @@ type editReport struct {
 func (o *editOptions) run(ctx context.Context, s streams) error {
 	if err := o.recover(s); err != nil {
 		return err
+	}
+	if o.addTokens != nil {
+		return o.growVocabulary(s)
 	}
 	if !o.asked() {
 		return nil

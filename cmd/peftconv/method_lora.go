@@ -44,7 +44,7 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&opt.Bias, "bias", peft.BiasNone, "train biases that the base has too: `WHICH` is none, lora_only or all")
 	fs.BoolVar(&opt.Norms, "train-norms", false, "train the weights of all norms too")
 	fs.StringSliceVar(&opt.Save, "train-whole", nil, "train these whole too: `WHAT` is embed_tokens, lm_head or both")
-	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas")
+	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
 	o.qat.add(fs)
 }
 
@@ -123,7 +123,7 @@ func tokenIDs(b *peft.Base, tokens []string) ([]int32, error) {
 		}
 		encoded := b.Tokenizer.Encode(token, true)
 		if len(encoded) != 1 {
-			return nil, fmt.Errorf("%q is not one token but %d", token, len(encoded))
+			return nil, fmt.Errorf("%q is not one token of the vocabulary but %d; \"peftconv edit --add-token\" writes a model in which it is one", token, len(encoded))
 		}
 		ids = append(ids, encoded[0])
 	}

@@ -1,0 +1,103 @@
+package peft
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// TestAddTokens: a grown vocabulary reads its new tokens as such, computes the old ones as before, starts the new ones from
+// what their texts were before, and can be trained and merged.
+func TestAddTokens(t *testing.T) {
+	for name, m := range map[string]tinyModel{"untied": tiny, "tied": {width: 32, heads: 4, keyHeads: 2, ffn: 48, layers: 2, tied: true}} {
+		t.Run(name, func(t *testing.T) {
+			b := openBase(t, m.writeGGUF(t))
+			path := filepath.Join(t.TempDir(), "grown.gguf")
+			if err := AddTokens(b, []string{"<|tool|>", "<|end|>"}, path); err != nil {
+				t.Fatal(err)
+			}
+			grown := openBase(t, path)
+			vocab := int32(b.Model.Spec.Vocab)
+			ids := grown.Tokenizer.Encode("the<|end|>cat<|tool|>", true)
+			if !slices.Contains(ids, vocab) || !slices.Contains(ids, vocab+1) || int32(grown.Model.Spec.Vocab) != vocab+2 {
+				t.Fatalf("the text is read as %v of %d tokens", ids, grown.Model.Spec.Vocab)
+			}
+			checkOldLogits(t, b, grown)
+			var want, got [32]float32
+			pieces := b.Tokenizer.Encode("<|tool|>", true)
+			for _, id := range pieces {
+				b.Model.Embed.Row(got[:], int(id))
+				for i, v := range got {
+					want[i] += v / float32(len(pieces))
+				}
+			}
+			grown.Model.Embed.Row(got[:], int(vocab))
+			if err := relative(got[:], want[:]); err > 1e-6 {
+				t.Errorf("the new row is %.2g off the mean of its pieces", err)
+			}
+			trainNewTokens(t, grown, []int32{vocab, vocab + 1})
+		})
+	}
+}
+
+// checkOldLogits compares the logits of old tokens for a text of old tokens.
+func checkOldLogits(t *testing.T, b, grown *Base) {
+	t.Helper()
+	seq := packed(tinyData(2, 8))
+	old, now := allLogits(b, model.NoHooks{}, seq), allLogits(grown, model.NoHooks{}, seq)
+	n, wide := b.Model.Spec.Vocab, grown.Model.Spec.Vocab
+	for i := range seq.Tokens() {
+		if err := relative(now[i*wide:i*wide+n], old[i*n:(i+1)*n]); err > 1e-6 {
+			t.Fatalf("logits of token %d differ by %.2g", i, err)
+		}
+	}
+}
+
+// trainNewTokens trains the rows of tokens over data that has them, and compares the merge with the adapter.
+func trainNewTokens(t *testing.T, b *Base, ids []int32) {
+	t.Helper()
+	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := tinyData(12, 3)
+	for i := range set.Examples {
+		set.Examples[i].IDs[1], set.Examples[i].IDs[4] = ids[i%2], ids[0]
+	}
+	before := slices.Clone(a.flat)
+	if _, err := Train(context.Background(), b, a, set, nil, TrainOptions{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range a.params {
+		if strings.HasSuffix(p.Name, tokensPart) && relative(p.Data, views(a.params, before)[i].Data) < 1e-3 {
+			t.Error("the rows of the tokens did not move")
+		}
+	}
+	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	seq := &batch.Batch{}
+	seq.Append(set.Examples[0].IDs, nil)
+	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bindOne(t, a, b), seq)); err > 2e-5 {
+		t.Errorf("merged the logits differ by %.2g", err)
+	}
+}
+
+func TestAddTokensRefused(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	dir := t.TempDir()
+	for want, tokens := range map[string][]string{
+		"none is given": nil, `"th" is a token`: {"<x>", "th"}, `"<x>" is given twice`: {"<x>", "<x>"}, `"" is no text`: {""},
+	} {
+		if err := AddTokens(b, tokens, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, expected %q", tokens, err, want)
+		}
+	}
+	checkEmpty(t, dir)
+	if err := AddTokens(b, []string{"<x>"}, b.Path); err == nil || !strings.Contains(err.Error(), "replace its base") {
+		t.Errorf("over the base: %v", err)
+	}
+}
