@@ -57,14 +57,9 @@ func modulesOf(linears map[string]*model.Linear) []string {
 
 // startBias copies the base's bias, with rows in the order of the Hugging Face checkpoint.
 func startBias(p *Param, l *model.Linear) {
-	if l.Bias == nil {
-		return
+	if l.Bias != nil {
+		copy(p.Data, inHFRows(l.Bias, l))
 	}
-	var perms []permutation
-	if l.PermutedHeads > 0 {
-		perms = []permutation{{0, l.PermutedHeads}}
-	}
-	toHF([]Param{*p}, []Param{{Shape: p.Shape, Data: l.Bias}}, perms)
 }
 
 // bitFitFamily is the tuning of biases.

@@ -110,15 +110,7 @@ func newExtractor(base, tuned *Base, opt ExtractOptions) (*extractor, error) {
 	if err := sameModel(base, tuned); err != nil {
 		return nil, err
 	}
-	layers, err := ParseLayers(opt.Layers, len(base.Model.Layers))
-	if err != nil {
-		return nil, err
-	}
-	targets := opt.Targets
-	if len(targets) == 0 {
-		targets = []string{allLinear}
-	}
-	x.chosen, err = SelectTargets(base, targets, layers)
+	x.chosen, err = chooseLinears(base, opt.Targets, opt.Layers, allLinear)
 	return x, err
 }
 

@@ -63,15 +63,7 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	layers, err := ParseLayers(opt.Layers, len(b.Model.Layers))
-	if err != nil {
-		return nil, err
-	}
-	targets := opt.Targets
-	if len(targets) == 0 {
-		targets = []string{allLinear}
-	}
-	chosen, err := SelectTargets(b, targets, layers)
+	chosen, err := chooseModules(b, opt.Targets, opt.Layers, allLinear)
 	if err != nil {
 		return nil, err
 	}

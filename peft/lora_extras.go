@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -255,7 +254,7 @@ func rowsOf(w quant.Matrix, ids []int32) quant.Matrix {
 
 // floatMatrix is float32 values as a matrix over the same memory, on a machine that stores numbers as files do.
 func floatMatrix(rows, cols int, x []float32) quant.Matrix {
-	return quant.Matrix{Type: gguf.F32, Rows: rows, Cols: cols, Data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))}
+	return quant.Matrix{Type: gguf.F32, Rows: rows, Cols: cols, Data: asBytes(x)}
 }
 
 // blended is base + strength·(x - base): x itself at full strength.

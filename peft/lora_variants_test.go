@@ -124,6 +124,20 @@ func TestTokensOfTiedHead(t *testing.T) {
 	}
 }
 
+// TestEndsAreLoRAsAlone: what works on the linear maps of the layers refuses the embedding table and the output head.
+func TestEndsAreLoRAsAlone(t *testing.T) {
+	b := openBase(t, tiny.writeGGUF(t))
+	targets := []string{"q_proj", "lm_head"}
+	_, loha := NewLoHa(b, LoHaOptions{Placement: Placement{Targets: targets}})
+	_, qat := NewQAT(b, QATOptions{Targets: targets})
+	_, _, extract := Extract(context.Background(), b, b, ExtractOptions{Targets: targets})
+	for _, err := range []error{loha, qat, extract} {
+		if err == nil || !strings.Contains(err.Error(), `"lm_head"`) {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 // TestLRRatio: the ratio of LoRA+ is that of the first updates of B and A, which AdamW makes as large as the rate.
 func TestLRRatio(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))

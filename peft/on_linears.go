@@ -22,15 +22,7 @@ type Placement struct {
 
 // choose lists the linear maps of a base that the placement names, with what PEFT calls this choice.
 func (p *Placement) choose(b *Base, fallback ...string) ([]*model.Linear, targeting, error) {
-	layers, err := ParseLayers(p.Layers, len(b.Model.Layers))
-	if err != nil {
-		return nil, targeting{}, err
-	}
-	targets := p.Targets
-	if len(targets) == 0 {
-		targets = fallback
-	}
-	names, err := SelectTargets(b, targets, layers)
+	names, err := chooseLinears(b, p.Targets, p.Layers, fallback...)
 	if err != nil {
 		return nil, targeting{}, err
 	}
@@ -179,11 +171,7 @@ func (m *linearModule) leaf(values, grads []Param, part string) *autograd.Tensor
 
 // rowLeaf is a part with one dimension, or with one column, as a row on the tape.
 func (m *linearModule) rowLeaf(values, grads []Param, part string) *autograd.Tensor {
-	p := &values[m.parts[part]]
-	if grads == nil {
-		return autograd.NewConst(1, len(p.Data), p.Data)
-	}
-	return autograd.NewParam(1, len(p.Data), p.Data, grads[m.parts[part]].Data)
+	return rowLeaf(values, grads, m.parts[part])
 }
 
 // nextInput tells attachments that change inputs which linear map an input is of: the one whose weight was asked for just

@@ -127,15 +127,7 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	layers, err := ParseLayers(opt.Layers, len(b.Model.Layers))
-	if err != nil {
-		return nil, err
-	}
-	targets := opt.Targets
-	if len(targets) == 0 {
-		targets = []string{allLinear}
-	}
-	chosen, err := SelectTargets(b, targets, layers)
+	chosen, err := chooseLinears(b, opt.Targets, opt.Layers, allLinear)
 	if err != nil {
 		return nil, err
 	}

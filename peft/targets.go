@@ -58,6 +58,30 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 	return chosen, nil
 }
 
+// chooseModules is SelectTargets with layers as ParseLayers reads them; where there are no targets, fallback counts.
+func chooseModules(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
+	in, err := ParseLayers(layers, len(b.Model.Layers))
+	if err != nil {
+		return nil, err
+	}
+	if len(targets) == 0 {
+		targets = fallback
+	}
+	return SelectTargets(b, targets, in)
+}
+
+// chooseLinears is chooseModules for what works on the linear maps of the layers alone: the embedding table and the output
+// head are errors.
+func chooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
+	chosen, err := chooseModules(b, targets, layers, fallback...)
+	for _, module := range chosen {
+		if module == EmbedModule || module == HeadModule {
+			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers", lastPart(module))
+		}
+	}
+	return chosen, err
+}
+
 // targetMatches reports whether one target chooses a linear map.
 func targetMatches(target string, l *model.Linear) (bool, error) {
 	if expr, ok := strings.CutPrefix(target, "re:"); ok {
