@@ -41,11 +41,10 @@ The same seed gives the same losses, whatever the number of threads.`,
 type compareOptions struct {
 	modelFlags
 	dataFlags
+	trainingFlags
 	demo           bool
 	data, evalData string
 	methods        []string
-	train          peft.TrainOptions
-	warmup         float64
 	tokens         int64
 	points         int
 	dir            string
@@ -81,21 +80,9 @@ func (o *compareOptions) flags(fs *pflag.FlagSet) {
 }
 
 func (o *compareOptions) addTraining(fs *pflag.FlagSet) {
-	t := &o.train
-	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
-	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
+	o.addCommon(fs)
 	fs.Int64Var(&o.tokens, "tokens", 0, "as many steps as train on `N` tokens of data, in place of --steps and --epochs")
-	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` that go through the model at once, whole examples packed end to end")
-	fs.IntVar(&t.Accumulate, "accumulate", 1, "`N` such batches for each optimizer step")
 	fs.IntVar(&o.points, "points", 10, "measure the loss on the evaluation data `N` times in the course of each training")
-	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rates: constant, linear or cosine, the last two down to 0")
-	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rates rise from 0; below 1 a share of all steps")
-	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapters' weights for each step, times the learning rate")
-	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
-	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapters' starts, of the order of the data and of dropout")
-	fs.StringVar(&t.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto; the losses are the same")
-	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto")
-	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even where more memory will be needed than there is")
 	o.addThreads(fs)
 }
 
@@ -139,27 +126,10 @@ func (o *compareOptions) checkTraining() error {
 		return errors.New("--epochs, --steps and --tokens: expected 0 or more")
 	case o.tokens > 0 && (t.Epochs > 0 || t.Steps > 0):
 		return errors.New("--tokens: does not go with --epochs and --steps")
-	case t.BatchTokens < 2:
-		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", t.BatchTokens)
-	case t.Accumulate < 1:
-		return fmt.Errorf("--accumulate: %d, expected 1 or more", t.Accumulate)
 	case o.points < 1:
 		return fmt.Errorf("--points: %d, expected 1 or more", o.points)
-	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
-		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
-	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, t.Recompute):
-		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
-	case !(o.warmup >= 0) || !isFinite(o.warmup):
-		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
-	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
-		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
-	case !(t.Clip >= 0) || !isFinite(t.Clip):
-		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
 	}
-	if _, err := peft.ParsePrecision(t.Precision); err != nil {
-		return fmt.Errorf("--precision: %w", err)
-	}
-	return nil
+	return o.checkCommon()
 }
 
 // checkFiles looks at the outputs before hours are spent on what goes there.
@@ -282,13 +252,8 @@ func (o *compareOptions) announce(s streams, base *peft.Base, entries []peft.Ent
 
 // options are those of the library, with a progress display.
 func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOptions {
-	opt := peft.CompareOptions{Train: o.train, Tokens: o.tokens, Points: o.points}
+	opt := peft.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
 	opt.Train.SeqLen = o.seqLen
-	if o.warmup < 1 {
-		opt.Train.WarmupRatio = o.warmup
-	} else {
-		opt.Train.Warmup = int(o.warmup)
-	}
 	var m *meter
 	opt.Started = func(i int, lr float64) {
 		a := entries[i].Adapter

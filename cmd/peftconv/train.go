@@ -46,10 +46,9 @@ const sampledTokens = 4096
 type trainOptions struct {
 	modelFlags
 	dataFlags
+	trainingFlags
 	method         methodFlags
 	data, evalData string
-	train          peft.TrainOptions
-	warmup         float64
 	json           bool
 	profile        string // file
 	flagSet        *pflag.FlagSet
@@ -75,24 +74,11 @@ func (o *trainOptions) flags(fs *pflag.FlagSet) {
 }
 
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
+	o.addCommon(fs)
 	t := &o.train
-	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
-	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
-	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` that go through the model at once, whole examples packed end to end")
-	fs.IntVar(&t.Accumulate, "accumulate", 1, "`N` such batches for each optimizer step")
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
-	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
-	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rate rises from 0; below 1 a share of all steps")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0, "give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
-	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
-	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.StringVar(&t.Optimizer, "optimizer", peft.OptimizerAdamW, "`OPTIMIZER`: adamw")
-	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
-	fs.StringVar(&t.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
-		"time) or auto (never, where they take less than half of the free memory); the results are the same")
-	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto, which is bf16 "+
-		"where the processor is faster with it; all else is float32, and so is evaluation")
-	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even where more memory will be needed than there is")
 	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
 	o.addThreads(fs)
 }
@@ -104,25 +90,12 @@ func (o *trainOptions) validate(args []string) error {
 		return noArgs(args)
 	case !(t.LR >= 0) || !isFinite(t.LR):
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
-	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
-		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
-	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, t.Recompute):
-		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
-	case !(o.warmup >= 0) || !isFinite(o.warmup):
-		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
 	case !(t.LRRatio >= 0) || !isFinite(t.LRRatio):
 		return fmt.Errorf("--lr-ratio: %v, expected 0 or more", t.LRRatio)
-	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
-		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
-	case !(t.Clip >= 0) || !isFinite(t.Clip):
-		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
 	case t.Optimizer != peft.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	if _, err := peft.ParsePrecision(t.Precision); err != nil {
-		return fmt.Errorf("--precision: %w", err)
-	}
-	for _, check := range []func() error{o.method.validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
+	for _, check := range []func() error{o.checkCommon, o.method.validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -136,8 +109,7 @@ func (o *trainOptions) checkCounts() error {
 		flag       string
 		value, min int
 	}{
-		{"epochs", t.Epochs, 0}, {"steps", t.Steps, 0}, {"batch-tokens", t.BatchTokens, 2}, {"accumulate", t.Accumulate, 1},
-		{"save-every", t.SaveEvery, 0}, {"eval-every", t.EvalEvery, 0},
+		{"epochs", t.Epochs, 0}, {"steps", t.Steps, 0}, {"save-every", t.SaveEvery, 0}, {"eval-every", t.EvalEvery, 0},
 	} {
 		if c.value < c.min {
 			return fmt.Errorf("--%s: %d, expected %d or more", c.flag, c.value, c.min)
@@ -236,13 +208,8 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 
 // options are those of the library.
 func (o *trainOptions) options() peft.TrainOptions {
-	opt := o.train
+	opt := o.common()
 	opt.SeqLen = o.seqLen
-	if o.warmup < 1 {
-		opt.WarmupRatio = o.warmup
-	} else {
-		opt.Warmup = int(o.warmup)
-	}
 	if opt.Epochs == 0 && opt.Steps == 0 {
 		opt.Epochs = 1
 	}
