@@ -6,35 +6,41 @@ import (
 	"sync/atomic"
 )
 
-// pool hands the indexes of one Parallel call at a time to goroutines that outlive the call.
+// pool hands the indexes of one Parallel call at a time to goroutines that outlive the call. Waking a thread that sleeps
+// takes longer than many a call, so who waits looks for a while whether it is time before it goes to sleep.
 type pool struct {
 	threads atomic.Int64 // as SetThreads said; 0 = GOMAXPROCS
 
-	owner sync.Mutex // held by the call that has the workers; whoever finds it taken runs inline
+	owner   sync.Mutex // held by the call that has the workers; whoever finds it taken runs inline
+	workers int        // goroutines that exist, guarded by owner
 
-	f    func(i int)
-	n    int64
-	next atomic.Int64 // the next index to hand out
+	f func(i int)
+	n int64
 
-	mu      sync.Mutex // guards all below
-	idle    sync.Cond  // signalled when active falls to 0
-	open    bool       // the current call still takes helpers
-	seats   int        // helpers it may still take
-	active  int        // helpers inside it
-	workers int        // goroutines that exist
+	_        [64]byte
+	next     atomic.Int64 // the next index to hand out
+	_        [64]byte
+	state    atomic.Uint64 // helpers inside the call, and how many more it takes: see join
+	_        [64]byte
+	sleepers atomic.Int64 // workers that do not look at state, but wait for wake
+	waiting  atomic.Bool  // the owner does not look at state, but waits for left
+
+	mu      sync.Mutex // guards:
 	failed  bool       // a helper panicked, with:
 	failure any
 
-	wake chan struct{}
+	wake chan struct{} // takes a worker from its sleep
+	left chan struct{} // takes the owner from its sleep
 }
 
-const maxWorkers = 1024
+const (
+	maxWorkers = 1024
+	oneInside  = 1 << 32 // in pool.state; the lower half is the seats that are free
+	// patience is how often a worker or an owner looks before it sleeps: about a fifth of a millisecond.
+	patience = 200_000
+)
 
-var workers = func() *pool {
-	p := &pool{wake: make(chan struct{}, maxWorkers)}
-	p.idle.L = &p.mu
-	return p
-}()
+var workers = &pool{wake: make(chan struct{}, maxWorkers), left: make(chan struct{}, 1)}
 
 // SetThreads sets how many threads the kernels use, from now on; 0 means runtime.GOMAXPROCS(0).
 func SetThreads(n int) {
@@ -87,15 +93,13 @@ func (p *pool) work() {
 	done = true
 }
 
-// admit opens the call to helpers and wakes that many.
+// admit opens the call to helpers and wakes those that sleep, as far as they are needed.
 func (p *pool) admit(helpers int) {
-	p.mu.Lock()
-	p.open, p.seats = true, helpers
+	p.state.Store(uint64(helpers))
 	for ; p.workers < helpers; p.workers++ {
 		go p.worker()
 	}
-	p.mu.Unlock()
-	for range helpers {
+	for range min(int(p.sleepers.Load()), helpers) {
 		select {
 		case p.wake <- struct{}{}:
 		default: // enough wakes are under way already
@@ -105,57 +109,100 @@ func (p *pool) admit(helpers int) {
 
 // finish closes the call, waits for the helpers that came, and passes on what they panicked with.
 func (p *pool) finish() {
-	p.mu.Lock()
-	p.open = false
-	for p.active > 0 {
-		p.idle.Wait()
+	for s := p.state.Load(); !p.state.CompareAndSwap(s, s&^(oneInside-1)); s = p.state.Load() {
 	}
+	p.waitEmpty()
+	p.f = nil
+	p.mu.Lock()
 	failed, failure := p.failed, p.failure
-	p.failed, p.failure, p.f = false, nil, nil
+	p.failed, p.failure = false, nil
 	p.mu.Unlock()
 	if failed {
 		panic(failure)
 	}
 }
 
-// worker is one goroutine of the pool: it waits to be woken and joins the call then open, if any.
+// waitEmpty waits until no helper is inside the call.
+func (p *pool) waitEmpty() {
+	for range p.patience() {
+		if p.state.Load() == 0 {
+			return
+		}
+	}
+	p.waiting.Store(true)
+	for p.state.Load() != 0 {
+		<-p.left
+	}
+	p.waiting.Store(false)
+}
+
+// patience is how often to look before sleeping: never where threads outnumber processors, since who looks keeps others
+// from running.
+func (p *pool) patience() int {
+	if Threads() > runtime.GOMAXPROCS(0) {
+		return 0
+	}
+	return patience
+}
+
+// worker is one goroutine of the pool: it joins calls as they open.
 func (p *pool) worker() {
-	defer func() { // only when f called runtime.Goexit
-		p.mu.Lock()
-		p.workers--
-		p.mu.Unlock()
-	}()
-	for range p.wake {
+	defer func() { go p.worker() }() // only when f called runtime.Goexit
+	for {
+		p.await()
 		if p.join() {
 			p.help()
 		}
 	}
 }
 
-func (p *pool) join() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.open || p.seats == 0 {
-		return false
+// await returns when it is likely that a call is open.
+func (p *pool) await() {
+	for range p.patience() {
+		if p.open() {
+			return
+		}
 	}
-	p.seats--
-	p.active++
-	return true
+	p.sleepers.Add(1)
+	if !p.open() {
+		<-p.wake
+	}
+	p.sleepers.Add(-1)
 }
 
+// open says whether there is a call with a seat that is free.
+func (p *pool) open() bool { return p.state.Load()&(oneInside-1) != 0 }
+
+// join takes a seat, if there is one.
+func (p *pool) join() bool {
+	for {
+		s := p.state.Load()
+		if s&(oneInside-1) == 0 {
+			return false
+		}
+		if p.state.CompareAndSwap(s, s-1+oneInside) {
+			return true
+		}
+	}
+}
+
+// help does its share of the open call, and leaves it.
 func (p *pool) help() {
 	returned := false
 	defer func() {
 		failure := recover()
-		p.mu.Lock()
-		if !returned && !p.failed && failure != nil {
+		if !returned && failure != nil {
+			p.mu.Lock()
 			p.failed, p.failure = true, failure
+			p.mu.Unlock()
 		}
-		p.active--
-		if p.active == 0 {
-			p.idle.Signal()
+		p.state.Add(^uint64(oneInside - 1))
+		if p.waiting.Load() {
+			select {
+			case p.left <- struct{}{}:
+			default: // the owner will look anyway
+			}
 		}
-		p.mu.Unlock()
 	}()
 	p.work()
 	returned = true

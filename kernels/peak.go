@@ -16,6 +16,18 @@ func Peak(p Precision) float64 {
 	return ops / fastest(100*time.Millisecond, func() { Parallel(threads, task) }) / 1e9
 }
 
+// Sustained is what the instructions of Peak do over a span of time, in 10⁹ operations a second: less than the peak where
+// other programs take their share of the processor, as a training step feels it too.
+func Sustained(p Precision, span time.Duration) float64 {
+	const rounds, tasks = 1 << 14, 64
+	task := func(int) { peakRounds(p, rounds) }
+	start, n := time.Now(), 0
+	for ; n == 0 || time.Since(start) < span; n++ {
+		Parallel(tasks, task)
+	}
+	return float64(n*tasks*rounds*peakOps(p)) / time.Since(start).Seconds() / 1e9
+}
+
 // Bandwidth measures how fast Threads() threads read memory that no cache holds, in 10⁹ bytes a second. It
 // takes 512 MiB of memory and about a second.
 func Bandwidth() float64 {

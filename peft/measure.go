@@ -27,6 +27,8 @@ type MeasureOptions struct {
 	Steps  int           // that are measured, after one that is not; 0: as many as fit into Time, at least 2
 	Time   time.Duration // 0: 3 seconds
 	Train  TrainOptions  // what of it concerns a single step
+
+	Between func() // called after each step that is measured, if not nil; its time does not count
 }
 
 // Measurement is what MeasureSteps found.
@@ -34,6 +36,7 @@ type Measurement struct {
 	Tokens  int                // of a step
 	Steps   int                // measured
 	Seconds float64            // of the median step
+	Mean    float64            // seconds of the mean step
 	Parts   map[string]float64 // share of each part in the time of all steps; they add up to 1
 	PeakRSS int64              // bytes
 }
@@ -67,12 +70,14 @@ func MeasureSteps(ctx context.Context, b *Base, opt MeasureOptions) (*Measuremen
 		if _, _, err := t.step(ctx, group, t.opt.LR); err != nil {
 			return nil, fmt.Errorf("measure: %w", err)
 		}
-		if warm {
-			t.tape.Measure(&times)
-			continue
+		if !warm {
+			each = append(each, time.Since(start))
+			total += each[len(each)-1]
+			if opt.Between != nil {
+				opt.Between()
+			}
 		}
-		each = append(each, time.Since(start))
-		total += each[len(each)-1]
+		t.tape.Measure(&times)
 	}
 	return summary(each, total, &times, group[0].Tokens()), nil
 }
@@ -128,6 +133,6 @@ func summary(each []time.Duration, total time.Duration, times *autograd.Times, t
 	}
 	m.Parts[partOptimizer] = rest.Seconds() / total.Seconds()
 	slices.Sort(each)
-	m.Seconds = each[len(each)/2].Seconds()
+	m.Seconds, m.Mean = each[len(each)/2].Seconds(), total.Seconds()/float64(len(each))
 	return m
 }

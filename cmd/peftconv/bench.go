@@ -141,12 +141,13 @@ func printBench(w io.Writer, r *bench.Report) {
 	if len(r.Train) > 0 {
 		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tweights\tpeak memory")
+		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tof sustained\tweights\tpeak memory")
 		for _, t := range r.Train {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens, t.Rank, rateText(t.Rate), t.Percent,
-				bytesText(t.Weights), bytesText(t.PeakRSS))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens, t.Rank, rateText(t.Rate), t.Percent,
+				t.PercentSustained, bytesText(t.Weights), bytesText(t.PeakRSS))
 		}
 		table.Flush()
+		fmt.Fprintln(w, "sustained: what the instructions of the peak did in the pauses between the steps")
 		printParts(w, r.Train)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
@@ -15,18 +16,20 @@ import (
 
 // Train is the speed of a training step.
 type Train struct {
-	Shape     string             `json:"shape"` // its name, or the model's path
-	Type      string             `json:"type"`
-	Precision string             `json:"precision"`
-	Tokens    int                `json:"tokens"` // of the one sequence of a step
-	Rank      int                `json:"rank"`   // of the LoRA on every linear map
-	Recompute string             `json:"recompute"`
-	Rate      float64            `json:"tokens_per_second"`
-	GFLOPS    float64            `json:"gflops"`
-	Percent   float64            `json:"percent_of_peak"`
-	Weights   int64              `json:"weights_bytes"`
-	PeakRSS   int64              `json:"peak_rss_bytes"`
-	Parts     map[string]float64 `json:"parts"` // share of each part of the step in its time
+	Shape            string             `json:"shape"` // its name, or the model's path
+	Type             string             `json:"type"`
+	Precision        string             `json:"precision"`
+	Tokens           int                `json:"tokens"` // of the one sequence of a step
+	Rank             int                `json:"rank"`   // of the LoRA on every linear map
+	Recompute        string             `json:"recompute"`
+	Rate             float64            `json:"tokens_per_second"`
+	GFLOPS           float64            `json:"gflops"`
+	Percent          float64            `json:"percent_of_peak"`
+	Sustained        float64            `json:"sustained_gflops"`     // what the instructions of the peak did in pauses between the steps
+	PercentSustained float64            `json:"percent_of_sustained"` // share of the mean step in that
+	Weights          int64              `json:"weights_bytes"`
+	PeakRSS          int64              `json:"peak_rss_bytes"`
+	Parts            map[string]float64 `json:"parts"` // share of each part of the step in its time
 
 	flops float64 // of a step
 }
@@ -57,8 +60,10 @@ func stepFLOPs(m *model.Model, tokens, rank int) float64 {
 func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision, o *Options) (Train, error) {
 	debug.FreeOSMemory()
 	peft.ResetPeakRSS()
+	var pauses []float64
+	pause := func() { pauses = append(pauses, kernels.Sustained(p, pauseTime)) }
 	found, err := peft.MeasureSteps(ctx, b, peft.MeasureOptions{
-		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Train: peft.TrainOptions{Recompute: o.Recompute, Precision: p.String()},
+		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Between: pause, Train: peft.TrainOptions{Recompute: o.Recompute, Precision: p.String()},
 	})
 	if err != nil {
 		return Train{}, err
@@ -69,7 +74,20 @@ func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernel
 	}
 	t.Rate = float64(found.Tokens) / found.Seconds
 	t.GFLOPS = t.flops / found.Seconds / 1e9
+	t.Sustained = mean(pauses)
+	t.PercentSustained = 100 * t.flops / found.Mean / 1e9 / t.Sustained
 	return t, nil
+}
+
+// pauseTime is how long the machine is measured between two steps.
+const pauseTime = 150 * time.Millisecond
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
 }
 
 // weightBytes is the size of the matrices of a model.
