@@ -268,6 +268,9 @@ type adaloraAttachment struct {
 
 func (at *adaloraAttachment) train(on bool) { at.training = on }
 
+// drops reports whether inputs are dropped in training.
+func (at *adaloraAttachment) drops() bool { return at.settings.Dropout > 0 }
+
 // adaloraSite is the tensors at their linear map.
 type adaloraSite struct {
 	at      *adaloraAttachment
@@ -299,8 +302,9 @@ func (s *adaloraSite) left(r0, r1 int) []float32 {
 }
 
 func (s *adaloraSite) addRows(dst []float32, r0, r1 int) {
-	if r := s.a.Rows; r > 0 {
-		kernels.Gemm(false, false, r1-r0, s.a.Cols, r, 1, s.left(r0, r1), r, s.a.Data, s.a.Cols, 1, dst, s.a.Cols)
+	rank, cols, left := s.a.Rows, s.a.Cols, s.left(r0, r1)
+	for i := range r1 - r0 {
+		addCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.a.Data, cols)
 	}
 }
 

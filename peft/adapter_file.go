@@ -31,6 +31,7 @@ const (
 	metaTraining     = "peftconv.training"
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
+	metaGrid         = "peftconv.qat"
 	metaCheckpoint   = "peftconv.checkpoint"
 )
 
@@ -66,6 +67,13 @@ func (a *Adapter) metadata() (map[string]string, error) {
 			return nil, err
 		}
 		meta[metaClasses] = string(classes)
+	}
+	if a.Config.Grid != nil {
+		grid, err := json.Marshal(a.Config.Grid)
+		if err != nil {
+			return nil, err
+		}
+		meta[metaGrid] = string(grid)
 	}
 	if o.Training != nil {
 		training, err := json.Marshal(o.Training)
@@ -272,6 +280,9 @@ func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 		if err := json.Unmarshal([]byte(classes), &a.Config.Classes); err != nil {
 			return nil, fmt.Errorf("metadata %s: %w", metaClasses, err)
 		}
+	}
+	if err := a.Config.readGrid(f.Metadata[metaGrid]); err != nil {
+		return nil, err
 	}
 	if err := a.readOrigin(f.Metadata); err != nil {
 		return nil, err

@@ -40,6 +40,11 @@ func (a *Adapter) bind(b *Base, strength float64, training bool) (*Bound, error)
 	if bound.attachment, err = a.method.bind(b, values, grads, strength); err != nil {
 		return nil, err
 	}
+	if a.Config.Grid != nil {
+		if bound.attachment, err = onGrid(b, bound.attachment, a.Config.Grid, training); err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+	}
 	bound.stepped(0, 0)
 	return bound, nil
 }

@@ -91,7 +91,7 @@ func (t *trainer) save() error {
 
 // methodState is what the method remembers beside its tensors.
 func (t *trainer) methodState() []Param {
-	if s, ok := t.bound.attachment.(stateful); ok {
+	if s, ok := as[stateful](t.bound.attachment); ok {
 		return s.state()
 	}
 	return nil
@@ -140,6 +140,9 @@ func (t *trainer) resume(path string) error {
 		return err
 	}
 	if err := t.sameAdapter(f.Metadata[metaConfig]); err != nil {
+		return err
+	}
+	if err := t.adapter.Config.sameGrid(f.Metadata[metaGrid]); err != nil {
 		return err
 	}
 	if err := t.restore(f); err != nil {

@@ -32,7 +32,7 @@ func rowNorms(l *model.Linear) []float32 {
 		row := make([]float32, l.W.Cols)
 		for i := task * piece; i < min(l.W.Rows, (task+1)*piece); i++ {
 			l.W.Row(row, i)
-			norms[i] = float32(math.Sqrt(kernels.SumSquares(row)))
+			norms[i] = fixedNorm(row)
 		}
 	})
 	return norms
@@ -73,17 +73,19 @@ func (d *doraSite) apply(t *autograd.Tape, s *loraSite, x, y *autograd.Tensor, d
 	return t.Add(y, t.Scaled(t.Add(changed, t.Scaled(plain, -1)), s.strength))
 }
 
-// addRows adds strength·(W' - W).
+// addRows adds strength·(W' - W). The norm is that of the row itself.
 func (d *doraSite) addRows(s *loraSite, dst []float32, r0, r1 int) {
 	cols := s.a.Cols
-	row := make([]float32, cols)
+	row, change, sum := make([]float32, cols), make([]float32, cols), make([]float32, cols)
 	for i := r0; i < r1; i++ {
 		s.linear.W.Row(row, i)
-		factor := d.magnitude.Data[i] * d.inverse[i]
+		clear(change)
+		addProduct(change, s.a, s.b, s.scale, i, i+1)
+		copy(sum, row)
+		kernels.Add(sum, change)
+		factor := d.magnitude.Data[i] / max(fixedNorm(sum), 1e-15)
 		out := dst[(i-r0)*cols : (i-r0+1)*cols]
-		kernels.Axpy(s.strength*(factor-1), row, out)
-		clear(row)
-		addProduct(row, s.a, s.b, s.scale, i, i+1)
-		kernels.Axpy(s.strength*factor, row, out)
+		fusedAxpy(float32(s.strength*(factor-1)), row, out)
+		fusedAxpy(float32(s.strength*factor), change, out)
 	}
 }

@@ -48,7 +48,7 @@ func (s pairSums) error() float64 {
 // exportsPairs reports whether the adapter has the pairs that are written.
 func (a *Adapter) exportsPairs(opt ExportOptions) bool {
 	_, ok := a.method.(*lora)
-	return ok && opt.Rank == 0
+	return ok && opt.Rank == 0 && a.Config.Grid == nil
 }
 
 // pairs lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
@@ -110,12 +110,16 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 
 // changesVectors reports whether an adapter changes vectors that are there.
 func changesVectors(bound *Bound) bool {
-	at, ok := bound.attachment.(vectorial)
+	at, ok := as[vectorial](bound.attachment)
 	return ok && slices.ContainsFunc(at.vectors(), func(v vectorChange) bool { return v.change != nil || v.base() != nil })
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
 func pairOf(l *model.Linear, d delta, limit int) (exportPair, pairSums) {
+	if s, ok := d.(*gridSite); ok { // the pair of what was rounded to the grid is nearer than one of the noise, too
+		pair, _ := pairOf(l, s.change, limit)
+		return pair, pair.compare(d)
+	}
 	out, in := l.W.Rows, l.W.Cols
 	small := min(out, in)
 	if f, ok := d.(factored); ok {
@@ -157,6 +161,26 @@ func cutPair(l *model.Linear, d delta, rank int) (exportPair, pairSums) {
 	kernels.Gemm(false, false, out, in, rank, -1, u, rank, vt, in, 1, change, in)
 	sums.miss = kernels.SumSquares(change)
 	return exportPair{a: vt, b: u, aRows: rank, rank: rank, in: in, out: out}, sums
+}
+
+// compare measures the pair against a change.
+func (p *exportPair) compare(d delta) (sums pairSums) {
+	stats := make([]pairSums, p.out)
+	kernels.Parallel((p.out+changedRows-1)/changedRows, func(i int) {
+		r0, r1 := i*changedRows, min(p.out, (i+1)*changedRows)
+		change := make([]float32, (r1-r0)*p.in)
+		d.addRows(change, r0, r1)
+		for r := r0; r < r1; r++ {
+			row := change[(r-r0)*p.in:][:p.in]
+			stats[r].want = kernels.SumSquares(row)
+			addCombination(row, -1, p.b[r*p.rank:(r+1)*p.rank], p.a, p.in)
+			stats[r].miss = kernels.SumSquares(row)
+		}
+	})
+	for _, s := range stats {
+		sums.want, sums.miss = sums.want+s.want, sums.miss+s.miss
+	}
+	return sums
 }
 
 // permute puts the rows of b in the order that a GGUF file has them in.

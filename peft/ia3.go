@@ -181,6 +181,9 @@ func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autogra
 	return y
 }
 
+// readsProduct reports whether the output of a linear map is scaled.
+func (at *ia3Attachment) readsProduct(l *model.Linear) bool { return at.outputs[l] != nil }
+
 // scaled lists the weights whose rows or columns are multiplied, in the order of the model.
 func (at *ia3Attachment) scaled() []*scaledWeight {
 	var all []*scaledWeight
@@ -208,7 +211,7 @@ func (at *ia3Attachment) scaled() []*scaledWeight {
 func (at *ia3Attachment) factors(vector *autograd.Tensor) []float32 {
 	f := make([]float32, len(vector.Data))
 	for i, v := range vector.Data {
-		f[i] = 1 + at.strength*(v-1)
+		f[i] = 1 + float32(at.strength*(v-1))
 	}
 	return f
 }
@@ -282,11 +285,11 @@ func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
 		w.Row(row, r)
 		to := dst[(r-r0)*w.Cols:][:w.Cols]
 		if s.rows != nil {
-			kernels.Axpy(s.rows[r]-1, row, to)
+			fusedAxpy(s.rows[r]-1, row, to)
 			continue
 		}
 		for j, f := range s.columns {
-			to[j] += (f - 1) * row[j]
+			to[j] += float32((f - 1) * row[j])
 		}
 	}
 }

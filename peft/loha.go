@@ -155,12 +155,16 @@ func (s *lohaSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tens
 
 // addRows is dst += scale·(w1_a·w1_b)⊙(w2_a·w2_b) of some rows.
 func (s *lohaSite) addRows(dst []float32, r0, r1 int) {
-	r, cols, n := s.w1b.Rows, s.w1b.Cols, r1-r0
-	one, two := make([]float32, n*cols), make([]float32, n*cols)
-	kernels.Gemm(false, false, n, cols, r, s.scale, s.w1a.Data[r0*r:], r, s.w1b.Data, cols, 0, one, cols)
-	kernels.Gemm(false, false, n, cols, r, 1, s.w2a.Data[r0*r:], r, s.w2b.Data, cols, 0, two, cols)
-	kernels.Mul(one, two)
-	kernels.Add(dst, one)
+	cols := s.w1b.Cols
+	one, two := make([]float32, cols), make([]float32, cols)
+	for r := r0; r < r1; r++ {
+		clear(one)
+		clear(two)
+		addCombination(one, s.scale, s.w1a.Row(r), s.w1b.Data, cols)
+		addCombination(two, 1, s.w2a.Row(r), s.w2b.Data, cols)
+		kernels.Mul(one, two)
+		kernels.Add(dst[(r-r0)*cols:][:cols], one)
+	}
 }
 
 func (s *lohaSite) factors() (a, b []float32, rank int) {

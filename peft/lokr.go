@@ -2,12 +2,10 @@ package peft
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/kernels"
 )
 
 // MethodLoKr is the peft_type of low-rank Kronecker products.
@@ -173,6 +171,7 @@ func (m *lokr) bind(b *Base, values, grads []Param, strength float64) (attachmen
 	at := &linearSites{sites: map[*model.Linear]linearSite{}}
 	_, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
 		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.name) * strength), order: rowsInBase(l)}
+		s.place = inverted(s.order)
 		s.w1, s.w2 = mod.factor(values, grads, "lokr_w1"), mod.factor(values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()
 		if out != l.W.Rows || in != l.W.Cols {
@@ -218,9 +217,7 @@ func (f *lokrFactor) row(i int) []float32 {
 		return f.a.Row(i)
 	}
 	row := make([]float32, f.b.Cols)
-	for j, v := range f.a.Row(i) {
-		kernels.Axpy(v, f.b.Row(j), row)
-	}
+	addCombination(row, 1, f.a.Row(i), f.b.Data, f.b.Cols)
 	return row
 }
 
@@ -229,6 +226,7 @@ type lokrSite struct {
 	scale  float32
 	w1, w2 lokrFactor
 	order  []int32 // where the base has each row; nil: in its place
+	place  []int32 // the inverse of order
 }
 
 func (s *lokrSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
@@ -240,12 +238,12 @@ func (s *lokrSite) addRows(dst []float32, r0, r1 int) {
 	b, d, cols := s.w2.rows(), s.w2.cols(), s.w1.cols()*s.w2.cols()
 	for r := r0; r < r1; r++ {
 		row := r
-		if s.order != nil {
-			row = slices.Index(s.order, int32(r))
+		if s.place != nil {
+			row = int(s.place[r])
 		}
 		two := s.w2.row(row % b)
 		for i, v := range s.w1.row(row / b) {
-			kernels.Axpy(s.scale*v, two, dst[(r-r0)*cols+i*d:][:d])
+			fusedAxpy(float32(s.scale*v), two, dst[(r-r0)*cols+i*d:][:d])
 		}
 	}
 }

@@ -334,7 +334,9 @@ func (m *lora) bind(b *Base, values, grads []Param, strength float64) (attachmen
 	}
 	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.config.Dropout)}
 	for i, l := range linears {
-		at.add(l, newLoRASite(l, &m.modules[i], values, grads, strength))
+		s := newLoRASite(l, &m.modules[i], values, grads, strength)
+		s.halves = m.config.Grid != nil && m.config.Grid.Apart
+		at.add(l, s)
 	}
 	at.extras, err = m.extras.bind(b, values, grads, float32(strength))
 	return at, err
@@ -368,6 +370,7 @@ type loraSite struct {
 	scale     float32          // of B·A
 	strength  float32          // of the whole effect
 	embedding bool             // the pair is that of an embedding table
+	halves    bool             // the second half of the pair is what it started from, less (see Grid.Apart)
 }
 
 func newLoRASite(l *model.Linear, p *loraModule, values, grads []Param, strength float64) *loraSite {
@@ -395,6 +398,9 @@ func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 }
 
 func (at *loraAttachment) train(on bool) { at.training = on }
+
+// drops reports whether inputs are dropped in training.
+func (at *loraAttachment) drops() bool { return at.dropout > 0 }
 
 // stepped makes what follows from the values: DoRA's norms.
 func (at *loraAttachment) stepped(int, int) {
@@ -465,12 +471,21 @@ func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extr
 // HeadGradient is that of the trained output head.
 func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
 
+// readsProduct reports whether there are magnitudes.
+func (at *loraAttachment) readsProduct(l *model.Linear) bool {
+	s := at.sites[l]
+	return s != nil && s.dora != nil
+}
+
 func (at *loraAttachment) vectors() []vectorChange { return at.extras.vectors() }
 
 func (at *loraAttachment) deltas() map[*model.Linear]delta {
 	all := make(map[*model.Linear]delta, len(at.sites))
 	for l, site := range at.sites {
 		all[l] = site
+		if site.dora == nil && site.a0 == nil && !site.embedding {
+			all[l] = pairDelta{site}
+		}
 	}
 	for l, d := range at.extras.deltas() {
 		all[l] = d
@@ -480,23 +495,51 @@ func (at *loraAttachment) deltas() map[*model.Linear]delta {
 
 // addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
 func (s *loraSite) addRows(dst []float32, r0, r1 int) {
-	scale := s.scale * s.strength
-	switch {
+	switch scale := s.scale * s.strength; {
 	case s.dora != nil:
 		s.dora.addRows(s, dst, r0, r1)
 	case s.embedding: // dst += scale·A[:, r0:r1]ᵀ·Bᵀ
 		cols := s.b.Rows
 		kernels.Gemm(true, true, r1-r0, cols, s.a.Rows, scale, s.a.Data[r0:], s.a.Cols, s.b.Data, s.b.Cols, 1, dst, cols)
+	case s.a0 != nil || s.halves:
+		s.addApart(dst, r0, r1)
 	default:
 		addProduct(dst, s.a, s.b, scale, r0, r1)
-		if s.a0 != nil {
-			addProduct(dst, s.a0, s.b0, -scale, r0, r1)
+	}
+}
+
+// pairDelta is the change of a pair that is nothing but a product.
+type pairDelta struct{ *loraSite }
+
+func (d pairDelta) factors() (a, b []float32, rank int) {
+	b = slices.Clone(d.b.Data)
+	kernels.Scale(d.scale*d.strength, b)
+	return d.a.Data, b, d.a.Rows
+}
+
+// addApart adds the pair less what it started from, each summed by itself: where they are the same nothing is added.
+func (s *loraSite) addApart(dst []float32, r0, r1 int) {
+	cols, scale := s.a.Cols, s.scale*s.strength
+	now, start := make([]float32, cols), make([]float32, cols)
+	half := s.a.Rows / 2
+	for r := r0; r < r1; r++ {
+		clear(now)
+		clear(start)
+		if s.halves {
+			addCombination(now, scale, s.b.Row(r)[:half], s.a.Data, cols)
+			addCombination(start, scale, s.b.Row(r)[half:], s.a.Data[half*cols:], cols)
+		} else {
+			addCombination(now, scale, s.b.Row(r), s.a.Data, cols)
+			addCombination(start, -scale, s.b0.Row(r), s.a0.Data, cols)
 		}
+		kernels.Add(now, start)
+		kernels.Add(dst[(r-r0)*cols:][:cols], now)
 	}
 }
 
 // addProduct is dst += scale·B[r0:r1]·A.
 func addProduct(dst []float32, a, b *autograd.Tensor, scale float32, r0, r1 int) {
-	rank, cols := a.Rows, a.Cols
-	kernels.Gemm(false, false, r1-r0, cols, rank, scale, b.Data[r0*rank:r1*rank], rank, a.Data, cols, 1, dst, cols)
+	for r := r0; r < r1; r++ {
+		addCombination(dst[(r-r0)*a.Cols:][:a.Cols], scale, b.Row(r), a.Data, a.Cols)
+	}
 }

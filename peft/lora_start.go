@@ -176,6 +176,9 @@ func (m *lora) collapse(_ *Base, params []Param) ([]Param, error) {
 		}
 	}
 	c.doubleRank()
+	if c.Grid != nil {
+		c.Grid.Apart = true
+	}
 	return out, nil
 }
 

@@ -96,3 +96,15 @@ func rowsInBase(l *model.Linear) []int32 {
 	}
 	return order
 }
+
+// inverted is the inverse of a permutation; nil of nil.
+func inverted(order []int32) []int32 {
+	if order == nil {
+		return nil
+	}
+	inverse := make([]int32, len(order))
+	for i, v := range order {
+		inverse[v] = int32(i)
+	}
+	return inverse
+}

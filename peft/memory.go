@@ -66,7 +66,7 @@ func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, er
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
-	m.Adapter += movedBytes(b, a)
+	m.Adapter += movedBytes(b, a, tokens)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -185,7 +186,7 @@ func (m *merger) touchAll(bound *Bound) error {
 	if deltas == nil && !hasVectors {
 		return fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
 	}
-	if c, ok := bound.attachment.(interface{ mergeable() error }); ok {
+	if c, ok := as[interface{ mergeable() error }](bound.attachment); ok {
 		if err := c.mergeable(); err != nil {
 			return err
 		}
@@ -291,6 +292,13 @@ func hashAdapter(a *Adapter) (string, error) {
 	}
 	h := sha256.New()
 	h.Write(config)
+	if a.Config.Grid != nil {
+		grid, err := json.Marshal(a.Config.Grid)
+		if err != nil {
+			return "", err
+		}
+		h.Write(grid)
+	}
 	for _, p := range a.params {
 		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
 		h.Write(littleEndian(p.Data))

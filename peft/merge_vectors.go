@@ -29,7 +29,7 @@ func (v *mergeVector) size() int64 { return int64(len(v.change)) * int64(v.to.Bl
 
 // touchVectors adds the changes of an adapter's vectors and says whether it has any.
 func (m *merger) touchVectors(bound *Bound) (any bool, err error) {
-	at, ok := bound.attachment.(vectorial)
+	at, ok := as[vectorial](bound.attachment)
 	if !ok {
 		return false, nil
 	}

@@ -78,6 +78,18 @@ type regularizer interface{ regularize() }
 // finisher is an attachment that changes the adapter after the last step.
 type finisher interface{ finish(a *Adapter) error }
 
+// as finds what only some attachments do, also in the method of an adapter on a grid.
+func as[T any](at attachment) (T, bool) {
+	if found, ok := at.(T); ok {
+		return found, true
+	}
+	if g, ok := at.(*gridAttachment); ok {
+		at = g.attachment
+	}
+	found, ok := at.(T)
+	return found, ok
+}
+
 // plain is an attachment that does nothing.
 type plain struct{ model.NoHooks }
 
@@ -126,7 +138,12 @@ func (a *Adapter) InPEFT() bool {
 }
 
 // Describe says what the adapter is in few words: "LoRA of rank 8 on 35 weights".
-func (a *Adapter) Describe() string { return a.method.describe() }
+func (a *Adapter) Describe() string {
+	if a.Config.Grid != nil {
+		return a.method.describe() + ", on the grid of the base's blocks"
+	}
+	return a.method.describe()
+}
 
 // SuggestLR is a learning rate to start with for this adapter over a base.
 func (a *Adapter) SuggestLR(b *Base) float64 { return a.method.suggestLR(b) }

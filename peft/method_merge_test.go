@@ -17,7 +17,7 @@ func mergeable(t *testing.T, a *Adapter, b *Base) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ok := bound.attachment.(vectorial)
+	_, ok := as[vectorial](bound.attachment)
 	return ok || bound.deltas() != nil
 }
 

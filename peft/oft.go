@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -240,16 +241,74 @@ func (at *oftAttachment) stepped(int, int) {
 func (at *oftAttachment) deltas() map[*model.Linear]delta {
 	all := map[*model.Linear]delta{}
 	for _, s := range at.order {
-		t := autograd.NewTape()
-		all[s.linear] = &rotatedWeight{w: &s.linear.W, r: t.Cayley(s.q, s.size, s.series), size: s.size, strength: s.strength}
+		all[s.linear] = &rotatedWeight{w: &s.linear.W, turned: s.turned(), size: s.size, strength: s.strength}
 	}
 	return all
+}
+
+// turned are the transposed rotations of all blocks, or of the one that they share, the same on every processor.
+func (s *oftSite) turned() [][]float32 {
+	all := make([][]float32, s.q.Rows)
+	kernels.Parallel(len(all), func(i int) {
+		q := make([]float32, s.size*s.size)
+		k := 0
+		for r := range s.size {
+			for c := r + 1; c < s.size; c++ { // the transposed of a rotation is that of the opposite angles
+				v := s.q.Row(i)[k]
+				q[r*s.size+c], q[c*s.size+r] = -v, v
+				k++
+			}
+		}
+		if s.series == nil {
+			all[i] = cayleyTransform(q, s.size)
+		} else {
+			all[i] = powerSeries(s.series, q, s.size)
+		}
+	})
+	return all
+}
+
+// powerSeries is the sum of c[i]·Qⁱ of a matrix of n rows.
+func powerSeries(c, q []float32, n int) []float32 {
+	sum, next := make([]float32, n*n), make([]float32, n*n)
+	for i := len(c) - 1; i >= 0; i-- { // Horner's scheme
+		sum, next = next, sum
+		clear(sum)
+		for r := range n {
+			sum[r*n+r] = c[i]
+			if i+1 < len(c) {
+				addCombination(sum[r*n:(r+1)*n], 1, q[r*n:(r+1)*n], next, n)
+			}
+		}
+	}
+	return sum
+}
+
+// cayleyTransform is (I+Q)⁻¹·(I-Q) of a skew-symmetric matrix of n rows, whose factors can change places.
+func cayleyTransform(q []float32, n int) []float32 {
+	plus, minus := make([]float64, n*n), make([]float64, n*n)
+	for i, v := range q {
+		plus[i], minus[i] = float64(v), -float64(v)
+	}
+	for i := range n {
+		plus[i*n+i]++
+		minus[i*n+i]++
+	}
+	r, err := linalg.Solve(plus, minus, n, n)
+	if err != nil {
+		panic("peft: an OFT whose values are not finite")
+	}
+	out := make([]float32, n*n)
+	for i, v := range r {
+		out[i] = float32(v)
+	}
+	return out
 }
 
 // rotatedWeight is the change strength·(W·Rᵀ - W) of a matrix.
 type rotatedWeight struct {
 	w        *quant.Matrix
-	r        *autograd.Tensor // (blocks or 1, size·size)
+	turned   [][]float32 // Rᵀ of each block, or of the one that they share
 	size     int
 	strength float32
 }
@@ -272,10 +331,9 @@ func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
 
 // add is dst += strength·(rows·Rᵀ - rows) of n rows.
 func (s *rotatedWeight) add(dst, rows []float32, n int) {
-	cols := s.w.Cols
-	kernels.Axpy(-s.strength, rows, dst[:n*cols])
-	for at := 0; at < cols; at += s.size {
-		block := s.r.Row(at / s.size % s.r.Rows)
-		kernels.Gemm(false, true, n, s.size, s.size, s.strength, rows[at:], cols, block, s.size, 1, dst[at:], cols)
+	fusedAxpy(-s.strength, rows, dst[:n*s.w.Cols])
+	for at := 0; at < n*s.w.Cols; at += s.size {
+		block := s.turned[at/s.size%len(s.turned)]
+		addCombination(dst[at:at+s.size], s.strength, rows[at:at+s.size], block, s.size)
 	}
 }

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -59,11 +60,9 @@ func (s *qatSettings) check() error {
 		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
 	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
-	case !slices.Contains([]string{DitherUniform, DitherNone}, s.Dither):
-		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", s.Dither, DitherNone, DitherUniform)
 	}
 	_, err := ParseChannels(s.Channels)
-	return err
+	return errors.Join(checkDither(s.Dither), err)
 }
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
@@ -362,24 +361,6 @@ func (mod *qatModule) fits(l *model.Linear, params []Param) error {
 		}
 	}
 	return nil
-}
-
-// movedBytes is what the moved blocks of an adapter take, and the largest of the gradients that are summed over groups.
-func movedBytes(b *Base, a *Adapter) (bytes int64) {
-	m, ok := a.method.(*qat)
-	if !ok {
-		return 0
-	}
-	linears, err := m.linears(b, a.params)
-	if err != nil {
-		return 0 // and training says what is wrong
-	}
-	largest := 0
-	for _, l := range linears {
-		bytes += int64(len(l.W.Data))
-		largest = max(largest, l.W.Rows*l.W.Groups())
-	}
-	return bytes + 2*4*int64(largest)
 }
 
 // permuted lists the tensors whose rows are those of a permuted weight.

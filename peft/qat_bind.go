@@ -1,10 +1,6 @@
 package peft
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"math"
-
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -20,10 +16,9 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 	for i, l := range linears {
 		mod := m.modules[i]
 		s := &qatSite{
-			tensor: l.Tensor, base: &l.W, snapped: l.W, factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			movedBlocks: newMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
-		s.snapped.Data = make([]byte, len(l.W.Data))
 		pair := func(channel string) (p qatPair) {
 			if at, ok := mod.low[channel]; ok {
 				p.a, p.b = leaf(values, grads, at[0]), leaf(values, grads, at[1])
@@ -32,7 +27,7 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 		}
 		s.scale, s.offset, s.code = pair(ChannelScale), pair(ChannelOffset), pair(ChannelCode)
 		if mod.row >= 0 {
-			s.row = leaf(values, grads, mod.row)
+			s.factors = leaf(values, grads, mod.row)
 		}
 		if m.settings.Dither == DitherUniform {
 			s.dither = newRandom(m.settings.Seed, mod.name).next() | 1
@@ -46,51 +41,9 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 // qatPair is the pair of matrices of one channel; a is nil where there is none.
 type qatPair struct{ a, b *autograd.Tensor }
 
-// addRow is dst += factor·B[row]·A. Each product is fused with its addition, in a fixed order: the result is the same on every
-// processor, because merging elsewhere must give the bytes of training.
+// addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of training.
 func (p qatPair) addRow(dst []float32, row int, factor float32) {
-	const piece = 2048 // values that stay in the cache
-	b := p.b.Row(row)
-	for from := 0; from < len(dst); from += piece {
-		to := min(from+piece, len(dst))
-		for r, v := range b {
-			if v = float32(factor * v); v != 0 {
-				fusedAxpy(v, p.a.Row(r)[from:to], dst[from:to])
-			}
-		}
-	}
-}
-
-// fusedAxpy is y += a·x, rounded once, as the assembly of kernels.Axpy computes it of whole vectors.
-func fusedAxpy(a float32, x, y []float32) {
-	const vector = 16
-	done := 0
-	if kernels.Tier() != "generic" {
-		done = len(x) &^ (vector - 1)
-		kernels.Axpy(a, x[:done], y[:done])
-	}
-	for i := done; i < len(x); i++ {
-		y[i] = fused(a, x[i], y[i])
-	}
-}
-
-// fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again to
-// float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
-func fused(a, x, y float32) float32 {
-	product, addend := float64(a)*float64(x), float64(y)
-	sum := product + addend
-	part := sum - product
-	missing := (product - (sum - part)) + (addend - part)
-	bits := math.Float64bits(sum)
-	if missing != 0 && bits&1 == 0 { // also where it is NaN
-		if (missing > 0) == (sum > 0) {
-			bits++
-		} else {
-			bits--
-		}
-		sum = math.Float64frombits(bits)
-	}
-	return float32(sum)
+	addCombination(dst, factor, p.b.Row(row), p.a.Data, p.a.Cols)
 }
 
 // qatAttachment is a quantization-aware adapter at work.
@@ -100,33 +53,21 @@ type qatAttachment struct {
 	order []*qatSite
 }
 
-// snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
-func (bd *Bound) snapped() map[string]string {
-	at, ok := bd.attachment.(*qatAttachment)
-	if !ok {
-		return nil
-	}
-	hashes := make([]string, len(at.order))
-	kernels.Parallel(len(hashes), func(i int) {
-		sum := sha256.Sum256(at.order[i].snapped.Data)
-		hashes[i] = hex.EncodeToString(sum[:])
-	})
-	byName := make(map[string]string, len(hashes))
+// blocks are those of all sites.
+func (at *qatAttachment) blocks() []*movedBlocks {
+	all := make([]*movedBlocks, len(at.order))
 	for i, s := range at.order {
-		byName[s.tensor] = hashes[i]
+		all[i] = &s.movedBlocks
 	}
-	return byName
+	return all
 }
 
 // qatSite is one matrix with its blocks moved.
 type qatSite struct {
-	tensor              string // its name in the file
-	base                *quant.Matrix
-	snapped             quant.Matrix // as base, in memory of its own
+	movedBlocks
 	scale, offset, code qatPair
-	row                 *autograd.Tensor // (out, 1) or nil
+	factors             *autograd.Tensor // of the rows, (out, 1), or nil
 	factor, rowFactor   float32
-	dither              uint64 // seed; 0: none
 	trained             bool
 }
 
@@ -145,63 +86,43 @@ func (at *qatAttachment) stepped(int, int) {
 	}
 }
 
-// movesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
-func (bd *Bound) movesBlocks() bool {
-	_, ok := bd.attachment.(*qatAttachment)
-	return ok
-}
-
-// snapRows is the number of rows that a thread takes at a time.
-const snapRows = 8
-
 func (s *qatSite) snap() {
 	rows := s.base.Rows
 	kernels.Parallel((rows+snapRows-1)/snapRows, func(i int) {
-		var scratch snapScratch
+		m := snapScratches.Get().(*snapScratch)
+		defer snapScratches.Put(m)
 		for r := i * snapRows; r < min(rows, (i+1)*snapRows); r++ {
-			s.snapRow(r, &scratch)
+			s.snapRow(r, m)
 		}
 	})
 }
 
-// snapScratch is memory for the numbers of one row.
-type snapScratch struct{ scale, offset, factor, change, dither []float32 }
-
 // snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
 func (s *qatSite) snapRow(r int, m *snapScratch) {
-	base, size := s.base, s.base.RowSize()
-	from, to := base.Data[r*size:(r+1)*size], s.snapped.Data[r*size:(r+1)*size]
-	if s.scale.a != nil || s.offset.a != nil || s.row != nil {
+	from, to := s.baseRow(r), s.row(r)
+	if s.scale.a != nil || s.offset.a != nil || s.factors != nil {
 		s.wanted(r, m)
-		quant.Regrid(base.Type, to, from, m.scale, m.offset)
+		quant.Regrid(s.base.Type, to, from, m.scale, m.offset)
 		from = to
 	}
-	if s.code.a == nil {
-		return
+	if s.code.a != nil {
+		m.change = sized(m.change, s.base.Cols)
+		clear(m.change)
+		s.code.addRow(m.change, r, s.factor)
+		s.recode(r, from, m.change, m)
 	}
-	m.change = sized(m.change, base.Cols)
-	clear(m.change)
-	s.code.addRow(m.change, r, s.factor)
-	var round quant.Rounding
-	if s.dither != 0 {
-		m.dither = sized(m.dither, base.Cols)
-		ditherRow(m.dither, s.dither, r)
-		round.Dither = m.dither
-	}
-	quant.Recode(base.Type, to, from, m.change, round)
 }
 
 // wanted computes the scales and offsets that the groups of a row should have.
 func (s *qatSite) wanted(r int, m *snapScratch) {
-	groups := s.base.Groups()
-	m.scale, m.offset, m.factor = sized(m.scale, groups), sized(m.offset, groups), sized(m.factor, groups)
-	s.base.Grid(m.scale, m.offset, r)
+	m.grid(s.base, r)
+	m.factor = sized(m.factor, len(m.scale))
 	clear(m.factor)
 	if s.scale.a != nil {
 		s.scale.addRow(m.factor, r, s.factor)
 	}
-	if s.row != nil {
-		shift := float32(s.rowFactor * s.row.Data[r])
+	if s.factors != nil {
+		shift := float32(s.rowFactor * s.factors.Data[r])
 		for g := range m.factor {
 			m.factor[g] += shift
 		}
@@ -215,27 +136,6 @@ func (s *qatSite) wanted(r int, m *snapScratch) {
 	}
 }
 
-// sized is x with n values, or new memory for them.
-func sized(x []float32, n int) []float32 {
-	if cap(x) < n {
-		return make([]float32, n)
-	}
-	return x[:n]
-}
-
-// ditherRow fills u with numbers in [0, 1) that depend on the seed and the place alone. They are multiples of 2⁻¹⁶, so that
-// adding one to a level is exact.
-func ditherRow(u []float32, seed uint64, row int) {
-	r := random{state: mix(seed ^ uint64(row)*0x9e3779b97f4a7c15)}
-	for i := 0; i < len(u); i += 4 {
-		bits := r.next()
-		for j := i; j < min(i+4, len(u)); j++ {
-			u[j] = float32(uint16(bits)) / (1 << 16)
-			bits >>= 16
-		}
-	}
-}
-
 // Linear records what backward needs for the gradients.
 func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	s := at.sites[l]
@@ -245,7 +145,7 @@ func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogra
 	if s.code.a != nil {
 		t.TapLowRank(y, x, s.code.a, s.code.b, s.factor, 1)
 	}
-	if s.scale.a != nil || s.row != nil {
+	if s.scale.a != nil || s.factors != nil {
 		t.TapRows(y, x, &groupGradient{site: s})
 	} else if s.offset.a != nil {
 		t.TapLowRank(y, x, s.offset.a, s.offset.b, s.factor, quant.GroupLen(s.base.Type))
@@ -301,10 +201,10 @@ func (g *groupGradient) Done(*autograd.Tape) {
 	if s.offset.a != nil {
 		s.offset.addGradient(g.offset, s.factor)
 	}
-	if s.row != nil {
+	if s.factors != nil {
 		groups := s.base.Groups()
-		for r := range s.row.Grad {
-			s.row.Grad[r] += s.rowFactor * sumOf(g.factor[r*groups:(r+1)*groups])
+		for r := range s.factors.Grad {
+			s.factors.Grad[r] += s.rowFactor * sumOf(g.factor[r*groups:(r+1)*groups])
 		}
 	}
 }
@@ -323,16 +223,4 @@ func (at *qatAttachment) deltas() map[*model.Linear]delta {
 		all[l] = s
 	}
 	return all
-}
-
-// addRows is dst += moved - base.
-func (s *qatSite) addRows(dst []float32, r0, r1 int) {
-	row := make([]float32, s.base.Cols)
-	for r := r0; r < r1; r++ {
-		to := dst[(r-r0)*len(row):][:len(row)]
-		s.snapped.Row(row, r)
-		kernels.Add(to, row)
-		s.base.Row(row, r)
-		kernels.Axpy(-1, row, to)
-	}
 }

@@ -16,8 +16,8 @@ import (
 
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
 // built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
-// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2 steps=150 rank=16 seed=1 base=FILE. Each run gives
-// a line.
+// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,grid-oft:0 steps=150 rank=16 seed=1 base=FILE
+// precision=bf16. A rate of 0 is the method's own. Each run gives a line.
 func TestQATExperiments(t *testing.T) {
 	spec := os.Getenv("PEFTCONV_EXPERIMENTS")
 	if spec == "" {
@@ -111,7 +111,8 @@ func (e *experiments) base(typ string) {
 	}
 }
 
-// run trains one adapter: METHOD:RATE, the method being lora or channels, with a dither after a slash.
+// run trains one adapter: METHOD:RATE, the method being one of those below, also as grid-METHOD, or channels, with a dither
+// after a slash.
 func (e *experiments) run(typ, run string) {
 	t := e.t
 	b := openBase(t, e.path)
@@ -125,7 +126,7 @@ func (e *experiments) run(typ, run string) {
 	began := time.Now()
 	r, err := Train(t.Context(), b, a, train, eval, TrainOptions{
 		Steps: e.number("steps", 100), BatchTokens: e.number("batch", 1024), LR: lr, Schedule: ScheduleCosine, Clip: 1,
-		Seed: uint64(e.number("seed", 1)),
+		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", PrecisionF32),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func (e *experiments) run(typ, run string) {
 func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
 	t := e.t
 	modes := []string{RoundAuto}
-	if a.Config.Method == MethodLoRA {
+	if a.Config.Method != MethodQAT && a.Config.Grid == nil {
 		modes = e.list("rounding", RoundRequantize)
 	}
 	for _, mode := range modes {
@@ -167,13 +168,36 @@ func (e *experiments) load(b *Base, path string) *Data {
 }
 
 func (e *experiments) adapter(b *Base, name string) *Adapter {
+	name, dither, _ := strings.Cut(name, "/")
+	method, onGrid := strings.CutPrefix(name, "grid-")
 	rank, seed := e.number("rank", 16), uint64(e.number("seed", 1))
+	at := Placement{Seed: seed}
 	var a *Adapter
 	var err error
-	if channels, dither, _ := strings.Cut(name, "/"); channels == "lora" {
+	switch method {
+	case "lora":
 		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Seed: seed})
-	} else {
-		a, err = NewQAT(b, QATOptions{Channels: channels, Rank: rank, Seed: seed, Dither: dither})
+	case "dora":
+		a, err = NewLoRA(b, LoRAOptions{Rank: rank, DoRA: true, Seed: seed})
+	case "pissa":
+		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Init: InitPiSSA, Seed: seed})
+	case "loha":
+		a, err = NewLoHa(b, LoHaOptions{Placement: at})
+	case "lokr":
+		a, err = NewLoKr(b, LoKrOptions{Placement: at})
+	case "vera":
+		a, err = NewVeRA(b, VeRAOptions{Placement: at})
+	case "oft":
+		a, err = NewOFT(b, OFTOptions{Placement: at})
+	case "adalora":
+		a, err = NewAdaLoRA(b, AdaLoRAOptions{Placement: at})
+	case "ia3":
+		a, err = NewIA3(b, IA3Options{Placement: at})
+	default:
+		a, err = NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither})
+	}
+	if err == nil && onGrid {
+		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed})
 	}
 	if err != nil {
 		e.t.Fatal(err)

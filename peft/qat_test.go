@@ -207,7 +207,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
 	r.normal(dw, 1)
-	g := &groupGradient{site: &qatSite{base: &w, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g := &groupGradient{site: &qatSite{movedBlocks: movedBlocks{base: &w}, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {

@@ -439,7 +439,7 @@ func trainedRuns(params []Param, ratio float64) []run {
 		if rate == 0 {
 			rate = 1
 		}
-		if ratio > 0 && (len(p.Shape) == 1 || strings.HasSuffix(p.Name, partB)) {
+		if ratio > 0 && (len(p.Shape) == 1 || strings.HasSuffix(p.Name, "_B.weight")) {
 			rate *= ratio
 		}
 		switch last := len(runs) - 1; {
@@ -478,7 +478,7 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		t.tape.Backward()
 		sum += part
 	}
-	if r, ok := t.bound.attachment.(regularizer); ok {
+	if r, ok := as[regularizer](t.bound.attachment); ok {
 		r.regularize()
 	}
 	return sum / float64(targets), nil
@@ -498,7 +498,7 @@ func finite(x float64) bool { return x-x == 0 }
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 	t.bound.store()
-	if f, ok := t.bound.attachment.(finisher); ok {
+	if f, ok := as[finisher](t.bound.attachment); ok {
 		if err := f.finish(t.adapter); err != nil {
 			return nil, err
 		}

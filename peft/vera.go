@@ -258,6 +258,9 @@ func (at *veraAttachment) stepped(int, int) {
 
 func (at *veraAttachment) train(on bool) { at.training = on }
 
+// drops reports whether inputs are dropped in training.
+func (at *veraAttachment) drops() bool { return at.dropout > 0 }
+
 // veraSite is the vectors at their linear map.
 type veraSite struct {
 	at         *veraAttachment
@@ -287,8 +290,10 @@ func (s *veraSite) left(r0, r1 int) []float32 {
 }
 
 func (s *veraSite) addRows(dst []float32, r0, r1 int) {
-	r := s.b.Cols
-	kernels.Gemm(false, false, r1-r0, s.in, r, 1, s.left(r0, r1), r, s.a.Data, s.a.Cols, 1, dst, s.in)
+	rank, left := s.b.Cols, s.left(r0, r1)
+	for i := range r1 - r0 {
+		addCombination(dst[i*s.in:][:s.in], 1, left[i*rank:][:rank], s.a.Data, s.a.Cols)
+	}
 }
 
 func (s *veraSite) factors() (a, b []float32, rank int) {

@@ -168,7 +168,7 @@ func (s stack) reserveAll() error {
 	next, templates := int32(-1), 0
 	for _, templated := range []bool{true, false} {
 		for _, bound := range s {
-			at, ok := bound.attachment.(reserving)
+			at, ok := as[reserving](bound.attachment)
 			if ok && templated == (bound.adapter.Config.Template != "") {
 				next = at.reserve(next)
 				if templated {

@@ -43,6 +43,7 @@ type methodFlags struct {
 	virtualTokens, encoderHidden int
 	promptText, template         string
 	classes                      func() *peft.Classes // what records are classified into, nil where they are not
+	qat                          qatFlags
 
 	all     []*trainMethod
 	flagSet *pflag.FlagSet
@@ -62,6 +63,7 @@ func (f *methodFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
 	fs.StringVar(&f.template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
 		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
+	f.qat.add(fs)
 	for _, m := range f.all {
 		m.add(fs)
 	}
@@ -118,14 +120,18 @@ func (f *methodFlags) validate() error {
 	if m.check != nil {
 		return m.check(f)
 	}
-	return nil
+	return f.qat.check(f, false)
 }
 
 // checkGiven reports a flag of methods that was given but says nothing with m.
 func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
 	f.flagSet.Visit(func(flag *pflag.Flag) {
 		users := f.users(flag.Name)
-		if err == nil && users != nil && !slices.Contains(users, m.name) {
+		switch {
+		case err != nil || users == nil || slices.Contains(users, m.name):
+		case flag.Name == "qat":
+			err = fmt.Errorf("--qat: not with --method %s: %s", m.name, refusesQAT(m.name))
+		default:
 			err = fmt.Errorf("--%s says nothing with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
 		}
 	})
@@ -146,6 +152,9 @@ func (f *methodFlags) users(flag string) []string {
 // adapter makes the untrained adapter, which records what it classifies into.
 func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) {
 	a, err := f.chosen().adapter(b, f)
+	if err == nil {
+		err = f.qat.apply(b, a, f.seed)
+	}
 	if err == nil && a.Config.Classes == nil {
 		a.Config.Classes = f.classes()
 	}

@@ -28,7 +28,7 @@ func ia3Method() *trainMethod {
 	var opt peft.IA3Options
 	return &trainMethod{
 		name: "ia3", short: "a factor for each output of k_proj and v_proj and each input of down_proj",
-		shared: []string{"targets", "layers"},
+		shared: qatMethods("targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringSliceVar(&opt.FeedForward, "scaled-inputs", []string{"down_proj"}, "which of the --targets (default k_proj,v_proj,down_proj) have their "+
 				"inputs scaled instead of their outputs: `WEIGHTS` as --targets has them")
@@ -67,7 +67,7 @@ func bitFitMethod() *trainMethod {
 func lohaMethod() *trainMethod {
 	return &trainMethod{
 		name: "loha", short: "the element-wise product of two low-rank changes, of a rank up to the square of --rank",
-		shared: []string{"rank", "alpha", "targets", "layers"},
+		shared: qatMethods("rank", "alpha", "targets", "layers"),
 		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
 			return peft.NewLoHa(b, peft.LoHaOptions{Placement: f.placement(), Rank: f.rank, Alpha: f.alpha})
 		},
@@ -79,7 +79,7 @@ func lokrMethod() *trainMethod {
 	var opt peft.LoKrOptions
 	return &trainMethod{
 		name: "lokr", short: "the Kronecker product of two small matrices",
-		shared: []string{"rank", "alpha", "targets", "layers"},
+		shared: qatMethods("rank", "alpha", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.Factor, "factor", -1, "`SIZE` of the first matrix, where it divides that of the weight; -1 is near the square root")
 			fs.BoolVar(&opt.DecomposeBoth, "decompose-both", false, "make the first matrix of low rank too")
@@ -96,7 +96,7 @@ func veraMethod() *trainMethod {
 	var opt peft.VeRAOptions
 	return &trainMethod{
 		name: "vera", short: "vectors on two random matrices that all weights share (--rank is 256 by default)",
-		shared: []string{"rank", "dropout", "targets", "layers"},
+		shared: qatMethods("rank", "dropout", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.Float64Var(&opt.Start, "d-start", 0.1, "`VALUE` at which the vectors between the matrices start")
 			fs.Uint32Var(&opt.Key, "projection-key", 0, "`SEED` of the matrices, which are those that PEFT makes of it")
@@ -113,7 +113,7 @@ func oftMethod() *trainMethod {
 	var opt peft.OFTOptions
 	return &trainMethod{
 		name: "oft", short: "a rotation of the inputs, in blocks",
-		shared: []string{"targets", "layers"},
+		shared: qatMethods("targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.BlockSize, "block-size", 32, "`INPUTS` that are rotated together")
 			fs.BoolVar(&opt.Share, "block-share", false, "the same rotation for all blocks of a weight")
@@ -133,7 +133,7 @@ func adaloraMethod() *trainMethod {
 	var opt peft.AdaLoRAOptions
 	return &trainMethod{
 		name: "adalora", short: "LoRA whose ranks, --rank on average, go to where they matter most",
-		shared: []string{"rank", "alpha", "dropout", "targets", "layers"},
+		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.StartRank, "start-rank", 0, "`RANK` of each weight at the start; 0 is half as much again as --rank")
 			fs.Float64Var(&opt.Warmup, "rank-warmup", 0.1, "`SHARE` of the steps before ranks are taken away")

@@ -17,7 +17,7 @@ func loraMethod() *trainMethod {
 	o := &loraFlags{}
 	return &trainMethod{
 		name: "lora", short: "W + s·B·A, two thin matrices beside each weight",
-		shared: []string{"rank", "alpha", "dropout", "targets", "layers"},
+		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
 		flags:  o.add, check: o.check, adapter: o.adapter,
 	}
 }
@@ -30,7 +30,6 @@ type loraFlags struct {
 	original      string
 	rankPattern   map[string]int
 	alphaPattern  map[string]float64
-	qat           qatFlags
 }
 
 func (o *loraFlags) add(fs *pflag.FlagSet) {
@@ -45,7 +44,6 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&opt.Norms, "train-norms", false, "train the weights of all norms too")
 	fs.StringSliceVar(&opt.Save, "train-whole", nil, "train these whole too: `WHAT` is embed_tokens, lm_head or both")
 	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
-	o.qat.add(fs)
 }
 
 func (o *loraFlags) check(f *methodFlags) error {
@@ -66,11 +64,15 @@ func (o *loraFlags) check(f *methodFlags) error {
 	if o.alphaPattern, err = patterns(o.alphas, parse); err != nil {
 		return fmt.Errorf("--alpha-pattern: %w", err)
 	}
-	if o.qat.channels != qatOff && (opt.DoRA || opt.Init != peft.InitKaiming || opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil ||
-		o.tokens != nil || o.ranks != nil || o.alphas != nil) {
-		return errors.New("--qat trains plain pairs: --dora, --init, --bias, --rank-pattern, --alpha-pattern and --train-… do not go together with it")
+	if f.qat.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
+		return errors.New("--qat moves the blocks of linear maps: --bias and --train-… do not go together with it")
 	}
-	return o.qat.check(f)
+	return f.qat.check(f, o.plain())
+}
+
+// plain reports whether the adapter is nothing but pairs of one rank that change nothing at first.
+func (o *loraFlags) plain() bool {
+	return !o.options.DoRA && o.options.Init == peft.InitKaiming && o.ranks == nil && o.alphas == nil
 }
 
 // patterns reads NAME=VALUE entries.
@@ -92,8 +94,8 @@ func patterns[V any](entries []string, parse func(string) (V, error)) (map[strin
 
 func (o *loraFlags) adapter(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
 	opt := o.options
-	if o.qat.channels != qatOff {
-		return o.qat.adapter(b, f, opt.RSLoRA)
+	if f.qat.on() && o.plain() {
+		return f.qat.pairs(b, f, opt.RSLoRA)
 	}
 	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers, f.seed
 	opt.RankPattern, opt.AlphaPattern = o.rankPattern, o.alphaPattern

@@ -51,6 +51,29 @@ func TestQAT(t *testing.T) {
 	}
 }
 
+// TestQATMethods trains with every method that has --qat and wants the merged file to be what was trained.
+func TestQATMethods(t *testing.T) {
+	m := tiny
+	m.typ = gguf.Q4_0
+	base := tinyBase(t, m)
+	for _, flags := range []string{
+		"--dora", "--init pissa --rslora", "--rank-pattern q_proj=2 --lr-ratio 4", "--method loha", "--method lokr", "--method vera --rank 8", "--method oft --block-size 8",
+		"--method adalora --rank 4", "--method ia3", "--method ia3 --targets k_proj --qat row", "--method loha --qat code --qat-dither none",
+	} {
+		words := strings.Fields(flags)
+		if !strings.Contains(flags, "--qat ") {
+			words = append(words, "--qat", "auto")
+		}
+		adapter, _, _ := trainWith(t, base, tinyText(t), words...)
+		out := filepath.Join(t.TempDir(), "merged.gguf")
+		stdout, _ := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") < 2 {
+			t.Errorf("%s: merge prints %s", flags, stdout)
+		}
+		want(t, exitOK, "eval", "--lora", adapter, "--data", tinyText(t), "--ctx", "16")
+	}
+}
+
 func TestQATFlagsRefused(t *testing.T) {
 	train := []string{"train", "--base", "b.gguf", "--data", "d.txt", "--out", "o.safetensors"}
 	for _, c := range []struct {
@@ -61,7 +84,14 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
 		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
-		{[]string{"--qat", "auto", "--init", "gaussian"}, "--qat trains plain pairs"},
+		{[]string{"--qat", "auto", "--bias", "all"}, "--bias and --train-… do not go together with it"},
+		{[]string{"--qat", "scale", "--dora"}, "--qat scale: moves what is trained of plain LoRA pairs only"},
+		{[]string{"--qat", "code+row", "--method", "oft"}, "choose code, row or auto"},
+		{[]string{"--qat", "code", "--method", "vera", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
+		{[]string{"--qat-dither", "none", "--method", "loha"}, "--qat-dither: needs --qat"},
+		{[]string{"--qat", "auto", "--method", "prompt-tuning"}, "--qat: not with --method prompt-tuning: it changes no weight"},
+		{[]string{"--qat", "auto", "--method", "adapter"}, "it adds networks of its own"},
+		{[]string{"--qat", "auto", "--method", "bitfit"}, "it trains vectors, which merge writes as they are"},
 	} {
 		if _, stderr := want(t, exitUsage, append(train, c.flags...)...); !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: %s, expected %q", c.flags, stderr, c.want)

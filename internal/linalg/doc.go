@@ -68,7 +68,7 @@ func dot(x, y []float64) float64 {
 func axpy(a float64, x, y []float64) {
 	y = y[:len(x)]
 	for i, v := range x {
-		y[i] += a * v
+		y[i] += float64(a * v) // not fused: the same on every processor
 	}
 }
 

@@ -1,0 +1,68 @@
+package autograd
+
+import "github.com/peftconv/peftconv/kernels"
+
+// The operations of this file train what takes part in a product whose value is computed in another way: a detached copy of
+// its input goes through the operations of what is trained, and the gradient of the value goes through to their result.
+
+// Recording reports whether the tape records.
+func (t *Tape) Recording() bool { return t.record }
+
+// Require has the gradient reach x, as operations that train something have it reach their results. It is for passes that
+// are not recorded, of which the results are part of one that is.
+func (x *Tensor) Require() { x.needs = true }
+
+// Detached is a tensor with the values of x through which no gradient flows.
+func (t *Tape) Detached(x *Tensor) *Tensor {
+	v := t.view(x)
+	v.needs = false
+	return v
+}
+
+// throughOp hands the gradient of y to z.
+type throughOp struct{ y, z *Tensor }
+
+// Through leaves y as it is and has backward give the gradient of y to z, of the same shape, as if z were added to y. Nothing
+// else may depend on z.
+func (t *Tape) Through(y, z *Tensor) *Tensor {
+	if z.Rows != y.Rows || z.Cols != y.Cols {
+		panic("autograd: Through: shapes of y and z differ")
+	}
+	if z.needs {
+		y.needs = true
+		t.push(&throughOp{y, z})
+	}
+	return y
+}
+
+func (op *throughOp) backward(*Tape) { op.z.Grad = op.y.Grad }
+
+// inputGradientOp is the backward half of a Linear.
+type inputGradientOp struct {
+	x, y *Tensor
+	w    kernels.Weights
+}
+
+// InputGradient is Linear for a result of which only the gradient is of use: it computes no product, and the result (T, out)
+// has no values.
+func (t *Tape) InputGradient(x *Tensor, w kernels.Weights) *Tensor {
+	rows, cols := w.Dims()
+	if cols != x.Cols {
+		panic("autograd: InputGradient: columns of x and w differ")
+	}
+	y := t.tensors.next()
+	y.Rows, y.Cols = x.Rows, rows
+	if x.needs {
+		y.needs = true
+		t.push(&inputGradientOp{x, y, w})
+	}
+	return y
+}
+
+func (op *inputGradientOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	dx, beta := t.gradBeta(op.x)
+	kernels.GemmWPrec(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta)
+}

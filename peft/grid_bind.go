@@ -1,0 +1,173 @@
+package peft
+
+import (
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
+// moved blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
+type gridAttachment struct {
+	attachment // of the method
+	sites      map[*model.Linear]*gridSite
+	order      []*gridSite
+	trained    bool
+	under      *model.Linear // whose weight was asked for just before
+	unread     []float32     // values of results that nobody reads
+}
+
+// gridSite is one matrix with its blocks moved.
+type gridSite struct {
+	movedBlocks
+	byRows bool      // the change is factors of rows, which the scales take up
+	change delta     // with the present values
+	bias   []float32 // what the method adds to the bias, or nil
+}
+
+// productReader is an attachment that may compute with the product of a linear map, rather than only add to it.
+type productReader interface{ readsProduct(l *model.Linear) bool }
+
+// blocks are those of all sites.
+func (at *gridAttachment) blocks() []*movedBlocks {
+	all := make([]*movedBlocks, len(at.order))
+	for i, s := range at.order {
+		all[i] = &s.movedBlocks
+	}
+	return all
+}
+
+// stepped rounds the weights that the method now makes.
+func (at *gridAttachment) stepped(step, steps int) {
+	at.attachment.stepped(step, steps)
+	for l, d := range at.attachment.deltas() {
+		at.sites[l].change = d
+	}
+	for _, s := range at.order {
+		s.snap()
+	}
+	if v, ok := at.attachment.(vectorial); ok {
+		at.shiftBiases(v.vectors())
+	}
+}
+
+// shiftBiases takes up what the method does to biases.
+func (at *gridAttachment) shiftBiases(changes []vectorChange) {
+	for _, c := range changes {
+		base := c.base()
+		if s := at.sites[c.linear]; s != nil && base != nil {
+			s.bias = slices.Clone(base)
+			for i, f := range c.factors {
+				s.bias[i] *= f - 1
+			}
+		}
+	}
+}
+
+// Weights is the matrix with its blocks moved.
+func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+	at.under = l
+	if s := at.sites[l]; s != nil {
+		return &s.snapped
+	}
+	return at.attachment.Weights(l, w)
+}
+
+// Input leaves the inputs of moved blocks as they are.
+func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	under := at.under
+	at.under = nil
+	if at.sites[under] != nil {
+		return x
+	}
+	return at.attachment.Input(t, w, x)
+}
+
+// Linear records what backward needs for the gradients of the method's tensors.
+func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	s := at.sites[l]
+	if s == nil {
+		return at.attachment.Linear(t, l, x, y)
+	}
+	if s.bias != nil {
+		y = t.AddBias(y, s.bias)
+	}
+	switch {
+	case !at.trained:
+		return y
+	case !t.Recording():
+		y.Require()
+		return y
+	}
+	return t.Through(y, at.beside(t, l, x))
+}
+
+// beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far as the
+// gradients of the method's tensors depend on it.
+func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
+	in := t.Detached(x)
+	at.attachment.Weights(l, &l.W)
+	changed := at.attachment.Input(t, &l.W, in)
+	var y *autograd.Tensor
+	r, ok := at.attachment.(productReader)
+	switch {
+	case ok && r.readsProduct(l):
+		y = t.Linear(changed, &l.W)
+	case changed != in:
+		y = t.InputGradient(changed, &l.W)
+	default:
+		at.unread = sized(at.unread, x.Rows*l.W.Rows)
+		y = autograd.NewConst(x.Rows, l.W.Rows, at.unread)
+	}
+	return at.attachment.Linear(t, l, changed, y)
+}
+
+// deltas are the differences between the moved blocks and those of the base.
+func (at *gridAttachment) deltas() map[*model.Linear]delta {
+	all := make(map[*model.Linear]delta, len(at.sites))
+	for l, s := range at.sites {
+		all[l] = s
+	}
+	return all
+}
+
+// snap moves the blocks of all rows.
+func (s *gridSite) snap() {
+	rows := s.base.Rows
+	kernels.Parallel((rows+snapRows-1)/snapRows, func(i int) {
+		m := snapScratches.Get().(*snapScratch)
+		defer snapScratches.Put(m)
+		s.snapSome(i*snapRows, min(rows, (i+1)*snapRows), m)
+	})
+}
+
+// snapSome makes some rows of the moved blocks.
+func (s *gridSite) snapSome(r0, r1 int, m *snapScratch) {
+	if s.byRows {
+		factors := s.change.(*scaledWeight).rows
+		for r := r0; r < r1; r++ {
+			s.scaleRow(r, factors[r], m)
+		}
+		return
+	}
+	cols := s.base.Cols
+	m.change = sized(m.change, (r1-r0)*cols)
+	clear(m.change)
+	s.change.addRows(m.change, r0, r1)
+	for r := r0; r < r1; r++ {
+		s.recode(r, s.baseRow(r), m.change[(r-r0)*cols:][:cols], m)
+	}
+}
+
+// scaleRow multiplies the scales and offsets of a row by a factor.
+func (s *gridSite) scaleRow(r int, factor float32, m *snapScratch) {
+	m.grid(s.base, r)
+	for g := range m.scale {
+		m.scale[g] *= factor
+		m.offset[g] *= factor
+	}
+	quant.Regrid(s.base.Type, s.row(r), s.baseRow(r), m.scale, m.offset)
+}

@@ -1,0 +1,363 @@
+package peft
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// gridCases make adapters of every method that can be trained on the grid of its base.
+var gridCases = []struct {
+	name string
+	new  func(b *Base) (*Adapter, error)
+}{
+	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3}) }},
+	{"lora of several ranks", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
+	}},
+	{"dora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3}) }},
+	{"pissa", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitPiSSA, Seed: 3}) }},
+	{"olora", func(b *Base) (*Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 3, Init: InitOLoRA, RSLoRA: true, Seed: 3})
+	}},
+	{"loha", func(b *Base) (*Adapter, error) {
+		return NewLoHa(b, LoHaOptions{Placement: Placement{Seed: 3}, Rank: 3})
+	}},
+	{"lokr", func(b *Base) (*Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	}},
+	{"vera", func(b *Base) (*Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16}) }},
+	{"oft", func(b *Base) (*Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
+	{"oft, exact, one block for all", func(b *Base) (*Adapter, error) {
+		return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true, Share: true})
+	}},
+	{"adalora", func(b *Base) (*Adapter, error) {
+		return NewAdaLoRA(b, AdaLoRAOptions{Placement: Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
+	}},
+	{"ia3", func(b *Base) (*Adapter, error) {
+		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}})
+	}},
+}
+
+// Over float32, where next to nothing is rounded, adapters on the grid pass the tests that hold for all methods.
+func init() {
+	for i, c := range gridCases {
+		if i%2 == 0 && c.name != "dora" { // whose norms, which count as constants, are made anew with the blocks
+			methodCases = append(methodCases, struct {
+				name string
+				new  func(b *Base) (*Adapter, error)
+			}{c.name + " on the grid", func(b *Base) (*Adapter, error) {
+				a, err := c.new(b)
+				if err == nil {
+					err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+				}
+				return a, err
+			}})
+		}
+	}
+}
+
+// newGridAdapter is an adapter of a case on the grid of a base.
+func newGridAdapter(t *testing.T, b *Base, fresh func(b *Base) (*Adapter, error)) *Adapter {
+	t.Helper()
+	a, err := fresh(b)
+	if err == nil {
+		err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// gridTypes are types of several kinds: even and uneven levels, with and without minima, few and many.
+var gridTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
+
+// TestGridMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
+// multiplied with, and its loss is that of the training run, with batches accumulated too.
+func TestGridMergesWhatItTrained(t *testing.T) {
+	for i, c := range gridCases {
+		for j, typ := range gridTypes {
+			if testing.Short() && j != i%len(gridTypes) {
+				continue
+			}
+			t.Run(c.name+" "+typ.String(), func(t *testing.T) {
+				b := openBase(t, blocksIn(typ).writeGGUF(t))
+				a := newGridAdapter(t, b, c.new)
+				eval, path := tinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
+				r, err := Train(context.Background(), b, a, tinyData(24, 1), eval,
+					TrainOptions{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path})
+				if err != nil {
+					t.Fatal(err)
+				}
+				loaded, err := Load(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkExact(t, b, loaded, eval, r, 40)
+			})
+		}
+	}
+}
+
+// checkExact merges a trained adapter and wants bit by bit what was trained.
+func checkExact(t *testing.T, b *Base, a *Adapter, eval *Data, r *TrainResult, batchTokens int) {
+	t.Helper()
+	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	if !report.BitExact || report.KeptShare == nil || *report.KeptShare != 1 {
+		t.Errorf("the merge reports %+v", report)
+	}
+	m := openBase(t, out)
+	checkSnapped(t, b, m, a)
+	loss, err := EvalLoss(context.Background(), m, nil, eval, batchTokens)
+	if err != nil || loss.Loss != *r.EvalLoss {
+		t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
+	}
+	if *r.EvalLoss == *r.BaseLoss {
+		t.Error("training has changed nothing")
+	}
+	v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, nil)
+	if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
+		t.Errorf("verified: %+v, %v", v, err)
+	}
+}
+
+// TestGridStartsAsTheBase: an adapter that nothing has trained is the base, to the byte, whatever its method.
+func TestGridStartsAsTheBase(t *testing.T) {
+	for i, c := range gridCases {
+		for j, typ := range gridTypes {
+			if !testing.Short() || j == i%len(gridTypes) {
+				b := openBase(t, blocksIn(typ).writeGGUF(t))
+				t.Run(c.name, func(t *testing.T) { checkSnapped(t, b, b, newGridAdapter(t, b, c.new)) })
+			}
+		}
+	}
+}
+
+// TestGridIsTheSameEverywhere: every method moves blocks to the same bytes on every tier and with any number of threads.
+func TestGridIsTheSameEverywhere(t *testing.T) {
+	defer kernels.SetThreads(0)
+	defer kernels.UseTier(kernels.Tier())
+	b := openBase(t, blocksIn(gguf.Q8_0).writeGGUF(t))
+	for _, c := range gridCases {
+		a := newGridAdapter(t, b, c.new)
+		stir(a, 5)
+		var first map[string]string
+		for i, tier := range kernels.Tiers() {
+			kernels.UseTier(tier)
+			kernels.SetThreads(i + 1)
+			bound, err := a.Bind(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes := bound.snapped()
+			if first == nil {
+				first = hashes
+			}
+			for name, sum := range hashes {
+				if sum != first[name] {
+					t.Errorf("%s: %s differs on %s", c.name, name, tier)
+				}
+			}
+		}
+	}
+}
+
+// TestGridGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients on the grid
+// as off it, and the inputs the one of the moved blocks.
+func TestGridGradients(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_K).writeGGUF(t))
+	const tokens = 5
+	for _, c := range gridCases {
+		a := newGridAdapter(t, b, c.new)
+		stir(a, 5)
+		grid, err := a.bind(b, 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := *a
+		free.Config.Grid = nil
+		plain, err := free.bind(b, 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range b.Model.Linears() {
+			x, dy := make([]float32, tokens*l.W.Cols), make([]float32, tokens*l.W.Rows)
+			newRandom(1, l.Module).normal(x, 1)
+			newRandom(2, l.Module).normal(dy, 1)
+			back := func(bound *Bound) []float32 {
+				clear(bound.grads)
+				tape := autograd.NewTape()
+				in := autograd.NewParam(tokens, l.W.Cols, x, make([]float32, len(x)))
+				model.Project(tape, l, in, bound).Grad = dy
+				tape.Backward()
+				return in.Grad
+			}
+			dx := back(grid)
+			back(plain)
+			for i, p := range a.params {
+				got, want := views(a.params, grid.grads)[i].Data, views(a.params, plain.grads)[i].Data
+				if e := relative(got, want); e > 1e-5 {
+					t.Errorf("%s: the gradient of %s is %.2g off", c.name, p.Name, e)
+				}
+			}
+			want := make([]float32, len(dx))
+			kernels.GemmW(want, dy, tokens, grid.Weights(l, &l.W), 0)
+			if e := relative(dx, want); e > 1e-6 {
+				t.Errorf("%s: the gradient of the inputs of %s is %.2g off", c.name, l.Module, e)
+			}
+		}
+	}
+}
+
+// TestGridRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and after an interruption.
+func TestGridRuns(t *testing.T) {
+	defer kernels.SetThreads(0)
+	b := openBase(t, writeTinyK(t))
+	for i, c := range gridCases {
+		if testing.Short() && i%4 != 1 {
+			continue
+		}
+		fresh := func(b *Base) (*Adapter, error) {
+			a, err := c.new(b)
+			if err == nil {
+				err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+			}
+			return a, err
+		}
+		run := func(opt TrainOptions) []byte {
+			a, err := fresh(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Train(context.Background(), b, a, tinyData(24, 1), tinyData(6, 2), opt); err != nil {
+				t.Fatal(err)
+			}
+			return fileBytes(t, opt.Out)
+		}
+		options := func() TrainOptions { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
+		whole := run(options())
+		opt := options()
+		opt.Recompute = RecomputeAlways
+		kernels.SetThreads(1)
+		if !bytes.Equal(run(opt), whole) {
+			t.Errorf("%s: one thread and recomputed layers give other bytes", c.name)
+		}
+		kernels.SetThreads(0)
+		if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
+			t.Errorf("%s: an interrupted and resumed run gives other bytes", c.name)
+		}
+	}
+}
+
+// TestGridBiases: (IA)³ scales the biases of a base with it, and merging writes them.
+func TestGridBiases(t *testing.T) {
+	plain := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
+	biases, err := NewBitFit(plain, BitFitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(biases, 7)
+	path, _ := merge(t, plain, MergeOptions{}, Scaled{biases, 1})
+	b := openBase(t, path)
+	a := newGridAdapter(t, b, func(b *Base) (*Adapter, error) { return NewIA3(b, IA3Options{}) })
+	stir(a, 5)
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq := packed(tinyData(4, 1))
+	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	if e := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bound, seq)); e > 1e-5 {
+		t.Errorf("merged the logits differ by %.2g", e)
+	}
+}
+
+// TestGridExport: a LoRA on the grid becomes a GGUF LoRA of its own pairs, which says how far the rounded change is from them.
+func TestGridExport(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
+	a := newGridAdapter(t, b, gridCases[0].new)
+	stir(a, 5)
+	report, err := a.ExportLoRA(b, filepath.Join(t.TempDir(), "out.gguf"), ExportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range report.Tensors {
+		if e.Rank != 4 || !(e.Error > 0.01 && e.Error < 1) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestGridRefused(t *testing.T) {
+	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
+	lattice := openBase(t, blocksIn(gguf.IQ3_S).writeGGUF(t))
+	lora := func(opt LoRAOptions) func(*Base) (*Adapter, error) {
+		return func(b *Base) (*Adapter, error) { return NewLoRA(b, opt) }
+	}
+	for _, c := range []struct {
+		base *Base
+		new  func(*Base) (*Adapter, error)
+		opt  GridOptions
+		want string
+	}{
+		{b, lora(LoRAOptions{}), GridOptions{Channels: ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
+		{b, lora(LoRAOptions{}), GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(LoRAOptions{}), GridOptions{Channels: "levels"}, `channel "levels" is not known`},
+		{b, lora(LoRAOptions{}), GridOptions{Channels: ChannelRow}, "more than factors of rows"},
+		{b, lora(LoRAOptions{}), GridOptions{Dither: "some"}, `qat_dither "some"`},
+		{b, lora(LoRAOptions{Dropout: 0.1}), GridOptions{}, "dropout takes inputs"},
+		{b, lora(LoRAOptions{Norms: true}), GridOptions{}, "norms and biases"},
+		{b, lora(LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), GridOptions{}, "leave lm_head out"},
+		{lattice, lora(LoRAOptions{}), GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
+		{b, func(b *Base) (*Adapter, error) { return NewLNTuning(b, NormOptions{}) }, GridOptions{}, "changes vectors alone"},
+		{b, func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{}) }, GridOptions{}, "changes no weight"},
+	} {
+		a, err := c.new(c.base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.TrainOnGrid(c.base, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, expected %q", c.opt, err, c.want)
+		}
+		if a.Config.Grid != nil {
+			t.Error("an adapter that is refused is on the grid")
+		}
+	}
+	var config Config
+	for _, text := range []string{"{", `{"channels":"scale","dither":"none"}`} {
+		if config.readGrid(text) == nil {
+			t.Errorf("%s is taken", text)
+		}
+	}
+	for _, c := range []struct{ then, now string }{{"", `{"channels":"code","dither":"none"}`},
+		{`{"channels":"code","dither":"none"}`, `{"channels":"code","dither":"uniform"}`}} {
+		config = Config{}
+		if err := config.readGrid(c.now); err != nil {
+			t.Fatal(err)
+		}
+		if config.sameGrid(c.now) != nil || config.sameGrid(c.then) == nil {
+			t.Errorf("%s is the same as %s", c.now, c.then)
+		}
+	}
+}
+
+// TestDoubledRanksKeepTheirScale: the scale of a LoRA that is collapsed stays the same number.
+func TestDoubledRanksKeepTheirScale(t *testing.T) {
+	for _, rslora := range []bool{false, true} {
+		for rank := 1; rank <= 1024; rank++ {
+			c := Config{Rank: rank, Alpha: 2 * float64(rank), RSLoRA: rslora}
+			before := c.scaleOf("")
+			if c.doubleRank(); float32(before) != float32(c.scaleOf("")) {
+				t.Errorf("rank %d, rslora %v: the scale %v becomes %v", rank, rslora, before, c.scaleOf(""))
+			}
+		}
+	}
+}
