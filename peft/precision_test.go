@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/demo"
+	"github.com/peftconv/peftconv/internal/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -35,15 +37,21 @@ func lossCurve(t *testing.T, path, precision string) []float64 {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	a, err := peft.NewLoRA(b, peft.LoRAOptions{Rank: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return curveOf(t, b, a, precision)
+}
+
+// curveOf trains an adapter on text and gives the loss of every step.
+func curveOf(t *testing.T, b *peft.Base, a *peft.Adapter, precision string) []float64 {
+	t.Helper()
 	text := filepath.Join(t.TempDir(), "text.txt")
 	if err := os.WriteFile(text, demo.OwlTextTrain()[:12000], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	set, err := peft.LoadData(text, b, peft.DataOptions{SeqLen: 128})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := peft.NewLoRA(b, peft.LoRAOptions{Rank: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,25 +86,37 @@ func TestPrecisionFollows(t *testing.T) {
 		t.Skip("takes a quarter of a minute")
 	}
 	for name, path := range precisionBases(t) {
-		exact := smooth(lossCurve(t, path, peft.PrecisionF32))
-		if last := exact[len(exact)-1]; last > 0.9*exact[0] {
-			t.Errorf("%s: the loss fell from %g to %g only", name, exact[0], last)
+		curves := map[string][]float64{}
+		for _, precision := range precisions {
+			curves[precision] = smooth(lossCurve(t, path, precision))
 		}
-		for _, precision := range []string{peft.PrecisionBF16, peft.PrecisionInt8} {
-			worst := 0.0
-			for i, loss := range smooth(lossCurve(t, path, precision)) {
-				worst = max(worst, math.Abs(loss/exact[i]-1))
-			}
-			t.Logf("%s in %s: at most %.3f %% from float32", name, precision, 100*worst)
-			if !(worst < 0.01) {
-				t.Errorf("%s in %s: losses stray by %.2f %% from those in float32", name, precision, 100*worst)
-			}
+		compareCurves(t, name, curves)
+	}
+}
+
+var precisions = []string{peft.PrecisionF32, peft.PrecisionBF16, peft.PrecisionInt8}
+
+// compareCurves wants the losses of all precisions within 1 % of those in float32, which fall.
+func compareCurves(t *testing.T, name string, curves map[string][]float64) {
+	t.Helper()
+	exact := curves[peft.PrecisionF32]
+	if last := exact[len(exact)-1]; last > 0.9*exact[0] {
+		t.Errorf("%s: the loss fell from %g to %g only", name, exact[0], last)
+	}
+	for _, precision := range precisions[1:] {
+		worst := 0.0
+		for i, loss := range curves[precision] {
+			worst = max(worst, math.Abs(loss/exact[i]-1))
+		}
+		t.Logf("%s in %s: at most %.3f %% from float32", name, precision, 100*worst)
+		if !(worst < 0.01) {
+			t.Errorf("%s in %s: losses stray by %.2f %% from those in float32", name, precision, 100*worst)
 		}
 	}
 }
 
 func TestParsePrecision(t *testing.T) {
-	for _, name := range []string{peft.PrecisionF32, peft.PrecisionBF16, peft.PrecisionInt8} {
+	for _, name := range precisions {
 		if p, err := peft.ParsePrecision(name); err != nil || p.String() != name {
 			t.Errorf("%q is %v, %v", name, p, err)
 		}
@@ -106,5 +126,75 @@ func TestParsePrecision(t *testing.T) {
 	}
 	if _, err := peft.ParsePrecision("fp8"); err == nil || !strings.Contains(err.Error(), `"fp8"`) {
 		t.Errorf("an unknown precision gives %v", err)
+	}
+}
+
+// quantizedDemo is the built-in model with its linear maps in a type.
+func quantizedDemo(t *testing.T, typ string) string {
+	t.Helper()
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "base.gguf"), filepath.Join(dir, typ+".gguf")
+	if err := os.WriteFile(from, demo.BaseGGUF(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	kind, err := quantize.ParseFileType(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := quantize.NewPlan(f, quantize.Options{Type: kind, Pure: true, AllowRequantize: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Write(t.Context(), to, nil); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// TestPrecisionOnTheGrid: with products in fewer bits too, training on the grid of a quantized base follows that in float32, and
+// merging writes what was trained.
+func TestPrecisionOnTheGrid(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	adapters := map[string]func(b *peft.Base) (*peft.Adapter, error){
+		"scales and levels": func(b *peft.Base) (*peft.Adapter, error) { return peft.NewQAT(b, peft.QATOptions{}) },
+		"DoRA": func(b *peft.Base) (*peft.Adapter, error) {
+			a, err := peft.NewLoRA(b, peft.LoRAOptions{DoRA: true})
+			if err == nil {
+				err = a.TrainOnGrid(b, peft.GridOptions{})
+			}
+			return a, err
+		},
+	}
+	b, err := peft.OpenBase(quantizedDemo(t, "Q4_K_S"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for name, fresh := range adapters {
+		curves := map[string][]float64{}
+		for _, precision := range precisions {
+			a, err := fresh(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			curves[precision] = smooth(curveOf(t, b, a, precision))
+			out := filepath.Join(t.TempDir(), "merged.gguf")
+			report, err := peft.Merge(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, peft.MergeOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := peft.VerifyMerge(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, nil)
+			if err != nil || !report.BitExact || !v.Matches || len(v.Tensors) != 35 {
+				t.Errorf("%s in %s: merged %+v, %v", name, precision, v, err)
+			}
+		}
+		compareCurves(t, name, curves)
 	}
 }
