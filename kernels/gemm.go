@@ -119,11 +119,14 @@ func (g *product) cIndex(i, j int) int {
 // gemm is one product under way.
 type gemm struct {
 	product
-	tiling tiling    // of outer products
-	wide   int       // columns a task of dot products
-	fours  int       // times four rows that are packed for it
-	packed []float32 // panels of A, or the few rows of dot products
-	low    low       // of a product with weights
+	tiling tiling       // of outer products
+	wide   int          // columns a task of dot products
+	fours  int          // times four rows that are packed for it
+	packed []float32    // panels of A, or the few rows of dot products
+	right  [2][]float32 // panels of a slice of B, and of the next one
+	skip   int          // rows of B before those that are multiplied
+	number int          // of the slice that is multiplied
+	low    low          // of a product with weights
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once
 	lowTask, upTask             func(i int)
@@ -144,7 +147,7 @@ const (
 // no say in the order of any sum.
 func (g *gemm) run() {
 	if g.tileTask == nil {
-		g.packTask, g.tileTask, g.dotTask = g.packPanels, g.tilePanels, g.dotRows
+		g.packTask, g.tileTask, g.dotTask = g.packFirst, g.tileOrPack, g.dotRows
 	}
 	switch {
 	case g.m == 0 || g.n == 0:

@@ -4,7 +4,7 @@ package kernels
 
 // panelSizes are the elements of a packed panel of A and of B of so many k, with the scales behind the words.
 func (t *tiling) panelSizes(k int) (a, b int) {
-	if t.form == floats {
+	if t.numbers == 1 {
 		return k*t.height + packSlack, k * t.nr
 	}
 	depth := t.padded(k) / t.numbers
@@ -13,7 +13,7 @@ func (t *tiling) panelSizes(k int) (a, b int) {
 
 // scalesA is where the factors of the rows of a panel of A are, where it has any.
 func (t *tiling) scalesA(panel []float32) []float32 {
-	if t.form != fours {
+	if t.numbers != fours.numbers {
 		return nil
 	}
 	return panel[t.panelLen-rowLanes : t.panelLen]
@@ -21,7 +21,7 @@ func (t *tiling) scalesA(panel []float32) []float32 {
 
 // scalesB is where the factors of the columns of a panel of B are, and what their sums begin with.
 func (t *tiling) scalesB(panel []float32) (scale []float32, start *[panelLanes]int32) {
-	if t.form != fours {
+	if t.numbers != fours.numbers {
 		return nil, nil
 	}
 	end := panel[t.stepB-2*panelLanes : t.stepB]
@@ -30,10 +30,10 @@ func (t *tiling) scalesB(panel []float32) (scale []float32, start *[panelLanes]i
 
 // multiply brings the product of a panel of A and one of B, k words deep, into rows of C.
 func (t *tiling) multiply(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
-	switch t.form {
-	case pairs:
+	switch t.numbers {
+	case pairs.numbers:
 		tileBF16(rows, k, a, b, c, ldc, add)
-	case fours:
+	case fours.numbers:
 		scale, start := t.scalesB(b)
 		tileInt8(rows, k, a, b, c, ldc, add, t.scalesA(a), (*[panelLanes]float32)(scale), start)
 	default:
@@ -53,7 +53,7 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 		return
 	}
 	ld := g.a.rs
-	if t.form == floats || t.padded(k) != k {
+	if t.numbers == 1 || t.padded(k) != k {
 		s := scratches.get()
 		defer scratches.put(s)
 		src, ld = copyRows(grow(&s.tile, n*(t.padded(k)+16)), src, ld, k, t.padded(k), n), t.padded(k)+16
@@ -77,12 +77,12 @@ func (g *gemm) packRows(dst []float32, width int, src []float32, ld, k, n int, s
 	f := g.tiling.form
 	words := f.padded(k) / f.numbers
 	switch {
-	case f == pairs:
+	case f.numbers == pairs.numbers:
 		for r := (n - 1) / rowLanes * rowLanes; r >= 0; r -= rowLanes {
 			transposeBF16(words, dst[r:], width, src[r*ld:], ld, n-r)
 		}
 		return
-	case f == fours:
+	case f.numbers == fours.numbers:
 		packBytes(dst, width, src, ld, words, n, scale, unsigned)
 		return
 	case g.precision != F32:
@@ -103,43 +103,35 @@ func packBytes(dst []float32, width int, src []float32, ld, words, n int, scale 
 	}
 }
 
-// panelsB are panels of B side by side: panel number j begins at data[j*step], with rows ld apart.
+// panelsB are panels of B side by side: panel number j begins at data[j*step].
 type panelsB struct {
 	data     []float32
-	ld, step int
-	nr       int
+	step, nr int
 }
 
 // at is the panel that begins with column n.
 func (x panelsB) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
 
-// after is the panel that begins with column n if it is time for it and there is one.
-func (x panelsB) after(time bool, n int) []float32 {
-	if !time || x.data == nil {
-		return nil
-	}
-	return x.at(n)
-}
-
-// direct says whether B can be read where it lies: its rows are contiguous and used by one panel only.
+// direct says whether B is read where it lies: its rows are contiguous and used by few panels only.
 func (g *gemm) direct() bool {
-	return g.w == nil && g.b.cs == 1 && g.tiling.panels == 1
+	return g.w == nil && g.b.cs == 1 && g.tiling.panels <= 2 && g.n%g.tiling.nr == 0
 }
 
-// bring makes panels of B's rows k0 to k1 and columns n0 to n1.
-func (g *gemm) bring(s *scratch, k0, k1, n0, n1 int) panelsB {
-	nr, step := g.tiling.nr, g.tiling.stepB
-	if g.direct() && (n1-n0)%nr == 0 {
-		return panelsB{g.b.from(k0, n0), g.b.rs, nr, nr}
-	}
-	x := panelsB{grow(&s.b, ceilDiv(n1-n0, nr)*step+packSlack), nr, step, nr}
+// packPart packs part number i of the slice with that number.
+func (g *gemm) packPart(number, i int) {
+	t := &g.tiling
+	n0 := i / t.parts * t.unit
+	n1 := min(n0+t.unit, g.sliceWidth(number))
+	s := scratches.get()
+	defer scratches.put(s)
 	if g.w != nil && !g.wTrans {
-		return g.bringColumns(s, x, k0, k1, n0, n1)
+		g.packRowsB(s, number, n0, n1, i%t.parts*t.partLen)
+		return
 	}
-	for n := n0; n < n1; n += nr {
-		g.packB(s, x.at(n-n0), k0, k1, n, min(n1, n+nr))
+	for b := range t.blocks {
+		panel, _ := g.panelB(number, n0/t.nr, b)
+		g.packB(s, panel, b*t.block, min(g.k, (b+1)*t.block), number*t.slice+n0, number*t.slice+n1)
 	}
-	return x
 }
 
 // packB packs one panel of B that is contiguous in k.
@@ -153,53 +145,41 @@ func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
 	scale, start := t.scalesB(dst)
 	for k := k0; k < k1; k += tileCols {
 		depth := min(k1-k, tileCols)
-		g.w.Tile(tile, tileLD, n0, n1, k, k+depth)
+		g.w.Tile(tile, tileLD, n0, n1, g.skip+k, g.skip+k+depth)
 		for padded, i := t.padded(depth), 0; padded > depth && i < n1-n0; i++ {
 			clear(tile[i*tileLD+depth : i*tileLD+padded])
 		}
 		g.packRows(dst[(k-k0)/t.numbers*t.nr:], t.nr, tile, tileLD, depth, n1-n0, scale, false)
 	}
-	if t.form == fours {
+	if t.numbers == fours.numbers {
 		columnSums(t.words(k1-k0), start, dst)
 	}
 }
 
-const (
-	columnRows = 64 // rows of weights that are unpacked at a time
-	fewPanels  = 4  // panels of A for which it does not pay to pack B
-)
-
-// bringColumns makes panels of B = W, some rows after the others.
-func (g *gemm) bringColumns(s *scratch, x panelsB, k0, k1, n0, n1 int) panelsB {
+// packRowsB packs a part of k from k0 on of panels of B = W, the columns n0 to n1 of the slice with that number.
+func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0 int) {
 	t := &g.tiling
-	ld, rows := ceilDiv(n1-n0, tileCols)*tileCols+16, columnRows
-	if g.precision == F32 && t.tall < fewPanels || g.precision == Int8 {
-		rows = t.block
+	const ld = tileCols + 16
+	depth := min(t.partLen, g.k-k0)
+	padded := t.words(depth) * t.numbers
+	tile := grow(&s.tile, padded*ld)
+	first := number * t.slice
+	g.w.Tile(tile, ld, g.skip+k0, g.skip+k0+depth, first+n0, first+n1)
+	clear(tile[depth*ld:])
+	for n := n0; n < n1; n += t.nr {
+		panel, _ := g.panelB(number, n/t.nr, k0/t.block)
+		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr))
 	}
-	for k := k0; k < k1; k += rows {
-		depth := min(k1-k, rows)
-		padded := t.words(depth) * t.numbers
-		tile := grow(&s.tile, padded*ld)
-		g.w.Tile(tile, ld, k, k+depth, n0, n1)
-		if g.precision == F32 && t.tall < fewPanels {
-			return panelsB{tile, ld, t.nr, t.nr}
-		}
-		clear(tile[depth*ld:])
-		for n := n0; n < n1; n += t.nr {
-			g.packColumns(x.at(n-n0), (k-k0)/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr))
-		}
-	}
-	return x
 }
 
 // packColumns packs k rows of n columns from word number first of a panel on.
 func (g *gemm) packColumns(panel []float32, first int, src []float32, ld, k, n int) {
 	t := &g.tiling
 	dst := panel[first*t.nr:]
-	switch t.form {
-	case pairs:
+	switch t.numbers {
+	case pairs.numbers:
 		interleaveBF16(k/2, dst, src, ld)
-	case fours:
+	case fours.numbers:
 		var magnitude, inverse [panelLanes]float32
 		scale, start := t.scalesB(panel)
 		columnMagnitudes(k, &magnitude, src, ld)

@@ -204,16 +204,31 @@ func TestRowRange(t *testing.T) {
 	}
 }
 
-// TestGemmInPieces multiplies an A that is too large to be packed whole.
+// inPieces has products done in small pieces for one test: rows of A, slices of B, stretches of k.
+func inPieces(t *testing.T) {
+	packed, slice, depth := maxPacked, maxSlice, maxDepth
+	t.Cleanup(func() { maxPacked, maxSlice, maxDepth = packed, slice, depth })
+	maxPacked, maxSlice, maxDepth = 20*floats.block, 70*floats.block, floats.block
+}
+
+// TestGemmInPieces multiplies matrices that are too large to be packed whole.
 func TestGemmInPieces(t *testing.T) {
-	was := maxPacked
-	defer func() { maxPacked = was }()
-	maxPacked = 20 * floats.block
+	inPieces(t)
 	eachTier(t, func(t *testing.T) {
-		for _, s := range [][3]int{{70, 40, 50}, {70, 40, 300}, {90, 3, 20}} {
+		for _, s := range [][3]int{{70, 40, 50}, {70, 40, 300}, {90, 3, 20}, {40, 300, 600}} {
 			for trans := range 4 {
 				newGemmCase(s[0], s[1], s[2], trans&1 != 0, trans&2 != 0, 1).check(t, 0.5, 0.5)
 			}
+		}
+		d := Dense{600, 530, randoms(600*530, 1)}
+		for _, p := range []Precision{F32, BF16, Int8} {
+			c := newWeightsCase(d, 70)
+			c.round(p, d)
+			y, dx := slices.Clone(c.y), make([]float32, c.n*c.cols)
+			GemmWTPrec(p, y, c.x, c.n, strictWeights{d}, 1)
+			checkClose(t, fmt.Sprint(p, " GemmWTPrec"), y, c.wantY, 3e-4)
+			GemmWPrec(p, dx, c.dy, c.n, strictWeights{d}, 0)
+			checkClose(t, fmt.Sprint(p, " GemmWPrec"), dx, c.wantX, 3e-4)
 		}
 	})
 }

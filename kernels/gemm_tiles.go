@@ -1,13 +1,31 @@
 package kernels
 
-// The product by outer-product tiles, after BLIS. A is packed first: into panels of as many rows as the
-// register tile has, cut into blocks of k. Then each task takes some columns of C and some panels of A, and
-// for one block of k after the other brings its columns of B into panels and multiplies all pairs of panels.
-// C collects the blocks of k in their order.
+import "math"
+
+// The product by outer-product tiles, after BLIS. A is packed first, into panels of as many rows as the register tile has.
+// B is packed slice by slice, a slice being so many columns that its panels stay in the last-level cache: the first
+// together with A, each further one together with the tiles of the slice before it. Panels are cut into blocks of k. A
+// task multiplies some panels of A by some of B, one block of k after the other, so that C collects them in their order.
+//
+// Tasks are small: whoever is delayed by other programs holds up the others no longer than a task takes.
 
 const (
-	maxPanels = 8 // the most panels of B in a task: they should stay in the second-level cache
-	tileLD    = tileCols + 16
+	tileLD     = tileCols + 16
+	columnRows = 64 // rows of weights that are unpacked at a time where they are rows of B too
+
+	tasksPerThread = 32 // about so many tasks a thread
+	leastTiles     = 6  // the fewest register tiles of a task
+)
+
+// Variables for the sake of tests.
+var (
+	// maxPacked is the number of elements of A up to which it is packed whole. Of a larger one some rows are
+	// multiplied after the others.
+	maxPacked = 8 << 20
+	// maxSlice is the number of elements of a packed slice of B.
+	maxSlice = 2 << 20
+	// maxDepth is about the k up to which there is one pass over it.
+	maxDepth = 8 << 10
 )
 
 // tiling is how a product is cut into tasks.
@@ -17,53 +35,73 @@ type tiling struct {
 	height   int // rows of a panel of A, but for the last
 	panels   int // of A
 	blocks   int // of k
-	unit     int // columns that a task's width is a multiple of
-	units    int // of unit columns in C
-	wide     int // units a task
-	cols     int // tasks side by side
-	tall     int // panels of A a task
+	panelLen int // elements of a packed panel of A, of one block
+	stepB    int // of a panel of B
+	unit     int // columns that are packed together
+	parts    int // that packing them is divided into, along k
+	partLen  int // the k of a part
+	slice    int // columns of a slice
+	slices   int
+	wide     int // panels of B a task
+	cols     int // tasks side by side in a whole slice
 	rows     int // tasks one above the other
-	panelLen int // elements of a packed panel of A
-	stepB    int // from one packed panel of B to the next
 }
 
-// maxPacked is the number of elements of A up to which it is packed whole. Of a larger one some rows are
-// multiplied after the others. A variable for the sake of tests.
-var maxPacked = 8 << 20
-
+// runTiles computes the product, a piece of k after the other, some rows after the others.
 func (g *gemm) runTiles() {
-	g.tiling.form = formOf(g.precision)
-	rows := max(maxPacked/ceilDiv(g.k, g.tiling.block)/g.tiling.block, tileShape().mr)
-	for m := g.m; m > 0; m -= g.m {
-		g.m = min(m, rows)
-		g.runRows()
-		if m > rows {
-			g.a.data, g.c = g.a.from(rows, 0), g.c[g.cIndex(rows, 0):]
+	whole := g.product
+	depth := ceilDiv(ceilDiv(g.k, ceilDiv(g.k, maxDepth)), tileCols) * tileCols
+	if g.low.rank > 0 {
+		depth = g.k
+	}
+	rows := max(maxPacked/min(depth, g.k), tileShape().mr)
+	for i := 0; i < whole.m; i += rows {
+		for k := 0; k < whole.k; k += depth {
+			g.m, g.k, g.skip = min(rows, whole.m-i), min(depth, whole.k-k), k
+			g.a.data, g.c = whole.a.from(i, k), whole.c[whole.cIndex(i, 0):]
+			if g.w == nil {
+				g.b.data = whole.b.from(k, 0)
+			}
+			if g.beta = whole.beta; k > 0 {
+				g.beta = 1
+			}
+			g.runRows()
+		}
+		if i+rows < whole.m {
 			g.low.rows(rows)
 		}
 	}
 }
 
-// runRows computes the product with as many rows as fit.
+// floatBlock is how long blocks of k are for panels of float32: as long as there is use for the panels' being in the
+// second-level cache, since for every block C is read and written.
+func floatBlock(k int) int {
+	const longest = 768
+	return max(ceilDiv(ceilDiv(k, ceilDiv(k, longest)), tileCols), 1) * tileCols
+}
+
+// runRows computes the product with as many rows and as much of k as fit.
 func (g *gemm) runRows() {
 	t := &g.tiling
-	t.shape = tileShape()
-	t.height, t.panels = t.balance(g.m)
-	t.blocks = ceilDiv(g.k, t.block)
-	t.panelLen, t.stepB = t.panelSizes(min(g.k, t.block))
-	t.unit = t.nr
-	if g.w != nil && !g.wTrans {
-		t.unit = tileCols
+	t.shape, t.form = tileShape(), formOf(g.precision)
+	if t.numbers == 1 && g.precision != Int8 {
+		t.block = floatBlock(g.k)
 	}
-	t.units = ceilDiv(g.n, t.unit)
-	t.divide(g.packingCost())
-	work := g.m * g.n * g.k
+	t.blocks = ceilDiv(g.k, t.block)
+	t.height, t.panels = t.balance(g.m)
+	t.panelLen, t.stepB = t.panelSizes(min(g.k, t.block))
+	g.cutB()
+	t.divide()
 	grow(&g.packed, t.panels*t.blocks*t.panelLen)
 	if g.low.rank > 0 {
 		g.packDown()
+		g.makeUps()
 	}
-	share(work, t.panels, g.packTask)
-	share(work, t.rows*t.cols, g.tileTask)
+	work := g.m * g.n * g.k
+	share(work, t.panels+g.packTasks(0)+g.upTasks(), g.packTask)
+	for g.number = range t.slices {
+		share(work, g.packTasks(g.number+1)+g.tileTasks(), g.tileTask)
+	}
 }
 
 // balance divides m rows into as few panels as there must be, all of one height but the last.
@@ -77,75 +115,134 @@ func (s shape) roundUp(rows int) int { return ceilDiv(rows, s.step) * s.step }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
-// packingCost is what it takes to bring one panel of B into place, in register tiles that could be
-// multiplied meanwhile.
-func (g *gemm) packingCost() float64 {
-	switch {
-	case g.w != nil:
-		return 2
-	case g.direct():
-		return 0
+// cutB cuts B into slices, and these into what is packed at a time.
+func (g *gemm) cutB() {
+	t := &g.tiling
+	t.unit, t.parts, t.partLen = t.nr, 1, g.k
+	if g.w != nil && !g.wTrans {
+		t.unit, t.partLen = tileCols, columnRows
+		if g.precision == Int8 {
+			t.partLen = t.block
+		}
+		t.parts = ceilDiv(g.k, t.partLen)
 	}
-	return 0.5
-}
-
-// divide chooses the width and height of tasks so that the last thread to finish finishes soonest.
-func (t *tiling) divide(packingCost float64) {
-	const taskCost = 0.5 // of a task itself, in register tiles
-	threads := Threads()
-	best := 0.0
-	for rows := 1; rows <= t.panels && rows < 2*threads || rows == 1; rows *= 2 {
-		tall := ceilDiv(t.panels, rows)
-		for wide := 1; wide <= max(1, maxPanels*t.nr/t.unit); wide++ {
-			tasks := ceilDiv(t.units, wide) * ceilDiv(t.panels, tall)
-			cost := float64(ceilDiv(tasks, threads)) * (float64(wide*t.unit/t.nr)*(float64(tall)+packingCost) + taskCost)
-			if best == 0 || cost < best {
-				best, t.wide, t.tall = cost, wide, tall
-			}
+	t.slice = max(maxSlice/(t.blocks*t.stepB)*t.nr/t.unit, 1) * t.unit
+	if g.direct() {
+		t.slice = ceilDiv(g.n, t.unit) * t.unit
+	}
+	t.slices = ceilDiv(g.n, t.slice)
+	t.slice = ceilDiv(ceilDiv(g.n, t.slices), t.unit) * t.unit
+	t.slices = ceilDiv(g.n, t.slice)
+	if !g.direct() {
+		for i := range min(t.slices, 2) {
+			grow(&g.right[i], t.slice/t.nr*t.blocks*t.stepB+packSlack)
 		}
 	}
-	t.cols, t.rows = ceilDiv(t.units, t.wide), ceilDiv(t.panels, t.tall)
 }
 
-// packPanels packs panel number i of A for all blocks of k, times alpha.
-func (g *gemm) packPanels(i int) {
+// divide chooses the panels of a task: so few that threads end together, in a proportion that reads the fewest elements.
+func (t *tiling) divide() {
+	side := t.slice / t.nr
+	tiles := max(float64(t.panels*side*t.slices)/float64(tasksPerThread*Threads()), leastTiles)
+	wide := int(math.Sqrt(tiles*float64(t.height)/float64(t.nr)) + 0.5)
+	t.cols = ceilDiv(side, min(max(wide, 1), maxPanels))
+	t.wide = ceilDiv(side, t.cols)
+	t.rows = max(min(int(float64(t.panels*t.wide)/tiles+0.5), t.panels), 1)
+}
+
+// maxPanels is the most panels of B in a task: they should stay in the second-level cache.
+const maxPanels = 8
+
+// sliceWidth is the columns of slice number i; none beyond the last.
+func (g *gemm) sliceWidth(i int) int {
+	return max(min(g.tiling.slice, g.n-i*g.tiling.slice), 0)
+}
+
+// packTasks is how many tasks it takes to pack slice number i.
+func (g *gemm) packTasks(i int) int {
+	if g.direct() {
+		return 0
+	}
+	return ceilDiv(g.sliceWidth(i), g.tiling.unit) * g.tiling.parts
+}
+
+// tileTasks is how many tasks it takes to multiply the current slice.
+func (g *gemm) tileTasks() int {
+	t := &g.tiling
+	return ceilDiv(ceilDiv(g.sliceWidth(g.number), t.nr), t.wide) * t.rows
+}
+
+// packFirst packs a panel of A, or what is of the first slice of B, or of the second factor of a low rank.
+func (g *gemm) packFirst(i int) {
+	t := &g.tiling
+	if i < t.panels {
+		g.packPanel(i)
+		return
+	}
+	if i -= t.panels; i < g.packTasks(0) {
+		g.packPart(0, i)
+		return
+	}
+	g.packUp(i - g.packTasks(0))
+}
+
+// tileOrPack packs what is of the next slice, which comes first, or multiplies panels of this one.
+func (g *gemm) tileOrPack(i int) {
+	if packing := g.packTasks(g.number + 1); i < packing {
+		g.packPart(g.number+1, i)
+	} else {
+		g.tilePanels(i - packing)
+	}
+}
+
+// packPanel packs panel number i of A for all blocks of k, times alpha.
+func (g *gemm) packPanel(i int) {
 	t := &g.tiling
 	i0 := i * t.height
 	rows := min(t.height, g.m-i0)
 	for b := range t.blocks {
 		k0 := b * t.block
-		g.packA(g.panel(b, i), g.a.from(i0, k0), min(t.block, g.k-k0), rows)
+		g.packA(g.panel(i, b), g.a.from(i0, k0), min(t.block, g.k-k0), rows)
 	}
 	if g.low.rank > 0 {
 		g.project(i, i0, rows)
 	}
 }
 
-// panel is packed panel number i of A, for block number b of k.
-func (g *gemm) panel(b, i int) []float32 {
+// panel is packed panel number i of A, block number b of k.
+func (g *gemm) panel(i, b int) []float32 {
 	t := &g.tiling
 	at := (b*t.panels + i) * t.panelLen
 	return g.packed[at : at+t.panelLen]
 }
 
-// tilePanels computes a task's part of C.
+// panelB is panel number j of the slice with that number, block number b of k, and how far apart its rows are.
+func (g *gemm) panelB(number, j, b int) (panel []float32, bs int) {
+	t := &g.tiling
+	if g.direct() {
+		return g.b.from(b*t.block, j*t.nr), g.b.rs
+	}
+	at := (b*t.slice/t.nr + j) * t.stepB
+	return g.right[number%2][at : at+t.stepB], t.nr
+}
+
+// tilePanels multiplies some panels of A by some of the current slice.
 func (g *gemm) tilePanels(i int) {
 	t := &g.tiling
 	s := scratches.get()
 	defer scratches.put(s)
-	p0 := i / t.cols * t.tall
-	p1 := min(t.panels, p0+t.tall)
-	n0 := i % t.cols * t.wide * t.unit
-	n1 := min(g.n, n0+t.wide*t.unit)
 	grow(&s.edge, maxMR*maxNR)
-	up := g.bringUp(s, n0, n1)
+	p0, p1 := t.panels*(i%t.rows)/t.rows, t.panels*(i%t.rows+1)/t.rows
+	j0 := i / t.rows * t.wide
+	j1 := min(j0+t.wide, ceilDiv(g.sliceWidth(g.number), t.nr))
 	for b := range t.blocks {
-		k0, k1 := b*t.block, min(g.k, (b+1)*t.block)
-		x := g.bring(s, k0, k1, n0, n1)
+		words, last := t.words(min(g.k-b*t.block, t.block)), b == t.blocks-1
 		for p := p0; p < p1; p++ {
-			a := g.panel(b, p)
-			for n := n0; n < n1; n += t.nr {
-				g.tile(s, p, n, t.words(k1-k0), a, x.at(n-n0), x.ld, b > 0, up.after(b == t.blocks-1, n-n0))
+			a := g.panel(p, b)
+			for j := j0; j < j1; j++ {
+				x, bs := g.panelB(g.number, j, b)
+				n := g.number*t.slice + j*t.nr
+				g.tile(s, p, n, words, a, x, bs, b > 0, g.upAfter(last, n))
 			}
 		}
 	}

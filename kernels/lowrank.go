@@ -99,9 +99,8 @@ func (g *gemm) runLow() {
 	t.shape, t.form = tileShape(), floats
 	t.height, t.panels = t.balance(g.m)
 	g.packDown()
-	step := g.low.rank * t.nr
-	g.low.right = panelsB{grow(&g.packed, ceilDiv(g.n, t.nr)*step+packSlack), t.nr, step, t.nr}
-	share(16*g.n*g.low.rank, ceilDiv(g.n, upColumns), g.upTask)
+	g.makeUps()
+	share(16*g.n*g.low.rank, g.upTasks(), g.upTask)
 	share(g.m*(g.n+g.k)*g.low.rank, t.panels, g.lowTask)
 	g.product = product{}
 	g.setLow(low{})
@@ -110,9 +109,35 @@ func (g *gemm) runLow() {
 // upColumns is how many columns of up a task packs.
 const upColumns = 512
 
+// makeUps makes room for the panels of up.
+func (g *gemm) makeUps() {
+	l, nr := &g.low, g.tiling.nr
+	step := l.rank * nr
+	l.right = panelsB{grow(&l.rights, ceilDiv(g.n, nr)*step+packSlack), step, nr}
+}
+
+// upTasks is how many tasks it takes to pack up.
+func (g *gemm) upTasks() int {
+	if g.low.rank == 0 {
+		return 0
+	}
+	return ceilDiv(g.n, upColumns)
+}
+
 // packUp packs some columns of up.
 func (g *gemm) packUp(i int) {
-	g.packUps(g.low.right, i*upColumns, i*upColumns, min(g.n, (i+1)*upColumns))
+	l := &g.low
+	for n := i * upColumns; n < min(g.n, (i+1)*upColumns); n += l.right.nr {
+		pack(l.right.at(n), l.right.nr, l.up.from(0, n), l.up.rs, l.up.cs, l.rank, min(g.n-n, l.right.nr))
+	}
+}
+
+// upAfter is the panel of up that begins with column n if it is time for it and there is one.
+func (g *gemm) upAfter(time bool, n int) []float32 {
+	if !time || g.low.rank == 0 {
+		return nil
+	}
+	return g.low.right.at(n)
 }
 
 // lowRows computes panel number i of U and what it adds to C.
@@ -138,12 +163,13 @@ type low struct {
 	downs     []float32 // packed panels of down, one behind the other
 	ups       []float32 // packed panels of U·upScale
 	alone     bool      // there are no weights, and A is not packed
-	right     panelsB   // packed panels of up, if alone
+	right     panelsB   // packed panels of up, in:
+	rights    []float32
 }
 
 // setLow keeps the memory of the low before.
 func (g *gemm) setLow(l low) {
-	l.downs, l.ups = g.low.downs, g.low.ups
+	l.downs, l.ups, l.rights = g.low.downs, g.low.ups, g.low.rights
 	g.low = l
 }
 
@@ -181,8 +207,12 @@ func (g *gemm) project(i, i0, rows int) {
 	width := t.roundUp(rows)
 	groups := ceilDiv(l.rank, t.nr)
 	sums := grow(&s.edge, groups*maxMR*t.nr)
-	for b := 0; b < g.k; b += floats.block {
-		k := min(floats.block, g.k-b)
+	block := floats.block
+	if g.precision == F32 && !g.low.alone {
+		block = t.block
+	}
+	for b := 0; b < g.k; b += block {
+		k := min(block, g.k-b)
 		a := g.floatsOf(s, i, i0, b, k, rows)
 		for q := 0; q < k; q += sumDepth {
 			for j := range groups {
@@ -214,29 +244,9 @@ func (g *gemm) project(i, i0, rows int) {
 func (g *gemm) floatsOf(s *scratch, i, i0, b, k, rows int) []float32 {
 	t := &g.tiling
 	if g.precision == F32 && !g.low.alone {
-		return g.panel(b/t.block, i)
+		return g.panel(i, b/t.block)
 	}
 	panel := grow(&s.b, maxMR*floats.block+packSlack)
 	pack(panel, t.roundUp(rows), g.a.from(i0, b), g.a.cs, g.a.rs, k, rows)
 	return panel
-}
-
-// bringUp packs the columns n0 to n1 of up.
-func (g *gemm) bringUp(s *scratch, n0, n1 int) panelsB {
-	t, l := &g.tiling, &g.low
-	if l.rank == 0 {
-		return panelsB{nr: t.nr}
-	}
-	step := l.rank * t.nr
-	x := panelsB{grow(&s.up, ceilDiv(n1-n0, t.nr)*step+packSlack), t.nr, step, t.nr}
-	g.packUps(x, 0, n0, n1)
-	return x
-}
-
-// packUps packs the columns n0 to n1 of up, from column first of the panels on.
-func (g *gemm) packUps(x panelsB, first, n0, n1 int) {
-	l := &g.low
-	for n := n0; n < n1; n += x.nr {
-		pack(x.at(first+n-n0), x.nr, l.up.from(0, n), l.up.rs, l.up.cs, l.rank, min(n1-n, x.nr))
-	}
 }

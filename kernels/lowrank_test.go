@@ -82,9 +82,7 @@ func TestGemmLowRankPrecision(t *testing.T) {
 
 // TestGemmLowRankInPieces multiplies an A that is too large to be packed whole.
 func TestGemmLowRankInPieces(t *testing.T) {
-	was := maxPacked
-	defer func() { maxPacked = was }()
-	maxPacked = 20 * floats.block
+	inPieces(t)
 	d := Dense{33, 300, randoms(33*300, 1)}
 	c := newLowRankCase(d, 90, 8)
 	u, y := make([]float32, c.n*c.Rank), slices.Clone(c.y)

@@ -7,7 +7,6 @@ type scratch struct {
 	tile []float32 // a tile of weights
 	b    []float32 // packed panels of B
 	edge []float32 // a register tile that does not lie within C
-	up   []float32 // packed panels of the second factor of a LowRank
 }
 
 // freeList keeps what was used, to be used again.

@@ -47,6 +47,32 @@ func (g *gen) evex(name string, inputs []operand.Op, dst operand.Op) {
 
 var evexLine = regexp.MustCompile(`(?m)^\t(\w+) +Z(\d+), Z(\d+), Z(\d+)$`)
 
+// prefetchw asks for the cache line at m, to be written: no other processor keeps it.
+func (g *gen) prefetchw(m operand.Mem) {
+	g.Instruction(&ir.Instruction{Opcode: "PREFETCHW", Operands: []operand.Op{m}, Inputs: []operand.Op{m}, ISA: []string{"PRFCHW"}})
+}
+
+var prefetchwLine = regexp.MustCompile(`(?m)^\tPREFETCHW +(\d*)\((\w+)\)$`)
+
+// baseRegisters are the numbers of the registers that an address may begin with, SP and R12 not among them.
+var baseRegisters = map[string]byte{
+	"AX": 0, "CX": 1, "DX": 2, "BX": 3, "BP": 5, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R13": 13, "R14": 14, "R15": 15,
+}
+
+// writePrefetchw turns PREFETCHW, which Go's assembler lacks, into bytes: REX.B, opcode 0F 0D /1, an 8-bit displacement.
+func writePrefetchw(text []byte) []byte {
+	return prefetchwLine.ReplaceAllFunc(text, func(line []byte) []byte {
+		m := prefetchwLine.FindStringSubmatch(string(line))
+		base, ok := baseRegisters[m[2]]
+		disp, err := strconv.Atoi("0" + m[1])
+		if !ok || err != nil || disp > 127 {
+			panic("address " + m[0])
+		}
+		return fmt.Appendf(nil, "\tBYTE $0x%02x; BYTE $0x0f; BYTE $0x0d; BYTE $0x%02x; BYTE $0x%02x // PREFETCHW %d(%s)",
+			0x40|base>>3, 0x48|base&7, disp, disp, m[2])
+	})
+}
+
 // writeEVEX turns the lines of instructions that Go's assembler lacks into bytes, with the line beside them.
 func writeEVEX(text []byte) []byte {
 	return evexLine.ReplaceAllFunc(text, func(line []byte) []byte {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,17 +28,26 @@ func TestBytesAreWhatTheySay(t *testing.T) {
 				}
 				code = append(code, byte(n))
 			}
-			if got := decodeEVEX(code); got != m[2] {
+			if got := decode(code); got != m[2] {
 				t.Errorf("%s: % x is %s, not %s", name, code, got, m[2])
 			}
 			found[strings.Fields(m[2])[0]]++
 		}
 	}
-	for name := range evexCodes {
+	for _, name := range append(slices.Collect(maps.Keys(evexCodes)), "PREFETCHW") {
 		if found[name] == 0 {
 			t.Errorf("%s is not there", name)
 		}
 	}
+}
+
+// decode is the text of an instruction.
+func decode(b []byte) string {
+	if len(b) == 5 && b[0]&^1 == 0x40 && b[1] == 0x0f && b[2] == 0x0d && b[3]&0xf8 == 0x48 && b[4] < 128 {
+		names := []string{"AX", "CX", "DX", "BX", "", "BP", "SI", "DI", "R8", "R9", "R10", "R11", "", "R13", "R14", "R15"}
+		return fmt.Sprintf("PREFETCHW %d(%s)", b[4], names[b[0]&1<<3|b[3]&7])
+	}
+	return decodeEVEX(b)
 }
 
 // decodeEVEX is the text of an instruction on three ZMM registers, in the order of Go's assembler. It is written from

@@ -84,5 +84,5 @@ func amd64Source(generate func(g *gen)) ([]byte, error) {
 	}
 	config := printer.Config{Name: "kernels/_asm", Pkg: "kernels"}
 	text, err := printer.NewGoAsm(config).Print(file)
-	return writeEVEX(text), err
+	return writePrefetchw(writeEVEX(text)), err
 }

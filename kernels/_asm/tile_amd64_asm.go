@@ -125,8 +125,8 @@ func (t *tile) prefetchC() {
 	p := t.GP64()
 	t.MOVQ(t.c, p)
 	for i := range t.rows {
-		t.PREFETCHT0(operand.Mem{Base: p})
-		t.PREFETCHT0(operand.Mem{Base: p, Disp: t.wide*t.bytes() - 4})
+		t.prefetchw(operand.Mem{Base: p})
+		t.prefetchw(operand.Mem{Base: p, Disp: t.wide*t.bytes() - 4})
 		if i < t.rows-1 {
 			t.ADDQ(t.ldc, p)
 		}
@@ -140,17 +140,35 @@ func (t *tile) clear() {
 	}
 }
 
+// How far ahead of what is multiplied panels are asked for: the processor's own prefetching stops where a page ends.
+const (
+	bytesAhead   = 2048 // of a
+	logRowsAhead = 5    // of b
+)
+
 // multiply adds the products of all k.
 func (t *tile) multiply() {
-	bs3 := t.GP64()
+	bs3, ahead := t.GP64(), t.GP64()
+	t.MOVQ(t.bs, ahead)
+	t.SHLQ(operand.Imm(logRowsAhead), ahead)
+	t.ADDQ(t.b, ahead)
 	t.LEAQ(operand.Mem{Base: t.bs, Index: t.bs, Scale: 2}, bs3)
+	fourRows := func(p reg.GPVirtual) []operand.Mem {
+		return []operand.Mem{{Base: p}, {Base: p, Index: t.bs, Scale: 1}, {Base: p, Index: t.bs, Scale: 2}, {Base: p, Index: bs3, Scale: 1}}
+	}
 	t.loop("four", t.k, 4, func() {
-		t.step(0, operand.Mem{Base: t.b})
-		t.step(1, operand.Mem{Base: t.b, Index: t.bs, Scale: 1})
-		t.step(2, operand.Mem{Base: t.b, Index: t.bs, Scale: 2})
-		t.step(3, operand.Mem{Base: t.b, Index: bs3, Scale: 1})
+		for line := 0; line < 4*4*t.rows; line += 64 {
+			t.PREFETCHT0(operand.Mem{Base: t.a, Disp: bytesAhead + line})
+		}
+		for i, b := range fourRows(t.b) {
+			for line := 0; line < t.wide*t.bytes(); line += 64 {
+				t.PREFETCHT0(fourRows(ahead)[i].Offset(line))
+			}
+			t.step(i, b)
+		}
 		t.ADDQ(operand.Imm(uint64(4*4*t.rows)), t.a)
 		t.LEAQ(operand.Mem{Base: t.b, Index: t.bs, Scale: 4}, t.b)
+		t.LEAQ(operand.Mem{Base: ahead, Index: t.bs, Scale: 4}, ahead)
 	})
 	t.loop("one", t.k, 1, func() {
 		t.step(0, operand.Mem{Base: t.b})
