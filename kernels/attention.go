@@ -102,7 +102,7 @@ type attention struct {
 var attentions freeList[attention]
 
 const (
-	queryRows  = 56       // about the queries of a block: four register tiles of the widest tier
+	queryRows  = 112      // about the queries of a block: eight register tiles of the widest tier
 	keyBlock   = 256      // the keys of a block
 	scoreLD    = 256 + 16 // rows of scores are so far apart
 	reduceRows = 32

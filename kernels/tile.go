@@ -74,10 +74,24 @@ func pack(dst []float32, width int, src []float32, ks, js, k, n int) {
 		packTransposed(dst, width, src, js, k, n)
 	case n == width && n == tileShape().nr:
 		copyPanel(k, dst, src, ks)
+	case n <= packSlack:
+		packNarrow(dst, width, src, ks, k, n)
 	default:
 		for p := range k {
 			copy(dst[p*width:p*width+n], src[p*ks:p*ks+n])
 		}
+	}
+}
+
+// packNarrow is pack of rows of up to packSlack elements: as long as src and dst have so many, all are copied, and what is too much is
+// written over by the next row.
+func packNarrow(dst []float32, width int, src []float32, ks, k, n int) {
+	p := 0
+	for ; p < k && p*ks+packSlack <= len(src) && p*width+packSlack <= len(dst); p++ {
+		*(*[packSlack]float32)(dst[p*width:]) = *(*[packSlack]float32)(src[p*ks:])
+	}
+	for ; p < k; p++ {
+		copy(dst[p*width:p*width+n], src[p*ks:p*ks+n])
 	}
 }
 
