@@ -21,6 +21,7 @@ type Origin struct {
 	BaseSHA256   string    // Base.SHA256 of it
 	Architecture string    // Base.Architecture of it
 	Version      string    // of the program that wrote the file
+	Latent       string    // path of the original weights that levels start from, where they do
 	Training     *Training // how it was trained; nil for an adapter that was not trained here
 }
 

@@ -32,6 +32,7 @@ const (
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
 	metaGrid         = "peftconv.qat"
+	metaLatent       = "peftconv.latent"
 	metaCheckpoint   = "peftconv.checkpoint"
 )
 
@@ -55,7 +56,7 @@ func (a *Adapter) metadata() (map[string]string, error) {
 	o := &a.Origin
 	for key, value := range map[string]string{
 		metaVersion: o.Version, metaBase: o.Base, metaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
-		metaTemplate: a.Config.Template,
+		metaTemplate: a.Config.Template, metaLatent: o.Latent,
 	} {
 		if value != "" {
 			meta[key] = value
@@ -356,6 +357,7 @@ func firstNonFinite(x []float32) int {
 func (a *Adapter) readOrigin(meta map[string]string) error {
 	a.Origin = Origin{
 		Base: meta[metaBase], BaseSHA256: meta[metaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
+		Latent: meta[metaLatent],
 	}
 	if training, ok := meta[metaTraining]; ok {
 		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {

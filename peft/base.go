@@ -31,6 +31,7 @@ type Base struct {
 	weights []string // the files that hold the weights
 	closer  io.Closer
 	hash    func() (string, error)
+	latent  *latentWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -86,12 +87,13 @@ func (b *Base) openHF() (err error) {
 
 // Close unmaps the files.
 func (b *Base) Close() error {
+	err := b.closeLatent()
 	if b.closer == nil {
-		return nil
+		return err
 	}
 	closer := b.closer
 	b.closer = nil
-	return closer.Close()
+	return errors.Join(err, closer.Close())
 }
 
 // SHA256 is the hash of the weights in hexadecimal. For a GGUF file and a single model.safetensors it is the SHA-256

@@ -25,6 +25,9 @@ func (a *Adapter) bind(b *Base, strength float64, training bool) (*Bound, error)
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
 		return nil, fmt.Errorf("adapter: made for a base of architecture %q, but %s is %q", arch, b.Path, b.Architecture())
 	}
+	if err := a.findLatent(b); err != nil {
+		return nil, err
+	}
 	perms, err := a.method.permuted(b)
 	if err != nil {
 		return nil, err

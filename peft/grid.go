@@ -13,9 +13,10 @@ import (
 // Grid says how an adapter of an ordinary method is one on the grid of a quantized base: the forward pass multiplies with
 // blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
 type Grid struct {
-	Channels string `json:"channels"` // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else levels
-	Dither   string `json:"dither"`   // DitherUniform or DitherNone
-	Seed     uint64 `json:"seed"`     // of the dither
+	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else levels
+	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
+	Seed     uint64 `json:"seed"`                    // of the dither
+	Latent   string `json:"latent_sha256,omitempty"` // of the original weights that levels start from (Base.OpenLatent); "": the base itself
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -77,6 +78,7 @@ type GridOptions struct {
 	Channels string // QATAuto ("" is the same), ChannelCode or ChannelRow
 	Dither   string // DitherUniform ("" is the same) or DitherNone
 	Seed     uint64 // of the dither
+	Latent   bool   // levels start from the original weights that Base.OpenLatent has opened, in the place of dither
 }
 
 // TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
@@ -95,7 +97,14 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 		return fmt.Errorf("new adapter: %w", err)
 	}
 	a.Config.Grid = g
-	if _, err := a.Bind(b); err != nil {
+	bound, err := a.Bind(b)
+	if err == nil && opt.Latent {
+		linears, _ := bound.attachment.(*gridAttachment).recoded(b)
+		if g.Latent, err = b.newLatent(linears); err == nil {
+			a.Origin.Latent = absolute(b.latent.path)
+		}
+	}
+	if err != nil {
 		a.Config.Grid = nil
 		return fmt.Errorf("quantization-aware training: %w", err)
 	}
@@ -124,6 +133,10 @@ func onGrid(b *Base, inner attachment, g *Grid, trained bool) (attachment, error
 		}
 		at.sites[l] = s
 		at.order = append(at.order, s)
+	}
+	if g.Latent != "" {
+		linears, blocks := at.recoded(b)
+		return at, b.attachLatent(g.Latent, linears, blocks)
 	}
 	return at, nil
 }

@@ -40,6 +40,16 @@ func (at *gridAttachment) blocks() []*movedBlocks {
 	return all
 }
 
+// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
+func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*movedBlocks) {
+	for _, l := range b.Model.Linears() {
+		if s := at.sites[l]; s != nil && !s.byRows {
+			linears, blocks = append(linears, l), append(blocks, &s.movedBlocks)
+		}
+	}
+	return linears, blocks
+}
+
 // stepped rounds the weights that the method now makes.
 func (at *gridAttachment) stepped(step, steps int) {
 	at.attachment.stepped(step, steps)

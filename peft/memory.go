@@ -25,7 +25,7 @@ const unknownMemory = 2 << 30
 
 // Memory is what a training run will need, in bytes, as far as that can be told before it starts.
 type Memory struct {
-	Weights     int64 // pages of the model's file: all of them are read in each step
+	Weights     int64 // pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
 	Activations int64 // of one batch, and gradients of them
 	Logits      int64 // of some tokens at a time
 	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter moves
@@ -67,6 +67,7 @@ func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, er
 		m.Weights += int64(len(l.W.Data))
 	}
 	m.Adapter += movedBytes(b, a, tokens)
+	m.Weights += latentBytes(b, a)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)

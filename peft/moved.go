@@ -19,6 +19,7 @@ type movedBlocks struct {
 	base    *quant.Matrix
 	snapped quant.Matrix // as base, in memory of its own
 	dither  uint64       // seed; 0: none
+	latent  *latentRows  // what the levels start from; nil: the base itself
 }
 
 func newMovedBlocks(l *model.Linear) movedBlocks {
@@ -42,7 +43,12 @@ func (b *movedBlocks) row(r int) []byte {
 // recode makes a row of the moved blocks: from with its levels moved by a change.
 func (b *movedBlocks) recode(r int, from []byte, change []float32, m *snapScratch) {
 	var round quant.Rounding
-	if b.dither != 0 {
+	switch {
+	case b.latent != nil:
+		m.latent = sized(m.latent, len(change))
+		b.latent.row(m.latent, r)
+		round.Latent = m.latent
+	case b.dither != 0:
 		m.dither = sized(m.dither, len(change))
 		ditherRow(m.dither, b.dither, r)
 		round.Dither = m.dither
@@ -66,7 +72,7 @@ func (b *movedBlocks) addRows(dst []float32, r0, r1 int) {
 const snapRows = 8
 
 // snapScratch is memory for the numbers of some rows.
-type snapScratch struct{ scale, offset, factor, change, dither []float32 }
+type snapScratch struct{ scale, offset, factor, change, dither, latent []float32 }
 
 var snapScratches = sync.Pool{New: func() any { return new(snapScratch) }}
 

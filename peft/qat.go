@@ -34,6 +34,7 @@ type QATOptions struct {
 	Layers    string   // see ParseLayers; "" is all
 	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
 	Seed      uint64
+	Latent    bool   // ChannelCode starts from the original weights that Base.OpenLatent has opened, in the place of dither
 	BaseModel string // what the file says that the base is; "" is what the base's metadata says
 }
 
@@ -52,6 +53,7 @@ type qatSettings struct {
 	Seed     uint64    `json:"qat_seed"` // of the dither
 	Targets  Modules   `json:"target_modules"`
 	Layers   layerList `json:"layers_to_transform"`
+	Latent   string    `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
 }
 
 func (s *qatSettings) check() error {
@@ -135,8 +137,27 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.Latent {
+		if s.Latent, err = b.newLatent(recodedBy(b, shapes)); err != nil {
+			return nil, err
+		}
+	}
 	c := Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
+	a, err := newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
+	if err == nil && opt.Latent {
+		a.Origin.Latent = absolute(b.latent.path)
+	}
+	return a, err
+}
+
+// recodedBy are the linear maps whose levels tensors of these shapes move.
+func recodedBy(b *Base, shapes map[string][]int) (linears []*model.Linear) {
+	for _, l := range b.Model.Linears() {
+		if shapes[qatName(l.Module, ChannelCode, "A")] != nil {
+			linears = append(linears, l)
+		}
+	}
+	return linears
 }
 
 // qatShapes are the tensors of an adapter over the chosen modules.

@@ -35,7 +35,21 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 		at.sites[l] = s
 		at.order = append(at.order, s)
 	}
+	if m.settings.Latent != "" {
+		linears, blocks := at.recoded(b)
+		return at, b.attachLatent(m.settings.Latent, linears, blocks)
+	}
 	return at, nil
+}
+
+// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
+func (at *qatAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*movedBlocks) {
+	for _, l := range b.Model.Linears() {
+		if s := at.sites[l]; s != nil && s.code.a != nil {
+			linears, blocks = append(linears, l), append(blocks, &s.movedBlocks)
+		}
+	}
+	return linears, blocks
 }
 
 // qatPair is the pair of matrices of one channel; a is nil where there is none.
@@ -98,19 +112,29 @@ func (s *qatSite) snap() {
 }
 
 // snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
+// Levels that start from original weights move first, on the grid that these were rounded to.
 func (s *qatSite) snapRow(r int, m *snapScratch) {
 	from, to := s.baseRow(r), s.row(r)
+	if s.latent != nil {
+		s.moveLevels(r, from, m)
+		from = to
+	}
 	if s.scale.a != nil || s.offset.a != nil || s.factors != nil {
 		s.wanted(r, m)
 		quant.Regrid(s.base.Type, to, from, m.scale, m.offset)
 		from = to
 	}
-	if s.code.a != nil {
-		m.change = sized(m.change, s.base.Cols)
-		clear(m.change)
-		s.code.addRow(m.change, r, s.factor)
-		s.recode(r, from, m.change, m)
+	if s.code.a != nil && s.latent == nil {
+		s.moveLevels(r, from, m)
 	}
+}
+
+// moveLevels makes a row of the moved blocks: from with its levels moved.
+func (s *qatSite) moveLevels(r int, from []byte, m *snapScratch) {
+	m.change = sized(m.change, s.base.Cols)
+	clear(m.change)
+	s.code.addRow(m.change, r, s.factor)
+	s.recode(r, from, m.change, m)
 }
 
 // wanted computes the scales and offsets that the groups of a row should have.

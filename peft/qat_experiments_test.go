@@ -17,7 +17,7 @@ import (
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
 // built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
 // words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,grid-oft:0 steps=150 rank=16 seed=1 base=FILE
-// precision=bf16. A rate of 0 is the method's own. Each run gives a line.
+// precision=bf16 latent=yes. A rate of 0 is the method's own. Each run gives a line.
 func TestQATExperiments(t *testing.T) {
 	spec := os.Getenv("PEFTCONV_EXPERIMENTS")
 	if spec == "" {
@@ -111,11 +111,19 @@ func (e *experiments) base(typ string) {
 	}
 }
 
+// latent reports whether levels start from the weights that the base was made from.
+func (e *experiments) latent() bool { return e.word("latent", "") != "" }
+
 // run trains one adapter: METHOD:RATE, the method being one of those below, also as grid-METHOD, or channels, with a dither
 // after a slash.
 func (e *experiments) run(typ, run string) {
 	t := e.t
 	b := openBase(t, e.path)
+	if e.latent() {
+		if err := b.OpenLatent(e.word("base", "../internal/demo/base.gguf")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	train, eval := e.load(b, e.train), e.load(b, e.eval)
 	name, rate, _ := strings.Cut(run, ":")
 	lr, err := strconv.ParseFloat(rate, 64)
@@ -194,10 +202,10 @@ func (e *experiments) adapter(b *Base, name string) *Adapter {
 	case "ia3":
 		a, err = NewIA3(b, IA3Options{Placement: at})
 	default:
-		a, err = NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither})
+		a, err = NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: e.latent()})
 	}
 	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed})
+		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed, Latent: e.latent()})
 	}
 	if err != nil {
 		e.t.Fatal(err)

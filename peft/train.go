@@ -523,6 +523,7 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 	}
 	t.adapter.Origin = Origin{
 		Base: absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: Version,
+		Latent: t.adapter.Origin.Latent,
 		Training: &Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,

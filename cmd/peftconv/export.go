@@ -51,6 +51,7 @@ func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(exportForms, ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
 	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
+	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a state F16 unless F32 is given, as llama.cpp's --cache-type")
 	o.typeGiven = func() bool { return fs.Changed("type") }
 	fs.StringVar(&o.state.Kind, "state", peft.StateSession, "`KIND` of a state: session or sequence")

@@ -152,7 +152,7 @@ func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 
 // inputs are the files that an output must not replace.
 func (m *modelFlags) inputs(base *peft.Base) []string {
-	paths := []string{base.Path}
+	paths := []string{base.Path, m.latent}
 	for _, a := range m.adapters {
 		paths = append(paths, a.path)
 	}

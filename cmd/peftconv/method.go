@@ -151,6 +151,11 @@ func (f *methodFlags) users(flag string) []string {
 
 // adapter makes the untrained adapter, which records what it classifies into.
 func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) {
+	if f.qat.latent != "" {
+		if err := b.OpenLatent(f.qat.latent); err != nil {
+			return nil, fmt.Errorf("--latent: %w", err)
+		}
+	}
 	a, err := f.chosen().adapter(b, f)
 	if err == nil {
 		err = f.qat.apply(b, a, f.seed)

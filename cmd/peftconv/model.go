@@ -20,6 +20,7 @@ import (
 type modelFlags struct {
 	base    string
 	loras   []string
+	latent  string
 	threads int
 
 	adapters []adapterFlag // loras, parsed
@@ -41,7 +42,14 @@ func (m *modelFlags) addBase(fs *pflag.FlagSet, text string) {
 	fs.StringVarP(&m.base, "base", "b", "", text)
 }
 
-func (m *modelFlags) addLora(fs *pflag.FlagSet) { fs.StringArrayVar(&m.loras, "lora", nil, loraHelp) }
+func (m *modelFlags) addLora(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&m.loras, "lora", nil, loraHelp)
+	m.addLatent(fs)
+}
+
+func (m *modelFlags) addLatent(fs *pflag.FlagSet) {
+	fs.StringVar(&m.latent, "latent", "", "for an adapter that was trained with --latent: the same original weights, a `FILE` or directory (default: where they were then)")
+}
 
 func (m *modelFlags) addThreads(fs *pflag.FlagSet) {
 	fs.IntVarP(&m.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
@@ -119,6 +127,12 @@ func (m *modelFlags) open() (*opened, error) {
 		return nil, err
 	}
 	o.base = base
+	if m.latent != "" {
+		if err := base.OpenLatent(m.latent); err != nil {
+			base.Close()
+			return nil, fmt.Errorf("--latent: %w", err)
+		}
+	}
 	for i, a := range o.adapters {
 		if _, err := a.Adapter.Bind(base); err != nil {
 			base.Close()

@@ -18,6 +18,7 @@ const qatOff = "off"
 type qatFlags struct {
 	channels string
 	dither   string
+	latent   string
 }
 
 func (f *qatFlags) add(fs *pflag.FlagSet) {
@@ -26,10 +27,12 @@ func (f *qatFlags) add(fs *pflag.FlagSet) {
 		"methods other than plain LoRA have code, row and auto")
 	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
 		"changes move some) or none (half-way)")
+	fs.StringVar(&f.latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
+		"Hugging Face directory")
 }
 
 // qatMethods lists the flags that a method shares, with those of training on the grid.
-func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither") }
+func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither", "latent") }
 
 // on reports whether the blocks of the base are moved.
 func (f *qatFlags) on() bool { return f.channels != qatOff }
@@ -40,6 +43,9 @@ func (f *qatFlags) check(m *methodFlags, plain bool) error {
 		if f.dither != peft.DitherUniform {
 			return errors.New("--qat-dither: needs --qat")
 		}
+		if f.latent != "" {
+			return errors.New("--latent: needs --qat")
+		}
 		return nil
 	}
 	channels, err := peft.ParseChannels(f.channels)
@@ -47,6 +53,8 @@ func (f *qatFlags) check(m *methodFlags, plain bool) error {
 		return fmt.Errorf("--qat: %w", err)
 	}
 	switch {
+	case f.latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
+		return fmt.Errorf("--latent: is where the channel code starts from, which --qat %s does not have", f.channels)
 	case f.dither != peft.DitherNone && f.dither != peft.DitherUniform:
 		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
 	case m.dropout > 0:
@@ -74,6 +82,7 @@ func refusesQAT(method string) string {
 func (f *qatFlags) pairs(b *peft.Base, m *methodFlags, rslora bool) (*peft.Adapter, error) {
 	opt := peft.QATOptions{
 		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.seed,
+		Latent: f.latent != "",
 	}
 	if opt.Alpha == 0 {
 		opt.Alpha = 2 * float64(m.rank)
@@ -89,5 +98,5 @@ func (f *qatFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
 	if !f.on() || a.Config.Method == peft.MethodQAT {
 		return nil
 	}
-	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed})
+	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed, Latent: f.latent != ""})
 }

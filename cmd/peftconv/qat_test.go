@@ -74,6 +74,36 @@ func TestQATMethods(t *testing.T) {
 	}
 }
 
+// TestLatent trains from original weights, which merge finds, or is told of, or misses.
+func TestLatent(t *testing.T) {
+	m := tiny
+	m.typ = gguf.Q4_0
+	base, original, text := tinyBase(t, m), tinyBase(t, tiny), tinyText(t)
+	for _, flags := range []string{"--qat scale+code", "--qat auto --method loha"} {
+		adapter, _, _ := trainWith(t, base, text, append(strings.Fields(flags), "--latent", original)...)
+		merge := []string{"merge", "--lora", adapter, "--out", filepath.Join(t.TempDir(), "merged.gguf"), "--verify"}
+		stdout, _ := want(t, exitOK, merge...)
+		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 {
+			t.Errorf("%s: merge prints %s", flags, stdout)
+		}
+		moved := filepath.Join(t.TempDir(), "elsewhere.gguf")
+		if err := os.Rename(original, moved); err != nil {
+			t.Fatal(err)
+		}
+		if _, stderr := want(t, exitError, merge...); !strings.Contains(stderr, "which are not there: say where they are (--latent)") {
+			t.Errorf("%s: without the original merge says %s", flags, stderr)
+		}
+		if _, stderr := want(t, exitError, append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
+			t.Errorf("%s: with other weights merge says %s", flags, stderr)
+		}
+		want(t, exitOK, append(merge, "--latent", moved)...)
+		want(t, exitOK, "eval", "--lora", adapter, "--latent", moved, "--data", text, "--ctx", "16")
+		if err := os.Rename(moved, original); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestQATFlagsRefused(t *testing.T) {
 	train := []string{"train", "--base", "b.gguf", "--data", "d.txt", "--out", "o.safetensors"}
 	for _, c := range []struct {
@@ -84,6 +114,9 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
 		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
+		{[]string{"--latent", "x"}, "--latent: needs --qat"},
+		{[]string{"--latent", "x", "--qat", "scale"}, "--latent: is where the channel code starts from, which --qat scale does not have"},
+		{[]string{"--latent", "x", "--method", "prefix-tuning"}, "--latent says nothing with --method prefix-tuning"},
 		{[]string{"--qat", "auto", "--bias", "all"}, "--bias and --train-… do not go together with it"},
 		{[]string{"--qat", "scale", "--dora"}, "--qat scale: moves what is trained of plain LoRA pairs only"},
 		{[]string{"--qat", "code+row", "--method", "oft"}, "choose code, row or auto"},

@@ -126,7 +126,7 @@ func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
-	inputs := []string{o.base, o.data, o.evalData, o.train.Resume}
+	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.method.qat.latent}
 	if o.profile != "" {
 		if err := checkOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
