@@ -23,12 +23,16 @@ type MergeOptions struct {
 	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
 	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
 	Progress func(MergeProgress)
+
+	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
+	// measured on some of it. nil is none.
+	Calibration *Data
 }
 
-// MergeProgress is called after each tensor.
+// MergeProgress is called after each tensor, and before each layer of a calibration.
 type MergeProgress struct {
-	Tensor      string
-	Bytes, Size int64 // written, of all
+	Tensor      string // or what is under way
+	Bytes, Size int64  // written, of all
 }
 
 // MergeReport is what Merge did.
@@ -102,6 +106,7 @@ type merger struct {
 	report   MergeReport
 
 	imatrix     *imatrix.Matrix // nil: none
+	calibration *calibration    // nil until the first tensor needs it
 	movesBlocks bool            // all adapters move blocks, so that none is quantized again
 }
 
@@ -115,6 +120,9 @@ type mergeTensor struct {
 	rounding   string    // how the change is rounded
 	seed       uint64    // of the dither
 	importance []float32 // of the columns; nil: all alike
+	feedback   *feedback // of RoundCompensate, while its blocks are made
+	ready      []byte    // these blocks, until they are written
+	readyStats mergeStats
 }
 
 // exact reports whether the weights that training saw are written as they are.
@@ -123,6 +131,9 @@ func (t *mergeTensor) exact() bool { return t.moved && len(t.deltas) == 0 && t.t
 func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions) (*merger, error) {
 	if len(adapters) == 0 {
 		return nil, errors.New("no adapter is given")
+	}
+	if opt.Rounding == RoundCompensate && opt.Calibration == nil {
+		return nil, fmt.Errorf("rounding %s needs calibration data", RoundCompensate)
 	}
 	for _, scaled := range adapters {
 		if err := CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
@@ -150,6 +161,7 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 	for _, t := range m.touched {
 		t.deltas = inPhases(t.deltas)
 	}
+	m.chooseCompensated()
 	return m, m.multiplyLate()
 }
 
@@ -257,6 +269,11 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
 	if err := checkMatrix(name, t.w); err != nil {
 		return err
+	}
+	if t.rounding == RoundCompensate {
+		if err := m.prepare(t); err != nil {
+			return err
+		}
 	}
 	stats, err := t.merge(m.ctx, write)
 	if err != nil {

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,16 +16,17 @@ import (
 // Values of MergeOptions.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
 // has what each keeps.
 const (
-	RoundAuto       = "auto"          // requantize where that keeps nearly all, else scales+dither
+	RoundAuto       = "auto"          // with calibration data compensate; else requantize where that keeps nearly all, or scales+dither
 	RoundRequantize = "requantize"    // the sum is quantized as any weights are, with scales of its own
 	RoundNearest    = "nearest"       // each weight goes to the level next to it, scales stay
 	RoundDither     = "dither"        // likewise, up or down at random so that the mean is right
 	RoundScales     = "scales"        // scales and minima move as well as they can, levels stay
 	RoundBoth       = "scales+dither" // scales first, dither for what they miss
+	RoundCompensate = "compensate"    // dither, of which the weights still to be rounded make good what it does to calibration data
 )
 
 // roundings are all of them.
-var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth}
+var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth, RoundCompensate}
 
 // Check reports a rounding that there is not; "" is RoundAuto.
 func (opt *MergeOptions) Check() error {
@@ -64,13 +66,10 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 
 // roundingOf is the rounding of a tensor, as far as it is known before its changes are.
 func (m *merger) roundingOf(t *mergeTensor) string {
-	switch {
-	case t.to != t.w.Type || !quant.HasLevels(t.to):
+	if t.to != t.w.Type || !quant.HasLevels(t.to) {
 		return RoundRequantize
-	case m.opt.Rounding == "":
-		return RoundAuto
 	}
-	return m.opt.Rounding
+	return cmp.Or(m.opt.Rounding, RoundAuto)
 }
 
 // Quantizing anew is left to tensors of which it keeps enough: what it misses is smaller then than what dither adds.
@@ -93,7 +92,7 @@ func (t *mergeTensor) chooseRounding() {
 	stats := make([]mergeStats, rows)
 	kernels.Parallel(rows, func(i int) {
 		r := i * t.w.Rows / rows
-		t.mergeRows(make([]byte, t.w.RowSize()), stats[i:i+1], make([]float32, 3*t.w.Cols), r, r+1)
+		t.mergeRows(make([]byte, t.w.RowSize()), stats[i:i+1], newRowBuffers(t.w.Cols), r, r+1)
 	})
 	var total mergeStats
 	for _, s := range stats {

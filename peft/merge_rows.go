@@ -39,29 +39,45 @@ func (s *mergeStats) noise() float64 {
 	return math.Sqrt(s.miss / s.want)
 }
 
+// rowBuffers hold rows of a tensor: as they were, the change asked for, and as they become.
+type rowBuffers struct{ old, change, merged []float32 }
+
+func newRowBuffers(n int) rowBuffers {
+	x := make([]float32, 3*n)
+	return rowBuffers{x[:n:n], x[n : 2*n : 2*n], x[2*n:]}
+}
+
+// part is the values from one to another.
+func (b rowBuffers) part(from, to int) rowBuffers {
+	return rowBuffers{b.old[from:to], b.change[from:to], b.merged[from:to]}
+}
+
+// mergePiece is the number of rows that a thread takes at a time.
+const mergePiece = 16
+
 // merge makes the rows of the merged tensor and hands their bytes to write in order. Threads share the rows; the sums
 // are added up in the order of the rows.
 func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
 	if t.exact() {
 		return total, write(t.w.Data)
 	}
+	if t.ready != nil {
+		defer func() { t.ready = nil }()
+		return t.readyStats, write(t.ready)
+	}
 	t.chooseRounding()
 	out := quant.Matrix{Type: t.to, Rows: t.w.Rows, Cols: t.w.Cols}
 	rowSize := out.RowSize()
-	const piece = 16 // rows a thread takes at a time
-	chunk := min(t.w.Rows, max(piece, mergeBytes/(3*4*t.w.Cols)/piece*piece))
+	chunk := min(t.w.Rows, max(mergePiece, mergeBytes/(3*4*t.w.Cols)/mergePiece*mergePiece))
 	encoded := make([]byte, chunk*rowSize)
-	scratch := make([]float32, 3*chunk*t.w.Cols)
+	buffers := newRowBuffers(chunk * t.w.Cols)
 	stats := make([]mergeStats, chunk)
 	for r0 := 0; r0 < t.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
 		n := min(chunk, t.w.Rows-r0)
-		kernels.Parallel((n+piece-1)/piece, func(i int) {
-			from, to := i*piece, min(n, (i+1)*piece)
-			t.mergeRows(encoded[from*rowSize:to*rowSize], stats[from:to], scratch[3*from*t.w.Cols:3*to*t.w.Cols], r0+from, r0+to)
-		})
+		t.mergeChunk(encoded[:n*rowSize], stats[:n], buffers.part(0, n*t.w.Cols), r0)
 		for _, s := range stats[:n] {
 			total.add(s)
 		}
@@ -72,41 +88,68 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 	return total, nil
 }
 
-// mergeRows makes rows r0 to r1. scratch has room for them three times.
-func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, scratch []float32, r0, r1 int) {
-	cols, n := t.w.Cols, (r1-r0)*t.w.Cols
-	old, change, merged := scratch[:n], scratch[n:2*n], scratch[2*n:]
-	quant.Dequantize(t.w.Type, old, t.w.Slice(r0, r1).Data)
-	clear(change)
+// mergeChunk makes as many rows from r0 on as there are stats, on all threads.
+func (t *mergeTensor) mergeChunk(dst []byte, stats []mergeStats, b rowBuffers, r0 int) {
+	if t.rounding == RoundCompensate {
+		t.compensate(dst, stats, b, r0)
+		return
+	}
+	size := len(dst) / len(stats)
+	t.inPieces(len(stats), func(from, to int) {
+		t.mergeRows(dst[from*size:to*size], stats[from:to], b.part(from*t.w.Cols, to*t.w.Cols), r0+from, r0+to)
+	})
+}
+
+// inPieces shares rows between threads.
+func (t *mergeTensor) inPieces(rows int, do func(from, to int)) {
+	kernels.Parallel((rows+mergePiece-1)/mergePiece, func(i int) { do(i*mergePiece, min(rows, (i+1)*mergePiece)) })
+}
+
+// mergeRows makes rows r0 to r1.
+func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, b rowBuffers, r0, r1 int) {
+	cols := t.w.Cols
+	t.changes(b, r0, r1)
+	if t.rounding == RoundRequantize {
+		copy(b.merged, b.old)
+		kernels.Add(b.merged, b.change)
+		quant.Quantize(t.to, dst, b.merged, cols, t.importance)
+	} else {
+		copy(b.merged, b.change)
+		size := len(dst) / (r1 - r0)
+		for r := range r1 - r0 {
+			t.roundRow(dst[r*size:(r+1)*size], b.old[r*cols:(r+1)*cols], b.merged[r*cols:(r+1)*cols], r0+r)
+		}
+	}
+	t.measure(dst, stats, b)
+}
+
+// changes sets what rows r0 to r1 were and the change that is asked for.
+func (t *mergeTensor) changes(b rowBuffers, r0, r1 int) {
+	quant.Dequantize(t.w.Type, b.old, t.w.Slice(r0, r1).Data)
+	clear(b.change)
 	for _, d := range t.deltas {
 		m, ok := d.(multiplier)
 		if ok && t.moved { // and what d takes for the weight is not old
-			copy(merged, old)
-			kernels.Add(merged, change)
-			m.multiply(merged, r0, r1)
-			copy(change, merged)
-			kernels.Axpy(-1, old, change)
+			copy(b.merged, b.old)
+			kernels.Add(b.merged, b.change)
+			m.multiply(b.merged, r0, r1)
+			copy(b.change, b.merged)
+			kernels.Axpy(-1, b.old, b.change)
 			continue
 		}
 		if ok {
-			m.multiply(change, r0, r1)
+			m.multiply(b.change, r0, r1)
 		}
-		d.addRows(change, r0, r1)
+		d.addRows(b.change, r0, r1)
 	}
-	if t.rounding == RoundRequantize {
-		copy(merged, old)
-		kernels.Add(merged, change)
-		quant.Quantize(t.to, dst, merged, cols, t.importance)
-	} else {
-		copy(merged, change)
-		size := len(dst) / (r1 - r0)
-		for r := range r1 - r0 {
-			t.roundRow(dst[r*size:(r+1)*size], old[r*cols:(r+1)*cols], merged[r*cols:(r+1)*cols], r0+r)
-		}
-	}
-	quant.Dequantize(t.to, merged, dst)
+}
+
+// measure compares the blocks that rows have become with the change asked for.
+func (t *mergeTensor) measure(dst []byte, stats []mergeStats, b rowBuffers) {
+	quant.Dequantize(t.to, b.merged, dst)
 	for r := range stats {
-		stats[r] = compareRows(old[r*cols:(r+1)*cols], change[r*cols:(r+1)*cols], merged[r*cols:(r+1)*cols])
+		row := b.part(r*t.w.Cols, (r+1)*t.w.Cols)
+		stats[r] = compareRows(row.old, row.change, row.merged)
 	}
 }
 

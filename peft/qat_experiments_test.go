@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
 // built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
 // words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,grid-oft:0 steps=150 rank=16 seed=1 base=FILE
-// precision=bf16 latent=yes. A rate of 0 is the method's own. Each run gives a line.
+// text=gsm8k precision=bf16 latent=yes rounding=requantize,compensate calibration=FILE. A rate of 0 is the method's own. Each
+// run gives a line.
 func TestQATExperiments(t *testing.T) {
 	spec := os.Getenv("PEFTCONV_EXPERIMENTS")
 	if spec == "" {
@@ -38,6 +40,7 @@ type experiments struct {
 	words       map[string]string
 	dir         string
 	train, eval string // texts
+	calibration string // likewise, of compensated merges
 	path        string // of the base in the type at hand
 }
 
@@ -56,10 +59,28 @@ func newExperiments(t *testing.T, spec string) *experiments {
 			channelRates[channel] = f
 		}
 	}
-	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
-	held := e.number("held", 30000)
-	e.train, e.eval = e.write("train.txt", text[:len(text)-held]), e.write("eval.txt", text[len(text)-held:])
+	e.texts()
 	return e
+}
+
+// texts sets what is trained on and what is held out: the end of Shakespeare, or the test problems of gsm8k.
+func (e *experiments) texts() {
+	held := e.number("held", 30000)
+	switch text := e.word("text", "shakespeare"); text {
+	case "shakespeare":
+		all := fileBytes(e.t, testdata.Shared(e.t, "text/tinyshakespeare.txt"))
+		e.train, e.eval = e.write("train.txt", all[:len(all)-held]), e.write("eval.txt", all[len(all)-held:])
+	case "gsm8k":
+		e.train = testdata.Shared(e.t, "text/gsm8k/train.jsonl")
+		test := fileBytes(e.t, testdata.Shared(e.t, "text/gsm8k/test.jsonl"))
+		e.eval = e.write("eval.jsonl", test[:bytes.LastIndexByte(test[:held], '\n')+1])
+	default:
+		e.t.Fatalf("text=%s is not known, expected shakespeare or gsm8k", text)
+	}
+	e.calibration = e.train
+	if path, ok := e.words["calibration"]; ok {
+		e.calibration = path
+	}
 }
 
 func (e *experiments) write(name string, data []byte) string {
@@ -155,7 +176,11 @@ func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
 	for _, mode := range modes {
 		out := filepath.Join(e.dir, "merged.gguf")
 		os.Remove(out)
-		if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, MergeOptions{Rounding: mode}); err != nil {
+		opt := MergeOptions{Rounding: mode}
+		if mode == RoundCompensate {
+			opt.Calibration = e.load(b, e.calibration)
+		}
+		if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, opt); err != nil {
 			t.Fatal(err)
 		}
 		m := openBase(t, out)

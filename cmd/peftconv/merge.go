@@ -24,13 +24,16 @@ metadata, in which the merge is recorded.
 An adapter that was trained with --qat loses nothing: its tensors are written as training saw them, bit for bit, and
 --verify shows it. Of other adapters rounding to few bits loses small changes: the table says, for each touched tensor,
 how much of the change is still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a
-share of the change), and with --eval-data the loss says what is left of the gain.
+share of the change), and with --eval-data the loss says what is left of the gain. --calibration names text like that which
+the model will see, best of all what the adapter was trained on: weights are then rounded such that their errors cancel in
+what the model computes of it, which keeps more.
 
 The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
 otherwise. A base in Hugging Face's layout gives a directory.`,
 	examples: []string{
 		"peftconv merge --lora out.safetensors",
 		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
+		"peftconv merge --lora out.safetensors --calibration train.txt --eval-data valid.txt",
 		"peftconv merge --lora style.safetensors:0.7 --lora facts.safetensors --type Q8_0 --out both.gguf",
 	},
 	new: func() command { return new(mergeOptions) },
@@ -39,12 +42,13 @@ otherwise. A base in Hugging Face's layout gives a directory.`,
 type mergeOptions struct {
 	modelFlags
 	dataFlags
-	out      string
-	scale    float64
-	options  peft.MergeOptions
-	evalData string
-	verify   bool
-	json     bool
+	out         string
+	scale       float64
+	options     peft.MergeOptions
+	calibration string
+	evalData    string
+	verify      bool
+	json        bool
 }
 
 func (o *mergeOptions) flags(fs *pflag.FlagSet) {
@@ -55,7 +59,9 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
 	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
-		"scales, scales+dither or auto (what keeps most)")
+		"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
+	fs.StringVar(&o.calibration, "calibration", "", "a `FILE` of text or .jsonl, some of which the base with the adapter reads to measure which errors of "+
+		"rounding matter")
 	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, by which errors of rounding are weighed")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
@@ -75,11 +81,22 @@ func (o *mergeOptions) validate(args []string) error {
 		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
 	}
 	for _, check := range []func() error{
-		func() error { return checkType(o.options.Type, o.options.Imatrix) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
+		o.checkCalibration, func() error { return checkType(o.options.Type, o.options.Imatrix) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
 	} {
 		if err := check(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkCalibration holds --calibration and --rounding against each other.
+func (o *mergeOptions) checkCalibration() error {
+	switch {
+	case o.calibration == "" && o.options.Rounding == peft.RoundCompensate:
+		return errors.New("--rounding compensate: needs --calibration")
+	case o.calibration != "" && o.options.Rounding != peft.RoundCompensate && o.options.Rounding != peft.RoundAuto:
+		return fmt.Errorf("--calibration: does not go with --rounding %s, only with compensate and auto", o.options.Rounding)
 	}
 	return nil
 }
@@ -162,6 +179,13 @@ func (m *modelFlags) inputs(base *peft.Base) []string {
 func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*peft.MergeReport, error) {
 	var m *meter
 	opt := o.options
+	if o.calibration != "" {
+		set, err := o.load(o.calibration, opened.base)
+		if err != nil {
+			return nil, err
+		}
+		opt.Calibration = set
+	}
 	opt.Progress = func(p peft.MergeProgress) {
 		if m == nil {
 			m = newMeter(s.err, inBytes, p.Size)
@@ -189,6 +213,8 @@ func printMerge(s streams, r *peft.MergeReport) {
 			mark = "\t  little is left"
 		case t.Rounding == peft.RoundDither || t.Rounding == peft.RoundBoth: // the mean is right, and that is what counts
 			mark = "\t  dithered"
+		case t.Rounding == peft.RoundCompensate:
+			mark = "\t  compensated"
 		case t.Noise > 1:
 			noisy++
 			mark = "\t  drowned in rounding"

@@ -178,6 +178,8 @@ func TestMergeUsage(t *testing.T) {
 		{"--lora a --type IQ2_XS", "importance matrix"},
 		{"--lora a:Inf", "--lora: scale Inf"},
 		{"--lora a b.gguf", "unexpected argument"},
+		{"--lora x --rounding compensate", "--rounding compensate: needs --calibration"},
+		{"--lora x --calibration t.txt --rounding nearest", "--calibration: does not go with --rounding nearest"},
 	} {
 		if _, stderr := want(t, exitUsage, append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)

@@ -45,6 +45,10 @@ func TestQAT(t *testing.T) {
 	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") || strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
 	}
+	stdout, _ = want(t, exitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32")
+	if !strings.Contains(stdout, "compensated") && !strings.Contains(stdout, "dithered") {
+		t.Errorf("with calibration text merge prints %s", stdout)
+	}
 	stdout, _ = want(t, exitOK, "merge", "--lora", lora, "--out", out, "--verify")
 	if !strings.Contains(stdout, "no hashes of trained tensors") {
 		t.Errorf("of an ordinary adapter merge --verify prints %s", stdout)

@@ -28,6 +28,18 @@ func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tens
 	return m.norm(t, m.Norm, x, h)
 }
 
+// Embedded is the stream (T, D) of a packed batch before the first layer, for RunLayer.
+func (m *Model) Embedded(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
+	h.Begin(t)
+	return m.embed(t, b.IDs, h)
+}
+
+// RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single layers.
+func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *autograd.Tensor) *autograd.Tensor {
+	h.Begin(t)
+	return t.CheckpointOf(x, &layerPass{m, t, b, h, m.Layers[i]})
+}
+
 // layerPass is one layer at work on a batch.
 type layerPass struct {
 	model *Model

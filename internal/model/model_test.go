@@ -192,3 +192,22 @@ func TestLogitsOfLlamaCpp(t *testing.T) {
 		})
 	}
 }
+
+// TestSingleLayers: layers run one by one give the stream that they give together.
+func TestSingleLayers(t *testing.T) {
+	m := tinyModel(t)
+	var b batch.Batch
+	b.Append([]int32{1, 5, 2, 8, 3, 3, 1}, nil)
+	b.Append([]int32{4, 9, 7}, nil)
+	tape := autograd.NewTape()
+	tape.Record(false)
+	want := slices.Clone(m.Hidden(tape, &b, NoHooks{}).Data)
+	tape.Reset(0)
+	x := m.Embedded(tape, &b, NoHooks{})
+	for i := range m.Layers {
+		x = m.RunLayer(tape, &b, NoHooks{}, i, x)
+	}
+	if got := tape.RMSNorm(x, m.Norm.W, m.Spec.NormEps).Data; !slices.Equal(got, want) {
+		t.Errorf("one by one %v, together %v", got[:4], want[:4])
+	}
+}

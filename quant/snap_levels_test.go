@@ -1,0 +1,95 @@
+package quant
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+)
+
+// TestLevelsMoveAsRecodeDoes: moved one by one levels end where Recode brings them, and Move says what their weights then are.
+func TestLevelsMoveAsRecodeDoes(t *testing.T) {
+	everyType(t, func(t *testing.T, typ gguf.Type) {
+		if HasGrid(typ) != (HasLevels(typ) && !isFloat(typ)) {
+			t.Fatalf("HasGrid says %v", HasGrid(typ))
+		}
+		if !HasGrid(typ) {
+			t.Skip("weights have no levels")
+		}
+		m := snapRow(typ, 1024, 31)
+		x, want := make([]float32, m.Cols), make([]float32, m.Cols)
+		m.Row(x, 0)
+		scale, _ := gridRow(m)
+		values := gridOf(typ).values
+		step := (values[len(values)-1] - values[0]) / float32(len(values)-1)
+		r := rand.New(rand.NewPCG(7, 8))
+		change, dither := make([]float32, m.Cols), make([]float32, m.Cols)
+		for i := range change {
+			dither[i] = r.Float32()
+			change[i] = 3 * step * scale[i/GroupLen(typ)] * (r.Float32() - 0.5)
+		}
+		data := bytes.Clone(m.Data)
+		Recode(typ, data, data, change, Rounding{Dither: dither})
+		Dequantize(typ, want, data)
+		var l Levels
+		l.Load(typ, m.Data)
+		if l.Store(data); !bytes.Equal(data, m.Data) {
+			t.Error("unmoved levels are stored as others")
+		}
+		moved := 0
+		for i := range x {
+			got := l.Move(i, x[i]+change[i], dither[i])
+			if got != want[i] {
+				t.Fatalf("weight %d, %v + %v, became %v, Recode makes it %v", i, x[i], change[i], got, want[i])
+			}
+			if got != x[i] {
+				moved++
+			}
+		}
+		l.Store(data)
+		if Dequantize(typ, x, data); !equalFloats(x, want) {
+			t.Error("the stored row is not what the levels said")
+		}
+		if moved < 100 {
+			t.Errorf("only %d weights moved", moved)
+		}
+	})
+}
+
+func equalFloats(a, b []float32) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// TestLevelsStayBytes: a row of any bytes is stored as it was loaded, whatever its levels, and weights without a scale do not move.
+func TestLevelsStayBytes(t *testing.T) {
+	everyType(t, func(t *testing.T, typ gguf.Type) {
+		if !HasGrid(typ) {
+			t.Skip("weights have no levels")
+		}
+		m := snapRow(typ, 1024, 32)
+		var l Levels
+		for range 2 { // the second time into used memory
+			l.Load(typ, m.Data)
+			data := make([]byte, len(m.Data))
+			if l.Store(data); !bytes.Equal(data, m.Data) {
+				t.Error("the row is not what was loaded")
+			}
+		}
+		zero := make([]byte, len(m.Data))
+		Quantize(typ, zero, make([]float32, m.Cols), m.Cols, ones(m.Cols))
+		row := Matrix{typ, 1, m.Cols, zero}
+		if scale, _ := gridRow(row); scale[0] != 0 {
+			t.Skip("zeros have a scale")
+		}
+		l.Load(typ, zero)
+		if got := l.Move(0, 1, 0.5); got != 0 {
+			t.Errorf("a weight without a scale became %v", got)
+		}
+	})
+}
