@@ -126,6 +126,7 @@ type gemm struct {
 	right  [2][]float32 // panels of a slice of B, and of the next one
 	skip   int          // rows of B before those that are multiplied
 	number int          // of the slice that is multiplied
+	taken  []counter    // panels of B taken in each area
 	low    low          // of a product with weights
 
 	packTask, tileTask, dotTask func(i int) // the methods, bound once

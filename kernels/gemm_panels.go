@@ -120,17 +120,20 @@ func (g *gemm) direct() bool {
 // packPart packs part number i of the slice with that number.
 func (g *gemm) packPart(number, i int) {
 	t := &g.tiling
-	n0 := i / t.parts * t.unit
-	n1 := min(n0+t.unit, g.sliceWidth(number))
+	first, width, b0, b1 := g.sliceAt(number)
+	parts := g.parts(b0, b1)
+	n0 := i / parts * t.unit
+	n1 := min(n0+t.unit, width)
 	s := scratches.get()
 	defer scratches.put(s)
 	if g.w != nil && !g.wTrans {
-		g.packRowsB(s, number, n0, n1, i%t.parts*t.partLen)
+		k0 := b0*t.block + i%parts*t.partLen
+		g.packRowsB(s, number, n0, n1, k0, min(g.k, b1*t.block, k0+t.partLen))
 		return
 	}
-	for b := range t.blocks {
+	for b := b0; b < b1; b++ {
 		panel, _ := g.panelB(number, n0/t.nr, b)
-		g.packB(s, panel, b*t.block, min(g.k, (b+1)*t.block), number*t.slice+n0, number*t.slice+n1)
+		g.packB(s, panel, b*t.block, min(g.k, (b+1)*t.block), first+n0, first+n1)
 	}
 }
 
@@ -156,15 +159,15 @@ func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
 	}
 }
 
-// packRowsB packs a part of k from k0 on of panels of B = W, the columns n0 to n1 of the slice with that number.
-func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0 int) {
+// packRowsB packs the rows k0 to k1-1 of B = W into panels, the columns n0 to n1-1 of the slice with that number.
+func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0, k1 int) {
 	t := &g.tiling
 	const ld = tileCols + 16
-	depth := min(t.partLen, g.k-k0)
+	depth := k1 - k0
 	padded := t.words(depth) * t.numbers
 	tile := grow(&s.tile, padded*ld)
-	first := number * t.slice
-	g.w.Tile(tile, ld, g.skip+k0, g.skip+k0+depth, first+n0, first+n1)
+	first, _, _, _ := g.sliceAt(number)
+	g.w.Tile(tile, ld, g.skip+k0, g.skip+k1, first+n0, first+n1)
 	clear(tile[depth*ld:])
 	for n := n0; n < n1; n += t.nr {
 		panel, _ := g.panelB(number, n/t.nr, k0/t.block)

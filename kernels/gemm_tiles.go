@@ -1,20 +1,23 @@
 package kernels
 
-import "math"
+import "sync/atomic"
 
-// The product by outer-product tiles, after BLIS. A is packed first, into panels of as many rows as the register tile has.
-// B is packed slice by slice, a slice being so many columns that its panels stay in the last-level cache: the first
-// together with A, each further one together with the tiles of the slice before it. Panels are cut into blocks of k. A
-// task multiplies some panels of A by some of B, one block of k after the other, so that C collects them in their order.
+// The product by outer-product tiles, after BLIS. A is packed into panels of as many rows as the register tile has, B into
+// panels of columns, both cut into blocks of k. B is packed slice by slice, a slice being some blocks of k of so many columns
+// that its panels stay in the last-level cache: the first together with A, each further one together with the tiles of the
+// slice before it.
 //
-// Tasks are small: whoever is delayed by other programs holds up the others no longer than a task takes.
+// The tiles of a slice are divided into as many areas as there are threads, or a few more. A thread goes through an area
+// panel of B by panel of B, so that the panels of A stay in its second-level cache, and when it is through it helps with the
+// others: whoever is delayed by other programs holds up nobody longer than some tiles take.
 
 const (
 	tileLD     = tileCols + 16
 	columnRows = 64 // rows of weights that are unpacked at a time where they are rows of B too
 
-	tasksPerThread = 32 // about so many tasks a thread
-	leastTiles     = 6  // the fewest register tiles of a task
+	leastTiles = 8  // the fewest register tiles that a thread takes at a time, about
+	leastTall  = 6  // the fewest panels of A in an area, about
+	mostTall   = 12 // the most
 )
 
 // Variables for the sake of tests.
@@ -37,14 +40,14 @@ type tiling struct {
 	blocks   int // of k
 	panelLen int // elements of a packed panel of A, of one block
 	stepB    int // of a panel of B
+	deep     int // blocks of a slice
 	unit     int // columns that are packed together
-	parts    int // that packing them is divided into, along k
-	partLen  int // the k of a part
+	partLen  int // and the k of them
 	slice    int // columns of a slice
-	slices   int
-	wide     int // panels of B a task
-	cols     int // tasks side by side in a whole slice
-	rows     int // tasks one above the other
+	slices   int // side by side; times the slices one above the other are all
+	rows     int // areas one above the other
+	cols     int // areas side by side
+	wide     int // panels of B that a thread takes at a time
 }
 
 // runTiles computes the product, a piece of k after the other, some rows after the others.
@@ -91,7 +94,7 @@ func (g *gemm) runRows() {
 	t.height, t.panels = t.balance(g.m)
 	t.panelLen, t.stepB = t.panelSizes(min(g.k, t.block))
 	g.cutB()
-	t.divide()
+	g.divide()
 	grow(&g.packed, t.panels*t.blocks*t.panelLen)
 	if g.low.rank > 0 {
 		g.packDown()
@@ -99,8 +102,11 @@ func (g *gemm) runRows() {
 	}
 	work := g.m * g.n * g.k
 	share(work, t.panels+g.packTasks(0)+g.upTasks(), g.packTask)
-	for g.number = range t.slices {
-		share(work, g.packTasks(g.number+1)+g.tileTasks(), g.tileTask)
+	for g.number = range t.slices * ceilDiv(t.blocks, t.deep) {
+		for i := range g.taken {
+			g.taken[i].Store(0)
+		}
+		share(work, g.packTasks(g.number+1)+Threads(), g.tileTask)
 	}
 }
 
@@ -118,44 +124,50 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 // cutB cuts B into slices, and these into what is packed at a time.
 func (g *gemm) cutB() {
 	t := &g.tiling
-	t.unit, t.parts, t.partLen = t.nr, 1, g.k
+	t.deep = min(t.blocks, max(sliceDepth*t.numbers/t.block, 1))
+	t.unit, t.partLen = t.nr, t.deep*t.block
 	if g.w != nil && !g.wTrans {
 		t.unit, t.partLen = tileCols, columnRows
 		if g.precision == Int8 {
 			t.partLen = t.block
 		}
-		t.parts = ceilDiv(g.k, t.partLen)
 	}
-	t.slice = max(maxSlice/(t.blocks*t.stepB)*t.nr/t.unit, 1) * t.unit
+	t.slice = max(maxSlice/(t.deep*t.stepB)*t.nr/t.unit, 1) * t.unit
 	if g.direct() {
-		t.slice = ceilDiv(g.n, t.unit) * t.unit
+		t.slice = g.n
 	}
 	t.slices = ceilDiv(g.n, t.slice)
 	t.slice = ceilDiv(ceilDiv(g.n, t.slices), t.unit) * t.unit
 	t.slices = ceilDiv(g.n, t.slice)
 	if !g.direct() {
-		for i := range min(t.slices, 2) {
-			grow(&g.right[i], t.slice/t.nr*t.blocks*t.stepB+packSlack)
+		for i := range g.right {
+			grow(&g.right[i], t.deep*t.slice/t.nr*t.stepB+packSlack)
 		}
 	}
 }
 
-// divide chooses the panels of a task: so few that threads end together, in a proportion that reads the fewest elements.
-func (t *tiling) divide() {
-	side := t.slice / t.nr
-	tiles := max(float64(t.panels*side*t.slices)/float64(tasksPerThread*Threads()), leastTiles)
-	wide := int(math.Sqrt(tiles*float64(t.height)/float64(t.nr)) + 0.5)
-	t.cols = ceilDiv(side, min(max(wide, 1), maxPanels))
-	t.wide = ceilDiv(side, t.cols)
-	t.rows = max(min(int(float64(t.panels*t.wide)/tiles+0.5), t.panels), 1)
+// sliceDepth is about the words along k of a slice: a panel of A with so many, and more so some of them, should stay in the
+// second-level cache.
+const sliceDepth = 768
+
+// divide cuts slices into areas.
+func (g *gemm) divide() {
+	t := &g.tiling
+	t.rows = max(min(t.panels/leastTall, Threads()), ceilDiv(t.panels, mostTall))
+	t.cols = ceilDiv(Threads(), t.rows)
+	t.wide = max(leastTiles*t.rows/t.panels, 1)
+	for len(g.taken) < t.rows*t.cols {
+		g.taken = append(g.taken, counter{})
+	}
 }
 
-// maxPanels is the most panels of B in a task: they should stay in the second-level cache.
-const maxPanels = 8
-
-// sliceWidth is the columns of slice number i; none beyond the last.
-func (g *gemm) sliceWidth(i int) int {
-	return max(min(g.tiling.slice, g.n-i*g.tiling.slice), 0)
+// sliceAt is where slice number i is: its first column and how many there are, its first block of k and the one behind it.
+// Beyond the last slice there are no columns.
+func (g *gemm) sliceAt(i int) (n0, width, b0, b1 int) {
+	t := &g.tiling
+	above := ceilDiv(t.blocks, t.deep)
+	n0, b0 = i/above*t.slice, i%above*t.deep
+	return n0, max(min(t.slice, g.n-n0), 0), b0, min(b0+t.deep, t.blocks)
 }
 
 // packTasks is how many tasks it takes to pack slice number i.
@@ -163,13 +175,14 @@ func (g *gemm) packTasks(i int) int {
 	if g.direct() {
 		return 0
 	}
-	return ceilDiv(g.sliceWidth(i), g.tiling.unit) * g.tiling.parts
+	_, width, b0, b1 := g.sliceAt(i)
+	return ceilDiv(width, g.tiling.unit) * g.parts(b0, b1)
 }
 
-// tileTasks is how many tasks it takes to multiply the current slice.
-func (g *gemm) tileTasks() int {
+// parts is what packing some blocks of k is divided into.
+func (g *gemm) parts(b0, b1 int) int {
 	t := &g.tiling
-	return ceilDiv(ceilDiv(g.sliceWidth(g.number), t.nr), t.wide) * t.rows
+	return ceilDiv(min(g.k, b1*t.block)-b0*t.block, t.partLen)
 }
 
 // packFirst packs a panel of A, or what is of the first slice of B, or of the second factor of a low rank.
@@ -191,7 +204,7 @@ func (g *gemm) tileOrPack(i int) {
 	if packing := g.packTasks(g.number + 1); i < packing {
 		g.packPart(g.number+1, i)
 	} else {
-		g.tilePanels(i - packing)
+		g.tileAreas(i - packing)
 	}
 }
 
@@ -216,32 +229,61 @@ func (g *gemm) panel(i, b int) []float32 {
 	return g.packed[at : at+t.panelLen]
 }
 
-// panelB is panel number j of the slice with that number, block number b of k, and how far apart its rows are.
-func (g *gemm) panelB(number, j, b int) (panel []float32, bs int) {
+// panelB is panel number j of slice number i, block number b of k, and how far apart its rows are.
+func (g *gemm) panelB(i, j, b int) (panel []float32, bs int) {
 	t := &g.tiling
 	if g.direct() {
 		return g.b.from(b*t.block, j*t.nr), g.b.rs
 	}
-	at := (b*t.slice/t.nr + j) * t.stepB
-	return g.right[number%2][at : at+t.stepB], t.nr
+	at := (b%t.deep*(t.slice/t.nr) + j) * t.stepB
+	return g.right[i%2][at : at+t.stepB], t.nr
 }
 
-// tilePanels multiplies some panels of A by some of the current slice.
-func (g *gemm) tilePanels(i int) {
+// counter counts alone in its cache lines.
+type counter struct {
+	atomic.Int64
+	_ [120]byte
+}
+
+// tileAreas computes area after area of the current slice, beginning with that of thread number i.
+func (g *gemm) tileAreas(i int) {
 	t := &g.tiling
 	s := scratches.get()
 	defer scratches.put(s)
 	grow(&s.edge, maxMR*maxNR)
-	p0, p1 := t.panels*(i%t.rows)/t.rows, t.panels*(i%t.rows+1)/t.rows
-	j0 := i / t.rows * t.wide
-	j1 := min(j0+t.wide, ceilDiv(g.sliceWidth(g.number), t.nr))
-	for b := range t.blocks {
+	areas := t.rows * t.cols
+	first := i * areas / Threads()
+	for j := range areas {
+		g.tileArea(s, (first+j)%areas)
+	}
+}
+
+// tileArea takes panels of B in an area as long as there are any.
+func (g *gemm) tileArea(s *scratch, i int) {
+	t := &g.tiling
+	_, width, _, _ := g.sliceAt(g.number)
+	side, row, col := ceilDiv(width, t.nr), i%t.rows, i/t.rows
+	p0, p1 := t.panels*row/t.rows, t.panels*(row+1)/t.rows
+	j0, j1 := side*col/t.cols, side*(col+1)/t.cols
+	for j := j0; j < j1; {
+		j = j0 + int(g.taken[i].Add(int64(t.wide))) - t.wide
+		if j < j1 {
+			g.tilePanels(s, p0, p1, j, min(j+t.wide, j1))
+		}
+	}
+}
+
+// tilePanels multiplies panels p0 to p1-1 of A by panels j0 to j1-1 of the current slice.
+func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
+	t := &g.tiling
+	n0, _, b0, b1 := g.sliceAt(g.number)
+	for b := b0; b < b1; b++ {
 		words, last := t.words(min(g.k-b*t.block, t.block)), b == t.blocks-1
 		for p := p0; p < p1; p++ {
 			a := g.panel(p, b)
 			for j := j0; j < j1; j++ {
 				x, bs := g.panelB(g.number, j, b)
-				n := g.number*t.slice + j*t.nr
+				n := n0 + j*t.nr
 				g.tile(s, p, n, words, a, x, bs, b > 0, g.upAfter(last, n))
 			}
 		}
