@@ -28,6 +28,11 @@ type crossEntropyOp struct {
 	scale    float32
 	gradient bool // logits become their gradient
 	fresh    bool // the gradient of h is new
+
+	// The gradient of a token's logits is one number near 1 and thousands near 0, which bytes with a common scale would all
+	// make 0. So in bytes the target's is kept apart, and its product is made in float32.
+	apart      []float32 // (M)
+	targetRows []float32 // (M, D) rows of w
 }
 
 // CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
@@ -57,6 +62,9 @@ func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets 
 			op.dhidden = t.arena.alloc(m * cols)
 		}
 		op.gradient = wanted || t.record && head != nil
+		if wanted && head == nil && t.precision == kernels.Int8 {
+			op.apart, op.targetRows = t.arena.alloc(m), t.arena.alloc(m*cols)
+		}
 		t.rows(m, cols, (*pickHidden)(op))
 		op.forward(t, head)
 	}
@@ -88,7 +96,8 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 		kernels.GemmWTPrec(t.precision, logits, hidden, n, op.w, 0)
 		t.rows(n, vocab, op)
 		if op.dhidden != nil {
-			kernels.GemmWPrec(t.logitsPrecision(), op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
+			kernels.GemmWPrec(t.precision, op.dhidden[op.from*cols:(op.from+n)*cols], logits, n, op.w, 0)
+			op.addApart(t, n)
 		}
 		if op.gradient && head != nil {
 			kernels.Gemm(true, false, vocab, head.Cols, n, 1, logits, vocab, hidden[cols-head.Cols:], cols, 1, head.Grad, head.Cols)
@@ -110,6 +119,27 @@ func (op *crossEntropyOp) rows(from, to int) {
 			kernels.Scale(op.scale/sum, row)
 			row[target] -= op.scale
 		}
+		if op.apart != nil {
+			op.apart[op.from+i], row[target] = row[target], 0
+		}
+	}
+}
+
+// addApart adds what the gradients of the targets' logits are to those of the hidden rows, where they were kept apart.
+func (op *crossEntropyOp) addApart(t *Tape, n int) {
+	if op.apart != nil {
+		t.rows(n, op.h.Cols, (*apartGradient)(op))
+	}
+}
+
+type apartGradient crossEntropyOp
+
+func (op *apartGradient) rows(from, to int) {
+	cols := op.h.Cols
+	for i := op.from + from; i < op.from+to; i++ {
+		row := op.targetRows[i*cols:(i+1)*cols]
+		op.w.Tile(row, cols, int(op.targets[i]), int(op.targets[i])+1, 0, cols)
+		kernels.Axpy(op.apart[i], row, op.dhidden[i*cols:(i+1)*cols])
 	}
 }
 
@@ -132,13 +162,4 @@ func (op *crossEntropyBackward) rows(from, to int) {
 	for i := from; i < to; i++ {
 		kernels.Add(op.h.gradRow(op.index[i]), op.dhidden[i*cols:(i+1)*cols])
 	}
-}
-
-// logitsPrecision is the precision of products with the gradient of logits. That of a token is one number near 1 and thousands
-// near 0, which bytes with a common scale would all make 0.
-func (t *Tape) logitsPrecision() kernels.Precision {
-	if t.precision == kernels.Int8 {
-		return kernels.AutoPrecision()
-	}
-	return t.precision
 }
