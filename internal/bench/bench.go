@@ -102,7 +102,8 @@ func (o *Options) check() error {
 	return nil
 }
 
-// Run measures the machine, products and steps. Peaks are measured at the beginning and at the end; the higher count.
+// Run measures the machine, products and steps. Peaks are measured at the beginning, in the pauses between steps and at the
+// end; the highest count.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.defaults()
 	if err := errors.Join(ctx.Err(), o.check()); err != nil {
@@ -191,6 +192,9 @@ func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind
 			return err
 		}
 		r.Train = append(r.Train, t)
+		var seen Peak
+		seen.set(p, t.best)
+		r.Peak.raise(seen)
 	}
 	return nil
 }

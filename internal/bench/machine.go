@@ -29,6 +29,18 @@ func (p *Peak) named(precision string) float64 {
 	return p.F32
 }
 
+// set is the peak of a precision alone.
+func (p *Peak) set(precision kernels.Precision, rate float64) {
+	switch precision {
+	case kernels.BF16:
+		p.BF16 = rate
+	case kernels.Int8:
+		p.Int8 = rate
+	default:
+		p.F32 = rate
+	}
+}
+
 // raise takes over what is higher in another measurement: a machine with other work to do shows less than it has.
 func (p *Peak) raise(q Peak) {
 	p.F32, p.BF16, p.Int8 = max(p.F32, q.F32), max(p.BF16, q.BF16), max(p.Int8, q.Int8)
