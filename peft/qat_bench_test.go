@@ -10,7 +10,7 @@ import (
 )
 
 // BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model of
-// half a billion parameters: a LoRA of rank 16, and each channel beside it.
+// half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods off and on the grid.
 func BenchmarkQATStep(b *testing.B) {
 	spec := model.Spec{
 		Architecture: "llama", Layers: 2, Width: 1024, FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Vocab: 1024, Context: 2048,
@@ -22,17 +22,15 @@ func BenchmarkQATStep(b *testing.B) {
 			b.Fatal(err)
 		}
 		base := BaseOf("random", m)
-		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code"} {
-			b.Run(typ.String()+"/"+channels, func(b *testing.B) { benchmarkChannels(b, base, channels) })
+		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code", "grid-lora",
+			"dora", "grid-dora", "loha", "grid-loha", "lokr", "grid-lokr", "vera", "grid-vera", "oft", "grid-oft", "ia3", "grid-ia3"} {
+			b.Run(typ.String()+"/"+channels, func(b *testing.B) { benchmarkStep(b, base, channels) })
 		}
 	}
 }
 
-func benchmarkChannels(b *testing.B, base *Base, channels string) {
-	a, err := NewLoRA(base, LoRAOptions{Rank: 16})
-	if channels != "lora" {
-		a, err = NewQAT(base, QATOptions{Channels: channels, Rank: 16})
-	}
+func benchmarkStep(b *testing.B, base *Base, name string) {
+	a, err := adapterNamed(base, name, 16, 0, false)
 	if err != nil {
 		b.Skip(err)
 	}

@@ -201,9 +201,17 @@ func (e *experiments) load(b *Base, path string) *Data {
 }
 
 func (e *experiments) adapter(b *Base, name string) *Adapter {
+	a, err := adapterNamed(b, name, e.number("rank", 16), uint64(e.number("seed", 1)), e.latent())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return a
+}
+
+// adapterNamed is an untrained adapter: METHOD, grid-METHOD or channels, with a dither after a slash.
+func adapterNamed(b *Base, name string, rank int, seed uint64, latent bool) (*Adapter, error) {
 	name, dither, _ := strings.Cut(name, "/")
 	method, onGrid := strings.CutPrefix(name, "grid-")
-	rank, seed := e.number("rank", 16), uint64(e.number("seed", 1))
 	at := Placement{Seed: seed}
 	var a *Adapter
 	var err error
@@ -227,13 +235,10 @@ func (e *experiments) adapter(b *Base, name string) *Adapter {
 	case "ia3":
 		a, err = NewIA3(b, IA3Options{Placement: at})
 	default:
-		a, err = NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: e.latent()})
+		return NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: latent})
 	}
 	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed, Latent: e.latent()})
+		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed, Latent: latent})
 	}
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return a
+	return a, err
 }
