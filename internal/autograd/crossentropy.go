@@ -137,7 +137,7 @@ type apartGradient crossEntropyOp
 func (op *apartGradient) rows(from, to int) {
 	cols := op.h.Cols
 	for i := op.from + from; i < op.from+to; i++ {
-		row := op.targetRows[i*cols:(i+1)*cols]
+		row := op.targetRows[i*cols : (i+1)*cols]
 		op.w.Tile(row, cols, int(op.targets[i]), int(op.targets[i])+1, 0, cols)
 		kernels.Axpy(op.apart[i], row, op.dhidden[i*cols:(i+1)*cols])
 	}
