@@ -96,6 +96,14 @@ func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.T
 	return at.attachment.Input(t, w, x)
 }
 
+// Beside is none where blocks are moved.
+func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
+	if at.sites[l] != nil {
+		return autograd.LowRank{}
+	}
+	return at.attachment.Beside(l)
+}
+
 // Linear records what backward needs for the gradients of the method's tensors.
 func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	s := at.sites[l]

@@ -411,6 +411,15 @@ func (at *loraAttachment) stepped(int, int) {
 	}
 }
 
+// Beside is the pair of a linear map that nothing else is done with.
+func (at *loraAttachment) Beside(l *model.Linear) autograd.LowRank {
+	site, ok := at.sites[l]
+	if !ok || site.strength == 0 || site.dora != nil || at.training && at.dropout > 0 {
+		return autograd.LowRank{}
+	}
+	return autograd.LowRank{A: site.a, B: site.b, Scale: site.scale * site.strength}
+}
+
 // Linear adds scale·(x·Aᵀ)·Bᵀ to y.
 func (at *loraAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	if site, ok := at.sites[l]; ok && site.strength != 0 {

@@ -42,6 +42,14 @@ func (s stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *aut
 	return x
 }
 
+// Beside implements model.Hooks: the map of the first adapter, which is the first to change the product.
+func (s stack) Beside(l *model.Linear) autograd.LowRank {
+	if len(s) == 0 {
+		return autograd.LowRank{}
+	}
+	return s[0].Beside(l)
+}
+
 // Linear implements model.Hooks.
 func (s stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {

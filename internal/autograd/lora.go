@@ -2,6 +2,43 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
+// LowRank is a map scale·(x·Aᵀ)·Bᵀ with A (r, in) and B (out, r).
+type LowRank struct {
+	A, B  *Tensor
+	Scale float32
+}
+
+// LinearLoRA is Linear and LoRA without dropout in one: y (T, out) = x (T, in)·wᵀ + scale·(x·aᵀ)·bᵀ. A LoRA of the same y, x
+// and tensors that comes next finds its work done.
+func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
+	rows, cols := w.Dims()
+	if cols != x.Cols || l.A.Cols != cols || l.B.Cols != l.A.Rows || l.B.Rows != rows {
+		panic("autograd: LinearLoRA: shapes of x, w, a and b do not fit")
+	}
+	y := t.Tensor(x.Rows, rows)
+	low := lowRank{a: l.A, b: l.B, scale: l.Scale, u: t.arena.alloc(x.Rows * l.A.Rows)}
+	kernels.GemmWTLowRank(t.precision, y.Data, x.Data, x.Rows, w, 0, low.kernel(), low.u)
+	t.lap(PartLinear)
+	y.needs = x.needs || l.A.needs || l.B.needs
+	if x.needs {
+		op := t.pools.linear.take()
+		*op = linearOp{x: x, y: y, w: w, low: low}
+		t.keep(op, true)
+	} else {
+		op := t.pools.lora.take()
+		*op = loraOp{y: y, x: x, low: low}
+		t.keep(op, y.needs)
+	}
+	t.done = doneLoRA{y, x, l}
+	return y
+}
+
+// doneLoRA is what LinearLoRA did last.
+type doneLoRA struct {
+	y, x *Tensor
+	l    LowRank
+}
+
 // lowRank is scale·(x·aᵀ)·bᵀ with a (r, in) and b (out, r).
 type lowRank struct {
 	a, b  *Tensor
@@ -48,6 +85,10 @@ type loraOp struct {
 func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	if a.Cols != x.Cols || b.Cols != a.Rows || b.Rows != y.Cols {
 		panic("autograd: LoRA: shapes of x, y, a and b do not fit")
+	}
+	if dropout <= 0 && t.done == (doneLoRA{y, x, LowRank{a, b, scale}}) {
+		t.done = doneLoRA{}
+		return y
 	}
 	low := lowRank{a: a, b: b, scale: scale, u: t.arena.alloc(x.Rows * a.Rows)}
 	if linear := t.linearOf(y, x); linear != nil && dropout <= 0 {

@@ -18,23 +18,40 @@ func largest(x, want []float32) float64 {
 	return difference / size
 }
 
-// TestLoRAWithLinear compares a LoRA that goes backward with its Linear with one that a hardly ever dropping dropout keeps apart.
+// TestLoRAWithLinear compares a LoRA that is made with its Linear, and one that only goes backward with it, with one that a
+// hardly ever dropping dropout keeps apart: below trained tensors, at the bottom of them, and without a backward pass.
 func TestLoRAWithLinear(t *testing.T) {
 	const rows, in, out, rank, vocab = 40, 70, 50, 4, 30
-	step := func(dropout float32) [][]float32 {
+	step := func(dropout float32, product func(t *Tape, x *Tensor, w kernels.Weights, l LowRank) *Tensor, bottom, record bool) [][]float32 {
 		p := randomParams([][2]int{{rows, in}, {rank, in}, {out, rank}}, 5)
 		tape := NewTape()
+		tape.Record(record)
 		x := leaf(tape, p[0])
-		y := tape.LoRA(tape.Linear(x, dense(out, in, 1)), x, p[1], p[2], 0.5, dropout)
+		if bottom {
+			x = NewConst(rows, in, p[0].Data)
+		}
+		y := tape.LoRA(product(tape, x, dense(out, in, 1), LowRank{p[1], p[2], 0.5}), x, p[1], p[2], 0.5, dropout)
 		losses := tape.CrossEntropy(y, dense(vocab, out, 2), nil, make([]int32, rows), 1)
 		all := [][]float32{slices.Clone(losses), slices.Clone(y.Data)}
-		tape.Backward()
+		if record {
+			tape.Backward()
+		}
 		return append(all, x.Grad, p[1].Grad, p[2].Grad)
 	}
-	together, apart := step(0), step(1e-12)
-	for i := range together {
-		if d := largest(together[i], apart[i]); d > 1e-5 {
-			t.Errorf("result %d is off by %v", i, d)
+	linear := func(t *Tape, x *Tensor, w kernels.Weights, _ LowRank) *Tensor { return t.Linear(x, w) }
+	for _, c := range []struct{ bottom, record bool }{{false, true}, {true, true}, {false, false}} {
+		apart := step(1e-12, linear, c.bottom, c.record)
+		for name, got := range map[string][][]float32{
+			"backward with Linear": step(0, linear, c.bottom, c.record), "made with it": step(0, (*Tape).LinearLoRA, c.bottom, c.record),
+		} {
+			for i := range got {
+				if len(got[i]) != len(apart[i]) {
+					t.Fatalf("%+v, %s: result %d has %d numbers, want %d", c, name, i, len(got[i]), len(apart[i]))
+				}
+				if d := largest(got[i], apart[i]); d > 1e-5 {
+					t.Errorf("%+v, %s: result %d is off by %v", c, name, i, d)
+				}
+			}
 		}
 	}
 }

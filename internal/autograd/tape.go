@@ -55,6 +55,7 @@ type Tape struct {
 	loop      loop
 	bias      biasTask // the tasks of AddBias and Embedding
 	lookup    lookupTask
+	done      doneLoRA
 }
 
 // NewTape makes an empty tape that records.
@@ -70,7 +71,7 @@ func (t *Tape) Reset(seed uint64) {
 	t.ops = t.ops[:0]
 	t.tensors.n = 0
 	t.arena.reset()
-	t.random = random{seed: seed}
+	t.random, t.done = random{seed: seed}, doneLoRA{}
 	t.lap(PartOther)
 }
 

@@ -112,7 +112,13 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a
 // linear is y = x·Wᵀ, what the hook makes of it, and the bias.
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
 	w := h.Weights(l, &l.W)
-	y := h.Linear(t, l, x, t.Linear(h.Input(t, w, x), w))
+	var y *autograd.Tensor
+	if low, in := h.Beside(l), h.Input(t, w, x); in == x && low.A != nil {
+		y = t.LinearLoRA(x, w, low)
+	} else {
+		y = t.Linear(in, w)
+	}
+	y = h.Linear(t, l, x, y)
 	if l.Bias != nil {
 		y = t.AddBias(y, l.Bias)
 	}

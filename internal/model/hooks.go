@@ -17,6 +17,9 @@ type Hooks interface {
 	// Input is what the frozen matrix w (a linear map's or the head's) is multiplied with instead of x, which must be
 	// left as it is.
 	Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor
+	// Beside is a low-rank map of the input of a linear map that its Linear hook is going to add with LoRA, with the same
+	// tensors and scale and without dropout: both products are then made together. The zero value where there is none.
+	Beside(l *Linear) autograd.LowRank
 	// Linear gets the input x (T, in) and the product y = x·Wᵀ (T, out) of a linear map, before its bias.
 	Linear(t *autograd.Tape, l *Linear, x, y *autograd.Tensor) *autograd.Tensor
 	// Norm is the weight (1, D) that a norm multiplies with: w, its own, or another.
@@ -66,6 +69,9 @@ func (NoHooks) Weights(_ *Linear, w *quant.Matrix) *quant.Matrix { return w }
 func (NoHooks) Input(_ *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	return x
 }
+
+// Beside is none.
+func (NoHooks) Beside(*Linear) autograd.LowRank { return autograd.LowRank{} }
 
 // Linear is y.
 func (NoHooks) Linear(_ *autograd.Tape, _ *Linear, _, y *autograd.Tensor) *autograd.Tensor { return y }
