@@ -7,7 +7,7 @@ import "github.com/peftconv/peftconv/kernels"
 // (Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons").
 
 // tapValues is about how many values of a weight's gradient there are at a time.
-const tapValues = 1 << 20
+const tapValues = 1 << 22
 
 // RowGradient takes the gradient of a matrix as it comes, some rows at a time.
 type RowGradient interface {
@@ -23,7 +23,7 @@ type tapRowsOp struct {
 	sink RowGradient
 }
 
-// TapRows leaves y = x·wᵀ as it is and has backward hand dyᵀ·x, the gradient of w (out, in), to sink. No more than a few
+// TapRows leaves y = x·wᵀ as it is and has backward hand dyᵀ·x, the gradient of w (out, in), to sink. No more than some
 // megabytes of it exist at a time.
 func (t *Tape) TapRows(y, x *Tensor, sink RowGradient) *Tensor {
 	if x.Rows != y.Rows {
