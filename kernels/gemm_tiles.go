@@ -76,8 +76,8 @@ func (g *gemm) runTiles() {
 	}
 }
 
-// floatBlock is how long blocks of k are for panels of float32: as long as there is use for the panels' being in the
-// second-level cache, since for every block C is read and written.
+// floatBlock is how long blocks of k are for panels of float32. C is read and written once a block, which speaks for long
+// ones; panels of much longer ones would not stay in the caches.
 func floatBlock(k int) int {
 	const longest = 768
 	return max(ceilDiv(ceilDiv(k, ceilDiv(k, longest)), tileCols), 1) * tileCols
@@ -146,8 +146,7 @@ func (g *gemm) cutB() {
 	}
 }
 
-// sliceDepth is about the words along k of a slice: a panel of A with so many, and more so some of them, should stay in the
-// second-level cache.
+// sliceDepth is about the words along k of a slice: the panels of A of an area, so deep, stay in the second-level cache.
 const sliceDepth = 768
 
 // divide cuts slices into areas.
