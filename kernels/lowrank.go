@@ -208,7 +208,7 @@ func (g *gemm) project(i, i0, rows int) {
 	groups := ceilDiv(l.rank, t.nr)
 	sums := grow(&s.edge, groups*maxMR*t.nr)
 	block := floats.block
-	if g.precision == F32 && !g.low.alone {
+	if g.packsFloats() {
 		block = t.block
 	}
 	for b := 0; b < g.k; b += block {
@@ -240,10 +240,13 @@ func (g *gemm) project(i, i0, rows int) {
 	}
 }
 
+// packsFloats says whether the packed panels of A are there and as it is, in float32.
+func (g *gemm) packsFloats() bool { return g.precision == F32 && !g.low.alone }
+
 // floatsOf is a packed panel of k columns from b on of the rows of A from i0 on, as float32.
 func (g *gemm) floatsOf(s *scratch, i, i0, b, k, rows int) []float32 {
 	t := &g.tiling
-	if g.precision == F32 && !g.low.alone {
+	if g.packsFloats() {
 		return g.panel(i, b/t.block)
 	}
 	panel := grow(&s.b, maxMR*floats.block+packSlack)

@@ -109,8 +109,7 @@ func (p *pool) admit(helpers int) {
 
 // finish closes the call, waits for the helpers that came, and passes on what they panicked with.
 func (p *pool) finish() {
-	for s := p.state.Load(); !p.state.CompareAndSwap(s, s&^(oneInside-1)); s = p.state.Load() {
-	}
+	p.state.And(^uint64(oneInside - 1))
 	p.waitEmpty()
 	p.f = nil
 	p.mu.Lock()

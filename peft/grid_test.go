@@ -149,24 +149,7 @@ func TestGridIsTheSameEverywhere(t *testing.T) {
 	for _, c := range gridCases {
 		a := newGridAdapter(t, b, c.new)
 		stir(a, 5)
-		var first map[string]string
-		for i, tier := range kernels.Tiers() {
-			kernels.UseTier(tier)
-			kernels.SetThreads(i + 1)
-			bound, err := a.Bind(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			hashes := bound.snapped()
-			if first == nil {
-				first = hashes
-			}
-			for name, sum := range hashes {
-				if sum != first[name] {
-					t.Errorf("%s: %s differs on %s", c.name, name, tier)
-				}
-			}
-		}
+		checkSameEverywhere(t, c.name, b, a)
 	}
 }
 

@@ -3,6 +3,7 @@ package peft
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math"
 	"math/big"
 	"os"
@@ -123,22 +124,28 @@ func TestQATIsTheSameEverywhere(t *testing.T) {
 		b := openBase(t, blocksIn(c.typ).writeGGUF(t))
 		a := newQATAdapter(t, b, c.channels)
 		stir(a, 5)
-		var first map[string]string
-		for i, tier := range kernels.Tiers() {
-			kernels.UseTier(tier)
-			kernels.SetThreads(i + 1)
-			bound, err := a.Bind(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			hashes := bound.snapped()
-			if first == nil {
-				first = hashes
-			}
-			for name, sum := range hashes {
-				if sum != first[name] {
-					t.Errorf("%v %s: %s differs on %s", c.typ, c.channels, name, tier)
-				}
+		checkSameEverywhere(t, fmt.Sprint(c.typ, " ", c.channels), b, a)
+	}
+}
+
+// checkSameEverywhere wants an adapter to move blocks to the same bytes on every tier, each with another number of threads.
+func checkSameEverywhere(t *testing.T, what string, b *Base, a *Adapter) {
+	t.Helper()
+	var first map[string]string
+	for i, tier := range kernels.Tiers() {
+		kernels.UseTier(tier)
+		kernels.SetThreads(i + 1)
+		bound, err := a.Bind(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes := bound.snapped()
+		if first == nil {
+			first = hashes
+		}
+		for name, sum := range hashes {
+			if sum != first[name] {
+				t.Errorf("%s: %s differs on %s", what, name, tier)
 			}
 		}
 	}

@@ -31,8 +31,7 @@ type crossEntropyOp struct {
 
 	// The gradient of a token's logits is one number near 1 and thousands near 0, which bytes with a common scale would all
 	// make 0. So in bytes the target's is kept apart, and its product is made in float32.
-	apart      []float32 // (M)
-	targetRows []float32 // (M, D) rows of w
+	apart []float32 // (M)
 }
 
 // CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
@@ -63,7 +62,7 @@ func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets 
 		}
 		op.gradient = wanted || t.record && head != nil
 		if wanted && head == nil && t.precision == kernels.Int8 {
-			op.apart, op.targetRows = t.arena.alloc(m), t.arena.alloc(m*cols)
+			op.apart = t.arena.alloc(m)
 		}
 		t.rows(m, cols, (*pickHidden)(op))
 		op.forward(t, head)
@@ -132,12 +131,13 @@ func (op *crossEntropyOp) addApart(t *Tape, n int) {
 	}
 }
 
+// apartGradient unpacks the rows of w over the hidden rows, which have no other use once their logits are made.
 type apartGradient crossEntropyOp
 
 func (op *apartGradient) rows(from, to int) {
 	cols := op.h.Cols
 	for i := op.from + from; i < op.from+to; i++ {
-		row := op.targetRows[i*cols : (i+1)*cols]
+		row := op.hidden[i*cols : (i+1)*cols]
 		op.w.Tile(row, cols, int(op.targets[i]), int(op.targets[i])+1, 0, cols)
 		kernels.Axpy(op.apart[i], row, op.dhidden[i*cols:(i+1)*cols])
 	}

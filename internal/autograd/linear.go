@@ -30,7 +30,7 @@ func (op *linearOp) backward(t *Tape) {
 		return
 	}
 	dx, beta := t.gradBeta(op.x)
-	if op.low.a != nil {
+	if op.low.A != nil {
 		op.backwardBoth(t, dx, beta)
 		return
 	}

@@ -16,7 +16,7 @@ func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
 		panic("autograd: LinearLoRA: shapes of x, w, a and b do not fit")
 	}
 	y := t.Tensor(x.Rows, rows)
-	low := lowRank{a: l.A, b: l.B, scale: l.Scale, u: t.arena.alloc(x.Rows * l.A.Rows)}
+	low := lowRank{l, t.arena.alloc(x.Rows * l.A.Rows)}
 	kernels.GemmWTLowRank(t.precision, y.Data, x.Data, x.Rows, w, 0, low.kernel(), low.u)
 	t.lap(PartLinear)
 	y.needs = x.needs || l.A.needs || l.B.needs
@@ -39,35 +39,34 @@ type doneLoRA struct {
 	l    LowRank
 }
 
-// lowRank is scale·(x·aᵀ)·bᵀ with a (r, in) and b (out, r).
+// lowRank is a LowRank at work.
 type lowRank struct {
-	a, b  *Tensor
-	u     []float32 // (T, r) x·aᵀ
-	scale float32
+	LowRank
+	u []float32 // (T, r) x·Aᵀ
 }
 
 func (l *lowRank) kernel() kernels.LowRank {
-	return kernels.LowRank{Rank: l.a.Rows, A: l.a.Data, B: l.b.Data, Scale: l.scale}
+	return kernels.LowRank{Rank: l.A.Rows, A: l.A.Data, B: l.B.Data, Scale: l.Scale}
 }
 
-// startGrads makes the gradients of a and b, if they need any.
+// startGrads makes the gradients of A and B, if they need any.
 func (l *lowRank) startGrads(t *Tape) {
-	for _, p := range [...]*Tensor{l.a, l.b} {
+	for _, p := range [...]*Tensor{l.A, l.B} {
 		if p.needs {
 			t.grad(p)
 		}
 	}
 }
 
-// addGrads adds to the gradients of a and b: da += duᵀ·x and db += scale·dyᵀ·u.
+// addGrads adds to the gradients of A and B: dA += duᵀ·x and dB += scale·dyᵀ·u.
 func (l *lowRank) addGrads(dy, x, du []float32) {
-	r, in, out := l.a.Rows, l.a.Cols, l.b.Rows
+	r, in, out := l.A.Rows, l.A.Cols, l.B.Rows
 	rows := len(du) / r
-	if l.b.needs {
-		kernels.Gemm(true, false, out, r, rows, l.scale, dy, out, l.u, r, 1, l.b.Grad, r)
+	if l.B.needs {
+		kernels.Gemm(true, false, out, r, rows, l.Scale, dy, out, l.u, r, 1, l.B.Grad, r)
 	}
-	if l.a.needs {
-		kernels.Gemm(true, false, r, in, rows, 1, du, r, x, in, 1, l.a.Grad, in)
+	if l.A.needs {
+		kernels.Gemm(true, false, r, in, rows, 1, du, r, x, in, 1, l.A.Grad, in)
 	}
 }
 
@@ -86,11 +85,12 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	if a.Cols != x.Cols || b.Cols != a.Rows || b.Rows != y.Cols {
 		panic("autograd: LoRA: shapes of x, y, a and b do not fit")
 	}
-	if dropout <= 0 && t.done == (doneLoRA{y, x, LowRank{a, b, scale}}) {
+	l := LowRank{a, b, scale}
+	if dropout <= 0 && t.done == (doneLoRA{y, x, l}) {
 		t.done = doneLoRA{}
 		return y
 	}
-	low := lowRank{a: a, b: b, scale: scale, u: t.arena.alloc(x.Rows * a.Rows)}
+	low := lowRank{l, t.arena.alloc(x.Rows * a.Rows)}
 	if linear := t.linearOf(y, x); linear != nil && dropout <= 0 {
 		low.add(y, x.Data)
 		t.lap(PartLoRA)
@@ -118,7 +118,7 @@ func (t *Tape) linearOf(y, x *Tensor) *linearOp {
 		return nil
 	}
 	op, ok := t.ops[len(t.ops)-1].(*linearOp)
-	if !ok || op.y != y || op.x != x || op.low.a != nil {
+	if !ok || op.y != y || op.x != x || op.low.A != nil {
 		return nil
 	}
 	return op
@@ -153,8 +153,8 @@ func (op *loraOp) backward(t *Tape) {
 	l.startGrads(t)
 	start := t.mark()
 	du := t.arena.alloc(len(l.u))
-	r := l.a.Rows
-	kernels.Gemm(false, false, x.Rows, r, y.Cols, l.scale, y.Grad, y.Cols, l.b.Data, r, 0, du, r) // du = scale·dy·b
+	r := l.A.Rows
+	kernels.Gemm(false, false, x.Rows, r, y.Cols, l.Scale, y.Grad, y.Cols, l.B.Data, r, 0, du, r) // du = scale·dy·b
 	l.addGrads(y.Grad, op.dropped(t), du)
 	if x.needs {
 		op.addInputGrad(t, du)
@@ -164,7 +164,7 @@ func (op *loraOp) backward(t *Tape) {
 
 // addInputGrad is dx += drop'(du·a).
 func (op *loraOp) addInputGrad(t *Tape, du []float32) {
-	x, a, r := op.x, op.low.a, op.low.a.Rows
+	x, a, r := op.x, op.low.A, op.low.A.Rows
 	if op.dropout <= 0 {
 		kernels.Gemm(false, false, x.Rows, x.Cols, r, 1, du, r, a.Data, a.Cols, 1, x.Grad, x.Cols)
 		return

@@ -37,12 +37,6 @@ func (t *Tape) Through(y, z *Tensor) *Tensor {
 
 func (op *throughOp) backward(*Tape) { op.z.Grad = op.y.Grad }
 
-// inputGradientOp is the backward half of a Linear.
-type inputGradientOp struct {
-	x, y *Tensor
-	w    kernels.Weights
-}
-
 // InputGradient is Linear for a result of which only the gradient is of use: it computes no product, and the result (T, out)
 // has no values.
 func (t *Tape) InputGradient(x *Tensor, w kernels.Weights) *Tensor {
@@ -52,17 +46,9 @@ func (t *Tape) InputGradient(x *Tensor, w kernels.Weights) *Tensor {
 	}
 	y := t.tensors.next()
 	y.Rows, y.Cols = x.Rows, rows
-	if x.needs {
-		y.needs = true
-		t.push(&inputGradientOp{x, y, w})
-	}
+	op := t.pools.linear.take()
+	*op = linearOp{x: x, y: y, w: w}
+	y.needs = x.needs
+	t.keep(op, y.needs)
 	return y
-}
-
-func (op *inputGradientOp) backward(t *Tape) {
-	if op.y.Grad == nil {
-		return
-	}
-	dx, beta := t.gradBeta(op.x)
-	kernels.GemmWPrec(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta)
 }

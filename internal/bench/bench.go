@@ -192,9 +192,8 @@ func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind
 			return err
 		}
 		r.Train = append(r.Train, t)
-		var seen Peak
-		seen.set(p, t.best)
-		r.Peak.raise(seen)
+		peak := r.Peak.named(t.Precision)
+		*peak = max(*peak, t.best)
 	}
 	return nil
 }
@@ -203,10 +202,10 @@ func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind
 func (r *Report) percent() {
 	for i := range r.Gemm {
 		g := &r.Gemm[i]
-		g.Percent = 100 * g.GFLOPS / r.Peak.named(g.Precision)
+		g.Percent = 100 * g.GFLOPS / *r.Peak.named(g.Precision)
 	}
 	for i := range r.Train {
 		t := &r.Train[i]
-		t.Percent = 100 * t.GFLOPS / r.Peak.named(t.Precision)
+		t.Percent = 100 * t.GFLOPS / *r.Peak.named(t.Precision)
 	}
 }

@@ -19,26 +19,14 @@ func measurePeak() Peak {
 }
 
 // named is the peak that what is computed in a precision is judged by.
-func (p *Peak) named(precision string) float64 {
+func (p *Peak) named(precision string) *float64 {
 	switch precision {
 	case kernels.BF16.String():
-		return p.BF16
+		return &p.BF16
 	case kernels.Int8.String():
-		return p.Int8
+		return &p.Int8
 	}
-	return p.F32
-}
-
-// set is the peak of a precision alone.
-func (p *Peak) set(precision kernels.Precision, rate float64) {
-	switch precision {
-	case kernels.BF16:
-		p.BF16 = rate
-	case kernels.Int8:
-		p.Int8 = rate
-	default:
-		p.F32 = rate
-	}
+	return &p.F32
 }
 
 // raise takes over what is higher in another measurement: a machine with other work to do shows less than it has.
