@@ -171,6 +171,8 @@ func (s *adaloraSettings) scale() float64 {
 	return alpha / (float64(s.Start) + 1e-5)
 }
 
+func init() { registerFamily(adaloraFamily()) }
+
 // adaloraFamily is AdaLoRA.
 func adaloraFamily() *family {
 	return &family{

@@ -213,13 +213,9 @@ func load(path string) (*Adapter, error) {
 	}
 	dir, file := filepath.Dir(path), path
 	if info.IsDir() {
-		if dir = path; !isFile(dir, hubWeightsFile) {
-			if err := checkDir(dir); err != nil {
-				return nil, err
-			}
-			file = filepath.Join(path, weightsFile)
-		} else {
-			file = filepath.Join(path, hubWeightsFile)
+		dir = path
+		if file, err = weightsIn(dir); err != nil {
+			return nil, err
 		}
 	}
 	f, err := safetensors.Open(file)
@@ -231,10 +227,35 @@ func load(path string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isHubConfig(config) {
-		return readHub(f, config)
+	for _, l := range layouts {
+		if l.matches(config) {
+			return l.read(f, config)
+		}
 	}
 	return readAdapter(f, config)
+}
+
+// layout is how another program than PEFT lays out a directory of an adapter.
+type layout struct {
+	weights string                                                     // name of the file with the tensors
+	matches func(config []byte) bool                                   // whether an adapter_config.json is of this layout
+	read    func(f *safetensors.File, config []byte) (*Adapter, error) // makes the adapter
+}
+
+// layouts are all of them.
+var layouts []layout
+
+// registerLayout adds one.
+func registerLayout(l layout) { layouts = append(layouts, l) }
+
+// weightsIn is the file of a directory that holds the tensors.
+func weightsIn(dir string) (string, error) {
+	for _, l := range layouts {
+		if isFile(dir, l.weights) {
+			return filepath.Join(dir, l.weights), nil
+		}
+	}
+	return filepath.Join(dir, weightsFile), checkDir(dir)
 }
 
 // checkDir says what is missing in a directory that should hold an adapter.

@@ -15,6 +15,8 @@ import (
 // hubWeightsFile is the file of an AdapterHub directory that holds the tensors; its configuration has PEFT's name.
 const hubWeightsFile = "adapter.safetensors"
 
+func init() { registerLayout(layout{weights: hubWeightsFile, matches: isHubConfig, read: readHub}) }
+
 // hubName is what adapters are called in what SaveAdapterHub writes.
 const hubName = "default"
 

@@ -62,6 +62,8 @@ func startBias(p *Param, l *model.Linear) {
 	}
 }
 
+func init() { registerFamily(bitFitFamily()) }
+
 // bitFitFamily is the tuning of biases.
 func bitFitFamily() *family {
 	return &family{

@@ -214,6 +214,8 @@ func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) 
 	return bottleneckPlace{layer, model.Part(part)}, words[4], true
 }
 
+func init() { registerFamily(bottleneckFamily()) }
+
 // bottleneckFamily is bottleneck adapters.
 func bottleneckFamily() *family {
 	return &family{

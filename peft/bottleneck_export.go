@@ -12,9 +12,9 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// model implements modelExporter.
-func (m *bottleneck) model(b *Base, params []Param) (*modelFile, error) {
-	if err := m.deliverable(b); err != nil {
+// bottleneckModel is the base with bottleneck adapters as parts of its layers, or as layers.
+func bottleneckModel(m *bottleneck, b *Base, params []Param) (*modelFile, error) {
+	if err := deliverable(m, b); err != nil {
 		return nil, err
 	}
 	x := &bottleneckExport{bottleneck: m, base: b, params: params, file: &modelFile{}}
@@ -25,7 +25,7 @@ func (m *bottleneck) model(b *Base, params []Param) (*modelFile, error) {
 }
 
 // deliverable says why no graph of llama.cpp computes such adapters, where that is so.
-func (m *bottleneck) deliverable(b *Base) error {
+func deliverable(m *bottleneck, b *Base) error {
 	arch := b.Architecture()
 	switch {
 	case m.Placement == SerialHoulsby:

@@ -16,11 +16,14 @@ type Classes = dataset.Classes
 
 // heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
 func (a *Adapter) heads() int {
-	if m, ok := a.method.(*prefixTuning); ok {
-		return m.labels
+	if m, ok := a.method.(classifying); ok {
+		return m.classes()
 	}
 	return 0
 }
+
+// classifying is a method that may have a head of its own; classes is the number of its labels, 0 without one.
+type classifying interface{ classes() int }
 
 // Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
 func (a *Adapter) Classifies() bool { return a.heads() > 0 }

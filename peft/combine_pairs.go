@@ -142,6 +142,51 @@ func (l *lowRank) truncated(u, s, vt []float64, rank int) lowRank {
 	return t
 }
 
+// approximation says how nearest looks for a pair.
+type approximation struct {
+	rank       int     // of the pair; with an energy the highest
+	energy     float64 // > 0: the lowest rank that keeps this share of the squares is enough
+	squares    float64 // the sum of all squares, for an energy
+	iterations int     // of the search for singular vectors; 0 is 4
+	seed       uint64
+}
+
+// nearest is the pair that comes nearest to a change (out, in) of a weight, by random projection (linalg.TruncatedSVD). For an
+// energy it tries twice the rank until there is enough.
+func nearest(module string, change []float32, out, in int, a approximation) lowRank {
+	rank := a.rank
+	if a.energy > 0 {
+		rank = min(rank, 16)
+	}
+	for {
+		u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in),
+			linalg.Projection{Rank: rank, Iterations: a.iterations, Seed: a.seed})
+		values := widened(s)
+		kept := 0.0
+		for _, v := range values {
+			kept += v * v
+		}
+		if rank == a.rank || kept >= a.energy*a.squares {
+			like := lowRank{module: module, in: in, out: out}
+			return like.truncated(widened(u), values, widened(vt), a.choose(values))
+		}
+		rank = min(a.rank, 2*rank)
+	}
+}
+
+// choose is the rank of the pair, whose singular values are s, descending. It is 1 at least.
+func (a *approximation) choose(s []float64) int {
+	limit := min(len(s), a.rank)
+	if a.energy == 0 {
+		return max(1, limit)
+	}
+	rank, kept := 0, 0.0
+	for ; rank < limit && kept < a.energy*a.squares*(1-1e-12); rank++ {
+		kept += s[rank] * s[rank]
+	}
+	return max(1, rank)
+}
+
 // stacked is the sum of changes of one weight, as one change whose rank is the sum of theirs.
 func stacked(list []lowRank, factors []float64) lowRank {
 	sum := lowRank{module: list[0].module, in: list[0].in, out: list[0].out, scale: 1}

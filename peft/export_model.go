@@ -11,12 +11,6 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// modelExporter is a method whose adapter llama.cpp can run as part of a model, though not as a change of weights.
-type modelExporter interface {
-	// model describes a GGUF model that computes what the base does with the adapter.
-	model(b *Base, params []Param) (*modelFile, error)
-}
-
 // modelFile is a GGUF model that is to be written.
 type modelFile struct {
 	meta    *gguf.Metadata
@@ -65,12 +59,7 @@ func (a *Adapter) ExportModel(b *Base, path string) (*ModelReport, error) {
 }
 
 func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
-	e, ok := a.method.(modelExporter)
 	switch {
-	case !ok && a.VirtualTokens() > 0:
-		return nil, fmt.Errorf("an adapter of method %s is keys and values, which no model holds: export --to state", a.Config.Method)
-	case !ok:
-		return nil, fmt.Errorf("an adapter of method %s does not become part of a model this way: use merge, or export --to gguf", a.Config.Method)
 	case b.GGUF == nil:
 		return nil, fmt.Errorf("%s is not a GGUF file", b.Path)
 	case sameFile(path, b.Path):
@@ -80,7 +69,7 @@ func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := e.model(b, views(a.params, bound.values))
+	m, err := modelOf(a, b, views(a.params, bound.values))
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +84,20 @@ func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
 		return out.Flush()
 	})
 	return &ModelReport{Tensors: len(m.tensors), Note: m.note}, err
+}
+
+// modelOf describes a GGUF model that computes what the base does with an adapter, whose tensors are params.
+func modelOf(a *Adapter, b *Base, params []Param) (*modelFile, error) {
+	switch m := a.method.(type) {
+	case embeddingMethod:
+		return tokensModel(a, m, b, params)
+	case *bottleneck:
+		return bottleneckModel(m, b, params)
+	}
+	if a.VirtualTokens() > 0 {
+		return nil, fmt.Errorf("an adapter of method %s is keys and values, which no model holds: export --to state", a.Config.Method)
+	}
+	return nil, fmt.Errorf("an adapter of method %s does not become part of a model this way: use merge, or export --to gguf", a.Config.Method)
 }
 
 // record notes in the metadata what was put into the model.

@@ -30,26 +30,23 @@ const (
 	tokenUserDefined int32 = 4
 )
 
-func (m *promptTuning) model(b *Base, params []Param) (*modelFile, error) {
-	return virtualModel(b, params[0].Data, nil)
+// embeddingMethod is a method whose virtual tokens are embeddings before or in the input.
+type embeddingMethod interface {
+	// embeddings are those of the virtual tokens (n, D).
+	embeddings(b *Base, params []Param) ([]float32, error)
 }
 
-func (m *pTuning) model(b *Base, params []Param) (*modelFile, error) {
-	if m.encoded() {
-		kept, err := m.collapse(b, params)
-		if err != nil {
-			return nil, err
-		}
-		params = kept
-	}
-	if m.template == "" {
-		return virtualModel(b, params[0].Data, nil)
-	}
-	template, err := ParseTemplate(m.template)
+// tokensModel is the base with an adapter's virtual tokens in its vocabulary.
+func tokensModel(a *Adapter, m embeddingMethod, b *Base, params []Param) (*modelFile, error) {
+	rows, err := m.embeddings(b, params)
 	if err != nil {
 		return nil, err
 	}
-	return virtualModel(b, params[0].Data, template)
+	template, err := a.Template()
+	if err != nil {
+		return nil, err
+	}
+	return virtualModel(b, rows, template)
 }
 
 // virtualModel is the base with virtual tokens at the end of its vocabulary, whose embeddings are rows (n, D). A prompt

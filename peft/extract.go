@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -193,26 +192,10 @@ func (x *extractor) extract(l *model.Linear, from, to ordered) error {
 
 // factor is the pair that is nearest to a difference. For an energy it tries twice the rank until there is enough.
 func (x *extractor) factor(l *model.Linear, delta []float32, squares float64) lowRank {
-	out, in := l.W.Rows, l.W.Cols
-	most := min(x.ranks.Rank, out, in)
-	rank := most
-	if x.ranks.Energy > 0 {
-		rank = min(most, 16)
-	}
-	for {
-		u, s, vt := linalg.TruncatedSVD(linalg.Matrix(delta, out, in),
-			linalg.Projection{Rank: rank, Iterations: x.opt.Iterations, Seed: newRandom(x.opt.Seed, l.Module).next()})
-		values := widened(s)
-		kept := 0.0
-		for _, v := range values {
-			kept += v * v
-		}
-		if rank == most || kept >= x.ranks.Energy*squares {
-			like := lowRank{module: l.Module, in: in, out: out}
-			return like.truncated(widened(u), values, widened(vt), x.ranks.choose(values, squares))
-		}
-		rank = min(most, 2*rank)
-	}
+	most := min(x.ranks.Rank, l.W.Rows, l.W.Cols)
+	return nearest(l.Module, delta, l.W.Rows, l.W.Cols, approximation{
+		rank: most, energy: x.ranks.Energy, squares: squares, iterations: x.opt.Iterations, seed: newRandom(x.opt.Seed, l.Module).next(),
+	})
 }
 
 // adapter is the LoRA of all pairs.

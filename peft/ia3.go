@@ -71,6 +71,8 @@ func NewIA3(b *Base, opt IA3Options) (*Adapter, error) {
 	})
 }
 
+func init() { registerFamily(ia3Family()) }
+
 // ia3Family is (IA)³.
 func ia3Family() *family {
 	return &family{

@@ -126,11 +126,14 @@ func (l *latentWeights) rows(linear *model.Linear) (*latentRows, error) {
 // bits a third.
 const farLatent = 0.9
 
+// checkedRows is how many rows are compared.
+const checkedRows = 64
+
 // check reports original weights that the base cannot have been quantized from, by some rows.
 func (l *latentRows) check(linear *model.Linear) error {
 	var miss, norm float64
 	row, old := make([]float32, linear.W.Cols), make([]float32, linear.W.Cols)
-	n := min(linear.W.Rows, sampledRows)
+	n := min(linear.W.Rows, checkedRows)
 	for i := range n {
 		r := i * linear.W.Rows / n
 		linear.W.Row(old, r)
@@ -216,10 +219,13 @@ func (b *Base) attachLatent(identity string, linears []*model.Linear, blocks []*
 	return nil
 }
 
+// latentSettings are settings of a method that can start from original weights; latent is their identity, or "".
+type latentSettings interface{ latent() string }
+
 // latentIdentity is that of the original weights that an adapter starts from, "" where there are none.
 func (a *Adapter) latentIdentity() string {
-	if s, ok := a.Config.Settings.(*qatSettings); ok {
-		return s.Latent
+	if s, ok := a.Config.Settings.(latentSettings); ok {
+		return s.latent()
 	}
 	if a.Config.Grid != nil {
 		return a.Config.Grid.Latent

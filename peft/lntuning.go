@@ -104,6 +104,8 @@ func (opt *NormOptions) choose(b *Base) ([]*model.Norm, error) {
 	return chosen, nil
 }
 
+func init() { registerFamily(lnFamily()) }
+
 // lnFamily is the tuning of norm weights.
 func lnFamily() *family {
 	return &family{

@@ -60,6 +60,8 @@ func startKaiming(p *Param, seed uint64) {
 // lohaSettings are the fields of a LoHa's configuration.
 type lohaSettings struct{ lycorisSettings }
 
+func init() { registerFamily(lohaFamily()) }
+
 // lohaFamily is LoHa.
 func lohaFamily() *family {
 	return &family{

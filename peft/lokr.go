@@ -101,6 +101,8 @@ func split(size, factor int) (m, n int) {
 	return m, size / m
 }
 
+func init() { registerFamily(lokrFamily()) }
+
 // lokrFamily is LoKr.
 func lokrFamily() *family {
 	return &family{

@@ -142,6 +142,8 @@ func parseLoRAName(name string) (module, which string, ok bool) {
 	return "", "", false
 }
 
+func init() { registerFamily(loraFamily()) }
+
 // loraFamily is LoRA with its variants.
 func loraFamily() *family {
 	return &family{

@@ -1,8 +1,8 @@
 package peft
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -128,24 +128,33 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
-	pairs, _, err := Extract(context.Background(), b, opt.Original, ExtractOptions{
-		Targets: chosen, Rank: c.Rank, Seed: opt.Seed,
-	})
-	if err != nil {
+	if err := sameModel(b, opt.Original); err != nil {
 		return err
 	}
-	list, err := pairs.lowRanks()
-	if err != nil {
-		return err
-	}
-	for _, p := range list {
-		if r := c.rankOf(p.module); r != p.rank {
-			return errors.New("init loftq with several ranks is not supported")
+	originals := opt.Original.Model.Linears()
+	for i, l := range b.Model.Linears() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
 		}
+		delta, squares, _ := difference(ordered{l.W, l.PermutedHeads}, ordered{originals[i].W, originals[i].PermutedHeads})
+		switch {
+		case !finite(squares):
+			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, opt.Original.Path)
+		case squares == 0:
+			continue
+		}
+		r := c.rankOf(l.Module)
+		if r > min(l.W.Rows, l.W.Cols) {
+			return errors.New("init loftq: the rank is larger than " + l.Module)
+		}
+		p := nearest(l.Module, delta, l.W.Rows, l.W.Cols, approximation{rank: r, seed: newRandom(opt.Seed, l.Module).next()})
 		root := float32(math.Sqrt(math.Abs(p.scale / c.scaleOf(p.module))))
 		kernels.Scale(root, p.a)
 		kernels.Scale(root, p.b)
 		starts[loraName(p.module, "A")], starts[loraName(p.module, "B")] = p.a, p.b
+	}
+	if len(starts) == 0 {
+		return errors.New("init loftq: no chosen weight differs from the original")
 	}
 	return nil
 }

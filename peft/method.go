@@ -2,6 +2,8 @@ package peft
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/batch"
@@ -24,20 +26,23 @@ type family struct {
 	method func(c *Config, params []Param) (method, error)
 }
 
-// families are all methods there are.
-func families() []*family {
-	return []*family{loraFamily(), ia3Family(), lnFamily(), bitFitFamily(), lohaFamily(), lokrFamily(), veraFamily(), oftFamily(), adaloraFamily(), bottleneckFamily(), promptFamily(), prefixFamily(), pTuningFamily(), qatFamily()}
+// families are all methods there are, by peft_type.
+var families = map[string]*family{}
+
+// registerFamily adds a method. It panics where there is one of that peft_type.
+func registerFamily(f *family) {
+	if families[f.peftType] != nil {
+		panic("peft: two methods of peft_type " + f.peftType)
+	}
+	families[f.peftType] = f
 }
 
 // familyOf is the family with that peft_type.
 func familyOf(peftType string) (*family, error) {
-	var known []string
-	for _, f := range families() {
-		if f.peftType == peftType {
-			return f, nil
-		}
-		known = append(known, f.peftType)
+	if f := families[peftType]; f != nil {
+		return f, nil
 	}
+	known := slices.Sorted(maps.Keys(families))
 	return nil, fmt.Errorf("peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
 }
 

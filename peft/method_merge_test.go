@@ -149,7 +149,7 @@ func TestScaledRowsKeepLevels(t *testing.T) {
 
 // familyNamed is the family of a method's name.
 func familyNamed(name string) (*family, error) {
-	for _, f := range families() {
+	for _, f := range families {
 		if f.name == name {
 			return f, nil
 		}

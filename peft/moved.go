@@ -132,10 +132,13 @@ func (bd *Bound) snapped() map[string]string {
 	return byName
 }
 
+// groupMethod is a method that moves blocks itself, and needs gradients that are summed over groups of weights.
+type groupMethod interface{ sumsGroups() }
+
 // movedBytes is what an adapter that moves blocks takes beside its tensors: the blocks, and what is made of the largest matrix
 // at a time.
 func movedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
-	_, own := a.method.(*qat)
+	_, own := a.method.(groupMethod)
 	if !own && a.Config.Grid == nil {
 		return 0
 	}

@@ -146,6 +146,8 @@ func NewOFT(b *Base, opt OFTOptions) (*Adapter, error) {
 	return newAdapter(b, c, shapes, func(*Param) {})
 }
 
+func init() { registerFamily(oftFamily()) }
+
 // oftFamily is OFT in the form that PEFT has had since 0.14: a rotation of the input, in blocks.
 func oftFamily() *family {
 	return &family{

@@ -145,6 +145,8 @@ func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	return columns
 }
 
+func init() { registerFamily(prefixFamily()) }
+
 // prefixFamily is prefix tuning.
 func prefixFamily() *family {
 	return &family{
@@ -238,6 +240,8 @@ func (m *prefixTuning) has(name string) bool {
 }
 
 func (m *prefixTuning) virtualTokens() int { return m.Tokens }
+
+func (m *prefixTuning) classes() int { return m.labels }
 
 // suggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
 // learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.

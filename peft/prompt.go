@@ -126,6 +126,8 @@ func startEmbeddings(b *Base, p *Param, ids []int32, seed uint64) {
 	}
 }
 
+func init() { registerFamily(promptFamily()) }
+
 // promptFamily is prompt tuning.
 func promptFamily() *family {
 	return &family{
@@ -162,6 +164,11 @@ const (
 	promptRate  = 40
 	encoderRate = 1.6
 )
+
+// embeddings are those of the virtual tokens (n, D).
+func (m *promptTuning) embeddings(_ *Base, params []Param) ([]float32, error) {
+	return params[0].Data, nil
+}
 
 func (m *promptTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
 

@@ -172,6 +172,8 @@ func (m *pTuning) encoderShapes(*Base) map[string][]int {
 	return shapes
 }
 
+func init() { registerFamily(pTuningFamily()) }
+
 // pTuningFamily is P-tuning.
 func pTuningFamily() *family {
 	return &family{
@@ -261,6 +263,18 @@ func (m *pTuning) collapse(b *Base, params []Param) ([]Param, error) {
 	tape := autograd.NewTape()
 	tape.Record(false)
 	return []Param{{Name: promptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
+}
+
+// embeddings are those of the virtual tokens (n, D), as the encoder gives them where it is still there.
+func (m *pTuning) embeddings(b *Base, params []Param) ([]float32, error) {
+	kept, err := m.collapse(b, params)
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		params = kept
+	}
+	return params[0].Data, nil
 }
 
 // pTuningAttachment is P-tuning at work.

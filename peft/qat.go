@@ -67,6 +67,8 @@ func (s *qatSettings) check() error {
 	return errors.Join(checkDither(s.Dither), err)
 }
 
+func (s *qatSettings) latent() string { return s.Latent }
+
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
 func ParseChannels(s string) ([]string, error) {
 	if s == QATAuto {
@@ -250,6 +252,8 @@ func startQAT(p *Param, seed uint64, width int) {
 	newRandom(seed, p.Name).uniform(p.Data, bound)
 }
 
+func init() { registerFamily(qatFamily()) }
+
 // qatFamily is training on the grid of the base.
 func qatFamily() *family {
 	return &family{
@@ -337,6 +341,8 @@ func (mod *qatModule) take(params []Param, i int, channel, which string) error {
 	mod.low[channel] = [2]int{i - 1, i}
 	return nil
 }
+
+func (m *qat) sumsGroups() {}
 
 func (m *qat) describe() string {
 	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))

@@ -94,7 +94,7 @@ func NewVeRA(b *Base, opt VeRAOptions) (*Adapter, error) {
 func (s *veraSettings) start(p *Param, random *mersenneTwister) {
 	switch {
 	case p.Name == veraSharedA || p.Name == veraSharedB:
-		random.kaiming(p)
+		startShared(p, random)
 	case hasSuffix(p.Name, veraD):
 		for i := range p.Data {
 			p.Data[i] = float32(s.Start)
@@ -102,13 +102,15 @@ func (s *veraSettings) start(p *Param, random *mersenneTwister) {
 	}
 }
 
-// kaiming fills a matrix with uniform numbers of variance 2/columns.
-func (r *mersenneTwister) kaiming(p *Param) {
+// startShared fills a matrix with uniform numbers of variance 2/columns.
+func startShared(p *Param, r *mersenneTwister) {
 	bound := math.Sqrt(3) * (math.Sqrt2 / math.Sqrt(float64(p.Cols())))
 	for i := range p.Data {
 		p.Data[i] = r.uniform(float32(-bound), float32(bound))
 	}
 }
+
+func init() { registerFamily(veraFamily()) }
 
 // veraFamily is VeRA.
 func veraFamily() *family {
