@@ -233,8 +233,8 @@ func writeAdapter(t *testing.T, config string, items ...safetensors.Item) string
 	return path
 }
 
-// floats is a float32 tensor of the given value.
-func floats(name string, value float32, shape ...int64) safetensors.Item {
+// filled is a float32 tensor of the given value.
+func filled(name string, value float32, shape ...int64) safetensors.Item {
 	n := int64(1)
 	for _, d := range shape {
 		n *= d
@@ -257,18 +257,18 @@ func TestLoadRefused(t *testing.T) {
 		{"an empty directory", t.TempDir(), "no adapter_model.safetensors"},
 		{"no configuration", writeAdapter(t, ""), "adapter config"},
 		{"no tensor", writeAdapter(t, config), "no tensor"},
-		{"A alone", writeAdapter(t, config, floats(a, 1, 2, 3)), "m.q has lora_A but no lora_B"},
-		{"B alone", writeAdapter(t, config, floats(b, 1, 3, 2)), "m.q has lora_B but no lora_A"},
-		{"other rank", writeAdapter(t, config, floats(a, 1, 4, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
-		{"two ranks", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 4)), "configuration says rank 2"},
-		{"a vector", writeAdapter(t, config, floats(a, 1, 2), floats(b, 1, 3, 2)), "expected a matrix"},
-		{"a tensor of something else", writeAdapter(t, config, floats("base_model.model.m.q.weight", 1, 2, 3)), `"base_model.model.m.q.weight"`},
-		{"no pairs", writeAdapter(t, config, floats("base_model.model.lm_head.weight", 1, 2, 3)), "no tensor of a LoRA"},
-		{"magnitudes without DoRA", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 2), floats("base_model.model.m.q.lora_magnitude_vector", 1, 3)), "use_dora is false"},
-		{"a start taken from the base", writeAdapter(t, `{"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`, floats(a, 1, 2, 3), floats(b, 1, 3, 2)), "path_initial_model"},
-		{"tokens that are not listed", writeAdapter(t, config, floats(a, 1, 2, 3), floats(b, 1, 3, 2), floats("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 3)), "lists 0 tokens"},
-		{"not a number", writeAdapter(t, config, floats(a, float32(math.NaN()), 2, 3), floats(b, 1, 3, 2)), "value 0 is NaN"},
-		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, floats(b, 1, 3, 2)), "I32"},
+		{"A alone", writeAdapter(t, config, filled(a, 1, 2, 3)), "m.q has lora_A but no lora_B"},
+		{"B alone", writeAdapter(t, config, filled(b, 1, 3, 2)), "m.q has lora_B but no lora_A"},
+		{"other rank", writeAdapter(t, config, filled(a, 1, 4, 3), filled(b, 1, 3, 4)), "configuration says rank 2"},
+		{"two ranks", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 4)), "configuration says rank 2"},
+		{"a vector", writeAdapter(t, config, filled(a, 1, 2), filled(b, 1, 3, 2)), "expected a matrix"},
+		{"a tensor of something else", writeAdapter(t, config, filled("base_model.model.m.q.weight", 1, 2, 3)), `"base_model.model.m.q.weight"`},
+		{"no pairs", writeAdapter(t, config, filled("base_model.model.lm_head.weight", 1, 2, 3)), "no tensor of a LoRA"},
+		{"magnitudes without DoRA", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2), filled("base_model.model.m.q.lora_magnitude_vector", 1, 3)), "use_dora is false"},
+		{"a start taken from the base", writeAdapter(t, `{"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`, filled(a, 1, 2, 3), filled(b, 1, 3, 2)), "path_initial_model"},
+		{"tokens that are not listed", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2), filled("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 3)), "lists 0 tokens"},
+		{"not a number", writeAdapter(t, config, filled(a, float32(math.NaN()), 2, 3), filled(b, 1, 3, 2)), "value 0 is NaN"},
+		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, filled(b, 1, 3, 2)), "I32"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := Load(test.path)
@@ -413,7 +413,7 @@ func TestFindBase(t *testing.T) {
 func FuzzReadAdapter(f *testing.F) {
 	var out bytes.Buffer
 	meta := map[string]string{metaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`, metaTraining: `{"steps": 3}`}
-	items := []safetensors.Item{floats("base_model.model.q.lora_A.weight", 1, 2, 3), floats("base_model.model.q.lora_B.weight", 1, 4, 2)}
+	items := []safetensors.Item{filled("base_model.model.q.lora_A.weight", 1, 2, 3), filled("base_model.model.q.lora_B.weight", 1, 4, 2)}
 	if err := safetensors.Write(&out, meta, items); err != nil {
 		f.Fatal(err)
 	}

@@ -204,17 +204,17 @@ func (c *comparison) train(ctx context.Context, i int) (*Compared, error) {
 }
 
 // evalBase measures the base on evaluation data, once.
-func (c *comparison) evalBase(ctx context.Context, eval *Data) (*LossResult, error) {
-	if r := c.before[eval]; r != nil {
+func (c *comparison) evalBase(ctx context.Context, set *Data) (*LossResult, error) {
+	if r := c.before[set]; r != nil {
 		return r, nil
 	}
 	batchTokens := c.opt.Train.BatchTokens
 	if batchTokens == 0 {
 		batchTokens = evalTokens
 	}
-	r, err := evalLoss(ctx, c.base, nil, eval, batchTokens, autograd.NewTape())
+	r, err := evalLoss(ctx, c.base, nil, set, batchTokens, autograd.NewTape())
 	if err == nil {
-		c.before[eval] = r
+		c.before[set] = r
 	}
 	return r, err
 }

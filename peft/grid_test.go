@@ -108,7 +108,7 @@ func TestGridMergesWhatItTrained(t *testing.T) {
 }
 
 // checkExact merges a trained adapter and wants bit by bit what was trained.
-func checkExact(t *testing.T, b *Base, a *Adapter, eval *Data, r *TrainResult, batchTokens int) {
+func checkExact(t *testing.T, b *Base, a *Adapter, heldOut *Data, r *TrainResult, batchTokens int) {
 	t.Helper()
 	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
 	if !report.BitExact || report.KeptShare == nil || *report.KeptShare != 1 {
@@ -116,7 +116,7 @@ func checkExact(t *testing.T, b *Base, a *Adapter, eval *Data, r *TrainResult, b
 	}
 	m := openBase(t, out)
 	checkSnapped(t, b, m, a)
-	loss, err := EvalLoss(context.Background(), m, nil, eval, batchTokens)
+	loss, err := EvalLoss(context.Background(), m, nil, heldOut, batchTokens)
 	if err != nil || loss.Loss != *r.EvalLoss {
 		t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
 	}

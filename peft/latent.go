@@ -219,13 +219,13 @@ func (b *Base) attachLatent(identity string, linears []*model.Linear, blocks []*
 	return nil
 }
 
-// latentSettings are settings of a method that can start from original weights; latent is their identity, or "".
-type latentSettings interface{ latent() string }
+// latentSettings are settings of a method that can start from original weights; original is their identity, or "".
+type latentSettings interface{ original() string }
 
 // latentIdentity is that of the original weights that an adapter starts from, "" where there are none.
 func (a *Adapter) latentIdentity() string {
 	if s, ok := a.Config.Settings.(latentSettings); ok {
-		return s.latent()
+		return s.original()
 	}
 	if a.Config.Grid != nil {
 		return a.Config.Grid.Latent

@@ -83,9 +83,11 @@ func inHFRows(x []float32, l *model.Linear) []float32 {
 	if l.PermutedHeads == 0 {
 		return x
 	}
-	shape := []int{l.W.Rows, len(x) / l.W.Rows}
+	cols, headDim := len(x)/l.W.Rows, l.W.Rows/l.PermutedHeads
 	out := make([]float32, len(x))
-	toHF([]Param{{Shape: shape, Data: out}}, []Param{{Shape: shape, Data: x}}, []permutation{{0, l.PermutedHeads}})
+	for r := range l.W.Rows {
+		copy(out[r*cols:(r+1)*cols], x[permutedRow(r, headDim)*cols:])
+	}
 	return out
 }
 

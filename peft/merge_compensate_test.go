@@ -30,7 +30,7 @@ func TestMergeCompensates(t *testing.T) {
 		want := allLogits(b, hooks, packed(set))
 		miss := map[string]float64{}
 		for _, opt := range []MergeOptions{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: set}, {Calibration: set}} {
-			out, report := merge(t, b, opt, adapters...)
+			out, report := mergeTo(t, b, opt, adapters...)
 			miss[opt.Rounding] = relative(allLogits(openBase(t, out), model.NoHooks{}, packed(set)), want)
 			compensated := slices.ContainsFunc(report.Tensors, func(t MergedTensor) bool { return t.Rounding == RoundCompensate })
 			if compensated != (opt.Calibration != nil) {
@@ -54,7 +54,7 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	var first []byte
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)
-		out, _ := merge(t, b, opt, Scaled{a, 1})
+		out, _ := mergeTo(t, b, opt, Scaled{a, 1})
 		if data := fileBytes(t, out); first == nil {
 			first = data
 		} else if !bytes.Equal(data, first) {
@@ -63,7 +63,7 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	}
 	slices.Reverse(b.GGUF.Tensors)
 	defer slices.Reverse(b.GGUF.Tensors)
-	out, _ := merge(t, b, opt, Scaled{a, 1})
+	out, _ := mergeTo(t, b, opt, Scaled{a, 1})
 	reversed, straight := openBase(t, out), openBase(t, writeBytes(t, first))
 	for i, l := range straight.Model.Linears() {
 		if !bytes.Equal(l.W.Data, reversed.Model.Linears()[i].W.Data) {
@@ -96,7 +96,7 @@ func TestMergeCalibrationRefused(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	_, report := merge(t, b, MergeOptions{Rounding: RoundCompensate, Calibration: tinyData(4, 1)}, a)
+	_, report := mergeTo(t, b, MergeOptions{Rounding: RoundCompensate, Calibration: tinyData(4, 1)}, a)
 	if got := report.Tensors[0].Rounding; got != RoundRequantize {
 		t.Errorf("F16 is rounded by %s", got)
 	}

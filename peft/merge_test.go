@@ -17,8 +17,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// merge merges into a new file or directory of the test.
-func merge(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string, *MergeReport) {
+// mergeTo merges into a new file or directory of the test.
+func mergeTo(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string, *MergeReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
 	report, err := Merge(context.Background(), b, adapters, out, opt)
@@ -36,7 +36,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 		two := Scaled{trained(t, b, LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), -0.5}
 		seq := packed(tinyData(4, 1))
 		for _, adapters := range [][]Scaled{{one}, {one, two}} {
-			out, report := merge(t, b, MergeOptions{Type: "F32"}, adapters...)
+			out, report := mergeTo(t, b, MergeOptions{Type: "F32"}, adapters...)
 			hooks, err := bindAll(b, adapters)
 			if err != nil {
 				t.Fatal(err)
@@ -56,7 +56,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 func TestMergeKeepsTheRest(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
-	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
 	merged, err := gguf.Open(out)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 func TestMergeRounds(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
-	out, report := merge(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 2})
+	out, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 2})
 	bound, err := a.bind(b, 2, false)
 	if err != nil {
 		t.Fatal(err)
@@ -154,13 +154,13 @@ func TestCompareRows(t *testing.T) {
 func TestMergeWarns(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"up_proj"}})
-	_, report := merge(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 0.01})
+	_, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 0.01})
 	for _, tensor := range report.Tensors {
 		if !tensor.Little || tensor.Recovery > 0.5 {
 			t.Errorf("%+v is not called little", tensor)
 		}
 	}
-	_, report = merge(t, b, MergeOptions{Type: "Q8_0"}, Scaled{a, 1})
+	_, report = mergeTo(t, b, MergeOptions{Type: "Q8_0"}, Scaled{a, 1})
 	for _, tensor := range report.Tensors {
 		if tensor.Little || tensor.Type != "Q8_0" || math.Abs(tensor.Recovery-1) > 0.05 {
 			t.Errorf("%+v: expected nearly all of it in Q8_0", tensor)
@@ -171,7 +171,7 @@ func TestMergeWarns(t *testing.T) {
 // TestMergeType sets general.file_type with the type.
 func TestMergeType(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	out, _ := merge(t, b, MergeOptions{Type: "q8_0"}, Scaled{trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), 1})
+	out, _ := mergeTo(t, b, MergeOptions{Type: "q8_0"}, Scaled{trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), 1})
 	if got, _ := openBase(t, out).GGUF.Meta.Uint("general.file_type"); got != 7 {
 		t.Errorf("general.file_type is %d, expected 7", got)
 	}
@@ -187,7 +187,7 @@ func TestMergeThreads(t *testing.T) {
 	for i := range files {
 		kernels.SetThreads(1 + 2*i)
 		var out string
-		out, reports[i] = merge(t, b, MergeOptions{}, Scaled{a, 1})
+		out, reports[i] = mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
 		files[i] = fileBytes(t, out)
 	}
 	if !bytes.Equal(files[0], files[1]) {
@@ -207,7 +207,7 @@ func TestMergeHF(t *testing.T) {
 		}
 		b := openBase(t, dir)
 		a := trained(t, b, LoRAOptions{Targets: []string{"attention"}})
-		out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+		out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
 		was, is := openTensors(t, dir), openTensors(t, out)
 		for _, old := range was.Tensors {
 			now := is.Tensor(old.Name)
@@ -237,7 +237,7 @@ func checkHFLogits(t *testing.T, b *Base, bf16 string, a *Adapter) {
 		t.Fatal(err)
 	}
 	want := allLogits(b, bound, seq)
-	out, _ := merge(t, b, MergeOptions{Type: "F32"}, Scaled{a, 1})
+	out, _ := mergeTo(t, b, MergeOptions{Type: "F32"}, Scaled{a, 1})
 	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), want); err > 1e-5 {
 		t.Errorf("merged to float32 the logits differ by %.2g", err)
 	}

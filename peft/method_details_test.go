@@ -108,9 +108,9 @@ func adaloraRun(t *testing.T, b *Base, opt AdaLoRAOptions) (*Adapter, string) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	train := trainOptions(out)
-	train.Epochs, train.Steps = 0, 20
-	if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, train); err != nil {
+	run := trainOptions(out)
+	run.Epochs, run.Steps = 0, 20
+	if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, run); err != nil {
 		t.Fatal(err)
 	}
 	return a, out

@@ -54,7 +54,7 @@ func TestMethodMerges(t *testing.T) {
 					if err := relative(allLogits(b, hooks, seq), want); err > 2e-5 {
 						t.Errorf("over %s the logits differ by %.2g", b.Path, err)
 					}
-					out, report := merge(t, b, MergeOptions{Type: "F32", Force: true}, Scaled{a, strength})
+					out, report := mergeTo(t, b, MergeOptions{Type: "F32", Force: true}, Scaled{a, strength})
 					if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), want); err > 2e-5 {
 						t.Errorf("merged into %s the logits differ by %.2g", b.Path, err)
 					}
@@ -98,7 +98,7 @@ func TestSeveralMethodsMerge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, _ := merge(t, b, MergeOptions{}, order...)
+		out, _ := mergeTo(t, b, MergeOptions{}, order...)
 		if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, hooks, seq)); err > 2e-5 {
 			t.Errorf("%s: merged the logits differ by %.2g", name, err)
 		}
@@ -113,7 +113,7 @@ func TestBiasesInHuggingFace(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 5)
-	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
 	config := string(fileBytes(t, out+"/config.json"))
 	for _, flag := range []string{`"attention_bias": true`, `"mlp_bias": true`} {
 		if !strings.Contains(config, flag) {
@@ -139,7 +139,7 @@ func TestScaledRowsKeepLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 5)
-	_, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	_, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
 	for _, m := range report.Tensors {
 		if m.Recovery < 0.99 || m.Noise > 0.02 {
 			t.Errorf("%+v", m)

@@ -67,7 +67,7 @@ func (s *qatSettings) check() error {
 	return errors.Join(checkDither(s.Dither), err)
 }
 
-func (s *qatSettings) latent() string { return s.Latent }
+func (s *qatSettings) original() string { return s.Latent }
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
 func ParseChannels(s string) ([]string, error) {

@@ -167,7 +167,7 @@ func (e *experiments) run(typ, run string) {
 }
 
 // merged merges and measures the file.
-func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
+func (e *experiments) merged(b *Base, a *Adapter, heldOut *Data, r *TrainResult) {
 	t := e.t
 	modes := []string{RoundAuto}
 	if a.Config.Method != MethodQAT && a.Config.Grid == nil {
@@ -184,7 +184,7 @@ func (e *experiments) merged(b *Base, a *Adapter, eval *Data, r *TrainResult) {
 			t.Fatal(err)
 		}
 		m := openBase(t, out)
-		loss, err := EvalLoss(t.Context(), m, nil, eval, 2048)
+		loss, err := EvalLoss(t.Context(), m, nil, heldOut, 2048)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,8 +63,8 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 		t.Run(c.typ.String()+" "+c.channels, func(t *testing.T) {
 			b := openBase(t, blocksIn(c.typ).writeGGUF(t))
 			a := newQATAdapter(t, b, c.channels)
-			eval := tinyData(6, 2)
-			r, err := Train(context.Background(), b, a, tinyData(24, 1), eval, TrainOptions{Steps: 3, LR: 0.01, BatchTokens: 80})
+			heldOut := tinyData(6, 2)
+			r, err := Train(context.Background(), b, a, tinyData(24, 1), heldOut, TrainOptions{Steps: 3, LR: 0.01, BatchTokens: 80})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +74,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			}
 			m := openBase(t, out)
 			checkSnapped(t, b, m, a)
-			loss, err := EvalLoss(context.Background(), m, nil, eval, 0)
+			loss, err := EvalLoss(context.Background(), m, nil, heldOut, 0)
 			if err != nil || loss.Loss != *r.EvalLoss {
 				t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
 			}

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"context"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -344,4 +345,15 @@ func relative(a, b []float32) float64 {
 		return math.Sqrt(diff)
 	}
 	return math.Sqrt(diff / norm)
+}
+
+// merge merges into a new file or directory of the test.
+func merge(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string, *MergeReport) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "merged")
+	report, err := Merge(context.Background(), b, adapters, out, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, report
 }
