@@ -42,7 +42,7 @@ func Example() {
 }
 
 // Go on after Ctrl-C: cancel the context, keep the checkpoint, give it to the next run.
-func ExampleTrain_resume() {
+func Example_resume() {
 	var base *peft.Base       // from OpenBase
 	var adapter *peft.Adapter // as the first run had it
 	var data *peft.Data       // the same data
@@ -92,7 +92,7 @@ func ExampleParseLayers() {
 }
 
 // What is not supported is refused by name, never ignored.
-func ExampleConfig() {
+func Example_config() {
 	var c peft.Config
 	err := json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_qalora": true}`), &c)
 	fmt.Println(err)

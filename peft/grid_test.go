@@ -14,10 +14,7 @@ import (
 )
 
 // gridCases make adapters of every method that can be trained on the grid of its base.
-var gridCases = []struct {
-	name string
-	new  func(b *Base) (*Adapter, error)
-}{
+var gridCases = []methodCase{
 	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3}) }},
 	{"lora of several ranks", func(b *Base) (*Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
@@ -50,10 +47,7 @@ var gridCases = []struct {
 func init() {
 	for i, c := range gridCases {
 		if i%2 == 0 && c.name != "dora" { // whose norms, which count as constants, are made anew with the blocks
-			methodCases = append(methodCases, struct {
-				name string
-				new  func(b *Base) (*Adapter, error)
-			}{c.name + " on the grid", func(b *Base) (*Adapter, error) {
+			methodCases = append(methodCases, methodCase{c.name + " on the grid", func(b *Base) (*Adapter, error) {
 				a, err := c.new(b)
 				if err == nil {
 					err = a.TrainOnGrid(b, GridOptions{Seed: 3})

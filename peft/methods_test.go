@@ -14,11 +14,14 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// methodCases make adapters of every method for the tests that hold for all. New ones change nothing; stir moves them.
-var methodCases = []struct {
+// methodCase makes an adapter.
+type methodCase struct {
 	name string
 	new  func(b *Base) (*Adapter, error)
-}{
+}
+
+// methodCases make adapters of every method for the tests that hold for all. New ones change nothing; stir moves them.
+var methodCases = []methodCase{
 	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}) }},
 	{"qat scale", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "scale", Rank: 2, Seed: 3}) }},
 	{"qat scale, offset and row", func(b *Base) (*Adapter, error) {

@@ -371,7 +371,7 @@ func TestMergeRoundings(t *testing.T) {
 		if rounding == RoundCompensate {
 			opt.Calibration = tinyData(10, 1)
 		}
-		_, report := merge(t, b, opt, Scaled{a, 0.05})
+		_, report := mergeTo(t, b, opt, Scaled{a, 0.05})
 		recovery[rounding] = report.Recovery
 		if report.BitExact {
 			t.Errorf("%s: called bit-exact", rounding)
