@@ -6,7 +6,9 @@ import (
 	"math"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -83,7 +85,7 @@ func NewAdaLoRA(b *Base, opt AdaLoRAOptions) (*Adapter, error) {
 	c := Config{Method: MethodAdaLoRA, BaseModel: opt.BaseModel, Settings: s}
 	return newAdapter(b, c, shapes, func(p *Param) {
 		if !hasSuffix(p.Name, "lora_E") {
-			newRandom(opt.Seed, p.Name).normal(p.Data, 0.02)
+			prng.NewRandom(opt.Seed, p.Name).Normal(p.Data, 0.02)
 		}
 	})
 }
@@ -303,10 +305,10 @@ func (s *adaloraSite) left(r0, r1 int) []float32 {
 	return left
 }
 
-func (s *adaloraSite) addRows(dst []float32, r0, r1 int) {
+func (s *adaloraSite) AddRows(dst []float32, r0, r1 int) {
 	rank, cols, left := s.a.Rows, s.a.Cols, s.left(r0, r1)
 	for i := range r1 - r0 {
-		addCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.a.Data, cols)
+		lowrank.AddCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.a.Data, cols)
 	}
 }
 

@@ -1,17 +1,18 @@
 package peft
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -94,18 +95,9 @@ func items(params []Param, prefix string) []safetensors.Item {
 		for j, d := range p.Shape {
 			shape[j] = int64(d)
 		}
-		out[i] = safetensors.Item{Name: prefix + p.Name, DType: "F32", Shape: shape, Data: littleEndian(p.Data)}
+		out[i] = safetensors.Item{Name: prefix + p.Name, DType: "F32", Shape: shape, Data: floats.LittleEndian(p.Data)}
 	}
 	return out
-}
-
-// littleEndian is x as little-endian bytes.
-func littleEndian(x []float32) []byte {
-	b := make([]byte, 4*len(x))
-	for i, v := range x {
-		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
-	}
-	return b
 }
 
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
@@ -344,7 +336,7 @@ func readParams(f *safetensors.File, prefix string, params []Param) error {
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", prefix+p.Name, err)
 		}
-		if i := firstNonFinite(x); i >= 0 {
+		if i := floats.FirstNonFinite(x); i >= 0 {
 			return fmt.Errorf("tensor %q: value %d is %v", prefix+p.Name, i, x[i])
 		}
 		copy(p.Data, x)
@@ -364,16 +356,6 @@ func equalShape(a []int64, b []int) bool {
 	return true
 }
 
-// firstNonFinite is the place of the first infinity or NaN, or -1.
-func firstNonFinite(x []float32) int {
-	for i, v := range x {
-		if v-v != 0 {
-			return i
-		}
-	}
-	return -1
-}
-
 // readOrigin reads what Save writes of the origin; files of other programs have none of it.
 func (a *Adapter) readOrigin(meta map[string]string) error {
 	a.Origin = Origin{
@@ -386,4 +368,39 @@ func (a *Adapter) readOrigin(meta map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// A checkpoint is an adapter's file with two more tensors for each, the moments of AdamW, and with the run's state
+// and options in its metadata. Rows are in the order of the Hugging Face checkpoint, as in every adapter file.
+const (
+	firstMoment  = "optimizer.m."
+	secondMoment = "optimizer.v."
+	methodState  = "optimizer.state." // of the method, where it has any
+)
+
+// isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
+func isMoment(name string) bool {
+	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment) || strings.HasPrefix(name, methodState)
+}
+
+// hashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
+func hashAdapter(a *Adapter) (string, error) {
+	config, err := a.Config.MarshalJSON()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	h.Write(config)
+	if a.Config.Grid != nil {
+		grid, err := json.Marshal(a.Config.Grid)
+		if err != nil {
+			return "", err
+		}
+		h.Write(grid)
+	}
+	for _, p := range a.params {
+		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
+		h.Write(floats.LittleEndian(p.Data))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

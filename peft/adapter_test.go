@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/safetensors"
@@ -243,7 +244,7 @@ func filled(name string, value float32, shape ...int64) safetensors.Item {
 	for i := range x {
 		x[i] = value
 	}
-	return safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: littleEndian(x)}
+	return safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: floats.LittleEndian(x)}
 }
 
 // TestLoadRefused loads files that lie.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -31,7 +32,7 @@ type Base struct {
 	weights []string // the files that hold the weights
 	closer  io.Closer
 	hash    func() (string, error)
-	latent  *latentWeights // what it was quantized from, or nil
+	latent  *requant.LatentWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -177,4 +178,21 @@ func hashFile(path string) (string, error) {
 		return "", fmt.Errorf("hash the base: %w", err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// BaseOf is a base over a model that no file holds, for measurements. It has no tokenizer; the hash of its weights is
+// that of the name.
+func BaseOf(name string, m *model.Model) *Base {
+	sum := sha256.Sum256([]byte(name))
+	return &Base{Path: name, Model: m, hash: func() (string, error) { return hex.EncodeToString(sum[:]), nil }}
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }

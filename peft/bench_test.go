@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -39,11 +40,11 @@ func BenchmarkStep(b *testing.B) {
 
 // randomBatch is so many tokens in sequences of one length.
 func randomBatch(tokens, length, vocab int) (*batch.Batch, *Data) {
-	packed, set, r := &batch.Batch{}, &Data{}, newRandom(1, "benchmark")
+	packed, set, r := &batch.Batch{}, &Data{}, prng.NewRandom(1, "benchmark")
 	for range tokens / length {
 		ids := make([]int32, length)
 		for i := range ids {
-			ids[i] = int32(r.next() % uint64(vocab))
+			ids[i] = int32(r.Next() % uint64(vocab))
 		}
 		packed.Append(ids, nil)
 		set.Examples = append(set.Examples, Example{IDs: ids})

@@ -11,9 +11,6 @@ import (
 // MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this program's.
 const MethodBitFit = "BITFIT"
 
-// biasPart is the bias of a linear map, (out).
-const biasPart = "bias"
-
 // BitFitOptions says what NewBitFit makes. The zero value is a bias on every linear map that can have one in the base's
 // architecture.
 type BitFitOptions struct{ Placement }
@@ -58,7 +55,7 @@ func modulesOf(linears map[string]*model.Linear) []string {
 // startBias copies the base's bias, with rows in the order of the Hugging Face checkpoint.
 func startBias(p *Param, l *model.Linear) {
 	if l.Bias != nil {
-		copy(p.Data, inHFRows(l.Bias, l))
+		copy(p.Data, model.InHFRows(l.Bias, l))
 	}
 }
 

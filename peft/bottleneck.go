@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // MethodBottleneck is the peft_type of bottleneck adapters. PEFT has no such method; in AdapterHub's layout the same
@@ -170,8 +171,8 @@ func startBottleneck(p *Param, seed uint64) {
 			p.Data[i] = 1
 		}
 	case strings.HasSuffix(p.Name, adapterDown+".weight"), strings.HasSuffix(p.Name, adapterGate+".weight"):
-		r := newRandom(seed, p.Name)
-		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+		r := prng.NewRandom(seed, p.Name)
+		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
 	}
 }
 
@@ -324,26 +325,6 @@ func (m *bottleneck) bind(b *Base, values, grads []Param, strength float64) (att
 		}
 	}
 	return at, nil
-}
-
-// optionalLeaf is leaf, nil where there is no such tensor.
-func optionalLeaf(values, grads []Param, i int) *autograd.Tensor {
-	if i < 0 {
-		return nil
-	}
-	return leaf(values, grads, i)
-}
-
-// rowLeaf is a vector on the tape as one row, nil where there is no such tensor.
-func rowLeaf(values, grads []Param, i int) *autograd.Tensor {
-	if i < 0 {
-		return nil
-	}
-	x := values[i].Data
-	if grads == nil {
-		return autograd.NewConst(1, len(x), x)
-	}
-	return autograd.NewParam(1, len(x), x, grads[i].Data)
 }
 
 // bottleneckAttachment is bottleneck adapters at work.

@@ -1,9 +1,14 @@
 package peft
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
@@ -84,4 +89,32 @@ func bindAll(b *Base, adapters []Scaled) (stack, error) {
 		s = append(s, bound)
 	}
 	return s, s.reserveAll()
+}
+
+// blockMover is an attachment that multiplies with moved blocks.
+type blockMover interface{ blocks() []*requant.MovedBlocks }
+
+// movesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
+func (bd *Bound) movesBlocks() bool {
+	_, ok := bd.attachment.(blockMover)
+	return ok
+}
+
+// snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
+func (bd *Bound) snapped() map[string]string {
+	at, ok := bd.attachment.(blockMover)
+	if !ok {
+		return nil
+	}
+	blocks := at.blocks()
+	hashes := make([]string, len(blocks))
+	kernels.Parallel(len(hashes), func(i int) {
+		sum := sha256.Sum256(blocks[i].Snapped.Data)
+		hashes[i] = hex.EncodeToString(sum[:])
+	})
+	byName := make(map[string]string, len(hashes))
+	for i, b := range blocks {
+		byName[b.Tensor] = hashes[i]
+	}
+	return byName
 }

@@ -16,19 +16,6 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// A checkpoint is an adapter's file with two more tensors for each, the moments of AdamW, and with the run's state
-// and options in its metadata. Rows are in the order of the Hugging Face checkpoint, as in every adapter file.
-const (
-	firstMoment  = "optimizer.m."
-	secondMoment = "optimizer.v."
-	methodState  = "optimizer.state." // of the method, where it has any
-)
-
-// isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
-func isMoment(name string) bool {
-	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment) || strings.HasPrefix(name, methodState)
-}
-
 // checkpoint is the metadata of a checkpoint. The options are those on which the course of a run depends.
 type checkpoint struct {
 	State       trainState `json:"state"`

@@ -2,47 +2,12 @@ package peft
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/floats"
 )
-
-// Classes says that records are classified: by a head over the last token, or by the words of a label.
-type Classes = dataset.Classes
-
-// heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
-func (a *Adapter) heads() int {
-	if m, ok := a.method.(classifying); ok {
-		return m.classes()
-	}
-	return 0
-}
-
-// classifying is a method that may have a head of its own; classes is the number of its labels, 0 without one.
-type classifying interface{ classes() int }
-
-// Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
-func (a *Adapter) Classifies() bool { return a.heads() > 0 }
-
-// checkClasses reports data and adapters of which only one classifies by a head.
-func checkClasses(set *Data, adapters []*Adapter) error {
-	labels := 0
-	for _, a := range adapters {
-		labels = max(labels, a.heads())
-	}
-	byHead := set.Classes > 0 && set.Answers == nil
-	switch {
-	case labels > 0 && !byHead:
-		return fmt.Errorf("the adapter classifies into %d labels, but the data has no classes", labels)
-	case byHead && labels != set.Classes:
-		return fmt.Errorf("the data has %d classes, but the adapters' head has %d", set.Classes, labels)
-	}
-	return nil
-}
 
 // evalClasses is the loss and the accuracy on classified examples, taken in order.
 func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int,
@@ -71,7 +36,7 @@ func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchToke
 	r.Perplexity = math.Exp(r.Loss)
 	accuracy := float64(right) / float64(len(set.Examples))
 	r.Accuracy = &accuracy
-	if !finite(r.Loss) {
+	if !floats.Finite(r.Loss) {
 		return nil, notFinite(b, r.Loss)
 	}
 	return r, nil
@@ -165,6 +130,3 @@ func baseClasses(set *Data) *LossResult {
 	loss := math.Log(float64(set.Classes))
 	return &LossResult{Loss: loss, Perplexity: math.Exp(loss), Tokens: len(set.Examples), Examples: len(set.Examples)}
 }
-
-// errClassifier is why an adapter with a head cannot generate.
-var errClassifier = errors.New("the adapter classifies, it does not generate: see eval")

@@ -3,6 +3,7 @@ package peft
 import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -28,7 +29,7 @@ func newClassifier(values, grads []Param, i int) *classifier {
 // stepped takes over new values.
 func (at *prefixAttachment) stepped(int, int) {
 	if c := at.classifier; c != nil {
-		c.matrix.Data = littleEndian(c.weight.Data)
+		c.matrix.Data = floats.LittleEndian(c.weight.Data)
 	}
 }
 

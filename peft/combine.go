@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/lowrank"
 )
 
 // Ways to make one LoRA of several, under PEFT's names. With wᵢ the weight of an adapter and sᵢ its scale (alpha/r):
@@ -143,7 +145,7 @@ type combiner struct {
 
 // lowPart is what one adapter has for a module.
 type lowPart struct {
-	lowRank
+	lowrank.LowRank
 	weight float64
 	input  int
 }
@@ -184,12 +186,12 @@ func (c *combiner) take(i int, in Scaled) error {
 	report := CombinedInput{Weight: in.Scale, Rank: maxRank(&in.Adapter.Config), Modules: len(list)}
 	squares := 0.0
 	for _, l := range list {
-		if others := c.parts[l.module]; len(others) > 0 && (others[0].in != l.in || others[0].out != l.out) {
+		if others := c.parts[l.Module]; len(others) > 0 && (others[0].In != l.In || others[0].Out != l.Out) {
 			return fmt.Errorf("%s is made for a %d×%d weight, the first adapter that has it for one of %d×%d",
-				l.module, l.out, l.in, others[0].out, others[0].in)
+				l.Module, l.Out, l.In, others[0].Out, others[0].In)
 		}
-		squares += l.inner(&l)
-		c.parts[l.module] = append(c.parts[l.module], lowPart{l, in.Scale, i})
+		squares += l.Inner(&l)
+		c.parts[l.Module] = append(c.parts[l.Module], lowPart{l, in.Scale, i})
 	}
 	report.Norm = math.Sqrt(squares)
 	c.report.Inputs = append(c.report.Inputs, report)
@@ -237,7 +239,7 @@ func (c *combiner) chooseRank() error {
 }
 
 func (c *combiner) run(ctx context.Context) (*Adapter, error) {
-	var list []lowRank
+	var list []lowrank.LowRank
 	for i, module := range c.modules {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -283,18 +285,18 @@ func (c *combiner) origin() Origin {
 }
 
 // count adds up what the report says of a module.
-func (c *combiner) count(l *lowRank, parts []lowPart) {
-	c.sums.got += l.inner(l)
+func (c *combiner) count(l *lowrank.LowRank, parts []lowPart) {
+	c.sums.got += l.Inner(l)
 	for i := range parts {
-		c.sums.both += parts[i].weight * l.inner(&parts[i].lowRank)
+		c.sums.both += parts[i].weight * l.Inner(&parts[i].LowRank)
 		for j := range parts {
-			c.sums.want += parts[i].weight * parts[j].weight * parts[i].inner(&parts[j].lowRank)
+			c.sums.want += parts[i].weight * parts[j].weight * parts[i].Inner(&parts[j].LowRank)
 		}
 	}
 }
 
 // combine makes one pair of several.
-func (c *combiner) combine(parts []lowPart) (lowRank, error) {
+func (c *combiner) combine(parts []lowPart) (lowrank.LowRank, error) {
 	switch {
 	case c.recipe.cat:
 		return c.sideBySide(parts), nil

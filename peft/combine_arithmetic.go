@@ -6,29 +6,19 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
 // sideBySide stacks the pairs. The rank is that of the result, as PEFT's is: what the adapters do not fill is zero.
-func (c *combiner) sideBySide(parts []lowPart) lowRank {
-	list, factors := make([]lowRank, len(parts)), make([]float64, len(parts))
+func (c *combiner) sideBySide(parts []lowPart) lowrank.LowRank {
+	list, factors := make([]lowrank.LowRank, len(parts)), make([]float64, len(parts))
 	for i, p := range parts {
-		list[i], factors[i] = p.lowRank, p.weight*p.scale
+		list[i], factors[i] = p.LowRank, p.weight*p.Scale
 	}
-	l := stacked(list, factors)
-	return l.padded(c.rank)
-}
-
-// padded is the same change with a higher rank.
-func (l *lowRank) padded(rank int) lowRank {
-	p := *l
-	p.rank = rank
-	p.a = append(slices.Clone(l.a), make([]float32, (rank-l.rank)*l.in)...)
-	p.b = make([]float32, l.out*rank)
-	for r := range l.out {
-		copy(p.b[r*rank:], l.b[r*l.rank:(r+1)*l.rank])
-	}
-	return p
+	l := lowrank.Stacked(list, factors)
+	return l.Padded(c.rank)
 }
 
 // svdFactor is what an _svd type multiplies an adapter's change by.
@@ -36,80 +26,58 @@ func (c *combiner) svdFactor(p *lowPart) float64 {
 	if c.opt.ScaleOnce {
 		return p.weight
 	}
-	return p.weight * p.scale
+	return p.weight * p.Scale
 }
 
 // cutSum is the weighted sum cut to the rank. No matrix of the weight's size is made.
-func (c *combiner) cutSum(parts []lowPart) lowRank {
-	list, factors := make([]lowRank, len(parts)), make([]float64, len(parts))
+func (c *combiner) cutSum(parts []lowPart) lowrank.LowRank {
+	list, factors := make([]lowrank.LowRank, len(parts)), make([]float64, len(parts))
 	for i := range parts {
-		list[i], factors[i] = parts[i].lowRank, parts[i].scale*c.svdFactor(&parts[i])
+		list[i], factors[i] = parts[i].LowRank, parts[i].Scale*c.svdFactor(&parts[i])
 	}
-	sum := stacked(list, factors)
-	u, s, vt := sum.svd()
-	rank := min(c.rank, sum.in, sum.out)
-	return inLeft(&sum, narrowed(u), narrowed(s), narrowed(vt), rank)
+	sum := lowrank.Stacked(list, factors)
+	u, s, vt := sum.SVD()
+	rank := min(c.rank, sum.In, sum.Out)
+	return lowrank.InLeft(&sum, lowrank.Narrowed(u), lowrank.Narrowed(s), lowrank.Narrowed(vt), rank)
 }
 
 // cutDense combines the changes themselves and cuts the result to the rank.
-func (c *combiner) cutDense(parts []lowPart) lowRank {
+func (c *combiner) cutDense(parts []lowPart) lowrank.LowRank {
 	first := &parts[0]
 	tensors, weights := make([][]float32, len(parts)), make([]float32, len(parts))
 	for i := range parts {
 		p := &parts[i]
-		tensors[i], weights[i] = p.dense(), float32(c.svdFactor(p))
-		c.prune(tensors[i], p.input, p.module)
+		tensors[i], weights[i] = p.Dense(), float32(c.svdFactor(p))
+		c.prune(tensors[i], p.input, p.Module)
 	}
 	c.mix(tensors[0], tensors, weights)
-	rank := min(c.rank, first.in, first.out)
-	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(tensors[0], first.out, first.in),
+	rank := min(c.rank, first.In, first.Out)
+	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(tensors[0], first.Out, first.In),
 		linalg.Projection{Rank: rank, Oversample: max(16, rank), Iterations: 8, Seed: c.opt.Seed})
-	return inLeft(&first.lowRank, u, s, vt, rank)
-}
-
-// inLeft is the pair with B = u·diag(s), A = vt.
-func inLeft(like *lowRank, u, s, vt []float32, rank int) lowRank {
-	k := len(s)
-	l := lowRank{module: like.module, rank: rank, in: like.in, out: like.out, scale: 1}
-	l.a, l.b = make([]float32, rank*l.in), make([]float32, l.out*rank)
-	copy(l.a, vt)
-	for i := range l.out {
-		for j := range min(rank, k) {
-			l.b[i*rank+j] = u[i*k+j] * s[j]
-		}
-	}
-	return l
-}
-
-func narrowed(x []float64) []float32 {
-	y := make([]float32, len(x))
-	for i, v := range x {
-		y[i] = float32(v)
-	}
-	return y
+	return lowrank.InLeft(&first.LowRank, u, s, vt, rank)
 }
 
 // ofFactors combines the A matrices and, apart from them, the B matrices. The root of weight and scale goes to both, the
 // sign to A.
-func (c *combiner) ofFactors(parts []lowPart) (lowRank, error) {
-	l := lowRank{module: parts[0].module, rank: parts[0].rank, in: parts[0].in, out: parts[0].out, scale: 1}
+func (c *combiner) ofFactors(parts []lowPart) (lowrank.LowRank, error) {
+	l := lowrank.LowRank{Module: parts[0].Module, Rank: parts[0].Rank, In: parts[0].In, Out: parts[0].Out, Scale: 1}
 	var as, bs [][]float32
 	var wa, wb []float32
 	for _, p := range parts {
-		if p.rank != l.rank {
-			return l, fmt.Errorf("the adapters have it in ranks %d and %d: %s and the _svd types take any", l.rank, p.rank, CombineCat)
+		if p.Rank != l.Rank {
+			return l, fmt.Errorf("the adapters have it in ranks %d and %d: %s and the _svd types take any", l.Rank, p.Rank, CombineCat)
 		}
-		factor := p.weight * p.scale
+		factor := p.weight * p.Scale
 		root := math.Sqrt(math.Abs(factor))
 		wa, wb = append(wa, float32(math.Copysign(root, factor))), append(wb, float32(root))
-		a, b := slices.Clone(p.a), slices.Clone(p.b)
-		c.prune(a, p.input, loraName(p.module, "A"))
-		c.prune(b, p.input, loraName(p.module, "B"))
+		a, b := slices.Clone(p.A), slices.Clone(p.B)
+		c.prune(a, p.input, loraName(p.Module, "A"))
+		c.prune(b, p.input, loraName(p.Module, "B"))
 		as, bs = append(as, a), append(bs, b)
 	}
-	l.a, l.b = as[0], bs[0]
-	c.mix(l.a, as, wa)
-	c.mix(l.b, bs, wb)
+	l.A, l.B = as[0], bs[0]
+	c.mix(l.A, as, wa)
+	c.mix(l.B, bs, wb)
 	return l, nil
 }
 
@@ -131,14 +99,14 @@ func (c *combiner) prune(x []float32, input int, name string) {
 	case pruneMagnitude:
 		keepLargest(x, int(c.opt.Density*float64(len(x))))
 	case pruneRandom:
-		dropRandomly(x, c.opt.Density, newRandom(c.opt.Seed, fmt.Sprint(input, " ", name)))
+		dropRandomly(x, c.opt.Density, prng.NewRandom(c.opt.Seed, fmt.Sprint(input, " ", name)))
 	}
 }
 
 // dropRandomly keeps each value with the probability of density, divided by it.
-func dropRandomly(x []float32, density float64, r *random) {
+func dropRandomly(x []float32, density float64, r *prng.Random) {
 	for i := range x {
-		if r.float() < density {
+		if r.Float() < density {
 			x[i] /= float32(density)
 		} else {
 			x[i] = 0

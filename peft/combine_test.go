@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -27,7 +29,7 @@ func loraOf(t testing.TB, c Config, seed uint64, shapes map[string][2]int) *Adap
 	}
 	a.allocate(tensors)
 	for _, p := range a.params {
-		newRandom(seed, p.Name).normal(p.Data, 0.3)
+		prng.NewRandom(seed, p.Name).Normal(p.Data, 0.3)
 	}
 	var err error
 	if a.method, err = newMethod(&a.Config, a.params); err != nil {
@@ -48,7 +50,7 @@ var someShapes = map[string][2]int{q0: {12, 10}, v1: {7, 10}, d1: {10, 21}}
 func tensorOf(a *Adapter, module, which string) []float64 {
 	for _, p := range a.params {
 		if p.Name == loraName(module, which) {
-			return widened(p.Data)
+			return lowrank.Widened(p.Data)
 		}
 	}
 	return nil
@@ -310,7 +312,7 @@ func TestDare(t *testing.T) {
 	for i := range x {
 		x[i] = 1
 	}
-	dropRandomly(x, 0.25, newRandom(5, "name"))
+	dropRandomly(x, 0.25, prng.NewRandom(5, "name"))
 	kept := 0
 	for _, v := range x {
 		switch v {
@@ -448,7 +450,7 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range a.params {
-			newRandom(uint64(i), p.Name).normal(p.Data, 0.1)
+			prng.NewRandom(uint64(i), p.Name).Normal(p.Data, 0.1)
 		}
 		in = append(in, Scaled{a, 0.5 + float64(i)})
 	}

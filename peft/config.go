@@ -9,7 +9,16 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/model"
 )
+
+// biasPart is the bias of a linear map, (out).
+const biasPart = "bias"
+
+// Classes says that records are classified: by a head over the last token, or by the words of a label.
+type Classes = dataset.Classes
 
 // MethodLoRA is the peft_type of low-rank adapters.
 const MethodLoRA = "LORA"
@@ -365,3 +374,63 @@ func (c *Config) scaleOf(module string) float64 {
 
 // plain reports whether every module's scale is Alpha, which is not zero, over its rank.
 func (c *Config) plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 && c.Alpha != 0 }
+
+// paramPrefix is what PEFT puts before the name of a module.
+const paramPrefix = "base_model.model."
+
+// loraName is PEFT's name of a module's A or B.
+func loraName(module, which string) string {
+	return paramPrefix + module + ".lora_" + which + ".weight"
+}
+
+// parseLoRAName takes a tensor's name apart.
+func parseLoRAName(name string) (module, which string, ok bool) {
+	module, ok = strings.CutPrefix(name, paramPrefix)
+	for _, which := range []string{"A", "B"} {
+		if module, found := strings.CutSuffix(module, ".lora_"+which+".weight"); ok && found {
+			return module, which, true
+		}
+	}
+	return "", "", false
+}
+
+// tiedNote says why a base has no output head.
+func tiedNote(b *Base) string {
+	if b.Model.Spec.Tied {
+		return ", and its output head is the embedding table"
+	}
+	return ""
+}
+
+// Values of LoRAOptions.Bias: which biases of the base are trained beside the pairs.
+const (
+	BiasNone = "none"
+	BiasLoRA = "lora_only" // those of the linear maps with a pair
+	BiasAll  = "all"
+)
+
+// Names of what may be trained whole beside the pairs.
+const (
+	EmbedModule = model.EmbedModule // the embedding table
+	HeadModule  = model.HeadModule  // the output head
+)
+
+// Ways to start a LoRA. With the first two B is zero.
+const (
+	InitKaiming  = "kaiming"  // A uniform in ±1/√in, PEFT's default (init_lora_weights true)
+	InitGaussian = "gaussian" // A normal with a standard deviation of 1/rank
+	InitPiSSA    = "pissa"    // the largest singular values of the weight (Meng et al. 2024)
+	InitOLoRA    = "olora"    // the first columns of the weight's QR decomposition (Büyükakyüz 2024)
+	InitLoftQ    = "loftq"    // what quantization took from the weight, as far as the rank goes (Li et al. 2023)
+)
+
+// Inits are all of them.
+var Inits = []string{InitKaiming, InitGaussian, InitPiSSA, InitOLoRA, InitLoftQ}
+
+// hasSuffix reports whether name is the module or its last dotted parts.
+func hasSuffix(module, name string) bool {
+	return module == name || strings.HasSuffix(module, "."+name)
+}
+
+// partName is the name of a tensor.
+func partName(module, part string) string { return paramPrefix + module + "." + part }

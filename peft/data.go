@@ -1,6 +1,8 @@
 package peft
 
-import "github.com/peftconv/peftconv/internal/dataset"
+import (
+	"github.com/peftconv/peftconv/internal/dataset"
+)
 
 // Data is token sequences with loss masks, to train or evaluate on. It can be made from a file by LoadData, or by
 // hand: Data{Examples: []Example{{IDs: ids}}}.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/floats"
 )
 
 // MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt. SearchPrompt does that.
@@ -140,7 +141,7 @@ func (o *DiscreteOptions) check() error {
 		}
 	}
 	switch {
-	case !(o.Fluency >= 0) || !finite(o.Fluency):
+	case !(o.Fluency >= 0) || !floats.Finite(o.Fluency):
 		return fmt.Errorf("a weight of fluency of %v, expected 0 or more", o.Fluency)
 	case o.Verbalizer == nil && o.SearchVerbalizer:
 		return errors.New("answer words can be looked for only where there are labels")

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -72,7 +73,7 @@ func (s *promptScorer) headRows() *quant.Matrix {
 	for i, ids := range s.wordIDs {
 		head.Row(rows[i*head.Cols:(i+1)*head.Cols], int(ids[0]))
 	}
-	return &quant.Matrix{Type: gguf.F32, Rows: len(s.wordIDs), Cols: head.Cols, Data: littleEndian(rows)}
+	return &quant.Matrix{Type: gguf.F32, Rows: len(s.wordIDs), Cols: head.Cols, Data: floats.LittleEndian(rows)}
 }
 
 // label is the number of a record's label.
@@ -232,7 +233,7 @@ func (s *promptScorer) score(ctx context.Context, records []PromptRecord, templa
 	scores := make([]PromptScore, len(templates))
 	for i, c := range tallies {
 		scores[i] = s.result(c)
-		if !finite(scores[i].Loss) {
+		if !floats.Finite(scores[i].Loss) {
 			return nil, notFinite(s.base, scores[i].Loss)
 		}
 	}

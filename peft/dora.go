@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -32,7 +33,7 @@ func rowNorms(l *model.Linear) []float32 {
 		row := make([]float32, l.W.Cols)
 		for i := task * piece; i < min(l.W.Rows, (task+1)*piece); i++ {
 			l.W.Row(row, i)
-			norms[i] = fixedNorm(row)
+			norms[i] = lowrank.FixedNorm(row)
 		}
 	})
 	return norms
@@ -73,7 +74,7 @@ func (d *doraSite) apply(t *autograd.Tape, s *loraSite, x, y *autograd.Tensor, d
 	return t.Add(y, t.Scaled(t.Add(changed, t.Scaled(plain, -1)), s.strength))
 }
 
-// addRows adds strength·(W' - W). The norm is that of the row itself.
+// AddRows adds strength·(W' - W). The norm is that of the row itself.
 func (d *doraSite) addRows(s *loraSite, dst []float32, r0, r1 int) {
 	cols := s.a.Cols
 	row, change, sum := make([]float32, cols), make([]float32, cols), make([]float32, cols)
@@ -83,9 +84,9 @@ func (d *doraSite) addRows(s *loraSite, dst []float32, r0, r1 int) {
 		addProduct(change, s.a, s.b, s.scale, i, i+1)
 		copy(sum, row)
 		kernels.Add(sum, change)
-		factor := d.magnitude.Data[i] / max(fixedNorm(sum), 1e-15)
+		factor := d.magnitude.Data[i] / max(lowrank.FixedNorm(sum), 1e-15)
 		out := dst[(i-r0)*cols : (i-r0+1)*cols]
-		fusedAxpy(float32(s.strength*(factor-1)), row, out)
-		fusedAxpy(float32(s.strength*factor), change, out)
+		lowrank.FusedAxpy(float32(s.strength*(factor-1)), row, out)
+		lowrank.FusedAxpy(float32(s.strength*factor), change, out)
 	}
 }

@@ -31,7 +31,8 @@ func newExactMat(rows, cols int) *exactMat {
 	return &exactMat{rows, cols, make([]float64, rows*cols), make([]float64, rows*cols)}
 }
 
-func (m *exactMat) row(i int) []float64  { return m.x[i*m.cols : (i+1)*m.cols] }
+func (m *exactMat) row(i int) []float64 { return m.x[i*m.cols : (i+1)*m.cols] }
+
 func (m *exactMat) drow(i int) []float64 { return m.d[i*m.cols : (i+1)*m.cols] }
 
 func newExactRun(b *Base, a *Adapter) (*exactRun, error) {

@@ -9,10 +9,10 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // ExportGGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
@@ -188,19 +188,12 @@ func writePairs(out io.Writer, meta *gguf.Metadata, pairs []exportPair, t gguf.T
 		return err
 	}
 	for _, p := range pairs {
-		if err := w.WriteTensor(p.tensor+".lora_a", encode(t, p.a, p.in)); err != nil {
+		if err := w.WriteTensor(p.tensor+".lora_a", floats.Encode(t, p.a, p.in)); err != nil {
 			return err
 		}
-		if err := w.WriteTensor(p.tensor+".lora_b", encode(t, p.b, p.rank)); err != nil {
+		if err := w.WriteTensor(p.tensor+".lora_b", floats.Encode(t, p.b, p.rank)); err != nil {
 			return err
 		}
 	}
 	return w.Close()
-}
-
-// encode is a matrix with so many columns as bytes of a type without blocks.
-func encode(t gguf.Type, x []float32, cols int) []byte {
-	dst := make([]byte, len(x)*t.BlockSize())
-	quant.Quantize(t, dst, x, cols, nil)
-	return dst
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -146,7 +147,7 @@ func cutPair(l *model.Linear, d delta, rank int) (exportPair, pairSums) {
 	change := make([]float32, out*in)
 	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(out, (i+1)*changedRows)
-		d.addRows(change[r0*in:r1*in], r0, r1)
+		d.AddRows(change[r0*in:r1*in], r0, r1)
 	})
 	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
 	rank = len(s)
@@ -169,11 +170,11 @@ func (p *exportPair) compare(d delta) (sums pairSums) {
 	kernels.Parallel((p.out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(p.out, (i+1)*changedRows)
 		change := make([]float32, (r1-r0)*p.in)
-		d.addRows(change, r0, r1)
+		d.AddRows(change, r0, r1)
 		for r := r0; r < r1; r++ {
 			row := change[(r-r0)*p.in:][:p.in]
 			stats[r].want = kernels.SumSquares(row)
-			addCombination(row, -1, p.b[r*p.rank:(r+1)*p.rank], p.a, p.in)
+			lowrank.AddCombination(row, -1, p.b[r*p.rank:(r+1)*p.rank], p.a, p.in)
 			stats[r].miss = kernels.SumSquares(row)
 		}
 	})

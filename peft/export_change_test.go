@@ -71,7 +71,7 @@ func checkExported(t *testing.T, path string, a *Adapter, b *Base, report *Expor
 	}
 	for l, d := range deltas {
 		want := make([]float32, l.W.Rows*l.W.Cols)
-		d.addRows(want, 0, l.W.Rows)
+		d.AddRows(want, 0, l.W.Rows)
 		got := relative(productOf(f.Tensor(l.Tensor+".lora_a"), f.Tensor(l.Tensor+".lora_b"), 1), want)
 		for _, r := range report.Tensors {
 			if r.Name == l.Tensor && (got > 1.01*r.Error+1e-5 || got < 0.99*r.Error-1e-5) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -35,7 +36,7 @@ func copied(t *gguf.Tensor) modelTensor {
 // floatTensor is a tensor in float32; shape has the fastest dimension first.
 func floatTensor(name string, x []float32, shape ...int64) modelTensor {
 	return modelTensor{gguf.Tensor{Name: name, Shape: shape, Type: gguf.F32}, func(w io.Writer) error {
-		_, err := w.Write(littleEndian(x))
+		_, err := w.Write(floats.LittleEndian(x))
 		return err
 	}}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -231,14 +232,14 @@ func (w *stateWriter) cache(t gguf.Type, transposed bool) []byte {
 	put(flag, uint32(layers))
 	for i := range layers {
 		keys, _ := w.session.Cache(i)
-		put(int32(t), uint64(width*t.BlockSize()), encode(t, keys, width))
+		put(int32(t), uint64(width*t.BlockSize()), floats.Encode(t, keys, width))
 	}
 	for i := range layers {
 		_, values := w.session.Cache(i)
 		if transposed {
-			put(int32(t), uint32(t.BlockSize()), uint32(width), encode(t, transpose(values, width), width))
+			put(int32(t), uint32(t.BlockSize()), uint32(width), floats.Encode(t, transpose(values, width), width))
 		} else {
-			put(int32(t), uint64(width*t.BlockSize()), encode(t, values, width))
+			put(int32(t), uint64(width*t.BlockSize()), floats.Encode(t, values, width))
 		}
 	}
 	return out.Bytes()

@@ -84,7 +84,7 @@ func checkExportWeights(t *testing.T, f *gguf.File, a *Adapter, b *Base) {
 			scale = alpha / float64(rank)
 		}
 		want := make([]float32, l.W.Rows*l.W.Cols)
-		d.addRows(want, 0, l.W.Rows)
+		d.AddRows(want, 0, l.W.Rows)
 		if err := relative(productOf(ta, tb, scale), want); err > 1e-6 {
 			t.Errorf("%s: the change differs by %.2g", l.Tensor, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -229,11 +230,11 @@ const probeTokens = 64
 // tokens: one whose output row, given to others, has them never chosen.
 func unlikeliestRow(b *Base) (int, error) {
 	vocab := b.Model.Spec.Vocab
-	r := newRandom(1, "probe")
+	r := prng.NewRandom(1, "probe")
 	var packed batch.Batch
 	ids := make([]int32, min(probeTokens, max(2, b.Model.Spec.Context)))
 	for i := range ids {
-		ids[i] = int32(r.next() % uint64(vocab))
+		ids[i] = int32(r.Next() % uint64(vocab))
 	}
 	packed.Append(ids, nil)
 	tape := autograd.NewTape()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/floats"
 )
 
 // exportModel exports an adapter as a model and opens it.
@@ -187,11 +188,11 @@ func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, ke
 	if transposed {
 		wantValues = transpose(values, 16)
 	}
-	if !bytes.Equal(data[end-block:end], encode(opt.Type, wantValues, len(wantValues))) {
+	if !bytes.Equal(data[end-block:end], floats.Encode(opt.Type, wantValues, len(wantValues))) {
 		t.Errorf("%+v: the values of the last layer are not at the end", opt)
 	}
 	at := end - 2*(12+block) - block // values of two layers, keys of the last
-	if !bytes.Equal(data[at:at+block], encode(opt.Type, keys, 16)) {
+	if !bytes.Equal(data[at:at+block], floats.Encode(opt.Type, keys, 16)) {
 		t.Errorf("%+v: the keys of the last layer are not where they belong", opt)
 	}
 }

@@ -7,9 +7,10 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // ExtractOptions says what Extract looks for.
@@ -95,8 +96,8 @@ type extractor struct {
 	opt         ExtractOptions
 	ranks       ResizeOptions
 	chosen      []string
-	list        []lowRank
-	total       cutting
+	list        []lowrank.LowRank
+	total       lowrank.Cutting
 	report      ExtractReport
 }
 
@@ -113,31 +114,13 @@ func newExtractor(base, tuned *Base, opt ExtractOptions) (*extractor, error) {
 	return x, err
 }
 
-// sameModel reports models whose linear maps are not the same ones.
-func sameModel(base, tuned *Base) error {
-	if a, b := base.Architecture(), tuned.Architecture(); a != b {
-		return fmt.Errorf("%s is a %s model, %s a %s one", base.Path, a, tuned.Path, b)
-	}
-	a, b := base.Model.Linears(), tuned.Model.Linears()
-	if len(base.Model.Layers) != len(tuned.Model.Layers) || len(a) != len(b) {
-		return fmt.Errorf("%s has %d layers, %s has %d", base.Path, len(base.Model.Layers), tuned.Path, len(tuned.Model.Layers))
-	}
-	for i := range a {
-		if a[i].Module != b[i].Module || a[i].W.Rows != b[i].W.Rows || a[i].W.Cols != b[i].W.Cols {
-			return fmt.Errorf("%s is %d×%d in %s, but in %s %s is %d×%d", a[i].Module, a[i].W.Rows, a[i].W.Cols, base.Path,
-				tuned.Path, b[i].Module, b[i].W.Rows, b[i].W.Cols)
-		}
-	}
-	return nil
-}
-
 func (x *extractor) run(ctx context.Context) error {
 	tuned := x.tuned.Model.Linears()
 	for i, l := range x.base.Model.Linears() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		from, to := ordered{l.W, l.PermutedHeads}, ordered{tuned[i].W, tuned[i].PermutedHeads}
+		from, to := model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: tuned[i].W, Heads: tuned[i].PermutedHeads}
 		if slices.Contains(x.chosen, l.Module) {
 			if err := x.extract(l, from, to); err != nil {
 				return err
@@ -153,8 +136,8 @@ func (x *extractor) run(ctx context.Context) error {
 	}
 	x.compareOthers()
 	r := &x.report
-	r.Energy, r.Error = x.total.energy(), x.total.error()
-	if x.total.all == 0 {
+	r.Energy, r.Error = x.total.Energy(), x.total.Error()
+	if x.total.All == 0 {
 		return errors.New("no chosen weight differs: there is nothing to extract")
 	}
 	return nil
@@ -170,8 +153,8 @@ func (x *extractor) release() {
 }
 
 // extract finds the pair of one linear map.
-func (x *extractor) extract(l *model.Linear, from, to ordered) error {
-	delta, squares, norm := difference(from, to)
+func (x *extractor) extract(l *model.Linear, from, to model.Ordered) error {
+	delta, squares, norm := lowrank.Difference(from, to)
 	if math.IsNaN(squares) || math.IsInf(squares, 0) {
 		return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, x.base.Path, x.tuned.Path)
 	}
@@ -180,21 +163,21 @@ func (x *extractor) extract(l *model.Linear, from, to ordered) error {
 		return nil
 	}
 	p := x.factor(l, delta, squares)
-	kernels.Gemm(false, false, p.out, p.in, p.rank, -1, p.b, p.rank, p.a, p.in, 1, delta, p.in)
-	cut := cutting{lost: sumSquares(delta, p.in), all: squares}
-	x.total.lost, x.total.all = x.total.lost+cut.lost, x.total.all+cut.all
+	kernels.Gemm(false, false, p.Out, p.In, p.Rank, -1, p.B, p.Rank, p.A, p.In, 1, delta, p.In)
+	cut := lowrank.Cutting{Lost: lowrank.SumSquares(delta, p.In), All: squares}
+	x.total.Lost, x.total.All = x.total.Lost+cut.Lost, x.total.All+cut.All
 	x.list = append(x.list, p)
 	x.report.Modules = append(x.report.Modules, ExtractedModule{
-		Module: l.Module, Rank: p.rank, Change: ratio(squares, norm), Energy: cut.energy(), Error: cut.error(),
+		Module: l.Module, Rank: p.Rank, Change: lowrank.Ratio(squares, norm), Energy: cut.Energy(), Error: cut.Error(),
 	})
 	return nil
 }
 
 // factor is the pair that is nearest to a difference. For an energy it tries twice the rank until there is enough.
-func (x *extractor) factor(l *model.Linear, delta []float32, squares float64) lowRank {
+func (x *extractor) factor(l *model.Linear, delta []float32, squares float64) lowrank.LowRank {
 	most := min(x.ranks.Rank, l.W.Rows, l.W.Cols)
-	return nearest(l.Module, delta, l.W.Rows, l.W.Cols, approximation{
-		rank: most, energy: x.ranks.Energy, squares: squares, iterations: x.opt.Iterations, seed: newRandom(x.opt.Seed, l.Module).next(),
+	return lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{
+		Rank: most, Energy: x.ranks.Energy, Squares: squares, Iterations: x.opt.Iterations, Seed: prng.NewRandom(x.opt.Seed, l.Module).Next(),
 	})
 }
 
@@ -210,7 +193,7 @@ func (x *extractor) adapter() (*Adapter, error) {
 	}
 	modules := make([]string, len(x.list))
 	for i, l := range x.list {
-		modules[i] = l.module
+		modules[i] = l.Module
 	}
 	c.Targets, c.Layers = describeTargets(x.base, modules)
 	a, err := newLowRank(c, Origin{Base: absolute(x.base.Path), BaseSHA256: sum, Architecture: x.base.Architecture()}, x.list)
@@ -219,65 +202,4 @@ func (x *extractor) adapter() (*Adapter, error) {
 	}
 	x.report.Rank, x.report.Parameters = c.Rank, a.Parameters()
 	return a, nil
-}
-
-// ordered is a weight with rows in the order of the Hugging Face checkpoint.
-type ordered struct {
-	w     quant.Matrix
-	heads int // > 0: the file has the rows of so many heads permuted
-}
-
-// row sets dst to row r.
-func (o ordered) row(dst []float32, r int) {
-	if o.heads > 0 {
-		r = permutedRow(r, o.w.Rows/o.heads)
-	}
-	quant.Dequantize(o.w.Type, dst, o.w.Slice(r, r+1).Data)
-}
-
-// difference is to - from, with the sum of its squares and of those of from.
-func difference(from, to ordered) (delta []float32, squares, norm float64) {
-	delta = make([]float32, from.w.Rows*from.w.Cols)
-	squares, norm = differ(from, to, func(r int) []float32 { return delta[r*from.w.Cols : (r+1)*from.w.Cols] })
-	return delta, squares, norm
-}
-
-// differ is the sums of squares of to - from and of from, a row at a time; into gives the memory for a row's difference.
-func differ(from, to ordered, into func(r int) []float32) (squares, norm float64) {
-	rows, cols := from.w.Rows, from.w.Cols
-	sums := make([][2]float64, rows)
-	const piece = 16 // rows a thread takes at a time
-	kernels.Parallel((rows+piece-1)/piece, func(i int) {
-		old := make([]float32, cols)
-		for r := i * piece; r < min(rows, (i+1)*piece); r++ {
-			d := into(r)
-			from.row(old, r)
-			to.row(d, r)
-			for j, v := range old {
-				d[j] -= v
-			}
-			sums[r] = [2]float64{kernels.SumSquares(d), kernels.SumSquares(old)}
-		}
-	})
-	for _, s := range sums {
-		squares, norm = squares+s[0], norm+s[1]
-	}
-	return squares, norm
-}
-
-// sumSquares adds up the squares a row at a time.
-func sumSquares(x []float32, cols int) float64 {
-	sum := 0.0
-	for o := 0; o < len(x); o += cols {
-		sum += kernels.SumSquares(x[o : o+cols])
-	}
-	return sum
-}
-
-// ratio is ‖Δ‖/‖W‖ of sums of squares.
-func ratio(squares, norm float64) float64 {
-	if norm == 0 {
-		return math.Sqrt(squares)
-	}
-	return math.Sqrt(squares / norm)
 }

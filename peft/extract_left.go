@@ -6,12 +6,14 @@ import (
 	"io"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
 // whole is a tensor of the tuned model as it is: a matrix, or a vector.
 type whole struct {
-	matrix ordered
+	matrix model.Ordered
 	vector []float32
 }
 
@@ -19,19 +21,19 @@ func (t *whole) shape() []int64 {
 	if t.vector != nil {
 		return []int64{int64(len(t.vector))}
 	}
-	return []int64{int64(t.matrix.w.Rows), int64(t.matrix.w.Cols)}
+	return []int64{int64(t.matrix.W.Rows), int64(t.matrix.W.Cols)}
 }
 
 // write writes the values, a row at a time.
 func (t *whole) write(w io.Writer) error {
 	if t.vector != nil {
-		_, err := w.Write(littleEndian(t.vector))
+		_, err := w.Write(floats.LittleEndian(t.vector))
 		return err
 	}
-	row := make([]float32, t.matrix.w.Cols)
-	for r := range t.matrix.w.Rows {
-		t.matrix.row(row, r)
-		if _, err := w.Write(littleEndian(row)); err != nil {
+	row := make([]float32, t.matrix.W.Cols)
+	for r := range t.matrix.W.Rows {
+		t.matrix.Row(row, r)
+		if _, err := w.Write(floats.LittleEndian(row)); err != nil {
 			return err
 		}
 	}

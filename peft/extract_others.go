@@ -4,18 +4,19 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // compare reports a matrix that differs.
-func (x *extractor) compare(name, reason string, from, to ordered) {
+func (x *extractor) compare(name, reason string, from, to model.Ordered) {
 	left := LeftTensor{Name: name, Reason: reason, tuned: whole{matrix: to}}
-	if from.w.Rows != to.w.Rows || from.w.Cols != to.w.Cols {
+	if from.W.Rows != to.W.Rows || from.W.Cols != to.W.Cols {
 		x.leave(left, math.Inf(1), 0)
 		return
 	}
-	squares, norm := differ(from, to, func(int) []float32 { return make([]float32, from.w.Cols) })
+	squares, norm := lowrank.Differ(from, to, func(int) []float32 { return make([]float32, from.W.Cols) })
 	x.leave(left, squares, norm)
 }
 
@@ -42,7 +43,7 @@ func (x *extractor) leave(t LeftTensor, squares, norm float64) {
 	case math.IsInf(squares, 1):
 		t.Reason += " of another shape"
 	default:
-		t.Change = ratio(squares, norm)
+		t.Change = lowrank.Ratio(squares, norm)
 	}
 	x.report.Left = append(x.report.Left, t)
 }
@@ -66,7 +67,7 @@ func biasInOrder(l *model.Linear) []float32 {
 	}
 	out := slices.Clone(l.Bias)
 	for r := range out {
-		out[r] = l.Bias[permutedRow(r, len(out)/l.PermutedHeads)]
+		out[r] = l.Bias[model.PermutedRow(r, len(out)/l.PermutedHeads)]
 	}
 	return out
 }
@@ -78,7 +79,7 @@ func (x *extractor) compareOthers() {
 	for i, n := range a.Norms() {
 		x.compareValues(n.Module+".weight", "norm", n.W.Data, norms[i].W.Data)
 	}
-	plain := func(w quant.Matrix) ordered { return ordered{w: w} }
+	plain := func(w quant.Matrix) model.Ordered { return model.Ordered{W: w} }
 	x.compare("model.embed_tokens.weight", "embedding", plain(a.Embed), plain(b.Embed))
 	x.release()
 	if !a.Spec.Tied || !b.Spec.Tied {

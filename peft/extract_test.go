@@ -32,14 +32,14 @@ func checkSameChange(t *testing.T, got, want *Adapter, tolerance float64) {
 		t.Fatalf("%d and %d modules, %v, %v", len(a), len(b), errA, errB)
 	}
 	for i := range a {
-		x, y := a[i].dense(), b[i].dense()
+		x, y := a[i].Dense(), b[i].Dense()
 		miss, all := 0.0, 0.0
 		for j := range y {
 			d := float64(x[j]) - float64(y[j])
 			miss, all = miss+d*d, all+float64(y[j])*float64(y[j])
 		}
-		if e := math.Sqrt(miss / all); !(e < tolerance) || a[i].module != b[i].module {
-			t.Errorf("%s: the change is off by %v", a[i].module, e)
+		if e := math.Sqrt(miss / all); !(e < tolerance) || a[i].Module != b[i].Module {
+			t.Errorf("%s: the change is off by %v", a[i].Module, e)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
@@ -74,23 +73,6 @@ func adaptedPrompt(b *Base, adapters []Scaled, prompt string) ([]int32, error) {
 		return nil, errors.New("the prompt is empty")
 	}
 	return ids, nil
-}
-
-// expanded are tokens with what the adapters add to them.
-func expanded(hooks stack, ids []int32) []int32 {
-	var packed batch.Batch
-	packed.Append(ids, nil)
-	hooks.expand(&packed)
-	return packed.IDs
-}
-
-// promptIDs are the tokens of a prompt.
-func promptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
-	var ids []int32
-	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
-		ids = append(ids, bos)
-	}
-	return append(ids, tok.Encode(prompt, true)...)
 }
 
 // generator is one answer being made.

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -33,14 +35,6 @@ func (g *Grid) check() error {
 		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
 	}
 	return checkDither(g.Dither)
-}
-
-// checkDither reports a dither that there is not.
-func checkDither(dither string) error {
-	if !slices.Contains([]string{DitherUniform, DitherNone}, dither) {
-		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", dither, DitherNone, DitherUniform)
-	}
-	return nil
 }
 
 // readGrid reads what the metadata of an adapter's file say; "" is no grid.
@@ -101,7 +95,7 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	if err == nil && opt.Latent {
 		linears, _ := bound.attachment.(*gridAttachment).recoded(b)
 		if g.Latent, err = b.newLatent(linears); err == nil {
-			a.Origin.Latent = absolute(b.latent.path)
+			a.Origin.Latent = absolute(b.latent.Path)
 		}
 	}
 	if err != nil {
@@ -127,9 +121,9 @@ func onGrid(b *Base, inner attachment, g *Grid, trained bool) (attachment, error
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{movedBlocks: newMovedBlocks(l), byRows: channel == ChannelRow}
+		s := &gridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
 		if g.Dither == DitherUniform {
-			s.dither = newRandom(g.Seed, l.Module).next() | 1
+			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
 		}
 		at.sites[l] = s
 		at.order = append(at.order, s)

@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -22,7 +24,7 @@ type gridAttachment struct {
 
 // gridSite is one matrix with its blocks moved.
 type gridSite struct {
-	movedBlocks
+	requant.MovedBlocks
 	byRows bool      // the change is factors of rows, which the scales take up
 	change delta     // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
@@ -32,19 +34,19 @@ type gridSite struct {
 type productReader interface{ readsProduct(l *model.Linear) bool }
 
 // blocks are those of all sites.
-func (at *gridAttachment) blocks() []*movedBlocks {
-	all := make([]*movedBlocks, len(at.order))
+func (at *gridAttachment) blocks() []*requant.MovedBlocks {
+	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
-		all[i] = &s.movedBlocks
+		all[i] = &s.MovedBlocks
 	}
 	return all
 }
 
 // recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*movedBlocks) {
+func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && !s.byRows {
-			linears, blocks = append(linears, l), append(blocks, &s.movedBlocks)
+			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
 		}
 	}
 	return linears, blocks
@@ -81,7 +83,7 @@ func (at *gridAttachment) shiftBiases(changes []vectorChange) {
 func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	at.under = l
 	if s := at.sites[l]; s != nil {
-		return &s.snapped
+		return &s.Snapped
 	}
 	return at.attachment.Weights(l, w)
 }
@@ -137,7 +139,7 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 	case changed != in:
 		y = t.InputGradient(changed, &l.W)
 	default:
-		at.unread = sized(at.unread, x.Rows*l.W.Rows)
+		at.unread = floats.Sized(at.unread, x.Rows*l.W.Rows)
 		y = autograd.NewConst(x.Rows, l.W.Rows, at.unread)
 	}
 	return at.attachment.Linear(t, l, changed, y)
@@ -154,16 +156,16 @@ func (at *gridAttachment) deltas() map[*model.Linear]delta {
 
 // snap moves the blocks of all rows.
 func (s *gridSite) snap() {
-	rows := s.base.Rows
-	kernels.Parallel((rows+snapRows-1)/snapRows, func(i int) {
-		m := snapScratches.Get().(*snapScratch)
-		defer snapScratches.Put(m)
-		s.snapSome(i*snapRows, min(rows, (i+1)*snapRows), m)
+	rows := s.Base.Rows
+	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
+		m := requant.SnapScratches.Get().(*requant.SnapScratch)
+		defer requant.SnapScratches.Put(m)
+		s.snapSome(i*requant.SnapRows, min(rows, (i+1)*requant.SnapRows), m)
 	})
 }
 
 // snapSome makes some rows of the moved blocks.
-func (s *gridSite) snapSome(r0, r1 int, m *snapScratch) {
+func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
 	if s.byRows {
 		factors := s.change.(*scaledWeight).rows
 		for r := r0; r < r1; r++ {
@@ -171,21 +173,21 @@ func (s *gridSite) snapSome(r0, r1 int, m *snapScratch) {
 		}
 		return
 	}
-	cols := s.base.Cols
-	m.change = sized(m.change, (r1-r0)*cols)
-	clear(m.change)
-	s.change.addRows(m.change, r0, r1)
+	cols := s.Base.Cols
+	m.Change = floats.Sized(m.Change, (r1-r0)*cols)
+	clear(m.Change)
+	s.change.AddRows(m.Change, r0, r1)
 	for r := r0; r < r1; r++ {
-		s.recode(r, s.baseRow(r), m.change[(r-r0)*cols:][:cols], m)
+		s.Recode(r, s.BaseRow(r), m.Change[(r-r0)*cols:][:cols], m)
 	}
 }
 
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *gridSite) scaleRow(r int, factor float32, m *snapScratch) {
-	m.grid(s.base, r)
-	for g := range m.scale {
-		m.scale[g] *= factor
-		m.offset[g] *= factor
+func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
+	m.Grid(s.Base, r)
+	for g := range m.Scale {
+		m.Scale[g] *= factor
+		m.Offset[g] *= factor
 	}
-	quant.Regrid(s.base.Type, s.row(r), s.baseRow(r), m.scale, m.offset)
+	quant.Regrid(s.Base.Type, s.Row(r), s.BaseRow(r), m.Scale, m.Offset)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -167,8 +168,8 @@ func TestGridGradients(t *testing.T) {
 		}
 		for _, l := range b.Model.Linears() {
 			x, dy := make([]float32, tokens*l.W.Cols), make([]float32, tokens*l.W.Rows)
-			newRandom(1, l.Module).normal(x, 1)
-			newRandom(2, l.Module).normal(dy, 1)
+			prng.NewRandom(1, l.Module).Normal(x, 1)
+			prng.NewRandom(2, l.Module).Normal(dy, 1)
 			back := func(bound *Bound) []float32 {
 				clear(bound.grads)
 				tape := autograd.NewTape()

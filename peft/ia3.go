@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -237,15 +238,6 @@ func (at *ia3Attachment) vectors() []vectorChange {
 	return all
 }
 
-// scaledWeight is the change of a weight whose rows, or columns, are multiplied by factors.
-type scaledWeight struct {
-	linear        *model.Linear
-	rows, columns []float32 // one of them is nil
-	// before is the weight on whose output the input that columns scale depends linearly; nil where there is none.
-	before *model.Linear
-	late   bool // what is scaled comes after everything else that other adapters do to the weight
-}
-
 // moved is the same change as one of the rows of the weight before, where quantized blocks can have it exactly: the
 // feed-forward network is linear in the output of its up-projection, so that a scale of the down-projection's input is
 // one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight itself.
@@ -279,15 +271,15 @@ func (s *scaledWeight) phase() mergePhase {
 	return inOrder
 }
 
-// addRows is dst += (factors - 1)·W.
-func (s *scaledWeight) addRows(dst []float32, r0, r1 int) {
+// AddRows is dst += (factors - 1)·W.
+func (s *scaledWeight) AddRows(dst []float32, r0, r1 int) {
 	w := &s.linear.W
 	row := make([]float32, w.Cols)
 	for r := r0; r < r1; r++ {
 		w.Row(row, r)
 		to := dst[(r-r0)*w.Cols:][:w.Cols]
 		if s.rows != nil {
-			fusedAxpy(s.rows[r]-1, row, to)
+			lowrank.FusedAxpy(s.rows[r]-1, row, to)
 			continue
 		}
 		for j, f := range s.columns {

@@ -126,7 +126,7 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 	}
 	var moved, nearer int
 	for _, l := range b.Model.Linears() {
-		latent, err := b.latent.rows(l)
+		latent, err := b.latent.Rows(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 		for r := range l.W.Rows {
 			l.W.Row(was, r)
 			bound.Weights(l, &l.W).Row(is, r)
-			latent.row(original, r)
+			latent.Row(original, r)
 			for i := range was {
 				if was[i] != is[i] {
 					moved++

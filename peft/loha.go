@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -54,7 +56,7 @@ func NewLoHa(b *Base, opt LoHaOptions) (*Adapter, error) {
 
 // startKaiming fills a matrix with uniform numbers of up to 1/√columns, PEFT's usual start.
 func startKaiming(p *Param, seed uint64) {
-	newRandom(seed, p.Name).uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+	prng.NewRandom(seed, p.Name).Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
 }
 
 // lohaSettings are the fields of a LoHa's configuration.
@@ -155,15 +157,15 @@ func (s *lohaSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tens
 	return t.LoRA(y, x, t.RowProducts(s.w1b, s.w2b), t.ColumnProducts(s.w1a, s.w2a), s.scale, 0)
 }
 
-// addRows is dst += scale·(w1_a·w1_b)⊙(w2_a·w2_b) of some rows.
-func (s *lohaSite) addRows(dst []float32, r0, r1 int) {
+// AddRows is dst += scale·(w1_a·w1_b)⊙(w2_a·w2_b) of some rows.
+func (s *lohaSite) AddRows(dst []float32, r0, r1 int) {
 	cols := s.w1b.Cols
 	one, two := make([]float32, cols), make([]float32, cols)
 	for r := r0; r < r1; r++ {
 		clear(one)
 		clear(two)
-		addCombination(one, s.scale, s.w1a.Row(r), s.w1b.Data, cols)
-		addCombination(two, 1, s.w2a.Row(r), s.w2b.Data, cols)
+		lowrank.AddCombination(one, s.scale, s.w1a.Row(r), s.w1b.Data, cols)
+		lowrank.AddCombination(two, 1, s.w2a.Row(r), s.w2b.Data, cols)
 		kernels.Mul(one, two)
 		kernels.Add(dst[(r-r0)*cols:][:cols], one)
 	}

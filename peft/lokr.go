@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -172,8 +173,8 @@ func (m *lokr) bind(b *Base, values, grads []Param, strength float64) (attachmen
 	}
 	at := &linearSites{sites: map[*model.Linear]linearSite{}}
 	_, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
-		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.name) * strength), order: rowsInBase(l)}
-		s.place = inverted(s.order)
+		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.name) * strength), order: model.RowsInBase(l)}
+		s.place = model.Inverted(s.order)
 		s.w1, s.w2 = mod.factor(values, grads, "lokr_w1"), mod.factor(values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()
 		if out != l.W.Rows || in != l.W.Cols {
@@ -219,7 +220,7 @@ func (f *lokrFactor) row(i int) []float32 {
 		return f.a.Row(i)
 	}
 	row := make([]float32, f.b.Cols)
-	addCombination(row, 1, f.a.Row(i), f.b.Data, f.b.Cols)
+	lowrank.AddCombination(row, 1, f.a.Row(i), f.b.Data, f.b.Cols)
 	return row
 }
 
@@ -235,8 +236,8 @@ func (s *lokrSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tens
 	return t.Kronecker(y, x, s.w1.on(t), s.w2.on(t), s.scale, s.order)
 }
 
-// addRows is dst += scale·w1⊗w2 of some rows.
-func (s *lokrSite) addRows(dst []float32, r0, r1 int) {
+// AddRows is dst += scale·w1⊗w2 of some rows.
+func (s *lokrSite) AddRows(dst []float32, r0, r1 int) {
 	b, d, cols := s.w2.rows(), s.w2.cols(), s.w1.cols()*s.w2.cols()
 	for r := r0; r < r1; r++ {
 		row := r
@@ -245,7 +246,7 @@ func (s *lokrSite) addRows(dst []float32, r0, r1 int) {
 		}
 		two := s.w2.row(row % b)
 		for i, v := range s.w1.row(row / b) {
-			fusedAxpy(float32(s.scale*v), two, dst[(r-r0)*cols+i*d:][:d])
+			lowrank.FusedAxpy(float32(s.scale*v), two, dst[(r-r0)*cols+i*d:][:d])
 		}
 	}
 }

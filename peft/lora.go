@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -111,9 +112,6 @@ func loraShapes(b *Base, c *Config, chosen []string) map[string][]int {
 	return shapes
 }
 
-// paramPrefix is what PEFT puts before the name of a module.
-const paramPrefix = "base_model.model."
-
 // Names of a module's tensors after the module. The last two are in checkpoints only: what A and B started from, where
 // that is not zero (see startsApart).
 const (
@@ -125,22 +123,6 @@ const (
 	startA        = "lora_A_start.weight"
 	startB        = "lora_B_start.weight"
 )
-
-// loraName is PEFT's name of a module's A or B.
-func loraName(module, which string) string {
-	return paramPrefix + module + ".lora_" + which + ".weight"
-}
-
-// parseLoRAName takes a tensor's name apart.
-func parseLoRAName(name string) (module, which string, ok bool) {
-	module, ok = strings.CutPrefix(name, paramPrefix)
-	for _, which := range []string{"A", "B"} {
-		if module, found := strings.CutSuffix(module, ".lora_"+which+".weight"); ok && found {
-			return module, which, true
-		}
-	}
-	return "", "", false
-}
 
 func init() { registerFamily(loraFamily()) }
 
@@ -301,14 +283,6 @@ func (m *lora) linears(b *Base) ([]*model.Linear, error) {
 	return found, nil
 }
 
-// tiedNote says why a base has no output head.
-func tiedNote(b *Base) string {
-	if b.Model.Spec.Tied {
-		return ", and its output head is the embedding table"
-	}
-	return ""
-}
-
 // permuted lists the tensors of permuted projections whose rows are those of the weight.
 func (m *lora) permuted(b *Base) ([]permutation, error) {
 	linears, err := m.linears(b)
@@ -342,15 +316,6 @@ func (m *lora) bind(b *Base, values, grads []Param, strength float64) (attachmen
 	}
 	at.extras, err = m.extras.bind(b, values, grads, float32(strength))
 	return at, err
-}
-
-// leaf is tensor i on the tape: trainable where there are gradients.
-func leaf(values, grads []Param, i int) *autograd.Tensor {
-	p := &values[i]
-	if grads == nil {
-		return autograd.NewConst(p.Rows(), p.Cols(), p.Data)
-	}
-	return autograd.NewParam(p.Rows(), p.Cols(), p.Data, grads[i].Data)
 }
 
 // loraAttachment is a LoRA at work.
@@ -504,8 +469,8 @@ func (at *loraAttachment) deltas() map[*model.Linear]delta {
 	return all
 }
 
-// addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
-func (s *loraSite) addRows(dst []float32, r0, r1 int) {
+// AddRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
+func (s *loraSite) AddRows(dst []float32, r0, r1 int) {
 	switch scale := s.scale * s.strength; {
 	case s.dora != nil:
 		s.dora.addRows(s, dst, r0, r1)
@@ -537,11 +502,11 @@ func (s *loraSite) addApart(dst []float32, r0, r1 int) {
 		clear(now)
 		clear(start)
 		if s.halves {
-			addCombination(now, scale, s.b.Row(r)[:half], s.a.Data, cols)
-			addCombination(start, scale, s.b.Row(r)[half:], s.a.Data[half*cols:], cols)
+			lowrank.AddCombination(now, scale, s.b.Row(r)[:half], s.a.Data, cols)
+			lowrank.AddCombination(start, scale, s.b.Row(r)[half:], s.a.Data[half*cols:], cols)
 		} else {
-			addCombination(now, scale, s.b.Row(r), s.a.Data, cols)
-			addCombination(start, -scale, s.b0.Row(r), s.a0.Data, cols)
+			lowrank.AddCombination(now, scale, s.b.Row(r), s.a.Data, cols)
+			lowrank.AddCombination(start, -scale, s.b0.Row(r), s.a0.Data, cols)
 		}
 		kernels.Add(now, start)
 		kernels.Add(dst[(r-r0)*cols:][:cols], now)
@@ -551,6 +516,6 @@ func (s *loraSite) addApart(dst []float32, r0, r1 int) {
 // addProduct is dst += scale·B[r0:r1]·A.
 func addProduct(dst []float32, a, b *autograd.Tensor, scale float32, r0, r1 int) {
 	for r := r0; r < r1; r++ {
-		addCombination(dst[(r-r0)*a.Cols:][:a.Cols], scale, b.Row(r), a.Data, a.Cols)
+		lowrank.AddCombination(dst[(r-r0)*a.Cols:][:a.Cols], scale, b.Row(r), a.Data, a.Cols)
 	}
 }

@@ -6,24 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
-)
-
-// Values of LoRAOptions.Bias: which biases of the base are trained beside the pairs.
-const (
-	BiasNone = "none"
-	BiasLoRA = "lora_only" // those of the linear maps with a pair
-	BiasAll  = "all"
-)
-
-// Names of what may be trained whole beside the pairs.
-const (
-	EmbedModule = model.EmbedModule // the embedding table
-	HeadModule  = model.HeadModule  // the output head
 )
 
 // tokensPart is the rows of chosen tokens in the embedding table, (n, D).
@@ -57,7 +43,7 @@ func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes ma
 		if err != nil {
 			return err
 		}
-		add(l.Module, weightPart, dequantized(&l.W), l.W.Rows, l.W.Cols)
+		add(l.Module, weightPart, model.Dequantized(&l.W), l.W.Rows, l.W.Cols)
 		c.ToSave = append(c.ToSave, lastPart(l.Module))
 	}
 	if opt.Norms {
@@ -99,13 +85,6 @@ func findEnd(b *Base, name string) (*model.Linear, error) {
 	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, lastPart(model.EmbedModule), model.HeadModule, tiedNote(b))
 }
 
-// dequantized is a matrix as float32.
-func dequantized(w *quant.Matrix) []float32 {
-	x := make([]float32, w.Rows*w.Cols)
-	quant.Dequantize(w.Type, x, w.Data)
-	return x
-}
-
 // addBiases adds the biases that the option asks for.
 func addBiases(b *Base, c *Config, chosen []string, add func(module, part string, start []float32, shape ...int)) error {
 	switch c.Bias {
@@ -118,7 +97,7 @@ func addBiases(b *Base, c *Config, chosen []string, add func(module, part string
 	found := false
 	for _, l := range b.Model.Linears() {
 		if l.Bias != nil && (c.Bias == BiasAll || slices.Contains(chosen, l.Module)) {
-			add(l.Module, biasPart, inHFRows(l.Bias, l), len(l.Bias))
+			add(l.Module, biasPart, model.InHFRows(l.Bias, l), len(l.Bias))
 			found = true
 		}
 	}
@@ -249,12 +228,7 @@ func rowsOf(w quant.Matrix, ids []int32) quant.Matrix {
 			w.Row(x[i*w.Cols:(i+1)*w.Cols], int(id))
 		}
 	}
-	return floatMatrix(len(ids), w.Cols, x)
-}
-
-// floatMatrix is float32 values as a matrix over the same memory, on a machine that stores numbers as files do.
-func floatMatrix(rows, cols int, x []float32) quant.Matrix {
-	return quant.Matrix{Type: gguf.F32, Rows: rows, Cols: cols, Data: asBytes(x)}
+	return model.FloatMatrix(len(ids), w.Cols, x)
 }
 
 // blended is base + strength·(x - base): x itself at full strength.
@@ -262,7 +236,7 @@ func blended(x *autograd.Tensor, base quant.Matrix, strength float32) *autograd.
 	if strength == 1 {
 		return x
 	}
-	sum := dequantized(&base)
+	sum := model.Dequantized(&base)
 	kernels.Scale(1-strength, sum)
 	kernels.Axpy(strength, x.Data, sum)
 	return autograd.NewConst(x.Rows, x.Cols, sum)
@@ -284,7 +258,7 @@ type loraExtrasAttachment struct {
 func (at *loraExtrasAttachment) tieTokens() {
 	n, spec := len(at.ids), &at.base.Model.Spec
 	old := rowsOf(at.base.Model.Embed, at.ids)
-	at.old = autograd.NewConst(n, spec.Width, dequantized(&old))
+	at.old = autograd.NewConst(n, spec.Width, model.Dequantized(&old))
 	at.onehot = autograd.NewConst(spec.Vocab, n, make([]float32, spec.Vocab*n))
 	for i, id := range at.ids {
 		at.onehot.Data[int(id)*n+i] = 1
@@ -356,7 +330,7 @@ func (at *loraExtrasAttachment) Output(w *quant.Matrix) *quant.Matrix {
 	if at.head == nil {
 		return w
 	}
-	m := floatMatrix(at.head.Rows, at.head.Cols, at.head.Data)
+	m := model.FloatMatrix(at.head.Rows, at.head.Cols, at.head.Data)
 	return &m
 }
 
@@ -393,7 +367,7 @@ type wholeDelta struct {
 	values []float32
 }
 
-func (d *wholeDelta) addRows(dst []float32, r0, r1 int) {
+func (d *wholeDelta) AddRows(dst []float32, r0, r1 int) {
 	cols := d.linear.W.Cols
 	row := make([]float32, cols)
 	for i := r0; i < r1; i++ {
@@ -411,7 +385,7 @@ type tokensDelta struct {
 	rows   *autograd.Tensor
 }
 
-func (d *tokensDelta) addRows(dst []float32, r0, r1 int) {
+func (d *tokensDelta) AddRows(dst []float32, r0, r1 int) {
 	cols := d.linear.W.Cols
 	row := make([]float32, cols)
 	for j, id := range d.ids {

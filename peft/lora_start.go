@@ -7,22 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
-
-// Ways to start a LoRA. With the first two B is zero.
-const (
-	InitKaiming  = "kaiming"  // A uniform in ±1/√in, PEFT's default (init_lora_weights true)
-	InitGaussian = "gaussian" // A normal with a standard deviation of 1/rank
-	InitPiSSA    = "pissa"    // the largest singular values of the weight (Meng et al. 2024)
-	InitOLoRA    = "olora"    // the first columns of the weight's QR decomposition (Büyükakyüz 2024)
-	InitLoftQ    = "loftq"    // what quantization took from the weight, as far as the rank goes (Li et al. 2023)
-)
-
-// Inits are all of them.
-var Inits = []string{InitKaiming, InitGaussian, InitPiSSA, InitOLoRA, InitLoftQ}
 
 // startsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
 // less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
@@ -34,14 +25,14 @@ func startLoRA(c *Config, p *Param, seed uint64) {
 	if !strings.HasSuffix(p.Name, partA) && !strings.HasSuffix(p.Name, embeddingB) {
 		return
 	}
-	r := newRandom(seed, p.Name)
+	r := prng.NewRandom(seed, p.Name)
 	switch {
 	case strings.HasSuffix(p.Name, embeddingB): // PEFT starts embeddings the other way round: A zero, B normal
-		r.normal(p.Data, 1)
+		r.Normal(p.Data, 1)
 	case c.Init == InitGaussian:
-		r.normal(p.Data, 1/float64(p.Rows()))
+		r.Normal(p.Data, 1/float64(p.Rows()))
 	default:
-		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
 	}
 }
 
@@ -57,7 +48,7 @@ func loraStarts(b *Base, c *Config, chosen []string, opt *LoRAOptions) (map[stri
 			continue
 		}
 		if c.DoRA {
-			starts[partName(l.Module, magnitudePart)] = inHFRows(rowNorms(l), l)
+			starts[partName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
 		}
 		if !startsApart(c.Init) {
 			continue
@@ -71,24 +62,11 @@ func loraStarts(b *Base, c *Config, chosen []string, opt *LoRAOptions) (map[stri
 			factor = olora
 		}
 		pairA, pairB := factor(l, r, c.scaleOf(l.Module), opt.Seed)
-		pairB = inHFRows(pairB, l)
+		pairB = model.InHFRows(pairB, l)
 		starts[loraName(l.Module, "A")], starts[partName(l.Module, startA)] = pairA, pairA
 		starts[loraName(l.Module, "B")], starts[partName(l.Module, startB)] = pairB, pairB
 	}
 	return starts, nil
-}
-
-// inHFRows is a tensor whose rows are those of a weight, in the order of the Hugging Face checkpoint.
-func inHFRows(x []float32, l *model.Linear) []float32 {
-	if l.PermutedHeads == 0 {
-		return x
-	}
-	cols, headDim := len(x)/l.W.Rows, l.W.Rows/l.PermutedHeads
-	out := make([]float32, len(x))
-	for r := range l.W.Rows {
-		copy(out[r*cols:(r+1)*cols], x[permutedRow(r, headDim)*cols:])
-	}
-	return out
 }
 
 // pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.
@@ -138,9 +116,9 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		delta, squares, _ := difference(ordered{l.W, l.PermutedHeads}, ordered{originals[i].W, originals[i].PermutedHeads})
+		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
 		switch {
-		case !finite(squares):
+		case !floats.Finite(squares):
 			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, opt.Original.Path)
 		case squares == 0:
 			continue
@@ -149,11 +127,11 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 		if r > min(l.W.Rows, l.W.Cols) {
 			return errors.New("init loftq: the rank is larger than " + l.Module)
 		}
-		p := nearest(l.Module, delta, l.W.Rows, l.W.Cols, approximation{rank: r, seed: newRandom(opt.Seed, l.Module).next()})
-		root := float32(math.Sqrt(math.Abs(p.scale / c.scaleOf(p.module))))
-		kernels.Scale(root, p.a)
-		kernels.Scale(root, p.b)
-		starts[loraName(p.module, "A")], starts[loraName(p.module, "B")] = p.a, p.b
+		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
+		root := float32(math.Sqrt(math.Abs(p.Scale / c.scaleOf(p.Module))))
+		kernels.Scale(root, p.A)
+		kernels.Scale(root, p.B)
+		starts[loraName(p.Module, "A")], starts[loraName(p.Module, "B")] = p.A, p.B
 	}
 	if len(starts) == 0 {
 		return errors.New("init loftq: no chosen weight differs from the original")

@@ -46,7 +46,7 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 	l := b.Model.Layers[0].Gate
 	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){InitPiSSA: pissa, InitOLoRA: olora} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
-		left := dequantized(&l.W)
+		left := model.Dequantized(&l.W)
 		whole := math.Sqrt(kernels.SumSquares(left))
 		kernels.Gemm(false, false, l.W.Rows, l.W.Cols, 32, -1, pairB, 32, pairA, l.W.Cols, 1, left, l.W.Cols)
 		if share := math.Sqrt(kernels.SumSquares(left)) / whole; share > 1e-5 {
@@ -56,7 +56,7 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 	pairA, pairB := pissa(l, 4, 1, 1)
 	randomA, randomB := olora(l, 4, 1, 1)
 	rest := func(a, b []float32) float64 {
-		left := dequantized(&l.W)
+		left := model.Dequantized(&l.W)
 		kernels.Gemm(false, false, l.W.Rows, l.W.Cols, 4, -1, b, 4, a, l.W.Cols, 1, left, l.W.Cols)
 		return kernels.SumSquares(left)
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-
-	"github.com/peftconv/peftconv/internal/model"
 )
 
 // lycorisSettings are the fields that the configurations of LoHa and LoKr have in common.
@@ -77,34 +75,4 @@ func (s *lycorisSettings) scaleOf(module string) float64 {
 		alpha = a
 	}
 	return alpha / float64(s.rankOf(module))
-}
-
-// factored is a change that is the product of two thin matrices.
-type factored interface {
-	// factors are a (rank, in) and b (out, rank) with ΔW = b·a, rows of b as the base stores them.
-	factors() (a, b []float32, rank int)
-}
-
-// rowsInBase says where a base stores each row of a weight: nil where all stand in their place.
-func rowsInBase(l *model.Linear) []int32 {
-	if l.PermutedHeads == 0 {
-		return nil
-	}
-	order := make([]int32, l.W.Rows)
-	for r := range order {
-		order[r] = int32(permutedRow(r, l.W.Rows/l.PermutedHeads))
-	}
-	return order
-}
-
-// inverted is the inverse of a permutation; nil of nil.
-func inverted(order []int32) []int32 {
-	if order == nil {
-		return nil
-	}
-	inverse := make([]int32, len(order))
-	for i, v := range order {
-		inverse[v] = int32(i)
-	}
-	return inverse
 }

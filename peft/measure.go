@@ -2,23 +2,14 @@ package peft
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 )
-
-// BaseOf is a base over a model that no file holds, for measurements. It has no tokenizer; the hash of its weights is
-// that of the name.
-func BaseOf(name string, m *model.Model) *Base {
-	sum := sha256.Sum256([]byte(name))
-	return &Base{Path: name, Model: m, hash: func() (string, error) { return hex.EncodeToString(sum[:]), nil }}
-}
 
 // MeasureOptions says what MeasureSteps measures.
 type MeasureOptions struct {
@@ -108,9 +99,9 @@ func newMeasured(b *Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, r := make([]int32, opt.Tokens), newRandom(1, "measure")
+	ids, r := make([]int32, opt.Tokens), prng.NewRandom(1, "measure")
 	for i := range ids {
-		ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
+		ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 	}
 	o := opt.Train
 	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice

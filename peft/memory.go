@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
@@ -171,4 +173,33 @@ func number(path string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
 	return n, err == nil
+}
+
+// groupMethod is a method that moves blocks itself, and needs gradients that are summed over groups of weights.
+type groupMethod interface{ sumsGroups() }
+
+// movedBytes is what an adapter that moves blocks takes beside its tensors: the blocks, and what is made of the largest matrix
+// at a time.
+func movedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
+	_, own := a.method.(groupMethod)
+	if !own && a.Config.Grid == nil {
+		return 0
+	}
+	largest, widest := 0, 0
+	for _, l := range b.Model.Linears() {
+		if !a.touches(l.Module) {
+			continue
+		}
+		bytes += int64(len(l.W.Data))
+		largest, widest = max(largest, l.W.Rows*l.W.Groups()), max(widest, l.W.Rows)
+	}
+	if own {
+		return bytes + 2*4*int64(largest) // the gradients that are summed over groups
+	}
+	return bytes + 4*int64(tokens)*int64(widest)
+}
+
+// touches reports whether a module has a tensor in the adapter.
+func (a *Adapter) touches(module string) bool {
+	return slices.ContainsFunc(a.params, func(p Param) bool { return strings.HasPrefix(p.Name, paramPrefix+module+".") })
 }

@@ -2,17 +2,15 @@ package peft
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -230,7 +228,7 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &mergeTensor{w: l.W, to: to, seed: newRandom(0, l.Tensor).next()}
+	t := &mergeTensor{w: l.W, to: to, seed: prng.NewRandom(0, l.Tensor).Next()}
 	if t.importance, err = m.importanceOf(l, to); err != nil {
 		return nil, err
 	}
@@ -256,7 +254,7 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 		return 0, fmt.Errorf("type %v cannot be written", to)
 	case quant.NeedsImportance(to) && m.opt.Imatrix == "":
 		return 0, fmt.Errorf("type %v cannot be made without an importance matrix", to)
-	case m.base.GGUF == nil && dtypes[to] == "":
+	case m.base.GGUF == nil && model.Dtypes[to] == "":
 		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
 	case l.W.Cols%to.BlockLen() != 0:
 		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: choose another type",
@@ -279,7 +277,7 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 	if err != nil {
 		return err
 	}
-	if !finite(stats.want) || !finite(stats.got) {
+	if !floats.Finite(stats.want) || !floats.Finite(stats.got) {
 		return fmt.Errorf("tensor %s: the adapter's change is not finite", name)
 	}
 	m.total.add(stats)
@@ -299,36 +297,4 @@ func (m *merger) wrote(name string, n int64) {
 	if m.opt.Progress != nil {
 		m.opt.Progress(MergeProgress{Tensor: name, Bytes: m.written, Size: m.size})
 	}
-}
-
-// hashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
-func hashAdapter(a *Adapter) (string, error) {
-	config, err := a.Config.MarshalJSON()
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	h.Write(config)
-	if a.Config.Grid != nil {
-		grid, err := json.Marshal(a.Config.Grid)
-		if err != nil {
-			return "", err
-		}
-		h.Write(grid)
-	}
-	for _, p := range a.params {
-		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
-		h.Write(littleEndian(p.Data))
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// sameFile reports whether two paths lead to one file.
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -42,7 +44,7 @@ func (h *hessian) prepare(ctx context.Context, tensors []*mergeTensor) error {
 		}
 	}
 	for i, t := range tensors {
-		if !finite(least[i]) {
+		if !floats.Finite(least[i]) {
 			return errors.New("the inputs or the changes are not finite")
 		}
 		var f *feedback
@@ -147,7 +149,7 @@ func (t *mergeTensor) aim(levels []quant.Levels, dither []float32, b rowBuffers,
 	copy(b.merged, b.old)
 	kernels.Add(b.merged, b.change)
 	for i := range levels {
-		ditherRow(dither[i*t.w.Cols:(i+1)*t.w.Cols], t.seed, r0+i)
+		requant.DitherRow(dither[i*t.w.Cols:(i+1)*t.w.Cols], t.seed, r0+i)
 		levels[i].Load(t.to, t.w.Slice(r0+i, r0+i+1).Data)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -113,7 +114,7 @@ func TestFeedback(t *testing.T) {
 	}
 	w := quant.Matrix{Type: gguf.Q8_0, Rows: 1, Cols: n, Data: make([]byte, n/32*34)}
 	want, half, got := make([]float32, n), make([]float32, n), make([]float32, n)
-	newRandom(1, "weights").normal(want, 0.1)
+	prng.NewRandom(1, "weights").Normal(want, 0.1)
 	want[0], want[32] = 1, 1 // the steps are 1/127
 	quant.Quantize(w.Type, w.Data, want, n, nil)
 	for i := range half {

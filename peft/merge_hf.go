@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -38,9 +38,6 @@ func (m *merger) toHF(out string) error {
 		return m.copyOthers(dir)
 	})
 }
-
-// dtypes are the types that a touched tensor of a Hugging Face directory can have.
-var dtypes = map[gguf.Type]safetensors.DType{gguf.F32: "F32", gguf.F16: "F16", gguf.BF16: "BF16"}
 
 // measureShard adds a shard's bytes to the size of the output.
 func (m *merger) measureShard(path string) error {
@@ -94,11 +91,11 @@ func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
 	for _, t := range f.Tensors {
 		entry := safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
 		if touched := m.touched[t.Name]; touched != nil {
-			entry.DType = dtypes[touched.to]
+			entry.DType = model.Dtypes[touched.to]
 		}
 		table = append(table, entry)
 		for _, v := range m.added(t.Name) {
-			table = append(table, safetensors.Tensor{Name: v.name, DType: dtypes[v.to], Shape: []int64{int64(len(v.change))}})
+			table = append(table, safetensors.Tensor{Name: v.name, DType: model.Dtypes[v.to], Shape: []int64{int64(len(v.change))}})
 		}
 	}
 	w, err := safetensors.NewWriter(out, f.Metadata, table)

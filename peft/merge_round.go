@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -126,7 +127,7 @@ func (t *mergeTensor) roundRow(dst []byte, old, change []float32, r int) {
 		quant.Recode(t.to, dst, base, change, quant.Rounding{})
 	case RoundDither, RoundBoth:
 		dither := make([]float32, len(change))
-		ditherRow(dither, t.seed, r)
+		requant.DitherRow(dither, t.seed, r)
 		quant.Recode(t.to, dst, base, change, quant.Rounding{Dither: dither})
 	}
 }

@@ -140,7 +140,7 @@ func (t *mergeTensor) changes(b rowBuffers, r0, r1 int) {
 		if ok {
 			m.multiply(b.change, r0, r1)
 		}
-		d.addRows(b.change, r0, r1)
+		d.AddRows(b.change, r0, r1)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -182,7 +183,7 @@ func (b *Base) storedType(v *mergeVector) (gguf.Type, error) {
 		if err := f.Close(); err != nil {
 			return 0, err
 		}
-		for to, dtype := range dtypes {
+		for to, dtype := range model.Dtypes {
 			if dtype == kind {
 				return to, nil
 			}
@@ -210,10 +211,10 @@ func (m *merger) vectorBytes(v *mergeVector) ([]byte, error) {
 	}
 	merged := slices.Clone(old)
 	kernels.Add(merged, v.change)
-	if i := firstNonFinite(merged); i >= 0 {
+	if i := floats.FirstNonFinite(merged); i >= 0 {
 		return nil, fmt.Errorf("tensor %s: value %d becomes %v", v.name, i, merged[i])
 	}
-	data := encode(v.to, merged, len(merged))
+	data := floats.Encode(v.to, merged, len(merged))
 	quant.Dequantize(v.to, merged, data)
 	stats := compareRows(old, v.change, merged)
 	m.total.add(stats)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // MergeVerification compares a merged model with the base and the adapters that it was made from.
@@ -61,7 +63,7 @@ const verifyTokens = 2048
 
 // randomTokens are a few sequences without meaning.
 func randomTokens(b *Base) *Data {
-	r := newRandom(0, "verify")
+	r := prng.NewRandom(0, "verify")
 	set := &Data{}
 	length := 256
 	if limit := b.Model.Spec.Context; limit > 0 {
@@ -70,7 +72,7 @@ func randomTokens(b *Base) *Data {
 	for range 4 {
 		ids := make([]int32, length)
 		for i := range ids {
-			ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
+			ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 		}
 		set.Examples = append(set.Examples, Example{IDs: ids})
 	}

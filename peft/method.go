@@ -98,15 +98,18 @@ func as[T any](at attachment) (T, bool) {
 // plain is an attachment that does nothing.
 type plain struct{ model.NoHooks }
 
-func (plain) train(bool)                      {}
-func (plain) stepped(int, int)                {}
-func (plain) expand(*batch.Batch)             {}
+func (plain) train(bool) {}
+
+func (plain) stepped(int, int) {}
+
+func (plain) expand(*batch.Batch) {}
+
 func (plain) deltas() map[*model.Linear]delta { return nil }
 
 // delta is a change of one weight matrix.
 type delta interface {
-	// addRows is dst (r1-r0, cols) += ΔW[r0:r1].
-	addRows(dst []float32, r0, r1 int)
+	// AddRows is dst (r1-r0, cols) += ΔW[r0:r1].
+	AddRows(dst []float32, r0, r1 int)
 }
 
 // newMethod makes the method of a configuration over an adapter's tensors and checks that they fit together.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -82,7 +83,7 @@ func TestVeRAMatrices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	random := newMersenneTwister(0)
+	random := prng.NewMersenneTwister(0)
 	for _, want := range []struct {
 		name  string
 		shape []int
@@ -93,7 +94,7 @@ func TestVeRAMatrices(t *testing.T) {
 			t.Fatalf("%s is missing or not of shape %v", want.name, want.shape)
 		}
 		for j, v := range a.params[i].Data {
-			if x := random.uniform(float32(-want.bound), float32(want.bound)); math.Abs(float64(v-x)) > 1e-6 {
+			if x := random.Uniform(float32(-want.bound), float32(want.bound)); math.Abs(float64(v-x)) > 1e-6 {
 				t.Fatalf("%s has %g in place %d, expected %g", want.name, v, j, x)
 			}
 		}
@@ -198,7 +199,7 @@ func TestOrthogonalGradient(t *testing.T) {
 			shape = [2]int{5, 3}
 		}
 		p := autograd.NewParam(shape[0], shape[1], make([]float32, 15), make([]float32, 15))
-		newRandom(1, "p").normal(p.Data, 0.7)
+		prng.NewRandom(1, "p").Normal(p.Data, 0.7)
 		addOrthogonalGrad(p, 0.3, transposed)
 		for i := range p.Data {
 			const h = 1e-3

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -116,7 +117,7 @@ func stir(a *Adapter, seed uint64) {
 			continue
 		}
 		noise := make([]float32, len(p.Data))
-		newRandom(seed, p.Name).normal(noise, 0.1)
+		prng.NewRandom(seed, p.Name).Normal(noise, 0.1)
 		kernels.Add(p.Data, noise)
 	}
 }

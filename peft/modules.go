@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dlclark/regexp2"
@@ -67,11 +66,6 @@ func (m Modules) Match(module string) bool {
 		return err == nil && matches(re, module)
 	}
 	return slices.ContainsFunc(m.Names, func(name string) bool { return hasSuffix(module, name) })
-}
-
-// hasSuffix reports whether name is the module or its last dotted parts.
-func hasSuffix(module, name string) bool {
-	return module == name || strings.HasSuffix(module, "."+name)
 }
 
 // compile reads a regular expression of Python's dialect, look-around included.

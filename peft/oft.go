@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -279,7 +280,7 @@ func powerSeries(c, q []float32, n int) []float32 {
 		for r := range n {
 			sum[r*n+r] = c[i]
 			if i+1 < len(c) {
-				addCombination(sum[r*n:(r+1)*n], 1, q[r*n:(r+1)*n], next, n)
+				lowrank.AddCombination(sum[r*n:(r+1)*n], 1, q[r*n:(r+1)*n], next, n)
 			}
 		}
 	}
@@ -322,7 +323,7 @@ func (s *rotatedWeight) multiply(x []float32, r0, r1 int) {
 	s.add(x, slices.Clone(x[:(r1-r0)*s.w.Cols]), r1-r0)
 }
 
-func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
+func (s *rotatedWeight) AddRows(dst []float32, r0, r1 int) {
 	cols := s.w.Cols
 	rows := make([]float32, (r1-r0)*cols)
 	for r := r0; r < r1; r++ {
@@ -333,9 +334,9 @@ func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
 
 // add is dst += strength·(rows·Rᵀ - rows) of n rows.
 func (s *rotatedWeight) add(dst, rows []float32, n int) {
-	fusedAxpy(-s.strength, rows, dst[:n*s.w.Cols])
+	lowrank.FusedAxpy(-s.strength, rows, dst[:n*s.w.Cols])
 	for at := 0; at < n*s.w.Cols; at += s.size {
 		block := s.turned[at/s.size%len(s.turned)]
-		addCombination(dst[at:at+s.size], s.strength, rows[at:at+s.size], block, s.size)
+		lowrank.AddCombination(dst[at:at+s.size], s.strength, rows[at:at+s.size], block, s.size)
 	}
 }

@@ -103,9 +103,6 @@ func parsePart(name string, parts []string) (module, part string, ok bool) {
 	return "", "", false
 }
 
-// partName is the name of a tensor.
-func partName(module, part string) string { return paramPrefix + module + "." + part }
-
 // need reports the first of the parts that a module lacks.
 func (m *linearModule) need(parts ...string) error {
 	for _, part := range parts {

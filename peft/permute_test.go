@@ -3,13 +3,15 @@ package peft
 import (
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/model"
 )
 
 // TestPermutedRow spells the order out for two heads of six rows: the file has first and second halves in turn.
 func TestPermutedRow(t *testing.T) {
 	stored := make([]int, 12)
 	for r := range stored {
-		stored[permutedRow(r, 6)] = r
+		stored[model.PermutedRow(r, 6)] = r
 	}
 	want := []int{0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11}
 	if !slices.Equal(stored, want) {

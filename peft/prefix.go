@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), of which
@@ -104,11 +105,11 @@ func NewPrefixTuning(b *Base, opt PrefixOptions) (*Adapter, error) {
 // startPrefix fills a prefix with the base's own keys and values for tokens, or with random ones of the same scale as
 // the base's for random tokens in each layer.
 func startPrefix(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64) error {
-	r := newRandom(seed, p.Name)
+	r := prng.NewRandom(seed, p.Name)
 	random := ids == nil
 	if random {
 		for range s.Tokens {
-			ids = append(ids, int32(r.next()%uint64(b.Model.Spec.Vocab)))
+			ids = append(ids, int32(r.Next()%uint64(b.Model.Spec.Vocab)))
 		}
 	}
 	session := b.Model.NewSession(len(ids))
@@ -119,7 +120,7 @@ func startPrefix(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64)
 		keys, values := session.Cache(i)
 		for kind, cache := range [][]float32{keys, values} {
 			if random {
-				r.normal(cache, rootMeanSquare(cache))
+				r.Normal(cache, rootMeanSquare(cache))
 			}
 			for j, column := range prefixColumns(s, l, kind) {
 				for row := range s.Tokens {
@@ -138,7 +139,7 @@ func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	for r := range columns {
 		at := r
 		if heads := l.K.PermutedHeads; heads > 0 && kind == 0 {
-			at = permutedRow(r, s.TokenDim/heads)
+			at = model.PermutedRow(r, s.TokenDim/heads)
 		}
 		columns[at] = (2*l.Index+kind)*s.TokenDim + r
 	}

@@ -1,6 +1,8 @@
 package peft
 
-import "time"
+import (
+	"time"
+)
 
 // clock measures the time that steps take, without what happens between them.
 type clock struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // MethodPromptTuning is the peft_type of prompt tuning (Lester et al. 2021).
@@ -85,12 +86,12 @@ func (opt *PromptOptions) ids(b *Base) ([]int32, error) {
 	if opt.Init == PromptInitRandom {
 		return nil, nil
 	}
-	ids, r := make([]int32, opt.VirtualTokens), newRandom(opt.Seed, "virtual tokens")
+	ids, r := make([]int32, opt.VirtualTokens), prng.NewRandom(opt.Seed, "virtual tokens")
 	for i := range ids {
 		if text != nil {
 			ids[i] = text[i%len(text)]
 		} else {
-			ids[i] = int32(r.next() % uint64(b.Model.Spec.Vocab))
+			ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 		}
 	}
 	return ids, nil
@@ -118,7 +119,7 @@ func NewPromptTuning(b *Base, opt PromptOptions) (*Adapter, error) {
 // startEmbeddings fills embeddings with those of tokens, or with random ones of the same scale.
 func startEmbeddings(b *Base, p *Param, ids []int32, seed uint64) {
 	if ids == nil {
-		newRandom(seed, p.Name).normal(p.Data, embeddingScale(b))
+		prng.NewRandom(seed, p.Name).Normal(p.Data, embeddingScale(b))
 		return
 	}
 	for i, id := range ids {

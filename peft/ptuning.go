@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // MethodPTuning is the peft_type of P-tuning (Liu et al. 2021, "GPT Understands, Too").
@@ -119,7 +120,7 @@ func NewPTuning(b *Base, opt PTuningOptions) (*Adapter, error) {
 func startPromptEncoder(s *PTuningSettings, p *Param, seed uint64, scale float64) {
 	startEncoder(p, seed)
 	if p.Name == s.mlpName(s.mlpLayers()-1, "weight") {
-		newRandom(seed, p.Name).normal(p.Data, 4*scale/math.Sqrt(float64(p.Cols())))
+		prng.NewRandom(seed, p.Name).Normal(p.Data, 4*scale/math.Sqrt(float64(p.Cols())))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -64,7 +65,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 		case hiddenPrompts:
 			startHidden(b, s, p, ids, opt.Seed)
 		case scoreTensor:
-			newRandom(opt.Seed, p.Name).normal(p.Data, 0.02)
+			prng.NewRandom(opt.Seed, p.Name).Normal(p.Data, 0.02)
 		}
 	})
 	return a, errors.Join(err, failed)
@@ -74,7 +75,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 // its root mean square, which the norm that follows takes no notice of: so one learning rate fits all layers.
 func startHidden(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64) {
 	if ids == nil {
-		newRandom(seed, p.Name).normal(p.Data, 1)
+		prng.NewRandom(seed, p.Name).Normal(p.Data, 1)
 		return
 	}
 	inputs := blockInputs(b, ids)

@@ -9,21 +9,13 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // MethodQAT is the peft_type of adapters that move the blocks of a quantized base on their own grid. PEFT has no such
 // method: the files are this program's.
 const MethodQAT = "PEFTCONV_QAT"
-
-// Channels of a block that a QAT adapter may move. Several are joined with +.
-const (
-	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
-	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
-	ChannelRow    = "row"    // the scales of a row, by a factor of its own
-	ChannelCode   = "code"   // the level of each weight, rounded from its value + s·B·A
-	QATAuto       = "auto"   // for each tensor what suits its type best
-)
 
 // QATOptions says what NewQAT makes. The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
 type QATOptions struct {
@@ -37,12 +29,6 @@ type QATOptions struct {
 	Latent    bool   // ChannelCode starts from the original weights that Base.OpenLatent has opened, in the place of dither
 	BaseModel string // what the file says that the base is; "" is what the base's metadata says
 }
-
-// Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
-const (
-	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
-	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
-)
 
 // qatSettings are the fields of a QAT adapter's configuration.
 type qatSettings struct {
@@ -68,36 +54,6 @@ func (s *qatSettings) check() error {
 }
 
 func (s *qatSettings) original() string { return s.Latent }
-
-// ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
-func ParseChannels(s string) ([]string, error) {
-	if s == QATAuto {
-		return nil, nil
-	}
-	var channels []string
-	for _, c := range strings.Split(s, "+") {
-		if !slices.Contains([]string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode}, c) {
-			return nil, fmt.Errorf("channel %q is not known, expected %s, %s, %s or %s, or several joined with +, or %s",
-				c, ChannelScale, ChannelOffset, ChannelRow, ChannelCode, QATAuto)
-		}
-		if slices.Contains(channels, c) {
-			return nil, fmt.Errorf("channel %q is named twice", c)
-		}
-		channels = append(channels, c)
-	}
-	return channels, nil
-}
-
-// channelOf says whether blocks of a type have something that a channel can move.
-func channelFits(channel string, t gguf.Type) bool {
-	switch channel {
-	case ChannelOffset:
-		return quant.HasOffsets(t)
-	case ChannelCode:
-		return quant.HasLevels(t)
-	}
-	return quant.HasScales(t)
-}
 
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
@@ -147,7 +103,7 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 	c := Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
 	a, err := newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
 	if err == nil && opt.Latent {
-		a.Origin.Latent = absolute(b.latent.path)
+		a.Origin.Latent = absolute(b.latent.Path)
 	}
 	return a, err
 }
@@ -199,17 +155,6 @@ func qatShapes(b *Base, s *qatSettings, chosen []string) (map[string][]int, erro
 	return shapes, nil
 }
 
-// channelsOf are the channels that a type has.
-func channelsOf(t gguf.Type) []string {
-	var fit []string
-	for _, c := range []string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode} {
-		if channelFits(c, t) {
-			fit = append(fit, c)
-		}
-	}
-	return fit
-}
-
 // qatName is the name of a tensor: of A or B of a channel, or of the factors of rows.
 func qatName(module, channel, which string) string {
 	if which != "" {
@@ -249,7 +194,7 @@ func startQAT(p *Param, seed uint64, width int) {
 	if channel == ChannelScale {
 		bound = groupStart(width)
 	}
-	newRandom(seed, p.Name).uniform(p.Data, bound)
+	prng.NewRandom(seed, p.Name).Uniform(p.Data, bound)
 }
 
 func init() { registerFamily(qatFamily()) }

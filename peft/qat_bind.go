@@ -2,7 +2,11 @@ package peft
 
 import (
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -16,7 +20,7 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 	for i, l := range linears {
 		mod := m.modules[i]
 		s := &qatSite{
-			movedBlocks: newMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			MovedBlocks: requant.NewMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
 		pair := func(channel string) (p qatPair) {
@@ -30,7 +34,7 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 			s.factors = leaf(values, grads, mod.row)
 		}
 		if m.settings.Dither == DitherUniform {
-			s.dither = newRandom(m.settings.Seed, mod.name).next() | 1
+			s.Dither = prng.NewRandom(m.settings.Seed, mod.name).Next() | 1
 		}
 		at.sites[l] = s
 		at.order = append(at.order, s)
@@ -43,10 +47,10 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 }
 
 // recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *qatAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*movedBlocks) {
+func (at *qatAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && s.code.a != nil {
-			linears, blocks = append(linears, l), append(blocks, &s.movedBlocks)
+			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
 		}
 	}
 	return linears, blocks
@@ -57,7 +61,7 @@ type qatPair struct{ a, b *autograd.Tensor }
 
 // addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of training.
 func (p qatPair) addRow(dst []float32, row int, factor float32) {
-	addCombination(dst, factor, p.b.Row(row), p.a.Data, p.a.Cols)
+	lowrank.AddCombination(dst, factor, p.b.Row(row), p.a.Data, p.a.Cols)
 }
 
 // qatAttachment is a quantization-aware adapter at work.
@@ -68,17 +72,17 @@ type qatAttachment struct {
 }
 
 // blocks are those of all sites.
-func (at *qatAttachment) blocks() []*movedBlocks {
-	all := make([]*movedBlocks, len(at.order))
+func (at *qatAttachment) blocks() []*requant.MovedBlocks {
+	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
-		all[i] = &s.movedBlocks
+		all[i] = &s.MovedBlocks
 	}
 	return all
 }
 
 // qatSite is one matrix with its blocks moved.
 type qatSite struct {
-	movedBlocks
+	requant.MovedBlocks
 	scale, offset, code qatPair
 	factors             *autograd.Tensor // of the rows, (out, 1), or nil
 	factor, rowFactor   float32
@@ -88,7 +92,7 @@ type qatSite struct {
 // Weights is the matrix with its blocks moved.
 func (at *qatAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	if s := at.sites[l]; s != nil {
-		return &s.snapped
+		return &s.Snapped
 	}
 	return w
 }
@@ -101,11 +105,11 @@ func (at *qatAttachment) stepped(int, int) {
 }
 
 func (s *qatSite) snap() {
-	rows := s.base.Rows
-	kernels.Parallel((rows+snapRows-1)/snapRows, func(i int) {
-		m := snapScratches.Get().(*snapScratch)
-		defer snapScratches.Put(m)
-		for r := i * snapRows; r < min(rows, (i+1)*snapRows); r++ {
+	rows := s.Base.Rows
+	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
+		m := requant.SnapScratches.Get().(*requant.SnapScratch)
+		defer requant.SnapScratches.Put(m)
+		for r := i * requant.SnapRows; r < min(rows, (i+1)*requant.SnapRows); r++ {
 			s.snapRow(r, m)
 		}
 	})
@@ -113,50 +117,50 @@ func (s *qatSite) snap() {
 
 // snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
 // Levels that start from original weights move first, on the grid that these were rounded to.
-func (s *qatSite) snapRow(r int, m *snapScratch) {
-	from, to := s.baseRow(r), s.row(r)
-	if s.latent != nil {
+func (s *qatSite) snapRow(r int, m *requant.SnapScratch) {
+	from, to := s.BaseRow(r), s.Row(r)
+	if s.Latent != nil {
 		s.moveLevels(r, from, m)
 		from = to
 	}
 	if s.scale.a != nil || s.offset.a != nil || s.factors != nil {
 		s.wanted(r, m)
-		quant.Regrid(s.base.Type, to, from, m.scale, m.offset)
+		quant.Regrid(s.Base.Type, to, from, m.Scale, m.Offset)
 		from = to
 	}
-	if s.code.a != nil && s.latent == nil {
+	if s.code.a != nil && s.Latent == nil {
 		s.moveLevels(r, from, m)
 	}
 }
 
 // moveLevels makes a row of the moved blocks: from with its levels moved.
-func (s *qatSite) moveLevels(r int, from []byte, m *snapScratch) {
-	m.change = sized(m.change, s.base.Cols)
-	clear(m.change)
-	s.code.addRow(m.change, r, s.factor)
-	s.recode(r, from, m.change, m)
+func (s *qatSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
+	m.Change = floats.Sized(m.Change, s.Base.Cols)
+	clear(m.Change)
+	s.code.addRow(m.Change, r, s.factor)
+	s.Recode(r, from, m.Change, m)
 }
 
 // wanted computes the scales and offsets that the groups of a row should have.
-func (s *qatSite) wanted(r int, m *snapScratch) {
-	m.grid(s.base, r)
-	m.factor = sized(m.factor, len(m.scale))
-	clear(m.factor)
+func (s *qatSite) wanted(r int, m *requant.SnapScratch) {
+	m.Grid(s.Base, r)
+	m.Factor = floats.Sized(m.Factor, len(m.Scale))
+	clear(m.Factor)
 	if s.scale.a != nil {
-		s.scale.addRow(m.factor, r, s.factor)
+		s.scale.addRow(m.Factor, r, s.factor)
 	}
 	if s.factors != nil {
 		shift := float32(s.rowFactor * s.factors.Data[r])
-		for g := range m.factor {
-			m.factor[g] += shift
+		for g := range m.Factor {
+			m.Factor[g] += shift
 		}
 	}
-	for g, f := range m.factor {
-		m.scale[g] *= 1 + f
-		m.offset[g] *= 1 + f
+	for g, f := range m.Factor {
+		m.Scale[g] *= 1 + f
+		m.Offset[g] *= 1 + f
 	}
 	if s.offset.a != nil {
-		s.offset.addRow(m.offset, r, s.factor)
+		s.offset.addRow(m.Offset, r, s.factor)
 	}
 }
 
@@ -172,7 +176,7 @@ func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogra
 	if s.scale.a != nil || s.factors != nil {
 		t.TapRows(y, x, &groupGradient{site: s})
 	} else if s.offset.a != nil {
-		t.TapLowRank(y, x, s.offset.a, s.offset.b, s.factor, quant.GroupLen(s.base.Type))
+		t.TapLowRank(y, x, s.offset.a, s.offset.b, s.factor, quant.GroupLen(s.Base.Type))
 	}
 	return y
 }
@@ -186,7 +190,7 @@ type groupGradient struct {
 
 // AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for factors.
 func (g *groupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
-	w := g.site.base
+	w := g.site.Base
 	groups, n := w.Groups(), quant.GroupLen(w.Type)
 	if r0 == 0 {
 		g.factor, g.weights = t.Scratch(w.Rows*groups), t.Scratch((r1-r0)*w.Cols)
@@ -194,8 +198,8 @@ func (g *groupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
 			g.offset = t.Scratch(w.Rows * groups)
 		}
 	}
-	kernels.Parallel((r1-r0+snapRows-1)/snapRows, func(i int) {
-		for r := r0 + i*snapRows; r < min(r1, r0+(i+1)*snapRows); r++ {
+	kernels.Parallel((r1-r0+requant.SnapRows-1)/requant.SnapRows, func(i int) {
+		for r := r0 + i*requant.SnapRows; r < min(r1, r0+(i+1)*requant.SnapRows); r++ {
 			row, grad := g.weights[(r-r0)*w.Cols:][:w.Cols], dw[(r-r0)*w.Cols:][:w.Cols]
 			w.Row(row, r)
 			for j := range groups {
@@ -226,7 +230,7 @@ func (g *groupGradient) Done(*autograd.Tape) {
 		s.offset.addGradient(g.offset, s.factor)
 	}
 	if s.factors != nil {
-		groups := s.base.Groups()
+		groups := s.Base.Groups()
 		for r := range s.factors.Grad {
 			s.factors.Grad[r] += s.rowFactor * sumOf(g.factor[r*groups:(r+1)*groups])
 		}

@@ -13,7 +13,11 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -207,14 +211,14 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 // TestQATGradientIsThatOfTheWeights compares the gradients of factors with sums over the dense gradient of a weight.
 func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	const rows, rank = 5, 2
-	r := newRandom(1, "weights")
+	r := prng.NewRandom(1, "weights")
 	x := make([]float32, rows*512)
-	r.normal(x, 1)
+	r.Normal(x, 1)
 	w := quant.Matrix{Type: gguf.Q4_1, Rows: rows, Cols: 512, Data: make([]byte, rows*512/32*20)}
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
-	r.normal(dw, 1)
-	g := &groupGradient{site: &qatSite{movedBlocks: movedBlocks{base: &w}, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	r.Normal(dw, 1)
+	g := &groupGradient{site: &qatSite{MovedBlocks: requant.MovedBlocks{Base: &w}, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {
@@ -256,18 +260,18 @@ func TestQATMemory(t *testing.T) {
 
 // TestFused compares with the exact sum, rounded once.
 func TestFused(t *testing.T) {
-	r := newRandom(2, "fused")
+	r := prng.NewRandom(2, "fused")
 	x := make([]float32, 3)
 	for range 100000 {
-		r.normal(x, 1)
-		x[2] *= float32(math.Ldexp(1, int(r.next()%60)-30))
+		r.Normal(x, 1)
+		x[2] *= float32(math.Ldexp(1, int(r.Next()%60)-30))
 		exact := new(big.Float).SetPrec(300).Mul(big.NewFloat(float64(x[0])), big.NewFloat(float64(x[1])))
 		want, _ := exact.Add(exact, big.NewFloat(float64(x[2]))).Float32()
-		if got := fused(x[0], x[1], x[2]); got != want {
+		if got := lowrank.Fused(x[0], x[1], x[2]); got != want {
 			t.Fatalf("%v·%v + %v is %v, want %v", x[0], x[1], x[2], got, want)
 		}
 	}
-	if got := fused(float32(math.Inf(1)), 1, 1); !math.IsInf(float64(got), 1) {
+	if got := lowrank.Fused(float32(math.Inf(1)), 1, 1); !math.IsInf(float64(got), 1) {
 		t.Errorf("infinity becomes %v", got)
 	}
 }
@@ -434,7 +438,7 @@ func TestMergeImatrix(t *testing.T) {
 		}
 		want, got := make([]float32, l.W.Rows*l.W.Cols), make([]float32, l.W.Rows*l.W.Cols)
 		quant.Dequantize(l.W.Type, want, l.W.Data)
-		bound.deltas()[l].addRows(want, 0, l.W.Rows)
+		bound.deltas()[l].AddRows(want, 0, l.W.Rows)
 		m := openBase(t, out).Model.Layers[0].Up.W
 		quant.Dequantize(m.Type, got, m.Data)
 		var sum float64
@@ -494,9 +498,9 @@ func writeImatrix(t *testing.T, b *Base, cols int) string {
 		t.Fatal(err)
 	}
 	for i, tensor := range table {
-		data := littleEndian(sums)
+		data := floats.LittleEndian(sums)
 		if i%2 == 1 {
-			data = littleEndian([]float32{1})
+			data = floats.LittleEndian([]float32{1})
 		}
 		if err := writer.WriteTensor(tensor.Name, data); err != nil {
 			t.Fatal(err)

@@ -3,26 +3,28 @@ package peft
 import (
 	"math"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // TestRandom pins the first values and looks at the moments: the files of a seed must never change.
 func TestRandom(t *testing.T) {
-	r := &random{}
+	r := &prng.Random{}
 	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} {
-		if got := r.next(); got != want { // of the reference implementation, seed 0
+		if got := r.Next(); got != want { // of the reference implementation, seed 0
 			t.Errorf("value %d is %#x, expected %#x", i, got, want)
 		}
 	}
-	if a, b := newRandom(1, "x").next(), newRandom(1, "y").next(); a == b {
+	if a, b := prng.NewRandom(1, "x").Next(), prng.NewRandom(1, "y").Next(); a == b {
 		t.Error("two names share a stream")
 	}
-	if a, b := newRandom(1, "x").next(), newRandom(2, "x").next(); a == b {
+	if a, b := prng.NewRandom(1, "x").Next(), prng.NewRandom(2, "x").Next(); a == b {
 		t.Error("two seeds share a stream")
 	}
 	x := make([]float32, 100_000)
-	newRandom(7, "uniform").uniform(x, 0.5)
+	prng.NewRandom(7, "uniform").Uniform(x, 0.5)
 	checkMoments(t, "uniform", x, 0.5/math.Sqrt(3), 0.5)
-	newRandom(7, "normal").normal(x, 0.25)
+	prng.NewRandom(7, "normal").Normal(x, 0.25)
 	checkMoments(t, "normal", x, 0.25, 0.25*6)
 }
 

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // ResizeOptions says what rank each module of a resized LoRA gets. At least one of Rank, Energy and Ratio is set; with
@@ -92,23 +95,23 @@ func Resize(ctx context.Context, a *Adapter, opt ResizeOptions) (*Adapter, *Resi
 		return fail(err)
 	}
 	report := &ResizeReport{Was: a.Parameters()}
-	var list []lowRank
+	var list []lowrank.LowRank
 	lost, all := 0.0, 0.0
 	for i := range modules {
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
 		l, cut := opt.resize(&modules[i])
-		list, lost, all = append(list, l), lost+cut.lost, all+cut.all
+		list, lost, all = append(list, l), lost+cut.Lost, all+cut.All
 		report.Modules = append(report.Modules, ResizedModule{
-			Module: l.module, Was: modules[i].rank, Rank: l.rank, Energy: cut.energy(), Error: cut.error(),
+			Module: l.Module, Was: modules[i].Rank, Rank: l.Rank, Energy: cut.Energy(), Error: cut.Error(),
 		})
 		if opt.Progress != nil {
-			opt.Progress(i+1, len(modules), l.module)
+			opt.Progress(i+1, len(modules), l.Module)
 		}
 	}
-	total := cutting{lost, all}
-	report.Energy, report.Error = total.energy(), total.error()
+	total := lowrank.Cutting{Lost: lost, All: all}
+	report.Energy, report.Error = total.Energy(), total.Error()
 	c := a.Config
 	c.Rank = highestRank(list)
 	out, err := newLowRank(c, a.Origin, list)
@@ -119,52 +122,34 @@ func Resize(ctx context.Context, a *Adapter, opt ResizeOptions) (*Adapter, *Resi
 	return out, report, nil
 }
 
-func highestRank(list []lowRank) int {
+func highestRank(list []lowrank.LowRank) int {
 	r := 0
 	for _, l := range list {
-		r = max(r, l.rank)
+		r = max(r, l.Rank)
 	}
 	return r
 }
 
 // resize makes one module's pair.
-func (opt *ResizeOptions) resize(l *lowRank) (lowRank, cutting) {
-	u, s, vt := l.svd()
-	var cut cutting
+func (opt *ResizeOptions) resize(l *lowrank.LowRank) (lowrank.LowRank, lowrank.Cutting) {
+	u, s, vt := l.SVD()
+	var cut lowrank.Cutting
 	for _, x := range s {
-		cut.all += x * x
+		cut.All += x * x
 	}
 	if opt.Energy == 0 && opt.Ratio == 0 && opt.Rank > len(s) {
 		return opt.grow(l, u, s, vt), cut
 	}
-	rank := opt.choose(s, cut.all)
+	rank := opt.choose(s, cut.All)
 	for _, x := range s[rank:] {
-		cut.lost += x * x
+		cut.Lost += x * x
 	}
-	return l.truncated(u, s, vt, rank), cut
+	return l.Truncated(u, s, vt, rank), cut
 }
 
 // grow is the same change with a higher rank.
-func (opt *ResizeOptions) grow(l *lowRank, u, s, vt []float64) lowRank {
-	g := l.truncated(u, s, vt, opt.Rank)
-	newRandom(opt.Seed, loraName(l.module, "A")).uniform(g.a[len(s)*g.in:], 1/math.Sqrt(float64(g.in)))
+func (opt *ResizeOptions) grow(l *lowrank.LowRank, u, s, vt []float64) lowrank.LowRank {
+	g := l.Truncated(u, s, vt, opt.Rank)
+	prng.NewRandom(opt.Seed, loraName(l.Module, "A")).Uniform(g.A[len(s)*g.In:], 1/math.Sqrt(float64(g.In)))
 	return g
-}
-
-// cutting is what a change lost: sums of squared singular values.
-type cutting struct{ lost, all float64 }
-
-// energy is the share that is kept; of nothing, all is.
-func (c cutting) energy() float64 {
-	if c.all == 0 {
-		return 1
-	}
-	return 1 - c.lost/c.all
-}
-
-func (c cutting) error() float64 {
-	if c.all == 0 {
-		return 0
-	}
-	return math.Sqrt(c.lost / c.all)
 }

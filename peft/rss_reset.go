@@ -1,6 +1,8 @@
 package peft
 
-import "os"
+import (
+	"os"
+)
 
 // ResetPeakRSS has PeakRSS forget what the process held before, where the system can (Linux).
 func ResetPeakRSS() {

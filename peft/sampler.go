@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 // sampler chooses the next token: the likeliest, or one drawn from those that top-k and top-p leave, at a temperature.
@@ -12,7 +14,7 @@ type sampler struct {
 	temperature float64
 	topK        int
 	topP        float64
-	random      *random
+	random      *prng.Random
 	candidates  []candidate
 }
 
@@ -24,7 +26,7 @@ type candidate struct {
 }
 
 func newSampler(opt GenerateOptions) sampler {
-	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP, random: newRandom(opt.Seed, "sample")}
+	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP, random: prng.NewRandom(opt.Seed, "sample")}
 }
 
 // next chooses by the logits of all tokens. Of equally likely ones it takes the one with the smallest id.
@@ -83,7 +85,7 @@ func weigh(all []candidate, temperature float64) (total float64) {
 
 // draw takes one candidate by chance.
 func (s *sampler) draw(all []candidate) int32 {
-	left := s.random.float() * weigh(all, s.temperature)
+	left := s.random.Float() * weigh(all, s.temperature)
 	for _, c := range all {
 		if left -= c.p; left < 0 {
 			return c.id

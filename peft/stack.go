@@ -9,6 +9,14 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
+// expanded are tokens with what the adapters add to them.
+func expanded(hooks stack, ids []int32) []int32 {
+	var packed batch.Batch
+	packed.Append(ids, nil)
+	hooks.expand(&packed)
+	return packed.IDs
+}
+
 // stack is several adapters at work at once: each hook calls theirs in turn.
 type stack []*Bound
 

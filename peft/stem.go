@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -153,7 +153,7 @@ func (s *stem) read(e int, x []float32) bool {
 		copy(x, s.memory[s.starts[e]*s.width:])
 		return true
 	}
-	_, err := s.file.ReadAt(asBytes(x), int64(s.starts[e])*int64(s.width)*4)
+	_, err := s.file.ReadAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
 	return err == nil
 }
 
@@ -163,13 +163,8 @@ func (s *stem) write(e int, x []float32) bool {
 		copy(s.memory[s.starts[e]*s.width:], x)
 		return true
 	}
-	_, err := s.file.WriteAt(asBytes(x), int64(s.starts[e])*int64(s.width)*4)
+	_, err := s.file.WriteAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
 	return err == nil
-}
-
-// asBytes is the memory of x.
-func asBytes(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
 // stemmed is an adapter at work above a stem.

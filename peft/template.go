@@ -7,7 +7,17 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 )
+
+// promptIDs are the tokens of a prompt.
+func promptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
+	var ids []int32
+	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
+		ids = append(ids, bos)
+	}
+	return append(ids, tok.Encode(prompt, true)...)
+}
 
 // Template says where virtual tokens stand among the fields of a record.
 type Template = dataset.Template

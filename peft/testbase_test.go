@@ -15,6 +15,8 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -112,7 +114,7 @@ func (m tinyModel) fill(w *matrix) {
 			w.values[i] = 1 + float32(i%5)/20
 		}
 	} else {
-		newRandom(99, w.hf).normal(w.values, 1.5/math.Sqrt(float64(w.cols)))
+		prng.NewRandom(99, w.hf).Normal(w.values, 1.5/math.Sqrt(float64(w.cols)))
 	}
 	if m.edit != nil {
 		m.edit(w.gguf, w.values)
@@ -229,7 +231,7 @@ func (m tinyModel) writeHF(t testing.TB, dtype gguf.Type, shards int) string {
 		if w.rows == 1 {
 			shape = shape[1:]
 		}
-		items[i%shards] = append(items[i%shards], safetensors.Item{Name: w.hf, DType: dtypes[dtype], Shape: shape, Data: data})
+		items[i%shards] = append(items[i%shards], safetensors.Item{Name: w.hf, DType: model.Dtypes[dtype], Shape: shape, Data: data})
 		index[w.hf] = shardName(i%shards, shards)
 	}
 	for i := range items {
@@ -286,7 +288,7 @@ func trained(t testing.TB, b *Base, opt LoRAOptions) *Adapter {
 	}
 	for _, p := range a.params {
 		if strings.Contains(p.Name, "lora_B") {
-			newRandom(opt.Seed+1, p.Name).normal(p.Data, 0.05)
+			prng.NewRandom(opt.Seed+1, p.Name).Normal(p.Data, 0.05)
 		}
 	}
 	return a
@@ -295,12 +297,12 @@ func trained(t testing.TB, b *Base, opt LoRAOptions) *Adapter {
 // tinyData is a set of n random sequences of 6 to 16 tokens; every third has loss on its second half only.
 func tinyData(n int, seed uint64) *dataset.Set {
 	tokens, _, _ := tinyVocab()
-	r := newRandom(seed, "data")
+	r := prng.NewRandom(seed, "data")
 	set := &dataset.Set{}
 	for i := range n {
-		ids := make([]int32, 6+r.next()%11)
+		ids := make([]int32, 6+r.Next()%11)
 		for j := range ids {
-			ids[j] = int32(r.next() % uint64(len(tokens)/8))
+			ids[j] = int32(r.Next() % uint64(len(tokens)/8))
 		}
 		e := dataset.Example{IDs: ids}
 		if i%3 == 2 {

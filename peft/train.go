@@ -13,7 +13,9 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -254,42 +256,6 @@ func checkWritable(path string) error {
 	return err
 }
 
-// checkSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
-func checkSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
-	spec := &b.Model.Spec
-	limit := spec.Context
-	if seqLen > 0 && (limit == 0 || seqLen < limit) {
-		limit = seqLen
-	}
-	if err := checkClasses(set, adapters); err != nil {
-		return err
-	}
-	lowest := int32(0)
-	for _, a := range adapters {
-		if a.Config.Template != "" {
-			lowest = -int32(a.VirtualTokens())
-		}
-	}
-	targets := 0
-	for i, e := range set.Examples {
-		if limit > 0 && len(e.IDs) > limit {
-			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
-		}
-		for j, id := range e.IDs {
-			if id < lowest || int(id) >= spec.Vocab {
-				return fmt.Errorf("example %d: token %d has id %d, beyond the vocabulary of %d", i+1, j+1, id, spec.Vocab)
-			}
-			if j > 0 && (e.Loss == nil || e.Loss[j]) {
-				targets++
-			}
-		}
-	}
-	if targets == 0 {
-		return errors.New("there is no token to predict in it")
-	}
-	return nil
-}
-
 // countSteps is the number of optimizer steps of the whole run.
 func (t *trainer) countSteps() int {
 	if t.opt.Epochs == 0 {
@@ -397,7 +363,7 @@ func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (l
 		return 0, 0, err
 	}
 	norm = math.Sqrt(kernels.SumSquares(t.bound.grads))
-	if !finite(loss) || !finite(norm) {
+	if !floats.Finite(loss) || !floats.Finite(norm) {
 		return 0, 0, t.diagnose(loss, norm, lr)
 	}
 	if limit := t.opt.Clip; limit > 0 && norm > 0 {
@@ -473,7 +439,7 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		t.tape.Reset(mix(t.opt.Seed ^ mix(uint64(t.state.Step)<<20|uint64(i))))
+		t.tape.Reset(prng.Mix(t.opt.Seed ^ prng.Mix(uint64(t.state.Step)<<20|uint64(i))))
 		part, _ := t.base.Model.Loss(t.tape, b, t.hooks(i), 1/float32(targets))
 		t.tape.Backward()
 		sum += part
@@ -492,8 +458,6 @@ func (t *trainer) hooks(i int) model.Hooks {
 	t.stem.examples = t.examples[i]
 	return stemmed{t.bound, t.stem}
 }
-
-func finite(x float64) bool { return x-x == 0 }
 
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {

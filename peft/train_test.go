@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -74,7 +75,7 @@ func checkProgress(t *testing.T, seen []Progress) {
 	for i, p := range seen {
 		evaluated := p.EvalLoss != nil
 		due := p.Step%5 == 0 && p.Step < p.Steps
-		if p.Step != i+1 || evaluated != due || !finite(p.Loss) || p.GradNorm <= 0 || p.PeakRSS <= 0 {
+		if p.Step != i+1 || evaluated != due || !floats.Finite(p.Loss) || p.GradNorm <= 0 || p.PeakRSS <= 0 {
 			t.Errorf("report %d is %+v", i+1, p)
 		}
 	}

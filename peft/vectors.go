@@ -7,6 +7,21 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
+// scaledWeight is the change of a weight whose rows, or columns, are multiplied by factors.
+type scaledWeight struct {
+	linear        *model.Linear
+	rows, columns []float32 // one of them is nil
+	// before is the weight on whose output the input that columns scale depends linearly; nil where there is none.
+	before *model.Linear
+	late   bool // what is scaled comes after everything else that other adapters do to the weight
+}
+
+// factored is a change that is the product of two thin matrices.
+type factored interface {
+	// factors are a (rank, in) and b (out, rank) with ΔW = b·a, rows of b as the base stores them.
+	factors() (a, b []float32, rank int)
+}
+
 // vectorChange is a change of a tensor with one dimension: the weight of a norm or the bias of a linear map, which the
 // base need not have.
 type vectorChange struct {
@@ -34,7 +49,7 @@ const (
 // multiplier is a delta that multiplies: what other adapters add to a weight as well.
 type multiplier interface {
 	delta
-	// multiply does to rows r0 to r1-1 of a matrix what the delta does to the weight; addRows adds what that changes.
+	// multiply does to rows r0 to r1-1 of a matrix what the delta does to the weight; AddRows adds what that changes.
 	multiply(x []float32, r0, r1 int)
 	phase() mergePhase
 }

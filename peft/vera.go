@@ -6,7 +6,9 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -85,13 +87,13 @@ func NewVeRA(b *Base, opt VeRAOptions) (*Adapter, error) {
 		shapes[partName(l.Module, veraD)], shapes[partName(l.Module, veraB)] = []int{s.Rank}, []int{l.W.Rows}
 	}
 	shapes[veraSharedA], shapes[veraSharedB] = []int{s.Rank, in}, []int{out, s.Rank}
-	random := newMersenneTwister(s.Key)
+	random := prng.NewMersenneTwister(s.Key)
 	c := Config{Method: MethodVeRA, BaseModel: opt.BaseModel, Settings: s}
 	return newAdapter(b, c, shapes, func(p *Param) { s.start(p, random) })
 }
 
 // start fills a tensor. A comes before B, as their names do.
-func (s *veraSettings) start(p *Param, random *mersenneTwister) {
+func (s *veraSettings) start(p *Param, random *prng.MersenneTwister) {
 	switch {
 	case p.Name == veraSharedA || p.Name == veraSharedB:
 		startShared(p, random)
@@ -103,10 +105,10 @@ func (s *veraSettings) start(p *Param, random *mersenneTwister) {
 }
 
 // startShared fills a matrix with uniform numbers of variance 2/columns.
-func startShared(p *Param, r *mersenneTwister) {
+func startShared(p *Param, r *prng.MersenneTwister) {
 	bound := math.Sqrt(3) * (math.Sqrt2 / math.Sqrt(float64(p.Cols())))
 	for i := range p.Data {
-		p.Data[i] = r.uniform(float32(-bound), float32(bound))
+		p.Data[i] = r.Uniform(float32(-bound), float32(bound))
 	}
 }
 
@@ -291,10 +293,10 @@ func (s *veraSite) left(r0, r1 int) []float32 {
 	return left
 }
 
-func (s *veraSite) addRows(dst []float32, r0, r1 int) {
+func (s *veraSite) AddRows(dst []float32, r0, r1 int) {
 	rank, left := s.b.Cols, s.left(r0, r1)
 	for i := range r1 - r0 {
-		addCombination(dst[i*s.in:][:s.in], 1, left[i*rank:][:rank], s.a.Data, s.a.Cols)
+		lowrank.AddCombination(dst[i*s.in:][:s.in], 1, left[i*rank:][:rank], s.a.Data, s.a.Cols)
 	}
 }
 

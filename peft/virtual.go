@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -188,12 +189,12 @@ func rootMeanSquare(x []float32) float64 { return math.Sqrt(kernels.SumSquares(x
 
 // startEncoder fills a tensor of an encoder: tables normal, weights uniform in ±1/√in, biases zero.
 func startEncoder(p *Param, seed uint64) {
-	r := newRandom(seed, p.Name)
+	r := prng.NewRandom(seed, p.Name)
 	switch {
 	case p.Name == encoderTable:
-		r.normal(p.Data, 1)
+		r.Normal(p.Data, 1)
 	case len(p.Shape) > 1:
-		r.uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
 	}
 }
 

@@ -1,4 +1,4 @@
-package peft
+package lowrank
 
 import (
 	"math"
@@ -13,21 +13,21 @@ import (
 // fixedPiece is the number of values that stay in the cache while all rows are added to them.
 const fixedPiece = 2048
 
-// addCombination is dst += factor·Σ left[k]·row k of a, in the order of the rows. a has stride values from one row to the
+// AddCombination is dst += factor·Σ left[k]·row k of a, in the order of the rows. a has stride values from one row to the
 // next, at least as many as dst.
-func addCombination(dst []float32, factor float32, left, a []float32, stride int) {
+func AddCombination(dst []float32, factor float32, left, a []float32, stride int) {
 	for from := 0; from < len(dst); from += fixedPiece {
 		to := min(from+fixedPiece, len(dst))
 		for k, v := range left {
 			if v = float32(factor * v); v != 0 {
-				fusedAxpy(v, a[k*stride+from:][:to-from], dst[from:to])
+				FusedAxpy(v, a[k*stride+from:][:to-from], dst[from:to])
 			}
 		}
 	}
 }
 
-// fusedAxpy is y += a·x, rounded once, as the assembly of kernels.Axpy computes it of whole vectors.
-func fusedAxpy(a float32, x, y []float32) {
+// FusedAxpy is y += a·x, rounded once, as the assembly of kernels.Axpy computes it of whole vectors.
+func FusedAxpy(a float32, x, y []float32) {
 	const vector = 16
 	done := 0
 	if kernels.Tier() != "generic" {
@@ -35,13 +35,13 @@ func fusedAxpy(a float32, x, y []float32) {
 		kernels.Axpy(a, x[:done], y[:done])
 	}
 	for i := done; i < len(x); i++ {
-		y[i] = fused(a, x[i], y[i])
+		y[i] = Fused(a, x[i], y[i])
 	}
 }
 
-// fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again to
+// Fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again to
 // float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
-func fused(a, x, y float32) float32 {
+func Fused(a, x, y float32) float32 {
 	product, addend := float64(a)*float64(x), float64(y)
 	sum := product + addend
 	part := sum - product
@@ -58,8 +58,8 @@ func fused(a, x, y float32) float32 {
 	return float32(sum)
 }
 
-// fixedNorm is the Euclidean norm of x. Squares of float32 are exact in float64, so that only the order of the sums matters.
-func fixedNorm(x []float32) float32 {
+// FixedNorm is the Euclidean norm of x. Squares of float32 are exact in float64, so that only the order of the sums matters.
+func FixedNorm(x []float32) float32 {
 	var sums [4]float64
 	whole := len(x) &^ 3
 	for i := 0; i < whole; i += 4 {

@@ -1,14 +1,14 @@
-package peft
+package prng
 
-// mersenneTwister is MT19937 (Matsumoto, Nishimura 1998), the generator with which PyTorch fills tensors on a CPU: what PEFT
+// MersenneTwister is MT19937 (Matsumoto, Nishimura 1998), the generator with which PyTorch fills tensors on a CPU: what PEFT
 // makes from a seed and does not always store has to be the same here.
-type mersenneTwister struct {
+type MersenneTwister struct {
 	state [624]uint32
 	next  int
 }
 
-func newMersenneTwister(seed uint32) *mersenneTwister {
-	r := &mersenneTwister{next: 624}
+func NewMersenneTwister(seed uint32) *MersenneTwister {
+	r := &MersenneTwister{next: 624}
 	r.state[0] = seed
 	for i := 1; i < len(r.state); i++ {
 		r.state[i] = 1812433253*(r.state[i-1]^r.state[i-1]>>30) + uint32(i)
@@ -17,7 +17,7 @@ func newMersenneTwister(seed uint32) *mersenneTwister {
 }
 
 // twist makes the next 624 numbers.
-func (r *mersenneTwister) twist() {
+func (r *MersenneTwister) twist() {
 	const n, m = 624, 397
 	for i := range n {
 		y := r.state[i]&0x80000000 | r.state[(i+1)%n]&0x7fffffff
@@ -30,8 +30,8 @@ func (r *mersenneTwister) twist() {
 	r.next = 0
 }
 
-// uint32 is the next number of 32 bits.
-func (r *mersenneTwister) uint32() uint32 {
+// Uint32 is the next number of 32 bits.
+func (r *MersenneTwister) Uint32() uint32 {
 	if r.next == len(r.state) {
 		r.twist()
 	}
@@ -43,8 +43,8 @@ func (r *mersenneTwister) uint32() uint32 {
 	return y ^ y>>18
 }
 
-// uniform is in [from, to), of 24 bits, as PyTorch's uniform_ makes a float32.
-func (r *mersenneTwister) uniform(from, to float32) float32 {
-	x := float32(r.uint32()&(1<<24-1)) * (1.0 / (1 << 24))
+// Uniform is in [from, to), of 24 bits, as PyTorch's uniform_ makes a float32.
+func (r *MersenneTwister) Uniform(from, to float32) float32 {
+	x := float32(r.Uint32()&(1<<24-1)) * (1.0 / (1 << 24))
 	return float32(x*(to-from)) + from
 }
