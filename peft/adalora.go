@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -21,7 +22,7 @@ var adaloraParts = []string{"lora_A", "lora_B", "lora_E"}
 // AdaLoRAOptions says what NewAdaLoRA makes. The zero value is rank 12 on every linear map of every layer, brought down to
 // 8 on average between a tenth and seven tenths of the run.
 type AdaLoRAOptions struct {
-	Placement
+	attach.Placement
 	Rank       int     // of a weight at the end, on average; 0 is 8
 	StartRank  int     // of every weight at the start; 0 is half as much again as Rank
 	Alpha      float64 // the change is scaled by it over StartRank; 0 is twice StartRank
@@ -55,8 +56,8 @@ func (opt *AdaLoRAOptions) defaults() {
 	opt.Warmup, opt.Final, opt.Orthogonal = max(opt.Warmup, 0), max(opt.Final, 0), max(opt.Orthogonal, 0)
 }
 
-// check reports values that make no sense together.
-func (opt *AdaLoRAOptions) check() error {
+// Check reports values that make no sense together.
+func (opt *AdaLoRAOptions) Check() error {
 	if !(opt.Warmup >= 0 && opt.Final >= 0 && opt.Warmup+opt.Final < 1) {
 		return fmt.Errorf("warm-up %v and final phase %v, expected shares of the steps that leave some between them", opt.Warmup, opt.Final)
 	}
@@ -64,40 +65,40 @@ func (opt *AdaLoRAOptions) check() error {
 }
 
 // NewAdaLoRA makes an AdaLoRA adapter that changes nothing yet: E is zero, A and B are random.
-func NewAdaLoRA(b *Base, opt AdaLoRAOptions) (*Adapter, error) {
+func NewAdaLoRA(b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, error) {
 	opt.defaults()
-	chosen, where, err := opt.choose(b, allLinear)
+	chosen, where, err := opt.Choose(b, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
 	s := newAdaLoRASettings()
-	s.targeting, s.Target, s.Start, s.Alpha, s.Dropout = where, opt.Rank, opt.StartRank, opt.Alpha, opt.Dropout
+	s.Targeting, s.Target, s.Start, s.Alpha, s.Dropout = where, opt.Rank, opt.StartRank, opt.Alpha, opt.Dropout
 	s.Interval, s.Orthogonal, s.warmup, s.final = opt.Interval, opt.Orthogonal, opt.Warmup, opt.Final
-	if err := errors.Join(s.check(), opt.check()); err != nil {
+	if err := errors.Join(s.Check(), opt.Check()); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
 	for _, l := range chosen {
 		for part, shape := range adaloraShapes(s.Start, l.W.Rows, l.W.Cols) {
-			shapes[partName(l.Module, part)] = shape
+			shapes[attach.PartName(l.Module, part)] = shape
 		}
 	}
-	c := Config{Method: MethodAdaLoRA, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) {
-		if !hasSuffix(p.Name, "lora_E") {
+	c := attach.Config{Method: MethodAdaLoRA, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
+		if !attach.HasSuffix(p.Name, "lora_E") {
 			prng.NewRandom(opt.Seed, p.Name).Normal(p.Data, 0.02)
 		}
 	})
 }
 
-// adaloraShapes are the tensors over a weight (out, in).
+// checkAdaLoRAShapes are the tensors over a weight (out, in).
 func adaloraShapes(rank, out, in int) map[string][]int {
 	return map[string][]int{"lora_A": {rank, in}, "lora_B": {out, rank}, "lora_E": {rank, 1}}
 }
 
 // adaloraSettings are the fields of an AdaLoRA's configuration.
 type adaloraSettings struct {
-	targeting
+	attach.Targeting
 	Target     int               `json:"target_r"`
 	Start      int               `json:"init_r"`
 	Warmup     int               `json:"tinit"`
@@ -120,7 +121,7 @@ func newAdaLoRASettings() *adaloraSettings {
 	return &adaloraSettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8, Bias: "none"}
 }
 
-func (s *adaloraSettings) check() error {
+func (s *adaloraSettings) Check() error {
 	switch {
 	case s.Start < 1 || s.Target < 1 || s.Target > s.Start:
 		return fmt.Errorf("target_r %d and init_r %d, expected 1 or more, and the rank at the start no less than that at the end",
@@ -143,13 +144,13 @@ func (s *adaloraSettings) check() error {
 			return fmt.Errorf("rank_pattern has %d values for %s, expected %d", len(kept), name, s.Start)
 		}
 	}
-	return s.checkModules()
+	return s.CheckModules()
 }
 
 // patternName is the name of a module in rank_pattern.
 func patternName(module string) string { return module + ".lora_E" }
 
-// rankOf is the rank that a module has in the file.
+// RankOf is the rank that a module has in the file.
 func (s *adaloraSettings) rankOf(module string) int {
 	kept, ok := s.Ranks[patternName(module)]
 	if !ok {
@@ -173,86 +174,86 @@ func (s *adaloraSettings) scale() float64 {
 	return alpha / (float64(s.Start) + 1e-5)
 }
 
-func init() { registerFamily(adaloraFamily()) }
+func init() { attach.RegisterFamily(adaloraFamily()) }
 
 // adaloraFamily is AdaLoRA.
-func adaloraFamily() *family {
-	return &family{
-		name: "adalora", peftType: MethodAdaLoRA,
-		settings: func() Settings { return newAdaLoRASettings() },
-		allowed: map[string]func(v any) bool{
-			"layers_pattern": isLayersPattern, "r": anyValue, "init_lora_weights": anyValue, "alpha_pattern": isOff,
-			"use_rslora": anyValue, "megatron_core": anyValue, "qalora_group_size": anyValue, // PEFT's AdaLoRA does not read them
+func adaloraFamily() *attach.Family {
+	return &attach.Family{
+		Name: "adalora", PeftType: MethodAdaLoRA,
+		Settings: func() attach.Settings { return newAdaLoRASettings() },
+		Allowed: map[string]func(v any) bool{
+			"layers_pattern": attach.IsLayersPattern, "r": attach.AnyValue, "init_lora_weights": attach.AnyValue, "alpha_pattern": attach.IsOff,
+			"use_rslora": attach.AnyValue, "megatron_core": attach.AnyValue, "qalora_group_size": attach.AnyValue, // PEFT's AdaLoRA does not read them
 		},
-		method: func(c *Config, params []Param) (method, error) { return newAdaLoRA(c, params) },
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newAdaLoRA(c, params) },
 	}
 }
 
 // adalora is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks go, in the course of the
 // training, to the weights where they matter most.
 type adalora struct {
-	onLinears
+	attach.OnLinears
 	settings *adaloraSettings
 }
 
-func newAdaLoRA(c *Config, params []Param) (*adalora, error) {
-	o, err := onModules(params, "an AdaLoRA", adaloraParts, []string{"lora_B"})
+func newAdaLoRA(c *attach.Config, params []attach.Param) (*adalora, error) {
+	o, err := attach.OnModules(params, "an AdaLoRA", adaloraParts, []string{"lora_B"})
 	if err != nil {
 		return nil, err
 	}
 	m := &adalora{o, c.Settings.(*adaloraSettings)}
-	for _, mod := range o.modules {
-		if err := mod.need(adaloraParts...); err != nil {
+	for _, mod := range o.Modules {
+		if err := mod.Need(adaloraParts...); err != nil {
 			return nil, err
 		}
-		out, in := params[mod.parts["lora_B"]].Rows(), params[mod.parts["lora_A"]].Cols()
-		if err := mod.adaloraShapes(params, m.settings.rankOf(mod.name), out, in); err != nil {
+		out, in := params[mod.Parts["lora_B"]].Rows(), params[mod.Parts["lora_A"]].Cols()
+		if err := checkAdaLoRAShapes(&mod, params, m.settings.rankOf(mod.Name), out, in); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-// adaloraShapes compares the shapes of a module's tensors with those that they should have.
-func (m *linearModule) adaloraShapes(params []Param, rank, out, in int) error {
+// checkAdaLoRAShapes compares the shapes of a module's tensors with those that they should have.
+func checkAdaLoRAShapes(m *attach.LinearModule, params []attach.Param, rank, out, in int) error {
 	for part, shape := range adaloraShapes(rank, out, in) {
-		if err := m.wants(params, part, shape...); err != nil {
+		if err := m.Wants(params, part, shape...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *adalora) describe() string {
+func (m *adalora) Describe() string {
 	if m.settings.Ranks == nil {
-		return fmt.Sprintf("AdaLoRA of rank %d, to become %d on average, on %d weights", m.settings.Start, m.settings.Target, len(m.modules))
+		return fmt.Sprintf("AdaLoRA of rank %d, to become %d on average, on %d weights", m.settings.Start, m.settings.Target, len(m.Modules))
 	}
 	sum := 0
-	for _, mod := range m.modules {
-		sum += m.settings.rankOf(mod.name)
+	for _, mod := range m.Modules {
+		sum += m.settings.rankOf(mod.Name)
 	}
-	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.modules)), len(m.modules))
+	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.Modules)), len(m.Modules))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
+// SuggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
 // within 0.05 of the best loss.
-func (m *adalora) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
+func (m *adalora) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
 
-func (m *adalora) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
-	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
-		return mod.adaloraShapes(values, m.settings.rankOf(mod.name), l.W.Rows, l.W.Cols)
+func (m *adalora) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
+		return checkAdaLoRAShapes(mod, values, m.settings.rankOf(mod.Name), l.W.Rows, l.W.Cols)
 	})
 	if err != nil {
 		return nil, err
 	}
-	at := &adaloraAttachment{linearSites: linearSites{sites: map[*model.Linear]linearSite{}}, settings: m.settings}
+	at := &adaloraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, settings: m.settings}
 	for i, l := range linears {
-		mod := &m.modules[i]
+		mod := &m.Modules[i]
 		s := &adaloraSite{
-			at: at, module: mod.name, scale: float32(m.settings.scale() * strength), a: mod.leaf(values, grads, "lora_A"),
-			b: mod.leaf(values, grads, "lora_B"), e: mod.leaf(values, grads, "lora_E"),
+			at: at, module: mod.Name, scale: float32(m.settings.scale() * strength), a: mod.Leaf(values, grads, "lora_A"),
+			b: mod.Leaf(values, grads, "lora_B"), e: mod.Leaf(values, grads, "lora_E"),
 		}
-		at.sites[l] = s
+		at.Sites[l] = s
 		at.order = append(at.order, s)
 	}
 	if grads != nil {
@@ -263,17 +264,17 @@ func (m *adalora) bind(b *Base, values, grads []Param, strength float64) (attach
 
 // adaloraAttachment is an AdaLoRA at work.
 type adaloraAttachment struct {
-	linearSites
+	attach.LinearSites
 	settings  *adaloraSettings
 	order     []*adaloraSite // in the order of the adapter's tensors
 	allocator *rankAllocator // nil where nothing is trained
 	training  bool
 }
 
-func (at *adaloraAttachment) train(on bool) { at.training = on }
+func (at *adaloraAttachment) Train(on bool) { at.training = on }
 
-// drops reports whether inputs are dropped in training.
-func (at *adaloraAttachment) drops() bool { return at.settings.Dropout > 0 }
+// Drops reports whether inputs are dropped in training.
+func (at *adaloraAttachment) Drops() bool { return at.settings.Dropout > 0 }
 
 // adaloraSite is the tensors at their linear map.
 type adaloraSite struct {
@@ -283,7 +284,7 @@ type adaloraSite struct {
 	a, b, e *autograd.Tensor
 }
 
-func (s *adaloraSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+func (s *adaloraSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
 	if s.a.Rows == 0 {
 		return y
 	}
@@ -312,6 +313,6 @@ func (s *adaloraSite) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-func (s *adaloraSite) factors() (a, b []float32, rank int) {
+func (s *adaloraSite) Factors() (a, b []float32, rank int) {
 	return s.a.Data, s.left(0, s.b.Rows), s.a.Rows
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -30,11 +31,11 @@ func newRankAllocator(at *adaloraAttachment) *rankAllocator {
 	return r
 }
 
-// state is what a checkpoint holds of the allocation.
-func (at *adaloraAttachment) state() []Param {
+// State is what a checkpoint holds of the allocation.
+func (at *adaloraAttachment) State() []attach.Param {
 	r := at.allocator
-	var all []Param
-	for _, p := range []Param{
+	var all []attach.Param
+	for _, p := range []attach.Param{
 		{Name: "importance", Data: r.importance}, {Name: "uncertainty", Data: r.uncertainty},
 		{Name: "kept", Data: r.kept}, {Name: "step", Data: r.step},
 	} {
@@ -44,8 +45,8 @@ func (at *adaloraAttachment) state() []Param {
 	return all
 }
 
-// stepped learns how long the run is before its first step, and allocates ranks after each.
-func (at *adaloraAttachment) stepped(step, steps int) {
+// Stepped learns how long the run is before its first step, and allocates ranks after each.
+func (at *adaloraAttachment) Stepped(step, steps int) {
 	r := at.allocator
 	switch {
 	case r == nil || steps == 0:
@@ -165,9 +166,9 @@ func (r *rankAllocator) mask() {
 	}
 }
 
-// regularize adds the gradient of the term that keeps the rows of A and the columns of B orthonormal, the mean of
+// Regularize adds the gradient of the term that keeps the rows of A and the columns of B orthonormal, the mean of
 // ‖A·Aᵀ - I‖ and ‖Bᵀ·B - I‖ over all of them.
-func (at *adaloraAttachment) regularize() {
+func (at *adaloraAttachment) Regularize() {
 	weight := at.settings.Orthogonal / float64(2*len(at.order))
 	if weight == 0 {
 		return
@@ -205,11 +206,11 @@ func addOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
 	}
 }
 
-// finish leaves only what is there in the adapter, and records in its configuration which ranks these were.
-func (at *adaloraAttachment) finish(a *Adapter) error {
+// Finish leaves only what is there in the adapter, and records in its configuration which ranks these were.
+func (at *adaloraAttachment) Finish(a *attach.Adapter) error {
 	s, kept := at.settings, at.allocator.kept
-	ranks, shapes, from := map[string][]bool{}, map[string][]int{}, map[string]Param{}
-	for _, p := range a.params {
+	ranks, shapes, from := map[string][]bool{}, map[string][]int{}, map[string]attach.Param{}
+	for _, p := range a.Tensors {
 		from[p.Name] = p
 	}
 	for _, site := range at.order {
@@ -223,20 +224,20 @@ func (at *adaloraAttachment) finish(a *Adapter) error {
 	s.Ranks = ranks
 	for _, site := range at.order {
 		for part, shape := range adaloraShapes(s.rankOf(site.module), site.b.Rows, site.a.Cols) {
-			shapes[partName(site.module, part)] = shape
+			shapes[attach.PartName(site.module, part)] = shape
 		}
 	}
-	a.allocate(shapes)
+	a.Allocate(shapes)
 	for _, site := range at.order {
 		there := ranks[patternName(site.module)]
-		for i := range a.params {
-			if p := &a.params[i]; slices.Contains(site.names(), p.Name) {
-				pickRanks(p, from[p.Name], there, hasSuffix(p.Name, "lora_B"))
+		for i := range a.Tensors {
+			if p := &a.Tensors[i]; slices.Contains(site.names(), p.Name) {
+				pickRanks(p, from[p.Name], there, attach.HasSuffix(p.Name, "lora_B"))
 			}
 		}
 	}
 	var err error
-	a.method, err = newMethod(&a.Config, a.params)
+	a.Method, err = attach.NewMethod(&a.Config, a.Tensors)
 	return err
 }
 
@@ -244,26 +245,26 @@ func (at *adaloraAttachment) finish(a *Adapter) error {
 func (s *adaloraSite) names() []string {
 	var names []string
 	for _, part := range adaloraParts {
-		names = append(names, partName(s.module, part))
+		names = append(names, attach.PartName(s.module, part))
 	}
 	return names
 }
 
 // pickRanks copies the rows, or the columns, that are there.
-func pickRanks(dst *Param, src Param, there []bool, columns bool) {
+func pickRanks(dst *attach.Param, src attach.Param, there []bool, columns bool) {
 	i := 0
 	if !columns {
 		cols := src.Cols()
 		for k, is := range there {
 			if is {
-				copy(dst.row(i, cols), src.row(k, cols))
+				copy(dst.Row(i, cols), src.Row(k, cols))
 				i++
 			}
 		}
 		return
 	}
 	for r := range src.Rows() {
-		for k, v := range src.row(r, len(there)) {
+		for k, v := range src.Row(r, len(there)) {
 			if there[k] {
 				dst.Data[i] = v
 				i++

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -74,19 +75,19 @@ func TestSelectTargets(t *testing.T) {
 		{[]string{`re:.*\.0\..*(?<!gate|up)_proj`}, nil, "q_proj k_proj v_proj o_proj down_proj"},
 		{[]string{"model.layers.1.mlp.down_proj"}, nil, "down_proj"},
 	} {
-		chosen, err := SelectTargets(b, test.targets, test.layers)
+		chosen, err := attach.SelectTargets(b, test.targets, test.layers)
 		if err != nil {
 			t.Errorf("%q: %v", test.targets, err)
 		}
 		for i := range chosen {
-			chosen[i] = lastPart(chosen[i])
+			chosen[i] = attach.LastPart(chosen[i])
 		}
 		if got := strings.Join(chosen, " "); got != test.want {
 			t.Errorf("%q in %v choose %s, expected %s", test.targets, test.layers, got, test.want)
 		}
 	}
 	for target, reason := range map[string]string{"w_proj": "matches no linear map", "[": "syntax", "re:(": "regular expression"} {
-		if _, err := SelectTargets(b, []string{target}, nil); err == nil || !strings.Contains(err.Error(), reason) {
+		if _, err := attach.SelectTargets(b, []string{target}, nil); err == nil || !strings.Contains(err.Error(), reason) {
 			t.Errorf("%q: error %v, expected one with %q", target, err, reason)
 		}
 	}
@@ -113,8 +114,8 @@ func TestStartIsByName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(a.params, func(p Param) bool { return strings.Contains(p.Name, "layers.1.self_attn.v_proj.lora_A") })
-		return a.params[i].Data
+		i := slices.IndexFunc(a.Tensors, func(p attach.Param) bool { return strings.Contains(p.Name, "layers.1.self_attn.v_proj.lora_A") })
+		return a.Tensors[i].Data
 	}
 	one := start(5, "v_proj")
 	if !slices.Equal(one, start(5, "all-linear")) {
@@ -136,13 +137,13 @@ func TestFileRoundTrip(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	a := trained(t, b, LoRAOptions{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
 	loss := 1.5
-	a.Origin.Training = &Training{Steps: 3, Seed: 1 << 63, BaseLoss: &loss}
+	a.Origin.Training = &attach.Training{Steps: 3, Seed: 1 << 63, BaseLoss: &loss}
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b.safetensors")
 	if err := a.Save(first); err != nil {
 		t.Fatal(err)
 	}
-	back, err := Load(first)
+	back, err := attach.Load(first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestFileRoundTrip(t *testing.T) {
 	if !bytes.Equal(fileBytes(t, first), fileBytes(t, second)) {
 		t.Error("the second file has other bytes")
 	}
-	if !slices.Equal(a.flat, back.flat) || !reflect.DeepEqual(a.Config, back.Config) || !reflect.DeepEqual(a.Origin, back.Origin) {
+	if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) || !reflect.DeepEqual(a.Origin, back.Origin) {
 		t.Errorf("found %+v %+v\nexpected %+v %+v", back.Config, back.Origin, a.Config, a.Origin)
 	}
 }
@@ -167,17 +168,17 @@ func TestDirectoryRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{dir, filepath.Join(dir, weightsFile)} {
-		back, err := Load(path)
+	for _, path := range []string{dir, filepath.Join(dir, attach.WeightsFile)} {
+		back, err := attach.Load(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(a.flat, back.flat) || !reflect.DeepEqual(a.Config, back.Config) {
+		if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) {
 			t.Errorf("%s: found %+v\nexpected %+v", path, back.Config, a.Config)
 		}
 	}
 	var config map[string]any
-	if err := json.Unmarshal(fileBytes(t, filepath.Join(dir, configFile)), &config); err != nil {
+	if err := json.Unmarshal(fileBytes(t, filepath.Join(dir, attach.ConfigFile)), &config); err != nil {
 		t.Fatal(err)
 	}
 	for key, want := range map[string]any{"peft_type": "LORA", "r": 3.0, "lora_alpha": 6.0, "base_model_name_or_path": "org/model", "task_type": "CAUSAL_LM"} {
@@ -199,7 +200,7 @@ func TestDirectoryRoundTrip(t *testing.T) {
 func TestPEFTDirectories(t *testing.T) {
 	for _, name := range goldenCases {
 		dir := testdata.Shared(t, "peft/"+name+"/final")
-		a, err := Load(dir)
+		a, err := attach.Load(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +208,7 @@ func TestPEFTDirectories(t *testing.T) {
 		if err := a.SaveDir(out); err != nil {
 			t.Fatal(err)
 		}
-		ours, theirs := openTensors(t, filepath.Join(out, weightsFile)), openTensors(t, filepath.Join(dir, weightsFile))
+		ours, theirs := openTensors(t, filepath.Join(out, attach.WeightsFile)), openTensors(t, filepath.Join(dir, attach.WeightsFile))
 		if len(ours.Tensors) != len(theirs.Tensors) {
 			t.Fatalf("%s: %d tensors, expected %d", name, len(ours.Tensors), len(theirs.Tensors))
 		}
@@ -224,7 +225,7 @@ func TestPEFTDirectories(t *testing.T) {
 func writeAdapter(t *testing.T, config string, items ...safetensors.Item) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := safetensors.Write(&out, map[string]string{metaConfig: config}, items); err != nil {
+	if err := safetensors.Write(&out, map[string]string{attach.MetaConfig: config}, items); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "lie.safetensors")
@@ -272,7 +273,7 @@ func TestLoadRefused(t *testing.T) {
 		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, filled(b, 1, 3, 2)), "I32"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Load(test.path)
+			_, err := attach.Load(test.path)
 			if err == nil || !strings.Contains(err.Error(), test.reason) || !strings.Contains(err.Error(), test.path) {
 				t.Errorf("error %v, expected one with %q and the path", err, test.reason)
 			}
@@ -287,12 +288,12 @@ func TestBindRefused(t *testing.T) {
 	wide.width, short.layers = 64, 1
 	for name, test := range map[string]struct {
 		model  tinyModel
-		change func(*Adapter)
+		change func(*attach.Adapter)
 		reason string
 	}{
-		"a wider base":         {wide, func(*Adapter) {}, "but in"},
-		"a base of one layer":  {short, func(*Adapter) {}, `no linear map "model.layers.1`},
-		"another architecture": {tiny, func(a *Adapter) { a.Origin.Architecture = "qwen2" }, `architecture "qwen2"`},
+		"a wider base":         {wide, func(*attach.Adapter) {}, "but in"},
+		"a base of one layer":  {short, func(*attach.Adapter) {}, `no linear map "model.layers.1`},
+		"another architecture": {tiny, func(a *attach.Adapter) { a.Origin.Architecture = "qwen2" }, `architecture "qwen2"`},
 	} {
 		other := *a
 		test.change(&other)
@@ -314,7 +315,7 @@ func TestBothWorlds(t *testing.T) {
 		t.Fatalf("the models themselves differ by %.2g", err)
 	}
 	var logits [2][]float32
-	for i, b := range []*Base{inGGUF, inHF} {
+	for i, b := range []*attach.Base{inGGUF, inHF} {
 		bound, err := a.Bind(b)
 		if err != nil {
 			t.Fatal(err)
@@ -335,7 +336,7 @@ func TestBothWorldsOfPEFT(t *testing.T) {
 	b := openBase(t, ggufOf(t, hf))
 	for _, name := range []string{"lora_all", "lora_qv_r4", "lora_rslora"} {
 		c := openCase(t, name)
-		a, err := Load(filepath.Join(c.dir, "final"))
+		a, err := attach.Load(filepath.Join(c.dir, "final"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +349,7 @@ func TestBothWorldsOfPEFT(t *testing.T) {
 }
 
 // ggufOf writes a Hugging Face base as a GGUF file.
-func ggufOf(t *testing.T, hf *Base) string {
+func ggufOf(t *testing.T, hf *attach.Base) string {
 	t.Helper()
 	s := hf.Model.Spec
 	m := tinyModel{width: s.Width, heads: s.QueryHeads, keyHeads: s.KeyHeads, ffn: s.FFN, layers: s.Layers, vocab: s.Vocab}
@@ -370,20 +371,20 @@ func TestScaledAdapters(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	a := trained(t, b, LoRAOptions{})
 	seq := packed(tinyData(3, 1))
-	logits := func(adapters ...Scaled) []float32 {
-		hooks, err := bindAll(b, adapters)
+	logits := func(adapters ...attach.Scaled) []float32 {
+		hooks, err := attach.BindAll(b, adapters)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return allLogits(b, hooks, seq)
 	}
-	if err := relative(logits(Scaled{a, 1.5}, Scaled{a, 0.5}), logits(Scaled{a, 2})); err > 1e-5 {
+	if err := relative(logits(attach.Scaled{Adapter: a, Scale: 1.5}, attach.Scaled{Adapter: a, Scale: 0.5}), logits(attach.Scaled{Adapter: a, Scale: 2})); err > 1e-5 {
 		t.Errorf("1.5 and 0.5 differ from 2 by %.2g", err)
 	}
-	if err := relative(logits(Scaled{a, 0}), logits()); err != 0 {
+	if err := relative(logits(attach.Scaled{Adapter: a, Scale: 0}), logits()); err != 0 {
 		t.Errorf("a scale of 0 changes the logits by %.2g", err)
 	}
-	if err := relative(logits(Scaled{a, 1}), logits()); err < 0.01 {
+	if err := relative(logits(attach.Scaled{Adapter: a, Scale: 1}), logits()); err < 0.01 {
 		t.Errorf("the adapter changes the logits by %.2g only", err)
 	}
 }
@@ -392,20 +393,20 @@ func TestScaledAdapters(t *testing.T) {
 func TestFindBase(t *testing.T) {
 	path := tiny.writeGGUF(t)
 	a := trained(t, openBase(t, path), LoRAOptions{})
-	if got, err := FindBase(a, "x.safetensors"); err != nil || got != path {
+	if got, err := attach.FindBase(a, "x.safetensors"); err != nil || got != path {
 		t.Errorf("found %q, %v, expected %q", got, err, path)
 	}
 	moved := filepath.Join(t.TempDir(), "tiny.gguf")
 	if err := os.Rename(path, moved); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := FindBase(a, filepath.Join(filepath.Dir(moved), "x.safetensors")); err != nil || got != moved {
+	if got, err := attach.FindBase(a, filepath.Join(filepath.Dir(moved), "x.safetensors")); err != nil || got != moved {
 		t.Errorf("found %q, %v, expected %q", got, err, moved)
 	}
-	if _, err := FindBase(a, "x.safetensors"); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := attach.FindBase(a, "x.safetensors"); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v, expected one that names %s", err, path)
 	}
-	if _, err := FindBase(&Adapter{}, "x.safetensors"); err == nil {
+	if _, err := attach.FindBase(&attach.Adapter{}, "x.safetensors"); err == nil {
 		t.Error("a base was found for an adapter that names none")
 	}
 }
@@ -413,7 +414,7 @@ func TestFindBase(t *testing.T) {
 // FuzzReadAdapter reads adapters from arbitrary files, and writes what it could read.
 func FuzzReadAdapter(f *testing.F) {
 	var out bytes.Buffer
-	meta := map[string]string{metaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`, metaTraining: `{"steps": 3}`}
+	meta := map[string]string{attach.MetaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`, attach.MetaTraining: `{"steps": 3}`}
 	items := []safetensors.Item{filled("base_model.model.q.lora_A.weight", 1, 2, 3), filled("base_model.model.q.lora_B.weight", 1, 4, 2)}
 	if err := safetensors.Write(&out, meta, items); err != nil {
 		f.Fatal(err)
@@ -424,7 +425,7 @@ func FuzzReadAdapter(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a, err := readAdapter(file, []byte(file.Metadata[metaConfig]))
+		a, err := attach.ReadAdapter(file, []byte(file.Metadata[attach.MetaConfig]))
 		if err != nil {
 			return
 		}
@@ -432,11 +433,11 @@ func FuzzReadAdapter(f *testing.F) {
 		if err := a.Save(path); err != nil {
 			t.Fatal(err)
 		}
-		back, err := Load(path)
+		back, err := attach.Load(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(a.flat, back.flat) {
+		if !slices.Equal(a.Flat, back.Flat) {
 			t.Fatal("the values changed")
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -15,7 +16,9 @@ import (
 // hubWeightsFile is the file of an AdapterHub directory that holds the tensors; its configuration has PEFT's name.
 const hubWeightsFile = "adapter.safetensors"
 
-func init() { registerLayout(layout{weights: hubWeightsFile, matches: isHubConfig, read: readHub}) }
+func init() {
+	attach.RegisterLayout(attach.Layout{Weights: hubWeightsFile, Matches: isHubConfig, Read: readHub})
+}
 
 // hubName is what adapters are called in what SaveAdapterHub writes.
 const hubName = "default"
@@ -63,15 +66,15 @@ var hubActivations = map[string]string{"relu": "relu", "gelu": "gelu", "swish": 
 // SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it cannot
 // compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there read the
 // stream as it is.
-func (a *Adapter) SaveAdapterHub(dir string, b *Base) error {
-	if err := a.saveAdapterHub(dir, b); err != nil {
+func SaveAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
+	if err := writeAdapterHub(a, dir, b); err != nil {
 		return fmt.Errorf("save %s for AdapterHub: %w", dir, err)
 	}
 	return nil
 }
 
-func (a *Adapter) saveAdapterHub(dir string, b *Base) error {
-	m, ok := a.method.(*bottleneck)
+func writeAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
+	m, ok := a.Method.(*bottleneck)
 	switch {
 	case !ok:
 		return fmt.Errorf("an adapter of method %s is no bottleneck adapter", a.Config.Method)
@@ -80,11 +83,11 @@ func (a *Adapter) saveAdapterHub(dir string, b *Base) error {
 	case m.Input == InputNorm && m.Placement != SerialHoulsby:
 		return fmt.Errorf("a %s adapter reads the stream as it is there, this one was trained to read its norm", m.Placement)
 	}
-	return a.saveDir(dir, m.hubConfig(a, b), hubWeightsFile, nil)
+	return a.SaveDirAs(dir, m.hubConfig(a, b), hubWeightsFile, nil)
 }
 
 // hubConfig says in AdapterHub's terms what the adapter is.
-func (m *bottleneck) hubConfig(a *Adapter, b *Base) *hubConfig {
+func (m *bottleneck) hubConfig(a *attach.Adapter, b *attach.Base) *hubConfig {
 	kind := b.Architecture()
 	c := &hubConfig{
 		HiddenSize: m.width, ModelType: kind, ModelClass: strings.ToUpper(kind[:1]) + kind[1:] + "AdapterModel", ModelName: a.Config.BaseModel,
@@ -127,10 +130,10 @@ func isHubConfig(config []byte) bool {
 
 // fromHub is the configuration of an AdapterHub directory in our terms. layers lists those in which the file has an
 // adapter.
-func fromHub(config []byte, layers []int) (*Config, error) {
+func fromHub(config []byte, layers []int) (*attach.Config, error) {
 	c := hubConfig{Config: hubBottleneck{NormAfter: true, Scaling: 1, ResidualBefore: true}}
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fieldError(err)
+		return nil, attach.FieldError(err)
 	}
 	h := &c.Config
 	if err := h.refuse(); err != nil {
@@ -152,8 +155,8 @@ func fromHub(config []byte, layers []int) (*Config, error) {
 	if h.FFN {
 		s.Parts = append(s.Parts, model.FFN.String())
 	}
-	out := &Config{Method: MethodBottleneck, BaseModel: c.ModelName, Settings: s}
-	return out, out.check()
+	out := &attach.Config{Method: MethodBottleneck, BaseModel: c.ModelName, Settings: s}
+	return out, out.Check()
 }
 
 // refuse names the first thing that is not supported.
@@ -185,7 +188,7 @@ func (h *hubBottleneck) refuse() error {
 
 // readHub makes an adapter of an AdapterHub directory's file and configuration. What the adapter is called there is
 // forgotten.
-func readHub(f *safetensors.File, config []byte) (*Adapter, error) {
+func readHub(f *safetensors.File, config []byte) (*attach.Adapter, error) {
 	shapes, stored := map[string][]int{}, map[string]string{}
 	var layers []int
 	for _, t := range f.Tensors {
@@ -193,7 +196,7 @@ func readHub(f *safetensors.File, config []byte) (*Adapter, error) {
 		if !ok {
 			return nil, fmt.Errorf("tensor %q is not one of a bottleneck adapter", t.Name)
 		}
-		shapes[at.tensor(end)], stored[at.tensor(end)] = ints(t.Shape), t.Name
+		shapes[at.tensor(end)], stored[at.tensor(end)] = attach.Ints(t.Shape), t.Name
 		layers = append(layers, at.layer)
 	}
 	if len(stored) != len(f.Tensors) {
@@ -204,18 +207,18 @@ func readHub(f *safetensors.File, config []byte) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adapter config: %w", err)
 	}
-	a := &Adapter{Config: *c}
-	if err := a.readOrigin(f.Metadata); err != nil {
+	a := &attach.Adapter{Config: *c}
+	if err := a.ReadOrigin(f.Metadata); err != nil {
 		return nil, err
 	}
-	a.allocate(shapes)
-	named := slices.Clone(a.params)
+	a.Allocate(shapes)
+	named := slices.Clone(a.Tensors)
 	for i := range named {
 		named[i].Name = stored[named[i].Name]
 	}
-	if err := readParams(f, "", named); err != nil {
+	if err := attach.ReadParams(f, "", named); err != nil {
 		return nil, err
 	}
-	a.method, err = newMethod(&a.Config, a.params)
+	a.Method, err = attach.NewMethod(&a.Config, a.Tensors)
 	return a, err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -26,14 +27,14 @@ func TestAdapterHub(t *testing.T) {
 			}
 			stir(a, 1)
 			dir := filepath.Join(t.TempDir(), "hub")
-			if err := a.SaveAdapterHub(dir, b); err != nil {
+			if err := SaveAdapterHub(a, dir, b); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Load(dir)
+			again, err := attach.Load(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(again.flat, a.flat) {
+			if !slices.Equal(again.Flat, a.Flat) {
 				t.Error("the values differ")
 			}
 			seq := packed(tinyData(2, 8))
@@ -45,7 +46,7 @@ func TestAdapterHub(t *testing.T) {
 	}
 }
 
-func bindOne(t *testing.T, a *Adapter, b *Base) model.Hooks {
+func bindOne(t *testing.T, a *attach.Adapter, b *attach.Base) model.Hooks {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -65,7 +66,7 @@ func TestAdapterHubRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.SaveAdapterHub(filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
+		if err := SaveAdapterHub(a, filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}
@@ -74,10 +75,10 @@ func TestAdapterHubRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "hub")
-	if err := a.SaveAdapterHub(dir, b); err != nil {
+	if err := SaveAdapterHub(a, dir, b); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, configFile)
+	path := filepath.Join(dir, attach.ConfigFile)
 	config := string(fileBytes(t, path))
 	for _, c := range [][3]string{
 		{`"ln_before": false`, `"ln_before": true`, "ln_before is not supported"},
@@ -93,7 +94,7 @@ func TestAdapterHubRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(strings.Replace(config, c[0], c[1], 1)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), c[2]) {
+		if _, err := attach.Load(dir); err == nil || !strings.Contains(err.Error(), c[2]) {
 			t.Errorf("%s: error %v, expected %q", c[1], err, c[2])
 		}
 	}

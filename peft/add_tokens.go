@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -16,14 +17,14 @@ import (
 // of turns, tools, languages. Texts have them as one token then. The rows of a new token in the embedding table and the
 // output head are the means of those of the tokens that its text was read as before; all other bytes are the base's.
 // Errors: a base that is not GGUF or has no tokenizer, a text that is a token already, or empty, or given twice.
-func AddTokens(b *Base, tokens []string, path string) error {
+func AddTokens(b *attach.Base, tokens []string, path string) error {
 	if err := addTokens(b, tokens, path); err != nil {
 		return fmt.Errorf("add tokens: %w", err)
 	}
 	return nil
 }
 
-func addTokens(b *Base, tokens []string, path string) error {
+func addTokens(b *attach.Base, tokens []string, path string) error {
 	switch {
 	case len(tokens) == 0:
 		return errors.New("none is given")
@@ -31,7 +32,7 @@ func addTokens(b *Base, tokens []string, path string) error {
 		return fmt.Errorf("%s is not a GGUF file", b.Path)
 	case b.Tokenizer == nil:
 		return fmt.Errorf("%s has no tokenizer", b.Path)
-	case sameFile(path, b.Path):
+	case attach.SameFile(path, b.Path):
 		return errors.New("the result would replace its base: choose another name")
 	}
 	pieces := make([][]int32, len(tokens))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -46,7 +47,7 @@ func TestAddTokens(t *testing.T) {
 }
 
 // checkOldLogits compares the logits of old tokens for a text of old tokens.
-func checkOldLogits(t *testing.T, b, grown *Base) {
+func checkOldLogits(t *testing.T, b, grown *attach.Base) {
 	t.Helper()
 	seq := packed(tinyData(2, 8))
 	old, now := allLogits(b, model.NoHooks{}, seq), allLogits(grown, model.NoHooks{}, seq)
@@ -59,7 +60,7 @@ func checkOldLogits(t *testing.T, b, grown *Base) {
 }
 
 // trainNewTokens trains the rows of tokens over data that has them, and compares the merge with the adapter.
-func trainNewTokens(t *testing.T, b *Base, ids []int32) {
+func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 	t.Helper()
 	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
 	if err != nil {
@@ -69,16 +70,16 @@ func trainNewTokens(t *testing.T, b *Base, ids []int32) {
 	for i := range set.Examples {
 		set.Examples[i].IDs[1], set.Examples[i].IDs[4] = ids[i%2], ids[0]
 	}
-	before := slices.Clone(a.flat)
+	before := slices.Clone(a.Flat)
 	if _, err := Train(context.Background(), b, a, set, nil, TrainOptions{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
 		t.Fatal(err)
 	}
-	for i, p := range a.params {
-		if strings.HasSuffix(p.Name, tokensPart) && relative(p.Data, views(a.params, before)[i].Data) < 1e-3 {
+	for i, p := range a.Tensors {
+		if strings.HasSuffix(p.Name, tokensPart) && relative(p.Data, attach.Views(a.Tensors, before)[i].Data) < 1e-3 {
 			t.Error("the rows of the tokens did not move")
 		}
 	}
-	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, _ := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	seq := &batch.Batch{}
 	seq.Append(set.Examples[0].IDs, nil)
 	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bindOne(t, a, b), seq)); err > 2e-5 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -39,15 +40,15 @@ func BenchmarkStep(b *testing.B) {
 }
 
 // randomBatch is so many tokens in sequences of one length.
-func randomBatch(tokens, length, vocab int) (*batch.Batch, *Data) {
-	packed, set, r := &batch.Batch{}, &Data{}, prng.NewRandom(1, "benchmark")
+func randomBatch(tokens, length, vocab int) (*batch.Batch, *attach.Data) {
+	packed, set, r := &batch.Batch{}, &attach.Data{}, prng.NewRandom(1, "benchmark")
 	for range tokens / length {
 		ids := make([]int32, length)
 		for i := range ids {
 			ids[i] = int32(r.Next() % uint64(vocab))
 		}
 		packed.Append(ids, nil)
-		set.Examples = append(set.Examples, Example{IDs: ids})
+		set.Examples = append(set.Examples, attach.Example{IDs: ids})
 	}
 	return packed, set
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -46,7 +47,7 @@ type BottleneckSettings struct {
 // activations are those of a bottleneck without gate.
 var activations = map[string]autograd.Activation{"relu": autograd.ReLU, "gelu": autograd.GELU, "silu": autograd.SiLU}
 
-func (s *BottleneckSettings) check() error {
+func (s *BottleneckSettings) Check() error {
 	_, known := activations[s.Activation]
 	switch {
 	case !slices.Contains([]string{SerialHoulsby, SerialPfeiffer, Parallel}, s.Placement):
@@ -84,7 +85,7 @@ type BottleneckOptions struct {
 }
 
 // Check reports values that make no sense, layers aside.
-func (opt *BottleneckOptions) Check() error { return opt.settings().check() }
+func (opt *BottleneckOptions) Check() error { return opt.settings().Check() }
 
 func (opt *BottleneckOptions) settings() *BottleneckSettings {
 	s := &BottleneckSettings{
@@ -116,13 +117,13 @@ func (opt *BottleneckOptions) settings() *BottleneckSettings {
 
 // NewBottleneck makes bottleneck adapters that change nothing yet: the projection up is zero. Where each starts depends
 // on the seed and its name alone.
-func NewBottleneck(b *Base, opt BottleneckOptions) (*Adapter, error) {
+func NewBottleneck(b *attach.Base, opt BottleneckOptions) (*attach.Adapter, error) {
 	s := opt.settings()
 	var err error
-	if s.Layers, err = ParseLayers(opt.Layers, len(b.Model.Layers)); err != nil {
+	if s.Layers, err = attach.ParseLayers(opt.Layers, len(b.Model.Layers)); err != nil {
 		return nil, err
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
@@ -136,8 +137,8 @@ func NewBottleneck(b *Base, opt BottleneckOptions) (*Adapter, error) {
 			}
 		}
 	}
-	c := Config{Method: MethodBottleneck, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) { startBottleneck(p, opt.Seed) })
+	c := attach.Config{Method: MethodBottleneck, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startBottleneck(p, opt.Seed) })
 }
 
 // addShapes adds the tensors of one adapter over a stream of the given width.
@@ -164,7 +165,7 @@ func (s *BottleneckSettings) normed() bool {
 }
 
 // startBottleneck fills a tensor: the projections down uniform in ±1/√in as those of a LoRA, the norm one, all else zero.
-func startBottleneck(p *Param, seed uint64) {
+func startBottleneck(p *attach.Param, seed uint64) {
 	switch {
 	case strings.HasSuffix(p.Name, adapterNorm+".weight"):
 		for i := range p.Data {
@@ -215,14 +216,14 @@ func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) 
 	return bottleneckPlace{layer, model.Part(part)}, words[4], true
 }
 
-func init() { registerFamily(bottleneckFamily()) }
+func init() { attach.RegisterFamily(bottleneckFamily()) }
 
 // bottleneckFamily is bottleneck adapters.
-func bottleneckFamily() *family {
-	return &family{
-		name: "adapter", peftType: MethodBottleneck, own: true,
-		settings: func() Settings { return &BottleneckSettings{Scale: 1, Activation: "silu", Input: InputNorm} },
-		method:   func(c *Config, params []Param) (method, error) { return newBottleneck(c, params) },
+func bottleneckFamily() *attach.Family {
+	return &attach.Family{
+		Name: "adapter", PeftType: MethodBottleneck, Own: true,
+		Settings: func() attach.Settings { return &BottleneckSettings{Scale: 1, Activation: "silu", Input: InputNorm} },
+		Method:   func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newBottleneck(c, params) },
 	}
 }
 
@@ -238,7 +239,7 @@ type bottleneck struct {
 type bottleneckParams struct{ norm, gate, down, downBias, up, upBias int }
 
 // newBottleneck finds the tensors of each adapter and checks that nothing is missing, too much or of another shape.
-func newBottleneck(c *Config, params []Param) (*bottleneck, error) {
+func newBottleneck(c *attach.Config, params []attach.Param) (*bottleneck, error) {
 	m := &bottleneck{BottleneckSettings: c.Settings.(*BottleneckSettings), params: map[bottleneckPlace]bottleneckParams{}}
 	index := map[string]int{}
 	for i, p := range params {
@@ -296,17 +297,17 @@ func findBottleneck(index map[string]int, at bottleneckPlace) bottleneckParams {
 	}
 }
 
-func (m *bottleneck) describe() string {
+func (m *bottleneck) Describe() string {
 	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates of 1.5e-2 and 3e-2 were measured to end within
+// SuggestLR is a learning rate to start with: over a model of width 64 rates of 1.5e-2 and 3e-2 were measured to end within
 // 0.04 of each other and 0.6 below 6e-2, over one of width 256 a rate of 1e-2 ended 0.7 below 5e-3.
-func (m *bottleneck) suggestLR(b *Base) float64 { return timesSuggested(b, 4) }
+func (m *bottleneck) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
 
-func (m *bottleneck) permuted(*Base) ([]permutation, error) { return nil, nil }
+func (m *bottleneck) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *bottleneck) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *bottleneck) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[bottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
 	at.scale = float32(m.Scale * strength)
 	if m.width != b.Model.Spec.Width {
@@ -319,9 +320,9 @@ func (m *bottleneck) bind(b *Base, values, grads []Param, strength float64) (att
 		}
 		p := m.params[place]
 		at.sites[place] = &bottleneckSite{
-			norm: rowLeaf(values, grads, p.norm), gate: optionalLeaf(values, grads, p.gate),
-			down: leaf(values, grads, p.down), downBias: rowLeaf(values, grads, p.downBias),
-			up: leaf(values, grads, p.up), upBias: rowLeaf(values, grads, p.upBias),
+			norm: attach.RowLeaf(values, grads, p.norm), gate: attach.OptionalLeaf(values, grads, p.gate),
+			down: attach.Leaf(values, grads, p.down), downBias: attach.RowLeaf(values, grads, p.downBias),
+			up: attach.Leaf(values, grads, p.up), upBias: attach.RowLeaf(values, grads, p.upBias),
 		}
 	}
 	return at, nil
@@ -329,7 +330,7 @@ func (m *bottleneck) bind(b *Base, values, grads []Param, strength float64) (att
 
 // bottleneckAttachment is bottleneck adapters at work.
 type bottleneckAttachment struct {
-	plain
+	attach.Plain
 	settings *BottleneckSettings
 	sites    map[bottleneckPlace]*bottleneckSite
 	scale    float32

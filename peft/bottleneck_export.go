@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // bottleneckModel is the base with bottleneck adapters as parts of its layers, or as layers.
-func bottleneckModel(m *bottleneck, b *Base, params []Param) (*modelFile, error) {
+func bottleneckModel(m *bottleneck, b *attach.Base, params []attach.Param) (*modelFile, error) {
 	if err := deliverable(m, b); err != nil {
 		return nil, err
 	}
@@ -25,7 +26,7 @@ func bottleneckModel(m *bottleneck, b *Base, params []Param) (*modelFile, error)
 }
 
 // deliverable says why no graph of llama.cpp computes such adapters, where that is so.
-func deliverable(m *bottleneck, b *Base) error {
+func deliverable(m *bottleneck, b *attach.Base) error {
 	arch := b.Architecture()
 	switch {
 	case m.Placement == SerialHoulsby:
@@ -48,8 +49,8 @@ func deliverable(m *bottleneck, b *Base) error {
 // bottleneckExport is one export of bottleneck adapters.
 type bottleneckExport struct {
 	*bottleneck
-	base   *Base
-	params []Param
+	base   *attach.Base
+	params []attach.Param
 	file   *modelFile
 
 	asked, missed float64 // squares of the adapter's values, and of what rounding to the base's types changes of them

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -39,7 +40,7 @@ func TestWiderModel(t *testing.T) {
 			}
 			stir(a, 4)
 			path := filepath.Join(t.TempDir(), "wide.gguf")
-			report, err := a.ExportModel(b, path)
+			report, err := Model(a, b, path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +62,7 @@ func TestWiderModel(t *testing.T) {
 }
 
 // checkOldBlocks wants every row of the base at the start of its row in the wider model.
-func checkOldBlocks(t *testing.T, b, wide *Base) {
+func checkOldBlocks(t *testing.T, b, wide *attach.Base) {
 	t.Helper()
 	for _, old := range b.GGUF.Tensors {
 		made := wide.GGUF.Tensor(old.Name)
@@ -86,7 +87,7 @@ func TestModelOfItsOwnLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "deci.gguf")
-	if _, err := a.ExportModel(b, path); err != nil {
+	if _, err := Model(a, b, path); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -132,7 +133,7 @@ func TestExportModelRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
-		if _, err := a.ExportModel(b, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Model(a, b, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 		checkEmpty(t, dir)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -62,32 +63,32 @@ func (t *trainer) save() error {
 	if err != nil {
 		return err
 	}
-	t.bound.store()
-	meta, err := t.adapter.metadata()
+	t.bound.Store()
+	meta, err := t.adapter.Metadata()
 	if err != nil {
 		return err
 	}
-	meta[metaCheckpoint] = string(state)
-	all := items(t.adapter.params, "")
-	all = append(all, items(t.inHFOrder(t.m), firstMoment)...)
-	all = append(all, items(t.inHFOrder(t.v), secondMoment)...)
-	all = append(all, items(t.methodState(), methodState)...)
+	meta[attach.MetaCheckpoint] = string(state)
+	all := attach.Items(t.adapter.Tensors, "")
+	all = append(all, attach.Items(t.inHFOrder(t.m), attach.FirstMoment)...)
+	all = append(all, attach.Items(t.inHFOrder(t.v), attach.SecondMoment)...)
+	all = append(all, attach.Items(t.methodState(), attach.MethodState)...)
 	path := CheckpointPath(t.opt.Out)
 	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
 }
 
-// methodState is what the method remembers beside its tensors.
-func (t *trainer) methodState() []Param {
-	if s, ok := as[stateful](t.bound.attachment); ok {
-		return s.state()
+// MethodState is what the method remembers beside its tensors.
+func (t *trainer) methodState() []attach.Param {
+	if s, ok := attach.As[attach.Stateful](t.bound.Attachment); ok {
+		return s.State()
 	}
 	return nil
 }
 
 // inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
-func (t *trainer) inHFOrder(x []float32) []Param {
-	out := views(t.adapter.params, make([]float32, len(x)))
-	toHF(out, views(t.adapter.params, x), t.bound.perms)
+func (t *trainer) inHFOrder(x []float32) []attach.Param {
+	out := attach.Views(t.adapter.Tensors, make([]float32, len(x)))
+	attach.ToHF(out, attach.Views(t.adapter.Tensors, x), t.bound.Perms)
 	return out
 }
 
@@ -98,7 +99,7 @@ func (t *trainer) interrupted(err error) error {
 	}
 	stop := &Interrupted{Step: t.state.Step, Steps: t.schedule.steps, cause: err}
 	if t.opt.Out == "" {
-		t.bound.store()
+		t.bound.Store()
 		return stop
 	}
 	if err := t.save(); err != nil {
@@ -115,48 +116,48 @@ func (t *trainer) resume(path string) error {
 		return err
 	}
 	defer f.Close()
-	raw, ok := f.Metadata[metaCheckpoint]
+	raw, ok := f.Metadata[attach.MetaCheckpoint]
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
+	saved := checkpoint{Precision: attach.PrecisionF32} // of the versions that knew no other
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
-		return fmt.Errorf("metadata %s: %w", metaCheckpoint, err)
+		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}
 	if err := t.same(&saved); err != nil {
 		return err
 	}
-	if err := t.sameAdapter(f.Metadata[metaConfig]); err != nil {
+	if err := t.sameAdapter(f.Metadata[attach.MetaConfig]); err != nil {
 		return err
 	}
-	if err := t.adapter.Config.sameGrid(f.Metadata[metaGrid]); err != nil {
+	if err := t.adapter.Config.SameGrid(f.Metadata[attach.MetaGrid]); err != nil {
 		return err
 	}
 	if err := t.restore(f); err != nil {
 		return err
 	}
 	t.state = saved.State
-	t.bound.stepped(t.state.Step, t.schedule.steps)
+	t.bound.Stepped(t.state.Step, t.schedule.steps)
 	return nil
 }
 
 // restore fills parameters and moments from a checkpoint.
 func (t *trainer) restore(f *safetensors.File) error {
 	state := t.methodState()
-	if have, want := len(f.Tensors), 3*len(t.adapter.params)+len(state); have != want {
+	if have, want := len(f.Tensors), 3*len(t.adapter.Tensors)+len(state); have != want {
 		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
 	}
-	scratch := views(t.adapter.params, make([]float32, len(t.m)))
+	scratch := attach.Views(t.adapter.Tensors, make([]float32, len(t.m)))
 	for _, part := range []struct {
 		prefix string
 		flat   []float32
-	}{{"", t.bound.values}, {firstMoment, t.m}, {secondMoment, t.v}} {
-		if err := readParams(f, part.prefix, scratch); err != nil {
+	}{{"", t.bound.Values}, {attach.FirstMoment, t.m}, {attach.SecondMoment, t.v}} {
+		if err := attach.ReadParams(f, part.prefix, scratch); err != nil {
 			return err
 		}
-		toBase(views(t.adapter.params, part.flat), scratch, t.bound.perms)
+		attach.ToBase(attach.Views(t.adapter.Tensors, part.flat), scratch, t.bound.Perms)
 	}
-	return readParams(f, methodState, state)
+	return attach.ReadParams(f, attach.MethodState, state)
 }
 
 // same reports the first thing in which a checkpoint differs from the run that is to go on from it.
@@ -184,7 +185,7 @@ func (t *trainer) same(saved *checkpoint) error {
 
 // sameAdapter reports a checkpoint of an adapter with another configuration. What PEFT would load it onto may differ.
 func (t *trainer) sameAdapter(saved string) error {
-	var then Config
+	var then attach.Config
 	if err := json.Unmarshal([]byte(saved), &then); err != nil {
 		return fmt.Errorf("adapter config: %w", err)
 	}
@@ -201,7 +202,7 @@ func (t *trainer) sameAdapter(saved string) error {
 }
 
 // hashSet is a hash of the tokens and loss masks of a data set.
-func hashSet(set *Data) string {
+func hashSet(set *attach.Data) string {
 	h := sha256.New()
 	var buf []byte
 	for _, e := range set.Examples {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
 )
 
 // evalClasses is the loss and the accuracy on classified examples, taken in order.
-func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int,
+func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
 	tape *autograd.Tape) (*LossResult, error) {
 	score := headLosses
 	if set.Answers != nil {
@@ -43,7 +44,7 @@ func evalClasses(ctx context.Context, b *Base, hooks stack, set *Data, batchToke
 }
 
 // answerOf is the tokens of a class's label; nil for a head.
-func answerOf(set *Data, class int) []int32 {
+func answerOf(set *attach.Data, class int) []int32 {
 	if set.Answers == nil {
 		return nil
 	}
@@ -62,10 +63,10 @@ func best(losses []float64) int {
 }
 
 // headLosses are the losses of every class by the head, of each example.
-func headLosses(b *Base, hooks stack, set *Data, examples []int, tape *autograd.Tape) [][]float64 {
+func headLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
 	var packed batch.Batch
 	set.Batch(&packed, examples)
-	hooks.expand(&packed)
+	hooks.Expand(&packed)
 	tape.Record(false)
 	tape.Reset(0)
 	rows := make([]int, packed.Sequences())
@@ -97,7 +98,7 @@ func minusLogSoftmax(logits []float32) []float64 {
 }
 
 // wordLosses are the summed losses of the words of every label, of each example.
-func wordLosses(b *Base, hooks stack, set *Data, examples []int, tape *autograd.Tape) [][]float64 {
+func wordLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
 	var packed batch.Batch
 	for _, i := range examples {
 		e := set.Examples[i]
@@ -126,7 +127,7 @@ func wordLosses(b *Base, hooks stack, set *Data, examples []int, tape *autograd.
 }
 
 // baseClasses is the loss of the base on classes that it has no head for: that of a guess.
-func baseClasses(set *Data) *LossResult {
+func baseClasses(set *attach.Data) *LossResult {
 	loss := math.Log(float64(set.Classes))
 	return &LossResult{Loss: loss, Perplexity: math.Exp(loss), Tokens: len(set.Examples), Examples: len(set.Examples)}
 }

@@ -2,6 +2,7 @@ package peft
 
 import (
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
@@ -17,8 +18,8 @@ type classifier struct {
 	matrix quant.Matrix
 }
 
-func newClassifier(values, grads []Param, i int) *classifier {
-	c := &classifier{weight: leaf(values, grads, i)}
+func newClassifier(values, grads []attach.Param, i int) *classifier {
+	c := &classifier{weight: attach.Leaf(values, grads, i)}
 	c.matrix = quant.Matrix{Type: gguf.F32, Rows: c.weight.Rows, Cols: c.weight.Cols}
 	if grads != nil {
 		c.grad = c.weight
@@ -26,8 +27,8 @@ func newClassifier(values, grads []Param, i int) *classifier {
 	return c
 }
 
-// stepped takes over new values.
-func (at *prefixAttachment) stepped(int, int) {
+// Stepped takes over new values.
+func (at *prefixAttachment) Stepped(int, int) {
 	if c := at.classifier; c != nil {
 		c.matrix.Data = floats.LittleEndian(c.weight.Data)
 	}

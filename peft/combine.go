@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/lowrank"
 )
 
@@ -118,7 +119,7 @@ type CombinedInput struct {
 //
 // One adapter alone is scaled, whatever the type, as in PEFT. What is dropped at random depends on the seed, the place of
 // the adapter and the tensor's name; no other program drops the same.
-func Combine(ctx context.Context, adapters []Scaled, opt CombineOptions) (*Adapter, *CombineReport, error) {
+func Combine(ctx context.Context, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport, error) {
 	c, err := newCombiner(adapters, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("combine: %w", err)
@@ -135,7 +136,7 @@ func Combine(ctx context.Context, adapters []Scaled, opt CombineOptions) (*Adapt
 type combiner struct {
 	opt     CombineOptions
 	recipe  recipe
-	inputs  []Scaled
+	inputs  []attach.Scaled
 	rank    int                  // of the result
 	modules []string             // of all adapters, sorted
 	parts   map[string][]lowPart // by module, in the order of the adapters
@@ -150,7 +151,7 @@ type lowPart struct {
 	input  int
 }
 
-func newCombiner(adapters []Scaled, opt CombineOptions) (*combiner, error) {
+func newCombiner(adapters []attach.Scaled, opt CombineOptions) (*combiner, error) {
 	if len(adapters) == 0 {
 		return nil, errors.New("no adapter is given")
 	}
@@ -172,14 +173,14 @@ func newCombiner(adapters []Scaled, opt CombineOptions) (*combiner, error) {
 }
 
 // take adds an adapter.
-func (c *combiner) take(i int, in Scaled) error {
+func (c *combiner) take(i int, in attach.Scaled) error {
 	if math.IsNaN(in.Scale) || math.IsInf(in.Scale, 0) {
 		return fmt.Errorf("weight %v, expected a finite number", in.Scale)
 	}
 	if err := sameOrigin(&c.inputs[0].Adapter.Origin, &in.Adapter.Origin); err != nil && !c.opt.Force {
 		return err
 	}
-	list, err := in.Adapter.lowRanks()
+	list, err := lowRanks(in.Adapter)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (c *combiner) take(i int, in Scaled) error {
 }
 
 // sameOrigin reports adapters of different bases, as far as they say which they are of.
-func sameOrigin(a, b *Origin) error {
+func sameOrigin(a, b *attach.Origin) error {
 	if a.BaseSHA256 != "" && b.BaseSHA256 != "" && a.BaseSHA256 != b.BaseSHA256 {
 		return fmt.Errorf("it was trained over %s with SHA-256 %s, but the first over %s with %s", b.Base, b.BaseSHA256, a.Base, a.BaseSHA256)
 	}
@@ -210,7 +211,7 @@ func sameOrigin(a, b *Origin) error {
 }
 
 // maxRank is the largest rank that a configuration gives.
-func maxRank(c *Config) int {
+func maxRank(c *attach.Config) int {
 	r := c.Rank
 	for _, other := range c.RankPattern {
 		r = max(r, other)
@@ -238,7 +239,7 @@ func (c *combiner) chooseRank() error {
 	return nil
 }
 
-func (c *combiner) run(ctx context.Context) (*Adapter, error) {
+func (c *combiner) run(ctx context.Context) (*attach.Adapter, error) {
 	var list []lowrank.LowRank
 	for i, module := range c.modules {
 		if err := ctx.Err(); err != nil {
@@ -263,8 +264,8 @@ func (c *combiner) run(ctx context.Context) (*Adapter, error) {
 }
 
 // config is the first adapter's with the targets of all.
-func (c *combiner) config() Config {
-	var configs []*Config
+func (c *combiner) config() attach.Config {
+	var configs []*attach.Config
 	for _, in := range c.inputs {
 		configs = append(configs, &in.Adapter.Config)
 	}
@@ -275,7 +276,7 @@ func (c *combiner) config() Config {
 }
 
 // origin is the first that is known.
-func (c *combiner) origin() Origin {
+func (c *combiner) origin() attach.Origin {
 	for _, in := range c.inputs {
 		if in.Adapter.Origin.BaseSHA256 != "" {
 			return in.Adapter.Origin

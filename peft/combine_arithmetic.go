@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -71,8 +72,8 @@ func (c *combiner) ofFactors(parts []lowPart) (lowrank.LowRank, error) {
 		root := math.Sqrt(math.Abs(factor))
 		wa, wb = append(wa, float32(math.Copysign(root, factor))), append(wb, float32(root))
 		a, b := slices.Clone(p.A), slices.Clone(p.B)
-		c.prune(a, p.input, loraName(p.Module, "A"))
-		c.prune(b, p.input, loraName(p.Module, "B"))
+		c.prune(a, p.input, attach.LoRAName(p.Module, "A"))
+		c.prune(b, p.input, attach.LoRAName(p.Module, "B"))
 		as, bs = append(as, a), append(bs, b)
 	}
 	l.A, l.B = as[0], bs[0]

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -18,21 +19,21 @@ import (
 )
 
 // loraOf makes a LoRA with random pairs for weights of the given shapes.
-func loraOf(t testing.TB, c Config, seed uint64, shapes map[string][2]int) *Adapter {
+func loraOf(t testing.TB, c attach.Config, seed uint64, shapes map[string][2]int) *attach.Adapter {
 	t.Helper()
-	c.Method = MethodLoRA
-	a := &Adapter{Config: c}
+	c.Method = attach.MethodLoRA
+	a := &attach.Adapter{Config: c}
 	tensors := map[string][]int{}
 	for module, s := range shapes {
-		tensors[loraName(module, "A")] = []int{c.rankOf(module), s[1]}
-		tensors[loraName(module, "B")] = []int{s[0], c.rankOf(module)}
+		tensors[attach.LoRAName(module, "A")] = []int{c.RankOf(module), s[1]}
+		tensors[attach.LoRAName(module, "B")] = []int{s[0], c.RankOf(module)}
 	}
-	a.allocate(tensors)
-	for _, p := range a.params {
+	a.Allocate(tensors)
+	for _, p := range a.Tensors {
 		prng.NewRandom(seed, p.Name).Normal(p.Data, 0.3)
 	}
 	var err error
-	if a.method, err = newMethod(&a.Config, a.params); err != nil {
+	if a.Method, err = attach.NewMethod(&a.Config, a.Tensors); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -47,9 +48,9 @@ const (
 var someShapes = map[string][2]int{q0: {12, 10}, v1: {7, 10}, d1: {10, 21}}
 
 // tensorOf is a tensor's values in float64.
-func tensorOf(a *Adapter, module, which string) []float64 {
-	for _, p := range a.params {
-		if p.Name == loraName(module, which) {
+func tensorOf(a *attach.Adapter, module, which string) []float64 {
+	for _, p := range a.Tensors {
+		if p.Name == attach.LoRAName(module, which) {
 			return lowrank.Widened(p.Data)
 		}
 	}
@@ -57,17 +58,17 @@ func tensorOf(a *Adapter, module, which string) []float64 {
 }
 
 // deltaOf is the change of a module's weight, from the definition.
-func deltaOf(a *Adapter, module string) []float64 {
+func deltaOf(a *attach.Adapter, module string) []float64 {
 	A, B := tensorOf(a, module, "A"), tensorOf(a, module, "B")
 	if A == nil {
 		return nil
 	}
-	s, r := someShapes[module], a.Config.rankOf(module)
+	s, r := someShapes[module], a.Config.RankOf(module)
 	d := make([]float64, s[0]*s[1])
 	for i := range s[0] {
 		for j := range s[1] {
 			for k := range r {
-				d[i*s[1]+j] += a.Config.scaleOf(module) * B[i*r+k] * A[k*s[1]+j]
+				d[i*s[1]+j] += a.Config.ScaleOf(module) * B[i*r+k] * A[k*s[1]+j]
 			}
 		}
 	}
@@ -146,22 +147,22 @@ func nearSlices(t *testing.T, what string, got, want []float64, tolerance float6
 }
 
 // combinedPair are two adapters with scales 2 and 3/4, one of which lacks a module.
-func combinedPair(t *testing.T, rankB int) []Scaled {
-	a := loraOf(t, Config{Rank: 3, Alpha: 6, Targets: Modules{Names: []string{"q_proj", "v_proj"}}}, 1,
+func combinedPair(t *testing.T, rankB int) []attach.Scaled {
+	a := loraOf(t, attach.Config{Rank: 3, Alpha: 6, Targets: attach.Modules{Names: []string{"q_proj", "v_proj"}}}, 1,
 		map[string][2]int{q0: someShapes[q0], v1: someShapes[v1]})
-	b := loraOf(t, Config{Rank: rankB, Alpha: 0.75 * float64(rankB), Targets: Modules{Names: []string{"down_proj", "q_proj"}}}, 2,
+	b := loraOf(t, attach.Config{Rank: rankB, Alpha: 0.75 * float64(rankB), Targets: attach.Modules{Names: []string{"down_proj", "q_proj"}}}, 2,
 		map[string][2]int{q0: someShapes[q0], d1: someShapes[d1]})
-	return []Scaled{{a, 0.7}, {b, -0.4}}
+	return []attach.Scaled{{Adapter: a, Scale: 0.7}, {Adapter: b, Scale: -0.4}}
 }
 
-func combined(t *testing.T, adapters []Scaled, opt CombineOptions) (*Adapter, *CombineReport) {
+func combined(t *testing.T, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport) {
 	t.Helper()
 	a, report, err := Combine(context.Background(), adapters, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Config.Alpha != float64(a.Config.Rank) || a.Config.RSLoRA || len(a.params) != 6 {
-		t.Fatalf("config %+v, %d tensors", a.Config, len(a.params))
+	if a.Config.Alpha != float64(a.Config.Rank) || a.Config.RSLoRA || len(a.Tensors) != 6 {
+		t.Fatalf("config %+v, %d tensors", a.Config, len(a.Tensors))
 	}
 	return a, report
 }
@@ -279,16 +280,16 @@ func TestCombineSVDLosesNothing(t *testing.T) {
 }
 
 func TestCombineRankPattern(t *testing.T) {
-	c := Config{Rank: 2, Alpha: 2, RankPattern: map[string]int{"down_proj": 6}, AlphaPattern: map[string]float64{"q_proj": 5}, RSLoRA: true}
+	c := attach.Config{Rank: 2, Alpha: 2, RankPattern: map[string]int{"down_proj": 6}, AlphaPattern: map[string]float64{"q_proj": 5}, RSLoRA: true}
 	a, b := loraOf(t, c, 3, someShapes), loraOf(t, c, 4, someShapes)
 	for _, kind := range []string{CombineCat, CombineSVD, CombineLinear} {
-		got, _ := combined(t, []Scaled{{a, 1}, {b, 0}}, CombineOptions{Type: kind, ScaleOnce: true})
+		got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 0}}, CombineOptions{Type: kind, ScaleOnce: true})
 		for module := range someShapes {
 			nearSlices(t, kind+" "+module, deltaOf(got, module), deltaOf(a, module), 1e-5)
 		}
 	}
-	got, _ := combined(t, []Scaled{{a, 1}, {b, 1}}, CombineOptions{Type: CombineLinear})
-	if got.Config.Rank != 6 || got.Config.rankOf(q0) != 2 || got.Config.rankOf(d1) != 6 || got.Config.scaleOf(q0) != 1 {
+	got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 1}}, CombineOptions{Type: CombineLinear})
+	if got.Config.Rank != 6 || got.Config.RankOf(q0) != 2 || got.Config.RankOf(d1) != 6 || got.Config.ScaleOf(q0) != 1 {
 		t.Errorf("config %+v", got.Config)
 	}
 }
@@ -338,7 +339,7 @@ func TestDare(t *testing.T) {
 	// At density 1 nothing is dropped.
 	a, _ := combined(t, combinedPair(t, 3), CombineOptions{Type: CombineDareLinear, Density: 1})
 	b, _ := combined(t, combinedPair(t, 3), CombineOptions{Type: CombineLinear})
-	if !slices.Equal(a.flat, b.flat) {
+	if !slices.Equal(a.Flat, b.Flat) {
 		t.Error("dare_linear of density 1 is not linear")
 	}
 }
@@ -380,17 +381,17 @@ func TestDisjointMean(t *testing.T) {
 
 func TestCombineTargets(t *testing.T) {
 	for _, c := range []struct {
-		a, b Config
+		a, b attach.Config
 		want string
 	}{
-		{Config{Targets: Modules{Names: []string{"v", "q"}}}, Config{Targets: Modules{Names: []string{"k", "q"}}}, "[k q v] []"},
-		{Config{Targets: Modules{Names: []string{"q"}}, Layers: []int{1}}, Config{Targets: Modules{Names: []string{"q"}}, Layers: []int{1}}, "[q] [1]"},
-		{Config{Targets: Modules{Names: []string{"q"}}, Layers: []int{1}}, Config{Targets: Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
-		{Config{Targets: Modules{Regex: ".*q"}}, Config{Targets: Modules{Regex: ".*k"}}, "(.*q)|(.*k) []"},
-		{Config{Targets: Modules{Regex: ".*q"}}, Config{Targets: Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
-		{Config{Targets: Modules{Regex: "all-linear"}}, Config{Targets: Modules{Regex: ".*q"}}, "all-linear []"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"v", "q"}}}, attach.Config{Targets: attach.Modules{Names: []string{"k", "q"}}}, "[k q v] []"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, "[q] [1]"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
+		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Regex: ".*k"}}, "(.*q)|(.*k) []"},
+		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
+		{attach.Config{Targets: attach.Modules{Regex: "all-linear"}}, attach.Config{Targets: attach.Modules{Regex: ".*q"}}, "all-linear []"},
 	} {
-		targets, _, layers := unionOfTargets([]*Config{&c.a, &c.b}, []string{"m.1.q", "m.0.q"})
+		targets, _, layers := unionOfTargets([]*attach.Config{&c.a, &c.b}, []string{"m.1.q", "m.0.q"})
 		got := fmt.Sprint(targets.Names, layers)
 		if targets.Regex != "" {
 			got = fmt.Sprint(targets.Regex, " ", layers)
@@ -403,14 +404,14 @@ func TestCombineTargets(t *testing.T) {
 
 func TestCombineRefuses(t *testing.T) {
 	in := combinedPair(t, 3)
-	other := loraOf(t, Config{Rank: 5, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
-	wide := loraOf(t, Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: {12, 11}})
-	foreign := loraOf(t, Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
-	foreign.Origin = Origin{Base: "b.gguf", BaseSHA256: "22", Architecture: "llama"}
-	home := loraOf(t, Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
-	home.Origin = Origin{Base: "a.gguf", BaseSHA256: "11", Architecture: "llama"}
+	other := loraOf(t, attach.Config{Rank: 5, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
+	wide := loraOf(t, attach.Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: {12, 11}})
+	foreign := loraOf(t, attach.Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
+	foreign.Origin = attach.Origin{Base: "b.gguf", BaseSHA256: "22", Architecture: "llama"}
+	home := loraOf(t, attach.Config{Rank: 3, Alpha: 5}, 1, map[string][2]int{q0: someShapes[q0]})
+	home.Origin = attach.Origin{Base: "a.gguf", BaseSHA256: "11", Architecture: "llama"}
 	for _, c := range []struct {
-		in   []Scaled
+		in   []attach.Scaled
 		opt  CombineOptions
 		want string
 	}{
@@ -420,17 +421,17 @@ func TestCombineRefuses(t *testing.T) {
 		{in, CombineOptions{Type: CombineTies, Density: math.NaN()}, "density is NaN"},
 		{in, CombineOptions{Type: CombineTies, Density: 0.5, MajoritySign: "most"}, `majority sign "most"`},
 		{in, CombineOptions{Rank: 4}, "type cat has no rank to choose"},
-		{append(in[:1:1], Scaled{other, 1}), CombineOptions{Type: CombineLinear}, "adapter 2 has rank 5, the first 3"},
-		{append(in[:1:1], Scaled{wide, 1}), CombineOptions{}, "made for a 12×11 weight, the first adapter that has it for one of 12×10"},
-		{[]Scaled{{home, 1}, {foreign, 1}}, CombineOptions{}, "trained over b.gguf with SHA-256 22, but the first over a.gguf"},
-		{[]Scaled{{home, math.Inf(1)}}, CombineOptions{}, "weight +Inf"},
+		{append(in[:1:1], attach.Scaled{Adapter: other, Scale: 1}), CombineOptions{Type: CombineLinear}, "adapter 2 has rank 5, the first 3"},
+		{append(in[:1:1], attach.Scaled{Adapter: wide, Scale: 1}), CombineOptions{}, "made for a 12×11 weight, the first adapter that has it for one of 12×10"},
+		{[]attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{}, "trained over b.gguf with SHA-256 22, but the first over a.gguf"},
+		{[]attach.Scaled{{Adapter: home, Scale: math.Inf(1)}}, CombineOptions{}, "weight +Inf"},
 	} {
 		_, _, err := Combine(context.Background(), c.in, c.opt)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
-	if _, _, err := Combine(context.Background(), []Scaled{{home, 1}, {foreign, 1}}, CombineOptions{Force: true}); err != nil {
+	if _, _, err := Combine(context.Background(), []attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -443,16 +444,16 @@ func TestCombineRefuses(t *testing.T) {
 // A combined adapter is an ordinary one: it is saved, loaded, and has the effect of both on a base.
 func TestCombinedIsAnAdapter(t *testing.T) {
 	base := openBase(t, tiny.writeGGUF(t))
-	var in []Scaled
+	var in []attach.Scaled
 	for i, targets := range [][]string{{"q_proj", "k_proj"}, {"k_proj", "ffn"}} {
 		a, err := NewLoRA(base, LoRAOptions{Rank: 2 + i, Targets: targets, Seed: uint64(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range a.params {
+		for _, p := range a.Tensors {
 			prng.NewRandom(uint64(i), p.Name).Normal(p.Data, 0.1)
 		}
-		in = append(in, Scaled{a, 0.5 + float64(i)})
+		in = append(in, attach.Scaled{Adapter: a, Scale: 0.5 + float64(i)})
 	}
 	a, _, err := Combine(context.Background(), in, CombineOptions{})
 	if err != nil {
@@ -462,19 +463,19 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 	if err := a.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := Load(path)
+	loaded, err := attach.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckBase(loaded, base); err != nil {
+	if err := attach.CheckBase(loaded, base); err != nil {
 		t.Error(err)
 	}
-	set := &Data{Examples: []Example{{IDs: []int32{1, 5, 9, 40, 77, 100, 5, 9}}}}
+	set := &attach.Data{Examples: []attach.Example{{IDs: []int32{1, 5, 9, 40, 77, 100, 5, 9}}}}
 	both, err := EvalLoss(context.Background(), base, in, set, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := EvalLoss(context.Background(), base, []Scaled{{loaded, 1}}, set, 0)
+	one, err := EvalLoss(context.Background(), base, []attach.Scaled{{Adapter: loaded, Scale: 1}}, set, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -487,7 +488,7 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 func TestCombineThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	shapes := map[string][2]int{"a": {300, 280}, "b": {280, 140}}
-	in := []Scaled{{loraOf(t, Config{Rank: 4, Alpha: 8}, 1, shapes), 1}, {loraOf(t, Config{Rank: 4, Alpha: 4}, 2, shapes), 0.5}}
+	in := []attach.Scaled{{Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 8}, 1, shapes), Scale: 1}, {Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 4}, 2, shapes), Scale: 0.5}}
 	var first []float32
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)
@@ -496,9 +497,9 @@ func TestCombineThreads(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first == nil {
-			first = a.flat
+			first = a.Flat
 		}
-		if !slices.Equal(a.flat, first) {
+		if !slices.Equal(a.Flat, first) {
 			t.Errorf("other values on %d threads", threads)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -15,9 +16,9 @@ import (
 // Entry is one of the adapters that Compare trains.
 type Entry struct {
 	Name    string
-	Adapter *Adapter // untrained; Compare leaves the result in it
-	Train   *Data    // as the adapter wants it: in its template, with its classes
-	Eval    *Data
+	Adapter *attach.Adapter // untrained; Compare leaves the result in it
+	Train   *attach.Data    // as the adapter wants it: in its template, with its classes
+	Eval    *attach.Data
 	LR      float64 // 0: Adapter.SuggestLR
 	LRRatio float64 // TrainOptions.LRRatio
 }
@@ -78,8 +79,8 @@ const curvePoints = 200
 // Compare trains adapters one after the other over the same base with the same budget. All are checked before the first is
 // trained. One whose training fails is left out of the result, and the others go on; the error names those that failed.
 // When ctx is cancelled, what was finished is returned with the error.
-func Compare(ctx context.Context, b *Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
-	c := &comparison{base: b, entries: entries, opt: opt, before: map[*Data]*LossResult{}}
+func Compare(ctx context.Context, b *attach.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
+	c := &comparison{base: b, entries: entries, opt: opt, before: map[*attach.Data]*LossResult{}}
 	if c.opt.Points == 0 {
 		c.opt.Points = 10
 	}
@@ -120,10 +121,10 @@ func Compare(ctx context.Context, b *Base, entries []Entry, opt CompareOptions) 
 
 // comparison is a run of Compare.
 type comparison struct {
-	base    *Base
+	base    *attach.Base
 	entries []Entry
 	opt     CompareOptions
-	before  map[*Data]*LossResult // of the base
+	before  map[*attach.Data]*LossResult // of the base
 }
 
 // trainer is the training of an entry, checked and ready to begin.
@@ -139,7 +140,7 @@ func (c *comparison) trainer(i int) (*trainer, error) {
 }
 
 // stepsOf is the number of steps that it takes to train on so many tokens.
-func stepsOf(train *Data, opt *TrainOptions, tokens int64) (steps int) {
+func stepsOf(train *attach.Data, opt *TrainOptions, tokens int64) (steps int) {
 	if train.Tokens() == 0 {
 		return 0
 	}
@@ -199,12 +200,12 @@ func (c *comparison) train(ctx context.Context, i int) (*Compared, error) {
 	r.Seconds = time.Since(start).Seconds()
 	r.finish(result)
 	r.PeakRSS = max(0, r.PeakRSS-c.otherValues(i))
-	r.Bytes, err = e.Adapter.fileBytes()
+	r.Bytes, err = fileSize(e.Adapter)
 	return r, err
 }
 
 // evalBase measures the base on evaluation data, once.
-func (c *comparison) evalBase(ctx context.Context, set *Data) (*LossResult, error) {
+func (c *comparison) evalBase(ctx context.Context, set *attach.Data) (*LossResult, error) {
 	if r := c.before[set]; r != nil {
 		return r, nil
 	}
@@ -223,7 +224,7 @@ func (c *comparison) evalBase(ctx context.Context, set *Data) (*LossResult, erro
 func (c *comparison) otherValues(i int) (bytes int64) {
 	for j := range c.entries {
 		if j != i {
-			bytes += 4 * int64(len(c.entries[j].Adapter.flat))
+			bytes += 4 * int64(len(c.entries[j].Adapter.Flat))
 		}
 	}
 	return bytes
@@ -250,14 +251,14 @@ func (r *Compared) finish(t *TrainResult) {
 	r.EvalCurve = append(r.EvalCurve, CurvePoint{t.Steps, *t.EvalLoss})
 }
 
-// fileBytes is the size of the file that Save writes.
-func (a *Adapter) fileBytes() (int64, error) {
-	meta, err := a.metadata()
+// fileSize is the size of the file that Save writes.
+func fileSize(a *attach.Adapter) (int64, error) {
+	meta, err := a.Metadata()
 	if err != nil {
 		return 0, err
 	}
 	var w countingWriter
-	err = safetensors.Write(&w, meta, items(a.params, ""))
+	err = safetensors.Write(&w, meta, attach.Items(a.Tensors, ""))
 	return int64(w), err
 }
 

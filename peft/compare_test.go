@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 func TestStepsOf(t *testing.T) {
@@ -17,13 +19,13 @@ func TestStepsOf(t *testing.T) {
 			t.Errorf("%d tokens: %d steps have %d, one less %d", tokens, steps, with, before)
 		}
 	}
-	if n := stepsOf(&Data{}, &opt, 5); n != 0 {
+	if n := stepsOf(&attach.Data{}, &opt, 5); n != 0 {
 		t.Errorf("no data: %d steps", n)
 	}
 }
 
 // tokensOf is how many tokens a training of so many steps sees.
-func tokensOf(set *Data, opt *TrainOptions, steps int) (tokens int64) {
+func tokensOf(set *attach.Data, opt *TrainOptions, steps int) (tokens int64) {
 	for epoch := 0; steps > 0; epoch++ {
 		batches := set.Batches(set.Order(epoch, opt.Seed), opt.BatchTokens)
 		for i := 0; i < len(batches) && steps > 0; i += opt.Accumulate {
@@ -60,7 +62,7 @@ func TestCompareGoesOn(t *testing.T) {
 		t.Errorf("curves %v and %v", m.TrainCurve, m.EvalCurve)
 	}
 	good := entry("good", 1e-3)
-	size, err := good.Adapter.fileBytes()
+	size, err := fileSize(good.Adapter)
 	path := filepath.Join(t.TempDir(), "a.safetensors")
 	if err != nil || good.Adapter.Save(path) != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func TestCompareRefuses(t *testing.T) {
 	for name, entries := range map[string][]Entry{
 		"nothing to compare": nil,
 		"no evaluation data": {{Name: "x", Adapter: a, Train: tinyData(5, 1)}},
-		"training data":      {{Name: "x", Adapter: a, Train: &Data{}, Eval: tinyData(5, 1)}},
+		"training data":      {{Name: "x", Adapter: a, Train: &attach.Data{}, Eval: tinyData(5, 1)}},
 	} {
 		if _, err := Compare(t.Context(), b, entries, CompareOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %v, want one that says %q", err, name)

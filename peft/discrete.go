@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -43,7 +44,7 @@ type PromptData struct {
 // SplitPromptData takes a quarter of the records, drawn by seed, for choosing, and another quarter for the report where
 // held holds no records for that.
 func SplitPromptData(records, held []PromptRecord, seed uint64) PromptData {
-	order := (&Data{Examples: make([]Example, len(records))}).Order(0, seed)
+	order := (&attach.Data{Examples: make([]attach.Example, len(records))}).Order(0, seed)
 	take := func(n int) (part []PromptRecord) {
 		for _, i := range order[:n] {
 			part = append(part, records[i])
@@ -123,8 +124,8 @@ func ParsePromptTemplate(template string) (fields []string, slots int, err error
 	return t.Fields(), t.Slots(), nil
 }
 
-// check fills in defaults.
-func (o *DiscreteOptions) check() error {
+// Check fills in defaults.
+func (o *DiscreteOptions) Check() error {
 	for _, n := range []struct {
 		name  string
 		value *int
@@ -156,7 +157,7 @@ func (o *DiscreteOptions) check() error {
 // Ebrahimi et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a
 // beam of the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far,
 // the given one among them. The result depends on the seed but not on the number of threads.
-func SearchPrompt(ctx context.Context, b *Base, data PromptData, opt DiscreteOptions) (*PromptResult, error) {
+func SearchPrompt(ctx context.Context, b *attach.Base, data PromptData, opt DiscreteOptions) (*PromptResult, error) {
 	s, err := newPromptSearch(b, data, opt)
 	if err != nil {
 		return nil, fmt.Errorf("search a prompt: %w", err)
@@ -169,7 +170,7 @@ func SearchPrompt(ctx context.Context, b *Base, data PromptData, opt DiscreteOpt
 }
 
 // EvalPrompt measures a prompt on records, with adapters at work. batchTokens is as for EvalLoss.
-func EvalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, records []PromptRecord, batchTokens int) (*PromptScore, error) {
+func EvalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []PromptRecord, batchTokens int) (*PromptScore, error) {
 	score, err := evalPrompt(ctx, b, adapters, p, records, batchTokens)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate a prompt: %w", err)
@@ -177,7 +178,7 @@ func EvalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, reco
 	return score, nil
 }
 
-func evalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, records []PromptRecord, batchTokens int) (*PromptScore, error) {
+func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []PromptRecord, batchTokens int) (*PromptScore, error) {
 	text := p.Template
 	if p.Slots != "" { // the same words, and which of them were found
 		text = p.Slots
@@ -187,11 +188,11 @@ func evalPrompt(ctx context.Context, b *Base, adapters []Scaled, p *Prompt, reco
 		return nil, err
 	}
 	for _, scaled := range adapters {
-		if scaled.Adapter.heads() > 0 {
-			return nil, errClassifier
+		if scaled.Adapter.Heads() > 0 {
+			return nil, attach.ErrClassifier
 		}
 	}
-	hooks, err := bindAll(b, adapters)
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -16,8 +17,8 @@ import (
 
 // promptScorer measures templates that differ in the words of their slots only.
 type promptScorer struct {
-	base        *Base
-	adapters    stack
+	base        *attach.Base
+	adapters    attach.Stack
 	bos         []int32
 	batchTokens int
 	tape        *autograd.Tape
@@ -30,7 +31,7 @@ type promptScorer struct {
 	head       *quant.Matrix // rows of the output head for the words, where each is one token; else nil
 }
 
-func newPromptScorer(b *Base, t *discrete.Template, v Verbalizer, batchTokens int) (*promptScorer, error) {
+func newPromptScorer(b *attach.Base, t *discrete.Template, v Verbalizer, batchTokens int) (*promptScorer, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.Path)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/discrete"
 )
 
@@ -39,8 +40,8 @@ type chosenPrompt struct {
 	score      PromptScore
 }
 
-func newPromptSearch(b *Base, data PromptData, opt DiscreteOptions) (*promptSearch, error) {
-	if err := opt.check(); err != nil {
+func newPromptSearch(b *attach.Base, data PromptData, opt DiscreteOptions) (*promptSearch, error) {
+	if err := opt.Check(); err != nil {
 		return nil, err
 	}
 	t, err := discrete.Parse(opt.Template)
@@ -151,7 +152,7 @@ func (s *promptSearch) minibatch(n int) []PromptRecord {
 	var out []PromptRecord
 	for len(out) < min(n, len(s.data.Search)) {
 		if len(s.order) == 0 {
-			s.order = (&Data{Examples: make([]Example, len(s.data.Search))}).Order(s.epoch, s.opt.Seed)
+			s.order = (&attach.Data{Examples: make([]attach.Example, len(s.data.Search))}).Order(s.epoch, s.opt.Seed)
 			s.epoch++
 		}
 		out, s.order = append(out, s.data.Search[s.order[0]]), s.order[1:]
@@ -179,7 +180,7 @@ func (s *promptSearch) run(ctx context.Context) (*PromptResult, error) {
 	sweeps, idle := 0, 0
 	for sweeps < s.opt.Sweeps && idle < patience {
 		before := s.objective(s.best.score)
-		for _, slot := range (&Data{Examples: make([]Example, slots)}).Order(sweeps, s.opt.Seed) {
+		for _, slot := range (&attach.Data{Examples: make([]attach.Example, slots)}).Order(sweeps, s.opt.Seed) {
 			if err := s.visitSlot(ctx, slot, slots); err != nil {
 				return nil, err
 			}
@@ -305,7 +306,7 @@ func (s *promptSearch) choose(ctx context.Context, pool []*discrete.Template) er
 func (s *promptSearch) result(ctx context.Context, sweeps int) (*PromptResult, error) {
 	r := &PromptResult{Sweeps: sweeps, Seed: s.opt.Seed, Fluency: s.opt.Fluency}
 	r.Prompt = Prompt{Format: promptFormat, Template: s.best.template.Literal().String(), Slots: s.best.template.String(),
-		Verbalizer: s.best.verbalizer, Base: s.base.name()}
+		Verbalizer: s.best.verbalizer, Base: s.base.Name()}
 	if s.best.verbalizer != nil {
 		if err := s.verbalize(s.opt.Verbalizer); err != nil {
 			return nil, err

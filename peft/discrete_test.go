@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/demo/tale"
 	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -17,9 +18,9 @@ import (
 )
 
 // demoBase opens the built-in model, whose matrices are Q8_0.
-func demoBase(t *testing.T) *Base {
+func demoBase(t *testing.T) *attach.Base {
 	t.Helper()
-	b, err := OpenBase("../internal/demo/base.gguf")
+	b, err := attach.OpenBase("../internal/demo/base.gguf")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func quickSearch(t *testing.T) (PromptData, DiscreteOptions) {
 	}
 }
 
-func search(t *testing.T, b *Base, data PromptData, opt DiscreteOptions) *PromptResult {
+func search(t *testing.T, b *attach.Base, data PromptData, opt DiscreteOptions) *PromptResult {
 	t.Helper()
 	r, err := SearchPrompt(context.Background(), b, data, opt)
 	if err != nil {
@@ -101,7 +102,7 @@ func TestLongPromptSearches(t *testing.T) {
 }
 
 func TestSearchOfCompletions(t *testing.T) {
-	b, err := OpenBase(testdata.Shared(t, "models/stories260K.gguf"))
+	b, err := attach.OpenBase(testdata.Shared(t, "models/stories260K.gguf"))
 	if err != nil {
 		t.Fatal(err)
 	}

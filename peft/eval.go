@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -14,14 +15,14 @@ import (
 
 // EvalLoss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
 // that go through the model at once (0: 2048); it does not change the result beyond rounding.
-func EvalLoss(ctx context.Context, b *Base, adapters []Scaled, set *Data, batchTokens int) (*LossResult, error) {
+func EvalLoss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *attach.Data, batchTokens int) (*LossResult, error) {
 	if batchTokens == 0 {
 		batchTokens = evalTokens
 	}
-	if err := checkSet(b, set, 0, adaptersOf(adapters)...); err != nil {
+	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	hooks, err := bindAll(b, adapters)
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
@@ -56,12 +57,12 @@ type PerplexityOptions struct {
 // is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
 // the tokens of the text; BOS is put in front where the vocabulary says so and it is not there. What does not fill a
 // window is left out.
-func Perplexity(ctx context.Context, b *Base, adapters []Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+func Perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
 	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
 	}
-	bound, err := bindAll(b, adapters)
+	bound, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
 	}
@@ -118,7 +119,7 @@ type textWindows struct {
 	scored []bool // of one window: the tokens that are predicted
 }
 
-func newWindows(b *Base, ids []int32, size int) (*textWindows, error) {
+func newWindows(b *attach.Base, ids []int32, size int) (*textWindows, error) {
 	w := &textWindows{ids: ids, size: size}
 	if tok := b.Tokenizer; tok != nil && tok.AddBOS() {
 		if w.bos, w.hasBOS = tok.BOS(); w.hasBOS && (len(ids) == 0 || ids[0] != w.bos) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
@@ -74,7 +75,7 @@ func TestPerplexityByHand(t *testing.T) {
 			n++
 		}
 	}
-	r, err := Perplexity(context.Background(), b, []Scaled{{a, 1}}, ids, PerplexityOptions{Ctx: size})
+	r, err := Perplexity(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, ids, PerplexityOptions{Ctx: size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,14 +167,14 @@ func TestMergedLossOfStories(t *testing.T) {
 	evalIDs := b.Tokenizer.Encode(string(text[len(text)-8_000:]), false)
 	var figures [3]float64
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	if _, err := Merge(context.Background(), b, []Scaled{{a, 1}}, out, MergeOptions{Type: "F32"}); err != nil {
+	if _, err := Merge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, MergeOptions{Type: "F32"}); err != nil {
 		t.Fatal(err)
 	}
 	merged := openBase(t, out)
 	for i, run := range []struct {
-		base     *Base
-		adapters []Scaled
-	}{{b, nil}, {b, []Scaled{{a, 1}}}, {merged, nil}} {
+		base     *attach.Base
+		adapters []attach.Scaled
+	}{{b, nil}, {b, []attach.Scaled{{Adapter: a, Scale: 1}}}, {merged, nil}} {
 		r, err := Perplexity(context.Background(), run.base, run.adapters, evalIDs, PerplexityOptions{Ctx: 256})
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package peft
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -11,7 +12,7 @@ import (
 // were rounded. Float32 programs stray from it, each in its own way, and AdamW makes more of that in some runs than in
 // others; a reference in float32 is worth only as much as it agrees with this one.
 type exactRun struct {
-	base   *Base
+	base   *attach.Base
 	lora   *lora
 	sites  map[*model.Linear]loraModule
 	params [][]float64
@@ -35,8 +36,8 @@ func (m *exactMat) row(i int) []float64 { return m.x[i*m.cols : (i+1)*m.cols] }
 
 func (m *exactMat) drow(i int) []float64 { return m.d[i*m.cols : (i+1)*m.cols] }
 
-func newExactRun(b *Base, a *Adapter) (*exactRun, error) {
-	r := &exactRun{base: b, lora: a.method.(*lora), sites: map[*model.Linear]loraModule{}}
+func newExactRun(b *attach.Base, a *attach.Adapter) (*exactRun, error) {
+	r := &exactRun{base: b, lora: a.Method.(*lora), sites: map[*model.Linear]loraModule{}}
 	linears, err := r.lora.linears(b)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func newExactRun(b *Base, a *Adapter) (*exactRun, error) {
 	for i, l := range linears {
 		r.sites[l] = r.lora.modules[i]
 	}
-	for _, p := range a.params {
+	for _, p := range a.Tensors {
 		r.params = append(r.params, widen(p.Data))
 		for _, s := range []*[][]float64{&r.grads, &r.m, &r.v} {
 			*s = append(*s, make([]float64, len(p.Data)))

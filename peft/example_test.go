@@ -75,7 +75,7 @@ func ExampleLoad() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := adapter.ExportGGUF(base, "adapter.gguf"); err != nil {
+	if err := peft.GGUF(adapter, base, "adapter.gguf"); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -9,47 +9,48 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// ExportGGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
+// GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
 //
 // llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
 // asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules), alpha is 0, which means no
 // scaling, and the scale is multiplied into B.
-func (a *Adapter) ExportGGUF(b *Base, path string) error { return a.ExportGGUFAs(b, path, gguf.F32) }
+func GGUF(a *attach.Adapter, b *attach.Base, path string) error { return GGUFAs(a, b, path, gguf.F32) }
 
-// ExportGGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
-func (a *Adapter) ExportGGUFAs(b *Base, path string, t gguf.Type) error {
-	_, err := a.ExportLoRA(b, path, ExportOptions{Type: t})
+// GGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
+func GGUFAs(a *attach.Adapter, b *attach.Base, path string, t gguf.Type) error {
+	_, err := LoRA(a, b, path, ExportOptions{Type: t})
 	return err
 }
 
-// ExportLoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
+// LoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
 // where the changes are not of low rank, and says how near that is.
-func (a *Adapter) ExportLoRA(b *Base, path string, opt ExportOptions) (*ExportReport, error) {
-	report, err := a.exportLoRA(b, path, opt)
+func LoRA(a *attach.Adapter, b *attach.Base, path string, opt ExportOptions) (*ExportReport, error) {
+	report, err := writeLoRA(a, b, path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
 	return report, nil
 }
 
-func (a *Adapter) exportLoRA(b *Base, path string, opt ExportOptions) (*ExportReport, error) {
+func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt ExportOptions) (*ExportReport, error) {
 	if opt.Type != gguf.F32 && opt.Type != gguf.F16 {
 		return nil, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
 	}
 	if opt.Rank < 0 {
 		return nil, fmt.Errorf("rank %d, expected 1 or more, or 0", opt.Rank)
 	}
-	pairs, report, err := a.pairs(b, opt)
+	pairs, report, err := pairsOf(a, b, opt)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := a.exportMetadata(b, opt)
+	meta, err := exportMetadata(a, b, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +73,8 @@ type exportPair struct {
 }
 
 // exportPairs lists the pairs in the order of the model, rows as GGUF stores them, scales where they belong.
-func (a *Adapter) exportPairs(b *Base) ([]exportPair, error) {
-	m, ok := a.method.(*lora)
+func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
+	m, ok := a.Method.(*lora)
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
 	}
@@ -96,18 +97,18 @@ func (a *Adapter) exportPairs(b *Base) ([]exportPair, error) {
 		}
 		name, heads := b.Model.InGGUF(l)
 		if l.Module == model.EmbedModule {
-			pairs = append(pairs, a.exportEmbedding(name, mod))
+			pairs = append(pairs, exportEmbedding(a, name, mod))
 			continue
 		}
 		pairs = append(pairs, exportPair{
-			tensor: name, a: a.params[mod.a].Data, b: a.exportB(mod, heads), aRows: mod.rank, rank: mod.rank, in: mod.in, out: mod.out,
+			tensor: name, a: a.Tensors[mod.a].Data, b: exportB(a, mod, heads), aRows: mod.rank, rank: mod.rank, in: mod.in, out: mod.out,
 		})
 	}
 	return pairs, nil
 }
 
 // exportable says what a GGUF LoRA cannot hold, where there is such.
-func (m *lora) exportable(b *Base) error {
+func (m *lora) exportable(b *attach.Base) error {
 	switch {
 	case m.config.DoRA:
 		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
@@ -123,36 +124,36 @@ func (m *lora) exportable(b *Base) error {
 
 // exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for each
 // token.
-func (a *Adapter) exportEmbedding(name string, mod loraModule) exportPair {
+func exportEmbedding(a *attach.Adapter, name string, mod loraModule) exportPair {
 	pair := exportPair{
-		tensor: name, a: linalg.Transpose(a.params[mod.a].Data, mod.rank, mod.in), b: slices.Clone(a.params[mod.b].Data),
+		tensor: name, a: linalg.Transpose(a.Tensors[mod.a].Data, mod.rank, mod.in), b: slices.Clone(a.Tensors[mod.b].Data),
 		aRows: mod.in, rank: mod.rank, in: mod.rank, out: mod.out,
 	}
-	if !a.Config.plain() {
+	if !a.Config.Plain() {
 		kernels.Scale(float32(mod.scale), pair.b)
 	}
 	return pair
 }
 
 // exportB is a copy of B with its rows permuted and, where alpha cannot say it, the scale in it.
-func (a *Adapter) exportB(mod loraModule, heads int) []float32 {
-	src := a.params[mod.b : mod.b+1]
-	dst := views(src, make([]float32, len(src[0].Data)))
-	var perms []permutation
+func exportB(a *attach.Adapter, mod loraModule, heads int) []float32 {
+	src := a.Tensors[mod.b : mod.b+1]
+	dst := attach.Views(src, make([]float32, len(src[0].Data)))
+	var perms []attach.Permutation
 	if heads > 0 {
-		perms = []permutation{{0, heads}}
+		perms = []attach.Permutation{{Param: 0, Heads: heads}}
 	}
-	toBase(dst, src, perms)
-	if !a.Config.plain() {
+	attach.ToBase(dst, src, perms)
+	if !a.Config.Plain() {
 		kernels.Scale(float32(mod.scale), dst[0].Data)
 	}
 	return dst[0].Data
 }
 
 // exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
-func (a *Adapter) exportMetadata(b *Base, opt ExportOptions) (*gguf.Metadata, error) {
+func exportMetadata(a *attach.Adapter, b *attach.Base, opt ExportOptions) (*gguf.Metadata, error) {
 	alpha := float32(0)
-	if a.exportsPairs(opt) && a.Config.plain() {
+	if exportsPairs(a, opt) && a.Config.Plain() {
 		alpha = float32(a.Config.Alpha)
 	}
 	meta := &gguf.Metadata{}
@@ -168,9 +169,9 @@ func (a *Adapter) exportMetadata(b *Base, opt ExportOptions) (*gguf.Metadata, er
 			set("general.base_model.0.name", name)
 		}
 	}
-	set("peftconv.version", Version)
+	set("peftconv.version", attach.Version)
 	if sum := a.Origin.BaseSHA256; sum != "" {
-		set(metaBaseSHA256, sum)
+		set(attach.MetaBaseSHA256, sum)
 	}
 	return meta, failed
 }

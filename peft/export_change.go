@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -47,17 +48,17 @@ func (s pairSums) error() float64 {
 }
 
 // exportsPairs reports whether the adapter has the pairs that are written.
-func (a *Adapter) exportsPairs(opt ExportOptions) bool {
-	_, ok := a.method.(*lora)
+func exportsPairs(a *attach.Adapter, opt ExportOptions) bool {
+	_, ok := a.Method.(*lora)
 	return ok && opt.Rank == 0 && a.Config.Grid == nil
 }
 
-// pairs lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
-func (a *Adapter) pairs(b *Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
-	if !a.exportsPairs(opt) {
-		return a.exportChanges(b, opt)
+// pairsOf lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
+func pairsOf(a *attach.Adapter, b *attach.Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
+	if !exportsPairs(a, opt) {
+		return exportChanges(a, b, opt)
 	}
-	pairs, err := a.exportPairs(b)
+	pairs, err := exportPairs(a, b)
 	report := &ExportReport{}
 	for _, p := range pairs {
 		report.Tensors = append(report.Tensors, ExportedTensor{Name: p.tensor, Rank: p.rank})
@@ -67,12 +68,12 @@ func (a *Adapter) pairs(b *Base, opt ExportOptions) ([]exportPair, *ExportReport
 
 // exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a change of
 // low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
-func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
+func exportChanges(a *attach.Adapter, b *attach.Base, opt ExportOptions) ([]exportPair, *ExportReport, error) {
 	bound, err := a.Bind(b)
 	if err != nil {
 		return nil, nil, err
 	}
-	deltas := bound.deltas()
+	deltas := bound.Deltas()
 	if deltas == nil {
 		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds",
 			a.Config.Method)
@@ -110,21 +111,21 @@ func (a *Adapter) exportChanges(b *Base, opt ExportOptions) ([]exportPair, *Expo
 }
 
 // changesVectors reports whether an adapter changes vectors that are there.
-func changesVectors(bound *Bound) bool {
-	at, ok := as[vectorial](bound.attachment)
-	return ok && slices.ContainsFunc(at.vectors(), func(v vectorChange) bool { return v.change != nil || v.base() != nil })
+func changesVectors(bound *attach.Bound) bool {
+	at, ok := attach.As[attach.Vectorial](bound.Attachment)
+	return ok && slices.ContainsFunc(at.Vectors(), func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil })
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
-func pairOf(l *model.Linear, d delta, limit int) (exportPair, pairSums) {
-	if s, ok := d.(*gridSite); ok { // the pair of what was rounded to the grid is nearer than one of the noise, too
-		pair, _ := pairOf(l, s.change, limit)
+func pairOf(l *model.Linear, d attach.Delta, limit int) (exportPair, pairSums) {
+	if s, ok := d.(*attach.GridSite); ok { // the pair of what was rounded to the grid is nearer than one of the noise, too
+		pair, _ := pairOf(l, s.Change, limit)
 		return pair, pair.compare(d)
 	}
 	out, in := l.W.Rows, l.W.Cols
 	small := min(out, in)
-	if f, ok := d.(factored); ok {
-		left, right, rank := f.factors()
+	if f, ok := d.(attach.Factored); ok {
+		left, right, rank := f.Factors()
 		if rank <= small && (limit == 0 || rank <= limit) {
 			return exportPair{a: left, b: right, aRows: rank, rank: rank, in: in, out: out}, pairSums{want: 1}
 		}
@@ -142,7 +143,7 @@ func pairOf(l *model.Linear, d delta, limit int) (exportPair, pairSums) {
 const changedRows = 16
 
 // cutPair is the nearest pair of a rank.
-func cutPair(l *model.Linear, d delta, rank int) (exportPair, pairSums) {
+func cutPair(l *model.Linear, d attach.Delta, rank int) (exportPair, pairSums) {
 	out, in := l.W.Rows, l.W.Cols
 	change := make([]float32, out*in)
 	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
@@ -165,7 +166,7 @@ func cutPair(l *model.Linear, d delta, rank int) (exportPair, pairSums) {
 }
 
 // compare measures the pair against a change.
-func (p *exportPair) compare(d delta) (sums pairSums) {
+func (p *exportPair) compare(d attach.Delta) (sums pairSums) {
 	stats := make([]pairSums, p.out)
 	kernels.Parallel((p.out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(p.out, (i+1)*changedRows)
@@ -186,8 +187,8 @@ func (p *exportPair) compare(d delta) (sums pairSums) {
 
 // permute puts the rows of b in the order that a GGUF file has them in.
 func (p *exportPair) permute(heads int) {
-	src := []Param{{Shape: []int{p.out, p.rank}, Data: p.b}}
-	dst := views(src, make([]float32, len(p.b)))
-	toBase(dst, src, []permutation{{0, heads}})
+	src := []attach.Param{{Shape: []int{p.out, p.rank}, Data: p.b}}
+	dst := attach.Views(src, make([]float32, len(p.b)))
+	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: heads}})
 	p.b = dst[0].Data
 }

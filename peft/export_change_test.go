@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // TestExportChanges exports methods that are no LoRA: exactly where their changes are of low rank or the rank is that of
@@ -20,11 +21,11 @@ func TestExportChanges(t *testing.T) {
 		{"vera", 0, 0, 1e-6}, {"loha", 0, 0, 1e-6}, {"adalora", 0, 0, 1e-6}, {"lokr", 0, 0, 1e-5}, {"oft", 0, 0, 1e-5}, {"ia3", 0, 0, 1e-5},
 		{"vera", 4, 0.05, 0.99}, {"lokr", 4, 0.05, 0.99}, {"oft", 4, 0.05, 0.99}, {"ia3", 4, 0.05, 0.99}, {"adalora", 2, 0.05, 0.99},
 	} {
-		for _, b := range []*Base{file, dir} {
+		for _, b := range []*attach.Base{file, dir} {
 			a := methodNamed(t, b, c.name)
 			stir(a, 5)
 			path := filepath.Join(t.TempDir(), "lora.gguf")
-			report, err := a.ExportLoRA(b, path, ExportOptions{Rank: c.rank})
+			report, err := LoRA(a, b, path, ExportOptions{Rank: c.rank})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +38,7 @@ func TestExportChanges(t *testing.T) {
 }
 
 // methodNamed is a fresh adapter of one of methodCases.
-func methodNamed(t *testing.T, b *Base, name string) *Adapter {
+func methodNamed(t *testing.T, b *attach.Base, name string) *attach.Adapter {
 	t.Helper()
 	for _, c := range methodCases {
 		if c.name == name {
@@ -53,7 +54,7 @@ func methodNamed(t *testing.T, b *Base, name string) *Adapter {
 }
 
 // checkExported compares the error of each pair in a file with what the report says.
-func checkExported(t *testing.T, path string, a *Adapter, b *Base, report *ExportReport) {
+func checkExported(t *testing.T, path string, a *attach.Adapter, b *attach.Base, report *ExportReport) {
 	t.Helper()
 	f, err := gguf.Open(path)
 	if err != nil {
@@ -65,7 +66,7 @@ func checkExported(t *testing.T, path string, a *Adapter, b *Base, report *Expor
 	if err != nil {
 		t.Fatal(err)
 	}
-	deltas := bound.deltas()
+	deltas := bound.Deltas()
 	if len(report.Tensors) != len(deltas) || len(f.Tensors) != 2*len(deltas) {
 		t.Fatalf("%d changes give %d pairs in the report, %d tensors in the file", len(deltas), len(report.Tensors), len(f.Tensors))
 	}
@@ -86,7 +87,7 @@ func TestExportChangesRefused(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	biased := openBase(t, biasedGGUF(t, b))
 	for _, c := range []struct {
-		b            *Base
+		b            *attach.Base
 		name, reason string
 		rank         int
 	}{
@@ -95,7 +96,7 @@ func TestExportChangesRefused(t *testing.T) {
 	} {
 		a := methodNamed(t, c.b, c.name)
 		stir(a, 5)
-		_, err := a.ExportLoRA(c.b, filepath.Join(t.TempDir(), "lora.gguf"), ExportOptions{Rank: c.rank})
+		_, err := LoRA(a, c.b, filepath.Join(t.TempDir(), "lora.gguf"), ExportOptions{Rank: c.rank})
 		if err == nil || !strings.Contains(err.Error(), c.reason) {
 			t.Errorf("%s: error %v, expected one with %q", c.name, err, c.reason)
 		}
@@ -103,10 +104,10 @@ func TestExportChangesRefused(t *testing.T) {
 }
 
 // biasedGGUF is a model with biases: b with some merged in.
-func biasedGGUF(t *testing.T, b *Base) string {
+func biasedGGUF(t *testing.T, b *attach.Base) string {
 	t.Helper()
 	a := methodNamed(t, b, "bitfit")
 	stir(a, 9)
-	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, _ := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	return out
 }

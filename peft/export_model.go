@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -47,30 +48,30 @@ type ModelReport struct {
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file
 }
 
-// ExportModel writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the
+// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the
 // adapter at work. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become
 // layers of their own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that
 // no llama.cpp graph can express, a base that is not GGUF.
-func (a *Adapter) ExportModel(b *Base, path string) (*ModelReport, error) {
-	r, err := a.exportModel(b, path)
+func Model(a *attach.Adapter, b *attach.Base, path string) (*ModelReport, error) {
+	r, err := writeModel(a, b, path)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
 	return r, nil
 }
 
-func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
+func writeModel(a *attach.Adapter, b *attach.Base, path string) (*ModelReport, error) {
 	switch {
 	case b.GGUF == nil:
 		return nil, fmt.Errorf("%s is not a GGUF file", b.Path)
-	case sameFile(path, b.Path):
+	case attach.SameFile(path, b.Path):
 		return nil, errors.New("it would replace its base: choose another name")
 	}
 	bound, err := a.Bind(b)
 	if err != nil {
 		return nil, err
 	}
-	m, err := modelOf(a, b, views(a.params, bound.values))
+	m, err := modelOf(a, b, attach.Views(a.Tensors, bound.Values))
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +89,8 @@ func (a *Adapter) exportModel(b *Base, path string) (*ModelReport, error) {
 }
 
 // modelOf describes a GGUF model that computes what the base does with an adapter, whose tensors are params.
-func modelOf(a *Adapter, b *Base, params []Param) (*modelFile, error) {
-	switch m := a.method.(type) {
+func modelOf(a *attach.Adapter, b *attach.Base, params []attach.Param) (*modelFile, error) {
+	switch m := a.Method.(type) {
 	case embeddingMethod:
 		return tokensModel(a, m, b, params)
 	case *bottleneck:
@@ -102,17 +103,17 @@ func modelOf(a *Adapter, b *Base, params []Param) (*modelFile, error) {
 }
 
 // record notes in the metadata what was put into the model.
-func (m *modelFile) record(a *Adapter, b *Base) error {
+func (m *modelFile) record(a *attach.Adapter, b *attach.Base) error {
 	sum, err := b.SHA256()
 	if err != nil {
 		return err
 	}
-	hash, err := hashAdapter(a)
+	hash, err := attach.HashAdapter(a)
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.meta.Set(mergeVersion, Version), m.meta.Set(mergeBaseSHA256, sum),
-		m.meta.Set(mergeMethods, []string{a.Config.Method}), m.meta.Set(mergeAdapters, []string{hash}))
+	return errors.Join(m.meta.Set(attach.MergeVersion, attach.Version), m.meta.Set(attach.MergeBaseSHA256, sum),
+		m.meta.Set(attach.MergeMethods, []string{a.Config.Method}), m.meta.Set(attach.MergeAdapters, []string{hash}))
 }
 
 func (m *modelFile) writeTo(out io.Writer) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -86,7 +87,7 @@ func (opt *StateOptions) check() (stateVersion, error) {
 
 // ExportState writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
-func ExportState(b *Base, adapters []Scaled, path string, opt StateOptions) (*StateReport, error) {
+func ExportState(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
 	r, err := exportState(b, adapters, path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
@@ -94,7 +95,7 @@ func ExportState(b *Base, adapters []Scaled, path string, opt StateOptions) (*St
 	return r, nil
 }
 
-func exportState(b *Base, adapters []Scaled, path string, opt StateOptions) (*StateReport, error) {
+func exportState(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
 	version, err := opt.check()
 	if err != nil {
 		return nil, err
@@ -121,34 +122,34 @@ func exportState(b *Base, adapters []Scaled, path string, opt StateOptions) (*St
 }
 
 // virtualSession is a session that has read what the adapters put before every text.
-func virtualSession(b *Base, adapters []Scaled) (*model.Session, error) {
-	hooks, err := bindAll(b, adapters)
+func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, error) {
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, err
 	}
 	for _, bound := range hooks {
-		a := bound.adapter
+		a := bound.Adapter
 		switch {
 		case a.Config.Template != "":
 			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
-		case a.heads() > 0:
-			return nil, errClassifier
+		case a.Heads() > 0:
+			return nil, attach.ErrClassifier
 		case a.VirtualTokens() == 0:
 			return nil, fmt.Errorf("an adapter of method %s is more than what stands before a text", a.Config.Method)
 		}
 	}
-	n := hooks.virtualTokens()
+	n := hooks.VirtualTokens()
 	if n == 0 {
 		return nil, errors.New("there is no adapter with virtual tokens")
 	}
 	session := b.Model.NewSession(n)
-	ids := expanded(hooks, []int32{0})
+	ids := attach.Expanded(hooks, []int32{0})
 	_, err = session.Append(ids[:len(ids)-1], hooks)
 	return session, err
 }
 
 // placeholder is the token that each position of a state counts as: the first one of a prompt in any case.
-func placeholder(b *Base) int32 {
+func placeholder(b *attach.Base) int32 {
 	if b.Tokenizer == nil {
 		return 0
 	}
@@ -161,7 +162,7 @@ func placeholder(b *Base) int32 {
 
 // stateWriter makes the bytes of a state. All numbers are little-endian.
 type stateWriter struct {
-	base    *Base
+	base    *attach.Base
 	session *model.Session
 	version stateVersion
 	opt     StateOptions

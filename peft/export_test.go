@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -22,11 +23,11 @@ func TestExportGGUF(t *testing.T) {
 		"rsLoRA":        {Rank: 4, Alpha: 12, RSLoRA: true},
 		"alpha pattern": {Rank: 4, Alpha: 12, AlphaPattern: map[string]float64{"k_proj": 3}, Layers: "1"},
 	} {
-		for world, b := range map[string]*Base{"GGUF": inGGUF, "Hugging Face": inHF} {
+		for world, b := range map[string]*attach.Base{"GGUF": inGGUF, "Hugging Face": inHF} {
 			t.Run(name+" over "+world, func(t *testing.T) {
 				a := trained(t, b, opt)
 				path := filepath.Join(t.TempDir(), "lora.gguf")
-				if err := a.ExportGGUF(b, path); err != nil {
+				if err := GGUF(a, b, path); err != nil {
 					t.Fatal(err)
 				}
 				f, err := gguf.Open(path)
@@ -59,13 +60,13 @@ func checkExportHeader(t *testing.T, f *gguf.File, plain bool) {
 }
 
 // checkExportWeights compares every pair with what the adapter does to a GGUF base.
-func checkExportWeights(t *testing.T, f *gguf.File, a *Adapter, b *Base) {
+func checkExportWeights(t *testing.T, f *gguf.File, a *attach.Adapter, b *attach.Base) {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deltas := bound.deltas()
+	deltas := bound.Deltas()
 	if len(f.Tensors) != 2*len(deltas) {
 		t.Errorf("the file has %d tensors, expected %d", len(f.Tensors), 2*len(deltas))
 	}
@@ -114,7 +115,7 @@ func productOf(ta, tb *gguf.Tensor, scale float64) []float32 {
 func TestExportPermutes(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	a := trained(t, b, LoRAOptions{Rank: 1, Targets: []string{"q_proj", "v_proj"}, Layers: "0"})
-	for _, p := range a.params {
+	for _, p := range a.Tensors {
 		if strings.Contains(p.Name, "lora_B") {
 			for r := range p.Data {
 				p.Data[r] = float32(r)
@@ -122,7 +123,7 @@ func TestExportPermutes(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "lora.gguf")
-	if err := a.ExportGGUFAs(b, path, gguf.F16); err != nil {
+	if err := GGUFAs(a, b, path, gguf.F16); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -148,12 +149,12 @@ func TestExportRefused(t *testing.T) {
 	a := trained(t, b, LoRAOptions{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if err := a.ExportGGUFAs(b, path, gguf.Q8_0); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
+	if err := GGUFAs(a, b, path, gguf.Q8_0); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
 		t.Errorf("error %v", err)
 	}
 	wide := tiny
 	wide.width = 64
-	if err := a.ExportGGUF(openBase(t, wide.writeGGUF(t)), path); err == nil || !strings.Contains(err.Error(), "another base") {
+	if err := GGUF(a, openBase(t, wide.writeGGUF(t)), path); err == nil || !strings.Contains(err.Error(), "another base") {
 		t.Errorf("error %v", err)
 	}
 	checkEmpty(t, dir)
@@ -161,12 +162,12 @@ func TestExportRefused(t *testing.T) {
 
 // TestExportedScale: the scale in B is alpha over the root of the rank for rsLoRA.
 func TestExportedScale(t *testing.T) {
-	c := Config{Rank: 16, Alpha: 8, RSLoRA: true}
-	if got := c.scaleOf("x"); got != 2 {
+	c := attach.Config{Rank: 16, Alpha: 8, RSLoRA: true}
+	if got := c.ScaleOf("x"); got != 2 {
 		t.Errorf("scale is %v", got)
 	}
 	c.RSLoRA = false
-	if got := c.scaleOf("x"); math.Abs(got-0.5) > 0 {
+	if got := c.ScaleOf("x"); math.Abs(got-0.5) > 0 {
 		t.Errorf("scale is %v", got)
 	}
 }

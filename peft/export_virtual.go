@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -34,11 +35,11 @@ const (
 // embeddingMethod is a method whose virtual tokens are embeddings before or in the input.
 type embeddingMethod interface {
 	// embeddings are those of the virtual tokens (n, D).
-	embeddings(b *Base, params []Param) ([]float32, error)
+	embeddings(b *attach.Base, params []attach.Param) ([]float32, error)
 }
 
 // tokensModel is the base with an adapter's virtual tokens in its vocabulary.
-func tokensModel(a *Adapter, m embeddingMethod, b *Base, params []Param) (*modelFile, error) {
+func tokensModel(a *attach.Adapter, m embeddingMethod, b *attach.Base, params []attach.Param) (*modelFile, error) {
 	rows, err := m.embeddings(b, params)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func tokensModel(a *Adapter, m embeddingMethod, b *Base, params []Param) (*model
 
 // virtualModel is the base with virtual tokens at the end of its vocabulary, whose embeddings are rows (n, D). A prompt
 // that begins with them, or has them where the template has, is read as the adapter would have it.
-func virtualModel(b *Base, rows []float32, template *Template) (*modelFile, error) {
+func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*modelFile, error) {
 	embed := b.GGUF.Tensor("token_embd.weight")
 	if embed == nil {
 		return nil, fmt.Errorf("%s has no tensor token_embd.weight", b.Path)
@@ -109,7 +110,7 @@ func repeated(t *gguf.Tensor, name string, row, n int) modelTensor {
 }
 
 // virtualNames are texts for n tokens that the vocabulary does not have.
-func virtualNames(b *Base, n int) ([]string, error) {
+func virtualNames(b *attach.Base, n int) ([]string, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("%s has no vocabulary to add virtual tokens to", b.Path)
 	}
@@ -125,7 +126,7 @@ func virtualNames(b *Base, n int) ([]string, error) {
 }
 
 // addTokens puts tokens at the end of the vocabulary.
-func (m *modelFile) addTokens(b *Base, names []string) error {
+func (m *modelFile) addTokens(b *attach.Base, names []string) error {
 	tokens, ok := m.meta.Strings(keyTokens)
 	if !ok || len(tokens) != b.Model.Spec.Vocab {
 		return fmt.Errorf("%s has %d tokens in %s, expected the %d of its embeddings",
@@ -169,7 +170,7 @@ func kindsOf(meta *gguf.Metadata, n int) []int32 {
 
 // addPrompt has chats begin with the tokens, and notes what other prompts have to look like. As in training the tokens stand
 // before BOS, which a prompt then has to spell; those of a template stand after it.
-func (m *modelFile) addPrompt(b *Base, names []string, template *Template) error {
+func (m *modelFile) addPrompt(b *attach.Base, names []string, template *attach.Template) error {
 	all, bos := strings.Join(names, ""), ""
 	if id, ok := b.Tokenizer.BOS(); ok && b.Tokenizer.AddBOS() {
 		tokens, _ := b.GGUF.Meta.Strings(keyTokens)
@@ -196,7 +197,7 @@ func (m *modelFile) addPrompt(b *Base, names []string, template *Template) error
 }
 
 // addTemplate makes a chat template of one with a single input: the last message.
-func (m *modelFile) addTemplate(names []string, template *Template) error {
+func (m *modelFile) addTemplate(names []string, template *attach.Template) error {
 	show := func(field string) func(string) string { return func(string) string { return field } }
 	virtual := func(i int) string { return names[i] }
 	m.note = "a prompt has to read " + template.Render(virtual, func(name string) string { return "{" + name + "}" })
@@ -228,7 +229,7 @@ const probeTokens = 64
 
 // unlikeliestRow is the token that the base would choose last, judged by the best place it gets after any of some random
 // tokens: one whose output row, given to others, has them never chosen.
-func unlikeliestRow(b *Base) (int, error) {
+func unlikeliestRow(b *attach.Base) (int, error) {
 	vocab := b.Model.Spec.Vocab
 	r := prng.NewRandom(1, "probe")
 	var packed batch.Batch

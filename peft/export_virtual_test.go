@@ -12,15 +12,16 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
 )
 
-// exportModel exports an adapter as a model and opens it.
-func exportModel(t *testing.T, b *Base, a *Adapter) (*Base, *ModelReport) {
+// writeModel exports an adapter as a model and opens it.
+func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base, *ModelReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "model.gguf")
-	r, err := a.ExportModel(b, out)
+	r, err := Model(a, b, out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +53,11 @@ func TestVirtualModel(t *testing.T) {
 					loss = slices.Repeat([]bool{true}, len(e.IDs))
 					loss[0] = false
 				}
-				behind.Examples = append(behind.Examples, Example{
+				behind.Examples = append(behind.Examples, attach.Example{
 					IDs: slices.Concat([]int32{vocab, vocab + 1, vocab + 2}, e.IDs), Loss: slices.Concat([]bool{false, false, false}, loss),
 				})
 			}
-			want, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, data, 0)
+			want, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +71,7 @@ func TestVirtualModel(t *testing.T) {
 			if ids := m.Tokenizer.Encode("<pt_0><pt_2><s>", true); !slices.Equal(ids, []int32{vocab, vocab + 2, 1}) {
 				t.Errorf("the virtual tokens are read as %v", ids)
 			}
-			if _, err := a.ExportModel(m, filepath.Join(t.TempDir(), "twice.gguf")); err == nil {
+			if _, err := Model(a, m, filepath.Join(t.TempDir(), "twice.gguf")); err == nil {
 				t.Error("virtual tokens are added twice")
 			}
 		})
@@ -78,7 +79,7 @@ func TestVirtualModel(t *testing.T) {
 }
 
 // withChat is a tiny model with a chat template.
-func withChat(t *testing.T, chat string) *Base {
+func withChat(t *testing.T, chat string) *attach.Base {
 	t.Helper()
 	path := tiny.writeGGUF(t)
 	f, err := gguf.Open(path)
@@ -106,14 +107,16 @@ func withChat(t *testing.T, chat string) *Base {
 
 // TestVirtualChat: chats begin with the virtual tokens, and have BOS once.
 func TestVirtualChat(t *testing.T) {
-	prompt := func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 2}) }
+	prompt := func(b *attach.Base) (*attach.Adapter, error) {
+		return NewPromptTuning(b, PromptOptions{VirtualTokens: 2})
+	}
 	for _, c := range []struct {
 		name, chat, want string
-		make             func(b *Base) (*Adapter, error)
+		make             func(b *attach.Base) (*attach.Adapter, error)
 	}{
 		{"BOS by the vocabulary", "{{ messages }}", "<pt_0><pt_1><s>{{ messages }}", prompt},
 		{"BOS by the template", "{{ bos_token }}{{ messages }}", "<pt_0><pt_1>{{ bos_token }}{{ messages }}", prompt},
-		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *Base) (*Adapter, error) {
+		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *attach.Base) (*attach.Adapter, error) {
 			return NewPTuning(b, PTuningOptions{Template: "[P] {q} [P] so: {a}", Hidden: 4})
 		}},
 	} {
@@ -138,7 +141,7 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := virtualSession(b, []Scaled{{a, 1}})
+	session, err := virtualSession(b, []attach.Scaled{{Adapter: a, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +155,7 @@ func TestState(t *testing.T) {
 		{StateOptions{Kind: StateSequence, Streams: 4, Type: gguf.F16}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
 	} {
 		path := filepath.Join(t.TempDir(), "state")
-		r, err := ExportState(b, []Scaled{{a, 1}}, path, c.opt)
+		r, err := ExportState(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, c.opt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +209,7 @@ func TestStateInto(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "state")
-		if _, err := ExportState(b, []Scaled{{a, 1}}, path, opt); err != nil {
+		if _, err := ExportState(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, opt); err != nil {
 			t.Fatal(err)
 		}
 		return fileBytes(t, path)
@@ -243,7 +246,7 @@ func TestStateErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		adapter *Adapter
+		adapter *attach.Adapter
 		opt     StateOptions
 		want    string
 	}{
@@ -256,7 +259,7 @@ func TestStateErrors(t *testing.T) {
 		{templated, StateOptions{}, "among the fields"},
 		{trained(t, b, LoRAOptions{}), StateOptions{}, "is more than what stands before a text"},
 	} {
-		if _, err := ExportState(b, []Scaled{{c.adapter, 1}}, filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ExportState(b, []attach.Scaled{{Adapter: c.adapter, Scale: 1}}, filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, expected an error with %q", c.opt, err, c.want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -75,7 +76,7 @@ type LeftTensor struct {
 // the largest singular values, by random projection (linalg.TruncatedSVD). The two may be any of GGUF file and Hugging
 // Face directory, in any types; of quantized weights the difference holds their rounding too. One weight at a time is in
 // memory. Errors: models of different shape, and targets that nothing matches.
-func Extract(ctx context.Context, base, tuned *Base, opt ExtractOptions) (*Adapter, *ExtractReport, error) {
+func Extract(ctx context.Context, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport, error) {
 	x, err := newExtractor(base, tuned, opt)
 	if err == nil {
 		err = x.run(ctx)
@@ -92,7 +93,7 @@ func Extract(ctx context.Context, base, tuned *Base, opt ExtractOptions) (*Adapt
 
 // extractor is one extraction.
 type extractor struct {
-	base, tuned *Base
+	base, tuned *attach.Base
 	opt         ExtractOptions
 	ranks       ResizeOptions
 	chosen      []string
@@ -101,16 +102,16 @@ type extractor struct {
 	report      ExtractReport
 }
 
-func newExtractor(base, tuned *Base, opt ExtractOptions) (*extractor, error) {
+func newExtractor(base, tuned *attach.Base, opt ExtractOptions) (*extractor, error) {
 	x := &extractor{base: base, tuned: tuned, opt: opt}
 	var err error
 	if x.ranks, err = opt.ranks(); err != nil {
 		return nil, err
 	}
-	if err := sameModel(base, tuned); err != nil {
+	if err := attach.SameModel(base, tuned); err != nil {
 		return nil, err
 	}
-	x.chosen, err = chooseLinears(base, opt.Targets, opt.Layers, allLinear)
+	x.chosen, err = attach.ChooseLinears(base, opt.Targets, opt.Layers, attach.AllLinear)
 	return x, err
 }
 
@@ -145,8 +146,8 @@ func (x *extractor) run(ctx context.Context) error {
 
 // release gives the pages of the files back.
 func (x *extractor) release() {
-	for _, b := range []*Base{x.base, x.tuned} {
-		if f, ok := b.closer.(interface{ Release() }); ok {
+	for _, b := range []*attach.Base{x.base, x.tuned} {
+		if f, ok := b.Closer.(interface{ Release() }); ok {
 			f.Release()
 		}
 	}
@@ -182,21 +183,21 @@ func (x *extractor) factor(l *model.Linear, delta []float32, squares float64) lo
 }
 
 // adapter is the LoRA of all pairs.
-func (x *extractor) adapter() (*Adapter, error) {
+func (x *extractor) adapter() (*attach.Adapter, error) {
 	sum, err := x.base.SHA256()
 	if err != nil {
 		return nil, err
 	}
-	c := Config{BaseModel: x.opt.BaseModel, Rank: highestRank(x.list)}
+	c := attach.Config{BaseModel: x.opt.BaseModel, Rank: highestRank(x.list)}
 	if c.BaseModel == "" {
-		c.BaseModel = x.base.name()
+		c.BaseModel = x.base.Name()
 	}
 	modules := make([]string, len(x.list))
 	for i, l := range x.list {
 		modules[i] = l.Module
 	}
-	c.Targets, c.Layers = describeTargets(x.base, modules)
-	a, err := newLowRank(c, Origin{Base: absolute(x.base.Path), BaseSHA256: sum, Architecture: x.base.Architecture()}, x.list)
+	c.Targets, c.Layers = attach.DescribeTargets(x.base, modules)
+	a, err := newLowRank(c, attach.Origin{Base: attach.Absolute(x.base.Path), BaseSHA256: sum, Architecture: x.base.Architecture()}, x.list)
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-func extracted(t *testing.T, base, tuned *Base, opt ExtractOptions) (*Adapter, *ExtractReport) {
+func extracted(t *testing.T, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport) {
 	t.Helper()
 	a, report, err := Extract(context.Background(), base, tuned, opt)
 	if err != nil {
@@ -24,10 +25,10 @@ func extracted(t *testing.T, base, tuned *Base, opt ExtractOptions) (*Adapter, *
 }
 
 // checkSameChange compares the changes of two adapters, module by module, relative to their size.
-func checkSameChange(t *testing.T, got, want *Adapter, tolerance float64) {
+func checkSameChange(t *testing.T, got, want *attach.Adapter, tolerance float64) {
 	t.Helper()
-	a, errA := got.lowRanks()
-	b, errB := want.lowRanks()
+	a, errA := lowRanks(got)
+	b, errB := lowRanks(want)
 	if errA != nil || errB != nil || len(a) != len(b) {
 		t.Fatalf("%d and %d modules, %v, %v", len(a), len(b), errA, errB)
 	}
@@ -46,12 +47,12 @@ func checkSameChange(t *testing.T, got, want *Adapter, tolerance float64) {
 
 // What is merged comes out again, from any mixture of formats, rows of q and k in order.
 func TestExtract(t *testing.T) {
-	bases := []*Base{openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 2))}
+	bases := []*attach.Base{openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 2))}
 	lora := trained(t, bases[0], LoRAOptions{Rank: 3, Alpha: 6, Seed: 1})
 	lora.Origin.BaseSHA256 = ""
-	var tuned []*Base
+	var tuned []*attach.Base
 	for _, b := range bases {
-		path, _ := merge(t, b, MergeOptions{}, Scaled{lora, 1})
+		path, _ := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: lora, Scale: 1})
 		tuned = append(tuned, openBase(t, path))
 	}
 	for i, b := range bases {
@@ -61,12 +62,12 @@ func TestExtract(t *testing.T) {
 			if len(report.Modules) != 14 || len(report.Left) != 0 || report.Error > 1e-4 || report.Rank != 3 {
 				t.Errorf("%d from %d: %+v", j, i, report)
 			}
-			if err := CheckBase(got, b); err != nil || got.Config.Alpha != 3 || len(got.Config.RankPattern) != 0 {
+			if err := attach.CheckBase(got, b); err != nil || got.Config.Alpha != 3 || len(got.Config.RankPattern) != 0 {
 				t.Errorf("config %+v, base %v", got.Config, err)
 			}
 			set := tinyData(6, 3)
 			want, errA := EvalLoss(context.Background(), m, nil, set, 0)
-			with, errB := EvalLoss(context.Background(), b, []Scaled{{got, 1}}, set, 0)
+			with, errB := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: got, Scale: 1}}, set, 0)
 			if errA != nil || errB != nil || math.Abs(want.Loss-with.Loss) > 1e-4 {
 				t.Errorf("loss of the tuned model %v, of base and adapter %v, %v, %v", want, with, errA, errB)
 			}
@@ -78,7 +79,7 @@ func TestExtract(t *testing.T) {
 func TestExtractQuantized(t *testing.T) {
 	base := openBase(t, writeTinyK(t))
 	lora := trained(t, base, LoRAOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
-	path, _ := merge(t, base, MergeOptions{Type: "F32"}, Scaled{lora, 1})
+	path, _ := merge(t, base, MergeOptions{Type: "F32"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := openBase(t, path)
 	got, report := extracted(t, base, tuned, ExtractOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Layers: "0-1"})
 	checkSameChange(t, got, lora, 1e-3)
@@ -96,8 +97,8 @@ func TestExtractQuantized(t *testing.T) {
 		switch {
 		case m.Change == 0 && (m.Rank != 0 || m.Energy != 1):
 			t.Errorf("no difference: %+v", m)
-		case m.Change > 0 && (m.Energy < 0.8 && m.Rank < 3 || auto.Config.rankOf(m.Module) != m.Rank):
-			t.Errorf("%+v, rank in the configuration %d", m, auto.Config.rankOf(m.Module))
+		case m.Change > 0 && (m.Energy < 0.8 && m.Rank < 3 || auto.Config.RankOf(m.Module) != m.Rank):
+			t.Errorf("%+v, rank in the configuration %d", m, auto.Config.RankOf(m.Module))
 		}
 	}
 }
@@ -195,16 +196,16 @@ func TestExtractThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	base := openBase(t, writeTinyK(t))
 	lora := trained(t, base, LoRAOptions{Rank: 30, Seed: 1})
-	path, _ := merge(t, base, MergeOptions{Type: "F16"}, Scaled{lora, 1})
+	path, _ := merge(t, base, MergeOptions{Type: "F16"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := openBase(t, path)
 	var first []float32
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)
 		a, _ := extracted(t, base, tuned, ExtractOptions{Rank: 5, Layers: "1"})
 		if first == nil {
-			first = a.flat
+			first = a.Flat
 		}
-		if !slices.Equal(a.flat, first) {
+		if !slices.Equal(a.Flat, first) {
 			t.Errorf("other values on %d threads", threads)
 		}
 	}

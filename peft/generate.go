@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
@@ -34,11 +35,11 @@ type GenerateResult struct {
 
 // Generate continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
 // is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
-func Generate(ctx context.Context, b *Base, adapters []Scaled, prompt string, opt GenerateOptions, emit func(piece string)) (*GenerateResult, error) {
+func Generate(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt GenerateOptions, emit func(piece string)) (*GenerateResult, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}
-	hooks, err := bindAll(b, adapters)
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
@@ -50,25 +51,25 @@ func Generate(ctx context.Context, b *Base, adapters []Scaled, prompt string, op
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	if err := g.run(ctx, expanded(hooks, ids)); err != nil {
+	if err := g.run(ctx, attach.Expanded(hooks, ids)); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
 	return g.result, nil
 }
 
 // adaptedPrompt are the tokens of a prompt in the template of an adapter, or as it is where none has one.
-func adaptedPrompt(b *Base, adapters []Scaled, prompt string) ([]int32, error) {
+func adaptedPrompt(b *attach.Base, adapters []attach.Scaled, prompt string) ([]int32, error) {
 	for _, scaled := range adapters {
-		if scaled.Adapter.heads() > 0 {
-			return nil, errClassifier
+		if scaled.Adapter.Heads() > 0 {
+			return nil, attach.ErrClassifier
 		}
 	}
 	for _, scaled := range adapters {
 		if scaled.Adapter.Config.Template != "" {
-			return scaled.Adapter.templated(b, prompt)
+			return scaled.Adapter.Templated(b, prompt)
 		}
 	}
-	ids := promptIDs(b.Tokenizer, prompt)
+	ids := attach.PromptIDs(b.Tokenizer, prompt)
 	if len(ids) == 0 {
 		return nil, errors.New("the prompt is empty")
 	}
@@ -78,7 +79,7 @@ func adaptedPrompt(b *Base, adapters []Scaled, prompt string) ([]int32, error) {
 // generator is one answer being made.
 type generator struct {
 	tok     *tokenizer.Tokenizer
-	hooks   stack
+	hooks   attach.Stack
 	session *model.Session
 	sampler sampler
 	opt     GenerateOptions
@@ -86,7 +87,7 @@ type generator struct {
 	result  *GenerateResult
 }
 
-func newGenerator(b *Base, hooks stack, prompt int, opt GenerateOptions, emit func(string)) (*generator, error) {
+func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt GenerateOptions, emit func(string)) (*generator, error) {
 	if opt.N == 0 {
 		opt.N = 128
 	}
@@ -100,7 +101,7 @@ func newGenerator(b *Base, hooks stack, prompt int, opt GenerateOptions, emit fu
 	if emit == nil {
 		emit = func(string) {}
 	}
-	size := min(limit, prompt+opt.N) + hooks.virtualTokens()
+	size := min(limit, prompt+opt.N) + hooks.VirtualTokens()
 	return &generator{
 		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
 		sampler: newSampler(opt), result: &GenerateResult{PromptTokens: prompt},

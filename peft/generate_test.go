@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
@@ -36,7 +37,7 @@ func TestGenerateStories(t *testing.T) {
 func TestGenerateCached(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{})
-	r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "the cat", GenerateOptions{N: 12, IgnoreEOG: true}, nil)
+	r, err := Generate(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", GenerateOptions{N: 12, IgnoreEOG: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestGenerateCached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := promptIDs(b.Tokenizer, "the cat")
+	ids := attach.PromptIDs(b.Tokenizer, "the cat")
 	if ids[0] != 1 || len(ids) != r.PromptTokens {
 		t.Errorf("the prompt is %v", ids)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
@@ -38,7 +39,7 @@ type peftCase struct {
 	data        *safetensors.File
 	sequences   *dataset.Set
 	perStep     int
-	baseForCase *Base
+	baseForCase *attach.Base
 }
 
 // goldenCases are the runs that are reproduced.
@@ -128,7 +129,7 @@ func (c *peftCase) vector(t *testing.T, kind, name string) []float32 {
 // trainer starts the run of a case from its initial adapter.
 func (c *peftCase) trainer(t *testing.T) *trainer {
 	t.Helper()
-	a, err := Load(filepath.Join(c.dir, "init"))
+	a, err := attach.Load(filepath.Join(c.dir, "init"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	if _, err := tr.gradient(context.Background(), []*batch.Batch{c.batchOf(0)}); err != nil {
 		t.Fatal(err)
 	}
-	grads := views(tr.adapter.params, tr.bound.grads)
+	grads := attach.Views(tr.adapter.Tensors, tr.bound.Grads)
 	limit := 1e-4
 	if kernels.Tier() != "avx512" {
 		for _, p := range grads {
@@ -217,7 +218,7 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 func (c *peftCase) checkFirstUpdate(t *testing.T) {
 	t.Helper()
 	tr := c.trainer(t)
-	for _, p := range views(tr.adapter.params, tr.bound.grads) {
+	for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Grads) {
 		copy(p.Data, c.vector(t, "grad", p.Name))
 	}
 	tr.update(tr.schedule.at(0))
@@ -227,7 +228,7 @@ func (c *peftCase) checkFirstUpdate(t *testing.T) {
 // checkParams compares the parameters as they are.
 func (c *peftCase) checkParams(t *testing.T, tr *trainer, kind string, limit float64) {
 	t.Helper()
-	for _, p := range views(tr.adapter.params, tr.bound.values) {
+	for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Values) {
 		if err := relative(p.Data, c.vector(t, kind, p.Name)); err > limit {
 			t.Errorf("%s of %s is off by %.2g", kind, p.Name, err)
 		}
@@ -250,7 +251,7 @@ func TestPEFTExact(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range c.Steps {
-				exact.put(tr.bound.values)
+				exact.put(tr.bound.Values)
 				loss, err := tr.gradient(context.Background(), []*batch.Batch{c.batchOf(i)})
 				if err != nil {
 					t.Fatal(err)
@@ -263,7 +264,7 @@ func TestPEFTExact(t *testing.T) {
 				if horizon[name] < c.Steps {
 					limit = 1e-2 // the rounding of the parameters alone may do that at some steps
 				}
-				if err := relative(tr.bound.grads, exact.gradient()); err > limit {
+				if err := relative(tr.bound.Grads, exact.gradient()); err > limit {
 					t.Errorf("the gradient of step %d is off by %.2g", i+1, err)
 				}
 				if drift := math.Abs(c.Losses[i] - want); i < horizon[name] && drift > 3e-5 {
@@ -279,11 +280,11 @@ func TestPEFTMaskedLoss(t *testing.T) {
 	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
-			a, err := Load(filepath.Join(c.dir, "init"))
+			a, err := attach.Load(filepath.Join(c.dir, "init"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := EvalLoss(context.Background(), c.baseForCase, []Scaled{{a, 1}}, c.masked(t), 0)
+			got, err := EvalLoss(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, c.masked(t), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -318,22 +319,22 @@ func TestPEFTLogits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			for _, kind := range []string{"init", "final"} {
-				a, err := Load(filepath.Join(c.dir, kind))
+				a, err := attach.Load(filepath.Join(c.dir, kind))
 				if err != nil {
 					t.Fatal(err)
 				}
-				hooks, err := bindAll(c.baseForCase, []Scaled{{a, 1}})
+				hooks, err := attach.BindAll(c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}})
 				if err != nil {
 					t.Fatal(err)
 				}
 				c.checkLogits(t, "logits."+kind, c.baseForCase, hooks)
 			}
-			a, err := Load(filepath.Join(c.dir, "final"))
+			a, err := attach.Load(filepath.Join(c.dir, "final"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "merged")
-			if _, err := Merge(context.Background(), c.baseForCase, []Scaled{{a, 1}}, out, MergeOptions{}); err != nil {
+			if _, err := Merge(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, out, MergeOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(filepath.Join(out, "generation_config.json")); err != nil {
@@ -344,7 +345,7 @@ func TestPEFTLogits(t *testing.T) {
 	}
 }
 
-func (c *peftCase) checkLogits(t *testing.T, key string, b *Base, hooks model.Hooks) {
+func (c *peftCase) checkLogits(t *testing.T, key string, b *attach.Base, hooks model.Hooks) {
 	t.Helper()
 	want, err := c.vectors.Tensor(key).Float32s()
 	if err != nil {
@@ -357,7 +358,7 @@ func (c *peftCase) checkLogits(t *testing.T, key string, b *Base, hooks model.Ho
 }
 
 // allLogits are the logits of every token of a batch.
-func allLogits(b *Base, hooks model.Hooks, packed *batch.Batch) []float32 {
+func allLogits(b *attach.Base, hooks model.Hooks, packed *batch.Batch) []float32 {
 	tape := autograd.NewTape()
 	tape.Record(false)
 	rows := make([]int, packed.Tokens())

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -16,31 +17,35 @@ import (
 
 // gridCases make adapters of every method that can be trained on the grid of its base.
 var gridCases = []methodCase{
-	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3}) }},
-	{"lora of several ranks", func(b *Base) (*Adapter, error) {
+	{"lora", func(b *attach.Base) (*attach.Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3}) }},
+	{"lora of several ranks", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
 	}},
-	{"dora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3}) }},
-	{"pissa", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitPiSSA, Seed: 3}) }},
-	{"olora", func(b *Base) (*Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 3, Init: InitOLoRA, RSLoRA: true, Seed: 3})
+	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
 	}},
-	{"loha", func(b *Base) (*Adapter, error) {
-		return NewLoHa(b, LoHaOptions{Placement: Placement{Seed: 3}, Rank: 3})
+	{"pissa", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Init: attach.InitPiSSA, Seed: 3})
 	}},
-	{"lokr", func(b *Base) (*Adapter, error) {
-		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	{"olora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 3, Init: attach.InitOLoRA, RSLoRA: true, Seed: 3})
 	}},
-	{"vera", func(b *Base) (*Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16}) }},
-	{"oft", func(b *Base) (*Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
-	{"oft, exact, one block for all", func(b *Base) (*Adapter, error) {
+	{"loha", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoHa(b, LoHaOptions{Placement: attach.Placement{Seed: 3}, Rank: 3})
+	}},
+	{"lokr", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: attach.Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	}},
+	{"vera", func(b *attach.Base) (*attach.Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16}) }},
+	{"oft", func(b *attach.Base) (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
+	{"oft, exact, one block for all", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true, Share: true})
 	}},
-	{"adalora", func(b *Base) (*Adapter, error) {
-		return NewAdaLoRA(b, AdaLoRAOptions{Placement: Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
+	{"adalora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewAdaLoRA(b, AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
 	}},
-	{"ia3", func(b *Base) (*Adapter, error) {
-		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}})
+	{"ia3", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewIA3(b, IA3Options{Placement: attach.Placement{Targets: []string{"all-linear"}}})
 	}},
 }
 
@@ -48,10 +53,10 @@ var gridCases = []methodCase{
 func init() {
 	for i, c := range gridCases {
 		if i%2 == 0 && c.name != "dora" { // whose norms, which count as constants, are made anew with the blocks
-			methodCases = append(methodCases, methodCase{c.name + " on the grid", func(b *Base) (*Adapter, error) {
+			methodCases = append(methodCases, methodCase{c.name + " on the grid", func(b *attach.Base) (*attach.Adapter, error) {
 				a, err := c.new(b)
 				if err == nil {
-					err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+					err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
 				}
 				return a, err
 			}})
@@ -60,11 +65,11 @@ func init() {
 }
 
 // newGridAdapter is an adapter of a case on the grid of a base.
-func newGridAdapter(t *testing.T, b *Base, fresh func(b *Base) (*Adapter, error)) *Adapter {
+func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
 	t.Helper()
 	a, err := fresh(b)
 	if err == nil {
-		err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+		err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +97,7 @@ func TestGridMergesWhatItTrained(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				loaded, err := Load(path)
+				loaded, err := attach.Load(path)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,9 +108,9 @@ func TestGridMergesWhatItTrained(t *testing.T) {
 }
 
 // checkExact merges a trained adapter and wants bit by bit what was trained.
-func checkExact(t *testing.T, b *Base, a *Adapter, heldOut *Data, r *TrainResult, batchTokens int) {
+func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach.Data, r *TrainResult, batchTokens int) {
 	t.Helper()
-	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	if !report.BitExact || report.KeptShare == nil || *report.KeptShare != 1 {
 		t.Errorf("the merge reports %+v", report)
 	}
@@ -118,7 +123,7 @@ func checkExact(t *testing.T, b *Base, a *Adapter, heldOut *Data, r *TrainResult
 	if *r.EvalLoss == *r.BaseLoss {
 		t.Error("training has changed nothing")
 	}
-	v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, nil)
+	v, err := VerifyMerge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, nil)
 	if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 		t.Errorf("verified: %+v, %v", v, err)
 	}
@@ -156,13 +161,13 @@ func TestGridGradients(t *testing.T) {
 	for _, c := range gridCases {
 		a := newGridAdapter(t, b, c.new)
 		stir(a, 5)
-		grid, err := a.bind(b, 1, true)
+		grid, err := a.Attach(b, 1, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		free := *a
 		free.Config.Grid = nil
-		plain, err := free.bind(b, 1, true)
+		plain, err := free.Attach(b, 1, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,8 +175,8 @@ func TestGridGradients(t *testing.T) {
 			x, dy := make([]float32, tokens*l.W.Cols), make([]float32, tokens*l.W.Rows)
 			prng.NewRandom(1, l.Module).Normal(x, 1)
 			prng.NewRandom(2, l.Module).Normal(dy, 1)
-			back := func(bound *Bound) []float32 {
-				clear(bound.grads)
+			back := func(bound *attach.Bound) []float32 {
+				clear(bound.Grads)
 				tape := autograd.NewTape()
 				in := autograd.NewParam(tokens, l.W.Cols, x, make([]float32, len(x)))
 				model.Project(tape, l, in, bound).Grad = dy
@@ -180,8 +185,8 @@ func TestGridGradients(t *testing.T) {
 			}
 			dx := back(grid)
 			back(plain)
-			for i, p := range a.params {
-				got, want := views(a.params, grid.grads)[i].Data, views(a.params, plain.grads)[i].Data
+			for i, p := range a.Tensors {
+				got, want := attach.Views(a.Tensors, grid.Grads)[i].Data, attach.Views(a.Tensors, plain.Grads)[i].Data
 				if e := relative(got, want); e > 1e-5 {
 					t.Errorf("%s: the gradient of %s is %.2g off", c.name, p.Name, e)
 				}
@@ -203,10 +208,10 @@ func TestGridRuns(t *testing.T) {
 		if testing.Short() && i%4 != 1 {
 			continue
 		}
-		fresh := func(b *Base) (*Adapter, error) {
+		fresh := func(b *attach.Base) (*attach.Adapter, error) {
 			a, err := c.new(b)
 			if err == nil {
-				err = a.TrainOnGrid(b, GridOptions{Seed: 3})
+				err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
 			}
 			return a, err
 		}
@@ -243,16 +248,16 @@ func TestGridBiases(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(biases, 7)
-	path, _ := merge(t, plain, MergeOptions{}, Scaled{biases, 1})
+	path, _ := merge(t, plain, MergeOptions{}, attach.Scaled{Adapter: biases, Scale: 1})
 	b := openBase(t, path)
-	a := newGridAdapter(t, b, func(b *Base) (*Adapter, error) { return NewIA3(b, IA3Options{}) })
+	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return NewIA3(b, IA3Options{}) })
 	stir(a, 5)
 	bound, err := a.Bind(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seq := packed(tinyData(4, 1))
-	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, _ := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	if e := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bound, seq)); e > 1e-5 {
 		t.Errorf("merged the logits differ by %.2g", e)
 	}
@@ -263,7 +268,7 @@ func TestGridExport(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
 	a := newGridAdapter(t, b, gridCases[0].new)
 	stir(a, 5)
-	report, err := a.ExportLoRA(b, filepath.Join(t.TempDir(), "out.gguf"), ExportOptions{})
+	report, err := LoRA(a, b, filepath.Join(t.TempDir(), "out.gguf"), ExportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,26 +282,26 @@ func TestGridExport(t *testing.T) {
 func TestGridRefused(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
 	lattice := openBase(t, blocksIn(gguf.IQ3_S).writeGGUF(t))
-	lora := func(opt LoRAOptions) func(*Base) (*Adapter, error) {
-		return func(b *Base) (*Adapter, error) { return NewLoRA(b, opt) }
+	lora := func(opt LoRAOptions) func(*attach.Base) (*attach.Adapter, error) {
+		return func(b *attach.Base) (*attach.Adapter, error) { return NewLoRA(b, opt) }
 	}
 	for _, c := range []struct {
-		base *Base
-		new  func(*Base) (*Adapter, error)
-		opt  GridOptions
+		base *attach.Base
+		new  func(*attach.Base) (*attach.Adapter, error)
+		opt  attach.GridOptions
 		want string
 	}{
-		{b, lora(LoRAOptions{}), GridOptions{Channels: ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
-		{b, lora(LoRAOptions{}), GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
-		{b, lora(LoRAOptions{}), GridOptions{Channels: "levels"}, `channel "levels" is not known`},
-		{b, lora(LoRAOptions{}), GridOptions{Channels: ChannelRow}, "more than factors of rows"},
-		{b, lora(LoRAOptions{}), GridOptions{Dither: "some"}, `qat_dither "some"`},
-		{b, lora(LoRAOptions{Dropout: 0.1}), GridOptions{}, "dropout takes inputs"},
-		{b, lora(LoRAOptions{Norms: true}), GridOptions{}, "norms and biases"},
-		{b, lora(LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), GridOptions{}, "leave lm_head out"},
-		{lattice, lora(LoRAOptions{}), GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
-		{b, func(b *Base) (*Adapter, error) { return NewLNTuning(b, NormOptions{}) }, GridOptions{}, "changes vectors alone"},
-		{b, func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{}) }, GridOptions{}, "changes no weight"},
+		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
+		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: "levels"}, `channel "levels" is not known`},
+		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelRow}, "more than factors of rows"},
+		{b, lora(LoRAOptions{}), attach.GridOptions{Dither: "some"}, `qat_dither "some"`},
+		{b, lora(LoRAOptions{Dropout: 0.1}), attach.GridOptions{}, "dropout takes inputs"},
+		{b, lora(LoRAOptions{Norms: true}), attach.GridOptions{}, "norms and biases"},
+		{b, lora(LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), attach.GridOptions{}, "leave lm_head out"},
+		{lattice, lora(LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{}) }, attach.GridOptions{}, "changes vectors alone"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{}) }, attach.GridOptions{}, "changes no weight"},
 	} {
 		a, err := c.new(c.base)
 		if err != nil {
@@ -309,19 +314,19 @@ func TestGridRefused(t *testing.T) {
 			t.Error("an adapter that is refused is on the grid")
 		}
 	}
-	var config Config
+	var config attach.Config
 	for _, text := range []string{"{", `{"channels":"scale","dither":"none"}`} {
-		if config.readGrid(text) == nil {
+		if config.ReadGrid(text) == nil {
 			t.Errorf("%s is taken", text)
 		}
 	}
 	for _, c := range []struct{ then, now string }{{"", `{"channels":"code","dither":"none"}`},
 		{`{"channels":"code","dither":"none"}`, `{"channels":"code","dither":"uniform"}`}} {
-		config = Config{}
-		if err := config.readGrid(c.now); err != nil {
+		config = attach.Config{}
+		if err := config.ReadGrid(c.now); err != nil {
 			t.Fatal(err)
 		}
-		if config.sameGrid(c.now) != nil || config.sameGrid(c.then) == nil {
+		if config.SameGrid(c.now) != nil || config.SameGrid(c.then) == nil {
 			t.Errorf("%s is the same as %s", c.now, c.then)
 		}
 	}
@@ -331,10 +336,10 @@ func TestGridRefused(t *testing.T) {
 func TestDoubledRanksKeepTheirScale(t *testing.T) {
 	for _, rslora := range []bool{false, true} {
 		for rank := 1; rank <= 1024; rank++ {
-			c := Config{Rank: rank, Alpha: 2 * float64(rank), RSLoRA: rslora}
-			before := c.scaleOf("")
-			if c.doubleRank(); float32(before) != float32(c.scaleOf("")) {
-				t.Errorf("rank %d, rslora %v: the scale %v becomes %v", rank, rslora, before, c.scaleOf(""))
+			c := attach.Config{Rank: rank, Alpha: 2 * float64(rank), RSLoRA: rslora}
+			before := c.ScaleOf("")
+			if c.DoubleRank(); float32(before) != float32(c.ScaleOf("")) {
+				t.Errorf("rank %d, rslora %v: the scale %v becomes %v", rank, rslora, before, c.ScaleOf(""))
 			}
 		}
 	}

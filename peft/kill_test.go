@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // killEnv makes the test binary do one job over and over until it is killed: "train BASE OUT" or "merge BASE OUT".
@@ -34,7 +36,7 @@ func runJob(job string) error {
 	if _, err := fmt.Sscan(job, &kind, &base, &out); err != nil {
 		return err
 	}
-	b, err := OpenBase(base)
+	b, err := attach.OpenBase(base)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func runJob(job string) error {
 		if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if _, err := Merge(context.Background(), b, []Scaled{{a, 1}}, out, MergeOptions{}); err != nil {
+		if _, err := Merge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, MergeOptions{}); err != nil {
 			return err
 		}
 	}
@@ -87,7 +89,7 @@ func TestKilled(t *testing.T) {
 		t.Skip("starts many processes")
 	}
 	path := writeTinyK(t)
-	whole, _ := merge(t, openBase(t, path), MergeOptions{}, Scaled{freshLoRA(t, path), 1})
+	whole, _ := merge(t, openBase(t, path), MergeOptions{}, attach.Scaled{Adapter: freshLoRA(t, path), Scale: 1})
 	want := fileBytes(t, whole)
 	dir := t.TempDir()
 	merged, adapter := filepath.Join(dir, "merged.gguf"), filepath.Join(dir, "out.safetensors")
@@ -104,13 +106,13 @@ func TestKilled(t *testing.T) {
 		if _, err := os.Stat(checkpoint); err != nil {
 			continue
 		}
-		if _, err := Load(checkpoint); err != nil {
+		if _, err := attach.Load(checkpoint); err != nil {
 			t.Errorf("a killed training left a checkpoint that cannot be read: %v", err)
 		}
 	}
 }
 
-func freshLoRA(t *testing.T, path string) *Adapter {
+func freshLoRA(t *testing.T, path string) *attach.Adapter {
 	t.Helper()
 	a, err := NewLoRA(openBase(t, path), LoRAOptions{})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // latentBases are a base of quantized blocks and the files that hold its original weights: a GGUF file, a Hugging Face directory, and
@@ -24,18 +25,18 @@ func latentBases(t *testing.T, typ gguf.Type) (base string, originals []string) 
 // latentCases make adapters that start from original weights.
 var latentCases = []struct {
 	name string
-	new  func(b *Base) (*Adapter, error)
+	new  func(b *attach.Base) (*attach.Adapter, error)
 }{
-	{"code", func(b *Base) (*Adapter, error) {
+	{"code", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewQAT(b, QATOptions{Channels: "code", Rank: 4, Seed: 3, Latent: true})
 	}},
-	{"scale+code", func(b *Base) (*Adapter, error) {
+	{"scale+code", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewQAT(b, QATOptions{Channels: "scale+code", Rank: 4, Seed: 3, Latent: true})
 	}},
-	{"dora", func(b *Base) (*Adapter, error) {
+	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
 		a, err := NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
 		if err == nil {
-			err = a.TrainOnGrid(b, GridOptions{Latent: true})
+			err = a.TrainOnGrid(b, attach.GridOptions{Latent: true})
 		}
 		return a, err
 	}},
@@ -66,7 +67,7 @@ func TestLatentMergesWhatItTrained(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, original := range originals {
-					loaded, err := Load(path)
+					loaded, err := attach.Load(path)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -115,9 +116,9 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 5)
-	for i := range a.params { // small enough for few to move
-		for j := range a.params[i].Data {
-			a.params[i].Data[j] /= 3
+	for i := range a.Tensors { // small enough for few to move
+		for j := range a.Tensors[i].Data {
+			a.Tensors[i].Data[j] /= 3
 		}
 	}
 	bound, err := a.Bind(b)
@@ -126,7 +127,7 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 	}
 	var moved, nearer int
 	for _, l := range b.Model.Linears() {
-		latent, err := b.latent.Rows(l)
+		latent, err := b.Latent.Rows(l)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -25,19 +26,19 @@ type NormOptions struct {
 
 // lnSettings are the fields of the configuration.
 type lnSettings struct {
-	Targets Modules `json:"target_modules"`
-	Exclude Modules `json:"exclude_modules"`
+	Targets attach.Modules `json:"target_modules"`
+	Exclude attach.Modules `json:"exclude_modules"`
 }
 
-func (s *lnSettings) check() error {
-	if err := s.Targets.check(); err != nil {
+func (s *lnSettings) Check() error {
+	if err := s.Targets.Check(); err != nil {
 		return err
 	}
-	return s.Exclude.check()
+	return s.Exclude.Check()
 }
 
 // NewLNTuning makes an adapter of norm weights, which start as the base's.
-func NewLNTuning(b *Base, opt NormOptions) (*Adapter, error) {
+func NewLNTuning(b *attach.Base, opt NormOptions) (*attach.Adapter, error) {
 	chosen, err := opt.choose(b)
 	if err != nil {
 		return nil, err
@@ -45,32 +46,22 @@ func NewLNTuning(b *Base, opt NormOptions) (*Adapter, error) {
 	s := &lnSettings{}
 	shapes, start := map[string][]int{}, map[string][]float32{}
 	for _, n := range chosen {
-		name := partName(n.Module, lnPart)
+		name := attach.PartName(n.Module, lnPart)
 		shapes[name], start[name] = []int{n.W.Cols}, n.W.Data
 		s.Targets.Names = append(s.Targets.Names, n.Module)
 	}
-	if kinds := s.Targets.kinds(); len(normsNamed(b, kinds)) == len(chosen) {
+	if kinds := s.Targets.Kinds(); len(normsNamed(b, kinds)) == len(chosen) {
 		s.Targets.Names = kinds
 	}
-	c := Config{Method: MethodLNTuning, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) { copy(p.Data, start[p.Name]) })
-}
-
-// kinds are the last parts of the names, each once, sorted.
-func (m *Modules) kinds() []string {
-	var kinds []string
-	for _, name := range m.Names {
-		kinds = append(kinds, lastPart(name))
-	}
-	slices.Sort(kinds)
-	return slices.Compact(kinds)
+	c := attach.Config{Method: MethodLNTuning, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { copy(p.Data, start[p.Name]) })
 }
 
 // normsNamed are the norms of a base with one of these names, or ending in them.
-func normsNamed(b *Base, names []string) []*model.Norm {
+func normsNamed(b *attach.Base, names []string) []*model.Norm {
 	var found []*model.Norm
 	for _, n := range b.Model.Norms() {
-		if (&Modules{Names: names}).Match(n.Module) {
+		if (&attach.Modules{Names: names}).Match(n.Module) {
 			found = append(found, n)
 		}
 	}
@@ -78,19 +69,19 @@ func normsNamed(b *Base, names []string) []*model.Norm {
 }
 
 // choose lists the norms.
-func (opt *NormOptions) choose(b *Base) ([]*model.Norm, error) {
-	layers, err := ParseLayers(opt.Layers, len(b.Model.Layers))
+func (opt *NormOptions) choose(b *attach.Base) ([]*model.Norm, error) {
+	layers, err := attach.ParseLayers(opt.Layers, len(b.Model.Layers))
 	if err != nil {
 		return nil, err
 	}
 	all := b.Model.Norms()
 	for _, target := range opt.Targets {
 		if len(normsNamed(b, []string{target})) == 0 {
-			var kinds Modules
+			var kinds attach.Modules
 			for _, n := range all {
 				kinds.Names = append(kinds.Names, n.Module)
 			}
-			return nil, fmt.Errorf("target %q matches no norm of %s; there are %v", target, b.Path, kinds.kinds())
+			return nil, fmt.Errorf("target %q matches no norm of %s; there are %v", target, b.Path, kinds.Kinds())
 		}
 	}
 	var chosen []*model.Norm
@@ -104,57 +95,57 @@ func (opt *NormOptions) choose(b *Base) ([]*model.Norm, error) {
 	return chosen, nil
 }
 
-func init() { registerFamily(lnFamily()) }
+func init() { attach.RegisterFamily(lnFamily()) }
 
 // lnFamily is the tuning of norm weights.
-func lnFamily() *family {
-	return &family{
-		name: "ln-tuning", peftType: MethodLNTuning,
-		settings: func() Settings { return &lnSettings{} },
-		method:   func(_ *Config, params []Param) (method, error) { return newLNTuning(params) },
+func lnFamily() *attach.Family {
+	return &attach.Family{
+		Name: "ln-tuning", PeftType: MethodLNTuning,
+		Settings: func() attach.Settings { return &lnSettings{} },
+		Method:   func(_ *attach.Config, params []attach.Param) (attach.Method, error) { return newLNTuning(params) },
 	}
 }
 
 // lnTuning trains the weights of norms and nothing else (Zhao et al. 2023, "Tuning LayerNorm in Attention").
-type lnTuning struct{ onLinears }
+type lnTuning struct{ attach.OnLinears }
 
-func newLNTuning(params []Param) (*lnTuning, error) {
-	o, err := onModules(params, "LN tuning", []string{lnPart}, nil)
+func newLNTuning(params []attach.Param) (*lnTuning, error) {
+	o, err := attach.OnModules(params, "LN tuning", []string{lnPart}, nil)
 	return &lnTuning{o}, err
 }
 
-func (m *lnTuning) describe() string { return fmt.Sprintf("weights of %d norms", len(m.modules)) }
+func (m *lnTuning) Describe() string { return fmt.Sprintf("weights of %d norms", len(m.Modules)) }
 
-// suggestLR is a learning rate to start with: over models of width 64 and 256 a rate of 0.1 was measured best, and 0.3
+// SuggestLR is a learning rate to start with: over models of width 64 and 256 a rate of 0.1 was measured best, and 0.3
 // within 0.1 of it in loss.
-func (m *lnTuning) suggestLR(b *Base) float64 { return timesSuggested(b, 30) }
+func (m *lnTuning) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 30) }
 
-func (m *lnTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+func (m *lnTuning) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *lnTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *lnTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	byName := map[string]*model.Norm{}
 	for _, n := range b.Model.Norms() {
 		byName[n.Module] = n
 	}
 	at := &lnAttachment{strength: float32(strength), weights: map[*model.Norm]*autograd.Tensor{}}
-	for _, mod := range m.modules {
-		n := byName[mod.name]
+	for _, mod := range m.Modules {
+		n := byName[mod.Name]
 		if n == nil {
 			return nil, fmt.Errorf("adapter: %s has no norm %q (it has %d layers): an adapter of another base?",
-				b.Path, mod.name, len(b.Model.Layers))
+				b.Path, mod.Name, len(b.Model.Layers))
 		}
-		if err := mod.wants(values, lnPart, n.W.Cols); err != nil {
+		if err := mod.Wants(values, lnPart, n.W.Cols); err != nil {
 			return nil, fmt.Errorf("%w: an adapter of another base?", err)
 		}
 		at.norms = append(at.norms, n)
-		at.weights[n] = mod.rowLeaf(values, grads, lnPart)
+		at.weights[n] = mod.RowLeaf(values, grads, lnPart)
 	}
 	return at, nil
 }
 
 // lnAttachment is trained norms at work.
 type lnAttachment struct {
-	plain
+	attach.Plain
 	strength float32
 	norms    []*model.Norm
 	weights  map[*model.Norm]*autograd.Tensor // (1, D)
@@ -182,11 +173,11 @@ func (at *lnAttachment) change(n *model.Norm) []float32 {
 	return change
 }
 
-// vectors are the changes of the norms.
-func (at *lnAttachment) vectors() []vectorChange {
-	var all []vectorChange
+// Vectors are the changes of the norms.
+func (at *lnAttachment) Vectors() []attach.VectorChange {
+	var all []attach.VectorChange
 	for _, n := range at.norms {
-		all = append(all, vectorChange{norm: n, change: at.change(n)})
+		all = append(all, attach.VectorChange{Norm: n, Change: at.change(n)})
 	}
 	return all
 }

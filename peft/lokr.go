@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -18,7 +19,7 @@ var lokrParts = []string{"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w
 // LoKrOptions says what NewLoKr makes. The zero value is rank 8, alpha 16, every linear map of every layer, with both
 // sides of each weight split as evenly as they can be.
 type LoKrOptions struct {
-	Placement
+	attach.Placement
 	Rank          int     // of w2, and of w1 with DecomposeBoth, where these are larger; 0 is 8
 	Alpha         float64 // 0 is twice the rank
 	Factor        int     // what the first of the two factors of each side should be; 0 or -1: near the square root
@@ -26,8 +27,8 @@ type LoKrOptions struct {
 }
 
 // NewLoKr makes a LoKr adapter that changes nothing yet: w1, or its first factor, is zero, the others are random.
-func NewLoKr(b *Base, opt LoKrOptions) (*Adapter, error) {
-	chosen, where, err := opt.choose(b, allLinear)
+func NewLoKr(b *attach.Base, opt LoKrOptions) (*attach.Adapter, error) {
+	chosen, where, err := opt.Choose(b, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -36,18 +37,18 @@ func NewLoKr(b *Base, opt LoKrOptions) (*Adapter, error) {
 		s.Factor = -1
 	}
 	s.setSize(opt.Rank, opt.Alpha)
-	s.targeting = where
-	if err := s.check(); err != nil {
+	s.Targeting = where
+	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
 	for _, l := range chosen {
 		for part, shape := range s.shapes(l.W.Rows, l.W.Cols) {
-			shapes[partName(l.Module, part)] = shape
+			shapes[attach.PartName(l.Module, part)] = shape
 		}
 	}
-	c := Config{Method: MethodLoKr, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(p *Param) {
+	c := attach.Config{Method: MethodLoKr, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		if !strings.HasSuffix(p.Name, "lokr_w1") && !strings.HasSuffix(p.Name, "lokr_w1_a") {
 			startKaiming(p, opt.Seed)
 		}
@@ -61,11 +62,11 @@ type lokrSettings struct {
 	Factor        int  `json:"decompose_factor"`
 }
 
-func (s *lokrSettings) check() error {
+func (s *lokrSettings) Check() error {
 	if s.Factor < -1 || s.Factor == 0 {
 		return fmt.Errorf("decompose_factor %d, expected 1 or more, or -1", s.Factor)
 	}
-	return s.lycorisSettings.check()
+	return s.lycorisSettings.Check()
 }
 
 // shapes are the tensors over a weight (out, in).
@@ -102,34 +103,34 @@ func split(size, factor int) (m, n int) {
 	return m, size / m
 }
 
-func init() { registerFamily(lokrFamily()) }
+func init() { attach.RegisterFamily(lokrFamily()) }
 
 // lokrFamily is LoKr.
-func lokrFamily() *family {
-	return &family{
-		name: "lokr", peftType: MethodLoKr,
-		settings: func() Settings { return &lokrSettings{lycorisSettings: newLycoris(), Factor: -1} },
-		allowed: map[string]func(v any) bool{
-			"layers_pattern": isLayersPattern, "use_effective_conv2d": anyValue, "rank_dropout_scale": anyValue,
+func lokrFamily() *attach.Family {
+	return &attach.Family{
+		Name: "lokr", PeftType: MethodLoKr,
+		Settings: func() attach.Settings { return &lokrSettings{lycorisSettings: newLycoris(), Factor: -1} },
+		Allowed: map[string]func(v any) bool{
+			"layers_pattern": attach.IsLayersPattern, "use_effective_conv2d": attach.AnyValue, "rank_dropout_scale": attach.AnyValue,
 		},
-		method: func(c *Config, params []Param) (method, error) { return newLoKr(c, params) },
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newLoKr(c, params) },
 	}
 }
 
 // lokr is the low-rank Kronecker product (Yeh et al. 2023, "LyCORIS"): ΔW = scale·w1⊗w2.
 type lokr struct {
-	onLinears
+	attach.OnLinears
 	settings *lokrSettings
 }
 
-func newLoKr(c *Config, params []Param) (*lokr, error) {
-	o, err := onModules(params, "a LoKr", lokrParts, nil)
+func newLoKr(c *attach.Config, params []attach.Param) (*lokr, error) {
+	o, err := attach.OnModules(params, "a LoKr", lokrParts, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, mod := range o.modules {
+	for _, mod := range o.Modules {
 		for _, w := range []string{"lokr_w1", "lokr_w2"} {
-			if err := mod.checkFactor(params, w); err != nil {
+			if err := checkFactor(&mod, params, w); err != nil {
 				return nil, err
 			}
 		}
@@ -138,13 +139,13 @@ func newLoKr(c *Config, params []Param) (*lokr, error) {
 }
 
 // checkFactor reports a factor that is missing, there twice, or of parts that do not fit each other.
-func (m *linearModule) checkFactor(params []Param, w string) error {
-	whole, isWhole := m.parts[w]
-	left, hasLeft := m.parts[w+"_a"]
-	right, hasRight := m.parts[w+"_b"]
+func checkFactor(m *attach.LinearModule, params []attach.Param, w string) error {
+	whole, isWhole := m.Parts[w]
+	left, hasLeft := m.Parts[w+"_a"]
+	right, hasRight := m.Parts[w+"_b"]
 	switch {
 	case isWhole == hasLeft || hasLeft != hasRight:
-		return fmt.Errorf("adapter: module %s should have %s, or %s_a and %s_b", m.name, w, w, w)
+		return fmt.Errorf("adapter: module %s should have %s, or %s_a and %s_b", m.Name, w, w, w)
 	case isWhole && len(params[whole].Shape) != 2:
 		return fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", params[whole].Name, params[whole].Shape)
 	case isWhole:
@@ -152,46 +153,46 @@ func (m *linearModule) checkFactor(params []Param, w string) error {
 	}
 	a, b := params[left].Shape, params[right].Shape
 	if len(a) != 2 || len(b) != 2 || a[1] != b[0] {
-		return fmt.Errorf("adapter: module %s has %s_a %v and %s_b %v, which cannot be multiplied", m.name, w, a, w, b)
+		return fmt.Errorf("adapter: module %s has %s_a %v and %s_b %v, which cannot be multiplied", m.Name, w, a, w, b)
 	}
 	return nil
 }
 
-func (m *lokr) describe() string {
-	return fmt.Sprintf("LoKr of rank %d on %d weights", m.settings.Rank, len(m.modules))
+func (m *lokr) Describe() string {
+	return fmt.Sprintf("LoKr of rank %d on %d weights", m.settings.Rank, len(m.Modules))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates from 0.02 to 0.05 were measured to end
+// SuggestLR is a learning rate to start with: over a model of width 64 rates from 0.02 to 0.05 were measured to end
 // within 0.04 of the best loss, and 0.1 1.2 above.
-func (m *lokr) suggestLR(b *Base) float64 { return timesSuggested(b, 5) }
+func (m *lokr) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 5) }
 
-func (m *lokr) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *lokr) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	if grads != nil {
 		if err := m.settings.trainable(); err != nil {
 			return nil, err
 		}
 	}
-	at := &linearSites{sites: map[*model.Linear]linearSite{}}
-	_, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
-		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.name) * strength), order: model.RowsInBase(l)}
+	at := &attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}
+	_, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
+		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.Name) * strength), order: model.RowsInBase(l)}
 		s.place = model.Inverted(s.order)
-		s.w1, s.w2 = mod.factor(values, grads, "lokr_w1"), mod.factor(values, grads, "lokr_w2")
+		s.w1, s.w2 = factorOf(mod, values, grads, "lokr_w1"), factorOf(mod, values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()
 		if out != l.W.Rows || in != l.W.Cols {
-			return fmt.Errorf("adapter: %s is made for a %d×%d weight", mod.name, out, in)
+			return fmt.Errorf("adapter: %s is made for a %d×%d weight", mod.Name, out, in)
 		}
-		at.sites[l] = s
+		at.Sites[l] = s
 		return nil
 	})
 	return at, err
 }
 
-// factor is a factor of a module.
-func (m *linearModule) factor(values, grads []Param, w string) lokrFactor {
-	if _, whole := m.parts[w]; whole {
-		return lokrFactor{a: m.leaf(values, grads, w)}
+// factorOf is a factor of a module.
+func factorOf(m *attach.LinearModule, values, grads []attach.Param, w string) lokrFactor {
+	if _, whole := m.Parts[w]; whole {
+		return lokrFactor{a: m.Leaf(values, grads, w)}
 	}
-	return lokrFactor{a: m.leaf(values, grads, w+"_a"), b: m.leaf(values, grads, w+"_b")}
+	return lokrFactor{a: m.Leaf(values, grads, w+"_a"), b: m.Leaf(values, grads, w+"_b")}
 }
 
 // lokrFactor is a matrix, or a product a·b.
@@ -232,7 +233,7 @@ type lokrSite struct {
 	place  []int32 // the inverse of order
 }
 
-func (s *lokrSite) apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+func (s *lokrSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
 	return t.Kronecker(y, x, s.w1.on(t), s.w2.on(t), s.scale, s.order)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -24,7 +25,7 @@ type LoRAOptions struct {
 	RankPattern  map[string]int     // ranks of single modules, as Config.RankPattern
 	AlphaPattern map[string]float64 // alphas of single modules, as Config.AlphaPattern
 	Init         string             // how the matrices start, InitKaiming ("" is the same) or another of Inits
-	Original     *Base              // for InitLoftQ: the model that the base was quantized from
+	Original     *attach.Base       // for InitLoftQ: the model that the base was quantized from
 	Bias         string             // BiasNone (also ""), BiasLoRA or BiasAll
 	Norms        bool               // train the norms too
 	Save         []string           // train these whole: EmbedModule, HeadModule, or their last parts
@@ -34,10 +35,10 @@ type LoRAOptions struct {
 }
 
 // config is the configuration of the options, modules aside.
-func (opt *LoRAOptions) config() (Config, error) {
-	c := Config{
-		Method: MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
-		Dropout: opt.Dropout, RankPattern: nonEmpty(opt.RankPattern), AlphaPattern: nonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
+func (opt *LoRAOptions) config() (attach.Config, error) {
+	c := attach.Config{
+		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
+		Dropout: opt.Dropout, RankPattern: attach.NonEmpty(opt.RankPattern), AlphaPattern: attach.NonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
 	}
 	if c.Rank == 0 {
 		c.Rank = 8
@@ -46,29 +47,29 @@ func (opt *LoRAOptions) config() (Config, error) {
 		c.Alpha = 2 * float64(c.Rank)
 	}
 	if c.Init == "" {
-		c.Init = InitKaiming
+		c.Init = attach.InitKaiming
 	}
-	if !slices.Contains(Inits, c.Init) {
-		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(Inits, ", "))
+	if !slices.Contains(attach.Inits, c.Init) {
+		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(attach.Inits, ", "))
 	}
 	if c.DoRA && startsApart(c.Init) {
 		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
 	}
-	return c, c.check()
+	return c, c.Check()
 }
 
 // NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
 // matrix depends on the seed and its name alone, not on which other modules are chosen.
-func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
+func NewLoRA(b *attach.Base, opt LoRAOptions) (*attach.Adapter, error) {
 	c, err := opt.config()
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	chosen, err := chooseModules(b, opt.Targets, opt.Layers, allLinear)
+	chosen, err := attach.ChooseModules(b, opt.Targets, opt.Layers, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
-	c.Targets, c.Layers = describeTargets(b, chosen)
+	c.Targets, c.Layers = attach.DescribeTargets(b, chosen)
 	starts, err := loraStarts(b, &c, chosen, &opt)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
@@ -77,7 +78,7 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 	if err := opt.addExtras(b, &c, chosen, shapes, starts); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	return newAdapter(b, c, shapes, func(p *Param) {
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		if start, ok := starts[p.Name]; ok {
 			copy(p.Data, start)
 			return
@@ -87,26 +88,26 @@ func NewLoRA(b *Base, opt LoRAOptions) (*Adapter, error) {
 }
 
 // loraShapes are the tensors of a LoRA over the chosen modules.
-func loraShapes(b *Base, c *Config, chosen []string) map[string][]int {
+func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]int {
 	shapes := map[string][]int{}
 	for _, l := range b.Model.Matrices() {
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		r := c.rankOf(l.Module)
+		r := c.RankOf(l.Module)
 		if l.Module == model.EmbedModule {
-			shapes[partName(l.Module, embeddingA)] = []int{r, l.W.Rows}
-			shapes[partName(l.Module, embeddingB)] = []int{l.W.Cols, r}
+			shapes[attach.PartName(l.Module, embeddingA)] = []int{r, l.W.Rows}
+			shapes[attach.PartName(l.Module, embeddingB)] = []int{l.W.Cols, r}
 			continue
 		}
-		shapes[loraName(l.Module, "A")] = []int{r, l.W.Cols}
-		shapes[loraName(l.Module, "B")] = []int{l.W.Rows, r}
+		shapes[attach.LoRAName(l.Module, "A")] = []int{r, l.W.Cols}
+		shapes[attach.LoRAName(l.Module, "B")] = []int{l.W.Rows, r}
 		if c.DoRA {
-			shapes[partName(l.Module, magnitudePart)] = []int{l.W.Rows}
+			shapes[attach.PartName(l.Module, magnitudePart)] = []int{l.W.Rows}
 		}
 		if startsApart(c.Init) {
-			shapes[partName(l.Module, startA)] = []int{r, l.W.Cols}
-			shapes[partName(l.Module, startB)] = []int{l.W.Rows, r}
+			shapes[attach.PartName(l.Module, startA)] = []int{r, l.W.Cols}
+			shapes[attach.PartName(l.Module, startB)] = []int{l.W.Rows, r}
 		}
 	}
 	return shapes
@@ -124,20 +125,20 @@ const (
 	startB        = "lora_B_start.weight"
 )
 
-func init() { registerFamily(loraFamily()) }
+func init() { attach.RegisterFamily(loraFamily()) }
 
 // loraFamily is LoRA with its variants.
-func loraFamily() *family {
-	return &family{
-		name: "lora", peftType: MethodLoRA, allowed: loraFields,
-		method: func(c *Config, params []Param) (method, error) { return newLoRA(c, params) },
+func loraFamily() *attach.Family {
+	return &attach.Family{
+		Name: "lora", PeftType: attach.MethodLoRA, Allowed: attach.LoRAFields,
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newLoRA(c, params) },
 	}
 }
 
 // lora is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
 // head.
 type lora struct {
-	config  *Config
+	config  *attach.Config
 	modules []loraModule
 	extras  loraExtras
 }
@@ -156,12 +157,12 @@ type loraModule struct {
 
 // newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
 // that do not fit each other or the configured rank.
-func newLoRA(c *Config, params []Param) (*lora, error) {
+func newLoRA(c *attach.Config, params []attach.Param) (*lora, error) {
 	m := &lora{config: c, extras: newLoRAExtras()}
 	parts := map[string]map[string]int{}
 	var names []string
 	for i := range params {
-		module, part, ok := parsePart(params[i].Name, []string{partA, partB, embeddingA, embeddingB, magnitudePart, startA, startB})
+		module, part, ok := attach.ParsePart(params[i].Name, []string{partA, partB, embeddingA, embeddingB, magnitudePart, startA, startB})
 		if !ok {
 			if err := m.extras.add(params, i); err != nil {
 				return nil, err
@@ -187,7 +188,7 @@ func newLoRA(c *Config, params []Param) (*lora, error) {
 	return m, m.extras.check(c, params)
 }
 
-func newLoRAModule(c *Config, module string, params []Param, parts map[string]int) (loraModule, error) {
+func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts map[string]int) (loraModule, error) {
 	find := func(part string) int {
 		if i, ok := parts[part]; ok {
 			return i
@@ -195,7 +196,7 @@ func newLoRAModule(c *Config, module string, params []Param, parts map[string]in
 		return -1
 	}
 	p := loraModule{
-		name: module, a: find(partA), b: find(partB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), scale: c.scaleOf(module),
+		name: module, a: find(partA), b: find(partB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), scale: c.ScaleOf(module),
 	}
 	if module == model.EmbedModule {
 		p.a, p.b = find(embeddingA), find(embeddingB)
@@ -218,7 +219,7 @@ func newLoRAModule(c *Config, module string, params []Param, parts map[string]in
 		}
 	}
 	p.rank, p.in, p.out = params[p.a].Rows(), params[p.a].Cols(), params[p.b].Rows()
-	want := c.rankOf(module)
+	want := c.RankOf(module)
 	if p.rank != want || params[p.b].Cols() != want {
 		return p, fmt.Errorf("adapter: module %s has lora_A %v and lora_B %v, but the configuration says rank %d",
 			module, params[p.a].Shape, params[p.b].Shape, want)
@@ -227,7 +228,7 @@ func newLoRAModule(c *Config, module string, params []Param, parts map[string]in
 }
 
 // checkRest compares the shapes of the magnitudes and of the start with those of the pair, and freezes the start.
-func (p *loraModule) checkRest(params []Param) error {
+func (p *loraModule) checkRest(params []attach.Param) error {
 	for _, part := range []struct {
 		i     int
 		shape []int
@@ -238,13 +239,13 @@ func (p *loraModule) checkRest(params []Param) error {
 	}
 	for _, i := range []int{p.a0, p.b0} {
 		if i >= 0 {
-			params[i].frozen = true
+			params[i].Frozen = true
 		}
 	}
 	return nil
 }
 
-func (m *lora) describe() string {
+func (m *lora) Describe() string {
 	name := "LoRA"
 	switch {
 	case m.config.DoRA:
@@ -255,10 +256,10 @@ func (m *lora) describe() string {
 	return fmt.Sprintf("%s of rank %d on %d weights%s", name, m.config.Rank, len(m.modules), m.extras.describe())
 }
 
-func (m *lora) suggestLR(b *Base) float64 { return SuggestLR(b) }
+func (m *lora) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
 
 // linears finds the weight of every pair in a base and checks that the shapes fit.
-func (m *lora) linears(b *Base) ([]*model.Linear, error) {
+func (m *lora) linears(b *attach.Base) ([]*model.Linear, error) {
 	byName := map[string]*model.Linear{}
 	for _, l := range b.Model.Matrices() {
 		byName[l.Module] = l
@@ -268,7 +269,7 @@ func (m *lora) linears(b *Base) ([]*model.Linear, error) {
 		l := byName[p.name]
 		if l == nil {
 			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
-				b.Path, p.name, len(b.Model.Layers), tiedNote(b))
+				b.Path, p.name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
 		if p.name == model.EmbedModule {
@@ -283,8 +284,8 @@ func (m *lora) linears(b *Base) ([]*model.Linear, error) {
 	return found, nil
 }
 
-// permuted lists the tensors of permuted projections whose rows are those of the weight.
-func (m *lora) permuted(b *Base) ([]permutation, error) {
+// Permuted lists the tensors of permuted projections whose rows are those of the weight.
+func (m *lora) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
@@ -296,14 +297,14 @@ func (m *lora) permuted(b *Base) ([]permutation, error) {
 		}
 		for _, at := range []int{m.modules[i].b, m.modules[i].b0, m.modules[i].magnitude} {
 			if at >= 0 {
-				perms = append(perms, permutation{param: at, heads: l.PermutedHeads})
+				perms = append(perms, attach.Permutation{Param: at, Heads: l.PermutedHeads})
 			}
 		}
 	}
 	return perms, nil
 }
 
-func (m *lora) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *lora) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
@@ -320,7 +321,7 @@ func (m *lora) bind(b *Base, values, grads []Param, strength float64) (attachmen
 
 // loraAttachment is a LoRA at work.
 type loraAttachment struct {
-	plain
+	attach.Plain
 	sites       map[*model.Linear]*loraSite
 	embed, head *loraSite // those of the embedding table and the output head, which are sites too
 	extras      *loraExtrasAttachment
@@ -340,16 +341,16 @@ type loraSite struct {
 	halves    bool             // the second half of the pair is what it started from, less (see Grid.Apart)
 }
 
-func newLoRASite(l *model.Linear, p *loraModule, values, grads []Param, strength float64) *loraSite {
+func newLoRASite(l *model.Linear, p *loraModule, values, grads []attach.Param, strength float64) *loraSite {
 	s := &loraSite{
-		linear: l, a: leaf(values, grads, p.a), b: leaf(values, grads, p.b), scale: float32(p.scale), strength: float32(strength),
+		linear: l, a: attach.Leaf(values, grads, p.a), b: attach.Leaf(values, grads, p.b), scale: float32(p.scale), strength: float32(strength),
 		embedding: p.name == model.EmbedModule,
 	}
 	if p.a0 >= 0 {
-		s.a0, s.b0 = leaf(values, nil, p.a0), leaf(values, nil, p.b0)
+		s.a0, s.b0 = attach.Leaf(values, nil, p.a0), attach.Leaf(values, nil, p.b0)
 	}
 	if p.magnitude >= 0 {
-		s.dora = newDoRASite(l, rowLeaf(values, grads, p.magnitude))
+		s.dora = newDoRASite(l, attach.RowLeaf(values, grads, p.magnitude))
 	}
 	return s
 }
@@ -364,13 +365,13 @@ func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 	}
 }
 
-func (at *loraAttachment) train(on bool) { at.training = on }
+func (at *loraAttachment) Train(on bool) { at.training = on }
 
-// drops reports whether inputs are dropped in training.
-func (at *loraAttachment) drops() bool { return at.dropout > 0 }
+// Drops reports whether inputs are dropped in training.
+func (at *loraAttachment) Drops() bool { return at.dropout > 0 }
 
-// stepped makes what follows from the values: DoRA's norms.
-func (at *loraAttachment) stepped(int, int) {
+// Stepped makes what follows from the values: DoRA's norms.
+func (at *loraAttachment) Stepped(int, int) {
 	for _, s := range at.sites {
 		if s.dora != nil {
 			s.dora.update(s)
@@ -447,23 +448,23 @@ func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extr
 // HeadGradient is that of the trained output head.
 func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
 
-// readsProduct reports whether there are magnitudes.
-func (at *loraAttachment) readsProduct(l *model.Linear) bool {
+// ReadsProduct reports whether there are magnitudes.
+func (at *loraAttachment) ReadsProduct(l *model.Linear) bool {
 	s := at.sites[l]
 	return s != nil && s.dora != nil
 }
 
-func (at *loraAttachment) vectors() []vectorChange { return at.extras.vectors() }
+func (at *loraAttachment) Vectors() []attach.VectorChange { return at.extras.Vectors() }
 
-func (at *loraAttachment) deltas() map[*model.Linear]delta {
-	all := make(map[*model.Linear]delta, len(at.sites))
+func (at *loraAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := make(map[*model.Linear]attach.Delta, len(at.sites))
 	for l, site := range at.sites {
 		all[l] = site
 		if site.dora == nil && site.a0 == nil && !site.embedding {
 			all[l] = pairDelta{site}
 		}
 	}
-	for l, d := range at.extras.deltas() {
+	for l, d := range at.extras.Deltas() {
 		all[l] = d
 	}
 	return all
@@ -487,7 +488,7 @@ func (s *loraSite) AddRows(dst []float32, r0, r1 int) {
 // pairDelta is the change of a pair that is nothing but a product.
 type pairDelta struct{ *loraSite }
 
-func (d pairDelta) factors() (a, b []float32, rank int) {
+func (d pairDelta) Factors() (a, b []float32, rank int) {
 	b = slices.Clone(d.b.Data)
 	kernels.Scale(d.scale*d.strength, b)
 	return d.a.Data, b, d.a.Rows

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -34,9 +35,9 @@ type namedParam struct {
 func newLoRAExtras() loraExtras { return loraExtras{embed: -1, head: -1, tokens: -1} }
 
 // addExtras adds the shapes and starts of what is trained beside the pairs, and says so in the configuration.
-func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes map[string][]int, starts map[string][]float32) error {
+func (opt *LoRAOptions) addExtras(b *attach.Base, c *attach.Config, chosen []string, shapes map[string][]int, starts map[string][]float32) error {
 	add := func(module, part string, start []float32, shape ...int) {
-		shapes[partName(module, part)], starts[partName(module, part)] = shape, start
+		shapes[attach.PartName(module, part)], starts[attach.PartName(module, part)] = shape, start
 	}
 	for _, name := range opt.Save {
 		l, err := findEnd(b, name)
@@ -44,7 +45,7 @@ func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes ma
 			return err
 		}
 		add(l.Module, weightPart, model.Dequantized(&l.W), l.W.Rows, l.W.Cols)
-		c.ToSave = append(c.ToSave, lastPart(l.Module))
+		c.ToSave = append(c.ToSave, attach.LastPart(l.Module))
 	}
 	if opt.Norms {
 		for _, n := range b.Model.Norms() {
@@ -72,9 +73,9 @@ func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes ma
 }
 
 // findEnd is the embedding table or the output head.
-func findEnd(b *Base, name string) (*model.Linear, error) {
+func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 	for _, l := range b.Model.Matrices() {
-		if l.Module != model.EmbedModule && l.Module != model.HeadModule || !hasSuffix(l.Module, name) {
+		if l.Module != model.EmbedModule && l.Module != model.HeadModule || !attach.HasSuffix(l.Module, name) {
 			continue
 		}
 		if b.Model.Spec.Tied {
@@ -82,22 +83,22 @@ func findEnd(b *Base, name string) (*model.Linear, error) {
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, lastPart(model.EmbedModule), model.HeadModule, tiedNote(b))
+	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, attach.LastPart(model.EmbedModule), model.HeadModule, attach.TiedNote(b))
 }
 
 // addBiases adds the biases that the option asks for.
-func addBiases(b *Base, c *Config, chosen []string, add func(module, part string, start []float32, shape ...int)) error {
+func addBiases(b *attach.Base, c *attach.Config, chosen []string, add func(module, part string, start []float32, shape ...int)) error {
 	switch c.Bias {
-	case "", BiasNone:
+	case "", attach.BiasNone:
 		return nil
-	case BiasLoRA, BiasAll:
+	case attach.BiasLoRA, attach.BiasAll:
 	default:
-		return fmt.Errorf("bias %q is not known, expected %s, %s or %s", c.Bias, BiasNone, BiasLoRA, BiasAll)
+		return fmt.Errorf("bias %q is not known, expected %s, %s or %s", c.Bias, attach.BiasNone, attach.BiasLoRA, attach.BiasAll)
 	}
 	found := false
 	for _, l := range b.Model.Linears() {
-		if l.Bias != nil && (c.Bias == BiasAll || slices.Contains(chosen, l.Module)) {
-			add(l.Module, biasPart, model.InHFRows(l.Bias, l), len(l.Bias))
+		if l.Bias != nil && (c.Bias == attach.BiasAll || slices.Contains(chosen, l.Module)) {
+			add(l.Module, attach.BiasPart, model.InHFRows(l.Bias, l), len(l.Bias))
 			found = true
 		}
 	}
@@ -108,8 +109,8 @@ func addBiases(b *Base, c *Config, chosen []string, add func(module, part string
 }
 
 // add takes tensor i, which is not of a pair.
-func (e *loraExtras) add(params []Param, i int) error {
-	name, ok := strings.CutPrefix(params[i].Name, paramPrefix)
+func (e *loraExtras) add(params []attach.Param, i int) error {
+	name, ok := strings.CutPrefix(params[i].Name, attach.ParamPrefix)
 	module, part := name, ""
 	if at := strings.LastIndexByte(name, '.'); at >= 0 {
 		module, part = name[:at], name[at+1:]
@@ -119,7 +120,7 @@ func (e *loraExtras) add(params []Param, i int) error {
 	case name == model.EmbedModule+"."+tokensPart:
 		e.tokens = i
 		return nil
-	case part == biasPart:
+	case part == attach.BiasPart:
 		e.biases = append(e.biases, namedParam{module, i})
 		return nil
 	case part != weightPart:
@@ -138,7 +139,7 @@ func (e *loraExtras) add(params []Param, i int) error {
 }
 
 // check compares the tensors with the configuration.
-func (e *loraExtras) check(c *Config, params []Param) error {
+func (e *loraExtras) check(c *attach.Config, params []attach.Param) error {
 	e.ids = c.TokenIDs
 	if (e.tokens >= 0) != (len(e.ids) > 0) || e.tokens >= 0 && params[e.tokens].Rows() != len(e.ids) {
 		return fmt.Errorf("adapter: trainable_token_indices lists %d tokens, which is not what the tensors hold", len(e.ids))
@@ -182,12 +183,12 @@ func (e *loraExtras) describe() string {
 func (e *loraExtras) none() bool { return e.describe() == "" }
 
 // permuted lists the biases whose values the base stores permuted.
-func (e *loraExtras) permuted(b *Base) []permutation {
-	var perms []permutation
+func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
+	var perms []attach.Permutation
 	for _, l := range b.Model.Linears() {
 		for _, p := range e.biases {
 			if p.module == l.Module && l.PermutedHeads > 0 {
-				perms = append(perms, permutation{param: p.at, heads: l.PermutedHeads})
+				perms = append(perms, attach.Permutation{Param: p.at, Heads: l.PermutedHeads})
 			}
 		}
 	}
@@ -195,7 +196,7 @@ func (e *loraExtras) permuted(b *Base) []permutation {
 }
 
 // bind attaches the tensors to a base.
-func (e *loraExtras) bind(b *Base, values, grads []Param, strength float32) (*loraExtrasAttachment, error) {
+func (e *loraExtras) bind(b *attach.Base, values, grads []attach.Param, strength float32) (*loraExtrasAttachment, error) {
 	at := &loraExtrasAttachment{base: b, strength: strength, ids: e.ids}
 	var err error
 	spec := &b.Model.Spec
@@ -207,7 +208,7 @@ func (e *loraExtras) bind(b *Base, values, grads []Param, strength float32) (*lo
 			err = fmt.Errorf("adapter: tensor %q has shape %v, but %s has %d×%d there: an adapter of another base?", p.Name, p.Shape, b.Path, rows, spec.Width)
 			return nil
 		}
-		return blended(leaf(values, grads, i), base, strength)
+		return blended(attach.Leaf(values, grads, i), base, strength)
 	}
 	at.embed = whole(e.embed, b.Model.Embed, spec.Vocab)
 	at.head = whole(e.head, b.Model.Head, spec.Vocab)
@@ -244,8 +245,8 @@ func blended(x *autograd.Tensor, base quant.Matrix, strength float32) *autograd.
 
 // loraExtrasAttachment is what is trained beside the pairs, at work.
 type loraExtrasAttachment struct {
-	plain
-	base                *Base
+	attach.Plain
+	base                *attach.Base
 	strength            float32
 	embed, head, tokens *autograd.Tensor // (V, D), (V, D), (n, D) or nil
 	ids                 []int32
@@ -266,7 +267,7 @@ func (at *loraExtrasAttachment) tieTokens() {
 }
 
 // bindVectors finds the norms and biases.
-func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []Param) error {
+func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attach.Param) error {
 	at.norms = &lnAttachment{strength: at.strength, weights: map[*model.Norm]*autograd.Tensor{}}
 	at.biases = &biasAttachment{strength: at.strength, biases: map[*model.Linear]*autograd.Tensor{}}
 	for _, p := range e.norms {
@@ -275,7 +276,7 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []Param
 			return fmt.Errorf("adapter: %s has no norm %q of %d values: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		n := at.base.Model.Norms()[i]
-		at.norms.norms, at.norms.weights[n] = append(at.norms.norms, n), rowLeaf(values, grads, p.at)
+		at.norms.norms, at.norms.weights[n] = append(at.norms.norms, n), attach.RowLeaf(values, grads, p.at)
 	}
 	for _, p := range e.biases {
 		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return l.Module == p.module })
@@ -283,7 +284,7 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []Param
 			return fmt.Errorf("adapter: %s has no linear map %q of %d rows: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		l := at.base.Model.Linears()[i]
-		at.biases.linears, at.biases.biases[l] = append(at.biases.linears, l), rowLeaf(values, grads, p.at)
+		at.biases.linears, at.biases.biases[l] = append(at.biases.linears, l), attach.RowLeaf(values, grads, p.at)
 	}
 	return nil
 }
@@ -342,12 +343,12 @@ func (at *loraExtrasAttachment) HeadGradient() *autograd.Tensor {
 	return at.head
 }
 
-func (at *loraExtrasAttachment) vectors() []vectorChange {
-	return append(at.norms.vectors(), at.biases.vectors()...)
+func (at *loraExtrasAttachment) Vectors() []attach.VectorChange {
+	return append(at.norms.Vectors(), at.biases.Vectors()...)
 }
 
-func (at *loraExtrasAttachment) deltas() map[*model.Linear]delta {
-	all := map[*model.Linear]delta{}
+func (at *loraExtrasAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := map[*model.Linear]attach.Delta{}
 	for _, l := range at.base.Model.Matrices() {
 		switch {
 		case l.Module == model.EmbedModule && at.embed != nil:

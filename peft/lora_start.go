@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -18,10 +19,10 @@ import (
 // startsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
 // less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
 // product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
-func startsApart(init string) bool { return init == InitPiSSA || init == InitOLoRA }
+func startsApart(init string) bool { return init == attach.InitPiSSA || init == attach.InitOLoRA }
 
 // startLoRA fills the A matrix of a pair that starts at zero.
-func startLoRA(c *Config, p *Param, seed uint64) {
+func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	if !strings.HasSuffix(p.Name, partA) && !strings.HasSuffix(p.Name, embeddingB) {
 		return
 	}
@@ -29,7 +30,7 @@ func startLoRA(c *Config, p *Param, seed uint64) {
 	switch {
 	case strings.HasSuffix(p.Name, embeddingB): // PEFT starts embeddings the other way round: A zero, B normal
 		r.Normal(p.Data, 1)
-	case c.Init == InitGaussian:
+	case c.Init == attach.InitGaussian:
 		r.Normal(p.Data, 1/float64(p.Rows()))
 	default:
 		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
@@ -38,9 +39,9 @@ func startLoRA(c *Config, p *Param, seed uint64) {
 
 // loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging Face
 // checkpoint.
-func loraStarts(b *Base, c *Config, chosen []string, opt *LoRAOptions) (map[string][]float32, error) {
+func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions) (map[string][]float32, error) {
 	starts := map[string][]float32{}
-	if c.Init == InitLoftQ {
+	if c.Init == attach.InitLoftQ {
 		return starts, loftQ(b, c, chosen, opt, starts)
 	}
 	for _, l := range b.Model.Matrices() {
@@ -48,23 +49,23 @@ func loraStarts(b *Base, c *Config, chosen []string, opt *LoRAOptions) (map[stri
 			continue
 		}
 		if c.DoRA {
-			starts[partName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+			starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
 		}
 		if !startsApart(c.Init) {
 			continue
 		}
-		r := c.rankOf(l.Module)
+		r := c.RankOf(l.Module)
 		if r > min(l.W.Rows, l.W.Cols) {
 			return nil, errors.New(c.Init + ": the rank is larger than " + l.Module)
 		}
 		factor := pissa
-		if c.Init == InitOLoRA {
+		if c.Init == attach.InitOLoRA {
 			factor = olora
 		}
-		pairA, pairB := factor(l, r, c.scaleOf(l.Module), opt.Seed)
+		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
 		pairB = model.InHFRows(pairB, l)
-		starts[loraName(l.Module, "A")], starts[partName(l.Module, startA)] = pairA, pairA
-		starts[loraName(l.Module, "B")], starts[partName(l.Module, startB)] = pairB, pairB
+		starts[attach.LoRAName(l.Module, "A")], starts[attach.PartName(l.Module, startA)] = pairA, pairA
+		starts[attach.LoRAName(l.Module, "B")], starts[attach.PartName(l.Module, startB)] = pairB, pairB
 	}
 	return starts, nil
 }
@@ -99,7 +100,7 @@ func olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 }
 
 // loftQ starts pairs at what the base's rounding took from the original weights.
-func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[string][]float32) error {
+func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions, starts map[string][]float32) error {
 	switch {
 	case opt.Original == nil:
 		return errors.New("init loftq needs the model that the base was quantized from")
@@ -108,7 +109,7 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
-	if err := sameModel(b, opt.Original); err != nil {
+	if err := attach.SameModel(b, opt.Original); err != nil {
 		return err
 	}
 	originals := opt.Original.Model.Linears()
@@ -123,15 +124,15 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 		case squares == 0:
 			continue
 		}
-		r := c.rankOf(l.Module)
+		r := c.RankOf(l.Module)
 		if r > min(l.W.Rows, l.W.Cols) {
 			return errors.New("init loftq: the rank is larger than " + l.Module)
 		}
 		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
-		root := float32(math.Sqrt(math.Abs(p.Scale / c.scaleOf(p.Module))))
+		root := float32(math.Sqrt(math.Abs(p.Scale / c.ScaleOf(p.Module))))
 		kernels.Scale(root, p.A)
 		kernels.Scale(root, p.B)
-		starts[loraName(p.Module, "A")], starts[loraName(p.Module, "B")] = p.A, p.B
+		starts[attach.LoRAName(p.Module, "A")], starts[attach.LoRAName(p.Module, "B")] = p.A, p.B
 	}
 	if len(starts) == 0 {
 		return errors.New("init loftq: no chosen weight differs from the original")
@@ -139,13 +140,13 @@ func loftQ(b *Base, c *Config, chosen []string, opt *LoRAOptions, starts map[str
 	return nil
 }
 
-// collapse makes a plain LoRA of twice the rank of one that started apart.
-func (m *lora) collapse(_ *Base, params []Param) ([]Param, error) {
+// Collapse makes a plain LoRA of twice the rank of one that started apart.
+func (m *lora) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	c := m.config
 	if !startsApart(c.Init) {
 		return nil, nil
 	}
-	var out []Param
+	var out []attach.Param
 	paired := map[int]bool{}
 	for _, p := range m.modules {
 		for _, i := range []int{p.a, p.b, p.a0, p.b0} {
@@ -164,7 +165,7 @@ func (m *lora) collapse(_ *Base, params []Param) ([]Param, error) {
 			out = append(out, params[i])
 		}
 	}
-	c.doubleRank()
+	c.DoubleRank()
 	if c.Grid != nil {
 		c.Grid.Apart = true
 	}
@@ -172,32 +173,17 @@ func (m *lora) collapse(_ *Base, params []Param) ([]Param, error) {
 }
 
 // beside is a matrix with another of the same shape (nil: zeros) below it or to its right.
-func beside(p *Param, other []float32, below bool) Param {
+func beside(p *attach.Param, other []float32, below bool) attach.Param {
 	rows, cols := p.Rows(), p.Cols()
 	if other == nil {
 		other = make([]float32, len(p.Data))
 	}
 	if below {
-		return Param{Name: p.Name, Shape: []int{2 * rows, cols}, Data: slices.Concat(p.Data, other)}
+		return attach.Param{Name: p.Name, Shape: []int{2 * rows, cols}, Data: slices.Concat(p.Data, other)}
 	}
 	var data []float32
 	for i := range rows {
 		data = append(append(data, p.Data[i*cols:(i+1)*cols]...), other[i*cols:(i+1)*cols]...)
 	}
-	return Param{Name: p.Name, Shape: []int{rows, 2 * cols}, Data: data}
-}
-
-// doubleRank doubles all ranks and leaves all scales.
-func (c *Config) doubleRank() {
-	grow := 2.0
-	if c.RSLoRA {
-		grow = math.Sqrt2
-	}
-	c.Rank, c.Alpha, c.Init = 2*c.Rank, grow*c.Alpha, InitKaiming
-	for key := range c.RankPattern {
-		c.RankPattern[key] *= 2
-	}
-	for key := range c.AlphaPattern {
-		c.AlphaPattern[key] *= grow
-	}
+	return attach.Param{Name: p.Name, Shape: []int{rows, 2 * cols}, Data: data}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -17,7 +18,7 @@ func TestStartsApart(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	seq := packed(tinyData(3, 4))
 	plain := allLogits(b, model.NoHooks{}, seq)
-	for _, init := range []string{InitPiSSA, InitOLoRA} {
+	for _, init := range []string{attach.InitPiSSA, attach.InitOLoRA} {
 		a, err := NewLoRA(b, LoRAOptions{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
 		if err != nil {
 			t.Fatal(err)
@@ -27,12 +28,12 @@ func TestStartsApart(t *testing.T) {
 		}
 		stir(a, 5)
 		trained := allLogits(b, bindOne(t, a, b), seq)
-		if err := a.collapse(b); err != nil {
+		if err := a.Collapse(b); err != nil {
 			t.Fatal(err)
 		}
 		c := &a.Config
-		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != InitKaiming || len(a.params) != 2*len(b.Model.Linears()) {
-			t.Errorf("%s: the finished adapter is %+v with %d tensors", init, c, len(a.params))
+		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != attach.InitKaiming || len(a.Tensors) != 2*len(b.Model.Linears()) {
+			t.Errorf("%s: the finished adapter is %+v with %d tensors", init, c, len(a.Tensors))
 		}
 		if err := relative(allLogits(b, bindOne(t, a, b), seq), trained); err > 1e-5 {
 			t.Errorf("%s: the plain LoRA's logits differ by %.2g", init, err)
@@ -44,7 +45,7 @@ func TestStartsApart(t *testing.T) {
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	l := b.Model.Layers[0].Gate
-	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){InitPiSSA: pissa, InitOLoRA: olora} {
+	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){attach.InitPiSSA: pissa, attach.InitOLoRA: olora} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
 		left := model.Dequantized(&l.W)
 		whole := math.Sqrt(kernels.SumSquares(left))
@@ -77,7 +78,7 @@ func TestLoftQ(t *testing.T) {
 	whole := rounded
 	whole.typeOf = nil
 	original, b := openBase(t, whole.writeGGUF(t)), openBase(t, rounded.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 16, Init: InitLoftQ, Original: original, Seed: 1})
+	a, err := NewLoRA(b, LoRAOptions{Rank: 16, Init: attach.InitLoftQ, Original: original, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func TestLoftQ(t *testing.T) {
 	if after > 0.6*before {
 		t.Errorf("the logits are %.3f off the original's with the start, %.3f without", after, before)
 	}
-	if _, err := NewLoRA(b, LoRAOptions{Init: InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
+	if _, err := NewLoRA(b, LoRAOptions{Init: attach.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
 		t.Errorf("without the original: %v", err)
 	}
 }
@@ -102,7 +103,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 2)
-	out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	seq := packed(tinyData(3, 4))
 	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), allLogits(b, bindOne(t, a, b), seq)); err > 2e-5 {
 		t.Errorf("merged the logits differ by %.2g", err)
@@ -119,7 +120,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Merge(context.Background(), b, []Scaled{{embedding, 1}}, filepath.Join(t.TempDir(), "m.gguf"), MergeOptions{}); err == nil {
+	if _, err := Merge(context.Background(), b, []attach.Scaled{{Adapter: embedding, Scale: 1}}, filepath.Join(t.TempDir(), "m.gguf"), MergeOptions{}); err == nil {
 		t.Error("a change of the embedding alone was merged into both")
 	}
 }
@@ -128,7 +129,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	targets := []string{"q_proj", "lm_head"}
-	_, loha := NewLoHa(b, LoHaOptions{Placement: Placement{Targets: targets}})
+	_, loha := NewLoHa(b, LoHaOptions{Placement: attach.Placement{Targets: targets}})
 	_, qat := NewQAT(b, QATOptions{Targets: targets})
 	_, _, extract := Extract(context.Background(), b, b, ExtractOptions{Targets: targets})
 	for _, err := range []error{loha, qat, extract} {
@@ -146,12 +147,12 @@ func TestLRRatio(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 2)
-	before := views(a.params, append([]float32(nil), a.flat...))
+	before := attach.Views(a.Tensors, append([]float32(nil), a.Flat...))
 	opt := TrainOptions{Steps: 1, LR: 1e-3, LRRatio: 4}
 	if _, err := Train(context.Background(), b, a, tinyData(8, 1), nil, opt); err != nil {
 		t.Fatal(err)
 	}
-	for i, p := range a.params {
+	for i, p := range a.Tensors {
 		var most float64
 		for j, v := range p.Data {
 			most = max(most, math.Abs(float64(v)-float64(before[i].Data[j])))
@@ -175,7 +176,7 @@ func TestExportEmbedding(t *testing.T) {
 	}
 	stir(a, 2)
 	path := filepath.Join(t.TempDir(), "lora.gguf")
-	if err := a.ExportGGUF(b, path); err != nil {
+	if err := GGUF(a, b, path); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -196,7 +197,7 @@ func TestExportEmbedding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.ExportGGUF(b, path+".no"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := GGUF(a, b, path+".no"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}

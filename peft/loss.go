@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -25,7 +26,7 @@ type LossResult struct {
 }
 
 // evalLoss takes the examples in order.
-func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
+func evalLoss(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int, tape *autograd.Tape) (*LossResult, error) {
 	if set.Classes > 0 && hooks == nil && set.Answers == nil {
 		return baseClasses(set), nil
 	}
@@ -59,8 +60,8 @@ func evalLoss(ctx context.Context, b *Base, hooks stack, set *Data, batchTokens 
 }
 
 // forward is the loss of every target of a batch, with the adapters' hooks or others around them.
-func forward(b *Base, adapters stack, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
-	adapters.expand(packed)
+func forward(b *attach.Base, adapters attach.Stack, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+	adapters.Expand(packed)
 	if packed.TargetCount() == 0 {
 		return nil
 	}
@@ -70,8 +71,8 @@ func forward(b *Base, adapters stack, hooks model.Hooks, packed *batch.Batch, ta
 }
 
 // notFinite says why a loss is not finite.
-func notFinite(b *Base, loss float64) error {
-	if err := checkWeights(b); err != nil {
+func notFinite(b *attach.Base, loss float64) error {
+	if err := attach.CheckWeights(b); err != nil {
 		return fmt.Errorf("the loss is %v: %w", loss, err)
 	}
 	return fmt.Errorf("the loss is %v although all weights of the base are finite: values overflowed on the way", loss)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // lycorisSettings are the fields that the configurations of LoHa and LoKr have in common.
 type lycorisSettings struct {
-	targeting
+	attach.Targeting
 	Rank          int                `json:"r"`
 	Alpha         float64            `json:"alpha"`
 	RankPattern   map[string]int     `json:"rank_pattern"`
@@ -24,9 +26,9 @@ func newLycoris() lycorisSettings {
 }
 
 // lycorisAllowed are the fields that say nothing about a linear map.
-var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": isLayersPattern, "use_effective_conv2d": anyValue}
+var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern, "use_effective_conv2d": attach.AnyValue}
 
-func (s *lycorisSettings) check() error {
+func (s *lycorisSettings) Check() error {
 	switch {
 	case s.Rank < 1:
 		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
@@ -38,7 +40,7 @@ func (s *lycorisSettings) check() error {
 			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 or more", key, r)
 		}
 	}
-	return errors.Join(checkPatterns(s.RankPattern), checkPatterns(s.AlphaPattern), s.checkModules())
+	return errors.Join(attach.CheckPatterns(s.RankPattern), attach.CheckPatterns(s.AlphaPattern), s.CheckModules())
 }
 
 // setSize puts a rank and an alpha in; zero is 8, and twice the rank.
@@ -60,18 +62,18 @@ func (s *lycorisSettings) trainable() error {
 	return nil
 }
 
-// rankOf is the rank of a module.
+// RankOf is the rank of a module.
 func (s *lycorisSettings) rankOf(module string) int {
-	if r, ok := lookupPattern(s.RankPattern, module); ok {
+	if r, ok := attach.LookupPattern(s.RankPattern, module); ok {
 		return r
 	}
 	return s.Rank
 }
 
-// scaleOf is the factor of the change in a module.
+// ScaleOf is the factor of the change in a module.
 func (s *lycorisSettings) scaleOf(module string) float64 {
 	alpha := s.Alpha
-	if a, ok := lookupPattern(s.AlphaPattern, module); ok {
+	if a, ok := attach.LookupPattern(s.AlphaPattern, module); ok {
 		alpha = a
 	}
 	return alpha / float64(s.rankOf(module))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -47,7 +48,7 @@ func StepParts() []string {
 }
 
 // MeasureSteps trains a new LoRA on random tokens for a few steps, as Train does, and measures them.
-func MeasureSteps(ctx context.Context, b *Base, opt MeasureOptions) (*Measurement, error) {
+func MeasureSteps(ctx context.Context, b *attach.Base, opt MeasureOptions) (*Measurement, error) {
 	opt.defaults()
 	t, group, err := newMeasured(b, &opt)
 	if err != nil {
@@ -94,7 +95,7 @@ func (opt *MeasureOptions) enough(steps int, total time.Duration) bool {
 }
 
 // newMeasured makes a run of many steps over one sequence of random tokens, and its batch.
-func newMeasured(b *Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error) {
+func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error) {
 	a, err := NewLoRA(b, LoRAOptions{Rank: opt.Rank})
 	if err != nil {
 		return nil, nil, err
@@ -105,7 +106,7 @@ func newMeasured(b *Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error)
 	}
 	o := opt.Train
 	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice
-	t, err := newTrainer(b, a, &Data{Examples: []Example{{IDs: ids}}}, nil, o)
+	t, err := newTrainer(b, a, &attach.Data{Examples: []attach.Example{{IDs: ids}}}, nil, o)
 	if err != nil {
 		return nil, nil, err
 	}

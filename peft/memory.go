@@ -6,10 +6,9 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -56,7 +55,7 @@ func (e *ShortOfMemory) Error() string {
 }
 
 // PlanMemory says what memory Train will need with these arguments.
-func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, error) {
+func PlanMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt TrainOptions) (*Memory, error) {
 	opt.defaults(b, a)
 	tokens, targets := largestBatch(train, opt.BatchTokens)
 	keep, err := keepsActivations(b, opt.Recompute, tokens)
@@ -68,14 +67,14 @@ func PlanMemory(b *Base, a *Adapter, train *Data, opt TrainOptions) (*Memory, er
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
-	m.Adapter += movedBytes(b, a, tokens)
-	m.Weights += latentBytes(b, a)
+	m.Adapter += attach.MovedBytes(b, a, tokens)
+	m.Weights += attach.LatentBytes(b, a)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
 	m.Activations = int64(spec.Layers+3)*stream + layer*5/2 // the input of each layer; the inside of one, its gradients, gaps
 	if keep {
-		m.Activations += int64(spec.Layers-lowestLayer(a.params)) * layer
+		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
 	}
 	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
 	if bytes := stemBytes(b, a, train, opt.epochs(train)); inMemory(bytes) {
@@ -97,7 +96,7 @@ func packedBytes(s *model.Spec, tokens int) int64 {
 }
 
 // largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
-func largestBatch(train *Data, batchTokens int) (tokens, targets int) {
+func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
 	longest := 0
 	for _, e := range train.Examples {
 		longest = max(longest, len(e.IDs))
@@ -108,7 +107,7 @@ func largestBatch(train *Data, batchTokens int) (tokens, targets int) {
 }
 
 // epochs is how often about each example is seen; a part of an epoch counts as one.
-func (opt *TrainOptions) epochs(train *Data) int {
+func (opt *TrainOptions) epochs(train *attach.Data) int {
 	perEpoch := max(1, train.Tokens()/max(1, opt.BatchTokens*opt.Accumulate))
 	bySteps := ceilDiv(opt.Steps, perEpoch)
 	switch {
@@ -122,7 +121,7 @@ func (opt *TrainOptions) epochs(train *Data) int {
 
 // keepsActivations says whether a run keeps the activations of a batch of so many tokens: in auto mode when they take
 // no more than half of the memory that is available.
-func keepsActivations(b *Base, mode string, tokens int) (bool, error) {
+func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 	switch mode {
 	case RecomputeAlways:
 		return false, nil
@@ -173,33 +172,4 @@ func number(path string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
 	return n, err == nil
-}
-
-// groupMethod is a method that moves blocks itself, and needs gradients that are summed over groups of weights.
-type groupMethod interface{ sumsGroups() }
-
-// movedBytes is what an adapter that moves blocks takes beside its tensors: the blocks, and what is made of the largest matrix
-// at a time.
-func movedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
-	_, own := a.method.(groupMethod)
-	if !own && a.Config.Grid == nil {
-		return 0
-	}
-	largest, widest := 0, 0
-	for _, l := range b.Model.Linears() {
-		if !a.touches(l.Module) {
-			continue
-		}
-		bytes += int64(len(l.W.Data))
-		largest, widest = max(largest, l.W.Rows*l.W.Groups()), max(widest, l.W.Rows)
-	}
-	if own {
-		return bytes + 2*4*int64(largest) // the gradients that are summed over groups
-	}
-	return bytes + 4*int64(tokens)*int64(widest)
-}
-
-// touches reports whether a module has a tensor in the adapter.
-func (a *Adapter) touches(module string) bool {
-	return slices.ContainsFunc(a.params, func(p Param) bool { return strings.HasPrefix(p.Name, paramPrefix+module+".") })
 }

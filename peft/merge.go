@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
@@ -24,7 +25,7 @@ type MergeOptions struct {
 
 	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
 	// measured on some of it. nil is none.
-	Calibration *Data
+	Calibration *attach.Data
 }
 
 // MergeProgress is called after each tensor, and before each layer of a calibration.
@@ -67,7 +68,7 @@ const littleRecovery = 0.5
 // everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
 // Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
 // then.
-func Merge(ctx context.Context, b *Base, adapters []Scaled, out string, opt MergeOptions) (*MergeReport, error) {
+func Merge(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt MergeOptions) (*MergeReport, error) {
 	m, err := newMerger(ctx, b, adapters, opt)
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)
@@ -92,12 +93,12 @@ func Merge(ctx context.Context, b *Base, adapters []Scaled, out string, opt Merg
 // merger is one merge.
 type merger struct {
 	ctx      context.Context
-	base     *Base
-	adapters []Scaled
+	base     *attach.Base
+	adapters []attach.Scaled
 	opt      MergeOptions
 	touched  map[string]*mergeTensor // by the tensor's name in the base
 	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
-	late     []vectorChange          // of vectors, after those of all adapters
+	late     []attach.VectorChange   // of vectors, after those of all adapters
 	size     int64                   // bytes of all tensors of the output
 	written  int64
 	total    mergeStats
@@ -113,7 +114,7 @@ type mergeTensor struct {
 	w      quant.Matrix // what the deltas are added to: the base's, or what a quantization-aware adapter makes of it
 	moved  bool         // w is not the base's
 	to     gguf.Type
-	deltas []delta
+	deltas []attach.Delta
 
 	rounding   string    // how the change is rounded
 	seed       uint64    // of the dither
@@ -126,7 +127,7 @@ type mergeTensor struct {
 // exact reports whether the weights that training saw are written as they are.
 func (t *mergeTensor) exact() bool { return t.moved && len(t.deltas) == 0 && t.to == t.w.Type }
 
-func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions) (*merger, error) {
+func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt MergeOptions) (*merger, error) {
 	if len(adapters) == 0 {
 		return nil, errors.New("no adapter is given")
 	}
@@ -134,11 +135,11 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 		return nil, fmt.Errorf("rounding %s needs calibration data", RoundCompensate)
 	}
 	for _, scaled := range adapters {
-		if err := CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
+		if err := attach.CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
 			return nil, err
 		}
 	}
-	bounds, err := bindAll(b, adapters)
+	bounds, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 	if err := m.openImatrix(); err != nil {
 		return nil, err
 	}
-	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *Bound) bool { return !bound.movesBlocks() })
+	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *attach.Bound) bool { return !bound.MovesBlocks() })
 	for _, bound := range bounds {
 		if err := m.touchAll(bound); err != nil {
 			return nil, err
@@ -157,7 +158,7 @@ func newMerger(ctx context.Context, b *Base, adapters []Scaled, opt MergeOptions
 		return nil, err
 	}
 	for _, t := range m.touched {
-		t.deltas = inPhases(t.deltas)
+		t.deltas = attach.InPhases(t.deltas)
 	}
 	m.chooseCompensated()
 	return m, m.multiplyLate()
@@ -170,33 +171,33 @@ func (m *merger) moveScales() error {
 		if t == nil || t.moved || len(t.deltas) != 1 {
 			continue
 		}
-		s, ok := t.deltas[0].(*scaledWeight)
-		if !ok || s.moved() == nil {
+		s, ok := t.deltas[0].(*attach.ScaledWeight)
+		if !ok || s.Moved() == nil {
 			continue
 		}
-		s = s.moved()
-		before, err := m.touch(s.linear)
+		s = s.Moved()
+		before, err := m.touch(s.Linear)
 		if err != nil {
 			return err
 		}
 		before.deltas = append(before.deltas, s)
-		m.late = append(m.late, vectorChange{linear: s.linear, factors: s.rows})
+		m.late = append(m.late, attach.VectorChange{Linear: s.Linear, Factors: s.Rows})
 		delete(m.touched, l.Tensor)
 	}
 	return nil
 }
 
 // touchAll adds the changes of one adapter.
-func (m *merger) touchAll(bound *Bound) error {
-	deltas := bound.deltas()
+func (m *merger) touchAll(bound *attach.Bound) error {
+	deltas := bound.Deltas()
 	hasVectors, err := m.touchVectors(bound)
 	if err != nil {
 		return err
 	}
 	if deltas == nil && !hasVectors {
-		return fmt.Errorf("an adapter of method %s cannot be merged", bound.adapter.Config.Method)
+		return fmt.Errorf("an adapter of method %s cannot be merged", bound.Adapter.Config.Method)
 	}
-	if c, ok := as[interface{ mergeable() error }](bound.attachment); ok {
+	if c, ok := attach.As[interface{ mergeable() error }](bound.Attachment); ok {
 		if err := c.mergeable(); err != nil {
 			return err
 		}
@@ -210,7 +211,7 @@ func (m *merger) touchAll(bound *Bound) error {
 		if err != nil {
 			return err
 		}
-		if bound.movesBlocks() {
+		if bound.MovesBlocks() {
 			t.w, t.moved = *bound.Weights(l, &l.W), true
 		} else {
 			t.deltas = append(t.deltas, d)
@@ -265,7 +266,7 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 
 // writeMerged writes a touched tensor through write, some rows at a time.
 func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
-	if err := checkMatrix(name, t.w); err != nil {
+	if err := attach.CheckMatrix(name, t.w); err != nil {
 		return err
 	}
 	if t.rounding == RoundCompensate {

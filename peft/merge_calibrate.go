@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -19,8 +20,8 @@ const (
 
 // calibration is a text on its way through the base with its adapters, layer by layer.
 type calibration struct {
-	base    *Base
-	hooks   stack
+	base    *attach.Base
+	hooks   attach.Stack
 	batches []*batch.Batch
 	streams [][]float32 // (T, D) of each batch, at the input of
 	next    int         // the layer that is to run
@@ -28,11 +29,11 @@ type calibration struct {
 }
 
 // newCalibration brings the text to the first layer.
-func newCalibration(b *Base, adapters []Scaled, set *Data) (*calibration, error) {
-	if err := checkSet(b, set, 0, adaptersOf(adapters)...); err != nil {
+func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) (*calibration, error) {
+	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)
 	}
-	hooks, err := bindAll(b, adapters)
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func newCalibration(b *Base, adapters []Scaled, set *Data) (*calibration, error)
 	for _, examples := range set.Batches(spread(set, calibrationTokens), calibrationBatch) {
 		packed := new(batch.Batch)
 		set.Batch(packed, examples)
-		hooks.expand(packed)
+		hooks.Expand(packed)
 		c.tape.Reset(0)
 		c.batches = append(c.batches, packed)
 		c.streams = append(c.streams, slices.Clone(b.Model.Embedded(c.tape, packed, hooks).Data))
@@ -50,7 +51,7 @@ func newCalibration(b *Base, adapters []Scaled, set *Data) (*calibration, error)
 }
 
 // spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
-func spread(set *Data, tokens int) []int {
+func spread(set *attach.Data, tokens int) []int {
 	n := len(set.Examples)
 	if all := set.Tokens(); all > tokens {
 		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
@@ -65,7 +66,7 @@ func spread(set *Data, tokens int) []int {
 // layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps of one
 // input share one.
 func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bool) (map[*model.Linear]*hessian, error) {
-	watch := &inputWatch{stack: c.hooks, wanted: wanted, found: map[*model.Linear]*hessian{}}
+	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*hessian{}}
 	for j, b := range c.batches {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -109,7 +110,7 @@ func (h *hessian) mirror() {
 
 // inputWatch adds up the inputs of linear maps.
 type inputWatch struct {
-	stack
+	attach.Stack
 	wanted  func(l *model.Linear) bool
 	found   map[*model.Linear]*hessian
 	last    *autograd.Tensor // the input that was added last, to
@@ -128,7 +129,7 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 		}
 		w.found[l] = w.hessian
 	}
-	return w.stack.Linear(t, l, x, y)
+	return w.Stack.Linear(t, l, x, y)
 }
 
 // chooseCompensated settles which tensors are compensated, or what they get instead: calibration says nothing of the ends of the

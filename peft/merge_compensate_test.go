@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
@@ -23,8 +24,8 @@ func TestMergeCompensates(t *testing.T) {
 	set := tinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
 		b := openBase(t, blocksIn(typ).writeGGUF(t))
-		adapters := []Scaled{{trained(t, b, LoRAOptions{Rank: 2}), 0.3}}
-		hooks, err := bindAll(b, adapters)
+		adapters := []attach.Scaled{{Adapter: trained(t, b, LoRAOptions{Rank: 2}), Scale: 0.3}}
+		hooks, err := attach.BindAll(b, adapters)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,7 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	var first []byte
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)
-		out, _ := mergeTo(t, b, opt, Scaled{a, 1})
+		out, _ := mergeTo(t, b, opt, attach.Scaled{Adapter: a, Scale: 1})
 		if data := fileBytes(t, out); first == nil {
 			first = data
 		} else if !bytes.Equal(data, first) {
@@ -64,7 +65,7 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	}
 	slices.Reverse(b.GGUF.Tensors)
 	defer slices.Reverse(b.GGUF.Tensors)
-	out, _ := mergeTo(t, b, opt, Scaled{a, 1})
+	out, _ := mergeTo(t, b, opt, attach.Scaled{Adapter: a, Scale: 1})
 	reversed, straight := openBase(t, out), openBase(t, writeBytes(t, first))
 	for i, l := range straight.Model.Linears() {
 		if !bytes.Equal(l.W.Data, reversed.Model.Linears()[i].W.Data) {
@@ -87,13 +88,13 @@ func writeBytes(t *testing.T, data []byte) string {
 // rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.F16).writeGGUF(t))
-	a := Scaled{trained(t, b, LoRAOptions{Rank: 2}), 1}
-	for name, set := range map[string]*Data{
-		"none": nil, "unknown ids": {Examples: []Example{{IDs: []int32{1, 1 << 20}}}}, "no example": {},
+	a := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 2}), Scale: 1}
+	for name, set := range map[string]*attach.Data{
+		"none": nil, "unknown ids": {Examples: []attach.Example{{IDs: []int32{1, 1 << 20}}}}, "no example": {},
 	} {
 		b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
 		out := filepath.Join(t.TempDir(), "out.gguf")
-		if _, err := Merge(context.Background(), b, []Scaled{a}, out, MergeOptions{Rounding: RoundCompensate, Calibration: set, Force: true}); err == nil {
+		if _, err := Merge(context.Background(), b, []attach.Scaled{a}, out, MergeOptions{Rounding: RoundCompensate, Calibration: set, Force: true}); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
@@ -162,7 +163,7 @@ func TestHessianOfOddInputs(t *testing.T) {
 	for name, h := range map[string]*hessian{
 		"zero": {n, make([]float32, n*n)}, "all the same": {n, slices.Repeat([]float32{1}, n*n)}, "not a number": bad,
 	} {
-		tensor := &mergeTensor{w: l.W, to: l.W.Type, rounding: RoundCompensate, deltas: []delta{bound.deltas()[l]}}
+		tensor := &mergeTensor{w: l.W, to: l.W.Type, rounding: RoundCompensate, deltas: []attach.Delta{bound.Deltas()[l]}}
 		if err := h.prepare(t.Context(), []*mergeTensor{tensor}); (err != nil) != (h == bad) {
 			t.Errorf("%s: error %v", name, err)
 		} else if r := tensor.readyStats.recovery(); h != bad && math.Abs(r-1) > 0.1 {

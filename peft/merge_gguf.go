@@ -6,11 +6,12 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // toGGUF writes the merged file.
 func (m *merger) toGGUF(out string) error {
-	if sameFile(out, m.base.Path) {
+	if attach.SameFile(out, m.base.Path) {
 		return errors.New("the merged file would replace its base: choose another name")
 	}
 	meta, err := m.ggufMetadata()
@@ -120,7 +121,7 @@ func (m *merger) ggufMetadata() (*gguf.Metadata, error) {
 	var methods, hashes []string
 	var scales []float32
 	for _, scaled := range m.adapters {
-		hash, err := hashAdapter(scaled.Adapter)
+		hash, err := attach.HashAdapter(scaled.Adapter)
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +134,7 @@ func (m *merger) ggufMetadata() (*gguf.Metadata, error) {
 		key   string
 		value any
 	}{
-		{mergeVersion, Version}, {mergeBaseSHA256, sum}, {mergeMethods, methods}, {mergeAdapters, hashes}, {mergeScales, scales},
+		{attach.MergeVersion, attach.Version}, {attach.MergeBaseSHA256, sum}, {attach.MergeMethods, methods}, {attach.MergeAdapters, hashes}, {attach.MergeScales, scales},
 	} {
 		if err := meta.Set(entry.key, entry.value); err != nil {
 			return nil, err

@@ -11,26 +11,27 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// toHF writes the merged directory: the same shards, and copies of the other files.
+// ToHF writes the merged directory: the same shards, and copies of the other files.
 func (m *merger) toHF(out string) error {
-	if sameFile(out, m.base.Path) {
+	if attach.SameFile(out, m.base.Path) {
 		return errors.New("the merged directory would replace its base: choose another name")
 	}
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return errors.New("the directory exists and is not empty")
 	}
-	for _, path := range m.base.weights {
+	for _, path := range m.base.Weights {
 		if err := m.measureShard(path); err != nil {
 			return err
 		}
 	}
 	os.Remove(out) // an empty directory would only be in the way
-	return writeDir(out, func(dir string) error {
-		for _, path := range m.base.weights {
+	return attach.WriteDir(out, func(dir string) error {
+		for _, path := range m.base.Weights {
 			if err := m.writeShard(path, filepath.Join(dir, filepath.Base(path))); err != nil {
 				return fmt.Errorf("%s: %w", filepath.Base(path), err)
 			}
@@ -174,7 +175,7 @@ func (m *merger) copyOthers(dir string) error {
 			return err
 		}
 		switch name {
-		case indexFile:
+		case attach.IndexFile:
 			data, err = m.newIndex(data)
 		case "config.json":
 			data, err = m.biasConfig(data)
@@ -182,7 +183,7 @@ func (m *merger) copyOthers(dir string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := writeText(filepath.Join(dir, name), string(data)); err != nil {
+		if err := attach.WriteText(filepath.Join(dir, name), string(data)); err != nil {
 			return err
 		}
 	}

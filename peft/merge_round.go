@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -104,10 +105,10 @@ func (t *mergeTensor) chooseRounding() {
 	}
 }
 
-// scalesRows reports whether all that changes is that rows are multiplied.
+// ScalesRows reports whether all that changes is that rows are multiplied.
 func (t *mergeTensor) scalesRows() bool {
 	for _, d := range t.deltas {
-		if s, ok := d.(*scaledWeight); !ok || !s.scalesRows() {
+		if s, ok := d.(*attach.ScaledWeight); !ok || !s.ScalesRows() {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -128,17 +129,17 @@ func (t *mergeTensor) changes(b rowBuffers, r0, r1 int) {
 	quant.Dequantize(t.w.Type, b.old, t.w.Slice(r0, r1).Data)
 	clear(b.change)
 	for _, d := range t.deltas {
-		m, ok := d.(multiplier)
+		m, ok := d.(attach.Multiplier)
 		if ok && t.moved { // and what d takes for the weight is not old
 			copy(b.merged, b.old)
 			kernels.Add(b.merged, b.change)
-			m.multiply(b.merged, r0, r1)
+			m.Multiply(b.merged, r0, r1)
 			copy(b.change, b.merged)
 			kernels.Axpy(-1, b.old, b.change)
 			continue
 		}
 		if ok {
-			m.multiply(b.change, r0, r1)
+			m.Multiply(b.change, r0, r1)
 		}
 		d.AddRows(b.change, r0, r1)
 	}

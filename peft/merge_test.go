@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // mergeTo merges into a new file or directory of the test.
-func mergeTo(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string, *MergeReport) {
+func mergeTo(t *testing.T, b *attach.Base, opt MergeOptions, adapters ...attach.Scaled) (string, *MergeReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
 	report, err := Merge(context.Background(), b, adapters, out, opt)
@@ -32,12 +33,12 @@ func mergeTo(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (strin
 func TestMergedEqualsAdapter(t *testing.T) {
 	for name, path := range map[string]string{"float32": tiny.writeGGUF(t), "K types": writeTinyK(t)} {
 		b := openBase(t, path)
-		one := Scaled{trained(t, b, LoRAOptions{Rank: 4, Seed: 1}), 1}
-		two := Scaled{trained(t, b, LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), -0.5}
+		one := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 4, Seed: 1}), Scale: 1}
+		two := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), Scale: -0.5}
 		seq := packed(tinyData(4, 1))
-		for _, adapters := range [][]Scaled{{one}, {one, two}} {
+		for _, adapters := range [][]attach.Scaled{{one}, {one, two}} {
 			out, report := mergeTo(t, b, MergeOptions{Type: "F32"}, adapters...)
-			hooks, err := bindAll(b, adapters)
+			hooks, err := attach.BindAll(b, adapters)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +57,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 func TestMergeKeepsTheRest(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
-	out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	merged, err := gguf.Open(out)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestMergeKeepsTheRest(t *testing.T) {
 }
 
 // checkMergeRecord compares metadata: the base's in order, then the record.
-func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
+func checkMergeRecord(t *testing.T, b *attach.Base, a *attach.Adapter, merged *gguf.File) {
 	t.Helper()
 	var keys []string
 	for key, value := range b.GGUF.Meta.All() {
@@ -94,7 +95,7 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 			t.Errorf("metadata %s is %v, expected %v", key, got, value)
 		}
 	}
-	keys = append(keys, mergeVersion, mergeBaseSHA256, mergeMethods, mergeAdapters, mergeScales)
+	keys = append(keys, attach.MergeVersion, attach.MergeBaseSHA256, attach.MergeMethods, attach.MergeAdapters, attach.MergeScales)
 	var got []string
 	for key := range merged.Meta.All() {
 		got = append(got, key)
@@ -102,7 +103,7 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 	if !slices.Equal(got, keys) {
 		t.Errorf("metadata has %q, expected %q", got, keys)
 	}
-	if sum, _ := merged.Meta.String(mergeBaseSHA256); sum != a.Origin.BaseSHA256 {
+	if sum, _ := merged.Meta.String(attach.MergeBaseSHA256); sum != a.Origin.BaseSHA256 {
 		t.Errorf("the record names base %q, expected %q", sum, a.Origin.BaseSHA256)
 	}
 }
@@ -111,8 +112,8 @@ func checkMergeRecord(t *testing.T, b *Base, a *Adapter, merged *gguf.File) {
 func TestMergeRounds(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
-	out, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 2})
-	bound, err := a.bind(b, 2, false)
+	out, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 2})
+	bound, err := a.Attach(b, 2, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestMergeRounds(t *testing.T) {
 	quant.Dequantize(l.W.Type, x, l.W.Data)
 	old := slices.Clone(x)
 	change := make([]float32, len(x))
-	bound.deltas()[l].AddRows(change, 0, l.W.Rows)
+	bound.Deltas()[l].AddRows(change, 0, l.W.Rows)
 	kernels.Add(x, change)
 	quant.Quantize(l.W.Type, want, x, l.W.Cols, nil)
 	merged := openBase(t, out)
@@ -154,13 +155,13 @@ func TestCompareRows(t *testing.T) {
 func TestMergeWarns(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
 	a := trained(t, b, LoRAOptions{Targets: []string{"up_proj"}})
-	_, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, Scaled{a, 0.01})
+	_, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 0.01})
 	for _, tensor := range report.Tensors {
 		if !tensor.Little || tensor.Recovery > 0.5 {
 			t.Errorf("%+v is not called little", tensor)
 		}
 	}
-	_, report = mergeTo(t, b, MergeOptions{Type: "Q8_0"}, Scaled{a, 1})
+	_, report = mergeTo(t, b, MergeOptions{Type: "Q8_0"}, attach.Scaled{Adapter: a, Scale: 1})
 	for _, tensor := range report.Tensors {
 		if tensor.Little || tensor.Type != "Q8_0" || math.Abs(tensor.Recovery-1) > 0.05 {
 			t.Errorf("%+v: expected nearly all of it in Q8_0", tensor)
@@ -171,7 +172,7 @@ func TestMergeWarns(t *testing.T) {
 // TestMergeType sets general.file_type with the type.
 func TestMergeType(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	out, _ := mergeTo(t, b, MergeOptions{Type: "q8_0"}, Scaled{trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), 1})
+	out, _ := mergeTo(t, b, MergeOptions{Type: "q8_0"}, attach.Scaled{Adapter: trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), Scale: 1})
 	if got, _ := openBase(t, out).GGUF.Meta.Uint("general.file_type"); got != 7 {
 		t.Errorf("general.file_type is %d, expected 7", got)
 	}
@@ -187,7 +188,7 @@ func TestMergeThreads(t *testing.T) {
 	for i := range files {
 		kernels.SetThreads(1 + 2*i)
 		var out string
-		out, reports[i] = mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
+		out, reports[i] = mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 		files[i] = fileBytes(t, out)
 	}
 	if !bytes.Equal(files[0], files[1]) {
@@ -207,7 +208,7 @@ func TestMergeHF(t *testing.T) {
 		}
 		b := openBase(t, dir)
 		a := trained(t, b, LoRAOptions{Targets: []string{"attention"}})
-		out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
+		out, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 		was, is := openTensors(t, dir), openTensors(t, out)
 		for _, old := range was.Tensors {
 			now := is.Tensor(old.Name)
@@ -229,7 +230,7 @@ func TestMergeHF(t *testing.T) {
 }
 
 // checkHFLogits compares a merge into float32 with base and adapter.
-func checkHFLogits(t *testing.T, b *Base, bf16 string, a *Adapter) {
+func checkHFLogits(t *testing.T, b *attach.Base, bf16 string, a *attach.Adapter) {
 	t.Helper()
 	seq := packed(tinyData(4, 1))
 	bound, err := a.Bind(b)
@@ -237,7 +238,7 @@ func checkHFLogits(t *testing.T, b *Base, bf16 string, a *Adapter) {
 		t.Fatal(err)
 	}
 	want := allLogits(b, bound, seq)
-	out, _ := mergeTo(t, b, MergeOptions{Type: "F32"}, Scaled{a, 1})
+	out, _ := mergeTo(t, b, MergeOptions{Type: "F32"}, attach.Scaled{Adapter: a, Scale: 1})
 	if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), want); err > 1e-5 {
 		t.Errorf("merged to float32 the logits differ by %.2g", err)
 	}
@@ -259,7 +260,7 @@ func TestMergeRefused(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	a := trained(t, b, LoRAOptions{})
 	for name, test := range map[string]struct {
-		base   *Base
+		base   *attach.Base
 		opt    MergeOptions
 		scale  float64
 		reason string
@@ -273,17 +274,17 @@ func TestMergeRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, err := Merge(context.Background(), test.base, []Scaled{{a, test.scale}}, filepath.Join(dir, "out.gguf"), test.opt)
+			_, err := Merge(context.Background(), test.base, []attach.Scaled{{Adapter: a, Scale: test.scale}}, filepath.Join(dir, "out.gguf"), test.opt)
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
 			checkEmpty(t, dir)
 		})
 	}
-	if _, err := Merge(context.Background(), openBase(t, other.writeGGUF(t)), []Scaled{{a, 1}}, filepath.Join(t.TempDir(), "out"), MergeOptions{Force: true}); err != nil {
+	if _, err := Merge(context.Background(), openBase(t, other.writeGGUF(t)), []attach.Scaled{{Adapter: a, Scale: 1}}, filepath.Join(t.TempDir(), "out"), MergeOptions{Force: true}); err != nil {
 		t.Errorf("forced into another base: %v", err)
 	}
-	if _, err := Merge(context.Background(), b, []Scaled{{a, 1}}, b.Path, MergeOptions{}); err == nil || !strings.Contains(err.Error(), "replace its base") {
+	if _, err := Merge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, b.Path, MergeOptions{}); err == nil || !strings.Contains(err.Error(), "replace its base") {
 		t.Errorf("merged over the base: %v", err)
 	}
 	if _, err := Merge(context.Background(), b, nil, "out", MergeOptions{}); err == nil {
@@ -316,7 +317,7 @@ func TestMergeHFRefused(t *testing.T) {
 		"into a directory with files": {filepath.Dir(filepath.Dir(dir)), "", context.Background(), "not empty"},
 		"cancelled":                   {out, "", cancelled(), context.Canceled.Error()},
 	} {
-		if _, err := Merge(test.ctx, b, []Scaled{{a, 1}}, test.out, MergeOptions{Type: test.typ}); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := Merge(test.ctx, b, []attach.Scaled{{Adapter: a, Scale: 1}}, test.out, MergeOptions{Type: test.typ}); err == nil || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
@@ -342,7 +343,7 @@ func TestMergeCancelled(t *testing.T) {
 			cancel()
 		}
 	}
-	_, err := Merge(ctx, b, []Scaled{{trained(t, b, LoRAOptions{}), 1}}, filepath.Join(dir, "out.gguf"), MergeOptions{Progress: stop})
+	_, err := Merge(ctx, b, []attach.Scaled{{Adapter: trained(t, b, LoRAOptions{}), Scale: 1}}, filepath.Join(dir, "out.gguf"), MergeOptions{Progress: stop})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -29,12 +30,12 @@ type mergeVector struct {
 func (v *mergeVector) size() int64 { return int64(len(v.change)) * int64(v.to.BlockSize()) }
 
 // touchVectors adds the changes of an adapter's vectors and says whether it has any.
-func (m *merger) touchVectors(bound *Bound) (any bool, err error) {
-	at, ok := as[vectorial](bound.attachment)
+func (m *merger) touchVectors(bound *attach.Bound) (any bool, err error) {
+	at, ok := attach.As[attach.Vectorial](bound.Attachment)
 	if !ok {
 		return false, nil
 	}
-	changes := at.vectors()
+	changes := at.Vectors()
 	for i := range changes {
 		if err := m.touchVector(&changes[i]); err != nil {
 			return true, err
@@ -43,36 +44,36 @@ func (m *merger) touchVectors(bound *Bound) (any bool, err error) {
 	return len(changes) > 0, nil
 }
 
-func (m *merger) touchVector(c *vectorChange) error {
-	name := c.tensor()
+func (m *merger) touchVector(c *attach.VectorChange) error {
+	name := c.Tensor()
 	v := m.vectors[name]
 	switch {
-	case c.factors != nil:
+	case c.Factors != nil:
 		return m.multiplyVector(c)
 	case v != nil:
-		kernels.Add(v.change, c.change)
+		kernels.Add(v.change, c.Change)
 		return nil
 	}
-	v = &mergeVector{name: name, base: c.base(), change: slices.Clone(c.change)}
+	v = &mergeVector{name: name, base: c.Base(), change: slices.Clone(c.Change)}
 	if v.base != nil {
 		return m.putVector(v)
 	}
-	return m.addBias(c.linear, v)
+	return m.addBias(c.Linear, v)
 }
 
 // multiplyVector multiplies a vector that the base or an adapter before has.
-func (m *merger) multiplyVector(c *vectorChange) error {
-	v, base := m.vectors[c.tensor()], c.base()
+func (m *merger) multiplyVector(c *attach.VectorChange) error {
+	v, base := m.vectors[c.Tensor()], c.Base()
 	if v == nil {
 		if base == nil {
 			return nil
 		}
-		v = &mergeVector{name: c.tensor(), base: base, change: make([]float32, len(base))}
+		v = &mergeVector{name: c.Tensor(), base: base, change: make([]float32, len(base))}
 		if err := m.putVector(v); err != nil {
 			return err
 		}
 	}
-	for i, f := range c.factors {
+	for i, f := range c.Factors {
 		v.change[i] *= f
 		if base != nil {
 			v.change[i] += (f - 1) * base[i]
@@ -93,7 +94,7 @@ func (m *merger) multiplyLate() error {
 
 // addBias adds a bias that the base does not have.
 func (m *merger) addBias(l *model.Linear, v *mergeVector) error {
-	kind, err := m.base.kindOfModel()
+	kind, err := kindOfModel(m.base)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (m *merger) addBias(l *model.Linear, v *mergeVector) error {
 // configuration has biases for all of them or none.
 func (m *merger) addZeros(attention bool) error {
 	for _, l := range m.base.Model.Linears() {
-		name := biasTensor(l)
+		name := attach.BiasTensor(l)
 		if strings.Contains(l.Module, "self_attn.") != attention || l.Bias != nil || m.vectors[name] != nil {
 			continue
 		}
@@ -126,7 +127,7 @@ func (m *merger) addZeros(attention bool) error {
 }
 
 // kindOfModel is the architecture as the files name it.
-func (b *Base) kindOfModel() (string, error) {
+func kindOfModel(b *attach.Base) (string, error) {
 	if b.GGUF != nil {
 		return b.Architecture(), nil
 	}
@@ -148,7 +149,7 @@ func (m *merger) putVector(v *mergeVector) error {
 	case m.base.GGUF != nil && v.after == "":
 		v.to = m.base.GGUF.Tensor(v.name).Type
 	case m.base.GGUF == nil:
-		kind, err := m.base.storedType(v)
+		kind, err := storedType(m.base, v)
 		if err != nil {
 			return err
 		}
@@ -165,12 +166,12 @@ func (m *merger) putVector(v *mergeVector) error {
 }
 
 // storedType is the type of a vector, or of the weight that it follows, in a Hugging Face directory.
-func (b *Base) storedType(v *mergeVector) (gguf.Type, error) {
+func storedType(b *attach.Base, v *mergeVector) (gguf.Type, error) {
 	name := v.name
 	if v.after != "" {
 		name = v.after
 	}
-	for _, path := range b.weights {
+	for _, path := range b.Weights {
 		f, err := safetensors.Open(path)
 		if err != nil {
 			return 0, err

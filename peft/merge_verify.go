@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/prng"
 )
 
@@ -30,8 +31,8 @@ type VerifiedTensor struct {
 
 // VerifyMerge evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of the
 // merged model with what training recorded of them. Without data the losses are those of random tokens.
-func VerifyMerge(ctx context.Context, b *Base, adapters []Scaled, merged string, data *Data) (*MergeVerification, error) {
-	m, err := OpenBase(merged)
+func VerifyMerge(ctx context.Context, b *attach.Base, adapters []attach.Scaled, merged string, data *attach.Data) (*MergeVerification, error) {
+	m, err := attach.OpenBase(merged)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -41,8 +42,8 @@ func VerifyMerge(ctx context.Context, b *Base, adapters []Scaled, merged string,
 		v.Data, data = "random tokens", randomTokens(b)
 	}
 	for _, part := range []struct {
-		base     *Base
-		adapters []Scaled
+		base     *attach.Base
+		adapters []attach.Scaled
 		loss     *float64
 	}{{b, nil, &v.BaseLoss}, {b, adapters, &v.AdapterLoss}, {m, nil, &v.MergedLoss}} {
 		r, err := EvalLoss(ctx, part.base, part.adapters, data, verifyTokens)
@@ -62,9 +63,9 @@ func VerifyMerge(ctx context.Context, b *Base, adapters []Scaled, merged string,
 const verifyTokens = 2048
 
 // randomTokens are a few sequences without meaning.
-func randomTokens(b *Base) *Data {
+func randomTokens(b *attach.Base) *attach.Data {
 	r := prng.NewRandom(0, "verify")
-	set := &Data{}
+	set := &attach.Data{}
 	length := 256
 	if limit := b.Model.Spec.Context; limit > 0 {
 		length = min(length, limit)
@@ -74,7 +75,7 @@ func randomTokens(b *Base) *Data {
 		for i := range ids {
 			ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 		}
-		set.Examples = append(set.Examples, Example{IDs: ids})
+		set.Examples = append(set.Examples, attach.Example{IDs: ids})
 	}
 	return set
 }
@@ -89,7 +90,7 @@ func keptShare(base, adapter, merged float64) *float64 {
 }
 
 // compare hashes the tensors that training recorded.
-func (v *MergeVerification) compare(m *Base, adapters []Scaled) {
+func (v *MergeVerification) compare(m *attach.Base, adapters []attach.Scaled) {
 	trained := map[string]string{}
 	for _, a := range adapters {
 		if t := a.Adapter.Origin.Training; t != nil {

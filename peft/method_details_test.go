@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -57,7 +58,7 @@ func TestConstrainedOFT(t *testing.T) {
 	}
 	for _, p := range a.Params() {
 		for i := range p.Rows() {
-			norm, limit := math.Sqrt(2*kernels.SumSquares(p.row(i, p.Cols()))), 1e-2/math.Sqrt(float64(p.Rows()))
+			norm, limit := math.Sqrt(2*kernels.SumSquares(p.Row(i, p.Cols()))), 1e-2/math.Sqrt(float64(p.Rows()))
 			if norm > 1.0001*limit || norm < 0.5*limit {
 				t.Errorf("block %d of %s has norm %g, expected up to %g and near it", i, p.Name, norm, limit)
 			}
@@ -68,7 +69,7 @@ func TestConstrainedOFT(t *testing.T) {
 // TestVeRAMatrices: they are PEFT's of the key, do not change in training, and are in the file but not counted.
 func TestVeRAMatrices(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewVeRA(b, VeRAOptions{Rank: 4, Placement: Placement{Targets: []string{"q_proj", "down_proj"}}})
+	a, err := NewVeRA(b, VeRAOptions{Rank: 4, Placement: attach.Placement{Targets: []string{"q_proj", "down_proj"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestVeRAMatrices(t *testing.T) {
 	if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, trainOptions(out)); err != nil {
 		t.Fatal(err)
 	}
-	a, err = Load(out)
+	a, err = attach.Load(out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +90,11 @@ func TestVeRAMatrices(t *testing.T) {
 		shape []int
 		bound float64
 	}{{"base_model.vera_A", []int{4, 48}, math.Sqrt(6.0 / 48)}, {"base_model.vera_B", []int{32, 4}, math.Sqrt(6.0 / 4)}} {
-		i := slices.IndexFunc(a.params, func(p Param) bool { return p.Name == want.name })
-		if i < 0 || !slices.Equal(a.params[i].Shape, want.shape) {
+		i := slices.IndexFunc(a.Tensors, func(p attach.Param) bool { return p.Name == want.name })
+		if i < 0 || !slices.Equal(a.Tensors[i].Shape, want.shape) {
 			t.Fatalf("%s is missing or not of shape %v", want.name, want.shape)
 		}
-		for j, v := range a.params[i].Data {
+		for j, v := range a.Tensors[i].Data {
 			if x := random.Uniform(float32(-want.bound), float32(want.bound)); math.Abs(float64(v-x)) > 1e-6 {
 				t.Fatalf("%s has %g in place %d, expected %g", want.name, v, j, x)
 			}
@@ -102,7 +103,7 @@ func TestVeRAMatrices(t *testing.T) {
 }
 
 // adaloraRun trains an AdaLoRA over tiny and gives it with its file.
-func adaloraRun(t *testing.T, b *Base, opt AdaLoRAOptions) (*Adapter, string) {
+func adaloraRun(t *testing.T, b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, string) {
 	t.Helper()
 	a, err := NewAdaLoRA(b, opt)
 	if err != nil {
@@ -121,8 +122,8 @@ func adaloraRun(t *testing.T, b *Base, opt AdaLoRAOptions) (*Adapter, string) {
 // effect as before those that are not there were taken out.
 func TestAdaLoRARanks(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, out := adaloraRun(t, b, AdaLoRAOptions{Placement: Placement{Seed: 3}, Rank: 1, StartRank: 4})
-	loaded, err := Load(out)
+	a, out := adaloraRun(t, b, AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 1, StartRank: 4})
+	loaded, err := attach.Load(out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +132,8 @@ func TestAdaLoRARanks(t *testing.T) {
 		t.Errorf("the run of 20 steps is recorded as %+v", s)
 	}
 	sum, ranks := 0, map[int]bool{}
-	for _, mod := range loaded.method.(*adalora).modules {
-		r := s.rankOf(mod.name)
+	for _, mod := range loaded.Method.(*adalora).Modules {
+		r := s.rankOf(mod.Name)
 		sum, ranks[r] = sum+r, true
 	}
 	if modules := 14; sum != modules || len(ranks) < 3 || !ranks[0] {
@@ -150,7 +151,7 @@ func TestAdaLoRARanks(t *testing.T) {
 	if err := relative(allLogits(b, got, seq), allLogits(b, want, seq)); err != 0 {
 		t.Errorf("loaded it gives other logits, by %.2g", err)
 	}
-	merged, _ := merge(t, b, MergeOptions{Type: "F32"}, Scaled{loaded, 1})
+	merged, _ := merge(t, b, MergeOptions{Type: "F32"}, attach.Scaled{Adapter: loaded, Scale: 1})
 	if err := relative(allLogits(openBase(t, merged), model.NoHooks{}, seq), allLogits(b, want, seq)); err > 2e-5 {
 		t.Errorf("merged the logits differ by %.2g", err)
 	}
@@ -168,7 +169,7 @@ func TestRankAllocator(t *testing.T) {
 	}
 	at := &adaloraAttachment{settings: s, order: []*adaloraSite{site}}
 	at.allocator = newRankAllocator(at)
-	at.stepped(1, 3)
+	at.Stepped(1, 3)
 	// |v·g| is 1 3, 0 2; 0 2; 4 0; importance half of that, and uncertainty half of their difference: a quarter.
 	if want := []float32{0.5, 1.5, 0, 1, 0, 1, 2, 0}; !slices.Equal(at.allocator.importance, want) {
 		t.Errorf("importance is %v, expected %v", at.allocator.importance, want)
@@ -180,12 +181,12 @@ func TestRankAllocator(t *testing.T) {
 	if got := at.allocator.scores(); !slices.Equal(got, []float64{2.625, 0.75}) {
 		t.Errorf("the scores are %v", got)
 	}
-	at.stepped(2, 3) // the last allocation
+	at.Stepped(2, 3) // the last allocation
 	if !slices.Equal(at.allocator.kept, []float32{1, 0}) || !slices.Equal(site.e.Data, []float32{1, 0}) {
 		t.Errorf("kept are %v, singular values %v", at.allocator.kept, site.e.Data)
 	}
 	site.e.Data[1] = 5
-	at.stepped(3, 3)
+	at.Stepped(3, 3)
 	if site.e.Data[1] != 0 {
 		t.Error("a rank that was taken away came back")
 	}
@@ -250,7 +251,7 @@ func TestMethodConfigs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var again Config
+		var again attach.Config
 		if err := json.Unmarshal(data, &again); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -281,7 +282,7 @@ func TestMethodConfigsRefused(t *testing.T) {
 		{`{"peft_type": "ADALORA", "beta1": 1}`, "beta1 1"},
 		{`{"peft_type": "ADALORA", "rank_pattern": {"q_proj.lora_E": [true]}}`, "rank_pattern has 1 values"},
 	} {
-		var config Config
+		var config attach.Config
 		if err := json.Unmarshal([]byte(c.json), &config); err == nil || !strings.Contains(err.Error(), c.reason) {
 			t.Errorf("%s: error %v, expected one with %q", c.json, err, c.reason)
 		}
@@ -296,19 +297,19 @@ func TestMethodTensorsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if reflect.TypeOf(a.method).Elem().NumField() == 0 || !strings.HasPrefix(a.params[len(a.params)-1].Name, paramPrefix+"model.layers") {
+		if reflect.TypeOf(a.Method).Elem().NumField() == 0 || !strings.HasPrefix(a.Tensors[len(a.Tensors)-1].Name, attach.ParamPrefix+"model.layers") {
 			continue
 		}
-		for what, change := range map[string]func(p *Param){
-			"an unknown tensor": func(p *Param) { p.Name = paramPrefix + "model.layers.0.self_attn.q_proj.strange" },
-			"another layer":     func(p *Param) { p.Name = strings.Replace(p.Name, "layers.1.", "layers.7.", 1) },
-			"another shape":     func(p *Param) { p.Shape, p.Data = []int{7}, make([]float32, 7) },
+		for what, change := range map[string]func(p *attach.Param){
+			"an unknown tensor": func(p *attach.Param) { p.Name = attach.ParamPrefix + "model.layers.0.self_attn.q_proj.strange" },
+			"another layer":     func(p *attach.Param) { p.Name = strings.Replace(p.Name, "layers.1.", "layers.7.", 1) },
+			"another shape":     func(p *attach.Param) { p.Shape, p.Data = []int{7}, make([]float32, 7) },
 		} {
-			params := slices.Clone(a.params)
+			params := slices.Clone(a.Tensors)
 			change(&params[len(params)-1])
-			m, err := newMethod(&a.Config, params)
+			m, err := attach.NewMethod(&a.Config, params)
 			if err == nil {
-				_, err = m.bind(b, params, nil, 1)
+				_, err = m.Bind(b, params, nil, 1)
 			}
 			if err == nil {
 				t.Errorf("%s: %s was accepted", c.name, what)

@@ -7,18 +7,19 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
 // mergeable reports whether an adapter changes weights or vectors.
-func mergeable(t *testing.T, a *Adapter, b *Base) bool {
+func mergeable(t *testing.T, a *attach.Adapter, b *attach.Base) bool {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ok := as[vectorial](bound.attachment)
-	return ok || bound.deltas() != nil
+	_, ok := attach.As[attach.Vectorial](bound.Attachment)
+	return ok || bound.Deltas() != nil
 }
 
 // TestMethodMerges merges every method that can be merged into float32, in a GGUF base with permuted rows and in a Hugging
@@ -38,7 +39,7 @@ func TestMethodMerges(t *testing.T) {
 			stir(a, 5)
 			base := allLogits(file, model.NoHooks{}, seq)
 			for _, strength := range []float64{1, 0.5} {
-				hooks, err := bindAll(file, []Scaled{{a, strength}})
+				hooks, err := attach.BindAll(file, []attach.Scaled{{Adapter: a, Scale: strength}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -46,15 +47,15 @@ func TestMethodMerges(t *testing.T) {
 				if relative(want, base) < 1e-3 {
 					t.Fatal("the adapter changes next to nothing")
 				}
-				for _, b := range []*Base{file, dir} {
-					hooks, err := bindAll(b, []Scaled{{a, strength}})
+				for _, b := range []*attach.Base{file, dir} {
+					hooks, err := attach.BindAll(b, []attach.Scaled{{Adapter: a, Scale: strength}})
 					if err != nil {
 						t.Fatal(err)
 					}
 					if err := relative(allLogits(b, hooks, seq), want); err > 2e-5 {
 						t.Errorf("over %s the logits differ by %.2g", b.Path, err)
 					}
-					out, report := mergeTo(t, b, MergeOptions{Type: "F32", Force: true}, Scaled{a, strength})
+					out, report := mergeTo(t, b, MergeOptions{Type: "F32", Force: true}, attach.Scaled{Adapter: a, Scale: strength})
 					if err := relative(allLogits(openBase(t, out), model.NoHooks{}, seq), want); err > 2e-5 {
 						t.Errorf("merged into %s the logits differ by %.2g", b.Path, err)
 					}
@@ -70,31 +71,31 @@ func TestMethodMerges(t *testing.T) {
 // TestSeveralMethodsMerge compares the merge of adapters of several methods with what they do at once, in two orders.
 func TestSeveralMethodsMerge(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	everywhere := Placement{Targets: []string{"all-linear"}}
-	var adapters []Scaled
-	for _, make := range []func() (*Adapter, error){
-		func() (*Adapter, error) { return NewIA3(b, IA3Options{}) },
-		func() (*Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
-		func() (*Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) },
-		func() (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 2}) },
-		func() (*Adapter, error) {
+	everywhere := attach.Placement{Targets: []string{"all-linear"}}
+	var adapters []attach.Scaled
+	for _, make := range []func() (*attach.Adapter, error){
+		func() (*attach.Adapter, error) { return NewIA3(b, IA3Options{}) },
+		func() (*attach.Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
+		func() (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) },
+		func() (*attach.Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 2}) },
+		func() (*attach.Adapter, error) {
 			return NewIA3(b, IA3Options{Placement: everywhere, FeedForward: []string{"o_proj"}})
 		},
-		func() (*Adapter, error) { return NewLNTuning(b, NormOptions{}) },
-		func() (*Adapter, error) { return NewLNTuning(b, NormOptions{Layers: "1"}) },
-		func() (*Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true}) },
-		func() (*Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
+		func() (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{}) },
+		func() (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{Layers: "1"}) },
+		func() (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true}) },
+		func() (*attach.Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
 	} {
 		a, err := make()
 		if err != nil {
 			t.Fatal(err)
 		}
 		stir(a, uint64(len(adapters)))
-		adapters = append(adapters, Scaled{a, 0.5 + 0.25*float64(len(adapters)%3)})
+		adapters = append(adapters, attach.Scaled{Adapter: a, Scale: 0.5 + 0.25*float64(len(adapters)%3)})
 	}
 	seq := packed(tinyData(4, 1))
-	for name, order := range map[string][]Scaled{"as listed": adapters, "the last four": adapters[5:], "the first five": adapters[:5]} {
-		hooks, err := bindAll(b, order)
+	for name, order := range map[string][]attach.Scaled{"as listed": adapters, "the last four": adapters[5:], "the first five": adapters[:5]} {
+		hooks, err := attach.BindAll(b, order)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,12 +109,12 @@ func TestSeveralMethodsMerge(t *testing.T) {
 // TestBiasesInHuggingFace looks at the configuration and the shards of a directory that gets biases.
 func TestBiasesInHuggingFace(t *testing.T) {
 	b := openBase(t, tiny.writeHF(t, gguf.BF16, 2))
-	a, err := NewBitFit(b, BitFitOptions{Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
+	a, err := NewBitFit(b, BitFitOptions{attach.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	stir(a, 5)
-	out, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
+	out, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	config := string(fileBytes(t, out+"/config.json"))
 	for _, flag := range []string{`"attention_bias": true`, `"mlp_bias": true`} {
 		if !strings.Contains(config, flag) {
@@ -124,7 +125,7 @@ func TestBiasesInHuggingFace(t *testing.T) {
 		t.Errorf("%d tensors were written, expected %d biases", len(report.Tensors), want)
 	}
 	for _, l := range openBase(t, out).Model.Linears() {
-		trained := strings.Contains(l.Module, "layers.1.") && (hasSuffix(l.Module, "q_proj") || hasSuffix(l.Module, "up_proj"))
+		trained := strings.Contains(l.Module, "layers.1.") && (attach.HasSuffix(l.Module, "q_proj") || attach.HasSuffix(l.Module, "up_proj"))
 		if l.Bias == nil || (relative(l.Bias, make([]float32, len(l.Bias))) > 0) != trained {
 			t.Errorf("%s has the bias %v", l.Module, l.Bias)
 		}
@@ -139,7 +140,7 @@ func TestScaledRowsKeepLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	stir(a, 5)
-	_, report := mergeTo(t, b, MergeOptions{}, Scaled{a, 1})
+	_, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	for _, m := range report.Tensors {
 		if m.Recovery < 0.99 || m.Noise > 0.02 {
 			t.Errorf("%+v", m)
@@ -148,9 +149,9 @@ func TestScaledRowsKeepLevels(t *testing.T) {
 }
 
 // familyNamed is the family of a method's name.
-func familyNamed(name string) (*family, error) {
-	for _, f := range families {
-		if f.name == name {
+func familyNamed(name string) (*attach.Family, error) {
+	for _, f := range attach.Families {
+		if f.Name == name {
 			return f, nil
 		}
 	}
@@ -165,9 +166,9 @@ func TestMethodsOverQuantized(t *testing.T) {
 	}
 	whole := tinyK
 	whole.typeOf = nil
-	bases := []*Base{openBase(t, whole.writeGGUF(t)), openBase(t, writeTinyK(t))}
+	bases := []*attach.Base{openBase(t, whole.writeGGUF(t)), openBase(t, writeTinyK(t))}
 	for _, c := range methodCases {
-		if f, err := familyNamed(c.name); err != nil || f.settings == nil {
+		if f, err := familyNamed(c.name); err != nil || f.Settings == nil {
 			continue // a variant: one of each method is enough
 		}
 		t.Run(c.name, func(t *testing.T) {

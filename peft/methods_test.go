@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -18,102 +19,116 @@ import (
 // methodCase makes an adapter.
 type methodCase struct {
 	name string
-	new  func(b *Base) (*Adapter, error)
+	new  func(b *attach.Base) (*attach.Adapter, error)
 }
 
 // methodCases make adapters of every method for the tests that hold for all. New ones change nothing; stir moves them.
 var methodCases = []methodCase{
-	{"lora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}) }},
-	{"qat scale", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "scale", Rank: 2, Seed: 3}) }},
-	{"qat scale, offset and row", func(b *Base) (*Adapter, error) {
+	{"lora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	}},
+	{"qat scale", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewQAT(b, QATOptions{Channels: "scale", Rank: 2, Seed: 3})
+	}},
+	{"qat scale, offset and row", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewQAT(b, QATOptions{Channels: "scale+offset+row", Rank: 2, Seed: 3})
 	}},
-	{"qat offset", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "offset", Rank: 2, Seed: 3}) }},
-	{"qat code", func(b *Base) (*Adapter, error) { return NewQAT(b, QATOptions{Channels: "code", Rank: 4, Seed: 3}) }},
-	{"ia3", func(b *Base) (*Adapter, error) { return NewIA3(b, IA3Options{}) }},
-	{"ia3, all outputs and one input", func(b *Base) (*Adapter, error) {
-		return NewIA3(b, IA3Options{Placement: Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})
+	{"qat offset", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewQAT(b, QATOptions{Channels: "offset", Rank: 2, Seed: 3})
 	}},
-	{"ln-tuning", func(b *Base) (*Adapter, error) { return NewLNTuning(b, NormOptions{}) }},
-	{"bitfit", func(b *Base) (*Adapter, error) { return NewBitFit(b, BitFitOptions{}) }},
-	{"loha", func(b *Base) (*Adapter, error) {
-		return NewLoHa(b, LoHaOptions{Placement: Placement{Seed: 3}, Rank: 3})
+	{"qat code", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewQAT(b, QATOptions{Channels: "code", Rank: 4, Seed: 3})
 	}},
-	{"lokr", func(b *Base) (*Adapter, error) {
-		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	{"ia3", func(b *attach.Base) (*attach.Adapter, error) { return NewIA3(b, IA3Options{}) }},
+	{"ia3, all outputs and one input", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewIA3(b, IA3Options{Placement: attach.Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})
 	}},
-	{"lokr of two products", func(b *Base) (*Adapter, error) {
-		return NewLoKr(b, LoKrOptions{Placement: Placement{Seed: 3}, Rank: 1, DecomposeBoth: true, Factor: 4})
+	{"ln-tuning", func(b *attach.Base) (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{}) }},
+	{"bitfit", func(b *attach.Base) (*attach.Adapter, error) { return NewBitFit(b, BitFitOptions{}) }},
+	{"loha", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoHa(b, LoHaOptions{Placement: attach.Placement{Seed: 3}, Rank: 3})
 	}},
-	{"prompt-tuning, sampled", func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
-	{"prompt-tuning, random", func(b *Base) (*Adapter, error) {
+	{"lokr", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: attach.Placement{Seed: 3}, Rank: 3, Alpha: 24})
+	}},
+	{"lokr of two products", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoKr(b, LoKrOptions{Placement: attach.Placement{Seed: 3}, Rank: 1, DecomposeBoth: true, Factor: 4})
+	}},
+	{"prompt-tuning, sampled", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3})
+	}},
+	{"prompt-tuning, random", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPromptTuning(b, PromptOptions{VirtualTokens: 3, Init: PromptInitRandom, Seed: 3})
 	}},
-	{"vera", func(b *Base) (*Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16, Dropout: 0.1}) }},
-	{"oft", func(b *Base) (*Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
-	{"oft, exact, one block for all", func(b *Base) (*Adapter, error) {
+	{"vera", func(b *attach.Base) (*attach.Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16, Dropout: 0.1}) }},
+	{"oft", func(b *attach.Base) (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
+	{"oft, exact, one block for all", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true, Share: true})
 	}},
-	{"prefix-tuning, sampled", func(b *Base) (*Adapter, error) {
+	{"prefix-tuning, sampled", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 	}},
-	{"prefix-tuning, through a network", func(b *Base) (*Adapter, error) {
+	{"prefix-tuning, through a network", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}, Projection: true, EncoderHidden: 8})
 	}},
-	{"adalora", func(b *Base) (*Adapter, error) {
-		return NewAdaLoRA(b, AdaLoRAOptions{Placement: Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200, Dropout: 0.1})
+	{"adalora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewAdaLoRA(b, AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200, Dropout: 0.1})
 	}},
-	{"p-tuning, LSTM", func(b *Base) (*Adapter, error) {
+	{"p-tuning, LSTM", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 8, Dropout: 0.1, Seed: 3})
 	}},
-	{"p-tuning, MLP", func(b *Base) (*Adapter, error) {
+	{"p-tuning, MLP", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 16, Encoder: EncoderMLP, Seed: 3})
 	}},
-	{"p-tuning-v2, hidden", func(b *Base) (*Adapter, error) {
+	{"p-tuning-v2, hidden", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 	}},
-	{"p-tuning-v2, keys and values", func(b *Base) (*Adapter, error) {
+	{"p-tuning-v2, keys and values", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}, Form: FormKV})
 	}},
-	{"dora", func(b *Base) (*Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3}) }},
-	{"dora with dropout", func(b *Base) (*Adapter, error) {
+	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
+	}},
+	{"dora with dropout", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Dropout: 0.1, Seed: 3})
 	}},
-	{"pissa", func(b *Base) (*Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitPiSSA, Targets: []string{"all-linear", "lm_head"}, Seed: 3})
+	{"pissa", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Init: attach.InitPiSSA, Targets: []string{"all-linear", "lm_head"}, Seed: 3})
 	}},
-	{"olora", func(b *Base) (*Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 4, Init: InitOLoRA, RSLoRA: true, Seed: 3})
+	{"olora", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewLoRA(b, LoRAOptions{Rank: 4, Init: attach.InitOLoRA, RSLoRA: true, Seed: 3})
 	}},
-	{"lora at both ends", func(b *Base) (*Adapter, error) {
+	{"lora at both ends", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, Targets: []string{"q_proj", "embed_tokens", "lm_head"}, Seed: 3})
 	}},
-	{"lora and whole tensors", func(b *Base) (*Adapter, error) {
+	{"lora and whole tensors", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, Norms: true, Save: []string{"lm_head", "embed_tokens"}, Seed: 3})
 	}},
-	{"lora and tokens", func(b *Base) (*Adapter, error) {
+	{"lora and tokens", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewLoRA(b, LoRAOptions{Rank: 4, TokenIDs: []int32{9, 4, 20}, Seed: 3})
 	}},
-	{"adapter, parallel", func(b *Base) (*Adapter, error) { return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8}) }},
-	{"adapter, parallel to both, gated", func(b *Base) (*Adapter, error) {
+	{"adapter, parallel", func(b *attach.Base) (*attach.Adapter, error) {
+		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8})
+	}},
+	{"adapter, parallel to both, gated", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})
 	}},
-	{"adapter, parallel to the stream", func(b *Base) (*Adapter, error) {
+	{"adapter, parallel to the stream", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Activation: "relu", Scale: 0.5, Input: InputStream, Layers: "1"})
 	}},
-	{"adapter, serial-houlsby", func(b *Base) (*Adapter, error) {
+	{"adapter, serial-houlsby", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Placement: SerialHoulsby, Activation: "gelu"})
 	}},
-	{"adapter, serial-pfeiffer", func(b *Base) (*Adapter, error) {
+	{"adapter, serial-pfeiffer", func(b *attach.Base) (*attach.Adapter, error) {
 		return NewBottleneck(b, BottleneckOptions{Seed: 3, Bottleneck: 8, Placement: SerialPfeiffer, Parts: []string{"attention", "ffn"}})
 	}},
 }
 
 // stir moves every trained value of an adapter a little.
-func stir(a *Adapter, seed uint64) {
-	for i := range a.params {
-		p := &a.params[i]
-		if p.frozen {
+func stir(a *attach.Adapter, seed uint64) {
+	for i := range a.Tensors {
+		p := &a.Tensors[i]
+		if p.Frozen {
 			continue
 		}
 		noise := make([]float32, len(p.Data))
@@ -133,19 +148,19 @@ func TestMethodGradients(t *testing.T) {
 				t.Fatal(err)
 			}
 			stir(a, 5)
-			bound, err := a.bind(b, 1, true)
+			bound, err := a.Attach(b, 1, true)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tape := autograd.NewTape()
 			loss := func(record bool) float64 {
 				if !a.Config.DoRA { // whose norms count as constants
-					bound.stepped(0, 0)
+					bound.Stepped(0, 0)
 				}
 				tape.Record(record)
 				tape.Reset(0)
 				batch := packed(tinyData(4, 8))
-				bound.expand(batch)
+				bound.Expand(batch)
 				sum, n := b.Model.Loss(tape, batch, bound, 1/float32(batch.TargetCount()))
 				if record {
 					tape.Backward()
@@ -159,19 +174,19 @@ func TestMethodGradients(t *testing.T) {
 }
 
 // checkDirections moves each tensor along its gradient and wants the loss to change as the gradient says.
-func checkDirections(t *testing.T, a *Adapter, bound *Bound, loss func() float64) {
+func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss func() float64) {
 	t.Helper()
-	values, grads := views(a.params, bound.values), views(a.params, bound.grads)
+	values, grads := attach.Views(a.Tensors, bound.Values), attach.Views(a.Tensors, bound.Grads)
 	for i := range values {
 		norm := math.Sqrt(kernels.SumSquares(grads[i].Data))
-		if a.params[i].frozen {
+		if a.Tensors[i].Frozen {
 			if norm != 0 {
-				t.Errorf("%s is frozen and has a gradient", a.params[i].Name)
+				t.Errorf("%s is frozen and has a gradient", a.Tensors[i].Name)
 			}
 			continue
 		}
 		if norm < 1e-4 {
-			t.Errorf("%s has a gradient of norm %g", a.params[i].Name, norm)
+			t.Errorf("%s has a gradient of norm %g", a.Tensors[i].Name, norm)
 			continue
 		}
 		step := min(0.02, 0.005/norm) // where the loss bends
@@ -185,7 +200,7 @@ func checkDirections(t *testing.T, a *Adapter, bound *Bound, loss func() float64
 		move(2 * step)
 		got := (8*(up-down) - (farUp - farDown)) / (12 * step)
 		if math.Abs(got-norm) > 0.02*norm+2e-5 {
-			t.Errorf("%s: the loss changes by %.6f along a gradient of norm %.6f", a.params[i].Name, got, norm)
+			t.Errorf("%s: the loss changes by %.6f along a gradient of norm %.6f", a.Tensors[i].Name, got, norm)
 		}
 	}
 }
@@ -229,7 +244,7 @@ func TestMethodRuns(t *testing.T) {
 }
 
 // resumed is the file of a run that was interrupted after three steps and resumed.
-func resumed(t *testing.T, b *Base, fresh func(b *Base) (*Adapter, error), opt TrainOptions) []byte {
+func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error), opt TrainOptions) []byte {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	opt.Progress = func(p Progress) {
@@ -257,12 +272,12 @@ func resumed(t *testing.T, b *Base, fresh func(b *Base) (*Adapter, error), opt T
 }
 
 // checkLoaded reads an adapter's file and compares its loss with the one its run reported, through a PEFT directory too.
-func checkLoaded(t *testing.T, b *Base, opt TrainOptions, file []byte, want float64) {
+func checkLoaded(t *testing.T, b *attach.Base, opt TrainOptions, file []byte, want float64) {
 	t.Helper()
 	if err := os.WriteFile(opt.Out, file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	a, err := Load(opt.Out)
+	a, err := attach.Load(opt.Out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,23 +285,23 @@ func checkLoaded(t *testing.T, b *Base, opt TrainOptions, file []byte, want floa
 	if err := a.SaveDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Load(dir)
+	again, err := attach.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []*Adapter{a, again} {
-		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, tinyData(6, 2), 0)
+	for _, a := range []*attach.Adapter{a, again} {
+		got, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, tinyData(6, 2), 0)
 		if err != nil || math.Abs(got.Loss-want) > 1e-6 {
 			t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, want)
 		}
 	}
 	if a.VirtualTokens() > 0 {
-		if _, err := EvalLoss(context.Background(), b, []Scaled{{a, 0.5}}, tinyData(6, 2), 0); err == nil {
+		if _, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 0.5}}, tinyData(6, 2), 0); err == nil {
 			t.Error("virtual tokens take a strength of one half")
 		}
 		return
 	}
-	half, err := EvalLoss(context.Background(), b, []Scaled{{a, 0.5}}, tinyData(6, 2), 0)
+	half, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 0.5}}, tinyData(6, 2), 0)
 	if err != nil || half.Loss == want {
 		t.Errorf("at half strength the loss is %+v, %v", half, err)
 	}
@@ -302,7 +317,7 @@ func TestMethodGeneration(t *testing.T) {
 				t.Fatal(err)
 			}
 			stir(a, 5)
-			r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "the cat", GenerateOptions{N: 8, IgnoreEOG: true}, nil)
+			r, err := Generate(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", GenerateOptions{N: 8, IgnoreEOG: true}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -310,11 +325,11 @@ func TestMethodGeneration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ids := promptIDs(b.Tokenizer, "the cat")
+			ids := attach.PromptIDs(b.Tokenizer, "the cat")
 			for i, got := range r.IDs {
 				packed := &batch.Batch{}
 				packed.Append(ids, nil)
-				bound.expand(packed)
+				bound.Expand(packed)
 				logits := b.Model.Logits(autograd.NewTape(), packed, bound, []int{packed.Tokens() - 1}).Data
 				s := newSampler(GenerateOptions{})
 				if want, err := s.next(logits); err != nil || got != want {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -21,7 +22,7 @@ const oftPart = "oft_R.weight"
 
 // OFTOptions says what NewOFT makes. The zero value rotates blocks of 32 inputs of every linear map, by PEFT's series.
 type OFTOptions struct {
-	Placement
+	attach.Placement
 	BlockSize   int  // inputs that are rotated together, moved to the nearest divisor of the inputs of each weight; 0 is 32
 	Exact       bool // Cayley's transform itself, with an inverse for each block, in place of the first terms of a series
 	Terms       int  // of the series; 0 is 5
@@ -32,7 +33,7 @@ type OFTOptions struct {
 
 // oftSettings are the fields of an OFT's configuration.
 type oftSettings struct {
-	targeting
+	attach.Targeting
 	Blocks      int     `json:"r"` // of each weight; 0: as many as the block size gives
 	BlockSize   int     `json:"oft_block_size"`
 	Dropout     float64 `json:"module_dropout"` // PEFT has the field, but does not drop anything
@@ -50,7 +51,7 @@ func newOFTSettings() *oftSettings {
 	return &oftSettings{BlockSize: 32, Bias: "none", Init: true, Eps: 6e-5, Series: true, Terms: 5}
 }
 
-func (s *oftSettings) check() error {
+func (s *oftSettings) Check() error {
 	switch {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
 		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
@@ -61,7 +62,7 @@ func (s *oftSettings) check() error {
 	case s.Constrained && !(s.Eps > 0):
 		return fmt.Errorf("eps %v, expected more than 0", s.Eps)
 	}
-	return s.checkModules()
+	return s.CheckModules()
 }
 
 // series are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
@@ -120,13 +121,13 @@ func (s *oftSettings) shape(in int) []int {
 }
 
 // NewOFT makes an OFT adapter that changes nothing yet: it rotates by no angle.
-func NewOFT(b *Base, opt OFTOptions) (*Adapter, error) {
-	chosen, where, err := opt.choose(b, allLinear)
+func NewOFT(b *attach.Base, opt OFTOptions) (*attach.Adapter, error) {
+	chosen, where, err := opt.Choose(b, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
 	s := newOFTSettings()
-	s.targeting, s.Series, s.Share, s.Constrained = where, !opt.Exact, opt.Share, opt.Constrained
+	s.Targeting, s.Series, s.Share, s.Constrained = where, !opt.Exact, opt.Share, opt.Constrained
 	if opt.BlockSize != 0 {
 		s.BlockSize = opt.BlockSize
 	}
@@ -136,55 +137,55 @@ func NewOFT(b *Base, opt OFTOptions) (*Adapter, error) {
 	if opt.Eps != 0 {
 		s.Eps = opt.Eps
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
 	for _, l := range chosen {
-		shapes[partName(l.Module, oftPart)] = s.shape(l.W.Cols)
+		shapes[attach.PartName(l.Module, oftPart)] = s.shape(l.W.Cols)
 	}
-	c := Config{Method: MethodOFT, BaseModel: opt.BaseModel, Settings: s}
-	return newAdapter(b, c, shapes, func(*Param) {})
+	c := attach.Config{Method: MethodOFT, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(*attach.Param) {})
 }
 
-func init() { registerFamily(oftFamily()) }
+func init() { attach.RegisterFamily(oftFamily()) }
 
 // oftFamily is OFT in the form that PEFT has had since 0.14: a rotation of the input, in blocks.
-func oftFamily() *family {
-	return &family{
-		name: "oft", peftType: MethodOFT,
-		settings: func() Settings { return newOFTSettings() },
-		allowed:  map[string]func(v any) bool{"layers_pattern": isLayersPattern},
-		method:   func(c *Config, params []Param) (method, error) { return newOFT(c, params) },
+func oftFamily() *attach.Family {
+	return &attach.Family{
+		Name: "oft", PeftType: MethodOFT,
+		Settings: func() attach.Settings { return newOFTSettings() },
+		Allowed:  map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern},
+		Method:   func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newOFT(c, params) },
 	}
 }
 
 // oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where R is
 // a block-diagonal rotation.
 type oft struct {
-	onLinears
+	attach.OnLinears
 	settings *oftSettings
 }
 
-func newOFT(c *Config, params []Param) (*oft, error) {
-	o, err := onModules(params, "an OFT", []string{oftPart}, nil)
+func newOFT(c *attach.Config, params []attach.Param) (*oft, error) {
+	o, err := attach.OnModules(params, "an OFT", []string{oftPart}, nil)
 	return &oft{o, c.Settings.(*oftSettings)}, err
 }
 
-func (m *oft) describe() string {
+func (m *oft) Describe() string {
 	if m.settings.BlockSize == 0 {
-		return fmt.Sprintf("OFT with %d blocks on each of %d weights", m.settings.Blocks, len(m.modules))
+		return fmt.Sprintf("OFT with %d blocks on each of %d weights", m.settings.Blocks, len(m.Modules))
 	}
-	return fmt.Sprintf("OFT in blocks of %d on %d weights", m.settings.BlockSize, len(m.modules))
+	return fmt.Sprintf("OFT in blocks of %d on %d weights", m.settings.BlockSize, len(m.Modules))
 }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates from 1e-3 to 3e-3 were measured to end
+// SuggestLR is a learning rate to start with: over a model of width 64 rates from 1e-3 to 3e-3 were measured to end
 // within 0.04 of the best loss, and 1e-2 0.13 above.
-func (m *oft) suggestLR(b *Base) float64 { return timesSuggested(b, 0.4) }
+func (m *oft) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 0.4) }
 
-func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
-	linears, err := m.linears(b, func(mod *linearModule, l *model.Linear) error {
-		return mod.wants(values, oftPart, m.settings.shape(l.W.Cols)...)
+func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
+		return mod.Wants(values, oftPart, m.settings.shape(l.W.Cols)...)
 	})
 	if err != nil {
 		return nil, err
@@ -192,18 +193,18 @@ func (m *oft) bind(b *Base, values, grads []Param, strength float64) (attachment
 	at := &oftAttachment{settings: m.settings, sites: map[*model.Linear]*oftSite{}}
 	for i, l := range linears {
 		_, size := m.settings.blocks(l.W.Cols)
-		site := &oftSite{linear: l, q: m.modules[i].leaf(values, grads, oftPart), size: size, strength: float32(strength)}
+		site := &oftSite{linear: l, q: m.Modules[i].Leaf(values, grads, oftPart), size: size, strength: float32(strength)}
 		site.series = m.settings.series()
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
-	at.stepped(0, 0)
+	at.Stepped(0, 0)
 	return at, nil
 }
 
 // oftAttachment is an OFT at work.
 type oftAttachment struct {
-	nextInput
+	attach.NextInput
 	settings *oftSettings
 	sites    map[*model.Linear]*oftSite
 	order    []*oftSite
@@ -220,14 +221,14 @@ type oftSite struct {
 
 // Input rotates the input.
 func (at *oftAttachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	if s := at.sites[at.take()]; s != nil {
+	if s := at.sites[at.Take()]; s != nil {
 		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
 	}
 	return x
 }
 
-// stepped keeps constrained blocks where they may be.
-func (at *oftAttachment) stepped(int, int) {
+// Stepped keeps constrained blocks where they may be.
+func (at *oftAttachment) Stepped(int, int) {
 	if !at.settings.Constrained {
 		return
 	}
@@ -241,8 +242,8 @@ func (at *oftAttachment) stepped(int, int) {
 	}
 }
 
-func (at *oftAttachment) deltas() map[*model.Linear]delta {
-	all := map[*model.Linear]delta{}
+func (at *oftAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := map[*model.Linear]attach.Delta{}
 	for _, s := range at.order {
 		all[s.linear] = &rotatedWeight{w: &s.linear.W, turned: s.turned(), size: s.size, strength: s.strength}
 	}
@@ -316,10 +317,10 @@ type rotatedWeight struct {
 	strength float32
 }
 
-func (s *rotatedWeight) phase() mergePhase { return inputPhase }
+func (s *rotatedWeight) Phase() attach.MergePhase { return attach.InputPhase }
 
-// multiply rotates rows of a matrix.
-func (s *rotatedWeight) multiply(x []float32, r0, r1 int) {
+// Multiply rotates rows of a matrix.
+func (s *rotatedWeight) Multiply(x []float32, r0, r1 int) {
 	s.add(x, slices.Clone(x[:(r1-r0)*s.w.Cols]), r1-r0)
 }
 

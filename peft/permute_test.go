@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -25,18 +26,18 @@ func TestPermuteBothWays(t *testing.T) {
 	for i := range flat {
 		flat[i] = float32(i)
 	}
-	params := views([]Param{{Name: "a", Shape: []int{1, 2}}, {Name: "b", Shape: []int{4, 2}}}, flat)
-	there := views(params, make([]float32, len(flat)))
-	back := views(params, make([]float32, len(flat)))
-	perms := []permutation{{param: 1, heads: 1}}
-	toBase(there, params, perms)
+	params := attach.Views([]attach.Param{{Name: "a", Shape: []int{1, 2}}, {Name: "b", Shape: []int{4, 2}}}, flat)
+	there := attach.Views(params, make([]float32, len(flat)))
+	back := attach.Views(params, make([]float32, len(flat)))
+	perms := []attach.Permutation{{Param: 1, Heads: 1}}
+	attach.ToBase(there, params, perms)
 	if want := []float32{2, 3, 6, 7, 4, 5, 8, 9}; !slices.Equal(there[1].Data, want) {
 		t.Errorf("permuted rows are %v, expected %v", there[1].Data, want)
 	}
 	if !slices.Equal(there[0].Data, params[0].Data) {
 		t.Errorf("a tensor without permuted rows became %v", there[0].Data)
 	}
-	toHF(back, there, perms)
+	attach.ToHF(back, there, perms)
 	if !slices.Equal(back[1].Data, params[1].Data) {
 		t.Errorf("there and back gives %v, expected %v", back[1].Data, params[1].Data)
 	}

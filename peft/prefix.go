@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -33,11 +34,11 @@ type PrefixSettings struct {
 	Task          string `json:"task_type"`           // CAUSAL_LM, or SEQ_CLS where a head classifies
 }
 
-func (s *PrefixSettings) check() error {
+func (s *PrefixSettings) Check() error {
 	if s.Task != taskLM && s.Task != taskClasses && s.Task != "" {
 		return fmt.Errorf("task_type %q, expected %s or %s", s.Task, taskLM, taskClasses)
 	}
-	return s.virtualSettings.check()
+	return s.virtualSettings.Check()
 }
 
 // Values of task_type.
@@ -50,7 +51,7 @@ const (
 func (s *PrefixSettings) cols() int { return 2 * s.Layers * s.TokenDim }
 
 // newPrefixSettings are those of n keys and values in each layer of a base.
-func newPrefixSettings(b *Base, n int) *PrefixSettings {
+func newPrefixSettings(b *attach.Base, n int) *PrefixSettings {
 	s := &PrefixSettings{virtualSettings: newVirtualSettings(b, n), Task: taskLM}
 	s.TokenDim, s.Heads = b.Model.Spec.KeyHeads*b.Model.Spec.HeadDim, b.Model.Spec.KeyHeads
 	return s
@@ -76,7 +77,7 @@ func (opt *PrefixOptions) Check() error {
 }
 
 // NewPrefixTuning makes keys and values before the attention of every layer.
-func NewPrefixTuning(b *Base, opt PrefixOptions) (*Adapter, error) {
+func NewPrefixTuning(b *attach.Base, opt PrefixOptions) (*attach.Adapter, error) {
 	if err := opt.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -92,19 +93,19 @@ func NewPrefixTuning(b *Base, opt PrefixOptions) (*Adapter, error) {
 	if s.EncoderHidden == 0 {
 		s.EncoderHidden = b.Model.Spec.Width
 	}
-	c := Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
+	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
 	if opt.Projection {
-		return newAdapter(b, c, (&prefixTuning{PrefixSettings: s}).encoderShapes(b), func(p *Param) { startEncoder(p, opt.Seed) })
+		return attach.NewAdapter(b, c, (&prefixTuning{PrefixSettings: s}).encoderShapes(b), func(p *attach.Param) { startEncoder(p, opt.Seed) })
 	}
 	var failed error
 	shapes := map[string][]int{promptTensor: {s.Tokens, s.cols()}}
-	a, err := newAdapter(b, c, shapes, func(p *Param) { failed = startPrefix(b, s, p, ids, opt.Seed) })
+	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { failed = startPrefix(b, s, p, ids, opt.Seed) })
 	return a, errors.Join(err, failed)
 }
 
 // startPrefix fills a prefix with the base's own keys and values for tokens, or with random ones of the same scale as
 // the base's for random tokens in each layer.
-func startPrefix(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64) error {
+func startPrefix(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32, seed uint64) error {
 	r := prng.NewRandom(seed, p.Name)
 	random := ids == nil
 	if random {
@@ -146,14 +147,16 @@ func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	return columns
 }
 
-func init() { registerFamily(prefixFamily()) }
+func init() { attach.RegisterFamily(prefixFamily()) }
 
 // prefixFamily is prefix tuning.
-func prefixFamily() *family {
-	return &family{
-		name: "prefix-tuning", peftType: MethodPrefixTuning, allowed: map[string]func(any) bool{"task_type": anyValue},
-		settings: func() Settings { return &PrefixSettings{virtualSettings: virtualSettings{Submodules: 1}} },
-		method:   func(c *Config, params []Param) (method, error) { return newPrefixTuning(c, params) },
+func prefixFamily() *attach.Family {
+	return &attach.Family{
+		Name: "prefix-tuning", PeftType: MethodPrefixTuning, Allowed: map[string]func(any) bool{"task_type": attach.AnyValue},
+		Settings: func() attach.Settings { return &PrefixSettings{virtualSettings: virtualSettings{Submodules: 1}} },
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
+			return newPrefixTuning(c, params)
+		},
 	}
 }
 
@@ -166,7 +169,7 @@ type prefixTuning struct {
 	labels int            // rows of the classifier
 }
 
-func newPrefixTuning(c *Config, params []Param) (*prefixTuning, error) {
+func newPrefixTuning(c *attach.Config, params []attach.Param) (*prefixTuning, error) {
 	m := &prefixTuning{PrefixSettings: c.Settings.(*PrefixSettings), index: map[string]int{}}
 	for i := range params {
 		m.index[params[i].Name] = i
@@ -191,7 +194,7 @@ func newPrefixTuning(c *Config, params []Param) (*prefixTuning, error) {
 }
 
 // checkTensors reports a tensor that is missing, too much or of another shape.
-func checkTensors(params []Param, want map[string][]int) error {
+func checkTensors(params []attach.Param, want map[string][]int) error {
 	found := 0
 	for i := range params {
 		shape, ok := want[params[i].Name]
@@ -210,7 +213,7 @@ func checkTensors(params []Param, want map[string][]int) error {
 }
 
 // encoderShapes are the tensors that a prefix is trained through; nil where it is trained itself.
-func (m *prefixTuning) encoderShapes(*Base) map[string][]int {
+func (m *prefixTuning) encoderShapes(*attach.Base) map[string][]int {
 	if !m.Projection {
 		return map[string][]int{promptTensor: {m.Tokens, m.cols()}}
 	}
@@ -221,7 +224,7 @@ func (m *prefixTuning) encoderShapes(*Base) map[string][]int {
 	}
 }
 
-func (m *prefixTuning) describe() string {
+func (m *prefixTuning) Describe() string {
 	text := fmt.Sprintf("%d keys and values before each attention", m.Tokens)
 	switch {
 	case m.has(hiddenPrompts):
@@ -240,23 +243,23 @@ func (m *prefixTuning) has(name string) bool {
 	return ok
 }
 
-func (m *prefixTuning) virtualTokens() int { return m.Tokens }
+func (m *prefixTuning) VirtualTokens() int { return m.Tokens }
 
-func (m *prefixTuning) classes() int { return m.labels }
+func (m *prefixTuning) Classes() int { return m.labels }
 
-// suggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
+// SuggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
 // learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.
-func (m *prefixTuning) suggestLR(b *Base) float64 {
+func (m *prefixTuning) SuggestLR(b *attach.Base) float64 {
 	if m.has(prefixLast) {
-		return timesSuggested(b, encoderRate)
+		return attach.TimesSuggested(b, encoderRate)
 	}
-	return timesSuggested(b, promptRate)
+	return attach.TimesSuggested(b, promptRate)
 }
 
-func (m *prefixTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+func (m *prefixTuning) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
 // checkBase reports a base that the prefix is not made for.
-func (m *prefixTuning) checkBase(b *Base) error {
+func (m *prefixTuning) checkBase(b *attach.Base) error {
 	s := &b.Model.Spec
 	switch {
 	case m.Layers != s.Layers:
@@ -270,8 +273,8 @@ func (m *prefixTuning) checkBase(b *Base) error {
 	return nil
 }
 
-func (m *prefixTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
-	if err := errors.Join(m.checkBase(b), checkStrength(strength)); err != nil {
+func (m *prefixTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	if err := errors.Join(m.checkBase(b), attach.CheckStrength(strength)); err != nil {
 		return nil, err
 	}
 	at := &prefixAttachment{base: b, prefixTuning: m}
@@ -291,17 +294,17 @@ func (m *prefixTuning) bind(b *Base, values, grads []Param, strength float64) (a
 }
 
 // encoder gives the prefix (n, Layers·2·TokenDim), or the vectors (n, Layers·D) that it is made of.
-func (m *prefixTuning) encoder(values, grads []Param) func(t *autograd.Tape) *autograd.Tensor {
+func (m *prefixTuning) encoder(values, grads []attach.Param) func(t *autograd.Tape) *autograd.Tensor {
 	if !m.has(prefixLast) {
 		name := promptTensor
 		if m.has(hiddenPrompts) {
 			name = hiddenPrompts
 		}
-		p := leaf(values, grads, m.index[name])
+		p := attach.Leaf(values, grads, m.index[name])
 		return func(*autograd.Tape) *autograd.Tensor { return p }
 	}
-	matrix := func(name string) *autograd.Tensor { return leaf(values, grads, m.index[name]) }
-	row := func(name string) *autograd.Tensor { return rowLeaf(values, grads, m.index[name]) }
+	matrix := func(name string) *autograd.Tensor { return attach.Leaf(values, grads, m.index[name]) }
+	row := func(name string) *autograd.Tensor { return attach.RowLeaf(values, grads, m.index[name]) }
 	table, first, last := matrix(encoderTable), matrix(prefixFirst), matrix(prefixLast)
 	firstBias, lastBias := row(prefixFirstBias), row(prefixLastBias)
 	return func(t *autograd.Tape) *autograd.Tensor {
@@ -309,16 +312,16 @@ func (m *prefixTuning) encoder(values, grads []Param) func(t *autograd.Tape) *au
 	}
 }
 
-// collapse leaves the keys and values alone.
-func (m *prefixTuning) collapse(b *Base, params []Param) ([]Param, error) {
+// Collapse leaves the keys and values alone.
+func (m *prefixTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	if m.has(promptTensor) {
 		return nil, nil
 	}
-	at, err := m.bind(b, params, nil, 1)
+	at, err := m.Bind(b, params, nil, 1)
 	if err != nil {
 		return nil, err
 	}
-	p := Param{Name: promptTensor, Shape: []int{m.Tokens, m.cols()}, Data: make([]float32, m.Tokens*m.cols())}
+	p := attach.Param{Name: promptTensor, Shape: []int{m.Tokens, m.cols()}, Data: make([]float32, m.Tokens*m.cols())}
 	tape := autograd.NewTape()
 	tape.Record(false)
 	at.Begin(tape)
@@ -332,7 +335,7 @@ func (m *prefixTuning) collapse(b *Base, params []Param) ([]Param, error) {
 			}
 		}
 	}
-	kept := []Param{p}
+	kept := []attach.Param{p}
 	if m.labels > 0 {
 		kept = append(kept, params[m.index[scoreTensor]])
 	}
@@ -341,9 +344,9 @@ func (m *prefixTuning) collapse(b *Base, params []Param) ([]Param, error) {
 
 // prefixAttachment is a prefix at work.
 type prefixAttachment struct {
-	plain
+	attach.Plain
 	*prefixTuning
-	base    *Base
+	base    *attach.Base
 	encode  func(t *autograd.Tape) *autograd.Tensor
 	made    *autograd.Tensor // in this pass
 	columns [][2][]int       // of the keys and values of each layer
@@ -354,8 +357,8 @@ type prefixAttachment struct {
 // Begin makes the prefix.
 func (at *prefixAttachment) Begin(t *autograd.Tape) { at.made = t.Hold(at.encode(t)) }
 
-// expand makes room for the prefix: positions begin after it.
-func (at *prefixAttachment) expand(b *batch.Batch) { b.Shift(at.Tokens) }
+// Expand makes room for the prefix: positions begin after it.
+func (at *prefixAttachment) Expand(b *batch.Batch) { b.Shift(at.Tokens) }
 
 // Prefix gives the keys and values of a layer.
 func (at *prefixAttachment) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.Tensor) {

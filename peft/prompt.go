@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/prng"
 )
@@ -58,7 +59,7 @@ func (opt *PromptOptions) Check() error {
 }
 
 // ids are the tokens whose embeddings the virtual tokens start from, one for each; nil for a random start.
-func (opt *PromptOptions) ids(b *Base) ([]int32, error) {
+func (opt *PromptOptions) ids(b *attach.Base) ([]int32, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (opt *PromptOptions) ids(b *Base) ([]int32, error) {
 }
 
 // NewPromptTuning makes virtual tokens before the input. How they start depends on the options and the seed alone.
-func NewPromptTuning(b *Base, opt PromptOptions) (*Adapter, error) {
+func NewPromptTuning(b *attach.Base, opt PromptOptions) (*attach.Adapter, error) {
 	ids, err := opt.ids(b)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
@@ -107,36 +108,36 @@ func NewPromptTuning(b *Base, opt PromptOptions) (*Adapter, error) {
 	if opt.Init == PromptInitText {
 		name := opt.BaseModel
 		if name == "" {
-			name = b.name()
+			name = b.Name()
 		}
 		s.InitText, s.Tokenizer = &opt.Text, &name
 	}
-	c := Config{Method: MethodPromptTuning, BaseModel: opt.BaseModel, Settings: s}
+	c := attach.Config{Method: MethodPromptTuning, BaseModel: opt.BaseModel, Settings: s}
 	shapes := map[string][]int{promptTensor: {s.Tokens, s.TokenDim}}
-	return newAdapter(b, c, shapes, func(p *Param) { startEmbeddings(b, p, ids, opt.Seed) })
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startEmbeddings(b, p, ids, opt.Seed) })
 }
 
 // startEmbeddings fills embeddings with those of tokens, or with random ones of the same scale.
-func startEmbeddings(b *Base, p *Param, ids []int32, seed uint64) {
+func startEmbeddings(b *attach.Base, p *attach.Param, ids []int32, seed uint64) {
 	if ids == nil {
 		prng.NewRandom(seed, p.Name).Normal(p.Data, embeddingScale(b))
 		return
 	}
 	for i, id := range ids {
-		b.Model.Embed.Row(p.row(i, p.Cols()), int(id))
+		b.Model.Embed.Row(p.Row(i, p.Cols()), int(id))
 	}
 }
 
-func init() { registerFamily(promptFamily()) }
+func init() { attach.RegisterFamily(promptFamily()) }
 
 // promptFamily is prompt tuning.
-func promptFamily() *family {
-	return &family{
-		name: "prompt-tuning", peftType: MethodPromptTuning,
-		settings: func() Settings {
+func promptFamily() *attach.Family {
+	return &attach.Family{
+		Name: "prompt-tuning", PeftType: MethodPromptTuning,
+		Settings: func() attach.Settings {
 			return &PromptSettings{virtualSettings: virtualSettings{Submodules: 1}, Init: "RANDOM"}
 		},
-		method: func(c *Config, params []Param) (method, error) {
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
 			m := &promptTuning{c.Settings.(*PromptSettings)}
 			if len(params) == 0 {
 				return nil, errors.New("adapter: no tensor in it")
@@ -149,15 +150,15 @@ func promptFamily() *family {
 // promptTuning is embeddings before the input.
 type promptTuning struct{ *PromptSettings }
 
-func (m *promptTuning) describe() string {
+func (m *promptTuning) Describe() string {
 	return fmt.Sprintf("%d virtual tokens before the input", m.Tokens)
 }
 
-func (m *promptTuning) virtualTokens() int { return m.Tokens }
+func (m *promptTuning) VirtualTokens() int { return m.Tokens }
 
-// suggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end within
+// SuggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end within
 // 0.02 of the best loss, and 0.06 0.16 above.
-func (m *promptTuning) suggestLR(b *Base) float64 { return timesSuggested(b, promptRate) }
+func (m *promptTuning) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, promptRate) }
 
 // promptRate is how much faster than a LoRA embeddings, keys and values learn best, encoderRate the same of networks that
 // make them.
@@ -167,17 +168,17 @@ const (
 )
 
 // embeddings are those of the virtual tokens (n, D).
-func (m *promptTuning) embeddings(_ *Base, params []Param) ([]float32, error) {
+func (m *promptTuning) embeddings(_ *attach.Base, params []attach.Param) ([]float32, error) {
 	return params[0].Data, nil
 }
 
-func (m *promptTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+func (m *promptTuning) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *promptTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *promptTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	if err := m.checkWidth(b); err != nil {
 		return nil, err
 	}
-	e := leaf(values, grads, 0)
+	e := attach.Leaf(values, grads, 0)
 	at := &virtualAttachment{tokens: m.Tokens, first: -1, encode: func(*autograd.Tape) *autograd.Tensor { return e }}
-	return at, checkStrength(strength)
+	return at, attach.CheckStrength(strength)
 }

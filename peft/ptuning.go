@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/prng"
 )
@@ -31,7 +32,7 @@ type PTuningSettings struct {
 	Dropout float64 `json:"encoder_dropout"`    // between the layers of the LSTM
 }
 
-func (s *PTuningSettings) check() error {
+func (s *PTuningSettings) Check() error {
 	switch {
 	case s.Encoder != encoders[EncoderLSTM] && s.Encoder != encoders[EncoderMLP]:
 		return fmt.Errorf("encoder_reparameterization_type %q, expected LSTM or MLP", s.Encoder)
@@ -40,7 +41,7 @@ func (s *PTuningSettings) check() error {
 	case !(s.Dropout >= 0 && s.Dropout < 1):
 		return fmt.Errorf("encoder_dropout %v, expected 0 or more and less than 1", s.Dropout)
 	}
-	return s.virtualSettings.check()
+	return s.virtualSettings.Check()
 }
 
 // PTuningOptions says what NewPTuning makes. The zero value is 20 virtual tokens before the text that a two-layer
@@ -63,10 +64,10 @@ func (opt *PTuningOptions) Check() error {
 }
 
 // settings are those of the options over a base.
-func (opt *PTuningOptions) settings(b *Base) (*PTuningSettings, error) {
+func (opt *PTuningOptions) settings(b *attach.Base) (*PTuningSettings, error) {
 	n := opt.VirtualTokens
 	if opt.Template != "" {
-		t, err := ParseTemplate(opt.Template)
+		t, err := attach.ParseTemplate(opt.Template)
 		if err != nil {
 			return nil, err
 		}
@@ -100,24 +101,24 @@ func (opt *PTuningOptions) settings(b *Base) (*PTuningSettings, error) {
 	case s.Hidden < 1:
 		return nil, fmt.Errorf("an encoder of width %d, expected 1 or more", s.Hidden)
 	}
-	return s, s.check()
+	return s, s.Check()
 }
 
 // NewPTuning makes virtual tokens that an encoder gives.
-func NewPTuning(b *Base, opt PTuningOptions) (*Adapter, error) {
+func NewPTuning(b *attach.Base, opt PTuningOptions) (*attach.Adapter, error) {
 	s, err := opt.settings(b)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	c := Config{Method: MethodPTuning, BaseModel: opt.BaseModel, Template: opt.Template, Settings: s}
+	c := attach.Config{Method: MethodPTuning, BaseModel: opt.BaseModel, Template: opt.Template, Settings: s}
 	scale := embeddingScale(b)
 	shapes := (&pTuning{PTuningSettings: s}).encoderShapes(b)
-	return newAdapter(b, c, shapes, func(p *Param) { startPromptEncoder(s, p, opt.Seed, scale) })
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startPromptEncoder(s, p, opt.Seed, scale) })
 }
 
 // startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have about
 // the scale of the base's.
-func startPromptEncoder(s *PTuningSettings, p *Param, seed uint64, scale float64) {
+func startPromptEncoder(s *PTuningSettings, p *attach.Param, seed uint64, scale float64) {
 	startEncoder(p, seed)
 	if p.Name == s.mlpName(s.mlpLayers()-1, "weight") {
 		prng.NewRandom(seed, p.Name).Normal(p.Data, 4*scale/math.Sqrt(float64(p.Cols())))
@@ -147,7 +148,7 @@ func lstmName(kind string, layer int, reverse bool) string {
 }
 
 // encoderShapes are the tensors that are trained.
-func (m *pTuning) encoderShapes(*Base) map[string][]int {
+func (m *pTuning) encoderShapes(*attach.Base) map[string][]int {
 	d, h := m.TokenDim, m.Hidden
 	shapes := map[string][]int{encoderTable: {m.Tokens, d}}
 	widths := []int{d, h, h, d}
@@ -173,16 +174,16 @@ func (m *pTuning) encoderShapes(*Base) map[string][]int {
 	return shapes
 }
 
-func init() { registerFamily(pTuningFamily()) }
+func init() { attach.RegisterFamily(pTuningFamily()) }
 
 // pTuningFamily is P-tuning.
-func pTuningFamily() *family {
-	return &family{
-		name: "p-tuning", peftType: MethodPTuning,
-		settings: func() Settings {
+func pTuningFamily() *attach.Family {
+	return &attach.Family{
+		Name: "p-tuning", PeftType: MethodPTuning,
+		Settings: func() attach.Settings {
 			return &PTuningSettings{virtualSettings: virtualSettings{Submodules: 1}, Encoder: encoders[EncoderMLP], Deep: 2}
 		},
-		method: func(c *Config, params []Param) (method, error) { return newPTuning(c, params) },
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newPTuning(c, params) },
 	}
 }
 
@@ -193,7 +194,7 @@ type pTuning struct {
 	template string         // where the tokens stand among fields; "": before the text
 }
 
-func newPTuning(c *Config, params []Param) (*pTuning, error) {
+func newPTuning(c *attach.Config, params []attach.Param) (*pTuning, error) {
 	m := &pTuning{PTuningSettings: c.Settings.(*PTuningSettings), index: map[string]int{}, template: c.Template}
 	for i := range params {
 		m.index[params[i].Name] = i
@@ -216,7 +217,7 @@ func (m *pTuning) encoded() bool {
 	return ok
 }
 
-func (m *pTuning) describe() string {
+func (m *pTuning) Describe() string {
 	place := "before the input"
 	if m.template != "" {
 		place = "among the fields of a template"
@@ -228,34 +229,34 @@ func (m *pTuning) describe() string {
 	return text
 }
 
-func (m *pTuning) virtualTokens() int { return m.Tokens }
+func (m *pTuning) VirtualTokens() int { return m.Tokens }
 
-// suggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a model
+// SuggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a model
 // of width 64 rates from 4e-3 to 1.2e-2 were measured to end within 0.08 of the best loss, and 1e-3 0.28 above.
-func (m *pTuning) suggestLR(b *Base) float64 {
+func (m *pTuning) SuggestLR(b *attach.Base) float64 {
 	if m.encoded() {
-		return timesSuggested(b, encoderRate)
+		return attach.TimesSuggested(b, encoderRate)
 	}
-	return timesSuggested(b, promptRate)
+	return attach.TimesSuggested(b, promptRate)
 }
 
-func (m *pTuning) permuted(*Base) ([]permutation, error) { return nil, nil }
+func (m *pTuning) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *pTuning) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
-	if err := errors.Join(m.checkWidth(b), checkStrength(strength)); err != nil {
+func (m *pTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	if err := errors.Join(m.checkWidth(b), attach.CheckStrength(strength)); err != nil {
 		return nil, err
 	}
 	e := &promptEncoder{method: m}
 	if !m.encoded() {
-		e.table = leaf(values, grads, m.index[promptTensor])
+		e.table = attach.Leaf(values, grads, m.index[promptTensor])
 	} else {
 		e.bind(values, grads)
 	}
 	return &pTuningAttachment{virtualAttachment{tokens: m.Tokens, first: -1, encode: e.run}, e}, nil
 }
 
-// collapse leaves the embeddings that the encoder gives.
-func (m *pTuning) collapse(b *Base, params []Param) ([]Param, error) {
+// Collapse leaves the embeddings that the encoder gives.
+func (m *pTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	if !m.encoded() {
 		return nil, nil
 	}
@@ -263,12 +264,12 @@ func (m *pTuning) collapse(b *Base, params []Param) ([]Param, error) {
 	e.bind(params, nil)
 	tape := autograd.NewTape()
 	tape.Record(false)
-	return []Param{{Name: promptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
+	return []attach.Param{{Name: promptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
 }
 
 // embeddings are those of the virtual tokens (n, D), as the encoder gives them where it is still there.
-func (m *pTuning) embeddings(b *Base, params []Param) ([]float32, error) {
-	kept, err := m.collapse(b, params)
+func (m *pTuning) embeddings(b *attach.Base, params []attach.Param) ([]float32, error) {
+	kept, err := m.Collapse(b, params)
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +285,7 @@ type pTuningAttachment struct {
 	encoder *promptEncoder
 }
 
-func (at *pTuningAttachment) train(on bool) { at.encoder.training = on }
+func (at *pTuningAttachment) Train(on bool) { at.encoder.training = on }
 
 // promptEncoder gives the embeddings of virtual tokens.
 type promptEncoder struct {
@@ -295,10 +296,10 @@ type promptEncoder struct {
 	mlp      [][2]*autograd.Tensor     // weight and bias of each layer
 }
 
-func (e *promptEncoder) bind(values, grads []Param) {
+func (e *promptEncoder) bind(values, grads []attach.Param) {
 	m := e.method
-	matrix := func(name string) *autograd.Tensor { return leaf(values, grads, m.index[name]) }
-	row := func(name string) *autograd.Tensor { return rowLeaf(values, grads, m.index[name]) }
+	matrix := func(name string) *autograd.Tensor { return attach.Leaf(values, grads, m.index[name]) }
+	row := func(name string) *autograd.Tensor { return attach.RowLeaf(values, grads, m.index[name]) }
 	e.table = matrix(encoderTable)
 	if m.Encoder == encoders[EncoderLSTM] {
 		for layer := range m.Deep {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -21,8 +22,8 @@ const (
 // random tokens.
 type PTuningV2Options struct {
 	PromptOptions
-	Form    string   // FormHidden ("" is the same) or FormKV
-	Classes *Classes // labels of a classification; nil: a language model
+	Form    string          // FormHidden ("" is the same) or FormKV
+	Classes *attach.Classes // labels of a classification; nil: a language model
 }
 
 // Check reports values that make no sense together.
@@ -39,7 +40,7 @@ func (opt *PTuningV2Options) Check() error {
 // NewPTuningV2 makes an adapter for P-tuning v2 (Liu et al. 2022). What stays of it after training is a prefix: the keys
 // and values that the blocks make of the vectors. With Classes that are not words a linear head over the last token is
 // trained as well.
-func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
+func NewPTuningV2(b *attach.Base, opt PTuningV2Options) (*attach.Adapter, error) {
 	if err := opt.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -48,7 +49,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	s := newPrefixSettings(b, opt.VirtualTokens)
-	c := Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Classes: opt.Classes, Settings: s}
+	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Classes: opt.Classes, Settings: s}
 	shapes := map[string][]int{hiddenPrompts: {s.Tokens, s.Layers * b.Model.Spec.Width}}
 	if opt.Form == FormKV {
 		shapes = map[string][]int{promptTensor: {s.Tokens, s.cols()}}
@@ -58,7 +59,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 		shapes[scoreTensor] = []int{len(opt.Classes.Labels), b.Model.Spec.Width}
 	}
 	var failed error
-	a, err := newAdapter(b, c, shapes, func(p *Param) {
+	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		switch p.Name {
 		case promptTensor:
 			failed = errors.Join(failed, startPrefix(b, s, p, ids, opt.Seed))
@@ -73,7 +74,7 @@ func NewPTuningV2(b *Base, opt PTuningV2Options) (*Adapter, error) {
 
 // startHidden fills vectors at the blocks' inputs with those of tokens, at random where there are none. Each is divided by
 // its root mean square, which the norm that follows takes no notice of: so one learning rate fits all layers.
-func startHidden(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64) {
+func startHidden(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32, seed uint64) {
 	if ids == nil {
 		prng.NewRandom(seed, p.Name).Normal(p.Data, 1)
 		return
@@ -82,7 +83,7 @@ func startHidden(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64)
 	width := b.Model.Spec.Width
 	for i := range s.Tokens {
 		for layer, x := range inputs {
-			row := p.row(i, p.Cols())[layer*width:][:width]
+			row := p.Row(i, p.Cols())[layer*width:][:width]
 			copy(row, x[i*width:])
 			if scale := rootMeanSquare(row); scale > 0 {
 				kernels.Scale(float32(1/scale), row)
@@ -92,7 +93,7 @@ func startHidden(b *Base, s *PrefixSettings, p *Param, ids []int32, seed uint64)
 }
 
 // blockInputs are the streams (n, D) at the input of every block for a sequence of tokens.
-func blockInputs(b *Base, ids []int32) [][]float32 {
+func blockInputs(b *attach.Base, ids []int32) [][]float32 {
 	tape := autograd.NewTape()
 	tape.Record(false)
 	var packed batch.Batch

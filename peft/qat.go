@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
@@ -32,44 +33,44 @@ type QATOptions struct {
 
 // qatSettings are the fields of a QAT adapter's configuration.
 type qatSettings struct {
-	Rank     int       `json:"r"`
-	Alpha    float64   `json:"lora_alpha"`
-	Channels string    `json:"qat_channels"`
-	Dither   string    `json:"qat_dither"`
-	Seed     uint64    `json:"qat_seed"` // of the dither
-	Targets  Modules   `json:"target_modules"`
-	Layers   layerList `json:"layers_to_transform"`
-	Latent   string    `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
+	Rank     int              `json:"r"`
+	Alpha    float64          `json:"lora_alpha"`
+	Channels string           `json:"qat_channels"`
+	Dither   string           `json:"qat_dither"`
+	Seed     uint64           `json:"qat_seed"` // of the dither
+	Targets  attach.Modules   `json:"target_modules"`
+	Layers   attach.LayerList `json:"layers_to_transform"`
+	Latent   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
 }
 
-func (s *qatSettings) check() error {
+func (s *qatSettings) Check() error {
 	switch {
 	case s.Rank < 1:
 		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
 	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
 	}
-	_, err := ParseChannels(s.Channels)
-	return errors.Join(checkDither(s.Dither), err)
+	_, err := attach.ParseChannels(s.Channels)
+	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-func (s *qatSettings) original() string { return s.Latent }
+func (s *qatSettings) Original() string { return s.Latent }
 
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
 func autoChannels(t gguf.Type) []string {
 	switch {
 	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
-		return []string{ChannelCode} // of floats, this is a LoRA
+		return []string{attach.ChannelCode} // of floats, this is a LoRA
 	case !quant.HasLevels(t):
-		return []string{ChannelScale}
+		return []string{attach.ChannelScale}
 	}
-	return []string{ChannelScale, ChannelCode}
+	return []string{attach.ChannelScale, attach.ChannelCode}
 }
 
 // NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
 // weights that were trained with. A weight whose type has none of the channels is an error.
-func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
+func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
 	s := &qatSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
 		s.Rank = 8
@@ -78,40 +79,40 @@ func NewQAT(b *Base, opt QATOptions) (*Adapter, error) {
 		s.Alpha = 2 * float64(s.Rank)
 	}
 	if s.Channels == "" {
-		s.Channels = QATAuto
+		s.Channels = attach.QATAuto
 	}
 	if s.Dither == "" {
-		s.Dither = DitherUniform
+		s.Dither = attach.DitherUniform
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	chosen, err := chooseLinears(b, opt.Targets, opt.Layers, allLinear)
+	chosen, err := attach.ChooseLinears(b, opt.Targets, opt.Layers, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
-	s.Targets, s.Layers = describeTargets(b, chosen)
+	s.Targets, s.Layers = attach.DescribeTargets(b, chosen)
 	shapes, err := qatShapes(b, s, chosen)
 	if err != nil {
 		return nil, err
 	}
 	if opt.Latent {
-		if s.Latent, err = b.newLatent(recodedBy(b, shapes)); err != nil {
+		if s.Latent, err = b.NewLatent(recodedBy(b, shapes)); err != nil {
 			return nil, err
 		}
 	}
-	c := Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
-	a, err := newAdapter(b, c, shapes, func(p *Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
+	c := attach.Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
+	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
 	if err == nil && opt.Latent {
-		a.Origin.Latent = absolute(b.latent.Path)
+		a.Origin.Latent = attach.Absolute(b.Latent.Path)
 	}
 	return a, err
 }
 
 // recodedBy are the linear maps whose levels tensors of these shapes move.
-func recodedBy(b *Base, shapes map[string][]int) (linears []*model.Linear) {
+func recodedBy(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
 	for _, l := range b.Model.Linears() {
-		if shapes[qatName(l.Module, ChannelCode, "A")] != nil {
+		if shapes[qatName(l.Module, attach.ChannelCode, "A")] != nil {
 			linears = append(linears, l)
 		}
 	}
@@ -119,8 +120,8 @@ func recodedBy(b *Base, shapes map[string][]int) (linears []*model.Linear) {
 }
 
 // qatShapes are the tensors of an adapter over the chosen modules.
-func qatShapes(b *Base, s *qatSettings, chosen []string) (map[string][]int, error) {
-	wanted, _ := ParseChannels(s.Channels)
+func qatShapes(b *attach.Base, s *qatSettings, chosen []string) (map[string][]int, error) {
+	wanted, _ := attach.ParseChannels(s.Channels)
 	shapes := map[string][]int{}
 	for _, l := range b.Model.Linears() {
 		if !slices.Contains(chosen, l.Module) {
@@ -132,16 +133,16 @@ func qatShapes(b *Base, s *qatSettings, chosen []string) (map[string][]int, erro
 		}
 		fits := false
 		for _, c := range channels {
-			if !channelFits(c, l.W.Type) {
+			if !attach.ChannelFits(c, l.W.Type) {
 				continue
 			}
 			fits = true
-			if c == ChannelRow {
+			if c == attach.ChannelRow {
 				shapes[qatName(l.Module, c, "")] = []int{l.W.Rows, 1}
 				continue
 			}
 			in := l.W.Cols
-			if c != ChannelCode {
+			if c != attach.ChannelCode {
 				in = l.W.Groups()
 			}
 			shapes[qatName(l.Module, c, "A")] = []int{s.Rank, in}
@@ -149,7 +150,7 @@ func qatShapes(b *Base, s *qatSettings, chosen []string) (map[string][]int, erro
 		}
 		if !fits {
 			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s moves: choose another channel (%s)",
-				l.Tensor, l.W.Type, s.Channels, strings.Join(channelsOf(l.W.Type), ", "))
+				l.Tensor, l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
 		}
 	}
 	return shapes, nil
@@ -160,12 +161,12 @@ func qatName(module, channel, which string) string {
 	if which != "" {
 		which = "_" + which
 	}
-	return paramPrefix + module + ".qat_" + channel + which + ".weight"
+	return attach.ParamPrefix + module + ".qat_" + channel + which + ".weight"
 }
 
 // parseQATName takes a tensor's name apart.
 func parseQATName(name string) (module, channel, which string, ok bool) {
-	name, hasPrefix := strings.CutPrefix(name, paramPrefix)
+	name, hasPrefix := strings.CutPrefix(name, attach.ParamPrefix)
 	name, hasSuffix := strings.CutSuffix(name, ".weight")
 	at := strings.LastIndex(name, ".qat_")
 	if !hasPrefix || !hasSuffix || at < 0 {
@@ -173,11 +174,11 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 	}
 	module, channel = name[:at], name[at+len(".qat_"):]
 	channel, which, _ = strings.Cut(channel, "_")
-	if (channel == ChannelRow) != (which == "") {
+	if (channel == attach.ChannelRow) != (which == "") {
 		return "", "", "", false
 	}
-	_, err := ParseChannels(channel)
-	return module, channel, which, err == nil && channel != QATAuto
+	_, err := attach.ParseChannels(channel)
+	return module, channel, which, err == nil && channel != attach.QATAuto
 }
 
 // groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
@@ -185,26 +186,28 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 func groupStart(width int) float64 { return 0.354 * math.Pow(float64(width)/256, 0.78) }
 
 // startQAT fills an A matrix.
-func startQAT(p *Param, seed uint64, width int) {
+func startQAT(p *attach.Param, seed uint64, width int) {
 	_, channel, which, _ := parseQATName(p.Name)
 	if which != "A" {
 		return
 	}
 	bound := 1 / math.Sqrt(float64(p.Cols()))
-	if channel == ChannelScale {
+	if channel == attach.ChannelScale {
 		bound = groupStart(width)
 	}
 	prng.NewRandom(seed, p.Name).Uniform(p.Data, bound)
 }
 
-func init() { registerFamily(qatFamily()) }
+func init() { attach.RegisterFamily(qatFamily()) }
 
 // qatFamily is training on the grid of the base.
-func qatFamily() *family {
-	return &family{
-		name: "qat", peftType: MethodQAT, own: true,
-		settings: func() Settings { return &qatSettings{Rank: 8, Alpha: 16, Channels: QATAuto, Dither: DitherUniform} },
-		method:   func(c *Config, params []Param) (method, error) { return newQAT(c, params) },
+func qatFamily() *attach.Family {
+	return &attach.Family{
+		Name: "qat", PeftType: MethodQAT, Own: true,
+		Settings: func() attach.Settings {
+			return &qatSettings{Rank: 8, Alpha: 16, Channels: attach.QATAuto, Dither: attach.DitherUniform}
+		},
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newQAT(c, params) },
 	}
 }
 
@@ -225,7 +228,7 @@ type qatModule struct {
 }
 
 // newQAT sorts the tensors by modules and checks that they fit each other.
-func newQAT(c *Config, params []Param) (*qat, error) {
+func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 	s := c.Settings.(*qatSettings)
 	m := &qat{settings: s}
 	byName := map[string]*qatModule{}
@@ -244,7 +247,7 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 			byName[name] = mod
 			m.modules = append(m.modules, mod)
 		}
-		p.rate = channelRates[channel]
+		p.Rate = channelRates[channel]
 		if err := mod.take(params, i, channel, which); err != nil {
 			return nil, err
 		}
@@ -257,10 +260,10 @@ func newQAT(c *Config, params []Param) (*qat, error) {
 
 // channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
 // (docs/quantization-aware.md).
-var channelRates = map[string]float64{ChannelScale: 6, ChannelOffset: 4, ChannelRow: 8, ChannelCode: 1}
+var channelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
-func (mod *qatModule) take(params []Param, i int, channel, which string) error {
+func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
 	p := &params[i]
 	if which == "A" {
 		if i+1 == len(params) || params[i+1].Name != qatName(mod.name, channel, "B") {
@@ -287,14 +290,14 @@ func (mod *qatModule) take(params []Param, i int, channel, which string) error {
 	return nil
 }
 
-func (m *qat) sumsGroups() {}
+func (m *qat) SumsGroups() {}
 
-func (m *qat) describe() string {
+func (m *qat) Describe() string {
 	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))
 }
 
 // linears finds the linear map of every module in a base and checks that the shapes fit.
-func (m *qat) linears(b *Base, params []Param) ([]*model.Linear, error) {
+func (m *qat) linears(b *attach.Base, params []attach.Param) ([]*model.Linear, error) {
 	byName := map[string]*model.Linear{}
 	for _, l := range b.Model.Linears() {
 		byName[l.Module] = l
@@ -315,16 +318,16 @@ func (m *qat) linears(b *Base, params []Param) ([]*model.Linear, error) {
 }
 
 // fits compares the shapes with those of the weight, and the channels with what its type has.
-func (mod *qatModule) fits(l *model.Linear, params []Param) error {
+func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
 	if mod.out != l.W.Rows {
 		return fmt.Errorf("%s is made for %d rows, the weight has %d", mod.name, mod.out, l.W.Rows)
 	}
 	for channel, at := range mod.low {
-		if !channelFits(channel, l.W.Type) {
+		if !attach.ChannelFits(channel, l.W.Type) {
 			return fmt.Errorf("%s moves the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
 		}
 		want := l.W.Cols
-		if channel != ChannelCode {
+		if channel != attach.ChannelCode {
 			want = l.W.Groups()
 		}
 		if got := params[at[0]].Cols(); got != want {
@@ -335,29 +338,29 @@ func (mod *qatModule) fits(l *model.Linear, params []Param) error {
 	return nil
 }
 
-// permuted lists the tensors whose rows are those of a permuted weight.
-func (m *qat) permuted(b *Base) ([]permutation, error) {
+// Permuted lists the tensors whose rows are those of a permuted weight.
+func (m *qat) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	heads := map[string]int{}
 	for _, l := range b.Model.Linears() {
 		heads[l.Module] = l.PermutedHeads
 	}
-	var perms []permutation
+	var perms []attach.Permutation
 	for _, mod := range m.modules {
 		h := heads[mod.name]
 		if h == 0 {
 			continue
 		}
-		for _, channel := range []string{ChannelScale, ChannelOffset, ChannelCode} {
+		for _, channel := range []string{attach.ChannelScale, attach.ChannelOffset, attach.ChannelCode} {
 			if at, ok := mod.low[channel]; ok {
-				perms = append(perms, permutation{param: at[1], heads: h})
+				perms = append(perms, attach.Permutation{Param: at[1], Heads: h})
 			}
 		}
 		if mod.row >= 0 {
-			perms = append(perms, permutation{param: mod.row, heads: h})
+			perms = append(perms, attach.Permutation{Param: mod.row, Heads: h})
 		}
 	}
 	return perms, nil
 }
 
-// suggestLR is a learning rate to start with: that of a LoRA, because channelRates makes it suit all channels.
-func (m *qat) suggestLR(b *Base) float64 { return SuggestLR(b) }
+// SuggestLR is a learning rate to start with: that of a LoRA, because channelRates makes it suit all channels.
+func (m *qat) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }

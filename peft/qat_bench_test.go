@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -21,7 +22,7 @@ func BenchmarkQATStep(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		base := BaseOf("random", m)
+		base := attach.BaseOf("random", m)
 		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code", "grid-lora",
 			"dora", "grid-dora", "loha", "grid-loha", "lokr", "grid-lokr", "vera", "grid-vera", "oft", "grid-oft", "ia3", "grid-ia3"} {
 			b.Run(typ.String()+"/"+channels, func(b *testing.B) { benchmarkStep(b, base, channels) })
@@ -29,7 +30,7 @@ func BenchmarkQATStep(b *testing.B) {
 	}
 }
 
-func benchmarkStep(b *testing.B, base *Base, name string) {
+func benchmarkStep(b *testing.B, base *attach.Base, name string) {
 	a, err := adapterNamed(base, name, 16, 0, false)
 	if err != nil {
 		b.Skip(err)

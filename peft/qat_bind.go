@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -11,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment, error) {
+func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	linears, err := m.linears(b, values)
 	if err != nil {
 		return nil, err
@@ -25,15 +26,15 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 		}
 		pair := func(channel string) (p qatPair) {
 			if at, ok := mod.low[channel]; ok {
-				p.a, p.b = leaf(values, grads, at[0]), leaf(values, grads, at[1])
+				p.a, p.b = attach.Leaf(values, grads, at[0]), attach.Leaf(values, grads, at[1])
 			}
 			return p
 		}
-		s.scale, s.offset, s.code = pair(ChannelScale), pair(ChannelOffset), pair(ChannelCode)
+		s.scale, s.offset, s.code = pair(attach.ChannelScale), pair(attach.ChannelOffset), pair(attach.ChannelCode)
 		if mod.row >= 0 {
-			s.factors = leaf(values, grads, mod.row)
+			s.factors = attach.Leaf(values, grads, mod.row)
 		}
-		if m.settings.Dither == DitherUniform {
+		if m.settings.Dither == attach.DitherUniform {
 			s.Dither = prng.NewRandom(m.settings.Seed, mod.name).Next() | 1
 		}
 		at.sites[l] = s
@@ -41,13 +42,13 @@ func (m *qat) bind(b *Base, values, grads []Param, strength float64) (attachment
 	}
 	if m.settings.Latent != "" {
 		linears, blocks := at.recoded(b)
-		return at, b.attachLatent(m.settings.Latent, linears, blocks)
+		return at, b.AttachLatent(m.settings.Latent, linears, blocks)
 	}
 	return at, nil
 }
 
 // recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *qatAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
+func (at *qatAttachment) recoded(b *attach.Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && s.code.a != nil {
 			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
@@ -66,13 +67,13 @@ func (p qatPair) addRow(dst []float32, row int, factor float32) {
 
 // qatAttachment is a quantization-aware adapter at work.
 type qatAttachment struct {
-	plain
+	attach.Plain
 	sites map[*model.Linear]*qatSite
 	order []*qatSite
 }
 
-// blocks are those of all sites.
-func (at *qatAttachment) blocks() []*requant.MovedBlocks {
+// Blocks are those of all sites.
+func (at *qatAttachment) Blocks() []*requant.MovedBlocks {
 	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
 		all[i] = &s.MovedBlocks
@@ -97,8 +98,8 @@ func (at *qatAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix
 	return w
 }
 
-// stepped moves the blocks to where the tensors now say.
-func (at *qatAttachment) stepped(int, int) {
+// Stepped moves the blocks to where the tensors now say.
+func (at *qatAttachment) Stepped(int, int) {
 	for _, s := range at.order {
 		s.snap()
 	}
@@ -244,9 +245,9 @@ func (p qatPair) addGradient(d []float32, factor float32) {
 	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.a.Grad, groups) // dA += factor·Bᵀ·d
 }
 
-// deltas are the differences between the moved blocks and those of the base.
-func (at *qatAttachment) deltas() map[*model.Linear]delta {
-	all := make(map[*model.Linear]delta, len(at.sites))
+// Deltas are the differences between the moved blocks and those of the base.
+func (at *qatAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := make(map[*model.Linear]attach.Delta, len(at.sites))
 	for l, s := range at.sites {
 		all[l] = s
 	}

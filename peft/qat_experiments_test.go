@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
@@ -155,7 +156,7 @@ func (e *experiments) run(typ, run string) {
 	began := time.Now()
 	r, err := Train(t.Context(), b, a, train, eval, TrainOptions{
 		Steps: e.number("steps", 100), BatchTokens: e.number("batch", 1024), LR: lr, Schedule: ScheduleCosine, Clip: 1,
-		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", PrecisionF32),
+		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", attach.PrecisionF32),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +168,7 @@ func (e *experiments) run(typ, run string) {
 }
 
 // merged merges and measures the file.
-func (e *experiments) merged(b *Base, a *Adapter, heldOut *Data, r *TrainResult) {
+func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.Data, r *TrainResult) {
 	t := e.t
 	modes := []string{RoundAuto}
 	if a.Config.Method != MethodQAT && a.Config.Grid == nil {
@@ -180,7 +181,7 @@ func (e *experiments) merged(b *Base, a *Adapter, heldOut *Data, r *TrainResult)
 		if mode == RoundCompensate {
 			opt.Calibration = e.load(b, e.calibration)
 		}
-		if _, err := Merge(t.Context(), b, []Scaled{{a, 1}}, out, opt); err != nil {
+		if _, err := Merge(t.Context(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, opt); err != nil {
 			t.Fatal(err)
 		}
 		m := openBase(t, out)
@@ -192,15 +193,15 @@ func (e *experiments) merged(b *Base, a *Adapter, heldOut *Data, r *TrainResult)
 	}
 }
 
-func (e *experiments) load(b *Base, path string) *Data {
-	set, err := LoadData(path, b, DataOptions{SeqLen: 256})
+func (e *experiments) load(b *attach.Base, path string) *attach.Data {
+	set, err := attach.LoadData(path, b, attach.DataOptions{SeqLen: 256})
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	return set
 }
 
-func (e *experiments) adapter(b *Base, name string) *Adapter {
+func (e *experiments) adapter(b *attach.Base, name string) *attach.Adapter {
 	a, err := adapterNamed(b, name, e.number("rank", 16), uint64(e.number("seed", 1)), e.latent())
 	if err != nil {
 		e.t.Fatal(err)
@@ -209,11 +210,11 @@ func (e *experiments) adapter(b *Base, name string) *Adapter {
 }
 
 // adapterNamed is an untrained adapter: METHOD, grid-METHOD or channels, with a dither after a slash.
-func adapterNamed(b *Base, name string, rank int, seed uint64, latent bool) (*Adapter, error) {
+func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent bool) (*attach.Adapter, error) {
 	name, dither, _ := strings.Cut(name, "/")
 	method, onGrid := strings.CutPrefix(name, "grid-")
-	at := Placement{Seed: seed}
-	var a *Adapter
+	at := attach.Placement{Seed: seed}
+	var a *attach.Adapter
 	var err error
 	switch method {
 	case "lora":
@@ -221,7 +222,7 @@ func adapterNamed(b *Base, name string, rank int, seed uint64, latent bool) (*Ad
 	case "dora":
 		a, err = NewLoRA(b, LoRAOptions{Rank: rank, DoRA: true, Seed: seed})
 	case "pissa":
-		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Init: InitPiSSA, Seed: seed})
+		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Init: attach.InitPiSSA, Seed: seed})
 	case "loha":
 		a, err = NewLoHa(b, LoHaOptions{Placement: at})
 	case "lokr":
@@ -238,7 +239,7 @@ func adapterNamed(b *Base, name string, rank int, seed uint64, latent bool) (*Ad
 		return NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: latent})
 	}
 	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, GridOptions{Dither: dither, Seed: seed, Latent: latent})
+		err = a.TrainOnGrid(b, attach.GridOptions{Dither: dither, Seed: seed, Latent: latent})
 	}
 	return a, err
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -48,7 +49,7 @@ func blocksIn(typ gguf.Type) tinyModel {
 }
 
 // newQATAdapter makes an adapter, dithered where it moves levels.
-func newQATAdapter(t *testing.T, b *Base, channels string) *Adapter {
+func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapter {
 	t.Helper()
 	a, err := NewQAT(b, QATOptions{Channels: channels, Rank: 4, Seed: 3})
 	if err != nil {
@@ -72,7 +73,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, report := merge(t, b, MergeOptions{}, Scaled{a, 1})
+			out, report := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 			if !report.BitExact || report.KeptShare == nil || *report.KeptShare != 1 {
 				t.Errorf("the merge reports %+v", report)
 			}
@@ -85,7 +86,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			if *r.EvalLoss == *r.BaseLoss {
 				t.Error("training has changed nothing")
 			}
-			v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, nil)
+			v, err := VerifyMerge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, nil)
 			if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 				t.Errorf("verified: %+v, %v", v, err)
 			}
@@ -94,7 +95,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 }
 
 // checkSnapped compares every linear map of the merged model with the bound adapter's.
-func checkSnapped(t *testing.T, b, merged *Base, a *Adapter) {
+func checkSnapped(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -133,7 +134,7 @@ func TestQATIsTheSameEverywhere(t *testing.T) {
 }
 
 // checkSameEverywhere wants an adapter to move blocks to the same bytes on every tier, each with another number of threads.
-func checkSameEverywhere(t *testing.T, what string, b *Base, a *Adapter) {
+func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	var first map[string]string
 	for i, tier := range kernels.Tiers() {
@@ -143,7 +144,7 @@ func checkSameEverywhere(t *testing.T, what string, b *Base, a *Adapter) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes := bound.snapped()
+		hashes := bound.Snapped()
 		if first == nil {
 			first = hashes
 		}
@@ -160,7 +161,7 @@ func checkSameEverywhere(t *testing.T, what string, b *Base, a *Adapter) {
 func TestQATRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := openBase(t, writeTinyK(t))
-	fresh := func(b *Base) (*Adapter, error) {
+	fresh := func(b *attach.Base) (*attach.Adapter, error) {
 		return NewQAT(b, QATOptions{Channels: "scale+offset+code", Rank: 2})
 	}
 	run := func(opt TrainOptions) []byte {
@@ -189,7 +190,7 @@ func TestQATRuns(t *testing.T) {
 
 // TestQATRowsOfTwoLayouts: over the same weights in both layouts, of which one permutes rows, training makes the same adapter.
 func TestQATRowsOfTwoLayouts(t *testing.T) {
-	var adapters []*Adapter
+	var adapters []*attach.Adapter
 	for _, path := range []string{tiny.writeGGUF(t), tiny.writeHF(t, gguf.F32, 1)} {
 		b := openBase(t, path)
 		a, err := NewQAT(b, QATOptions{Channels: "scale+row", Rank: 2, Seed: 3})
@@ -201,8 +202,8 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 		}
 		adapters = append(adapters, a)
 	}
-	for i, p := range adapters[0].params {
-		if e := relative(p.Data, adapters[1].params[i].Data); e > 1e-3 {
+	for i, p := range adapters[0].Tensors {
+		if e := relative(p.Data, adapters[1].Tensors[i].Data); e > 1e-3 {
 			t.Errorf("%s differs by %.2g", p.Name, e)
 		}
 	}
@@ -218,7 +219,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
 	r.Normal(dw, 1)
-	g := &groupGradient{site: &qatSite{MovedBlocks: requant.MovedBlocks{Base: &w}, offset: qatPair{a: leaf([]Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g := &groupGradient{site: &qatSite{MovedBlocks: requant.MovedBlocks{Base: &w}, offset: qatPair{a: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {
@@ -239,7 +240,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 // TestQATMemory: the moved blocks are in what training is said to need.
 func TestQATMemory(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	plan := func(a *Adapter) int64 {
+	plan := func(a *attach.Adapter) int64 {
 		m, err := PlanMemory(b, a, tinyData(24, 1), TrainOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -283,7 +284,7 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 	if _, err := Train(context.Background(), b, a, tinyData(24, 1), nil, TrainOptions{Steps: 2, LR: 0.01}); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, _ := merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	f, err := os.OpenFile(out, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +296,7 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	v, err := VerifyMerge(context.Background(), b, []Scaled{{a, 1}}, out, tinyData(3, 4))
+	v, err := VerifyMerge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, tinyData(3, 4))
 	if err != nil || v.Matches {
 		t.Fatalf("verified: %+v, %v", v, err)
 	}
@@ -324,7 +325,7 @@ func TestQATRefused(t *testing.T) {
 		}
 	}
 	a := newQATAdapter(t, b, "scale")
-	if _, err := bindAll(b, []Scaled{{a, 1}, {a, 1}}); err == nil || !strings.Contains(err.Error(), "two quantization-aware adapters") {
+	if _, err := attach.BindAll(b, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: a, Scale: 1}}); err == nil || !strings.Contains(err.Error(), "two quantization-aware adapters") {
 		t.Errorf("two at once: %v", err)
 	}
 	other := openBase(t, blocksIn(gguf.Q6_K).writeGGUF(t))
@@ -332,14 +333,14 @@ func TestQATRefused(t *testing.T) {
 		t.Errorf("over another type: %v", err)
 	}
 	wide := openBase(t, blocksIn(gguf.Q8_0).writeGGUF(t))
-	if _, err := Merge(context.Background(), wide, []Scaled{{a, 1}}, filepath.Join(t.TempDir(), "out.gguf"), MergeOptions{}); err == nil {
+	if _, err := Merge(context.Background(), wide, []attach.Scaled{{Adapter: a, Scale: 1}}, filepath.Join(t.TempDir(), "out.gguf"), MergeOptions{}); err == nil {
 		t.Error("an adapter is merged into another base")
 	}
 }
 
 // TestQATLoadRefused reads files that lie.
 func TestQATLoadRefused(t *testing.T) {
-	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: DitherUniform}
+	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"
 	for name, c := range map[string]struct {
 		tensors map[string][]int
@@ -355,9 +356,9 @@ func TestQATLoadRefused(t *testing.T) {
 			"others of the module have"},
 		"a vector": {map[string][]int{qatName(module, "row", ""): {9}}, "expected a matrix"},
 	} {
-		a := &Adapter{}
-		a.allocate(c.tensors)
-		_, err := newMethod(&Config{Method: MethodQAT, Settings: settings}, a.params)
+		a := &attach.Adapter{}
+		a.Allocate(c.tensors)
+		_, err := attach.NewMethod(&attach.Config{Method: MethodQAT, Settings: settings}, a.Tensors)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, expected %q", name, err, c.want)
 		}
@@ -375,7 +376,7 @@ func TestMergeRoundings(t *testing.T) {
 		if rounding == RoundCompensate {
 			opt.Calibration = tinyData(10, 1)
 		}
-		_, report := mergeTo(t, b, opt, Scaled{a, 0.05})
+		_, report := mergeTo(t, b, opt, attach.Scaled{Adapter: a, Scale: 0.05})
 		recovery[rounding] = report.Recovery
 		if report.BitExact {
 			t.Errorf("%s: called bit-exact", rounding)
@@ -404,11 +405,11 @@ func TestQATExactLogits(t *testing.T) {
 	}
 	ids := tinyData(1, 3).Examples[0].IDs
 	want := logitsOf(t, b.Model, bound, ids)
-	out, _ := merge(t, b, MergeOptions{Type: "F32"}, Scaled{a, 1})
+	out, _ := merge(t, b, MergeOptions{Type: "F32"}, attach.Scaled{Adapter: a, Scale: 1})
 	if e := relative(logitsOf(t, openBase(t, out).Model, model.NoHooks{}, ids), want); e > 1e-4 {
 		t.Errorf("logits of the F32 copy are %.2g off", e)
 	}
-	out, _ = merge(t, b, MergeOptions{}, Scaled{a, 1})
+	out, _ = merge(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	if e := relative(logitsOf(t, openBase(t, out).Model, model.NoHooks{}, ids), want); e != 0 {
 		t.Errorf("logits of the merged file are %.2g off", e)
 	}
@@ -431,14 +432,14 @@ func TestMergeImatrix(t *testing.T) {
 	path := writeImatrix(t, b, 256)
 	l := b.Model.Layers[0].Up
 	off := func(opt MergeOptions) float64 {
-		out, _ := merge(t, b, opt, Scaled{a, 1})
+		out, _ := merge(t, b, opt, attach.Scaled{Adapter: a, Scale: 1})
 		bound, err := a.Bind(b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want, got := make([]float32, l.W.Rows*l.W.Cols), make([]float32, l.W.Rows*l.W.Cols)
 		quant.Dequantize(l.W.Type, want, l.W.Data)
-		bound.deltas()[l].AddRows(want, 0, l.W.Rows)
+		bound.Deltas()[l].AddRows(want, 0, l.W.Rows)
 		m := openBase(t, out).Model.Layers[0].Up.W
 		quant.Dequantize(m.Type, got, m.Data)
 		var sum float64
@@ -453,19 +454,19 @@ func TestMergeImatrix(t *testing.T) {
 	if !(weighed < plain) {
 		t.Errorf("the important columns are %v off, without the matrix %v", weighed, plain)
 	}
-	if _, report := merge(t, b, MergeOptions{Type: "IQ2_XS", Imatrix: path}, Scaled{a, 1}); report.Tensors[0].Type != "IQ2_XS" {
+	if _, report := merge(t, b, MergeOptions{Type: "IQ2_XS", Imatrix: path}, attach.Scaled{Adapter: a, Scale: 1}); report.Tensors[0].Type != "IQ2_XS" {
 		t.Errorf("merged to %+v", report.Tensors)
 	}
 	out := filepath.Join(t.TempDir(), "out.gguf")
 	for _, opt := range []MergeOptions{{Imatrix: writeImatrix(t, b, 64)}, {Imatrix: "none"}, {Type: "IQ2_XS"}} {
-		if _, err := Merge(context.Background(), b, []Scaled{{a, 1}}, out, opt); err == nil {
+		if _, err := Merge(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, opt); err == nil {
 			t.Errorf("%+v is taken", opt)
 		}
 	}
 }
 
 // writeImatrix writes an importance matrix of all linear maps of a base: the first 16 columns matter a hundred times more.
-func writeImatrix(t *testing.T, b *Base, cols int) string {
+func writeImatrix(t *testing.T, b *attach.Base, cols int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "imatrix.gguf")
 	w := &gguf.Metadata{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/prng"
 )
@@ -85,12 +86,14 @@ type ResizedModule struct {
 // has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where the rank
 // grows, the new rows of A are random and the new columns of B zero, so that training can use them and the change is the
 // same.
-func Resize(ctx context.Context, a *Adapter, opt ResizeOptions) (*Adapter, *ResizeReport, error) {
-	fail := func(err error) (*Adapter, *ResizeReport, error) { return nil, nil, fmt.Errorf("resize: %w", err) }
+func Resize(ctx context.Context, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport, error) {
+	fail := func(err error) (*attach.Adapter, *ResizeReport, error) {
+		return nil, nil, fmt.Errorf("resize: %w", err)
+	}
 	if err := opt.Check(); err != nil {
 		return fail(err)
 	}
-	modules, err := a.lowRanks()
+	modules, err := lowRanks(a)
 	if err != nil {
 		return fail(err)
 	}
@@ -150,6 +153,6 @@ func (opt *ResizeOptions) resize(l *lowrank.LowRank) (lowrank.LowRank, lowrank.C
 // grow is the same change with a higher rank.
 func (opt *ResizeOptions) grow(l *lowrank.LowRank, u, s, vt []float64) lowrank.LowRank {
 	g := l.Truncated(u, s, vt, opt.Rank)
-	prng.NewRandom(opt.Seed, loraName(l.Module, "A")).Uniform(g.A[len(s)*g.In:], 1/math.Sqrt(float64(g.In)))
+	prng.NewRandom(opt.Seed, attach.LoRAName(l.Module, "A")).Uniform(g.A[len(s)*g.In:], 1/math.Sqrt(float64(g.In)))
 	return g
 }

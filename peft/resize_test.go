@@ -6,9 +6,11 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
-func resized(t *testing.T, a *Adapter, opt ResizeOptions) (*Adapter, *ResizeReport) {
+func resized(t *testing.T, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport) {
 	t.Helper()
 	small, report, err := Resize(context.Background(), a, opt)
 	if err != nil {
@@ -19,7 +21,7 @@ func resized(t *testing.T, a *Adapter, opt ResizeOptions) (*Adapter, *ResizeRepo
 
 // The result is the nearest change of that rank, from the definition.
 func TestResize(t *testing.T) {
-	a := loraOf(t, Config{Rank: 6, Alpha: 9}, 1, someShapes)
+	a := loraOf(t, attach.Config{Rank: 6, Alpha: 9}, 1, someShapes)
 	for _, rank := range []int{1, 3, 6} {
 		small, report := resized(t, a, ResizeOptions{Rank: rank})
 		for i, module := range []string{q0, d1, v1} {
@@ -44,8 +46,8 @@ func TestResize(t *testing.T) {
 
 // Ranks of their own: from known singular values 8, 4, 2, 1.
 func TestResizeChoosesRanks(t *testing.T) {
-	a := loraOf(t, Config{Rank: 4, Alpha: 4}, 1, map[string][2]int{q0: {12, 10}, v1: {7, 10}})
-	for _, p := range a.params {
+	a := loraOf(t, attach.Config{Rank: 4, Alpha: 4}, 1, map[string][2]int{q0: {12, 10}, v1: {7, 10}})
+	for _, p := range a.Tensors {
 		clear(p.Data)
 		for i := range 4 {
 			p.Data[i*p.Cols()+i] = 1
@@ -75,7 +77,7 @@ func TestResizeChoosesRanks(t *testing.T) {
 		if got[q0] != c.q || got[v1] != c.v {
 			t.Errorf("%+v: ranks %v, want %d and %d", c.opt, got, c.q, c.v)
 		}
-		if small.Config.rankOf(q0) != c.q || small.Config.rankOf(v1) != c.v || small.Config.scaleOf(q0) != 1 {
+		if small.Config.RankOf(q0) != c.q || small.Config.RankOf(v1) != c.v || small.Config.ScaleOf(q0) != 1 {
 			t.Errorf("%+v: config %+v", c.opt, small.Config)
 		}
 	}
@@ -83,7 +85,7 @@ func TestResizeChoosesRanks(t *testing.T) {
 
 // A higher rank is room: the change is the same, and A has rows that B can learn to use.
 func TestResizeGrows(t *testing.T) {
-	a := loraOf(t, Config{Rank: 2, Alpha: 3}, 1, someShapes)
+	a := loraOf(t, attach.Config{Rank: 2, Alpha: 3}, 1, someShapes)
 	large, report := resized(t, a, ResizeOptions{Rank: 8, Seed: 3})
 	if large.Config.Rank != 8 || report.Energy != 1 {
 		t.Errorf("rank %d, report %+v", large.Config.Rank, report)
@@ -101,19 +103,19 @@ func TestResizeGrows(t *testing.T) {
 
 // Nothing, and a negative alpha.
 func TestResizeOddScales(t *testing.T) {
-	zero := loraOf(t, Config{Rank: 4, Alpha: 4}, 1, someShapes)
-	clear(zero.flat)
+	zero := loraOf(t, attach.Config{Rank: 4, Alpha: 4}, 1, someShapes)
+	clear(zero.Flat)
 	small, report := resized(t, zero, ResizeOptions{Energy: 0.9})
 	if small.Config.Rank != 1 || report.Energy != 1 || report.Error != 0 {
 		t.Errorf("of nothing: rank %d, %+v", small.Config.Rank, report)
 	}
-	negative := loraOf(t, Config{Rank: 4, Alpha: -6}, 1, someShapes)
+	negative := loraOf(t, attach.Config{Rank: 4, Alpha: -6}, 1, someShapes)
 	same, _ := resized(t, negative, ResizeOptions{Rank: 4})
 	nearSlices(t, q0, deltaOf(same, q0), deltaOf(negative, q0), 1e-6)
 }
 
 func TestResizeRefuses(t *testing.T) {
-	a := loraOf(t, Config{Rank: 2, Alpha: 3}, 1, someShapes)
+	a := loraOf(t, attach.Config{Rank: 2, Alpha: 3}, 1, someShapes)
 	for _, c := range []struct {
 		opt  ResizeOptions
 		want string

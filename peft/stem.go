@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
@@ -31,18 +32,18 @@ const stemTokens = 64
 
 // stemBytes is what the stem of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
 // is seen twice.
-func stemBytes(b *Base, a *Adapter, train *Data, epochs int) int64 {
-	if lowestLayer(a.params) == 0 || epochs < 2 {
+func stemBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
+	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
 		return 0
 	}
 	return int64(train.Tokens()) * int64(b.Model.Spec.Width) * 4
 }
 
 // lowestLayer is the lowest layer that trained tensors belong to, as their names tell; 0 where one belongs to none.
-func lowestLayer(params []Param) int {
+func lowestLayer(params []attach.Param) int {
 	lowest := -1
 	for i := range params {
-		if params[i].frozen {
+		if params[i].Frozen {
 			continue
 		}
 		n, ok := layerOf(params[i].Name)
@@ -66,7 +67,7 @@ func layerOf(name string) (n int, ok bool) {
 
 // newStem makes an empty stem of some bytes for all examples of a set, in memory or beside the file out. It is nil where
 // there is no room for one.
-func newStem(b *Base, train *Data, bytes int64, out string) *stem {
+func newStem(b *attach.Base, train *attach.Data, bytes int64, out string) *stem {
 	s := &stem{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
 	for _, e := range train.Examples {
 		s.starts = append(s.starts, s.starts[len(s.starts)-1]+len(e.IDs))
@@ -169,7 +170,7 @@ func (s *stem) write(e int, x []float32) bool {
 
 // stemmed is an adapter at work above a stem.
 type stemmed struct {
-	*Bound
+	*attach.Bound
 	stem *stem
 }
 

@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
 )
 
 // tall is a model of which the upper layers are adapted.
 var tall = tinyModel{width: 32, heads: 4, keyHeads: 2, ffn: 48, layers: 4}
 
 // above trains the last two of four layers and gives the parameters, and how many batches went through the lower layers.
-func above(t *testing.T, b *Base, opt TrainOptions) (params []float32, layers int, tr *trainer) {
+func above(t *testing.T, b *attach.Base, opt TrainOptions) (params []float32, layers int, tr *trainer) {
 	t.Helper()
 	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
 	if err != nil {
@@ -36,7 +38,7 @@ func above(t *testing.T, b *Base, opt TrainOptions) (params []float32, layers in
 	if tr.stem != nil && known != len(tr.stem.known) {
 		t.Errorf("%d of %d examples are known at the end", known, len(tr.stem.known))
 	}
-	return tr.bound.values, layers, tr
+	return tr.bound.Values, layers, tr
 }
 
 func stemOptions(out string) TrainOptions {
@@ -114,11 +116,11 @@ func TestLowestLayer(t *testing.T) {
 		{nil, 0}, {[]string{"base_model.model.model.layers.3.q.lora_A.weight", "base_model.model.model.layers.12.q.lora_A.weight"}, 3},
 		{[]string{"x.layers.3.q", "lm_head.lora_A.weight"}, 0}, {[]string{"x.layers.a.q"}, 0}, {[]string{"x.layers.0.q", "x.layers.1.q"}, 0},
 	} {
-		var params []Param
+		var params []attach.Param
 		for _, name := range c.names {
-			params = append(params, Param{Name: name})
+			params = append(params, attach.Param{Name: name})
 		}
-		params = append(params, Param{Name: "shared", frozen: true})
+		params = append(params, attach.Param{Name: "shared", Frozen: true})
 		if got := lowestLayer(params); got != c.want {
 			t.Errorf("%v: %d, want %d", c.names, got, c.want)
 		}

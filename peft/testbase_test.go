@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/model"
@@ -123,10 +124,10 @@ func (m tinyModel) fill(w *matrix) {
 
 // permuted is a copy with rows as GGUF stores them.
 func (w *matrix) permuted() []float32 {
-	src := []Param{{Shape: []int{w.rows, w.cols}, Data: w.values}}
-	dst := views(src, make([]float32, len(w.values)))
+	src := []attach.Param{{Shape: []int{w.rows, w.cols}, Data: w.values}}
+	dst := attach.Views(src, make([]float32, len(w.values)))
 	if w.heads > 0 {
-		toBase(dst, src, []permutation{{0, w.heads}})
+		attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: w.heads}})
 	} else {
 		copy(dst[0].Data, w.values)
 	}
@@ -245,7 +246,7 @@ func (m tinyModel) writeHF(t testing.TB, dtype gguf.Type, shards int) string {
 		f.Close()
 	}
 	if shards > 1 {
-		writeJSON(t, filepath.Join(dir, indexFile), map[string]any{"metadata": map[string]any{"total_size": 1}, "weight_map": index})
+		writeJSON(t, filepath.Join(dir, attach.IndexFile), map[string]any{"metadata": map[string]any{"total_size": 1}, "weight_map": index})
 	}
 	return dir
 }
@@ -269,9 +270,9 @@ func writeJSON(t testing.TB, path string, v any) {
 }
 
 // openBase opens a base for the length of the test.
-func openBase(t testing.TB, path string) *Base {
+func openBase(t testing.TB, path string) *attach.Base {
 	t.Helper()
-	b, err := OpenBase(path)
+	b, err := attach.OpenBase(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,13 +281,13 @@ func openBase(t testing.TB, path string) *Base {
 }
 
 // trained makes a LoRA whose B matrices are not zero, so that it changes something.
-func trained(t testing.TB, b *Base, opt LoRAOptions) *Adapter {
+func trained(t testing.TB, b *attach.Base, opt LoRAOptions) *attach.Adapter {
 	t.Helper()
 	a, err := NewLoRA(b, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range a.params {
+	for _, p := range a.Tensors {
 		if strings.Contains(p.Name, "lora_B") {
 			prng.NewRandom(opt.Seed+1, p.Name).Normal(p.Data, 0.05)
 		}
@@ -325,7 +326,7 @@ func packed(set *dataset.Set) *batch.Batch {
 	return b
 }
 
-// fileBytes reads a file.
+// fileSize reads a file.
 func fileBytes(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -350,7 +351,7 @@ func relative(a, b []float32) float64 {
 }
 
 // merge merges into a new file or directory of the test.
-func merge(t *testing.T, b *Base, opt MergeOptions, adapters ...Scaled) (string, *MergeReport) {
+func merge(t *testing.T, b *attach.Base, opt MergeOptions, adapters ...attach.Scaled) (string, *MergeReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
 	report, err := Merge(context.Background(), b, adapters, out, opt)

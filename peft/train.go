@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -98,7 +99,7 @@ func (e *Interrupted) Unwrap() error { return e.cause }
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
-func Train(ctx context.Context, b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*TrainResult, error) {
+func Train(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt TrainOptions) (*TrainResult, error) {
 	t, err := newTrainer(b, a, train, eval, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -116,10 +117,10 @@ func Train(ctx context.Context, b *Base, a *Adapter, train, eval *Data, opt Trai
 
 // trainer is a training run.
 type trainer struct {
-	base        *Base
-	adapter     *Adapter
-	bound       *Bound
-	train, eval *Data
+	base        *attach.Base
+	adapter     *attach.Adapter
+	bound       *attach.Bound
+	train, eval *attach.Data
 	opt         TrainOptions
 	schedule    schedule
 	tape        *autograd.Tape
@@ -147,7 +148,7 @@ type trainState struct {
 }
 
 // defaults fills zero fields in.
-func (opt *TrainOptions) defaults(b *Base, a *Adapter) {
+func (opt *TrainOptions) defaults(b *attach.Base, a *attach.Adapter) {
 	set := func(p *float64, v float64) {
 		if *p == 0 {
 			*p = v
@@ -164,7 +165,7 @@ func (opt *TrainOptions) defaults(b *Base, a *Adapter) {
 		opt.Accumulate = 1
 	}
 	if opt.Precision == "" {
-		opt.Precision = PrecisionF32
+		opt.Precision = attach.PrecisionF32
 	}
 	if opt.Schedule == "" {
 		opt.Schedule = ScheduleConstant
@@ -177,8 +178,8 @@ func (opt *TrainOptions) defaults(b *Base, a *Adapter) {
 	}
 }
 
-// check reports values that make no sense.
-func (opt *TrainOptions) check() error {
+// Check reports values that make no sense.
+func (opt *TrainOptions) Check() error {
 	switch {
 	case opt.Optimizer != OptimizerAdamW:
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
@@ -196,16 +197,16 @@ func (opt *TrainOptions) check() error {
 	return nil
 }
 
-func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trainer, error) {
+func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt TrainOptions) (*trainer, error) {
 	opt.defaults(b, a)
-	if err := opt.check(); err != nil {
+	if err := opt.Check(); err != nil {
 		return nil, err
 	}
-	if err := checkSet(b, train, opt.SeqLen, a); err != nil {
+	if err := attach.CheckSet(b, train, opt.SeqLen, a); err != nil {
 		return nil, fmt.Errorf("training data: %w", err)
 	}
 	if eval != nil {
-		if err := checkSet(b, eval, 0, a); err != nil {
+		if err := attach.CheckSet(b, eval, 0, a); err != nil {
 			return nil, fmt.Errorf("evaluation data: %w", err)
 		}
 	}
@@ -224,14 +225,14 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 		return nil, &ShortOfMemory{*plan}
 	}
 	t.tape.Keep(!plan.Recompute)
-	if t.precision, err = ParsePrecision(opt.Precision); err != nil {
+	if t.precision, err = attach.ParsePrecision(opt.Precision); err != nil {
 		return nil, err
 	}
-	if t.bound, err = a.bind(b, 1, true); err != nil {
+	if t.bound, err = a.Attach(b, 1, true); err != nil {
 		return nil, err
 	}
-	t.m, t.v = make([]float32, len(t.bound.values)), make([]float32, len(t.bound.values))
-	t.runs = trainedRuns(a.params, opt.LRRatio)
+	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
+	t.runs = trainedRuns(a.Tensors, opt.LRRatio)
 	steps := t.countSteps()
 	warmup := opt.Warmup
 	if warmup == 0 {
@@ -240,7 +241,7 @@ func newTrainer(b *Base, a *Adapter, train, eval *Data, opt TrainOptions) (*trai
 	if t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps); err != nil {
 		return nil, err
 	}
-	t.bound.stepped(0, steps)
+	t.bound.Stepped(0, steps)
 	return t, nil
 }
 
@@ -316,7 +317,7 @@ func (t *trainer) next(ctx context.Context) error {
 	t.state = next
 	p := t.progress(loss, norm, lr)
 	if t.due(t.opt.EvalEvery) && t.eval != nil {
-		r, err := evalLoss(ctx, t.base, stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
+		r, err := evalLoss(ctx, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
 		if err != nil {
 			return t.interrupted(err)
 		}
@@ -353,7 +354,7 @@ func (t *trainer) fill(s *trainState) {
 		t.train.Batch(b, t.batches[s.Batch])
 		s.Batch++
 		s.Tokens += int64(b.Tokens())
-		t.bound.expand(b)
+		t.bound.Expand(b)
 	}
 }
 
@@ -362,13 +363,13 @@ func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (l
 	if loss, err = t.gradient(ctx, group); err != nil {
 		return 0, 0, err
 	}
-	norm = math.Sqrt(kernels.SumSquares(t.bound.grads))
+	norm = math.Sqrt(kernels.SumSquares(t.bound.Grads))
 	if !floats.Finite(loss) || !floats.Finite(norm) {
 		return 0, 0, t.diagnose(loss, norm, lr)
 	}
 	if limit := t.opt.Clip; limit > 0 && norm > 0 {
 		if factor := limit / (norm + 1e-6); factor < 1 {
-			kernels.Scale(float32(factor), t.bound.grads)
+			kernels.Scale(float32(factor), t.bound.Grads)
 		}
 	}
 	t.update(lr)
@@ -383,9 +384,9 @@ func (t *trainer) update(lr float64) {
 	}
 	for _, r := range t.runs {
 		o.LR = float32(lr * r.rate)
-		o.Update(t.bound.values[r.from:r.to], t.bound.grads[r.from:r.to], t.m[r.from:r.to], t.v[r.from:r.to])
+		o.Update(t.bound.Values[r.from:r.to], t.bound.Grads[r.from:r.to], t.m[r.from:r.to], t.v[r.from:r.to])
 	}
-	t.bound.stepped(t.state.Step+1, t.schedule.steps)
+	t.bound.Stepped(t.state.Step+1, t.schedule.steps)
 }
 
 // run is a stretch of an adapter's values that are trained at one rate.
@@ -395,12 +396,12 @@ type run struct {
 }
 
 // trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
-func trainedRuns(params []Param, ratio float64) []run {
+func trainedRuns(params []attach.Param, ratio float64) []run {
 	var runs []run
 	at := 0
 	for i := range params {
 		p := &params[i]
-		from, rate := at, p.rate
+		from, rate := at, p.Rate
 		at += len(p.Data)
 		if rate == 0 {
 			rate = 1
@@ -409,7 +410,7 @@ func trainedRuns(params []Param, ratio float64) []run {
 			rate *= ratio
 		}
 		switch last := len(runs) - 1; {
-		case p.frozen:
+		case p.Frozen:
 		case last >= 0 && runs[last].to == from && runs[last].rate == rate:
 			runs[last].to = at
 		default:
@@ -421,7 +422,7 @@ func trainedRuns(params []Param, ratio float64) []run {
 
 // gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.
 func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, error) {
-	clear(t.bound.grads)
+	clear(t.bound.Grads)
 	targets := 0
 	for _, b := range group {
 		targets += b.TargetCount()
@@ -429,8 +430,8 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 	if targets == 0 {
 		return 0, nil
 	}
-	t.bound.train(true)
-	defer t.bound.train(false)
+	t.bound.Train(true)
+	defer t.bound.Train(false)
 	t.tape.Record(true)
 	t.tape.Precision(t.precision)
 	defer t.tape.Precision(kernels.F32)
@@ -444,8 +445,8 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		t.tape.Backward()
 		sum += part
 	}
-	if r, ok := as[regularizer](t.bound.attachment); ok {
-		r.regularize()
+	if r, ok := attach.As[attach.Regularizer](t.bound.Attachment); ok {
+		r.Regularize()
 	}
 	return sum / float64(targets), nil
 }
@@ -461,9 +462,9 @@ func (t *trainer) hooks(i int) model.Hooks {
 
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
-	t.bound.store()
-	if f, ok := as[finisher](t.bound.attachment); ok {
-		if err := f.finish(t.adapter); err != nil {
+	t.bound.Store()
+	if f, ok := attach.As[attach.Finisher](t.bound.Attachment); ok {
+		if err := f.Finish(t.adapter); err != nil {
 			return nil, err
 		}
 	}
@@ -472,27 +473,27 @@ func (t *trainer) finish(ctx context.Context) (*TrainResult, error) {
 		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,
 	}
 	if t.eval != nil {
-		eval, err := evalLoss(ctx, t.base, stack{t.bound}, t.eval, o.BatchTokens, t.tape)
+		eval, err := evalLoss(ctx, t.base, attach.Stack{t.bound}, t.eval, o.BatchTokens, t.tape)
 		if err != nil {
 			return nil, t.interrupted(err)
 		}
 		r.EvalLoss, r.Accuracy = &eval.Loss, eval.Accuracy
 	}
-	if err := t.adapter.collapse(t.base); err != nil {
+	if err := t.adapter.Collapse(t.base); err != nil {
 		return nil, err
 	}
 	sum, err := t.base.SHA256()
 	if err != nil {
 		return nil, err
 	}
-	t.adapter.Origin = Origin{
-		Base: absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: Version,
+	t.adapter.Origin = attach.Origin{
+		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
 		Latent: t.adapter.Origin.Latent,
-		Training: &Training{
+		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
 			Precision: t.precision.String(),
-			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.snapped(),
+			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
 		},
 	}
 	if o.Out != "" {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -26,7 +27,7 @@ func trainOptions(out string) TrainOptions {
 }
 
 // runTraining trains a fresh adapter with dropout over a base and gives its file.
-func runTraining(t *testing.T, b *Base, opt TrainOptions) ([]byte, *TrainResult) {
+func runTraining(t *testing.T, b *attach.Base, opt TrainOptions) ([]byte, *TrainResult) {
 	t.Helper()
 	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
@@ -54,17 +55,17 @@ func TestTrain(t *testing.T) {
 		t.Errorf("the run reports %+v after %d steps", r, len(seen))
 	}
 	checkProgress(t, seen)
-	a, err := Load(opt.Out)
+	a, err := attach.Load(opt.Out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if tr := a.Origin.Training; tr == nil || tr.Steps != r.Steps || *tr.EvalLoss != *r.EvalLoss || tr.Warmup != 2 || tr.Seed != 7 {
 		t.Errorf("the file records %+v", tr)
 	}
-	if a.Origin.Base != b.Path || CheckBase(a, b) != nil {
+	if a.Origin.Base != b.Path || attach.CheckBase(a, b) != nil {
 		t.Errorf("the file names the base %+v", a.Origin)
 	}
-	got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, tinyData(6, 2), 0)
+	got, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, tinyData(6, 2), 0)
 	if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 		t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, *r.EvalLoss)
 	}
@@ -137,7 +138,7 @@ func TestResume(t *testing.T) {
 }
 
 // interrupt runs a training until step stop is done and looks at what it leaves.
-func interrupt(t *testing.T, b *Base, opt TrainOptions, stop, steps int) {
+func interrupt(t *testing.T, b *attach.Base, opt TrainOptions, stop, steps int) {
 	t.Helper()
 	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
@@ -161,8 +162,8 @@ func interrupt(t *testing.T, b *Base, opt TrainOptions, stop, steps int) {
 	if _, err := os.Stat(opt.Out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an interrupted run left an adapter: %v", err)
 	}
-	half, err := Load(left.Checkpoint)
-	if err != nil || !slices.Equal(half.flat, a.flat) {
+	half, err := attach.Load(left.Checkpoint)
+	if err != nil || !slices.Equal(half.Flat, a.Flat) {
 		t.Errorf("the checkpoint is no adapter as it stood: %v", err)
 	}
 }
@@ -195,7 +196,7 @@ func TestResumeOrder(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	interrupt(t, b, opt, 4, 12)
-	a, err := Load(CheckpointPath(opt.Out))
+	a, err := attach.Load(CheckpointPath(opt.Out))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,12 +209,12 @@ func TestResumeOrder(t *testing.T) {
 	}
 	f := openTensors(t, CheckpointPath(opt.Out))
 	for i, p := range tr.inHFOrder(tr.m) {
-		want, err := f.Tensor(firstMoment + p.Name).Float32s()
+		want, err := f.Tensor(attach.FirstMoment + p.Name).Float32s()
 		if err != nil || !slices.Equal(p.Data, want) {
 			t.Errorf("the first moment of %s differs, %v", p.Name, err)
 		}
-		bound := views(a.params, tr.bound.values)[i]
-		if permuted := !slices.Equal(bound.Data, a.params[i].Data); permuted != isPermuted(p.Name) {
+		bound := attach.Views(a.Tensors, tr.bound.Values)[i]
+		if permuted := !slices.Equal(bound.Data, a.Tensors[i].Data); permuted != isPermuted(p.Name) {
 			t.Errorf("%s stands permuted: %v", p.Name, permuted)
 		}
 	}
@@ -235,7 +236,7 @@ func TestResumeRefused(t *testing.T) {
 	}{
 		"seed":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
 		"rate":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
-		"precision": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Precision = PrecisionBF16 }, "precision f32, this one has bf16"},
+		"precision": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Precision = attach.PrecisionBF16 }, "precision f32, this one has bf16"},
 		"schedule":  {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
 		"data":      {func(_ *TrainOptions, _ *LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
 		"rank":      {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
@@ -278,7 +279,7 @@ func TestAccumulate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return loss, slices.Clone(tr.bound.grads)
+		return loss, slices.Clone(tr.bound.Grads)
 	}
 	loss, grads := gradient([]int{0, 1, 2, 3, 4, 5, 6})
 	inParts, partGrads := gradient([]int{0, 1}, []int{2}, []int{3, 4, 5, 6})
@@ -302,7 +303,7 @@ func TestClip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return norm, tr.bound.grads
+		return norm, tr.bound.Grads
 	}
 	norm, grads := first(0)
 	clippedNorm, clipped := first(norm / 3)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 )
@@ -36,15 +37,15 @@ func (c *peftCase) virtualVector(t *testing.T, kind, name string) []float32 {
 // virtualTrainer starts the run of a case, whose adapter is in the form that is trained.
 func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 	t.Helper()
-	a, err := Load(filepath.Join(c.dir, "init"))
+	a, err := attach.Load(filepath.Join(c.dir, "init"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, ok := a.method.(interface {
-		encoderShapes(b *Base) map[string][]int
+	if m, ok := a.Method.(interface {
+		encoderShapes(b *attach.Base) map[string][]int
 	}); ok {
 		shapes := m.encoderShapes(c.baseForCase)
-		if a, err = newAdapter(c.baseForCase, a.Config, shapes, func(p *Param) { copy(p.Data, c.virtualVector(t, "init", p.Name)) }); err != nil {
+		if a, err = attach.NewAdapter(c.baseForCase, a.Config, shapes, func(p *attach.Param) { copy(p.Data, c.virtualVector(t, "init", p.Name)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,13 +58,13 @@ func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 }
 
 // virtualBatch is the batch of a step: in PEFT every token carries loss, the first one too.
-func (c *peftCase) virtualBatch(step int, hooks interface{ expand(*batch.Batch) }) *batch.Batch {
+func (c *peftCase) virtualBatch(step int, hooks interface{ Expand(*batch.Batch) }) *batch.Batch {
 	b := &batch.Batch{}
 	for i := range c.perStep {
 		ids := c.sequences.Examples[step*c.perStep+i].IDs
 		b.Append(ids, slices.Repeat([]bool{true}, len(ids)))
 	}
-	hooks.expand(b)
+	hooks.Expand(b)
 	return b
 }
 
@@ -76,7 +77,7 @@ func TestVirtualRuns(t *testing.T) {
 			if _, err := tr.gradient(context.Background(), []*batch.Batch{c.virtualBatch(0, tr.bound)}); err != nil {
 				t.Fatal(err)
 			}
-			for _, p := range views(tr.adapter.params, tr.bound.grads) {
+			for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Grads) {
 				err, reference := relative(p.Data, c.virtualVector(t, "grad64", p.Name)), relative(c.virtualVector(t, "grad", p.Name), c.virtualVector(t, "grad64", p.Name))
 				if err > max(1e-4, 2*reference) {
 					t.Errorf("the gradient of %s is off by %.2g, PEFT's by %.2g", p.Name, err, reference)
@@ -99,7 +100,7 @@ func TestVirtualRuns(t *testing.T) {
 			if horizon < c.Steps {
 				return
 			}
-			for _, p := range views(tr.adapter.params, tr.bound.values) {
+			for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Values) {
 				if err := relative(p.Data, c.virtualVector(t, "final", p.Name)); err > 1e-3 {
 					t.Errorf("final of %s is off by %.2g", p.Name, err)
 				}
@@ -115,11 +116,11 @@ func TestVirtualLogits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			for _, kind := range []string{"init", "final"} {
-				a, err := Load(filepath.Join(c.dir, kind))
+				a, err := attach.Load(filepath.Join(c.dir, kind))
 				if err != nil {
 					t.Fatal(err)
 				}
-				hooks, err := bindAll(c.baseForCase, []Scaled{{a, 1}})
+				hooks, err := attach.BindAll(c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -134,7 +135,7 @@ func TestVirtualLogits(t *testing.T) {
 				if kind == "final" {
 					continue
 				}
-				loss, err := EvalLoss(context.Background(), c.baseForCase, []Scaled{{a, 1}}, c.masked(t), 0)
+				loss, err := EvalLoss(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, c.masked(t), 0)
 				if err != nil || math.Abs(loss.Loss-c.MaskedInit) > 1e-4 {
 					t.Errorf("the masked batch has loss %+v, %v, expected %.6f", loss, err, c.MaskedInit)
 				}
@@ -147,7 +148,7 @@ func TestVirtualLogits(t *testing.T) {
 func TestSavedAsPEFT(t *testing.T) {
 	for name := range virtualCases {
 		c := openCase(t, name)
-		a, err := Load(filepath.Join(c.dir, "final"))
+		a, err := attach.Load(filepath.Join(c.dir, "final"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +156,7 @@ func TestSavedAsPEFT(t *testing.T) {
 		if err := a.SaveDir(dir); err != nil {
 			t.Fatal(err)
 		}
-		ours, theirs := openTensors(t, filepath.Join(dir, weightsFile)), openTensors(t, filepath.Join(c.dir, "final", weightsFile))
+		ours, theirs := openTensors(t, filepath.Join(dir, attach.WeightsFile)), openTensors(t, filepath.Join(c.dir, "final", attach.WeightsFile))
 		for _, x := range theirs.Tensors {
 			y := ours.Tensor(x.Name)
 			if y == nil || !slices.Equal(x.Shape, y.Shape) || !slices.Equal(x.Bytes(), y.Bytes()) {
@@ -165,7 +166,7 @@ func TestSavedAsPEFT(t *testing.T) {
 		if len(ours.Tensors) != len(theirs.Tensors) {
 			t.Errorf("%s: %d tensors, expected %d", name, len(ours.Tensors), len(theirs.Tensors))
 		}
-		want, got := jsonFields(t, filepath.Join(c.dir, "final", configFile)), jsonFields(t, filepath.Join(dir, configFile))
+		want, got := jsonFields(t, filepath.Join(c.dir, "final", attach.ConfigFile)), jsonFields(t, filepath.Join(dir, attach.ConfigFile))
 		for field, value := range got {
 			if want[field] != value {
 				t.Errorf("%s: field %s is %v, PEFT has %v", name, field, value, want[field])
@@ -196,11 +197,11 @@ func TestSeveralAdapters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := bindAll(b, []Scaled{{lora, 1}, {first, 1}, {second, 1}})
+	hooks, err := attach.BindAll(b, []attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := expanded(hooks, []int32{5, 6})
+	ids := attach.Expanded(hooks, []int32{5, 6})
 	if want := []int32{-1, -2, -3, -4, -5, 5, 6}; !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
@@ -208,13 +209,13 @@ func TestSeveralAdapters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copy(joined.flat, slices.Concat(first.flat, second.flat))
+	copy(joined.Flat, slices.Concat(first.Flat, second.Flat))
 	data := &dataset.Set{Examples: tinyData(4, 9).Examples}
-	apart, err := EvalLoss(context.Background(), b, []Scaled{{lora, 1}, {first, 1}, {second, 1}}, data, 0)
+	apart, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}}, data, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	together, err := EvalLoss(context.Background(), b, []Scaled{{joined, 1}, {lora, 1}}, data, 0)
+	together, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: joined, Scale: 1}, {Adapter: lora, Scale: 1}}, data, 0)
 	if err != nil || math.Abs(apart.Loss-together.Loss) > 1e-6 {
 		t.Errorf("two prompts have loss %.6f, the same in one %+v, %v", apart.Loss, together, err)
 	}

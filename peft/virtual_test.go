@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 )
 
 // permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
-func permutedPair(t *testing.T) (inGGUF, inHF *Base) {
+func permutedPair(t *testing.T) (inGGUF, inHF *attach.Base) {
 	t.Helper()
 	return openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 1))
 }
@@ -28,11 +29,11 @@ func TestPrefixOverPermutedRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		over, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, data, 0)
+		over, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := EvalLoss(context.Background(), hf, []Scaled{{a, 1}}, data, 0)
+		same, err := EvalLoss(context.Background(), hf, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
 		if err != nil || math.Abs(over.Loss-same.Loss) > 1e-5 {
 			t.Errorf("text %q: over permuted rows the loss is %.6f, else %+v, %v", text, over.Loss, same, err)
 		}
@@ -50,7 +51,7 @@ func TestPrefixOfText(t *testing.T) {
 		for i := len(text) + 1; i < len(ids); i++ {
 			loss[i] = true
 		}
-		data.Examples = append(data.Examples, Example{IDs: ids, Loss: loss})
+		data.Examples = append(data.Examples, attach.Example{IDs: ids, Loss: loss})
 	}
 	want, err := EvalLoss(context.Background(), b, nil, data, 0)
 	if err != nil {
@@ -61,12 +62,16 @@ func TestPrefixOfText(t *testing.T) {
 		e.IDs, e.Loss = e.IDs[len(text):], nil
 	}
 	start := PromptOptions{Text: "the cat"}
-	for name, make := range map[string]func() (*Adapter, error){
-		"prompt-tuning":       func() (*Adapter, error) { return NewPromptTuning(b, start) },
-		"prefix-tuning":       func() (*Adapter, error) { return NewPrefixTuning(b, PrefixOptions{PromptOptions: start}) },
-		"p-tuning-v2, hidden": func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start}) },
-		"p-tuning-v2, kv":     func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start, Form: FormKV}) },
-		"p-tuning-v2, kept":   func() (*Adapter, error) { return collapsed(b)(NewPTuningV2(b, PTuningV2Options{PromptOptions: start})) },
+	for name, make := range map[string]func() (*attach.Adapter, error){
+		"prompt-tuning":       func() (*attach.Adapter, error) { return NewPromptTuning(b, start) },
+		"prefix-tuning":       func() (*attach.Adapter, error) { return NewPrefixTuning(b, PrefixOptions{PromptOptions: start}) },
+		"p-tuning-v2, hidden": func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start}) },
+		"p-tuning-v2, kv": func() (*attach.Adapter, error) {
+			return NewPTuningV2(b, PTuningV2Options{PromptOptions: start, Form: FormKV})
+		},
+		"p-tuning-v2, kept": func() (*attach.Adapter, error) {
+			return collapsed(b)(NewPTuningV2(b, PTuningV2Options{PromptOptions: start}))
+		},
 	} {
 		a, err := make()
 		if err != nil {
@@ -75,7 +80,7 @@ func TestPrefixOfText(t *testing.T) {
 		if a.VirtualTokens() != len(text) {
 			t.Errorf("%s: %d virtual tokens, expected %d", name, a.VirtualTokens(), len(text))
 		}
-		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, data, 0)
+		got, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
 		if err != nil || math.Abs(got.Loss-want.Loss) > 1e-4 {
 			t.Errorf("%s: the loss after the text is %+v, %v, expected %.6f", name, got, err, want.Loss)
 		}
@@ -83,12 +88,12 @@ func TestPrefixOfText(t *testing.T) {
 }
 
 // collapsed is what stays of an adapter.
-func collapsed(b *Base) func(a *Adapter, err error) (*Adapter, error) {
-	return func(a *Adapter, err error) (*Adapter, error) {
+func collapsed(b *attach.Base) func(a *attach.Adapter, err error) (*attach.Adapter, error) {
+	return func(a *attach.Adapter, err error) (*attach.Adapter, error) {
 		if err != nil {
 			return nil, err
 		}
-		return a, a.collapse(b)
+		return a, a.Collapse(b)
 	}
 }
 
@@ -108,10 +113,10 @@ func TestEncoderIsDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(a.params) != 1 || a.params[0].Name != promptTensor {
-			t.Errorf("%s: %d tensors beginning with %s are left", c.name, len(a.params), a.params[0].Name)
+		if len(a.Tensors) != 1 || a.Tensors[0].Name != promptTensor {
+			t.Errorf("%s: %d tensors beginning with %s are left", c.name, len(a.Tensors), a.Tensors[0].Name)
 		}
-		got, err := EvalLoss(context.Background(), b, []Scaled{{a, 1}}, tinyData(6, 2), 0)
+		got, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, tinyData(6, 2), 0)
 		if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 			t.Errorf("%s: the loss is %+v, %v, with what was dropped %.6f", c.name, got, err, *r.EvalLoss)
 		}
@@ -161,7 +166,7 @@ func TestClassifies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := NewPTuningV2(b, PTuningV2Options{
 				PromptOptions: PromptOptions{VirtualTokens: 6, Seed: 1}, Form: c.form,
-				Classes: &Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
+				Classes: &attach.Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -171,11 +176,11 @@ func TestClassifies(t *testing.T) {
 			if _, err := Train(context.Background(), b, a, set, classData(32, c.words), TrainOptions{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out}); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Load(out)
+			again, err := attach.Load(out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := EvalLoss(context.Background(), b, []Scaled{{again, 1}}, set, 0)
+			r, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, set, 0)
 			if err != nil || r.Accuracy == nil || *r.Accuracy < 0.9 {
 				t.Fatalf("loss %.4f, accuracy %.2f, %v: expected an accuracy of 0.9 or more", r.Loss, *r.Accuracy, err)
 			}
@@ -185,10 +190,10 @@ func TestClassifies(t *testing.T) {
 			if c.words != nil {
 				return
 			}
-			if _, err := EvalLoss(context.Background(), b, []Scaled{{again, 1}}, tinyData(3, 1), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
+			if _, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, tinyData(3, 1), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
 				t.Errorf("data without classes gives %v", err)
 			}
-			if _, err := Generate(context.Background(), b, []Scaled{{again, 1}}, "a", GenerateOptions{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
+			if _, err := Generate(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, "a", GenerateOptions{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
 				t.Errorf("generating gives %v", err)
 			}
 		})
@@ -199,7 +204,7 @@ func TestClassifies(t *testing.T) {
 func TestHeadGradient(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	a, err := NewPTuningV2(b, PTuningV2Options{
-		PromptOptions: PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &Classes{Labels: []string{"no", "yes"}},
+		PromptOptions: PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &attach.Classes{Labels: []string{"no", "yes"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -209,10 +214,10 @@ func TestHeadGradient(t *testing.T) {
 		t.Fatal(err)
 	}
 	loss := func() float64 {
-		tr.bound.stepped(0, 0)
+		tr.bound.Stepped(0, 0)
 		packed := &batch.Batch{}
 		tr.train.Batch(packed, []int{0, 1, 2, 3})
-		tr.bound.expand(packed)
+		tr.bound.Expand(packed)
 		loss, err := tr.gradient(context.Background(), []*batch.Batch{packed})
 		if err != nil {
 			t.Fatal(err)
@@ -220,8 +225,8 @@ func TestHeadGradient(t *testing.T) {
 		return loss
 	}
 	loss()
-	grads := slices.Clone(tr.bound.grads)
-	checkDirections(t, a, &Bound{adapter: a, values: tr.bound.values, grads: grads}, loss)
+	grads := slices.Clone(tr.bound.Grads)
+	checkDirections(t, a, &attach.Bound{Adapter: a, Values: tr.bound.Values, Grads: grads}, loss)
 }
 
 // TestTemplatePrompt has the virtual tokens of a template among the words of a prompt.
@@ -238,10 +243,10 @@ func TestTemplatePrompt(t *testing.T) {
 	if err := a.Save(out); err != nil {
 		t.Fatal(err)
 	}
-	if a, err = Load(out); err != nil {
+	if a, err = attach.Load(out); err != nil {
 		t.Fatal(err)
 	}
-	ids, err := a.templated(b, "what")
+	ids, err := a.Templated(b, "what")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,15 +255,15 @@ func TestTemplatePrompt(t *testing.T) {
 	if !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
-	r, err := Generate(context.Background(), b, []Scaled{{a, 1}}, "what", GenerateOptions{N: 4, IgnoreEOG: true}, nil)
+	r, err := Generate(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "what", GenerateOptions{N: 4, IgnoreEOG: true}, nil)
 	if err != nil || r.Tokens != 4 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	two := &Adapter{Config: Config{Template: "[P*3] {x} {y} {a}"}, method: a.method}
-	if _, err := two.templated(b, "what"); err == nil || !strings.Contains(err.Error(), "JSON object") {
+	two := &attach.Adapter{Config: attach.Config{Template: "[P*3] {x} {y} {a}"}, Method: a.Method}
+	if _, err := two.Templated(b, "what"); err == nil || !strings.Contains(err.Error(), "JSON object") {
 		t.Errorf("a bare prompt for two fields gives %v", err)
 	}
-	if ids, err := two.templated(b, `{"x": "a", "y": "b"}`); err != nil || len(ids) < 6 {
+	if ids, err := two.Templated(b, `{"x": "a", "y": "b"}`); err != nil || len(ids) < 6 {
 		t.Errorf("two fields give %v, %v", ids, err)
 	}
 }
@@ -266,27 +271,27 @@ func TestTemplatePrompt(t *testing.T) {
 // TestVirtualTensors wants tensors that do not fit the configuration to be refused.
 func TestVirtualTensors(t *testing.T) {
 	s := virtualSettings{Tokens: 2, TokenDim: 4, Submodules: 1, Layers: 3}
-	prompt := Param{Name: promptTensor, Shape: []int{2, 4}}
+	prompt := attach.Param{Name: promptTensor, Shape: []int{2, 4}}
 	for _, c := range []struct {
-		config Config
-		params []Param
+		config attach.Config
+		params []attach.Param
 		want   string
 	}{
-		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, nil, "no tensor"},
-		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, []Param{prompt, prompt}, "expected only"},
-		{Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}},
-			[]Param{{Name: promptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
-		{Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
-			[]Param{{Name: encoderTable, Shape: []int{2, 4}}}, "expected 13"},
-		{Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s}}, []Param{{Name: "x"}}, "expected only"},
-		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, nil, "0 tensors"},
-		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, []Param{prompt}, "says [2 24]"},
-		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
-			[]Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: scoreTensor}}, "expected a matrix"},
-		{Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
-			[]Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: "y"}}, "no place"},
+		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, nil, "no tensor"},
+		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, []attach.Param{prompt, prompt}, "expected only"},
+		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}},
+			[]attach.Param{{Name: promptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
+		{attach.Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
+			[]attach.Param{{Name: encoderTable, Shape: []int{2, 4}}}, "expected 13"},
+		{attach.Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s}}, []attach.Param{{Name: "x"}}, "expected only"},
+		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, nil, "0 tensors"},
+		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, []attach.Param{prompt}, "says [2 24]"},
+		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
+			[]attach.Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: scoreTensor}}, "expected a matrix"},
+		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
+			[]attach.Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: "y"}}, "no place"},
 	} {
-		if _, err := newMethod(&c.config, c.params); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := attach.NewMethod(&c.config, c.params); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %d tensors gives %v, expected an error with %q", c.config.Method, len(c.params), err, c.want)
 		}
 	}
@@ -296,21 +301,25 @@ func TestVirtualTensors(t *testing.T) {
 func TestVirtualOptions(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	for _, c := range []struct {
-		make func() (*Adapter, error)
+		make func() (*attach.Adapter, error)
 		want string
 	}{
-		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: "best"}) }, `"best" is not known`},
-		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitText}) }, "needs a text"},
-		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitRandom, Text: "a"}) }, "the init is random"},
-		{func() (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: -1}) }, "-1 virtual tokens"},
-		{func() (*Adapter, error) {
+		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: "best"}) }, `"best" is not known`},
+		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitText}) }, "needs a text"},
+		{func() (*attach.Adapter, error) {
+			return NewPromptTuning(b, PromptOptions{Init: PromptInitRandom, Text: "a"})
+		}, "the init is random"},
+		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: -1}) }, "-1 virtual tokens"},
+		{func() (*attach.Adapter, error) {
 			return NewPrefixTuning(b, PrefixOptions{Projection: true, PromptOptions: PromptOptions{Text: "a"}})
 		}, "starts at random"},
-		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
-		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
-		{func() (*Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2}) }, "the template has 3"},
-		{func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Form: "deep"}) }, `"deep" is not known`},
-		{func() (*Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Classes: &Classes{}}) }, "two labels"},
+		{func() (*attach.Adapter, error) { return NewPTuning(b, PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
+		{func() (*attach.Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
+		{func() (*attach.Adapter, error) {
+			return NewPTuning(b, PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2})
+		}, "the template has 3"},
+		{func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Form: "deep"}) }, `"deep" is not known`},
+		{func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Classes: &attach.Classes{}}) }, "two labels"},
 	} {
 		if _, err := c.make(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, expected one with %q", err, c.want)
@@ -326,20 +335,22 @@ func TestVirtualOverQuantized(t *testing.T) {
 	}
 	whole := tinyK
 	whole.typeOf = nil
-	bases := []*Base{openBase(t, whole.writeGGUF(t)), openBase(t, writeTinyK(t))}
+	bases := []*attach.Base{openBase(t, whole.writeGGUF(t)), openBase(t, writeTinyK(t))}
 	for _, c := range []struct {
 		name string
 		rate float64
-		make func(b *Base) (*Adapter, error)
+		make func(b *attach.Base) (*attach.Adapter, error)
 	}{
-		{"prompt-tuning", 1e-1, func(b *Base) (*Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3}) }},
-		{"prefix-tuning", 1e-1, func(b *Base) (*Adapter, error) {
+		{"prompt-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
+			return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3})
+		}},
+		{"prefix-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
 			return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
-		{"p-tuning", 3e-3, func(b *Base) (*Adapter, error) {
+		{"p-tuning", 3e-3, func(b *attach.Base) (*attach.Adapter, error) {
 			return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3})
 		}},
-		{"p-tuning-v2", 1e-1, func(b *Base) (*Adapter, error) {
+		{"p-tuning-v2", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
 			return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
 	} {

@@ -143,19 +143,19 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 	case "state":
 		return a, o.toState(opened, done)
 	case "model":
-		r, err := a.ExportModel(opened.base, o.out)
+		r, err := peft.Model(a, opened.base, o.out)
 		if err == nil {
 			done.Note = r.Note
 		}
 		return a, err
 	case "adapterhub":
-		return a, a.SaveAdapterHub(o.out, opened.base)
+		return a, peft.SaveAdapterHub(a, o.out, opened.base)
 	}
 	t, err := gguf.ParseType(o.elements)
 	if err != nil {
 		return nil, err
 	}
-	report, err := a.ExportLoRA(opened.base, o.out, peft.ExportOptions{Type: t, Rank: o.rank})
+	report, err := peft.LoRA(a, opened.base, o.out, peft.ExportOptions{Type: t, Rank: o.rank})
 	if err == nil {
 		done.Report, done.Note = report, cutNote(report)
 	}

@@ -178,7 +178,7 @@ func (d *demonstration) examine(who string, b *peft.Base, adapters []peft.Scaled
 }
 
 func (d *demonstration) export(adapter *peft.Adapter) error {
-	if err := adapter.ExportGGUF(d.base, d.path(LoRAFile)); err != nil {
+	if err := peft.GGUF(adapter, d.base, d.path(LoRAFile)); err != nil {
 		return err
 	}
 	return adapter.SaveDir(d.path(PEFTDir))

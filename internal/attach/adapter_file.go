@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"crypto/sha256"
@@ -18,45 +18,45 @@ import (
 
 // Names of the files of a PEFT directory.
 const (
-	configFile  = "adapter_config.json"
-	weightsFile = "adapter_model.safetensors"
+	ConfigFile  = "adapter_config.json"
+	WeightsFile = "adapter_model.safetensors"
 )
 
 // Keys of the metadata of a single-file adapter. The values are text; config and training are JSON.
 const (
-	metaConfig       = "adapter_config"
+	MetaConfig       = "adapter_config"
 	metaVersion      = "peftconv.version"
 	metaBase         = "peftconv.base"
-	metaBaseSHA256   = "peftconv.base_sha256"
+	MetaBaseSHA256   = "peftconv.base_sha256"
 	metaArchitecture = "peftconv.architecture"
-	metaTraining     = "peftconv.training"
+	MetaTraining     = "peftconv.training"
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
-	metaGrid         = "peftconv.qat"
+	MetaGrid         = "peftconv.qat"
 	metaLatent       = "peftconv.latent"
-	metaCheckpoint   = "peftconv.checkpoint"
+	MetaCheckpoint   = "peftconv.checkpoint"
 )
 
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The
 // tensors are those of PEFT's adapter_model.safetensors.
 func (a *Adapter) Save(path string) error {
-	meta, err := a.metadata()
+	meta, err := a.Metadata()
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
 }
 
-// metadata is what Save writes beside the tensors.
-func (a *Adapter) metadata() (map[string]string, error) {
+// Metadata is what Save writes beside the tensors.
+func (a *Adapter) Metadata() (map[string]string, error) {
 	config, err := json.Marshal(a.Config)
 	if err != nil {
 		return nil, err
 	}
-	meta := map[string]string{"format": "pt", metaConfig: string(config)}
+	meta := map[string]string{"format": "pt", MetaConfig: string(config)}
 	o := &a.Origin
 	for key, value := range map[string]string{
-		metaVersion: o.Version, metaBase: o.Base, metaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
+		metaVersion: o.Version, metaBase: o.Base, MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
 		metaTemplate: a.Config.Template, metaLatent: o.Latent,
 	} {
 		if value != "" {
@@ -75,20 +75,20 @@ func (a *Adapter) metadata() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		meta[metaGrid] = string(grid)
+		meta[MetaGrid] = string(grid)
 	}
 	if o.Training != nil {
 		training, err := json.Marshal(o.Training)
 		if err != nil {
 			return nil, err
 		}
-		meta[metaTraining] = string(training)
+		meta[MetaTraining] = string(training)
 	}
 	return meta, nil
 }
 
-// items are tensors ready to be written, each name with a prefix.
-func items(params []Param, prefix string) []safetensors.Item {
+// Items are tensors ready to be written, each name with a prefix.
+func Items(params []Param, prefix string) []safetensors.Item {
 	out := make([]safetensors.Item, len(params))
 	for i, p := range params {
 		shape := make([]int64, len(p.Shape))
@@ -103,30 +103,30 @@ func items(params []Param, prefix string) []safetensors.Item {
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
 // short README.md. Files of these names in an existing directory are replaced.
 func (a *Adapter) SaveDir(dir string) error {
-	return a.saveDir(dir, a.Config, weightsFile, map[string]string{"README.md": a.card()})
+	return a.SaveDirAs(dir, a.Config, WeightsFile, map[string]string{"README.md": a.card()})
 }
 
-// saveDir writes a directory of a configuration, a file of tensors and some texts by name.
-func (a *Adapter) saveDir(dir string, config any, weights string, texts map[string]string) error {
+// SaveDirAs writes a directory of a configuration, a file of tensors and some texts by name.
+func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[string]string) error {
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
 	}
-	meta, err := a.metadata()
+	meta, err := a.Metadata()
 	if err != nil {
 		return err
 	}
-	return writeDir(dir, func(dir string) error {
-		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error { return safetensors.Write(w, meta, items(a.params, "")) })
+	return WriteDir(dir, func(dir string) error {
+		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
 		if err != nil {
 			return err
 		}
 		for name, text := range texts {
-			if err := writeText(filepath.Join(dir, name), text); err != nil {
+			if err := WriteText(filepath.Join(dir, name), text); err != nil {
 				return err
 			}
 		}
-		return writeText(filepath.Join(dir, configFile), string(text)+"\n")
+		return WriteText(filepath.Join(dir, ConfigFile), string(text)+"\n")
 	})
 }
 
@@ -153,17 +153,17 @@ func (a *Adapter) card() string {
 	return b.String()
 }
 
-// writeText writes a small file.
-func writeText(path, text string) error {
+// WriteText writes a small file.
+func WriteText(path, text string) error {
 	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err
 	})
 }
 
-// writeDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
+// WriteDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
 // existing one fill replaces files one by one.
-func writeDir(dir string, fill func(dir string) error) error {
+func WriteDir(dir string, fill func(dir string) error) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
 			return fmt.Errorf("write %s: it exists and is not a directory", dir)
@@ -220,48 +220,48 @@ func load(path string) (*Adapter, error) {
 		return nil, err
 	}
 	for _, l := range layouts {
-		if l.matches(config) {
-			return l.read(f, config)
+		if l.Matches(config) {
+			return l.Read(f, config)
 		}
 	}
-	return readAdapter(f, config)
+	return ReadAdapter(f, config)
 }
 
-// layout is how another program than PEFT lays out a directory of an adapter.
-type layout struct {
-	weights string                                                     // name of the file with the tensors
-	matches func(config []byte) bool                                   // whether an adapter_config.json is of this layout
-	read    func(f *safetensors.File, config []byte) (*Adapter, error) // makes the adapter
+// Layout is how another program than PEFT lays out a directory of an adapter.
+type Layout struct {
+	Weights string                                                     // name of the file with the tensors
+	Matches func(config []byte) bool                                   // whether an adapter_config.json is of this layout
+	Read    func(f *safetensors.File, config []byte) (*Adapter, error) // makes the adapter
 }
 
 // layouts are all of them.
-var layouts []layout
+var layouts []Layout
 
-// registerLayout adds one.
-func registerLayout(l layout) { layouts = append(layouts, l) }
+// RegisterLayout adds one.
+func RegisterLayout(l Layout) { layouts = append(layouts, l) }
 
 // weightsIn is the file of a directory that holds the tensors.
 func weightsIn(dir string) (string, error) {
 	for _, l := range layouts {
-		if isFile(dir, l.weights) {
-			return filepath.Join(dir, l.weights), nil
+		if isFile(dir, l.Weights) {
+			return filepath.Join(dir, l.Weights), nil
 		}
 	}
-	return filepath.Join(dir, weightsFile), checkDir(dir)
+	return filepath.Join(dir, WeightsFile), checkDir(dir)
 }
 
 // checkDir says what is missing in a directory that should hold an adapter.
 func checkDir(dir string) error {
 	has := func(name string) bool { return isFile(dir, name) }
 	switch {
-	case has(weightsFile) && has(configFile):
+	case has(WeightsFile) && has(ConfigFile):
 		return nil
-	case has(weightsFile):
-		return fmt.Errorf("the directory has no %s", configFile)
+	case has(WeightsFile):
+		return fmt.Errorf("the directory has no %s", ConfigFile)
 	case has("adapter_model.bin"):
 		return fmt.Errorf("adapter_model.bin is a Python pickle, which is not read: save the adapter as safetensors (PEFT's default)")
 	}
-	return fmt.Errorf("the directory has no %s: not a PEFT adapter", weightsFile)
+	return fmt.Errorf("the directory has no %s: not a PEFT adapter", WeightsFile)
 }
 
 // isFile reports whether a directory has a file of that name.
@@ -273,18 +273,18 @@ func isFile(dir, name string) bool {
 // findConfig is the configuration in a file's metadata, or in adapter_config.json beside it; in a directory that file
 // counts.
 func findConfig(f *safetensors.File, dir string, isDir bool) ([]byte, error) {
-	if config, ok := f.Metadata[metaConfig]; ok && !isDir {
+	if config, ok := f.Metadata[MetaConfig]; ok && !isDir {
 		return []byte(config), nil
 	}
-	config, err := os.ReadFile(filepath.Join(dir, configFile))
+	config, err := os.ReadFile(filepath.Join(dir, ConfigFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no %s in the file's metadata and no %s beside it: not an adapter", metaConfig, configFile)
+		return nil, fmt.Errorf("no %s in the file's metadata and no %s beside it: not an adapter", MetaConfig, ConfigFile)
 	}
 	return config, err
 }
 
-// readAdapter makes an adapter of a file and its configuration.
-func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
+// ReadAdapter makes an adapter of a file and its configuration.
+func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	a := &Adapter{}
 	if err := json.Unmarshal(config, &a.Config); err != nil {
 		return nil, fmt.Errorf("adapter config: %w", err)
@@ -295,10 +295,10 @@ func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 			return nil, fmt.Errorf("metadata %s: %w", metaClasses, err)
 		}
 	}
-	if err := a.Config.readGrid(f.Metadata[metaGrid]); err != nil {
+	if err := a.Config.ReadGrid(f.Metadata[MetaGrid]); err != nil {
 		return nil, err
 	}
-	if err := a.readOrigin(f.Metadata); err != nil {
+	if err := a.ReadOrigin(f.Metadata); err != nil {
 		return nil, err
 	}
 	shapes := map[string][]int{}
@@ -306,18 +306,18 @@ func readAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 		if isMoment(t.Name) {
 			continue
 		}
-		shapes[t.Name] = ints(t.Shape)
+		shapes[t.Name] = Ints(t.Shape)
 	}
-	a.allocate(shapes)
-	if err := readParams(f, "", a.params); err != nil {
+	a.Allocate(shapes)
+	if err := ReadParams(f, "", a.Tensors); err != nil {
 		return nil, err
 	}
 	var err error
-	a.method, err = newMethod(&a.Config, a.params)
+	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
 }
 
-func ints(shape []int64) []int {
+func Ints(shape []int64) []int {
 	out := make([]int, len(shape))
 	for i, d := range shape {
 		out[i] = int(d)
@@ -325,8 +325,8 @@ func ints(shape []int64) []int {
 	return out
 }
 
-// readParams fills tensors from those of a file whose names have a prefix. A value that is not finite is an error.
-func readParams(f *safetensors.File, prefix string, params []Param) error {
+// ReadParams fills tensors from those of a file whose names have a prefix. A value that is not finite is an error.
+func ReadParams(f *safetensors.File, prefix string, params []Param) error {
 	for _, p := range params {
 		t := f.Tensor(prefix + p.Name)
 		if t == nil || !equalShape(t.Shape, p.Shape) {
@@ -356,15 +356,15 @@ func equalShape(a []int64, b []int) bool {
 	return true
 }
 
-// readOrigin reads what Save writes of the origin; files of other programs have none of it.
-func (a *Adapter) readOrigin(meta map[string]string) error {
+// ReadOrigin reads what Save writes of the origin; files of other programs have none of it.
+func (a *Adapter) ReadOrigin(meta map[string]string) error {
 	a.Origin = Origin{
-		Base: meta[metaBase], BaseSHA256: meta[metaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
+		Base: meta[metaBase], BaseSHA256: meta[MetaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
 		Latent: meta[metaLatent],
 	}
-	if training, ok := meta[metaTraining]; ok {
+	if training, ok := meta[MetaTraining]; ok {
 		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {
-			return fmt.Errorf("metadata %s: %w", metaTraining, err)
+			return fmt.Errorf("metadata %s: %w", MetaTraining, err)
 		}
 	}
 	return nil
@@ -373,18 +373,18 @@ func (a *Adapter) readOrigin(meta map[string]string) error {
 // A checkpoint is an adapter's file with two more tensors for each, the moments of AdamW, and with the run's state
 // and options in its metadata. Rows are in the order of the Hugging Face checkpoint, as in every adapter file.
 const (
-	firstMoment  = "optimizer.m."
-	secondMoment = "optimizer.v."
-	methodState  = "optimizer.state." // of the method, where it has any
+	FirstMoment  = "optimizer.m."
+	SecondMoment = "optimizer.v."
+	MethodState  = "optimizer.state." // of the method, where it has any
 )
 
 // isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
 func isMoment(name string) bool {
-	return strings.HasPrefix(name, firstMoment) || strings.HasPrefix(name, secondMoment) || strings.HasPrefix(name, methodState)
+	return strings.HasPrefix(name, FirstMoment) || strings.HasPrefix(name, SecondMoment) || strings.HasPrefix(name, MethodState)
 }
 
-// hashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
-func hashAdapter(a *Adapter) (string, error) {
+// HashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
+func HashAdapter(a *Adapter) (string, error) {
 	config, err := a.Config.MarshalJSON()
 	if err != nil {
 		return "", err
@@ -398,7 +398,7 @@ func hashAdapter(a *Adapter) (string, error) {
 		}
 		h.Write(grid)
 	}
-	for _, p := range a.params {
+	for _, p := range a.Tensors {
 		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
 		h.Write(floats.LittleEndian(p.Data))
 	}

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"encoding/json"
@@ -36,15 +36,15 @@ func (c Config) marshalSettings() ([]byte, error) {
 }
 
 // unmarshalSettings reads an adapter_config.json of a method that has settings.
-func (c *Config) unmarshalSettings(f *family, data []byte, fields map[string]json.RawMessage) error {
-	settings := f.settings()
-	allowed := maps.Clone(f.allowed)
+func (c *Config) unmarshalSettings(f *Family, data []byte, fields map[string]json.RawMessage) error {
+	settings := f.Settings()
+	allowed := maps.Clone(f.Allowed)
 	if allowed == nil {
 		allowed = map[string]func(v any) bool{}
 	}
 	for _, name := range jsonNames(settings) {
 		if allowed[name] == nil {
-			allowed[name] = anyValue
+			allowed[name] = AnyValue
 		}
 	}
 	if err := checkFields(fields, allowed); err != nil {
@@ -53,14 +53,14 @@ func (c *Config) unmarshalSettings(f *family, data []byte, fields map[string]jso
 	var common commonSettings
 	for _, part := range []any{&common, settings} {
 		if err := json.Unmarshal(data, part); err != nil {
-			return fieldError(err)
+			return FieldError(err)
 		}
 	}
-	*c = Config{Method: f.peftType, Settings: settings}
+	*c = Config{Method: f.PeftType, Settings: settings}
 	if common.BaseModel != nil {
 		c.BaseModel = *common.BaseModel
 	}
-	return c.check()
+	return c.Check()
 }
 
 // jsonNames are the names that the fields of a struct, or of one pointed to, have in JSON.

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// biasPart is the bias of a linear map, (out).
-const biasPart = "bias"
+// BiasPart is the bias of a linear map, (out).
+const BiasPart = "bias"
 
 // Classes says that records are classified: by a head over the last token, or by the words of a label.
 type Classes = dataset.Classes
@@ -58,8 +58,8 @@ type Config struct {
 // Settings are the fields of adapter_config.json that one method has, beside those that all have; its type is a struct
 // whose JSON is these fields.
 type Settings interface {
-	// check reports values that the method cannot have.
-	check() error
+	// Check reports values that the method cannot have.
+	Check() error
 }
 
 // configFields are the fields of adapter_config.json that Config holds.
@@ -71,7 +71,7 @@ type configFields struct {
 	FanInFanOut  bool               `json:"fan_in_fan_out"`
 	Inference    bool               `json:"inference_mode"`
 	Init         any                `json:"init_lora_weights"`
-	Layers       layerList          `json:"layers_to_transform"`
+	Layers       LayerList          `json:"layers_to_transform"`
 	Pattern      any                `json:"layers_pattern"`
 	Alpha        float64            `json:"lora_alpha"`
 	Dropout      float64            `json:"lora_dropout"`
@@ -136,19 +136,19 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	if fam.settings != nil {
+	if fam.Settings != nil {
 		return c.unmarshalSettings(fam, data, fields)
 	}
-	if err := checkFields(fields, fam.allowed); err != nil {
+	if err := checkFields(fields, fam.Allowed); err != nil {
 		return err
 	}
 	f := configFields{Rank: 8, Alpha: 8} // PEFT's defaults
 	if err := json.Unmarshal(data, &f); err != nil {
-		return fieldError(err)
+		return FieldError(err)
 	}
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
-		RankPattern: nonEmpty(f.RankPattern), AlphaPattern: nonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
+		RankPattern: NonEmpty(f.RankPattern), AlphaPattern: NonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
 		ToSave: f.ToSave, TokenIDs: f.Tokens,
 	}
 	if f.Bias != BiasNone {
@@ -163,11 +163,11 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if f.Exclude != nil {
 		c.Exclude = *f.Exclude
 	}
-	return c.check()
+	return c.Check()
 }
 
-// fieldError says in plain words which field has a value of the wrong kind.
-func fieldError(err error) error {
+// FieldError says in plain words which field has a value of the wrong kind.
+func FieldError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
 		return fmt.Errorf("field %q is a %s, expected %v", wrong.Field, wrong.Value, wrong.Type)
@@ -175,8 +175,8 @@ func fieldError(err error) error {
 	return err
 }
 
-// nonEmpty turns an empty map into nil.
-func nonEmpty[V any](m map[string]V) map[string]V {
+// NonEmpty turns an empty map into nil.
+func NonEmpty[V any](m map[string]V) map[string]V {
 	if len(m) == 0 {
 		return nil
 	}
@@ -196,10 +196,10 @@ func initName(v any) string {
 	return InitKaiming
 }
 
-// check reports values that an adapter of its method cannot have.
-func (c *Config) check() error {
+// Check reports values that an adapter of its method cannot have.
+func (c *Config) Check() error {
 	if c.Settings != nil {
-		return c.Settings.check()
+		return c.Settings.Check()
 	}
 	switch {
 	case c.Rank < 1:
@@ -214,11 +214,11 @@ func (c *Config) check() error {
 			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 or more", key, r)
 		}
 	}
-	return errors.Join(checkPatterns(c.RankPattern), checkPatterns(c.AlphaPattern), c.Targets.check(), c.Exclude.check())
+	return errors.Join(CheckPatterns(c.RankPattern), CheckPatterns(c.AlphaPattern), c.Targets.Check(), c.Exclude.Check())
 }
 
 // methodIn is the family that a peft_type names; one that is missing or not supported is an error.
-func methodIn(raw json.RawMessage) (*family, error) {
+func methodIn(raw json.RawMessage) (*Family, error) {
 	var method string
 	if err := json.Unmarshal(raw, &method); err != nil || method == "" {
 		return nil, errors.New("no peft_type: not a PEFT adapter_config.json")
@@ -228,27 +228,27 @@ func methodIn(raw json.RawMessage) (*family, error) {
 
 // commonFields says of the fields that all methods have which values can be taken.
 var commonFields = map[string]func(v any) bool{
-	"peft_type": anyValue, "base_model_name_or_path": anyValue, "task_type": oneOf(nil, "CAUSAL_LM"),
+	"peft_type": AnyValue, "base_model_name_or_path": AnyValue, "task_type": oneOf(nil, "CAUSAL_LM"),
 	// These say nothing about the weights.
-	"auto_mapping": anyValue, "inference_mode": anyValue, "peft_version": anyValue, "revision": anyValue,
+	"auto_mapping": AnyValue, "inference_mode": AnyValue, "peft_version": AnyValue, "revision": AnyValue,
 }
 
-// loraFields says the same of LoRA's.
-var loraFields = map[string]func(v any) bool{
-	"r": anyValue, "lora_alpha": anyValue, "lora_dropout": anyValue,
-	"target_modules": anyValue, "exclude_modules": anyValue, "layers_to_transform": anyValue,
-	"rank_pattern": anyValue, "alpha_pattern": anyValue, "use_rslora": anyValue, "use_dora": anyValue, "modules_to_save": anyValue,
-	"trainable_token_indices": anyValue,
+// LoRAFields says the same of LoRA's.
+var LoRAFields = map[string]func(v any) bool{
+	"r": AnyValue, "lora_alpha": AnyValue, "lora_dropout": AnyValue,
+	"target_modules": AnyValue, "exclude_modules": AnyValue, "layers_to_transform": AnyValue,
+	"rank_pattern": AnyValue, "alpha_pattern": AnyValue, "use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
+	"trainable_token_indices": AnyValue,
 
 	// These say something only together with a field that is refused.
-	"megatron_core": anyValue, "qalora_group_size": anyValue,
+	"megatron_core": AnyValue, "qalora_group_size": AnyValue,
 
 	"bias":              oneOf("none", "all", "lora_only"),
-	"layers_pattern":    func(v any) bool { return isOff(v) || oneOf("layers")(v) || isList(v, "layers") },
+	"layers_pattern":    func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
 	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal", InitPiSSA, InitOLoRA),
 }
 
-func anyValue(any) bool { return true }
+func AnyValue(any) bool { return true }
 
 func oneOf(allowed ...any) func(any) bool {
 	return func(v any) bool {
@@ -266,8 +266,8 @@ func isList(v any, s string) bool {
 	return ok && len(list) == 1 && list[0] == any(s)
 }
 
-// isOff reports whether a value is one at which a feature of PEFT is off.
-func isOff(v any) bool {
+// IsOff reports whether a value is one at which a feature of PEFT is off.
+func IsOff(v any) bool {
 	switch v := v.(type) {
 	case nil:
 		return true
@@ -297,7 +297,7 @@ func checkFields(fields map[string]json.RawMessage, allowed map[string]func(v an
 			takes, ok = commonFields[name]
 		}
 		if !ok {
-			takes = isOff
+			takes = IsOff
 		}
 		if !takes(v) {
 			refused = append(refused, fmt.Sprintf("%s = %s", name, compact(fields[name])))
@@ -331,7 +331,7 @@ func (l *tokenList) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	for name, ids := range byModule {
-		if !hasSuffix(EmbedModule, name) {
+		if !HasSuffix(EmbedModule, name) {
 			return fmt.Errorf("trainable_token_indices names %q, expected only embed_tokens", name)
 		}
 		*l = ids
@@ -339,53 +339,53 @@ func (l *tokenList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// layerList reads layers_to_transform: null, one number or a list.
-type layerList []int
+// LayerList reads layers_to_transform: null, one number or a list.
+type LayerList []int
 
 // UnmarshalJSON reads null, a number or a list of numbers.
-func (l *layerList) UnmarshalJSON(data []byte) error {
+func (l *LayerList) UnmarshalJSON(data []byte) error {
 	var one int
 	if err := json.Unmarshal(data, &one); err == nil && string(data) != "null" {
-		*l = layerList{one}
+		*l = LayerList{one}
 		return nil
 	}
 	return json.Unmarshal(data, (*[]int)(l))
 }
 
-// rankOf is the rank that the configuration gives a module.
-func (c *Config) rankOf(module string) int {
-	if r, ok := lookupPattern(c.RankPattern, module); ok {
+// RankOf is the rank that the configuration gives a module.
+func (c *Config) RankOf(module string) int {
+	if r, ok := LookupPattern(c.RankPattern, module); ok {
 		return r
 	}
 	return c.Rank
 }
 
-// scaleOf is the factor of B·A in a module.
-func (c *Config) scaleOf(module string) float64 {
+// ScaleOf is the factor of B·A in a module.
+func (c *Config) ScaleOf(module string) float64 {
 	alpha := c.Alpha
-	if a, ok := lookupPattern(c.AlphaPattern, module); ok {
+	if a, ok := LookupPattern(c.AlphaPattern, module); ok {
 		alpha = a
 	}
 	if c.RSLoRA {
-		return alpha / math.Sqrt(float64(c.rankOf(module)))
+		return alpha / math.Sqrt(float64(c.RankOf(module)))
 	}
-	return alpha / float64(c.rankOf(module))
+	return alpha / float64(c.RankOf(module))
 }
 
-// plain reports whether every module's scale is Alpha, which is not zero, over its rank.
-func (c *Config) plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 && c.Alpha != 0 }
+// Plain reports whether every module's scale is Alpha, which is not zero, over its rank.
+func (c *Config) Plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 && c.Alpha != 0 }
 
-// paramPrefix is what PEFT puts before the name of a module.
-const paramPrefix = "base_model.model."
+// ParamPrefix is what PEFT puts before the name of a module.
+const ParamPrefix = "base_model.model."
 
-// loraName is PEFT's name of a module's A or B.
-func loraName(module, which string) string {
-	return paramPrefix + module + ".lora_" + which + ".weight"
+// LoRAName is PEFT's name of a module's A or B.
+func LoRAName(module, which string) string {
+	return ParamPrefix + module + ".lora_" + which + ".weight"
 }
 
-// parseLoRAName takes a tensor's name apart.
-func parseLoRAName(name string) (module, which string, ok bool) {
-	module, ok = strings.CutPrefix(name, paramPrefix)
+// ParseLoRAName takes a tensor's name apart.
+func ParseLoRAName(name string) (module, which string, ok bool) {
+	module, ok = strings.CutPrefix(name, ParamPrefix)
 	for _, which := range []string{"A", "B"} {
 		if module, found := strings.CutSuffix(module, ".lora_"+which+".weight"); ok && found {
 			return module, which, true
@@ -394,8 +394,8 @@ func parseLoRAName(name string) (module, which string, ok bool) {
 	return "", "", false
 }
 
-// tiedNote says why a base has no output head.
-func tiedNote(b *Base) string {
+// TiedNote says why a base has no output head.
+func TiedNote(b *Base) string {
 	if b.Model.Spec.Tied {
 		return ", and its output head is the embedding table"
 	}
@@ -427,10 +427,25 @@ const (
 // Inits are all of them.
 var Inits = []string{InitKaiming, InitGaussian, InitPiSSA, InitOLoRA, InitLoftQ}
 
-// hasSuffix reports whether name is the module or its last dotted parts.
-func hasSuffix(module, name string) bool {
+// HasSuffix reports whether name is the module or its last dotted parts.
+func HasSuffix(module, name string) bool {
 	return module == name || strings.HasSuffix(module, "."+name)
 }
 
-// partName is the name of a tensor.
-func partName(module, part string) string { return paramPrefix + module + "." + part }
+// PartName is the name of a tensor.
+func PartName(module, part string) string { return ParamPrefix + module + "." + part }
+
+// DoubleRank doubles all ranks and leaves all scales.
+func (c *Config) DoubleRank() {
+	grow := 2.0
+	if c.RSLoRA {
+		grow = math.Sqrt2
+	}
+	c.Rank, c.Alpha, c.Init = 2*c.Rank, grow*c.Alpha, InitKaiming
+	for key := range c.RankPattern {
+		c.RankPattern[key] *= 2
+	}
+	for key := range c.AlphaPattern {
+		c.AlphaPattern[key] *= grow
+	}
+}

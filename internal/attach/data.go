@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"github.com/peftconv/peftconv/internal/dataset"

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"encoding/json"
@@ -9,6 +9,16 @@ import (
 
 	"github.com/dlclark/regexp2"
 )
+
+// Kinds are the last parts of the names, each once, sorted.
+func (m *Modules) Kinds() []string {
+	var kinds []string
+	for _, name := range m.Names {
+		kinds = append(kinds, LastPart(name))
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
 
 // Modules selects modules by name as PEFT's target_modules does: a list of whole names or suffixes
 // ("q_proj" takes every "….q_proj"), or one regular expression that has to match the whole name.
@@ -44,12 +54,12 @@ func (m *Modules) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// allLinear is PEFT's word for every linear map but the output head.
-const allLinear = "all-linear"
+// AllLinear is PEFT's word for every linear map but the output head.
+const AllLinear = "all-linear"
 
-// check reports a regular expression that cannot be compiled.
-func (m Modules) check() error {
-	if m.Regex == "" || m.Regex == allLinear {
+// Check reports a regular expression that cannot be compiled.
+func (m Modules) Check() error {
+	if m.Regex == "" || m.Regex == AllLinear {
 		return nil
 	}
 	_, err := compile(m.Regex)
@@ -58,14 +68,14 @@ func (m Modules) check() error {
 
 // Match reports whether a module is selected.
 func (m Modules) Match(module string) bool {
-	if m.Regex == allLinear {
+	if m.Regex == AllLinear {
 		return true
 	}
 	if m.Regex != "" {
 		re, err := compile(`^(?:` + m.Regex + `)$`)
 		return err == nil && matches(re, module)
 	}
-	return slices.ContainsFunc(m.Names, func(name string) bool { return hasSuffix(module, name) })
+	return slices.ContainsFunc(m.Names, func(name string) bool { return HasSuffix(module, name) })
 }
 
 // compile reads a regular expression of Python's dialect, look-around included.
@@ -83,8 +93,8 @@ func matches(re *regexp2.Regexp, s string) bool {
 	return ok && err == nil
 }
 
-// checkPatterns reports keys of a rank or alpha pattern that are no regular expressions.
-func checkPatterns[V any](patterns map[string]V) error {
+// CheckPatterns reports keys of a rank or alpha pattern that are no regular expressions.
+func CheckPatterns[V any](patterns map[string]V) error {
 	for key := range patterns {
 		if _, err := compile(key); err != nil {
 			return err
@@ -93,10 +103,10 @@ func checkPatterns[V any](patterns map[string]V) error {
 	return nil
 }
 
-// lookupPattern finds the value that a rank or alpha pattern gives a module. A key is a regular expression for the
+// LookupPattern finds the value that a rank or alpha pattern gives a module. A key is a regular expression for the
 // module's last dotted parts. Where several match the first in alphabetical order counts, the order in which PEFT
 // writes them.
-func lookupPattern[V any](patterns map[string]V, module string) (v V, ok bool) {
+func LookupPattern[V any](patterns map[string]V, module string) (v V, ok bool) {
 	for _, key := range slices.Sorted(maps.Keys(patterns)) {
 		re, err := compile(`^(?:.*\.)?(?:` + key + `)$`)
 		if err == nil && matches(re, module) {

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"fmt"
@@ -41,8 +41,8 @@ func CheckBase(a *Adapter, b *Base) error {
 	return nil
 }
 
-// absolute is a path that stays right in another working directory.
-func absolute(path string) string {
+// Absolute is a path that stays right in another working directory.
+func Absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
 	}

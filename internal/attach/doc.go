@@ -30,4 +30,4 @@
 // What the methods differ in is behind one interface, method: which tensors a configuration has, how they attach to a
 // model, what they add to its weights. All else (the flat parameters and their optimizer, checkpoints, files, merge)
 // is written against that.
-package peft
+package attach

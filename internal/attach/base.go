@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"crypto/sha256"
@@ -19,8 +19,8 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// indexFile lists the files of a sharded model.
-const indexFile = "model.safetensors.index.json"
+// IndexFile lists the files of a sharded model.
+const IndexFile = "model.safetensors.index.json"
 
 // Base is a frozen model, mapped from its files. Everything made from it is valid until Close.
 type Base struct {
@@ -29,10 +29,10 @@ type Base struct {
 	Tokenizer *tokenizer.Tokenizer // nil where the files have none
 	GGUF      *gguf.File           // nil for a Hugging Face directory
 
-	weights []string // the files that hold the weights
-	closer  io.Closer
+	Weights []string // the files that hold the weights
+	Closer  io.Closer
 	hash    func() (string, error)
-	latent  *requant.LatentWeights // what it was quantized from, or nil
+	Latent  *requant.LatentWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -51,7 +51,7 @@ func OpenBase(path string) (*Base, error) {
 		b.Close()
 		return nil, fmt.Errorf("open base %s: %w", path, err)
 	}
-	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(b.weights) })
+	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(b.Weights) })
 	return b, nil
 }
 
@@ -62,7 +62,7 @@ func (b *Base) openGGUF() (err error) {
 	if b.GGUF, err = gguf.Open(b.Path); err != nil {
 		return err
 	}
-	b.closer, b.weights = b.GGUF, []string{b.Path}
+	b.Closer, b.Weights = b.GGUF, []string{b.Path}
 	if b.Model, err = model.FromGGUF(b.GGUF); err != nil {
 		return err
 	}
@@ -73,10 +73,10 @@ func (b *Base) openGGUF() (err error) {
 }
 
 func (b *Base) openHF() (err error) {
-	if b.weights, err = weightFiles(b.Path); err != nil {
+	if b.Weights, err = weightFiles(b.Path); err != nil {
 		return err
 	}
-	if b.Model, b.closer, err = model.FromHF(b.Path); err != nil {
+	if b.Model, b.Closer, err = model.FromHF(b.Path); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(b.Path, "tokenizer.json")); err != nil {
@@ -89,11 +89,11 @@ func (b *Base) openHF() (err error) {
 // Close unmaps the files.
 func (b *Base) Close() error {
 	err := b.closeLatent()
-	if b.closer == nil {
+	if b.Closer == nil {
 		return err
 	}
-	closer := b.closer
-	b.closer = nil
+	closer := b.Closer
+	b.Closer = nil
 	return errors.Join(err, closer.Close())
 }
 
@@ -105,9 +105,9 @@ func (b *Base) SHA256() (string, error) { return b.hash() }
 // Architecture is the name that GGUF has for the model's architecture, for example "llama".
 func (b *Base) Architecture() string { return b.Model.Spec.Architecture }
 
-// name is what PEFT should load an adapter of this base onto: the repository that the file says it was made from, or
+// Name is what PEFT should load an adapter of this base onto: the repository that the file says it was made from, or
 // else the path.
-func (b *Base) name() string {
+func (b *Base) Name() string {
 	if b.GGUF != nil {
 		for _, key := range []string{"general.source.huggingface.repository", "general.base_model.0.repo_url"} {
 			if repo, ok := b.GGUF.Meta.String(key); ok && repo != "" {
@@ -125,9 +125,9 @@ func weightFiles(dir string) ([]string, error) {
 		return []string{single}, nil
 	}
 
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	data, err := os.ReadFile(filepath.Join(dir, IndexFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", indexFile)
+		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
 	}
 	if err != nil {
 		return nil, err
@@ -136,15 +136,15 @@ func weightFiles(dir string) ([]string, error) {
 		Map map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
+		return nil, fmt.Errorf("%s: %w", IndexFile, err)
 	}
 	names := slices.Compact(slices.Sorted(maps.Values(index.Map)))
 	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: names no file in weight_map", indexFile)
+		return nil, fmt.Errorf("%s: names no file in weight_map", IndexFile)
 	}
 	for i, name := range names {
 		if !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("%s: file %q lies outside the directory", indexFile, name)
+			return nil, fmt.Errorf("%s: file %q lies outside the directory", IndexFile, name)
 		}
 		names[i] = filepath.Join(dir, name)
 	}
@@ -187,8 +187,8 @@ func BaseOf(name string, m *model.Model) *Base {
 	return &Base{Path: name, Model: m, hash: func() (string, error) { return hex.EncodeToString(sum[:]), nil }}
 }
 
-// sameFile reports whether two paths lead to one file.
-func sameFile(a, b string) bool {
+// SameFile reports whether two paths lead to one file.
+func SameFile(a, b string) bool {
 	x, err := os.Stat(a)
 	if err != nil {
 		return false

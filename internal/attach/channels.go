@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// checkDither reports a dither that there is not.
-func checkDither(dither string) error {
+// CheckDither reports a dither that there is not.
+func CheckDither(dither string) error {
 	if !slices.Contains([]string{DitherUniform, DitherNone}, dither) {
 		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", dither, DitherNone, DitherUniform)
 	}
@@ -52,7 +52,7 @@ func ParseChannels(s string) ([]string, error) {
 }
 
 // channelOf says whether blocks of a type have something that a channel can move.
-func channelFits(channel string, t gguf.Type) bool {
+func ChannelFits(channel string, t gguf.Type) bool {
 	switch channel {
 	case ChannelOffset:
 		return quant.HasOffsets(t)
@@ -62,11 +62,11 @@ func channelFits(channel string, t gguf.Type) bool {
 	return quant.HasScales(t)
 }
 
-// channelsOf are the channels that a type has.
-func channelsOf(t gguf.Type) []string {
+// ChannelsOf are the channels that a type has.
+func ChannelsOf(t gguf.Type) []string {
 	var fit []string
 	for _, c := range []string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode} {
-		if channelFits(c, t) {
+		if ChannelFits(c, t) {
 			fit = append(fit, c)
 		}
 	}

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"slices"
@@ -9,33 +9,33 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// expanded are tokens with what the adapters add to them.
-func expanded(hooks stack, ids []int32) []int32 {
+// Expanded are tokens with what the adapters add to them.
+func Expanded(hooks Stack, ids []int32) []int32 {
 	var packed batch.Batch
 	packed.Append(ids, nil)
-	hooks.expand(&packed)
+	hooks.Expand(&packed)
 	return packed.IDs
 }
 
-// stack is several adapters at work at once: each hook calls theirs in turn.
-type stack []*Bound
+// Stack is several adapters at work at once: each hook calls theirs in turn.
+type Stack []*Bound
 
-// expand has the first adapter's virtual tokens stand first.
-func (s stack) expand(b *batch.Batch) {
+// Expand has the first adapter's virtual tokens stand first.
+func (s Stack) Expand(b *batch.Batch) {
 	for _, bound := range slices.Backward(s) {
-		bound.expand(b)
+		bound.Expand(b)
 	}
 }
 
 // Begin implements model.Hooks.
-func (s stack) Begin(t *autograd.Tape) {
+func (s Stack) Begin(t *autograd.Tape) {
 	for _, bound := range s {
 		bound.Begin(t)
 	}
 }
 
 // Weights implements model.Hooks.
-func (s stack) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+func (s Stack) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	for _, bound := range s {
 		w = bound.Weights(l, w)
 	}
@@ -43,7 +43,7 @@ func (s stack) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 }
 
 // Input implements model.Hooks.
-func (s stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		x = bound.Input(t, w, x)
 	}
@@ -51,7 +51,7 @@ func (s stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *aut
 }
 
 // Beside implements model.Hooks: the map of the first adapter, which is the first to change the product.
-func (s stack) Beside(l *model.Linear) autograd.LowRank {
+func (s Stack) Beside(l *model.Linear) autograd.LowRank {
 	if len(s) == 0 {
 		return autograd.LowRank{}
 	}
@@ -59,7 +59,7 @@ func (s stack) Beside(l *model.Linear) autograd.LowRank {
 }
 
 // Linear implements model.Hooks.
-func (s stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		y = bound.Linear(t, l, x, y)
 	}
@@ -67,7 +67,7 @@ func (s stack) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) 
 }
 
 // Norm implements model.Hooks.
-func (s stack) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		w = bound.Norm(n, w)
 	}
@@ -75,7 +75,7 @@ func (s stack) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 }
 
 // Embedding implements model.Hooks.
-func (s stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		x = bound.Embedding(t, ids, x)
 	}
@@ -83,7 +83,7 @@ func (s stack) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *aut
 }
 
 // Prefix implements model.Hooks: the prefixes of all adapters, one after the other.
-func (s stack) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.Tensor) {
+func (s Stack) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.Tensor) {
 	for _, bound := range s {
 		k, v := bound.Prefix(t, l)
 		switch {
@@ -98,7 +98,7 @@ func (s stack) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.
 }
 
 // Output implements model.Hooks.
-func (s stack) Output(w *quant.Matrix) *quant.Matrix {
+func (s Stack) Output(w *quant.Matrix) *quant.Matrix {
 	for _, bound := range s {
 		w = bound.Output(w)
 	}
@@ -106,7 +106,7 @@ func (s stack) Output(w *quant.Matrix) *quant.Matrix {
 }
 
 // Part implements model.Hooks.
-func (s stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		y = bound.Part(t, l, p, stream, x, y)
 	}
@@ -114,7 +114,7 @@ func (s stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y
 }
 
 // Stream implements model.Hooks.
-func (s stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
 		x = bound.Stream(t, l, p, x)
 	}
@@ -122,7 +122,7 @@ func (s stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autogra
 }
 
 // HeadUpdate implements model.Hooks: several changes stand beside each other.
-func (s stack) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+func (s Stack) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
 	for _, bound := range s {
 		switch more, c := bound.HeadUpdate(t, x); {
 		case more == nil:
@@ -136,4 +136,4 @@ func (s stack) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.
 }
 
 // HeadGradient implements model.Hooks: a stack is not trained.
-func (s stack) HeadGradient() *autograd.Tensor { return nil }
+func (s Stack) HeadGradient() *autograd.Tensor { return nil }

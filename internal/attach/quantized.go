@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ type Grid struct {
 	Apart bool `json:"start_apart,omitempty"`
 }
 
-func (g *Grid) check() error {
+func (g *Grid) Check() error {
 	switch {
 	case g.Channels == ChannelScale || g.Channels == ChannelOffset:
 		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
@@ -34,28 +34,28 @@ func (g *Grid) check() error {
 		}
 		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
 	}
-	return checkDither(g.Dither)
+	return CheckDither(g.Dither)
 }
 
-// readGrid reads what the metadata of an adapter's file say; "" is no grid.
-func (c *Config) readGrid(text string) error {
+// ReadGrid reads what the metadata of an adapter's file say; "" is no grid.
+func (c *Config) ReadGrid(text string) error {
 	if text == "" {
 		return nil
 	}
 	c.Grid = &Grid{}
 	if err := json.Unmarshal([]byte(text), c.Grid); err != nil {
-		return fmt.Errorf("metadata %s: %w", metaGrid, err)
+		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
 	}
-	if err := c.Grid.check(); err != nil {
-		return fmt.Errorf("metadata %s: %w", metaGrid, err)
+	if err := c.Grid.Check(); err != nil {
+		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
 	}
 	return nil
 }
 
-// sameGrid reports a checkpoint that was made with another grid.
-func (c *Config) sameGrid(saved string) error {
+// SameGrid reports a checkpoint that was made with another grid.
+func (c *Config) SameGrid(saved string) error {
 	var then Config
-	if err := then.readGrid(saved); err != nil {
+	if err := then.ReadGrid(saved); err != nil {
 		return err
 	}
 	switch {
@@ -87,15 +87,15 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	if g.Dither == "" {
 		g.Dither = DitherUniform
 	}
-	if err := g.check(); err != nil {
+	if err := g.Check(); err != nil {
 		return fmt.Errorf("new adapter: %w", err)
 	}
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
 	if err == nil && opt.Latent {
-		linears, _ := bound.attachment.(*gridAttachment).recoded(b)
-		if g.Latent, err = b.newLatent(linears); err == nil {
-			a.Origin.Latent = absolute(b.latent.Path)
+		linears, _ := bound.Attachment.(*gridAttachment).recoded(b)
+		if g.Latent, err = b.NewLatent(linears); err == nil {
+			a.Origin.Latent = Absolute(b.Latent.Path)
 		}
 	}
 	if err != nil {
@@ -106,9 +106,9 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 }
 
 // onGrid puts an attachment onto the grid of a base.
-func onGrid(b *Base, inner attachment, g *Grid, trained bool) (attachment, error) {
-	deltas := inner.deltas()
-	at := &gridAttachment{attachment: inner, sites: map[*model.Linear]*gridSite{}, trained: trained}
+func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error) {
+	deltas := inner.Deltas()
+	at := &gridAttachment{Attachment: inner, sites: map[*model.Linear]*GridSite{}, trained: trained}
 	if err := onlyLinears(b, inner, deltas); err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func onGrid(b *Base, inner attachment, g *Grid, trained bool) (attachment, error
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
+		s := &GridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
 		if g.Dither == DitherUniform {
 			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
 		}
@@ -130,17 +130,17 @@ func onGrid(b *Base, inner attachment, g *Grid, trained bool) (attachment, error
 	}
 	if g.Latent != "" {
 		linears, blocks := at.recoded(b)
-		return at, b.attachLatent(g.Latent, linears, blocks)
+		return at, b.AttachLatent(g.Latent, linears, blocks)
 	}
 	return at, nil
 }
 
 // onlyLinears reports an attachment that does something else than change linear maps of layers.
-func onlyLinears(b *Base, at attachment, deltas map[*model.Linear]delta) error {
-	if d, ok := at.(interface{ drops() bool }); ok && d.drops() {
+func onlyLinears(b *Base, at Attachment, deltas map[*model.Linear]Delta) error {
+	if d, ok := at.(interface{ Drops() bool }); ok && d.Drops() {
 		return errors.New("dropout takes inputs from a change that is part of the weights here: leave it out")
 	}
-	v, _ := at.(vectorial)
+	v, _ := at.(Vectorial)
 	switch {
 	case len(deltas) == 0 && v != nil:
 		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no quantization-aware training")
@@ -153,16 +153,16 @@ func onlyLinears(b *Base, at attachment, deltas map[*model.Linear]delta) error {
 			return fmt.Errorf("only linear maps of layers can be moved on the grid: leave %s out", l.Module)
 		}
 	}
-	if v != nil && slices.ContainsFunc(v.vectors(), func(c vectorChange) bool { return c.factors == nil }) {
+	if v != nil && slices.ContainsFunc(v.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
 		return errors.New("norms and biases cannot be trained beside blocks that are moved on the grid: leave them out")
 	}
 	return nil
 }
 
 // channelOf is what of a weight's blocks takes up a change.
-func (g *Grid) channelOf(l *model.Linear, d delta) (string, error) {
-	s, ok := d.(*scaledWeight)
-	rows := ok && s.scalesRows()
+func (g *Grid) channelOf(l *model.Linear, d Delta) (string, error) {
+	s, ok := d.(*ScaledWeight)
+	rows := ok && s.ScalesRows()
 	t := l.W.Type
 	switch {
 	case g.Channels == ChannelRow && !rows:

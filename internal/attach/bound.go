@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"crypto/sha256"
@@ -14,51 +14,51 @@ import (
 // Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
 // change of the adapter after Bind does not reach it.
 type Bound struct {
-	adapter *Adapter
+	Adapter *Adapter
 	base    *Base
-	values  []float32 // as Adapter.flat, rows as the base stores them
-	grads   []float32 // as values; nil unless training
-	perms   []permutation
-	attachment
+	Values  []float32 // as Adapter.flat, rows as the base stores them
+	Grads   []float32 // as values; nil unless training
+	Perms   []Permutation
+	Attachment
 }
 
 // Bind puts the adapter to work on a base. Errors name what does not fit: another architecture, a module that the
 // base does not have, another shape.
-func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.bind(b, 1, false) }
+func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 
-func (a *Adapter) bind(b *Base, strength float64, training bool) (*Bound, error) {
+func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
 		return nil, fmt.Errorf("adapter: made for a base of architecture %q, but %s is %q", arch, b.Path, b.Architecture())
 	}
 	if err := a.findLatent(b); err != nil {
 		return nil, err
 	}
-	perms, err := a.method.permuted(b)
+	perms, err := a.Method.Permuted(b)
 	if err != nil {
 		return nil, err
 	}
-	bound := &Bound{adapter: a, base: b, perms: perms, values: make([]float32, len(a.flat))}
-	values := views(a.params, bound.values)
-	toBase(values, a.params, perms)
+	bound := &Bound{Adapter: a, base: b, Perms: perms, Values: make([]float32, len(a.Flat))}
+	values := Views(a.Tensors, bound.Values)
+	ToBase(values, a.Tensors, perms)
 	var grads []Param
 	if training {
-		bound.grads = make([]float32, len(a.flat))
-		grads = views(a.params, bound.grads)
+		bound.Grads = make([]float32, len(a.Flat))
+		grads = Views(a.Tensors, bound.Grads)
 	}
-	if bound.attachment, err = a.method.bind(b, values, grads, strength); err != nil {
+	if bound.Attachment, err = a.Method.Bind(b, values, grads, strength); err != nil {
 		return nil, err
 	}
 	if a.Config.Grid != nil {
-		if bound.attachment, err = onGrid(b, bound.attachment, a.Config.Grid, training); err != nil {
+		if bound.Attachment, err = onGrid(b, bound.Attachment, a.Config.Grid, training); err != nil {
 			return nil, fmt.Errorf("adapter: %w", err)
 		}
 	}
-	bound.stepped(0, 0)
+	bound.Stepped(0, 0)
 	return bound, nil
 }
 
-// store puts the bound parameters back into the adapter.
-func (bd *Bound) store() { toHF(bd.adapter.params, views(bd.adapter.params, bd.values), bd.perms) }
+// Store puts the bound parameters back into the adapter.
+func (bd *Bound) Store() { ToHF(bd.Adapter.Tensors, Views(bd.Adapter.Tensors, bd.Values), bd.Perms) }
 
 // Scaled is an adapter with a factor on its effect.
 type Scaled struct {
@@ -66,8 +66,8 @@ type Scaled struct {
 	Scale   float64
 }
 
-// adaptersOf are the adapters without their factors.
-func adaptersOf(all []Scaled) []*Adapter {
+// AdaptersOf are the adapters without their factors.
+func AdaptersOf(all []Scaled) []*Adapter {
 	list := make([]*Adapter, len(all))
 	for i, scaled := range all {
 		list[i] = scaled.Adapter
@@ -75,12 +75,12 @@ func adaptersOf(all []Scaled) []*Adapter {
 	return list
 }
 
-// bindAll puts several adapters to work on a base.
-func bindAll(b *Base, adapters []Scaled) (stack, error) {
-	var s stack
+// BindAll puts several adapters to work on a base.
+func BindAll(b *Base, adapters []Scaled) (Stack, error) {
+	var s Stack
 	for i, scaled := range adapters {
-		bound, err := scaled.Adapter.bind(b, scaled.Scale, false)
-		if err == nil && bound.movesBlocks() && slices.ContainsFunc(s, (*Bound).movesBlocks) {
+		bound, err := scaled.Adapter.Attach(b, scaled.Scale, false)
+		if err == nil && bound.MovesBlocks() && slices.ContainsFunc(s, (*Bound).MovesBlocks) {
 			err = errors.New("two quantization-aware adapters cannot be at work at once")
 		}
 		if err != nil {
@@ -92,21 +92,21 @@ func bindAll(b *Base, adapters []Scaled) (stack, error) {
 }
 
 // blockMover is an attachment that multiplies with moved blocks.
-type blockMover interface{ blocks() []*requant.MovedBlocks }
+type blockMover interface{ Blocks() []*requant.MovedBlocks }
 
-// movesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
-func (bd *Bound) movesBlocks() bool {
-	_, ok := bd.attachment.(blockMover)
+// MovesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
+func (bd *Bound) MovesBlocks() bool {
+	_, ok := bd.Attachment.(blockMover)
 	return ok
 }
 
-// snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
-func (bd *Bound) snapped() map[string]string {
-	at, ok := bd.attachment.(blockMover)
+// Snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
+func (bd *Bound) Snapped() map[string]string {
+	at, ok := bd.Attachment.(blockMover)
 	if !ok {
 		return nil
 	}
-	blocks := at.blocks()
+	blocks := at.Blocks()
 	hashes := make([]string, len(blocks))
 	kernels.Parallel(len(hashes), func(i int) {
 		sum := sha256.Sum256(blocks[i].Snapped.Data)

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"slices"
@@ -14,27 +14,27 @@ import (
 // gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
 // moved blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
 type gridAttachment struct {
-	attachment // of the method
-	sites      map[*model.Linear]*gridSite
-	order      []*gridSite
+	Attachment // of the method
+	sites      map[*model.Linear]*GridSite
+	order      []*GridSite
 	trained    bool
 	under      *model.Linear // whose weight was asked for just before
 	unread     []float32     // values of results that nobody reads
 }
 
-// gridSite is one matrix with its blocks moved.
-type gridSite struct {
+// GridSite is one matrix with its blocks moved.
+type GridSite struct {
 	requant.MovedBlocks
 	byRows bool      // the change is factors of rows, which the scales take up
-	change delta     // with the present values
+	Change Delta     // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
 // productReader is an attachment that may compute with the product of a linear map, rather than only add to it.
-type productReader interface{ readsProduct(l *model.Linear) bool }
+type productReader interface{ ReadsProduct(l *model.Linear) bool }
 
-// blocks are those of all sites.
-func (at *gridAttachment) blocks() []*requant.MovedBlocks {
+// Blocks are those of all sites.
+func (at *gridAttachment) Blocks() []*requant.MovedBlocks {
 	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
 		all[i] = &s.MovedBlocks
@@ -52,27 +52,27 @@ func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*r
 	return linears, blocks
 }
 
-// stepped rounds the weights that the method now makes.
-func (at *gridAttachment) stepped(step, steps int) {
-	at.attachment.stepped(step, steps)
-	for l, d := range at.attachment.deltas() {
-		at.sites[l].change = d
+// Stepped rounds the weights that the method now makes.
+func (at *gridAttachment) Stepped(step, steps int) {
+	at.Attachment.Stepped(step, steps)
+	for l, d := range at.Attachment.Deltas() {
+		at.sites[l].Change = d
 	}
 	for _, s := range at.order {
 		s.snap()
 	}
-	if v, ok := at.attachment.(vectorial); ok {
-		at.shiftBiases(v.vectors())
+	if v, ok := at.Attachment.(Vectorial); ok {
+		at.shiftBiases(v.Vectors())
 	}
 }
 
 // shiftBiases takes up what the method does to biases.
-func (at *gridAttachment) shiftBiases(changes []vectorChange) {
+func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 	for _, c := range changes {
-		base := c.base()
-		if s := at.sites[c.linear]; s != nil && base != nil {
+		base := c.Base()
+		if s := at.sites[c.Linear]; s != nil && base != nil {
 			s.bias = slices.Clone(base)
-			for i, f := range c.factors {
+			for i, f := range c.Factors {
 				s.bias[i] *= f - 1
 			}
 		}
@@ -85,7 +85,7 @@ func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matri
 	if s := at.sites[l]; s != nil {
 		return &s.Snapped
 	}
-	return at.attachment.Weights(l, w)
+	return at.Attachment.Weights(l, w)
 }
 
 // Input leaves the inputs of moved blocks as they are.
@@ -95,7 +95,7 @@ func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.T
 	if at.sites[under] != nil {
 		return x
 	}
-	return at.attachment.Input(t, w, x)
+	return at.Attachment.Input(t, w, x)
 }
 
 // Beside is none where blocks are moved.
@@ -103,14 +103,14 @@ func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
 	}
-	return at.attachment.Beside(l)
+	return at.Attachment.Beside(l)
 }
 
 // Linear records what backward needs for the gradients of the method's tensors.
 func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	s := at.sites[l]
 	if s == nil {
-		return at.attachment.Linear(t, l, x, y)
+		return at.Attachment.Linear(t, l, x, y)
 	}
 	if s.bias != nil {
 		y = t.AddBias(y, s.bias)
@@ -129,12 +129,12 @@ func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogr
 // gradients of the method's tensors depend on it.
 func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
-	at.attachment.Weights(l, &l.W)
-	changed := at.attachment.Input(t, &l.W, in)
+	at.Attachment.Weights(l, &l.W)
+	changed := at.Attachment.Input(t, &l.W, in)
 	var y *autograd.Tensor
-	r, ok := at.attachment.(productReader)
+	r, ok := at.Attachment.(productReader)
 	switch {
-	case ok && r.readsProduct(l):
+	case ok && r.ReadsProduct(l):
 		y = t.Linear(changed, &l.W)
 	case changed != in:
 		y = t.InputGradient(changed, &l.W)
@@ -142,12 +142,12 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 		at.unread = floats.Sized(at.unread, x.Rows*l.W.Rows)
 		y = autograd.NewConst(x.Rows, l.W.Rows, at.unread)
 	}
-	return at.attachment.Linear(t, l, changed, y)
+	return at.Attachment.Linear(t, l, changed, y)
 }
 
-// deltas are the differences between the moved blocks and those of the base.
-func (at *gridAttachment) deltas() map[*model.Linear]delta {
-	all := make(map[*model.Linear]delta, len(at.sites))
+// Deltas are the differences between the moved blocks and those of the base.
+func (at *gridAttachment) Deltas() map[*model.Linear]Delta {
+	all := make(map[*model.Linear]Delta, len(at.sites))
 	for l, s := range at.sites {
 		all[l] = s
 	}
@@ -155,7 +155,7 @@ func (at *gridAttachment) deltas() map[*model.Linear]delta {
 }
 
 // snap moves the blocks of all rows.
-func (s *gridSite) snap() {
+func (s *GridSite) snap() {
 	rows := s.Base.Rows
 	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
 		m := requant.SnapScratches.Get().(*requant.SnapScratch)
@@ -165,9 +165,9 @@ func (s *gridSite) snap() {
 }
 
 // snapSome makes some rows of the moved blocks.
-func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
+func (s *GridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
 	if s.byRows {
-		factors := s.change.(*scaledWeight).rows
+		factors := s.Change.(*ScaledWeight).Rows
 		for r := r0; r < r1; r++ {
 			s.scaleRow(r, factors[r], m)
 		}
@@ -176,14 +176,14 @@ func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
 	cols := s.Base.Cols
 	m.Change = floats.Sized(m.Change, (r1-r0)*cols)
 	clear(m.Change)
-	s.change.AddRows(m.Change, r0, r1)
+	s.Change.AddRows(m.Change, r0, r1)
 	for r := r0; r < r1; r++ {
 		s.Recode(r, s.BaseRow(r), m.Change[(r-r0)*cols:][:cols], m)
 	}
 }
 
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
+func (s *GridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
 	m.Grid(s.Base, r)
 	for g := range m.Scale {
 		m.Scale[g] *= factor

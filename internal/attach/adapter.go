@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"slices"
@@ -10,9 +10,9 @@ type Adapter struct {
 	Config Config
 	Origin Origin
 
-	flat   []float32 // all parameters, end to end in the order of params
-	params []Param   // views of flat, sorted by name
-	method method
+	Flat    []float32 // all parameters, end to end in the order of params
+	Tensors []Param   // views of flat, sorted by name
+	Method  Method
 }
 
 // Origin says where an adapter comes from, as far as its file tells; the zero value is an adapter of unknown origin.
@@ -53,8 +53,8 @@ type Param struct {
 	Shape []int
 	Data  []float32
 
-	frozen bool    // part of the adapter, but not trained
-	rate   float64 // > 0: multiplies the learning rate
+	Frozen bool    // part of the adapter, but not trained
+	Rate   float64 // > 0: multiplies the learning rate
 }
 
 // Rows is the first dimension.
@@ -64,34 +64,34 @@ func (p *Param) Rows() int { return p.Shape[0] }
 func (p *Param) Cols() int { return elements(p.Shape[1:]) }
 
 // Params are the adapter's tensors, sorted by name. Their rows are in the order of the Hugging Face checkpoint.
-func (a *Adapter) Params() []Param { return a.params }
+func (a *Adapter) Params() []Param { return a.Tensors }
 
 // Parameters is the number of trained values.
 func (a *Adapter) Parameters() int {
 	n := 0
-	for i := range a.params {
-		if !a.params[i].frozen {
-			n += len(a.params[i].Data)
+	for i := range a.Tensors {
+		if !a.Tensors[i].Frozen {
+			n += len(a.Tensors[i].Data)
 		}
 	}
 	return n
 }
 
-// allocate gives an adapter the memory for tensors of the given names and shapes.
-func (a *Adapter) allocate(shapes map[string][]int) {
+// Allocate gives an adapter the memory for tensors of the given names and shapes.
+func (a *Adapter) Allocate(shapes map[string][]int) {
 	n := 0
-	a.params = a.params[:0]
+	a.Tensors = a.Tensors[:0]
 	for name, shape := range shapes {
 		n += elements(shape)
-		a.params = append(a.params, Param{Name: name, Shape: shape})
+		a.Tensors = append(a.Tensors, Param{Name: name, Shape: shape})
 	}
-	slices.SortFunc(a.params, func(x, y Param) int { return strings.Compare(x.Name, y.Name) })
-	a.flat = make([]float32, n)
-	a.params = views(a.params, a.flat)
+	slices.SortFunc(a.Tensors, func(x, y Param) int { return strings.Compare(x.Name, y.Name) })
+	a.Flat = make([]float32, n)
+	a.Tensors = Views(a.Tensors, a.Flat)
 }
 
-// views are the same tensors over another flat memory.
-func views(params []Param, flat []float32) []Param {
+// Views are the same tensors over another flat memory.
+func Views(params []Param, flat []float32) []Param {
 	out := slices.Clone(params)
 	at := 0
 	for i := range out {

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"errors"
@@ -8,25 +8,25 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
-func (a *Adapter) heads() int {
-	if m, ok := a.method.(classifying); ok {
-		return m.classes()
+// Heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
+func (a *Adapter) Heads() int {
+	if m, ok := a.Method.(classifying); ok {
+		return m.Classes()
 	}
 	return 0
 }
 
 // classifying is a method that may have a head of its own; classes is the number of its labels, 0 without one.
-type classifying interface{ classes() int }
+type classifying interface{ Classes() int }
 
 // Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
-func (a *Adapter) Classifies() bool { return a.heads() > 0 }
+func (a *Adapter) Classifies() bool { return a.Heads() > 0 }
 
 // checkClasses reports data and adapters of which only one classifies by a head.
 func checkClasses(set *Data, adapters []*Adapter) error {
 	labels := 0
 	for _, a := range adapters {
-		labels = max(labels, a.heads())
+		labels = max(labels, a.Heads())
 	}
 	byHead := set.Classes > 0 && set.Answers == nil
 	switch {
@@ -38,18 +38,18 @@ func checkClasses(set *Data, adapters []*Adapter) error {
 	return nil
 }
 
-// errClassifier is why an adapter with a head cannot generate.
-var errClassifier = errors.New("the adapter classifies, it does not generate: see eval")
+// ErrClassifier is why an adapter with a head cannot generate.
+var ErrClassifier = errors.New("the adapter classifies, it does not generate: see eval")
 
-// checkWeights reports the first weight of a base that is NaN or infinite.
-func checkWeights(b *Base) error {
+// CheckWeights reports the first weight of a base that is NaN or infinite.
+func CheckWeights(b *Base) error {
 	m := b.Model
-	if err := checkMatrix("the embedding table", m.Embed); err != nil {
+	if err := CheckMatrix("the embedding table", m.Embed); err != nil {
 		return err
 	}
 	for _, layer := range m.Layers {
 		for _, l := range layer.Linears() {
-			if err := checkMatrix(l.Tensor, l.W); err != nil {
+			if err := CheckMatrix(l.Tensor, l.W); err != nil {
 				return err
 			}
 			if j := floats.FirstNonFinite(l.Bias); j >= 0 {
@@ -62,11 +62,11 @@ func checkWeights(b *Base) error {
 			return fmt.Errorf("value %d of %s is %v", j, norm.Tensor, norm.W.Data[j])
 		}
 	}
-	return checkMatrix("the output head", m.Head)
+	return CheckMatrix("the output head", m.Head)
 }
 
-// checkMatrix reports the first weight of a matrix that is NaN or infinite.
-func checkMatrix(name string, w quant.Matrix) error {
+// CheckMatrix reports the first weight of a matrix that is NaN or infinite.
+func CheckMatrix(name string, w quant.Matrix) error {
 	row, col, found := w.FirstNonFinite()
 	if !found {
 		return nil
@@ -76,8 +76,8 @@ func checkMatrix(name string, w quant.Matrix) error {
 	return fmt.Errorf("the base is damaged: %s is %v in row %d, column %d", name, x[col], row, col)
 }
 
-// sameModel reports models whose linear maps are not the same ones.
-func sameModel(base, tuned *Base) error {
+// SameModel reports models whose linear maps are not the same ones.
+func SameModel(base, tuned *Base) error {
 	if a, b := base.Architecture(), tuned.Architecture(); a != b {
 		return fmt.Errorf("%s is a %s model, %s a %s one", base.Path, a, tuned.Path, b)
 	}
@@ -94,8 +94,8 @@ func sameModel(base, tuned *Base) error {
 	return nil
 }
 
-// checkSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
-func checkSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
+// CheckSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
+func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	spec := &b.Model.Spec
 	limit := spec.Context
 	if seqLen > 0 && (limit == 0 || seqLen < limit) {

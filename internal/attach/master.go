@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"errors"
@@ -28,50 +28,50 @@ func (b *Base) OpenLatent(path string) error {
 		return fmt.Errorf("open original weights: %w", err)
 	}
 	err = b.closeLatent()
-	b.latent = l
+	b.Latent = l
 	return err
 }
 
 func (b *Base) closeLatent() error {
-	if b.latent == nil {
+	if b.Latent == nil {
 		return nil
 	}
-	closer := b.latent.Closer
-	b.latent = nil
+	closer := b.Latent.Closer
+	b.Latent = nil
 	return closer.Close()
 }
 
-// newLatent is what an adapter that is yet to be made records of the original weights of some linear maps: their identity.
-func (b *Base) newLatent(linears []*model.Linear) (string, error) {
+// NewLatent is what an adapter that is yet to be made records of the original weights of some linear maps: their identity.
+func (b *Base) NewLatent(linears []*model.Linear) (string, error) {
 	switch {
-	case b.latent == nil:
+	case b.Latent == nil:
 		return "", errors.New("the original weights are not open (Base.OpenLatent)")
 	case len(linears) == 0:
 		return "", fmt.Errorf("original weights are where the channel %s starts from, which no weight has here", ChannelCode)
 	}
 	for _, linear := range linears {
-		rows, err := b.latent.Rows(linear)
+		rows, err := b.Latent.Rows(linear)
 		if err == nil {
 			err = rows.Check(linear)
 		}
 		if err != nil {
-			return "", fmt.Errorf("original weights %s: %w", b.latent.Path, err)
+			return "", fmt.Errorf("original weights %s: %w", b.Latent.Path, err)
 		}
 	}
-	return b.latent.Identity(linears)
+	return b.Latent.Identity(linears)
 }
 
-// attachLatent gives blocks the original weights of their linear maps, which must be those that were trained with.
-func (b *Base) attachLatent(identity string, linears []*model.Linear, blocks []*requant.MovedBlocks) error {
-	found, err := b.latent.Identity(linears)
+// AttachLatent gives blocks the original weights of their linear maps, which must be those that were trained with.
+func (b *Base) AttachLatent(identity string, linears []*model.Linear, blocks []*requant.MovedBlocks) error {
+	found, err := b.Latent.Identity(linears)
 	if err != nil {
 		return fmt.Errorf("original weights: %w", err)
 	}
 	if found != identity {
-		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, expected %s", b.latent.Path, found, identity)
+		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, expected %s", b.Latent.Path, found, identity)
 	}
 	for i, l := range linears {
-		if blocks[i].Latent, err = b.latent.Rows(l); err != nil {
+		if blocks[i].Latent, err = b.Latent.Rows(l); err != nil {
 			return err
 		}
 	}
@@ -79,12 +79,12 @@ func (b *Base) attachLatent(identity string, linears []*model.Linear, blocks []*
 }
 
 // latentSettings are settings of a method that can start from original weights; original is their identity, or "".
-type latentSettings interface{ original() string }
+type latentSettings interface{ Original() string }
 
 // latentIdentity is that of the original weights that an adapter starts from, "" where there are none.
 func (a *Adapter) latentIdentity() string {
 	if s, ok := a.Config.Settings.(latentSettings); ok {
-		return s.original()
+		return s.Original()
 	}
 	if a.Config.Grid != nil {
 		return a.Config.Grid.Latent
@@ -95,7 +95,7 @@ func (a *Adapter) latentIdentity() string {
 // findLatent opens the original weights that an adapter needs where it was trained with them, unless others are open.
 func (a *Adapter) findLatent(b *Base) error {
 	identity := a.latentIdentity()
-	if identity == "" || b.latent != nil {
+	if identity == "" || b.Latent != nil {
 		return nil
 	}
 	path := a.Origin.Latent
@@ -106,13 +106,13 @@ func (a *Adapter) findLatent(b *Base) error {
 	return b.OpenLatent(path)
 }
 
-// latentBytes is the size of the original weights that an adapter reads.
-func latentBytes(b *Base, a *Adapter) (bytes int64) {
-	if a.latentIdentity() == "" || b.latent == nil {
+// LatentBytes is the size of the original weights that an adapter reads.
+func LatentBytes(b *Base, a *Adapter) (bytes int64) {
+	if a.latentIdentity() == "" || b.Latent == nil {
 		return 0
 	}
 	for _, l := range b.Model.Linears() {
-		if w, _ := b.latent.Find(l); w != nil && a.touches(l.Module) {
+		if w, _ := b.Latent.Find(l); w != nil && a.touches(l.Module) {
 			bytes += int64(len(w.Data))
 		}
 	}

@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"encoding/json"
@@ -10,8 +10,8 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// promptIDs are the tokens of a prompt.
-func promptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
+// PromptIDs are the tokens of a prompt.
+func PromptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
 	var ids []int32
 	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
 		ids = append(ids, bos)
@@ -38,9 +38,9 @@ func (a *Adapter) Template() (*Template, error) {
 	return t, err
 }
 
-// templated are the tokens of a prompt in the adapter's template: the text of its one field, or a JSON object of the
+// Templated are the tokens of a prompt in the adapter's template: the text of its one field, or a JSON object of the
 // fields where there are several, up to the field that is to be generated.
-func (a *Adapter) templated(b *Base, prompt string) ([]int32, error) {
+func (a *Adapter) Templated(b *Base, prompt string) ([]int32, error) {
 	t, err := a.Template()
 	if err != nil {
 		return nil, err

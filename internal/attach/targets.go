@@ -1,4 +1,4 @@
-package peft
+package attach
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 		for _, l := range layer.Linears() {
 			hit := false
 			for j, target := range targets {
-				ok, err := targetMatches(target, l)
+				ok, err := TargetMatches(target, l)
 				if err != nil {
 					return nil, err
 				}
@@ -44,7 +44,7 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 		}
 	}
 	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
-		if j := slices.Index(targets, lastPart(l.Module)); j >= 0 {
+		if j := slices.Index(targets, LastPart(l.Module)); j >= 0 {
 			used[j] = true
 			chosen = append(chosen, l.Module)
 		}
@@ -52,14 +52,14 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 	for j, ok := range used {
 		if !ok {
 			return nil, fmt.Errorf("target %q matches no linear map of %s; there are %s, attention, ffn, %s%s",
-				targets[j], b.Path, strings.Join(moduleKinds(b), ", "), allLinear, tiedNote(b))
+				targets[j], b.Path, strings.Join(moduleKinds(b), ", "), AllLinear, TiedNote(b))
 		}
 	}
 	return chosen, nil
 }
 
-// chooseModules is SelectTargets with layers as ParseLayers reads them; where there are no targets, fallback counts.
-func chooseModules(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
+// ChooseModules is SelectTargets with layers as ParseLayers reads them; where there are no targets, fallback counts.
+func ChooseModules(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
 	in, err := ParseLayers(layers, len(b.Model.Layers))
 	if err != nil {
 		return nil, err
@@ -70,26 +70,26 @@ func chooseModules(b *Base, targets []string, layers string, fallback ...string)
 	return SelectTargets(b, targets, in)
 }
 
-// chooseLinears is chooseModules for what works on the linear maps of the layers alone: the embedding table and the output
+// ChooseLinears is ChooseModules for what works on the linear maps of the layers alone: the embedding table and the output
 // head are errors.
-func chooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
-	chosen, err := chooseModules(b, targets, layers, fallback...)
+func ChooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
+	chosen, err := ChooseModules(b, targets, layers, fallback...)
 	for _, module := range chosen {
 		if module == EmbedModule || module == HeadModule {
-			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers", lastPart(module))
+			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers", LastPart(module))
 		}
 	}
 	return chosen, err
 }
 
-// targetMatches reports whether one target chooses a linear map.
-func targetMatches(target string, l *model.Linear) (bool, error) {
+// TargetMatches reports whether one target chooses a linear map.
+func TargetMatches(target string, l *model.Linear) (bool, error) {
 	if expr, ok := strings.CutPrefix(target, "re:"); ok {
 		m := Modules{Regex: expr}
-		return m.Match(l.Module), m.check()
+		return m.Match(l.Module), m.Check()
 	}
 	switch target {
-	case allLinear:
+	case AllLinear:
 		return true, nil
 	case "attention":
 		return strings.Contains(l.Module, "attn."), nil
@@ -104,33 +104,33 @@ func targetMatches(target string, l *model.Linear) (bool, error) {
 		}
 		return ok, nil
 	}
-	return hasSuffix(l.Module, target) || hasSuffix(strings.TrimSuffix(l.Tensor, ".weight"), target), nil
+	return HasSuffix(l.Module, target) || HasSuffix(strings.TrimSuffix(l.Tensor, ".weight"), target), nil
 }
 
-// lastPart is what follows the last dot.
-func lastPart(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
+// LastPart is what follows the last dot.
+func LastPart(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
 
 // moduleKinds are the last parts of the names of all linear maps, each once.
 func moduleKinds(b *Base) []string {
 	var kinds []string
 	for _, l := range b.Model.Matrices() {
-		if kind := lastPart(l.Module); !slices.Contains(kinds, kind) {
+		if kind := LastPart(l.Module); !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
 	}
 	return kinds
 }
 
-// describeTargets says in PEFT's terms which modules were chosen: short names and layers where the choice is the same
+// DescribeTargets says in PEFT's terms which modules were chosen: short names and layers where the choice is the same
 // in every layer that has any, whole names otherwise.
-func describeTargets(b *Base, chosen []string) (Modules, []int) {
+func DescribeTargets(b *Base, chosen []string) (Modules, []int) {
 	var kinds []string
 	var layers []int
 	for i, layer := range b.Model.Layers {
 		var here []string
 		for _, l := range layer.Linears() {
 			if slices.Contains(chosen, l.Module) {
-				here = append(here, lastPart(l.Module))
+				here = append(here, LastPart(l.Module))
 			}
 		}
 		if here == nil {
@@ -144,7 +144,7 @@ func describeTargets(b *Base, chosen []string) (Modules, []int) {
 	kinds = slices.Clone(kinds)
 	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
 		if slices.Contains(chosen, l.Module) {
-			kinds = append(kinds, lastPart(l.Module))
+			kinds = append(kinds, LastPart(l.Module))
 		}
 	}
 	slices.Sort(kinds)
