@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/safetensors"
@@ -22,7 +23,7 @@ import (
 // TestNewLoRA looks at what is chosen, the shapes and the start.
 func TestNewLoRA(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestSelectTargets(t *testing.T) {
 // TestIrregularTargets has choices that differ between layers: PEFT then gets whole names.
 func TestIrregularTargets(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Targets: []string{"blk.0.attn_q", "blk.1.attn_v"}})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Targets: []string{"blk.0.attn_q", "blk.1.attn_v"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestIrregularTargets(t *testing.T) {
 func TestStartIsByName(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	start := func(seed uint64, targets ...string) []float32 {
-		a, err := NewLoRA(b, LoRAOptions{Targets: targets, Seed: seed})
+		a, err := methods.NewLoRA(b, methods.LoRAOptions{Targets: targets, Seed: seed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +136,7 @@ func TestStartIsByName(t *testing.T) {
 // TestFileRoundTrip saves, loads and saves again: same bytes, same adapter.
 func TestFileRoundTrip(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
+	a := trained(t, b, methods.LoRAOptions{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
 	loss := 1.5
 	a.Origin.Training = &attach.Training{Steps: 3, Seed: 1 << 63, BaseLoss: &loss}
 	dir := t.TempDir()
@@ -161,7 +162,7 @@ func TestFileRoundTrip(t *testing.T) {
 // TestDirectoryRoundTrip writes PEFT's layout and reads it.
 func TestDirectoryRoundTrip(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 3, BaseModel: "org/model"})
+	a := trained(t, b, methods.LoRAOptions{Rank: 3, BaseModel: "org/model"})
 	dir := filepath.Join(t.TempDir(), "adapter")
 	for range 2 { // the second time it exists
 		if err := a.SaveDir(dir); err != nil {
@@ -283,7 +284,7 @@ func TestLoadRefused(t *testing.T) {
 
 // TestBindRefused binds adapters to bases that they are not for.
 func TestBindRefused(t *testing.T) {
-	a := trained(t, openBase(t, tiny.writeGGUF(t)), LoRAOptions{})
+	a := trained(t, openBase(t, tiny.writeGGUF(t)), methods.LoRAOptions{})
 	wide, short := tiny, tiny
 	wide.width, short.layers = 64, 1
 	for name, test := range map[string]struct {
@@ -308,7 +309,7 @@ func TestBothWorlds(t *testing.T) {
 	m := tiny
 	m.keyHeads = 1
 	inGGUF, inHF := openBase(t, m.writeGGUF(t)), openBase(t, m.writeHF(t, gguf.F32, 1))
-	a := trained(t, inHF, LoRAOptions{Rank: 4, Dropout: 0.5})
+	a := trained(t, inHF, methods.LoRAOptions{Rank: 4, Dropout: 0.5})
 	seq := packed(tinyData(4, 1))
 	plain := allLogits(inGGUF, model.NoHooks{}, seq)
 	if err := relative(plain, allLogits(inHF, model.NoHooks{}, seq)); err > 1e-5 {
@@ -369,7 +370,7 @@ func ggufOf(t *testing.T, hf *attach.Base) string {
 // TestScaledAdapters: the effect of two adapters is that of one twice as strong.
 func TestScaledAdapters(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	seq := packed(tinyData(3, 1))
 	logits := func(adapters ...attach.Scaled) []float32 {
 		hooks, err := attach.BindAll(b, adapters)
@@ -392,7 +393,7 @@ func TestScaledAdapters(t *testing.T) {
 // TestFindBase looks in the places that it promises.
 func TestFindBase(t *testing.T) {
 	path := tiny.writeGGUF(t)
-	a := trained(t, openBase(t, path), LoRAOptions{})
+	a := trained(t, openBase(t, path), methods.LoRAOptions{})
 	if got, err := attach.FindBase(a, "x.safetensors"); err != nil || got != path {
 		t.Errorf("found %q, %v, expected %q", got, err, path)
 	}

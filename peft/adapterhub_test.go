@@ -9,25 +9,26 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
 // TestAdapterHub writes and reads AdapterHub's layout.
 func TestAdapterHub(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	for _, opt := range []BottleneckOptions{
-		{Placement: SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
-		{Placement: SerialPfeiffer, Bottleneck: 7, Input: InputStream, Layers: "1"},
-		{Placement: Parallel, Bottleneck: 32, Input: InputStream, Scale: 4, Parts: []string{"attention"}, Activation: "relu"},
+	for _, opt := range []methods.BottleneckOptions{
+		{Placement: methods.SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
+		{Placement: methods.SerialPfeiffer, Bottleneck: 7, Input: methods.InputStream, Layers: "1"},
+		{Placement: methods.Parallel, Bottleneck: 32, Input: methods.InputStream, Scale: 4, Parts: []string{"attention"}, Activation: "relu"},
 	} {
 		t.Run(opt.Placement, func(t *testing.T) {
-			a, err := NewBottleneck(b, opt)
+			a, err := methods.NewBottleneck(b, opt)
 			if err != nil {
 				t.Fatal(err)
 			}
 			stir(a, 1)
 			dir := filepath.Join(t.TempDir(), "hub")
-			if err := SaveAdapterHub(a, dir, b); err != nil {
+			if err := methods.SaveAdapterHub(a, dir, b); err != nil {
 				t.Fatal(err)
 			}
 			again, err := attach.Load(dir)
@@ -58,24 +59,24 @@ func bindOne(t *testing.T, a *attach.Adapter, b *attach.Base) model.Hooks {
 // TestAdapterHubRefused: what AdapterHub cannot compute is not written, what we cannot compute is not read.
 func TestAdapterHubRefused(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	for want, opt := range map[string]BottleneckOptions{
+	for want, opt := range map[string]methods.BottleneckOptions{
 		"reads the stream as it is there": {},
-		"no gated bottleneck":             {Activation: "swiglu", Input: InputStream},
+		"no gated bottleneck":             {Activation: "swiglu", Input: methods.InputStream},
 	} {
-		a, err := NewBottleneck(b, opt)
+		a, err := methods.NewBottleneck(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := SaveAdapterHub(a, filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
+		if err := methods.SaveAdapterHub(a, filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}
-	a, err := NewBottleneck(b, BottleneckOptions{Placement: SerialHoulsby})
+	a, err := methods.NewBottleneck(b, methods.BottleneckOptions{Placement: methods.SerialHoulsby})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "hub")
-	if err := SaveAdapterHub(a, dir, b); err != nil {
+	if err := methods.SaveAdapterHub(a, dir, b); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, attach.ConfigFile)
@@ -103,7 +104,7 @@ func TestAdapterHubRefused(t *testing.T) {
 func TestReductionFactor(t *testing.T) {
 	for width := 1; width < 300; width++ {
 		for bottleneck := 1; bottleneck <= width; bottleneck++ {
-			if got := math.Floor(float64(width) / reductionFactor(width, bottleneck)); got != float64(bottleneck) {
+			if got := math.Floor(float64(width) / methods.ReductionFactor(width, bottleneck)); got != float64(bottleneck) {
 				t.Fatalf("width %d, bottleneck %d gives %v", width, bottleneck, got)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -62,7 +63,7 @@ func checkOldLogits(t *testing.T, b, grown *attach.Base) {
 // trainNewTokens trains the rows of tokens over data that has them, and compares the merge with the adapter.
 func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 	t.Helper()
-	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 		t.Fatal(err)
 	}
 	for i, p := range a.Tensors {
-		if strings.HasSuffix(p.Name, tokensPart) && relative(p.Data, attach.Views(a.Tensors, before)[i].Data) < 1e-3 {
+		if strings.HasSuffix(p.Name, methods.TokensPart) && relative(p.Data, attach.Views(a.Tensors, before)[i].Data) < 1e-3 {
 			t.Error("the rows of the tokens did not move")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -17,7 +18,7 @@ func TestStepAllocations(t *testing.T) {
 	for _, mode := range []string{RecomputeAlways, RecomputeNever} {
 		for _, threads := range []int{1, 3} {
 			kernels.SetThreads(threads)
-			a, err := NewLoRA(b, LoRAOptions{Rank: 16})
+			a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 16})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/kernels"
@@ -20,7 +21,7 @@ func BenchmarkStep(b *testing.B) {
 			kernels.SetThreads(threads)
 			defer kernels.SetThreads(0)
 			packed, set := randomBatch(2048, 256, base.Model.Spec.Vocab)
-			a, err := NewLoRA(base, LoRAOptions{})
+			a, err := methods.NewLoRA(base, methods.LoRAOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -9,38 +9,39 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // bottleneckModel is the base with bottleneck adapters as parts of its layers, or as layers.
-func bottleneckModel(m *bottleneck, b *attach.Base, params []attach.Param) (*modelFile, error) {
+func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attach.Param) (*modelFile, error) {
 	if err := deliverable(m, b); err != nil {
 		return nil, err
 	}
-	x := &bottleneckExport{bottleneck: m, base: b, params: params, file: &modelFile{}}
-	if m.Placement == Parallel {
+	x := &bottleneckExport{BottleneckMethod: m, base: b, params: params, file: &modelFile{}}
+	if m.Placement == methods.Parallel {
 		return x.file, x.widen()
 	}
 	return x.file, x.insert()
 }
 
 // deliverable says why no graph of llama.cpp computes such adapters, where that is so.
-func deliverable(m *bottleneck, b *attach.Base) error {
+func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	arch := b.Architecture()
 	switch {
-	case m.Placement == SerialHoulsby:
+	case m.Placement == methods.SerialHoulsby:
 		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition (serial-houlsby); " +
 			"serial-pfeiffer and parallel adapters can be exported")
-	case m.Input != InputNorm:
+	case m.Input != methods.InputNorm:
 		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is cannot be exported")
-	case m.Activation != "silu" && m.Activation != ActivationSwiGLU:
+	case m.Activation != "silu" && m.Activation != methods.ActivationSwiGLU:
 		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported", arch, m.Activation)
-	case m.Placement == Parallel && slices.Contains(m.Parts, model.Attention.String()):
+	case m.Placement == methods.Parallel && slices.Contains(m.Parts, model.Attention.String()):
 		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
-	case m.Placement == Parallel && arch != "llama" && !m.gated():
+	case m.Placement == methods.Parallel && arch != "llama" && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; a parallel adapter with the activation swiglu can be exported", arch)
-	case m.Placement == SerialPfeiffer && arch != "llama":
+	case m.Placement == methods.SerialPfeiffer && arch != "llama":
 		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, stands for llama models only, not for %s", arch)
 	}
 	return nil
@@ -48,7 +49,7 @@ func deliverable(m *bottleneck, b *attach.Base) error {
 
 // bottleneckExport is one export of bottleneck adapters.
 type bottleneckExport struct {
-	*bottleneck
+	*methods.BottleneckMethod
 	base   *attach.Base
 	params []attach.Param
 	file   *modelFile
@@ -68,38 +69,38 @@ type network struct {
 }
 
 // network makes that of a place; an adapter that is not there has only padding. Without a gate silu(h) is silu(h)·1.
-func (x *bottleneckExport) network(at bottleneckPlace, width int) *network {
-	d, k := x.width, x.Bottleneck
+func (x *bottleneckExport) network(at methods.BottleneckPlace, width int) *network {
+	d, k := x.Width, x.Bottleneck
 	n := &network{
 		width: width, streamWidth: d, gate: make([]float32, width*d), up: make([]float32, width*d), down: make([]float32, d*width),
 	}
-	if !x.gated() {
+	if !x.Gated() {
 		n.gateBias, n.upBias, n.downBias = make([]float32, width), make([]float32, width), make([]float32, d)
 	}
-	p, ok := x.bottleneck.params[at]
+	p, ok := x.BottleneckMethod.Params[at]
 	if !ok {
 		return n
 	}
 	data := func(i int) []float32 { return x.params[i].Data }
 	for r := range d {
-		for c, v := range data(p.up)[r*k : (r+1)*k] {
+		for c, v := range data(p.Up)[r*k : (r+1)*k] {
 			n.down[r*width+c] = v * float32(x.Scale)
 		}
 	}
-	if p.norm >= 0 {
-		n.norm = data(p.norm)
+	if p.Norm >= 0 {
+		n.norm = data(p.Norm)
 	}
-	if x.gated() {
-		copy(n.gate, data(p.gate))
-		copy(n.up, data(p.down))
+	if x.Gated() {
+		copy(n.gate, data(p.Gate))
+		copy(n.up, data(p.Down))
 		return n
 	}
-	copy(n.gate, data(p.down))
-	copy(n.gateBias, data(p.downBias))
+	copy(n.gate, data(p.Down))
+	copy(n.gateBias, data(p.DownBias))
 	for i := range k {
 		n.upBias[i] = 1
 	}
-	for i, v := range data(p.upBias) {
+	for i, v := range data(p.UpBias) {
 		n.downBias[i] = v * float32(x.Scale)
 	}
 	return n
@@ -123,7 +124,7 @@ func (x *bottleneckExport) widen() error {
 	}
 	networks := map[string]*network{}
 	for i := range x.base.Model.Layers {
-		networks[fmt.Sprintf("blk.%d.", i)] = x.network(bottleneckPlace{i, model.FFN}, added)
+		networks[fmt.Sprintf("blk.%d.", i)] = x.network(methods.BottleneckPlace{Layer: i, Part: model.FFN}, added)
 	}
 	for _, t := range f.Tensors {
 		prefix, name := splitBlock(t.Name)
@@ -149,7 +150,7 @@ func (x *bottleneckExport) paddedWidth() (int, error) {
 
 // widenTensor adds a tensor of the base, widened where it is one of a feed-forward network.
 func (x *bottleneckExport) widenTensor(t *gguf.Tensor, n *network, prefix, name string) {
-	d := int64(x.width)
+	d := int64(x.Width)
 	add := func(made modelTensor) { x.file.tensors = append(x.file.tensors, made) }
 	switch name {
 	case "ffn_gate.weight":
@@ -284,19 +285,19 @@ func (s *deciLayers) begin(attention bool, width int) string {
 func (s *deciLayers) add(i int, tensors []*gguf.Tensor) {
 	ffn := s.x.base.Model.Spec.FFN
 	after := func(part model.Part) bool {
-		_, ok := s.x.bottleneck.params[bottleneckPlace{i, part}]
+		_, ok := s.x.BottleneckMethod.Params[methods.BottleneckPlace{Layer: i, Part: part}]
 		return ok
 	}
 	if after(model.Attention) {
 		prefix := s.begin(true, s.x.Bottleneck)
 		s.copy(prefix, tensors, func(name string) bool { return !strings.HasPrefix(name, "ffn_") })
-		s.network(prefix, bottleneckPlace{i, model.Attention})
+		s.network(prefix, methods.BottleneckPlace{Layer: i, Part: model.Attention})
 		s.copy(s.begin(false, ffn), tensors, func(name string) bool { return strings.HasPrefix(name, "ffn_") })
 	} else {
 		s.copy(s.begin(true, ffn), tensors, func(string) bool { return true })
 	}
 	if after(model.FFN) {
-		s.network(s.begin(false, s.x.Bottleneck), bottleneckPlace{i, model.FFN})
+		s.network(s.begin(false, s.x.Bottleneck), methods.BottleneckPlace{Layer: i, Part: model.FFN})
 	}
 }
 
@@ -312,7 +313,7 @@ func (s *deciLayers) copy(prefix string, tensors []*gguf.Tensor, belongs func(na
 }
 
 // network adds an adapter as the network of a layer, in float32.
-func (s *deciLayers) network(prefix string, at bottleneckPlace) {
+func (s *deciLayers) network(prefix string, at methods.BottleneckPlace) {
 	n := s.x.network(at, s.x.Bottleneck)
 	d, k := int64(n.streamWidth), int64(n.width)
 	add := func(name string, x []float32, shape ...int64) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -23,18 +24,18 @@ func TestWiderModel(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		base  tinyModel
-		opt   BottleneckOptions
+		opt   methods.BottleneckOptions
 		close float64
 	}{
-		"float32":         {tiny, BottleneckOptions{Bottleneck: 6, Scale: 0.5}, 1e-5},
-		"one layer":       {tiny, BottleneckOptions{Bottleneck: 6, Layers: "1"}, 1e-5},
-		"gated":           {tiny, BottleneckOptions{Bottleneck: 8, Activation: ActivationSwiGLU}, 1e-5},
-		"quantized":       {inTypes, BottleneckOptions{Bottleneck: 6}, 5e-3},
-		"quantized gated": {inTypes, BottleneckOptions{Bottleneck: 40, Activation: ActivationSwiGLU}, 5e-3},
+		"float32":         {tiny, methods.BottleneckOptions{Bottleneck: 6, Scale: 0.5}, 1e-5},
+		"one layer":       {tiny, methods.BottleneckOptions{Bottleneck: 6, Layers: "1"}, 1e-5},
+		"gated":           {tiny, methods.BottleneckOptions{Bottleneck: 8, Activation: methods.ActivationSwiGLU}, 1e-5},
+		"quantized":       {inTypes, methods.BottleneckOptions{Bottleneck: 6}, 5e-3},
+		"quantized gated": {inTypes, methods.BottleneckOptions{Bottleneck: 40, Activation: methods.ActivationSwiGLU}, 5e-3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openBase(t, c.base.writeGGUF(t))
-			a, err := NewBottleneck(b, c.opt)
+			a, err := methods.NewBottleneck(b, c.opt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func checkOldBlocks(t *testing.T, b, wide *attach.Base) {
 // integration tests.
 func TestModelOfItsOwnLayers(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewBottleneck(b, BottleneckOptions{Placement: SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
+	a, err := methods.NewBottleneck(b, methods.BottleneckOptions{Placement: methods.SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +123,13 @@ func TestModelOfItsOwnLayers(t *testing.T) {
 // TestExportModelRefused: each adapter that llama.cpp cannot run is refused with the reason.
 func TestExportModelRefused(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	for want, opt := range map[string]BottleneckOptions{
-		"serial-houlsby":                         {Placement: SerialHoulsby},
-		"reads the stream as it is":              {Input: InputStream},
+	for want, opt := range map[string]methods.BottleneckOptions{
+		"serial-houlsby":                         {Placement: methods.SerialHoulsby},
+		"reads the stream as it is":              {Input: methods.InputStream},
 		"an adapter with gelu":                   {Activation: "gelu"},
 		"llama.cpp has no network beside attent": {Parts: []string{"attention"}},
 	} {
-		a, err := NewBottleneck(b, opt)
+		a, err := methods.NewBottleneck(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

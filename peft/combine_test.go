@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -446,7 +447,7 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 	base := openBase(t, tiny.writeGGUF(t))
 	var in []attach.Scaled
 	for i, targets := range [][]string{{"q_proj", "k_proj"}, {"k_proj", "ffn"}} {
-		a, err := NewLoRA(base, LoRAOptions{Rank: 2 + i, Targets: targets, Seed: uint64(i)})
+		a, err := methods.NewLoRA(base, methods.LoRAOptions{Rank: 2 + i, Targets: targets, Seed: uint64(i)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 )
 
 func TestStepsOf(t *testing.T) {
@@ -45,7 +46,7 @@ func TestCompareGoesOn(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	train, eval := tinyData(20, 1), tinyData(5, 2)
 	entry := func(name string, lr float64) Entry {
-		a, err := NewLoRA(b, LoRAOptions{Rank: 2})
+		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestCompareGoesOn(t *testing.T) {
 
 func TestCompareRefuses(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 2})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

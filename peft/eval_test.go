@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
@@ -52,7 +53,7 @@ func TestPerplexityOfLlama(t *testing.T) {
 // TestPerplexityByHand computes the definition one window at a time.
 func TestPerplexityByHand(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	ids := make([]int32, 50)
 	for i := range ids {
 		ids[i] = int32(3 + i*7%40)
@@ -151,7 +152,7 @@ func TestMergedLossOfStories(t *testing.T) {
 	}
 	b := openBase(t, testdata.Shared(t, "models/stories260K.gguf"))
 	text := fileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
-	a, err := NewLoRA(b, LoRAOptions{})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -13,8 +14,8 @@ import (
 // others; a reference in float32 is worth only as much as it agrees with this one.
 type exactRun struct {
 	base   *attach.Base
-	lora   *lora
-	sites  map[*model.Linear]loraModule
+	lora   *methods.LoRA
+	sites  map[*model.Linear]methods.LoRAModule
 	params [][]float64
 	grads  [][]float64
 	m, v   [][]float64
@@ -37,13 +38,13 @@ func (m *exactMat) row(i int) []float64 { return m.x[i*m.cols : (i+1)*m.cols] }
 func (m *exactMat) drow(i int) []float64 { return m.d[i*m.cols : (i+1)*m.cols] }
 
 func newExactRun(b *attach.Base, a *attach.Adapter) (*exactRun, error) {
-	r := &exactRun{base: b, lora: a.Method.(*lora), sites: map[*model.Linear]loraModule{}}
-	linears, err := r.lora.linears(b)
+	r := &exactRun{base: b, lora: a.Method.(*methods.LoRA), sites: map[*model.Linear]methods.LoRAModule{}}
+	linears, err := r.lora.Linears(b)
 	if err != nil {
 		return nil, err
 	}
 	for i, l := range linears {
-		r.sites[l] = r.lora.modules[i]
+		r.sites[l] = r.lora.Modules[i]
 	}
 	for _, p := range a.Tensors {
 		r.params = append(r.params, widen(p.Data))
@@ -199,9 +200,9 @@ func (r *exactRun) linear(x *exactMat, l *model.Linear) *exactMat {
 	l.W.Tile(w, l.W.Cols, 0, l.W.Rows, 0, l.W.Cols)
 	r.product(y, x, widen(w), nil, 1)
 	if p, ok := r.sites[l]; ok {
-		u := newExactMat(x.rows, p.rank)
-		r.product(u, x, r.params[p.a], r.grads[p.a], 1)
-		r.product(y, u, r.params[p.b], r.grads[p.b], p.scale)
+		u := newExactMat(x.rows, p.Rank)
+		r.product(u, x, r.params[p.A], r.grads[p.A], 1)
+		r.product(y, u, r.params[p.B], r.grads[p.B], p.Scale)
 	}
 	return y
 }

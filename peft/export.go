@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -74,20 +75,20 @@ type exportPair struct {
 
 // exportPairs lists the pairs in the order of the model, rows as GGUF stores them, scales where they belong.
 func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
-	m, ok := a.Method.(*lora)
+	m, ok := a.Method.(*methods.LoRA)
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
 	}
-	if err := m.exportable(b); err != nil {
+	if err := exportable(m, b); err != nil {
 		return nil, err
 	}
-	linears, err := m.linears(b)
+	linears, err := m.Linears(b)
 	if err != nil {
 		return nil, err
 	}
-	byLinear := map[*model.Linear]loraModule{}
+	byLinear := map[*model.Linear]methods.LoRAModule{}
 	for i, l := range linears {
-		byLinear[l] = m.modules[i]
+		byLinear[l] = m.Modules[i]
 	}
 	var pairs []exportPair
 	for _, l := range b.Model.Matrices() {
@@ -101,22 +102,22 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
 			continue
 		}
 		pairs = append(pairs, exportPair{
-			tensor: name, a: a.Tensors[mod.a].Data, b: exportB(a, mod, heads), aRows: mod.rank, rank: mod.rank, in: mod.in, out: mod.out,
+			tensor: name, a: a.Tensors[mod.A].Data, b: exportB(a, mod, heads), aRows: mod.Rank, rank: mod.Rank, in: mod.In, out: mod.Out,
 		})
 	}
 	return pairs, nil
 }
 
 // exportable says what a GGUF LoRA cannot hold, where there is such.
-func (m *lora) exportable(b *attach.Base) error {
+func exportable(m *methods.LoRA, b *attach.Base) error {
 	switch {
-	case m.config.DoRA:
+	case m.Config.DoRA:
 		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
-	case !m.extras.none():
-		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.extras.describe())
-	case startsApart(m.config.Init):
+	case !m.Extras.None():
+		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.Extras.Describe())
+	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
-	case b.Model.Spec.Tied && slices.ContainsFunc(m.modules, func(p loraModule) bool { return p.name == model.EmbedModule }):
+	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules, func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
 		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
 	}
 	return nil
@@ -124,20 +125,20 @@ func (m *lora) exportable(b *attach.Base) error {
 
 // exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for each
 // token.
-func exportEmbedding(a *attach.Adapter, name string, mod loraModule) exportPair {
+func exportEmbedding(a *attach.Adapter, name string, mod methods.LoRAModule) exportPair {
 	pair := exportPair{
-		tensor: name, a: linalg.Transpose(a.Tensors[mod.a].Data, mod.rank, mod.in), b: slices.Clone(a.Tensors[mod.b].Data),
-		aRows: mod.in, rank: mod.rank, in: mod.rank, out: mod.out,
+		tensor: name, a: linalg.Transpose(a.Tensors[mod.A].Data, mod.Rank, mod.In), b: slices.Clone(a.Tensors[mod.B].Data),
+		aRows: mod.In, rank: mod.Rank, in: mod.Rank, out: mod.Out,
 	}
 	if !a.Config.Plain() {
-		kernels.Scale(float32(mod.scale), pair.b)
+		kernels.Scale(float32(mod.Scale), pair.b)
 	}
 	return pair
 }
 
 // exportB is a copy of B with its rows permuted and, where alpha cannot say it, the scale in it.
-func exportB(a *attach.Adapter, mod loraModule, heads int) []float32 {
-	src := a.Tensors[mod.b : mod.b+1]
+func exportB(a *attach.Adapter, mod methods.LoRAModule, heads int) []float32 {
+	src := a.Tensors[mod.B : mod.B+1]
 	dst := attach.Views(src, make([]float32, len(src[0].Data)))
 	var perms []attach.Permutation
 	if heads > 0 {
@@ -145,7 +146,7 @@ func exportB(a *attach.Adapter, mod loraModule, heads int) []float32 {
 	}
 	attach.ToBase(dst, src, perms)
 	if !a.Config.Plain() {
-		kernels.Scale(float32(mod.scale), dst[0].Data)
+		kernels.Scale(float32(mod.Scale), dst[0].Data)
 	}
 	return dst[0].Data
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -49,7 +50,7 @@ func (s pairSums) error() float64 {
 
 // exportsPairs reports whether the adapter has the pairs that are written.
 func exportsPairs(a *attach.Adapter, opt ExportOptions) bool {
-	_, ok := a.Method.(*lora)
+	_, ok := a.Method.(*methods.LoRA)
 	return ok && opt.Rank == 0 && a.Config.Grid == nil
 }
 

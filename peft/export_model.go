@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -93,7 +94,7 @@ func modelOf(a *attach.Adapter, b *attach.Base, params []attach.Param) (*modelFi
 	switch m := a.Method.(type) {
 	case embeddingMethod:
 		return tokensModel(a, m, b, params)
-	case *bottleneck:
+	case *methods.BottleneckMethod:
 		return bottleneckModel(m, b, params)
 	}
 	if a.VirtualTokens() > 0 {

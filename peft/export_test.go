@@ -10,6 +10,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -17,7 +18,7 @@ import (
 // for the scale equal to the weights that a bound adapter gives.
 func TestExportGGUF(t *testing.T) {
 	inGGUF, inHF := openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 1))
-	for name, opt := range map[string]LoRAOptions{
+	for name, opt := range map[string]methods.LoRAOptions{
 		"plain":         {Rank: 4, Alpha: 12},
 		"rank pattern":  {Rank: 4, Alpha: 12, RankPattern: map[string]int{"q_proj": 2}},
 		"rsLoRA":        {Rank: 4, Alpha: 12, RSLoRA: true},
@@ -114,7 +115,7 @@ func productOf(ta, tb *gguf.Tensor, scale float64) []float32 {
 // TestExportPermutes spells the rows out: B of q has row r filled with r, heads of 8.
 func TestExportPermutes(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 1, Targets: []string{"q_proj", "v_proj"}, Layers: "0"})
+	a := trained(t, b, methods.LoRAOptions{Rank: 1, Targets: []string{"q_proj", "v_proj"}, Layers: "0"})
 	for _, p := range a.Tensors {
 		if strings.Contains(p.Name, "lora_B") {
 			for r := range p.Data {
@@ -146,7 +147,7 @@ func TestExportPermutes(t *testing.T) {
 // TestExportRefused names the path and the reason, and leaves nothing.
 func TestExportRefused(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
 	if err := GGUFAs(a, b, path, gguf.Q8_0); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {

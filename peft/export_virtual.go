@@ -34,13 +34,13 @@ const (
 
 // embeddingMethod is a method whose virtual tokens are embeddings before or in the input.
 type embeddingMethod interface {
-	// embeddings are those of the virtual tokens (n, D).
-	embeddings(b *attach.Base, params []attach.Param) ([]float32, error)
+	// Embeddings are those of the virtual tokens (n, D).
+	Embeddings(b *attach.Base, params []attach.Param) ([]float32, error)
 }
 
 // tokensModel is the base with an adapter's virtual tokens in its vocabulary.
 func tokensModel(a *attach.Adapter, m embeddingMethod, b *attach.Base, params []attach.Param) (*modelFile, error) {
-	rows, err := m.embeddings(b, params)
+	rows, err := m.Embeddings(b, params)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/virtual"
 )
 
 // writeModel exports an adapter as a model and opens it.
@@ -40,7 +42,7 @@ func TestVirtualModel(t *testing.T) {
 	}{{"own head", tiny, 0.02}, {"tied", tied, 0.02}, {"in K types", tinyK, 0.05}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := openBase(t, c.model.writeGGUF(t))
-			a, err := NewPromptTuning(b, PromptOptions{VirtualTokens: 3, Seed: 5})
+			a, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 3, Seed: 5})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +110,7 @@ func withChat(t *testing.T, chat string) *attach.Base {
 // TestVirtualChat: chats begin with the virtual tokens, and have BOS once.
 func TestVirtualChat(t *testing.T) {
 	prompt := func(b *attach.Base) (*attach.Adapter, error) {
-		return NewPromptTuning(b, PromptOptions{VirtualTokens: 2})
+		return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
 	}
 	for _, c := range []struct {
 		name, chat, want string
@@ -117,7 +119,7 @@ func TestVirtualChat(t *testing.T) {
 		{"BOS by the vocabulary", "{{ messages }}", "<pt_0><pt_1><s>{{ messages }}", prompt},
 		{"BOS by the template", "{{ bos_token }}{{ messages }}", "<pt_0><pt_1>{{ bos_token }}{{ messages }}", prompt},
 		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *attach.Base) (*attach.Adapter, error) {
-			return NewPTuning(b, PTuningOptions{Template: "[P] {q} [P] so: {a}", Hidden: 4})
+			return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {q} [P] so: {a}", Hidden: 4})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,7 +139,7 @@ func TestVirtualChat(t *testing.T) {
 // TestState reads a state back as llama.cpp does and compares it with a session's cache.
 func TestState(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 3, Seed: 5}})
+	a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: 5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +206,7 @@ func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, ke
 func TestStateInto(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	state := func(seed uint64, opt StateOptions) []byte {
-		a, err := NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 3, Seed: seed}})
+		a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: seed}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,11 +235,11 @@ func TestStateInto(t *testing.T) {
 // TestStateErrors wants what cannot be a state to be refused.
 func TestStateErrors(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	prompt, err := NewPromptTuning(b, PromptOptions{VirtualTokens: 2})
+	prompt, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	templated, err := NewPTuning(b, PTuningOptions{Template: "[P] {a}", Hidden: 4})
+	templated, err := virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {a}", Hidden: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +259,7 @@ func TestStateErrors(t *testing.T) {
 		{prompt, StateOptions{Streams: -1}, "-1 streams"},
 		{prompt, StateOptions{From: empty}, "does not end with the keys and values of 2 tokens"},
 		{templated, StateOptions{}, "among the fields"},
-		{trained(t, b, LoRAOptions{}), StateOptions{}, "is more than what stands before a text"},
+		{trained(t, b, methods.LoRAOptions{}), StateOptions{}, "is more than what stands before a text"},
 	} {
 		if _, err := ExportState(b, []attach.Scaled{{Adapter: c.adapter, Scale: 1}}, filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, expected an error with %q", c.opt, err, c.want)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -48,7 +49,7 @@ func checkSameChange(t *testing.T, got, want *attach.Adapter, tolerance float64)
 // What is merged comes out again, from any mixture of formats, rows of q and k in order.
 func TestExtract(t *testing.T) {
 	bases := []*attach.Base{openBase(t, tiny.writeGGUF(t)), openBase(t, tiny.writeHF(t, gguf.F32, 2))}
-	lora := trained(t, bases[0], LoRAOptions{Rank: 3, Alpha: 6, Seed: 1})
+	lora := trained(t, bases[0], methods.LoRAOptions{Rank: 3, Alpha: 6, Seed: 1})
 	lora.Origin.BaseSHA256 = ""
 	var tuned []*attach.Base
 	for _, b := range bases {
@@ -78,7 +79,7 @@ func TestExtract(t *testing.T) {
 // Over quantized blocks, where the search is by random projection.
 func TestExtractQuantized(t *testing.T) {
 	base := openBase(t, writeTinyK(t))
-	lora := trained(t, base, LoRAOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
+	lora := trained(t, base, methods.LoRAOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
 	path, _ := merge(t, base, MergeOptions{Type: "F32"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := openBase(t, path)
 	got, report := extracted(t, base, tuned, ExtractOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Layers: "0-1"})
@@ -195,7 +196,7 @@ func TestExtractRefuses(t *testing.T) {
 func TestExtractThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	base := openBase(t, writeTinyK(t))
-	lora := trained(t, base, LoRAOptions{Rank: 30, Seed: 1})
+	lora := trained(t, base, methods.LoRAOptions{Rank: 30, Seed: 1})
 	path, _ := merge(t, base, MergeOptions{Type: "F16"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := openBase(t, path)
 	var first []float32

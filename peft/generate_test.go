@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
 
@@ -36,7 +37,7 @@ func TestGenerateStories(t *testing.T) {
 // TestGenerateCached: with an adapter and a cache the tokens are those of whole forward passes.
 func TestGenerateCached(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	r, err := Generate(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", GenerateOptions{N: 12, IgnoreEOG: true}, nil)
 	if err != nil {
 		t.Fatal(err)

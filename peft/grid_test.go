@@ -10,42 +10,50 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/virtual"
 	"github.com/peftconv/peftconv/kernels"
 )
 
 // gridCases make adapters of every method that can be trained on the grid of its base.
 var gridCases = []methodCase{
-	{"lora", func(b *attach.Base) (*attach.Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3}) }},
+	{"lora", func(b *attach.Base) (*attach.Adapter, error) {
+		return methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Seed: 3})
+	}},
 	{"lora of several ranks", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
+		return methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
+		return methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
 	}},
 	{"pissa", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 4, Init: attach.InitPiSSA, Seed: 3})
+		return methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Init: attach.InitPiSSA, Seed: 3})
 	}},
 	{"olora", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoRA(b, LoRAOptions{Rank: 3, Init: attach.InitOLoRA, RSLoRA: true, Seed: 3})
+		return methods.NewLoRA(b, methods.LoRAOptions{Rank: 3, Init: attach.InitOLoRA, RSLoRA: true, Seed: 3})
 	}},
 	{"loha", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoHa(b, LoHaOptions{Placement: attach.Placement{Seed: 3}, Rank: 3})
+		return methods.NewLoHa(b, methods.LoHaOptions{Placement: attach.Placement{Seed: 3}, Rank: 3})
 	}},
 	{"lokr", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewLoKr(b, LoKrOptions{Placement: attach.Placement{Seed: 3}, Rank: 3, Alpha: 24})
+		return methods.NewLoKr(b, methods.LoKrOptions{Placement: attach.Placement{Seed: 3}, Rank: 3, Alpha: 24})
 	}},
-	{"vera", func(b *attach.Base) (*attach.Adapter, error) { return NewVeRA(b, VeRAOptions{Rank: 16}) }},
-	{"oft", func(b *attach.Base) (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) }},
+	{"vera", func(b *attach.Base) (*attach.Adapter, error) {
+		return methods.NewVeRA(b, methods.VeRAOptions{Rank: 16})
+	}},
+	{"oft", func(b *attach.Base) (*attach.Adapter, error) {
+		return methods.NewOFT(b, methods.OFTOptions{BlockSize: 8})
+	}},
 	{"oft, exact, one block for all", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true, Share: true})
+		return methods.NewOFT(b, methods.OFTOptions{BlockSize: 16, Exact: true, Share: true})
 	}},
 	{"adalora", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewAdaLoRA(b, AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
+		return methods.NewAdaLoRA(b, methods.AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
 	}},
 	{"ia3", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewIA3(b, IA3Options{Placement: attach.Placement{Targets: []string{"all-linear"}}})
+		return methods.NewIA3(b, methods.IA3Options{Placement: attach.Placement{Targets: []string{"all-linear"}}})
 	}},
 }
 
@@ -243,14 +251,14 @@ func TestGridRuns(t *testing.T) {
 // TestGridBiases: (IA)³ scales the biases of a base with it, and merging writes them.
 func TestGridBiases(t *testing.T) {
 	plain := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
-	biases, err := NewBitFit(plain, BitFitOptions{})
+	biases, err := methods.NewBitFit(plain, methods.BitFitOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	stir(biases, 7)
 	path, _ := merge(t, plain, MergeOptions{}, attach.Scaled{Adapter: biases, Scale: 1})
 	b := openBase(t, path)
-	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return NewIA3(b, IA3Options{}) })
+	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, methods.IA3Options{}) })
 	stir(a, 5)
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -282,8 +290,8 @@ func TestGridExport(t *testing.T) {
 func TestGridRefused(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
 	lattice := openBase(t, blocksIn(gguf.IQ3_S).writeGGUF(t))
-	lora := func(opt LoRAOptions) func(*attach.Base) (*attach.Adapter, error) {
-		return func(b *attach.Base) (*attach.Adapter, error) { return NewLoRA(b, opt) }
+	lora := func(opt methods.LoRAOptions) func(*attach.Base) (*attach.Adapter, error) {
+		return func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLoRA(b, opt) }
 	}
 	for _, c := range []struct {
 		base *attach.Base
@@ -291,17 +299,19 @@ func TestGridRefused(t *testing.T) {
 		opt  attach.GridOptions
 		want string
 	}{
-		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
-		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
-		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: "levels"}, `channel "levels" is not known`},
-		{b, lora(LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelRow}, "more than factors of rows"},
-		{b, lora(LoRAOptions{}), attach.GridOptions{Dither: "some"}, `qat_dither "some"`},
-		{b, lora(LoRAOptions{Dropout: 0.1}), attach.GridOptions{}, "dropout takes inputs"},
-		{b, lora(LoRAOptions{Norms: true}), attach.GridOptions{}, "norms and biases"},
-		{b, lora(LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), attach.GridOptions{}, "leave lm_head out"},
-		{lattice, lora(LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
-		{b, func(b *attach.Base) (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{}) }, attach.GridOptions{}, "changes vectors alone"},
-		{b, func(b *attach.Base) (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{}) }, attach.GridOptions{}, "changes no weight"},
+		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
+		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: "levels"}, `channel "levels" is not known`},
+		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelRow}, "more than factors of rows"},
+		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Dither: "some"}, `qat_dither "some"`},
+		{b, lora(methods.LoRAOptions{Dropout: 0.1}), attach.GridOptions{}, "dropout takes inputs"},
+		{b, lora(methods.LoRAOptions{Norms: true}), attach.GridOptions{}, "norms and biases"},
+		{b, lora(methods.LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), attach.GridOptions{}, "leave lm_head out"},
+		{lattice, lora(methods.LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{}) }, attach.GridOptions{}, "changes vectors alone"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) {
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{})
+		}, attach.GridOptions{}, "changes no weight"},
 	} {
 		a, err := c.new(c.base)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 )
 
 // killEnv makes the test binary do one job over and over until it is killed: "train BASE OUT" or "merge BASE OUT".
@@ -40,7 +41,7 @@ func runJob(job string) error {
 	if err != nil {
 		return err
 	}
-	a, err := NewLoRA(b, LoRAOptions{})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{})
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func TestKilled(t *testing.T) {
 
 func freshLoRA(t *testing.T, path string) *attach.Adapter {
 	t.Helper()
-	a, err := NewLoRA(openBase(t, path), LoRAOptions{})
+	a, err := methods.NewLoRA(openBase(t, path), methods.LoRAOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

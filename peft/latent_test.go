@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 )
 
 // latentBases are a base of quantized blocks and the files that hold its original weights: a GGUF file, a Hugging Face directory, and
@@ -28,13 +29,13 @@ var latentCases = []struct {
 	new  func(b *attach.Base) (*attach.Adapter, error)
 }{
 	{"code", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewQAT(b, QATOptions{Channels: "code", Rank: 4, Seed: 3, Latent: true})
+		return methods.NewQAT(b, methods.QATOptions{Channels: "code", Rank: 4, Seed: 3, Latent: true})
 	}},
 	{"scale+code", func(b *attach.Base) (*attach.Adapter, error) {
-		return NewQAT(b, QATOptions{Channels: "scale+code", Rank: 4, Seed: 3, Latent: true})
+		return methods.NewQAT(b, methods.QATOptions{Channels: "scale+code", Rank: 4, Seed: 3, Latent: true})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
-		a, err := NewLoRA(b, LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
+		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
 		if err == nil {
 			err = a.TrainOnGrid(b, attach.GridOptions{Latent: true})
 		}
@@ -182,7 +183,7 @@ func TestLatentRefused(t *testing.T) {
 	if err := b.OpenLatent(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewQAT(b, QATOptions{Channels: "scale", Latent: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
+	if _, err := methods.NewQAT(b, methods.QATOptions{Channels: "scale", Latent: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
 		t.Errorf("scales: %v", err)
 	}
 	for _, c := range latentCases {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -19,7 +20,7 @@ func TestStartsApart(t *testing.T) {
 	seq := packed(tinyData(3, 4))
 	plain := allLogits(b, model.NoHooks{}, seq)
 	for _, init := range []string{attach.InitPiSSA, attach.InitOLoRA} {
-		a, err := NewLoRA(b, LoRAOptions{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
+		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +46,7 @@ func TestStartsApart(t *testing.T) {
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	l := b.Model.Layers[0].Gate
-	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){attach.InitPiSSA: pissa, attach.InitOLoRA: olora} {
+	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){attach.InitPiSSA: methods.Pissa, attach.InitOLoRA: methods.Olora} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
 		left := model.Dequantized(&l.W)
 		whole := math.Sqrt(kernels.SumSquares(left))
@@ -54,8 +55,8 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 			t.Errorf("%s of full rank leaves %.2g of the weight", name, share)
 		}
 	}
-	pairA, pairB := pissa(l, 4, 1, 1)
-	randomA, randomB := olora(l, 4, 1, 1)
+	pairA, pairB := methods.Pissa(l, 4, 1, 1)
+	randomA, randomB := methods.Olora(l, 4, 1, 1)
 	rest := func(a, b []float32) float64 {
 		left := model.Dequantized(&l.W)
 		kernels.Gemm(false, false, l.W.Rows, l.W.Cols, 4, -1, b, 4, a, l.W.Cols, 1, left, l.W.Cols)
@@ -78,7 +79,7 @@ func TestLoftQ(t *testing.T) {
 	whole := rounded
 	whole.typeOf = nil
 	original, b := openBase(t, whole.writeGGUF(t)), openBase(t, rounded.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 16, Init: attach.InitLoftQ, Original: original, Seed: 1})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 16, Init: attach.InitLoftQ, Original: original, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestLoftQ(t *testing.T) {
 	if after > 0.6*before {
 		t.Errorf("the logits are %.3f off the original's with the start, %.3f without", after, before)
 	}
-	if _, err := NewLoRA(b, LoRAOptions{Init: attach.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
+	if _, err := methods.NewLoRA(b, methods.LoRAOptions{Init: attach.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
 		t.Errorf("without the original: %v", err)
 	}
 }
@@ -98,7 +99,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 	tied := tiny
 	tied.tied = true
 	b := openBase(t, tied.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 2, TokenIDs: []int32{7, 3}, Seed: 1})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, TokenIDs: []int32{7, 3}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,12 +112,12 @@ func TestTokensOfTiedHead(t *testing.T) {
 	if report.Recovery < 0.999 {
 		t.Errorf("the report is %+v", report)
 	}
-	for _, opt := range []LoRAOptions{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
-		if _, err := NewLoRA(b, opt); err == nil || !strings.Contains(err.Error(), "embedding table") {
+	for _, opt := range []methods.LoRAOptions{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
+		if _, err := methods.NewLoRA(b, opt); err == nil || !strings.Contains(err.Error(), "embedding table") {
 			t.Errorf("%+v: %v", opt, err)
 		}
 	}
-	embedding, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"embed_tokens"}, Seed: 1})
+	embedding, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"embed_tokens"}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +130,8 @@ func TestTokensOfTiedHead(t *testing.T) {
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	targets := []string{"q_proj", "lm_head"}
-	_, loha := NewLoHa(b, LoHaOptions{Placement: attach.Placement{Targets: targets}})
-	_, qat := NewQAT(b, QATOptions{Targets: targets})
+	_, loha := methods.NewLoHa(b, methods.LoHaOptions{Placement: attach.Placement{Targets: targets}})
+	_, qat := methods.NewQAT(b, methods.QATOptions{Targets: targets})
 	_, _, extract := Extract(context.Background(), b, b, ExtractOptions{Targets: targets})
 	for _, err := range []error{loha, qat, extract} {
 		if err == nil || !strings.Contains(err.Error(), `"lm_head"`) {
@@ -142,7 +143,7 @@ func TestEndsAreLoRAsAlone(t *testing.T) {
 // TestLRRatio: the ratio of LoRA+ is that of the first updates of B and A, which AdamW makes as large as the rate.
 func TestLRRatio(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Seed: 1})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestLRRatio(t *testing.T) {
 			most = max(most, math.Abs(float64(v)-float64(before[i].Data[j])))
 		}
 		want := 1e-3
-		if strings.HasSuffix(p.Name, partB) {
+		if strings.HasSuffix(p.Name, methods.PartB) {
 			want = 4e-3
 		}
 		if math.Abs(most-want) > 0.02*want {
@@ -170,7 +171,7 @@ func TestLRRatio(t *testing.T) {
 // TestExportEmbedding looks at the pair of an embedding table in a GGUF LoRA, which is the other way round there.
 func TestExportEmbedding(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewLoRA(b, LoRAOptions{Rank: 2, Targets: []string{"embed_tokens", "lm_head"}, Seed: 1})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"embed_tokens", "lm_head"}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +193,8 @@ func TestExportEmbedding(t *testing.T) {
 			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
 		}
 	}
-	for want, opt := range map[string]LoRAOptions{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
-		a, err := NewLoRA(b, opt)
+	for want, opt := range map[string]methods.LoRAOptions{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
+		a, err := methods.NewLoRA(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

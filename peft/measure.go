@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
 )
 
@@ -96,7 +97,7 @@ func (opt *MeasureOptions) enough(steps int, total time.Duration) bool {
 
 // newMeasured makes a run of many steps over one sequence of random tokens, and its batch.
 func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error) {
-	a, err := NewLoRA(b, LoRAOptions{Rank: opt.Rank})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: opt.Rank})
 	if err != nil {
 		return nil, nil, err
 	}

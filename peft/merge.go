@@ -197,8 +197,8 @@ func (m *merger) touchAll(bound *attach.Bound) error {
 	if deltas == nil && !hasVectors {
 		return fmt.Errorf("an adapter of method %s cannot be merged", bound.Adapter.Config.Method)
 	}
-	if c, ok := attach.As[interface{ mergeable() error }](bound.Attachment); ok {
-		if err := c.mergeable(); err != nil {
+	if c, ok := attach.As[interface{ Mergeable() error }](bound.Attachment); ok {
+		if err := c.Mergeable(); err != nil {
 			return err
 		}
 	}

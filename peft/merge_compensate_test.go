@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
@@ -24,7 +25,7 @@ func TestMergeCompensates(t *testing.T) {
 	set := tinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
 		b := openBase(t, blocksIn(typ).writeGGUF(t))
-		adapters := []attach.Scaled{{Adapter: trained(t, b, LoRAOptions{Rank: 2}), Scale: 0.3}}
+		adapters := []attach.Scaled{{Adapter: trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 0.3}}
 		hooks, err := attach.BindAll(b, adapters)
 		if err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	m := blocksIn(gguf.Q4_K)
 	m.layers = 2
 	b := openBase(t, m.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 2})
+	a := trained(t, b, methods.LoRAOptions{Rank: 2})
 	opt := MergeOptions{Calibration: tinyData(40, 5)}
 	defer kernels.SetThreads(0)
 	var first []byte
@@ -88,7 +89,7 @@ func writeBytes(t *testing.T, data []byte) string {
 // rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.F16).writeGGUF(t))
-	a := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 2}), Scale: 1}
+	a := attach.Scaled{Adapter: trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 1}
 	for name, set := range map[string]*attach.Data{
 		"none": nil, "unknown ids": {Examples: []attach.Example{{IDs: []int32{1, 1 << 20}}}}, "no example": {},
 	} {
@@ -152,7 +153,7 @@ func correlated(n int) *hessian {
 // TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are refused.
 func TestHessianOfOddInputs(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_K).writeGGUF(t))
-	bound, err := trained(t, b, LoRAOptions{Rank: 2}).Bind(b)
+	bound, err := trained(t, b, methods.LoRAOptions{Rank: 2}).Bind(b)
 	if err != nil {
 		t.Fatal(err)
 	}

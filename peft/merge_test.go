@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -33,8 +34,8 @@ func mergeTo(t *testing.T, b *attach.Base, opt MergeOptions, adapters ...attach.
 func TestMergedEqualsAdapter(t *testing.T) {
 	for name, path := range map[string]string{"float32": tiny.writeGGUF(t), "K types": writeTinyK(t)} {
 		b := openBase(t, path)
-		one := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 4, Seed: 1}), Scale: 1}
-		two := attach.Scaled{Adapter: trained(t, b, LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), Scale: -0.5}
+		one := attach.Scaled{Adapter: trained(t, b, methods.LoRAOptions{Rank: 4, Seed: 1}), Scale: 1}
+		two := attach.Scaled{Adapter: trained(t, b, methods.LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), Scale: -0.5}
 		seq := packed(tinyData(4, 1))
 		for _, adapters := range [][]attach.Scaled{{one}, {one, two}} {
 			out, report := mergeTo(t, b, MergeOptions{Type: "F32"}, adapters...)
@@ -56,7 +57,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 // TestMergeKeepsTheRest: untouched tensors byte for byte, the types of the others, metadata in order.
 func TestMergeKeepsTheRest(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	a := trained(t, b, LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
+	a := trained(t, b, methods.LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
 	out, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 	merged, err := gguf.Open(out)
 	if err != nil {
@@ -111,7 +112,7 @@ func checkMergeRecord(t *testing.T, b *attach.Base, a *attach.Adapter, merged *g
 // TestMergeRounds does one tensor by hand: dequantize, add, quantize.
 func TestMergeRounds(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	a := trained(t, b, LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
+	a := trained(t, b, methods.LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
 	out, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 2})
 	bound, err := a.Attach(b, 2, false)
 	if err != nil {
@@ -154,7 +155,7 @@ func TestCompareRows(t *testing.T) {
 // TestMergeWarns: quantized anew to Q4_K nearly nothing of a small change is left, and the report says so.
 func TestMergeWarns(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	a := trained(t, b, LoRAOptions{Targets: []string{"up_proj"}})
+	a := trained(t, b, methods.LoRAOptions{Targets: []string{"up_proj"}})
 	_, report := mergeTo(t, b, MergeOptions{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 0.01})
 	for _, tensor := range report.Tensors {
 		if !tensor.Little || tensor.Recovery > 0.5 {
@@ -172,7 +173,7 @@ func TestMergeWarns(t *testing.T) {
 // TestMergeType sets general.file_type with the type.
 func TestMergeType(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	out, _ := mergeTo(t, b, MergeOptions{Type: "q8_0"}, attach.Scaled{Adapter: trained(t, b, LoRAOptions{Targets: []string{"up_proj"}}), Scale: 1})
+	out, _ := mergeTo(t, b, MergeOptions{Type: "q8_0"}, attach.Scaled{Adapter: trained(t, b, methods.LoRAOptions{Targets: []string{"up_proj"}}), Scale: 1})
 	if got, _ := openBase(t, out).GGUF.Meta.Uint("general.file_type"); got != 7 {
 		t.Errorf("general.file_type is %d, expected 7", got)
 	}
@@ -182,7 +183,7 @@ func TestMergeType(t *testing.T) {
 func TestMergeThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := openBase(t, writeTinyK(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	var files [2][]byte
 	var reports [2]*MergeReport
 	for i := range files {
@@ -207,7 +208,7 @@ func TestMergeHF(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := openBase(t, dir)
-		a := trained(t, b, LoRAOptions{Targets: []string{"attention"}})
+		a := trained(t, b, methods.LoRAOptions{Targets: []string{"attention"}})
 		out, report := mergeTo(t, b, MergeOptions{}, attach.Scaled{Adapter: a, Scale: 1})
 		was, is := openTensors(t, dir), openTensors(t, out)
 		for _, old := range was.Tensors {
@@ -258,7 +259,7 @@ func TestMergeRefused(t *testing.T) {
 	other := tiny
 	other.edit = func(name string, x []float32) { x[0]++ }
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	for name, test := range map[string]struct {
 		base   *attach.Base
 		opt    MergeOptions
@@ -304,7 +305,7 @@ func checkEmpty(t *testing.T, dir string) {
 // TestMergeHFRefused does the same for a directory.
 func TestMergeHFRefused(t *testing.T) {
 	b := openBase(t, tiny.writeHF(t, gguf.F16, 2))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	for name, test := range map[string]struct {
@@ -343,7 +344,7 @@ func TestMergeCancelled(t *testing.T) {
 			cancel()
 		}
 	}
-	_, err := Merge(ctx, b, []attach.Scaled{{Adapter: trained(t, b, LoRAOptions{}), Scale: 1}}, filepath.Join(dir, "out.gguf"), MergeOptions{Progress: stop})
+	_, err := Merge(ctx, b, []attach.Scaled{{Adapter: trained(t, b, methods.LoRAOptions{}), Scale: 1}}, filepath.Join(dir, "out.gguf"), MergeOptions{Progress: stop})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

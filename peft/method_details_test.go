@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
@@ -23,7 +24,7 @@ func TestSplit(t *testing.T) {
 		{256, -1, 16, 16}, {128, -1, 8, 16}, {127, -1, 1, 127}, {128, 4, 4, 32}, {172, -1, 4, 43}, {24, 7, 4, 6}, {24, 5, 4, 6},
 		{12, 4, 4, 3}, {1, -1, 1, 1},
 	} {
-		if m, n := split(c.size, c.factor); m != c.m || n != c.n {
+		if m, n := methods.Split(c.size, c.factor); m != c.m || n != c.n {
 			t.Errorf("split(%d, %d) is %d, %d, expected %d, %d", c.size, c.factor, m, n, c.m, c.n)
 		}
 	}
@@ -34,13 +35,13 @@ func TestOFTShapes(t *testing.T) {
 	for _, c := range []struct{ blocks, size, in, wantBlocks, wantSize int }{
 		{0, 32, 64, 2, 32}, {0, 32, 172, 4, 43}, {0, 32, 16, 1, 16}, {0, 30, 64, 2, 32}, {4, 0, 64, 4, 16}, {3, 0, 64, 2, 32},
 	} {
-		s := &oftSettings{Blocks: c.blocks, BlockSize: c.size}
-		if blocks, size := s.blocks(c.in); blocks != c.wantBlocks || size != c.wantSize {
+		s := &methods.OFTSettings{Blocks: c.blocks, BlockSize: c.size}
+		if blocks, size := s.Split(c.in); blocks != c.wantBlocks || size != c.wantSize {
 			t.Errorf("r %d, size %d over %d inputs: %d blocks of %d, expected %d of %d", c.blocks, c.size, c.in, blocks, size, c.wantBlocks, c.wantSize)
 		}
 	}
 	for terms, want := range map[int][]float32{1: {1}, 2: {1, 2}, 3: {1, 2, 2, 1}, 4: {1, 2, 2, 1}, 5: {1, 2, 2, 2, 1}, 6: {1, 2, 2, 2, 2, 1}} {
-		if got := (&oftSettings{Series: true, Terms: terms}).series(); !slices.Equal(got, want) {
+		if got := (&methods.OFTSettings{Series: true, Terms: terms}).Coefficients(); !slices.Equal(got, want) {
 			t.Errorf("%d terms have the coefficients %v, expected %v", terms, got, want)
 		}
 	}
@@ -49,7 +50,7 @@ func TestOFTShapes(t *testing.T) {
 // TestConstrainedOFT trains with a small constraint and looks at the norms of the blocks.
 func TestConstrainedOFT(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewOFT(b, OFTOptions{BlockSize: 8, Constrained: true, Eps: 1e-2})
+	a, err := methods.NewOFT(b, methods.OFTOptions{BlockSize: 8, Constrained: true, Eps: 1e-2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestConstrainedOFT(t *testing.T) {
 // TestVeRAMatrices: they are PEFT's of the key, do not change in training, and are in the file but not counted.
 func TestVeRAMatrices(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewVeRA(b, VeRAOptions{Rank: 4, Placement: attach.Placement{Targets: []string{"q_proj", "down_proj"}}})
+	a, err := methods.NewVeRA(b, methods.VeRAOptions{Rank: 4, Placement: attach.Placement{Targets: []string{"q_proj", "down_proj"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,9 +104,9 @@ func TestVeRAMatrices(t *testing.T) {
 }
 
 // adaloraRun trains an AdaLoRA over tiny and gives it with its file.
-func adaloraRun(t *testing.T, b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, string) {
+func adaloraRun(t *testing.T, b *attach.Base, opt methods.AdaLoRAOptions) (*attach.Adapter, string) {
 	t.Helper()
-	a, err := NewAdaLoRA(b, opt)
+	a, err := methods.NewAdaLoRA(b, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,18 +123,18 @@ func adaloraRun(t *testing.T, b *attach.Base, opt AdaLoRAOptions) (*attach.Adapt
 // effect as before those that are not there were taken out.
 func TestAdaLoRARanks(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, out := adaloraRun(t, b, AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 1, StartRank: 4})
+	a, out := adaloraRun(t, b, methods.AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 1, StartRank: 4})
 	loaded, err := attach.Load(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := loaded.Config.Settings.(*adaloraSettings)
+	s := loaded.Config.Settings.(*methods.AdaLoRASettings)
 	if s.Total == nil || *s.Total != 20 || s.Warmup != 2 || s.Final != 6 {
 		t.Errorf("the run of 20 steps is recorded as %+v", s)
 	}
 	sum, ranks := 0, map[int]bool{}
-	for _, mod := range loaded.Method.(*adalora).Modules {
-		r := s.rankOf(mod.Name)
+	for _, mod := range loaded.Method.(*methods.AdaLoRA).Modules {
+		r := s.RankOf(mod.Name)
 		sum, ranks[r] = sum+r, true
 	}
 	if modules := 14; sum != modules || len(ranks) < 3 || !ranks[0] {
@@ -160,34 +161,34 @@ func TestAdaLoRARanks(t *testing.T) {
 // TestRankAllocator follows importance and allocation for two steps with numbers that can be followed by hand.
 func TestRankAllocator(t *testing.T) {
 	total := 3
-	s := newAdaLoRASettings()
+	s := methods.NewAdaLoRASettings()
 	s.Target, s.Start, s.Total, s.Final, s.Beta1, s.Beta2 = 1, 2, &total, 1, 0.5, 0.5
-	site := &adaloraSite{
-		a: autograd.NewParam(2, 2, []float32{1, 1, 2, 2}, []float32{1, 3, 0, 1}),
-		b: autograd.NewParam(1, 2, []float32{1, 1}, []float32{0, 2}),
-		e: autograd.NewParam(2, 1, []float32{1, 1}, []float32{4, 0}),
+	site := &methods.AdaLoRASite{
+		A: autograd.NewParam(2, 2, []float32{1, 1, 2, 2}, []float32{1, 3, 0, 1}),
+		B: autograd.NewParam(1, 2, []float32{1, 1}, []float32{0, 2}),
+		E: autograd.NewParam(2, 1, []float32{1, 1}, []float32{4, 0}),
 	}
-	at := &adaloraAttachment{settings: s, order: []*adaloraSite{site}}
-	at.allocator = newRankAllocator(at)
+	at := &methods.AdaLoRAAttachment{Settings: s, Order: []*methods.AdaLoRASite{site}}
+	at.Allocator = methods.NewRankAllocator(at)
 	at.Stepped(1, 3)
 	// |v·g| is 1 3, 0 2; 0 2; 4 0; importance half of that, and uncertainty half of their difference: a quarter.
-	if want := []float32{0.5, 1.5, 0, 1, 0, 1, 2, 0}; !slices.Equal(at.allocator.importance, want) {
-		t.Errorf("importance is %v, expected %v", at.allocator.importance, want)
+	if want := []float32{0.5, 1.5, 0, 1, 0, 1, 2, 0}; !slices.Equal(at.Allocator.Importance, want) {
+		t.Errorf("importance is %v, expected %v", at.Allocator.Importance, want)
 	}
-	if want := []float32{0.25, 0.75, 0, 0.5, 0, 0.5, 1, 0}; !slices.Equal(at.allocator.uncertainty, want) {
-		t.Errorf("uncertainty is %v, expected %v", at.allocator.uncertainty, want)
+	if want := []float32{0.25, 0.75, 0, 0.5, 0, 0.5, 1, 0}; !slices.Equal(at.Allocator.Uncertainty, want) {
+		t.Errorf("uncertainty is %v, expected %v", at.Allocator.Uncertainty, want)
 	}
 	// The first triplet has (0.125 + 1.125)/2 + 0 + 2, the second (0 + 0.5)/2 + 0.5 + 0.
-	if got := at.allocator.scores(); !slices.Equal(got, []float64{2.625, 0.75}) {
+	if got := at.Allocator.Scores(); !slices.Equal(got, []float64{2.625, 0.75}) {
 		t.Errorf("the scores are %v", got)
 	}
 	at.Stepped(2, 3) // the last allocation
-	if !slices.Equal(at.allocator.kept, []float32{1, 0}) || !slices.Equal(site.e.Data, []float32{1, 0}) {
-		t.Errorf("kept are %v, singular values %v", at.allocator.kept, site.e.Data)
+	if !slices.Equal(at.Allocator.Kept, []float32{1, 0}) || !slices.Equal(site.E.Data, []float32{1, 0}) {
+		t.Errorf("kept are %v, singular values %v", at.Allocator.Kept, site.E.Data)
 	}
-	site.e.Data[1] = 5
+	site.E.Data[1] = 5
 	at.Stepped(3, 3)
-	if site.e.Data[1] != 0 {
+	if site.E.Data[1] != 0 {
 		t.Error("a rank that was taken away came back")
 	}
 }
@@ -201,7 +202,7 @@ func TestOrthogonalGradient(t *testing.T) {
 		}
 		p := autograd.NewParam(shape[0], shape[1], make([]float32, 15), make([]float32, 15))
 		prng.NewRandom(1, "p").Normal(p.Data, 0.7)
-		addOrthogonalGrad(p, 0.3, transposed)
+		methods.AddOrthogonalGrad(p, 0.3, transposed)
 		for i := range p.Data {
 			const h = 1e-3
 			old := p.Data[i]

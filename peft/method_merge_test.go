@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -74,17 +75,19 @@ func TestSeveralMethodsMerge(t *testing.T) {
 	everywhere := attach.Placement{Targets: []string{"all-linear"}}
 	var adapters []attach.Scaled
 	for _, make := range []func() (*attach.Adapter, error){
-		func() (*attach.Adapter, error) { return NewIA3(b, IA3Options{}) },
-		func() (*attach.Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
-		func() (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 8}) },
-		func() (*attach.Adapter, error) { return NewLoRA(b, LoRAOptions{Rank: 2}) },
+		func() (*attach.Adapter, error) { return methods.NewIA3(b, methods.IA3Options{}) },
+		func() (*attach.Adapter, error) { return methods.NewBitFit(b, methods.BitFitOptions{}) },
+		func() (*attach.Adapter, error) { return methods.NewOFT(b, methods.OFTOptions{BlockSize: 8}) },
+		func() (*attach.Adapter, error) { return methods.NewLoRA(b, methods.LoRAOptions{Rank: 2}) },
 		func() (*attach.Adapter, error) {
-			return NewIA3(b, IA3Options{Placement: everywhere, FeedForward: []string{"o_proj"}})
+			return methods.NewIA3(b, methods.IA3Options{Placement: everywhere, FeedForward: []string{"o_proj"}})
 		},
-		func() (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{}) },
-		func() (*attach.Adapter, error) { return NewLNTuning(b, NormOptions{Layers: "1"}) },
-		func() (*attach.Adapter, error) { return NewOFT(b, OFTOptions{BlockSize: 16, Exact: true}) },
-		func() (*attach.Adapter, error) { return NewBitFit(b, BitFitOptions{}) },
+		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{}) },
+		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{Layers: "1"}) },
+		func() (*attach.Adapter, error) {
+			return methods.NewOFT(b, methods.OFTOptions{BlockSize: 16, Exact: true})
+		},
+		func() (*attach.Adapter, error) { return methods.NewBitFit(b, methods.BitFitOptions{}) },
 	} {
 		a, err := make()
 		if err != nil {
@@ -109,7 +112,7 @@ func TestSeveralMethodsMerge(t *testing.T) {
 // TestBiasesInHuggingFace looks at the configuration and the shards of a directory that gets biases.
 func TestBiasesInHuggingFace(t *testing.T) {
 	b := openBase(t, tiny.writeHF(t, gguf.BF16, 2))
-	a, err := NewBitFit(b, BitFitOptions{attach.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
+	a, err := methods.NewBitFit(b, methods.BitFitOptions{Placement: attach.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +138,7 @@ func TestBiasesInHuggingFace(t *testing.T) {
 // TestScaledRowsKeepLevels merges (IA)³ into blocks whose scales take it up: nearly nothing is lost.
 func TestScaledRowsKeepLevels(t *testing.T) {
 	b := openBase(t, writeTinyK(t))
-	a, err := NewIA3(b, IA3Options{})
+	a, err := methods.NewIA3(b, methods.IA3Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
@@ -57,7 +58,7 @@ func newExperiments(t *testing.T, spec string) *experiments {
 			if err != nil {
 				t.Fatal(err)
 			}
-			channelRates[channel] = f
+			methods.ChannelRates[channel] = f
 		}
 	}
 	e.texts()
@@ -171,7 +172,7 @@ func (e *experiments) run(typ, run string) {
 func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.Data, r *TrainResult) {
 	t := e.t
 	modes := []string{RoundAuto}
-	if a.Config.Method != MethodQAT && a.Config.Grid == nil {
+	if a.Config.Method != methods.MethodQAT && a.Config.Grid == nil {
 		modes = e.list("rounding", RoundRequantize)
 	}
 	for _, mode := range modes {
@@ -218,25 +219,25 @@ func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent boo
 	var err error
 	switch method {
 	case "lora":
-		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Seed: seed})
+		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, Seed: seed})
 	case "dora":
-		a, err = NewLoRA(b, LoRAOptions{Rank: rank, DoRA: true, Seed: seed})
+		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, DoRA: true, Seed: seed})
 	case "pissa":
-		a, err = NewLoRA(b, LoRAOptions{Rank: rank, Init: attach.InitPiSSA, Seed: seed})
+		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, Init: attach.InitPiSSA, Seed: seed})
 	case "loha":
-		a, err = NewLoHa(b, LoHaOptions{Placement: at})
+		a, err = methods.NewLoHa(b, methods.LoHaOptions{Placement: at})
 	case "lokr":
-		a, err = NewLoKr(b, LoKrOptions{Placement: at})
+		a, err = methods.NewLoKr(b, methods.LoKrOptions{Placement: at})
 	case "vera":
-		a, err = NewVeRA(b, VeRAOptions{Placement: at})
+		a, err = methods.NewVeRA(b, methods.VeRAOptions{Placement: at})
 	case "oft":
-		a, err = NewOFT(b, OFTOptions{Placement: at})
+		a, err = methods.NewOFT(b, methods.OFTOptions{Placement: at})
 	case "adalora":
-		a, err = NewAdaLoRA(b, AdaLoRAOptions{Placement: at})
+		a, err = methods.NewAdaLoRA(b, methods.AdaLoRAOptions{Placement: at})
 	case "ia3":
-		a, err = NewIA3(b, IA3Options{Placement: at})
+		a, err = methods.NewIA3(b, methods.IA3Options{Placement: at})
 	default:
-		return NewQAT(b, QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: latent})
+		return methods.NewQAT(b, methods.QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: latent})
 	}
 	if err == nil && onGrid {
 		err = a.TrainOnGrid(b, attach.GridOptions{Dither: dither, Seed: seed, Latent: latent})

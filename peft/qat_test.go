@@ -16,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -51,7 +52,7 @@ func blocksIn(typ gguf.Type) tinyModel {
 // newQATAdapter makes an adapter, dithered where it moves levels.
 func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapter {
 	t.Helper()
-	a, err := NewQAT(b, QATOptions{Channels: channels, Rank: 4, Seed: 3})
+	a, err := methods.NewQAT(b, methods.QATOptions{Channels: channels, Rank: 4, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func TestQATRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := openBase(t, writeTinyK(t))
 	fresh := func(b *attach.Base) (*attach.Adapter, error) {
-		return NewQAT(b, QATOptions{Channels: "scale+offset+code", Rank: 2})
+		return methods.NewQAT(b, methods.QATOptions{Channels: "scale+offset+code", Rank: 2})
 	}
 	run := func(opt TrainOptions) []byte {
 		a, err := fresh(b)
@@ -193,7 +194,7 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 	var adapters []*attach.Adapter
 	for _, path := range []string{tiny.writeGGUF(t), tiny.writeHF(t, gguf.F32, 1)} {
 		b := openBase(t, path)
-		a, err := NewQAT(b, QATOptions{Channels: "scale+row", Rank: 2, Seed: 3})
+		a, err := methods.NewQAT(b, methods.QATOptions{Channels: "scale+row", Rank: 2, Seed: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +220,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
 	r.Normal(dw, 1)
-	g := &groupGradient{site: &qatSite{MovedBlocks: requant.MovedBlocks{Base: &w}, offset: qatPair{a: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g := &methods.GroupGradient{Site: &methods.QATSite{MovedBlocks: requant.MovedBlocks{Base: &w}, Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {
@@ -230,8 +231,8 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 				factor += float64(dw[i*512+k]) * float64(row[k])
 				offset += float64(dw[i*512+k])
 			}
-			if math.Abs(float64(g.factor[i*16+j])-factor) > 1e-4 || math.Abs(float64(g.offset[i*16+j])-offset) > 1e-4 {
-				t.Fatalf("row %d group %d: %v and %v, want %v and %v", i, j, g.factor[i*16+j], g.offset[i*16+j], factor, offset)
+			if math.Abs(float64(g.Factor[i*16+j])-factor) > 1e-4 || math.Abs(float64(g.Offset[i*16+j])-offset) > 1e-4 {
+				t.Fatalf("row %d group %d: %v and %v, want %v and %v", i, j, g.Factor[i*16+j], g.Offset[i*16+j], factor, offset)
 			}
 		}
 	}
@@ -254,7 +255,7 @@ func TestQATMemory(t *testing.T) {
 	if got := plan(newQATAdapter(t, b, "scale")); got < blocks || got > blocks*3/2 {
 		t.Errorf("beside its tensors the adapter is said to take %d bytes, the blocks are %d", got, blocks)
 	}
-	if got := plan(trained(t, b, LoRAOptions{})); got != 0 {
+	if got := plan(trained(t, b, methods.LoRAOptions{})); got != 0 {
 		t.Errorf("a LoRA is said to take %d bytes more", got)
 	}
 }
@@ -310,17 +311,17 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 func TestQATRefused(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
 	for _, c := range []struct {
-		opt  QATOptions
+		opt  methods.QATOptions
 		want string
 	}{
-		{QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset moves: choose another channel (scale, row, code)"},
-		{QATOptions{Channels: "scales"}, `channel "scales" is not known`},
-		{QATOptions{Channels: "scale+scale"}, "named twice"},
-		{QATOptions{Rank: -1}, "rank -1"},
-		{QATOptions{Dither: "some"}, `qat_dither "some"`},
-		{QATOptions{Targets: []string{"none"}}, "matches no linear map"},
+		{methods.QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset moves: choose another channel (scale, row, code)"},
+		{methods.QATOptions{Channels: "scales"}, `channel "scales" is not known`},
+		{methods.QATOptions{Channels: "scale+scale"}, "named twice"},
+		{methods.QATOptions{Rank: -1}, "rank -1"},
+		{methods.QATOptions{Dither: "some"}, `qat_dither "some"`},
+		{methods.QATOptions{Targets: []string{"none"}}, "matches no linear map"},
 	} {
-		if _, err := NewQAT(b, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := methods.NewQAT(b, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, expected %q", c.opt, err, c.want)
 		}
 	}
@@ -340,7 +341,7 @@ func TestQATRefused(t *testing.T) {
 
 // TestQATLoadRefused reads files that lie.
 func TestQATLoadRefused(t *testing.T) {
-	settings := &qatSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
+	settings := &methods.QATSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"
 	for name, c := range map[string]struct {
 		tensors map[string][]int
@@ -348,17 +349,17 @@ func TestQATLoadRefused(t *testing.T) {
 	}{
 		"nothing":     {nil, "no tensor"},
 		"foreign":     {map[string][]int{"x": {1, 1}}, `tensor "x" is not one`},
-		"no channel":  {map[string][]int{qatName(module, "auto", "A"): {1, 1}}, "is not one"},
-		"only A":      {map[string][]int{qatName(module, "scale", "A"): {2, 8}}, "no qat_scale_B"},
-		"only B":      {map[string][]int{qatName(module, "scale", "B"): {8, 2}}, "no qat_scale_A"},
-		"other ranks": {map[string][]int{qatName(module, "scale", "A"): {2, 8}, qatName(module, "scale", "B"): {8, 3}}, "different ranks"},
-		"other rows": {map[string][]int{qatName(module, "scale", "A"): {2, 8}, qatName(module, "scale", "B"): {8, 2}, qatName(module, "row", ""): {9, 1}},
+		"no channel":  {map[string][]int{methods.QATName(module, "auto", "A"): {1, 1}}, "is not one"},
+		"only A":      {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}}, "no qat_scale_B"},
+		"only B":      {map[string][]int{methods.QATName(module, "scale", "B"): {8, 2}}, "no qat_scale_A"},
+		"other ranks": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}, methods.QATName(module, "scale", "B"): {8, 3}}, "different ranks"},
+		"other rows": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}, methods.QATName(module, "scale", "B"): {8, 2}, methods.QATName(module, "row", ""): {9, 1}},
 			"others of the module have"},
-		"a vector": {map[string][]int{qatName(module, "row", ""): {9}}, "expected a matrix"},
+		"a vector": {map[string][]int{methods.QATName(module, "row", ""): {9}}, "expected a matrix"},
 	} {
 		a := &attach.Adapter{}
 		a.Allocate(c.tensors)
-		_, err := attach.NewMethod(&attach.Config{Method: MethodQAT, Settings: settings}, a.Tensors)
+		_, err := attach.NewMethod(&attach.Config{Method: methods.MethodQAT, Settings: settings}, a.Tensors)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, expected %q", name, err, c.want)
 		}
@@ -369,7 +370,7 @@ func TestQATLoadRefused(t *testing.T) {
 // levels keep nothing.
 func TestMergeRoundings(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_0).writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 2})
+	a := trained(t, b, methods.LoRAOptions{Rank: 2})
 	recovery := map[string]float64{}
 	for _, rounding := range roundings {
 		opt := MergeOptions{Rounding: rounding}
@@ -428,7 +429,7 @@ func logitsOf(t *testing.T, m *model.Model, h model.Hooks, ids []int32) []float3
 // be written; one of another model is refused.
 func TestMergeImatrix(t *testing.T) {
 	b := openBase(t, blocksIn(gguf.Q4_1).writeGGUF(t))
-	a := trained(t, b, LoRAOptions{Rank: 2, Targets: []string{"up_proj"}})
+	a := trained(t, b, methods.LoRAOptions{Rank: 2, Targets: []string{"up_proj"}})
 	path := writeImatrix(t, b, 256)
 	l := b.Model.Layers[0].Up
 	off := func(opt MergeOptions) float64 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/methods"
 )
 
 // tall is a model of which the upper layers are adapted.
@@ -17,7 +18,7 @@ var tall = tinyModel{width: 32, heads: 4, keyHeads: 2, ffn: 48, layers: 4}
 // above trains the last two of four layers and gives the parameters, and how many batches went through the lower layers.
 func above(t *testing.T, b *attach.Base, opt TrainOptions) (params []float32, layers int, tr *trainer) {
 	t.Helper()
-	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestStem(t *testing.T) {
 func TestStemResume(t *testing.T) {
 	b := openBase(t, tall.writeGGUF(t))
 	train := func(opt TrainOptions, ctx context.Context) error {
-		a, err := NewLoRA(b, LoRAOptions{Rank: 4, Seed: 3, Layers: "last:1"})
+		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Seed: 3, Layers: "last:1"})
 		if err != nil {
 			t.Fatal(err)
 		}

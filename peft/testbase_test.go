@@ -16,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/quant"
@@ -281,9 +282,9 @@ func openBase(t testing.TB, path string) *attach.Base {
 }
 
 // trained makes a LoRA whose B matrices are not zero, so that it changes something.
-func trained(t testing.TB, b *attach.Base, opt LoRAOptions) *attach.Adapter {
+func trained(t testing.TB, b *attach.Base, opt methods.LoRAOptions) *attach.Adapter {
 	t.Helper()
-	a, err := NewLoRA(b, opt)
+	a, err := methods.NewLoRA(b, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -29,7 +30,7 @@ func trainOptions(out string) TrainOptions {
 // runTraining trains a fresh adapter with dropout over a base and gives its file.
 func runTraining(t *testing.T, b *attach.Base, opt TrainOptions) ([]byte, *TrainResult) {
 	t.Helper()
-	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestResume(t *testing.T) {
 // interrupt runs a training until step stop is done and looks at what it leaves.
 func interrupt(t *testing.T, b *attach.Base, opt TrainOptions, stop, steps int) {
 	t.Helper()
-	a, err := NewLoRA(b, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,22 +232,22 @@ func TestResumeRefused(t *testing.T) {
 	interrupt(t, b, opt, 2, 12)
 	opt.Resume = CheckpointPath(opt.Out)
 	for name, test := range map[string]struct {
-		change func(*TrainOptions, *LoRAOptions, **dataset.Set)
+		change func(*TrainOptions, *methods.LoRAOptions, **dataset.Set)
 		reason string
 	}{
-		"seed":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
-		"rate":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
-		"precision": {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Precision = attach.PrecisionBF16 }, "precision f32, this one has bf16"},
-		"schedule":  {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
-		"data":      {func(_ *TrainOptions, _ *LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
-		"rank":      {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
-		"alpha":     {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
-		"targets":   {func(_ *TrainOptions, l *LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
-		"file":      {func(o *TrainOptions, _ *LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
+		"seed":      {func(o *TrainOptions, _ *methods.LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
+		"rate":      {func(o *TrainOptions, _ *methods.LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
+		"precision": {func(o *TrainOptions, _ *methods.LoRAOptions, _ **dataset.Set) { o.Precision = attach.PrecisionBF16 }, "precision f32, this one has bf16"},
+		"schedule":  {func(o *TrainOptions, _ *methods.LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
+		"data":      {func(_ *TrainOptions, _ *methods.LoRAOptions, d **dataset.Set) { *d = tinyData(24, 9) }, "training data"},
+		"rank":      {func(_ *TrainOptions, l *methods.LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":     {func(_ *TrainOptions, l *methods.LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets":   {func(_ *TrainOptions, l *methods.LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
+		"file":      {func(o *TrainOptions, _ *methods.LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
 	} {
-		o, l, d := opt, LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, tinyData(24, 1)
+		o, l, d := opt, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, tinyData(24, 1)
 		test.change(&o, &l, &d)
-		a, err := NewLoRA(b, l)
+		a, err := methods.NewLoRA(b, l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +261,7 @@ func TestResumeRefused(t *testing.T) {
 // numbers of targets.
 func TestAccumulate(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a := trained(t, b, LoRAOptions{})
+	a := trained(t, b, methods.LoRAOptions{})
 	set := tinyData(7, 4)
 	tr, err := newTrainer(b, a, set, nil, TrainOptions{})
 	if err != nil {
@@ -295,7 +296,7 @@ func TestAccumulate(t *testing.T) {
 func TestClip(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
 	first := func(clip float64) (float64, []float32) {
-		tr, err := newTrainer(b, trained(t, b, LoRAOptions{}), tinyData(4, 1), nil, TrainOptions{Clip: clip})
+		tr, err := newTrainer(b, trained(t, b, methods.LoRAOptions{}), tinyData(4, 1), nil, TrainOptions{Clip: clip})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +347,7 @@ func TestTrainRefused(t *testing.T) {
 		"steps":               {set(ids(1, 2)), nil, TrainOptions{Steps: -1}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Train(context.Background(), b, trained(t, b, LoRAOptions{}), test.train, test.eval, test.opt)
+			_, err := Train(context.Background(), b, trained(t, b, methods.LoRAOptions{}), test.train, test.eval, test.opt)
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
@@ -379,7 +380,7 @@ func TestNonFinite(t *testing.T) {
 			b := openBase(t, test.model.writeGGUF(t))
 			dir := t.TempDir()
 			opt := TrainOptions{Steps: 20, LR: test.lr, Out: filepath.Join(dir, "out.safetensors")}
-			_, err := Train(context.Background(), b, trained(t, b, LoRAOptions{}), tinyData(8, 1), nil, opt)
+			_, err := Train(context.Background(), b, trained(t, b, methods.LoRAOptions{}), tinyData(8, 1), nil, opt)
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}

@@ -12,6 +12,8 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/virtual"
 )
 
 // virtualCases are the runs of methods with virtual tokens, and for how many steps each can be followed to 1e-4.
@@ -20,7 +22,7 @@ var virtualCases = map[string]int{"prompt_tuning": 20, "prefix_tuning": 20, "pre
 // virtualVector is a tensor of the reference: PEFT trains under other names than it saves.
 func (c *peftCase) virtualVector(t *testing.T, kind, name string) []float32 {
 	t.Helper()
-	if name == promptTensor {
+	if name == virtual.PromptTensor {
 		name = "prompt_encoder.embedding.weight"
 	}
 	x := c.vectors.Tensor(kind + "." + strings.Replace(name, "prompt_encoder.", "prompt_encoder.default.", 1))
@@ -42,9 +44,9 @@ func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 		t.Fatal(err)
 	}
 	if m, ok := a.Method.(interface {
-		encoderShapes(b *attach.Base) map[string][]int
+		EncoderShapes(b *attach.Base) map[string][]int
 	}); ok {
-		shapes := m.encoderShapes(c.baseForCase)
+		shapes := m.EncoderShapes(c.baseForCase)
 		if a, err = attach.NewAdapter(c.baseForCase, a.Config, shapes, func(p *attach.Param) { copy(p.Data, c.virtualVector(t, "init", p.Name)) }); err != nil {
 			t.Fatal(err)
 		}
@@ -188,12 +190,12 @@ func jsonFields(t *testing.T, path string) map[string]any {
 // TestSeveralAdapters: a LoRA and two prompts at once, the first prompt first in front of the text.
 func TestSeveralAdapters(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	lora := trained(t, b, LoRAOptions{Rank: 2, Seed: 1})
-	first, err := NewPromptTuning(b, PromptOptions{VirtualTokens: 2, Seed: 1})
+	lora := trained(t, b, methods.LoRAOptions{Rank: 2, Seed: 1})
+	first, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := NewPromptTuning(b, PromptOptions{VirtualTokens: 3, Seed: 2})
+	second, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 3, Seed: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +207,7 @@ func TestSeveralAdapters(t *testing.T) {
 	if want := []int32{-1, -2, -3, -4, -5, 5, 6}; !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
-	joined, err := NewPromptTuning(b, PromptOptions{VirtualTokens: 5, Seed: 2})
+	joined, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 5, Seed: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/virtual"
 )
 
 // permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
@@ -25,7 +26,7 @@ func TestPrefixOverPermutedRows(t *testing.T) {
 	b, hf := permutedPair(t)
 	data := tinyData(6, 4)
 	for _, text := range []string{"", "the cat"} {
-		a, err := NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 5, Text: text, Seed: 2}})
+		a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 5, Text: text, Seed: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,16 +62,20 @@ func TestPrefixOfText(t *testing.T) {
 		e := &data.Examples[i]
 		e.IDs, e.Loss = e.IDs[len(text):], nil
 	}
-	start := PromptOptions{Text: "the cat"}
+	start := virtual.PromptOptions{Text: "the cat"}
 	for name, make := range map[string]func() (*attach.Adapter, error){
-		"prompt-tuning":       func() (*attach.Adapter, error) { return NewPromptTuning(b, start) },
-		"prefix-tuning":       func() (*attach.Adapter, error) { return NewPrefixTuning(b, PrefixOptions{PromptOptions: start}) },
-		"p-tuning-v2, hidden": func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{PromptOptions: start}) },
+		"prompt-tuning": func() (*attach.Adapter, error) { return virtual.NewPromptTuning(b, start) },
+		"prefix-tuning": func() (*attach.Adapter, error) {
+			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: start})
+		},
+		"p-tuning-v2, hidden": func() (*attach.Adapter, error) {
+			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start})
+		},
 		"p-tuning-v2, kv": func() (*attach.Adapter, error) {
-			return NewPTuningV2(b, PTuningV2Options{PromptOptions: start, Form: FormKV})
+			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start, Form: virtual.FormKV})
 		},
 		"p-tuning-v2, kept": func() (*attach.Adapter, error) {
-			return collapsed(b)(NewPTuningV2(b, PTuningV2Options{PromptOptions: start}))
+			return collapsed(b)(virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start}))
 		},
 	} {
 		a, err := make()
@@ -113,7 +118,7 @@ func TestEncoderIsDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(a.Tensors) != 1 || a.Tensors[0].Name != promptTensor {
+		if len(a.Tensors) != 1 || a.Tensors[0].Name != virtual.PromptTensor {
 			t.Errorf("%s: %d tensors beginning with %s are left", c.name, len(a.Tensors), a.Tensors[0].Name)
 		}
 		got, err := EvalLoss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, tinyData(6, 2), 0)
@@ -161,11 +166,11 @@ func TestClassifies(t *testing.T) {
 		words [][]int32
 		rate  float64
 	}{
-		{"head, hidden", FormHidden, nil, 2e-2}, {"head, kv", FormKV, nil, 2e-2}, {"words", FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
+		{"head, hidden", virtual.FormHidden, nil, 2e-2}, {"head, kv", virtual.FormKV, nil, 2e-2}, {"words", virtual.FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, err := NewPTuningV2(b, PTuningV2Options{
-				PromptOptions: PromptOptions{VirtualTokens: 6, Seed: 1}, Form: c.form,
+			a, err := virtual.NewPTuningV2(b, virtual.PTuningV2Options{
+				PromptOptions: virtual.PromptOptions{VirtualTokens: 6, Seed: 1}, Form: c.form,
 				Classes: &attach.Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
 			})
 			if err != nil {
@@ -203,8 +208,8 @@ func TestClassifies(t *testing.T) {
 // TestHeadGradient compares the gradient of a classifier with central differences.
 func TestHeadGradient(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewPTuningV2(b, PTuningV2Options{
-		PromptOptions: PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &attach.Classes{Labels: []string{"no", "yes"}},
+	a, err := virtual.NewPTuningV2(b, virtual.PTuningV2Options{
+		PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &attach.Classes{Labels: []string{"no", "yes"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +237,7 @@ func TestHeadGradient(t *testing.T) {
 // TestTemplatePrompt has the virtual tokens of a template among the words of a prompt.
 func TestTemplatePrompt(t *testing.T) {
 	b := openBase(t, tiny.writeGGUF(t))
-	a, err := NewPTuning(b, PTuningOptions{Template: "[P*2] {q} [P] is {a}", Hidden: 4})
+	a, err := virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P*2] {q} [P] is {a}", Hidden: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,26 +275,26 @@ func TestTemplatePrompt(t *testing.T) {
 
 // TestVirtualTensors wants tensors that do not fit the configuration to be refused.
 func TestVirtualTensors(t *testing.T) {
-	s := virtualSettings{Tokens: 2, TokenDim: 4, Submodules: 1, Layers: 3}
-	prompt := attach.Param{Name: promptTensor, Shape: []int{2, 4}}
+	s := virtual.VirtualSettings{Tokens: 2, TokenDim: 4, Submodules: 1, Layers: 3}
+	prompt := attach.Param{Name: virtual.PromptTensor, Shape: []int{2, 4}}
 	for _, c := range []struct {
 		config attach.Config
 		params []attach.Param
 		want   string
 	}{
-		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, nil, "no tensor"},
-		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}}, []attach.Param{prompt, prompt}, "expected only"},
-		{attach.Config{Method: MethodPromptTuning, Settings: &PromptSettings{virtualSettings: s}},
-			[]attach.Param{{Name: promptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
-		{attach.Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
-			[]attach.Param{{Name: encoderTable, Shape: []int{2, 4}}}, "expected 13"},
-		{attach.Config{Method: MethodPTuning, Settings: &PTuningSettings{virtualSettings: s}}, []attach.Param{{Name: "x"}}, "expected only"},
-		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, nil, "0 tensors"},
-		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}}, []attach.Param{prompt}, "says [2 24]"},
-		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
-			[]attach.Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: scoreTensor}}, "expected a matrix"},
-		{attach.Config{Method: MethodPrefixTuning, Settings: &PrefixSettings{virtualSettings: s}},
-			[]attach.Param{{Name: promptTensor, Shape: []int{2, 24}}, {Name: "y"}}, "no place"},
+		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}}, nil, "no tensor"},
+		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}}, []attach.Param{prompt, prompt}, "expected only"},
+		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}},
+			[]attach.Param{{Name: virtual.PromptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
+		{attach.Config{Method: virtual.MethodPTuning, Settings: &virtual.PTuningSettings{VirtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
+			[]attach.Param{{Name: virtual.EncoderTable, Shape: []int{2, 4}}}, "expected 13"},
+		{attach.Config{Method: virtual.MethodPTuning, Settings: &virtual.PTuningSettings{VirtualSettings: s}}, []attach.Param{{Name: "x"}}, "expected only"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}}, nil, "0 tensors"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}}, []attach.Param{prompt}, "says [2 24]"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}},
+			[]attach.Param{{Name: virtual.PromptTensor, Shape: []int{2, 24}}, {Name: virtual.ScoreTensor}}, "expected a matrix"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}},
+			[]attach.Param{{Name: virtual.PromptTensor, Shape: []int{2, 24}}, {Name: "y"}}, "no place"},
 	} {
 		if _, err := attach.NewMethod(&c.config, c.params); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %d tensors gives %v, expected an error with %q", c.config.Method, len(c.params), err, c.want)
@@ -304,22 +309,32 @@ func TestVirtualOptions(t *testing.T) {
 		make func() (*attach.Adapter, error)
 		want string
 	}{
-		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: "best"}) }, `"best" is not known`},
-		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{Init: PromptInitText}) }, "needs a text"},
 		{func() (*attach.Adapter, error) {
-			return NewPromptTuning(b, PromptOptions{Init: PromptInitRandom, Text: "a"})
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: "best"})
+		}, `"best" is not known`},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: virtual.PromptInitText})
+		}, "needs a text"},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: virtual.PromptInitRandom, Text: "a"})
 		}, "the init is random"},
-		{func() (*attach.Adapter, error) { return NewPromptTuning(b, PromptOptions{VirtualTokens: -1}) }, "-1 virtual tokens"},
 		{func() (*attach.Adapter, error) {
-			return NewPrefixTuning(b, PrefixOptions{Projection: true, PromptOptions: PromptOptions{Text: "a"}})
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: -1})
+		}, "-1 virtual tokens"},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{Projection: true, PromptOptions: virtual.PromptOptions{Text: "a"}})
 		}, "starts at random"},
-		{func() (*attach.Adapter, error) { return NewPTuning(b, PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
-		{func() (*attach.Adapter, error) { return NewPTuning(b, PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
+		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, virtual.PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
+		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
 		{func() (*attach.Adapter, error) {
-			return NewPTuning(b, PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2})
+			return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2})
 		}, "the template has 3"},
-		{func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Form: "deep"}) }, `"deep" is not known`},
-		{func() (*attach.Adapter, error) { return NewPTuningV2(b, PTuningV2Options{Classes: &attach.Classes{}}) }, "two labels"},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{Form: "deep"})
+		}, `"deep" is not known`},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{Classes: &attach.Classes{}})
+		}, "two labels"},
 	} {
 		if _, err := c.make(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, expected one with %q", err, c.want)
@@ -342,16 +357,16 @@ func TestVirtualOverQuantized(t *testing.T) {
 		make func(b *attach.Base) (*attach.Adapter, error)
 	}{
 		{"prompt-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return NewPromptTuning(b, PromptOptions{VirtualTokens: 4, Seed: 3})
+			return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 4, Seed: 3})
 		}},
 		{"prefix-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return NewPrefixTuning(b, PrefixOptions{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
+			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
 		{"p-tuning", 3e-3, func(b *attach.Base) (*attach.Adapter, error) {
-			return NewPTuning(b, PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3})
+			return virtual.NewPTuning(b, virtual.PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3})
 		}},
 		{"p-tuning-v2", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return NewPTuningV2(b, PTuningV2Options{PromptOptions: PromptOptions{VirtualTokens: 4, Seed: 3}})
+			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: virtual.PromptOptions{VirtualTokens: 4, Seed: 3}})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

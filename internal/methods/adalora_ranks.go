@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"math"
@@ -12,32 +12,32 @@ import (
 // rankAllocator takes ranks away where they matter least (Zhang et al. 2023, sections 3.2 and 3.3). A rank is a triplet: a
 // singular value with its row of A and its column of B.
 type rankAllocator struct {
-	at          *adaloraAttachment
-	importance  []float32 // smoothed |value·gradient|, of all values of A, B and E of each site in turn
-	uncertainty []float32 // smoothed deviation from it
-	kept        []float32 // 1 for each triplet that is there, in turn; 0 for one that is not
+	at          *AdaLoRAAttachment
+	Importance  []float32 // smoothed |value·gradient|, of all values of A, B and E of each site in turn
+	Uncertainty []float32 // smoothed deviation from it
+	Kept        []float32 // 1 for each triplet that is there, in turn; 0 for one that is not
 	step        []float32 // steps seen, one value
 }
 
-func newRankAllocator(at *adaloraAttachment) *rankAllocator {
+func NewRankAllocator(at *AdaLoRAAttachment) *rankAllocator {
 	r := &rankAllocator{at: at, step: make([]float32, 1)}
 	values, triplets := 0, 0
-	for _, s := range at.order {
-		values += len(s.a.Data) + len(s.b.Data) + len(s.e.Data)
-		triplets += s.a.Rows
+	for _, s := range at.Order {
+		values += len(s.A.Data) + len(s.B.Data) + len(s.E.Data)
+		triplets += s.A.Rows
 	}
-	r.importance, r.uncertainty = make([]float32, values), make([]float32, values)
-	r.kept = slices.Repeat([]float32{1}, triplets)
+	r.Importance, r.Uncertainty = make([]float32, values), make([]float32, values)
+	r.Kept = slices.Repeat([]float32{1}, triplets)
 	return r
 }
 
 // State is what a checkpoint holds of the allocation.
-func (at *adaloraAttachment) State() []attach.Param {
-	r := at.allocator
+func (at *AdaLoRAAttachment) State() []attach.Param {
+	r := at.Allocator
 	var all []attach.Param
 	for _, p := range []attach.Param{
-		{Name: "importance", Data: r.importance}, {Name: "uncertainty", Data: r.uncertainty},
-		{Name: "kept", Data: r.kept}, {Name: "step", Data: r.step},
+		{Name: "importance", Data: r.Importance}, {Name: "uncertainty", Data: r.Uncertainty},
+		{Name: "kept", Data: r.Kept}, {Name: "step", Data: r.step},
 	} {
 		p.Shape = []int{len(p.Data)}
 		all = append(all, p)
@@ -46,12 +46,12 @@ func (at *adaloraAttachment) State() []attach.Param {
 }
 
 // Stepped learns how long the run is before its first step, and allocates ranks after each.
-func (at *adaloraAttachment) Stepped(step, steps int) {
-	r := at.allocator
+func (at *AdaLoRAAttachment) Stepped(step, steps int) {
+	r := at.Allocator
 	switch {
 	case r == nil || steps == 0:
 	case step == 0:
-		at.settings.plan(steps)
+		at.Settings.plan(steps)
 	case step > int(r.step[0]): // not a step that a checkpoint has already seen
 		r.step[0] = float32(step)
 		r.after(step)
@@ -59,7 +59,7 @@ func (at *adaloraAttachment) Stepped(step, steps int) {
 }
 
 // plan sets the phases of a run of so many steps.
-func (s *adaloraSettings) plan(steps int) {
+func (s *AdaLoRASettings) plan(steps int) {
 	s.Total = &steps
 	if s.warmup > 0 || s.final > 0 {
 		s.Warmup, s.Final = int(math.Round(s.warmup*float64(steps))), int(math.Round(s.final*float64(steps)))
@@ -70,7 +70,7 @@ func (s *adaloraSettings) plan(steps int) {
 
 // after is the work after a step, of which the gradients are still there.
 func (r *rankAllocator) after(step int) {
-	s := r.at.settings
+	s := r.at.Settings
 	last := *s.Total - s.Final // the last step that changes ranks
 	if step < last {
 		r.observe()
@@ -87,40 +87,40 @@ func (r *rankAllocator) after(step int) {
 // budget is how many triplets there should be after a step: all in the warm-up, and then fewer with the third power of what
 // is left of the way to the target.
 func (r *rankAllocator) budget(step, last int) int {
-	s := r.at.settings
-	start, target := len(r.kept), s.Target*len(r.at.order)
+	s := r.at.Settings
+	start, target := len(r.Kept), s.Target*len(r.at.Order)
 	left := 1 - float64(step-s.Warmup)/float64(last-s.Warmup)
 	return int(float64(start-target)*left*left*left) + target
 }
 
 // observe takes a step's values and gradients into the smoothed importance.
 func (r *rankAllocator) observe() {
-	b1, b2 := float32(r.at.settings.Beta1), float32(r.at.settings.Beta2)
+	b1, b2 := float32(r.at.Settings.Beta1), float32(r.at.Settings.Beta2)
 	i := 0
-	for _, s := range r.at.order {
-		for _, p := range []*autograd.Tensor{s.a, s.b, s.e} {
+	for _, s := range r.at.Order {
+		for _, p := range []*autograd.Tensor{s.A, s.B, s.E} {
 			for j, v := range p.Data {
 				now := float32(math.Abs(float64(v * p.Grad[j])))
-				r.importance[i] = float32(b1*r.importance[i]) + float32((1-b1)*now)
-				off := float32(math.Abs(float64(now - r.importance[i])))
-				r.uncertainty[i] = float32(b2*r.uncertainty[i]) + float32((1-b2)*off)
+				r.Importance[i] = float32(b1*r.Importance[i]) + float32((1-b1)*now)
+				off := float32(math.Abs(float64(now - r.Importance[i])))
+				r.Uncertainty[i] = float32(b2*r.Uncertainty[i]) + float32((1-b2)*off)
 				i++
 			}
 		}
 	}
 }
 
-// scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on average,
+// Scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on average,
 // of the values of its row and column.
-func (r *rankAllocator) scores() []float64 {
+func (r *rankAllocator) Scores() []float64 {
 	var all []float64
 	i := 0
 	next := func() float64 {
 		i++
-		return float64(r.importance[i-1]) * float64(r.uncertainty[i-1])
+		return float64(r.Importance[i-1]) * float64(r.Uncertainty[i-1])
 	}
-	for _, s := range r.at.order {
-		rank, in, out := s.a.Rows, s.a.Cols, s.b.Rows
+	for _, s := range r.at.Order {
+		rank, in, out := s.A.Rows, s.A.Cols, s.B.Rows
 		score := make([]float64, rank)
 		for k := range rank {
 			for range in {
@@ -142,49 +142,49 @@ func (r *rankAllocator) scores() []float64 {
 
 // keep decides which triplets are there: those with a score above that of the last one to go.
 func (r *rankAllocator) keep(budget int) {
-	scores := r.scores()
+	scores := r.Scores()
 	sorted := slices.Sorted(slices.Values(scores))
 	gone := len(scores) - budget
 	for i, score := range scores {
-		r.kept[i] = 1
+		r.Kept[i] = 1
 		if gone > 0 && score <= sorted[gone-1] {
-			r.kept[i] = 0
+			r.Kept[i] = 0
 		}
 	}
 }
 
 // mask sets the singular values of triplets that are not there to zero.
 func (r *rankAllocator) mask() {
-	kept := r.kept
-	for _, s := range r.at.order {
-		for k := range s.e.Data {
+	kept := r.Kept
+	for _, s := range r.at.Order {
+		for k := range s.E.Data {
 			if kept[k] == 0 {
-				s.e.Data[k] = 0
+				s.E.Data[k] = 0
 			}
 		}
-		kept = kept[s.a.Rows:]
+		kept = kept[s.A.Rows:]
 	}
 }
 
 // Regularize adds the gradient of the term that keeps the rows of A and the columns of B orthonormal, the mean of
 // ‖A·Aᵀ - I‖ and ‖Bᵀ·B - I‖ over all of them.
-func (at *adaloraAttachment) Regularize() {
-	weight := at.settings.Orthogonal / float64(2*len(at.order))
+func (at *AdaLoRAAttachment) Regularize() {
+	weight := at.Settings.Orthogonal / float64(2*len(at.Order))
 	if weight == 0 {
 		return
 	}
-	kernels.Parallel(2*len(at.order), func(i int) {
-		s := at.order[i/2]
+	kernels.Parallel(2*len(at.Order), func(i int) {
+		s := at.Order[i/2]
 		if i%2 == 0 {
-			addOrthogonalGrad(s.a, weight, false)
+			AddOrthogonalGrad(s.A, weight, false)
 		} else {
-			addOrthogonalGrad(s.b, weight, true)
+			AddOrthogonalGrad(s.B, weight, true)
 		}
 	})
 }
 
-// addOrthogonalGrad adds the gradient of weight·‖M‖, M = A·Aᵀ - I, which is weight·2·M·A/‖M‖, or the same of Bᵀ.
-func addOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
+// AddOrthogonalGrad adds the gradient of weight·‖M‖, M = A·Aᵀ - I, which is weight·2·M·A/‖M‖, or the same of Bᵀ.
+func AddOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
 	n, k := p.Rows, p.Cols
 	if transposed {
 		n, k = k, n
@@ -207,14 +207,14 @@ func addOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
 }
 
 // Finish leaves only what is there in the adapter, and records in its configuration which ranks these were.
-func (at *adaloraAttachment) Finish(a *attach.Adapter) error {
-	s, kept := at.settings, at.allocator.kept
+func (at *AdaLoRAAttachment) Finish(a *attach.Adapter) error {
+	s, kept := at.Settings, at.Allocator.Kept
 	ranks, shapes, from := map[string][]bool{}, map[string][]int{}, map[string]attach.Param{}
 	for _, p := range a.Tensors {
 		from[p.Name] = p
 	}
-	for _, site := range at.order {
-		there := make([]bool, site.a.Rows)
+	for _, site := range at.Order {
+		there := make([]bool, site.A.Rows)
 		for k := range there {
 			there[k] = kept[k] != 0
 		}
@@ -222,13 +222,13 @@ func (at *adaloraAttachment) Finish(a *attach.Adapter) error {
 		ranks[patternName(site.module)] = there
 	}
 	s.Ranks = ranks
-	for _, site := range at.order {
-		for part, shape := range adaloraShapes(s.rankOf(site.module), site.b.Rows, site.a.Cols) {
+	for _, site := range at.Order {
+		for part, shape := range adaloraShapes(s.RankOf(site.module), site.B.Rows, site.A.Cols) {
 			shapes[attach.PartName(site.module, part)] = shape
 		}
 	}
 	a.Allocate(shapes)
-	for _, site := range at.order {
+	for _, site := range at.Order {
 		there := ranks[patternName(site.module)]
 		for i := range a.Tensors {
 			if p := &a.Tensors[i]; slices.Contains(site.names(), p.Name) {
@@ -242,7 +242,7 @@ func (at *adaloraAttachment) Finish(a *attach.Adapter) error {
 }
 
 // names are those of the site's tensors.
-func (s *adaloraSite) names() []string {
+func (s *AdaLoRASite) names() []string {
 	var names []string
 	for _, part := range adaloraParts {
 		names = append(names, attach.PartName(s.module, part))

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"github.com/peftconv/peftconv/internal/attach"
@@ -17,20 +17,20 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	if err != nil {
 		return nil, err
 	}
-	at := &qatAttachment{sites: make(map[*model.Linear]*qatSite, len(linears))}
+	at := &qatAttachment{sites: make(map[*model.Linear]*QATSite, len(linears))}
 	for i, l := range linears {
 		mod := m.modules[i]
-		s := &qatSite{
+		s := &QATSite{
 			MovedBlocks: requant.NewMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
-		pair := func(channel string) (p qatPair) {
+		pair := func(channel string) (p QATPair) {
 			if at, ok := mod.low[channel]; ok {
-				p.a, p.b = attach.Leaf(values, grads, at[0]), attach.Leaf(values, grads, at[1])
+				p.A, p.b = attach.Leaf(values, grads, at[0]), attach.Leaf(values, grads, at[1])
 			}
 			return p
 		}
-		s.scale, s.offset, s.code = pair(attach.ChannelScale), pair(attach.ChannelOffset), pair(attach.ChannelCode)
+		s.scale, s.Offset, s.code = pair(attach.ChannelScale), pair(attach.ChannelOffset), pair(attach.ChannelCode)
 		if mod.row >= 0 {
 			s.factors = attach.Leaf(values, grads, mod.row)
 		}
@@ -50,26 +50,26 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 // recoded are the linear maps whose levels move, in the order of the model, with their blocks.
 func (at *qatAttachment) recoded(b *attach.Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
 	for _, l := range b.Model.Linears() {
-		if s := at.sites[l]; s != nil && s.code.a != nil {
+		if s := at.sites[l]; s != nil && s.code.A != nil {
 			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
 		}
 	}
 	return linears, blocks
 }
 
-// qatPair is the pair of matrices of one channel; a is nil where there is none.
-type qatPair struct{ a, b *autograd.Tensor }
+// QATPair is the pair of matrices of one channel; a is nil where there is none.
+type QATPair struct{ A, b *autograd.Tensor }
 
 // addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of training.
-func (p qatPair) addRow(dst []float32, row int, factor float32) {
-	lowrank.AddCombination(dst, factor, p.b.Row(row), p.a.Data, p.a.Cols)
+func (p QATPair) addRow(dst []float32, row int, factor float32) {
+	lowrank.AddCombination(dst, factor, p.b.Row(row), p.A.Data, p.A.Cols)
 }
 
 // qatAttachment is a quantization-aware adapter at work.
 type qatAttachment struct {
 	attach.Plain
-	sites map[*model.Linear]*qatSite
-	order []*qatSite
+	sites map[*model.Linear]*QATSite
+	order []*QATSite
 }
 
 // Blocks are those of all sites.
@@ -81,10 +81,10 @@ func (at *qatAttachment) Blocks() []*requant.MovedBlocks {
 	return all
 }
 
-// qatSite is one matrix with its blocks moved.
-type qatSite struct {
+// QATSite is one matrix with its blocks moved.
+type QATSite struct {
 	requant.MovedBlocks
-	scale, offset, code qatPair
+	scale, Offset, code QATPair
 	factors             *autograd.Tensor // of the rows, (out, 1), or nil
 	factor, rowFactor   float32
 	trained             bool
@@ -105,7 +105,7 @@ func (at *qatAttachment) Stepped(int, int) {
 	}
 }
 
-func (s *qatSite) snap() {
+func (s *QATSite) snap() {
 	rows := s.Base.Rows
 	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
 		m := requant.SnapScratches.Get().(*requant.SnapScratch)
@@ -118,24 +118,24 @@ func (s *qatSite) snap() {
 
 // snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
 // Levels that start from original weights move first, on the grid that these were rounded to.
-func (s *qatSite) snapRow(r int, m *requant.SnapScratch) {
+func (s *QATSite) snapRow(r int, m *requant.SnapScratch) {
 	from, to := s.BaseRow(r), s.Row(r)
 	if s.Latent != nil {
 		s.moveLevels(r, from, m)
 		from = to
 	}
-	if s.scale.a != nil || s.offset.a != nil || s.factors != nil {
+	if s.scale.A != nil || s.Offset.A != nil || s.factors != nil {
 		s.wanted(r, m)
 		quant.Regrid(s.Base.Type, to, from, m.Scale, m.Offset)
 		from = to
 	}
-	if s.code.a != nil && s.Latent == nil {
+	if s.code.A != nil && s.Latent == nil {
 		s.moveLevels(r, from, m)
 	}
 }
 
 // moveLevels makes a row of the moved blocks: from with its levels moved.
-func (s *qatSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
+func (s *QATSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
 	m.Change = floats.Sized(m.Change, s.Base.Cols)
 	clear(m.Change)
 	s.code.addRow(m.Change, r, s.factor)
@@ -143,11 +143,11 @@ func (s *qatSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
 }
 
 // wanted computes the scales and offsets that the groups of a row should have.
-func (s *qatSite) wanted(r int, m *requant.SnapScratch) {
+func (s *QATSite) wanted(r int, m *requant.SnapScratch) {
 	m.Grid(s.Base, r)
 	m.Factor = floats.Sized(m.Factor, len(m.Scale))
 	clear(m.Factor)
-	if s.scale.a != nil {
+	if s.scale.A != nil {
 		s.scale.addRow(m.Factor, r, s.factor)
 	}
 	if s.factors != nil {
@@ -160,8 +160,8 @@ func (s *qatSite) wanted(r int, m *requant.SnapScratch) {
 		m.Scale[g] *= 1 + f
 		m.Offset[g] *= 1 + f
 	}
-	if s.offset.a != nil {
-		s.offset.addRow(m.Offset, r, s.factor)
+	if s.Offset.A != nil {
+		s.Offset.addRow(m.Offset, r, s.factor)
 	}
 }
 
@@ -171,32 +171,32 @@ func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogra
 	if s == nil || !s.trained {
 		return y
 	}
-	if s.code.a != nil {
-		t.TapLowRank(y, x, s.code.a, s.code.b, s.factor, 1)
+	if s.code.A != nil {
+		t.TapLowRank(y, x, s.code.A, s.code.b, s.factor, 1)
 	}
-	if s.scale.a != nil || s.factors != nil {
-		t.TapRows(y, x, &groupGradient{site: s})
-	} else if s.offset.a != nil {
-		t.TapLowRank(y, x, s.offset.a, s.offset.b, s.factor, quant.GroupLen(s.Base.Type))
+	if s.scale.A != nil || s.factors != nil {
+		t.TapRows(y, x, &GroupGradient{Site: s})
+	} else if s.Offset.A != nil {
+		t.TapLowRank(y, x, s.Offset.A, s.Offset.b, s.factor, quant.GroupLen(s.Base.Type))
 	}
 	return y
 }
 
-// groupGradient collects the gradients of the factors and offsets of all groups of a matrix.
-type groupGradient struct {
-	site           *qatSite
-	factor, offset []float32 // (out, groups)
+// GroupGradient collects the gradients of the factors and offsets of all groups of a matrix.
+type GroupGradient struct {
+	Site           *QATSite
+	Factor, Offset []float32 // (out, groups)
 	weights        []float32 // of the rows under way
 }
 
 // AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for factors.
-func (g *groupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
-	w := g.site.Base
+func (g *GroupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
+	w := g.Site.Base
 	groups, n := w.Groups(), quant.GroupLen(w.Type)
 	if r0 == 0 {
-		g.factor, g.weights = t.Scratch(w.Rows*groups), t.Scratch((r1-r0)*w.Cols)
-		if g.site.offset.a != nil {
-			g.offset = t.Scratch(w.Rows * groups)
+		g.Factor, g.weights = t.Scratch(w.Rows*groups), t.Scratch((r1-r0)*w.Cols)
+		if g.Site.Offset.A != nil {
+			g.Offset = t.Scratch(w.Rows * groups)
 		}
 	}
 	kernels.Parallel((r1-r0+requant.SnapRows-1)/requant.SnapRows, func(i int) {
@@ -205,9 +205,9 @@ func (g *groupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
 			w.Row(row, r)
 			for j := range groups {
 				from, to := j*n, min((j+1)*n, w.Cols)
-				g.factor[r*groups+j] = kernels.Dot(grad[from:to], row[from:to])
-				if g.offset != nil {
-					g.offset[r*groups+j] = sumOf(grad[from:to])
+				g.Factor[r*groups+j] = kernels.Dot(grad[from:to], row[from:to])
+				if g.Offset != nil {
+					g.Offset[r*groups+j] = sumOf(grad[from:to])
 				}
 			}
 		}
@@ -222,27 +222,27 @@ func sumOf(x []float32) (sum float32) {
 }
 
 // Done takes the gradients of factors and offsets to the tensors that these are made from.
-func (g *groupGradient) Done(*autograd.Tape) {
-	s := g.site
-	if s.scale.a != nil {
-		s.scale.addGradient(g.factor, s.factor)
+func (g *GroupGradient) Done(*autograd.Tape) {
+	s := g.Site
+	if s.scale.A != nil {
+		s.scale.addGradient(g.Factor, s.factor)
 	}
-	if s.offset.a != nil {
-		s.offset.addGradient(g.offset, s.factor)
+	if s.Offset.A != nil {
+		s.Offset.addGradient(g.Offset, s.factor)
 	}
 	if s.factors != nil {
 		groups := s.Base.Groups()
 		for r := range s.factors.Grad {
-			s.factors.Grad[r] += s.rowFactor * sumOf(g.factor[r*groups:(r+1)*groups])
+			s.factors.Grad[r] += s.rowFactor * sumOf(g.Factor[r*groups:(r+1)*groups])
 		}
 	}
 }
 
 // addGradient adds to the gradients of A and B those that follow from the gradient d (out, groups) of factor·B·A.
-func (p qatPair) addGradient(d []float32, factor float32) {
-	out, rank, groups := p.b.Rows, p.a.Rows, p.a.Cols
-	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.a.Data, groups, 1, p.b.Grad, rank) // dB += factor·d·Aᵀ
-	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.a.Grad, groups) // dA += factor·Bᵀ·d
+func (p QATPair) addGradient(d []float32, factor float32) {
+	out, rank, groups := p.b.Rows, p.A.Rows, p.A.Cols
+	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.A.Data, groups, 1, p.b.Grad, rank) // dB += factor·d·Aᵀ
+	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups) // dA += factor·Bᵀ·d
 }
 
 // Deltas are the differences between the moved blocks and those of the base.

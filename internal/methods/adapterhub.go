@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"encoding/json"
@@ -74,11 +74,11 @@ func SaveAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
 }
 
 func writeAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
-	m, ok := a.Method.(*bottleneck)
+	m, ok := a.Method.(*BottleneckMethod)
 	switch {
 	case !ok:
 		return fmt.Errorf("an adapter of method %s is no bottleneck adapter", a.Config.Method)
-	case m.gated():
+	case m.Gated():
 		return errors.New("AdapterHub has no gated bottleneck (swiglu)")
 	case m.Input == InputNorm && m.Placement != SerialHoulsby:
 		return fmt.Errorf("a %s adapter reads the stream as it is there, this one was trained to read its norm", m.Placement)
@@ -87,15 +87,15 @@ func writeAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
 }
 
 // hubConfig says in AdapterHub's terms what the adapter is.
-func (m *bottleneck) hubConfig(a *attach.Adapter, b *attach.Base) *hubConfig {
+func (m *BottleneckMethod) hubConfig(a *attach.Adapter, b *attach.Base) *hubConfig {
 	kind := b.Architecture()
 	c := &hubConfig{
-		HiddenSize: m.width, ModelType: kind, ModelClass: strings.ToUpper(kind[:1]) + kind[1:] + "AdapterModel", ModelName: a.Config.BaseModel,
+		HiddenSize: m.Width, ModelType: kind, ModelClass: strings.ToUpper(kind[:1]) + kind[1:] + "AdapterModel", ModelName: a.Config.BaseModel,
 		Name: hubName, Version: "adapters.1.2.0",
 	}
 	c.Config = hubBottleneck{
 		Attention: slices.Contains(m.Parts, model.Attention.String()), FFN: slices.Contains(m.Parts, model.FFN.String()),
-		Reduction: reductionFactor(m.width, m.Bottleneck), Activation: m.Activation, NormBefore: m.Placement == SerialPfeiffer,
+		Reduction: ReductionFactor(m.Width, m.Bottleneck), Activation: m.Activation, NormBefore: m.Placement == SerialPfeiffer,
 		NormAfter: true, Init: "mam_adapter", Parallel: m.Placement == Parallel, Scaling: m.Scale, ResidualBefore: true, LeaveOut: []int{},
 	}
 	if m.Activation == "silu" {
@@ -109,8 +109,8 @@ func (m *bottleneck) hubConfig(a *attach.Adapter, b *attach.Base) *hubConfig {
 	return c
 }
 
-// reductionFactor is a factor f with floor(width/f) equal to the bottleneck in float64.
-func reductionFactor(width, bottleneck int) float64 {
+// ReductionFactor is a factor f with floor(width/f) equal to the bottleneck in float64.
+func ReductionFactor(width, bottleneck int) float64 {
 	f := float64(width) / float64(bottleneck)
 	for math.Floor(float64(width)/f) < float64(bottleneck) {
 		f = math.Nextafter(f, 0)
@@ -197,7 +197,7 @@ func readHub(f *safetensors.File, config []byte) (*attach.Adapter, error) {
 			return nil, fmt.Errorf("tensor %q is not one of a bottleneck adapter", t.Name)
 		}
 		shapes[at.tensor(end)], stored[at.tensor(end)] = attach.Ints(t.Shape), t.Name
-		layers = append(layers, at.layer)
+		layers = append(layers, at.Layer)
 	}
 	if len(stored) != len(f.Tensors) {
 		return nil, errors.New("there are tensors of more than one adapter in it")

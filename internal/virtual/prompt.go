@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"errors"
@@ -27,7 +27,7 @@ const defaultVirtualTokens = 20
 
 // PromptSettings configure prompt tuning.
 type PromptSettings struct {
-	virtualSettings
+	VirtualSettings
 	Init      string  `json:"prompt_tuning_init"` // RANDOM, TEXT or SAMPLE_VOCAB
 	InitText  *string `json:"prompt_tuning_init_text"`
 	Tokenizer *string `json:"tokenizer_name_or_path"` // PEFT wants it beside a text
@@ -104,7 +104,7 @@ func NewPromptTuning(b *attach.Base, opt PromptOptions) (*attach.Adapter, error)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	s := &PromptSettings{virtualSettings: newVirtualSettings(b, opt.VirtualTokens), Init: promptInits[opt.Init]}
+	s := &PromptSettings{VirtualSettings: newVirtualSettings(b, opt.VirtualTokens), Init: promptInits[opt.Init]}
 	if opt.Init == PromptInitText {
 		name := opt.BaseModel
 		if name == "" {
@@ -113,7 +113,7 @@ func NewPromptTuning(b *attach.Base, opt PromptOptions) (*attach.Adapter, error)
 		s.InitText, s.Tokenizer = &opt.Text, &name
 	}
 	c := attach.Config{Method: MethodPromptTuning, BaseModel: opt.BaseModel, Settings: s}
-	shapes := map[string][]int{promptTensor: {s.Tokens, s.TokenDim}}
+	shapes := map[string][]int{PromptTensor: {s.Tokens, s.TokenDim}}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startEmbeddings(b, p, ids, opt.Seed) })
 }
 
@@ -135,7 +135,7 @@ func promptFamily() *attach.Family {
 	return &attach.Family{
 		Name: "prompt-tuning", PeftType: MethodPromptTuning,
 		Settings: func() attach.Settings {
-			return &PromptSettings{virtualSettings: virtualSettings{Submodules: 1}, Init: "RANDOM"}
+			return &PromptSettings{VirtualSettings: VirtualSettings{Submodules: 1}, Init: "RANDOM"}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
 			m := &promptTuning{c.Settings.(*PromptSettings)}
@@ -167,8 +167,8 @@ const (
 	encoderRate = 1.6
 )
 
-// embeddings are those of the virtual tokens (n, D).
-func (m *promptTuning) embeddings(_ *attach.Base, params []attach.Param) ([]float32, error) {
+// Embeddings are those of the virtual tokens (n, D).
+func (m *promptTuning) Embeddings(_ *attach.Base, params []attach.Param) ([]float32, error) {
 	return params[0].Data, nil
 }
 

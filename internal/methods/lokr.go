@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"fmt"
@@ -71,8 +71,8 @@ func (s *lokrSettings) Check() error {
 
 // shapes are the tensors over a weight (out, in).
 func (s *lokrSettings) shapes(out, in int) map[string][]int {
-	a, b := split(out, s.Factor)
-	c, d := split(in, s.Factor)
+	a, b := Split(out, s.Factor)
+	c, d := Split(in, s.Factor)
 	shapes := map[string][]int{}
 	s.factorShapes(shapes, "lokr_w1", a, c, s.DecomposeBoth)
 	s.factorShapes(shapes, "lokr_w2", b, d, true)
@@ -88,9 +88,9 @@ func (s *lokrSettings) factorShapes(shapes map[string][]int, part string, m, n i
 	shapes[part] = []int{m, n}
 }
 
-// split writes a size as a product m·n with m ≤ n: of the given factor where it divides the size, or else of the pair
+// Split writes a size as a product m·n with m ≤ n: of the given factor where it divides the size, or else of the pair
 // nearest to the square root whose smaller number is no more than the factor (-1: no limit).
-func split(size, factor int) (m, n int) {
+func Split(size, factor int) (m, n int) {
 	if factor > 0 && size%factor == 0 {
 		return factor, size / factor
 	}

@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"fmt"
@@ -12,12 +12,12 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// promptTensor is PEFT's name of the one tensor of an adapter whose training is over, of all methods that add virtual
+// PromptTensor is PEFT's name of the one tensor of an adapter whose training is over, of all methods that add virtual
 // tokens.
-const promptTensor = "prompt_embeddings"
+const PromptTensor = "prompt_embeddings"
 
-// virtualSettings are the fields of adapter_config.json that all methods with virtual tokens have.
-type virtualSettings struct {
+// VirtualSettings are the fields of adapter_config.json that all methods with virtual tokens have.
+type VirtualSettings struct {
 	Tokens     int `json:"num_virtual_tokens"`
 	TokenDim   int `json:"token_dim"`                  // values of a token: the model's width, or that of all key heads
 	Submodules int `json:"num_transformer_submodules"` // 1 for a decoder
@@ -26,12 +26,12 @@ type virtualSettings struct {
 }
 
 // newVirtualSettings are those of n virtual tokens in the stream of a base.
-func newVirtualSettings(b *attach.Base, n int) virtualSettings {
+func newVirtualSettings(b *attach.Base, n int) VirtualSettings {
 	s := &b.Model.Spec
-	return virtualSettings{Tokens: n, TokenDim: s.Width, Submodules: 1, Heads: s.QueryHeads, Layers: s.Layers}
+	return VirtualSettings{Tokens: n, TokenDim: s.Width, Submodules: 1, Heads: s.QueryHeads, Layers: s.Layers}
 }
 
-func (s *virtualSettings) Check() error {
+func (s *VirtualSettings) Check() error {
 	switch {
 	case s.Tokens < 1 || s.Tokens > 1<<20:
 		return fmt.Errorf("num_virtual_tokens %d, expected 1 or more", s.Tokens)
@@ -42,7 +42,7 @@ func (s *virtualSettings) Check() error {
 }
 
 // checkWidth reports embeddings that do not fit a base.
-func (s *virtualSettings) checkWidth(b *attach.Base) error {
+func (s *VirtualSettings) checkWidth(b *attach.Base) error {
 	if s.TokenDim != b.Model.Spec.Width {
 		return fmt.Errorf("adapter: its virtual tokens have %d values, but the width of %s is %d: an adapter of another base?",
 			s.TokenDim, b.Path, b.Model.Spec.Width)
@@ -52,9 +52,9 @@ func (s *virtualSettings) checkWidth(b *attach.Base) error {
 
 // onlyPrompt checks that the tensors are the one of an adapter whose training is over, of the given shape.
 func onlyPrompt(params []attach.Param, rows, cols int) error {
-	if len(params) != 1 || params[0].Name != promptTensor {
+	if len(params) != 1 || params[0].Name != PromptTensor {
 		return fmt.Errorf("adapter: it has %d tensors beginning with %q, expected only %s",
-			len(params), params[0].Name, promptTensor)
+			len(params), params[0].Name, PromptTensor)
 	}
 	return checkShape(&params[0], rows, cols)
 }
@@ -106,7 +106,7 @@ func rootMeanSquare(x []float32) float64 { return math.Sqrt(kernels.SumSquares(x
 func startEncoder(p *attach.Param, seed uint64) {
 	r := prng.NewRandom(seed, p.Name)
 	switch {
-	case p.Name == encoderTable:
+	case p.Name == EncoderTable:
 		r.Normal(p.Data, 1)
 	case len(p.Shape) > 1:
 		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))

@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"github.com/peftconv/peftconv/gguf"
@@ -8,8 +8,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// scoreTensor is PEFT's name of a classifier, (labels, D), over the last token.
-const scoreTensor = "base_model.score.weight"
+// ScoreTensor is PEFT's name of a classifier, (labels, D), over the last token.
+const ScoreTensor = "base_model.score.weight"
 
 // classifier is a head that takes the place of the base's: its targets are classes.
 type classifier struct {

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"errors"
@@ -71,7 +71,7 @@ func NewAdaLoRA(b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newAdaLoRASettings()
+	s := NewAdaLoRASettings()
 	s.Targeting, s.Target, s.Start, s.Alpha, s.Dropout = where, opt.Rank, opt.StartRank, opt.Alpha, opt.Dropout
 	s.Interval, s.Orthogonal, s.warmup, s.final = opt.Interval, opt.Orthogonal, opt.Warmup, opt.Final
 	if err := errors.Join(s.Check(), opt.Check()); err != nil {
@@ -96,8 +96,8 @@ func adaloraShapes(rank, out, in int) map[string][]int {
 	return map[string][]int{"lora_A": {rank, in}, "lora_B": {out, rank}, "lora_E": {rank, 1}}
 }
 
-// adaloraSettings are the fields of an AdaLoRA's configuration.
-type adaloraSettings struct {
+// AdaLoRASettings are the fields of an AdaLoRA's configuration.
+type AdaLoRASettings struct {
 	attach.Targeting
 	Target     int               `json:"target_r"`
 	Start      int               `json:"init_r"`
@@ -116,12 +116,12 @@ type adaloraSettings struct {
 	warmup, final float64 // shares of the steps by which Warmup and Final are set when training starts; 0: they are left
 }
 
-// newAdaLoRASettings are PEFT's defaults.
-func newAdaLoRASettings() *adaloraSettings {
-	return &adaloraSettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8, Bias: "none"}
+// NewAdaLoRASettings are PEFT's defaults.
+func NewAdaLoRASettings() *AdaLoRASettings {
+	return &AdaLoRASettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8, Bias: "none"}
 }
 
-func (s *adaloraSettings) Check() error {
+func (s *AdaLoRASettings) Check() error {
 	switch {
 	case s.Start < 1 || s.Target < 1 || s.Target > s.Start:
 		return fmt.Errorf("target_r %d and init_r %d, expected 1 or more, and the rank at the start no less than that at the end",
@@ -151,7 +151,7 @@ func (s *adaloraSettings) Check() error {
 func patternName(module string) string { return module + ".lora_E" }
 
 // RankOf is the rank that a module has in the file.
-func (s *adaloraSettings) rankOf(module string) int {
+func (s *AdaLoRASettings) RankOf(module string) int {
 	kept, ok := s.Ranks[patternName(module)]
 	if !ok {
 		return s.Start
@@ -166,7 +166,7 @@ func (s *adaloraSettings) rankOf(module string) int {
 }
 
 // scale is the factor of B·diag(E)·A. It stays as it was at the start when ranks are taken away.
-func (s *adaloraSettings) scale() float64 {
+func (s *AdaLoRASettings) scale() float64 {
 	alpha := s.Alpha
 	if alpha <= 0 {
 		alpha = float64(s.Start)
@@ -180,7 +180,7 @@ func init() { attach.RegisterFamily(adaloraFamily()) }
 func adaloraFamily() *attach.Family {
 	return &attach.Family{
 		Name: "adalora", PeftType: MethodAdaLoRA,
-		Settings: func() attach.Settings { return newAdaLoRASettings() },
+		Settings: func() attach.Settings { return NewAdaLoRASettings() },
 		Allowed: map[string]func(v any) bool{
 			"layers_pattern": attach.IsLayersPattern, "r": attach.AnyValue, "init_lora_weights": attach.AnyValue, "alpha_pattern": attach.IsOff,
 			"use_rslora": attach.AnyValue, "megatron_core": attach.AnyValue, "qalora_group_size": attach.AnyValue, // PEFT's AdaLoRA does not read them
@@ -189,25 +189,25 @@ func adaloraFamily() *attach.Family {
 	}
 }
 
-// adalora is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks go, in the course of the
+// AdaLoRA is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks go, in the course of the
 // training, to the weights where they matter most.
-type adalora struct {
+type AdaLoRA struct {
 	attach.OnLinears
-	settings *adaloraSettings
+	settings *AdaLoRASettings
 }
 
-func newAdaLoRA(c *attach.Config, params []attach.Param) (*adalora, error) {
+func newAdaLoRA(c *attach.Config, params []attach.Param) (*AdaLoRA, error) {
 	o, err := attach.OnModules(params, "an AdaLoRA", adaloraParts, []string{"lora_B"})
 	if err != nil {
 		return nil, err
 	}
-	m := &adalora{o, c.Settings.(*adaloraSettings)}
+	m := &AdaLoRA{o, c.Settings.(*AdaLoRASettings)}
 	for _, mod := range o.Modules {
 		if err := mod.Need(adaloraParts...); err != nil {
 			return nil, err
 		}
 		out, in := params[mod.Parts["lora_B"]].Rows(), params[mod.Parts["lora_A"]].Cols()
-		if err := checkAdaLoRAShapes(&mod, params, m.settings.rankOf(mod.Name), out, in); err != nil {
+		if err := checkAdaLoRAShapes(&mod, params, m.settings.RankOf(mod.Name), out, in); err != nil {
 			return nil, err
 		}
 	}
@@ -224,95 +224,95 @@ func checkAdaLoRAShapes(m *attach.LinearModule, params []attach.Param, rank, out
 	return nil
 }
 
-func (m *adalora) Describe() string {
+func (m *AdaLoRA) Describe() string {
 	if m.settings.Ranks == nil {
 		return fmt.Sprintf("AdaLoRA of rank %d, to become %d on average, on %d weights", m.settings.Start, m.settings.Target, len(m.Modules))
 	}
 	sum := 0
 	for _, mod := range m.Modules {
-		sum += m.settings.rankOf(mod.Name)
+		sum += m.settings.RankOf(mod.Name)
 	}
 	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.Modules)), len(m.Modules))
 }
 
 // SuggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
 // within 0.05 of the best loss.
-func (m *adalora) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
+func (m *AdaLoRA) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
 
-func (m *adalora) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
 	linears, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
-		return checkAdaLoRAShapes(mod, values, m.settings.rankOf(mod.Name), l.W.Rows, l.W.Cols)
+		return checkAdaLoRAShapes(mod, values, m.settings.RankOf(mod.Name), l.W.Rows, l.W.Cols)
 	})
 	if err != nil {
 		return nil, err
 	}
-	at := &adaloraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, settings: m.settings}
+	at := &AdaLoRAAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, Settings: m.settings}
 	for i, l := range linears {
 		mod := &m.Modules[i]
-		s := &adaloraSite{
-			at: at, module: mod.Name, scale: float32(m.settings.scale() * strength), a: mod.Leaf(values, grads, "lora_A"),
-			b: mod.Leaf(values, grads, "lora_B"), e: mod.Leaf(values, grads, "lora_E"),
+		s := &AdaLoRASite{
+			at: at, module: mod.Name, scale: float32(m.settings.scale() * strength), A: mod.Leaf(values, grads, "lora_A"),
+			B: mod.Leaf(values, grads, "lora_B"), E: mod.Leaf(values, grads, "lora_E"),
 		}
 		at.Sites[l] = s
-		at.order = append(at.order, s)
+		at.Order = append(at.Order, s)
 	}
 	if grads != nil {
-		at.allocator = newRankAllocator(at)
+		at.Allocator = NewRankAllocator(at)
 	}
 	return at, nil
 }
 
-// adaloraAttachment is an AdaLoRA at work.
-type adaloraAttachment struct {
+// AdaLoRAAttachment is an AdaLoRA at work.
+type AdaLoRAAttachment struct {
 	attach.LinearSites
-	settings  *adaloraSettings
-	order     []*adaloraSite // in the order of the adapter's tensors
-	allocator *rankAllocator // nil where nothing is trained
+	Settings  *AdaLoRASettings
+	Order     []*AdaLoRASite // in the order of the adapter's tensors
+	Allocator *rankAllocator // nil where nothing is trained
 	training  bool
 }
 
-func (at *adaloraAttachment) Train(on bool) { at.training = on }
+func (at *AdaLoRAAttachment) Train(on bool) { at.training = on }
 
 // Drops reports whether inputs are dropped in training.
-func (at *adaloraAttachment) Drops() bool { return at.settings.Dropout > 0 }
+func (at *AdaLoRAAttachment) Drops() bool { return at.Settings.Dropout > 0 }
 
-// adaloraSite is the tensors at their linear map.
-type adaloraSite struct {
-	at      *adaloraAttachment
+// AdaLoRASite is the tensors at their linear map.
+type AdaLoRASite struct {
+	at      *AdaLoRAAttachment
 	module  string
 	scale   float32
-	a, b, e *autograd.Tensor
+	A, B, E *autograd.Tensor
 }
 
-func (s *adaloraSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
-	if s.a.Rows == 0 {
+func (s *AdaLoRASite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+	if s.A.Rows == 0 {
 		return y
 	}
-	dropout := float32(s.at.settings.Dropout)
+	dropout := float32(s.at.Settings.Dropout)
 	if !s.at.training {
 		dropout = 0
 	}
-	return t.LoRA(y, x, t.ScaleRows(s.a, s.e), s.b, s.scale, dropout)
+	return t.LoRA(y, x, t.ScaleRows(s.A, s.E), s.B, s.scale, dropout)
 }
 
 // left is scale·B·diag(E) of some rows.
-func (s *adaloraSite) left(r0, r1 int) []float32 {
-	r := s.a.Rows
-	left := append([]float32(nil), s.b.Data[r0*r:r1*r]...)
+func (s *AdaLoRASite) left(r0, r1 int) []float32 {
+	r := s.A.Rows
+	left := append([]float32(nil), s.B.Data[r0*r:r1*r]...)
 	for i := range r1 - r0 {
-		kernels.Mul(left[i*r:(i+1)*r], s.e.Data)
+		kernels.Mul(left[i*r:(i+1)*r], s.E.Data)
 	}
 	kernels.Scale(s.scale, left)
 	return left
 }
 
-func (s *adaloraSite) AddRows(dst []float32, r0, r1 int) {
-	rank, cols, left := s.a.Rows, s.a.Cols, s.left(r0, r1)
+func (s *AdaLoRASite) AddRows(dst []float32, r0, r1 int) {
+	rank, cols, left := s.A.Rows, s.A.Cols, s.left(r0, r1)
 	for i := range r1 - r0 {
-		lowrank.AddCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.a.Data, cols)
+		lowrank.AddCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.A.Data, cols)
 	}
 }
 
-func (s *adaloraSite) Factors() (a, b []float32, rank int) {
-	return s.a.Data, s.left(0, s.b.Rows), s.a.Rows
+func (s *AdaLoRASite) Factors() (a, b []float32, rank int) {
+	return s.A.Data, s.left(0, s.B.Rows), s.A.Rows
 }

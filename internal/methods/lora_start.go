@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"errors"
@@ -16,10 +16,10 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// startsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
+// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
 // less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
 // product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
-func startsApart(init string) bool { return init == attach.InitPiSSA || init == attach.InitOLoRA }
+func StartsApart(init string) bool { return init == attach.InitPiSSA || init == attach.InitOLoRA }
 
 // startLoRA fills the A matrix of a pair that starts at zero.
 func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
@@ -51,16 +51,16 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOpti
 		if c.DoRA {
 			starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
 		}
-		if !startsApart(c.Init) {
+		if !StartsApart(c.Init) {
 			continue
 		}
 		r := c.RankOf(l.Module)
 		if r > min(l.W.Rows, l.W.Cols) {
 			return nil, errors.New(c.Init + ": the rank is larger than " + l.Module)
 		}
-		factor := pissa
+		factor := Pissa
 		if c.Init == attach.InitOLoRA {
-			factor = olora
+			factor = Olora
 		}
 		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
 		pairB = model.InHFRows(pairB, l)
@@ -70,8 +70,8 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOpti
 	return starts, nil
 }
 
-// pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.
-func pissa(l *model.Linear, r int, scale float64, seed uint64) (a, b []float32) {
+// Pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.
+func Pissa(l *model.Linear, r int, scale float64, seed uint64) (a, b []float32) {
 	u, s, vt := linalg.TruncatedSVD(linalg.Of{Weights: &l.W}, linalg.Projection{Rank: r, Seed: seed})
 	a, b = vt, u
 	for k, value := range s {
@@ -84,8 +84,8 @@ func pissa(l *model.Linear, r int, scale float64, seed uint64) (a, b []float32) 
 	return a, b
 }
 
-// olora is B = the first columns of Q and A = the first rows of R, W = Q·R.
-func olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
+// Olora is B = the first columns of Q and A = the first rows of R, W = Q·R.
+func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 	rows, cols := l.W.Rows, l.W.Cols
 	first := make([]float32, rows*r)
 	row := make([]float32, cols)
@@ -141,24 +141,24 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions, 
 }
 
 // Collapse makes a plain LoRA of twice the rank of one that started apart.
-func (m *lora) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
-	c := m.config
-	if !startsApart(c.Init) {
+func (m *LoRA) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
+	c := m.Config
+	if !StartsApart(c.Init) {
 		return nil, nil
 	}
 	var out []attach.Param
 	paired := map[int]bool{}
-	for _, p := range m.modules {
-		for _, i := range []int{p.a, p.b, p.a0, p.b0} {
+	for _, p := range m.Modules {
+		for _, i := range []int{p.A, p.B, p.a0, p.b0} {
 			paired[i] = true
 		}
 		if p.a0 < 0 { // of the embedding, which started at zero: its rank grows with zeros
-			out = append(out, beside(&params[p.a], nil, true), beside(&params[p.b], nil, false))
+			out = append(out, beside(&params[p.A], nil, true), beside(&params[p.B], nil, false))
 			continue
 		}
 		minus := slices.Clone(params[p.b0].Data)
 		kernels.Scale(-1, minus)
-		out = append(out, beside(&params[p.a], params[p.a0].Data, true), beside(&params[p.b], minus, false))
+		out = append(out, beside(&params[p.A], params[p.a0].Data, true), beside(&params[p.B], minus, false))
 	}
 	for i := range params {
 		if !paired[i] {

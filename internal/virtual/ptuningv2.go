@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"errors"
@@ -52,20 +52,20 @@ func NewPTuningV2(b *attach.Base, opt PTuningV2Options) (*attach.Adapter, error)
 	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Classes: opt.Classes, Settings: s}
 	shapes := map[string][]int{hiddenPrompts: {s.Tokens, s.Layers * b.Model.Spec.Width}}
 	if opt.Form == FormKV {
-		shapes = map[string][]int{promptTensor: {s.Tokens, s.cols()}}
+		shapes = map[string][]int{PromptTensor: {s.Tokens, s.cols()}}
 	}
 	if opt.Classes != nil && !opt.Classes.Words {
 		s.Task = taskClasses
-		shapes[scoreTensor] = []int{len(opt.Classes.Labels), b.Model.Spec.Width}
+		shapes[ScoreTensor] = []int{len(opt.Classes.Labels), b.Model.Spec.Width}
 	}
 	var failed error
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		switch p.Name {
-		case promptTensor:
+		case PromptTensor:
 			failed = errors.Join(failed, startPrefix(b, s, p, ids, opt.Seed))
 		case hiddenPrompts:
 			startHidden(b, s, p, ids, opt.Seed)
-		case scoreTensor:
+		case ScoreTensor:
 			prng.NewRandom(opt.Seed, p.Name).Normal(p.Data, 0.02)
 		}
 	})

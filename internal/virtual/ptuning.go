@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ var encoders = map[string]string{EncoderLSTM: "LSTM", EncoderMLP: "MLP"}
 
 // PTuningSettings configure P-tuning.
 type PTuningSettings struct {
-	virtualSettings
+	VirtualSettings
 	Encoder string  `json:"encoder_reparameterization_type"` // LSTM or MLP
 	Hidden  int     `json:"encoder_hidden_size"`
 	Deep    int     `json:"encoder_num_layers"` // layers of the LSTM; an MLP has its three whatever this says
@@ -41,7 +41,7 @@ func (s *PTuningSettings) Check() error {
 	case !(s.Dropout >= 0 && s.Dropout < 1):
 		return fmt.Errorf("encoder_dropout %v, expected 0 or more and less than 1", s.Dropout)
 	}
-	return s.virtualSettings.Check()
+	return s.VirtualSettings.Check()
 }
 
 // PTuningOptions says what NewPTuning makes. The zero value is 20 virtual tokens before the text that a two-layer
@@ -80,9 +80,9 @@ func (opt *PTuningOptions) settings(b *attach.Base) (*PTuningSettings, error) {
 		n = defaultVirtualTokens
 	}
 	s := &PTuningSettings{Hidden: opt.Hidden, Deep: opt.Layers, Dropout: opt.Dropout}
-	s.virtualSettings = virtualSettings{Tokens: n, Submodules: 1}
+	s.VirtualSettings = VirtualSettings{Tokens: n, Submodules: 1}
 	if b != nil {
-		s.virtualSettings = newVirtualSettings(b, n)
+		s.VirtualSettings = newVirtualSettings(b, n)
 	}
 	if s.Hidden == 0 {
 		s.Hidden = min(max(1, s.TokenDim), 256)
@@ -112,7 +112,7 @@ func NewPTuning(b *attach.Base, opt PTuningOptions) (*attach.Adapter, error) {
 	}
 	c := attach.Config{Method: MethodPTuning, BaseModel: opt.BaseModel, Template: opt.Template, Settings: s}
 	scale := embeddingScale(b)
-	shapes := (&pTuning{PTuningSettings: s}).encoderShapes(b)
+	shapes := (&pTuning{PTuningSettings: s}).EncoderShapes(b)
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startPromptEncoder(s, p, opt.Seed, scale) })
 }
 
@@ -147,10 +147,10 @@ func lstmName(kind string, layer int, reverse bool) string {
 	return name
 }
 
-// encoderShapes are the tensors that are trained.
-func (m *pTuning) encoderShapes(*attach.Base) map[string][]int {
+// EncoderShapes are the tensors that are trained.
+func (m *pTuning) EncoderShapes(*attach.Base) map[string][]int {
 	d, h := m.TokenDim, m.Hidden
-	shapes := map[string][]int{encoderTable: {m.Tokens, d}}
+	shapes := map[string][]int{EncoderTable: {m.Tokens, d}}
 	widths := []int{d, h, h, d}
 	if m.Encoder == encoders[EncoderLSTM] {
 		widths = []int{2 * h, 2 * h, d}
@@ -181,7 +181,7 @@ func pTuningFamily() *attach.Family {
 	return &attach.Family{
 		Name: "p-tuning", PeftType: MethodPTuning,
 		Settings: func() attach.Settings {
-			return &PTuningSettings{virtualSettings: virtualSettings{Submodules: 1}, Encoder: encoders[EncoderMLP], Deep: 2}
+			return &PTuningSettings{VirtualSettings: VirtualSettings{Submodules: 1}, Encoder: encoders[EncoderMLP], Deep: 2}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newPTuning(c, params) },
 	}
@@ -208,12 +208,12 @@ func newPTuning(c *attach.Config, params []attach.Param) (*pTuning, error) {
 	if m.Hidden < 1 || m.Hidden > 1<<20 {
 		return nil, fmt.Errorf("adapter: encoder_hidden_size %d, expected 1 or more", m.Hidden)
 	}
-	return m, checkTensors(params, m.encoderShapes(nil))
+	return m, checkTensors(params, m.EncoderShapes(nil))
 }
 
 // encoded says that there is an encoder still.
 func (m *pTuning) encoded() bool {
-	_, ok := m.index[encoderTable]
+	_, ok := m.index[EncoderTable]
 	return ok
 }
 
@@ -248,7 +248,7 @@ func (m *pTuning) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	}
 	e := &promptEncoder{method: m}
 	if !m.encoded() {
-		e.table = attach.Leaf(values, grads, m.index[promptTensor])
+		e.table = attach.Leaf(values, grads, m.index[PromptTensor])
 	} else {
 		e.bind(values, grads)
 	}
@@ -264,11 +264,11 @@ func (m *pTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Para
 	e.bind(params, nil)
 	tape := autograd.NewTape()
 	tape.Record(false)
-	return []attach.Param{{Name: promptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
+	return []attach.Param{{Name: PromptTensor, Shape: []int{m.Tokens, m.TokenDim}, Data: e.run(tape).Data}}, nil
 }
 
-// embeddings are those of the virtual tokens (n, D), as the encoder gives them where it is still there.
-func (m *pTuning) embeddings(b *attach.Base, params []attach.Param) ([]float32, error) {
+// Embeddings are those of the virtual tokens (n, D), as the encoder gives them where it is still there.
+func (m *pTuning) Embeddings(b *attach.Base, params []attach.Param) ([]float32, error) {
 	kept, err := m.Collapse(b, params)
 	if err != nil {
 		return nil, err
@@ -300,7 +300,7 @@ func (e *promptEncoder) bind(values, grads []attach.Param) {
 	m := e.method
 	matrix := func(name string) *autograd.Tensor { return attach.Leaf(values, grads, m.index[name]) }
 	row := func(name string) *autograd.Tensor { return attach.RowLeaf(values, grads, m.index[name]) }
-	e.table = matrix(encoderTable)
+	e.table = matrix(EncoderTable)
 	if m.Encoder == encoders[EncoderLSTM] {
 		for layer := range m.Deep {
 			var both [2]autograd.LSTMWeights

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"fmt"
@@ -31,8 +31,8 @@ type OFTOptions struct {
 	Eps         float64
 }
 
-// oftSettings are the fields of an OFT's configuration.
-type oftSettings struct {
+// OFTSettings are the fields of an OFT's configuration.
+type OFTSettings struct {
 	attach.Targeting
 	Blocks      int     `json:"r"` // of each weight; 0: as many as the block size gives
 	BlockSize   int     `json:"oft_block_size"`
@@ -47,11 +47,11 @@ type oftSettings struct {
 }
 
 // newOFTSettings are PEFT's defaults.
-func newOFTSettings() *oftSettings {
-	return &oftSettings{BlockSize: 32, Bias: "none", Init: true, Eps: 6e-5, Series: true, Terms: 5}
+func newOFTSettings() *OFTSettings {
+	return &OFTSettings{BlockSize: 32, Bias: "none", Init: true, Eps: 6e-5, Series: true, Terms: 5}
 }
 
-func (s *oftSettings) Check() error {
+func (s *OFTSettings) Check() error {
 	switch {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
 		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
@@ -65,8 +65,8 @@ func (s *oftSettings) Check() error {
 	return s.CheckModules()
 }
 
-// series are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
-func (s *oftSettings) series() []float32 {
+// Coefficients are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
+func (s *OFTSettings) Coefficients() []float32 {
 	switch {
 	case !s.Series:
 		return nil
@@ -83,8 +83,8 @@ func (s *oftSettings) series() []float32 {
 	return c
 }
 
-// blocks is how many blocks of which size a weight with so many inputs has.
-func (s *oftSettings) blocks(in int) (count, size int) {
+// Split is how many blocks of which size a weight with so many inputs has.
+func (s *OFTSettings) Split(in int) (count, size int) {
 	if s.BlockSize != 0 {
 		size = nearestDivisor(in, s.BlockSize)
 		return in / size, size
@@ -112,8 +112,8 @@ func nearestDivisor(n, want int) int {
 }
 
 // shape is that of the tensor of a weight with so many inputs.
-func (s *oftSettings) shape(in int) []int {
-	count, size := s.blocks(in)
+func (s *OFTSettings) shape(in int) []int {
+	count, size := s.Split(in)
 	if s.Share {
 		count = 1
 	}
@@ -164,12 +164,12 @@ func oftFamily() *attach.Family {
 // a block-diagonal rotation.
 type oft struct {
 	attach.OnLinears
-	settings *oftSettings
+	settings *OFTSettings
 }
 
 func newOFT(c *attach.Config, params []attach.Param) (*oft, error) {
 	o, err := attach.OnModules(params, "an OFT", []string{oftPart}, nil)
-	return &oft{o, c.Settings.(*oftSettings)}, err
+	return &oft{o, c.Settings.(*OFTSettings)}, err
 }
 
 func (m *oft) Describe() string {
@@ -192,9 +192,9 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	}
 	at := &oftAttachment{settings: m.settings, sites: map[*model.Linear]*oftSite{}}
 	for i, l := range linears {
-		_, size := m.settings.blocks(l.W.Cols)
+		_, size := m.settings.Split(l.W.Cols)
 		site := &oftSite{linear: l, q: m.Modules[i].Leaf(values, grads, oftPart), size: size, strength: float32(strength)}
-		site.series = m.settings.series()
+		site.series = m.settings.Coefficients()
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
@@ -205,7 +205,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 // oftAttachment is an OFT at work.
 type oftAttachment struct {
 	attach.NextInput
-	settings *oftSettings
+	settings *OFTSettings
 	sites    map[*model.Linear]*oftSite
 	order    []*oftSite
 }

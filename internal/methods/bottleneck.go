@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"fmt"
@@ -133,7 +133,7 @@ func NewBottleneck(b *attach.Base, opt BottleneckOptions) (*attach.Adapter, erro
 		}
 		for _, part := range []model.Part{model.Attention, model.FFN} {
 			if slices.Contains(s.Parts, part.String()) {
-				s.addShapes(shapes, bottleneckPlace{i, part}, b.Model.Spec.Width)
+				s.addShapes(shapes, BottleneckPlace{i, part}, b.Model.Spec.Width)
 			}
 		}
 	}
@@ -142,10 +142,10 @@ func NewBottleneck(b *attach.Base, opt BottleneckOptions) (*attach.Adapter, erro
 }
 
 // addShapes adds the tensors of one adapter over a stream of the given width.
-func (s *BottleneckSettings) addShapes(shapes map[string][]int, at bottleneckPlace, width int) {
+func (s *BottleneckSettings) addShapes(shapes map[string][]int, at BottleneckPlace, width int) {
 	shapes[at.tensor(adapterDown+".weight")] = []int{s.Bottleneck, width}
 	shapes[at.tensor(adapterUp+".weight")] = []int{width, s.Bottleneck}
-	if s.gated() {
+	if s.Gated() {
 		shapes[at.tensor(adapterGate+".weight")] = []int{s.Bottleneck, width}
 	} else {
 		shapes[at.tensor(adapterDown+".bias")] = []int{s.Bottleneck}
@@ -156,8 +156,8 @@ func (s *BottleneckSettings) addShapes(shapes map[string][]int, at bottleneckPla
 	}
 }
 
-// gated reports whether there is a gate; there are no biases then, which a gated FFN of a runtime could not hold.
-func (s *BottleneckSettings) gated() bool { return s.Activation == ActivationSwiGLU }
+// Gated reports whether there is a gate; there are no biases then, which a gated FFN of a runtime could not hold.
+func (s *BottleneckSettings) Gated() bool { return s.Activation == ActivationSwiGLU }
 
 // normed reports whether each adapter has a norm of its own.
 func (s *BottleneckSettings) normed() bool {
@@ -186,10 +186,10 @@ const (
 	adapterNorm = "adapter_norm_before"
 )
 
-// bottleneckPlace is where one adapter stands.
-type bottleneckPlace struct {
-	layer int
-	part  model.Part
+// BottleneckPlace is where one adapter stands.
+type BottleneckPlace struct {
+	Layer int
+	Part  model.Part
 }
 
 // bottleneckParts are AdapterHub's names of the places in a layer.
@@ -198,12 +198,12 @@ var bottleneckParts = [...]string{model.Attention: "attention_adapters", model.F
 const layersPrefix = "model.layers."
 
 // tensor is the name of one of the adapter's tensors: AdapterHub's, of an adapter that is called "default".
-func (at bottleneckPlace) tensor(end string) string {
-	return layersPrefix + strconv.Itoa(at.layer) + "." + bottleneckParts[at.part] + ".adapters.default." + end
+func (at BottleneckPlace) tensor(end string) string {
+	return layersPrefix + strconv.Itoa(at.Layer) + "." + bottleneckParts[at.Part] + ".adapters.default." + end
 }
 
 // parseBottleneckName takes a tensor's name apart, whatever the adapter is called.
-func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) {
+func parseBottleneckName(name string) (at BottleneckPlace, end string, ok bool) {
 	words := strings.SplitN(strings.TrimPrefix(name, layersPrefix), ".", 5)
 	if !strings.HasPrefix(name, layersPrefix) || len(words) < 5 || words[2] != "adapters" {
 		return at, "", false
@@ -213,7 +213,7 @@ func parseBottleneckName(name string) (at bottleneckPlace, end string, ok bool) 
 	if err != nil || layer < 0 || part < 0 {
 		return at, "", false
 	}
-	return bottleneckPlace{layer, model.Part(part)}, words[4], true
+	return BottleneckPlace{layer, model.Part(part)}, words[4], true
 }
 
 func init() { attach.RegisterFamily(bottleneckFamily()) }
@@ -227,20 +227,20 @@ func bottleneckFamily() *attach.Family {
 	}
 }
 
-// bottleneck is adapters between and beside the parts of the layers.
-type bottleneck struct {
+// BottleneckMethod is adapters between and beside the parts of the layers.
+type BottleneckMethod struct {
 	*BottleneckSettings
-	places []bottleneckPlace // in order
-	params map[bottleneckPlace]bottleneckParams
-	width  int
+	places []BottleneckPlace // in order
+	Params map[BottleneckPlace]bottleneckParams
+	Width  int
 }
 
 // bottleneckParams are the places of one adapter's tensors among the adapter's; -1 where there is none.
-type bottleneckParams struct{ norm, gate, down, downBias, up, upBias int }
+type bottleneckParams struct{ Norm, Gate, Down, DownBias, Up, UpBias int }
 
 // newBottleneck finds the tensors of each adapter and checks that nothing is missing, too much or of another shape.
-func newBottleneck(c *attach.Config, params []attach.Param) (*bottleneck, error) {
-	m := &bottleneck{BottleneckSettings: c.Settings.(*BottleneckSettings), params: map[bottleneckPlace]bottleneckParams{}}
+func newBottleneck(c *attach.Config, params []attach.Param) (*BottleneckMethod, error) {
+	m := &BottleneckMethod{BottleneckSettings: c.Settings.(*BottleneckSettings), Params: map[BottleneckPlace]bottleneckParams{}}
 	index := map[string]int{}
 	for i, p := range params {
 		at, end, ok := parseBottleneckName(p.Name)
@@ -251,17 +251,17 @@ func newBottleneck(c *attach.Config, params []attach.Param) (*bottleneck, error)
 			m.places = append(m.places, at)
 		}
 		if end == adapterUp+".weight" && len(p.Shape) == 2 {
-			m.width = p.Rows()
+			m.Width = p.Rows()
 		}
 		index[at.tensor(end)] = i
 	}
-	slices.SortFunc(m.places, func(a, b bottleneckPlace) int { return 2*(a.layer-b.layer) + int(a.part-b.part) })
+	slices.SortFunc(m.places, func(a, b BottleneckPlace) int { return 2*(a.Layer-b.Layer) + int(a.Part-b.Part) })
 	if len(m.places) == 0 {
 		return nil, fmt.Errorf("adapter: no tensor in it")
 	}
 	for _, at := range m.places {
 		want := map[string][]int{}
-		m.addShapes(want, at, m.width)
+		m.addShapes(want, at, m.Width)
 		for name, shape := range want {
 			i, ok := index[name]
 			if !ok {
@@ -271,7 +271,7 @@ func newBottleneck(c *attach.Config, params []attach.Param) (*bottleneck, error)
 				return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v", name, params[i].Shape, shape)
 			}
 		}
-		m.params[at] = findBottleneck(index, at)
+		m.Params[at] = findBottleneck(index, at)
 		for name := range want {
 			delete(index, name)
 		}
@@ -283,7 +283,7 @@ func newBottleneck(c *attach.Config, params []attach.Param) (*bottleneck, error)
 }
 
 // findBottleneck is where the tensors of one adapter are.
-func findBottleneck(index map[string]int, at bottleneckPlace) bottleneckParams {
+func findBottleneck(index map[string]int, at BottleneckPlace) bottleneckParams {
 	find := func(end string) int {
 		if i, ok := index[at.tensor(end)]; ok {
 			return i
@@ -291,38 +291,38 @@ func findBottleneck(index map[string]int, at bottleneckPlace) bottleneckParams {
 		return -1
 	}
 	return bottleneckParams{
-		norm: find(adapterNorm + ".weight"), gate: find(adapterGate + ".weight"),
-		down: find(adapterDown + ".weight"), downBias: find(adapterDown + ".bias"),
-		up: find(adapterUp + ".weight"), upBias: find(adapterUp + ".bias"),
+		Norm: find(adapterNorm + ".weight"), Gate: find(adapterGate + ".weight"),
+		Down: find(adapterDown + ".weight"), DownBias: find(adapterDown + ".bias"),
+		Up: find(adapterUp + ".weight"), UpBias: find(adapterUp + ".bias"),
 	}
 }
 
-func (m *bottleneck) Describe() string {
+func (m *BottleneckMethod) Describe() string {
 	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
 }
 
 // SuggestLR is a learning rate to start with: over a model of width 64 rates of 1.5e-2 and 3e-2 were measured to end within
 // 0.04 of each other and 0.6 below 6e-2, over one of width 256 a rate of 1e-2 ended 0.7 below 5e-3.
-func (m *bottleneck) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
+func (m *BottleneckMethod) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
 
-func (m *bottleneck) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
+func (m *BottleneckMethod) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *bottleneck) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[bottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
+func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[BottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
 	at.scale = float32(m.Scale * strength)
-	if m.width != b.Model.Spec.Width {
-		return nil, fmt.Errorf("adapter: made for a width of %d, but %s has %d: an adapter of another base?", m.width, b.Path, b.Model.Spec.Width)
+	if m.Width != b.Model.Spec.Width {
+		return nil, fmt.Errorf("adapter: made for a width of %d, but %s has %d: an adapter of another base?", m.Width, b.Path, b.Model.Spec.Width)
 	}
 	for _, place := range m.places {
-		if place.layer >= len(b.Model.Layers) {
+		if place.Layer >= len(b.Model.Layers) {
 			return nil, fmt.Errorf("adapter: it has an adapter in layer %d, but %s has %d layers: an adapter of another base?",
-				place.layer, b.Path, len(b.Model.Layers))
+				place.Layer, b.Path, len(b.Model.Layers))
 		}
-		p := m.params[place]
+		p := m.Params[place]
 		at.sites[place] = &bottleneckSite{
-			norm: attach.RowLeaf(values, grads, p.norm), gate: attach.OptionalLeaf(values, grads, p.gate),
-			down: attach.Leaf(values, grads, p.down), downBias: attach.RowLeaf(values, grads, p.downBias),
-			up: attach.Leaf(values, grads, p.up), upBias: attach.RowLeaf(values, grads, p.upBias),
+			norm: attach.RowLeaf(values, grads, p.Norm), gate: attach.OptionalLeaf(values, grads, p.Gate),
+			down: attach.Leaf(values, grads, p.Down), downBias: attach.RowLeaf(values, grads, p.DownBias),
+			up: attach.Leaf(values, grads, p.Up), upBias: attach.RowLeaf(values, grads, p.UpBias),
 		}
 	}
 	return at, nil
@@ -332,7 +332,7 @@ func (m *bottleneck) Bind(b *attach.Base, values, grads []attach.Param, strength
 type bottleneckAttachment struct {
 	attach.Plain
 	settings *BottleneckSettings
-	sites    map[bottleneckPlace]*bottleneckSite
+	sites    map[BottleneckPlace]*bottleneckSite
 	scale    float32
 	eps      float32
 }
@@ -342,7 +342,7 @@ type bottleneckSite struct{ norm, gate, down, downBias, up, upBias *autograd.Ten
 
 // Part adds what a serial-houlsby or parallel adapter makes to what a part makes.
 func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
-	site := at.sites[bottleneckPlace{l.Index, p}]
+	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 {
 		return y
 	}
@@ -359,7 +359,7 @@ func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.P
 
 // Stream adds what a serial-pfeiffer adapter makes of the stream to it.
 func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
-	site := at.sites[bottleneckPlace{l.Index, p}]
+	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 || at.settings.Placement != SerialPfeiffer {
 		return x
 	}

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// tokensPart is the rows of chosen tokens in the embedding table, (n, D).
-const tokensPart = "token_adapter.trainable_tokens_delta"
+// TokensPart is the rows of chosen tokens in the embedding table, (n, D).
+const TokensPart = "token_adapter.trainable_tokens_delta"
 
 // weightPart is a tensor that is trained whole.
 const weightPart = "weight"
@@ -68,7 +68,7 @@ func (opt *LoRAOptions) addExtras(b *attach.Base, c *attach.Config, chosen []str
 		}
 		b.Model.Embed.Row(rows[i*spec.Width:(i+1)*spec.Width], int(id))
 	}
-	add(model.EmbedModule, tokensPart, rows, len(opt.TokenIDs), spec.Width)
+	add(model.EmbedModule, TokensPart, rows, len(opt.TokenIDs), spec.Width)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (e *loraExtras) add(params []attach.Param, i int) error {
 	}
 	switch {
 	case !ok:
-	case name == model.EmbedModule+"."+tokensPart:
+	case name == model.EmbedModule+"."+TokensPart:
 		e.tokens = i
 		return nil
 	case part == attach.BiasPart:
@@ -152,8 +152,8 @@ func (e *loraExtras) check(c *attach.Config, params []attach.Param) error {
 	return nil
 }
 
-// describe lists what there is, after a comma.
-func (e *loraExtras) describe() string {
+// Describe lists what there is, after a comma.
+func (e *loraExtras) Describe() string {
 	var parts []string
 	if e.embed >= 0 {
 		parts = append(parts, "the embedding table")
@@ -179,8 +179,8 @@ func (e *loraExtras) describe() string {
 	return ", " + strings.Join(parts, ", ")
 }
 
-// none reports whether there is nothing beside the pairs.
-func (e *loraExtras) none() bool { return e.describe() == "" }
+// None reports whether there is nothing beside the pairs.
+func (e *loraExtras) None() bool { return e.Describe() == "" }
 
 // permuted lists the biases whose values the base stores permuted.
 func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
@@ -400,8 +400,8 @@ func (d *tokensDelta) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// mergeable says why an adapter cannot become part of the weights although it has changes of them.
-func (at *loraAttachment) mergeable() error {
+// Mergeable says why an adapter cannot become part of the weights although it has changes of them.
+func (at *loraAttachment) Mergeable() error {
 	if at.extras.base.Model.Spec.Tied && (at.embed != nil || at.extras.embed != nil) {
 		return errors.New("the adapter changes the embedding table alone, but in this base it is the output head too")
 	}

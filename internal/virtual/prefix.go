@@ -1,4 +1,4 @@
-package peft
+package virtual
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ const MethodPrefixTuning = "PREFIX_TUNING"
 // Names of a prefix's tensors while it is trained, where it is not trained itself.
 const (
 	encoderPrefix   = "prompt_encoder."
-	encoderTable    = encoderPrefix + "embedding.weight"   // (n, TokenDim) what an encoder starts from
+	EncoderTable    = encoderPrefix + "embedding.weight"   // (n, TokenDim) what an encoder starts from
 	prefixFirst     = encoderPrefix + "transform.0.weight" // (EncoderHidden, TokenDim)
 	prefixFirstBias = encoderPrefix + "transform.0.bias"
 	prefixLast      = encoderPrefix + "transform.2.weight" // (Layers·2·TokenDim, EncoderHidden)
@@ -28,7 +28,7 @@ const (
 
 // PrefixSettings configure a prefix.
 type PrefixSettings struct {
-	virtualSettings
+	VirtualSettings
 	EncoderHidden int    `json:"encoder_hidden_size"` // of the network that the prefix is trained through
 	Projection    bool   `json:"prefix_projection"`   // there was such a network
 	Task          string `json:"task_type"`           // CAUSAL_LM, or SEQ_CLS where a head classifies
@@ -38,7 +38,7 @@ func (s *PrefixSettings) Check() error {
 	if s.Task != taskLM && s.Task != taskClasses && s.Task != "" {
 		return fmt.Errorf("task_type %q, expected %s or %s", s.Task, taskLM, taskClasses)
 	}
-	return s.virtualSettings.Check()
+	return s.VirtualSettings.Check()
 }
 
 // Values of task_type.
@@ -52,7 +52,7 @@ func (s *PrefixSettings) cols() int { return 2 * s.Layers * s.TokenDim }
 
 // newPrefixSettings are those of n keys and values in each layer of a base.
 func newPrefixSettings(b *attach.Base, n int) *PrefixSettings {
-	s := &PrefixSettings{virtualSettings: newVirtualSettings(b, n), Task: taskLM}
+	s := &PrefixSettings{VirtualSettings: newVirtualSettings(b, n), Task: taskLM}
 	s.TokenDim, s.Heads = b.Model.Spec.KeyHeads*b.Model.Spec.HeadDim, b.Model.Spec.KeyHeads
 	return s
 }
@@ -95,10 +95,10 @@ func NewPrefixTuning(b *attach.Base, opt PrefixOptions) (*attach.Adapter, error)
 	}
 	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
 	if opt.Projection {
-		return attach.NewAdapter(b, c, (&prefixTuning{PrefixSettings: s}).encoderShapes(b), func(p *attach.Param) { startEncoder(p, opt.Seed) })
+		return attach.NewAdapter(b, c, (&prefixTuning{PrefixSettings: s}).EncoderShapes(b), func(p *attach.Param) { startEncoder(p, opt.Seed) })
 	}
 	var failed error
-	shapes := map[string][]int{promptTensor: {s.Tokens, s.cols()}}
+	shapes := map[string][]int{PromptTensor: {s.Tokens, s.cols()}}
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { failed = startPrefix(b, s, p, ids, opt.Seed) })
 	return a, errors.Join(err, failed)
 }
@@ -153,7 +153,7 @@ func init() { attach.RegisterFamily(prefixFamily()) }
 func prefixFamily() *attach.Family {
 	return &attach.Family{
 		Name: "prefix-tuning", PeftType: MethodPrefixTuning, Allowed: map[string]func(any) bool{"task_type": attach.AnyValue},
-		Settings: func() attach.Settings { return &PrefixSettings{virtualSettings: virtualSettings{Submodules: 1}} },
+		Settings: func() attach.Settings { return &PrefixSettings{VirtualSettings: VirtualSettings{Submodules: 1}} },
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
 			return newPrefixTuning(c, params)
 		},
@@ -174,21 +174,21 @@ func newPrefixTuning(c *attach.Config, params []attach.Param) (*prefixTuning, er
 	for i := range params {
 		m.index[params[i].Name] = i
 	}
-	want := map[string][]int{promptTensor: {m.Tokens, m.cols()}}
+	want := map[string][]int{PromptTensor: {m.Tokens, m.cols()}}
 	if i, ok := m.index[hiddenPrompts]; ok {
 		if len(params[i].Shape) == 2 && m.Layers > 0 {
 			m.width = params[i].Cols() / m.Layers
 		}
 		want = map[string][]int{hiddenPrompts: {m.Tokens, m.Layers * m.width}}
 	} else if _, ok := m.index[prefixLast]; ok {
-		want = m.encoderShapes(nil)
+		want = m.EncoderShapes(nil)
 	}
-	if i, ok := m.index[scoreTensor]; ok {
+	if i, ok := m.index[ScoreTensor]; ok {
 		if len(params[i].Shape) != 2 {
-			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", scoreTensor, params[i].Shape)
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", ScoreTensor, params[i].Shape)
 		}
 		m.labels = params[i].Rows()
-		want[scoreTensor] = []int{m.labels, params[i].Cols()}
+		want[ScoreTensor] = []int{m.labels, params[i].Cols()}
 	}
 	return m, checkTensors(params, want)
 }
@@ -212,13 +212,13 @@ func checkTensors(params []attach.Param, want map[string][]int) error {
 	return nil
 }
 
-// encoderShapes are the tensors that a prefix is trained through; nil where it is trained itself.
-func (m *prefixTuning) encoderShapes(*attach.Base) map[string][]int {
+// EncoderShapes are the tensors that a prefix is trained through; nil where it is trained itself.
+func (m *prefixTuning) EncoderShapes(*attach.Base) map[string][]int {
 	if !m.Projection {
-		return map[string][]int{promptTensor: {m.Tokens, m.cols()}}
+		return map[string][]int{PromptTensor: {m.Tokens, m.cols()}}
 	}
 	return map[string][]int{
-		encoderTable: {m.Tokens, m.TokenDim},
+		EncoderTable: {m.Tokens, m.TokenDim},
 		prefixFirst:  {m.EncoderHidden, m.TokenDim}, prefixFirstBias: {m.EncoderHidden},
 		prefixLast: {m.cols(), m.EncoderHidden}, prefixLastBias: {m.cols()},
 	}
@@ -284,11 +284,11 @@ func (m *prefixTuning) Bind(b *attach.Base, values, grads []attach.Param, streng
 		at.columns = append(at.columns, [2][]int{keys, values})
 	}
 	if m.labels > 0 {
-		if i := m.index[scoreTensor]; values[i].Cols() != b.Model.Spec.Width {
+		if i := m.index[ScoreTensor]; values[i].Cols() != b.Model.Spec.Width {
 			return nil, fmt.Errorf("adapter: a classifier over %d values, but the width of %s is %d",
 				values[i].Cols(), b.Path, b.Model.Spec.Width)
 		}
-		at.classifier = newClassifier(values, grads, m.index[scoreTensor])
+		at.classifier = newClassifier(values, grads, m.index[ScoreTensor])
 	}
 	return at, nil
 }
@@ -296,7 +296,7 @@ func (m *prefixTuning) Bind(b *attach.Base, values, grads []attach.Param, streng
 // encoder gives the prefix (n, Layers·2·TokenDim), or the vectors (n, Layers·D) that it is made of.
 func (m *prefixTuning) encoder(values, grads []attach.Param) func(t *autograd.Tape) *autograd.Tensor {
 	if !m.has(prefixLast) {
-		name := promptTensor
+		name := PromptTensor
 		if m.has(hiddenPrompts) {
 			name = hiddenPrompts
 		}
@@ -305,7 +305,7 @@ func (m *prefixTuning) encoder(values, grads []attach.Param) func(t *autograd.Ta
 	}
 	matrix := func(name string) *autograd.Tensor { return attach.Leaf(values, grads, m.index[name]) }
 	row := func(name string) *autograd.Tensor { return attach.RowLeaf(values, grads, m.index[name]) }
-	table, first, last := matrix(encoderTable), matrix(prefixFirst), matrix(prefixLast)
+	table, first, last := matrix(EncoderTable), matrix(prefixFirst), matrix(prefixLast)
 	firstBias, lastBias := row(prefixFirstBias), row(prefixLastBias)
 	return func(t *autograd.Tape) *autograd.Tensor {
 		return t.Dense(t.Activate(t.Dense(table, first, firstBias), autograd.Tanh), last, lastBias)
@@ -314,14 +314,14 @@ func (m *prefixTuning) encoder(values, grads []attach.Param) func(t *autograd.Ta
 
 // Collapse leaves the keys and values alone.
 func (m *prefixTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
-	if m.has(promptTensor) {
+	if m.has(PromptTensor) {
 		return nil, nil
 	}
 	at, err := m.Bind(b, params, nil, 1)
 	if err != nil {
 		return nil, err
 	}
-	p := attach.Param{Name: promptTensor, Shape: []int{m.Tokens, m.cols()}, Data: make([]float32, m.Tokens*m.cols())}
+	p := attach.Param{Name: PromptTensor, Shape: []int{m.Tokens, m.cols()}, Data: make([]float32, m.Tokens*m.cols())}
 	tape := autograd.NewTape()
 	tape.Record(false)
 	at.Begin(tape)
@@ -337,7 +337,7 @@ func (m *prefixTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach
 	}
 	kept := []attach.Param{p}
 	if m.labels > 0 {
-		kept = append(kept, params[m.index[scoreTensor]])
+		kept = append(kept, params[m.index[ScoreTensor]])
 	}
 	return kept, nil
 }

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"errors"
@@ -31,8 +31,8 @@ type QATOptions struct {
 	BaseModel string // what the file says that the base is; "" is what the base's metadata says
 }
 
-// qatSettings are the fields of a QAT adapter's configuration.
-type qatSettings struct {
+// QATSettings are the fields of a QAT adapter's configuration.
+type QATSettings struct {
 	Rank     int              `json:"r"`
 	Alpha    float64          `json:"lora_alpha"`
 	Channels string           `json:"qat_channels"`
@@ -43,7 +43,7 @@ type qatSettings struct {
 	Latent   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
 }
 
-func (s *qatSettings) Check() error {
+func (s *QATSettings) Check() error {
 	switch {
 	case s.Rank < 1:
 		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
@@ -54,7 +54,7 @@ func (s *qatSettings) Check() error {
 	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-func (s *qatSettings) Original() string { return s.Latent }
+func (s *QATSettings) Original() string { return s.Latent }
 
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
@@ -71,7 +71,7 @@ func autoChannels(t gguf.Type) []string {
 // NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
 // weights that were trained with. A weight whose type has none of the channels is an error.
 func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
-	s := &qatSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
+	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
 		s.Rank = 8
 	}
@@ -112,7 +112,7 @@ func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
 // recodedBy are the linear maps whose levels tensors of these shapes move.
 func recodedBy(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
 	for _, l := range b.Model.Linears() {
-		if shapes[qatName(l.Module, attach.ChannelCode, "A")] != nil {
+		if shapes[QATName(l.Module, attach.ChannelCode, "A")] != nil {
 			linears = append(linears, l)
 		}
 	}
@@ -120,7 +120,7 @@ func recodedBy(b *attach.Base, shapes map[string][]int) (linears []*model.Linear
 }
 
 // qatShapes are the tensors of an adapter over the chosen modules.
-func qatShapes(b *attach.Base, s *qatSettings, chosen []string) (map[string][]int, error) {
+func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]int, error) {
 	wanted, _ := attach.ParseChannels(s.Channels)
 	shapes := map[string][]int{}
 	for _, l := range b.Model.Linears() {
@@ -138,15 +138,15 @@ func qatShapes(b *attach.Base, s *qatSettings, chosen []string) (map[string][]in
 			}
 			fits = true
 			if c == attach.ChannelRow {
-				shapes[qatName(l.Module, c, "")] = []int{l.W.Rows, 1}
+				shapes[QATName(l.Module, c, "")] = []int{l.W.Rows, 1}
 				continue
 			}
 			in := l.W.Cols
 			if c != attach.ChannelCode {
 				in = l.W.Groups()
 			}
-			shapes[qatName(l.Module, c, "A")] = []int{s.Rank, in}
-			shapes[qatName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
+			shapes[QATName(l.Module, c, "A")] = []int{s.Rank, in}
+			shapes[QATName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
 		}
 		if !fits {
 			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s moves: choose another channel (%s)",
@@ -156,8 +156,8 @@ func qatShapes(b *attach.Base, s *qatSettings, chosen []string) (map[string][]in
 	return shapes, nil
 }
 
-// qatName is the name of a tensor: of A or B of a channel, or of the factors of rows.
-func qatName(module, channel, which string) string {
+// QATName is the name of a tensor: of A or B of a channel, or of the factors of rows.
+func QATName(module, channel, which string) string {
 	if which != "" {
 		which = "_" + which
 	}
@@ -205,7 +205,7 @@ func qatFamily() *attach.Family {
 	return &attach.Family{
 		Name: "qat", PeftType: MethodQAT, Own: true,
 		Settings: func() attach.Settings {
-			return &qatSettings{Rank: 8, Alpha: 16, Channels: attach.QATAuto, Dither: attach.DitherUniform}
+			return &QATSettings{Rank: 8, Alpha: 16, Channels: attach.QATAuto, Dither: attach.DitherUniform}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newQAT(c, params) },
 	}
@@ -215,7 +215,7 @@ func qatFamily() *attach.Family {
 // scales, offsets or levels have been moved, and merging writes these blocks. The scale channel is related to PEQA (Kim et
 // al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the levels to L4Q (Jeon et al. 2024).
 type qat struct {
-	settings *qatSettings
+	settings *QATSettings
 	modules  []*qatModule
 }
 
@@ -229,7 +229,7 @@ type qatModule struct {
 
 // newQAT sorts the tensors by modules and checks that they fit each other.
 func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
-	s := c.Settings.(*qatSettings)
+	s := c.Settings.(*QATSettings)
 	m := &qat{settings: s}
 	byName := map[string]*qatModule{}
 	for i := range params {
@@ -247,7 +247,7 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 			byName[name] = mod
 			m.modules = append(m.modules, mod)
 		}
-		p.Rate = channelRates[channel]
+		p.Rate = ChannelRates[channel]
 		if err := mod.take(params, i, channel, which); err != nil {
 			return nil, err
 		}
@@ -258,15 +258,15 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 	return m, nil
 }
 
-// channelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
+// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
 // (docs/quantization-aware.md).
-var channelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
+var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
 	p := &params[i]
 	if which == "A" {
-		if i+1 == len(params) || params[i+1].Name != qatName(mod.name, channel, "B") {
+		if i+1 == len(params) || params[i+1].Name != QATName(mod.name, channel, "B") {
 			return fmt.Errorf("adapter: module %s has qat_%s_A but no qat_%s_B", mod.name, channel, channel)
 		}
 		return nil
@@ -279,7 +279,7 @@ func (mod *qatModule) take(params []attach.Param, i int, channel, which string) 
 		mod.row = i
 		return nil
 	}
-	if i == 0 || params[i-1].Name != qatName(mod.name, channel, "A") {
+	if i == 0 || params[i-1].Name != QATName(mod.name, channel, "A") {
 		return fmt.Errorf("adapter: module %s has qat_%s_B but no qat_%s_A", mod.name, channel, channel)
 	}
 	if params[i-1].Rows() != p.Cols() {
@@ -362,5 +362,5 @@ func (m *qat) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	return perms, nil
 }
 
-// SuggestLR is a learning rate to start with: that of a LoRA, because channelRates makes it suit all channels.
+// SuggestLR is a learning rate to start with: that of a LoRA, because ChannelRates makes it suit all channels.
 func (m *qat) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }

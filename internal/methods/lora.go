@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"fmt"
@@ -52,7 +52,7 @@ func (opt *LoRAOptions) config() (attach.Config, error) {
 	if !slices.Contains(attach.Inits, c.Init) {
 		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(attach.Inits, ", "))
 	}
-	if c.DoRA && startsApart(c.Init) {
+	if c.DoRA && StartsApart(c.Init) {
 		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
 	}
 	return c, c.Check()
@@ -105,7 +105,7 @@ func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]
 		if c.DoRA {
 			shapes[attach.PartName(l.Module, magnitudePart)] = []int{l.W.Rows}
 		}
-		if startsApart(c.Init) {
+		if StartsApart(c.Init) {
 			shapes[attach.PartName(l.Module, startA)] = []int{r, l.W.Cols}
 			shapes[attach.PartName(l.Module, startB)] = []int{l.W.Rows, r}
 		}
@@ -114,10 +114,10 @@ func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]
 }
 
 // Names of a module's tensors after the module. The last two are in checkpoints only: what A and B started from, where
-// that is not zero (see startsApart).
+// that is not zero (see StartsApart).
 const (
 	partA         = "lora_A.weight"
-	partB         = "lora_B.weight"
+	PartB         = "lora_B.weight"
 	embeddingA    = "lora_embedding_A" // (rank, V)
 	embeddingB    = "lora_embedding_B" // (D, rank)
 	magnitudePart = "lora_magnitude_vector"
@@ -135,36 +135,36 @@ func loraFamily() *attach.Family {
 	}
 }
 
-// lora is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
+// LoRA is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
 // head.
-type lora struct {
-	config  *attach.Config
-	modules []loraModule
-	extras  loraExtras
+type LoRA struct {
+	Config  *attach.Config
+	Modules []LoRAModule
+	Extras  loraExtras
 }
 
-// loraModule is the pair of matrices on one linear map, or on the embedding table, whose pair is the other way round:
+// LoRAModule is the pair of matrices on one linear map, or on the embedding table, whose pair is the other way round:
 // W += scale·(B·A)ᵀ.
-type loraModule struct {
-	name      string // of the linear map
-	a, b      int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
+type LoRAModule struct {
+	Name      string // of the linear map
+	A, B      int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
 	magnitude int    // (out) DoRA's, or -1
 	a0, b0    int    // what A and B started from, or -1
-	rank      int
-	in, out   int
-	scale     float64
+	Rank      int
+	In, Out   int
+	Scale     float64
 }
 
 // newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
 // that do not fit each other or the configured rank.
-func newLoRA(c *attach.Config, params []attach.Param) (*lora, error) {
-	m := &lora{config: c, extras: newLoRAExtras()}
+func newLoRA(c *attach.Config, params []attach.Param) (*LoRA, error) {
+	m := &LoRA{Config: c, Extras: newLoRAExtras()}
 	parts := map[string]map[string]int{}
 	var names []string
 	for i := range params {
-		module, part, ok := attach.ParsePart(params[i].Name, []string{partA, partB, embeddingA, embeddingB, magnitudePart, startA, startB})
+		module, part, ok := attach.ParsePart(params[i].Name, []string{partA, PartB, embeddingA, embeddingB, magnitudePart, startA, startB})
 		if !ok {
-			if err := m.extras.add(params, i); err != nil {
+			if err := m.Extras.add(params, i); err != nil {
 				return nil, err
 			}
 			continue
@@ -180,32 +180,32 @@ func newLoRA(c *attach.Config, params []attach.Param) (*lora, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.modules = append(m.modules, pair)
+		m.Modules = append(m.Modules, pair)
 	}
-	if len(m.modules) == 0 {
+	if len(m.Modules) == 0 {
 		return nil, fmt.Errorf("adapter: no tensor of a LoRA in it")
 	}
-	return m, m.extras.check(c, params)
+	return m, m.Extras.check(c, params)
 }
 
-func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts map[string]int) (loraModule, error) {
+func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts map[string]int) (LoRAModule, error) {
 	find := func(part string) int {
 		if i, ok := parts[part]; ok {
 			return i
 		}
 		return -1
 	}
-	p := loraModule{
-		name: module, a: find(partA), b: find(partB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), scale: c.ScaleOf(module),
+	p := LoRAModule{
+		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
 	}
 	if module == model.EmbedModule {
-		p.a, p.b = find(embeddingA), find(embeddingB)
+		p.A, p.B = find(embeddingA), find(embeddingB)
 	}
-	apart := startsApart(c.Init)
+	apart := StartsApart(c.Init)
 	switch {
-	case p.a < 0:
+	case p.A < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
-	case p.b < 0:
+	case p.B < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
 	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
 		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its start was taken away; "+
@@ -213,26 +213,26 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
 		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
 	}
-	for _, i := range []int{p.a, p.b} {
+	for _, i := range []int{p.A, p.B} {
 		if len(params[i].Shape) != 2 {
 			return p, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", params[i].Name, params[i].Shape)
 		}
 	}
-	p.rank, p.in, p.out = params[p.a].Rows(), params[p.a].Cols(), params[p.b].Rows()
+	p.Rank, p.In, p.Out = params[p.A].Rows(), params[p.A].Cols(), params[p.B].Rows()
 	want := c.RankOf(module)
-	if p.rank != want || params[p.b].Cols() != want {
+	if p.Rank != want || params[p.B].Cols() != want {
 		return p, fmt.Errorf("adapter: module %s has lora_A %v and lora_B %v, but the configuration says rank %d",
-			module, params[p.a].Shape, params[p.b].Shape, want)
+			module, params[p.A].Shape, params[p.B].Shape, want)
 	}
 	return p, p.checkRest(params)
 }
 
 // checkRest compares the shapes of the magnitudes and of the start with those of the pair, and freezes the start.
-func (p *loraModule) checkRest(params []attach.Param) error {
+func (p *LoRAModule) checkRest(params []attach.Param) error {
 	for _, part := range []struct {
 		i     int
 		shape []int
-	}{{p.magnitude, []int{p.out}}, {p.a0, []int{p.rank, p.in}}, {p.b0, []int{p.out, p.rank}}} {
+	}{{p.magnitude, []int{p.Out}}, {p.a0, []int{p.Rank, p.In}}, {p.b0, []int{p.Out, p.Rank}}} {
 		if part.i >= 0 && !slices.Equal(params[part.i].Shape, part.shape) {
 			return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", params[part.i].Name, params[part.i].Shape, part.shape)
 		}
@@ -245,39 +245,39 @@ func (p *loraModule) checkRest(params []attach.Param) error {
 	return nil
 }
 
-func (m *lora) Describe() string {
+func (m *LoRA) Describe() string {
 	name := "LoRA"
 	switch {
-	case m.config.DoRA:
+	case m.Config.DoRA:
 		name = "DoRA"
-	case m.config.RSLoRA:
+	case m.Config.RSLoRA:
 		name = "rank-stabilised LoRA"
 	}
-	return fmt.Sprintf("%s of rank %d on %d weights%s", name, m.config.Rank, len(m.modules), m.extras.describe())
+	return fmt.Sprintf("%s of rank %d on %d weights%s", name, m.Config.Rank, len(m.Modules), m.Extras.Describe())
 }
 
-func (m *lora) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
+func (m *LoRA) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
 
-// linears finds the weight of every pair in a base and checks that the shapes fit.
-func (m *lora) linears(b *attach.Base) ([]*model.Linear, error) {
+// Linears finds the weight of every pair in a base and checks that the shapes fit.
+func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 	byName := map[string]*model.Linear{}
 	for _, l := range b.Model.Matrices() {
 		byName[l.Module] = l
 	}
-	found := make([]*model.Linear, len(m.modules))
-	for i, p := range m.modules {
-		l := byName[p.name]
+	found := make([]*model.Linear, len(m.Modules))
+	for i, p := range m.Modules {
+		l := byName[p.Name]
 		if l == nil {
 			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
-				b.Path, p.name, len(b.Model.Layers), attach.TiedNote(b))
+				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
-		if p.name == model.EmbedModule {
+		if p.Name == model.EmbedModule {
 			rows, cols = cols, rows
 		}
-		if rows != p.out || cols != p.in {
+		if rows != p.Out || cols != p.In {
 			return nil, fmt.Errorf("adapter: %s is made for a %d×%d weight, but in %s it is %d×%d: an adapter of another base?",
-				p.name, p.out, p.in, b.Path, rows, cols)
+				p.Name, p.Out, p.In, b.Path, rows, cols)
 		}
 		found[i] = l
 	}
@@ -285,17 +285,17 @@ func (m *lora) linears(b *attach.Base) ([]*model.Linear, error) {
 }
 
 // Permuted lists the tensors of permuted projections whose rows are those of the weight.
-func (m *lora) Permuted(b *attach.Base) ([]attach.Permutation, error) {
-	linears, err := m.linears(b)
+func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
+	linears, err := m.Linears(b)
 	if err != nil {
 		return nil, err
 	}
-	perms := m.extras.permuted(b)
+	perms := m.Extras.permuted(b)
 	for i, l := range linears {
 		if l.PermutedHeads == 0 {
 			continue
 		}
-		for _, at := range []int{m.modules[i].b, m.modules[i].b0, m.modules[i].magnitude} {
+		for _, at := range []int{m.Modules[i].B, m.Modules[i].b0, m.Modules[i].magnitude} {
 			if at >= 0 {
 				perms = append(perms, attach.Permutation{Param: at, Heads: l.PermutedHeads})
 			}
@@ -304,18 +304,18 @@ func (m *lora) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	return perms, nil
 }
 
-func (m *lora) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	linears, err := m.linears(b)
+func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.Linears(b)
 	if err != nil {
 		return nil, err
 	}
-	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.config.Dropout)}
+	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.Config.Dropout)}
 	for i, l := range linears {
-		s := newLoRASite(l, &m.modules[i], values, grads, strength)
-		s.halves = m.config.Grid != nil && m.config.Grid.Apart
+		s := newLoRASite(l, &m.Modules[i], values, grads, strength)
+		s.halves = m.Config.Grid != nil && m.Config.Grid.Apart
 		at.add(l, s)
 	}
-	at.extras, err = m.extras.bind(b, values, grads, float32(strength))
+	at.extras, err = m.Extras.bind(b, values, grads, float32(strength))
 	return at, err
 }
 
@@ -341,10 +341,10 @@ type loraSite struct {
 	halves    bool             // the second half of the pair is what it started from, less (see Grid.Apart)
 }
 
-func newLoRASite(l *model.Linear, p *loraModule, values, grads []attach.Param, strength float64) *loraSite {
+func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, strength float64) *loraSite {
 	s := &loraSite{
-		linear: l, a: attach.Leaf(values, grads, p.a), b: attach.Leaf(values, grads, p.b), scale: float32(p.scale), strength: float32(strength),
-		embedding: p.name == model.EmbedModule,
+		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale), strength: float32(strength),
+		embedding: p.Name == model.EmbedModule,
 	}
 	if p.a0 >= 0 {
 		s.a0, s.b0 = attach.Leaf(values, nil, p.a0), attach.Leaf(values, nil, p.b0)

@@ -1,4 +1,4 @@
-package peft
+package methods
 
 import (
 	"fmt"
