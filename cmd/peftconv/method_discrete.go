@@ -3,14 +3,14 @@ package main
 import (
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/search"
 )
 
 // discretePromptMethod finds the words of a prompt.
 func discretePromptMethod() *trainMethod {
 	var d discreteSearch
 	return &trainMethod{
-		name: peft.MethodDiscretePrompt, short: "no weight: the words of a prompt",
+		name: search.MethodDiscretePrompt, short: "no weight: the words of a prompt",
 		shared: []string{"template"},
 		flags: func(fs *pflag.FlagSet) {
 			opt := &d.options
