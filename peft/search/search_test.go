@@ -20,7 +20,7 @@ import (
 // demoBase opens the built-in model, whose matrices are Q8_0.
 func demoBase(t *testing.T) *attach.Base {
 	t.Helper()
-	b, err := attach.OpenBase("../internal/demo/base.gguf")
+	b, err := attach.OpenBase("../../internal/demo/base.gguf")
 	if err != nil {
 		t.Fatal(err)
 	}

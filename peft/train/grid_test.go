@@ -22,21 +22,6 @@ import (
 	"github.com/peftconv/peftconv/peft/merge"
 )
 
-// Over float32, where next to nothing is rounded, adapters on the grid pass the tests that hold for all methods.
-func init() {
-	for i, c := range pefttest.GridCases {
-		if i%2 == 0 && c.Name != "dora" { // whose norms, which count as constants, are made anew with the blocks
-			pefttest.MethodCases = append(pefttest.MethodCases, pefttest.MethodCase{Name: c.Name + " on the grid", New: func(b *attach.Base) (*attach.Adapter, error) {
-				a, err := c.New(b)
-				if err == nil {
-					err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
-				}
-				return a, err
-			}})
-		}
-	}
-}
-
 // newGridAdapter is an adapter of a case on the grid of a base.
 func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
 	t.Helper()
