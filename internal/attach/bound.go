@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -19,7 +20,8 @@ type Bound struct {
 	Values  []float32 // as Adapter.flat, rows as the base stores them
 	Grads   []float32 // as values; nil unless training
 	Perms   []Permutation
-	Attachment
+	model.Hooks
+	Effect Effect
 }
 
 // Bind puts the adapter to work on a base. Errors name what does not fit: another architecture, a module that the
@@ -45,16 +47,55 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 		bound.Grads = make([]float32, len(a.Flat))
 		grads = Views(a.Tensors, bound.Grads)
 	}
-	if bound.Attachment, err = a.Method.Bind(b, values, grads, strength); err != nil {
+	at, err := a.Method.Bind(b, values, grads, strength)
+	if err != nil {
 		return nil, err
 	}
 	if a.Config.Grid != nil {
-		if bound.Attachment, err = onGrid(b, bound.Attachment, a.Config.Grid, training); err != nil {
+		if at, err = onGrid(b, at, a.Config.Grid, training); err != nil {
 			return nil, fmt.Errorf("adapter: %w", err)
 		}
 	}
+	bound.Hooks, bound.Effect = at, at.Effect()
 	bound.Stepped(0, 0)
 	return bound, nil
+}
+
+// Train switches what only happens in training on or off.
+func (bd *Bound) Train(on bool) {
+	if bd.Effect.Train != nil {
+		bd.Effect.Train(on)
+	}
+}
+
+// Stepped tells the method that the tensors have new values: after step steps of all, which may be none.
+func (bd *Bound) Stepped(step, steps int) {
+	if bd.Effect.Stepped != nil {
+		bd.Effect.Stepped(step, steps)
+	}
+}
+
+// Expand puts the method's virtual tokens into a batch, or makes room for its prefix.
+func (bd *Bound) Expand(b *batch.Batch) {
+	if bd.Effect.Expand != nil {
+		bd.Effect.Expand(b)
+	}
+}
+
+// Changes are the changes of weights that have the same effect, by linear map; nil where there are none.
+func (bd *Bound) Changes() map[*model.Linear]Change {
+	if bd.Effect.Changes == nil {
+		return nil
+	}
+	return bd.Effect.Changes()
+}
+
+// Vectors are the changes of norms and biases.
+func (bd *Bound) Vectors() []VectorChange {
+	if bd.Effect.Vectors == nil {
+		return nil
+	}
+	return bd.Effect.Vectors()
 }
 
 // Store puts the bound parameters back into the adapter.
@@ -91,22 +132,15 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 	return s, s.reserveAll()
 }
 
-// blockMover is an attachment that multiplies with moved blocks.
-type blockMover interface{ Blocks() []*requant.MovedBlocks }
-
 // MovesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
-func (bd *Bound) MovesBlocks() bool {
-	_, ok := bd.Attachment.(blockMover)
-	return ok
-}
+func (bd *Bound) MovesBlocks() bool { return bd.Effect.Blocks != nil }
 
 // Snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
 func (bd *Bound) Snapped() map[string]string {
-	at, ok := bd.Attachment.(blockMover)
-	if !ok {
+	blocks := bd.Effect.Blocks
+	if blocks == nil {
 		return nil
 	}
-	blocks := at.Blocks()
 	hashes := make([]string, len(blocks))
 	kernels.Parallel(len(hashes), func(i int) {
 		sum := sha256.Sum256(blocks[i].Snapped.Data)

@@ -1,4 +1,4 @@
-package attach
+package attach_test
 
 import (
 	"encoding/json"
@@ -6,6 +6,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	_ "github.com/peftconv/peftconv/internal/methods"
 )
 
 // TestConfigOfPEFT reads a file that PEFT 0.20 wrote.
@@ -14,13 +17,13 @@ func TestConfigOfPEFT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c Config
+	var c attach.Config
 	if err := json.Unmarshal(data, &c); err != nil {
 		t.Fatal(err)
 	}
-	want := Config{
-		Method: "LORA", BaseModel: "base", Rank: 8, Alpha: 16, Init: InitKaiming,
-		Targets:      Modules{Names: []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}},
+	want := attach.Config{
+		Method: "LORA", BaseModel: "base", Rank: 8, Alpha: 16, Init: attach.InitKaiming,
+		Targets:      attach.Modules{Names: []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}},
 		RankPattern:  map[string]int{"down_proj": 2, "q_proj": 4},
 		AlphaPattern: map[string]float64{"q_proj": 32},
 	}
@@ -38,19 +41,19 @@ func TestConfigOfPEFT(t *testing.T) {
 
 // TestConfigRoundTrip writes and reads configurations.
 func TestConfigRoundTrip(t *testing.T) {
-	for _, c := range []Config{
-		{Method: MethodLoRA, Rank: 1, Alpha: 0.5, Init: InitKaiming},
-		{Method: MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: InitGaussian, BaseModel: "org/name",
-			Targets: Modules{Regex: `.*\.[qv]_proj`}, Exclude: Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
-		{Method: MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: Modules{Names: []string{"q_proj"}},
+	for _, c := range []attach.Config{
+		{Method: attach.MethodLoRA, Rank: 1, Alpha: 0.5, Init: attach.InitKaiming},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: attach.InitGaussian, BaseModel: "org/name",
+			Targets: attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: attach.Modules{Names: []string{"q_proj"}},
 			RankPattern: map[string]int{"q_proj": 4}, AlphaPattern: map[string]float64{"q_proj": 1}},
-		{Method: MethodLoRA, Rank: 8, Alpha: 16, Init: InitKaiming, DoRA: true, Bias: BiasAll, ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: attach.InitKaiming, DoRA: true, Bias: attach.BiasAll, ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
 	} {
 		data, err := json.Marshal(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var back Config
+		var back attach.Config
 		if err := json.Unmarshal(data, &back); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +90,7 @@ func TestConfigRefused(t *testing.T) {
 		{"targets of a number", with(`"target_modules": 3`), "a string or a list"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var c Config
+			var c attach.Config
 			err := json.Unmarshal([]byte(test.json), &c)
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
@@ -103,7 +106,7 @@ func TestConfigTaken(t *testing.T) {
 		`"layers_pattern": ["layers"]`, `"task_type": null`, `"auto_mapping": {"base_model_class": "X"}`, `"layers_to_transform": 3`,
 		`"init_lora_weights": "gaussian"`, `"peft_version": "0.99"`, `"megatron_core": "megatron.core"`,
 	} {
-		var c Config
+		var c attach.Config
 		if err := json.Unmarshal([]byte(`{"peft_type": "LORA", `+field+`}`), &c); err != nil {
 			t.Errorf("%s: %v", field, err)
 		}
@@ -122,7 +125,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"peft_type": "LORA", "layers_to_transform": 1, "target_modules": "all-linear", "init_lora_weights": false}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var c, back Config
+		var c, back attach.Config
 		if json.Unmarshal(data, &c) != nil {
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -60,57 +59,19 @@ type Method interface {
 	Permuted(b *Base) ([]Permutation, error)
 }
 
-// Attachment is a method at work on a base. A type embeds plain and has methods of its own for what it does.
+// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of its
+// own for what it does.
 type Attachment interface {
 	model.Hooks
-	// Train switches what only happens in training, such as dropout, on or off.
-	Train(on bool)
-	// Stepped is called when the tensors have new values: after step steps of all, which may be none.
-	Stepped(step, steps int)
-	// Expand puts what the method adds to sequences, virtual tokens, into a batch.
-	Expand(b *batch.Batch)
-	// Deltas are the changes of weights that have the same effect, for methods that have such.
-	Deltas() map[*model.Linear]Delta
-}
-
-// Stateful is an attachment that has more to remember from step to step than its tensors. state are views of its memory,
-// which checkpoints hold; what is written into them restores it.
-type Stateful interface{ State() []Param }
-
-// Regularizer is an attachment with a term of its own in what is minimised; regularize adds the gradient of that term.
-type Regularizer interface{ Regularize() }
-
-// Finisher is an attachment that changes the adapter after the last step.
-type Finisher interface{ Finish(a *Adapter) error }
-
-// As finds what only some attachments do, also in the method of an adapter on a grid.
-func As[T any](at Attachment) (T, bool) {
-	if found, ok := at.(T); ok {
-		return found, true
-	}
-	if g, ok := at.(*gridAttachment); ok {
-		at = g.Attachment
-	}
-	found, ok := at.(T)
-	return found, ok
+	// Effect says what the attachment does beside its hooks. It is asked for once.
+	Effect() Effect
 }
 
 // Plain is an attachment that does nothing.
 type Plain struct{ model.NoHooks }
 
-func (Plain) Train(bool) {}
-
-func (Plain) Stepped(int, int) {}
-
-func (Plain) Expand(*batch.Batch) {}
-
-func (Plain) Deltas() map[*model.Linear]Delta { return nil }
-
-// Delta is a change of one weight matrix.
-type Delta interface {
-	// AddRows is dst (r1-r0, cols) += ΔW[r0:r1].
-	AddRows(dst []float32, r0, r1 int)
-}
+// Effect is none.
+func (Plain) Effect() Effect { return Effect{} }
 
 // NewMethod makes the method of a configuration over an adapter's tensors and checks that they fit together.
 func NewMethod(c *Config, params []Param) (Method, error) {

@@ -199,7 +199,8 @@ func TimesSuggested(b *Base, factor float64) float64 {
 
 // LinearSite is a method at work on one linear map.
 type LinearSite interface {
-	Delta
+	// Change is what the site does to the weight.
+	Change() Change
 	// Apply gets the input and the product of the linear map and gives what goes on, before the bias.
 	Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor
 }
@@ -218,10 +219,13 @@ func (at *LinearSites) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.
 	return y
 }
 
-func (at *LinearSites) Deltas() map[*model.Linear]Delta {
-	all := make(map[*model.Linear]Delta, len(at.Sites))
+// Effect is the changes of all sites.
+func (at *LinearSites) Effect() Effect { return Effect{Changes: at.changes} }
+
+func (at *LinearSites) changes() map[*model.Linear]Change {
+	all := make(map[*model.Linear]Change, len(at.Sites))
 	for l, site := range at.Sites {
-		all[l] = site
+		all[l] = site.Change()
 	}
 	return all
 }

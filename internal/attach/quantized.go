@@ -93,7 +93,7 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
 	if err == nil && opt.Latent {
-		linears, _ := bound.Attachment.(*gridAttachment).recoded(b)
+		linears, _ := bound.Hooks.(*gridAttachment).recoded(b)
 		if g.Latent, err = b.NewLatent(linears); err == nil {
 			a.Origin.Latent = Absolute(b.Latent.Path)
 		}
@@ -107,21 +107,22 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 
 // onGrid puts an attachment onto the grid of a base.
 func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error) {
-	deltas := inner.Deltas()
-	at := &gridAttachment{Attachment: inner, sites: map[*model.Linear]*GridSite{}, trained: trained}
-	if err := onlyLinears(b, inner, deltas); err != nil {
+	effect := inner.Effect()
+	at := &gridAttachment{Hooks: inner, inner: effect, sites: map[*model.Linear]*gridSite{}, trained: trained}
+	if err := onlyLinears(b, &effect); err != nil {
 		return nil, err
 	}
+	changes := effect.Changes()
 	for _, l := range b.Model.Linears() {
-		d, ok := deltas[l]
+		c, ok := changes[l]
 		if !ok {
 			continue
 		}
-		channel, err := g.channelOf(l, d)
+		channel, err := g.channelOf(l, &c)
 		if err != nil {
 			return nil, err
 		}
-		s := &GridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
+		s := &gridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
 		if g.Dither == DitherUniform {
 			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
 		}
@@ -136,33 +137,35 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 }
 
 // onlyLinears reports an attachment that does something else than change linear maps of layers.
-func onlyLinears(b *Base, at Attachment, deltas map[*model.Linear]Delta) error {
-	if d, ok := at.(interface{ Drops() bool }); ok && d.Drops() {
+func onlyLinears(b *Base, e *Effect) error {
+	if e.Dropout {
 		return errors.New("dropout takes inputs from a change that is part of the weights here: leave it out")
 	}
-	v, _ := at.(Vectorial)
+	var changes map[*model.Linear]Change
+	if e.Changes != nil {
+		changes = e.Changes()
+	}
 	switch {
-	case len(deltas) == 0 && v != nil:
+	case len(changes) == 0 && e.Vectors != nil:
 		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no quantization-aware training")
-	case len(deltas) == 0:
+	case len(changes) == 0:
 		return errors.New("the method changes no weight, so that there is nothing to merge: it works beside the base as it is")
 	}
 	linears := b.Model.Linears()
-	for l := range deltas {
+	for l := range changes {
 		if !slices.Contains(linears, l) {
 			return fmt.Errorf("only linear maps of layers can be moved on the grid: leave %s out", l.Module)
 		}
 	}
-	if v != nil && slices.ContainsFunc(v.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
+	if e.Vectors != nil && slices.ContainsFunc(e.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
 		return errors.New("norms and biases cannot be trained beside blocks that are moved on the grid: leave them out")
 	}
 	return nil
 }
 
 // channelOf is what of a weight's blocks takes up a change.
-func (g *Grid) channelOf(l *model.Linear, d Delta) (string, error) {
-	s, ok := d.(*ScaledWeight)
-	rows := ok && s.ScalesRows()
+func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
+	rows := c.ScalesRows()
 	t := l.W.Type
 	switch {
 	case g.Channels == ChannelRow && !rows:

@@ -14,27 +14,32 @@ import (
 // gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
 // moved blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
 type gridAttachment struct {
-	Attachment // of the method
-	sites      map[*model.Linear]*GridSite
-	order      []*GridSite
-	trained    bool
-	under      *model.Linear // whose weight was asked for just before
-	unread     []float32     // values of results that nobody reads
+	model.Hooks        // of the method
+	inner       Effect // likewise
+	sites       map[*model.Linear]*gridSite
+	order       []*gridSite
+	trained     bool
+	under       *model.Linear // whose weight was asked for just before
+	unread      []float32     // values of results that nobody reads
 }
 
-// GridSite is one matrix with its blocks moved.
-type GridSite struct {
+// Effect is the method's with the moved blocks in the place of its changes.
+func (at *gridAttachment) Effect() Effect {
+	e := at.inner
+	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks()
+	return e
+}
+
+// gridSite is one matrix with its blocks moved.
+type gridSite struct {
 	requant.MovedBlocks
 	byRows bool      // the change is factors of rows, which the scales take up
-	Change Delta     // with the present values
+	change Change    // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
-// productReader is an attachment that may compute with the product of a linear map, rather than only add to it.
-type productReader interface{ ReadsProduct(l *model.Linear) bool }
-
-// Blocks are those of all sites.
-func (at *gridAttachment) Blocks() []*requant.MovedBlocks {
+// blocks are those of all sites.
+func (at *gridAttachment) blocks() []*requant.MovedBlocks {
 	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
 		all[i] = &s.MovedBlocks
@@ -52,17 +57,19 @@ func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*r
 	return linears, blocks
 }
 
-// Stepped rounds the weights that the method now makes.
-func (at *gridAttachment) Stepped(step, steps int) {
-	at.Attachment.Stepped(step, steps)
-	for l, d := range at.Attachment.Deltas() {
-		at.sites[l].Change = d
+// stepped rounds the weights that the method now makes.
+func (at *gridAttachment) stepped(step, steps int) {
+	if at.inner.Stepped != nil {
+		at.inner.Stepped(step, steps)
+	}
+	for l, c := range at.inner.Changes() {
+		at.sites[l].change = c
 	}
 	for _, s := range at.order {
 		s.snap()
 	}
-	if v, ok := at.Attachment.(Vectorial); ok {
-		at.shiftBiases(v.Vectors())
+	if at.inner.Vectors != nil {
+		at.shiftBiases(at.inner.Vectors())
 	}
 }
 
@@ -85,7 +92,7 @@ func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matri
 	if s := at.sites[l]; s != nil {
 		return &s.Snapped
 	}
-	return at.Attachment.Weights(l, w)
+	return at.Hooks.Weights(l, w)
 }
 
 // Input leaves the inputs of moved blocks as they are.
@@ -95,7 +102,7 @@ func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.T
 	if at.sites[under] != nil {
 		return x
 	}
-	return at.Attachment.Input(t, w, x)
+	return at.Hooks.Input(t, w, x)
 }
 
 // Beside is none where blocks are moved.
@@ -103,14 +110,14 @@ func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
 	}
-	return at.Attachment.Beside(l)
+	return at.Hooks.Beside(l)
 }
 
 // Linear records what backward needs for the gradients of the method's tensors.
 func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	s := at.sites[l]
 	if s == nil {
-		return at.Attachment.Linear(t, l, x, y)
+		return at.Hooks.Linear(t, l, x, y)
 	}
 	if s.bias != nil {
 		y = t.AddBias(y, s.bias)
@@ -129,12 +136,11 @@ func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogr
 // gradients of the method's tensors depend on it.
 func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
-	at.Attachment.Weights(l, &l.W)
-	changed := at.Attachment.Input(t, &l.W, in)
+	at.Hooks.Weights(l, &l.W)
+	changed := at.Hooks.Input(t, &l.W, in)
 	var y *autograd.Tensor
-	r, ok := at.Attachment.(productReader)
 	switch {
-	case ok && r.ReadsProduct(l):
+	case at.inner.ReadsProduct != nil && at.inner.ReadsProduct(l):
 		y = t.Linear(changed, &l.W)
 	case changed != in:
 		y = t.InputGradient(changed, &l.W)
@@ -142,20 +148,20 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 		at.unread = floats.Sized(at.unread, x.Rows*l.W.Rows)
 		y = autograd.NewConst(x.Rows, l.W.Rows, at.unread)
 	}
-	return at.Attachment.Linear(t, l, changed, y)
+	return at.Hooks.Linear(t, l, changed, y)
 }
 
-// Deltas are the differences between the moved blocks and those of the base.
-func (at *gridAttachment) Deltas() map[*model.Linear]Delta {
-	all := make(map[*model.Linear]Delta, len(at.sites))
+// changes are the differences between the moved blocks and those of the base.
+func (at *gridAttachment) changes() map[*model.Linear]Change {
+	all := make(map[*model.Linear]Change, len(at.sites))
 	for l, s := range at.sites {
-		all[l] = s
+		all[l] = Change{AddRows: s.AddRows, Exact: &s.change}
 	}
 	return all
 }
 
 // snap moves the blocks of all rows.
-func (s *GridSite) snap() {
+func (s *gridSite) snap() {
 	rows := s.Base.Rows
 	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
 		m := requant.SnapScratches.Get().(*requant.SnapScratch)
@@ -165,9 +171,9 @@ func (s *GridSite) snap() {
 }
 
 // snapSome makes some rows of the moved blocks.
-func (s *GridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
+func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
 	if s.byRows {
-		factors := s.Change.(*ScaledWeight).Rows
+		factors := s.change.Scaling.Rows
 		for r := r0; r < r1; r++ {
 			s.scaleRow(r, factors[r], m)
 		}
@@ -176,14 +182,14 @@ func (s *GridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
 	cols := s.Base.Cols
 	m.Change = floats.Sized(m.Change, (r1-r0)*cols)
 	clear(m.Change)
-	s.Change.AddRows(m.Change, r0, r1)
+	s.change.AddRows(m.Change, r0, r1)
 	for r := r0; r < r1; r++ {
 		s.Recode(r, s.BaseRow(r), m.Change[(r-r0)*cols:][:cols], m)
 	}
 }
 
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *GridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
+func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
 	m.Grid(s.Base, r)
 	for g := range m.Scale {
 		m.Scale[g] *= factor

@@ -58,9 +58,6 @@ func (a *Adapter) Collapse(b *Base) error {
 	return err
 }
 
-// reserving is an attachment with virtual tokens of its own.
-type reserving interface{ Reserve(first int32) int32 }
-
 // VirtualTokens is the number of positions that the adapters take beside those of a text.
 func (s Stack) VirtualTokens() int {
 	n := 0
@@ -75,9 +72,9 @@ func (s Stack) reserveAll() error {
 	next, templates := int32(-1), 0
 	for _, templated := range []bool{true, false} {
 		for _, bound := range s {
-			at, ok := As[reserving](bound.Attachment)
-			if ok && templated == (bound.Adapter.Config.Template != "") {
-				next = at.Reserve(next)
+			reserve := bound.Effect.Reserve
+			if reserve != nil && templated == (bound.Adapter.Config.Template != "") {
+				next = reserve(next)
 				if templated {
 					templates++
 				}

@@ -71,7 +71,7 @@ func NewAdaLoRA(b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := NewAdaLoRASettings()
+	s := newAdaLoRASettings()
 	s.Targeting, s.Target, s.Start, s.Alpha, s.Dropout = where, opt.Rank, opt.StartRank, opt.Alpha, opt.Dropout
 	s.Interval, s.Orthogonal, s.warmup, s.final = opt.Interval, opt.Orthogonal, opt.Warmup, opt.Final
 	if err := errors.Join(s.Check(), opt.Check()); err != nil {
@@ -116,8 +116,8 @@ type AdaLoRASettings struct {
 	warmup, final float64 // shares of the steps by which Warmup and Final are set when training starts; 0: they are left
 }
 
-// NewAdaLoRASettings are PEFT's defaults.
-func NewAdaLoRASettings() *AdaLoRASettings {
+// newAdaLoRASettings are PEFT's defaults.
+func newAdaLoRASettings() *AdaLoRASettings {
 	return &AdaLoRASettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8, Bias: "none"}
 }
 
@@ -180,7 +180,7 @@ func init() { attach.RegisterFamily(adaloraFamily()) }
 func adaloraFamily() *attach.Family {
 	return &attach.Family{
 		Name: "adalora", PeftType: MethodAdaLoRA,
-		Settings: func() attach.Settings { return NewAdaLoRASettings() },
+		Settings: func() attach.Settings { return newAdaLoRASettings() },
 		Allowed: map[string]func(v any) bool{
 			"layers_pattern": attach.IsLayersPattern, "r": attach.AnyValue, "init_lora_weights": attach.AnyValue, "alpha_pattern": attach.IsOff,
 			"use_rslora": attach.AnyValue, "megatron_core": attach.AnyValue, "qalora_group_size": attach.AnyValue, // PEFT's AdaLoRA does not read them
@@ -246,10 +246,10 @@ func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	if err != nil {
 		return nil, err
 	}
-	at := &AdaLoRAAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, Settings: m.settings}
+	at := &adaloraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, Settings: m.settings}
 	for i, l := range linears {
 		mod := &m.Modules[i]
-		s := &AdaLoRASite{
+		s := &adaloraSite{
 			at: at, module: mod.Name, scale: float32(m.settings.scale() * strength), A: mod.Leaf(values, grads, "lora_A"),
 			B: mod.Leaf(values, grads, "lora_B"), E: mod.Leaf(values, grads, "lora_E"),
 		}
@@ -257,34 +257,40 @@ func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 		at.Order = append(at.Order, s)
 	}
 	if grads != nil {
-		at.Allocator = NewRankAllocator(at)
+		at.Allocator = newRankAllocator(at)
 	}
 	return at, nil
 }
 
-// AdaLoRAAttachment is an AdaLoRA at work.
-type AdaLoRAAttachment struct {
+// adaloraAttachment is an AdaLoRA at work.
+type adaloraAttachment struct {
 	attach.LinearSites
 	Settings  *AdaLoRASettings
-	Order     []*AdaLoRASite // in the order of the adapter's tensors
+	Order     []*adaloraSite // in the order of the adapter's tensors
 	Allocator *rankAllocator // nil where nothing is trained
 	training  bool
 }
 
-func (at *AdaLoRAAttachment) Train(on bool) { at.training = on }
+// Effect is the changes of the weights, and the allocation of ranks.
+func (at *adaloraAttachment) Effect() attach.Effect {
+	e := at.LinearSites.Effect()
+	e.Train, e.Dropout = func(on bool) { at.training = on }, at.Settings.Dropout > 0
+	e.Stepped, e.Regularize, e.Finish = at.stepped, at.regularize, at.finish
+	if at.Allocator != nil {
+		e.State = at.state
+	}
+	return e
+}
 
-// Drops reports whether inputs are dropped in training.
-func (at *AdaLoRAAttachment) Drops() bool { return at.Settings.Dropout > 0 }
-
-// AdaLoRASite is the tensors at their linear map.
-type AdaLoRASite struct {
-	at      *AdaLoRAAttachment
+// adaloraSite is the tensors at their linear map.
+type adaloraSite struct {
+	at      *adaloraAttachment
 	module  string
 	scale   float32
 	A, B, E *autograd.Tensor
 }
 
-func (s *AdaLoRASite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+func (s *adaloraSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
 	if s.A.Rows == 0 {
 		return y
 	}
@@ -296,7 +302,7 @@ func (s *AdaLoRASite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.T
 }
 
 // left is scale·B·diag(E) of some rows.
-func (s *AdaLoRASite) left(r0, r1 int) []float32 {
+func (s *adaloraSite) left(r0, r1 int) []float32 {
 	r := s.A.Rows
 	left := append([]float32(nil), s.B.Data[r0*r:r1*r]...)
 	for i := range r1 - r0 {
@@ -306,13 +312,18 @@ func (s *AdaLoRASite) left(r0, r1 int) []float32 {
 	return left
 }
 
-func (s *AdaLoRASite) AddRows(dst []float32, r0, r1 int) {
+// Change is the triplets as a change of the weight.
+func (s *adaloraSite) Change() attach.Change {
+	return attach.Change{AddRows: s.addRows, Factors: s.factors}
+}
+
+func (s *adaloraSite) addRows(dst []float32, r0, r1 int) {
 	rank, cols, left := s.A.Rows, s.A.Cols, s.left(r0, r1)
 	for i := range r1 - r0 {
 		lowrank.AddCombination(dst[i*cols:][:cols], 1, left[i*rank:][:rank], s.A.Data, cols)
 	}
 }
 
-func (s *AdaLoRASite) Factors() (a, b []float32, rank int) {
+func (s *adaloraSite) factors() (a, b []float32, rank int) {
 	return s.A.Data, s.left(0, s.B.Rows), s.A.Rows
 }

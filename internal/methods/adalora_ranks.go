@@ -12,14 +12,14 @@ import (
 // rankAllocator takes ranks away where they matter least (Zhang et al. 2023, sections 3.2 and 3.3). A rank is a triplet: a
 // singular value with its row of A and its column of B.
 type rankAllocator struct {
-	at          *AdaLoRAAttachment
+	at          *adaloraAttachment
 	Importance  []float32 // smoothed |value·gradient|, of all values of A, B and E of each site in turn
 	Uncertainty []float32 // smoothed deviation from it
 	Kept        []float32 // 1 for each triplet that is there, in turn; 0 for one that is not
 	step        []float32 // steps seen, one value
 }
 
-func NewRankAllocator(at *AdaLoRAAttachment) *rankAllocator {
+func newRankAllocator(at *adaloraAttachment) *rankAllocator {
 	r := &rankAllocator{at: at, step: make([]float32, 1)}
 	values, triplets := 0, 0
 	for _, s := range at.Order {
@@ -31,8 +31,8 @@ func NewRankAllocator(at *AdaLoRAAttachment) *rankAllocator {
 	return r
 }
 
-// State is what a checkpoint holds of the allocation.
-func (at *AdaLoRAAttachment) State() []attach.Param {
+// state is what a checkpoint holds of the allocation.
+func (at *adaloraAttachment) state() []attach.Param {
 	r := at.Allocator
 	var all []attach.Param
 	for _, p := range []attach.Param{
@@ -45,8 +45,8 @@ func (at *AdaLoRAAttachment) State() []attach.Param {
 	return all
 }
 
-// Stepped learns how long the run is before its first step, and allocates ranks after each.
-func (at *AdaLoRAAttachment) Stepped(step, steps int) {
+// stepped learns how long the run is before its first step, and allocates ranks after each.
+func (at *adaloraAttachment) stepped(step, steps int) {
 	r := at.Allocator
 	switch {
 	case r == nil || steps == 0:
@@ -166,9 +166,9 @@ func (r *rankAllocator) mask() {
 	}
 }
 
-// Regularize adds the gradient of the term that keeps the rows of A and the columns of B orthonormal, the mean of
+// regularize adds the gradient of the term that keeps the rows of A and the columns of B orthonormal, the mean of
 // ‖A·Aᵀ - I‖ and ‖Bᵀ·B - I‖ over all of them.
-func (at *AdaLoRAAttachment) Regularize() {
+func (at *adaloraAttachment) regularize() {
 	weight := at.Settings.Orthogonal / float64(2*len(at.Order))
 	if weight == 0 {
 		return
@@ -176,15 +176,15 @@ func (at *AdaLoRAAttachment) Regularize() {
 	kernels.Parallel(2*len(at.Order), func(i int) {
 		s := at.Order[i/2]
 		if i%2 == 0 {
-			AddOrthogonalGrad(s.A, weight, false)
+			addOrthogonalGrad(s.A, weight, false)
 		} else {
-			AddOrthogonalGrad(s.B, weight, true)
+			addOrthogonalGrad(s.B, weight, true)
 		}
 	})
 }
 
-// AddOrthogonalGrad adds the gradient of weight·‖M‖, M = A·Aᵀ - I, which is weight·2·M·A/‖M‖, or the same of Bᵀ.
-func AddOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
+// addOrthogonalGrad adds the gradient of weight·‖M‖, M = A·Aᵀ - I, which is weight·2·M·A/‖M‖, or the same of Bᵀ.
+func addOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
 	n, k := p.Rows, p.Cols
 	if transposed {
 		n, k = k, n
@@ -206,8 +206,8 @@ func AddOrthogonalGrad(p *autograd.Tensor, weight float64, transposed bool) {
 	}
 }
 
-// Finish leaves only what is there in the adapter, and records in its configuration which ranks these were.
-func (at *AdaLoRAAttachment) Finish(a *attach.Adapter) error {
+// finish leaves only what is there in the adapter, and records in its configuration which ranks these were.
+func (at *adaloraAttachment) finish(a *attach.Adapter) error {
 	s, kept := at.Settings, at.Allocator.Kept
 	ranks, shapes, from := map[string][]bool{}, map[string][]int{}, map[string]attach.Param{}
 	for _, p := range a.Tensors {
@@ -242,7 +242,7 @@ func (at *AdaLoRAAttachment) Finish(a *attach.Adapter) error {
 }
 
 // names are those of the site's tensors.
-func (s *AdaLoRASite) names() []string {
+func (s *adaloraSite) names() []string {
 	var names []string
 	for _, part := range adaloraParts {
 		names = append(names, attach.PartName(s.module, part))

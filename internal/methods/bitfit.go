@@ -114,8 +114,11 @@ func (at *biasAttachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autogr
 	return y
 }
 
-// Vectors are the changes of the biases.
-func (at *biasAttachment) Vectors() []attach.VectorChange {
+// Effect is the changes of the vectors.
+func (at *biasAttachment) Effect() attach.Effect { return attach.Effect{Vectors: at.vectors} }
+
+// vectors are the changes of the biases.
+func (at *biasAttachment) vectors() []attach.VectorChange {
 	var all []attach.VectorChange
 	for _, l := range at.linears {
 		change := append([]float32(nil), at.biases[l].Data...)

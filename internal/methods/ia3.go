@@ -183,15 +183,15 @@ func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autogra
 	return y
 }
 
-// ReadsProduct reports whether the output of a linear map is scaled.
-func (at *ia3Attachment) ReadsProduct(l *model.Linear) bool { return at.outputs[l] != nil }
+// readsProduct reports whether the output of a linear map is scaled.
+func (at *ia3Attachment) readsProduct(l *model.Linear) bool { return at.outputs[l] != nil }
 
 // scaled lists the weights whose rows or columns are multiplied, in the order of the model.
-func (at *ia3Attachment) scaled() []*attach.ScaledWeight {
-	var all []*attach.ScaledWeight
+func (at *ia3Attachment) scaled() []*attach.Scaling {
+	var all []*attach.Scaling
 	for _, layer := range at.base.Model.Layers {
 		for _, l := range layer.Linears() {
-			s := &attach.ScaledWeight{Linear: l}
+			s := &attach.Scaling{Linear: l}
 			switch out, in := at.outputs[l], at.inputs[l]; {
 			case out != nil:
 				s.Rows = at.factors(out)
@@ -218,16 +218,21 @@ func (at *ia3Attachment) factors(vector *autograd.Tensor) []float32 {
 	return f
 }
 
-func (at *ia3Attachment) Deltas() map[*model.Linear]attach.Delta {
-	all := map[*model.Linear]attach.Delta{}
+// Effect is the scaled weights and biases.
+func (at *ia3Attachment) Effect() attach.Effect {
+	return attach.Effect{Changes: at.changes, Vectors: at.vectors, ReadsProduct: at.readsProduct}
+}
+
+func (at *ia3Attachment) changes() map[*model.Linear]attach.Change {
+	all := map[*model.Linear]attach.Change{}
 	for _, s := range at.scaled() {
-		all[s.Linear] = s
+		all[s.Linear] = s.Change()
 	}
 	return all
 }
 
-// Vectors are the changes of biases: what scales outputs scales them too.
-func (at *ia3Attachment) Vectors() []attach.VectorChange {
+// vectors are the changes of biases: what scales outputs scales them too.
+func (at *ia3Attachment) vectors() []attach.VectorChange {
 	var all []attach.VectorChange
 	for _, s := range at.scaled() {
 		if s.Rows != nil {

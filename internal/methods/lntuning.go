@@ -173,8 +173,11 @@ func (at *lnAttachment) change(n *model.Norm) []float32 {
 	return change
 }
 
-// Vectors are the changes of the norms.
-func (at *lnAttachment) Vectors() []attach.VectorChange {
+// Effect is the changes of the vectors.
+func (at *lnAttachment) Effect() attach.Effect { return attach.Effect{Vectors: at.vectors} }
+
+// vectors are the changes of the norms.
+func (at *lnAttachment) vectors() []attach.VectorChange {
 	var all []attach.VectorChange
 	for _, n := range at.norms {
 		all = append(all, attach.VectorChange{Norm: n, Change: at.change(n)})

@@ -158,8 +158,13 @@ func (s *lohaSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tens
 	return t.LoRA(y, x, t.RowProducts(s.w1b, s.w2b), t.ColumnProducts(s.w1a, s.w2a), s.scale, 0)
 }
 
-// AddRows is dst += scale·(w1_a·w1_b)⊙(w2_a·w2_b) of some rows.
-func (s *lohaSite) AddRows(dst []float32, r0, r1 int) {
+// Change is what the site does to the weight.
+func (s *lohaSite) Change() attach.Change {
+	return attach.Change{AddRows: s.addRows, Factors: s.factors}
+}
+
+// addRows is dst += scale·(w1_a·w1_b)⊙(w2_a·w2_b) of some rows.
+func (s *lohaSite) addRows(dst []float32, r0, r1 int) {
 	cols := s.w1b.Cols
 	one, two := make([]float32, cols), make([]float32, cols)
 	for r := r0; r < r1; r++ {
@@ -172,7 +177,7 @@ func (s *lohaSite) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-func (s *lohaSite) Factors() (a, b []float32, rank int) {
+func (s *lohaSite) factors() (a, b []float32, rank int) {
 	t := autograd.NewTape()
 	left := t.ColumnProducts(s.w1a, s.w2a)
 	kernels.Scale(s.scale, left.Data)

@@ -237,8 +237,11 @@ func (s *lokrSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tens
 	return t.Kronecker(y, x, s.w1.on(t), s.w2.on(t), s.scale, s.order)
 }
 
-// AddRows is dst += scale·w1⊗w2 of some rows.
-func (s *lokrSite) AddRows(dst []float32, r0, r1 int) {
+// Change is what the site does to the weight.
+func (s *lokrSite) Change() attach.Change { return attach.Change{AddRows: s.addRows} }
+
+// addRows is dst += scale·w1⊗w2 of some rows.
+func (s *lokrSite) addRows(dst []float32, r0, r1 int) {
 	b, d, cols := s.w2.rows(), s.w2.cols(), s.w1.cols()*s.w2.cols()
 	for r := r0; r < r1; r++ {
 		row := r

@@ -365,13 +365,16 @@ func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 	}
 }
 
-func (at *loraAttachment) Train(on bool) { at.training = on }
+// Effect is the changes of the pairs and of what is trained beside them.
+func (at *loraAttachment) Effect() attach.Effect {
+	return attach.Effect{
+		Changes: at.changes, Vectors: at.extras.vectors, Unmergeable: at.unmergeable(), Train: func(on bool) { at.training = on },
+		Dropout: at.dropout > 0, Stepped: at.stepped, ReadsProduct: at.readsProduct,
+	}
+}
 
-// Drops reports whether inputs are dropped in training.
-func (at *loraAttachment) Drops() bool { return at.dropout > 0 }
-
-// Stepped makes what follows from the values: DoRA's norms.
-func (at *loraAttachment) Stepped(int, int) {
+// stepped makes what follows from the values: DoRA's norms.
+func (at *loraAttachment) stepped(int, int) {
 	for _, s := range at.sites {
 		if s.dora != nil {
 			s.dora.update(s)
@@ -448,30 +451,33 @@ func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extr
 // HeadGradient is that of the trained output head.
 func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
 
-// ReadsProduct reports whether there are magnitudes.
-func (at *loraAttachment) ReadsProduct(l *model.Linear) bool {
+// readsProduct reports whether there are magnitudes.
+func (at *loraAttachment) readsProduct(l *model.Linear) bool {
 	s := at.sites[l]
 	return s != nil && s.dora != nil
 }
 
-func (at *loraAttachment) Vectors() []attach.VectorChange { return at.extras.Vectors() }
-
-func (at *loraAttachment) Deltas() map[*model.Linear]attach.Delta {
-	all := make(map[*model.Linear]attach.Delta, len(at.sites))
+func (at *loraAttachment) changes() map[*model.Linear]attach.Change {
+	all := at.extras.changes()
 	for l, site := range at.sites {
-		all[l] = site
-		if site.dora == nil && site.a0 == nil && !site.embedding {
-			all[l] = pairDelta{site}
+		if _, whole := all[l]; !whole {
+			all[l] = site.change()
 		}
-	}
-	for l, d := range at.extras.Deltas() {
-		all[l] = d
 	}
 	return all
 }
 
-// AddRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
-func (s *loraSite) AddRows(dst []float32, r0, r1 int) {
+// change is the pair as a change of its weight.
+func (s *loraSite) change() attach.Change {
+	c := attach.Change{AddRows: s.addRows}
+	if s.dora == nil && s.a0 == nil && !s.embedding {
+		c.Factors = s.factors
+	}
+	return c
+}
+
+// addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
+func (s *loraSite) addRows(dst []float32, r0, r1 int) {
 	switch scale := s.scale * s.strength; {
 	case s.dora != nil:
 		s.dora.addRows(s, dst, r0, r1)
@@ -485,13 +491,11 @@ func (s *loraSite) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// pairDelta is the change of a pair that is nothing but a product.
-type pairDelta struct{ *loraSite }
-
-func (d pairDelta) Factors() (a, b []float32, rank int) {
-	b = slices.Clone(d.b.Data)
-	kernels.Scale(d.scale*d.strength, b)
-	return d.a.Data, b, d.a.Rows
+// factors are those of a pair that is nothing but a product.
+func (s *loraSite) factors() (a, b []float32, rank int) {
+	b = slices.Clone(s.b.Data)
+	kernels.Scale(s.scale*s.strength, b)
+	return s.a.Data, b, s.a.Rows
 }
 
 // addApart adds the pair less what it started from, each summed by itself: where they are the same nothing is added.

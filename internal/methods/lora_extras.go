@@ -343,32 +343,32 @@ func (at *loraExtrasAttachment) HeadGradient() *autograd.Tensor {
 	return at.head
 }
 
-func (at *loraExtrasAttachment) Vectors() []attach.VectorChange {
-	return append(at.norms.Vectors(), at.biases.Vectors()...)
+func (at *loraExtrasAttachment) vectors() []attach.VectorChange {
+	return append(at.norms.vectors(), at.biases.vectors()...)
 }
 
-func (at *loraExtrasAttachment) Deltas() map[*model.Linear]attach.Delta {
-	all := map[*model.Linear]attach.Delta{}
+func (at *loraExtrasAttachment) changes() map[*model.Linear]attach.Change {
+	all := map[*model.Linear]attach.Change{}
 	for _, l := range at.base.Model.Matrices() {
 		switch {
 		case l.Module == model.EmbedModule && at.embed != nil:
-			all[l] = &wholeDelta{l, at.embed.Data}
+			all[l] = attach.Change{AddRows: (&wholeChange{l, at.embed.Data}).addRows}
 		case l.Module == model.HeadModule && at.head != nil:
-			all[l] = &wholeDelta{l, at.head.Data}
+			all[l] = attach.Change{AddRows: (&wholeChange{l, at.head.Data}).addRows}
 		case l.Module == model.EmbedModule && at.tokens != nil:
-			all[l] = &tokensDelta{l, at.ids, at.tokens}
+			all[l] = attach.Change{AddRows: (&tokensChange{l, at.ids, at.tokens}).addRows}
 		}
 	}
 	return all
 }
 
-// wholeDelta is the change to a weight that was trained whole.
-type wholeDelta struct {
+// wholeChange is the change to a weight that was trained whole.
+type wholeChange struct {
 	linear *model.Linear
 	values []float32
 }
 
-func (d *wholeDelta) AddRows(dst []float32, r0, r1 int) {
+func (d *wholeChange) addRows(dst []float32, r0, r1 int) {
 	cols := d.linear.W.Cols
 	row := make([]float32, cols)
 	for i := r0; i < r1; i++ {
@@ -379,14 +379,14 @@ func (d *wholeDelta) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// tokensDelta is the change of the rows of single tokens.
-type tokensDelta struct {
+// tokensChange is the change of the rows of single tokens.
+type tokensChange struct {
 	linear *model.Linear
 	ids    []int32
 	rows   *autograd.Tensor
 }
 
-func (d *tokensDelta) AddRows(dst []float32, r0, r1 int) {
+func (d *tokensChange) addRows(dst []float32, r0, r1 int) {
 	cols := d.linear.W.Cols
 	row := make([]float32, cols)
 	for j, id := range d.ids {
@@ -400,8 +400,8 @@ func (d *tokensDelta) AddRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// Mergeable says why an adapter cannot become part of the weights although it has changes of them.
-func (at *loraAttachment) Mergeable() error {
+// unmergeable says why an adapter cannot become part of the weights although it has changes of them.
+func (at *loraAttachment) unmergeable() error {
 	if at.extras.base.Model.Spec.Tied && (at.embed != nil || at.extras.embed != nil) {
 		return errors.New("the adapter changes the embedding table alone, but in this base it is the output head too")
 	}

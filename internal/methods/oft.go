@@ -198,7 +198,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
-	at.Stepped(0, 0)
+	at.stepped(0, 0)
 	return at, nil
 }
 
@@ -227,8 +227,8 @@ func (at *oftAttachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Te
 	return x
 }
 
-// Stepped keeps constrained blocks where they may be.
-func (at *oftAttachment) Stepped(int, int) {
+// stepped keeps constrained blocks where they may be.
+func (at *oftAttachment) stepped(int, int) {
 	if !at.settings.Constrained {
 		return
 	}
@@ -242,10 +242,16 @@ func (at *oftAttachment) Stepped(int, int) {
 	}
 }
 
-func (at *oftAttachment) Deltas() map[*model.Linear]attach.Delta {
-	all := map[*model.Linear]attach.Delta{}
+// Effect is the changes of the weights.
+func (at *oftAttachment) Effect() attach.Effect {
+	return attach.Effect{Changes: at.changes, Stepped: at.stepped}
+}
+
+func (at *oftAttachment) changes() map[*model.Linear]attach.Change {
+	all := map[*model.Linear]attach.Change{}
 	for _, s := range at.order {
-		all[s.linear] = &rotatedWeight{w: &s.linear.W, turned: s.turned(), size: s.size, strength: s.strength}
+		w := &rotatedWeight{w: &s.linear.W, turned: s.turned(), size: s.size, strength: s.strength}
+		all[s.linear] = attach.Change{AddRows: w.addRows, Multiply: w.multiply, Phase: attach.InputPhase}
 	}
 	return all
 }
@@ -317,14 +323,12 @@ type rotatedWeight struct {
 	strength float32
 }
 
-func (s *rotatedWeight) Phase() attach.MergePhase { return attach.InputPhase }
-
-// Multiply rotates rows of a matrix.
-func (s *rotatedWeight) Multiply(x []float32, r0, r1 int) {
+// multiply rotates rows of a matrix.
+func (s *rotatedWeight) multiply(x []float32, r0, r1 int) {
 	s.add(x, slices.Clone(x[:(r1-r0)*s.w.Cols]), r1-r0)
 }
 
-func (s *rotatedWeight) AddRows(dst []float32, r0, r1 int) {
+func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
 	cols := s.w.Cols
 	rows := make([]float32, (r1-r0)*cols)
 	for r := r0; r < r1; r++ {

@@ -72,8 +72,8 @@ type qatAttachment struct {
 	order []*QATSite
 }
 
-// Blocks are those of all sites.
-func (at *qatAttachment) Blocks() []*requant.MovedBlocks {
+// blocks are those of all sites.
+func (at *qatAttachment) blocks() []*requant.MovedBlocks {
 	all := make([]*requant.MovedBlocks, len(at.order))
 	for i, s := range at.order {
 		all[i] = &s.MovedBlocks
@@ -98,8 +98,13 @@ func (at *qatAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix
 	return w
 }
 
-// Stepped moves the blocks to where the tensors now say.
-func (at *qatAttachment) Stepped(int, int) {
+// Effect is the moved blocks.
+func (at *qatAttachment) Effect() attach.Effect {
+	return attach.Effect{Changes: at.changes, Stepped: at.stepped, Blocks: at.blocks()}
+}
+
+// stepped moves the blocks to where the tensors now say.
+func (at *qatAttachment) stepped(int, int) {
 	for _, s := range at.order {
 		s.snap()
 	}
@@ -245,11 +250,11 @@ func (p QATPair) addGradient(d []float32, factor float32) {
 	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups) // dA += factor·Bᵀ·d
 }
 
-// Deltas are the differences between the moved blocks and those of the base.
-func (at *qatAttachment) Deltas() map[*model.Linear]attach.Delta {
-	all := make(map[*model.Linear]attach.Delta, len(at.sites))
+// changes are the differences between the moved blocks and those of the base.
+func (at *qatAttachment) changes() map[*model.Linear]attach.Change {
+	all := make(map[*model.Linear]attach.Change, len(at.sites))
 	for l, s := range at.sites {
-		all[l] = s
+		all[l] = attach.Change{AddRows: s.AddRows}
 	}
 	return all
 }

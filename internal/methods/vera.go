@@ -212,7 +212,7 @@ func (m *vera) Bind(b *attach.Base, values, grads []attach.Param, strength float
 		}
 		at.Sites[l] = site
 	}
-	at.Stepped(0, 0)
+	at.stepped(0, 0)
 	return at, nil
 }
 
@@ -250,8 +250,8 @@ func (at *veraAttachment) rowsOf(b *attach.Param, l *model.Linear) *autograd.Ten
 	return want.tensor
 }
 
-// Stepped makes the copies anew: a checkpoint that was read may have brought other matrices.
-func (at *veraAttachment) Stepped(int, int) {
+// stepped makes the copies anew: a checkpoint that was read may have brought other matrices.
+func (at *veraAttachment) stepped(int, int) {
 	for _, c := range at.copies {
 		if c.heads > 0 {
 			shape := []int{c.rows, c.from.Cols()}
@@ -261,10 +261,12 @@ func (at *veraAttachment) Stepped(int, int) {
 	}
 }
 
-func (at *veraAttachment) Train(on bool) { at.training = on }
-
-// Drops reports whether inputs are dropped in training.
-func (at *veraAttachment) Drops() bool { return at.dropout > 0 }
+// Effect is the changes of the weights.
+func (at *veraAttachment) Effect() attach.Effect {
+	e := at.LinearSites.Effect()
+	e.Train, e.Dropout, e.Stepped = func(on bool) { at.training = on }, at.dropout > 0, at.stepped
+	return e
+}
 
 // veraSite is the vectors at their linear map.
 type veraSite struct {
@@ -294,14 +296,19 @@ func (s *veraSite) left(r0, r1 int) []float32 {
 	return left
 }
 
-func (s *veraSite) AddRows(dst []float32, r0, r1 int) {
+// Change is what the site does to the weight.
+func (s *veraSite) Change() attach.Change {
+	return attach.Change{AddRows: s.addRows, Factors: s.factors}
+}
+
+func (s *veraSite) addRows(dst []float32, r0, r1 int) {
 	rank, left := s.b.Cols, s.left(r0, r1)
 	for i := range r1 - r0 {
 		lowrank.AddCombination(dst[i*s.in:][:s.in], 1, left[i*rank:][:rank], s.a.Data, s.a.Cols)
 	}
 }
 
-func (s *veraSite) Factors() (a, b []float32, rank int) {
+func (s *veraSite) factors() (a, b []float32, rank int) {
 	a = make([]float32, 0, s.a.Rows*s.in)
 	for i := range s.a.Rows {
 		a = append(a, s.a.Row(i)[:s.in]...)

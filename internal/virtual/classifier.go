@@ -27,8 +27,8 @@ func newClassifier(values, grads []attach.Param, i int) *classifier {
 	return c
 }
 
-// Stepped takes over new values.
-func (at *prefixAttachment) Stepped(int, int) {
+// stepped takes over new values.
+func (at *prefixAttachment) stepped(int, int) {
 	if c := at.classifier; c != nil {
 		c.matrix.Data = floats.LittleEndian(c.weight.Data)
 	}

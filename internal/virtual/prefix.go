@@ -357,8 +357,13 @@ type prefixAttachment struct {
 // Begin makes the prefix.
 func (at *prefixAttachment) Begin(t *autograd.Tape) { at.made = t.Hold(at.encode(t)) }
 
-// Expand makes room for the prefix: positions begin after it.
-func (at *prefixAttachment) Expand(b *batch.Batch) { b.Shift(at.Tokens) }
+// Effect is the room for the prefix.
+func (at *prefixAttachment) Effect() attach.Effect {
+	return attach.Effect{Stepped: at.stepped, Expand: at.expand}
+}
+
+// expand makes room for the prefix: positions begin after it.
+func (at *prefixAttachment) expand(b *batch.Batch) { b.Shift(at.Tokens) }
 
 // Prefix gives the keys and values of a layer.
 func (at *prefixAttachment) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.Tensor) {

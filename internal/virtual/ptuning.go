@@ -285,7 +285,12 @@ type pTuningAttachment struct {
 	encoder *promptEncoder
 }
 
-func (at *pTuningAttachment) Train(on bool) { at.encoder.training = on }
+// Effect is the virtual tokens, and dropout in their encoder.
+func (at *pTuningAttachment) Effect() attach.Effect {
+	e := at.virtualAttachment.Effect()
+	e.Train = func(on bool) { at.encoder.training = on }
+	return e
+}
 
 // promptEncoder gives the embeddings of virtual tokens.
 type promptEncoder struct {

@@ -84,8 +84,13 @@ func (at *virtualAttachment) Embedding(t *autograd.Tape, ids []int32, x *autogra
 	return t.Virtual(x, ids, at.made, at.first)
 }
 
-// Expand puts the tokens before sequences that have none of them already, as those of a template have.
-func (at *virtualAttachment) Expand(b *batch.Batch) {
+// Effect is the virtual tokens.
+func (at *virtualAttachment) Effect() attach.Effect {
+	return attach.Effect{Expand: at.expand, Reserve: at.reserve}
+}
+
+// expand puts the tokens before sequences that have none of them already, as those of a template have.
+func (at *virtualAttachment) expand(b *batch.Batch) {
 	b.Prepend(at.tokens, at.first, func(ids []int32) bool { return !slices.ContainsFunc(ids, at.owns) })
 }
 
@@ -93,8 +98,8 @@ func (at *virtualAttachment) owns(id int32) bool {
 	return id <= at.first && id > at.first-int32(at.tokens)
 }
 
-// Reserve takes ids downwards from first and gives the next free one.
-func (at *virtualAttachment) Reserve(first int32) int32 {
+// reserve takes ids downwards from first and gives the next free one.
+func (at *virtualAttachment) reserve(first int32) int32 {
 	at.first = first
 	return first - int32(at.tokens)
 }

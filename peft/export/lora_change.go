@@ -74,8 +74,8 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 	if err != nil {
 		return nil, nil, err
 	}
-	deltas := bound.Deltas()
-	if deltas == nil {
+	changes := bound.Changes()
+	if changes == nil {
 		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds",
 			a.Config.Method)
 	}
@@ -86,11 +86,11 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 	var pairs []exportPair
 	found := 0
 	for _, l := range b.Model.Linears() {
-		d := deltas[l]
-		if d == nil {
+		c, ok := changes[l]
+		if !ok {
 			continue
 		}
-		pair, sums := pairOf(l, d, opt.Rank)
+		pair, sums := pairOf(l, &c, opt.Rank)
 		name, heads := b.Model.InGGUF(l)
 		found++
 		if pair.rank == 0 { // AdaLoRA has taken all ranks away
@@ -104,7 +104,7 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
 		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.rank, Error: sums.error()})
 	}
-	if found < len(deltas) {
+	if found < len(changes) {
 		return nil, nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
 	}
 	report.Error = total.error()
@@ -113,20 +113,19 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 
 // changesVectors reports whether an adapter changes vectors that are there.
 func changesVectors(bound *attach.Bound) bool {
-	at, ok := attach.As[attach.Vectorial](bound.Attachment)
-	return ok && slices.ContainsFunc(at.Vectors(), func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil })
+	return slices.ContainsFunc(bound.Vectors(), func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil })
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
-func pairOf(l *model.Linear, d attach.Delta, limit int) (exportPair, pairSums) {
-	if s, ok := d.(*attach.GridSite); ok { // the pair of what was rounded to the grid is nearer than one of the noise, too
-		pair, _ := pairOf(l, s.Change, limit)
-		return pair, pair.compare(d)
+func pairOf(l *model.Linear, c *attach.Change, limit int) (exportPair, pairSums) {
+	if c.Exact != nil { // the pair of what was rounded to the grid is nearer than one of the noise, too
+		pair, _ := pairOf(l, c.Exact, limit)
+		return pair, pair.compare(c)
 	}
 	out, in := l.W.Rows, l.W.Cols
 	small := min(out, in)
-	if f, ok := d.(attach.Factored); ok {
-		left, right, rank := f.Factors()
+	if c.Factors != nil {
+		left, right, rank := c.Factors()
 		if rank <= small && (limit == 0 || rank <= limit) {
 			return exportPair{a: left, b: right, aRows: rank, rank: rank, in: in, out: out}, pairSums{want: 1}
 		}
@@ -137,19 +136,19 @@ func pairOf(l *model.Linear, d attach.Delta, limit int) (exportPair, pairSums) {
 	if limit == 0 {
 		limit = changeRank
 	}
-	return cutPair(l, d, min(limit, small))
+	return cutPair(l, c, min(limit, small))
 }
 
 // changedRows is how many rows of a change a thread makes at a time.
 const changedRows = 16
 
 // cutPair is the nearest pair of a rank.
-func cutPair(l *model.Linear, d attach.Delta, rank int) (exportPair, pairSums) {
+func cutPair(l *model.Linear, c *attach.Change, rank int) (exportPair, pairSums) {
 	out, in := l.W.Rows, l.W.Cols
 	change := make([]float32, out*in)
 	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(out, (i+1)*changedRows)
-		d.AddRows(change[r0*in:r1*in], r0, r1)
+		c.AddRows(change[r0*in:r1*in], r0, r1)
 	})
 	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
 	rank = len(s)
@@ -167,12 +166,12 @@ func cutPair(l *model.Linear, d attach.Delta, rank int) (exportPair, pairSums) {
 }
 
 // compare measures the pair against a change.
-func (p *exportPair) compare(d attach.Delta) (sums pairSums) {
+func (p *exportPair) compare(c *attach.Change) (sums pairSums) {
 	stats := make([]pairSums, p.out)
 	kernels.Parallel((p.out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(p.out, (i+1)*changedRows)
 		change := make([]float32, (r1-r0)*p.in)
-		d.AddRows(change, r0, r1)
+		c.AddRows(change, r0, r1)
 		for r := r0; r < r1; r++ {
 			row := change[(r-r0)*p.in:][:p.in]
 			stats[r].want = kernels.SumSquares(row)

@@ -53,7 +53,7 @@ func checkExported(t *testing.T, path string, a *attach.Adapter, b *attach.Base,
 	if err != nil {
 		t.Fatal(err)
 	}
-	deltas := bound.Deltas()
+	deltas := bound.Changes()
 	if len(report.Tensors) != len(deltas) || len(f.Tensors) != 2*len(deltas) {
 		t.Fatalf("%d changes give %d pairs in the report, %d tensors in the file", len(deltas), len(report.Tensors), len(f.Tensors))
 	}

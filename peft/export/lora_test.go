@@ -68,7 +68,7 @@ func checkExportWeights(t *testing.T, f *gguf.File, a *attach.Adapter, b *attach
 	if err != nil {
 		t.Fatal(err)
 	}
-	deltas := bound.Deltas()
+	deltas := bound.Changes()
 	if len(f.Tensors) != 2*len(deltas) {
 		t.Errorf("the file has %d tensors, expected %d", len(f.Tensors), 2*len(deltas))
 	}

@@ -145,7 +145,7 @@ func (t *mergeTensor) compensate(dst []byte, stats []mergeStats, b rowBuffers, r
 
 // aim loads the levels of rows from r0 on, with their dither, and sets b.merged to what they should become.
 func (t *mergeTensor) aim(levels []quant.Levels, dither []float32, b rowBuffers, r0 int) {
-	t.changes(b, r0, r0+len(levels))
+	t.load(b, r0, r0+len(levels))
 	copy(b.merged, b.old)
 	kernels.Add(b.merged, b.change)
 	for i := range levels {

@@ -165,7 +165,7 @@ func TestHessianOfOddInputs(t *testing.T) {
 	for name, h := range map[string]*hessian{
 		"zero": {n, make([]float32, n*n)}, "all the same": {n, slices.Repeat([]float32{1}, n*n)}, "not a number": bad,
 	} {
-		tensor := &mergeTensor{w: l.W, to: l.W.Type, rounding: RoundCompensate, deltas: []attach.Delta{bound.Deltas()[l]}}
+		tensor := &mergeTensor{w: l.W, to: l.W.Type, rounding: RoundCompensate, changes: []attach.Change{bound.Changes()[l]}}
 		if err := h.prepare(t.Context(), []*mergeTensor{tensor}); (err != nil) != (h == bad) {
 			t.Errorf("%s: error %v", name, err)
 		} else if r := tensor.readyStats.recovery(); h != bad && math.Abs(r-1) > 0.1 {

@@ -111,10 +111,10 @@ type merger struct {
 
 // mergeTensor is a tensor that changes.
 type mergeTensor struct {
-	w      quant.Matrix // what the deltas are added to: the base's, or what a quantization-aware adapter makes of it
-	moved  bool         // w is not the base's
-	to     gguf.Type
-	deltas []attach.Delta
+	w       quant.Matrix // what the changes are added to: the base's, or what a quantization-aware adapter makes of it
+	moved   bool         // w is not the base's
+	to      gguf.Type
+	changes []attach.Change
 
 	rounding   string    // how the change is rounded
 	seed       uint64    // of the dither
@@ -125,7 +125,7 @@ type mergeTensor struct {
 }
 
 // exact reports whether the weights that training saw are written as they are.
-func (t *mergeTensor) exact() bool { return t.moved && len(t.deltas) == 0 && t.to == t.w.Type }
+func (t *mergeTensor) exact() bool { return t.moved && len(t.changes) == 0 && t.to == t.w.Type }
 
 func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt Options) (*merger, error) {
 	if len(adapters) == 0 {
@@ -158,7 +158,7 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 		return nil, err
 	}
 	for _, t := range m.touched {
-		t.deltas = attach.InPhases(t.deltas)
+		t.changes = attach.InPhases(t.changes)
 	}
 	m.chooseCompensated()
 	return m, m.multiplyLate()
@@ -168,11 +168,11 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 func (m *merger) moveScales() error {
 	for _, l := range m.base.Model.Linears() {
 		t := m.touched[l.Tensor]
-		if t == nil || t.moved || len(t.deltas) != 1 {
+		if t == nil || t.moved || len(t.changes) != 1 {
 			continue
 		}
-		s, ok := t.deltas[0].(*attach.ScaledWeight)
-		if !ok || s.Moved() == nil {
+		s := t.changes[0].Scaling
+		if s == nil || s.Moved() == nil {
 			continue
 		}
 		s = s.Moved()
@@ -180,7 +180,7 @@ func (m *merger) moveScales() error {
 		if err != nil {
 			return err
 		}
-		before.deltas = append(before.deltas, s)
+		before.changes = append(before.changes, s.Change())
 		m.late = append(m.late, attach.VectorChange{Linear: s.Linear, Factors: s.Rows})
 		delete(m.touched, l.Tensor)
 	}
@@ -189,21 +189,19 @@ func (m *merger) moveScales() error {
 
 // touchAll adds the changes of one adapter.
 func (m *merger) touchAll(bound *attach.Bound) error {
-	deltas := bound.Deltas()
+	changes := bound.Changes()
 	hasVectors, err := m.touchVectors(bound)
 	if err != nil {
 		return err
 	}
-	if deltas == nil && !hasVectors {
+	if changes == nil && !hasVectors {
 		return fmt.Errorf("an adapter of method %s cannot be merged", bound.Adapter.Config.Method)
 	}
-	if c, ok := attach.As[interface{ Mergeable() error }](bound.Attachment); ok {
-		if err := c.Mergeable(); err != nil {
-			return err
-		}
+	if err := bound.Effect.Unmergeable; err != nil {
+		return err
 	}
 	for _, l := range m.base.Model.Matrices() {
-		d, ok := deltas[l]
+		c, ok := changes[l]
 		if !ok {
 			continue
 		}
@@ -214,7 +212,7 @@ func (m *merger) touchAll(bound *attach.Bound) error {
 		if bound.MovesBlocks() {
 			t.w, t.moved = *bound.Weights(l, &l.W), true
 		} else {
-			t.deltas = append(t.deltas, d)
+			t.changes = append(t.changes, c)
 		}
 	}
 	return nil

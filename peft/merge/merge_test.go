@@ -124,7 +124,7 @@ func TestMergeRounds(t *testing.T) {
 	quant.Dequantize(l.W.Type, x, l.W.Data)
 	old := slices.Clone(x)
 	change := make([]float32, len(x))
-	bound.Deltas()[l].AddRows(change, 0, l.W.Rows)
+	bound.Changes()[l].AddRows(change, 0, l.W.Rows)
 	kernels.Add(x, change)
 	quant.Quantize(l.W.Type, want, x, l.W.Cols, nil)
 	merged := pefttest.OpenBase(t, out)

@@ -18,8 +18,7 @@ func mergeable(t *testing.T, a *attach.Adapter, b *attach.Base) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ok := attach.As[attach.Vectorial](bound.Attachment)
-	return ok || bound.Deltas() != nil
+	return bound.Effect.Vectors != nil || bound.Changes() != nil
 }
 
 // TestMethodMerges merges every method that can be merged into float32, in a GGUF base with permuted rows and in a Hugging

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -107,12 +106,12 @@ func (t *mergeTensor) chooseRounding() {
 
 // ScalesRows reports whether all that changes is that rows are multiplied.
 func (t *mergeTensor) scalesRows() bool {
-	for _, d := range t.deltas {
-		if s, ok := d.(*attach.ScaledWeight); !ok || !s.ScalesRows() {
+	for i := range t.changes {
+		if !t.changes[i].ScalesRows() {
 			return false
 		}
 	}
-	return len(t.deltas) > 0
+	return len(t.changes) > 0
 }
 
 // roundRow writes row r of the tensor, of which the weights are old, with a change, in the grid of its own blocks.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 
-	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -109,7 +108,7 @@ func (t *mergeTensor) inPieces(rows int, do func(from, to int)) {
 // mergeRows makes rows r0 to r1.
 func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, b rowBuffers, r0, r1 int) {
 	cols := t.w.Cols
-	t.changes(b, r0, r1)
+	t.load(b, r0, r1)
 	if t.rounding == RoundRequantize {
 		copy(b.merged, b.old)
 		kernels.Add(b.merged, b.change)
@@ -124,24 +123,24 @@ func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, b rowBuffers, r0
 	t.measure(dst, stats, b)
 }
 
-// changes sets what rows r0 to r1 were and the change that is asked for.
-func (t *mergeTensor) changes(b rowBuffers, r0, r1 int) {
+// load sets what rows r0 to r1 were and the change that is asked for.
+func (t *mergeTensor) load(b rowBuffers, r0, r1 int) {
 	quant.Dequantize(t.w.Type, b.old, t.w.Slice(r0, r1).Data)
 	clear(b.change)
-	for _, d := range t.deltas {
-		m, ok := d.(attach.Multiplier)
-		if ok && t.moved { // and what d takes for the weight is not old
+	for i := range t.changes {
+		c := &t.changes[i]
+		if c.Multiply != nil && t.moved { // and what c takes for the weight is not old
 			copy(b.merged, b.old)
 			kernels.Add(b.merged, b.change)
-			m.Multiply(b.merged, r0, r1)
+			c.Multiply(b.merged, r0, r1)
 			copy(b.change, b.merged)
 			kernels.Axpy(-1, b.old, b.change)
 			continue
 		}
-		if ok {
-			m.Multiply(b.change, r0, r1)
+		if c.Multiply != nil {
+			c.Multiply(b.change, r0, r1)
 		}
-		d.AddRows(b.change, r0, r1)
+		c.AddRows(b.change, r0, r1)
 	}
 }
 

@@ -31,11 +31,7 @@ func (v *mergeVector) size() int64 { return int64(len(v.change)) * int64(v.to.Bl
 
 // touchVectors adds the changes of an adapter's vectors and says whether it has any.
 func (m *merger) touchVectors(bound *attach.Bound) (any bool, err error) {
-	at, ok := attach.As[attach.Vectorial](bound.Attachment)
-	if !ok {
-		return false, nil
-	}
-	changes := at.Vectors()
+	changes := bound.Vectors()
 	for i := range changes {
 		if err := m.touchVector(&changes[i]); err != nil {
 			return true, err

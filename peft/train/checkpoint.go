@@ -79,8 +79,8 @@ func (t *trainer) save() error {
 
 // MethodState is what the method remembers beside its tensors.
 func (t *trainer) methodState() []attach.Param {
-	if s, ok := attach.As[attach.Stateful](t.bound.Attachment); ok {
-		return s.State()
+	if state := t.bound.Effect.State; state != nil {
+		return state()
 	}
 	return nil
 }

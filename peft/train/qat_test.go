@@ -403,7 +403,7 @@ func TestMergeImatrix(t *testing.T) {
 		}
 		want, got := make([]float32, l.W.Rows*l.W.Cols), make([]float32, l.W.Rows*l.W.Cols)
 		quant.Dequantize(l.W.Type, want, l.W.Data)
-		bound.Deltas()[l].AddRows(want, 0, l.W.Rows)
+		bound.Changes()[l].AddRows(want, 0, l.W.Rows)
 		m := pefttest.OpenBase(t, out).Model.Layers[0].Up.W
 		quant.Dequantize(m.Type, got, m.Data)
 		var sum float64

@@ -446,8 +446,8 @@ func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, 
 		t.tape.Backward()
 		sum += part
 	}
-	if r, ok := attach.As[attach.Regularizer](t.bound.Attachment); ok {
-		r.Regularize()
+	if regularize := t.bound.Effect.Regularize; regularize != nil {
+		regularize()
 	}
 	return sum / float64(targets), nil
 }
@@ -464,8 +464,8 @@ func (t *trainer) hooks(i int) model.Hooks {
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	t.bound.Store()
-	if f, ok := attach.As[attach.Finisher](t.bound.Attachment); ok {
-		if err := f.Finish(t.adapter); err != nil {
+	if finish := t.bound.Effect.Finish; finish != nil {
+		if err := finish(t.adapter); err != nil {
 			return nil, err
 		}
 	}
