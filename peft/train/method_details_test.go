@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
