@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/quantize"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
 

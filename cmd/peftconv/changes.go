@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/diff"
+	"github.com/peftconv/peftconv/gguf/diff"
 )
 
 // printChanges lists metadata that are added (+), removed (-) and changed (~).

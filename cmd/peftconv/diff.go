@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/internal/diff"
+	"github.com/peftconv/peftconv/gguf/diff"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/diff"
-	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/gguf/edit"
 	"github.com/peftconv/peftconv/peft"
 )
 

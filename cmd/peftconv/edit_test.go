@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/gguf/edit"
 )
 
 // value reads a metadata value of a file as text.

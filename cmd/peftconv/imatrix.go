@@ -9,8 +9,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/dataset"
-	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -36,7 +37,7 @@ together.`,
 type imatrixOptions struct {
 	base, data, out string
 	from            []string
-	options         imatrix.Options
+	options         calibrate.Options
 	threads         int
 	json            bool
 }
@@ -135,7 +136,7 @@ func (o *imatrixOptions) measure(ctx context.Context, s streams) (*imatrix.Matri
 		}
 		m.update(int64(done), "")
 	}
-	measured, err := imatrix.Collect(ctx, base.Model, ids, o.options)
+	measured, err := calibrate.Collect(ctx, base.Model, ids, o.options)
 	m.stop()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.data, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/shards"
+	"github.com/peftconv/peftconv/gguf/split"
 )
 
 var joinVerb = verb{
@@ -49,7 +49,7 @@ func (o *joinOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	m := copyMeter{w: s.err}
-	done, err := shards.Join(ctx, f, o.out, m.update)
+	done, err := split.Join(ctx, f, o.out, m.update)
 	m.stop()
 	if err != nil {
 		return err

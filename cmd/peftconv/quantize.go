@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
-	"github.com/peftconv/peftconv/internal/quantize"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/kernels"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/shards"
+	"github.com/peftconv/peftconv/gguf/split"
 )
 
 var splitVerb = verb{
@@ -32,7 +32,7 @@ first one last; what a killed run leaves cannot be taken for a model. "peftconv 
 
 type splitOptions struct {
 	file, prefix string
-	options      shards.Options
+	options      split.Options
 	maxSize      sizeFlag
 	dryRun       bool
 	force        bool
@@ -70,9 +70,9 @@ func (o *splitOptions) validate(args []string) error {
 
 // splitReport is the document that --json prints.
 type splitReport struct {
-	File    string         `json:"file"`
-	Written bool           `json:"written"`
-	Shards  []shards.Shard `json:"shards"`
+	File    string        `json:"file"`
+	Written bool          `json:"written"`
+	Shards  []split.Shard `json:"shards"`
 }
 
 func (o *splitOptions) run(ctx context.Context, s streams) error {
@@ -81,7 +81,7 @@ func (o *splitOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer f.Close()
-	plan, err := shards.NewPlan(f, o.prefix, o.options)
+	plan, err := split.NewPlan(f, o.prefix, o.options)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.file, err)
 	}
@@ -97,7 +97,7 @@ func (o *splitOptions) run(ctx context.Context, s streams) error {
 	return nil
 }
 
-func (o *splitOptions) write(ctx context.Context, s streams, plan *shards.Plan) error {
+func (o *splitOptions) write(ctx context.Context, s streams, plan *split.Plan) error {
 	if err := checkPlace("PREFIX", plan.Shards[0].Path, o.file); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (o *splitOptions) write(ctx context.Context, s streams, plan *shards.Plan) 
 	return plan.Write(ctx, m.update)
 }
 
-func (o *splitOptions) print(s streams, plan *shards.Plan) {
+func (o *splitOptions) print(s streams, plan *split.Plan) {
 	table := newTable(s.out)
 	total := int64(0)
 	for _, shard := range plan.Shards {

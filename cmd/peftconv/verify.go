@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/internal/verify"
+	"github.com/peftconv/peftconv/gguf/verify"
 	"github.com/peftconv/peftconv/kernels"
 )
 

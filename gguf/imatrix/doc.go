@@ -3,5 +3,5 @@
 // by it.
 //
 // [Open] reads the two forms in which llama.cpp's llama-imatrix writes them, a GGUF file and the older .dat file;
-// [Matrix.Write] writes the GGUF form. A [Collector] measures an importance matrix by running a model over text.
+// [Matrix.Write] writes the GGUF form. [Matrix.Add] puts together a matrix of what was measured otherwise.
 package imatrix

@@ -1,11 +1,12 @@
-package imatrix
+// Package calibrate measures importance matrices (package imatrix) by running a model over text.
+package calibrate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -38,7 +39,7 @@ type Options struct {
 
 // Collect runs a model over windows of a text, given as token ids, and measures the inputs of its linear maps. What
 // does not fill a window is left out. The result has no datasets, which the caller may name.
-func Collect(ctx context.Context, m *model.Model, ids []int32, opt Options) (*Matrix, error) {
+func Collect(ctx context.Context, m *model.Model, ids []int32, opt Options) (*imatrix.Matrix, error) {
 	windows := len(ids) / max(opt.Ctx, 1)
 	if opt.Chunks > 0 {
 		windows = min(windows, opt.Chunks)
@@ -156,14 +157,14 @@ func (c *collector) add(name string, x *autograd.Tensor) {
 }
 
 // matrix is what was measured.
-func (c *collector) matrix(windows int) (*Matrix, error) {
-	m := &Matrix{Chunks: windows, ChunkSize: c.opt.Ctx}
+func (c *collector) matrix(windows int) (*imatrix.Matrix, error) {
+	m := &imatrix.Matrix{Chunks: windows, ChunkSize: c.opt.Ctx}
 	for name, sums := range c.sums {
-		e := &Entry{Name: name, Sums: make([]float32, len(sums)), Counts: []int64{c.count}}
+		e := &imatrix.Entry{Name: name, Sums: make([]float32, len(sums)), Counts: []int64{c.count}}
 		for i, s := range sums {
 			e.Sums[i] = float32(s)
 		}
-		if err := errors.Join(e.check(), m.add(e)); err != nil {
+		if err := m.Add(e); err != nil {
 			return nil, err
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/quant"
 )
 

@@ -77,7 +77,7 @@ func slow(name string) bool { return strings.HasPrefix(name, "IQ") && !strings.H
 // TestSamples quantizes small models to every file type, with options and without, and compares the files with those
 // that llama-quantize makes. To record those of a new model (or of one that is taken out of the file, anew):
 //
-//	go test ./internal/quantize -run TestSamples -llama-quantize /path/to/llama-quantize
+//	go test ./gguf/quantize -run TestSamples -llama-quantize /path/to/llama-quantize
 func TestSamples(t *testing.T) {
 	want := map[string]map[string]map[string]string{} // SHA-256 or "refused", by model, variant and file type
 	if data, err := os.ReadFile(recorded); err == nil {

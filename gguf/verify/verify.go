@@ -13,7 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/gguf/edit"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 

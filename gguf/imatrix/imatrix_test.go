@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/model"
 )
 
 // part is a tensor of a GGUF importance matrix.
@@ -216,30 +215,6 @@ func TestMerge(t *testing.T) {
 	}
 	if err := m.Merge(stranger); err == nil || !strings.Contains(err.Error(), "not of one model") {
 		t.Errorf("merging another model's: %v", err)
-	}
-}
-
-// TestWindows: what Collect refuses.
-func TestWindows(t *testing.T) {
-	m := &model.Model{Spec: model.Spec{Context: 64, Vocab: 10}}
-	ids := make([]int32, 100)
-	bad := slices.Clone(ids)
-	bad[50] = 10
-	for _, c := range []struct {
-		name string
-		ids  []int32
-		size int
-		want string
-	}{
-		{"window too small", ids, 3, "4 or more"},
-		{"no window", ids, 0, "4 or more"},
-		{"window too large", ids, 65, "made for 64"},
-		{"text too short", ids[:31], 32, "31 tokens, less than one window of 32"},
-		{"id beyond the vocabulary", bad, 32, "token 51 has id 10"},
-	} {
-		if _, err := Collect(t.Context(), m, c.ids, Options{Ctx: c.size}); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", c.name, err)
-		}
 	}
 }
 

@@ -42,8 +42,16 @@ func (m *Matrix) find(tensor string) (int, bool) {
 	return slices.BinarySearchFunc(m.entries, tensor, func(e *Entry, name string) int { return strings.Compare(e.Name, name) })
 }
 
-// add puts an entry in its place. Its name must be new.
-func (m *Matrix) add(e *Entry) error {
+// Add checks an entry and puts it in its place. Its name must be new. The entry belongs to the matrix then.
+func (m *Matrix) Add(e *Entry) error {
+	if err := e.check(); err != nil {
+		return err
+	}
+	return m.insert(e)
+}
+
+// insert puts an entry in its place. Its name must be new.
+func (m *Matrix) insert(e *Entry) error {
 	i, ok := m.find(e.Name)
 	if ok {
 		return fmt.Errorf("two entries are named %q", e.Name)
@@ -52,7 +60,7 @@ func (m *Matrix) add(e *Entry) error {
 	return nil
 }
 
-// check says what is wrong with an entry that was read.
+// check says what is wrong with an entry.
 func (e *Entry) check() error {
 	switch {
 	case len(e.Sums) == 0 || len(e.Counts) == 0:
@@ -122,7 +130,7 @@ func (e *Entry) inTokens(chunkSize int) *Entry {
 func (m *Matrix) mergeEntry(e *Entry) error {
 	to := m.Entry(e.Name)
 	if to == nil {
-		return m.add(e)
+		return m.insert(e)
 	}
 	if len(to.Counts) == 1 && len(e.Counts) > 1 { // the older form counts all experts together
 		to.Counts = slices.Repeat(to.Counts, len(e.Counts))

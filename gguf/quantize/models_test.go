@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/quant"
 )
 

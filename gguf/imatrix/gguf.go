@@ -71,7 +71,7 @@ func parseGGUF(data []byte) (*Matrix, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := m.add(e); err != nil {
+		if err := m.insert(e); err != nil {
 			return nil, err
 		}
 	}

@@ -25,7 +25,7 @@ func parseDat(data []byte) (*Matrix, error) {
 	for i := range n {
 		e, err := d.entry()
 		if err == nil {
-			err = m.add(e)
+			err = m.insert(e)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("entry %d of %d: %w", i+1, n, err)

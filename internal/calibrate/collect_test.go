@@ -1,12 +1,14 @@
-package imatrix
+package calibrate
 
 import (
-	"bytes"
 	"math"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/internal/tokenizer"
@@ -20,7 +22,7 @@ func TestGolden(t *testing.T) {
 	}
 	for _, name := range []string{"tiny-llama", "tiny-qwen2"} {
 		t.Run(name, func(t *testing.T) {
-			want, err := Open(testdata.Shared(t, "quant/files/"+name+"-imatrix.gguf"))
+			want, err := imatrix.Open(testdata.Shared(t, "quant/files/"+name+"-imatrix.gguf"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +37,7 @@ func TestGolden(t *testing.T) {
 }
 
 // measure measures as many windows of a text as another matrix was measured on.
-func measure(t *testing.T, f *gguf.File, text string, like *Matrix) *Matrix {
+func measure(t *testing.T, f *gguf.File, text string, like *imatrix.Matrix) *imatrix.Matrix {
 	t.Helper()
 	m, err := model.FromGGUF(f)
 	if err != nil {
@@ -57,13 +59,13 @@ func measure(t *testing.T, f *gguf.File, text string, like *Matrix) *Matrix {
 	return got
 }
 
-func compare(t *testing.T, got, want *Matrix) {
+func compare(t *testing.T, got, want *imatrix.Matrix) {
 	t.Helper()
-	if got.Chunks != want.Chunks || got.ChunkSize != want.ChunkSize || len(got.entries) != len(want.entries) {
-		t.Errorf("%d windows of %d, %d entries; want %d of %d, %d entries", got.Chunks, got.ChunkSize, len(got.entries),
-			want.Chunks, want.ChunkSize, len(want.entries))
+	if got.Chunks != want.Chunks || got.ChunkSize != want.ChunkSize || len(got.Entries()) != len(want.Entries()) {
+		t.Errorf("%d windows of %d, %d entries; want %d of %d, %d entries", got.Chunks, got.ChunkSize, len(got.Entries()),
+			want.Chunks, want.ChunkSize, len(want.Entries()))
 	}
-	for _, w := range want.entries {
+	for _, w := range want.Entries() {
 		g := got.Entry(w.Name)
 		if g == nil || len(g.Sums) != len(w.Sums) || g.Counts[0] != w.Counts[0] {
 			t.Errorf("entry %s is %v", w.Name, g)
@@ -79,20 +81,26 @@ func compare(t *testing.T, got, want *Matrix) {
 	}
 }
 
-// TestWriteGolden writes llama-imatrix's files as they are.
-func TestWriteGolden(t *testing.T) {
-	for _, name := range []string{"tiny-llama", "tiny-qwen2"} {
-		data, err := os.ReadFile(testdata.Shared(t, "quant/files/"+name+"-imatrix.gguf"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := Parse(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var written bytes.Buffer
-		if err := m.Write(&written); err != nil || !bytes.Equal(written.Bytes(), data) {
-			t.Errorf("%s: %d bytes are written, %d were read, %v", name, written.Len(), len(data), err)
+// TestWindows: what Collect refuses.
+func TestWindows(t *testing.T) {
+	m := &model.Model{Spec: model.Spec{Context: 64, Vocab: 10}}
+	ids := make([]int32, 100)
+	bad := slices.Clone(ids)
+	bad[50] = 10
+	for _, c := range []struct {
+		name string
+		ids  []int32
+		size int
+		want string
+	}{
+		{"window too small", ids, 3, "4 or more"},
+		{"no window", ids, 0, "4 or more"},
+		{"window too large", ids, 65, "made for 64"},
+		{"text too short", ids[:31], 32, "31 tokens, less than one window of 32"},
+		{"id beyond the vocabulary", bad, 32, "token 51 has id 10"},
+	} {
+		if _, err := Collect(t.Context(), m, c.ids, Options{Ctx: c.size}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/dlclark/regexp2"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
+	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/quant"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/diff"
+	"github.com/peftconv/peftconv/gguf/diff"
 	"github.com/peftconv/peftconv/internal/sanity"
 	"github.com/peftconv/peftconv/internal/weights"
 )
