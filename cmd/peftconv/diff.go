@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf/diff"
-	"github.com/peftconv/peftconv/internal/weights"
 )
 
 var diffVerb = verb{
@@ -82,20 +81,10 @@ func (o *diffOptions) run(ctx context.Context, s streams) error {
 }
 
 func (o *diffOptions) compare(ctx context.Context, progress io.Writer) (*diff.Result, error) {
-	a, err := weights.Open(o.a)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
-	b, err := weights.Open(o.b)
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
 	m := copyMeter{w: progress}
 	defer m.stop()
 	o.options.Progress = m.update
-	return diff.Files(ctx, a, b, o.options)
+	return diff.Files(ctx, o.a, o.b, o.options)
 }
 
 func (o *diffOptions) print(w io.Writer, r *diff.Result) {

@@ -179,7 +179,7 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 	defer f.Close()
 	plan, err := o.plan(ctx, f, s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.in, err)
+		return fmt.Errorf("%s: %w", o.in, o.hint(err))
 	}
 	o.warn(plan, s.err)
 	took, err := o.write(ctx, plan, f, s)
@@ -195,6 +195,17 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 	}
 	r.print(s.out)
 	return nil
+}
+
+// hint adds to an error the flag that would help.
+func (o *quantizeOptions) hint(err error) error {
+	switch {
+	case errors.Is(err, quantize.ErrQuantized):
+		return fmt.Errorf("%w (--allow-requantize)", err)
+	case errors.Is(err, quantize.ErrNeedsImportance) && o.imatrix == "":
+		return fmt.Errorf("%w (--imatrix, which peftconv imatrix makes)", err)
+	}
+	return err
 }
 
 // plan chooses the types.

@@ -126,12 +126,12 @@ func TestQuantizeRefuses(t *testing.T) {
 	}{
 		{"no input", "absent.gguf", []string{"absent.gguf", out, "Q4_0"}},
 		{"no model", "", []string{tinyText(t), out, "Q4_0"}},
-		{"no importance matrix", "needs an importance matrix", []string{base, out, "IQ2_XS"}},
+		{"no importance matrix", "needs an importance matrix (--imatrix", []string{base, out, "IQ2_XS"}},
 		{"absent importance matrix", "absent.dat", []string{base, out, "Q4_0", "--imatrix", "absent.dat"}},
 		{"a text as importance matrix", "imatrix: ", []string{base, out, "Q4_0", "--imatrix", tinyText(t)}},
 		{"over itself", "is an input of this command", []string{base, base, "Q4_0"}},
 		{"no directory", "does not exist", []string{base, filepath.Join(dir, "no", "out.gguf"), "Q4_0"}},
-		{"quantized already", "is Q8_0 already", []string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
+		{"quantized already", "has to be allowed (--allow-requantize)", []string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, stderr := want(t, exitError, append([]string{"quantize"}, c.args...)...); !strings.Contains(stderr, c.message) {

@@ -57,8 +57,10 @@ type Options struct {
 	Progress func(done, size int64, tensor string) // of bytes of A and B
 }
 
-// Values compares metadata. Space that an edit left in the header is no difference.
-func Values(a, b []weights.Value) []ValueChange {
+// Metadata compares the metadata of two GGUF files. Space that an edit left in the header is no difference.
+func Metadata(a, b *gguf.Metadata) []ValueChange { return values(weights.Values(a), weights.Values(b)) }
+
+func values(a, b []weights.Value) []ValueChange {
 	changes := []ValueChange{}
 	inB := map[string]*gguf.Value{}
 	for i := range b {
@@ -83,9 +85,24 @@ func Values(a, b []weights.Value) []ValueChange {
 	return changes
 }
 
-// Files compares two open files.
-func Files(ctx context.Context, a, b *weights.File, opt Options) (*Result, error) {
-	r := &Result{A: a.Path, B: b.Path, Metadata: Values(a.Metadata(), b.Metadata()), Tensors: []TensorChange{}, Quick: opt.Quick}
+// Files compares two models or adapters: each path is a .gguf file, alone or one of several, a .safetensors file, an index
+// of such files, or a directory that holds either.
+func Files(ctx context.Context, a, b string, opt Options) (*Result, error) {
+	x, err := weights.Open(a)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Close()
+	y, err := weights.Open(b)
+	if err != nil {
+		return nil, err
+	}
+	defer y.Close()
+	return compareFiles(ctx, x, y, opt)
+}
+
+func compareFiles(ctx context.Context, a, b *weights.File, opt Options) (*Result, error) {
+	r := &Result{A: a.Path, B: b.Path, Metadata: values(a.Metadata(), b.Metadata()), Tensors: []TensorChange{}, Quick: opt.Quick}
 	c := &comparison{ctx: ctx, progress: opt.Progress, size: commonSize(a, b), turned: a.Format != b.Format}
 	for _, t := range a.Tensors {
 		other := b.Tensor(t.Name)

@@ -63,7 +63,7 @@ func tensor(t *testing.T, items ...safetensors.Item) *weights.File {
 
 func files(t *testing.T, a, b *weights.File, opt Options) *Result {
 	t.Helper()
-	r, err := Files(t.Context(), a, b, opt)
+	r, err := compareFiles(t.Context(), a, b, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +85,8 @@ func TestMetadata(t *testing.T) {
 	a := modeltest.Meta(t, "same", "x", "gone", uint32(1), "kind", uint32(2), "value", []string{"a", "b"}, "nan", math.NaN())
 	b := modeltest.Meta(t, "new", true, "value", []string{"a", "c"}, "nan", math.NaN(), "kind", int32(2), "same", "x")
 	padded := append(weights.Values(b), weights.Values(modeltest.Meta(t, weights.PadKey, "   "))...)
-	changes := Values(weights.Values(a), padded)
-	if back := Values(padded, weights.Values(a)); len(back) != len(changes) {
+	changes := values(weights.Values(a), padded)
+	if back := values(padded, weights.Values(a)); len(back) != len(changes) {
 		t.Errorf("%d changes, and %d the other way", len(changes), len(back))
 	}
 	data, err := json.Marshal(changes)
@@ -238,7 +238,7 @@ func TestProgressAndCancel(t *testing.T) {
 		t.Errorf("%d of %d bytes at the end, expected %d", last, total, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Files(ctx, a, b, Options{Progress: func(int64, int64, string) { cancel() }})
+	_, err := compareFiles(ctx, a, b, Options{Progress: func(int64, int64, string) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/diff"
 	"github.com/peftconv/peftconv/internal/sanity"
-	"github.com/peftconv/peftconv/internal/weights"
 )
 
 // Options says where and how an edited file is written.
@@ -103,7 +102,7 @@ func checkShard(f *gguf.File, e *Edit) error {
 func (p *Plan) compare(f *gguf.File) {
 	before, table := f.Meta.Clone(), f.Table()
 	before.Delete(PadKey)
-	p.Changes = diff.Values(weights.Values(before), weights.Values(p.meta))
+	p.Changes = diff.Metadata(before, p.meta)
 	for i := range p.table {
 		if p.table[i].Name != table[i].Name {
 			p.Tensors = append(p.Tensors, Pair{table[i].Name, p.table[i].Name})

@@ -59,7 +59,7 @@ type item struct {
 func NewBudgetPlan(ctx context.Context, f *gguf.File, opt Options, b Budget, progress func(done, tensors int)) (*Plan, error) {
 	opt.Type = FileType{Type: gguf.Q8_0}
 	opt.Pure = true
-	plan, err := NewPlan(f, opt)
+	plan, err := newPlan(f, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (p *Plan) free(t *Tensor) error {
 }
 
 // fixes says whether the options fix the type of a tensor.
-func (o *Options) fixes(t *Tensor) bool {
+func (o *settings) fixes(t *Tensor) bool {
 	switch r := roleOf(t.Name); {
 	case o.override(t.Name) != nil:
 		return true

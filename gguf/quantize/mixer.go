@@ -8,14 +8,14 @@ import (
 
 // mixer chooses the types of a model's tensors, which it has to see in the order in which they are written.
 type mixer struct {
-	opt    *Options
+	opt    *settings
 	model  traits
 	values int // tensors of attention values in the model
 
 	seen map[role]int // tensors of a role that the rules have seen
 }
 
-func newMixer(tensors []*gguf.Tensor, model traits, opt *Options) *mixer {
+func newMixer(tensors []*gguf.Tensor, model traits, opt *settings) *mixer {
 	m := &mixer{opt: opt, model: model, seen: map[role]int{}}
 	for _, t := range tensors {
 		if roleOf(t.Name) == attnV {

@@ -13,7 +13,7 @@ import (
 
 // Options says what a model is quantized to.
 type Options struct {
-	Type    FileType
+	Type    FileType        // as ParseFileType gives it
 	Imatrix *imatrix.Matrix // by which errors are weighed; nil: all count alike
 
 	Pure          bool       // all matrices get Type.Type: no rules
@@ -26,25 +26,32 @@ type Options struct {
 	KeepSplit       bool // a model that is split over several files becomes as many
 }
 
-// Override gives tensors a type by their names.
+// Override gives tensors a type by their names. Pattern is a regular expression as JavaScript and C++ have them, is looked
+// for anywhere in a name, and is taken in lower case, as names of tensors are.
 type Override struct {
-	Pattern *regexp2.Regexp
+	Pattern string
 	Type    gguf.Type
 }
 
-// ParseOverride reads PATTERN=TYPE. The pattern is a regular expression as JavaScript and C++ have them, is looked for
-// anywhere in a name, and is in lower case, as names of tensors are.
+// ParseOverride reads PATTERN=TYPE.
 func ParseOverride(s string) (Override, error) {
 	pattern, name, ok := strings.Cut(s, "=")
 	if !ok || pattern == "" || name == "" {
 		return Override{}, fmt.Errorf("%q, expected PATTERN=TYPE, for example attn_v=Q6_K", s)
 	}
-	re, err := regexp2.Compile(strings.ToLower(pattern), regexp2.ECMAScript)
-	if err != nil {
-		return Override{}, fmt.Errorf("pattern %q: %w", pattern, err)
+	if _, err := compile(pattern); err != nil {
+		return Override{}, err
 	}
 	t, err := ParseType(name)
-	return Override{re, t}, err
+	return Override{pattern, t}, err
+}
+
+func compile(pattern string) (*regexp2.Regexp, error) {
+	re, err := regexp2.Compile(strings.ToLower(pattern), regexp2.ECMAScript)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	return re, nil
 }
 
 // ParseType finds a type that tensors can be quantized to.
@@ -56,10 +63,28 @@ func ParseType(name string) (gguf.Type, error) {
 	return t, err
 }
 
+// settings are options whose patterns have been compiled.
+type settings struct {
+	Options
+	patterns []*regexp2.Regexp // of the overrides
+}
+
+func newSettings(opt Options) (settings, error) {
+	s := settings{Options: opt}
+	for _, o := range opt.Overrides {
+		re, err := compile(o.Pattern)
+		if err != nil {
+			return settings{}, err
+		}
+		s.patterns = append(s.patterns, re)
+	}
+	return s, nil
+}
+
 // override is the override that names a tensor; nil: there is none.
-func (o *Options) override(name string) *Override {
-	for i := range o.Overrides {
-		if ok, err := o.Overrides[i].Pattern.MatchString(name); ok && err == nil {
+func (o *settings) override(name string) *Override {
+	for i, re := range o.patterns {
+		if ok, err := re.MatchString(name); ok && err == nil {
 			return &o.Overrides[i]
 		}
 	}

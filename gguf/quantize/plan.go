@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,12 +10,20 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
+// What a plan is refused for and an option would allow.
+var (
+	// ErrQuantized: a tensor is quantized already, and Options.AllowRequantize is not set.
+	ErrQuantized = errors.New("quantizing it again, which costs more than quantizing the original, has to be allowed")
+	// ErrNeedsImportance: a type is of no use without an importance matrix (Options.Imatrix), or needs an entry in it.
+	ErrNeedsImportance = errors.New("needs an importance matrix")
+)
+
 // Plan is what will be written.
 type Plan struct {
 	Tensors []Tensor // in the order in which they are written
 
 	file *gguf.File
-	opt  Options
+	opt  settings
 	meta *gguf.Metadata // of the whole model
 }
 
@@ -32,10 +41,21 @@ type Tensor struct {
 }
 
 // NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
-// where there is none, tensors that are quantized already, unless that is allowed, and shapes that no type fits. The plan
-// is valid until f is closed.
+// where there is none (ErrNeedsImportance), tensors that are quantized already, unless that is allowed (ErrQuantized), and
+// shapes that no type fits. The plan is valid until f is closed.
 func NewPlan(f *gguf.File, opt Options) (*Plan, error) {
-	p := &Plan{file: f, opt: opt}
+	if opt.Type.Name == "" {
+		return nil, errors.New("no file type to quantize to is given")
+	}
+	return newPlan(f, opt)
+}
+
+func newPlan(f *gguf.File, opt Options) (*Plan, error) {
+	s, err := newSettings(opt)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{file: f, opt: s}
 	tensors := p.order()
 	if len(tensors) == 0 {
 		return nil, fmt.Errorf("%s holds no tensors", f.Path)
@@ -100,8 +120,7 @@ func (p *Plan) check(t *gguf.Tensor, to gguf.Type) error {
 	case !quant.Supported(t.Type):
 		return fmt.Errorf("tensor %q: %v holds no weights that can be quantized", t.Name, t.Type)
 	case quantized(t.Type) && !p.opt.AllowRequantize:
-		return fmt.Errorf("tensor %q is %v already: quantizing it again, which costs more than quantizing the original, has to be allowed",
-			t.Name, t.Type)
+		return fmt.Errorf("tensor %q is %v already: %w", t.Name, t.Type, ErrQuantized)
 	}
 	return nil
 }
@@ -120,9 +139,9 @@ func (t *Tensor) weigh(m *imatrix.Matrix, fileType string) error {
 		return nil
 	}
 	if m == nil {
-		return fmt.Errorf("tensor %q as %v needs an importance matrix", t.Name, t.To)
+		return fmt.Errorf("tensor %q as %v %w", t.Name, t.To, ErrNeedsImportance)
 	}
-	return fmt.Errorf("tensor %q as %v needs an importance matrix, and %s has no entry for it", t.Name, t.To, m.Path)
+	return fmt.Errorf("tensor %q as %v %w, and %s has no entry for it", t.Name, t.To, ErrNeedsImportance, m.Path)
 }
 
 func (t *Tensor) setImportance(e *imatrix.Entry) error {

@@ -207,20 +207,26 @@ func TestRefused(t *testing.T) {
 		name, in string
 		opt      Options
 		want     []string
+		is       error
 	}{
-		{"importance missing", in, Options{Type: fileType(t, "IQ2_XS")}, []string{"blk.0.attn_k.weight", "needs an importance matrix"}},
+		{"no type", in, Options{}, []string{"no file type"}, nil},
+		{"a broken pattern", in, Options{Type: fileType(t, "Q4_0"), Overrides: []Override{{"(", gguf.Q4_0}}}, []string{`pattern "("`}, nil},
+		{"importance missing", in, Options{Type: fileType(t, "IQ2_XS")}, []string{"blk.0.attn_k.weight", "needs an importance matrix"}, ErrNeedsImportance},
 		{"importance of another model", in, Options{Type: fileType(t, "IQ2_XS"), Imatrix: openImatrix(t, im, "im")},
-			[]string{"im: ", "output.weight", "96 values", "256"}},
-		{"importance of an embedding", in, Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "IQ1_S")}, []string{"token_embd.weight", "IQ1_S"}},
-		{"quantized already", quantizedModel, Options{Type: fileType(t, "Q4_0")}, []string{"is Q8_0 already"}},
-		{"rows too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q1_0")}, []string{"96 weights", "Q1_0 blocks of 128"}},
+			[]string{"im: ", "output.weight", "96 values", "256"}, nil},
+		{"importance of an embedding", in, Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "IQ1_S")}, []string{"token_embd.weight", "IQ1_S"}, ErrNeedsImportance},
+		{"quantized already", quantizedModel, Options{Type: fileType(t, "Q4_0")}, []string{"is Q8_0 already"}, ErrQuantized},
+		{"rows too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q1_0")}, []string{"96 weights", "Q1_0 blocks of 128"}, nil},
 		{"embedding too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "Q4_K")},
-			[]string{"token_embd.weight", "96 weights", "Q4_K blocks of 256"}},
+			[]string{"token_embd.weight", "96 weights", "Q4_K blocks of 256"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := planOf(t, c.in, c.opt)
 			if err == nil {
 				t.Fatal("it was planned")
+			}
+			if c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("%v is not of the kind %q", err, c.is)
 			}
 			for _, word := range c.want {
 				if !strings.Contains(err.Error(), word) {

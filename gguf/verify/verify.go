@@ -73,8 +73,9 @@ func (r *Report) note(tensor, format string, args ...any) {
 	r.Notes = append(r.Notes, Finding{tensor, fmt.Sprintf(format, args...)})
 }
 
-// File looks at a model or adapter: what weights.Open opens. Whatever is wrong with its content is in the report; an error
-// says that it could not be looked at.
+// File looks at a model or adapter: a .gguf file, alone or one of several, a .safetensors file, an index of such files, or
+// a directory that holds either. Whatever is wrong with its content is in the report; an error says that it could not be
+// looked at.
 func File(ctx context.Context, path string, opt Options) (*Report, error) {
 	r := &Report{File: path, Files: []string{path}, Problems: []Finding{}, Notes: []Finding{}, Tensors: []Tensor{}}
 	sums, other, err := openAgainst(opt.Against)
