@@ -115,11 +115,11 @@ func readEntry(f *gguf.File, name string) (*Entry, error) {
 	if counts == nil {
 		return nil, fmt.Errorf("there are sums but no counts of %q", name)
 	}
-	sums, err := floats(f, f.Tensor(name+sumsSuffix))
+	sums, err := floats(f.Tensor(name + sumsSuffix))
 	if err != nil {
 		return nil, err
 	}
-	n, err := floats(f, counts)
+	n, err := floats(counts)
 	if err != nil {
 		return nil, err
 	}
@@ -135,15 +135,11 @@ func readEntry(f *gguf.File, name string) (*Entry, error) {
 }
 
 // floats are the elements of an F32 tensor.
-func floats(f *gguf.File, t *gguf.Tensor) ([]float32, error) {
+func floats(t *gguf.Tensor) ([]float32, error) {
 	if t.Type != gguf.F32 {
 		return nil, fmt.Errorf("tensor %q is %v, expected F32", t.Name, t.Type)
 	}
-	out := make([]float32, t.Elements())
-	for i := range out {
-		out[i] = math.Float32frombits(f.Order.Uint32(t.Bytes()[4*i:]))
-	}
-	return out, nil
+	return t.Float32s()
 }
 
 // WriteFile writes the GGUF form to a file.
