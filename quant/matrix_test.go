@@ -1,8 +1,8 @@
 package quant
 
 import (
-	"errors"
 	"bytes"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
