@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,63 +80,10 @@ func (o *evalOptions) prompt(ctx context.Context, s streams, opened *opened) err
 }
 
 // discreteSearch is train with --method discrete-prompt.
-type discreteSearch struct {
-	options    peft.DiscreteOptions
-	verbalizer []string
-	candidates string
-	forms      []string
-}
-
-// promptForms are the values of --forms and what their files end in.
-var promptForms = []struct{ name, end string }{
-	{peft.PromptText, ".txt"}, {peft.PromptSystem, ".system.txt"}, {peft.PromptModelfile, ".Modelfile"},
-}
-
-// check checks the values of the flags.
-func (d *discreteSearch) check(f *methodFlags) error {
-	for _, flag := range discreteUnused {
-		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, peft.MethodDiscretePrompt)
-		}
-	}
-	if f.template == "" {
-		return fmt.Errorf("--method %s: needs --template, such as \"{sentence} It was [slot*2] {answer}\"", peft.MethodDiscretePrompt)
-	}
-	if _, slots, err := peft.ParsePromptTemplate(f.template); err != nil || slots == 0 {
-		if err == nil {
-			err = fmt.Errorf("template %q has no slot, expected [slot] where words are to be found", f.template)
-		}
-		return fmt.Errorf("--template: %w", err)
-	}
-	for _, form := range d.forms {
-		if d.end(form) == "" {
-			return fmt.Errorf("--forms: %q is not known, expected text, system or modelfile", form)
-		}
-	}
-	if len(d.verbalizer) > 0 && f.classes() == nil {
-		return errors.New("--verbalizer: needs --task classify and --labels")
-	}
-	if d.options.SearchVerbalizer && f.classes() == nil {
-		return errors.New("--search-verbalizer: needs --task classify and --labels")
-	}
-	return nil
-}
-
-// discreteUnused are the flags of train that say nothing where nothing is trained.
-var discreteUnused = []string{"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field", "separator", "label-field",
-	"epochs", "steps", "accumulate", "lr", "schedule", "warmup", "weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile"}
-
-func (d *discreteSearch) end(form string) string {
-	for _, known := range promptForms {
-		if known.name == form {
-			return known.end
-		}
-	}
-	return ""
-}
+type discreteSearch struct{ *discreteFlags }
 
 // run searches, writes and reports.
-func (d *discreteSearch) run(ctx context.Context, s streams, o *trainOptions) error {
+func (d discreteSearch) run(ctx context.Context, s streams, o *trainOptions) error {
 	out := o.train.Out
 	if filepath.Ext(out) != ".json" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
@@ -174,7 +120,7 @@ func (d *discreteSearch) run(ctx context.Context, s streams, o *trainOptions) er
 }
 
 // load fills in the options and reads the data.
-func (d *discreteSearch) load(o *trainOptions) (data peft.PromptData, err error) {
+func (d discreteSearch) load(o *trainOptions) (data peft.PromptData, err error) {
 	opt := &d.options
 	opt.Template, opt.Seed, opt.BatchTokens = o.method.template, o.train.Seed, o.train.BatchTokens
 	if classes := o.classes(); classes != nil {
@@ -206,7 +152,7 @@ func (d *discreteSearch) load(o *trainOptions) (data peft.PromptData, err error)
 }
 
 // show is the progress display.
-func (d *discreteSearch) show(m *meter, p peft.PromptProgress, w io.Writer) *meter {
+func (d discreteSearch) show(m *meter, p peft.PromptProgress, w io.Writer) *meter {
 	if m == nil {
 		m = newMeter(w, "slot", int64(p.Visits))
 	}
@@ -230,7 +176,7 @@ func scoreText(score peft.PromptScore) string {
 }
 
 // write writes the prompt and its other forms beside it.
-func (d *discreteSearch) write(r *peft.PromptResult, out, base string) error {
+func (d discreteSearch) write(r *peft.PromptResult, out, base string) error {
 	if err := r.Save(out); err != nil {
 		return err
 	}
@@ -255,12 +201,12 @@ func (d *discreteSearch) write(r *peft.PromptResult, out, base string) error {
 }
 
 // file is where a form goes.
-func (d *discreteSearch) file(out, form string) string {
+func (d discreteSearch) file(out, form string) string {
 	return strings.TrimSuffix(out, ".json") + d.end(form)
 }
 
 // report prints the results and what can be done with them.
-func (d *discreteSearch) report(s streams, o *trainOptions, r *peft.PromptResult) {
+func (d discreteSearch) report(s streams, o *trainOptions, r *peft.PromptResult) {
 	files := []string{o.train.Out}
 	for _, form := range d.forms {
 		files = append(files, d.file(o.train.Out, form))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,8 +17,8 @@ type trainMethod struct {
 	flags       func(fs *pflag.FlagSet)  // adds the flags of this method alone; nil: there are none
 	check       func(*methodFlags) error // of their values; nil: nothing to check
 	adapter     func(b *peft.Base, f *methodFlags) (*peft.Adapter, error)
-	// search does the whole run of a method that makes no adapter; nil: adapter makes one to train.
-	search func(ctx context.Context, s streams, o *trainOptions) error
+	// search are the flags of a method that makes no adapter but searches for a prompt; nil: adapter makes one to train.
+	search *discreteFlags
 
 	own []string // names of the flags that flags added
 }

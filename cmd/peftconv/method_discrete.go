@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
@@ -8,7 +11,7 @@ import (
 
 // discretePromptMethod finds the words of a prompt.
 func discretePromptMethod() *trainMethod {
-	var d discreteSearch
+	d := &discreteFlags{}
 	return &trainMethod{
 		name: peft.MethodDiscretePrompt, short: "no weight: the words of a prompt",
 		shared: []string{"template"},
@@ -25,6 +28,62 @@ func discretePromptMethod() *trainMethod {
 			fs.StringSliceVar(&d.forms, "forms", nil, "write the prompt in other `FORMS` beside --out: text, system (a system prompt for a chat), modelfile (for Ollama)")
 		},
 		check:  d.check,
-		search: d.run,
+		search: d,
 	}
+}
+
+// discreteFlags are the flags of --method discrete-prompt alone.
+type discreteFlags struct {
+	options    peft.DiscreteOptions
+	verbalizer []string
+	candidates string
+	forms      []string
+}
+
+// promptForms are the values of --forms and what their files end in.
+var promptForms = []struct{ name, end string }{
+	{peft.PromptText, ".txt"}, {peft.PromptSystem, ".system.txt"}, {peft.PromptModelfile, ".Modelfile"},
+}
+
+// check checks the values of the flags.
+func (d *discreteFlags) check(f *methodFlags) error {
+	for _, flag := range discreteUnused {
+		if f.flagSet.Changed(flag) {
+			return fmt.Errorf("--%s says nothing with --method %s", flag, peft.MethodDiscretePrompt)
+		}
+	}
+	if f.template == "" {
+		return fmt.Errorf("--method %s: needs --template, such as \"{sentence} It was [slot*2] {answer}\"", peft.MethodDiscretePrompt)
+	}
+	if _, slots, err := peft.ParsePromptTemplate(f.template); err != nil || slots == 0 {
+		if err == nil {
+			err = fmt.Errorf("template %q has no slot, expected [slot] where words are to be found", f.template)
+		}
+		return fmt.Errorf("--template: %w", err)
+	}
+	for _, form := range d.forms {
+		if d.end(form) == "" {
+			return fmt.Errorf("--forms: %q is not known, expected text, system or modelfile", form)
+		}
+	}
+	if len(d.verbalizer) > 0 && f.classes() == nil {
+		return errors.New("--verbalizer: needs --task classify and --labels")
+	}
+	if d.options.SearchVerbalizer && f.classes() == nil {
+		return errors.New("--search-verbalizer: needs --task classify and --labels")
+	}
+	return nil
+}
+
+// discreteUnused are the flags of train that say nothing where nothing is trained.
+var discreteUnused = []string{"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field", "separator", "label-field",
+	"epochs", "steps", "accumulate", "lr", "schedule", "warmup", "weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile"}
+
+func (d *discreteFlags) end(form string) string {
+	for _, known := range promptForms {
+		if known.name == form {
+			return known.end
+		}
+	}
+	return ""
 }

@@ -139,7 +139,7 @@ func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 func (o *trainOptions) run(ctx context.Context, s streams) error {
 	if search := o.method.chosen().search; search != nil {
-		return search(ctx, s, o)
+		return discreteSearch{search}.run(ctx, s, o)
 	}
 	if err := o.checkFiles(); err != nil {
 		return err
