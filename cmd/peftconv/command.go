@@ -96,8 +96,8 @@ func flagError(fs *pflag.FlagSet, err error) error {
 	return usageError{err}
 }
 
-// report prints an error the way every verb does and returns the exit status.
-func report(name string, err error, w io.Writer) int {
+// reportError prints an error the way every verb does and returns the exit status.
+func reportError(name string, err error, w io.Writer) int {
 	var usage usageError
 	var ended *statusError
 	switch {
@@ -111,7 +111,7 @@ func report(name string, err error, w io.Writer) int {
 		return exitInterrupted
 	case errors.As(err, &ended):
 		if ended.err != nil {
-			report(name, ended.err, w)
+			reportError(name, ended.err, w)
 		}
 		return ended.status
 	}

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
-	"github.com/peftconv/peftconv/internal/chart"
+	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -121,16 +121,16 @@ func (o *compareOptions) markdownOf(c *peft.Comparison, table [][]string) string
 }
 
 // comparisonChart has the evaluation losses over the steps.
-func comparisonChart(c *peft.Comparison) *chart.Chart {
-	pic := &chart.Chart{Title: "Loss on the evaluation data", X: "step", Y: "cross entropy (nats a token)"}
+func comparisonChart(c *peft.Comparison) *report.Chart {
+	pic := &report.Chart{Title: "Loss on the evaluation data", X: "step", Y: "cross entropy (nats a token)"}
 	for i := range c.Methods {
 		m := &c.Methods[i]
-		l := chart.Line{Name: m.Name}
+		l := report.Line{Name: m.Name}
 		for _, p := range m.EvalCurve {
-			l.Points = append(l.Points, chart.Point{X: float64(p.Step), Y: p.Loss})
+			l.Points = append(l.Points, report.Point{X: float64(p.Step), Y: p.Loss})
 		}
 		pic.Lines = append(pic.Lines, l)
-		if level := (chart.Level{Name: "base", Y: m.BaseLoss}); !slices.Contains(pic.Levels, level) {
+		if level := (report.Level{Name: "base", Y: m.BaseLoss}); !slices.Contains(pic.Levels, level) {
 			pic.Levels = append(pic.Levels, level)
 		}
 	}

@@ -57,10 +57,10 @@ func run(ctx context.Context, args []string, s streams) (status int) {
 	}
 	v := findVerb(args[0])
 	if v == nil {
-		return report(name, unknownVerb(args[0]), s.err)
+		return reportError(name, unknownVerb(args[0]), s.err)
 	}
 	name += " " + v.name
-	return report(name, v.execute(ctx, args[1:], s), s.err)
+	return reportError(name, v.execute(ctx, args[1:], s), s.err)
 }
 
 func findVerb(name string) *verb {
@@ -91,7 +91,7 @@ func help(args []string, s streams) int {
 	}
 	v := findVerb(args[0])
 	if v == nil {
-		return report("peftconv help", unknownVerb(args[0]), s.err)
+		return reportError("peftconv help", unknownVerb(args[0]), s.err)
 	}
 	v.help(s.out)
 	return exitOK

@@ -1,5 +1,5 @@
-// Package chart draws line charts as SVG.
-package chart
+// Package report draws line charts as SVG.
+package report
 
 import (
 	"bytes"
