@@ -15,7 +15,7 @@ import (
 func runArgs(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status = run(t.Context(), args, streams{strings.NewReader(""), &out, &err})
+	status = run(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &err})
 	return status, out.String(), err.String()
 }
 

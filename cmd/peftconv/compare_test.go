@@ -235,7 +235,7 @@ func TestCompareInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	stderr := &interruptAt{text: "2/2  ", cancel: cancel}
 	status := run(ctx, []string{"compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,bitfit", "--seq-len", "48", "--steps", "5"},
-		streams{strings.NewReader(""), &out, stderr})
+		streams{in: strings.NewReader(""), out: &out, err: stderr})
 	if status != exitInterrupted || !strings.Contains(out.String(), "\nia3 ") || strings.Contains(out.String(), "bitfit") {
 		t.Errorf("status %d, want %d with what was finished; stdout:\n%s", status, exitInterrupted, out.String())
 	}

@@ -66,7 +66,7 @@ func (o *diffOptions) run(ctx context.Context, s streams) error {
 	r, err := o.compare(ctx, s.err)
 	switch {
 	case err != nil && o.exitCode:
-		return &statusError{exitTrouble, err}
+		return &statusError{status: exitTrouble, err: err}
 	case err != nil:
 		return err
 	case o.json:
@@ -75,7 +75,7 @@ func (o *diffOptions) run(ctx context.Context, s streams) error {
 		o.print(s.out, r)
 	}
 	if err == nil && o.exitCode && !r.Same() {
-		err = &statusError{exitDiffer, nil}
+		err = &statusError{status: exitDiffer}
 	}
 	return err
 }

@@ -47,7 +47,10 @@ func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
 	t.Helper()
 	tokens, scores, types := tinyVocab()
 	meta := &gguf.Metadata{}
-	for _, e := range []entry{
+	for _, e := range []struct {
+		key   string
+		value any
+	}{
 		{key: "general.architecture", value: "llama"}, {key: "general.type", value: "model"}, {key: "general.name", value: "tiny"},
 		{key: "llama.block_count", value: uint32(m.layers)}, {key: "llama.embedding_length", value: uint32(m.width)},
 		{key: "llama.feed_forward_length", value: uint32(m.ffn)}, {key: "llama.attention.head_count", value: uint32(m.heads)},

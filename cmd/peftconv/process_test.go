@@ -194,7 +194,7 @@ func TestCancelledVerbsLeaveNothing(t *testing.T) {
 			last = adapter
 		}
 		var out, errs bytes.Buffer
-		if status := run(ctx, append(args, last), streams{strings.NewReader(""), &out, &errs}); status != exitInterrupted {
+		if status := run(ctx, append(args, last), streams{in: strings.NewReader(""), out: &out, err: &errs}); status != exitInterrupted {
 			t.Errorf("%s: exit status %d, want %d: %s", args[0], status, exitInterrupted, errs.String())
 		}
 		if args[0] == "merge" {

@@ -207,7 +207,7 @@ func TestQuantizeIsNotHalfDone(t *testing.T) {
 	cancel()
 	var stdout, stderr bytes.Buffer
 	args := []string{"quantize", base, filepath.Join(dir, "out.gguf"), "Q4_K_M"}
-	if status := run(ctx, args, streams{strings.NewReader(""), &stdout, &stderr}); status != exitInterrupted {
+	if status := run(ctx, args, streams{in: strings.NewReader(""), out: &stdout, err: &stderr}); status != exitInterrupted {
 		t.Errorf("exit status %d: %s", status, stderr.String())
 	}
 	empty(t, dir)

@@ -34,7 +34,7 @@ func TestGenerate(t *testing.T) {
 func runWithInput(t *testing.T, input string, args ...string) (int, string, string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status := run(t.Context(), args, streams{strings.NewReader(input), &out, &err})
+	status := run(t.Context(), args, streams{in: strings.NewReader(input), out: &out, err: &err})
 	return status, out.String(), err.String()
 }
 
