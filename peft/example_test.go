@@ -8,6 +8,10 @@ import (
 	"log"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/export"
+	"github.com/peftconv/peftconv/peft/generate"
+	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // Fine-tune a GGUF file where it lies, then merge the adapter into a file of the same types and size.
@@ -26,15 +30,15 @@ func Example() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	result, err := peft.Train(ctx, base, adapter, data, nil, peft.TrainOptions{
-		Epochs: 1, LR: 2e-4, Schedule: peft.ScheduleCosine, WarmupRatio: 0.03, Clip: 1, Out: "out.safetensors",
+	result, err := train.Run(ctx, base, adapter, data, nil, train.Options{
+		Epochs: 1, LR: 2e-4, Schedule: train.ScheduleCosine, WarmupRatio: 0.03, Clip: 1, Out: "out.safetensors",
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Printf("%d steps, %.0f tokens a second\n", result.Steps, result.TokensPerSecond)
 
-	report, err := peft.Merge(ctx, base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "merged.gguf", peft.MergeOptions{})
+	report, err := merge.Run(ctx, base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "merged.gguf", merge.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -42,17 +46,17 @@ func Example() {
 }
 
 // Go on after Ctrl-C: cancel the context, keep the checkpoint, give it to the next run.
-func ExampleTrain_resume() {
+func Example_resume() {
 	var base *peft.Base       // from OpenBase
 	var adapter *peft.Adapter // as the first run had it
 	var data *peft.Data       // the same data
-	opt := peft.TrainOptions{Epochs: 3, Out: "out.safetensors"}
+	opt := train.Options{Epochs: 3, Out: "out.safetensors"}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel() // by a signal
-	_, err := peft.Train(ctx, base, adapter, data, nil, opt)
-	if stop := new(peft.Interrupted); errors.As(err, &stop) {
+	_, err := train.Run(ctx, base, adapter, data, nil, opt)
+	if stop := new(train.Interrupted); errors.As(err, &stop) {
 		opt.Resume = stop.Checkpoint
-		_, err = peft.Train(context.Background(), base, adapter, data, nil, opt)
+		_, err = train.Run(context.Background(), base, adapter, data, nil, opt)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -70,12 +74,12 @@ func ExampleLoad() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = peft.Generate(context.Background(), base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "Once upon a time",
-		peft.GenerateOptions{N: 64}, func(piece string) { fmt.Print(piece) })
+	_, err = generate.Run(context.Background(), base, []peft.Scaled{{Adapter: adapter, Scale: 1}}, "Once upon a time",
+		generate.Options{N: 64}, func(piece string) { fmt.Print(piece) })
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := adapter.ExportGGUF(base, "adapter.gguf"); err != nil {
+	if err := export.GGUF(adapter, base, "adapter.gguf"); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -92,7 +96,7 @@ func ExampleParseLayers() {
 }
 
 // What is not supported is refused by name, never ignored.
-func ExampleConfig() {
+func Example_config() {
 	var c peft.Config
 	err := json.Unmarshal([]byte(`{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"], "use_qalora": true}`), &c)
 	fmt.Println(err)

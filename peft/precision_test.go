@@ -13,6 +13,8 @@ import (
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // precisionBases are models that have learned something, so that their losses mean something.
@@ -56,8 +58,8 @@ func curveOf(t *testing.T, b *peft.Base, a *peft.Adapter, precision string) []fl
 		t.Fatal(err)
 	}
 	var losses []float64
-	_, err = peft.Train(context.Background(), b, a, set, nil, peft.TrainOptions{
-		Steps: 40, BatchTokens: 512, LR: 0.001, Precision: precision, Clip: 1, Progress: func(p peft.Progress) { losses = append(losses, p.Loss) },
+	_, err = train.Run(context.Background(), b, a, set, nil, train.Options{
+		Steps: 40, BatchTokens: 512, LR: 0.001, Precision: precision, Clip: 1, Progress: func(p train.Progress) { losses = append(losses, p.Loss) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -186,11 +188,11 @@ func TestPrecisionOnTheGrid(t *testing.T) {
 			}
 			curves[precision] = smooth(curveOf(t, b, a, precision))
 			out := filepath.Join(t.TempDir(), "merged.gguf")
-			report, err := peft.Merge(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, peft.MergeOptions{})
+			report, err := merge.Run(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, merge.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			v, err := peft.VerifyMerge(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, nil)
+			v, err := merge.Verify(t.Context(), b, []peft.Scaled{{Adapter: a, Scale: 1}}, out, nil)
 			if err != nil || !report.BitExact || !v.Matches || len(v.Tensors) != 35 {
 				t.Errorf("%s in %s: merged %+v, %v", name, precision, v, err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/bench"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 var benchVerb = verb{
@@ -51,7 +52,7 @@ func (o *benchOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&b.Tokens, "tokens", 512, "`N` tokens in the sequence of a training step, and rows of a product")
 	fs.IntVarP(&b.Rank, "rank", "r", 16, "`RANK` of the LoRA")
 	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")
-	fs.StringVar(&b.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto")
+	fs.StringVar(&b.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
@@ -82,7 +83,7 @@ func (o *benchOptions) validate(args []string) error {
 		return fmt.Errorf("--rank: %d, expected 1 or more", b.Rank)
 	case b.Steps < 0:
 		return fmt.Errorf("--steps: %d, expected 0 or more", b.Steps)
-	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, b.Recompute):
+	case !slices.Contains([]string{train.RecomputeAuto, train.RecomputeAlways, train.RecomputeNever}, b.Recompute):
 		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", b.Recompute)
 	}
 	if err := o.parsePrecisions(); err != nil {
@@ -164,10 +165,10 @@ func rateText(rate float64) string {
 func printParts(w io.Writer, steps []bench.Train) {
 	fmt.Fprint(w, "\ntime of the parts of a step, in percent\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "model\ttype\tprecision\t"+strings.Join(peft.StepParts(), "\t"))
+	fmt.Fprintln(table, "model\ttype\tprecision\t"+strings.Join(train.StepParts(), "\t"))
 	for _, t := range steps {
 		fmt.Fprintf(table, "%s\t%s\t%s", t.Shape, t.Type, t.Precision)
-		for _, part := range peft.StepParts() {
+		for _, part := range train.StepParts() {
 			fmt.Fprintf(table, "\t%.1f", 100*t.Parts[part])
 		}
 		fmt.Fprintln(table)

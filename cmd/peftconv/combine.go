@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/algebra"
 )
 
 var combineVerb = verb{
@@ -47,7 +48,7 @@ type combineOptions struct {
 	inputs  []adapterFlag
 	weights string
 	out     string
-	options peft.CombineOptions
+	options algebra.CombineOptions
 	threads int
 	json    bool
 }
@@ -56,11 +57,11 @@ const lowRankOutHelp = "the `FILE` to write: a name that ends in .safetensors, o
 
 func (o *combineOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
-	fs.StringVar(&o.options.Type, "type", peft.CombineCat, "how: a `TYPE` of those above")
+	fs.StringVar(&o.options.Type, "type", algebra.CombineCat, "how: a `TYPE` of those above")
 	fs.StringVar(&o.weights, "weights", "", "a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "`R` of the result, for the _svd types; 0 is the largest rank of the adapters")
 	fs.Float64Var(&o.options.Density, "density", 0, "the share of values that is kept, for ties, dare and magnitude_prune: `D` above 0, at most 1")
-	fs.StringVar(&o.options.MajoritySign, "majority-sign", peft.MajorityTotal, "which sign is elected in the ties types: that of the sum (total) "+
+	fs.StringVar(&o.options.MajoritySign, "majority-sign", algebra.MajorityTotal, "which sign is elected in the ties types: that of the sum (total) "+
 		"or that of more values (frequency): `HOW`")
 	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false, "in the _svd types, multiply a change by its adapter's scale once, as the other types do")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "the same `SEED` drops the same values and gives the same file")
@@ -127,7 +128,7 @@ func (o *combineOptions) run(ctx context.Context, s streams) error {
 	}
 	var m *meter
 	o.options.Progress = moduleProgress(&m, s.err)
-	result, report, err := peft.Combine(ctx, adapters, o.options)
+	result, report, err := algebra.Combine(ctx, adapters, o.options)
 	m.stop()
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (o *combineOptions) run(ctx context.Context, s streams) error {
 		return printJSON(s.out, struct {
 			Output string `json:"output"`
 			Type   string `json:"type"`
-			*peft.CombineReport
+			*algebra.CombineReport
 		}{o.out, o.options.Type, report})
 	}
 	o.print(s.out, report)
@@ -147,7 +148,7 @@ func (o *combineOptions) run(ctx context.Context, s streams) error {
 	return nil
 }
 
-func (o *combineOptions) print(w io.Writer, r *peft.CombineReport) {
+func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
 	table := newTable(w)
 	fmt.Fprint(table, "adapter\tweight\trank\tmodules\tchange\n")
 	for i, in := range r.Inputs {

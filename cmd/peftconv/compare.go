@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 var compareVerb = verb{
@@ -175,7 +176,7 @@ func (o *compareOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	o.announce(s, opened.base, entries)
-	result, err := peft.Compare(ctx, opened.base, entries, o.options(s, entries))
+	result, err := train.Compare(ctx, opened.base, entries, o.options(s, entries))
 	if result == nil || len(result.Methods) == 0 {
 		return err
 	}
@@ -201,8 +202,8 @@ func (o *compareOptions) useDemo(dir string) error {
 }
 
 // entries makes the adapters and reads the data as each wants it.
-func (o *compareOptions) entries(base *peft.Base) ([]peft.Entry, error) {
-	var entries []peft.Entry
+func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
+	var entries []train.Entry
 	loaded := map[string][2]*dataset.Set{}
 	for _, v := range o.variants {
 		v.method.seed = o.train.Seed
@@ -221,7 +222,7 @@ func (o *compareOptions) entries(base *peft.Base) ([]peft.Entry, error) {
 			}
 			loaded[key] = sets
 		}
-		entries = append(entries, peft.Entry{Name: v.text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.lr, LRRatio: v.lrRatio})
+		entries = append(entries, train.Entry{Name: v.text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.lr, LRRatio: v.lrRatio})
 	}
 	return entries, nil
 }
@@ -239,7 +240,7 @@ func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*da
 	return sets, err
 }
 
-func (o *compareOptions) announce(s streams, base *peft.Base, entries []peft.Entry) {
+func (o *compareOptions) announce(s streams, base *peft.Base, entries []train.Entry) {
 	spec, train, eval := &base.Model.Spec, entries[0].Train, entries[0].Eval
 	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
 		spec.Width, bytesText(sizeOf(base.Path)))
@@ -251,8 +252,8 @@ func (o *compareOptions) announce(s streams, base *peft.Base, entries []peft.Ent
 }
 
 // options are those of the library, with a progress display.
-func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOptions {
-	opt := peft.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
+func (o *compareOptions) options(s streams, entries []train.Entry) train.CompareOptions {
+	opt := train.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
 	opt.Train.SeqLen = o.seqLen
 	var m *meter
 	opt.Started = func(i int, lr float64) {
@@ -260,7 +261,7 @@ func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOp
 		fmt.Fprintf(s.err, "\n%d/%d  %s: %s, %s, learning rate %.4g\n", i+1, len(entries), entries[i].Name, a.Describe(),
 			plural(a.Parameters(), "parameter"), lr)
 	}
-	opt.Progress = func(_ int, p peft.Progress) {
+	opt.Progress = func(_ int, p train.Progress) {
 		if m == nil {
 			m = newMeter(s.err, "step", int64(p.Steps))
 			m.startAt(int64(p.Step))
@@ -279,7 +280,7 @@ func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOp
 		stop()
 		fmt.Fprintf(s.err, "warning: %s: %v\n", entries[i].Name, failure)
 	}
-	opt.Finished = func(i int, r *peft.Compared) {
+	opt.Finished = func(i int, r *train.Compared) {
 		stop()
 		fmt.Fprintf(s.err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)
 		o.keep(s, entries[i])
@@ -288,7 +289,7 @@ func (o *compareOptions) options(s streams, entries []peft.Entry) peft.CompareOp
 }
 
 // keep saves an adapter where --dir asks for it.
-func (o *compareOptions) keep(s streams, e peft.Entry) {
+func (o *compareOptions) keep(s streams, e train.Entry) {
 	if o.dir == "" {
 		return
 	}

@@ -10,11 +10,11 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/report"
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // deliver prints the table and writes the files that were asked for.
-func (o *compareOptions) deliver(s streams, c *peft.Comparison) error {
+func (o *compareOptions) deliver(s streams, c *train.Comparison) error {
 	table := comparisonTable(c)
 	if o.svg != "" {
 		if err := writeBytes(o.svg, comparisonChart(c).SVG()); err != nil {
@@ -41,7 +41,7 @@ func writeBytes(path string, data []byte) error {
 }
 
 // comparisonTable is the heads of the columns and a row a method.
-func comparisonTable(c *peft.Comparison) [][]string {
+func comparisonTable(c *train.Comparison) [][]string {
 	labelled := false
 	for i := range c.Methods {
 		labelled = labelled || c.Methods[i].Accuracy != nil
@@ -95,7 +95,7 @@ func alignedTable(table [][]string) string {
 }
 
 // markdownOf is the table, what it was made with, and the picture.
-func (o *compareOptions) markdownOf(c *peft.Comparison, table [][]string) string {
+func (o *compareOptions) markdownOf(c *train.Comparison, table [][]string) string {
 	var b strings.Builder
 	for i, row := range table {
 		cells := append([]string(nil), row...)
@@ -121,7 +121,7 @@ func (o *compareOptions) markdownOf(c *peft.Comparison, table [][]string) string
 }
 
 // comparisonChart has the evaluation losses over the steps.
-func comparisonChart(c *peft.Comparison) *report.Chart {
+func comparisonChart(c *train.Comparison) *report.Chart {
 	pic := &report.Chart{Title: "Loss on the evaluation data", X: "step", Y: "cross entropy (nats a token)"}
 	for i := range c.Methods {
 		m := &c.Methods[i]

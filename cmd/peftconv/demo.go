@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/demo"
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 var demoVerb = verb{
@@ -47,7 +47,7 @@ func (o *demoOptions) validate(args []string) error {
 
 func (o *demoOptions) run(ctx context.Context, s streams) error {
 	var m *meter
-	o.options.Progress = func(p peft.Progress) {
+	o.options.Progress = func(p train.Progress) {
 		if m == nil {
 			m = newMeter(s.err, "step", int64(p.Steps))
 			m.startAt(int64(p.Step))

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/search"
 )
 
 // promptFlags are the flags of the verbs that use a prompt made of words.
@@ -24,14 +24,14 @@ func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
 }
 
 // loadPrompt reads the prompt.
-func (p *promptFlags) loadPrompt() (*peft.Prompt, error) {
+func (p *promptFlags) loadPrompt() (*search.Prompt, error) {
 	if !exists(p.promptTemplate) && strings.Contains(p.promptTemplate, "{") {
-		if _, _, err := peft.ParsePromptTemplate(p.promptTemplate); err != nil {
+		if _, _, err := search.ParseTemplate(p.promptTemplate); err != nil {
 			return nil, fmt.Errorf("--prompt-template: %w", err)
 		}
-		return &peft.Prompt{Template: p.promptTemplate}, nil
+		return &search.Prompt{Template: p.promptTemplate}, nil
 	}
-	prompt, err := peft.LoadPrompt(p.promptTemplate)
+	prompt, err := search.Load(p.promptTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("--prompt-template: %w", err)
 	}
@@ -57,15 +57,15 @@ func (o *evalOptions) prompt(ctx context.Context, s streams, opened *opened) err
 		return err
 	}
 	if len(o.labels) > 0 {
-		if prompt.Verbalizer, err = peft.ParseVerbalizer(o.labels, nil); err != nil {
+		if prompt.Verbalizer, err = search.ParseVerbalizer(o.labels, nil); err != nil {
 			return err
 		}
 	}
-	records, err := peft.LoadPromptRecords(o.data, prompt.Template)
+	records, err := search.LoadRecords(o.data, prompt.Template)
 	if err != nil {
 		return err
 	}
-	score, err := peft.EvalPrompt(ctx, opened.base, opened.adapters, prompt, records, o.batchTokens)
+	score, err := search.Eval(ctx, opened.base, opened.adapters, prompt, records, o.batchTokens)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
 	}
@@ -103,8 +103,8 @@ func (d discreteSearch) run(ctx context.Context, s streams, o *trainOptions) err
 	fmt.Fprintf(s.err, "base     %s: %s, %s\n", opened.base.Path, opened.base.Architecture(), bytesText(sizeOf(opened.base.Path)))
 	fmt.Fprintf(s.err, "data     %s to search on, %d to choose by, %d for the report\n", plural(len(data.Search), "record"), len(data.Select), len(data.Test))
 	var m *meter
-	d.options.Progress = func(p peft.PromptProgress) { m = d.show(m, p, s.err) }
-	r, err := peft.SearchPrompt(ctx, opened.base, data, d.options)
+	d.options.Progress = func(p search.Progress) { m = d.show(m, p, s.err) }
+	r, err := search.Run(ctx, opened.base, data, d.options)
 	m.stop()
 	if err != nil {
 		return err
@@ -120,11 +120,11 @@ func (d discreteSearch) run(ctx context.Context, s streams, o *trainOptions) err
 }
 
 // load fills in the options and reads the data.
-func (d discreteSearch) load(o *trainOptions) (data peft.PromptData, err error) {
+func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 	opt := &d.options
 	opt.Template, opt.Seed, opt.BatchTokens = o.method.template, o.train.Seed, o.train.BatchTokens
 	if classes := o.classes(); classes != nil {
-		if opt.Verbalizer, err = peft.ParseVerbalizer(classes.Labels, d.verbalizer); err != nil {
+		if opt.Verbalizer, err = search.ParseVerbalizer(classes.Labels, d.verbalizer); err != nil {
 			return data, fmt.Errorf("--verbalizer: %w", err)
 		}
 	}
@@ -135,24 +135,24 @@ func (d discreteSearch) load(o *trainOptions) (data peft.PromptData, err error) 
 		}
 		opt.Candidates = strings.Fields(string(text))
 	}
-	records, err := peft.LoadPromptRecords(o.data, opt.Template)
+	records, err := search.LoadRecords(o.data, opt.Template)
 	if err != nil {
 		return data, err
 	}
-	var held []peft.PromptRecord
+	var held []search.Record
 	if o.evalData != "" {
-		if held, err = peft.LoadPromptRecords(o.evalData, opt.Template); err != nil {
+		if held, err = search.LoadRecords(o.evalData, opt.Template); err != nil {
 			return data, err
 		}
 	}
 	if len(records) < 8 {
 		return data, fmt.Errorf("%s: %d records, expected 8 or more, to be searched on and chosen by", o.data, len(records))
 	}
-	return peft.SplitPromptData(records, held, opt.Seed), nil
+	return search.Split(records, held, opt.Seed), nil
 }
 
 // show is the progress display.
-func (d discreteSearch) show(m *meter, p peft.PromptProgress, w io.Writer) *meter {
+func (d discreteSearch) show(m *meter, p search.Progress, w io.Writer) *meter {
 	if m == nil {
 		m = newMeter(w, "slot", int64(p.Visits))
 	}
@@ -164,7 +164,7 @@ func (d discreteSearch) show(m *meter, p peft.PromptProgress, w io.Writer) *mete
 	return m
 }
 
-func scoreText(score peft.PromptScore) string {
+func scoreText(score search.Score) string {
 	text := fmt.Sprintf("loss %.4f", score.Loss)
 	if score.Accuracy != nil {
 		text += fmt.Sprintf(", accuracy %.2f %%", 100**score.Accuracy)
@@ -176,7 +176,7 @@ func scoreText(score peft.PromptScore) string {
 }
 
 // write writes the prompt and its other forms beside it.
-func (d discreteSearch) write(r *peft.PromptResult, out, base string) error {
+func (d discreteSearch) write(r *search.Result, out, base string) error {
 	if err := r.Save(out); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (d discreteSearch) file(out, form string) string {
 }
 
 // report prints the results and what can be done with them.
-func (d discreteSearch) report(s streams, o *trainOptions, r *peft.PromptResult) {
+func (d discreteSearch) report(s streams, o *trainOptions, r *search.Result) {
 	files := []string{o.train.Out}
 	for _, form := range d.forms {
 		files = append(files, d.file(o.train.Out, form))

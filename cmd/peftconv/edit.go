@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/gguf/diff"
 	"github.com/peftconv/peftconv/gguf/edit"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/export"
 )
 
 var editVerb = verb{
@@ -109,7 +110,7 @@ func (o *editOptions) growVocabulary(s streams) error {
 		return err
 	}
 	defer base.Close()
-	if err := peft.AddTokens(base, o.addTokens, o.options.Out); err != nil {
+	if err := export.AddTokens(base, o.addTokens, o.options.Out); err != nil {
 		return err
 	}
 	first := base.Model.Spec.Vocab

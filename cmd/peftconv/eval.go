@@ -7,7 +7,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/eval"
 )
 
 var evalVerb = verb{
@@ -99,8 +101,8 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 		}
 		m.update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
-	r, err := peft.Perplexity(ctx, opened.base, opened.adapters, ids,
-		peft.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
+	r, err := eval.Perplexity(ctx, opened.base, opened.adapters, ids,
+		eval.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
 	m.stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
@@ -131,13 +133,13 @@ func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) e
 	if err != nil {
 		return err
 	}
-	r, err := peft.EvalLoss(ctx, opened.base, opened.adapters, set, o.batchTokens)
+	r, err := eval.Loss(ctx, opened.base, opened.adapters, set, o.batchTokens)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
 	}
 	if o.json {
 		return printJSON(s.out, struct {
-			*peft.LossResult
+			*evaluate.Result
 			Ctx int `json:"ctx"`
 		}{r, o.seqLen})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/export"
 )
 
 var exportVerb = verb{
@@ -42,7 +43,7 @@ type exportOptions struct {
 	lora, to, out, elements string
 	rank                    int
 	json                    bool
-	state                   peft.StateOptions
+	state                   export.StateOptions
 	typeGiven               func() bool
 }
 
@@ -54,7 +55,7 @@ func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a state F16 unless F32 is given, as llama.cpp's --cache-type")
 	o.typeGiven = func() bool { return fs.Changed("type") }
-	fs.StringVar(&o.state.Kind, "state", peft.StateSession, "`KIND` of a state: session or sequence")
+	fs.StringVar(&o.state.Kind, "state", export.StateSession, "`KIND` of a state: session or sequence")
 	fs.StringVar(&o.state.Target, "target", "2026", "`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
 	fs.StringVar(&o.state.Attention, "attention", "", "how that llama.cpp runs: `HOW` flash or plain (default: as it does by itself)")
 	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
@@ -92,7 +93,7 @@ type exported struct {
 	Bytes      int64  `json:"bytes"`
 	Note       string `json:"note,omitempty"`
 
-	Report *peft.ExportReport `json:"report,omitempty"` // of --to gguf
+	Report *export.LoRAReport `json:"report,omitempty"` // of --to gguf
 }
 
 func (o *exportOptions) run(_ context.Context, s streams) error {
@@ -143,19 +144,19 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 	case "state":
 		return a, o.toState(opened, done)
 	case "model":
-		r, err := a.ExportModel(opened.base, o.out)
+		r, err := export.Model(a, opened.base, o.out)
 		if err == nil {
 			done.Note = r.Note
 		}
 		return a, err
 	case "adapterhub":
-		return a, a.SaveAdapterHub(o.out, opened.base)
+		return a, peft.SaveAdapterHub(a, o.out, opened.base)
 	}
 	t, err := gguf.ParseType(o.elements)
 	if err != nil {
 		return nil, err
 	}
-	report, err := a.ExportLoRA(opened.base, o.out, peft.ExportOptions{Type: t, Rank: o.rank})
+	report, err := export.LoRA(a, opened.base, o.out, export.LoRAOptions{Type: t, Rank: o.rank})
 	if err == nil {
 		done.Report, done.Note = report, cutNote(report)
 	}
@@ -163,7 +164,7 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 }
 
 // cutNote says what is lost where changes were cut down to a low rank.
-func cutNote(r *peft.ExportReport) string {
+func cutNote(r *export.LoRAReport) string {
 	if r.Error < 1e-6 {
 		return ""
 	}
@@ -188,7 +189,7 @@ func (o *exportOptions) toState(opened *opened, done *exported) error {
 		}
 		o.state.Type = t
 	}
-	r, err := peft.ExportState(opened.base, opened.adapters, o.out, o.state)
+	r, err := export.State(opened.base, opened.adapters, o.out, o.state)
 	if err == nil {
 		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", plural(r.Tokens, "token"), r.Text, r.Placeholder)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/algebra"
 )
 
 var extractVerb = verb{
@@ -38,7 +39,7 @@ is named.`,
 
 type extractOptions struct {
 	base, tuned, out string
-	options          peft.ExtractOptions
+	options          algebra.ExtractOptions
 	full             string
 	threads          int
 	json             bool
@@ -95,7 +96,7 @@ func (o *extractOptions) run(ctx context.Context, s streams) error {
 	defer tuned.Close()
 	var m *meter
 	o.options.Progress = moduleProgress(&m, s.err)
-	a, report, err := peft.Extract(ctx, base, tuned, o.options)
+	a, report, err := algebra.Extract(ctx, base, tuned, o.options)
 	m.stop()
 	if err != nil {
 		return err
@@ -107,14 +108,14 @@ func (o *extractOptions) run(ctx context.Context, s streams) error {
 		return printJSON(s.out, struct {
 			Output string `json:"output"`
 			Full   string `json:"full,omitempty"`
-			*peft.ExtractReport
+			*algebra.ExtractReport
 		}{o.out, o.full, report})
 	}
 	o.print(s, report)
 	return nil
 }
 
-func (o *extractOptions) save(a *peft.Adapter, report *peft.ExtractReport) error {
+func (o *extractOptions) save(a *peft.Adapter, report *algebra.ExtractReport) error {
 	if err := saveLowRank(a, o.out); err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (o *extractOptions) save(a *peft.Adapter, report *peft.ExtractReport) error
 	return report.SaveLeft(o.full)
 }
 
-func (o *extractOptions) print(s streams, r *peft.ExtractReport) {
+func (o *extractOptions) print(s streams, r *algebra.ExtractReport) {
 	table := newTable(s.out)
 	fmt.Fprint(table, "module\trank\tchange\tenergy\terror\n")
 	for _, m := range r.Modules {
@@ -142,7 +143,7 @@ func (o *extractOptions) print(s streams, r *peft.ExtractReport) {
 }
 
 // warnLeft names what differs and is not in the adapter.
-func warnLeft(w io.Writer, left []peft.LeftTensor) {
+func warnLeft(w io.Writer, left []algebra.LeftTensor) {
 	if len(left) == 0 {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/generate"
 )
 
 var generateVerb = verb{
@@ -30,7 +30,7 @@ the likeliest token; any other draws, by --seed, from what --top-k and --top-p l
 type generateOptions struct {
 	modelFlags
 	promptFlags
-	options      peft.GenerateOptions
+	options      generate.Options
 	prompt, file string
 	noPrompt     bool
 	json         bool
@@ -110,7 +110,7 @@ func (o *generateOptions) run(ctx context.Context, s streams) error {
 	}
 	defer opened.Close()
 	if o.json {
-		r, err := peft.Generate(ctx, opened.base, opened.adapters, prompt, o.options, nil)
+		r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, nil)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (o *generateOptions) run(ctx context.Context, s streams) error {
 	if !o.noPrompt {
 		fmt.Fprint(s.out, prompt)
 	}
-	r, err := peft.Generate(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.out, piece) })
+	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.out, piece) })
 	fmt.Fprintln(s.out)
 	if err != nil {
 		return err

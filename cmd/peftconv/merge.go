@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/merge"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -44,7 +45,7 @@ type mergeOptions struct {
 	dataFlags
 	out         string
 	scale       float64
-	options     peft.MergeOptions
+	options     merge.Options
 	calibration string
 	evalData    string
 	verify      bool
@@ -58,7 +59,7 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
 	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
-	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
+	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
 		"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
 	fs.StringVar(&o.calibration, "calibration", "", "a `FILE` of text or .jsonl, some of which the base with the adapter reads to measure which errors of "+
 		"rounding matter")
@@ -93,9 +94,9 @@ func (o *mergeOptions) validate(args []string) error {
 // checkCalibration holds --calibration and --rounding against each other.
 func (o *mergeOptions) checkCalibration() error {
 	switch {
-	case o.calibration == "" && o.options.Rounding == peft.RoundCompensate:
+	case o.calibration == "" && o.options.Rounding == merge.RoundCompensate:
 		return errors.New("--rounding compensate: needs --calibration")
-	case o.calibration != "" && o.options.Rounding != peft.RoundCompensate && o.options.Rounding != peft.RoundAuto:
+	case o.calibration != "" && o.options.Rounding != merge.RoundCompensate && o.options.Rounding != merge.RoundAuto:
 		return fmt.Errorf("--calibration: does not go with --rounding %s, only with compensate and auto", o.options.Rounding)
 	}
 	return nil
@@ -176,7 +177,7 @@ func (m *modelFlags) inputs(base *peft.Base) []string {
 	return paths
 }
 
-func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*peft.MergeReport, error) {
+func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*merge.Report, error) {
 	var m *meter
 	opt := o.options
 	if o.calibration != "" {
@@ -186,19 +187,19 @@ func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*p
 		}
 		opt.Calibration = set
 	}
-	opt.Progress = func(p peft.MergeProgress) {
+	opt.Progress = func(p merge.Progress) {
 		if m == nil {
 			m = newMeter(s.err, inBytes, p.Size)
 		}
 		m.update(p.Bytes, p.Tensor)
 	}
-	report, err := peft.Merge(ctx, opened.base, opened.adapters, o.out, opt)
+	report, err := merge.Run(ctx, opened.base, opened.adapters, o.out, opt)
 	m.stop()
 	return report, err
 }
 
 // printMerge prints the table, the sum and, where they are due, warnings.
-func printMerge(s streams, r *peft.MergeReport) {
+func printMerge(s streams, r *merge.Report) {
 	table := newTable(s.out)
 	fmt.Fprint(table, "tensor\ttype\trecovery\terror\n")
 	little, noisy := 0, 0
@@ -211,9 +212,9 @@ func printMerge(s streams, r *peft.MergeReport) {
 		case t.Little:
 			little++
 			mark = "\t  little is left"
-		case t.Rounding == peft.RoundDither || t.Rounding == peft.RoundBoth: // the mean is right, and that is what counts
+		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the mean is right, and that is what counts
 			mark = "\t  dithered"
-		case t.Rounding == peft.RoundCompensate:
+		case t.Rounding == merge.RoundCompensate:
 			mark = "\t  compensated"
 		case t.Noise > 1:
 			noisy++

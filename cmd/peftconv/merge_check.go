@@ -5,10 +5,11 @@ import (
 	"fmt"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/merge"
 )
 
 // check evaluates what was written, where --verify or --eval-data asks for it, and adds the result to the report.
-func (o *mergeOptions) check(ctx context.Context, opened *opened, r *peft.MergeReport) error {
+func (o *mergeOptions) check(ctx context.Context, opened *opened, r *merge.Report) error {
 	if !o.verify && o.evalData == "" {
 		return nil
 	}
@@ -20,7 +21,7 @@ func (o *mergeOptions) check(ctx context.Context, opened *opened, r *peft.MergeR
 		}
 		data = set
 	}
-	v, err := peft.VerifyMerge(ctx, opened.base, opened.adapters, o.out, data)
+	v, err := merge.Verify(ctx, opened.base, opened.adapters, o.out, data)
 	if err != nil {
 		return err
 	}
@@ -32,7 +33,7 @@ func (o *mergeOptions) check(ctx context.Context, opened *opened, r *peft.MergeR
 }
 
 // printVerification prints the losses and, with --verify, the hashes.
-func (o *mergeOptions) printVerification(s streams, v *peft.MergeVerification) {
+func (o *mergeOptions) printVerification(s streams, v *merge.Verification) {
 	if v == nil {
 		return
 	}

@@ -6,14 +6,14 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/search"
 )
 
 // discretePromptMethod finds the words of a prompt.
 func discretePromptMethod() *trainMethod {
 	d := &discreteFlags{}
 	return &trainMethod{
-		name: peft.MethodDiscretePrompt, short: "no weight: the words of a prompt",
+		name: search.MethodDiscretePrompt, short: "no weight: the words of a prompt",
 		shared: []string{"template"},
 		flags: func(fs *pflag.FlagSet) {
 			opt := &d.options
@@ -34,7 +34,7 @@ func discretePromptMethod() *trainMethod {
 
 // discreteFlags are the flags of --method discrete-prompt alone.
 type discreteFlags struct {
-	options    peft.DiscreteOptions
+	options    search.Options
 	verbalizer []string
 	candidates string
 	forms      []string
@@ -42,20 +42,20 @@ type discreteFlags struct {
 
 // promptForms are the values of --forms and what their files end in.
 var promptForms = []struct{ name, end string }{
-	{peft.PromptText, ".txt"}, {peft.PromptSystem, ".system.txt"}, {peft.PromptModelfile, ".Modelfile"},
+	{search.PromptText, ".txt"}, {search.PromptSystem, ".system.txt"}, {search.PromptModelfile, ".Modelfile"},
 }
 
 // check checks the values of the flags.
 func (d *discreteFlags) check(f *methodFlags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, peft.MethodDiscretePrompt)
+			return fmt.Errorf("--%s says nothing with --method %s", flag, search.MethodDiscretePrompt)
 		}
 	}
 	if f.template == "" {
-		return fmt.Errorf("--method %s: needs --template, such as \"{sentence} It was [slot*2] {answer}\"", peft.MethodDiscretePrompt)
+		return fmt.Errorf("--method %s: needs --template, such as \"{sentence} It was [slot*2] {answer}\"", search.MethodDiscretePrompt)
 	}
-	if _, slots, err := peft.ParsePromptTemplate(f.template); err != nil || slots == 0 {
+	if _, slots, err := search.ParseTemplate(f.template); err != nil || slots == 0 {
 		if err == nil {
 			err = fmt.Errorf("template %q has no slot, expected [slot] where words are to be found", f.template)
 		}

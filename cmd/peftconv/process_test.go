@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // asProgram makes this test binary behave as peftconv, so that tests can run it as a process of its own and kill it.
@@ -78,7 +79,7 @@ func TestKilledTrainLeavesNothingHalf(t *testing.T) {
 	for _, delay := range kills(time.Since(start)) {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		killAfter(t, delay, run(out)...)
-		for _, path := range []string{out, peft.CheckpointPath(out)} {
+		for _, path := range []string{out, train.CheckpointPath(out)} {
 			if !exists(path) {
 				continue
 			}
@@ -166,12 +167,12 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	}
 	_, command, found := strings.Cut(stderr.String(), "\n\n  peftconv ")
 	command, _, _ = strings.Cut(command, "\n")
-	if !found || !strings.Contains(command, "--resume "+peft.CheckpointPath(out)) {
+	if !found || !strings.Contains(command, "--resume "+train.CheckpointPath(out)) {
 		t.Fatalf("no command to go on with in %s", stderr.String())
 	}
 	want(t, exitOK, strings.Fields(command)...)
 	same(t, whole, out)
-	if exists(peft.CheckpointPath(out)) {
+	if exists(train.CheckpointPath(out)) {
 		t.Error("the checkpoint is still there after the run ended")
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. The bar
@@ -182,7 +182,7 @@ func (m *meter) details() string {
 		left := time.Duration(float64(time.Since(m.start)) / float64(n) * float64(m.total-m.done))
 		text += clock(left) + " left  "
 	}
-	return text + bytesText(peft.PeakRSS())
+	return text + bytesText(train.PeakRSS())
 }
 
 // clock is a duration as a clock shows it: 1:02:03 or 2:03.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/algebra"
 )
 
 var resizeVerb = verb{
@@ -33,7 +34,7 @@ yet: it is room for training.
 
 type resizeOptions struct {
 	in, out string
-	options peft.ResizeOptions
+	options algebra.ResizeOptions
 	threads int
 	json    bool
 }
@@ -68,7 +69,7 @@ func (o *resizeOptions) run(ctx context.Context, s streams) error {
 	}
 	var m *meter
 	o.options.Progress = moduleProgress(&m, s.err)
-	small, report, err := peft.Resize(ctx, a, o.options)
+	small, report, err := algebra.Resize(ctx, a, o.options)
 	m.stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.in, err)
@@ -79,14 +80,14 @@ func (o *resizeOptions) run(ctx context.Context, s streams) error {
 	if o.json {
 		return printJSON(s.out, struct {
 			Output string `json:"output"`
-			*peft.ResizeReport
+			*algebra.ResizeReport
 		}{o.out, report})
 	}
 	o.print(s.out, report)
 	return nil
 }
 
-func (o *resizeOptions) print(w io.Writer, r *peft.ResizeReport) {
+func (o *resizeOptions) print(w io.Writer, r *algebra.ResizeReport) {
 	table := newTable(w)
 	fmt.Fprint(table, "module\trank\tenergy\terror\n")
 	for _, m := range r.Modules {

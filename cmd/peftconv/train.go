@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 var trainVerb = verb{
@@ -78,7 +79,7 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	t := &o.train
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0, "give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
-	fs.StringVar(&t.Optimizer, "optimizer", peft.OptimizerAdamW, "`OPTIMIZER`: adamw")
+	fs.StringVar(&t.Optimizer, "optimizer", train.OptimizerAdamW, "`OPTIMIZER`: adamw")
 	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
 	o.addThreads(fs)
 }
@@ -92,7 +93,7 @@ func (o *trainOptions) validate(args []string) error {
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
 	case !(t.LRRatio >= 0) || !isFinite(t.LRRatio):
 		return fmt.Errorf("--lr-ratio: %v, expected 0 or more", t.LRRatio)
-	case t.Optimizer != peft.OptimizerAdamW:
+	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
 	for _, check := range []func() error{o.checkCommon, o.method.validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
@@ -170,7 +171,7 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 	}
 	opt := o.options()
 	o.announce(s, base, adapter, set, evalSet)
-	if plan, err := peft.PlanMemory(base, adapter, set, opt); err == nil {
+	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		fmt.Fprintf(s.err, "memory   %s\n", memoryText(plan))
 	}
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
@@ -198,7 +199,7 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 	for _, note := range slices.Concat(set.Counts.Notes(), evalSet.Counts.Notes()) {
 		fmt.Fprintf(s.err, "note: %s\n", note)
 	}
-	if checkpoint := peft.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
+	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
 		fmt.Fprintf(s.err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
 	}
 	if o.train.Resume == "" {
@@ -207,7 +208,7 @@ func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set
 }
 
 // options are those of the library.
-func (o *trainOptions) options() peft.TrainOptions {
+func (o *trainOptions) options() train.Options {
 	opt := o.common()
 	opt.SeqLen = o.seqLen
 	if opt.Epochs == 0 && opt.Steps == 0 {
@@ -218,9 +219,9 @@ func (o *trainOptions) options() peft.TrainOptions {
 
 // runTraining trains behind a progress display.
 func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set,
-	opt peft.TrainOptions) (*peft.TrainResult, error) {
+	opt train.Options) (*train.Result, error) {
 	var m *meter
-	opt.Progress = func(p peft.Progress) {
+	opt.Progress = func(p train.Progress) {
 		if m == nil {
 			m = newMeter(s.err, "step", int64(p.Steps))
 			m.startAt(int64(p.Step))
@@ -230,9 +231,9 @@ func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Ba
 			m.say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
 		}
 	}
-	var result *peft.TrainResult
+	var result *train.Result
 	err := profiled(o.profile, func() (err error) {
-		result, err = peft.Train(ctx, base, a, set, evalSet, opt)
+		result, err = train.Run(ctx, base, a, set, evalSet, opt)
 		return err
 	})
 	m.stop()
@@ -240,13 +241,13 @@ func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Ba
 }
 
 // trainNote is what the display says of a step beside its number.
-func trainNote(p peft.Progress) string {
+func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, countText(int64(p.TokensPerSecond)))
 }
 
 // explain adds, to a run that was interrupted, the command that goes on from it.
 func (o *trainOptions) explain(err error, s streams) error {
-	var stop *peft.Interrupted
+	var stop *train.Interrupted
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {
 		return err
 	}
@@ -280,7 +281,7 @@ func program() string {
 }
 
 // report prints the results and what can be done with them.
-func (o *trainOptions) report(s streams, a *peft.Adapter, r *peft.TrainResult) {
+func (o *trainOptions) report(s streams, a *peft.Adapter, r *train.Result) {
 	where := "evaluation data"
 	if o.evalData == "" {
 		where = "a sample of the training data"

@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // memoryText is what a run will need: "1.2 GB (weights 0.7 GB, …), 20.3 GB available".
-func memoryText(m *peft.Memory) string {
+func memoryText(m *train.Memory) string {
 	var parts []string
 	for _, part := range []struct {
 		name  string
@@ -30,25 +31,25 @@ func memoryText(m *peft.Memory) string {
 }
 
 // shortOfMemory adds, to the refusal of a run that needs too much memory, the flags that would help.
-func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data, opt peft.TrainOptions) error {
-	var short *peft.ShortOfMemory
+func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data, opt train.Options) error {
+	var short *train.ShortOfMemory
 	if !errors.As(err, &short) {
 		return err
 	}
 	var help []string
-	try := func(flags string, change func(*peft.TrainOptions)) {
+	try := func(flags string, change func(*train.Options)) {
 		changed := opt
 		change(&changed)
-		if m, err := peft.PlanMemory(base, a, set, changed); err == nil && m.Total() < short.Total()*9/10 {
+		if m, err := train.PlanMemory(base, a, set, changed); err == nil && m.Total() < short.Total()*9/10 {
 			help = append(help, fmt.Sprintf("%s (about %s)", flags, bytesText(m.Total())))
 		}
 	}
 	if !short.Recompute {
-		try("--recompute always", func(t *peft.TrainOptions) { t.Recompute = peft.RecomputeAlways })
+		try("--recompute always", func(t *train.Options) { t.Recompute = train.RecomputeAlways })
 	}
 	for tokens := opt.BatchTokens / 2; tokens >= 64 && tokens > opt.BatchTokens/16; tokens /= 2 {
-		try(fmt.Sprintf("--recompute always --batch-tokens %d", tokens), func(t *peft.TrainOptions) {
-			t.Recompute, t.BatchTokens = peft.RecomputeAlways, tokens
+		try(fmt.Sprintf("--recompute always --batch-tokens %d", tokens), func(t *train.Options) {
+			t.Recompute, t.BatchTokens = train.RecomputeAlways, tokens
 		})
 	}
 	if short.Adapter > short.Total()/10 {

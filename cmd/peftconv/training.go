@@ -7,11 +7,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // trainingFlags are the flags that every training has, of one method or of several.
 type trainingFlags struct {
-	train  peft.TrainOptions
+	train  train.Options
 	warmup float64
 }
 
@@ -21,12 +22,12 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
 	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` that go through the model at once, whole examples packed end to end")
 	fs.IntVar(&t.Accumulate, "accumulate", 1, "`N` such batches for each optimizer step")
-	fs.StringVar(&t.Schedule, "schedule", peft.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
+	fs.StringVar(&t.Schedule, "schedule", train.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
 	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rate rises from 0; below 1 a share of all steps")
 	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
 	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
-	fs.StringVar(&t.Recompute, "recompute", peft.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
+	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
 		"time) or auto (never, where they take less than half of the free memory); the results are the same")
 	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto, which is bf16 "+
 		"where the processor is faster with it; all else is float32, and so is evaluation")
@@ -40,9 +41,9 @@ func (o *trainingFlags) checkCommon() error {
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", t.BatchTokens)
 	case t.Accumulate < 1:
 		return fmt.Errorf("--accumulate: %d, expected 1 or more", t.Accumulate)
-	case !slices.Contains([]string{peft.ScheduleConstant, peft.ScheduleLinear, peft.ScheduleCosine}, t.Schedule):
+	case !slices.Contains([]string{train.ScheduleConstant, train.ScheduleLinear, train.ScheduleCosine}, t.Schedule):
 		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
-	case !slices.Contains([]string{peft.RecomputeAuto, peft.RecomputeAlways, peft.RecomputeNever}, t.Recompute):
+	case !slices.Contains([]string{train.RecomputeAuto, train.RecomputeAlways, train.RecomputeNever}, t.Recompute):
 		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
 	case !(o.warmup >= 0) || !isFinite(o.warmup):
 		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
@@ -58,7 +59,7 @@ func (o *trainingFlags) checkCommon() error {
 }
 
 // common are the library's options, with the warm-up as steps or as a share of them.
-func (o *trainingFlags) common() peft.TrainOptions {
+func (o *trainingFlags) common() train.Options {
 	opt := o.train
 	if o.warmup < 1 {
 		opt.WarmupRatio = o.warmup

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -77,7 +78,7 @@ func (o *Options) defaults() {
 		o.Rank = 16
 	}
 	if o.Recompute == "" {
-		o.Recompute = peft.RecomputeAuto
+		o.Recompute = train.RecomputeAuto
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}

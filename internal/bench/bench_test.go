@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
-	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // small is a shape that takes milliseconds.
@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%g GFLOP/s and %g %% do not follow from %g tokens/s", step.GFLOPS, step.Percent, step.Rate)
 	}
 	sum := 0.0
-	for _, name := range peft.StepParts() {
+	for _, name := range train.StepParts() {
 		share, ok := step.Parts[name]
 		if !ok || share < 0 {
 			t.Errorf("part %q: %v, %v", name, share, ok)

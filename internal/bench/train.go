@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // Train is the speed of a training step.
@@ -60,11 +61,11 @@ func stepFLOPs(m *model.Model, tokens, rank int) float64 {
 // measureTrain measures steps on a base, in one precision.
 func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision, o *Options) (Train, error) {
 	debug.FreeOSMemory()
-	peft.ResetPeakRSS()
+	train.ResetPeakRSS()
 	var pauses []float64
 	pause := func() { pauses = append(pauses, kernels.Sustained(p, pauseTime)) }
-	found, err := peft.MeasureSteps(ctx, b, peft.MeasureOptions{
-		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Between: pause, Train: peft.TrainOptions{Recompute: o.Recompute, Precision: p.String()},
+	found, err := train.MeasureSteps(ctx, b, train.MeasureOptions{
+		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Between: pause, Train: train.Options{Recompute: o.Recompute, Precision: p.String()},
 	})
 	if err != nil {
 		return Train{}, err

@@ -12,15 +12,18 @@ import (
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/export"
+	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // Options says how the demonstration runs; the zero value is right.
 type Options struct {
-	Dir      string              // where its files are put and stay; "": a temporary directory that is removed
-	Steps    int                 // training steps; 0: 160, which takes about a minute on two cores
-	Threads  int                 // 0: as many as there are processors
-	Seed     uint64              // of the adapter and of the order of the data
-	Progress func(peft.Progress) // of the training; may be nil
+	Dir      string               // where its files are put and stay; "": a temporary directory that is removed
+	Steps    int                  // training steps; 0: 160, which takes about a minute on two cores
+	Threads  int                  // 0: as many as there are processors
+	Seed     uint64               // of the adapter and of the order of the data
+	Progress func(train.Progress) // of the training; may be nil
 
 	quick bool // a tenth of the held-out data, for tests
 }
@@ -49,8 +52,8 @@ type Result struct {
 	Before   Score  // of the base
 	After    Score  // of base and adapter
 	Merged   Score  // of the merged file
-	Training *peft.TrainResult
-	Merge    *peft.MergeReport
+	Training *train.Result
+	Merge    *merge.Report
 	Samples  []Sample
 	Elapsed  time.Duration
 }
@@ -147,8 +150,8 @@ func (d *demonstration) fineTune() (*peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.result.Training, err = peft.Train(d.ctx, d.base, adapter, d.train, nil, peft.TrainOptions{
-		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: peft.ScheduleCosine, Warmup: warmup,
+	d.result.Training, err = train.Run(d.ctx, d.base, adapter, d.train, nil, train.Options{
+		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: train.ScheduleCosine, Warmup: warmup,
 		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Progress: d.opt.Progress,
 	})
 	return adapter, err
@@ -156,7 +159,7 @@ func (d *demonstration) fineTune() (*peft.Adapter, error) {
 
 // merge writes the merged model and examines it.
 func (d *demonstration) merge(trained []peft.Scaled) (err error) {
-	if d.result.Merge, err = peft.Merge(d.ctx, d.base, trained, d.path(MergedFile), peft.MergeOptions{}); err != nil {
+	if d.result.Merge, err = merge.Run(d.ctx, d.base, trained, d.path(MergedFile), merge.Options{}); err != nil {
 		return err
 	}
 	merged, err := peft.OpenBase(d.path(MergedFile))
@@ -178,7 +181,7 @@ func (d *demonstration) examine(who string, b *peft.Base, adapters []peft.Scaled
 }
 
 func (d *demonstration) export(adapter *peft.Adapter) error {
-	if err := adapter.ExportGGUF(d.base, d.path(LoRAFile)); err != nil {
+	if err := export.GGUF(adapter, d.base, d.path(LoRAFile)); err != nil {
 		return err
 	}
 	return adapter.SaveDir(d.path(PEFTDir))

@@ -7,6 +7,8 @@ import (
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/demo/tale"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/eval"
+	"github.com/peftconv/peftconv/peft/generate"
 )
 
 // Score is how well a model does the two tasks on held-out data.
@@ -41,7 +43,7 @@ func (e *exam) shorten() {
 }
 
 func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) (s Score, err error) {
-	r, err := peft.EvalLoss(ctx, b, adapters, e.eval, 0)
+	r, err := eval.Loss(ctx, b, adapters, e.eval, 0)
 	if err != nil {
 		return s, err
 	}
@@ -57,7 +59,7 @@ func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) 
 func exact(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (Count, error) {
 	c := Count{All: len(examples)}
 	for _, e := range examples {
-		r, err := peft.Generate(ctx, b, adapters, e.Prompt, peft.GenerateOptions{N: 2 * len(strings.Fields(e.Completion))}, nil)
+		r, err := generate.Run(ctx, b, adapters, e.Prompt, generate.Options{N: 2 * len(strings.Fields(e.Completion))}, nil)
 		if err != nil {
 			return c, err
 		}
@@ -81,7 +83,7 @@ func (d *demonstration) samples(trained []peft.Scaled) error {
 			adapters []peft.Scaled
 			text     *string
 		}{{nil, &s.Before}, {trained, &s.After}} {
-			r, err := peft.Generate(d.ctx, d.base, run.adapters, e.Prompt, peft.GenerateOptions{N: 120}, nil)
+			r, err := generate.Run(d.ctx, d.base, run.adapters, e.Prompt, generate.Options{N: 120}, nil)
 			if err != nil {
 				return err
 			}

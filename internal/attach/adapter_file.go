@@ -1,0 +1,406 @@
+package attach
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// Names of the files of a PEFT directory.
+const (
+	ConfigFile  = "adapter_config.json"
+	WeightsFile = "adapter_model.safetensors"
+)
+
+// Keys of the metadata of a single-file adapter. The values are text; config and training are JSON.
+const (
+	MetaConfig       = "adapter_config"
+	metaVersion      = "peftconv.version"
+	metaBase         = "peftconv.base"
+	MetaBaseSHA256   = "peftconv.base_sha256"
+	metaArchitecture = "peftconv.architecture"
+	MetaTraining     = "peftconv.training"
+	metaTemplate     = "peftconv.template"
+	metaClasses      = "peftconv.classes"
+	MetaGrid         = "peftconv.qat"
+	metaLatent       = "peftconv.latent"
+	MetaCheckpoint   = "peftconv.checkpoint"
+)
+
+// Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The
+// tensors are those of PEFT's adapter_model.safetensors.
+func (a *Adapter) Save(path string) error {
+	meta, err := a.Metadata()
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
+}
+
+// Metadata is what Save writes beside the tensors.
+func (a *Adapter) Metadata() (map[string]string, error) {
+	config, err := json.Marshal(a.Config)
+	if err != nil {
+		return nil, err
+	}
+	meta := map[string]string{"format": "pt", MetaConfig: string(config)}
+	o := &a.Origin
+	for key, value := range map[string]string{
+		metaVersion: o.Version, metaBase: o.Base, MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
+		metaTemplate: a.Config.Template, metaLatent: o.Latent,
+	} {
+		if value != "" {
+			meta[key] = value
+		}
+	}
+	if a.Config.Classes != nil {
+		classes, err := json.Marshal(a.Config.Classes)
+		if err != nil {
+			return nil, err
+		}
+		meta[metaClasses] = string(classes)
+	}
+	if a.Config.Grid != nil {
+		grid, err := json.Marshal(a.Config.Grid)
+		if err != nil {
+			return nil, err
+		}
+		meta[MetaGrid] = string(grid)
+	}
+	if o.Training != nil {
+		training, err := json.Marshal(o.Training)
+		if err != nil {
+			return nil, err
+		}
+		meta[MetaTraining] = string(training)
+	}
+	return meta, nil
+}
+
+// Items are tensors ready to be written, each name with a prefix.
+func Items(params []Param, prefix string) []safetensors.Item {
+	out := make([]safetensors.Item, len(params))
+	for i, p := range params {
+		shape := make([]int64, len(p.Shape))
+		for j, d := range p.Shape {
+			shape[j] = int64(d)
+		}
+		out[i] = safetensors.Item{Name: prefix + p.Name, DType: "F32", Shape: shape, Data: floats.LittleEndian(p.Data)}
+	}
+	return out
+}
+
+// SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
+// short README.md. Files of these names in an existing directory are replaced.
+func (a *Adapter) SaveDir(dir string) error {
+	return a.SaveDirAs(dir, a.Config, WeightsFile, map[string]string{"README.md": a.card()})
+}
+
+// SaveDirAs writes a directory of a configuration, a file of tensors and some texts by name.
+func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[string]string) error {
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return err
+	}
+	meta, err := a.Metadata()
+	if err != nil {
+		return err
+	}
+	return WriteDir(dir, func(dir string) error {
+		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
+		if err != nil {
+			return err
+		}
+		for name, text := range texts {
+			if err := WriteText(filepath.Join(dir, name), text); err != nil {
+				return err
+			}
+		}
+		return WriteText(filepath.Join(dir, ConfigFile), string(text)+"\n")
+	})
+}
+
+// card is a short model card, with the header that the Hugging Face hub reads.
+func (a *Adapter) card() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "---\nlibrary_name: peft\npipeline_tag: text-generation\n")
+	if a.Config.BaseModel != "" {
+		base, _ := json.Marshal(a.Config.BaseModel) // JSON strings are YAML strings
+		fmt.Fprintf(&b, "base_model: %s\n", base)
+	}
+	fmt.Fprintf(&b, "tags:\n- %s\n- peftconv\n---\n\n", strings.ToLower(a.Config.Method))
+	fmt.Fprintf(&b, "# %s adapter\n\n", a.Config.Method)
+	fmt.Fprintf(&b, "%s, %d trained values. Made with peftconv %s.\n", a.Describe(), a.Parameters(), Version)
+	if o := &a.Origin; o.BaseSHA256 != "" {
+		fmt.Fprintf(&b, "\nThe base it was trained over, %s (%s), has the SHA-256 `%s`.\n", filepath.Base(o.Base), o.Architecture, o.BaseSHA256)
+	}
+	if t := a.Origin.Training; t != nil {
+		fmt.Fprintf(&b, "\nTrained for %d steps on %d tokens, learning rate %g (%s), seed %d.\n", t.Steps, t.Tokens, t.LearningRate, t.Schedule, t.Seed)
+		if t.BaseLoss != nil && t.EvalLoss != nil {
+			fmt.Fprintf(&b, "Loss on the evaluation data: %.4f, before %.4f.\n", *t.EvalLoss, *t.BaseLoss)
+		}
+	}
+	return b.String()
+}
+
+// WriteText writes a small file.
+func WriteText(path, text string) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
+}
+
+// WriteDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
+// existing one fill replaces files one by one.
+func WriteDir(dir string, fill func(dir string) error) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("write %s: it exists and is not a directory", dir)
+		}
+		return fill(dir)
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	aside, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(aside) // nothing is left there once it is renamed
+	if err := os.Chmod(aside, 0o755); err != nil {
+		return err
+	}
+	if err := fill(aside); err != nil {
+		return err
+	}
+	return os.Rename(aside, dir)
+}
+
+// Load reads an adapter: a file written by Save or by a training run's checkpoint, a PEFT directory, or a directory's
+// adapter_model.safetensors. Errors name the file, and what in it is not supported or does not fit together.
+func Load(path string) (*Adapter, error) {
+	a, err := load(path)
+	if err != nil {
+		return nil, fmt.Errorf("load adapter %s: %w", path, err)
+	}
+	return a, nil
+}
+
+func load(path string) (*Adapter, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if strings.EqualFold(filepath.Ext(path), ".gguf") {
+		return nil, errors.New("a GGUF adapter is for llama.cpp: load the file or directory that it was exported from")
+	}
+	dir, file := filepath.Dir(path), path
+	if info.IsDir() {
+		dir = path
+		if file, err = weightsIn(dir); err != nil {
+			return nil, err
+		}
+	}
+	f, err := safetensors.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	config, err := findConfig(f, dir, info.IsDir())
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range layouts {
+		if l.Matches(config) {
+			return l.Read(f, config)
+		}
+	}
+	return ReadAdapter(f, config)
+}
+
+// Layout is how another program than PEFT lays out a directory of an adapter.
+type Layout struct {
+	Weights string                                                     // name of the file with the tensors
+	Matches func(config []byte) bool                                   // whether an adapter_config.json is of this layout
+	Read    func(f *safetensors.File, config []byte) (*Adapter, error) // makes the adapter
+}
+
+// layouts are all of them.
+var layouts []Layout
+
+// RegisterLayout adds one.
+func RegisterLayout(l Layout) { layouts = append(layouts, l) }
+
+// weightsIn is the file of a directory that holds the tensors.
+func weightsIn(dir string) (string, error) {
+	for _, l := range layouts {
+		if isFile(dir, l.Weights) {
+			return filepath.Join(dir, l.Weights), nil
+		}
+	}
+	return filepath.Join(dir, WeightsFile), checkDir(dir)
+}
+
+// checkDir says what is missing in a directory that should hold an adapter.
+func checkDir(dir string) error {
+	has := func(name string) bool { return isFile(dir, name) }
+	switch {
+	case has(WeightsFile) && has(ConfigFile):
+		return nil
+	case has(WeightsFile):
+		return fmt.Errorf("the directory has no %s", ConfigFile)
+	case has("adapter_model.bin"):
+		return fmt.Errorf("adapter_model.bin is a Python pickle, which is not read: save the adapter as safetensors (PEFT's default)")
+	}
+	return fmt.Errorf("the directory has no %s: not a PEFT adapter", WeightsFile)
+}
+
+// isFile reports whether a directory has a file of that name.
+func isFile(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// findConfig is the configuration in a file's metadata, or in adapter_config.json beside it; in a directory that file
+// counts.
+func findConfig(f *safetensors.File, dir string, isDir bool) ([]byte, error) {
+	if config, ok := f.Metadata[MetaConfig]; ok && !isDir {
+		return []byte(config), nil
+	}
+	config, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no %s in the file's metadata and no %s beside it: not an adapter", MetaConfig, ConfigFile)
+	}
+	return config, err
+}
+
+// ReadAdapter makes an adapter of a file and its configuration.
+func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
+	a := &Adapter{}
+	if err := json.Unmarshal(config, &a.Config); err != nil {
+		return nil, fmt.Errorf("adapter config: %w", err)
+	}
+	a.Config.Template = f.Metadata[metaTemplate]
+	if classes, ok := f.Metadata[metaClasses]; ok {
+		if err := json.Unmarshal([]byte(classes), &a.Config.Classes); err != nil {
+			return nil, fmt.Errorf("metadata %s: %w", metaClasses, err)
+		}
+	}
+	if err := a.Config.ReadGrid(f.Metadata[MetaGrid]); err != nil {
+		return nil, err
+	}
+	if err := a.ReadOrigin(f.Metadata); err != nil {
+		return nil, err
+	}
+	shapes := map[string][]int{}
+	for _, t := range f.Tensors {
+		if isMoment(t.Name) {
+			continue
+		}
+		shapes[t.Name] = Ints(t.Shape)
+	}
+	a.Allocate(shapes)
+	if err := ReadParams(f, "", a.Tensors); err != nil {
+		return nil, err
+	}
+	var err error
+	a.Method, err = NewMethod(&a.Config, a.Tensors)
+	return a, err
+}
+
+func Ints(shape []int64) []int {
+	out := make([]int, len(shape))
+	for i, d := range shape {
+		out[i] = int(d)
+	}
+	return out
+}
+
+// ReadParams fills tensors from those of a file whose names have a prefix. A value that is not finite is an error.
+func ReadParams(f *safetensors.File, prefix string, params []Param) error {
+	for _, p := range params {
+		t := f.Tensor(prefix + p.Name)
+		if t == nil || !equalShape(t.Shape, p.Shape) {
+			return fmt.Errorf("tensor %q is missing or not of shape %v", prefix+p.Name, p.Shape)
+		}
+		x, err := t.Float32s()
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", prefix+p.Name, err)
+		}
+		if i := floats.FirstNonFinite(x); i >= 0 {
+			return fmt.Errorf("tensor %q: value %d is %v", prefix+p.Name, i, x[i])
+		}
+		copy(p.Data, x)
+	}
+	return nil
+}
+
+func equalShape(a []int64, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != int64(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadOrigin reads what Save writes of the origin; files of other programs have none of it.
+func (a *Adapter) ReadOrigin(meta map[string]string) error {
+	a.Origin = Origin{
+		Base: meta[metaBase], BaseSHA256: meta[MetaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
+		Latent: meta[metaLatent],
+	}
+	if training, ok := meta[MetaTraining]; ok {
+		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {
+			return fmt.Errorf("metadata %s: %w", MetaTraining, err)
+		}
+	}
+	return nil
+}
+
+// A checkpoint is an adapter's file with two more tensors for each, the moments of AdamW, and with the run's state
+// and options in its metadata. Rows are in the order of the Hugging Face checkpoint, as in every adapter file.
+const (
+	FirstMoment  = "optimizer.m."
+	SecondMoment = "optimizer.v."
+	MethodState  = "optimizer.state." // of the method, where it has any
+)
+
+// isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
+func isMoment(name string) bool {
+	return strings.HasPrefix(name, FirstMoment) || strings.HasPrefix(name, SecondMoment) || strings.HasPrefix(name, MethodState)
+}
+
+// HashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.
+func HashAdapter(a *Adapter) (string, error) {
+	config, err := a.Config.MarshalJSON()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	h.Write(config)
+	if a.Config.Grid != nil {
+		grid, err := json.Marshal(a.Config.Grid)
+		if err != nil {
+			return "", err
+		}
+		h.Write(grid)
+	}
+	for _, p := range a.Tensors {
+		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
+		h.Write(floats.LittleEndian(p.Data))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

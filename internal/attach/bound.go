@@ -1,0 +1,120 @@
+package attach
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
+// change of the adapter after Bind does not reach it.
+type Bound struct {
+	Adapter *Adapter
+	base    *Base
+	Values  []float32 // as Adapter.flat, rows as the base stores them
+	Grads   []float32 // as values; nil unless training
+	Perms   []Permutation
+	Attachment
+}
+
+// Bind puts the adapter to work on a base. Errors name what does not fit: another architecture, a module that the
+// base does not have, another shape.
+func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
+
+func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
+	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
+		return nil, fmt.Errorf("adapter: made for a base of architecture %q, but %s is %q", arch, b.Path, b.Architecture())
+	}
+	if err := a.findLatent(b); err != nil {
+		return nil, err
+	}
+	perms, err := a.Method.Permuted(b)
+	if err != nil {
+		return nil, err
+	}
+	bound := &Bound{Adapter: a, base: b, Perms: perms, Values: make([]float32, len(a.Flat))}
+	values := Views(a.Tensors, bound.Values)
+	ToBase(values, a.Tensors, perms)
+	var grads []Param
+	if training {
+		bound.Grads = make([]float32, len(a.Flat))
+		grads = Views(a.Tensors, bound.Grads)
+	}
+	if bound.Attachment, err = a.Method.Bind(b, values, grads, strength); err != nil {
+		return nil, err
+	}
+	if a.Config.Grid != nil {
+		if bound.Attachment, err = onGrid(b, bound.Attachment, a.Config.Grid, training); err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+	}
+	bound.Stepped(0, 0)
+	return bound, nil
+}
+
+// Store puts the bound parameters back into the adapter.
+func (bd *Bound) Store() { ToHF(bd.Adapter.Tensors, Views(bd.Adapter.Tensors, bd.Values), bd.Perms) }
+
+// Scaled is an adapter with a factor on its effect.
+type Scaled struct {
+	Adapter *Adapter
+	Scale   float64
+}
+
+// AdaptersOf are the adapters without their factors.
+func AdaptersOf(all []Scaled) []*Adapter {
+	list := make([]*Adapter, len(all))
+	for i, scaled := range all {
+		list[i] = scaled.Adapter
+	}
+	return list
+}
+
+// BindAll puts several adapters to work on a base.
+func BindAll(b *Base, adapters []Scaled) (Stack, error) {
+	var s Stack
+	for i, scaled := range adapters {
+		bound, err := scaled.Adapter.Attach(b, scaled.Scale, false)
+		if err == nil && bound.MovesBlocks() && slices.ContainsFunc(s, (*Bound).MovesBlocks) {
+			err = errors.New("two quantization-aware adapters cannot be at work at once")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("adapter %d of %d: %w", i+1, len(adapters), err)
+		}
+		s = append(s, bound)
+	}
+	return s, s.reserveAll()
+}
+
+// blockMover is an attachment that multiplies with moved blocks.
+type blockMover interface{ Blocks() []*requant.MovedBlocks }
+
+// MovesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
+func (bd *Bound) MovesBlocks() bool {
+	_, ok := bd.Attachment.(blockMover)
+	return ok
+}
+
+// Snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
+func (bd *Bound) Snapped() map[string]string {
+	at, ok := bd.Attachment.(blockMover)
+	if !ok {
+		return nil
+	}
+	blocks := at.Blocks()
+	hashes := make([]string, len(blocks))
+	kernels.Parallel(len(hashes), func(i int) {
+		sum := sha256.Sum256(blocks[i].Snapped.Data)
+		hashes[i] = hex.EncodeToString(sum[:])
+	})
+	byName := make(map[string]string, len(hashes))
+	for i, b := range blocks {
+		byName[b.Tensor] = hashes[i]
+	}
+	return byName
+}

@@ -1,0 +1,74 @@
+package attach
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// CheckDither reports a dither that there is not.
+func CheckDither(dither string) error {
+	if !slices.Contains([]string{DitherUniform, DitherNone}, dither) {
+		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", dither, DitherNone, DitherUniform)
+	}
+	return nil
+}
+
+// Channels of a block that a QAT adapter may move. Several are joined with +.
+const (
+	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
+	ChannelRow    = "row"    // the scales of a row, by a factor of its own
+	ChannelCode   = "code"   // the level of each weight, rounded from its value + s·B·A
+	QATAuto       = "auto"   // for each tensor what suits its type best
+)
+
+// Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
+const (
+	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
+	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
+)
+
+// ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
+func ParseChannels(s string) ([]string, error) {
+	if s == QATAuto {
+		return nil, nil
+	}
+	var channels []string
+	for _, c := range strings.Split(s, "+") {
+		if !slices.Contains([]string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode}, c) {
+			return nil, fmt.Errorf("channel %q is not known, expected %s, %s, %s or %s, or several joined with +, or %s",
+				c, ChannelScale, ChannelOffset, ChannelRow, ChannelCode, QATAuto)
+		}
+		if slices.Contains(channels, c) {
+			return nil, fmt.Errorf("channel %q is named twice", c)
+		}
+		channels = append(channels, c)
+	}
+	return channels, nil
+}
+
+// channelOf says whether blocks of a type have something that a channel can move.
+func ChannelFits(channel string, t gguf.Type) bool {
+	switch channel {
+	case ChannelOffset:
+		return quant.HasOffsets(t)
+	case ChannelCode:
+		return quant.HasLevels(t)
+	}
+	return quant.HasScales(t)
+}
+
+// ChannelsOf are the channels that a type has.
+func ChannelsOf(t gguf.Type) []string {
+	var fit []string
+	for _, c := range []string{ChannelScale, ChannelOffset, ChannelRow, ChannelCode} {
+		if ChannelFits(c, t) {
+			fit = append(fit, c)
+		}
+	}
+	return fit
+}

@@ -1,0 +1,131 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
+func (a *Adapter) Heads() int {
+	if m, ok := a.Method.(classifying); ok {
+		return m.Classes()
+	}
+	return 0
+}
+
+// classifying is a method that may have a head of its own; classes is the number of its labels, 0 without one.
+type classifying interface{ Classes() int }
+
+// Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
+func (a *Adapter) Classifies() bool { return a.Heads() > 0 }
+
+// checkClasses reports data and adapters of which only one classifies by a head.
+func checkClasses(set *Data, adapters []*Adapter) error {
+	labels := 0
+	for _, a := range adapters {
+		labels = max(labels, a.Heads())
+	}
+	byHead := set.Classes > 0 && set.Answers == nil
+	switch {
+	case labels > 0 && !byHead:
+		return fmt.Errorf("the adapter classifies into %d labels, but the data has no classes", labels)
+	case byHead && labels != set.Classes:
+		return fmt.Errorf("the data has %d classes, but the adapters' head has %d", set.Classes, labels)
+	}
+	return nil
+}
+
+// ErrClassifier is why an adapter with a head cannot generate.
+var ErrClassifier = errors.New("the adapter classifies, it does not generate: see eval")
+
+// CheckWeights reports the first weight of a base that is NaN or infinite.
+func CheckWeights(b *Base) error {
+	m := b.Model
+	if err := CheckMatrix("the embedding table", m.Embed); err != nil {
+		return err
+	}
+	for _, layer := range m.Layers {
+		for _, l := range layer.Linears() {
+			if err := CheckMatrix(l.Tensor, l.W); err != nil {
+				return err
+			}
+			if j := floats.FirstNonFinite(l.Bias); j >= 0 {
+				return fmt.Errorf("value %d of the bias of %s is %v", j, l.Tensor, l.Bias[j])
+			}
+		}
+	}
+	for _, norm := range m.Norms() {
+		if j := floats.FirstNonFinite(norm.W.Data); j >= 0 {
+			return fmt.Errorf("value %d of %s is %v", j, norm.Tensor, norm.W.Data[j])
+		}
+	}
+	return CheckMatrix("the output head", m.Head)
+}
+
+// CheckMatrix reports the first weight of a matrix that is NaN or infinite.
+func CheckMatrix(name string, w quant.Matrix) error {
+	row, col, found := w.FirstNonFinite()
+	if !found {
+		return nil
+	}
+	x := make([]float32, w.Cols)
+	w.Row(x, row)
+	return fmt.Errorf("the base is damaged: %s is %v in row %d, column %d", name, x[col], row, col)
+}
+
+// SameModel reports models whose linear maps are not the same ones.
+func SameModel(base, tuned *Base) error {
+	if a, b := base.Architecture(), tuned.Architecture(); a != b {
+		return fmt.Errorf("%s is a %s model, %s a %s one", base.Path, a, tuned.Path, b)
+	}
+	a, b := base.Model.Linears(), tuned.Model.Linears()
+	if len(base.Model.Layers) != len(tuned.Model.Layers) || len(a) != len(b) {
+		return fmt.Errorf("%s has %d layers, %s has %d", base.Path, len(base.Model.Layers), tuned.Path, len(tuned.Model.Layers))
+	}
+	for i := range a {
+		if a[i].Module != b[i].Module || a[i].W.Rows != b[i].W.Rows || a[i].W.Cols != b[i].W.Cols {
+			return fmt.Errorf("%s is %d×%d in %s, but in %s %s is %d×%d", a[i].Module, a[i].W.Rows, a[i].W.Cols, base.Path,
+				tuned.Path, b[i].Module, b[i].W.Rows, b[i].W.Cols)
+		}
+	}
+	return nil
+}
+
+// CheckSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
+func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
+	spec := &b.Model.Spec
+	limit := spec.Context
+	if seqLen > 0 && (limit == 0 || seqLen < limit) {
+		limit = seqLen
+	}
+	if err := checkClasses(set, adapters); err != nil {
+		return err
+	}
+	lowest := int32(0)
+	for _, a := range adapters {
+		if a.Config.Template != "" {
+			lowest = -int32(a.VirtualTokens())
+		}
+	}
+	targets := 0
+	for i, e := range set.Examples {
+		if limit > 0 && len(e.IDs) > limit {
+			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
+		}
+		for j, id := range e.IDs {
+			if id < lowest || int(id) >= spec.Vocab {
+				return fmt.Errorf("example %d: token %d has id %d, beyond the vocabulary of %d", i+1, j+1, id, spec.Vocab)
+			}
+			if j > 0 && (e.Loss == nil || e.Loss[j]) {
+				targets++
+			}
+		}
+	}
+	if targets == 0 {
+		return errors.New("there is no token to predict in it")
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package attach
+
+import (
+	"slices"
+	"strings"
+)
+
+// groupMethod is a method that moves blocks itself, and needs gradients that are summed over groups of weights.
+type groupMethod interface{ SumsGroups() }
+
+// MovedBytes is what an adapter that moves blocks takes beside its tensors: the blocks, and what is made of the largest matrix
+// at a time.
+func MovedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
+	_, own := a.Method.(groupMethod)
+	if !own && a.Config.Grid == nil {
+		return 0
+	}
+	largest, widest := 0, 0
+	for _, l := range b.Model.Linears() {
+		if !a.touches(l.Module) {
+			continue
+		}
+		bytes += int64(len(l.W.Data))
+		largest, widest = max(largest, l.W.Rows*l.W.Groups()), max(widest, l.W.Rows)
+	}
+	if own {
+		return bytes + 2*4*int64(largest) // the gradients that are summed over groups
+	}
+	return bytes + 4*int64(tokens)*int64(widest)
+}
+
+// touches reports whether a module has a tensor in the adapter.
+func (a *Adapter) touches(module string) bool {
+	return slices.ContainsFunc(a.Tensors, func(p Param) bool { return strings.HasPrefix(p.Name, ParamPrefix+module+".") })
+}

@@ -1,0 +1,227 @@
+package attach
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Placement says where an adapter of a method on linear maps goes, and how it starts: what all these methods' options
+// have. The zero value is the method's own choice of weights in every layer.
+type Placement struct {
+	Targets   []string // see SelectTargets; none is the method's default
+	Layers    string   // see ParseLayers; "" is all
+	Seed      uint64
+	BaseModel string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+}
+
+// Choose lists the linear maps of a base that the placement names, with what PEFT calls this choice.
+func (p *Placement) Choose(b *Base, fallback ...string) ([]*model.Linear, Targeting, error) {
+	names, err := ChooseLinears(b, p.Targets, p.Layers, fallback...)
+	if err != nil {
+		return nil, Targeting{}, err
+	}
+	var chosen []*model.Linear
+	for _, l := range b.Model.Linears() {
+		if slices.Contains(names, l.Module) {
+			chosen = append(chosen, l)
+		}
+	}
+	var t Targeting
+	t.Targets, t.Layers = DescribeTargets(b, names)
+	return chosen, t, nil
+}
+
+// Targeting are the fields of adapter_config.json by which the methods on linear maps say where they are.
+type Targeting struct {
+	Targets Modules   `json:"target_modules"`
+	Exclude Modules   `json:"exclude_modules"`
+	Layers  LayerList `json:"layers_to_transform"`
+}
+
+func (t *Targeting) CheckModules() error {
+	if err := t.Targets.Check(); err != nil {
+		return err
+	}
+	return t.Exclude.Check()
+}
+
+// IsLayersPattern allows the values of layers_pattern that mean the layers of a decoder.
+func IsLayersPattern(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") }
+
+// OnLinears are the tensors of a method on linear maps, module by module.
+type OnLinears struct {
+	Modules []LinearModule
+	byRow   []string // the tensors whose rows are those of the weight
+}
+
+// LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their names.
+type LinearModule struct {
+	Name  string
+	Parts map[string]int
+}
+
+// OnModules sorts tensors by module. parts are the names that tensors of a module may have, those in byRow with rows
+// that are the weight's.
+func OnModules(params []Param, method string, parts, byRow []string) (OnLinears, error) {
+	o := OnLinears{byRow: byRow}
+	for i := range params {
+		if len(params[i].Shape) == 0 {
+			return o, fmt.Errorf("adapter: tensor %q has no dimension", params[i].Name)
+		}
+		module, part, ok := ParsePart(params[i].Name, parts)
+		if !ok {
+			return o, fmt.Errorf("adapter: tensor %q is not one of %s on a linear map (….%s)", params[i].Name, method,
+				strings.Join(parts, ", ."))
+		}
+		last := len(o.Modules) - 1
+		if last < 0 || o.Modules[last].Name != module {
+			o.Modules = append(o.Modules, LinearModule{module, map[string]int{}})
+			last++
+		}
+		o.Modules[last].Parts[part] = i
+	}
+	if len(o.Modules) == 0 {
+		return o, fmt.Errorf("adapter: no tensor in it")
+	}
+	return o, nil
+}
+
+// ParsePart takes a tensor's name apart.
+func ParsePart(name string, parts []string) (module, part string, ok bool) {
+	module, ok = strings.CutPrefix(name, ParamPrefix)
+	for _, part := range parts {
+		if module, found := strings.CutSuffix(module, "."+part); ok && found {
+			return module, part, true
+		}
+	}
+	return "", "", false
+}
+
+// Need reports the first of the parts that a module lacks.
+func (m *LinearModule) Need(parts ...string) error {
+	for _, part := range parts {
+		if _, ok := m.Parts[part]; !ok {
+			return fmt.Errorf("adapter: module %s has no %s", m.Name, part)
+		}
+	}
+	return nil
+}
+
+// Wants compares the shape of a part with the one that it should have.
+func (m *LinearModule) Wants(params []Param, part string, shape ...int) error {
+	p := &params[m.Parts[part]]
+	if !slices.Equal(p.Shape, shape) {
+		return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", p.Name, p.Shape, shape)
+	}
+	return nil
+}
+
+// Linears finds the linear map of every module in a base. check compares shapes.
+func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear) error) ([]*model.Linear, error) {
+	byName := map[string]*model.Linear{}
+	for _, l := range b.Model.Linears() {
+		byName[l.Module] = l
+	}
+	found := make([]*model.Linear, len(o.Modules))
+	for i := range o.Modules {
+		m := &o.Modules[i]
+		l := byName[m.Name]
+		if l == nil {
+			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+				b.Path, m.Name, len(b.Model.Layers))
+		}
+		if err := check(m, l); err != nil {
+			return nil, fmt.Errorf("%w (the weight in %s is %d×%d): an adapter of another base?", err, b.Path, l.W.Rows, l.W.Cols)
+		}
+		found[i] = l
+	}
+	return found, nil
+}
+
+// Permuted lists the tensors whose rows follow rows that the base stores permuted.
+func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
+	heads := map[string]int{}
+	for _, l := range b.Model.Linears() {
+		heads[l.Module] = l.PermutedHeads
+	}
+	var perms []Permutation
+	for _, m := range o.Modules {
+		for _, part := range o.byRow {
+			if at, ok := m.Parts[part]; ok && heads[m.Name] > 0 {
+				perms = append(perms, Permutation{Param: at, Heads: heads[m.Name]})
+			}
+		}
+	}
+	return perms, nil
+}
+
+// part is a tensor of a module on the tape.
+func (m *LinearModule) Leaf(values, grads []Param, part string) *autograd.Tensor {
+	return Leaf(values, grads, m.Parts[part])
+}
+
+// RowLeaf is a part with one dimension, or with one column, as a row on the tape.
+func (m *LinearModule) RowLeaf(values, grads []Param, part string) *autograd.Tensor {
+	return RowLeaf(values, grads, m.Parts[part])
+}
+
+// NextInput tells attachments that change inputs which linear map an input is of: the one whose weight was asked for just
+// before, where there was any (the output head's is not asked for).
+type NextInput struct {
+	Plain
+	linear *model.Linear
+}
+
+// Weights implements model.Hooks.
+func (n *NextInput) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+	n.linear = l
+	return w
+}
+
+// Take is that linear map, or nil.
+func (n *NextInput) Take() *model.Linear {
+	l := n.linear
+	n.linear = nil
+	return l
+}
+
+// TimesSuggested is a multiple of what a LoRA starts with, in two digits.
+func TimesSuggested(b *Base, factor float64) float64 {
+	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // reads what was written
+	return lr
+}
+
+// LinearSite is a method at work on one linear map.
+type LinearSite interface {
+	Delta
+	// Apply gets the input and the product of the linear map and gives what goes on, before the bias.
+	Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor
+}
+
+// LinearSites is an attachment of sites.
+type LinearSites struct {
+	Plain
+	Sites map[*model.Linear]LinearSite
+}
+
+// Linear implements model.Hooks.
+func (at *LinearSites) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	if site, ok := at.Sites[l]; ok {
+		return site.Apply(t, x, y)
+	}
+	return y
+}
+
+func (at *LinearSites) Deltas() map[*model.Linear]Delta {
+	all := make(map[*model.Linear]Delta, len(at.Sites))
+	for l, site := range at.Sites {
+		all[l] = site
+	}
+	return all
+}

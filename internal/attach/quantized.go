@@ -1,0 +1,179 @@
+package attach
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Grid says how an adapter of an ordinary method is one on the grid of a quantized base: the forward pass multiplies with
+// blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
+type Grid struct {
+	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else levels
+	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
+	Seed     uint64 `json:"seed"`                    // of the dither
+	Latent   string `json:"latent_sha256,omitempty"` // of the original weights that levels start from (Base.OpenLatent); "": the base itself
+	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
+	// added up one by one, as they were in training.
+	Apart bool `json:"start_apart,omitempty"`
+}
+
+func (g *Grid) Check() error {
+	switch {
+	case g.Channels == ChannelScale || g.Channels == ChannelOffset:
+		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
+	case !slices.Contains([]string{QATAuto, ChannelCode, ChannelRow}, g.Channels):
+		if _, err := ParseChannels(g.Channels); err != nil {
+			return err
+		}
+		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
+	}
+	return CheckDither(g.Dither)
+}
+
+// ReadGrid reads what the metadata of an adapter's file say; "" is no grid.
+func (c *Config) ReadGrid(text string) error {
+	if text == "" {
+		return nil
+	}
+	c.Grid = &Grid{}
+	if err := json.Unmarshal([]byte(text), c.Grid); err != nil {
+		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
+	}
+	if err := c.Grid.Check(); err != nil {
+		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
+	}
+	return nil
+}
+
+// SameGrid reports a checkpoint that was made with another grid.
+func (c *Config) SameGrid(saved string) error {
+	var then Config
+	if err := then.ReadGrid(saved); err != nil {
+		return err
+	}
+	switch {
+	case (then.Grid == nil) != (c.Grid == nil):
+		return errors.New("of the run and this one only one is quantization-aware")
+	case c.Grid != nil && *then.Grid != *c.Grid:
+		return fmt.Errorf("the run moved blocks by %+v, this one by %+v", *then.Grid, *c.Grid)
+	}
+	return nil
+}
+
+// GridOptions says what TrainOnGrid does. The zero value dithers, and takes the channels by method and type.
+type GridOptions struct {
+	Channels string // QATAuto ("" is the same), ChannelCode or ChannelRow
+	Dither   string // DitherUniform ("" is the same) or DitherNone
+	Seed     uint64 // of the dither
+	Latent   bool   // levels start from the original weights that Base.OpenLatent has opened, in the place of dither
+}
+
+// TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
+// it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's grid;
+// gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
+// say why a method cannot be trained so, and which weight has nothing to move.
+func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
+	g := &Grid{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
+	if g.Channels == "" {
+		g.Channels = QATAuto
+	}
+	if g.Dither == "" {
+		g.Dither = DitherUniform
+	}
+	if err := g.Check(); err != nil {
+		return fmt.Errorf("new adapter: %w", err)
+	}
+	a.Config.Grid = g
+	bound, err := a.Bind(b)
+	if err == nil && opt.Latent {
+		linears, _ := bound.Attachment.(*gridAttachment).recoded(b)
+		if g.Latent, err = b.NewLatent(linears); err == nil {
+			a.Origin.Latent = Absolute(b.Latent.Path)
+		}
+	}
+	if err != nil {
+		a.Config.Grid = nil
+		return fmt.Errorf("quantization-aware training: %w", err)
+	}
+	return nil
+}
+
+// onGrid puts an attachment onto the grid of a base.
+func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error) {
+	deltas := inner.Deltas()
+	at := &gridAttachment{Attachment: inner, sites: map[*model.Linear]*GridSite{}, trained: trained}
+	if err := onlyLinears(b, inner, deltas); err != nil {
+		return nil, err
+	}
+	for _, l := range b.Model.Linears() {
+		d, ok := deltas[l]
+		if !ok {
+			continue
+		}
+		channel, err := g.channelOf(l, d)
+		if err != nil {
+			return nil, err
+		}
+		s := &GridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
+		if g.Dither == DitherUniform {
+			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
+		}
+		at.sites[l] = s
+		at.order = append(at.order, s)
+	}
+	if g.Latent != "" {
+		linears, blocks := at.recoded(b)
+		return at, b.AttachLatent(g.Latent, linears, blocks)
+	}
+	return at, nil
+}
+
+// onlyLinears reports an attachment that does something else than change linear maps of layers.
+func onlyLinears(b *Base, at Attachment, deltas map[*model.Linear]Delta) error {
+	if d, ok := at.(interface{ Drops() bool }); ok && d.Drops() {
+		return errors.New("dropout takes inputs from a change that is part of the weights here: leave it out")
+	}
+	v, _ := at.(Vectorial)
+	switch {
+	case len(deltas) == 0 && v != nil:
+		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no quantization-aware training")
+	case len(deltas) == 0:
+		return errors.New("the method changes no weight, so that there is nothing to merge: it works beside the base as it is")
+	}
+	linears := b.Model.Linears()
+	for l := range deltas {
+		if !slices.Contains(linears, l) {
+			return fmt.Errorf("only linear maps of layers can be moved on the grid: leave %s out", l.Module)
+		}
+	}
+	if v != nil && slices.ContainsFunc(v.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
+		return errors.New("norms and biases cannot be trained beside blocks that are moved on the grid: leave them out")
+	}
+	return nil
+}
+
+// channelOf is what of a weight's blocks takes up a change.
+func (g *Grid) channelOf(l *model.Linear, d Delta) (string, error) {
+	s, ok := d.(*ScaledWeight)
+	rows := ok && s.ScalesRows()
+	t := l.W.Type
+	switch {
+	case g.Channels == ChannelRow && !rows:
+		return "", fmt.Errorf("tensor %s: its change is more than factors of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
+	case g.Channels == ChannelRow && !quant.HasScales(t):
+		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be moved by factors: choose %s", l.Tensor, t, ChannelCode)
+	case rows && g.Channels != ChannelCode && quant.HasScales(t):
+		return ChannelRow, nil
+	case !quant.HasLevels(t):
+		return "", fmt.Errorf("tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose --method lora --qat %s, which moves scales",
+			l.Tensor, t, ChannelCode, QATAuto)
+	}
+	return ChannelCode, nil
+}

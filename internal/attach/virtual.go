@@ -1,0 +1,91 @@
+package attach
+
+import (
+	"fmt"
+)
+
+// virtualMethod is a method that adds virtual tokens or a prefix.
+type virtualMethod interface {
+	Method
+	// VirtualTokens is the number of positions that it takes before a text.
+	VirtualTokens() int
+}
+
+// VirtualTokens is the number of positions that the adapter takes beside those of the text: of virtual tokens, or of
+// keys and values before every layer's attention.
+func (a *Adapter) VirtualTokens() int {
+	if m, ok := a.Method.(virtualMethod); ok {
+		return m.VirtualTokens()
+	}
+	return 0
+}
+
+// CheckStrength refuses what virtual tokens cannot do: work a little.
+func CheckStrength(strength float64) error {
+	if strength != 1 {
+		return fmt.Errorf("adapter: the effect of virtual tokens cannot be scaled by %g, only be there or not", strength)
+	}
+	return nil
+}
+
+// collapsing is a method that is trained in another form than it is used in: the encoder of its virtual tokens is of no
+// more use once what it gives is known.
+type collapsing interface {
+	// Collapse is the tensors of the form that stays; nil says that the adapter has it.
+	Collapse(b *Base, params []Param) ([]Param, error)
+}
+
+// Collapse leaves only what an adapter is used by, once its training is over.
+func (a *Adapter) Collapse(b *Base) error {
+	m, ok := a.Method.(collapsing)
+	if !ok {
+		return nil
+	}
+	params, err := m.Collapse(b, a.Tensors)
+	if err != nil || params == nil {
+		return err
+	}
+	shapes, data := map[string][]int{}, map[string][]float32{}
+	for _, p := range params {
+		shapes[p.Name], data[p.Name] = p.Shape, p.Data
+	}
+	a.Tensors = nil
+	a.Allocate(shapes)
+	for i := range a.Tensors {
+		copy(a.Tensors[i].Data, data[a.Tensors[i].Name])
+	}
+	a.Method, err = NewMethod(&a.Config, a.Tensors)
+	return err
+}
+
+// reserving is an attachment with virtual tokens of its own.
+type reserving interface{ Reserve(first int32) int32 }
+
+// VirtualTokens is the number of positions that the adapters take beside those of a text.
+func (s Stack) VirtualTokens() int {
+	n := 0
+	for _, bound := range s {
+		n += bound.Adapter.VirtualTokens()
+	}
+	return n
+}
+
+// reserveAll gives each adapter ids of its own for its virtual tokens: those of the one with a template begin at -1.
+func (s Stack) reserveAll() error {
+	next, templates := int32(-1), 0
+	for _, templated := range []bool{true, false} {
+		for _, bound := range s {
+			at, ok := As[reserving](bound.Attachment)
+			if ok && templated == (bound.Adapter.Config.Template != "") {
+				next = at.Reserve(next)
+				if templated {
+					templates++
+				}
+			}
+		}
+	}
+	if templates > 1 {
+		return fmt.Errorf("%d adapters have a template, there can be one", templates)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package evaluate
+
+import (
+	"context"
+	"math"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
+)
+
+// evalClasses is the loss and the accuracy on classified examples, taken in order.
+func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
+	tape *autograd.Tape) (*Result, error) {
+	score := headLosses
+	if set.Answers != nil {
+		score = wordLosses
+	}
+	r := &Result{Examples: len(set.Examples)}
+	var sum float64
+	right := 0
+	for _, examples := range set.Batches(nil, max(1, batchTokens/max(1, len(set.Answers)))) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for i, losses := range score(b, hooks, set, examples, tape) {
+			class := set.Examples[examples[i]].Class - 1
+			sum += losses[class]
+			r.Tokens += max(1, len(answerOf(set, class)))
+			if Best(losses) == class {
+				right++
+			}
+		}
+	}
+	r.Loss = sum / float64(r.Tokens)
+	r.Perplexity = math.Exp(r.Loss)
+	accuracy := float64(right) / float64(len(set.Examples))
+	r.Accuracy = &accuracy
+	if !floats.Finite(r.Loss) {
+		return nil, NotFinite(b, r.Loss)
+	}
+	return r, nil
+}
+
+// answerOf is the tokens of a class's label; nil for a head.
+func answerOf(set *attach.Data, class int) []int32 {
+	if set.Answers == nil {
+		return nil
+	}
+	return set.Answers[class]
+}
+
+// Best is the class with the least loss, the first of several.
+func Best(losses []float64) int {
+	at := 0
+	for i, loss := range losses {
+		if loss < losses[at] {
+			at = i
+		}
+	}
+	return at
+}
+
+// headLosses are the losses of every class by the head, of each example.
+func headLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
+	var packed batch.Batch
+	set.Batch(&packed, examples)
+	hooks.Expand(&packed)
+	tape.Record(false)
+	tape.Reset(0)
+	rows := make([]int, packed.Sequences())
+	for s := range rows {
+		rows[s] = int(packed.Bounds[s+1]) - 1
+	}
+	logits := b.Model.Logits(tape, &packed, hooks, rows)
+	all := make([][]float64, logits.Rows)
+	for i := range all {
+		all[i] = MinusLogSoftmax(logits.Row(i))
+	}
+	return all
+}
+
+// MinusLogSoftmax is -log of the probability of each logit.
+func MinusLogSoftmax(logits []float32) []float64 {
+	top, sum := math.Inf(-1), 0.0
+	for _, v := range logits {
+		top = math.Max(top, float64(v))
+	}
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - top)
+	}
+	out := make([]float64, len(logits))
+	for i, v := range logits {
+		out[i] = top + math.Log(sum) - float64(v)
+	}
+	return out
+}
+
+// wordLosses are the summed losses of the words of every label, of each example.
+func wordLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
+	var packed batch.Batch
+	for _, i := range examples {
+		e := set.Examples[i]
+		prompt := e.IDs[:len(e.IDs)-e.Targets()]
+		for _, answer := range set.Answers {
+			ids := append(prompt[:len(prompt):len(prompt)], answer...)
+			loss := make([]bool, len(ids))
+			for j := len(prompt); j < len(ids); j++ {
+				loss[j] = true
+			}
+			packed.Append(ids, loss)
+		}
+	}
+	losses := Forward(b, hooks, hooks, &packed, tape)
+	all := make([][]float64, len(examples))
+	for i := range all {
+		all[i] = make([]float64, len(set.Answers))
+		for k, answer := range set.Answers {
+			for range answer {
+				all[i][k] += float64(losses[0])
+				losses = losses[1:]
+			}
+		}
+	}
+	return all
+}
+
+// baseClasses is the loss of the base on classes that it has no head for: that of a guess.
+func baseClasses(set *attach.Data) *Result {
+	loss := math.Log(float64(set.Classes))
+	return &Result{Loss: loss, Perplexity: math.Exp(loss), Tokens: len(set.Examples), Examples: len(set.Examples)}
+}

@@ -1,0 +1,79 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// Tokens is how many tokens go through the model at once in evaluation, where nothing else says.
+const Tokens = 2048
+
+// Result is the loss on a data set.
+type Result struct {
+	Loss       float64 `json:"loss"`       // mean cross entropy, natural logarithm
+	Perplexity float64 `json:"perplexity"` // its exponential
+	Tokens     int     `json:"tokens"`     // targets that the mean is over
+	Examples   int     `json:"examples"`
+	// Accuracy is the share of examples whose label is the likeliest, of classified ones.
+	Accuracy *float64 `json:"accuracy,omitempty"`
+}
+
+// LossOf takes the examples in order.
+func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int, tape *autograd.Tape) (*Result, error) {
+	if set.Classes > 0 && hooks == nil && set.Answers == nil {
+		return baseClasses(set), nil
+	}
+	if set.Classes > 0 {
+		return evalClasses(ctx, b, hooks, set, batchTokens, tape)
+	}
+	order := make([]int, len(set.Examples))
+	for i := range order {
+		order[i] = i
+	}
+	var sum float64
+	var packed batch.Batch
+	r := &Result{Examples: len(set.Examples)}
+	for _, examples := range set.Batches(order, batchTokens) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		packed.Reset()
+		set.Batch(&packed, examples)
+		for _, loss := range Forward(b, hooks, hooks, &packed, tape) {
+			sum += float64(loss)
+			r.Tokens++
+		}
+	}
+	r.Loss = sum / float64(r.Tokens)
+	r.Perplexity = math.Exp(r.Loss)
+	if !floats.Finite(r.Loss) {
+		return nil, NotFinite(b, r.Loss)
+	}
+	return r, nil
+}
+
+// Forward is the loss of every target of a batch, with the adapters' hooks or others around them.
+func Forward(b *attach.Base, adapters attach.Stack, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+	adapters.Expand(packed)
+	if packed.TargetCount() == 0 {
+		return nil
+	}
+	tape.Record(false)
+	tape.Reset(0)
+	return b.Model.Losses(tape, packed, hooks, 1)
+}
+
+// NotFinite says why a loss is not finite.
+func NotFinite(b *attach.Base, loss float64) error {
+	if err := attach.CheckWeights(b); err != nil {
+		return fmt.Errorf("the loss is %v: %w", loss, err)
+	}
+	return fmt.Errorf("the loss is %v although all weights of the base are finite: values overflowed on the way", loss)
+}

@@ -1,0 +1,51 @@
+package floats
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// LittleEndian is x as little-endian bytes.
+func LittleEndian(x []float32) []byte {
+	b := make([]byte, 4*len(x))
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+	return b
+}
+
+// FirstNonFinite is the place of the first infinity or NaN, or -1.
+func FirstNonFinite(x []float32) int {
+	for i, v := range x {
+		if v-v != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// Encode is a matrix with so many columns as bytes of a type without blocks.
+func Encode(t gguf.Type, x []float32, cols int) []byte {
+	dst := make([]byte, len(x)*t.BlockSize())
+	quant.Quantize(t, dst, x, cols, nil)
+	return dst
+}
+
+// Sized is x with n values, or new memory for them.
+func Sized(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n)
+	}
+	return x[:n]
+}
+
+// AsBytes is the memory of x.
+func AsBytes(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+func Finite(x float64) bool { return x-x == 0 }

@@ -1,0 +1,242 @@
+package methods
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MethodIA3 is the peft_type of (IA)³ adapters.
+const MethodIA3 = "IA3"
+
+// ia3Part is the vector of a module: (out, 1) where it scales the output, (1, in) where it scales the input.
+const ia3Part = "ia3_l"
+
+// IA3Options says what NewIA3 makes. The zero value scales keys, values and the inner activations of the feed-forward
+// network: k_proj, v_proj and the input of down_proj.
+type IA3Options struct {
+	attach.Placement
+	FeedForward []string // those of the targets whose input is scaled, by name; nil: down_proj
+}
+
+// ia3Settings are the fields of an (IA)³ adapter's configuration.
+type ia3Settings struct {
+	attach.Targeting
+	FeedForward attach.Modules `json:"feedforward_modules"`
+	Init        bool           `json:"init_ia3_weights"`
+}
+
+func (s *ia3Settings) Check() error {
+	if err := s.FeedForward.Check(); err != nil {
+		return err
+	}
+	return s.CheckModules()
+}
+
+// NewIA3 makes an (IA)³ adapter that changes nothing yet: all its vectors are 1.
+func NewIA3(b *attach.Base, opt IA3Options) (*attach.Adapter, error) {
+	chosen, where, err := opt.Choose(b, "k_proj", "v_proj", "down_proj")
+	if err != nil {
+		return nil, err
+	}
+	s := &ia3Settings{Targeting: where, Init: true}
+	names := opt.FeedForward
+	if names == nil {
+		names = []string{"down_proj"}
+	}
+	shapes := map[string][]int{}
+	for _, l := range chosen {
+		shape := []int{l.W.Rows, 1}
+		for _, name := range names {
+			if hit, err := attach.TargetMatches(name, l); err != nil {
+				return nil, err
+			} else if hit {
+				shape = []int{1, l.W.Cols}
+			}
+		}
+		if kind := attach.LastPart(l.Module); shape[0] == 1 && !slices.Contains(s.FeedForward.Names, kind) {
+			s.FeedForward.Names = append(s.FeedForward.Names, kind)
+		}
+		shapes[attach.PartName(l.Module, ia3Part)] = shape
+	}
+	c := attach.Config{Method: MethodIA3, BaseModel: opt.BaseModel, Settings: s}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
+		for i := range p.Data {
+			p.Data[i] = 1
+		}
+	})
+}
+
+func init() { attach.RegisterFamily(ia3Family()) }
+
+// ia3Family is (IA)³.
+func ia3Family() *attach.Family {
+	return &attach.Family{
+		Name: "ia3", PeftType: MethodIA3,
+		Settings: func() attach.Settings { return &ia3Settings{Init: true} },
+		Allowed:  map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern},
+		Method:   func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newIA3(c, params) },
+	}
+}
+
+// ia3 is (IA)³ (Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
+// Learning"): vectors that scale the outputs, or the inputs, of linear maps.
+type ia3 struct {
+	attach.OnLinears
+	input map[string]bool // modules whose input is scaled
+}
+
+func newIA3(c *attach.Config, params []attach.Param) (*ia3, error) {
+	o, err := attach.OnModules(params, "(IA)³", []string{ia3Part}, nil)
+	if err != nil {
+		return nil, err
+	}
+	m, s := &ia3{o, map[string]bool{}}, c.Settings.(*ia3Settings)
+	for _, mod := range o.Modules {
+		p := &params[mod.Parts[ia3Part]]
+		m.input[mod.Name] = s.FeedForward.Match(mod.Name)
+		want, which := []int{len(p.Data), 1}, "output"
+		if m.input[mod.Name] {
+			want, which = []int{1, len(p.Data)}, "input"
+		}
+		if !slices.Equal(p.Shape, want) {
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because by feedforward_modules it scales the %s",
+				p.Name, p.Shape, want, which)
+		}
+	}
+	return m, nil
+}
+
+func (m *ia3) Describe() string {
+	return fmt.Sprintf("(IA)³ with a vector on %d weights", len(m.Modules))
+}
+
+// fit finds the linear maps and checks that the vectors have a value for each output or input.
+func (m *ia3) fit(b *attach.Base, params []attach.Param) ([]*model.Linear, error) {
+	return m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
+		if m.input[mod.Name] {
+			return mod.Wants(params, ia3Part, 1, l.W.Cols)
+		}
+		return mod.Wants(params, ia3Part, l.W.Rows, 1)
+	})
+}
+
+// Permuted lists the vectors that scale permuted outputs.
+func (m *ia3) Permuted(b *attach.Base) ([]attach.Permutation, error) {
+	var perms []attach.Permutation
+	for _, l := range b.Model.Linears() {
+		for _, mod := range m.Modules {
+			if mod.Name == l.Module && l.PermutedHeads > 0 && !m.input[mod.Name] {
+				perms = append(perms, attach.Permutation{Param: mod.Parts[ia3Part], Heads: l.PermutedHeads})
+			}
+		}
+	}
+	return perms, nil
+}
+
+func (m *ia3) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.fit(b, values)
+	if err != nil {
+		return nil, err
+	}
+	at := &ia3Attachment{
+		base: b, strength: float32(strength),
+		outputs: map[*model.Linear]*autograd.Tensor{}, inputs: map[*model.Linear]*autograd.Tensor{},
+	}
+	for i, l := range linears {
+		vector := m.Modules[i].RowLeaf(values, grads, ia3Part)
+		if m.input[l.Module] {
+			at.inputs[l] = vector
+		} else {
+			at.outputs[l] = vector
+		}
+	}
+	return at, nil
+}
+
+// ia3Attachment is an (IA)³ adapter at work.
+type ia3Attachment struct {
+	attach.NextInput
+	base     *attach.Base
+	strength float32
+	outputs  map[*model.Linear]*autograd.Tensor // (1, out)
+	inputs   map[*model.Linear]*autograd.Tensor // (1, in)
+}
+
+// Input scales the input.
+func (at *ia3Attachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if vector := at.inputs[at.Take()]; vector != nil {
+		return t.ScaleColumns(x, vector, at.strength, nil)
+	}
+	return x
+}
+
+// Linear scales the output, the bias that is still to come with it.
+func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
+	if vector := at.outputs[l]; vector != nil {
+		return t.ScaleColumns(y, vector, at.strength, l.Bias)
+	}
+	return y
+}
+
+// ReadsProduct reports whether the output of a linear map is scaled.
+func (at *ia3Attachment) ReadsProduct(l *model.Linear) bool { return at.outputs[l] != nil }
+
+// scaled lists the weights whose rows or columns are multiplied, in the order of the model.
+func (at *ia3Attachment) scaled() []*attach.ScaledWeight {
+	var all []*attach.ScaledWeight
+	for _, layer := range at.base.Model.Layers {
+		for _, l := range layer.Linears() {
+			s := &attach.ScaledWeight{Linear: l}
+			switch out, in := at.outputs[l], at.inputs[l]; {
+			case out != nil:
+				s.Rows = at.factors(out)
+			case in != nil:
+				s.Columns = at.factors(in)
+				if l == layer.Down {
+					s.Before = layer.Up
+				}
+			default:
+				continue
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// factors are what a vector multiplies by.
+func (at *ia3Attachment) factors(vector *autograd.Tensor) []float32 {
+	f := make([]float32, len(vector.Data))
+	for i, v := range vector.Data {
+		f[i] = 1 + float32(at.strength*(v-1))
+	}
+	return f
+}
+
+func (at *ia3Attachment) Deltas() map[*model.Linear]attach.Delta {
+	all := map[*model.Linear]attach.Delta{}
+	for _, s := range at.scaled() {
+		all[s.Linear] = s
+	}
+	return all
+}
+
+// Vectors are the changes of biases: what scales outputs scales them too.
+func (at *ia3Attachment) Vectors() []attach.VectorChange {
+	var all []attach.VectorChange
+	for _, s := range at.scaled() {
+		if s.Rows != nil {
+			all = append(all, attach.VectorChange{Linear: s.Linear, Factors: s.Rows})
+		}
+	}
+	return all
+}
+
+// SuggestLR is a learning rate to start with: over models of width 64 and 256 a rate of 0.1 was measured best, and 0.3
+// within 0.1 of it in loss.
+func (m *ia3) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 30) }

@@ -1,0 +1,522 @@
+package methods
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// LoRAOptions says what NewLoRA makes. The zero value is rank 8, alpha 16, every linear map of every layer.
+type LoRAOptions struct {
+	Rank         int                // 0 is 8
+	Alpha        float64            // 0 is twice the rank
+	Dropout      float64            // probability of zeroing an input of A, in training
+	Targets      []string           // see SelectTargets; none is "all-linear"
+	Layers       string             // see ParseLayers; "" is all
+	RSLoRA       bool               // scale by Alpha/√rank
+	DoRA         bool               // train the norms of the rows beside their directions (Liu et al. 2024)
+	RankPattern  map[string]int     // ranks of single modules, as Config.RankPattern
+	AlphaPattern map[string]float64 // alphas of single modules, as Config.AlphaPattern
+	Init         string             // how the matrices start, InitKaiming ("" is the same) or another of Inits
+	Original     *attach.Base       // for InitLoftQ: the model that the base was quantized from
+	Bias         string             // BiasNone (also ""), BiasLoRA or BiasAll
+	Norms        bool               // train the norms too
+	Save         []string           // train these whole: EmbedModule, HeadModule, or their last parts
+	TokenIDs     []int32            // train the rows of these tokens in the embedding table
+	Seed         uint64
+	BaseModel    string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+}
+
+// config is the configuration of the options, modules aside.
+func (opt *LoRAOptions) config() (attach.Config, error) {
+	c := attach.Config{
+		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
+		Dropout: opt.Dropout, RankPattern: attach.NonEmpty(opt.RankPattern), AlphaPattern: attach.NonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
+	}
+	if c.Rank == 0 {
+		c.Rank = 8
+	}
+	if c.Alpha == 0 {
+		c.Alpha = 2 * float64(c.Rank)
+	}
+	if c.Init == "" {
+		c.Init = attach.InitKaiming
+	}
+	if !slices.Contains(attach.Inits, c.Init) {
+		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(attach.Inits, ", "))
+	}
+	if c.DoRA && StartsApart(c.Init) {
+		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
+	}
+	return c, c.Check()
+}
+
+// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
+// matrix depends on the seed and its name alone, not on which other modules are chosen.
+func NewLoRA(b *attach.Base, opt LoRAOptions) (*attach.Adapter, error) {
+	c, err := opt.config()
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	chosen, err := attach.ChooseModules(b, opt.Targets, opt.Layers, attach.AllLinear)
+	if err != nil {
+		return nil, err
+	}
+	c.Targets, c.Layers = attach.DescribeTargets(b, chosen)
+	starts, err := loraStarts(b, &c, chosen, &opt)
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	shapes := loraShapes(b, &c, chosen)
+	if err := opt.addExtras(b, &c, chosen, shapes, starts); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
+		if start, ok := starts[p.Name]; ok {
+			copy(p.Data, start)
+			return
+		}
+		startLoRA(&c, p, opt.Seed)
+	})
+}
+
+// loraShapes are the tensors of a LoRA over the chosen modules.
+func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]int {
+	shapes := map[string][]int{}
+	for _, l := range b.Model.Matrices() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
+		}
+		r := c.RankOf(l.Module)
+		if l.Module == model.EmbedModule {
+			shapes[attach.PartName(l.Module, embeddingA)] = []int{r, l.W.Rows}
+			shapes[attach.PartName(l.Module, embeddingB)] = []int{l.W.Cols, r}
+			continue
+		}
+		shapes[attach.LoRAName(l.Module, "A")] = []int{r, l.W.Cols}
+		shapes[attach.LoRAName(l.Module, "B")] = []int{l.W.Rows, r}
+		if c.DoRA {
+			shapes[attach.PartName(l.Module, magnitudePart)] = []int{l.W.Rows}
+		}
+		if StartsApart(c.Init) {
+			shapes[attach.PartName(l.Module, startA)] = []int{r, l.W.Cols}
+			shapes[attach.PartName(l.Module, startB)] = []int{l.W.Rows, r}
+		}
+	}
+	return shapes
+}
+
+// Names of a module's tensors after the module. The last two are in checkpoints only: what A and B started from, where
+// that is not zero (see StartsApart).
+const (
+	partA         = "lora_A.weight"
+	PartB         = "lora_B.weight"
+	embeddingA    = "lora_embedding_A" // (rank, V)
+	embeddingB    = "lora_embedding_B" // (D, rank)
+	magnitudePart = "lora_magnitude_vector"
+	startA        = "lora_A_start.weight"
+	startB        = "lora_B_start.weight"
+)
+
+func init() { attach.RegisterFamily(loraFamily()) }
+
+// loraFamily is LoRA with its variants.
+func loraFamily() *attach.Family {
+	return &attach.Family{
+		Name: "lora", PeftType: attach.MethodLoRA, Allowed: attach.LoRAFields,
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newLoRA(c, params) },
+	}
+}
+
+// LoRA is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
+// head.
+type LoRA struct {
+	Config  *attach.Config
+	Modules []LoRAModule
+	Extras  loraExtras
+}
+
+// LoRAModule is the pair of matrices on one linear map, or on the embedding table, whose pair is the other way round:
+// W += scale·(B·A)ᵀ.
+type LoRAModule struct {
+	Name      string // of the linear map
+	A, B      int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
+	magnitude int    // (out) DoRA's, or -1
+	a0, b0    int    // what A and B started from, or -1
+	Rank      int
+	In, Out   int
+	Scale     float64
+}
+
+// newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
+// that do not fit each other or the configured rank.
+func newLoRA(c *attach.Config, params []attach.Param) (*LoRA, error) {
+	m := &LoRA{Config: c, Extras: newLoRAExtras()}
+	parts := map[string]map[string]int{}
+	var names []string
+	for i := range params {
+		module, part, ok := attach.ParsePart(params[i].Name, []string{partA, PartB, embeddingA, embeddingB, magnitudePart, startA, startB})
+		if !ok {
+			if err := m.Extras.add(params, i); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if parts[module] == nil {
+			parts[module] = map[string]int{}
+			names = append(names, module)
+		}
+		parts[module][part] = i
+	}
+	for _, name := range names {
+		pair, err := newLoRAModule(c, name, params, parts[name])
+		if err != nil {
+			return nil, err
+		}
+		m.Modules = append(m.Modules, pair)
+	}
+	if len(m.Modules) == 0 {
+		return nil, fmt.Errorf("adapter: no tensor of a LoRA in it")
+	}
+	return m, m.Extras.check(c, params)
+}
+
+func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts map[string]int) (LoRAModule, error) {
+	find := func(part string) int {
+		if i, ok := parts[part]; ok {
+			return i
+		}
+		return -1
+	}
+	p := LoRAModule{
+		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
+	}
+	if module == model.EmbedModule {
+		p.A, p.B = find(embeddingA), find(embeddingB)
+	}
+	apart := StartsApart(c.Init)
+	switch {
+	case p.A < 0:
+		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
+	case p.B < 0:
+		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
+	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
+		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its start was taken away; "+
+			"save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
+	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
+		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
+	}
+	for _, i := range []int{p.A, p.B} {
+		if len(params[i].Shape) != 2 {
+			return p, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", params[i].Name, params[i].Shape)
+		}
+	}
+	p.Rank, p.In, p.Out = params[p.A].Rows(), params[p.A].Cols(), params[p.B].Rows()
+	want := c.RankOf(module)
+	if p.Rank != want || params[p.B].Cols() != want {
+		return p, fmt.Errorf("adapter: module %s has lora_A %v and lora_B %v, but the configuration says rank %d",
+			module, params[p.A].Shape, params[p.B].Shape, want)
+	}
+	return p, p.checkRest(params)
+}
+
+// checkRest compares the shapes of the magnitudes and of the start with those of the pair, and freezes the start.
+func (p *LoRAModule) checkRest(params []attach.Param) error {
+	for _, part := range []struct {
+		i     int
+		shape []int
+	}{{p.magnitude, []int{p.Out}}, {p.a0, []int{p.Rank, p.In}}, {p.b0, []int{p.Out, p.Rank}}} {
+		if part.i >= 0 && !slices.Equal(params[part.i].Shape, part.shape) {
+			return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", params[part.i].Name, params[part.i].Shape, part.shape)
+		}
+	}
+	for _, i := range []int{p.a0, p.b0} {
+		if i >= 0 {
+			params[i].Frozen = true
+		}
+	}
+	return nil
+}
+
+func (m *LoRA) Describe() string {
+	name := "LoRA"
+	switch {
+	case m.Config.DoRA:
+		name = "DoRA"
+	case m.Config.RSLoRA:
+		name = "rank-stabilised LoRA"
+	}
+	return fmt.Sprintf("%s of rank %d on %d weights%s", name, m.Config.Rank, len(m.Modules), m.Extras.Describe())
+}
+
+func (m *LoRA) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
+
+// Linears finds the weight of every pair in a base and checks that the shapes fit.
+func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
+	byName := map[string]*model.Linear{}
+	for _, l := range b.Model.Matrices() {
+		byName[l.Module] = l
+	}
+	found := make([]*model.Linear, len(m.Modules))
+	for i, p := range m.Modules {
+		l := byName[p.Name]
+		if l == nil {
+			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
+				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
+		}
+		rows, cols := l.W.Rows, l.W.Cols
+		if p.Name == model.EmbedModule {
+			rows, cols = cols, rows
+		}
+		if rows != p.Out || cols != p.In {
+			return nil, fmt.Errorf("adapter: %s is made for a %d×%d weight, but in %s it is %d×%d: an adapter of another base?",
+				p.Name, p.Out, p.In, b.Path, rows, cols)
+		}
+		found[i] = l
+	}
+	return found, nil
+}
+
+// Permuted lists the tensors of permuted projections whose rows are those of the weight.
+func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
+	linears, err := m.Linears(b)
+	if err != nil {
+		return nil, err
+	}
+	perms := m.Extras.permuted(b)
+	for i, l := range linears {
+		if l.PermutedHeads == 0 {
+			continue
+		}
+		for _, at := range []int{m.Modules[i].B, m.Modules[i].b0, m.Modules[i].magnitude} {
+			if at >= 0 {
+				perms = append(perms, attach.Permutation{Param: at, Heads: l.PermutedHeads})
+			}
+		}
+	}
+	return perms, nil
+}
+
+func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.Linears(b)
+	if err != nil {
+		return nil, err
+	}
+	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.Config.Dropout)}
+	for i, l := range linears {
+		s := newLoRASite(l, &m.Modules[i], values, grads, strength)
+		s.halves = m.Config.Grid != nil && m.Config.Grid.Apart
+		at.add(l, s)
+	}
+	at.extras, err = m.Extras.bind(b, values, grads, float32(strength))
+	return at, err
+}
+
+// loraAttachment is a LoRA at work.
+type loraAttachment struct {
+	attach.Plain
+	sites       map[*model.Linear]*loraSite
+	embed, head *loraSite // those of the embedding table and the output head, which are sites too
+	extras      *loraExtrasAttachment
+	dropout     float32
+	training    bool
+}
+
+// loraSite is a pair of matrices at its linear map.
+type loraSite struct {
+	linear    *model.Linear
+	a, b      *autograd.Tensor // (rank, in), (out, rank)
+	a0, b0    *autograd.Tensor // what they started from, or nil
+	dora      *doraSite        // nil without magnitudes
+	scale     float32          // of B·A
+	strength  float32          // of the whole effect
+	embedding bool             // the pair is that of an embedding table
+	halves    bool             // the second half of the pair is what it started from, less (see Grid.Apart)
+}
+
+func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, strength float64) *loraSite {
+	s := &loraSite{
+		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale), strength: float32(strength),
+		embedding: p.Name == model.EmbedModule,
+	}
+	if p.a0 >= 0 {
+		s.a0, s.b0 = attach.Leaf(values, nil, p.a0), attach.Leaf(values, nil, p.b0)
+	}
+	if p.magnitude >= 0 {
+		s.dora = newDoRASite(l, attach.RowLeaf(values, grads, p.magnitude))
+	}
+	return s
+}
+
+func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
+	at.sites[l] = s
+	switch l.Module {
+	case model.EmbedModule:
+		at.embed = s
+	case model.HeadModule:
+		at.head = s
+	}
+}
+
+func (at *loraAttachment) Train(on bool) { at.training = on }
+
+// Drops reports whether inputs are dropped in training.
+func (at *loraAttachment) Drops() bool { return at.dropout > 0 }
+
+// Stepped makes what follows from the values: DoRA's norms.
+func (at *loraAttachment) Stepped(int, int) {
+	for _, s := range at.sites {
+		if s.dora != nil {
+			s.dora.update(s)
+		}
+	}
+}
+
+// Beside is the pair of a linear map that nothing else is done with.
+func (at *loraAttachment) Beside(l *model.Linear) autograd.LowRank {
+	site, ok := at.sites[l]
+	if !ok || site.strength == 0 || site.dora != nil || at.training && at.dropout > 0 {
+		return autograd.LowRank{}
+	}
+	return autograd.LowRank{A: site.a, B: site.b, Scale: site.scale * site.strength}
+}
+
+// Linear adds scale·(x·Aᵀ)·Bᵀ to y.
+func (at *loraAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	if site, ok := at.sites[l]; ok && site.strength != 0 {
+		dropout := at.dropout
+		if !at.training {
+			dropout = 0
+		}
+		y = site.apply(t, x, y, dropout)
+	}
+	return at.extras.Linear(t, l, x, y)
+}
+
+func (s *loraSite) apply(t *autograd.Tape, x, y *autograd.Tensor, dropout float32) *autograd.Tensor {
+	if s.dora != nil {
+		return s.dora.apply(t, s, x, y, dropout)
+	}
+	y = t.LoRA(y, x, s.a, s.b, s.scale*s.strength, dropout)
+	if s.a0 != nil {
+		y = t.LoRA(y, x, s.a0, s.b0, -s.scale*s.strength, 0)
+	}
+	return y
+}
+
+// Embedding changes the rows of the embedding table.
+func (at *loraAttachment) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
+	x = at.extras.Embedding(t, ids, x)
+	if at.embed != nil && at.embed.strength != 0 {
+		x = t.EmbeddingLoRA(x, ids, at.embed.a, at.embed.b, at.embed.scale*at.embed.strength)
+	}
+	return x
+}
+
+// HeadUpdate is the pair of the output head.
+func (at *loraAttachment) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+	s := at.head
+	if s == nil || s.strength == 0 {
+		return at.extras.HeadUpdate(t, x)
+	}
+	in := x
+	if at.training && at.dropout > 0 {
+		in = t.Dropout(x, at.dropout)
+	}
+	u, b = t.Scaled(t.Dense(in, s.a, nil), s.scale*s.strength), s.b
+	if s.a0 != nil {
+		u, b = t.Beside(u, t.Scaled(t.Dense(x, s.a0, nil), -s.scale*s.strength)), t.Beside(b, s.b0)
+	}
+	return u, b
+}
+
+// Norm, Output and HeadGradient are what is trained beside the pairs.
+func (at *loraAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
+	return at.extras.Norm(n, w)
+}
+
+// Output is the trained output head.
+func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extras.Output(w) }
+
+// HeadGradient is that of the trained output head.
+func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
+
+// ReadsProduct reports whether there are magnitudes.
+func (at *loraAttachment) ReadsProduct(l *model.Linear) bool {
+	s := at.sites[l]
+	return s != nil && s.dora != nil
+}
+
+func (at *loraAttachment) Vectors() []attach.VectorChange { return at.extras.Vectors() }
+
+func (at *loraAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := make(map[*model.Linear]attach.Delta, len(at.sites))
+	for l, site := range at.sites {
+		all[l] = site
+		if site.dora == nil && site.a0 == nil && !site.embedding {
+			all[l] = pairDelta{site}
+		}
+	}
+	for l, d := range at.extras.Deltas() {
+		all[l] = d
+	}
+	return all
+}
+
+// AddRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
+func (s *loraSite) AddRows(dst []float32, r0, r1 int) {
+	switch scale := s.scale * s.strength; {
+	case s.dora != nil:
+		s.dora.addRows(s, dst, r0, r1)
+	case s.embedding: // dst += scale·A[:, r0:r1]ᵀ·Bᵀ
+		cols := s.b.Rows
+		kernels.Gemm(true, true, r1-r0, cols, s.a.Rows, scale, s.a.Data[r0:], s.a.Cols, s.b.Data, s.b.Cols, 1, dst, cols)
+	case s.a0 != nil || s.halves:
+		s.addApart(dst, r0, r1)
+	default:
+		addProduct(dst, s.a, s.b, scale, r0, r1)
+	}
+}
+
+// pairDelta is the change of a pair that is nothing but a product.
+type pairDelta struct{ *loraSite }
+
+func (d pairDelta) Factors() (a, b []float32, rank int) {
+	b = slices.Clone(d.b.Data)
+	kernels.Scale(d.scale*d.strength, b)
+	return d.a.Data, b, d.a.Rows
+}
+
+// addApart adds the pair less what it started from, each summed by itself: where they are the same nothing is added.
+func (s *loraSite) addApart(dst []float32, r0, r1 int) {
+	cols, scale := s.a.Cols, s.scale*s.strength
+	now, start := make([]float32, cols), make([]float32, cols)
+	half := s.a.Rows / 2
+	for r := r0; r < r1; r++ {
+		clear(now)
+		clear(start)
+		if s.halves {
+			lowrank.AddCombination(now, scale, s.b.Row(r)[:half], s.a.Data, cols)
+			lowrank.AddCombination(start, scale, s.b.Row(r)[half:], s.a.Data[half*cols:], cols)
+		} else {
+			lowrank.AddCombination(now, scale, s.b.Row(r), s.a.Data, cols)
+			lowrank.AddCombination(start, -scale, s.b0.Row(r), s.a0.Data, cols)
+		}
+		kernels.Add(now, start)
+		kernels.Add(dst[(r-r0)*cols:][:cols], now)
+	}
+}
+
+// addProduct is dst += scale·B[r0:r1]·A.
+func addProduct(dst []float32, a, b *autograd.Tensor, scale float32, r0, r1 int) {
+	for r := r0; r < r1; r++ {
+		lowrank.AddCombination(dst[(r-r0)*a.Cols:][:a.Cols], scale, b.Row(r), a.Data, a.Cols)
+	}
+}

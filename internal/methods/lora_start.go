@@ -1,0 +1,189 @@
+package methods
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
+// less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
+// product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
+func StartsApart(init string) bool { return init == attach.InitPiSSA || init == attach.InitOLoRA }
+
+// startLoRA fills the A matrix of a pair that starts at zero.
+func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
+	if !strings.HasSuffix(p.Name, partA) && !strings.HasSuffix(p.Name, embeddingB) {
+		return
+	}
+	r := prng.NewRandom(seed, p.Name)
+	switch {
+	case strings.HasSuffix(p.Name, embeddingB): // PEFT starts embeddings the other way round: A zero, B normal
+		r.Normal(p.Data, 1)
+	case c.Init == attach.InitGaussian:
+		r.Normal(p.Data, 1/float64(p.Rows()))
+	default:
+		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
+	}
+}
+
+// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging Face
+// checkpoint.
+func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions) (map[string][]float32, error) {
+	starts := map[string][]float32{}
+	if c.Init == attach.InitLoftQ {
+		return starts, loftQ(b, c, chosen, opt, starts)
+	}
+	for _, l := range b.Model.Matrices() {
+		if !slices.Contains(chosen, l.Module) || l.Module == model.EmbedModule {
+			continue
+		}
+		if c.DoRA {
+			starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+		}
+		if !StartsApart(c.Init) {
+			continue
+		}
+		r := c.RankOf(l.Module)
+		if r > min(l.W.Rows, l.W.Cols) {
+			return nil, errors.New(c.Init + ": the rank is larger than " + l.Module)
+		}
+		factor := Pissa
+		if c.Init == attach.InitOLoRA {
+			factor = Olora
+		}
+		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
+		pairB = model.InHFRows(pairB, l)
+		starts[attach.LoRAName(l.Module, "A")], starts[attach.PartName(l.Module, startA)] = pairA, pairA
+		starts[attach.LoRAName(l.Module, "B")], starts[attach.PartName(l.Module, startB)] = pairB, pairB
+	}
+	return starts, nil
+}
+
+// Pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.
+func Pissa(l *model.Linear, r int, scale float64, seed uint64) (a, b []float32) {
+	u, s, vt := linalg.TruncatedSVD(linalg.Of{Weights: &l.W}, linalg.Projection{Rank: r, Seed: seed})
+	a, b = vt, u
+	for k, value := range s {
+		root := float32(math.Sqrt(float64(value) / scale))
+		kernels.Scale(root, a[k*l.W.Cols:(k+1)*l.W.Cols])
+		for i := range l.W.Rows {
+			b[i*r+k] *= root
+		}
+	}
+	return a, b
+}
+
+// Olora is B = the first columns of Q and A = the first rows of R, W = Q·R.
+func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
+	rows, cols := l.W.Rows, l.W.Cols
+	first := make([]float32, rows*r)
+	row := make([]float32, cols)
+	for i := range rows {
+		l.W.Row(row, i)
+		copy(first[i*r:(i+1)*r], row)
+	}
+	b, _ = linalg.QR(first, rows, r)
+	a = make([]float32, r*cols)
+	linalg.Of{Weights: &l.W}.ApplyTransposed(a, linalg.Transpose(b, rows, r), r)
+	return a, b
+}
+
+// loftQ starts pairs at what the base's rounding took from the original weights.
+func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions, starts map[string][]float32) error {
+	switch {
+	case opt.Original == nil:
+		return errors.New("init loftq needs the model that the base was quantized from")
+	case c.DoRA:
+		return errors.New("init loftq does not go together with DoRA")
+	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
+		return errors.New("init loftq is for linear maps of the layers only")
+	}
+	if err := attach.SameModel(b, opt.Original); err != nil {
+		return err
+	}
+	originals := opt.Original.Model.Linears()
+	for i, l := range b.Model.Linears() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
+		}
+		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
+		switch {
+		case !floats.Finite(squares):
+			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, opt.Original.Path)
+		case squares == 0:
+			continue
+		}
+		r := c.RankOf(l.Module)
+		if r > min(l.W.Rows, l.W.Cols) {
+			return errors.New("init loftq: the rank is larger than " + l.Module)
+		}
+		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
+		root := float32(math.Sqrt(math.Abs(p.Scale / c.ScaleOf(p.Module))))
+		kernels.Scale(root, p.A)
+		kernels.Scale(root, p.B)
+		starts[attach.LoRAName(p.Module, "A")], starts[attach.LoRAName(p.Module, "B")] = p.A, p.B
+	}
+	if len(starts) == 0 {
+		return errors.New("init loftq: no chosen weight differs from the original")
+	}
+	return nil
+}
+
+// Collapse makes a plain LoRA of twice the rank of one that started apart.
+func (m *LoRA) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
+	c := m.Config
+	if !StartsApart(c.Init) {
+		return nil, nil
+	}
+	var out []attach.Param
+	paired := map[int]bool{}
+	for _, p := range m.Modules {
+		for _, i := range []int{p.A, p.B, p.a0, p.b0} {
+			paired[i] = true
+		}
+		if p.a0 < 0 { // of the embedding, which started at zero: its rank grows with zeros
+			out = append(out, beside(&params[p.A], nil, true), beside(&params[p.B], nil, false))
+			continue
+		}
+		minus := slices.Clone(params[p.b0].Data)
+		kernels.Scale(-1, minus)
+		out = append(out, beside(&params[p.A], params[p.a0].Data, true), beside(&params[p.B], minus, false))
+	}
+	for i := range params {
+		if !paired[i] {
+			out = append(out, params[i])
+		}
+	}
+	c.DoubleRank()
+	if c.Grid != nil {
+		c.Grid.Apart = true
+	}
+	return out, nil
+}
+
+// beside is a matrix with another of the same shape (nil: zeros) below it or to its right.
+func beside(p *attach.Param, other []float32, below bool) attach.Param {
+	rows, cols := p.Rows(), p.Cols()
+	if other == nil {
+		other = make([]float32, len(p.Data))
+	}
+	if below {
+		return attach.Param{Name: p.Name, Shape: []int{2 * rows, cols}, Data: slices.Concat(p.Data, other)}
+	}
+	var data []float32
+	for i := range rows {
+		data = append(append(data, p.Data[i*cols:(i+1)*cols]...), other[i*cols:(i+1)*cols]...)
+	}
+	return attach.Param{Name: p.Name, Shape: []int{rows, 2 * cols}, Data: data}
+}

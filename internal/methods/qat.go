@@ -1,0 +1,366 @@
+package methods
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// MethodQAT is the peft_type of adapters that move the blocks of a quantized base on their own grid. PEFT has no such
+// method: the files are this program's.
+const MethodQAT = "PEFTCONV_QAT"
+
+// QATOptions says what NewQAT makes. The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
+type QATOptions struct {
+	Channels  string   // "" is QATAuto
+	Rank      int      // 0 is 8
+	Alpha     float64  // 0 is twice the rank
+	Targets   []string // see SelectTargets; none is "all-linear"
+	Layers    string   // see ParseLayers; "" is all
+	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
+	Seed      uint64
+	Latent    bool   // ChannelCode starts from the original weights that Base.OpenLatent has opened, in the place of dither
+	BaseModel string // what the file says that the base is; "" is what the base's metadata says
+}
+
+// QATSettings are the fields of a QAT adapter's configuration.
+type QATSettings struct {
+	Rank     int              `json:"r"`
+	Alpha    float64          `json:"lora_alpha"`
+	Channels string           `json:"qat_channels"`
+	Dither   string           `json:"qat_dither"`
+	Seed     uint64           `json:"qat_seed"` // of the dither
+	Targets  attach.Modules   `json:"target_modules"`
+	Layers   attach.LayerList `json:"layers_to_transform"`
+	Latent   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
+}
+
+func (s *QATSettings) Check() error {
+	switch {
+	case s.Rank < 1:
+		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
+	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
+		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
+	}
+	_, err := attach.ParseChannels(s.Channels)
+	return errors.Join(attach.CheckDither(s.Dither), err)
+}
+
+func (s *QATSettings) Original() string { return s.Latent }
+
+// autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
+// (docs/quantization-aware.md).
+func autoChannels(t gguf.Type) []string {
+	switch {
+	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
+		return []string{attach.ChannelCode} // of floats, this is a LoRA
+	case !quant.HasLevels(t):
+		return []string{attach.ChannelScale}
+	}
+	return []string{attach.ChannelScale, attach.ChannelCode}
+}
+
+// NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
+// weights that were trained with. A weight whose type has none of the channels is an error.
+func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
+	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
+	if s.Rank == 0 {
+		s.Rank = 8
+	}
+	if s.Alpha == 0 {
+		s.Alpha = 2 * float64(s.Rank)
+	}
+	if s.Channels == "" {
+		s.Channels = attach.QATAuto
+	}
+	if s.Dither == "" {
+		s.Dither = attach.DitherUniform
+	}
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	chosen, err := attach.ChooseLinears(b, opt.Targets, opt.Layers, attach.AllLinear)
+	if err != nil {
+		return nil, err
+	}
+	s.Targets, s.Layers = attach.DescribeTargets(b, chosen)
+	shapes, err := qatShapes(b, s, chosen)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Latent {
+		if s.Latent, err = b.NewLatent(recodedBy(b, shapes)); err != nil {
+			return nil, err
+		}
+	}
+	c := attach.Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
+	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
+	if err == nil && opt.Latent {
+		a.Origin.Latent = attach.Absolute(b.Latent.Path)
+	}
+	return a, err
+}
+
+// recodedBy are the linear maps whose levels tensors of these shapes move.
+func recodedBy(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
+	for _, l := range b.Model.Linears() {
+		if shapes[QATName(l.Module, attach.ChannelCode, "A")] != nil {
+			linears = append(linears, l)
+		}
+	}
+	return linears
+}
+
+// qatShapes are the tensors of an adapter over the chosen modules.
+func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]int, error) {
+	wanted, _ := attach.ParseChannels(s.Channels)
+	shapes := map[string][]int{}
+	for _, l := range b.Model.Linears() {
+		if !slices.Contains(chosen, l.Module) {
+			continue
+		}
+		channels := wanted
+		if channels == nil {
+			channels = autoChannels(l.W.Type)
+		}
+		fits := false
+		for _, c := range channels {
+			if !attach.ChannelFits(c, l.W.Type) {
+				continue
+			}
+			fits = true
+			if c == attach.ChannelRow {
+				shapes[QATName(l.Module, c, "")] = []int{l.W.Rows, 1}
+				continue
+			}
+			in := l.W.Cols
+			if c != attach.ChannelCode {
+				in = l.W.Groups()
+			}
+			shapes[QATName(l.Module, c, "A")] = []int{s.Rank, in}
+			shapes[QATName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
+		}
+		if !fits {
+			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s moves: choose another channel (%s)",
+				l.Tensor, l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
+		}
+	}
+	return shapes, nil
+}
+
+// QATName is the name of a tensor: of A or B of a channel, or of the factors of rows.
+func QATName(module, channel, which string) string {
+	if which != "" {
+		which = "_" + which
+	}
+	return attach.ParamPrefix + module + ".qat_" + channel + which + ".weight"
+}
+
+// parseQATName takes a tensor's name apart.
+func parseQATName(name string) (module, channel, which string, ok bool) {
+	name, hasPrefix := strings.CutPrefix(name, attach.ParamPrefix)
+	name, hasSuffix := strings.CutSuffix(name, ".weight")
+	at := strings.LastIndex(name, ".qat_")
+	if !hasPrefix || !hasSuffix || at < 0 {
+		return "", "", "", false
+	}
+	module, channel = name[:at], name[at+len(".qat_"):]
+	channel, which, _ = strings.Cut(channel, "_")
+	if (channel == attach.ChannelRow) != (which == "") {
+		return "", "", "", false
+	}
+	_, err := attach.ParseChannels(channel)
+	return module, channel, which, err == nil && channel != attach.QATAuto
+}
+
+// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
+// because what a factor does to an output does not depend on the width: so the same learning rate suits both.
+func groupStart(width int) float64 { return 0.354 * math.Pow(float64(width)/256, 0.78) }
+
+// startQAT fills an A matrix.
+func startQAT(p *attach.Param, seed uint64, width int) {
+	_, channel, which, _ := parseQATName(p.Name)
+	if which != "A" {
+		return
+	}
+	bound := 1 / math.Sqrt(float64(p.Cols()))
+	if channel == attach.ChannelScale {
+		bound = groupStart(width)
+	}
+	prng.NewRandom(seed, p.Name).Uniform(p.Data, bound)
+}
+
+func init() { attach.RegisterFamily(qatFamily()) }
+
+// qatFamily is training on the grid of the base.
+func qatFamily() *attach.Family {
+	return &attach.Family{
+		Name: "qat", PeftType: MethodQAT, Own: true,
+		Settings: func() attach.Settings {
+			return &QATSettings{Rank: 8, Alpha: 16, Channels: attach.QATAuto, Dither: attach.DitherUniform}
+		},
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newQAT(c, params) },
+	}
+}
+
+// qat is training on the grid of a quantized base: the forward pass multiplies with blocks of the base's own types, of which
+// scales, offsets or levels have been moved, and merging writes these blocks. The scale channel is related to PEQA (Kim et
+// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the levels to L4Q (Jeon et al. 2024).
+type qat struct {
+	settings *QATSettings
+	modules  []*qatModule
+}
+
+// qatModule is the tensors on one linear map, by their places in the adapter's tensors; -1 is none.
+type qatModule struct {
+	name string
+	low  map[string][2]int // A (rank, in or groups), B (out, rank) of a channel
+	row  int               // (out, 1)
+	out  int
+}
+
+// newQAT sorts the tensors by modules and checks that they fit each other.
+func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
+	s := c.Settings.(*QATSettings)
+	m := &qat{settings: s}
+	byName := map[string]*qatModule{}
+	for i := range params {
+		p := &params[i]
+		name, channel, which, ok := parseQATName(p.Name)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("adapter: tensor %q is not one of a quantization-aware adapter", p.Name)
+		case len(p.Shape) != 2:
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected a matrix", p.Name, p.Shape)
+		}
+		mod := byName[name]
+		if mod == nil {
+			mod = &qatModule{name: name, low: map[string][2]int{}, row: -1, out: -1}
+			byName[name] = mod
+			m.modules = append(m.modules, mod)
+		}
+		p.Rate = ChannelRates[channel]
+		if err := mod.take(params, i, channel, which); err != nil {
+			return nil, err
+		}
+	}
+	if len(m.modules) == 0 {
+		return nil, fmt.Errorf("adapter: no tensor in it")
+	}
+	return m, nil
+}
+
+// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
+// (docs/quantization-aware.md).
+var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
+
+// take adds a tensor to the module. A comes before B, because tensors are sorted by name.
+func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
+	p := &params[i]
+	if which == "A" {
+		if i+1 == len(params) || params[i+1].Name != QATName(mod.name, channel, "B") {
+			return fmt.Errorf("adapter: module %s has qat_%s_A but no qat_%s_B", mod.name, channel, channel)
+		}
+		return nil
+	}
+	if mod.out >= 0 && mod.out != p.Rows() {
+		return fmt.Errorf("adapter: tensor %q has %d rows, but others of the module have %d", p.Name, p.Rows(), mod.out)
+	}
+	mod.out = p.Rows()
+	if which == "" {
+		mod.row = i
+		return nil
+	}
+	if i == 0 || params[i-1].Name != QATName(mod.name, channel, "A") {
+		return fmt.Errorf("adapter: module %s has qat_%s_B but no qat_%s_A", mod.name, channel, channel)
+	}
+	if params[i-1].Rows() != p.Cols() {
+		return fmt.Errorf("adapter: module %s has qat_%s_A %v and qat_%s_B %v, which have different ranks",
+			mod.name, channel, params[i-1].Shape, channel, p.Shape)
+	}
+	mod.low[channel] = [2]int{i - 1, i}
+	return nil
+}
+
+func (m *qat) SumsGroups() {}
+
+func (m *qat) Describe() string {
+	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))
+}
+
+// linears finds the linear map of every module in a base and checks that the shapes fit.
+func (m *qat) linears(b *attach.Base, params []attach.Param) ([]*model.Linear, error) {
+	byName := map[string]*model.Linear{}
+	for _, l := range b.Model.Linears() {
+		byName[l.Module] = l
+	}
+	found := make([]*model.Linear, len(m.modules))
+	for i, mod := range m.modules {
+		l := byName[mod.name]
+		if l == nil {
+			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+				b.Path, mod.name, len(b.Model.Layers))
+		}
+		if err := mod.fits(l, params); err != nil {
+			return nil, fmt.Errorf("adapter: %w: an adapter of another base (%s)?", err, b.Path)
+		}
+		found[i] = l
+	}
+	return found, nil
+}
+
+// fits compares the shapes with those of the weight, and the channels with what its type has.
+func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
+	if mod.out != l.W.Rows {
+		return fmt.Errorf("%s is made for %d rows, the weight has %d", mod.name, mod.out, l.W.Rows)
+	}
+	for channel, at := range mod.low {
+		if !attach.ChannelFits(channel, l.W.Type) {
+			return fmt.Errorf("%s moves the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
+		}
+		want := l.W.Cols
+		if channel != attach.ChannelCode {
+			want = l.W.Groups()
+		}
+		if got := params[at[0]].Cols(); got != want {
+			return fmt.Errorf("%s has %d columns for the %s of its weight, expected %d (%v, %d columns)",
+				mod.name, got, channel, want, l.W.Type, l.W.Cols)
+		}
+	}
+	return nil
+}
+
+// Permuted lists the tensors whose rows are those of a permuted weight.
+func (m *qat) Permuted(b *attach.Base) ([]attach.Permutation, error) {
+	heads := map[string]int{}
+	for _, l := range b.Model.Linears() {
+		heads[l.Module] = l.PermutedHeads
+	}
+	var perms []attach.Permutation
+	for _, mod := range m.modules {
+		h := heads[mod.name]
+		if h == 0 {
+			continue
+		}
+		for _, channel := range []string{attach.ChannelScale, attach.ChannelOffset, attach.ChannelCode} {
+			if at, ok := mod.low[channel]; ok {
+				perms = append(perms, attach.Permutation{Param: at[1], Heads: h})
+			}
+		}
+		if mod.row >= 0 {
+			perms = append(perms, attach.Permutation{Param: mod.row, Heads: h})
+		}
+	}
+	return perms, nil
+}
+
+// SuggestLR is a learning rate to start with: that of a LoRA, because ChannelRates makes it suit all channels.
+func (m *qat) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }

@@ -1,0 +1,255 @@
+package methods
+
+import (
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
+	linears, err := m.linears(b, values)
+	if err != nil {
+		return nil, err
+	}
+	at := &qatAttachment{sites: make(map[*model.Linear]*QATSite, len(linears))}
+	for i, l := range linears {
+		mod := m.modules[i]
+		s := &QATSite{
+			MovedBlocks: requant.NewMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			rowFactor: float32(strength), trained: grads != nil,
+		}
+		pair := func(channel string) (p QATPair) {
+			if at, ok := mod.low[channel]; ok {
+				p.A, p.b = attach.Leaf(values, grads, at[0]), attach.Leaf(values, grads, at[1])
+			}
+			return p
+		}
+		s.scale, s.Offset, s.code = pair(attach.ChannelScale), pair(attach.ChannelOffset), pair(attach.ChannelCode)
+		if mod.row >= 0 {
+			s.factors = attach.Leaf(values, grads, mod.row)
+		}
+		if m.settings.Dither == attach.DitherUniform {
+			s.Dither = prng.NewRandom(m.settings.Seed, mod.name).Next() | 1
+		}
+		at.sites[l] = s
+		at.order = append(at.order, s)
+	}
+	if m.settings.Latent != "" {
+		linears, blocks := at.recoded(b)
+		return at, b.AttachLatent(m.settings.Latent, linears, blocks)
+	}
+	return at, nil
+}
+
+// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
+func (at *qatAttachment) recoded(b *attach.Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
+	for _, l := range b.Model.Linears() {
+		if s := at.sites[l]; s != nil && s.code.A != nil {
+			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
+		}
+	}
+	return linears, blocks
+}
+
+// QATPair is the pair of matrices of one channel; a is nil where there is none.
+type QATPair struct{ A, b *autograd.Tensor }
+
+// addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of training.
+func (p QATPair) addRow(dst []float32, row int, factor float32) {
+	lowrank.AddCombination(dst, factor, p.b.Row(row), p.A.Data, p.A.Cols)
+}
+
+// qatAttachment is a quantization-aware adapter at work.
+type qatAttachment struct {
+	attach.Plain
+	sites map[*model.Linear]*QATSite
+	order []*QATSite
+}
+
+// Blocks are those of all sites.
+func (at *qatAttachment) Blocks() []*requant.MovedBlocks {
+	all := make([]*requant.MovedBlocks, len(at.order))
+	for i, s := range at.order {
+		all[i] = &s.MovedBlocks
+	}
+	return all
+}
+
+// QATSite is one matrix with its blocks moved.
+type QATSite struct {
+	requant.MovedBlocks
+	scale, Offset, code QATPair
+	factors             *autograd.Tensor // of the rows, (out, 1), or nil
+	factor, rowFactor   float32
+	trained             bool
+}
+
+// Weights is the matrix with its blocks moved.
+func (at *qatAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+	if s := at.sites[l]; s != nil {
+		return &s.Snapped
+	}
+	return w
+}
+
+// Stepped moves the blocks to where the tensors now say.
+func (at *qatAttachment) Stepped(int, int) {
+	for _, s := range at.order {
+		s.snap()
+	}
+}
+
+func (s *QATSite) snap() {
+	rows := s.Base.Rows
+	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
+		m := requant.SnapScratches.Get().(*requant.SnapScratch)
+		defer requant.SnapScratches.Put(m)
+		for r := i * requant.SnapRows; r < min(rows, (i+1)*requant.SnapRows); r++ {
+			s.snapRow(r, m)
+		}
+	})
+}
+
+// snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
+// Levels that start from original weights move first, on the grid that these were rounded to.
+func (s *QATSite) snapRow(r int, m *requant.SnapScratch) {
+	from, to := s.BaseRow(r), s.Row(r)
+	if s.Latent != nil {
+		s.moveLevels(r, from, m)
+		from = to
+	}
+	if s.scale.A != nil || s.Offset.A != nil || s.factors != nil {
+		s.wanted(r, m)
+		quant.Regrid(s.Base.Type, to, from, m.Scale, m.Offset)
+		from = to
+	}
+	if s.code.A != nil && s.Latent == nil {
+		s.moveLevels(r, from, m)
+	}
+}
+
+// moveLevels makes a row of the moved blocks: from with its levels moved.
+func (s *QATSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
+	m.Change = floats.Sized(m.Change, s.Base.Cols)
+	clear(m.Change)
+	s.code.addRow(m.Change, r, s.factor)
+	s.Recode(r, from, m.Change, m)
+}
+
+// wanted computes the scales and offsets that the groups of a row should have.
+func (s *QATSite) wanted(r int, m *requant.SnapScratch) {
+	m.Grid(s.Base, r)
+	m.Factor = floats.Sized(m.Factor, len(m.Scale))
+	clear(m.Factor)
+	if s.scale.A != nil {
+		s.scale.addRow(m.Factor, r, s.factor)
+	}
+	if s.factors != nil {
+		shift := float32(s.rowFactor * s.factors.Data[r])
+		for g := range m.Factor {
+			m.Factor[g] += shift
+		}
+	}
+	for g, f := range m.Factor {
+		m.Scale[g] *= 1 + f
+		m.Offset[g] *= 1 + f
+	}
+	if s.Offset.A != nil {
+		s.Offset.addRow(m.Offset, r, s.factor)
+	}
+}
+
+// Linear records what backward needs for the gradients.
+func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	s := at.sites[l]
+	if s == nil || !s.trained {
+		return y
+	}
+	if s.code.A != nil {
+		t.TapLowRank(y, x, s.code.A, s.code.b, s.factor, 1)
+	}
+	if s.scale.A != nil || s.factors != nil {
+		t.TapRows(y, x, &GroupGradient{Site: s})
+	} else if s.Offset.A != nil {
+		t.TapLowRank(y, x, s.Offset.A, s.Offset.b, s.factor, quant.GroupLen(s.Base.Type))
+	}
+	return y
+}
+
+// GroupGradient collects the gradients of the factors and offsets of all groups of a matrix.
+type GroupGradient struct {
+	Site           *QATSite
+	Factor, Offset []float32 // (out, groups)
+	weights        []float32 // of the rows under way
+}
+
+// AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for factors.
+func (g *GroupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
+	w := g.Site.Base
+	groups, n := w.Groups(), quant.GroupLen(w.Type)
+	if r0 == 0 {
+		g.Factor, g.weights = t.Scratch(w.Rows*groups), t.Scratch((r1-r0)*w.Cols)
+		if g.Site.Offset.A != nil {
+			g.Offset = t.Scratch(w.Rows * groups)
+		}
+	}
+	kernels.Parallel((r1-r0+requant.SnapRows-1)/requant.SnapRows, func(i int) {
+		for r := r0 + i*requant.SnapRows; r < min(r1, r0+(i+1)*requant.SnapRows); r++ {
+			row, grad := g.weights[(r-r0)*w.Cols:][:w.Cols], dw[(r-r0)*w.Cols:][:w.Cols]
+			w.Row(row, r)
+			for j := range groups {
+				from, to := j*n, min((j+1)*n, w.Cols)
+				g.Factor[r*groups+j] = kernels.Dot(grad[from:to], row[from:to])
+				if g.Offset != nil {
+					g.Offset[r*groups+j] = sumOf(grad[from:to])
+				}
+			}
+		}
+	})
+}
+
+func sumOf(x []float32) (sum float32) {
+	for _, v := range x {
+		sum += v
+	}
+	return sum
+}
+
+// Done takes the gradients of factors and offsets to the tensors that these are made from.
+func (g *GroupGradient) Done(*autograd.Tape) {
+	s := g.Site
+	if s.scale.A != nil {
+		s.scale.addGradient(g.Factor, s.factor)
+	}
+	if s.Offset.A != nil {
+		s.Offset.addGradient(g.Offset, s.factor)
+	}
+	if s.factors != nil {
+		groups := s.Base.Groups()
+		for r := range s.factors.Grad {
+			s.factors.Grad[r] += s.rowFactor * sumOf(g.Factor[r*groups:(r+1)*groups])
+		}
+	}
+}
+
+// addGradient adds to the gradients of A and B those that follow from the gradient d (out, groups) of factor·B·A.
+func (p QATPair) addGradient(d []float32, factor float32) {
+	out, rank, groups := p.b.Rows, p.A.Rows, p.A.Cols
+	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.A.Data, groups, 1, p.b.Grad, rank) // dB += factor·d·Aᵀ
+	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups) // dA += factor·Bᵀ·d
+}
+
+// Deltas are the differences between the moved blocks and those of the base.
+func (at *qatAttachment) Deltas() map[*model.Linear]attach.Delta {
+	all := make(map[*model.Linear]attach.Delta, len(at.sites))
+	for l, s := range at.sites {
+		all[l] = s
+	}
+	return all
+}

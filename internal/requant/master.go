@@ -1,0 +1,150 @@
+package requant
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// LatentWeights are the weights that a base was quantized from: where, between two levels, each weight was before it was
+// rounded. Changes that ChannelCode makes are added there.
+type LatentWeights struct {
+	Path   string
+	Find   func(l *model.Linear) (w *quant.Matrix, heads int) // nil: it has none; heads: as ordered has them
+	Closer io.Closer
+	Hashes map[*model.Linear]string // of those that were asked for
+}
+
+func (l *LatentWeights) OpenGGUF(m *model.Model) error {
+	f, err := gguf.Open(l.Path)
+	if err != nil {
+		return err
+	}
+	l.Closer = f
+	l.Find = func(linear *model.Linear) (*quant.Matrix, int) {
+		name, heads := m.InGGUF(linear)
+		t := f.Tensor(name)
+		if t == nil || len(t.Shape) != 2 || !quant.Supported(t.Type) {
+			return nil, 0
+		}
+		return &quant.Matrix{Type: t.Type, Rows: int(t.Rows()), Cols: int(t.Cols()), Data: t.Bytes()}, heads
+	}
+	return nil
+}
+
+func (l *LatentWeights) OpenSafetensors() error {
+	f, err := safetensors.Open(l.Path)
+	if err != nil {
+		return err
+	}
+	l.Closer = f
+	l.Find = func(linear *model.Linear) (*quant.Matrix, int) {
+		t := f.Tensor(linear.Module + ".weight")
+		if t == nil || len(t.Shape) != 2 {
+			return nil, 0
+		}
+		for typ, dtype := range model.Dtypes {
+			if t.DType == dtype {
+				return &quant.Matrix{Type: typ, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Bytes()}, 0
+			}
+		}
+		return nil, 0
+	}
+	return nil
+}
+
+// latentRows are the original weights of one linear map.
+type latentRows struct {
+	model.Ordered
+	place []int32 // of a row of the base among those of the Hugging Face checkpoint; nil: the same
+}
+
+// Row sets dst to the original weights of row r of the base.
+func (l *latentRows) Row(dst []float32, r int) {
+	if l.place != nil {
+		r = int(l.place[r])
+	}
+	l.Ordered.Row(dst, r)
+}
+
+// Rows finds the original weights of a linear map of a base.
+func (l *LatentWeights) Rows(linear *model.Linear) (*latentRows, error) {
+	w, heads := l.Find(linear)
+	switch {
+	case w == nil:
+		return nil, fmt.Errorf("%s has no matrix of floats or known blocks for %s: not the original of this base", l.Path, linear.Module)
+	case w.Rows != linear.W.Rows || w.Cols != linear.W.Cols:
+		return nil, fmt.Errorf("%s is %d×%d in %s, but %d×%d in the base: not the original of this base", linear.Module, w.Rows, w.Cols, l.Path,
+			linear.W.Rows, linear.W.Cols)
+	}
+	return &latentRows{model.Ordered{W: *w, Heads: heads}, model.Inverted(model.RowsInBase(linear))}, nil
+}
+
+// farLatent is how far, as a share of their norm, original weights may be from those of a base: unrelated ones are √2 away, and 2
+// bits a third.
+const farLatent = 0.9
+
+// checkedRows is how many rows are compared.
+const checkedRows = 64
+
+// Check reports original weights that the base cannot have been quantized from, by some rows.
+func (l *latentRows) Check(linear *model.Linear) error {
+	var miss, norm float64
+	row, old := make([]float32, linear.W.Cols), make([]float32, linear.W.Cols)
+	n := min(linear.W.Rows, checkedRows)
+	for i := range n {
+		r := i * linear.W.Rows / n
+		linear.W.Row(old, r)
+		l.Row(row, r)
+		norm += kernels.SumSquares(row)
+		kernels.Axpy(-1, row, old)
+		miss += kernels.SumSquares(old)
+	}
+	if far := math.Sqrt(miss / norm); !(far < farLatent) && miss > 0 {
+		return fmt.Errorf("the weights of %s are %.0f %% away from those of the base: not the original of this base", linear.Module, 100*far)
+	}
+	return nil
+}
+
+// hash is the SHA-256 of the weights as little-endian float32, rows as in the Hugging Face checkpoint: the same for all files that
+// hold these numbers.
+func (l *latentRows) hash() string {
+	h := sha256.New()
+	row := make([]float32, l.W.Cols)
+	for r := range l.W.Rows {
+		l.Ordered.Row(row, r)
+		h.Write(floats.LittleEndian(row))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Identity is the SHA-256 of a line "hash  module" for each of some linear maps.
+func (l *LatentWeights) Identity(linears []*model.Linear) (string, error) {
+	rows, hashes := make([]*latentRows, len(linears)), make([]string, len(linears))
+	for i, linear := range linears {
+		var err error
+		if rows[i], err = l.Rows(linear); err != nil {
+			return "", err
+		}
+	}
+	kernels.Parallel(len(linears), func(i int) {
+		if hashes[i] = l.Hashes[linears[i]]; hashes[i] == "" {
+			hashes[i] = rows[i].hash()
+		}
+	})
+	h := sha256.New()
+	for i, linear := range linears {
+		l.Hashes[linear] = hashes[i]
+		fmt.Fprintf(h, "%s  %s\n", hashes[i], linear.Module)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

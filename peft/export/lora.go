@@ -1,0 +1,201 @@
+package export
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
+//
+// llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
+// asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules), alpha is 0, which means no
+// scaling, and the scale is multiplied into B.
+func GGUF(a *attach.Adapter, b *attach.Base, path string) error { return GGUFAs(a, b, path, gguf.F32) }
+
+// GGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
+func GGUFAs(a *attach.Adapter, b *attach.Base, path string, t gguf.Type) error {
+	_, err := LoRA(a, b, path, LoRAOptions{Type: t})
+	return err
+}
+
+// LoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
+// where the changes are not of low rank, and says how near that is.
+func LoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
+	report, err := writeLoRA(a, b, path, opt)
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", path, err)
+	}
+	return report, nil
+}
+
+func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
+	if opt.Type != gguf.F32 && opt.Type != gguf.F16 {
+		return nil, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
+	}
+	if opt.Rank < 0 {
+		return nil, fmt.Errorf("rank %d, expected 1 or more, or 0", opt.Rank)
+	}
+	pairs, report, err := pairsOf(a, b, opt)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := exportMetadata(a, b, opt)
+	if err != nil {
+		return nil, err
+	}
+	return report, atomicfile.Write(path, func(w io.Writer) error {
+		out := bufio.NewWriterSize(w, 1<<20)
+		if err := writePairs(out, meta, pairs, opt.Type); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+}
+
+// exportPair is a pair of matrices under the name of the tensor that they change.
+type exportPair struct {
+	tensor  string
+	a, b    []float32 // (aRows, in), (out, rank)
+	aRows   int       // the rank, but for an embedding table
+	rank    int
+	in, out int
+}
+
+// exportPairs lists the pairs in the order of the model, rows as GGUF stores them, scales where they belong.
+func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
+	m, ok := a.Method.(*methods.LoRA)
+	if !ok {
+		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
+	}
+	if err := exportable(m, b); err != nil {
+		return nil, err
+	}
+	linears, err := m.Linears(b)
+	if err != nil {
+		return nil, err
+	}
+	byLinear := map[*model.Linear]methods.LoRAModule{}
+	for i, l := range linears {
+		byLinear[l] = m.Modules[i]
+	}
+	var pairs []exportPair
+	for _, l := range b.Model.Matrices() {
+		mod, ok := byLinear[l]
+		if !ok {
+			continue
+		}
+		name, heads := b.Model.InGGUF(l)
+		if l.Module == model.EmbedModule {
+			pairs = append(pairs, exportEmbedding(a, name, mod))
+			continue
+		}
+		pairs = append(pairs, exportPair{
+			tensor: name, a: a.Tensors[mod.A].Data, b: exportB(a, mod, heads), aRows: mod.Rank, rank: mod.Rank, in: mod.In, out: mod.Out,
+		})
+	}
+	return pairs, nil
+}
+
+// exportable says what a GGUF LoRA cannot hold, where there is such.
+func exportable(m *methods.LoRA, b *attach.Base) error {
+	switch {
+	case m.Config.DoRA:
+		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
+	case !m.Extras.None():
+		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.Extras.Describe())
+	case methods.StartsApart(m.Config.Init):
+		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
+	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules, func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
+		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
+	}
+	return nil
+}
+
+// exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for each
+// token.
+func exportEmbedding(a *attach.Adapter, name string, mod methods.LoRAModule) exportPair {
+	pair := exportPair{
+		tensor: name, a: linalg.Transpose(a.Tensors[mod.A].Data, mod.Rank, mod.In), b: slices.Clone(a.Tensors[mod.B].Data),
+		aRows: mod.In, rank: mod.Rank, in: mod.Rank, out: mod.Out,
+	}
+	if !a.Config.Plain() {
+		kernels.Scale(float32(mod.Scale), pair.b)
+	}
+	return pair
+}
+
+// exportB is a copy of B with its rows permuted and, where alpha cannot say it, the scale in it.
+func exportB(a *attach.Adapter, mod methods.LoRAModule, heads int) []float32 {
+	src := a.Tensors[mod.B : mod.B+1]
+	dst := attach.Views(src, make([]float32, len(src[0].Data)))
+	var perms []attach.Permutation
+	if heads > 0 {
+		perms = []attach.Permutation{{Param: 0, Heads: heads}}
+	}
+	attach.ToBase(dst, src, perms)
+	if !a.Config.Plain() {
+		kernels.Scale(float32(mod.Scale), dst[0].Data)
+	}
+	return dst[0].Data
+}
+
+// exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
+func exportMetadata(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*gguf.Metadata, error) {
+	alpha := float32(0)
+	if exportsPairs(a, opt) && a.Config.Plain() {
+		alpha = float32(a.Config.Alpha)
+	}
+	meta := &gguf.Metadata{}
+	var failed error
+	set := func(key string, value any) { failed = errors.Join(failed, meta.Set(key, value)) }
+	set("general.type", "adapter")
+	set("general.architecture", b.Architecture())
+	set("adapter.type", "lora")
+	set("adapter.lora.alpha", alpha)
+	if b.GGUF != nil {
+		if name, ok := b.GGUF.Meta.String("general.name"); ok {
+			set("general.base_model.count", uint32(1))
+			set("general.base_model.0.name", name)
+		}
+	}
+	set("peftconv.version", attach.Version)
+	if sum := a.Origin.BaseSHA256; sum != "" {
+		set(attach.MetaBaseSHA256, sum)
+	}
+	return meta, failed
+}
+
+// writePairs writes the file.
+func writePairs(out io.Writer, meta *gguf.Metadata, pairs []exportPair, t gguf.Type) error {
+	var table []gguf.Tensor
+	for _, p := range pairs {
+		table = append(table,
+			gguf.Tensor{Name: p.tensor + ".lora_a", Shape: []int64{int64(p.in), int64(p.aRows)}, Type: t},
+			gguf.Tensor{Name: p.tensor + ".lora_b", Shape: []int64{int64(p.rank), int64(p.out)}, Type: t})
+	}
+	w, err := gguf.NewWriter(out, meta, table)
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		if err := w.WriteTensor(p.tensor+".lora_a", floats.Encode(t, p.a, p.in)); err != nil {
+			return err
+		}
+		if err := w.WriteTensor(p.tensor+".lora_b", floats.Encode(t, p.b, p.rank)); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}

@@ -1,0 +1,300 @@
+package export
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// Kinds of llama.cpp's state files.
+const (
+	StateSession  = "session"  // of a whole context: llama-cli --prompt-cache, llama_state_load_file
+	StateSequence = "sequence" // of one sequence: the slots of llama-server, llama_state_seq_load_file
+)
+
+// stateVersion is how a time's llama.cpp writes states.
+type stateVersion struct {
+	session, sequence uint32 // versions in the files
+	outputs           bool   // a session has the outputs, logits and embeddings of the last batch
+	streams           bool   // the cache says how many streams it has
+	flash             bool   // flash attention is on where nothing else is asked for
+}
+
+// stateVersions are those that can be written, by StateOptions.Target.
+var stateVersions = map[string]stateVersion{
+	"2026":    {session: 10, sequence: 3, streams: true, flash: true},
+	"2025":    {session: 9, sequence: 2, outputs: true, streams: true, flash: true},
+	"2025-02": {session: 9, sequence: 2, outputs: true},
+}
+
+// StateOptions says what ExportState writes. The zero value is a session for the llama.cpp of 2026 as it runs by default:
+// half precision and flash attention.
+type StateOptions struct {
+	Kind      string    // StateSession ("" is the same) or StateSequence
+	Target    string    // "2026" ("" is the same), "2025" (from July on) or "2025-02", whose formats differ
+	Type      gguf.Type // of keys and values: F32 or F16, as the target's --cache-type-k and -v; the zero value is F32
+	Attention string    // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
+	Streams   int       // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
+	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones. Where
+	// it is given, that file is written with other keys and values, whatever its version.
+	From string
+}
+
+// StateReport says what ExportState wrote.
+type StateReport struct {
+	Tokens      int    `json:"tokens"`      // positions in the file
+	Placeholder int32  `json:"placeholder"` // the token that each of them counts as
+	Text        string `json:"text"`        // how it is spelled
+}
+
+// check reports values that make no sense, and gives the version.
+func (opt *StateOptions) check() (stateVersion, error) {
+	target := opt.Target
+	if target == "" {
+		target = "2026"
+	}
+	v, known := stateVersions[target]
+	switch {
+	case !known:
+		return v, fmt.Errorf("target %q is not known, expected 2026, 2025 or 2025-02", opt.Target)
+	case opt.Kind != "" && opt.Kind != StateSession && opt.Kind != StateSequence:
+		return v, fmt.Errorf("a state of kind %q is not known, expected %s or %s", opt.Kind, StateSession, StateSequence)
+	case opt.Type != gguf.F32 && opt.Type != gguf.F16:
+		return v, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
+	case opt.Streams < 0 || opt.Streams > 256:
+		return v, fmt.Errorf("%d streams, expected 1 to 256", opt.Streams)
+	}
+	switch opt.Attention {
+	case "flash":
+		v.flash = true
+	case "plain":
+		v.flash = false
+	case "":
+	default:
+		return v, fmt.Errorf("attention %q is not known, expected flash or plain", opt.Attention)
+	}
+	return v, nil
+}
+
+// State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
+// if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
+func State(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
+	r, err := exportState(b, adapters, path, opt)
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func exportState(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
+	version, err := opt.check()
+	if err != nil {
+		return nil, err
+	}
+	session, err := virtualSession(b, adapters)
+	if err != nil {
+		return nil, err
+	}
+	w := &stateWriter{base: b, session: session, version: version, opt: opt}
+	w.report = StateReport{Tokens: session.Len(), Placeholder: placeholder(b)}
+	if b.Tokenizer != nil {
+		w.report.Text = b.Tokenizer.Piece(w.report.Placeholder)
+	}
+	data := w.whole()
+	if opt.From != "" {
+		if data, err = w.into(opt.From); err != nil {
+			return nil, err
+		}
+	}
+	return &w.report, atomicfile.Write(path, func(out io.Writer) error {
+		_, err := out.Write(data)
+		return err
+	})
+}
+
+// virtualSession is a session that has read what the adapters put before every text.
+func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, error) {
+	hooks, err := attach.BindAll(b, adapters)
+	if err != nil {
+		return nil, err
+	}
+	for _, bound := range hooks {
+		a := bound.Adapter
+		switch {
+		case a.Config.Template != "":
+			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
+		case a.Heads() > 0:
+			return nil, attach.ErrClassifier
+		case a.VirtualTokens() == 0:
+			return nil, fmt.Errorf("an adapter of method %s is more than what stands before a text", a.Config.Method)
+		}
+	}
+	n := hooks.VirtualTokens()
+	if n == 0 {
+		return nil, errors.New("there is no adapter with virtual tokens")
+	}
+	session := b.Model.NewSession(n)
+	ids := attach.Expanded(hooks, []int32{0})
+	_, err = session.Append(ids[:len(ids)-1], hooks)
+	return session, err
+}
+
+// placeholder is the token that each position of a state counts as: the first one of a prompt in any case.
+func placeholder(b *attach.Base) int32 {
+	if b.Tokenizer == nil {
+		return 0
+	}
+	if id, ok := b.Tokenizer.BOS(); ok {
+		return id
+	}
+	id, _ := b.Tokenizer.EOS()
+	return max(id, 0)
+}
+
+// stateWriter makes the bytes of a state. All numbers are little-endian.
+type stateWriter struct {
+	base    *attach.Base
+	session *model.Session
+	version stateVersion
+	opt     StateOptions
+	report  StateReport
+	out     bytes.Buffer
+}
+
+// Magic numbers of state files.
+const (
+	magicSession  = 0x6767736e
+	magicSequence = 0x67677371
+)
+
+func (w *stateWriter) put(values ...any) {
+	for _, v := range values {
+		if err := binary.Write(&w.out, binary.LittleEndian, v); err != nil {
+			panic("peft: a value of no fixed size in a state")
+		}
+	}
+}
+
+// whole is the whole file.
+func (w *stateWriter) whole() []byte {
+	if w.opt.Kind == StateSequence {
+		w.put(uint32(magicSequence), w.version.sequence)
+	} else {
+		w.put(uint32(magicSession), w.version.session)
+	}
+	w.put(uint32(w.session.Len()))
+	for range w.session.Len() {
+		w.put(w.report.Placeholder)
+	}
+	if w.opt.Kind != StateSequence {
+		name := w.base.Architecture()
+		w.put(uint32(len(name)), []byte(name))
+		if w.version.outputs {
+			w.put(uint32(0), uint64(0), uint64(0)) // no outputs, logits, embeddings
+		}
+	}
+	streams := max(1, w.opt.Streams)
+	if w.version.streams {
+		w.put(uint32(streams))
+	}
+	w.put(uint32(w.session.Len()))
+	for pos := range w.session.Len() {
+		w.put(int32(pos), uint32(1), int32(0)) // its position; one sequence, number 0
+	}
+	w.out.Write(w.cache(w.opt.Type, !w.version.flash))
+	for range streams - 1 {
+		w.put(uint32(0))
+	}
+	return w.out.Bytes()
+}
+
+// cache is the part of a state that holds keys and values.
+func (w *stateWriter) cache(t gguf.Type, transposed bool) []byte {
+	var out bytes.Buffer
+	put := func(values ...any) {
+		for _, v := range values {
+			binary.Write(&out, binary.LittleEndian, v) // into memory
+		}
+	}
+	layers, width := len(w.base.Model.Layers), w.base.Model.Spec.KeyHeads*w.base.Model.Spec.HeadDim
+	flag := uint32(0)
+	if transposed {
+		flag = 1
+	}
+	put(flag, uint32(layers))
+	for i := range layers {
+		keys, _ := w.session.Cache(i)
+		put(int32(t), uint64(width*t.BlockSize()), floats.Encode(t, keys, width))
+	}
+	for i := range layers {
+		_, values := w.session.Cache(i)
+		if transposed {
+			put(int32(t), uint32(t.BlockSize()), uint32(width), floats.Encode(t, transpose(values, width), width))
+		} else {
+			put(int32(t), uint64(width*t.BlockSize()), floats.Encode(t, values, width))
+		}
+	}
+	return out.Bytes()
+}
+
+// transpose is the matrix with so many columns with rows and columns exchanged.
+func transpose(x []float32, cols int) []float32 {
+	rows := len(x) / cols
+	y := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			y[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return y
+}
+
+// into is a state file of the target with the keys and values replaced: they are recognised by what stands around them.
+func (w *stateWriter) into(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range []gguf.Type{gguf.F16, gguf.F32} {
+		for _, transposed := range []bool{false, true} {
+			ours := w.cache(t, transposed)
+			if at := len(data) - len(ours); at >= 0 && sameFrame(data[at:], ours, w.frame(t)) {
+				return append(data[:at:at], ours...), nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the same model "+
+		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
+}
+
+// frame lists the stretches of a cache that are not keys and values.
+func (w *stateWriter) frame(t gguf.Type) [][2]int {
+	spec := &w.base.Model.Spec
+	layers, block := spec.Layers, w.session.Len()*spec.KeyHeads*spec.HeadDim*t.BlockSize()
+	spans := [][2]int{{0, 8}}
+	at := 8
+	for range 2 * layers {
+		spans = append(spans, [2]int{at, at + 12}) // type and sizes of a layer's keys or values: 12 bytes in both forms
+		at += 12 + block
+	}
+	return spans
+}
+
+// sameFrame reports whether two caches are the same but for keys and values.
+func sameFrame(a, b []byte, frame [][2]int) bool {
+	for _, span := range frame {
+		if !bytes.Equal(a[span[0]:span[1]], b[span[0]:span[1]]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,270 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/internal/virtual"
+	"github.com/peftconv/peftconv/peft/eval"
+)
+
+// writeModel exports an adapter as a model and opens it.
+func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base, *ModelReport) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "model.gguf")
+	r, err := Model(a, b, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pefttest.OpenBase(t, out), r
+}
+
+// TestVirtualModel: the model with virtual tokens in its vocabulary has the loss of the base with the adapter, but for the
+// little that the virtual tokens take of the probability.
+func TestVirtualModel(t *testing.T) {
+	tied := pefttest.Tiny
+	tied.Tied = true
+	for _, c := range []struct {
+		name  string
+		model pefttest.TinyModel
+		limit float64
+	}{{"own head", pefttest.Tiny, 0.02}, {"tied", tied, 0.02}, {"in K types", pefttest.TinyK, 0.05}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := pefttest.OpenBase(t, c.model.WriteGGUF(t))
+			a, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 3, Seed: 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, report := exportModel(t, b, a)
+			vocab := int32(b.Model.Spec.Vocab)
+			data, behind := pefttest.TinyData(6, 2), &dataset.Set{}
+			for _, e := range data.Examples {
+				loss := e.Loss
+				if loss == nil {
+					loss = slices.Repeat([]bool{true}, len(e.IDs))
+					loss[0] = false
+				}
+				behind.Examples = append(behind.Examples, attach.Example{
+					IDs: slices.Concat([]int32{vocab, vocab + 1, vocab + 2}, e.IDs), Loss: slices.Concat([]bool{false, false, false}, loss),
+				})
+			}
+			want, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := eval.Loss(context.Background(), m, nil, behind, 0)
+			if err != nil || math.Abs(got.Loss-want.Loss) > c.limit || got.Tokens != want.Tokens {
+				t.Errorf("loss %+v, %v, expected %+v", got, err, want)
+			}
+			if m.Tokenizer.AddBOS() || !strings.HasPrefix(report.Note, "a prompt has to begin with <pt_0>…<pt_2><s>") {
+				t.Errorf("BOS in front: %v; the note is %q", m.Tokenizer.AddBOS(), report.Note)
+			}
+			if ids := m.Tokenizer.Encode("<pt_0><pt_2><s>", true); !slices.Equal(ids, []int32{vocab, vocab + 2, 1}) {
+				t.Errorf("the virtual tokens are read as %v", ids)
+			}
+			if _, err := Model(a, m, filepath.Join(t.TempDir(), "twice.gguf")); err == nil {
+				t.Error("virtual tokens are added twice")
+			}
+		})
+	}
+}
+
+// withChat is a tiny model with a chat template.
+func withChat(t *testing.T, chat string) *attach.Base {
+	t.Helper()
+	path := pefttest.Tiny.WriteGGUF(t)
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := &modelFile{meta: f.Meta.Clone()}
+	if err := m.meta.Set(keyTemplate, chat); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range f.Tensors {
+		m.tensors = append(m.tensors, copied(x))
+	}
+	var out bytes.Buffer
+	if err := m.writeTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	changed := filepath.Join(t.TempDir(), "chat.gguf")
+	if err := os.WriteFile(changed, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return pefttest.OpenBase(t, changed)
+}
+
+// TestVirtualChat: chats begin with the virtual tokens, and have BOS once.
+func TestVirtualChat(t *testing.T) {
+	prompt := func(b *attach.Base) (*attach.Adapter, error) {
+		return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
+	}
+	for _, c := range []struct {
+		name, chat, want string
+		make             func(b *attach.Base) (*attach.Adapter, error)
+	}{
+		{"BOS by the vocabulary", "{{ messages }}", "<pt_0><pt_1><s>{{ messages }}", prompt},
+		{"BOS by the template", "{{ bos_token }}{{ messages }}", "<pt_0><pt_1>{{ bos_token }}{{ messages }}", prompt},
+		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *attach.Base) (*attach.Adapter, error) {
+			return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {q} [P] so: {a}", Hidden: 4})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := withChat(t, c.chat)
+			a, err := c.make(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, _ := exportModel(t, b, a)
+			if chat, _ := m.GGUF.Meta.String(keyTemplate); chat != c.want {
+				t.Errorf("the chat template is %q, expected %q", chat, c.want)
+			}
+		})
+	}
+}
+
+// TestState reads a state back as llama.cpp does and compares it with a session's cache.
+func TestState(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := virtualSession(b, []attach.Scaled{{Adapter: a, Scale: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		opt     StateOptions
+		headers []uint32 // in front of the cells
+	}{
+		{StateOptions{}, []uint32{magicSession, 10, 3, 1, 1, 1, 5, 0x6d616c6c, 1}},
+		{StateOptions{Kind: StateSequence, Attention: "plain"}, []uint32{magicSequence, 3, 3, 1, 1, 1, 1}},
+		{StateOptions{Kind: StateSequence, Target: "2025-02"}, []uint32{magicSequence, 2, 3, 1, 1, 1}},
+		{StateOptions{Kind: StateSequence, Streams: 4, Type: gguf.F16}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
+	} {
+		path := filepath.Join(t.TempDir(), "state")
+		r, err := State(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, c.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Tokens != 3 || r.Placeholder != 1 {
+			t.Errorf("%+v: the report is %+v", c.opt, r)
+		}
+		data := pefttest.FileBytes(t, path)
+		for i, want := range c.headers {
+			got := binary.LittleEndian.Uint32(data[4*i:])
+			if i == 7 && want == 0x6d616c6c { // "llama" shifts what follows by a byte
+				if string(data[28:33]) != "llama" || binary.LittleEndian.Uint32(data[33:]) != 1 {
+					t.Errorf("%+v: after the tokens stands %q", c.opt, data[24:40])
+				}
+				break
+			}
+			if got != want {
+				t.Errorf("%+v: word %d is %#x, expected %#x", c.opt, i, got, want)
+			}
+		}
+		version, _ := c.opt.check()
+		keys, values := session.Cache(1)
+		checkCache(t, data, c.opt, !version.flash, keys, values)
+	}
+}
+
+// checkCache finds the keys and values of the last layer in a state.
+func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, keys, values []float32) {
+	t.Helper()
+	size := opt.Type.BlockSize()
+	block := 3 * 16 * size // 3 tokens, 2 heads of 8
+	end := len(data) - 4*max(0, opt.Streams-1)
+	wantValues := values
+	if transposed {
+		wantValues = transpose(values, 16)
+	}
+	if !bytes.Equal(data[end-block:end], floats.Encode(opt.Type, wantValues, len(wantValues))) {
+		t.Errorf("%+v: the values of the last layer are not at the end", opt)
+	}
+	at := end - 2*(12+block) - block // values of two layers, keys of the last
+	if !bytes.Equal(data[at:at+block], floats.Encode(opt.Type, keys, 16)) {
+		t.Errorf("%+v: the keys of the last layer are not where they belong", opt)
+	}
+}
+
+// TestStateInto puts keys and values into a file of an unknown version.
+func TestStateInto(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	state := func(seed uint64, opt StateOptions) []byte {
+		a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: seed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "state")
+		if _, err := State(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, opt); err != nil {
+			t.Fatal(err)
+		}
+		return pefttest.FileBytes(t, path)
+	}
+	for _, attention := range []string{"flash", "plain"} {
+		for _, typ := range []gguf.Type{gguf.F16, gguf.F32} {
+			opt := StateOptions{Attention: attention, Type: typ}
+			other, want := state(1, opt), state(2, opt)
+			head := []byte("a header of another version")
+			path := filepath.Join(t.TempDir(), "own")
+			if err := os.WriteFile(path, slices.Concat(head, other[40:]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if got := state(2, StateOptions{From: path}); !bytes.Equal(got, slices.Concat(head, want[40:])) {
+				t.Errorf("%s, %v: keys and values are not in their places", attention, typ)
+			}
+		}
+	}
+}
+
+// TestStateErrors wants what cannot be a state to be refused.
+func TestStateErrors(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	prompt, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	templated, err := virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {a}", Hidden: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, make([]byte, 4096), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		adapter *attach.Adapter
+		opt     StateOptions
+		want    string
+	}{
+		{prompt, StateOptions{Kind: "slot"}, `"slot" is not known`},
+		{prompt, StateOptions{Target: "1999"}, `"1999" is not known`},
+		{prompt, StateOptions{Attention: "fast"}, `"fast" is not known`},
+		{prompt, StateOptions{Type: gguf.Q8_0}, "expected F32 or F16"},
+		{prompt, StateOptions{Streams: -1}, "-1 streams"},
+		{prompt, StateOptions{From: empty}, "does not end with the keys and values of 2 tokens"},
+		{templated, StateOptions{}, "among the fields"},
+		{pefttest.Trained(t, b, methods.LoRAOptions{}), StateOptions{}, "is more than what stands before a text"},
+	} {
+		if _, err := State(b, []attach.Scaled{{Adapter: c.adapter, Scale: 1}}, filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v gives %v, expected an error with %q", c.opt, err, c.want)
+		}
+	}
+}

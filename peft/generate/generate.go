@@ -1,0 +1,162 @@
+package generate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/tokenizer"
+)
+
+// Options says how Generate chooses tokens. The zero value takes the likeliest token 128 times.
+type Options struct {
+	N           int     // the most tokens to generate; 0: 128
+	Temperature float64 // 0: always the likeliest token
+	TopK        int     // > 0: only the so many likeliest
+	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
+	Seed        uint64
+	Context     int  // the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
+	IgnoreEOG   bool // go on after a token that ends an answer
+}
+
+// Result is what Generate made.
+type Result struct {
+	Text            string  `json:"text"`
+	IDs             []int32 `json:"ids"`
+	PromptTokens    int     `json:"prompt_tokens"`
+	Tokens          int     `json:"tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second"` // of the generation, the prompt aside
+	Stop            string  `json:"stop"`              // "eog", "length" or "context"
+}
+
+// Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
+// is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
+func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+	if b.Tokenizer == nil {
+		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
+	}
+	hooks, err := attach.BindAll(b, adapters)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	ids, err := adaptedPrompt(b, adapters, prompt)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	g, err := newGenerator(b, hooks, len(ids), opt, emit)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	if err := g.run(ctx, attach.Expanded(hooks, ids)); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	return g.result, nil
+}
+
+// adaptedPrompt are the tokens of a prompt in the template of an adapter, or as it is where none has one.
+func adaptedPrompt(b *attach.Base, adapters []attach.Scaled, prompt string) ([]int32, error) {
+	for _, scaled := range adapters {
+		if scaled.Adapter.Heads() > 0 {
+			return nil, attach.ErrClassifier
+		}
+	}
+	for _, scaled := range adapters {
+		if scaled.Adapter.Config.Template != "" {
+			return scaled.Adapter.Templated(b, prompt)
+		}
+	}
+	ids := attach.PromptIDs(b.Tokenizer, prompt)
+	if len(ids) == 0 {
+		return nil, errors.New("the prompt is empty")
+	}
+	return ids, nil
+}
+
+// generator is one answer being made.
+type generator struct {
+	tok     *tokenizer.Tokenizer
+	hooks   attach.Stack
+	session *model.Session
+	sampler sampler
+	opt     Options
+	emit    func(string)
+	result  *Result
+}
+
+func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, emit func(string)) (*generator, error) {
+	if opt.N == 0 {
+		opt.N = 128
+	}
+	limit := opt.Context
+	if limit == 0 {
+		limit = b.Model.Spec.Context
+	}
+	if prompt >= limit {
+		return nil, fmt.Errorf("the prompt has %d tokens, the context only %d", prompt, limit)
+	}
+	if emit == nil {
+		emit = func(string) {}
+	}
+	size := min(limit, prompt+opt.N) + hooks.VirtualTokens()
+	return &generator{
+		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
+		sampler: newSampler(opt), result: &Result{PromptTokens: prompt},
+	}, nil
+}
+
+// run reads the prompt and generates until something ends it.
+func (g *generator) run(ctx context.Context, ids []int32) error {
+	logits, err := g.session.Append(ids, g.hooks)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	say := func(piece string) {
+		if piece != "" {
+			text.WriteString(piece)
+			g.emit(piece)
+		}
+	}
+	start, stream := time.Now(), g.tok.NewStream()
+	for g.result.Stop == "" {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		id, err := g.sampler.next(logits)
+		if err != nil {
+			return err
+		}
+		if g.tok.IsEOG(id) && !g.opt.IgnoreEOG {
+			g.result.Stop = "eog"
+			break
+		}
+		g.result.IDs = append(g.result.IDs, id)
+		say(stream.Next(id))
+		if logits, err = g.advance(id); err != nil {
+			return err
+		}
+	}
+	say(stream.Flush())
+	g.result.Text, g.result.Tokens = text.String(), len(g.result.IDs)
+	if spent := time.Since(start).Seconds(); spent > 0 {
+		g.result.TokensPerSecond = float64(g.result.Tokens) / spent
+	}
+	return nil
+}
+
+// advance reads a generated token, unless it was the last one there is room or need for.
+func (g *generator) advance(id int32) ([]float32, error) {
+	switch {
+	case len(g.result.IDs) == g.opt.N:
+		g.result.Stop = "length"
+	case g.session.Room() == 0:
+		g.result.Stop = "context"
+	default:
+		return g.session.Append([]int32{id}, g.hooks)
+	}
+	return nil, nil
+}

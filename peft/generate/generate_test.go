@@ -1,0 +1,127 @@
+package generate
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/internal/testdata"
+)
+
+// TestGenerateStories has the greedy text that llama.cpp gives.
+func TestGenerateStories(t *testing.T) {
+	b := pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf"))
+	var streamed strings.Builder
+	r, err := Run(context.Background(), b, nil, "Once upon a time", Options{N: 40}, func(s string) { streamed.WriteString(s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []int32{432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401, 396, 267, 337, 410, 408, 419, 292, 411, 322, 265, 282, 295,
+		433, 426, 385, 328, 432, 358, 394, 261, 370, 432, 352, 266, 268, 388, 426}
+	if !slices.Equal(r.IDs, want) {
+		t.Errorf("tokens are %v", r.IDs)
+	}
+	const text = ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
+	if r.Text != text || streamed.String() != text {
+		t.Errorf("text is %q, streamed %q", r.Text, streamed.String())
+	}
+	if r.Stop != "length" || r.Tokens != 40 || r.PromptTokens < 2 || r.TokensPerSecond <= 0 {
+		t.Errorf("result is %+v", r)
+	}
+}
+
+// TestGenerateCached: with an adapter and a cache the tokens are those of whole forward passes.
+func TestGenerateCached(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
+	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	r, err := Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := attach.PromptIDs(b.Tokenizer, "the cat")
+	if ids[0] != 1 || len(ids) != r.PromptTokens {
+		t.Errorf("the prompt is %v", ids)
+	}
+	for i, got := range r.IDs {
+		whole := &batch.Batch{}
+		whole.Append(ids, nil)
+		logits := pefttest.AllLogits(b, bound, whole)
+		s := newSampler(Options{})
+		want, err := s.next(logits[len(logits)-b.Model.Spec.Vocab:])
+		if err != nil || got != want {
+			t.Fatalf("token %d is %d, expected %d, %v", i, got, want, err)
+		}
+		ids = append(ids, got)
+	}
+	plain, err := Run(context.Background(), b, nil, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
+	if err != nil || slices.Equal(plain.IDs, r.IDs) {
+		t.Errorf("the adapter changes nothing: %v, %v", plain, err)
+	}
+}
+
+// TestGenerateSamples: a seed gives the same text again, another another.
+func TestGenerateSamples(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	say := func(seed uint64) []int32 {
+		r, err := Run(context.Background(), b, nil, "the", Options{N: 20, Temperature: 1, TopK: 50, TopP: 0.95, Seed: seed, IgnoreEOG: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.IDs
+	}
+	if !slices.Equal(say(1), say(1)) {
+		t.Error("one seed gives two texts")
+	}
+	if slices.Equal(say(1), say(2)) {
+		t.Error("two seeds give one text")
+	}
+}
+
+// TestGenerateEnds has every reason to stop.
+func TestGenerateEnds(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	ctx := context.Background()
+	r, err := Run(ctx, b, nil, "the", Options{N: 1000, IgnoreEOG: true}, nil)
+	if err != nil || r.Stop != "context" || r.PromptTokens+r.Tokens != 65 { // the last token is not read
+		t.Errorf("%+v, %v", r, err)
+	}
+	r, err = Run(ctx, b, nil, "the", Options{N: 3, IgnoreEOG: true}, nil)
+	if err != nil || r.Stop != "length" || r.Tokens != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	ending := pefttest.Tiny
+	ending.Edit = func(name string, x []float32) { // token 2 ends the text and is always the likeliest
+		if name == "output_norm.weight" {
+			clear(x)
+			x[0] = 1
+		}
+		if name == "output.weight" {
+			for i := range x {
+				x[i] = 0
+			}
+		}
+	}
+	b = pefttest.OpenBase(t, ending.WriteGGUF(t))
+	r, err = Run(ctx, b, nil, "the", Options{}, nil) // all logits are 0: the smallest id, <unk>
+	if err != nil || r.Stop != "context" || r.IDs[0] != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Run(ctx, b, nil, strings.Repeat("a", 70), Options{}, nil); err == nil || !strings.Contains(err.Error(), "the context only 64") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Run(pefttest.Cancelled(), b, nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "no tokenizer") {
+		t.Errorf("error %v", err)
+	}
+}

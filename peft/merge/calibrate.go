@@ -1,0 +1,222 @@
+package merge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// Calibration takes no more tokens than that, of examples spread evenly over the data, and passes that many at once.
+const (
+	calibrationTokens = 16384
+	calibrationBatch  = 2048
+)
+
+// calibration is a text on its way through the base with its adapters, layer by layer.
+type calibration struct {
+	base    *attach.Base
+	hooks   attach.Stack
+	batches []*batch.Batch
+	streams [][]float32 // (T, D) of each batch, at the input of
+	next    int         // the layer that is to run
+	tape    *autograd.Tape
+}
+
+// newCalibration brings the text to the first layer.
+func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) (*calibration, error) {
+	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
+		return nil, fmt.Errorf("calibration: %w", err)
+	}
+	hooks, err := attach.BindAll(b, adapters)
+	if err != nil {
+		return nil, err
+	}
+	c := &calibration{base: b, hooks: hooks, tape: autograd.NewTape()}
+	c.tape.Record(false)
+	for _, examples := range set.Batches(spread(set, calibrationTokens), calibrationBatch) {
+		packed := new(batch.Batch)
+		set.Batch(packed, examples)
+		hooks.Expand(packed)
+		c.tape.Reset(0)
+		c.batches = append(c.batches, packed)
+		c.streams = append(c.streams, slices.Clone(b.Model.Embedded(c.tape, packed, hooks).Data))
+	}
+	return c, nil
+}
+
+// spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
+func spread(set *attach.Data, tokens int) []int {
+	n := len(set.Examples)
+	if all := set.Tokens(); all > tokens {
+		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
+	}
+	chosen := make([]int, n)
+	for i := range chosen {
+		chosen[i] = i * len(set.Examples) / n
+	}
+	return chosen
+}
+
+// layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps of one
+// input share one.
+func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bool) (map[*model.Linear]*hessian, error) {
+	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*hessian{}}
+	for j, b := range c.batches {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c.tape.Reset(0)
+		x := c.tape.Tensor(b.Tokens(), c.base.Model.Spec.Width)
+		copy(x.Data, c.streams[j])
+		watch.last = nil
+		copy(c.streams[j], c.base.Model.RunLayer(c.tape, b, watch, c.next, x).Data)
+	}
+	c.next++
+	return watch.found, nil
+}
+
+// hessian is XᵀX (n, n) of inputs X (tokens, n), half of the second derivative of |X·wᵀ|² by a row w. What is above the
+// diagonal is missing until mirror.
+type hessian struct {
+	n   int
+	sum []float32
+}
+
+// add takes in the inputs x.
+func (h *hessian) add(x *autograd.Tensor) {
+	const strip = 256
+	n := h.n
+	for c0 := 0; c0 < n; c0 += strip {
+		c1 := min(n, c0+strip)
+		kernels.Gemm(true, false, n-c0, c1-c0, x.Rows, 1, x.Data[c0:], n, x.Data[c0:], n, 1, h.sum[c0*n+c0:], n)
+	}
+}
+
+// mirror completes the matrix.
+func (h *hessian) mirror() {
+	n := h.n
+	kernels.Parallel(n, func(i int) {
+		for j := i + 1; j < n; j++ {
+			h.sum[i*n+j] = h.sum[j*n+i]
+		}
+	})
+}
+
+// inputWatch adds up the inputs of linear maps.
+type inputWatch struct {
+	attach.Stack
+	wanted  func(l *model.Linear) bool
+	found   map[*model.Linear]*hessian
+	last    *autograd.Tensor // the input that was added last, to
+	hessian *hessian
+}
+
+// Linear implements model.Hooks.
+func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	if w.wanted(l) {
+		if w.last != x {
+			w.last, w.hessian = x, w.found[l]
+			if w.hessian == nil {
+				w.hessian = &hessian{x.Cols, make([]float32, x.Cols*x.Cols)}
+			}
+			w.hessian.add(x)
+		}
+		w.found[l] = w.hessian
+	}
+	return w.Stack.Linear(t, l, x, y)
+}
+
+// chooseCompensated settles which tensors are compensated, or what they get instead: calibration says nothing of the ends of the
+// model, floats have no grid, and factors of rows go into the scales.
+func (m *merger) chooseCompensated() {
+	inLayers := map[*mergeTensor]bool{}
+	for _, l := range m.base.Model.Linears() {
+		if t := m.touched[l.Tensor]; t != nil {
+			inLayers[t] = true
+		}
+	}
+	for _, t := range m.touched {
+		if t.rounding != RoundCompensate && (t.rounding != RoundAuto || m.opt.Calibration == nil) {
+			continue
+		}
+		t.rounding = RoundAuto
+		if inLayers[t] && t.hasGrid() && !t.exact() && !t.scalesRows() {
+			t.rounding = RoundCompensate
+		}
+	}
+}
+
+// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are at hand at the same
+// time.
+func (m *merger) prepare(t *mergeTensor) (err error) {
+	if m.calibration == nil && t.ready == nil {
+		if m.calibration, err = newCalibration(m.base, m.adapters, m.opt.Calibration); err != nil {
+			return err
+		}
+	}
+	for t.ready == nil {
+		if err := m.prepareLayer(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareLayer makes the blocks of the compensated tensors of the next layer.
+func (m *merger) prepareLayer() error {
+	c := m.calibration
+	linears := m.base.Model.Layers[c.next].Linears()
+	if m.opt.Progress != nil {
+		what := fmt.Sprintf("calibrating layer %d of %d", c.next+1, len(m.base.Model.Layers))
+		m.opt.Progress(Progress{Tensor: what, Bytes: m.written, Size: m.size})
+	}
+	compensated := func(l *model.Linear) bool {
+		t := m.touched[l.Tensor]
+		return t != nil && t.rounding == RoundCompensate
+	}
+	found, err := c.layer(m.ctx, compensated)
+	if err != nil {
+		return err
+	}
+	for len(linears) > 0 {
+		h := found[linears[0]]
+		var sharing []*mergeTensor
+		rest := linears[:0:0]
+		for _, l := range linears {
+			switch {
+			case found[l] != h:
+				rest = append(rest, l)
+			case h != nil:
+				sharing = append(sharing, m.touched[l.Tensor])
+			}
+		}
+		if h != nil {
+			if err := h.prepare(m.ctx, sharing); err != nil {
+				return fmt.Errorf("tensor %s: %w", linears[0].Tensor, err)
+			}
+		}
+		linears = rest
+	}
+	return nil
+}
+
+// prepare makes the blocks, without feedback those of RoundBoth, and keeps them until they are written.
+func (t *mergeTensor) prepare(ctx context.Context, f *feedback) (err error) {
+	if t.feedback = f; f == nil {
+		t.rounding = RoundBoth
+	}
+	defer func() { t.feedback = nil }()
+	blocks := make([]byte, 0, len(t.w.Data))
+	t.readyStats, err = t.merge(ctx, func(b []byte) error {
+		blocks = append(blocks, b...)
+		return nil
+	})
+	t.ready = blocks
+	return err
+}

@@ -1,0 +1,301 @@
+package merge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Options says how Merge writes.
+type Options struct {
+	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
+	Force    bool   // merge into a base other than the one an adapter was trained over
+	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
+	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
+	Progress func(Progress)
+
+	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
+	// measured on some of it. nil is none.
+	Calibration *attach.Data
+}
+
+// Progress is called after each tensor, and before each layer of a calibration.
+type Progress struct {
+	Tensor      string // or what is under way
+	Bytes, Size int64  // written, of all
+}
+
+// Report is what Merge did.
+type Report struct {
+	Output   string   `json:"output"`
+	Tensors  []Tensor `json:"tensors"`   // the touched ones, in the order of the file
+	Copied   int      `json:"copied"`    // tensors that were not touched
+	Recovery float64  `json:"recovery"`  // over all touched tensors together
+	BitExact bool     `json:"bit_exact"` // every touched tensor has, bit for bit, the weights of the base with the adapters
+
+	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base - adapters)
+	// of the losses. Merge sets it where the result is bit-exact, which makes it 1; VerifyMerge measures it.
+	KeptShare    *float64      `json:"kept_share"`
+	Verification *Verification `json:"verification,omitempty"` // of VerifyMerge, where the caller wants it here
+}
+
+// Tensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
+// the change asked for and Δ' the one that was made:
+type Tensor struct {
+	Name     string  `json:"name"`
+	Type     string  `json:"type"`      // as written
+	Rounding string  `json:"rounding"`  // how the change was rounded: RoundRequantize …; "" where it is bit-exact
+	Recovery float64 `json:"recovery"`  // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
+	Noise    float64 `json:"noise"`     // |Δ'-Δ|/|Δ|
+	Little   bool    `json:"little"`    // less than half of it is there
+	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the base has with the adapters
+}
+
+// littleRecovery is where MergedTensor.Little begins.
+const littleRecovery = 0.5
+
+// Run writes the base with the sum of the adapters' changes in its weights: a GGUF file for a GGUF base, a directory
+// of the same layout for a Hugging Face directory. Touched tensors are dequantized, changed and quantized again;
+// everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
+// Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
+// then.
+func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
+	m, err := newMerger(ctx, b, adapters, opt)
+	if err != nil {
+		return nil, fmt.Errorf("merge: %w", err)
+	}
+	m.report.Output = out
+	if b.GGUF != nil {
+		err = m.toGGUF(out)
+	} else {
+		err = m.toHF(out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge into %s: %w", out, err)
+	}
+	m.report.Recovery = m.total.recovery()
+	if m.report.BitExact = m.report.BitExact && len(m.report.Tensors) > 0; m.report.BitExact {
+		all := 1.0
+		m.report.KeptShare = &all
+	}
+	return &m.report, nil
+}
+
+// merger is one merge.
+type merger struct {
+	ctx      context.Context
+	base     *attach.Base
+	adapters []attach.Scaled
+	opt      Options
+	touched  map[string]*mergeTensor // by the tensor's name in the base
+	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
+	late     []attach.VectorChange   // of vectors, after those of all adapters
+	size     int64                   // bytes of all tensors of the output
+	written  int64
+	total    mergeStats
+	report   Report
+
+	imatrix     *imatrix.Matrix // nil: none
+	calibration *calibration    // nil until the first tensor needs it
+	movesBlocks bool            // all adapters move blocks, so that none is quantized again
+}
+
+// mergeTensor is a tensor that changes.
+type mergeTensor struct {
+	w      quant.Matrix // what the deltas are added to: the base's, or what a quantization-aware adapter makes of it
+	moved  bool         // w is not the base's
+	to     gguf.Type
+	deltas []attach.Delta
+
+	rounding   string    // how the change is rounded
+	seed       uint64    // of the dither
+	importance []float32 // of the columns; nil: all alike
+	feedback   *feedback // of RoundCompensate, while its blocks are made
+	ready      []byte    // these blocks, until they are written
+	readyStats mergeStats
+}
+
+// exact reports whether the weights that training saw are written as they are.
+func (t *mergeTensor) exact() bool { return t.moved && len(t.deltas) == 0 && t.to == t.w.Type }
+
+func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt Options) (*merger, error) {
+	if len(adapters) == 0 {
+		return nil, errors.New("no adapter is given")
+	}
+	if opt.Rounding == RoundCompensate && opt.Calibration == nil {
+		return nil, fmt.Errorf("rounding %s needs calibration data", RoundCompensate)
+	}
+	for _, scaled := range adapters {
+		if err := attach.CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
+			return nil, err
+		}
+	}
+	bounds, err := attach.BindAll(b, adapters)
+	if err != nil {
+		return nil, err
+	}
+	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, touched: map[string]*mergeTensor{}}
+	m.report.BitExact = true
+	if err := m.openImatrix(); err != nil {
+		return nil, err
+	}
+	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *attach.Bound) bool { return !bound.MovesBlocks() })
+	for _, bound := range bounds {
+		if err := m.touchAll(bound); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.moveScales(); err != nil {
+		return nil, err
+	}
+	for _, t := range m.touched {
+		t.deltas = attach.InPhases(t.deltas)
+	}
+	m.chooseCompensated()
+	return m, m.multiplyLate()
+}
+
+// moveScales turns scales of columns into scales of the rows of the weight before, where they can be moved.
+func (m *merger) moveScales() error {
+	for _, l := range m.base.Model.Linears() {
+		t := m.touched[l.Tensor]
+		if t == nil || t.moved || len(t.deltas) != 1 {
+			continue
+		}
+		s, ok := t.deltas[0].(*attach.ScaledWeight)
+		if !ok || s.Moved() == nil {
+			continue
+		}
+		s = s.Moved()
+		before, err := m.touch(s.Linear)
+		if err != nil {
+			return err
+		}
+		before.deltas = append(before.deltas, s)
+		m.late = append(m.late, attach.VectorChange{Linear: s.Linear, Factors: s.Rows})
+		delete(m.touched, l.Tensor)
+	}
+	return nil
+}
+
+// touchAll adds the changes of one adapter.
+func (m *merger) touchAll(bound *attach.Bound) error {
+	deltas := bound.Deltas()
+	hasVectors, err := m.touchVectors(bound)
+	if err != nil {
+		return err
+	}
+	if deltas == nil && !hasVectors {
+		return fmt.Errorf("an adapter of method %s cannot be merged", bound.Adapter.Config.Method)
+	}
+	if c, ok := attach.As[interface{ Mergeable() error }](bound.Attachment); ok {
+		if err := c.Mergeable(); err != nil {
+			return err
+		}
+	}
+	for _, l := range m.base.Model.Matrices() {
+		d, ok := deltas[l]
+		if !ok {
+			continue
+		}
+		t, err := m.touch(l)
+		if err != nil {
+			return err
+		}
+		if bound.MovesBlocks() {
+			t.w, t.moved = *bound.Weights(l, &l.W), true
+		} else {
+			t.deltas = append(t.deltas, d)
+		}
+	}
+	return nil
+}
+
+// touch is the entry of a linear map's weight.
+func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
+	if t := m.touched[l.Tensor]; t != nil {
+		return t, nil
+	}
+	to, err := m.targetType(l)
+	if err != nil {
+		return nil, err
+	}
+	t := &mergeTensor{w: l.W, to: to, seed: prng.NewRandom(0, l.Tensor).Next()}
+	if t.importance, err = m.importanceOf(l, to); err != nil {
+		return nil, err
+	}
+	t.rounding = m.roundingOf(t)
+	m.touched[l.Tensor] = t
+	return t, nil
+}
+
+// targetType is the type that a touched tensor gets.
+func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
+	if m.opt.Type == "" {
+		if quant.NeedsImportance(l.W.Type) && !m.movesBlocks && m.opt.Imatrix == "" {
+			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
+		}
+		return l.W.Type, nil
+	}
+	to, err := gguf.ParseType(m.opt.Type)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case !quant.Supported(to):
+		return 0, fmt.Errorf("type %v cannot be written", to)
+	case quant.NeedsImportance(to) && m.opt.Imatrix == "":
+		return 0, fmt.Errorf("type %v cannot be made without an importance matrix", to)
+	case m.base.GGUF == nil && model.Dtypes[to] == "":
+		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
+	case l.W.Cols%to.BlockLen() != 0:
+		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: choose another type",
+			l.Tensor, l.W.Cols, to, to.BlockLen())
+	}
+	return to, nil
+}
+
+// writeMerged writes a touched tensor through write, some rows at a time.
+func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
+	if err := attach.CheckMatrix(name, t.w); err != nil {
+		return err
+	}
+	if t.rounding == RoundCompensate {
+		if err := m.prepare(t); err != nil {
+			return err
+		}
+	}
+	stats, err := t.merge(m.ctx, write)
+	if err != nil {
+		return err
+	}
+	if !floats.Finite(stats.want) || !floats.Finite(stats.got) {
+		return fmt.Errorf("tensor %s: the adapter's change is not finite", name)
+	}
+	m.total.add(stats)
+	r := Tensor{Name: name, Type: t.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
+	r.Little = r.Recovery < littleRecovery
+	if r.BitExact = t.exact(); !r.BitExact {
+		r.Rounding = t.rounding
+	}
+	m.report.BitExact = m.report.BitExact && r.BitExact
+	m.report.Tensors = append(m.report.Tensors, r)
+	return nil
+}
+
+// wrote counts a tensor and reports it.
+func (m *merger) wrote(name string, n int64) {
+	m.written += n
+	if m.opt.Progress != nil {
+		m.opt.Progress(Progress{Tensor: name, Bytes: m.written, Size: m.size})
+	}
+}

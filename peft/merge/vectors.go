@@ -1,0 +1,261 @@
+package merge
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// mergeVector is a tensor of one dimension that changes, or that the base does not have.
+type mergeVector struct {
+	name   string
+	after  string    // the tensor that a new one follows; "" where the base has it
+	base   []float32 // nil where the base has none
+	change []float32
+	to     gguf.Type
+}
+
+// size is the bytes that it has in the output.
+func (v *mergeVector) size() int64 { return int64(len(v.change)) * int64(v.to.BlockSize()) }
+
+// touchVectors adds the changes of an adapter's vectors and says whether it has any.
+func (m *merger) touchVectors(bound *attach.Bound) (any bool, err error) {
+	at, ok := attach.As[attach.Vectorial](bound.Attachment)
+	if !ok {
+		return false, nil
+	}
+	changes := at.Vectors()
+	for i := range changes {
+		if err := m.touchVector(&changes[i]); err != nil {
+			return true, err
+		}
+	}
+	return len(changes) > 0, nil
+}
+
+func (m *merger) touchVector(c *attach.VectorChange) error {
+	name := c.Tensor()
+	v := m.vectors[name]
+	switch {
+	case c.Factors != nil:
+		return m.multiplyVector(c)
+	case v != nil:
+		kernels.Add(v.change, c.Change)
+		return nil
+	}
+	v = &mergeVector{name: name, base: c.Base(), change: slices.Clone(c.Change)}
+	if v.base != nil {
+		return m.putVector(v)
+	}
+	return m.addBias(c.Linear, v)
+}
+
+// multiplyVector multiplies a vector that the base or an adapter before has.
+func (m *merger) multiplyVector(c *attach.VectorChange) error {
+	v, base := m.vectors[c.Tensor()], c.Base()
+	if v == nil {
+		if base == nil {
+			return nil
+		}
+		v = &mergeVector{name: c.Tensor(), base: base, change: make([]float32, len(base))}
+		if err := m.putVector(v); err != nil {
+			return err
+		}
+	}
+	for i, f := range c.Factors {
+		v.change[i] *= f
+		if base != nil {
+			v.change[i] += (f - 1) * base[i]
+		}
+	}
+	return nil
+}
+
+// multiplyLate multiplies vectors after all adapters have changed them.
+func (m *merger) multiplyLate() error {
+	for i := range m.late {
+		if err := m.multiplyVector(&m.late[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addBias adds a bias that the base does not have.
+func (m *merger) addBias(l *model.Linear, v *mergeVector) error {
+	kind, err := kindOfModel(m.base)
+	if err != nil {
+		return err
+	}
+	if kind != "llama" {
+		return fmt.Errorf("tensor %s: a model of type %s has no such bias", v.name, kind)
+	}
+	v.after = l.Tensor
+	if m.base.GGUF != nil {
+		return m.putVector(v)
+	}
+	if err := m.putVector(v); err != nil {
+		return err
+	}
+	return m.addZeros(strings.Contains(l.Module, "self_attn."))
+}
+
+// addZeros gives all maps of attention, or of the feed-forward network, that have no bias one of zeros: a Hugging Face
+// configuration has biases for all of them or none.
+func (m *merger) addZeros(attention bool) error {
+	for _, l := range m.base.Model.Linears() {
+		name := attach.BiasTensor(l)
+		if strings.Contains(l.Module, "self_attn.") != attention || l.Bias != nil || m.vectors[name] != nil {
+			continue
+		}
+		if err := m.putVector(&mergeVector{name: name, after: l.Tensor, change: make([]float32, l.W.Rows)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kindOfModel is the architecture as the files name it.
+func kindOfModel(b *attach.Base) (string, error) {
+	if b.GGUF != nil {
+		return b.Architecture(), nil
+	}
+	data, err := os.ReadFile(filepath.Join(b.Path, "config.json"))
+	if err != nil {
+		return "", err
+	}
+	var c struct {
+		Type string `json:"model_type"`
+	}
+	return c.Type, json.Unmarshal(data, &c)
+}
+
+// putVector notes a vector, with the type that it gets: its own, or for a new one float32 in a GGUF file and the type of
+// its weight in a Hugging Face directory.
+func (m *merger) putVector(v *mergeVector) error {
+	v.to = gguf.F32
+	switch {
+	case m.base.GGUF != nil && v.after == "":
+		v.to = m.base.GGUF.Tensor(v.name).Type
+	case m.base.GGUF == nil:
+		kind, err := storedType(m.base, v)
+		if err != nil {
+			return err
+		}
+		v.to = kind
+	}
+	if v.to.BlockLen() != 1 {
+		return fmt.Errorf("tensor %s has the type %v, which a vector that changes cannot have", v.name, v.to)
+	}
+	if m.vectors == nil {
+		m.vectors = map[string]*mergeVector{}
+	}
+	m.vectors[v.name] = v
+	return nil
+}
+
+// storedType is the type of a vector, or of the weight that it follows, in a Hugging Face directory.
+func storedType(b *attach.Base, v *mergeVector) (gguf.Type, error) {
+	name := v.name
+	if v.after != "" {
+		name = v.after
+	}
+	for _, path := range b.Weights {
+		f, err := safetensors.Open(path)
+		if err != nil {
+			return 0, err
+		}
+		t := f.Tensor(name)
+		var kind safetensors.DType
+		if t != nil {
+			kind = t.DType
+		}
+		if err := f.Close(); err != nil {
+			return 0, err
+		}
+		for to, dtype := range model.Dtypes {
+			if dtype == kind {
+				return to, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("tensor %s is in none of the types that can be written", name)
+}
+
+// added are the new vectors that follow a tensor.
+func (m *merger) added(tensor string) []*mergeVector {
+	var all []*mergeVector
+	for _, v := range m.vectors {
+		if v.after == tensor {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// vectorBytes makes a vector as it is written, and measures what of its change is in it.
+func (m *merger) vectorBytes(v *mergeVector) ([]byte, error) {
+	old := v.base
+	if old == nil {
+		old = make([]float32, len(v.change))
+	}
+	merged := slices.Clone(old)
+	kernels.Add(merged, v.change)
+	if i := floats.FirstNonFinite(merged); i >= 0 {
+		return nil, fmt.Errorf("tensor %s: value %d becomes %v", v.name, i, merged[i])
+	}
+	data := floats.Encode(v.to, merged, len(merged))
+	quant.Dequantize(v.to, merged, data)
+	stats := compareRows(old, v.change, merged)
+	m.total.add(stats)
+	r := Tensor{Name: v.name, Type: v.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
+	r.Little = r.Recovery < littleRecovery
+	m.report.Tensors = append(m.report.Tensors, r)
+	return data, nil
+}
+
+// addsVectors reports whether there are vectors that the base does not have.
+func (m *merger) addsVectors() bool {
+	for _, v := range m.vectors {
+		if v.after != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// biasConfig is config.json with the flags for biases that there are now.
+func (m *merger) biasConfig(data []byte) ([]byte, error) {
+	flags := map[string]bool{}
+	for _, v := range m.vectors {
+		switch {
+		case v.after == "":
+		case strings.Contains(v.name, "self_attn."):
+			flags["attention_bias"] = true
+		default:
+			flags["mlp_bias"] = true
+		}
+	}
+	if len(flags) == 0 {
+		return data, nil
+	}
+	var config map[string]any
+	if err := json.Unmarshal(data, &config); err != nil {
+		return nil, err
+	}
+	for flag := range flags {
+		config[flag] = true
+	}
+	return json.MarshalIndent(config, "", "  ")
+}

@@ -1,0 +1,222 @@
+package train
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// checkpoint is the metadata of a checkpoint. The options are those on which the course of a run depends.
+type checkpoint struct {
+	State       trainState `json:"state"`
+	Seed        uint64     `json:"seed"`
+	BatchTokens int        `json:"batch_tokens"`
+	Accumulate  int        `json:"accumulate"`
+	LR          float64    `json:"learning_rate"`
+	LRRatio     float64    `json:"learning_rate_ratio,omitempty"`
+	Schedule    string     `json:"schedule"`
+	Warmup      int        `json:"warmup"`
+	WeightDecay float64    `json:"weight_decay"`
+	Clip        float64    `json:"clip"`
+	Betas       [2]float64 `json:"betas"`
+	Eps         float64    `json:"eps"`
+	Precision   string     `json:"precision"`
+	Data        string     `json:"data_sha256"`
+	Base        string     `json:"base_sha256"`
+}
+
+// CheckpointPath is where a run that writes its adapter to out keeps its checkpoint: x.checkpoint.safetensors beside
+// x.safetensors.
+func CheckpointPath(out string) string {
+	return strings.TrimSuffix(out, filepath.Ext(out)) + ".checkpoint.safetensors"
+}
+
+// checkpoint describes the run as it stands.
+func (t *trainer) checkpoint() (checkpoint, error) {
+	sum, err := t.base.SHA256()
+	o := &t.opt
+	return checkpoint{
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
+		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
+		Precision: t.precision.String(), Data: t.dataHash(), Base: sum,
+	}, err
+}
+
+// save writes a checkpoint.
+func (t *trainer) save() error {
+	c, err := t.checkpoint()
+	if err != nil {
+		return err
+	}
+	state, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	t.bound.Store()
+	meta, err := t.adapter.Metadata()
+	if err != nil {
+		return err
+	}
+	meta[attach.MetaCheckpoint] = string(state)
+	all := attach.Items(t.adapter.Tensors, "")
+	all = append(all, attach.Items(t.inHFOrder(t.m), attach.FirstMoment)...)
+	all = append(all, attach.Items(t.inHFOrder(t.v), attach.SecondMoment)...)
+	all = append(all, attach.Items(t.methodState(), attach.MethodState)...)
+	path := CheckpointPath(t.opt.Out)
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
+}
+
+// MethodState is what the method remembers beside its tensors.
+func (t *trainer) methodState() []attach.Param {
+	if s, ok := attach.As[attach.Stateful](t.bound.Attachment); ok {
+		return s.State()
+	}
+	return nil
+}
+
+// inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
+func (t *trainer) inHFOrder(x []float32) []attach.Param {
+	out := attach.Views(t.adapter.Tensors, make([]float32, len(x)))
+	attach.ToHF(out, attach.Views(t.adapter.Tensors, x), t.bound.Perms)
+	return out
+}
+
+// interrupted turns a cancellation into an *Interrupted after writing a checkpoint; other errors stay as they are.
+func (t *trainer) interrupted(err error) error {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	stop := &Interrupted{Step: t.state.Step, Steps: t.schedule.steps, cause: err}
+	if t.opt.Out == "" {
+		t.bound.Store()
+		return stop
+	}
+	if err := t.save(); err != nil {
+		return fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
+	}
+	stop.Checkpoint = CheckpointPath(t.opt.Out)
+	return stop
+}
+
+// resume puts the run where a checkpoint says.
+func (t *trainer) resume(path string) error {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	raw, ok := f.Metadata[attach.MetaCheckpoint]
+	if !ok {
+		return errors.New("it is not a checkpoint of a training run")
+	}
+	saved := checkpoint{Precision: attach.PrecisionF32} // of the versions that knew no other
+	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
+		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
+	}
+	if err := t.same(&saved); err != nil {
+		return err
+	}
+	if err := t.sameAdapter(f.Metadata[attach.MetaConfig]); err != nil {
+		return err
+	}
+	if err := t.adapter.Config.SameGrid(f.Metadata[attach.MetaGrid]); err != nil {
+		return err
+	}
+	if err := t.restore(f); err != nil {
+		return err
+	}
+	t.state = saved.State
+	t.bound.Stepped(t.state.Step, t.schedule.steps)
+	return nil
+}
+
+// restore fills parameters and moments from a checkpoint.
+func (t *trainer) restore(f *safetensors.File) error {
+	state := t.methodState()
+	if have, want := len(f.Tensors), 3*len(t.adapter.Tensors)+len(state); have != want {
+		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
+	}
+	scratch := attach.Views(t.adapter.Tensors, make([]float32, len(t.m)))
+	for _, part := range []struct {
+		prefix string
+		flat   []float32
+	}{{"", t.bound.Values}, {attach.FirstMoment, t.m}, {attach.SecondMoment, t.v}} {
+		if err := attach.ReadParams(f, part.prefix, scratch); err != nil {
+			return err
+		}
+		attach.ToBase(attach.Views(t.adapter.Tensors, part.flat), scratch, t.bound.Perms)
+	}
+	return attach.ReadParams(f, attach.MethodState, state)
+}
+
+// same reports the first thing in which a checkpoint differs from the run that is to go on from it.
+func (t *trainer) same(saved *checkpoint) error {
+	now, err := t.checkpoint()
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name       string
+		then, here any
+	}{
+		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
+		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
+		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
+		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
+		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+	} {
+		if f.then != f.here {
+			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)
+		}
+	}
+	return nil
+}
+
+// sameAdapter reports a checkpoint of an adapter with another configuration. What PEFT would load it onto may differ.
+func (t *trainer) sameAdapter(saved string) error {
+	var then attach.Config
+	if err := json.Unmarshal([]byte(saved), &then); err != nil {
+		return fmt.Errorf("adapter config: %w", err)
+	}
+	then.BaseModel = t.adapter.Config.BaseModel
+	was, err := json.Marshal(then)
+	if err != nil {
+		return err
+	}
+	is, err := json.Marshal(t.adapter.Config)
+	if err == nil && string(was) != string(is) {
+		return fmt.Errorf("the run had the adapter %s, this one has %s", was, is)
+	}
+	return err
+}
+
+// hashSet is a hash of the tokens and loss masks of a data set.
+func hashSet(set *attach.Data) string {
+	h := sha256.New()
+	var buf []byte
+	for _, e := range set.Examples {
+		buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(e.IDs)))
+		for i, id := range e.IDs {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(id))
+			if e.Loss == nil || e.Loss[i] {
+				buf = append(buf, 1)
+			}
+		}
+		if e.Class > 0 {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(e.Class))
+		}
+		h.Write(buf)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,175 @@
+package train
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// Values of TrainOptions.Recompute.
+const (
+	RecomputeAuto   = "auto"   // keep activations where they fit easily
+	RecomputeAlways = "always" // compute each layer again in the backward pass: the least memory
+	RecomputeNever  = "never"  // keep the activations of all layers: a third less to compute
+)
+
+// unknownMemory is what is taken to be available where the system does not say.
+const unknownMemory = 2 << 30
+
+// Memory is what a training run will need, in bytes, as far as that can be told before it starts.
+type Memory struct {
+	Weights     int64 // pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
+	Activations int64 // of one batch, and gradients of them
+	Logits      int64 // of some tokens at a time
+	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter moves
+	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
+	Program     int64 // the rest: data, vocabulary, packed operands
+	Available   int64 // what the process can take
+	Known       bool  // the system tells what is available; otherwise that is a guess
+	Recompute   bool  // activations are computed again in the backward pass
+}
+
+// Total is all that is needed.
+func (m *Memory) Total() int64 {
+	return m.Weights + m.Activations + m.Logits + m.Adapter + m.Layers + m.Program
+}
+
+// Short says whether more is needed than there is.
+func (m *Memory) Short() bool { return m.Known && m.Total() > m.Available }
+
+// ShortOfMemory is the error of a run that was not started because it needs more memory than there is.
+type ShortOfMemory struct{ Memory }
+
+func (e *ShortOfMemory) Error() string {
+	const mb = 1e6
+	return fmt.Sprintf("training needs about %.0f MB of memory, and %.0f MB are available",
+		float64(e.Total())/mb, float64(e.Available)/mb)
+}
+
+// PlanMemory says what memory Train will need with these arguments.
+func PlanMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Options) (*Memory, error) {
+	opt.defaults(b, a)
+	tokens, targets := largestBatch(train, opt.BatchTokens)
+	keep, err := keepsActivations(b, opt.Recompute, tokens)
+	if err != nil {
+		return nil, err
+	}
+	m := &Memory{Recompute: !keep, Adapter: 5 * 4 * int64(a.Parameters())} // five: one set of values is the adapter's own
+	m.Available, m.Known = availableMemory()
+	for _, l := range b.Model.Matrices() {
+		m.Weights += int64(len(l.W.Data))
+	}
+	m.Adapter += attach.MovedBytes(b, a, tokens)
+	m.Weights += attach.LatentBytes(b, a)
+	spec := &b.Model.Spec
+	stream := int64(tokens) * int64(spec.Width) * 4
+	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
+	m.Activations = int64(spec.Layers+3)*stream + layer*5/2 // the input of each layer; the inside of one, its gradients, gaps
+	if keep {
+		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
+	}
+	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
+	if bytes := stemBytes(b, a, train, opt.epochs(train)); inMemory(bytes) {
+		m.Layers = bytes
+	}
+	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + int64(train.Tokens())*8 + packedBytes(spec, tokens)
+	return m, nil
+}
+
+const (
+	programBytes    = 40 << 20 // of the program itself, with the garbage that is not yet collected
+	vocabularyBytes = 400      // of each token
+)
+
+// packedBytes is what a product keeps of its operands, packed.
+func packedBytes(s *model.Spec, tokens int) int64 {
+	widest := max(s.Width, s.FFN, s.QueryHeads*s.HeadDim)
+	return min(int64(tokens)*int64(widest)*4, 32<<20) + int64(kernels.Threads())*(2<<20)
+}
+
+// largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
+func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
+	longest := 0
+	for _, e := range train.Examples {
+		longest = max(longest, len(e.IDs))
+	}
+	all := train.Tokens()
+	tokens = min(max(batchTokens, longest), all)
+	return tokens, int(int64(train.Targets()) * int64(tokens) / int64(max(all, 1)))
+}
+
+// epochs is how often about each example is seen; a part of an epoch counts as one.
+func (opt *Options) epochs(train *attach.Data) int {
+	perEpoch := max(1, train.Tokens()/max(1, opt.BatchTokens*opt.Accumulate))
+	bySteps := ceilDiv(opt.Steps, perEpoch)
+	switch {
+	case opt.Steps == 0:
+		return opt.Epochs
+	case opt.Epochs == 0:
+		return bySteps
+	}
+	return min(opt.Epochs, bySteps)
+}
+
+// keepsActivations says whether a run keeps the activations of a batch of so many tokens: in auto mode when they take
+// no more than half of the memory that is available.
+func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
+	switch mode {
+	case RecomputeAlways:
+		return false, nil
+	case RecomputeNever:
+		return true, nil
+	case RecomputeAuto, "":
+		available, _ := availableMemory()
+		return b.Model.ActivationBytes(tokens) <= available/2, nil
+	}
+	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways, RecomputeNever)
+}
+
+// availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of
+// what GOMEMLIMIT allows. It is not known, but a guess, where nothing says.
+func availableMemory() (available int64, known bool) {
+	available = unknownMemory
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if kib, ok := kibibytes(text, "MemAvailable:"); ok {
+			available, known = kib<<10, true
+		}
+	}
+	limit, limited := number("/sys/fs/cgroup/memory.max")
+	if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limited {
+		available, known = min(available, max(limit-used, 0)), true
+	}
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		available, known = min(available, limit), true
+	}
+	return available, known
+}
+
+// kibibytes is the value of a line of /proc/meminfo or /proc/self/status, in KiB.
+func kibibytes(text []byte, key string) (int64, bool) {
+	for line := range bytes.Lines(text) {
+		if fields := bytes.Fields(line); len(fields) >= 2 && string(fields[0]) == key {
+			n, err := strconv.ParseInt(string(fields[1]), 10, 53)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// number is the whole number that a file holds.
+func number(path string) (int64, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+	return n, err == nil
+}

@@ -1,0 +1,6 @@
+//go:build !unix && !windows
+
+package train
+
+// PeakRSS is the largest amount of memory the process has had resident, in bytes; 0 as this system does not say.
+func PeakRSS() int64 { return 0 }

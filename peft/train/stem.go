@@ -1,0 +1,178 @@
+package train
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+)
+
+// stem keeps the stream below the lowest adapted layer for every example of the training data: exactly, in float32, so
+// that a run gives the same bytes with it and without, from the beginning and resumed. It lies in memory where it takes no
+// more than a quarter of what is available, and otherwise in a file beside the adapter that has no name where the system
+// can do that, and is removed at the end.
+type stem struct {
+	width    int
+	layers   int   // that it stands above; 0 until one batch has gone through them
+	starts   []int // where the rows of each example begin; and their number
+	known    []bool
+	memory   []float32 // (rows, width); nil where it lies in
+	file     *os.File
+	examples []int // of the sequences of the batch under way
+}
+
+// stemTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that what a
+// small batch gives can differ in the last bits from what a large one does.
+const stemTokens = 64
+
+// stemBytes is what the stem of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
+// is seen twice.
+func stemBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
+	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
+		return 0
+	}
+	return int64(train.Tokens()) * int64(b.Model.Spec.Width) * 4
+}
+
+// lowestLayer is the lowest layer that trained tensors belong to, as their names tell; 0 where one belongs to none.
+func lowestLayer(params []attach.Param) int {
+	lowest := -1
+	for i := range params {
+		if params[i].Frozen {
+			continue
+		}
+		n, ok := layerOf(params[i].Name)
+		if !ok {
+			return 0
+		}
+		if lowest < 0 || n < lowest {
+			lowest = n
+		}
+	}
+	return max(lowest, 0)
+}
+
+// layerOf is the number that follows "layers." in a tensor's name.
+func layerOf(name string) (n int, ok bool) {
+	_, after, found := strings.Cut(name, ".layers.")
+	number, _, _ := strings.Cut(after, ".")
+	n, err := strconv.Atoi(number)
+	return n, found && err == nil
+}
+
+// newStem makes an empty stem of some bytes for all examples of a set, in memory or beside the file out. It is nil where
+// there is no room for one.
+func newStem(b *attach.Base, train *attach.Data, bytes int64, out string) *stem {
+	s := &stem{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
+	for _, e := range train.Examples {
+		s.starts = append(s.starts, s.starts[len(s.starts)-1]+len(e.IDs))
+	}
+	if inMemory(bytes) {
+		s.memory = make([]float32, bytes/4)
+		return s
+	}
+	if out == "" {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(out), ".peftconv-*.layers")
+	if err != nil {
+		return nil
+	}
+	_ = os.Remove(f.Name()) // it lives on until Close, except on Windows
+	s.file = f
+	return s
+}
+
+// inMemory says whether a stem of so many bytes is kept in memory. A variable for the sake of tests.
+var inMemory = func(bytes int64) bool {
+	available, _ := availableMemory()
+	return bytes <= available/4
+}
+
+// close gives memory and file back.
+func (s *stem) close() {
+	if s == nil {
+		return
+	}
+	if s.file != nil {
+		s.file.Close()
+		_ = os.Remove(s.file.Name())
+	}
+	s.memory, s.file, s.layers = nil, nil, 0
+}
+
+// fits says whether a batch is one that the stem can know: of the examples that were announced, as they are.
+func (s *stem) fits(b *batch.Batch) bool {
+	if b.Tokens() < stemTokens || b.Sequences() != len(s.examples) {
+		return false
+	}
+	for i, e := range s.examples {
+		if int(b.Bounds[i+1]-b.Bounds[i]) != s.starts[e+1]-s.starts[e] {
+			return false
+		}
+	}
+	return true
+}
+
+// Below implements model.Stem.
+func (s *stem) Below(b *batch.Batch, x []float32) (n int) {
+	if s.layers == 0 || !s.fits(b) {
+		return 0
+	}
+	for _, e := range s.examples {
+		if !s.known[e] {
+			return 0
+		}
+	}
+	for i, e := range s.examples {
+		if !s.read(e, x[int(b.Bounds[i])*s.width:int(b.Bounds[i+1])*s.width]) {
+			return 0
+		}
+	}
+	return s.layers
+}
+
+// Keep implements model.Stem.
+func (s *stem) Keep(b *batch.Batch, n int, x []float32) {
+	if !s.fits(b) || s.layers != 0 && s.layers != n {
+		return
+	}
+	s.layers = n
+	for i, e := range s.examples {
+		s.known[e] = s.known[e] || s.write(e, x[int(b.Bounds[i])*s.width:int(b.Bounds[i+1])*s.width])
+	}
+}
+
+// read fetches the rows of example e.
+func (s *stem) read(e int, x []float32) bool {
+	if s.file == nil {
+		copy(x, s.memory[s.starts[e]*s.width:])
+		return true
+	}
+	_, err := s.file.ReadAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
+	return err == nil
+}
+
+// write stores the rows of example e; a full disk leaves the example unknown.
+func (s *stem) write(e int, x []float32) bool {
+	if s.file == nil {
+		copy(s.memory[s.starts[e]*s.width:], x)
+		return true
+	}
+	_, err := s.file.WriteAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
+	return err == nil
+}
+
+// stemmed is an adapter at work above a stem.
+type stemmed struct {
+	*attach.Bound
+	stem *stem
+}
+
+// Stem implements model.StemHooks.
+func (s stemmed) Stem() model.Stem { return s.stem }

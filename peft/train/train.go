@@ -1,0 +1,508 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/evaluate"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// OptimizerAdamW is AdamW as PyTorch defines it.
+const OptimizerAdamW = "adamw"
+
+// Options says how Train runs. A zero field means what its comment says.
+type Options struct {
+	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen       int     // > 0: an example with more tokens is an error
+	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate   int     // batches that make up one optimizer step; 0: 1
+	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule     string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
+	Warmup       int     // steps in which the learning rate rises from zero
+	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
+	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	WeightDecay  float64 // AdamW's decoupled decay
+	Clip         float64 // > 0: the gradient is scaled down to this norm
+	Beta1        float64 // 0: 0.9
+	Beta2        float64 // 0: 0.999
+	Eps          float64 // 0: 1e-8
+	Optimizer    string  // OptimizerAdamW or ""
+	Seed         uint64  // order of the data, dropout
+	SaveEvery    int     // > 0: write a checkpoint after so many steps
+	EvalEvery    int     // > 0: evaluate after so many steps
+	Out          string  // the adapter's file; "" writes none, and no checkpoints
+	Resume       string  // checkpoint to go on from
+	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool    // start even where more memory is needed than there is
+	Precision    string  // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
+	Progress     func(Progress)
+}
+
+// Progress is what a training run reports after a step.
+type Progress struct {
+	Step, Steps     int
+	Epoch           float64 // passes over the data so far
+	Loss            float64 // mean over the step's targets
+	GradNorm        float64 // before clipping
+	LR              float64
+	EvalLoss        *float64 // after an evaluation
+	Tokens          int64    // seen so far
+	TokensPerSecond float64
+	ETA             time.Duration // until the last step
+	PeakRSS         int64         // bytes
+}
+
+// Result is what a finished run tells.
+type Result struct {
+	Steps           int      `json:"steps"`
+	Tokens          int64    `json:"tokens"`
+	Loss            float64  `json:"loss"`                // of the last step
+	BaseLoss        *float64 `json:"base_loss,omitempty"` // on the evaluation data without the adapter; nil without such data
+	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
+	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
+	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
+	PeakRSS         int64    `json:"peak_rss_bytes"`
+	Adapter         string   `json:"adapter,omitempty"` // TrainOptions.Out
+}
+
+// Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
+type Interrupted struct {
+	Checkpoint  string // what to give as TrainOptions.Resume; "" where no file was asked for
+	Step, Steps int    // steps done, of all
+	cause       error
+}
+
+func (e *Interrupted) Error() string {
+	if e.Checkpoint == "" {
+		return fmt.Sprintf("training was interrupted after step %d of %d", e.Step, e.Steps)
+	}
+	return fmt.Sprintf("training was interrupted after step %d of %d; resume from %s", e.Step, e.Steps, e.Checkpoint)
+}
+
+func (e *Interrupted) Unwrap() error { return e.cause }
+
+// Run trains an adapter over a frozen base and leaves the result in the adapter and in TrainOptions.Out. eval may be
+// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
+// but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
+// steps may differ.
+func Run(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*Result, error) {
+	t, err := newTrainer(b, a, train, eval, opt)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	if opt.Resume != "" {
+		if err := t.resume(opt.Resume); err != nil {
+			return nil, fmt.Errorf("train: resume from %s: %w", opt.Resume, err)
+		}
+	}
+	if err := t.run(ctx); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return t.finish(ctx)
+}
+
+// trainer is a training run.
+type trainer struct {
+	base        *attach.Base
+	adapter     *attach.Adapter
+	bound       *attach.Bound
+	train, eval *attach.Data
+	opt         Options
+	schedule    schedule
+	tape        *autograd.Tape
+	m, v        []float32 // moments of AdamW, as bound.values
+	runs        []run     // what of bound.values is trained
+	state       trainState
+	batches     [][]int // of the current epoch
+	group       []*batch.Batch
+	examples    [][]int // of each batch of the group
+	stem        *stem   // or nil
+	clock       clock
+	dataHash    func() string // of the training data, computed once
+	precision   kernels.Precision
+}
+
+// trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
+// depends on.
+type trainState struct {
+	Step     int      `json:"step"`  // steps done
+	Epoch    int      `json:"epoch"` // the epoch of the next batch
+	Batch    int      `json:"batch"` // the next batch in it
+	Tokens   int64    `json:"tokens"`
+	Loss     float64  `json:"loss"`
+	BaseLoss *float64 `json:"base_loss,omitempty"`
+}
+
+// defaults fills zero fields in.
+func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
+	set := func(p *float64, v float64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&opt.LR, a.SuggestLR(b))
+	set(&opt.Beta1, 0.9)
+	set(&opt.Beta2, 0.999)
+	set(&opt.Eps, 1e-8)
+	if opt.BatchTokens == 0 {
+		opt.BatchTokens = 2048
+	}
+	if opt.Accumulate == 0 {
+		opt.Accumulate = 1
+	}
+	if opt.Precision == "" {
+		opt.Precision = attach.PrecisionF32
+	}
+	if opt.Schedule == "" {
+		opt.Schedule = ScheduleConstant
+	}
+	if opt.Optimizer == "" {
+		opt.Optimizer = OptimizerAdamW
+	}
+	if opt.Steps == 0 && opt.Epochs == 0 {
+		opt.Epochs = 1
+	}
+}
+
+// Check reports values that make no sense.
+func (opt *Options) Check() error {
+	switch {
+	case opt.Optimizer != OptimizerAdamW:
+		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
+	case !(opt.LR > 0) || math.IsInf(opt.LR, 0):
+		return fmt.Errorf("learning rate %v, expected more than 0", opt.LR)
+	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0, opt.SaveEvery < 0, opt.EvalEvery < 0:
+		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
+	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
+		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
+	case !(opt.LRRatio >= 0), math.IsInf(opt.LRRatio, 0):
+		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
+	case !(opt.WeightDecay >= 0), !(opt.Clip >= 0):
+		return fmt.Errorf("weight decay %v and clip %v, expected 0 or more", opt.WeightDecay, opt.Clip)
+	}
+	return nil
+}
+
+func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*trainer, error) {
+	opt.defaults(b, a)
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
+	if err := attach.CheckSet(b, train, opt.SeqLen, a); err != nil {
+		return nil, fmt.Errorf("training data: %w", err)
+	}
+	if eval != nil {
+		if err := attach.CheckSet(b, eval, 0, a); err != nil {
+			return nil, fmt.Errorf("evaluation data: %w", err)
+		}
+	}
+	if err := checkWritable(opt.Out); err != nil {
+		return nil, err
+	}
+	t := &trainer{
+		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
+		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
+	}
+	plan, err := PlanMemory(b, a, train, opt)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Short() && !opt.IgnoreMemory {
+		return nil, &ShortOfMemory{*plan}
+	}
+	t.tape.Keep(!plan.Recompute)
+	if t.precision, err = attach.ParsePrecision(opt.Precision); err != nil {
+		return nil, err
+	}
+	if t.bound, err = a.Attach(b, 1, true); err != nil {
+		return nil, err
+	}
+	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
+	t.runs = trainedRuns(a.Tensors, opt.LRRatio)
+	steps := t.countSteps()
+	warmup := opt.Warmup
+	if warmup == 0 {
+		warmup = int(math.Ceil(opt.WarmupRatio * float64(steps)))
+	}
+	if t.schedule, err = newSchedule(opt.Schedule, opt.LR, warmup, steps); err != nil {
+		return nil, err
+	}
+	t.bound.Stepped(0, steps)
+	return t, nil
+}
+
+// checkWritable finds out before a long run whether its result can be written.
+func checkWritable(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := atomicfile.Create(path)
+	if err == nil {
+		f.Abort()
+	}
+	return err
+}
+
+// countSteps is the number of optimizer steps of the whole run.
+func (t *trainer) countSteps() int {
+	if t.opt.Epochs == 0 {
+		return t.opt.Steps
+	}
+	steps := 0
+	for epoch := range t.opt.Epochs {
+		steps += ceilDiv(len(t.epochBatches(epoch)), t.opt.Accumulate)
+		if t.opt.Steps > 0 && steps >= t.opt.Steps {
+			return t.opt.Steps
+		}
+	}
+	return steps
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// epochBatches lists the examples of each batch of an epoch.
+func (t *trainer) epochBatches(epoch int) [][]int {
+	return t.train.Batches(t.train.Order(epoch, t.opt.Seed), t.opt.BatchTokens)
+}
+
+// run does all steps that are left.
+func (t *trainer) run(ctx context.Context) error {
+	if t.eval != nil && t.state.BaseLoss == nil {
+		r, err := evaluate.LossOf(ctx, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
+		if err != nil {
+			return t.interrupted(err)
+		}
+		t.state.BaseLoss = &r.Loss
+	}
+	t.batches = t.epochBatches(t.state.Epoch)
+	if bytes := stemBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
+		t.stem = newStem(t.base, t.train, bytes, t.opt.Out)
+		defer t.stem.close()
+	}
+	t.clock.start()
+	for t.state.Step < t.schedule.steps {
+		if err := t.next(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next does one step and what is due after it.
+func (t *trainer) next(ctx context.Context) error {
+	next := t.state
+	t.fill(&next)
+	lr := t.schedule.at(t.state.Step)
+	loss, norm, err := t.step(ctx, t.group, lr)
+	if err != nil {
+		return t.interrupted(err)
+	}
+	next.Step++
+	next.Loss = loss
+	t.clock.stepped(next.Tokens - t.state.Tokens)
+	t.state = next
+	p := t.progress(loss, norm, lr)
+	if t.due(t.opt.EvalEvery) && t.eval != nil {
+		r, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
+		if err != nil {
+			return t.interrupted(err)
+		}
+		p.EvalLoss = &r.Loss
+		t.clock.start()
+	}
+	if t.opt.Progress != nil {
+		t.opt.Progress(p)
+	}
+	if t.due(t.opt.SaveEvery) && t.opt.Out != "" {
+		return t.save()
+	}
+	return nil
+}
+
+// due reports whether something that happens every so many steps happens now; at the end of the run it does not.
+func (t *trainer) due(every int) bool {
+	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
+}
+
+// fill makes the batches of the next step and moves the state over them. The last step of an epoch may have fewer.
+func (t *trainer) fill(s *trainState) {
+	if s.Batch == len(t.batches) {
+		s.Epoch, s.Batch = s.Epoch+1, 0
+		t.batches = t.epochBatches(s.Epoch)
+	}
+	n := min(t.opt.Accumulate, len(t.batches)-s.Batch)
+	for len(t.group) < n {
+		t.group = append(t.group, &batch.Batch{})
+	}
+	t.group, t.examples = t.group[:n], t.batches[s.Batch:s.Batch+n]
+	for _, b := range t.group {
+		b.Reset()
+		t.train.Batch(b, t.batches[s.Batch])
+		s.Batch++
+		s.Tokens += int64(b.Tokens())
+		t.bound.Expand(b)
+	}
+}
+
+// step is one optimizer step: the mean loss over all targets of the group, its gradient, clipping, update.
+func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (loss, norm float64, err error) {
+	if loss, err = t.gradient(ctx, group); err != nil {
+		return 0, 0, err
+	}
+	norm = math.Sqrt(kernels.SumSquares(t.bound.Grads))
+	if !floats.Finite(loss) || !floats.Finite(norm) {
+		return 0, 0, t.diagnose(loss, norm, lr)
+	}
+	if limit := t.opt.Clip; limit > 0 && norm > 0 {
+		if factor := limit / (norm + 1e-6); factor < 1 {
+			kernels.Scale(float32(factor), t.bound.Grads)
+		}
+	}
+	t.update(lr)
+	return loss, norm, nil
+}
+
+// update moves the parameters along the gradient.
+func (t *trainer) update(lr float64) {
+	o := kernels.AdamW{
+		Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
+		WeightDecay: float32(t.opt.WeightDecay), Step: t.state.Step + 1,
+	}
+	for _, r := range t.runs {
+		o.LR = float32(lr * r.rate)
+		o.Update(t.bound.Values[r.from:r.to], t.bound.Grads[r.from:r.to], t.m[r.from:r.to], t.v[r.from:r.to])
+	}
+	t.bound.Stepped(t.state.Step+1, t.schedule.steps)
+}
+
+// run is a stretch of an adapter's values that are trained at one rate.
+type run struct {
+	from, to int
+	rate     float64 // multiplies the learning rate
+}
+
+// trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
+func trainedRuns(params []attach.Param, ratio float64) []run {
+	var runs []run
+	at := 0
+	for i := range params {
+		p := &params[i]
+		from, rate := at, p.Rate
+		at += len(p.Data)
+		if rate == 0 {
+			rate = 1
+		}
+		if ratio > 0 && (len(p.Shape) == 1 || strings.HasSuffix(p.Name, "_B.weight")) {
+			rate *= ratio
+		}
+		switch last := len(runs) - 1; {
+		case p.Frozen:
+		case last >= 0 && runs[last].to == from && runs[last].rate == rate:
+			runs[last].to = at
+		default:
+			runs = append(runs, run{from, at, rate})
+		}
+	}
+	return runs
+}
+
+// gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.
+func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, error) {
+	clear(t.bound.Grads)
+	targets := 0
+	for _, b := range group {
+		targets += b.TargetCount()
+	}
+	if targets == 0 {
+		return 0, nil
+	}
+	t.bound.Train(true)
+	defer t.bound.Train(false)
+	t.tape.Record(true)
+	t.tape.Precision(t.precision)
+	defer t.tape.Precision(kernels.F32)
+	var sum float64
+	for i, b := range group {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		t.tape.Reset(prng.Mix(t.opt.Seed ^ prng.Mix(uint64(t.state.Step)<<20|uint64(i))))
+		part, _ := t.base.Model.Loss(t.tape, b, t.hooks(i), 1/float32(targets))
+		t.tape.Backward()
+		sum += part
+	}
+	if r, ok := attach.As[attach.Regularizer](t.bound.Attachment); ok {
+		r.Regularize()
+	}
+	return sum / float64(targets), nil
+}
+
+// hooks are those of the adapter, above the stem where there is one; it is told the examples of batch number i.
+func (t *trainer) hooks(i int) model.Hooks {
+	if t.stem == nil {
+		return t.bound
+	}
+	t.stem.examples = t.examples[i]
+	return stemmed{t.bound, t.stem}
+}
+
+// finish stores the trained parameters, evaluates them and writes the adapter.
+func (t *trainer) finish(ctx context.Context) (*Result, error) {
+	t.bound.Store()
+	if f, ok := attach.As[attach.Finisher](t.bound.Attachment); ok {
+		if err := f.Finish(t.adapter); err != nil {
+			return nil, err
+		}
+	}
+	s, o := &t.state, &t.opt
+	r := &Result{
+		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,
+	}
+	if t.eval != nil {
+		eval, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, o.BatchTokens, t.tape)
+		if err != nil {
+			return nil, t.interrupted(err)
+		}
+		r.EvalLoss, r.Accuracy = &eval.Loss, eval.Accuracy
+	}
+	if err := t.adapter.Collapse(t.base); err != nil {
+		return nil, err
+	}
+	sum, err := t.base.SHA256()
+	if err != nil {
+		return nil, err
+	}
+	t.adapter.Origin = attach.Origin{
+		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
+		Latent: t.adapter.Origin.Latent,
+		Training: &attach.Training{
+			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
+			Precision: t.precision.String(),
+			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
+		},
+	}
+	if o.Out != "" {
+		if err := t.adapter.Save(o.Out); err != nil {
+			return nil, err
+		}
+		os.Remove(CheckpointPath(o.Out)) // of no more use; there may be none
+	}
+	r.PeakRSS = PeakRSS()
+	return r, nil
+}

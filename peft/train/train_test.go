@@ -1,0 +1,392 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/eval"
+)
+
+// trainOptions is a short run with everything on.
+func trainOptions(out string) Options {
+	return Options{
+		Epochs: 3, BatchTokens: 40, Accumulate: 2, LR: 0.01, Schedule: ScheduleCosine, Warmup: 2, WeightDecay: 0.01, Clip: 1,
+		Seed: 7, Out: out,
+	}
+}
+
+// runTraining trains a fresh adapter with dropout over a base and gives its file.
+func runTraining(t *testing.T, b *attach.Base, opt Options) ([]byte, *Result) {
+	t.Helper()
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pefttest.FileBytes(t, opt.Out), r
+}
+
+// TestTrain looks at what a run reports and writes.
+func TestTrain(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
+	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	opt.Epochs, opt.EvalEvery = 5, 5
+	var seen []Progress
+	opt.Progress = func(p Progress) { seen = append(seen, p) }
+	_, r := runTraining(t, b, opt)
+	if r.BaseLoss == nil || r.EvalLoss == nil || *r.EvalLoss > *r.BaseLoss-0.3 {
+		t.Fatalf("the evaluation loss went from %v to %v", r.BaseLoss, r.EvalLoss)
+	}
+	if r.Steps != len(seen) || r.Steps != seen[0].Steps || r.Tokens != 5*int64(pefttest.TinyData(24, 1).Tokens()) || r.PeakRSS <= 0 || r.TokensPerSecond <= 0 {
+		t.Errorf("the run reports %+v after %d steps", r, len(seen))
+	}
+	checkProgress(t, seen)
+	a, err := attach.Load(opt.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr := a.Origin.Training; tr == nil || tr.Steps != r.Steps || *tr.EvalLoss != *r.EvalLoss || tr.Warmup != 2 || tr.Seed != 7 {
+		t.Errorf("the file records %+v", tr)
+	}
+	if a.Origin.Base != b.Path || attach.CheckBase(a, b) != nil {
+		t.Errorf("the file names the base %+v", a.Origin)
+	}
+	got, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, pefttest.TinyData(6, 2), 0)
+	if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
+		t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, *r.EvalLoss)
+	}
+}
+
+func checkProgress(t *testing.T, seen []Progress) {
+	t.Helper()
+	for i, p := range seen {
+		evaluated := p.EvalLoss != nil
+		due := p.Step%5 == 0 && p.Step < p.Steps
+		if p.Step != i+1 || evaluated != due || !floats.Finite(p.Loss) || p.GradNorm <= 0 || p.PeakRSS <= 0 {
+			t.Errorf("report %d is %+v", i+1, p)
+		}
+	}
+	if first, last := seen[0], seen[len(seen)-1]; first.LR != 0 || last.Epoch != 5 || last.ETA != 0 || last.Loss > first.Loss-0.3 {
+		t.Errorf("first report %+v\nlast report %+v", first, last)
+	}
+}
+
+// TestTrainThreads: the number of threads changes no byte.
+func TestTrainThreads(t *testing.T) {
+	defer kernels.SetThreads(0)
+	for name, path := range map[string]string{"float32": pefttest.Tiny.WriteGGUF(t), "K types": pefttest.WriteTinyK(t)} {
+		b := pefttest.OpenBase(t, path)
+		var files [3][]byte
+		for i := range files {
+			kernels.SetThreads(i + 1)
+			files[i], _ = runTraining(t, b, trainOptions(filepath.Join(t.TempDir(), "out.safetensors")))
+			if !bytes.Equal(files[i], files[0]) {
+				t.Errorf("%s: %d threads write other bytes than one", name, i+1)
+			}
+		}
+	}
+}
+
+// TestTrainRecompute: keeping activations changes no byte.
+func TestTrainRecompute(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
+	var files [][]byte
+	for _, mode := range []string{RecomputeAlways, RecomputeNever} {
+		opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+		opt.Recompute = mode
+		file, _ := runTraining(t, b, opt)
+		files = append(files, file)
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("kept activations give other bytes than recomputed ones")
+	}
+}
+
+// TestResume interrupts runs at every step, resumes them, and expects the bytes of a run that was not interrupted.
+func TestResume(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	whole, result := runTraining(t, b, trainOptions(filepath.Join(t.TempDir(), "out.safetensors")))
+	for stop := 1; stop < result.Steps; stop++ {
+		opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+		interrupt(t, b, opt, stop, result.Steps)
+		opt.Resume = CheckpointPath(opt.Out)
+		again, r := runTraining(t, b, opt)
+		if !bytes.Equal(again, whole) {
+			t.Errorf("interrupted after step %d, the run writes other bytes", stop)
+		}
+		if r.Tokens != result.Tokens || r.Loss != result.Loss || *r.EvalLoss != *result.EvalLoss {
+			t.Errorf("interrupted after step %d, the run reports %+v, expected %+v", stop, r, result)
+		}
+		if _, err := os.Stat(opt.Resume); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the checkpoint is still there: %v", err)
+		}
+	}
+}
+
+// interrupt runs a training until step stop is done and looks at what it leaves.
+func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
+	t.Helper()
+	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	opt.Progress = func(p Progress) {
+		if p.Step == stop {
+			cancel()
+		}
+	}
+	_, err = Run(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	var left *Interrupted
+	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, expected an interruption", err)
+	}
+	if left.Step != stop || left.Steps != steps || left.Checkpoint != CheckpointPath(opt.Out) || !strings.Contains(err.Error(), left.Checkpoint) {
+		t.Errorf("interrupted: %+v", left)
+	}
+	if _, err := os.Stat(opt.Out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an interrupted run left an adapter: %v", err)
+	}
+	half, err := attach.Load(left.Checkpoint)
+	if err != nil || !slices.Equal(half.Flat, a.Flat) {
+		t.Errorf("the checkpoint is no adapter as it stood: %v", err)
+	}
+}
+
+// TestSaveEvery resumes from a checkpoint of a run that was killed later on.
+func TestSaveEvery(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	opt.SaveEvery = 3
+	var kept []byte
+	opt.Progress = func(p Progress) {
+		if p.Step == 5 { // the checkpoint of step 3
+			kept = pefttest.FileBytes(t, CheckpointPath(opt.Out))
+		}
+	}
+	whole, _ := runTraining(t, b, opt)
+	opt.Progress = nil
+	opt.Resume = filepath.Join(t.TempDir(), "kept.safetensors")
+	if err := os.WriteFile(opt.Resume, kept, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := runTraining(t, b, opt); !bytes.Equal(again, whole) {
+		t.Error("resumed from step 3, the run writes other bytes")
+	}
+}
+
+// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base stand in the order of its rows, those of
+// the file in the order of Hugging Face.
+func TestResumeOrder(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	interrupt(t, b, opt, 4, 12)
+	a, err := attach.Load(CheckpointPath(opt.Out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.resume(CheckpointPath(opt.Out)); err != nil {
+		t.Fatal(err)
+	}
+	f := pefttest.OpenTensors(t, CheckpointPath(opt.Out))
+	for i, p := range tr.inHFOrder(tr.m) {
+		want, err := f.Tensor(attach.FirstMoment + p.Name).Float32s()
+		if err != nil || !slices.Equal(p.Data, want) {
+			t.Errorf("the first moment of %s differs, %v", p.Name, err)
+		}
+		bound := attach.Views(a.Tensors, tr.bound.Values)[i]
+		if permuted := !slices.Equal(bound.Data, a.Tensors[i].Data); permuted != isPermuted(p.Name) {
+			t.Errorf("%s stands permuted: %v", p.Name, permuted)
+		}
+	}
+}
+
+func isPermuted(name string) bool {
+	return strings.HasSuffix(name, "q_proj.lora_B.weight") || strings.HasSuffix(name, "k_proj.lora_B.weight")
+}
+
+// TestResumeRefused changes one thing at a time.
+func TestResumeRefused(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	interrupt(t, b, opt, 2, 12)
+	opt.Resume = CheckpointPath(opt.Out)
+	for name, test := range map[string]struct {
+		change func(*Options, *methods.LoRAOptions, **dataset.Set)
+		reason string
+	}{
+		"seed":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
+		"rate":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
+		"precision": {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Precision = attach.PrecisionBF16 }, "precision f32, this one has bf16"},
+		"schedule":  {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
+		"data":      {func(_ *Options, _ *methods.LoRAOptions, d **dataset.Set) { *d = pefttest.TinyData(24, 9) }, "training data"},
+		"rank":      {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":     {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets":   {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
+		"file":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
+	} {
+		o, l, d := opt, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, pefttest.TinyData(24, 1)
+		test.change(&o, &l, &d)
+		a, err := methods.NewLoRA(b, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(context.Background(), b, a, d, nil, o); err == nil || !strings.Contains(err.Error(), test.reason) {
+			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
+		}
+	}
+}
+
+// TestAccumulate: the gradient of a group is that of one batch with all its sequences, though they have different
+// numbers of targets.
+func TestAccumulate(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	set := pefttest.TinyData(7, 4)
+	tr, err := newTrainer(b, a, set, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gradient := func(groups ...[]int) (float64, []float32) {
+		var group []*batch.Batch
+		for _, examples := range groups {
+			packed := &batch.Batch{}
+			for _, i := range examples {
+				packed.Append(set.Examples[i].IDs, set.Examples[i].Loss)
+			}
+			group = append(group, packed)
+		}
+		loss, err := tr.gradient(context.Background(), group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return loss, slices.Clone(tr.bound.Grads)
+	}
+	loss, grads := gradient([]int{0, 1, 2, 3, 4, 5, 6})
+	inParts, partGrads := gradient([]int{0, 1}, []int{2}, []int{3, 4, 5, 6})
+	if math.Abs(loss-inParts) > 1e-6 {
+		t.Errorf("loss %v in parts, %v at once", inParts, loss)
+	}
+	if err := pefttest.Relative(partGrads, grads); err > 1e-5 {
+		t.Errorf("the gradient in parts is off by %.2g", err)
+	}
+}
+
+// TestClip: after clipping the update is that of the gradient scaled to the norm.
+func TestClip(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	first := func(clip float64) (float64, []float32) {
+		tr, err := newTrainer(b, pefttest.Trained(t, b, methods.LoRAOptions{}), pefttest.TinyData(4, 1), nil, Options{Clip: clip})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, norm, err := tr.step(context.Background(), []*batch.Batch{pefttest.Packed(pefttest.TinyData(4, 1))}, 1e-3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return norm, tr.bound.Grads
+	}
+	norm, grads := first(0)
+	clippedNorm, clipped := first(norm / 3)
+	if norm != clippedNorm {
+		t.Errorf("the reported norm is %v with clipping, %v without", clippedNorm, norm)
+	}
+	kernels.Scale(1.0/3, grads)
+	if err := pefttest.Relative(clipped, grads); err > 1e-4 {
+		t.Errorf("the clipped gradient is off by %.2g", err)
+	}
+	if _, loose := first(norm * 2); math.Abs(math.Sqrt(kernels.SumSquares(loose))-norm) > 1e-6*norm {
+		t.Error("a gradient below the limit was scaled")
+	}
+}
+
+// TestTrainRefused trains with what cannot be trained with.
+func TestTrainRefused(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	set := func(e ...dataset.Example) *dataset.Set { return &dataset.Set{Examples: e} }
+	ids := func(ids ...int32) dataset.Example { return dataset.Example{IDs: ids} }
+	for name, test := range map[string]struct {
+		train, eval *dataset.Set
+		opt         Options
+		reason      string
+	}{
+		"no data":             {set(), nil, Options{}, "training data: there is no token to predict"},
+		"one token":           {set(ids(3)), nil, Options{}, "no token to predict"},
+		"masked":              {set(dataset.Example{IDs: []int32{3, 4}, Loss: make([]bool, 2)}), nil, Options{}, "no token to predict"},
+		"an id too large":     {set(ids(1, 2), ids(3, 9999)), nil, Options{}, "example 2: token 2 has id 9999"},
+		"a negative id":       {set(ids(-1, 2)), nil, Options{}, "has id -1"},
+		"too long":            {set(ids(make([]int32, 65)...)), nil, Options{}, "65 tokens, more than 64"},
+		"longer than asked":   {set(ids(make([]int32, 9)...)), nil, Options{SeqLen: 8}, "9 tokens, more than 8"},
+		"bad evaluation data": {set(ids(1, 2)), set(), Options{}, "evaluation data"},
+		"optimizer":           {set(ids(1, 2)), nil, Options{Optimizer: "sgd"}, `"sgd"`},
+		"schedule":            {set(ids(1, 2)), nil, Options{Schedule: "step"}, `"step"`},
+		"rate":                {set(ids(1, 2)), nil, Options{LR: -1}, "learning rate -1"},
+		"rate NaN":            {set(ids(1, 2)), nil, Options{LR: math.NaN()}, "learning rate NaN"},
+		"warm-up":             {set(ids(1, 2)), nil, Options{WarmupRatio: 2}, "warm-up ratio 2"},
+		"no directory":        {set(ids(1, 2)), nil, Options{Out: filepath.Join(t.TempDir(), "none", "out.safetensors")}, "none"},
+		"steps":               {set(ids(1, 2)), nil, Options{Steps: -1}, "cannot be negative"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Run(context.Background(), b, pefttest.Trained(t, b, methods.LoRAOptions{}), test.train, test.eval, test.opt)
+			if err == nil || !strings.Contains(err.Error(), test.reason) {
+				t.Errorf("error %v, expected one with %q", err, test.reason)
+			}
+		})
+	}
+}
+
+// TestNonFinite: a NaN in the base is named, and where there is none the learning rate is.
+func TestNonFinite(t *testing.T) {
+	poison := func(name string) pefttest.TinyModel {
+		m := pefttest.Tiny
+		m.Edit = func(n string, x []float32) {
+			if n == name {
+				x[len(x)-1] = float32(math.NaN())
+			}
+		}
+		return m
+	}
+	for name, test := range map[string]struct {
+		model  pefttest.TinyModel
+		lr     float64
+		reason string
+	}{
+		"a linear map": {poison("blk.1.attn_output.weight"), 1e-3, "blk.1.attn_output.weight is NaN in row 31, column 31"},
+		"the head":     {poison("output.weight"), 1e-3, "the output head is NaN"},
+		"a norm":       {poison("blk.0.ffn_norm.weight"), 1e-3, "blk.0.ffn_norm.weight"},
+		"the rate":     {pefttest.Tiny, 1e30, "try a lower learning rate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := pefttest.OpenBase(t, test.model.WriteGGUF(t))
+			dir := t.TempDir()
+			opt := Options{Steps: 20, LR: test.lr, Out: filepath.Join(dir, "out.safetensors")}
+			_, err := Run(context.Background(), b, pefttest.Trained(t, b, methods.LoRAOptions{}), pefttest.TinyData(8, 1), nil, opt)
+			if err == nil || !strings.Contains(err.Error(), test.reason) {
+				t.Errorf("error %v, expected one with %q", err, test.reason)
+			}
+			pefttest.CheckEmpty(t, dir)
+		})
+	}
+}
