@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -152,7 +153,7 @@ func writeFile(t testing.TB, name string, data []byte) string {
 func trained(t *testing.T, base string, extra ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	want(t, exitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10", "--seq-len", "48",
+	want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10", "--seq-len", "48",
 		"--batch-tokens", "96", "--rank", "4"}, extra...)...)
 	return out
 }

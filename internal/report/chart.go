@@ -1,4 +1,4 @@
-// Package report draws line charts as SVG.
+// Package report shows what was found and measured: tables, metadata and their changes, line charts as SVG.
 package report
 
 import (

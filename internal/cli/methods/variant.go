@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"fmt"
@@ -7,22 +7,23 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
-// variant is one of the --methods: a method with its defaults, or with other values of its flags.
-type variant struct {
-	text        string // as it was given: "lora:dora=true,rank=4"
-	method      methodFlags
-	lr, lrRatio float64
+// Variant is one of the --methods: a method with its defaults, or with other values of its flags.
+type Variant struct {
+	Text        string // as it was given: "lora:dora=true,rank=4"
+	Method      Flags
+	LR, LRRatio float64
 }
 
-// allMethods stands for every method with its defaults.
-const allMethods = "all"
+// AllName stands for every method with its defaults.
+const AllName = "all"
 
-// trainable are the names of the methods that train: all but the search for words.
-func trainable() (names []string) {
-	for _, m := range trainMethods() {
+// Trainable are the names of the methods that train: all but the search for words.
+func Trainable() (names []string) {
+	for _, m := range All() {
 		if m.adapter != nil {
 			names = append(names, m.name)
 		}
@@ -30,22 +31,22 @@ func trainable() (names []string) {
 	return names
 }
 
-// parseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value that
+// ParseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value that
 // was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
-func parseVariants(values []string, classes func() *peft.Classes) ([]*variant, error) {
+func ParseVariants(values []string, classes func() *peft.Classes) ([]*Variant, error) {
 	var texts []string
 	for _, value := range values {
 		name, _, _ := strings.Cut(value, ":")
 		switch {
-		case value == allMethods:
-			texts = append(texts, trainable()...)
+		case value == AllName:
+			texts = append(texts, Trainable()...)
 		case strings.Contains(name, "=") && len(texts) > 0 && strings.Contains(texts[len(texts)-1], ":"):
 			texts[len(texts)-1] += "," + value
 		default:
 			texts = append(texts, value)
 		}
 	}
-	var variants []*variant
+	var variants []*Variant
 	for i, text := range texts {
 		if slices.Contains(texts[:i], text) {
 			return nil, fmt.Errorf("--methods: %s is given twice", text)
@@ -63,17 +64,17 @@ func parseVariants(values []string, classes func() *peft.Classes) ([]*variant, e
 }
 
 // parseVariant reads NAME or NAME:FLAG=VALUE,… .
-func parseVariant(text string, classes func() *peft.Classes) (*variant, error) {
-	v := &variant{text: text}
+func parseVariant(text string, classes func() *peft.Classes) (*Variant, error) {
+	v := &Variant{Text: text}
 	fs := pflag.NewFlagSet(text, pflag.ContinueOnError)
-	v.method.classes = classes
-	v.method.add(fs)
-	fs.Float64Var(&v.lr, "lr", 0, "")
-	fs.Float64Var(&v.lrRatio, "lr-ratio", 0, "")
+	v.Method.Classes = classes
+	v.Method.Add(fs)
+	fs.Float64Var(&v.LR, "lr", 0, "")
+	fs.Float64Var(&v.LRRatio, "lr-ratio", 0, "")
 	name, flags, _ := strings.Cut(text, ":")
-	v.method.method = name
-	if names := trainable(); !slices.Contains(names, name) {
-		if near := nearest(name, names); near != "" {
+	v.Method.method = name
+	if names := Trainable(); !slices.Contains(names, name) {
+		if near := cli.Nearest(name, names); near != "" {
 			return nil, fmt.Errorf("there is no method %q to compare; did you mean %q?", name, near)
 		}
 		return nil, fmt.Errorf("there is no method %q to compare, expected %s", name, strings.Join(names, ", "))
@@ -82,17 +83,17 @@ func parseVariant(text string, classes func() *peft.Classes) (*variant, error) {
 		return nil, err
 	}
 	switch {
-	case !(v.lr >= 0) || !isFinite(v.lr):
-		return nil, fmt.Errorf("lr: %v, expected more than 0, or 0 to have it chosen", v.lr)
-	case !(v.lrRatio >= 0) || !isFinite(v.lrRatio):
-		return nil, fmt.Errorf("lr-ratio: %v, expected 0 or more", v.lrRatio)
+	case !(v.LR >= 0) || !cli.IsFinite(v.LR):
+		return nil, fmt.Errorf("lr: %v, expected more than 0, or 0 to have it chosen", v.LR)
+	case !(v.LRRatio >= 0) || !cli.IsFinite(v.LRRatio):
+		return nil, fmt.Errorf("lr-ratio: %v, expected 0 or more", v.LRRatio)
 	}
-	return v, v.method.validate()
+	return v, v.Method.Validate()
 }
 
 // set gives the flags of "FLAG=VALUE,FLAG=VALUE" their values. A part without "=" is one more value of the flag before it,
 // or else a flag that needs none.
-func (v *variant) set(fs *pflag.FlagSet, flags string) error {
+func (v *Variant) set(fs *pflag.FlagSet, flags string) error {
 	var names, values []string
 	for part := range strings.SplitSeq(flags, ",") {
 		name, value, has := strings.Cut(part, "=")
@@ -121,7 +122,7 @@ func (v *variant) set(fs *pflag.FlagSet, flags string) error {
 func unknownFlag(fs *pflag.FlagSet, name string) error {
 	var names []string
 	fs.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if near := nearest(name, names); near != "" {
+	if near := cli.Nearest(name, names); near != "" {
 		return fmt.Errorf("methods have no flag %q; did you mean %q?", name, near)
 	}
 	return fmt.Errorf("methods have no flag %q", name)

@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"errors"
@@ -14,20 +14,20 @@ import (
 // qatOff is the value of --qat that trains an ordinary adapter.
 const qatOff = "off"
 
-// qatFlags are the flags of training on the grid of a quantized base, which methods that change weights have.
-type qatFlags struct {
+// QATFlags are the flags of training on the grid of a quantized base, which methods that change weights have.
+type QATFlags struct {
 	channels string
 	dither   string
-	latent   string
+	Latent   string
 }
 
-func (f *qatFlags) add(fs *pflag.FlagSet) {
+func (f *QATFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.channels, "qat", qatOff, "train what merge will write: move the `CHANNELS` of the base's own blocks, so that the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
 		"methods other than plain LoRA have code, row and auto")
 	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
 		"changes move some) or none (half-way)")
-	fs.StringVar(&f.latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
+	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
 		"Hugging Face directory")
 }
 
@@ -35,15 +35,15 @@ func (f *qatFlags) add(fs *pflag.FlagSet) {
 func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither", "latent") }
 
 // on reports whether the blocks of the base are moved.
-func (f *qatFlags) on() bool { return f.channels != qatOff }
+func (f *QATFlags) on() bool { return f.channels != qatOff }
 
 // check looks at the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
-func (f *qatFlags) check(m *methodFlags, plain bool) error {
+func (f *QATFlags) check(m *Flags, plain bool) error {
 	if !f.on() {
 		if f.dither != peft.DitherUniform {
 			return errors.New("--qat-dither: needs --qat")
 		}
-		if f.latent != "" {
+		if f.Latent != "" {
 			return errors.New("--latent: needs --qat")
 		}
 		return nil
@@ -53,7 +53,7 @@ func (f *qatFlags) check(m *methodFlags, plain bool) error {
 		return fmt.Errorf("--qat: %w", err)
 	}
 	switch {
-	case f.latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
+	case f.Latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
 		return fmt.Errorf("--latent: is where the channel code starts from, which --qat %s does not have", f.channels)
 	case f.dither != peft.DitherNone && f.dither != peft.DitherUniform:
 		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
@@ -79,10 +79,10 @@ func refusesQAT(method string) string {
 }
 
 // pairs makes an untrained adapter of plain LoRA pairs.
-func (f *qatFlags) pairs(b *peft.Base, m *methodFlags, rslora bool) (*peft.Adapter, error) {
+func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, error) {
 	opt := peft.QATOptions{
-		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.seed,
-		Latent: f.latent != "",
+		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
+		Latent: f.Latent != "",
 	}
 	if opt.Alpha == 0 {
 		opt.Alpha = 2 * float64(m.rank)
@@ -94,9 +94,9 @@ func (f *qatFlags) pairs(b *peft.Base, m *methodFlags, rslora bool) (*peft.Adapt
 }
 
 // apply puts an adapter of any other method on the grid.
-func (f *qatFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
+func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
 	if !f.on() || a.Config.Method == peft.MethodQAT {
 		return nil
 	}
-	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed, Latent: f.latent != ""})
+	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed, Latent: f.Latent != ""})
 }

@@ -1,59 +1,31 @@
-package main
+package cli
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 )
 
-// copyMeter is a meter of bytes whose total is known with the first of them. Work that is done at once shows none.
-type copyMeter struct {
-	w     io.Writer
-	mu    sync.Mutex // several threads may read
-	begun time.Time
-	m     *meter
-}
+// SizeFlag is a flag's value that is a number of bytes: 500M, 2G, 1.5GiB, 4096.
+type SizeFlag int64
 
-// meterAfter is how long work takes before a copyMeter shows.
-const meterAfter = 500 * time.Millisecond
-
-func (c *copyMeter) update(done, size int64, note string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.begun.IsZero():
-		c.begun = time.Now()
-	case c.m == nil && time.Since(c.begun) > meterAfter:
-		c.m = newMeter(c.w, inBytes, size)
-		c.m.startAt(done)
-	}
-	if c.m != nil {
-		c.m.update(done, printable(note, 0))
-	}
-}
-
-func (c *copyMeter) stop() { c.m.stop() }
-
-// sizeFlag is a flag's value that is a number of bytes: 500M, 2G, 1.5GiB, 4096.
-type sizeFlag int64
-
-func (s *sizeFlag) String() string {
+// String is the number of bytes, "" for none.
+func (s *SizeFlag) String() string {
 	if *s == 0 {
 		return ""
 	}
 	return strconv.FormatInt(int64(*s), 10)
 }
 
-func (s *sizeFlag) Type() string { return "size" }
+// Type implements pflag.Value.
+func (s *SizeFlag) Type() string { return "size" }
 
-func (s *sizeFlag) Set(text string) error {
+// Set implements pflag.Value.
+func (s *SizeFlag) Set(text string) error {
 	n, err := parseSize(text)
-	*s = sizeFlag(n)
+	*s = SizeFlag(n)
 	return err
 }
 

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -10,11 +10,11 @@ import (
 
 func TestMeterPrintsLines(t *testing.T) {
 	var out bytes.Buffer
-	m := newMeter(&out, "step", 100)
+	m := NewMeter(&out, "step", 100)
 	for i := range int64(100) {
-		m.update(i+1, "loss 1.5")
+		m.Update(i+1, "loss 1.5")
 	}
-	m.stop()
+	m.Stop()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 2 || !strings.HasPrefix(lines[0], "step 1/100  loss 1.5  ") || !strings.HasPrefix(lines[1], "step 100/100  ") {
 		t.Errorf("within a second it prints\n%s", out.String())
@@ -25,12 +25,12 @@ func TestMeterDrawsOneLine(t *testing.T) {
 	var out bytes.Buffer
 	for _, width := range []int{20, 60, 200} {
 		out.Reset()
-		m := &meter{w: &out, unit: "step", total: 100, start: time.Now(), width: func() int { return width }}
-		m.update(40, "loss 1.5  1,000 tokens/s")
-		m.say("step 40: saved")
+		m := &Meter{w: &out, unit: "step", total: 100, start: time.Now(), width: func() int { return width }}
+		m.Update(40, "loss 1.5  1,000 tokens/s")
+		m.Say("step 40: saved")
 		m.shown = time.Time{}
-		m.update(41, "loss 1.4")
-		m.stop()
+		m.Update(41, "loss 1.4")
+		m.Stop()
 		for drawing := range strings.SplitSeq(out.String(), "\r") {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(drawing, "\n")); n >= width {
 				t.Errorf("%d columns on a terminal of %d: %q", n, width, drawing)

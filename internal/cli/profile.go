@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"runtime/pprof"
@@ -6,9 +6,9 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// profiled runs f and writes where the processor's time went to a file; with no path it just runs f. What f did is kept
+// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. What f did is kept
 // of a run that fails, too.
-func profiled(path string, f func() error) error {
+func Profiled(path string, f func() error) error {
 	if path == "" {
 		return f()
 	}

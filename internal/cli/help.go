@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -14,10 +14,10 @@ const (
 	requiredKey = "required"
 )
 
-const helpWidth = 110 // columns
+const HelpWidth = 110 // columns
 
-// group adds flags under a heading of the help text.
-func group(fs *pflag.FlagSet, heading string, add func()) {
+// Group adds flags under a heading of the help text.
+func Group(fs *pflag.FlagSet, heading string, add func()) {
 	before := map[string]bool{}
 	fs.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	add()
@@ -28,8 +28,8 @@ func group(fs *pflag.FlagSet, heading string, add func()) {
 	})
 }
 
-// require marks flags without which a verb cannot run.
-func require(fs *pflag.FlagSet, names ...string) {
+// Require marks flags without which a verb cannot run.
+func Require(fs *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		annotate(fs.Lookup(name), requiredKey, "true")
 	}
@@ -54,15 +54,15 @@ func checkRequired(fs *pflag.FlagSet) error {
 	case 0:
 		return nil
 	case 1:
-		return usagef("missing required flag %s", missing[0])
+		return Usagef("missing required flag %s", missing[0])
 	}
-	return usagef("missing required flags %s", strings.Join(missing, ", "))
+	return Usagef("missing required flags %s", strings.Join(missing, ", "))
 }
 
-// help prints a verb's reference.
-func (v *verb) help(w io.Writer) {
-	fmt.Fprintf(w, "Usage:\n  %s\n\n%s\n", v.usageLine(), strings.TrimSpace(v.long))
-	fs := v.flagSet(v.new())
+// Help prints a verb's reference.
+func (v *Verb) Help(w io.Writer) {
+	fmt.Fprintf(w, "Usage:\n  %s\n\n%s\n", v.usageLine(), strings.TrimSpace(v.Long))
+	fs := v.FlagSet(v.New())
 	for _, heading := range headings(fs) {
 		title := heading
 		if title == "" {
@@ -71,20 +71,20 @@ func (v *verb) help(w io.Writer) {
 		fmt.Fprintf(w, "\n%s:\n", title)
 		printFlags(w, fs, heading)
 	}
-	if len(v.examples) > 0 {
+	if len(v.Examples) > 0 {
 		fmt.Fprint(w, "\nExamples:\n")
-		for _, e := range v.examples {
+		for _, e := range v.Examples {
 			fmt.Fprintf(w, "  %s\n", e)
 		}
 	}
 }
 
-func (v *verb) usageLine() string {
-	line := "peftconv " + v.name
-	if v.args != "" {
-		line += " " + v.args
+func (v *Verb) usageLine() string {
+	line := "peftconv " + v.Name
+	if v.Args != "" {
+		line += " " + v.Args
 	}
-	v.flagSet(v.new()).VisitAll(func(f *pflag.Flag) {
+	v.FlagSet(v.New()).VisitAll(func(f *pflag.Flag) {
 		if f.Annotations[requiredKey] != nil {
 			unit, _ := pflag.UnquoteUsage(f)
 			line += fmt.Sprintf(" --%s %s", f.Name, unit)
@@ -125,7 +125,7 @@ func printFlags(w io.Writer, fs *pflag.FlagSet, under string) {
 		} else {
 			fmt.Fprintf(w, "%-*s", indent, left)
 		}
-		fmt.Fprintln(w, strings.Join(wrap(text, helpWidth-indent), "\n"+strings.Repeat(" ", indent)))
+		fmt.Fprintln(w, strings.Join(Wrap(text, HelpWidth-indent), "\n"+strings.Repeat(" ", indent)))
 	})
 }
 
@@ -148,8 +148,8 @@ func flagTexts(f *pflag.Flag) (left, text string) {
 	return left, text
 }
 
-// wrap breaks a text into lines of at most width columns, at blanks.
-func wrap(text string, width int) []string {
+// Wrap breaks a text into lines of at most width columns, at blanks.
+func Wrap(text string, width int) []string {
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {

@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"github.com/spf13/pflag"
@@ -7,9 +7,9 @@ import (
 )
 
 // prefixMethod is prefix tuning.
-func prefixMethod() *trainMethod {
+func prefixMethod() *Method {
 	var opt peft.PrefixOptions
-	return &trainMethod{
+	return &Method{
 		name: "prefix-tuning", short: "keys and values before the attention of every layer",
 		shared: []string{"virtual-tokens", "prompt-text", "encoder-hidden"},
 		flags: func(fs *pflag.FlagSet) {
@@ -18,12 +18,12 @@ func prefixMethod() *trainMethod {
 			fs.BoolVar(&opt.Projection, "prefix-projection", false,
 				"train them through a two-layer network, which is dropped after training")
 		},
-		check: func(f *methodFlags) error {
+		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text, opt.EncoderHidden = f.virtualTokens, f.promptText, f.encoderHidden
 			return opt.Check()
 		},
-		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
-			opt.Seed = f.seed
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Seed = f.Seed
 			return peft.NewPrefixTuning(b, opt)
 		},
 	}

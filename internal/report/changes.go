@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -9,13 +9,14 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
-// printChanges lists metadata that are added (+), removed (-) and changed (~).
-func printChanges(w io.Writer, changes []diff.ValueChange) {
-	table := newTable(w)
+// PrintChanges lists metadata that are added (+), removed (-) and changed (~).
+func PrintChanges(w io.Writer, changes []diff.ValueChange) {
+	table := cli.NewTable(w)
 	for _, c := range changes {
-		key := printable(c.Key, 0)
+		key := cli.Printable(c.Key, 0)
 		switch {
 		case c.Old == nil:
 			fmt.Fprintf(table, "  + %s\t%s\t%s\n", key, valueKind(*c.New), shortValue(c.New.Any()))
@@ -42,8 +43,8 @@ func changedValue(old, new gguf.Value) string {
 	if okA && okB {
 		return changedText(a, b)
 	}
-	x, okX := elements(old.Any())
-	y, okY := elements(new.Any())
+	x, okX := elementsOf(old.Any())
+	y, okY := elementsOf(new.Any())
 	if okX && okY && len(x)+len(y) > shownElements {
 		return changedList(x, y)
 	}
@@ -65,13 +66,13 @@ func changedText(a, b string) string {
 		start--
 	}
 	part := func(s string) string {
-		text := strconv.QuoteToGraphic(cut(s[start:], shownRunes/2))
+		text := strconv.QuoteToGraphic(cli.Cut(s[start:], shownRunes/2))
 		if start > 0 {
 			return "…" + text
 		}
 		return text
 	}
-	return fmt.Sprintf("%s → %s (%s → %s bytes, from byte %s on)", part(a), part(b), countText(len(a)), countText(len(b)), countText(at))
+	return fmt.Sprintf("%s → %s (%s → %s bytes, from byte %s on)", part(a), part(b), cli.CountText(len(a)), cli.CountText(len(b)), cli.CountText(at))
 }
 
 // changedList counts the elements that differ and shows the first.
@@ -86,7 +87,7 @@ func changedList(a, b []any) string {
 		}
 	}
 	if first < 0 {
-		return "the first " + plural(min(len(a), len(b)), "element") + " are the same"
+		return "the first " + cli.Plural(min(len(a), len(b)), "element") + " are the same"
 	}
-	return fmt.Sprintf("%s differ, the first is %d: %s → %s", plural(differ, "element"), first, shortValue(a[first]), shortValue(b[first]))
+	return fmt.Sprintf("%s differ, the first is %d: %s → %s", cli.Plural(differ, "element"), first, shortValue(a[first]), shortValue(b[first]))
 }

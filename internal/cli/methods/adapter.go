@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"github.com/spf13/pflag"
@@ -7,9 +7,9 @@ import (
 )
 
 // adapterMethod is bottleneck adapters.
-func adapterMethod() *trainMethod {
+func adapterMethod() *Method {
 	var opt peft.BottleneckOptions
-	return &trainMethod{
+	return &Method{
 		name: "adapter", short: "small networks after or beside attention and FFN",
 		shared: []string{"layers"},
 		flags: func(fs *pflag.FlagSet) {
@@ -22,9 +22,9 @@ func adapterMethod() *trainMethod {
 			fs.StringVar(&opt.Input, "adapter-input", peft.InputNorm, "what parallel and serial-pfeiffer adapters read: `INPUT` norm (which llama.cpp can run) "+
 				"or stream (as AdapterHub has them)")
 		},
-		check: func(*methodFlags) error { return opt.Check() },
-		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
-			opt.Layers, opt.Seed = f.layers, f.seed
+		check: func(*Flags) error { return opt.Check() },
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Layers, opt.Seed = f.layers, f.Seed
 			return peft.NewBottleneck(b, opt)
 		},
 	}

@@ -1,4 +1,6 @@
-package main
+// Package methods holds the methods of peftconv train and compare as the command line has them: their names, their flags,
+// and the adapters that these make.
+package methods
 
 import (
 	"fmt"
@@ -7,49 +9,51 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
-// trainMethod is one PEFT method as the command line has it.
-type trainMethod struct {
+// Method is one PEFT method as the command line has it.
+type Method struct {
 	name, short string
-	shared      []string                 // names of flags of methodFlags that say something with this method
-	flags       func(fs *pflag.FlagSet)  // adds the flags of this method alone; nil: there are none
-	check       func(*methodFlags) error // of their values; nil: nothing to check
-	adapter     func(b *peft.Base, f *methodFlags) (*peft.Adapter, error)
-	// search are the flags of a method that makes no adapter but searches for a prompt; nil: adapter makes one to train.
-	search *discreteFlags
+	shared      []string                // names of flags of Flags that say something with this method
+	flags       func(fs *pflag.FlagSet) // adds the flags of this method alone; nil: there are none
+	check       func(*Flags) error      // of their values; nil: nothing to check
+	adapter     func(b *peft.Base, f *Flags) (*peft.Adapter, error)
+	// Search are the flags of a method that makes no adapter but searches for a prompt; nil: adapter makes one to train.
+	Search *DiscreteFlags
 
 	own []string // names of the flags that flags added
 }
 
-// trainMethods are all methods, with flags of their own.
-func trainMethods() []*trainMethod {
-	return []*trainMethod{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
+// All are all methods, with flags of their own.
+func All() []*Method {
+	return []*Method{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
 		adapterMethod(), promptMethod(), prefixMethod(), pTuningMethod(), pTuningV2Method(), discretePromptMethod()}
 }
 
-// methodFlags are --method, the flags that several methods have, and those of each method.
-type methodFlags struct {
+// Flags are --method, the flags that several methods have, and those of each method.
+type Flags struct {
 	method  string
 	rank    int
 	alpha   float64
 	dropout float64
 	targets []string
 	layers  string
-	seed    uint64 // of the adapter's start
+	Seed    uint64 // of the adapter's start
 
 	virtualTokens, encoderHidden int
-	promptText, template         string
-	classes                      func() *peft.Classes // what records are classified into, nil where they are not
-	qat                          qatFlags
+	promptText, Template         string
+	Classes                      func() *peft.Classes // what records are classified into, nil where they are not
+	QAT                          QATFlags
 
-	all     []*trainMethod
+	all     []*Method
 	flagSet *pflag.FlagSet
 }
 
-func (f *methodFlags) add(fs *pflag.FlagSet) {
-	f.flagSet, f.all = fs, trainMethods()
+// Add adds the flags.
+func (f *Flags) Add(fs *pflag.FlagSet) {
+	f.flagSet, f.all = fs, All()
 	fs.StringVar(&f.method, "method", "lora", "the `METHOD`: "+strings.Join(f.names(), ", "))
 	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the update of each weight")
 	fs.Float64Var(&f.alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
@@ -60,16 +64,16 @@ func (f *methodFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
 	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut off where --virtual-tokens says another number")
 	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
-	fs.StringVar(&f.template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
+	fs.StringVar(&f.Template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
 		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
-	f.qat.add(fs)
+	f.QAT.add(fs)
 	for _, m := range f.all {
 		m.add(fs)
 	}
 }
 
 // add adds the method's own flags and notes their names.
-func (m *trainMethod) add(fs *pflag.FlagSet) {
+func (m *Method) add(fs *pflag.FlagSet) {
 	if m.flags == nil {
 		return
 	}
@@ -83,7 +87,7 @@ func (m *trainMethod) add(fs *pflag.FlagSet) {
 }
 
 // names are those of all methods.
-func (f *methodFlags) names() []string {
+func (f *Flags) names() []string {
 	var names []string
 	for _, m := range f.all {
 		names = append(names, m.name)
@@ -91,24 +95,24 @@ func (f *methodFlags) names() []string {
 	return names
 }
 
-// chosen is the method that --method names, nil where there is none of that name.
-func (f *methodFlags) chosen() *trainMethod {
-	i := slices.IndexFunc(f.all, func(m *trainMethod) bool { return m.name == f.method })
+// Chosen is the method that --method names, nil where there is none of that name.
+func (f *Flags) Chosen() *Method {
+	i := slices.IndexFunc(f.all, func(m *Method) bool { return m.name == f.method })
 	if i < 0 {
 		return nil
 	}
 	return f.all[i]
 }
 
-// validate checks the values of the flags, and that those that were given say something with the chosen method.
-func (f *methodFlags) validate() error {
-	m := f.chosen()
+// Validate checks the values of the flags, and that those that were given say something with the chosen method.
+func (f *Flags) Validate() error {
+	m := f.Chosen()
 	switch {
 	case m == nil:
 		return fmt.Errorf("--method: %q is not known, expected %s", f.method, strings.Join(f.names(), ", "))
 	case f.rank < 1:
 		return fmt.Errorf("--rank: %d, expected 1 or more", f.rank)
-	case !isFinite(f.alpha):
+	case !cli.IsFinite(f.alpha):
 		return fmt.Errorf("--alpha: %v, expected a finite number", f.alpha)
 	case !(f.dropout >= 0 && f.dropout < 1):
 		return fmt.Errorf("--dropout: %v, expected a probability below 1", f.dropout)
@@ -119,11 +123,11 @@ func (f *methodFlags) validate() error {
 	if m.check != nil {
 		return m.check(f)
 	}
-	return f.qat.check(f, false)
+	return f.QAT.check(f, false)
 }
 
 // checkGiven reports a flag of methods that was given but says nothing with m.
-func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
+func (f *Flags) checkGiven(m *Method) (err error) {
 	f.flagSet.Visit(func(flag *pflag.Flag) {
 		users := f.users(flag.Name)
 		switch {
@@ -138,7 +142,7 @@ func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
 }
 
 // users are the names of the methods with which a flag says something; nil for a flag that is not of the methods.
-func (f *methodFlags) users(flag string) []string {
+func (f *Flags) users(flag string) []string {
 	var users []string
 	for _, m := range f.all {
 		if slices.Contains(m.shared, flag) || slices.Contains(m.own, flag) {
@@ -148,19 +152,19 @@ func (f *methodFlags) users(flag string) []string {
 	return users
 }
 
-// adapter makes the untrained adapter, which records what it classifies into.
-func (f *methodFlags) adapter(b *peft.Base) (*peft.Adapter, error) {
-	if f.qat.latent != "" {
-		if err := b.OpenLatent(f.qat.latent); err != nil {
+// Adapter makes the untrained adapter, which records what it classifies into.
+func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
+	if f.QAT.Latent != "" {
+		if err := b.OpenLatent(f.QAT.Latent); err != nil {
 			return nil, fmt.Errorf("--latent: %w", err)
 		}
 	}
-	a, err := f.chosen().adapter(b, f)
+	a, err := f.Chosen().adapter(b, f)
 	if err == nil {
-		err = f.qat.apply(b, a, f.seed)
+		err = f.QAT.apply(b, a, f.Seed)
 	}
 	if err == nil && a.Config.Classes == nil {
-		a.Config.Classes = f.classes()
+		a.Config.Classes = f.Classes()
 	}
 	return a, err
 }

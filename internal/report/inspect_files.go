@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"encoding/binary"
@@ -12,15 +12,16 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-func inspectGGUF(path string) (*inspection, io.Closer, error) {
+func inspectGGUF(path string) (*Inspection, io.Closer, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	in := &inspection{File: path, Format: "gguf", Kind: "model", Version: f.Version, ByteOrder: "little",
+	in := &Inspection{File: path, Format: "gguf", Kind: "model", Version: f.Version, ByteOrder: "little",
 		Alignment: f.Alignment, DataOffset: f.DataOffset}
 	if f.Order == binary.BigEndian {
 		in.ByteOrder = "big"
@@ -38,16 +39,8 @@ func inspectGGUF(path string) (*inspection, io.Closer, error) {
 	in.finish(func(t tensorLine) (int64, bool) {
 		return last(t.Shape), strings.HasSuffix(t.Name, ".lora_a")
 	})
-	in.Size = fileSize(path)
+	in.Size = cli.FileSize(path)
 	return in, f, nil
-}
-
-// valueKind is "u32", "str", "str[512]".
-func valueKind(v gguf.Value) string {
-	if v.Type() == gguf.KindArray {
-		return fmt.Sprintf("%s[%d]", v.Elem(), v.Len())
-	}
-	return v.Type().String()
 }
 
 // last is the slowest dimension of a shape as GGUF writes it.
@@ -58,20 +51,12 @@ func last(shape []int64) int64 {
 	return shape[len(shape)-1]
 }
 
-func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // inspectSafetensors reads a file, an index, or a directory in the layout of Hugging Face's models or PEFT's adapters.
-func inspectSafetensors(path string) (*inspection, io.Closer, error) {
+func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 	weights, config := path, ""
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		config = filepath.Join(path, "config.json")
-		if c := filepath.Join(path, "adapter_config.json"); exists(c) {
+		if c := filepath.Join(path, "adapter_config.json"); cli.Exists(c) {
 			config, weights = c, filepath.Join(path, "adapter_model.safetensors")
 		}
 	}
@@ -79,7 +64,7 @@ func inspectSafetensors(path string) (*inspection, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in := &inspection{File: path, Format: "safetensors", Kind: "model"}
+	in := &Inspection{File: path, Format: "safetensors", Kind: "model"}
 	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
 		in.Metadata = append(in.Metadata, entry{key, "str", f.Metadata[key]})
 	}
@@ -96,14 +81,9 @@ func inspectSafetensors(path string) (*inspection, io.Closer, error) {
 		return first(t.Shape), strings.HasSuffix(t.Name, ".lora_A.weight")
 	})
 	if config == "" && !strings.HasSuffix(path, ".index.json") {
-		in.Size = fileSize(path)
+		in.Size = cli.FileSize(path)
 	}
 	return in, f, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 func first(shape []int64) int64 {
@@ -114,8 +94,8 @@ func first(shape []int64) int64 {
 }
 
 // addConfig adds the fields of a directory's JSON configuration to the metadata; "" and an absent file add nothing.
-func (in *inspection) addConfig(path string) error {
-	if path == "" || !exists(path) {
+func (in *Inspection) addConfig(path string) error {
+	if path == "" || !cli.Exists(path) {
 		return nil
 	}
 	data, err := os.ReadFile(path)

@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ import (
 )
 
 // loraMethod is low-rank adaptation and its variants.
-func loraMethod() *trainMethod {
+func loraMethod() *Method {
 	o := &loraFlags{}
-	return &trainMethod{
+	return &Method{
 		name: "lora", short: "W + s·B·A, two thin matrices beside each weight",
 		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
 		flags:  o.add, check: o.check, adapter: o.adapter,
@@ -46,7 +46,7 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
 }
 
-func (o *loraFlags) check(f *methodFlags) error {
+func (o *loraFlags) check(f *Flags) error {
 	opt := &o.options
 	switch {
 	case !slices.Contains(peft.Inits, opt.Init):
@@ -64,10 +64,10 @@ func (o *loraFlags) check(f *methodFlags) error {
 	if o.alphaPattern, err = patterns(o.alphas, parse); err != nil {
 		return fmt.Errorf("--alpha-pattern: %w", err)
 	}
-	if f.qat.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
+	if f.QAT.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
 		return errors.New("--qat moves the blocks of linear maps: --bias and --train-… do not go together with it")
 	}
-	return f.qat.check(f, o.plain())
+	return f.QAT.check(f, o.plain())
 }
 
 // plain reports whether the adapter is nothing but pairs of one rank that change nothing at first.
@@ -92,12 +92,12 @@ func patterns[V any](entries []string, parse func(string) (V, error)) (map[strin
 	return all, nil
 }
 
-func (o *loraFlags) adapter(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
+func (o *loraFlags) adapter(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 	opt := o.options
-	if f.qat.on() && o.plain() {
-		return f.qat.pairs(b, f, opt.RSLoRA)
+	if f.QAT.on() && o.plain() {
+		return f.QAT.pairs(b, f, opt.RSLoRA)
 	}
-	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers, f.seed
+	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers, f.Seed
 	opt.RankPattern, opt.AlphaPattern = o.rankPattern, o.alphaPattern
 	var err error
 	if opt.TokenIDs, err = tokenIDs(b, o.tokens); err != nil {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -7,11 +7,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"unicode"
 )
 
-// bytesText is a size for people: 212.4 MB (powers of ten, as file managers and disks count).
-func bytesText(n int64) string {
+// BytesText is a size for people: 212.4 MB (powers of ten, as file managers and disks count).
+func BytesText(n int64) string {
 	units := []string{"kB", "MB", "GB", "TB"}
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
@@ -23,8 +24,8 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[u])
 }
 
-// countText is a whole number with commas: 1,185,376.
-func countText[T ~int | ~int64 | ~uint64](n T) string {
+// CountText is a whole number with commas: 1,185,376.
+func CountText[T ~int | ~int64 | ~uint64](n T) string {
 	digits := fmt.Sprint(n)
 	sign := ""
 	if digits[0] == '-' {
@@ -40,14 +41,14 @@ func countText[T ~int | ~int64 | ~uint64](n T) string {
 	return sign + b.String()
 }
 
-// printable is a string out of a file made safe for a terminal: control characters are escaped, and what is
+// Printable is a string out of a file made safe for a terminal: control characters are escaped, and what is
 // longer than limit runes is cut (0: no limit).
-func printable(s string, limit int) string {
+func Printable(s string, limit int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
 		if limit > 0 && n == limit {
-			return b.String() + fmt.Sprintf("… (%s bytes)", countText(len(s)))
+			return b.String() + fmt.Sprintf("… (%s bytes)", CountText(len(s)))
 		}
 		if unicode.IsPrint(r) {
 			b.WriteRune(r)
@@ -60,16 +61,16 @@ func printable(s string, limit int) string {
 	return b.String()
 }
 
-// cut is the first runes of a text, with an ellipsis where it is longer.
-func cut(s string, limit int) string {
+// Cut is the first runes of a text, with an ellipsis where it is longer.
+func Cut(s string, limit int) string {
 	if short := firstRunes(s, limit); short != s {
 		return short + "…"
 	}
 	return s
 }
 
-// shellQuote is a word as a shell takes it, quoted where it must be.
-func shellQuote(word string) string {
+// ShellQuote is a word as a shell takes it, quoted where it must be.
+func ShellQuote(word string) string {
 	safe := word != "" && !strings.ContainsFunc(word, func(r rune) bool {
 		return !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./=:,+@%~", r) ||
 			r == '\\' && runtime.GOOS == "windows")
@@ -83,19 +84,42 @@ func shellQuote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// commandLine is a command ready to paste.
-func commandLine(words ...string) string {
+// CommandLine is a command ready to paste.
+func CommandLine(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
-		quoted[i] = shellQuote(w)
+		quoted[i] = ShellQuote(w)
 	}
 	return strings.Join(quoted, " ")
 }
 
-// printJSON prints one document, indented.
-func printJSON(w io.Writer, document any) error {
+// PrintJSON prints one document, indented.
+func PrintJSON(w io.Writer, document any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(document)
+}
+
+// Plural is "1 tensor", "48 tensors".
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return CountText(n) + " " + what + "s"
+}
+
+// NewTable writes columns that are separated by tabs, aligned, to w when it is flushed.
+func NewTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
+
+// ShapeText is "64 × 512".
+func ShapeText(shape []int64) string {
+	if len(shape) == 0 {
+		return "scalar"
+	}
+	words := make([]string, len(shape))
+	for i, v := range shape {
+		words[i] = fmt.Sprint(v)
+	}
+	return strings.Join(words, " × ")
 }

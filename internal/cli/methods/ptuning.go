@@ -1,4 +1,4 @@
-package main
+package methods
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 )
 
 // pTuningMethod is P-tuning.
-func pTuningMethod() *trainMethod {
+func pTuningMethod() *Method {
 	var opt peft.PTuningOptions
-	return &trainMethod{
+	return &Method{
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
 		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
@@ -20,22 +20,22 @@ func pTuningMethod() *trainMethod {
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},
-		check: func(f *methodFlags) error {
-			opt.VirtualTokens, opt.Hidden, opt.Template = f.virtualTokens, f.encoderHidden, f.template
+		check: func(f *Flags) error {
+			opt.VirtualTokens, opt.Hidden, opt.Template = f.virtualTokens, f.encoderHidden, f.Template
 			return opt.Check()
 		},
-		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
-			opt.Seed = f.seed
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Seed = f.Seed
 			return peft.NewPTuning(b, opt)
 		},
 	}
 }
 
 // pTuningV2Method is P-tuning v2.
-func pTuningV2Method() *trainMethod {
+func pTuningV2Method() *Method {
 	var opt peft.PTuningV2Options
 	var classifier string
-	return &trainMethod{
+	return &Method{
 		name: "p-tuning-v2", short: "learned vectors at every block's input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
@@ -46,18 +46,18 @@ func pTuningV2Method() *trainMethod {
 			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last "+
 				"token) or words (the label itself)")
 		},
-		check: func(f *methodFlags) error {
+		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText
 			if classifier != "head" && classifier != "words" {
 				return fmt.Errorf("--classifier: %q is not known, expected head or words", classifier)
 			}
-			if f.flagSet.Changed("classifier") && f.classes() == nil {
+			if f.flagSet.Changed("classifier") && f.Classes() == nil {
 				return errors.New("--classifier: needs --task classify")
 			}
 			return opt.Check()
 		},
-		adapter: func(b *peft.Base, f *methodFlags) (*peft.Adapter, error) {
-			opt.Seed, opt.Classes = f.seed, f.classes()
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Seed, opt.Classes = f.Seed, f.Classes()
 			if opt.Classes != nil {
 				opt.Classes.Words = classifier == "words"
 			}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -14,10 +14,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. The bar
+// Meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. The bar
 // is one line that is drawn over again and again, the cursor waiting at its beginning, so that whatever else gets onto
 // it (the ^C of a terminal) is gone with the next drawing.
-type meter struct {
+type Meter struct {
 	w     io.Writer
 	unit  string // what is counted: "step", or inBytes
 	total int64
@@ -33,8 +33,8 @@ type meter struct {
 	quit    chan struct{}
 }
 
-// inBytes is the unit of a meter that counts bytes.
-const inBytes = "bytes"
+// InBytes is the unit of a meter that counts bytes.
+const InBytes = "bytes"
 
 // How often a bar is drawn, and a line printed.
 const (
@@ -42,9 +42,9 @@ const (
 	lineEvery = time.Second
 )
 
-// newMeter starts a meter that counts up to total on w.
-func newMeter(w io.Writer, unit string, total int64) *meter {
-	m := &meter{w: w, unit: unit, total: total, start: time.Now()}
+// NewMeter starts a meter that counts up to total on w.
+func NewMeter(w io.Writer, unit string, total int64) *Meter {
+	m := &Meter{w: w, unit: unit, total: total, start: time.Now()}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		m.width = func() int {
 			width, _, err := term.GetSize(int(f.Fd()))
@@ -60,7 +60,7 @@ func newMeter(w io.Writer, unit string, total int64) *meter {
 }
 
 // tick keeps the time left moving while a step takes long.
-func (m *meter) tick(quit chan struct{}) {
+func (m *Meter) tick(quit chan struct{}) {
 	for {
 		select {
 		case <-quit:
@@ -75,15 +75,15 @@ func (m *meter) tick(quit chan struct{}) {
 	}
 }
 
-// startAt reckons speed and time left from here, where done is done already.
-func (m *meter) startAt(done int64) {
+// StartAt reckons speed and time left from here, where done is done already.
+func (m *Meter) StartAt(done int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.started, m.done, m.start = done, done, time.Now()
 }
 
-// update sets the count, and a few words that follow it.
-func (m *meter) update(done int64, note string) {
+// Update sets the count, and a few words that follow it.
+func (m *Meter) Update(done int64, note string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done, m.note = done, note
@@ -96,16 +96,16 @@ func (m *meter) update(done int64, note string) {
 	}
 }
 
-// say prints a line that stays, above the bar.
-func (m *meter) say(format string, args ...any) {
+// Say prints a line that stays, above the bar.
+func (m *Meter) Say(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.erase()
 	fmt.Fprintf(m.w, format+"\n", args...)
 }
 
-// stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
-func (m *meter) stop() {
+// Stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
+func (m *Meter) Stop() {
 	if m == nil {
 		return
 	}
@@ -119,7 +119,7 @@ func (m *meter) stop() {
 }
 
 // draw puts the bar onto its line: counter, bar as wide as there is room, details.
-func (m *meter) draw() {
+func (m *Meter) draw() {
 	m.shown = time.Now()
 	left, right := m.counter()+" ", " "+m.details()
 	columns := m.width() - 1 // a full line would break
@@ -134,7 +134,7 @@ func (m *meter) draw() {
 	m.drawn = n
 }
 
-func (m *meter) erase() {
+func (m *Meter) erase() {
 	if m.drawn > 0 {
 		fmt.Fprint(m.w, "\r", strings.Repeat(" ", m.drawn), "\r")
 		m.drawn = 0
@@ -165,15 +165,15 @@ func firstRunes(s string, n int) string {
 }
 
 // counter is "step 12/500".
-func (m *meter) counter() string {
-	if m.unit == inBytes {
-		return bytesText(m.done) + " of " + bytesText(m.total)
+func (m *Meter) counter() string {
+	if m.unit == InBytes {
+		return BytesText(m.done) + " of " + BytesText(m.total)
 	}
 	return fmt.Sprintf("%s %d/%d", m.unit, m.done, m.total)
 }
 
 // details is the note, the time left and the memory.
-func (m *meter) details() string {
+func (m *Meter) details() string {
 	text := m.note
 	if text != "" {
 		text += "  "
@@ -182,7 +182,7 @@ func (m *meter) details() string {
 		left := time.Duration(float64(time.Since(m.start)) / float64(n) * float64(m.total-m.done))
 		text += clock(left) + " left  "
 	}
-	return text + bytesText(train.PeakRSS())
+	return text + BytesText(train.PeakRSS())
 }
 
 // clock is a duration as a clock shows it: 1:02:03 or 2:03.
@@ -193,3 +193,33 @@ func clock(d time.Duration) string {
 	}
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
+
+// CopyMeter is a meter of bytes whose total is known with the first of them. Work that is done at once shows none.
+type CopyMeter struct {
+	W     io.Writer
+	mu    sync.Mutex // several threads may read
+	begun time.Time
+	m     *Meter
+}
+
+// meterAfter is how long work takes before a CopyMeter shows.
+const meterAfter = 500 * time.Millisecond
+
+// Update sets how much of size is done, and a few words that follow it.
+func (c *CopyMeter) Update(done, size int64, note string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.begun.IsZero():
+		c.begun = time.Now()
+	case c.m == nil && time.Since(c.begun) > meterAfter:
+		c.m = NewMeter(c.W, InBytes, size)
+		c.m.StartAt(done)
+	}
+	if c.m != nil {
+		c.m.Update(done, Printable(note, 0))
+	}
+}
+
+// Stop takes the bar away, if there is one.
+func (c *CopyMeter) Stop() { c.m.Stop() }
