@@ -39,6 +39,13 @@ func (d *decoder) fail(off int64, val any, msg string, args ...any) {
 	}
 }
 
+// unsupported is fail of what is well formed.
+func (d *decoder) unsupported(off int64, val any, msg string, args ...any) {
+	if d.err == nil {
+		d.err = &FormatError{Place: d.place.String(), Off: off, Msg: fmt.Sprintf(msg, args...), Val: val, unsupported: true}
+	}
+}
+
 // left is the number of bytes not yet read.
 func (d *decoder) left() int64 { return int64(len(d.data)) - d.off }
 

@@ -7,7 +7,8 @@
 //
 // Every rule of the format is checked before anything is allocated by it: counts and lengths against the bytes that are
 // left, products for overflow, names for uniqueness, offsets for order, alignment and bounds. What is wrong is said by a
-// [FormatError], with the file and the byte where it stands. Versions 1, 2 and 3 are read, in either byte order.
+// [FormatError], with the file and the byte where it stands. Versions 1, 2 and 3 are read, in either byte order. An error is
+// [ErrFormat] where a file is malformed, and errors.ErrUnsupported where it is only not handled.
 //
 // [NewWriter] writes a file from front to back, header first, then one tensor after another, each in as many pieces as
 // suits the caller: no tensor has to be in memory whole. Its output equals what ggml's own writer makes of the same
@@ -17,6 +18,7 @@
 // # Caveats
 //
 // The slices that [Tensor.Bytes] returns are valid until [File.Close], and they must not be written to. In a big-endian
-// file (File.Order) they are big-endian too: [SwapBytes] turns a copy around. What the bytes of a block type mean is not
-// this package's business: see package quant.
+// file (File.Order) they are big-endian too: [SwapBytes] turns a copy around, and [Tensor.Float32s] needs none. What the
+// bytes of a block type mean is not this package's business: package quant registers decoders for all of them with
+// [RegisterBlocks], and a program that calls Float32s imports it.
 package gguf

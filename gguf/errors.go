@@ -1,9 +1,15 @@
 package gguf
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
+
+// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files that
+// do not belong together. What is well formed but not handled, a version, an older format, a type, is
+// errors.ErrUnsupported instead. A file that is missing is fs.ErrNotExist.
+var ErrFormat = errors.New("gguf: malformed file")
 
 // A FormatError says what is wrong with the bytes of a file.
 type FormatError struct {
@@ -12,6 +18,16 @@ type FormatError struct {
 	Off   int64  // where, in bytes from the start of the file
 	Msg   string // what was found and what was expected
 	Val   any    // the value found, nil when there is none to show
+
+	unsupported bool // well formed, but nothing that is read here
+}
+
+// Is says whether target is the error's kind: ErrFormat, or errors.ErrUnsupported of versions and formats that are not read.
+func (e *FormatError) Is(target error) bool {
+	if e.unsupported {
+		return target == errors.ErrUnsupported
+	}
+	return target == ErrFormat
 }
 
 // Error is a sentence: gguf: FILE: PLACE at byte 0xOFF: MSG.

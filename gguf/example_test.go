@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // small is a file with one tensor, as another program would have written it.
@@ -99,4 +100,30 @@ func ExampleNewWriter() {
 	}
 	fmt.Println(w.Close(), int64(out.Len()) == w.Size())
 	// Output: <nil> true
+}
+
+// A tensor's blocks are had as float32. Package quant, which is imported, says what the blocks mean.
+func ExampleTensor_Float32s() {
+	weights := make([]float32, 64)
+	for i := range weights {
+		weights[i] = float32(i%32 - 16)
+	}
+	blocks := make([]byte, 2*18)
+	quant.Quantize(gguf.Q4_0, blocks, weights, 32, nil)
+	var b bytes.Buffer
+	w, err := gguf.NewWriter(&b, &gguf.Metadata{}, []gguf.Tensor{{Name: "x", Shape: []int64{32, 2}, Type: gguf.Q4_0}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := w.WriteTensor("x", blocks); err != nil {
+		log.Fatal(err)
+	}
+
+	f, err := gguf.Parse(b.Bytes()) // gguf.Open for a file on disk
+	if err != nil {
+		log.Fatal(err)
+	}
+	x, err := f.Tensor("x").Float32s()
+	fmt.Println(len(x), x[:4], x[16:20], err)
+	// Output: 64 [-16 -14 -14 -12] [0 2 2 4] <nil>
 }

@@ -33,7 +33,8 @@ type Tensor struct {
 	Offset uint64 // of the data, in bytes from where the tensors' data start in the file that holds the tensor
 
 	data   []byte
-	mapped bool // data is part of a map, not of the caller's memory
+	order  binary.ByteOrder // of data; nil for a tensor that was not read from a file
+	mapped bool             // data is part of a map, not of the caller's memory
 	shard  string
 }
 

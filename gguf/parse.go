@@ -39,7 +39,7 @@ func (d *decoder) header(f *File) (tensors, values uint64) {
 		v = uint32(v>>24 | v>>8&0xff00)
 	}
 	if d.err == nil && (v == 0 || v > maxVersion) {
-		d.fail(at, v, "version %d, expected 1 to %d", v, maxVersion)
+		d.unsupported(at, v, "version %d, expected 1 to %d", v, maxVersion)
 	}
 	d.format.Version = v
 	f.Version, f.Order = v, d.format.Order
@@ -61,7 +61,7 @@ func (d *decoder) magic() bool {
 	case strings.HasPrefix(magic, got):
 		d.fail(0, got, "the file ends after %d bytes, expected a GGUF header", len(got))
 	case got == "lmgg" || got == "fmgg" || got == "tjgg" || got == "algg":
-		d.fail(0, got, "the file is of a format from before GGUF (magic %q), which is not read", got)
+		d.unsupported(0, got, "the file is of a format from before GGUF (magic %q), which is not read", got)
 	default:
 		d.fail(0, got, "not a GGUF file: it starts with %q, expected %q", got, magic)
 	}
@@ -206,7 +206,7 @@ func (f *File) locate(data []byte) (int, *FormatError) {
 		if err != nil {
 			return i, err
 		}
-		t.data = data[t.Offset : t.Offset+size : t.Offset+size]
+		t.data, t.order = data[t.Offset:t.Offset+size:t.Offset+size], f.Order
 		end += size + uint64(pad(int64(size), f.Alignment))
 	}
 	end += uint64(f.DataOffset)

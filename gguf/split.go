@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // splitSuffix is how the name of file no of count ends; no counts from 0 here, and from 1 in the name.
@@ -40,7 +42,7 @@ func (f *File) splitError(key, expected string, args ...any) error {
 	if v, ok := f.Meta.Get(key); ok {
 		found = fmt.Sprintf("is %v", v)
 	}
-	return fmt.Errorf("gguf: %s: key %q %s, %s", f.Path, key, found, fmt.Sprintf(expected, args...))
+	return errkind.Errorf(ErrFormat, "gguf: %s: key %q %s, %s", f.Path, key, found, fmt.Sprintf(expected, args...))
 }
 
 // openSplit opens the files that belong together with f, which is number no of count, and makes one of them. It closes f
@@ -49,7 +51,7 @@ func (f *File) openSplit(no, count int) (*File, error) {
 	prefix, ok := strings.CutSuffix(f.Path, splitSuffix(no, count))
 	if !ok {
 		defer f.Close()
-		return nil, fmt.Errorf("gguf: %s: is file %d of %d that belong together, expected a name that ends in %s",
+		return nil, errkind.Errorf(ErrFormat, "gguf: %s: is file %d of %d that belong together, expected a name that ends in %s",
 			f.Path, no+1, count, splitSuffix(no, count))
 	}
 	shards := make([]*File, count)
@@ -76,7 +78,7 @@ func openShards(shards []*File, prefix string) error {
 	for no := range shards {
 		path := SplitPath(prefix, no, len(shards))
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("gguf: %s: is missing: file %d of the %d that hold the model together", path, no+1, len(shards))
+			return errkind.Errorf(fs.ErrNotExist, "gguf: %s: is missing: file %d of the %d that hold the model together", path, no+1, len(shards))
 		}
 	}
 	for no, s := range shards {
@@ -91,7 +93,7 @@ func openShards(shards []*File, prefix string) error {
 		if i, n, err := s.split(); err != nil {
 			return err
 		} else if i != no || n != len(shards) {
-			return fmt.Errorf("gguf: %s: says that it is file %d of %d, expected %d of %d", s.Path, i+1, n, no+1, len(shards))
+			return errkind.Errorf(ErrFormat, "gguf: %s: says that it is file %d of %d, expected %d of %d", s.Path, i+1, n, no+1, len(shards))
 		}
 	}
 	return nil
@@ -104,11 +106,11 @@ func join(shards []*File) (*File, error) {
 		DataOffset: first.DataOffset, names: map[string]*Tensor{}}
 	for _, s := range shards {
 		if s.Order != first.Order {
-			return nil, fmt.Errorf("gguf: %s: is %v, and %s is %v", s.Path, s.Order, first.Path, first.Order)
+			return nil, errkind.Errorf(ErrFormat, "gguf: %s: is %v, and %s is %v", s.Path, s.Order, first.Path, first.Order)
 		}
 		for _, t := range s.Tensors {
 			if twin := whole.names[t.Name]; twin != nil {
-				return nil, fmt.Errorf("gguf: %s: tensor %q is in %s too", s.Path, t.Name, twin.shard)
+				return nil, errkind.Errorf(ErrFormat, "gguf: %s: tensor %q is in %s too", s.Path, t.Name, twin.shard)
 			}
 			t.shard = s.Path
 			whole.names[t.Name] = t

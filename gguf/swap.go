@@ -1,8 +1,11 @@
 package gguf
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // field is a run of numbers in a block: how wide each is, and how many there are.
@@ -37,11 +40,11 @@ var layouts = map[Type][]field{
 }
 
 // SwapBytes turns the data of a tensor, whole blocks, from little-endian to big-endian or back, in place. It refuses the
-// types of which it is not defined what they are in big-endian files.
+// types of which it is not defined what they are in big-endian files, with an error that is errors.ErrUnsupported.
 func SwapBytes(t Type, data []byte) error {
 	layout, ok := layouts[t]
 	if !ok {
-		return fmt.Errorf("gguf: the byte order of %v cannot be changed", t)
+		return errkind.Errorf(errors.ErrUnsupported, "gguf: the byte order of %v cannot be changed", t)
 	}
 	size := t.BlockSize()
 	if len(data)%size != 0 {

@@ -1,9 +1,12 @@
 package gguf
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // Type is a tensor's element type as the file numbers it: how many elements a block holds and how many bytes it
@@ -131,7 +134,7 @@ func (t Type) RowSize(n int64) (int64, error) {
 	info := t.info()
 	switch {
 	case info.size == 0:
-		return 0, fmt.Errorf("gguf: the block size of %v is not known", t)
+		return 0, errkind.Errorf(errors.ErrUnsupported, "gguf: the block size of %v is not known", t)
 	case n < 0 || n%int64(info.blockLen) != 0:
 		return 0, fmt.Errorf("gguf: a row of %d elements is not a whole number of %v blocks of %d", n, t, info.blockLen)
 	case n/int64(info.blockLen) > math.MaxInt64/int64(info.size):
@@ -147,7 +150,7 @@ func ParseType(s string) (Type, error) {
 			continue
 		}
 		if info.size == 0 {
-			return 0, fmt.Errorf("gguf: type %s was removed from GGUF", info.name)
+			return 0, errkind.Errorf(errors.ErrUnsupported, "gguf: type %s was removed from GGUF", info.name)
 		}
 		return Type(i), nil
 	}

@@ -191,19 +191,6 @@ func (c weightsCase) check(t *testing.T, weights ...Weights) {
 	})
 }
 
-func TestRowRange(t *testing.T) {
-	d := Dense{50, 300, randoms(50*300, 1)}
-	part := Dense{20, 300, d.Data[15*300 : 35*300]}
-	for _, w := range []Weights{d, strictWeights{d}} {
-		r := RowRange(RowRange(w, 5, 45), 10, 30)
-		if rows, cols := r.Dims(); rows != 20 || cols != 300 {
-			t.Fatalf("%T: a range of 20×300 says it is %d×%d", w, rows, cols)
-		}
-		newWeightsCase(part, 20).check(t, r)
-		newWeightsCase(part, 2).check(t, r)
-	}
-}
-
 // inPieces has products done in small pieces for one test: rows of A, slices of B, stretches of k.
 func inPieces(t *testing.T) {
 	packed, slice, depth := maxPacked, maxSlice, maxDepth

@@ -1,7 +1,7 @@
 package kernels
 
-// MaxTrials is the most scales that are tried for a group.
-const MaxTrials = 32
+// maxTrials is the most scales that are tried for a group.
+const maxTrials = 32
 
 // A Lattice is the points that the levels of Size weights can be: eight of three levels or four of eight. A code of levels has
 // four bits a weight, the first lowest.
@@ -16,15 +16,15 @@ type Lattice struct {
 
 // PointTrials looks for the points of a group of weights for several scales at once. It is there where GroupLanes is not 0.
 type PointTrials struct {
-	Inverse, Scale [MaxTrials]float32   // the scales to try; the other ones are inverse
-	Codes          [8][MaxTrials]uint32 // of each point, what was found with each scale
-	QX, QQ         [MaxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
+	Inverse, Scale [maxTrials]float32   // the scales to try; the other ones are inverse
+	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
+	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
 }
 
 // Snap finds point number i, whose weights are x, for the first scales: the levels nearest to x where they are a point, else those
 // of the first of the points near to them with the least Σ w·(scale·q - x)². Bit t of moved says that it was so with scale t.
 func (p *PointTrials) Snap(l *Lattice, i, trials int, x, w []float32) (moved uint32) {
-	if len(x) != l.Size || len(w) != l.Size || trials <= 0 || trials > MaxTrials {
+	if len(x) != l.Size || len(w) != l.Size || trials <= 0 || trials > maxTrials {
 		panic("kernels: Snap of a part of a point or with too many trials")
 	}
 	return snapPoint(p, l, i, trials, x, w)
@@ -32,7 +32,7 @@ func (p *PointTrials) Snap(l *Lattice, i, trials int, x, w []float32) (moved uin
 
 // Sums sets the sums over the weights x, as many as whole points of the given size, for the first scales.
 func (p *PointTrials) Sums(size, trials int, x, w []float32) {
-	if size%4 != 0 || len(x)%size != 0 || len(w) != len(x) || len(x)/size > len(p.Codes) || trials > MaxTrials {
+	if size%4 != 0 || len(x)%size != 0 || len(w) != len(x) || len(x)/size > len(p.Codes) || trials > maxTrials {
 		panic("kernels: Sums of parts of points")
 	}
 	pointSums(p, size, trials, x, w)

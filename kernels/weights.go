@@ -38,33 +38,3 @@ func dense(w Weights) (Dense, bool) {
 	}
 	return Dense{}, false
 }
-
-// rowRange is some rows of a matrix.
-type rowRange struct {
-	w      Weights
-	r0, r1 int
-}
-
-// RowRange is the rows r0 to r1-1 of w.
-func RowRange(w Weights, r0, r1 int) Weights {
-	rows, _ := w.Dims()
-	if r0 < 0 || r1 < r0 || r1 > rows {
-		panic("kernels: RowRange outside of the matrix")
-	}
-	if d, ok := dense(w); ok {
-		return Dense{r1 - r0, d.Cols, d.Data[r0*d.Cols : r1*d.Cols]}
-	}
-	if v, ok := w.(rowRange); ok {
-		return rowRange{v.w, v.r0 + r0, v.r0 + r1}
-	}
-	return rowRange{w, r0, r1}
-}
-
-func (v rowRange) Dims() (rows, cols int) {
-	_, cols = v.w.Dims()
-	return v.r1 - v.r0, cols
-}
-
-func (v rowRange) Tile(dst []float32, ld, r0, r1, c0, c1 int) {
-	v.w.Tile(dst, ld, v.r0+r0, v.r0+r1, c0, c1)
-}

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/demo"
-	"github.com/peftconv/peftconv/internal/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"

@@ -1,10 +1,12 @@
 package quant
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // A Matrix is Rows × Cols weights, row after row of whole blocks. Data is usually a view of a mapped file and is never
@@ -15,12 +17,13 @@ type Matrix struct {
 	Data       []byte // Rows · RowSize bytes
 }
 
-// NewMatrix checks that data is exactly rows × cols weights of type t.
+// NewMatrix checks that data is exactly rows × cols weights of type t. A type that is not Supported is an error that is
+// errors.ErrUnsupported.
 func NewMatrix(t gguf.Type, rows, cols int, data []byte) (Matrix, error) {
 	f := lookup(t)
 	switch {
 	case f == nil:
-		return Matrix{}, fmt.Errorf("matrix of type %v: the type cannot be dequantized", t)
+		return Matrix{}, errkind.Errorf(errors.ErrUnsupported, "matrix of type %v: the type cannot be dequantized", t)
 	case rows < 0 || cols <= 0:
 		return Matrix{}, fmt.Errorf("matrix of %d rows and %d columns: expected no negative count and at least one column", rows, cols)
 	case cols%f.weights != 0:

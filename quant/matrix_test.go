@@ -2,6 +2,7 @@ package quant
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -58,6 +59,9 @@ func TestNewMatrixRefuses(t *testing.T) {
 		{"overflow of all", gguf.F32, math.MaxInt/4 + 1, 4, 0, "found 0 bytes"},
 	} {
 		_, err := NewMatrix(c.typ, c.rows, c.cols, make([]byte, c.bytes))
+		if errors.Is(err, errors.ErrUnsupported) == Supported(c.typ) {
+			t.Errorf("%v of a type that is supported: %v", err, Supported(c.typ))
+		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
 		}

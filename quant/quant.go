@@ -57,6 +57,15 @@ var formats = [...]format{
 	gguf.Q2_0:  {weightsQ2_0, bytesQ2_0, dequantizeQ2_0, quantizeQ2_0, nil, halfScales(weightsQ2_0, bytesQ2_0, 0)},
 }
 
+// init tells package gguf how the blocks are decoded, for Tensor.Float32s.
+func init() {
+	for i := range formats {
+		if t := gguf.Type(i); formats[i].weights > 1 {
+			gguf.RegisterBlocks(t, func(dst []float32, src []byte) { Dequantize(t, dst, src) })
+		}
+	}
+}
+
 // lookup is the format of t, or nil.
 func lookup(t gguf.Type) *format {
 	if int(t) >= len(formats) || formats[t].weights == 0 {

@@ -6,6 +6,11 @@ import (
 	"strings"
 )
 
+// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files that
+// do not belong together. What is well formed but not handled is errors.ErrUnsupported; a file that is missing is
+// fs.ErrNotExist.
+var ErrFormat = errors.New("safetensors: malformed file")
+
 // A FormatError says what is wrong with the bytes of a file.
 type FormatError struct {
 	File  string // path of the file; "" when its bytes came from memory
@@ -25,6 +30,9 @@ func (e *FormatError) Error() string {
 	fmt.Fprintf(&b, "%s at byte 0x%x: %s", e.Place, e.Off, e.Msg)
 	return b.String()
 }
+
+// Is says whether target is ErrFormat, the kind of all format errors.
+func (e *FormatError) Is(target error) bool { return target == ErrFormat }
 
 // named puts a file's path into a format error.
 func named(err error, path string) error {

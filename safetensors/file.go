@@ -3,10 +3,12 @@ package safetensors
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -70,7 +72,7 @@ func find(dir string) (string, error) {
 			return "", fmt.Errorf("safetensors: %s: holds %s and %d more like it, say which", dir, found[0], len(found)-1)
 		}
 	}
-	return "", fmt.Errorf("safetensors: %s: holds no %s file", dir, fileSuffix)
+	return "", errkind.Errorf(fs.ErrNotExist, "safetensors: %s: holds no %s file", dir, fileSuffix)
 }
 
 func filesWith(dir, suffix string) ([]string, error) {

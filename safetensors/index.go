@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // openIndex opens a model that is spread over several files.
@@ -76,14 +78,14 @@ func (s *scanner) shard(tensor string) (string, error) {
 func readLimited(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxHeader {
-		err = fmt.Errorf("%s: its %d bytes are more than the %d that an index can have", path, info.Size(), maxHeader)
+		err = errkind.Errorf(ErrFormat, "%s: its %d bytes are more than the %d that an index can have", path, info.Size(), maxHeader)
 	}
 	var data []byte
 	if err == nil {
 		data, err = os.ReadFile(path)
 	}
 	if err == nil && !utf8.Valid(data) {
-		err = fmt.Errorf("%s: not valid UTF-8", path)
+		err = errkind.Errorf(ErrFormat, "%s: not valid UTF-8", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
@@ -107,7 +109,7 @@ func (f *File) add(shard string, where map[string]string) error {
 	path := filepath.Join(filepath.Dir(f.Path), shard)
 	one, err := openFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("safetensors: %s: the file %s, which it names, is missing", f.Path, shard)
+		return errkind.Errorf(fs.ErrNotExist, "safetensors: %s: the file %s, which it names, is missing", f.Path, shard)
 	}
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func (f *File) add(shard string, where map[string]string) error {
 			continue
 		}
 		if other := f.names[t.Name]; other != nil {
-			return fmt.Errorf("safetensors: %s: tensor %q is in %s and in %s, and the index does not say which", f.Path, t.Name, other.shard, shard)
+			return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is in %s and in %s, and the index does not say which", f.Path, t.Name, other.shard, shard)
 		}
 		t.shard = shard
 		f.Tensors = append(f.Tensors, t)
@@ -142,5 +144,5 @@ func (f *File) complete(where map[string]string) error {
 		return nil
 	}
 	name := slices.Min(missing)
-	return fmt.Errorf("safetensors: %s: tensor %q is not in %s, where the index places it (%d such)", f.Path, name, where[name], len(missing))
+	return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is not in %s, where the index places it (%d such)", f.Path, name, where[name], len(missing))
 }

@@ -11,27 +11,28 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/bench"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-var benchVerb = verb{
-	name:  "bench",
-	short: "measure this machine: its peak, products of quantized matrices, training steps",
-	long: `Measures what the processor can do at most (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and
+var benchVerb = cli.Verb{
+	Name:  "bench",
+	Short: "measure this machine: its peak, products of quantized matrices, training steps",
+	Long: `Measures what the processor can do at most (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and
 how much of that products with quantized matrices and whole training steps reach. Training steps are those of a LoRA on
 every linear map, over one sequence, on models of the named shapes with random weights that are made in memory, or on
 --model. Counted are two operations for each multiply-add of the frozen matrices (forward, and gradients of their
 inputs), the LoRA and the attention; what the backward pass computes again is not counted.
 
 Nothing else should run meanwhile. Without flags it takes less than a minute and measures the shape 110m.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv bench",
 		"peftconv bench --shape tinyllama-1.1b --type q4_k --precision bf16",
 		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
 		"peftconv bench --json > bench.json",
 	},
-	new: func() command { return new(benchOptions) },
+	New: func() cli.Command { return new(benchOptions) },
 }
 
 type benchOptions struct {
@@ -42,7 +43,7 @@ type benchOptions struct {
 	profile   string // file
 }
 
-func (o *benchOptions) flags(fs *pflag.FlagSet) {
+func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	b := &o.options
 	fs.StringSliceVar(&b.Shapes, "shape", nil, "`SHAPES` of models to train, separated by commas: "+strings.Join(bench.Shapes(), ", ")+"; none is 110m")
 	fs.StringSliceVar(&b.Types, "type", nil, "`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
@@ -60,7 +61,7 @@ func (o *benchOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
 
-func (o *benchOptions) validate(args []string) error {
+func (o *benchOptions) Validate(args []string) error {
 	b := &o.options
 	for _, name := range b.Shapes {
 		if !slices.Contains(bench.Shapes(), strings.ToLower(name)) {
@@ -89,10 +90,10 @@ func (o *benchOptions) validate(args []string) error {
 	if err := o.parsePrecisions(); err != nil {
 		return err
 	}
-	if err := useThreads(o.threads); err != nil {
+	if err := cli.UseThreads(o.threads); err != nil {
 		return err
 	}
-	return noArgs(args)
+	return cli.NoArgs(args)
 }
 
 func (o *benchOptions) parsePrecisions() error {
@@ -107,12 +108,12 @@ func (o *benchOptions) parsePrecisions() error {
 	return nil
 }
 
-func (o *benchOptions) run(ctx context.Context, s streams) error {
+func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
 	if !o.json {
-		o.options.Progress = func(doing string) { fmt.Fprintf(s.err, "measuring %s\n", doing) }
+		o.options.Progress = func(doing string) { fmt.Fprintf(s.Err, "measuring %s\n", doing) }
 	}
 	var r *bench.Report
-	err := profiled(o.profile, func() (err error) {
+	err := cli.Profiled(o.profile, func() (err error) {
 		r, err = bench.Run(ctx, o.options)
 		return err
 	})
@@ -120,16 +121,16 @@ func (o *benchOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, r)
+		return cli.PrintJSON(s.Out, r)
 	}
-	printBench(s.out, r)
+	printBench(s.Out, r)
 	return nil
 }
 
 // printBench prints tables of what was measured.
 func printBench(w io.Writer, r *bench.Report) {
 	fmt.Fprintf(w, "peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
-		plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
+		cli.Plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
 	if len(r.Gemm) > 0 {
 		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, unpacking included\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -145,7 +146,7 @@ func printBench(w io.Writer, r *bench.Report) {
 		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tof sustained\tweights\tpeak memory")
 		for _, t := range r.Train {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens, t.Rank, rateText(t.Rate), t.Percent,
-				t.PercentSustained, bytesText(t.Weights), bytesText(t.PeakRSS))
+				t.PercentSustained, cli.BytesText(t.Weights), cli.BytesText(t.PeakRSS))
 		}
 		table.Flush()
 		fmt.Fprintln(w, "sustained: what the instructions of the peak did in the pauses between the steps")
@@ -158,7 +159,7 @@ func rateText(rate float64) string {
 	if rate < 100 {
 		return fmt.Sprintf("%.1f", rate)
 	}
-	return countText(int64(rate))
+	return cli.CountText(int64(rate))
 }
 
 // printParts prints what each step's time was spent on, in percent.

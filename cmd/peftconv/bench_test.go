@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/bench"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 func TestBenchUsage(t *testing.T) {
@@ -15,7 +16,7 @@ func TestBenchUsage(t *testing.T) {
 		{"--model m --shape 110m", "--model and --shape"}, {"--model m --no-gemm --type q8_0", "--type: the model's"}, {"x", `unexpected argument "x"`},
 		{"--threads 2000", "--threads: 2000"},
 	} {
-		_, stderr := want(t, exitUsage, append([]string{"bench"}, strings.Fields(c.args)...)...)
+		_, stderr := want(t, cli.ExitUsage, append([]string{"bench"}, strings.Fields(c.args)...)...)
 		if !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: %q, want %q", c.args, stderr, c.message)
 		}
@@ -28,7 +29,7 @@ func TestBench(t *testing.T) {
 		t.Skip("measures the machine")
 	}
 	args := []string{"bench", "--model", tinyBase(t, tiny), "--tokens", "32", "--rank", "2", "--steps", "1", "--no-gemm", "--precision", "f32"}
-	stdout, _ := want(t, exitOK, append(args, "--json")...)
+	stdout, _ := want(t, cli.ExitOK, append(args, "--json")...)
 	doc := document(t, stdout, "peak", "gemm", "train", "tier", "threads")
 	if len(doc["train"].([]any)) != 1 || len(doc["gemm"].([]any)) != 0 {
 		t.Errorf("the document is %s", stdout)

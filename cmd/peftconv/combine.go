@@ -11,15 +11,16 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
-var combineVerb = verb{
-	name:  "combine",
-	args:  "ADAPTER[:WEIGHT]...",
-	short: "make one LoRA of several",
-	long: `Makes one adapter of several, each with a weight (1 where none is given; it may be negative), with the numbers of HF
+var combineVerb = cli.Verb{
+	Name:  "combine",
+	Args:  "ADAPTER[:WEIGHT]...",
+	Short: "make one LoRA of several",
+	Long: `Makes one adapter of several, each with a weight (1 where none is given; it may be negative), with the numbers of HF
 PEFT's add_weighted_adapter. --type says how:
 
   cat              the pairs side by side: exactly the weighted sum of the changes, the ranks add up
@@ -36,12 +37,12 @@ is combined of those. The adapters must have been trained over the same base.
 
 The _svd types of PEFT multiply an adapter's change by its scale (alpha/r) twice; --scale-once does not.
 The report says how far the result is from the weighted sum of the changes.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv combine style.safetensors facts.safetensors:0.5 --out both.safetensors",
 		"peftconv combine a.safetensors b.safetensors --weights 0.7,0.3 --type ties_svd --density 0.3 --rank 16 --out c.safetensors",
 		"peftconv combine skill.safetensors toxic.safetensors:-1 --out adapter/",
 	},
-	new: func() command { return new(combineOptions) },
+	New: func() cli.Command { return new(combineOptions) },
 }
 
 type combineOptions struct {
@@ -55,7 +56,7 @@ type combineOptions struct {
 
 const lowRankOutHelp = "the `FILE` to write: a name that ends in .safetensors, or else a PEFT directory"
 
-func (o *combineOptions) flags(fs *pflag.FlagSet) {
+func (o *combineOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
 	fs.StringVar(&o.options.Type, "type", algebra.CombineCat, "how: a `TYPE` of those above")
 	fs.StringVar(&o.weights, "weights", "", "a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
@@ -66,12 +67,12 @@ func (o *combineOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false, "in the _svd types, multiply a change by its adapter's scale once, as the other types do")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "the same `SEED` drops the same values and gives the same file")
 	fs.BoolVar(&o.options.Force, "force", false, "combine adapters that were trained over different bases")
-	addThreads(fs, &o.threads)
+	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
-	require(fs, "out")
+	cli.Require(fs, "out")
 }
 
-func (o *combineOptions) validate(args []string) error {
+func (o *combineOptions) Validate(args []string) error {
 	if len(args) == 0 {
 		return errors.New("expected adapters, found no argument")
 	}
@@ -88,7 +89,7 @@ func (o *combineOptions) validate(args []string) error {
 	if err := o.options.Check(); err != nil {
 		return err
 	}
-	return useThreads(o.threads)
+	return cli.UseThreads(o.threads)
 }
 
 // applyWeights reads --weights.
@@ -98,11 +99,11 @@ func (o *combineOptions) applyWeights() error {
 	}
 	list := strings.Split(o.weights, ",")
 	if len(list) != len(o.inputs) {
-		return fmt.Errorf("--weights: %s for %s", plural(len(list), "number"), plural(len(o.inputs), "adapter"))
+		return fmt.Errorf("--weights: %s for %s", cli.Plural(len(list), "number"), cli.Plural(len(o.inputs), "adapter"))
 	}
 	for i, text := range list {
 		weight, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-		if err != nil || !isFinite(weight) {
+		if err != nil || !cli.IsFinite(weight) {
 			return fmt.Errorf("--weights: %q, expected a finite number", text)
 		}
 		if o.inputs[i].scale != 1 {
@@ -113,7 +114,7 @@ func (o *combineOptions) applyWeights() error {
 	return nil
 }
 
-func (o *combineOptions) run(ctx context.Context, s streams) error {
+func (o *combineOptions) Run(ctx context.Context, s cli.Streams) error {
 	var adapters []peft.Scaled
 	var paths []string
 	for _, in := range o.inputs {
@@ -126,10 +127,10 @@ func (o *combineOptions) run(ctx context.Context, s streams) error {
 	if err := checkLowRankOutput(o.out, paths...); err != nil {
 		return err
 	}
-	var m *meter
-	o.options.Progress = moduleProgress(&m, s.err)
+	var m *cli.Meter
+	o.options.Progress = moduleProgress(&m, s.Err)
 	result, report, err := algebra.Combine(ctx, adapters, o.options)
-	m.stop()
+	m.Stop()
 	if err != nil {
 		return err
 	}
@@ -137,27 +138,27 @@ func (o *combineOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, struct {
+		return cli.PrintJSON(s.Out, struct {
 			Output string `json:"output"`
 			Type   string `json:"type"`
 			*algebra.CombineReport
 		}{o.out, o.options.Type, report})
 	}
-	o.print(s.out, report)
-	o.warn(s.err, adapters)
+	o.print(s.Out, report)
+	o.warn(s.Err, adapters)
 	return nil
 }
 
 func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
-	table := newTable(w)
+	table := cli.NewTable(w)
 	fmt.Fprint(table, "adapter\tweight\trank\tmodules\tchange\n")
 	for i, in := range r.Inputs {
-		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank, in.Modules, in.Norm)
+		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank, in.Modules, in.Norm)
 	}
-	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", printable(filepath.Base(o.out), 0), r.Rank, r.Modules, r.Norm)
+	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.out), 0), r.Rank, r.Modules, r.Norm)
 	table.Flush()
 	fmt.Fprintf(w, "\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",
-		o.out, bytesText(sizeOf(o.out)), countText(r.Parameters), 100*r.Difference, r.Sum)
+		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), 100*r.Difference, r.Sum)
 }
 
 // warn says so where PEFT's double scale makes the result stronger than the weights say.
@@ -175,21 +176,21 @@ func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 }
 
 // moduleProgress shows on a meter, made when the number of modules is known, which one is under way.
-func moduleProgress(m **meter, w io.Writer) func(done, all int, module string) {
+func moduleProgress(m **cli.Meter, w io.Writer) func(done, all int, module string) {
 	return func(done, all int, module string) {
 		if *m == nil {
-			*m = newMeter(w, "module", int64(all))
+			*m = cli.NewMeter(w, "module", int64(all))
 		}
-		(*m).update(int64(done), module)
+		(*m).Update(int64(done), module)
 	}
 }
 
 // checkLowRankOutput refuses an output that could not be written, before any work is done.
 func checkLowRankOutput(path string, inputs ...string) error {
 	if isSafetensors(path) {
-		return checkOutput("--out", path, inputs...)
+		return cli.CheckOutput("--out", path, inputs...)
 	}
-	return checkPlace("--out", filepath.Clean(path), inputs...)
+	return cli.CheckPlace("--out", filepath.Clean(path), inputs...)
 }
 
 // saveLowRank writes an adapter as one file or, under a name without .safetensors, as a PEFT directory.

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
 // lossOf is the loss on a text with the given models and adapters.
 func lossOf(t *testing.T, data string, args ...string) float64 {
 	t.Helper()
-	out, _ := want(t, exitOK, append([]string{"eval", "--data", data, "--ctx", "32", "--json"}, args...)...)
+	out, _ := want(t, cli.ExitOK, append([]string{"eval", "--data", data, "--ctx", "32", "--json"}, args...)...)
 	return document(t, out, "loss")["loss"].(float64)
 }
 
@@ -22,7 +23,7 @@ func TestCombine(t *testing.T) {
 	a, b := trained(t, base, "--steps", "30"), trained(t, base, "--seed", "7", "--rank", "3", "--targets", "attention")
 	dir := t.TempDir()
 	sum, merged := filepath.Join(dir, "sum.safetensors"), filepath.Join(dir, "merged.gguf")
-	out, stderr := want(t, exitOK, "combine", a, b+":-0.5", "--out", sum)
+	out, stderr := want(t, cli.ExitOK, "combine", a, b+":-0.5", "--out", sum)
 	for _, part := range []string{"weight", "-0.5", "sum.safetensors written", "differs by 0.0 %"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
@@ -35,7 +36,7 @@ func TestCombine(t *testing.T) {
 	if one := lossOf(t, data, "--lora", sum); !near(one, both, 1e-5) {
 		t.Errorf("loss %v with the combination, %v with both", one, both)
 	}
-	want(t, exitOK, "merge", "--lora", a, "--lora", b+":-0.5", "--out", merged)
+	want(t, cli.ExitOK, "merge", "--lora", a, "--lora", b+":-0.5", "--out", merged)
 	if m := lossOf(t, data, "--base", merged); !near(m, both, 1e-5) {
 		t.Errorf("loss %v of the merged model, %v with both", m, both)
 	}
@@ -43,7 +44,7 @@ func TestCombine(t *testing.T) {
 		t.Errorf("the second adapter has no effect: loss %v without, %v with it", only, both)
 	}
 	said := func(args ...string) string {
-		out, _ := want(t, exitOK, append([]string{"generate", "--prompt", "the sea", "--temperature", "0", "--n", "12"}, args...)...)
+		out, _ := want(t, cli.ExitOK, append([]string{"generate", "--prompt", "the sea", "--temperature", "0", "--n", "12"}, args...)...)
 		return out
 	}
 	if one, two := said("--lora", sum), said("--lora", a, "--lora", b+":-0.5"); one != two {
@@ -55,7 +56,7 @@ func TestCombineWritesDirectories(t *testing.T) {
 	base := tinyBase(t, tiny)
 	a, b := trained(t, base), trained(t, base, "--seed", "7")
 	dir := filepath.Join(t.TempDir(), "adapter")
-	out, stderr := want(t, exitOK, "combine", a, b, "--weights", "0.7, 0.3", "--type", "ties_svd", "--density", "0.4", "--rank", "6",
+	out, stderr := want(t, cli.ExitOK, "combine", a, b, "--weights", "0.7, 0.3", "--type", "ties_svd", "--density", "0.4", "--rank", "6",
 		"--out", dir+string(filepath.Separator), "--json")
 	doc := document(t, out, "output", "type", "inputs", "modules", "rank", "parameters", "norm", "sum", "difference")
 	if doc["rank"] != 6.0 || doc["inputs"].([]any)[1].(map[string]any)["weight"] != 0.3 {
@@ -71,7 +72,7 @@ func TestCombineWritesDirectories(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "adapter_config.json")); err != nil {
 		t.Error(err)
 	}
-	out, stderr = want(t, exitOK, "combine", a, b, "--type", "svd", "--out", dir)
+	out, stderr = want(t, cli.ExitOK, "combine", a, b, "--type", "svd", "--out", dir)
 	if !strings.Contains(stderr, "counts twice") || !strings.Contains(out, "written") {
 		t.Errorf("nothing says that the scale counts twice: %s", stderr)
 	}
@@ -89,21 +90,21 @@ func TestCombineUsage(t *testing.T) {
 		{"a:Inf --out c.safetensors", `scale Inf in "a:Inf"`},
 		{"a b --out c.safetensors --threads -1", "--threads: -1"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"combine"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"combine"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	base := tinyBase(t, tiny)
 	a := trained(t, base)
-	if _, stderr := want(t, exitError, "combine", a, "--out", a); !strings.Contains(stderr, "an input of this command") {
+	if _, stderr := want(t, cli.ExitError, "combine", a, "--out", a); !strings.Contains(stderr, "an input of this command") {
 		t.Errorf("stderr %q", stderr)
 	}
 	other := tiny
 	other.seed = 5
 	b := trained(t, tinyBase(t, other))
 	out := filepath.Join(t.TempDir(), "c.safetensors")
-	if _, stderr := want(t, exitError, "combine", a, b, "--out", out); !strings.Contains(stderr, "but the first over") {
+	if _, stderr := want(t, cli.ExitError, "combine", a, b, "--out", out); !strings.Contains(stderr, "but the first over") {
 		t.Errorf("adapters of two bases: stderr %q", stderr)
 	}
-	want(t, exitOK, "combine", a, b, "--out", out, "--force")
+	want(t, cli.ExitOK, "combine", a, b, "--out", out, "--force")
 }

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // runArgs runs the program in this process.
 func runArgs(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status = run(t.Context(), args, streams{strings.NewReader(""), &out, &err})
+	status = run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &err})
 	return status, out.String(), err.String()
 }
 
@@ -30,22 +32,22 @@ func want(t *testing.T, status int, args ...string) (stdout, stderr string) {
 }
 
 func TestOverview(t *testing.T) {
-	_, shown := want(t, exitUsage)
+	_, shown := want(t, cli.ExitUsage)
 	for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}} {
-		out, _ := want(t, exitOK, args...)
+		out, _ := want(t, cli.ExitOK, args...)
 		if out != shown {
 			t.Errorf("%v and no arguments show different texts", args)
 		}
 	}
 	for _, v := range verbs {
-		if !strings.Contains(shown, "\n  "+v.name+" ") {
-			t.Errorf("the overview does not list %s", v.name)
+		if !strings.Contains(shown, "\n  "+v.Name+" ") {
+			t.Errorf("the overview does not list %s", v.Name)
 		}
 	}
 }
 
 func TestVersion(t *testing.T) {
-	if out, _ := want(t, exitOK, "--version"); !strings.HasPrefix(out, "peftconv ") {
+	if out, _ := want(t, cli.ExitOK, "--version"); !strings.HasPrefix(out, "peftconv ") {
 		t.Errorf("--version prints %q", out)
 	}
 }
@@ -53,19 +55,19 @@ func TestVersion(t *testing.T) {
 // TestHelpTexts holds every verb to the form of its reference: each flag has a text, each value a unit.
 func TestHelpTexts(t *testing.T) {
 	for _, v := range verbs {
-		t.Run(v.name, func(t *testing.T) {
-			out, _ := want(t, exitOK, v.name, "--help")
-			if again, _ := want(t, exitOK, "help", v.name); again != out {
+		t.Run(v.Name, func(t *testing.T) {
+			out, _ := want(t, cli.ExitOK, v.Name, "--help")
+			if again, _ := want(t, cli.ExitOK, "help", v.Name); again != out {
 				t.Error("help VERB and VERB --help differ")
 			}
-			for _, part := range []string{"Usage:\n  peftconv " + v.name, "\nExamples:\n  peftconv " + v.name} {
+			for _, part := range []string{"Usage:\n  peftconv " + v.Name, "\nExamples:\n  peftconv " + v.Name} {
 				if !strings.Contains(out, part) {
 					t.Errorf("no %q in\n%s", part, out)
 				}
 			}
-			v.flagSet(v.new()).VisitAll(func(f *pflag.Flag) { checkFlagText(t, f) })
+			v.FlagSet(v.New()).VisitAll(func(f *pflag.Flag) { checkFlagText(t, f) })
 			for line := range strings.Lines(out) {
-				if n := len([]rune(strings.TrimRight(line, "\n"))); n > helpWidth+15 {
+				if n := len([]rune(strings.TrimRight(line, "\n"))); n > cli.HelpWidth+15 {
 					t.Errorf("line of %d columns: %s", n, line)
 				}
 			}
@@ -89,7 +91,7 @@ func TestUnknownVerb(t *testing.T) {
 		{"hlep", `did you mean "help"?`},
 		{"zzz", "the verbs are"},
 	} {
-		_, stderr := want(t, exitUsage, c.verb)
+		_, stderr := want(t, cli.ExitUsage, c.verb)
 		if !strings.Contains(stderr, c.hint) {
 			t.Errorf("%s: %q lacks %q", c.verb, stderr, c.hint)
 		}
@@ -102,23 +104,23 @@ type probe struct {
 	do   func(ctx context.Context) error
 }
 
-func (p *probe) flags(fs *pflag.FlagSet) {
+func (p *probe) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&p.size, "size", 3, "`BYTES` to probe")
-	require(fs, "size")
+	cli.Require(fs, "size")
 }
-func (p *probe) validate(args []string) error {
+func (p *probe) Validate(args []string) error {
 	if p.size < 0 {
 		return errors.New("--size: must not be negative")
 	}
-	return noArgs(args)
+	return cli.NoArgs(args)
 }
-func (p *probe) run(ctx context.Context, _ streams) error { return p.do(ctx) }
+func (p *probe) Run(ctx context.Context, _ cli.Streams) error { return p.do(ctx) }
 
 // withProbe adds a verb "probe" for the time of a test.
 func withProbe(t *testing.T, do func(ctx context.Context) error) {
 	old := verbs
 	t.Cleanup(func() { verbs = old })
-	verbs = append([]*verb{{name: "probe", new: func() command { return &probe{do: do} }}}, old...)
+	verbs = append([]*cli.Verb{{Name: "probe", New: func() cli.Command { return &probe{do: do} }}}, old...)
 }
 
 func TestUsageErrors(t *testing.T) {
@@ -132,56 +134,32 @@ func TestUsageErrors(t *testing.T) {
 		{"probe --size 1 more", `unexpected argument "more"`},
 		{"prob --size 1", `did you mean "probe"?`},
 	} {
-		_, stderr := want(t, exitUsage, strings.Fields(c.args)...)
+		_, stderr := want(t, cli.ExitUsage, strings.Fields(c.args)...)
 		if !strings.Contains(stderr, c.message) || !strings.HasPrefix(stderr, "peftconv") {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
-	want(t, exitOK, "probe", "--size", "1")
+	want(t, cli.ExitOK, "probe", "--size", "1")
 }
 
 func TestPanicIsReportedInOneLine(t *testing.T) {
 	withProbe(t, func(context.Context) error { panic("quant: rows of different length") })
 	t.Setenv("PEFTCONV_DEBUG", "")
-	_, stderr := want(t, exitError, "probe", "--size", "1")
+	_, stderr := want(t, cli.ExitError, "probe", "--size", "1")
 	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "rows of different length") || !strings.Contains(stderr, "report") {
 		t.Errorf("a panic shows as %q", stderr)
 	}
 	t.Setenv("PEFTCONV_DEBUG", "1")
-	if _, stderr = want(t, exitError, "probe", "--size", "1"); !strings.Contains(stderr, "goroutine") {
+	if _, stderr = want(t, cli.ExitError, "probe", "--size", "1"); !strings.Contains(stderr, "goroutine") {
 		t.Errorf("with PEFTCONV_DEBUG a panic shows no stack: %q", stderr)
 	}
 }
 
 func TestErrorsAndInterrupts(t *testing.T) {
 	withProbe(t, func(context.Context) error { return errors.New("x.gguf: bad magic") })
-	if _, stderr := want(t, exitError, "probe", "--size", "1"); stderr != "peftconv probe: x.gguf: bad magic\n" {
+	if _, stderr := want(t, cli.ExitError, "probe", "--size", "1"); stderr != "peftconv probe: x.gguf: bad magic\n" {
 		t.Errorf("stderr %q", stderr)
 	}
 	withProbe(t, func(context.Context) error { return context.Canceled })
-	want(t, exitInterrupted, "probe", "--size", "1")
-}
-
-func TestNearest(t *testing.T) {
-	for _, c := range []struct{ word, want string }{
-		{"trian", "train"}, {"inspct", "inspect"}, {"gen", "generate"}, {"x", ""}, {"quantize", ""},
-	} {
-		if got := nearest(c.word, []string{"inspect", "train", "merge", "generate", "eval"}); got != c.want {
-			t.Errorf("nearest(%q) = %q, want %q", c.word, got, c.want)
-		}
-	}
-}
-
-func TestTexts(t *testing.T) {
-	for _, c := range []struct{ got, want string }{
-		{bytesText(999), "999 B"}, {bytesText(1000), "1.0 kB"}, {bytesText(999_999), "1.0 MB"}, {bytesText(212_400_000), "212.4 MB"},
-		{countText(0), "0"}, {countText(1185376), "1,185,376"}, {countText(-1000), "-1,000"},
-		{printable("a\x1b[2Jb", 0), `a\x1b[2Jb`}, {printable("añb", 2), "añ… (4 bytes)"},
-		{commandLine("peftconv", "eval", "--data", "my file.txt"), "peftconv eval --data 'my file.txt'"},
-		{commandLine("it's"), `'it'\''s'`},
-	} {
-		if c.got != c.want {
-			t.Errorf("got %q, want %q", c.got, c.want)
-		}
-	}
+	want(t, cli.ExitInterrupted, "probe", "--size", "1")
 }

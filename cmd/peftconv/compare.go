@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,16 +12,20 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/demo"
+	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-var compareVerb = verb{
-	name:  "compare",
-	short: "train several methods with the same budget, and compare",
-	long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,
+var compareVerb = cli.Verb{
+	Name:  "compare",
+	Short: "train several methods with the same budget, and compare",
+	Long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,
 and prints a table: the loss on --eval-data before and after (and the accuracy, where records are classified), what was
 trained, how large the adapter's file is, speed and memory. --svg draws the losses on the evaluation data as they fell.
 
@@ -31,12 +36,12 @@ every method with its defaults.
 
 All methods are checked against the base before the first is trained. Ctrl-C ends the comparison with what is finished.
 The same seed gives the same losses, whatever the number of threads.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv compare --demo --svg curves.svg",
 		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter -n 100",
 		"peftconv compare --base model.gguf --data notes.txt --methods lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
 	},
-	new: func() command { return new(compareOptions) },
+	New: func() cli.Command { return new(compareOptions) },
 }
 
 type compareOptions struct {
@@ -52,7 +57,7 @@ type compareOptions struct {
 	svg, markdown  string
 	json           bool
 
-	variants []*variant
+	variants []*methods.Variant
 	flagSet  *pflag.FlagSet
 }
 
@@ -62,22 +67,22 @@ const (
 	demoBatchTokens = 512
 )
 
-func (o *compareOptions) flags(fs *pflag.FlagSet) {
+func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
-	group(fs, "Input and output", func() {
+	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
 		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
 		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on (default: a sample of --data)")
 		fs.BoolVar(&o.demo, "demo", false, fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps, demoBatchTokens))
-		fs.StringSliceVarP(&o.methods, "methods", "m", []string{allMethods}, "what to compare, separated by commas: `METHODS` or variants as above; "+
-			strings.Join(trainable(), ", "))
+		fs.StringSliceVarP(&o.methods, "methods", "m", []string{methods.AllName}, "what to compare, separated by commas: `METHODS` or variants as above; "+
+			strings.Join(methods.Trainable(), ", "))
 		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
 		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
 	})
-	group(fs, "Data", func() { o.dataFlags.add(fs) })
-	group(fs, "Budget and training", func() { o.addTraining(fs) })
+	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
+	cli.Group(fs, "Budget and training", func() { o.addTraining(fs) })
 }
 
 func (o *compareOptions) addTraining(fs *pflag.FlagSet) {
@@ -87,9 +92,9 @@ func (o *compareOptions) addTraining(fs *pflag.FlagSet) {
 	o.addThreads(fs)
 }
 
-func (o *compareOptions) validate(args []string) error {
+func (o *compareOptions) Validate(args []string) error {
 	if len(args) > 0 {
-		return noArgs(args)
+		return cli.NoArgs(args)
 	}
 	if err := o.checkInput(); err != nil {
 		return err
@@ -105,7 +110,7 @@ func (o *compareOptions) validate(args []string) error {
 		}
 	}
 	var err error
-	o.variants, err = parseVariants(o.methods, o.classes)
+	o.variants, err = methods.ParseVariants(o.methods, o.classes)
 	return err
 }
 
@@ -139,7 +144,7 @@ func (o *compareOptions) checkFiles() error {
 		if out.path == "" {
 			continue
 		}
-		if err := checkOutput(out.flag, out.path, o.base, o.data, o.evalData); err != nil {
+		if err := cli.CheckOutput(out.flag, out.path, o.base, o.data, o.evalData); err != nil {
 			return err
 		}
 	}
@@ -152,7 +157,7 @@ func (o *compareOptions) checkFiles() error {
 	return nil
 }
 
-func (o *compareOptions) run(ctx context.Context, s streams) error {
+func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
@@ -206,10 +211,10 @@ func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 	var entries []train.Entry
 	loaded := map[string][2]*dataset.Set{}
 	for _, v := range o.variants {
-		v.method.seed = o.train.Seed
-		a, err := v.method.adapter(base)
+		v.Method.Seed = o.train.Seed
+		a, err := v.Method.Adapter(base)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", v.text, err)
+			return nil, fmt.Errorf("%s: %w", v.Text, err)
 		}
 		key := a.Config.Template
 		if a.Config.Classes != nil {
@@ -218,11 +223,11 @@ func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 		sets, ok := loaded[key]
 		if !ok {
 			if sets, err = o.loadBoth(base, a); err != nil {
-				return nil, fmt.Errorf("%s: %w", v.text, err)
+				return nil, fmt.Errorf("%s: %w", v.Text, err)
 			}
 			loaded[key] = sets
 		}
-		entries = append(entries, train.Entry{Name: v.text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.lr, LRRatio: v.lrRatio})
+		entries = append(entries, train.Entry{Name: v.Text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.LR, LRRatio: v.LRRatio})
 	}
 	return entries, nil
 }
@@ -240,62 +245,62 @@ func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*da
 	return sets, err
 }
 
-func (o *compareOptions) announce(s streams, base *peft.Base, entries []train.Entry) {
+func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []train.Entry) {
 	spec, train, eval := &base.Model.Spec, entries[0].Train, entries[0].Eval
-	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
-		spec.Width, bytesText(sizeOf(base.Path)))
-	fmt.Fprintf(s.err, "data     %s, %s; evaluation %s, %s\n", plural(len(train.Examples), "example"), plural(train.Tokens(), "token"),
-		plural(len(eval.Examples), "example"), plural(eval.Tokens(), "token"))
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), cli.Plural(len(base.Model.Layers), "layer"),
+		spec.Width, cli.BytesText(sizeOf(base.Path)))
+	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(len(train.Examples), "example"), cli.Plural(train.Tokens(), "token"),
+		cli.Plural(len(eval.Examples), "example"), cli.Plural(eval.Tokens(), "token"))
 	for _, note := range slices.Concat(train.Counts.Notes(), eval.Counts.Notes()) {
-		fmt.Fprintf(s.err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 }
 
 // options are those of the library, with a progress display.
-func (o *compareOptions) options(s streams, entries []train.Entry) train.CompareOptions {
+func (o *compareOptions) options(s cli.Streams, entries []train.Entry) train.CompareOptions {
 	opt := train.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
 	opt.Train.SeqLen = o.seqLen
-	var m *meter
+	var m *cli.Meter
 	opt.Started = func(i int, lr float64) {
 		a := entries[i].Adapter
-		fmt.Fprintf(s.err, "\n%d/%d  %s: %s, %s, learning rate %.4g\n", i+1, len(entries), entries[i].Name, a.Describe(),
-			plural(a.Parameters(), "parameter"), lr)
+		fmt.Fprintf(s.Err, "\n%d/%d  %s: %s, %s, learning rate %.4g\n", i+1, len(entries), entries[i].Name, a.Describe(),
+			cli.Plural(a.Parameters(), "parameter"), lr)
 	}
 	opt.Progress = func(_ int, p train.Progress) {
 		if m == nil {
-			m = newMeter(s.err, "step", int64(p.Steps))
-			m.startAt(int64(p.Step))
+			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
+			m.StartAt(int64(p.Step))
 		}
-		m.update(int64(p.Step), trainNote(p))
+		m.Update(int64(p.Step), trainNote(p))
 		if p.Step == p.Steps {
-			m.stop()
+			m.Stop()
 			m = nil
 		}
 	}
 	stop := func() {
-		m.stop()
+		m.Stop()
 		m = nil
 	}
 	opt.Failed = func(i int, failure error) {
 		stop()
-		fmt.Fprintf(s.err, "warning: %s: %v\n", entries[i].Name, failure)
+		fmt.Fprintf(s.Err, "warning: %s: %v\n", entries[i].Name, failure)
 	}
 	opt.Finished = func(i int, r *train.Compared) {
 		stop()
-		fmt.Fprintf(s.err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)
+		fmt.Fprintf(s.Err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)
 		o.keep(s, entries[i])
 	}
 	return opt
 }
 
 // keep saves an adapter where --dir asks for it.
-func (o *compareOptions) keep(s streams, e train.Entry) {
+func (o *compareOptions) keep(s cli.Streams, e train.Entry) {
 	if o.dir == "" {
 		return
 	}
 	path := filepath.Join(o.dir, fileName(e.Name)+".safetensors")
 	if err := e.Adapter.Save(path); err != nil {
-		fmt.Fprintf(s.err, "warning: %v\n", err)
+		fmt.Fprintf(s.Err, "warning: %v\n", err)
 	}
 }
 
@@ -307,4 +312,57 @@ func fileName(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// deliver prints the table and writes the files that were asked for.
+func (o *compareOptions) deliver(s cli.Streams, c *train.Comparison) error {
+	table := report.ComparisonTable(c)
+	if o.svg != "" {
+		if err := writeBytes(o.svg, report.ComparisonChart(c).SVG()); err != nil {
+			return err
+		}
+	}
+	if o.markdown != "" {
+		if err := writeBytes(o.markdown, []byte(o.markdownOf(c, table))); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return cli.PrintJSON(s.Out, c)
+	}
+	fmt.Fprint(s.Out, report.AlignedTable(table))
+	return nil
+}
+
+func writeBytes(path string, data []byte) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// markdownOf is the table, what it was made with, and the picture.
+func (o *compareOptions) markdownOf(c *train.Comparison, table [][]string) string {
+	var b strings.Builder
+	for i, row := range table {
+		cells := append([]string(nil), row...)
+		if i > 0 {
+			cells[0] = "`" + cells[0] + "`"
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+		if i == 0 {
+			fmt.Fprintf(&b, "|:--%s|\n", strings.Repeat("|--:", len(row)-1))
+		}
+	}
+	m := &c.Methods[0]
+	fmt.Fprintf(&b, "\n%s of at most %s each (%s in all), %s schedule, seed %d.\n", cli.Plural(m.Steps, "step"),
+		cli.Plural(c.BatchTokens*c.Accumulate, "token"), cli.Plural(int(m.Tokens), "token"), c.Schedule, c.Seed)
+	if o.svg != "" {
+		path := o.svg
+		if from, err := filepath.Rel(filepath.Dir(o.markdown), o.svg); err == nil {
+			path = from
+		}
+		fmt.Fprintf(&b, "\n![loss on the evaluation data, by step](<%s>)\n", filepath.ToSlash(path))
+	}
+	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -48,7 +49,7 @@ func TestCompare(t *testing.T) {
 	svg, markdown, adapters := filepath.Join(dir, "curves.svg"), filepath.Join(dir, "table.md"), filepath.Join(dir, "adapters")
 	args := []string{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "20", "--seq-len", "48", "--batch-tokens", "96",
 		"--methods", "lora:dora,rank=4,ia3", "--methods", "lora:rank=2", "--points", "4"}
-	stdout, stderr := want(t, exitOK, append(args, "--svg", svg, "--markdown", markdown, "--dir", adapters)...)
+	stdout, stderr := want(t, cli.ExitOK, append(args, "--svg", svg, "--markdown", markdown, "--dir", adapters)...)
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "method ") || !strings.HasPrefix(lines[1], "lora:dora,rank=4 ") || !strings.HasPrefix(lines[2], "ia3 ") {
 		t.Errorf("the table is\n%s", stdout)
@@ -62,9 +63,9 @@ func TestCompare(t *testing.T) {
 		t.Errorf("the picture has %d lines, want 3", n)
 	}
 	checkMarkdown(t, string(readFile(t, markdown)), 3)
-	want(t, exitOK, "eval", "--base", base, "--lora", filepath.Join(adapters, "lora_dora,rank=4.safetensors"), "--data", data, "--ctx", "48")
+	want(t, cli.ExitOK, "eval", "--base", base, "--lora", filepath.Join(adapters, "lora_dora,rank=4.safetensors"), "--data", data, "--ctx", "48")
 
-	stdout, _ = want(t, exitOK, append(args, "--json")...)
+	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
 	checkComparison(t, stdout)
 }
 
@@ -110,10 +111,10 @@ func checkComparison(t *testing.T, stdout string) {
 func TestCompareIsTrain(t *testing.T) {
 	base, data, dir := tinyBase(t, tiny), tinyText(t), t.TempDir()
 	budget := []string{"--base", base, "--data", data, "--seq-len", "48", "--batch-tokens", "96", "--steps", "8"}
-	want(t, exitOK, append([]string{"compare", "--methods", "ia3,lora:rank=4,prefix-tuning", "--dir", dir}, budget...)...)
+	want(t, cli.ExitOK, append([]string{"compare", "--methods", "ia3,lora:rank=4,prefix-tuning", "--dir", dir}, budget...)...)
 	for name, flags := range map[string][]string{"ia3": {"--method", "ia3"}, "lora_rank=4": {"--rank", "4"}, "prefix-tuning": {"--method", "prefix-tuning"}} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		want(t, exitOK, slices.Concat([]string{"train", "--out", out}, budget, flags)...)
+		want(t, cli.ExitOK, slices.Concat([]string{"train", "--out", out}, budget, flags)...)
 		one, err := peft.Load(out)
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +137,7 @@ func TestCompareClasses(t *testing.T) {
 		lines.WriteString("{\"text\":\"the sea is in\",\"label\":\"rain\"}\n{\"text\":\"and on the shore\",\"label\":\"sun\"}\n")
 	}
 	data := writeFile(t, "classes.jsonl", []byte(lines.String()))
-	stdout, _ := want(t, exitOK, "compare", "--base", tinyBase(t, tiny), "--data", data, "--task", "classify", "--labels", "rain,sun", "--steps", "4",
+	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", data, "--task", "classify", "--labels", "rain,sun", "--steps", "4",
 		"--methods", "p-tuning-v2,lora", "--seq-len", "48")
 	if !strings.Contains(stdout, "accuracy before") || strings.Count(stdout, " %") < 3 {
 		t.Errorf("no accuracies in\n%s", stdout)
@@ -144,7 +145,7 @@ func TestCompareClasses(t *testing.T) {
 }
 
 func TestCompareBudgetInTokens(t *testing.T) {
-	stdout, _ := want(t, exitOK, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3", "--tokens", "300", "--seq-len", "48",
+	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3", "--tokens", "300", "--seq-len", "48",
 		"--batch-tokens", "96", "--json")
 	method := document(t, stdout)["methods"].([]any)[0].(map[string]any)
 	if method["steps"] != 4.0 || method["tokens"].(float64) < 300 {
@@ -173,42 +174,18 @@ func TestCompareUsage(t *testing.T) {
 		{"more", `unexpected argument "more"`},
 	} {
 		args := append([]string{"compare", "--base", "b", "--data", "d"}, strings.Fields(c.flags)...)
-		if _, stderr := want(t, exitUsage, args...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.flags, stderr, c.message)
 		}
 	}
-	if _, stderr := want(t, exitUsage, "compare"); !strings.Contains(stderr, "--base and --data (or --demo)") {
+	if _, stderr := want(t, cli.ExitUsage, "compare"); !strings.Contains(stderr, "--base and --data (or --demo)") {
 		t.Errorf("stderr %q", stderr)
-	}
-}
-
-func TestVariants(t *testing.T) {
-	variants, err := parseVariants([]string{"lora:dora=true", "rank=4", "adapter:placement=serial-pfeiffer", "lora:targets=q_proj,v_proj,lr=1e-4"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var texts []string
-	for _, v := range variants {
-		texts = append(texts, v.text)
-	}
-	if want := []string{"lora:dora=true,rank=4", "adapter:placement=serial-pfeiffer", "lora:targets=q_proj,v_proj,lr=1e-4"}; !slices.Equal(texts, want) {
-		t.Errorf("variants %q, want %q", texts, want)
-	}
-	if m := variants[0].method; m.rank != 4 {
-		t.Errorf("rank %d, want 4", m.rank)
-	}
-	if v := variants[2]; !slices.Equal(v.method.targets, []string{"q_proj", "v_proj"}) || v.lr != 1e-4 {
-		t.Errorf("targets %q and rate %v", v.method.targets, v.lr)
-	}
-	all, err := parseVariants([]string{"all"}, nil)
-	if err != nil || len(all) != len(trainable()) {
-		t.Errorf("all: %d methods, want %d: %v", len(all), len(trainable()), err)
 	}
 }
 
 // TestCompareChecksFirst has a method that cannot work on the base behind one that can: nothing may be trained.
 func TestCompareChecksFirst(t *testing.T) {
-	_, stderr := want(t, exitError, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,lora:layers=last:9", "--seq-len", "48")
+	_, stderr := want(t, cli.ExitError, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,lora:layers=last:9", "--seq-len", "48")
 	if !strings.Contains(stderr, "lora:layers=last:9") || strings.Contains(stderr, "step ") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -235,8 +212,8 @@ func TestCompareInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	stderr := &interruptAt{text: "2/2  ", cancel: cancel}
 	status := run(ctx, []string{"compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,bitfit", "--seq-len", "48", "--steps", "5"},
-		streams{strings.NewReader(""), &out, stderr})
-	if status != exitInterrupted || !strings.Contains(out.String(), "\nia3 ") || strings.Contains(out.String(), "bitfit") {
-		t.Errorf("status %d, want %d with what was finished; stdout:\n%s", status, exitInterrupted, out.String())
+		cli.Streams{In: strings.NewReader(""), Out: &out, Err: stderr})
+	if status != cli.ExitInterrupted || !strings.Contains(out.String(), "\nia3 ") || strings.Contains(out.String(), "bitfit") {
+		t.Errorf("status %d, want %d with what was finished; stdout:\n%s", status, cli.ExitInterrupted, out.String())
 	}
 }

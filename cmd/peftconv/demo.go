@@ -6,58 +6,59 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-var demoVerb = verb{
-	name:  "demo",
-	short: "train, evaluate, merge and generate on a built-in model",
-	long: `Shows everything on a small model and data that the program carries: it trains a LoRA, measures the base, base and
+var demoVerb = cli.Verb{
+	Name:  "demo",
+	Short: "train, evaluate, merge and generate on a built-in model",
+	Long: `Shows everything on a small model and data that the program carries: it trains a LoRA, measures the base, base and
 adapter, and the merged file on data that was not learned, exports the adapter for llama.cpp and for PEFT, and prints
 what the model writes before and after. It takes less than two minutes on two cores, needs no file, and leaves none
 unless --dir says where. At the end it prints the commands that do the same on files of your own.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv demo",
 		"peftconv demo --dir demo",
 	},
-	new: func() command { return new(demoOptions) },
+	New: func() cli.Command { return new(demoOptions) },
 }
 
 type demoOptions struct {
 	options demo.Options
 }
 
-func (o *demoOptions) flags(fs *pflag.FlagSet) {
+func (o *demoOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Dir, "dir", "", "keep the model, the data and all results in this `DIRECTORY` (default: a temporary one that is removed)")
 	fs.IntVarP(&o.options.Steps, "steps", "n", 0, "`N` training steps; 0 is what takes about a minute on two cores")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the adapter's start and of the order of the data")
 	fs.IntVarP(&o.options.Threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 }
 
-func (o *demoOptions) validate(args []string) error {
+func (o *demoOptions) Validate(args []string) error {
 	switch {
 	case o.options.Steps < 0:
 		return fmt.Errorf("--steps: %d, expected 0 or more", o.options.Steps)
 	case o.options.Threads < 0:
 		return fmt.Errorf("--threads: %d, expected 0 or more", o.options.Threads)
 	}
-	return noArgs(args)
+	return cli.NoArgs(args)
 }
 
-func (o *demoOptions) run(ctx context.Context, s streams) error {
-	var m *meter
+func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
+	var m *cli.Meter
 	o.options.Progress = func(p train.Progress) {
 		if m == nil {
-			m = newMeter(s.err, "step", int64(p.Steps))
-			m.startAt(int64(p.Step))
+			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
+			m.StartAt(int64(p.Step))
 		}
-		m.update(int64(p.Step), trainNote(p))
+		m.Update(int64(p.Step), trainNote(p))
 		if p.Step == p.Steps {
-			m.stop()
+			m.Stop()
 		}
 	}
-	_, err := demo.Run(ctx, o.options, s.out)
-	m.stop()
+	_, err := demo.Run(ctx, o.options, s.Out)
+	m.Stop()
 	return err
 }

@@ -8,15 +8,16 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/internal/diff"
-	"github.com/peftconv/peftconv/internal/weights"
+	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/report"
 )
 
-var diffVerb = verb{
-	name:  "diff",
-	args:  "A B",
-	short: "how two models or adapters differ: metadata, tensors, weights",
-	long: `Compares A with B, each a .gguf file (alone or one of several), a .safetensors file, an index of such files, or a
+var diffVerb = cli.Verb{
+	Name:  "diff",
+	Args:  "A B",
+	Short: "how two models or adapters differ: metadata, tensors, weights",
+	Long: `Compares A with B, each a .gguf file (alone or one of several), a .safetensors file, an index of such files, or a
 directory that holds them: metadata by key and tensors by name, + only in B, - only in A, ~ different. Tensors of the
 same bytes are only counted. Of the others it says how far apart the weights are, whatever types they are stored in:
 
@@ -26,12 +27,12 @@ same bytes are only counted. Of the others it says how far apart the weights are
 
 The exit status is 0 whether they differ or not. With --exit-code it is 1 when they differ and 2 when they could not be
 compared.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv diff model-f16.gguf model-q4_k_m.gguf",
 		"peftconv diff base.gguf merged.gguf --exit-code",
 		"peftconv diff before.safetensors after.safetensors --json",
 	},
-	new: func() command { return new(diffOptions) },
+	New: func() cli.Command { return new(diffOptions) },
 }
 
 type diffOptions struct {
@@ -42,19 +43,19 @@ type diffOptions struct {
 	json     bool
 }
 
-func (o *diffOptions) flags(fs *pflag.FlagSet) {
+func (o *diffOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Quick, "quick", false, "compare names, types and shapes only, and read no weights")
 	fs.BoolVar(&o.exitCode, "exit-code", false, "end with status 1 when they differ, and 2 when they could not be compared")
-	addThreads(fs, &o.threads)
+	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the differences as one JSON document")
 }
 
-func (o *diffOptions) validate(args []string) error {
+func (o *diffOptions) Validate(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("expected A and B, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected A and B, found %s", cli.Plural(len(args), "argument"))
 	}
 	o.a, o.b = args[0], args[1]
-	return useThreads(o.threads)
+	return cli.UseThreads(o.threads)
 }
 
 // Exit statuses of diff --exit-code.
@@ -63,76 +64,66 @@ const (
 	exitTrouble = 2
 )
 
-func (o *diffOptions) run(ctx context.Context, s streams) error {
-	r, err := o.compare(ctx, s.err)
+func (o *diffOptions) Run(ctx context.Context, s cli.Streams) error {
+	r, err := o.compare(ctx, s.Err)
 	switch {
 	case err != nil && o.exitCode:
-		return &statusError{exitTrouble, err}
+		return &cli.StatusError{Status: exitTrouble, Err: err}
 	case err != nil:
 		return err
 	case o.json:
-		err = printJSON(s.out, r)
+		err = cli.PrintJSON(s.Out, r)
 	default:
-		o.print(s.out, r)
+		o.print(s.Out, r)
 	}
 	if err == nil && o.exitCode && !r.Same() {
-		err = &statusError{exitDiffer, nil}
+		err = &cli.StatusError{Status: exitDiffer}
 	}
 	return err
 }
 
 func (o *diffOptions) compare(ctx context.Context, progress io.Writer) (*diff.Result, error) {
-	a, err := weights.Open(o.a)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
-	b, err := weights.Open(o.b)
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
-	m := copyMeter{w: progress}
-	defer m.stop()
-	o.options.Progress = m.update
-	return diff.Files(ctx, a, b, o.options)
+	m := cli.CopyMeter{W: progress}
+	defer m.Stop()
+	o.options.Progress = m.Update
+	return diff.Files(ctx, o.a, o.b, o.options)
 }
 
 func (o *diffOptions) print(w io.Writer, r *diff.Result) {
 	if len(r.Metadata) > 0 {
 		fmt.Fprintf(w, "Metadata (%s)\n", differences(len(r.Metadata)))
-		printChanges(w, r.Metadata)
+		report.PrintChanges(w, r.Metadata)
 	}
-	equal := plural(r.Equal, "tensor") + " the same"
+	equal := cli.Plural(r.Equal, "tensor") + " the same"
 	if r.Quick {
-		equal = plural(r.Equal, "tensor") + " of the same type and shape"
+		equal = cli.Plural(r.Equal, "tensor") + " of the same type and shape"
 	}
 	if len(r.Tensors) == 0 {
 		fmt.Fprintf(w, "%s\n", equal)
 		return
 	}
 	fmt.Fprintf(w, "Tensors (%s, %s)\n", differences(len(r.Tensors)), equal)
-	table := newTable(w)
+	table := cli.NewTable(w)
 	for i := range r.Tensors {
 		printTensorChange(table, &r.Tensors[i])
 	}
 	if t := r.Together; t != nil && len(r.Tensors) > 1 {
-		fmt.Fprintf(table, "  together\t\t%s\t%s\n", plural(t.Tensors, "tensor"), figures(t.Relative, fmt.Sprintf("max %.3g", t.MaxAbs), t.Cosine))
+		fmt.Fprintf(table, "  together\t\t%s\t%s\n", cli.Plural(t.Tensors, "tensor"), figures(t.Relative, fmt.Sprintf("max %.3g", t.MaxAbs), t.Cosine))
 	}
 	table.Flush()
 }
 
-func differences(n int) string { return plural(n, "difference") }
+func differences(n int) string { return cli.Plural(n, "difference") }
 
 func printTensorChange(w *tabwriter.Writer, c *diff.TensorChange) {
-	name := printable(c.Name, 0)
+	name := cli.Printable(c.Name, 0)
 	switch {
 	case c.Old == nil:
-		fmt.Fprintf(w, "  + %s\t%s\t%s\n", name, c.New.Type, shapeText(c.New.Shape))
+		fmt.Fprintf(w, "  + %s\t%s\t%s\n", name, c.New.Type, cli.ShapeText(c.New.Shape))
 	case c.New == nil:
-		fmt.Fprintf(w, "  - %s\t%s\t%s\n", name, c.Old.Type, shapeText(c.Old.Shape))
+		fmt.Fprintf(w, "  - %s\t%s\t%s\n", name, c.Old.Type, cli.ShapeText(c.Old.Shape))
 	default:
-		fmt.Fprintf(w, "  ~ %s\t%s\t%s\t%s\n", name, arrow(c.Old.Type, c.New.Type), arrow(shapeText(c.Old.Shape), shapeText(c.New.Shape)), normsText(c.Diff))
+		fmt.Fprintf(w, "  ~ %s\t%s\t%s\t%s\n", name, arrow(c.Old.Type, c.New.Type), arrow(cli.ShapeText(c.Old.Shape), cli.ShapeText(c.New.Shape)), normsText(c.Diff))
 	}
 }
 
@@ -153,7 +144,7 @@ func normsText(n *diff.Norms) string {
 	}
 	text := figures(n.Relative, fmt.Sprintf("max %.3g at %d, %d", n.MaxAbs, n.MaxRow, n.MaxColumn), n.Cosine)
 	if n.NonFinite > 0 {
-		text += fmt.Sprintf("\t%s with NaN or infinity left out", plural(int(n.NonFinite), "pair"))
+		text += fmt.Sprintf("\t%s with NaN or infinity left out", cli.Plural(int(n.NonFinite), "pair"))
 	}
 	return text
 }

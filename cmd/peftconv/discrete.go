@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/peft/search"
 )
 
@@ -26,7 +27,7 @@ func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
 
 // loadPrompt reads the prompt.
 func (p *promptFlags) loadPrompt() (*search.Prompt, error) {
-	if !exists(p.promptTemplate) && strings.Contains(p.promptTemplate, "{") {
+	if !cli.Exists(p.promptTemplate) && strings.Contains(p.promptTemplate, "{") {
 		if _, _, err := search.ParseTemplate(p.promptTemplate); err != nil {
 			return nil, fmt.Errorf("--prompt-template: %w", err)
 		}
@@ -52,7 +53,7 @@ func (p *promptFlags) fill(text string) (string, error) {
 }
 
 // prompt evaluates with --prompt-template.
-func (o *evalOptions) prompt(ctx context.Context, s streams, opened *opened) error {
+func (o *evalOptions) prompt(ctx context.Context, s cli.Streams, opened *opened) error {
 	prompt, err := o.loadPrompt()
 	if err != nil {
 		return err
@@ -71,78 +72,25 @@ func (o *evalOptions) prompt(ctx context.Context, s streams, opened *opened) err
 		return fmt.Errorf("%s: %w", o.data, err)
 	}
 	if o.json {
-		return printJSON(s.out, score)
+		return cli.PrintJSON(s.Out, score)
 	}
-	fmt.Fprintf(s.out, "loss       %.6f over %s\n", score.Loss, plural(score.Examples, "example"))
+	fmt.Fprintf(s.Out, "loss       %.6f over %s\n", score.Loss, cli.Plural(score.Examples, "example"))
 	if score.Accuracy != nil {
-		fmt.Fprintf(s.out, "accuracy   %.2f %%\n", 100**score.Accuracy)
+		fmt.Fprintf(s.Out, "accuracy   %.2f %%\n", 100**score.Accuracy)
 	}
 	return nil
 }
 
 // discreteSearch is train with --method discrete-prompt.
-type discreteSearch struct {
-	options    search.Options
-	verbalizer []string
-	candidates string
-	forms      []string
-}
-
-// promptForms are the values of --forms and what their files end in.
-var promptForms = []struct{ name, end string }{
-	{search.PromptText, ".txt"}, {search.PromptSystem, ".system.txt"}, {search.PromptModelfile, ".Modelfile"},
-}
-
-// check checks the values of the flags.
-func (d *discreteSearch) check(f *methodFlags) error {
-	for _, flag := range discreteUnused {
-		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, search.MethodDiscretePrompt)
-		}
-	}
-	if f.template == "" {
-		return fmt.Errorf("--method %s: needs --template, such as \"{sentence} It was [slot*2] {answer}\"", search.MethodDiscretePrompt)
-	}
-	if _, slots, err := search.ParseTemplate(f.template); err != nil || slots == 0 {
-		if err == nil {
-			err = fmt.Errorf("template %q has no slot, expected [slot] where words are to be found", f.template)
-		}
-		return fmt.Errorf("--template: %w", err)
-	}
-	for _, form := range d.forms {
-		if d.end(form) == "" {
-			return fmt.Errorf("--forms: %q is not known, expected text, system or modelfile", form)
-		}
-	}
-	if len(d.verbalizer) > 0 && f.classes() == nil {
-		return errors.New("--verbalizer: needs --task classify and --labels")
-	}
-	if d.options.SearchVerbalizer && f.classes() == nil {
-		return errors.New("--search-verbalizer: needs --task classify and --labels")
-	}
-	return nil
-}
-
-// discreteUnused are the flags of train that say nothing where nothing is trained.
-var discreteUnused = []string{"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field", "separator", "label-field",
-	"epochs", "steps", "accumulate", "lr", "schedule", "warmup", "weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile"}
-
-func (d *discreteSearch) end(form string) string {
-	for _, known := range promptForms {
-		if known.name == form {
-			return known.end
-		}
-	}
-	return ""
-}
+type discreteSearch struct{ *methods.DiscreteFlags }
 
 // run searches, writes and reports.
-func (d *discreteSearch) run(ctx context.Context, s streams, o *trainOptions) error {
+func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions) error {
 	out := o.train.Out
 	if filepath.Ext(out) != ".json" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
 	}
-	if err := checkOutput("--out", out, o.base, o.data, o.evalData, d.candidates); err != nil {
+	if err := cli.CheckOutput("--out", out, o.base, o.data, o.evalData, d.Candidates); err != nil {
 		return err
 	}
 	opened, err := o.open()
@@ -154,12 +102,12 @@ func (d *discreteSearch) run(ctx context.Context, s streams, o *trainOptions) er
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "base     %s: %s, %s\n", opened.base.Path, opened.base.Architecture(), bytesText(sizeOf(opened.base.Path)))
-	fmt.Fprintf(s.err, "data     %s to search on, %d to choose by, %d for the report\n", plural(len(data.Search), "record"), len(data.Select), len(data.Test))
-	var m *meter
-	d.options.Progress = func(p search.Progress) { m = d.show(m, p, s.err) }
-	r, err := search.Run(ctx, opened.base, data, d.options)
-	m.stop()
+	fmt.Fprintf(s.Err, "base     %s: %s, %s\n", opened.base.Path, opened.base.Architecture(), cli.BytesText(sizeOf(opened.base.Path)))
+	fmt.Fprintf(s.Err, "data     %s to search on, %d to choose by, %d for the report\n", cli.Plural(len(data.Search), "record"), len(data.Select), len(data.Test))
+	var m *cli.Meter
+	d.Options.Progress = func(p search.Progress) { m = d.show(m, p, s.Err) }
+	r, err := search.Run(ctx, opened.base, data, d.Options)
+	m.Stop()
 	if err != nil {
 		return err
 	}
@@ -167,23 +115,23 @@ func (d *discreteSearch) run(ctx context.Context, s streams, o *trainOptions) er
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, r)
+		return cli.PrintJSON(s.Out, r)
 	}
 	d.report(s, o, r)
 	return nil
 }
 
 // load fills in the options and reads the data.
-func (d *discreteSearch) load(o *trainOptions) (data search.Data, err error) {
-	opt := &d.options
-	opt.Template, opt.Seed, opt.BatchTokens = o.method.template, o.train.Seed, o.train.BatchTokens
+func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
+	opt := &d.Options
+	opt.Template, opt.Seed, opt.BatchTokens = o.method.Template, o.train.Seed, o.train.BatchTokens
 	if classes := o.classes(); classes != nil {
-		if opt.Verbalizer, err = search.ParseVerbalizer(classes.Labels, d.verbalizer); err != nil {
+		if opt.Verbalizer, err = search.ParseVerbalizer(classes.Labels, d.Verbalizer); err != nil {
 			return data, fmt.Errorf("--verbalizer: %w", err)
 		}
 	}
-	if d.candidates != "" {
-		text, err := os.ReadFile(d.candidates)
+	if d.Candidates != "" {
+		text, err := os.ReadFile(d.Candidates)
 		if err != nil {
 			return data, fmt.Errorf("--candidates: %w", err)
 		}
@@ -206,15 +154,15 @@ func (d *discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 }
 
 // show is the progress display.
-func (d *discreteSearch) show(m *meter, p search.Progress, w io.Writer) *meter {
+func (d discreteSearch) show(m *cli.Meter, p search.Progress, w io.Writer) *cli.Meter {
 	if m == nil {
-		m = newMeter(w, "slot", int64(p.Visits))
+		m = cli.NewMeter(w, "slot", int64(p.Visits))
 	}
 	if p.Chosen != nil {
-		m.say("best so far: %s  %s", scoreText(*p.Chosen), printable(p.Template, 160))
+		m.Say("best so far: %s  %s", scoreText(*p.Chosen), cli.Printable(p.Template, 160))
 		return m
 	}
-	m.update(int64(p.Visit), fmt.Sprintf("loss %.4f", p.Loss))
+	m.Update(int64(p.Visit), fmt.Sprintf("loss %.4f", p.Loss))
 	return m
 }
 
@@ -230,7 +178,7 @@ func scoreText(score search.Score) string {
 }
 
 // write writes the prompt and its other forms beside it.
-func (d *discreteSearch) write(r *search.Result, out, base string) error {
+func (d discreteSearch) write(r *search.Result, out, base string) error {
 	if err := r.Save(out); err != nil {
 		return err
 	}
@@ -238,7 +186,7 @@ func (d *discreteSearch) write(r *search.Result, out, base string) error {
 	if rel, err := filepath.Rel(filepath.Dir(out), base); err == nil && !filepath.IsAbs(base) {
 		from = "./" + filepath.ToSlash(rel)
 	}
-	for _, form := range d.forms {
+	for _, form := range d.Forms {
 		text, err := r.Form(form, from)
 		if err != nil {
 			return err
@@ -255,21 +203,21 @@ func (d *discreteSearch) write(r *search.Result, out, base string) error {
 }
 
 // file is where a form goes.
-func (d *discreteSearch) file(out, form string) string {
-	return strings.TrimSuffix(out, ".json") + d.end(form)
+func (d discreteSearch) file(out, form string) string {
+	return strings.TrimSuffix(out, ".json") + d.End(form)
 }
 
 // report prints the results and what can be done with them.
-func (d *discreteSearch) report(s streams, o *trainOptions, r *search.Result) {
+func (d discreteSearch) report(s cli.Streams, o *trainOptions, r *search.Result) {
 	files := []string{o.train.Out}
-	for _, form := range d.forms {
+	for _, form := range d.Forms {
 		files = append(files, d.file(o.train.Out, form))
 	}
-	fmt.Fprintf(s.out, "%s written after %s\n\n", strings.Join(files, ", "), plural(r.Sweeps, "sweep"))
-	fmt.Fprintf(s.out, "  %s\n", printable(r.Template, 0))
+	fmt.Fprintf(s.Out, "%s written after %s\n\n", strings.Join(files, ", "), cli.Plural(r.Sweeps, "sweep"))
+	fmt.Fprintf(s.Out, "  %s\n", cli.Printable(r.Template, 0))
 	for _, l := range r.Verbalizer {
 		if !slices.Equal(l.Words, []string{l.Label}) {
-			fmt.Fprintf(s.out, "  %s: %s\n", printable(l.Label, 0), printable(strings.Join(l.Words, ", "), 0))
+			fmt.Fprintf(s.Out, "  %s: %s\n", cli.Printable(l.Label, 0), cli.Printable(strings.Join(l.Words, ", "), 0))
 		}
 	}
 	where := "a part of the data that nothing was searched on or chosen by"
@@ -277,12 +225,12 @@ func (d *discreteSearch) report(s streams, o *trainOptions, r *search.Result) {
 	if o.evalData != "" {
 		where, data = "the evaluation data", o.evalData
 	}
-	fmt.Fprintf(s.out, "\non %s (%s):\n  given  %s\n  found  %s\n", where, plural(r.Found.Examples, "record"), scoreText(r.Start), scoreText(r.Found))
-	fmt.Fprint(s.out, "\nNext:\n")
+	fmt.Fprintf(s.Out, "\non %s (%s):\n  given  %s\n  found  %s\n", where, cli.Plural(r.Found.Examples, "record"), scoreText(r.Start), scoreText(r.Found))
+	fmt.Fprint(s.Out, "\nNext:\n")
 	for _, words := range [][]string{
 		{"generate", "--base", o.base, "--prompt-template", o.train.Out, "--prompt", "…"},
 		{"eval", "--base", o.base, "--prompt-template", o.train.Out, "--data", data},
 	} {
-		fmt.Fprintf(s.out, "  %s\n", commandLine(append([]string{program()}, words...)...))
+		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program()}, words...)...))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // discreteData is records of a text and a label.
@@ -22,7 +24,7 @@ func TestTrainDiscretePrompt(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "prompt.json")
 	args := []string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--template", "{text}[slot*2]\n{label}", "--task", "classify",
 		"--labels", "sun,rain", "--sweeps", "1", "--forms", "text,system,modelfile", "--out", out}
-	stdout, stderr := want(t, exitOK, args...)
+	stdout, stderr := want(t, cli.ExitOK, args...)
 	for _, part := range []string{"prompt.json, ", "prompt.system.txt", "given  loss", "found  loss", "accuracy", "--prompt-template " + out} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
@@ -36,16 +38,16 @@ func TestTrainDiscretePrompt(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", end, len(text), err)
 		}
 	}
-	stdout, _ = want(t, exitOK, append(args, "--json")...)
+	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
 	doc := document(t, stdout, "template", "slots", "verbalizer", "base", "base_sha256", "start", "found", "sweeps", "seed")
 	if doc["found"].(map[string]any)["accuracy"] == nil {
 		t.Errorf("no accuracy in %v", doc["found"])
 	}
-	stdout, _ = want(t, exitOK, "eval", "--base", base, "--data", data, "--prompt-template", out)
+	stdout, _ = want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--prompt-template", out)
 	if !strings.Contains(stdout, "accuracy") {
 		t.Errorf("no accuracy in\n%s", stdout)
 	}
-	stdout, _ = want(t, exitOK, "generate", "--base", base, "--prompt-template", out, "--prompt", "the sea", "-n", "2", "--temperature", "0")
+	stdout, _ = want(t, cli.ExitOK, "generate", "--base", base, "--prompt-template", out, "--prompt", "the sea", "-n", "2", "--temperature", "0")
 	if !strings.HasPrefix(stdout, "the sea") || !strings.Contains(stdout, "\n") {
 		t.Errorf("the prompt is not in its template:\n%s", stdout)
 	}
@@ -53,11 +55,11 @@ func TestTrainDiscretePrompt(t *testing.T) {
 
 func TestEvalWithAPromptByHand(t *testing.T) {
 	base, data := tinyBase(t, tiny), discreteData(t)
-	stdout, _ := want(t, exitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}")
+	stdout, _ := want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}")
 	if !strings.Contains(stdout, "loss") || strings.Contains(stdout, "accuracy") {
 		t.Errorf("completions:\n%s", stdout)
 	}
-	stdout, _ = want(t, exitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}", "--task", "classify", "--labels", "sun,rain")
+	stdout, _ = want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}", "--task", "classify", "--labels", "sun,rain")
 	if !strings.Contains(stdout, "accuracy") {
 		t.Errorf("labels:\n%s", stdout)
 	}
@@ -83,7 +85,7 @@ func TestDiscretePromptRefuses(t *testing.T) {
 	} {
 		args := append([]string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--out", out}, c.args...)
 		status, _, stderr := runArgs(t, args...)
-		if status == exitOK || !strings.Contains(stderr, c.want) {
+		if status == cli.ExitOK || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: status %d, want %q in\n%s", c.args, status, c.want, stderr)
 		}
 	}

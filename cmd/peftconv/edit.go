@@ -9,17 +9,19 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/diff"
-	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/gguf/edit"
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
 )
 
-var editVerb = verb{
-	name:  "edit",
-	args:  "FILE",
-	short: "change the metadata of a GGUF file without rewriting its tensors",
-	long: `Changes metadata and names of tensors in FILE, a .gguf file. Keys are removed first, then renamed, then set. A value
+var editVerb = cli.Verb{
+	Name:  "edit",
+	Args:  "FILE",
+	Short: "change the metadata of a GGUF file without rewriting its tensors",
+	Long: `Changes metadata and names of tensors in FILE, a .gguf file. Keys are removed first, then renamed, then set. A value
 keeps its kind, unless the flag names another: --set KEY:u32=7. The kinds are u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool
 str, and with [] arrays of them, which are written as JSON: --set 'KEY:str[]=["a","b"]'. A new key gets a string where
 no kind is named.
@@ -34,14 +36,14 @@ whose embedding starts as the mean of what the text was read as before. "train -
 A crash loses nothing. A header that fits goes into a clone of the file that then takes its place, where the file system
 makes clones; elsewhere the bytes that change are saved in FILE.edit-journal before the header is written, and if the
 machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv edit model.gguf --set general.name='My model' --remove general.url",
 		"peftconv edit model.gguf --template chat.jinja --set tokenizer.ggml.eos_token_id=2",
 		"peftconv edit model.gguf --set llama.rope.freq_base:f32=500000 --dry-run",
 		"peftconv edit model.gguf --rename-tensor old.weight=new.weight --out fixed.gguf",
 		"peftconv edit model.gguf --add-token '<|tool|>' --add-token '<|end|>' --out grown.gguf",
 	},
-	new: func() command { return new(editOptions) },
+	New: func() cli.Command { return new(editOptions) },
 }
 
 type editOptions struct {
@@ -49,13 +51,13 @@ type editOptions struct {
 	set, remove, rename, renameTensors []string
 	addTokens                          []string
 	options                            edit.Options
-	reserve                            sizeFlag
+	reserve                            cli.SizeFlag
 	dryRun, json                       bool
 
 	edit edit.Edit
 }
 
-func (o *editOptions) flags(fs *pflag.FlagSet) {
+func (o *editOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.set, "set", nil, "set a value: `KEY[:KIND]=VALUE`; may be repeated, as the next three may be")
 	fs.StringArrayVar(&o.remove, "remove", nil, "take the value of a `KEY` out")
 	fs.StringArrayVar(&o.rename, "rename", nil, "give a value another key: `OLD=NEW`")
@@ -69,9 +71,9 @@ func (o *editOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print what changed as one JSON document")
 }
 
-func (o *editOptions) validate(args []string) error {
+func (o *editOptions) Validate(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("expected one FILE, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected one FILE, found %s", cli.Plural(len(args), "argument"))
 	}
 	o.file = args[0]
 	o.options.Reserve = int64(o.reserve)
@@ -101,8 +103,8 @@ func (o *editOptions) checkTokens() error {
 }
 
 // growVocabulary writes the model with new tokens.
-func (o *editOptions) growVocabulary(s streams) error {
-	if err := checkOutput("--out", o.options.Out, o.file); err != nil {
+func (o *editOptions) growVocabulary(s cli.Streams) error {
+	if err := cli.CheckOutput("--out", o.options.Out, o.file); err != nil {
 		return err
 	}
 	base, err := peft.OpenBase(o.file)
@@ -114,7 +116,7 @@ func (o *editOptions) growVocabulary(s streams) error {
 		return err
 	}
 	first := base.Model.Spec.Vocab
-	fmt.Fprintf(s.out, "%s written: %s more, with ids from %d on\n", o.options.Out, plural(len(o.addTokens), "token"), first)
+	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"), first)
 	return nil
 }
 
@@ -147,7 +149,7 @@ type editReport struct {
 	Needed   int64              `json:"header_needed"`
 }
 
-func (o *editOptions) run(ctx context.Context, s streams) error {
+func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := o.recover(s); err != nil {
 		return err
 	}
@@ -161,36 +163,36 @@ func (o *editOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.options.Out != "" {
-		if err := checkOutput("--out", o.options.Out, o.file); err != nil {
+		if err := cli.CheckOutput("--out", o.options.Out, o.file); err != nil {
 			return err
 		}
 	}
-	m := copyMeter{w: s.err}
-	o.options.Progress = m.update
+	m := cli.CopyMeter{W: s.Err}
+	o.options.Progress = m.Update
 	plan, err := edit.Prepare(o.file, o.edit, o.options)
 	if err != nil {
 		return suggest(err)
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(s.err, "warning: %s\n", printable(warning, 0))
+		fmt.Fprintf(s.Err, "warning: %s\n", cli.Printable(warning, 0))
 	}
 	var way edit.Way
 	if !o.dryRun {
 		way, err = plan.Apply(ctx)
-		m.stop()
+		m.Stop()
 		if err != nil {
 			return err
 		}
 	}
 	if o.json {
-		return printJSON(s.out, o.report(plan, way))
+		return cli.PrintJSON(s.Out, o.report(plan, way))
 	}
 	o.print(s, plan, way)
 	return nil
 }
 
 // recover finishes an edit that was interrupted.
-func (o *editOptions) recover(s streams) error {
+func (o *editOptions) recover(s cli.Streams) error {
 	pending := edit.Pending(o.file)
 	switch {
 	case pending && o.dryRun:
@@ -199,9 +201,9 @@ func (o *editOptions) recover(s streams) error {
 		if _, err := edit.Recover(o.file); err != nil {
 			return err
 		}
-		fmt.Fprintf(s.err, "%s: finished an edit that was interrupted\n", o.file)
+		fmt.Fprintf(s.Err, "%s: finished an edit that was interrupted\n", o.file)
 	case !o.asked():
-		return usagef("nothing to change: no --set, --remove, --rename, --rename-tensor, --template, --out or --rewrite")
+		return cli.Usagef("nothing to change: no --set, --remove, --rename, --rename-tensor, --template, --out or --rewrite")
 	}
 	return nil
 }
@@ -225,7 +227,7 @@ func suggest(err error) error {
 	if !errors.As(err, &missing) {
 		return err
 	}
-	if near := nearest(missing.Name, missing.All); near != "" {
+	if near := cli.Nearest(missing.Name, missing.All); near != "" {
 		return fmt.Errorf("%w; did you mean %q?", err, near)
 	}
 	return err
@@ -260,24 +262,24 @@ func (o *editOptions) output() string {
 	return o.file
 }
 
-func (o *editOptions) print(s streams, p *edit.Plan, way edit.Way) {
-	printChanges(s.out, p.Changes)
+func (o *editOptions) print(s cli.Streams, p *edit.Plan, way edit.Way) {
+	report.PrintChanges(s.Out, p.Changes)
 	for _, t := range p.Tensors {
-		fmt.Fprintf(s.out, "  ~ tensor %s → %s\n", printable(t.From, 0), printable(t.To, 0))
+		fmt.Fprintf(s.Out, "  ~ tensor %s → %s\n", cli.Printable(t.From, 0), cli.Printable(t.To, 0))
 	}
-	data := bytesText(p.Size - p.Space)
+	data := cli.BytesText(p.Size - p.Space)
 	switch {
 	case p.Method == edit.Nothing:
-		fmt.Fprintf(s.out, "%s: nothing changes\n", o.file)
+		fmt.Fprintf(s.Out, "%s: nothing changes\n", o.file)
 	case o.dryRun && p.Method == edit.Header:
-		fmt.Fprintf(s.out, "nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
-			countText(p.Needed), countText(p.Space), data)
+		fmt.Fprintf(s.Out, "nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
+			cli.CountText(p.Needed), cli.CountText(p.Space), data)
 	case o.dryRun:
-		fmt.Fprintf(s.out, "nothing written: the file would be written anew (header %s → %s bytes, tensors %s)\n",
-			countText(p.Space), countText(p.Needed), data)
+		fmt.Fprintf(s.Out, "nothing written: the file would be written anew (header %s → %s bytes, tensors %s)\n",
+			cli.CountText(p.Space), cli.CountText(p.Needed), data)
 	case way == edit.Copied:
-		fmt.Fprintf(s.out, "%s written, %s\n", o.output(), bytesText(fileSize(o.output())))
+		fmt.Fprintf(s.Out, "%s written, %s\n", o.output(), cli.BytesText(cli.FileSize(o.output())))
 	default:
-		fmt.Fprintf(s.out, "%s edited (%s): %s of tensors left where they are\n", o.file, way, data)
+		fmt.Fprintf(s.Out, "%s edited (%s): %s of tensors left where they are\n", o.file, way, data)
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/edit"
+	"github.com/peftconv/peftconv/gguf/edit"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // value reads a metadata value of a file as text.
 func value(t *testing.T, path, key string) string {
 	t.Helper()
-	out, _ := want(t, exitOK, "inspect", path, "--key", key)
+	out, _ := want(t, cli.ExitOK, "inspect", path, "--key", key)
 	return strings.TrimSuffix(out, "\n")
 }
 
@@ -27,7 +28,7 @@ func TestEdit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := want(t, exitOK, "edit", base, "--set", "general.name=wide", "--set", "x.y:u32=7", "--remove", "tokenizer.ggml.scores", "--dry-run")
+	out, _ := want(t, cli.ExitOK, "edit", base, "--set", "general.name=wide", "--set", "x.y:u32=7", "--remove", "tokenizer.ggml.scores", "--dry-run")
 	for _, part := range []string{`~ general.name           str       "tiny" → "wide"`, "+ x.y", "- tokenizer.ggml.scores  f32[274]", "nothing written: the header would fit"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
@@ -36,16 +37,16 @@ func TestEdit(t *testing.T) {
 	if now, _ := os.ReadFile(base); !bytes.Equal(now, original) {
 		t.Fatal("a dry run changed the file")
 	}
-	out, _ = want(t, exitOK, "edit", base, "--set", "general.name=wide")
+	out, _ = want(t, cli.ExitOK, "edit", base, "--set", "general.name=wide")
 	if !strings.Contains(out, "tiny.gguf edited") || value(t, base, "general.name") != "wide" {
 		t.Errorf("edit shows\n%s", out)
 	}
-	want(t, exitOK, "generate", "--base", base, "--prompt", "the", "--n", "2")
-	want(t, exitOK, "edit", base, "--set", "general.name=tiny")
+	want(t, cli.ExitOK, "generate", "--base", base, "--prompt", "the", "--n", "2")
+	want(t, cli.ExitOK, "edit", base, "--set", "general.name=tiny")
 	if now, _ := os.ReadFile(base); !bytes.Equal(now, original) {
 		t.Error("there and back is not where it began")
 	}
-	if out, _ = want(t, exitOK, "edit", base, "--set", "general.name=tiny"); !strings.Contains(out, "nothing changes") {
+	if out, _ = want(t, cli.ExitOK, "edit", base, "--set", "general.name=tiny"); !strings.Contains(out, "nothing changes") {
 		t.Errorf("edit shows\n%s", out)
 	}
 }
@@ -54,25 +55,25 @@ func TestEditTemplate(t *testing.T) {
 	base := tinyBase(t, tiny)
 	text := "{% for m in messages %}{{ m.content }}\n{% endfor %}" + strings.Repeat("{# … #}", 20)
 	copied := filepath.Join(t.TempDir(), "copy.gguf")
-	want(t, exitOK, "edit", base, "--template", writeFile(t, "chat.jinja", []byte(text)), "--out", copied, "--reserve", "10k")
+	want(t, cli.ExitOK, "edit", base, "--template", writeFile(t, "chat.jinja", []byte(text)), "--out", copied, "--reserve", "10k")
 	if got := value(t, copied, "tokenizer.chat_template"); got != text {
 		t.Errorf("the template is %q", got)
 	}
 	other := writeFile(t, "chat.jinja", []byte(strings.Replace(text, "content", "text", 1)))
-	out, _ := want(t, exitOK, "edit", copied, "--template", other)
+	out, _ := want(t, cli.ExitOK, "edit", copied, "--template", other)
 	if !strings.Contains(out, `…"es %}{{ m.content }}\n`) || !strings.Contains(out, "from byte 28 on") || !strings.Contains(out, "edited") {
 		t.Errorf("edit shows\n%s", out)
 	}
-	_, stderr := want(t, exitError, "edit", copied, "--template", "absent.jinja")
+	_, stderr := want(t, cli.ExitError, "edit", copied, "--template", "absent.jinja")
 	if !strings.Contains(stderr, "--template: open absent.jinja") {
 		t.Errorf("stderr %q", stderr)
 	}
-	want(t, exitError, "edit", copied, "--template", writeFile(t, "chat.jinja", []byte("\xff\xfe")))
+	want(t, cli.ExitError, "edit", copied, "--template", writeFile(t, "chat.jinja", []byte("\xff\xfe")))
 }
 
 func TestEditWarnsAndReports(t *testing.T) {
 	base := tinyBase(t, tiny)
-	out, stderr := want(t, exitOK, "edit", base, "--set", "general.architecture=qwen2", "--rename-tensor", "output_norm.weight=norm", "--json")
+	out, stderr := want(t, cli.ExitOK, "edit", base, "--set", "general.architecture=qwen2", "--rename-tensor", "output_norm.weight=norm", "--json")
 	if !strings.Contains(stderr, `warning: general.architecture is "qwen2"`) {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -93,24 +94,24 @@ func TestEditRefuses(t *testing.T) {
 		args    []string
 		message string
 	}{
-		{exitUsage, nil, "nothing to change"},
-		{exitUsage, []string{"--set", "x"}, "--set:"},
-		{exitUsage, []string{"--set", "x:u33=1"}, "no kind of value"},
-		{exitUsage, []string{"--rename", "x"}, "--rename:"},
-		{exitUsage, []string{"--rename-tensor", "x="}, "--rename-tensor:"},
-		{exitUsage, []string{"--reserve", "lots"}, "expected a number of bytes"},
-		{exitError, []string{"--remove", "general.nam"}, `did you mean "general.name"?`},
-		{exitError, []string{"--rename-tensor", "output_norm.weigt=x"}, `did you mean "output_norm.weight"?`},
-		{exitError, []string{"--set", "general.alignment:u32=33"}, "a power of two"},
-		{exitError, []string{"--set", "general.name=x", "--out", base}, "never overwritten"},
+		{cli.ExitUsage, nil, "nothing to change"},
+		{cli.ExitUsage, []string{"--set", "x"}, "--set:"},
+		{cli.ExitUsage, []string{"--set", "x:u33=1"}, "no kind of value"},
+		{cli.ExitUsage, []string{"--rename", "x"}, "--rename:"},
+		{cli.ExitUsage, []string{"--rename-tensor", "x="}, "--rename-tensor:"},
+		{cli.ExitUsage, []string{"--reserve", "lots"}, "expected a number of bytes"},
+		{cli.ExitError, []string{"--remove", "general.nam"}, `did you mean "general.name"?`},
+		{cli.ExitError, []string{"--rename-tensor", "output_norm.weigt=x"}, `did you mean "output_norm.weight"?`},
+		{cli.ExitError, []string{"--set", "general.alignment:u32=33"}, "a power of two"},
+		{cli.ExitError, []string{"--set", "general.name=x", "--out", base}, "never overwritten"},
 	} {
 		if _, stderr := want(t, c.status, append([]string{"edit", base}, c.args...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%v: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
-	want(t, exitUsage, "edit")
-	want(t, exitError, "edit", "absent.gguf", "--set", "a=b")
-	want(t, exitError, "edit", writeFile(t, "x.safetensors", safetensorsFile("{}", nil)), "--set", "a=b")
+	want(t, cli.ExitUsage, "edit")
+	want(t, cli.ExitError, "edit", "absent.gguf", "--set", "a=b")
+	want(t, cli.ExitError, "edit", writeFile(t, "x.safetensors", safetensorsFile("{}", nil)), "--set", "a=b")
 }
 
 // journalOf is the journal of an edit in place that makes after of before.
@@ -147,21 +148,21 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 		}
 	}
 	before := read()
-	want(t, exitOK, "edit", base, "--remove", "general.type")
+	want(t, cli.ExitOK, "edit", base, "--remove", "general.type")
 	after := read()
 	torn := append(bytes.Clone(after[:500]), before[500:]...)
 	write(base, torn)
 	write(base+".edit-journal", journalOf(before, after))
-	if _, stderr := want(t, exitError, "inspect", base); !strings.Contains(stderr, "was interrupted: \"peftconv edit ") {
+	if _, stderr := want(t, cli.ExitError, "inspect", base); !strings.Contains(stderr, "was interrupted: \"peftconv edit ") {
 		t.Errorf("stderr %q does not say what to do", stderr)
 	}
-	if _, stderr := want(t, exitError, "edit", base, "--set", "general.name=x", "--dry-run"); !strings.Contains(stderr, "was interrupted") {
+	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x", "--dry-run"); !strings.Contains(stderr, "was interrupted") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), torn) {
 		t.Fatal("the file has been changed")
 	}
-	if _, stderr := want(t, exitOK, "edit", base); !strings.Contains(stderr, "finished an edit") {
+	if _, stderr := want(t, cli.ExitOK, "edit", base); !strings.Contains(stderr, "finished an edit") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), after) || edit.Pending(base) {
@@ -170,7 +171,7 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	torn[600] ^= 0x55
 	write(base, torn)
 	write(base+".edit-journal", journalOf(before, after))
-	if _, stderr := want(t, exitError, "edit", base, "--set", "general.name=x"); !strings.Contains(stderr, "is of another file") {
+	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x"); !strings.Contains(stderr, "is of another file") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), torn) {
@@ -209,7 +210,7 @@ func TestKilledEditLosesNothing(t *testing.T) {
 			reset()
 			killAfter(t, delay, append([]string{"edit", path}, args...)...)
 			if edit.Pending(path) {
-				want(t, exitOK, "edit", path)
+				want(t, cli.ExitOK, "edit", path)
 			}
 			now, err := os.ReadFile(path)
 			if err != nil || !bytes.Equal(now, before) && !bytes.Equal(now, after) {
@@ -221,7 +222,7 @@ func TestKilledEditLosesNothing(t *testing.T) {
 
 func TestEditedModelOpens(t *testing.T) {
 	base := tinyBase(t, tiny)
-	want(t, exitOK, "edit", base, "--set", "general.alignment:u32=256")
+	want(t, cli.ExitOK, "edit", base, "--set", "general.alignment:u32=256")
 	f, err := gguf.Open(base)
 	if err != nil {
 		t.Fatal(err)
@@ -230,5 +231,5 @@ func TestEditedModelOpens(t *testing.T) {
 	if f.Alignment != 256 {
 		t.Errorf("alignment %d", f.Alignment)
 	}
-	want(t, exitOK, "generate", "--base", base, "--prompt", "the", "--n", "2")
+	want(t, cli.ExitOK, "generate", "--base", base, "--prompt", "the", "--n", "2")
 }

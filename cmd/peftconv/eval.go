@@ -6,27 +6,28 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 )
 
-var evalVerb = verb{
-	name:  "eval",
-	short: "perplexity or loss of a model, with adapters or without",
-	long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
+var evalVerb = cli.Verb{
+	Name:  "eval",
+	Short: "perplexity or loss of a model, with adapters or without",
+	Long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
 into windows of --ctx tokens, the first token of each is replaced by BOS, the second half of each window is scored, and
 activations are rounded as llama.cpp's CPU backend does before a product with quantized weights.
 On .jsonl data it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
 perplexity that follows from it. With --prompt-template its records become prompts: the loss is that of the answers,
 which labels have an accuracy too.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv eval --base model.gguf --data wiki.test.txt",
 		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",
 		"peftconv eval --lora out.safetensors:0.5 --data notes.txt --ctx 1024 --json",
 	},
-	new: func() command { return new(evalOptions) },
+	New: func() cli.Command { return new(evalOptions) },
 }
 
 type evalOptions struct {
@@ -40,7 +41,7 @@ type evalOptions struct {
 	json        bool
 }
 
-func (o *evalOptions) flags(fs *pflag.FlagSet) {
+func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
 	o.addLora(fs)
 	fs.StringVarP(&o.data, "data", "d", "", "what to predict: a `FILE` of text or .jsonl")
@@ -52,13 +53,13 @@ func (o *evalOptions) flags(fs *pflag.FlagSet) {
 		"of a text: multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
-	require(fs, "data")
+	cli.Require(fs, "data")
 }
 
-func (o *evalOptions) validate(args []string) error {
+func (o *evalOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
-		return noArgs(args)
+		return cli.NoArgs(args)
 	case o.ctx < 4:
 		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx)
 	case o.batchTokens < 2:
@@ -70,13 +71,13 @@ func (o *evalOptions) validate(args []string) error {
 	return o.modelFlags.check()
 }
 
-func (o *evalOptions) run(ctx context.Context, s streams) error {
+func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	opened, err := o.open()
 	if err != nil {
 		return err
 	}
 	defer opened.Close()
-	o.warnOtherBase(opened, s.err)
+	o.warnOtherBase(opened, s.Err)
 	if o.promptTemplate != "" {
 		return o.prompt(ctx, s, opened)
 	}
@@ -86,7 +87,7 @@ func (o *evalOptions) run(ctx context.Context, s streams) error {
 	return o.examples(ctx, s, opened)
 }
 
-func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error {
+func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) error {
 	if opened.base.Tokenizer == nil {
 		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path)
 	}
@@ -94,24 +95,24 @@ func (o *evalOptions) text(ctx context.Context, s streams, opened *opened) error
 	if err != nil {
 		return err
 	}
-	var m *meter
+	var m *cli.Meter
 	progress := func(done, windows int, perplexity float64) {
 		if m == nil {
-			m = newMeter(s.err, "window", int64(windows))
+			m = cli.NewMeter(s.Err, "window", int64(windows))
 		}
-		m.update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
+		m.Update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
 	r, err := eval.Perplexity(ctx, opened.base, opened.adapters, ids,
 		eval.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
-	m.stop()
+	m.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
 	}
 	if o.json {
-		return printJSON(s.out, r)
+		return cli.PrintJSON(s.Out, r)
 	}
-	fmt.Fprintf(s.out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity, r.Error, r.Loss,
-		plural(r.Tokens, "token"), plural(r.Windows, "window"), r.Ctx)
+	fmt.Fprintf(s.Out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity, r.Error, r.Loss,
+		cli.Plural(r.Tokens, "token"), cli.Plural(r.Windows, "window"), r.Ctx)
 	return nil
 }
 
@@ -124,7 +125,7 @@ func textIDs(path string, base *peft.Base) ([]int32, error) {
 	return ids, err
 }
 
-func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) error {
+func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opened) error {
 	var adapters []*peft.Adapter
 	for _, a := range opened.adapters {
 		adapters = append(adapters, a.Adapter)
@@ -138,14 +139,14 @@ func (o *evalOptions) examples(ctx context.Context, s streams, opened *opened) e
 		return fmt.Errorf("%s: %w", o.data, err)
 	}
 	if o.json {
-		return printJSON(s.out, struct {
+		return cli.PrintJSON(s.Out, struct {
 			*evaluate.Result
 			Ctx int `json:"ctx"`
 		}{r, o.seqLen})
 	}
-	fmt.Fprintf(s.out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, plural(r.Tokens, "token"), plural(r.Examples, "example"), r.Perplexity)
+	fmt.Fprintf(s.Out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, cli.Plural(r.Tokens, "token"), cli.Plural(r.Examples, "example"), r.Perplexity)
 	if r.Accuracy != nil {
-		fmt.Fprintf(s.out, "accuracy   %.2f %%\n", 100**r.Accuracy)
+		fmt.Fprintf(s.Out, "accuracy   %.2f %%\n", 100**r.Accuracy)
 	}
 	return nil
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
 )
 
-var exportVerb = verb{
-	name:  "export",
-	short: "write an adapter for llama.cpp or for HF PEFT",
-	long: `Writes an adapter in the form that another program loads:
+var exportVerb = cli.Verb{
+	Name:  "export",
+	Short: "write an adapter for llama.cpp or for HF PEFT",
+	Long: `Writes an adapter in the form that another program loads:
 
   gguf        the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights
   model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
@@ -30,12 +31,12 @@ var exportVerb = verb{
 
 All but peft need the adapter's base: names and the order of rows follow it. It is found through the adapter where --base
 does not name it.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
 		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",
 		"peftconv export --lora out.safetensors --to peft --out adapter/",
 	},
-	new: func() command { return new(exportOptions) },
+	New: func() cli.Command { return new(exportOptions) },
 }
 
 type exportOptions struct {
@@ -47,7 +48,7 @@ type exportOptions struct {
 	typeGiven               func() bool
 }
 
-func (o *exportOptions) flags(fs *pflag.FlagSet) {
+func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(exportForms, ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
@@ -63,13 +64,13 @@ func (o *exportOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher rank are cut to it; 0 is as they are, and 32 for "+
 		"those that are not of low rank")
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
-	require(fs, "lora", "to", "out")
+	cli.Require(fs, "lora", "to", "out")
 }
 
-func (o *exportOptions) validate(args []string) error {
+func (o *exportOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
-		return noArgs(args)
+		return cli.NoArgs(args)
 	case !slices.Contains(exportForms, o.to):
 		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(exportForms, ", "))
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
@@ -96,7 +97,7 @@ type exported struct {
 	Report *export.LoRAReport `json:"report,omitempty"` // of --to gguf
 }
 
-func (o *exportOptions) run(_ context.Context, s streams) error {
+func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
 	done := exported{Output: o.out, Format: o.to}
 	write := o.withBase
 	if o.to == "peft" {
@@ -108,36 +109,36 @@ func (o *exportOptions) run(_ context.Context, s streams) error {
 	}
 	done.Parameters, done.Bytes = a.Parameters(), sizeOf(o.out)
 	if o.json {
-		return printJSON(s.out, done)
+		return cli.PrintJSON(s.Out, done)
 	}
-	fmt.Fprintf(s.out, "%s written: %s, %s\n", done.Output, plural(done.Parameters, "parameter"), bytesText(done.Bytes))
+	fmt.Fprintf(s.Out, "%s written: %s, %s\n", done.Output, cli.Plural(done.Parameters, "parameter"), cli.BytesText(done.Bytes))
 	if done.Note != "" {
-		fmt.Fprintf(s.out, "note: %s\n", done.Note)
+		fmt.Fprintf(s.Out, "note: %s\n", done.Note)
 	}
 	switch o.to {
 	case "gguf":
-		fmt.Fprintf(s.out, "\nllama-cli -m %s --lora %s\n", shellQuote(o.base), shellQuote(o.out))
+		fmt.Fprintf(s.Out, "\nllama-cli -m %s --lora %s\n", cli.ShellQuote(o.base), cli.ShellQuote(o.out))
 	case "model":
-		fmt.Fprintf(s.out, "\nllama-cli -m %s\n", shellQuote(o.out))
+		fmt.Fprintf(s.Out, "\nllama-cli -m %s\n", cli.ShellQuote(o.out))
 	}
 	return nil
 }
 
 // withBase writes the forms that need the base.
-func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, error) {
+func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, error) {
 	opened, err := o.open()
 	if err != nil {
 		return nil, err
 	}
 	defer opened.Close()
-	check := checkOutput
+	check := cli.CheckOutput
 	if o.to == "adapterhub" {
-		check = checkPlace
+		check = cli.CheckPlace
 	}
 	if err := check("--out", o.out, o.inputs(opened.base)...); err != nil {
 		return nil, err
 	}
-	o.warnOtherBase(opened, s.err)
+	o.warnOtherBase(opened, s.Err)
 	o.base = opened.base.Path
 	a := opened.adapters[0].Adapter
 	switch o.to {
@@ -176,7 +177,7 @@ func cutNote(r *export.LoRAReport) string {
 		}
 	}
 	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d they are off by %.1f %% of their size (most in %s, by %.1f %%); "+
-		"--rank keeps more, merge keeps all", rank, 100*r.Error, printable(worst.Name, 0), 100*worst.Error)
+		"--rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
 }
 
 // toState writes what llama.cpp has in its cache after the adapter's virtual tokens.
@@ -191,12 +192,12 @@ func (o *exportOptions) toState(opened *opened, done *exported) error {
 	}
 	r, err := export.State(opened.base, opened.adapters, o.out, o.state)
 	if err == nil {
-		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", plural(r.Tokens, "token"), r.Text, r.Placeholder)
+		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", cli.Plural(r.Tokens, "token"), r.Text, r.Placeholder)
 	}
 	return err
 }
 
-func (o *exportOptions) toPEFT(streams, *exported) (*peft.Adapter, error) {
+func (o *exportOptions) toPEFT(cli.Streams, *exported) (*peft.Adapter, error) {
 	a, err := peft.Load(o.lora)
 	if err != nil {
 		return nil, err
@@ -204,7 +205,7 @@ func (o *exportOptions) toPEFT(streams, *exported) (*peft.Adapter, error) {
 	if !a.InPEFT() {
 		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.Config.Method)
 	}
-	if err := checkPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
+	if err := cli.CheckPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
 		return nil, err
 	}
 	return a, a.SaveDir(o.out)

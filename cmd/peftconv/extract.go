@@ -8,14 +8,15 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
-var extractVerb = verb{
-	name:  "extract",
-	short: "make a LoRA out of the difference between two models",
-	long: `Makes the adapter that turns one model into another, as nearly as its rank allows: of the difference of each linear
+var extractVerb = cli.Verb{
+	Name:  "extract",
+	Short: "make a LoRA out of the difference between two models",
+	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: of the difference of each linear
 map's weights the largest singular values (by random projection). The models may be GGUF files or Hugging Face
 directories in any mixture of types, as long as they have the same shape; one weight at a time is in memory. The
 difference of quantized weights holds their rounding, which has no low rank: extract from unquantized models where you
@@ -29,12 +30,12 @@ With --energy each weight gets the lowest rank that keeps that share of its diff
 
 What differs and is not in a LoRA of linear maps (norms, embeddings, the output head, biases, weights that are no target)
 is named.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv extract --base model.gguf --tuned tuned.gguf --rank 16 --out lora.safetensors",
 		"peftconv extract --base base-hf/ --tuned tuned-hf/ --energy 0.9 --rank 64 --out adapter/",
 		"peftconv extract --base model.gguf --tuned tuned.gguf --targets q_proj,v_proj --layers 8- --out lora.safetensors",
 	},
-	new: func() command { return new(extractOptions) },
+	New: func() cli.Command { return new(extractOptions) },
 }
 
 type extractOptions struct {
@@ -45,7 +46,7 @@ type extractOptions struct {
 	json             bool
 }
 
-func (o *extractOptions) flags(fs *pflag.FlagSet) {
+func (o *extractOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
 	fs.StringVar(&o.tuned, "tuned", "", "the `MODEL` that the adapter shall make of the base: likewise")
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
@@ -57,13 +58,13 @@ func (o *extractOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.options.Iterations, "iterations", 0, "`N` multiplications by the difference that sharpen the search; 0 is 4")
 	fs.StringVar(&o.options.BaseModel, "base-model", "", "the `NAME` that HF PEFT shall load the adapter onto (default: what the base's metadata say, or its path)")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the projection: the same seed, the same file")
-	addThreads(fs, &o.threads)
+	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
-	require(fs, "base", "tuned", "out")
+	cli.Require(fs, "base", "tuned", "out")
 }
 
-func (o *extractOptions) validate(args []string) error {
-	if err := noArgs(args); err != nil {
+func (o *extractOptions) Validate(args []string) error {
+	if err := cli.NoArgs(args); err != nil {
 		return err
 	}
 	if o.full != "" && filepath.Clean(o.full) == filepath.Clean(o.out) {
@@ -72,15 +73,15 @@ func (o *extractOptions) validate(args []string) error {
 	if err := o.options.Check(); err != nil {
 		return err
 	}
-	return useThreads(o.threads)
+	return cli.UseThreads(o.threads)
 }
 
-func (o *extractOptions) run(ctx context.Context, s streams) error {
+func (o *extractOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkLowRankOutput(o.out, o.base, o.tuned); err != nil {
 		return err
 	}
 	if o.full != "" {
-		if err := checkOutput("--full", o.full, o.base, o.tuned); err != nil {
+		if err := cli.CheckOutput("--full", o.full, o.base, o.tuned); err != nil {
 			return err
 		}
 	}
@@ -94,10 +95,10 @@ func (o *extractOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer tuned.Close()
-	var m *meter
-	o.options.Progress = moduleProgress(&m, s.err)
+	var m *cli.Meter
+	o.options.Progress = moduleProgress(&m, s.Err)
 	a, report, err := algebra.Extract(ctx, base, tuned, o.options)
-	m.stop()
+	m.Stop()
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (o *extractOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, struct {
+		return cli.PrintJSON(s.Out, struct {
 			Output string `json:"output"`
 			Full   string `json:"full,omitempty"`
 			*algebra.ExtractReport
@@ -126,20 +127,20 @@ func (o *extractOptions) save(a *peft.Adapter, report *algebra.ExtractReport) er
 	return report.SaveLeft(o.full)
 }
 
-func (o *extractOptions) print(s streams, r *algebra.ExtractReport) {
-	table := newTable(s.out)
+func (o *extractOptions) print(s cli.Streams, r *algebra.ExtractReport) {
+	table := cli.NewTable(s.Out)
 	fmt.Fprint(table, "module\trank\tchange\tenergy\terror\n")
 	for _, m := range r.Modules {
-		fmt.Fprintf(table, "%s\t%d\t%.4f\t%.4f\t%.4f\n", printable(m.Module, 0), m.Rank, m.Change, m.Energy, m.Error)
+		fmt.Fprintf(table, "%s\t%d\t%.4f\t%.4f\t%.4f\n", cli.Printable(m.Module, 0), m.Rank, m.Change, m.Energy, m.Error)
 	}
 	table.Flush()
-	fmt.Fprintf(s.out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
-		o.out, bytesText(sizeOf(o.out)), r.Rank, countText(r.Parameters), 100*r.Energy, r.Error)
+	fmt.Fprintf(s.Out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
+		o.out, cli.BytesText(sizeOf(o.out)), r.Rank, cli.CountText(r.Parameters), 100*r.Energy, r.Error)
 	if o.full != "" {
-		fmt.Fprintf(s.out, "%s written (%s): %s that the adapter does not change, whole\n", o.full, bytesText(sizeOf(o.full)), plural(len(r.Left), "tensor"))
+		fmt.Fprintf(s.Out, "%s written (%s): %s that the adapter does not change, whole\n", o.full, cli.BytesText(sizeOf(o.full)), cli.Plural(len(r.Left), "tensor"))
 		return
 	}
-	warnLeft(s.err, r.Left)
+	warnLeft(s.Err, r.Left)
 }
 
 // warnLeft names what differs and is not in the adapter.
@@ -148,9 +149,9 @@ func warnLeft(w io.Writer, left []algebra.LeftTensor) {
 		return
 	}
 	const most = 20
-	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n", plural(len(left), "tensor"))
+	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n", cli.Plural(len(left), "tensor"))
 	for _, t := range left[:min(most, len(left))] {
-		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", printable(t.Name, 0), t.Reason, t.Change)
+		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", cli.Printable(t.Name, 0), t.Reason, t.Change)
 	}
 	if n := len(left) - most; n > 0 {
 		fmt.Fprintf(w, "  and %d more\n", n)

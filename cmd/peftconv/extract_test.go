@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 func TestExtract(t *testing.T) {
@@ -11,8 +13,8 @@ func TestExtract(t *testing.T) {
 	a := trained(t, base, "--steps", "30")
 	dir := t.TempDir()
 	tuned, lora := filepath.Join(dir, "tuned.gguf"), filepath.Join(dir, "lora.safetensors")
-	want(t, exitOK, "merge", "--lora", a, "--out", tuned)
-	out, stderr := want(t, exitOK, "extract", "--base", base, "--tuned", tuned, "--rank", "4", "--out", lora)
+	want(t, cli.ExitOK, "merge", "--lora", a, "--out", tuned)
+	out, stderr := want(t, cli.ExitOK, "extract", "--base", base, "--tuned", tuned, "--rank", "4", "--out", lora)
 	for _, part := range []string{"model.layers.1.mlp.down_proj", "energy", "1.0000", "lora.safetensors written", "rank 4"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
@@ -24,7 +26,7 @@ func TestExtract(t *testing.T) {
 	if got, whole := lossOf(t, data, "--lora", lora), lossOf(t, data, "--base", tuned); !near(got, whole, 1e-4) {
 		t.Errorf("loss %v with the extracted adapter, %v of the tuned model", got, whole)
 	}
-	out, _ = want(t, exitOK, "extract", "--base", base, "--tuned", tuned, "--energy", "0.9", "--out", filepath.Join(dir, "lora"), "--json")
+	out, _ = want(t, cli.ExitOK, "extract", "--base", base, "--tuned", tuned, "--energy", "0.9", "--out", filepath.Join(dir, "lora"), "--json")
 	document(t, out, "output", "modules", "energy", "error", "left", "rank", "parameters")
 }
 
@@ -38,17 +40,17 @@ func TestExtractNamesWhatIsLeft(t *testing.T) {
 		}
 	})
 	args := []string{"extract", "--base", base, "--tuned", tuned, "--targets", "ffn", "--out", lora}
-	_, stderr := want(t, exitOK, args...)
+	_, stderr := want(t, cli.ExitOK, args...)
 	for _, part := range []string{"warning: 3 tensors differ", "model.norm.weight: norm, changed by 0.", "layers.1.post_attention_layernorm.weight: norm"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
 	}
-	out, stderr := want(t, exitOK, append(args, "--full", full)...)
+	out, stderr := want(t, cli.ExitOK, append(args, "--full", full)...)
 	if !strings.Contains(out, "full.safetensors written") || strings.Contains(stderr, "warning") {
 		t.Errorf("stdout %s\nstderr %s", out, stderr)
 	}
-	if out, _ := want(t, exitOK, "inspect", full); !strings.Contains(out, "3 tensors, 96 parameters") {
+	if out, _ := want(t, cli.ExitOK, "inspect", full); !strings.Contains(out, "3 tensors, 96 parameters") {
 		t.Errorf("inspect %s", out)
 	}
 }
@@ -60,13 +62,13 @@ func TestExtractUsage(t *testing.T) {
 		{"--base a --tuned b --out c --energy 1.2", "energy 1.2"},
 		{"--base a --tuned b --out c more", `unexpected argument "more"`},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"extract"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"extract"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	base := tinyBase(t, tiny)
 	out := filepath.Join(t.TempDir(), "c.safetensors")
-	if _, stderr := want(t, exitError, "extract", "--base", base, "--tuned", base, "--out", out); !strings.Contains(stderr, "no chosen weight differs") {
+	if _, stderr := want(t, cli.ExitError, "extract", "--base", base, "--tuned", base, "--out", out); !strings.Contains(stderr, "no chosen weight differs") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

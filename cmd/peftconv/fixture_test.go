@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -47,7 +48,10 @@ func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
 	t.Helper()
 	tokens, scores, types := tinyVocab()
 	meta := &gguf.Metadata{}
-	for _, e := range []entry{
+	for _, e := range []struct {
+		key   string
+		value any
+	}{
 		{key: "general.architecture", value: "llama"}, {key: "general.type", value: "model"}, {key: "general.name", value: "tiny"},
 		{key: "llama.block_count", value: uint32(m.layers)}, {key: "llama.embedding_length", value: uint32(m.width)},
 		{key: "llama.feed_forward_length", value: uint32(m.ffn)}, {key: "llama.attention.head_count", value: uint32(m.heads)},
@@ -149,7 +153,7 @@ func writeFile(t testing.TB, name string, data []byte) string {
 func trained(t *testing.T, base string, extra ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	want(t, exitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10", "--seq-len", "48",
+	want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10", "--seq-len", "48",
 		"--batch-tokens", "96", "--rank", "4"}, extra...)...)
 	return out
 }

@@ -10,21 +10,22 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft/generate"
 )
 
-var generateVerb = verb{
-	name:  "generate",
-	short: "continue a prompt, with adapters or without",
-	long: `Continues a prompt and prints the text as it comes. The prompt is taken as it is written: special tokens in it count
+var generateVerb = cli.Verb{
+	Name:  "generate",
+	Short: "continue a prompt, with adapters or without",
+	Long: `Continues a prompt and prints the text as it comes. The prompt is taken as it is written: special tokens in it count
 as such, no chat template is applied, and BOS is put in front where the vocabulary says so. Temperature 0 always takes
 the likeliest token; any other draws, by --seed, from what --top-k and --top-p leave.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv generate --base model.gguf --prompt 'Once upon a time' --temperature 0",
 		"peftconv generate --base model.gguf --lora out.safetensors --prompt 'The sky is blue because' -n 200",
 		"peftconv generate --lora out.safetensors --file prompt.txt --json",
 	},
-	new: func() command { return new(generateOptions) },
+	New: func() cli.Command { return new(generateOptions) },
 }
 
 type generateOptions struct {
@@ -36,7 +37,7 @@ type generateOptions struct {
 	json         bool
 }
 
-func (o *generateOptions) flags(fs *pflag.FlagSet) {
+func (o *generateOptions) Flags(fs *pflag.FlagSet) {
 	g := &o.options
 	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
 	o.addLora(fs)
@@ -55,18 +56,18 @@ func (o *generateOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print text, token ids and speed as one JSON document at the end")
 }
 
-func (o *generateOptions) validate(args []string) error {
+func (o *generateOptions) Validate(args []string) error {
 	g := &o.options
 	switch {
 	case len(args) > 0:
-		return noArgs(args)
+		return cli.NoArgs(args)
 	case o.prompt == "" && o.file == "":
 		return errors.New("missing required flag --prompt (or --file)")
 	case o.prompt != "" && o.file != "":
 		return errors.New("--prompt and --file: one of them, not both")
 	case g.N < 1:
 		return fmt.Errorf("--n: %d, expected 1 or more", g.N)
-	case !(g.Temperature >= 0) || !isFinite(g.Temperature):
+	case !(g.Temperature >= 0) || !cli.IsFinite(g.Temperature):
 		return fmt.Errorf("--temperature: %v, expected 0 or more", g.Temperature)
 	case g.TopK < 0:
 		return fmt.Errorf("--top-k: %d, expected 0 or more", g.TopK)
@@ -96,8 +97,8 @@ func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), nil
 }
 
-func (o *generateOptions) run(ctx context.Context, s streams) error {
-	prompt, err := o.readPrompt(s.in)
+func (o *generateOptions) Run(ctx context.Context, s cli.Streams) error {
+	prompt, err := o.readPrompt(s.In)
 	if err != nil {
 		return err
 	}
@@ -114,16 +115,16 @@ func (o *generateOptions) run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		return printJSON(s.out, r)
+		return cli.PrintJSON(s.Out, r)
 	}
 	if !o.noPrompt {
-		fmt.Fprint(s.out, prompt)
+		fmt.Fprint(s.Out, prompt)
 	}
-	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.out, piece) })
-	fmt.Fprintln(s.out)
+	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.Out, piece) })
+	fmt.Fprintln(s.Out)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "%s after a prompt of %d, %.1f tokens/s\n", plural(r.Tokens, "token"), r.PromptTokens, r.TokensPerSecond)
+	fmt.Fprintf(s.Err, "%s after a prompt of %d, %.1f tokens/s\n", cli.Plural(r.Tokens, "token"), r.PromptTokens, r.TokensPerSecond)
 	return nil
 }

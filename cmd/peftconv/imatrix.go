@@ -9,39 +9,41 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/calibrate"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/dataset"
-	"github.com/peftconv/peftconv/internal/imatrix"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
 
-var imatrixVerb = verb{
-	name:  "imatrix",
-	short: "measure which columns of the weights matter, for quantize",
-	long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the
+var imatrixVerb = cli.Verb{
+	Name:  "imatrix",
+	Short: "measure which columns of the weights matter, for quantize",
+	Long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the
 importance matrix by which peftconv quantize --imatrix and llama-quantize weigh the errors of a weight's columns. The
 file and the figures are those of llama-imatrix. Text of the kind that the model will see serves best; some hundred
 windows are enough.
 
 --from adds what was measured before, in this form or in the older .dat form; without --base it only puts such files
 together.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv imatrix --base model-f16.gguf --data calibration.txt --out imatrix.gguf",
 		"peftconv imatrix --base model-f16.gguf --data code.txt --from imatrix.gguf --out both.gguf --chunks 100",
 		"peftconv imatrix --from old.dat --out imatrix.gguf",
 	},
-	new: func() command { return new(imatrixOptions) },
+	New: func() cli.Command { return new(imatrixOptions) },
 }
 
 type imatrixOptions struct {
 	base, data, out string
 	from            []string
-	options         imatrix.Options
+	options         calibrate.Options
 	threads         int
 	json            bool
 }
 
-func (o *imatrixOptions) flags(fs *pflag.FlagSet) {
+func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
 	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
 	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
@@ -55,10 +57,10 @@ func (o *imatrixOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
-func (o *imatrixOptions) validate(args []string) error {
+func (o *imatrixOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
-		return noArgs(args)
+		return cli.NoArgs(args)
 	case (o.base == "") != (o.data == ""):
 		return errors.New("--base and --data: one needs the other")
 	case o.base == "" && len(o.from) == 0:
@@ -73,9 +75,9 @@ func (o *imatrixOptions) validate(args []string) error {
 	return nil
 }
 
-func (o *imatrixOptions) run(ctx context.Context, s streams) error {
+func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	kernels.SetThreads(o.threads)
-	if err := checkOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
+	if err := cli.CheckOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
 		return err
 	}
 	m, err := o.earlier()
@@ -94,7 +96,7 @@ func (o *imatrixOptions) run(ctx context.Context, s streams) error {
 	if err := m.WriteFile(o.out); err != nil {
 		return err
 	}
-	return o.print(s.out, m)
+	return o.print(s.Out, m)
 }
 
 // earlier is what was measured before.
@@ -112,7 +114,7 @@ func (o *imatrixOptions) earlier() (*imatrix.Matrix, error) {
 	return m, nil
 }
 
-func (o *imatrixOptions) measure(ctx context.Context, s streams) (*imatrix.Matrix, error) {
+func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams) (*imatrix.Matrix, error) {
 	base, err := peft.OpenBase(o.base)
 	if err != nil {
 		return nil, err
@@ -128,15 +130,15 @@ func (o *imatrixOptions) measure(ctx context.Context, s streams) (*imatrix.Matri
 	if bos, ok := base.Tokenizer.BOS(); ok && base.Tokenizer.AddBOS() {
 		o.options.BOS = &bos
 	}
-	var m *meter
+	var m *cli.Meter
 	o.options.Progress = func(done, windows int) {
 		if m == nil {
-			m = newMeter(s.err, "window", int64(windows))
+			m = cli.NewMeter(s.Err, "window", int64(windows))
 		}
-		m.update(int64(done), "")
+		m.Update(int64(done), "")
 	}
-	measured, err := imatrix.Collect(ctx, base.Model, ids, o.options)
-	m.stop()
+	measured, err := calibrate.Collect(ctx, base.Model, ids, o.options)
+	m.Stop()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.data, err)
 	}
@@ -146,7 +148,7 @@ func (o *imatrixOptions) measure(ctx context.Context, s streams) (*imatrix.Matri
 
 func (o *imatrixOptions) print(w io.Writer, m *imatrix.Matrix) error {
 	if o.json {
-		return printJSON(w, struct {
+		return cli.PrintJSON(w, struct {
 			Output    string   `json:"output"`
 			Datasets  []string `json:"datasets"`
 			Entries   int      `json:"entries"`
@@ -154,7 +156,7 @@ func (o *imatrixOptions) print(w io.Writer, m *imatrix.Matrix) error {
 			ChunkSize int      `json:"chunk_size"`
 		}{o.out, m.Datasets, len(m.Entries()), m.Chunks, m.ChunkSize})
 	}
-	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out, plural(len(m.Entries()), "tensor"),
-		plural(m.Chunks, "window"), m.ChunkSize, printable(strings.Join(m.Datasets, ", "), 0))
+	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out, cli.Plural(len(m.Entries()), "tensor"),
+		cli.Plural(m.Chunks, "window"), m.ChunkSize, cli.Printable(strings.Join(m.Datasets, ", "), 0))
 	return err
 }

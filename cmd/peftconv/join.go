@@ -8,18 +8,19 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/shards"
+	"github.com/peftconv/peftconv/gguf/split"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
-var joinVerb = verb{
-	name:  "join",
-	args:  "SHARD OUT",
-	short: "make one file of a GGUF model that is split over several",
-	long: `Writes the model that SHARD, any of its files, belongs to as the single file OUT. All its files must be beside one
+var joinVerb = cli.Verb{
+	Name:  "join",
+	Args:  "SHARD OUT",
+	Short: "make one file of a GGUF model that is split over several",
+	Long: `Writes the model that SHARD, any of its files, belongs to as the single file OUT. All its files must be beside one
 another, under their names. Tensors are copied byte for byte, and the metadata that tell of splitting are taken out: what
 "peftconv split" or llama-gguf-split divided comes out as it was.`,
-	examples: []string{"peftconv join parts/model-00001-of-00003.gguf model.gguf"},
-	new:      func() command { return new(joinOptions) },
+	Examples: []string{"peftconv join parts/model-00001-of-00003.gguf model.gguf"},
+	New:      func() cli.Command { return new(joinOptions) },
 }
 
 type joinOptions struct {
@@ -27,41 +28,41 @@ type joinOptions struct {
 	json       bool
 }
 
-func (o *joinOptions) flags(fs *pflag.FlagSet) {
+func (o *joinOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print what was done as one JSON document")
 }
 
-func (o *joinOptions) validate(args []string) error {
+func (o *joinOptions) Validate(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("expected SHARD and OUT, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected SHARD and OUT, found %s", cli.Plural(len(args), "argument"))
 	}
 	o.shard, o.out = args[0], args[1]
 	return nil
 }
 
-func (o *joinOptions) run(ctx context.Context, s streams) error {
+func (o *joinOptions) Run(ctx context.Context, s cli.Streams) error {
 	f, err := gguf.Open(o.shard)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := checkOutput("OUT", o.out, f.Shards...); err != nil {
+	if err := cli.CheckOutput("OUT", o.out, f.Shards...); err != nil {
 		return err
 	}
-	m := copyMeter{w: s.err}
-	done, err := shards.Join(ctx, f, o.out, m.update)
-	m.stop()
+	m := cli.CopyMeter{W: s.Err}
+	done, err := split.Join(ctx, f, o.out, m.Update)
+	m.Stop()
 	if err != nil {
 		return err
 	}
 	if len(done.Ignored) > 0 {
-		fmt.Fprintf(s.err, "warning: files after the first have metadata of their own, which is not in the output: %s\n",
-			printable(strings.Join(done.Ignored, ", "), 0))
+		fmt.Fprintf(s.Err, "warning: files after the first have metadata of their own, which is not in the output: %s\n",
+			cli.Printable(strings.Join(done.Ignored, ", "), 0))
 	}
 	if o.json {
-		return printJSON(s.out, done)
+		return cli.PrintJSON(s.Out, done)
 	}
-	fmt.Fprintf(s.out, "%s written: %s from %s, %s\n", done.Output, plural(done.Tensors, "tensor"),
-		plural(len(done.Shards), "file"), bytesText(done.Bytes))
+	fmt.Fprintf(s.Out, "%s written: %s from %s, %s\n", done.Output, cli.Plural(done.Tensors, "tensor"),
+		cli.Plural(len(done.Shards), "file"), cli.BytesText(done.Bytes))
 	return nil
 }

@@ -4,27 +4,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
 // verbs are the words that may follow peftconv, in the order in which help lists them.
-var verbs = []*verb{
+var verbs = []*cli.Verb{
 	&demoVerb, &trainVerb, &compareVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb,
 	&imatrixVerb, &inspectVerb, &splitVerb, &joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
-}
-
-// streams are the standard streams of a run; tests put buffers there.
-type streams struct {
-	in  io.Reader
-	out io.Writer // results
-	err io.Writer // progress, warnings, errors
 }
 
 func main() {
@@ -33,39 +29,39 @@ func main() {
 		<-ctx.Done()
 		stop()
 	}()
-	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
 // run does what the arguments say and returns the process's exit status.
-func run(ctx context.Context, args []string, s streams) (status int) {
+func run(ctx context.Context, args []string, s cli.Streams) (status int) {
 	name := "peftconv"
 	defer func() {
 		if r := recover(); r != nil {
-			status = reportPanic(name, r, s.err)
+			status = reportPanic(name, r, s.Err)
 		}
 	}()
 	if len(args) == 0 {
-		overview(s.err)
-		return exitUsage
+		overview(s.Err)
+		return cli.ExitUsage
 	}
 	switch args[0] {
 	case "help", "--help", "-h":
 		return help(args[1:], s)
 	case "version", "--version":
-		fmt.Fprintln(s.out, "peftconv", version())
-		return exitOK
+		fmt.Fprintln(s.Out, "peftconv", version())
+		return cli.ExitOK
 	}
 	v := findVerb(args[0])
 	if v == nil {
-		return report(name, unknownVerb(args[0]), s.err)
+		return reportError(name, unknownVerb(args[0]), s.Err)
 	}
-	name += " " + v.name
-	return report(name, v.execute(ctx, args[1:], s), s.err)
+	name += " " + v.Name
+	return reportError(name, v.Execute(ctx, args[1:], s), s.Err)
 }
 
-func findVerb(name string) *verb {
+func findVerb(name string) *cli.Verb {
 	for _, v := range verbs {
-		if v.name == name {
+		if v.Name == name {
 			return v
 		}
 	}
@@ -75,26 +71,26 @@ func findVerb(name string) *verb {
 func unknownVerb(name string) error {
 	names := make([]string, 0, len(verbs)+1)
 	for _, v := range verbs {
-		names = append(names, v.name)
+		names = append(names, v.Name)
 	}
-	if near := nearest(name, append(names, "help")); near != "" {
-		return usagef("unknown verb %q; did you mean %q?", name, near)
+	if near := cli.Nearest(name, append(names, "help")); near != "" {
+		return cli.Usagef("unknown verb %q; did you mean %q?", name, near)
 	}
-	return usagef("unknown verb %q; the verbs are %s", name, strings.Join(names, ", "))
+	return cli.Usagef("unknown verb %q; the verbs are %s", name, strings.Join(names, ", "))
 }
 
 // help is "peftconv help [VERB]".
-func help(args []string, s streams) int {
+func help(args []string, s cli.Streams) int {
 	if len(args) == 0 {
-		overview(s.out)
-		return exitOK
+		overview(s.Out)
+		return cli.ExitOK
 	}
 	v := findVerb(args[0])
 	if v == nil {
-		return report("peftconv help", unknownVerb(args[0]), s.err)
+		return reportError("peftconv help", unknownVerb(args[0]), s.Err)
 	}
-	v.help(s.out)
-	return exitOK
+	v.Help(s.Out)
+	return cli.ExitOK
 }
 
 const intro = `peftconv fine-tunes a GGUF model where it lies: over the frozen, quantized file, on a CPU, in one program.
@@ -114,7 +110,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 func overview(w io.Writer) {
 	fmt.Fprint(w, intro)
 	for _, v := range verbs {
-		fmt.Fprintf(w, "  %-10s %s\n", v.name, v.short)
+		fmt.Fprintf(w, "  %-10s %s\n", v.Name, v.Short)
 	}
 	fmt.Fprintf(w, "  %-10s %s\n", "help", "what a verb does, and its flags")
 	fmt.Fprint(w, outro)
@@ -129,4 +125,47 @@ func version() string {
 		return release
 	}
 	return peft.Version
+}
+
+// reportError prints an error the way every verb does and returns the exit status.
+func reportError(name string, err error, w io.Writer) int {
+	var usage cli.UsageError
+	var ended *cli.StatusError
+	switch {
+	case err == nil:
+		return cli.ExitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(w, "%s: %v\n%s\n", name, err, hint(name))
+		return cli.ExitUsage
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(w, "%s: interrupted\n", name)
+		return cli.ExitInterrupted
+	case errors.As(err, &ended):
+		if ended.Err != nil {
+			reportError(name, ended.Err, w)
+		}
+		return ended.Status
+	}
+	fmt.Fprintf(w, "%s: %v\n", name, err)
+	if path := interruptedEdit(err); path != "" {
+		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n", cli.CommandLine("peftconv", "edit", path))
+	}
+	return cli.ExitError
+}
+
+func hint(name string) string {
+	if _, verb, ok := strings.Cut(name, " "); ok && verb != "help" {
+		return fmt.Sprintf("See \"%s --help\".", name)
+	}
+	return "See \"peftconv help\"."
+}
+
+// reportPanic tells a user about a bug of ours without a stack trace, which PEFTCONV_DEBUG brings back.
+func reportPanic(name string, r any, w io.Writer) int {
+	fmt.Fprintf(w, "%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
+		name, r, version())
+	if os.Getenv("PEFTCONV_DEBUG") != "" {
+		w.Write(debug.Stack())
+	}
+	return cli.ExitError
 }

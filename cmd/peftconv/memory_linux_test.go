@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // emptyModel makes a file of six tensors of 16 Mi weights that are zero, which take no space on the disk.
@@ -86,20 +87,20 @@ func TestMemoryIsBounded(t *testing.T) {
 		status int
 		args   []string
 	}{
-		{exitError, []string{"verify", model, "--hashes"}}, // it says nothing of an architecture
-		{exitError, []string{"verify", model, "--against", halves}},
-		{exitOK, []string{"diff", model, halves}},
-		{exitOK, []string{"diff", model, model}},
-		{exitOK, []string{"split", model, prefix, "--max-size", "200M"}},
-		{exitOK, []string{"join", gguf.SplitPath(prefix, 0, 3), filepath.Join(dir, "joined.gguf")}},
-		{exitOK, []string{"edit", halves, "--set", "x.y=z"}},
-		{exitOK, []string{"edit", halves, "--set", "general.alignment:u32=4096"}},
+		{cli.ExitError, []string{"verify", model, "--hashes"}}, // it says nothing of an architecture
+		{cli.ExitError, []string{"verify", model, "--against", halves}},
+		{cli.ExitOK, []string{"diff", model, halves}},
+		{cli.ExitOK, []string{"diff", model, model}},
+		{cli.ExitOK, []string{"split", model, prefix, "--max-size", "200M"}},
+		{cli.ExitOK, []string{"join", gguf.SplitPath(prefix, 0, 3), filepath.Join(dir, "joined.gguf")}},
+		{cli.ExitOK, []string{"edit", halves, "--set", "x.y=z"}},
+		{cli.ExitOK, []string{"edit", halves, "--set", "general.alignment:u32=4096"}},
 	} {
 		peak := watch(t, c.status, c.args...)
-		t.Logf("%s: %s", c.args[0], bytesText(peak))
+		t.Logf("%s: %s", c.args[0], cli.BytesText(peak))
 		if peak > limit {
-			t.Errorf("%v: %s, expected at most %s", c.args, bytesText(peak), bytesText(limit))
+			t.Errorf("%v: %s, expected at most %s", c.args, cli.BytesText(peak), cli.BytesText(limit))
 		}
 	}
-	want(t, exitOK, "diff", model, filepath.Join(dir, "joined.gguf"), "--exit-code")
+	want(t, cli.ExitOK, "diff", model, filepath.Join(dir, "joined.gguf"), "--exit-code")
 }

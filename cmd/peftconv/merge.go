@@ -10,15 +10,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
 	"github.com/peftconv/peftconv/quant"
 )
 
-var mergeVerb = verb{
-	name:  "merge",
-	short: "write the base with an adapter in its weights",
-	long: `Writes a model whose weights are the base's with the change of one or several adapters added. Tensors that an adapter
+var mergeVerb = cli.Verb{
+	Name:  "merge",
+	Short: "write the base with an adapter in its weights",
+	Long: `Writes a model whose weights are the base's with the change of one or several adapters added. Tensors that an adapter
 touches are rounded to the type they have in the base, or to --type; all others are copied byte for byte, and so is the
 metadata, in which the merge is recorded.
 
@@ -31,13 +32,13 @@ what the model computes of it, which keeps more.
 
 The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
 otherwise. A base in Hugging Face's layout gives a directory.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv merge --lora out.safetensors",
 		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
 		"peftconv merge --lora out.safetensors --calibration train.txt --eval-data valid.txt",
 		"peftconv merge --lora style.safetensors:0.7 --lora facts.safetensors --type Q8_0 --out both.gguf",
 	},
-	new: func() command { return new(mergeOptions) },
+	New: func() cli.Command { return new(mergeOptions) },
 }
 
 type mergeOptions struct {
@@ -52,7 +53,7 @@ type mergeOptions struct {
 	json        bool
 }
 
-func (o *mergeOptions) flags(fs *pflag.FlagSet) {
+func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	o.addLora(fs)
 	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging Face directory (default: the one the adapter was trained over)")
 	fs.StringVarP(&o.out, "out", "o", "", "the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
@@ -66,19 +67,19 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, by which errors of rounding are weighed")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
-	group(fs, "Checking the result", func() {
+	cli.Group(fs, "Checking the result", func() {
 		fs.BoolVar(&o.verify, "verify", false, "evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
 		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on, and to say how much of the adapter's gain is kept")
 		o.dataFlags.add(fs)
 	})
-	require(fs, "lora")
+	cli.Require(fs, "lora")
 }
 
-func (o *mergeOptions) validate(args []string) error {
-	if err := noArgs(args); err != nil {
+func (o *mergeOptions) Validate(args []string) error {
+	if err := cli.NoArgs(args); err != nil {
 		return err
 	}
-	if !isFinite(o.scale) {
+	if !cli.IsFinite(o.scale) {
 		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
 	}
 	for _, check := range []func() error{
@@ -120,7 +121,7 @@ func checkType(name, imatrix string) error {
 	return nil
 }
 
-func (o *mergeOptions) run(ctx context.Context, s streams) error {
+func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	opened, err := o.open()
 	if err != nil {
 		return err
@@ -140,7 +141,7 @@ func (o *mergeOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		err = printJSON(s.out, report)
+		err = cli.PrintJSON(s.Out, report)
 	} else {
 		printMerge(s, report)
 		o.printVerification(s, report.Verification)
@@ -160,12 +161,12 @@ func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 		if o.out == "" {
 			o.out = "merged"
 		}
-		return checkPlace("--out", o.out, o.inputs(base)...)
+		return cli.CheckPlace("--out", o.out, o.inputs(base)...)
 	}
 	if o.out == "" {
 		o.out = "merged.gguf"
 	}
-	return checkOutput("--out", o.out, o.inputs(base)...)
+	return cli.CheckOutput("--out", o.out, o.inputs(base)...)
 }
 
 // inputs are the files that an output must not replace.
@@ -177,8 +178,8 @@ func (m *modelFlags) inputs(base *peft.Base) []string {
 	return paths
 }
 
-func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*merge.Report, error) {
-	var m *meter
+func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened) (*merge.Report, error) {
+	var m *cli.Meter
 	opt := o.options
 	if o.calibration != "" {
 		set, err := o.load(o.calibration, opened.base)
@@ -189,25 +190,25 @@ func (o *mergeOptions) merge(ctx context.Context, s streams, opened *opened) (*m
 	}
 	opt.Progress = func(p merge.Progress) {
 		if m == nil {
-			m = newMeter(s.err, inBytes, p.Size)
+			m = cli.NewMeter(s.Err, cli.InBytes, p.Size)
 		}
-		m.update(p.Bytes, p.Tensor)
+		m.Update(p.Bytes, p.Tensor)
 	}
 	report, err := merge.Run(ctx, opened.base, opened.adapters, o.out, opt)
-	m.stop()
+	m.Stop()
 	return report, err
 }
 
 // printMerge prints the table, the sum and, where they are due, warnings.
-func printMerge(s streams, r *merge.Report) {
-	table := newTable(s.out)
+func printMerge(s cli.Streams, r *merge.Report) {
+	table := cli.NewTable(s.Out)
 	fmt.Fprint(table, "tensor\ttype\trecovery\terror\n")
 	little, noisy := 0, 0
 	for _, t := range r.Tensors {
 		mark := ""
 		switch {
 		case t.BitExact:
-			fmt.Fprintf(table, "%s\t%s\tbit-exact\t0\n", printable(t.Name, 0), t.Type)
+			fmt.Fprintf(table, "%s\t%s\tbit-exact\t0\n", cli.Printable(t.Name, 0), t.Type)
 			continue
 		case t.Little:
 			little++
@@ -220,16 +221,16 @@ func printMerge(s streams, r *merge.Report) {
 			noisy++
 			mark = "\t  drowned in rounding"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
+		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", cli.Printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
 	}
 	table.Flush()
 	kept := fmt.Sprintf("%.1f %% of the adapter's change is in it", 100*r.Recovery)
 	if r.BitExact {
 		kept = "bit-exact: the weights are those that the adapter was trained with"
 	}
-	fmt.Fprintf(s.out, "\n%s written (%s): %s changed, %d copied as they are; %s\n",
-		r.Output, bytesText(sizeOf(r.Output)), plural(len(r.Tensors), "tensor"), r.Copied, kept)
-	warnRounding(s.err, little, noisy, len(r.Tensors))
+	fmt.Fprintf(s.Out, "\n%s written (%s): %s changed, %d copied as they are; %s\n",
+		r.Output, cli.BytesText(sizeOf(r.Output)), cli.Plural(len(r.Tensors), "tensor"), r.Copied, kept)
+	warnRounding(s.Err, little, noisy, len(r.Tensors))
 }
 
 // warnRounding says plainly what the rounding to a tensor's type has done to an adapter.
@@ -249,7 +250,7 @@ func sizeOf(path string) int64 {
 	files, _ := filepath.Glob(filepath.Join(path, "*"))
 	total := int64(0)
 	for _, file := range append(files, path) {
-		total += fileSize(file)
+		total += cli.FileSize(file)
 	}
 	return total
 }

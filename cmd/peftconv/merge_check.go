@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
 )
@@ -33,29 +34,29 @@ func (o *mergeOptions) check(ctx context.Context, opened *opened, r *merge.Repor
 }
 
 // printVerification prints the losses and, with --verify, the hashes.
-func (o *mergeOptions) printVerification(s streams, v *merge.Verification) {
+func (o *mergeOptions) printVerification(s cli.Streams, v *merge.Verification) {
 	if v == nil {
 		return
 	}
-	fmt.Fprintf(s.out, "\nloss on the %s: base %.6f, base and adapter %.6f, merged %.6f\n", v.Data, v.BaseLoss, v.AdapterLoss, v.MergedLoss)
+	fmt.Fprintf(s.Out, "\nloss on the %s: base %.6f, base and adapter %.6f, merged %.6f\n", v.Data, v.BaseLoss, v.AdapterLoss, v.MergedLoss)
 	if v.KeptShare != nil {
-		fmt.Fprintf(s.out, "%.1f %% of what the adapter gains is kept\n", 100**v.KeptShare)
+		fmt.Fprintf(s.Out, "%.1f %% of what the adapter gains is kept\n", 100**v.KeptShare)
 	}
 	if !o.verify {
 		return
 	}
 	if len(v.Tensors) == 0 {
-		fmt.Fprintln(s.out, "the adapter has no hashes of trained tensors to compare with (train --qat records them)")
+		fmt.Fprintln(s.Out, "the adapter has no hashes of trained tensors to compare with (train --qat records them)")
 		return
 	}
-	table := newTable(s.out)
+	table := cli.NewTable(s.Out)
 	fmt.Fprint(table, "tensor\tSHA-256 in the file\tas trained\n")
 	for _, t := range v.Tensors {
 		trained := "the same"
 		if t.SHA256 != t.Trained {
 			trained = t.Trained
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", printable(t.Name, 0), t.SHA256, trained)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", cli.Printable(t.Name, 0), t.SHA256, trained)
 	}
 	table.Flush()
 }

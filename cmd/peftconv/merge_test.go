@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -15,13 +16,13 @@ func TestMergeReports(t *testing.T) {
 	base := tinyBase(t, tiny)
 	adapter := trained(t, base)
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	stdout, _ := want(t, exitOK, "merge", "--lora", adapter, "--out", out)
+	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out)
 	for _, part := range []string{"blk.0.attn_q.weight", "recovery", "1.000", "merged.gguf written", "14 tensors changed"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
 	}
-	stdout, _ = want(t, exitOK, "merge", "--lora", adapter, "--base", base, "--out", out, "--json")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", base, "--out", out, "--json")
 	doc := document(t, stdout, "output", "tensors", "recovery", "copied")
 	first := doc["tensors"].([]any)[0].(map[string]any)
 	for _, key := range []string{"name", "type", "recovery"} {
@@ -36,12 +37,12 @@ func TestMergedIsTheAdapted(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	adapter := trained(t, base, "--steps", "40")
 	loss := func(args ...string) float64 {
-		out, _ := want(t, exitOK, append([]string{"eval", "--data", data, "--ctx", "32", "--json"}, args...)...)
+		out, _ := want(t, cli.ExitOK, append([]string{"eval", "--data", data, "--ctx", "32", "--json"}, args...)...)
 		return document(t, out, "perplexity", "loss", "tokens", "ctx")["loss"].(float64)
 	}
 	merged, same := filepath.Join(t.TempDir(), "merged.gguf"), filepath.Join(t.TempDir(), "same.gguf")
-	want(t, exitOK, "merge", "--lora", adapter, "--out", merged)
-	want(t, exitOK, "merge", "--lora", adapter, "--out", same, "--scale", "0")
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", merged)
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", same, "--scale", "0")
 	before, adapted := loss("--base", base), loss("--base", base, "--lora", adapter)
 	if adapted > before-0.05 {
 		t.Errorf("loss %v, with the adapter %v", before, adapted)
@@ -65,16 +66,16 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	base := tinyBase(t, m)
 	adapter := trained(t, base, "--steps", "2", "--lr", "1e-5")
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	stdout, stderr := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--rounding", "requantize")
+	stdout, stderr := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--rounding", "requantize")
 	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") || !strings.Contains(stdout, "little is left") {
 		t.Errorf("stdout %s\nstderr %s", stdout, stderr)
 	}
 	f32 := tinyBase(t, tiny)
-	stdout, stderr = want(t, exitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out, "--type", "Q4_0")
+	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out, "--type", "Q4_0")
 	if !strings.Contains(stderr, "the rounding changed more than the adapter did") || !strings.Contains(stdout, "drowned in rounding") {
 		t.Errorf("from F32 to Q4_0: stdout %s\nstderr %s", stdout, stderr)
 	}
-	stdout, stderr = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32")
+	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32")
 	if strings.Contains(stderr, "warning") || !strings.Contains(stdout, "F32") {
 		t.Errorf("with --type F32: stdout %s\nstderr %s", stdout, stderr)
 	}
@@ -111,7 +112,7 @@ func TestMergeRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, stderr := want(t, exitError, append([]string{"merge", "--out", filepath.Join(dir, "merged.gguf")}, c.args...)...)
+			_, stderr := want(t, cli.ExitError, append([]string{"merge", "--out", filepath.Join(dir, "merged.gguf")}, c.args...)...)
 			for _, message := range c.messages {
 				if !strings.Contains(stderr, message) {
 					t.Errorf("stderr %q lacks %q", stderr, message)
@@ -121,7 +122,7 @@ func TestMergeRefuses(t *testing.T) {
 		})
 	}
 	twinBase := tinyBase(t, twin)
-	want(t, exitOK, "merge", "--lora", adapter, "--base", twinBase, "--force", "--out", filepath.Join(t.TempDir(), "merged.gguf"))
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", twinBase, "--force", "--out", filepath.Join(t.TempDir(), "merged.gguf"))
 }
 
 // otherRank is an adapter whose configuration says another rank than its tensors have.
@@ -144,7 +145,7 @@ func TestMergeNeverReplacesItsInputs(t *testing.T) {
 		t.Skip(err)
 	}
 	for _, out := range []string{base, adapter, link} {
-		if _, stderr := want(t, exitError, "merge", "--lora", adapter, "--base", base, "--out", out); !strings.Contains(stderr, "never overwritten") {
+		if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--base", base, "--out", out); !strings.Contains(stderr, "never overwritten") {
 			t.Errorf("--out %s: stderr %q", out, stderr)
 		}
 	}
@@ -161,11 +162,11 @@ func TestMergeFindsItsBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	want(t, exitOK, "merge", "--lora", adapter, "--out", out)
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out)
 	if err := os.Remove(moved); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr := want(t, exitError, "merge", "--lora", adapter, "--out", out); !strings.Contains(stderr, "--base") {
+	if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", out); !strings.Contains(stderr, "--base") {
 		t.Errorf("stderr %q does not say how to name the base", stderr)
 	}
 }
@@ -181,7 +182,7 @@ func TestMergeUsage(t *testing.T) {
 		{"--lora x --rounding compensate", "--rounding compensate: needs --calibration"},
 		{"--lora x --calibration t.txt --rounding nearest", "--calibration: does not go with --rounding nearest"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}

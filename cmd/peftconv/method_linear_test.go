@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // TestLinearMethods goes through training, evaluation, merging and export of each method with its defaults.
@@ -30,8 +32,8 @@ func TestLinearMethods(t *testing.T) {
 			dir := t.TempDir()
 			adapter := filepath.Join(dir, "out.safetensors")
 			train := []string{"train", "--base", base, "--data", data, "--method", c.method, "--steps", "4", "--seq-len", "24", "--batch-tokens", "48"}
-			want(t, exitOK, append(append(train, "--out", filepath.Join(dir, "other.safetensors")), c.flags...)...)
-			stdout, _ := want(t, exitOK, append(train, "--out", adapter, "--json")...)
+			want(t, cli.ExitOK, append(append(train, "--out", filepath.Join(dir, "other.safetensors")), c.flags...)...)
+			stdout, _ := want(t, cli.ExitOK, append(train, "--out", adapter, "--json")...)
 			var r struct {
 				Base float64 `json:"base_loss"`
 				Eval float64 `json:"eval_loss"`
@@ -39,11 +41,11 @@ func TestLinearMethods(t *testing.T) {
 			if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Eval > r.Base-0.01 {
 				t.Errorf("the loss went from %.4f to %.4f, %v", r.Base, r.Eval, err)
 			}
-			want(t, exitOK, "eval", "--base", base, "--lora", adapter, "--data", data, "--ctx", "16")
-			want(t, exitOK, "generate", "--base", base, "--lora", adapter, "--prompt", "the", "--n", "4")
-			want(t, exitOK, "merge", "--lora", adapter, "--out", filepath.Join(dir, "merged.gguf"))
-			want(t, map[bool]int{true: exitOK, false: exitError}[c.exports], "export", "--lora", adapter, "--to", "gguf", "--out", filepath.Join(dir, "lora.gguf"))
-			want(t, map[bool]int{true: exitOK, false: exitError}[c.peft], "export", "--lora", adapter, "--to", "peft", "--out", filepath.Join(dir, "peft"))
+			want(t, cli.ExitOK, "eval", "--base", base, "--lora", adapter, "--data", data, "--ctx", "16")
+			want(t, cli.ExitOK, "generate", "--base", base, "--lora", adapter, "--prompt", "the", "--n", "4")
+			want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", filepath.Join(dir, "merged.gguf"))
+			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.exports], "export", "--lora", adapter, "--to", "gguf", "--out", filepath.Join(dir, "lora.gguf"))
+			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.peft], "export", "--lora", adapter, "--to", "peft", "--out", filepath.Join(dir, "peft"))
 		})
 	}
 }
@@ -54,12 +56,12 @@ func TestExportCut(t *testing.T) {
 	data := tinyText(t)
 	dir := t.TempDir()
 	adapter := filepath.Join(dir, "out.safetensors")
-	want(t, exitOK, "train", "--base", base, "--data", data, "--method", "oft", "--steps", "4", "--seq-len", "24", "--out", adapter)
-	stdout, _ := want(t, exitOK, "export", "--lora", adapter, "--to", "gguf", "--rank", "2", "--out", filepath.Join(dir, "lora.gguf"))
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--method", "oft", "--steps", "4", "--seq-len", "24", "--out", adapter)
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "gguf", "--rank", "2", "--out", filepath.Join(dir, "lora.gguf"))
 	if !strings.Contains(stdout, "cut to rank 2") {
 		t.Errorf("stdout %q does not say what was cut", stdout)
 	}
-	if _, stderr := want(t, exitUsage, "export", "--lora", adapter, "--to", "gguf", "--rank", "-1", "--out", "x"); !strings.Contains(stderr, "--rank: -1") {
+	if _, stderr := want(t, cli.ExitUsage, "export", "--lora", adapter, "--to", "gguf", "--rank", "-1", "--out", "x"); !strings.Contains(stderr, "--rank: -1") {
 		t.Errorf("stderr %q", stderr)
 	}
 }
@@ -72,7 +74,7 @@ func TestLinearMethodUsage(t *testing.T) {
 		{"--method ln-tuning --alpha 4", "--alpha says nothing"},
 	} {
 		args := append([]string{"train", "--base", "b", "--data", "d", "--out", "o.safetensors"}, strings.Fields(c.args)...)
-		if _, stderr := want(t, exitUsage, args...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}

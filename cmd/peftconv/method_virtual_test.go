@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // trainWith trains with a method for a few steps and gives the adapter's file and what is printed.
@@ -11,7 +13,7 @@ func trainWith(t *testing.T, base, data string, flags ...string) (out, stdout, s
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out.safetensors")
 	args := append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "3", "--seq-len", "48"}, flags...)
-	stdout, stderr = want(t, exitOK, args...)
+	stdout, stderr = want(t, cli.ExitOK, args...)
 	return out, stdout, stderr
 }
 
@@ -33,9 +35,9 @@ func TestVirtualMethods(t *testing.T) {
 			if !strings.Contains(stderr, c.describes) || strings.Contains(stdout, "peftconv merge") {
 				t.Errorf("no %q in\n%s, or a merge is proposed in\n%s", c.describes, stderr, stdout)
 			}
-			want(t, exitOK, "eval", "--lora", out, "--data", text, "--ctx", "16")
-			want(t, exitOK, "generate", "--lora", out, "--prompt", "the sea", "-n", "4")
-			want(t, exitOK, "export", "--lora", out, "--to", c.exports, "--out", filepath.Join(t.TempDir(), "out"))
+			want(t, cli.ExitOK, "eval", "--lora", out, "--data", text, "--ctx", "16")
+			want(t, cli.ExitOK, "generate", "--lora", out, "--prompt", "the sea", "-n", "4")
+			want(t, cli.ExitOK, "export", "--lora", out, "--to", c.exports, "--out", filepath.Join(t.TempDir(), "out"))
 		})
 	}
 }
@@ -48,9 +50,9 @@ func TestTemplateFlag(t *testing.T) {
 	if !strings.Contains(stderr, "3 virtual tokens among the fields of a template") {
 		t.Errorf("the template is not told of:\n%s", stderr)
 	}
-	want(t, exitOK, "eval", "--lora", out, "--data", data)
-	want(t, exitOK, "generate", "--lora", out, "--prompt", "the rain", "-n", "4")
-	stdout, _ := want(t, exitOK, "export", "--lora", out, "--to", "model", "--out", filepath.Join(t.TempDir(), "m.gguf"))
+	want(t, cli.ExitOK, "eval", "--lora", out, "--data", data)
+	want(t, cli.ExitOK, "generate", "--lora", out, "--prompt", "the rain", "-n", "4")
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", out, "--to", "model", "--out", filepath.Join(t.TempDir(), "m.gguf"))
 	if !strings.Contains(stdout, "a prompt has to read <pt_0><pt_1>{q}<pt_2>so ") {
 		t.Errorf("the prompt is not told of:\n%s", stdout)
 	}
@@ -65,22 +67,22 @@ func TestClassifyFlags(t *testing.T) {
 	if !strings.Contains(stdout, "accuracy 100.00 %") {
 		t.Errorf("the head does not tell two texts apart:\n%s", stdout)
 	}
-	stdout, _ = want(t, exitOK, "eval", "--lora", head, "--data", data)
+	stdout, _ = want(t, cli.ExitOK, "eval", "--lora", head, "--data", data)
 	if !strings.Contains(stdout, "accuracy   100.00 %") {
 		t.Errorf("read again:\n%s", stdout)
 	}
-	_, stderr := want(t, exitError, "generate", "--lora", head, "--prompt", "the sea")
+	_, stderr := want(t, cli.ExitError, "generate", "--lora", head, "--prompt", "the sea")
 	if !strings.Contains(stderr, "classifies") {
 		t.Errorf("generating gives %q", stderr)
 	}
 	words, _, _ := trainWith(t, base, data, append(task, "--method", "p-tuning-v2", "--classifier", "words", "--virtual-tokens", "4")...)
 	lora, _, _ := trainWith(t, base, data, task...)
 	for _, adapter := range []string{words, lora} {
-		if stdout, _ = want(t, exitOK, "eval", "--lora", adapter, "--data", data); !strings.Contains(stdout, "accuracy") {
+		if stdout, _ = want(t, cli.ExitOK, "eval", "--lora", adapter, "--data", data); !strings.Contains(stdout, "accuracy") {
 			t.Errorf("no accuracy by words:\n%s", stdout)
 		}
 	}
-	if stdout, _ = want(t, exitOK, append([]string{"eval", "--base", base, "--data", data}, task...)...); !strings.Contains(stdout, "accuracy") {
+	if stdout, _ = want(t, cli.ExitOK, append([]string{"eval", "--base", base, "--data", data}, task...)...); !strings.Contains(stdout, "accuracy") {
 		t.Errorf("no accuracy of the base:\n%s", stdout)
 	}
 }
@@ -98,7 +100,7 @@ func TestVirtualUsage(t *testing.T) {
 		{"--task sort", `"sort" is not known`}, {"--task classify", "needs --labels"}, {"--labels a,b", "needs --task classify"},
 	} {
 		args := append([]string{"train", "--base", "b.gguf", "--data", "d.jsonl", "--out", "o.safetensors"}, strings.Fields(c.flags)...)
-		if _, stderr := want(t, exitUsage, args...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s gives %q, want %q", c.flags, stderr, c.message)
 		}
 	}

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -81,7 +80,7 @@ func parseLora(value string) (adapterFlag, error) {
 		return adapterFlag{}, errors.New("--lora: empty file name")
 	}
 	i := strings.LastIndexByte(value, ':')
-	if i <= 0 || exists(value) {
+	if i <= 0 || cli.Exists(value) {
 		return adapterFlag{value, 1}, nil
 	}
 	scale, err := strconv.ParseFloat(value[i+1:], 64)
@@ -149,39 +148,4 @@ func (m *modelFlags) warnOtherBase(o *opened, w io.Writer) {
 			fmt.Fprintf(w, "warning: %s: %v\n", m.adapters[i].path, err)
 		}
 	}
-}
-
-// checkOutput refuses, before any work is done, an output that could not be written or that would replace an input.
-func checkOutput(flag, path string, inputs ...string) error {
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		return fmt.Errorf("%s: %s is a directory, expected a file name", flag, path)
-	}
-	return checkPlace(flag, path, inputs...)
-}
-
-// checkPlace is checkOutput for files and directories alike.
-func checkPlace(flag, path string, inputs ...string) error {
-	for _, input := range inputs {
-		if sameFile(path, input) {
-			return fmt.Errorf("%s: %s is an input of this command, which is never overwritten: choose another name", flag, path)
-		}
-	}
-	dir := filepath.Dir(path)
-	info, err := os.Stat(dir)
-	if err != nil || !info.IsDir() {
-		return fmt.Errorf("%s: the directory %s does not exist", flag, dir)
-	}
-	probe, err := os.CreateTemp(dir, ".peftconv-*")
-	if err != nil {
-		return fmt.Errorf("%s: the directory %s cannot be written: %w", flag, dir, err)
-	}
-	probe.Close()
-	return os.Remove(probe.Name())
-}
-
-func sameFile(a, b string) bool {
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return errX == nil && errY == nil && os.SameFile(x, y)
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -80,7 +81,7 @@ func TestKilledTrainLeavesNothingHalf(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		killAfter(t, delay, run(out)...)
 		for _, path := range []string{out, train.CheckpointPath(out)} {
-			if !exists(path) {
+			if !cli.Exists(path) {
 				continue
 			}
 			if _, err := peft.Load(path); err != nil {
@@ -143,7 +144,7 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "400", "--seq-len", "48", "--batch-tokens", "96", "--dropout", "0.1"}
 	}
 	whole := filepath.Join(t.TempDir(), "whole.safetensors")
-	want(t, exitOK, run(whole)...)
+	want(t, cli.ExitOK, run(whole)...)
 
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	var stderr sharedBuffer
@@ -157,12 +158,12 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	time.Sleep(250 * time.Millisecond)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code == exitOK {
+	if code := cmd.ProcessState.ExitCode(); code == cli.ExitOK {
 		t.Skip("the run was over before it could be interrupted")
-	} else if code != exitInterrupted {
+	} else if code != cli.ExitInterrupted {
 		t.Fatalf("exit status %d: %s", code, stderr.String())
 	}
-	if exists(out) {
+	if cli.Exists(out) {
 		t.Error("an interrupted run wrote the adapter")
 	}
 	_, command, found := strings.Cut(stderr.String(), "\n\n  peftconv ")
@@ -170,9 +171,9 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	if !found || !strings.Contains(command, "--resume "+train.CheckpointPath(out)) {
 		t.Fatalf("no command to go on with in %s", stderr.String())
 	}
-	want(t, exitOK, strings.Fields(command)...)
+	want(t, cli.ExitOK, strings.Fields(command)...)
 	same(t, whole, out)
-	if exists(train.CheckpointPath(out)) {
+	if cli.Exists(train.CheckpointPath(out)) {
 		t.Error("the checkpoint is still there after the run ended")
 	}
 }
@@ -195,8 +196,8 @@ func TestCancelledVerbsLeaveNothing(t *testing.T) {
 			last = adapter
 		}
 		var out, errs bytes.Buffer
-		if status := run(ctx, append(args, last), streams{strings.NewReader(""), &out, &errs}); status != exitInterrupted {
-			t.Errorf("%s: exit status %d, want %d: %s", args[0], status, exitInterrupted, errs.String())
+		if status := run(ctx, append(args, last), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}); status != cli.ExitInterrupted {
+			t.Errorf("%s: exit status %d, want %d: %s", args[0], status, cli.ExitInterrupted, errs.String())
 		}
 		if args[0] == "merge" {
 			empty(t, dir)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // TestQAT trains with --qat, merges with --verify, and finds the merged file bit-exact; of an ordinary adapter merge says how
@@ -22,11 +23,11 @@ func TestQAT(t *testing.T) {
 	}
 	for _, channels := range []string{"auto", "scale", "code+row"} {
 		adapter := trained(t, base, "--qat", channels, "--steps", "3")
-		stdout, _ := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify")
 		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 || !strings.Contains(stdout, "random tokens") {
 			t.Errorf("%s: merge prints %s", channels, stdout)
 		}
-		stdout, _ = want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--seq-len", "32", "--json")
+		stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--seq-len", "32", "--json")
 		var report struct {
 			BitExact     bool     `json:"bit_exact"`
 			Kept         *float64 `json:"kept_share"`
@@ -38,18 +39,18 @@ func TestQAT(t *testing.T) {
 		if !report.BitExact || !report.Verification.Matches || report.Kept == nil {
 			t.Errorf("%s: merge reports %+v", channels, report)
 		}
-		want(t, exitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
+		want(t, cli.ExitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
 	}
 	lora := trained(t, base, "--steps", "20")
-	stdout, _ := want(t, exitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32")
+	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32")
 	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") || strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
 	}
-	stdout, _ = want(t, exitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32")
 	if !strings.Contains(stdout, "compensated") && !strings.Contains(stdout, "dithered") {
 		t.Errorf("with calibration text merge prints %s", stdout)
 	}
-	stdout, _ = want(t, exitOK, "merge", "--lora", lora, "--out", out, "--verify")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--verify")
 	if !strings.Contains(stdout, "no hashes of trained tensors") {
 		t.Errorf("of an ordinary adapter merge --verify prints %s", stdout)
 	}
@@ -70,11 +71,11 @@ func TestQATMethods(t *testing.T) {
 		}
 		adapter, _, _ := trainWith(t, base, tinyText(t), words...)
 		out := filepath.Join(t.TempDir(), "merged.gguf")
-		stdout, _ := want(t, exitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify")
 		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") < 2 {
 			t.Errorf("%s: merge prints %s", flags, stdout)
 		}
-		want(t, exitOK, "eval", "--lora", adapter, "--data", tinyText(t), "--ctx", "16")
+		want(t, cli.ExitOK, "eval", "--lora", adapter, "--data", tinyText(t), "--ctx", "16")
 	}
 }
 
@@ -86,7 +87,7 @@ func TestLatent(t *testing.T) {
 	for _, flags := range []string{"--qat scale+code", "--qat auto --method loha"} {
 		adapter, _, _ := trainWith(t, base, text, append(strings.Fields(flags), "--latent", original)...)
 		merge := []string{"merge", "--lora", adapter, "--out", filepath.Join(t.TempDir(), "merged.gguf"), "--verify"}
-		stdout, _ := want(t, exitOK, merge...)
+		stdout, _ := want(t, cli.ExitOK, merge...)
 		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 {
 			t.Errorf("%s: merge prints %s", flags, stdout)
 		}
@@ -94,14 +95,14 @@ func TestLatent(t *testing.T) {
 		if err := os.Rename(original, moved); err != nil {
 			t.Fatal(err)
 		}
-		if _, stderr := want(t, exitError, merge...); !strings.Contains(stderr, "which are not there: say where they are (--latent)") {
+		if _, stderr := want(t, cli.ExitError, merge...); !strings.Contains(stderr, "which are not there: say where they are (--latent)") {
 			t.Errorf("%s: without the original merge says %s", flags, stderr)
 		}
-		if _, stderr := want(t, exitError, append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
+		if _, stderr := want(t, cli.ExitError, append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
 			t.Errorf("%s: with other weights merge says %s", flags, stderr)
 		}
-		want(t, exitOK, append(merge, "--latent", moved)...)
-		want(t, exitOK, "eval", "--lora", adapter, "--latent", moved, "--data", text, "--ctx", "16")
+		want(t, cli.ExitOK, append(merge, "--latent", moved)...)
+		want(t, cli.ExitOK, "eval", "--lora", adapter, "--latent", moved, "--data", text, "--ctx", "16")
 		if err := os.Rename(moved, original); err != nil {
 			t.Fatal(err)
 		}
@@ -130,11 +131,11 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "auto", "--method", "adapter"}, "it adds networks of its own"},
 		{[]string{"--qat", "auto", "--method", "bitfit"}, "it trains vectors, which merge writes as they are"},
 	} {
-		if _, stderr := want(t, exitUsage, append(train, c.flags...)...); !strings.Contains(stderr, c.want) {
+		if _, stderr := want(t, cli.ExitUsage, append(train, c.flags...)...); !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: %s, expected %q", c.flags, stderr, c.want)
 		}
 	}
-	if _, stderr := want(t, exitUsage, "merge", "--lora", "x", "--rounding", "up"); !strings.Contains(stderr, `rounding "up" is not known`) {
+	if _, stderr := want(t, cli.ExitUsage, "merge", "--lora", "x", "--rounding", "up"); !strings.Contains(stderr, `rounding "up" is not known`) {
 		t.Errorf("--rounding up: %s", stderr)
 	}
 }

@@ -12,20 +12,21 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/imatrix"
-	"github.com/peftconv/peftconv/internal/quantize"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/gguf/quantize"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/kernels"
 )
 
-var quantizeVerb = verb{
-	name:  "quantize",
-	args:  "IN OUT [TYPE]",
-	short: "write a GGUF model in smaller types",
-	long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
+var quantizeVerb = cli.Verb{
+	Name:  "quantize",
+	Args:  "IN OUT [TYPE]",
+	Short: "write a GGUF model in smaller types",
+	Long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
 llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.
 
 TYPE is one type for most tensors, with rules that give more bits to those on which more depends:
-  ` + strings.Join(wrap(strings.Join(quantize.FileTypes(), " "), helpWidth-2), "\n  ") + `
+  ` + strings.Join(cli.Wrap(strings.Join(quantize.FileTypes(), " "), cli.HelpWidth-2), "\n  ") + `
 Norms, biases and other small tensors stay as they are. Where the rows of a tensor are no whole number of blocks of a
 type, one of shorter blocks takes its place, or F16.
 
@@ -38,14 +39,14 @@ within the target and the errors, weighed by what they disturb, are least togeth
 
 IN holds F32, F16 or BF16 weights. It may be one of several files that hold a model together; OUT is a single file then,
 unless --keep-split says otherwise. Memory stays small whatever the size of the model.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv quantize model-f16.gguf model-q4.gguf Q4_K_M",
 		"peftconv quantize model-f16.gguf model-iq2.gguf IQ2_M --imatrix imatrix.gguf",
 		"peftconv quantize model-f16.gguf model.gguf Q5_K_M --tensor-type attn_v=Q8_0 --tensor-type 'blk\\.[0-3]\\.ffn=Q6_K'",
 		"peftconv quantize model-f16.gguf Q3_K_L --dry-run",
 		"peftconv quantize model-f16.gguf model-6g.gguf --target-size 6GB --imatrix imatrix.gguf",
 	},
-	new: func() command { return new(quantizeOptions) },
+	New: func() cli.Command { return new(quantizeOptions) },
 }
 
 type quantizeOptions struct {
@@ -54,7 +55,7 @@ type quantizeOptions struct {
 	tensorTypes       []string
 	outputType        string
 	embeddingType     string
-	targetSize        sizeFlag
+	targetSize        cli.SizeFlag
 	budget            quantize.Budget
 	dryRun            bool
 	threads           int
@@ -62,11 +63,11 @@ type quantizeOptions struct {
 	options           quantize.Options
 }
 
-func (o *quantizeOptions) flags(fs *pflag.FlagSet) {
+func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
 	fs.Var(&o.targetSize, "target-size", "choose the types so that the file has at most so many `BYTES`: 700M, 4.5G (thousands), 4GiB")
 	fs.Float64Var(&o.budget.Bits, "target-bpw", 0, "choose the types so that a weight takes at most `N` bits on average; 0 is no target")
-	group(fs, "Types", func() {
+	cli.Group(fs, "Types", func() {
 		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
 		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil, "`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
 			"may be repeated, the first that matches counts")
@@ -82,7 +83,7 @@ func (o *quantizeOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
-func (o *quantizeOptions) validate(args []string) error {
+func (o *quantizeOptions) Validate(args []string) error {
 	if err := o.positional(args); err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (o *quantizeOptions) positional(args []string) error {
 		names, to = slices.Delete(names, 1, 2), slices.Delete(to, 1, 2)
 	}
 	if len(args) != len(to) {
-		return fmt.Errorf("expected %s, found %s", strings.Join(names, " and "), plural(len(args), "argument"))
+		return fmt.Errorf("expected %s, found %s", strings.Join(names, " and "), cli.Plural(len(args), "argument"))
 	}
 	for i, arg := range args {
 		*to[i] = arg
@@ -123,7 +124,7 @@ func (o *quantizeOptions) parseTarget() error {
 	switch {
 	case o.targetSize != 0 && o.budget.Bits != 0:
 		return errors.New("--target-size: does not go with --target-bpw")
-	case !isFinite(o.budget.Bits) || o.budget.Bits < 0:
+	case !cli.IsFinite(o.budget.Bits) || o.budget.Bits < 0:
 		return fmt.Errorf("--target-bpw: %v, expected a number of bits", o.budget.Bits)
 	case o.targeted() && o.options.Pure:
 		return errors.New("--pure: does not go with a target, for which types are chosen one by one")
@@ -163,7 +164,7 @@ func optionalType(flag, name string) (*gguf.Type, error) {
 	return &t, nil
 }
 
-func (o *quantizeOptions) run(ctx context.Context, s streams) error {
+func (o *quantizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	kernels.SetThreads(o.threads)
 	if o.imatrix != "" {
 		m, err := imatrix.Open(o.imatrix)
@@ -179,9 +180,9 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 	defer f.Close()
 	plan, err := o.plan(ctx, f, s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.in, err)
+		return fmt.Errorf("%s: %w", o.in, o.hint(err))
 	}
-	o.warn(plan, s.err)
+	o.warn(plan, s.Err)
 	took, err := o.write(ctx, plan, f, s)
 	if err != nil {
 		return err
@@ -191,57 +192,68 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, r)
+		return cli.PrintJSON(s.Out, r)
 	}
-	r.print(s.out)
+	r.print(s.Out)
 	return nil
 }
 
+// hint adds to an error the flag that would help.
+func (o *quantizeOptions) hint(err error) error {
+	switch {
+	case errors.Is(err, quantize.ErrQuantized):
+		return fmt.Errorf("%w (--allow-requantize)", err)
+	case errors.Is(err, quantize.ErrNeedsImportance) && o.imatrix == "":
+		return fmt.Errorf("%w (--imatrix, which peftconv imatrix makes)", err)
+	}
+	return err
+}
+
 // plan chooses the types.
-func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s streams) (*quantize.Plan, error) {
+func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s cli.Streams) (*quantize.Plan, error) {
 	if !o.targeted() {
 		return quantize.NewPlan(f, o.options)
 	}
-	var m *meter
+	var m *cli.Meter
 	plan, err := quantize.NewBudgetPlan(ctx, f, o.options, o.budget, func(done, tensors int) {
 		if m == nil {
-			m = newMeter(s.err, "tensor", int64(tensors))
+			m = cli.NewMeter(s.Err, "tensor", int64(tensors))
 		}
-		m.update(int64(done), "trying types")
+		m.Update(int64(done), "trying types")
 	})
-	m.stop()
+	m.Stop()
 	return plan, err
 }
 
 // write writes the model, unless this is a dry run, and gives the time that took.
-func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *gguf.File, s streams) (time.Duration, error) {
+func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *gguf.File, s cli.Streams) (time.Duration, error) {
 	if o.dryRun {
 		return 0, nil
 	}
 	for _, path := range plan.Outputs(o.out) {
-		if err := checkOutput("OUT", path, append([]string{f.Path, o.imatrix}, f.Shards...)...); err != nil {
+		if err := cli.CheckOutput("OUT", path, append([]string{f.Path, o.imatrix}, f.Shards...)...); err != nil {
 			return 0, err
 		}
 	}
 	start := time.Now()
-	m := newMeter(s.err, inBytes, plan.DataBytes())
-	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.update(p.Bytes, p.Tensor) })
-	m.stop()
+	m := cli.NewMeter(s.Err, cli.InBytes, plan.DataBytes())
+	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, p.Tensor) })
+	m.Stop()
 	return time.Since(start), err
 }
 
 // warn says what is not as it was asked for.
 func (o *quantizeOptions) warn(plan *quantize.Plan, w io.Writer) {
 	if list := plan.Fallbacks(); len(list) > 0 {
-		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n", plural(len(list), "tensor"),
-			printable(list[0].Name, 0))
+		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n", cli.Plural(len(list), "tensor"),
+			cli.Printable(list[0].Name, 0))
 	}
 	if o.imatrix == "" {
 		return
 	}
 	if list := plan.Unweighted(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their weights count alike\n", o.imatrix,
-			plural(len(list), "quantized tensor"), printable(list[0].Name, 0))
+			cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
 	}
 }
 
@@ -293,18 +305,18 @@ func (r *quantized) print(w io.Writer) {
 	if r.Target {
 		mostly = "mostly "
 	}
-	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, bytesText(r.Size), r.Bits, bytesText(r.InputData), r.types())
+	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, cli.BytesText(r.Size), r.Bits, cli.BytesText(r.InputData), r.types())
 	if len(r.Outputs) > 0 {
 		fmt.Fprintf(w, "written to %s in %.1f s, %s a second\n", strings.Join(r.Outputs, ", "), r.Seconds,
-			bytesText(int64(float64(r.InputData)/r.Seconds)))
+			cli.BytesText(int64(float64(r.InputData)/r.Seconds)))
 	}
 }
 
 func (r *quantized) printTensors(w io.Writer) {
-	table := newTable(w)
+	table := cli.NewTable(w)
 	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
 	for _, t := range r.Tensors {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(t.Name, 0), shapeText(t.Shape), t.From, t.To, countText(t.Bytes))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(t.Name, 0), cli.ShapeText(t.Shape), t.From, t.To, cli.CountText(t.Bytes))
 	}
 	table.Flush()
 	fmt.Fprintln(w)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 // TestQuantizeMemory quantizes a model much larger than what it may hold at a time: with PEFTCONV_LONG set one of 4 GB, to
@@ -24,10 +25,10 @@ func TestQuantizeMemory(t *testing.T) {
 	}
 	in := emptyLayers(t, layers)
 	start := time.Now()
-	peak := watch(t, exitOK, "quantize", in, filepath.Join(t.TempDir(), "out.gguf"), to)
-	t.Logf("a model of %s to %s: %s of memory, %v", bytesText(fileSize(in)), to, bytesText(peak), time.Since(start).Round(time.Second/10))
+	peak := watch(t, cli.ExitOK, "quantize", in, filepath.Join(t.TempDir(), "out.gguf"), to)
+	t.Logf("a model of %s to %s: %s of memory, %v", cli.BytesText(cli.FileSize(in)), to, cli.BytesText(peak), time.Since(start).Round(time.Second/10))
 	if peak > limit {
-		t.Errorf("a model of %s took %s of memory, expected at most %s", bytesText(fileSize(in)), bytesText(peak), bytesText(limit))
+		t.Errorf("a model of %s took %s of memory, expected at most %s", cli.BytesText(cli.FileSize(in)), cli.BytesText(peak), cli.BytesText(limit))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
 
@@ -35,16 +36,16 @@ func typesOf(t *testing.T, path string) map[string]int {
 
 func TestQuantize(t *testing.T) {
 	base, out := tinyBase(t, square), filepath.Join(t.TempDir(), "out.gguf")
-	stdout, stderr := want(t, exitOK, "quantize", base, out, "q4_k_m")
+	stdout, stderr := want(t, cli.ExitOK, "quantize", base, out, "q4_k_m")
 	if !strings.Contains(stdout, "Q4_K_M: ") || !strings.Contains(stdout, "written to "+out) || !strings.Contains(stderr, " left  ") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
 	if got := typesOf(t, out); got["Q4_K"] == 0 || got["Q6_K"] == 0 || got["F16"] != 0 {
 		t.Errorf("types %v", got)
 	}
-	want(t, exitOK, "generate", "--base", out, "--prompt", "the", "--n", "2")
+	want(t, cli.ExitOK, "generate", "--base", out, "--prompt", "the", "--n", "2")
 
-	stdout, _ = want(t, exitOK, "quantize", base, out, "Q4_0", "--tensor-type", "attn_q=Q8_0", "--token-embedding-type", "F16", "--json")
+	stdout, _ = want(t, cli.ExitOK, "quantize", base, out, "Q4_0", "--tensor-type", "attn_q=Q8_0", "--token-embedding-type", "F16", "--json")
 	doc := document(t, stdout, "outputs", "file_type", "size", "data_bytes", "bits_per_weight", "seconds", "tensors")
 	if got := typesOf(t, out); got["Q8_0"] != 2 || got["F16"] != 1 {
 		t.Errorf("types %v", got)
@@ -52,7 +53,7 @@ func TestQuantize(t *testing.T) {
 	if info, err := os.Stat(out); err != nil || float64(info.Size()) != doc["size"] {
 		t.Errorf("size %v, %v", doc["size"], err)
 	}
-	want(t, exitOK, "quantize", base, out, "Q5_K", "--pure", "--leave-output-tensor", "--threads", "1")
+	want(t, cli.ExitOK, "quantize", base, out, "Q5_K", "--pure", "--leave-output-tensor", "--threads", "1")
 	if got := typesOf(t, out); got["Q5_K"] != 15 {
 		t.Errorf("types %v", got)
 	}
@@ -62,7 +63,7 @@ func TestQuantizeDryRun(t *testing.T) {
 	base := tinyBase(t, square)
 	dir := filepath.Dir(base)
 	for _, args := range [][]string{{base, "Q4_K_M"}, {base, filepath.Join(dir, "out.gguf"), "Q4_K_M"}} {
-		stdout, _ := want(t, exitOK, append([]string{"quantize", "--dry-run"}, args...)...)
+		stdout, _ := want(t, cli.ExitOK, append([]string{"quantize", "--dry-run"}, args...)...)
 		if !strings.Contains(stdout, "blk.1.ffn_down.weight") || !strings.Contains(stdout, "36,864") {
 			t.Errorf("stdout %q", stdout)
 		}
@@ -74,19 +75,19 @@ func TestQuantizeDryRun(t *testing.T) {
 
 func TestQuantizeToTarget(t *testing.T) {
 	base, out := tinyBase(t, square), filepath.Join(t.TempDir(), "out.gguf")
-	stdout, stderr := want(t, exitOK, "quantize", base, out, "--target-size", "600k")
-	if size := fileSize(out); size > 600_000 || size < 580_000 {
+	stdout, stderr := want(t, cli.ExitOK, "quantize", base, out, "--target-size", "600k")
+	if size := cli.FileSize(out); size > 600_000 || size < 580_000 {
 		t.Errorf("a file of %d bytes", size)
 	}
 	if !strings.Contains(stdout, "mostly Q") || !strings.Contains(stderr, "trying types") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
-	stdout, _ = want(t, exitOK, "quantize", base, "--target-bpw", "5.5", "--dry-run", "--json")
+	stdout, _ = want(t, cli.ExitOK, "quantize", base, "--target-bpw", "5.5", "--dry-run", "--json")
 	doc := document(t, stdout, "target", "bits_per_weight")
 	if bits := doc["bits_per_weight"].(float64); bits > 5.5 || bits < 5.4 {
 		t.Errorf("%v bits a weight", bits)
 	}
-	_, stderr = want(t, exitError, "quantize", base, out, "--target-bpw", "1")
+	_, stderr = want(t, cli.ExitError, "quantize", base, out, "--target-bpw", "1")
 	if !strings.Contains(stderr, "less than the smallest that the model can become") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -110,7 +111,7 @@ func TestQuantizeUsage(t *testing.T) {
 		{"a b Q4_0 --threads -1", "--threads: -1"},
 		{"a b Q4_0 --imatrx x", "did you mean --imatrix"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"quantize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"quantize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -126,15 +127,15 @@ func TestQuantizeRefuses(t *testing.T) {
 	}{
 		{"no input", "absent.gguf", []string{"absent.gguf", out, "Q4_0"}},
 		{"no model", "", []string{tinyText(t), out, "Q4_0"}},
-		{"no importance matrix", "needs an importance matrix", []string{base, out, "IQ2_XS"}},
+		{"no importance matrix", "needs an importance matrix (--imatrix", []string{base, out, "IQ2_XS"}},
 		{"absent importance matrix", "absent.dat", []string{base, out, "Q4_0", "--imatrix", "absent.dat"}},
 		{"a text as importance matrix", "imatrix: ", []string{base, out, "Q4_0", "--imatrix", tinyText(t)}},
 		{"over itself", "is an input of this command", []string{base, base, "Q4_0"}},
 		{"no directory", "does not exist", []string{base, filepath.Join(dir, "no", "out.gguf"), "Q4_0"}},
-		{"quantized already", "is Q8_0 already", []string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
+		{"quantized already", "has to be allowed (--allow-requantize)", []string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, stderr := want(t, exitError, append([]string{"quantize"}, c.args...)...); !strings.Contains(stderr, c.message) {
+			if _, stderr := want(t, cli.ExitError, append([]string{"quantize"}, c.args...)...); !strings.Contains(stderr, c.message) {
 				t.Errorf("stderr %q lacks %q", stderr, c.message)
 			}
 			empty(t, dir)
@@ -146,15 +147,15 @@ func TestQuantizeRefuses(t *testing.T) {
 func TestQuantizeWarns(t *testing.T) {
 	narrow := tinyBase(t, tiny)
 	out := filepath.Join(t.TempDir(), "out.gguf")
-	_, stderr := want(t, exitOK, "quantize", narrow, out, "Q4_K_M")
+	_, stderr := want(t, cli.ExitOK, "quantize", narrow, out, "Q4_K_M")
 	if !strings.Contains(stderr, "do not fit their type, for example") {
 		t.Errorf("stderr %q", stderr)
 	}
 	matrix := filepath.Join(t.TempDir(), "imatrix.gguf")
-	want(t, exitOK, "imatrix", "--base", narrow, "--data", tinyText(t), "--ctx", "32", "--out", matrix)
+	want(t, cli.ExitOK, "imatrix", "--base", narrow, "--data", tinyText(t), "--ctx", "32", "--out", matrix)
 	deeper := tiny
 	deeper.layers = 3
-	_, stderr = want(t, exitOK, "quantize", tinyBase(t, deeper), out, "Q4_0", "--imatrix", matrix)
+	_, stderr = want(t, cli.ExitOK, "quantize", tinyBase(t, deeper), out, "Q4_0", "--imatrix", matrix)
 	if !strings.Contains(stderr, "has no entry for 7 quantized tensors, for example blk.2.attn_k.weight") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -163,19 +164,19 @@ func TestQuantizeWarns(t *testing.T) {
 func TestQuantizeKeepsSplit(t *testing.T) {
 	base, dir := tinyBase(t, square), t.TempDir()
 	prefix := filepath.Join(dir, "part")
-	want(t, exitOK, "split", base, prefix, "--max-tensors", "8")
+	want(t, cli.ExitOK, "split", base, prefix, "--max-tensors", "8")
 	whole, joined := filepath.Join(t.TempDir(), "whole.gguf"), filepath.Join(t.TempDir(), "joined.gguf")
-	want(t, exitOK, "quantize", base, whole, "Q4_0")
-	want(t, exitOK, "quantize", prefix+"-00002-of-00003.gguf", joined, "Q4_0")
+	want(t, cli.ExitOK, "quantize", base, whole, "Q4_0")
+	want(t, cli.ExitOK, "quantize", prefix+"-00002-of-00003.gguf", joined, "Q4_0")
 	same(t, whole, joined)
 
 	out := filepath.Join(t.TempDir(), "out.gguf")
-	stdout, _ := want(t, exitOK, "quantize", "--keep-split", prefix+"-00001-of-00003.gguf", out, "Q4_0")
-	if !strings.Contains(stdout, "out-00003-of-00003.gguf") || exists(out) {
+	stdout, _ := want(t, cli.ExitOK, "quantize", "--keep-split", prefix+"-00001-of-00003.gguf", out, "Q4_0")
+	if !strings.Contains(stdout, "out-00003-of-00003.gguf") || cli.Exists(out) {
 		t.Errorf("stdout %q", stdout)
 	}
-	want(t, exitOK, "generate", "--base", strings.TrimSuffix(out, ".gguf")+"-00001-of-00003.gguf", "--prompt", "the", "--n", "2")
-	_, stderr := want(t, exitError, "quantize", "--keep-split", prefix+"-00001-of-00003.gguf", prefix+".gguf", "Q4_0")
+	want(t, cli.ExitOK, "generate", "--base", strings.TrimSuffix(out, ".gguf")+"-00001-of-00003.gguf", "--prompt", "the", "--n", "2")
+	_, stderr := want(t, cli.ExitError, "quantize", "--keep-split", prefix+"-00001-of-00003.gguf", prefix+".gguf", "Q4_0")
 	if !strings.Contains(stderr, "is an input of this command") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -207,7 +208,7 @@ func TestQuantizeIsNotHalfDone(t *testing.T) {
 	cancel()
 	var stdout, stderr bytes.Buffer
 	args := []string{"quantize", base, filepath.Join(dir, "out.gguf"), "Q4_K_M"}
-	if status := run(ctx, args, streams{strings.NewReader(""), &stdout, &stderr}); status != exitInterrupted {
+	if status := run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}); status != cli.ExitInterrupted {
 		t.Errorf("exit status %d: %s", status, stderr.String())
 	}
 	empty(t, dir)
@@ -216,21 +217,21 @@ func TestQuantizeIsNotHalfDone(t *testing.T) {
 func TestImatrix(t *testing.T) {
 	base, data, dir := tinyBase(t, square), tinyText(t), t.TempDir()
 	first, second, both := filepath.Join(dir, "first.gguf"), filepath.Join(dir, "second.gguf"), filepath.Join(dir, "both.gguf")
-	stdout, _ := want(t, exitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", first)
+	stdout, _ := want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", first)
 	if !strings.Contains(stdout, "14 tensors, measured on 3 windows of 32 tokens") {
 		t.Errorf("stdout %q", stdout)
 	}
 	again := filepath.Join(dir, "again.gguf")
-	want(t, exitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", again, "--threads", "1")
+	want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", again, "--threads", "1")
 	same(t, first, again)
-	stdout, _ = want(t, exitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", second, "--process-output", "--from", first, "--json")
+	stdout, _ = want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", second, "--process-output", "--from", first, "--json")
 	doc := document(t, stdout, "output", "datasets", "entries", "chunks", "chunk_size")
 	if doc["entries"] != 15.0 || len(doc["datasets"].([]any)) != 2 {
 		t.Errorf("document %v", doc)
 	}
-	want(t, exitOK, "imatrix", "--from", first, "--from", second, "--ctx", "32", "--out", both)
+	want(t, cli.ExitOK, "imatrix", "--from", first, "--from", second, "--ctx", "32", "--out", both)
 	for _, typ := range []string{"IQ2_XS", "IQ4_NL"} {
-		want(t, exitOK, "quantize", base, filepath.Join(dir, "out.gguf"), typ, "--imatrix", both)
+		want(t, cli.ExitOK, "quantize", base, filepath.Join(dir, "out.gguf"), typ, "--imatrix", both)
 	}
 }
 
@@ -244,7 +245,7 @@ func TestImatrixRefuses(t *testing.T) {
 		{"--from a --threads -1", "--threads: -1"},
 		{"--from a b", "unexpected argument"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"imatrix"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"imatrix"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -253,7 +254,7 @@ func TestImatrixRefuses(t *testing.T) {
 	wide := tiny
 	wide.width = 64
 	other := filepath.Join(t.TempDir(), "other.gguf")
-	want(t, exitOK, "imatrix", "--base", tinyBase(t, wide), "--data", data, "--ctx", "32", "--out", other)
+	want(t, cli.ExitOK, "imatrix", "--base", tinyBase(t, wide), "--data", data, "--ctx", "32", "--out", other)
 	for _, c := range []struct {
 		message string
 		args    []string
@@ -264,7 +265,7 @@ func TestImatrixRefuses(t *testing.T) {
 		{"is an input", []string{"--from", other, "--out", other}},
 		{"absent.dat", []string{"--from", "absent.dat"}},
 	} {
-		if _, stderr := want(t, exitError, slices.Concat([]string{"imatrix", "--out", out}, c.args)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitError, slices.Concat([]string{"imatrix", "--out", out}, c.args)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%v: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -277,7 +278,7 @@ func TestQuantizeGolden(t *testing.T) {
 	in, matrix := testdata.Shared(t, "quant/files/tiny-llama-f16.gguf"), testdata.Shared(t, "quant/files/tiny-llama-imatrix.gguf")
 	out := filepath.Join(t.TempDir(), "out.gguf")
 	t.Chdir(filepath.Dir(matrix))
-	want(t, exitOK, "quantize", in, out, "Q4_K_M", "--imatrix", filepath.Base(matrix))
+	want(t, cli.ExitOK, "quantize", in, out, "Q4_K_M", "--imatrix", filepath.Base(matrix))
 	data, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)

@@ -7,15 +7,16 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
-var resizeVerb = verb{
-	name:  "resize",
-	args:  "IN OUT",
-	short: "change the rank of a LoRA",
-	long: `Writes the adapter IN with another rank to OUT (a .safetensors file, or a PEFT directory under any other name). Of each
+var resizeVerb = cli.Verb{
+	Name:  "resize",
+	Args:  "IN OUT",
+	Short: "change the rank of a LoRA",
+	Long: `Writes the adapter IN with another rank to OUT (a .safetensors file, or a PEFT directory under any other name). Of each
 module's change B·A the largest singular values are kept, which is the nearest change of that rank there is.
 
 --rank alone gives every module the same rank. --energy and --sv-ratio give each module the lowest rank that keeps so
@@ -24,12 +25,12 @@ yet: it is room for training.
 
   energy  the share of the change's squared singular values that is kept
   error   |Δ-Δ'|/|Δ| in Frobenius' norm: how far the smaller change Δ' is from Δ`,
-	examples: []string{
+	Examples: []string{
 		"peftconv resize out.safetensors small.safetensors --rank 4",
 		"peftconv resize out.safetensors small.safetensors --energy 0.95",
 		"peftconv resize adapter/ small/ --sv-ratio 20 --rank 32",
 	},
-	new: func() command { return new(resizeOptions) },
+	New: func() cli.Command { return new(resizeOptions) },
 }
 
 type resizeOptions struct {
@@ -39,27 +40,27 @@ type resizeOptions struct {
 	json    bool
 }
 
-func (o *resizeOptions) flags(fs *pflag.FlagSet) {
+func (o *resizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "the rank `R` of every module, or the highest with --energy or --sv-ratio")
 	fs.Float64Var(&o.options.Energy, "energy", 0, "the lowest rank of each module that keeps this `SHARE` of the squared singular values: 0.95")
 	fs.Float64Var(&o.options.Ratio, "sv-ratio", 0, "keep singular values down to the largest of the module divided by `X`")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the rows that come in where the rank grows")
-	addThreads(fs, &o.threads)
+	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 }
 
-func (o *resizeOptions) validate(args []string) error {
+func (o *resizeOptions) Validate(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("expected IN and OUT, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected IN and OUT, found %s", cli.Plural(len(args), "argument"))
 	}
 	o.in, o.out = args[0], args[1]
 	if err := o.options.Check(); err != nil {
 		return err
 	}
-	return useThreads(o.threads)
+	return cli.UseThreads(o.threads)
 }
 
-func (o *resizeOptions) run(ctx context.Context, s streams) error {
+func (o *resizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkLowRankOutput(o.out, o.in); err != nil {
 		return err
 	}
@@ -67,10 +68,10 @@ func (o *resizeOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	var m *meter
-	o.options.Progress = moduleProgress(&m, s.err)
+	var m *cli.Meter
+	o.options.Progress = moduleProgress(&m, s.Err)
 	small, report, err := algebra.Resize(ctx, a, o.options)
-	m.stop()
+	m.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.in, err)
 	}
@@ -78,22 +79,22 @@ func (o *resizeOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if o.json {
-		return printJSON(s.out, struct {
+		return cli.PrintJSON(s.Out, struct {
 			Output string `json:"output"`
 			*algebra.ResizeReport
 		}{o.out, report})
 	}
-	o.print(s.out, report)
+	o.print(s.Out, report)
 	return nil
 }
 
 func (o *resizeOptions) print(w io.Writer, r *algebra.ResizeReport) {
-	table := newTable(w)
+	table := cli.NewTable(w)
 	fmt.Fprint(table, "module\trank\tenergy\terror\n")
 	for _, m := range r.Modules {
-		fmt.Fprintf(table, "%s\t%d → %d\t%.4f\t%.4f\n", printable(m.Module, 0), m.Was, m.Rank, m.Energy, m.Error)
+		fmt.Fprintf(table, "%s\t%d → %d\t%.4f\t%.4f\n", cli.Printable(m.Module, 0), m.Was, m.Rank, m.Energy, m.Error)
 	}
 	table.Flush()
 	fmt.Fprintf(w, "\n%s written (%s): %s values, were %s; %.2f %% of the change's energy is in it, error %.4f\n",
-		o.out, bytesText(sizeOf(o.out)), countText(r.Parameters), countText(r.Was), 100*r.Energy, r.Error)
+		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), cli.CountText(r.Was), 100*r.Energy, r.Error)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -14,19 +15,19 @@ import (
 func TestGenerate(t *testing.T) {
 	base := tinyBase(t, tiny)
 	args := []string{"generate", "--base", base, "--prompt", "the sea", "--temperature", "0", "--n", "12"}
-	stdout, stderr := want(t, exitOK, args...)
+	stdout, stderr := want(t, cli.ExitOK, args...)
 	if !strings.HasPrefix(stdout, "the sea") || !strings.HasSuffix(stdout, "\n") || !strings.Contains(stderr, "tokens/s") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
-	out, _ := want(t, exitOK, append(args, "--json")...)
+	out, _ := want(t, cli.ExitOK, append(args, "--json")...)
 	doc := document(t, out, "text", "ids", "tokens", "prompt_tokens", "tokens_per_second", "stop")
-	only, _ := want(t, exitOK, append(args, "--no-display-prompt")...)
+	only, _ := want(t, cli.ExitOK, append(args, "--no-display-prompt")...)
 	valid := string([]rune(only)) // the model's bytes need not be UTF-8; JSON says so with U+FFFD
 	if valid != doc["text"].(string)+"\n" || stdout != "the sea"+only {
 		t.Errorf("with the prompt %q, without %q, JSON %q", stdout, only, doc["text"])
 	}
 	status, file, _ := runWithInput(t, "the sea\n", "generate", "--base", base, "--file", "-", "--temperature", "0", "-n", "12")
-	if status != exitOK || file != stdout {
+	if status != cli.ExitOK || file != stdout {
 		t.Errorf("from the standard input: %q, want %q", file, stdout)
 	}
 }
@@ -34,14 +35,14 @@ func TestGenerate(t *testing.T) {
 func runWithInput(t *testing.T, input string, args ...string) (int, string, string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status := run(t.Context(), args, streams{strings.NewReader(input), &out, &err})
+	status := run(t.Context(), args, cli.Streams{In: strings.NewReader(input), Out: &out, Err: &err})
 	return status, out.String(), err.String()
 }
 
 func TestGenerateDrawsBySeed(t *testing.T) {
 	base := tinyBase(t, tiny)
 	draw := func(seed string) string {
-		out, _ := want(t, exitOK, "generate", "--base", base, "--prompt", "the sea", "--seed", seed, "--n", "20", "--temperature", "1")
+		out, _ := want(t, cli.ExitOK, "generate", "--base", base, "--prompt", "the sea", "--seed", seed, "--n", "20", "--temperature", "1")
 		return out
 	}
 	first, again := draw("1"), draw("1")
@@ -63,7 +64,7 @@ func TestGenerateUsage(t *testing.T) {
 		{"--base b --prompt p --top-p 0", "--top-p: 0"},
 		{"--base b --prompt p --top-k -1", "--top-k: -1"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -73,7 +74,7 @@ func TestGenerateUsage(t *testing.T) {
 func TestGenerateStory(t *testing.T) {
 	const story = ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. " +
 		"She wanted to play with it, but it was too high."
-	stdout, _ := want(t, exitOK, "generate", "--base", testdata.Shared(t, "models/stories260K.gguf"), "--prompt", "Once upon a time", "--temperature", "0",
+	stdout, _ := want(t, cli.ExitOK, "generate", "--base", testdata.Shared(t, "models/stories260K.gguf"), "--prompt", "Once upon a time", "--temperature", "0",
 		"--n", "80")
 	if !strings.HasPrefix(stdout, "Once upon a time"+story) {
 		t.Errorf("it goes on with %q", stdout)
@@ -83,9 +84,9 @@ func TestGenerateStory(t *testing.T) {
 func TestEvalOnExamples(t *testing.T) {
 	base := tinyBase(t, tiny)
 	data := writeFile(t, "x.jsonl", []byte(`{"prompt":"the sea","completion":" is in the rain"}`+"\n"))
-	stdout, _ := want(t, exitOK, "eval", "--base", base, "--data", data, "--seq-len", "48", "--json")
+	stdout, _ := want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--seq-len", "48", "--json")
 	document(t, stdout, "perplexity", "loss", "tokens", "ctx")
-	stdout, _ = want(t, exitOK, "eval", "--base", base, "--data", data, "--seq-len", "48")
+	stdout, _ = want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--seq-len", "48")
 	if !strings.Contains(stdout, "loss") || !strings.Contains(stdout, "1 example") {
 		t.Errorf("stdout %q", stdout)
 	}
@@ -106,13 +107,13 @@ func TestEvalRefuses(t *testing.T) {
 		{"no data", "absent.txt", []string{"--base", base, "--data", "absent.txt"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, stderr := want(t, exitError, append([]string{"eval"}, c.args...)...); !strings.Contains(stderr, c.message) {
+			if _, stderr := want(t, cli.ExitError, append([]string{"eval"}, c.args...)...); !strings.Contains(stderr, c.message) {
 				t.Errorf("stderr %q lacks %q", stderr, c.message)
 			}
 		})
 	}
 	for _, args := range []string{"", "--data d", "--base b --data d --ctx 1", "--base b --data d --batch-tokens 0"} {
-		want(t, exitUsage, append([]string{"eval"}, strings.Fields(args)...)...)
+		want(t, cli.ExitUsage, append([]string{"eval"}, strings.Fields(args)...)...)
 	}
 }
 
@@ -121,7 +122,7 @@ func TestEvalWarnsOfAnotherBase(t *testing.T) {
 	twin := tiny
 	twin.seed = 9
 	adapter := trained(t, tinyBase(t, tiny))
-	_, stderr := want(t, exitOK, "eval", "--base", tinyBase(t, twin), "--lora", adapter, "--data", tinyText(t), "--ctx", "32")
+	_, stderr := want(t, cli.ExitOK, "eval", "--base", tinyBase(t, twin), "--lora", adapter, "--data", tinyText(t), "--ctx", "32")
 	if !strings.Contains(stderr, "warning: "+adapter) || !strings.Contains(stderr, "SHA-256") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -130,7 +131,7 @@ func TestEvalWarnsOfAnotherBase(t *testing.T) {
 func TestExport(t *testing.T) {
 	adapter := trained(t, tinyBase(t, tiny))
 	file, dir := filepath.Join(t.TempDir(), "lora.gguf"), filepath.Join(t.TempDir(), "adapter")
-	stdout, _ := want(t, exitOK, "export", "--lora", adapter, "--to", "gguf", "--out", file, "--json")
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "gguf", "--out", file, "--json")
 	document(t, stdout, "output", "format", "parameters", "bytes")
 	f, err := gguf.Open(file)
 	if err != nil {
@@ -145,12 +146,12 @@ func TestExport(t *testing.T) {
 	if f.Tensor("blk.0.attn_q.weight.lora_a") == nil {
 		t.Error("no blk.0.attn_q.weight.lora_a")
 	}
-	want(t, exitOK, "export", "--lora", adapter, "--to", "peft", "--out", dir+"/")
+	want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "peft", "--out", dir+"/")
 	if _, err := peft.Load(dir); err != nil {
 		t.Error(err)
 	}
 	again := filepath.Join(t.TempDir(), "again.gguf")
-	stdout, _ = want(t, exitOK, "export", "--lora", dir, "--to", "gguf", "--out", again)
+	stdout, _ = want(t, cli.ExitOK, "export", "--lora", dir, "--to", "gguf", "--out", again)
 	if !strings.Contains(stdout, "tiny.gguf --lora "+again) {
 		t.Errorf("the command for llama.cpp does not name the base: %s", stdout)
 	}
@@ -162,25 +163,25 @@ func TestExportAdapters(t *testing.T) {
 	base := tinyBase(t, tiny)
 	adapter := filepath.Join(t.TempDir(), "out.safetensors")
 	data := tinyText(t)
-	want(t, exitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--bottleneck", "4", "--steps", "2",
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--bottleneck", "4", "--steps", "2",
 		"--seq-len", "48", "--batch-tokens", "96")
 	file, dir := filepath.Join(t.TempDir(), "model.gguf"), filepath.Join(t.TempDir(), "hub")
-	stdout, _ := want(t, exitOK, "export", "--lora", adapter, "--to", "model", "--out", file)
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "model", "--out", file)
 	if !strings.Contains(stdout, "llama-cli -m "+file) {
 		t.Errorf("stdout %q", stdout)
 	}
-	want(t, exitOK, "eval", "--base", file, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, exitError, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir); !strings.Contains(stderr, "reads the stream") {
+	want(t, cli.ExitOK, "eval", "--base", file, "--data", data, "--ctx", "32")
+	if _, stderr := want(t, cli.ExitError, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir); !strings.Contains(stderr, "reads the stream") {
 		t.Errorf("stderr %q", stderr)
 	}
-	if _, stderr := want(t, exitError, "merge", "--lora", adapter, "--out", file+".merged"); !strings.Contains(stderr, "BOTTLENECK") {
+	if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", file+".merged"); !strings.Contains(stderr, "BOTTLENECK") {
 		t.Errorf("stderr %q", stderr)
 	}
-	want(t, exitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--adapter-input", "stream", "--bottleneck", "4", "--steps", "2",
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--adapter-input", "stream", "--bottleneck", "4", "--steps", "2",
 		"--seq-len", "48", "--batch-tokens", "96")
-	want(t, exitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
-	want(t, exitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, exitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank says nothing") {
+	want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
+	want(t, cli.ExitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
+	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank says nothing") {
 		t.Errorf("stderr %q", stderr)
 	}
 }
@@ -191,7 +192,7 @@ func TestExportUsage(t *testing.T) {
 		{"--lora a --to gguf --out o --type Q4_0", "--type"},
 		{"--lora a --to gguf", "--out"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"export"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"export"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}

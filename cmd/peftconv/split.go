@@ -10,36 +10,37 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/shards"
+	"github.com/peftconv/peftconv/gguf/split"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
-var splitVerb = verb{
-	name:  "split",
-	args:  "FILE PREFIX",
-	short: "divide a GGUF model among several files",
-	long: `Divides the model in FILE, a .gguf file or one of several that belong together, among files that are named
+var splitVerb = cli.Verb{
+	Name:  "split",
+	Args:  "FILE PREFIX",
+	Short: "divide a GGUF model among several files",
+	Long: `Divides the model in FILE, a .gguf file or one of several that belong together, among files that are named
 PREFIX-00001-of-00003.gguf and so on. llama.cpp and others open the model from the first of them; the names, the split.*
 metadata and the division are those of llama-gguf-split. Tensors are copied byte for byte, in their order.
 
 Either --max-tensors or --max-size says how much goes into a file. The files get their names together at the end, the
 first one last; what a killed run leaves cannot be taken for a model. "peftconv join" undoes it.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv split model.gguf parts/model --max-size 2G",
 		"peftconv split model.gguf model --max-tensors 128 --dry-run",
 	},
-	new: func() command { return new(splitOptions) },
+	New: func() cli.Command { return new(splitOptions) },
 }
 
 type splitOptions struct {
 	file, prefix string
-	options      shards.Options
-	maxSize      sizeFlag
+	options      split.Options
+	maxSize      cli.SizeFlag
 	dryRun       bool
 	force        bool
 	json         bool
 }
 
-func (o *splitOptions) flags(fs *pflag.FlagSet) {
+func (o *splitOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.options.MaxTensors, "max-tensors", 0, "the most tensors that a file gets: `N`")
 	fs.Var(&o.maxSize, "max-size", "the most `BYTES` of tensor data that a file gets: 500M, 2G (thousands), 2GiB; "+
 		"a larger tensor gets a file of its own")
@@ -49,10 +50,10 @@ func (o *splitOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the list of files as one JSON document")
 }
 
-func (o *splitOptions) validate(args []string) error {
+func (o *splitOptions) Validate(args []string) error {
 	switch {
 	case len(args) != 2:
-		return fmt.Errorf("expected FILE and PREFIX, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected FILE and PREFIX, found %s", cli.Plural(len(args), "argument"))
 	case o.options.MaxTensors < 0:
 		return fmt.Errorf("--max-tensors: %d, expected 1 or more", o.options.MaxTensors)
 	case o.options.MaxTensors == 0 && o.maxSize == 0:
@@ -70,18 +71,18 @@ func (o *splitOptions) validate(args []string) error {
 
 // splitReport is the document that --json prints.
 type splitReport struct {
-	File    string         `json:"file"`
-	Written bool           `json:"written"`
-	Shards  []shards.Shard `json:"shards"`
+	File    string        `json:"file"`
+	Written bool          `json:"written"`
+	Shards  []split.Shard `json:"shards"`
 }
 
-func (o *splitOptions) run(ctx context.Context, s streams) error {
+func (o *splitOptions) Run(ctx context.Context, s cli.Streams) error {
 	f, err := gguf.Open(o.file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	plan, err := shards.NewPlan(f, o.prefix, o.options)
+	plan, err := split.NewPlan(f, o.prefix, o.options)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.file, err)
 	}
@@ -91,36 +92,36 @@ func (o *splitOptions) run(ctx context.Context, s streams) error {
 		}
 	}
 	if o.json {
-		return printJSON(s.out, splitReport{o.file, !o.dryRun, plan.Shards})
+		return cli.PrintJSON(s.Out, splitReport{o.file, !o.dryRun, plan.Shards})
 	}
 	o.print(s, plan)
 	return nil
 }
 
-func (o *splitOptions) write(ctx context.Context, s streams, plan *shards.Plan) error {
-	if err := checkPlace("PREFIX", plan.Shards[0].Path, o.file); err != nil {
+func (o *splitOptions) write(ctx context.Context, s cli.Streams, plan *split.Plan) error {
+	if err := cli.CheckPlace("PREFIX", plan.Shards[0].Path, o.file); err != nil {
 		return err
 	}
 	if path := plan.Existing(); path != "" && !o.force {
 		return fmt.Errorf("%s is there already: choose another prefix, or replace it with --force", path)
 	}
-	m := copyMeter{w: s.err}
-	defer m.stop()
-	return plan.Write(ctx, m.update)
+	m := cli.CopyMeter{W: s.Err}
+	defer m.Stop()
+	return plan.Write(ctx, m.Update)
 }
 
-func (o *splitOptions) print(s streams, plan *shards.Plan) {
-	table := newTable(s.out)
+func (o *splitOptions) print(s cli.Streams, plan *split.Plan) {
+	table := cli.NewTable(s.Out)
 	total := int64(0)
 	for _, shard := range plan.Shards {
 		total += shard.Bytes
-		fmt.Fprintf(table, "%s\t%s\t%s\n", shard.Path, plural(shard.Tensors, "tensor"), bytesText(shard.Bytes))
+		fmt.Fprintf(table, "%s\t%s\t%s\n", shard.Path, cli.Plural(shard.Tensors, "tensor"), cli.BytesText(shard.Bytes))
 	}
 	table.Flush()
 	if o.dryRun {
-		fmt.Fprintf(s.out, "\nnothing written: %s of %s in all\n", plural(len(plan.Shards), "file"), bytesText(total))
+		fmt.Fprintf(s.Out, "\nnothing written: %s of %s in all\n", cli.Plural(len(plan.Shards), "file"), cli.BytesText(total))
 		return
 	}
-	fmt.Fprintf(s.out, "\n%s written, %s in all; the model opens from %s\n", plural(len(plan.Shards), "file"), bytesText(total),
+	fmt.Fprintf(s.Out, "\n%s written, %s in all; the model opens from %s\n", cli.Plural(len(plan.Shards), "file"), cli.BytesText(total),
 		filepath.Base(plan.Shards[0].Path))
 }

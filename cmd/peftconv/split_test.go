@@ -9,48 +9,49 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 func TestSplitAndJoin(t *testing.T) {
 	base, dir := tinyBase(t, tiny), t.TempDir()
 	prefix := filepath.Join(dir, "part")
-	out, _ := want(t, exitOK, "split", base, prefix+".gguf", "--max-tensors", "8", "--dry-run")
+	out, _ := want(t, cli.ExitOK, "split", base, prefix+".gguf", "--max-tensors", "8", "--dry-run")
 	if !strings.Contains(out, "part-00003-of-00003.gguf") || !strings.Contains(out, "nothing written: 3 files") {
 		t.Errorf("the dry run shows\n%s", out)
 	}
 	empty(t, dir)
-	out, _ = want(t, exitOK, "split", base, prefix, "--max-tensors", "8")
+	out, _ = want(t, cli.ExitOK, "split", base, prefix, "--max-tensors", "8")
 	if !strings.Contains(out, "the model opens from part-00001-of-00003.gguf") {
 		t.Errorf("split shows\n%s", out)
 	}
 	joined := filepath.Join(dir, "joined.gguf")
-	out, _ = want(t, exitOK, "join", prefix+"-00002-of-00003.gguf", joined)
+	out, _ = want(t, cli.ExitOK, "join", prefix+"-00002-of-00003.gguf", joined)
 	if !strings.Contains(out, "20 tensors from 3 files") {
 		t.Errorf("join shows\n%s", out)
 	}
 	same(t, base, joined)
-	want(t, exitOK, "generate", "--base", prefix+"-00001-of-00003.gguf", "--prompt", "the", "--n", "2")
+	want(t, cli.ExitOK, "generate", "--base", prefix+"-00001-of-00003.gguf", "--prompt", "the", "--n", "2")
 
-	_, stderr := want(t, exitError, "split", base, prefix, "--max-tensors", "8")
+	_, stderr := want(t, cli.ExitError, "split", base, prefix, "--max-tensors", "8")
 	if !strings.Contains(stderr, "is there already") || !strings.Contains(stderr, "--force") {
 		t.Errorf("stderr %q", stderr)
 	}
-	out, _ = want(t, exitOK, "split", base, prefix, "--max-size", "20kB", "--force", "--no-tensor-first", "--json")
+	out, _ = want(t, cli.ExitOK, "split", base, prefix, "--max-size", "20kB", "--force", "--no-tensor-first", "--json")
 	doc := document(t, out, "file", "written", "shards")
 	list := doc["shards"].([]any)
 	if first := list[0].(map[string]any); first["tensors"] != 0.0 || len(list) < 4 {
 		t.Errorf("shards %v", list)
 	}
-	_, stderr = want(t, exitError, "join", joined, filepath.Join(dir, "x.gguf"))
+	_, stderr = want(t, cli.ExitError, "join", joined, filepath.Join(dir, "x.gguf"))
 	if !strings.Contains(stderr, "is a whole model") {
 		t.Errorf("stderr %q", stderr)
 	}
 	shard := list[1].(map[string]any)["path"].(string)
-	want(t, exitError, "join", shard, shard)
+	want(t, cli.ExitError, "join", shard, shard)
 	if err := os.Remove(shard); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr = want(t, exitError, "join", list[0].(map[string]any)["path"].(string), joined)
+	_, stderr = want(t, cli.ExitError, "join", list[0].(map[string]any)["path"].(string), joined)
 	if !strings.Contains(stderr, filepath.Base(shard)) || !strings.Contains(stderr, "missing") {
 		t.Errorf("stderr %q does not name the missing file", stderr)
 	}
@@ -67,28 +68,13 @@ func TestSplitUsage(t *testing.T) {
 		{"a b --max-size 0", "at least 1 byte"},
 		{"a .gguf --max-size 1G", "PREFIX is empty"},
 	} {
-		if _, stderr := want(t, exitUsage, append([]string{"split"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, append([]string{"split"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
-	want(t, exitUsage, "join", "a")
-	want(t, exitError, "join", "absent.gguf", "b.gguf")
-	want(t, exitError, "split", "absent.gguf", "b", "--max-tensors", "1")
-}
-
-func TestParseSize(t *testing.T) {
-	for text, n := range map[string]int64{
-		"1": 1, "500": 500, "2G": 2e9, "2g": 2e9, "2GB": 2e9, "1.5M": 1_500_000, "2GiB": 2 << 30, "3 KiB": 3072, "10k": 10_000, "1T": 1e12, "7B": 7, "1e3": 1000,
-	} {
-		if got, err := parseSize(text); err != nil || got != n {
-			t.Errorf("parseSize(%q) = %d, %v, expected %d", text, got, err, n)
-		}
-	}
-	for _, text := range []string{"", "G", "-1", "1X", "1GG", "1GM", "1iG", "NaN", "Inf", "1e30", "0", "0.5", "1 2"} {
-		if got, err := parseSize(text); err == nil {
-			t.Errorf("parseSize(%q) = %d", text, got)
-		}
-	}
+	want(t, cli.ExitUsage, "join", "a")
+	want(t, cli.ExitError, "join", "absent.gguf", "b.gguf")
+	want(t, cli.ExitError, "split", "absent.gguf", "b", "--max-tensors", "1")
 }
 
 // large writes a model of some MB, so that copying it takes a while.
@@ -115,7 +101,7 @@ func TestKilledSplitLeavesNothingHalf(t *testing.T) {
 		for _, shard := range shards {
 			same(t, shard, filepath.Join(filepath.Dir(whole), filepath.Base(shard)))
 		}
-		if first := filepath.Join(dir, "m-00001-of-00006.gguf"); exists(first) {
+		if first := filepath.Join(dir, "m-00001-of-00006.gguf"); cli.Exists(first) {
 			f, err := gguf.Open(first)
 			if err != nil {
 				t.Fatalf("killed after %v: %v", delay, err)
@@ -128,7 +114,7 @@ func TestKilledSplitLeavesNothingHalf(t *testing.T) {
 func TestKilledJoinLeavesNothingHalf(t *testing.T) {
 	base := large(t)
 	prefix := filepath.Join(t.TempDir(), "m")
-	want(t, exitOK, "split", base, prefix, "--max-tensors", "10")
+	want(t, cli.ExitOK, "split", base, prefix, "--max-tensors", "10")
 	whole, err := os.ReadFile(base)
 	if err != nil {
 		t.Fatal(err)

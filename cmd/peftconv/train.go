@@ -12,15 +12,17 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-var trainVerb = verb{
-	name:  "train",
-	short: "train an adapter over a frozen model",
-	long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
+var trainVerb = cli.Verb{
+	Name:  "train",
+	Short: "train an adapter over a frozen model",
+	Long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
 unpacked piece by piece as the computation needs them, so that memory stays near the file's size.
 
 Data is a text file, cut into pieces of --seq-len tokens, or a .jsonl file whose lines are objects with "text", with
@@ -33,12 +35,12 @@ there. The same seed gives the same bytes, whatever the number of threads.
 
 --method discrete-prompt trains nothing and makes no adapter: it finds words for the [slot]s of --template and writes the
 prompt to --out, a .json that eval and generate take as --prompt-template.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
 		"peftconv train --base model.gguf --data notes.txt --targets attention --layers last:8 --steps 200 --out out.safetensors",
 	},
-	new: func() command { return new(trainOptions) },
+	New: func() cli.Command { return new(trainOptions) },
 }
 
 // sampledTokens is how much of the training data is evaluated where there is no evaluation data.
@@ -48,17 +50,17 @@ type trainOptions struct {
 	modelFlags
 	dataFlags
 	trainingFlags
-	method         methodFlags
+	method         methods.Flags
 	data, evalData string
 	json           bool
 	profile        string // file
 	flagSet        *pflag.FlagSet
 }
 
-func (o *trainOptions) flags(fs *pflag.FlagSet) {
+func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
-	o.method.classes = o.classes
-	group(fs, "Input and output", func() {
+	o.method.Classes = o.classes
+	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
 		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
 		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on")
@@ -68,10 +70,10 @@ func (o *trainOptions) flags(fs *pflag.FlagSet) {
 		fs.IntVar(&o.train.EvalEvery, "eval-every", 0, "measure the loss on --eval-data every `N` steps; 0 is only before and after")
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
-	group(fs, "Data", func() { o.dataFlags.add(fs) })
-	group(fs, "Adapter", func() { o.method.add(fs) })
-	group(fs, "Training", func() { o.addTraining(fs) })
-	require(fs, "base", "data", "out")
+	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
+	cli.Group(fs, "Adapter", func() { o.method.Add(fs) })
+	cli.Group(fs, "Training", func() { o.addTraining(fs) })
+	cli.Require(fs, "base", "data", "out")
 }
 
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
@@ -84,19 +86,19 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	o.addThreads(fs)
 }
 
-func (o *trainOptions) validate(args []string) error {
+func (o *trainOptions) Validate(args []string) error {
 	t := &o.train
 	switch {
 	case len(args) > 0:
-		return noArgs(args)
-	case !(t.LR >= 0) || !isFinite(t.LR):
+		return cli.NoArgs(args)
+	case !(t.LR >= 0) || !cli.IsFinite(t.LR):
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
-	case !(t.LRRatio >= 0) || !isFinite(t.LRRatio):
+	case !(t.LRRatio >= 0) || !cli.IsFinite(t.LRRatio):
 		return fmt.Errorf("--lr-ratio: %v, expected 0 or more", t.LRRatio)
 	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	for _, check := range []func() error{o.checkCommon, o.method.validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
+	for _, check := range []func() error{o.checkCommon, o.method.Validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -127,20 +129,18 @@ func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
-	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.method.qat.latent}
+	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.method.QAT.Latent}
 	if o.profile != "" {
-		if err := checkOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
+		if err := cli.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
 		}
 	}
-	return checkOutput("--out", o.train.Out, inputs...)
+	return cli.CheckOutput("--out", o.train.Out, inputs...)
 }
 
-func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-
-func (o *trainOptions) run(ctx context.Context, s streams) error {
-	if search := o.method.chosen().search; search != nil {
-		return search(ctx, s, o)
+func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
+	if search := o.method.Chosen().Search; search != nil {
+		return discreteSearch{search}.run(ctx, s, o)
 	}
 	if err := o.checkFiles(); err != nil {
 		return err
@@ -151,8 +151,8 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 	}
 	defer opened.Close()
 	base := opened.base
-	o.method.seed = o.train.Seed
-	adapter, err := o.method.adapter(base)
+	o.method.Seed = o.train.Seed
+	adapter, err := o.method.Adapter(base)
 	if err != nil {
 		return err
 	}
@@ -172,38 +172,38 @@ func (o *trainOptions) run(ctx context.Context, s streams) error {
 	opt := o.options()
 	o.announce(s, base, adapter, set, evalSet)
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
-		fmt.Fprintf(s.err, "memory   %s\n", memoryText(plan))
+		fmt.Fprintf(s.Err, "memory   %s\n", memoryText(plan))
 	}
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
 	if err != nil {
 		return o.explain(o.shortOfMemory(err, base, adapter, set, opt), s)
 	}
 	if o.json {
-		return printJSON(s.out, result)
+		return cli.PrintJSON(s.Out, result)
 	}
 	o.report(s, adapter, result)
 	return nil
 }
 
-func (o *trainOptions) announce(s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) {
+func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) {
 	spec := &base.Model.Spec
-	fmt.Fprintf(s.err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), plural(len(base.Model.Layers), "layer"),
-		spec.Width, bytesText(sizeOf(base.Path)))
-	fmt.Fprintf(s.err, "adapter  %s, %s\n", a.Describe(), plural(a.Parameters(), "parameter"))
-	fmt.Fprintf(s.err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, plural(o.train.BatchTokens, "token"), o.train.Seed)
-	fmt.Fprintf(s.err, "data     %s, %s", plural(len(set.Examples), "example"), plural(set.Tokens(), "token"))
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), cli.Plural(len(base.Model.Layers), "layer"),
+		spec.Width, cli.BytesText(sizeOf(base.Path)))
+	fmt.Fprintf(s.Err, "adapter  %s, %s\n", a.Describe(), cli.Plural(a.Parameters(), "parameter"))
+	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
+	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(len(set.Examples), "example"), cli.Plural(set.Tokens(), "token"))
 	if o.evalData != "" {
-		fmt.Fprintf(s.err, "; evaluation %s, %s", plural(len(evalSet.Examples), "example"), plural(evalSet.Tokens(), "token"))
+		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(len(evalSet.Examples), "example"), cli.Plural(evalSet.Tokens(), "token"))
 	}
-	fmt.Fprintln(s.err)
+	fmt.Fprintln(s.Err)
 	for _, note := range slices.Concat(set.Counts.Notes(), evalSet.Counts.Notes()) {
-		fmt.Fprintf(s.err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
-	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && exists(checkpoint) {
-		fmt.Fprintf(s.err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
+	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
+		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
 	}
 	if o.train.Resume == "" {
-		fmt.Fprintf(s.err, "measuring the base on %s first\n", plural(evalSet.Tokens(), "token"))
+		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))
 	}
 }
 
@@ -218,40 +218,40 @@ func (o *trainOptions) options() train.Options {
 }
 
 // runTraining trains behind a progress display.
-func (o *trainOptions) runTraining(ctx context.Context, s streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set,
+func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set,
 	opt train.Options) (*train.Result, error) {
-	var m *meter
+	var m *cli.Meter
 	opt.Progress = func(p train.Progress) {
 		if m == nil {
-			m = newMeter(s.err, "step", int64(p.Steps))
-			m.startAt(int64(p.Step))
+			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
+			m.StartAt(int64(p.Step))
 		}
-		m.update(int64(p.Step), trainNote(p))
+		m.Update(int64(p.Step), trainNote(p))
 		if p.EvalLoss != nil {
-			m.say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
+			m.Say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
 		}
 	}
 	var result *train.Result
-	err := profiled(o.profile, func() (err error) {
+	err := cli.Profiled(o.profile, func() (err error) {
 		result, err = train.Run(ctx, base, a, set, evalSet, opt)
 		return err
 	})
-	m.stop()
+	m.Stop()
 	return result, err
 }
 
 // trainNote is what the display says of a step beside its number.
 func trainNote(p train.Progress) string {
-	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, countText(int64(p.TokensPerSecond)))
+	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 
 // explain adds, to a run that was interrupted, the command that goes on from it.
-func (o *trainOptions) explain(err error, s streams) error {
+func (o *trainOptions) explain(err error, s cli.Streams) error {
 	var stop *train.Interrupted
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {
 		return err
 	}
-	fmt.Fprintf(s.err, "\nSaved after step %d of %d. To go on:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
+	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To go on:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
 	return context.Canceled
 }
 
@@ -269,7 +269,7 @@ func (o *trainOptions) resumeCommand(checkpoint string) string {
 			words = append(words, "--"+f.Name, f.Value.String())
 		}
 	})
-	return commandLine(append(words, "--resume", checkpoint)...)
+	return cli.CommandLine(append(words, "--resume", checkpoint)...)
 }
 
 // program is the name that this program was called by.
@@ -281,27 +281,27 @@ func program() string {
 }
 
 // report prints the results and what can be done with them.
-func (o *trainOptions) report(s streams, a *peft.Adapter, r *train.Result) {
+func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 	where := "evaluation data"
 	if o.evalData == "" {
 		where = "a sample of the training data"
 	}
-	fmt.Fprintf(s.out, "%s written: %s, %s\n", r.Adapter, plural(r.Steps, "step"), plural(int(r.Tokens), "token"))
+	fmt.Fprintf(s.Out, "%s written: %s, %s\n", r.Adapter, cli.Plural(r.Steps, "step"), cli.Plural(int(r.Tokens), "token"))
 	if r.BaseLoss != nil && r.EvalLoss != nil {
-		fmt.Fprintf(s.out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
+		fmt.Fprintf(s.Out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
 			math.Exp(*r.BaseLoss), math.Exp(*r.EvalLoss))
 	}
 	if r.Accuracy != nil {
-		fmt.Fprintf(s.out, "accuracy %.2f %%\n", 100**r.Accuracy)
+		fmt.Fprintf(s.Out, "accuracy %.2f %%\n", 100**r.Accuracy)
 	}
-	fmt.Fprintf(s.out, "%s tokens/s, peak memory %s\n", countText(int64(r.TokensPerSecond)), bytesText(r.PeakRSS))
+	fmt.Fprintf(s.Out, "%s tokens/s, peak memory %s\n", cli.CountText(int64(r.TokensPerSecond)), cli.BytesText(r.PeakRSS))
 	data := o.evalData
 	if data == "" {
 		data = o.data
 	}
-	fmt.Fprint(s.out, "\nNext:\n")
+	fmt.Fprint(s.Out, "\nNext:\n")
 	for _, words := range o.nextSteps(a, r.Adapter, data) {
-		fmt.Fprintf(s.out, "  %s\n", commandLine(append([]string{program(), words[0], "--base", o.base, "--lora", r.Adapter}, words[1:]...)...))
+		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora", r.Adapter}, words[1:]...)...))
 	}
 }
 

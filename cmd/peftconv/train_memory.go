@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -20,12 +21,12 @@ func memoryText(m *train.Memory) string {
 		{"outputs of frozen layers", m.Layers}, {"program", m.Program},
 	} {
 		if part.bytes > 0 {
-			parts = append(parts, part.name+" "+bytesText(part.bytes))
+			parts = append(parts, part.name+" "+cli.BytesText(part.bytes))
 		}
 	}
-	text := fmt.Sprintf("about %s: %s", bytesText(m.Total()), strings.Join(parts, ", "))
+	text := fmt.Sprintf("about %s: %s", cli.BytesText(m.Total()), strings.Join(parts, ", "))
 	if m.Known {
-		text += fmt.Sprintf("; %s available", bytesText(m.Available))
+		text += fmt.Sprintf("; %s available", cli.BytesText(m.Available))
 	}
 	return text
 }
@@ -41,7 +42,7 @@ func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter
 		changed := opt
 		change(&changed)
 		if m, err := train.PlanMemory(base, a, set, changed); err == nil && m.Total() < short.Total()*9/10 {
-			help = append(help, fmt.Sprintf("%s (about %s)", flags, bytesText(m.Total())))
+			help = append(help, fmt.Sprintf("%s (about %s)", flags, cli.BytesText(m.Total())))
 		}
 	}
 	if !short.Recompute {

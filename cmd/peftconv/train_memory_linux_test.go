@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/modeltest"
 )
 
@@ -47,8 +48,8 @@ func TestTrainMemory(t *testing.T) {
 	for _, mode := range []string{"always", "never"} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--batch-tokens", "6144", "--recompute", mode}
-		peak := float64(watch(t, exitOK, args...))
-		_, stderr := want(t, exitOK, args...)
+		peak := float64(watch(t, cli.ExitOK, args...))
+		_, stderr := want(t, cli.ExitOK, args...)
 		plan := planned(t, stderr)
 		t.Logf("recompute %s: planned %.0f MB, took %.0f MB", mode, plan/1e6, peak/1e6)
 		if plan < 0.7*peak || plan > 1.6*peak {
@@ -68,7 +69,7 @@ func TestTrainRefusesMemory(t *testing.T) {
 	args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--rank", "2", "--init", "gaussian"}
 	limited := append(args, "--batch-tokens", "6144", "--recompute", "never")
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64e6))
-	_, stderr := want(t, exitError, limited...)
+	_, stderr := want(t, cli.ExitError, limited...)
 	for _, part := range []string{"and 64 MB are available", "--recompute always (about", "--batch-tokens 3072 (about", "--ignore-memory"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
@@ -77,14 +78,14 @@ func TestTrainRefusesMemory(t *testing.T) {
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a refused run left an adapter")
 	}
-	want(t, exitOK, append(args, "--batch-tokens", "64", "--ignore-memory")...)
+	want(t, cli.ExitOK, append(args, "--batch-tokens", "64", "--ignore-memory")...)
 }
 
 // TestTrainProfile wants a profile that pprof can read: a gzip file.
 func TestTrainProfile(t *testing.T) {
 	dir := t.TempDir()
 	profile := filepath.Join(dir, "cpu.pprof")
-	want(t, exitOK, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
+	want(t, cli.ExitOK, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
 		"--seq-len", "48", "--profile", profile, "--precision", "bf16")
 	text, err := os.ReadFile(profile)
 	if err != nil || !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 func TestTrainReports(t *testing.T) {
@@ -15,7 +16,7 @@ func TestTrainReports(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	args := []string{"train", "--base", base, "--data", data, "--eval-data", data, "--out", out, "--steps", "30", "--seq-len", "48",
 		"--batch-tokens", "96", "--eval-every", "10"}
-	stdout, stderr := want(t, exitOK, args...)
+	stdout, stderr := want(t, cli.ExitOK, args...)
 	for _, part := range []string{"loss on evaluation data: base ", "tokens/s, peak memory", "peftconv merge --base " + base, "peftconv eval", "peftconv export"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
@@ -26,7 +27,7 @@ func TestTrainReports(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
 	}
-	stdout, _ = want(t, exitOK, append(args, "--json")...)
+	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
 	doc := document(t, stdout, "steps", "tokens", "base_loss", "eval_loss", "tokens_per_second", "peak_rss_bytes", "adapter")
 	if doc["steps"] != 30.0 || doc["adapter"] != out {
 		t.Errorf("steps %v, adapter %v", doc["steps"], doc["adapter"])
@@ -39,7 +40,7 @@ func TestTrainReports(t *testing.T) {
 func TestTrainWithoutEvaluationData(t *testing.T) {
 	base := tinyBase(t, tiny)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	stdout, _ := want(t, exitOK, "train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "3", "--seq-len", "48")
+	stdout, _ := want(t, cli.ExitOK, "train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "3", "--seq-len", "48")
 	if !strings.Contains(stdout, "loss on a sample of the training data: base ") {
 		t.Errorf("what the loss was measured on is not said:\n%s", stdout)
 	}
@@ -67,7 +68,7 @@ func TestTrainData(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			data := writeFile(t, c.file, []byte(strings.Repeat(c.data+"\n", 4)))
 			out := filepath.Join(t.TempDir(), "out.safetensors")
-			want(t, exitOK, append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "2", "--seq-len", "48"}, c.flags...)...)
+			want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "2", "--seq-len", "48"}, c.flags...)...)
 		})
 	}
 }
@@ -84,11 +85,11 @@ func TestTrainUsage(t *testing.T) {
 		{"--rnak 3", "did you mean --rank?"}, {"--seed x", "seed"},
 	} {
 		args := append([]string{"train", "--base", "b", "--data", "d", "--out", "o.safetensors"}, strings.Fields(c.flags)...)
-		if _, stderr := want(t, exitUsage, args...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.flags, stderr, c.message)
 		}
 	}
-	_, stderr := want(t, exitUsage, "train")
+	_, stderr := want(t, cli.ExitUsage, "train")
 	if !strings.Contains(stderr, "missing required flags --base, --data, --out") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -133,7 +134,7 @@ func TestTrainRefuses(t *testing.T) {
 			dir := t.TempDir()
 			args := append([]string{"train", "--base", c.base, "--data", c.data, "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
 				"--seq-len", "48"}, c.flags...)
-			_, stderr := want(t, exitError, args...)
+			_, stderr := want(t, cli.ExitError, args...)
 			for _, message := range c.messages {
 				if !strings.Contains(stderr, message) {
 					t.Errorf("stderr %q lacks %q", stderr, message)
@@ -177,7 +178,7 @@ func TestTrainOutputs(t *testing.T) {
 		{filepath.Join(t.TempDir(), "absent", "out.safetensors"), "does not exist"},
 		{t.TempDir(), ".safetensors"},
 	} {
-		if _, stderr := want(t, exitError, "train", "--base", base, "--data", data, "--out", c.out); !strings.Contains(stderr, "--out") || !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitError, "train", "--base", base, "--data", data, "--out", c.out); !strings.Contains(stderr, "--out") || !strings.Contains(stderr, c.message) {
 			t.Errorf("--out %s: stderr %q lacks %q", c.out, stderr, c.message)
 		}
 	}

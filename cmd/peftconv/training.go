@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -45,11 +46,11 @@ func (o *trainingFlags) checkCommon() error {
 		return fmt.Errorf("--schedule: %q is not known, expected constant, linear or cosine", t.Schedule)
 	case !slices.Contains([]string{train.RecomputeAuto, train.RecomputeAlways, train.RecomputeNever}, t.Recompute):
 		return fmt.Errorf("--recompute: %q is not known, expected auto, always or never", t.Recompute)
-	case !(o.warmup >= 0) || !isFinite(o.warmup):
+	case !(o.warmup >= 0) || !cli.IsFinite(o.warmup):
 		return fmt.Errorf("--warmup: %v, expected steps, or a share of all steps below 1", o.warmup)
-	case !(t.WeightDecay >= 0) || !isFinite(t.WeightDecay):
+	case !(t.WeightDecay >= 0) || !cli.IsFinite(t.WeightDecay):
 		return fmt.Errorf("--weight-decay: %v, expected 0 or more", t.WeightDecay)
-	case !(t.Clip >= 0) || !isFinite(t.Clip):
+	case !(t.Clip >= 0) || !cli.IsFinite(t.Clip):
 		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
 	}
 	if _, err := peft.ParsePrecision(t.Precision); err != nil {

@@ -8,28 +8,28 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/internal/verify"
-	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/gguf/verify"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
-var verifyVerb = verb{
-	name:  "verify",
-	args:  "FILE",
-	short: "look for what is wrong with a model's files",
-	long: `Reads all of FILE, a model or an adapter (a .gguf file, alone or one of several; a .safetensors file, an index of such
+var verifyVerb = cli.Verb{
+	Name:  "verify",
+	Args:  "FILE",
+	Short: "look for what is wrong with a model's files",
+	Long: `Reads all of FILE, a model or an adapter (a .gguf file, alone or one of several; a .safetensors file, an index of such
 files, or a directory that holds them), and lists what is wrong: rules of the format that are broken, metadata and
 tensors that contradict each other, tensors that lack or have other shapes than the architecture gives them (for those
 that peftconv can load), weights that are NaN or infinite. What is odd but not wrong is listed as a note.
 
 --hashes prints the SHA-256 of each tensor's data in the form of sha256sum. --against compares: with such a list, with
 the SHA256SUMS of whole files, or with the tensors of another model. The exit status is 1 when something is wrong.`,
-	examples: []string{
+	Examples: []string{
 		"peftconv verify model.gguf",
 		"peftconv verify model.gguf --hashes > model.sums && peftconv verify copy.gguf --against model.sums",
 		"peftconv verify model-00001-of-00003.gguf --against SHA256SUMS",
 		"peftconv verify adapter/ --json | jq .problems",
 	},
-	new: func() command { return new(verifyOptions) },
+	New: func() cli.Command { return new(verifyOptions) },
 }
 
 type verifyOptions struct {
@@ -39,93 +39,79 @@ type verifyOptions struct {
 	json    bool
 }
 
-func (o *verifyOptions) flags(fs *pflag.FlagSet) {
+func (o *verifyOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Quick, "quick", false, "look at the headers only, and read no weights")
 	fs.BoolVar(&o.options.Hashes, "hashes", false, "print the SHA-256 of every tensor, and findings to standard error")
 	fs.StringVar(&o.options.Against, "against", "", "compare with a `FILE`: a list of hashes (of tensors or files), or another model")
-	addThreads(fs, &o.threads)
+	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
 
-// addThreads is the flag of verbs that compute without a model.
-func addThreads(fs *pflag.FlagSet, n *int) {
-	fs.IntVarP(n, "threads", "t", 0, "`N` threads to read with; 0 is one for each processor; the results are the same for any N")
-}
-
-// useThreads checks the flag.
-func useThreads(n int) error {
-	if n < 0 || n > 1024 {
-		return fmt.Errorf("--threads: %d, expected 0 to 1024", n)
-	}
-	kernels.SetThreads(n)
-	return nil
-}
-
-func (o *verifyOptions) validate(args []string) error {
+func (o *verifyOptions) Validate(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("expected one FILE, found %s", plural(len(args), "argument"))
+		return fmt.Errorf("expected one FILE, found %s", cli.Plural(len(args), "argument"))
 	}
 	o.file = args[0]
 	if o.options.Quick && (o.options.Hashes || o.options.Against != "") {
 		return errors.New("--quick reads no weights, which --hashes and --against need")
 	}
-	return useThreads(o.threads)
+	return cli.UseThreads(o.threads)
 }
 
-func (o *verifyOptions) run(ctx context.Context, s streams) error {
-	m := copyMeter{w: s.err}
-	o.options.Progress = m.update
+func (o *verifyOptions) Run(ctx context.Context, s cli.Streams) error {
+	m := cli.CopyMeter{W: s.Err}
+	o.options.Progress = m.Update
 	r, err := verify.File(ctx, o.file, o.options)
-	m.stop()
+	m.Stop()
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.json:
-		if err := printJSON(s.out, r); err != nil {
+		if err := cli.PrintJSON(s.Out, r); err != nil {
 			return err
 		}
 	case o.options.Hashes:
 		for _, t := range r.Tensors {
-			fmt.Fprintln(s.out, verify.SumLine(t.SHA256, t.Name))
+			fmt.Fprintln(s.Out, verify.SumLine(t.SHA256, t.Name))
 		}
-		o.print(s.err, r)
+		o.print(s.Err, r)
 	default:
-		o.print(s.out, r)
+		o.print(s.Out, r)
 	}
 	if !r.OK() {
-		return fmt.Errorf("%s: %s", o.file, plural(len(r.Problems), "problem"))
+		return fmt.Errorf("%s: %s", o.file, cli.Plural(len(r.Problems), "problem"))
 	}
 	return nil
 }
 
 func (o *verifyOptions) print(w io.Writer, r *verify.Report) {
 	for _, f := range r.Problems {
-		fmt.Fprintf(w, "problem: %s\n", printable(f.String(), 0))
+		fmt.Fprintf(w, "problem: %s\n", cli.Printable(f.String(), 0))
 	}
 	for _, f := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", printable(f.String(), 0))
+		fmt.Fprintf(w, "note: %s\n", cli.Printable(f.String(), 0))
 	}
 	if !r.OK() {
 		return
 	}
 	what := r.Format
 	if r.Architecture != "" {
-		what += ", " + printable(r.Architecture, 0)
+		what += ", " + cli.Printable(r.Architecture, 0)
 	}
 	read := "no weights read"
 	if !o.options.Quick {
-		read = plural(int(r.Numbers), "number") + " read"
+		read = cli.Plural(int(r.Numbers), "number") + " read"
 	}
 	if o.options.Against != "" {
 		read += fmt.Sprintf(", %s the same in %s", hashes(r.Compared), o.options.Against)
 	}
-	fmt.Fprintf(w, "%s: no problems (%s, %s, %s, %s)\n", o.file, what, plural(len(r.Tensors), "tensor"), bytesText(r.Bytes), read)
+	fmt.Fprintf(w, "%s: no problems (%s, %s, %s, %s)\n", o.file, what, cli.Plural(len(r.Tensors), "tensor"), cli.BytesText(r.Bytes), read)
 }
 
 func hashes(n int) string {
 	if n == 1 {
 		return "1 hash"
 	}
-	return countText(n) + " hashes"
+	return cli.CountText(n) + " hashes"
 }

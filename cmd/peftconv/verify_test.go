@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
 )
 
 func TestVerify(t *testing.T) {
 	base := tinyBase(t, tiny)
-	out, _ := want(t, exitOK, "verify", base)
+	out, _ := want(t, cli.ExitOK, "verify", base)
 	if !strings.Contains(out, "tiny.gguf: no problems (GGUF, llama, 20 tensors") || !strings.Contains(out, "numbers read)") {
 		t.Errorf("verify shows\n%s", out)
 	}
-	if out, _ = want(t, exitOK, "verify", base, "--quick"); !strings.Contains(out, "no weights read") {
+	if out, _ = want(t, cli.ExitOK, "verify", base, "--quick"); !strings.Contains(out, "no weights read") {
 		t.Errorf("verify --quick shows\n%s", out)
 	}
 	spoiled := filepath.Join(t.TempDir(), "nan.gguf")
@@ -24,11 +25,11 @@ func TestVerify(t *testing.T) {
 			values[3*tiny.width+5] = float32(nan())
 		}
 	})
-	out, stderr := want(t, exitError, "verify", spoiled)
+	out, stderr := want(t, cli.ExitError, "verify", spoiled)
 	if !strings.Contains(out, `problem: tensor "blk.1.attn_k.weight": NaN at row 3, column 5`) || !strings.Contains(stderr, "nan.gguf: 1 problem\n") {
 		t.Errorf("stdout %q, stderr %q", out, stderr)
 	}
-	out, _ = want(t, exitError, "verify", spoiled, "--json")
+	out, _ = want(t, cli.ExitError, "verify", spoiled, "--json")
 	doc := document(t, out, "file", "format", "problems", "notes", "tensors", "numbers")
 	if p := doc["problems"].([]any)[0].(map[string]any); p["tensor"] != "blk.1.attn_k.weight" {
 		t.Errorf("problem %v", p)
@@ -37,12 +38,12 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyHashes(t *testing.T) {
 	base := tinyBase(t, tiny)
-	sums, stderr := want(t, exitOK, "verify", base, "--hashes")
+	sums, stderr := want(t, cli.ExitOK, "verify", base, "--hashes")
 	if strings.Count(sums, "\n") != 20 || !strings.Contains(stderr, "no problems") {
 		t.Errorf("stdout %q, stderr %q", sums, stderr)
 	}
 	list := writeFile(t, "model.sums", []byte(sums))
-	out, _ := want(t, exitOK, "verify", base, "--against", list)
+	out, _ := want(t, cli.ExitOK, "verify", base, "--against", list)
 	if !strings.Contains(out, "20 hashes the same in "+list) {
 		t.Errorf("verify shows\n%s", out)
 	}
@@ -50,12 +51,12 @@ func TestVerifyHashes(t *testing.T) {
 	twin.seed = 7
 	other := tinyBase(t, twin)
 	for _, args := range [][]string{{other, "--against", list}, {other, "--against", base}} {
-		out, _ = want(t, exitError, append([]string{"verify"}, args...)...)
+		out, _ = want(t, cli.ExitError, append([]string{"verify"}, args...)...)
 		if !strings.Contains(out, `problem: tensor "token_embd.weight": its SHA-256 is`) {
 			t.Errorf("verify shows\n%s", out)
 		}
 	}
-	out, _ = want(t, exitOK, "verify", base, "--hashes", "--json")
+	out, _ = want(t, cli.ExitOK, "verify", base, "--hashes", "--json")
 	first := document(t, out)["tensors"].([]any)[0].(map[string]any)
 	if hash, _, _ := strings.Cut(sums, " "); first["sha256"] != hash {
 		t.Errorf("tensor %v, the list begins with %s", first, hash)
@@ -73,15 +74,15 @@ func TestVerifyRefuses(t *testing.T) {
 		args    []string
 		message string // in stdout or stderr
 	}{
-		{exitUsage, nil, "expected one FILE"},
-		{exitUsage, []string{base, "--quick", "--hashes"}, "--quick reads no weights"},
-		{exitUsage, []string{base, "--threads", "-1"}, "--threads: -1"},
-		{exitError, []string{"absent.gguf"}, "absent.gguf"},
-		{exitError, []string{base, "--against", "absent"}, "absent"},
-		{exitError, []string{writeFile(t, "x.gguf", data[:len(data)-200])}, "is it complete?"},
-		{exitError, []string{writeFile(t, "x.gguf", data[:100])}, "problem: gguf: "},
-		{exitError, []string{writeFile(t, "x.gguf", []byte("GGUF"))}, "problem: gguf: "},
-		{exitError, []string{writeFile(t, "x.txt", []byte("text"))}, "neither GGUF nor safetensors"},
+		{cli.ExitUsage, nil, "expected one FILE"},
+		{cli.ExitUsage, []string{base, "--quick", "--hashes"}, "--quick reads no weights"},
+		{cli.ExitUsage, []string{base, "--threads", "-1"}, "--threads: -1"},
+		{cli.ExitError, []string{"absent.gguf"}, "absent.gguf"},
+		{cli.ExitError, []string{base, "--against", "absent"}, "absent"},
+		{cli.ExitError, []string{writeFile(t, "x.gguf", data[:len(data)-200])}, "is it complete?"},
+		{cli.ExitError, []string{writeFile(t, "x.gguf", data[:100])}, "problem: gguf: "},
+		{cli.ExitError, []string{writeFile(t, "x.gguf", []byte("GGUF"))}, "problem: gguf: "},
+		{cli.ExitError, []string{writeFile(t, "x.txt", []byte("text"))}, "neither GGUF nor safetensors"},
 	} {
 		stdout, stderr := want(t, c.status, append([]string{"verify"}, c.args...)...)
 		if !strings.Contains(stdout+stderr, c.message) {
@@ -93,7 +94,7 @@ func TestVerifyRefuses(t *testing.T) {
 // TestVerifyHostileText: what a file says must not reach the terminal as control characters.
 func TestVerifyHostileText(t *testing.T) {
 	path := writeFile(t, "x.safetensors", safetensorsFile(`{"w\u001b]0;x.lora_A.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
-	if out, _ := want(t, exitError, "verify", path); strings.ContainsAny(out, "\x1b\x07") {
+	if out, _ := want(t, cli.ExitError, "verify", path); strings.ContainsAny(out, "\x1b\x07") {
 		t.Errorf("control characters in %q", out)
 	}
 }
@@ -103,8 +104,8 @@ func TestDiff(t *testing.T) {
 	other := tiny
 	other.typ = gguf.Q8_0
 	rough := tinyBase(t, other)
-	want(t, exitOK, "edit", rough, "--set", "x.y=new", "--remove", "general.name", "--set", "llama.context_length=128")
-	out, _ := want(t, exitOK, "diff", base, base, "--exit-code")
+	want(t, cli.ExitOK, "edit", rough, "--set", "x.y=new", "--remove", "general.name", "--set", "llama.context_length=128")
+	out, _ := want(t, cli.ExitOK, "diff", base, base, "--exit-code")
 	if out != "20 tensors the same\n" {
 		t.Errorf("diff shows\n%s", out)
 	}
@@ -118,8 +119,8 @@ func TestDiff(t *testing.T) {
 	if stderr != "" {
 		t.Errorf("stderr %q", stderr)
 	}
-	want(t, exitOK, "diff", base, rough)
-	if out, _ = want(t, exitOK, "diff", base, rough, "--quick"); strings.Contains(out, "cosine") || !strings.Contains(out, "of the same type and shape") {
+	want(t, cli.ExitOK, "diff", base, rough)
+	if out, _ = want(t, cli.ExitOK, "diff", base, rough, "--quick"); strings.Contains(out, "cosine") || !strings.Contains(out, "of the same type and shape") {
 		t.Errorf("diff --quick shows\n%s", out)
 	}
 	out, _ = want(t, exitDiffer, "diff", base, rough, "--exit-code", "--json")
@@ -133,11 +134,11 @@ func TestDiff(t *testing.T) {
 func TestDiffAdapters(t *testing.T) {
 	base := tinyBase(t, tiny)
 	a, b := trained(t, base), trained(t, base, "--steps", "12")
-	out, _ := want(t, exitOK, "diff", a, b)
+	out, _ := want(t, cli.ExitOK, "diff", a, b)
 	if !strings.Contains(out, "lora_A.weight") || !strings.Contains(out, "error") {
 		t.Errorf("diff shows\n%s", out)
 	}
-	if out, _ = want(t, exitOK, "diff", base, a); !strings.Contains(out, "+ ") || !strings.Contains(out, "- token_embd.weight") {
+	if out, _ = want(t, cli.ExitOK, "diff", base, a); !strings.Contains(out, "+ ") || !strings.Contains(out, "- token_embd.weight") {
 		t.Errorf("diff of a model and an adapter shows\n%s", out)
 	}
 }
@@ -150,29 +151,15 @@ func TestDiffRefuses(t *testing.T) {
 		args    []string
 		message string
 	}{
-		{exitUsage, []string{base}, "expected A and B"},
-		{exitError, []string{base, "absent"}, "absent"},
+		{cli.ExitUsage, []string{base}, "expected A and B"},
+		{cli.ExitError, []string{base, "absent"}, "absent"},
 		{exitTrouble, []string{base, "absent", "--exit-code"}, "peftconv diff: stat absent"},
 		{exitTrouble, []string{bad, base, "--exit-code"}, "x.gguf"},
-		{exitError, []string{base, bad}, "x.gguf"},
+		{cli.ExitError, []string{base, bad}, "x.gguf"},
 	} {
 		_, stderr := want(t, c.status, append([]string{"diff"}, c.args...)...)
-		if !strings.Contains(stderr, c.message) || c.status != exitUsage && strings.Count(stderr, "\n") != 1 {
+		if !strings.Contains(stderr, c.message) || c.status != cli.ExitUsage && strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%v: stderr %q lacks %q", c.args, stderr, c.message)
-		}
-	}
-}
-
-func TestChangedText(t *testing.T) {
-	long := strings.Repeat("é", 100)
-	for _, c := range []struct{ old, new, want string }{
-		{"a", "b", `"a" → "b"`},
-		{long + "x", long + "y", `…"éééééx" → …"éééééy" (201 → 201 bytes, from byte 200 on)`},
-		{long, long + "y", `…"ééééé" → …"éééééy" (200 → 201 bytes, from byte 200 on)`},
-		{long, "", `"` + strings.Repeat("é", shownRunes/2) + `…" → "" (200 → 0 bytes, from byte 0 on)`},
-	} {
-		if got := changedText(c.old, c.new); got != c.want {
-			t.Errorf("%s, expected %s", got, c.want)
 		}
 	}
 }

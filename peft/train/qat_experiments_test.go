@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
-	"github.com/peftconv/peftconv/internal/quantize"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"

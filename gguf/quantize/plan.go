@@ -1,0 +1,225 @@
+package quantize
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// What a plan is refused for and an option would allow.
+var (
+	// ErrQuantized: a tensor is quantized already, and Options.AllowRequantize is not set.
+	ErrQuantized = errors.New("quantizing it again, which costs more than quantizing the original, has to be allowed")
+	// ErrNeedsImportance: a type is of no use without an importance matrix (Options.Imatrix), or needs an entry in it.
+	ErrNeedsImportance = errors.New("needs an importance matrix")
+)
+
+// Plan is what will be written.
+type Plan struct {
+	Tensors []Tensor // in the order in which they are written
+
+	file *gguf.File
+	opt  settings
+	meta *gguf.Metadata // of the whole model
+}
+
+// Tensor is a tensor of a plan.
+type Tensor struct {
+	Name     string
+	Shape    []int64
+	From, To gguf.Type
+	Bytes    int64 // of the data in To
+	Weighted bool  // errors are weighed by an importance matrix
+	Fallback bool  // the type that was wanted does not fit the rows
+
+	source     *gguf.Tensor
+	importance []float32 // one value a column, matrix after matrix; nil: all count alike
+}
+
+// NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
+// where there is none (ErrNeedsImportance), tensors that are quantized already, unless that is allowed (ErrQuantized), and
+// shapes that no type fits. The plan is valid until f is closed.
+func NewPlan(f *gguf.File, opt Options) (*Plan, error) {
+	if opt.Type.Name == "" {
+		return nil, errors.New("no file type to quantize to is given")
+	}
+	return newPlan(f, opt)
+}
+
+func newPlan(f *gguf.File, opt Options) (*Plan, error) {
+	s, err := newSettings(opt)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{file: f, opt: s}
+	tensors := p.order()
+	if len(tensors) == 0 {
+		return nil, fmt.Errorf("%s holds no tensors", f.Path)
+	}
+	m := newMixer(tensors, p.traits(), &p.opt)
+	for _, t := range tensors {
+		to, err := m.choose(t)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.add(t, to); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.setMetadata()
+}
+
+// order is the model's tensors in the order in which they are written: where files are kept apart, that of the files.
+func (p *Plan) order() []*gguf.Tensor {
+	if p.keepSplit() {
+		return p.file.Tensors
+	}
+	return sorted(p.file.Tensors)
+}
+
+func (p *Plan) keepSplit() bool { return p.opt.KeepSplit && len(p.file.Shards) > 1 }
+
+func (p *Plan) traits() traits {
+	m := traitsOf(p.file)
+	m.imatrix = p.opt.Imatrix != nil
+	return m
+}
+
+// add plans a tensor.
+func (p *Plan) add(t *gguf.Tensor, to chosen) error {
+	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t}
+	if to.Type == t.Type {
+		out.Bytes = t.Size()
+		p.Tensors = append(p.Tensors, out)
+		return nil
+	}
+	if err := p.check(t, to.Type); err != nil {
+		return err
+	}
+	row, err := to.RowSize(t.Cols())
+	if err != nil {
+		return fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	out.Bytes = row * t.Rows()
+	if err := out.weigh(p.opt.Imatrix, p.opt.Type.Name); err != nil {
+		return err
+	}
+	p.Tensors = append(p.Tensors, out)
+	return nil
+}
+
+// check says whether a tensor can get another type.
+func (p *Plan) check(t *gguf.Tensor, to gguf.Type) error {
+	switch {
+	case !quant.Supported(to):
+		return fmt.Errorf("tensor %q: nothing can be quantized to %v", t.Name, to)
+	case !quant.Supported(t.Type):
+		return fmt.Errorf("tensor %q: %v holds no weights that can be quantized", t.Name, t.Type)
+	case quantized(t.Type) && !p.opt.AllowRequantize:
+		return fmt.Errorf("tensor %q is %v already: %w", t.Name, t.Type, ErrQuantized)
+	}
+	return nil
+}
+
+// weigh finds the importance of a tensor's columns and refuses types that cannot do without.
+func (t *Tensor) weigh(m *imatrix.Matrix, fileType string) error {
+	if m != nil {
+		if e := m.Entry(t.Name); e != nil {
+			if err := t.setImportance(e); err != nil {
+				return fmt.Errorf("%s: %w", m.Path, err)
+			}
+		}
+	}
+	t.Weighted = t.importance != nil
+	if t.Weighted || !needsImportance(t.Name, t.To, fileType) {
+		return nil
+	}
+	if m == nil {
+		return fmt.Errorf("tensor %q as %v %w", t.Name, t.To, ErrNeedsImportance)
+	}
+	return fmt.Errorf("tensor %q as %v %w, and %s has no entry for it", t.Name, t.To, ErrNeedsImportance, m.Path)
+}
+
+func (t *Tensor) setImportance(e *imatrix.Entry) error {
+	values := e.Importance()
+	if want := t.source.Cols() * dim(t.source, 2); int64(len(values)) != want {
+		if roleOf(t.Name) == embedding { // it is looked up, not multiplied: what was measured is of something else
+			return nil
+		}
+		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it is of another model", t.Name, len(values), want)
+	}
+	t.importance = values
+	return nil
+}
+
+// needsImportance says whether a tensor comes out as garbage in a type without an importance matrix. The embedding and
+// the head, of which there is none as a rule, do not unless the type cannot be made at all.
+func needsImportance(name string, to gguf.Type, fileType string) bool {
+	if quant.NeedsImportance(to) {
+		return true
+	}
+	if r := roleOf(name); r == embedding || r == head {
+		return false
+	}
+	switch to {
+	case gguf.IQ3_XXS, gguf.IQ2_XXS, gguf.IQ2_XS, gguf.IQ2_S, gguf.IQ1_M, gguf.IQ1_S:
+		return true
+	case gguf.Q2_K:
+		return fileType == "Q2_K_S"
+	}
+	return false
+}
+
+// FileType is the file type that the file will say it has.
+func (p *Plan) FileType() FileType { return p.opt.Type }
+
+// Weights is the number of weights of all tensors.
+func (p *Plan) Weights() int64 {
+	n := int64(0)
+	for i := range p.Tensors {
+		n += p.Tensors[i].source.Elements()
+	}
+	return n
+}
+
+// DataBytes is the size of all tensors' data as planned, InputBytes as they are.
+func (p *Plan) DataBytes() int64 {
+	n := int64(0)
+	for i := range p.Tensors {
+		n += p.Tensors[i].Bytes
+	}
+	return n
+}
+
+// InputBytes is the size of all tensors' data as they are.
+func (p *Plan) InputBytes() int64 {
+	n := int64(0)
+	for i := range p.Tensors {
+		n += p.Tensors[i].source.Size()
+	}
+	return n
+}
+
+// BitsPerWeight is the size of the planned data, in bits, for each weight.
+func (p *Plan) BitsPerWeight() float64 { return 8 * float64(p.DataBytes()) / float64(p.Weights()) }
+
+// Unweighted are the tensors that are quantized without an importance matrix. Embeddings, of which there is none as a
+// rule, do not count.
+func (p *Plan) Unweighted() []Tensor {
+	return p.filter(func(t *Tensor) bool {
+		return t.From != t.To && quantized(t.To) && !t.Weighted && roleOf(t.Name) != embedding && roleOf(t.Name) != head
+	})
+}
+
+// Fallbacks are the tensors that got another type than the wanted one because of their rows.
+func (p *Plan) Fallbacks() []Tensor {
+	return p.filter(func(t *Tensor) bool { return t.Fallback })
+}
+
+func (p *Plan) filter(keep func(*Tensor) bool) []Tensor {
+	return slices.DeleteFunc(slices.Clone(p.Tensors), func(t Tensor) bool { return !keep(&t) })
+}

@@ -1,0 +1,160 @@
+package split
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/weights"
+)
+
+// Options says how a model is to be divided. One of MaxTensors and MaxBytes should be set; the other is 0.
+type Options struct {
+	MaxTensors int   // the most tensors a file has
+	MaxBytes   int64 // the most bytes of padded tensor data a file has; a tensor that has more alone gets its own file
+	EmptyFirst bool  // the first file gets the metadata alone
+}
+
+// Shard is a file that a model is to be split into.
+type Shard struct {
+	Path    string `json:"path"`
+	Tensors int    `json:"tensors"`
+	Bytes   int64  `json:"bytes"` // of the whole file
+
+	meta  *gguf.Metadata
+	table []gguf.Tensor
+}
+
+// Plan is a split that has been thought through but not written.
+type Plan struct {
+	Shards []Shard
+	Size   int64 // bytes of all tensors
+
+	source *gguf.File
+	format gguf.Format
+}
+
+// NewPlan divides the tensors of a model, in their order, among files named PREFIX-00001-of-00003.gguf and so on. The
+// model must stay open until the plan has been written.
+func NewPlan(f *gguf.File, prefix string, opt Options) (*Plan, error) {
+	groups := gguf.Split(f.Table(), f.Alignment, opt.MaxTensors, opt.MaxBytes)
+	if opt.EmptyFirst {
+		groups = append([][]gguf.Tensor{nil}, groups...)
+	}
+	p := &Plan{source: f, format: gguf.Format{Version: f.Version, Order: f.Order}}
+	for i, group := range groups {
+		meta, err := gguf.SplitMetadata(f.Meta, i, len(groups), len(f.Tensors))
+		if err != nil {
+			return nil, err
+		}
+		_, size, err := gguf.HeaderSize(meta, group, p.format)
+		if err != nil {
+			return nil, err
+		}
+		p.Shards = append(p.Shards, Shard{gguf.SplitPath(prefix, i, len(groups)), len(group), size, meta, group})
+		for j := range group {
+			p.Size += group[j].Size()
+		}
+	}
+	return p, nil
+}
+
+// Existing is the first of the plan's files that is there already, or "".
+func (p *Plan) Existing() string {
+	for _, s := range p.Shards {
+		if _, err := os.Lstat(s.Path); err == nil {
+			return s.Path
+		}
+	}
+	return ""
+}
+
+// Progress is called after each piece that has been copied: so many bytes of a size in all, the last of them of a tensor.
+type Progress = func(done, size int64, tensor string)
+
+// Write writes the files. It replaces files of their names, but for those of the model itself, which are an error. If it
+// fails, nothing of it is left, and files that were there are untouched, unless the system fails at the renaming.
+func (p *Plan) Write(ctx context.Context, progress Progress) error {
+	if err := p.checkSource(); err != nil {
+		return err
+	}
+	c := &weights.Copier{From: p.source, Size: p.Size, Progress: progress}
+	files := make([]*atomicfile.File, len(p.Shards))
+	defer func() {
+		for _, f := range files {
+			if f != nil {
+				f.Abort()
+			}
+		}
+	}()
+	for i := range p.Shards {
+		f, err := atomicfile.Create(p.Shards[i].Path)
+		if err != nil {
+			return err
+		}
+		files[i] = f
+		if err := p.writeShard(ctx, c, f, &p.Shards[i]); err != nil {
+			return fmt.Errorf("write %s: %w", p.Shards[i].Path, err)
+		}
+	}
+	return publish(files)
+}
+
+// checkSource refuses to replace a file that is read.
+func (p *Plan) checkSource() error {
+	sources := p.source.Shards
+	if sources == nil {
+		sources = []string{p.source.Path}
+	}
+	for _, s := range p.Shards {
+		for _, source := range sources {
+			if sameFile(s.Path, source) {
+				return fmt.Errorf("%s is a file of the model that is split: choose another prefix", s.Path)
+			}
+		}
+	}
+	return nil
+}
+
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
+// writeShard writes one file aside.
+func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.File, s *Shard) error {
+	w, err := gguf.NewWriterFormat(f, s.meta, s.table, p.format)
+	if err != nil {
+		return err
+	}
+	for i := range s.table {
+		if err := c.Copy(ctx, w, &s.table[i]); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return f.Seal()
+}
+
+// publish gives the files their names. The first file is what programs open: an old one goes before anything else, the new
+// one comes last, so that there is never a set of old and new files that can be opened.
+func publish(files []*atomicfile.File) error {
+	if len(files) > 1 {
+		if err := os.Remove(files[0].Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		if err := files[i].Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+// Package cli is what the verbs of the command have in common: how a verb describes itself and its flags, help, errors and
+// exit statuses, progress on a terminal, and texts for people.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Exit statuses of the program.
+const (
+	ExitOK          = 0
+	ExitError       = 1
+	ExitUsage       = 2
+	ExitInterrupted = 130 // what shells give a program ended by Ctrl-C
+)
+
+// Verb is one word after peftconv. Its texts are its reference.
+type Verb struct {
+	Name     string
+	Args     string   // the positional arguments as help shows them: "FILE"
+	Short    string   // one line, for the list of verbs
+	Long     string   // what it does, after the usage line
+	Examples []string // whole commands
+	New      func() Command
+}
+
+// Command is a verb's options and what it does with them.
+type Command interface {
+	Flags(fs *pflag.FlagSet)
+	Validate(args []string) error // the positional arguments and the flags' values; errors are usage errors
+	Run(ctx context.Context, s Streams) error
+}
+
+// Execute parses the arguments and runs the verb.
+func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
+	c := v.New()
+	fs := v.FlagSet(c)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			v.Help(s.Out)
+			return nil
+		}
+		return flagError(fs, err)
+	}
+	if err := checkRequired(fs); err != nil {
+		return err
+	}
+	if err := c.Validate(fs.Args()); err != nil {
+		return UsageError{err}
+	}
+	return c.Run(ctx, s)
+}
+
+// FlagSet is the flags of the verb's options.
+func (v *Verb) FlagSet(c Command) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(v.Name, pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	c.Flags(fs)
+	return fs
+}
+
+// UsageError is a command line that cannot be understood: exit status 2.
+type UsageError struct{ error }
+
+// Unwrap is what is wrong with the command line.
+func (e UsageError) Unwrap() error { return e.error }
+
+// StatusError ends the program with a status of its own. Without an error there is nothing to say: the result was printed.
+type StatusError struct {
+	Status int
+	Err    error
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return fmt.Sprintf("exit status %d: %v", e.Status, e.Err) }
+
+// Unwrap is the error that ended the program, nil where there is none.
+func (e *StatusError) Unwrap() error { return e.Err }
+
+// Usagef is a usage error with this text.
+func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// flagError says what is wrong with a flag and, where one is spelled nearly right, which was meant.
+func flagError(fs *pflag.FlagSet, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return UsageError{err}
+	}
+	names := []string{"help"}
+	fs.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := Nearest(unknown.GetSpecifiedName(), names); near != "" {
+		return Usagef("%w; did you mean --%s?", err, near)
+	}
+	return UsageError{err}
+}
+
+// NoArgs is the check of verbs that take flags only.
+func NoArgs(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q: this verb takes flags only", args[0])
+	}
+	return nil
+}
+
+// Nearest is the candidate that a misspelled word most likely stands for, or "".
+func Nearest(word string, candidates []string) string {
+	best, distance := "", 3
+	for _, c := range candidates {
+		if len(word) >= 3 && strings.HasPrefix(c, word) {
+			return c
+		}
+		if d := editDistance(word, c); d < distance && d < len(c) {
+			best, distance = c, d
+		}
+	}
+	return best
+}
+
+// editDistance is the number of insertions, deletions and replacements that turn a into b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Streams are the standard streams of a run; tests put buffers there.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer // results
+	Err io.Writer // progress, warnings, errors
+}
+
+// IsFinite says whether x is neither NaN nor infinite.
+func IsFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

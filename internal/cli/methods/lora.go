@@ -1,0 +1,134 @@
+package methods
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// loraMethod is low-rank adaptation and its variants.
+func loraMethod() *Method {
+	o := &loraFlags{}
+	return &Method{
+		name: "lora", short: "W + s·B·A, two thin matrices beside each weight",
+		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
+		flags:  o.add, check: o.check, adapter: o.adapter,
+	}
+}
+
+// loraFlags are the flags of LoRA alone.
+type loraFlags struct {
+	options       peft.LoRAOptions
+	ranks, alphas []string // patterns
+	tokens        []string
+	original      string
+	rankPattern   map[string]int
+	alphaPattern  map[string]float64
+}
+
+func (o *loraFlags) add(fs *pflag.FlagSet) {
+	opt := &o.options
+	fs.BoolVar(&opt.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
+	fs.BoolVar(&opt.DoRA, "dora", false, "train the norms of the weights' rows beside their directions")
+	fs.StringVar(&opt.Init, "init", peft.InitKaiming, "how the matrices start: `INIT` "+strings.Join(peft.Inits, ", "))
+	fs.StringVar(&o.original, "original", "", "for --init loftq: the model that the base was quantized from, a GGUF `FILE` or a Hugging Face directory")
+	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
+	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil, "other alphas for single weights, `NAME=ALPHA`, separated by commas")
+	fs.StringVar(&opt.Bias, "bias", peft.BiasNone, "train biases that the base has too: `WHICH` is none, lora_only or all")
+	fs.BoolVar(&opt.Norms, "train-norms", false, "train the weights of all norms too")
+	fs.StringSliceVar(&opt.Save, "train-whole", nil, "train these whole too: `WHAT` is embed_tokens, lm_head or both")
+	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
+}
+
+func (o *loraFlags) check(f *Flags) error {
+	opt := &o.options
+	switch {
+	case !slices.Contains(peft.Inits, opt.Init):
+		return fmt.Errorf("--init: %q is not known, expected %s", opt.Init, strings.Join(peft.Inits, ", "))
+	case (opt.Init == peft.InitLoftQ) != (o.original != ""):
+		return errors.New("--init loftq and --original go together")
+	case !slices.Contains([]string{peft.BiasNone, peft.BiasLoRA, peft.BiasAll}, opt.Bias):
+		return fmt.Errorf("--bias: %q is not known, expected none, lora_only or all", opt.Bias)
+	}
+	var err error
+	if o.rankPattern, err = patterns(o.ranks, strconv.Atoi); err != nil {
+		return fmt.Errorf("--rank-pattern: %w", err)
+	}
+	parse := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+	if o.alphaPattern, err = patterns(o.alphas, parse); err != nil {
+		return fmt.Errorf("--alpha-pattern: %w", err)
+	}
+	if f.QAT.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
+		return errors.New("--qat moves the blocks of linear maps: --bias and --train-… do not go together with it")
+	}
+	return f.QAT.check(f, o.plain())
+}
+
+// plain reports whether the adapter is nothing but pairs of one rank that change nothing at first.
+func (o *loraFlags) plain() bool {
+	return !o.options.DoRA && o.options.Init == peft.InitKaiming && o.ranks == nil && o.alphas == nil
+}
+
+// patterns reads NAME=VALUE entries.
+func patterns[V any](entries []string, parse func(string) (V, error)) (map[string]V, error) {
+	all := map[string]V{}
+	for _, entry := range entries {
+		at := strings.LastIndexByte(entry, '=')
+		if at <= 0 {
+			return nil, fmt.Errorf("%q, expected NAME=VALUE", entry)
+		}
+		v, err := parse(entry[at+1:])
+		if err != nil {
+			return nil, fmt.Errorf("%q: %q is not a number", entry, entry[at+1:])
+		}
+		all[entry[:at]] = v
+	}
+	return all, nil
+}
+
+func (o *loraFlags) adapter(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+	opt := o.options
+	if f.QAT.on() && o.plain() {
+		return f.QAT.pairs(b, f, opt.RSLoRA)
+	}
+	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers, f.Seed
+	opt.RankPattern, opt.AlphaPattern = o.rankPattern, o.alphaPattern
+	var err error
+	if opt.TokenIDs, err = tokenIDs(b, o.tokens); err != nil {
+		return nil, fmt.Errorf("--train-tokens: %w", err)
+	}
+	if o.original != "" {
+		if opt.Original, err = peft.OpenBase(o.original); err != nil {
+			return nil, fmt.Errorf("--original: %w", err)
+		}
+		defer opt.Original.Close()
+	}
+	return peft.NewLoRA(b, opt)
+}
+
+// tokenIDs are the ids of tokens that are given by id or by their text in the vocabulary.
+func tokenIDs(b *peft.Base, tokens []string) ([]int32, error) {
+	var ids []int32
+	for _, token := range tokens {
+		if id, err := strconv.ParseInt(token, 10, 32); err == nil {
+			ids = append(ids, int32(id))
+			continue
+		}
+		if b.Tokenizer == nil {
+			return nil, fmt.Errorf("%q is no id, and %s has no tokenizer", token, b.Path)
+		}
+		encoded := b.Tokenizer.Encode(token, true)
+		if len(encoded) != 1 {
+			return nil, fmt.Errorf("%q is not one token of the vocabulary but %d; \"peftconv edit --add-token\" writes a model in which it is one", token, len(encoded))
+		}
+		ids = append(ids, encoded[0])
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}

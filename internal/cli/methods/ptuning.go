@@ -1,0 +1,67 @@
+package methods
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// pTuningMethod is P-tuning.
+func pTuningMethod() *Method {
+	var opt peft.PTuningOptions
+	return &Method{
+		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
+		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&opt.Encoder, "encoder", peft.EncoderLSTM, "what makes virtual tokens in training: `ENCODER` lstm or mlp")
+			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
+			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
+		},
+		check: func(f *Flags) error {
+			opt.VirtualTokens, opt.Hidden, opt.Template = f.virtualTokens, f.encoderHidden, f.Template
+			return opt.Check()
+		},
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Seed = f.Seed
+			return peft.NewPTuning(b, opt)
+		},
+	}
+}
+
+// pTuningV2Method is P-tuning v2.
+func pTuningV2Method() *Method {
+	var opt peft.PTuningV2Options
+	var classifier string
+	return &Method{
+		name: "p-tuning-v2", short: "learned vectors at every block's input",
+		shared: []string{"virtual-tokens", "prompt-text"},
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&opt.Form, "form", peft.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of "+
+				"which it makes keys and values) or kv (keys and values)")
+			fs.StringVar(&opt.Init, "hidden-init", "", "how they start: `INIT` random, sampled-vocab (the model's own for random "+
+				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last "+
+				"token) or words (the label itself)")
+		},
+		check: func(f *Flags) error {
+			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText
+			if classifier != "head" && classifier != "words" {
+				return fmt.Errorf("--classifier: %q is not known, expected head or words", classifier)
+			}
+			if f.flagSet.Changed("classifier") && f.Classes() == nil {
+				return errors.New("--classifier: needs --task classify")
+			}
+			return opt.Check()
+		},
+		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
+			opt.Seed, opt.Classes = f.Seed, f.Classes()
+			if opt.Classes != nil {
+				opt.Classes.Words = classifier == "words"
+			}
+			return peft.NewPTuningV2(b, opt)
+		},
+	}
+}

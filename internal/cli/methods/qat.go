@@ -1,0 +1,102 @@
+package methods
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/peft"
+)
+
+// qatOff is the value of --qat that trains an ordinary adapter.
+const qatOff = "off"
+
+// QATFlags are the flags of training on the grid of a quantized base, which methods that change weights have.
+type QATFlags struct {
+	channels string
+	dither   string
+	Latent   string
+}
+
+func (f *QATFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.channels, "qat", qatOff, "train what merge will write: move the `CHANNELS` of the base's own blocks, so that the merged file has its "+
+		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
+		"methods other than plain LoRA have code, row and auto")
+	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
+		"changes move some) or none (half-way)")
+	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
+		"Hugging Face directory")
+}
+
+// qatMethods lists the flags that a method shares, with those of training on the grid.
+func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither", "latent") }
+
+// on reports whether the blocks of the base are moved.
+func (f *QATFlags) on() bool { return f.channels != qatOff }
+
+// check looks at the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
+func (f *QATFlags) check(m *Flags, plain bool) error {
+	if !f.on() {
+		if f.dither != peft.DitherUniform {
+			return errors.New("--qat-dither: needs --qat")
+		}
+		if f.Latent != "" {
+			return errors.New("--latent: needs --qat")
+		}
+		return nil
+	}
+	channels, err := peft.ParseChannels(f.channels)
+	if err != nil {
+		return fmt.Errorf("--qat: %w", err)
+	}
+	switch {
+	case f.Latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
+		return fmt.Errorf("--latent: is where the channel code starts from, which --qat %s does not have", f.channels)
+	case f.dither != peft.DitherNone && f.dither != peft.DitherUniform:
+		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
+	case m.dropout > 0:
+		return errors.New("--dropout: does not go with --qat, where the change is part of the weights and has no input of its own")
+	case plain || channels == nil:
+		return nil
+	case len(channels) > 1 || !slices.Contains([]string{peft.ChannelCode, peft.ChannelRow}, channels[0]):
+		return fmt.Errorf("--qat %s: moves what is trained of plain LoRA pairs only (--method lora without --dora, --init and patterns); choose code, row or auto", f.channels)
+	}
+	return nil
+}
+
+// refusesQAT says why a method has no --qat.
+func refusesQAT(method string) string {
+	switch method {
+	case "ln-tuning", "bitfit":
+		return "it trains vectors, which merge writes as they are: leave --qat out, nothing is lost without it"
+	case "adapter":
+		return "it adds networks of its own and leaves the weights as they are, so that nothing is merged: leave --qat out, or choose --method lora"
+	}
+	return "it changes no weight, so that nothing is merged and the base's blocks stay as they are: leave --qat out, or choose --method lora"
+}
+
+// pairs makes an untrained adapter of plain LoRA pairs.
+func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, error) {
+	opt := peft.QATOptions{
+		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
+		Latent: f.Latent != "",
+	}
+	if opt.Alpha == 0 {
+		opt.Alpha = 2 * float64(m.rank)
+	}
+	if rslora {
+		opt.Alpha *= math.Sqrt(float64(m.rank))
+	}
+	return peft.NewQAT(b, opt)
+}
+
+// apply puts an adapter of any other method on the grid.
+func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
+	if !f.on() || a.Config.Method == peft.MethodQAT {
+		return nil
+	}
+	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed, Latent: f.Latent != ""})
+}

@@ -1,0 +1,116 @@
+package report
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+func inspectGGUF(path string) (*Inspection, io.Closer, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := &Inspection{File: path, Format: "gguf", Kind: "model", Version: f.Version, ByteOrder: "little",
+		Alignment: f.Alignment, DataOffset: f.DataOffset}
+	if f.Order == binary.BigEndian {
+		in.ByteOrder = "big"
+	}
+	if kind, ok := f.Meta.String("general.type"); ok {
+		in.Kind = kind
+	}
+	in.Architecture, _ = f.Meta.String("general.architecture")
+	for key, v := range f.Meta.All() {
+		in.Metadata = append(in.Metadata, entry{key, valueKind(v), v.Any()})
+	}
+	for _, t := range f.Tensors {
+		in.add(tensorLine{t.Name, t.Type.String(), t.Shape, t.Offset, t.Size(), t.Elements()})
+	}
+	in.finish(func(t tensorLine) (int64, bool) {
+		return last(t.Shape), strings.HasSuffix(t.Name, ".lora_a")
+	})
+	in.Size = cli.FileSize(path)
+	return in, f, nil
+}
+
+// last is the slowest dimension of a shape as GGUF writes it.
+func last(shape []int64) int64 {
+	if len(shape) == 0 {
+		return 1
+	}
+	return shape[len(shape)-1]
+}
+
+// inspectSafetensors reads a file, an index, or a directory in the layout of Hugging Face's models or PEFT's adapters.
+func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
+	weights, config := path, ""
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		config = filepath.Join(path, "config.json")
+		if c := filepath.Join(path, "adapter_config.json"); cli.Exists(c) {
+			config, weights = c, filepath.Join(path, "adapter_model.safetensors")
+		}
+	}
+	f, err := safetensors.Open(weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := &Inspection{File: path, Format: "safetensors", Kind: "model"}
+	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
+		in.Metadata = append(in.Metadata, entry{key, "str", f.Metadata[key]})
+	}
+	in.Architecture = f.Metadata["peftconv.architecture"]
+	if err := in.addConfig(config); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	for _, t := range f.Tensors { // in the order of their data, which has no gaps
+		in.add(tensorLine{t.Name, string(t.DType), t.Shape, uint64(in.Size), int64(len(t.Bytes())), t.Elements()})
+		in.Size += int64(len(t.Bytes()))
+	}
+	in.finish(func(t tensorLine) (int64, bool) {
+		return first(t.Shape), strings.HasSuffix(t.Name, ".lora_A.weight")
+	})
+	if config == "" && !strings.HasSuffix(path, ".index.json") {
+		in.Size = cli.FileSize(path)
+	}
+	return in, f, nil
+}
+
+func first(shape []int64) int64 {
+	if len(shape) == 0 {
+		return 1
+	}
+	return shape[0]
+}
+
+// addConfig adds the fields of a directory's JSON configuration to the metadata; "" and an absent file add nothing.
+func (in *Inspection) addConfig(path string) error {
+	if path == "" || !cli.Exists(path) {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		in.Metadata = append(in.Metadata, entry{key, "json", fields[key]})
+	}
+	if kind, ok := fields["model_type"].(string); ok {
+		in.Architecture = kind
+	}
+	return nil
+}
