@@ -3,18 +3,16 @@ package peft
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -28,10 +26,9 @@ type Base struct {
 	Tokenizer *tokenizer.Tokenizer // nil where the files have none
 	GGUF      *gguf.File           // nil for a Hugging Face directory
 
-	weights []string // the files that hold the weights
-	closer  io.Closer
-	hash    func() (string, error)
-	latent  *latentWeights // what it was quantized from, or nil
+	store  *store.Store // nil when closed
+	hash   func() (string, error)
+	latent *latentWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -50,7 +47,8 @@ func OpenBase(path string) (*Base, error) {
 		b.Close()
 		return nil, fmt.Errorf("open base %s: %w", path, err)
 	}
-	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(b.weights) })
+	files := b.store.Files
+	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(files) })
 	return b, nil
 }
 
@@ -61,8 +59,9 @@ func (b *Base) openGGUF() (err error) {
 	if b.GGUF, err = gguf.Open(b.Path); err != nil {
 		return err
 	}
-	b.closer, b.weights = b.GGUF, []string{b.Path}
-	if b.Model, err = model.FromGGUF(b.GGUF); err != nil {
+	b.store = store.OfGGUF(b.GGUF)
+	b.GGUF.Meta.RemoveSplit() // what is made of a split base is one file
+	if b.Model, err = model.Load(b.store); err != nil {
 		return err
 	}
 	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok {
@@ -72,32 +71,38 @@ func (b *Base) openGGUF() (err error) {
 }
 
 func (b *Base) openHF() (err error) {
-	if b.weights, err = weightFiles(b.Path); err != nil {
+	if !hasFile(b.Path, "model.safetensors") && !hasFile(b.Path, indexFile) {
+		return fmt.Errorf("the directory has neither model.safetensors nor %s", indexFile)
+	}
+	if b.store, err = store.Open(b.Path); err != nil {
 		return err
 	}
-	if b.Model, b.closer, err = model.FromHF(b.Path); err != nil {
+	if b.Model, err = model.Load(b.store); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(b.Path, "tokenizer.json")); err != nil {
-		return nil
+	if hasFile(b.Path, "tokenizer.json") {
+		b.Tokenizer, err = tokenizer.FromHF(b.Path)
 	}
-	b.Tokenizer, err = tokenizer.FromHF(b.Path)
 	return err
+}
+
+func hasFile(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // Close unmaps the files.
 func (b *Base) Close() error {
 	err := b.closeLatent()
-	if b.closer == nil {
+	if b.store == nil {
 		return err
 	}
-	closer := b.closer
-	b.closer = nil
-	return errors.Join(err, closer.Close())
+	files := b.store
+	b.store = nil
+	return errors.Join(err, files.Close())
 }
 
-// SHA256 is the hash of the weights in hexadecimal. For a GGUF file and a single model.safetensors it is the SHA-256
-// of the file. For a sharded model it is the SHA-256 of the lines that sha256sum prints for the shards in alphabetical
+// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a sharded model it is the SHA-256 of the lines that sha256sum prints for the shards in alphabetical
 // order (hash, two spaces, base name, newline). The files are read once.
 func (b *Base) SHA256() (string, error) { return b.hash() }
 
@@ -115,39 +120,6 @@ func (b *Base) name() string {
 		}
 	}
 	return b.Path
-}
-
-// weightFiles lists the safetensors files of a Hugging Face directory, in alphabetical order.
-func weightFiles(dir string) ([]string, error) {
-	single := filepath.Join(dir, "model.safetensors")
-	if _, err := os.Stat(single); err == nil {
-		return []string{single}, nil
-	}
-
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", indexFile)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var index struct {
-		Map map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
-	}
-	names := slices.Compact(slices.Sorted(maps.Values(index.Map)))
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: names no file in weight_map", indexFile)
-	}
-	for i, name := range names {
-		if !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("%s: file %q lies outside the directory", indexFile, name)
-		}
-		names[i] = filepath.Join(dir, name)
-	}
-	return names, nil
 }
 
 // hashFiles is the SHA-256 of one file, or of the list of hashes of several.

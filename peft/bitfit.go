@@ -33,7 +33,7 @@ func NewBitFit(b *Base, opt BitFitOptions) (*Adapter, error) {
 	shapes, start := map[string][]int{}, map[string]*model.Linear{}
 	for _, l := range chosen {
 		switch {
-		case l.Bias != nil || b.Architecture() == "llama":
+		case l.Bias != nil || b.Model.Arch.AddsBiases:
 			name := partName(l.Module, biasPart)
 			shapes[name], start[name] = []int{l.W.Rows}, l
 		case opt.Targets != nil:

@@ -3,6 +3,7 @@ package peft
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -114,10 +115,10 @@ func (r *exactRun) sequence(ids, targets []int32, scale float64) float64 {
 		copy(x.row(i), widen(row))
 	}
 	for _, l := range m.Layers {
-		a := r.norm(x, l.AttnNorm.W.Data)
-		x = r.add(x, r.linear(r.attention(r.linear(a, l.Q), r.linear(a, l.K), r.linear(a, l.V)), l.O))
-		f := r.norm(x, l.FFNNorm.W.Data)
-		x = r.add(x, r.linear(r.swiglu(r.linear(f, l.Gate), r.linear(f, l.Up)), l.Down))
+		a := r.norm(x, l.Norm(arch.AttentionNorm).W.Data)
+		x = r.add(x, r.linear(r.attention(r.linear(a, l.Linear(arch.Query)), r.linear(a, l.Linear(arch.Key)), r.linear(a, l.Linear(arch.Value))), l.Linear(arch.AttentionOutput)))
+		f := r.norm(x, l.Norm(arch.FFNNorm).W.Data)
+		x = r.add(x, r.linear(r.swiglu(r.linear(f, l.Linear(arch.Gate)), r.linear(f, l.Linear(arch.Up))), l.Linear(arch.Down)))
 	}
 	head := &model.Linear{W: m.Head}
 	loss := r.crossEntropy(r.linear(r.norm(x, m.Norm.W.Data), head), targets, scale)

@@ -164,8 +164,8 @@ func (x *extractor) run(ctx context.Context) error {
 // release gives the pages of the files back.
 func (x *extractor) release() {
 	for _, b := range []*Base{x.base, x.tuned} {
-		if f, ok := b.closer.(interface{ Release() }); ok {
-			f.Release()
+		if b.store != nil {
+			b.store.Release()
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -195,8 +196,8 @@ func (at *ia3Attachment) scaled() []*scaledWeight {
 				s.rows = at.factors(out)
 			case in != nil:
 				s.columns = at.factors(in)
-				if l == layer.Down {
-					s.before = layer.Up
+				if l.Role == arch.Down {
+					s.before = layer.Linear(arch.Up)
 				}
 			default:
 				continue

@@ -5,46 +5,34 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
-	"github.com/peftconv/peftconv/safetensors"
 )
 
 // latentWeights are the weights that a base was quantized from: where, between two levels, each weight was before it was
 // rounded. Changes that ChannelCode makes are added there.
 type latentWeights struct {
 	path   string
-	find   func(l *model.Linear) (w *quant.Matrix, heads int) // nil: it has none; heads: as ordered has them
-	closer io.Closer
+	model  *model.Model // the base
+	store  *store.Store
 	hashes map[*model.Linear]string // of those that were asked for
 }
 
 // OpenLatent opens the model that the base was quantized from, for adapters that start from its weights: a GGUF file, a
 // safetensors file or a directory of such. It is closed with the base; one that was opened before is closed at once.
 func (b *Base) OpenLatent(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("open original weights: %w", err)
-	}
-	l := &latentWeights{path: path, hashes: map[*model.Linear]string{}}
-	if info.IsDir() || strings.HasSuffix(path, ".safetensors") || strings.HasSuffix(path, ".index.json") {
-		err = l.openSafetensors()
-	} else {
-		err = l.openGGUF(b.Model)
-	}
+	original, err := store.Open(path)
 	if err != nil {
 		return fmt.Errorf("open original weights: %w", err)
 	}
 	err = b.closeLatent()
-	b.latent = l
+	b.latent = &latentWeights{path: path, model: b.Model, store: original, hashes: map[*model.Linear]string{}}
 	return err
 }
 
@@ -52,47 +40,18 @@ func (b *Base) closeLatent() error {
 	if b.latent == nil {
 		return nil
 	}
-	closer := b.latent.closer
+	original := b.latent.store
 	b.latent = nil
-	return closer.Close()
+	return original.Close()
 }
 
-func (l *latentWeights) openGGUF(m *model.Model) error {
-	f, err := gguf.Open(l.path)
-	if err != nil {
-		return err
-	}
-	l.closer = f
-	l.find = func(linear *model.Linear) (*quant.Matrix, int) {
-		name, heads := m.InGGUF(linear)
-		t := f.Tensor(name)
-		if t == nil || len(t.Shape) != 2 || !quant.Supported(t.Type) {
-			return nil, 0
-		}
-		return &quant.Matrix{Type: t.Type, Rows: int(t.Rows()), Cols: int(t.Cols()), Data: t.Bytes()}, heads
-	}
-	return nil
-}
-
-func (l *latentWeights) openSafetensors() error {
-	f, err := safetensors.Open(l.path)
-	if err != nil {
-		return err
-	}
-	l.closer = f
-	l.find = func(linear *model.Linear) (*quant.Matrix, int) {
-		t := f.Tensor(linear.Module + ".weight")
-		if t == nil || len(t.Shape) != 2 {
-			return nil, 0
-		}
-		for typ, dtype := range dtypes {
-			if t.DType == dtype {
-				return &quant.Matrix{Type: typ, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Bytes()}, 0
-			}
-		}
+// find is the original matrix of a linear map, nil where there is none, and its heads as ordered has them.
+func (l *latentWeights) find(linear *model.Linear) (w *quant.Matrix, heads int) {
+	t, heads, ok := l.model.In(l.store, linear)
+	if !ok || len(t.Shape) != 2 || !quant.Supported(t.Type) {
 		return nil, 0
 	}
-	return nil
+	return &quant.Matrix{Type: t.Type, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Data}, heads
 }
 
 // latentRows are the original weights of one linear map.

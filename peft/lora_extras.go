@@ -63,8 +63,10 @@ func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes ma
 	if opt.Norms {
 		for _, n := range b.Model.Norms() {
 			add(n.Module, weightPart, n.W.Data, n.W.Cols)
+			if kind := lastPart(n.Module); !slices.Contains(c.ToSave, kind) {
+				c.ToSave = append(c.ToSave, kind)
+			}
 		}
-		c.ToSave = append(c.ToSave, "input_layernorm", "post_attention_layernorm", "norm")
 	}
 	if err := addBiases(b, c, chosen, add); err != nil {
 		return err
@@ -87,8 +89,8 @@ func (opt *LoRAOptions) addExtras(b *Base, c *Config, chosen []string, shapes ma
 
 // findEnd is the embedding table or the output head.
 func findEnd(b *Base, name string) (*model.Linear, error) {
-	for _, l := range b.Model.Matrices() {
-		if l.Module != model.EmbedModule && l.Module != model.HeadModule || !hasSuffix(l.Module, name) {
+	for _, l := range b.Model.Ends() {
+		if !hasSuffix(l.Module, name) {
 			continue
 		}
 		if b.Model.Spec.Tied {

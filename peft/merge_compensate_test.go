@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -154,7 +155,7 @@ func TestHessianOfOddInputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := b.Model.Layers[0].Up
+	l := b.Model.Layers[0].Linear(arch.Up)
 	n := l.W.Cols
 	bad := correlated(n)
 	bad.sum[n+1] = float32(math.NaN())

@@ -2,7 +2,6 @@ package peft
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -59,15 +58,12 @@ func inPhases(deltas []delta) []delta {
 	return slices.Concat(before, during, after)
 }
 
-// biasTensor is the name that the bias of a linear map has in the file of its weight.
-func biasTensor(l *model.Linear) string { return strings.TrimSuffix(l.Tensor, ".weight") + ".bias" }
-
 // tensor is the name of what changes.
 func (v *vectorChange) tensor() string {
 	if v.norm != nil {
 		return v.norm.Tensor
 	}
-	return biasTensor(v.linear)
+	return v.linear.BiasTensor()
 }
 
 // base is what the base has there; nil where it has nothing.
