@@ -102,8 +102,9 @@ func (b *Base) Close() error {
 	return errors.Join(err, files.Close())
 }
 
-// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a sharded model it is the SHA-256 of the lines that sha256sum prints for the shards in alphabetical
-// order (hash, two spaces, base name, newline). The files are read once.
+// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a model in
+// several it is the SHA-256 of the lines that sha256sum prints for them in alphabetical order (hash, two spaces, base
+// name, newline). The files are read once.
 func (b *Base) SHA256() (string, error) { return b.hash() }
 
 // Architecture is the name that GGUF has for the model's architecture, for example "llama".

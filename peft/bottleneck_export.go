@@ -35,13 +35,16 @@ func (m *bottleneck) deliverable(b *Base) error {
 	case m.Input != InputNorm:
 		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is cannot be exported")
 	case m.Activation != "silu" && m.Activation != ActivationSwiGLU:
-		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported", a.Name, m.Activation)
+		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported",
+			a.Name, m.Activation)
 	case m.Placement == Parallel && slices.Contains(m.Parts, model.Attention.String()):
 		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
 	case m.Placement == Parallel && !a.AddsBiases && !m.gated():
-		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; a parallel adapter with the activation swiglu can be exported", a.Name)
+		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
+			"a parallel adapter with the activation swiglu can be exported", a.Name)
 	case m.Placement == SerialPfeiffer && a.FFNOnly == "":
-		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, stands for llama models only, not for %s", a.Name)
+		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, "+
+			"stands for llama models only, not for %s", a.Name)
 	}
 	return nil
 }
@@ -232,11 +235,12 @@ func splitBlock(name string) (prefix, rest string) {
 }
 
 // insert makes the adapters networks of layers of their own, in an architecture whose layers may be without attention
-// (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes the place of the network of its layer, and the network
-// comes after it.
+// (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes the
+// place of the network of its layer, and the network comes after it.
 func (x *bottleneckExport) insert() error {
 	var err error
-	if x.file.meta, err = renameArchitecture(x.base.GGUF.Meta, x.base.Architecture(), x.base.Model.Arch.FFNOnly); err != nil {
+	a := x.base.Model.Arch
+	if x.file.meta, err = renameArchitecture(x.base.GGUF.Meta, a.Name, a.FFNOnly); err != nil {
 		return err
 	}
 	byLayer := map[string][]*gguf.Tensor{}
@@ -350,7 +354,8 @@ func (s *ffnOnlyLayers) describe() error {
 	return errors.Join(
 		meta.Set(key+"block_count", uint32(len(s.f))), meta.Set(key+"feed_forward_length", s.f),
 		meta.Set(key+"attention.head_count", s.heads), meta.Set(key+"attention.head_count_kv", s.keyHeads),
-		meta.Set(key+"attention.key_length", uint32(spec.HeadDim)), meta.Set(key+"attention.value_length", uint32(spec.HeadDim)),
+		meta.Set(key+"attention.key_length", uint32(spec.HeadDim)),
+		meta.Set(key+"attention.value_length", uint32(spec.HeadDim)),
 		meta.Set(key+"rope.dimension_count", uint32(spec.Rope.Dim)),
 	)
 }

@@ -116,9 +116,11 @@ func (r *exactRun) sequence(ids, targets []int32, scale float64) float64 {
 	}
 	for _, l := range m.Layers {
 		a := r.norm(x, l.Norm(arch.AttentionNorm).W.Data)
-		x = r.add(x, r.linear(r.attention(r.linear(a, l.Linear(arch.Query)), r.linear(a, l.Linear(arch.Key)), r.linear(a, l.Linear(arch.Value))), l.Linear(arch.AttentionOutput)))
+		project := func(x *exactMat, role arch.Role) *exactMat { return r.linear(x, l.Linear(role)) }
+		y := r.attention(project(a, arch.Query), project(a, arch.Key), project(a, arch.Value))
+		x = r.add(x, project(y, arch.AttentionOutput))
 		f := r.norm(x, l.Norm(arch.FFNNorm).W.Data)
-		x = r.add(x, r.linear(r.swiglu(r.linear(f, l.Linear(arch.Gate)), r.linear(f, l.Linear(arch.Up))), l.Linear(arch.Down)))
+		x = r.add(x, project(r.swiglu(project(f, arch.Gate), project(f, arch.Up)), arch.Down))
 	}
 	head := &model.Linear{W: m.Head}
 	loss := r.crossEntropy(r.linear(r.norm(x, m.Norm.W.Data), head), targets, scale)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
@@ -95,7 +96,7 @@ func (a *Adapter) exportPairs(b *Base) ([]exportPair, error) {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
-		if l.Module == model.EmbedModule {
+		if l.Role == arch.TokenEmbedding {
 			pairs = append(pairs, a.exportEmbedding(name, mod))
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -93,7 +94,7 @@ func loraShapes(b *Base, c *Config, chosen []string) map[string][]int {
 			continue
 		}
 		r := c.rankOf(l.Module)
-		if l.Module == model.EmbedModule {
+		if l.Role == arch.TokenEmbedding {
 			shapes[partName(l.Module, embeddingA)] = []int{r, l.W.Rows}
 			shapes[partName(l.Module, embeddingB)] = []int{l.W.Cols, r}
 			continue
@@ -389,10 +390,10 @@ func newLoRASite(l *model.Linear, p *loraModule, values, grads []Param, strength
 
 func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 	at.sites[l] = s
-	switch l.Module {
-	case model.EmbedModule:
+	switch l.Role {
+	case arch.TokenEmbedding:
 		at.embed = s
-	case model.HeadModule:
+	case arch.OutputHead:
 		at.head = s
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -378,11 +379,11 @@ func (at *loraExtrasAttachment) deltas() map[*model.Linear]delta {
 	all := map[*model.Linear]delta{}
 	for _, l := range at.base.Model.Matrices() {
 		switch {
-		case l.Module == model.EmbedModule && at.embed != nil:
+		case l.Role == arch.TokenEmbedding && at.embed != nil:
 			all[l] = &wholeDelta{l, at.embed.Data}
-		case l.Module == model.HeadModule && at.head != nil:
+		case l.Role == arch.OutputHead && at.head != nil:
 			all[l] = &wholeDelta{l, at.head.Data}
-		case l.Module == model.EmbedModule && at.tokens != nil:
+		case l.Role == arch.TokenEmbedding && at.tokens != nil:
 			all[l] = &tokensDelta{l, at.ids, at.tokens}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -53,7 +54,7 @@ func loraStarts(b *Base, c *Config, chosen []string, opt *LoRAOptions) (map[stri
 		return starts, loftQ(b, c, chosen, opt, starts)
 	}
 	for _, l := range b.Model.Matrices() {
-		if !slices.Contains(chosen, l.Module) || l.Module == model.EmbedModule {
+		if !slices.Contains(chosen, l.Module) || l.Role == arch.TokenEmbedding {
 			continue
 		}
 		if c.DoRA {

@@ -111,7 +111,8 @@ func (m *merger) addZeros(part model.Part) error {
 		if !l.Role.In(part) || l.Bias != nil || m.vectors[name] != nil {
 			continue
 		}
-		if err := m.putVector(&mergeVector{name: name, after: l.Tensor, part: part, change: make([]float32, l.W.Rows)}); err != nil {
+		v := &mergeVector{name: name, after: l.Tensor, part: part, change: make([]float32, l.W.Rows)}
+		if err := m.putVector(v); err != nil {
 			return err
 		}
 	}

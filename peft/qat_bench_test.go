@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -15,7 +15,9 @@ import (
 func BenchmarkQATStep(b *testing.B) {
 	spec := arch.Spec{
 		Architecture: arch.Llama, Layers: 2, Width: 1024, Vocab: 1024, Context: 2048, NormEps: 1e-5, Tied: true,
-		Layer: arch.Layer{FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Rope: arch.Rope{Dim: 64, Base: 10000, Scale: 1}},
+		Layer: arch.Layer{
+			FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Rope: arch.Rope{Dim: 64, Base: 10000, Scale: 1},
+		},
 	}
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.Q8_0} {
 		m, err := model.Random(spec, typ)

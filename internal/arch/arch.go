@@ -36,15 +36,15 @@ type Arch struct {
 type HFModel struct {
 	Type  string // model_type in config.json
 	Class string // in architectures of config.json
-	// BiasFlags are the keys of config.json that say whether the linear maps of each Part have biases. "" where they cannot
-	// have any that others of the kind do not have.
+	// BiasFlags are the keys of config.json that say whether the linear maps of each Part have biases. "" where they
+	// cannot have any that others of the kind do not have.
 	BiasFlags [2]string
 }
 
 // Quantize is in what llama-quantize treats an architecture differently from others.
 type Quantize struct {
-	// LargeLayers is how many layers a model has that it takes for one of 70B, whose attention values get more bits; 0 where
-	// none is. LargeShared: and its query heads share key heads.
+	// LargeLayers is how many layers a model has that it takes for one of 70B, whose attention values get more bits; 0
+	// where none is. LargeShared: and its query heads share key heads.
 	LargeLayers int
 	LargeShared bool
 	// OwnMixtures: file types of several types give this architecture others than all others.

@@ -1,7 +1,7 @@
 package arch
 
-// decoderSpec reads what all llama-like decoders share: RMS norms before attention and before a gated feed-forward network
-// with SiLU, heads that share keys and values, RoPE over halves of the head.
+// decoderSpec reads what all llama-like decoders share: RMS norms before attention and before a gated feed-forward
+// network with SiLU, heads that share keys and values, RoPE over halves of the head.
 func decoderSpec(f *Fields) Spec {
 	var s Spec
 	s.Layers = f.Int("block_count", "num_hidden_layers")
@@ -12,7 +12,8 @@ func decoderSpec(f *Fields) Spec {
 	s.KeyHeads = f.IntOr("attention.head_count_kv", "num_key_value_heads", s.QueryHeads)
 	s.HeadDim = f.IntOr("attention.key_length", "head_dim", s.Width/max(s.QueryHeads, 1))
 	if v := f.IntOr("attention.value_length", "", s.HeadDim); v != s.HeadDim {
-		f.Fail("%s is %d, the key length %d: other than equal they are %w", f.Name("attention.value_length", ""), v, s.HeadDim, ErrUnsupported)
+		f.Fail("%s is %d, the key length %d: other than equal they are %w",
+			f.Name("attention.value_length", ""), v, s.HeadDim, ErrUnsupported)
 	}
 	s.Vocab = f.IntOr("", "vocab_size", 0)
 	s.Context = f.IntOr("context_length", "max_position_embeddings", 0)
@@ -37,16 +38,16 @@ func decoderSpec(f *Fields) Spec {
 	return s
 }
 
-// decoderTensors are the tensors of a llama-like decoder, where query and key stand in GGUF files as transform has them;
-// nil is as they are.
+// decoderTensors are the tensors of a llama-like decoder, where query and key stand in GGUF files as transform has
+// them; nil is as they are.
 func decoderTensors(transform func(heads Dim) Transform) []Tensor {
 	if transform == nil {
 		transform = func(Dim) Transform { return nil }
 	}
 	layer := func(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
 		return Tensor{
-			Role: role, GGUF: "blk.%d." + inGGUF + weightSuffix, HF: "model.layers.%d." + inHF + weightSuffix, Shape: shape,
-			Bias: role.Kind() == Linear,
+			Role: role, GGUF: "blk.%d." + inGGUF + weightSuffix, HF: "model.layers.%d." + inHF + weightSuffix,
+			Shape: shape, Bias: role.Kind() == Linear,
 		}
 	}
 	query := layer(Query, "attn_q", "self_attn.q_proj", DimQuery, DimWidth)

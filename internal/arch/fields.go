@@ -8,9 +8,10 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// Fields reads what a model's files say of it: the metadata of a GGUF file, or the config.json of Hugging Face files. Every
-// method takes both names of a field, without the architecture's prefix in GGUF and with dots between nested names in
-// config.json; "" is a name that the kind of file does not have. The first error is kept, and what is wrong is zero then.
+// Fields reads what a model's files say of it: the metadata of a GGUF file, or the config.json of Hugging Face files.
+// Every method takes both names of a field, without the architecture's prefix in GGUF and with dots between nested
+// names in config.json; "" is a name that the kind of file does not have. The first error is kept, and what is wrong is
+// zero then.
 type Fields struct {
 	HF bool // it is config.json
 

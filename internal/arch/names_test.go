@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// mayName are the folders whose code may name architectures: this one, those that make models, and the tokenizers, whose
-// kinds have such names.
+// mayName are the folders whose code may name architectures: this one, those that make models, and the tokenizers,
+// whose kinds have such names.
 var mayName = []string{"internal/arch", "internal/tokenizer", "internal/modeltest", "internal/demo", "internal/bench"}
 
 // namesArchitecture says which architecture a text names: one that is its name, or begins a metadata key.
@@ -68,7 +68,8 @@ func TestOnlyHere(t *testing.T) {
 		t.Errorf("%d files were looked at, expected hundreds", files)
 	}
 	for text, want := range map[string]bool{
-		"deci": true, "qwen2.block_count": true, "mistral": true, "llama.cpp has no place": false, "llama3": false, "attn_q": false,
+		"deci": true, "qwen2.block_count": true, "mistral": true,
+		"llama.cpp has no place": false, "llama3": false, "attn_q": false,
 	} {
 		if name, found := namesArchitecture(text); found != want {
 			t.Errorf("%q names %q: %v, expected %v", text, name, found, want)

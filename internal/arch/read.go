@@ -67,7 +67,8 @@ func readHF(config map[string]any) (*Model, error) {
 	if a == nil {
 		types := ModelTypes()
 		last := len(types) - 1
-		return nil, fmt.Errorf("model_type %q is %w, expected %s or %s", kind, ErrUnsupported, strings.Join(types[:last], ", "), types[last])
+		return nil, fmt.Errorf("model_type %q is %w, expected %s or %s",
+			kind, ErrUnsupported, strings.Join(types[:last], ", "), types[last])
 	}
 	m := &Model{Arch: a, HF: hf}
 	f := &Fields{HF: true, config: config}

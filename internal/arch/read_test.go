@@ -3,6 +3,7 @@ package arch
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -12,9 +13,10 @@ import (
 	"github.com/peftconv/peftconv/internal/modeltest"
 )
 
-const config = `{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-	"num_key_value_heads": 2, "rms_norm_eps": 1e-5, "vocab_size": 10, "max_position_embeddings": 256, "head_dim": null,
-	"rope_theta": 5000, "hidden_act": "silu", "rope_scaling": null, "sliding_window": null}`
+const config = `{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+	"num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "vocab_size": 10,
+	"max_position_embeddings": 256, "head_dim": null, "rope_theta": 5000,
+	"hidden_act": "silu", "rope_scaling": null, "sliding_window": null}`
 
 func fromConfig(t *testing.T, old, new string) (*Model, error) {
 	t.Helper()
@@ -28,12 +30,14 @@ func fromConfig(t *testing.T, old, new string) (*Model, error) {
 func metadata(t *testing.T, pairs ...any) *Fields {
 	return &Fields{arch: Llama, meta: modeltest.Meta(t, append([]any{
 		"llama.block_count", uint32(2), "llama.embedding_length", uint32(64), "llama.feed_forward_length", uint32(96),
-		"llama.attention.head_count", uint32(4), "llama.attention.head_count_kv", uint32(2), "llama.context_length", uint32(256),
-		"llama.attention.layer_norm_rms_epsilon", float32(1e-5), "llama.rope.freq_base", float32(5000),
+		"llama.attention.head_count", uint32(4), "llama.attention.head_count_kv", uint32(2),
+		"llama.context_length", uint32(256), "llama.attention.layer_norm_rms_epsilon", float32(1e-5),
+		"llama.rope.freq_base", float32(5000),
 	}, pairs...)...)}
 }
 
-// TestBothContainers reads the same Spec from metadata and config.json, but for what only the tensors of a GGUF file say.
+// TestBothContainers reads the same Spec from metadata and config.json, but for what only the tensors of a GGUF file
+// say.
 func TestBothContainers(t *testing.T) {
 	m, err := fromConfig(t, "", "")
 	if err != nil {
@@ -46,16 +50,9 @@ func TestBothContainers(t *testing.T) {
 		t.Errorf("pairs are halves: %v in GGUF, %v in config.json", s.Rope.Neox, m.Spec.Rope.Neox)
 	}
 	s.Rope.Neox = true
-	if got, want := must(json.Marshal(m.Spec)), must(json.Marshal(s)); f.err != nil || got != want || s.HeadDim != 16 || s.Rope.Base != 5000 {
+	if got, want := fmt.Sprintf("%+v", m.Spec), fmt.Sprintf("%+v", s); f.err != nil || got != want || s.HeadDim != 16 {
 		t.Errorf("error %v, config.json\n%s, metadata\n%s", f.err, got, want)
 	}
-}
-
-func must(data []byte, err error) string {
-	if err != nil {
-		panic(err)
-	}
-	return string(data)
 }
 
 // TestConfig spoils config.json.
@@ -77,7 +74,7 @@ func TestConfig(t *testing.T) {
 		{`"sliding_window": null`, `"sliding_window": 256`, "", false},
 		{`"sliding_window": null`, `"sliding_window": 128, "use_sliding_window": false`, "", false},
 		{`"rope_scaling": null`, `"rope_scaling": {"type": "linear", "factor": 4}`, "", false},
-		{`"rope_scaling": null`, `"rope_scaling": {"rope_type": "yarn", "factor": 4}`, `rope_scaling "yarn" with factor 4`, true},
+		{`"rope_scaling": null`, `"rope_scaling": {"rope_type": "yarn", "factor": 4}`, `"yarn" with factor 4`, true},
 		{`"silu"`, `3`, "hidden_act is 3, expected a text", false},
 		{`"rms_norm_eps": 1e-5`, `"rms_norm_eps": "x"`, "rms_norm_eps is x, expected a number", false},
 		{`"rope_scaling": null`, `"tie_word_embeddings": 1`, "tie_word_embeddings is 1, expected true or false", false},
@@ -94,8 +91,8 @@ func TestConfig(t *testing.T) {
 
 // TestRopeScaling: the fast pairs stay, the slow ones turn 8 times slower, the third and second are between.
 func TestRopeScaling(t *testing.T) {
-	m, err := fromConfig(t, `"rope_scaling": null`, `"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
-		"high_freq_factor": 4, "original_max_position_embeddings": 64}`)
+	m, err := fromConfig(t, `"rope_scaling": null`, `"rope_scaling": {"rope_type": "llama3", "factor": 8,
+		"low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +102,8 @@ func TestRopeScaling(t *testing.T) {
 			t.Errorf("factor %d is %g, expected %g", i, f, want[i])
 		}
 	}
-	if m, err = fromConfig(t, `"rope_scaling": null`, `"rope_scaling": {"type": "linear", "factor": 4}`); err != nil || m.Spec.Rope.Scale != 0.25 {
+	m, err = fromConfig(t, `"rope_scaling": null`, `"rope_scaling": {"type": "linear", "factor": 4}`)
+	if err != nil || m.Spec.Rope.Scale != 0.25 {
 		t.Errorf("linear scaling by 4: %v, error %v", m, err)
 	}
 }
@@ -119,7 +117,8 @@ func TestPerLayer(t *testing.T) {
 	f := metadata(t, "llama.feed_forward_length", []int32{96, 160})
 	s = llamaSpec(f)
 	s.Vocab = 10
-	if err := errors.Join(f.err, s.Check()); err != nil || s.FFN != 96 || s.At(0).FFN != 96 || s.At(1).FFN != 160 || s.Widest() != 160 {
+	err := errors.Join(f.err, s.Check())
+	if err != nil || s.FFN != 96 || s.At(0).FFN != 96 || s.At(1).FFN != 160 || s.Widest() != 160 {
 		t.Errorf("error %v, two widths: %+v", err, s)
 	}
 	if up := ByName(Llama).Tensor(Up).Sizes(&s, 1); !slices.Equal(up, []int64{160, 64}) {

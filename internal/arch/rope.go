@@ -51,8 +51,8 @@ func scaleHF(f *Fields, r *Rope) {
 	}
 }
 
-// llama3Factors divide the slow pairs by factor, leave the fast ones and blend between: low and high are how often a pair
-// turns within original positions at the ends of that.
+// llama3Factors divide the slow pairs by factor, leave the fast ones and blend between: low and high are how often a
+// pair turns within original positions at the ends of that.
 func llama3Factors(r *Rope, factor, low, high, original float64) []float32 {
 	factors := make([]float32, r.Dim/2)
 	for i := range factors {

@@ -39,7 +39,8 @@ type Rope struct {
 
 // Equal reports whether two turn alike.
 func (r *Rope) Equal(o *Rope) bool {
-	return r.Dim == o.Dim && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox && slices.Equal(r.Factors, o.Factors)
+	return r.Dim == o.Dim && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox &&
+		slices.Equal(r.Factors, o.Factors)
 }
 
 // At is what layer i computes.
@@ -105,7 +106,8 @@ func (s *Spec) checkLayer(l *Layer) error {
 	case l.QueryHeads%l.KeyHeads != 0:
 		return fmt.Errorf("%d heads cannot share %d key-value heads evenly", l.QueryHeads, l.KeyHeads)
 	case l.Rope.Dim < 0 || l.Rope.Dim > l.HeadDim || l.Rope.Dim%2 != 0:
-		return fmt.Errorf("rope turns %d values of heads of %d, expected an even number of at most that", l.Rope.Dim, l.HeadDim)
+		return fmt.Errorf("rope turns %d values of heads of %d, expected an even number of at most that",
+			l.Rope.Dim, l.HeadDim)
 	case !(l.Rope.Base > 0) || !(l.Rope.Scale > 0):
 		return fmt.Errorf("rope base %g and scale %g, expected positive numbers", l.Rope.Base, l.Rope.Scale)
 	case l.Rope.Factors != nil && len(l.Rope.Factors) != l.Rope.Dim/2:

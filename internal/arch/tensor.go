@@ -19,8 +19,8 @@ type Tensor struct {
 // Transform is what a conversion from Hugging Face to GGUF does to a tensor, and to the bias beside it; nil is nothing.
 type Transform interface{ transform() }
 
-// PermuteHeads brings the rows of each of so many heads into the order in which RoPE turns neighbours: Hugging Face turns
-// row i of a head together with row i + half of it, GGUF row 2i with 2i + 1.
+// PermuteHeads brings the rows of each of so many heads into the order in which RoPE turns neighbours: Hugging Face
+// turns row i of a head together with row i + half of it, GGUF row 2i with 2i + 1.
 type PermuteHeads struct{ Heads Dim }
 
 func (PermuteHeads) transform() {}
@@ -56,7 +56,8 @@ func inLayer(name string, layer int) string {
 	return strings.Replace(name, layerNumber, strconv.Itoa(layer), 1)
 }
 
-// layerOf reports whether a name is one of those that a pattern stands for, and the number of the layer, -1 without one.
+// layerOf reports whether a name is one of those that a pattern stands for, and the number of the layer, -1 without
+// one.
 func layerOf(pattern, name string) (layer int, ok bool) {
 	before, after, perLayer := strings.Cut(pattern, layerNumber)
 	if !perLayer {

@@ -35,7 +35,8 @@ func (m *Model) Embedded(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Te
 	return m.embed(t, b.IDs, h)
 }
 
-// RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single layers.
+// RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single
+// layers.
 func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *autograd.Tensor) *autograd.Tensor {
 	h.Begin(t)
 	return t.CheckpointOf(x, &layerPass{m, t, b, h, m.Layers[i]})
@@ -99,7 +100,8 @@ func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *au
 // layer is one block: x + attention(norm(x)), then + ffn(norm(x)).
 func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a attender) *autograd.Tensor {
 	n := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
-	q, k, v := linear(t, l.Linear(arch.Query), n, h), linear(t, l.Linear(arch.Key), n, h), linear(t, l.Linear(arch.Value), n, h)
+	q, k := linear(t, l.Linear(arch.Query), n, h), linear(t, l.Linear(arch.Key), n, h)
+	v := linear(t, l.Linear(arch.Value), n, h)
 	y := linear(t, l.Linear(arch.AttentionOutput), a.attend(q, k, v), h)
 	x = t.Add(x, h.Part(t, l, Attention, x, n, y))
 	x = h.Stream(t, l, Attention, x)

@@ -20,7 +20,8 @@ const noLayer = -1
 
 // needed are the tensors of a layer that the decoder does not compute without.
 var needed = []arch.Role{
-	arch.AttentionNorm, arch.Query, arch.Key, arch.Value, arch.AttentionOutput, arch.FFNNorm, arch.Gate, arch.Up, arch.Down,
+	arch.AttentionNorm, arch.Query, arch.Key, arch.Value, arch.AttentionOutput,
+	arch.FFNNorm, arch.Gate, arch.Up, arch.Down,
 }
 
 // loader makes a model of the tensors of a source and keeps the first error.
@@ -123,7 +124,8 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 // norm is a norm's weight.
 func (l *loader) norm(t *arch.Tensor, layer int) *Norm {
 	x := l.floats(t, layer)
-	return &Norm{Role: t.Role, Layer: layer, Module: t.Module(layer), Tensor: l.name(t, layer), W: autograd.NewConst(1, len(x), x)}
+	w := autograd.NewConst(1, len(x), x)
+	return &Norm{Role: t.Role, Layer: layer, Module: t.Module(layer), Tensor: l.name(t, layer), W: w}
 }
 
 // floats are the numbers of a tensor of one dimension.

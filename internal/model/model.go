@@ -90,7 +90,8 @@ func (m *Model) Linears() []*Linear {
 // Ends are the matrices outside of the layers: the embedding table and, unless it is the same, the output head.
 func (m *Model) Ends() []*Linear { return m.ends }
 
-// HeadMatrix is the one of Ends that the logits are made with: the output head, or the embedding table where it is the head too.
+// HeadMatrix is the one of Ends that the logits are made with: the output head, or the embedding table where it is the
+// head too.
 func (m *Model) HeadMatrix() *Linear { return m.ends[len(m.ends)-1] }
 
 // Matrices are all weights that products or lookups use: the linear maps of the layers, then Ends.

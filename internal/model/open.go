@@ -30,10 +30,10 @@ func FromHF(dir string) (*Model, io.Closer, error) {
 	return m, s, nil
 }
 
-// Load reads the architecture and finds the weights of a model; they stay where they are, so the store must stay open as
-// long as the model is used. Errors: an architecture or a tensor type that is not supported, metadata or a tensor that is
-// missing or has the wrong shape, a tensor of a GGUF file that the architecture has no place for. Those that say nothing
-// against the file wrap ErrUnsupported.
+// Load reads the architecture and finds the weights of a model; they stay where they are, so the store must stay open
+// as long as the model is used. Errors: an architecture or a tensor type that is not supported, metadata or a tensor
+// that is missing or has the wrong shape, a tensor of a GGUF file that the architecture has no place for. Those that
+// say nothing against the file wrap ErrUnsupported.
 func Load(s *store.Store) (*Model, error) {
 	info, err := arch.Read(s)
 	if err != nil {

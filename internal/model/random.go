@@ -31,8 +31,8 @@ func Random(s arch.Spec, kind gguf.Type) (*Model, error) {
 	return m, l.err
 }
 
-// RandomMatrix is a matrix of weights like those of Random. Errors: a type that cannot be computed with, columns that are no
-// whole number of its blocks.
+// RandomMatrix is a matrix of weights like those of Random. Errors: a type that cannot be computed with, columns that
+// are no whole number of its blocks.
 func RandomMatrix(kind gguf.Type, rows, cols int) (quant.Matrix, error) {
 	if !quant.Supported(kind) || cols%kind.BlockLen() != 0 {
 		return quant.NewMatrix(kind, rows, cols, nil)
@@ -65,7 +65,8 @@ func (r randomSource) Tensor(name string) (store.Tensor, bool) {
 	}
 	shape := t.Sizes(r.spec, layer)
 	if len(shape) == 1 {
-		return store.Tensor{Name: name, Shape: shape, Type: gguf.F32, TypeName: gguf.F32.String(), Data: constant(shape[0], 1)}, true
+		data := constant(shape[0], 1)
+		return store.Tensor{Name: name, Shape: shape, Type: gguf.F32, TypeName: gguf.F32.String(), Data: data}, true
 	}
 	kind := r.typeFor(shape[1])
 	data := r.blocks(kind, int(shape[0]), int(shape[1]))

@@ -50,7 +50,8 @@ func TestRandomNarrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up, down := m.Layers[0].Linear(arch.Up).W.Type, m.Layers[0].Linear(arch.Down).W.Type; up != gguf.Q8_0 || down != gguf.Q4_K {
+	up, down := m.Layers[0].Linear(arch.Up).W.Type, m.Layers[0].Linear(arch.Down).W.Type
+	if up != gguf.Q8_0 || down != gguf.Q4_K {
 		t.Errorf("rows of 96 are %s and of 256 %s, expected Q8_0 and Q4_K", up, down)
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 )
 
-// toy is an architecture with names of its own, layers that differ, an output head that is always the embedding table and
-// a norm that a file need not have.
+// toy is an architecture with names of its own, layers that differ, and its embedding table as output head.
 func init() {
 	layer := func(role arch.Role, name string, shape ...arch.Dim) arch.Tensor {
 		return arch.Tensor{Role: role, GGUF: "toy.%d." + name, HF: "h.%d." + name, Shape: shape, Bias: true}
@@ -26,7 +25,8 @@ func init() {
 			s := arch.Spec{Layers: f.Int("depth", ""), Width: f.Int("width", ""), NormEps: 1e-5}
 			s.Layer = arch.Layer{FFN: 12, QueryHeads: 4, KeyHeads: 2, HeadDim: 2, Rope: arch.Rope{Dim: 2, Base: 10000, Scale: 1}}
 			s.Each = slices.Repeat([]arch.Layer{s.Layer}, s.Layers)
-			s.Each[1].FFN, s.Each[1].KeyHeads, s.Each[1].HeadDim, s.Each[1].Rope = 20, 4, 4, arch.Rope{Dim: 4, Base: 100, Scale: 1, Neox: true}
+			rope := arch.Rope{Dim: 4, Base: 100, Scale: 1, Neox: true}
+			s.Each[1] = arch.Layer{FFN: 20, QueryHeads: 4, KeyHeads: 4, HeadDim: 4, Rope: rope}
 			return s
 		},
 		Tensors: []arch.Tensor{
@@ -58,8 +58,9 @@ func toyFile() *tinyFile {
 	for i, sizes := range [][3]int64{{8, 4, 12}, {16, 16, 20}} {
 		query, key, ffn := sizes[0], sizes[1], sizes[2]
 		for name, shape := range map[string][]int64{
-			"norm1": {8}, "norm2": {8}, "query.weight": {8, query}, "key.weight": {8, key}, "key.bias": {key}, "value.weight": {8, key},
-			"out.weight": {query, 8}, "gate.weight": {8, ffn}, "up.weight": {8, ffn}, "down.weight": {ffn, 8},
+			"norm1": {8}, "norm2": {8}, "query.weight": {8, query}, "key.weight": {8, key}, "key.bias": {key},
+			"value.weight": {8, key}, "out.weight": {query, 8},
+			"gate.weight": {8, ffn}, "up.weight": {8, ffn}, "down.weight": {ffn, 8},
 		} {
 			f.tensor(fmt.Sprintf("toy.%d.%s", i, name), shape...)
 		}
@@ -75,9 +76,14 @@ func TestToy(t *testing.T) {
 	}
 	last := m.Layers[1]
 	q, k := last.Linear(arch.Query), last.Linear(arch.Key)
-	if q.Module != "h.1.query" || q.Tensor != "toy.1.query.weight" || q.PermutedHeads != 4 || q.Layer != 1 || len(k.Bias) != 16 ||
-		!m.Spec.Tied || m.HeadMatrix().Role != arch.TokenEmbedding || last.Linears()[4].Role != arch.Up || last.Norms()[1].Role != arch.FFNNorm {
+	if q.Module != "h.1.query" || q.Tensor != "toy.1.query.weight" || q.PermutedHeads != 4 || len(k.Bias) != 16 {
 		t.Errorf("query %+v, key %+v", q, k)
+	}
+	if !m.Spec.Tied || m.HeadMatrix().Role != arch.TokenEmbedding {
+		t.Errorf("the head is %+v", m.HeadMatrix())
+	}
+	if last.Linears()[4].Role != arch.Up || last.Norms()[1].Role != arch.FFNNorm {
+		t.Error("linear maps and norms are not in the order of the table")
 	}
 	if name, heads := m.InGGUF(q); name != q.Tensor || heads != 4 {
 		t.Errorf("the query is %q in GGUF, with %d heads", name, heads)
@@ -151,7 +157,8 @@ func TestToyRefused(t *testing.T) {
 	f.set("general.architecture", "bare")
 	f.set("bare.depth", uint32(2))
 	f.set("bare.width", uint32(8))
-	if _, err := FromGGUF(f.open(t)); err == nil || !strings.Contains(err.Error(), `"bare" without a down-projection of the FFN is not supported`) {
+	want := `"bare" without a down-projection of the FFN is not supported`
+	if _, err := FromGGUF(f.open(t)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v", err)
 	}
 	f = toyFile()

@@ -17,7 +17,8 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// Store is the open files of a model or adapter. One of GGUF and Safetensors is set; their tensors are valid until Close.
+// Store is the open files of a model or adapter. One of GGUF and Safetensors is set; their tensors are valid until
+// Close.
 type Store struct {
 	Path        string   // as it was given to Open
 	Files       []string // the paths of all files with weights, in the order of the model
@@ -40,8 +41,8 @@ const Unknown = gguf.Type(1<<32 - 1)
 // dtypes are the data types of safetensors whose bytes are rows of a type of GGUF as they are.
 var dtypes = map[safetensors.DType]gguf.Type{"F32": gguf.F32, "F16": gguf.F16, "BF16": gguf.BF16}
 
-// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that holds
-// either. Errors: files that are not there, of another format, or damaged.
+// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that
+// holds either. Errors: files that are not there, of another format, or damaged.
 func Open(path string) (*Store, error) {
 	isGGUF, err := sniff(path)
 	if err != nil {
@@ -103,8 +104,8 @@ func sniff(path string) (isGGUF bool, err error) {
 	case n == 9 && head[8] == '{', ext == ".safetensors":
 		return false, nil
 	}
-	return false, fmt.Errorf("%s: neither GGUF nor safetensors: it begins with %q, expected \"GGUF\" or a safetensors header",
-		path, head[:min(n, 4)])
+	const what = `%s: neither GGUF nor safetensors: it begins with %q, expected "GGUF" or a safetensors header`
+	return false, fmt.Errorf(what, path, head[:min(n, 4)])
 }
 
 // Tensor finds a tensor by the name that the files have for it.

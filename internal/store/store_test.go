@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,12 +60,15 @@ func check(t *testing.T, s *Store, typ gguf.Type, files []string, names ...strin
 
 func TestSafetensors(t *testing.T) {
 	dir := t.TempDir()
-	one, two := filepath.Join(dir, "model-00001-of-00002.safetensors"), filepath.Join(dir, "model-00002-of-00002.safetensors")
-	writeSafetensors(t, one, safetensors.Item{Name: "x", DType: safetensors.F32, Shape: []int64{2, 3}, Data: make([]byte, 24)})
+	one := filepath.Join(dir, "model-00001-of-00002.safetensors")
+	two := filepath.Join(dir, "model-00002-of-00002.safetensors")
+	x := safetensors.Item{Name: "x", DType: safetensors.F32, Shape: []int64{2, 3}, Data: make([]byte, 24)}
+	writeSafetensors(t, one, x)
 	writeSafetensors(t, two, safetensors.Item{Name: "y", DType: safetensors.U8, Shape: []int64{1}, Data: []byte{1}})
 	index := filepath.Join(dir, "model.safetensors.index.json")
 	for path, text := range map[string]string{
-		index:                             `{"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model-00002-of-00002.safetensors"}}`,
+		index: `{"weight_map": {"x": "model-00001-of-00002.safetensors",
+			"y": "model-00002-of-00002.safetensors"}}`,
 		filepath.Join(dir, "config.json"): `{"hidden_size": 3}`,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -108,7 +112,7 @@ func TestGGUF(t *testing.T) {
 
 	var paths []string
 	for i := range tensors {
-		path := filepath.Join(dir, []string{"split-00001-of-00002.gguf", "split-00002-of-00002.gguf"}[i])
+		path := filepath.Join(dir, fmt.Sprintf("split-%05d-of-00002.gguf", i+1))
 		part, err := gguf.SplitMetadata(meta, i, 2, 2)
 		if err != nil {
 			t.Fatal(err)
@@ -125,7 +129,8 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(text, []byte("text and more"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(text); err == nil || !strings.Contains(err.Error(), `neither GGUF nor safetensors: it begins with "text"`) {
+	want := `neither GGUF nor safetensors: it begins with "text"`
+	if _, err := Open(text); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a text: %v", err)
 	}
 	if _, err := Open(filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
