@@ -235,8 +235,8 @@ func splitBlock(name string) (prefix, rest string) {
 }
 
 // insert makes the adapters networks of layers of their own, in an architecture whose layers may be without attention
-// (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes the
-// place of the network of its layer, and the network comes after it.
+// (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes
+// the place of the network of its layer, and the network comes after it.
 func (x *bottleneckExport) insert() error {
 	var err error
 	a := x.base.Model.Arch

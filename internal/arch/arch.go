@@ -41,13 +41,13 @@ type HFModel struct {
 	BiasFlags [2]string
 }
 
-// Quantize is in what llama-quantize treats an architecture differently from others.
+// Quantize is where llama-quantize treats an architecture differently from others.
 type Quantize struct {
 	// LargeLayers is how many layers a model has that it takes for one of 70B, whose attention values get more bits; 0
 	// where none is. LargeShared: and its query heads share key heads.
 	LargeLayers int
 	LargeShared bool
-	// OwnMixtures: file types of several types give this architecture others than all others.
+	// OwnMixtures: what a file type that mixes types gives to a tensor is decided by rules of this architecture's own.
 	OwnMixtures bool
 	// StacksOthers: it stacks matrices that are no experts.
 	StacksOthers bool
@@ -130,9 +130,6 @@ func ByModelType(modelType string) (*Arch, *HFModel) {
 	}
 	return nil, nil
 }
-
-// Known are the names of all architectures, also of those that cannot be computed with, sorted.
-func Known() []string { return names(func(a *Arch) []string { return []string{a.Name} }) }
 
 // Names are those of the architectures that can be computed with, sorted.
 func Names() []string {

@@ -26,7 +26,7 @@ func TestTables(t *testing.T) {
 			if strings.Contains(tensor.InHF(layer)+tensor.InGGUF(layer), "%") {
 				t.Errorf("%s: names %q and %q", name, tensor.InGGUF(layer), tensor.InHF(layer))
 			}
-			matrix := tensor.Role.Kind() == Ends || tensor.Role.Kind() == Linear
+			matrix := tensor.Role.Kind() == End || tensor.Role.Kind() == Linear
 			if shape := tensor.Sizes(spec, layer); slices.Contains(shape, 0) || (len(shape) == 2) != matrix {
 				t.Errorf("%s: %s has shape %v", name, tensor.Role, shape)
 			}

@@ -18,7 +18,11 @@ var mayName = []string{"internal/arch", "internal/tokenizer", "internal/modeltes
 
 // namesArchitecture says which architecture a text names: one that is its name, or begins a metadata key.
 func namesArchitecture(text string) (name string, ok bool) {
-	for _, name := range slices.Concat(Known(), ModelTypes()) {
+	known := ModelTypes()
+	for _, a := range table {
+		known = append(known, a.Name)
+	}
+	for _, name := range known {
 		key, isKey := strings.CutPrefix(text, name+".")
 		if text == name || isKey && !strings.HasPrefix(key, "cpp") { // llama.cpp is a program
 			return name, true

@@ -29,7 +29,7 @@ type Kind uint8
 
 // The kinds.
 const (
-	Ends   Kind = iota // a matrix at one of the ends of the decoder
+	End    Kind = iota // a matrix at one of the ends of the decoder
 	Linear             // the weight of a linear map of a layer
 	Norm               // the weight of a norm
 	Vector             // numbers for something else
@@ -53,9 +53,9 @@ var about = [roles]struct {
 	kind Kind
 	part Part
 }{
-	TokenEmbedding:  {"token embedding", Ends, outside},
+	TokenEmbedding:  {"token embedding", End, outside},
 	OutputNorm:      {"norm of the output", Norm, outside},
-	OutputHead:      {"output head", Ends, outside},
+	OutputHead:      {"output head", End, outside},
 	RopeFactors:     {"factors of RoPE", Vector, outside},
 	AttentionNorm:   {"norm before attention", Norm, Attention},
 	Query:           {"projection to queries", Linear, Attention},

@@ -35,11 +35,11 @@ type Layer struct {
 	Index int // from 0
 	Spec  *arch.Layer
 
-	rope     *autograd.RopeTable
-	linears  [arch.Roles]*Linear
-	norms    [arch.Roles]*Norm
-	ordered  []*Linear // in the order of the architecture's table
-	ordNorms []*Norm
+	rope       *autograd.RopeTable
+	linears    [arch.Roles]*Linear
+	norms      [arch.Roles]*Norm
+	linearList []*Linear // in the order of the architecture's table
+	normList   []*Norm
 }
 
 // Linear is the layer's linear map of a role, nil where it has none.
@@ -49,19 +49,19 @@ func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
 func (l *Layer) Norm(r arch.Role) *Norm { return l.norms[r] }
 
 // Linears are the layer's linear maps in the order in which they run. The slice must be left as it is.
-func (l *Layer) Linears() []*Linear { return l.ordered }
+func (l *Layer) Linears() []*Linear { return l.linearList }
 
 // Norms are the layer's norms in the order in which they run. The slice must be left as it is.
-func (l *Layer) Norms() []*Norm { return l.ordNorms }
+func (l *Layer) Norms() []*Norm { return l.normList }
 
 func (l *Layer) setLinear(m *Linear) {
 	l.linears[m.Role] = m
-	l.ordered = append(l.ordered, m)
+	l.linearList = append(l.linearList, m)
 }
 
 func (l *Layer) setNorm(n *Norm) {
 	l.norms[n.Role] = n
-	l.ordNorms = append(l.ordNorms, n)
+	l.normList = append(l.normList, n)
 }
 
 // Model is a decoder over weights that stay where they are. It is valid as long as the file it was made from.
