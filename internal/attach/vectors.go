@@ -2,7 +2,6 @@ package attach
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -129,15 +128,12 @@ func InPhases(deltas []Delta) []Delta {
 	return slices.Concat(before, during, after)
 }
 
-// BiasTensor is the name that the bias of a linear map has in the file of its weight.
-func BiasTensor(l *model.Linear) string { return strings.TrimSuffix(l.Tensor, ".weight") + ".bias" }
-
 // Tensor is the name of what changes.
 func (v *VectorChange) Tensor() string {
 	if v.Norm != nil {
 		return v.Norm.Tensor
 	}
-	return BiasTensor(v.Linear)
+	return v.Linear.BiasTensor()
 }
 
 // Base is what the base has there; nil where it has nothing.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -221,7 +222,7 @@ func TestMerge(t *testing.T) {
 
 // TestWindows: what Collect refuses.
 func TestWindows(t *testing.T) {
-	m := &model.Model{Spec: model.Spec{Context: 64, Vocab: 10}}
+	m := &model.Model{Spec: arch.Spec{Context: 64, Vocab: 10}}
 	ids := make([]int32, 100)
 	bad := slices.Clone(ids)
 	bad[50] = 10
