@@ -34,9 +34,9 @@ func stacked(p *place) bool         { return p.stack }
 func weighted(p *place) bool   { return p.imatrix }
 func unweighted(p *place) bool { return !p.imatrix }
 
-func falcon(p *place) bool     { return p.arch == "falcon" }
-func notFalcon(p *place) bool  { return p.arch != "falcon" }
-func bailingMoE(p *place) bool { return p.arch == "bailingmoe3" } // it stacks matrices that are no experts, too
+func falcon(p *place) bool     { return p.rules.OwnMixtures }
+func notFalcon(p *place) bool  { return !p.rules.OwnMixtures }
+func bailingMoE(p *place) bool { return p.rules.StacksOthers }
 
 // holds says whether all conditions of a rule do.
 func (r *rule) holds(p *place) bool {

@@ -95,7 +95,7 @@ func (m *mixer) headType(t *gguf.Tensor) gguf.Type {
 	switch {
 	case m.opt.OutputType != nil:
 		return *m.opt.OutputType
-	case ft.Type == gguf.Q8_0 || m.model.arch == "falcon" || !wholeRows(t, ft.Type):
+	case ft.Type == gguf.Q8_0 || m.model.rules.OwnMixtures || !wholeRows(t, ft.Type):
 		return gguf.Q8_0
 	}
 	for _, r := range ft.rules {

@@ -1,36 +1,40 @@
 package quantize
 
-import "github.com/peftconv/peftconv/gguf"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+)
 
 // traits are what the rules know of a model.
 type traits struct {
-	arch    string
-	layers  int  // blocks
-	sharing int  // query heads that share a key head, in the first layer
-	experts int  // in the feed-forward part; 0: it has none
-	tied    bool // the embedding is the output head too
-	wide    bool // one of the large models of which attention values get more bits
-	imatrix bool // there is an importance matrix
+	rules   arch.Quantize // of the architecture
+	layers  int           // blocks
+	sharing int           // query heads that share a key head, in the first layer
+	experts int           // in the feed-forward part; 0: it has none
+	tied    bool          // the embedding is the output head too
+	wide    bool          // one of the large models of which attention values get more bits
+	imatrix bool          // there is an importance matrix
 }
 
 // traitsOf reads the traits of a model. What is missing in the metadata counts as 0.
 func traitsOf(f *gguf.File) traits {
-	arch, _ := f.Meta.String("general.architecture")
+	name, _ := f.Meta.String("general.architecture")
 	m := traits{
-		arch:    arch,
-		layers:  int(first(f.Meta, arch+".block_count")),
-		experts: int(first(f.Meta, arch+".expert_count")),
+		layers:  int(first(f.Meta, name+".block_count")),
+		experts: int(first(f.Meta, name+".expert_count")),
 		tied:    f.Tensor(headName) == nil,
 	}
-	heads := first(f.Meta, arch+".attention.head_count")
+	heads := first(f.Meta, name+".attention.head_count")
 	keys := heads
-	if _, ok := f.Meta.Get(arch + ".attention.head_count_kv"); ok {
-		keys = first(f.Meta, arch+".attention.head_count_kv")
+	if _, ok := f.Meta.Get(name + ".attention.head_count_kv"); ok {
+		keys = first(f.Meta, name+".attention.head_count_kv")
 	}
 	if keys > 0 {
 		m.sharing = int(heads / keys)
 	}
-	m.wide = wideModel(arch, m.layers, heads != keys)
+	if a := arch.ByName(name); a != nil {
+		m.rules, m.wide = a.Quantize, a.Quantize.Large(m.layers, heads != keys)
+	}
 	return m
 }
 
@@ -43,18 +47,4 @@ func first(meta *gguf.Metadata, key string) int64 {
 		return list[0]
 	}
 	return 0
-}
-
-// wideModel says whether llama.cpp calls a model 70B, which it does by architecture, number of layers and, for some,
-// whether query heads share key heads.
-func wideModel(arch string, layers int, shared bool) bool {
-	switch arch {
-	case "llama", "llama-embed":
-		return layers == 80 && shared
-	case "qwen2", "deci", "olmo":
-		return layers == 80
-	case "jais2":
-		return layers == 68
-	}
-	return false
 }

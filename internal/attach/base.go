@@ -3,19 +3,17 @@ package attach
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -29,10 +27,9 @@ type Base struct {
 	Tokenizer *tokenizer.Tokenizer // nil where the files have none
 	GGUF      *gguf.File           // nil for a Hugging Face directory
 
-	Weights []string // the files that hold the weights
-	Closer  io.Closer
-	hash    func() (string, error)
-	Latent  *requant.LatentWeights // what it was quantized from, or nil
+	Store  *store.Store // nil when closed
+	hash   func() (string, error)
+	Latent *requant.LatentWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -51,7 +48,8 @@ func OpenBase(path string) (*Base, error) {
 		b.Close()
 		return nil, fmt.Errorf("open base %s: %w", path, err)
 	}
-	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(b.Weights) })
+	files := b.Store.Files
+	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(files) })
 	return b, nil
 }
 
@@ -62,8 +60,9 @@ func (b *Base) openGGUF() (err error) {
 	if b.GGUF, err = gguf.Open(b.Path); err != nil {
 		return err
 	}
-	b.Closer, b.Weights = b.GGUF, []string{b.Path}
-	if b.Model, err = model.FromGGUF(b.GGUF); err != nil {
+	b.Store = store.OfGGUF(b.GGUF)
+	b.GGUF.Meta.RemoveSplit() // what is made of a split base is one file
+	if b.Model, err = model.Load(b.Store); err != nil {
 		return err
 	}
 	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok {
@@ -73,33 +72,40 @@ func (b *Base) openGGUF() (err error) {
 }
 
 func (b *Base) openHF() (err error) {
-	if b.Weights, err = weightFiles(b.Path); err != nil {
+	if !hasFile(b.Path, "model.safetensors") && !hasFile(b.Path, IndexFile) {
+		return fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
+	}
+	if b.Store, err = store.Open(b.Path); err != nil {
 		return err
 	}
-	if b.Model, b.Closer, err = model.FromHF(b.Path); err != nil {
+	if b.Model, err = model.Load(b.Store); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(b.Path, "tokenizer.json")); err != nil {
-		return nil
+	if hasFile(b.Path, "tokenizer.json") {
+		b.Tokenizer, err = tokenizer.FromHF(b.Path)
 	}
-	b.Tokenizer, err = tokenizer.FromHF(b.Path)
 	return err
+}
+
+func hasFile(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // Close unmaps the files.
 func (b *Base) Close() error {
 	err := b.closeLatent()
-	if b.Closer == nil {
+	if b.Store == nil {
 		return err
 	}
-	closer := b.Closer
-	b.Closer = nil
-	return errors.Join(err, closer.Close())
+	files := b.Store
+	b.Store = nil
+	return errors.Join(err, files.Close())
 }
 
-// SHA256 is the hash of the weights in hexadecimal. For a GGUF file and a single model.safetensors it is the SHA-256
-// of the file. For a sharded model it is the SHA-256 of the lines that sha256sum prints for the shards in alphabetical
-// order (hash, two spaces, base name, newline). The files are read once.
+// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a model in
+// several it is the SHA-256 of the lines that sha256sum prints for them in alphabetical order (hash, two spaces, base
+// name, newline). The files are read once.
 func (b *Base) SHA256() (string, error) { return b.hash() }
 
 // Architecture is the name that GGUF has for the model's architecture, for example "llama".
@@ -118,47 +124,14 @@ func (b *Base) Name() string {
 	return b.Path
 }
 
-// weightFiles lists the safetensors files of a Hugging Face directory, in alphabetical order.
-func weightFiles(dir string) ([]string, error) {
-	single := filepath.Join(dir, "model.safetensors")
-	if _, err := os.Stat(single); err == nil {
-		return []string{single}, nil
-	}
-
-	data, err := os.ReadFile(filepath.Join(dir, IndexFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var index struct {
-		Map map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", IndexFile, err)
-	}
-	names := slices.Compact(slices.Sorted(maps.Values(index.Map)))
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: names no file in weight_map", IndexFile)
-	}
-	for i, name := range names {
-		if !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("%s: file %q lies outside the directory", IndexFile, name)
-		}
-		names[i] = filepath.Join(dir, name)
-	}
-	return names, nil
-}
-
 // hashFiles is the SHA-256 of one file, or of the list of hashes of several.
 func hashFiles(paths []string) (string, error) {
 	if len(paths) == 1 {
-		return hashFile(paths[0])
+		return HashFile(paths[0])
 	}
 	all := sha256.New()
 	for _, path := range paths {
-		sum, err := hashFile(path)
+		sum, err := HashFile(path)
 		if err != nil {
 			return "", err
 		}
@@ -167,7 +140,7 @@ func hashFiles(paths []string) (string, error) {
 	return hex.EncodeToString(all.Sum(nil)), nil
 }
 
-func hashFile(path string) (string, error) {
+func HashFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("hash the base: %w", err)

@@ -5,30 +5,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/internal/store"
 )
 
 // OpenLatent opens the model that the base was quantized from, for adapters that start from its weights: a GGUF file, a
 // safetensors file or a directory of such. It is closed with the base; one that was opened before is closed at once.
 func (b *Base) OpenLatent(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("open original weights: %w", err)
-	}
-	l := &requant.LatentWeights{Path: path, Hashes: map[*model.Linear]string{}}
-	if info.IsDir() || strings.HasSuffix(path, ".safetensors") || strings.HasSuffix(path, ".index.json") {
-		err = l.OpenSafetensors()
-	} else {
-		err = l.OpenGGUF(b.Model)
-	}
+	original, err := store.Open(path)
 	if err != nil {
 		return fmt.Errorf("open original weights: %w", err)
 	}
 	err = b.closeLatent()
-	b.Latent = l
+	b.Latent = &requant.LatentWeights{Path: path, Model: b.Model, Store: original, Hashes: map[*model.Linear]string{}}
 	return err
 }
 
@@ -36,9 +27,9 @@ func (b *Base) closeLatent() error {
 	if b.Latent == nil {
 		return nil
 	}
-	closer := b.Latent.Closer
+	original := b.Latent.Store
 	b.Latent = nil
-	return closer.Close()
+	return original.Close()
 }
 
 // NewLatent is what an adapter that is yet to be made records of the original weights of some linear maps: their identity.

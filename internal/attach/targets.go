@@ -43,7 +43,7 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 			}
 		}
 	}
-	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
+	for _, l := range b.Model.Ends() {
 		if j := slices.Index(targets, LastPart(l.Module)); j >= 0 {
 			used[j] = true
 			chosen = append(chosen, l.Module)
@@ -92,9 +92,9 @@ func TargetMatches(target string, l *model.Linear) (bool, error) {
 	case AllLinear:
 		return true, nil
 	case "attention":
-		return strings.Contains(l.Module, "attn."), nil
+		return l.Role.In(model.Attention), nil
 	case "ffn":
-		return !strings.Contains(l.Module, "attn."), nil
+		return l.Role.In(model.FFN), nil
 	}
 	if strings.ContainsAny(target, "*?[") {
 		// path.Match keeps * within a slash; names have dots only, so * crosses them.
@@ -142,7 +142,7 @@ func DescribeTargets(b *Base, chosen []string) (Modules, []int) {
 		kinds, layers = here, append(layers, i)
 	}
 	kinds = slices.Clone(kinds)
-	for _, l := range b.Model.Matrices()[len(b.Model.Linears()):] {
+	for _, l := range b.Model.Ends() {
 		if slices.Contains(chosen, l.Module) {
 			kinds = append(kinds, LastPart(l.Module))
 		}

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"strings"
 
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -78,15 +77,13 @@ type VectorChange struct {
 	Factors []float32 // what is multiplied, where there is anything
 }
 
-// BiasTensor is the name that the bias of a linear map has in the file of its weight.
-func BiasTensor(l *model.Linear) string { return strings.TrimSuffix(l.Tensor, ".weight") + ".bias" }
 
 // Tensor is the name of what changes.
 func (v *VectorChange) Tensor() string {
 	if v.Norm != nil {
 		return v.Norm.Tensor
 	}
-	return BiasTensor(v.Linear)
+	return v.Linear.BiasTensor()
 }
 
 // Base is what the base has there; nil where it has nothing.

@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
 // small is a shape that takes milliseconds.
-func small() model.Spec {
+func small() arch.Spec {
 	s := llama(2, 256, 512, 4, 2, 64, 128, 10000, false)
 	s.Context = 1024
 	return s
@@ -183,7 +184,7 @@ func TestTypesOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Layers[0].V.W.Type = gguf.Q6_K
+	m.Layers[0].Linear(arch.Value).W.Type = gguf.Q6_K
 	if got := typesOf(m); got != "Q4_K+Q6_K" {
 		t.Errorf("types %q", got)
 	}

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/arch"
 )
 
 // shape is a decoder that has a name.
 type shape struct {
 	name string
-	spec model.Spec
+	spec arch.Spec
 }
 
 // shapes are models that people run, smallest first.
@@ -26,16 +26,18 @@ var shapes = []shape{
 	{"llama-8b", llama(32, 4096, 14336, 32, 8, 128, 128256, 500000, false)},
 }
 
-func llama(layers, width, ffn, queries, keys, headDim, vocab int, base float64, tied bool) model.Spec {
-	return model.Spec{
-		Architecture: "llama", Layers: layers, Width: width, FFN: ffn, QueryHeads: queries, KeyHeads: keys,
-		HeadDim: headDim, Vocab: vocab, Context: 1 << 17, NormEps: 1e-5, Tied: tied, Rope: model.Rope{Dim: headDim, Base: base, Scale: 1},
+func llama(layers, width, ffn, queries, keys, headDim, vocab int, base float64, tied bool) arch.Spec {
+	return arch.Spec{
+		Architecture: arch.Llama, Layers: layers, Width: width, Vocab: vocab, Context: 1 << 17, NormEps: 1e-5, Tied: tied,
+		Layer: arch.Layer{
+			FFN: ffn, QueryHeads: queries, KeyHeads: keys, HeadDim: headDim, Rope: arch.Rope{Dim: headDim, Base: base, Scale: 1},
+		},
 	}
 }
 
-func qwen2(layers, width, ffn, queries, keys, headDim, vocab int, tied bool) model.Spec {
+func qwen2(layers, width, ffn, queries, keys, headDim, vocab int, tied bool) arch.Spec {
 	s := llama(layers, width, ffn, queries, keys, headDim, vocab, 1e6, tied)
-	s.Architecture, s.Rope.Neox = "qwen2", true
+	s.Architecture, s.Rope.Neox = arch.Qwen2, true
 	return s
 }
 
@@ -49,11 +51,11 @@ func Shapes() []string {
 }
 
 // find is the shape of a name.
-func find(name string) (model.Spec, error) {
+func find(name string) (arch.Spec, error) {
 	for _, s := range shapes {
 		if s.name == strings.ToLower(name) {
 			return s.spec, nil
 		}
 	}
-	return model.Spec{}, fmt.Errorf("shape %q is not known, expected one of %s", name, strings.Join(Shapes(), ", "))
+	return arch.Spec{}, fmt.Errorf("shape %q is not known, expected one of %s", name, strings.Join(Shapes(), ", "))
 }

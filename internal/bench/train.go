@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
@@ -42,20 +43,25 @@ type Train struct {
 func stepFLOPs(m *model.Model, tokens, rank int) float64 {
 	t, r := float64(tokens), float64(rank)
 	sum := 0.0
-	first := m.Layers[0].Linears()[:3] // their input needs no gradient: nothing below is trained
 	for _, l := range m.Linears() {
 		in, out := float64(l.W.Cols), float64(l.W.Rows)
 		sum += 2*t*in*out + 2*t*r*(in+out) // y = x·Wᵀ, u = x·Aᵀ, y += u·Bᵀ
 		sum += 2 * t * r * (2*out + in)    // du = dy·B, dB = dyᵀ·u, dA = duᵀ·x
-		if !slices.Contains(first, l) {
+		if !readsEmbedding(l) {
 			sum += 2*t*in*out + 2*t*r*in // dx = dy·W + du·A
 		}
 	}
-	s := &m.Spec
 	pairs := t * (t + 1) / 2
-	sum += float64(s.Layers) * 6 * 2 * pairs * float64(s.QueryHeads*s.HeadDim) // q·kᵀ, p·v; dp, dv, dq, dk
-	sum += 2 * 2 * (t - 1) * float64(m.Head.Rows) * float64(m.Head.Cols)       // the last token predicts nothing
+	for _, layer := range m.Layers {
+		sum += 6 * 2 * pairs * float64(layer.Spec.QueryHeads*layer.Spec.HeadDim) // q·kᵀ, p·v; dp, dv, dq, dk
+	}
+	sum += 2 * 2 * (t - 1) * float64(m.Head.Rows) * float64(m.Head.Cols) // the last token predicts nothing
 	return sum
+}
+
+// readsEmbedding reports whether the input of a linear map needs no gradient, because nothing below is trained.
+func readsEmbedding(l *model.Linear) bool {
+	return l.Layer == 0 && (l.Role == arch.Query || l.Role == arch.Key || l.Role == arch.Value)
 }
 
 // measureTrain measures steps on a base, in one precision.

@@ -13,12 +13,6 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// headTensor is the name of the output head's weight, tiedTensor that of an embedding which is the head, too.
-const (
-	headTensor = "output.weight"
-	tiedTensor = "token_embd.weight"
-)
-
 // batchTokens is about how many tokens go through the model at once.
 const batchTokens = 2048
 
@@ -84,22 +78,17 @@ type collector struct {
 	model *model.Model
 	opt   Options
 	hooks model.Hooks
-	names map[*model.Linear]string
-	sums  map[string][]float64 // one a column, by the tensor's name
-	count int64                // tokens
+	names map[*model.Linear]string // in GGUF files
+	sums  map[string][]float64     // one a column, by the tensor's name
+	count int64                    // tokens
 	tape  *autograd.Tape
 	batch batch.Batch
 }
 
-// tensorNames are GGUF's names of a layer's linear maps, in the order of Layer.Linears.
-var tensorNames = [7]string{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}
-
 func newCollector(m *model.Model, opt Options) *collector {
 	c := &collector{model: m, opt: opt, names: map[*model.Linear]string{}, sums: map[string][]float64{}, tape: autograd.NewTape()}
-	for i, layer := range m.Layers {
-		for j, l := range layer.Linears() {
-			c.names[l] = fmt.Sprintf("blk.%d.%s.weight", i, tensorNames[j])
-		}
+	for _, l := range m.Matrices() {
+		c.names[l], _ = m.InGGUF(l)
 	}
 	c.hooks = c
 	if !opt.ExactActivations {
@@ -121,12 +110,8 @@ func (c *collector) measure(ids []int32) {
 	}
 	c.tape.Reset(0)
 	x := c.model.Hidden(c.tape, &c.batch, c.hooks)
-	switch {
-	case !c.opt.Head:
-	case c.model.Spec.Tied:
-		c.add(tiedTensor, x)
-	default:
-		c.add(headTensor, x)
+	if c.opt.Head {
+		c.add(c.names[c.model.HeadMatrix()], x)
 	}
 	c.count += int64(len(ids))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/internal/tokenizer"
@@ -83,7 +84,7 @@ func compare(t *testing.T, got, want *imatrix.Matrix) {
 
 // TestWindows: what Collect refuses.
 func TestWindows(t *testing.T) {
-	m := &model.Model{Spec: model.Spec{Context: 64, Vocab: 10}}
+	m := &model.Model{Spec: arch.Spec{Context: 64, Vocab: 10}}
 	ids := make([]int32, 100)
 	bad := slices.Clone(ids)
 	bad[50] = 10

@@ -31,7 +31,7 @@ func NewBitFit(b *attach.Base, opt BitFitOptions) (*attach.Adapter, error) {
 	shapes, start := map[string][]int{}, map[string]*model.Linear{}
 	for _, l := range chosen {
 		switch {
-		case l.Bias != nil || b.Architecture() == "llama":
+		case l.Bias != nil || b.Model.Arch.AddsBiases:
 			name := attach.PartName(l.Module, attach.BiasPart)
 			shapes[name], start[name] = []int{l.W.Rows}, l
 		case opt.Targets != nil:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
@@ -197,8 +198,8 @@ func (at *ia3Attachment) scaled() []*attach.Scaling {
 				s.Rows = at.factors(out)
 			case in != nil:
 				s.Columns = at.factors(in)
-				if l == layer.Down {
-					s.Before = layer.Up
+				if l.Role == arch.Down {
+					s.Before = layer.Linear(arch.Up)
 				}
 			default:
 				continue

@@ -85,9 +85,9 @@ func (opt *NormOptions) choose(b *attach.Base) ([]*model.Norm, error) {
 		}
 	}
 	var chosen []*model.Norm
-	for i, n := range all {
-		last := i == len(all)-1
-		inLayers := layers == nil || !last && slices.Contains(layers, i/2) || last && opt.Targets != nil
+	for _, n := range all {
+		last := n == b.Model.Norm
+		inLayers := layers == nil || slices.Contains(layers, n.Layer) || last && opt.Targets != nil
 		if inLayers && (opt.Targets == nil || slices.Contains(normsNamed(b, opt.Targets), n)) {
 			chosen = append(chosen, n)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -95,7 +96,7 @@ func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]
 			continue
 		}
 		r := c.RankOf(l.Module)
-		if l.Module == model.EmbedModule {
+		if l.Role == arch.TokenEmbedding {
 			shapes[attach.PartName(l.Module, embeddingA)] = []int{r, l.W.Rows}
 			shapes[attach.PartName(l.Module, embeddingB)] = []int{l.W.Cols, r}
 			continue
@@ -357,10 +358,10 @@ func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, s
 
 func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 	at.sites[l] = s
-	switch l.Module {
-	case model.EmbedModule:
+	switch l.Role {
+	case arch.TokenEmbedding:
 		at.embed = s
-	case model.HeadModule:
+	case arch.OutputHead:
 		at.head = s
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
@@ -50,8 +51,10 @@ func (opt *LoRAOptions) addExtras(b *attach.Base, c *attach.Config, chosen []str
 	if opt.Norms {
 		for _, n := range b.Model.Norms() {
 			add(n.Module, weightPart, n.W.Data, n.W.Cols)
+			if kind := attach.LastPart(n.Module); !slices.Contains(c.ToSave, kind) {
+				c.ToSave = append(c.ToSave, kind)
+			}
 		}
-		c.ToSave = append(c.ToSave, "input_layernorm", "post_attention_layernorm", "norm")
 	}
 	if err := addBiases(b, c, chosen, add); err != nil {
 		return err
@@ -74,8 +77,8 @@ func (opt *LoRAOptions) addExtras(b *attach.Base, c *attach.Config, chosen []str
 
 // findEnd is the embedding table or the output head.
 func findEnd(b *attach.Base, name string) (*model.Linear, error) {
-	for _, l := range b.Model.Matrices() {
-		if l.Module != model.EmbedModule && l.Module != model.HeadModule || !attach.HasSuffix(l.Module, name) {
+	for _, l := range b.Model.Ends() {
+		if !attach.HasSuffix(l.Module, name) {
 			continue
 		}
 		if b.Model.Spec.Tied {
@@ -351,11 +354,11 @@ func (at *loraExtrasAttachment) changes() map[*model.Linear]attach.Change {
 	all := map[*model.Linear]attach.Change{}
 	for _, l := range at.base.Model.Matrices() {
 		switch {
-		case l.Module == model.EmbedModule && at.embed != nil:
+		case l.Role == arch.TokenEmbedding && at.embed != nil:
 			all[l] = attach.Change{AddRows: (&wholeChange{l, at.embed.Data}).addRows}
-		case l.Module == model.HeadModule && at.head != nil:
+		case l.Role == arch.OutputHead && at.head != nil:
 			all[l] = attach.Change{AddRows: (&wholeChange{l, at.head.Data}).addRows}
-		case l.Module == model.EmbedModule && at.tokens != nil:
+		case l.Role == arch.TokenEmbedding && at.tokens != nil:
 			all[l] = attach.Change{AddRows: (&tokensChange{l, at.ids, at.tokens}).addRows}
 		}
 	}

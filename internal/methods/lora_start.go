@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
@@ -45,7 +46,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOpti
 		return starts, loftQ(b, c, chosen, opt, starts)
 	}
 	for _, l := range b.Model.Matrices() {
-		if !slices.Contains(chosen, l.Module) || l.Module == model.EmbedModule {
+		if !slices.Contains(chosen, l.Module) || l.Role == arch.TokenEmbedding {
 			continue
 		}
 		if c.DoRA {

@@ -1,6 +1,6 @@
-// Package model is the frozen transformer: what an architecture is, as data ([Spec]), its weights where they lie in
-// the file ([Model]), and one decoder forward that reads both ([Model.Hidden], [Model.Loss], [Session]).
+// Package model is the frozen transformer: what it computes, as data (arch.Spec), its weights where they lie in the
+// file ([Model]), and one decoder forward that reads both ([Model.Hidden], [Model.Loss], [Session]).
 //
-// An architecture's own file (llama.go, …) only fills a Spec from metadata and names tensors. The decoder knows no
-// adapter: it calls [Hooks] at the places where one may attach.
+// The decoder finds linear maps and norms by their role (arch.Role) and knows no architecture by name. It knows no
+// adapter either: it calls [Hooks] at the places where one may attach.
 package model

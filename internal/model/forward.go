@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/kernels"
@@ -34,7 +35,8 @@ func (m *Model) Embedded(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Te
 	return m.embed(t, b.IDs, h)
 }
 
-// RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single layers.
+// RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single
+// layers.
 func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *autograd.Tensor) *autograd.Tensor {
 	h.Begin(t)
 	return t.CheckpointOf(x, &layerPass{m, t, b, h, m.Layers[i]})
@@ -56,10 +58,8 @@ func (p *layerPass) Run(x *autograd.Tensor) *autograd.Tensor {
 
 // attend implements attender: attention inside each sequence.
 func (p *layerPass) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
-	m, t := p.model, p.tape
-	q = t.Rope(q, p.batch.Pos, m.Spec.HeadDim, m.rope)
-	k = t.Rope(k, p.batch.Pos, m.Spec.HeadDim, m.rope)
-	return m.attend(t, p.layer, p.batch.Bounds, q, k, v, p.hooks)
+	q, k = p.layer.turn(p.tape, q, p.batch.Pos), p.layer.turn(p.tape, k, p.batch.Pos)
+	return p.layer.attend(p.tape, p.batch.Bounds, q, k, v, p.hooks)
 }
 
 // attender does the attention of a layer over the projections before RoPE.
@@ -68,23 +68,23 @@ type attender interface {
 }
 
 // attend is attention inside each sequence, and over the keys and values that the hook puts before it.
-func (m *Model) attend(t *autograd.Tape, l *Layer, bounds []int32, q, k, v *autograd.Tensor, h Hooks) *autograd.Tensor {
+func (l *Layer) attend(t *autograd.Tape, bounds []int32, q, k, v *autograd.Tensor, h Hooks) *autograd.Tensor {
 	keys, values := h.Prefix(t, l)
 	if keys == nil {
-		return t.Attention(q, k, v, bounds, m.heads())
+		return t.Attention(q, k, v, bounds, l.heads())
 	}
 	n := keys.Rows
 	none := t.Tensor(n, q.Cols)
 	clear(none.Data)
 	q, k, v = t.Prefix(q, none, bounds), t.Prefix(k, keys, bounds), t.Prefix(v, values, bounds)
-	return t.WithoutPrefix(t.Attention(q, k, v, autograd.PrefixBounds(bounds, n), m.heads()), n, bounds)
+	return t.WithoutPrefix(t.Attention(q, k, v, autograd.PrefixBounds(bounds, n), l.heads()), n, bounds)
 }
 
 // KeysValues are the keys, turned to their positions, and the values that a layer makes of rows x (n, D) at its input.
 func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
 	h Hooks) (keys, values *autograd.Tensor) {
-	a := m.norm(t, l.AttnNorm, x, h)
-	return t.Rope(linear(t, l.K, a, h), pos, m.Spec.HeadDim, m.rope), linear(t, l.V, a, h)
+	a := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
+	return l.turn(t, linear(t, l.Linear(arch.Key), a, h), pos), linear(t, l.Linear(arch.Value), a, h)
 }
 
 // embed is the stream before the first block, (T, D).
@@ -99,13 +99,15 @@ func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *au
 
 // layer is one block: x + attention(norm(x)), then + ffn(norm(x)).
 func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a attender) *autograd.Tensor {
-	n := m.norm(t, l.AttnNorm, x, h)
-	y := a.attend(linear(t, l.Q, n, h), linear(t, l.K, n, h), linear(t, l.V, n, h))
-	x = t.Add(x, h.Part(t, l, Attention, x, n, linear(t, l.O, y, h)))
+	n := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
+	q, k := linear(t, l.Linear(arch.Query), n, h), linear(t, l.Linear(arch.Key), n, h)
+	v := linear(t, l.Linear(arch.Value), n, h)
+	y := linear(t, l.Linear(arch.AttentionOutput), a.attend(q, k, v), h)
+	x = t.Add(x, h.Part(t, l, Attention, x, n, y))
 	x = h.Stream(t, l, Attention, x)
-	f := m.norm(t, l.FFNNorm, x, h)
-	y = t.SwiGLU(linear(t, l.Gate, f, h), linear(t, l.Up, f, h))
-	x = t.Add(x, h.Part(t, l, FFN, x, f, linear(t, l.Down, y, h)))
+	f := m.norm(t, l.Norm(arch.FFNNorm), x, h)
+	y = t.SwiGLU(linear(t, l.Linear(arch.Gate), f, h), linear(t, l.Linear(arch.Up), f, h))
+	x = t.Add(x, h.Part(t, l, FFN, x, f, linear(t, l.Linear(arch.Down), y, h)))
 	return h.Stream(t, l, FFN, x)
 }
 

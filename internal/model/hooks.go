@@ -1,6 +1,7 @@
 package model
 
 import (
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -46,15 +47,13 @@ type Hooks interface {
 }
 
 // Part is one of the two parts of a layer.
-type Part int
+type Part = arch.Part
 
 // The parts of a layer, in order.
 const (
-	Attention Part = iota
-	FFN
+	Attention = arch.Attention
+	FFN       = arch.FFN
 )
-
-func (p Part) String() string { return [...]string{"attention", "ffn"}[p] }
 
 // NoHooks is the frozen model as it is.
 type NoHooks struct{}

@@ -1,14 +1,16 @@
 package model
 
 import (
-	"strconv"
-
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // Linear is one frozen linear map y = x·Wᵀ + Bias.
 type Linear struct {
+	Role          arch.Role
+	Layer         int          // its number, -1 outside of the layers
 	Module        string       // HF's name: "model.layers.0.self_attn.q_proj"
 	Tensor        string       // the weight's name in the file: "blk.0.attn_q.weight"
 	W             quant.Matrix // (out, in), a view of the file
@@ -16,8 +18,13 @@ type Linear struct {
 	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
 }
 
+// BiasTensor is the name that the bias has in the file of the weight, or would have.
+func (l *Linear) BiasTensor() string { return arch.BiasName(l.Tensor) }
+
 // Norm is one RMS norm.
 type Norm struct {
+	Role   arch.Role
+	Layer  int              // its number, -1 outside of the layers
 	Module string           // HF's name: "model.layers.0.input_layernorm"
 	Tensor string           // the weight's name in the file: "blk.0.attn_norm.weight"
 	W      *autograd.Tensor // (1, D)
@@ -25,28 +32,50 @@ type Norm struct {
 
 // Layer is one block of the decoder.
 type Layer struct {
-	Index             int // from 0
-	AttnNorm, FFNNorm *Norm
-	Q, K, V, O        *Linear
-	Gate, Up, Down    *Linear
+	Index int // from 0
+	Spec  *arch.Layer
+
+	rope       *autograd.RopeTable
+	linears    [arch.Roles]*Linear
+	norms      [arch.Roles]*Norm
+	linearList []*Linear // in the order of the architecture's table
+	normList   []*Norm
 }
 
-// Linears are the layer's linear maps in the order in which they run.
-func (l *Layer) Linears() []*Linear {
-	return []*Linear{l.Q, l.K, l.V, l.O, l.Gate, l.Up, l.Down}
+// Linear is the layer's linear map of a role, nil where it has none.
+func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
+
+// Norm is the layer's norm of a role, nil where it has none.
+func (l *Layer) Norm(r arch.Role) *Norm { return l.norms[r] }
+
+// Linears are the layer's linear maps in the order in which they run. The slice must be left as it is.
+func (l *Layer) Linears() []*Linear { return l.linearList }
+
+// Norms are the layer's norms in the order in which they run. The slice must be left as it is.
+func (l *Layer) Norms() []*Norm { return l.normList }
+
+func (l *Layer) setLinear(m *Linear) {
+	l.linears[m.Role] = m
+	l.linearList = append(l.linearList, m)
+}
+
+func (l *Layer) setNorm(n *Norm) {
+	l.norms[n.Role] = n
+	l.normList = append(l.normList, n)
 }
 
 // Model is a decoder over weights that stay where they are. It is valid as long as the file it was made from.
 // Its methods may run on several tapes, one at a time.
 type Model struct {
-	Spec   Spec
-	Embed  quant.Matrix // (V, D)
+	Spec   arch.Spec
+	Arch   *arch.Arch
+	HF     *arch.HFModel // the kind of model; nil where the weights are not in Hugging Face files
+	Embed  quant.Matrix  // (V, D)
 	Layers []*Layer
 	Norm   *Norm
 	Head   quant.Matrix // (V, D); Embed where the two are tied
 
-	rope *autograd.RopeTable
-	ends []*Linear // embedding and head
+	ends []*Linear // embedding and, unless it is the same, head
 }
 
 // Linears are all linear maps of all layers, in order.
@@ -58,31 +87,33 @@ func (m *Model) Linears() []*Linear {
 	return all
 }
 
-// Matrices are all weights that products or lookups use: the linear maps of the layers, the embedding table as
-// "model.embed_tokens" and, unless it is the same, the output head as "lm_head".
+// Ends are the matrices outside of the layers: the embedding table and, unless it is the same, the output head.
+func (m *Model) Ends() []*Linear { return m.ends }
+
+// HeadMatrix is the one of Ends that the logits are made with: the output head, or the embedding table where it is the
+// head too.
+func (m *Model) HeadMatrix() *Linear { return m.ends[len(m.ends)-1] }
+
+// Matrices are all weights that products or lookups use: the linear maps of the layers, then Ends.
 func (m *Model) Matrices() []*Linear { return append(m.Linears(), m.ends...) }
 
 // Norms are all norms, in the order in which they run.
 func (m *Model) Norms() []*Norm {
 	var all []*Norm
 	for _, layer := range m.Layers {
-		all = append(all, layer.AttnNorm, layer.FFNNorm)
+		all = append(all, layer.Norms()...)
 	}
 	return append(all, m.Norm)
 }
 
 // Parameters is the number of weights, tied ones counted once.
 func (m *Model) Parameters() int64 {
-	n := int64(m.Embed.Rows) * int64(m.Embed.Cols)
-	if !m.Spec.Tied {
-		n += int64(m.Head.Rows) * int64(m.Head.Cols)
+	n := int64(0)
+	for _, l := range m.Matrices() {
+		n += int64(l.W.Rows)*int64(l.W.Cols) + int64(len(l.Bias))
 	}
-	n += int64(m.Norm.W.Cols)
-	for _, layer := range m.Layers {
-		n += int64(layer.AttnNorm.W.Cols + layer.FFNNorm.W.Cols)
-		for _, l := range layer.Linears() {
-			n += int64(l.W.Rows)*int64(l.W.Cols) + int64(len(l.Bias))
-		}
+	for _, norm := range m.Norms() {
+		n += int64(norm.W.Cols)
 	}
 	return n
 }
@@ -90,29 +121,60 @@ func (m *Model) Parameters() int64 {
 // ActivationBytes is about what the insides of all layers take for a batch of so many tokens when a tape keeps them,
 // adapters aside.
 func (m *Model) ActivationBytes(tokens int) int64 {
-	s := &m.Spec
-	query, key := s.QueryHeads*s.HeadDim, s.KeyHeads*s.HeadDim
-	floats := 7*s.Width + 2*query + 2*key + s.QueryHeads + 3*s.FFN
-	return int64(s.Layers) * int64(tokens) * int64(floats) * 4
+	floats := 0
+	for i := range m.Spec.Layers {
+		l := m.Spec.At(i)
+		query, key := l.QueryHeads*l.HeadDim, l.KeyHeads*l.HeadDim
+		floats += 7*m.Spec.Width + 2*query + 2*key + l.QueryHeads + 3*l.FFN
+	}
+	return int64(tokens) * int64(floats) * 4
 }
 
-// finish makes what follows from the Spec.
-func (m *Model) finish() {
-	r := m.Spec.Rope
-	m.rope = autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
+// ropeOf is the table of angles of layer i: that of a layer before which turns alike, or a new one.
+func (m *Model) ropeOf(i int) *autograd.RopeTable {
+	r := &m.Spec.At(i).Rope
+	for _, layer := range m.Layers {
+		if layer.Spec.Rope.Equal(r) {
+			return layer.rope
+		}
+	}
+	return autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
 }
 
-func (m *Model) heads() autograd.Heads {
-	s := &m.Spec
+// heads is the attention of the layer.
+func (l *Layer) heads() autograd.Heads {
+	s := l.Spec
 	return autograd.Heads{Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, Scale: scoreScale(s.HeadDim)}
 }
 
-// moduleNames are HF's names of a layer's linear maps, in the order of Layer.Linears.
-var moduleNames = [7]string{
-	"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-	"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+// turn is rotary position embedding of queries or keys x at their positions.
+func (l *Layer) turn(t *autograd.Tape, x *autograd.Tensor, pos []int32) *autograd.Tensor {
+	return t.Rope(x, pos, l.Spec.HeadDim, l.rope)
 }
 
-func modulePath(layer int, name string) string {
-	return "model.layers." + strconv.Itoa(layer) + "." + name
+// keyWidth is the number of values in the keys of a token.
+func (l *Layer) keyWidth() int { return l.Spec.KeyHeads * l.Spec.HeadDim }
+
+// InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and the
+// number of heads whose rows stand permuted there (0: they are in order).
+func (m *Model) InGGUF(l *Linear) (tensor string, permutedHeads int) {
+	t := m.Arch.Tensor(l.Role)
+	return t.InGGUF(l.Layer), t.PermutedHeads(&m.Spec, l.Layer)
 }
+
+// In finds the weight of one of the model's linear maps in other files of the same model, and the number of heads whose
+// rows stand permuted there; ok is false where they have none.
+func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, permutedHeads int, ok bool) {
+	name := m.Arch.Tensor(l.Role).InHF(l.Layer)
+	if s.GGUF != nil {
+		name, permutedHeads = m.InGGUF(l)
+	}
+	t, ok = s.Tensor(name)
+	return t, permutedHeads, ok
+}
+
+// HF's names of the matrices at both ends of a llama-like decoder, which adapters know them by.
+const (
+	EmbedModule = "model.embed_tokens"
+	HeadModule  = "lm_head"
+)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -13,24 +15,24 @@ import (
 // speed and its memory are those of a real one. Each weight has a variance of about one part in the columns of its
 // matrix, so that activations stay finite. Rows that are no whole number of blocks are Q8_0, or F32 where that does not
 // fit either. It takes about as long as filling the memory.
-func Random(s Spec, kind gguf.Type) (*Model, error) {
+func Random(s arch.Spec, kind gguf.Type) (*Model, error) {
 	if !quant.Supported(kind) {
 		return nil, fmt.Errorf("random weights of type %s: computing with it is %w", kind, ErrUnsupported)
 	}
-	arch, ok := architectures[s.Architecture]
-	if !ok {
+	a := arch.ByName(s.Architecture)
+	if a == nil || a.Spec == nil {
 		return nil, fmt.Errorf("architecture %q is %w", s.Architecture, ErrUnsupported)
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	l := &loader{source: randomSource{&s, kind, map[poolKey][]byte{}}, names: ggufNames, used: map[string]bool{}}
-	m := l.load(s, arch.permuted)
+	l := &loader{source: randomSource{a, &s, kind, map[poolKey][]byte{}}, arch: a, used: map[string]bool{}}
+	m := l.load(s)
 	return m, l.err
 }
 
-// RandomMatrix is a matrix of weights like those of Random. Errors: a type that cannot be computed with, columns that are no
-// whole number of its blocks.
+// RandomMatrix is a matrix of weights like those of Random. Errors: a type that cannot be computed with, columns that
+// are no whole number of its blocks.
 func RandomMatrix(kind gguf.Type, rows, cols int) (quant.Matrix, error) {
 	if !quant.Supported(kind) || cols%kind.BlockLen() != 0 {
 		return quant.NewMatrix(kind, rows, cols, nil)
@@ -49,21 +51,26 @@ type poolKey struct {
 
 // randomSource makes up the tensors of a Spec as they are asked for.
 type randomSource struct {
-	spec  *Spec
+	arch  *arch.Arch
+	spec  *arch.Spec
 	kind  gguf.Type
 	pools map[poolKey][]byte
 }
 
-func (r randomSource) tensor(name string) (stored, bool) {
-	shape, ok := r.spec.shapeOf(name)
-	if !ok {
-		return stored{}, false
+// Tensor makes up a tensor that is not optional; there is no bias.
+func (r randomSource) Tensor(name string) (store.Tensor, bool) {
+	t, layer, ok := r.arch.InGGUF(name)
+	if !ok || t.Optional {
+		return store.Tensor{}, false
 	}
+	shape := t.Sizes(r.spec, layer)
 	if len(shape) == 1 {
-		return stored{shape: shape, kind: gguf.F32, typeName: gguf.F32.String(), data: constant(shape[0], 1)}, true
+		data := constant(shape[0], 1)
+		return store.Tensor{Name: name, Shape: shape, Type: gguf.F32, TypeName: gguf.F32.String(), Data: data}, true
 	}
 	kind := r.typeFor(shape[1])
-	return stored{shape: shape, kind: kind, typeName: kind.String(), data: r.blocks(kind, int(shape[0]), int(shape[1]))}, true
+	data := r.blocks(kind, int(shape[0]), int(shape[1]))
+	return store.Tensor{Name: name, Shape: shape, Type: kind, TypeName: kind.String(), Data: data}, true
 }
 
 // blocks are the bytes of a matrix.
@@ -116,27 +123,4 @@ func constant(n int64, value float32) []byte {
 	data := make([]byte, 4*n)
 	quant.Quantize(gguf.F32, data, x, len(x), nil)
 	return data
-}
-
-// shapeOf is the shape, rows first, of a tensor that the decoder has by that name; the head is one even where it is
-// tied, and there is no bias.
-func (s *Spec) shapeOf(name string) ([]int64, bool) {
-	width, query, key, ffn := int64(s.Width), int64(s.QueryHeads*s.HeadDim), int64(s.KeyHeads*s.HeadDim), int64(s.FFN)
-	switch name {
-	case ggufNames.embed, ggufNames.head:
-		return []int64{int64(s.Vocab), width}, true
-	case ggufNames.norm:
-		return []int64{width}, true
-	}
-	var layer int
-	var part string
-	if n, err := fmt.Sscanf(name, ggufNames.block+"%s", &layer, &part); n != 2 || err != nil {
-		return nil, false
-	}
-	shapes := map[string][]int64{ggufNames.attnNorm: {width}, ggufNames.ffnNorm: {width}}
-	for i, shape := range [7][]int64{{query, width}, {key, width}, {key, width}, {width, query}, {ffn, width}, {ffn, width}, {width, ffn}} {
-		shapes[ggufNames.linears[i]+".weight"] = shape
-	}
-	shape, ok := shapes[part]
-	return shape, ok
 }

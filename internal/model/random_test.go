@@ -6,14 +6,15 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 )
 
-func randomSpec() Spec {
-	return Spec{
-		Architecture: "llama", Layers: 2, Width: 256, FFN: 512, QueryHeads: 4, KeyHeads: 2, HeadDim: 64, Vocab: 96, Context: 64, NormEps: 1e-5,
-		Rope: Rope{Dim: 64, Base: 10000, Scale: 1},
+func randomSpec() arch.Spec {
+	return arch.Spec{
+		Architecture: arch.Llama, Layers: 2, Width: 256, Vocab: 96, Context: 64, NormEps: 1e-5,
+		Layer: arch.Layer{FFN: 512, QueryHeads: 4, KeyHeads: 2, HeadDim: 64, Rope: arch.Rope{Dim: 64, Base: 10000, Scale: 1}},
 	}
 }
 
@@ -26,8 +27,8 @@ func TestRandom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Layers[1].Down.W.Type != kind {
-			t.Errorf("asked for %s, found %s", kind, m.Layers[1].Down.W.Type)
+		if m.Layers[1].Linear(arch.Down).W.Type != kind {
+			t.Errorf("asked for %s, found %s", kind, m.Layers[1].Linear(arch.Down).W.Type)
 		}
 		sum, n := m.Loss(autograd.NewTape(), b, NoHooks{}, 1)
 		if mean := sum / float64(n); !(mean > 2 && mean < 8) {
@@ -49,7 +50,8 @@ func TestRandomNarrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up, down := m.Layers[0].Up.W.Type, m.Layers[0].Down.W.Type; up != gguf.Q8_0 || down != gguf.Q4_K {
+	up, down := m.Layers[0].Linear(arch.Up).W.Type, m.Layers[0].Linear(arch.Down).W.Type
+	if up != gguf.Q8_0 || down != gguf.Q4_K {
 		t.Errorf("rows of 96 are %s and of 256 %s, expected Q8_0 and Q4_K", up, down)
 	}
 }

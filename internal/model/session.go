@@ -21,9 +21,9 @@ type Session struct {
 func (m *Model) NewSession(size int) *Session {
 	s := &Session{model: m, tape: autograd.NewTape(), size: size}
 	s.tape.Record(false)
-	for range m.Layers {
-		s.keys = append(s.keys, make([]float32, size*m.Spec.KeyHeads*m.Spec.HeadDim))
-		s.values = append(s.values, make([]float32, size*m.Spec.KeyHeads*m.Spec.HeadDim))
+	for _, layer := range m.Layers {
+		s.keys = append(s.keys, make([]float32, size*layer.keyWidth()))
+		s.values = append(s.values, make([]float32, size*layer.keyWidth()))
 	}
 	return s
 }
@@ -36,7 +36,7 @@ func (s *Session) Room() int { return s.size - s.length }
 
 // Cache is the keys, after RoPE, and the values (Len, Keys·HeadDim) of a layer.
 func (s *Session) Cache(layer int) (keys, values []float32) {
-	n := s.length * s.model.Spec.KeyHeads * s.model.Spec.HeadDim
+	n := s.length * s.model.Layers[layer].keyWidth()
 	return s.keys[layer][:n], s.values[layer][:n]
 }
 
@@ -64,9 +64,9 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 		pos[i] = int32(s.length + i)
 	}
 	x := m.embed(t, ids, h)
-	for i, layer := range m.Layers {
+	for _, layer := range m.Layers {
 		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
-			return m.layer(t, layer, x, h, &sessionLayer{s, i, pos})
+			return m.layer(t, layer, x, h, &sessionLayer{s, layer, pos})
 		})
 	}
 	s.length += len(ids)
@@ -98,16 +98,16 @@ func (s *Session) begin(h Hooks) error {
 // sessionLayer is one layer of a session at work on new tokens.
 type sessionLayer struct {
 	*Session
-	layer int
+	layer *Layer
 	pos   []int32 // of the tokens
 }
 
 // attend implements attender: it puts the new keys and values of a layer into the cache and attends over all of it.
 func (s *sessionLayer) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
-	m, t, layer, pos := s.model, s.tape, s.layer, s.pos
-	q = t.Rope(q, pos, m.Spec.HeadDim, m.rope)
-	k = t.Rope(k, pos, m.Spec.HeadDim, m.rope)
-	copy(s.keys[layer][s.length*k.Cols:], k.Data)
-	copy(s.values[layer][s.length*v.Cols:], v.Data)
-	return t.CachedAttention(q, s.keys[layer], s.values[layer], s.length, m.heads())
+	t, layer := s.tape, s.layer
+	q, k = layer.turn(t, q, s.pos), layer.turn(t, k, s.pos)
+	keys, values := s.keys[layer.Index], s.values[layer.Index]
+	copy(keys[s.length*k.Cols:], k.Data)
+	copy(values[s.length*v.Cols:], v.Data)
+	return t.CachedAttention(q, keys, values, s.length, layer.heads())
 }

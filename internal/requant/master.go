@@ -4,62 +4,31 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math"
 
-	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
-	"github.com/peftconv/peftconv/safetensors"
 )
 
 // LatentWeights are the weights that a base was quantized from: where, between two levels, each weight was before it was
 // rounded. Changes that ChannelCode makes are added there.
 type LatentWeights struct {
 	Path   string
-	Find   func(l *model.Linear) (w *quant.Matrix, heads int) // nil: it has none; heads: as ordered has them
-	Closer io.Closer
+	Model  *model.Model // the base
+	Store  *store.Store
 	Hashes map[*model.Linear]string // of those that were asked for
 }
 
-func (l *LatentWeights) OpenGGUF(m *model.Model) error {
-	f, err := gguf.Open(l.Path)
-	if err != nil {
-		return err
-	}
-	l.Closer = f
-	l.Find = func(linear *model.Linear) (*quant.Matrix, int) {
-		name, heads := m.InGGUF(linear)
-		t := f.Tensor(name)
-		if t == nil || len(t.Shape) != 2 || !quant.Supported(t.Type) {
-			return nil, 0
-		}
-		return &quant.Matrix{Type: t.Type, Rows: int(t.Rows()), Cols: int(t.Cols()), Data: t.Bytes()}, heads
-	}
-	return nil
-}
-
-func (l *LatentWeights) OpenSafetensors() error {
-	f, err := safetensors.Open(l.Path)
-	if err != nil {
-		return err
-	}
-	l.Closer = f
-	l.Find = func(linear *model.Linear) (*quant.Matrix, int) {
-		t := f.Tensor(linear.Module + ".weight")
-		if t == nil || len(t.Shape) != 2 {
-			return nil, 0
-		}
-		for typ, dtype := range model.Dtypes {
-			if t.DType == dtype {
-				return &quant.Matrix{Type: typ, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Bytes()}, 0
-			}
-		}
+// Find is the original matrix of a linear map, nil where there is none, and its heads as ordered has them.
+func (l *LatentWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
+	t, heads, ok := l.Model.In(l.Store, linear)
+	if !ok || len(t.Shape) != 2 || !quant.Supported(t.Type) {
 		return nil, 0
 	}
-	return nil
+	return &quant.Matrix{Type: t.Type, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Data}, heads
 }
 
 // latentRows are the original weights of one linear map.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -139,7 +140,7 @@ func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	columns := make([]int, s.TokenDim)
 	for r := range columns {
 		at := r
-		if heads := l.K.PermutedHeads; heads > 0 && kind == 0 {
+		if heads := l.Linear(arch.Key).PermutedHeads; heads > 0 && kind == 0 {
 			at = model.PermutedRow(r, s.TokenDim/heads)
 		}
 		columns[at] = (2*l.Index+kind)*s.TokenDim + r

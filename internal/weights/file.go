@@ -2,29 +2,19 @@ package weights
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/safetensors"
+	"github.com/peftconv/peftconv/internal/store"
 )
 
-// File is an open model or adapter: a GGUF or safetensors file, or several that belong together. One of GGUF and
-// Safetensors is set.
+// File is an open model or adapter: a GGUF or safetensors file, or several that belong together.
 type File struct {
-	Path        string
-	Format      string   // "GGUF" or "safetensors"
-	Files       []string // the paths of all files
-	Tensors     []*Tensor
-	GGUF        *gguf.File
-	Safetensors *safetensors.File
+	*store.Store
+	Format  string // "GGUF" or "safetensors"
+	Tensors []*Tensor
 
 	names map[string]*Tensor
 	read  atomic.Int64 // bytes since the pages were last given back
@@ -42,79 +32,19 @@ type Value struct {
 // Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that holds
 // either. Closing it ends the maps on which its tensors are views.
 func Open(path string) (*File, error) {
-	format, err := sniff(path)
+	s, err := store.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if format == formatGGUF {
-		return openGGUF(path)
-	}
-	return openSafetensors(path)
-}
-
-const (
-	formatGGUF        = "GGUF"
-	formatSafetensors = "safetensors"
-)
-
-// sniff tells the format of a file by its first bytes.
-func sniff(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if info.IsDir() || strings.HasSuffix(path, ".json") {
-		return formatSafetensors, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	head := make([]byte, 9)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return "", err
-	}
-	head = head[:n]
-	switch ext := filepath.Ext(path); {
-	case strings.HasPrefix(string(head), "GGUF"), ext == ".gguf":
-		return formatGGUF, nil
-	case n == 9 && head[8] == '{', ext == ".safetensors":
-		return formatSafetensors, nil
-	}
-	return "", fmt.Errorf("%s: neither GGUF nor safetensors: it begins with %q, expected \"GGUF\" or a safetensors header",
-		path, head[:min(n, 4)])
-}
-
-func openGGUF(path string) (*File, error) {
-	g, err := gguf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	f := &File{Path: path, Format: formatGGUF, Files: g.Shards, GGUF: g}
-	if f.Files == nil {
-		f.Files = []string{path}
-	}
-	for _, t := range g.Tensors {
-		f.add(newGGUF(t, g.Order == binary.BigEndian))
-	}
-	return f, nil
-}
-
-func openSafetensors(path string) (*File, error) {
-	s, err := safetensors.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	f := &File{Path: path, Format: formatSafetensors, Files: []string{s.Path}, Safetensors: s}
-	if s.Shards != nil {
-		f.Files = nil
-		for _, name := range s.Shards {
-			f.Files = append(f.Files, filepath.Join(filepath.Dir(s.Path), name))
+	f := &File{Store: s, Format: "safetensors"}
+	if g := s.GGUF; g != nil {
+		f.Format = "GGUF"
+		for _, t := range g.Tensors {
+			f.add(newGGUF(t, g.Order == binary.BigEndian))
 		}
+		return f, nil
 	}
-	for _, t := range s.Tensors {
+	for _, t := range s.Safetensors.Tensors {
 		f.add(newSafetensors(t))
 	}
 	return f, nil
@@ -177,17 +107,5 @@ func (f *File) used(n int64) {
 		return
 	}
 	f.read.Store(0)
-	if f.GGUF != nil {
-		f.GGUF.Release()
-	} else {
-		f.Safetensors.Release()
-	}
-}
-
-// Close ends the maps. A second Close does nothing.
-func (f *File) Close() error {
-	if f.GGUF != nil {
-		return f.GGUF.Close()
-	}
-	return f.Safetensors.Close()
+	f.Release()
 }

@@ -147,8 +147,8 @@ func (x *extractor) run(ctx context.Context) error {
 // release gives the pages of the files back.
 func (x *extractor) release() {
 	for _, b := range []*attach.Base{x.base, x.tuned} {
-		if f, ok := b.Closer.(interface{ Release() }); ok {
-			f.Release()
+		if b.Store != nil {
+			b.Store.Release()
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -51,15 +52,14 @@ func addTokens(b *attach.Base, tokens []string, path string) error {
 	if err := f.addTokens(b, tokens); err != nil {
 		return err
 	}
+	ends := map[string]*model.Linear{}
+	for _, l := range b.Model.Ends() {
+		ends[l.Tensor] = l
+	}
 	for _, t := range b.GGUF.Tensors {
-		switch t.Name {
-		case "token_embd.weight":
-			f.tensors = append(f.tensors, wider(t, meanRows(b.Model.Embed, pieces)))
-		case "output.weight":
-			f.tensors = append(f.tensors, wider(t, meanRows(b.Model.Head, pieces)))
-		case "output.bias":
-			return fmt.Errorf("%s has a bias of its output, which is not widened here", b.Path)
-		default:
+		if l := ends[t.Name]; l != nil {
+			f.tensors = append(f.tensors, wider(t, meanRows(l.W, pieces)))
+		} else {
 			f.tensors = append(f.tensors, copied(t))
 		}
 	}

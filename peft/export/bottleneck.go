@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -28,7 +29,7 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 
 // deliverable says why no graph of llama.cpp computes such adapters, where that is so.
 func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
-	arch := b.Architecture()
+	a := b.Model.Arch
 	switch {
 	case m.Placement == methods.SerialHoulsby:
 		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition (serial-houlsby); " +
@@ -36,13 +37,16 @@ func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	case m.Input != methods.InputNorm:
 		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is cannot be exported")
 	case m.Activation != "silu" && m.Activation != methods.ActivationSwiGLU:
-		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported", arch, m.Activation)
+		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported",
+			a.Name, m.Activation)
 	case m.Placement == methods.Parallel && slices.Contains(m.Parts, model.Attention.String()):
 		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
-	case m.Placement == methods.Parallel && arch != "llama" && !m.Gated():
-		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; a parallel adapter with the activation swiglu can be exported", arch)
-	case m.Placement == methods.SerialPfeiffer && arch != "llama":
-		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, stands for llama models only, not for %s", arch)
+	case m.Placement == methods.Parallel && !a.AddsBiases && !m.Gated():
+		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
+			"a parallel adapter with the activation swiglu can be exported", a.Name)
+	case m.Placement == methods.SerialPfeiffer && a.FFNOnly == "":
+		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, "+
+			"stands for llama models only, not for %s", a.Name)
 	}
 	return nil
 }
@@ -122,82 +126,86 @@ func (x *bottleneckExport) widen() error {
 	if err := x.file.meta.Set(key, uint32(old)+uint32(added)); err != nil {
 		return err
 	}
-	networks := map[string]*network{}
-	for i := range x.base.Model.Layers {
-		networks[fmt.Sprintf("blk.%d.", i)] = x.network(methods.BottleneckPlace{Layer: i, Part: model.FFN}, added)
+	type widened struct {
+		*model.Linear
+		by *network
+	}
+	maps, biases := map[string]widened{}, map[string]bool{}
+	for i, layer := range x.base.Model.Layers {
+		n := x.network(methods.BottleneckPlace{Layer: i, Part: model.FFN}, added)
+		for _, l := range ffnMaps(layer) {
+			maps[l.Tensor], biases[l.BiasTensor()] = widened{l, n}, true
+		}
 	}
 	for _, t := range f.Tensors {
-		prefix, name := splitBlock(t.Name)
-		x.widenTensor(t, networks[prefix], prefix, name)
+		switch l, ok := maps[t.Name]; {
+		case ok:
+			x.widenMap(t, l.Linear, l.by)
+		case !biases[t.Name]: // biases follow their weights
+			x.file.tensors = append(x.file.tensors, copied(t))
+		}
 	}
 	x.noteRounding()
 	return nil
+}
+
+// ffnMaps are the linear maps of the feed-forward network of a layer.
+func ffnMaps(layer *model.Layer) []*model.Linear {
+	return []*model.Linear{layer.Linear(arch.Gate), layer.Linear(arch.Up), layer.Linear(arch.Down)}
 }
 
 // paddedWidth is the width of the adapters in whole blocks of every layer's ffn_down.
 func (x *bottleneckExport) paddedWidth() (int, error) {
 	step := 1
 	for _, layer := range x.base.Model.Layers {
-		for _, l := range []*model.Linear{layer.Gate, layer.Up, layer.Down} {
+		for _, l := range ffnMaps(layer) {
 			if quant.NeedsImportance(l.W.Type) {
 				return 0, fmt.Errorf("tensor %s is %v, in which no new weights can be written without an importance matrix", l.Tensor, l.W.Type)
 			}
 		}
-		step = max(step, layer.Down.W.Type.BlockLen())
+		step = max(step, layer.Linear(arch.Down).W.Type.BlockLen())
 	}
 	return (x.Bottleneck + step - 1) / step * step, nil
 }
 
-// widenTensor adds a tensor of the base, widened where it is one of a feed-forward network.
-func (x *bottleneckExport) widenTensor(t *gguf.Tensor, n *network, prefix, name string) {
-	d := int64(x.Width)
-	add := func(made modelTensor) { x.file.tensors = append(x.file.tensors, made) }
-	switch name {
-	case "ffn_gate.weight":
-		x.count(t.Type, n.gate, int(d))
-		add(wider(t, n.gate))
-	case "ffn_up.weight":
-		x.count(t.Type, n.up, int(d))
-		add(wider(t, n.up))
-	case "ffn_down.weight":
+// widenMap adds a linear map of a feed-forward network, widened, and its bias.
+func (x *bottleneckExport) widenMap(t *gguf.Tensor, l *model.Linear, n *network) {
+	var made modelTensor
+	switch l.Role {
+	case arch.Gate:
+		x.count(t.Type, n.gate, x.Width)
+		made = wider(t, n.gate)
+	case arch.Up:
+		x.count(t.Type, n.up, x.Width)
+		made = wider(t, n.up)
+	case arch.Down:
 		x.count(t.Type, n.down, n.width)
-		add(longer(t, n.down))
-	case "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias":
-		return // added below, with the old values
-	default:
-		add(copied(t))
-		return
+		made = longer(t, n.down)
 	}
-	if n.upBias == nil && x.base.GGUF.Tensor(prefix+strings.TrimSuffix(name, "weight")+"bias") == nil {
-		return
+	x.file.tensors = append(x.file.tensors, made)
+	if n.upBias != nil || l.Bias != nil {
+		x.addBias(l, n)
 	}
-	x.addBias(t, n, prefix, strings.TrimSuffix(name, ".weight"))
 }
 
 // addBias adds the bias of a widened map: that of the base, then the network's.
-func (x *bottleneckExport) addBias(t *gguf.Tensor, n *network, prefix, name string) {
-	i := map[string]int{"ffn_gate": 4, "ffn_up": 5, "ffn_down": 6}[name]
-	added := map[string][]float32{"ffn_gate": n.gateBias, "ffn_up": n.upBias, "ffn_down": n.downBias}[name]
-	var layer int
-	fmt.Sscanf(prefix, "blk.%d.", &layer)
-	old := x.base.Model.Layers[layer].Linears()[i].Bias
-	if old == nil {
-		old = make([]float32, t.Rows())
-	}
-	bias := slices.Clone(old)
+func (x *bottleneckExport) addBias(l *model.Linear, n *network) {
+	added := map[arch.Role][]float32{arch.Gate: n.gateBias, arch.Up: n.upBias, arch.Down: n.downBias}[l.Role]
+	bias := make([]float32, l.W.Rows)
+	copy(bias, l.Bias)
 	switch {
 	case added == nil:
-		if name != "ffn_down" {
+		if l.Role != arch.Down {
 			bias = append(bias, make([]float32, n.width)...)
 		}
-	case name == "ffn_down":
+	case l.Role == arch.Down:
 		for j, v := range added {
 			bias[j] += v
 		}
 	default:
 		bias = append(bias, added...)
 	}
-	x.file.tensors = append(x.file.tensors, floatTensor(prefix+name+".bias", bias, int64(len(bias))))
+	x.file.tensors = append(x.file.tensors, floatTensor(l.BiasTensor(), bias, int64(len(bias))))
 }
 
 // count adds up what rounding values to a type changes.
@@ -228,12 +236,13 @@ func splitBlock(name string) (prefix, rest string) {
 	return words[0] + "." + words[1] + ".", words[2]
 }
 
-// insert makes the adapters networks of layers of their own, in the architecture deci: there a layer without heads is a
-// feed-forward network alone. An adapter after attention takes the place of the network of its layer, and the network
-// comes after it.
+// insert makes the adapters networks of layers of their own, in an architecture whose layers may be without attention
+// (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes
+// the place of the network of its layer, and the network comes after it.
 func (x *bottleneckExport) insert() error {
 	var err error
-	if x.file.meta, err = renameArchitecture(x.base.GGUF.Meta, x.base.Architecture(), "deci"); err != nil {
+	a := x.base.Model.Arch
+	if x.file.meta, err = renameArchitecture(x.base.GGUF.Meta, a.Name, a.FFNOnly); err != nil {
 		return err
 	}
 	byLayer := map[string][]*gguf.Tensor{}
@@ -243,9 +252,13 @@ func (x *bottleneckExport) insert() error {
 			x.file.tensors = append(x.file.tensors, copied(t))
 		}
 	}
-	stack := &deciLayers{x: x}
-	for i := range x.base.Model.Layers {
-		stack.add(i, byLayer[fmt.Sprintf("blk.%d.", i)])
+	stack := &ffnOnlyLayers{x: x, ffn: map[string]bool{}}
+	for i, layer := range x.base.Model.Layers {
+		stack.ffn[layer.Norm(arch.FFNNorm).Tensor] = true
+		for _, l := range ffnMaps(layer) {
+			stack.ffn[l.Tensor], stack.ffn[l.BiasTensor()] = true, true
+		}
+		stack.add(i, byLayer[blockPrefix(i)])
 	}
 	return stack.describe()
 }
@@ -264,35 +277,39 @@ func renameArchitecture(meta *gguf.Metadata, from, to string) (*gguf.Metadata, e
 	return out, out.Set("general.architecture", to)
 }
 
-// deciLayers are layers being made: of the base, and of adapters.
-type deciLayers struct {
+// blockPrefix begins the names of the tensors of a layer.
+func blockPrefix(layer int) string { return fmt.Sprintf("blk.%d.", layer) }
+
+// ffnOnlyLayers are layers being made: of the base, and of adapters.
+type ffnOnlyLayers struct {
 	x                  *bottleneckExport
-	heads, keyHeads, f []int32 // of each layer so far: query heads, key heads, width of the network
+	ffn                map[string]bool // the names of the tensors of feed-forward networks in the base
+	heads, keyHeads, f []int32         // of each layer so far: query heads, key heads, width of the network
 }
 
-// begin starts a layer with attention or without, whose network has the given width, and gives its prefix.
-func (s *deciLayers) begin(attention bool, width int) string {
+// begin starts a layer with attention or without, whose network has the given width, and gives its number.
+func (s *ffnOnlyLayers) begin(attention bool, width int) int {
 	spec := &s.x.base.Model.Spec
 	heads, keyHeads := 0, 0
 	if attention {
 		heads, keyHeads = spec.QueryHeads, spec.KeyHeads
 	}
 	s.heads, s.keyHeads, s.f = append(s.heads, int32(heads)), append(s.keyHeads, int32(keyHeads)), append(s.f, int32(width))
-	return fmt.Sprintf("blk.%d.", len(s.f)-1)
+	return len(s.f) - 1
 }
 
 // add adds layer i of the base with its adapters.
-func (s *deciLayers) add(i int, tensors []*gguf.Tensor) {
-	ffn := s.x.base.Model.Spec.FFN
+func (s *ffnOnlyLayers) add(i int, tensors []*gguf.Tensor) {
+	ffn := s.x.base.Model.Spec.At(i).FFN
 	after := func(part model.Part) bool {
 		_, ok := s.x.BottleneckMethod.Params[methods.BottleneckPlace{Layer: i, Part: part}]
 		return ok
 	}
 	if after(model.Attention) {
-		prefix := s.begin(true, s.x.Bottleneck)
-		s.copy(prefix, tensors, func(name string) bool { return !strings.HasPrefix(name, "ffn_") })
-		s.network(prefix, methods.BottleneckPlace{Layer: i, Part: model.Attention})
-		s.copy(s.begin(false, ffn), tensors, func(name string) bool { return strings.HasPrefix(name, "ffn_") })
+		layer := s.begin(true, s.x.Bottleneck)
+		s.copy(layer, tensors, func(name string) bool { return !s.ffn[name] })
+		s.network(layer, methods.BottleneckPlace{Layer: i, Part: model.Attention})
+		s.copy(s.begin(false, ffn), tensors, func(name string) bool { return s.ffn[name] })
 	} else {
 		s.copy(s.begin(true, ffn), tensors, func(string) bool { return true })
 	}
@@ -302,41 +319,45 @@ func (s *deciLayers) add(i int, tensors []*gguf.Tensor) {
 }
 
 // copy adds those tensors of a layer of the base that belong into a new one.
-func (s *deciLayers) copy(prefix string, tensors []*gguf.Tensor, belongs func(name string) bool) {
+func (s *ffnOnlyLayers) copy(layer int, tensors []*gguf.Tensor, belongs func(name string) bool) {
 	for _, t := range tensors {
-		if _, name := splitBlock(t.Name); belongs(name) {
+		if belongs(t.Name) {
+			_, name := splitBlock(t.Name)
 			made := copied(t)
-			made.Name = prefix + name
+			made.Name = blockPrefix(layer) + name
 			s.x.file.tensors = append(s.x.file.tensors, made)
 		}
 	}
 }
 
 // network adds an adapter as the network of a layer, in float32.
-func (s *deciLayers) network(prefix string, at methods.BottleneckPlace) {
+func (s *ffnOnlyLayers) network(layer int, at methods.BottleneckPlace) {
 	n := s.x.network(at, s.x.Bottleneck)
 	d, k := int64(n.streamWidth), int64(n.width)
+	name := func(role arch.Role) string { return s.x.base.Model.Arch.Tensor(role).InGGUF(layer) }
 	add := func(name string, x []float32, shape ...int64) {
 		if x != nil {
-			s.x.file.tensors = append(s.x.file.tensors, floatTensor(prefix+name, x, shape...))
+			s.x.file.tensors = append(s.x.file.tensors, floatTensor(name, x, shape...))
 		}
 	}
-	add("ffn_norm.weight", n.norm, d)
-	add("ffn_gate.weight", n.gate, d, k)
-	add("ffn_up.weight", n.up, d, k)
-	add("ffn_down.weight", n.down, k, d)
-	add("ffn_gate.bias", n.gateBias, k)
-	add("ffn_up.bias", n.upBias, k)
-	add("ffn_down.bias", n.downBias, d)
+	add(name(arch.FFNNorm), n.norm, d)
+	add(name(arch.Gate), n.gate, d, k)
+	add(name(arch.Up), n.up, d, k)
+	add(name(arch.Down), n.down, k, d)
+	add(arch.BiasName(name(arch.Gate)), n.gateBias, k)
+	add(arch.BiasName(name(arch.Up)), n.upBias, k)
+	add(arch.BiasName(name(arch.Down)), n.downBias, d)
 }
 
 // describe puts the layers into the metadata: llama.cpp reads the arrays as 32-bit signed integers only.
-func (s *deciLayers) describe() error {
+func (s *ffnOnlyLayers) describe() error {
 	spec, meta := &s.x.base.Model.Spec, s.x.file.meta
+	key := s.x.base.Model.Arch.FFNOnly + "."
 	return errors.Join(
-		meta.Set("deci.block_count", uint32(len(s.f))), meta.Set("deci.feed_forward_length", s.f),
-		meta.Set("deci.attention.head_count", s.heads), meta.Set("deci.attention.head_count_kv", s.keyHeads),
-		meta.Set("deci.attention.key_length", uint32(spec.HeadDim)), meta.Set("deci.attention.value_length", uint32(spec.HeadDim)),
-		meta.Set("deci.rope.dimension_count", uint32(spec.Rope.Dim)),
+		meta.Set(key+"block_count", uint32(len(s.f))), meta.Set(key+"feed_forward_length", s.f),
+		meta.Set(key+"attention.head_count", s.heads), meta.Set(key+"attention.head_count_kv", s.keyHeads),
+		meta.Set(key+"attention.key_length", uint32(spec.HeadDim)),
+		meta.Set(key+"attention.value_length", uint32(spec.HeadDim)),
+		meta.Set(key+"rope.dimension_count", uint32(spec.Rope.Dim)),
 	)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -97,7 +98,7 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
-		if l.Module == model.EmbedModule {
+		if l.Role == arch.TokenEmbedding {
 			pairs = append(pairs, exportEmbedding(a, name, mod))
 			continue
 		}

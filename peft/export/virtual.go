@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -54,9 +55,10 @@ func tokensModel(a *attach.Adapter, m embeddingMethod, b *attach.Base, params []
 // virtualModel is the base with virtual tokens at the end of its vocabulary, whose embeddings are rows (n, D). A prompt
 // that begins with them, or has them where the template has, is read as the adapter would have it.
 func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*modelFile, error) {
-	embed := b.GGUF.Tensor("token_embd.weight")
-	if embed == nil {
-		return nil, fmt.Errorf("%s has no tensor token_embd.weight", b.Path)
+	table := b.Model.Arch
+	embed, head := b.GGUF.Tensor(table.Tensor(arch.TokenEmbedding).GGUF), table.Tensor(arch.OutputHead)
+	if head == nil {
+		return nil, fmt.Errorf("models of architecture %s have no output head but their embeddings", table.Name)
 	}
 	names, err := virtualNames(b, len(rows)/int(embed.Cols()))
 	if err != nil {
@@ -75,18 +77,16 @@ func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*m
 	}
 	for _, t := range b.GGUF.Tensors {
 		switch t.Name {
-		case "token_embd.weight":
+		case embed.Name:
 			f.tensors = append(f.tensors, wider(t, rows))
-		case "output.weight":
+		case head.GGUF:
 			f.tensors = append(f.tensors, repeated(t, t.Name, never, len(names)))
-		case "output.bias":
-			return nil, fmt.Errorf("%s has a bias of its output, which this export does not widen", b.Path)
 		default:
 			f.tensors = append(f.tensors, copied(t))
 		}
 	}
 	if b.Model.Spec.Tied {
-		f.tensors = append(f.tensors, repeated(embed, "output.weight", never, len(names)))
+		f.tensors = append(f.tensors, repeated(embed, head.GGUF, never, len(names)))
 	}
 	f.describeRounding(embed.Type, rows, int(embed.Cols()))
 	return f, nil

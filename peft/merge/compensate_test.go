@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -158,7 +159,7 @@ func TestHessianOfOddInputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := b.Model.Layers[0].Up
+	l := b.Model.Layers[0].Linear(arch.Up)
 	n := l.W.Cols
 	bad := correlated(n)
 	bad.sum[n+1] = float32(math.NaN())

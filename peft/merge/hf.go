@@ -24,14 +24,14 @@ func (m *merger) toHF(out string) error {
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return errors.New("the directory exists and is not empty")
 	}
-	for _, path := range m.base.Weights {
+	for _, path := range m.base.Store.Files {
 		if err := m.measureShard(path); err != nil {
 			return err
 		}
 	}
 	os.Remove(out) // an empty directory would only be in the way
 	return attach.WriteDir(out, func(dir string) error {
-		for _, path := range m.base.Weights {
+		for _, path := range m.base.Store.Files {
 			if err := m.writeShard(path, filepath.Join(dir, filepath.Base(path))); err != nil {
 				return fmt.Errorf("%s: %w", filepath.Base(path), err)
 			}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -119,7 +120,7 @@ func TestMergeRounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := b.Model.Layers[1].K
+	l := b.Model.Layers[1].Linear(arch.Key)
 	x, want := make([]float32, l.W.Rows*l.W.Cols), make([]byte, len(l.W.Data))
 	quant.Dequantize(l.W.Type, x, l.W.Data)
 	old := slices.Clone(x)
@@ -128,7 +129,7 @@ func TestMergeRounds(t *testing.T) {
 	kernels.Add(x, change)
 	quant.Quantize(l.W.Type, want, x, l.W.Cols, nil)
 	merged := pefttest.OpenBase(t, out)
-	if !bytes.Equal(merged.Model.Layers[1].K.W.Data, want) {
+	if !bytes.Equal(merged.Model.Layers[1].Linear(arch.Key).W.Data, want) {
 		t.Error("the merged tensor has other bytes")
 	}
 	quant.Dequantize(l.W.Type, x, want)

@@ -3,10 +3,7 @@ package merge
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
@@ -14,14 +11,14 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
-	"github.com/peftconv/peftconv/safetensors"
 )
 
 // mergeVector is a tensor of one dimension that changes, or that the base does not have.
 type mergeVector struct {
 	name   string
-	after  string    // the tensor that a new one follows; "" where the base has it
-	base   []float32 // nil where the base has none
+	after  string     // the tensor that a new one follows; "" where the base has it
+	part   model.Part // of the layer, where it is new
+	base   []float32  // nil where the base has none
 	change []float32
 	to     gguf.Type
 }
@@ -90,51 +87,42 @@ func (m *merger) multiplyLate() error {
 
 // addBias adds a bias that the base does not have.
 func (m *merger) addBias(l *model.Linear, v *mergeVector) error {
-	kind, err := kindOfModel(m.base)
-	if err != nil {
-		return err
+	v.after, v.part = l.Tensor, partOf(l)
+	kind, can := m.base.Architecture(), m.base.Model.Arch.AddsBiases
+	if hf := m.base.Model.HF; hf != nil {
+		kind, can = hf.Type, hf.BiasFlags[v.part] != ""
 	}
-	if kind != "llama" {
+	if !can {
 		return fmt.Errorf("tensor %s: a model of type %s has no such bias", v.name, kind)
 	}
-	v.after = l.Tensor
-	if m.base.GGUF != nil {
-		return m.putVector(v)
-	}
-	if err := m.putVector(v); err != nil {
+	if err := m.putVector(v); err != nil || m.base.GGUF != nil {
 		return err
 	}
-	return m.addZeros(strings.Contains(l.Module, "self_attn."))
+	return m.addZeros(v.part)
 }
 
 // addZeros gives all maps of attention, or of the feed-forward network, that have no bias one of zeros: a Hugging Face
 // configuration has biases for all of them or none.
-func (m *merger) addZeros(attention bool) error {
+func (m *merger) addZeros(part model.Part) error {
 	for _, l := range m.base.Model.Linears() {
-		name := attach.BiasTensor(l)
-		if strings.Contains(l.Module, "self_attn.") != attention || l.Bias != nil || m.vectors[name] != nil {
+		name := l.BiasTensor()
+		if !l.Role.In(part) || l.Bias != nil || m.vectors[name] != nil {
 			continue
 		}
-		if err := m.putVector(&mergeVector{name: name, after: l.Tensor, change: make([]float32, l.W.Rows)}); err != nil {
+		v := &mergeVector{name: name, after: l.Tensor, part: part, change: make([]float32, l.W.Rows)}
+		if err := m.putVector(v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// kindOfModel is the architecture as the files name it.
-func kindOfModel(b *attach.Base) (string, error) {
-	if b.GGUF != nil {
-		return b.Architecture(), nil
+// partOf is the part of its layer that a linear map is in.
+func partOf(l *model.Linear) model.Part {
+	if l.Role.In(model.Attention) {
+		return model.Attention
 	}
-	data, err := os.ReadFile(filepath.Join(b.Path, "config.json"))
-	if err != nil {
-		return "", err
-	}
-	var c struct {
-		Type string `json:"model_type"`
-	}
-	return c.Type, json.Unmarshal(data, &c)
+	return model.FFN
 }
 
 // putVector notes a vector, with the type that it gets: its own, or for a new one float32 in a GGUF file and the type of
@@ -167,24 +155,8 @@ func storedType(b *attach.Base, v *mergeVector) (gguf.Type, error) {
 	if v.after != "" {
 		name = v.after
 	}
-	for _, path := range b.Weights {
-		f, err := safetensors.Open(path)
-		if err != nil {
-			return 0, err
-		}
-		t := f.Tensor(name)
-		var kind safetensors.DType
-		if t != nil {
-			kind = t.DType
-		}
-		if err := f.Close(); err != nil {
-			return 0, err
-		}
-		for to, dtype := range model.Dtypes {
-			if dtype == kind {
-				return to, nil
-			}
-		}
+	if t, ok := b.Store.Tensor(name); ok && model.Dtypes[t.Type] != "" {
+		return t.Type, nil
 	}
 	return 0, fmt.Errorf("tensor %s is in none of the types that can be written", name)
 }
@@ -235,12 +207,8 @@ func (m *merger) addsVectors() bool {
 func (m *merger) biasConfig(data []byte) ([]byte, error) {
 	flags := map[string]bool{}
 	for _, v := range m.vectors {
-		switch {
-		case v.after == "":
-		case strings.Contains(v.name, "self_attn."):
-			flags["attention_bias"] = true
-		default:
-			flags["mlp_bias"] = true
+		if v.after != "" {
+			flags[m.base.Model.HF.BiasFlags[v.part]] = true
 		}
 	}
 	if len(flags) == 0 {

@@ -3,6 +3,7 @@ package train
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/methods"
@@ -117,10 +118,12 @@ func (r *exactRun) sequence(ids, targets []int32, scale float64) float64 {
 		copy(x.row(i), widen(row))
 	}
 	for _, l := range m.Layers {
-		a := r.norm(x, l.AttnNorm.W.Data)
-		x = r.add(x, r.linear(r.attention(r.linear(a, l.Q), r.linear(a, l.K), r.linear(a, l.V)), l.O))
-		f := r.norm(x, l.FFNNorm.W.Data)
-		x = r.add(x, r.linear(r.swiglu(r.linear(f, l.Gate), r.linear(f, l.Up)), l.Down))
+		a := r.norm(x, l.Norm(arch.AttentionNorm).W.Data)
+		project := func(x *exactMat, role arch.Role) *exactMat { return r.linear(x, l.Linear(role)) }
+		y := r.attention(project(a, arch.Query), project(a, arch.Key), project(a, arch.Value))
+		x = r.add(x, project(y, arch.AttentionOutput))
+		f := r.norm(x, l.Norm(arch.FFNNorm).W.Data)
+		x = r.add(x, project(r.swiglu(project(f, arch.Gate), project(f, arch.Up)), arch.Down))
 	}
 	head := &model.Linear{W: m.Head}
 	loss := r.crossEntropy(r.linear(r.norm(x, m.Norm.W.Data), head), targets, scale)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -50,7 +51,7 @@ func TestStartsApart(t *testing.T) {
 // TestPiSSAIsTheLargest: the pair holds the largest singular values, so that what is left of the weight is small.
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	l := b.Model.Layers[0].Gate
+	l := b.Model.Layers[0].Linear(arch.Gate)
 	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){attach.InitPiSSA: methods.Pissa, attach.InitOLoRA: methods.Olora} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
 		left := model.Dequantized(&l.W)

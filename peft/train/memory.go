@@ -8,9 +8,9 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
-	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -90,9 +90,8 @@ const (
 )
 
 // packedBytes is what a product keeps of its operands, packed.
-func packedBytes(s *model.Spec, tokens int) int64 {
-	widest := max(s.Width, s.FFN, s.QueryHeads*s.HeadDim)
-	return min(int64(tokens)*int64(widest)*4, 32<<20) + int64(kernels.Threads())*(2<<20)
+func packedBytes(s *arch.Spec, tokens int) int64 {
+	return min(int64(tokens)*int64(s.Widest())*4, 32<<20) + int64(kernels.Threads())*(2<<20)
 }
 
 // largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -13,9 +14,11 @@ import (
 // BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model of
 // half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods off and on the grid.
 func BenchmarkQATStep(b *testing.B) {
-	spec := model.Spec{
-		Architecture: "llama", Layers: 2, Width: 1024, FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Vocab: 1024, Context: 2048,
-		NormEps: 1e-5, Tied: true, Rope: model.Rope{Dim: 64, Base: 10000, Scale: 1},
+	spec := arch.Spec{
+		Architecture: arch.Llama, Layers: 2, Width: 1024, Vocab: 1024, Context: 2048, NormEps: 1e-5, Tied: true,
+		Layer: arch.Layer{
+			FFN: 2816, QueryHeads: 16, KeyHeads: 4, HeadDim: 64, Rope: arch.Rope{Dim: 64, Base: 10000, Scale: 1},
+		},
 	}
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.Q8_0} {
 		m, err := model.Random(spec, typ)

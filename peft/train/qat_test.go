@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -283,7 +284,7 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := pefttest.OpenBase(t, out)
-	tensor := m.GGUF.Tensor(m.Model.Layers[1].Up.Tensor)
+	tensor := m.GGUF.Tensor(m.Model.Layers[1].Linear(arch.Up).Tensor)
 	at := bytes.Index(pefttest.FileBytes(t, out), tensor.Bytes()[:64])
 	if _, err := f.WriteAt([]byte{tensor.Bytes()[20] ^ 1}, int64(at+20)); err != nil {
 		t.Fatal(err)
@@ -294,7 +295,7 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 		t.Fatalf("verified: %+v, %v", v, err)
 	}
 	for _, tensor := range v.Tensors {
-		if (tensor.SHA256 != tensor.Trained) != (tensor.Name == m.Model.Layers[1].Up.Tensor) {
+		if (tensor.SHA256 != tensor.Trained) != (tensor.Name == m.Model.Layers[1].Linear(arch.Up).Tensor) {
 			t.Errorf("%+v", tensor)
 		}
 	}
@@ -394,7 +395,7 @@ func TestMergeImatrix(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_1).WriteGGUF(t))
 	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2, Targets: []string{"up_proj"}})
 	path := writeImatrix(t, b, 256)
-	l := b.Model.Layers[0].Up
+	l := b.Model.Layers[0].Linear(arch.Up)
 	off := func(opt merge.Options) float64 {
 		out, _ := merging.Into(t, b, opt, attach.Scaled{Adapter: a, Scale: 1})
 		bound, err := a.Bind(b)
@@ -404,7 +405,7 @@ func TestMergeImatrix(t *testing.T) {
 		want, got := make([]float32, l.W.Rows*l.W.Cols), make([]float32, l.W.Rows*l.W.Cols)
 		quant.Dequantize(l.W.Type, want, l.W.Data)
 		bound.Changes()[l].AddRows(want, 0, l.W.Rows)
-		m := pefttest.OpenBase(t, out).Model.Layers[0].Up.W
+		m := pefttest.OpenBase(t, out).Model.Layers[0].Linear(arch.Up).W
 		quant.Dequantize(m.Type, got, m.Data)
 		var sum float64
 		for i := range want {

@@ -124,14 +124,11 @@ func (t *weight) bytes() []byte {
 func (w *weights) attach(m *model.Model) {
 	m.Embed.Type, m.Embed.Data = gguf.F32, w.byName["token_embd.weight"].bytes()
 	m.Head = m.Embed
-	m.Norm.W = w.byName["output_norm.weight"].tensor
-	for i, layer := range m.Layers {
-		block := fmt.Sprintf("blk.%d.", i)
-		layer.AttnNorm.W = w.byName[block+"attn_norm.weight"].tensor
-		layer.FFNNorm.W = w.byName[block+"ffn_norm.weight"].tensor
-		for _, l := range layer.Linears() {
-			l.W.Type, l.W.Data = gguf.F32, w.byName[l.Tensor].bytes()
-		}
+	for _, n := range m.Norms() {
+		n.W = w.byName[n.Tensor].tensor
+	}
+	for _, l := range m.Linears() {
+		l.W.Type, l.W.Data = gguf.F32, w.byName[l.Tensor].bytes()
 	}
 }
 

@@ -1,0 +1,141 @@
+package arch
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestTables: every tensor of every architecture is found again by its name in a GGUF file, and names and shapes are
+// whole.
+func TestTables(t *testing.T) {
+	spec := &Spec{Layers: 12, Width: 8, Vocab: 10}
+	spec.Layer = Layer{FFN: 12, QueryHeads: 4, KeyHeads: 2, HeadDim: 2, Rope: Rope{Dim: 2}}
+	for _, name := range Names() {
+		a := ByName(name)
+		for i := range a.Tensors {
+			tensor := &a.Tensors[i]
+			layer := -1
+			if tensor.PerLayer() {
+				layer = 11
+			}
+			found, at, ok := a.InGGUF(tensor.InGGUF(layer))
+			if !ok || found != tensor || at != layer {
+				t.Errorf("%s: %q is found as %v of layer %d", name, tensor.InGGUF(layer), found, at)
+			}
+			if strings.Contains(tensor.InHF(layer)+tensor.InGGUF(layer), "%") {
+				t.Errorf("%s: names %q and %q", name, tensor.InGGUF(layer), tensor.InHF(layer))
+			}
+			matrix := tensor.Role.Kind() == End || tensor.Role.Kind() == Linear
+			if shape := tensor.Sizes(spec, layer); slices.Contains(shape, 0) || (len(shape) == 2) != matrix {
+				t.Errorf("%s: %s has shape %v", name, tensor.Role, shape)
+			}
+			if a.Tensor(tensor.Role) != tensor {
+				t.Errorf("%s: the tensor of role %s is another", name, tensor.Role)
+			}
+		}
+		for _, foreign := range []string{
+			"", "blk.attn_q.weight", "blk.x.attn_q.weight", "blk.-1.attn_q.weight", "blk.01.attn_q.weight",
+			"blk.0.attn_q.bias", "0.attn_q.weight", "blk.0.attn_q.weight.weight",
+		} {
+			if found, layer, ok := a.InGGUF(foreign); ok {
+				t.Errorf("%s: %q is found as %s of layer %d", name, foreign, found.Role, layer)
+			}
+		}
+	}
+}
+
+// TestLlama looks at what only the llama family has.
+func TestLlama(t *testing.T) {
+	spec := &Spec{Layers: 2, Width: 8, Layer: Layer{QueryHeads: 4, KeyHeads: 2, HeadDim: 2}}
+	for name, want := range map[string][3]int{Llama: {4, 2, 0}, Qwen2: {0, 0, 0}} {
+		for i, role := range []Role{Query, Key, Value} {
+			if heads := ByName(name).Tensor(role).PermutedHeads(spec, 1); heads != want[i] {
+				t.Errorf("%s: %s has %d heads permuted, expected %d", name, role, heads, want[i])
+			}
+		}
+	}
+	key := ByName(Llama).Tensor(Key)
+	got := []string{key.InGGUF(7), BiasName(key.InGGUF(7)), key.InHF(7), key.Module(7)}
+	want := []string{
+		"blk.7.attn_k.weight", "blk.7.attn_k.bias",
+		"model.layers.7.self_attn.k_proj.weight", "model.layers.7.self_attn.k_proj",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("names %s", got)
+	}
+	if a, hf := ByModelType("mistral"); a != ByName(Llama) || hf.BiasFlags[Attention] != "" {
+		t.Errorf("mistral is %v, %v", a, hf)
+	}
+	a := ByName(Llama)
+	if ByName(a.FFNOnly) == nil {
+		t.Errorf("layers of FFN alone are of architecture %q, which is not known", a.FFNOnly)
+	}
+	if !a.IsIgnored("blk.0.attn_rot_embd.weight") || a.IsIgnored("blk.0.attn_q.weight") {
+		t.Error("the ignored tensors are not as expected")
+	}
+}
+
+// TestParts: each role of a layer is in one of its parts.
+func TestParts(t *testing.T) {
+	for r := range roles {
+		in := 0
+		for _, p := range []Part{Attention, FFN} {
+			if r.In(p) {
+				in++
+			}
+		}
+		want := 0
+		if r >= AttentionNorm {
+			want = 1
+		}
+		if in != want || r.String() == "" {
+			t.Errorf("role %d, %q, is in %d parts, expected %d", r, r, in, want)
+		}
+	}
+}
+
+// TestLarge: which models count as of 70B is llama.cpp's list.
+func TestLarge(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		layers       int
+		shared, want bool
+	}{
+		{"llama", 80, true, true}, {"llama", 80, false, false}, {"llama", 32, true, false}, {"llama-embed", 80, true, true},
+		{"qwen2", 80, false, true}, {"deci", 80, false, true}, {"olmo", 80, false, true}, {"jais2", 68, false, true},
+		{"jais2", 80, true, false}, {"falcon", 80, true, false}, {"falcon", 0, true, false},
+	} {
+		if got := ByName(c.name).Quantize.Large(c.layers, c.shared); got != c.want {
+			t.Errorf("%s of %d layers, shared %v: %v", c.name, c.layers, c.shared, got)
+		}
+	}
+}
+
+// TestRegisterRefuses: what is no architecture of its own is a bug of the caller.
+func TestRegisterRefuses(t *testing.T) {
+	spec := func(*Fields) Spec { return Spec{} }
+	embed := Tensor{Role: TokenEmbedding, GGUF: "e"}
+	for _, c := range []struct {
+		a    *Arch
+		want string
+	}{
+		{&Arch{}, "name of its own"},
+		{&Arch{Name: Llama}, "name of its own"},
+		{&Arch{Name: "toy", HF: []HFModel{{Type: "mistral"}}}, "model_type mistral"},
+		{&Arch{Name: "toy", Spec: spec, Tensors: []Tensor{embed, embed}}, "two tensors"},
+		{&Arch{Name: "toy", Spec: spec, Tensors: []Tensor{embed}}, "no embedding or final norm"},
+	} {
+		func() {
+			defer func() {
+				if r, _ := recover().(string); !strings.Contains(r, c.want) {
+					t.Errorf("%q, expected %q", r, c.want)
+				}
+			}()
+			Register(c.a)
+		}()
+	}
+	if ByName("toy") != nil {
+		t.Error("a refused architecture is in the table")
+	}
+}

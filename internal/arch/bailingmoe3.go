@@ -1,0 +1,4 @@
+package arch
+
+// bailingMoE3 is Ling 3: a mixture of experts, with layers of linear attention.
+var bailingMoE3 = Arch{Name: "bailingmoe3", Quantize: Quantize{StacksOthers: true}}

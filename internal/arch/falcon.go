@@ -1,0 +1,5 @@
+package arch
+
+// falcon is Falcon 7B to 180B: LayerNorm, attention and feed-forward network side by side, fused queries, keys and
+// values.
+var falcon = Arch{Name: "falcon", Quantize: Quantize{OwnMixtures: true}}

@@ -1,0 +1,4 @@
+package arch
+
+// jais2 is Jais 2: LayerNorm, and a feed-forward network with squared ReLU.
+var jais2 = Arch{Name: "jais2", Quantize: Quantize{LargeLayers: 68}}

@@ -1,0 +1,4 @@
+package arch
+
+// olmo is OLMo 1: norms without weights, and clamped queries, keys and values.
+var olmo = Arch{Name: "olmo", Quantize: Quantize{LargeLayers: 80}}
