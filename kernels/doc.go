@@ -24,8 +24,8 @@
 // # Blocks
 //
 // Quantize, Dequantize and the searches of Groups are loops of the block formats of package quant, which holds their
-// definitions. Unlike the others they give the same bits on every tier, and there is no NEON assembly of them: where a
-// tier has none, they say so and the caller runs the definition.
+// definitions. Unlike the other kernels they give the same bits on every tier. Where a tier has no assembly, they say
+// so and the caller runs the definition.
 //
 // # Adding a kernel
 //
