@@ -51,7 +51,7 @@ func Open(path string) (*File, error) {
 	return openFile(path)
 }
 
-// find is the file or index in a directory that Open takes.
+// find is the file or index that Open takes from a directory.
 func find(dir string) (string, error) {
 	for _, name := range []string{"model" + fileSuffix, "model" + indexSuffix, "adapter_model" + fileSuffix} {
 		path := filepath.Join(dir, name)
@@ -111,7 +111,7 @@ func (f *File) Release() {
 	}
 }
 
-// Close ends the maps. The tensors' data are gone with them. A second Close does nothing.
+// Close unmaps the files. The tensors' data are invalid after it. A second Close does nothing.
 func (f *File) Close() error {
 	for _, t := range f.names {
 		t.data = nil
