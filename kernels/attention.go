@@ -56,8 +56,8 @@ func Attention(y, logSum, q, k, v []float32, shape AttentionShape) {
 	a.end()
 }
 
-// AttentionBackward adds to dq, dk and dv the gradients of Attention, of which y and logSum are the results and dy is the
-// gradient of y. Any of dq, dk and dv may be nil where it is not wanted.
+// AttentionBackward adds to dq, dk and dv the gradients of Attention, of which y and logSum are the results and dy is
+// the gradient of y. Any of dq, dk and dv may be nil where it is not wanted.
 func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape AttentionShape) {
 	shape.check([][]float32{dq, dy, y, q}, [][]float32{dk, dv, k, v})
 	a := attentions.get()
@@ -76,7 +76,7 @@ func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape Atten
 	a.end()
 }
 
-// attention is one call under way.
+// attention is one call in progress.
 type attention struct {
 	AttentionShape
 	y, logSum, q, k, v []float32
@@ -291,8 +291,8 @@ func (a *attention) packQueries(dst *[]float32, x []float32, b *queryBlock, dept
 	}
 }
 
-// multiplyColumns sets scores to the products of packed queries with the columns of keys j to j+n-1 of the sequence, where
-// at least one query of a panel sees one key of a panel.
+// multiplyColumns sets scores to the products of packed queries with the columns of keys j to j+n-1 of the sequence,
+// where at least one query of a panel sees one key of a panel.
 func (a *attention) multiplyColumns(scores, queries, columns []float32, b *queryBlock, j, n, depth int) {
 	size := a.panelLen(depth)
 	for c := 0; c < n; c += a.nr {

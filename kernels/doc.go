@@ -18,8 +18,8 @@
 // for packing is kept from one product to the next, so that a training step allocates nothing.
 //
 // Products with Weights can round their operands to a Precision, which on processors with the instructions makes them
-// faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together with
-// them (lowrank.go). docs/performance.md has the design and what was measured.
+// faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together
+// with them (lowrank.go). docs/performance.md has the design and what was measured.
 //
 // # Blocks
 //

@@ -71,8 +71,8 @@ func copyRows(dst, src []float32, ld, k, padded, n int) []float32 {
 	return dst
 }
 
-// packRows packs n rows that are contiguous in k and padded in the product's precision. For bytes, the factors of the rows
-// are stored as scale. Rows of rounded floats are rounded where they are.
+// packRows packs n rows that are contiguous in k and padded in the product's precision. For bytes, the factors of the
+// rows are stored as scale. Rows of rounded floats are rounded where they are.
 func (g *gemm) packRows(dst []float32, width int, src []float32, ld, k, n int, scale []float32, unsigned bool) {
 	f := g.tiling.form
 	words := f.padded(k) / f.numbers

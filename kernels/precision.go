@@ -19,8 +19,8 @@ const (
 // String is "f32", "bf16" or "int8".
 func (p Precision) String() string { return [...]string{"f32", "bf16", "int8"}[p] }
 
-// HasBF16 says whether the processor has instructions that multiply bfloat16 numbers, on the current tier. Whether these
-// are faster than those for float32 depends on the processor: see AutoPrecision.
+// HasBF16 says whether the processor has instructions that multiply bfloat16 numbers, on the current tier. Whether
+// these are faster than those for float32 depends on the processor: see AutoPrecision.
 func HasBF16() bool { return hasBF16() }
 
 // HasInt8 says whether the processor has instructions that multiply bytes, on the current tier.

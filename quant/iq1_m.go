@@ -148,8 +148,8 @@ func (g *ternaryGroup) halves() (half [2]halfGroup) {
 	return half
 }
 
-// A halfCut is Σ q·w·x and Σ q²·w of a half, raised and lowered, when the weights up to a first cut have code 0, those up
-// to a second one code 1, and the others code 2.
+// A halfCut is Σ q·w·x and Σ q²·w of a half, raised and lowered, when the weights up to a first cut have code 0, those
+// up to a second one code 1, and the others code 2.
 type halfCut struct{ raisedX, raisedW, loweredX, loweredW float32 }
 
 // first computes the part of the sums that the first cut determines: all but what the second one takes away. The value

@@ -66,8 +66,8 @@ func newLanesIQ4() *laneSearch {
 	return l
 }
 
-// fitIQ4 finds the scale with which the values come closest to x: of those that bring the weight of largest magnitude to
-// a value from -134 to -120.
+// fitIQ4 finds the scale with which the values come closest to x: of those that bring the weight of largest magnitude
+// to a value from -134 to -120.
 func fitIQ4(x, w *[32]float32) (scale float32) {
 	top := peak(x[:])
 	if absf(top) < noScale {

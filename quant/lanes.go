@@ -17,7 +17,7 @@ func haveLanes() bool { return kernels.GroupLanes() > 0 }
 type laneSearch struct {
 	groups                              kernels.Groups
 	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
-	strange                             uint32                    // bit i: group i is left to the plain search
+	strange                             uint32                    // bit i: group i was not searched and is left to the plain search
 
 	find       func(l *laneSearch) (strange uint32) // searches groups
 	affine     *affineSearch                        // of findAffine, else nil

@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of exponent
-// and three of mantissa (E4M3), then eight bytes a group of which byte i holds codes i (low bits) and i+8.
+// NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of
+// exponent and three of mantissa (E4M3), then eight bytes a group of which byte i holds codes i (low bits) and i+8.
 const (
 	weightsNVFP4 = 64
 	bytesNVFP4   = 36

@@ -3,8 +3,8 @@ package quant
 import "github.com/peftconv/peftconv/kernels"
 
 // Q6_K is a super-block of 256 weights d·scale·(q-32) in sixteen groups of 16, laid out in two halves of 128: the low
-// four bits of the codes (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half:
-// byte i holds weights i, i+32, i+64 and i+96 from the lowest bits up), sixteen signed scales, and the half precision d.
+// four bits of the codes (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half: byte
+// i holds weights i, i+32, i+64 and i+96 from the lowest bits up), sixteen signed scales, and the half precision d.
 const (
 	highQ6_K   = 128
 	scalesQ6_K = 192

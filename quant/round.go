@@ -2,8 +2,8 @@ package quant
 
 import "math"
 
-// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is rounded
-// to the nearest whole number, ties to even.
+// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is
+// rounded to the nearest whole number, ties to even.
 const (
 	roundingRange = 1 << 22
 	roundingBias  = 3 << 22

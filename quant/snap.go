@@ -15,8 +15,8 @@ import (
 // floatGroup is the number of weights that share a factor where the type has no blocks.
 const floatGroup = 32
 
-// GroupLen is the number of weights of type t that share a scale; the last group of a row of floats may be shorter. It is
-// 0 for types that are not supported.
+// GroupLen is the number of weights of type t that share a scale; the last group of a row of floats may be shorter. It
+// is 0 for types that are not supported.
 func GroupLen(t gguf.Type) int {
 	if g := gridOf(t); g != nil {
 		return g.group

@@ -6,9 +6,9 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// TQ1_0 is a super-block of 256 weights d·(q-1) of three codes, five a byte, the most significant first, as a fraction of
-// 256: 32 bytes hold codes i, i+32 … i+128 of 160, the next 16 codes i, i+16 … i+64 of 80, and four more codes i, i+4,
-// i+8 and i+12 of the last 16. Then comes the half precision d.
+// TQ1_0 is a super-block of 256 weights d·(q-1) of three codes, five a byte, the most significant first, as a fraction
+// of 256: 32 bytes hold codes i, i+32 … i+128 of 160, the next 16 codes i, i+16 … i+64 of 80, and four more codes i,
+// i+4, i+8 and i+12 of the last 16. Then comes the half precision d.
 const (
 	dTQ1_0     = 52
 	bytesTQ1_0 = 54
