@@ -173,7 +173,7 @@ func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	}
 }
 
-// moduleProgress shows on a meter, made when the number of modules is known, which one is under way.
+// moduleProgress shows the current module on a meter, which is made when the number of modules is known.
 func moduleProgress(m **meter, w io.Writer) func(done, all int, module string) {
 	return func(done, all int, module string) {
 		if *m == nil {

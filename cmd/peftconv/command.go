@@ -70,7 +70,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// statusError ends the program with a status of its own. Without an error there is nothing to say: the result was printed.
+// statusError ends the program with a status of its own. Without an error there is nothing to say: the result was
+// printed.
 type statusError struct {
 	status int
 	err    error

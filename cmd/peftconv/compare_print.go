@@ -13,7 +13,7 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// deliver prints the table and writes the files that were asked for.
+// deliver prints the table and writes the requested files.
 func (o *compareOptions) deliver(s streams, c *peft.Comparison) error {
 	table := comparisonTable(c)
 	if o.svg != "" {

@@ -20,7 +20,7 @@ import (
 type promptFlags struct{ promptTemplate string }
 
 func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
-	fs.StringVar(&p.promptTemplate, "prompt-template", "", "put what is given into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
+	fs.StringVar(&p.promptTemplate, "prompt-template", "", "put the input into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
 		"the template itself (\"{sentence} It was {answer}\")")
 }
 
@@ -97,7 +97,7 @@ var promptForms = []struct{ name, end string }{
 func (d *discreteSearch) check(f *methodFlags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, peft.MethodDiscretePrompt)
+			return fmt.Errorf("--%s has no effect with --method %s", flag, peft.MethodDiscretePrompt)
 		}
 	}
 	if f.template == "" {
@@ -123,7 +123,7 @@ func (d *discreteSearch) check(f *methodFlags) error {
 	return nil
 }
 
-// discreteUnused are the flags of train that say nothing where nothing is trained.
+// discreteUnused are the flags of train that have no effect where nothing is trained.
 var discreteUnused = []string{"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field", "separator", "label-field",
 	"epochs", "steps", "accumulate", "lr", "schedule", "warmup", "weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile"}
 

@@ -22,13 +22,13 @@ var exportVerb = verb{
   model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
               adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of
               prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them
-  state       what llama.cpp has in its cache after virtual tokens or a prefix: the file of llama-cli's --prompt-cache, or
-              with --state sequence that of a slot of llama-server
+  state       the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a file for llama-cli's
+              --prompt-cache, or with --state sequence for a slot of llama-server
   peft        the directory that PEFT's PeftModel.from_pretrained takes
   adapterhub  the directory that the adapters library takes, for bottleneck adapters
 
-All but peft need the adapter's base: names and the order of rows follow it. It is found through the adapter where --base
-does not name it.`,
+All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter where
+--base does not name it.`,
 	examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
 		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",
@@ -162,7 +162,7 @@ func (o *exportOptions) withBase(s streams, done *exported) (*peft.Adapter, erro
 	return a, err
 }
 
-// cutNote says what is lost where changes were cut down to a low rank.
+// cutNote reports the error of changes that were cut to a low rank.
 func cutNote(r *peft.ExportReport) string {
 	if r.Error < 1e-6 {
 		return ""
@@ -174,11 +174,11 @@ func cutNote(r *peft.ExportReport) string {
 			worst = t
 		}
 	}
-	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d they are off by %.1f %% of their size (most in %s, by %.1f %%); "+
+	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d, their error is %.1f %% of their norm (largest in %s, %.1f %%); "+
 		"--rank keeps more, merge keeps all", rank, 100*r.Error, printable(worst.Name, 0), 100*worst.Error)
 }
 
-// toState writes what llama.cpp has in its cache after the adapter's virtual tokens.
+// toState writes the contents of llama.cpp's cache after the adapter's virtual tokens.
 func (o *exportOptions) toState(opened *opened, done *exported) error {
 	o.state.Type = gguf.F16
 	if o.typeGiven() {
@@ -190,7 +190,7 @@ func (o *exportOptions) toState(opened *opened, done *exported) error {
 	}
 	r, err := peft.ExportState(opened.base, opened.adapters, o.out, o.state)
 	if err == nil {
-		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", plural(r.Tokens, "token"), r.Text, r.Placeholder)
+		done.Note = fmt.Sprintf("it holds %s; a prompt must begin with as many placeholder tokens, each of them %s (token %d)", plural(r.Tokens, "token"), r.Text, r.Placeholder)
 	}
 	return err
 }

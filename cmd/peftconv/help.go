@@ -28,7 +28,7 @@ func group(fs *pflag.FlagSet, heading string, add func()) {
 	})
 }
 
-// require marks flags without which a verb cannot run.
+// require marks required flags.
 func require(fs *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		annotate(fs.Lookup(name), requiredKey, "true")

@@ -15,9 +15,9 @@ var joinVerb = verb{
 	name:  "join",
 	args:  "SHARD OUT",
 	short: "make one file of a GGUF model that is split over several",
-	long: `Writes the model that SHARD, any of its files, belongs to as the single file OUT. All its files must be beside one
-another, under their names. Tensors are copied byte for byte, and the metadata that tell of splitting are taken out: what
-"peftconv split" or llama-gguf-split divided comes out as it was.`,
+	long: `Writes a split model as the single file OUT. SHARD is any of its files; all of them must be in one directory, under their
+names. Tensors are copied byte for byte, and the metadata about the split are removed. The result is the file that
+"peftconv split" or llama-gguf-split divided.`,
 	examples: []string{"peftconv join parts/model-00001-of-00003.gguf model.gguf"},
 	new:      func() command { return new(joinOptions) },
 }

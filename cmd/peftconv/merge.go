@@ -17,19 +17,19 @@ import (
 var mergeVerb = verb{
 	name:  "merge",
 	short: "write the base with an adapter in its weights",
-	long: `Writes a model whose weights are the base's with the change of one or several adapters added. Tensors that an adapter
-touches are rounded to the type they have in the base, or to --type; all others are copied byte for byte, and so is the
+	long: `Writes a model whose weights are those of the base plus the changes of one or several adapters. Tensors that an adapter
+changes are quantized to the type they have in the base, or to --type. All others are copied byte for byte, and so is the
 metadata, in which the merge is recorded.
 
 An adapter that was trained with --qat loses nothing: its tensors are written as training saw them, bit for bit, and
---verify shows it. Of other adapters rounding to few bits loses small changes: the table says, for each touched tensor,
-how much of the change is still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a
-share of the change), and with --eval-data the loss says what is left of the gain. --calibration names text like that which
-the model will see, best of all what the adapter was trained on: weights are then rounded such that their errors cancel in
-what the model computes of it, which keeps more.
+--verify checks it. Other adapters lose small changes when they are rounded to few bits. The table shows for each changed
+tensor how much of the change is left (recovery: 1 is all of it, 0 is none) and the error (as a share of the change). With
+--eval-data the loss shows what is left of the gain. --calibration names text like that which the model will see, best the
+training text of the adapter: weights are then rounded so that their errors cancel in the outputs on that text, which
+keeps more.
 
-The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
-otherwise. A base in Hugging Face's layout gives a directory.`,
+The base is found through the adapter, which records its path and SHA-256. Another base is refused without --force. A base
+in Hugging Face's layout gives a directory.`,
 	examples: []string{
 		"peftconv merge --lora out.safetensors",
 		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
@@ -56,18 +56,18 @@ func (o *mergeOptions) flags(fs *pflag.FlagSet) {
 	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging Face directory (default: the one the adapter was trained over)")
 	fs.StringVarP(&o.out, "out", "o", "", "the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
-	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
-	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
-	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
+	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the changed tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
+	fs.BoolVar(&o.options.Force, "force", false, "merge into another base than the one the adapter was trained over")
+	fs.StringVar(&o.options.Rounding, "rounding", peft.RoundAuto, "how a tensor that keeps its type is rounded: `WAY` is requantize, nearest, dither, "+
 		"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
 	fs.StringVar(&o.calibration, "calibration", "", "a `FILE` of text or .jsonl, some of which the base with the adapter reads to measure which errors of "+
 		"rounding matter")
-	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, by which errors of rounding are weighed")
+	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, to weight rounding errors")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	group(fs, "Checking the result", func() {
 		fs.BoolVar(&o.verify, "verify", false, "evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
-		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on, and to say how much of the adapter's gain is kept")
+		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on: reports how much of the adapter's gain is kept")
 		o.dataFlags.add(fs)
 	})
 	require(fs, "lora")
@@ -90,13 +90,13 @@ func (o *mergeOptions) validate(args []string) error {
 	return nil
 }
 
-// checkCalibration holds --calibration and --rounding against each other.
+// checkCalibration checks --calibration together with --rounding.
 func (o *mergeOptions) checkCalibration() error {
 	switch {
 	case o.calibration == "" && o.options.Rounding == peft.RoundCompensate:
 		return errors.New("--rounding compensate: needs --calibration")
 	case o.calibration != "" && o.options.Rounding != peft.RoundCompensate && o.options.Rounding != peft.RoundAuto:
-		return fmt.Errorf("--calibration: does not go with --rounding %s, only with compensate and auto", o.options.Rounding)
+		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate and auto", o.options.Rounding)
 	}
 	return nil
 }
@@ -150,10 +150,10 @@ func (o *mergeOptions) run(ctx context.Context, s streams) error {
 	return err
 }
 
-// errDiffers is the end of a --verify that found something else than was trained.
+// errDiffers is the error of a --verify that found a difference from what was trained.
 var errDiffers = errors.New("the merged model is not, bit for bit, what the adapter was trained with")
 
-// chooseOutput fills in the default name and looks whether it can be written.
+// chooseOutput fills in the default name and checks that it can be written.
 func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 	if base.GGUF == nil {
 		if o.out == "" {
@@ -231,7 +231,7 @@ func printMerge(s streams, r *peft.MergeReport) {
 	warnRounding(s.err, little, noisy, len(r.Tensors))
 }
 
-// warnRounding says plainly what the rounding to a tensor's type has done to an adapter.
+// warnRounding warns where rounding to a tensor's type loses much of an adapter.
 func warnRounding(w io.Writer, little, noisy, all int) {
 	if little > 0 {
 		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+

@@ -14,7 +14,7 @@ import (
 // trainMethod is one PEFT method as the command line has it.
 type trainMethod struct {
 	name, short string
-	shared      []string                 // names of flags of methodFlags that say something with this method
+	shared      []string                 // names of flags of methodFlags that this method has
 	flags       func(fs *pflag.FlagSet)  // adds the flags of this method alone; nil: there are none
 	check       func(*methodFlags) error // of their values; nil: nothing to check
 	adapter     func(b *peft.Base, f *methodFlags) (*peft.Adapter, error)
@@ -52,16 +52,16 @@ type methodFlags struct {
 func (f *methodFlags) add(fs *pflag.FlagSet) {
 	f.flagSet, f.all = fs, trainMethods()
 	fs.StringVar(&f.method, "method", "lora", "the `METHOD`: "+strings.Join(f.names(), ", "))
-	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the update of each weight")
-	fs.Float64Var(&f.alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
+	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the change of each weight")
+	fs.Float64Var(&f.alpha, "alpha", 0, "the change is scaled by `ALPHA`/rank; 0 is twice the rank")
 	fs.Float64Var(&f.dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
 	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
 		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
 	fs.StringVar(&f.layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
 	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
-	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut off where --virtual-tokens says another number")
+	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut to --virtual-tokens")
 	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
-	fs.StringVar(&f.template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
+	fs.StringVar(&f.template, "template", "", "how the fields of a record become a text: a `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
 		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
 	f.qat.add(fs)
 	for _, m := range f.all {
@@ -101,7 +101,7 @@ func (f *methodFlags) chosen() *trainMethod {
 	return f.all[i]
 }
 
-// validate checks the values of the flags, and that those that were given say something with the chosen method.
+// validate checks the values of the flags, and that the given ones have an effect with the chosen method.
 func (f *methodFlags) validate() error {
 	m := f.chosen()
 	switch {
@@ -123,7 +123,7 @@ func (f *methodFlags) validate() error {
 	return f.qat.check(f, false)
 }
 
-// checkGiven reports a flag of methods that was given but says nothing with m.
+// checkGiven reports a flag of methods that was given but has no effect with m.
 func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
 	f.flagSet.Visit(func(flag *pflag.Flag) {
 		users := f.users(flag.Name)
@@ -132,13 +132,13 @@ func (f *methodFlags) checkGiven(m *trainMethod) (err error) {
 		case flag.Name == "qat":
 			err = fmt.Errorf("--qat: not with --method %s: %s", m.name, refusesQAT(m.name))
 		default:
-			err = fmt.Errorf("--%s says nothing with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
+			err = fmt.Errorf("--%s has no effect with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
 		}
 	})
 	return err
 }
 
-// users are the names of the methods with which a flag says something; nil for a flag that is not of the methods.
+// users are the names of the methods that have a flag; nil for a flag that belongs to no method.
 func (f *methodFlags) users(flag string) []string {
 	var users []string
 	for _, m := range f.all {

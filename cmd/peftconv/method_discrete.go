@@ -14,15 +14,15 @@ func discretePromptMethod() *trainMethod {
 		shared: []string{"template"},
 		flags: func(fs *pflag.FlagSet) {
 			opt := &d.options
-			fs.StringSliceVar(&d.verbalizer, "verbalizer", nil, "which words answer for a label: `LABEL=WORD|WORD`, separated by commas; by default each label itself")
-			fs.BoolVar(&opt.SearchVerbalizer, "search-verbalizer", false, "look for answer words too")
-			fs.StringVar(&d.candidates, "candidates", "", "choose from the words in a `FILE` only, each one token of the model; by default from its vocabulary")
-			fs.IntVar(&opt.Beam, "beam", 0, "keep the best `N` prompts; 0 is 4")
-			fs.IntVar(&opt.Nominate, "nominate", 0, "try the `N` words that promise most, for each slot of each of them; 0 is 24")
-			fs.IntVar(&opt.Examples, "search-examples", 0, "on `N` records, others each time; 0 is 32")
-			fs.IntVar(&opt.Sweeps, "sweeps", 0, "go over all slots at most `N` times; 0 is 6")
-			fs.Float64Var(&opt.Fluency, "fluency", 0, "`WEIGHT` of how likely the model itself finds the words of the prompt, so that they read well")
-			fs.StringSliceVar(&d.forms, "forms", nil, "write the prompt in other `FORMS` beside --out: text, system (a system prompt for a chat), modelfile (for Ollama)")
+			fs.StringSliceVar(&d.verbalizer, "verbalizer", nil, "the words that stand for a label: `LABEL=WORD|WORD`, separated by commas; by default the label itself")
+			fs.BoolVar(&opt.SearchVerbalizer, "search-verbalizer", false, "also search the words that stand for each label")
+			fs.StringVar(&d.candidates, "candidates", "", "use only the words in a `FILE`, each one token of the model; by default its vocabulary")
+			fs.IntVar(&opt.Beam, "beam", 0, "beam width: keep the best `N` prompts; 0 is 4")
+			fs.IntVar(&opt.Nominate, "nominate", 0, "for each slot of each prompt of the beam, try the `N` words with the best gradient; 0 is 24")
+			fs.IntVar(&opt.Examples, "search-examples", 0, "score candidates on `N` records, other ones each time; 0 is 32")
+			fs.IntVar(&opt.Sweeps, "sweeps", 0, "make at most `N` passes over all slots; 0 is 6")
+			fs.Float64Var(&opt.Fluency, "fluency", 0, "`WEIGHT` of the model's own likelihood of the prompt in the objective, for prompts that read well")
+			fs.StringSliceVar(&d.forms, "forms", nil, "also write the prompt in other `FORMS`: text, system (a system prompt for a chat), modelfile (for Ollama)")
 		},
 		check:  d.check,
 		search: d.run,

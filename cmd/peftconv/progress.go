@@ -75,7 +75,7 @@ func (m *meter) tick(quit chan struct{}) {
 	}
 }
 
-// startAt reckons speed and time left from here, where done is done already.
+// startAt computes speed and time left from here, where done is done already.
 func (m *meter) startAt(done int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

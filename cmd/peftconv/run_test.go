@@ -180,7 +180,7 @@ func TestExportAdapters(t *testing.T) {
 		"--seq-len", "48", "--batch-tokens", "96")
 	want(t, exitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
 	want(t, exitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, exitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank says nothing") {
+	if _, stderr := want(t, exitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank has no effect") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

@@ -30,8 +30,8 @@ func trainable() (names []string) {
 	return names
 }
 
-// parseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value that
-// was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
+// parseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value
+// that was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
 func parseVariants(values []string, classes func() *peft.Classes) ([]*variant, error) {
 	var texts []string
 	for _, value := range values {
@@ -90,8 +90,8 @@ func parseVariant(text string, classes func() *peft.Classes) (*variant, error) {
 	return v, v.method.validate()
 }
 
-// set gives the flags of "FLAG=VALUE,FLAG=VALUE" their values. A part without "=" is one more value of the flag before it,
-// or else a flag that needs none.
+// set gives the flags of "FLAG=VALUE,FLAG=VALUE" their values. A part without "=" is one more value of the flag before
+// it, or else a flag that needs none.
 func (v *variant) set(fs *pflag.FlagSet, flags string) error {
 	var names, values []string
 	for part := range strings.SplitSeq(flags, ",") {
