@@ -233,8 +233,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// TestShrinkAndGrow goes through sizes of a value, always within the header's space, and back: neither the space nor the
-// rest change, and the last edit leaves no trace.
+// TestShrinkAndGrow goes through sizes of a value, always within the header's space, and back: neither the space nor
+// the rest change, and the last edit leaves no trace.
 func TestShrinkAndGrow(t *testing.T) {
 	path := small(t, gguf.Format{})
 	apply(t, path, Options{}, "x.text="+strings.Repeat("t", 300))

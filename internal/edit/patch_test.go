@@ -33,7 +33,7 @@ func interrupted(t *testing.T, n int) (path string, before, after []byte) {
 	return path, before, after
 }
 
-// TestRecover interrupts an edit in place after so and so many bytes.
+// TestRecover interrupts an edit in place after various numbers of bytes.
 func TestRecover(t *testing.T) {
 	for n := 0; n < 200; n += 7 {
 		path, before, after := interrupted(t, n)

@@ -2,14 +2,14 @@ package quantize
 
 import "github.com/peftconv/peftconv/gguf"
 
-// traits are what the rules know of a model.
+// traits are the properties of a model that the rules use.
 type traits struct {
 	arch    string
 	layers  int  // blocks
 	sharing int  // query heads that share a key head, in the first layer
 	experts int  // in the feed-forward part; 0: it has none
 	tied    bool // the embedding is the output head too
-	wide    bool // one of the large models of which attention values get more bits
+	wide    bool // one of the large models whose attention values get more bits
 	imatrix bool // there is an importance matrix
 }
 

@@ -30,7 +30,8 @@ type File struct {
 	read  atomic.Int64 // bytes since the pages were last given back
 }
 
-// PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It says nothing.
+// PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It has no
+// meaning.
 const PadKey = "peftconv.pad"
 
 // Value is a named value of a file's metadata.
@@ -39,8 +40,8 @@ type Value struct {
 	Value gguf.Value // a string in safetensors
 }
 
-// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that holds
-// either. Closing it ends the maps on which its tensors are views.
+// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that
+// holds either. Close unmaps the files on which its tensors are views.
 func Open(path string) (*File, error) {
 	format, err := sniff(path)
 	if err != nil {
@@ -57,7 +58,7 @@ const (
 	formatSafetensors = "safetensors"
 )
 
-// sniff tells the format of a file by its first bytes.
+// sniff detects the format of a file by its first bytes.
 func sniff(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -167,8 +168,8 @@ func (f *File) Size() int64 {
 	return n
 }
 
-// keptBytes is how much is read before the pages of a file are given back. All of them are: the system maps pages around
-// those that are read, also such as have been given back before.
+// keptBytes is the number of bytes read before the pages of a file are released. All pages are released: the system
+// maps pages around those that are read, also ones that were released before.
 const keptBytes = 64 << 20
 
 // used counts bytes that were read.
@@ -184,7 +185,7 @@ func (f *File) used(n int64) {
 	}
 }
 
-// Close ends the maps. A second Close does nothing.
+// Close unmaps the files. A second Close does nothing.
 func (f *File) Close() error {
 	if f.GGUF != nil {
 		return f.GGUF.Close()
