@@ -62,8 +62,8 @@ func ExampleParse() {
 func ExampleParse_malformed() {
 	_, err := gguf.Parse(small()[:300])
 	fmt.Println(err)
-	// Output: gguf: tensor "token_embd.weight" at byte 0xb3: its 102 bytes of data end at 358, beyond the file's 300
-	// bytes (is it complete?)
+	// Output:
+	// gguf: tensor "token_embd.weight" at byte 0xb3: its 102 bytes of data end at 358, beyond the file's 300 bytes (is it complete?)
 }
 
 // The tensors of a file are copied in pieces, with other metadata before them.

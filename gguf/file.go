@@ -78,7 +78,7 @@ func (t *Tensor) Size() int64 {
 // size is Size, with an error for an invalid shape or type.
 func (t *Tensor) size() (int64, error) {
 	if len(t.Shape) > maxDims {
-		return 0, fmt.Errorf("has %d dimensions, at most %d can be", len(t.Shape), maxDims)
+		return 0, fmt.Errorf("has %d dimensions, expected at most %d", len(t.Shape), maxDims)
 	}
 	n := int64(1)
 	for i, d := range t.Shape {

@@ -94,7 +94,7 @@ func (d *decoder) metadata(m *Metadata, n uint64) {
 		case key == "" || len(key) > maxKey:
 			d.fail(at, key, "its key has %d bytes, expected 1 to %d", len(key), maxKey)
 		case twice:
-			d.fail(at, key, "the key %q stands there twice", key)
+			d.fail(at, key, "the key %q occurs twice", key)
 		}
 		d.place = place{what: "key", name: key}
 		v := d.value(0)
@@ -157,7 +157,7 @@ func (d *decoder) checkName(at int64, f *File, name string) {
 	case len(name) > maxName:
 		d.fail(at, name, "its name has %d bytes, at most %d can be: %.80q", len(name), maxName, name)
 	case f.names[name] != nil:
-		d.fail(at, name, "the name %q stands there twice", name)
+		d.fail(at, name, "the name %q occurs twice", name)
 	}
 }
 
@@ -165,7 +165,7 @@ func (d *decoder) checkName(at int64, f *File, name string) {
 func (d *decoder) tensor(at int64, t *Tensor) {
 	dims := d.uint32()
 	if d.err == nil && dims > maxDims {
-		d.fail(at, dims, "has %d dimensions, at most %d can be", dims, maxDims)
+		d.fail(at, dims, "has %d dimensions, expected at most %d", dims, maxDims)
 	}
 	if d.err != nil {
 		return

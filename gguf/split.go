@@ -135,7 +135,7 @@ func (m *Metadata) RemoveSplit() {
 // meta goes into the first file, the others have the split keys only. The keys are in the order of llama-gguf-split.
 func SplitMetadata(meta *Metadata, no, count, tensors int) (*Metadata, error) {
 	if no < 0 || no >= count || count > math.MaxUint16 || tensors > math.MaxInt32 {
-		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d: at most %d files and %d tensors can be", tensors, no, count,
+		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d, expected at most %d files and %d tensors", tensors, no, count,
 			math.MaxUint16, math.MaxInt32)
 	}
 	out := &Metadata{}

@@ -138,7 +138,6 @@ func (w *Writer) finish() error {
 	return w.zeros(n)
 }
 
-// zeros writes padding.
 func (w *Writer) zeros(n int64) error {
 	n = min(n, w.size-w.off)
 	var zeros [4096]byte
@@ -170,7 +169,6 @@ func (w *Writer) short() error {
 	return fmt.Errorf("gguf: tensor %q: %d of its %d bytes of data have been written", t.name, t.size-w.left, t.size)
 }
 
-// raw writes to the underlying writer.
 func (w *Writer) raw(p []byte) error {
 	n, err := w.w.Write(p)
 	if err == nil && n < len(p) {
@@ -227,7 +225,7 @@ func newHeader(meta *Metadata, tensors []Tensor, format Format) (*header, error)
 	}
 	format = format.orDefault()
 	if format.Version > maxVersion {
-		return nil, fmt.Errorf("gguf: version %d cannot be written, 1 to %d can", format.Version, maxVersion)
+		return nil, fmt.Errorf("gguf: version %d cannot be written, expected 1 to %d", format.Version, maxVersion)
 	}
 	align, err := alignment(meta)
 	if err != nil {
@@ -267,7 +265,7 @@ func (h *header) table(tensors []Tensor, format Format) error {
 		h.line(t, format)
 		h.tensors = append(h.tensors, planned{t.Name, size})
 		if h.data += size + pad(size, h.alignment); h.data > 1<<61 {
-			return fmt.Errorf("gguf: tensor %q: the file would be larger than any can be", t.Name)
+			return fmt.Errorf("gguf: tensor %q: the file would be larger than the largest possible", t.Name)
 		}
 	}
 	return nil
@@ -277,9 +275,9 @@ func (h *header) table(tensors []Tensor, format Format) error {
 func checkTensor(t *Tensor, twice bool, format Format) error {
 	switch {
 	case len(t.Name) > maxName:
-		return fmt.Errorf("the name has %d bytes, at most %d can be", len(t.Name), maxName)
+		return fmt.Errorf("the name has %d bytes, expected at most %d", len(t.Name), maxName)
 	case twice:
-		return errors.New("the name stands there twice")
+		return errors.New("the name occurs twice")
 	case !t.Type.Known() && t.data == nil:
 		return fmt.Errorf("the size of %v is not known", t.Type)
 	}

@@ -26,6 +26,7 @@ func Example() {
 
 	_, err = safetensors.Parse(b.Bytes()[:b.Len()-1])
 	fmt.Println(err)
-	// Output: pt [1 2] <nil> safetensors: tensor "lora_A.weight" at byte 0x38: its data end at 8, beyond the 7 bytes of
-	// data in the file (is it complete?)
+	// Output:
+	// pt [1 2] <nil>
+	// safetensors: tensor "lora_A.weight" at byte 0x38: its data end at 8, beyond the 7 bytes of data in the file (is it complete?)
 }

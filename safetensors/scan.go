@@ -79,7 +79,7 @@ func (s *scanner) object(place string, field func(key string) error) error {
 			return err
 		}
 		if !seen.add(key) {
-			return s.wrong(place, key, "the key %q stands there twice", key)
+			return s.wrong(place, key, "the key %q occurs twice", key)
 		}
 		if !s.next(':') {
 			return s.unexpected(place, `":"`)

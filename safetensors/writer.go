@@ -105,7 +105,7 @@ func encodeHeader(meta map[string]string, tensors []Tensor) (header []byte, data
 		t := &tensors[i]
 		b = appendTensor(b, t, data)
 		if data += t.Size(); data < 0 || data > 1<<61 {
-			return nil, 0, fmt.Errorf("safetensors: tensor %q: the file would be larger than any can be", t.Name)
+			return nil, 0, fmt.Errorf("safetensors: tensor %q: the file would be larger than the largest possible", t.Name)
 		}
 	}
 	b = append(b, '}')
@@ -113,7 +113,7 @@ func encodeHeader(meta map[string]string, tensors []Tensor) (header []byte, data
 		b = append(b, ' ')
 	}
 	if len(b)-8 > maxHeader {
-		return nil, 0, fmt.Errorf("safetensors: a header of %d bytes is too large, %d can be", len(b)-8, maxHeader)
+		return nil, 0, fmt.Errorf("safetensors: a header of %d bytes is too large, expected at most %d", len(b)-8, maxHeader)
 	}
 	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
 	return b, data, nil
@@ -272,7 +272,6 @@ func (w *Writer) short() error {
 	return fmt.Errorf("safetensors: tensor %q: %d of its %d bytes of data have been written", t.Name, t.Size()-w.left, t.Size())
 }
 
-// raw writes to the underlying writer.
 func (w *Writer) raw(p []byte) error {
 	n, err := w.w.Write(p)
 	if err == nil && n < len(p) {
