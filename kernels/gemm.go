@@ -171,7 +171,6 @@ func (g *gemm) swapToWide() {
 	}
 }
 
-// scaleC is C = beta·C.
 func (g *gemm) scaleC() {
 	for i := range g.m {
 		scaleOrClear(g.beta, g.c[i*g.ldc:i*g.ldc+g.n])

@@ -46,7 +46,6 @@ func inverseOf(d float32) float32 {
 	return 1 / d
 }
 
-// absf is |f|.
 func absf(f float32) float32 { return math.Float32frombits(math.Float32bits(f) &^ (1 << 31)) }
 
 // sqrtf is the square root rounded to float32.

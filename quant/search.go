@@ -12,7 +12,6 @@ const noScale = 1e-15
 // greatestFloat is the initial value of searches for the least error.
 const greatestFloat = math.MaxFloat32
 
-// sumSquares is Σ x².
 func sumSquares(x []float32) float32 {
 	var sum float32
 	for _, v := range x {
@@ -21,7 +20,6 @@ func sumSquares(x []float32) float32 {
 	return sum
 }
 
-// sumOf is Σ x.
 func sumOf(x []float32) float32 {
 	var sum float32
 	for _, v := range x {

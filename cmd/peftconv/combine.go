@@ -90,7 +90,6 @@ func (o *combineOptions) validate(args []string) error {
 	return useThreads(o.threads)
 }
 
-// applyWeights reads --weights.
 func (o *combineOptions) applyWeights() error {
 	if o.weights == "" {
 		return nil

@@ -93,7 +93,6 @@ var promptForms = []struct{ name, end string }{
 	{peft.PromptText, ".txt"}, {peft.PromptSystem, ".system.txt"}, {peft.PromptModelfile, ".Modelfile"},
 }
 
-// check checks the values of the flags.
 func (d *discreteSearch) check(f *methodFlags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {

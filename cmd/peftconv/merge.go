@@ -234,7 +234,7 @@ func printMerge(s streams, r *peft.MergeReport) {
 // warnRounding warns where rounding to a tensor's type loses much of an adapter.
 func warnRounding(w io.Writer, little, noisy, all int) {
 	if little > 0 {
-		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
+		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change is left after rounding: the merged file answers much like\n"+
 			"the base. What keeps more: training with --qat, --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
 	}
 	if noisy > 0 {

@@ -83,7 +83,6 @@ func (m *trainMethod) add(fs *pflag.FlagSet) {
 	fs.AddFlagSet(own)
 }
 
-// names are those of all methods.
 func (f *methodFlags) names() []string {
 	var names []string
 	for _, m := range f.all {

@@ -23,7 +23,6 @@ func (f *methodFlags) givenRank() int {
 	return 0
 }
 
-// ia3Method is (IA)³.
 func ia3Method() *trainMethod {
 	var opt peft.IA3Options
 	return &trainMethod{
@@ -40,7 +39,6 @@ func ia3Method() *trainMethod {
 	}
 }
 
-// lnTuningMethod trains norms.
 func lnTuningMethod() *trainMethod {
 	return &trainMethod{
 		name: "ln-tuning", short: "the weights of the norms",
@@ -52,7 +50,6 @@ func lnTuningMethod() *trainMethod {
 	}
 }
 
-// bitFitMethod trains biases.
 func bitFitMethod() *trainMethod {
 	return &trainMethod{
 		name: "bitfit", short: "a bias for each output of the linear maps",

@@ -6,7 +6,6 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// prefixMethod is prefix tuning.
 func prefixMethod() *trainMethod {
 	var opt peft.PrefixOptions
 	return &trainMethod{

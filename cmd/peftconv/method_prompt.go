@@ -6,7 +6,6 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// promptMethod is prompt tuning.
 func promptMethod() *trainMethod {
 	var opt peft.PromptOptions
 	return &trainMethod{

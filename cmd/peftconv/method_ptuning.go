@@ -9,7 +9,6 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// pTuningMethod is P-tuning.
 func pTuningMethod() *trainMethod {
 	var opt peft.PTuningOptions
 	return &trainMethod{
@@ -31,7 +30,6 @@ func pTuningMethod() *trainMethod {
 	}
 }
 
-// pTuningV2Method is P-tuning v2.
 func pTuningV2Method() *trainMethod {
 	var opt peft.PTuningV2Options
 	var classifier string

@@ -197,7 +197,6 @@ func (o *quantizeOptions) run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// plan chooses the types.
 func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s streams) (*quantize.Plan, error) {
 	if !o.targeted() {
 		return quantize.NewPlan(f, o.options)

@@ -87,7 +87,7 @@ func TestQuantizeToTarget(t *testing.T) {
 		t.Errorf("%v bits a weight", bits)
 	}
 	_, stderr = want(t, exitError, "quantize", base, out, "--target-bpw", "1")
-	if !strings.Contains(stderr, "less than the smallest that the model can become") {
+	if !strings.Contains(stderr, "smaller than the smallest possible file") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

@@ -23,7 +23,6 @@ func (t *Tape) Add(a, b *Tensor) *Tensor {
 	return y
 }
 
-// rows adds.
 func (op *addOp) rows(from, to int) {
 	for i := from; i < to; i++ {
 		y := op.y.Row(i)

@@ -20,7 +20,7 @@ func (c *Classes) check() error {
 	}
 	for i, label := range c.Labels {
 		if label == "" || slices.Contains(c.Labels[:i], label) {
-			return fmt.Errorf("label %d is empty or there twice: %q", i+1, label)
+			return fmt.Errorf("label %d is empty or occurs twice: %q", i+1, label)
 		}
 	}
 	return nil

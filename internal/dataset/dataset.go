@@ -198,7 +198,7 @@ func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, err
 		l.eos = []int32{id}
 	}
 	if !ok && opt.EOS == Yes {
-		return nil, errors.New("EOS shall end the texts, but the vocabulary has none")
+		return nil, errors.New("texts must end with EOS, but the vocabulary has none")
 	}
 	if opt.Classes != nil {
 		return l, l.classes()
@@ -228,7 +228,6 @@ func (l *loader) pieces(ids []int32) (examples int) {
 	return examples
 }
 
-// text reads a plain text.
 func (l *loader) text() error {
 	if err := l.needTokenizer(); err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)

@@ -12,7 +12,6 @@ import (
 // record is one line of a .jsonl.
 type record map[string]json.RawMessage
 
-// records reads a .jsonl.
 func (l *loader) records() error {
 	err := lines(l.path, func(_ int, line []byte) error {
 		l.set.Counts.Records++

@@ -53,15 +53,15 @@ func (v Verbalizer) Check() error {
 	labels, words := map[string]bool{}, map[string]string{}
 	for _, l := range v {
 		if l.Label == "" || labels[l.Label] {
-			return fmt.Errorf("verbalizer: the label %q is empty or there twice", l.Label)
+			return fmt.Errorf("verbalizer: the label %q is empty or occurs twice", l.Label)
 		}
 		labels[l.Label] = true
 		if len(l.Words) == 0 {
-			return fmt.Errorf("verbalizer: no word answers for %q", l.Label)
+			return fmt.Errorf("verbalizer: no word stands for %q", l.Label)
 		}
 		for _, w := range l.Words {
 			if other, ok := words[w]; ok || w == "" {
-				return fmt.Errorf("verbalizer: the word %q of %q is empty or answers for %q too", w, l.Label, other)
+				return fmt.Errorf("verbalizer: the word %q of %q is empty or stands for %q too", w, l.Label, other)
 			}
 			words[w] = l.Label
 		}

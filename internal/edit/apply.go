@@ -59,7 +59,7 @@ func (p *Plan) open() (*os.File, error) {
 		_, err = f.ReadAt(head, 0)
 	}
 	if err == nil && (info.Size() != p.Size || !bytes.Equal(head, p.old)) {
-		err = fmt.Errorf("%s: has been changed since it was read", p.Path)
+		err = fmt.Errorf("%s: has changed since it was read", p.Path)
 	}
 	if err != nil {
 		f.Close()
@@ -183,7 +183,7 @@ func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
 	}
 	defer f.Close()
 	if f.Extra > 0 {
-		return fmt.Errorf("%d bytes after the last tensor would have no place with another alignment", f.Extra)
+		return fmt.Errorf("%d bytes after the last tensor cannot be kept with another alignment", f.Extra)
 	}
 	table := f.Table()
 	c := &weights.Copier{From: f, Progress: p.progress}

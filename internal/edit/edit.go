@@ -82,7 +82,7 @@ func (e *Edit) check() error {
 	for _, key := range keys {
 		switch {
 		case strings.HasPrefix(key, splitPrefix):
-			return fmt.Errorf("key %q tells how the model is split over files: split and join change it", key)
+			return fmt.Errorf("key %q describes how the model is split over files: use split and join to change it", key)
 		case key == PadKey:
 			return fmt.Errorf("key %q fills unused space and cannot be changed", key)
 		}

@@ -97,7 +97,7 @@ func Recover(path string) (bool, error) {
 	}
 	defer f.Close()
 	if err := j.belongs(f); err != nil {
-		return false, fmt.Errorf("%s: %w: delete it if the file is as it should be", name, err)
+		return false, fmt.Errorf("%s: %w: delete it if the file is correct", name, err)
 	}
 	if err := j.write(f, j.new); err != nil {
 		return false, err
@@ -112,7 +112,7 @@ func (j *journal) belongs(f *os.File) error {
 		return err
 	}
 	if info.Size() != j.size {
-		return fmt.Errorf("is of a file of %d bytes, %s has %d", j.size, f.Name(), info.Size())
+		return fmt.Errorf("belongs to a file of %d bytes, %s has %d", j.size, f.Name(), info.Size())
 	}
 	now := make([]byte, len(j.old))
 	if _, err := f.ReadAt(now, j.off); err != nil {
@@ -120,7 +120,7 @@ func (j *journal) belongs(f *os.File) error {
 	}
 	for i, b := range now {
 		if b != j.old[i] && b != j.new[i] {
-			return fmt.Errorf("is of another file than %s", f.Name())
+			return fmt.Errorf("belongs to another file than %s", f.Name())
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (j *journal) encode() []byte {
 	return append(b, sum[:]...)
 }
 
-var errJournal = errors.New("is no journal of an edit, or a damaged one")
+var errJournal = errors.New("is not a journal of an edit, or is damaged")
 
 func decodeJournal(data []byte) (*journal, error) {
 	const head = len(journalMagic) + 3*8

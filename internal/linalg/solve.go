@@ -56,7 +56,6 @@ func swap(x, y []float64) {
 	}
 }
 
-// identity is the unit matrix (n, n).
 func identity[T Float](n int) []T {
 	one := make([]T, n*n)
 	for i := range n {

@@ -138,7 +138,7 @@ func (p *Plan) tooSmall(missing int64) error {
 	if p.opt.Imatrix == nil {
 		advice = " (with an importance matrix there are smaller types)"
 	}
-	return fmt.Errorf("the target is %d bytes less than the smallest that the model can become%s", missing, advice)
+	return fmt.Errorf("the target is %d bytes smaller than the smallest possible file%s", missing, advice)
 }
 
 // items are the tensors whose type is not fixed.

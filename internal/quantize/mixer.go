@@ -129,7 +129,7 @@ func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 			break // the number of the tensor is that of its layer
 		}
 		if p.i = layerOf(t.Name); p.i < 0 || p.i >= p.n {
-			return nil, fmt.Errorf("tensor %q: its name tells no layer below %d, of which its type depends", t.Name, p.n)
+			return nil, fmt.Errorf("tensor %q: its name has no layer number below %d, on which its type depends", t.Name, p.n)
 		}
 	}
 	return p, nil
@@ -150,7 +150,7 @@ func fit(t *gguf.Tensor, to gguf.Type) (chosen, error) {
 	}
 	short, ok := fallbacks[to]
 	if !ok && to.BlockLen() > 32 {
-		return chosen{}, fmt.Errorf("%w, and there is no other type to take its place", checkRows(t, to))
+		return chosen{}, fmt.Errorf("%w, and there is no other type for it", checkRows(t, to))
 	}
 	if !ok || !wholeRows(t, short) {
 		short = gguf.F16

@@ -69,7 +69,6 @@ func (p *Plan) traits() traits {
 	return m
 }
 
-// add plans a tensor.
 func (p *Plan) add(t *gguf.Tensor, to chosen) error {
 	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t}
 	if to.Type == t.Type {
@@ -100,7 +99,7 @@ func (p *Plan) check(t *gguf.Tensor, to gguf.Type) error {
 	case !quant.Supported(t.Type):
 		return fmt.Errorf("tensor %q: %v holds no weights that can be quantized", t.Name, t.Type)
 	case quantized(t.Type) && !p.opt.AllowRequantize:
-		return fmt.Errorf("tensor %q is %v already: quantizing it again, which costs more than quantizing the original, has to be allowed",
+		return fmt.Errorf("tensor %q is %v already: requantizing it, which loses more than quantizing the original, has to be allowed",
 			t.Name, t.Type)
 	}
 	return nil
@@ -131,7 +130,7 @@ func (t *Tensor) setImportance(e *imatrix.Entry) error {
 		if roleOf(t.Name) == embedding { // it is looked up, not multiplied: what was measured is of something else
 			return nil
 		}
-		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it is of another model", t.Name, len(values), want)
+		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it belongs to another model", t.Name, len(values), want)
 	}
 	t.importance = values
 	return nil

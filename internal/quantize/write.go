@@ -77,7 +77,6 @@ func (w *writer) open(s *shard) error {
 	return err
 }
 
-// write writes the data of all tensors of a file.
 func (w *writer) write(ctx context.Context, s *shard) error {
 	workers := pipeline[*scratch]{threads: kernels.Threads(), scratch: func() *scratch { return &scratch{swap: w.plan.bigEndian()} }}
 	pieces := func(yield func(piece) bool) {

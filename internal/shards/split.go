@@ -126,7 +126,6 @@ func sameFile(a, b string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// writeShard writes one temporary file.
 func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.File, s *Shard) error {
 	w, err := gguf.NewWriterFormat(f, s.meta, s.table, p.format)
 	if err != nil {

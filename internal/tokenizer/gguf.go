@@ -60,10 +60,10 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 		return nil, err
 	}
 	if t.addBOS && v.bos == none {
-		return nil, fmt.Errorf("texts shall begin with BOS, but there is no %s", keyBOS)
+		return nil, fmt.Errorf("texts must begin with BOS, but there is no %s", keyBOS)
 	}
 	if t.addEOS && v.eos == none {
-		return nil, fmt.Errorf("texts shall end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
+		return nil, fmt.Errorf("texts must end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
 	}
 	t.init()
 	t.setPieces()

@@ -37,7 +37,6 @@ func (r *Reader) Singles(t *Tensor, i int) []float32 {
 	return r.blocks(*t.kind, t.swap, int(last-first), t.data[start:end])
 }
 
-// blocks dequantizes n elements.
 func (r *Reader) blocks(t gguf.Type, swap bool, n int, data []byte) []float32 {
 	if swap {
 		data = r.littleEndian(t, data)
