@@ -105,8 +105,8 @@ func (v Value) eachInt() ([]int64, bool) {
 	return out, true
 }
 
-// Floats is the value when it is an array of numbers, each rounded to the nearest float32. An array of float32 belongs to
-// the Value and must not be written to.
+// Floats is the value when it is an array of numbers, each rounded to the nearest float32. An array of float32 belongs
+// to the Value and must not be written to.
 func (v Value) Floats() ([]float32, bool) {
 	switch list := v.list.(type) {
 	case []float32:

@@ -32,7 +32,7 @@ func (p place) String() string {
 	return p.what
 }
 
-// fail records that what stands at byte off is wrong.
+// fail records an error about the bytes at offset off.
 func (d *decoder) fail(off int64, val any, msg string, args ...any) {
 	if d.err == nil {
 		d.err = &FormatError{Place: d.place.String(), Off: off, Msg: fmt.Sprintf(msg, args...), Val: val}
@@ -121,7 +121,7 @@ func (d *decoder) kind() ValueType {
 	return kind
 }
 
-// scalar reads a number or a bool and gives its bits as a Value keeps them.
+// scalar reads a number or a bool and returns its bits as a Value stores them.
 func (d *decoder) scalar(kind ValueType) uint64 {
 	at := d.off
 	b := d.take(uint64(kinds[kind].size))
@@ -176,7 +176,7 @@ func (d *decoder) array(depth int) Value {
 	return d.numbers(elem, n)
 }
 
-// strings reads n strings. They share one piece of memory, so that a vocabulary is two allocations and not a hundred
+// strings reads n strings. They share one piece of memory, so a vocabulary takes two allocations instead of a hundred
 // thousand.
 func (d *decoder) strings(n uint64) []string {
 	word := uint64(d.format.wordSize())

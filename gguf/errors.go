@@ -11,11 +11,11 @@ import (
 // errors.ErrUnsupported instead. A file that is missing is fs.ErrNotExist.
 var ErrFormat = errors.New("gguf: malformed file")
 
-// A FormatError says what is wrong with the bytes of a file.
+// A FormatError describes invalid bytes in a file.
 type FormatError struct {
 	File  string // path of the file; "" when its bytes came from memory
-	Place string // what stands there: `tensor "blk.0.attn_q.weight"`, `key "general.name"`, "header"
-	Off   int64  // where, in bytes from the start of the file
+	Place string // what is at Off: `tensor "blk.0.attn_q.weight"`, `key "general.name"`, "header"
+	Off   int64  // offset in bytes from the start of the file
 	Msg   string // what was found and what was expected
 	Val   any    // the value found, nil when there is none to show
 

@@ -76,10 +76,10 @@ func (t *Tensor) Size() int64 {
 	return size
 }
 
-// size is Size, with what is wrong with shape and type.
+// size is Size, with an error for an invalid shape or type.
 func (t *Tensor) size() (int64, error) {
 	if len(t.Shape) > maxDims {
-		return 0, fmt.Errorf("has %d dimensions, at most %d can be", len(t.Shape), maxDims)
+		return 0, fmt.Errorf("has %d dimensions, expected at most %d", len(t.Shape), maxDims)
 	}
 	n := int64(1)
 	for i, d := range t.Shape {
@@ -117,9 +117,9 @@ func (t *Tensor) Bytes() []byte { return t.data }
 // Shard is the path of the file that holds the tensor, when the model is split over several; "" otherwise.
 func (t *Tensor) Shard() string { return t.shard }
 
-// Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that goes
-// through a large file once does not appear to hold all of it. The bytes stay valid. Of a file that is in memory, which
-// Parse has read, it releases nothing.
+// Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that reads a
+// large file once does not appear to hold all of it. The bytes stay valid. For a file in memory, as of Parse, it does
+// nothing.
 func (t *Tensor) Release() {
 	if t.mapped {
 		mapped.Discard(t.data)
@@ -199,7 +199,7 @@ func named(err error, path string) error {
 	return err
 }
 
-// Close ends the map. The tensors' data are gone with it. A second Close does nothing.
+// Close unmaps the file. The tensors' data are invalid after it. A second Close does nothing.
 func (f *File) Close() error {
 	for _, t := range f.Tensors {
 		t.data = nil

@@ -302,7 +302,7 @@ func TestWriterRefuses(t *testing.T) {
 		{nil, []Tensor{{Name: "a", Shape: []int64{100}, Type: Q8_0}}, Format{}, "whole Q8_0 blocks of 32"},
 		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 40, 1 << 40}}}, Format{}, "more elements"},
 		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 32}}}, Format{Version: 1}, "version 1 holds at most"},
-		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 58}}, {Name: "b", Shape: []int64{1 << 58}}, {Name: "c", Shape: []int64{1 << 58}}}, Format{}, "larger than any"},
+		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 58}}, {Name: "b", Shape: []int64{1 << 58}}, {Name: "c", Shape: []int64{1 << 58}}}, Format{}, "larger than the largest possible"},
 	} {
 		var b bytes.Buffer
 		if _, err := NewWriterFormat(&b, tt.meta, tt.tensors, tt.format); err == nil || !strings.Contains(err.Error(), tt.want) {

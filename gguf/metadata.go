@@ -14,8 +14,8 @@ const maxKey = 1<<16 - 1
 
 // Metadata is a list of named values in the order of the file. The zero Metadata is empty and ready to use.
 //
-// The getters find a value by its key and say whether it is there and of a kind that can be what was asked for: Uint
-// takes any integer that is not negative, Float any number, Ints any array of whole numbers.
+// The getters find a value by its key and report whether it is there and can be converted: Uint takes any integer that
+// is not negative, Float any number, Ints any array of whole numbers.
 type Metadata struct {
 	entries []entry
 	index   map[string]int // key -> its place in entries
@@ -49,8 +49,8 @@ func (m *Metadata) Get(key string) (Value, bool) {
 	return m.entries[i].value, true
 }
 
-// Set gives a key a value, anything that [ValueOf] takes. A key that is there keeps its place, a new one goes to the end.
-// (ggml's own library moves a key that it sets to the end: Delete, then Set, does the same.)
+// Set sets the value of a key to anything that [ValueOf] takes. An existing key keeps its position, a new one goes to
+// the end. (ggml's own library moves a key that it sets to the end: Delete, then Set, does the same.)
 func (m *Metadata) Set(key string, v any) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (m *Metadata) put(key string, v Value) {
 	m.entries = append(m.entries, entry{key, v})
 }
 
-// Delete takes a value out and says whether it was there.
+// Delete removes a value and reports whether it was there.
 func (m *Metadata) Delete(key string) bool {
 	i, ok := m.index[key]
 	if !ok {
@@ -96,7 +96,7 @@ func (m *Metadata) Delete(key string) bool {
 	return true
 }
 
-// Rename gives a value another key and leaves it in its place. A value that the new key had is taken out.
+// Rename changes the key of a value and keeps its position. It removes the value that the new key had.
 func (m *Metadata) Rename(old, new string) error {
 	v, ok := m.Get(old)
 	if !ok {
@@ -118,7 +118,7 @@ func (m *Metadata) Clone() *Metadata {
 	return &Metadata{entries: slices.Clone(m.entries), index: maps.Clone(m.index)}
 }
 
-// get is a getter: it finds the key and has the value converted.
+// get is a getter: it finds the key and converts the value.
 func get[T any](m *Metadata, key string, convert func(Value) (T, bool)) (T, bool) {
 	v, ok := m.Get(key)
 	if !ok {

@@ -50,7 +50,7 @@ func (d *decoder) header(f *File) (tensors, values uint64) {
 	return tensors, values
 }
 
-// magic checks the first four bytes, and says what a file is that is not GGUF but well known.
+// magic checks the first four bytes, and names well-known formats that are not GGUF.
 func (d *decoder) magic() bool {
 	got := string(d.data[:min(len(d.data), len(magic))])
 	if got == magic {
@@ -94,7 +94,7 @@ func (d *decoder) metadata(m *Metadata, n uint64) {
 		case key == "" || len(key) > maxKey:
 			d.fail(at, key, "its key has %d bytes, expected 1 to %d", len(key), maxKey)
 		case twice:
-			d.fail(at, key, "the key %q stands there twice", key)
+			d.fail(at, key, "the key %q occurs twice", key)
 		}
 		d.place = place{what: "key", name: key}
 		v := d.value(0)
@@ -157,7 +157,7 @@ func (d *decoder) checkName(at int64, f *File, name string) {
 	case len(name) > maxName:
 		d.fail(at, name, "its name has %d bytes, at most %d can be: %.80q", len(name), maxName, name)
 	case f.names[name] != nil:
-		d.fail(at, name, "the name %q stands there twice", name)
+		d.fail(at, name, "the name %q occurs twice", name)
 	}
 }
 
@@ -165,7 +165,7 @@ func (d *decoder) checkName(at int64, f *File, name string) {
 func (d *decoder) tensor(at int64, t *Tensor) {
 	dims := d.uint32()
 	if d.err == nil && dims > maxDims {
-		d.fail(at, dims, "has %d dimensions, at most %d can be", dims, maxDims)
+		d.fail(at, dims, "has %d dimensions, expected at most %d", dims, maxDims)
 	}
 	if d.err != nil {
 		return
@@ -188,15 +188,15 @@ func (d *decoder) tensor(at int64, t *Tensor) {
 	}
 }
 
-// locate checks that the tensors' data follow one another and lie within the file, and makes the views. It gives the
-// first tensor of which that is not so.
+// locate checks that the tensors' data follow one another and lie within the file, and makes the views. It returns the
+// first tensor that violates this.
 func (f *File) locate(data []byte) (int, *FormatError) {
 	file := int64(len(data))
 	data = data[min(f.DataOffset, int64(len(data))):]
 	end := uint64(0) // of the data so far, with padding
 	for i, t := range f.Tensors {
 		if i > 0 && !f.Tensors[i-1].Type.Known() {
-			end = t.Offset // what an unknown type takes is not known: the next offset says it
+			end = t.Offset // the size of an unknown type is not known: the next offset determines it
 		}
 		if t.Offset != end {
 			return i, wrong(t.Offset, "its data are at offset %d, expected %d: the data of tensors follow one another, each "+

@@ -17,7 +17,7 @@ func splitSuffix(no, count int) string { return fmt.Sprintf("-%05d-of-%05d.gguf"
 // SplitPath is the path of file no, from 0, of count files that hold a model together: PREFIX-00001-of-00003.gguf.
 func SplitPath(prefix string, no, count int) string { return prefix + splitSuffix(no, count) }
 
-// split is what the metadata say of splitting: that this is file no of count. A file that stands alone is 0 of 1.
+// split is the split metadata: the file is number no of count. A file that is not split is 0 of 1.
 func (f *File) split() (no, count int, err error) {
 	if _, ok := f.Meta.Get(keySplitCount); !ok {
 		return 0, 1, nil
@@ -36,7 +36,7 @@ func (f *File) split() (no, count int, err error) {
 	return int(i), int(n), nil
 }
 
-// splitError is an error about a key that tells of splitting.
+// splitError is an error about a split key.
 func (f *File) splitError(key, expected string, args ...any) error {
 	found := "is missing"
 	if v, ok := f.Meta.Get(key); ok {
@@ -45,8 +45,8 @@ func (f *File) splitError(key, expected string, args ...any) error {
 	return errkind.Errorf(ErrFormat, "gguf: %s: key %q %s, %s", f.Path, key, found, fmt.Sprintf(expected, args...))
 }
 
-// openSplit opens the files that belong together with f, which is number no of count, and makes one of them. It closes f
-// when it fails.
+// openSplit opens the files that belong together with f, which is number no of count, and makes one of them. It closes
+// f when it fails.
 func (f *File) openSplit(no, count int) (*File, error) {
 	prefix, ok := strings.CutSuffix(f.Path, splitSuffix(no, count))
 	if !ok {
@@ -126,19 +126,18 @@ func join(shards []*File) (*File, error) {
 	return whole, nil
 }
 
-// RemoveSplit takes out of the metadata what they say of splitting, so that a joined model can be written with them.
+// RemoveSplit removes the split metadata, so that a joined model can be written without them.
 func (m *Metadata) RemoveSplit() {
 	for _, key := range []string{keySplitNo, keySplitCount, keySplitTensors} {
 		m.Delete(key)
 	}
 }
 
-// SplitMetadata is the metadata of file no, from 0, of count files that are to hold a model of so many tensors together:
-// all of meta goes into the first file, the others only say which they are. The keys stand in the order in which
-// llama.cpp's splitting program leaves them.
+// SplitMetadata is the metadata of file no, from 0, of count files for a model with this number of tensors. All of
+// meta goes into the first file, the others have the split keys only. The keys are in the order of llama-gguf-split.
 func SplitMetadata(meta *Metadata, no, count, tensors int) (*Metadata, error) {
 	if no < 0 || no >= count || count > math.MaxUint16 || tensors > math.MaxInt32 {
-		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d: at most %d files and %d tensors can be", tensors, no, count,
+		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d, expected at most %d files and %d tensors", tensors, no, count,
 			math.MaxUint16, math.MaxInt32)
 	}
 	out := &Metadata{}

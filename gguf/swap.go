@@ -11,9 +11,8 @@ import (
 // field is a run of numbers in a block: how wide each is, and how many there are.
 type field struct{ width, count int }
 
-// layouts is how the blocks of the types are laid out, as far as byte order goes: a run of single bytes stays as it is.
-// Of the types that are missing it is not defined what their blocks look like in big-endian files: ggml reads them by
-// words of several widths.
+// layouts is the layout of the blocks of each type, for swapping the byte order: a run of single bytes stays as it is.
+// For types that are missing the big-endian layout is not defined: ggml reads them by words of several widths.
 var layouts = map[Type][]field{
 	F32: {{4, 1}}, F16: {{2, 1}}, BF16: {{2, 1}}, F64: {{8, 1}},
 	I8: {{1, 1}}, I16: {{2, 1}}, I32: {{4, 1}}, I64: {{8, 1}},

@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 )
 
-// Type is a tensor's element type as the file numbers it: how many elements a block holds and how many bytes it
-// takes. What the bytes of a block mean is the business of package quant.
+// Type is a tensor's element type as numbered in the file, with the number of elements and bytes of a block. Package
+// quant interprets the blocks.
 type Type uint32
 
 // The types that can stand in a file. The gaps are types that GGUF once had.
@@ -52,7 +52,7 @@ const (
 	Q2_0    Type = 42
 )
 
-// typeInfo is what the container has to know about a type.
+// typeInfo is what the container needs to know about a type.
 type typeInfo struct {
 	name     string
 	blockLen int // elements a block

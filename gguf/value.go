@@ -62,8 +62,8 @@ func ParseValueType(s string) (ValueType, error) {
 	return 0, fmt.Errorf("gguf: no kind of metadata value is named %q", s)
 }
 
-// Value is a metadata value: a number, a bool, a string, or an array of one kind of these, or of arrays. It keeps what
-// the file says to the bit. The zero Value is the u8 0.
+// Value is a metadata value: a number, a bool, a string, or an array of one kind of these, or of arrays. It keeps the
+// value bit for bit. The zero Value is the u8 0.
 type Value struct {
 	kind ValueType
 	elem ValueType // the kind of an array's elements
@@ -91,9 +91,9 @@ func (v Value) Len() int {
 	return 1
 }
 
-// ValueOf makes a Value of a Go value: bool, string, the sized integers and floats, slices of these, a [Value] (taken as
-// it is), or a []Value of arrays, for an array of arrays. Slices are copied. An int has no size in a file and is refused:
-// say int32(n) or uint32(n).
+// ValueOf makes a Value from a Go value: bool, string, the sized integers and floats, slices of these, a [Value] (kept
+// as it is), or a []Value of arrays, for an array of arrays. Slices are copied. An int has no defined size in a file
+// and is refused: use int32(n) or uint32(n).
 func ValueOf(v any) (Value, error) {
 	if val, ok := scalarOf(v); ok {
 		return val, nil
@@ -192,7 +192,7 @@ func nested(list []Value) (Value, error) {
 	return array(KindArray, slices.Clone(list)), nil
 }
 
-// depth is how many arrays stand in one another, 1 for an array of scalars.
+// depth is the nesting depth of arrays, 1 for an array of scalars.
 func depth(v Value) int {
 	list, ok := v.list.([]Value)
 	if !ok {
@@ -255,7 +255,7 @@ func (v Value) Equal(o Value) bool {
 	return v.Len() == o.Len() && bytes.Equal(e.elements(nil, v), e.elements(nil, o))
 }
 
-// shown is how many elements of an array String shows.
+// shown is the number of elements of an array that String shows.
 const shown = 8
 
 // String shows the value: strings quoted, of a long array the first elements and the count.

@@ -20,21 +20,21 @@ type Writer struct {
 	err       error // of the underlying writer; nothing works after it
 }
 
-// planned is a tensor that is to be written.
+// planned is a tensor to be written.
 type planned struct {
 	name string
 	size int64
 }
 
-// NewWriter writes the header of a little-endian file of version 3: metadata in their order and the table of tensors, of
-// which names, shapes and types are taken; offsets are computed. The tensors' data are to follow in the same order, by
-// WriteTensor, or Begin and Write. A tensor of an unknown type is copied as it is when it comes from a File.
+// NewWriter writes the header of a little-endian file of version 3: metadata in their order and the table of tensors
+// (names, shapes and types; offsets are computed). The tensors' data follow in the same order, by WriteTensor, or
+// Begin and Write. A tensor of an unknown type is copied as it is if it comes from a File.
 func NewWriter(w io.Writer, meta *Metadata, tensors []Tensor) (*Writer, error) {
 	return NewWriterFormat(w, meta, tensors, Format{})
 }
 
-// NewWriterFormat is NewWriter with a choice of version and byte order. The tensors' data are written as they are given:
-// in a big-endian file they have to be big-endian (see [SwapBytes]).
+// NewWriterFormat is NewWriter with a choice of version and byte order. The tensors' data are written as they are
+// given: in a big-endian file they have to be big-endian (see [SwapBytes]).
 func NewWriterFormat(w io.Writer, meta *Metadata, tensors []Tensor, format Format) (*Writer, error) {
 	h, err := newHeader(meta, tensors, format)
 	if err != nil {
@@ -80,7 +80,7 @@ func (w *Writer) WriteTensor(name string, data []byte) error {
 	return err
 }
 
-// Begin says that the pieces that are written from here on are of the next tensor, which must be the one of that name.
+// Begin begins the next tensor, which must be the one of that name. Write then writes its pieces.
 func (w *Writer) Begin(name string) error {
 	if err := w.expect(name); err != nil {
 		return err
@@ -138,7 +138,6 @@ func (w *Writer) finish() error {
 	return w.zeros(n)
 }
 
-// zeros writes padding.
 func (w *Writer) zeros(n int64) error {
 	n = min(n, w.size-w.off)
 	var zeros [4096]byte
@@ -170,7 +169,6 @@ func (w *Writer) short() error {
 	return fmt.Errorf("gguf: tensor %q: %d of its %d bytes of data have been written", t.name, t.size-w.left, t.size)
 }
 
-// raw writes to the underlying writer.
 func (w *Writer) raw(p []byte) error {
 	n, err := w.w.Write(p)
 	if err == nil && n < len(p) {
@@ -181,9 +179,9 @@ func (w *Writer) raw(p []byte) error {
 	return err
 }
 
-// WriteTo writes the file as its reader saw it: the same metadata and tensors in the same version and byte order. What
-// comes out equals the file that was read, except for bytes that nothing describes (Extra). Of a model that is split over
-// several files it writes one, without the metadata that tell of splitting. It implements io.WriterTo.
+// WriteTo writes the file as it was read: the same metadata and tensors in the same version and byte order. The output
+// equals the file that was read, except for bytes that nothing describes (Extra). A model that is split over several
+// files is written as one, without the split metadata. It implements io.WriterTo.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
 	meta := f.Meta
 	if f.Shards != nil {
@@ -206,7 +204,7 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 	return out.off, out.Close()
 }
 
-// header is a file's header in the making.
+// header is a file's header under construction.
 type header struct {
 	bytes     []byte // without the padding at its end
 	alignment int64
@@ -227,7 +225,7 @@ func newHeader(meta *Metadata, tensors []Tensor, format Format) (*header, error)
 	}
 	format = format.orDefault()
 	if format.Version > maxVersion {
-		return nil, fmt.Errorf("gguf: version %d cannot be written, 1 to %d can", format.Version, maxVersion)
+		return nil, fmt.Errorf("gguf: version %d cannot be written, expected 1 to %d", format.Version, maxVersion)
 	}
 	align, err := alignment(meta)
 	if err != nil {
@@ -267,19 +265,19 @@ func (h *header) table(tensors []Tensor, format Format) error {
 		h.line(t, format)
 		h.tensors = append(h.tensors, planned{t.Name, size})
 		if h.data += size + pad(size, h.alignment); h.data > 1<<61 {
-			return fmt.Errorf("gguf: tensor %q: the file would be larger than any can be", t.Name)
+			return fmt.Errorf("gguf: tensor %q: the file would be larger than the largest possible", t.Name)
 		}
 	}
 	return nil
 }
 
-// checkTensor checks what a tensor's own size does not depend on.
+// checkTensor checks everything but the tensor's own size.
 func checkTensor(t *Tensor, twice bool, format Format) error {
 	switch {
 	case len(t.Name) > maxName:
-		return fmt.Errorf("the name has %d bytes, at most %d can be", len(t.Name), maxName)
+		return fmt.Errorf("the name has %d bytes, expected at most %d", len(t.Name), maxName)
 	case twice:
-		return errors.New("the name stands there twice")
+		return errors.New("the name occurs twice")
 	case !t.Type.Known() && t.data == nil:
 		return fmt.Errorf("the size of %v is not known", t.Type)
 	}

@@ -15,8 +15,8 @@ import (
 // virtualTokens is how many the adapters of these tests have.
 const virtualTokens = 8
 
-// TestVirtualTokens trains virtual tokens and prefixes and has llama.cpp go on from them: as part of a model's vocabulary,
-// and from states.
+// TestVirtualTokens trains virtual tokens and prefixes and has llama.cpp go on from them: as part of a model's
+// vocabulary, and from states.
 func TestVirtualTokens(t *testing.T) {
 	needs(t)
 	type delivery struct {

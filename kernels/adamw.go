@@ -36,7 +36,7 @@ func (o AdamW) Update(p, g, m, v []float32) {
 // adamwPiece is how many parameters a task updates.
 const adamwPiece = 1 << 14
 
-// adamwUpdate is one Update under way.
+// adamwUpdate is one Update in progress.
 type adamwUpdate struct {
 	p, g, m, v []float32
 	c          adamwCoefficients

@@ -1,10 +1,10 @@
 package kernels
 
-// Attention goes block by block (Dao et al. 2022, "FlashAttention"): some queries of a head against some keys at a time,
-// so that scores exist for one block only. Keys and values are packed once for all queries; blocks of keys that no query
-// of a block sees are skipped. The register tiles are those of the matrix product.
+// Attention works block by block (Dao et al. 2022, "FlashAttention"): some queries of a head against some keys at a
+// time, so scores exist for one block only. Keys and values are packed once for all queries. Blocks of keys that no
+// query of a block sees are skipped. The register tiles are those of the matrix product.
 
-// AttentionShape says what rows of queries, keys and values are.
+// AttentionShape describes the rows of queries, keys and values.
 type AttentionShape struct {
 	Bounds  []int32 // sequence s is rows Bounds[s] to Bounds[s+1]-1
 	Queries int     // heads of queries, a multiple of Keys
@@ -56,8 +56,8 @@ func Attention(y, logSum, q, k, v []float32, shape AttentionShape) {
 	a.end()
 }
 
-// AttentionBackward adds to dq, dk and dv the gradients of Attention, of which y and logSum are the results and dy is the
-// gradient of y. Any of dq, dk and dv may be nil where it is not wanted.
+// AttentionBackward adds to dq, dk and dv the gradients of Attention, of which y and logSum are the results and dy is
+// the gradient of y. Any of dq, dk and dv may be nil where it is not wanted.
 func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape AttentionShape) {
 	shape.check([][]float32{dq, dy, y, q}, [][]float32{dk, dv, k, v})
 	a := attentions.get()
@@ -76,16 +76,16 @@ func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape Atten
 	a.end()
 }
 
-// attention is one call under way.
+// attention is one call in progress.
 type attention struct {
 	AttentionShape
 	y, logSum, q, k, v []float32
 	dq, dk, dv, dy     []float32
 	shape                    // of the register tile
 	height             int   // queries of a block
-	unit               int   // sequences are padded to a multiple of so many keys
-	padded             []int // where each sequence begins among the padded keys; and their number
-	before             []int // blocks of queries before each sequence; and their number
+	unit               int   // sequences are padded to a multiple of this many keys
+	padded             []int // start of each sequence among the padded keys, and their number
+	before             []int // blocks of queries before each sequence, and their number
 	panels             int   // of nr padded keys
 	blocks             int   // of queries
 	dims               int   // panels of nr values of a head
@@ -93,7 +93,7 @@ type attention struct {
 	keysT   []float32 // (Keys, panels, Dim, nr): keys as columns
 	valuesT []float32 // (Keys, panels, Dim+1, nr): values as columns, and below them ones
 	byRow   []float32 // (Keys, dims, padded keys, nr): values as rows; in the backward pass keys
-	partK   []float32 // (T, Queries·Dim): what each query head adds to dk, where heads share keys
+	partK   []float32 // (T, Queries·Dim): each query head's part of dk, where heads share keys
 	partV   []float32
 
 	packForward, forward, packBackward, backward, reduce func(i int) // the methods, bound once
@@ -104,7 +104,7 @@ var attentions freeList[attention]
 const (
 	queryRows  = 112      // about the queries of a block: eight register tiles of the widest tier
 	keyBlock   = 256      // the keys of a block
-	scoreLD    = 256 + 16 // rows of scores are so far apart
+	scoreLD    = 256 + 16 // elements from one row of scores to the next
 	reduceRows = 32
 )
 
@@ -133,7 +133,7 @@ func (a *attention) begin() {
 	}
 }
 
-// end forgets the caller's memory.
+// end drops the references to the caller's memory.
 func (a *attention) end() {
 	a.AttentionShape = AttentionShape{}
 	a.y, a.logSum, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.dy = nil, nil, nil, nil, nil, nil, nil, nil, nil
@@ -143,7 +143,7 @@ func (a *attention) end() {
 // keyPanel is one panel of keys of one head.
 type keyPanel struct {
 	head, number int
-	row, n       int // its first row, and how many there are; the rest of it is padding
+	row, n       int // its first row, and its number of rows; the rest of it is padding
 }
 
 // keyPanel is panel number i of all heads.
@@ -155,7 +155,7 @@ func (a *attention) keyPanel(i int) keyPanel {
 	return p
 }
 
-// find is the last place whose start is not above i, of those that are not empty.
+// find is the index of the last start that is not above i, among the sequences that are not empty.
 func find(starts []int, i int) int {
 	low, high := 0, len(starts)-1
 	for high-low > 1 {
@@ -185,7 +185,7 @@ func (a *attention) packBackwardPanel(i int) {
 	a.packRows(a.k, p)
 }
 
-// columns is a panel of keys or values as columns, of so many rows.
+// columns is a panel of keys or values as columns, depth rows of them.
 func (a *attention) columns(packed []float32, head, number, depth int) []float32 {
 	at := (head*a.panels + number) * depth * a.nr
 	return packed[at : at+depth*a.nr]
@@ -225,11 +225,11 @@ func (a *attention) packRows(x []float32, p keyPanel) {
 type queryBlock struct {
 	head, keyHead int
 	first         int // row of its sequence's first key
-	from, rows    int // its first row, and how many there are
-	padded        int // place of that key among the padded ones
+	from, rows    int // its first row, and its number of rows
+	padded        int // index of that key among the padded ones
 }
 
-// seen is how many keys, from number j of the sequence on, query r of the block sees.
+// seen is the number of keys, from number j of the sequence on, that query r of the block sees.
 func (b *queryBlock) seen(r, j int) int { return b.from + r + 1 - b.first - j }
 
 // block is block number i of all heads, the longest of a sequence first.
@@ -260,7 +260,7 @@ type attentionScratch struct {
 	qT, dyT         []float32 // packed panels of values of a head: (queries, mr)
 	scores, dscores []float32 // (queries, keys)
 	packed          []float32 // a packed panel of scores: (keys, mr)
-	sum             []float32 // (queries, dims·nr) of what is added up over keys
+	sum             []float32 // (queries, dims·nr): sums over keys
 	top, total      []float32 // (queries) of the softmax
 	keysT, valuesT  []float32 // (Dim, keys): gradients
 	gradient        []float32 // (keys, Dim)
@@ -268,13 +268,13 @@ type attentionScratch struct {
 
 var attentionScratches freeList[attentionScratch]
 
-// panelRows is how many rows panel p of a block of rows has, and the height of its register tile.
+// panelRows is the number of rows of panel p of a block of rows, and the height of its register tile.
 func (a *attention) panelRows(p, rows int) (n, height int) {
 	n = min(a.mr, rows-p*a.mr)
 	return n, a.roundUp(n)
 }
 
-// panelLen is how far apart packed panels of so many rows are.
+// panelLen is the distance of packed panels of this depth.
 func (a *attention) panelLen(depth int) int { return depth*a.mr + packSlack }
 
 // packQueries packs a head's rows of a block into panels for products over its values.
@@ -291,8 +291,8 @@ func (a *attention) packQueries(dst *[]float32, x []float32, b *queryBlock, dept
 	}
 }
 
-// multiplyColumns sets scores to the products of packed queries with the columns of keys j to j+n-1 of the sequence, where
-// at least one query of a panel sees one key of a panel.
+// multiplyColumns sets scores to the products of packed queries with the columns of keys j to j+n-1 of the sequence,
+// where at least one query of a panel sees one key of a panel.
 func (a *attention) multiplyColumns(scores, queries, columns []float32, b *queryBlock, j, n, depth int) {
 	size := a.panelLen(depth)
 	for c := 0; c < n; c += a.nr {

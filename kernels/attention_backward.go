@@ -1,7 +1,7 @@
 package kernels
 
 // backwardHead is AttentionBackward of one query head in one sequence. Gradients of keys and values are collected as
-// columns: then scores need no packing for them.
+// columns, so the scores need no packing for them.
 func (a *attention) backwardHead(i int) {
 	s, head := i/a.Queries, i%a.Queries
 	keys := int(a.Bounds[s+1] - a.Bounds[s])
@@ -21,10 +21,10 @@ func (a *attention) backwardHead(i int) {
 	a.storeGradient(w, a.dv, a.partV, w.valuesT, s, head, ld)
 }
 
-// gradientLD is how far apart the rows of gradients of so many keys are.
+// gradientLD is the distance of the rows of gradients for this many keys.
 func (a *attention) gradientLD(keys int) int { return ceilDiv(keys, a.unit)*a.unit + blockLen }
 
-// backwardBlock adds what one block of queries owes to the gradients.
+// backwardBlock adds the gradients of one block of queries.
 func (a *attention) backwardBlock(w *attentionScratch, b *queryBlock, ld int) {
 	a.packQueries(&w.q, a.q, b, a.Dim, a.Scale)
 	a.packQueries(&w.dy, a.dy, b, a.Dim+1, 1)
@@ -54,8 +54,9 @@ func (a *attention) backwardBlock(w *attentionScratch, b *queryBlock, ld int) {
 	}
 }
 
-// packDelta puts -dot(dy, y) of each query below its packed dy. The product with the ones below the values then takes it
-// from each gradient of a probability, which leaves that of the score but for a factor, the probability.
+// packDelta appends -dot(dy, y) of each query below its packed dy. The product with the ones below the values then
+// subtracts it from each gradient of a probability. What is left is the gradient of the score divided by the
+// probability.
 func (a *attention) packDelta(w *attentionScratch, b *queryBlock) {
 	size := a.panelLen(a.Dim + 1)
 	for r := range b.rows {

@@ -33,8 +33,8 @@ func (a *attention) beginSum(w *attentionScratch) {
 	}
 }
 
-// softmaxRow turns the scores of query r into exponentials below the largest so far, and brings down what was added up
-// below a smaller one (Milakov, Gimelshein 2018, "Online normalizer calculation for softmax").
+// softmaxRow turns the scores of query r into exponentials relative to the largest so far, and rescales the sums of
+// earlier blocks when the largest grows (Milakov, Gimelshein 2018, "Online normalizer calculation for softmax").
 func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) {
 	row := w.scores[r*scoreLD:][:scoreLD]
 	seen := min(n, b.seen(r, j))
@@ -56,7 +56,7 @@ func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) 
 	w.total[r] += ExpSum(row, w.top[r])
 }
 
-// wholeRow is the scores of a row up to the next whole block, those that are not seen so low that their exponentials are 0.
+// wholeRow is the scores of a row up to the next whole block; unseen ones are so low that their exponentials are 0.
 func wholeRow(row []float32, seen int) []float32 {
 	row = row[:round16(seen)]
 	for i := seen; i < len(row); i++ {

@@ -37,7 +37,7 @@ const (
 	IQ3_S
 )
 
-// blockSizes is the weights and the bytes of a block, and of the formats of points, the bytes that all points take.
+// blockSizes is the weights and the bytes of a block; for the lattice formats also the bytes of all points.
 var blockSizes = [...]struct{ weights, bytes, points int }{
 	F16Block:  {16, 32, 0},
 	BF16Block: {16, 32, 0},
@@ -68,8 +68,8 @@ var blockSizes = [...]struct{ weights, bytes, points int }{
 	IQ3_S:     {256, 110, 512 * 4},
 }
 
-// Dequantize sets as much of dst as whole blocks of src fill to their weights, and returns how many weights these are: 0 where
-// there is no assembly to do it. Formats of points are for [DequantizePoints].
+// Dequantize dequantizes as many whole blocks as src has and dst can hold, and returns the number of weights; 0 where
+// there is no assembly for it. For lattice formats use [DequantizePoints].
 func Dequantize(kind BlockKind, dst []float32, src []byte) (done int) {
 	size := blockSizes[kind]
 	blocks := min(len(dst)/size.weights, len(src)/size.bytes)
@@ -79,9 +79,9 @@ func Dequantize(kind BlockKind, dst []float32, src []byte) (done int) {
 	return blocks * size.weights
 }
 
-// DequantizePoints is Dequantize of the formats in which the levels of four (IQ3) or eight weights (IQ2, IQ1) are a point
-// of a list. points is the list: for each weight of a point, the byte that the level stands for before scaling. In IQ1
-// that is a signed number, without what raises or lowers it.
+// DequantizePoints is Dequantize of the lattice formats, in which the codes of four (IQ3) or eight weights (IQ2, IQ1)
+// are a point of a list. points is the list: for each weight of a point, the byte that its code stands for before
+// scaling. In IQ1 that is a signed number, before it is raised or lowered.
 func DequantizePoints(kind BlockKind, dst []float32, src, points []byte) (done int) {
 	size := blockSizes[kind]
 	if len(points) != size.points {

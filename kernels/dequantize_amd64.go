@@ -164,7 +164,7 @@ func dequantizeIQ3_SAVX512(blocks int, dst *float32, src, points *uint8)
 //go:noescape
 func dequantizeIQ3_SAVX2(blocks int, dst *float32, src, points *uint8)
 
-// dequantize is Dequantize of so many blocks, at least one, and whether it was done.
+// dequantize is Dequantize of this many blocks, at least one; it reports whether there is assembly for it.
 func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool {
 	switch current {
 	case tierAVX512:

@@ -23,7 +23,7 @@ func dequantizeQ5_KNEON(blocks int, dst *float32, src *uint8)
 //go:noescape
 func dequantizeQ6_KNEON(blocks int, dst *float32, src *uint8)
 
-// dequantize is Dequantize of so many blocks, at least one, and whether it was done.
+// dequantize is Dequantize of this many blocks, at least one; it reports whether there is assembly for it.
 func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool {
 	if current != tierNEON {
 		return false

@@ -18,14 +18,14 @@
 // for packing is kept from one product to the next, so that a training step allocates nothing.
 //
 // Products with Weights can round their operands to a Precision, which on processors with the instructions makes them
-// faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together with
-// them (lowrank.go). docs/performance.md has the design and what was measured.
+// faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together
+// with them (lowrank.go). docs/performance.md has the design and what was measured.
 //
 // # Blocks
 //
 // Quantize, Dequantize and the searches of Groups are loops of the block formats of package quant, which holds their
-// definitions. Unlike the others they give the same bits on every tier, and there is no NEON assembly of them: where a
-// tier has none, they say so and the caller runs the definition.
+// definitions. Unlike the other kernels they give the same bits on every tier. Where a tier has no assembly, they say
+// so and the caller runs the definition.
 //
 // # Adding a kernel
 //

@@ -31,8 +31,8 @@ func (x matrix) holds(rows, cols int) bool {
 // With beta 0 y is not read.
 func GemmWT(y, x []float32, t int, w Weights, beta float32) { GemmWTPrec(F32, y, x, t, w, beta) }
 
-// GemmWTPrec is GemmWT with x and w rounded to precision p, unless t is so small that unpacking w takes longer than the product.
-// Sums are float32.
+// GemmWTPrec is GemmWT with x and w rounded to precision p, unless t is so small that dequantizing w takes longer than
+// the product. Sums are float32.
 func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
 	rows, cols := w.Dims()
 	if len(x) != t*cols || len(y) != t*rows {
@@ -58,8 +58,8 @@ func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
 // With beta 0 dx is not read.
 func GemmW(dx, dy []float32, t int, w Weights, beta float32) { GemmWPrec(F32, dx, dy, t, w, beta) }
 
-// GemmWPrec is GemmW with dy and w rounded to precision p, unless t is so small that unpacking w takes longer than the product.
-// Sums are float32.
+// GemmWPrec is GemmW with dy and w rounded to precision p, unless t is so small that dequantizing w takes longer than
+// the product. Sums are float32.
 func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 	rows, cols := w.Dims()
 	if len(dy) != t*rows || len(dx) != t*cols {
@@ -116,7 +116,7 @@ func (g *product) cIndex(i, j int) int {
 	return i*g.ldc + j
 }
 
-// gemm is one product under way.
+// gemm is one product in progress.
 type gemm struct {
 	product
 	tiling tiling       // of outer products
@@ -136,7 +136,7 @@ type gemm struct {
 var gemms freeList[gemm]
 
 const (
-	// inlineWork is how many multiply-adds are too few to be shared between threads.
+	// inlineWork is the number of multiply-adds below which threads are not worth it.
 	inlineWork = 1 << 17
 	// dotsRows is the number of rows up to which a product goes by dot products, if it can.
 	dotsRows = 16
@@ -144,8 +144,8 @@ const (
 	dotsDepth = 32
 )
 
-// run computes the product. How it goes about it follows from the shapes alone: the number of threads has
-// no say in the order of any sum.
+// run computes the product. The method depends on the shapes alone: the number of threads does not change the order of
+// any sum.
 func (g *gemm) run() {
 	if g.tileTask == nil {
 		g.packTask, g.tileTask, g.dotTask = g.packFirst, g.tileOrPack, g.dotRows
@@ -171,7 +171,6 @@ func (g *gemm) swapToWide() {
 	}
 }
 
-// scaleC is C = beta·C.
 func (g *gemm) scaleC() {
 	for i := range g.m {
 		scaleOrClear(g.beta, g.c[i*g.ldc:i*g.ldc+g.n])

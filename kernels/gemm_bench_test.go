@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Rate reports the best of all runs as GFLOP/s and as a share of the peak of so many threads in a precision, measured just
-// before: on a shared machine the mean says more about the neighbours.
+// Rate reports the best of all runs as GFLOP/s and as a share of the peak of as many threads in a precision, measured
+// just before: on a shared machine the mean says more about the neighbours.
 func Rate(b *testing.B, p Precision, threads int, flops float64, f func()) {
 	setThreads(b, threads)
 	peak := Peak(p)

@@ -4,7 +4,7 @@ package kernels
 // side is divided into tasks, and each task goes through k in blocks.
 
 const (
-	dotBlock = 1024 // the k of a block: few rows of it stay in the first-level cache
+	dotBlock = 1024 // the k of a block: a few rows of it stay in the L1 cache
 	dotLD    = dotBlock + 16
 )
 
@@ -22,7 +22,7 @@ func (g *gemm) dotsFit() bool {
 	return g.n <= dotsRows && g.a.cs == 1
 }
 
-// runDots calls the few rows A, by swapping the sides if it must.
+// runDots makes the few rows A, by swapping the sides if it must.
 func (g *gemm) runDots() {
 	if g.w == nil && !(g.m <= dotsRows && g.b.rs == 1 && g.n > g.m) {
 		g.m, g.n, g.a, g.b, g.cTrans = g.n, g.m, g.b.transposed(), g.a.transposed(), true

@@ -2,7 +2,7 @@ package kernels
 
 // How panels are packed: those of A before the tasks begin, those of B by the task that multiplies them.
 
-// panelSizes are the elements of a packed panel of A and of B of so many k, with the scales behind the words.
+// panelSizes are the elements of a packed panel of A and of B for this many k, with the scales behind the words.
 func (t *tiling) panelSizes(k int) (a, b int) {
 	if t.numbers == 1 {
 		return k*t.height + packSlack, k * t.nr
@@ -19,7 +19,7 @@ func (t *tiling) scalesA(panel []float32) []float32 {
 	return panel[t.panelLen-rowLanes : t.panelLen]
 }
 
-// scalesB is where the factors of the columns of a panel of B are, and what their sums begin with.
+// scalesB is where the factors of the columns of a panel of B are, and the start values of its sums.
 func (t *tiling) scalesB(panel []float32) (scale []float32, start *[panelLanes]int32) {
 	if t.numbers != fours.numbers {
 		return nil, nil
@@ -28,7 +28,7 @@ func (t *tiling) scalesB(panel []float32) (scale []float32, start *[panelLanes]i
 	return end[:panelLanes], integers(end[panelLanes:])
 }
 
-// multiply brings the product of a panel of A and one of B, k words deep, into rows of C.
+// multiply computes the product of a panel of A and one of B, k words deep, into rows of C.
 func (t *tiling) multiply(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
 	switch t.numbers {
 	case pairs.numbers:
@@ -41,7 +41,7 @@ func (t *tiling) multiply(rows, k int, a, b []float32, bs int, c []float32, ldc 
 	}
 }
 
-// packA packs n rows of A, which begin with src, of so many k.
+// packA packs n rows of A, which begin with src, for this many k.
 func (g *gemm) packA(dst, src []float32, k, n int) {
 	t := &g.tiling
 	width := t.roundUp(n)
@@ -71,8 +71,8 @@ func copyRows(dst, src []float32, ld, k, padded, n int) []float32 {
 	return dst
 }
 
-// packRows packs n rows that are contiguous in k and padded in the product's precision. For bytes, the factors of the rows
-// are stored as scale. Rows of rounded floats are rounded where they are.
+// packRows packs n rows that are contiguous in k and padded in the product's precision. For bytes, the factors of the
+// rows are stored as scale. Rows of rounded floats are rounded where they are.
 func (g *gemm) packRows(dst []float32, width int, src []float32, ld, k, n int, scale []float32, unsigned bool) {
 	f := g.tiling.form
 	words := f.padded(k) / f.numbers
@@ -112,7 +112,7 @@ type panelsB struct {
 // at is the panel that begins with column n.
 func (x panelsB) at(n int) []float32 { return x.data[n/x.nr*x.step:] }
 
-// direct says whether B is read where it lies: its rows are contiguous and used by few panels only.
+// direct says whether B is read in place: its rows are contiguous and used by few panels only.
 func (g *gemm) direct() bool {
 	return g.w == nil && g.b.cs == 1 && g.tiling.panels <= 2 && g.n%g.tiling.nr == 0
 }

@@ -2,32 +2,32 @@ package kernels
 
 import "sync/atomic"
 
-// The product by outer-product tiles, after BLIS. A is packed into panels of as many rows as the register tile has, B into
-// panels of columns, both cut into blocks of k. B is packed slice by slice, a slice being some blocks of k of so many columns
-// that its panels stay in the last-level cache: the first together with A, each further one together with the tiles of the
-// slice before it.
+// The product by outer-product tiles, after BLIS. A is packed into panels as high as the register tile, B into panels
+// of columns, both cut into blocks of k. B is packed slice by slice. A slice is some blocks of k of as many columns as
+// keep its panels in the last-level cache. The first slice is packed together with A, each further one together with
+// the tiles of the slice before it.
 //
-// The tiles of a slice are divided into as many areas as there are threads, or a few more. A thread goes through an area
-// panel of B by panel of B, so that the panels of A stay in its second-level cache, and when it is through it helps with the
-// others: whoever is delayed by other programs holds up nobody longer than some tiles take.
+// The tiles of a slice are divided into as many areas as there are threads, or a few more. A thread goes through its
+// area panel of B by panel of B, so that the panels of A stay in its L2 cache. Then it helps with the other areas. So
+// a thread that other programs delay holds up nobody longer than a few tiles take.
 
 const (
 	tileLD     = tileCols + 16
-	columnRows = 64 // rows of weights that are unpacked at a time where they are rows of B too
+	columnRows = 64 // rows of weights that are dequantized at a time where they are rows of B too
 
 	leastTiles = 8  // the fewest register tiles that a thread takes at a time, about
 	leastTall  = 6  // the fewest panels of A in an area, about
 	mostTall   = 12 // the most
 )
 
-// Variables for the sake of tests.
+// Variables, so that tests can change them.
 var (
-	// maxPacked is the number of elements of A up to which it is packed whole. Of a larger one some rows are
-	// multiplied after the others.
+	// maxPacked is the number of elements of A up to which it is packed whole. A larger one is multiplied in parts of
+	// its rows.
 	maxPacked = 8 << 20
 	// maxSlice is the number of elements of a packed slice of B.
 	maxSlice = 2 << 20
-	// maxDepth is about the k up to which there is one pass over it.
+	// maxDepth is about the k up to which there is one pass over C.
 	maxDepth = 8 << 10
 )
 
@@ -44,13 +44,13 @@ type tiling struct {
 	unit     int // columns that are packed together
 	partLen  int // and the k of them
 	slice    int // columns of a slice
-	slices   int // side by side; times the slices one above the other are all
+	slices   int // side by side; times the slices one above the other, all slices
 	rows     int // areas one above the other
 	cols     int // areas side by side
 	wide     int // panels of B that a thread takes at a time
 }
 
-// runTiles computes the product, a piece of k after the other, some rows after the others.
+// runTiles computes the product in pieces of k and of rows.
 func (g *gemm) runTiles() {
 	whole := g.product
 	depth := ceilDiv(ceilDiv(g.k, ceilDiv(g.k, maxDepth)), tileCols) * tileCols
@@ -76,8 +76,8 @@ func (g *gemm) runTiles() {
 	}
 }
 
-// floatBlock is how long blocks of k are for panels of float32. C is read and written once a block, which speaks for long
-// ones; panels of much longer ones would not stay in the caches.
+// floatBlock is the length of blocks of k for panels of float32. C is read and written once per block, which favours
+// long blocks, but the panels must stay in the caches.
 func floatBlock(k int) int {
 	const longest = 768
 	return max(ceilDiv(ceilDiv(k, ceilDiv(k, longest)), tileCols), 1) * tileCols
@@ -116,7 +116,7 @@ func (s shape) balance(m int) (height, panels int) {
 	return height, ceilDiv(m, height)
 }
 
-// roundUp is the height of the register tile for so many rows.
+// roundUp is the height of the register tile for this many rows.
 func (s shape) roundUp(rows int) int { return ceilDiv(rows, s.step) * s.step }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
@@ -146,7 +146,7 @@ func (g *gemm) cutB() {
 	}
 }
 
-// sliceDepth is about the words along k of a slice: the panels of A of an area, so deep, stay in the second-level cache.
+// sliceDepth is about the words along k of a slice: at this depth the panels of A of an area stay in the L2 cache.
 const sliceDepth = 768
 
 // divide cuts slices into areas.
@@ -160,8 +160,8 @@ func (g *gemm) divide() {
 	}
 }
 
-// sliceAt is where slice number i is: its first column and how many there are, its first block of k and the one behind it.
-// Beyond the last slice there are no columns.
+// sliceAt is where slice number i is: its first column and their number, its first block of k and the one after its
+// last. Beyond the last slice there are no columns.
 func (g *gemm) sliceAt(i int) (n0, width, b0, b1 int) {
 	t := &g.tiling
 	above := ceilDiv(t.blocks, t.deep)
@@ -169,7 +169,7 @@ func (g *gemm) sliceAt(i int) (n0, width, b0, b1 int) {
 	return n0, max(min(t.slice, g.n-n0), 0), b0, min(b0+t.deep, t.blocks)
 }
 
-// packTasks is how many tasks it takes to pack slice number i.
+// packTasks is the number of tasks that pack slice number i.
 func (g *gemm) packTasks(i int) int {
 	if g.direct() {
 		return 0
@@ -184,7 +184,7 @@ func (g *gemm) parts(b0, b1 int) int {
 	return ceilDiv(min(g.k, b1*t.block)-b0*t.block, t.partLen)
 }
 
-// packFirst packs a panel of A, or what is of the first slice of B, or of the second factor of a low rank.
+// packFirst packs a panel of A, or a part of the first slice of B, or of the second factor of a low rank.
 func (g *gemm) packFirst(i int) {
 	t := &g.tiling
 	if i < t.panels {
@@ -198,7 +198,7 @@ func (g *gemm) packFirst(i int) {
 	g.packUp(i - g.packTasks(0))
 }
 
-// tileOrPack packs what is of the next slice, which comes first, or multiplies panels of this one.
+// tileOrPack packs a part of the next slice (these tasks come first), or multiplies panels of this one.
 func (g *gemm) tileOrPack(i int) {
 	if packing := g.packTasks(g.number + 1); i < packing {
 		g.packPart(g.number+1, i)
@@ -238,7 +238,7 @@ func (g *gemm) panelB(i, j, b int) (panel []float32, bs int) {
 	return g.right[i%2][at : at+t.stepB], t.nr
 }
 
-// counter counts alone in its cache lines.
+// counter is a counter alone in its cache lines.
 type counter struct {
 	atomic.Int64
 	_ [120]byte
@@ -257,7 +257,7 @@ func (g *gemm) tileAreas(i int) {
 	}
 }
 
-// tileArea takes panels of B in an area as long as there are any.
+// tileArea takes panels of B in an area until none is left.
 func (g *gemm) tileArea(s *scratch, i int) {
 	t := &g.tiling
 	_, width, _, _ := g.sliceAt(g.number)
@@ -289,8 +289,8 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 	}
 }
 
-// tile multiplies panel number p of A by the panel b of B that begins with column n; k counts words. With the last b
-// comes up, the panel of the second factor of a low rank.
+// tile multiplies panel number p of A by the panel b of B that begins with column n; k counts words. up is given with
+// the last b: the panel of the second factor of a low rank.
 func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool, up []float32) {
 	t := &g.tiling
 	i0 := p * t.height
@@ -316,7 +316,7 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool,
 	}
 }
 
-// storeEdge brings a tile into C that does not lie in it as it is.
+// storeEdge stores a tile that is not whole in C.
 func (g *gemm) storeEdge(tile []float32, i0, j0, rows, cols int, later bool) {
 	beta, nr := g.beta, g.tiling.nr
 	if later {

@@ -1,8 +1,8 @@
 package kernels
 
-// A LowRank is a trainable map beside a frozen one: x·Aᵀ·Bᵀ times Scale. Its products are made together with those of the
-// frozen matrix, whose operands then are in the cache and whose results are in registers: what the first factor is
-// multiplied with is about to be packed, and what the second adds is one more block of k.
+// A LowRank is a trainable map beside a frozen one: x·Aᵀ·Bᵀ times Scale. Its products are fused with those of the
+// frozen matrix: the input of the first factor is in the cache because it is being packed, and the second factor is
+// one more block of k while the results are in registers.
 type LowRank struct {
 	Rank  int
 	A     []float32 // (Rank, cols)
@@ -10,7 +10,7 @@ type LowRank struct {
 	Scale float32
 }
 
-// maxFusedRank is the rank up to which the products are made together.
+// maxFusedRank is the rank up to which the products are fused.
 const maxFusedRank = 256
 
 func (l *LowRank) check(rows, cols, t int, u []float32) {
@@ -19,7 +19,7 @@ func (l *LowRank) check(rows, cols, t int, u []float32) {
 	}
 }
 
-// GemmWTLowRank is GemmWTPrec and a map of low rank beside the weights, in float32:
+// GemmWTLowRank is GemmWTPrec plus a map of low rank beside the weights, in float32:
 //
 //	u (t, Rank) = x · Aᵀ
 //	y (t, rows) = x · wᵀ + Scale · u · Bᵀ + beta·y
@@ -43,7 +43,7 @@ func GemmWTLowRank(p Precision, y, x []float32, t int, w Weights, beta float32, 
 	gemms.put(g)
 }
 
-// GemmWLowRank is GemmWPrec and a map of low rank beside the weights, in float32:
+// GemmWLowRank is GemmWPrec plus a map of low rank beside the weights, in float32:
 //
 //	du (t, Rank) = Scale · dy · B
 //	dx (t, cols) = dy · w + du · A + beta·dx
@@ -67,7 +67,7 @@ func GemmWLowRank(p Precision, dx, dy []float32, t int, w Weights, beta float32,
 	gemms.put(g)
 }
 
-// AddLowRank adds a map of low rank to y, in float32, going over the rows once:
+// AddLowRank adds a map of low rank to y, in float32, in one pass over the rows:
 //
 //	u (t, Rank) = x · Aᵀ
 //	y (t, rows) += Scale · u · Bᵀ
@@ -109,14 +109,14 @@ func (g *gemm) runLow() {
 // upColumns is how many columns of up a task packs.
 const upColumns = 512
 
-// makeUps makes room for the panels of up.
+// makeUps allocates the panels of up.
 func (g *gemm) makeUps() {
 	l, nr := &g.low, g.tiling.nr
 	step := l.rank * nr
 	l.right = panelsB{grow(&l.rights, ceilDiv(g.n, nr)*step+packSlack), step, nr}
 }
 
-// upTasks is how many tasks it takes to pack up.
+// upTasks is the number of tasks that pack up.
 func (g *gemm) upTasks() int {
 	if g.low.rank == 0 {
 		return 0
@@ -132,7 +132,7 @@ func (g *gemm) packUp(i int) {
 	}
 }
 
-// upAfter is the panel of up that begins with column n if it is time for it and there is one.
+// upAfter is the panel of up that begins with column n, or nil: it is added after the last block of k only.
 func (g *gemm) upAfter(time bool, n int) []float32 {
 	if !time || g.low.rank == 0 {
 		return nil
@@ -140,7 +140,7 @@ func (g *gemm) upAfter(time bool, n int) []float32 {
 	return g.low.right.at(n)
 }
 
-// lowRows computes panel number i of U and what it adds to C.
+// lowRows computes panel number i of U and adds its product to C.
 func (g *gemm) lowRows(i int) {
 	t := &g.tiling
 	g.project(i, i*t.height, min(t.height, g.m-i*t.height))
@@ -167,13 +167,13 @@ type low struct {
 	rights    []float32
 }
 
-// setLow keeps the memory of the low before.
+// setLow sets the low rank and keeps the memory of the one before.
 func (g *gemm) setLow(l low) {
 	l.downs, l.ups, l.rights = g.low.downs, g.low.ups, g.low.rights
 	g.low = l
 }
 
-// rows leaves the first i rows behind.
+// rows drops the first i rows.
 func (l *low) rows(i int) {
 	if l.rank > 0 {
 		l.u = l.u[i*l.rank:]
@@ -196,7 +196,7 @@ func (g *gemm) upLen() int { return g.tiling.height*g.low.rank + packSlack }
 // up is packed panel number i of U.
 func (g *gemm) up(i int) []float32 { return g.low.ups[i*g.upLen():] }
 
-// sumDepth is how many products are added up before the sum is added to an element of U: long sums of small numbers lose bits.
+// sumDepth is the number of products in one partial sum of an element of U: long sums of small numbers lose bits.
 const sumDepth = 32
 
 // project computes panel number i of U: rows of A from i0 on, times down.
@@ -240,7 +240,7 @@ func (g *gemm) project(i, i0, rows int) {
 	}
 }
 
-// packsFloats says whether the packed panels of A are there and as it is, in float32.
+// packsFloats says whether A is packed, in float32.
 func (g *gemm) packsFloats() bool { return g.precision == F32 && !g.low.alone }
 
 // floatsOf is a packed panel of k columns from b on of the rows of A from i0 on, as float32.

@@ -53,8 +53,8 @@ func TestGemmLowRank(t *testing.T) {
 	})
 }
 
-// TestGemmLowRankPrecision: the map of low rank stays float32 where the weights' product does not, and no number of threads
-// changes a byte.
+// TestGemmLowRankPrecision: the map of low rank stays float32 where the weights' product does not, and no number of
+// threads changes a byte.
 func TestGemmLowRankPrecision(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		d := Dense{70, 300, make([]float32, 70*300)}

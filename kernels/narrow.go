@@ -5,13 +5,13 @@ import (
 	"unsafe"
 )
 
-// Panels of products in a lower precision consist of words, as many bits as a float32, each of which is a few
-// neighbours along k: two bfloat16 or four bytes. A panel of words is laid out like one of float32, is transposed like one,
-// and lies in the same memory.
+// Panels of products in a lower precision consist of words as wide as a float32. Each holds a few neighbours along k:
+// two bfloat16 or four bytes. A panel of words has the layout of one of float32, is transposed like one, and lies in
+// the same memory.
 //
-// Bytes are scaled: the numbers of a row of A, or a column of B, in one panel are multiplied by 127 over the largest magnitude
-// among them, and rounded. The bytes of A are stored with 128 added, because the instruction takes them unsigned; what that adds
-// to a sum is 128 times the sum of B's column, which sums begin with, negative.
+// Bytes are scaled: the numbers of a row of A, or a column of B, in one panel are multiplied by 127 over their largest
+// magnitude, and rounded. The bytes of A are stored with 128 added, because the instruction takes them unsigned. This
+// adds 128 times the sum of B's column to a sum, so sums begin with the negative of that.
 
 // form is how the numbers of panels are stored.
 type form struct {
@@ -25,7 +25,7 @@ var (
 	fours  = form{4, 256} // of bytes
 )
 
-// formOf is the form in which a product of precision p is computed here. Where that is floats, they are rounded.
+// formOf is the form in which a product of precision p is computed here. If that is floats, they are rounded first.
 func formOf(p Precision) form {
 	switch {
 	case p == BF16 && hasBF16():
@@ -36,10 +36,10 @@ func formOf(p Precision) form {
 	return floats
 }
 
-// words is how many words k numbers take.
+// words is the number of words that k numbers take.
 func (f form) words(k int) int { return ceilDiv(k, f.numbers) }
 
-// padded is k rounded up to what the transpositions take.
+// padded is k rounded up to a whole transposition.
 func (f form) padded(k int) int { return f.numbers * round16(f.words(k)) }
 
 const (
@@ -47,8 +47,8 @@ const (
 	panelLanes = 32 // columns of a panel of B of words
 )
 
-// byteScale is the factor of bytes with which the largest is ±127, and its inverse. Where the largest magnitude is not finite,
-// the factor is NaN.
+// byteScale is the scale with which the largest byte is ±127, and its inverse. If the largest magnitude is not finite,
+// the scale is NaN.
 func byteScale(magnitude float32) (scale, inverse float32) {
 	switch {
 	case !(magnitude <= math.MaxFloat32):

@@ -2,7 +2,7 @@ package kernels
 
 import "math"
 
-// RMSNorm normalises one row and returns 1/rms, which the backward pass wants:
+// RMSNorm normalizes one row and returns 1/rms, which the backward pass needs:
 //
 //	rinv = 1 / sqrt(mean(x*x) + eps)
 //	for i := range x { y[i] = x[i] * rinv * w[i] }
@@ -29,8 +29,7 @@ func scaleMulGeneric(y []float32, a float32, x, w []float32) {
 	}
 }
 
-// RMSNormBackward adds to dx the gradient of RMSNorm with respect to x, where rinv is what the forward
-// pass returned:
+// RMSNormBackward adds to dx the gradient of RMSNorm with respect to x; rinv is the result of the forward pass:
 //
 //	s = sum(dy * w * x) * rinv^3 / len(x)
 //	for i := range x { dx[i] += dy[i]*w[i]*rinv - x[i]*s }

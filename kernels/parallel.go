@@ -6,12 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// pool hands the indexes of one Parallel call at a time to goroutines that outlive the call. Waking a thread that sleeps
-// takes longer than many a call, so who waits looks for a while whether it is time before it goes to sleep.
+// pool hands the indexes of one Parallel call at a time to goroutines that outlive the call. Waking a sleeping thread
+// takes longer than many a call, so idle threads spin for a while before they sleep.
 type pool struct {
 	threads atomic.Int64 // as SetThreads said; 0 = GOMAXPROCS
 
-	owner   sync.Mutex // held by the call that has the workers; whoever finds it taken runs inline
+	owner   sync.Mutex // held by the call that has the workers; a call that finds it taken runs inline
 	workers int        // goroutines that exist, guarded by owner
 
 	f func(i int)
@@ -20,23 +20,23 @@ type pool struct {
 	_        [64]byte
 	next     atomic.Int64 // the next index to hand out
 	_        [64]byte
-	state    atomic.Uint64 // helpers inside the call, and how many more it takes: see join
+	state    atomic.Uint64 // helpers inside the call, and free seats: see join
 	_        [64]byte
-	sleepers atomic.Int64 // workers that do not look at state, but wait for wake
-	waiting  atomic.Bool  // the owner does not look at state, but waits for left
+	sleepers atomic.Int64 // workers that wait for wake
+	waiting  atomic.Bool  // the owner waits for left
 
 	mu      sync.Mutex // guards:
 	failed  bool       // a helper panicked, with:
 	failure any
 
-	wake chan struct{} // takes a worker from its sleep
-	left chan struct{} // takes the owner from its sleep
+	wake chan struct{} // wakes a worker
+	left chan struct{} // wakes the owner
 }
 
 const (
 	maxWorkers = 1024
-	oneInside  = 1 << 32 // in pool.state; the lower half is the seats that are free
-	// patience is how often a worker or an owner looks before it sleeps: about a fifth of a millisecond.
+	oneInside  = 1 << 32 // in pool.state; the lower half is the free seats
+	// patience is how often a worker or an owner spins before it sleeps: about a fifth of a millisecond.
 	patience = 200_000
 )
 
@@ -79,7 +79,7 @@ func (p *pool) run(n int, f func(i int), helpers int) {
 	p.work()
 }
 
-// work calls f until no index is left. When f does not return, nobody takes another index.
+// work calls f until no index is left. If f does not return, nobody takes another index.
 func (p *pool) work() {
 	done := false
 	defer func() {
@@ -93,7 +93,7 @@ func (p *pool) work() {
 	done = true
 }
 
-// admit opens the call to helpers and wakes those that sleep, as far as they are needed.
+// admit opens the call to helpers and wakes as many as it needs.
 func (p *pool) admit(helpers int) {
 	p.state.Store(uint64(helpers))
 	for ; p.workers < helpers; p.workers++ {
@@ -102,12 +102,12 @@ func (p *pool) admit(helpers int) {
 	for range min(int(p.sleepers.Load()), helpers) {
 		select {
 		case p.wake <- struct{}{}:
-		default: // enough wakes are under way already
+		default: // enough wakes are pending
 		}
 	}
 }
 
-// finish closes the call, waits for the helpers that came, and passes on what they panicked with.
+// finish closes the call, waits for its helpers, and passes on their panic.
 func (p *pool) finish() {
 	p.state.And(^uint64(oneInside - 1))
 	p.waitEmpty()
@@ -135,7 +135,7 @@ func (p *pool) waitEmpty() {
 	p.waiting.Store(false)
 }
 
-// patience is how often to look before sleeping: never where threads outnumber processors, since who looks keeps others
+// patience is how often to spin before sleeping: never where threads outnumber processors, since spinning keeps others
 // from running.
 func (p *pool) patience() int {
 	if Threads() > runtime.GOMAXPROCS(0) {
@@ -155,7 +155,7 @@ func (p *pool) worker() {
 	}
 }
 
-// await returns when it is likely that a call is open.
+// await returns when a call is probably open.
 func (p *pool) await() {
 	for range p.patience() {
 		if p.open() {
@@ -169,7 +169,7 @@ func (p *pool) await() {
 	p.sleepers.Add(-1)
 }
 
-// open says whether there is a call with a seat that is free.
+// open says whether there is a call with a free seat.
 func (p *pool) open() bool { return p.state.Load()&(oneInside-1) != 0 }
 
 // join takes a seat, if there is one.

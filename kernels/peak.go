@@ -2,11 +2,11 @@ package kernels
 
 import "time"
 
-// Peak measures what the multiply-add units can do with Threads() threads, in 10⁹ operations a second (a multiply-add is
-// two), with the instructions that products of precision p are made of here. Products are judged by it. It takes
-// a tenth of a second.
+// Peak measures the rate of the multiply-add units with Threads() threads, in 10⁹ operations per second (a
+// multiply-add is two), with the instructions that products of precision p use here. Products are compared with it. It
+// takes a tenth of a second.
 func Peak(p Precision) float64 {
-	rounds := 1 << 19 // long enough for all threads to begin before the first one is done
+	rounds := 1 << 19 // long enough for all threads to begin before the first one ends
 	if current == tierGeneric {
 		rounds >>= 4
 	}
@@ -16,8 +16,8 @@ func Peak(p Precision) float64 {
 	return ops / fastest(100*time.Millisecond, func() { Parallel(threads, task) }) / 1e9
 }
 
-// Sustained is what the instructions of Peak do over a span of time, in 10⁹ operations a second: less than the peak where
-// other programs take their share of the processor, as a training step feels it too.
+// Sustained is the rate of the instructions of Peak over a span of time, in 10⁹ operations per second. It is less than
+// the peak where other programs take a share of the processor, which slows a training step too.
 func Sustained(p Precision, span time.Duration) float64 {
 	const rounds, tasks = 1 << 14, 64
 	task := func(int) { peakRounds(p, rounds) }
@@ -28,12 +28,12 @@ func Sustained(p Precision, span time.Duration) float64 {
 	return float64(n*tasks*rounds*peakOps(p)) / time.Since(start).Seconds() / 1e9
 }
 
-// Bandwidth measures how fast Threads() threads read memory that no cache holds, in 10⁹ bytes a second. It
-// takes 512 MiB of memory and about a second.
+// Bandwidth measures how fast Threads() threads read memory beyond all caches, in 10⁹ bytes per second. It takes 512
+// MiB of memory and about a second.
 func Bandwidth() float64 {
 	const piece, pieces = 1 << 18, 512
 	memory := make([]float32, piece*pieces)
-	const page = 1 << 10 // each is written to, so that it is there
+	const page = 1 << 10 // each is written to, so that it is mapped
 	Parallel(pieces, func(i int) {
 		for j := i * piece; j < (i+1)*piece; j += page {
 			memory[j] = 1
@@ -43,8 +43,8 @@ func Bandwidth() float64 {
 	return 4 * float64(len(memory)) / fastest(300*time.Millisecond, func() { Parallel(pieces, read) }) / 1e9
 }
 
-// fastest is the shortest time, in seconds, that f took of all calls that fit d, and of three at least: other programs make it
-// longer only.
+// fastest is the shortest time, in seconds, of all calls of f that fit d, at least three. Other programs only make it
+// longer.
 func fastest(d time.Duration, f func()) float64 {
 	best := time.Duration(1 << 62)
 	for end, n := time.Now().Add(d), 0; n < 3 || time.Now().Before(end); n++ {
@@ -55,7 +55,7 @@ func fastest(d time.Duration, f func()) float64 {
 	return best.Seconds()
 }
 
-// peakChains is how many independent multiply-adds peakRounds has under way.
+// peakChains is the number of independent multiply-adds in peakRounds.
 const peakChains = 12
 
 // peakSink keeps peakGeneric's result from being dropped.

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A Precision is how the numbers that go into a product are rounded. Sums are float32 with every one.
+// A Precision is how the operands of a product are rounded. Sums are always float32.
 type Precision int
 
-// The precisions. A product with weights that there is no faster way for on this processor goes by the next more
-// precise one that there is.
+// The precisions. If this processor has no fast product with weights in a precision, the next more precise one is
+// used.
 const (
 	F32  Precision = iota // not at all
 	BF16                  // to bfloat16, nearest, ties to even
@@ -19,8 +19,8 @@ const (
 // String is "f32", "bf16" or "int8".
 func (p Precision) String() string { return [...]string{"f32", "bf16", "int8"}[p] }
 
-// HasBF16 says whether the processor has instructions that multiply bfloat16 numbers, on the current tier. Whether these
-// are faster than those for float32 depends on the processor: see AutoPrecision.
+// HasBF16 says whether the processor has instructions that multiply bfloat16 numbers, on the current tier. Whether
+// these are faster than those for float32 depends on the processor: see AutoPrecision.
 func HasBF16() bool { return hasBF16() }
 
 // HasInt8 says whether the processor has instructions that multiply bytes, on the current tier.
@@ -35,8 +35,8 @@ func AutoPrecision() Precision {
 	return F32
 }
 
-// bf16Pays compares the instructions. Processors that do two VDPBF16PS a clock make 2 of it, those that do one in two clocks
-// a half.
+// bf16Pays compares the instructions. Processors that start two VDPBF16PS per cycle give 2, those that start one every
+// second cycle give a half.
 var bf16Pays = sync.OnceValue(func() bool {
 	const rounds = 5000
 	rate := func(p Precision) float64 {

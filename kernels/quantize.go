@@ -2,11 +2,11 @@ package kernels
 
 import "math"
 
-// The block formats are found by searches over small groups of weights, whose every rounding decides about bytes.
-// Assembly therefore takes many groups at once, one a lane, and does in each lane what the plain search does, in its
-// order and with a rounding after every operation. The plain searches are those of package quant; they are the
-// definitions of the kernels here, and take the groups of which a kernel says that they are strange: those with numbers
-// that are not finite or too large to be rounded by an addition.
+// Quantizers search small groups of weights, and each of their roundings affects the bytes. So the assembly takes many
+// groups at once, one per lane, and does in each lane what the plain search does, in the same order and with a
+// rounding after every operation. The plain searches are in package quant. They define the kernels here, and they take
+// the groups that a kernel reports as strange: those with numbers that are not finite or too large to be rounded by an
+// addition.
 
 // MaxLanes is the greatest number of groups that are searched at once.
 const MaxLanes = 16
@@ -14,15 +14,15 @@ const MaxLanes = 16
 // maxGroup is the most weights in a group.
 const maxGroup = 32
 
-// GroupLanes is how many groups are searched at once here, or 0 where there is no assembly to do it.
+// GroupLanes is the number of groups that are searched at once here, or 0 where there is no assembly.
 func GroupLanes() int { return groupLanes() }
 
-// Groups are groups of weights under search, side by side. The fields are as many as there are groups.
+// Groups are groups of weights under search, side by side. Arrays have an element per group.
 type Groups struct {
 	Scale   [MaxLanes]float32    // found by the search; 0 where there is nothing to scale
-	Origin  [MaxLanes]float32    // what level 0 stands for
-	Inverse [MaxLanes]float32    // levels per unit that lead to the levels of the search
-	From    [MaxLanes]float32    // and the origin from which they are counted
+	Origin  [MaxLanes]float32    // value of code 0
+	Inverse [MaxLanes]float32    // codes per unit that give the codes of the search
+	From    [MaxLanes]float32    // the origin from which its codes are counted
 	_       [2][MaxLanes]float32 // memory of the assembly: least and greatest weight of each group
 	Total   [MaxLanes]float32    // sum of the weights of the errors
 	_       [2][MaxLanes]float32 // memory of the assembly: weighted sum, smallest error so far
@@ -32,7 +32,7 @@ type Groups struct {
 	levels [maxGroup * MaxLanes]float32 // memory of the searches
 }
 
-// Load takes groups of n weights, 16 or 32, from the beginning of x, as many as there are lanes or x holds, and returns how many.
+// Load takes groups of n weights, 16 or 32, from the beginning of x, at most one per lane, and returns their number.
 func (g *Groups) Load(x []float32, n int) (groups int) {
 	if n != 16 && n != 32 {
 		panic("kernels: groups of an unknown length")
@@ -41,7 +41,7 @@ func (g *Groups) Load(x []float32, n int) (groups int) {
 	return g.load(&g.x, x)
 }
 
-// load spreads the groups of x over the lanes, the last one over those that are left.
+// load spreads the groups of x over the lanes. Lanes that are left get the last group.
 func (g *Groups) load(to *[maxGroup * MaxLanes]float32, x []float32) (groups int) {
 	groups = min(GroupLanes(), len(x)/g.n)
 	if groups > 0 {
@@ -50,10 +50,10 @@ func (g *Groups) load(to *[maxGroup * MaxLanes]float32, x []float32) (groups int
 	return groups
 }
 
-// Weigh sets how much the error of each weight counts.
+// Weigh sets the weights of the errors.
 func (g *Groups) Weigh(w []float32) { g.load(&g.w, w) }
 
-// WeighMagnitudes lets errors count by the magnitude of their weights.
+// WeighMagnitudes weights errors by the magnitude of the weights.
 func (g *Groups) WeighMagnitudes() {
 	w := g.w[:g.n*MaxLanes]
 	for i, v := range g.x[:len(w)] {
@@ -61,52 +61,51 @@ func (g *Groups) WeighMagnitudes() {
 	}
 }
 
-// WeighSquares lets errors count by the squares of their weights.
+// WeighSquares weights errors by the square of the weights.
 func (g *Groups) WeighSquares() {
 	w := g.w[:g.n*MaxLanes]
 	copy(w, g.x[:])
 	mul(w, g.x[:len(w)])
 }
 
-// WeighMeans lets errors count by the magnitude of their weights and the root mean square of the group together.
+// WeighMeans weights errors by the magnitude of the weights plus the root mean square of the group.
 func (g *Groups) WeighMeans() { laneMean(g.n, 1/float32(g.n), &g.w, &g.x) }
 
-// FitAffine finds the scale and the origin with which scale·level + origin, which is not positive, comes closest to the
-// weights. numerators begins with the highest level; the others are the numbers of levels to spread over the range above
-// the origin, in the order in which they are tried. Errors are squared unless they are to be absolute. Bit i of strange
-// says that nothing is known of group i.
+// FitAffine finds the scale and the origin with which scale·code + origin comes closest to the weights; the origin is
+// not positive. numerators begins with the highest code; the others are the numbers of codes to spread over the range
+// above the origin, in the order of the trials. Errors are squared, or absolute. Bit i of strange says that group i
+// was not searched and is left to the plain search.
 func (g *Groups) FitAffine(numerators []float32, absolute bool) (strange uint32) {
 	return fitAffine(g, numerators, absolute)
 }
 
-// FitSymmetric finds the scale with which scale·level, level from -half to half-1, comes closest to the weights.
-// numerators are the numbers of levels, negative, over the weight of largest magnitude, in the order in which they are
-// tried.
+// FitSymmetric finds the scale with which scale·code, code from -half to half-1, comes closest to the weights.
+// numerators are the numbers of codes, negative, over the weight of largest magnitude, in the order of the trials.
 func (g *Groups) FitSymmetric(half int, numerators []float32) (strange uint32) {
 	g.From = [MaxLanes]float32{}
 	return fitSymmetric(g, float32(half), numerators)
 }
 
-// RefineSymmetric is FitSymmetric with squared weights and another search: it starts from the scale that brings the weight of
-// largest magnitude to the lowest level, and improves the levels one at a time. Nothing but Scale is set.
+// RefineSymmetric is FitSymmetric with squared weights and another search: it starts from the scale that maps the
+// weight of largest magnitude to the lowest code, and improves the codes one at a time. It sets Scale only.
 func (g *Groups) RefineSymmetric(half int) (strange uint32) { return refineSymmetric(g, float32(half)) }
 
-// FitIQ4 is FitSymmetric with the uneven values of IQ4, of which the lowest is first brought to the weight of largest
-// magnitude as it is. numerators are what else it is brought to. Nothing but Scale is set.
+// FitIQ4 is FitSymmetric with the uneven values of IQ4. The first trial maps the weight of largest magnitude to the
+// lowest value; numerators are the values to which the other trials map it. It sets Scale only.
 func (g *Groups) FitIQ4(numerators []float32) (strange uint32) { return fitIQ4(g, numerators) }
 
-// LevelsIQ4 sets the levels of IQ4 nearest to x[i]*factor[group] of groups of 32 weights, as many as factor has. It is
-// false where there is no assembly to do it.
+// LevelsIQ4 sets the codes of IQ4 nearest to x[i]*factor[group], for groups of 32 weights, one per factor. It returns
+// false where there is no assembly.
 func LevelsIQ4(level []uint8, x, factor []float32) bool {
 	checkLevels(level, x, maxGroup, factor, factor)
 	return levelsIQ4(level, x, factor)
 }
 
-// PositiveErrors is, for each of eight numbers of levels per unit,
+// PositiveErrors is, for each of eight scales,
 //
 //	Σ w·(x - level/inverse)², level = min(nearest(x*inverse), top)
 //
-// It is false where there is no assembly to do it.
+// It returns false where there is no assembly.
 func PositiveErrors(x, w []float32, inverse *[8]float32, top int) (sums [8]float32, ok bool) {
 	if len(x) != len(w) {
 		panic("kernels: PositiveErrors of slices of different lengths")
@@ -115,8 +114,8 @@ func PositiveErrors(x, w []float32, inverse *[8]float32, top int) (sums [8]float
 	return sums, ok
 }
 
-// Quantize fills as much of dst as whole blocks of src do, each scaled by its weight of largest magnitude, without
-// importance, and returns how many weights these are: 0 where there is no assembly to do it. It is there for Q8_0, Q4_0, Q5_0,
+// Quantize quantizes as many whole blocks as src has and dst can hold, each scaled by its weight of largest magnitude,
+// without importance, and returns the number of weights; 0 where there is no assembly. It supports Q8_0, Q4_0, Q5_0,
 // and F16Block and BF16Block, which are not scaled.
 func Quantize(kind BlockKind, dst []byte, src []float32) (done int) {
 	size := blockSizes[kind]
@@ -139,7 +138,7 @@ func ErrorWeights(w, x, importance []float32, spread float32) {
 	errorWeights(w, x, importance, spread)
 }
 
-// DivideLevels rounds groups of n weights, 16 or 32, as many as add has:
+// DivideLevels computes the codes of groups of n weights, 16 or 32, one group per element of add:
 //
 //	level[i] = min(max(nearest((x[i]+add[group])/divisor[group]), lo), hi) - lo
 func DivideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo, hi int) {
@@ -147,7 +146,7 @@ func DivideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo,
 	divideLevels(level, x, n, add, divisor, lo, hi)
 }
 
-// MultiplyLevels rounds groups of n weights, 16 or 32, as many as from has:
+// MultiplyLevels computes the codes of groups of n weights, 16 or 32, one group per element of from:
 //
 //	level[i] = min(max(nearest((x[i]-from[group])*factor[group]), lo), hi) - lo
 func MultiplyLevels(level []uint8, x []float32, n int, from, factor []float32, lo, hi int) {
@@ -176,8 +175,8 @@ func multiplyLevelsGeneric(level []uint8, x []float32, n int, from, factor []flo
 	}
 }
 
-// nearestLevel rounds f, ties to even, and counts from lo, of lo to hi. Beyond 2²² and for NaN, it is what the low bits of
-// the biased number say.
+// nearestLevel rounds f, ties to even, clamps it to lo … hi and counts from lo. Beyond 2²² and for NaN, the result is
+// that of the low bits of the biased number.
 func nearestLevel(f float32, lo, hi int) uint8 {
 	const bias = 3 << 22
 	n := int(math.Float32bits(f+bias)&0x7fffff) - 0x400000
@@ -186,6 +185,6 @@ func nearestLevel(f float32, lo, hi int) uint8 {
 
 func checkLevels(level []uint8, x []float32, n int, a, b []float32) {
 	if n <= 0 || n%blockLen != 0 || len(a) != len(b) || len(x) != n*len(a) || len(level) != len(x) {
-		panic("kernels: levels of groups of different lengths")
+		panic("kernels: codes of groups of different lengths")
 	}
 }

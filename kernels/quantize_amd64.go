@@ -52,7 +52,7 @@ func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators
 //go:noescape
 func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
 
-// slots is the fields from Scale on as the assembly numbers them.
+// slots is the fields from Scale on, in the order in which the assembly numbers them.
 func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
 
 func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) {
@@ -218,7 +218,7 @@ func quantizeQ5_0AVX512(blocks int, dst *uint8, src *float32)
 //go:noescape
 func quantizeQ5_0AVX2(blocks int, dst *uint8, src *float32)
 
-// quantize is Quantize of so many blocks, at least one, and whether it was done.
+// quantize is Quantize of this many blocks, at least one; it reports whether there is assembly for it.
 func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
 	switch current {
 	case tierAVX512:

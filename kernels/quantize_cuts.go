@@ -2,11 +2,11 @@ package kernels
 
 import "math"
 
-// CutLanes is how many groups Cuts takes.
+// CutLanes is the number of groups that Cuts takes.
 const CutLanes = 8
 
-// Cuts are groups of weights, side by side, that are sorted and cut into three runs of one level each: -1, 0 and 1, raised or
-// lowered by 1/8. It is there where GroupLanes is not 0.
+// Cuts are groups of sorted weights, side by side, that are cut into three runs of one code each: -1, 0 and 1, raised
+// or lowered by 1/8. It is available where GroupLanes is not 0.
 type Cuts struct {
 	// Σ w·x and Σ w of the first weights in order, in Apart of those among them that belong to a half: (half, number of
 	// weights, group).
@@ -15,8 +15,8 @@ type Cuts struct {
 	found [3][CutLanes]float32 // score, scale, cut
 }
 
-// A Cut is how a group is cut: weights up to First in order have the lowest level, those up to Second the middle one. Found is
-// false where the weights of the errors leave nothing to decide.
+// A Cut is how a group is cut: weights up to First in order have the lowest code, those up to Second the middle one.
+// Found is false if the error weights allow no cut.
 type Cut struct {
 	Found         bool
 	First, Second int
@@ -24,14 +24,14 @@ type Cut struct {
 	Scale         float32
 }
 
-// Together finds the cuts of groups of n weights with the least error, all weights of a group raised or lowered. Of several that are
-// as good it takes the first, in the order of First, Second and Low.
+// Together finds the cuts of groups of n weights with the least error, where all weights of a group are raised or
+// lowered. Of several equally good ones it takes the first, in the order of First, Second and Low.
 func (c *Cuts) Together(n int) {
 	c.begin()
 	cutsTogether(n, c)
 }
 
-// Apart is Together where each half of a group is raised or lowered.
+// Apart is Together where each half of a group is raised or lowered on its own.
 func (c *Cuts) Apart(n int) {
 	c.begin()
 	cutsApart(n, c)
@@ -43,10 +43,10 @@ func (c *Cuts) begin() {
 	}
 }
 
-// noCut is the bits of a group of which no cut is found.
+// noCut marks a group without a cut.
 const noCut = 1 << 31
 
-// Cut is what was found for a group.
+// Cut is the result for a group.
 func (c *Cuts) Cut(group int) Cut {
 	bits := math.Float32bits(c.found[2][group])
 	if bits == noCut {

@@ -8,7 +8,7 @@ func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int)
 
 func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {}
 
-// everyGroup says that all groups are strange.
+// everyGroup leaves all groups to the plain search.
 const everyGroup = 1<<MaxLanes - 1
 
 func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) { return everyGroup }

@@ -3,26 +3,28 @@ package kernels
 // maxTrials is the most scales that are tried for a group.
 const maxTrials = 32
 
-// A Lattice is the points that the levels of Size weights can be: eight of three levels or four of eight. A code of levels has
-// four bits a weight, the first lowest.
+// A Lattice is the points that the codes of Size weights can form: eight codes of three values or four of eight. A
+// packed point has four bits per code, the first lowest.
 type Lattice struct {
 	Size, Radix int
 
-	// Near[n], for levels that spell the number n, the first digit lowest, is 0 where they are a point. Else it is where in
-	// Lists the codes of the points near to them begin, behind a word that says how many times eight there are. The list
-	// is filled up with its first code to a multiple of sixteen.
+	// Near[n], for codes that spell the number n, the first digit lowest, is 0 where they are a point. Else it is the
+	// index in Lists of a count (of runs of eight) that is followed by the packed points near to them. The list is
+	// filled up with its first packed point to a multiple of sixteen.
 	Near, Lists []uint32
 }
 
-// PointTrials looks for the points of a group of weights for several scales at once. It is there where GroupLanes is not 0.
+// PointTrials searches the points of a group of weights for several scales at once. It is available where GroupLanes
+// is not 0.
 type PointTrials struct {
 	Inverse, Scale [maxTrials]float32   // the scales to try; the other ones are inverse
 	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
 	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
 }
 
-// Snap finds point number i, whose weights are x, for the first scales: the levels nearest to x where they are a point, else those
-// of the first of the points near to them with the least Σ w·(scale·q - x)². Bit t of moved says that it was so with scale t.
+// Snap finds point number i, whose weights are x, for the first scales: the nearest codes if they are a point, else
+// the first of the near points with the least Σ w·(scale·q - x)². Bit t of moved says that the nearest codes were no
+// point for scale t.
 func (p *PointTrials) Snap(l *Lattice, i, trials int, x, w []float32) (moved uint32) {
 	if len(x) != l.Size || len(w) != l.Size || trials <= 0 || trials > maxTrials {
 		panic("kernels: Snap of a part of a point or with too many trials")
@@ -30,7 +32,7 @@ func (p *PointTrials) Snap(l *Lattice, i, trials int, x, w []float32) (moved uin
 	return snapPoint(p, l, i, trials, x, w)
 }
 
-// Sums sets the sums over the weights x, as many as whole points of the given size, for the first scales.
+// Sums computes the sums over the weights x, a number of whole points of the given size, for the first scales.
 func (p *PointTrials) Sums(size, trials int, x, w []float32) {
 	if size%4 != 0 || len(x)%size != 0 || len(w) != len(x) || len(x)/size > len(p.Codes) || trials > maxTrials {
 		panic("kernels: Sums of parts of points")
@@ -38,8 +40,8 @@ func (p *PointTrials) Sums(size, trials int, x, w []float32) {
 	pointSums(p, size, trials, x, w)
 }
 
-// NearestPoint is the position in a list of [Lattice] of the first code with the least Σ w·(scale·value[level] - x)² over
-// eight weights. It is there where GroupLanes is not 0.
+// NearestPoint is the position in a list of [Lattice] of the first packed point with the least Σ w·(scale·value[code]
+// - x)² over eight weights. It is available where GroupLanes is not 0.
 func NearestPoint(list []uint32, value *[16]float32, x, w []float32, scale float32) int {
 	if len(x) != 8 || len(w) != 8 || len(list) < 1+16 {
 		panic("kernels: NearestPoint of other than eight weights")

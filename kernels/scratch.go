@@ -2,14 +2,14 @@ package kernels
 
 import "sync"
 
-// scratch is the memory of one task, reused by later ones.
+// scratch is the memory of one task, which later tasks reuse.
 type scratch struct {
 	tile []float32 // a tile of weights
 	b    []float32 // packed panels of B
 	edge []float32 // a register tile that does not lie within C
 }
 
-// freeList keeps what was used, to be used again.
+// freeList keeps used memory for reuse.
 type freeList[T any] struct {
 	mu   sync.Mutex
 	free []*T
@@ -35,7 +35,7 @@ func (l *freeList[T]) put(t *T) {
 
 var scratches freeList[scratch]
 
-// minScratch is the least number of elements allocated: memory of so many is aligned to pages.
+// minScratch is the least number of elements allocated: memory of this size is aligned to pages.
 const minScratch = 1 << 13
 
 // grow makes the slice n elements long; they have any value.

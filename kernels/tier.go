@@ -2,8 +2,8 @@ package kernels
 
 import "os"
 
-// tier is a set of instructions that kernels are written for. A higher one includes the lower ones of the
-// same architecture.
+// tier is a set of instructions that kernels are written for. A higher one includes the lower ones of the same
+// architecture.
 type tier int
 
 const (

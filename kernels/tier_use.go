@@ -11,8 +11,8 @@ func Tiers() []string {
 	return names
 }
 
-// UseTier lets kernels run on a tier of this processor from now on, and returns the name of the one that they ran on. It
-// is for tests and benchmarks that compare tiers, and must not be called while a kernel runs.
+// UseTier lets kernels run on a tier of this processor from now on, and returns the name of the one that they ran on.
+// It is for tests and benchmarks that compare tiers, and must not be called while a kernel runs.
 func UseTier(name string) (was string) {
 	was = current.String()
 	for t := range bestTier() + 1 {

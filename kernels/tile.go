@@ -63,7 +63,7 @@ func dotsGeneric(k int, a []float32, lda int, b []float32, ldb int, sums *[16]fl
 	}
 }
 
-// pack writes a panel: width is at least n, and what lies beyond n is of any value.
+// pack writes a panel. width is at least n; elements beyond n get any value.
 //
 //	for p, j := range k × n { dst[p*width+j] = src[p*ks+j*js] }
 //
@@ -83,8 +83,8 @@ func pack(dst []float32, width int, src []float32, ks, js, k, n int) {
 	}
 }
 
-// packNarrow is pack of rows of up to packSlack elements: as long as src and dst have so many, all are copied, and what is too much is
-// written over by the next row.
+// packNarrow is pack of rows of up to packSlack elements. As long as src and dst have the room, whole vectors are
+// copied, and the next row overwrites the excess.
 func packNarrow(dst []float32, width int, src []float32, ks, k, n int) {
 	p := 0
 	for ; p < k && p*ks+packSlack <= len(src) && p*width+packSlack <= len(dst); p++ {
@@ -95,7 +95,7 @@ func packNarrow(dst []float32, width int, src []float32, ks, k, n int) {
 	}
 }
 
-// packSlack is how many elements beyond a panel pack may write.
+// packSlack is the number of elements beyond a panel that pack may write.
 const packSlack = 16
 
 // packTransposed is pack from rows that are contiguous in k.

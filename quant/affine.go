@@ -3,10 +3,10 @@ package quant
 // maxGroup is the most weights that share a scale found by search.
 const maxGroup = 32
 
-// An affineSearch says how the scale and the minimum of a group of weights are found: of steps+1 scales that spread
-// top+first, top+first+step, … levels over the range of the group.
+// An affineSearch finds the scale and the minimum of a group of weights. It tries steps+1 scales: those that spread
+// top+first, top+first+step, … codes over the range of the group.
 type affineSearch struct {
-	top         float32 // highest level
+	top         float32 // highest code
 	first, step float32
 	steps       int
 	absolute    bool // weighs absolute errors, not squared ones
@@ -18,16 +18,16 @@ type affineGroup struct {
 	sumW, sumX float32           // Σ w, Σ w·x
 	least      float32           // of the weights and 0
 	greatest   float32           // of the weights
-	origin     float32           // what level 0 stands for: least, then the best offset so far
+	origin     float32           // what code 0 stands for: least, then the best offset so far
 	above      [maxGroup]float32 // x - origin
 	reach      float32           // greatest magnitude of these
-	level      [maxGroup]float32 // of the scale that is tried
+	level      [maxGroup]float32 // codes of the scale that is tried
 }
 
-// fit finds the scale and the minimum with which scale·level - minimum comes closest to x, the errors weighted by w,
-// and the levels. The minimum is not negative.
+// fit finds the scale, the minimum and the codes with which scale·code - minimum comes closest to x, the errors
+// weighted by w. The minimum is not negative.
 //
-// The levels of each trial are spread from the best offset so far, hence the order of the trials matters.
+// Each trial counts its codes from the best offset so far, so the order of the trials matters.
 func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float32) {
 	g := affineGroup{x: x, w: w}
 	g.measure()
@@ -56,7 +56,7 @@ func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float3
 	return scale, -g.origin
 }
 
-// measure fills in all but the levels of a fresh group.
+// measure fills in all but the codes of a fresh group.
 func (g *affineGroup) measure() {
 	x := g.x
 	w := g.w[:len(x)]
@@ -89,7 +89,7 @@ func (g *affineGroup) setOrigin(origin float32) {
 	g.reach = max(absf(g.least-origin), absf(g.greatest-origin))
 }
 
-// setLevels sets the levels that the given number of levels per unit leads to.
+// setLevels sets the codes for a scale of 1/inverse.
 func (g *affineGroup) setLevels(inverse, top float32) {
 	level := g.level[:len(g.x)]
 	if !(absf(inverse*g.reach) < roundingRange) {
@@ -110,7 +110,7 @@ func (g *affineGroup) setLevels(inverse, top float32) {
 	}
 }
 
-// sums is Σ w·level, Σ w·level² and Σ w·level·x.
+// sums is Σ w·code, Σ w·level² and Σ w·code·x.
 func (g *affineGroup) sums() (l, ll, lx float32) {
 	x := g.x
 	w, level := g.w[:len(x)], g.level[:len(x)]
@@ -124,7 +124,7 @@ func (g *affineGroup) sums() (l, ll, lx float32) {
 	return l, ll, lx
 }
 
-// solve is the scale and offset of least squared error for the levels that have the given sums.
+// solve is the scale and offset of least squared error for the codes that have the given sums.
 func (g *affineGroup) solve(l, ll, lx float32) (scale, offset float32, ok bool) {
 	det := float32(g.sumW*ll) - float32(l*l)
 	if !(det > 0) {
@@ -138,7 +138,7 @@ func (g *affineGroup) solve(l, ll, lx float32) (scale, offset float32, ok bool) 
 	return scale, offset, true
 }
 
-// error is the weighted error of scale·level + offset.
+// error is the weighted error of scale·code + offset.
 func (g *affineGroup) error(scale, offset float32, absolute bool) float32 {
 	x := g.x
 	w, level := g.w[:len(x)], g.level[:len(x)]
@@ -156,7 +156,7 @@ func (g *affineGroup) error(scale, offset float32, absolute bool) float32 {
 	return sum
 }
 
-// store keeps the levels.
+// store keeps the codes.
 func (g *affineGroup) store(level []uint8) {
 	for i := range level {
 		level[i] = uint8(g.level[i])

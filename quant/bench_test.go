@@ -41,8 +41,8 @@ func ones(n int) []float32 {
 	return x
 }
 
-// Benchmark reports million weights a second, and as GB/s the bytes of blocks and float32 together, of each type and tier. At the
-// end it prints the weights a second as a table in Markdown. Of one row of it:
+// Benchmark reports million weights a second, and as GB/s the bytes of blocks and float32 together, of each type and
+// tier. At the end it prints the weights a second as a table in Markdown. Of one row of it:
 //
 //	go test ./quant -run '^$' -bench '^Benchmark$//^Q4_K$' -benchtime 0.2s
 func Benchmark(b *testing.B) {

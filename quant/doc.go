@@ -1,9 +1,9 @@
 // Package quant gives meaning to the block formats in which GGUF files store weights.
 //
-// A tensor is rows of whole blocks; a block is a handful of weights that share a scale. [Dequantize] turns
-// blocks into float32 and [Quantize] turns float32 into blocks, both bit for bit as ggml's reference does on
-// a machine without fused multiply-add, on every platform. [Matrix] is a weight matrix that stays in its blocks
-// (usually a view of a mapped file) and hands out float32 rows and tiles of itself.
+// A tensor is rows of whole blocks. A block is a few weights that share a scale: weight = scale·value(code) + offset.
+// [Dequantize] turns blocks into float32 and [Quantize] turns float32 into blocks, both bit for bit as ggml's
+// reference does on a machine without fused multiply-add, on every platform. [Matrix] is a weight matrix that stays in
+// its blocks (usually a view of a mapped file) and returns float32 rows and tiles of itself.
 //
 // Bytes are little-endian, as in nearly every GGUF file; a big-endian tensor has to be swapped first.
 //

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Blocks are the same on every platform only while the compiler fuses no multiplication with an addition. It may do so on
-// arm64 and on amd64 from v3, wherever a product is not converted to float32 before it is added to.
+// Blocks are the same on every platform only while the compiler fuses no multiplication with an addition. It may do so
+// on arm64 and on amd64 from v3, wherever a product is not converted to float32 before it is added to.
 func TestNoFusedMultiplyAdd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the package twice more")

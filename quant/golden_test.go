@@ -63,8 +63,8 @@ func littleEndianBytes(x []float32) []byte {
 	return data
 }
 
-// check compares everything of one type that the folder holds. sums tells whether the manifest has hashes of the weights;
-// otherwise they are in a file.
+// check compares everything of one type that the folder holds. sums tells whether the manifest has hashes of the
+// weights; otherwise they are in a file.
 func (g *golden) check(t *testing.T, name string, sums bool) {
 	typ, err := gguf.ParseType(name)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Where there is assembly for it, eight IQ1 groups are cut side by side, and the points near to levels that are none are compared
-// side by side, with the steps of the plain search in their order.
+// Where there is assembly for it, eight IQ1 groups are cut side by side. The points near to codes that are not on the
+// lattice are also compared side by side. The steps and their order are those of the plain search.
 
 // cutLanes keeps the memory of searches.
 var cutLanes = sync.Pool{New: func() any { return new(kernels.Cuts) }}

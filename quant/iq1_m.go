@@ -6,10 +6,10 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ1_M is a super-block of groups of 16 weights d·(2·scale+1)·value: a byte for each eight weights with the place of their
-// point, four bits for each with the high three bits of the place and one that is set where the levels are lowered,
-// then four numbers of 16 bits with four scales of three bits each. Their highest four bits together are the half
-// precision d.
+// IQ1_M is a super-block of groups of 16 weights d·(2·scale+1)·value. It has a byte for each eight weights with the
+// index of their point; four bits for each with the high three bits of the index and one that is set where the values
+// are lowered; then four numbers of 16 bits with four scales of three bits each. Their highest four bits together are
+// the half precision d.
 const (
 	highIQ1_M   = 32
 	scalesIQ1_M = 48
@@ -102,7 +102,7 @@ func blockIQ1_M(b *[bytesIQ1_M]byte, x *[weightsK]float32, importance []float32)
 	}
 }
 
-// packScalesIQ1_M makes the rounded scales and the d that suits them.
+// packScalesIQ1_M writes the rounded scales and the d that fits them.
 func packScalesIQ1_M(b *[bytesIQ1_M]byte, groups *[16]ternaryGroup, scale *[16]float32, greatest float32) {
 	d := greatest / 15
 	inverse := 1 / d
@@ -129,8 +129,8 @@ func packScalesIQ1_M(b *[bytesIQ1_M]byte, groups *[16]ternaryGroup, scale *[16]f
 	putScaleIQ1_M(b, float32(d*1.1125))
 }
 
-// A halfGroup is eight of the sixteen weights of a group. Whether they are raised or lowered is chosen apart from the other
-// half; the cuts are in the order of all sixteen.
+// A halfGroup is eight of the sixteen weights of a group. Each half is raised or lowered independently of the other.
+// The cuts are in the order of all sixteen.
 type halfGroup struct {
 	x, w [17]float32 // Σ w·x and Σ w of those of the half among the first weights in order
 }
@@ -148,12 +148,12 @@ func (g *ternaryGroup) halves() (half [2]halfGroup) {
 	return half
 }
 
-// A halfCut is Σ q·w·x and Σ q²·w of a half, raised and lowered, when the weights up to a first cut have level 0, those up
-// to a second one level 1, and the others level 2.
+// A halfCut is Σ q·w·x and Σ q²·w of a half, raised and lowered, when the weights up to a first cut have code 0, those
+// up to a second one code 1, and the others code 2.
 type halfCut struct{ raisedX, raisedW, loweredX, loweredW float32 }
 
-// first is what is known of the sums when the first cut is: all but what the second one takes away. One level is 1 more
-// than the one before, so that a cut takes away the sum of what lies below.
+// first computes the part of the sums that the first cut determines: all but what the second one takes away. The value
+// of a code is 1 more than that of the one before, so a cut takes away the sum of what lies below.
 func (h *halfGroup) first(i int) halfCut {
 	return halfCut{
 		raisedX:  float32(h.x[16] * raised[2]),
@@ -190,8 +190,8 @@ func cutIQ1_M(groups *[16]ternaryGroup) {
 	}
 }
 
-// cutIQ1_M finds, of all ways to cut the sorted weights into three, with the levels of each half raised and lowered, the one with
-// the least error.
+// cutIQ1_M finds the cut of the sorted weights into three runs with the least error. Each half of the group may be
+// raised or lowered.
 func (g *ternaryGroup) cutIQ1_M() {
 	g.sort()
 	half := g.halves()

@@ -6,9 +6,9 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ1_S is a super-block of groups of 32 weights d·(2·scale+1)·value: the half precision d, a byte for each eight weights
-// with the place of their point, then 16 bits a group: the high three bits of each of its places, three bits of scale,
-// and one that is set where the levels are lowered.
+// IQ1_S is a super-block of groups of 32 weights d·(2·scale+1)·value. It has the half precision d; a byte for each
+// eight weights with the index of their point; then 16 bits a group: the high three bits of each of its indexes, three
+// bits of scale, and one that is set where the values are lowered.
 const (
 	pointsIQ1_S = 2
 	highIQ1_S   = 34
@@ -79,7 +79,7 @@ func blockIQ1_S(b *[bytesIQ1_S]byte, x *[weightsK]float32, importance []float32)
 	packScalesIQ1_S(b, &scale, greatest)
 }
 
-// packScalesIQ1_S makes d and the rounded scales.
+// packScalesIQ1_S writes d and the rounded scales.
 func packScalesIQ1_S(b *[bytesIQ1_S]byte, scale *[8]float32, greatest float32) {
 	if greatest == 0 {
 		for i := range scale {
@@ -108,8 +108,8 @@ func cutIQ1_S(groups *[8]ternaryGroup) {
 	}
 }
 
-// cutIQ1_S finds, of all ways to cut the sorted weights into three, with the levels raised and lowered, the one with the least
-// error.
+// cutIQ1_S finds the cut of the sorted weights into three runs with the least error. The group may be raised or
+// lowered.
 func (g *ternaryGroup) cutIQ1_S() {
 	g.sort()
 	var sumX, sumW [maxGroup + 1]float32 // of the first weights in order

@@ -2,8 +2,8 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// The IQ1 formats have three levels -1, 0 and 1, raised or lowered by 1/8 as a whole run of weights: a level is one of
-// raised or one of lowered.
+// The codes of the IQ1 formats stand for -1, 0 and 1, raised or lowered by 1/8 for a whole run of weights: a value is
+// one of raised or one of lowered.
 var (
 	raised  = [3]float32{-1 + shiftIQ1, shiftIQ1, 1 + shiftIQ1}
 	lowered = [3]float32{-1 - shiftIQ1, -shiftIQ1, 1 - shiftIQ1}
@@ -11,7 +11,7 @@ var (
 
 const shiftIQ1 = 0.125
 
-// valuesIQ1 is what levels stand for, with the highest bit set where they are lowered.
+// valuesIQ1 are the values of the codes, with the highest bit set where they are lowered.
 var valuesIQ1 = func() *[256]float32 {
 	var table [256]float32
 	copy(table[:], raised[:])
@@ -19,7 +19,7 @@ var valuesIQ1 = func() *[256]float32 {
 	return &table
 }()
 
-// shiftMask is what lowers eight levels.
+// shiftMask lowers eight codes.
 func shiftMask(low bool) uint64 {
 	if low {
 		return eachBit0 << 7
@@ -50,9 +50,9 @@ type ternaryGroup struct {
 	w     [maxGroup]float32 // how much the error of each counts
 	order [maxGroup]uint8   // the weights in ascending order
 	level [maxGroup]uint8   // 0 to 2
-	place [4]uint16         // of the points
+	place [4]uint16         // index of the points
 	low   [4]bool           // whether the eight weights of a point are lowered
-	zero  bool              // nothing is to be found
+	zero  bool              // all weights are zero
 	best  ternaryBest
 }
 
@@ -67,7 +67,7 @@ func (g *ternaryGroup) sort() {
 	}
 }
 
-// split gives level 0 to the first weights in order, 1 to those from first to second, 2 to the others.
+// split gives code 0 to the first weights in order, 1 to those from first to second, 2 to the others.
 func (g *ternaryGroup) split(first, second int) {
 	for i, at := range g.order[:g.n] {
 		switch {
@@ -98,8 +98,8 @@ func (b *ternaryBest) offer(x, w float32, first, second int, low0, low1 bool) {
 	}
 }
 
-// take gives the group the levels of the best cut, brought to the lattice, and returns their scale; ok is false where there
-// is no best one.
+// take sets the codes of the group to those of the best cut, moved onto the lattice, and returns their scale; ok is
+// false if no cut was found.
 func (g *ternaryGroup) take() (scale float32, ok bool) {
 	best := &g.best
 	if !best.found {
@@ -127,8 +127,8 @@ func (g *ternaryGroup) turn() {
 	}
 }
 
-// snap finds the points of the levels, moving those that are not on the lattice to the neighbour with the least error.
-// If there were any it returns a scale that suits them.
+// snap finds the points of the codes. Codes that are not on the lattice are replaced by the neighbour with the least
+// error. If there were any, it returns a scale fitted to the new codes.
 func (g *ternaryGroup) snap(scale float32) float32 {
 	near := latticeIQ1.near()
 	moved := false
@@ -151,7 +151,7 @@ func (g *ternaryGroup) snap(scale float32) float32 {
 	return scale
 }
 
-// nearest is the place of the neighbour of the levels of point i, which spell number, with the least error.
+// nearest is the index of the neighbour with the least error of the codes of point i, which spell number.
 func (g *ternaryGroup) nearest(near *nearPoints, number, i int, scale float32) int {
 	place, x, w := near.place[number], g.x[8*i:][:8], g.w[8*i:][:8]
 	if !haveLanes() {

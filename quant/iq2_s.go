@@ -2,9 +2,9 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, a byte for each eight
-// weights with the place of their point, as many with their signs, then the high two bits of the places, four to a byte, and
-// two scales a byte, all from the lowest bits up.
+// IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value. It has the half precision d; a byte for each
+// eight weights with the index of their point; as many with their signs; then the high two bits of the indexes, four
+// to a byte; and two scales a byte; all from the lowest bits up.
 const (
 	pointsIQ2_S = 2
 	signsIQ2_S  = 34

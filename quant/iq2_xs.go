@@ -6,8 +6,9 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ2_XS is a super-block of groups of 16 weights d·(scale+1/2)/4·value: the half precision d, 16 bits for each eight weights,
-// with the place of their point below seven sign bits (see evenSigns), then two scales a byte, the first low.
+// IQ2_XS is a super-block of groups of 16 weights d·(scale+1/2)/4·value. It has the half precision d; 16 bits for each
+// eight weights, with the index of their point below seven sign bits (see evenSigns); then two scales a byte, the
+// first low.
 const (
 	pointsIQ2_XS = 2
 	scalesIQ2_XS = 66

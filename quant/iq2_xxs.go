@@ -6,14 +6,15 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ2_XXS is a super-block of groups of 32 weights d·(scale+1/2)/4·value: the half precision d, then eight bytes a group:
-// the places of four points, and 32 bits with seven sign bits for each (see evenSigns) below four bits of scale.
+// IQ2_XXS is a super-block of groups of 32 weights d·(scale+1/2)/4·value. It has the half precision d, then eight
+// bytes a group: the indexes of four points, and 32 bits with seven sign bits for each (see evenSigns) below four bits
+// of scale.
 const (
 	groupsIQ2_XXS = 2
 	bytesIQ2_XXS  = 66
 )
 
-// valuesIQ2 is what the three levels of the IQ2 formats stand for.
+// valuesIQ2 are the values of the three codes of the IQ2 formats.
 var valuesIQ2 = signedValues(8, 25, 43)
 
 var searchIQ2_XXS = latticeSearch{

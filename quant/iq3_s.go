@@ -2,9 +2,9 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// IQ3_S is a super-block of groups of 32 weights d·(2·scale+1)·value: the half precision d, a byte for each four weights with
-// the place of their point, a bit for each with the ninth bit of the place, a bit a weight for its sign, then two scales a
-// byte, all from the lowest bits up.
+// IQ3_S is a super-block of groups of 32 weights d·(2·scale+1)·value. It has the half precision d; a byte for each
+// four weights with the index of their point; a bit for each with the ninth bit of the index; a bit a weight for its
+// sign; then two scales a byte; all from the lowest bits up.
 const (
 	pointsIQ3_S = 2
 	highIQ3_S   = 66
@@ -13,7 +13,7 @@ const (
 	bytesIQ3_S  = 110
 )
 
-// valuesIQ3_S is what the levels stand for.
+// valuesIQ3_S are the values of the codes.
 var valuesIQ3_S = signedValues(1, 3, 5, 7, 9, 11, 13, 15)
 
 var searchIQ3_S = latticeSearch{
@@ -51,8 +51,8 @@ func quantizeWeightedIQ3_S(dst []byte, row, importance []float32) {
 	searchIQ3_S.quantize(dst, row, importance)
 }
 
-// packIQ3_S moves the places and signs of what follows a group of zeros up to where the group's should be, so that those weights are
-// lost. The reference does this, and the same bytes are wanted.
+// packIQ3_S writes the indexes and signs that follow a group of zeros where that group's own should be, so these
+// weights are lost. The reference does this, and the bytes must be the same.
 func packIQ3_S(b []byte, found *latticeBlock) {
 	storeHalf((*[2]byte)(b), found.d)
 	clear(b[pointsIQ3_S:])

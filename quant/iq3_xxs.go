@@ -6,16 +6,16 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ3_XXS is a super-block of groups of 32 weights d·(scale+1/2)/2·value: the half precision d, a byte for each four
-// weights with the place of their point, then 32 bits a group, seven sign bits for each eight weights (see evenSigns)
-// below four bits of scale.
+// IQ3_XXS is a super-block of groups of 32 weights d·(scale+1/2)/2·value. It has the half precision d; a byte for each
+// four weights with the index of their point; then 32 bits a group: seven sign bits for each eight weights (see
+// evenSigns) below four bits of scale.
 const (
 	pointsIQ3_XXS = 2
 	signsIQ3_XXS  = 66
 	bytesIQ3_XXS  = 98
 )
 
-// valuesIQ3_XXS is what the levels stand for.
+// valuesIQ3_XXS are the values of the codes.
 var valuesIQ3_XXS = signedValues(4, 12, 20, 28, 36, 44, 52, 62)
 
 var searchIQ3_XXS = latticeSearch{

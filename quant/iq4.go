@@ -2,12 +2,12 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// IQ4_NL and IQ4_XS spread sixteen levels unevenly: a level stands for one of valuesIQ4.
+// The sixteen codes of IQ4_NL and IQ4_XS have unevenly spaced values, valuesIQ4.
 
-// valuesIQ4 is the same for every level beyond the sixteenth, which no block has.
+// valuesIQ4 repeats its last value for codes beyond the sixteenth, which no block has.
 var valuesIQ4 = [256]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 
-// aboveIQ4[127+f] is the first level of valuesIQ4 above f, a whole number from -127 to 112.
+// aboveIQ4[127+f] is the first code whose value is above f, a whole number from -127 to 112.
 var aboveIQ4 = func() (above [240]uint8) {
 	for i := range above {
 		for valuesIQ4[above[i]] <= float32(i-127) {
@@ -17,7 +17,7 @@ var aboveIQ4 = func() (above [240]uint8) {
 	return above
 }()
 
-// levelIQ4 is the level of the value nearest to f; the upper one of two that are as near.
+// levelIQ4 is the code of the value nearest to f; the upper one of two that are equally near.
 func levelIQ4(f float32) uint8 {
 	if f <= valuesIQ4[0] {
 		return 0
@@ -32,7 +32,7 @@ func levelIQ4(f float32) uint8 {
 	return above
 }
 
-// weightsIQ4 sets w to how much the error of each weight counts.
+// weightsIQ4 sets w to the weights of the errors.
 func weightsIQ4(w, x *[32]float32, importance []float32, spread float32) {
 	if importance != nil {
 		errorWeights(w[:], x[:], importance, spread)
@@ -43,7 +43,7 @@ func weightsIQ4(w, x *[32]float32, importance []float32, spread float32) {
 	}
 }
 
-// levelsIQ4 sets the levels nearest to x times the factor of each group of 32.
+// levelsIQ4 sets the codes nearest to x times the factor of each group of 32.
 func levelsIQ4(level []uint8, x, factor []float32) {
 	if kernels.LevelsIQ4(level, x, factor) {
 		return
@@ -53,10 +53,10 @@ func levelsIQ4(level []uint8, x, factor []float32) {
 	}
 }
 
-// triesIQ4 is the scales that fitIQ4 tries on either side of the one that it starts from.
+// triesIQ4 is the number of scales that fitIQ4 tries on either side of the first.
 const triesIQ4 = 7
 
-// newLanesIQ4 is fitIQ4 in lanes. Of its levels nothing is known.
+// newLanesIQ4 is fitIQ4 in lanes. It does not set codes.
 func newLanesIQ4() *laneSearch {
 	l := laneSearches.Get().(*laneSearch)
 	l.find, l.affine, l.numerators = findIQ4, nil, l.memory[:0]
@@ -66,8 +66,8 @@ func newLanesIQ4() *laneSearch {
 	return l
 }
 
-// fitIQ4 finds the scale with which the values come closest to x: of those that bring the weight of largest magnitude to
-// a value from -134 to -120.
+// fitIQ4 finds the scale with which the values come closest to x: of those that bring the weight of largest magnitude
+// to a value from -134 to -120.
 func fitIQ4(x, w *[32]float32) (scale float32) {
 	top := peak(x[:])
 	if absf(top) < noScale {

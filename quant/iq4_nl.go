@@ -2,7 +2,7 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// IQ4_NL is 32 weights d·value: the half precision d, then 16 bytes of levels as in Q4_0.
+// IQ4_NL is 32 weights d·value: the half precision d, then 16 bytes of codes as in Q4_0.
 const (
 	weightsIQ4_NL = 32
 	bytesIQ4_NL   = 18
@@ -83,7 +83,7 @@ func lanesIQ4_NL(dst []byte, row, importance []float32) {
 	}
 }
 
-// blocksIQ4_NL makes n blocks that have been searched.
+// blocksIQ4_NL writes n blocks that have been searched.
 func (l *laneSearch) blocksIQ4_NL(dst []byte, x, importance []float32, n int) {
 	for i, d := range l.scale[:n] {
 		l.inverse[i] = inverseOf(d)

@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// IQ4_XS is a super-block of eight groups of 32 weights d·(scale-32)·value: the half precision d, 16 bits with the high two
-// bits of each scale, four bytes with the low four, then the levels of each group as in Q4_0.
+// IQ4_XS is a super-block of eight groups of 32 weights d·(scale-32)·value: the half precision d, 16 bits with the high
+// two bits of each scale, four bytes with the low four, then the codes of each group as in Q4_0.
 const (
 	highIQ4_XS   = 2
 	lowIQ4_XS    = 4

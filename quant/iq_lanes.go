@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Where there is assembly for it, the scales of an IQ2 or IQ3 group are tried side by side, and the points near to levels that
-// are none are compared side by side, with the steps of the plain search in their order.
+// Where there is assembly for it, the scales of an IQ2 or IQ3 group are tried side by side. The points near to codes
+// that are not on the lattice are also compared side by side. The steps and their order are those of the plain search.
 
 // pointTrials keeps the memory of searches.
 var pointTrials = sync.Pool{New: func() any { return new(kernels.PointTrials) }}
@@ -43,13 +43,14 @@ func (s *latticeSearch) tryInLanes(g *latticeGroup, p *kernels.PointTrials, scal
 	return scale
 }
 
-// snapInLanes is snap of point number j for some trials. Bit t says that it was moved in trial t.
+// snapInLanes is snap of point number j for several trials. Bit t says that the codes of trial t were not on the
+// lattice.
 func (s *latticeSearch) snapInLanes(g *latticeGroup, p *kernels.PointTrials, j, trials int) (moved uint32) {
 	at := j * s.size
 	return p.Snap(s.codes(), j, trials, g.x[at:][:s.size], g.root[at:][:s.size])
 }
 
-// take gives point number j the levels that it has in a trial.
+// take sets the codes of point number j to those of a trial.
 func (s *latticeSearch) take(g *latticeGroup, p *kernels.PointTrials, j, trial int) {
 	code := p.Codes[j][trial]
 	level := g.level[j*s.size:][:s.size]

@@ -7,26 +7,26 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// A lattice is the points that a run of weights, eight of three levels or four of eight, can take in an IQ format. A
-// block names them by their place in the list.
+// A lattice is the points that a run of weights can take in an IQ format: eight codes of three values each, or four
+// codes of eight. A block stores the index of a point.
 type lattice struct {
 	size   int      // weights a point spans
-	radix  int      // levels a weight has
+	radix  int      // codes a weight can have
 	shells int      // of neighbours, see near
-	points []uint64 // levels, a byte a weight, the first lowest
+	points []uint64 // codes, a byte a weight, the first lowest
 
-	near  func() *nearPoints      // made when first something is quantized
+	near  func() *nearPoints      // made when something is first quantized
 	codes func() *kernels.Lattice // the same for searches in lanes
 }
 
-// nearPoints says where the points near to any levels are.
+// nearPoints lists the points near to any codes.
 type nearPoints struct {
-	// place[n] is the place of the point whose levels spell the number n, the first digit lowest, or, where there is none,
-	// -1-i when its neighbours are found at places[i]: their count, then their places.
+	// place[n] is the index of the point whose codes spell the number n, the first digit lowest. Where there is no
+	// such point, it is -1-i, and its neighbours are at places[i]: their count, then their indexes.
 	place  []int32
 	places []uint16
 
-	// What the levels of the points stand for, (point, weight): 2·level+1; or in IQ1, as the levels are raised or lowered.
+	// The values of the points' codes, (point, weight): 2·code+1. In IQ1 they are raised or lowered.
 	odd, raised, lowered []float32
 }
 
@@ -54,7 +54,7 @@ func newLattice(words string, radix, shells int) *lattice {
 	return l
 }
 
-// The points as the bytes that their levels stand for, in IQ1 before they are raised or lowered.
+// The points as the bytes that their codes stand for, in IQ1 before they are raised or lowered.
 var (
 	gridIQ1     = latticeIQ1.standFor(-1, 0, 1)
 	gridIQ2_XXS = latticeIQ2_XXS.standFor(8, 25, 43)
@@ -64,7 +64,7 @@ var (
 	gridIQ3_S   = latticeIQ3_S.standFor(1, 3, 5, 7, 9, 11, 13, 15)
 )
 
-// standFor is a byte for each weight of each point, the one of value that its level stands for.
+// standFor returns a byte for each weight of each point: the one of value that its code stands for.
 func (l *lattice) standFor(value ...int8) []byte {
 	var list []byte
 	for _, point := range l.points {
@@ -76,7 +76,7 @@ func (l *lattice) standFor(value ...int8) []byte {
 	return list
 }
 
-// spell is the number that levels spell.
+// spell is the number that the codes spell.
 func (l *lattice) spell(level []uint8) int {
 	n := 0
 	for i := l.size - 1; i >= 0; i-- {
@@ -85,7 +85,7 @@ func (l *lattice) spell(level []uint8) int {
 	return n
 }
 
-// unspell sets the levels of a point's first or second half, or of any others that spell n.
+// unspell sets the codes of a point's first or second half, or of any others, from the number n that they spell.
 func (l *lattice) unspell(level []uint8, n int) {
 	for i := range level {
 		level[i] = uint8(n % l.radix)
@@ -93,9 +93,9 @@ func (l *lattice) unspell(level []uint8, n int) {
 	}
 }
 
-// findNear lists, for every combination of levels that is no point, the points nearest to it: all those at the least
-// distance, at the one next to it, and so on, as many distances as the lattice has shells; in the order of distance
-// and place.
+// findNear lists, for every combination of codes that is no point, the points nearest to it: all those at the least
+// distance, at the next one, and so on, as many distances as the lattice has shells; in the order of distance and
+// index.
 func (l *lattice) findNear() *nearPoints {
 	half := 1
 	for range l.size / 2 {
@@ -134,10 +134,10 @@ func (l *lattice) findNear() *nearPoints {
 	return near
 }
 
-// codesAtATime is what lists of codes are filled up to a multiple of.
+// codesAtATime: lists of packed points are filled up to a multiple of it.
 const codesAtATime = 16
 
-// findCodes is findNear with codes of four bits a level for points.
+// findCodes is findNear with packed points: four bits a code.
 func (l *lattice) findCodes() *kernels.Lattice {
 	near := l.near()
 	codes := &kernels.Lattice{Size: l.size, Radix: l.radix, Near: make([]uint32, len(near.place))}
@@ -158,7 +158,7 @@ func (l *lattice) findCodes() *kernels.Lattice {
 	return codes
 }
 
-// code is the levels of a point, four bits each.
+// code is a packed point: its codes, four bits each.
 func (l *lattice) code(place uint16) (code uint32) {
 	for i := range l.size {
 		code |= uint32(l.points[place]>>(8*i)&15) << (4 * i)
@@ -166,7 +166,7 @@ func (l *lattice) code(place uint16) (code uint32) {
 	return code
 }
 
-// halfDistances is the squared distance, in levels, between any two halves of points.
+// halfDistances is the squared distance, in codes, between any two halves of points.
 func (l *lattice) halfDistances(half int) []uint8 {
 	distances := make([]uint8, half*half)
 	a, b := make([]uint8, l.size/2), make([]uint8, l.size/2)
@@ -181,7 +181,7 @@ func (l *lattice) halfDistances(half int) []uint8 {
 	return distances
 }
 
-// appendNearest adds the count and the places of the points in the nearest shells.
+// appendNearest adds the count and the indexes of the points in the nearest shells.
 func appendNearest(places []uint16, distance []uint8, shells int) []uint16 {
 	var found [256]bool
 	for _, d := range distance {
@@ -204,8 +204,8 @@ func appendNearest(places []uint16, distance []uint8, shells int) []uint16 {
 	return places
 }
 
-// at is the place of the point with the given levels. Where there is none it is the nearest point's; that happens
-// only with weights that are no numbers.
+// at is the index of the point with the given codes. Where there is none it is that of the nearest point; that happens
+// only with weights that are NaN.
 func (l *lattice) at(level []uint8) int {
 	near := l.near()
 	n := l.spell(level)
@@ -219,14 +219,14 @@ func (l *lattice) at(level []uint8) int {
 	return int(place)
 }
 
-// neighbours is the places of the points near to levels that have a place below zero.
+// neighbours is the indexes of the points near to codes whose place is negative.
 func (n *nearPoints) neighbours(place int32) []uint16 {
 	first := -1 - int(place)
 	return n.places[first+1:][:n.places[first]]
 }
 
-// nearest is the neighbour of the levels at place (below zero) that scaled comes closest to x, squared errors weighted by
-// w. value holds what the levels of the points stand for.
+// nearest is the neighbour of the codes at place (negative) that, scaled, comes closest to x, squared errors weighted
+// by w. value holds the values of the points.
 func (n *nearPoints) nearest(place int32, value, x, w []float32, scale float32) int {
 	neighbours := n.neighbours(place)
 	if len(x) == 8 {
@@ -245,7 +245,7 @@ func nearestOfFour(neighbours []uint16, value []float32, x, w *[4]float32, scale
 	return int(best)
 }
 
-// nearestOfEight leaves points alone that are too far away by their first half, unless the second may bring them nearer.
+// nearestOfEight skips points whose first half is already too far away, unless the second half may make up for it.
 func nearestOfEight(neighbours []uint16, value []float32, x, w *[8]float32, scale float32) int {
 	best, least := neighbours[0], float32(greatestFloat)
 	x1, w1 := (*[4]float32)(x[4:]), (*[4]float32)(w[4:])

@@ -14,7 +14,7 @@ var evenSigns = func() (masks [128]uint64) {
 	return masks
 }()
 
-// signedValues is a table for scaleLevels of levels with their sign in the highest bit.
+// signedValues is a table for scaleLevels of codes with their sign in the highest bit.
 func signedValues(values ...float32) *[256]float32 {
 	var table [256]float32
 	for i, v := range values {
@@ -23,17 +23,17 @@ func signedValues(values ...float32) *[256]float32 {
 	return &table
 }
 
-// A latticeSearch says how an IQ2 or IQ3 format looks for the points and the scales of a super-block. Each weight is a
-// sign and scale·(2·level+1), the levels a point of the lattice.
+// A latticeSearch describes the search for the points and the scales of a super-block of an IQ2 or IQ3 format. Each
+// weight is a sign and scale·(2·code+1); the codes form a point of the lattice.
 type latticeSearch struct {
 	*lattice
 	group  int     // weights that share a scale
-	even   bool    // of eight signs an even number is negative; where it is not, the least important one is turned
+	even   bool    // the number of negative signs of eight is even; where it is not, the least important sign is flipped
 	tries  int     // scales on either side of the first
-	step   float32 // between the levels to which they bring the greatest weight
-	least  float32 // a group without a weight so large is zero
+	step   float32 // between the numbers of codes to which they scale the greatest weight
+	least  float32 // a group whose weights are all smaller is zero
 	refit  refitRule
-	start  bool    // starts from a search without lattice
+	start  bool    // starts from a search without the lattice
 	spread float32 // times the mean square: what the error weights add to the square of each weight
 	plain  float32 // times that: what they add without importance
 	boost  float32 // of the scale in the end
@@ -42,35 +42,35 @@ type latticeSearch struct {
 	pack  func(b []byte, found *latticeBlock)
 }
 
-// refitRule says which points are looked for once more when the scale is known.
+// refitRule says which points are searched again when the scale is known.
 type refitRule int
 
 const (
-	refitOff    refitRule = iota // those that were moved to the lattice
-	refitIfOff                   // all, if one was moved
+	refitOff    refitRule = iota // those whose codes were not on the lattice
+	refitIfOff                   // all, if there was one
 	refitAlways                  // all
 )
 
-// A latticeBlock is what the search finds for a super-block.
+// A latticeBlock is the result of the search for a super-block.
 type latticeBlock struct {
 	d      float32     // already boosted
 	scale  [16]uint8   // 0 to 15, a group
-	place  [64]uint16  // of the points
+	place  [64]uint16  // index of the points
 	sign   [32]uint8   // of eight weights
-	zero   [16]bool    // groups of weights too small to be looked at
+	zero   [16]bool    // groups of weights too small to be searched
 	scales [16]float32 // before they are rounded
 }
 
 // A latticeGroup is a group of weights under search.
 type latticeGroup struct {
 	n      int
-	x      [maxGroup]float32 // magnitudes, but for those whose sign was turned
-	w      [maxGroup]float32 // how much the error of each counts
-	root   [maxGroup]float32 // the square root of that, which counts between points
+	x      [maxGroup]float32 // magnitudes, negative where the sign was flipped
+	w      [maxGroup]float32 // weights of the errors
+	root   [maxGroup]float32 // their square roots, the weights between points
 	level  [maxGroup]uint8
 	trial  [maxGroup]uint8
 	sign   [4]uint8
-	moved  [8]bool // points whose levels were not on the lattice
+	moved  [8]bool // points whose codes were not on the lattice
 	moving [8]bool // those of the trial
 }
 
@@ -92,7 +92,8 @@ func (s *latticeSearch) quantize(dst []byte, src, importance []float32) {
 	}
 }
 
-// block looks for the super-block of x. importance may be nil where the format allows, lanes where there are none.
+// block searches the super-block of x. importance may be nil where the format allows, lanes where there is no
+// assembly.
 func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance []float32, lanes *kernels.PointTrials) {
 	*b = latticeBlock{}
 	mean := float32(s.spread * sumSquares(x[:]) / weightsK)
@@ -132,7 +133,7 @@ func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance 
 	s.roundScales(b, greatest)
 }
 
-// roundScales makes d and the rounded scales: a scale is d·(level + 1/2), twice.
+// roundScales sets d and the rounded scales: a scale is d·(code + 1/2), twice.
 func (s *latticeSearch) roundScales(b *latticeBlock, greatest float32) {
 	if greatest == 0 {
 		if s.even {
@@ -173,7 +174,7 @@ func (g *latticeGroup) takeSigns(x []float32, even bool) {
 	}
 }
 
-// leastImportant is the one of eight weights that can best be wrong.
+// leastImportant is the one of eight weights whose sign can be wrong at the least cost.
 func (g *latticeGroup) leastImportant(first int) int {
 	best := first
 	least := g.w[first] * g.x[first] * g.x[first]
@@ -185,7 +186,7 @@ func (g *latticeGroup) leastImportant(first int) int {
 	return best
 }
 
-// fit finds scale and levels of the group, all of them on the lattice; ok is false where it is zero.
+// fit finds scale and codes of the group, all of them on the lattice; ok is false where it is zero.
 func (s *latticeSearch) fit(g *latticeGroup, lanes *kernels.PointTrials) (scale float32, ok bool) {
 	scale, top, ok := s.begin(g)
 	if !ok {
@@ -222,10 +223,10 @@ func (s *latticeSearch) begin(g *latticeGroup) (scale, top float32, ok bool) {
 	return scale, top, !(top <= 0)
 }
 
-// odd is what the highest level stands for.
+// odd is the value of the highest code.
 func (s *latticeSearch) odd() float32 { return float32(2*s.radix - 1) }
 
-// trial is the number of levels per unit that scale number i, from -tries to tries, brings the greatest weight to.
+// trial is the number of codes per unit for scale number i, from -tries to tries; top is the greatest weight.
 func (s *latticeSearch) trial(i int, top float32) (inverse float32) {
 	return (s.odd() + float32(float32(i)*s.step)) / top
 }
@@ -249,8 +250,8 @@ func (s *latticeSearch) try(g *latticeGroup, scale, top float32) float32 {
 	return scale
 }
 
-// snap sets the levels of the point that begins at weight i: the nearest ones if they are on the lattice, else those of
-// the neighbour with the least error. It tells whether they were moved.
+// snap sets the codes of the point that begins at weight i: the nearest codes if they are on the lattice, else those
+// of the neighbour with the least error. It reports whether they were not on the lattice.
 func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, level *[maxGroup]uint8, i int, inverse, scale float32) bool {
 	x, q := g.x[i:][:s.size], level[i:][:s.size]
 	number := 0
@@ -271,7 +272,7 @@ func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, level *[maxGroup
 	return true
 }
 
-// sums is Σ w·q·x and Σ w·q² with q = 2·level+1.
+// sums is Σ w·q·x and Σ w·q² with q = 2·code+1.
 func (g *latticeGroup) sums(level *[maxGroup]uint8) (qx, qq float32) {
 	for i, v := range g.x[:g.n] {
 		q := unsigned[2*level[i]+1]
@@ -282,7 +283,7 @@ func (g *latticeGroup) sums(level *[maxGroup]uint8) (qx, qq float32) {
 	return qx, qq
 }
 
-// refitted looks for points once more, with the scale that was found, and returns the scale that is best for them.
+// refitted searches points again with the scale that was found, and returns the best scale for them.
 func (s *latticeSearch) refitted(g *latticeGroup, scale float32, lanes *kernels.PointTrials) float32 {
 	off := s.refit == refitAlways
 	for j := range g.n / s.size {

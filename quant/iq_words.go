@@ -1,7 +1,7 @@
 package quant
 
-// The lattices of the IQ formats: a word a point, a digit the level of one weight, the first weight first. What the points are was
-// found by experiment when the formats were made; their order is part of the formats.
+// The lattices of the IQ formats: one word per point, one digit per code, the first weight first. The points were
+// found by experiment when the formats were designed; their order is part of the formats.
 const (
 	wordsIQ2_XXS = `
 00000000 20000000 11000000 02000000 22000000 10100000 01100000 00200000 20200000 02200000 22200000

@@ -60,7 +60,7 @@ func writeHead(head *[headBytesK]byte, d, dmin float32, scales, minima *[groupsK
 	return loadAffineHead(head)
 }
 
-// scaleAffine turns the levels of a super-block into weights.
+// scaleAffine dequantizes the codes of a super-block.
 func scaleAffine(y *[weightsK]float32, level *[weightsK]uint8, head *[headBytesK]byte) {
 	h := loadAffineHead(head)
 	for i := range groupsK {
@@ -69,7 +69,7 @@ func scaleAffine(y *[weightsK]float32, level *[weightsK]uint8, head *[headBytesK
 	}
 }
 
-// quantizeAffine finds head and levels of a super-block.
+// quantizeAffine finds head and codes of a super-block.
 func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32) {
 	var w [groupLenK]float32
 	var scale, minimum [groupsK]float32
@@ -87,7 +87,7 @@ func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]u
 	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
 }
 
-// quantizeAffineWeighted finds head and levels of a super-block of which the columns have the given importance.
+// quantizeAffineWeighted finds head and codes of a super-block with the given importance of the columns.
 func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, importance []float32) {
 	var w [groupLenK]float32
 	var scale, minimum, total [groupsK]float32
@@ -104,8 +104,8 @@ func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[we
 	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
 }
 
-// finishAffineLanes is the end of quantizeAffine where the groups, from number at, have been searched in lanes. It returns
-// the levels.
+// finishAffineLanes is the end of quantizeAffine for groups, from number at, that were searched in lanes. It returns
+// the codes.
 func finishAffineLanes(head *[headBytesK]byte, x *[weightsK]float32, l *laneSearch, at int) *[weightsK]uint8 {
 	var scales, minima [groupsK]uint8
 	minimum := l.minima()
@@ -125,8 +125,8 @@ func finishAffineLanesWeighted(head *[headBytesK]byte, x *[weightsK]float32, l *
 	return l.round(x, h.scale[:], h.minimum[:], 0, int(l.affine.top), at)
 }
 
-// finishAffine writes the head and rounds the weights once more, to the scales that it holds. A group of which the
-// scale came to nothing keeps the levels of its search.
+// finishAffine writes the head and quantizes the weights again with the scales that it holds. A group whose scale was
+// rounded to 0 keeps the codes of its search.
 func (s *affineSearch) finishAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8) {
 	h := writeHead(head, d, dmin, scales, minima)
 	for i := range groupsK {

@@ -6,23 +6,23 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Where there is assembly for it, the search for scales runs in lanes: on many groups of a row side by side, with the
-// steps of the plain search in their order, so that the bytes are the same. The plain functions are the definition, and
-// they take the blocks that have numbers with which the lanes cannot deal.
+// Where there is assembly for it, the search for scales runs in lanes: on many groups of a row side by side. The steps
+// and their order are those of the plain search, so the bytes are the same. The plain functions are the definition,
+// and they take the groups that the assembly cannot handle (non-finite or very large numbers).
 
 // haveLanes says whether searches can run in lanes.
 func haveLanes() bool { return kernels.GroupLanes() > 0 }
 
-// A laneSearch is a search of up to MaxLanes groups, and what it found of each.
+// A laneSearch is a search of up to MaxLanes groups, and its results.
 type laneSearch struct {
 	groups                              kernels.Groups
 	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
-	strange                             uint32                    // bit i: group i is left to the plain search
+	strange                             uint32                    // bit i: group i was not searched and is left to the plain search
 
 	find       func(l *laneSearch) (strange uint32) // searches groups
 	affine     *affineSearch                        // of findAffine, else nil
 	half       int                                  // of findSymmetric and findRefined
-	numerators []float32                            // the numbers of levels to try, in order
+	numerators []float32                            // the numbers of codes to try, in order
 
 	memory [64]float32 // of numerators
 	w      [maxGroup * kernels.MaxLanes]float32
@@ -51,7 +51,7 @@ func symmetricLanes(half int) func() *laneSearch {
 	return func() *laneSearch { return newSymmetricLanes(half) }
 }
 
-// refinedLanes is refineSymmetric in lanes. Of its levels nothing is known.
+// refinedLanes is refineSymmetric in lanes. It does not set codes.
 func refinedLanes(half int) func() *laneSearch {
 	return func() *laneSearch {
 		l := newSymmetricLanes(half)
@@ -72,8 +72,8 @@ func newSymmetricLanes(half int) *laneSearch {
 	return l
 }
 
-// fit searches the groups of n weights in x, at most MaxLanes. weigh sets how much errors count; where it is nil, w says
-// so.
+// fit searches the groups of n weights in x, at most MaxLanes. weigh sets the weights of the errors; where it is nil
+// they are w.
 func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 	g := &l.groups
 	l.strange = 0
@@ -108,7 +108,7 @@ func findRefined(l *laneSearch) (strange uint32) { return l.groups.RefineSymmetr
 // findIQ4 is the search of fitIQ4.
 func findIQ4(l *laneSearch) (strange uint32) { return l.groups.FitIQ4(l.numerators) }
 
-// levels sets level to the levels that the search found for the group x, number i.
+// levels sets level to the codes that the search found for the group x, number i.
 func (l *laneSearch) levels(level []uint8, x []float32, i int) {
 	switch {
 	case l.affine != nil:
@@ -135,9 +135,9 @@ func (l *laneSearch) minima() (minimum [kernels.MaxLanes]float32) {
 // noMinimum is the minima of groups without.
 var noMinimum [kernels.MaxLanes]float32
 
-// round rounds the weights of a super-block once more, to the scales and minima that its groups, from number at, have been
-// given: to levels lo to hi, which it returns counted from lo. A group of which the scale came to nothing keeps the
-// levels of its search.
+// round quantizes the weights of a super-block again, with the scales and minima of its groups, from number at: to
+// codes lo to hi, which it returns counted from lo. A group whose scale was rounded to 0 keeps the codes of its
+// search.
 func (l *laneSearch) round(x *[weightsK]float32, scale, minimum []float32, lo, hi, at int) *[weightsK]uint8 {
 	level, n := (*[weightsK]uint8)(l.level[:]), weightsK/len(scale)
 	kernels.DivideLevels(level[:], x[:], n, minimum, scale, lo, hi)
@@ -186,7 +186,7 @@ func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
 	}
 }
 
-// weights is how much the errors of x count, where importance says so.
+// weights is the weights of the errors of x, where there is importance.
 func (f *laneFormat) weights(l *laneSearch, x, importance []float32) []float32 {
 	if importance == nil || f.spread == 0 {
 		return importance
@@ -216,7 +216,8 @@ func (l *laneSearch) quantizeBlocks(dst []byte, row, importance []float32, size 
 	}
 }
 
-// blockLevels sets the levels of n blocks to those that the search found, and searches the strange ones.
+// blockLevels sets the codes of n blocks to those that the search found, and searches the groups that were left to the
+// plain search.
 func (l *laneSearch) blockLevels(level []uint8, x, w []float32, n int) {
 	if l.affine != nil {
 		kernels.MultiplyLevels(level, x, maxGroup, l.from[:n], l.inverse[:n], 0, int(l.affine.top))

@@ -2,16 +2,16 @@ package quant
 
 import "encoding/binary"
 
-// A block is dequantized in two steps: its levels are spread to a byte each, eight at a time, and then each becomes a
-// weight. What a level stands for before scaling comes from a table, which is faster than an integer conversion.
+// A block is dequantized in two steps. First its codes are unpacked to a byte each, eight at a time. Then each becomes
+// a weight. The value of a code comes from a table, which is faster than an integer conversion.
 var (
-	unsigned   [256]float32 // level
-	lessOne    [256]float32 // level - 1
-	lessFour   [256]float32 // level - 4
-	lessEight  [256]float32 // level - 8
-	less16     [256]float32 // level - 16
-	less32     [256]float32 // level - 32
-	signedByte [256]float32 // int8(level)
+	unsigned   [256]float32 // code
+	lessOne    [256]float32 // code - 1
+	lessFour   [256]float32 // code - 4
+	lessEight  [256]float32 // code - 8
+	less16     [256]float32 // code - 16
+	less32     [256]float32 // code - 32
+	signedByte [256]float32 // int8(code)
 )
 
 func init() {
@@ -22,7 +22,7 @@ func init() {
 	}
 }
 
-// scaleLevels is y[i] = d·value[level[i]].
+// scaleLevels is y[i] = d·value[code[i]].
 func scaleLevels(y *[32]float32, level *[32]byte, d float32, value *[256]float32) {
 	for i := 0; i < len(y); i += 4 {
 		y[i] = d * value[level[i]]
@@ -42,7 +42,7 @@ func scaleLevels16(y *[16]float32, level *[16]byte, d float32, value *[256]float
 	}
 }
 
-// scaleLevelsAdd is y[i] = d·level[i] + m, the product rounded before the addition.
+// scaleLevelsAdd is y[i] = d·code[i] + m, the product rounded before the addition.
 func scaleLevelsAdd(y *[32]float32, level *[32]byte, d, m float32) {
 	for i := 0; i < len(y); i += 4 {
 		y[i] = float32(d*unsigned[level[i]]) + m
@@ -62,7 +62,7 @@ func scaleLevelsAdd16(y *[16]float32, level *[16]byte, d, m float32) {
 	}
 }
 
-// Eight levels of a byte each as one number, the first lowest.
+// Eight codes of a byte each in one number, the first lowest.
 const (
 	eachLow4 = 0x0f0f0f0f_0f0f0f0f
 	eachLow2 = 0x03030303_03030303

@@ -229,7 +229,7 @@ func firstNonFinite(x []float32) int {
 func canBeNonFinite(typ gguf.Type) bool { return typ != gguf.NVFP4 && typ != gguf.MXFP4 }
 
 // The scale byte 255 of MXFP4 is NaN, though the arithmetic of dequantizing makes other numbers of it; those just below
-// overflow with some levels.
+// overflow with some codes.
 func TestFirstNonFiniteOfMXFP4(t *testing.T) {
 	data := make([]byte, 3*17)
 	data[17+10], data[34+10] = 0x77, 0x70 // weights 9 and 25 of blocks 1 and 2 are as large as can be; 9 of block 2 is 0

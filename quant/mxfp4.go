@@ -6,14 +6,14 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// MXFP4 is 32 numbers of one sign bit, two bits of exponent and one of mantissa (E2M1) under a shared exponent: a byte e
-// for the scale 2^(e-127), then 16 bytes of levels as in Q4_0.
+// MXFP4 is 32 numbers of one sign bit, two bits of exponent and one of mantissa (E2M1) with a shared exponent: a byte
+// e for the scale 2^(e-127), then 16 bytes of codes as in Q4_0.
 const (
 	weightsMXFP4 = 32
 	bytesMXFP4   = 17
 )
 
-// scalesMXFP4 is half of what the scale byte stands for, because levels are counted in halves.
+// scalesMXFP4 is half of the scale, because values are stored doubled.
 var scalesMXFP4 = func() (scales [256]float32) {
 	for i := range scales {
 		scales[i] = float32(math.Ldexp(1, i-128))
@@ -21,7 +21,7 @@ var scalesMXFP4 = func() (scales [256]float32) {
 	return scales
 }()
 
-// halvesE2M1 is twice what a level stands for. There are sixteen levels.
+// halvesE2M1 are the values of the sixteen codes, times two.
 var halvesE2M1 = [256]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
 
 func dequantizeMXFP4(dst []float32, src []byte) {
@@ -47,8 +47,8 @@ func quantizeMXFP4(dst []byte, src []float32) {
 	}
 }
 
-// exponentMXFP4 is the scale byte that brings the greatest magnitude to levels from 4 to 8. The logarithm is rounded to
-// float32, so that magnitudes just below a power of two count as it.
+// exponentMXFP4 is the scale byte that maps the greatest magnitude to values from 4 to 8. The logarithm is rounded to
+// float32, so magnitudes just below a power of two count as that power.
 func exponentMXFP4(greatest float32) uint8 {
 	if !(greatest > 0) {
 		return 0
@@ -57,7 +57,8 @@ func exponentMXFP4(greatest float32) uint8 {
 	return uint8(truncated(float32(math.Floor(float64(log))) - 2 + 127))
 }
 
-// levelsE2M1 sets the levels nearest to x, of which peak is the greatest magnitude; the lower of two that are as near.
+// levelsE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
+// near.
 func levelsE2M1(level []uint8, x []float32, peak, half float32) {
 	if !(peak < half*(1<<20)) {
 		farLevelsE2M1(level, x, half)
@@ -76,8 +77,8 @@ func levelsE2M1(level []uint8, x []float32, peak, half float32) {
 	}
 }
 
-// farLevelsE2M1 is levelsE2M1 of any weights. Far beyond the largest level rounding makes all errors equal; then the
-// level is 0.
+// farLevelsE2M1 is levelsE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
+// code is 0.
 func farLevelsE2M1(level []uint8, x []float32, half float32) {
 	for i, v := range x[:len(level)] {
 		mag, nearest := absf(v), 0
@@ -94,8 +95,8 @@ func farLevelsE2M1(level []uint8, x []float32, half float32) {
 	}
 }
 
-// nonFiniteMXFP4 takes the scale byte 255 for what the standard says it is, NaN. The largest scales below it overflow with
-// the largest levels.
+// nonFiniteMXFP4 takes the scale byte 255 as NaN, as the standard says. The largest scales below it overflow with the
+// largest values.
 func nonFiniteMXFP4(data []byte) int {
 	var y [weightsMXFP4]float32
 	for block := 0; (block+1)*bytesMXFP4 <= len(data); block++ {

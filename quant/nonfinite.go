@@ -2,8 +2,8 @@ package quant
 
 import "encoding/binary"
 
-// A number is infinite or NaN when its exponent bits are all ones. Two float32 or four 16-bit numbers are tried at a time:
-// with the other bits cleared, adding one unit of the exponent carries into the sign bit exactly then.
+// A number is infinite or NaN when its exponent bits are all ones. Two float32 or four 16-bit numbers are tested at a
+// time: with the other bits cleared, adding one unit of the exponent carries into the sign bit exactly then.
 
 func nonFiniteF32(data []byte) int {
 	return firstFullExponent(data, 4, 0x7f800000_7f800000, 0x00800000_00800000)

@@ -6,16 +6,16 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of exponent
-// and three of mantissa (E4M3), then eight bytes a group of which byte i holds levels i (low bits) and i+8.
+// NVFP4 is 64 E2M1 numbers in four groups of 16: a byte a group for its scale, an unsigned number of four bits of
+// exponent and three of mantissa (E4M3), then eight bytes a group of which byte i holds codes i (low bits) and i+8.
 const (
 	weightsNVFP4 = 64
 	bytesNVFP4   = 36
 	groupsNVFP4  = 4
 )
 
-// scalesNVFP4 is half of what the scale byte stands for, because levels are counted in halves. 127 would be NaN and
-// counts as 0, and what would be a sign bit is none.
+// scalesNVFP4 is half of the scale, because values are stored doubled. 127 would be NaN and counts as 0; the format
+// has no sign bit for the scale.
 var scalesNVFP4 = func() (scales [256]float32) {
 	for i := range scales {
 		mantissa, exponent := float64(i&7), i>>3&15
@@ -62,8 +62,8 @@ func quantizeNVFP4(dst []byte, src []float32) {
 	}
 }
 
-// scaleNVFP4 is the E4M3 number nearest to f, halves away from 0. As the reference has it, everything from the rounding up to
-// 256 on counts as the largest number, 448.
+// scaleNVFP4 is the E4M3 number nearest to f, halves away from 0. As in the reference, everything that rounds to 256
+// or more counts as the largest number, 448.
 func scaleNVFP4(f float32) uint8 {
 	if !(f > 0) {
 		return 0

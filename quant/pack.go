@@ -2,7 +2,7 @@ package quant
 
 import "encoding/binary"
 
-// packNibbles puts the low four bits of level i and of level i+16 into byte i.
+// packNibbles puts the low four bits of code i and of code i+16 into byte i.
 func packNibbles(q *[16]byte, level *[32]uint8) {
 	store8(q[:], load8(level[:])&eachLow4|load8(level[16:])&eachLow4<<4)
 	store8(q[8:], load8(level[8:])&eachLow4|load8(level[24:])&eachLow4<<4)
@@ -17,7 +17,7 @@ func unpackNibbles(level *[32]uint8, q *[16]byte) {
 	store8(level[24:], b>>4&eachLow4)
 }
 
-// packFiveBits puts bit 4 of level i into bit i of high, and the low four bits of levels i and i+16 into byte i of low.
+// packFiveBits puts bit 4 of code i into bit i of high, and the low four bits of codes i and i+16 into byte i of low.
 func packFiveBits(high *[4]byte, low *[16]byte, level *[32]uint8) {
 	var bits uint32
 	for i, l := range level {
@@ -36,7 +36,7 @@ func unpackFiveBits(level *[32]uint8, high *[4]byte, low *[16]byte) {
 	store8(level[24:], b>>4&eachLow4|highBits(high[3])>>3)
 }
 
-// packCrumbs puts the low two bits of the levels into bytes: byte i of each 32 holds those of levels i, i+32, i+64 and
+// packCrumbs puts the low two bits of the codes into bytes: byte i of each 32 holds those of codes i, i+32, i+64 and
 // i+96 of 128, from the lowest bits up.
 func packCrumbs(q *[64]byte, level *[weightsK]uint8) {
 	for half := range 2 {

@@ -2,7 +2,7 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q1_0 is 128 weights of d or -d: the half precision d, then a bit a weight that is set for d, the first one lowest.
+// Q1_0 is 128 weights of d or -d: the half precision d, then one bit per weight, set for d, the first one lowest.
 const (
 	weightsQ1_0 = 128
 	bytesQ1_0   = 18

@@ -2,7 +2,8 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q2_0 is 64 weights d·(q-1) with levels from 0 to 3: the half precision d, then two bits a level, the first one lowest.
+// Q2_0 is 64 weights d·(q-1) with codes q from 0 to 3: the half precision d, then two bits a code, the first one
+// lowest.
 const (
 	weightsQ2_0 = 64
 	bytesQ2_0   = 18

@@ -2,8 +2,8 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q2_K is a super-block of sixteen groups of 16 weights scale·q - minimum: a byte a group with four bits of its scale (low)
-// and four of its minimum, 64 bytes of levels (see packCrumbs), then the half precision worth d of one step of the
+// Q2_K is a super-block of sixteen groups of 16 weights scale·q - minimum: a byte a group with four bits of its scale
+// (low) and four of its minimum, 64 bytes of codes (see packCrumbs), then in half precision the factors d of the
 // scales and dmin of the minima.
 const (
 	groupsQ2_K = 16
@@ -117,8 +117,8 @@ func plainWeightedQ2_K(dst []byte, row, importance []float32) {
 	}
 }
 
-// finishQ2_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
-// came to nothing keeps the levels of its search.
+// finishQ2_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
+// rounded to 0 keeps the codes of its search.
 func finishQ2_K(b *[bytesQ2_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
 	for i, s := range scale {
@@ -139,7 +139,7 @@ func finishLanesQ2_K(b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d,
 	packCrumbs((*[64]byte)(b[levelsQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
 }
 
-// writeScalesQ2_K writes all but the levels of a block, and returns the scales and minima that it now holds.
+// writeScalesQ2_K writes all but the codes of a block, and returns the scales and minima as stored.
 func writeScalesQ2_K(b *[bytesQ2_K]byte, d, dmin float32, scales, minima *[groupsQ2_K]uint8) (scale, minimum [groupsQ2_K]float32) {
 	d = storeHalf((*[2]byte)(b[dQ2_K:]), d)
 	dmin = storeHalf((*[2]byte)(b[dminQ2_K:]), dmin)

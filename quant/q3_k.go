@@ -8,7 +8,7 @@ import (
 )
 
 // Q3_K is a super-block of sixteen groups of 16 weights d·(scale-32)·(q-4): 32 bytes of which bit g of byte j is the
-// highest bit of level j of 32-weight group g, 64 bytes with the low two bits of the levels (see packCrumbs), twelve
+// highest bit of code j of 32-weight group g, 64 bytes with the low two bits of the codes (see packCrumbs), twelve
 // bytes of scales of six bits, and the half precision d.
 const (
 	groupsQ3_K = 16
@@ -18,7 +18,7 @@ const (
 	bytesQ3_K  = 110
 )
 
-// lanesQ3_K leaves super-blocks with a scale that came to nothing to the definition, for the levels of the search.
+// lanesQ3_K leaves super-blocks with a scale that was rounded to 0 to the plain search, which has their codes.
 var lanesQ3_K = laneFormat{
 	n: 16, bytes: bytesQ3_K, lanes: refinedLanes(4),
 	weigh: func(*kernels.Groups) {},
@@ -110,7 +110,7 @@ func plainWeightedQ3_K(dst []byte, row, importance []float32) {
 	}
 }
 
-// roundScalesQ3_K brings the scale of largest magnitude to the lowest of 64 levels, and returns what one level is worth.
+// roundScalesQ3_K scales the scale of largest magnitude to the lowest of 64 codes, and returns the size of one step.
 func roundScalesQ3_K(scale *[groupsQ3_K]float32) (d float32, scales [groupsQ3_K]uint8) {
 	top := peak(scale[:])
 	if top == 0 {
@@ -123,8 +123,8 @@ func roundScalesQ3_K(scale *[groupsQ3_K]float32) (d float32, scales [groupsQ3_K]
 	return 1 / inverse, scales
 }
 
-// finishQ3_K writes the block, its weights rounded once more to the scales that it holds. A group of which the scale
-// came to nothing keeps the levels of its search.
+// finishQ3_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
+// rounded to 0 keeps the codes of its search.
 func finishQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8) {
 	for i, step := range writeScalesQ3_K(b, d, scales) {
 		if step == 0 {
@@ -144,7 +144,7 @@ func finishLanesQ3_K(b *[bytesQ3_K]byte, x *[weightsK]float32, l *laneSearch, d 
 	packQ3_K(b, l.round(x, steps[:], noMinimum[:], -4, 3, 0))
 }
 
-// writeScalesQ3_K writes all but the levels of a block, and returns the scales that it now holds.
+// writeScalesQ3_K writes all but the codes of a block, and returns the scales as stored.
 func writeScalesQ3_K(b *[bytesQ3_K]byte, d float32, scales *[groupsQ3_K]uint8) (steps [groupsQ3_K]float32) {
 	d = storeHalf((*[2]byte)(b[dQ3_K:]), d)
 	packScalesQ3_K((*[12]byte)(b[scalesQ3_K:]), scales)

@@ -2,7 +2,7 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q4_0 is 32 weights d·(q-8): the half precision d, then 16 bytes, of which byte i holds the levels of weights i (low
+// Q4_0 is 32 weights d·(q-8): the half precision d, then 16 bytes, of which byte i holds the codes of weights i (low
 // bits) and i+16.
 const (
 	weightsQ4_0 = 32

@@ -2,8 +2,8 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q4_1 is 32 weights d·q + m: the half precision d and m, then 16 bytes, of which byte i holds the levels of weights i (low
-// bits) and i+16.
+// Q4_1 is 32 weights d·q + m: the half precision d and m, then 16 bytes, of which byte i holds the codes of weights i
+// (low bits) and i+16.
 const (
 	weightsQ4_1 = 32
 	bytesQ4_1   = 20

@@ -3,7 +3,7 @@ package quant
 import "github.com/peftconv/peftconv/kernels"
 
 // Q4_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), then 128 bytes of
-// which byte i of each 32 holds the levels of weights i (low bits) and i+32 of 64.
+// which byte i of each 32 holds the codes of weights i (low bits) and i+32 of 64.
 const bytesQ4_K = headBytesK + 128
 
 var (

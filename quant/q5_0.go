@@ -2,8 +2,8 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of level i, then 16
-// bytes, of which byte i holds the low four bits of levels i (low) and i+16.
+// Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of code i, then 16
+// bytes, of which byte i holds the low four bits of codes i (low) and i+16.
 const (
 	weightsQ5_0 = 32
 	bytesQ5_0   = 22

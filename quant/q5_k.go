@@ -3,7 +3,7 @@ package quant
 import "github.com/peftconv/peftconv/kernels"
 
 // Q5_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), 32 bytes of which
-// bit g of byte j is the highest bit of level j of group g, then 128 bytes with the low four bits as in Q4_K.
+// bit g of byte j is the highest bit of code j of group g, then 128 bytes with the low four bits as in Q4_K.
 const (
 	highQ5_K  = headBytesK
 	lowQ5_K   = headBytesK + 32

@@ -3,8 +3,8 @@ package quant
 import "github.com/peftconv/peftconv/kernels"
 
 // Q6_K is a super-block of 256 weights d·scale·(q-32) in sixteen groups of 16, laid out in two halves of 128: the low
-// four bits of the levels (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half:
-// byte i holds weights i, i+32, i+64 and i+96 from the lowest bits up), sixteen signed scales, and the half precision d.
+// four bits of the codes (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half: byte
+// i holds weights i, i+32, i+64 and i+96 from the lowest bits up), sixteen signed scales, and the half precision d.
 const (
 	highQ6_K   = 128
 	scalesQ6_K = 192
@@ -83,8 +83,8 @@ func plainWeightedQ6_K(dst []byte, row, importance []float32) {
 	}
 }
 
-// finishQ6_K rounds the scales of the groups, and the weights once more to the rounded scales. A group of which the
-// scale came to nothing keeps the levels of its search.
+// finishQ6_K rounds the scales of the groups, and quantizes the weights again with the rounded scales. A group whose
+// scale was rounded to 0 keeps the codes of its search.
 func finishQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8, x *[weightsK]float32, scale *[16]float32) {
 	steps, ok := writeScalesQ6_K(b, scale)
 	if !ok {
@@ -113,8 +113,7 @@ func finishLanesQ6_K(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
 	packQ6_K((*[bytesQ6_K]byte)(b), l.round(x, steps[:], noMinimum[:], -32, 31, 0))
 }
 
-// writeScalesQ6_K writes all but the levels of a block, and returns the scales that it now holds; ok is false where there is
-// nothing to scale.
+// writeScalesQ6_K writes all but the codes of a block, and returns the scales as stored; ok is false if all are zero.
 func writeScalesQ6_K(b *[bytesQ6_K]byte, scale *[16]float32) (steps [16]float32, ok bool) {
 	top := peak(scale[:])
 	if absf(top) < noScale {

@@ -2,7 +2,7 @@ package quant
 
 import "github.com/peftconv/peftconv/gguf"
 
-// A format is what the package knows of one block type. Lengths given to its functions have been checked.
+// A format describes one block type. Its functions may rely on the lengths that they get.
 type format struct {
 	weights int // in one block
 	bytes   int // of one block
@@ -13,7 +13,7 @@ type format struct {
 	// quantize turns src, whole blocks, into the blocks of dst; nil: the format needs importance weights.
 	quantize func(dst []byte, src []float32)
 
-	// quantizeWeighted does so for one row with importance weights; nil: the format takes no notice of them.
+	// quantizeWeighted does so for one row with importance weights; nil: the format ignores them.
 	quantizeWeighted func(dst []byte, row, importance []float32)
 
 	// nonFinite is the index of the first weight in data that is NaN or infinite, or -1.
@@ -74,7 +74,7 @@ func lookup(t gguf.Type) *format {
 	return &formats[t]
 }
 
-// mustLookup is the format of t, which the caller should have asked [Supported] for.
+// mustLookup is the format of t; the caller must have asked [Supported].
 func mustLookup(t gguf.Type) *format {
 	f := lookup(t)
 	if f == nil {
@@ -105,10 +105,9 @@ func Dequantize(t gguf.Type, dst []float32, src []byte) {
 	f.dequantize(dst, src)
 }
 
-// Quantize sets dst to the blocks of src, rows of cols weights each. importance is nil or holds one weight a
-// column, by which the squared errors of that column count; some formats take no notice of it and some
-// ([NeedsImportance]) cannot do without. The result depends on each row alone, so that rows can be quantized in
-// pieces and on many threads.
+// Quantize sets dst to the blocks of src, rows of cols weights each. importance is nil or has one weight per column,
+// by which the squared errors of that column count. Some formats ignore it, and some ([NeedsImportance]) require it.
+// The result of a row depends on that row alone, so rows can be quantized in pieces and on many threads.
 func Quantize(t gguf.Type, dst []byte, src []float32, cols int, importance []float32) {
 	f := mustLookup(t)
 	switch {

@@ -65,7 +65,7 @@ func TestRoundTripError(t *testing.T) {
 func TestImportance(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if formats[typ].quantizeWeighted == nil {
-			t.Skip("takes no notice of importance")
+			t.Skip("ignores importance")
 		}
 		const cols = 1024
 		x := normalWeights(16*cols, 12)

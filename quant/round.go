@@ -2,15 +2,15 @@ package quant
 
 import "math"
 
-// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is rounded
-// to the nearest whole number, ties to even.
+// A float32 of magnitude below roundingRange = 2²² that has roundingBias = 1.5·2²³ added and taken away again is
+// rounded to the nearest whole number, ties to even.
 const (
 	roundingRange = 1 << 22
 	roundingBias  = 3 << 22
 )
 
-// nearest rounds to the nearest whole number, ties to even. Beyond roundingRange it returns what the low bits of the
-// biased number say, as ggml's does: 0 or a wrong number, but always the same.
+// nearest rounds to the nearest whole number, ties to even. Beyond roundingRange it returns the low bits of the biased
+// number, as ggml's does: 0 or a wrong number, but always the same.
 func nearest(f float32) int {
 	return int(math.Float32bits(float32(f)+roundingBias)&0x7fffff) - 0x400000
 }
@@ -26,7 +26,7 @@ func truncated(f float32) int32 {
 	return math.MinInt32
 }
 
-// roundedLevel is the signed byte that f, already raised by one half, is cut to, limited to top from above.
+// roundedLevel is the signed byte to which f, already raised by one half, is truncated, at most top.
 func roundedLevel(f float32, top int8) uint8 {
 	return uint8(min(int8(truncated(f)), top))
 }
@@ -46,7 +46,6 @@ func inverseOf(d float32) float32 {
 	return 1 / d
 }
 
-// absf is |f|.
 func absf(f float32) float32 { return math.Float32frombits(math.Float32bits(f) &^ (1 << 31)) }
 
 // sqrtf is the square root rounded to float32.

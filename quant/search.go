@@ -2,17 +2,16 @@ package quant
 
 import "math"
 
-// The searches decide which levels and scales a block gets. They are the published algorithms of ggml's quantizers, and a
-// block's bytes depend on each of their roundings: every product is rounded to float32 before it is added (hence the
+// The searches decide the codes and scales of a block. They are the published algorithms of ggml's quantizers, and the
+// bytes depend on each of their roundings: every product is rounded to float32 before it is added (hence the
 // conversions, which forbid fused multiply-add), and every sum runs from the first weight to the last.
 
-// noScale is the largest magnitude that counts as nothing to quantize.
+// noScale is the largest magnitude that is quantized as zero.
 const noScale = 1e-15
 
-// greatestFloat is where searches for the least error begin.
+// greatestFloat is the initial value of searches for the least error.
 const greatestFloat = math.MaxFloat32
 
-// sumSquares is Σ x².
 func sumSquares(x []float32) float32 {
 	var sum float32
 	for _, v := range x {
@@ -21,7 +20,6 @@ func sumSquares(x []float32) float32 {
 	return sum
 }
 
-// sumOf is Σ x.
 func sumOf(x []float32) float32 {
 	var sum float32
 	for _, v := range x {
@@ -70,7 +68,7 @@ func errorWeights(w, x, importance []float32, spread float32) {
 	}
 }
 
-// spreadScales spreads the levels 0 to top from 0 to the greatest scale, and returns what one level is worth.
+// spreadScales spreads the codes 0 to top from 0 to the greatest scale, and returns the size of one step.
 func spreadScales(level []uint8, scale []float32, top uint8) float32 {
 	var greatest, inverse float32
 	for _, s := range scale {

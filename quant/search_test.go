@@ -78,7 +78,7 @@ func TestFitPositiveSkipsIgnored(t *testing.T) {
 	scale := fitPositive(level, x, w, 7)
 	for i := range 7 {
 		if level[i] != uint8(i+1) || scale != 1 {
-			t.Fatalf("scale %v, levels %v: want 1 and the numbers themselves", scale, level)
+			t.Fatalf("scale %v, codes %v: want 1 and the numbers themselves", scale, level)
 		}
 	}
 }
@@ -91,7 +91,7 @@ func TestSearchesOfNothing(t *testing.T) {
 		}
 		level := []uint8{31: 9}
 		if s := fitSymmetric(level, x[:], w[:], 8); s != 0 || level[31] != 0 {
-			t.Errorf("fitSymmetric of %v: scale %v, level %d, want 0 and 0", tiny, s, level[31])
+			t.Errorf("fitSymmetric of %v: scale %v, code %d, want 0 and 0", tiny, s, level[31])
 		}
 	}
 	level := []uint8{31: 9}

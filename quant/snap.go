@@ -6,17 +6,17 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// Snapping moves blocks on the grid of their type. A weight is scale·value + offset: every group of weights has a scale
-// and, in some types, an offset, and each weight has a level that stands for a value. Regrid moves scales and offsets
-// and keeps the levels; Recode moves levels and keeps scales and offsets. Both write whole blocks of the same type, and
-// both give back the very bytes of the base where nothing is to change. What is written depends on the arguments alone:
+// Requantization changes blocks without changing their type. A weight is scale·value(code) + offset: every group of
+// weights has a scale and, in some types, an offset (zero point), and each weight has a code. Regrid changes scales
+// and offsets and keeps the codes. Recode changes codes and keeps scales and offsets. Both write whole blocks of the
+// same type, and both return the bytes of the base where nothing changes. The result depends on the arguments alone:
 // not on the processor, nor on how rows are shared between threads.
 
 // floatGroup is the number of weights that share a factor where the type has no blocks.
 const floatGroup = 32
 
-// GroupLen is the number of weights of type t that share a scale; the last group of a row of floats may be shorter. It is
-// 0 for types that are not supported.
+// GroupLen is the number of weights of type t that share a scale; the last group of a row of floats may be shorter. It
+// is 0 for types that are not supported.
 func GroupLen(t gguf.Type) int {
 	if g := gridOf(t); g != nil {
 		return g.group
@@ -33,10 +33,10 @@ func HasOffsets(t gguf.Type) bool {
 	return g != nil && g.affine || isFloat(t)
 }
 
-// HasScales says whether the scales of type t can be moved by less than a factor of two.
+// HasScales says whether the scales of type t can change by less than a factor of two.
 func HasScales(t gguf.Type) bool { return t != gguf.MXFP4 && GroupLen(t) > 0 }
 
-// HasLevels says whether each weight of type t has a level of its own, which Recode can move.
+// HasLevels says whether each weight of type t has a code of its own, which Recode can change.
 func HasLevels(t gguf.Type) bool {
 	g := gridOf(t)
 	return g != nil && g.unpack != nil || isFloat(t)
@@ -80,10 +80,10 @@ func (m Matrix) Grid(scale, offset []float32, r int) {
 	}
 }
 
-// Regrid sets dst to a row of blocks with the levels of base and, as near as the type can hold them, the given scales and
-// offsets of its groups (see Matrix.Grid). A block of which all scales and offsets are those it has is copied. Where
-// several groups share a half precision factor, it is fitted anew and the groups' integers with it, so that the
-// summed square of what the weights miss is small.
+// Regrid sets dst to a row of blocks with the codes of base and the given scales and offsets of its groups (see
+// Matrix.Grid), rounded to what the type can store. A block whose scales and offsets all stay the same is copied.
+// Where several groups share a half precision factor, this factor and the integers of the groups are fitted again so
+// that the summed square of the weights' errors is small.
 //
 // A row of floats becomes scale·base + offset, rounded to the type.
 func Regrid(t gguf.Type, dst, base []byte, scale, offset []float32) {
@@ -116,20 +116,20 @@ func Regrid(t gguf.Type, dst, base []byte, scale, offset []float32) {
 	}
 }
 
-// A Rounding says to which level Recode brings a weight that lies between two. The zero value takes the nearer one.
+// A Rounding says how Recode rounds a weight to a code. The zero value rounds to nearest.
 type Rounding struct {
-	// Dither has a number u, 0 ≤ u < 1, for each weight: it goes up from a level where the way to the next one has been
-	// made but for the share u. With numbers spread evenly the mean of many weights moves as the changes ask, however
-	// small they are. nil is 1/2.
+	// Dither is the stochastic rounding: a number u, 0 ≤ u < 1, for each weight. A weight rounds up when it lies at
+	// least 1 - u of a step above the lower code. With uniform numbers the mean over many weights changes as asked,
+	// however small the changes are. nil is 1/2 for all.
 	Dither []float32
-	// Latent has the weights that base was made from: changes are added to these instead of to what base says, as far as
-	// they lie in the cell of the level that base has. It replaces Dither.
+	// Latent holds the master weights, from which base was quantized. Changes are added to these instead of to the
+	// weights of base, but each is first limited to the cell of its code in base. It replaces Dither.
 	Latent []float32
 }
 
-// Recode sets dst to a row of blocks with the scales and offsets of base and the levels that come nearest to base + change.
-// dst and base may be the same. A weight of which the change is 0 keeps its level. Floats become base + change, rounded
-// to the type.
+// Recode sets dst to a row of blocks with the scales and offsets of base and the codes that base + change rounds to.
+// dst and base may be the same. A weight whose change is 0 keeps its code. Floats become base + change, rounded to the
+// type.
 func Recode(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 	if len(dst) != len(base) || round.Dither != nil && len(round.Dither) != len(change) ||
 		round.Latent != nil && len(round.Latent) != len(change) {
@@ -141,7 +141,7 @@ func Recode(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 	}
 	f, g := mustLookup(t), gridOf(t)
 	if g.unpack == nil {
-		panic("quant: Recode of a type whose weights have no level of their own")
+		panic("quant: Recode of a type whose weights have no code of their own")
 	}
 	if len(change)%f.weights != 0 || len(base) != len(change)/f.weights*f.bytes {
 		panic("quant: Recode of a part of a block or with more or fewer changes than weights")
@@ -177,7 +177,7 @@ func (r Rounding) part(at, n int) Rounding {
 	return r
 }
 
-// recode moves the levels of one group and says whether there were any to move.
+// recode changes the codes of one group and reports whether any changed.
 func (g *grid) recode(level []uint8, change []float32, scale, offset float32, round Rounding) (moved bool) {
 	if scale == 0 || scale-scale != 0 {
 		return false
@@ -208,7 +208,8 @@ func (g *grid) recode(level []uint8, change []float32, scale, offset float32, ro
 	return moved
 }
 
-// recodeEven is recode of levels that are 1 apart and their own rank: the level goes to the whole part of level + change + up.
+// recodeEven is recode for values that are 1 apart with the codes as ranks: the new code is the whole part of code +
+// change + up.
 func recodeEven(level []uint8, change []float32, inverse float32, top int, dither []float32) (moved bool) {
 	up, most := float32(0.5), float32(top)
 	level = level[:len(change)]
@@ -236,7 +237,7 @@ func recodeEven(level []uint8, change []float32, inverse float32, top int, dithe
 	return moved
 }
 
-// rank is the place of a level among the ascending values.
+// rank is the index of a code's value among the ascending values.
 func (g *grid) rank(level uint8) int {
 	if g.ranks != nil {
 		return int(g.ranks[level])
@@ -252,8 +253,8 @@ func (g *grid) level(rank int) uint8 {
 	return uint8(rank)
 }
 
-// nearest is the rank of the value next to aim, counted from a rank nearby: the upper one of two from where the share up
-// is left of the way.
+// nearest is the rank of the value nearest to aim, searched from a rank nearby. It rounds up when at most the fraction
+// up of a step is missing.
 func (g *grid) nearest(rank int, aim, up float32) int {
 	v := g.values
 	if g.even {
@@ -275,7 +276,7 @@ func (g *grid) nearest(rank int, aim, up float32) int {
 	return rank
 }
 
-// inCell limits how far a latent lies from the value of its rank to a little less than half of the way to the next one.
+// inCell limits the distance of a master weight from the value of its rank to a little less than half a step.
 func (g *grid) inCell(rank int, off float32) float32 {
 	const share = 0.4999
 	v := g.values
@@ -336,10 +337,10 @@ func recodeFloats(t gguf.Type, dst, base []byte, change []float32, round Roundin
 // A blockGrid is the scales and offsets of one block.
 type blockGrid struct {
 	scale, offset [16]float32
-	mean, spread  [16]float32 // of the values in each group: their mean, and the mean square of what is left of them
+	mean, spread  [16]float32 // of the values in each group: their mean and their variance
 }
 
-// snapWork is memory for one block: what is called through function values would be allocated for each otherwise.
+// snapWork is memory for one block: arguments of function values would be allocated on the heap for each call.
 type snapWork struct {
 	have, want blockGrid
 	level      [weightsK]uint8
@@ -357,7 +358,7 @@ func (g *blockGrid) equal(o *blockGrid, n int) bool {
 	return true
 }
 
-// measure fills in the mean and the spread of the values. Without levels all groups count the same.
+// measure computes the mean and the variance of the values. Without codes all groups count the same.
 func (g *grid) measure(b []byte, work *snapWork, groups int) {
 	grid := &work.want
 	if !g.shared {
@@ -376,7 +377,7 @@ func (g *grid) measure(b []byte, work *snapWork, groups int) {
 	}
 }
 
-// moments are the mean of the values of some levels, and the mean square of what is left of them.
+// moments are the mean and the variance of the values of some codes.
 func (g *grid) moments(level []uint8) (mean, spread float32) {
 	n := float32(len(level))
 	if g.even && g.ranks == nil {

@@ -1,6 +1,6 @@
 package quant
 
-// A ladder is the numbers that an integer sub-scale stands for: rung i, from lo to hi, for i·step + first.
+// A ladder is the values of an integer sub-scale: rung i, from lo to hi, stands for i·step + first.
 type ladder struct {
 	lo, hi      int
 	step, first float32
@@ -21,7 +21,7 @@ func (l *ladder) rung(v float32) int {
 	return nearest(f)
 }
 
-// A rungs is a half precision factor and the rungs that a block has under it.
+// A rungs is a half precision factor and the rungs that a block has with it.
 type rungs struct {
 	d float32
 	i [16]int16
@@ -60,8 +60,8 @@ func (l *ladder) refit(r rungs, want, w []float32) float32 {
 	return clampHalf(num / den)
 }
 
-// fit finds a factor and rungs that come close to want, errors weighted by w. It tries the factor and the rungs of the base,
-// each with the other fitted to it, and factors that bring the number of largest magnitude to the last rungs.
+// fit finds a factor and rungs that come close to want, errors weighted by w. It tries the factor and the rungs of the
+// base, each with the other fitted to it, and factors that map the number of largest magnitude to the last rungs.
 func (l *ladder) fit(base rungs, want, w []float32) rungs {
 	best := base
 	least := l.error(best, want, w)
@@ -96,7 +96,7 @@ type subScales struct {
 	store func(b []byte, r rungs)
 }
 
-// grid is a format whose scales are of that kind.
+// loadGrid and storeGrid read and write a format whose scales are of that kind.
 func (s *subScales) loadGrid(b []byte, g *blockGrid) {
 	r := s.load(b)
 	for i := range s.n {
@@ -104,7 +104,7 @@ func (s *subScales) loadGrid(b []byte, g *blockGrid) {
 	}
 }
 
-// storeGrid fits factor and rungs to the scales of g, an error of which counts as much as it moves the weights.
+// storeGrid fits factor and rungs to the scales of g. Errors are weighted by their effect on the weights.
 func (s *subScales) storeGrid(b []byte, g *blockGrid) {
 	var w [16]float32
 	for i := range s.n {
@@ -116,7 +116,7 @@ func (s *subScales) storeGrid(b []byte, g *blockGrid) {
 }
 
 // affineScales says where the blocks of a type keep the factors and rungs of scales and of minima: a weight is
-// d·scale·level - dmin·minimum.
+// d·scale·code - dmin·minimum.
 type affineScales struct {
 	ladder
 	n     int
@@ -132,8 +132,8 @@ func (s *affineScales) loadGrid(b []byte, g *blockGrid) {
 	}
 }
 
-// storeGrid fits both factors, each also as the base has it, and then the rungs of each group together: what the scale
-// misses is made good by the minimum as far as the mean of the levels goes.
+// storeGrid fits both factors, trying those of the base too, and then the rungs of each group together: the minimum
+// compensates the error of the scale as far as the mean of the codes allows.
 func (s *affineScales) storeGrid(b []byte, g *blockGrid) {
 	baseScale, baseMinimum := s.load(b)
 	var ones, low, miss [16]float32
@@ -159,8 +159,8 @@ func (s *affineScales) storeGrid(b []byte, g *blockGrid) {
 	}
 }
 
-// together chooses the rungs under two factors: for each group, of the scales about the one wanted, the one that together
-// with the minimum that suits it moves the weights least from where they should be. It returns the summed mean square.
+// together chooses the rungs for two factors. For each group it tries the scales near the wanted one, each with its
+// best minimum, and takes the pair with the least error of the weights. It returns the summed mean square.
 func (s *affineScales) together(d, dmin float32, g *blockGrid, low []float32) (scale, minimum rungs, sum float32) {
 	scale.d, minimum.d = d, dmin
 	inverse, inverseMin := inverseOf(d), inverseOf(dmin)

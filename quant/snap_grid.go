@@ -7,20 +7,20 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// A grid says how the blocks of a type hold scales, offsets and levels.
+// A grid describes how the blocks of a type store scales, offsets and codes.
 type grid struct {
 	group  int  // weights that share a scale
 	affine bool // there are offsets
-	shared bool // several groups share a factor, so that it matters how much each counts
+	shared bool // several groups share a factor, so groups have different weights
 
 	load  func(b []byte, g *blockGrid)
 	store func(b []byte, g *blockGrid) // b holds the base
 
-	// What follows is missing where weights have no levels of their own.
-	values []float32   // what levels stand for before scaling, ascending
+	// The fields below are empty where weights have no codes of their own.
+	values []float32   // values of the codes before scaling, ascending
 	even   bool        // values are 1 apart
-	ranks  *[256]uint8 // places among the values by level; nil: the level itself
-	levels []uint8     // levels by place; nil: the place itself
+	ranks  *[256]uint8 // rank of a code's value; nil: the code itself
+	levels []uint8     // codes by rank; nil: the rank itself
 	unpack func(level *[weightsK]uint8, b []byte)
 	pack   func(b []byte, level *[weightsK]uint8)
 }
@@ -74,19 +74,19 @@ func (s *affineScales) grid() grid {
 	return grid{group: weightsK / s.n, shared: true, affine: true, load: s.loadGrid, store: s.storeGrid}
 }
 
-// with adds levels that are whole numbers from first on.
+// with adds codes that stand for whole numbers from first on.
 func (g grid) with(first float32, n int, unpack func(level *[weightsK]uint8, b []byte), pack func(b []byte, level *[weightsK]uint8)) grid {
 	g.values, g.even, g.unpack, g.pack = counted(first, n), true, unpack, pack
 	return g
 }
 
-// uneven adds levels that stand for the given values.
+// uneven adds codes that stand for the given values.
 func (g grid) uneven(values []float32, unpack func(level *[weightsK]uint8, b []byte), pack func(b []byte, level *[weightsK]uint8)) grid {
 	g.values, g.unpack, g.pack = values, unpack, pack
 	return g
 }
 
-// grids are the grids by the id of their type; group == 0 marks what has none.
+// grids are the grids by the id of their type; group == 0 marks types without one.
 var grids = [...]grid{
 	gguf.Q4_0: oneScale(32, 0).with(-8, 16, nibblesFrom(2), nibblesTo(2)),
 	gguf.Q5_0: oneScale(32, 0).with(-16, 32, fiveBitsFrom(2), fiveBitsTo(2)),
@@ -134,7 +134,7 @@ var grids = [...]grid{
 	gguf.NVFP4: gridNVFP4().uneven(valuesE2M1, unpackNVFP4, packNVFP4).byRank(&ranksE2M1, levelOfE2M1),
 }
 
-// byRank says in which order the levels stand for the values.
+// byRank sets the order of the codes by value.
 func (g grid) byRank(ranks *[256]uint8, levels []uint8) grid {
 	g.ranks, g.levels = ranks, levels
 	return g
@@ -160,8 +160,8 @@ func fiveBitsTo(at int) func(b []byte, level *[weightsK]uint8) {
 	}
 }
 
-// gridQ8_0 has the levels from -127 to 127: -128, which no quantizer writes, is left alone where a file has it, and never
-// made, because kernels that split sign and magnitude stumble over it.
+// gridQ8_0 has the codes from -127 to 127. -128, which no quantizer writes, is kept where a file has it, and never
+// written, because kernels that split sign and magnitude fail on it.
 func gridQ8_0() grid {
 	g := oneScale(32, 0).with(-127, 255,
 		func(level *[weightsK]uint8, b []byte) { copy(level[:32], b[2:34]) },
@@ -389,8 +389,8 @@ func packQ2_0(b []byte, level *[weightsK]uint8) {
 	}
 }
 
-// valuesE2M1 are the values of halvesE2M1 in order; ranksE2M1 and levelOfE2M1 lead there and back. Zero has two levels, of
-// which the one without a sign is written.
+// valuesE2M1 are the values of halvesE2M1 in order; ranksE2M1 and levelOfE2M1 convert between code and rank. Zero has
+// two codes; the one without a sign is written.
 var (
 	valuesE2M1  = []float32{-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12}
 	levelOfE2M1 = []uint8{15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}

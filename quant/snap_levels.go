@@ -2,11 +2,11 @@ package quant
 
 import "github.com/peftconv/peftconv/gguf"
 
-// HasGrid says whether weights of type t have levels of their own under scales: all that HasLevels but the floats.
+// HasGrid says whether weights of type t have codes with scales: all types that HasLevels but the floats.
 func HasGrid(t gguf.Type) bool { return HasLevels(t) && !isFloat(t) }
 
-// Levels are the levels of a row of blocks, which can be moved one by one where Recode moves a whole row at once. Scales and
-// offsets stay as they are.
+// Levels are the codes of a row of blocks. They can be changed one by one, where Recode changes a whole row at once.
+// Scales and offsets stay the same.
 type Levels struct {
 	grid          *grid
 	format        *format
@@ -15,10 +15,10 @@ type Levels struct {
 	scale, offset []float32 // of each group
 }
 
-// Load takes the levels of a row of blocks, which must stay as it is until Store, of a type that HasGrid.
+// Load reads the codes of a row of blocks of a type that HasGrid. The row must not change before Store.
 func (l *Levels) Load(t gguf.Type, row []byte) {
 	if !HasGrid(t) {
-		panic("quant: Levels of a type whose weights have no level of their own")
+		panic("quant: Levels of a type whose weights have no code of their own")
 	}
 	l.grid, l.format, l.base = gridOf(t), mustLookup(t), row
 	l.level, l.scale, l.offset = l.level[:0], l.scale[:0], l.offset[:0]
@@ -35,8 +35,8 @@ func (l *Levels) Load(t gguf.Type, row []byte) {
 	}
 }
 
-// Move brings weight i to the level next to aim, to the upper one of two from where the share up (see Rounding.Dither) is left of
-// the way to it, and gives the weight that it now is. A weight whose scale is 0 stays.
+// Move rounds aim to a code for weight i and returns the new weight. It rounds up when at most the fraction up of a
+// step is missing (see Rounding.Dither). A weight whose scale is 0 stays.
 func (l *Levels) Move(i int, aim, up float32) float32 {
 	group := i / l.grid.group
 	scale, offset := l.scale[group], l.offset[group]
@@ -50,7 +50,7 @@ func (l *Levels) Move(i int, aim, up float32) float32 {
 	return float32(scale*l.grid.values[rank]) + offset
 }
 
-// Store writes the row with its levels as they now are to dst.
+// Store writes the row with its current codes to dst.
 func (l *Levels) Store(dst []byte) {
 	if len(dst) != len(l.base) {
 		panic("quant: Levels stored in more or fewer bytes than they were loaded from")

@@ -8,14 +8,14 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// TestLevelsMoveAsRecodeDoes: moved one by one levels end where Recode brings them, and Move says what their weights then are.
+// TestLevelsMoveAsRecodeDoes: codes changed one by one are those of Recode, and Move returns the new weights.
 func TestLevelsMoveAsRecodeDoes(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if HasGrid(typ) != (HasLevels(typ) && !isFloat(typ)) {
 			t.Fatalf("HasGrid says %v", HasGrid(typ))
 		}
 		if !HasGrid(typ) {
-			t.Skip("weights have no levels")
+			t.Skip("weights have no codes")
 		}
 		m := snapRow(typ, 1024, 31)
 		x, want := make([]float32, m.Cols), make([]float32, m.Cols)
@@ -35,7 +35,7 @@ func TestLevelsMoveAsRecodeDoes(t *testing.T) {
 		var l Levels
 		l.Load(typ, m.Data)
 		if l.Store(data); !bytes.Equal(data, m.Data) {
-			t.Error("unmoved levels are stored as others")
+			t.Error("unchanged codes are stored as others")
 		}
 		moved := 0
 		for i := range x {
@@ -49,10 +49,10 @@ func TestLevelsMoveAsRecodeDoes(t *testing.T) {
 		}
 		l.Store(data)
 		if Dequantize(typ, x, data); !equalFloats(x, want) {
-			t.Error("the stored row is not what the levels said")
+			t.Error("the stored row is not what the codes say")
 		}
 		if moved < 100 {
-			t.Errorf("only %d weights moved", moved)
+			t.Errorf("only %d weights changed", moved)
 		}
 	})
 }
@@ -66,11 +66,11 @@ func equalFloats(a, b []float32) bool {
 	return len(a) == len(b)
 }
 
-// TestLevelsStayBytes: a row of any bytes is stored as it was loaded, whatever its levels, and weights without a scale do not move.
+// TestLevelsStayBytes: a row of any bytes is stored as it was loaded, and weights without a scale do not change.
 func TestLevelsStayBytes(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if !HasGrid(typ) {
-			t.Skip("weights have no levels")
+			t.Skip("weights have no codes")
 		}
 		m := snapRow(typ, 1024, 32)
 		var l Levels

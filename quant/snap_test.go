@@ -24,7 +24,7 @@ func gridRow(m Matrix) (scale, offset []float32) {
 	return scale, offset
 }
 
-// levelValues is what the levels of the one row of m stand for.
+// levelValues are the values of the codes of the one row of m.
 func levelValues(m Matrix) []float32 {
 	f, g := mustLookup(m.Type), gridOf(m.Type)
 	var values []float32
@@ -41,7 +41,7 @@ func levelValues(m Matrix) []float32 {
 func TestGridSaysWhatBlocksHold(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if !HasLevels(typ) || isFloat(typ) {
-			t.Skip("weights have no levels")
+			t.Skip("weights have no codes")
 		}
 		m := snapRow(typ, 1024, 21)
 		x := make([]float32, m.Cols)
@@ -100,8 +100,8 @@ func finiteAll(x []float32) bool {
 	return true
 }
 
-// rowTolerance is how far off a block type is when all scales of a row move alike: half precision rounds to one in 2048,
-// and sub-scales let it choose.
+// rowTolerance is how far off a block type is when all scales of a row move alike: half precision rounds to one in
+// 2048, and sub-scales let it choose.
 const rowTolerance = 1e-3
 
 func TestRegridOfAWholeRow(t *testing.T) {
@@ -149,8 +149,8 @@ func scaled(x []float32, factor float32) []float32 {
 	return y
 }
 
-// groupTolerances are how much of a change of single groups by a tenth is missed, in types with sub-scales of few bits. In
-// others half precision alone rounds.
+// groupTolerances are how much of a change of single groups by a tenth is missed, in types with sub-scales of few bits.
+// In others half precision alone rounds.
 var groupTolerances = map[gguf.Type]float64{
 	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25, gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7,
 	gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3, gguf.NVFP4: 0.8, gguf.BF16: 0.05,
@@ -194,7 +194,7 @@ func TestRegridOfSingleGroups(t *testing.T) {
 			after := levelValues(Matrix{typ, 1, m.Cols, data})
 			for i, v := range levelValues(m) {
 				if after[i] != v {
-					t.Fatalf("level %d has moved from %v to %v", i, v, after[i])
+					t.Fatalf("code %d has changed from %v to %v", i, v, after[i])
 				}
 			}
 		}
@@ -217,11 +217,11 @@ func norm(x []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// Each weight comes to the value of its grid that is nearest to where it should be.
+// Each weight gets the code nearest to its new value.
 func TestRecodeIsNearest(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if !HasLevels(typ) || isFloat(typ) {
-			t.Skip("weights have no levels")
+			t.Skip("weights have no codes")
 		}
 		m := snapRow(typ, 1024, 24)
 		x, got := make([]float32, m.Cols), make([]float32, m.Cols)
@@ -245,11 +245,11 @@ func TestRecodeIsNearest(t *testing.T) {
 	})
 }
 
-// A change far too small for any single weight is there in the mean of many.
+// A change far too small for any single weight shows in the mean of many.
 func TestDitherKeepsTheMean(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if !HasLevels(typ) || isFloat(typ) || len(gridOf(typ).values) < 8 {
-			t.Skip("weights have no levels or few, and stop at the ends")
+			t.Skip("weights have no codes or few, and stop at the ends")
 		}
 		m := snapRow(typ, 1<<16, 26)
 		x, got := make([]float32, m.Cols), make([]float32, m.Cols)
@@ -266,7 +266,7 @@ func TestDitherKeepsTheMean(t *testing.T) {
 		}
 		data := bytes.Clone(m.Data)
 		if Recode(typ, data, m.Data, change, Rounding{}); !bytes.Equal(data, m.Data) && typ != gguf.Q8_0 {
-			t.Errorf("changes of a twentieth of a step moved levels without dither")
+			t.Errorf("changes of a twentieth of a step changed codes without dither")
 		}
 		Recode(typ, data, m.Data, change, Rounding{Dither: dither})
 		Dequantize(typ, got, data)
@@ -281,7 +281,7 @@ func TestDitherKeepsTheMean(t *testing.T) {
 	})
 }
 
-// With the weights that the base was made from, small changes move those that lie near the edge of their cell.
+// With master weights, small changes change the codes of weights near the edge of their cell.
 func TestLatentsMoveLevels(t *testing.T) {
 	x := normalWeights(1024, 27)
 	m := Matrix{gguf.Q4_0, 1, len(x), make([]byte, len(x)/32*bytesQ4_0)}
@@ -301,7 +301,7 @@ func TestLatentsMoveLevels(t *testing.T) {
 		}
 	}
 	if moved < 50 || moved > 200 {
-		t.Errorf("%d of 1024 levels have moved, want about a tenth", moved)
+		t.Errorf("%d of 1024 codes have changed, want about a tenth", moved)
 	}
 }
 
@@ -326,7 +326,7 @@ func TestFloatsAreExact(t *testing.T) {
 	}
 }
 
-// FuzzSnap snaps any blocks to any scales: nothing may panic, and levels must stay.
+// FuzzSnap requantizes any blocks with any scales: nothing may panic, and codes must stay.
 func FuzzSnap(f *testing.F) {
 	for typ := range formats {
 		if GroupLen(gguf.Type(typ)) > 0 {
@@ -355,7 +355,7 @@ func FuzzSnap(f *testing.F) {
 		data := regridded(m, scale, offset)
 		if HasLevels(kind) {
 			if !isFloat(kind) && !slicesEqual(levelValues(m), levelValues(Matrix{kind, 1, m.Cols, data})) {
-				t.Error("levels have moved")
+				t.Error("codes have changed")
 			}
 			Recode(kind, data, data, change, Rounding{})
 		}

@@ -6,12 +6,12 @@ import "github.com/peftconv/peftconv/kernels"
 type symmetricGroup struct {
 	x, w []float32
 	wx   [maxGroup]float32 // w·x
-	half float32           // levels run from -half to half-1
+	half float32           // codes run from -half to half-1
 }
 
-// fitSymmetric finds the scale with which scale·(level - half) comes closest to x, squared errors weighted by w, and the
-// levels, 0 to 2·half-1. The weight of largest magnitude is brought close to the lowest level. A group of nothing
-// but zeros gets level 0 throughout.
+// fitSymmetric finds the scale with which scale·(code - half) comes closest to x, squared errors weighted by w, and
+// the codes, 0 to 2·half-1. The weight of largest magnitude is mapped near the lowest code. A group of zeros gets code
+// 0 throughout.
 func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
 	top := peak(x)
 	if absf(top) < noScale {
@@ -44,7 +44,7 @@ func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
 	return scale
 }
 
-// sums returns Σ w·x·l and Σ w·l² of the levels l that the given number of levels per unit leads to.
+// sums returns Σ w·x·l and Σ w·l² of the codes l for a scale of 1/inverse.
 func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
 	x := g.x
 	w, wx := g.w[:len(x)], g.wx[:len(x)]
@@ -58,7 +58,7 @@ func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
 		case l > hi:
 			l = hi
 		default:
-			l = 0 // what nearest makes of NaN
+			l = 0 // the result of nearest for NaN
 		}
 		lx += float32(wx[i] * l)
 		ll += float32(float32(w[i]*l) * l)
@@ -66,7 +66,7 @@ func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
 	return lx, ll
 }
 
-// store keeps the levels that the given number of levels per unit leads to, counted from the lowest.
+// store sets the codes for a scale of 1/inverse, counted from the lowest.
 func (g *symmetricGroup) store(level []uint8, inverse float32) {
 	half := int(g.half)
 	for i, v := range g.x {
@@ -74,8 +74,8 @@ func (g *symmetricGroup) store(level []uint8, inverse float32) {
 	}
 }
 
-// fitPositive finds the scale with which scale·level comes closest to x, none of which should be negative, squared
-// errors weighted by w, and the levels, 0 to top. The levels are improved one at a time.
+// fitPositive finds the scale with which scale·code comes closest to x, which should not be negative, squared errors
+// weighted by w, and the codes, 0 to top. The codes are improved one at a time.
 func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 	var greatest float32
 	for _, v := range x {
@@ -91,7 +91,7 @@ func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 	for range 5 {
 		changed := false
 		for i, v := range x {
-			// The group without weight i has a scale of its own; weight i takes the level nearest to it.
+			// The group without weight i has a scale of its own; weight i takes the code nearest to it.
 			old := float32(level[i])
 			wx := float32(w[i] * v)
 			restX := lx - float32(wx*old)
@@ -120,8 +120,8 @@ func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 	return 0
 }
 
-// bestInverse is the number of levels per unit, of nine that spread about top levels up to the greatest weight, with the
-// least error.
+// bestInverse is the number of codes per unit with the least error, of nine that spread about top codes up to the
+// greatest weight.
 func bestInverse(x, w []float32, greatest float32, top int) float32 {
 	best := float32(top) / greatest
 	scale := 1 / best
@@ -152,7 +152,7 @@ func bestInverse(x, w []float32, greatest float32, top int) float32 {
 	return best
 }
 
-// positiveError is Σ w·(x - scale·level)² of the levels that the given number of levels per unit leads to.
+// positiveError is Σ w·(x - scale·code)² of the codes for a scale of 1/inverse.
 func positiveError(x, w []float32, inverse float32, top int) (sum float32) {
 	scale := 1 / inverse
 	for i, v := range x {
@@ -162,8 +162,7 @@ func positiveError(x, w []float32, inverse float32, top int) (sum float32) {
 	return sum
 }
 
-// positiveSums sets the levels that the given number of levels per unit leads to, and returns Σ w·x·level and
-// Σ w·level².
+// positiveSums sets the codes for a scale of 1/inverse, and returns Σ w·x·code and Σ w·code².
 func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, ll float32) {
 	for i, v := range x {
 		l := min(nearest(inverse*v), top)
@@ -174,8 +173,8 @@ func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, 
 	return lx, ll
 }
 
-// refineSymmetric is fitSymmetric with weights x² and another search: it starts from the scale that brings the weight of
-// largest magnitude to the lowest level, and improves the levels one at a time.
+// refineSymmetric is fitSymmetric with weights x² and another search: it starts from the scale that maps the weight of
+// largest magnitude to the lowest code, and improves the codes one at a time.
 func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
 	top := peak(x)
 	if absf(top) < noScale {
@@ -194,7 +193,7 @@ func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
 	for range 5 {
 		changed := false
 		for i, v := range x {
-			// The group without weight i has a scale of its own; weight i takes the level nearest to it.
+			// The group without weight i has a scale of its own; weight i takes the code nearest to it.
 			w, old := float32(v*v), float32(levels[i])
 			wx := float32(w * v)
 			restX := lx - float32(wx*old)

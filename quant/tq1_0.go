@@ -6,15 +6,15 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// TQ1_0 is a super-block of 256 weights d·(q-1) of three levels, five a byte, the most significant first, as a fraction of
-// 256: 32 bytes hold levels i, i+32 … i+128 of 160, the next 16 levels i, i+16 … i+64 of 80, and four more levels i, i+4,
-// i+8 and i+12 of the last 16. Then comes the half precision d.
+// TQ1_0 is a super-block of 256 weights d·(q-1) of three codes, five a byte, the most significant first, as a fraction
+// of 256: 32 bytes hold codes i, i+32 … i+128 of 160, the next 16 codes i, i+16 … i+64 of 80, and four more codes i,
+// i+4, i+8 and i+12 of the last 16. Then comes the half precision d.
 const (
 	dTQ1_0     = 52
 	bytesTQ1_0 = 54
 )
 
-// A tritRun is a run of bytes in TQ1_0: byte i of it holds levels i, i+stride … of those that begin at first.
+// A tritRun is a run of bytes in TQ1_0: byte i of it holds codes i, i+stride … of those that begin at first.
 type tritRun struct{ at, stride, first, perByte int }
 
 var tritRuns = [...]tritRun{{0, 32, 0, 5}, {32, 16, 160, 5}, {48, 4, 240, 4}}
@@ -40,8 +40,8 @@ func quantizeTQ1_0(dst []byte, src []float32) {
 	}
 }
 
-// packTrits makes of five levels the number of base three that they spell, and of that a fraction of 256, rounded up: the
-// levels come out again as the carries of multiplying by three.
+// packTrits packs five codes as the digits of a number of base three, and stores that as a fraction of 256, rounded
+// up: the codes come out again as the carries of multiplying by three.
 func packTrits(b *[dTQ1_0]byte, level *[weightsK]uint8) {
 	for _, run := range tritRuns {
 		for i := range run.stride {
@@ -83,8 +83,8 @@ func unpackTrits(level *[weightsK]uint8, b *[dTQ1_0]byte) {
 	}
 }
 
-// nextTrits takes the most significant level from each of eight bytes: three times the byte is the level and, below, what
-// is left.
+// nextTrits takes the most significant code from each of eight bytes: the high part of three times the byte is the
+// code, the low part is the rest.
 func nextTrits(bytes uint64) (trits, rest uint64) {
 	const lanes = 0x00ff00ff_00ff00ff
 	even, odd := 3*(bytes&lanes), 3*(bytes>>8&lanes)

@@ -2,7 +2,7 @@ package quant
 
 import "github.com/peftconv/peftconv/kernels"
 
-// TQ2_0 is a super-block of 256 weights d·(q-1) of three levels: 64 bytes of levels (see packCrumbs), then the half
+// TQ2_0 is a super-block of 256 weights d·(q-1) of three codes: 64 bytes of codes (see packCrumbs), then the half
 // precision d.
 const (
 	dTQ2_0     = 64
@@ -36,7 +36,7 @@ func scaleTernary(y *[weightsK]float32, level *[weightsK]uint8, d float32) {
 	}
 }
 
-// ternaryLevels rounds the weights to levels of the greatest magnitude, which it returns.
+// ternaryLevels rounds the weights to multiples of the greatest magnitude, which it returns.
 func ternaryLevels(level *[weightsK]uint8, x *[weightsK]float32) float32 {
 	d := absf(peak(x[:]))
 	inverse := inverseOf(d)

@@ -43,7 +43,7 @@ var dtypes = []struct {
 	{C64, 64}, {F64, 64}, {I64, 64}, {U64, 64},
 }
 
-// rank is the type's place in dtypes, -1 when it is not there.
+// rank is the index of the type in dtypes, -1 if it is not there.
 func (d DType) rank() int {
 	for i := range dtypes {
 		if dtypes[i].name == d {

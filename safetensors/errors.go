@@ -14,8 +14,8 @@ var ErrFormat = errors.New("safetensors: malformed file")
 // A FormatError says what is wrong with the bytes of a file.
 type FormatError struct {
 	File  string // path of the file; "" when its bytes came from memory
-	Place string // what stands there: `tensor "lm_head.weight"`, "header"
-	Off   int64  // where, in bytes from the start of the file
+	Place string // what is at Off: `tensor "lm_head.weight"`, "header"
+	Off   int64  // offset in bytes from the start of the file
 	Msg   string // what was found and what was expected
 	Val   any    // the value found, nil when there is none to show
 }

@@ -53,7 +53,7 @@ func Open(path string) (*File, error) {
 	return openFile(path)
 }
 
-// find is the file or index in a directory that Open takes.
+// find is the file or index that Open takes from a directory.
 func find(dir string) (string, error) {
 	for _, name := range []string{"model" + fileSuffix, "model" + indexSuffix, "adapter_model" + fileSuffix} {
 		path := filepath.Join(dir, name)
@@ -69,7 +69,7 @@ func find(dir string) (string, error) {
 		case len(found) == 1:
 			return filepath.Join(dir, found[0]), nil
 		case len(found) > 1:
-			return "", fmt.Errorf("safetensors: %s: holds %s and %d more like it, say which", dir, found[0], len(found)-1)
+			return "", fmt.Errorf("safetensors: %s: holds %s and %d more such files: name one of them", dir, found[0], len(found)-1)
 		}
 	}
 	return "", errkind.Errorf(fs.ErrNotExist, "safetensors: %s: holds no %s file", dir, fileSuffix)
@@ -113,7 +113,7 @@ func (f *File) Release() {
 	}
 }
 
-// Close ends the maps. The tensors' data are gone with them. A second Close does nothing.
+// Close unmaps the files. The tensors' data are invalid after it. A second Close does nothing.
 func (f *File) Close() error {
 	for _, t := range f.names {
 		t.data = nil

@@ -6,7 +6,7 @@ import "math"
 func float8Table(d DType) *[256]float32 {
 	var decode func(uint8) float64
 	switch d {
-	case F8E5M2: // as IEEE 754 would have it: infinities and NaNs
+	case F8E5M2: // as in IEEE 754: infinities and NaNs
 		decode = func(b uint8) float64 {
 			if b&0x7c == 0x7c {
 				return special(b, b&3 == 0)
@@ -27,7 +27,7 @@ func float8Table(d DType) *[256]float32 {
 			}
 			return math.Ldexp(1, int(b)-127)
 		}
-	case F8E4M3FNUZ: // finite, and what would be minus zero is NaN
+	case F8E4M3FNUZ: // finite; minus zero would be NaN
 		decode = func(b uint8) float64 { return finite(b, 3, 8) }
 	case F8E5M2FNUZ:
 		decode = func(b uint8) float64 { return finite(b, 2, 16) }

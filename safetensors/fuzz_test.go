@@ -57,8 +57,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzIndex reads anything as the index of a model in several files. What can be read is written back and read again, and
-// must be the same; the files that it names lie beside it.
+// FuzzIndex reads anything as the index of a model in several files. What can be read is written back and read again,
+// and must be the same; the files that it names lie beside it.
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"metadata":{"total_size":12},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`))
 	f.Add([]byte(`{"weight_map":{}}`))

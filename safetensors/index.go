@@ -103,8 +103,8 @@ func shards(where map[string]string) []string {
 	return slices.Compact(names)
 }
 
-// add takes the tensors of a shard. A tensor that the weight map places in another shard is passed over; one that it does
-// not place at all is taken, as other readers do.
+// add adds the tensors of a shard. A tensor that the weight map places in another shard is skipped. One that it does
+// not place at all is added, as other readers do.
 func (f *File) add(shard string, where map[string]string) error {
 	path := filepath.Join(filepath.Dir(f.Path), shard)
 	one, err := openFile(path)

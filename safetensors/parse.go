@@ -62,14 +62,14 @@ func headerOf(data []byte) ([]byte, error) {
 type parser struct {
 	*File
 	scanner
-	info []info // what the header says of each tensor
+	info []info // header entry of each tensor
 }
 
-// info is where a tensor lies.
+// info is the header entry of a tensor: where its data are.
 type info struct {
 	tensor     *Tensor
 	begin, end uint64 // of its data, in bytes from the end of the header
-	line       int64  // where the header says so, in bytes from the start of the file
+	line       int64  // of the entry, in bytes from the start of the file
 }
 
 // entry reads the value of a key of the header.
@@ -93,7 +93,7 @@ func (p *parser) metadata() error {
 	})
 }
 
-// tensor reads what the header says of a tensor.
+// tensor reads the header entry of a tensor.
 func (p *parser) tensor(t *Tensor) error {
 	place := fmt.Sprintf("tensor %q", t.Name)
 	in := info{tensor: t, line: p.base + int64(p.pos)}
@@ -108,7 +108,7 @@ func (p *parser) tensor(t *Tensor) error {
 			shape, err = p.numbers(place)
 		case "data_offsets":
 			offsets, err = p.numbers(place)
-		default: // the reference library passes over what it does not know
+		default: // the reference library ignores unknown fields
 			err = p.skip(place)
 		}
 		return err
@@ -135,8 +135,8 @@ func (p *parser) tensor(t *Tensor) error {
 	return nil
 }
 
-// locate checks that the tensors cover the data exactly, one after the other, and makes the views. base is where the data
-// start in the file.
+// locate checks that the tensors cover the data exactly, one after the other, and makes the views. base is where the
+// data start in the file.
 func (p *parser) locate(data []byte, base int64) error {
 	slices.SortStableFunc(p.info, func(a, b info) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
@@ -157,7 +157,8 @@ func (p *parser) locate(data []byte, base int64) error {
 	return nil
 }
 
-// check compares a tensor's place with its size, with the end of the tensor before it and with the end of the data.
+// check compares the position of a tensor with its size, with the end of the tensor before it and with the end of the
+// data.
 func (in info) check(start, end uint64) error {
 	size, err := in.tensor.size()
 	switch {

@@ -323,7 +323,7 @@ func TestOpenDirectory(t *testing.T) {
 	put(t, at("one.safetensors"), map[string]string{"a": "1"})
 	opened("one.safetensors")
 	put(t, at("two.safetensors"), map[string]string{"b": "2"})
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "say which") {
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "name one of them") {
 		t.Errorf("two files: %v", err)
 	}
 	text(t, at("other.safetensors.index.json"), `{"weight_map":{"a":"one.safetensors"}}`)
@@ -382,7 +382,7 @@ func TestIndexLies(t *testing.T) {
 		{"a number for a file", `{"weight_map":{"a":1}}`, "1 stands where a text is expected"},
 		{"something after it", `{"weight_map":{}} x`, "x stands where the end"},
 		{"not UTF-8", "{\"\xff\":1}", "not valid UTF-8"},
-		{"a tensor twice", `{"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}}`, `the key "a" stands there twice`},
+		{"a tensor twice", `{"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}}`, `the key "a" occurs twice`},
 		{"a missing shard", `{"weight_map":{"a":"m-1.safetensors","z":"m-3.safetensors"}}`, "the file m-3.safetensors, which it names, is missing"},
 		{"a bad shard", `{"weight_map":{"a":"bad.safetensors"}}`, "bad.safetensors: header at byte 0x0"},
 		{"a shard in another directory", `{"weight_map":{"a":"../m-1.safetensors"}}`, "expected the name of a file beside the index"},

@@ -12,15 +12,15 @@ import (
 	"unicode"
 )
 
-// scanner reads JSON text, known to be valid UTF-8, from front to back: the objects, texts and lists of whole numbers of
-// which a header consists. It allocates what it gives and nothing else; encoding/json would take ten times as much.
+// scanner reads JSON text, known to be valid UTF-8, from front to back: the objects, strings and lists of whole
+// numbers of a header. It allocates only its results; encoding/json would take ten times as much.
 type scanner struct {
 	text []byte
 	pos  int   // of the next byte
 	base int64 // where the text starts in the file
 }
 
-// wrong is an error at the place in the text that has been reached.
+// wrong is an error at the current position.
 func (s *scanner) wrong(place string, val any, msg string, args ...any) error {
 	return &FormatError{Place: place, Off: s.base + int64(s.pos), Msg: fmt.Sprintf(msg, args...), Val: val}
 }
@@ -37,7 +37,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// next says whether the next byte is c, and if so goes past it.
+// next reports whether the next byte is c, and if so skips it.
 func (s *scanner) next(c byte) bool {
 	if s.peek() != c || s.pos == len(s.text) {
 		return false
@@ -46,7 +46,7 @@ func (s *scanner) next(c byte) bool {
 	return true
 }
 
-// unexpected says what stands where something else should.
+// unexpected is the error for something else than want.
 func (s *scanner) unexpected(place, want string) error {
 	s.peek()
 	rest := s.text[s.pos:]
@@ -79,7 +79,7 @@ func (s *scanner) object(place string, field func(key string) error) error {
 			return err
 		}
 		if !seen.add(key) {
-			return s.wrong(place, key, "the key %q stands there twice", key)
+			return s.wrong(place, key, "the key %q occurs twice", key)
 		}
 		if !s.next(':') {
 			return s.unexpected(place, `":"`)
@@ -187,13 +187,13 @@ func (s *scanner) end(place string) error {
 	return nil
 }
 
-// keys is a set of keys: a list while they are few, as those of a tensor are, a map when they are many.
+// keys is a set of keys: a list while there are few, as for a tensor, and a map when there are many.
 type keys struct {
 	few  []string
 	many map[string]bool
 }
 
-// add takes a key in, and says whether it was not there.
+// add adds a key and reports whether it is new.
 func (k *keys) add(key string) bool {
 	if k.many == nil {
 		if slices.Contains(k.few, key) {

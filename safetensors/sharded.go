@@ -15,8 +15,8 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// ShardedWriter writes a model over as many files as a size limit asks for, and the index that names them. The files are
-// written aside and appear under their names at Close, the index last.
+// ShardedWriter writes a model over as many files as a size limit needs, and the index that names them. The files are
+// temporary until Close gives them their names, the index last.
 type ShardedWriter struct {
 	path   string
 	meta   map[string]string
@@ -34,11 +34,11 @@ type shard struct {
 	w       *Writer
 }
 
-// NewShardedWriter begins a model at path, which ends in .safetensors. Tensors are divided among files in the order in
-// which they are given, so that no file has more than limit bytes of data, except for a tensor that has more alone; 0
-// means no limit. When one file suffices it is written at path. Else path, say model.safetensors, becomes
-// model-00001-of-00003.safetensors and so on with model.safetensors.index.json, and a file that is at path itself is
-// removed, as it would be taken for the model. The tensors' data are to follow in the order that Tensors gives.
+// NewShardedWriter begins a model at path, which ends in .safetensors. Tensors are divided among files in the given
+// order, so that no file has more than limit bytes of data, except for a tensor that is larger by itself; 0 means no
+// limit. If one file is enough, it is written at path. Otherwise path, say model.safetensors, becomes
+// model-00001-of-00003.safetensors and so on with model.safetensors.index.json, and a file at path itself is removed,
+// because it would be taken for the model. The tensors' data follow in the order of Tensors.
 //
 //	w, err := safetensors.NewShardedWriter(path, meta, tensors, 5e9)
 //	if err != nil {
@@ -135,7 +135,7 @@ func (w *ShardedWriter) WriteTensor(name string, data []byte) error {
 	return w.shards[w.now].w.WriteTensor(name, data)
 }
 
-// Begin says that the pieces that are written from here on are of the next tensor, which must be the one of that name.
+// Begin begins the next tensor, which must be the one of that name. Write then writes its pieces.
 func (w *ShardedWriter) Begin(name string) error {
 	if err := w.advance(); err != nil {
 		return err
@@ -169,8 +169,8 @@ func (w *ShardedWriter) advance() error {
 	return w.shards[w.now].begin(w.meta)
 }
 
-// Close checks that all tensors have been written whole and gives the files their names. If it fails, nothing is left but
-// what has its name already.
+// Close checks that all tensors have been written whole and gives the files their names. If it fails, only files that
+// already have their names are left.
 func (w *ShardedWriter) Close() error {
 	if w.ended {
 		return errEnded

@@ -39,7 +39,7 @@ func (t *Tensor) Elements() int64 {
 	return n
 }
 
-// Size is the number of bytes that shape and type ask for, 0 when they are not possible.
+// Size is the number of bytes by shape and type, 0 if these are invalid.
 func (t *Tensor) Size() int64 {
 	n, err := t.size()
 	if err != nil {
@@ -48,16 +48,16 @@ func (t *Tensor) Size() int64 {
 	return n
 }
 
-// Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that goes
-// through a large file once does not appear to hold all of it. The bytes stay valid. Of a file that is in memory, which
-// Parse has read, it releases nothing.
+// Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that reads a
+// large file once does not appear to hold all of it. The bytes stay valid. For a file in memory, as of Parse, it does
+// nothing.
 func (t *Tensor) Release() {
 	if t.mapped {
 		mapped.Discard(t.data)
 	}
 }
 
-// size is Size, with what is wrong with shape and type.
+// size is Size, with an error for an invalid shape or type.
 func (t *Tensor) size() (int64, error) {
 	bits := int64(t.DType.Bits())
 	if bits == 0 {
@@ -90,7 +90,8 @@ func (t *Tensor) Float32s() ([]float32, error) {
 	return out, nil
 }
 
-// CopyFloat32s sets dst to the elements from number first on, converted as Float32s does. The tensor must have so many.
+// CopyFloat32s sets dst to elements of the tensor from number first on, converted as by Float32s. The tensor must have
+// enough.
 func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 	convert, width := float32From(t.DType)
 	if convert == nil {

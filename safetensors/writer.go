@@ -20,8 +20,8 @@ type Item struct {
 	Data  []byte  // little-endian
 }
 
-// Write writes a whole file. The order of items does not matter: tensors stand in the order of the reference library, by
-// type, those of wide elements first, then by name. Metadata may be nil; its keys are written in order.
+// Write writes a whole file. The order of items does not matter: tensors stand in the order of the reference library,
+// by type, those of wide elements first, then by name. Metadata may be nil; its keys are written in order.
 func Write(w io.Writer, meta map[string]string, items []Item) error {
 	tensors := make([]Tensor, len(items))
 	data := make(map[string][]byte, len(items))
@@ -52,8 +52,8 @@ type Writer struct {
 	err     error // of the underlying writer; nothing works after it
 }
 
-// NewWriter writes the header of a file with these tensors, of which names, types and shapes are taken. Their data are to
-// follow, by WriteTensor, or Begin and Write, in the order that Tensors gives.
+// NewWriter writes the header of a file with these tensors (names, types and shapes). Their data follow, by
+// WriteTensor, or Begin and Write, in the order of Tensors.
 func NewWriter(w io.Writer, meta map[string]string, tensors []Tensor) (*Writer, error) {
 	tensors, err := arrange(tensors)
 	if err != nil {
@@ -105,7 +105,7 @@ func encodeHeader(meta map[string]string, tensors []Tensor) (header []byte, data
 		t := &tensors[i]
 		b = appendTensor(b, t, data)
 		if data += t.Size(); data < 0 || data > 1<<61 {
-			return nil, 0, fmt.Errorf("safetensors: tensor %q: the file would be larger than any can be", t.Name)
+			return nil, 0, fmt.Errorf("safetensors: tensor %q: the file would be larger than the largest possible", t.Name)
 		}
 	}
 	b = append(b, '}')
@@ -113,7 +113,7 @@ func encodeHeader(meta map[string]string, tensors []Tensor) (header []byte, data
 		b = append(b, ' ')
 	}
 	if len(b)-8 > maxHeader {
-		return nil, 0, fmt.Errorf("safetensors: a header of %d bytes is too large, %d can be", len(b)-8, maxHeader)
+		return nil, 0, fmt.Errorf("safetensors: a header of %d bytes is too large, expected at most %d", len(b)-8, maxHeader)
 	}
 	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))
 	return b, data, nil
@@ -139,7 +139,7 @@ func appendMetadata(b []byte, meta map[string]string) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// appendTensor appends what the header says of a tensor whose data start at off.
+// appendTensor appends the header entry of a tensor whose data start at off.
 func appendTensor(b []byte, t *Tensor, off int64) []byte {
 	b = append(appendString(b, t.Name), `:{"dtype":"`...)
 	b = append(b, t.DType...)
@@ -157,8 +157,8 @@ func appendTensor(b []byte, t *Tensor, off int64) []byte {
 	return append(b, "]}"...)
 }
 
-// appendString appends a JSON string, escaped as the reference library does: quotes, backslashes and control characters,
-// nothing else. (encoding/json escapes more.)
+// appendString appends a JSON string, escaped as the reference library does: quotes, backslashes and control
+// characters, nothing else. (encoding/json escapes more.)
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := range len(s) {
@@ -272,7 +272,6 @@ func (w *Writer) short() error {
 	return fmt.Errorf("safetensors: tensor %q: %d of its %d bytes of data have been written", t.Name, t.Size()-w.left, t.Size())
 }
 
-// raw writes to the underlying writer.
 func (w *Writer) raw(p []byte) error {
 	n, err := w.w.Write(p)
 	if err == nil && n < len(p) {

@@ -19,13 +19,13 @@ import (
 var benchVerb = cli.Verb{
 	Name:  "bench",
 	Short: "measure this machine: its peak, products of quantized matrices, training steps",
-	Long: `Measures what the processor can do at most (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and
-how much of that products with quantized matrices and whole training steps reach. Training steps are those of a LoRA on
-every linear map, over one sequence, on models of the named shapes with random weights that are made in memory, or on
---model. Counted are two operations for each multiply-add of the frozen matrices (forward, and gradients of their
-inputs), the LoRA and the attention; what the backward pass computes again is not counted.
+	Long: `Measures the peak rates of the processor (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and the
+share of the peak that products with quantized matrices and whole training steps reach. Training steps are those of a LoRA
+on every linear map, over one sequence, on models of the named shapes with random weights in memory, or on --model.
+Operations are counted as two for each multiply-add of the frozen matrices (forward, and gradients of their inputs), the
+LoRA and the attention. What the backward pass computes again is not counted.
 
-Nothing else should run meanwhile. Without flags it takes less than a minute and measures the shape 110m.`,
+Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{
 		"peftconv bench",
 		"peftconv bench --shape tinyllama-1.1b --type q4_k --precision bf16",
@@ -57,7 +57,7 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
-	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
+	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
 
@@ -127,12 +127,12 @@ func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
 	return nil
 }
 
-// printBench prints tables of what was measured.
+// printBench prints the tables of results.
 func printBench(w io.Writer, r *bench.Report) {
 	fmt.Fprintf(w, "peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
 		cli.Plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
 	if len(r.Gemm) > 0 {
-		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, unpacking included\n")
+		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, dequantizing included\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "type\tprecision\tdirection\tm\tn\tk\tGFLOP/s\tof peak")
 		for _, g := range r.Gemm {
@@ -149,7 +149,7 @@ func printBench(w io.Writer, r *bench.Report) {
 				t.PercentSustained, cli.BytesText(t.Weights), cli.BytesText(t.PeakRSS))
 		}
 		table.Flush()
-		fmt.Fprintln(w, "sustained: what the instructions of the peak did in the pauses between the steps")
+		fmt.Fprintln(w, "sustained: the rate of the same instructions in the pauses between the steps")
 		printParts(w, r.Train)
 	}
 }
@@ -162,7 +162,7 @@ func rateText(rate float64) string {
 	return cli.CountText(int64(rate))
 }
 
-// printParts prints what each step's time was spent on, in percent.
+// printParts prints the share of each part in a step's time, in percent.
 func printParts(w io.Writer, steps []bench.Train) {
 	fmt.Fprint(w, "\ntime of the parts of a step, in percent\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

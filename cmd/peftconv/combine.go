@@ -92,7 +92,6 @@ func (o *combineOptions) Validate(args []string) error {
 	return cli.UseThreads(o.threads)
 }
 
-// applyWeights reads --weights.
 func (o *combineOptions) applyWeights() error {
 	if o.weights == "" {
 		return nil
@@ -175,7 +174,7 @@ func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	}
 }
 
-// moduleProgress shows on a meter, made when the number of modules is known, which one is under way.
+// moduleProgress shows the current module on a meter, which is made when the number of modules is known.
 func moduleProgress(m **cli.Meter, w io.Writer) func(done, all int, module string) {
 	return func(done, all int, module string) {
 		if *m == nil {

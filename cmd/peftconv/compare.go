@@ -27,14 +27,15 @@ var compareVerb = cli.Verb{
 	Short: "train several methods with the same budget, and compare",
 	Long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,
 and prints a table: the loss on --eval-data before and after (and the accuracy, where records are classified), what was
-trained, how large the adapter's file is, speed and memory. --svg draws the losses on the evaluation data as they fell.
+trained, how large the adapter's file is, speed and memory. --svg draws the curves of the evaluation loss.
 
 Each method has its own defaults and its own learning rate, as in peftconv train. A variant has other values of the
 method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too. Where a
 value holds commas, put the variant into quotes that the shell leaves: '"lora:targets=q_proj,v_proj"'. "all" stands for
 every method with its defaults.
 
-All methods are checked against the base before the first is trained. Ctrl-C ends the comparison with what is finished.
+All methods are checked against the base before the first is trained. Ctrl-C ends the comparison and reports the finished
+methods.
 The same seed gives the same losses, whatever the number of threads.`,
 	Examples: []string{
 		"peftconv compare --demo --svg curves.svg",
@@ -71,8 +72,8 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
 	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
-		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
-		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on (default: a sample of --data)")
+		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
+		fs.StringVar(&o.evalData, "eval-data", "", "a held-out `FILE` of the same kinds, to measure the loss on (default: a sample of --data)")
 		fs.BoolVar(&o.demo, "demo", false, fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps, demoBatchTokens))
 		fs.StringSliceVarP(&o.methods, "methods", "m", []string{methods.AllName}, "what to compare, separated by commas: `METHODS` or variants as above; "+
 			strings.Join(methods.Trainable(), ", "))
@@ -118,7 +119,7 @@ func (o *compareOptions) Validate(args []string) error {
 func (o *compareOptions) checkInput() error {
 	switch {
 	case o.demo && (o.base != "" || o.data != "" || o.evalData != ""):
-		return errors.New("--demo: does not go with --base, --data and --eval-data")
+		return errors.New("--demo: cannot be combined with --base, --data and --eval-data")
 	case !o.demo && (o.base == "" || o.data == ""):
 		return errors.New("missing required flags --base and --data (or --demo)")
 	}
@@ -131,14 +132,14 @@ func (o *compareOptions) checkTraining() error {
 	case t.Epochs < 0, t.Steps < 0, o.tokens < 0:
 		return errors.New("--epochs, --steps and --tokens: expected 0 or more")
 	case o.tokens > 0 && (t.Epochs > 0 || t.Steps > 0):
-		return errors.New("--tokens: does not go with --epochs and --steps")
+		return errors.New("--tokens: cannot be combined with --epochs and --steps")
 	case o.points < 1:
 		return fmt.Errorf("--points: %d, expected 1 or more", o.points)
 	}
 	return o.checkCommon()
 }
 
-// checkFiles looks at the outputs before hours are spent on what goes there.
+// checkFiles checks the outputs before hours of work.
 func (o *compareOptions) checkFiles() error {
 	for _, out := range []struct{ flag, path string }{{"--svg", o.svg}, {"--markdown", o.markdown}} {
 		if out.path == "" {
@@ -314,7 +315,7 @@ func fileName(text string) string {
 	}, text)
 }
 
-// deliver prints the table and writes the files that were asked for.
+// deliver prints the table and writes the requested files.
 func (o *compareOptions) deliver(s cli.Streams, c *train.Comparison) error {
 	table := report.ComparisonTable(c)
 	if o.svg != "" {

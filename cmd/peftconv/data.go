@@ -25,13 +25,13 @@ type dataFlags struct {
 func (d *dataFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&d.seqLen, "seq-len", 512, "the most `TOKENS` of one example: text is cut into pieces of this length, longer examples are cut off")
 	fs.StringVar(&d.textField, "text-field", "", "`NAME` of the JSONL field that holds a whole text (default: text)")
-	fs.StringVar(&d.promptField, "prompt-field", "", "`NAME` of the JSONL field that holds what is given (default: prompt, or question)")
-	fs.StringVar(&d.completionField, "completion-field", "", "`NAME` of the JSONL field that is to be learned (default: completion, or answer)")
+	fs.StringVar(&d.promptField, "prompt-field", "", "`NAME` of the JSONL field that holds the prompt (default: prompt, or question)")
+	fs.StringVar(&d.completionField, "completion-field", "", "`NAME` of the JSONL field that holds the completion (default: completion, or answer)")
 	fs.StringVar(&d.separator, "separator", "", "`TEXT` between prompt and completion, \\n for a new line (default: nothing for fields called prompt and "+
 		"completion, a new line for all others)")
 	d.hasSeparator = func() bool { return fs.Changed("separator") }
-	fs.StringVar(&d.task, "task", "", "classify has records of a .jsonl classified: `TASK` classify, of a text (text, prompt or question) and a label")
-	fs.StringSliceVar(&d.labels, "labels", nil, "what a label can be, for --task classify: `LABELS` separated by commas")
+	fs.StringVar(&d.task, "task", "", "`TASK` classify: the records of a .jsonl have a text (text, prompt or question) and a label to predict")
+	fs.StringSliceVar(&d.labels, "labels", nil, "the possible labels for --task classify: `LABELS` separated by commas")
 	fs.StringVar(&d.labelField, "label-field", "label", "`NAME` of the JSONL field that holds the label")
 }
 
@@ -48,7 +48,7 @@ func (d *dataFlags) check() error {
 	case d.seqLen < 2:
 		return fmt.Errorf("--seq-len: %d, expected 2 tokens or more", d.seqLen)
 	case d.textField != "" && (d.promptField != "" || d.completionField != ""):
-		return errors.New("--text-field: does not go with --prompt-field and --completion-field")
+		return errors.New("--text-field: cannot be combined with --prompt-field and --completion-field")
 	case (d.promptField == "") != (d.completionField == ""):
 		return errors.New("--prompt-field and --completion-field: one needs the other")
 	case d.task != "" && d.task != "classify":
@@ -93,7 +93,7 @@ func isText(path string) bool {
 	return filepath.Ext(name) != ".jsonl" && filepath.Ext(name) != ".json"
 }
 
-// sample is at most so many tokens of a set, in whole examples spread evenly over it.
+// sample is at most a number of tokens of a set, in whole examples spread evenly over it.
 func sample(set *dataset.Set, tokens int) *dataset.Set {
 	total := set.Tokens()
 	if total <= tokens {

@@ -14,10 +14,10 @@ import (
 var demoVerb = cli.Verb{
 	Name:  "demo",
 	Short: "train, evaluate, merge and generate on a built-in model",
-	Long: `Shows everything on a small model and data that the program carries: it trains a LoRA, measures the base, base and
-adapter, and the merged file on data that was not learned, exports the adapter for llama.cpp and for PEFT, and prints
-what the model writes before and after. It takes less than two minutes on two cores, needs no file, and leaves none
-unless --dir says where. At the end it prints the commands that do the same on files of your own.`,
+	Long: `Shows the main features on a built-in model and built-in data. It trains a LoRA; evaluates the base, the base with the
+adapter, and the merged file on held-out data; exports the adapter for llama.cpp and for PEFT; and prints what the model
+writes before and after. It takes less than two minutes on two cores. It needs no files, and keeps files only with --dir.
+At the end it prints the commands for your own files.`,
 	Examples: []string{
 		"peftconv demo",
 		"peftconv demo --dir demo",
@@ -32,7 +32,7 @@ type demoOptions struct {
 func (o *demoOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Dir, "dir", "", "keep the model, the data and all results in this `DIRECTORY` (default: a temporary one that is removed)")
 	fs.IntVarP(&o.options.Steps, "steps", "n", 0, "`N` training steps; 0 is what takes about a minute on two cores")
-	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the adapter's start and of the order of the data")
+	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the adapter's initialization and of the order of the data")
 	fs.IntVarP(&o.options.Threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 }
 

@@ -21,7 +21,7 @@ import (
 type promptFlags struct{ promptTemplate string }
 
 func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
-	fs.StringVar(&p.promptTemplate, "prompt-template", "", "put what is given into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
+	fs.StringVar(&p.promptTemplate, "prompt-template", "", "put the input into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
 		"the template itself (\"{sentence} It was {answer}\")")
 }
 

@@ -26,16 +26,16 @@ keeps its kind, unless the flag names another: --set KEY:u32=7. The kinds are u8
 str, and with [] arrays of them, which are written as JSON: --set 'KEY:str[]=["a","b"]'. A new key gets a string where
 no kind is named.
 
-Where the new header fits into the space of the old one, the tensors stay where they are, however large the file is, and
-what is left of the space is kept for later edits (as blanks under the key peftconv.pad; --rewrite takes them out). Else
-the file is written anew, aside, and takes the old one's place when it is complete.
+If the new header fits into the space of the old one, the tensors stay where they are, however large the file is. Unused
+space is kept for later edits (as blanks under the key peftconv.pad; --rewrite removes them). Otherwise the whole file is
+written to a new file, which replaces the old one when it is complete.
 
---add-token puts tokens at the end of the vocabulary of a model, in a new file (--out): texts have them as one token then,
-whose embedding starts as the mean of what the text was read as before. "train --train-tokens" over that file trains them.
+--add-token adds tokens at the end of the vocabulary, in a new file (--out). The text is then one token, whose embedding
+starts as the mean of the tokens that the text had before. "train --train-tokens" over that file trains it.
 
-A crash loses nothing. A header that fits goes into a clone of the file that then takes its place, where the file system
-makes clones; elsewhere the bytes that change are saved in FILE.edit-journal before the header is written, and if the
-machine stops in that moment, "peftconv edit FILE" finishes the edit.`,
+A crash loses nothing. Where the file system can clone files, the header is written to a clone, which then replaces the
+file. Elsewhere the bytes that change are first saved in FILE.edit-journal. If the machine stops while the header is being
+written, "peftconv edit FILE" finishes the edit.`,
 	Examples: []string{
 		"peftconv edit model.gguf --set general.name='My model' --remove general.url",
 		"peftconv edit model.gguf --template chat.jinja --set tokenizer.ggml.eos_token_id=2",
@@ -59,10 +59,10 @@ type editOptions struct {
 
 func (o *editOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.set, "set", nil, "set a value: `KEY[:KIND]=VALUE`; may be repeated, as the next three may be")
-	fs.StringArrayVar(&o.remove, "remove", nil, "take the value of a `KEY` out")
-	fs.StringArrayVar(&o.rename, "rename", nil, "give a value another key: `OLD=NEW`")
-	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "give a tensor another name: `OLD=NEW`")
-	fs.StringArrayVar(&o.addTokens, "add-token", nil, "put a token of this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
+	fs.StringArrayVar(&o.remove, "remove", nil, "remove the value of a `KEY`")
+	fs.StringArrayVar(&o.rename, "rename", nil, "rename a key: `OLD=NEW`")
+	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "rename a tensor: `OLD=NEW`")
+	fs.StringArrayVar(&o.addTokens, "add-token", nil, "add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
 	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
@@ -91,13 +91,13 @@ func (o *editOptions) Validate(args []string) error {
 	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename), pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
 }
 
-// checkTokens allows only what goes together with new tokens.
+// checkTokens allows only flags that can be combined with new tokens.
 func (o *editOptions) checkTokens() error {
 	switch {
 	case o.options.Out == "":
-		return errors.New("--add-token: the tensors grow, which makes another file: --out names it")
+		return errors.New("--add-token: needs --out, because the tensors grow")
 	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "", o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
-		return errors.New("--add-token goes together with --out alone: edit the new file afterwards")
+		return errors.New("--add-token can be combined with --out only: edit the new file afterwards")
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	torn[600] ^= 0x55
 	write(base, torn)
 	write(base+".edit-journal", journalOf(before, after))
-	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x"); !strings.Contains(stderr, "is of another file") {
+	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x"); !strings.Contains(stderr, "belongs to another file") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), torn) {

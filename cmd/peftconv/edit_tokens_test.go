@@ -25,8 +25,8 @@ func TestAddToken(t *testing.T) {
 	}
 	want(t, cli.ExitOK, "merge", "--lora", out, "--out", filepath.Join(t.TempDir(), "merged.gguf"))
 	for wantError, args := range map[string][]string{
-		"--out names it":   {"edit", base, "--add-token", "<x>"},
-		"with --out alone": {"edit", base, "--add-token", "<x>", "--out", grown, "--set", "a=b"},
+		"--add-token: needs --out": {"edit", base, "--add-token", "<x>"},
+		"with --out only":          {"edit", base, "--add-token", "<x>", "--out", grown, "--set", "a=b"},
 	} {
 		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, wantError) {
 			t.Errorf("stderr %q, expected %q", stderr, wantError)

@@ -48,7 +48,7 @@ func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVarP(&o.ctx, "ctx", "c", 512, "`TOKENS` of each window of a text")
 	o.dataFlags.add(fs)
 	o.addPrompt(fs)
-	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of .jsonl examples that go through the model at once")
+	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch of .jsonl examples")
 	fs.BoolVar(&o.exact, "exact-activations", false,
 		"of a text: multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
 	o.addThreads(fs)

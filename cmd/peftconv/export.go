@@ -24,13 +24,13 @@ var exportVerb = cli.Verb{
   model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
               adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of
               prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them
-  state       what llama.cpp has in its cache after virtual tokens or a prefix: the file of llama-cli's --prompt-cache, or
-              with --state sequence that of a slot of llama-server
+  state       the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a file for llama-cli's
+              --prompt-cache, or with --state sequence for a slot of llama-server
   peft        the directory that PEFT's PeftModel.from_pretrained takes
   adapterhub  the directory that the adapters library takes, for bottleneck adapters
 
-All but peft need the adapter's base: names and the order of rows follow it. It is found through the adapter where --base
-does not name it.`,
+All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter where
+--base does not name it.`,
 	Examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
 		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",
@@ -164,7 +164,7 @@ func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, 
 	return a, err
 }
 
-// cutNote says what is lost where changes were cut down to a low rank.
+// cutNote reports the error of changes that were cut to a low rank.
 func cutNote(r *export.LoRAReport) string {
 	if r.Error < 1e-6 {
 		return ""
@@ -176,11 +176,11 @@ func cutNote(r *export.LoRAReport) string {
 			worst = t
 		}
 	}
-	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d they are off by %.1f %% of their size (most in %s, by %.1f %%); "+
+	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d, their error is %.1f %% of their norm (largest in %s, %.1f %%); "+
 		"--rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
 }
 
-// toState writes what llama.cpp has in its cache after the adapter's virtual tokens.
+// toState writes the contents of llama.cpp's cache after the adapter's virtual tokens.
 func (o *exportOptions) toState(opened *opened, done *exported) error {
 	o.state.Type = gguf.F16
 	if o.typeGiven() {

@@ -16,11 +16,11 @@ import (
 var extractVerb = cli.Verb{
 	Name:  "extract",
 	Short: "make a LoRA out of the difference between two models",
-	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: of the difference of each linear
-map's weights the largest singular values (by random projection). The models may be GGUF files or Hugging Face
-directories in any mixture of types, as long as they have the same shape; one weight at a time is in memory. The
-difference of quantized weights holds their rounding, which has no low rank: extract from unquantized models where you
-can.
+	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: it keeps the largest singular values of
+the difference of each linear map's weights (by random projection). The models may be GGUF files or Hugging Face
+directories in any mixture of types, as long as they have the same shape. One weight at a time is in memory. The
+difference of quantized weights includes their rounding errors, which have no low rank: extract from unquantized models
+where you can.
 
 With --energy each weight gets the lowest rank that keeps that share of its difference. The table says for each weight
 
@@ -28,8 +28,8 @@ With --energy each weight gets the lowest rank that keeps that share of its diff
   energy  the share of the squared singular values of Δ that is in the adapter
   error   |Δ-B·A|/|Δ| in Frobenius' norm, of the matrices as they are saved
 
-What differs and is not in a LoRA of linear maps (norms, embeddings, the output head, biases, weights that are no target)
-is named.`,
+Differences that a LoRA of linear maps cannot hold (norms, embeddings, the output head, biases, weights that are not
+targets) are listed.`,
 	Examples: []string{
 		"peftconv extract --base model.gguf --tuned tuned.gguf --rank 16 --out lora.safetensors",
 		"peftconv extract --base base-hf/ --tuned tuned-hf/ --energy 0.9 --rank 64 --out adapter/",

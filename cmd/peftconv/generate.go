@@ -17,9 +17,9 @@ import (
 var generateVerb = cli.Verb{
 	Name:  "generate",
 	Short: "continue a prompt, with adapters or without",
-	Long: `Continues a prompt and prints the text as it comes. The prompt is taken as it is written: special tokens in it count
-as such, no chat template is applied, and BOS is put in front where the vocabulary says so. Temperature 0 always takes
-the likeliest token; any other draws, by --seed, from what --top-k and --top-p leave.`,
+	Long: `Continues a prompt and prints the text as it is generated. The prompt is used as written: special tokens in it count as
+such, no chat template is applied, and BOS is added in front where the vocabulary says so. Temperature 0 always takes the
+likeliest token; any other samples, with --seed, from the tokens that --top-k and --top-p leave.`,
 	Examples: []string{
 		"peftconv generate --base model.gguf --prompt 'Once upon a time' --temperature 0",
 		"peftconv generate --base model.gguf --lora out.safetensors --prompt 'The sky is blue because' -n 200",
@@ -45,12 +45,12 @@ func (o *generateOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
 	o.addPrompt(fs)
 	fs.IntVarP(&g.N, "n", "n", 128, "the most `TOKENS` to generate")
-	fs.Float64Var(&g.Temperature, "temperature", 0.8, "how freely to draw: `T` 0 always takes the likeliest token, 1 draws by the model's probabilities")
-	fs.IntVar(&g.TopK, "top-k", 40, "draw from the `K` likeliest tokens; 0 is from all")
-	fs.Float64Var(&g.TopP, "top-p", 0.95, "draw from the likeliest tokens that together have probability `P`; 1 is from all")
-	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the draws")
+	fs.Float64Var(&g.Temperature, "temperature", 0.8, "sampling temperature `T`: 0 always takes the likeliest token, 1 samples by the model's probabilities")
+	fs.IntVar(&g.TopK, "top-k", 40, "sample from the `K` likeliest tokens; 0 is all tokens")
+	fs.Float64Var(&g.TopP, "top-p", 0.95, "sample from the likeliest tokens that together have probability `P`; 1 is all tokens")
+	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the sampling")
 	fs.IntVarP(&g.Context, "ctx", "c", 0, "the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
-	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "go on after a token that ends an answer")
+	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "continue after a token that ends an answer")
 	fs.BoolVar(&o.noPrompt, "no-display-prompt", false, "print only what is generated")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print text, token ids and speed as one JSON document at the end")

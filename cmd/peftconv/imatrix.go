@@ -21,12 +21,11 @@ var imatrixVerb = cli.Verb{
 	Name:  "imatrix",
 	Short: "measure which columns of the weights matter, for quantize",
 	Long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the
-importance matrix by which peftconv quantize --imatrix and llama-quantize weigh the errors of a weight's columns. The
-file and the figures are those of llama-imatrix. Text of the kind that the model will see serves best; some hundred
-windows are enough.
+importance matrix by which peftconv quantize --imatrix and llama-quantize weight the errors of a weight's columns. The
+file and the values are those of llama-imatrix. Text of the kind that the model will see is best; some hundred windows are
+enough.
 
---from adds what was measured before, in this form or in the older .dat form; without --base it only puts such files
-together.`,
+--from adds earlier measurements, in this form or in the older .dat form. Without --base it only combines such files.`,
 	Examples: []string{
 		"peftconv imatrix --base model-f16.gguf --data calibration.txt --out imatrix.gguf",
 		"peftconv imatrix --base model-f16.gguf --data code.txt --from imatrix.gguf --out both.gguf --chunks 100",
@@ -99,7 +98,7 @@ func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	return o.print(s.Out, m)
 }
 
-// earlier is what was measured before.
+// earlier is the matrices of --from.
 func (o *imatrixOptions) earlier() (*imatrix.Matrix, error) {
 	m := &imatrix.Matrix{ChunkSize: o.options.Ctx}
 	for _, path := range o.from {

@@ -47,7 +47,7 @@ func (o *inspectOptions) Validate(args []string) error {
 	}
 	o.file = args[0]
 	if o.json && o.key != "" {
-		return errors.New("--key: prints one value, which --json does not go with")
+		return errors.New("--key: prints one value and cannot be combined with --json")
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Command peftconv fine-tunes language models where they lie: it trains adapters over frozen, quantized GGUF files,
-// evaluates them, merges them and exports them. "peftconv help" lists what it does.
+// Command peftconv fine-tunes quantized GGUF models: it trains adapters over the frozen file, evaluates, merges and
+// exports them. "peftconv help" lists the verbs.
 package main
 
 import (
@@ -93,7 +93,7 @@ func help(args []string, s cli.Streams) int {
 	return cli.ExitOK
 }
 
-const intro = `peftconv fine-tunes a GGUF model where it lies: over the frozen, quantized file, on a CPU, in one program.
+const intro = `peftconv fine-tunes quantized GGUF models, on a CPU, in one program: the model file stays frozen and quantized.
 
 Usage:
   peftconv VERB [flags]

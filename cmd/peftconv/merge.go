@@ -19,19 +19,19 @@ import (
 var mergeVerb = cli.Verb{
 	Name:  "merge",
 	Short: "write the base with an adapter in its weights",
-	Long: `Writes a model whose weights are the base's with the change of one or several adapters added. Tensors that an adapter
-touches are rounded to the type they have in the base, or to --type; all others are copied byte for byte, and so is the
+	Long: `Writes a model whose weights are those of the base plus the changes of one or several adapters. Tensors that an adapter
+changes are quantized to the type they have in the base, or to --type. All others are copied byte for byte, and so is the
 metadata, in which the merge is recorded.
 
 An adapter that was trained with --qat loses nothing: its tensors are written as training saw them, bit for bit, and
---verify shows it. Of other adapters rounding to few bits loses small changes: the table says, for each touched tensor,
-how much of the change is still there (recovery: 1 is all of it, 0 is none) and how far the result is from it (error, as a
-share of the change), and with --eval-data the loss says what is left of the gain. --calibration names text like that which
-the model will see, best of all what the adapter was trained on: weights are then rounded such that their errors cancel in
-what the model computes of it, which keeps more.
+--verify checks it. Other adapters lose small changes when they are rounded to few bits. The table shows for each changed
+tensor how much of the change is left (recovery: 1 is all of it, 0 is none) and the error (as a share of the change). With
+--eval-data the loss shows what is left of the gain. --calibration names text like that which the model will see, best the
+training text of the adapter: weights are then rounded so that their errors cancel in the outputs on that text, which
+keeps more.
 
-The base is found through the adapter, which knows its path and SHA-256; another base is refused unless --force says
-otherwise. A base in Hugging Face's layout gives a directory.`,
+The base is found through the adapter, which records its path and SHA-256. Another base is refused without --force. A base
+in Hugging Face's layout gives a directory.`,
 	Examples: []string{
 		"peftconv merge --lora out.safetensors",
 		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
@@ -64,12 +64,12 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 		"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
 	fs.StringVar(&o.calibration, "calibration", "", "a `FILE` of text or .jsonl, some of which the base with the adapter reads to measure which errors of "+
 		"rounding matter")
-	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, by which errors of rounding are weighed")
+	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, to weight rounding errors")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	cli.Group(fs, "Checking the result", func() {
 		fs.BoolVar(&o.verify, "verify", false, "evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
-		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on, and to say how much of the adapter's gain is kept")
+		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on: reports how much of the adapter's gain is kept")
 		o.dataFlags.add(fs)
 	})
 	cli.Require(fs, "lora")
@@ -92,13 +92,13 @@ func (o *mergeOptions) Validate(args []string) error {
 	return nil
 }
 
-// checkCalibration holds --calibration and --rounding against each other.
+// checkCalibration checks --calibration together with --rounding.
 func (o *mergeOptions) checkCalibration() error {
 	switch {
 	case o.calibration == "" && o.options.Rounding == merge.RoundCompensate:
 		return errors.New("--rounding compensate: needs --calibration")
 	case o.calibration != "" && o.options.Rounding != merge.RoundCompensate && o.options.Rounding != merge.RoundAuto:
-		return fmt.Errorf("--calibration: does not go with --rounding %s, only with compensate and auto", o.options.Rounding)
+		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate and auto", o.options.Rounding)
 	}
 	return nil
 }
@@ -152,10 +152,10 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	return err
 }
 
-// errDiffers is the end of a --verify that found something else than was trained.
+// errDiffers is the error of a --verify that found a difference from what was trained.
 var errDiffers = errors.New("the merged model is not, bit for bit, what the adapter was trained with")
 
-// chooseOutput fills in the default name and looks whether it can be written.
+// chooseOutput fills in the default name and checks that it can be written.
 func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 	if base.GGUF == nil {
 		if o.out == "" {
@@ -233,10 +233,10 @@ func printMerge(s cli.Streams, r *merge.Report) {
 	warnRounding(s.Err, little, noisy, len(r.Tensors))
 }
 
-// warnRounding says plainly what the rounding to a tensor's type has done to an adapter.
+// warnRounding warns where rounding to a tensor's type loses much of an adapter.
 func warnRounding(w io.Writer, little, noisy, all int) {
 	if little > 0 {
-		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change survived the rounding: the merged file answers much like\n"+
+		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change is left after rounding: the merged file answers much like\n"+
 			"the base. What keeps more: training with --qat, --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
 	}
 	if noisy > 0 {

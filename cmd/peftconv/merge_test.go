@@ -180,7 +180,7 @@ func TestMergeUsage(t *testing.T) {
 		{"--lora a:Inf", "--lora: scale Inf"},
 		{"--lora a b.gguf", "unexpected argument"},
 		{"--lora x --rounding compensate", "--rounding compensate: needs --calibration"},
-		{"--lora x --calibration t.txt --rounding nearest", "--calibration: does not go with --rounding nearest"},
+		{"--lora x --calibration t.txt --rounding nearest", "--calibration: cannot be combined with --rounding nearest"},
 	} {
 		if _, stderr := want(t, cli.ExitUsage, append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)

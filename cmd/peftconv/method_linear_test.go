@@ -66,12 +66,12 @@ func TestExportCut(t *testing.T) {
 	}
 }
 
-// TestLinearMethodUsage has flags that say nothing with the method.
+// TestLinearMethodUsage has flags that have no effect with the method.
 func TestLinearMethodUsage(t *testing.T) {
 	for _, c := range []struct{ args, message string }{
-		{"--method ia3 --rank 4", "--rank says nothing with --method ia3"},
-		{"--method loha --block-size 4", "--block-size says nothing with --method loha, only with oft"},
-		{"--method ln-tuning --alpha 4", "--alpha says nothing"},
+		{"--method ia3 --rank 4", "--rank has no effect with --method ia3"},
+		{"--method loha --block-size 4", "--block-size has no effect with --method loha, only with oft"},
+		{"--method ln-tuning --alpha 4", "--alpha has no effect"},
 	} {
 		args := append([]string{"train", "--base", "b", "--data", "d", "--out", "o.safetensors"}, strings.Fields(c.args)...)
 		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {

@@ -91,7 +91,7 @@ func TestClassifyFlags(t *testing.T) {
 func TestVirtualUsage(t *testing.T) {
 	for _, c := range []struct{ flags, message string }{
 		{"--method prompt-tuning --prompt-init best", `"best" is not known`},
-		{"--method prompt-tuning --rank 4", "--rank says nothing with --method prompt-tuning"},
+		{"--method prompt-tuning --rank 4", "--rank has no effect with --method prompt-tuning"},
 		{"--method p-tuning --encoder gru", `"gru" is not known`},
 		{"--method p-tuning --template {a}", "0 virtual tokens"},
 		{"--method p-tuning-v2 --form deep", `"deep" is not known`},

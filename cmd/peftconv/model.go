@@ -47,7 +47,7 @@ func (m *modelFlags) addLora(fs *pflag.FlagSet) {
 }
 
 func (m *modelFlags) addLatent(fs *pflag.FlagSet) {
-	fs.StringVar(&m.latent, "latent", "", "for an adapter that was trained with --latent: the same original weights, a `FILE` or directory (default: where they were then)")
+	fs.StringVar(&m.latent, "latent", "", "for an adapter that was trained with --latent: its master weights, a `FILE` or directory (default: the path used in training)")
 }
 
 func (m *modelFlags) addThreads(fs *pflag.FlagSet) {

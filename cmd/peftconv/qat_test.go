@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
-// TestQAT trains with --qat, merges with --verify, and finds the merged file bit-exact; of an ordinary adapter merge says how
-// much of the gain is kept.
+// TestQAT trains with --qat, merges with --verify, and finds the merged file bit-exact; of an ordinary adapter merge
+// says how much of the gain is kept.
 func TestQAT(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0
@@ -118,14 +118,14 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "scales"}, `--qat: channel "scales" is not known`},
 		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
-		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
+		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: cannot be combined with --qat"},
 		{[]string{"--latent", "x"}, "--latent: needs --qat"},
-		{[]string{"--latent", "x", "--qat", "scale"}, "--latent: is where the channel code starts from, which --qat scale does not have"},
-		{[]string{"--latent", "x", "--method", "prefix-tuning"}, "--latent says nothing with --method prefix-tuning"},
-		{[]string{"--qat", "auto", "--bias", "all"}, "--bias and --train-… do not go together with it"},
-		{[]string{"--qat", "scale", "--dora"}, "--qat scale: moves what is trained of plain LoRA pairs only"},
+		{[]string{"--latent", "x", "--qat", "scale"}, "--latent: gives the master weights of the channel code, which --qat scale does not have"},
+		{[]string{"--latent", "x", "--method", "prefix-tuning"}, "--latent has no effect with --method prefix-tuning"},
+		{[]string{"--qat", "auto", "--bias", "all"}, "--bias and --train-… cannot be combined with it"},
+		{[]string{"--qat", "scale", "--dora"}, "--qat scale: is for plain LoRA pairs only"},
 		{[]string{"--qat", "code+row", "--method", "oft"}, "choose code, row or auto"},
-		{[]string{"--qat", "code", "--method", "vera", "--dropout", "0.1"}, "--dropout: does not go with --qat"},
+		{[]string{"--qat", "code", "--method", "vera", "--dropout", "0.1"}, "--dropout: cannot be combined with --qat"},
 		{[]string{"--qat-dither", "none", "--method", "loha"}, "--qat-dither: needs --qat"},
 		{[]string{"--qat", "auto", "--method", "prompt-tuning"}, "--qat: not with --method prompt-tuning: it changes no weight"},
 		{[]string{"--qat", "auto", "--method", "adapter"}, "it adds networks of its own"},

@@ -25,17 +25,17 @@ var quantizeVerb = cli.Verb{
 	Long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
 llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.
 
-TYPE is one type for most tensors, with rules that give more bits to those on which more depends:
+TYPE is one type for most tensors, with rules that give more bits to the more important ones:
   ` + strings.Join(cli.Wrap(strings.Join(quantize.FileTypes(), " "), cli.HelpWidth-2), "\n  ") + `
-Norms, biases and other small tensors stay as they are. Where the rows of a tensor are no whole number of blocks of a
-type, one of shorter blocks takes its place, or F16.
+Norms, biases and other small tensors keep their type. Where the rows of a tensor are not a whole number of blocks, a type
+with shorter blocks or F16 is used instead.
 
-With an importance matrix (--imatrix), which peftconv imatrix and llama-imatrix measure, errors count by how much they
-change what the model computes. Types below 3 bits are refused without one.
+With an importance matrix (--imatrix), which peftconv imatrix and llama-imatrix measure, errors are weighted by their
+effect on the model's outputs. Types below 3 bits are refused without one.
 
-Instead of TYPE, --target-size or --target-bpw says how large the model may become. Then each matrix gets a type of its
-own: the errors that some of its rows take in each type are measured, and the types are chosen so that the model keeps
-within the target and the errors, weighed by what they disturb, are least together.
+Instead of TYPE, --target-size or --target-bpw limits the size of the model. Then each matrix gets a type of its own: the
+quantization error of some of its rows is measured in each type, and the types are chosen so that the model fits the
+target and the weighted sum of the errors is smallest.
 
 IN holds F32, F16 or BF16 weights. It may be one of several files that hold a model together; OUT is a single file then,
 unless --keep-split says otherwise. Memory stays small whatever the size of the model.`,
@@ -65,7 +65,7 @@ type quantizeOptions struct {
 
 func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
-	fs.Var(&o.targetSize, "target-size", "choose the types so that the file has at most so many `BYTES`: 700M, 4.5G (thousands), 4GiB")
+	fs.Var(&o.targetSize, "target-size", "choose the types so that the file has at most `BYTES`: 700M, 4.5G (thousands), 4GiB")
 	fs.Float64Var(&o.budget.Bits, "target-bpw", 0, "choose the types so that a weight takes at most `N` bits on average; 0 is no target")
 	cli.Group(fs, "Types", func() {
 		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
@@ -74,8 +74,8 @@ func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVar(&o.outputType, "output-tensor-type", "", "`TYPE` of the output head, output.weight")
 		fs.StringVar(&o.embeddingType, "token-embedding-type", "", "`TYPE` of the token embedding, token_embd.weight")
 		fs.BoolVar(&o.options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
-		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false, "take weights that are quantized already, which costs more than starting from "+
-			"the original")
+		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false, "requantize weights that are quantized already, which loses more than starting "+
+			"from the original")
 	})
 	fs.BoolVar(&o.options.KeepSplit, "keep-split", false, "of a model in several files make as many, named OUT-00001-of-0000N.gguf")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "write nothing: list the tensors with their types and sizes; OUT can be left out")
@@ -91,7 +91,7 @@ func (o *quantizeOptions) Validate(args []string) error {
 		return fmt.Errorf("--threads: %d, expected 0 to 1024", o.threads)
 	}
 	if o.outputType != "" && o.options.LeaveOutput {
-		return errors.New("--leave-output-tensor: does not go with --output-tensor-type")
+		return errors.New("--leave-output-tensor: cannot be combined with --output-tensor-type")
 	}
 	return o.parseTypes()
 }
@@ -123,11 +123,11 @@ func (o *quantizeOptions) parseTarget() error {
 	o.budget.Bytes = int64(o.targetSize)
 	switch {
 	case o.targetSize != 0 && o.budget.Bits != 0:
-		return errors.New("--target-size: does not go with --target-bpw")
+		return errors.New("--target-size: cannot be combined with --target-bpw")
 	case !cli.IsFinite(o.budget.Bits) || o.budget.Bits < 0:
 		return fmt.Errorf("--target-bpw: %v, expected a number of bits", o.budget.Bits)
 	case o.targeted() && o.options.Pure:
-		return errors.New("--pure: does not go with a target, for which types are chosen one by one")
+		return errors.New("--pure: cannot be combined with a target, for which types are chosen one by one")
 	}
 	return nil
 }
@@ -209,7 +209,6 @@ func (o *quantizeOptions) hint(err error) error {
 	return err
 }
 
-// plan chooses the types.
 func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s cli.Streams) (*quantize.Plan, error) {
 	if !o.targeted() {
 		return quantize.NewPlan(f, o.options)
@@ -242,7 +241,7 @@ func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *ggu
 	return time.Since(start), err
 }
 
-// warn says what is not as it was asked for.
+// warn reports what differs from what was asked for.
 func (o *quantizeOptions) warn(plan *quantize.Plan, w io.Writer) {
 	if list := plan.Fallbacks(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n", cli.Plural(len(list), "tensor"),
@@ -252,7 +251,7 @@ func (o *quantizeOptions) warn(plan *quantize.Plan, w io.Writer) {
 		return
 	}
 	if list := plan.Unweighted(); len(list) > 0 {
-		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their weights count alike\n", o.imatrix,
+		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n", o.imatrix,
 			cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
-// TestQuantizeMemory quantizes a model much larger than what it may hold at a time: with PEFTCONV_LONG set one of 4 GB, to
-// a mixture of types; otherwise one to a type that takes little time.
+// TestQuantizeMemory quantizes a model much larger than what it may hold at a time: with PEFTCONV_LONG set one of 4 GB,
+// to a mixture of types; otherwise one to a type that takes little time.
 func TestQuantizeMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes large files")

@@ -88,7 +88,7 @@ func TestQuantizeToTarget(t *testing.T) {
 		t.Errorf("%v bits a weight", bits)
 	}
 	_, stderr = want(t, cli.ExitError, "quantize", base, out, "--target-bpw", "1")
-	if !strings.Contains(stderr, "less than the smallest that the model can become") {
+	if !strings.Contains(stderr, "smaller than the smallest possible file") {
 		t.Errorf("stderr %q", stderr)
 	}
 }
@@ -98,8 +98,8 @@ func TestQuantizeUsage(t *testing.T) {
 		{"", "expected IN and OUT and TYPE, found 0 arguments"},
 		{"a b", "found 2 arguments"},
 		{"a b Q4_0 --target-bpw 4", "expected IN and OUT, found 3 arguments"},
-		{"a b --dry-run --target-bpw 4 --pure", "--pure: does not go with a target"},
-		{"a b --target-bpw 4 --target-size 1G", "does not go with --target-bpw"},
+		{"a b --dry-run --target-bpw 4 --pure", "--pure: cannot be combined with a target"},
+		{"a b --target-bpw 4 --target-size 1G", "cannot be combined with --target-bpw"},
 		{"a b --target-bpw -4", "--target-bpw: -4"},
 		{"a b --target-size what", "target-size"},
 		{"a b Q9_K", `no file type is named "Q9_K"; there are F32`},
@@ -107,7 +107,7 @@ func TestQuantizeUsage(t *testing.T) {
 		{"a b Q4_0 --tensor-type (=Q4_0", "--tensor-type: pattern \"(\""},
 		{"a b Q4_0 --output-tensor-type I32", "--output-tensor-type: nothing can be quantized to I32"},
 		{"a b Q4_0 --token-embedding-type what", "--token-embedding-type: "},
-		{"a b Q4_0 --leave-output-tensor --output-tensor-type F16", "does not go with"},
+		{"a b Q4_0 --leave-output-tensor --output-tensor-type F16", "cannot be combined with"},
 		{"a b Q4_0 --threads -1", "--threads: -1"},
 		{"a b Q4_0 --imatrx x", "did you mean --imatrix"},
 	} {
@@ -182,8 +182,8 @@ func TestQuantizeKeepsSplit(t *testing.T) {
 	}
 }
 
-// TestQuantizeIsNotHalfDone: neither a kill nor an interrupt leaves a part of a file under the final name, and an interrupt
-// leaves nothing at all.
+// TestQuantizeIsNotHalfDone: neither a kill nor an interrupt leaves a part of a file under the final name, and an
+// interrupt leaves nothing at all.
 func TestQuantizeIsNotHalfDone(t *testing.T) {
 	m := square
 	m.width, m.ffn, m.layers = 512, 4096, 3

@@ -181,7 +181,7 @@ func TestExportAdapters(t *testing.T) {
 		"--seq-len", "48", "--batch-tokens", "96")
 	want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
 	want(t, cli.ExitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank says nothing") {
+	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank has no effect") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

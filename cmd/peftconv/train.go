@@ -23,18 +23,18 @@ var trainVerb = cli.Verb{
 	Name:  "train",
 	Short: "train an adapter over a frozen model",
 	Long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
-unpacked piece by piece as the computation needs them, so that memory stays near the file's size.
+dequantized piece by piece during the computation, so memory stays near the file's size.
 
 Data is a text file, cut into pieces of --seq-len tokens, or a .jsonl file whose lines are objects with "text", with
 "prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer carry
 loss. Either may be compressed (.gz, .zst).
 
-At the end it prints the loss on --eval-data without and with the adapter; without --eval-data both are measured on a
-sample of the training data, where they flatter. Ctrl-C saves what there is and prints the command that goes on from
-there. The same seed gives the same bytes, whatever the number of threads.
+At the end it prints the loss on --eval-data without and with the adapter. Without --eval-data both are measured on a
+sample of the training data, where they are too low. Ctrl-C saves a checkpoint and prints the command that resumes from
+it. The same seed gives the same bytes, whatever the number of threads.
 
---method discrete-prompt trains nothing and makes no adapter: it finds words for the [slot]s of --template and writes the
-prompt to --out, a .json that eval and generate take as --prompt-template.`,
+--method discrete-prompt trains no weights: it searches words for the [slot]s of --template and writes the prompt to
+--out, a .json file that eval and generate take as --prompt-template.`,
 	Examples: []string{
 		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
@@ -62,10 +62,10 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 	o.method.Classes = o.classes
 	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
-		fs.StringVarP(&o.data, "data", "d", "", "what to learn: a `FILE` of text or .jsonl")
-		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of the same kinds, not learned, to measure the loss on")
+		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
+		fs.StringVar(&o.evalData, "eval-data", "", "a held-out `FILE` of the same kinds, to measure the loss on")
 		fs.StringVarP(&o.train.Out, "out", "o", "", "the adapter's `FILE`, .safetensors")
-		fs.StringVar(&o.train.Resume, "resume", "", "go on from the checkpoint `FILE` of an interrupted run with the same flags")
+		fs.StringVar(&o.train.Resume, "resume", "", "resume from the checkpoint `FILE` of an interrupted run with the same flags")
 		fs.IntVar(&o.train.SaveEvery, "save-every", 0, "write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
 		fs.IntVar(&o.train.EvalEvery, "eval-every", 0, "measure the loss on --eval-data every `N` steps; 0 is only before and after")
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
@@ -82,7 +82,7 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0, "give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
 	fs.StringVar(&t.Optimizer, "optimizer", train.OptimizerAdamW, "`OPTIMIZER`: adamw")
-	fs.StringVar(&o.profile, "profile", "", "write where the processor's time went to a `FILE` that \"go tool pprof\" reads")
+	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	o.addThreads(fs)
 }
 
@@ -124,7 +124,7 @@ func (o *trainOptions) checkCounts() error {
 	return nil
 }
 
-// checkFiles looks at the output before hours are spent on what goes there.
+// checkFiles checks the output before hours of work.
 func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
@@ -200,7 +200,7 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
-		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts anew (--resume goes on from it)\n", checkpoint)
+		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts from the beginning (--resume continues it)\n", checkpoint)
 	}
 	if o.train.Resume == "" {
 		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))
@@ -251,7 +251,7 @@ func (o *trainOptions) explain(err error, s cli.Streams) error {
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {
 		return err
 	}
-	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To go on:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
+	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
 	return context.Canceled
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Result is how B differs from A.
+// Result is the differences of B from A.
 type Result struct {
 	A        string         `json:"a"` // paths
 	B        string         `json:"b"`
@@ -34,10 +34,10 @@ type TensorChange struct {
 	Name string  `json:"name"`
 	Old  *Layout `json:"old"`  // nil: added
 	New  *Layout `json:"new"`  // nil: removed
-	Diff *Norms  `json:"diff"` // nil where the numbers were not compared: other shapes, or a type that is not known
+	Diff *Norms  `json:"diff"` // nil where the numbers were not compared: different shapes, or an unknown type
 }
 
-// Together is how far apart all tensors are whose numbers were compared, as if they were one.
+// Together is the distance of all compared tensors, as if they were one.
 type Together struct {
 	Tensors  int      `json:"tensors"`
 	Relative *float64 `json:"relative"` // as in Norms

@@ -10,8 +10,8 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Norms says how far the numbers of B are from those of A. Pairs of which one is NaN or infinite are counted, and left out
-// of the figures.
+// Norms measures the distance of the numbers of B from those of A. Pairs in which one is NaN or infinite are counted
+// and left out of the other values.
 type Norms struct {
 	Relative  *float64 `json:"relative"` // |B-A|/|A| in Frobenius' norm; nil where A is zero
 	MaxAbs    float64  `json:"max_abs"`  // max |B-A|
@@ -43,7 +43,7 @@ func sameBytes(ctx context.Context, a, b *weights.Tensor) (bool, error) {
 	return !differ.Load(), err
 }
 
-// sums is what the norms are made of.
+// sums is what the norms are computed from.
 type sums struct {
 	aa, bb, ab, dd  float64 // Σa², Σb², Σab, Σ(b-a)²
 	max             float64
@@ -54,8 +54,8 @@ type sums struct {
 // readers are pairs of Readers for one piece at a time.
 var readers = sync.Pool{New: func() any { return new([2]weights.Reader) }}
 
-// compareNumbers compares the numbers of two tensors of one shape. The pieces' sums are added in order, so that the figures are the
-// same on any number of threads.
+// compareNumbers compares the numbers of two tensors of one shape. The sums of pieces are added in order, so the
+// results are the same for any number of threads.
 func compareNumbers(ctx context.Context, a, b *weights.Tensor) (*sums, error) {
 	parts := make([]sums, a.Pieces())
 	err := weights.Each(ctx, len(parts), func(i int) error {
@@ -76,7 +76,7 @@ func compareNumbers(ctx context.Context, a, b *weights.Tensor) (*sums, error) {
 	return s, nil
 }
 
-// piece takes in piece i of both tensors.
+// piece adds piece i of both tensors.
 func (s *sums) piece(r *[2]weights.Reader, a, b *weights.Tensor, i int) {
 	first := int64(i) * weights.PieceElements
 	if x, y := r[0].Singles(a, i), r[1].Singles(b, i); x != nil && y != nil {
@@ -86,7 +86,7 @@ func (s *sums) piece(r *[2]weights.Reader, a, b *weights.Tensor, i int) {
 	compare(s, r[0].Numbers(a, i), r[1].Numbers(b, i), first)
 }
 
-// compare takes in pairs of numbers, the first of which is element first.
+// compare adds pairs of numbers; the first is element first.
 func compare[T float32 | float64](s *sums, a, b []T, first int64) {
 	var aa, bb, ab, dd float64
 	for i := range a {

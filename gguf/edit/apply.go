@@ -13,7 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Way is how a file was written in the end.
+// Way is how a file was written.
 type Way string
 
 // The ways.
@@ -24,7 +24,7 @@ const (
 	Copied    Way = "copy"     // everything, into a new file that took the place of the old one
 )
 
-// Apply writes what has been planned. If it fails, the file is as it was, with the exception that doc.go describes.
+// Apply writes the plan. If it fails, the file is unchanged, with the exception that doc.go describes.
 func (p *Plan) Apply(ctx context.Context) (Way, error) {
 	if p.Method == Nothing {
 		return Untouched, nil
@@ -43,9 +43,9 @@ func (p *Plan) Apply(ctx context.Context) (Way, error) {
 	return Copied, p.rewrite(ctx, src)
 }
 
-// open opens the file, for writing if it is to be changed, and checks that it is what it was.
+// open opens the file, for writing if it will be changed, and checks that it is unchanged.
 func (p *Plan) open() (*os.File, error) {
-	flag := os.O_RDWR // asked for even where the file is replaced: what is read-only is not edited
+	flag := os.O_RDWR // asked for even where the file is replaced: read-only files are not edited
 	if p.opt.Out != "" {
 		flag = os.O_RDONLY
 	}
@@ -59,7 +59,7 @@ func (p *Plan) open() (*os.File, error) {
 		_, err = f.ReadAt(head, 0)
 	}
 	if err == nil && (info.Size() != p.Size || !bytes.Equal(head, p.old)) {
-		err = fmt.Errorf("%s: has been changed since it was read", p.Path)
+		err = fmt.Errorf("%s: has changed since it was read", p.Path)
 	}
 	if err != nil {
 		f.Close()
@@ -68,7 +68,7 @@ func (p *Plan) open() (*os.File, error) {
 	return f, nil
 }
 
-// applyHeader writes a header that fits: into a clone, or in place, or, where neither is safe, with all the rest.
+// applyHeader writes a header that fits: into a clone, or in place, or, where neither is safe, with the whole file.
 func (p *Plan) applyHeader(ctx context.Context, src *os.File) (Way, error) {
 	lo, hi := differing(p.old, p.header)
 	cloned, err := p.clone(src, lo, hi)
@@ -97,7 +97,7 @@ func differing(a, b []byte) (lo, hi int64) {
 	return lo, hi
 }
 
-// clone writes the header into a clone of the file and puts that into the file's place. It says false where there are no
+// clone writes the header into a clone of the file and renames that over the file. It returns false where there are no
 // clones.
 func (p *Plan) clone(src *os.File, lo, hi int64) (bool, error) {
 	f, err := atomicfile.Create(p.Path)
@@ -114,7 +114,7 @@ func (p *Plan) clone(src *os.File, lo, hi int64) (bool, error) {
 	return true, f.Commit()
 }
 
-// rewrite writes the whole file anew, aside.
+// rewrite writes the whole file to a temporary one.
 func (p *Plan) rewrite(ctx context.Context, src *os.File) error {
 	path := p.opt.Out
 	if path == "" {
@@ -139,10 +139,10 @@ func (p *Plan) rewrite(ctx context.Context, src *os.File) error {
 	return out.Commit()
 }
 
-// copyBytes is how much is copied between two looks whether to go on.
+// copyBytes is the number of bytes copied between two checks for cancellation.
 const copyBytes = 64 << 20
 
-// copy writes the header and, after it, everything that comes after the old one.
+// copy writes the header and then everything after the old header.
 func (p *Plan) copy(ctx context.Context, out *atomicfile.File, src *os.File) error {
 	if _, err := out.Write(p.header); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (p *Plan) progress(done, size int64, what string) {
 	}
 }
 
-// layOut writes the file with the tensors' data at other distances.
+// layOut writes the file with another alignment of the tensors' data.
 func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
 	f, err := gguf.OpenShard(p.Path)
 	if err != nil {
@@ -183,7 +183,7 @@ func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
 	}
 	defer f.Close()
 	if f.Extra > 0 {
-		return fmt.Errorf("%d bytes after the last tensor would have no place with another alignment", f.Extra)
+		return fmt.Errorf("%d bytes after the last tensor cannot be kept with another alignment", f.Extra)
 	}
 	table := f.Table()
 	c := &weights.Copier{From: f, Progress: p.progress}

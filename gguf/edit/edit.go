@@ -13,7 +13,7 @@ import (
 // the next edit uses its space.
 const PadKey = weights.PadKey
 
-// ChatTemplate is the key of the template by which chats become prompts.
+// ChatTemplate is the key of the chat template.
 const ChatTemplate = "tokenizer.chat_template"
 
 const (
@@ -21,15 +21,15 @@ const (
 	splitPrefix  = "split."
 )
 
-// Edit is what is to be changed, in the order in which it is done.
+// Edit is a list of changes, in the order in which they are made.
 type Edit struct {
 	Remove        []string     // keys
-	Rename        []Pair       // of keys; a value keeps its place
-	Set           []Assignment // a key that is there keeps its place, a new one goes to the end
+	Rename        []Pair       // of keys; a value keeps its position
+	Set           []Assignment // an existing key keeps its position, a new one goes to the end
 	RenameTensors []Pair
 }
 
-// A MissingError says that a key or a tensor that is to be changed is not there.
+// A MissingError reports a key or a tensor that does not exist.
 type MissingError struct {
 	What string   // "key" or "tensor"
 	Name string   // of what is missing
@@ -64,7 +64,7 @@ func (e *Edit) apply(meta *gguf.Metadata, table []gguf.Tensor) (*gguf.Metadata, 
 	return meta, table, err
 }
 
-// check refuses what other means are for, and what contradicts itself.
+// check refuses keys that other commands change, and contradictions.
 func (e *Edit) check() error {
 	var keys []string
 	keys = append(keys, e.Remove...)
@@ -82,7 +82,7 @@ func (e *Edit) check() error {
 	for _, key := range keys {
 		switch {
 		case strings.HasPrefix(key, splitPrefix):
-			return fmt.Errorf("key %q tells how the model is split over files: split and join change it", key)
+			return fmt.Errorf("key %q describes how the model is split over files: use split and join to change it", key)
 		case key == PadKey:
 			return fmt.Errorf("key %q fills unused space and cannot be changed", key)
 		}
@@ -130,7 +130,7 @@ func set(meta *gguf.Metadata, a Assignment) error {
 	return meta.Set(a.Key, v)
 }
 
-// checkAlignment refuses alignments that programs cannot work with or that would blow up the file.
+// checkAlignment refuses alignments that programs cannot handle or that would make the file much larger.
 func checkAlignment(v gguf.Value) error {
 	n, ok := v.Uint()
 	switch {

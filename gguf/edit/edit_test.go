@@ -233,8 +233,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// TestShrinkAndGrow goes through sizes of a value, always within the header's space, and back: neither the space nor the
-// rest change, and the last edit leaves no trace.
+// TestShrinkAndGrow goes through sizes of a value, always within the header's space, and back: neither the space nor
+// the rest change, and the last edit leaves no trace.
 func TestShrinkAndGrow(t *testing.T) {
 	path := small(t, gguf.Format{})
 	apply(t, path, Options{}, "x.text="+strings.Repeat("t", 300))
@@ -358,9 +358,9 @@ func TestRefusals(t *testing.T) {
 		{"general.alignment:u32=4", "expected a power of two"},
 		{"general.alignment:u32=131072", "expected a power of two"},
 		{"general.alignment:u64=64", "must be of kind u32, not u64"},
-		{"split.count:u16=0", "split and join change it"},
-		{"-split.no", "split and join change it"},
-		{"x>split.no", "split and join change it"},
+		{"split.count:u16=0", "use split and join to change it"},
+		{"-split.no", "use split and join to change it"},
+		{"x>split.no", "use split and join to change it"},
 		{PadKey + "=x", "cannot be changed"},
 		{"llama.context_length=-1", `"-1" is no value of kind u32`},
 		{"llama.context_length=4294967296", "4294967296 is more than a value of kind u32 can be"},
@@ -530,7 +530,7 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	apply(t, path, Options{}, "general.name=t")
-	if _, err := p.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "has been changed") {
+	if _, err := p.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "has changed") {
 		t.Errorf("error %v", err)
 	}
 	checkValue(t, open(t, path).Meta, "general.name", "t")

@@ -94,7 +94,7 @@ func (a Assignment) value(old *gguf.Value) (gguf.Value, error) {
 	return gguf.ValueOf(v)
 }
 
-// looksTyped says whether a text may have been meant as something else than a string.
+// looksTyped says whether a text may have been meant as something other than a string.
 func looksTyped(text string) bool {
 	text = strings.TrimSpace(text)
 	_, err := strconv.ParseFloat(text, 64)

@@ -14,10 +14,10 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// journal is a change of some bytes of a file, on the disk beside it while the file is written in place.
+// journal is a change of some bytes of a file, saved on the disk beside it while the file is written in place.
 type journal struct {
 	size int64 // of the file
-	off  int64 // where the bytes stand
+	off  int64 // offset of the bytes
 	old  []byte
 	new  []byte // as many
 }
@@ -27,8 +27,8 @@ const (
 	journalMagic  = "peftconv edit journal 1\n"
 )
 
-// An InterruptedError says that the last edit of a file in place was interrupted: the file may be neither the old nor the
-// new one until [Recover] has finished the edit.
+// An InterruptedError says that the last in-place edit of a file was interrupted: the file may be inconsistent until
+// [Recover] has finished the edit.
 type InterruptedError struct{ Path string }
 
 // Error implements error.
@@ -69,7 +69,7 @@ func patch(f *os.File, path string, j *journal) error {
 	return os.Remove(name)
 }
 
-// write brings one of the two to the disk.
+// write writes one of the two versions to the disk.
 func (j *journal) write(f *os.File, data []byte) error {
 	if _, err := f.WriteAt(data, j.off); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (j *journal) write(f *os.File, data []byte) error {
 	return f.Sync()
 }
 
-// Recover finishes an edit that was interrupted. Without one it does nothing and says false.
+// Recover finishes an edit that was interrupted. Without one it does nothing and returns false.
 func Recover(path string) (bool, error) {
 	name := journalPath(path)
 	data, err := os.ReadFile(name)
@@ -97,7 +97,7 @@ func Recover(path string) (bool, error) {
 	}
 	defer f.Close()
 	if err := j.belongs(f); err != nil {
-		return false, fmt.Errorf("%s: %w: delete it if the file is as it should be", name, err)
+		return false, fmt.Errorf("%s: %w: delete it if the file is correct", name, err)
 	}
 	if err := j.write(f, j.new); err != nil {
 		return false, err
@@ -112,7 +112,7 @@ func (j *journal) belongs(f *os.File) error {
 		return err
 	}
 	if info.Size() != j.size {
-		return fmt.Errorf("is of a file of %d bytes, %s has %d", j.size, f.Name(), info.Size())
+		return fmt.Errorf("belongs to a file of %d bytes, %s has %d", j.size, f.Name(), info.Size())
 	}
 	now := make([]byte, len(j.old))
 	if _, err := f.ReadAt(now, j.off); err != nil {
@@ -120,7 +120,7 @@ func (j *journal) belongs(f *os.File) error {
 	}
 	for i, b := range now {
 		if b != j.old[i] && b != j.new[i] {
-			return fmt.Errorf("is of another file than %s", f.Name())
+			return fmt.Errorf("belongs to another file than %s", f.Name())
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (j *journal) encode() []byte {
 	return append(b, sum[:]...)
 }
 
-var errJournal = errors.New("is no journal of an edit, or a damaged one")
+var errJournal = errors.New("is not a journal of an edit, or is damaged")
 
 func decodeJournal(data []byte) (*journal, error) {
 	const head = len(journalMagic) + 3*8

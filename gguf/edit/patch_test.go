@@ -33,7 +33,7 @@ func interrupted(t *testing.T, n int) (path string, before, after []byte) {
 	return path, before, after
 }
 
-// TestRecover interrupts an edit in place after so and so many bytes.
+// TestRecover interrupts an edit in place after various numbers of bytes.
 func TestRecover(t *testing.T) {
 	for n := 0; n < 200; n += 7 {
 		path, before, after := interrupted(t, n)
@@ -90,12 +90,12 @@ func TestRecoverRefuses(t *testing.T) {
 		{"empty", onJournal(rewrite(func([]byte) []byte { return nil })), "damaged"},
 		{"a bit", onJournal(rewrite(func(d []byte) []byte { d[60] ^= 1; return d })), "damaged"},
 		{"other", onJournal(rewrite(func(d []byte) []byte { return bytes.Repeat([]byte("x"), len(d)) })), "damaged"},
-		{"a longer file", rewrite(func(d []byte) []byte { return append(d, 0) }), "is of a file of"},
+		{"a longer file", rewrite(func(d []byte) []byte { return append(d, 0) }), "belongs to a file of"},
 		{"another header", rewrite(func(d []byte) []byte {
 			i := bytes.Index(d, []byte("general.name")) + len("general.name") + 12 + 1
 			d[i] = '!'
 			return d
-		}), "is of another file"},
+		}), "belongs to another file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path, _, _ := interrupted(t, 0)

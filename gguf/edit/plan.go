@@ -14,7 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/sanity"
 )
 
-// Options says where and how an edited file is written.
+// Options configures where and how an edited file is written.
 type Options struct {
 	Out      string                              // another file to write; "" changes the file itself
 	Rewrite  bool                                // write the whole file anew even where the header fits, without PadKey
@@ -27,17 +27,17 @@ type Method string
 
 // The methods.
 const (
-	Nothing Method = "nothing" // the file has all this already
+	Nothing Method = "nothing" // the file already has all this
 	Header  Method = "header"  // the header alone is written: the new one fits into the space of the old one
 	Rewrite Method = "rewrite" // the file is written anew
 )
 
-// Plan is an edit that has been thought through but not written.
+// Plan is a prepared edit that has not been written.
 type Plan struct {
 	Path     string
 	Changes  []diff.ValueChange
 	Tensors  []Pair   // that are renamed
-	Warnings []string // what the edited file contradicts itself in, and did not before
+	Warnings []string // contradictions in the edited file that were not there before
 	Method   Method
 	Space    int64 // bytes before the tensors' data, now
 	Needed   int64 // bytes that the new header needs
@@ -45,15 +45,14 @@ type Plan struct {
 
 	opt    Options
 	old    []byte // the first Space bytes, or all of a shorter file
-	header []byte // what is to stand in their place
-	moves  bool   // the tensors' data move against one another: another alignment
+	header []byte // replaces them
+	moves  bool   // the relative positions of the tensors' data change: another alignment
 	meta   *gguf.Metadata
 	table  []gguf.Tensor
 	format gguf.Format
 }
 
-// Prepare finds out what an edit of the file at path means. It writes nothing. A file of a model that is split is edited
-// alone.
+// Prepare plans an edit of the file at path. It writes nothing. A file of a split model is edited alone.
 func Prepare(path string, e Edit, opt Options) (*Plan, error) {
 	if e.empty() && !opt.Rewrite && opt.Out == "" {
 		return nil, errEmpty
@@ -89,7 +88,7 @@ func (p *Plan) prepare(f *gguf.File, e *Edit) error {
 	return p.choose()
 }
 
-// checkShard refuses metadata in files where no program looks for them.
+// checkShard refuses metadata in files where no program reads them.
 func checkShard(f *gguf.File, e *Edit) error {
 	no, ok := f.Meta.Uint("split.no")
 	if ok && no > 0 && len(e.Set)+len(e.Remove)+len(e.Rename) > 0 {
@@ -121,7 +120,7 @@ func (p *Plan) compare(f *gguf.File) {
 	}
 }
 
-// alignment is what the metadata say, or what holds where they say nothing.
+// alignment is the alignment in the metadata, or the default.
 func alignment(meta *gguf.Metadata) uint64 {
 	if n, ok := meta.Uint(keyAlignment); ok {
 		return n
@@ -187,7 +186,7 @@ func (p *Plan) fit() (bool, error) {
 	return int64(len(p.header)) == p.Space, err
 }
 
-// encode is the new header with so many blanks under PadKey, or, of -1, without it.
+// encode is the new header with this number of blanks under PadKey, or without PadKey for -1.
 func (p *Plan) encode(blanks int64) ([]byte, error) {
 	meta, err := padded(p.meta, blanks)
 	if err != nil {
@@ -198,7 +197,7 @@ func (p *Plan) encode(blanks int64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// padded is metadata with so many blanks under PadKey; of -1, as they are.
+// padded is metadata with this number of blanks under PadKey; unchanged for -1.
 func padded(meta *gguf.Metadata, blanks int64) (*gguf.Metadata, error) {
 	if blanks < 0 {
 		return meta, nil

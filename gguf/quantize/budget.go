@@ -13,26 +13,26 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Budget is how large a model may become. One of its fields is set.
+// Budget is the maximum size of a model. One of its fields is set.
 type Budget struct {
 	Bytes int64   // of the file, or of all files together
 	Bits  float64 // a weight, over the data of all tensors
 }
 
-// How NewBudgetPlan measures and chooses: of each tensor it takes some rows, spread evenly, quantizes them to
-// each type that may come into question and measures the error: the sum of the squared differences, each times the
-// importance of its column, as a share of the same sum over the weights themselves. That is, with an importance matrix,
-// the share of noise in what the linear map gives. Minimised is the sum over all tensors of that share times
-// traits.share, what the noise counts. The method is Lagrange's: for a price of a byte each tensor takes the type for
-// which error plus price times bytes is least, and the price is lowered as far as the budget allows. What is left over
-// after that is spent on single tensors, on the one that gains most for a byte first.
+// How NewBudgetPlan measures and chooses. It takes some rows of each tensor, spread evenly, quantizes them to each
+// candidate type and measures the error: the sum of the squared differences, weighted by the importance of the
+// columns, relative to the same sum over the weights. With an importance matrix this is the share of noise in the
+// output of the linear map. The objective is the sum over all tensors of this share times traits.share, the weight of
+// the noise. The method is Lagrange's: for a price per byte each tensor takes the type with the least error plus price
+// times bytes, and the price is lowered as far as the budget allows. The rest of the budget is spent on single
+// tensors, on the one with the most gain per byte first.
 const (
-	sampleWeights = 1 << 15 // about how many weights of a tensor are tried
+	sampleWeights = 1 << 15 // about how many weights of a tensor are sampled
 	minRows       = 8
 	maxRows       = 64
 )
 
-// budgetTypes are the types among which a budget chooses, as far as rows fit them.
+// budgetTypes are the candidate types of a budget, for rows that fit them.
 var budgetTypes = []gguf.Type{
 	gguf.IQ1_S, gguf.IQ1_M, gguf.IQ2_XXS, gguf.IQ2_XS, gguf.IQ2_S, gguf.IQ3_XXS, gguf.IQ3_S, gguf.IQ4_XS,
 	gguf.Q2_K, gguf.Q3_K, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K,
@@ -43,19 +43,19 @@ var budgetTypes = []gguf.Type{
 type option struct {
 	to    gguf.Type
 	bytes int64
-	error float64 // weighed: what is to be minimised
+	error float64 // weighted: to be minimized
 }
 
 // item is a tensor whose type is to be chosen.
 type item struct {
 	index   int      // in the plan
-	options []option // on the lower convex hull: more bytes, less error, ever less for a byte
+	options []option // on the lower convex hull: more bytes, less error, with falling gain per byte
 	chosen  int
 }
 
-// NewBudgetPlan chooses types so that the model keeps within a budget and the weighed error is least. Overrides and
-// fixed types count; the file type is then that which comes nearest to what was chosen, and opt.Type is not looked at.
-// It samples the weights, which takes some seconds; progress, if not nil, is called after each tensor.
+// NewBudgetPlan chooses types so that the model keeps within a budget and the weighted error is smallest. Overrides
+// and fixed types are respected; the file type is the one nearest to the chosen types, and opt.Type is ignored. It
+// samples the weights, which takes some seconds; progress, if not nil, is called after each tensor.
 func NewBudgetPlan(ctx context.Context, f *gguf.File, opt Options, b Budget, progress func(done, tensors int)) (*Plan, error) {
 	opt.Type = FileType{Type: gguf.Q8_0}
 	opt.Pure = true
@@ -92,10 +92,10 @@ func NewBudgetPlan(ctx context.Context, f *gguf.File, opt Options, b Budget, pro
 // budgeted is a plan whose types are being chosen.
 type budgeted struct {
 	*Plan
-	align int64 // to which sizes are padded: a budget of bytes counts the padding, one of bits does not
+	align int64 // to which sizes are padded: a budget of bytes includes the padding, one of bits does not
 }
 
-// give gives a tensor a type that its rows fit.
+// give sets the type of a tensor to one that fits its rows.
 func (t *Tensor) give(to gguf.Type) {
 	t.To, t.Fallback = to, false
 	t.Bytes = t.bytesAs(to)
@@ -105,7 +105,7 @@ func (t *Tensor) bytesAs(to gguf.Type) int64 {
 	return t.source.Elements() / int64(to.BlockLen()) * int64(to.BlockSize())
 }
 
-// padded is a size with the padding after it, as far as that counts.
+// padded is a size with its padding, if the budget includes padding.
 func (p *budgeted) padded(n int64) int64 { return (n + p.align - 1) / p.align * p.align }
 
 // limit is the budget for all tensors' data, in bytes.
@@ -138,10 +138,10 @@ func (p *Plan) tooSmall(missing int64) error {
 	if p.opt.Imatrix == nil {
 		advice = " (with an importance matrix there are smaller types)"
 	}
-	return fmt.Errorf("the target is %d bytes less than the smallest that the model can become%s", missing, advice)
+	return fmt.Errorf("the target is %d bytes smaller than the smallest possible file%s", missing, advice)
 }
 
-// items are the tensors whose type is free.
+// items are the tensors whose type is not fixed.
 func (p *budgeted) items() ([]item, error) {
 	var items []item
 	for i := range p.Tensors {
@@ -160,7 +160,7 @@ func (p *budgeted) items() ([]item, error) {
 	return items, nil
 }
 
-// measure finds the options of the items, for which there are so many bytes.
+// measure finds the options of the items, which may take this number of bytes in all.
 func (p *budgeted) measure(ctx context.Context, items []item, bytes int64, progress func(done, tensors int)) error {
 	weights := int64(0)
 	for _, it := range items {
@@ -184,7 +184,7 @@ func (p *budgeted) measure(ctx context.Context, items []item, bytes int64, progr
 	return cmp.Or(errs...)
 }
 
-// free makes sure that a tensor, which may have been planned to stay as it is, can be quantized.
+// free checks that a tensor, which may have been planned to keep its type, can be quantized.
 func (p *Plan) free(t *Tensor) error {
 	if err := p.check(t.source, gguf.Q8_0); err != nil {
 		return err
@@ -205,7 +205,7 @@ func (o *settings) fixes(t *Tensor) bool {
 	return false
 }
 
-// options are the types that a tensor may get, with what they cost.
+// options are the types that a tensor may get, with their bytes and errors.
 func (p *budgeted) options(t *Tensor, mean float64) ([]option, error) {
 	s, err := p.newSample(t)
 	if err != nil {
@@ -228,7 +228,7 @@ func (p *budgeted) options(t *Tensor, mean float64) ([]option, error) {
 	return hull(list), nil
 }
 
-// finest is the type with the most bits that a tensor may get: its own, in which nothing is lost, but 16 bits at most.
+// finest is the type with the most bits that a tensor may get: its own, which loses nothing, but at most 16 bits.
 func finest(from gguf.Type) gguf.Type {
 	if from == gguf.F32 {
 		return gguf.F16
@@ -236,21 +236,20 @@ func finest(from gguf.Type) gguf.Type {
 	return from
 }
 
-// far says whether a type has so much fewer bits than there are for each weight that measuring it is not worth the time:
-// it would hardly be chosen.
+// far says whether a type has so few bits, compared with the average, that measuring it is not worth the time.
 func far(to gguf.Type, mean float64) bool { return bits(to) < mean-3.5 }
 
-// roleShares is how much noise in the result of a linear map disturbs what the model says, by role: about the ratios
-// that were measured on small trained models, by quantizing one tensor at a time and comparing the distributions over the
-// next token. They do not depend on the tensor's size.
+// roleShares weights the noise in the output of a linear map by its effect on the model's predictions, by role. The
+// ratios were measured on small trained models, by quantizing one tensor at a time and comparing the distributions of
+// the next token. They do not depend on the tensor's size.
 var roleShares = [...]float64{
 	other: 2, embedding: 4, head: 20, attnQ: 1, attnK: 3, attnV: 3, attnOut: 1, ffnUp: 2, ffnGate: 2, ffnDown: 3,
 }
 
-// endShare is how much more noise counts in the first and the last layers, an eighth of all each.
+// endShare is the additional weight of noise in the first and the last eighth of the layers.
 const endShare = 3
 
-// share is how much the noise of a tensor counts.
+// share is the weight of a tensor's noise.
 func (m *traits) share(name string) float64 {
 	r := roleOf(name)
 	if r == embedding && m.tied {
@@ -279,12 +278,12 @@ func hull(list []option) []option {
 	return out
 }
 
-// gain is how much the error falls for a byte from a to b.
+// gain is the reduction of the error per byte from a to b.
 func gain(a, b option) float64 { return (a.error - b.error) / float64(b.bytes-a.bytes) }
 
-// allocate chooses options so that their bytes are at most limit, and gives the bytes. More than limit means that even
-// the smallest are too large. On convex hulls, taking the step that gains most for a byte again and again is Lagrange's
-// method with a price that falls from step to step.
+// allocate chooses options so that their bytes are at most limit, and returns the bytes. A result above limit means
+// that even the smallest options are too large. On convex hulls, repeatedly taking the step with the most gain per
+// byte is Lagrange's method with a falling price.
 func allocate(items []item, limit int64) int64 {
 	total := int64(0)
 	for i := range items {
@@ -315,7 +314,7 @@ func (it *item) step() (a, b option, ok bool) {
 	return it.options[it.chosen], it.options[it.chosen+1], true
 }
 
-// nearest is the file type whose own type most weights have.
+// nearest is the file type whose main type most weights have.
 func (p *Plan) nearest() FileType {
 	counts := map[gguf.Type]int64{}
 	for i := range p.Tensors {
@@ -335,7 +334,7 @@ func (p *Plan) nearest() FileType {
 type rowSample struct {
 	t      *Tensor
 	rows   []float32
-	matrix []int64 // of a stack, to which each row belongs
+	matrix []int64 // index of each row's matrix in a stack
 	energy float64
 }
 
@@ -359,7 +358,7 @@ func (p *Plan) newSample(t *Tensor) (*rowSample, error) {
 	return s, nil
 }
 
-// importance is that of the columns of row i; nil: all count alike.
+// importance is that of the columns of row i; nil: all are equal.
 func (s *rowSample) importance(i int) []float32 {
 	if s.t.importance == nil {
 		return nil
@@ -368,7 +367,7 @@ func (s *rowSample) importance(i int) []float32 {
 	return s.t.importance[s.matrix[i]*cols:][:cols]
 }
 
-// sum is the sum of the squares of rows, weighed.
+// sum is the weighted sum of the squares of rows.
 func (s *rowSample) sum(x []float32) float64 {
 	cols := int(s.t.source.Cols())
 	total := 0.0
@@ -385,7 +384,7 @@ func (s *rowSample) sum(x []float32) float64 {
 	return total
 }
 
-// error is the share of noise in the rows when they are quantized.
+// error is the share of noise in the rows after quantizing.
 func (s *rowSample) error(to gguf.Type) float64 {
 	if s.energy == 0 {
 		return 0

@@ -127,7 +127,7 @@ func TestBudgetOptions(t *testing.T) {
 			t.Errorf("%s became %v without an importance matrix", got.Name, got.To)
 		}
 	}
-	if _, err := budgetPlan(t, in, Options{}, Budget{Bits: 2}); err == nil || !strings.Contains(err.Error(), "less than the smallest") {
+	if _, err := budgetPlan(t, in, Options{}, Budget{Bits: 2}); err == nil || !strings.Contains(err.Error(), "smaller than the smallest possible") {
 		t.Errorf("a target that cannot be reached: %v", err)
 	}
 	if _, err := budgetPlan(t, in, Options{Overrides: []Override{overrideOf(t, "weight=Q4_0")}}, Budget{Bits: 9}); err == nil {

@@ -1,18 +1,18 @@
 package quantize
 
-// place is where a tensor stands.
+// place is the position of a tensor in the model.
 type place struct {
 	*traits
-	i, n  int  // its number among n: among the attention values, else among the layers
+	i, n  int  // its index among n: of the attention values, else of the layers
 	stack bool // it is several matrices, one for each expert
 }
 
-// condition is what a rule asks of a place.
+// condition is a condition of a rule on a place.
 type condition func(p *place) bool
 
 func not(c condition) condition { return func(p *place) bool { return !c(p) } }
 
-// More depends on the first layers than on those that follow, and on the last again.
+// The first and the last layers are more important than those between.
 
 func firstEighth(p *place) bool    { return p.i < p.n/8 }
 func firstSixteenth(p *place) bool { return p.i < p.n/16 }
@@ -25,7 +25,7 @@ func moreBits(p *place) bool {
 	return p.i < p.n/8 || p.i >= 7*p.n/8 || (p.i-p.n/8)%3 == 2
 }
 
-// shared holds where four query heads or more share keys and values, so that these are small and count for much.
+// shared holds where four or more query heads share keys and values, so that these are small and important.
 func shared(p *place) bool          { return p.sharing >= 4 }
 func sharedOrExperts(p *place) bool { return p.sharing >= 4 || p.experts >= 4 }
 func eightExperts(p *place) bool    { return p.experts == 8 }
@@ -38,7 +38,7 @@ func falcon(p *place) bool     { return p.rules.OwnMixtures }
 func notFalcon(p *place) bool  { return !p.rules.OwnMixtures }
 func bailingMoE(p *place) bool { return p.rules.StacksOthers }
 
-// holds says whether all conditions of a rule do.
+// holds says whether all conditions of a rule hold.
 func (r *rule) holds(p *place) bool {
 	for _, c := range r.when {
 		if !c(p) {

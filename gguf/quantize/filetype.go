@@ -10,18 +10,18 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// FileType is what a model is quantized to: a type for most of its tensors, and rules that give some another.
+// FileType is a type for most tensors of a model, and rules that give some tensors others.
 type FileType struct {
 	Name string
 	ID   uint32    // the value of the file's general.file_type
 	Type gguf.Type // of the tensors that no rule names
 
-	low   bool // below 3 bits, where what holds for all other file types does not
+	low   bool // below 3 bits, where rules of all other file types do not apply
 	rules []rule
 }
 
-// rule gives the tensors of a role another type where all conditions hold. Of the rules for a role the first that applies
-// counts.
+// rule gives the tensors of a role another type where all conditions hold. The first rule for a role that applies is
+// used.
 type rule struct {
 	role role
 	to   gguf.Type
@@ -33,7 +33,7 @@ func give(r role, to gguf.Type, when ...condition) rule { return rule{r, to, whe
 // fileTypes are all file types.
 var fileTypes = slices.Concat(mixtures, plainTypes)
 
-// plainTypes have no rules of their own: all their matrices get one type, but for the head.
+// plainTypes have no rules of their own: all their matrices get one type, except for the head.
 var plainTypes = []FileType{
 	{Name: "F32", ID: 0, Type: gguf.F32},
 	{Name: "F16", ID: 1, Type: gguf.F16},
@@ -48,7 +48,7 @@ var plainTypes = []FileType{
 	{Name: "MXFP4", ID: 38, Type: gguf.MXFP4}, // nor that: there it is for experts only
 }
 
-// mixtures give more bits to the tensors on which more depends.
+// mixtures give more bits to the more important tensors.
 var mixtures = []FileType{
 	{Name: "Q4_0", ID: 2, Type: gguf.Q4_0, rules: []rule{give(ffnDown, gguf.Q4_1, weighted, firstEighth)}},
 	{Name: "Q5_0", ID: 8, Type: gguf.Q5_0, rules: []rule{give(ffnDown, gguf.Q5_1, weighted, firstEighth)}},
@@ -134,7 +134,7 @@ var mixtures = []FileType{
 	{Name: "Q2_0", ID: 41, Type: gguf.Q2_0, rules: []rule{give(embedding, gguf.Q4_K)}},
 }
 
-// outOfEight is of models with eight experts, beside which the attention is small.
+// outOfEight is for models with eight experts, where the attention is small in comparison.
 var outOfEight = give(attnOut, gguf.Q5_K, eightExperts, notFalcon)
 
 var fourBits = []rule{
@@ -175,7 +175,7 @@ func FileTypes() []string {
 	return names
 }
 
-// bits is what a weight takes in a type.
+// bits is the number of bits per weight of a type.
 func bits(t gguf.Type) float64 { return 8 * float64(t.BlockSize()) / float64(t.BlockLen()) }
 
 // ParseFileType finds a file type by its name, in upper or lower case, or by its number.

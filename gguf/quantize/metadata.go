@@ -22,7 +22,7 @@ const quantizationVersion uint32 = 2
 // maxText is the length at which llama-quantize cuts texts that it records, in bytes.
 const maxText = 127
 
-// setMetadata makes the metadata of the whole model: those it has, then what is said about the quantization.
+// setMetadata makes the metadata of the whole model: those of the input, then those about the quantization.
 func (p *Plan) setMetadata() error {
 	p.meta = p.file.Meta.Clone()
 	p.meta.RemoveSplit()

@@ -6,7 +6,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// mixer chooses the types of a model's tensors, which it has to see in the order in which they are written.
+// mixer chooses the types of a model's tensors. It must see them in the order in which they are written.
 type mixer struct {
 	opt    *settings
 	model  traits
@@ -25,10 +25,10 @@ func newMixer(tensors []*gguf.Tensor, model traits, opt *settings) *mixer {
 	return m
 }
 
-// chosen is a type, and why it is not the one that was wanted.
+// chosen is a type, and whether it replaces the wanted one.
 type chosen struct {
 	gguf.Type
-	fallback bool // rows are no whole number of blocks of the type that was wanted
+	fallback bool // rows are not a whole number of blocks of the wanted type
 }
 
 // choose is the type that a tensor gets.
@@ -68,7 +68,7 @@ func (m *mixer) fixed(t *gguf.Tensor) *gguf.Type {
 	return nil
 }
 
-// mix is what the rules of the file type say.
+// mix is the type by the rules of the file type.
 func (m *mixer) mix(t *gguf.Tensor) (gguf.Type, error) {
 	r := roleOf(t.Name)
 	if r == head || r == embedding && m.model.tied {
@@ -106,7 +106,7 @@ func (m *mixer) headType(t *gguf.Tensor) gguf.Type {
 	return gguf.Q6_K
 }
 
-// rule is the type that the file type gives to a role in a place.
+// rule is the type by the rules of the file type for a role and a place.
 func (ft *FileType) rule(r role, p *place) gguf.Type {
 	for i := range ft.rules {
 		rule := &ft.rules[i]
@@ -117,7 +117,7 @@ func (ft *FileType) rule(r role, p *place) gguf.Type {
 	return ft.Type
 }
 
-// place says where a tensor of a role stands, and counts it.
+// place is the position of a tensor of a role, which it counts.
 func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 	p := &place{traits: &m.model, stack: dim(t, 2) > 1, i: m.seen[r], n: m.model.layers}
 	m.seen[r]++
@@ -129,13 +129,13 @@ func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 			break // the number of the tensor is that of its layer
 		}
 		if p.i = layerOf(t.Name); p.i < 0 || p.i >= p.n {
-			return nil, fmt.Errorf("tensor %q: its name tells no layer below %d, of which its type depends", t.Name, p.n)
+			return nil, fmt.Errorf("tensor %q: its name has no layer number below %d, on which its type depends", t.Name, p.n)
 		}
 	}
 	return p, nil
 }
 
-// fallbacks are the types, of shorter blocks, for rows that are no whole number of blocks.
+// fallbacks are the types with shorter blocks, for rows that are not a whole number of blocks.
 var fallbacks = map[gguf.Type]gguf.Type{
 	gguf.IQ1_S: gguf.IQ4_NL, gguf.IQ1_M: gguf.IQ4_NL, gguf.IQ2_XXS: gguf.IQ4_NL, gguf.IQ2_XS: gguf.IQ4_NL, gguf.IQ2_S: gguf.IQ4_NL,
 	gguf.IQ3_XXS: gguf.IQ4_NL, gguf.IQ3_S: gguf.IQ4_NL, gguf.IQ4_XS: gguf.IQ4_NL, gguf.NVFP4: gguf.IQ4_NL,
@@ -143,15 +143,14 @@ var fallbacks = map[gguf.Type]gguf.Type{
 	gguf.Q4_K: gguf.Q5_0, gguf.Q5_K: gguf.Q5_1, gguf.Q6_K: gguf.Q8_0,
 }
 
-// fit is a type, or the one that takes its place where rows are no whole number of its blocks: one of shorter blocks, or
-// F16.
+// fit is a type, or its replacement where rows are not a whole number of its blocks: one with shorter blocks, or F16.
 func fit(t *gguf.Tensor, to gguf.Type) (chosen, error) {
 	if wholeRows(t, to) {
 		return chosen{Type: to}, nil
 	}
 	short, ok := fallbacks[to]
 	if !ok && to.BlockLen() > 32 {
-		return chosen{}, fmt.Errorf("%w, and there is no other type to take its place", checkRows(t, to))
+		return chosen{}, fmt.Errorf("%w, and there is no other type for it", checkRows(t, to))
 	}
 	if !ok || !wholeRows(t, short) {
 		short = gguf.F16

@@ -11,10 +11,10 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Options says what a model is quantized to.
+// Options configures the quantization of a model.
 type Options struct {
 	Type    FileType        // as ParseFileType gives it
-	Imatrix *imatrix.Matrix // by which errors are weighed; nil: all count alike
+	Imatrix *imatrix.Matrix // weights of the errors; nil: all are equal
 
 	Pure          bool       // all matrices get Type.Type: no rules
 	Overrides     []Override // the first whose pattern is found in a tensor's name gives its type
@@ -22,8 +22,8 @@ type Options struct {
 	EmbeddingType *gguf.Type // of the token embedding; nil: as Type says
 	LeaveOutput   bool       // the output head stays as it is
 
-	AllowRequantize bool // tensors may be quantized that are already
-	KeepSplit       bool // a model that is split over several files becomes as many
+	AllowRequantize bool // tensors that are quantized already may be requantized
+	KeepSplit       bool // a split model keeps its number of files
 }
 
 // Override gives tensors a type by their names. Pattern is a regular expression as JavaScript and C++ have them, is looked

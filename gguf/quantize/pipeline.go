@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// pipeline runs work on several goroutines and hands its results on in order, with only a few under way at a time. A
-// worker has something of its own of type S, memory to work in.
+// pipeline runs work on several goroutines and returns the results in order, with only a few in progress at a time.
+// Each worker has its own S, memory to work in.
 type pipeline[S any] struct {
 	threads int
 	scratch func() S
@@ -23,8 +23,8 @@ type slot[T any] struct {
 }
 
 // run calls work for every item, on several goroutines, and emit for every result, in the order of the items, on the
-// caller's. work gets a buffer that it may grow and return as its result. The first error ends it all, as does the end of
-// ctx; when run returns nothing is running any more. A panic in work reaches the caller.
+// caller's. work gets a buffer that it may grow and return as its result. The first error stops everything, and so
+// does the end of ctx; when run returns, no goroutine is left. A panic in work reaches the caller.
 func run[S, T any](ctx context.Context, p pipeline[S], items func(yield func(T) bool),
 	work func(s S, item T, buffer *[]byte) ([]byte, error), emit func(item T, result []byte) error) error {
 	ctx, cancel := context.WithCancel(ctx)

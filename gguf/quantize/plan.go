@@ -18,7 +18,7 @@ var (
 	ErrNeedsImportance = errors.New("needs an importance matrix")
 )
 
-// Plan is what will be written.
+// Plan is the output to write.
 type Plan struct {
 	Tensors []Tensor // in the order in which they are written
 
@@ -33,11 +33,11 @@ type Tensor struct {
 	Shape    []int64
 	From, To gguf.Type
 	Bytes    int64 // of the data in To
-	Weighted bool  // errors are weighed by an importance matrix
-	Fallback bool  // the type that was wanted does not fit the rows
+	Weighted bool  // errors are weighted by an importance matrix
+	Fallback bool  // the wanted type does not fit the rows
 
 	source     *gguf.Tensor
-	importance []float32 // one value a column, matrix after matrix; nil: all count alike
+	importance []float32 // one value a column, matrix after matrix; nil: all are equal
 }
 
 // NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
@@ -89,7 +89,6 @@ func (p *Plan) traits() traits {
 	return m
 }
 
-// add plans a tensor.
 func (p *Plan) add(t *gguf.Tensor, to chosen) error {
 	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t}
 	if to.Type == t.Type {
@@ -125,7 +124,7 @@ func (p *Plan) check(t *gguf.Tensor, to gguf.Type) error {
 	return nil
 }
 
-// weigh finds the importance of a tensor's columns and refuses types that cannot do without.
+// weigh finds the importance of a tensor's columns and refuses types that need it where there is none.
 func (t *Tensor) weigh(m *imatrix.Matrix, fileType string) error {
 	if m != nil {
 		if e := m.Entry(t.Name); e != nil {
@@ -150,14 +149,14 @@ func (t *Tensor) setImportance(e *imatrix.Entry) error {
 		if roleOf(t.Name) == embedding { // it is looked up, not multiplied: what was measured is of something else
 			return nil
 		}
-		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it is of another model", t.Name, len(values), want)
+		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it belongs to another model", t.Name, len(values), want)
 	}
 	t.importance = values
 	return nil
 }
 
-// needsImportance says whether a tensor comes out as garbage in a type without an importance matrix. The embedding and
-// the head, of which there is none as a rule, do not unless the type cannot be made at all.
+// needsImportance says whether a tensor is useless in a type without an importance matrix. The embedding and the head,
+// which usually have none, need it only where the type cannot be made without it.
 func needsImportance(name string, to gguf.Type, fileType string) bool {
 	if quant.NeedsImportance(to) {
 		return true
@@ -174,7 +173,7 @@ func needsImportance(name string, to gguf.Type, fileType string) bool {
 	return false
 }
 
-// FileType is the file type that the file will say it has.
+// FileType is the file type that the metadata will name.
 func (p *Plan) FileType() FileType { return p.opt.Type }
 
 // Weights is the number of weights of all tensors.
@@ -186,7 +185,7 @@ func (p *Plan) Weights() int64 {
 	return n
 }
 
-// DataBytes is the size of all tensors' data as planned, InputBytes as they are.
+// DataBytes is the planned size of all tensors' data; InputBytes is the size of the input.
 func (p *Plan) DataBytes() int64 {
 	n := int64(0)
 	for i := range p.Tensors {
@@ -207,8 +206,8 @@ func (p *Plan) InputBytes() int64 {
 // BitsPerWeight is the size of the planned data, in bits, for each weight.
 func (p *Plan) BitsPerWeight() float64 { return 8 * float64(p.DataBytes()) / float64(p.Weights()) }
 
-// Unweighted are the tensors that are quantized without an importance matrix. Embeddings, of which there is none as a
-// rule, do not count.
+// Unweighted are the tensors that are quantized without an importance matrix, except for embeddings, which usually
+// have none.
 func (p *Plan) Unweighted() []Tensor {
 	return p.filter(func(t *Tensor) bool {
 		return t.From != t.To && quantized(t.To) && !t.Weighted && roleOf(t.Name) != embedding && roleOf(t.Name) != head

@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// role is what a tensor does in a model, as far as the rules care.
+// role is the role of a tensor in a model, as the rules distinguish it.
 type role int
 
 const (
@@ -31,7 +31,7 @@ const (
 	perLayerName  = "per_layer_token_embd.weight" // an embedding for every layer
 )
 
-// roleNames are the parts of names by which roles are known, the first that occurs counting.
+// roleNames are the parts of names that determine the role; the first that occurs is used.
 var roleNames = []struct {
 	part string
 	role role
@@ -57,7 +57,7 @@ func roleOf(name string) role {
 	return other
 }
 
-// keptNames are parts of the names of weights that are never quantized: small ones, and ones that suffer from it.
+// keptNames are parts of the names of weights that are never quantized: small ones, and sensitive ones.
 var keptNames = []string{
 	"_norm.weight",
 	"ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", // which experts a token goes to
@@ -120,8 +120,8 @@ func layerOf(name string) int {
 	return n
 }
 
-// sorted is a model's tensors in the order in which they are written: those of no layer, then layer after layer, each by
-// name.
+// sorted is a model's tensors in the order in which they are written: those of no layer, then layer after layer, each
+// by name.
 func sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
 	out := slices.Clone(tensors)
 	slices.SortStableFunc(out, func(a, b *gguf.Tensor) int {

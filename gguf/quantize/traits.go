@@ -5,7 +5,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 )
 
-// traits are what the rules know of a model.
+// traits are the properties of a model that the rules use.
 type traits struct {
 	rules   arch.Quantize // of the architecture
 	layers  int           // blocks

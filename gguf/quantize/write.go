@@ -20,15 +20,15 @@ const (
 	keptBytes    = 32 << 20 // how many bytes of the source are read before their memory is given back
 )
 
-// Progress says how far Write has come.
+// Progress is the progress of Write.
 type Progress struct {
-	Tensor      string // the one under way
+	Tensor      string // the one in progress
 	Bytes, Size int64  // of the tensors' data, written and in all
 }
 
-// Write writes the planned model to a file, or to several where a split model stays split, whose names then are made
-// from out. Weights that are not finite are refused, and so are those that are not in the type they should get. When
-// Write fails there is nothing under the final names; existing files stay as they are. progress, if not nil, is called
+// Write writes the planned model to a file, or to several where a split model stays split; their names are made from
+// out. Weights that are not finite are refused, and so are weights that do not fit the range of their type. When Write
+// fails there is nothing under the final names, and existing files are unchanged. progress, if not nil, is called
 // after each piece.
 func (p *Plan) Write(ctx context.Context, out string, progress func(Progress)) error {
 	files, err := p.shards(out)
@@ -54,9 +54,9 @@ type writer struct {
 	progress func(Progress)
 	written  int64 // of size
 	size     int64
-	kept     int64 // bytes of the source that have been read and not given back
+	kept     int64 // bytes of the source that have been read and not released
 
-	files    []*atomicfile.File // those that are written, and the last, which is being
+	files    []*atomicfile.File // finished files, and last the current one
 	out      *gguf.Writer       // of the last
 	buffered *bufio.Writer
 }
@@ -77,7 +77,6 @@ func (w *writer) open(s *shard) error {
 	return err
 }
 
-// write writes the data of all tensors of a file.
 func (w *writer) write(ctx context.Context, s *shard) error {
 	workers := pipeline[*scratch]{threads: kernels.Threads(), scratch: func() *scratch { return &scratch{swap: w.plan.bigEndian()} }}
 	pieces := func(yield func(piece) bool) {
@@ -96,7 +95,7 @@ func (w *writer) write(ctx context.Context, s *shard) error {
 	return w.buffered.Flush()
 }
 
-// emit writes a piece, and gives back the memory of the source now and then: each time that stops all threads for a moment.
+// emit writes a piece, and releases pages of the source now and then: each time that stops all threads for a moment.
 func (w *writer) emit(p piece, data []byte) error {
 	if p.from == 0 {
 		if err := w.out.Begin(p.t.Name); err != nil {
@@ -117,7 +116,8 @@ func (w *writer) emit(p piece, data []byte) error {
 	return nil
 }
 
-// commit gives the files their names when all are whole on the disk, the first one last: by it the others are found.
+// commit gives the files their names when all are complete on the disk, the first one last: it is the one that is
+// opened.
 func (w *writer) commit() error {
 	for _, f := range w.files {
 		if err := f.Seal(); err != nil {
@@ -146,7 +146,8 @@ type piece struct {
 	from, to int64
 }
 
-// pieces cuts the tensor up. Rows of different matrices of a stack are not in one piece, as they differ in importance.
+// pieces divides the tensor. Rows of different matrices of a stack are never in one piece, as they differ in
+// importance.
 func (t *Tensor) pieces(yield func(piece) bool) bool {
 	size := t.source.Size()
 	if t.From == t.To {
@@ -179,7 +180,7 @@ type scratch struct {
 	floats []float32
 }
 
-// convert makes the bytes of a piece as they are written. They are in buffer, or where they were read.
+// convert makes the output bytes of a piece. They are in buffer, or where they were read.
 func (s *scratch) convert(p piece, buffer *[]byte) ([]byte, error) {
 	if p.t.From == p.t.To {
 		return s.source(p, buffer)
@@ -199,8 +200,8 @@ func (s *scratch) convert(p piece, buffer *[]byte) ([]byte, error) {
 	return *buffer, nil
 }
 
-// source is the bytes of a piece as they were read, in little-endian order, and found to be finite. buffer is for those
-// that have to be turned around.
+// source is the bytes of a piece as read, in little-endian order, checked to be finite. buffer is for bytes that have
+// to be swapped.
 func (s *scratch) source(p piece, buffer *[]byte) ([]byte, error) {
 	src := p.t.source.Bytes()[p.from:p.to]
 	if s.swap {
@@ -235,7 +236,7 @@ func nonFinite(t gguf.Type, data []byte) int {
 	return -1
 }
 
-// position names weight i of a piece.
+// position describes the position of weight i of a piece.
 func (p piece) position(i int) string {
 	first := p.from / int64(p.t.From.BlockSize()) * int64(p.t.From.BlockLen())
 	at := first + int64(i)

@@ -10,7 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Joined is what Join did.
+// Joined is the result of Join.
 type Joined struct {
 	Output  string   `json:"output"`
 	Shards  []string `json:"shards"` // the files that were joined
@@ -68,7 +68,7 @@ func (j *Joined) write(ctx context.Context, f *gguf.File, file *atomicfile.File,
 	return w.Close()
 }
 
-// ownMetadata lists the keys of files after the first that say something which the first does not.
+// ownMetadata lists the keys of files after the first whose values differ from the first or are missing there.
 func ownMetadata(f *gguf.File) ([]string, error) {
 	var keys []string
 	for _, path := range f.Shards[1:] {

@@ -12,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Options says how a model is to be divided. One of MaxTensors and MaxBytes should be set; the other is 0.
+// Options configures the division of a model. One of MaxTensors and MaxBytes should be set; the other is 0.
 type Options struct {
 	MaxTensors int   // the most tensors a file has
 	MaxBytes   int64 // the most bytes of padded tensor data a file has; a tensor that has more alone gets its own file
@@ -29,7 +29,7 @@ type Shard struct {
 	table []gguf.Tensor
 }
 
-// Plan is a split that has been thought through but not written.
+// Plan is a prepared split that has not been written.
 type Plan struct {
 	Shards []Shard
 	Size   int64 // bytes of all tensors
@@ -63,7 +63,7 @@ func NewPlan(f *gguf.File, prefix string, opt Options) (*Plan, error) {
 	return p, nil
 }
 
-// Existing is the first of the plan's files that is there already, or "".
+// Existing is the first of the plan's files that already exists, or "".
 func (p *Plan) Existing() string {
 	for _, s := range p.Shards {
 		if _, err := os.Lstat(s.Path); err == nil {
@@ -73,11 +73,11 @@ func (p *Plan) Existing() string {
 	return ""
 }
 
-// Progress is called after each piece that has been copied: so many bytes of a size in all, the last of them of a tensor.
+// Progress is called after each copied piece, with the bytes done, the bytes in all, and the current tensor.
 type Progress = func(done, size int64, tensor string)
 
-// Write writes the files. It replaces files of their names, but for those of the model itself, which are an error. If it
-// fails, nothing of it is left, and files that were there are untouched, unless the system fails at the renaming.
+// Write writes the files. It replaces existing files of the same names, except those of the model itself, which is an
+// error. If it fails, no new file is left and existing ones are unchanged, unless the system fails while renaming.
 func (p *Plan) Write(ctx context.Context, progress Progress) error {
 	if err := p.checkSource(); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (p *Plan) Write(ctx context.Context, progress Progress) error {
 	return publish(files)
 }
 
-// checkSource refuses to replace a file that is read.
+// checkSource refuses to replace a file of the input.
 func (p *Plan) checkSource() error {
 	sources := p.source.Shards
 	if sources == nil {
@@ -126,7 +126,6 @@ func sameFile(a, b string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// writeShard writes one file aside.
 func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.File, s *Shard) error {
 	w, err := gguf.NewWriterFormat(f, s.meta, s.table, p.format)
 	if err != nil {
@@ -143,8 +142,8 @@ func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.
 	return f.Seal()
 }
 
-// publish gives the files their names. The first file is what programs open: an old one goes before anything else, the new
-// one comes last, so that there is never a set of old and new files that can be opened.
+// publish gives the files their names. Programs open the first file, so an old one is removed before anything else and
+// the new one comes last: there is never a mixed set of old and new files that can be opened.
 func publish(files []*atomicfile.File) error {
 	if len(files) > 1 {
 		if err := os.Remove(files[0].Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -25,7 +25,7 @@ type sum struct {
 
 type sums []sum
 
-// openAgainst opens what a file is to be compared with: another model, or a list of hashes. Of "" it gives neither.
+// openAgainst opens the file to compare with: another model, or a list of hashes. For "" it returns neither.
 func openAgainst(path string) (sums, *weights.File, error) {
 	if path == "" {
 		return nil, nil, nil
@@ -47,7 +47,7 @@ func openAgainst(path string) (sums, *weights.File, error) {
 	return list, nil, err
 }
 
-// The longest list and the longest line of one that are read.
+// Limits of a list and of its lines.
 const (
 	maxList = 64 << 20
 	maxLine = 1 << 20
@@ -55,8 +55,9 @@ const (
 
 var errNoList = errors.New("is no list of SHA-256 hashes")
 
-// readSums reads a list as sha256sum prints it: a hash, two blanks or a blank and an asterisk, a name. A line that begins
-// with a backslash has \\, \n and \r in its name for these characters. Empty lines and those that begin with # say nothing.
+// readSums reads a list as sha256sum prints it: a hash, two blanks or a blank and an asterisk, a name. A line that
+// begins with a backslash has \\, \n and \r in its name for these characters. Empty lines and those that begin with #
+// are ignored.
 func readSums(path string) (sums, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// plausible checks what the format leaves open.
+// plausible checks what the format does not define.
 func (r *Report) plausible(f *weights.File) {
 	for _, t := range f.Tensors {
 		if !utf8.ValidString(t.Name) {
@@ -49,7 +49,7 @@ func (r *Report) plausibleGGUF(g *gguf.File) {
 	r.computable(err)
 }
 
-// computable takes in what making a model of the file says.
+// computable reports errors of loading the file as a model.
 func (r *Report) computable(err error) {
 	switch {
 	case errors.Is(err, model.ErrUnsupported):

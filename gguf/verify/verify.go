@@ -17,7 +17,7 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// Options says what is to be looked at.
+// Options configures what is checked.
 type Options struct {
 	Quick    bool   // the headers only: no data are read
 	Hashes   bool   // fill in the tensors' hashes
@@ -25,21 +25,21 @@ type Options struct {
 	Progress func(done, size int64, tensor string)
 }
 
-// Report is what was found.
+// Report is the result.
 type Report struct {
 	File         string    `json:"file"`
-	Format       string    `json:"format"` // "GGUF" or "safetensors"; "" where that could not be told
+	Format       string    `json:"format"` // "GGUF" or "safetensors"; "" where that is unknown
 	Architecture string    `json:"architecture"`
 	Files        []string  `json:"files"`
 	Bytes        int64     `json:"bytes"`    // of tensors
-	Numbers      int64     `json:"numbers"`  // that were looked at
+	Numbers      int64     `json:"numbers"`  // that were checked
 	Compared     int       `json:"compared"` // hashes that were compared with Options.Against
 	Problems     []Finding `json:"problems"`
 	Notes        []Finding `json:"notes"`
 	Tensors      []Tensor  `json:"tensors"`
 }
 
-// Finding is something that is wrong, or odd.
+// Finding is a problem or a note.
 type Finding struct {
 	Tensor string `json:"tensor,omitempty"` // "" where it is about the whole file
 	Text   string `json:"text"`
@@ -53,7 +53,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("tensor %q: %s", f.Tensor, f.Text)
 }
 
-// Tensor is a tensor that was looked at.
+// Tensor is a tensor that was checked.
 type Tensor struct {
 	Name   string  `json:"name"`
 	Type   string  `json:"type"`
@@ -119,7 +119,7 @@ func File(ctx context.Context, path string, opt Options) (*Report, error) {
 	return r, nil
 }
 
-// readable says why a path cannot be read at all.
+// readable is the error of a path that cannot be read at all.
 func readable(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *Report) describe(f *weights.File) {
 	}
 }
 
-// data is what reading a tensor's data showed.
+// data is the result of reading a tensor's data.
 type data struct {
 	hash   [sha256.Size]byte
 	wild   int64   // the first element that is NaN or infinite, or -1
@@ -163,7 +163,7 @@ func (c *counter) add(n int, tensor string) {
 	}
 }
 
-// readAll reads all tensors, the largest first, so that no thread is left with much when the others have ended.
+// readAll reads all tensors, the largest first, so that all threads end at about the same time.
 func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) ([]data, error) {
 	order := make([]int, len(f.Tensors))
 	for i := range order {
@@ -184,7 +184,7 @@ func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) ([]d
 
 var readers = sync.Pool{New: func() any { return new(weights.Reader) }}
 
-// zeroBytes is the size from which a piece that is all zero is remarkable.
+// zeroBytes is the size from which a piece of zeros is reported.
 const zeroBytes = 16 << 10
 
 // read goes through a tensor once.
@@ -211,7 +211,7 @@ func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (data, 
 	return d, nil
 }
 
-// look takes in piece i, whose bytes begin at offset.
+// look checks piece i, whose bytes begin at offset.
 func (d *data) look(r *weights.Reader, t *weights.Tensor, i int, offset int64) {
 	if d.wild < 0 {
 		if d.wild = r.FirstNonFinite(t, i); d.wild >= 0 {
@@ -240,7 +240,7 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// take puts what was read into the report.
+// take adds the results to the report.
 func (r *Report) take(f *weights.File, found []data, hashes bool) {
 	unread := map[string]int{}
 	for i, t := range f.Tensors {

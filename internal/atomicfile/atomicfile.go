@@ -10,8 +10,7 @@ import (
 	"path/filepath"
 )
 
-// File is a file that is written aside and appears under its name at Commit. It is an io.Writer, io.WriterAt,
-// io.ReaderAt and io.Seeker.
+// File is a temporary file that gets its name at Commit. It is an io.Writer, io.WriterAt, io.ReaderAt and io.Seeker.
 type File struct {
 	*file
 	path   string      // the final name, symbolic links followed
@@ -24,11 +23,11 @@ type File struct {
 // file hides *os.File's other methods, Close above all: a File ends in Commit or Abort.
 type file struct {
 	f       *os.File
-	pending int64 // bytes written since the system was last asked to begin
+	pending int64 // bytes written since the last hint to the system
 }
 
-// writeAhead is how many bytes are written before the system is asked to bring them to the disk, so that it does so while
-// the next ones are made, not all at the end.
+// writeAhead is the number of bytes after which the system is asked to start writing to the disk, so that the disk
+// works while the next bytes are computed, not all at the end.
 const writeAhead = 32 << 20
 
 // Write implements io.Writer.
@@ -52,8 +51,8 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p,
 // ReadAt implements io.ReaderAt, over what has been written so far.
 func (f *file) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
 
-// ReadFrom implements io.ReaderFrom: what comes from another file does not pass through this process where the system can
-// copy it by itself.
+// ReadFrom implements io.ReaderFrom: where the system can copy from another file by itself, the bytes do not pass
+// through this process.
 func (f *file) ReadFrom(r io.Reader) (int64, error) {
 	n, err := f.f.ReadFrom(r)
 	f.wrote(n)
@@ -103,9 +102,9 @@ func target(path string) (name string, mode fs.FileMode, direct bool, err error)
 // Name is the path under which the file appears at Commit.
 func (f *File) Name() string { return f.path }
 
-// CloneFrom makes the file, to which nothing has been written, a clone of another one on the same file system: the same
-// bytes, on the same place of the disk until one of the two is written to. It takes no time and no space, whatever the
-// size, but few file systems can do it; on the others, and on all but Linux, it is an error and the file stays as it is.
+// CloneFrom makes the file, to which nothing has been written, a clone of another one on the same file system: the
+// same bytes, sharing disk blocks until one of the two is written to. It takes no time and no space, whatever the
+// size. Few file systems can do it; on the others, and on all but Linux, it is an error and the file stays as it is.
 func (f *File) CloneFrom(src *os.File) error {
 	if f.direct {
 		return errors.ErrUnsupported
@@ -113,8 +112,8 @@ func (f *File) CloneFrom(src *os.File) error {
 	return clone(f.f, src)
 }
 
-// Seal flushes the file to the disk and closes it, so that only Commit's renaming is left to do. Of many files that are
-// to appear together all can be sealed before the first is committed.
+// Seal flushes the file to the disk and closes it, so that only Commit's rename is left. Of many files that must
+// appear together, all can be sealed before the first is committed.
 func (f *File) Seal() error {
 	if f.done || f.sealed || f.direct {
 		return nil
@@ -127,8 +126,8 @@ func (f *File) Seal() error {
 	return nil
 }
 
-// Commit flushes the file to the disk and gives it its name, replacing what has that name. After an error the file is
-// gone and the old one, if there was one, still there.
+// Commit flushes the file to the disk and renames it, replacing an existing file. After an error the temporary file is
+// gone and the old file, if there was one, still there.
 func (f *File) Commit() error {
 	if f.done {
 		return fmt.Errorf("commit %s: already committed or aborted", f.path)
@@ -148,7 +147,7 @@ func (f *File) Commit() error {
 	return syncDir(filepath.Dir(f.path))
 }
 
-// flush brings content and permissions to the disk and closes the file.
+// flush writes content and permissions to the disk and closes the file.
 func (f *File) flush() error {
 	if err := f.f.Chmod(f.mode); err != nil {
 		return err

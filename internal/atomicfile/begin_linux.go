@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// beginSync asks the system to bring to the disk what has been written so far, and does not wait for it. It is a hint: what
-// goes wrong shows when the file is flushed.
+// beginSync asks the system to start writing to the disk, and does not wait for it. It is a hint: errors show when the
+// file is flushed.
 func beginSync(f *os.File) {
 	conn, err := f.SyscallConn()
 	if err != nil {

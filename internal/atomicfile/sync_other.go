@@ -2,5 +2,5 @@
 
 package atomicfile
 
-// syncDir does nothing: this system brings a renaming to the disk itself.
+// syncDir does nothing: this system makes a rename durable by itself.
 func syncDir(string) error { return nil }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// syncDir brings a renaming to the disk. File systems that cannot do so for directories say EINVAL or ENOTSUP.
+// syncDir makes a rename durable. File systems that cannot do so for directories return EINVAL or ENOTSUP.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

@@ -1,7 +1,6 @@
 package attach
 
 import (
-
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -76,7 +75,6 @@ type VectorChange struct {
 	Change  []float32 // what is added, in the order of the base's rows; or
 	Factors []float32 // what is multiplied, where there is anything
 }
-
 
 // Tensor is the name of what changes.
 func (v *VectorChange) Tensor() string {

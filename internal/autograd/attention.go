@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Heads says how the columns of queries, keys and values fall into heads. Query head h reads key head
-// h/(Queries/Keys) (grouped-query attention, Ainslie et al. 2023).
+// Heads divides the columns of queries, keys and values into heads. Query head h reads key head h/(Queries/Keys)
+// (grouped-query attention, Ainslie et al. 2023).
 type Heads struct {
 	Queries, Keys int     // number of query heads, and of key and value heads; Queries is a multiple of Keys
 	Dim           int     // columns of one head
@@ -19,12 +19,12 @@ type attentionOp struct {
 	q, k, v, y *Tensor
 	shape      kernels.AttentionShape
 	logSum     []float32  // (T, Queries) log of the softmax denominator of each query
-	fresh      [3]*Tensor // of q, k and v those whose gradients are new
+	fresh      [3]*Tensor // which of q, k and v have new gradients
 }
 
-// Attention is causal self-attention inside each sequence of a packed batch: q (T, Queries·Dim), k and v
-// (T, Keys·Dim), y (T, Queries·Dim). Scores exist for one block of queries and keys of one head at a time, never T×T, and
-// backward makes them again from the kept logarithm of each denominator (Dao et al. 2022, "FlashAttention").
+// Attention is causal self-attention inside each sequence of a packed batch: q (T, Queries·Dim), k and v (T,
+// Keys·Dim), y (T, Queries·Dim). Scores exist for one block of queries and keys of one head at a time, never T×T.
+// Backward recomputes them from the kept logarithm of each denominator (Dao et al. 2022, "FlashAttention").
 func (t *Tape) Attention(q, k, v *Tensor, bounds []int32, heads Heads) *Tensor {
 	if q.Cols != heads.Queries*heads.Dim || k.Cols != heads.Keys*heads.Dim || v.Cols != k.Cols ||
 		k.Rows != q.Rows || v.Rows != q.Rows || heads.Queries%heads.Keys != 0 {
@@ -71,7 +71,7 @@ func (op *attentionOp) gradients() (dq, dk, dv []float32) {
 	return dq, dk, dv
 }
 
-// clearGradients clears the gradients that are new.
+// clearGradients clears new gradients.
 type clearGradients attentionOp
 
 func (op *clearGradients) rows(from, to int) {

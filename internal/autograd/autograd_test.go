@@ -223,7 +223,8 @@ func plainCrossEntropy(h, w *Tensor, targets []int32) (total float64) {
 	return total
 }
 
-// TestCrossEntropyIsNotKept wants no memory for logits after the loss, and none for gradients on a tape that does not record.
+// TestCrossEntropyIsNotKept wants no memory for logits after the loss, and none for gradients on a tape that does not
+// record.
 func TestCrossEntropyIsNotKept(t *testing.T) {
 	const vocab, rows, cols = 512, 32, 16
 	p := randomParams([][2]int{{rows, cols}}, 5)

@@ -9,7 +9,7 @@ type subgraph func(x *Tensor) *Tensor
 // Run calls the function.
 func (f subgraph) Run(x *Tensor) *Tensor { return f(x) }
 
-// checkpointOp remembers how to run a sub-graph again.
+// checkpointOp recomputes a sub-graph in backward.
 type checkpointOp struct {
 	x, y   *Tensor
 	graph  Subgraph
@@ -28,11 +28,11 @@ func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
 	return t.CheckpointOf(x, subgraph(run))
 }
 
-// CheckpointOf is y = g.Run(x) whose inside is not kept: backward runs it a second time and goes through it then
+// CheckpointOf is y = g.Run(x) whose inside is not kept: backward runs it a second time and then goes back through it
 // (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Run must do the same both times; dropout masks
-// repeat. Of what is made outside, it may use x and parameters, nothing else that needs a gradient. Backward uses the
-// memory of y for the gradient of x: the data of y are gone after it. On a tape that keeps, backward finds the inside
-// as forward left it; the result is the same to the bit.
+// repeat. Of tensors made outside, it may use x and parameters, and nothing else that needs a gradient. Backward
+// reuses the memory of y for the gradient of x, so the data of y are overwritten. On a tape with Keep the inside is
+// kept instead; the result is the same to the bit.
 func (t *Tape) CheckpointOf(x *Tensor, g Subgraph) *Tensor {
 	y := t.Tensor(x.Rows, x.Cols)
 	start, base, recording, random := t.mark(), len(t.ops), t.record, t.random
@@ -62,7 +62,8 @@ func (t *Tape) CheckpointOf(x *Tensor, g Subgraph) *Tensor {
 	return y
 }
 
-// enter prepares in, the inside's view of x, for a gradient: that of x, or a new one in memory that outlives the inside.
+// enter prepares in, the inside's view of x, for a gradient: that of x, or a new one in memory that outlives the
+// inside.
 func enter(in, x *Tensor, memory []float32) {
 	in.Grad, in.spare = x.Grad, x.spare
 	if in.Grad == nil && in.spare == nil {

@@ -10,7 +10,7 @@ import (
 // LogitFloats bounds the logits in memory at once.
 const LogitFloats = 32 << 20
 
-// logitFloats is LogitFloats but for tests.
+// logitFloats is LogitFloats; tests change it.
 var logitFloats = LogitFloats
 
 // crossEntropyOp is the summed cross entropy of softmax(h·wᵀ) against targets, for the M rows that have one.
@@ -22,23 +22,23 @@ type crossEntropyOp struct {
 	hidden   []float32 // (M, D) those rows
 	dhidden  []float32 // (M, D) their gradient, where it is wanted
 	losses   []float32 // (M)
-	logits   []float32 // (block, V) of the rows under way, and then their gradient
+	logits   []float32 // (block, V) of the current rows, and then their gradient
 	vocab    int
-	from     int // the first of the rows under way
+	from     int // the first of the current rows
 	scale    float32
 	gradient bool // logits become their gradient
 	fresh    bool // the gradient of h is new
 
-	// The gradient of a token's logits is one number near 1 and thousands near 0, which bytes with a common scale would all
-	// make 0. So in bytes the target's is kept apart, and its product is made in float32.
+	// The gradient of a token's logits is one number near 1 and thousands near 0, which a common int8 scale would
+	// round to 0. So for int8 the number of the target is kept apart, and its product is computed in float32.
 	apart []float32 // (M)
 }
 
-// CrossEntropy gives the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore, in
-// order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not nil,
-// collects the gradient of w at once; with fewer columns, that of the last columns of w. Logits are made once, of some
-// rows at a time, and of rows with a target only: their gradient follows the loss while they are there. The returned slice
-// lives as long as the tape's tensors.
+// CrossEntropy returns the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore,
+// in order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not
+// nil, collects the gradient of w at once; with fewer columns, that of the last columns of w. Logits are computed
+// once, for some rows at a time, and only for rows with a target; their gradient is computed right after the loss. The
+// returned slice lives as long as the tape's tensors.
 func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32) []float32 {
 	vocab, cols := w.Dims()
 	if cols != h.Cols || len(targets) != h.Rows {
@@ -81,7 +81,7 @@ func (op *pickHidden) rows(from, to int) {
 	}
 }
 
-// forward makes losses and gradients, as many rows at a time as there is room for logits, and about as many each time.
+// forward computes losses and gradients, for as many rows at a time as logits fit, in pieces of about equal size.
 func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 	m, cols, vocab := len(op.index), op.h.Cols, op.vocab
 	most := max(logitFloats/vocab, 1)
@@ -106,7 +106,7 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 	t.release(start)
 }
 
-// rows makes the loss of each row and turns its logits into the gradient scale·(softmax - onehot).
+// rows computes the loss of each row and turns its logits into the gradient scale·(softmax - onehot).
 func (op *crossEntropyOp) rows(from, to int) {
 	for i := from; i < to; i++ {
 		row := op.logits[i*op.vocab:][:op.vocab]
@@ -124,14 +124,14 @@ func (op *crossEntropyOp) rows(from, to int) {
 	}
 }
 
-// addApart adds what the gradients of the targets' logits are to those of the hidden rows, where they were kept apart.
+// addApart adds the gradients of the targets' logits to those of the hidden rows, where they were kept apart.
 func (op *crossEntropyOp) addApart(t *Tape, n int) {
 	if op.apart != nil {
 		t.rows(n, op.h.Cols, (*apartGradient)(op))
 	}
 }
 
-// apartGradient unpacks the rows of w over the hidden rows, which have no other use once their logits are made.
+// apartGradient dequantizes the rows of w over the hidden rows, which are not needed once their logits are computed.
 type apartGradient crossEntropyOp
 
 func (op *apartGradient) rows(from, to int) {

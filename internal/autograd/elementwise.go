@@ -23,7 +23,6 @@ func (t *Tape) Add(a, b *Tensor) *Tensor {
 	return y
 }
 
-// rows adds.
 func (op *addOp) rows(from, to int) {
 	for i := from; i < to; i++ {
 		y := op.y.Row(i)
@@ -32,7 +31,8 @@ func (op *addOp) rows(from, to int) {
 	}
 }
 
-// backward adds the gradient of y to that of a and hands its memory, of no more use, to b where b has none yet.
+// backward adds the gradient of y to that of a and gives its memory, which is no longer needed, to b if b has none
+// yet.
 func (op *addOp) backward(t *Tape) {
 	a, b, y := op.a, op.b, op.y
 	if y.Grad == nil {

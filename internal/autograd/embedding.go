@@ -2,7 +2,8 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// Embedding is y (T, D): row ids[i] of the frozen table w (V, D), zeros where an id is negative. Every id must be below V.
+// Embedding is y (T, D): row ids[i] of the frozen table w (V, D), zeros where an id is negative. Every id must be below
+// V.
 func (t *Tape) Embedding(ids []int32, w kernels.Weights) *Tensor {
 	_, cols := w.Dims()
 	y := t.Tensor(len(ids), cols)
@@ -36,8 +37,8 @@ type tapEmbeddingOp struct {
 	y, w *Tensor
 }
 
-// TapEmbedding leaves y, which Embedding made of ids, as it is and has backward add its rows to the rows of the
-// gradient of w (V, D), except where an id is negative: the full training of an embedding table.
+// TapEmbedding returns y, which Embedding made from ids, unchanged; backward adds its gradient rows to the rows of the
+// gradient of w (V, D), except where an id is negative: full training of an embedding table.
 func (t *Tape) TapEmbedding(y *Tensor, ids []int32, w *Tensor) *Tensor {
 	if len(ids) != y.Rows || w.Cols != y.Cols {
 		panic("autograd: TapEmbedding: shapes do not fit")

@@ -10,9 +10,9 @@ type kroneckerOp struct {
 	z            []float32 // (c, T, b) z[i] = x[:, i]·w2ᵀ
 }
 
-// Kronecker adds a map whose matrix is the Kronecker product of w1 (a, c) and w2 (b, d) to y (T, a·b), in place:
-// y += scale·x·(w1 ⊗ w2)ᵀ with x (T, c·d). Where y has its columns in another order, order says where each output of the
-// product stands; nil: in its own place. The matrix itself is never made.
+// Kronecker adds a map whose matrix is the Kronecker product of w1 (a, c) and w2 (b, d) to y (T, a·b), in place: y +=
+// scale·x·(w1 ⊗ w2)ᵀ with x (T, c·d). If y has its columns in another order, order is the column of each output of the
+// product; nil: the same order. The matrix itself is never computed.
 func (t *Tape) Kronecker(y, x, w1, w2 *Tensor, scale float32, order []int32) *Tensor {
 	if w1.Rows*w2.Rows != y.Cols || w1.Cols*w2.Cols != x.Cols || order != nil && len(order) != y.Cols {
 		panic("autograd: Kronecker: shapes of x, y, w1 and w2 do not fit")

@@ -76,8 +76,8 @@ func (b *biasTask) rows(from, to int) {
 // tapWeightOp collects the gradient of a linear map's weight.
 type tapWeightOp struct{ x, y, w *Tensor }
 
-// TapWeight leaves y = x·wᵀ as it is and has backward add dyᵀ·x to the gradient of w (out, in): the full training
-// of a matrix whose product Linear makes.
+// TapWeight returns y = x·wᵀ unchanged; backward adds dyᵀ·x to the gradient of w (out, in): full training of a matrix
+// whose product Linear computes.
 func (t *Tape) TapWeight(y, x, w *Tensor) *Tensor {
 	if w.Rows != y.Cols || w.Cols != x.Cols {
 		panic("autograd: TapWeight: shapes of x, y and w do not fit")

@@ -8,8 +8,8 @@ type LowRank struct {
 	Scale float32
 }
 
-// LinearLoRA is Linear and LoRA without dropout in one: y (T, out) = x (T, in)·wᵀ + scale·(x·aᵀ)·bᵀ. A LoRA of the same y, x
-// and tensors that comes next finds its work done.
+// LinearLoRA is Linear and LoRA without dropout in one: y (T, out) = x (T, in)·wᵀ + scale·(x·aᵀ)·bᵀ. A following LoRA
+// with the same y, x and tensors does nothing.
 func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
 	rows, cols := w.Dims()
 	if cols != x.Cols || l.A.Cols != cols || l.B.Cols != l.A.Rows || l.B.Rows != rows {
@@ -33,13 +33,13 @@ func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
 	return y
 }
 
-// doneLoRA is what LinearLoRA did last.
+// doneLoRA is the last LinearLoRA.
 type doneLoRA struct {
 	y, x *Tensor
 	l    LowRank
 }
 
-// lowRank is a LowRank at work.
+// lowRank is a LowRank in use.
 type lowRank struct {
 	LowRank
 	u []float32 // (T, r) x·Aᵀ
@@ -49,7 +49,7 @@ func (l *lowRank) kernel() kernels.LowRank {
 	return kernels.LowRank{Rank: l.A.Rows, A: l.A.Data, B: l.B.Data, Scale: l.Scale}
 }
 
-// startGrads makes the gradients of A and B, if they need any.
+// startGrads allocates the gradients of A and B, if they need any.
 func (l *lowRank) startGrads(t *Tape) {
 	for _, p := range [...]*Tensor{l.A, l.B} {
 		if p.needs {
@@ -78,9 +78,9 @@ type loraOp struct {
 	key     uint64 // of the dropout mask
 }
 
-// LoRA adds a low-rank map to y (T, out), in place: y += scale·(drop(x)·aᵀ)·bᵀ with x (T, in), a (r, in),
-// b (out, r) (Hu et al. 2021, "LoRA"). dropout is the probability with which an input value is zeroed (0: none).
-// Right after the Linear that made y of x, and without dropout, the two go backward together.
+// LoRA adds a low-rank map to y (T, out), in place: y += scale·(drop(x)·aᵀ)·bᵀ with x (T, in), a (r, in), b (out, r)
+// (Hu et al. 2021, "LoRA"). dropout is the probability with which an input value is zeroed (0: none). Right after the
+// Linear that made y from x, and without dropout, the backward of the two is fused.
 func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	if a.Cols != x.Cols || b.Cols != a.Rows || b.Rows != y.Cols {
 		panic("autograd: LoRA: shapes of x, y, a and b do not fit")
@@ -112,7 +112,7 @@ func (t *Tape) LoRA(y, x, a, b *Tensor, scale, dropout float32) *Tensor {
 	return y
 }
 
-// linearOf is the last operation if that is the Linear that made y of x, and no LoRA came yet.
+// linearOf is the last operation if it is the Linear that made y from x, without a LoRA yet.
 func (t *Tape) linearOf(y, x *Tensor) *linearOp {
 	if len(t.ops) == 0 {
 		return nil
@@ -129,7 +129,7 @@ func (l *lowRank) add(y *Tensor, x []float32) {
 	kernels.AddLowRank(y.Data, x, y.Rows, l.kernel(), l.u)
 }
 
-// dropped is drop(x), made anew in scratch memory of the tape.
+// dropped is drop(x), recomputed in scratch memory of the tape.
 func (op *loraOp) dropped(t *Tape) []float32 {
 	if op.dropout <= 0 {
 		return op.x.Data

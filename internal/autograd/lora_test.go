@@ -18,8 +18,9 @@ func largest(x, want []float32) float64 {
 	return difference / size
 }
 
-// TestLoRAWithLinear compares a LoRA that is made with its Linear, and one that only goes backward with it, with one that a
-// hardly ever dropping dropout keeps apart: below trained tensors, at the bottom of them, and without a backward pass.
+// TestLoRAWithLinear compares a LoRA that is made with its Linear, and one that only goes backward with it, with one
+// that a hardly ever dropping dropout keeps apart: below trained tensors, at the bottom of them, and without a backward
+// pass.
 func TestLoRAWithLinear(t *testing.T) {
 	const rows, in, out, rank, vocab = 40, 70, 50, 4, 30
 	step := func(dropout float32, product func(t *Tape, x *Tensor, w kernels.Weights, l LowRank) *Tensor, bottom, record bool) [][]float32 {

@@ -8,8 +8,8 @@ type magnitudeOp struct {
 	inverse []float32
 }
 
-// Magnitude gives each column of x (T, n) the magnitude m (1, n) over a norm of which inverse (n) is the inverse and which
-// counts as a constant: y = x·m·inverse (Liu et al. 2024, "DoRA").
+// Magnitude scales each column of x (T, n) to the magnitude m (1, n): y = x·m·inverse, where inverse (n) is the
+// inverse of a norm that counts as a constant (Liu et al. 2024, "DoRA").
 func (t *Tape) Magnitude(x, m *Tensor, inverse []float32) *Tensor {
 	if m.Rows != 1 || m.Cols != x.Cols || len(inverse) != x.Cols {
 		panic("autograd: Magnitude: shapes do not fit")
@@ -76,8 +76,8 @@ type embeddingLoRAOp struct {
 	scale   float32
 }
 
-// EmbeddingLoRA adds a low-rank change to rows x (T, D) of an embedding table, in place: x += scale·a[:, ids]ᵀ·bᵀ with a
-// (r, V) and b (D, r). Rows with negative ids stay as they are.
+// EmbeddingLoRA adds a low-rank change to rows x (T, D) of an embedding table, in place: x += scale·a[:, ids]ᵀ·bᵀ with
+// a (r, V) and b (D, r). Rows with negative ids stay as they are.
 func (t *Tape) EmbeddingLoRA(x *Tensor, ids []int32, a, b *Tensor, scale float32) *Tensor {
 	r := a.Rows
 	if len(ids) != x.Rows || b.Rows != x.Cols || b.Cols != r {
@@ -124,13 +124,14 @@ func (op *embeddingLoRAOp) backward(t *Tape) {
 	t.lap(PartEmbedding)
 }
 
-// replaceRowsOp has put rows of e into x.
+// replaceRowsOp replaces rows of x by rows of e.
 type replaceRowsOp struct {
 	x, e *Tensor
 	from []int // (T) row of e that row i of x is, or -1
 }
 
-// ReplaceRows writes row j of e (n, D) over every row i of x (T, D) with from[i] = j, in place; -1 leaves a row as it is.
+// ReplaceRows writes row j of e (n, D) over every row i of x (T, D) with from[i] = j, in place; -1 leaves a row as it
+// is.
 func (t *Tape) ReplaceRows(x, e *Tensor, from []int) *Tensor {
 	if len(from) != x.Rows || e.Cols != x.Cols {
 		panic("autograd: ReplaceRows: shapes do not fit")
@@ -148,7 +149,7 @@ func (t *Tape) ReplaceRows(x, e *Tensor, from []int) *Tensor {
 	return x
 }
 
-// backward takes the gradients of the rows that were written over away from x.
+// backward moves the gradients of the replaced rows from x to e.
 func (op *replaceRowsOp) backward(t *Tape) {
 	if op.x.Grad == nil {
 		return

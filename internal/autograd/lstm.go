@@ -68,7 +68,7 @@ func (op *lstmOp) cell(row int) []float32 {
 	return op.cells[row*h:][:h]
 }
 
-// forward does one step, of whose gates the products with the input are there.
+// forward does one step; the products of its gates with the input are already computed.
 func (op *lstmOp) forward(step int) {
 	row, before := op.at(step)
 	h := op.y.Cols
@@ -137,7 +137,7 @@ func (op *lstmOp) addHidden(dgates *Tensor) {
 	}
 }
 
-// backwardStep makes the gradients of a step's gates; dc is that of its cells, and then of those before.
+// backwardStep computes the gradients of a step's gates; dc is the gradient of its cells, and then of those before.
 func (op *lstmOp) backwardStep(step int, dgates *Tensor, dy, dc []float32) {
 	h := op.y.Cols
 	row, before := op.at(step)

@@ -6,7 +6,7 @@ const chunkFloats = 1 << 20
 // alignFloats keeps every allocation on a 64-byte line relative to its chunk.
 const alignFloats = 16
 
-// arena hands out float32 slices from large chunks, stack-wise: everything after a position is freed at once.
+// arena allocates float32 slices from large chunks, as a stack: everything after a position is freed at once.
 type arena struct {
 	chunks [][]float32
 	at     position
@@ -15,7 +15,7 @@ type arena struct {
 // position is the next free place of an arena.
 type position struct{ chunk, offset int }
 
-// alloc gives n floats of undefined content.
+// alloc returns n floats of undefined content.
 func (a *arena) alloc(n int) []float32 {
 	size := (n + alignFloats - 1) &^ (alignFloats - 1)
 	for {
@@ -49,7 +49,7 @@ func (a *arena) bytes() (n int64) {
 	return n
 }
 
-// slab hands out zeroed values of one type and reuses them after its n goes back.
+// slab allocates zeroed values of one type; setting n back frees them for reuse.
 type slab[T any] struct {
 	items []*T
 	n     int

@@ -1,9 +1,9 @@
 package autograd
 
-// pool keeps operations that have run, for the next step.
+// pool keeps used operations for the next step.
 type pool[T any] struct{ free []*T }
 
-// take gives an operation with the fields of its last use.
+// take returns an operation with the fields of its last use.
 func (p *pool[T]) take() *T {
 	if n := len(p.free); n > 0 {
 		op := p.free[n-1]
@@ -29,7 +29,7 @@ type pools struct {
 	kept         pool[keptOp]
 }
 
-// keep records an operation that backward has to go through, or gives it back.
+// keep records an operation for backward, or recycles it if it is not needed.
 func (t *Tape) keep(op operation, needed bool) {
 	if needed && t.record {
 		t.ops = append(t.ops, op)
@@ -38,7 +38,7 @@ func (t *Tape) keep(op operation, needed bool) {
 	t.recycle(op)
 }
 
-// recycle takes back an operation of no more use.
+// recycle takes back an operation.
 func (t *Tape) recycle(op operation) {
 	switch op := op.(type) {
 	case *linearOp:

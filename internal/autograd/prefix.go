@@ -8,9 +8,9 @@ type prefixOp struct {
 	bounds  []int32
 }
 
-// Prefix is y (T+S·n, D): the rows of p (n, D) before the rows of each of the S sequences of x (T, D). With keys and
-// values that a method puts before those of the tokens, attention over the result, with the bounds of PrefixBounds, is
-// attention of the tokens over both; the queries before them, any rows, are left out again by WithoutPrefix.
+// Prefix is y (T+S·n, D): the rows of p (n, D) before the rows of each of the S sequences of x (T, D). With prefix
+// keys and values, attention over the result, with the bounds of PrefixBounds, is attention of the tokens over both.
+// The prefix rows of the queries have any values; WithoutPrefix removes their results.
 func (t *Tape) Prefix(x, p *Tensor, bounds []int32) *Tensor {
 	if x.Cols != p.Cols || x.Rows != int(bounds[len(bounds)-1]) {
 		panic("autograd: Prefix: shapes do not fit")

@@ -91,9 +91,9 @@ func addProduct(x *Tensor, i int, dy, v []float32, from int) {
 // columnProductsOp is column (i, j) of y = column i of a times column j of b.
 type columnProductsOp struct{ a, b, y *Tensor }
 
-// ColumnProducts is y (m, p·q) whose column i·q+j is column i of a (m, p) times column j of b (m, q), element by element
-// (the face-splitting product). With RowProducts it factors an element-wise product of products:
-// (a·c)⊙(b·d) = ColumnProducts(a, b)·RowProducts(c, d).
+// ColumnProducts is y (m, p·q) whose column i·q+j is column i of a (m, p) times column j of b (m, q), element by
+// element (the face-splitting product). With RowProducts it factors an element-wise product of products: (a·c)⊙(b·d) =
+// ColumnProducts(a, b)·RowProducts(c, d).
 func (t *Tape) ColumnProducts(a, b *Tensor) *Tensor {
 	if a.Rows != b.Rows {
 		panic("autograd: ColumnProducts: rows differ")

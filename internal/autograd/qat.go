@@ -2,28 +2,29 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// The operations of this file train what a matrix w of y = x·wᵀ is made from, where w itself is what Linear multiplies
-// with: they leave y as it is and take the gradient that w would have straight through to what it was made from
+// Straight-through estimators. The operations of this file train the parameters of a matrix w of y = x·wᵀ where Linear
+// multiplies with w itself: they return y unchanged and pass the gradient of w straight through to its parameters
 // (Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons").
 
-// tapValues is about how many values of a weight's gradient there are at a time.
+// tapValues is about the number of values of a weight's gradient in memory at a time.
 const tapValues = 1 << 22
 
-// RowGradient takes the gradient of a matrix as it comes, some rows at a time.
+// RowGradient receives the gradient of a matrix, some rows at a time.
 type RowGradient interface {
-	// AddRows gets rows r0 to r1-1 of the gradient dw (r1-r0, in), which it may overwrite. Rows come in order, each once.
+	// AddRows gets rows r0 to r1-1 of the gradient dw (r1-r0, in), which it may overwrite. Rows come in order, each
+	// once.
 	AddRows(t *Tape, r0, r1 int, dw []float32)
 	// Done is called after the last row.
 	Done(t *Tape)
 }
 
-// tapRowsOp hands over the gradient of a linear map's weight.
+// tapRowsOp passes on the gradient of a linear map's weight.
 type tapRowsOp struct {
 	x, y *Tensor
 	sink RowGradient
 }
 
-// TapRows leaves y = x·wᵀ as it is and has backward hand dyᵀ·x, the gradient of w (out, in), to sink. No more than some
+// TapRows returns y = x·wᵀ unchanged; backward passes dyᵀ·x, the gradient of w (out, in), to sink. At most some
 // megabytes of it exist at a time.
 func (t *Tape) TapRows(y, x *Tensor, sink RowGradient) *Tensor {
 	if x.Rows != y.Rows {
@@ -52,7 +53,7 @@ func (op *tapRowsOp) backward(t *Tape) {
 	t.release(start)
 }
 
-// Scratch is memory of n values, not zeroed, that lives until the operation under way is over.
+// Scratch is memory of n values, not zeroed, that lives until the end of the current operation.
 func (t *Tape) Scratch(n int) []float32 { return t.arena.alloc(n) }
 
 // tapLowRankOp is the gradient of a low-rank part of a linear map's weight.
@@ -62,9 +63,9 @@ type tapLowRankOp struct {
 	group      int
 }
 
-// TapLowRank leaves y = x·wᵀ as it is and has backward add to a (r, in/group) and b (out, r) the gradients that they would
-// have if scale·b·a, each of its columns repeated group times, were added to w (out, in). The last column may be repeated
-// less often.
+// TapLowRank returns y = x·wᵀ unchanged; backward adds to a (r, in/group) and b (out, r) the gradients that they would
+// have if scale·b·a, each of its columns repeated group times, were added to w (out, in). The last column may be
+// repeated fewer times.
 func (t *Tape) TapLowRank(y, x, a, b *Tensor, scale float32, group int) *Tensor {
 	if a.Cols != (x.Cols+group-1)/group || b.Cols != a.Rows || b.Rows != y.Cols {
 		panic("autograd: TapLowRank: shapes of x, y, a and b do not fit")

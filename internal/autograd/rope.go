@@ -6,10 +6,10 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// RopeTable holds the angles of rotary position embedding (Su et al. 2021, "RoFormer"): position p turns pair i by
-// p·base^(-2i/dim)/factor_i. It grows with the positions asked of it; it is not safe for concurrent use.
+// RopeTable holds the angles of rotary position embedding (Su et al. 2021, "RoFormer"): position p rotates pair i by
+// p·base^(-2i/dim)/factor_i. It grows with the positions that are used; it is not safe for concurrent use.
 type RopeTable struct {
-	Dim  int  // values of a head that are turned, from its start
+	Dim  int  // rotated values of a head, from its start
 	Neox bool // pairs are (i, i+Dim/2); otherwise (2i, 2i+1)
 
 	inverse  []float64 // (Dim/2) angle per position, rounded to float32 as the reference implementations keep it
@@ -17,7 +17,7 @@ type RopeTable struct {
 	negSin   []float32
 }
 
-// NewRopeTable makes a table for heads of which the first dim values turn. factors divides the angle of each pair
+// NewRopeTable makes a table for heads whose first dim values are rotated. factors divides the angle of each pair
 // (dim/2 of them; nil: 1), scale multiplies all positions (linear scaling; 1: none).
 func NewRopeTable(dim int, base, scale float64, factors []float32, neox bool) *RopeTable {
 	r := &RopeTable{Dim: dim, Neox: neox, inverse: make([]float64, dim/2)}
@@ -31,7 +31,7 @@ func NewRopeTable(dim int, base, scale float64, factors []float32, neox bool) *R
 	return r
 }
 
-// reserve makes the angles of positions below n.
+// reserve computes the angles of positions below n.
 func (r *RopeTable) reserve(n int) {
 	half := r.Dim / 2
 	for p := len(r.cos) / max(half, 1); p < n && half > 0; p++ {
@@ -69,7 +69,7 @@ type ropeOp struct {
 	table   *RopeTable
 }
 
-// Rope turns every head of x (T, heads·headDim) to its token's position pos (T), in place.
+// Rope rotates every head of x (T, heads·headDim) by its token's position pos (T), in place.
 func (t *Tape) Rope(x *Tensor, pos []int32, headDim int, table *RopeTable) *Tensor {
 	if len(pos) != x.Rows || x.Cols%headDim != 0 || table.Dim > headDim {
 		panic("autograd: Rope: shapes do not fit")
@@ -93,7 +93,7 @@ func (op *ropeOp) rows(from, to int) {
 	}
 }
 
-// backward turns the gradient back: a rotation's inverse is its transpose.
+// backward rotates the gradient back: a rotation's inverse is its transpose.
 func (op *ropeOp) backward(t *Tape) {
 	if op.x.Grad != nil {
 		t.rows(op.x.Rows, op.x.Cols, (*ropeBackward)(op))

@@ -12,11 +12,11 @@ type cayleyOp struct {
 	series []float32 // coefficients of the powers; nil: exact
 }
 
-// Cayley makes rotations (k, n·n) of k skew-symmetric matrices of n rows, whose elements above the diagonal, row by row,
-// are the rows of w (k, n·(n-1)/2).
+// Cayley computes rotations (k, n·n) from k skew-symmetric matrices of n rows, whose elements above the diagonal, row
+// by row, are the rows of w (k, n·(n-1)/2).
 //
-// Without coefficients it is Cayley's transform (I-Q)·(I+Q)⁻¹; with them it is the sum of series[i]·Qⁱ, an approximation of
-// the inverse of that, (I+Q)·(I-Q)⁻¹ = I + 2Q + 2Q² + …, which needs no inverse.
+// Without coefficients it is Cayley's transform (I-Q)·(I+Q)⁻¹; with them it is the sum of series[i]·Qⁱ, an
+// approximation of the inverse of that, (I+Q)·(I-Q)⁻¹ = I + 2Q + 2Q² + …, which needs no inverse.
 func (t *Tape) Cayley(w *Tensor, n int, series []float32) *Tensor {
 	if w.Cols != n*(n-1)/2 {
 		panic("autograd: Cayley: elements and size differ")
@@ -155,8 +155,8 @@ type rotateOp struct {
 	strength float32
 }
 
-// Rotate multiplies blocks of n columns of x (T, k·n) by matrices R (k, n·n), one each, or one for all (1, n·n):
-// y = x·R, moved from x by strength only: y = x + strength·(x·R - x).
+// Rotate multiplies blocks of n columns of x (T, k·n) by matrices R (k, n·n), one each, or one for all (1, n·n), with
+// a strength: y = x + strength·(x·R - x).
 func (t *Tape) Rotate(x, r *Tensor, n int, strength float32) *Tensor {
 	if r.Cols != n*n || x.Cols%n != 0 || r.Rows != 1 && r.Rows*n != x.Cols {
 		panic("autograd: Rotate: matrices and columns do not fit")

@@ -5,17 +5,17 @@ import "github.com/peftconv/peftconv/kernels"
 // rowTask is work on rows that do not depend on each other: rows does those from from to to-1.
 type rowTask interface{ rows(from, to int) }
 
-// loop is a rowTask under way on all threads. There is one a tape, so that running a task allocates nothing.
+// loop is a rowTask in progress on all threads. There is one per tape, so that running a task allocates nothing.
 type loop struct {
 	task    rowTask
 	n, size int
 	run     func(i int) // piece, bound once
 }
 
-// pieceFloats is how many values are too few to be divided among threads.
+// pieceFloats is the number of values below which work is not divided among threads.
 const pieceFloats = 1 << 13
 
-// rows runs a task on rows 0 to n-1 of so many values each, divided evenly.
+// rows runs a task on rows 0 to n-1 of cols values each, divided evenly.
 func (t *Tape) rows(n, cols int, task rowTask) {
 	pieces := min(n, n*cols/pieceFloats, 4*kernels.Threads())
 	if pieces <= 1 {
@@ -34,7 +34,7 @@ func (t *Tape) rows(n, cols int, task rowTask) {
 // piece does the rows of piece number i.
 func (l *loop) piece(i int) { l.task.rows(i*l.size, min(l.n, (i+1)*l.size)) }
 
-// rowsPerTask is how many rows one task of forRows takes.
+// rowsPerTask is the number of rows of one task of forRows.
 const rowsPerTask = 16
 
 // forRows runs f on rows 0 to n-1, a few rows a task: like Tape.rows, for operations that are rare.

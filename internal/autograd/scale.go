@@ -10,9 +10,9 @@ type scaleColumnsOp struct {
 	factor   []float32 // (n) f
 }
 
-// ScaleColumns multiplies each column of x (T, n) by a factor f = 1 + strength·(w-1) made of w (1, n). Where something is
-// still to be added to the result that the factor is meant for too, a bias, it is given as shift (n), and the result is
-// y = (x + shift)·f - shift; nil is none.
+// ScaleColumns multiplies each column of x (T, n) by a factor f = 1 + strength·(w-1) from w (1, n). If a bias is added
+// later that the factor should scale too, it is given as shift (n), and the result is y = (x + shift)·f - shift; nil
+// is none.
 func (t *Tape) ScaleColumns(x, w *Tensor, strength float32, shift []float32) *Tensor {
 	if w.Rows != 1 || w.Cols != x.Cols || shift != nil && len(shift) != x.Cols {
 		panic("autograd: ScaleColumns: factors and columns differ")
@@ -84,10 +84,10 @@ func (op *scaleColumnsOp) addFactorGrad() {
 	})
 }
 
-// columnsPerTask is how many columns one task of forColumns takes.
+// columnsPerTask is the number of columns of one task of forColumns.
 const columnsPerTask = 64
 
-// forColumns runs f on stretches of columns 0 to n-1, so that sums over rows are made in a fixed order.
+// forColumns runs f on stretches of columns 0 to n-1, so that sums over rows have a fixed order.
 func forColumns(n int, f func(from, to int)) {
 	kernels.Parallel((n+columnsPerTask-1)/columnsPerTask, func(task int) {
 		f(task*columnsPerTask, min(n, (task+1)*columnsPerTask))
@@ -100,8 +100,8 @@ type addRowOp struct {
 	strength float32
 }
 
-// AddRow is y += strength·(b - minus) in every row of y (T, n), in place, with b (1, n) and minus (n) or nil, which is 0:
-// a trainable bias in place of another that is still to be added.
+// AddRow is y += strength·(b - minus) in every row of y (T, n), in place, with b (1, n) and minus (n) or nil, which is
+// 0: a trainable bias that replaces another one that is added later.
 func (t *Tape) AddRow(y, b *Tensor, strength float32, minus []float32) *Tensor {
 	if b.Rows != 1 || b.Cols != y.Cols || minus != nil && len(minus) != y.Cols {
 		panic("autograd: AddRow: row and columns differ")

@@ -61,8 +61,8 @@ type Tape struct {
 // NewTape makes an empty tape that records.
 func NewTape() *Tape { return &Tape{record: true} }
 
-// Reset forgets all operations and tensors and keeps their memory for the next step. The seed drives the dropout
-// masks until the next Reset.
+// Reset drops all operations and tensors and keeps their memory for the next step. The seed drives the dropout masks
+// until the next Reset.
 func (t *Tape) Reset(seed uint64) {
 	for _, op := range t.ops {
 		t.recycle(op)
@@ -78,12 +78,12 @@ func (t *Tape) Reset(seed uint64) {
 // Record switches recording on (as it is on a new tape) or off, for forward passes that no Backward follows.
 func (t *Tape) Record(on bool) { t.record = on }
 
-// Keep switches the keeping of what is inside a Checkpoint on or off (as it is on a new tape): backward then computes
-// nothing twice, and memory holds the inside of all checkpoints at once.
+// Keep switches the keeping of the inside of Checkpoints on or off (off on a new tape). With it backward recomputes
+// nothing, and memory holds the inside of all checkpoints at once.
 func (t *Tape) Keep(on bool) { t.keeps = on }
 
-// Precision sets how the numbers that go into products with frozen matrices are rounded, forward and backward; on a
-// new tape they are not.
+// Precision sets the rounding of the operands of products with frozen matrices, forward and backward; none on a new
+// tape.
 func (t *Tape) Precision(p kernels.Precision) { t.precision = p }
 
 // Backward runs every recorded operation in reverse. Gradients start at the loss operations, which seed their own.
@@ -105,7 +105,7 @@ func (t *Tape) unwind(base int) {
 	}
 }
 
-// push records op, the maker of y, when the tape records and one of the inputs needs a gradient.
+// push records op when the tape records and one of the inputs needs a gradient.
 func (t *Tape) push(op operation) {
 	if t.record {
 		t.ops = append(t.ops, op)
@@ -126,7 +126,7 @@ func (t *Tape) view(x *Tensor) *Tensor {
 	return v
 }
 
-// grad gives the gradient of x for adding to, and zeroes it when it is new.
+// grad returns the gradient of x for adding to, and zeroes it when it is new.
 func (t *Tape) grad(x *Tensor) []float32 {
 	if t.startGrad(x) {
 		clear(x.Grad)
@@ -134,7 +134,7 @@ func (t *Tape) grad(x *Tensor) []float32 {
 	return x.Grad
 }
 
-// startGrad gives x a gradient where it has none, and says whether that is new: then its content is undefined.
+// startGrad allocates a gradient for x if it has none, and reports whether it is new: then its content is undefined.
 func (t *Tape) startGrad(x *Tensor) (fresh bool) {
 	if x.Grad != nil {
 		return false
@@ -146,7 +146,7 @@ func (t *Tape) startGrad(x *Tensor) (fresh bool) {
 	return true
 }
 
-// gradBeta gives the gradient of x for a product C = AB + beta·C: a new gradient is not read (beta 0).
+// gradBeta returns the gradient of x for a product C = AB + beta·C: a new gradient is not read (beta 0).
 func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
 	if t.startGrad(x) {
 		return x.Grad, 0
@@ -154,7 +154,7 @@ func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
 	return x.Grad, 1
 }
 
-// mark is a moment of a tape to which release returns.
+// mark is a state of a tape to which release returns.
 type mark struct {
 	tensors int
 	arena   position
@@ -162,7 +162,7 @@ type mark struct {
 
 func (t *Tape) mark() mark { return mark{t.tensors.n, t.arena.at} }
 
-// release forgets all tensors made since the mark. Operations made since then must be gone.
+// release drops all tensors made since the mark. Operations made since then must be gone.
 func (t *Tape) release(m mark) {
 	t.tensors.n = m.tensors
 	t.arena.at = m.arena

@@ -2,14 +2,15 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// The operations of this file train what takes part in a product whose value is computed in another way: a detached copy of
-// its input goes through the operations of what is trained, and the gradient of the value goes through to their result.
+// The operations of this file train parameters of a product whose value is computed in another way (straight-through).
+// A detached copy of the input goes through the operations of the parameters, and the gradient of the value is passed
+// to their result.
 
 // Recording reports whether the tape records.
 func (t *Tape) Recording() bool { return t.record }
 
-// Require has the gradient reach x, as operations that train something have it reach their results. It is for passes that
-// are not recorded, of which the results are part of one that is.
+// Require marks x as needing a gradient, as operations on trainable tensors mark their results. It is for passes that
+// are not recorded but whose results are part of one that is.
 func (x *Tensor) Require() { x.needs = true }
 
 // Detached is a tensor with the values of x through which no gradient flows.
@@ -22,8 +23,8 @@ func (t *Tape) Detached(x *Tensor) *Tensor {
 // throughOp hands the gradient of y to z.
 type throughOp struct{ y, z *Tensor }
 
-// Through leaves y as it is and has backward give the gradient of y to z, of the same shape, as if z were added to y. Nothing
-// else may depend on z.
+// Through returns y unchanged; backward gives the gradient of y to z, of the same shape, as if z were added to y.
+// Nothing else may depend on z.
 func (t *Tape) Through(y, z *Tensor) *Tensor {
 	if z.Rows != y.Rows || z.Cols != y.Cols {
 		panic("autograd: Through: shapes of y and z differ")
@@ -37,8 +38,8 @@ func (t *Tape) Through(y, z *Tensor) *Tensor {
 
 func (op *throughOp) backward(*Tape) { op.z.Grad = op.y.Grad }
 
-// InputGradient is Linear for a result of which only the gradient is of use: it computes no product, and the result (T, out)
-// has no values.
+// InputGradient is Linear for a result of which only the gradient is used: it computes no product, and the result (T,
+// out) has no values.
 func (t *Tape) InputGradient(x *Tensor, w kernels.Weights) *Tensor {
 	rows, cols := w.Dims()
 	if cols != x.Cols {

@@ -2,7 +2,7 @@ package autograd
 
 import "time"
 
-// Part is a kind of work that a step is made of.
+// Part is a kind of work in a step.
 type Part int
 
 // The parts of a step.
@@ -15,7 +15,7 @@ const (
 	PartAttention
 	PartElementwise // norms, rope, activation, residual
 	PartCrossEntropy
-	Parts // how many there are
+	Parts // number of parts
 )
 
 func (p Part) String() string {
@@ -23,7 +23,7 @@ func (p Part) String() string {
 		"cross entropy"}[p]
 }
 
-// Times is how long each part has taken.
+// Times is the time of each part.
 type Times [Parts]time.Duration
 
 // stopwatch measures the parts of a step: each operation takes the time since the one before it ended.
@@ -32,10 +32,10 @@ type stopwatch struct {
 	last  time.Time
 }
 
-// Measure has the tape add what its operations take to times, from now on; nil ends it.
+// Measure adds the times of the tape's operations to times, from now on; nil stops it.
 func (t *Tape) Measure(times *Times) { t.watch = stopwatch{times, time.Now()} }
 
-// lap ends an operation that is work of part p.
+// lap ends an operation of part p.
 func (t *Tape) lap(p Part) {
 	if t.watch.times == nil {
 		return
@@ -45,7 +45,7 @@ func (t *Tape) lap(p Part) {
 	t.watch.last = now
 }
 
-// backwardPart is what part the backward of an operation is of.
+// backwardPart is the part of an operation's backward.
 func backwardPart(op operation) Part {
 	switch op.(type) {
 	case *linearOp:

@@ -10,9 +10,9 @@ type veraOp struct {
 	u                            []float32 // (T, r) drop(x)·aᵀ
 }
 
-// VeRA adds a low-rank map of two frozen matrices, of which vectors are trained, to y (T, out), in place
-// (Kopiczko et al. 2023, "VeRA"): y += scale·(((drop(x)·aᵀ)·d)·bᵀ)·l with x (T, in), d (r, 1) and l (out, 1) factors of
-// columns, a (r, in or more) and b (out or more, r), of which the first columns and rows count.
+// VeRA adds a low-rank map of two frozen matrices with trainable vectors to y (T, out), in place (Kopiczko et al.
+// 2023, "VeRA"): y += scale·(((drop(x)·aᵀ)·d)·bᵀ)·l with x (T, in), d (r, 1) and l (out, 1) factors of columns, a (r,
+// in or more) and b (out or more, r); only their first columns and rows are used.
 func (t *Tape) VeRA(y, x, a, b, d, l *Tensor, scale, dropout float32) *Tensor {
 	r := a.Rows
 	if a.Cols < x.Cols || b.Cols != r || b.Rows < y.Cols || len(d.Data) != r || len(l.Data) != y.Cols {
@@ -104,7 +104,7 @@ func (op *veraOp) addInputGrad(t *Tape, du []float32) {
 	})
 }
 
-// sumProducts is sum += scale·Σ_rows p·q of two matrices with so many rows, column by column.
+// sumProducts is sum += scale·Σ_rows p·q of two matrices with rows rows, column by column.
 func sumProducts(sum, p, q []float32, rows int, scale float32) {
 	cols := len(sum)
 	forColumns(cols, func(from, to int) {

@@ -2,7 +2,7 @@ package autograd
 
 import "github.com/peftconv/peftconv/kernels"
 
-// virtualOp has put rows of e into x.
+// virtualOp replaces rows of x by rows of e.
 type virtualOp struct {
 	x, e  *Tensor
 	ids   []int32
@@ -35,7 +35,7 @@ func (op *virtualOp) row(i int) (j int, ok bool) {
 	return j, j >= 0 && j < op.e.Rows && op.ids[i] < 0
 }
 
-// backward takes the gradients of the rows that were written over away from x.
+// backward moves the gradients of the replaced rows from x to e.
 func (op *virtualOp) backward(t *Tape) {
 	if op.x.Grad == nil {
 		return
@@ -50,7 +50,7 @@ func (op *virtualOp) backward(t *Tape) {
 	t.lap(PartEmbedding)
 }
 
-// Hold gives x the memory of its gradient now, so that the inside of a Checkpoint may use x although it is made outside.
+// Hold allocates the gradient of x now, so that the inside of a Checkpoint may use x although it is made outside.
 func (t *Tape) Hold(x *Tensor) *Tensor {
 	if x.needs && t.record {
 		t.grad(x)

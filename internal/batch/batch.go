@@ -1,4 +1,4 @@
-// Package batch is the shape in which token sequences reach the decoder: packed end to end, never padded.
+// Package batch holds token sequences for the decoder: packed end to end, never padded.
 package batch
 
 import "fmt"
@@ -12,7 +12,7 @@ type Batch struct {
 	Pos     []int32 // (T) position of each token in its own sequence
 	Bounds  []int32 // (S+1) sequence s is tokens Bounds[s] to Bounds[s+1]
 	Targets []int32 // (T) the token each position has to predict, or Ignore; nil where no loss is wanted
-	Leads   []int32 // (S) the target of what would stand before a sequence: its first token where that carries loss, or Ignore
+	Leads   []int32 // (S) the target before each sequence: its first token where that carries loss, or Ignore
 }
 
 // Tokens is T, the number of tokens of all sequences.
@@ -37,9 +37,9 @@ func (b *Batch) Reset() {
 	b.IDs, b.Pos, b.Bounds, b.Targets, b.Leads = b.IDs[:0], b.Pos[:0], b.Bounds[:0], b.Targets[:0], b.Leads[:0]
 }
 
-// Append adds one sequence. loss[i] says whether token i is to be predicted (from the tokens before it); token 0 is only
-// where virtual tokens are put before it. A nil loss means every token but the first. Virtual tokens have negative ids
-// and are not predicted.
+// Append adds one sequence. loss[i] says whether token i is predicted (from the tokens before it); token 0 is
+// predicted only where virtual tokens come before it. A nil loss means every token but the first. Virtual tokens have
+// negative ids and are not predicted.
 func (b *Batch) Append(ids []int32, loss []bool) {
 	b.begin()
 	lead := Ignore
@@ -59,7 +59,7 @@ func (b *Batch) Append(ids []int32, loss []bool) {
 	b.Bounds = append(b.Bounds, int32(len(b.IDs)))
 }
 
-// AppendClass adds one sequence whose last token has to predict a class, and no other token anything.
+// AppendClass adds one sequence whose last token predicts a class; no other token predicts anything.
 func (b *Batch) AppendClass(ids []int32, class int32) {
 	b.Append(ids, make([]bool, len(ids)))
 	b.Targets[len(b.Targets)-1] = class
@@ -71,9 +71,9 @@ func (b *Batch) begin() {
 	}
 }
 
-// Prepend puts n virtual tokens with the ids first, first-1 and so on before every sequence that wants says yes to, at
-// the positions that the sequence began at. The last of them has to predict the sequence's first token where that
-// carries loss. wants may be nil: every sequence.
+// Prepend puts n virtual tokens with the ids first, first-1 and so on before every sequence that wants accepts, at the
+// positions where the sequence began. The last of them predicts the sequence's first token where that carries loss.
+// wants may be nil: every sequence.
 func (b *Batch) Prepend(n int, first int32, wants func(ids []int32) bool) {
 	var out Batch
 	out.begin()
@@ -101,7 +101,7 @@ func (b *Batch) Prepend(n int, first int32, wants func(ids []int32) bool) {
 	*b = out
 }
 
-// Shift moves all positions up by n.
+// Shift adds n to all positions.
 func (b *Batch) Shift(n int) {
 	for i := range b.Pos {
 		b.Pos[i] += int32(n)

@@ -13,7 +13,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Options says what Run measures. A zero field means what its comment says.
+// Options configures Run. A zero field means what its comment says.
 type Options struct {
 	Shapes     []string            // of training steps, by name; none: the smallest, unless Model is set
 	Types      []string            // of weights; none: Q8_0 and Q4_K for steps, more for products
@@ -28,7 +28,7 @@ type Options struct {
 	Progress   func(doing string)  // may be nil
 }
 
-// Report is what Run found.
+// Report is the result of Run.
 type Report struct {
 	Tier    string  `json:"tier"`    // instructions that the kernels use
 	Threads int     `json:"threads"` // that they use
@@ -85,7 +85,7 @@ func (o *Options) defaults() {
 	}
 }
 
-// check reports names that mean nothing, before anything is measured.
+// check reports invalid names before anything is measured.
 func (o *Options) check() error {
 	for _, name := range o.Shapes {
 		if _, err := find(name); err != nil {
@@ -103,8 +103,8 @@ func (o *Options) check() error {
 	return nil
 }
 
-// Run measures the machine, products and steps. Peaks are measured at the beginning, in the pauses between steps and at the
-// end; the highest count.
+// Run measures the machine, products and steps. Peaks are measured at the beginning, in the pauses between steps and
+// at the end; the highest values are used.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.defaults()
 	if err := errors.Join(ctx.Err(), o.check()); err != nil {
@@ -199,7 +199,7 @@ func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind
 	return nil
 }
 
-// percent relates everything to the peaks.
+// percent computes all shares of the peaks.
 func (r *Report) percent() {
 	for i := range r.Gemm {
 		g := &r.Gemm[i]

@@ -10,7 +10,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Gemm is the speed of one product with a quantized matrix, unpacking included: C (m, n) = A (m, k) · B (k, n).
+// Gemm is the speed of one product with a quantized matrix, dequantizing included: C (m, n) = A (m, k) · B (k, n).
 type Gemm struct {
 	Type      string  `json:"type"` // of the matrix
 	Precision string  `json:"precision"`
@@ -67,7 +67,7 @@ func product(direction string, p kernels.Precision, x, y []float32, tokens int, 
 	kernels.GemmWPrec(p, x, y, tokens, w, 0)
 }
 
-// fastest is the shortest that f takes.
+// fastest is the shortest time of f.
 func fastest(f func()) time.Duration {
 	f()
 	best := time.Hour

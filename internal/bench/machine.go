@@ -4,8 +4,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Peak is what a machine can do, in 10⁹ operations or bytes a second; a multiply-add is two operations. It is what the
-// kernels' own instructions reach, with as many threads as they use.
+// Peak is the peak rates of a machine, in 10⁹ operations or bytes per second; a multiply-add is two operations. They
+// are measured with the kernels' own instructions, with as many threads as they use.
 type Peak struct {
 	F32       float64 `json:"f32_gflops"`
 	BF16      float64 `json:"bf16_gflops"`
@@ -18,7 +18,7 @@ func measurePeak() Peak {
 	return Peak{kernels.Peak(kernels.F32), kernels.Peak(kernels.BF16), kernels.Peak(kernels.Int8), kernels.Bandwidth()}
 }
 
-// named is the peak that what is computed in a precision is judged by.
+// named is the peak for a precision.
 func (p *Peak) named(precision string) *float64 {
 	switch precision {
 	case kernels.BF16.String():
@@ -29,7 +29,7 @@ func (p *Peak) named(precision string) *float64 {
 	return &p.F32
 }
 
-// raise takes over what is higher in another measurement: a machine with other work to do shows less than it has.
+// raise keeps the higher of two measurements: a machine with other work shows less than its peak.
 func (p *Peak) raise(q Peak) {
 	p.F32, p.BF16, p.Int8 = max(p.F32, q.F32), max(p.BF16, q.BF16), max(p.Int8, q.Int8)
 	p.Bandwidth = max(p.Bandwidth, q.Bandwidth)

@@ -27,19 +27,19 @@ type Train struct {
 	Rate             float64            `json:"tokens_per_second"`
 	GFLOPS           float64            `json:"gflops"`
 	Percent          float64            `json:"percent_of_peak"`
-	Sustained        float64            `json:"sustained_gflops"`     // what the instructions of the peak did in pauses between the steps
-	PercentSustained float64            `json:"percent_of_sustained"` // share of the mean step in that
+	Sustained        float64            `json:"sustained_gflops"`     // rate of the same instructions in pauses between the steps
+	PercentSustained float64            `json:"percent_of_sustained"` // rate of the mean step as a share of that
 	Weights          int64              `json:"weights_bytes"`
 	PeakRSS          int64              `json:"peak_rss_bytes"`
-	Parts            map[string]float64 `json:"parts"` // share of each part of the step in its time
+	Parts            map[string]float64 `json:"parts"` // share of each part in the time of a step
 
 	flops float64 // of a step
-	best  float64 // of what was sustained in any pause
+	best  float64 // highest sustained rate of any pause
 }
 
-// stepFLOPs counts what a step over one sequence has to compute, two operations a multiply-add: forward and input
-// gradients of the frozen matrices, a LoRA of that rank on every linear map, attention. What is computed again in the
-// backward pass does not count, nor do element-wise operations.
+// stepFLOPs counts the operations of a step over one sequence, two per multiply-add: forward and input gradients of
+// the frozen matrices, a LoRA of that rank on every linear map, attention. Recomputation in the backward pass and
+// element-wise operations do not count.
 func stepFLOPs(m *model.Model, tokens, rank int) float64 {
 	t, r := float64(tokens), float64(rank)
 	sum := 0.0

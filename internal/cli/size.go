@@ -32,8 +32,8 @@ func (s *SizeFlag) Set(text string) error {
 // sizeUnits are the letters that may follow a number of bytes, each a thousand times the one before; with "i", 1024.
 const sizeUnits = "KMGT"
 
-// parseSize reads a number of bytes: a positive number, then K, M, G or T (powers of 1000), Ki, Mi … (powers of 1024), in
-// upper or lower case, with or without a B.
+// parseSize reads a number of bytes: a positive number, then K, M, G or T (powers of 1000), Ki, Mi … (powers of 1024),
+// in upper or lower case, with or without a B.
 func parseSize(text string) (int64, error) {
 	number := strings.TrimRight(strings.TrimSpace(text), "BbIiKkMmGgTt")
 	unit := strings.ToUpper(strings.TrimSpace(text)[len(number):])

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Classes says that records are to be classified.
+// Classes configures the classification of records.
 type Classes struct {
-	Labels []string `json:"labels"`          // what the label of a record can be
+	Labels []string `json:"labels"`          // the possible labels of a record
 	Field  string   `json:"field,omitempty"` // the field that holds it; "": label
-	// Words has the label itself predicted, as words after the text; otherwise the class is the target of the last token.
+	// Words predicts the label itself, as words after the text; otherwise the class is the target of the last token.
 	Words bool `json:"words"`
 }
 
@@ -20,7 +20,7 @@ func (c *Classes) check() error {
 	}
 	for i, label := range c.Labels {
 		if label == "" || slices.Contains(c.Labels[:i], label) {
-			return fmt.Errorf("label %d is empty or there twice: %q", i+1, label)
+			return fmt.Errorf("label %d is empty or occurs twice: %q", i+1, label)
 		}
 	}
 	return nil
@@ -91,7 +91,7 @@ func (l *loader) classRecord(r record) error {
 	return nil
 }
 
-// classPrompt is the ids of what is to be classified: the template up to its last field, or the text and a new line.
+// classPrompt is the ids of the text to classify: the template up to its last field, or the text and a new line.
 func (l *loader) classPrompt(r record) ([]int32, error) {
 	special := l.opt.Special.or(true)
 	if t := l.opt.Template; t != nil {

@@ -11,13 +11,13 @@ import (
 // Example is one token sequence.
 type Example struct {
 	IDs  []int32 // at least two
-	Loss []bool  // token i is to be predicted; nil: every token but the first, or the class where there is one
-	// Class is the number of its class, from 1; 0 where there is none. Without Loss the class is what the last token has
-	// to predict; with Loss the tokens are the label.
+	Loss []bool  // token i is predicted; nil: every token but the first, or the class where there is one
+	// Class is the number of its class, from 1; 0 where there is none. Without Loss the last token predicts the class;
+	// with Loss the tokens are the label.
 	Class int
 }
 
-// Targets is the number of tokens to be predicted.
+// Targets is the number of predicted tokens.
 func (e Example) Targets() int {
 	switch {
 	case e.Loss == nil && e.Class > 0:
@@ -46,14 +46,14 @@ const (
 
 func (c Choice) or(auto bool) bool { return c == Yes || c == Auto && auto }
 
-// Options says how a file becomes examples.
+// Options configures how a file becomes examples.
 type Options struct {
 	SeqLen int // the most tokens of an example, BOS and EOS included; at least 2
 
 	// Names of fields, where they are not those of the package comment. TextField or both others.
 	TextField, PromptField, CompletionField string
 
-	// Separator stands between prompt and completion. nil: nothing for fields called "prompt" and "completion", which
+	// Separator is put between prompt and completion. nil: nothing for fields called "prompt" and "completion", which
 	// bring their own, and a newline for all others.
 	Separator *string
 
@@ -74,17 +74,17 @@ type Set struct {
 	Answers  [][]int32 // the tokens of each class's label, where labels are predicted as words
 }
 
-// Counts says what became of the data.
+// Counts counts what was cut and dropped.
 type Counts struct {
 	Records        int // records of a .jsonl; 1 for a text
 	Split          int // text records longer than SeqLen, now several examples
 	CutPrompts     int // prompts that lost their beginning
 	CutCompletions int // completions that lost their end
 	CutIDs         int // ready-made sequences that lost their end
-	Dropped        int // records that have nothing to predict
+	Dropped        int // records without a predicted token
 }
 
-// Notes is what a user should know, a sentence each.
+// Notes are sentences for the user.
 func (c Counts) Notes() []string {
 	var out []string
 	for _, n := range []struct {
@@ -113,7 +113,7 @@ func (s *Set) Tokens() int {
 	return n
 }
 
-// Targets is the number of tokens to be predicted in all examples.
+// Targets is the number of predicted tokens in all examples.
 func (s *Set) Targets() int {
 	n := 0
 	for _, e := range s.Examples {
@@ -122,7 +122,7 @@ func (s *Set) Targets() int {
 	return n
 }
 
-// Load reads a data file. tok may be nil for data that is ids already; then opt.VocabSize is needed. Errors name the
+// Load reads a data file. tok may be nil for data that is ids already; then opt.VocabSize is required. Errors name the
 // file, the line where there is one, what was found and what was expected.
 func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
 	l, err := newLoader(path, tok, opt)
@@ -146,8 +146,8 @@ func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
 	return &l.set, nil
 }
 
-// Text is the ids of a whole text file (.txt, plain or compressed), BOS first where the vocabulary adds one: what a
-// perplexity is measured on.
+// Text is the ids of a whole text file (.txt, plain or compressed), for measuring perplexity. BOS comes first where
+// the vocabulary adds one.
 func Text(path string, tok *tokenizer.Tokenizer) ([]int32, error) {
 	text, err := readText(path)
 	if err != nil {
@@ -198,7 +198,7 @@ func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, err
 		l.eos = []int32{id}
 	}
 	if !ok && opt.EOS == Yes {
-		return nil, errors.New("EOS shall end the texts, but the vocabulary has none")
+		return nil, errors.New("texts must end with EOS, but the vocabulary has none")
 	}
 	if opt.Classes != nil {
 		return l, l.classes()
@@ -228,7 +228,6 @@ func (l *loader) pieces(ids []int32) (examples int) {
 	return examples
 }
 
-// text reads a plain text.
 func (l *loader) text() error {
 	if err := l.needTokenizer(); err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)

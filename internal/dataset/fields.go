@@ -2,8 +2,8 @@ package dataset
 
 import "fmt"
 
-// Fields reads the named fields, all of them texts, of every record of a .jsonl file, plain or compressed. Errors name the
-// line and the fields that there are.
+// Fields reads the named fields, all of them texts, of every record of a .jsonl file, plain or compressed. Errors name
+// the line and the fields that there are.
 func Fields(path string, names []string) ([]map[string]string, error) {
 	if format(path) != "jsonl" {
 		return nil, fmt.Errorf("%s: want records with fields (.jsonl, plain or compressed)", path)

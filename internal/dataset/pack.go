@@ -7,13 +7,13 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 )
 
-// Order is the examples in a random order that depends on nothing but their number, the epoch and the seed.
+// Order is the examples in a random order that depends only on their number, the epoch and the seed.
 func (s *Set) Order(epoch int, seed uint64) []int {
 	order := make([]int, len(s.Examples))
 	for i := range order {
 		order[i] = i
 	}
-	// PCG's stream is fixed for good; what package rand makes of it (Shuffle) is not.
+	// PCG's stream is fixed forever; that of Shuffle in package rand is not.
 	pcg := rand.NewPCG(seed, uint64(epoch))
 	for i := len(order) - 1; i > 0; i-- {
 		j, _ := bits.Mul64(pcg.Uint64(), uint64(i+1))
@@ -22,8 +22,8 @@ func (s *Set) Order(epoch int, seed uint64) []int {
 	return order
 }
 
-// Batches packs examples, in the order given (nil: that of the file), into batches of at most batchTokens tokens:
-// each example joins the batch before it if there is room, and begins a new one otherwise. An example longer than
+// Batches packs examples, in the given order (nil: that of the file), into batches of at most batchTokens tokens. Each
+// example joins the batch before it if there is room, and begins a new one otherwise. An example longer than
 // batchTokens is a batch by itself.
 func (s *Set) Batches(order []int, batchTokens int) [][]int {
 	if order == nil {

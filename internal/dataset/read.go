@@ -33,7 +33,7 @@ func format(path string) string {
 	return ""
 }
 
-// open opens a file and undoes its compression.
+// open opens a file and decompresses it.
 func open(path string) (io.ReadCloser, error) {
 	f, err := os.Open(path)
 	if err != nil {

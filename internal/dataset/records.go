@@ -12,7 +12,6 @@ import (
 // record is one line of a .jsonl.
 type record map[string]json.RawMessage
 
-// records reads a .jsonl.
 func (l *loader) records() error {
 	err := lines(l.path, func(_ int, line []byte) error {
 		l.set.Counts.Records++
@@ -127,7 +126,7 @@ func (r record) numbers(name string) ([]int64, error) {
 	return out, nil
 }
 
-// describe says what kind of thing a JSON value is.
+// describe names the kind of a JSON value.
 func describe(raw []byte) string {
 	switch raw[0] {
 	case '"':
@@ -197,7 +196,7 @@ func (l *loader) separator(promptField, completionField string) string {
 	return "\n"
 }
 
-// prompted adds BOS, a prompt and what is to be predicted after it, cut to the length of a sequence.
+// prompted adds BOS, a prompt and the predicted tokens after it, cut to the length of a sequence.
 func (l *loader) prompted(prompt, completion []int32) {
 	room := l.opt.SeqLen - len(l.bos)
 	if len(prompt)+len(completion) > room {
@@ -258,7 +257,7 @@ func (l *loader) idsRecord(r record) error {
 	return nil
 }
 
-// checkIDs checks ids against the vocabulary and labels against ids, and leaves out what mask hides.
+// checkIDs checks ids against the vocabulary and labels against ids, and removes masked tokens.
 func (l *loader) checkIDs(ids, labels, mask []int64) (kept []int32, loss []bool, err error) {
 	for i, id := range ids {
 		if id < 0 || id >= int64(l.vocab) {

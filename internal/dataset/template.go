@@ -10,10 +10,9 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// Template says how the fields of a record become a text, and where virtual tokens stand in it:
-// "[P*3] {question} [P*5] Answer: {answer}" is three virtual tokens, a field, five more, words and a last field, which is
-// what is learned. [P] is one virtual token; the blanks beside [P…] are left out. Virtual token i of a template, from 0,
-// has the id -1-i.
+// Template describes how the fields of a record become a text with virtual tokens. "[P*3] {question} [P*5] Answer:
+// {answer}" is three virtual tokens, a field, five more, words and a last field, which is predicted. [P] is one
+// virtual token; blanks beside [P…] are dropped. Virtual token i of a template, from 0, has the id -1-i.
 type Template struct {
 	text  string
 	parts []templatePart
@@ -82,7 +81,7 @@ func virtualStart(text string) bool {
 	return strings.HasPrefix(text, "[P]") || strings.HasPrefix(text, "[P*")
 }
 
-// trim leaves out blanks beside virtual tokens.
+// trim drops blanks beside virtual tokens.
 func (t *Template) trim() {
 	for i := range t.parts {
 		if i > 0 && t.parts[i-1].virtual > 0 {
@@ -106,7 +105,7 @@ func (t *Template) Virtual() int {
 	return n
 }
 
-// Fields are the names of the fields in order, the last of them what is learned.
+// Fields are the names of the fields in order; the last one is predicted.
 func (t *Template) Fields() []string {
 	var names []string
 	for _, p := range t.parts {
@@ -165,12 +164,12 @@ func (t *Template) Prompt(tok *tokenizer.Tokenizer, special bool, value func(nam
 	return ids, nil
 }
 
-// continues says whether what is learned continues words.
+// continues says whether the predicted text continues words.
 func (t *Template) continues(prompt []int32) bool {
 	return len(prompt) > 0 && prompt[len(prompt)-1] >= 0
 }
 
-// templateRecord adds a record as the template has it.
+// templateRecord adds a record with the template.
 func (l *loader) templateRecord(r record) error {
 	if err := l.needTokenizer(); err != nil {
 		return err
@@ -193,7 +192,7 @@ func (l *loader) templateRecord(r record) error {
 	return nil
 }
 
-// cutPrompt takes n tokens off the beginning of a prompt, virtual ones aside.
+// cutPrompt removes n tokens from the beginning of a prompt, but no virtual ones.
 func cutPrompt(prompt []int32, n int) []int32 {
 	out := make([]int32, 0, len(prompt))
 	for _, id := range prompt {

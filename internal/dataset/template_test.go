@@ -119,7 +119,7 @@ func TestClasses(t *testing.T) {
 		want    string
 	}{
 		{Classes{Labels: []string{"up"}}, "at least two"},
-		{Classes{Labels: []string{"up", "up"}}, "there twice"},
+		{Classes{Labels: []string{"up", "up"}}, "occurs twice"},
 		{Classes{Labels: []string{"up", "left"}}, `is "down"`},
 		{Classes{Labels: []string{"up", "left"}, Field: "kind"}, `no field "kind"`},
 	} {

@@ -12,9 +12,9 @@ func (d *demonstration) opening() {
 	m := d.base.Model
 	d.printf("Base: the built-in model, %.1f million weights in %v, %d layers. It tells tales of a little valley.\n",
 		float64(m.Parameters())/1e6, m.Embed.Type, len(m.Layers))
-	d.printf("Data: %d examples (%d tokens) to train on, %d others to be judged by. Two tasks that the base has never seen:\n",
+	d.printf("Data: %d examples (%d tokens) to train on, %d held out to evaluate on. Two tasks that the base has never seen:\n",
 		len(d.train.Examples), d.train.Tokens(), len(d.eval.Examples))
-	d.printf("  to tell a tale again as the owl would, and to name the mood in which a tale leaves its hero.\n\n")
+	d.printf("  to retell a tale as the owl would, and to name the mood of the hero at the end of a tale.\n\n")
 	d.printf("%-8s %8s %12s %12s %14s\n", "", "loss", "perplexity", "owl's tales", "moods named")
 }
 
@@ -39,14 +39,14 @@ func indent(label, text string) string {
 
 func (d *demonstration) closing() {
 	r := d.result
-	d.printf("\nTrained %d steps, %d tokens, %.0f tokens/s, %.0f MB of memory at most. %s in all.\n", r.Training.Steps,
+	d.printf("\nTrained %d steps, %d tokens, %.0f tokens/s, peak memory %.0f MB. %s in all.\n", r.Training.Steps,
 		r.Training.Tokens, r.Training.TokensPerSecond, float64(r.Training.PeakRSS)/1e6, r.Elapsed.Round(100*time.Millisecond))
-	d.printf("Merged into %d tensors of the base's own types; %.1f %% of the adapter's change survived the rounding.\n",
+	d.printf("Merged into %d tensors of the base's own types; %.1f %% of the adapter's change is kept after rounding.\n",
 		len(r.Merge.Tensors), 100*r.Merge.Recovery)
 	if d.opt.Dir != "" {
 		d.printf("The files are in %s.\n", d.opt.Dir)
 	}
-	d.printf("\nThe same on files of your own:\n\n%s", Commands("model.gguf", "train.jsonl", "eval.jsonl"))
+	d.printf("\nThe same with your own files:\n\n%s", Commands("model.gguf", "train.jsonl", "eval.jsonl"))
 }
 
 // Commands are the command lines that do on files of the user's own what the demonstration does on the built-in ones.

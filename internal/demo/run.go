@@ -17,7 +17,7 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Options says how the demonstration runs; the zero value is right.
+// Options configures the demonstration; the zero value is the default.
 type Options struct {
 	Dir      string               // where its files are put and stay; "": a temporary directory that is removed
 	Steps    int                  // training steps; 0: 160, which takes about a minute on two cores
@@ -46,7 +46,7 @@ const (
 	PEFTDir     = "owl.peft"
 )
 
-// Result is what came out.
+// Result is the result of the demonstration.
 type Result struct {
 	Dir      string // where the files are; "" when they have been removed
 	Before   Score  // of the base
@@ -58,7 +58,7 @@ type Result struct {
 	Elapsed  time.Duration
 }
 
-// Run goes through everything that peftconv does, on the built-in model and data, and tells about it on out.
+// Run runs all main features of peftconv on the built-in model and data, and reports on out.
 func Run(ctx context.Context, opt Options, out io.Writer) (*Result, error) {
 	if opt.Steps == 0 {
 		opt.Steps = defaultSteps

@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/peft/generate"
 )
 
-// Score is how well a model does the two tasks on held-out data.
+// Score is the quality of a model on the two tasks, on held-out data.
 type Score struct {
 	Loss       float64 // mean cross entropy of the completions' tokens
 	Perplexity float64
@@ -75,7 +75,7 @@ type Sample struct {
 	Prompt, Before, After, Expected string
 }
 
-// samples lets base and adapter go on from the same held-out prompts.
+// samples continues the same held-out prompts with the base and with the adapter.
 func (d *demonstration) samples(trained []peft.Scaled) error {
 	for _, e := range []tale.Example{tale.OwlTask(evalSeed, owlEval, true)[owlAsked], tale.MoodTask(evalSeed, moodEval, true)[1]} {
 		s := Sample{Prompt: e.Prompt, Expected: e.Completion}

@@ -117,11 +117,11 @@ func TestVerbalizer(t *testing.T) {
 		want          string
 	}{
 		{[]string{"a"}, nil, "1 labels, expected two or more"},
-		{[]string{"a", "a"}, nil, `"a" is empty or there twice`},
+		{[]string{"a", "a"}, nil, `"a" is empty or occurs twice`},
 		{[]string{"a", "b"}, []string{"c=x"}, `"c" is none of the labels`},
 		{[]string{"a", "b"}, []string{"a"}, "expected LABEL=WORD|WORD"},
 		{[]string{"a", "b"}, []string{"a=x", "a=y"}, `two items for the label "a"`},
-		{[]string{"a", "b"}, []string{"a=b"}, `the word "b" of "b" is empty or answers for "a" too`},
+		{[]string{"a", "b"}, []string{"a=b"}, `the word "b" of "b" is empty or stands for "a" too`},
 		{[]string{"a", "b"}, []string{"a=x|"}, "is empty"},
 	} {
 		if _, err := ParseVerbalizer(c.labels, c.items); err == nil || !strings.Contains(err.Error(), c.want) {

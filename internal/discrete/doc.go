@@ -1,4 +1,4 @@
 // Package discrete has prompts made of words: templates of fixed words, fields of a record and slots for words that a
-// search finds, verbalizers that say which words answer for which label, and the forms in which a prompt is used
-// elsewhere. It knows no model: package peft searches.
+// search finds; verbalizers, which assign words to labels; and other forms of a prompt. It knows no model: package
+// peft searches.
 package discrete

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// System is a system prompt for a chat with any model: it says where the words of the template go and which words may
-// answer.
+// System is a system prompt for a chat with any model: the words of the template and the allowed answers.
 func (t *Template) System(v Verbalizer) string {
 	lead, rest := t.cutLead()
 	var b strings.Builder
@@ -45,8 +44,8 @@ func (t *Template) cutLead() (lead, rest string) {
 	return lead, strings.TrimRight(b.String(), " ")
 }
 
-// Modelfile is an Ollama Modelfile: the model, and the template round what the user writes. The first field is the
-// user's message; where there are more the whole prompt is.
+// Modelfile is an Ollama Modelfile: the model, and the template around the user's input. The first field is the user's
+// message; if there are more fields, the message is the whole prompt.
 func (t *Template) Modelfile(v Verbalizer, model string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "FROM %s\nTEMPLATE \"\"\"", model)
@@ -63,7 +62,7 @@ func (t *Template) Modelfile(v Verbalizer, model string) string {
 		longest = max(longest, len(w))
 	}
 	if longest > 0 {
-		// A token is at least a byte; what goes on after the word is not wanted.
+		// A token is at least a byte; nothing after the word is wanted.
 		fmt.Fprintf(&b, "PARAMETER num_predict %d\nPARAMETER stop \"\\n\"\n", longest)
 	}
 	if len(inputs) > 1 {
@@ -72,7 +71,7 @@ func (t *Template) Modelfile(v Verbalizer, model string) string {
 	return b.String()
 }
 
-// escapeGo writes fixed words so that neither Go's templates nor the three quotes round them take them for something else.
+// escapeGo escapes fixed words for Go's templates and the triple quotes around them.
 func escapeGo(text string) string {
 	return strings.NewReplacer("{{", `{{ "{{" }}`, `"`, `{{ "\"" }}`).Replace(text)
 }

@@ -6,8 +6,8 @@ import "strings"
 type Rendered struct {
 	Prompt string // what stands before the answer, without blanks at its end
 	Lead   string // those blanks, which the answer begins with
-	Slots  []Span // where the words of the slots stand in Prompt
-	Words  []Span // where words of the template stand from the first slot on, those of slots among them
+	Slots  []Span // where the words of the slots are in Prompt
+	Words  []Span // where words of the template are from the first slot on, including those of slots
 }
 
 // Span is the bytes From to To-1 of a text.

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// Template says how the fields of a record become a prompt: "{sentence} It was [slot][slot] {answer}" is a field, fixed
-// words, two slots for words to be found, and a last field, whose text answers the prompt. [slot*3] is three slots;
+// Template describes how the fields of a record become a prompt: "{sentence} It was [slot][slot] {answer}" is a field,
+// fixed words, two slots for words to find, and a last field, whose text answers the prompt. [slot*3] is three slots;
 // [slot: truly great] is slots that have words already. {{ is a brace.
 type Template struct{ parts []part }
 
@@ -34,8 +34,8 @@ const MaxSlots = 256
 
 const slotStart = "[slot"
 
-// Parse reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end with
-// a field or has nothing before it.
+// Parse reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end
+// with a field or has nothing before it.
 func Parse(text string) (*Template, error) {
 	t := &Template{}
 	for rest := text; rest != ""; {
@@ -109,7 +109,7 @@ func (t *Template) add(p part) {
 	t.parts = append(t.parts, p)
 }
 
-// spaceSlots moves the blanks before a slot into its words, which bring their own where there are none yet.
+// spaceSlots moves the blanks before a slot into its words; a slot without words gets its own.
 func (t *Template) spaceSlots() {
 	for i := 1; i < len(t.parts); i++ {
 		before, p := &t.parts[i-1], &t.parts[i]
@@ -125,7 +125,7 @@ func (t *Template) spaceSlots() {
 	t.parts = slices.DeleteFunc(t.parts, func(p part) bool { return p.kind == fixed && p.text == "" })
 }
 
-// Slots is the number of slots; what stands in [slot: words] counts as one until Fill has split it.
+// Slots is the number of slots; [slot: words] counts as one until Fill has split it.
 func (t *Template) Slots() int {
 	n := 0
 	for _, p := range t.parts {
@@ -134,7 +134,7 @@ func (t *Template) Slots() int {
 	return n
 }
 
-// Fields are the names of the fields in order, each once, the last of them what answers the prompt.
+// Fields are the names of the fields in order, each once; the last one is the answer.
 func (t *Template) Fields() []string {
 	var names []string
 	for _, p := range t.parts[:len(t.parts)-1] {
@@ -145,7 +145,7 @@ func (t *Template) Fields() []string {
 	return append(names, t.Answer())
 }
 
-// Inputs are the names of the fields that a prompt is made of, each once.
+// Inputs are the names of the fields of the prompt, each once.
 func (t *Template) Inputs() []string { f := t.Fields(); return f[:len(f)-1] }
 
 // Answer is the name of the field that answers the prompt.
@@ -184,7 +184,7 @@ func (t *Template) Words() []string {
 	return words
 }
 
-// With is a filled template with other words in its slots; nil takes the slots away.
+// With is a filled template with other words in its slots; nil removes the slots.
 func (t *Template) With(words []string) *Template {
 	out, next := &Template{}, 0
 	for _, p := range t.parts {
@@ -215,7 +215,8 @@ func (t *Template) Literal() *Template {
 	return out
 }
 
-// slotText is the word of slot part i as it stands in a text: without a blank of its own at the beginning and on a new line.
+// slotText is the word of slot part i as it stands in a text: without a blank of its own at the beginning and on a new
+// line.
 func (t *Template) slotText(i int, word string) string {
 	if i > 0 && (t.parts[i-1].kind != fixed || !strings.HasSuffix(t.parts[i-1].text, "\n")) {
 		return word
@@ -243,8 +244,8 @@ func (t *Template) String() string {
 	return b.String()
 }
 
-// IsWord says whether a token is something that a search puts into a slot by itself: a word after a blank, or a
-// punctuation mark. Single letters are mostly beginnings of words.
+// IsWord says whether a search may put a token into a slot by itself: a word after a blank, or a punctuation mark.
+// Single letters are mostly beginnings of words.
 func IsWord(token string) bool {
 	if len(token) == 1 {
 		return strings.Contains(",.:;!?-\"'()", token)

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Label is one of the labels of a classification and the words that answer for it.
+// Label is one of the labels of a classification and the words that stand for it.
 type Label struct {
 	Label string   `json:"label"`
 	Words []string `json:"words"`
 }
 
-// Verbalizer says which words answer for which label.
+// Verbalizer assigns words to labels.
 type Verbalizer []Label
 
-// ParseVerbalizer reads items such as "positive=great|good". A label without an item is its own word. Errors: fewer than
-// two labels, items of other labels, words that are empty or answer for two labels.
+// ParseVerbalizer reads items such as "positive=great|good". A label without an item is its own word. Errors: fewer
+// than two labels, items of other labels, words that are empty or stand for two labels.
 func ParseVerbalizer(labels, items []string) (Verbalizer, error) {
 	var v Verbalizer
 	for _, label := range labels {
@@ -45,7 +45,7 @@ func ParseVerbalizer(labels, items []string) (Verbalizer, error) {
 	return v, v.Check()
 }
 
-// Check reports what makes a verbalizer useless.
+// Check reports errors of a verbalizer.
 func (v Verbalizer) Check() error {
 	if len(v) < 2 {
 		return fmt.Errorf("verbalizer: %d labels, expected two or more", len(v))
@@ -53,15 +53,15 @@ func (v Verbalizer) Check() error {
 	labels, words := map[string]bool{}, map[string]string{}
 	for _, l := range v {
 		if l.Label == "" || labels[l.Label] {
-			return fmt.Errorf("verbalizer: the label %q is empty or there twice", l.Label)
+			return fmt.Errorf("verbalizer: the label %q is empty or occurs twice", l.Label)
 		}
 		labels[l.Label] = true
 		if len(l.Words) == 0 {
-			return fmt.Errorf("verbalizer: no word answers for %q", l.Label)
+			return fmt.Errorf("verbalizer: no word stands for %q", l.Label)
 		}
 		for _, w := range l.Words {
 			if other, ok := words[w]; ok || w == "" {
-				return fmt.Errorf("verbalizer: the word %q of %q is empty or answers for %q too", w, l.Label, other)
+				return fmt.Errorf("verbalizer: the word %q of %q is empty or stands for %q too", w, l.Label, other)
 			}
 			words[w] = l.Label
 		}

@@ -7,15 +7,15 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// ErrNotPositive is the error of a matrix that is not positive definite, or not enough so for its precision.
+// ErrNotPositive is the error of a matrix that is not positive definite, or not enough for its precision.
 var ErrNotPositive = errors.New("linalg: the matrix is not positive definite")
 
 // choleskyBlock is how many columns Cholesky factors at a time.
 const choleskyBlock = 64
 
-// Cholesky replaces the lower triangle of the symmetric a (n, n) by l, a = l·lᵀ, and leaves what is above the diagonal as it
-// is, unread. It works in float32, block by block, and has a few multiples of n³/3 multiply-adds in products; blocks on
-// the diagonal are factored in float64.
+// Cholesky replaces the lower triangle of the symmetric a (n, n) by l, a = l·lᵀ. It does not read or change the part
+// above the diagonal. It works in float32, block by block, and has a few multiples of n³/3 multiply-adds in products;
+// blocks on the diagonal are factored in float64.
 func Cholesky(a []float32, n int) error {
 	check(len(a) == n*n, "Cholesky of a matrix of another size")
 	for k0 := 0; k0 < n; k0 += choleskyBlock {
@@ -30,7 +30,7 @@ func Cholesky(a []float32, n int) error {
 	return nil
 }
 
-// choleskyTop factors the block from k0 to k1 on the diagonal, and gives it also in float64.
+// choleskyTop factors the block from k0 to k1 on the diagonal, and also returns it in float64.
 func choleskyTop(a []float32, n, k0, k1 int) ([]float64, error) {
 	size := k1 - k0
 	l := make([]float64, size*size)
@@ -51,7 +51,7 @@ func choleskyTop(a []float32, n, k0, k1 int) ([]float64, error) {
 	return l, nil
 }
 
-// substitute replaces the row x by the one whose product with lᵀ it is.
+// substitute solves x = x'·lᵀ for x' and stores it in the row x.
 func substitute(x []float32, l []float64) {
 	var y [choleskyBlock]float64
 	n := len(x)
@@ -61,7 +61,8 @@ func substitute(x []float32, l []float64) {
 	}
 }
 
-// choleskyRest takes what the columns from k0 to k1 explain away from those after them, as far as the lower triangle goes.
+// choleskyRest subtracts the contribution of the columns from k0 to k1 from those after them, within the lower
+// triangle.
 func choleskyRest(a []float32, n, k0, k1 int) {
 	const strip = 4 * choleskyBlock
 	for c0 := k1; c0 < n; c0 += strip {

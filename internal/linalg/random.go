@@ -7,7 +7,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Operator is a matrix (m, n) that is known by what it does to vectors. Vectors are the rows of x and y, t of them.
+// Operator is a matrix (m, n) that is given by its products with vectors. Vectors are the rows of x and y, t of them.
 type Operator interface {
 	// Dims is the shape.
 	Dims() (m, n int)
@@ -32,12 +32,11 @@ func Matrix(a []float32, m, n int) Operator {
 	return Of{kernels.Dense{Rows: m, Cols: n, Data: a}}
 }
 
-// Projection says how TruncatedSVD looks for the largest singular values. The zero value finds all of them, in the
-// usual way.
+// Projection configures TruncatedSVD's search for the largest singular values. The zero value finds all of them.
 type Projection struct {
 	Rank       int // how many; 0 is all
-	Oversample int // directions that are followed beside these; 0 is 10 or half of Rank, whichever is more
-	Iterations int // multiplications by A·Aᵀ, which make the others fade; 0 is 4
+	Oversample int // additional directions; 0 is 10 or half of Rank, whichever is more
+	Iterations int // multiplications by A·Aᵀ, which suppress the other directions; 0 is 4
 	Seed       uint64
 }
 

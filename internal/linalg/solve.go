@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// ErrSingular is the error of a system without a solution, or without one that can be told from its neighbours.
+// ErrSingular is the error of a system without a unique solution, to working precision.
 var ErrSingular = errors.New("linalg: the matrix is singular")
 
 // Solve is the x (n, k) with a·x = b, a being (n, n) and b (n, k), by Gaussian elimination with row exchanges.
@@ -56,7 +56,6 @@ func swap(x, y []float64) {
 	}
 }
 
-// identity is the unit matrix (n, n).
 func identity[T Float](n int) []T {
 	one := make([]T, n*n)
 	for i := range n {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// maxSweeps is far more than Jacobi's method has ever been seen to need.
+// maxSweeps is far more than Jacobi's method needs.
 const maxSweeps = 60
 
 // SVD factors a (m, n) into u (m, k), s (k) and vt (k, n), a = u·diag(s)·vt with
@@ -88,7 +88,7 @@ func pair(i, round, players int) [2]int {
 	return [2]int{min(a, b), max(a, b)}
 }
 
-// rotatePair makes two columns of x orthogonal; w takes the same rotation. It reports whether there was anything to do.
+// rotatePair makes two columns of x orthogonal; w gets the same rotation. It reports whether they were not orthogonal.
 func rotatePair(x, w []float64, n int, p [2]int) bool {
 	if p[1] >= n {
 		return false
@@ -174,7 +174,7 @@ func complete(v, x []float64) {
 	}
 }
 
-// project takes the components along the vectors of v, which are orthonormal, off x.
+// project subtracts from x its components along the vectors of v, which are orthonormal.
 func project(v, x []float64) {
 	for o := 0; o < len(v); o += len(x) {
 		axpy(-dot(v[o:o+len(x)], x), v[o:o+len(x)], x)

@@ -51,7 +51,7 @@ func newFile(f *os.File, size int64) (*File, error) {
 	return &File{data: data, mapd: true}, nil
 }
 
-// kind says in a word what a file is that is not a regular one.
+// kind names the kind of a file that is not regular.
 func kind(m os.FileMode) string {
 	switch {
 	case m.IsDir():
@@ -67,7 +67,7 @@ func kind(m os.FileMode) string {
 // Bytes is the file's content. It must not be written to, nor used after Close.
 func (f *File) Bytes() []byte { return f.data }
 
-// Close ends the map. A second Close does nothing.
+// Close unmaps the file. A second Close does nothing.
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,8 +80,8 @@ func (f *File) Close() error {
 }
 
 // Discard tells the system that the pages wholly inside b, a part of Bytes, will not be needed soon, so that a program
-// that goes through a large file once does not appear to hold all of it. The bytes stay valid: touching them again reads
-// them again. It is a hint, and does nothing on systems that have no such call.
+// that reads a large file once does not appear to hold all of it. The bytes stay valid: touching them again reads them
+// again. It is a hint, and does nothing on systems without such a call.
 func Discard(b []byte) {
 	page := uintptr(os.Getpagesize())
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))

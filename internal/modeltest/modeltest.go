@@ -38,7 +38,7 @@ func Numbers(name string, n int64) []float32 {
 	return x
 }
 
-// Data is Numbers as a tensor's bytes: of the types that package quant knows their blocks, of others bytes without sense.
+// Data is Numbers as a tensor's bytes for types that package quant knows, and arbitrary bytes for others.
 func Data(t testing.TB, tensor gguf.Tensor, order binary.ByteOrder) []byte {
 	t.Helper()
 	data := make([]byte, tensor.Size())
@@ -88,8 +88,8 @@ func WriteGGUF(t testing.TB, path string, format gguf.Format, meta *gguf.Metadat
 	}
 }
 
-// Llama is the metadata and tensors of a llama model of so many layers, of rows of 256 weights, with a vocabulary of 8
-// tokens.
+// Llama is the metadata and tensors of a llama model with this number of layers, rows of 256 weights, and a vocabulary
+// of 8 tokens.
 func Llama(t testing.TB, layers int, typ gguf.Type) (*gguf.Metadata, []gguf.Tensor) {
 	t.Helper()
 	const width, ffn, vocab = 256, 512, 8

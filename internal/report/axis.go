@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// axis maps values to places from 0 to 1.
+// axis maps values to positions from 0 to 1.
 type axis struct {
 	low, high float64
 	log       bool
@@ -32,7 +32,7 @@ func newAxis(values []float64, log bool) axis {
 	return a
 }
 
-// share is where a value lies on the axis.
+// share is the position of a value on the axis.
 func (a *axis) share(v float64) float64 {
 	if a.log {
 		return math.Log(v/a.low) / math.Log(a.high/a.low)

@@ -72,7 +72,7 @@ func (c *Chart) SVG() []byte {
 	return d.out.Bytes()
 }
 
-// drawing is a chart on its way to SVG.
+// drawing is a chart being drawn.
 type drawing struct {
 	chart *Chart
 	out   bytes.Buffer
@@ -86,7 +86,7 @@ func (d *drawing) text(x, y float64, anchor, attributes, text string) {
 	d.printf(`<text x="%s" y="%s" text-anchor="%s" fill="#222222" %s>%s</text>`, px(x), px(y), anchor, attributes, escape(text))
 }
 
-// px is a length with a digit behind the point where that says something.
+// px is a length with at most one decimal.
 func px(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
 
 func escape(text string) string {
@@ -193,7 +193,7 @@ func (d *drawing) levels() {
 	}
 }
 
-// stroke is how line i looks.
+// stroke is the style of line i.
 func stroke(i int) string {
 	s := fmt.Sprintf(`stroke="%s" stroke-width="2"`, colours[i%len(colours)])
 	if dash := dashes[i/len(colours)%len(dashes)]; dash != "" {

@@ -1,5 +1,5 @@
-// Package sanity says what a GGUF file's metadata and tensors contradict each other in: what a well-formed file can get
-// wrong without any reader of the format noticing.
+// Package sanity finds contradictions between a GGUF file's metadata and tensors: errors in a well-formed file that no
+// reader of the format notices.
 package sanity
 
 import (
@@ -19,7 +19,7 @@ const (
 	keyQuantVersion = "general.quantization_version"
 )
 
-// Check lists what does not fit together, a sentence each. Tensors may be nil where they are not known.
+// Check lists contradictions, a sentence each. Tensors may be nil where they are not known.
 func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
 	c := &checker{meta: meta, tensors: tensors}
 	kind, ok := meta.String(keyType)
@@ -54,7 +54,7 @@ func (c *checker) say(format string, args ...any) {
 	c.found = append(c.found, fmt.Sprintf(format, args...))
 }
 
-// architecture checks that the file says what it is, and that its own metadata are those of a model like that.
+// architecture checks that the file names its architecture, and that its metadata are those of such a model.
 func (c *checker) architecture() bool {
 	arch, ok := c.meta.String(keyArchitecture)
 	if !ok || arch == "" {
@@ -81,7 +81,7 @@ func (c *checker) architecture() bool {
 	return false
 }
 
-// layers checks that the blocks that the tensors form are those that the metadata announce.
+// layers checks that the tensors form as many blocks as the metadata announce.
 func (c *checker) layers() {
 	key := c.arch + ".block_count"
 	count, ok := c.meta.Uint(key)
@@ -129,7 +129,7 @@ func block(name string) (uint64, bool) {
 	return n, ok && err == nil
 }
 
-// vocabulary checks that everything that goes by token has as many entries as there are tokens.
+// vocabulary checks that everything that is indexed by token has as many entries as there are tokens.
 func (c *checker) vocabulary() {
 	v, ok := c.meta.Get(keyTokens)
 	if !ok {
@@ -184,7 +184,7 @@ func (c *checker) adapter() {
 	}
 }
 
-// quantization checks that a file with quantized tensors says by which version of the formats.
+// quantization checks that a file with quantized tensors names the version of the formats.
 func (c *checker) quantization() {
 	if _, ok := c.meta.Get(keyQuantVersion); ok {
 		return

@@ -29,7 +29,7 @@ func init() {
 	}
 }
 
-// merge is what a pair of tokens makes.
+// merge is the result of merging a pair of tokens.
 type merge struct {
 	rank, id int32
 }
@@ -127,7 +127,7 @@ func (b *bpe) encode(dst []int32, word []byte, m *merger) []int32 {
 	return dst
 }
 
-// whole is the token that a word is as a whole, or none.
+// whole is the token of a whole word, or none.
 func (b *bpe) whole(word []byte) int32 {
 	if len(word) > b.vocab.maxLen {
 		return none

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// setPieces works out what each token reads as. All pieces share one string.
+// setPieces computes the text of each token. All pieces share one string.
 func (t *Tokenizer) setPieces() {
 	var b strings.Builder
 	ends := make([]int, len(t.vocab.text))
@@ -21,7 +21,7 @@ func (t *Tokenizer) setPieces() {
 	}
 }
 
-// reads is what one token reads as.
+// reads is the text of one token.
 func (t *Tokenizer) reads(id int32, text string) string {
 	switch t.vocab.types[id] {
 	case typeControl, typeUser, typeUnknown:
@@ -51,8 +51,8 @@ func (t *Tokenizer) hidden(id int32) bool {
 	return id < 0 || int(id) >= len(t.pieces) || t.vocab.types[id] == typeControl || t.vocab.types[id] == typeUnknown
 }
 
-// Decode is the text of ids. Control tokens, the unknown token and ids beyond the vocabulary are left out, and so are the
-// spaces that Encode puts before a text and after special tokens where the vocabulary asks for that.
+// Decode is the text of ids. Control tokens, the unknown token and ids beyond the vocabulary are left out, and so are
+// the spaces that Encode puts before a text and after special tokens where the vocabulary asks for that.
 func (t *Tokenizer) Decode(ids []int32) string {
 	var b strings.Builder
 	strip := t.addSpacePrefix
@@ -94,7 +94,7 @@ func (s *Stream) Next(id int32) string {
 	return out
 }
 
-// Flush returns what is held back of a character that never ended.
+// Flush returns the rest of an incomplete character.
 func (s *Stream) Flush() string {
 	out := string(s.held)
 	s.held = s.held[:0]

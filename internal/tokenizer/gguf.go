@@ -60,10 +60,10 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 		return nil, err
 	}
 	if t.addBOS && v.bos == none {
-		return nil, fmt.Errorf("texts shall begin with BOS, but there is no %s", keyBOS)
+		return nil, fmt.Errorf("texts must begin with BOS, but there is no %s", keyBOS)
 	}
 	if t.addEOS && v.eos == none {
-		return nil, fmt.Errorf("texts shall end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
+		return nil, fmt.Errorf("texts must end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
 	}
 	t.init()
 	t.setPieces()
@@ -71,7 +71,7 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	return t, nil
 }
 
-// kindNote says what a kind that is not supported is.
+// kindNote describes a kind that is not supported.
 func kindNote(kind string) string {
 	names := map[string]string{"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's own", "plamo2": "PLaMo's own"}
 	if name := names[kind]; name != "" {
@@ -204,7 +204,7 @@ func readFlag(meta *gguf.Metadata, key string, def bool) (bool, error) {
 	return b, nil
 }
 
-// setStrips enters the tokens that swallow white space. The files do not say so: llama.cpp goes by the model's name.
+// setStrips sets the tokens that swallow white space. The files do not name them: llama.cpp goes by the model's name.
 func (t *Tokenizer) setStrips(meta *gguf.Metadata) {
 	name, _ := meta.String("general.name")
 	name = strings.ToLower(name)

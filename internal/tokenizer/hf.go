@@ -12,8 +12,8 @@ import (
 )
 
 // FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, with the special tokens that
-// tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. BPE models are read,
-// byte-level and SentencePiece style alike; whatever else the file asks for is refused by name, never left out.
+// tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. BPE models are
+// supported, byte-level and SentencePiece style alike. Anything else in the file is refused by name, never ignored.
 //
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
 // never holds control tokens.
@@ -43,7 +43,7 @@ func FromHF(dir string) (*Tokenizer, error) {
 	return t, nil
 }
 
-// hfFile is what we need of a tokenizer.json.
+// hfFile is the used part of a tokenizer.json.
 type hfFile struct {
 	Added         []hfAdded `json:"added_tokens"`
 	Normalizer    *hfStep   `json:"normalizer"`
@@ -104,7 +104,7 @@ type hfModel struct {
 	Suffix       *string          `json:"end_of_word_suffix"`
 }
 
-// UnmarshalJSON tells a kind of model that we cannot read by its name, before its vocabulary fails to fit.
+// UnmarshalJSON names a kind of model that is not supported, before its vocabulary fails to parse.
 func (m *hfModel) UnmarshalJSON(data []byte) error {
 	var kind struct {
 		Type string `json:"type"`
@@ -171,7 +171,7 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	return t, nil
 }
 
-// maxHFToken is the largest id that we believe.
+// maxHFToken is the largest accepted id.
 const maxHFToken = 1 << 24
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
@@ -212,7 +212,7 @@ func (f *hfFile) vocab() (*vocab, error) {
 	return v, err
 }
 
-// check refuses what changes the tokens in ways that we do not know.
+// check refuses settings that change the tokens in unknown ways.
 func (m *hfModel) check() error {
 	switch {
 	case m.Dropout != nil && *m.Dropout != 0:
@@ -248,7 +248,7 @@ func (f *hfFile) eachToken(set func(id int64, s string, kind tokenType) error) e
 	return nil
 }
 
-// normalizers reads what is done to the text first.
+// normalizers reads the normalizers.
 func (f *hfFile) normalizers(t *Tokenizer) error {
 	for _, n := range flatten(f.Normalizer, func(s *hfStep) []hfStep { return s.Normalizers }) {
 		form, isForm := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}[n.Type]
@@ -284,7 +284,7 @@ func flatten(s *hfStep, inside func(*hfStep) []hfStep) []hfStep {
 	return out
 }
 
-// preTokenizers reads how the text is cut.
+// preTokenizers reads the pre-tokenizers.
 func (f *hfFile) preTokenizers(t *Tokenizer, b *bpe) error {
 	var stages []string
 	for _, p := range flatten(f.PreTokenizer, func(s *hfStep) []hfStep { return s.PreTokenizers }) {
@@ -331,7 +331,7 @@ func (f *hfFile) preTokenizers(t *Tokenizer, b *bpe) error {
 	return err
 }
 
-// expression is what a step cuts by, or "" where it cuts nothing.
+// expression is the expression of a step, or "" where it cuts nothing.
 func (s *hfStep) expression(t *Tokenizer) (string, error) {
 	const punctuation = "[!-/:-@\\[-`{-~\\p{P}]"
 	isolated := s.Behavior == "Isolated" || s.Behavior == "Removed" && s.Invert

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// hfConfig is what the files beside a tokenizer.json say about special tokens.
+// hfConfig is the special tokens in the files beside a tokenizer.json.
 type hfConfig struct {
 	tokenizer, specialMap hfNames // tokenizer_config.json, special_tokens_map.json
 	model, generation     hfIDs   // config.json, generation_config.json
@@ -58,7 +58,7 @@ func (l *hfIDList) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// readHFConfig reads the files that are there.
+// readHFConfig reads the files that exist.
 func readHFConfig(dir string) (*hfConfig, error) {
 	c := &hfConfig{}
 	for name, into := range map[string]any{
@@ -80,7 +80,7 @@ func readHFConfig(dir string) (*hfConfig, error) {
 	return c, nil
 }
 
-// specials sets what is special in t: what the files name, then what the texts of the tokens tell.
+// specials sets the special tokens of t: those that the files name, then those known by their text.
 func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 	v := t.vocab
 	v.fim = []int32{none, none, none}

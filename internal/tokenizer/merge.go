@@ -17,7 +17,7 @@ type bigram struct {
 	size        int32 // bytes of both together: whether they are still what they were
 }
 
-// pairer says what two neighbouring stretches of a word make, and how early: the smallest rank merges first.
+// pairer is the result of merging two neighbouring stretches of a word, and its rank: the smallest rank merges first.
 type pairer interface {
 	pair(word []byte, left, right *symbol) (rank, id int32, ok bool)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer/pattern"
 )
 
-// preTokenizer is how a byte-level vocabulary wants its text cut. The stages apply one after the other: each cuts
-// every piece that those before it left, and both its matches and what lies between them are pieces.
+// preTokenizer describes how text is cut for a byte-level vocabulary. The stages apply one after the other: each cuts
+// every piece of the stage before it, and both its matches and the text between them are pieces.
 type preTokenizer struct {
 	stages       []string
 	ignoreMerges bool // a word that is a token as a whole is that token, whatever the merges say

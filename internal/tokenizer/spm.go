@@ -116,7 +116,7 @@ func newPairCutter(v *vocab) *pairCutter {
 	return c
 }
 
-// join enters that a stands before b in a token.
+// join records that a comes before b in a token.
 func (c *pairCutter) join(a, b rune) {
 	switch {
 	case a < utf8.RuneSelf && b < utf8.RuneSelf:

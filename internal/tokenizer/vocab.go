@@ -145,7 +145,7 @@ func (v *vocab) finish() {
 	v.exceptions()
 }
 
-// exceptions takes back what the lists say where a vocabulary uses the text for something else.
+// exceptions undoes the lists where a vocabulary uses the text for something else.
 func (v *vocab) exceptions() {
 	has := func(s string) bool { return v.eog[v.id(s)] }
 	calls := has("<|call|>") || has("<|calls|>")

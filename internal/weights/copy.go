@@ -6,7 +6,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// copyBytes is how much is copied at a time.
+// copyBytes is the number of bytes copied at a time.
 const copyBytes = 4 << 20
 
 // Copier copies tensors from one GGUF file to another and keeps count.
@@ -18,8 +18,8 @@ type Copier struct {
 	done, released int64
 }
 
-// Copy writes the data of a tensor of From as they are, and lets go of their pages as they have been written. The writer
-// should write to a file without a buffer: then the system itself reads the map, and an error of the disk is an error of
+// Copy writes the data of a tensor of From unchanged, and releases their pages once they are written. The writer
+// should write to a file without a buffer: then the system itself reads the map, and a disk error is an error of
 // Write.
 func (c *Copier) Copy(ctx context.Context, w *gguf.Writer, t *gguf.Tensor) error {
 	if err := w.Begin(t.Name); err != nil {

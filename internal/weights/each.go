@@ -8,8 +8,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Each calls f(0) … f(n-1) on all threads, in any order, each under [Guard]. It gives the error of the lowest number;
-// once the context is done, no further call begins and the error is the context's.
+// Each calls f(0) … f(n-1) on all threads, in any order, each under [Guard]. It returns the error of the lowest
+// number. Once the context is done, no further call begins and the error is that of the context.
 func Each(ctx context.Context, n int, f func(i int) error) error {
 	errs := make([]error, n)
 	kernels.Parallel(n, func(i int) {
@@ -29,8 +29,8 @@ func Each(ctx context.Context, n int, f func(i int) error) error {
 	return nil
 }
 
-// Guard calls f, which reads mapped files. Where the system cannot give it the bytes, because a disk fails or the file
-// has become shorter, it gives an error instead of ending the program.
+// Guard calls f, which reads mapped files. Where the system cannot read the bytes, because a disk fails or the file
+// has become shorter, it returns an error instead of ending the program.
 func Guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -20,7 +20,8 @@ type File struct {
 	read  atomic.Int64 // bytes since the pages were last given back
 }
 
-// PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It says nothing.
+// PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It has no
+// meaning.
 const PadKey = "peftconv.pad"
 
 // Value is a named value of a file's metadata.
@@ -29,8 +30,8 @@ type Value struct {
 	Value gguf.Value // a string in safetensors
 }
 
-// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that holds
-// either. Closing it ends the maps on which its tensors are views.
+// Open opens a .gguf file, alone or one of several, a .safetensors file, an index of such files, or a directory that
+// holds either. Close unmaps the files on which its tensors are views.
 func Open(path string) (*File, error) {
 	s, err := store.Open(path)
 	if err != nil {
@@ -97,8 +98,8 @@ func (f *File) Size() int64 {
 	return n
 }
 
-// keptBytes is how much is read before the pages of a file are given back. All of them are: the system maps pages around
-// those that are read, also such as have been given back before.
+// keptBytes is the number of bytes read before the pages of a file are released. All pages are released: the system
+// maps pages around those that are read, also ones that were released before.
 const keptBytes = 64 << 20
 
 // used counts bytes that were read.

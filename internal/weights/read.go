@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// A Reader makes numbers of pieces of tensors. It may be used by one goroutine at a time. The zero Reader is ready to
-// use.
+// A Reader converts pieces of tensors to numbers. It may be used by one goroutine at a time. The zero Reader is ready
+// to use.
 type Reader struct {
 	numbers []float64
 	single  []float32
@@ -37,7 +37,6 @@ func (r *Reader) Singles(t *Tensor, i int) []float32 {
 	return r.blocks(*t.kind, t.swap, int(last-first), t.data[start:end])
 }
 
-// blocks dequantizes n elements.
 func (r *Reader) blocks(t gguf.Type, swap bool, n int, data []byte) []float32 {
 	if swap {
 		data = r.littleEndian(t, data)
@@ -47,8 +46,8 @@ func (r *Reader) blocks(t gguf.Type, swap bool, n int, data []byte) []float32 {
 	return r.single
 }
 
-// FirstNonFinite is the first element of piece i that is NaN or infinite: its number in the tensor; for block types, the
-// number of one in the same block. It is -1 where there is none.
+// FirstNonFinite is the index in the tensor of the first element of piece i that is NaN or infinite; for block types,
+// of one in the same block. It is -1 if there is none.
 func (r *Reader) FirstNonFinite(t *Tensor, i int) int64 {
 	first, last, start, end := t.span(i)
 	switch {
@@ -80,7 +79,7 @@ func (r *Reader) wildBlock(t *Tensor, first, last int64, data []byte) int64 {
 	return -1
 }
 
-// littleEndian is a copy of big-endian blocks, turned around.
+// littleEndian is a byte-swapped copy of big-endian blocks.
 func (r *Reader) littleEndian(t gguf.Type, data []byte) []byte {
 	r.swapped = append(r.swapped[:0], data...)
 	if err := gguf.SwapBytes(t, r.swapped); err != nil {

@@ -23,15 +23,15 @@ type Tensor struct {
 	reading
 }
 
-// reading is how a tensor's elements become numbers.
+// reading describes how a tensor's elements are converted to numbers.
 type reading struct {
-	read  readFunc   // nil where the elements are no numbers that are known here
+	read  readFunc   // nil where the elements are not numbers of a known type
 	float bool       // an element can be NaN or infinite
 	kind  *gguf.Type // of blocks that package quant knows; nil for others
 	swap  bool       // big-endian
 }
 
-// newGGUF is the view of a tensor of a GGUF file. What an unknown type's elements are is not known: it is bytes.
+// newGGUF is the view of a tensor of a GGUF file. The elements of an unknown type are its bytes.
 func newGGUF(g *gguf.Tensor, swap bool) *Tensor {
 	t := &Tensor{Name: g.Name, Type: g.Type.String(), Shape: g.Shape, Cols: g.Cols(), data: g.Bytes()}
 	t.elements, t.block, t.bits = g.Elements(), int64(g.Type.BlockLen()), 8*int64(g.Type.BlockSize())
@@ -54,7 +54,7 @@ func newSafetensors(s *safetensors.Tensor) *Tensor {
 	return t
 }
 
-// Elements is the number of elements, the product of the shape; that of bytes for a type that is not known.
+// Elements is the number of elements, the product of the shape; the number of bytes for an unknown type.
 func (t *Tensor) Elements() int64 { return t.elements }
 
 // Size is the number of bytes.
@@ -81,11 +81,11 @@ func (t *Tensor) Piece(i int) []byte {
 	return t.data[start:end:end]
 }
 
-// Release says that piece i will not be read again soon. From time to time its file's pages are given back.
+// Release marks piece i as done. From time to time the pages of its file are released.
 func (t *Tensor) Release(i int) {
 	_, _, start, end := t.span(i)
 	t.file.used(end - start)
 }
 
-// Readable says whether the elements are numbers that a [Reader] can read.
+// Readable says whether a [Reader] can read the elements.
 func (t *Tensor) Readable() bool { return t.read != nil }

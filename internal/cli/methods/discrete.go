@@ -45,7 +45,6 @@ var promptForms = []struct{ name, end string }{
 	{search.PromptText, ".txt"}, {search.PromptSystem, ".system.txt"}, {search.PromptModelfile, ".Modelfile"},
 }
 
-// check checks the values of the flags.
 func (d *DiscreteFlags) check(f *Flags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {
@@ -75,7 +74,7 @@ func (d *DiscreteFlags) check(f *Flags) error {
 	return nil
 }
 
-// discreteUnused are the flags of train that say nothing where nothing is trained.
+// discreteUnused are the flags of train that have no effect where nothing is trained.
 var discreteUnused = []string{"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field", "separator", "label-field",
 	"epochs", "steps", "accumulate", "lr", "schedule", "warmup", "weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile"}
 

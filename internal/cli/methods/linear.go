@@ -40,7 +40,6 @@ func ia3Method() *Method {
 	}
 }
 
-// lnTuningMethod trains norms.
 func lnTuningMethod() *Method {
 	return &Method{
 		name: "ln-tuning", short: "the weights of the norms",
@@ -52,7 +51,6 @@ func lnTuningMethod() *Method {
 	}
 }
 
-// bitFitMethod trains biases.
 func bitFitMethod() *Method {
 	return &Method{
 		name: "bitfit", short: "a bias for each output of the linear maps",
@@ -82,7 +80,7 @@ func lokrMethod() *Method {
 		shared: qatMethods("rank", "alpha", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.Factor, "factor", -1, "`SIZE` of the first matrix, where it divides that of the weight; -1 is near the square root")
-			fs.BoolVar(&opt.DecomposeBoth, "decompose-both", false, "make the first matrix of low rank too")
+			fs.BoolVar(&opt.DecomposeBoth, "decompose-both", false, "decompose the first matrix into a low-rank product too")
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement, opt.Rank, opt.Alpha = f.placement(), f.rank, f.alpha
@@ -98,8 +96,8 @@ func veraMethod() *Method {
 		name: "vera", short: "vectors on two random matrices that all weights share (--rank is 256 by default)",
 		shared: qatMethods("rank", "dropout", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
-			fs.Float64Var(&opt.Start, "d-start", 0.1, "`VALUE` at which the vectors between the matrices start")
-			fs.Uint32Var(&opt.Key, "projection-key", 0, "`SEED` of the matrices, which are those that PEFT makes of it")
+			fs.Float64Var(&opt.Start, "d-start", 0.1, "initial `VALUE` of the vectors between the matrices")
+			fs.Uint32Var(&opt.Key, "projection-key", 0, "`SEED` of the random matrices; the same seed gives those of PEFT")
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement, opt.Rank, opt.Dropout = f.placement(), f.givenRank(), f.dropout
@@ -117,9 +115,9 @@ func oftMethod() *Method {
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.BlockSize, "block-size", 32, "`INPUTS` that are rotated together")
 			fs.BoolVar(&opt.Share, "block-share", false, "the same rotation for all blocks of a weight")
-			fs.BoolVar(&opt.Exact, "exact-rotation", false, "Cayley's transform itself, in place of the first terms of a series that comes near it")
-			fs.BoolVar(&opt.Constrained, "coft", false, "keep rotations near none, as far as --coft-eps")
-			fs.Float64Var(&opt.Eps, "coft-eps", 6e-5, "how far: `DISTANCE` of a block from none, times the root of the number of blocks")
+			fs.BoolVar(&opt.Exact, "exact-rotation", false, "use the exact Cayley transform instead of the first terms of its series")
+			fs.BoolVar(&opt.Constrained, "coft", false, "constrain rotations to be near the identity, within --coft-eps")
+			fs.Float64Var(&opt.Eps, "coft-eps", 6e-5, "largest `DISTANCE` of a block from the identity, times the root of the number of blocks")
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement = f.placement()
@@ -136,10 +134,10 @@ func adaloraMethod() *Method {
 		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.StartRank, "start-rank", 0, "`RANK` of each weight at the start; 0 is half as much again as --rank")
-			fs.Float64Var(&opt.Warmup, "rank-warmup", 0.1, "`SHARE` of the steps before ranks are taken away")
-			fs.Float64Var(&opt.Final, "rank-final", 0.3, "`SHARE` of the steps with the ranks as they are at the end")
+			fs.Float64Var(&opt.Warmup, "rank-warmup", 0.1, "`SHARE` of the steps before ranks are reduced")
+			fs.Float64Var(&opt.Final, "rank-final", 0.3, "`SHARE` of the steps at the end, with fixed ranks")
 			fs.IntVar(&opt.Interval, "rank-interval", 1, "allocate ranks every `N` steps")
-			fs.Float64Var(&opt.Orthogonal, "orthogonal", 0.1, "`WEIGHT` of the term that keeps ranks orthogonal; 0 is none")
+			fs.Float64Var(&opt.Orthogonal, "orthogonal", 0.1, "`WEIGHT` of the orthogonality penalty; 0 is none")
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement, opt.Rank, opt.Alpha, opt.Dropout = f.placement(), f.rank, f.alpha, f.dropout

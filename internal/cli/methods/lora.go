@@ -35,15 +35,15 @@ type loraFlags struct {
 func (o *loraFlags) add(fs *pflag.FlagSet) {
 	opt := &o.options
 	fs.BoolVar(&opt.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
-	fs.BoolVar(&opt.DoRA, "dora", false, "train the norms of the weights' rows beside their directions")
-	fs.StringVar(&opt.Init, "init", peft.InitKaiming, "how the matrices start: `INIT` "+strings.Join(peft.Inits, ", "))
+	fs.BoolVar(&opt.DoRA, "dora", false, "DoRA: also train the norms of the weights' rows")
+	fs.StringVar(&opt.Init, "init", peft.InitKaiming, "how the matrices are initialized: `INIT` "+strings.Join(peft.Inits, ", "))
 	fs.StringVar(&o.original, "original", "", "for --init loftq: the model that the base was quantized from, a GGUF `FILE` or a Hugging Face directory")
 	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
 	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil, "other alphas for single weights, `NAME=ALPHA`, separated by commas")
-	fs.StringVar(&opt.Bias, "bias", peft.BiasNone, "train biases that the base has too: `WHICH` is none, lora_only or all")
-	fs.BoolVar(&opt.Norms, "train-norms", false, "train the weights of all norms too")
-	fs.StringSliceVar(&opt.Save, "train-whole", nil, "train these whole too: `WHAT` is embed_tokens, lm_head or both")
-	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "train the embeddings of these too: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
+	fs.StringVar(&opt.Bias, "bias", peft.BiasNone, "also train biases of the base: `WHICH` is none, lora_only or all")
+	fs.BoolVar(&opt.Norms, "train-norms", false, "also train the weights of all norms")
+	fs.StringSliceVar(&opt.Save, "train-whole", nil, "also train whole tensors: `WHAT` is embed_tokens, lm_head or both")
+	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "also train the embeddings of single tokens: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
 }
 
 func (o *loraFlags) check(f *Flags) error {
@@ -65,12 +65,12 @@ func (o *loraFlags) check(f *Flags) error {
 		return fmt.Errorf("--alpha-pattern: %w", err)
 	}
 	if f.QAT.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
-		return errors.New("--qat moves the blocks of linear maps: --bias and --train-… do not go together with it")
+		return errors.New("--qat trains the blocks of linear maps: --bias and --train-… cannot be combined with it")
 	}
 	return f.QAT.check(f, o.plain())
 }
 
-// plain reports whether the adapter is nothing but pairs of one rank that change nothing at first.
+// plain reports whether the adapter consists only of pairs of one rank whose change is zero at first.
 func (o *loraFlags) plain() bool {
 	return !o.options.DoRA && o.options.Init == peft.InitKaiming && o.ranks == nil && o.alphas == nil
 }

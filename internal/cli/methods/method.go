@@ -55,14 +55,14 @@ type Flags struct {
 func (f *Flags) Add(fs *pflag.FlagSet) {
 	f.flagSet, f.all = fs, All()
 	fs.StringVar(&f.method, "method", "lora", "the `METHOD`: "+strings.Join(f.names(), ", "))
-	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the update of each weight")
-	fs.Float64Var(&f.alpha, "alpha", 0, "the update is scaled by `ALPHA`/rank; 0 is twice the rank")
+	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the change of each weight")
+	fs.Float64Var(&f.alpha, "alpha", 0, "the change is scaled by `ALPHA`/rank; 0 is twice the rank")
 	fs.Float64Var(&f.dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
 	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
 		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
 	fs.StringVar(&f.layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
 	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
-	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut off where --virtual-tokens says another number")
+	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut to --virtual-tokens")
 	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
 	fs.StringVar(&f.Template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
 		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
@@ -86,7 +86,6 @@ func (m *Method) add(fs *pflag.FlagSet) {
 	fs.AddFlagSet(own)
 }
 
-// names are those of all methods.
 func (f *Flags) names() []string {
 	var names []string
 	for _, m := range f.all {
@@ -126,7 +125,7 @@ func (f *Flags) Validate() error {
 	return f.QAT.check(f, false)
 }
 
-// checkGiven reports a flag of methods that was given but says nothing with m.
+// checkGiven reports a flag of methods that was given but has no effect with m.
 func (f *Flags) checkGiven(m *Method) (err error) {
 	f.flagSet.Visit(func(flag *pflag.Flag) {
 		users := f.users(flag.Name)
@@ -135,13 +134,13 @@ func (f *Flags) checkGiven(m *Method) (err error) {
 		case flag.Name == "qat":
 			err = fmt.Errorf("--qat: not with --method %s: %s", m.name, refusesQAT(m.name))
 		default:
-			err = fmt.Errorf("--%s says nothing with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
+			err = fmt.Errorf("--%s has no effect with --method %s, only with %s", flag.Name, m.name, strings.Join(users, ", "))
 		}
 	})
 	return err
 }
 
-// users are the names of the methods with which a flag says something; nil for a flag that is not of the methods.
+// users are the names of the methods that have a flag; nil for a flag that belongs to no method.
 func (f *Flags) users(flag string) []string {
 	var users []string
 	for _, m := range f.all {

@@ -6,14 +6,13 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// prefixMethod is prefix tuning.
 func prefixMethod() *Method {
 	var opt peft.PrefixOptions
 	return &Method{
 		name: "prefix-tuning", short: "keys and values before the attention of every layer",
 		shared: []string{"virtual-tokens", "prompt-text", "encoder-hidden"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Init, "prefix-init", "", "how keys and values start: `INIT` random, sampled-vocab (the model's own "+
+			fs.StringVar(&opt.Init, "prefix-init", "", "how keys and values are initialized: `INIT` random, sampled-vocab (the model's own "+
 				"for random tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
 			fs.BoolVar(&opt.Projection, "prefix-projection", false,
 				"train them through a two-layer network, which is dropped after training")

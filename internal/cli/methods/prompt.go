@@ -6,14 +6,13 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// promptMethod is prompt tuning.
 func promptMethod() *Method {
 	var opt peft.PromptOptions
 	return &Method{
 		name: "prompt-tuning", short: "virtual tokens before the input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Init, "prompt-init", "", "how virtual tokens start: `INIT` random, sampled-vocab (embeddings of "+
+			fs.StringVar(&opt.Init, "prompt-init", "", "how virtual tokens are initialized: `INIT` random, sampled-vocab (embeddings of "+
 				"random tokens) or text (those of --prompt-text); by default text where there is one, else sampled-vocab")
 		},
 		check: func(f *Flags) error {

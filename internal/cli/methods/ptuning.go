@@ -9,14 +9,13 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// pTuningMethod is P-tuning.
 func pTuningMethod() *Method {
 	var opt peft.PTuningOptions
 	return &Method{
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
 		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Encoder, "encoder", peft.EncoderLSTM, "what makes virtual tokens in training: `ENCODER` lstm or mlp")
+			fs.StringVar(&opt.Encoder, "encoder", peft.EncoderLSTM, "the network that produces virtual tokens in training: `ENCODER` lstm or mlp")
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},
@@ -31,7 +30,6 @@ func pTuningMethod() *Method {
 	}
 }
 
-// pTuningV2Method is P-tuning v2.
 func pTuningV2Method() *Method {
 	var opt peft.PTuningV2Options
 	var classifier string
@@ -41,7 +39,7 @@ func pTuningV2Method() *Method {
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&opt.Form, "form", peft.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of "+
 				"which it makes keys and values) or kv (keys and values)")
-			fs.StringVar(&opt.Init, "hidden-init", "", "how they start: `INIT` random, sampled-vocab (the model's own for random "+
+			fs.StringVar(&opt.Init, "hidden-init", "", "how they are initialized: `INIT` random, sampled-vocab (the model's own for random "+
 				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
 			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last "+
 				"token) or words (the label itself)")

@@ -22,7 +22,7 @@ type QATFlags struct {
 }
 
 func (f *QATFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.channels, "qat", qatOff, "train what merge will write: move the `CHANNELS` of the base's own blocks, so that the merged file has its "+
+	fs.StringVar(&f.channels, "qat", qatOff, "train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
 		"methods other than plain LoRA have code, row and auto")
 	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
@@ -31,13 +31,13 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 		"Hugging Face directory")
 }
 
-// qatMethods lists the flags that a method shares, with those of training on the grid.
+// qatMethods lists the flags that a method shares, with those of quantization-aware training.
 func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither", "latent") }
 
-// on reports whether the blocks of the base are moved.
+// on reports whether training is quantization-aware.
 func (f *QATFlags) on() bool { return f.channels != qatOff }
 
-// check looks at the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
+// check checks the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
 func (f *QATFlags) check(m *Flags, plain bool) error {
 	if !f.on() {
 		if f.dither != peft.DitherUniform {
@@ -54,15 +54,15 @@ func (f *QATFlags) check(m *Flags, plain bool) error {
 	}
 	switch {
 	case f.Latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
-		return fmt.Errorf("--latent: is where the channel code starts from, which --qat %s does not have", f.channels)
+		return fmt.Errorf("--latent: gives the master weights of the channel code, which --qat %s does not have", f.channels)
 	case f.dither != peft.DitherNone && f.dither != peft.DitherUniform:
 		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
 	case m.dropout > 0:
-		return errors.New("--dropout: does not go with --qat, where the change is part of the weights and has no input of its own")
+		return errors.New("--dropout: cannot be combined with --qat, where the change is part of the weights and has no input of its own")
 	case plain || channels == nil:
 		return nil
 	case len(channels) > 1 || !slices.Contains([]string{peft.ChannelCode, peft.ChannelRow}, channels[0]):
-		return fmt.Errorf("--qat %s: moves what is trained of plain LoRA pairs only (--method lora without --dora, --init and patterns); choose code, row or auto", f.channels)
+		return fmt.Errorf("--qat %s: is for plain LoRA pairs only (--method lora without --dora, --init and patterns); choose code, row or auto", f.channels)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, er
 	return peft.NewQAT(b, opt)
 }
 
-// apply puts an adapter of any other method on the grid.
+// apply turns on quantization-aware training for an adapter of any other method.
 func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
 	if !f.on() || a.Config.Method == peft.MethodQAT {
 		return nil

@@ -91,8 +91,8 @@ func parseVariant(text string, classes func() *peft.Classes) (*Variant, error) {
 	return v, v.Method.Validate()
 }
 
-// set gives the flags of "FLAG=VALUE,FLAG=VALUE" their values. A part without "=" is one more value of the flag before it,
-// or else a flag that needs none.
+// set gives the flags of "FLAG=VALUE,FLAG=VALUE" their values. A part without "=" is one more value of the flag before
+// it, or else a flag that needs none.
 func (v *Variant) set(fs *pflag.FlagSet, flags string) error {
 	var names, values []string
 	for part := range strings.SplitSeq(flags, ",") {

@@ -2,8 +2,8 @@ package tale
 
 import "strings"
 
-// Owl is the story as the owl tells it: every sentence turned round, people called by their homes when they first appear,
-// always the same words for the same event.
+// Owl is the story as the owl tells it: every sentence turned round, people called by their homes when they first
+// appear, always the same words for the same event.
 func (s *Story) Owl() string {
 	o := &owl{seen: map[*Thing]bool{}, met: map[*Person]bool{}}
 	sentences := []string{"Hoo!", sentence(s.whenOf() + " it was")}

@@ -314,7 +314,8 @@ func firstBytes(n node) (b bytes256, pass bool) {
 	return b, true
 }
 
-// firstBytes is the bytes that the UTF-8 of a member can begin with; all of 0x80 and up where there is one beyond ASCII.
+// firstBytes is the bytes that the UTF-8 of a member can begin with; all of 0x80 and up where there is one beyond
+// ASCII.
 func (r ranges) firstBytes() (b bytes256) {
 	for _, p := range r {
 		for c := p[0]; c <= min(p[1], 0x7f); c++ {

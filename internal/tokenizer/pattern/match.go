@@ -6,11 +6,11 @@ import "unicode/utf8"
 // ready.
 type Scratch struct {
 	stack   []choice
-	retries int // how often the match under way may still go back
+	retries int // how often the current match may still go back
 }
 
-// leastRetries is how often a match of a short text may go back, retriesPerByte what each byte of the text adds. A match
-// that would go back more often is given up: expressions such as (a+)*b would take exponential time.
+// leastRetries is how often a match of a short text may go back, retriesPerByte what each byte of the text adds. A
+// match that would go back more often is given up: expressions such as (a+)*b would take exponential time.
 const (
 	leastRetries   = 1 << 16
 	retriesPerByte = 64
@@ -158,7 +158,7 @@ func (p *Pattern) greedy(in *inst, pc int, s string, pos int, m *Scratch) (end i
 	return high, ok
 }
 
-// back takes up the latest choice.
+// back returns to the latest choice.
 func (p *Pattern) back(s string, m *Scratch, base int) (pc, pos int, ok bool) {
 	if m.retries--; m.retries < 0 {
 		m.stack = m.stack[:base]

@@ -79,7 +79,8 @@ func tableRanges(t *unicode.RangeTable) ranges {
 	return out.clean()
 }
 
-// additions is what Unicode 15.1 added to the categories of 15.0, which package unicode has and tokenizers have left behind.
+// additions is what Unicode 15.1 added to the categories of 15.0, which package unicode has and tokenizers have left
+// behind.
 var additions = map[string]ranges{
 	"S": {{0x2ffc, 0x2fff}, {0x31ef, 0x31ef}}, "So": {{0x2ffc, 0x2fff}, {0x31ef, 0x31ef}},
 	"L": {{0x2ebf0, 0x2ee5d}}, "Lo": {{0x2ebf0, 0x2ee5d}}, "Han": {{0x2ebf0, 0x2ee5d}},
