@@ -36,17 +36,17 @@ func putScaleIQ1_M(b *[bytesIQ1_M]byte, d float32) {
 func dequantizeIQ1_M(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ1_M, dst, src, gridIQ1)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ1_M:]
-	var level [16]uint8
+	var codes [16]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_M {
 		b := (*[bytesIQ1_M]byte)(src)
 		d := scaleIQ1_M(b)
 		for i := range 16 {
 			high := uint(b[highIQ1_M+i])
-			store8(level[:], points[uint(b[2*i])|high&7<<8]|shiftMask(high&8 != 0))
-			store8(level[8:], points[uint(b[2*i+1])|high>>4&7<<8]|shiftMask(high&0x80 != 0))
+			store8(codes[:], points[uint(b[2*i])|high&7<<8]|shiftMask(high&8 != 0))
+			store8(codes[8:], points[uint(b[2*i+1])|high>>4&7<<8]|shiftMask(high&0x80 != 0))
 			scale := binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, d*unsigned[2*scale+1], valuesIQ1)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, d*unsigned[2*scale+1], valuesIQ1)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ1_M:]
 	}

@@ -18,7 +18,7 @@ const (
 func dequantizeIQ1_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ1_S, dst, src, gridIQ1)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ1_S:]
-	var level [32]uint8
+	var codes [32]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_S {
 		b := (*[bytesIQ1_S]byte)(src)
@@ -27,9 +27,9 @@ func dequantizeIQ1_S(dst []float32, src []byte) {
 			high := uint(binary.LittleEndian.Uint16(b[highIQ1_S+2*i:]))
 			shift := shiftMask(high&0x8000 != 0)
 			for j := range 4 {
-				store8(level[8*j:], points[uint(b[pointsIQ1_S+4*i+j])|high>>(3*j)&7<<8]|shift)
+				store8(codes[8*j:], points[uint(b[pointsIQ1_S+4*i+j])|high>>(3*j)&7<<8]|shift)
 			}
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, d*unsigned[2*(high>>12&7)+1], valuesIQ1)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, d*unsigned[2*(high>>12&7)+1], valuesIQ1)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ1_S:]
 	}

@@ -22,7 +22,7 @@ var searchIQ2_S = latticeSearch{
 func dequantizeIQ2_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ2_S, dst, src, gridIQ2_S)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ2_S:]
-	var level [16]uint8
+	var codes [16]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_S {
 		b := (*[bytesIQ2_S]byte)(src)
 		d := loadHalf((*[2]byte)(b[:]))
@@ -30,11 +30,11 @@ func dequantizeIQ2_S(dst []float32, src []byte) {
 			high := uint(b[highIQ2_S+i/2]) >> (4 * (i & 1))
 			for j := range 2 {
 				place := uint(b[pointsIQ2_S+2*i+j]) | high&3<<8
-				store8(level[8*j:], latticeIQ2_S.points[place]|highBits(b[signsIQ2_S+2*i+j]))
+				store8(codes[8*j:], latticeIQ2_S.points[place]|highBits(b[signsIQ2_S+2*i+j]))
 				high >>= 2
 			}
 			scale := float32(d*(0.5+unsigned[b[scalesIQ2_S+i/2]>>(4*(i&1))&15])) * 0.25
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scale, valuesIQ2)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, scale, valuesIQ2)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ2_S:]
 	}

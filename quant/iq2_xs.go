@@ -24,17 +24,17 @@ var searchIQ2_XS = latticeSearch{
 func dequantizeIQ2_XS(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ2_XS, dst, src, gridIQ2_XS)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ2_XS:]
-	var level [16]uint8
+	var codes [16]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_XS {
 		b := (*[bytesIQ2_XS]byte)(src)
 		d := loadHalf((*[2]byte)(b[:]))
 		for i := range 16 {
 			for j := range 2 {
 				p := binary.LittleEndian.Uint16(b[pointsIQ2_XS+4*i+2*j:])
-				store8(level[8*j:], latticeIQ2_XS.points[p&511]|evenSigns[p>>9])
+				store8(codes[8*j:], latticeIQ2_XS.points[p&511]|evenSigns[p>>9])
 			}
 			scale := float32(d*(0.5+unsigned[b[scalesIQ2_XS+i/2]>>(4*(i&1))&15])) * 0.25
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scale, valuesIQ2)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, scale, valuesIQ2)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ2_XS:]
 	}

@@ -25,7 +25,7 @@ var searchIQ3_S = latticeSearch{
 func dequantizeIQ3_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ3_S, dst, src, gridIQ3_S)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ3_S:]
-	var level [32]uint8
+	var codes [32]uint8
 	points := latticeIQ3_S.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ3_S {
 		b := (*[bytesIQ3_S]byte)(src)
@@ -35,11 +35,11 @@ func dequantizeIQ3_S(dst []float32, src []byte) {
 			place := (*[8]byte)(b[pointsIQ3_S+8*i:])
 			for j := range 4 {
 				first, second := points[uint(place[2*j])|high&256], points[uint(place[2*j+1])|high>>1&256]
-				store8(level[8*j:], first|second<<32|highBits(b[signsIQ3_S+4*i+j]))
+				store8(codes[8*j:], first|second<<32|highBits(b[signsIQ3_S+4*i+j]))
 				high >>= 2
 			}
 			scale := d * unsigned[1+2*(b[scalesIQ3_S+i/2]>>(4*(i&1))&15)]
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, scale, valuesIQ3_S)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, scale, valuesIQ3_S)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ3_S:]
 	}

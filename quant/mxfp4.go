@@ -27,22 +27,22 @@ var halvesE2M1 = [256]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8
 func dequantizeMXFP4(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.MXFP4, dst, src)
 	dst, src = dst[done:], src[done/weightsMXFP4*bytesMXFP4:]
-	var level [weightsMXFP4]uint8
+	var codes [weightsMXFP4]uint8
 	for len(dst) >= weightsMXFP4 && len(src) >= bytesMXFP4 {
-		unpackNibbles(&level, (*[16]byte)(src[1:]))
-		scaleLevels((*[32]float32)(dst), &level, scalesMXFP4[src[0]], &halvesE2M1)
+		unpackNibbles(&codes, (*[16]byte)(src[1:]))
+		scaleCodes((*[32]float32)(dst), &codes, scalesMXFP4[src[0]], &halvesE2M1)
 		dst, src = dst[weightsMXFP4:], src[bytesMXFP4:]
 	}
 }
 
 func quantizeMXFP4(dst []byte, src []float32) {
-	var level [weightsMXFP4]uint8
+	var codes [weightsMXFP4]uint8
 	for len(src) >= weightsMXFP4 && len(dst) >= bytesMXFP4 {
 		x := (*[weightsMXFP4]float32)(src)
 		greatest := absf(peak(x[:]))
 		dst[0] = exponentMXFP4(greatest)
-		levelsE2M1(level[:], x[:], greatest, scalesMXFP4[dst[0]])
-		packNibbles((*[16]byte)(dst[1:]), &level)
+		codesE2M1(codes[:], x[:], greatest, scalesMXFP4[dst[0]])
+		packNibbles((*[16]byte)(dst[1:]), &codes)
 		src, dst = src[weightsMXFP4:], dst[bytesMXFP4:]
 	}
 }
@@ -57,30 +57,30 @@ func exponentMXFP4(greatest float32) uint8 {
 	return uint8(truncated(float32(math.Floor(float64(log))) - 2 + 127))
 }
 
-// levelsE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
+// codesE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
 // near.
-func levelsE2M1(level []uint8, x []float32, peak, half float32) {
+func codesE2M1(codes []uint8, x []float32, peak, half float32) {
 	if !(peak < half*(1<<20)) {
-		farLevelsE2M1(level, x, half)
+		farCodesE2M1(codes, x, half)
 		return
 	}
 	var between [7]uint32 // the middle between each two magnitudes; of positive numbers, the bits are in order
 	for i := range between {
 		between[i] = math.Float32bits(half * (halvesE2M1[i] + halvesE2M1[i+1]) / 2)
 	}
-	for i, v := range x[:len(level)] {
+	for i, v := range x[:len(codes)] {
 		bits := math.Float32bits(v)
 		mag := bits &^ (1 << 31)
 		q := (between[0]-mag)>>31 + (between[1]-mag)>>31 + (between[2]-mag)>>31 + (between[3]-mag)>>31 +
 			(between[4]-mag)>>31 + (between[5]-mag)>>31 + (between[6]-mag)>>31
-		level[i] = uint8(q | bits>>28&8&(-q>>28)) // zero has no sign
+		codes[i] = uint8(q | bits>>28&8&(-q>>28)) // zero has no sign
 	}
 }
 
-// farLevelsE2M1 is levelsE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
+// farCodesE2M1 is codesE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
 // code is 0.
-func farLevelsE2M1(level []uint8, x []float32, half float32) {
-	for i, v := range x[:len(level)] {
+func farCodesE2M1(codes []uint8, x []float32, half float32) {
+	for i, v := range x[:len(codes)] {
 		mag, nearest := absf(v), 0
 		least := mag
 		for q := 1; q < 8; q++ {
@@ -91,7 +91,7 @@ func farLevelsE2M1(level []uint8, x []float32, half float32) {
 		if v < 0 && nearest > 0 {
 			nearest += 8
 		}
-		level[i] = uint8(nearest)
+		codes[i] = uint8(nearest)
 	}
 }
 

@@ -32,30 +32,30 @@ var scalesNVFP4 = func() (scales [256]float32) {
 func dequantizeNVFP4(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.NVFP4, dst, src)
 	dst, src = dst[done:], src[done/weightsNVFP4*bytesNVFP4:]
-	var level [16]uint8
+	var codes [16]uint8
 	for len(dst) >= weightsNVFP4 && len(src) >= bytesNVFP4 {
 		b := (*[bytesNVFP4]byte)(src)
 		for i, s := range b[:groupsNVFP4] {
 			q := load8(b[groupsNVFP4+8*i:])
-			store8(level[:], q&eachLow4)
-			store8(level[8:], q>>4&eachLow4)
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scalesNVFP4[s], &halvesE2M1)
+			store8(codes[:], q&eachLow4)
+			store8(codes[8:], q>>4&eachLow4)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, scalesNVFP4[s], &halvesE2M1)
 		}
 		dst, src = dst[weightsNVFP4:], src[bytesNVFP4:]
 	}
 }
 
 func quantizeNVFP4(dst []byte, src []float32) {
-	var level [16]uint8
+	var codes [16]uint8
 	for len(src) >= weightsNVFP4 && len(dst) >= bytesNVFP4 {
 		x, b := (*[weightsNVFP4]float32)(src), (*[bytesNVFP4]byte)(dst)
 		for i := range groupsNVFP4 {
 			group := x[16*i:][:16]
 			greatest := absf(peak(group))
 			b[i] = scaleNVFP4(greatest / 6)
-			levelsE2M1(level[:], group, greatest, scalesNVFP4[b[i]])
+			codesE2M1(codes[:], group, greatest, scalesNVFP4[b[i]])
 			for j := range 8 {
-				b[groupsNVFP4+8*i+j] = level[j] | level[j+8]<<4
+				b[groupsNVFP4+8*i+j] = codes[j] | codes[j+8]<<4
 			}
 		}
 		src, dst = src[weightsNVFP4:], dst[bytesNVFP4:]

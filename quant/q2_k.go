@@ -7,7 +7,7 @@ import "github.com/peftconv/peftconv/kernels"
 // scales and dmin of the minima.
 const (
 	groupsQ2_K = 16
-	levelsQ2_K = 16
+	codesQ2_K  = 16
 	dQ2_K      = 80
 	dminQ2_K   = 82
 	bytesQ2_K  = 84
@@ -46,14 +46,14 @@ var (
 func dequantizeQ2_K(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q2_K, dst, src)
 	dst, src = dst[done:], src[done/weightsK*bytesQ2_K:]
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ2_K {
 		b := (*[bytesQ2_K]byte)(src)
-		unpackCrumbs(&level, (*[64]byte)(b[levelsQ2_K:]))
+		unpackCrumbs(&codes, (*[64]byte)(b[codesQ2_K:]))
 		d, dmin := loadHalf((*[2]byte)(b[dQ2_K:])), loadHalf((*[2]byte)(b[dminQ2_K:]))
 		for i, s := range b[:groupsQ2_K] {
 			scale, minimum := float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
-			scaleLevelsAdd16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), scale, -minimum)
+			scaleCodesAdd16((*[16]float32)(dst[16*i:]), (*[16]byte)(codes[16*i:]), scale, -minimum)
 		}
 		dst, src = dst[weightsK:], src[bytesQ2_K:]
 	}
@@ -69,7 +69,7 @@ func quantizeQ2_K(dst []byte, src []float32) {
 
 func plainQ2_K(dst []byte, src []float32) {
 	var w [16]float32
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ2_K {
 		var scale, minimum [groupsQ2_K]float32
 		x := (*[weightsK]float32)(src)
@@ -78,12 +78,12 @@ func plainQ2_K(dst []byte, src []float32) {
 			for j, v := range group {
 				w[j] = absf(v)
 			}
-			scale[i], minimum[i] = searchQ2_K.fit(level[16*i:][:16], group, w[:])
+			scale[i], minimum[i] = searchQ2_K.fit(codes[16*i:][:16], group, w[:])
 		}
 		var scales, minima [groupsQ2_K]uint8
 		d := spreadScales(scales[:], scale[:], 15)
 		dmin := spreadScales(minima[:], minimum[:], 15)
-		finishQ2_K((*[bytesQ2_K]byte)(dst), &level, x, d, dmin, &scales, &minima)
+		finishQ2_K((*[bytesQ2_K]byte)(dst), &codes, x, d, dmin, &scales, &minima)
 		src, dst = src[weightsK:], dst[bytesQ2_K:]
 	}
 }
@@ -98,7 +98,7 @@ func quantizeWeightedQ2_K(dst []byte, row, importance []float32) {
 
 func plainWeightedQ2_K(dst []byte, row, importance []float32) {
 	var w [16]float32
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ2_K {
 		var scale, minimum, total [groupsQ2_K]float32
 		x := (*[weightsK]float32)(row)
@@ -107,36 +107,36 @@ func plainWeightedQ2_K(dst []byte, row, importance []float32) {
 			group := x[16*i:][:16]
 			errorWeights(w[:], group, importance[16*i:], spread)
 			total[i] = sumOf(w[:])
-			scale[i], minimum[i] = searchWeightedQ2_K.fit(level[16*i:][:16], group, w[:])
+			scale[i], minimum[i] = searchWeightedQ2_K.fit(codes[16*i:][:16], group, w[:])
 		}
 		var scales, minima [groupsQ2_K]uint8
 		d := fitPositive(scales[:], scale[:], total[:], 15)
 		dmin := fitPositive(minima[:], minimum[:], total[:], 15)
-		finishQ2_K((*[bytesQ2_K]byte)(dst), &level, x, d, dmin, &scales, &minima)
+		finishQ2_K((*[bytesQ2_K]byte)(dst), &codes, x, d, dmin, &scales, &minima)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ2_K:]
 	}
 }
 
 // finishQ2_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func finishQ2_K(b *[bytesQ2_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+func finishQ2_K(b *[bytesQ2_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
 	for i, s := range scale {
 		if s == 0 {
 			continue
 		}
-		rounded := level[16*i:][:16]
+		rounded := codes[16*i:][:16]
 		for j, v := range x[16*i:][:16] {
 			rounded[j] = uint8(nearestClamped((v+minimum[i])/s, 0, 3))
 		}
 	}
-	packCrumbs((*[64]byte)(b[levelsQ2_K:]), level)
+	packCrumbs((*[64]byte)(b[codesQ2_K:]), codes)
 }
 
 // finishLanesQ2_K is finishQ2_K where the groups have been searched in lanes.
 func finishLanesQ2_K(b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
-	packCrumbs((*[64]byte)(b[levelsQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
+	packCrumbs((*[64]byte)(b[codesQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
 }
 
 // writeScalesQ2_K writes all but the codes of a block, and returns the scales and minima as stored.

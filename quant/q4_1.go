@@ -15,10 +15,10 @@ var searchQ4_1 = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
 func dequantizeQ4_1(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q4_1, dst, src)
 	dst, src = dst[done:], src[done/weightsQ4_1*bytesQ4_1:]
-	var level [weightsQ4_1]uint8
+	var codes [weightsQ4_1]uint8
 	for len(dst) >= weightsQ4_1 && len(src) >= bytesQ4_1 {
-		unpackNibbles(&level, (*[16]byte)(src[4:]))
-		scaleLevelsAdd((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:])))
+		unpackNibbles(&codes, (*[16]byte)(src[4:]))
+		scaleCodesAdd((*[32]float32)(dst), &codes, loadHalf((*[2]byte)(src)), loadHalf((*[2]byte)(src[2:])))
 		dst, src = dst[weightsQ4_1:], src[bytesQ4_1:]
 	}
 }
@@ -33,8 +33,8 @@ func quantizeQ4_1(dst []byte, src []float32) {
 		storeHalf((*[2]byte)(dst[2:]), least)
 		q := (*[16]byte)(dst[4:])
 		for i := range q {
-			lo := roundedLevel(float32((x[i]-least)*inverse)+0.5, 15)
-			hi := roundedLevel(float32((x[i+16]-least)*inverse)+0.5, 15)
+			lo := roundedCode(float32((x[i]-least)*inverse)+0.5, 15)
+			hi := roundedCode(float32((x[i+16]-least)*inverse)+0.5, 15)
 			q[i] = lo | hi<<4
 		}
 		src, dst = src[weightsQ4_1:], dst[bytesQ4_1:]
@@ -51,18 +51,18 @@ func quantizeWeightedQ4_1(dst []byte, row, importance []float32) {
 
 func plainWeightedQ4_1(dst []byte, row, importance []float32) {
 	var w [weightsQ4_1]float32
-	var level [weightsQ4_1]uint8
+	var codes [weightsQ4_1]uint8
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) >= weightsQ4_1 && len(dst) >= bytesQ4_1 {
 		errorWeights(w[:], row, importance, spread)
-		d, minimum := searchQ4_1.fit(level[:], row[:weightsQ4_1], w[:])
-		packWeightedQ4_1(dst, &level, d, -minimum)
+		d, minimum := searchQ4_1.fit(codes[:], row[:weightsQ4_1], w[:])
+		packWeightedQ4_1(dst, &codes, d, -minimum)
 		row, importance, dst = row[weightsQ4_1:], importance[weightsQ4_1:], dst[bytesQ4_1:]
 	}
 }
 
-func packWeightedQ4_1(b []byte, level *[weightsQ4_1]uint8, d, m float32) {
+func packWeightedQ4_1(b []byte, codes *[weightsQ4_1]uint8, d, m float32) {
 	storeHalf((*[2]byte)(b), d)
 	storeHalf((*[2]byte)(b[2:]), m)
-	packNibbles((*[16]byte)(b[4:]), level)
+	packNibbles((*[16]byte)(b[4:]), codes)
 }

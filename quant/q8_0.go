@@ -12,7 +12,7 @@ func dequantizeQ8_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q8_0, dst, src)
 	dst, src = dst[done:], src[done/weightsQ8_0*bytesQ8_0:]
 	for len(dst) >= weightsQ8_0 && len(src) >= bytesQ8_0 {
-		scaleLevels((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
+		scaleCodes((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
 		dst, src = dst[weightsQ8_0:], src[bytesQ8_0:]
 	}
 }

@@ -166,7 +166,7 @@ func TestIdempotent(t *testing.T) {
 		x := normalWeights(8*cols, 16)
 		once := requantize(typ, x, cols, nil)
 		if twice := requantize(typ, once, cols, nil); relativeError(once, twice, cols, nil) > 1e-6 {
-			t.Errorf("%v: the second time moved the weights by %g", typ, relativeError(once, twice, cols, nil))
+			t.Errorf("%v: the second time changed the weights by %g", typ, relativeError(once, twice, cols, nil))
 		}
 	}
 }

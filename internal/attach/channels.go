@@ -57,7 +57,7 @@ func ChannelFits(channel string, t gguf.Type) bool {
 	case ChannelOffset:
 		return quant.HasOffsets(t)
 	case ChannelCode:
-		return quant.HasLevels(t)
+		return quant.HasCodes(t)
 	}
 	return quant.HasScales(t)
 }

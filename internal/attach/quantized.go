@@ -174,7 +174,7 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be moved by factors: choose %s", l.Tensor, t, ChannelCode)
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
-	case !quant.HasLevels(t):
+	case !quant.HasCodes(t):
 		return "", fmt.Errorf("tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose --method lora --qat %s, which moves scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}

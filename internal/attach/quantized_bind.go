@@ -195,5 +195,5 @@ func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
 		m.Scale[g] *= factor
 		m.Offset[g] *= factor
 	}
-	quant.Regrid(s.Base.Type, s.Row(r), s.BaseRow(r), m.Scale, m.Offset)
+	quant.SetScales(s.Base.Type, s.Row(r), s.BaseRow(r), m.Scale, m.Offset)
 }

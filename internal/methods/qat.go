@@ -62,7 +62,7 @@ func autoChannels(t gguf.Type) []string {
 	switch {
 	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
 		return []string{attach.ChannelCode} // of floats, this is a LoRA
-	case !quant.HasLevels(t):
+	case !quant.HasCodes(t):
 		return []string{attach.ChannelScale}
 	}
 	return []string{attach.ChannelScale, attach.ChannelCode}

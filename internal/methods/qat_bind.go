@@ -131,7 +131,7 @@ func (s *QATSite) snapRow(r int, m *requant.SnapScratch) {
 	}
 	if s.scale.A != nil || s.Offset.A != nil || s.factors != nil {
 		s.wanted(r, m)
-		quant.Regrid(s.Base.Type, to, from, m.Scale, m.Offset)
+		quant.SetScales(s.Base.Type, to, from, m.Scale, m.Offset)
 		from = to
 	}
 	if s.code.A != nil && s.Latent == nil {

@@ -45,13 +45,13 @@ func (b *MovedBlocks) Recode(r int, from []byte, change []float32, m *SnapScratc
 	case b.Latent != nil:
 		m.latent = floats.Sized(m.latent, len(change))
 		b.Latent.Row(m.latent, r)
-		round.Latent = m.latent
+		round.Master = m.latent
 	case b.Dither != 0:
 		m.dither = floats.Sized(m.dither, len(change))
 		DitherRow(m.dither, b.Dither, r)
-		round.Dither = m.dither
+		round.Stochastic = m.dither
 	}
-	quant.Recode(b.Base.Type, b.Row(r), from, change, round)
+	quant.SetCodes(b.Base.Type, b.Row(r), from, change, round)
 }
 
 // AddRows is dst += moved - base.
@@ -78,7 +78,7 @@ var SnapScratches = sync.Pool{New: func() any { return new(SnapScratch) }}
 func (m *SnapScratch) Grid(w *quant.Matrix, r int) {
 	groups := w.Groups()
 	m.Scale, m.Offset = floats.Sized(m.Scale, groups), floats.Sized(m.Offset, groups)
-	w.Grid(m.Scale, m.Offset, r)
+	w.Scales(m.Scale, m.Offset, r)
 }
 
 // DitherRow fills u with numbers in [0, 1) that depend on the seed and the place alone. They are multiples of 2⁻¹⁶, so that

@@ -96,7 +96,7 @@ func (f *feedback) normalize() {
 const compensateColumns = 64
 
 // round brings rows of weights, given as their levels, to want (rows, n), up or down by dither (rows, n), and gives what they miss.
-func (f *feedback) round(levels []quant.Levels, want, dither []float32) (missed []float32) {
+func (f *feedback) round(levels []quant.Codes, want, dither []float32) (missed []float32) {
 	n, rows := f.n, len(levels)
 	missed = make([]float32, rows*n)
 	sums := make([]float32, rows*compensateColumns)
@@ -115,22 +115,22 @@ func (f *feedback) round(levels []quant.Levels, want, dither []float32) (missed 
 }
 
 // roundColumns rounds columns of one row from k0 on, as many as there are sums of what the columns after them missed.
-func (f *feedback) roundColumns(l *quant.Levels, want, dither, missed, sums []float32, k0 int) {
+func (f *feedback) roundColumns(l *quant.Codes, want, dither, missed, sums []float32, k0 int) {
 	for i := len(sums) - 1; i >= 0; i-- {
 		k := k0 + i
-		missed[k] = want[k] - l.Move(k, want[k]+sums[i], dither[k])
+		missed[k] = want[k] - l.Round(k, want[k]+sums[i], dither[k])
 		kernels.Axpy(missed[k], f.gain[k*f.n+k0:k*f.n+k], sums[:i])
 	}
 }
 
 // hasGrid reports whether the levels of the tensor stay on a grid of their own.
-func (t *mergeTensor) hasGrid() bool { return t.to == t.w.Type && quant.HasGrid(t.to) }
+func (t *mergeTensor) hasGrid() bool { return t.to == t.w.Type && quant.HasIntegerCodes(t.to) }
 
 // compensate is mergeChunk of RoundCompensate.
 func (t *mergeTensor) compensate(dst []byte, stats []mergeStats, b rowBuffers, r0 int) {
 	cols, rows := t.w.Cols, len(stats)
 	size := len(dst) / rows
-	levels, dither := make([]quant.Levels, rows), make([]float32, rows*cols)
+	levels, dither := make([]quant.Codes, rows), make([]float32, rows*cols)
 	t.inPieces(rows, func(from, to int) {
 		t.aim(levels[from:to], dither[from*cols:to*cols], b.part(from*cols, to*cols), r0+from)
 	})
@@ -144,7 +144,7 @@ func (t *mergeTensor) compensate(dst []byte, stats []mergeStats, b rowBuffers, r
 }
 
 // aim loads the levels of rows from r0 on, with their dither, and sets b.merged to what they should become.
-func (t *mergeTensor) aim(levels []quant.Levels, dither []float32, b rowBuffers, r0 int) {
+func (t *mergeTensor) aim(levels []quant.Codes, dither []float32, b rowBuffers, r0 int) {
 	t.load(b, r0, r0+len(levels))
 	copy(b.merged, b.old)
 	kernels.Add(b.merged, b.change)
@@ -164,7 +164,7 @@ func (t *mergeTensor) sampleError(h *hessian, f *feedback) (sum float64) {
 	piece := min(mergePiece, t.w.Rows/places)
 	rows := places * piece
 	b, missed := newRowBuffers(rows*cols), make([]float32, rows*cols)
-	levels, dither := make([]quant.Levels, rows), make([]float32, rows*cols)
+	levels, dither := make([]quant.Codes, rows), make([]float32, rows*cols)
 	kernels.Parallel(places, func(i int) {
 		from, to, r0 := i*piece, (i+1)*piece, i*t.w.Rows/places
 		part := b.part(from*cols, to*cols)

@@ -124,7 +124,7 @@ func TestFeedback(t *testing.T) {
 	for i := range half {
 		half[i] = 0.5
 	}
-	levels := make([]quant.Levels, 1)
+	levels := make([]quant.Codes, 1)
 	levels[0].Load(w.Type, w.Data)
 	want[0], want[32] = 0.9, 0.9 // so that nothing comes to the end of the grid
 	f.round(levels, want, half)

@@ -67,7 +67,7 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 
 // roundingOf is the rounding of a tensor, as far as it is known before its changes are.
 func (m *merger) roundingOf(t *mergeTensor) string {
-	if t.to != t.w.Type || !quant.HasLevels(t.to) {
+	if t.to != t.w.Type || !quant.HasCodes(t.to) {
 		return RoundRequantize
 	}
 	return cmp.Or(m.opt.Rounding, RoundAuto)
@@ -124,11 +124,11 @@ func (t *mergeTensor) roundRow(dst []byte, old, change []float32, r int) {
 	}
 	switch t.rounding {
 	case RoundNearest:
-		quant.Recode(t.to, dst, base, change, quant.Rounding{})
+		quant.SetCodes(t.to, dst, base, change, quant.Rounding{})
 	case RoundDither, RoundBoth:
 		dither := make([]float32, len(change))
 		requant.DitherRow(dither, t.seed, r)
-		quant.Recode(t.to, dst, base, change, quant.Rounding{Dither: dither})
+		quant.SetCodes(t.to, dst, base, change, quant.Rounding{Stochastic: dither})
 	}
 }
 
@@ -137,14 +137,14 @@ func (t *mergeTensor) roundRow(dst []byte, old, change []float32, r int) {
 func (t *mergeTensor) refit(dst, base []byte, old, change []float32, r int) {
 	groups, n := t.w.Groups(), quant.GroupLen(t.to)
 	scale, offset := make([]float32, groups), make([]float32, groups)
-	t.w.Grid(scale, offset, r)
+	t.w.Scales(scale, offset, r)
 	for g := range groups {
 		from, to := g*n, min((g+1)*n, len(old))
 		ds, do := fitGroup(old[from:to], change[from:to], part(t.importance, from, to), offset[g], quant.HasOffsets(t.to))
 		scale[g] *= 1 + ds
 		offset[g] += do
 	}
-	quant.Regrid(t.to, dst, base, scale, offset)
+	quant.SetScales(t.to, dst, base, scale, offset)
 	now := quant.Matrix{Type: t.to, Rows: 1, Cols: len(old), Data: dst}
 	row := make([]float32, len(old))
 	now.Row(row, 0)
