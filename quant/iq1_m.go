@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -15,6 +16,14 @@ const (
 	scalesIQ1_M = 48
 	bytesIQ1_M  = 56
 )
+
+func init() {
+	register(gguf.IQ1_M, format{
+		weights: weightsK, bytes: bytesIQ1_M, nonFinite: nonFiniteIQ1_M,
+		dequantize: dequantizeIQ1_M, quantize: quantizeIQ1_M, quantizeWeighted: quantizeWeightedIQ1_M,
+		layout: scalesOfIQ1_M.layout(),
+	})
+}
 
 // scaleIQ1_M is d.
 func scaleIQ1_M(b *[bytesIQ1_M]byte) float32 {
@@ -221,4 +230,25 @@ func nonFiniteIQ1_M(data []byte) int {
 		}
 	}
 	return -1
+}
+
+var scalesOfIQ1_M = subScales{
+	subScaleLevels: subScaleLevels{0, 7, 2, 1, 0.5}, n: 16,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = scaleIQ1_M((*[bytesIQ1_M]byte)(b))
+		for i := range 16 {
+			r.i[i] = int16(binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7)
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		var packed [4]uint16
+		for i, s := range r.i {
+			packed[i/4] |= uint16(s) << (3 * (i % 4))
+		}
+		for i, v := range packed {
+			binary.LittleEndian.PutUint16(b[scalesIQ1_M+2*i:], v)
+		}
+		putScaleIQ1_M((*[bytesIQ1_M]byte)(b), r.d)
+	},
 }

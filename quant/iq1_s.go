@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -14,6 +15,14 @@ const (
 	highIQ1_S   = 34
 	bytesIQ1_S  = 50
 )
+
+func init() {
+	register(gguf.IQ1_S, format{
+		weights: weightsK, bytes: bytesIQ1_S, nonFinite: halfScales(weightsK, bytesIQ1_S, 0),
+		dequantize: dequantizeIQ1_S, quantizeWeighted: quantizeWeightedIQ1_S,
+		layout: scalesOfIQ1_S.layout(),
+	})
+}
 
 func dequantizeIQ1_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ1_S, dst, src, gridIQ1)
@@ -138,4 +147,22 @@ func sumOfThree(x0, x1, x2 float32, value *[3]float32) float32 {
 // squaresOfThree is Σ q²·w of three values.
 func squaresOfThree(w0, w1, w2 float32, value *[3]float32) float32 {
 	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) + float32(float32(w2*value[2])*value[2])
+}
+
+var scalesOfIQ1_S = subScales{
+	subScaleLevels: subScaleLevels{0, 7, 2, 1, 0.5}, n: 8,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b))
+		for i := range 8 {
+			r.i[i] = int16(b[highIQ1_S+2*i+1] >> 4 & 7)
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		storeHalf((*[2]byte)(b), r.d)
+		for i := range 8 {
+			at := highIQ1_S + 2*i + 1
+			b[at] = b[at]&0x8f | uint8(r.i[i])<<4
+		}
+	},
 }

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value. It has the half precision d; a byte for each
 // eight weights with the index of their point; as many with their signs; then the high two bits of the indexes, four
@@ -12,6 +15,14 @@ const (
 	scalesIQ2_S = 74
 	bytesIQ2_S  = 82
 )
+
+func init() {
+	register(gguf.IQ2_S, format{
+		weights: weightsK, bytes: bytesIQ2_S, nonFinite: halfScales(weightsK, bytesIQ2_S, 0),
+		dequantize: dequantizeIQ2_S, quantize: quantizeIQ2_S, quantizeWeighted: quantizeWeightedIQ2_S,
+		layout: nibbleScales(16, scalesIQ2_S, subScaleLevels{0, 15, 0.25, 0.125, 4}).layout(),
+	})
+}
 
 var searchIQ2_S = latticeSearch{
 	lattice: latticeIQ2_S, group: 16, tries: 9, step: 0.1, least: 1e-8,

@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -14,6 +15,14 @@ const (
 	scalesIQ2_XS = 66
 	bytesIQ2_XS  = 74
 )
+
+func init() {
+	register(gguf.IQ2_XS, format{
+		weights: weightsK, bytes: bytesIQ2_XS, nonFinite: halfScales(weightsK, bytesIQ2_XS, 0),
+		dequantize: dequantizeIQ2_XS, quantizeWeighted: quantizeWeightedIQ2_XS,
+		layout: nibbleScales(16, scalesIQ2_XS, subScaleLevels{0, 15, 0.25, 0.125, 4}).layout(),
+	})
+}
 
 var searchIQ2_XS = latticeSearch{
 	lattice: latticeIQ2_XS, group: 16, even: true, tries: 9, step: 0.1, least: noScale,

@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -13,6 +14,14 @@ const (
 	groupsIQ2_XXS = 2
 	bytesIQ2_XXS  = 66
 )
+
+func init() {
+	register(gguf.IQ2_XXS, format{
+		weights: weightsK, bytes: bytesIQ2_XXS, nonFinite: halfScales(weightsK, bytesIQ2_XXS, 0),
+		dequantize: dequantizeIQ2_XXS, quantizeWeighted: quantizeWeightedIQ2_XXS,
+		layout: highNibbles(groupsIQ2_XXS+7, 8, 0.25).layout(),
+	})
+}
 
 // valuesIQ2 are the values of the three codes of the IQ2 formats.
 var valuesIQ2 = signedValues(8, 25, 43)

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ3_S is a super-block of groups of 32 weights d·(2·scale+1)·value. It has the half precision d; a byte for each
 // four weights with the index of their point; a bit for each with the ninth bit of the index; a bit a weight for its
@@ -12,6 +15,14 @@ const (
 	scalesIQ3_S = 106
 	bytesIQ3_S  = 110
 )
+
+func init() {
+	register(gguf.IQ3_S, format{
+		weights: weightsK, bytes: bytesIQ3_S, nonFinite: halfScales(weightsK, bytesIQ3_S, 0),
+		dequantize: dequantizeIQ3_S, quantize: quantizeIQ3_S, quantizeWeighted: quantizeWeightedIQ3_S,
+		layout: nibbleScales(8, scalesIQ3_S, subScaleLevels{0, 15, 2, 1, 0.5}).layout(),
+	})
+}
 
 // valuesIQ3_S are the values of the codes.
 var valuesIQ3_S = signedValues(1, 3, 5, 7, 9, 11, 13, 15)

@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -14,6 +15,14 @@ const (
 	signsIQ3_XXS  = 66
 	bytesIQ3_XXS  = 98
 )
+
+func init() {
+	register(gguf.IQ3_XXS, format{
+		weights: weightsK, bytes: bytesIQ3_XXS, nonFinite: halfScales(weightsK, bytesIQ3_XXS, 0),
+		dequantize: dequantizeIQ3_XXS, quantize: quantizeIQ3_XXS, quantizeWeighted: quantizeWeightedIQ3_XXS,
+		layout: highNibbles(signsIQ3_XXS+3, 4, 0.5).layout(),
+	})
+}
 
 // valuesIQ3_XXS are the values of the codes.
 var valuesIQ3_XXS = signedValues(4, 12, 20, 28, 36, 44, 52, 62)

@@ -1,12 +1,23 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ4_NL is 32 weights d·value: the half precision d, then 16 bytes of codes as in Q4_0.
 const (
 	weightsIQ4_NL = 32
 	bytesIQ4_NL   = 18
 )
+
+func init() {
+	register(gguf.IQ4_NL, format{
+		weights: weightsIQ4_NL, bytes: bytesIQ4_NL, nonFinite: halfScales(weightsIQ4_NL, bytesIQ4_NL, 0),
+		dequantize: dequantizeIQ4_NL, quantize: quantizeIQ4_NL, quantizeWeighted: quantizeWeightedIQ4_NL,
+		layout: oneScale(32, 0).uneven(valuesIQ4[:16], nibblesFrom(2), nibblesTo(2)),
+	})
+}
 
 func dequantizeIQ4_NL(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.IQ4_NL, dst, src)

@@ -139,3 +139,24 @@ func (s *affineSearch) finishAffine(head *[headBytesK]byte, codes *[weightsK]uin
 		}
 	}
 }
+
+// scalesOfHead are those of Q4_K and Q5_K.
+var scalesOfHead = affineScales{
+	subScaleLevels: subScaleLevels{0, topScaleK, 1, 0, 1}, n: groupsK,
+	load: func(b []byte) (scale, minimum subScaleCodes) {
+		head := (*[headBytesK]byte)(b)
+		scale.d, minimum.d = loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
+		scales, minima := unpackScales(head)
+		for i := range groupsK {
+			scale.i[i], minimum.i[i] = int16(uint8(scales>>(8*i))), int16(uint8(minima>>(8*i)))
+		}
+		return scale, minimum
+	},
+	store: func(b []byte, scale, minimum subScaleCodes) {
+		var scales, minima [groupsK]uint8
+		for i := range groupsK {
+			scales[i], minima[i] = uint8(scale.i[i]), uint8(minimum.i[i])
+		}
+		writeHead((*[headBytesK]byte)(b), scale.d, minimum.d, &scales, &minima)
+	},
+}

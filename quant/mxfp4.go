@@ -3,6 +3,7 @@ package quant
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -12,6 +13,14 @@ const (
 	weightsMXFP4 = 32
 	bytesMXFP4   = 17
 )
+
+func init() {
+	register(gguf.MXFP4, format{
+		weights: weightsMXFP4, bytes: bytesMXFP4, nonFinite: nonFiniteMXFP4,
+		dequantize: dequantizeMXFP4, quantize: quantizeMXFP4,
+		layout: layoutMXFP4().uneven(valuesE2M1, nibblesFrom(1), nibblesTo(1)).byRank(&ranksE2M1, codeOfE2M1),
+	})
+}
 
 // scalesMXFP4 is half of the scale, because values are stored doubled.
 var scalesMXFP4 = func() (scales [256]float32) {
@@ -115,4 +124,29 @@ func nonFiniteMXFP4(data []byte) int {
 		}
 	}
 	return -1
+}
+
+// valuesE2M1 are the values of halvesE2M1 in order; ranksE2M1 and codeOfE2M1 convert between code and rank. Zero has
+// two codes; the one without a sign is written.
+var (
+	valuesE2M1 = []float32{-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12}
+	codeOfE2M1 = []uint8{15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}
+	ranksE2M1  = [256]uint8{7, 8, 9, 10, 11, 12, 13, 14, 7, 6, 5, 4, 3, 2, 1, 0}
+)
+
+// layoutMXFP4 has a power of two as its scale.
+func layoutMXFP4() *layout {
+	return &layout{
+		group: 32,
+		load:  func(b []byte, g *blockScales) { g.scale[0], g.offset[0] = scalesMXFP4[b[0]], 0 },
+		store: func(b []byte, g *blockScales) {
+			if s := g.scale[0]; s > 0 && s-s == 0 {
+				fraction, exponent := math.Frexp(float64(s)) // s = fraction·2^exponent, 1/2 ≤ fraction < 1
+				if fraction < 0.75 {
+					exponent--
+				}
+				b[0] = uint8(min(max(exponent+128, 0), 254))
+			}
+		},
+	}
 }

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q2_K is a super-block of sixteen groups of 16 weights scale·q - minimum: a byte a group with four bits of its scale
 // (low) and four of its minimum, 64 bytes of codes (see packCrumbs), then in half precision the factors d of the
@@ -12,6 +15,16 @@ const (
 	dminQ2_K   = 82
 	bytesQ2_K  = 84
 )
+
+func init() {
+	register(gguf.Q2_K, format{
+		weights: weightsK, bytes: bytesQ2_K, nonFinite: halfScales(weightsK, bytesQ2_K, dQ2_K, dminQ2_K),
+		dequantize: dequantizeQ2_K, quantize: quantizeQ2_K, quantizeWeighted: quantizeWeightedQ2_K,
+		layout: scalesOfQ2_K.layout().with(0, 4,
+			func(codes *[weightsK]uint8, b []byte) { unpackCrumbs(codes, (*[64]byte)(b[codesQ2_K:])) },
+			func(b []byte, codes *[weightsK]uint8) { packCrumbs((*[64]byte)(b[codesQ2_K:]), codes) }),
+	})
+}
 
 var (
 	searchQ2_K         = affineSearch{top: 3, first: -0.5, step: 0.1, steps: 15, absolute: true}
@@ -149,4 +162,22 @@ func writeScalesQ2_K(b *[bytesQ2_K]byte, d, dmin float32, scales, minima *[group
 		scale[i], minimum[i] = float32(d*unsigned[s&15]), float32(dmin*unsigned[s>>4])
 	}
 	return scale, minimum
+}
+
+var scalesOfQ2_K = affineScales{
+	subScaleLevels: subScaleLevels{0, 15, 1, 0, 1}, n: groupsQ2_K,
+	load: func(b []byte) (scale, minimum subScaleCodes) {
+		scale.d, minimum.d = loadHalf((*[2]byte)(b[dQ2_K:])), loadHalf((*[2]byte)(b[dminQ2_K:]))
+		for i, s := range b[:groupsQ2_K] {
+			scale.i[i], minimum.i[i] = int16(s&15), int16(s>>4)
+		}
+		return scale, minimum
+	},
+	store: func(b []byte, scale, minimum subScaleCodes) {
+		for i := range groupsQ2_K {
+			b[i] = uint8(scale.i[i] | minimum.i[i]<<4)
+		}
+		storeHalf((*[2]byte)(b[dQ2_K:]), scale.d)
+		storeHalf((*[2]byte)(b[dminQ2_K:]), minimum.d)
+	},
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -17,6 +18,16 @@ const (
 	dQ3_K      = 108
 	bytesQ3_K  = 110
 )
+
+func init() {
+	register(gguf.Q3_K, format{
+		weights: weightsK, bytes: bytesQ3_K, nonFinite: halfScales(weightsK, bytesQ3_K, dQ3_K),
+		dequantize: dequantizeQ3_K, quantize: quantizeQ3_K, quantizeWeighted: quantizeWeightedQ3_K,
+		layout: scalesOfQ3_K.layout().with(-4, 8,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ3_K(codes, (*[bytesQ3_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ3_K((*[bytesQ3_K]byte)(b), codes) }),
+	})
+}
 
 // lanesQ3_K leaves super-blocks with a scale that was rounded to 0 to the plain search, which has their codes.
 var lanesQ3_K = laneFormat{
@@ -195,4 +206,22 @@ func unpackQ3_K(codes *[weightsK]uint8, b *[bytesQ3_K]byte) {
 			high >>= 1
 		}
 	}
+}
+
+var scalesOfQ3_K = subScales{
+	subScaleLevels: subScaleLevels{-32, 31, 1, 0, 1}, n: groupsQ3_K,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b[dQ3_K:]))
+		for i, s := range unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:])) {
+			r.i[i] = int16(s) - 32
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		var scales [groupsQ3_K]uint8
+		for i := range scales {
+			scales[i] = uint8(r.i[i] + 32)
+		}
+		writeScalesQ3_K((*[bytesQ3_K]byte)(b), r.d, &scales)
+	},
 }

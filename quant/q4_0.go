@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q4_0 is 32 weights d·(q-8): the half precision d, then 16 bytes, of which byte i holds the codes of weights i (low
 // bits) and i+16.
@@ -8,6 +11,14 @@ const (
 	weightsQ4_0 = 32
 	bytesQ4_0   = 18
 )
+
+func init() {
+	register(gguf.Q4_0, format{
+		weights: weightsQ4_0, bytes: bytesQ4_0, nonFinite: halfScales(weightsQ4_0, bytesQ4_0, 0),
+		dequantize: dequantizeQ4_0, quantize: quantizeQ4_0, quantizeWeighted: quantizeWeightedQ4_0,
+		layout: oneScale(32, 0).with(-8, 16, nibblesFrom(2), nibblesTo(2)),
+	})
+}
 
 func dequantizeQ4_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q4_0, dst, src)

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q4_1 is 32 weights d·q + m: the half precision d and m, then 16 bytes, of which byte i holds the codes of weights i
 // (low bits) and i+16.
@@ -8,6 +11,14 @@ const (
 	weightsQ4_1 = 32
 	bytesQ4_1   = 20
 )
+
+func init() {
+	register(gguf.Q4_1, format{
+		weights: weightsQ4_1, bytes: bytesQ4_1, nonFinite: halfScales(weightsQ4_1, bytesQ4_1, 0, 2),
+		dequantize: dequantizeQ4_1, quantize: quantizeQ4_1, quantizeWeighted: quantizeWeightedQ4_1,
+		layout: scaleAndMinimum().with(0, 16, nibblesFrom(4), nibblesTo(4)),
+	})
+}
 
 // searchQ4_1 is the search with importance weights.
 var searchQ4_1 = affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}

@@ -1,10 +1,23 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q4_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), then 128 bytes of
 // which byte i of each 32 holds the codes of weights i (low bits) and i+32 of 64.
 const bytesQ4_K = headBytesK + 128
+
+func init() {
+	register(gguf.Q4_K, format{
+		weights: weightsK, bytes: bytesQ4_K, nonFinite: halfScales(weightsK, bytesQ4_K, 0, 2),
+		dequantize: dequantizeQ4_K, quantize: quantizeQ4_K, quantizeWeighted: quantizeWeightedQ4_K,
+		layout: scalesOfHead.layout().with(0, 16,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ4_K(codes, (*[128]byte)(b[headBytesK:])) },
+			func(b []byte, codes *[weightsK]uint8) { packQ4_K((*[128]byte)(b[headBytesK:]), codes) }),
+	})
+}
 
 var (
 	searchQ4_K         = affineSearch{top: 15, first: -1, step: 0.1, steps: 20}

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q5_0 is 32 weights d·(q-16): the half precision d, 32 bits of which bit i is the highest bit of code i, then 16
 // bytes, of which byte i holds the low four bits of codes i (low) and i+16.
@@ -8,6 +11,14 @@ const (
 	weightsQ5_0 = 32
 	bytesQ5_0   = 22
 )
+
+func init() {
+	register(gguf.Q5_0, format{
+		weights: weightsQ5_0, bytes: bytesQ5_0, nonFinite: halfScales(weightsQ5_0, bytesQ5_0, 0),
+		dequantize: dequantizeQ5_0, quantize: quantizeQ5_0, quantizeWeighted: quantizeWeightedQ5_0,
+		layout: oneScale(32, 0).with(-16, 32, fiveBitsFrom(2), fiveBitsTo(2)),
+	})
+}
 
 func dequantizeQ5_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q5_0, dst, src)

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q5_1 is 32 weights d·q + m: the half precision d and m, 32 bits of which bit i is the highest bit of code i, then 16
 // bytes, of which byte i holds the low four bits of codes i (low) and i+16.
@@ -8,6 +11,14 @@ const (
 	weightsQ5_1 = 32
 	bytesQ5_1   = 24
 )
+
+func init() {
+	register(gguf.Q5_1, format{
+		weights: weightsQ5_1, bytes: bytesQ5_1, nonFinite: halfScales(weightsQ5_1, bytesQ5_1, 0, 2),
+		dequantize: dequantizeQ5_1, quantize: quantizeQ5_1, quantizeWeighted: quantizeWeightedQ5_1,
+		layout: scaleAndMinimum().with(0, 32, fiveBitsFrom(4), fiveBitsTo(4)),
+	})
+}
 
 // searchQ5_1 is the search with importance weights.
 var searchQ5_1 = affineSearch{top: 31, first: -0.9, step: 0.05, steps: 36}

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q5_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), 32 bytes of which
 // bit g of byte j is the highest bit of code j of group g, then 128 bytes with the low four bits as in Q4_K.
@@ -9,6 +12,16 @@ const (
 	lowQ5_K   = headBytesK + 32
 	bytesQ5_K = headBytesK + 32 + 128
 )
+
+func init() {
+	register(gguf.Q5_K, format{
+		weights: weightsK, bytes: bytesQ5_K, nonFinite: halfScales(weightsK, bytesQ5_K, 0, 2),
+		dequantize: dequantizeQ5_K, quantize: quantizeQ5_K, quantizeWeighted: quantizeWeightedQ5_K,
+		layout: scalesOfHead.layout().with(0, 32,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ5_K(codes, (*[bytesQ5_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ5_K((*[bytesQ5_K]byte)(b), codes) }),
+	})
+}
 
 var (
 	searchQ5_K         = affineSearch{top: 31, first: -0.5, step: 0.1, steps: 15}

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q6_K is a super-block of 256 weights d·scale·(q-32) in sixteen groups of 16, laid out in two halves of 128: the low
 // four bits of the codes (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half: byte
@@ -11,6 +14,16 @@ const (
 	dQ6_K      = 208
 	bytesQ6_K  = 210
 )
+
+func init() {
+	register(gguf.Q6_K, format{
+		weights: weightsK, bytes: bytesQ6_K, nonFinite: halfScales(weightsK, bytesQ6_K, dQ6_K),
+		dequantize: dequantizeQ6_K, quantize: quantizeQ6_K, quantizeWeighted: quantizeWeightedQ6_K,
+		layout: scalesOfQ6_K.layout().with(-32, 64,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ6_K(codes, (*[bytesQ6_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ6_K((*[bytesQ6_K]byte)(b), codes) }),
+	})
+}
 
 var (
 	lanesQ6_K = laneFormat{
@@ -154,4 +167,21 @@ func unpackQ6_K(codes *[weightsK]uint8, b *[bytesQ6_K]byte) {
 			store8(l[i+96:], w>>4&eachLow4|h>>6&eachLow2<<4)
 		}
 	}
+}
+
+var scalesOfQ6_K = subScales{
+	subScaleLevels: subScaleLevels{-128, 127, 1, 0, 1}, n: 16,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b[dQ6_K:]))
+		for i, s := range b[scalesQ6_K:dQ6_K] {
+			r.i[i] = int16(int8(s))
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		storeHalf((*[2]byte)(b[dQ6_K:]), r.d)
+		for i, s := range r.i {
+			b[scalesQ6_K+i] = byte(s)
+		}
+	},
 }

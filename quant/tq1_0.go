@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -13,6 +14,16 @@ const (
 	dTQ1_0     = 52
 	bytesTQ1_0 = 54
 )
+
+func init() {
+	register(gguf.TQ1_0, format{
+		weights: weightsK, bytes: bytesTQ1_0, nonFinite: halfScales(weightsK, bytesTQ1_0, dTQ1_0),
+		dequantize: dequantizeTQ1_0, quantize: quantizeTQ1_0,
+		layout: oneScale(weightsK, dTQ1_0).with(-1, 3,
+			func(codes *[weightsK]uint8, b []byte) { unpackTrits(codes, (*[dTQ1_0]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packTrits((*[dTQ1_0]byte)(b), codes) }),
+	})
+}
 
 // A tritRun is a run of bytes in TQ1_0: byte i of it holds codes i, i+stride … of those that begin at first.
 type tritRun struct{ at, stride, first, perByte int }

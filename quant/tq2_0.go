@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // TQ2_0 is a super-block of 256 weights d·(q-1) of three codes: 64 bytes of codes (see packCrumbs), then the half
 // precision d.
@@ -8,6 +11,16 @@ const (
 	dTQ2_0     = 64
 	bytesTQ2_0 = 66
 )
+
+func init() {
+	register(gguf.TQ2_0, format{
+		weights: weightsK, bytes: bytesTQ2_0, nonFinite: halfScales(weightsK, bytesTQ2_0, dTQ2_0),
+		dequantize: dequantizeTQ2_0, quantize: quantizeTQ2_0,
+		layout: oneScale(weightsK, dTQ2_0).with(-1, 3,
+			func(codes *[weightsK]uint8, b []byte) { unpackCrumbs(codes, (*[64]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packCrumbs((*[64]byte)(b), codes) }).byRank(&[256]uint8{0, 1, 2, 2}, []uint8{0, 1, 2}),
+	})
+}
 
 func dequantizeTQ2_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.TQ2_0, dst, src)
