@@ -29,7 +29,7 @@ type Base struct {
 
 	Store  *store.Store // nil when closed
 	hash   func() (string, error)
-	Latent *requant.LatentWeights // what it was quantized from, or nil
+	Latent *requant.MasterWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.

@@ -143,7 +143,7 @@ func (bd *Bound) Snapped() map[string]string {
 	}
 	hashes := make([]string, len(blocks))
 	kernels.Parallel(len(hashes), func(i int) {
-		sum := sha256.Sum256(blocks[i].Snapped.Data)
+		sum := sha256.Sum256(blocks[i].Requantized.Data)
 		hashes[i] = hex.EncodeToString(sum[:])
 	})
 	byName := make(map[string]string, len(hashes))

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -15,6 +17,14 @@ func CheckDither(dither string) error {
 		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", dither, DitherNone, DitherUniform)
 	}
 	return nil
+}
+
+// RoundingOf is how the codes of a module's weight are rounded in training: a value of QATOptions.Dither and its seed.
+func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
+	if dither == DitherNone {
+		return requant.Rounding{Codes: requant.NearestCodes}
+	}
+	return requant.Rounding{Codes: requant.StochasticCodes, Seed: prng.NewRandom(seed, module).Next() | 1}
 }
 
 // Channels of a block that a QAT adapter may move. Several are joined with +.

@@ -19,7 +19,7 @@ func (b *Base) OpenLatent(path string) error {
 		return fmt.Errorf("open original weights: %w", err)
 	}
 	err = b.closeLatent()
-	b.Latent = &requant.LatentWeights{Path: path, Model: b.Model, Store: original, Hashes: map[*model.Linear]string{}}
+	b.Latent = &requant.MasterWeights{Path: path, Model: b.Model, Store: original, Hashes: map[*model.Linear]string{}}
 	return err
 }
 
@@ -53,7 +53,7 @@ func (b *Base) NewLatent(linears []*model.Linear) (string, error) {
 }
 
 // AttachLatent gives blocks the original weights of their linear maps, which must be those that were trained with.
-func (b *Base) AttachLatent(identity string, linears []*model.Linear, blocks []*requant.MovedBlocks) error {
+func (b *Base) AttachLatent(identity string, linears []*model.Linear, blocks []*requant.Blocks) error {
 	found, err := b.Latent.Identity(linears)
 	if err != nil {
 		return fmt.Errorf("original weights: %w", err)
@@ -62,7 +62,7 @@ func (b *Base) AttachLatent(identity string, linears []*model.Linear, blocks []*
 		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, expected %s", b.Latent.Path, found, identity)
 	}
 	for i, l := range linears {
-		if blocks[i].Latent, err = b.Latent.Rows(l); err != nil {
+		if blocks[i].Master, err = b.Latent.Rows(l); err != nil {
 			return err
 		}
 	}

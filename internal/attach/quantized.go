@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -122,12 +121,9 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
-		if g.Dither == DitherUniform {
-			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
-		}
+		s := &gridSite{Blocks: requant.NewBlocks(l, RoundingOf(g.Dither, g.Seed, l.Module)), byRows: channel == ChannelRow}
 		at.sites[l] = s
-		at.order = append(at.order, s)
+		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if g.Latent != "" {
 		linears, blocks := at.recoded(b)

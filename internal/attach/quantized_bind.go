@@ -7,7 +7,6 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
-	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -18,6 +17,7 @@ type gridAttachment struct {
 	inner       Effect // likewise
 	sites       map[*model.Linear]*gridSite
 	order       []*gridSite
+	blocks      []*requant.Blocks // of the sites, in their order
 	trained     bool
 	under       *model.Linear // whose weight was asked for just before
 	unread      []float32     // values of results that nobody reads
@@ -26,32 +26,23 @@ type gridAttachment struct {
 // Effect is the method's with the moved blocks in the place of its changes.
 func (at *gridAttachment) Effect() Effect {
 	e := at.inner
-	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks()
+	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks
 	return e
 }
 
 // gridSite is one matrix with its blocks moved.
 type gridSite struct {
-	requant.MovedBlocks
+	requant.Blocks
 	byRows bool      // the change is factors of rows, which the scales take up
 	change Change    // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
-// blocks are those of all sites.
-func (at *gridAttachment) blocks() []*requant.MovedBlocks {
-	all := make([]*requant.MovedBlocks, len(at.order))
-	for i, s := range at.order {
-		all[i] = &s.MovedBlocks
-	}
-	return all
-}
-
 // recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
+func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.Blocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && !s.byRows {
-			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
+			linears, blocks = append(linears, l), append(blocks, &s.Blocks)
 		}
 	}
 	return linears, blocks
@@ -66,7 +57,7 @@ func (at *gridAttachment) stepped(step, steps int) {
 		at.sites[l].change = c
 	}
 	for _, s := range at.order {
-		s.snap()
+		s.requantize()
 	}
 	if at.inner.Vectors != nil {
 		at.shiftBiases(at.inner.Vectors())
@@ -90,7 +81,7 @@ func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	at.under = l
 	if s := at.sites[l]; s != nil {
-		return &s.Snapped
+		return &s.Requantized
 	}
 	return at.Hooks.Weights(l, w)
 }
@@ -160,40 +151,30 @@ func (at *gridAttachment) changes() map[*model.Linear]Change {
 	return all
 }
 
-// snap moves the blocks of all rows.
-func (s *gridSite) snap() {
-	rows := s.Base.Rows
-	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
-		m := requant.SnapScratches.Get().(*requant.SnapScratch)
-		defer requant.SnapScratches.Put(m)
-		s.snapSome(i*requant.SnapRows, min(rows, (i+1)*requant.SnapRows), m)
+// requantize makes the blocks of all rows.
+func (s *gridSite) requantize() {
+	cols := s.Base.Cols
+	requant.EachPiece(s.Base.Rows, func(r0, r1 int, m *requant.Scratch) {
+		if s.byRows {
+			for r := r0; r < r1; r++ {
+				s.scaleRow(r, s.change.Scaling.Rows[r], m)
+			}
+			return
+		}
+		change := m.Zeros((r1 - r0) * cols)
+		s.change.AddRows(change, r0, r1)
+		for r := r0; r < r1; r++ {
+			s.SetRow(r, requant.Change{Weights: change[(r-r0)*cols:][:cols]}, m)
+		}
 	})
 }
 
-// snapSome makes some rows of the moved blocks.
-func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
-	if s.byRows {
-		factors := s.change.Scaling.Rows
-		for r := r0; r < r1; r++ {
-			s.scaleRow(r, factors[r], m)
-		}
-		return
-	}
-	cols := s.Base.Cols
-	m.Change = floats.Sized(m.Change, (r1-r0)*cols)
-	clear(m.Change)
-	s.change.AddRows(m.Change, r0, r1)
-	for r := r0; r < r1; r++ {
-		s.Recode(r, s.BaseRow(r), m.Change[(r-r0)*cols:][:cols], m)
-	}
-}
-
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
-	m.Grid(s.Base, r)
+func (s *gridSite) scaleRow(r int, factor float32, m *requant.Scratch) {
+	m.Scales(s.Base, r)
 	for g := range m.Scale {
 		m.Scale[g] *= factor
 		m.Offset[g] *= factor
 	}
-	quant.SetScales(s.Base.Type, s.Row(r), s.BaseRow(r), m.Scale, m.Offset)
+	s.SetRow(r, requant.Change{Scale: m.Scale, Offset: m.Offset}, m)
 }

@@ -117,10 +117,9 @@ type mergeTensor struct {
 	changes []attach.Change
 
 	rounding   string    // how the change is rounded
-	seed       uint64    // of the dither
+	seed       uint64    // of stochastic rounding
 	importance []float32 // of the columns; nil: all alike
-	feedback   *feedback // of RoundCompensate, while its blocks are made
-	ready      []byte    // these blocks, until they are written
+	ready      []byte    // the blocks of RoundCompensate, until they are written
 	readyStats mergeStats
 }
 

@@ -213,7 +213,10 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
 	r.Normal(dw, 1)
-	g := &methods.GroupGradient{Site: &methods.QATSite{MovedBlocks: requant.MovedBlocks{Base: &w}, Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g := &methods.GroupGradient{Site: &methods.QATSite{
+		Blocks: requant.Blocks{Requantizer: requant.Requantizer{Base: &w}},
+		Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)},
+	}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {
