@@ -27,16 +27,16 @@ func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
 	return requant.Rounding{Codes: requant.StochasticCodes, Seed: prng.NewRandom(seed, module).Next() | 1}
 }
 
-// Channels of a block that a QAT adapter may move. Several are joined with +.
+// Channels of a block that a QAT adapter may change. Several are joined with +.
 const (
 	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
 	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
 	ChannelRow    = "row"    // the scales of a row, by a factor of its own
-	ChannelCode   = "code"   // the level of each weight, rounded from its value + s·B·A
+	ChannelCode   = "code"   // the code of each weight, rounded from its value + s·B·A
 	QATAuto       = "auto"   // for each tensor what suits its type best
 )
 
-// Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
+// Values of QATOptions.Dither: where between two codes a weight of ChannelCode is rounded up.
 const (
 	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
 	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing

@@ -14,10 +14,10 @@ import (
 // Grid says how an adapter of an ordinary method is one on the grid of a quantized base: the forward pass multiplies with
 // blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
 type Grid struct {
-	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else levels
+	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
 	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
 	Seed     uint64 `json:"seed"`                    // of the dither
-	Latent   string `json:"latent_sha256,omitempty"` // of the original weights that levels start from (Base.OpenLatent); "": the base itself
+	Latent   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -61,7 +61,7 @@ func (c *Config) SameGrid(saved string) error {
 	case (then.Grid == nil) != (c.Grid == nil):
 		return errors.New("of the run and this one only one is quantization-aware")
 	case c.Grid != nil && *then.Grid != *c.Grid:
-		return fmt.Errorf("the run moved blocks by %+v, this one by %+v", *then.Grid, *c.Grid)
+		return fmt.Errorf("the run requantized by %+v, this one by %+v", *then.Grid, *c.Grid)
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ type GridOptions struct {
 	Channels string // QATAuto ("" is the same), ChannelCode or ChannelRow
 	Dither   string // DitherUniform ("" is the same) or DitherNone
 	Seed     uint64 // of the dither
-	Latent   bool   // levels start from the original weights that Base.OpenLatent has opened, in the place of dither
+	Latent   bool   // codes are rounded from the master weights that Base.OpenMaster has opened, without dither
 }
 
 // TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
@@ -92,9 +92,9 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
 	if err == nil && opt.Latent {
-		linears, _ := bound.Hooks.(*gridAttachment).recoded(b)
-		if g.Latent, err = b.NewLatent(linears); err == nil {
-			a.Origin.Latent = Absolute(b.Latent.Path)
+		linears, _ := bound.Hooks.(*gridAttachment).withCodes(b)
+		if g.Latent, err = b.IdentifyMaster(linears); err == nil {
+			a.Origin.Master = Absolute(b.Master.Path)
 		}
 	}
 	if err != nil {
@@ -126,8 +126,8 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if g.Latent != "" {
-		linears, blocks := at.recoded(b)
-		return at, b.AttachLatent(g.Latent, linears, blocks)
+		linears, blocks := at.withCodes(b)
+		return at, b.AttachMaster(g.Latent, linears, blocks)
 	}
 	return at, nil
 }
@@ -150,11 +150,11 @@ func onlyLinears(b *Base, e *Effect) error {
 	linears := b.Model.Linears()
 	for l := range changes {
 		if !slices.Contains(linears, l) {
-			return fmt.Errorf("only linear maps of layers can be moved on the grid: leave %s out", l.Module)
+			return fmt.Errorf("only linear maps of layers can be requantized: leave %s out", l.Module)
 		}
 	}
 	if e.Vectors != nil && slices.ContainsFunc(e.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
-		return errors.New("norms and biases cannot be trained beside blocks that are moved on the grid: leave them out")
+		return errors.New("norms and biases cannot be trained beside blocks that are requantized: leave them out")
 	}
 	return nil
 }
@@ -167,11 +167,11 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 	case g.Channels == ChannelRow && !rows:
 		return "", fmt.Errorf("tensor %s: its change is more than factors of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
 	case g.Channels == ChannelRow && !quant.HasScales(t):
-		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be moved by factors: choose %s", l.Tensor, t, ChannelCode)
+		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t, ChannelCode)
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasCodes(t):
-		return "", fmt.Errorf("tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose --method lora --qat %s, which moves scales",
+		return "", fmt.Errorf("tensor %s is %v, whose weights have no codes of their own, as the channel %s needs: choose --method lora --qat %s, which changes scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}
 	return ChannelCode, nil

@@ -11,7 +11,7 @@ import (
 )
 
 // gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
-// moved blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
+// requantized blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
 type gridAttachment struct {
 	model.Hooks        // of the method
 	inner       Effect // likewise
@@ -23,14 +23,14 @@ type gridAttachment struct {
 	unread      []float32     // values of results that nobody reads
 }
 
-// Effect is the method's with the moved blocks in the place of its changes.
+// Effect is the method's with the requantized blocks in the place of its changes.
 func (at *gridAttachment) Effect() Effect {
 	e := at.inner
 	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks
 	return e
 }
 
-// gridSite is one matrix with its blocks moved.
+// gridSite is one matrix that is requantized.
 type gridSite struct {
 	requant.Blocks
 	byRows bool      // the change is factors of rows, which the scales take up
@@ -38,8 +38,8 @@ type gridSite struct {
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
-// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.Blocks) {
+// withCodes are the linear maps whose codes change, in the order of the model, with their blocks.
+func (at *gridAttachment) withCodes(b *Base) (linears []*model.Linear, blocks []*requant.Blocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && !s.byRows {
 			linears, blocks = append(linears, l), append(blocks, &s.Blocks)
@@ -77,7 +77,7 @@ func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 	}
 }
 
-// Weights is the matrix with its blocks moved.
+// Weights is the matrix with its requantized blocks.
 func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	at.under = l
 	if s := at.sites[l]; s != nil {
@@ -86,7 +86,7 @@ func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matri
 	return at.Hooks.Weights(l, w)
 }
 
-// Input leaves the inputs of moved blocks as they are.
+// Input leaves the inputs of requantized blocks as they are.
 func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	under := at.under
 	at.under = nil
@@ -96,7 +96,7 @@ func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.T
 	return at.Hooks.Input(t, w, x)
 }
 
-// Beside is none where blocks are moved.
+// Beside is none where blocks are requantized.
 func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
@@ -142,7 +142,7 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 	return at.Hooks.Linear(t, l, changed, y)
 }
 
-// changes are the differences between the moved blocks and those of the base.
+// changes are the differences between the requantized blocks and those of the base.
 func (at *gridAttachment) changes() map[*model.Linear]Change {
 	all := make(map[*model.Linear]Change, len(at.sites))
 	for l, s := range at.sites {

@@ -38,14 +38,14 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if m.settings.Latent != "" {
-		linears, blocks := at.recoded(b)
-		return at, b.AttachLatent(m.settings.Latent, linears, blocks)
+		linears, blocks := at.withCodes(b)
+		return at, b.AttachMaster(m.settings.Latent, linears, blocks)
 	}
 	return at, nil
 }
 
-// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *qatAttachment) recoded(b *attach.Base) (linears []*model.Linear, blocks []*requant.Blocks) {
+// withCodes are the linear maps whose codes change, in the order of the model, with their blocks.
+func (at *qatAttachment) withCodes(b *attach.Base) (linears []*model.Linear, blocks []*requant.Blocks) {
 	for _, l := range b.Model.Linears() {
 		if s := at.sites[l]; s != nil && s.code.A != nil {
 			linears, blocks = append(linears, l), append(blocks, &s.Blocks)

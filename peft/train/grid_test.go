@@ -35,7 +35,7 @@ func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*a
 	return a
 }
 
-// gridTypes are types of several kinds: even and uneven levels, with and without minima, few and many.
+// gridTypes are types of several kinds: even and uneven codes, with and without minima, few and many.
 var gridTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
 
 // TestGridMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
@@ -73,7 +73,7 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 		t.Errorf("the merge reports %+v", report)
 	}
 	m := pefttest.OpenBase(t, out)
-	checkSnapped(t, b, m, a)
+	checkRequantized(t, b, m, a)
 	loss, err := eval.Loss(context.Background(), m, nil, heldOut, batchTokens)
 	if err != nil || loss.Loss != *r.EvalLoss {
 		t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
@@ -93,7 +93,7 @@ func TestGridStartsAsTheBase(t *testing.T) {
 		for j, typ := range gridTypes {
 			if !testing.Short() || j == i%len(gridTypes) {
 				b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-				t.Run(c.Name, func(t *testing.T) { checkSnapped(t, b, b, newGridAdapter(t, b, c.New)) })
+				t.Run(c.Name, func(t *testing.T) { checkRequantized(t, b, b, newGridAdapter(t, b, c.New)) })
 			}
 		}
 	}
@@ -112,7 +112,7 @@ func TestGridIsTheSameEverywhere(t *testing.T) {
 }
 
 // TestGridGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients on the grid
-// as off it, and the inputs the one of the moved blocks.
+// as off it, and the inputs the one of the requantized blocks.
 func TestGridGradients(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
 	const tokens = 5
@@ -257,7 +257,7 @@ func TestGridRefused(t *testing.T) {
 		{b, lora(methods.LoRAOptions{Dropout: 0.1}), attach.GridOptions{}, "dropout takes inputs"},
 		{b, lora(methods.LoRAOptions{Norms: true}), attach.GridOptions{}, "norms and biases"},
 		{b, lora(methods.LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), attach.GridOptions{}, "leave lm_head out"},
-		{lattice, lora(methods.LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no levels of their own"},
+		{lattice, lora(methods.LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no codes of their own"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{}) }, attach.GridOptions{}, "changes vectors alone"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) {
 			return virtual.NewPromptTuning(b, virtual.PromptOptions{})

@@ -42,7 +42,7 @@ var qatTypes = []struct {
 	{gguf.BF16, "code"}, {gguf.F32, "scale+offset+row+code"},
 }
 
-// newQATAdapter makes an adapter, dithered where it moves levels.
+// newQATAdapter makes an adapter, stochastically rounded where it changes codes.
 func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapter {
 	t.Helper()
 	a, err := methods.NewQAT(b, methods.QATOptions{Channels: channels, Rank: 4, Seed: 3})
@@ -72,7 +72,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 				t.Errorf("the merge reports %+v", report)
 			}
 			m := pefttest.OpenBase(t, out)
-			checkSnapped(t, b, m, a)
+			checkRequantized(t, b, m, a)
 			loss, err := eval.Loss(context.Background(), m, nil, heldOut, 0)
 			if err != nil || loss.Loss != *r.EvalLoss {
 				t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
@@ -88,8 +88,8 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 	}
 }
 
-// checkSnapped compares every linear map of the merged model with the bound adapter's.
-func checkSnapped(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
+// checkRequantized compares every linear map of the merged model with the bound adapter's.
+func checkRequantized(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -108,7 +108,7 @@ func checkSnapped(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 func TestQATStartsAsTheBase(t *testing.T) {
 	for _, c := range qatTypes {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
-		checkSnapped(t, b, b, newQATAdapter(t, b, c.channels))
+		checkRequantized(t, b, b, newQATAdapter(t, b, c.channels))
 	}
 }
 
@@ -138,7 +138,7 @@ func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Ad
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes := bound.Snapped()
+		hashes := bound.BlockHashes()
 		if first == nil {
 			first = hashes
 		}
@@ -234,7 +234,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
-// TestQATMemory: the moved blocks are in what training is said to need.
+// TestQATMemory: the requantized blocks are in what training is said to need.
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
@@ -310,7 +310,7 @@ func TestQATRefused(t *testing.T) {
 		opt  methods.QATOptions
 		want string
 	}{
-		{methods.QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset moves: choose another channel (scale, row, code)"},
+		{methods.QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
 		{methods.QATOptions{Channels: "scales"}, `channel "scales" is not known`},
 		{methods.QATOptions{Channels: "scale+scale"}, "named twice"},
 		{methods.QATOptions{Rank: -1}, "rank -1"},
