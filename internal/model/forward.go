@@ -115,7 +115,7 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
 	w := h.Weights(l, &l.W)
 	var y *autograd.Tensor
-	if low, in := h.Beside(l), h.Input(t, w, x); in == x && low.A != nil {
+	if low, in := h.Beside(l), h.Input(t, l, w, x); in == x && low.A != nil {
 		y = t.LinearLoRA(x, w, low)
 	} else {
 		y = t.Linear(in, w)
@@ -145,7 +145,7 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
 	x := m.Hidden(t, b, h)
-	x, head, gradient := m.withUpdate(t, x, h)
+	x, head, gradient := m.logits(t, x, h)
 	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
 }
 
@@ -161,22 +161,21 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	x, head, _ := m.withUpdate(t, x, h)
+	x, head, _ := m.logits(t, x, h)
 	return t.Linear(x, head)
 }
 
-// withUpdate is the output head, what it is multiplied with, and what collects its gradient. A low-rank change stands
-// beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
-func (m *Model) withUpdate(t *autograd.Tape, x *autograd.Tensor, h Hooks) (*autograd.Tensor, kernels.Weights, *autograd.Tensor) {
-	head := h.Output(&m.Head)
-	u, b := h.HeadUpdate(t, x)
-	x = h.Input(t, head, x)
-	if u == nil {
-		return x, head, h.HeadGradient()
+// logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the gradient
+// of that. A low-rank change stands beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
+func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor, h Hooks) (in *autograd.Tensor, w kernels.Weights, grad *autograd.Tensor) {
+	head := h.Head(t, x, Head{W: &m.Head})
+	in = h.Input(t, nil, head.W, x)
+	if head.U == nil {
+		return in, head.W, head.Grad
 	}
-	var gradient *autograd.Tensor
+	b := head.B
 	if b.NeedsGrad() {
-		gradient = t.Hold(b)
+		grad = t.Hold(b)
 	}
-	return t.Beside(x, u), autograd.Widened{W: head, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, gradient
+	return t.Beside(in, head.U), autograd.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, grad
 }

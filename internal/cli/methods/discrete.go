@@ -48,7 +48,7 @@ var promptForms = []struct{ name, end string }{
 func (d *DiscreteFlags) check(f *Flags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, search.MethodDiscretePrompt)
+			return fmt.Errorf("--%s has no effect with --method %s", flag, search.MethodDiscretePrompt)
 		}
 	}
 	if f.Template == "" {
