@@ -48,7 +48,7 @@ func (o *demoOptions) Validate(args []string) error {
 
 func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 	var m *cli.Meter
-	o.options.Progress = func(p train.Progress) {
+	o.options.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
@@ -57,7 +57,7 @@ func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 		if p.Step == p.Steps {
 			m.Stop()
 		}
-	}
+	})
 	_, err := demo.Run(ctx, o.options, s.Out)
 	m.Stop()
 	return err

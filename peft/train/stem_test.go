@@ -28,17 +28,17 @@ func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers 
 		t.Fatal(err)
 	}
 	known := 0
-	tr.opt.Progress = func(Progress) {
-		if tr.stem != nil {
-			layers = tr.stem.layers
-			known = len(slices.DeleteFunc(slices.Clone(tr.stem.known), func(k bool) bool { return !k }))
+	tr.opt.Observer = OnStep(func(Progress) {
+		if tr.local.stem != nil {
+			layers = tr.local.stem.layers
+			known = len(slices.DeleteFunc(slices.Clone(tr.local.stem.known), func(k bool) bool { return !k }))
 		}
-	}
+	})
 	if err := tr.run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if tr.stem != nil && known != len(tr.stem.known) {
-		t.Errorf("%d of %d examples are known at the end", known, len(tr.stem.known))
+	if tr.local.stem != nil && known != len(tr.local.stem.known) {
+		t.Errorf("%d of %d examples are known at the end", known, len(tr.local.stem.known))
 	}
 	return tr.bound.Values, layers, tr
 }
@@ -55,7 +55,7 @@ func TestStem(t *testing.T) {
 	b, dir := pefttest.OpenBase(t, tall.WriteGGUF(t)), t.TempDir()
 	inMemory = func(int64) bool { return false }
 	plain, layers, tr := above(t, b, stemOptions(""))
-	if tr.stem != nil || layers != 0 {
+	if tr.local.stem != nil || layers != 0 {
 		t.Fatal("a run without memory and file keeps something")
 	}
 	for _, in := range []bool{true, false} {
@@ -86,22 +86,22 @@ func TestStemResume(t *testing.T) {
 	}
 	opt := stemOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	steps := 0
-	opt.Progress = func(Progress) { steps++ }
+	opt.Observer = OnStep(func(Progress) { steps++ })
 	if err := train(opt, context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	whole := pefttest.FileBytes(t, opt.Out)
 	ctx, cancel := context.WithCancel(context.Background())
-	opt.Progress = func(p Progress) {
+	opt.Observer = OnStep(func(p Progress) {
 		if p.Step == steps/2+1 {
 			cancel()
 		}
-	}
+	})
 	if err := train(opt, ctx); err == nil {
 		t.Fatal("the run was not interrupted")
 	}
 	opt.Resume = CheckpointPath(opt.Out)
-	opt.Progress = nil
+	opt.Observer = nil
 	if err := train(opt, context.Background()); err != nil {
 		t.Fatal(err)
 	}
