@@ -14,15 +14,19 @@ func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(head
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
+	return m.hidden(t, b, h, nil)
+}
+
+// hidden is Hidden above what a cache knows, which may be nil.
+func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache) *autograd.Tensor {
 	h.Begin(t)
-	stem := stemOf(h)
-	x, first := m.start(t, b, h, stem)
+	x, first := m.start(t, b, h, cache)
 	passes := make([]layerPass, len(m.Layers))
 	for i := first; i < len(m.Layers); i++ {
 		passes[i] = layerPass{m, t, b, h, m.Layers[i]}
 		y := t.CheckpointOf(x, &passes[i])
-		if stem != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
-			stem.Keep(b, i, x.Data)
+		if cache != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
+			cache.Store(b, i, x.Data)
 		}
 		x = y
 	}
@@ -135,7 +139,12 @@ func Project(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd
 // Loss runs a batch with targets and gives the summed cross entropy and the number of targets. What the tape
 // recorded is left for t.Backward, which starts from the gradient of scale times that sum.
 func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (sum float64, targets int) {
-	losses := m.Losses(t, b, h, scale)
+	return m.LossAbove(t, b, h, nil, scale)
+}
+
+// LossAbove is Loss with a cache of the layers below those that are trained; nil is none.
+func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) (sum float64, targets int) {
+	losses := m.losses(t, b, h, cache, scale)
 	for _, loss := range losses {
 		sum += float64(loss)
 	}
@@ -144,7 +153,11 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	x := m.Hidden(t, b, h)
+	return m.losses(t, b, h, nil, scale)
+}
+
+func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
+	x := m.hidden(t, b, h, cache)
 	x, head, gradient := m.logits(t, x, h)
 	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
 }

@@ -42,7 +42,7 @@ type local struct {
 	tape      *autograd.Tape
 	precision kernels.Precision
 	seed      uint64
-	stem      *stem // or nil
+	cache     *layerCache // of the layers below those that are trained, or nil
 }
 
 // compute implements gradients.
@@ -63,7 +63,7 @@ func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
 			return 0, err
 		}
 		l.tape.Reset(prng.Mix(l.seed ^ prng.Mix(uint64(s.step)<<20|uint64(i))))
-		part, _ := l.base.Model.Loss(l.tape, b, l.hooks(&s, i), 1/float32(targets))
+		part, _ := l.base.Model.LossAbove(l.tape, b, l.bound, l.below(&s, i), 1/float32(targets))
 		l.tape.Backward()
 		sum += part
 	}
@@ -73,11 +73,11 @@ func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
 	return sum / float64(targets), nil
 }
 
-// hooks are those of the adapter, above the stem where there is one; it is told the examples of batch number i.
-func (l *local) hooks(s *stepBatches, i int) model.Hooks {
-	if l.stem == nil || s.examples == nil {
-		return l.bound
+// below is the cache of the layers below, told the examples of batch number i; nil where there is none.
+func (l *local) below(s *stepBatches, i int) model.LayerCache {
+	if l.cache == nil || s.examples == nil {
+		return nil
 	}
-	l.stem.examples = s.examples[i]
-	return stemmed{l.bound, l.stem}
+	l.cache.examples = s.examples[i]
+	return l.cache
 }

@@ -46,4 +46,3 @@ func TestObserver(t *testing.T) {
 		}
 	}
 }
-

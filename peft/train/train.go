@@ -297,9 +297,9 @@ func (t *trainer) run(ctx context.Context) error {
 		t.state.BaseLoss = &r.Loss
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
-	if bytes := stemBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
-		t.local.stem = newStem(t.base, t.train, bytes, t.opt.Out)
-		defer t.local.stem.close()
+	if bytes := layerCacheBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
+		t.local.cache = newLayerCache(t.base, t.train, bytes, t.opt.Out)
+		defer t.local.cache.close()
 	}
 	t.opt.Observer.Begin(Start{
 		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
