@@ -11,7 +11,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&demoVerb) }
+
 var demoVerb = cli.Verb{
+	Place: 10,
 	Name:  "demo",
 	Short: "train, evaluate, merge and generate on a built-in model",
 	Long: `Shows the main features on a built-in model and built-in data. It trains a LoRA; evaluates the base, the base with the

@@ -19,7 +19,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&trainVerb) }
+
 var trainVerb = cli.Verb{
+	Place: 20,
 	Name:  "train",
 	Short: "train an adapter over a frozen model",
 	Long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are

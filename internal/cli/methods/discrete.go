@@ -9,6 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft/search"
 )
 
+func init() { register(150, discretePromptMethod) }
+
 // discretePromptMethod finds the words of a prompt.
 func discretePromptMethod() *Method {
 	d := &DiscreteFlags{}
