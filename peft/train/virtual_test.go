@@ -226,7 +226,7 @@ func TestHeadGradient(t *testing.T) {
 		packed := &batch.Batch{}
 		tr.train.Batch(packed, []int{0, 1, 2, 3})
 		tr.bound.Expand(packed)
-		loss, err := tr.gradient(context.Background(), []*batch.Batch{packed})
+		loss, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{packed}})
 		if err != nil {
 			t.Fatal(err)
 		}

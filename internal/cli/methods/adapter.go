@@ -6,6 +6,8 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() { register(100, adapterMethod) }
+
 // adapterMethod is bottleneck adapters.
 func adapterMethod() *Method {
 	var opt peft.BottleneckOptions

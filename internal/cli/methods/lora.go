@@ -12,6 +12,8 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() { register(10, loraMethod) }
+
 // loraMethod is low-rank adaptation and its variants.
 func loraMethod() *Method {
 	o := &loraFlags{}

@@ -6,6 +6,8 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() { register(120, prefixMethod) }
+
 func prefixMethod() *Method {
 	var opt peft.PrefixOptions
 	return &Method{

@@ -6,6 +6,8 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() { register(110, promptMethod) }
+
 func promptMethod() *Method {
 	var opt peft.PromptOptions
 	return &Method{

@@ -9,6 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() { register(130, pTuningMethod) }
+
 func pTuningMethod() *Method {
 	var opt peft.PTuningOptions
 	return &Method{
@@ -29,6 +31,8 @@ func pTuningMethod() *Method {
 		},
 	}
 }
+
+func init() { register(140, pTuningV2Method) }
 
 func pTuningV2Method() *Method {
 	var opt peft.PTuningV2Options
