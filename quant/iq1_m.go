@@ -165,10 +165,12 @@ type halfCut struct{ raisedX, raisedW, loweredX, loweredW float32 }
 // of a code is 1 more than that of the one before, so a cut takes away the sum of what lies below.
 func (h *halfGroup) first(i int) halfCut {
 	return halfCut{
-		raisedX:  float32(h.x[16] * raised[2]),
-		raisedW:  float32((squareIQ1(&raised, 0)-squareIQ1(&raised, 1))*h.w[i]) + float32(float32(h.w[16]*raised[2])*raised[2]),
+		raisedX: float32(h.x[16] * raised[2]),
+		raisedW: float32((squareIQ1(&raised, 0)-squareIQ1(&raised, 1))*h.w[i]) +
+			float32(float32(h.w[16]*raised[2])*raised[2]),
 		loweredX: float32(h.x[16] * lowered[2]),
-		loweredW: float32((squareIQ1(&lowered, 0)-squareIQ1(&lowered, 1))*h.w[i]) + float32(float32(h.w[16]*lowered[2])*lowered[2]),
+		loweredW: float32((squareIQ1(&lowered, 0)-squareIQ1(&lowered, 1))*h.w[i]) +
+			float32(float32(h.w[16]*lowered[2])*lowered[2]),
 	}
 }
 

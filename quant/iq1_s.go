@@ -146,7 +146,8 @@ func sumOfThree(x0, x1, x2 float32, value *[3]float32) float32 {
 
 // squaresOfThree is Σ q²·w of three values.
 func squaresOfThree(w0, w1, w2 float32, value *[3]float32) float32 {
-	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) + float32(float32(w2*value[2])*value[2])
+	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) +
+		float32(float32(w2*value[2])*value[2])
 }
 
 var scalesOfIQ1_S = subScales{

@@ -252,7 +252,9 @@ func (s *latticeSearch) try(g *latticeGroup, scale, top float32) float32 {
 
 // snap sets the codes of the point that begins at weight i: the nearest codes if they are on the lattice, else those
 // of the neighbour with the least error. It reports whether they were not on the lattice.
-func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, codes *[maxGroup]uint8, i int, inverse, scale float32) bool {
+func (s *latticeSearch) snap(
+	near *nearPoints, g *latticeGroup, codes *[maxGroup]uint8, i int, inverse, scale float32,
+) bool {
 	x, q := g.x[i:][:s.size], codes[i:][:s.size]
 	number := 0
 	for j := len(x) - 1; j >= 0; j-- {

@@ -88,7 +88,9 @@ func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, codes *[weightsK]u
 }
 
 // quantizeAffineWeighted finds head and codes of a super-block with the given importance of the columns.
-func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, importance []float32) {
+func (s *affineSearch) quantizeAffineWeighted(
+	head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, importance []float32,
+) {
 	var w [groupLenK]float32
 	var scale, minimum, total [groupsK]float32
 	spread := float32(2 * sumSquares(x[:]) / weightsK)
@@ -127,7 +129,9 @@ func finishAffineLanesWeighted(head *[headBytesK]byte, x *[weightsK]float32, l *
 
 // finishAffine writes the head and quantizes the weights again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func (s *affineSearch) finishAffine(head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8) {
+func (s *affineSearch) finishAffine(
+	head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8,
+) {
 	h := writeHead(head, d, dmin, scales, minima)
 	for i := range groupsK {
 		if h.scale[i] == 0 {

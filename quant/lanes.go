@@ -200,7 +200,9 @@ func (f *laneFormat) weights(l *laneSearch, x, importance []float32) []float32 {
 }
 
 // quantizeBlocks quantizes a row of blocks of 32 weights with importance. pack makes a block.
-func (l *laneSearch) quantizeBlocks(dst []byte, row, importance []float32, size int, pack func(b []byte, codes *[32]uint8, scale, origin float32)) {
+func (l *laneSearch) quantizeBlocks(
+	dst []byte, row, importance []float32, size int, pack func(b []byte, codes *[32]uint8, scale, origin float32),
+) {
 	defer laneSearches.Put(l)
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) > 0 {

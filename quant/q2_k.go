@@ -132,7 +132,9 @@ func plainWeightedQ2_K(dst []byte, row, importance []float32) {
 
 // finishQ2_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func finishQ2_K(b *[bytesQ2_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+func finishQ2_K(
+	b *[bytesQ2_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsQ2_K]uint8,
+) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
 	for i, s := range scale {
 		if s == 0 {
@@ -147,13 +149,17 @@ func finishQ2_K(b *[bytesQ2_K]byte, codes *[weightsK]uint8, x *[weightsK]float32
 }
 
 // finishLanesQ2_K is finishQ2_K where the groups have been searched in lanes.
-func finishLanesQ2_K(b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d, dmin float32, scales, minima *[groupsQ2_K]uint8) {
+func finishLanesQ2_K(
+	b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d, dmin float32, scales, minima *[groupsQ2_K]uint8,
+) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
 	packCrumbs((*[64]byte)(b[codesQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
 }
 
 // writeScalesQ2_K writes all but the codes of a block, and returns the scales and minima as stored.
-func writeScalesQ2_K(b *[bytesQ2_K]byte, d, dmin float32, scales, minima *[groupsQ2_K]uint8) (scale, minimum [groupsQ2_K]float32) {
+func writeScalesQ2_K(
+	b *[bytesQ2_K]byte, d, dmin float32, scales, minima *[groupsQ2_K]uint8,
+) (scale, minimum [groupsQ2_K]float32) {
 	d = storeHalf((*[2]byte)(b[dQ2_K:]), d)
 	dmin = storeHalf((*[2]byte)(b[dminQ2_K:]), dmin)
 	for i := range groupsQ2_K {

@@ -136,7 +136,9 @@ func roundScalesQ3_K(scale *[groupsQ3_K]float32) (d float32, scales [groupsQ3_K]
 
 // finishQ3_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func finishQ3_K(b *[bytesQ3_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8) {
+func finishQ3_K(
+	b *[bytesQ3_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8,
+) {
 	for i, step := range writeScalesQ3_K(b, d, scales) {
 		if step == 0 {
 			continue

@@ -80,7 +80,8 @@ func quantizeWeightedQ4_K(dst []byte, row, importance []float32) {
 func plainWeightedQ4_K(dst []byte, row, importance []float32) {
 	var codes [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ4_K {
-		searchWeightedQ4_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &codes, (*[weightsK]float32)(row), importance)
+		head, x := (*[headBytesK]byte)(dst), (*[weightsK]float32)(row)
+		searchWeightedQ4_K.quantizeAffineWeighted(head, &codes, x, importance)
 		packQ4_K((*[128]byte)(dst[headBytesK:]), &codes)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ4_K:]
 	}

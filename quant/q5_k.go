@@ -84,7 +84,8 @@ func quantizeWeightedQ5_K(dst []byte, row, importance []float32) {
 func plainWeightedQ5_K(dst []byte, row, importance []float32) {
 	var codes [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ5_K {
-		searchWeightedQ5_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &codes, (*[weightsK]float32)(row), importance)
+		head, x := (*[headBytesK]byte)(dst), (*[weightsK]float32)(row)
+		searchWeightedQ5_K.quantizeAffineWeighted(head, &codes, x, importance)
 		packQ5_K((*[bytesQ5_K]byte)(dst), &codes)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ5_K:]
 	}

@@ -31,7 +31,9 @@ var (
 		plain:  func(dst []byte, x, _ []float32) { plainQ6_K(dst, x) },
 		finish: finishLanesQ6_K,
 	}
-	lanesWeightedQ6_K = laneFormat{n: 16, bytes: bytesQ6_K, lanes: symmetricLanes(32), plain: plainWeightedQ6_K, finish: finishLanesQ6_K}
+	lanesWeightedQ6_K = laneFormat{
+		n: 16, bytes: bytesQ6_K, lanes: symmetricLanes(32), plain: plainWeightedQ6_K, finish: finishLanesQ6_K,
+	}
 )
 
 func dequantizeQ6_K(dst []float32, src []byte) {

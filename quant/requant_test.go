@@ -152,8 +152,9 @@ func scaled(x []float32, factor float32) []float32 {
 // groupTolerances are how much of a change of single groups by a tenth is missed, in types with sub-scales of few bits.
 // In others half precision alone rounds.
 var groupTolerances = map[gguf.Type]float64{
-	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25, gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7,
-	gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3, gguf.NVFP4: 0.8, gguf.BF16: 0.05,
+	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25,
+	gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7, gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3,
+	gguf.NVFP4: 0.8, gguf.BF16: 0.05,
 }
 
 func TestSetScalesOfSingleGroups(t *testing.T) {
@@ -239,7 +240,8 @@ func TestSetCodesIsNearest(t *testing.T) {
 				least = min(least, math.Abs(float64(x[i]+change[i])-float64(float32(scale[g]*value)+offset[g])))
 			}
 			if miss := math.Abs(float64(x[i]+change[i]) - float64(v)); scale[g] != 0 && miss > least*(1+1e-4)+1e-7 {
-				t.Fatalf("weight %d should become %v and is %v: %v off, the nearest value is %v off", i, x[i]+change[i], v, miss, least)
+				t.Fatalf("weight %d should become %v and is %v: %v off, the nearest value is %v off",
+					i, x[i]+change[i], v, miss, least)
 			}
 		}
 	})

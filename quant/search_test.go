@@ -65,7 +65,8 @@ func TestFitFindsGrid(t *testing.T) {
 		gotScale, gotMin := s.fit(codes, x, w)
 		for i, l := range codes {
 			if y := gotScale*float32(l) - gotMin; math.Abs(float64(y-x[i])) > 1e-4*float64(scale) {
-				t.Fatalf("weight %v became %v (scale %v for %v, minimum %v for %v)", x[i], y, gotScale, scale, gotMin, minimum)
+				t.Fatalf("weight %v became %v (scale %v for %v, minimum %v for %v)",
+					x[i], y, gotScale, scale, gotMin, minimum)
 			}
 		}
 	}

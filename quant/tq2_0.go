@@ -18,7 +18,8 @@ func init() {
 		dequantize: dequantizeTQ2_0, quantize: quantizeTQ2_0,
 		layout: oneScale(weightsK, dTQ2_0).with(-1, 3,
 			func(codes *[weightsK]uint8, b []byte) { unpackCrumbs(codes, (*[64]byte)(b)) },
-			func(b []byte, codes *[weightsK]uint8) { packCrumbs((*[64]byte)(b), codes) }).byRank(&[256]uint8{0, 1, 2, 2}, []uint8{0, 1, 2}),
+			func(b []byte, codes *[weightsK]uint8) { packCrumbs((*[64]byte)(b), codes) }).
+			byRank(&[256]uint8{0, 1, 2, 2}, []uint8{0, 1, 2}),
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // OpenMaster opens the model that the base was quantized from, for adapters that start from its weights: a GGUF file, a
@@ -52,14 +53,17 @@ func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	return b.Master.Identity(linears)
 }
 
-// AttachMaster gives blocks the master weights of their linear maps, which must be those that were trained with.
-func (b *Base) AttachMaster(identity string, linears []*model.Linear, blocks []*requant.Blocks) error {
+// AttachMaster gives those of some blocks whose codes are rounded the master weights of their linear maps, which must be
+// the ones that were trained with.
+func (b *Base) AttachMaster(identity string, blocks []*requant.Blocks) error {
+	linears, blocks := b.withCodes(blocks)
 	found, err := b.Master.Identity(linears)
 	if err != nil {
 		return fmt.Errorf("original weights: %w", err)
 	}
 	if found != identity {
-		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, expected %s", b.Master.Path, found, identity)
+		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, "+
+			"expected %s", b.Master.Path, found, identity)
 	}
 	for i, l := range linears {
 		if blocks[i].Master, err = b.Master.Rows(l); err != nil {
@@ -67,6 +71,22 @@ func (b *Base) AttachMaster(identity string, linears []*model.Linear, blocks []*
 		}
 	}
 	return nil
+}
+
+// withCodes are the linear maps of those blocks whose codes are rounded, in the order of the model, and these blocks.
+func (b *Base) withCodes(all []*requant.Blocks) (linears []*model.Linear, blocks []*requant.Blocks) {
+	byMatrix := map[*quant.Matrix]*requant.Blocks{}
+	for _, m := range all {
+		if m.Codes != requant.KeepCodes {
+			byMatrix[m.Base] = m
+		}
+	}
+	for _, l := range b.Model.Linears() {
+		if m := byMatrix[&l.W]; m != nil {
+			linears, blocks = append(linears, l), append(blocks, m)
+		}
+	}
+	return linears, blocks
 }
 
 // masterSettings are settings of a method that can start from master weights; Original is their identity, or "".

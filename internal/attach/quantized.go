@@ -92,7 +92,7 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
 	if err == nil && opt.Latent {
-		linears, _ := bound.Hooks.(*gridAttachment).withCodes(b)
+		linears, _ := b.withCodes(bound.Effect.Blocks)
 		if g.Latent, err = b.IdentifyMaster(linears); err == nil {
 			a.Origin.Master = Absolute(b.Master.Path)
 		}
@@ -121,13 +121,17 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{Blocks: requant.NewBlocks(l, RoundingOf(g.Dither, g.Seed, l.Module)), byRows: channel == ChannelRow}
+		s := &gridSite{byRows: channel == ChannelRow}
+		var rounding requant.Rounding // of rows: codes stay
+		if !s.byRows {
+			rounding = RoundingOf(g.Dither, g.Seed, l.Module)
+		}
+		s.Blocks = requant.NewBlocks(l, rounding)
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if g.Latent != "" {
-		linears, blocks := at.withCodes(b)
-		return at, b.AttachMaster(g.Latent, linears, blocks)
+		return at, b.AttachMaster(g.Latent, at.blocks)
 	}
 	return at, nil
 }

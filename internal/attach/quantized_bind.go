@@ -37,16 +37,6 @@ type gridSite struct {
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
-// withCodes are the linear maps whose codes change, in the order of the model, with their blocks.
-func (at *gridAttachment) withCodes(b *Base) (linears []*model.Linear, blocks []*requant.Blocks) {
-	for _, l := range b.Model.Linears() {
-		if s := at.sites[l]; s != nil && !s.byRows {
-			linears, blocks = append(linears, l), append(blocks, &s.Blocks)
-		}
-	}
-	return linears, blocks
-}
-
 // stepped rounds the weights that the method now makes.
 func (at *gridAttachment) stepped(step, steps int) {
 	if at.inner.Stepped != nil {

@@ -129,8 +129,8 @@ type Approximation struct {
 	Seed       uint64
 }
 
-// Nearest is the pair that comes nearest to a change (out, in) of a weight, by random projection (linalg.TruncatedSVD). For an
-// energy it tries twice the rank until there is enough.
+// Nearest is the pair that comes nearest to a change (out, in) of a weight, by random projection (linalg.TruncatedSVD).
+// For an energy it tries twice the rank until there is enough.
 func Nearest(module string, change []float32, out, in int, a Approximation) LowRank {
 	rank := a.Rank
 	if a.Energy > 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// TestInBothIsNearest: the pair in float32 is that of Nearest but for rounding, with the same norm in both matrices, and of
-// the full rank it is the change.
+// TestInBothIsNearest: the pair in float32 is that of Nearest but for rounding, with the same norm in both matrices,
+// and of the full rank it is the change.
 func TestInBothIsNearest(t *testing.T) {
 	const out, in = 24, 16
 	change := make([]float32, out*in)

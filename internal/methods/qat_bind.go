@@ -19,9 +19,12 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	at := &qatAttachment{sites: make(map[*model.Linear]*QATSite, len(linears))}
 	for i, l := range linears {
 		mod := m.modules[i]
+		var rounding requant.Rounding
+		if _, ok := mod.low[attach.ChannelCode]; ok {
+			rounding = attach.RoundingOf(m.settings.Dither, m.settings.Seed, mod.name)
+		}
 		s := &QATSite{
-			Blocks:    requant.NewBlocks(l, attach.RoundingOf(m.settings.Dither, m.settings.Seed, mod.name)),
-			factor:    float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			Blocks: requant.NewBlocks(l, rounding), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
 		pair := func(channel string) (p QATPair) {
@@ -38,20 +41,9 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if m.settings.Latent != "" {
-		linears, blocks := at.withCodes(b)
-		return at, b.AttachMaster(m.settings.Latent, linears, blocks)
+		return at, b.AttachMaster(m.settings.Latent, at.blocks)
 	}
 	return at, nil
-}
-
-// withCodes are the linear maps whose codes change, in the order of the model, with their blocks.
-func (at *qatAttachment) withCodes(b *attach.Base) (linears []*model.Linear, blocks []*requant.Blocks) {
-	for _, l := range b.Model.Linears() {
-		if s := at.sites[l]; s != nil && s.code.A != nil {
-			linears, blocks = append(linears, l), append(blocks, &s.Blocks)
-		}
-	}
-	return linears, blocks
 }
 
 // QATPair is the pair of matrices of one channel; a is nil where there is none.

@@ -52,8 +52,8 @@ type Compensation struct {
 // spread, which is the better way where changes are much smaller than the steps.
 var dampings = []float64{0.01, 0.3, 10}
 
-// A Compensated is a matrix that may be requantized with compensation, and its changes. Without it, it is rounded as the
-// Requantizer says.
+// A Compensated is a matrix that may be requantized with compensation, and its changes. Without it, it is rounded as
+// the Requantizer says.
 type Compensated struct {
 	*Requantizer
 	Load Source

@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// TestCompensation: with the gains of a Hessian XᵀX = L·Lᵀ the error of a row, times L, is what rounding has missed at each
-// column: no more than half a step under L's diagonal.
+// TestCompensation: with the gains of a Hessian XᵀX = L·Lᵀ the error of a row, times L, is what rounding has missed at
+// each column: no more than half a step under L's diagonal.
 func TestCompensation(t *testing.T) {
 	const n = 64
 	c, err := newCompensation(correlated(n), 0.01)
@@ -55,7 +55,8 @@ func correlated(n int) *Hessian {
 	return h
 }
 
-// changed is a matrix of normal weights, stochastically rounded after its scales, with changes of so many parts of them.
+// changed is a matrix of normal weights, stochastically rounded after its scales, with changes of so many parts of
+// them.
 func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compensated {
 	t.Helper()
 	x, change := make([]float32, rows*cols), make([]float32, rows*cols)
@@ -73,7 +74,8 @@ func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compens
 	}}
 }
 
-// TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are refused.
+// TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are
+// refused.
 func TestHessianOfOddInputs(t *testing.T) {
 	const n = 256
 	bad, same := correlated(n), NewHessian(n)

@@ -21,8 +21,8 @@ type MasterWeights struct {
 	Hashes map[*model.Linear]string // SHA-256 of those that were asked for
 }
 
-// Find is the master weights of a linear map as they lie, nil where there are none, and the heads by which their rows are
-// permuted.
+// Find is the master weights of a linear map as they lie, nil where there are none, and the heads by which their rows
+// are permuted.
 func (m *MasterWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
 	t, heads, ok := m.Model.In(m.Store, linear)
 	if !ok || len(t.Shape) != 2 || !quant.Supported(t.Type) {
@@ -59,8 +59,8 @@ func (m *MasterWeights) Rows(linear *model.Linear) (*MasterRows, error) {
 	return &MasterRows{model.Ordered{W: *w, Heads: heads}, model.Inverted(model.RowsInBase(linear))}, nil
 }
 
-// farMaster is how far, as a share of their norm, master weights may be from those of a base: unrelated ones are √2 away,
-// and those of 2 bits a third.
+// farMaster is how far, as a share of their norm, master weights may be from those of a base: unrelated ones are √2
+// away, and those of 2 bits a third.
 const farMaster = 0.9
 
 // checkedRows is how many rows are compared.

@@ -12,8 +12,8 @@ type Rounding struct {
 	Codes CodeRounding
 	// Seed is that of the thresholds of StochasticCodes.
 	Seed uint64
-	// Master are the weights that the base was quantized from, nil for none. The change of a weight is then added to its
-	// master weight instead of to its value in the base, and the sum is rounded to nearest with the base's scales.
+	// Master are the weights that the base was quantized from, nil for none. The change of a weight is then added to
+	// its master weight instead of to its value in the base, and the sum is rounded to nearest with the base's scales.
 	Master *MasterRows
 	// FitScales fits scales and zero points to the change, by least squares, before codes take what is left of it.
 	FitScales bool
@@ -22,8 +22,8 @@ type Rounding struct {
 	// Compensation adds to each weight that is still to be rounded what makes good the errors of those of its row that
 	// are; nil for none. It needs StochasticCodes, without FitScales and Master.
 	Compensation *Compensation
-	// Anew quantizes the changed weights as any weights are, with scales of their own, to blocks of Type, in the place of
-	// all above but Importance.
+	// Anew quantizes the changed weights as any weights are, with scales of their own, to blocks of Type, in the place
+	// of all above but Importance.
 	Anew bool
 	Type gguf.Type
 }

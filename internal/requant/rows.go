@@ -128,8 +128,8 @@ func (q *Requantizer) Rows(dst []byte, b Rows, r0 int, load Source) {
 	})
 }
 
-// Sample does with rows from some places spread evenly over the matrix, n from each, what Rows would do, and gives their
-// weights.
+// Sample does with rows from some places spread evenly over the matrix, n from each, what Rows would do, and gives
+// their weights.
 func (q *Requantizer) Sample(places, n int, load Source) Rows {
 	b := NewRows(places * n * q.Base.Cols)
 	dst := make([]byte, places*n*q.rowSize())
@@ -160,7 +160,8 @@ type piece struct {
 	from, r0, r1 int
 }
 
-// pieces makes n pieces of rows: place says which rows of dst and b a piece is, and which row of the matrix comes first.
+// pieces makes n pieces of rows: place says which rows of dst and b a piece is, and which row of the matrix comes
+// first.
 func (q *Requantizer) pieces(dst []byte, b Rows, n int, load Source, place func(i int) (from, to, r0 int)) {
 	cols, size := q.Base.Cols, q.rowSize()
 	each := func(do func(p piece)) {

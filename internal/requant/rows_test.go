@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// TestRowsAreRow: the rows of merging have the bytes of the single rows of training, whatever the rounding and the number
-// of threads, and a sample of them the same weights.
+// TestRowsAreRow: the rows of merging have the bytes of the single rows of training, whatever the rounding and the
+// number of threads, and a sample of them the same weights.
 func TestRowsAreRow(t *testing.T) {
 	const rows, cols = 40, 512
 	m := changed(t, gguf.Q4_K, rows, cols, 0.1)
@@ -71,8 +71,8 @@ func TestScalesOfAChange(t *testing.T) {
 	}
 }
 
-// TestFitScalesIsNearest: of changes that are factors of groups and shifts, the fitted scales and zero points have nearly
-// all, and importance decides between columns that ask for different ones.
+// TestFitScalesIsNearest: of changes that are factors of groups and shifts, the fitted scales and zero points have
+// nearly all, and importance decides between columns that ask for different ones.
 func TestFitScalesIsNearest(t *testing.T) {
 	m := changed(t, gguf.Q4_1, 8, 256, 0)
 	load := func(b Rows, r0, r1 int) {

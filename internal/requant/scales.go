@@ -34,8 +34,8 @@ func part(x []float32, from, to int) []float32 {
 	return x[from:to]
 }
 
-// fitGroup is the relative change of a group's scale, and the change of its zero point if it has one, that together come
-// nearest to the changes of its weights.
+// fitGroup is the relative change of a group's scale, and the change of its zero point if it has one, that together
+// come nearest to the changes of its weights.
 func fitGroup(old, change, importance []float32, offset float32, affine bool) (scale, shift float32) {
 	var sw, sp, spp, sc, spc float64
 	for i, c := range change {
