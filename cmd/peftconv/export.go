@@ -139,7 +139,7 @@ func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, 
 		return nil, err
 	}
 	o.warnOtherBase(opened, s.Err)
-	o.base = opened.base.Path
+	o.base = opened.base.Path()
 	a := opened.adapters[0].Adapter
 	switch o.to {
 	case "state":
@@ -151,7 +151,7 @@ func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, 
 		}
 		return a, err
 	case "adapterhub":
-		return a, peft.SaveAdapterHub(a, o.out, opened.base)
+		return a, a.SaveAdapterHub(o.out, opened.base)
 	}
 	t, err := gguf.ParseType(o.elements)
 	if err != nil {
@@ -203,7 +203,7 @@ func (o *exportOptions) toPEFT(cli.Streams, *exported) (*peft.Adapter, error) {
 		return nil, err
 	}
 	if !a.InPEFT() {
-		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.Config.Method)
+		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.PEFTType())
 	}
 	if err := cli.CheckPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
 		return nil, err

@@ -127,13 +127,13 @@ func (m *modelFlags) open() (*opened, error) {
 	}
 	o.base = base
 	if m.latent != "" {
-		if err := base.OpenLatent(m.latent); err != nil {
+		if err := base.OpenOriginal(m.latent); err != nil {
 			base.Close()
 			return nil, fmt.Errorf("--latent: %w", err)
 		}
 	}
 	for i, a := range o.adapters {
-		if _, err := a.Adapter.Bind(base); err != nil {
+		if err := a.Adapter.CheckFit(base); err != nil {
 			base.Close()
 			return nil, fmt.Errorf("%s: %w", m.adapters[i].path, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -19,17 +20,17 @@ func CheckDither(dither string) error {
 
 // Channels of a block that a QAT adapter may move. Several are joined with +.
 const (
-	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
-	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
-	ChannelRow    = "row"    // the scales of a row, by a factor of its own
-	ChannelCode   = "code"   // the level of each weight, rounded from its value + s·B·A
-	QATAuto       = "auto"   // for each tensor what suits its type best
+	ChannelScale  = method.ChannelScale  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelOffset = method.ChannelOffset // what is added to each weight of a group, by s·B·A, in types with minima
+	ChannelRow    = method.ChannelRow    // the scales of a row, by a factor of its own
+	ChannelCode   = method.ChannelCode   // the level of each weight, rounded from its value + s·B·A
+	QATAuto       = method.ChannelAuto   // for each tensor what suits its type best
 )
 
 // Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
 const (
-	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
-	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
+	DitherUniform = method.DitherUniform // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
+	DitherNone    = method.DitherNone    // in the middle: changes of less than half a step move nothing
 )
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
@@ -91,8 +92,8 @@ func (a *Adapter) findLatent(b *Base) error {
 	}
 	path := a.Origin.Latent
 	if _, err := os.Stat(path); path == "" || err != nil {
-		return fmt.Errorf("adapter: its levels start from the original weights of the base, %s (SHA-256 of the tensors %s), which are not there: "+
-			"say where they are (--latent)", filepath.Base(path), identity)
+		return errkind.Errorf(ErrNoOriginal, "adapter: its levels start from the original weights of the base, "+
+			"%s (SHA-256 of the tensors %s), which are not there: say where they are", filepath.Base(path), identity)
 	}
 	return b.OpenLatent(path)
 }

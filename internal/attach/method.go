@@ -1,11 +1,13 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
@@ -42,7 +44,7 @@ func familyOf(peftType string) (*Family, error) {
 		return f, nil
 	}
 	known := slices.Sorted(maps.Keys(Families))
-	return nil, fmt.Errorf("peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
+	return nil, errkind.Errorf(errors.ErrUnsupported, "peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
 }
 
 // Method is one family of adapters over tensors: what they are and what they do to a model.
@@ -98,6 +100,14 @@ func NewAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)
 	}
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// MethodName is Family.Name of the adapter's method, "" where there is no such method.
+func (a *Adapter) MethodName() string {
+	if f, err := familyOf(a.Config.Method); err == nil {
+		return f.Name
+	}
+	return ""
 }
 
 // InPEFT reports whether HF PEFT has the adapter's method, and so loads the directory that SaveDir writes.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -67,19 +69,11 @@ func (c *Config) SameGrid(saved string) error {
 	return nil
 }
 
-// GridOptions says what TrainOnGrid does. The zero value dithers, and takes the channels by method and type.
-type GridOptions struct {
-	Channels string // QATAuto ("" is the same), ChannelCode or ChannelRow
-	Dither   string // DitherUniform ("" is the same) or DitherNone
-	Seed     uint64 // of the dither
-	Latent   bool   // levels start from the original weights that Base.OpenLatent has opened, in the place of dither
-}
-
 // TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
 // it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's grid;
 // gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
 // say why a method cannot be trained so, and which weight has nothing to move.
-func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
+func (a *Adapter) TrainOnGrid(b *Base, opt method.Quantized) error {
 	g := &Grid{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if g.Channels == "" {
 		g.Channels = QATAuto
@@ -92,7 +86,7 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	}
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
-	if err == nil && opt.Latent {
+	if err == nil && opt.Original {
 		linears, _ := bound.Hooks.(*gridAttachment).recoded(b)
 		if g.Latent, err = b.NewLatent(linears); err == nil {
 			a.Origin.Latent = Absolute(b.Latent.Path)
@@ -175,7 +169,7 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasLevels(t):
-		return "", fmt.Errorf("tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose --method lora --qat %s, which moves scales",
+		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose plain LoRA pairs with the channel %s, which moves scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}
 	return ChannelCode, nil

@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // Ways to make one LoRA of several, under PEFT's names. With wᵢ the weight of an adapter and sᵢ its scale (alpha/r):
@@ -119,7 +121,21 @@ type CombinedInput struct {
 //
 // One adapter alone is scaled, whatever the type, as in PEFT. What is dropped at random depends on the seed, the place of
 // the adapter and the tensor's name; no other program drops the same.
-func Combine(ctx context.Context, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport, error) {
+func Combine(ctx context.Context, adapters []peft.Scaled, opt CombineOptions) (*peft.Adapter, *CombineReport, error) {
+	a, report, err := combine(ctx, handle.Scaled(adapters), opt)
+	return wrapped(a), report, err
+}
+
+// wrapped is the adapter of package peft that holds one, nil of nil.
+func wrapped(a *attach.Adapter) *peft.Adapter {
+	if a == nil {
+		return nil
+	}
+	return handle.OfAdapter(a).(*peft.Adapter)
+}
+
+// combine is Combine on what the arguments hold.
+func combine(ctx context.Context, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport, error) {
 	c, err := newCombiner(adapters, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("combine: %w", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // lowRanks takes a LoRA apart, in the order of the modules' names. An adapter that is no LoRA, or one that has more than
@@ -47,7 +48,7 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 // newLowRank makes a LoRA of pairs whose scales are 1. Its rank is the configuration's, its alpha the same, and pairs of
 // another rank are in the rank and alpha patterns.
 func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*attach.Adapter, error) {
-	c.Method, c.Alpha, c.RSLoRA, c.Init = attach.MethodLoRA, float64(c.Rank), false, attach.InitKaiming
+	c.Method, c.Alpha, c.RSLoRA, c.Init = attach.MethodLoRA, float64(c.Rank), false, method.InitKaiming
 	c.RankPattern, c.AlphaPattern = nil, nil
 	shapes := map[string][]int{}
 	for _, l := range list {

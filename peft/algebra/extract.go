@@ -8,10 +8,12 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // ExtractOptions says what Extract looks for.
@@ -76,7 +78,13 @@ type LeftTensor struct {
 // the largest singular values, by random projection (linalg.TruncatedSVD). The two may be any of GGUF file and Hugging
 // Face directory, in any types; of quantized weights the difference holds their rounding too. One weight at a time is in
 // memory. Errors: models of different shape, and targets that nothing matches.
-func Extract(ctx context.Context, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport, error) {
+func Extract(ctx context.Context, base, tuned *peft.Base, opt ExtractOptions) (*peft.Adapter, *ExtractReport, error) {
+	a, report, err := extract(ctx, handle.Base(base), handle.Base(tuned), opt)
+	return wrapped(a), report, err
+}
+
+// extract is Extract on what the bases hold.
+func extract(ctx context.Context, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport, error) {
 	x, err := newExtractor(base, tuned, opt)
 	if err == nil {
 		err = x.run(ctx)

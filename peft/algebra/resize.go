@@ -7,8 +7,10 @@ import (
 	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // ResizeOptions says what rank each module of a resized LoRA gets. At least one of Rank, Energy and Ratio is set; with
@@ -86,7 +88,13 @@ type ResizedModule struct {
 // has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where the rank
 // grows, the new rows of A are random and the new columns of B zero, so that training can use them and the change is the
 // same.
-func Resize(ctx context.Context, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport, error) {
+func Resize(ctx context.Context, a *peft.Adapter, opt ResizeOptions) (*peft.Adapter, *ResizeReport, error) {
+	out, report, err := resize(ctx, handle.Adapter(a), opt)
+	return wrapped(out), report, err
+}
+
+// resize is Resize on what the adapter holds.
+func resize(ctx context.Context, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport, error) {
 	fail := func(err error) (*attach.Adapter, *ResizeReport, error) {
 		return nil, nil, fmt.Errorf("resize: %w", err)
 	}

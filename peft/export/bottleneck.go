@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -21,7 +22,7 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 		return nil, err
 	}
 	x := &bottleneckExport{BottleneckMethod: m, base: b, params: params, file: &modelFile{}}
-	if m.Placement == methods.Parallel {
+	if m.Placement == method.Parallel {
 		return x.file, x.widen()
 	}
 	return x.file, x.insert()
@@ -31,20 +32,20 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	a := b.Model.Arch
 	switch {
-	case m.Placement == methods.SerialHoulsby:
+	case m.Placement == method.SerialHoulsby:
 		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition (serial-houlsby); " +
 			"serial-pfeiffer and parallel adapters can be exported")
-	case m.Input != methods.InputNorm:
+	case m.Input != method.InputNorm:
 		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is cannot be exported")
-	case m.Activation != "silu" && m.Activation != methods.ActivationSwiGLU:
+	case m.Activation != "silu" && m.Activation != method.ActivationSwiGLU:
 		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported",
 			a.Name, m.Activation)
-	case m.Placement == methods.Parallel && slices.Contains(m.Parts, model.Attention.String()):
+	case m.Placement == method.Parallel && slices.Contains(m.Parts, model.Attention.String()):
 		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
-	case m.Placement == methods.Parallel && !a.AddsBiases && !m.Gated():
+	case m.Placement == method.Parallel && !a.AddsBiases && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
 			"a parallel adapter with the activation swiglu can be exported", a.Name)
-	case m.Placement == methods.SerialPfeiffer && a.FFNOnly == "":
+	case m.Placement == method.SerialPfeiffer && a.FFNOnly == "":
 		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, "+
 			"stands for llama models only, not for %s", a.Name)
 	}

@@ -12,7 +12,9 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // Kinds of llama.cpp's state files.
@@ -87,8 +89,8 @@ func (opt *StateOptions) check() (stateVersion, error) {
 
 // State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
-func State(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
-	r, err := exportState(b, adapters, path, opt)
+func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (*StateReport, error) {
+	r, err := exportState(handle.Base(b), handle.Scaled(adapters), path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}

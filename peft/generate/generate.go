@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // Options says how Generate chooses tokens. The zero value takes the likeliest token 128 times.
@@ -35,7 +37,12 @@ type Result struct {
 
 // Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
 // is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
-func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+	return run(ctx, handle.Base(b), handle.Scaled(adapters), prompt, opt, emit)
+}
+
+// run is Run on what the arguments hold.
+func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -27,14 +27,14 @@ func TestMergeCompensates(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-		adapters := []attach.Scaled{{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 0.3}}
+		adapters := []attach.Scaled{{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 0.3}}
 		hooks, err := attach.BindAll(b, adapters)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
 		miss := map[string]float64{}
-		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: set}, {Calibration: set}} {
+		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: pefttest.Data(set)}, {Calibration: pefttest.Data(set)}} {
 			out, report := mergeTo(t, b, opt, adapters...)
 			miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, pefttest.Packed(set)), want)
 			compensated := slices.ContainsFunc(report.Tensors, func(t Tensor) bool { return t.Rounding == RoundCompensate })
@@ -53,8 +53,8 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	m := pefttest.BlocksIn(gguf.Q4_K)
 	m.Layers = 2
 	b := pefttest.OpenBase(t, m.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2})
-	opt := Options{Calibration: pefttest.TinyData(40, 5)}
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	opt := Options{Calibration: pefttest.Data(pefttest.TinyData(40, 5))}
 	defer kernels.SetThreads(0)
 	var first []byte
 	for _, threads := range []int{1, 3} {
@@ -91,17 +91,17 @@ func writeBytes(t *testing.T, data []byte) string {
 // rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.F16).WriteGGUF(t))
-	a := attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 1}
+	a := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 1}
 	for name, set := range map[string]*attach.Data{
 		"none": nil, "unknown ids": {Examples: []attach.Example{{IDs: []int32{1, 1 << 20}}}}, "no example": {},
 	} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 		out := filepath.Join(t.TempDir(), "out.gguf")
-		if _, err := Run(context.Background(), b, []attach.Scaled{a}, out, Options{Rounding: RoundCompensate, Calibration: set, Force: true}); err == nil {
+		if _, err := run(context.Background(), b, []attach.Scaled{a}, out, Options{Rounding: RoundCompensate, Calibration: pefttest.Data(set), Force: true}); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	_, report := mergeTo(t, b, Options{Rounding: RoundCompensate, Calibration: pefttest.TinyData(4, 1)}, a)
+	_, report := mergeTo(t, b, Options{Rounding: RoundCompensate, Calibration: pefttest.Data(pefttest.TinyData(4, 1))}, a)
 	if got := report.Tensors[0].Rounding; got != RoundRequantize {
 		t.Errorf("F16 is rounded by %s", got)
 	}
@@ -155,7 +155,7 @@ func correlated(n int) *hessian {
 // TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are refused.
 func TestHessianOfOddInputs(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
-	bound, err := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2}).Bind(b)
+	bound, err := pefttest.Trained(t, b, method.LoRA{Rank: 2}).Bind(b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,10 @@ import (
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -25,7 +27,7 @@ type Options struct {
 
 	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
 	// measured on some of it. nil is none.
-	Calibration *attach.Data
+	Calibration *peft.Data
 }
 
 // Progress is called after each tensor, and before each layer of a calibration.
@@ -68,7 +70,12 @@ const littleRecovery = 0.5
 // everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
 // Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
 // then.
-func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, out string, opt Options) (*Report, error) {
+	return run(ctx, handle.Base(b), handle.Scaled(adapters), out, opt)
+}
+
+// run is Run on what the arguments hold.
+func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
 	m, err := newMerger(ctx, b, adapters, opt)
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)

@@ -110,9 +110,9 @@ func (p *Prompt) Form(form, model string) (string, error) {
 	case PromptText:
 		return p.Template + "\n", nil
 	case PromptSystem:
-		return t.System(p.Verbalizer), nil
+		return t.System(p.Verbalizer.Words()), nil
 	case PromptModelfile:
-		return t.Modelfile(p.Verbalizer, model), nil
+		return t.Modelfile(p.Verbalizer.Words(), model), nil
 	}
 	return "", fmt.Errorf("the form %q of a prompt is not known, expected %s, %s or %s", form, PromptText, PromptSystem, PromptModelfile)
 }

@@ -10,18 +10,12 @@ import (
 	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt. SearchPrompt does that.
 const MethodDiscretePrompt = "discrete-prompt"
-
-// Verbalizer says which words answer for which label.
-type Verbalizer = discrete.Verbalizer
-
-// ParseVerbalizer reads items such as "positive=great|good"; a label without an item is its own word.
-func ParseVerbalizer(labels, items []string) (Verbalizer, error) {
-	return discrete.ParseVerbalizer(labels, items)
-}
 
 // Record is one record of data: the texts of its fields by name.
 type Record = map[string]string
@@ -158,8 +152,8 @@ func (o *Options) Check() error {
 // Ebrahimi et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a
 // beam of the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far,
 // the given one among them. The result depends on the seed but not on the number of threads.
-func Run(ctx context.Context, b *attach.Base, data Data, opt Options) (*Result, error) {
-	s, err := newPromptSearch(b, data, opt)
+func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, error) {
+	s, err := newPromptSearch(handle.Base(b), data, opt)
 	if err != nil {
 		return nil, fmt.Errorf("search a prompt: %w", err)
 	}
@@ -171,8 +165,8 @@ func Run(ctx context.Context, b *attach.Base, data Data, opt Options) (*Result, 
 }
 
 // Eval measures a prompt on records, with adapters at work. batchTokens is as for EvalLoss.
-func Eval(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
-	score, err := evalPrompt(ctx, b, adapters, p, records, batchTokens)
+func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
+	score, err := evalPrompt(ctx, handle.Base(b), handle.Scaled(adapters), p, records, batchTokens)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate a prompt: %w", err)
 	}

@@ -60,7 +60,7 @@ func (s *promptSearch) proposeWords(ctx context.Context, t *discrete.Template) (
 	picked := table.descend(pools)
 	v := make(Verbalizer, len(s.verbalizer))
 	for label, w := range picked {
-		v[label] = discrete.Label{Label: s.verbalizer[label].Label, Words: []string{strings.TrimLeft(w.text, " ")}}
+		v[label] = Label{Label: s.verbalizer[label].Label, Words: []string{strings.TrimLeft(w.text, " ")}}
 	}
 	if v.Check() != nil {
 		return nil, nil // the same letters in two tokens

@@ -120,7 +120,7 @@ func (t *trainer) resume(path string) error {
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	saved := checkpoint{Precision: attach.PrecisionF32} // of the versions that knew no other
+	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
 		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}

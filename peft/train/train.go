@@ -16,9 +16,11 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // OptimizerAdamW is AdamW as PyTorch defines it.
@@ -100,7 +102,12 @@ func (e *Interrupted) Unwrap() error { return e.cause }
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
-func Run(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (*Result, error) {
+	return trainAdapter(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), handle.Data(eval), opt)
+}
+
+// trainAdapter is Run on what the arguments hold.
+func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*Result, error) {
 	t, err := newTrainer(b, a, train, eval, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -126,7 +133,7 @@ type trainer struct {
 	schedule    schedule
 	tape        *autograd.Tape
 	m, v        []float32 // moments of AdamW, as bound.values
-	runs        []run     // what of bound.values is trained
+	runs        []stretch // what of bound.values is trained
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
@@ -166,7 +173,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 		opt.Accumulate = 1
 	}
 	if opt.Precision == "" {
-		opt.Precision = attach.PrecisionF32
+		opt.Precision = PrecisionF32
 	}
 	if opt.Schedule == "" {
 		opt.Schedule = ScheduleConstant
@@ -218,7 +225,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
 		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
 	}
-	plan, err := PlanMemory(b, a, train, opt)
+	plan, err := planMemory(b, a, train, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +233,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, &ShortOfMemory{*plan}
 	}
 	t.tape.Keep(!plan.Recompute)
-	if t.precision, err = attach.ParsePrecision(opt.Precision); err != nil {
+	if t.precision, err = ParsePrecision(opt.Precision); err != nil {
 		return nil, err
 	}
 	if t.bound, err = a.Attach(b, 1, true); err != nil {
@@ -390,15 +397,15 @@ func (t *trainer) update(lr float64) {
 	t.bound.Stepped(t.state.Step+1, t.schedule.steps)
 }
 
-// run is a stretch of an adapter's values that are trained at one rate.
-type run struct {
+// stretch is a piece of an adapter's values that are trained at one rate.
+type stretch struct {
 	from, to int
 	rate     float64 // multiplies the learning rate
 }
 
 // trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
-func trainedRuns(params []attach.Param, ratio float64) []run {
-	var runs []run
+func trainedRuns(params []attach.Param, ratio float64) []stretch {
+	var runs []stretch
 	at := 0
 	for i := range params {
 		p := &params[i]
@@ -415,7 +422,7 @@ func trainedRuns(params []attach.Param, ratio float64) []run {
 		case last >= 0 && runs[last].to == from && runs[last].rate == rate:
 			runs[last].to = at
 		default:
-			runs = append(runs, run{from, at, rate})
+			runs = append(runs, stretch{from, at, rate})
 		}
 	}
 	return runs

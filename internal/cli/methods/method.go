@@ -154,7 +154,7 @@ func (f *Flags) users(flag string) []string {
 // Adapter makes the untrained adapter, which records what it classifies into.
 func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
 	if f.QAT.Latent != "" {
-		if err := b.OpenLatent(f.QAT.Latent); err != nil {
+		if err := b.OpenOriginal(f.QAT.Latent); err != nil {
 			return nil, fmt.Errorf("--latent: %w", err)
 		}
 	}
@@ -162,8 +162,8 @@ func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
 	if err == nil {
 		err = f.QAT.apply(b, a, f.Seed)
 	}
-	if err == nil && a.Config.Classes == nil {
-		a.Config.Classes = f.Classes()
+	if err == nil {
+		a.SetClasses(f.Classes())
 	}
 	return a, err
 }
