@@ -60,7 +60,8 @@ func curveOf(t *testing.T, b *peft.Base, a *peft.Adapter, precision string) []fl
 	}
 	var losses []float64
 	_, err = train.Run(context.Background(), b, a, set, nil, train.Options{
-		Steps: 40, BatchTokens: 512, LR: 0.001, Precision: precision, Clip: 1, Progress: func(p train.Progress) { losses = append(losses, p.Loss) },
+		Steps: 40, BatchTokens: 512, LR: 0.001, Precision: precision, Clip: 1,
+		Observer: train.OnStep(func(p train.Progress) { losses = append(losses, p.Loss) }),
 	})
 	if err != nil {
 		t.Fatal(err)

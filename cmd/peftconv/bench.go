@@ -15,7 +15,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&benchVerb) }
+
 var benchVerb = cli.Verb{
+	Place: 190,
 	Name:  "bench",
 	Short: "measure this machine: its peak, products of quantized matrices, training steps",
 	Long: `Measures the peak rates of the processor (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and the

@@ -17,7 +17,10 @@ import (
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
+func init() { register(&combineVerb) }
+
 var combineVerb = cli.Verb{
+	Place: 80,
 	Name:  "combine",
 	Args:  "ADAPTER[:WEIGHT]...",
 	Short: "make one LoRA of several",

@@ -21,7 +21,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&compareVerb) }
+
 var compareVerb = cli.Verb{
+	Place: 30,
 	Name:  "compare",
 	Short: "train several methods with the same budget, and compare",
 	Long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,

@@ -11,7 +11,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&demoVerb) }
+
 var demoVerb = cli.Verb{
+	Place: 10,
 	Name:  "demo",
 	Short: "train, evaluate, merge and generate on a built-in model",
 	Long: `Shows the main features on a built-in model and built-in data. It trains a LoRA; evaluates the base, the base with the
@@ -48,7 +51,7 @@ func (o *demoOptions) Validate(args []string) error {
 
 func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 	var m *cli.Meter
-	o.options.Progress = func(p train.Progress) {
+	o.options.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
@@ -57,7 +60,7 @@ func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 		if p.Step == p.Steps {
 			m.Stop()
 		}
-	}
+	})
 	_, err := demo.Run(ctx, o.options, s.Out)
 	m.Stop()
 	return err

@@ -13,7 +13,10 @@ import (
 	"github.com/peftconv/peftconv/internal/report"
 )
 
+func init() { register(&diffVerb) }
+
 var diffVerb = cli.Verb{
+	Place: 180,
 	Name:  "diff",
 	Args:  "A B",
 	Short: "how two models or adapters differ: metadata, tensors, weights",

@@ -17,7 +17,10 @@ import (
 	"github.com/peftconv/peftconv/peft/export"
 )
 
+func init() { register(&editVerb) }
+
 var editVerb = cli.Verb{
+	Place: 160,
 	Name:  "edit",
 	Args:  "FILE",
 	Short: "change the metadata of a GGUF file without rewriting its tensors",

@@ -12,7 +12,10 @@ import (
 	"github.com/peftconv/peftconv/peft/eval"
 )
 
+func init() { register(&evalVerb) }
+
 var evalVerb = cli.Verb{
+	Place: 40,
 	Name:  "eval",
 	Short: "perplexity or loss of a model, with adapters or without",
 	Long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut

@@ -15,7 +15,10 @@ import (
 	"github.com/peftconv/peftconv/peft/export"
 )
 
+func init() { register(&exportVerb) }
+
 var exportVerb = cli.Verb{
+	Place: 70,
 	Name:  "export",
 	Short: "write an adapter for llama.cpp or for HF PEFT",
 	Long: `Writes an adapter in the form that another program loads:

@@ -13,7 +13,10 @@ import (
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
+func init() { register(&extractVerb) }
+
 var extractVerb = cli.Verb{
+	Place: 90,
 	Name:  "extract",
 	Short: "make a LoRA out of the difference between two models",
 	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: it keeps the largest singular values of

@@ -14,7 +14,10 @@ import (
 	"github.com/peftconv/peftconv/peft/generate"
 )
 
+func init() { register(&generateVerb) }
+
 var generateVerb = cli.Verb{
+	Place: 50,
 	Name:  "generate",
 	Short: "continue a prompt, with adapters or without",
 	Long: `Continues a prompt and prints the text as it is generated. The prompt is used as written: special tokens in it count as

@@ -16,7 +16,10 @@ import (
 	"github.com/peftconv/peftconv/peft/eval"
 )
 
+func init() { register(&imatrixVerb) }
+
 var imatrixVerb = cli.Verb{
+	Place: 120,
 	Name:  "imatrix",
 	Short: "measure which columns of the weights matter, for quantize",
 	Long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the

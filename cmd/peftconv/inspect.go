@@ -11,7 +11,10 @@ import (
 	"github.com/peftconv/peftconv/internal/report"
 )
 
+func init() { register(&inspectVerb) }
+
 var inspectVerb = cli.Verb{
+	Place: 130,
 	Name:  "inspect",
 	Args:  "FILE",
 	Short: "what is in a GGUF or safetensors file: metadata, tensors, types",

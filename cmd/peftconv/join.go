@@ -12,7 +12,10 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
+func init() { register(&joinVerb) }
+
 var joinVerb = cli.Verb{
+	Place: 150,
 	Name:  "join",
 	Args:  "SHARD OUT",
 	Short: "make one file of a GGUF model that is split over several",

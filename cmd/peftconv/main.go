@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,10 +18,13 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// verbs are the words that may follow peftconv, in the order in which help lists them.
-var verbs = []*cli.Verb{
-	&demoVerb, &trainVerb, &compareVerb, &evalVerb, &generateVerb, &mergeVerb, &exportVerb, &combineVerb, &extractVerb, &resizeVerb, &quantizeVerb,
-	&imatrixVerb, &inspectVerb, &splitVerb, &joinVerb, &editVerb, &verifyVerb, &diffVerb, &benchVerb,
+// verbs are the words that may follow peftconv, by place: the order in which help lists them.
+var verbs []*cli.Verb
+
+// register adds a verb. Each verb's file calls it.
+func register(v *cli.Verb) {
+	verbs = append(verbs, v)
+	slices.SortStableFunc(verbs, func(a, b *cli.Verb) int { return a.Place - b.Place })
 }
 
 func main() {

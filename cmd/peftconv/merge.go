@@ -16,7 +16,10 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
+func init() { register(&mergeVerb) }
+
 var mergeVerb = cli.Verb{
+	Place: 60,
 	Name:  "merge",
 	Short: "write the base with an adapter in its weights",
 	Long: `Writes a model whose weights are those of the base plus the changes of one or several adapters. Tensors that an adapter

@@ -18,7 +18,10 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
+func init() { register(&quantizeVerb) }
+
 var quantizeVerb = cli.Verb{
+	Place: 110,
 	Name:  "quantize",
 	Args:  "IN OUT [TYPE]",
 	Short: "write a GGUF model in smaller types",

@@ -12,7 +12,10 @@ import (
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
+func init() { register(&resizeVerb) }
+
 var resizeVerb = cli.Verb{
+	Place: 100,
 	Name:  "resize",
 	Args:  "IN OUT",
 	Short: "change the rank of a LoRA",

@@ -14,7 +14,10 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
+func init() { register(&splitVerb) }
+
 var splitVerb = cli.Verb{
+	Place: 140,
 	Name:  "split",
 	Args:  "FILE PREFIX",
 	Short: "divide a GGUF model among several files",

@@ -19,7 +19,10 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
+func init() { register(&trainVerb) }
+
 var trainVerb = cli.Verb{
+	Place: 20,
 	Name:  "train",
 	Short: "train an adapter over a frozen model",
 	Long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
@@ -220,7 +223,7 @@ func (o *trainOptions) options() train.Options {
 func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
 	var m *cli.Meter
-	opt.Progress = func(p train.Progress) {
+	opt.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
@@ -229,7 +232,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 		if p.EvalLoss != nil {
 			m.Say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
 		}
-	}
+	})
 	var result *train.Result
 	err := cli.Profiled(o.profile, func() (err error) {
 		result, err = train.Run(ctx, base, a, set, evalSet, opt)

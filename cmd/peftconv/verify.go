@@ -12,7 +12,10 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
+func init() { register(&verifyVerb) }
+
 var verifyVerb = cli.Verb{
+	Place: 170,
 	Name:  "verify",
 	Args:  "FILE",
 	Short: "look for what is wrong with a model's files",

@@ -63,12 +63,6 @@ func (q *Quantize) Large(layers int, shared bool) bool {
 // table is all architectures that are known.
 var table []*Arch
 
-func init() {
-	for _, a := range []*Arch{&llama, &llamaEmbed, &deci, &qwen2, &olmo, &falcon, &bailingMoE3, &jais2} {
-		Register(a)
-	}
-}
-
 // Register adds an architecture. It panics where its name or a model type is taken, a role has two tensors, or a tensor
 // that every decoder has is missing. It must not run beside other functions of this package.
 func Register(a *Arch) {

@@ -3,6 +3,11 @@ package arch
 // Llama is the name of the llama family: Llama 1 to 3, Mistral, SmolLM, TinyLlama and others converted as "llama".
 const Llama = "llama"
 
+func init() {
+	Register(&llama)
+	Register(&llamaEmbed)
+}
+
 var llama = Arch{
 	Name: Llama,
 	HF: []HFModel{

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// Version is the version of this library; files that it writes record it.
+const Version = "0.1.0"
+
 // Adapter is a configuration and its trained tensors, apart from any base.
 type Adapter struct {
 	Config Config

@@ -37,6 +37,15 @@ const (
 	MetaCheckpoint   = "peftconv.checkpoint"
 )
 
+// Keys of the metadata in which a merged GGUF file records what was merged.
+const (
+	MergeVersion    = "peftconv.merge.version"        // of this library
+	MergeBaseSHA256 = "peftconv.merge.base_sha256"    // of the file that the adapters were merged into
+	MergeMethods    = "peftconv.merge.methods"        // of the adapters, in order
+	MergeAdapters   = "peftconv.merge.adapter_sha256" // of their configurations and tensors
+	MergeScales     = "peftconv.merge.scales"         // the factors on them
+)
+
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The
 // tensors are those of PEFT's adapter_model.safetensors.
 func (a *Adapter) Save(path string) error {

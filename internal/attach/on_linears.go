@@ -10,7 +10,6 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft/method"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // Choose lists the linear maps of a base that the placement names, with what PEFT calls this choice.
@@ -162,26 +161,6 @@ func (m *LinearModule) Leaf(values, grads []Param, part string) *autograd.Tensor
 // RowLeaf is a part with one dimension, or with one column, as a row on the tape.
 func (m *LinearModule) RowLeaf(values, grads []Param, part string) *autograd.Tensor {
 	return RowLeaf(values, grads, m.Parts[part])
-}
-
-// NextInput tells attachments that change inputs which linear map an input is of: the one whose weight was asked for just
-// before, where there was any (the output head's is not asked for).
-type NextInput struct {
-	Plain
-	linear *model.Linear
-}
-
-// Weights implements model.Hooks.
-func (n *NextInput) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
-	n.linear = l
-	return w
-}
-
-// Take is that linear map, or nil.
-func (n *NextInput) Take() *model.Linear {
-	l := n.linear
-	n.linear = nil
-	return l
 }
 
 // TimesSuggested is a multiple of what a LoRA starts with, in two digits.

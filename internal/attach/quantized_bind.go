@@ -19,8 +19,7 @@ type gridAttachment struct {
 	sites       map[*model.Linear]*gridSite
 	order       []*gridSite
 	trained     bool
-	under       *model.Linear // whose weight was asked for just before
-	unread      []float32     // values of results that nobody reads
+	unread      []float32 // values of results that nobody reads
 }
 
 // Effect is the method's with the moved blocks in the place of its changes.
@@ -88,7 +87,6 @@ func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 
 // Weights is the matrix with its blocks moved.
 func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
-	at.under = l
 	if s := at.sites[l]; s != nil {
 		return &s.Snapped
 	}
@@ -96,13 +94,11 @@ func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matri
 }
 
 // Input leaves the inputs of moved blocks as they are.
-func (at *gridAttachment) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	under := at.under
-	at.under = nil
-	if at.sites[under] != nil {
+func (at *gridAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if at.sites[l] != nil {
 		return x
 	}
-	return at.Hooks.Input(t, w, x)
+	return at.Hooks.Input(t, l, w, x)
 }
 
 // Beside is none where blocks are moved.
@@ -136,8 +132,7 @@ func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogr
 // gradients of the method's tensors depend on it.
 func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
-	at.Hooks.Weights(l, &l.W)
-	changed := at.Hooks.Input(t, &l.W, in)
+	changed := at.Hooks.Input(t, l, &l.W, in)
 	var y *autograd.Tensor
 	switch {
 	case at.inner.ReadsProduct != nil && at.inner.ReadsProduct(l):

@@ -43,9 +43,9 @@ func (s Stack) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 }
 
 // Input implements model.Hooks.
-func (s Stack) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (s Stack) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
-		x = bound.Input(t, w, x)
+		x = bound.Input(t, l, w, x)
 	}
 	return x
 }
@@ -97,14 +97,6 @@ func (s Stack) Prefix(t *autograd.Tape, l *model.Layer) (keys, values *autograd.
 	return keys, values
 }
 
-// Output implements model.Hooks.
-func (s Stack) Output(w *quant.Matrix) *quant.Matrix {
-	for _, bound := range s {
-		w = bound.Output(w)
-	}
-	return w
-}
-
 // Part implements model.Hooks.
 func (s Stack) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
 	for _, bound := range s {
@@ -121,19 +113,11 @@ func (s Stack) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autogra
 	return x
 }
 
-// HeadUpdate implements model.Hooks: several changes stand beside each other.
-func (s Stack) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+// Head implements model.Hooks. A stack is not trained: nothing collects a gradient.
+func (s Stack) Head(t *autograd.Tape, x *autograd.Tensor, head model.Head) model.Head {
 	for _, bound := range s {
-		switch more, c := bound.HeadUpdate(t, x); {
-		case more == nil:
-		case u == nil:
-			u, b = more, c
-		default:
-			u, b = t.Beside(u, more), t.Beside(b, c)
-		}
+		head = bound.Head(t, x, head)
 	}
-	return u, b
+	head.Grad = nil
+	return head
 }
-
-// HeadGradient implements model.Hooks: a stack is not trained.
-func (s Stack) HeadGradient() *autograd.Tensor { return nil }

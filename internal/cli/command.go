@@ -23,6 +23,7 @@ const (
 
 // Verb is one word after peftconv. Its texts are its reference.
 type Verb struct {
+	Place    int // in the list of verbs; verbs stand in steps of ten
 	Name     string
 	Args     string   // the positional arguments as help shows them: "FILE"
 	Short    string   // one line, for the list of verbs

@@ -19,11 +19,11 @@ import (
 
 // Options configures the demonstration; the zero value is the default.
 type Options struct {
-	Dir      string               // where its files are put and stay; "": a temporary directory that is removed
-	Steps    int                  // training steps; 0: 160, which takes about a minute on two cores
-	Threads  int                  // 0: as many as there are processors
-	Seed     uint64               // of the adapter and of the order of the data
-	Progress func(train.Progress) // of the training; may be nil
+	Dir      string         // where its files are put and stay; "": a temporary directory that is removed
+	Steps    int            // training steps; 0: 160, which takes about a minute on two cores
+	Threads  int            // 0: as many as there are processors
+	Seed     uint64         // of the adapter and of the order of the data
+	Observer train.Observer // of the training; may be nil
 
 	quick bool // a tenth of the held-out data, for tests
 }
@@ -152,7 +152,7 @@ func (d *demonstration) fineTune() (*peft.Adapter, error) {
 	}
 	d.result.Training, err = train.Run(d.ctx, d.base, adapter, d.train, nil, train.Options{
 		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: train.ScheduleCosine, Warmup: warmup,
-		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Progress: d.opt.Progress,
+		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Observer: d.opt.Observer,
 	})
 	return adapter, err
 }

@@ -158,7 +158,7 @@ func (m *ia3) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 
 // ia3Attachment is an (IA)³ adapter at work.
 type ia3Attachment struct {
-	attach.NextInput
+	attach.Plain
 	base     *attach.Base
 	strength float32
 	outputs  map[*model.Linear]*autograd.Tensor // (1, out)
@@ -166,8 +166,8 @@ type ia3Attachment struct {
 }
 
 // Input scales the input.
-func (at *ia3Attachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	if vector := at.inputs[at.Take()]; vector != nil {
+func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if vector := at.inputs[l]; vector != nil {
 		return t.ScaleColumns(x, vector, at.strength, nil)
 	}
 	return x

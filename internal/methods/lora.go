@@ -13,7 +13,6 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/method"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // loraConfig is the configuration of the options, modules aside.
@@ -408,33 +407,29 @@ func (at *loraAttachment) Embedding(t *autograd.Tape, ids []int32, x *autograd.T
 	return x
 }
 
-// HeadUpdate is the pair of the output head.
-func (at *loraAttachment) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
+// Head is the pair of the output head, and what is trained beside the pairs.
+func (at *loraAttachment) Head(t *autograd.Tape, x *autograd.Tensor, head model.Head) model.Head {
+	head = at.extras.Head(t, x, head)
 	s := at.head
 	if s == nil || s.strength == 0 {
-		return at.extras.HeadUpdate(t, x)
+		return head
 	}
 	in := x
 	if at.training && at.dropout > 0 {
 		in = t.Dropout(x, at.dropout)
 	}
-	u, b = t.Scaled(t.Dense(in, s.a, nil), s.scale*s.strength), s.b
+	u, b := t.Scaled(t.Dense(in, s.a, nil), s.scale*s.strength), s.b
 	if s.a0 != nil {
 		u, b = t.Beside(u, t.Scaled(t.Dense(x, s.a0, nil), -s.scale*s.strength)), t.Beside(b, s.b0)
 	}
-	return u, b
+	head.Add(t, u, b)
+	return head
 }
 
-// Norm, Output and HeadGradient are what is trained beside the pairs.
+// Norm is what is trained beside the pairs.
 func (at *loraAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 	return at.extras.Norm(n, w)
 }
-
-// Output is the trained output head.
-func (at *loraAttachment) Output(w *quant.Matrix) *quant.Matrix { return at.extras.Output(w) }
-
-// HeadGradient is that of the trained output head.
-func (at *loraAttachment) HeadGradient() *autograd.Tensor { return at.extras.HeadGradient() }
 
 // readsProduct reports whether there are magnitudes.
 func (at *loraAttachment) readsProduct(l *model.Linear) bool {

@@ -323,29 +323,19 @@ func (at *loraExtrasAttachment) Embedding(t *autograd.Tape, ids []int32, x *auto
 	return x
 }
 
-// HeadUpdate is what the rows of single tokens change, where they are those of the output head too.
-func (at *loraExtrasAttachment) HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor) {
-	if at.onehot == nil {
-		return nil, nil
+// Head is the trained output head, or what the rows of single tokens change where they are those of the output head too.
+func (at *loraExtrasAttachment) Head(t *autograd.Tape, x *autograd.Tensor, head model.Head) model.Head {
+	if at.head != nil {
+		w := model.FloatMatrix(at.head.Rows, at.head.Cols, at.head.Data)
+		head.W = &w
+		if at.head.NeedsGrad() {
+			head.Grad = at.head
+		}
 	}
-	return t.Add(t.Dense(x, at.tokens, nil), t.Scaled(t.Dense(x, at.old, nil), -1)), at.onehot
-}
-
-// Output implements model.Hooks.
-func (at *loraExtrasAttachment) Output(w *quant.Matrix) *quant.Matrix {
-	if at.head == nil {
-		return w
+	if at.onehot != nil {
+		head.Add(t, t.Add(t.Dense(x, at.tokens, nil), t.Scaled(t.Dense(x, at.old, nil), -1)), at.onehot)
 	}
-	m := model.FloatMatrix(at.head.Rows, at.head.Cols, at.head.Data)
-	return &m
-}
-
-// HeadGradient implements model.Hooks.
-func (at *loraExtrasAttachment) HeadGradient() *autograd.Tensor {
-	if at.head == nil || !at.head.NeedsGrad() {
-		return nil
-	}
-	return at.head
+	return head
 }
 
 func (at *loraExtrasAttachment) vectors() []attach.VectorChange {

@@ -199,7 +199,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 
 // oftAttachment is an OFT at work.
 type oftAttachment struct {
-	attach.NextInput
+	attach.Plain
 	settings *OFTSettings
 	sites    map[*model.Linear]*oftSite
 	order    []*oftSite
@@ -215,8 +215,8 @@ type oftSite struct {
 }
 
 // Input rotates the input.
-func (at *oftAttachment) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	if s := at.sites[at.Take()]; s != nil {
+func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	if s := at.sites[l]; s != nil {
 		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
 	}
 	return x

@@ -13,8 +13,8 @@ import (
 type RuntimeActivations struct{ Hooks }
 
 // Input is what the hooks make of x, rounded to what the runtime multiplies w with.
-func (r RuntimeActivations) Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
-	x = r.Hooks.Input(t, w, x)
+func (r RuntimeActivations) Input(t *autograd.Tape, l *Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+	x = r.Hooks.Input(t, l, w, x)
 	round := activationRounding(w.Type)
 	if round == nil {
 		return x

@@ -27,7 +27,7 @@ func TestActivationRounding(t *testing.T) {
 	}{{gguf.Q8_0, 32, 127}, {gguf.Q4_1, 32, 127}, {gguf.Q4_K, 256, 127}, {gguf.F16, 32, 0}}
 	for _, c := range cases {
 		w := &quant.Matrix{Type: c.kind}
-		y := RuntimeActivations{NoHooks{}}.Input(autograd.NewTape(), w, x)
+		y := RuntimeActivations{NoHooks{}}.Input(autograd.NewTape(), nil, w, x)
 		same := 0
 		for at := 0; at < len(x.Data); at += c.block {
 			top := 0.0
@@ -51,7 +51,7 @@ func TestActivationRounding(t *testing.T) {
 			t.Errorf("%s: %d of 1024 values were not rounded at all", c.kind, same)
 		}
 	}
-	if y := (RuntimeActivations{NoHooks{}}).Input(autograd.NewTape(), &quant.Matrix{Type: gguf.F32}, x); y != x {
+	if y := (RuntimeActivations{NoHooks{}}).Input(autograd.NewTape(), nil, &quant.Matrix{Type: gguf.F32}, x); y != x {
 		t.Error("the input of float32 weights was changed")
 	}
 }
@@ -59,7 +59,7 @@ func TestActivationRounding(t *testing.T) {
 // doubled doubles inputs.
 type doubled struct{ NoHooks }
 
-func (doubled) Input(t *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (doubled) Input(t *autograd.Tape, _ *Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	return t.Add(x, x)
 }
 
@@ -68,7 +68,7 @@ func TestActivationsOfHooks(t *testing.T) {
 	x := autograd.NewConst(1, 32, make([]float32, 32))
 	x.Data[3] = 1.5
 	for _, kind := range []gguf.Type{gguf.F32, gguf.Q8_0} {
-		y := RuntimeActivations{doubled{}}.Input(autograd.NewTape(), &quant.Matrix{Type: kind}, x)
+		y := RuntimeActivations{doubled{}}.Input(autograd.NewTape(), nil, &quant.Matrix{Type: kind}, x)
 		if y.Data[3] < 2.99 || y.Data[3] > 3.01 {
 			t.Errorf("over %v the input is %v, expected 3", kind, y.Data[3])
 		}

@@ -14,15 +14,19 @@ func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(head
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
+	return m.hidden(t, b, h, nil)
+}
+
+// hidden is Hidden above what a cache knows, which may be nil.
+func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache) *autograd.Tensor {
 	h.Begin(t)
-	stem := stemOf(h)
-	x, first := m.start(t, b, h, stem)
+	x, first := m.start(t, b, h, cache)
 	passes := make([]layerPass, len(m.Layers))
 	for i := first; i < len(m.Layers); i++ {
 		passes[i] = layerPass{m, t, b, h, m.Layers[i]}
 		y := t.CheckpointOf(x, &passes[i])
-		if stem != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
-			stem.Keep(b, i, x.Data)
+		if cache != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
+			cache.Store(b, i, x.Data)
 		}
 		x = y
 	}
@@ -115,7 +119,7 @@ func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a
 func linear(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tensor {
 	w := h.Weights(l, &l.W)
 	var y *autograd.Tensor
-	if low, in := h.Beside(l), h.Input(t, w, x); in == x && low.A != nil {
+	if low, in := h.Beside(l), h.Input(t, l, w, x); in == x && low.A != nil {
 		y = t.LinearLoRA(x, w, low)
 	} else {
 		y = t.Linear(in, w)
@@ -135,7 +139,12 @@ func Project(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd
 // Loss runs a batch with targets and gives the summed cross entropy and the number of targets. What the tape
 // recorded is left for t.Backward, which starts from the gradient of scale times that sum.
 func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (sum float64, targets int) {
-	losses := m.Losses(t, b, h, scale)
+	return m.LossAbove(t, b, h, nil, scale)
+}
+
+// LossAbove is Loss with a cache of the layers below those that are trained; nil is none.
+func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) (sum float64, targets int) {
+	losses := m.losses(t, b, h, cache, scale)
 	for _, loss := range losses {
 		sum += float64(loss)
 	}
@@ -144,8 +153,12 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	x := m.Hidden(t, b, h)
-	x, head, gradient := m.withUpdate(t, x, h)
+	return m.losses(t, b, h, nil, scale)
+}
+
+func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
+	x := m.hidden(t, b, h, cache)
+	x, head, gradient := m.logits(t, x, h)
 	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
 }
 
@@ -161,22 +174,21 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	x, head, _ := m.withUpdate(t, x, h)
+	x, head, _ := m.logits(t, x, h)
 	return t.Linear(x, head)
 }
 
-// withUpdate is the output head, what it is multiplied with, and what collects its gradient. A low-rank change stands
-// beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
-func (m *Model) withUpdate(t *autograd.Tape, x *autograd.Tensor, h Hooks) (*autograd.Tensor, kernels.Weights, *autograd.Tensor) {
-	head := h.Output(&m.Head)
-	u, b := h.HeadUpdate(t, x)
-	x = h.Input(t, head, x)
-	if u == nil {
-		return x, head, h.HeadGradient()
+// logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the gradient
+// of that. A low-rank change stands beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
+func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor, h Hooks) (in *autograd.Tensor, w kernels.Weights, grad *autograd.Tensor) {
+	head := h.Head(t, x, Head{W: &m.Head})
+	in = h.Input(t, nil, head.W, x)
+	if head.U == nil {
+		return in, head.W, head.Grad
 	}
-	var gradient *autograd.Tensor
+	b := head.B
 	if b.NeedsGrad() {
-		gradient = t.Hold(b)
+		grad = t.Hold(b)
 	}
-	return t.Beside(x, u), autograd.Widened{W: head, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, gradient
+	return t.Beside(in, head.U), autograd.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, grad
 }

@@ -15,9 +15,9 @@ type Hooks interface {
 	Begin(t *autograd.Tape)
 	// Weights is the matrix that a frozen linear map multiplies with: w, its own, or another of the same shape.
 	Weights(l *Linear, w *quant.Matrix) *quant.Matrix
-	// Input is what the frozen matrix w (a linear map's or the head's) is multiplied with instead of x, which must be
-	// left as it is.
-	Input(t *autograd.Tape, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor
+	// Input is what the frozen matrix w of a linear map is multiplied with instead of x, which must be left as it is. l is
+	// nil for the output head.
+	Input(t *autograd.Tape, l *Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor
 	// Beside is a low-rank map of the input of a linear map that its Linear hook is going to add with LoRA, with the same
 	// tensors and scale and without dropout: both products are then made together. The zero value where there is none.
 	Beside(l *Linear) autograd.LowRank
@@ -36,14 +36,24 @@ type Hooks interface {
 	Part(t *autograd.Tape, l *Layer, p Part, stream, x, y *autograd.Tensor) *autograd.Tensor
 	// Stream gets the stream (T, D) after the addition of a part.
 	Stream(t *autograd.Tape, l *Layer, p Part, x *autograd.Tensor) *autograd.Tensor
-	// Output is the matrix that the stream after the final norm is multiplied with: w, the output head, or another, over
-	// whatever the targets then are.
-	Output(w *quant.Matrix) *quant.Matrix
-	// HeadUpdate is a low-rank change of the logits of the stream x (T, D) after the final norm: they get u·bᵀ with u (T, r)
-	// and b (V, r). Both are nil where there is none.
-	HeadUpdate(t *autograd.Tape, x *autograd.Tensor) (u, b *autograd.Tensor)
-	// HeadGradient collects the gradient of the output head (V, D), for its full training; nil where it is frozen.
-	HeadGradient() *autograd.Tensor
+	// Head gets the stream x (T, D) after the final norm and what makes the logits so far: the output head of the model, or
+	// what another adapter made of it.
+	Head(t *autograd.Tape, x *autograd.Tensor, head Head) Head
+}
+
+// Head is what makes the logits (T, n) of the stream x (T, D) after the final norm: x·Wᵀ + U·Bᵀ.
+type Head struct {
+	W    *quant.Matrix    // (n, D), over whatever the targets are: tokens, or classes
+	U, B *autograd.Tensor // (T, r) and (n, r), a low-rank change; nil where there is none
+	Grad *autograd.Tensor // collects the gradient of W (n, D), for its full training; nil where it is frozen
+}
+
+// Add adds u·bᵀ to the logits, u (T, r) and b (n, r).
+func (h *Head) Add(t *autograd.Tape, u, b *autograd.Tensor) {
+	if h.U != nil {
+		u, b = t.Beside(h.U, u), t.Beside(h.B, b)
+	}
+	h.U, h.B = u, b
 }
 
 // Part is one of the two parts of a layer.
@@ -65,7 +75,7 @@ func (NoHooks) Begin(*autograd.Tape) {}
 func (NoHooks) Weights(_ *Linear, w *quant.Matrix) *quant.Matrix { return w }
 
 // Input is x.
-func (NoHooks) Input(_ *autograd.Tape, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (NoHooks) Input(_ *autograd.Tape, _ *Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	return x
 }
 
@@ -94,11 +104,5 @@ func (NoHooks) Stream(_ *autograd.Tape, _ *Layer, _ Part, x *autograd.Tensor) *a
 	return x
 }
 
-// Output is w.
-func (NoHooks) Output(w *quant.Matrix) *quant.Matrix { return w }
-
-// HeadUpdate is none.
-func (NoHooks) HeadUpdate(*autograd.Tape, *autograd.Tensor) (u, b *autograd.Tensor) { return nil, nil }
-
-// HeadGradient is nil.
-func (NoHooks) HeadGradient() *autograd.Tensor { return nil }
+// Head is head.
+func (NoHooks) Head(_ *autograd.Tape, _ *autograd.Tensor, head Head) Head { return head }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -57,12 +58,13 @@ func toyFile() *tinyFile {
 	f.tensor("toy.0.useless", 1)
 	for i, sizes := range [][3]int64{{8, 4, 12}, {16, 16, 20}} {
 		query, key, ffn := sizes[0], sizes[1], sizes[2]
-		for name, shape := range map[string][]int64{
+		shapes := map[string][]int64{
 			"norm1": {8}, "norm2": {8}, "query.weight": {8, query}, "key.weight": {8, key}, "key.bias": {key},
 			"value.weight": {8, key}, "out.weight": {query, 8},
 			"gate.weight": {8, ffn}, "up.weight": {8, ffn}, "down.weight": {ffn, 8},
-		} {
-			f.tensor(fmt.Sprintf("toy.%d.%s", i, name), shape...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(shapes)) { // the values of a tensor depend on those before it
+			f.tensor(fmt.Sprintf("toy.%d.%s", i, name), shapes[name]...)
 		}
 	}
 	return f

@@ -5,6 +5,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -34,18 +35,10 @@ func (at *prefixAttachment) stepped(int, int) {
 	}
 }
 
-// Output is the classifier in the place of the base's head.
-func (at *prefixAttachment) Output(w *quant.Matrix) *quant.Matrix {
-	if at.classifier == nil {
-		return w
+// Head is the classifier in the place of the base's head.
+func (at *prefixAttachment) Head(_ *autograd.Tape, _ *autograd.Tensor, head model.Head) model.Head {
+	if c := at.classifier; c != nil {
+		head.W, head.Grad = &c.matrix, c.grad
 	}
-	return &at.classifier.matrix
-}
-
-// HeadGradient collects the gradient of the classifier.
-func (at *prefixAttachment) HeadGradient() *autograd.Tensor {
-	if at.classifier == nil {
-		return nil
-	}
-	return at.classifier.grad
+	return head
 }

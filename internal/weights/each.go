@@ -29,6 +29,9 @@ func Each(ctx context.Context, n int, f func(i int) error) error {
 	return nil
 }
 
+// faultAddress is what the runtime panics with on a memory fault (runtime/debug.SetPanicOnFault).
+type faultAddress interface{ Addr() uintptr }
+
 // Guard calls f, which reads mapped files. Where the system cannot read the bytes, because a disk fails or the file
 // has become shorter, it returns an error instead of ending the program.
 func Guard(f func() error) (err error) {
@@ -38,7 +41,7 @@ func Guard(f func() error) (err error) {
 		if r == nil {
 			return
 		}
-		if _, fault := r.(interface{ Addr() uintptr }); !fault {
+		if _, fault := r.(faultAddress); !fault {
 			panic(r)
 		}
 		err = fmt.Errorf("reading the mapped file: %v: the disk fails, or the file was cut short while it was read", r)

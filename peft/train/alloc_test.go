@@ -29,7 +29,7 @@ func TestStepAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 			n := testing.AllocsPerRun(5, func() {
-				if _, _, err := tr.step(context.Background(), []*batch.Batch{packed}, 1e-4); err != nil {
+				if _, _, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{packed}}, 1e-4); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -33,7 +33,7 @@ func BenchmarkStep(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := t.step(context.Background(), []*batch.Batch{packed}, 1e-4); err != nil {
+				if _, _, err := t.step(context.Background(), stepBatches{batches: []*batch.Batch{packed}}, 1e-4); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -49,7 +49,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
 		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
-		Precision: t.precision.String(), Data: t.dataHash(), Base: sum,
+		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
 }
 
@@ -74,7 +74,11 @@ func (t *trainer) save() error {
 	all = append(all, attach.Items(t.inHFOrder(t.v), attach.SecondMoment)...)
 	all = append(all, attach.Items(t.methodState(), attach.MethodState)...)
 	path := CheckpointPath(t.opt.Out)
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
+	err = atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
+	if err == nil {
+		t.opt.Observer.Checkpoint(path, t.state.Step)
+	}
+	return err
 }
 
 // MethodState is what the method remembers beside its tensors.

@@ -37,7 +37,7 @@ type heldEntry struct {
 // CompareOptions says what all adapters of a comparison have alike.
 type CompareOptions struct {
 	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery,
-	// SaveEvery and Progress are not read.
+	// SaveEvery and Observer are not read.
 	Train  Options
 	Tokens int64 // > 0: as many steps as it takes to train on so many tokens of data, in place of Train's steps and epochs
 	Points int   // evaluations of each adapter, at equal intervals; 0: 10
@@ -151,7 +151,7 @@ type comparison struct {
 func (c *comparison) trainer(i int) (*trainer, error) {
 	e, opt := &c.entries[i], c.opt.Train
 	opt.LR, opt.LRRatio = e.LR, e.LRRatio
-	opt.Out, opt.Resume, opt.SaveEvery, opt.EvalEvery, opt.Progress = "", "", 0, 0, nil
+	opt.Out, opt.Resume, opt.SaveEvery, opt.EvalEvery, opt.Observer = "", "", 0, 0, nil
 	if c.opt.Tokens > 0 {
 		opt.defaults(c.base, e.Adapter)
 		opt.Epochs, opt.Steps = 0, stepsOf(e.Train, &opt, c.opt.Tokens)
@@ -203,12 +203,12 @@ func (c *comparison) train(ctx context.Context, i int) (*Compared, error) {
 	t.state.BaseLoss = &before.Loss
 	t.opt.EvalEvery = max(1, ceilDiv(t.schedule.steps, c.opt.Points))
 	group := ceilDiv(t.schedule.steps, curvePoints)
-	t.opt.Progress = func(p Progress) {
+	t.opt.Observer = OnStep(func(p Progress) {
 		r.add(p, group)
 		if c.opt.Progress != nil {
 			c.opt.Progress(i, p)
 		}
-	}
+	})
 	start := time.Now()
 	if err := t.run(ctx); err != nil {
 		return nil, err

@@ -161,7 +161,7 @@ func TestPEFTRuns(t *testing.T) {
 				if math.Abs(lr-c.LRs[i]) > 1e-12 {
 					t.Errorf("step %d has learning rate %v, expected %v", i+1, lr, c.LRs[i])
 				}
-				loss, norm, err := tr.step(context.Background(), []*batch.Batch{c.batchOf(i)}, lr)
+				loss, norm, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{c.batchOf(i)}}, lr)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -189,7 +189,7 @@ func TestPEFTRuns(t *testing.T) {
 // in the run of rslora is off by 8e-5.
 func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	t.Helper()
-	if _, err := tr.gradient(context.Background(), []*batch.Batch{c.batchOf(0)}); err != nil {
+	if _, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{c.batchOf(0)}}); err != nil {
 		t.Fatal(err)
 	}
 	grads := attach.Views(tr.adapter.Tensors, tr.bound.Grads)
@@ -244,7 +244,7 @@ func TestPEFTExact(t *testing.T) {
 			}
 			for i := range c.Steps {
 				exact.put(tr.bound.Values)
-				loss, err := tr.gradient(context.Background(), []*batch.Batch{c.batchOf(i)})
+				loss, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{c.batchOf(i)}})
 				if err != nil {
 					t.Fatal(err)
 				}

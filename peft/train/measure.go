@@ -68,7 +68,7 @@ func measureSteps(ctx context.Context, b *attach.Base, opt MeasureOptions) (*Mea
 	var total time.Duration
 	for warm := true; warm || !opt.enough(len(each), total); warm = false {
 		start := time.Now()
-		if _, _, err := t.step(ctx, group, t.opt.LR); err != nil {
+		if _, _, err := t.step(ctx, stepBatches{batches: group}, t.opt.LR); err != nil {
 			return nil, fmt.Errorf("measure: %w", err)
 		}
 		if !warm {

@@ -126,11 +126,11 @@ func TestMethodRuns(t *testing.T) {
 func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error), opt Options) []byte {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	opt.Progress = func(p Progress) {
+	opt.Observer = OnStep(func(p Progress) {
 		if p.Step == 3 {
 			cancel()
 		}
-	}
+	})
 	for _, ctx := range []context.Context{ctx, context.Background()} {
 		a, err := fresh(b)
 		if err != nil {
@@ -139,7 +139,7 @@ func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.A
 		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
 		var stop *Interrupted
 		if errors.As(err, &stop) {
-			opt.Resume, opt.Progress = stop.Checkpoint, nil
+			opt.Resume, opt.Observer = stop.Checkpoint, nil
 		} else if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,8 @@ package train
 
 import (
 	"time"
+
+	"github.com/peftconv/peftconv/internal/batch"
 )
 
 // clock measures the time that steps take, without what happens between them.
@@ -47,5 +49,15 @@ func (t *trainer) progress(loss, norm, lr float64) Progress {
 		Step: s.Step, Steps: t.schedule.steps, Epoch: float64(s.Epoch) + float64(s.Batch)/float64(max(1, len(t.batches))),
 		Loss: loss, GradNorm: norm, LR: lr, Tokens: s.Tokens, TokensPerSecond: t.clock.rate(),
 		ETA: t.clock.left(t.schedule.steps - s.Step), PeakRSS: PeakRSS(),
+		Examples: sequences(t.group),
 	}
+}
+
+// sequences is the number of sequences in some batches.
+func sequences(group []*batch.Batch) int {
+	n := 0
+	for _, b := range group {
+		n += b.Sequences()
+	}
+	return n
 }

@@ -44,7 +44,7 @@ func benchmarkStep(b *testing.B, base *attach.Base, name string) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, _, err := t.step(context.Background(), []*batch.Batch{packed}, 1e-4); err != nil {
+		if _, _, err := t.step(context.Background(), stepBatches{batches: []*batch.Batch{packed}}, 1e-4); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the

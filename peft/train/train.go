@@ -17,8 +17,6 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
-	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -28,31 +26,31 @@ const OptimizerAdamW = "adamw"
 
 // Options says how Train runs. A zero field means what its comment says.
 type Options struct {
-	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
-	SeqLen       int     // > 0: an example with more tokens is an error
-	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
-	Accumulate   int     // batches that make up one optimizer step; 0: 1
-	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string  // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
-	Warmup       int     // steps in which the learning rate rises from zero
-	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
-	WeightDecay  float64 // AdamW's decoupled decay
-	Clip         float64 // > 0: the gradient is scaled down to this norm
-	Beta1        float64 // 0: 0.9
-	Beta2        float64 // 0: 0.999
-	Eps          float64 // 0: 1e-8
-	Optimizer    string  // OptimizerAdamW or ""
-	Seed         uint64  // order of the data, dropout
-	SaveEvery    int     // > 0: write a checkpoint after so many steps
-	EvalEvery    int     // > 0: evaluate after so many steps
-	Out          string  // the adapter's file; "" writes none, and no checkpoints
-	Resume       string  // checkpoint to go on from
-	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory bool    // start even where more memory is needed than there is
-	Precision    string  // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
-	Progress     func(Progress)
+	Steps        int      // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs       int      // passes over the data; 0: 1, or as many as Steps need
+	SeqLen       int      // > 0: an example with more tokens is an error
+	BatchTokens  int      // the most tokens that go through the model at once; 0: 2048
+	Accumulate   int      // batches that make up one optimizer step; 0: 1
+	LR           float64  // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule     string   // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
+	Warmup       int      // steps in which the learning rate rises from zero
+	WarmupRatio  float64  // the same as a share of all steps, where Warmup is 0
+	LRRatio      float64  // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	WeightDecay  float64  // AdamW's decoupled decay
+	Clip         float64  // > 0: the gradient is scaled down to this norm
+	Beta1        float64  // 0: 0.9
+	Beta2        float64  // 0: 0.999
+	Eps          float64  // 0: 1e-8
+	Optimizer    string   // OptimizerAdamW or ""
+	Seed         uint64   // order of the data, dropout
+	SaveEvery    int      // > 0: write a checkpoint after so many steps
+	EvalEvery    int      // > 0: evaluate after so many steps
+	Out          string   // the adapter's file; "" writes none, and no checkpoints
+	Resume       string   // checkpoint to go on from
+	Recompute    string   // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool     // start even where more memory is needed than there is
+	Precision    string   // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
+	Observer     Observer // is told of the run; may be nil
 }
 
 // Progress is what a training run reports after a step.
@@ -67,6 +65,7 @@ type Progress struct {
 	TokensPerSecond float64
 	ETA             time.Duration // until the last step
 	PeakRSS         int64         // bytes
+	Examples        int           // sequences of this step
 }
 
 // Result is what a finished run tells.
@@ -138,10 +137,11 @@ type trainer struct {
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
 	examples    [][]int // of each batch of the group
-	stem        *stem   // or nil
+	local       *local
+	gradients   gradients // local, or what takes its place
+	plan        *Memory
 	clock       clock
 	dataHash    func() string // of the training data, computed once
-	precision   kernels.Precision
 }
 
 // trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
@@ -183,6 +183,9 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	}
 	if opt.Steps == 0 && opt.Epochs == 0 {
 		opt.Epochs = 1
+	}
+	if opt.Observer == nil {
+		opt.Observer = Ignore{}
 	}
 }
 
@@ -233,12 +236,16 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, &ShortOfMemory{*plan}
 	}
 	t.tape.Keep(!plan.Recompute)
-	if t.precision, err = ParsePrecision(opt.Precision); err != nil {
+	precision, err := ParsePrecision(opt.Precision)
+	if err != nil {
 		return nil, err
 	}
 	if t.bound, err = a.Attach(b, 1, true); err != nil {
 		return nil, err
 	}
+	t.plan = plan
+	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
+	t.gradients = t.local
 	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
 	t.runs = trainedRuns(a.Tensors, opt.LRRatio)
 	steps := t.countSteps()
@@ -297,10 +304,14 @@ func (t *trainer) run(ctx context.Context) error {
 		t.state.BaseLoss = &r.Loss
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
-	if bytes := stemBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
-		t.stem = newStem(t.base, t.train, bytes, t.opt.Out)
-		defer t.stem.close()
+	if bytes := layerCacheBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
+		t.local.cache = newLayerCache(t.base, t.train, bytes, t.opt.Out)
+		defer t.local.cache.close()
 	}
+	t.opt.Observer.Begin(Start{
+		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
+		BaseLoss: t.state.BaseLoss,
+	})
 	t.clock.start()
 	for t.state.Step < t.schedule.steps {
 		if err := t.next(ctx); err != nil {
@@ -315,7 +326,7 @@ func (t *trainer) next(ctx context.Context) error {
 	next := t.state
 	t.fill(&next)
 	lr := t.schedule.at(t.state.Step)
-	loss, norm, err := t.step(ctx, t.group, lr)
+	loss, norm, err := t.step(ctx, stepBatches{t.state.Step, t.group, t.examples}, lr)
 	if err != nil {
 		return t.interrupted(err)
 	}
@@ -332,9 +343,7 @@ func (t *trainer) next(ctx context.Context) error {
 		p.EvalLoss = &r.Loss
 		t.clock.start()
 	}
-	if t.opt.Progress != nil {
-		t.opt.Progress(p)
-	}
+	t.opt.Observer.Step(p)
 	if t.due(t.opt.SaveEvery) && t.opt.Out != "" {
 		return t.save()
 	}
@@ -367,8 +376,8 @@ func (t *trainer) fill(s *trainState) {
 }
 
 // step is one optimizer step: the mean loss over all targets of the group, its gradient, clipping, update.
-func (t *trainer) step(ctx context.Context, group []*batch.Batch, lr float64) (loss, norm float64, err error) {
-	if loss, err = t.gradient(ctx, group); err != nil {
+func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, norm float64, err error) {
+	if loss, err = t.gradients.compute(ctx, s); err != nil {
 		return 0, 0, err
 	}
 	norm = math.Sqrt(kernels.SumSquares(t.bound.Grads))
@@ -428,46 +437,6 @@ func trainedRuns(params []attach.Param, ratio float64) []stretch {
 	return runs
 }
 
-// gradient is the mean loss over all targets of the group; its gradient is left in bound.grads.
-func (t *trainer) gradient(ctx context.Context, group []*batch.Batch) (float64, error) {
-	clear(t.bound.Grads)
-	targets := 0
-	for _, b := range group {
-		targets += b.TargetCount()
-	}
-	if targets == 0 {
-		return 0, nil
-	}
-	t.bound.Train(true)
-	defer t.bound.Train(false)
-	t.tape.Record(true)
-	t.tape.Precision(t.precision)
-	defer t.tape.Precision(kernels.F32)
-	var sum float64
-	for i, b := range group {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		t.tape.Reset(prng.Mix(t.opt.Seed ^ prng.Mix(uint64(t.state.Step)<<20|uint64(i))))
-		part, _ := t.base.Model.Loss(t.tape, b, t.hooks(i), 1/float32(targets))
-		t.tape.Backward()
-		sum += part
-	}
-	if regularize := t.bound.Effect.Regularize; regularize != nil {
-		regularize()
-	}
-	return sum / float64(targets), nil
-}
-
-// hooks are those of the adapter, above the stem where there is one; it is told the examples of batch number i.
-func (t *trainer) hooks(i int) model.Hooks {
-	if t.stem == nil {
-		return t.bound
-	}
-	t.stem.examples = t.examples[i]
-	return stemmed{t.bound, t.stem}
-}
-
 // finish stores the trained parameters, evaluates them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	t.bound.Store()
@@ -500,7 +469,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
-			Precision: t.precision.String(),
+			Precision: t.local.precision.String(),
 			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
 		},
 	}
@@ -511,5 +480,6 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		os.Remove(CheckpointPath(o.Out)) // of no more use; there may be none
 	}
 	r.PeakRSS = PeakRSS()
+	o.Observer.End(r)
 	return r, nil
 }

@@ -50,7 +50,7 @@ func TestTrain(t *testing.T) {
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	opt.Epochs, opt.EvalEvery = 5, 5
 	var seen []Progress
-	opt.Progress = func(p Progress) { seen = append(seen, p) }
+	opt.Observer = OnStep(func(p Progress) { seen = append(seen, p) })
 	_, r := runTraining(t, b, opt)
 	if r.BaseLoss == nil || r.EvalLoss == nil || *r.EvalLoss > *r.BaseLoss-0.3 {
 		t.Fatalf("the evaluation loss went from %v to %v", r.BaseLoss, r.EvalLoss)
@@ -150,11 +150,11 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	opt.Progress = func(p Progress) {
+	opt.Observer = OnStep(func(p Progress) {
 		if p.Step == stop {
 			cancel()
 		}
-	}
+	})
 	_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
 	var left *Interrupted
 	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
@@ -178,13 +178,13 @@ func TestSaveEvery(t *testing.T) {
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	opt.SaveEvery = 3
 	var kept []byte
-	opt.Progress = func(p Progress) {
+	opt.Observer = OnStep(func(p Progress) {
 		if p.Step == 5 { // the checkpoint of step 3
 			kept = pefttest.FileBytes(t, CheckpointPath(opt.Out))
 		}
-	}
+	})
 	whole, _ := runTraining(t, b, opt)
-	opt.Progress = nil
+	opt.Observer = nil
 	opt.Resume = filepath.Join(t.TempDir(), "kept.safetensors")
 	if err := os.WriteFile(opt.Resume, kept, 0o644); err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func TestAccumulate(t *testing.T) {
 			}
 			group = append(group, packed)
 		}
-		loss, err := tr.gradient(context.Background(), group)
+		loss, err := tr.gradients.compute(context.Background(), stepBatches{batches: group})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +303,7 @@ func TestClip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, norm, err := tr.step(context.Background(), []*batch.Batch{pefttest.Packed(pefttest.TinyData(4, 1))}, 1e-3)
+		_, norm, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{pefttest.Packed(pefttest.TinyData(4, 1))}}, 1e-3)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,7 +78,7 @@ func TestVirtualRuns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			tr := c.virtualTrainer(t)
-			if _, err := tr.gradient(context.Background(), []*batch.Batch{c.virtualBatch(0, tr.bound)}); err != nil {
+			if _, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{c.virtualBatch(0, tr.bound)}}); err != nil {
 				t.Fatal(err)
 			}
 			for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Grads) {
@@ -88,7 +88,7 @@ func TestVirtualRuns(t *testing.T) {
 				}
 			}
 			for i := range c.Steps {
-				loss, _, err := tr.step(context.Background(), []*batch.Batch{c.virtualBatch(i, tr.bound)}, tr.schedule.at(i))
+				loss, _, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{c.virtualBatch(i, tr.bound)}}, tr.schedule.at(i))
 				if err != nil {
 					t.Fatal(err)
 				}

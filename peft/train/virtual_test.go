@@ -70,16 +70,16 @@ func TestPrefixOfText(t *testing.T) {
 	for name, make := range map[string]func() (*attach.Adapter, error){
 		"prompt-tuning": func() (*attach.Adapter, error) { return virtual.NewPromptTuning(b, start) },
 		"prefix-tuning": func() (*attach.Adapter, error) {
-			return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptOptions: start})
+			return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: start})
 		},
 		"p-tuning-v2, hidden": func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, method.PTuningV2{PromptOptions: start})
+			return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start})
 		},
 		"p-tuning-v2, kv": func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, method.PTuningV2{PromptOptions: start, Form: method.FormKV})
+			return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start, Form: method.FormKV})
 		},
 		"p-tuning-v2, kept": func() (*attach.Adapter, error) {
-			return collapsed(b)(virtual.NewPTuningV2(b, method.PTuningV2{PromptOptions: start}))
+			return collapsed(b)(virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start}))
 		},
 	} {
 		a, err := make()
@@ -175,7 +175,7 @@ func TestClassifies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := virtual.NewPTuningV2(b, method.PTuningV2{
 				PromptTuning: method.PromptTuning{VirtualTokens: 6, Seed: 1}, Form: c.form,
-				Classes: &attach.Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
+				Labels: []string{"no", "yes"}, Words: c.words != nil,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -213,7 +213,7 @@ func TestClassifies(t *testing.T) {
 func TestHeadGradient(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	a, err := virtual.NewPTuningV2(b, method.PTuningV2{
-		PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: 1}, Classes: &attach.Classes{Labels: []string{"no", "yes"}},
+		PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: 1}, Labels: []string{"no", "yes"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestHeadGradient(t *testing.T) {
 		packed := &batch.Batch{}
 		tr.train.Batch(packed, []int{0, 1, 2, 3})
 		tr.bound.Expand(packed)
-		loss, err := tr.gradient(context.Background(), []*batch.Batch{packed})
+		loss, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{packed}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +337,7 @@ func TestVirtualOptions(t *testing.T) {
 			return virtual.NewPTuningV2(b, method.PTuningV2{Form: "deep"})
 		}, `"deep" is not known`},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, method.PTuningV2{Classes: &attach.Classes{}})
+			return virtual.NewPTuningV2(b, method.PTuningV2{Labels: []string{}})
 		}, "two labels"},
 	} {
 		if _, err := c.make(); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -7,6 +7,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
+func init() { register(100, adapterMethod) }
+
 // adapterMethod is bottleneck adapters.
 func adapterMethod() *Method {
 	var opt method.Bottleneck

@@ -9,6 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft/search"
 )
 
+func init() { register(150, discretePromptMethod) }
+
 // discretePromptMethod finds the words of a prompt.
 func discretePromptMethod() *Method {
 	d := &DiscreteFlags{}
@@ -48,7 +50,7 @@ var promptForms = []struct{ name, end string }{
 func (d *DiscreteFlags) check(f *Flags) error {
 	for _, flag := range discreteUnused {
 		if f.flagSet.Changed(flag) {
-			return fmt.Errorf("--%s says nothing with --method %s", flag, search.MethodDiscretePrompt)
+			return fmt.Errorf("--%s has no effect with --method %s", flag, search.MethodDiscretePrompt)
 		}
 	}
 	if f.Template == "" {

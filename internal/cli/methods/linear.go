@@ -24,6 +24,8 @@ func (f *Flags) givenRank() int {
 	return 0
 }
 
+func init() { register(20, ia3Method) }
+
 // ia3Method is (IA)³.
 func ia3Method() *Method {
 	var opt method.IA3
@@ -41,6 +43,8 @@ func ia3Method() *Method {
 	}
 }
 
+func init() { register(30, lnTuningMethod) }
+
 func lnTuningMethod() *Method {
 	return &Method{
 		name: "ln-tuning", short: "the weights of the norms",
@@ -52,6 +56,8 @@ func lnTuningMethod() *Method {
 	}
 }
 
+func init() { register(40, bitFitMethod) }
+
 func bitFitMethod() *Method {
 	return &Method{
 		name: "bitfit", short: "a bias for each output of the linear maps",
@@ -61,6 +67,8 @@ func bitFitMethod() *Method {
 		},
 	}
 }
+
+func init() { register(50, lohaMethod) }
 
 // lohaMethod is the low-rank Hadamard product.
 func lohaMethod() *Method {
@@ -72,6 +80,8 @@ func lohaMethod() *Method {
 		},
 	}
 }
+
+func init() { register(60, lokrMethod) }
 
 // lokrMethod is the low-rank Kronecker product.
 func lokrMethod() *Method {
@@ -90,6 +100,8 @@ func lokrMethod() *Method {
 	}
 }
 
+func init() { register(70, veraMethod) }
+
 // veraMethod is vectors on shared random matrices.
 func veraMethod() *Method {
 	var opt method.VeRA
@@ -106,6 +118,8 @@ func veraMethod() *Method {
 		},
 	}
 }
+
+func init() { register(80, oftMethod) }
 
 // oftMethod is orthogonal fine-tuning.
 func oftMethod() *Method {
@@ -126,6 +140,8 @@ func oftMethod() *Method {
 		},
 	}
 }
+
+func init() { register(90, adaloraMethod) }
 
 // adaloraMethod is LoRA with ranks that are allocated in training.
 func adaloraMethod() *Method {

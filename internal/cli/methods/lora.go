@@ -14,6 +14,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
+func init() { register(10, loraMethod) }
+
 // loraMethod is low-rank adaptation and its variants.
 func loraMethod() *Method {
 	o := &loraFlags{}

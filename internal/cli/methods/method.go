@@ -26,10 +26,27 @@ type Method struct {
 	own []string // names of the flags that flags added
 }
 
+// registered are the constructors of the methods, by place.
+var registered []registration
+
+type registration struct {
+	place int
+	make  func() *Method
+}
+
+// register adds a method, at a place in the order in which help lists them. Each method's file calls it.
+func register(place int, make func() *Method) {
+	registered = append(registered, registration{place, make})
+	slices.SortStableFunc(registered, func(a, b registration) int { return a.place - b.place })
+}
+
 // All are all methods, with flags of their own.
 func All() []*Method {
-	return []*Method{loraMethod(), ia3Method(), lnTuningMethod(), bitFitMethod(), lohaMethod(), lokrMethod(), veraMethod(), oftMethod(), adaloraMethod(),
-		adapterMethod(), promptMethod(), prefixMethod(), pTuningMethod(), pTuningV2Method(), discretePromptMethod()}
+	all := make([]*Method, len(registered))
+	for i, r := range registered {
+		all[i] = r.make()
+	}
+	return all
 }
 
 // Flags are --method, the flags that several methods have, and those of each method.

@@ -7,6 +7,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
+func init() { register(120, prefixMethod) }
+
 func prefixMethod() *Method {
 	var opt method.PrefixTuning
 	return &Method{

@@ -7,6 +7,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
+func init() { register(110, promptMethod) }
+
 func promptMethod() *Method {
 	var opt method.PromptTuning
 	return &Method{

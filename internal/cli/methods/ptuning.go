@@ -10,6 +10,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
+func init() { register(130, pTuningMethod) }
+
 func pTuningMethod() *Method {
 	var opt method.PTuning
 	return &Method{
@@ -30,6 +32,8 @@ func pTuningMethod() *Method {
 		},
 	}
 }
+
+func init() { register(140, pTuningV2Method) }
 
 func pTuningV2Method() *Method {
 	var opt method.PTuningV2

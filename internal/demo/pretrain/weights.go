@@ -142,8 +142,11 @@ func (w *weights) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *
 	return t.TapEmbedding(x, ids, w.byName["token_embd.weight"].tensor)
 }
 
-// HeadGradient is the embedding table again: the two are tied.
-func (w *weights) HeadGradient() *autograd.Tensor { return w.byName["token_embd.weight"].tensor }
+// Head collects the gradient of the output head in the embedding table: the two are tied.
+func (w *weights) Head(_ *autograd.Tape, _ *autograd.Tensor, head model.Head) model.Head {
+	head.Grad = w.byName["token_embd.weight"].tensor
+	return head
+}
 
 // update makes one optimizer step, counted from 0, with the gradient clipped to the recipe's norm, and clears the
 // gradient. It gives the norm before clipping.

@@ -29,39 +29,39 @@ func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers 
 		t.Fatal(err)
 	}
 	known := 0
-	tr.opt.Progress = func(Progress) {
-		if tr.stem != nil {
-			layers = tr.stem.layers
-			known = len(slices.DeleteFunc(slices.Clone(tr.stem.known), func(k bool) bool { return !k }))
+	tr.opt.Observer = OnStep(func(Progress) {
+		if tr.local.cache != nil {
+			layers = tr.local.cache.layers
+			known = len(slices.DeleteFunc(slices.Clone(tr.local.cache.known), func(k bool) bool { return !k }))
 		}
-	}
+	})
 	if err := tr.run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if tr.stem != nil && known != len(tr.stem.known) {
-		t.Errorf("%d of %d examples are known at the end", known, len(tr.stem.known))
+	if tr.local.cache != nil && known != len(tr.local.cache.known) {
+		t.Errorf("%d of %d examples are known at the end", known, len(tr.local.cache.known))
 	}
 	return tr.bound.Values, layers, tr
 }
 
-func stemOptions(out string) Options {
+func layerCacheOptions(out string) Options {
 	opt := trainOptions(out)
 	opt.BatchTokens = 160
 	return opt
 }
 
-// TestStem wants the same bits from layers that run once and from layers that always run, and no file left.
-func TestStem(t *testing.T) {
+// TestLayerCache wants the same bits from layers that run once and from layers that always run, and no file left.
+func TestLayerCache(t *testing.T) {
 	defer func(f func(int64) bool) { inMemory = f }(inMemory)
 	b, dir := pefttest.OpenBase(t, tall.WriteGGUF(t)), t.TempDir()
 	inMemory = func(int64) bool { return false }
-	plain, layers, tr := above(t, b, stemOptions(""))
-	if tr.stem != nil || layers != 0 {
+	plain, layers, tr := above(t, b, layerCacheOptions(""))
+	if tr.local.cache != nil || layers != 0 {
 		t.Fatal("a run without memory and file keeps something")
 	}
 	for _, in := range []bool{true, false} {
 		inMemory = func(int64) bool { return in }
-		got, layers, _ := above(t, b, stemOptions(filepath.Join(dir, "out.safetensors")))
+		got, layers, _ := above(t, b, layerCacheOptions(filepath.Join(dir, "out.safetensors")))
 		if layers != 2 {
 			t.Errorf("in memory %v: it stands above %d layers, expected 2", in, layers)
 		}
@@ -74,8 +74,8 @@ func TestStem(t *testing.T) {
 	}
 }
 
-// TestStemResume interrupts a run in its second epoch and wants the bytes of one that was not.
-func TestStemResume(t *testing.T) {
+// TestLayerCacheResume interrupts a run in its second epoch and wants the bytes of one that was not.
+func TestLayerCacheResume(t *testing.T) {
 	b := pefttest.OpenBase(t, tall.WriteGGUF(t))
 	train := func(opt Options, ctx context.Context) error {
 		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3, Layers: "last:1"})
@@ -85,24 +85,24 @@ func TestStemResume(t *testing.T) {
 		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), nil, opt)
 		return err
 	}
-	opt := stemOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	opt := layerCacheOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	steps := 0
-	opt.Progress = func(Progress) { steps++ }
+	opt.Observer = OnStep(func(Progress) { steps++ })
 	if err := train(opt, context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	whole := pefttest.FileBytes(t, opt.Out)
 	ctx, cancel := context.WithCancel(context.Background())
-	opt.Progress = func(p Progress) {
+	opt.Observer = OnStep(func(p Progress) {
 		if p.Step == steps/2+1 {
 			cancel()
 		}
-	}
+	})
 	if err := train(opt, ctx); err == nil {
 		t.Fatal("the run was not interrupted")
 	}
 	opt.Resume = CheckpointPath(opt.Out)
-	opt.Progress = nil
+	opt.Observer = nil
 	if err := train(opt, context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,14 +9,13 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
-	"github.com/peftconv/peftconv/internal/model"
 )
 
-// stem keeps the stream below the lowest adapted layer for every example of the training data: exactly, in float32, so
+// layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in float32, so
 // that a run gives the same bytes with it and without, from the beginning and resumed. It lies in memory where it takes no
 // more than a quarter of what is available, and otherwise in a file beside the adapter that has no name where the system
 // can do that, and is removed at the end.
-type stem struct {
+type layerCache struct {
 	width    int
 	layers   int   // that it stands above; 0 until one batch has gone through them
 	starts   []int // where the rows of each example begin; and their number
@@ -26,13 +25,13 @@ type stem struct {
 	examples []int // of the sequences of the batch under way
 }
 
-// stemTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that what a
+// layerCacheTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that what a
 // small batch gives can differ in the last bits from what a large one does.
-const stemTokens = 64
+const layerCacheTokens = 64
 
-// stemBytes is what the stem of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
+// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
 // is seen twice.
-func stemBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
+func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
 	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
 		return 0
 	}
@@ -65,10 +64,10 @@ func layerOf(name string) (n int, ok bool) {
 	return n, found && err == nil
 }
 
-// newStem makes an empty stem of some bytes for all examples of a set, in memory or beside the file out. It is nil where
+// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is nil where
 // there is no room for one.
-func newStem(b *attach.Base, train *attach.Data, bytes int64, out string) *stem {
-	s := &stem{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
+func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) *layerCache {
+	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
 	for _, e := range train.Examples {
 		s.starts = append(s.starts, s.starts[len(s.starts)-1]+len(e.IDs))
 	}
@@ -88,14 +87,14 @@ func newStem(b *attach.Base, train *attach.Data, bytes int64, out string) *stem 
 	return s
 }
 
-// inMemory says whether a stem of so many bytes is kept in memory. A variable for the sake of tests.
+// inMemory says whether a layer cache of so many bytes is kept in memory. A variable for the sake of tests.
 var inMemory = func(bytes int64) bool {
 	available, _ := availableMemory()
 	return bytes <= available/4
 }
 
 // close gives memory and file back.
-func (s *stem) close() {
+func (s *layerCache) close() {
 	if s == nil {
 		return
 	}
@@ -106,9 +105,9 @@ func (s *stem) close() {
 	s.memory, s.file, s.layers = nil, nil, 0
 }
 
-// fits says whether a batch is one that the stem can know: of the examples that were announced, as they are.
-func (s *stem) fits(b *batch.Batch) bool {
-	if b.Tokens() < stemTokens || b.Sequences() != len(s.examples) {
+// fits says whether a batch is one that the layer cache can know: of the examples that were announced, as they are.
+func (s *layerCache) fits(b *batch.Batch) bool {
+	if b.Tokens() < layerCacheTokens || b.Sequences() != len(s.examples) {
 		return false
 	}
 	for i, e := range s.examples {
@@ -119,8 +118,8 @@ func (s *stem) fits(b *batch.Batch) bool {
 	return true
 }
 
-// Below implements model.Stem.
-func (s *stem) Below(b *batch.Batch, x []float32) (n int) {
+// Load implements model.LayerCache.
+func (s *layerCache) Load(b *batch.Batch, x []float32) (n int) {
 	if s.layers == 0 || !s.fits(b) {
 		return 0
 	}
@@ -137,8 +136,8 @@ func (s *stem) Below(b *batch.Batch, x []float32) (n int) {
 	return s.layers
 }
 
-// Keep implements model.Stem.
-func (s *stem) Keep(b *batch.Batch, n int, x []float32) {
+// Store implements model.LayerCache.
+func (s *layerCache) Store(b *batch.Batch, n int, x []float32) {
 	if !s.fits(b) || s.layers != 0 && s.layers != n {
 		return
 	}
@@ -149,7 +148,7 @@ func (s *stem) Keep(b *batch.Batch, n int, x []float32) {
 }
 
 // read fetches the rows of example e.
-func (s *stem) read(e int, x []float32) bool {
+func (s *layerCache) read(e int, x []float32) bool {
 	if s.file == nil {
 		copy(x, s.memory[s.starts[e]*s.width:])
 		return true
@@ -159,7 +158,7 @@ func (s *stem) read(e int, x []float32) bool {
 }
 
 // write stores the rows of example e; a full disk leaves the example unknown.
-func (s *stem) write(e int, x []float32) bool {
+func (s *layerCache) write(e int, x []float32) bool {
 	if s.file == nil {
 		copy(s.memory[s.starts[e]*s.width:], x)
 		return true
@@ -167,12 +166,3 @@ func (s *stem) write(e int, x []float32) bool {
 	_, err := s.file.WriteAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
 	return err == nil
 }
-
-// stemmed is an adapter at work above a stem.
-type stemmed struct {
-	*attach.Bound
-	stem *stem
-}
-
-// Stem implements model.StemHooks.
-func (s stemmed) Stem() model.Stem { return s.stem }

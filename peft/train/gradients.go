@@ -1,0 +1,83 @@
+package train
+
+import (
+	"context"
+
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/kernels"
+)
+
+// gradients computes the gradient of an optimizer step. The trainer knows no more of how and where that is done: local
+// does it in this process, one batch after the other; another implementation may share the batches between machines.
+type gradients interface {
+	// compute sets the gradient (Bound.Grads) to that of the mean loss over all targets of a step's batches and gives that
+	// mean. Whatever shares the work must add up in a fixed order, so that the same seed gives the same bytes.
+	compute(ctx context.Context, s stepBatches) (loss float64, err error)
+}
+
+// stepBatches are the batches of one optimizer step.
+type stepBatches struct {
+	step     int // steps done before; it seeds dropout
+	batches  []*batch.Batch
+	examples [][]int // places of each batch's sequences in the training data; nil where they are none of it
+}
+
+// targets is the number of tokens that carry loss.
+func (s *stepBatches) targets() int {
+	n := 0
+	for _, b := range s.batches {
+		n += b.TargetCount()
+	}
+	return n
+}
+
+// local computes gradients in this process.
+type local struct {
+	base      *attach.Base
+	bound     *attach.Bound
+	tape      *autograd.Tape
+	precision kernels.Precision
+	seed      uint64
+	cache     *layerCache // of the layers below those that are trained, or nil
+}
+
+// compute implements gradients.
+func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
+	clear(l.bound.Grads)
+	targets := s.targets()
+	if targets == 0 {
+		return 0, nil
+	}
+	l.bound.Train(true)
+	defer l.bound.Train(false)
+	l.tape.Record(true)
+	l.tape.Precision(l.precision)
+	defer l.tape.Precision(kernels.F32)
+	var sum float64
+	for i, b := range s.batches {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		l.tape.Reset(prng.Mix(l.seed ^ prng.Mix(uint64(s.step)<<20|uint64(i))))
+		part, _ := l.base.Model.LossAbove(l.tape, b, l.bound, l.below(&s, i), 1/float32(targets))
+		l.tape.Backward()
+		sum += part
+	}
+	if regularize := l.bound.Effect.Regularize; regularize != nil {
+		regularize()
+	}
+	return sum / float64(targets), nil
+}
+
+// below is the cache of the layers below, told the examples of batch number i; nil where there is none.
+func (l *local) below(s *stepBatches, i int) model.LayerCache {
+	if l.cache == nil || s.examples == nil {
+		return nil
+	}
+	l.cache.examples = s.examples[i]
+	return l.cache
+}
