@@ -185,14 +185,7 @@ func cutNote(r *export.LoRAReport) string {
 
 // toState writes the contents of llama.cpp's cache after the adapter's virtual tokens.
 func (o *exportOptions) toState(opened *opened, done *exported) error {
-	o.state.Type = gguf.F16
-	if o.typeGiven() {
-		t, err := gguf.ParseType(o.elements)
-		if err != nil {
-			return err
-		}
-		o.state.Type = t
-	}
+	o.state.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
 	r, err := export.State(opened.base, opened.adapters, o.out, o.state)
 	if err == nil {
 		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", cli.Plural(r.Tokens, "token"), r.Text, r.Placeholder)

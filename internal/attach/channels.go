@@ -27,7 +27,7 @@ const (
 	QATAuto       = method.ChannelAuto   // for each tensor what suits its type best
 )
 
-// Values of QATOptions.Dither: where between two levels a weight of ChannelCode goes over to the next one.
+// Values of method.QAT.Dither: where between two levels a weight of ChannelCode goes over to the next one.
 const (
 	DitherUniform = method.DitherUniform // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
 	DitherNone    = method.DitherNone    // in the middle: changes of less than half a step move nothing

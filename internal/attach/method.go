@@ -13,7 +13,7 @@ import (
 
 // Family is one PEFT method before there is an adapter of it: how it is named and configured.
 type Family struct {
-	Name     string // "prefix-tuning", as NewAdapter's callers and --method name it
+	Name     string // "prefix-tuning", as options of package method and --method name it
 	PeftType string // peft_type in adapter_config.json
 	Own      bool   // PEFT has no such method
 	// Settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are

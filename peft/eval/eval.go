@@ -64,7 +64,7 @@ type PerplexityResult struct {
 
 // PerplexityOptions says how Perplexity measures.
 type PerplexityOptions struct {
-	Ctx int // tokens of a window
+	Ctx int // tokens of a window; 0: DefaultWindow
 	// ExactActivations multiplies quantized weights with activations as they are. Otherwise activations are rounded
 	// as llama.cpp's CPU backend rounds them, so that the figure is the one that llama-perplexity prints.
 	ExactActivations bool
@@ -82,6 +82,9 @@ func Perplexity(ctx context.Context, b *peft.Base, adapters []peft.Scaled, ids [
 
 // perplexity is Perplexity on what the arguments hold.
 func perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+	if opt.Ctx == 0 {
+		opt.Ctx = DefaultWindow
+	}
 	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)

@@ -25,15 +25,12 @@ import (
 // llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
 // asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules), alpha is 0, which means no
 // scaling, and the scale is multiplied into B.
-func GGUF(a *peft.Adapter, b *peft.Base, path string) error { return GGUFAs(a, b, path, gguf.F32) }
-
-// GGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
-func GGUFAs(a *peft.Adapter, b *peft.Base, path string, t gguf.Type) error {
-	_, err := LoRA(a, b, path, LoRAOptions{Type: t})
+func GGUF(a *peft.Adapter, b *peft.Base, path string) error {
+	_, err := LoRA(a, b, path, LoRAOptions{})
 	return err
 }
 
-// LoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
+// LoRA is GGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
 // where the changes are not of low rank, and says how near that is.
 func LoRA(a *peft.Adapter, b *peft.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
 	report, err := writeLoRA(handle.Adapter(a), handle.Base(b), path, opt)

@@ -15,7 +15,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// LoRAOptions says how ExportLoRA writes.
+// LoRAOptions says how LoRA writes.
 type LoRAOptions struct {
 	Type gguf.Type // of the matrices, F32 or F16; the zero value is F32
 	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and 32 where they are not.
@@ -35,7 +35,7 @@ type ExportedTensor struct {
 	Error float64 `json:"error"` // |Δ'-Δ|/|Δ|: 0 where the pair is exact, but for rounding
 }
 
-// changeRank is ExportOptions.Rank where it is 0 and a change is not of low rank.
+// changeRank is LoRAOptions.Rank where it is 0 and a change is not of low rank.
 const changeRank = 32
 
 // pairSums are the sums from which an error follows.

@@ -125,7 +125,7 @@ func TestExportPermutes(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "lora.gguf")
-	if err := GGUFAs(pefttest.Adapter(a), pefttest.Base(b), path, gguf.F16); err != nil {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.F16}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -151,7 +151,7 @@ func TestExportRefused(t *testing.T) {
 	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if err := GGUFAs(pefttest.Adapter(a), pefttest.Base(b), path, gguf.Q8_0); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
 		t.Errorf("error %v", err)
 	}
 	wide := pefttest.Tiny

@@ -52,7 +52,7 @@ func floatTensor(name string, x []float32, shape ...int64) modelTensor {
 	}}
 }
 
-// ModelReport says what ExportModel wrote.
+// ModelReport says what Model wrote.
 type ModelReport struct {
 	Tensors int    `json:"tensors"`
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file

@@ -156,7 +156,7 @@ func TestState(t *testing.T) {
 		{StateOptions{}, []uint32{magicSession, 10, 3, 1, 1, 1, 5, 0x6d616c6c, 1}},
 		{StateOptions{Kind: StateSequence, Attention: "plain"}, []uint32{magicSequence, 3, 3, 1, 1, 1, 1}},
 		{StateOptions{Kind: StateSequence, Target: "2025-02"}, []uint32{magicSequence, 2, 3, 1, 1, 1}},
-		{StateOptions{Kind: StateSequence, Streams: 4, Type: gguf.F16}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
+		{StateOptions{Kind: StateSequence, Streams: 4, F32: true}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
 	} {
 		path := filepath.Join(t.TempDir(), "state")
 		r, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, c.opt)
@@ -188,18 +188,18 @@ func TestState(t *testing.T) {
 // checkCache finds the keys and values of the last layer in a state.
 func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, keys, values []float32) {
 	t.Helper()
-	size := opt.Type.BlockSize()
+	size := opt.elements().BlockSize()
 	block := 3 * 16 * size // 3 tokens, 2 heads of 8
 	end := len(data) - 4*max(0, opt.Streams-1)
 	wantValues := values
 	if transposed {
 		wantValues = transpose(values, 16)
 	}
-	if !bytes.Equal(data[end-block:end], floats.Encode(opt.Type, wantValues, len(wantValues))) {
+	if !bytes.Equal(data[end-block:end], floats.Encode(opt.elements(), wantValues, len(wantValues))) {
 		t.Errorf("%+v: the values of the last layer are not at the end", opt)
 	}
 	at := end - 2*(12+block) - block // values of two layers, keys of the last
-	if !bytes.Equal(data[at:at+block], floats.Encode(opt.Type, keys, 16)) {
+	if !bytes.Equal(data[at:at+block], floats.Encode(opt.elements(), keys, 16)) {
 		t.Errorf("%+v: the keys of the last layer are not where they belong", opt)
 	}
 }
@@ -220,7 +220,7 @@ func TestStateInto(t *testing.T) {
 	}
 	for _, attention := range []string{"flash", "plain"} {
 		for _, typ := range []gguf.Type{gguf.F16, gguf.F32} {
-			opt := StateOptions{Attention: attention, Type: typ}
+			opt := StateOptions{Attention: attention, F32: typ == gguf.F32}
 			other, want := state(1, opt), state(2, opt)
 			head := []byte("a header of another version")
 			path := filepath.Join(t.TempDir(), "own")
@@ -257,7 +257,6 @@ func TestStateErrors(t *testing.T) {
 		{prompt, StateOptions{Kind: "slot"}, `"slot" is not known`},
 		{prompt, StateOptions{Target: "1999"}, `"1999" is not known`},
 		{prompt, StateOptions{Attention: "fast"}, `"fast" is not known`},
-		{prompt, StateOptions{Type: gguf.Q8_0}, "expected F32 or F16"},
 		{prompt, StateOptions{Streams: -1}, "-1 streams"},
 		{prompt, StateOptions{From: empty}, "does not end with the keys and values of 2 tokens"},
 		{templated, StateOptions{}, "among the fields"},

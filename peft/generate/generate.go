@@ -14,7 +14,7 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// Options says how Generate chooses tokens. The zero value takes the likeliest token 128 times.
+// Options says how Run chooses tokens. The zero value takes the likeliest token 128 times.
 type Options struct {
 	N           int     // the most tokens to generate; 0: 128
 	Temperature float64 // 0: always the likeliest token
@@ -25,7 +25,7 @@ type Options struct {
 	IgnoreEOG   bool // go on after a token that ends an answer
 }
 
-// Result is what Generate made.
+// Result is what Run made.
 type Result struct {
 	Text            string  `json:"text"`
 	IDs             []int32 `json:"ids"`

@@ -17,7 +17,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Options says how Merge writes.
+// Options says how Run writes.
 type Options struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
@@ -45,9 +45,9 @@ type Report struct {
 	BitExact bool     `json:"bit_exact"` // every touched tensor has, bit for bit, the weights of the base with the adapters
 
 	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base - adapters)
-	// of the losses. Merge sets it where the result is bit-exact, which makes it 1; VerifyMerge measures it.
+	// of the losses. Run sets it where the result is bit-exact, which makes it 1; Verify measures it.
 	KeptShare    *float64      `json:"kept_share"`
-	Verification *Verification `json:"verification,omitempty"` // of VerifyMerge, where the caller wants it here
+	Verification *Verification `json:"verification,omitempty"` // of Verify, where the caller wants it here
 }
 
 // Tensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
@@ -62,7 +62,7 @@ type Tensor struct {
 	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the base has with the adapters
 }
 
-// littleRecovery is where MergedTensor.Little begins.
+// littleRecovery is where Tensor.Little begins.
 const littleRecovery = 0.5
 
 // Run writes the base with the sum of the adapters' changes in its weights: a GGUF file for a GGUF base, a directory

@@ -20,7 +20,7 @@ type Verification struct {
 	BaseLoss    float64          `json:"base_loss"`    // of the base alone
 	AdapterLoss float64          `json:"adapter_loss"` // of the base with the adapters
 	MergedLoss  float64          `json:"merged_loss"`  // of the merged model
-	KeptShare   *float64         `json:"kept_share"`   // see MergeReport.KeptShare; nil for random tokens
+	KeptShare   *float64         `json:"kept_share"`   // see Report.KeptShare; nil for random tokens
 	Tensors     []VerifiedTensor `json:"tensors"`      // that training recorded, in the order of the model
 	Matches     bool             `json:"matches"`      // all of them are, bit for bit, what was trained with
 }

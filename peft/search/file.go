@@ -16,7 +16,7 @@ import (
 // promptFormat marks a file of a prompt.
 const promptFormat = "peftconv discrete-prompt 1"
 
-// Prompt is a prompt made of words: what SearchPrompt finds, and what is written by hand.
+// Prompt is a prompt made of words: what Run finds, and what is written by hand.
 type Prompt struct {
 	Format     string     `json:"format"`
 	Template   string     `json:"template"`             // fixed words and {fields}, that of the answers last
@@ -74,7 +74,7 @@ func (p *Prompt) Fields() ([]string, error) {
 	return t.Fields(), nil
 }
 
-// Save writes what was found as JSON, in the form that LoadPrompt reads.
+// Save writes what was found as JSON, in the form that Load reads.
 func (r *Result) Save(path string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -93,7 +93,7 @@ func (r *Result) Save(path string) error {
 	return nil
 }
 
-// The forms of WritePrompt.
+// Forms of a prompt.
 const (
 	PromptText      = "text"      // the template
 	PromptSystem    = "system"    // a system prompt for a chat

@@ -14,7 +14,7 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt. SearchPrompt does that.
+// MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt (Run).
 const MethodDiscretePrompt = "discrete-prompt"
 
 // Record is one record of data: the texts of its fields by name.
@@ -55,9 +55,9 @@ func Split(records, held []Record, seed uint64) Data {
 	return Data{Search: take(len(order)), Select: chosen, Test: held}
 }
 
-// Options says what SearchPrompt looks for. Zero values are the defaults.
+// Options says what Run looks for. Zero values are the defaults.
 type Options struct {
-	Template   string     // with slots: see ParsePromptTemplate
+	Template   string     // with slots: see ParseTemplate
 	Verbalizer Verbalizer // of labelled data; nil: the answers are texts to be predicted
 
 	Candidates       []string // words to choose from, each a token of the model; nil: all words of its vocabulary
@@ -73,7 +73,7 @@ type Options struct {
 	Progress    func(Progress) // may be nil
 }
 
-// The defaults of DiscreteOptions.
+// The defaults of Options.
 const (
 	defaultBeam     = 4
 	defaultNominate = 24
@@ -98,7 +98,7 @@ type Score struct {
 	Examples int      `json:"examples"`
 }
 
-// Result is what SearchPrompt finds.
+// Result is what Run finds.
 type Result struct {
 	Prompt
 	Start   Score   `json:"start"` // of the template as it was given, without its empty slots, on the data for the report
@@ -164,7 +164,7 @@ func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, er
 	return r, nil
 }
 
-// Eval measures a prompt on records, with adapters at work. batchTokens is as for EvalLoss.
+// Eval measures a prompt on records, with adapters at work. batchTokens is as for eval.Loss.
 func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
 	score, err := evalPrompt(ctx, handle.Base(b), handle.Scaled(adapters), p, records, batchTokens)
 	if err != nil {

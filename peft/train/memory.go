@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// Values of TrainOptions.Recompute.
+// Values of Options.Recompute.
 const (
 	RecomputeAuto   = "auto"   // keep activations where they fit easily
 	RecomputeAlways = "always" // compute each layer again in the backward pass: the least memory
@@ -56,7 +56,7 @@ func (e *ShortOfMemory) Error() string {
 		float64(e.Total())/mb, float64(e.Available)/mb)
 }
 
-// PlanMemory says what memory Train will need with these arguments.
+// PlanMemory says what memory Run will need with these arguments.
 func PlanMemory(b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (*Memory, error) {
 	return planMemory(handle.Base(b), handle.Adapter(a), handle.Data(train), opt)
 }

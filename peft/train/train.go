@@ -24,7 +24,7 @@ import (
 // OptimizerAdamW is AdamW as PyTorch defines it.
 const OptimizerAdamW = "adamw"
 
-// Options says how Train runs. A zero field means what its comment says.
+// Options says how Run trains. A zero field means what its comment says.
 type Options struct {
 	Steps        int      // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
 	Epochs       int      // passes over the data; 0: 1, or as many as Steps need
@@ -78,12 +78,12 @@ type Result struct {
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
 	PeakRSS         int64    `json:"peak_rss_bytes"`
-	Adapter         string   `json:"adapter,omitempty"` // TrainOptions.Out
+	Adapter         string   `json:"adapter,omitempty"` // Options.Out
 }
 
 // Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
 type Interrupted struct {
-	Checkpoint  string // what to give as TrainOptions.Resume; "" where no file was asked for
+	Checkpoint  string // what to give as Options.Resume; "" where no file was asked for
 	Step, Steps int    // steps done, of all
 	cause       error
 }
@@ -97,7 +97,7 @@ func (e *Interrupted) Error() string {
 
 func (e *Interrupted) Unwrap() error { return e.cause }
 
-// Run trains an adapter over a frozen base and leaves the result in the adapter and in TrainOptions.Out. eval may be
+// Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
@@ -412,7 +412,7 @@ type stretch struct {
 	rate     float64 // multiplies the learning rate
 }
 
-// trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
+// trainedRuns are the stretches of values that are not frozen. ratio is Options.LRRatio.
 func trainedRuns(params []attach.Param, ratio float64) []stretch {
 	var runs []stretch
 	at := 0
