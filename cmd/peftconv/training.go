@@ -66,5 +66,8 @@ func (o *trainingFlags) common() train.Options {
 	} else {
 		opt.Warmup = int(o.warmup)
 	}
+	if opt.Clip == 0 {
+		opt.Clip = -1 // never, which is not the option's default
+	}
 	return opt
 }

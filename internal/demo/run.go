@@ -152,7 +152,7 @@ func (d *demonstration) fineTune() (*peft.Adapter, error) {
 	}
 	d.result.Training, err = train.Run(d.ctx, d.base, adapter, d.train, nil, train.Options{
 		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: train.ScheduleCosine, Warmup: warmup,
-		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Observer: d.opt.Observer,
+		Clip: clip, Precision: train.PrecisionF32, Seed: d.opt.Seed, Out: d.path(AdapterFile), Observer: d.opt.Observer,
 	})
 	return adapter, err
 }

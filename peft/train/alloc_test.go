@@ -24,7 +24,7 @@ func TestStepAllocations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr, err := newTrainer(b, a, set, nil, Options{Recompute: mode, Steps: 1000})
+			tr, err := newTrainer(b, a, set, nil, plain(Options{Recompute: mode, Steps: 1000}))
 			if err != nil {
 				t.Fatal(err)
 			}

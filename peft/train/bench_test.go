@@ -27,7 +27,7 @@ func BenchmarkStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			t, err := newTrainer(base, a, set, nil, Options{})
+			t, err := newTrainer(base, a, set, nil, plain(Options{}))
 			if err != nil {
 				b.Fatal(err)
 			}

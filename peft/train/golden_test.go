@@ -130,7 +130,7 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 		opt.Schedule = kind
 		fmt.Sscan(warmup, &opt.Warmup)
 	}
-	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, opt)
+	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestGradientsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		opt := Options{Steps: 4, BatchTokens: 64, Accumulate: 3, LR: 0.01}
-		tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+		tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -52,7 +52,7 @@ func TestGridMergesWhatItTrained(t *testing.T) {
 				a := newGridAdapter(t, b, c.New)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
 				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval,
-					Options{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path})
+					plain(Options{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -179,7 +179,7 @@ func TestGridRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
 				t.Fatal(err)
 			}
 			return pefttest.FileBytes(t, opt.Out)

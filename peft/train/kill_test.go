@@ -51,7 +51,7 @@ func runJob(job string) error {
 	}
 	fmt.Println("ready")
 	if kind == "train" {
-		_, err = trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 1e6, SaveEvery: 1, Out: out})
+		_, err = trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 1e6, SaveEvery: 1, Out: out}))
 		return err
 	}
 	for {

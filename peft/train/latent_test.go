@@ -66,7 +66,7 @@ func TestLatentMergesWhatItTrained(t *testing.T) {
 				}
 				checkSnapped(t, b, b, a)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
-				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval, Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path})
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path}))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -24,7 +24,7 @@ func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers 
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err = newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+	tr, err = newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestLayerCacheResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), nil, opt)
+		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 		return err
 	}
 	opt := layerCacheOptions(filepath.Join(t.TempDir(), "out.safetensors"))

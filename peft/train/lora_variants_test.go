@@ -157,7 +157,7 @@ func TestLRRatio(t *testing.T) {
 	pefttest.Stir(a, 2)
 	before := attach.Views(a.Tensors, append([]float32(nil), a.Flat...))
 	opt := Options{Steps: 1, LR: 1e-3, LRRatio: 4}
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(8, 1), nil, opt); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(8, 1), nil, plain(opt)); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range a.Tensors {

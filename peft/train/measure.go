@@ -115,6 +115,7 @@ func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch,
 	}
 	o := opt.Train
 	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice
+	o.Schedule, o.Clip = ScheduleConstant, -1
 	t, err := newTrainer(b, a, &attach.Data{Examples: []attach.Example{{IDs: ids}}}, nil, o)
 	if err != nil {
 		return nil, nil, err

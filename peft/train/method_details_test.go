@@ -57,7 +57,7 @@ func TestConstrainedOFT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, trainOptions("")); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(""))); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range a.Params() {
@@ -81,7 +81,7 @@ func TestVeRAMatrices(t *testing.T) {
 		t.Errorf("%d parameters are trained, expected %d", a.Parameters(), want)
 	}
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, trainOptions(out)); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(out))); err != nil {
 		t.Fatal(err)
 	}
 	a, err = attach.Load(out)
@@ -116,7 +116,7 @@ func adaloraRun(t *testing.T, b *attach.Base, opt method.AdaLoRA) (*attach.Adapt
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	run := trainOptions(out)
 	run.Epochs, run.Steps = 0, 20
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, run); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(run)); err != nil {
 		t.Fatal(err)
 	}
 	return a, out

@@ -96,7 +96,7 @@ func TestMethodRuns(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -136,7 +136,7 @@ func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.A
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 		var stop *Interrupted
 		if errors.As(err, &stop) {
 			opt.Resume, opt.Observer = stop.Checkpoint, nil

@@ -34,7 +34,7 @@ func TestObserver(t *testing.T) {
 	}
 	var first, second news
 	opt := Options{Steps: 4, SaveEvery: 2, Out: filepath.Join(t.TempDir(), "out.safetensors"), Observer: Observers{&first, &second}}
-	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,10 +159,10 @@ func (e *experiments) run(typ, run string) {
 	}
 	a := e.adapter(b, name)
 	began := time.Now()
-	r, err := trainAdapter(t.Context(), b, a, train, eval, Options{
+	r, err := trainAdapter(t.Context(), b, a, train, eval, plain(Options{
 		Steps: e.number("steps", 100), BatchTokens: e.number("batch", 1024), LR: lr, Schedule: ScheduleCosine, Clip: 1,
 		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", PrecisionF32),
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
 			a := newQATAdapter(t, b, c.channels)
 			heldOut := pefttest.TinyData(6, 2)
-			r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut, Options{Steps: 3, LR: 0.01, BatchTokens: 80})
+			r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 80}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +164,7 @@ func TestQATRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
 			t.Fatal(err)
 		}
 		return pefttest.FileBytes(t, opt.Out)
@@ -192,7 +192,7 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 4, LR: 1e-3}); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 4, LR: 1e-3})); err != nil {
 			t.Fatal(err)
 		}
 		adapters = append(adapters, a)
@@ -236,7 +236,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
-		m, err := planMemory(b, a, pefttest.TinyData(24, 1), Options{})
+		m, err := planMemory(b, a, pefttest.TinyData(24, 1), plain(Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +276,7 @@ func TestFused(t *testing.T) {
 func TestQATVerifyFindsADifference(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a := newQATAdapter(t, b, "scale")
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 2, LR: 0.01}); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 2, LR: 0.01})); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})

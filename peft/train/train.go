@@ -32,12 +32,12 @@ type Options struct {
 	BatchTokens  int      // the most tokens that go through the model at once; 0: 2048
 	Accumulate   int      // batches that make up one optimizer step; 0: 1
 	LR           float64  // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string   // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
+	Schedule     string   // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
 	Warmup       int      // steps in which the learning rate rises from zero
 	WarmupRatio  float64  // the same as a share of all steps, where Warmup is 0
 	LRRatio      float64  // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
 	WeightDecay  float64  // AdamW's decoupled decay
-	Clip         float64  // > 0: the gradient is scaled down to this norm
+	Clip         float64  // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
 	Beta1        float64  // 0: 0.9
 	Beta2        float64  // 0: 0.999
 	Eps          float64  // 0: 1e-8
@@ -49,7 +49,7 @@ type Options struct {
 	Resume       string   // checkpoint to go on from
 	Recompute    string   // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
 	IgnoreMemory bool     // start even where more memory is needed than there is
-	Precision    string   // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
+	Precision    string   // PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Observer     Observer // is told of the run; may be nil
 }
 
@@ -166,6 +166,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	set(&opt.Beta1, 0.9)
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
+	set(&opt.Clip, 1)
 	if opt.BatchTokens == 0 {
 		opt.BatchTokens = 2048
 	}
@@ -173,10 +174,10 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 		opt.Accumulate = 1
 	}
 	if opt.Precision == "" {
-		opt.Precision = PrecisionF32
+		opt.Precision = PrecisionAuto
 	}
 	if opt.Schedule == "" {
-		opt.Schedule = ScheduleConstant
+		opt.Schedule = ScheduleLinear
 	}
 	if opt.Optimizer == "" {
 		opt.Optimizer = OptimizerAdamW
@@ -189,8 +190,11 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	}
 }
 
-// Check reports values that make no sense.
-func (opt *Options) Check() error {
+// clip is the norm that gradients are scaled down to, 0 for none.
+func (opt *Options) clip() float64 { return max(0, opt.Clip) }
+
+// check reports values that make no sense.
+func (opt *Options) check() error {
 	switch {
 	case opt.Optimizer != OptimizerAdamW:
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
@@ -202,15 +206,17 @@ func (opt *Options) Check() error {
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
 	case !(opt.LRRatio >= 0), math.IsInf(opt.LRRatio, 0):
 		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
-	case !(opt.WeightDecay >= 0), !(opt.Clip >= 0):
-		return fmt.Errorf("weight decay %v and clip %v, expected 0 or more", opt.WeightDecay, opt.Clip)
+	case !(opt.WeightDecay >= 0):
+		return fmt.Errorf("weight decay %v, expected 0 or more", opt.WeightDecay)
+	case math.IsNaN(opt.Clip):
+		return fmt.Errorf("clip %v, expected a number", opt.Clip)
 	}
 	return nil
 }
 
 func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*trainer, error) {
 	opt.defaults(b, a)
-	if err := opt.Check(); err != nil {
+	if err := opt.check(); err != nil {
 		return nil, err
 	}
 	if err := attach.CheckSet(b, train, opt.SeqLen, a); err != nil {
@@ -384,7 +390,7 @@ func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, no
 	if !floats.Finite(loss) || !floats.Finite(norm) {
 		return 0, 0, t.diagnose(loss, norm, lr)
 	}
-	if limit := t.opt.Clip; limit > 0 && norm > 0 {
+	if limit := t.opt.clip(); limit > 0 && norm > 0 {
 		if factor := limit / (norm + 1e-6); factor < 1 {
 			kernels.Scale(float32(factor), t.bound.Grads)
 		}
@@ -468,7 +474,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		Latent: t.adapter.Origin.Latent,
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
-			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
+			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
 			Precision: t.local.precision.String(),
 			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
 		},

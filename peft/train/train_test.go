@@ -37,7 +37,7 @@ func runTraining(t *testing.T, b *attach.Base, opt Options) ([]byte, *Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 			cancel()
 		}
 	})
-	_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	var left *Interrupted
 	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, expected an interruption", err)
@@ -204,7 +204,7 @@ func TestResumeOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestResumeRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, d, nil, o); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := trainAdapter(context.Background(), b, a, d, nil, plain(o)); err == nil || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
@@ -266,7 +266,7 @@ func TestAccumulate(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	a := pefttest.Trained(t, b, method.LoRA{})
 	set := pefttest.TinyData(7, 4)
-	tr, err := newTrainer(b, a, set, nil, Options{})
+	tr, err := newTrainer(b, a, set, nil, plain(Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestAccumulate(t *testing.T) {
 func TestClip(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	first := func(clip float64) (float64, []float32) {
-		tr, err := newTrainer(b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(4, 1), nil, Options{Clip: clip})
+		tr, err := newTrainer(b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(4, 1), nil, plain(Options{Clip: clip}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -350,7 +350,7 @@ func TestTrainRefused(t *testing.T) {
 		"steps":               {set(ids(1, 2)), nil, Options{Steps: -1}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), test.train, test.eval, test.opt)
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), test.train, test.eval, plain(test.opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
@@ -383,7 +383,7 @@ func TestNonFinite(t *testing.T) {
 			b := pefttest.OpenBase(t, test.model.WriteGGUF(t))
 			dir := t.TempDir()
 			opt := Options{Steps: 20, LR: test.lr, Out: filepath.Join(dir, "out.safetensors")}
-			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(8, 1), nil, opt)
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(8, 1), nil, plain(opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}

@@ -54,7 +54,7 @@ func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 		}
 	}
 	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay, Schedule: c.Optimizer.Schedule}
-	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, opt)
+	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func TestEncoderIsDropped(t *testing.T) {
 			continue
 		}
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2), Options{Steps: 3, Out: out})
+		r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2), plain(Options{Steps: 3, Out: out}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestClassifies(t *testing.T) {
 			}
 			out := filepath.Join(t.TempDir(), "out.safetensors")
 			set := classData(64, c.words)
-			if _, err := trainAdapter(context.Background(), b, a, set, classData(32, c.words), Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out}); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, set, classData(32, c.words), plain(Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out})); err != nil {
 				t.Fatal(err)
 			}
 			again, err := attach.Load(out)
@@ -218,7 +218,7 @@ func TestHeadGradient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(b, a, classData(4, nil), nil, Options{Steps: 1})
+	tr, err := newTrainer(b, a, classData(4, nil), nil, plain(Options{Steps: 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +380,7 @@ func TestVirtualOverQuantized(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), Options{Steps: 40, BatchTokens: 512, LR: c.rate})
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), plain(Options{Steps: 40, BatchTokens: 512, LR: c.rate}))
 				if err != nil {
 					t.Fatal(err)
 				}
