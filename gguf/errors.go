@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files that
-// do not belong together. What is well formed but not handled, a version, an older format, a type, is
+// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files
+// that do not belong together. What is well formed but not handled, a version, an older format, a type, is
 // errors.ErrUnsupported instead. A file that is missing is fs.ErrNotExist.
 var ErrFormat = errors.New("gguf: malformed file")
 
@@ -22,7 +22,8 @@ type FormatError struct {
 	unsupported bool // well formed, but nothing that is read here
 }
 
-// Is says whether target is the error's kind: ErrFormat, or errors.ErrUnsupported of versions and formats that are not read.
+// Is says whether target is the error's kind: ErrFormat, or errors.ErrUnsupported of versions and formats that are not
+// read.
 func (e *FormatError) Is(target error) bool {
 	if e.unsupported {
 		return target == errors.ErrUnsupported

@@ -13,8 +13,8 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 )
 
-// A BlockDecoder sets dst to the elements of the blocks of src, which are little-endian. dst is a whole number of blocks,
-// and src holds exactly these.
+// A BlockDecoder sets dst to the elements of the blocks of src, which are little-endian. dst is a whole number of
+// blocks, and src holds exactly these.
 type BlockDecoder func(dst []float32, src []byte)
 
 var (
@@ -22,9 +22,9 @@ var (
 	decoders      = map[Type]BlockDecoder{}
 )
 
-// RegisterBlocks says how the blocks of a type are decoded by [Tensor.Float32s]. Package quant registers all types that it
-// knows when it is imported: import _ "github.com/peftconv/peftconv/quant". Registering a type twice is the caller's bug
-// and panics, and so is registering one of those that need no decoder: floats and integers.
+// RegisterBlocks says how the blocks of a type are decoded by [Tensor.Float32s]. Package quant registers all types that
+// it knows when it is imported: import _ "github.com/peftconv/peftconv/quant". Registering a type twice is the caller's
+// bug and panics, and so is registering one of those that need no decoder: floats and integers.
 func RegisterBlocks(t Type, decode BlockDecoder) {
 	decodersMutex.Lock()
 	defer decodersMutex.Unlock()
@@ -57,10 +57,10 @@ var numbers = map[Type]func(b []byte, order binary.ByteOrder) float32{
 	I64: func(b []byte, order binary.ByteOrder) float32 { return float32(int64(order.Uint64(b))) },
 }
 
-// Float32s is the tensor's elements as float32, row after row, from a file of either byte order. F32, F16 and BF16 convert
-// exactly, F64 and integers are rounded to the nearest. Blocks are decoded by what [RegisterBlocks] has registered: a
-// program that wants them imports package quant. A type that nothing decodes, or whose blocks are not defined in
-// big-endian files, is an error that is errors.ErrUnsupported.
+// Float32s is the tensor's elements as float32, row after row, from a file of either byte order. F32, F16 and BF16
+// convert exactly, F64 and integers are rounded to the nearest. Blocks are decoded by what [RegisterBlocks] has
+// registered: a program that wants them imports package quant. A type that nothing decodes, or whose blocks are not
+// defined in big-endian files, is an error that is errors.ErrUnsupported.
 func (t *Tensor) Float32s() ([]float32, error) {
 	if err := t.checkFloats(); err != nil {
 		return nil, err
@@ -69,8 +69,8 @@ func (t *Tensor) Float32s() ([]float32, error) {
 	return out, t.CopyFloat32s(out, 0)
 }
 
-// CopyFloat32s sets dst to the elements from number first on, converted as [Tensor.Float32s] does. The tensor must have so
-// many, and of a block type first and len(dst) are whole blocks.
+// CopyFloat32s sets dst to the elements from number first on, converted as [Tensor.Float32s] does. The tensor must have
+// so many, and of a block type first and len(dst) are whole blocks.
 func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 	if err := t.checkFloats(); err != nil {
 		return err
@@ -123,7 +123,8 @@ func (t *Tensor) checkFloats() error {
 		return nil
 	}
 	if decoderOf(t.Type) == nil {
-		return errkind.Errorf(errors.ErrUnsupported, "gguf: tensor %q: nothing that the program imports decodes %v", t.Name, t.Type)
+		return errkind.Errorf(errors.ErrUnsupported, "gguf: tensor %q: nothing that the program imports decodes %v", t.Name,
+			t.Type)
 	}
 	if t.order == binary.BigEndian {
 		if err := SwapBytes(t.Type, nil); err != nil {

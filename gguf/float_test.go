@@ -19,7 +19,8 @@ import (
 func oneTensor(t *testing.T, typ gguf.Type, shape []int64, data []byte, order binary.ByteOrder) *gguf.Tensor {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := gguf.NewWriterFormat(&b, &gguf.Metadata{}, []gguf.Tensor{{Name: "x", Shape: shape, Type: typ}}, gguf.Format{Order: order})
+	w, err := gguf.NewWriterFormat(&b, &gguf.Metadata{}, []gguf.Tensor{{Name: "x", Shape: shape, Type: typ}},
+		gguf.Format{Order: order})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,8 @@ func TestFloat32sNumbers(t *testing.T) {
 
 // TestFloat32sRefused: what cannot be had as float32.
 func TestFloat32sRefused(t *testing.T) {
-	if _, err := oneTensor(t, gguf.Q8_1, []int64{32}, make([]byte, 36), binary.LittleEndian).Float32s(); !errors.Is(err, errors.ErrUnsupported) ||
+	_, err := oneTensor(t, gguf.Q8_1, []int64{32}, make([]byte, 36), binary.LittleEndian).Float32s()
+	if !errors.Is(err, errors.ErrUnsupported) ||
 		!strings.Contains(err.Error(), "Q8_1") {
 		t.Errorf("a type that nothing decodes: %v", err)
 	}

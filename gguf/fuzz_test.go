@@ -53,7 +53,8 @@ func FuzzParse(f *testing.F) {
 // sameFile compares two files in all that Parse gives.
 func sameFile(t *testing.T, got, want *File) {
 	t.Helper()
-	if got.Version != want.Version || got.Order != want.Order || got.Alignment != want.Alignment || got.DataOffset != want.DataOffset {
+	if got.Version != want.Version || got.Order != want.Order || got.Alignment != want.Alignment ||
+		got.DataOffset != want.DataOffset {
 		t.Errorf("header %+v, expected %+v", got, want)
 	}
 	sameMetadata(t, got.Meta, want.Meta)
@@ -62,7 +63,8 @@ func sameFile(t *testing.T, got, want *File) {
 	}
 	for i, w := range want.Tensors {
 		g := got.Tensors[i]
-		if g.Name != w.Name || g.Type != w.Type || g.Offset != w.Offset || g.Elements() != w.Elements() || !bytes.Equal(g.Bytes(), w.Bytes()) {
+		if g.Name != w.Name || g.Type != w.Type || g.Offset != w.Offset || g.Elements() != w.Elements() ||
+			!bytes.Equal(g.Bytes(), w.Bytes()) {
 			t.Errorf("tensor %d is %+v, expected %+v", i, g, w)
 		}
 	}

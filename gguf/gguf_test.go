@@ -89,7 +89,8 @@ func sameMetadata(t *testing.T, got, want *Metadata) {
 	for i, w := range want.entries {
 		g := got.entries[i]
 		if g.key != w.key || !g.value.Equal(w.value) {
-			t.Errorf("value %d is %q %v %v, expected %q %v %v", i, g.key, g.value.Type(), g.value, w.key, w.value.Type(), w.value)
+			t.Errorf("value %d is %q %v %v, expected %q %v %v", i, g.key, g.value.Type(), g.value, w.key, w.value.Type(),
+				w.value)
 		}
 	}
 }
@@ -128,7 +129,8 @@ func checkSample(t *testing.T, f *File) {
 		t.Errorf("a: %d elements, %d columns, %d rows, %d bytes at %d", a.Elements(), a.Cols(), a.Rows(), a.Size(), a.Offset)
 	}
 	if s.Elements() != 1 || s.Cols() != 1 || s.Rows() != 1 || s.Size() != 4 || s.Offset != 64 || len(s.Shape) != 0 {
-		t.Errorf("scalar: %d elements, %d columns, %d rows, %d bytes at %d", s.Elements(), s.Cols(), s.Rows(), s.Size(), s.Offset)
+		t.Errorf("scalar: %d elements, %d columns, %d rows, %d bytes at %d", s.Elements(), s.Cols(), s.Rows(), s.Size(),
+			s.Offset)
 	}
 	if string(b.Bytes()) != "aabbcc" || b.Offset != 96 || !slices.Equal(b.Shape, []int64{3, 1, 1, 1}) {
 		t.Errorf("b: %q at %d, shape %v", b.Bytes(), b.Offset, b.Shape)
@@ -145,7 +147,8 @@ func TestKnownBytes(t *testing.T) {
 	set(t, meta, "s", "hi")
 	set(t, meta, "a", []int16{1, -1})
 	var b bytes.Buffer
-	w, err := NewWriter(&b, meta, []Tensor{{Name: "x", Shape: []int64{3}, Type: F16}, {Name: "y", Shape: []int64{1, 2}, Type: I8}})
+	w, err := NewWriter(&b, meta, []Tensor{{Name: "x", Shape: []int64{3}, Type: F16},
+		{Name: "y", Shape: []int64{1, 2}, Type: I8}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +161,12 @@ func TestKnownBytes(t *testing.T) {
 	want := "GGUF\x03\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00" + "\x03\x00\x00\x00\x00\x00\x00\x00" +
 		"\x11\x00\x00\x00\x00\x00\x00\x00general.alignment" + "\x04\x00\x00\x00" + "\x08\x00\x00\x00" +
 		"\x01\x00\x00\x00\x00\x00\x00\x00s" + "\x08\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00hi" +
-		"\x01\x00\x00\x00\x00\x00\x00\x00a" + "\x09\x00\x00\x00" + "\x03\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\xff\xff" +
-		"\x01\x00\x00\x00\x00\x00\x00\x00x" + "\x01\x00\x00\x00" + "\x03\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x00" +
-		"\x01\x00\x00\x00\x00\x00\x00\x00y" + "\x02\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00" + "\x18\x00\x00\x00" + "\x08\x00\x00\x00\x00\x00\x00\x00"
+		"\x01\x00\x00\x00\x00\x00\x00\x00a" + "\x09\x00\x00\x00" + "\x03\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00" +
+		"\x01\x00\xff\xff" +
+		"\x01\x00\x00\x00\x00\x00\x00\x00x" + "\x01\x00\x00\x00" + "\x03\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00" +
+		"\x01\x00\x00\x00\x00\x00\x00\x00y" + "\x02\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" +
+		"\x02\x00\x00\x00\x00\x00\x00\x00" + "\x18\x00\x00\x00" + "\x08\x00\x00\x00\x00\x00\x00\x00"
 	want += zeros(int(pad(int64(len(want)), 8))) + "xxxxxx\x00\x00" + "yy\x00\x00\x00\x00\x00\x00"
 	if b.String() != want {
 		t.Errorf("written\n%q\nexpected\n%q", b.String(), want)
@@ -171,7 +177,8 @@ func TestKnownBytes(t *testing.T) {
 func TestBigEndianBytes(t *testing.T) {
 	file := "GGUF" + "\x00\x00\x00\x03" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x01" +
 		"\x00\x00\x00\x00\x00\x00\x00\x01k" + "\x00\x00\x00\x05" + "\xff\xff\xff\xfe" +
-		"\x00\x00\x00\x00\x00\x00\x00\x01x" + "\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x19" + "\x00\x00\x00\x00\x00\x00\x00\x00"
+		"\x00\x00\x00\x00\x00\x00\x00\x01x" + "\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x19" +
+		"\x00\x00\x00\x00\x00\x00\x00\x00"
 	f, err := Parse([]byte(pad32(file, "\x01\x02\x03\x04")))
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +233,8 @@ func TestUnknownTypes(t *testing.T) {
 	if _, err := f.WriteTo(&b); err != nil || b.String() != file {
 		t.Errorf("written again it differs (%v)", err)
 	}
-	if _, err := NewWriter(&b, nil, []Tensor{{Name: "a", Type: 139}}); err == nil || !strings.Contains(err.Error(), "type 139") {
+	if _, err := NewWriter(&b, nil, []Tensor{{Name: "a", Type: 139}}); err == nil ||
+		!strings.Contains(err.Error(), "type 139") {
 		t.Errorf("an unknown type out of nothing: %v", err)
 	}
 }
@@ -237,7 +245,8 @@ func TestExtraAndMissing(t *testing.T) {
 	for _, tt := range []struct {
 		file  string
 		extra int64
-	}{{file, 0}, {file[:len(file)-28], 0}, {file[:len(file)-1], 0}, {file + "more", 4}, {head(0, 0), 0}, {head(0, 0) + zeros(9), 1}} {
+	}{{file, 0}, {file[:len(file)-28], 0}, {file[:len(file)-1], 0}, {file + "more", 4}, {head(0, 0), 0},
+		{head(0, 0) + zeros(9), 1}} {
 		f, err := Parse([]byte(tt.file))
 		if err != nil || f.Extra != tt.extra {
 			t.Fatalf("extra %+v, expected %d (%v)", f, tt.extra, err)
@@ -269,12 +278,14 @@ func TestAlignments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Alignment != int64(align) || f.DataOffset%int64(align) != 0 || b.Len()%int(align) != 0 || string(f.Tensor("b").Bytes()) != "bbbbbbb" {
+		if f.Alignment != int64(align) || f.DataOffset%int64(align) != 0 || b.Len()%int(align) != 0 ||
+			string(f.Tensor("b").Bytes()) != "bbbbbbb" {
 			t.Errorf("alignment %d: %+v, %d bytes", align, f, b.Len())
 		}
 		header, size, err := HeaderSize(meta, tensors, Format{})
 		if err != nil || header != f.DataOffset || size != int64(b.Len()) {
-			t.Errorf("alignment %d: header %d of %d bytes, expected %d of %d (%v)", align, header, size, f.DataOffset, b.Len(), err)
+			t.Errorf("alignment %d: header %d of %d bytes, expected %d of %d (%v)", align, header, size, f.DataOffset, b.Len(),
+				err)
 		}
 	}
 }
@@ -302,10 +313,12 @@ func TestWriterRefuses(t *testing.T) {
 		{nil, []Tensor{{Name: "a", Shape: []int64{100}, Type: Q8_0}}, Format{}, "whole Q8_0 blocks of 32"},
 		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 40, 1 << 40}}}, Format{}, "more elements"},
 		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 32}}}, Format{Version: 1}, "version 1 holds at most"},
-		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 58}}, {Name: "b", Shape: []int64{1 << 58}}, {Name: "c", Shape: []int64{1 << 58}}}, Format{}, "larger than the largest possible"},
+		{nil, []Tensor{{Name: "a", Shape: []int64{1 << 58}}, {Name: "b", Shape: []int64{1 << 58}},
+			{Name: "c", Shape: []int64{1 << 58}}}, Format{}, "larger than the largest possible"},
 	} {
 		var b bytes.Buffer
-		if _, err := NewWriterFormat(&b, tt.meta, tt.tensors, tt.format); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := NewWriterFormat(&b, tt.meta, tt.tensors, tt.format); err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error %v, expected %q", err, tt.want)
 		}
 		if b.Len() > 0 {
@@ -316,7 +329,8 @@ func TestWriterRefuses(t *testing.T) {
 
 func TestWriterOrder(t *testing.T) {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, nil, []Tensor{{Name: "a", Shape: []int64{4}, Type: I8}, {Name: "b", Shape: []int64{4}, Type: I8}})
+	w, err := NewWriter(&b, nil, []Tensor{{Name: "a", Shape: []int64{4}, Type: I8},
+		{Name: "b", Shape: []int64{4}, Type: I8}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +364,8 @@ func TestWriterOrder(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	if f, err := Parse(b.Bytes()); err != nil || string(f.Tensor("a").Bytes()) != "abcd" || string(f.Tensor("b").Bytes()) != "efgh" {
+	if f, err := Parse(b.Bytes()); err != nil || string(f.Tensor("a").Bytes()) != "abcd" ||
+		string(f.Tensor("b").Bytes()) != "efgh" {
 		t.Errorf("file %v, %v", f, err)
 	}
 }
@@ -515,7 +530,8 @@ func TestMetadata(t *testing.T) {
 	for _, bad := range []struct {
 		key string
 		v   any
-	}{{"", "x"}, {strings.Repeat("k", 1<<16), "x"}, {"k", 5}, {"k", nil}, {"k", []int{1}}, {"k", []Value{value(t, "s")}}, {"k", struct{}{}}} {
+	}{{"", "x"}, {strings.Repeat("k", 1<<16), "x"}, {"k", 5}, {"k", nil}, {"k", []int{1}}, {"k", []Value{value(t, "s")}},
+		{"k", struct{}{}}} {
 		if err := m.Set(bad.key, bad.v); err == nil {
 			t.Errorf("Set(%.10q, %v) succeeded", bad.key, bad.v)
 		}
@@ -531,10 +547,14 @@ func TestMetadata(t *testing.T) {
 func TestGetters(t *testing.T) {
 	m := &Metadata{}
 	for k, v := range map[string]any{
-		"u8": uint8(200), "i8": int8(-5), "u64": uint64(math.MaxUint64), "f32": float32(3), "half": float32(0.5), "f64": 1e300,
-		"bool": true, "str": "5", "i32s": []int32{-1, 2}, "u64s": []uint64{1, 1 << 63}, "f64s": []float64{1, 2}, "halves": []float64{0.5},
-		"strs": []string{"a"}, "bools": []bool{true, false}, "u8s": []uint8{7}, "huge": float32(1e20), "nan": float32(math.NaN()),
-		"i8s": []int8{-8}, "u16s": []uint16{16}, "i16s": []int16{-16}, "u32s": []uint32{32}, "i64s": []int64{-64}, "f32s": []float32{4},
+		"u8": uint8(200), "i8": int8(-5), "u64": uint64(math.MaxUint64), "f32": float32(3), "half": float32(0.5),
+		"f64":  1e300,
+		"bool": true, "str": "5", "i32s": []int32{-1, 2}, "u64s": []uint64{1, 1 << 63}, "f64s": []float64{1, 2},
+		"halves": []float64{0.5},
+		"strs":   []string{"a"}, "bools": []bool{true, false}, "u8s": []uint8{7}, "huge": float32(1e20),
+		"nan": float32(math.NaN()),
+		"i8s": []int8{-8}, "u16s": []uint16{16}, "i16s": []int16{-16}, "u32s": []uint32{32}, "i64s": []int64{-64},
+		"f32s": []float32{4},
 	} {
 		set(t, m, k, v)
 	}
@@ -546,11 +566,15 @@ func TestGetters(t *testing.T) {
 	}
 	ints := map[string]any{"u8": int64(200), "i8": int64(-5), "f32": int64(3)}
 	uints := map[string]any{"u8": uint64(200), "u64": uint64(math.MaxUint64), "f32": uint64(3)}
-	floats := map[string]any{"u8": 200.0, "i8": -5.0, "u64": float64(1 << 64), "f32": 3.0, "half": 0.5, "f64": 1e300, "huge": float64(float32(1e20))}
+	floats := map[string]any{"u8": 200.0, "i8": -5.0, "u64": float64(1 << 64), "f32": 3.0, "half": 0.5, "f64": 1e300,
+		"huge": float64(float32(1e20))}
 	lists := map[string]any{"i32s": []int64{-1, 2}, "f64s": []int64{1, 2}, "u8s": []int64{7},
-		"i8s": []int64{-8}, "u16s": []int64{16}, "i16s": []int64{-16}, "u32s": []int64{32}, "i64s": []int64{-64}, "f32s": []int64{4}}
-	f32s := map[string]any{"i32s": []float32{-1, 2}, "f64s": []float32{1, 2}, "u8s": []float32{7}, "halves": []float32{0.5}, "u64s": []float32{1, 1 << 63},
-		"i8s": []float32{-8}, "u16s": []float32{16}, "i16s": []float32{-16}, "u32s": []float32{32}, "i64s": []float32{-64}, "f32s": []float32{4}}
+		"i8s": []int64{-8}, "u16s": []int64{16}, "i16s": []int64{-16}, "u32s": []int64{32}, "i64s": []int64{-64},
+		"f32s": []int64{4}}
+	f32s := map[string]any{"i32s": []float32{-1, 2}, "f64s": []float32{1, 2}, "u8s": []float32{7},
+		"halves": []float32{0.5}, "u64s": []float32{1, 1 << 63},
+		"i8s": []float32{-8}, "u16s": []float32{16}, "i16s": []float32{-16}, "u32s": []float32{32}, "i64s": []float32{-64},
+		"f32s": []float32{4}}
 	for k := range m.All() {
 		if k == "nan" {
 			if f, ok := m.Float(k); !ok || !math.IsNaN(f) {

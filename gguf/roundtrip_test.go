@@ -44,7 +44,8 @@ func TestRealFiles(t *testing.T) {
 				t.Errorf("WriteTo says %d bytes, wrote %d", n, got.Len())
 			}
 			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("version %d: %d bytes written differ from the file's %d, extra %d", f.Version, got.Len(), len(want), f.Extra)
+				t.Errorf("version %d: %d bytes written differ from the file's %d, extra %d", f.Version, got.Len(), len(want),
+					f.Extra)
 			}
 		})
 	}
@@ -63,12 +64,14 @@ func TestGGMLWriter(t *testing.T) {
 	}{
 		{"general.architecture", "test"}, {"i8", int8(-128)}, {"u16", uint16(65535)},
 		{"i16", int16(-32768)}, {"u32", uint32(math.MaxUint32)}, {"i32", int32(math.MinInt32)}, {"f32", float32(0.1)},
-		{"bool", true}, {"u64", uint64(math.MaxUint64)}, {"i64", int64(math.MinInt64)}, {"f64", 0.1}, {"ints", []int32{1, -2, 3}},
+		{"bool", true}, {"u64", uint64(math.MaxUint64)}, {"i64", int64(math.MinInt64)}, {"f64", 0.1},
+		{"ints", []int32{1, -2, 3}},
 		{"bools", []bool{true, false}}, {"texts", []string{"a", "", "é"}}, {"none", []float32{}}, {"u8", uint8(7)},
 	} {
 		set(t, meta, kv.key, kv.v)
 	}
-	tensors := []Tensor{{Name: "vector", Shape: []int64{5}, Type: F32}, {Name: "matrix", Shape: []int64{32, 3}, Type: Q4_0},
+	tensors := []Tensor{{Name: "vector", Shape: []int64{5}, Type: F32},
+		{Name: "matrix", Shape: []int64{32, 3}, Type: Q4_0},
 		{Name: "cube", Shape: []int64{2, 1, 2}, Type: F16}, {Name: "last", Shape: []int64{1}, Type: I8}}
 	var got bytes.Buffer
 	w, err := NewWriter(&got, meta, tensors)

@@ -51,7 +51,8 @@ func (f *File) openSplit(no, count int) (*File, error) {
 	prefix, ok := strings.CutSuffix(f.Path, splitSuffix(no, count))
 	if !ok {
 		defer f.Close()
-		return nil, errkind.Errorf(ErrFormat, "gguf: %s: is file %d of %d that belong together, expected a name that ends in %s",
+		return nil, errkind.Errorf(ErrFormat,
+			"gguf: %s: is file %d of %d that belong together, expected a name that ends in %s",
 			f.Path, no+1, count, splitSuffix(no, count))
 	}
 	shards := make([]*File, count)
@@ -78,7 +79,8 @@ func openShards(shards []*File, prefix string) error {
 	for no := range shards {
 		path := SplitPath(prefix, no, len(shards))
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return errkind.Errorf(fs.ErrNotExist, "gguf: %s: is missing: file %d of the %d that hold the model together", path, no+1, len(shards))
+			return errkind.Errorf(fs.ErrNotExist, "gguf: %s: is missing: file %d of the %d that hold the model together", path,
+				no+1, len(shards))
 		}
 	}
 	for no, s := range shards {
@@ -93,7 +95,8 @@ func openShards(shards []*File, prefix string) error {
 		if i, n, err := s.split(); err != nil {
 			return err
 		} else if i != no || n != len(shards) {
-			return errkind.Errorf(ErrFormat, "gguf: %s: says that it is file %d of %d, expected %d of %d", s.Path, i+1, n, no+1, len(shards))
+			return errkind.Errorf(ErrFormat, "gguf: %s: says that it is file %d of %d, expected %d of %d", s.Path, i+1, n, no+1,
+				len(shards))
 		}
 	}
 	return nil
@@ -137,8 +140,8 @@ func (m *Metadata) RemoveSplit() {
 // meta goes into the first file, the others have the split keys only. The keys are in the order of llama-gguf-split.
 func SplitMetadata(meta *Metadata, no, count, tensors int) (*Metadata, error) {
 	if no < 0 || no >= count || count > math.MaxUint16 || tensors > math.MaxInt32 {
-		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d, expected at most %d files and %d tensors", tensors, no, count,
-			math.MaxUint16, math.MaxInt32)
+		return nil, fmt.Errorf("gguf: %d tensors in file %d of %d, expected at most %d files and %d tensors", tensors, no,
+			count, math.MaxUint16, math.MaxInt32)
 	}
 	out := &Metadata{}
 	if no == 0 {

@@ -76,7 +76,8 @@ func TestOpenSplit(t *testing.T) {
 		if got != "a10@1 b20@1 c10@2 d10@3 e20@3 f30@3 " {
 			t.Errorf("tensors %s", got)
 		}
-		if name, _ := f.Meta.String("general.name"); name != "x" || f.Path != path || len(f.Shards) != 3 || f.Shards[2] != SplitPath(prefix, 2, 3) {
+		if name, _ := f.Meta.String("general.name"); name != "x" || f.Path != path || len(f.Shards) != 3 ||
+			f.Shards[2] != SplitPath(prefix, 2, 3) {
 			t.Errorf("path %s, shards %q, name %q", f.Path, f.Shards, name)
 		}
 		checkJoined(t, f)
@@ -144,20 +145,48 @@ func TestSplitLies(t *testing.T) {
 		lie  func(prefix string)
 		want string
 	}{
-		{"a missing file", func(p string) { os.Remove(SplitPath(p, 1, 3)) }, "model-00002-of-00003.gguf: is missing: file 2 of the 3 that hold the model together"},
-		{"another name", func(p string) { os.Rename(SplitPath(p, 0, 3), p+".gguf") }, `is file 1 of 3 that belong together, expected a name that ends in -00001-of-00003.gguf`},
-		{"a file in another's place", func(p string) { save(t, SplitPath(p, 1, 3), meta(u(2), u(3), int32(6)), Format{}, tensors("c")...) }, "says that it is file 3 of 3, expected 2 of 3"},
-		{"a file of another split", func(p string) { save(t, SplitPath(p, 1, 3), meta(u(1), u(4), int32(6)), Format{}, tensors("c")...) }, "says that it is file 2 of 4, expected 2 of 3"},
-		{"a file that stands alone", func(p string) { save(t, SplitPath(p, 1, 3), nil, Format{}, tensors("c")...) }, "says that it is file 1 of 1, expected 2 of 3"},
-		{"a tensor in two files", func(p string) { save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), Format{}, tensors("b")...) }, `tensor "b" is in`},
-		{"a tensor too few", func(p string) { save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), Format{}) }, `key "split.tensors.count" is 6, expected 5`},
-		{"no number of tensors", func(p string) { save(t, SplitPath(p, 0, 3), meta(u(0), u(3), nil), Format{}, tensors("ab")...) }, `key "split.tensors.count" is missing, expected 6`},
-		{"another byte order", func(p string) { save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), big, tensors("c")...) }, "is BigEndian, and"},
-		{"a malformed file", func(p string) { os.WriteFile(SplitPath(p, 1, 3), []byte("GGUF"), 0o600) }, "model-00002-of-00003.gguf: header at byte 0x4"},
-		{"no number", func(p string) { save(t, SplitPath(p, 0, 3), meta(nil, u(3), int32(6)), Format{}) }, `key "split.no" is missing, expected a number below 3`},
-		{"a number too large", func(p string) { save(t, SplitPath(p, 0, 3), meta(u(3), u(3), int32(6)), Format{}) }, `key "split.no" is 3, expected a number below 3`},
-		{"a count that is text", func(p string) { save(t, SplitPath(p, 0, 3), meta(u(0), "3", int32(6)), Format{}) }, `key "split.count" is "3", expected a number of files`},
-		{"a count without end", func(p string) { save(t, SplitPath(p, 0, 3), meta(u(0), uint64(1<<40), int32(6)), Format{}) }, `expected a number of files up to 65535`},
+		{"a missing file", func(p string) {
+			os.Remove(SplitPath(p, 1, 3))
+		}, "model-00002-of-00003.gguf: is missing: file 2 of the 3 that hold the model together"},
+		{"another name", func(p string) {
+			os.Rename(SplitPath(p, 0, 3), p+".gguf")
+		}, `is file 1 of 3 that belong together, expected a name that ends in -00001-of-00003.gguf`},
+		{"a file in another's place", func(p string) {
+			save(t, SplitPath(p, 1, 3), meta(u(2), u(3), int32(6)), Format{}, tensors("c")...)
+		}, "says that it is file 3 of 3, expected 2 of 3"},
+		{"a file of another split", func(p string) {
+			save(t, SplitPath(p, 1, 3), meta(u(1), u(4), int32(6)), Format{}, tensors("c")...)
+		}, "says that it is file 2 of 4, expected 2 of 3"},
+		{"a file that stands alone", func(p string) {
+			save(t, SplitPath(p, 1, 3), nil, Format{}, tensors("c")...)
+		}, "says that it is file 1 of 1, expected 2 of 3"},
+		{"a tensor in two files", func(p string) {
+			save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), Format{}, tensors("b")...)
+		}, `tensor "b" is in`},
+		{"a tensor too few", func(p string) {
+			save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), Format{})
+		}, `key "split.tensors.count" is 6, expected 5`},
+		{"no number of tensors", func(p string) {
+			save(t, SplitPath(p, 0, 3), meta(u(0), u(3), nil), Format{}, tensors("ab")...)
+		}, `key "split.tensors.count" is missing, expected 6`},
+		{"another byte order", func(p string) {
+			save(t, SplitPath(p, 1, 3), meta(u(1), u(3), int32(6)), big, tensors("c")...)
+		}, "is BigEndian, and"},
+		{"a malformed file", func(p string) {
+			os.WriteFile(SplitPath(p, 1, 3), []byte("GGUF"), 0o600)
+		}, "model-00002-of-00003.gguf: header at byte 0x4"},
+		{"no number", func(p string) {
+			save(t, SplitPath(p, 0, 3), meta(nil, u(3), int32(6)), Format{})
+		}, `key "split.no" is missing, expected a number below 3`},
+		{"a number too large", func(p string) {
+			save(t, SplitPath(p, 0, 3), meta(u(3), u(3), int32(6)), Format{})
+		}, `key "split.no" is 3, expected a number below 3`},
+		{"a count that is text", func(p string) {
+			save(t, SplitPath(p, 0, 3), meta(u(0), "3", int32(6)), Format{})
+		}, `key "split.count" is "3", expected a number of files`},
+		{"a count without end", func(p string) {
+			save(t, SplitPath(p, 0, 3), meta(u(0), uint64(1<<40), int32(6)), Format{})
+		}, `expected a number of files up to 65535`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			prefix := saveSplit(t)
@@ -181,7 +210,8 @@ func TestSplit(t *testing.T) {
 		bytes int64
 		want  string
 	}{
-		{0, 0, "abcdef"}, {4, 0, "abcd ef"}, {6, 0, "abcdef"}, {1, 0, "a b c d e f"}, {0, 96, "abc d e f"}, {0, 95, "ab c d e f"},
+		{0, 0, "abcdef"}, {4, 0, "abcd ef"}, {6, 0, "abcdef"}, {1, 0, "a b c d e f"}, {0, 96, "abc d e f"},
+		{0, 95, "ab c d e f"},
 		{0, 128, "abc de f"}, {0, 1, "a b c d e f"}, {2, 128, "ab cd ef"}, {0, 160, "abcd ef"},
 	} {
 		var got []string
@@ -205,7 +235,8 @@ func TestSplitMetadata(t *testing.T) {
 	meta := &Metadata{}
 	set(t, meta, "split.count", uint16(0))
 	set(t, meta, "general.name", "x")
-	for no, want := range []string{"general.name split.no split.tensors.count split.count", "split.no split.tensors.count split.count"} {
+	for no, want := range []string{"general.name split.no split.tensors.count split.count",
+		"split.no split.tensors.count split.count"} {
 		m, err := SplitMetadata(meta, no, 2, 7)
 		if err != nil {
 			t.Fatal(err)

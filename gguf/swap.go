@@ -38,8 +38,8 @@ var layouts = map[Type][]field{
 	Q2_0:   {{2, 1}, {1, 16}},            // d, quants
 }
 
-// SwapBytes turns the data of a tensor, whole blocks, from little-endian to big-endian or back, in place. It refuses the
-// types of which it is not defined what they are in big-endian files, with an error that is errors.ErrUnsupported.
+// SwapBytes turns the data of a tensor, whole blocks, from little-endian to big-endian or back, in place. It refuses
+// the types of which it is not defined what they are in big-endian files, with an error that is errors.ErrUnsupported.
 func SwapBytes(t Type, data []byte) error {
 	layout, ok := layouts[t]
 	if !ok {

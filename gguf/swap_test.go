@@ -30,7 +30,8 @@ func TestSwapBytes(t *testing.T) {
 		{F64, "abcdefgh", "hgfedcba"},
 		{Q8_0, "dDqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqQ", "DdqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqQ"},
 		{Q5_1, "dDmM1234qqqqqqqqqqqqqqqQ", "DdMm4321qqqqqqqqqqqqqqqQ"},
-		{TQ2_0, "0123456789012345678901234567890123456789012345678901234567890123dD", "0123456789012345678901234567890123456789012345678901234567890123Dd"},
+		{TQ2_0, "0123456789012345678901234567890123456789012345678901234567890123dD",
+			"0123456789012345678901234567890123456789012345678901234567890123Dd"},
 	} {
 		data := []byte(tt.data)
 		for _, want := range []string{tt.out, tt.data} { // there and back
@@ -60,7 +61,8 @@ func TestConvertOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if big.Order != binary.BigEndian || string(big.Tensor("b.weight").Bytes()) != "aabbcc" || string(big.Tensor("scalar").Bytes()) != "\x3f\x80\x00\x00" {
+	if big.Order != binary.BigEndian || string(big.Tensor("b.weight").Bytes()) != "aabbcc" ||
+		string(big.Tensor("scalar").Bytes()) != "\x3f\x80\x00\x00" {
 		t.Errorf("order %v, scalar %q", big.Order, big.Tensor("scalar").Bytes())
 	}
 	sameMetadata(t, big.Meta, little.Meta)

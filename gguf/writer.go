@@ -159,7 +159,8 @@ func (w *Writer) Close() error {
 	case w.begun:
 		return w.short()
 	case w.next < len(w.tensors):
-		return fmt.Errorf("gguf: tensor %q has not been written (%d of %d have)", w.tensors[w.next].name, w.next, len(w.tensors))
+		return fmt.Errorf("gguf: tensor %q has not been written (%d of %d have)", w.tensors[w.next].name, w.next,
+			len(w.tensors))
 	}
 	return nil
 }

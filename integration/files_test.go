@@ -21,11 +21,13 @@ func TestFiles(t *testing.T) {
 	peftconv(t, "split", base, at("count"), "--max-tensors", "20")
 	peftconv(t, "split", base, at("size"), "--max-size", "300kB", "--no-tensor-first")
 	peftconv(t, "edit", base, "--out", at("aligned.gguf"), "--set", "general.alignment:u32=4096")
-	peftconv(t, "edit", at("aligned.gguf"), "--set", "general.name=x", "--remove", "tokenizer.ggml.seperator_token_id") // leaves room in the header
+	// leaves room in the header
+	peftconv(t, "edit", at("aligned.gguf"), "--set", "general.name=x", "--remove", "tokenizer.ggml.seperator_token_id")
 	peftconv(t, "split", at("aligned.gguf"), at("both"), "--max-tensors", "20")
 	peftconv(t, "join", gguf.SplitPath(at("both"), 1, 3), at("joined.gguf"))
 	for _, model := range []string{
-		gguf.SplitPath(at("count"), 0, 3), gguf.SplitPath(at("size"), 0, 6), at("aligned.gguf"), gguf.SplitPath(at("both"), 0, 3), at("joined.gguf"),
+		gguf.SplitPath(at("count"), 0, 3), gguf.SplitPath(at("size"), 0, 6), at("aligned.gguf"),
+		gguf.SplitPath(at("both"), 0, 3), at("joined.gguf"),
 	} {
 		t.Run(filepath.Base(model), func(t *testing.T) {
 			if got := ask(model); !slices.Equal(got, want) {

@@ -174,7 +174,8 @@ func TestDemo(t *testing.T) {
 // compare trains, exports and merges, and holds peftconv's figures against llama.cpp's for each.
 func (s subject) compare(t *testing.T) {
 	dir := t.TempDir()
-	lora, exported, merged := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "merged.gguf")
+	lora, exported, merged := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "lora.gguf"),
+		filepath.Join(dir, "merged.gguf")
 	peftconv(t, append([]string{"train", "--base", s.base, "--data", s.data, "--out", lora}, s.train...)...)
 	peftconv(t, "export", "--lora", lora, "--to", "gguf", "--out", exported)
 	peftconv(t, "merge", "--lora", lora, "--out", merged)
@@ -191,7 +192,8 @@ func (s subject) compare(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			theirs := llama(t, request{
-				Model: c.model, Adapters: c.adapters, Generate: &generate{prompt(t, s.base, s.prompt), 48}, Score: &score{windows(t, s.base, s.text), window / 2},
+				Model: c.model, Adapters: c.adapters, Generate: &generate{prompt(t, s.base, s.prompt), 48},
+				Score: &score{windows(t, s.base, s.text), window / 2},
 			})
 			s.compareLoss(t, append(c.ours, "--base", c.model), theirs)
 			s.compareTokens(t, append(c.ours, "--base", c.model), theirs)
@@ -219,7 +221,8 @@ func (s subject) compareTokens(t *testing.T, flags []string, theirs answer) {
 		IDs  []int32 `json:"ids"`
 		Text string  `json:"text"`
 	}
-	parse(t, peftconv(t, append([]string{"generate", "--prompt", s.prompt, "--temperature", "0", "--n", "48", "--json"}, flags...)...), &ours)
+	parse(t, peftconv(t, append([]string{"generate", "--prompt", s.prompt, "--temperature", "0", "--n", "48", "--json"},
+		flags...)...), &ours)
 	same := 0
 	for same < min(len(ours.IDs), len(theirs.Generated)) && ours.IDs[same] == theirs.Generated[same] {
 		same++

@@ -30,7 +30,8 @@ func TestVirtualTokens(t *testing.T) {
 		methods   []delivery
 	}{
 		{"stories", func(t *testing.T) string { return testdata.Shared(t, "models/stories260K.gguf") }, 2e-5, []delivery{
-			{"prompt-tuning", "model", 0}, {"prompt-tuning", "state", 0}, {"p-tuning", "model", 0}, {"prefix-tuning", "state", 0}, {"p-tuning-v2", "state", 0},
+			{"prompt-tuning", "model", 0}, {"prompt-tuning", "state", 0}, {"p-tuning", "model", 0},
+			{"prefix-tuning", "state", 0}, {"p-tuning-v2", "state", 0},
 		}},
 		{"demo", demoBase(gguf.F32), 2e-5, []delivery{{"prompt-tuning", "model", 2e-3}, {"prefix-tuning", "state", 0}}},
 		{"demo in Q8_0", demoBase(gguf.Q8_0), 1e-2, []delivery{{"prompt-tuning", "model", 0}, {"p-tuning-v2", "state", 0}}},
@@ -66,14 +67,16 @@ func demoBase(typ gguf.Type) func(t *testing.T) string {
 func (s subject) virtual(t *testing.T, method, to string) {
 	dir := t.TempDir()
 	adapter, out := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "out.gguf")
-	peftconv(t, "train", "--method", method, "--base", s.base, "--data", s.data, "--virtual-tokens", fmt.Sprint(virtualTokens),
-		"--steps", "10", "--seq-len", "128", "--batch-tokens", "512", "--out", adapter)
-	r := request{Model: s.base, State: out, Score: &score{windows(t, s.base, s.text), window / 2}, Generate: &generate{prompt(t, s.base, s.prompt), 48}}
+	peftconv(t, "train", "--method", method, "--base", s.base, "--data", s.data, "--virtual-tokens",
+		fmt.Sprint(virtualTokens), "--steps", "10", "--seq-len", "128", "--batch-tokens", "512", "--out", adapter)
+	r := request{Model: s.base, State: out, Score: &score{windows(t, s.base, s.text), window / 2},
+		Generate: &generate{prompt(t, s.base, s.prompt), 48}}
 	if to == "model" {
 		peftconv(t, "export", "--lora", adapter, "--to", "model", "--out", out)
 		r = r.behind(t, out)
 	} else {
-		peftconv(t, "export", "--lora", adapter, "--to", "state", "--state", "sequence", "--type", "F32", "--attention", "plain", "--out", out)
+		peftconv(t, "export", "--lora", adapter, "--to", "state", "--state", "sequence", "--type", "F32", "--attention",
+			"plain", "--out", out)
 	}
 	theirs := llama(t, r)
 	s.compareLoss(t, []string{"--base", s.base, "--lora", adapter}, theirs)
@@ -95,7 +98,8 @@ func (r request) behind(t *testing.T, model string) request {
 	if len(ids) != virtualTokens || ids[0] != int32(tok.Size()-virtualTokens) {
 		t.Fatalf("%s is read as %v, expected the last %d of %d tokens", names.String(), ids, virtualTokens, tok.Size())
 	}
-	out := request{Model: model, Generate: &generate{slices.Concat(ids, r.Generate.IDs), r.Generate.N}, Score: &score{From: virtualTokens + r.Score.From}}
+	out := request{Model: model, Generate: &generate{slices.Concat(ids, r.Generate.IDs), r.Generate.N},
+		Score: &score{From: virtualTokens + r.Score.From}}
 	for _, window := range r.Score.Windows {
 		out.Score.Windows = append(out.Score.Windows, slices.Concat(ids, window))
 	}
@@ -108,13 +112,16 @@ func TestStateIntoOwn(t *testing.T) {
 	base, dir := testdata.Shared(t, "models/stories260K.gguf"), t.TempDir()
 	data := writeFile(t, "train.txt", head(t, "text/tinyshakespeare.txt", 20_000))
 	at := func(name string) string { return filepath.Join(dir, name) }
-	peftconv(t, "train", "--method", "prefix-tuning", "--base", base, "--data", data, "--virtual-tokens", "8", "--steps", "5", "--out", at("out.safetensors"))
+	peftconv(t, "train", "--method", "prefix-tuning", "--base", base, "--data", data, "--virtual-tokens", "8", "--steps",
+		"5", "--out", at("out.safetensors"))
 	llama(t, request{Model: base, Save: &save{IDs: slices.Repeat([]int32{1}, 8), Path: at("own.state")}})
 	export := []string{"export", "--lora", at("out.safetensors"), "--to", "state"}
 	peftconv(t, append(export, "--from", at("own.state"), "--out", at("into.state"))...)
-	peftconv(t, append(export, "--state", "sequence", "--type", "F32", "--attention", "plain", "--out", at("new.state"))...)
+	peftconv(t, append(export, "--state", "sequence", "--type", "F32", "--attention", "plain", "--out",
+		at("new.state"))...)
 	ask := func(state string) []int32 {
-		return llama(t, request{Model: base, State: at(state), Generate: &generate{prompt(t, base, "Once upon a time"), 24}}).Generated
+		return llama(t, request{Model: base, State: at(state),
+			Generate: &generate{prompt(t, base, "Once upon a time"), 24}}).Generated
 	}
 	if a, b := ask("into.state"), ask("new.state"); !slices.Equal(a, b) {
 		t.Errorf("from a state of its own it goes on with %v, from one of ours with %v", a, b)

@@ -103,7 +103,8 @@ func TestAttention(t *testing.T) {
 			for _, x := range []struct {
 				name      string
 				got, want []float32
-			}{{"y", c.y, c.wantY}, {"logSum", c.logSum, c.wantLog}, {"dq", c.dq, c.wantQ}, {"dk", c.dk, c.wantK}, {"dv", c.dv, c.wantV}} {
+			}{{"y", c.y, c.wantY}, {"logSum", c.logSum, c.wantLog}, {"dq", c.dq, c.wantQ}, {"dk", c.dk, c.wantK},
+				{"dv", c.dv, c.wantV}} {
 				for i := range x.want {
 					if diff := math.Abs(float64(x.got[i] - x.want[i])); !(diff <= 3e-5*(1+math.Abs(float64(x.want[i])))) {
 						t.Fatalf("%+v: %s[%d] is %g, want %g", shape, x.name, i, x.got[i], x.want[i])
@@ -163,7 +164,8 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 
 // BenchmarkAttention counts the products that the definition has, 2 forward and 4 backward.
 func BenchmarkAttention(b *testing.B) {
-	for _, s := range []struct{ queries, keys, dim, rows int }{{12, 12, 64, 512}, {12, 12, 64, 2048}, {32, 4, 64, 512}, {32, 8, 128, 512}} {
+	for _, s := range []struct{ queries, keys, dim, rows int }{{12, 12, 64, 512}, {12, 12, 64, 2048}, {32, 4, 64, 512},
+		{32, 8, 128, 512}} {
 		shape := AttentionShape{Bounds: []int32{0, int32(s.rows)}, Queries: s.queries, Keys: s.keys, Dim: s.dim, Scale: 0.1}
 		c := newAttentionCase(shape)
 		flops := 2 * float64(s.queries*s.dim) * float64(s.rows) * float64(s.rows+1) / 2

@@ -46,7 +46,8 @@ func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
 		return
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, precision: p, c: y, ldc: rows}
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true,
+		precision: p, c: y, ldc: rows}
 	g.run()
 	gemms.put(g)
 }
@@ -73,7 +74,8 @@ func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 		return
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p, c: dx, ldc: cols}
+	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p,
+		c: dx, ldc: cols}
 	g.run()
 	gemms.put(g)
 }
@@ -84,9 +86,11 @@ func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 //
 // op transposes where transA or transB says so: A is then stored as (k, m), B as (n, k). With beta 0 C is
 // not read.
-func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32,
+	c []float32, ldc int) {
 	g := gemms.get()
-	g.product = product{m: m, n: n, k: k, alpha: alpha, beta: beta, a: strided(a, lda, transA), b: strided(b, ldb, transB), c: c, ldc: ldc}
+	g.product = product{m: m, n: n, k: k, alpha: alpha, beta: beta, a: strided(a, lda, transA), b: strided(b, ldb, transB),
+		c: c, ldc: ldc}
 	if !g.a.holds(m, k) || !g.b.holds(k, n) || !strided(c, ldc, false).holds(m, n) {
 		panic("kernels: Gemm of slices too short for their shapes")
 	}

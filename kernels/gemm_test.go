@@ -80,7 +80,8 @@ func (g gemmCase) check(t *testing.T, alpha, beta float32) {
 		}
 	}
 	Gemm(g.transA, g.transB, g.m, g.n, g.k, alpha, g.a, g.lda, g.b, g.ldb, beta, g.c, g.ldc)
-	checkClose(t, fmt.Sprintf("%v %v %d×%d×%d alpha %v beta %v", g.transA, g.transB, g.m, g.n, g.k, alpha, beta), g.c, want, 2e-6*max(1, size))
+	checkClose(t, fmt.Sprintf("%v %v %d×%d×%d alpha %v beta %v", g.transA, g.transB, g.m, g.n, g.k, alpha, beta), g.c,
+		want, 2e-6*max(1, size))
 }
 
 // gemmShapes are around the tiles of all tiers, the limits of dot products and the blocks of k.
@@ -154,7 +155,8 @@ type weightsCase struct {
 }
 
 func newWeightsCase(d Dense, n int) weightsCase {
-	c := weightsCase{n: n, rows: d.Rows, cols: d.Cols, x: randoms(n*d.Cols, 2), y: randoms(n*d.Rows, 3), dy: randoms(n*d.Rows, 4)}
+	c := weightsCase{n: n, rows: d.Rows, cols: d.Cols, x: randoms(n*d.Cols, 2), y: randoms(n*d.Rows, 3),
+		dy: randoms(n*d.Rows, 4)}
 	c.wantY = rowsTimes64(c.y, c.x, strided(d.Data, d.Cols, true), n, d.Rows, d.Cols)
 	c.wantX = rowsTimes64(make([]float32, n*d.Cols), c.dy, strided(d.Data, d.Cols, false), n, d.Cols, d.Rows)
 	return c

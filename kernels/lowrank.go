@@ -37,7 +37,8 @@ func GemmWTLowRank(p Precision, y, x []float32, t int, w Weights, beta float32, 
 		panic("kernels: GemmWTLowRank of slices that do not fit the weights")
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true, precision: p, c: y, ldc: rows}
+	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true,
+		precision: p, c: y, ldc: rows}
 	g.setLow(low{rank: r, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true), upScale: l.Scale, u: u})
 	g.run()
 	gemms.put(g)
@@ -61,8 +62,10 @@ func GemmWLowRank(p Precision, dx, dy []float32, t int, w Weights, beta float32,
 		panic("kernels: GemmWLowRank of slices that do not fit the weights")
 	}
 	g := gemms.get()
-	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p, c: dx, ldc: cols}
-	g.setLow(low{rank: r, down: strided(l.B, r, false), downScale: l.Scale, up: strided(l.A, cols, false), upScale: 1, u: du})
+	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p,
+		c: dx, ldc: cols}
+	g.setLow(low{rank: r, down: strided(l.B, r, false), downScale: l.Scale, up: strided(l.A, cols, false), upScale: 1,
+		u: du})
 	g.run()
 	gemms.put(g)
 }
@@ -85,7 +88,8 @@ func AddLowRank(y, x []float32, t int, l LowRank, u []float32) {
 	}
 	g := gemms.get()
 	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: 1, a: strided(x, cols, false), c: y, ldc: rows}
-	g.setLow(low{rank: r, alone: true, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true), upScale: l.Scale, u: u})
+	g.setLow(low{rank: r, alone: true, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true),
+		upScale: l.Scale, u: u})
 	g.runLow()
 	gemms.put(g)
 }
@@ -220,7 +224,8 @@ func (g *gemm) project(i, i0, rows int) {
 				if hasHalfTile() && l.rank-j*t.nr <= t.nr/2 {
 					multiply = halfTile
 				}
-				multiply(width, min(sumDepth, k-q), a[q*width:], l.downs[(g.k*j+b+q)*t.nr:], t.nr, sums[j*maxMR*t.nr:], t.nr, b+q > 0)
+				multiply(width, min(sumDepth, k-q), a[q*width:], l.downs[(g.k*j+b+q)*t.nr:], t.nr, sums[j*maxMR*t.nr:], t.nr,
+					b+q > 0)
 			}
 		}
 	}

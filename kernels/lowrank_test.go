@@ -29,7 +29,8 @@ func newLowRankCase(d Dense, n, rank int) lowRankCase {
 
 func TestGemmLowRank(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
-		for _, s := range [][4]int{{3, 30, 40, 4}, {17, 33, 70, 1}, {40, 300, 20, 8}, {29, 70, 513, 16}, {70, 65, 260, 17}, {30, 40, 300, 40}, {20, 30, 40, 300}} {
+		for _, s := range [][4]int{{3, 30, 40, 4}, {17, 33, 70, 1}, {40, 300, 20, 8}, {29, 70, 513, 16}, {70, 65, 260, 17},
+			{30, 40, 300, 40}, {20, 30, 40, 300}} {
 			d := Dense{s[1], s[2], randoms(s[1]*s[2], 1)}
 			c := newLowRankCase(d, s[0], s[3])
 			for _, w := range []Weights{d, strictWeights{d}} {

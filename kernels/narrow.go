@@ -170,7 +170,8 @@ func pairOf(low, high float32) float32 {
 //		row := src[min(r, rows-1)*ld:]
 //		dst[p*width+r] = bytes nearest to row[4*p+i]*inverse[r] for i < 4, each plus 128 if unsigned
 //	}
-func transposeBytesGeneric(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32, unsigned bool) {
+func transposeBytesGeneric(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32,
+	unsigned bool) {
 	for p := range words {
 		for r := range rowLanes {
 			at := min(r, rows-1)*ld + 4*p
@@ -244,7 +245,8 @@ func tileBF16Generic(rows, words int, a, b, c []float32, ldc int, add bool) {
 //
 //	s := start[j] + sum over p < words, i < 4 of the bytes i of a[p*rows+i] * b[p*32+j]
 //	c[i*ldc+j] = s*scaleA[i]*scaleB[j], or that and c[i*ldc+j] if add
-func tileInt8Generic(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+func tileInt8Generic(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32,
+	scaleB *[panelLanes]float32, start *[panelLanes]int32) {
 	eachSum(rows, func(i, j int) {
 		s := start[j]
 		for p := range words {

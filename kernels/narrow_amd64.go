@@ -32,25 +32,32 @@ func tileBF16x4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add boo
 func tileBF16x2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 
 //go:noescape
-func tileInt8x14AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x14AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x12AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x12AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x10AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x10AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x8AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x8AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x6AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x6AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 //go:noescape
-func tileInt8x2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32, start *int32)
+func tileInt8x2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
+	start *int32)
 
 // tileBF16 is tileBF16Generic.
 func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
@@ -78,7 +85,8 @@ func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
 }
 
 // tileInt8 is tileInt8Generic.
-func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32,
+	start *[panelLanes]int32) {
 	_, _, _, _ = a[rows*words-1], b[words*panelLanes-1], c[(rows-1)*ldc+panelLanes-1], scaleA[rows-1]
 	if !hasVNNI() {
 		tileInt8Generic(rows, words, a, b, c, ldc, add, scaleA, scaleB, start)
@@ -122,7 +130,8 @@ func transposeInt8AVX512(words int, dst *float32, width int, src *float32, ld, r
 func transposeUint8AVX512(words int, dst *float32, width int, src *float32, ld, rows int, inverse *float32)
 
 // transposeBytes is transposeBytesGeneric; words is a multiple of 16.
-func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32, unsigned bool) {
+func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32,
+	unsigned bool) {
 	_, _ = dst[(words-1)*width+rowLanes-1], src[(min(rows, rowLanes)-1)*ld+4*words-1]
 	switch {
 	case current != tierAVX512:

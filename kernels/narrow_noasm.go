@@ -10,7 +10,8 @@ func transposeBF16(words int, dst []float32, width int, src []float32, ld, rows 
 	transposeBF16Generic(words, dst, width, src, ld, rows)
 }
 
-func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32, unsigned bool) {
+func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32,
+	unsigned bool) {
 	transposeBytesGeneric(words, dst, width, src, ld, rows, inverse, unsigned)
 }
 
@@ -38,6 +39,7 @@ func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
 	tileBF16Generic(rows, words, a, b, c, ldc, add)
 }
 
-func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32,
+	start *[panelLanes]int32) {
 	tileInt8Generic(rows, words, a, b, c, ldc, add, scaleA, scaleB, start)
 }

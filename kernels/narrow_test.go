@@ -23,8 +23,10 @@ func (c *weightsCase) round(p Precision, d Dense) {
 	for k := 0; k < d.Rows; k += block {
 		p.roundColumns(columns[k*d.Cols:], d.Cols, min(block, d.Rows-k), d.Cols)
 	}
-	c.wantY = rowsTimes64(c.y, rows(c.x, c.n, d.Cols), strided(rows(d.Data, d.Rows, d.Cols), d.Cols, true), c.n, d.Rows, d.Cols)
-	c.wantX = rowsTimes64(make([]float32, c.n*d.Cols), rows(c.dy, c.n, d.Rows), strided(columns, d.Cols, false), c.n, d.Cols, d.Rows)
+	c.wantY = rowsTimes64(c.y, rows(c.x, c.n, d.Cols), strided(rows(d.Data, d.Rows, d.Cols), d.Cols, true), c.n, d.Rows,
+		d.Cols)
+	c.wantX = rowsTimes64(make([]float32, c.n*d.Cols), rows(c.dy, c.n, d.Rows), strided(columns, d.Cols, false), c.n,
+		d.Cols, d.Rows)
 }
 
 // TestGemmPrecision: products in every precision are those of rounded numbers, on every tier.

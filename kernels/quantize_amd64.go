@@ -47,10 +47,12 @@ func fitAffineAVX512(n int, x, w, level *float32, trials int, numerators *float3
 func fitAffineAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
 
 //go:noescape
-func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators *float32,
+	fit *[9][16]float32) (strange uint32)
 
 //go:noescape
-func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32,
+	fit *[9][16]float32) (strange uint32)
 
 // slots is the fields from Scale on, in the order in which the assembly numbers them.
 func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
@@ -69,10 +71,12 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) 
 }
 
 //go:noescape
-func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
+	fit *[9][16]float32) (strange uint32)
 
 //go:noescape
-func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
+	fit *[9][16]float32) (strange uint32)
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) {
 	n, x, w, wx, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]

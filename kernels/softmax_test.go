@@ -41,7 +41,8 @@ func TestExpSpecials(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	eachTier(t, func(t *testing.T) {
 		for _, pad := range []int{0, 16} { // in the tail and in a block
-			for _, c := range [][2]float32{{0, 1}, {-inf, 0}, {inf, inf}, {nan, nan}, {-87.34, 0}, {-200, 0}, {-1e30, 0}, {88.73, inf}, {1e30, inf}} {
+			for _, c := range [][2]float32{{0, 1}, {-inf, 0}, {inf, inf}, {nan, nan}, {-87.34, 0}, {-200, 0}, {-1e30, 0},
+				{88.73, inf}, {1e30, inf}} {
 				x := make([]float32, 1+pad)
 				x[0] = c[0]
 				if got := expOf(x)[0]; !near(float64(got), float64(c[1]), 0) {

@@ -29,7 +29,8 @@ func TestTile(t *testing.T) {
 }
 
 // checkTile compares a tile with tileGeneric; each slice is no longer than it must be.
-func checkTile(t *testing.T, tile func(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool), rows, cols, k, bs, ldc int, add bool) {
+func checkTile(t *testing.T, tile func(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool), rows, cols,
+	k, bs, ldc int, add bool) {
 	t.Helper()
 	a, checkA := guarded(t, randoms(rows*k, 1))
 	b, checkB := guarded(t, randoms((k-1)*bs+cols, 2))
@@ -87,7 +88,8 @@ func checkPack(t *testing.T, width, k, n, ks, js int) {
 	packGeneric(want, width, src, ks, js, k, n)
 	for p := range k {
 		if !slices.Equal(dst[p*width:p*width+n], want[p*width:p*width+n]) {
-			t.Fatalf("width %d, %d×%d, strides %d and %d: row %d is %v, want %v", width, k, n, ks, js, p, dst[p*width:p*width+n], want[p*width:p*width+n])
+			t.Fatalf("width %d, %d×%d, strides %d and %d: row %d is %v, want %v", width, k, n, ks, js, p, dst[p*width:p*width+n],
+				want[p*width:p*width+n])
 		}
 	}
 	checkSrc()

@@ -170,8 +170,11 @@ func TestMaxOfNothing(t *testing.T) {
 func TestUnequalLengthsPanic(t *testing.T) {
 	a, b := make([]float32, 3), make([]float32, 4)
 	for name, f := range map[string]func(){
-		"Dot": func() { Dot(a, b) }, "Axpy": func() { Axpy(1, a, b) }, "Add": func() { Add(a, b) }, "Mul": func() { Mul(a, b) },
-		"RMSNorm":         func() { RMSNorm(a, b, a, 0) },
+		"Dot": func() {
+			Dot(a, b)
+		}, "Axpy": func() { Axpy(1, a, b) }, "Add": func() { Add(a, b) }, "Mul": func() {
+			Mul(a, b)
+		}, "RMSNorm": func() { RMSNorm(a, b, a, 0) },
 		"RMSNormBackward": func() { RMSNormBackward(a, a, b, a, 0) },
 		"Rope":            func() { Rope(b, a, a) },
 		"RopeNeox":        func() { RopeNeox(b, a, a) },

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files that
-// do not belong together. What is well formed but not handled is errors.ErrUnsupported; a file that is missing is
+// ErrFormat is what errors.Is finds in an error about bytes that break the rules of the format, and in one about files
+// that do not belong together. What is well formed but not handled is errors.ErrUnsupported; a file that is missing is
 // fs.ErrNotExist.
 var ErrFormat = errors.New("safetensors: malformed file")
 

@@ -69,7 +69,8 @@ func find(dir string) (string, error) {
 		case len(found) == 1:
 			return filepath.Join(dir, found[0]), nil
 		case len(found) > 1:
-			return "", fmt.Errorf("safetensors: %s: holds %s and %d more such files: name one of them", dir, found[0], len(found)-1)
+			return "", fmt.Errorf("safetensors: %s: holds %s and %d more such files: name one of them", dir, found[0],
+				len(found)-1)
 		}
 	}
 	return "", errkind.Errorf(fs.ErrNotExist, "safetensors: %s: holds no %s file", dir, fileSuffix)

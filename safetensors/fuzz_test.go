@@ -42,7 +42,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("what was written cannot be read: %v", err)
 		}
 		if !maps.Equal(first.Metadata, second.Metadata) || len(first.Tensors) != len(second.Tensors) {
-			t.Errorf("metadata %q and %d tensors, expected %q and %d", second.Metadata, len(second.Tensors), first.Metadata, len(first.Tensors))
+			t.Errorf("metadata %q and %d tensors, expected %q and %d", second.Metadata, len(second.Tensors), first.Metadata,
+				len(first.Tensors))
 		}
 		for _, a := range first.Tensors {
 			b := second.Tensor(a.Name)
@@ -88,7 +89,8 @@ func FuzzIndex(f *testing.F) {
 
 // FuzzScanner compares what the scanner takes for an object of texts and lists with what encoding/json does.
 func FuzzScanner(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2],"b":"text\u00e9"}`, `{ "a" : [ ] , "b" : "" }`, `{}`, `{"a":[01]}`, `{"a":null}`, `{"b":"\ud800"}`, "{\"b\":\"\t\"}"} {
+	for _, s := range []string{`{"a":[1,2],"b":"text\u00e9"}`, `{ "a" : [ ] , "b" : "" }`, `{}`, `{"a":[01]}`,
+		`{"a":null}`, `{"b":"\ud800"}`, "{\"b\":\"\t\"}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

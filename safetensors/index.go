@@ -78,7 +78,8 @@ func (s *scanner) shard(tensor string) (string, error) {
 func readLimited(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxHeader {
-		err = errkind.Errorf(ErrFormat, "%s: its %d bytes are more than the %d that an index can have", path, info.Size(), maxHeader)
+		err = errkind.Errorf(ErrFormat, "%s: its %d bytes are more than the %d that an index can have", path, info.Size(),
+			maxHeader)
 	}
 	var data []byte
 	if err == nil {
@@ -123,7 +124,8 @@ func (f *File) add(shard string, where map[string]string) error {
 			continue
 		}
 		if other := f.names[t.Name]; other != nil {
-			return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is in %s and in %s, and the index does not say which", f.Path, t.Name, other.shard, shard)
+			return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is in %s and in %s, and the index does not say which",
+				f.Path, t.Name, other.shard, shard)
 		}
 		t.shard = shard
 		f.Tensors = append(f.Tensors, t)
@@ -144,5 +146,6 @@ func (f *File) complete(where map[string]string) error {
 		return nil
 	}
 	name := slices.Min(missing)
-	return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is not in %s, where the index places it (%d such)", f.Path, name, where[name], len(missing))
+	return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is not in %s, where the index places it (%d such)",
+		f.Path, name, where[name], len(missing))
 }

@@ -145,14 +145,16 @@ func (p *parser) locate(data []byte, base int64) error {
 	for _, in := range p.info {
 		t := in.tensor
 		if err := in.check(at, uint64(len(data))); err != nil {
-			return &FormatError{Place: fmt.Sprintf("tensor %q", t.Name), Off: in.line, Msg: err.Error(), Val: []uint64{in.begin, in.end}}
+			return &FormatError{Place: fmt.Sprintf("tensor %q", t.Name), Off: in.line, Msg: err.Error(),
+				Val: []uint64{in.begin, in.end}}
 		}
 		t.data = data[in.begin:in.end:in.end]
 		p.Tensors = append(p.Tensors, t)
 		at = in.end
 	}
 	if rest := uint64(len(data)) - at; rest > 0 {
-		return &FormatError{Place: "data", Off: base + int64(at), Msg: fmt.Sprintf("%d bytes follow that belong to no tensor", rest), Val: rest}
+		return &FormatError{Place: "data", Off: base + int64(at),
+			Msg: fmt.Sprintf("%d bytes follow that belong to no tensor", rest), Val: rest}
 	}
 	return nil
 }
@@ -167,7 +169,8 @@ func (in info) check(start, end uint64) error {
 	case in.begin != start:
 		return fmt.Errorf("its data start at %d, expected %d, where those before it end", in.begin, start)
 	case in.end < in.begin || in.end-in.begin != uint64(size):
-		return fmt.Errorf("its data are at %d to %d, expected %d bytes for %s %v", in.begin, in.end, size, in.tensor.DType, in.tensor.Shape)
+		return fmt.Errorf("its data are at %d to %d, expected %d bytes for %s %v", in.begin, in.end, size, in.tensor.DType,
+			in.tensor.Shape)
 	case in.end > end:
 		return fmt.Errorf("its data end at %d, beyond the %d bytes of data in the file (is it complete?)", in.end, end)
 	}

@@ -79,7 +79,8 @@ func TestForeignOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Tensors) != 2 || f.Tensors[0] != f.Tensor("a") || string(f.Tensor("b").Bytes()) != "bb" || f.Tensor("c") != nil {
+	if len(f.Tensors) != 2 || f.Tensors[0] != f.Tensor("a") || string(f.Tensor("b").Bytes()) != "bb" ||
+		f.Tensor("c") != nil {
 		t.Errorf("tensors %v", f.Tensors)
 	}
 	if b := f.Tensor("b"); b.Elements() != 2 || b.Size() != 2 || b.Shard() != "" || cap(b.Bytes()) != 2 {
@@ -126,11 +127,15 @@ func TestFloat32s(t *testing.T) {
 		want []float32
 	}{
 		{F32, []byte{0, 0, 0x80, 0x3f, 0, 0, 0x80, 0xff}, []float32{1, -inf}},
-		{F64, append(le.AppendUint64(nil, math.Float64bits(0.1)), le.AppendUint64(nil, math.Float64bits(1e300))...), []float32{0.1, inf}},
-		{F16, u16(0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x7c00, 0x7e00, 0x8000), []float32{1, -2, 65504, 0x1p-24, 0x1.ff8p-15, inf, nan, float32(math.Copysign(0, -1))}},
+		{F64, append(le.AppendUint64(nil, math.Float64bits(0.1)), le.AppendUint64(nil, math.Float64bits(1e300))...),
+			[]float32{0.1, inf}},
+		{F16, u16(0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x7c00, 0x7e00, 0x8000),
+			[]float32{1, -2, 65504, 0x1p-24, 0x1.ff8p-15, inf, nan, float32(math.Copysign(0, -1))}},
 		{BF16, u16(0x3f80, 0xc040, 0x7f80, 0x0001), []float32{1, -3, inf, 0x1p-133}},
-		{F8E4M3, []byte{0x38, 0xb8, 0x7e, 0x01, 0x08, 0x7f, 0xff, 0x00, 0x07}, []float32{1, -1, 448, 0x1p-9, 0x1p-6, nan, nan, 0, 0x1.cp-7}},
-		{F8E5M2, []byte{0x3c, 0xbc, 0x7b, 0x01, 0x04, 0x7c, 0xfc, 0x7d}, []float32{1, -1, 57344, 0x1p-16, 0x1p-14, inf, -inf, nan}},
+		{F8E4M3, []byte{0x38, 0xb8, 0x7e, 0x01, 0x08, 0x7f, 0xff, 0x00, 0x07},
+			[]float32{1, -1, 448, 0x1p-9, 0x1p-6, nan, nan, 0, 0x1.cp-7}},
+		{F8E5M2, []byte{0x3c, 0xbc, 0x7b, 0x01, 0x04, 0x7c, 0xfc, 0x7d},
+			[]float32{1, -1, 57344, 0x1p-16, 0x1p-14, inf, -inf, nan}},
 		{F8E4M3FNUZ, []byte{0x40, 0xc0, 0x7f, 0x01, 0x80, 0x00}, []float32{1, -1, 240, 0x1p-10, nan, 0}},
 		{F8E5M2FNUZ, []byte{0x40, 0xc0, 0x7f, 0x01, 0x80}, []float32{1, -1, 57344, 0x1p-17, nan}},
 		{F8E8M0, []byte{127, 128, 0, 254, 255}, []float32{1, 2, 0x1p-127, 0x1p127, nan}},
@@ -206,7 +211,8 @@ func TestWriteRefuses(t *testing.T) {
 
 func TestWriterOrder(t *testing.T) {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, nil, []Tensor{{Name: "b", DType: U8, Shape: []int64{4}}, {Name: "a", DType: U8, Shape: []int64{4}}, {Name: "0", DType: U8, Shape: []int64{0}}})
+	w, err := NewWriter(&b, nil, []Tensor{{Name: "b", DType: U8, Shape: []int64{4}},
+		{Name: "a", DType: U8, Shape: []int64{4}}, {Name: "0", DType: U8, Shape: []int64{0}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +348,8 @@ func TestShards(t *testing.T) {
 	index := at("model.safetensors.index.json")
 	put(t, at("m-2.safetensors"), map[string]string{"c": "ccc", "d": "dddd", "twice": "second"})
 	put(t, at("m-1.safetensors"), map[string]string{"a": "a", "b": "bb", "twice": "first", "unlisted": "u"})
-	text(t, index, `{"metadata":{"total_size":99},"weight_map":{"a":"m-1.safetensors","b":"m-1.safetensors","c":"m-2.safetensors","d":"m-2.safetensors","twice":"m-2.safetensors"}}`)
+	text(t, index,
+		`{"metadata":{"total_size":99},"weight_map":{"a":"m-1.safetensors","b":"m-1.safetensors","c":"m-2.safetensors","d":"m-2.safetensors","twice":"m-2.safetensors"}}`)
 	f, err := Open(index)
 	if err != nil {
 		t.Fatal(err)
@@ -383,13 +390,17 @@ func TestIndexLies(t *testing.T) {
 		{"something after it", `{"weight_map":{}} x`, "x stands where the end"},
 		{"not UTF-8", "{\"\xff\":1}", "not valid UTF-8"},
 		{"a tensor twice", `{"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}}`, `the key "a" occurs twice`},
-		{"a missing shard", `{"weight_map":{"a":"m-1.safetensors","z":"m-3.safetensors"}}`, "the file m-3.safetensors, which it names, is missing"},
+		{"a missing shard", `{"weight_map":{"a":"m-1.safetensors","z":"m-3.safetensors"}}`,
+			"the file m-3.safetensors, which it names, is missing"},
 		{"a bad shard", `{"weight_map":{"a":"bad.safetensors"}}`, "bad.safetensors: header at byte 0x0"},
-		{"a shard in another directory", `{"weight_map":{"a":"../m-1.safetensors"}}`, "expected the name of a file beside the index"},
+		{"a shard in another directory", `{"weight_map":{"a":"../m-1.safetensors"}}`,
+			"expected the name of a file beside the index"},
 		{"an absolute shard", `{"weight_map":{"a":"/etc/passwd"}}`, "expected the name of a file beside the index"},
 		{"no shard", `{"weight_map":{"a":""}}`, "expected the name of a file"},
-		{"a missing tensor", `{"weight_map":{"a":"m-1.safetensors","z":"m-1.safetensors"}}`, `tensor "z" is not in m-1.safetensors, where the index places it`},
-		{"a tensor in both", `{"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}`, `tensor "both" is in m-1.safetensors and in m-2.safetensors`},
+		{"a missing tensor", `{"weight_map":{"a":"m-1.safetensors","z":"m-1.safetensors"}}`,
+			`tensor "z" is not in m-1.safetensors, where the index places it`},
+		{"a tensor in both", `{"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}`,
+			`tensor "both" is in m-1.safetensors and in m-2.safetensors`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text(t, index, tt.index)
@@ -399,7 +410,8 @@ func TestIndexLies(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open(filepath.Join(dir, "absent.safetensors")); err == nil || !strings.Contains(err.Error(), "absent.safetensors") {
+	if _, err := Open(filepath.Join(dir, "absent.safetensors")); err == nil ||
+		!strings.Contains(err.Error(), "absent.safetensors") {
 		t.Errorf("absent file: %v", err)
 	}
 }

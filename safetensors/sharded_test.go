@@ -56,7 +56,8 @@ func list(t *testing.T, dir string) string {
 }
 
 func TestShardedWriter(t *testing.T) {
-	const three = "model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json"
+	const three = "model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors " +
+		"model.safetensors.index.json"
 	for _, tt := range []struct {
 		limit int64
 		files string

@@ -80,7 +80,8 @@ func (t *Tensor) size() (int64, error) {
 }
 
 // Float32s is the data as float32. F32, F16, BF16 and the 8-bit types convert exactly, F64 is rounded to the nearest.
-// Integers, bools, complex numbers and types of less than 8 bits are refused, with an error that is errors.ErrUnsupported.
+// Integers, bools, complex numbers and types of less than 8 bits are refused, with an error that is
+// errors.ErrUnsupported.
 func (t *Tensor) Float32s() ([]float32, error) {
 	_, width := float32From(t.DType)
 	out := make([]float32, len(t.data)/max(width, 1))
@@ -95,7 +96,8 @@ func (t *Tensor) Float32s() ([]float32, error) {
 func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 	convert, width := float32From(t.DType)
 	if convert == nil {
-		return errkind.Errorf(errors.ErrUnsupported, "safetensors: tensor %q: %s is not converted to float32", t.Name, t.DType)
+		return errkind.Errorf(errors.ErrUnsupported, "safetensors: tensor %q: %s is not converted to float32", t.Name,
+			t.DType)
 	}
 	if n := int64(len(t.data) / width); first < 0 || first > n || int64(len(dst)) > n-first {
 		panic("safetensors: CopyFloat32s beyond the tensor's elements")

@@ -244,7 +244,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	case !w.begun:
 		return 0, errors.New("safetensors: data are written, but no tensor is begun or it is complete")
 	case int64(len(p)) > w.left:
-		return 0, fmt.Errorf("safetensors: tensor %q: %d bytes of data too many", w.tensors[w.next].Name, int64(len(p))-w.left)
+		return 0, fmt.Errorf("safetensors: tensor %q: %d bytes of data too many", w.tensors[w.next].Name,
+			int64(len(p))-w.left)
 	}
 	if err := w.raw(p); err != nil {
 		return 0, err
@@ -262,14 +263,16 @@ func (w *Writer) Close() error {
 	case w.begun:
 		return w.short()
 	case w.next < len(w.tensors):
-		return fmt.Errorf("safetensors: tensor %q has not been written (%d of %d have)", w.tensors[w.next].Name, w.next, len(w.tensors))
+		return fmt.Errorf("safetensors: tensor %q has not been written (%d of %d have)", w.tensors[w.next].Name, w.next,
+			len(w.tensors))
 	}
 	return nil
 }
 
 func (w *Writer) short() error {
 	t := &w.tensors[w.next]
-	return fmt.Errorf("safetensors: tensor %q: %d of its %d bytes of data have been written", t.Name, t.Size()-w.left, t.Size())
+	return fmt.Errorf("safetensors: tensor %q: %d of its %d bytes of data have been written", t.Name, t.Size()-w.left,
+		t.Size())
 }
 
 func (w *Writer) raw(p []byte) error {

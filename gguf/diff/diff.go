@@ -85,8 +85,8 @@ func values(a, b []weights.Value) []ValueChange {
 	return changes
 }
 
-// Files compares two models or adapters: each path is a .gguf file, alone or one of several, a .safetensors file, an index
-// of such files, or a directory that holds either.
+// Files compares two models or adapters: each path is a .gguf file, alone or one of several, a .safetensors file, an
+// index of such files, or a directory that holds either.
 func Files(ctx context.Context, a, b string, opt Options) (*Result, error) {
 	x, err := weights.Open(a)
 	if err != nil {
@@ -102,7 +102,8 @@ func Files(ctx context.Context, a, b string, opt Options) (*Result, error) {
 }
 
 func compareFiles(ctx context.Context, a, b *weights.File, opt Options) (*Result, error) {
-	r := &Result{A: a.Path, B: b.Path, Metadata: values(a.Metadata(), b.Metadata()), Tensors: []TensorChange{}, Quick: opt.Quick}
+	r := &Result{A: a.Path, B: b.Path, Metadata: values(a.Metadata(), b.Metadata()), Tensors: []TensorChange{},
+		Quick: opt.Quick}
 	c := &comparison{ctx: ctx, progress: opt.Progress, size: commonSize(a, b), turned: a.Format != b.Format}
 	for _, t := range a.Tensors {
 		other := b.Tensor(t.Name)

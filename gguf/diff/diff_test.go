@@ -31,7 +31,8 @@ func open(t *testing.T, path string) *weights.File {
 }
 
 // file writes and opens a GGUF file.
-func file(t *testing.T, meta *gguf.Metadata, tensors []gguf.Tensor, spoil func(name string, data []byte)) *weights.File {
+func file(t *testing.T, meta *gguf.Metadata, tensors []gguf.Tensor,
+	spoil func(name string, data []byte)) *weights.File {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	modeltest.WriteGGUF(t, path, gguf.Format{}, meta, tensors, spoil)
@@ -45,7 +46,8 @@ func f32(t *testing.T, cols int, numbers ...float32) *weights.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tensor(t, safetensors.Item{Name: "x", DType: safetensors.F32, Shape: []int64{int64(len(numbers) / cols), int64(cols)}, Data: data})
+	return tensor(t, safetensors.Item{Name: "x", DType: safetensors.F32,
+		Shape: []int64{int64(len(numbers) / cols), int64(cols)}, Data: data})
 }
 
 func tensor(t *testing.T, items ...safetensors.Item) *weights.File {
@@ -82,7 +84,8 @@ func TestSame(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
-	a := modeltest.Meta(t, "same", "x", "gone", uint32(1), "kind", uint32(2), "value", []string{"a", "b"}, "nan", math.NaN())
+	a := modeltest.Meta(t, "same", "x", "gone", uint32(1), "kind", uint32(2), "value", []string{"a", "b"}, "nan",
+		math.NaN())
 	b := modeltest.Meta(t, "new", true, "value", []string{"a", "c"}, "nan", math.NaN(), "kind", int32(2), "same", "x")
 	padded := append(weights.Values(b), weights.Values(modeltest.Meta(t, weights.PadKey, "   "))...)
 	changes := values(weights.Values(a), padded)
@@ -125,7 +128,8 @@ func TestTensors(t *testing.T) {
 		}
 		got = append(got, kind+c.Name)
 	}
-	if s := strings.Join(got, " "); s != "-token_embd.weight ≈blk.0.ffn_norm.weight ≈blk.0.attn_q.weight ~blk.0.attn_k.weight +new" || r.Equal != 7 {
+	if s := strings.Join(got, " "); s != "-token_embd.weight ≈blk.0.ffn_norm.weight ≈blk.0.attn_q.weight "+
+		"~blk.0.attn_k.weight +new" || r.Equal != 7 {
 		t.Errorf("%s, %d equal", s, r.Equal)
 	}
 	q := r.Tensors[2].Diff
@@ -147,13 +151,19 @@ func TestFigures(t *testing.T) {
 		a, b []float32
 		want Norms
 	}{
-		{"one", []float32{3, 0, 0, 4}, []float32{3, 0, 0.5, 4}, Norms{Relative: p(0.1), MaxAbs: 0.5, MaxRow: 1, MaxColumn: 0, Cosine: p(25 / (5 * math.Sqrt(25.25))), Different: 1}},
-		{"opposite", []float32{3, 4, 0, 0}, []float32{-3, -4, 0, 0}, Norms{Relative: p(2), MaxAbs: 8, MaxColumn: 1, Cosine: p(-1), Different: 2}},
-		{"at right angles", []float32{1, 0, 0, 0}, []float32{0, 0, 0, 1}, Norms{Relative: p(math.Sqrt2), MaxAbs: 1, Cosine: p(0), Different: 2}},
+		{"one", []float32{3, 0, 0, 4}, []float32{3, 0, 0.5, 4},
+			Norms{Relative: p(0.1), MaxAbs: 0.5, MaxRow: 1, MaxColumn: 0, Cosine: p(25 / (5 * math.Sqrt(25.25))), Different: 1}},
+		{"opposite", []float32{3, 4, 0, 0}, []float32{-3, -4, 0, 0},
+			Norms{Relative: p(2), MaxAbs: 8, MaxColumn: 1, Cosine: p(-1), Different: 2}},
+		{"at right angles", []float32{1, 0, 0, 0}, []float32{0, 0, 0, 1},
+			Norms{Relative: p(math.Sqrt2), MaxAbs: 1, Cosine: p(0), Different: 2}},
 		{"from zero", []float32{0, 0, 0, 0}, []float32{0, 0, 0, 2}, Norms{MaxAbs: 2, MaxRow: 1, MaxColumn: 1, Different: 1}},
-		{"to zero", []float32{0, 2, 0, 0}, []float32{0, 0, 0, 0}, Norms{Relative: p(1), MaxAbs: 2, MaxColumn: 1, Different: 1}},
-		{"wild", []float32{1, nan, inf, 2}, []float32{1, nan, -inf, nan}, Norms{Relative: p(0), Cosine: p(1), Different: 2, NonFinite: 3}},
-		{"signs of zero", []float32{1, 0, 0, 0}, []float32{1, float32(math.Copysign(0, -1)), 0, 0}, Norms{Relative: p(0), Cosine: p(1)}},
+		{"to zero", []float32{0, 2, 0, 0}, []float32{0, 0, 0, 0},
+			Norms{Relative: p(1), MaxAbs: 2, MaxColumn: 1, Different: 1}},
+		{"wild", []float32{1, nan, inf, 2}, []float32{1, nan, -inf, nan},
+			Norms{Relative: p(0), Cosine: p(1), Different: 2, NonFinite: 3}},
+		{"signs of zero", []float32{1, 0, 0, 0}, []float32{1, float32(math.Copysign(0, -1)), 0, 0},
+			Norms{Relative: p(0), Cosine: p(1)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := files(t, f32(t, 2, tt.a...), f32(t, 2, tt.b...), Options{})

@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
-// PadKey, "peftconv.pad", is the key of a string of blanks that fills up a header which became shorter. It says nothing;
-// the next edit uses its space.
+// PadKey, "peftconv.pad", is the key of a string of blanks that fills up a header which became shorter. It says
+// nothing; the next edit uses its space.
 const PadKey = weights.PadKey
 
 // ChatTemplate is the key of the chat template.

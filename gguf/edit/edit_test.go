@@ -123,7 +123,8 @@ func TestEdits(t *testing.T) {
 		{[]string{"llama.context_length=128"}, "llama.context_length", uint32(128), Header},
 		{[]string{"llama.context_length:u64=128", "general.name=s"}, "llama.context_length", uint64(128), Header},
 		{[]string{"llama.context_length:u16=128"}, "llama.context_length", uint16(128), Header},
-		{[]string{"llama.attention.layer_norm_rms_epsilon=1e-6"}, "llama.attention.layer_norm_rms_epsilon", float32(1e-6), Header},
+		{[]string{"llama.attention.layer_norm_rms_epsilon=1e-6"}, "llama.attention.layer_norm_rms_epsilon", float32(1e-6),
+			Header},
 		{[]string{"x.new=text"}, "x.new", "text", Rewrite},
 		{[]string{"x.new:i8=-3", "-general.name"}, "x.new", int8(-3), Header},
 		{[]string{"x.new:bool=true", "-general.name"}, "x.new", true, Header},
@@ -131,8 +132,10 @@ func TestEdits(t *testing.T) {
 		{[]string{"x.new:i64=-9223372036854775808", "-tokenizer.ggml.scores"}, "x.new", int64(-1 << 63), Header},
 		{[]string{`x.new:str[]=["a","b=c",""]`, "-tokenizer.ggml.scores"}, "x.new", []string{"a", "b=c", ""}, Header},
 		{[]string{`x.new:u8[]=[]`, "-tokenizer.ggml.scores"}, "x.new", []uint8{}, Header},
-		{[]string{`tokenizer.ggml.scores=[1,2.5,-3e1,0,0,0,0,0]`}, "tokenizer.ggml.scores", []float32{1, 2.5, -30, 0, 0, 0, 0, 0}, Header},
-		{[]string{`tokenizer.ggml.token_type=[1,2,3,4,5,6,7,8]`}, "tokenizer.ggml.token_type", []int32{1, 2, 3, 4, 5, 6, 7, 8}, Header},
+		{[]string{`tokenizer.ggml.scores=[1,2.5,-3e1,0,0,0,0,0]`}, "tokenizer.ggml.scores",
+			[]float32{1, 2.5, -30, 0, 0, 0, 0, 0}, Header},
+		{[]string{`tokenizer.ggml.token_type=[1,2,3,4,5,6,7,8]`}, "tokenizer.ggml.token_type",
+			[]int32{1, 2, 3, 4, 5, 6, 7, 8}, Header},
 		{[]string{"general.name>general.basename"}, "general.basename", "small", Header},
 		{[]string{"general.name>n"}, "n", "small", Header},
 		{[]string{"-general.name", "tokenizer.ggml.model>general.name"}, "general.name", "llama", Header},
@@ -331,7 +334,8 @@ func TestExtra(t *testing.T) {
 func TestNoTensors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vocab.gguf")
 	for _, cut := range []int{0, 1} {
-		modeltest.WriteGGUF(t, path, gguf.Format{}, modeltest.Meta(t, "general.architecture", "llama", "general.name", "abc"), nil, nil)
+		modeltest.WriteGGUF(t, path, gguf.Format{}, modeltest.Meta(t, "general.architecture", "llama", "general.name", "abc"),
+			nil, nil)
 		data := read(t, path)
 		if err := os.WriteFile(path, data[:len(data)-cut], 0o600); err != nil {
 			t.Fatal(err)
@@ -389,7 +393,8 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	for _, words := range [][]string{{"a:u8=1", "a:u8=2"}, {"general.name=x", "-general.name"}, {"t:blk.0.attn_q.weight>a", "t:blk.0.attn_q.weight>b"}} {
+	for _, words := range [][]string{{"a:u8=1", "a:u8=2"}, {"general.name=x", "-general.name"},
+		{"t:blk.0.attn_q.weight>a", "t:blk.0.attn_q.weight>b"}} {
 		if _, err := Prepare(path, edited(t, words...), Options{}); err == nil {
 			t.Errorf("%v was taken", words)
 		}
@@ -464,7 +469,8 @@ func TestShards(t *testing.T) {
 	}
 	first, second := gguf.SplitPath(prefix, 0, 2), gguf.SplitPath(prefix, 1, 2)
 	apply(t, first, Options{}, "general.name=other")
-	if _, err := Prepare(second, edited(t, "x.y=z"), Options{}); err == nil || !strings.Contains(err.Error(), "file 2 of a model") {
+	if _, err := Prepare(second, edited(t, "x.y=z"), Options{}); err == nil ||
+		!strings.Contains(err.Error(), "file 2 of a model") {
 		t.Errorf("metadata of a second file were edited: %v", err)
 	}
 	apply(t, second, Options{}, "t:blk.0.ffn_up.weight>blk.0.up")
@@ -541,7 +547,8 @@ func TestCancelled(t *testing.T) {
 	want := read(t, path)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, word := range []string{"general.name=s", "general.name=" + strings.Repeat("l", 500), "general.alignment:u32=64"} {
+	for _, word := range []string{"general.name=s", "general.name=" + strings.Repeat("l", 500),
+		"general.alignment:u32=64"} {
 		p, err := Prepare(path, edited(t, word), Options{})
 		if err != nil {
 			t.Fatal(err)

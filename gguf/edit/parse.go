@@ -46,7 +46,8 @@ func ParseKind(text string) (Kind, error) {
 	name, array := strings.CutSuffix(text, "[]")
 	elem, err := gguf.ParseValueType(name)
 	if err != nil || elem == gguf.KindArray {
-		return Kind{}, fmt.Errorf("%q is no kind of value, expected one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str, with [] for an array", text)
+		return Kind{}, fmt.Errorf("%q is no kind of value, expected one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str, "+
+			"with [] for an array", text)
 	}
 	return Kind{elem, array}, nil
 }
@@ -84,8 +85,9 @@ func (a Assignment) value(old *gguf.Value) (gguf.Value, error) {
 	case old != nil:
 		kind = Kind{old.Elem(), old.Type() == gguf.KindArray}
 	case looksTyped(a.Text):
-		return gguf.Value{}, fmt.Errorf("the key is new, and %q could be of several kinds: say which, as in %s:u32=… or %s:str=…",
-			short(a.Text), a.Key, a.Key)
+		return gguf.Value{},
+			fmt.Errorf("the key is new, and %q could be of several kinds: say which, as in %s:u32=… or %s:str=…",
+				short(a.Text), a.Key, a.Key)
 	}
 	v, err := parseValue(kind, a.Text)
 	if err != nil {

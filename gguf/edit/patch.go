@@ -33,7 +33,8 @@ type InterruptedError struct{ Path string }
 
 // Error implements error.
 func (e *InterruptedError) Error() string {
-	return fmt.Sprintf("%s: an edit of this file was interrupted and has to be finished first (%s)", e.Path, journalPath(e.Path))
+	return fmt.Sprintf("%s: an edit of this file was interrupted and has to be finished first (%s)", e.Path,
+		journalPath(e.Path))
 }
 
 // journalPath is where the journal of a file is: beside the file itself, whatever links lead to it.

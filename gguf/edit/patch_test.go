@@ -101,7 +101,8 @@ func TestRecoverRefuses(t *testing.T) {
 			path, _, _ := interrupted(t, 0)
 			tt.do(t, path)
 			before := read(t, path)
-			if _, err := Recover(path); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), journalSuffix) {
+			if _, err := Recover(path); err == nil || !strings.Contains(err.Error(), tt.want) ||
+				!strings.Contains(err.Error(), journalSuffix) {
 				t.Errorf("error %v, expected %q", err, tt.want)
 			}
 			if !bytes.Equal(read(t, path), before) || !Pending(path) {
@@ -138,7 +139,8 @@ func FuzzAssignment(f *testing.F) {
 		if err := meta.Set(a.Key, v); err != nil {
 			return
 		}
-		if got, _ := meta.Get(a.Key); a.Kind != nil && (got.Elem() != a.Kind.Elem || (got.Type() == gguf.KindArray) != a.Kind.Array) {
+		if got, _ := meta.Get(a.Key); a.Kind != nil &&
+			(got.Elem() != a.Kind.Elem || (got.Type() == gguf.KindArray) != a.Kind.Array) {
 			t.Errorf("%q became a %v", text, got.Type())
 		}
 	})

@@ -16,9 +16,10 @@ import (
 
 // Options configures where and how an edited file is written.
 type Options struct {
-	Out      string                              // another file to write; "" changes the file itself
-	Rewrite  bool                                // write the whole file anew even where the header fits, without PadKey
-	Reserve  int64                               // where the file is written anew: bytes to leave in the header for later edits
+	Out     string // another file to write; "" changes the file itself
+	Rewrite bool   // write the whole file anew even where the header fits, without PadKey
+	// where the file is written anew: bytes to leave in the header for later edits
+	Reserve  int64
 	Progress func(done, size int64, what string) // while a file is written anew
 }
 
@@ -65,7 +66,8 @@ func Prepare(path string, e Edit, opt Options) (*Plan, error) {
 		return nil, err
 	}
 	defer f.Close()
-	p := &Plan{Path: path, Tensors: []Pair{}, opt: opt, Space: f.DataOffset, format: gguf.Format{Version: f.Version, Order: f.Order}}
+	p := &Plan{Path: path, Tensors: []Pair{}, opt: opt, Space: f.DataOffset,
+		format: gguf.Format{Version: f.Version, Order: f.Order}}
 	if err := p.prepare(f, &e); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

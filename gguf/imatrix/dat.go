@@ -7,9 +7,9 @@ import (
 	"math"
 )
 
-// The older form, little-endian: the number of entries; of each the length of its name, the name, the number of windows,
-// the number of values, and the values, means of squares times the number of windows; then, where the file goes on, the
-// number of windows and the name of the text with its length before it. All numbers have 32 bits.
+// The older form, little-endian: the number of entries; of each the length of its name, the name, the number of
+// windows, the number of values, and the values, means of squares times the number of windows; then, where the file
+// goes on, the number of windows and the name of the text with its length before it. All numbers have 32 bits.
 
 // parseDat reads the older form.
 func parseDat(data []byte) (*Matrix, error) {

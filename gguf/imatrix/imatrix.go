@@ -39,7 +39,9 @@ func (m *Matrix) Entry(tensor string) *Entry {
 }
 
 func (m *Matrix) find(tensor string) (int, bool) {
-	return slices.BinarySearchFunc(m.entries, tensor, func(e *Entry, name string) int { return strings.Compare(e.Name, name) })
+	return slices.BinarySearchFunc(m.entries, tensor, func(e *Entry, name string) int {
+		return strings.Compare(e.Name, name)
+	})
 }
 
 // Add checks an entry and puts it in its place. Its name must be new. The entry belongs to the matrix then.
@@ -64,7 +66,8 @@ func (m *Matrix) insert(e *Entry) error {
 func (e *Entry) check() error {
 	switch {
 	case len(e.Sums) == 0 || len(e.Counts) == 0:
-		return fmt.Errorf("entry %q holds %d sums and %d counts, expected one of each at least", e.Name, len(e.Sums), len(e.Counts))
+		return fmt.Errorf("entry %q holds %d sums and %d counts, expected one of each at least", e.Name, len(e.Sums),
+			len(e.Counts))
 	case len(e.Sums)%len(e.Counts) != 0:
 		return fmt.Errorf("entry %q holds %d sums, no multiple of its %d counts", e.Name, len(e.Sums), len(e.Counts))
 	}
@@ -136,8 +139,8 @@ func (m *Matrix) mergeEntry(e *Entry) error {
 		to.Counts = slices.Repeat(to.Counts, len(e.Counts))
 	}
 	if len(to.Sums) != len(e.Sums) || len(to.Counts)%len(e.Counts) != 0 {
-		return fmt.Errorf("entry %q holds %d sums of %d matrices in one importance matrix, %d of %d in another: they are not of one model",
-			e.Name, len(to.Sums), len(to.Counts), len(e.Sums), len(e.Counts))
+		return fmt.Errorf("entry %q holds %d sums of %d matrices in one importance matrix, %d of %d in another: they are "+
+			"not of one model", e.Name, len(to.Sums), len(to.Counts), len(e.Sums), len(e.Counts))
 	}
 	for i, s := range e.Sums {
 		to.Sums[i] += s

@@ -72,12 +72,14 @@ func dat(values ...any) []byte {
 func TestParseGGUF(t *testing.T) {
 	data := file(t, described(),
 		part{"b.in_sum2", []int64{2, 3}, []float32{2, 4, 30, 60, 5, 7}}, part{"b.counts", []int64{1, 3}, []float32{2, 10, 0}},
-		part{"a.counts", []int64{1}, []float32{4}}, part{"a.in_sum2", []int64{2}, []float32{1, 2}}, part{"a.something", []int64{1}, []float32{9}})
+		part{"a.counts", []int64{1}, []float32{4}}, part{"a.in_sum2", []int64{2}, []float32{1, 2}}, part{"a.something",
+			[]int64{1}, []float32{9}})
 	m, err := Parse(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Chunks != 2 || m.ChunkSize != 8 || !slices.Equal(m.Datasets, []string{"text"}) || len(m.Entries()) != 2 || m.Entries()[0].Name != "a" {
+	if m.Chunks != 2 || m.ChunkSize != 8 || !slices.Equal(m.Datasets, []string{"text"}) || len(m.Entries()) != 2 ||
+		m.Entries()[0].Name != "a" {
 		t.Errorf("read %+v", m)
 	}
 	if got := m.Entry("b").Importance(); !slices.Equal(got, []float32{1, 2, 3, 6, 1, 1}) {
@@ -134,12 +136,14 @@ func TestLies(t *testing.T) {
 		{"no tensors", file(t, described()), "holds no tensor that ends in .in_sum2"},
 		{"sums alone", file(t, described(), sums), `sums but no counts of "a"`},
 		{"counts alone", file(t, described(), counts), `counts but no sums of "a"`},
-		{"sums no multiple of counts", file(t, described(), sums, part{"a.counts", []int64{1, 3}, []float32{1, 2, 3}}), "2 sums, no multiple of its 3 counts"},
+		{"sums no multiple of counts", file(t, described(), sums, part{"a.counts", []int64{1, 3}, []float32{1, 2, 3}}),
+			"2 sums, no multiple of its 3 counts"},
 		{"NaN", file(t, described(), part{"a.in_sum2", []int64{2}, []float32{1, nan}}, counts), "sum 1 is NaN"},
 		{"infinite", file(t, described(), part{"a.in_sum2", []int64{2}, []float32{inf, 1}}, counts), "sum 0 is +Inf"},
 		{"count NaN", file(t, described(), sums, part{"a.counts", []int64{1}, []float32{nan}}), "a count is NaN"},
 		{"count negative", file(t, described(), sums, part{"a.counts", []int64{1}, []float32{-1}}), "a count is -1"},
-		{"count huge", file(t, described(), sums, part{"a.counts", []int64{1}, []float32{1e30}}), "a count is 1.0000000150474662e+30"},
+		{"count huge", file(t, described(), sums, part{"a.counts", []int64{1}, []float32{1e30}}),
+			"a count is 1.0000000150474662e+30"},
 		{"older, no entries", dat(0), "holds no entries"},
 		{"older, negative count", dat(-1), "the number of entries at byte 0 is -1"},
 		{"older, many entries", dat(1 << 30), "entry 1 of 1073741824: the file ends within the length of a name"},
@@ -179,7 +183,8 @@ func TestOpen(t *testing.T) {
 }
 
 func TestMerge(t *testing.T) {
-	first, err := Parse(file(t, described(), part{"a.in_sum2", []int64{2}, []float32{16, 32}}, part{"a.counts", []int64{1}, []float32{16}},
+	first, err := Parse(file(t, described(), part{"a.in_sum2", []int64{2}, []float32{16, 32}},
+		part{"a.counts", []int64{1}, []float32{16}},
 		part{"e.in_sum2", []int64{1, 2}, []float32{1, 2}}, part{"e.counts", []int64{1, 2}, []float32{3, 4}}))
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +230,8 @@ func TestAllocation(t *testing.T) {
 	for i := range n {
 		name := strconv.Itoa(i)
 		small = append(small, name, 1, 1, float32(1))
-		parts = append(parts, part{name + sumsSuffix, []int64{1, 1}, []float32{1}}, part{name + countsSuffix, []int64{1, 1}, []float32{1}})
+		parts = append(parts, part{name + sumsSuffix, []int64{1, 1}, []float32{1}},
+			part{name + countsSuffix, []int64{1, 1}, []float32{1}})
 	}
 	for name, data := range map[string][]byte{
 		"entries":         dat(math.MaxInt32, "a", 1, 1, float32(1)),
@@ -252,7 +258,8 @@ func TestAllocation(t *testing.T) {
 
 // FuzzParse reads anything. What can be read is written and read again, and must weigh the same.
 func FuzzParse(f *testing.F) {
-	f.Add(file(f, described(), part{"a.in_sum2", []int64{2, 2}, []float32{1, 2, 3, 4}}, part{"a.counts", []int64{1, 2}, []float32{1, 0}}))
+	f.Add(file(f, described(), part{"a.in_sum2", []int64{2, 2}, []float32{1, 2, 3, 4}},
+		part{"a.counts", []int64{1, 2}, []float32{1, 0}}))
 	f.Add(dat(2, "b", 4, 2, float32(4), float32(8), "a", 0, 1, float32(3), 7, "text"))
 	f.Add(dat(1, "", 1, 1, float32(1)))
 	f.Fuzz(func(t *testing.T, data []byte) {

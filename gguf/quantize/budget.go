@@ -56,7 +56,8 @@ type item struct {
 // NewBudgetPlan chooses types so that the model keeps within a budget and the weighted error is smallest. Overrides
 // and fixed types are respected; the file type is the one nearest to the chosen types, and opt.Type is ignored. It
 // samples the weights, which takes some seconds; progress, if not nil, is called after each tensor.
-func NewBudgetPlan(ctx context.Context, f *gguf.File, opt Options, b Budget, progress func(done, tensors int)) (*Plan, error) {
+func NewBudgetPlan(ctx context.Context, f *gguf.File, opt Options, b Budget,
+	progress func(done, tensors int)) (*Plan, error) {
 	opt.Type = FileType{Type: gguf.Q8_0}
 	opt.Pure = true
 	plan, err := newPlan(f, opt)
@@ -264,7 +265,9 @@ func (m *traits) share(name string) float64 {
 
 // hull keeps the options on the lower convex hull, in the order of their bytes.
 func hull(list []option) []option {
-	slices.SortFunc(list, func(a, b option) int { return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.error, b.error)) })
+	slices.SortFunc(list, func(a, b option) int {
+		return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.error, b.error))
+	})
 	var out []option
 	for _, o := range list {
 		if len(out) > 0 && o.error >= out[len(out)-1].error {

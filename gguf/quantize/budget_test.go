@@ -84,7 +84,8 @@ func TestBudgetBeatsOneType(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, than := weighed(t, chosen), weighed(t, one); !(got < 0.99*than) || chosen.DataBytes() > one.DataBytes() {
-			t.Errorf("the error is %v with %d bytes; %v with %d when all is %s", got, chosen.DataBytes(), than, one.DataBytes(), name)
+			t.Errorf("the error is %v with %d bytes; %v with %d when all is %s", got, chosen.DataBytes(), than, one.DataBytes(),
+				name)
 		}
 	}
 }
@@ -111,15 +112,16 @@ func weighed(t *testing.T, p *Plan) float64 {
 // TestBudgetOptions: types that are given stay given, and what cannot be is refused.
 func TestBudgetOptions(t *testing.T) {
 	in := samples[0].file(t, gguf.F16)
-	opt := Options{Overrides: []Override{overrideOf(t, `blk\.3\.ffn_up=Q2_K`)}, OutputType: typeOf(t, "Q3_K"), EmbeddingType: typeOf(t, "F16")}
+	opt := Options{Overrides: []Override{overrideOf(t, `blk\.3\.ffn_up=Q2_K`)}, OutputType: typeOf(t, "Q3_K"),
+		EmbeddingType: typeOf(t, "F16")}
 	p, err := budgetPlan(t, in, opt, Budget{Bits: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range p.Tensors {
 		got := &p.Tensors[i]
-		want, ok := map[string]gguf.Type{"blk.3.ffn_up.weight": gguf.Q2_K, "output.weight": gguf.Q3_K, "token_embd.weight": gguf.F16,
-			"output_norm.weight": gguf.F32}[got.Name]
+		want, ok := map[string]gguf.Type{"blk.3.ffn_up.weight": gguf.Q2_K, "output.weight": gguf.Q3_K,
+			"token_embd.weight": gguf.F16, "output_norm.weight": gguf.F32}[got.Name]
 		if ok && got.To != want {
 			t.Errorf("%s became %v, want %v", got.Name, got.To, want)
 		}
@@ -127,10 +129,12 @@ func TestBudgetOptions(t *testing.T) {
 			t.Errorf("%s became %v without an importance matrix", got.Name, got.To)
 		}
 	}
-	if _, err := budgetPlan(t, in, Options{}, Budget{Bits: 2}); err == nil || !strings.Contains(err.Error(), "smaller than the smallest possible") {
+	if _, err := budgetPlan(t, in, Options{}, Budget{Bits: 2}); err == nil ||
+		!strings.Contains(err.Error(), "smaller than the smallest possible") {
 		t.Errorf("a target that cannot be reached: %v", err)
 	}
-	if _, err := budgetPlan(t, in, Options{Overrides: []Override{overrideOf(t, "weight=Q4_0")}}, Budget{Bits: 9}); err == nil {
+	if _, err := budgetPlan(t, in, Options{Overrides: []Override{overrideOf(t, "weight=Q4_0")}},
+		Budget{Bits: 9}); err == nil {
 		t.Error("a plan in which nothing is to be chosen")
 	}
 	again := filepath.Join(t.TempDir(), "again.gguf")
@@ -140,7 +144,8 @@ func TestBudgetOptions(t *testing.T) {
 	if err := p.Write(t.Context(), again, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := budgetPlan(t, again, Options{}, Budget{Bits: 6}); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := budgetPlan(t, again, Options{}, Budget{Bits: 6}); err == nil ||
+		!strings.Contains(err.Error(), "already") {
 		t.Errorf("weights that are quantized already: %v", err)
 	}
 }
@@ -212,7 +217,8 @@ func TestBudgetIsTheSame(t *testing.T) {
 }
 
 func TestHull(t *testing.T) {
-	list := []option{{to: 4, bytes: 40, error: 1}, {to: 1, bytes: 10, error: 10}, {to: 2, bytes: 20, error: 9}, {to: 3, bytes: 25, error: 3},
+	list := []option{{to: 4, bytes: 40, error: 1}, {to: 1, bytes: 10, error: 10}, {to: 2, bytes: 20, error: 9},
+		{to: 3, bytes: 25, error: 3},
 		{to: 5, bytes: 41, error: 1.5}, {to: 6, bytes: 80, error: 0}, {to: 7, bytes: 10, error: 11}}
 	var got []gguf.Type
 	for _, o := range hull(list) {

@@ -137,7 +137,8 @@ func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 
 // fallbacks are the types with shorter blocks, for rows that are not a whole number of blocks.
 var fallbacks = map[gguf.Type]gguf.Type{
-	gguf.IQ1_S: gguf.IQ4_NL, gguf.IQ1_M: gguf.IQ4_NL, gguf.IQ2_XXS: gguf.IQ4_NL, gguf.IQ2_XS: gguf.IQ4_NL, gguf.IQ2_S: gguf.IQ4_NL,
+	gguf.IQ1_S: gguf.IQ4_NL, gguf.IQ1_M: gguf.IQ4_NL, gguf.IQ2_XXS: gguf.IQ4_NL, gguf.IQ2_XS: gguf.IQ4_NL,
+	gguf.IQ2_S:   gguf.IQ4_NL,
 	gguf.IQ3_XXS: gguf.IQ4_NL, gguf.IQ3_S: gguf.IQ4_NL, gguf.IQ4_XS: gguf.IQ4_NL, gguf.NVFP4: gguf.IQ4_NL,
 	gguf.Q2_0: gguf.Q4_0, gguf.Q2_K: gguf.Q4_0, gguf.Q3_K: gguf.Q4_0, gguf.TQ1_0: gguf.Q4_0, gguf.TQ2_0: gguf.Q4_0,
 	gguf.Q4_K: gguf.Q5_0, gguf.Q5_K: gguf.Q5_1, gguf.Q6_K: gguf.Q8_0,
@@ -165,7 +166,8 @@ func checkRows(t *gguf.Tensor, to gguf.Type) error {
 	if wholeRows(t, to) {
 		return nil
 	}
-	return fmt.Errorf("tensor %q has rows of %d weights, which are no whole number of %v blocks of %d", t.Name, t.Cols(), to, to.BlockLen())
+	return fmt.Errorf("tensor %q has rows of %d weights, which are no whole number of %v blocks of %d", t.Name, t.Cols(),
+		to, to.BlockLen())
 }
 
 // quantized says whether a type has blocks, rather than numbers.

@@ -54,11 +54,13 @@ func (m sample) metadata(t testing.TB) *gguf.Metadata {
 		value any
 	}{
 		{"general.architecture", a}, {"general.file_type", uint32(1)}, {"general.name", m.name},
-		{a + ".context_length", uint32(128)}, {a + ".embedding_length", uint32(m.width)}, {a + ".block_count", uint32(m.layers)},
+		{a + ".context_length", uint32(128)}, {a + ".embedding_length", uint32(m.width)},
+		{a + ".block_count", uint32(m.layers)},
 		{a + ".feed_forward_length", uint32(m.ffn)},
 		{a + ".attention.head_count", uint32(m.heads)}, {a + ".attention.head_count_kv", uint32(m.keys)},
 		{a + ".attention.layer_norm_rms_epsilon", float32(1e-5)}, {a + ".attention.layer_norm_epsilon", float32(1e-5)},
-		{a + ".attention.key_length", uint32(32)}, {a + ".attention.value_length", uint32(32)}, {a + ".rope.dimension_count", uint32(32)},
+		{a + ".attention.key_length", uint32(32)}, {a + ".attention.value_length", uint32(32)},
+		{a + ".rope.dimension_count", uint32(32)},
 		{"tokenizer.ggml.tokens", []string{"a", "b", "c", "d"}}, {"nothing", []string{}},
 	} {
 		if err := meta.Set(v.key, v.value); err != nil {
@@ -143,10 +145,13 @@ func weights(r *rand.Rand, n int64) []float32 {
 func (m sample) write(t testing.TB, path string, typ gguf.Type) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(7, uint64(m.layers)))
-	writeModel(t, path, m.metadata(t), m.table(typ), func(tensor *gguf.Tensor) []float32 { return weights(r, tensor.Elements()) })
+	writeModel(t, path, m.metadata(t), m.table(typ), func(tensor *gguf.Tensor) []float32 {
+		return weights(r, tensor.Elements())
+	})
 }
 
-func writeModel(t testing.TB, path string, meta *gguf.Metadata, table []gguf.Tensor, fill func(*gguf.Tensor) []float32) {
+func writeModel(t testing.TB, path string, meta *gguf.Metadata, table []gguf.Tensor,
+	fill func(*gguf.Tensor) []float32) {
 	t.Helper()
 	var file bytes.Buffer
 	w, err := gguf.NewWriter(&file, meta, table)

@@ -26,8 +26,8 @@ type Options struct {
 	KeepSplit       bool // a split model keeps its number of files
 }
 
-// Override gives tensors a type by their names. Pattern is a regular expression as JavaScript and C++ have them, is looked
-// for anywhere in a name, and is taken in lower case, as names of tensors are.
+// Override gives tensors a type by their names. Pattern is a regular expression as JavaScript and C++ have them, is
+// looked for anywhere in a name, and is taken in lower case, as names of tensors are.
 type Override struct {
 	Pattern string
 	Type    gguf.Type

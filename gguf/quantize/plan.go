@@ -41,8 +41,8 @@ type Tensor struct {
 }
 
 // NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
-// where there is none (ErrNeedsImportance), tensors that are quantized already, unless that is allowed (ErrQuantized), and
-// shapes that no type fits. The plan is valid until f is closed.
+// where there is none (ErrNeedsImportance), tensors that are quantized already, unless that is allowed (ErrQuantized),
+// and shapes that no type fits. The plan is valid until f is closed.
 func NewPlan(f *gguf.File, opt Options) (*Plan, error) {
 	if opt.Type.Name == "" {
 		return nil, errors.New("no file type to quantize to is given")
@@ -149,7 +149,8 @@ func (t *Tensor) setImportance(e *imatrix.Entry) error {
 		if roleOf(t.Name) == embedding { // it is looked up, not multiplied: what was measured is of something else
 			return nil
 		}
-		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it belongs to another model", t.Name, len(values), want)
+		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it belongs to another model", t.Name,
+			len(values), want)
 	}
 	t.importance = values
 	return nil

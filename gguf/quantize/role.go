@@ -69,7 +69,8 @@ var keptNames = []string{
 	"time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
 	"time_mix_g1.weight", "time_mix_g2.weight",
 	"time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
-	"attn_rel_b.weight",                                                                                   // relative positions of T5
+	// relative positions of T5
+	"attn_rel_b.weight",
 	".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger", // of images
 	"a.rvq.codebook", "mm.a.code_embd", // of sound
 }

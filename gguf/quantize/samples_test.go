@@ -16,7 +16,8 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-var record = flag.String("llama-quantize", "", "path of llama-quantize: let it make the files that TestSamples compares with, of models that are not recorded")
+var record = flag.String("llama-quantize", "",
+	"path of llama-quantize: let it make the files that TestSamples compares with, of models that are not recorded")
 
 const recorded = "testdata/samples.json"
 
@@ -27,15 +28,17 @@ var variants = []struct {
 	set  func(t *testing.T, o *Options)
 }{
 	{"plain", nil, func(*testing.T, *Options) {}},
-	{"imatrix", []string{"--imatrix", "imatrix.gguf"}, func(t *testing.T, o *Options) { o.Imatrix = openImatrix(t, "imatrix.gguf", "imatrix.gguf") }},
+	{"imatrix", []string{"--imatrix", "imatrix.gguf"}, func(t *testing.T, o *Options) {
+		o.Imatrix = openImatrix(t, "imatrix.gguf", "imatrix.gguf")
+	}},
 	{"pure", []string{"--pure", "--imatrix", "imatrix.gguf"}, func(t *testing.T, o *Options) {
 		o.Pure, o.Imatrix = true, openImatrix(t, "imatrix.gguf", "imatrix.gguf")
 	}},
-	{"types", []string{"--token-embedding-type", "q5_1", "--output-tensor-type", "bf16", "--tensor-type", "Attn_(k|q)=q8_0", "--tensor-type", `blk\.(?!0)\d\.ffn=Q6_K`},
-		func(t *testing.T, o *Options) {
-			o.EmbeddingType, o.OutputType = typeOf(t, "Q5_1"), typeOf(t, "BF16")
-			o.Overrides = []Override{overrideOf(t, "Attn_(k|q)=q8_0"), overrideOf(t, `blk\.(?!0)\d\.ffn=Q6_K`)}
-		}},
+	{"types", []string{"--token-embedding-type", "q5_1", "--output-tensor-type", "bf16", "--tensor-type",
+		"Attn_(k|q)=q8_0", "--tensor-type", `blk\.(?!0)\d\.ffn=Q6_K`}, func(t *testing.T, o *Options) {
+		o.EmbeddingType, o.OutputType = typeOf(t, "Q5_1"), typeOf(t, "BF16")
+		o.Overrides = []Override{overrideOf(t, "Attn_(k|q)=q8_0"), overrideOf(t, `blk\.(?!0)\d\.ffn=Q6_K`)}
+	}},
 	{"leave", []string{"--leave-output-tensor"}, func(_ *testing.T, o *Options) { o.LeaveOutput = true }},
 }
 

@@ -78,7 +78,9 @@ func (w *writer) open(s *shard) error {
 }
 
 func (w *writer) write(ctx context.Context, s *shard) error {
-	workers := pipeline[*scratch]{threads: kernels.Threads(), scratch: func() *scratch { return &scratch{swap: w.plan.bigEndian()} }}
+	workers := pipeline[*scratch]{threads: kernels.Threads(), scratch: func() *scratch {
+		return &scratch{swap: w.plan.bigEndian()}
+	}}
 	pieces := func(yield func(piece) bool) {
 		for _, t := range s.tensors {
 			if !t.pieces(yield) {

@@ -210,14 +210,19 @@ func TestRefused(t *testing.T) {
 		is       error
 	}{
 		{"no type", in, Options{}, []string{"no file type"}, nil},
-		{"a broken pattern", in, Options{Type: fileType(t, "Q4_0"), Overrides: []Override{{"(", gguf.Q4_0}}}, []string{`pattern "("`}, nil},
-		{"importance missing", in, Options{Type: fileType(t, "IQ2_XS")}, []string{"blk.0.attn_k.weight", "needs an importance matrix"}, ErrNeedsImportance},
+		{"a broken pattern", in, Options{Type: fileType(t, "Q4_0"), Overrides: []Override{{"(", gguf.Q4_0}}},
+			[]string{`pattern "("`}, nil},
+		{"importance missing", in, Options{Type: fileType(t, "IQ2_XS")},
+			[]string{"blk.0.attn_k.weight", "needs an importance matrix"}, ErrNeedsImportance},
 		{"importance of another model", in, Options{Type: fileType(t, "IQ2_XS"), Imatrix: openImatrix(t, im, "im")},
 			[]string{"im: ", "output.weight", "96 values", "256"}, nil},
-		{"importance of an embedding", in, Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "IQ1_S")}, []string{"token_embd.weight", "IQ1_S"}, ErrNeedsImportance},
+		{"importance of an embedding", in, Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "IQ1_S")},
+			[]string{"token_embd.weight", "IQ1_S"}, ErrNeedsImportance},
 		{"quantized already", quantizedModel, Options{Type: fileType(t, "Q4_0")}, []string{"is Q8_0 already"}, ErrQuantized},
-		{"rows too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q1_0")}, []string{"96 weights", "Q1_0 blocks of 128"}, nil},
-		{"embedding too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "Q4_K")},
+		{"rows too short", samples[5].file(t, gguf.F16), Options{Type: fileType(t, "Q1_0")},
+			[]string{"96 weights", "Q1_0 blocks of 128"}, nil},
+		{"embedding too short", samples[5].file(t, gguf.F16),
+			Options{Type: fileType(t, "Q4_0"), EmbeddingType: typeOf(t, "Q4_K")},
 			[]string{"token_embd.weight", "96 weights", "Q4_K blocks of 256"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

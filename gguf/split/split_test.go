@@ -99,7 +99,8 @@ func TestThereAndBack(t *testing.T) {
 	for name, path := range models {
 		want := read(t, path)
 		for _, opt := range []Options{
-			{MaxTensors: 1}, {MaxTensors: 7}, {MaxTensors: 1000}, {MaxBytes: 1}, {MaxBytes: 150_000}, {MaxTensors: 9, EmptyFirst: true},
+			{MaxTensors: 1}, {MaxTensors: 7}, {MaxTensors: 1000}, {MaxBytes: 1}, {MaxBytes: 150_000},
+			{MaxTensors: 9, EmptyFirst: true},
 		} {
 			t.Run(fmt.Sprintf("%s %+v", name, opt), func(t *testing.T) {
 				prefix := filepath.Join(t.TempDir(), "part")
@@ -184,10 +185,12 @@ func TestRefusals(t *testing.T) {
 	if again.Existing() != paths[0] {
 		t.Errorf("existing: %q", again.Existing())
 	}
-	if _, err := Join(t.Context(), f, paths[2], nil); err == nil || !strings.Contains(err.Error(), "is a file of the model") {
+	if _, err := Join(t.Context(), f, paths[2], nil); err == nil ||
+		!strings.Contains(err.Error(), "is a file of the model") {
 		t.Errorf("a model was joined over itself: %v", err)
 	}
-	if _, err := Join(t.Context(), open(t, path), filepath.Join(dir, "x.gguf"), nil); err == nil || !strings.Contains(err.Error(), "whole model") {
+	if _, err := Join(t.Context(), open(t, path), filepath.Join(dir, "x.gguf"), nil); err == nil ||
+		!strings.Contains(err.Error(), "whole model") {
 		t.Errorf("a whole model was joined: %v", err)
 	}
 	if _, err := Join(t.Context(), f, filepath.Join(dir, "absent", "x.gguf"), nil); err == nil {
@@ -212,7 +215,8 @@ func stopAfter(t *testing.T, n int) (context.Context, Progress) {
 // TestInterrupted stops splitting and joining after some pieces: nothing appears, and what was there stays.
 func TestInterrupted(t *testing.T) {
 	path := small(t, gguf.Format{})
-	old := split(t, small(t, gguf.Format{}, "general.name", "old"), filepath.Join(t.TempDir(), "m"), Options{MaxTensors: 8})
+	old := split(t, small(t, gguf.Format{}, "general.name", "old"), filepath.Join(t.TempDir(), "m"),
+		Options{MaxTensors: 8})
 	dir := filepath.Dir(old[0])
 	before := snapshot(t, dir)
 	for _, n := range []int{1, 2, 8, 9, 19} {
@@ -225,7 +229,8 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("split, stopped after %d pieces: %v", n, err)
 		}
 		ctx, progress = stopAfter(t, n)
-		if _, err := Join(ctx, open(t, old[0]), filepath.Join(dir, "joined.gguf"), progress); !errors.Is(err, context.Canceled) {
+		_, err = Join(ctx, open(t, old[0]), filepath.Join(dir, "joined.gguf"), progress)
+		if !errors.Is(err, context.Canceled) {
 			t.Errorf("join, stopped after %d pieces: %v", n, err)
 		}
 		if !slices.Equal(snapshot(t, dir), before) {
@@ -307,8 +312,10 @@ func TestLikeGGUFSplit(t *testing.T) {
 		files int
 		want  string // SHA-256 of all files
 	}{
-		{"--split-max-size 3M", Options{MaxBytes: 3_000_000}, 4, "2871c517c914b9efa0aea24ebbee63f0492d86a03134b3c3473da3f7c805923b"},
-		{"--split-max-tensors 7", Options{MaxTensors: 7}, 11, "96384581045a6d8911f0be9a6249d1ce6d5babe526ae17c011eb3e8f49620579"},
+		{"--split-max-size 3M", Options{MaxBytes: 3_000_000}, 4,
+			"2871c517c914b9efa0aea24ebbee63f0492d86a03134b3c3473da3f7c805923b"},
+		{"--split-max-tensors 7", Options{MaxTensors: 7}, 11,
+			"96384581045a6d8911f0be9a6249d1ce6d5babe526ae17c011eb3e8f49620579"},
 		{"--split-max-tensors 10 --no-tensor-first-split", Options{MaxTensors: 10, EmptyFirst: true}, 9,
 			"443d454ba6d243e7333a0fde6561c78f3e44850c953c48a846700223739dda9d"},
 	}

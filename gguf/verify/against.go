@@ -237,7 +237,8 @@ func hashFile(ctx context.Context, path string) (string, error) {
 }
 
 // compareModel compares the tensors with those of another model.
-func (r *Report) compareModel(ctx context.Context, f *weights.File, found []data, other *weights.File, path string, c *counter) error {
+func (r *Report) compareModel(ctx context.Context, f *weights.File, found []data, other *weights.File, path string,
+	c *counter) error {
 	theirs, err := readAll(ctx, other, true, c)
 	if err != nil {
 		return err

@@ -73,9 +73,9 @@ func (r *Report) note(tensor, format string, args ...any) {
 	r.Notes = append(r.Notes, Finding{tensor, fmt.Sprintf(format, args...)})
 }
 
-// File looks at a model or adapter: a .gguf file, alone or one of several, a .safetensors file, an index of such files, or
-// a directory that holds either. Whatever is wrong with its content is in the report; an error says that it could not be
-// looked at.
+// File looks at a model or adapter: a .gguf file, alone or one of several, a .safetensors file, an index of such files,
+// or a directory that holds either. Whatever is wrong with its content is in the report; an error says that it could
+// not be looked at.
 func File(ctx context.Context, path string, opt Options) (*Report, error) {
 	r := &Report{File: path, Files: []string{path}, Problems: []Finding{}, Notes: []Finding{}, Tensors: []Tensor{}}
 	sums, other, err := openAgainst(opt.Against)
@@ -260,7 +260,8 @@ func (r *Report) take(f *weights.File, found []data, hashes bool) {
 		case d.zero == t.Size() && d.zero > 0:
 			r.note(t.Name, "all of its %d bytes are zero", d.zero)
 		case d.zero > 0:
-			r.note(t.Name, "%d of its %d bytes, from byte %d on, are zero: was the file downloaded completely?", d.zero, t.Size(), d.zeroAt)
+			r.note(t.Name, "%d of its %d bytes, from byte %d on, are zero: was the file downloaded completely?", d.zero,
+				t.Size(), d.zeroAt)
 		}
 	}
 	for _, t := range f.Tensors {

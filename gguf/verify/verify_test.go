@@ -80,11 +80,13 @@ func lines(list []Finding) string {
 func TestNoProblems(t *testing.T) {
 	for _, typ := range []gguf.Type{gguf.F32, gguf.F16, gguf.Q4_0, gguf.Q6_K} {
 		r := look(t, llama(t, typ, nil), Options{})
-		if !r.OK() || len(r.Notes) > 0 || r.Format != "GGUF" || r.Architecture != "llama" || len(r.Tensors) != 20 || r.Numbers < 1e6 {
+		if !r.OK() || len(r.Notes) > 0 || r.Format != "GGUF" || r.Architecture != "llama" || len(r.Tensors) != 20 ||
+			r.Numbers < 1e6 {
 			t.Errorf("%v: problems %q, notes %q, %d numbers", typ, lines(r.Problems), lines(r.Notes), r.Numbers)
 		}
 	}
-	for _, path := range []string{"models/stories260K.gguf", "peft/base", "peft/lora_all/final", "quant/files/tiny-qwen2-f16.gguf", "quant/files/tiny-llama-imatrix.gguf"} {
+	for _, path := range []string{"models/stories260K.gguf", "peft/base", "peft/lora_all/final",
+		"quant/files/tiny-qwen2-f16.gguf", "quant/files/tiny-llama-imatrix.gguf"} {
 		t.Run(path, func(t *testing.T) {
 			if r := look(t, testdata.Shared(t, path), Options{}); !r.OK() {
 				t.Errorf("problems %q", lines(r.Problems))
@@ -125,7 +127,9 @@ func TestFindings(t *testing.T) {
 			`tensor "blk.1.attn_k.weight": NaN at row 3, column 5`, ""},
 		{"infinity", llama(t, gguf.F32, at("output_norm.weight", func(d []byte) { copy(d[4*7:], float(math.Inf(-1))) })),
 			`tensor "output_norm.weight": infinity at row 0, column 7`, ""},
-		{"a scale that is infinite", llama(t, gguf.Q4_0, at("blk.0.ffn_up.weight", func(d []byte) { d[18*8*2], d[18*8*2+1] = 0, 0x7c })),
+		{"a scale that is infinite", llama(t, gguf.Q4_0, at("blk.0.ffn_up.weight", func(d []byte) {
+			d[18*8*2], d[18*8*2+1] = 0, 0x7c
+		})),
 			`tensor "blk.0.ffn_up.weight": `, ""},
 		{"zeros", llama(t, gguf.F32, at("blk.0.ffn_up.weight", func(d []byte) { clear(d) })),
 			"", `tensor "blk.0.ffn_up.weight": all of its 524288 bytes are zero`},
@@ -135,12 +139,14 @@ func TestFindings(t *testing.T) {
 		{"something else", put(t, "m.bin", []byte("something else")), "neither GGUF nor safetensors", ""},
 		{"a shape", short(), `has shape [255 256] (rows first), expected [256 256]`, ""},
 		{"a tensor lacks", lacking(), `tensor "blk.0.ffn_down.weight" is missing`, ""},
-		{"another architecture", llama(t, gguf.F32, nil, "general.architecture", "qwen2"), `general.architecture is "qwen2"`, ""},
-		{"an architecture not known", llama(t, gguf.F32, nil, "general.architecture", "new", "new.block_count", uint32(2)), "",
-			`shapes were not checked against the architecture: architecture "new" is not supported`},
+		{"another architecture", llama(t, gguf.F32, nil, "general.architecture", "qwen2"), `general.architecture is "qwen2"`,
+			""},
+		{"an architecture not known", llama(t, gguf.F32, nil, "general.architecture", "new", "new.block_count", uint32(2)),
+			"", `shapes were not checked against the architecture: architecture "new" is not supported`},
 		{"experts", llama(t, gguf.F32, nil, "llama.expert_count", uint32(8)), "", "mixtures of experts are not supported"},
 		{"a block that lacks", llama(t, gguf.F32, nil, "llama.block_count", uint32(3)), "block 2 has no tensors", ""},
-		{"bytes at the end", put(t, "m.gguf", append(read1(t, llama(t, gguf.F32, nil)), "more"...)), "", "4 bytes after the last tensor"},
+		{"bytes at the end", put(t, "m.gguf", append(read1(t, llama(t, gguf.F32, nil)), "more"...)), "",
+			"4 bytes after the last tensor"},
 		{"safetensors cut", put(t, "x.safetensors", []byte{9, 0, 0, 0, 0, 0, 0, 0, '{'}), "safetensors: ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,7 +164,8 @@ func TestFindings(t *testing.T) {
 func TestHole(t *testing.T) {
 	list := []gguf.Tensor{{Name: "x", Shape: []int64{1024, 512}}}
 	path := write(t, modeltest.Meta(t, "general.type", "x"), list, func(_ string, d []byte) { clear(d[1<<20:]) })
-	if r := look(t, path, Options{}); !strings.Contains(lines(r.Notes), "1048576 of its 2097152 bytes, from byte 1048576 on, are zero") {
+	if r := look(t, path, Options{}); !strings.Contains(lines(r.Notes),
+		"1048576 of its 2097152 bytes, from byte 1048576 on, are zero") {
 		t.Errorf("notes %q", lines(r.Notes))
 	}
 }
@@ -243,7 +250,8 @@ func TestAgainstList(t *testing.T) {
 		{"comments and empty lines", "# tensors\n\n" + strings.Join(tensors, "\r\n") + "\n", "", 20},
 		{"a tensor too few", strings.Join(tensors[1:], "\n"), `tensor "token_embd.weight": is not in`, 19},
 		{"a tensor too many", strings.Join(append(tensors, zeros+"  more"), "\n"), `tensor "more": is in`, 20},
-		{"another hash", strings.Join(append(tensors[:19:19], zeros+tensors[19][64:]), "\n"), `tensor "blk.1.ffn_down.weight": its SHA-256 is`, 20},
+		{"another hash", strings.Join(append(tensors[:19:19], zeros+tensors[19][64:]), "\n"),
+			`tensor "blk.1.ffn_down.weight": its SHA-256 is`, 20},
 		{"the file", file + "  m.gguf\n" + zeros + "  other.gguf\n", "", 1},
 		{"the file, as binary, elsewhere", strings.ToUpper(file) + " *some/where/m.gguf\n", "", 1},
 		{"the file with another hash", zeros + "  m.gguf", "the SHA-256 of", 1},
@@ -268,7 +276,8 @@ func TestAgainstList(t *testing.T) {
 		{"no hexadecimal", strings.Repeat("g", 64) + "  m.gguf\n", "is no list"},
 		{"a line without end", zeros + "  m.gguf\n" + strings.Repeat("x", maxLine+1), "line 2"},
 	} {
-		if _, err := File(t.Context(), path, Options{Against: put(t, "SUMS", []byte(tt.list))}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := File(t.Context(), path, Options{Against: put(t, "SUMS", []byte(tt.list))}); err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, expected %q", tt.name, err, tt.want)
 		}
 	}
@@ -303,15 +312,17 @@ func FuzzParseSum(f *testing.F) {
 
 func TestAgainstModel(t *testing.T) {
 	path := llama(t, gguf.Q4_0, nil)
-	if r := look(t, path, Options{Against: llama(t, gguf.Q4_0, nil, "general.name", "another")}); !r.OK() || r.Compared != 20 {
+	if r := look(t, path, Options{Against: llama(t, gguf.Q4_0, nil, "general.name", "another")}); !r.OK() ||
+		r.Compared != 20 {
 		t.Errorf("problems %q, %d compared", lines(r.Problems), r.Compared)
 	}
 	meta, tensors := modeltest.Llama(t, 1, gguf.Q8_0)
-	r := look(t, path, Options{Against: write(t, meta, append(tensors, gguf.Tensor{Name: "more", Shape: []int64{1}}), func(name string, d []byte) {
-		if name == "output_norm.weight" {
-			d[0]++
-		}
-	})})
+	r := look(t, path, Options{Against: write(t, meta, append(tensors, gguf.Tensor{Name: "more", Shape: []int64{1}}),
+		func(name string, d []byte) {
+			if name == "output_norm.weight" {
+				d[0]++
+			}
+		})})
 	for _, want := range []string{
 		`tensor "token_embd.weight": is Q4_0 [256 8], in`, `tensor "output_norm.weight": its SHA-256 is`,
 		`tensor "blk.1.attn_q.weight": is not in`, `tensor "more": is in`,
@@ -337,11 +348,13 @@ func TestShards(t *testing.T) {
 		list += SumLine(hex.EncodeToString(sum[:]), filepath.Base(path)) + "\n"
 	}
 	first := gguf.SplitPath(prefix, 0, 2)
-	if r := look(t, first, Options{Against: put(t, "SUMS", []byte(list))}); !r.OK() || r.Compared != 2 || len(r.Files) != 2 {
+	if r := look(t, first, Options{Against: put(t, "SUMS", []byte(list))}); !r.OK() || r.Compared != 2 ||
+		len(r.Files) != 2 {
 		t.Errorf("problems %q, %d compared", lines(r.Problems), r.Compared)
 	}
 	one, _, _ := strings.Cut(list, "\n")
-	if r := look(t, first, Options{Against: put(t, "SUMS", []byte(one))}); !r.OK() || !strings.Contains(lines(r.Notes), "00002-of-00002.gguf is not in") {
+	if r := look(t, first, Options{Against: put(t, "SUMS", []byte(one))}); !r.OK() ||
+		!strings.Contains(lines(r.Notes), "00002-of-00002.gguf is not in") {
 		t.Errorf("notes %q", lines(r.Notes))
 	}
 	if err := os.Remove(gguf.SplitPath(prefix, 1, 2)); err != nil {
@@ -363,7 +376,8 @@ func TestAdapters(t *testing.T) {
 		{[]safetensors.Item{item("q.lora_A.weight", 2, 3), item("q.lora_B.weight", 4, 2)}, ""},
 		{[]safetensors.Item{item("q.lora_A.weight", 2, 3)}, "there is no q.lora_B.weight"},
 		{[]safetensors.Item{item("q.lora_B.weight", 2, 3)}, "there is no q.lora_A.weight"},
-		{[]safetensors.Item{item("q.lora_A.weight", 2, 3), item("q.lora_B.weight", 4, 3)}, "is of rank 2, and lora_B of rank 3"},
+		{[]safetensors.Item{item("q.lora_A.weight", 2, 3), item("q.lora_B.weight", 4, 3)},
+			"is of rank 2, and lora_B of rank 3"},
 	} {
 		var b bytes.Buffer
 		if err := safetensors.Write(&b, nil, tt.items); err != nil {
@@ -389,7 +403,8 @@ func TestHFDirectory(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), read1(t, filepath.Join(from, "model.safetensors")), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), read1(t, filepath.Join(from, "model.safetensors")),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range []string{dir, filepath.Join(dir, "model.safetensors")} {

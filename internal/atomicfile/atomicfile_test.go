@@ -109,7 +109,8 @@ func TestLargeFile(t *testing.T) {
 
 func TestSealedFilesAppearAtCommit(t *testing.T) {
 	dir := t.TempDir()
-	files := []*File{create(t, filepath.Join(dir, "a")), create(t, filepath.Join(dir, "b")), create(t, filepath.Join(dir, "c"))}
+	files := []*File{create(t, filepath.Join(dir, "a")), create(t, filepath.Join(dir, "b")),
+		create(t, filepath.Join(dir, "c"))}
 	for _, f := range files {
 		io.WriteString(f, "content")
 		for range 2 {

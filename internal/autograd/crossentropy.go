@@ -99,7 +99,8 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 			op.addApart(t, n)
 		}
 		if op.gradient && head != nil {
-			kernels.Gemm(true, false, vocab, head.Cols, n, 1, logits, vocab, hidden[cols-head.Cols:], cols, 1, head.Grad, head.Cols)
+			kernels.Gemm(true, false, vocab, head.Cols, n, 1, logits, vocab, hidden[cols-head.Cols:], cols, 1, head.Grad,
+				head.Cols)
 		}
 	}
 	op.logits = nil

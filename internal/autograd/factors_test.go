@@ -11,18 +11,24 @@ func small(t *Tape, p *Tensor) *Tensor { return t.Scaled(p, 0.1) }
 func TestMethodGradients(t *testing.T) {
 	reversed := []int32{5, 4, 3, 2, 1, 0}
 	checkGradients(t, []graph{
-		{"ScaleColumns", [][2]int{{20, 70}, {1, 70}}, func(t *Tape, p []*Tensor) *Tensor { return t.ScaleColumns(p[0], p[1], 1, nil) }},
+		{"ScaleColumns", [][2]int{{20, 70}, {1, 70}}, func(t *Tape, p []*Tensor) *Tensor {
+			return t.ScaleColumns(p[0], p[1], 1, nil)
+		}},
 		{"ScaleColumns of a shifted half", [][2]int{{5, 2}, {1, 2}}, func(t *Tape, p []*Tensor) *Tensor {
 			return t.ScaleColumns(p[0], p[1], 0.5, []float32{1, -2})
 		}},
-		{"AddRow", [][2]int{{5, 70}, {1, 70}}, func(t *Tape, p []*Tensor) *Tensor { return t.AddRow(leaf(t, p[0]), p[1], 0.5, nil) }},
+		{"AddRow", [][2]int{{5, 70}, {1, 70}}, func(t *Tape, p []*Tensor) *Tensor {
+			return t.AddRow(leaf(t, p[0]), p[1], 0.5, nil)
+		}},
 		{"AddRow in place of another", [][2]int{{5, 2}, {1, 2}}, func(t *Tape, p []*Tensor) *Tensor {
 			return t.AddRow(leaf(t, p[0]), p[1], 1, []float32{1, -2})
 		}},
 		{"ScaleRows", [][2]int{{5, 8}, {5, 1}}, func(t *Tape, p []*Tensor) *Tensor { return t.ScaleRows(p[0], p[1]) }},
 		{"MatMul", [][2]int{{5, 8}, {8, 3}}, func(t *Tape, p []*Tensor) *Tensor { return t.MatMul(p[0], p[1]) }},
 		{"RowProducts", [][2]int{{3, 70}, {2, 70}}, func(t *Tape, p []*Tensor) *Tensor { return t.RowProducts(p[0], p[1]) }},
-		{"ColumnProducts", [][2]int{{5, 3}, {5, 2}}, func(t *Tape, p []*Tensor) *Tensor { return t.ColumnProducts(p[0], p[1]) }},
+		{"ColumnProducts", [][2]int{{5, 3}, {5, 2}}, func(t *Tape, p []*Tensor) *Tensor {
+			return t.ColumnProducts(p[0], p[1])
+		}},
 		{"Kronecker", [][2]int{{5, 12}, {2, 3}, {3, 4}}, func(t *Tape, p []*Tensor) *Tensor {
 			return t.Kronecker(t.Linear(p[0], dense(6, 12, 7)), p[0], p[1], p[2], 0.7, nil)
 		}},
@@ -30,7 +36,9 @@ func TestMethodGradients(t *testing.T) {
 			return t.Kronecker(t.Linear(p[0], dense(6, 12, 7)), p[0], p[1], p[2], 0.7, reversed)
 		}},
 		{"VeRA", [][2]int{{5, 8}, {3, 1}, {6, 1}}, func(t *Tape, p []*Tensor) *Tensor { return vera(t, p, 0) }},
-		{"VeRA with dropout", [][2]int{{5, 8}, {3, 1}, {6, 1}}, func(t *Tape, p []*Tensor) *Tensor { return vera(t, p, 0.5) }},
+		{"VeRA with dropout", [][2]int{{5, 8}, {3, 1}, {6, 1}}, func(t *Tape, p []*Tensor) *Tensor {
+			return vera(t, p, 0.5)
+		}},
 		{"Cayley", [][2]int{{3, 6}}, func(t *Tape, p []*Tensor) *Tensor { return t.Cayley(small(t, p[0]), 4, nil) }},
 		{"Cayley's series", [][2]int{{3, 6}}, func(t *Tape, p []*Tensor) *Tensor {
 			return t.Cayley(small(t, p[0]), 4, []float32{1, 2, 2, 2, 1})
@@ -44,7 +52,8 @@ func TestMethodGradients(t *testing.T) {
 
 func vera(t *Tape, p []*Tensor, dropout float32) *Tensor {
 	a, b := dense(3, 10, 1), dense(7, 3, 2)
-	return t.VeRA(t.Linear(p[0], dense(6, 8, 7)), p[0], NewConst(3, 10, a.Data), NewConst(7, 3, b.Data), p[1], p[2], 0.7, dropout)
+	return t.VeRA(t.Linear(p[0], dense(6, 8, 7)), p[0], NewConst(3, 10, a.Data), NewConst(7, 3, b.Data), p[1], p[2], 0.7,
+		dropout)
 }
 
 // TestKroneckerIsProduct compares with the product multiplied out.

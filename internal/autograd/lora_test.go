@@ -23,7 +23,8 @@ func largest(x, want []float32) float64 {
 // pass.
 func TestLoRAWithLinear(t *testing.T) {
 	const rows, in, out, rank, vocab = 40, 70, 50, 4, 30
-	step := func(dropout float32, product func(t *Tape, x *Tensor, w kernels.Weights, l LowRank) *Tensor, bottom, record bool) [][]float32 {
+	step := func(dropout float32, product func(t *Tape, x *Tensor, w kernels.Weights, l LowRank) *Tensor, bottom,
+		record bool) [][]float32 {
 		p := randomParams([][2]int{{rows, in}, {rank, in}, {out, rank}}, 5)
 		tape := NewTape()
 		tape.Record(record)
@@ -43,7 +44,8 @@ func TestLoRAWithLinear(t *testing.T) {
 	for _, c := range []struct{ bottom, record bool }{{false, true}, {true, true}, {false, false}} {
 		apart := step(1e-12, linear, c.bottom, c.record)
 		for name, got := range map[string][][]float32{
-			"backward with Linear": step(0, linear, c.bottom, c.record), "made with it": step(0, (*Tape).LinearLoRA, c.bottom, c.record),
+			"backward with Linear": step(0, linear, c.bottom, c.record),
+			"made with it":         step(0, (*Tape).LinearLoRA, c.bottom, c.record),
 		} {
 			for i := range got {
 				if len(got[i]) != len(apart[i]) {

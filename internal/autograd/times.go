@@ -19,8 +19,8 @@ const (
 )
 
 func (p Part) String() string {
-	return [...]string{"other", "embedding", "linear forward", "linear backward", "lora", "attention", "norms, rope, swiglu, residual",
-		"cross entropy"}[p]
+	return [...]string{"other", "embedding", "linear forward", "linear backward", "lora", "attention",
+		"norms, rope, swiglu, residual", "cross entropy"}[p]
 }
 
 // Times is the time of each part.

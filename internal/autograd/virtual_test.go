@@ -16,7 +16,9 @@ var virtualGraphs = []graph{
 	{"Dropout", [][2]int{{6, 20}}, func(t *Tape, p []*Tensor) *Tensor { return t.Dropout(p[0], 0.3) }},
 	{"Above", [][2]int{{3, 4}, {2, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.Above(p[0], p[1]) }},
 	{"Prefix", [][2]int{{9, 4}, {2, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.Prefix(p[0], p[1], testBounds) }},
-	{"WithoutPrefix", [][2]int{{15, 4}}, func(t *Tape, p []*Tensor) *Tensor { return t.WithoutPrefix(p[0], 2, testBounds) }},
+	{"WithoutPrefix", [][2]int{{15, 4}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.WithoutPrefix(p[0], 2, testBounds)
+	}},
 	{"Attention over a prefix", [][2]int{{9, 16}, {9, 8}, {9, 8}, {2, 8}, {2, 8}}, func(t *Tape, p []*Tensor) *Tensor {
 		none := NewConst(2, 16, make([]float32, 32))
 		q, k, v := t.Prefix(p[0], none, testBounds), t.Prefix(p[1], p[3], testBounds), t.Prefix(p[2], p[4], testBounds)

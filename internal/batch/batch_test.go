@@ -50,7 +50,8 @@ func TestPrepend(t *testing.T) {
 		{"ids", b.IDs, []int32{-3, -4, 1, 5, 6, 2, -1, 8, -3, -4, 3, 4, -3, -4, 7, 7}},
 		{"positions", b.Pos, []int32{1, 2, 3, 4, 5, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 4}},
 		{"bounds", b.Bounds, []int32{0, 5, 8, 12, 16}},
-		{"targets", b.Targets, []int32{Ignore, Ignore, 5, 6, Ignore, Ignore, 8, Ignore, Ignore, 3, Ignore, Ignore, Ignore, Ignore, Ignore, 1}},
+		{"targets", b.Targets, []int32{Ignore, Ignore, 5, 6, Ignore, Ignore, 8, Ignore, Ignore, 3, Ignore, Ignore, Ignore,
+			Ignore, Ignore, 1}},
 		{"leads", b.Leads, []int32{Ignore, 2, Ignore, Ignore}},
 	} {
 		if !slices.Equal(c.got, c.want) {

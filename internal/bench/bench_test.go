@@ -40,7 +40,8 @@ func TestRun(t *testing.T) {
 	defer func() { gemmShapes = was }()
 	var doing []string
 	r, err := Run(context.Background(), Options{
-		Shapes: []string{"Small"}, Types: []string{"q4_k_m"}, Precisions: []kernels.Precision{kernels.F32}, Tokens: 32, Rank: 4, Steps: 2,
+		Shapes: []string{"Small"}, Types: []string{"q4_k_m"}, Precisions: []kernels.Precision{kernels.F32}, Tokens: 32,
+		Rank: 4, Steps: 2,
 		Progress: func(s string) { doing = append(doing, s) },
 	})
 	if err != nil {
@@ -50,10 +51,12 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%d products, %d steps, progress %q", len(r.Gemm), len(r.Train), doing)
 	}
 	step := r.Train[0]
-	if step.Shape != "small" || step.Type != "Q4_K" || step.Precision != "f32" || step.Tokens != 32 || step.Rate <= 0 || step.PeakRSS <= 0 {
+	if step.Shape != "small" || step.Type != "Q4_K" || step.Precision != "f32" || step.Tokens != 32 || step.Rate <= 0 ||
+		step.PeakRSS <= 0 {
 		t.Errorf("step %+v", step)
 	}
-	if got := step.Rate * step.flops / 32 / 1e9; math.Abs(got/step.GFLOPS-1) > 1e-6 || step.Percent != 100*step.GFLOPS/r.Peak.F32 {
+	if got := step.Rate * step.flops / 32 / 1e9; math.Abs(got/step.GFLOPS-1) > 1e-6 ||
+		step.Percent != 100*step.GFLOPS/r.Peak.F32 {
 		t.Errorf("%g GFLOP/s and %g %% do not follow from %g tokens/s", step.GFLOPS, step.Percent, step.Rate)
 	}
 	sum := 0.0
@@ -67,7 +70,8 @@ func TestRun(t *testing.T) {
 	if math.Abs(sum-1) > 1e-6 {
 		t.Errorf("the parts add up to %g", sum)
 	}
-	if g := r.Gemm[1]; g.Direction != backward || g.M != 32 || g.N != 256 || g.K != 128 || g.GFLOPS <= 0 || g.Percent != 100*g.GFLOPS/r.Peak.F32 {
+	if g := r.Gemm[1]; g.Direction != backward || g.M != 32 || g.N != 256 || g.K != 128 || g.GFLOPS <= 0 ||
+		g.Percent != 100*g.GFLOPS/r.Peak.F32 {
 		t.Errorf("product %+v", g)
 	}
 }
@@ -95,7 +99,8 @@ func TestJSON(t *testing.T) {
 			t.Errorf("gemm has no %s", name)
 		}
 	}
-	for _, name := range []string{"shape", "type", "precision", "tokens", "tokens_per_second", "percent_of_peak", "peak_rss_bytes"} {
+	for _, name := range []string{"shape", "type", "precision", "tokens", "tokens_per_second", "percent_of_peak",
+		"peak_rss_bytes"} {
 		if _, ok := doc.Train[0][name]; !ok {
 			t.Errorf("train has no %s", name)
 		}
@@ -130,8 +135,9 @@ func TestStepFLOPs(t *testing.T) {
 // TestShapes wants every shape to be one that a model can be made of, and to have about the weights that its name says.
 func TestShapes(t *testing.T) {
 	billions := map[string]float64{
-		"110m": 0.134, "qwen2-0.5b": 0.49, "tinyllama-1.1b": 1.1, "llama-1b": 1.24, "qwen2-1.5b": 1.54, "llama-3b": 3.21, "mistral-7b": 7.24,
-		"qwen2-7b": 7.62, "llama-8b": 8.03,
+		"110m": 0.134, "qwen2-0.5b": 0.49, "tinyllama-1.1b": 1.1, "llama-1b": 1.24, "qwen2-1.5b": 1.54, "llama-3b": 3.21,
+		"mistral-7b": 7.24,
+		"qwen2-7b":   7.62, "llama-8b": 8.03,
 	}
 	for _, name := range Shapes() {
 		s, err := find(name)
@@ -154,7 +160,8 @@ func TestOptionsRefused(t *testing.T) {
 		options Options
 		message string
 	}{
-		{Options{Shapes: []string{"9b"}}, `shape "9b"`}, {Options{Types: []string{"q9"}}, `type "q9"`}, {Options{Tokens: 1}, "at least 2 tokens"},
+		{Options{Shapes: []string{"9b"}}, `shape "9b"`}, {Options{Types: []string{"q9"}}, `type "q9"`},
+		{Options{Tokens: 1}, "at least 2 tokens"},
 		{Options{Model: "no such file.gguf", NoGemm: true, Tokens: 2}, "no such file"},
 	} {
 		if _, err := Run(context.Background(), c.options); err == nil || !strings.Contains(err.Error(), c.message) {
@@ -169,7 +176,8 @@ func TestOptionsRefused(t *testing.T) {
 }
 
 func TestParseType(t *testing.T) {
-	for name, want := range map[string]gguf.Type{"q4_k": gguf.Q4_K, "Q4_K_M": gguf.Q4_K, "q3_k_s": gguf.Q3_K, "iq3_s": gguf.IQ3_S, "bf16": gguf.BF16} {
+	for name, want := range map[string]gguf.Type{"q4_k": gguf.Q4_K, "Q4_K_M": gguf.Q4_K, "q3_k_s": gguf.Q3_K,
+		"iq3_s": gguf.IQ3_S, "bf16": gguf.BF16} {
 		if got, err := ParseType(name); err != nil || got != want {
 			t.Errorf("%q is %v, %v", name, got, err)
 		}

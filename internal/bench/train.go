@@ -20,16 +20,17 @@ import (
 
 // Train is the speed of a training step.
 type Train struct {
-	Shape            string             `json:"shape"` // its name, or the model's path
-	Type             string             `json:"type"`
-	Precision        string             `json:"precision"`
-	Tokens           int                `json:"tokens"` // of the one sequence of a step
-	Rank             int                `json:"rank"`   // of the LoRA on every linear map
-	Recompute        string             `json:"recompute"`
-	Rate             float64            `json:"tokens_per_second"`
-	GFLOPS           float64            `json:"gflops"`
-	Percent          float64            `json:"percent_of_peak"`
-	Sustained        float64            `json:"sustained_gflops"`     // rate of the same instructions in pauses between the steps
+	Shape     string  `json:"shape"` // its name, or the model's path
+	Type      string  `json:"type"`
+	Precision string  `json:"precision"`
+	Tokens    int     `json:"tokens"` // of the one sequence of a step
+	Rank      int     `json:"rank"`   // of the LoRA on every linear map
+	Recompute string  `json:"recompute"`
+	Rate      float64 `json:"tokens_per_second"`
+	GFLOPS    float64 `json:"gflops"`
+	Percent   float64 `json:"percent_of_peak"`
+	// rate of the same instructions in pauses between the steps
+	Sustained        float64            `json:"sustained_gflops"`
 	PercentSustained float64            `json:"percent_of_sustained"` // rate of the mean step as a share of that
 	Weights          int64              `json:"weights_bytes"`
 	PeakRSS          int64              `json:"peak_rss_bytes"`
@@ -67,21 +68,24 @@ func readsEmbedding(l *model.Linear) bool {
 }
 
 // measureTrain measures steps on a base, in one precision.
-func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision, o *Options) (Train, error) {
+func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision,
+	o *Options) (Train, error) {
 	debug.FreeOSMemory()
 	m := handle.Base(b).Model
 	train.ResetPeakRSS()
 	var pauses []float64
 	pause := func() { pauses = append(pauses, kernels.Sustained(p, pauseTime)) }
 	found, err := train.MeasureSteps(ctx, b, train.MeasureOptions{
-		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Between: pause, Train: train.Options{Recompute: o.Recompute, Precision: p.String()},
+		Tokens: o.Tokens, Rank: o.Rank, Steps: o.Steps, Between: pause,
+		Train: train.Options{Recompute: o.Recompute, Precision: p.String()},
 	})
 	if err != nil {
 		return Train{}, err
 	}
 	t := Train{
 		Shape: name, Type: kind, Precision: p.String(), Tokens: o.Tokens, Rank: o.Rank, Recompute: o.Recompute,
-		Weights: weightBytes(m), PeakRSS: found.PeakRSS, Parts: found.Parts, flops: stepFLOPs(m, o.Tokens, o.Rank),
+		Weights: weightBytes(m), PeakRSS: found.PeakRSS, Parts: found.Parts,
+		flops: stepFLOPs(m, o.Tokens, o.Rank),
 	}
 	t.Rate = float64(found.Tokens) / found.Seconds
 	t.GFLOPS = t.flops / found.Seconds / 1e9

@@ -86,7 +86,8 @@ type collector struct {
 }
 
 func newCollector(m *model.Model, opt Options) *collector {
-	c := &collector{model: m, opt: opt, names: map[*model.Linear]string{}, sums: map[string][]float64{}, tape: autograd.NewTape()}
+	c := &collector{model: m, opt: opt, names: map[*model.Linear]string{}, sums: map[string][]float64{},
+		tape: autograd.NewTape()}
 	for _, l := range m.Matrices() {
 		c.names[l], _ = m.InGGUF(l)
 	}

@@ -100,7 +100,8 @@ func TestWindows(t *testing.T) {
 		{"text too short", ids[:31], 32, "31 tokens, less than one window of 32"},
 		{"id beyond the vocabulary", bad, 32, "token 51 has id 10"},
 	} {
-		if _, err := Collect(t.Context(), m, c.ids, Options{Ctx: c.size}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Collect(t.Context(), m, c.ids, Options{Ctx: c.size}); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -50,7 +50,8 @@ func TestDiscardKeepsTheBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for _, r := range [][2]int{{0, 0}, {0, 1}, {1, page}, {0, page}, {1, 2*page + 1}, {page - 1, 3 * page}, {0, len(want)}} {
+	for _, r := range [][2]int{{0, 0}, {0, 1}, {1, page}, {0, page}, {1, 2*page + 1}, {page - 1, 3 * page},
+		{0, len(want)}} {
 		Discard(f.Bytes()[r[0]:r[1]])
 		if !bytes.Equal(f.Bytes(), want) {
 			t.Fatalf("bytes changed by Discard of %v", r)

@@ -143,7 +143,8 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 }
 
 // LossAbove is Loss with a cache of the layers below those that are trained; nil is none.
-func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) (sum float64, targets int) {
+func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache,
+	scale float32) (sum float64, targets int) {
 	losses := m.losses(t, b, h, cache, scale)
 	for _, loss := range losses {
 		sum += float64(loss)
@@ -178,9 +179,10 @@ func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Te
 	return t.Linear(x, head)
 }
 
-// logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the gradient
-// of that. A low-rank change stands beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
-func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor, h Hooks) (in *autograd.Tensor, w kernels.Weights, grad *autograd.Tensor) {
+// logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the
+// gradient of that. A low-rank change stands beside: x·Wᵀ + u·bᵀ = [x | u]·[W | b]ᵀ.
+func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor,
+	h Hooks) (in *autograd.Tensor, w kernels.Weights, grad *autograd.Tensor) {
 	head := h.Head(t, x, Head{W: &m.Head})
 	in = h.Input(t, nil, head.W, x)
 	if head.U == nil {
@@ -190,5 +192,6 @@ func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor, h Hooks) (in *autog
 	if b.NeedsGrad() {
 		grad = t.Hold(b)
 	}
-	return t.Beside(in, head.U), autograd.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}}, grad
+	return t.Beside(in, head.U), autograd.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}},
+		grad
 }

@@ -36,8 +36,8 @@ type Hooks interface {
 	Part(t *autograd.Tape, l *Layer, p Part, stream, x, y *autograd.Tensor) *autograd.Tensor
 	// Stream gets the stream (T, D) after the addition of a part.
 	Stream(t *autograd.Tape, l *Layer, p Part, x *autograd.Tensor) *autograd.Tensor
-	// Head gets the stream x (T, D) after the final norm and what makes the logits so far: the output head of the model, or
-	// what another adapter made of it.
+	// Head gets the stream x (T, D) after the final norm and what makes the logits so far: the output head of the model,
+	// or what another adapter made of it.
 	Head(t *autograd.Tape, x *autograd.Tensor, head Head) Head
 }
 

@@ -5,8 +5,8 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 )
 
-// LayerCache keeps the stream below the lowest layer that anything trained reaches. For the same sequences it is the same in
-// every step, so that the layers below need to run only once.
+// LayerCache keeps the stream below the lowest layer that anything trained reaches. For the same sequences it is the
+// same in every step, so that the layers below need to run only once.
 type LayerCache interface {
 	// Load sets x (T, D) to the stream of a batch after its first n layers; n is 0 where that is not known.
 	Load(b *batch.Batch, x []float32) (n int)

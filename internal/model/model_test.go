@@ -85,7 +85,8 @@ func TestSessionEqualsBatch(t *testing.T) {
 	if _, err := s.Append(ids[:1], NoHooks{}); err == nil {
 		t.Error("a full session took another token")
 	}
-	if _, err := m.NewSession(4).Append([]int32{int32(m.Spec.Vocab)}, NoHooks{}); err == nil || !strings.Contains(err.Error(), "512") {
+	if _, err := m.NewSession(4).Append([]int32{int32(m.Spec.Vocab)}, NoHooks{}); err == nil ||
+		!strings.Contains(err.Error(), "512") {
 		t.Errorf("an id beyond the vocabulary gives %v", err)
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 )
 
-// Session is one sequence being read or generated, with the keys and values of its tokens kept, after those of a prefix.
+// Session is one sequence being read or generated, with the keys and values of its tokens kept, after those of a
+// prefix.
 type Session struct {
 	model  *Model
 	tape   *autograd.Tape

@@ -129,11 +129,17 @@ func TestRefused(t *testing.T) {
 		change func(f *tinyFile)
 		want   string
 	}{
-		{"no architecture", func(f *tinyFile) { f.set("general.architecture", "rwkv") }, `architecture "rwkv" is not supported`},
+		{"no architecture", func(f *tinyFile) {
+			f.set("general.architecture", "rwkv")
+		}, `architecture "rwkv" is not supported`},
 		{"an adapter", func(f *tinyFile) { f.set("general.type", "adapter") }, `general.type is "adapter"`},
 		{"missing tensor", func(f *tinyFile) { f.drop("blk.1.ffn_up.weight") }, `tensor "blk.1.ffn_up.weight" is missing`},
-		{"foreign tensor", func(f *tinyFile) { f.tensor("blk.0.attn_q_norm.weight", 8) }, `"blk.0.attn_q_norm.weight" has no place`},
-		{"wrong width", func(f *tinyFile) { f.set("llama.embedding_length", uint32(9)) }, "has shape [10 8] (rows first), expected [10 9]"},
+		{"foreign tensor", func(f *tinyFile) {
+			f.tensor("blk.0.attn_q_norm.weight", 8)
+		}, `"blk.0.attn_q_norm.weight" has no place`},
+		{"wrong width", func(f *tinyFile) {
+			f.set("llama.embedding_length", uint32(9))
+		}, "has shape [10 8] (rows first), expected [10 9]"},
 		{"odd groups", func(f *tinyFile) { f.set("llama.attention.head_count_kv", uint32(3)) }, "cannot share 3"},
 		{"text as size", func(f *tinyFile) { f.set("llama.block_count", "two") }, "llama.block_count"},
 		{"huge size", func(f *tinyFile) { f.set("llama.block_count", uint64(1<<40)) }, "expected one whole number"},

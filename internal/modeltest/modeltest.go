@@ -109,7 +109,8 @@ func Llama(t testing.TB, layers int, typ gguf.Type) (*gguf.Metadata, []gguf.Tens
 		for _, w := range []gguf.Tensor{
 			{Name: "attn_norm", Shape: []int64{width}}, {Name: "ffn_norm", Shape: []int64{width}},
 			{Name: "attn_q", Shape: []int64{width, width}, Type: typ}, {Name: "attn_k", Shape: []int64{width, width}, Type: typ},
-			{Name: "attn_v", Shape: []int64{width, width}, Type: typ}, {Name: "attn_output", Shape: []int64{width, width}, Type: typ},
+			{Name: "attn_v", Shape: []int64{width, width}, Type: typ},
+			{Name: "attn_output", Shape: []int64{width, width}, Type: typ},
 			{Name: "ffn_gate", Shape: []int64{width, ffn}, Type: typ}, {Name: "ffn_up", Shape: []int64{width, ffn}, Type: typ},
 			{Name: "ffn_down", Shape: []int64{ffn, width}, Type: typ},
 		} {

@@ -1,7 +1,7 @@
 package prng
 
-// MersenneTwister is MT19937 (Matsumoto, Nishimura 1998), the generator with which PyTorch fills tensors on a CPU: what PEFT
-// makes from a seed and does not always store has to be the same here.
+// MersenneTwister is MT19937 (Matsumoto, Nishimura 1998), the generator with which PyTorch fills tensors on a CPU: what
+// PEFT makes from a seed and does not always store has to be the same here.
 type MersenneTwister struct {
 	state [624]uint32
 	next  int

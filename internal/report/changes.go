@@ -72,7 +72,8 @@ func changedText(a, b string) string {
 		}
 		return text
 	}
-	return fmt.Sprintf("%s → %s (%s → %s bytes, from byte %s on)", part(a), part(b), cli.CountText(len(a)), cli.CountText(len(b)), cli.CountText(at))
+	return fmt.Sprintf("%s → %s (%s → %s bytes, from byte %s on)", part(a), part(b), cli.CountText(len(a)),
+		cli.CountText(len(b)), cli.CountText(at))
 }
 
 // changedList counts the elements that differ and shows the first.
@@ -89,5 +90,6 @@ func changedList(a, b []any) string {
 	if first < 0 {
 		return "the first " + cli.Plural(min(len(a), len(b)), "element") + " are the same"
 	}
-	return fmt.Sprintf("%s differ, the first is %d: %s → %s", cli.Plural(differ, "element"), first, shortValue(a[first]), shortValue(b[first]))
+	return fmt.Sprintf("%s differ, the first is %d: %s → %s", cli.Plural(differ, "element"), first, shortValue(a[first]),
+		shortValue(b[first]))
 }

@@ -83,7 +83,8 @@ type drawing struct {
 func (d *drawing) printf(format string, args ...any) { fmt.Fprintf(&d.out, format+"\n", args...) }
 
 func (d *drawing) text(x, y float64, anchor, attributes, text string) {
-	d.printf(`<text x="%s" y="%s" text-anchor="%s" fill="#222222" %s>%s</text>`, px(x), px(y), anchor, attributes, escape(text))
+	d.printf(`<text x="%s" y="%s" text-anchor="%s" fill="#222222" %s>%s</text>`, px(x), px(y), anchor, attributes,
+		escape(text))
 }
 
 // px is a length with at most one decimal.
@@ -163,7 +164,8 @@ func (d *drawing) axes() {
 		d.printf(`<path d="M%s %sH%s" stroke="#e4e4e4"/>`, px(left), px(y), px(left+plotWidth))
 		d.text(left-8, y+4.5, "end", "", number(v))
 	}
-	d.printf(`<path d="M%s %sV%sH%s" fill="none" stroke="#444444"/>`, px(left), px(top), px(top+plotHeight), px(left+plotWidth))
+	d.printf(`<path d="M%s %sV%sH%s" fill="none" stroke="#444444"/>`, px(left), px(top), px(top+plotHeight),
+		px(left+plotWidth))
 	d.text(left+plotWidth/2, top+plotHeight+40, "middle", "", d.chart.X)
 	y := top + plotHeight/2
 	d.text(18, y, "middle", fmt.Sprintf(`transform="rotate(-90 18 %s)"`, px(y)), d.chart.Y)
@@ -188,7 +190,8 @@ func (d *drawing) levels() {
 			continue
 		}
 		_, y := d.at(Point{0, l.Y})
-		d.printf(`<path d="M%s %sH%s" stroke="#888888" stroke-width="1.5" stroke-dasharray="3 4"/>`, px(left), px(y), px(left+plotWidth))
+		d.printf(`<path d="M%s %sH%s" stroke="#888888" stroke-width="1.5" stroke-dasharray="3 4"/>`, px(left), px(y),
+			px(left+plotWidth))
 		d.text(left+plotWidth-6, y-5, "end", "", l.Name)
 	}
 }
@@ -212,8 +215,8 @@ func (d *drawing) line(i int) {
 		x, y := d.at(p)
 		places = append(places, px(x)+","+px(y))
 	}
-	d.printf(`<polyline points="%s" fill="none" stroke-linejoin="round" %s><title>%s</title></polyline>`, strings.Join(places, " "), stroke(i),
-		escape(d.chart.Lines[i].Name))
+	d.printf(`<polyline points="%s" fill="none" stroke-linejoin="round" %s><title>%s</title></polyline>`,
+		strings.Join(places, " "), stroke(i), escape(d.chart.Lines[i].Name))
 	x, y := d.at(points[len(points)-1])
 	d.printf(`<circle cx="%s" cy="%s" r="3" fill="%s"/>`, px(x), px(y), colours[i%len(colours)])
 }

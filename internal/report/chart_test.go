@@ -128,7 +128,8 @@ func TestTicks(t *testing.T) {
 			t.Errorf("ticks of %v are %v, want %v", c.values, got, c.want)
 		}
 	}
-	for v, want := range map[float64]string{0.5: "0.5", 1000: "1,000", 120000: "120,000", -1234567.5: "-1,234,567.5", -100: "-100"} {
+	for v, want := range map[float64]string{0.5: "0.5", 1000: "1,000", 120000: "120,000", -1234567.5: "-1,234,567.5",
+		-100: "-100"} {
 		if got := number(v); got != want {
 			t.Errorf("number(%v) = %q, want %q", v, got, want)
 		}

@@ -107,8 +107,9 @@ func OpenInspection(path string) (*Inspection, io.Closer, error) {
 	case len(head) == 9 && head[8] == '{' || filepath.Ext(path) == ".safetensors":
 		return inspectSafetensors(path)
 	}
-	return nil, nil, fmt.Errorf("%s: neither GGUF nor safetensors: it begins with %q, expected \"GGUF\" or a safetensors header",
-		path, head[:min(len(head), 4)])
+	return nil, nil,
+		fmt.Errorf("%s: neither GGUF nor safetensors: it begins with %q, expected \"GGUF\" or a safetensors header",
+			path, head[:min(len(head), 4)])
 }
 
 // readHead reads the first n bytes of a file, or all of a shorter one.

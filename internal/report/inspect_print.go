@@ -11,9 +11,11 @@ import (
 // Print shows the inspection to people.
 func (in *Inspection) Print(w io.Writer, tensors bool) {
 	fmt.Fprintf(w, "%s: %s\n", in.File, in.headline())
-	fmt.Fprintf(w, "%s, %s, %s\n", cli.BytesText(in.Size), cli.Plural(len(in.Tensors), "tensor"), cli.Plural(int(in.Parameters), "parameter"))
+	fmt.Fprintf(w, "%s, %s, %s\n", cli.BytesText(in.Size), cli.Plural(len(in.Tensors), "tensor"),
+		cli.Plural(int(in.Parameters), "parameter"))
 	if in.Adapter != nil {
-		fmt.Fprintf(w, "low-rank pairs for %s, rank %s\n", cli.Plural(in.Adapter.Modules, "module"), joinInts(in.Adapter.Ranks))
+		fmt.Fprintf(w, "low-rank pairs for %s, rank %s\n", cli.Plural(in.Adapter.Modules, "module"),
+			joinInts(in.Adapter.Ranks))
 	}
 	in.printMetadata(w)
 	in.printTypes(w)
@@ -89,7 +91,8 @@ func (in *Inspection) printTensors(w io.Writer) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "  offset\tbytes\ttype\tshape\tname\n")
 	for _, t := range in.Tensors {
-		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", t.Offset, t.Bytes, t.Type, cli.ShapeText(t.Shape), cli.Printable(t.Name, 0))
+		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", t.Offset, t.Bytes, t.Type, cli.ShapeText(t.Shape),
+			cli.Printable(t.Name, 0))
 	}
 	table.Flush()
 }

@@ -20,14 +20,15 @@ const (
 	module = "github.com/peftconv/peftconv/"
 )
 
-// floors are the packages from the bottom of the house to its top. A package may import those of the floors below its own,
-// and none of its own floor. "/..." stands for a folder and all below it.
+// floors are the packages from the bottom of the house to its top. A package may import those of the floors below its
+// own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
-	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern", "internal/testdata", "internal/rooms",
-		"peft/method"},
+	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern", "internal/testdata",
+		"internal/rooms", "peft/method"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix"},
-	{"internal/autograd", "internal/store", "internal/dataset", "internal/discrete", "internal/floats", "internal/modeltest"},
+	{"internal/autograd", "internal/store", "internal/dataset", "internal/discrete", "internal/floats",
+		"internal/modeltest"},
 	{"internal/arch", "internal/weights"},
 	{"internal/model", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit"},
@@ -66,7 +67,8 @@ func sources(t *testing.T) []source {
 		switch name := d.Name(); {
 		case err != nil:
 			return err
-		case d.IsDir() && p != root && (strings.HasPrefix(name, ".") || name == "_asm" || name == "testdata" || name == "node_modules"):
+		case d.IsDir() && p != root && (strings.HasPrefix(name, ".") || name == "_asm" || name == "testdata" ||
+			name == "node_modules"):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -129,7 +131,8 @@ func TestSizes(t *testing.T) {
 			continue
 		}
 		if lines[pkg] > mostLines || files[pkg] > mostFiles {
-			t.Errorf("package %s has %d lines in %d files, expected at most %d in %d", pkg, lines[pkg], files[pkg], mostLines, mostFiles)
+			t.Errorf("package %s has %d lines in %d files, expected at most %d in %d", pkg, lines[pkg], files[pkg], mostLines,
+				mostFiles)
 		}
 	}
 }

@@ -96,7 +96,8 @@ func BenchmarkEncode(b *testing.B) {
 		return r
 	}, string(shakespeare))
 	texts := []struct{ name, text string }{
-		{"text", text}, {"spaceless", spaceless}, {"letter", strings.Repeat("a", 1<<20)}, {"spaces", strings.Repeat(" ", 1<<20)},
+		{"text", text}, {"spaceless", spaceless}, {"letter", strings.Repeat("a", 1<<20)},
+		{"spaces", strings.Repeat(" ", 1<<20)},
 	}
 	for _, name := range vocabularies {
 		tok := load(b, "tokenizers/ggml-vocab-"+name+".gguf")

@@ -119,10 +119,13 @@ func TestHFGolden(t *testing.T) {
 		name          string
 		model, extras object
 	}{
-		{"llama-bpe", object{"ignore_merges": true}, object{"pre_tokenizer": sequence("pretokenizers", split(llama3Expr), byteLevel)}},
-		{"qwen2", nil, object{"pre_tokenizer": sequence("pretokenizers", split(qwen2Expr), byteLevel), "normalizer": object{"type": "NFC"}}},
+		{"llama-bpe", object{"ignore_merges": true},
+			object{"pre_tokenizer": sequence("pretokenizers", split(llama3Expr), byteLevel)}},
+		{"qwen2", nil, object{"pre_tokenizer": sequence("pretokenizers", split(qwen2Expr), byteLevel),
+			"normalizer": object{"type": "NFC"}}},
 		{"gpt-2", nil, object{"pre_tokenizer": object{"type": "ByteLevel", "add_prefix_space": false}}},
-		{"llama-spm", object{"byte_fallback": true, "unk_token": "<unk>", "fuse_unk": true}, object{"normalizer": llamaNormalizer}},
+		{"llama-spm", object{"byte_fallback": true, "unk_token": "<unk>", "fuse_unk": true},
+			object{"normalizer": llamaNormalizer}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			name := "tokenizers/ggml-vocab-" + c.name + ".gguf"
@@ -163,7 +166,8 @@ func TestHFGolden(t *testing.T) {
 
 // randomText has what tokenizers treat in special ways, all of it in normal form C.
 func randomText(r *rand.Rand, n int) string {
-	parts := []string{"a", "the", " the", "Hello", "'s", "'LL", " ", "  ", "\n", "\n\n", "\t", "1", "234", "5678", "é", "漢字", "한국", "😀", "...", "!?", "https://", "<|endoftext|>", "<|im_end|>", "नमस्ते"}
+	parts := []string{"a", "the", " the", "Hello", "'s", "'LL", " ", "  ", "\n", "\n\n", "\t", "1", "234", "5678", "é",
+		"漢字", "한국", "😀", "...", "!?", "https://", "<|endoftext|>", "<|im_end|>", "नमस्ते"}
 	var b strings.Builder
 	for range n {
 		b.WriteString(parts[r.IntN(len(parts))])
@@ -186,7 +190,8 @@ func smallHF(t testing.TB, model, file object) map[string]any {
 	m, added := hfModelOf(t, smallSPM(t, nil))
 	maps.Copy(m, object{"byte_fallback": true, "unk_token": "<unk>"})
 	maps.Copy(m, model)
-	f := object{"model": m, "added_tokens": added, "normalizer": object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}}
+	f := object{"model": m, "added_tokens": added,
+		"normalizer": object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}}
 	maps.Copy(f, file)
 	return map[string]any{"tokenizer.json": f}
 }
@@ -204,13 +209,19 @@ func TestHFSpaces(t *testing.T) {
 		roundTrip bool
 	}{
 		{"Replace", nil, [3]string{"▁a", "a <user> a", "▁▁"}, true},
-		{"Prepend", object{"normalizer": sequence("normalizers", object{"type": "Prepend", "prepend": "▁"}, object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"})},
+		{"Prepend", object{"normalizer": sequence("normalizers", object{"type": "Prepend", "prepend": "▁"},
+			object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"})},
 			[3]string{"▁ ▁a", "▁a <user> ▁a", "▁▁ ▁"}, true},
-		{"first", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "first", "split": false})}, [3]string{"▁a", "▁a <user> a", "▁▁"}, false},
-		{"always", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "always", "split": false})}, [3]string{"▁a", "▁a <user> ▁a", "▁▁"}, false},
-		{"never", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "never"})}, [3]string{"▁a", "a <user> a", "▁ ▁"}, true},
-		{"add_prefix_space", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"add_prefix_space": true})}, [3]string{"▁a", "▁a <user> ▁a", "▁ ▁"}, false},
-		{"Gemma", object{"pre_tokenizer": object{"type": "Split", "pattern": object{"String": " "}, "behavior": "MergedWithPrevious"}}, [3]string{"▁a", "a <user> a", "▁▁"}, true},
+		{"first", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "first", "split": false})},
+			[3]string{"▁a", "▁a <user> a", "▁▁"}, false},
+		{"always", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "always", "split": false})},
+			[3]string{"▁a", "▁a <user> ▁a", "▁▁"}, false},
+		{"never", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"prepend_scheme": "never"})},
+			[3]string{"▁a", "a <user> a", "▁ ▁"}, true},
+		{"add_prefix_space", object{"normalizer": nil, "pre_tokenizer": metaspace(object{"add_prefix_space": true})},
+			[3]string{"▁a", "▁a <user> ▁a", "▁ ▁"}, false},
+		{"Gemma", object{"pre_tokenizer": object{"type": "Split", "pattern": object{"String": " "},
+			"behavior": "MergedWithPrevious"}}, [3]string{"▁a", "a <user> a", "▁▁"}, true},
 	} {
 		tok, err := FromHF(hfDir(t, smallHF(t, nil, c.file)))
 		if err != nil {
@@ -235,7 +246,8 @@ func TestHFSpaces(t *testing.T) {
 // <|im_end|> is an ordinary token of this vocabulary: only added tokens are special by their text.
 func TestHFSpecials(t *testing.T) {
 	template := object{"type": "TemplateProcessing", "single": []object{
-		{"SpecialToken": object{"id": "<s>", "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}, {"SpecialToken": object{"id": "</s>", "type_id": 0}},
+		{"SpecialToken": object{"id": "<s>", "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}},
+		{"SpecialToken": object{"id": "</s>", "type_id": 0}},
 	}}
 	with := func(file object, more map[string]any) map[string]any {
 		out := smallHF(t, nil, file)
@@ -251,12 +263,20 @@ func TestHFSpecials(t *testing.T) {
 	}{
 		{"nothing said", with(nil, nil), none, none, false, false, []int32{2}},
 		{"template", with(object{"post_processor": template}, nil), 1, 2, true, true, []int32{2}},
-		{"template in a sequence", with(object{"post_processor": sequence("processors", object{"type": "ByteLevel"}, template)}, nil), 1, 2, true, true, []int32{2}},
-		{"tokenizer_config", with(nil, map[string]any{"tokenizer_config.json": object{"bos_token": "<s>", "eos_token": object{"content": "<|im_end|>"}, "add_bos_token": true}}), 1, 4, true, false, []int32{2, 4}},
-		{"config against template", with(object{"post_processor": template}, map[string]any{"tokenizer_config.json": object{"bos_token": "<s>", "add_bos_token": false, "add_eos_token": false}}), 1, 2, false, false, []int32{2}},
-		{"special_tokens_map", with(nil, map[string]any{"special_tokens_map.json": object{"bos_token": object{"content": "<s>"}}}), 1, none, false, false, []int32{2}},
-		{"ids", with(nil, map[string]any{"config.json": object{"bos_token_id": 1, "eos_token_id": []int{4, 2}}, "generation_config.json": object{"eos_token_id": []int{2, 3}}}), 1, 4, false, false, []int32{2, 3, 4}},
-		{"null", with(nil, map[string]any{"config.json": object{"bos_token_id": nil}, "tokenizer_config.json": object{"bos_token": nil}}), none, none, false, false, []int32{2}},
+		{"template in a sequence", with(object{"post_processor": sequence("processors", object{"type": "ByteLevel"},
+			template)}, nil), 1, 2, true, true, []int32{2}},
+		{"tokenizer_config", with(nil, map[string]any{"tokenizer_config.json": object{"bos_token": "<s>",
+			"eos_token": object{"content": "<|im_end|>"}, "add_bos_token": true}}), 1, 4, true, false, []int32{2, 4}},
+		{"config against template", with(object{"post_processor": template},
+			map[string]any{"tokenizer_config.json": object{"bos_token": "<s>", "add_bos_token": false, "add_eos_token": false}}),
+			1, 2, false, false, []int32{2}},
+		{"special_tokens_map", with(nil,
+			map[string]any{"special_tokens_map.json": object{"bos_token": object{"content": "<s>"}}}), 1, none, false, false,
+			[]int32{2}},
+		{"ids", with(nil, map[string]any{"config.json": object{"bos_token_id": 1, "eos_token_id": []int{4, 2}},
+			"generation_config.json": object{"eos_token_id": []int{2, 3}}}), 1, 4, false, false, []int32{2, 3, 4}},
+		{"null", with(nil, map[string]any{"config.json": object{"bos_token_id": nil},
+			"tokenizer_config.json": object{"bos_token": nil}}), none, none, false, false, []int32{2}},
 	} {
 		tok, err := FromHF(hfDir(t, c.files))
 		if err != nil {
@@ -275,9 +295,11 @@ func TestHFSpecials(t *testing.T) {
 func TestHFDetails(t *testing.T) {
 	// Ids that no token has, tokens that swallow white space, a normal form.
 	files := smallHF(t, nil, object{
-		"normalizer": sequence("normalizers", object{"type": "NFC"}, object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}),
+		"normalizer": sequence("normalizers", object{"type": "NFC"},
+			object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}),
 		"added_tokens": []object{
-			{"id": 0, "content": "<unk>", "special": true}, {"id": 300, "content": "<end>", "special": true, "rstrip": true, "lstrip": true},
+			{"id": 0, "content": "<unk>", "special": true},
+			{"id": 300, "content": "<end>", "special": true, "rstrip": true, "lstrip": true},
 		},
 	})
 	tok, err := FromHF(hfDir(t, files))
@@ -313,7 +335,8 @@ func TestHFMalformed(t *testing.T) {
 		{"SentencePiece only", map[string]any{"tokenizer.model": "x"}, "only a tokenizer.model is here"},
 		{"not JSON's shape", map[string]any{"tokenizer.json": []int{1}}, "tokenizer.json: json"},
 		{"empty", map[string]any{"tokenizer.json": object{}}, "empty"},
-		{"Unigram", smallHF(t, object{"type": "Unigram", "vocab": []any{}}, nil), `a model of type "Unigram"; BPE is supported`},
+		{"Unigram", smallHF(t, object{"type": "Unigram", "vocab": []any{}}, nil),
+			`a model of type "Unigram"; BPE is supported`},
 		{"merge of one", smallHF(t, object{"merges": []string{"ab"}}, nil), `the merge "ab"`},
 		{"merge of three", smallHF(t, object{"merges": [][]string{{"a", "b", "c"}}}, nil), "is not two tokens"},
 		{"merge unknown", smallHF(t, object{"merges": [][]string{{"a", "q"}}}, nil), `needs the token "q"`},
@@ -323,16 +346,25 @@ func TestHFMalformed(t *testing.T) {
 		{"id negative", smallHF(t, object{"vocab": object{"a": -1}, "merges": []string{}}, nil), "negative"},
 		{"id huge", smallHF(t, object{"vocab": object{"a": 1 << 40}, "merges": []string{}}, nil), "too large"},
 		{"normalizer", smallHF(t, nil, object{"normalizer": step("Lowercase")}), "the normalizer Lowercase"},
-		{"replacement", smallHF(t, nil, object{"normalizer": object{"type": "Replace", "pattern": object{"Regex": "a"}, "content": "b"}}), "the normalizer Replace"},
-		{"prepend only", smallHF(t, nil, object{"normalizer": object{"type": "Prepend", "prepend": "▁"}}), "none writes spaces so"},
-		{"pre-tokenizer", smallHF(t, nil, object{"pre_tokenizer": step("BertPreTokenizer")}), "the pre-tokenizer BertPreTokenizer"},
-		{"after ByteLevel", smallHF(t, nil, object{"normalizer": nil, "pre_tokenizer": sequence("pretokenizers", step("ByteLevel"), step("Digits"))}), "Digits after ByteLevel"},
+		{"replacement", smallHF(t, nil,
+			object{"normalizer": object{"type": "Replace", "pattern": object{"Regex": "a"}, "content": "b"}}),
+			"the normalizer Replace"},
+		{"prepend only", smallHF(t, nil, object{"normalizer": object{"type": "Prepend", "prepend": "▁"}}),
+			"none writes spaces so"},
+		{"pre-tokenizer", smallHF(t, nil, object{"pre_tokenizer": step("BertPreTokenizer")}),
+			"the pre-tokenizer BertPreTokenizer"},
+		{"after ByteLevel", smallHF(t, nil,
+			object{"normalizer": nil, "pre_tokenizer": sequence("pretokenizers", step("ByteLevel"), step("Digits"))}),
+			"Digits after ByteLevel"},
 		{"without ByteLevel", smallHF(t, nil, object{"pre_tokenizer": step("Digits")}), "without ByteLevel or Metaspace"},
 		{"both", smallHF(t, nil, object{"pre_tokenizer": step("ByteLevel")}), "together with ByteLevel"},
-		{"behavior", smallHF(t, nil, object{"pre_tokenizer": object{"type": "Split", "pattern": object{"Regex": "a"}, "behavior": "MergedWithNext"}}), "Split MergedWithNext"},
-		{"expression", smallHF(t, nil, object{"normalizer": nil, "pre_tokenizer": sequence("pretokenizers", split("(?<=a)"), byteLevel)}), "(?<=a)"},
+		{"behavior", smallHF(t, nil, object{"pre_tokenizer": object{"type": "Split", "pattern": object{"Regex": "a"},
+			"behavior": "MergedWithNext"}}), "Split MergedWithNext"},
+		{"expression", smallHF(t, nil, object{"normalizer": nil,
+			"pre_tokenizer": sequence("pretokenizers", split("(?<=a)"), byteLevel)}), "(?<=a)"},
 		{"mark", smallHF(t, nil, object{"pre_tokenizer": object{"type": "Metaspace", "replacement": "_"}}), "Metaspace"},
-		{"BOS", merged(smallHF(t, nil, nil), map[string]any{"tokenizer_config.json": object{"bos_token": "<bos>"}}), `BOS token "<bos>" is not in the vocabulary`},
+		{"BOS", merged(smallHF(t, nil, nil), map[string]any{"tokenizer_config.json": object{"bos_token": "<bos>"}}),
+			`BOS token "<bos>" is not in the vocabulary`},
 		{"config", merged(smallHF(t, nil, nil), map[string]any{"tokenizer_config.json": []int{}}), "tokenizer_config.json"},
 	} {
 		_, err := FromHF(hfDir(t, c.files))

@@ -98,7 +98,8 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 	if v.unk != none && v.types[v.unk] != typeNormal {
 		v.types[v.unk] = typeUnknown
 	}
-	t.addBOS, t.addEOS = first != "" && v.bos != none && v.text[v.bos] == first, last != "" && v.eos != none && v.text[v.eos] == last
+	t.addBOS = first != "" && v.bos != none && v.text[v.bos] == first
+	t.addEOS = last != "" && v.eos != none && v.text[v.eos] == last
 	if add := c.tokenizer.AddBOS; add != nil {
 		t.addBOS = *add && v.bos != none
 	}

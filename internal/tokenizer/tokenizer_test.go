@@ -156,7 +156,8 @@ func TestIgnoreMerges(t *testing.T) {
 	m := smallBPE(t, nil)
 	tokens, _ := m.Strings(keyTokens)
 	types, _ := m.Ints(keyTypes)
-	set := map[string]any{keyTokens: append(slices.Clone(tokens), "Ġcab"), keyTypes: append(slices.Clone(types), 1), keyAddBOS: false}
+	set := map[string]any{keyTokens: append(slices.Clone(tokens), "Ġcab"), keyTypes: append(slices.Clone(types), 1),
+		keyAddBOS: false}
 	tok := from(t, metadata(t, m, set))
 	if got := spell(tok, tok.Encode(" cab", false)); got != "Ġ c ab" {
 		t.Errorf("gpt-2: %s", got)
@@ -177,7 +178,8 @@ func TestSpecials(t *testing.T) {
 	if eos, ok := tok.EOS(); eos != 2 || !ok {
 		t.Errorf("EOS %d %v", eos, ok)
 	}
-	for id, want := range map[int32]bool{0: false, 1: false, 2: true, 3: false, 4: true, 5: false, -1: false, 9999: false} {
+	for id, want := range map[int32]bool{0: false, 1: false, 2: true, 3: false, 4: true, 5: false, -1: false,
+		9999: false} {
 		if tok.IsEOG(id) != want {
 			t.Errorf("IsEOG(%d) is %v", id, !want)
 		}
@@ -276,10 +278,13 @@ func TestMalformed(t *testing.T) {
 		{"no tokens", smallSPM(t, map[string]any{keyTokens: nil}), "no tokenizer.ggml.tokens"},
 		{"tokens are numbers", smallSPM(t, map[string]any{keyTokens: []int32{1}}), "no tokenizer.ggml.tokens"},
 		{"empty", smallSPM(t, map[string]any{keyTokens: []string{}}), "empty"},
-		{"short scores", smallSPM(t, map[string]any{keyScores: []float32{1, 2}}), "tokenizer.ggml.scores has 2 numbers, want one for each of the 275"},
-		{"NaN score", smallSPM(t, map[string]any{keyScores: append(make([]float32, 274), float32(math.NaN()))}), "score of token 274"},
+		{"short scores", smallSPM(t, map[string]any{keyScores: []float32{1, 2}}),
+			"tokenizer.ggml.scores has 2 numbers, want one for each of the 275"},
+		{"NaN score", smallSPM(t, map[string]any{keyScores: append(make([]float32, 274), float32(math.NaN()))}),
+			"score of token 274"},
 		{"short types", smallSPM(t, map[string]any{keyTypes: []int32{1}}), "tokenizer.ggml.token_type has 1 numbers"},
-		{"BOS beyond", smallSPM(t, map[string]any{keyBOS: uint32(275)}), "tokenizer.ggml.bos_token_id is 275, want the number of one of the 275 tokens"},
+		{"BOS beyond", smallSPM(t, map[string]any{keyBOS: uint32(275)}),
+			"tokenizer.ggml.bos_token_id is 275, want the number of one of the 275 tokens"},
 		{"EOS negative", smallSPM(t, map[string]any{keyEOS: int32(-1)}), "eos_token_id is -1"},
 		{"EOS a string", smallSPM(t, map[string]any{keyEOS: "</s>"}), "eos_token_id"},
 		{"flag", smallSPM(t, map[string]any{keyAddBOS: "yes"}), "want true or false"},
@@ -290,7 +295,8 @@ func TestMalformed(t *testing.T) {
 		{"left of merge", smallBPE(t, map[string]any{keyMerges: []string{"xy a"}}), `needs the token "xy"`},
 		{"right of merge", smallBPE(t, map[string]any{keyMerges: []string{"a xy"}}), `needs the token "xy"`},
 		{"result of merge", smallBPE(t, map[string]any{keyMerges: []string{"a a"}}), `needs the token "aa"`},
-		{"pre", smallBPE(t, map[string]any{keyPre: "tomorrow"}), `"tomorrow" in tokenizer.ggml.pre; known are a.x-4.0, bailingmoe`},
+		{"pre", smallBPE(t, map[string]any{keyPre: "tomorrow"}),
+			`"tomorrow" in tokenizer.ggml.pre; known are a.x-4.0, bailingmoe`},
 		{"no BOS to add", smallBPE(t, map[string]any{keyAddBOS: true}), "begin with BOS"},
 		{"no EOS to add", smallBPE(t, map[string]any{keyAddEOS: true, keyEOS: nil}), "end with EOS"},
 	} {
@@ -415,10 +421,12 @@ func TestLongWord(t *testing.T) {
 }
 
 func FuzzRoundTrip(f *testing.F) {
-	for _, s := range []string{"", "Hello world", "  a\n\n b", "abc<user>x abc</s>", "\xff\xfe\xe3\x81", "été 漢字 \U0001F999", "<0x41>"} {
+	for _, s := range []string{"", "Hello world", "  a\n\n b", "abc<user>x abc</s>", "\xff\xfe\xe3\x81",
+		"été 漢字 \U0001F999", "<0x41>"} {
 		f.Add(s)
 	}
-	toks := []*Tokenizer{from(f, smallSPM(f, nil)), from(f, smallBPE(f, nil)), from(f, smallBPE(f, map[string]any{keyPre: "deepseek-llm"}))}
+	toks := []*Tokenizer{from(f, smallSPM(f, nil)), from(f, smallBPE(f, nil)),
+		from(f, smallBPE(f, map[string]any{keyPre: "deepseek-llm"}))}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, tok := range toks {
 			for _, id := range tok.Encode(s, true) {

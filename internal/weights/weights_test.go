@@ -48,7 +48,8 @@ const long = 2*PieceElements/256 + 3
 
 // TestPieces: the pieces of a tensor are its data, and their numbers are its numbers, for types of all kinds.
 func TestPieces(t *testing.T) {
-	types := []gguf.Type{gguf.F32, gguf.F16, gguf.BF16, gguf.Q4_0, gguf.Q8_0, gguf.Q4_K, gguf.Q6_K, gguf.IQ4_NL, gguf.MXFP4}
+	types := []gguf.Type{gguf.F32, gguf.F16, gguf.BF16, gguf.Q4_0, gguf.Q8_0, gguf.Q4_K, gguf.Q6_K, gguf.IQ4_NL,
+		gguf.MXFP4}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		var tensors []gguf.Tensor
 		for _, typ := range types {
@@ -148,7 +149,8 @@ func TestNumbers(t *testing.T) {
 
 // TestBigEndianIntegers reads what only GGUF has big-endian.
 func TestBigEndianIntegers(t *testing.T) {
-	list := []gguf.Tensor{{Name: "i16", Shape: []int64{1}, Type: gguf.I16}, {Name: "i32", Shape: []int64{1}, Type: gguf.I32},
+	list := []gguf.Tensor{{Name: "i16", Shape: []int64{1}, Type: gguf.I16},
+		{Name: "i32", Shape: []int64{1}, Type: gguf.I32},
 		{Name: "i64", Shape: []int64{1}, Type: gguf.I64}, {Name: "f64", Shape: []int64{1}, Type: gguf.F64}}
 	values := map[string]any{"i16": int16(-2), "i32": int32(-3), "i64": int64(-4), "f64": 0.1}
 	path := filepath.Join(t.TempDir(), "m.gguf")
@@ -190,7 +192,8 @@ func TestFirstNonFinite(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	writeSafetensors(t, path, nil, safetensors.Item{Name: "x", DType: safetensors.F8E4M3, Shape: []int64{4}, Data: []byte{0, 1, 0x7f, 0xff}})
+	writeSafetensors(t, path, nil, safetensors.Item{Name: "x", DType: safetensors.F8E4M3, Shape: []int64{4},
+		Data: []byte{0, 1, 0x7f, 0xff}})
 	var r Reader
 	if at := r.FirstNonFinite(open(t, path).Tensor("x"), 0); at != 2 {
 		t.Errorf("F8: found at %d", at)
@@ -220,8 +223,10 @@ func TestUnknownType(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
-	one, two := filepath.Join(dir, "model-00001-of-00002.safetensors"), filepath.Join(dir, "model-00002-of-00002.safetensors")
-	writeSafetensors(t, one, map[string]string{"b": "2", "a": "1"}, safetensors.Item{Name: "x", DType: safetensors.U8, Shape: []int64{1}, Data: []byte{1}})
+	one, two := filepath.Join(dir, "model-00001-of-00002.safetensors"),
+		filepath.Join(dir, "model-00002-of-00002.safetensors")
+	writeSafetensors(t, one, map[string]string{"b": "2", "a": "1"},
+		safetensors.Item{Name: "x", DType: safetensors.U8, Shape: []int64{1}, Data: []byte{1}})
 	writeSafetensors(t, two, nil, safetensors.Item{Name: "y", DType: safetensors.U8, Shape: []int64{}, Data: []byte{1}})
 	index := filepath.Join(dir, "model.safetensors.index.json")
 	text := `{"metadata":{"total_size":2},"weight_map":{"x":"model-00001-of-00002.safetensors","y":"model-00002-of-00002.safetensors"}}`
@@ -286,7 +291,8 @@ func TestGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	var x byte
-	if err := Guard(func() error { x = m.Bytes()[1<<19]; return nil }); err == nil || !strings.Contains(err.Error(), "was cut short") {
+	if err := Guard(func() error { x = m.Bytes()[1<<19]; return nil }); err == nil ||
+		!strings.Contains(err.Error(), "was cut short") {
 		t.Errorf("error %v, read %d", err, x)
 	}
 	if err := Guard(func() error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {

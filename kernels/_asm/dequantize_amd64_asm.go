@@ -21,7 +21,8 @@ func dequantizeFile(g *gen) {
 		for _, f := range []func(g *gen, s isa){
 			dequantizeQ2_K, dequantizeQ3_K, dequantizeTQ1_0, dequantizeTQ2_0, dequantizeQ1_0, dequantizeQ2_0,
 			dequantizeIQ4_NL, dequantizeIQ4_XS, dequantizeMXFP4, dequantizeNVFP4,
-			dequantizeIQ1_S, dequantizeIQ1_M, dequantizeIQ2_XXS, dequantizeIQ2_XS, dequantizeIQ2_S, dequantizeIQ3_XXS, dequantizeIQ3_S,
+			dequantizeIQ1_S, dequantizeIQ1_M, dequantizeIQ2_XXS, dequantizeIQ2_XS, dequantizeIQ2_S, dequantizeIQ3_XXS,
+			dequantizeIQ3_S,
 		} {
 			f(g, s)
 		}
@@ -183,8 +184,8 @@ func (g *gen) counting() operand.Mem {
 	return g.data("counting", words)
 }
 
-// dequantizeAffine is a format of super-blocks of eight groups of 32 levels, in pairs of groups that share 32 bytes for the low
-// four bits. The fifth bits, if there are any, are in the 32 bytes from high on.
+// dequantizeAffine is a format of super-blocks of eight groups of 32 levels, in pairs of groups that share 32 bytes for
+// the low four bits. The fifth bits, if there are any, are in the 32 bytes from high on.
 func dequantizeAffine(g *gen, s isa, name string, bytes, levels, high int) {
 	g.kernel(s, "dequantize"+name, "(blocks int, dst *float32, src *uint8)", "dst = the weights of the blocks of "+name)
 	scales := g.AllocLocal(64)

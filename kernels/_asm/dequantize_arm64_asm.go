@@ -2,7 +2,8 @@ package main
 
 import "fmt"
 
-// neonDequantizeFile holds the loops that turn blocks into float32. Each product is rounded before anything is added to it.
+// neonDequantizeFile holds the loops that turn blocks into float32. Each product is rounded before anything is added to
+// it.
 func neonDequantizeFile(k *neon) {
 	k.dequantizeF16()
 	k.dequantizeBF16()
@@ -25,7 +26,8 @@ type dequantizer struct {
 func (k *neon) dequantize(name string, bytes int, setup func(d *dequantizer), body func(d *dequantizer)) {
 	k.kernel("dequantize"+name, "(blocks int, dst *float32, src *uint8)", "dst = the weights of the blocks of "+name)
 	blocks := k.param("blocks")
-	d := &dequantizer{neon: k, dst: k.param("dst"), src: k.param("src"), at: k.gp(), half: [2]v(k.vecs(2)), word: k.vecs(4)}
+	d := &dequantizer{neon: k, dst: k.param("dst"), src: k.param("src"), at: k.gp(), half: [2]v(k.vecs(2)),
+		word: k.vecs(4)}
 	if setup != nil {
 		setup(d)
 	}
@@ -170,8 +172,8 @@ func (k *neon) dequantizeQ4_0() {
 	})
 }
 
-// dequantizeAffine is a format of super-blocks of eight groups of 32 levels, in pairs of groups that share 32 bytes for the low
-// four bits. The fifth bits, if there are any, are in the 32 bytes from high on.
+// dequantizeAffine is a format of super-blocks of eight groups of 32 levels, in pairs of groups that share 32 bytes for
+// the low four bits. The fifth bits, if there are any, are in the 32 bytes from high on.
 func (k *neon) dequantizeAffine(name string, bytes, high int) {
 	var q, fifth, scales, minima []v
 	var level, low, bit, scale, add v

@@ -7,7 +7,8 @@ import (
 
 // The formats of super-blocks with levels of two or three bits, and those of levels of one bit or one of three values.
 
-// crumbs gives the levels that are in two bits each of 64 bytes to each, a vector at a time, with the weight it begins at.
+// crumbs gives the levels that are in two bits each of 64 bytes to each, a vector at a time, with the weight it begins
+// at.
 func (g *gen) crumbs(src reg.Register, at int, each func(level reg.VecVirtual, weight int)) {
 	for half := range 2 {
 		for i := 0; i < 32; i += g.lanes {
@@ -75,8 +76,8 @@ func dequantizeQ3_K(g *gen, s isa) {
 	})
 }
 
-// scalesQ3_K stores the sixteen scales: of eight, the low four bits are the low or the high nibbles of eight bytes; the high two
-// bits come from four bytes more, spread to eight.
+// scalesQ3_K stores the sixteen scales: of eight, the low four bits are the low or the high nibbles of eight bytes; the
+// high two bits come from four bytes more, spread to eight.
 func (g *gen) scalesQ3_K(src reg.Register, to operand.Mem) {
 	const at, d = 96, 108
 	low, high, upper := g.GP64(), g.GP64(), g.GP64()
@@ -129,7 +130,9 @@ func dequantizeTQ1_0(g *gen, s isa) {
 			g.trits(g.bytesAt(src, i), 5, func(level reg.VecVirtual, n int) { g.weights(level, d, nil, dst, (32*n+i)/s.lanes) })
 		}
 		for i := 0; i < 16; i += s.lanes {
-			g.trits(g.bytesAt(src, 32+i), 5, func(level reg.VecVirtual, n int) { g.weights(level, d, nil, dst, (160+16*n+i)/s.lanes) })
+			g.trits(g.bytesAt(src, 32+i), 5, func(level reg.VecVirtual, n int) {
+				g.weights(level, d, nil, dst, (160+16*n+i)/s.lanes)
+			})
 		}
 		last, rest := g.XMM(), g.vec()
 		g.VMOVD(operand.Mem{Base: src, Disp: 48}, last)

@@ -160,8 +160,8 @@ func dequantizeNVFP4(g *gen, s isa) {
 	})
 }
 
-// The formats of which the levels of four or eight weights are a point of a lattice. The points are given as the bytes that the
-// levels stand for.
+// The formats of which the levels of four or eight weights are a point of a lattice. The points are given as the bytes
+// that the levels stand for.
 
 // A pointFormat is a kernel over super-blocks of points.
 type pointFormat struct {
@@ -178,7 +178,8 @@ type pointFormat struct {
 
 // each writes the kernel.
 func (f *pointFormat) each(s isa, scales int, body func()) {
-	f.kernel(s, "dequantize"+f.name, "(blocks int, dst *float32, src, points *uint8)", "dst = the weights of the blocks of "+f.name)
+	f.kernel(s, "dequantize"+f.name, "(blocks int, dst *float32, src, points *uint8)",
+		"dst = the weights of the blocks of "+f.name)
 	f.scales = f.AllocLocal(4 * scales)
 	f.points = f.param("points")
 	f.eachBlock("dst", "src", 4*256, f.bytes, func(dst, src reg.Register) {
@@ -255,8 +256,8 @@ func (f *pointFormat) wholeSigns(disp int) reg.Register {
 	return v
 }
 
-// evenSigns is a register full of 32 bits, four times seven and an eighth that makes their number even. seven gives each
-// seven, with nothing above.
+// evenSigns is a register full of 32 bits, four times seven and an eighth that makes their number even. seven gives
+// each seven, with nothing above.
 func (f *pointFormat) evenSigns(seven func(i int) reg.GPVirtual) reg.Register {
 	words := make([]uint32, 32)
 	for i := range 128 {
@@ -474,8 +475,8 @@ func dequantizeIQ1_S(g *gen, s isa) {
 	})
 }
 
-// dequantizeIQ1_M gathers d from the highest four bits of four numbers, and lowers eight weights where bit 3 or 7 of a byte is
-// set.
+// dequantizeIQ1_M gathers d from the highest four bits of four numbers, and lowers eight weights where bit 3 or 7 of a
+// byte is set.
 func dequantizeIQ1_M(g *gen, s isa) {
 	const highAt, scalesAt = 32, 48
 	counts := make([]uint32, 16)

@@ -77,7 +77,8 @@ func (g *gen) foldEach(v []reg.VecVirtual, combine func(ops ...operand.Op)) reg.
 }
 
 // foldHalves combines the two halves into which low and high divide a and b.
-func (g *gen) foldHalves(a, b reg.VecVirtual, combine func(ops ...operand.Op), low, high func(a, b, dst reg.VecVirtual)) reg.VecVirtual {
+func (g *gen) foldHalves(a, b reg.VecVirtual, combine func(ops ...operand.Op), low,
+	high func(a, b, dst reg.VecVirtual)) reg.VecVirtual {
 	l, h := g.vec(), g.vec()
 	low(a, b, l)
 	high(a, b, h)

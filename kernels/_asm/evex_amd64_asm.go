@@ -49,17 +49,20 @@ var evexLine = regexp.MustCompile(`(?m)^\t(\w+) +Z(\d+), Z(\d+), Z(\d+)$`)
 
 // prefetchw asks for the cache line at m, to be written: no other processor keeps it.
 func (g *gen) prefetchw(m operand.Mem) {
-	g.Instruction(&ir.Instruction{Opcode: "PREFETCHW", Operands: []operand.Op{m}, Inputs: []operand.Op{m}, ISA: []string{"PRFCHW"}})
+	g.Instruction(&ir.Instruction{Opcode: "PREFETCHW", Operands: []operand.Op{m}, Inputs: []operand.Op{m},
+		ISA: []string{"PRFCHW"}})
 }
 
 var prefetchwLine = regexp.MustCompile(`(?m)^\tPREFETCHW +(\d*)\((\w+)\)$`)
 
 // baseRegisters are the numbers of the registers that an address may begin with, SP and R12 not among them.
 var baseRegisters = map[string]byte{
-	"AX": 0, "CX": 1, "DX": 2, "BX": 3, "BP": 5, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R13": 13, "R14": 14, "R15": 15,
+	"AX": 0, "CX": 1, "DX": 2, "BX": 3, "BP": 5, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R13": 13,
+	"R14": 14, "R15": 15,
 }
 
-// writePrefetchw turns PREFETCHW, which Go's assembler lacks, into bytes: REX.B, opcode 0F 0D /1, an 8-bit displacement.
+// writePrefetchw turns PREFETCHW, which Go's assembler lacks, into bytes: REX.B, opcode 0F 0D /1, an 8-bit
+// displacement.
 func writePrefetchw(text []byte) []byte {
 	return prefetchwLine.ReplaceAllFunc(text, func(line []byte) []byte {
 		m := prefetchwLine.FindStringSubmatch(string(line))
@@ -93,12 +96,13 @@ func writeEVEX(text []byte) []byte {
 		for i, b := range code.encode(z[0], z[1], z[2]) {
 			fmt.Fprintf(&out, "%s BYTE $0x%02x", [2]string{"\t", ";"}[min(i, 1)], b)
 		}
-		return []byte(strings.Replace(out.String(), "\t ", "\t", 1) + " // " + strings.Join(strings.Fields(string(line)), " "))
+		return []byte(strings.Replace(out.String(), "\t ", "\t", 1) + " // " +
+			strings.Join(strings.Fields(string(line)), " "))
 	})
 }
 
-// encode is the bytes of an instruction on three ZMM registers; the second source and the destination are named last, as
-// Go's assembler does.
+// encode is the bytes of an instruction on three ZMM registers; the second source and the destination are named last,
+// as Go's assembler does.
 func (c evexCode) encode(src2, src1, dst byte) [6]byte {
 	const map0F38, vector512 = 2, 0x40
 	not := func(n byte, bit int) byte { return ^n >> bit & 1 }

@@ -16,7 +16,8 @@ func transposeBF16(g *gen) {
 		func(p int) int { return p })
 }
 
-// transposeInt8 is transpose of rows times inverse, rounded to bytes, of which four are a word. Unsigned ones are 128 more.
+// transposeInt8 is transpose of rows times inverse, rounded to bytes, of which four are a word. Unsigned ones are 128
+// more.
 func transposeInt8(g *gen, name string, unsigned bool) {
 	doc := "Each word is four bytes, each the nearest to src times inverse[r]"
 	if unsigned {
@@ -57,12 +58,14 @@ func (g *gen) packBytes(q []reg.VecVirtual, v reg.VecVirtual) {
 	g.VPACKSSWB(q[2], q[0], v)
 }
 
-// transposeWords writes a transposition of 16 rows, each of which is read as words that are as many numbers. word makes 16
-// of them, and order says where in the register word number p is.
-func (g *gen) transposeWords(name, more, doc string, numbers int, word func(row operand.Mem, r int, v reg.VecVirtual), order func(p int) int) {
+// transposeWords writes a transposition of 16 rows, each of which is read as words that are as many numbers. word makes
+// 16 of them, and order says where in the register word number p is.
+func (g *gen) transposeWords(name, more, doc string, numbers int, word func(row operand.Mem, r int, v reg.VecVirtual),
+	order func(p int) int) {
 	g.kernel(avx512, name, "(words int, dst *float32, width int, src *float32, ld, rows int"+more+")",
 		"dst[p*width+r] = word p of row min(r, rows-1) of src, for p < words, a multiple of 16, and r < 16.", doc)
-	words, dst, width, src, ld, rows := g.param("words"), g.param("dst"), g.param("width"), g.param("src"), g.param("ld"), g.param("rows")
+	words, dst, width, src, ld, rows := g.param("words"), g.param("dst"), g.param("width"), g.param("src"), g.param("ld"),
+		g.param("rows")
 	g.SHLQ(operand.Imm(2), width)
 	g.SHLQ(operand.Imm(2), ld)
 	g.loop("block", words, g.lanes, func() {
@@ -122,7 +125,8 @@ func interleaveInt8(g *gen) {
 	g.VMOVDQU32(g.byteColumns(), order)
 	factor := g.load([]operand.Mem{g.at(inverse, 0), g.at(inverse, 1)})
 	g.loop("four", words, 1, func() {
-		rows := []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: ld3, Scale: 1}}
+		rows := []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
+			{Base: src, Index: ld3, Scale: 1}}
 		for i := range 2 {
 			var q []reg.VecVirtual
 			for _, row := range rows {

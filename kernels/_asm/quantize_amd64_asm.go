@@ -32,7 +32,8 @@ func quantizeFile(g *gen) {
 
 // laneMean raises each magnitude by the root mean square of its group.
 func laneMean(g *gen, s isa) {
-	g.kernel(s, "laneMean", "(n int, inverse float32, w, x *float32)", "w = √(Σ x² · inverse) + |x| for groups of n elements, a power of two, of which inverse is the inverse")
+	g.kernel(s, "laneMean", "(n int, inverse float32, w, x *float32)",
+		"w = √(Σ x² · inverse) + |x| for groups of n elements, a power of two, of which inverse is the inverse")
 	n, w, x := g.param("n"), g.param("w"), g.param("x")
 	sum := g.zeros(1)[0]
 	g.elements("squares", n, 2, func(index reg.Register, disp int) {
@@ -51,7 +52,8 @@ func laneMean(g *gen, s isa) {
 }
 
 func errorWeights(g *gen, s isa) {
-	g.kernel(s, "errorWeights", "(n int, w, x, importance *float32, spread float32)", "w[i] = importance[i]*√(spread + x[i]²)")
+	g.kernel(s, "errorWeights", "(n int, w, x, importance *float32, spread float32)",
+		"w[i] = importance[i]*√(spread + x[i]²)")
 	spread := g.splat("spread")
 	g.stream(g.param("n"), 1, []string{"w", "x", "importance"}, func(at [][]operand.Mem) {
 		for i := range at[0] {
@@ -70,7 +72,8 @@ func errorWeights(g *gen, s isa) {
 func groupLevels(g *gen, s isa, name, formula string, first, second func(ops ...operand.Op)) {
 	g.kernel(s, name, "(groups, n int, level *uint8, x, a, b *float32, lo, hi int32)",
 		"level[i] = min(max(nearest("+formula+"), lo), hi) - lo for groups of n elements, a multiple of 16")
-	groups, n, level, x, a, b := g.param("groups"), g.param("n"), g.param("level"), g.param("x"), g.param("a"), g.param("b")
+	groups, n, level, x, a, b := g.param("groups"), g.param("n"), g.param("level"), g.param("x"), g.param("a"),
+		g.param("b")
 	lo, hi := g.vec(), g.vec()
 	g.VBROADCASTSS(g.address(g.Param("lo")), lo)
 	g.VBROADCASTSS(g.address(g.Param("hi")), hi)

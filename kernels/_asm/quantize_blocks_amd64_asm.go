@@ -11,7 +11,8 @@ import (
 
 // quantizeBlocks writes a kernel over blocks of 32 weights.
 func quantizeBlocks(g *gen, s isa, name string, bytes int, body func(b *block32)) {
-	g.kernel(s, "quantize"+name, "(blocks int, dst *uint8, src *float32)", "dst = the blocks of "+name+" of the weights of src")
+	g.kernel(s, "quantize"+name, "(blocks int, dst *uint8, src *float32)",
+		"dst = the blocks of "+name+" of the weights of src")
 	g.eachBlock("dst", "src", bytes, 4*32, func(dst, src reg.Register) {
 		b := &block32{gen: g, dst: dst}
 		for i := range 32 / s.lanes {
@@ -131,8 +132,8 @@ func quantizeQ8_0(g *gen, s isa) {
 	})
 }
 
-// quantizeSigned is a format of levels of 0 to 2·half-1 of which the weight of largest magnitude has level 0. The fifth bits are
-// stored from byte high on, if there are any.
+// quantizeSigned is a format of levels of 0 to 2·half-1 of which the weight of largest magnitude has level 0. The fifth
+// bits are stored from byte high on, if there are any.
 func quantizeSigned(g *gen, s isa, name string, bytes, half, high, low int) {
 	quantizeBlocks(g, s, name, bytes, func(b *block32) {
 		inverse := b.scale(b.scaled(b.peak(b.reach()), float32(-half)))
@@ -198,7 +199,8 @@ func (b *block32) storeLowBytes(v []reg.VecVirtual, at int) {
 	}
 }
 
-// quantizeF16 rounds to half precision. A NaN becomes the plain quiet one of its sign, which its magnitude is made before.
+// quantizeF16 rounds to half precision. A NaN becomes the plain quiet one of its sign, which its magnitude is made
+// before.
 func quantizeF16(g *gen, s isa) {
 	g.kernel(s, "quantizeF16", "(blocks int, dst *uint8, src *float32)", "dst = src in half precision, 16 numbers a block")
 	g.eachBlock("dst", "src", 32, 64, func(dst, src reg.Register) {

@@ -5,8 +5,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Groups of three levels, eight side by side: sorted, they are cut into runs of one level each. All ways to cut them are
-// tried.
+// Groups of three levels, eight side by side: sorted, they are cut into runs of one level each. All ways to cut them
+// are tried.
 
 // The levels are raised or lowered by 1/8.
 var shiftedLevels = [2][3]float32{{-0.875, 0.125, 1.125}, {-1.125, -0.125, 0.875}}
@@ -118,11 +118,12 @@ func cutsTogether(g *gen) {
 	})
 }
 
-// cutsApart has each half of a group raised or lowered. One level is 1 more than the one before, so that a cut takes away the
-// sum of what lies below.
+// cutsApart has each half of a group raised or lowered. One level is 1 more than the one before, so that a cut takes
+// away the sum of what lies below.
 func cutsApart(g *gen) {
 	g.kernel(avx2, "cutsApart", "(n int, x0, w0, x1, w1 *float32, found *[3][8]float32)",
-		"the best cut of each of eight groups of two halves; x and w are the halves' Σ w·x and Σ w of the first 0 to n weights in order")
+		"the best cut of each of eight groups of two halves; x and w are the halves' Σ w·x and Σ w of the first 0 to n "+
+			"weights in order")
 	memory := g.AllocLocal(2 * 2 * 2 * 32)
 	x, w := [2]reg.Register{g.param("x0"), g.param("x1")}, [2]reg.Register{g.param("w0"), g.param("w1")}
 	c := newCuts(g)

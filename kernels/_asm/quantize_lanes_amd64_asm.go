@@ -78,8 +78,8 @@ func (g *gen) get(at operand.Mem) reg.VecVirtual {
 	return v
 }
 
-// binary puts the result of an operation into a new register. Operands stand as in the assembler: a is subtracted from b, or
-// b divided by a.
+// binary puts the result of an operation into a new register. Operands stand as in the assembler: a is subtracted from
+// b, or b divided by a.
 func (g *gen) binary(op func(ops ...operand.Op), a, b operand.Op) reg.VecVirtual {
 	v := g.vec()
 	op(a, b, v)
@@ -135,7 +135,8 @@ type affineFit struct {
 }
 
 func fitAffine(g *gen, s isa, name string, absolute bool) {
-	g.kernel(s, name, "(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
+	g.kernel(s, name,
+		"(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
 		"the search of Groups.FitAffine")
 	f := affineFit{g, g.param("n"), g.param("x"), g.param("w"), g.param("level"), g.param("fit"), absolute}
 	trials, numerator := g.param("trials"), g.param("numerators")
@@ -182,7 +183,8 @@ func (f *affineFit) measure() (strange reg.GPVirtual) {
 	})
 	f.VMINPS(least, f.constant(0), least)
 	f.store([]reg.VecVirtual{least, least, greatest, sumW, sumX}, []operand.Mem{
-		slot(f.fit, slotOrigin), slot(f.fit, slotLeast), slot(f.fit, slotGreatest), slot(f.fit, slotSumW), slot(f.fit, slotSumX)})
+		slot(f.fit, slotOrigin), slot(f.fit, slotLeast), slot(f.fit, slotGreatest), slot(f.fit, slotSumW),
+		slot(f.fit, slotSumX)})
 	strange = f.bitsOf(f.compare(f.magnitude(sumX), isNotLess, f.bits(0x7f800000)))
 	f.ORL(f.bitsOf(f.compare(f.magnitude(sumW), isNotLess, f.bits(0x7f800000))), strange)
 	return strange
@@ -197,9 +199,10 @@ func (f *affineFit) leaveOut(flat reg.Register, strange reg.GPVirtual) {
 }
 
 // try sets the levels that numerator levels over the range above the origin lead to, and the sums of w·level, w·level²
-// and w·level·x. It returns the levels per unit. Groups whose levels lie beyond what can be rounded are strange, unless they
-// span no range.
-func (f *affineFit) try(label string, numerator operand.Mem, sums *[3]reg.VecVirtual, strange reg.GPVirtual) reg.VecVirtual {
+// and w·level·x. It returns the levels per unit. Groups whose levels lie beyond what can be rounded are strange, unless
+// they span no range.
+func (f *affineFit) try(label string, numerator operand.Mem, sums *[3]reg.VecVirtual,
+	strange reg.GPVirtual) reg.VecVirtual {
 	origin, greatest := f.get(slot(f.fit, slotOrigin)), f.get(slot(f.fit, slotGreatest))
 	inverse := f.vec()
 	f.VBROADCASTSS(numerator, inverse)
@@ -262,8 +265,8 @@ func (f *affineFit) error(label string, scale, offset reg.Register) reg.VecVirtu
 	return sum
 }
 
-// improve solves for the scale and offset of least squared error for the levels of a trial, and keeps them where they are
-// better.
+// improve solves for the scale and offset of least squared error for the levels of a trial, and keeps them where they
+// are better.
 func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
 	l, ll, lx := sums[0], sums[1], sums[2]
 	sumW, sumX := f.get(slot(f.fit, slotSumW)), f.get(slot(f.fit, slotSumX))
@@ -291,7 +294,8 @@ func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
 
 // fitSymmetric is the search for a scale without minimum.
 func fitSymmetric(g *gen, s isa) {
-	g.kernel(s, "fitSymmetric", "(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
+	g.kernel(s, "fitSymmetric",
+		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
 		"the search of Groups.FitSymmetric")
 	n, x, w, wx, fit := g.param("n"), g.param("x"), g.param("w"), g.param("wx"), g.param("fit")
 	trials, numerator := g.param("trials"), g.param("numerators")
@@ -370,8 +374,8 @@ func (g *gen) peaks(n, x reg.Register) reg.VecVirtual {
 // refineRounds is how often refineSymmetric goes over a group.
 const refineRounds = 5
 
-// refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays as it
-// is in those that follow.
+// refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays
+// as it is in those that follow.
 func refineSymmetric(g *gen, s isa) {
 	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)",
 		"the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle")

@@ -7,7 +7,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The levels of some weights have to be a point of a lattice. Levels travel as codes of four bits a weight, the first lowest.
+// The levels of some weights have to be a point of a lattice. Levels travel as codes of four bits a weight, the first
+// lowest.
 
 // greatestFloat is where searches for the least error begin.
 const greatestFloat = 0x7f7fffff
@@ -20,12 +21,13 @@ func points(g *gen, s isa) {
 	pointSums(g, s)
 }
 
-// snapPoint rounds the weights of one point for many scales at once, and then looks for neighbours of levels that are no point,
-// one scale after the other.
+// snapPoint rounds the weights of one point for many scales at once, and then looks for neighbours of levels that are
+// no point, one scale after the other.
 func snapPoint(g *gen, s isa, size, radix int) {
 	g.kernel(s, fmt.Sprintf("snapPoint%d", size),
 		"(trials int, x, w, inverse, scale *float32, near, lists, codes *uint32) (moved uint32)",
-		fmt.Sprintf("codes[t] = the point next to x*inverse[t] for trials, and the bits of those that were moved; of %d weights and %d levels", size, radix))
+		fmt.Sprintf("codes[t] = the point next to x*inverse[t] for trials, and the bits of those that were moved; of %d "+
+			"weights and %d levels", size, radix))
 	numbers := g.AllocLocal(4 * 32)
 	trials, x, w, inverse, codes := g.param("trials"), g.param("x"), g.param("w"), g.param("inverse"), g.param("codes")
 	g.roundLevels(trials, x, inverse, codes, numbers, size, radix)
@@ -116,8 +118,8 @@ func (g *gen) levelErrors(factor reg.VecVirtual, value operand.Mem, x, w reg.Reg
 	return errors
 }
 
-// nearestInList is the position, in the list of codes at list, of the first with the least sum of errors. Before the list stands
-// how many times eight codes it has; it is filled up to a multiple of sixteen.
+// nearestInList is the position, in the list of codes at list, of the first with the least sum of errors. Before the
+// list stands how many times eight codes it has; it is filled up to a multiple of sixteen.
 func (g *gen) nearestInList(errors []reg.VecVirtual, list reg.Register) reg.GPVirtual {
 	least, best, position := g.get(g.bits(greatestFloat)), g.zeros(1)[0], g.get(g.counting())
 	rest, at := g.GP64(), g.GP64()
@@ -180,8 +182,10 @@ func nearestPoint(g *gen, s isa) {
 // pointSums sums up the weights of some points for as many trials as there are lanes.
 func pointSums(g *gen, s isa) {
 	g.kernel(s, "pointSums", "(points, size, stride int, x, w *float32, codes *uint32, qx, qq *float32)",
-		"the sums of w·x·q and w·q² for q = 2·level+1 of points of size weights; codes lie stride bytes apart, sums of all lanes side by side")
-	points, size, stride, x, w, codes := g.param("points"), g.param("size"), g.param("stride"), g.param("x"), g.param("w"), g.param("codes")
+		"the sums of w·x·q and w·q² for q = 2·level+1 of points of size weights; codes lie stride bytes apart, sums of all "+
+			"lanes side by side")
+	points, size, stride, x, w, codes := g.param("points"), g.param("size"), g.param("stride"), g.param("x"), g.param("w"),
+		g.param("codes")
 	odd, qx, qq := g.get(g.oddValues()), g.zeros(2)[0], g.vec()
 	g.zero(qq)
 	code, rest := g.vec(), g.GP64()

@@ -7,8 +7,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The searches of formats whose levels stand for the values of a table. Of two neighbouring values the nearer is the upper
-// one from the middle between them on.
+// The searches of formats whose levels stand for the values of a table. Of two neighbouring values the nearer is the
+// upper one from the middle between them on.
 
 // betweenIQ4 is the middle between values i and i+1.
 func betweenIQ4(i int) float32 { return (float32(valuesIQ4[i]) + float32(valuesIQ4[i+1])) / 2 }
@@ -31,7 +31,8 @@ func floatWords(n int, index func(i int) float32) []uint32 {
 	return words
 }
 
-// nearestIQ4 returns a function that gives the value, or else the level, nearest to each lane of f, which it overwrites.
+// nearestIQ4 returns a function that gives the value, or else the level, nearest to each lane of f, which it
+// overwrites.
 func (g *gen) nearestIQ4(value bool) func(f reg.VecVirtual) reg.VecVirtual {
 	if g.lanes == 16 {
 		return g.nearestInStepsIQ4(value)

@@ -32,7 +32,8 @@ func expSum(g *gen, s isa) {
 
 // The exponential: x = n ln 2 + r with |r| <= ln(2)/2, exp(x) = 2^n exp(r), exp(r) = 1 + r + r² q(r). q
 // interpolates (exp(r)-1-r)/r² at Chebyshev's nodes; the error of the polynomial is 1.1e-8 of exp(r).
-var expPolynomial = []float32{0.5, 0.16666576266288757, 0.041666556149721146, 0.008363185450434685, 0.0013926191022619605}
+var expPolynomial = []float32{0.5, 0.16666576266288757, 0.041666556149721146, 0.008363185450434685,
+	0.0013926191022619605}
 
 const (
 	expLow  = -87.33654 // below it, exp is subnormal and taken as 0

@@ -59,7 +59,8 @@ func newTile(g *gen, s isa, name string, rows, wide int, more string, doc ...str
 	signature := "(k int, a, b *float32, bs int, c *float32, ldc int, add bool" + more + ")"
 	doc = append([]string{fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows)}, doc...)
 	g.kernel(s, fmt.Sprint(name, rows), signature, doc...)
-	t := &tile{gen: g, rows: rows, wide: wide, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"), acc: g.vecs(wide * rows)}
+	t := &tile{gen: g, rows: rows, wide: wide, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"),
+		acc: g.vecs(wide * rows)}
 	t.c, t.ldc = g.param("c"), g.param("ldc")
 	g.SHLQ(operand.Imm(2), t.bs)
 	g.SHLQ(operand.Imm(2), t.ldc)
@@ -89,7 +90,8 @@ func bf16Tile(g *gen, rows int) {
 // int8Tile is outerTile of words that are four bytes.
 func int8Tile(g *gen, rows int) {
 	t := newTile(g, avx512, "tileInt8x", rows, 2, ", scaleA, scaleB *float32, start *int32",
-		"The words are four bytes each, unsigned in a and signed in b. Sums begin with start[j]", "and are multiplied by scaleA[i]*scaleB[j].")
+		"The words are four bytes each, unsigned in a and signed in b. Sums begin with start[j]",
+		"and are multiplied by scaleA[i]*scaleB[j].")
 	t.broadcast = func(ops ...operand.Op) { g.VPBROADCASTD(ops...) }
 	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VPDPBUSD(b, a, acc) }
 	start := g.param("start")
@@ -154,7 +156,8 @@ func (t *tile) multiply() {
 	t.ADDQ(t.b, ahead)
 	t.LEAQ(operand.Mem{Base: t.bs, Index: t.bs, Scale: 2}, bs3)
 	fourRows := func(p reg.GPVirtual) []operand.Mem {
-		return []operand.Mem{{Base: p}, {Base: p, Index: t.bs, Scale: 1}, {Base: p, Index: t.bs, Scale: 2}, {Base: p, Index: bs3, Scale: 1}}
+		return []operand.Mem{{Base: p}, {Base: p, Index: t.bs, Scale: 1}, {Base: p, Index: t.bs, Scale: 2},
+			{Base: p, Index: bs3, Scale: 1}}
 	}
 	t.loop("four", t.k, 4, func() {
 		for line := 0; line < 4*4*t.rows; line += 64 {

@@ -11,7 +11,8 @@ import (
 func transpose(g *gen, s isa) {
 	g.kernel(s, "transpose", "(k int, dst *float32, width int, src *float32, ld, rows int)",
 		"dst[p*width+r] = src[min(r, rows-1)*ld+p] for p < k, a multiple of the lanes, and r < lanes.")
-	k, dst, width, src, ld, rows := g.param("k"), g.param("dst"), g.param("width"), g.param("src"), g.param("ld"), g.param("rows")
+	k, dst, width, src, ld, rows := g.param("k"), g.param("dst"), g.param("width"), g.param("src"), g.param("ld"),
+		g.param("rows")
 	g.SHLQ(operand.Imm(2), width)
 	g.SHLQ(operand.Imm(2), ld)
 	g.loop("block", k, g.lanes, func() {
@@ -37,7 +38,8 @@ func (g *gen) clampedRows(src, ld, rows reg.Register) []reg.VecVirtual {
 	return v
 }
 
-// eachClampedRow runs body for as many rows as a vector has lanes, for the last one again in the place of those that are not there.
+// eachClampedRow runs body for as many rows as a vector has lanes, for the last one again in the place of those that
+// are not there.
 func (g *gen) eachClampedRow(src, ld, rows reg.Register, body func(r int, row operand.Mem)) {
 	p, next := g.GP64(), g.GP64()
 	g.MOVQ(src, p)
@@ -107,7 +109,8 @@ func copyPanel(g *gen, s isa) {
 	ld3 := g.GP64()
 	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 	g.loop("four", k, 4, func() {
-		for p, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: ld3, Scale: 1}} {
+		for p, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
+			{Base: src, Index: ld3, Scale: 1}} {
 			g.store(g.load([]operand.Mem{row, row.Offset(g.bytes())}), []operand.Mem{g.at(dst, 2*p), g.at(dst, 2*p+1)})
 		}
 		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)

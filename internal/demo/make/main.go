@@ -50,7 +50,8 @@ func run(ctx context.Context, recipe pretrain.Recipe, o options) error {
 	}
 	recipe.Steps, recipe.Type = o.steps, kind
 	kernels.SetThreads(o.threads)
-	fmt.Printf("%d steps of %d tokens, %s kernels, %d threads\n", recipe.Steps, recipe.BatchTokens, kernels.Tier(), kernels.Threads())
+	fmt.Printf("%d steps of %d tokens, %s kernels, %d threads\n", recipe.Steps, recipe.BatchTokens, kernels.Tier(),
+		kernels.Threads())
 	trained, err := pretrain.Train(ctx, recipe, report)
 	if err != nil {
 		return err
@@ -68,8 +69,8 @@ func save(trained *pretrain.Trained, path string, kind gguf.Type) error {
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", path, err)
 	}
-	fmt.Printf("%s: %d bytes of %v, held-out perplexity %.4f, answers right: %.1f %% about tales, %.1f %% about the world\n",
-		path, len(data), kind, marks.Perplexity, 100*marks.Tales, 100*marks.Facts)
+	fmt.Printf("%s: %d bytes of %v, held-out perplexity %.4f, answers right: %.1f %% about tales, %.1f %% about the "+
+		"world\n", path, len(data), kind, marks.Perplexity, 100*marks.Tales, 100*marks.Facts)
 	f, err := atomicfile.Create(path)
 	if err != nil {
 		return err

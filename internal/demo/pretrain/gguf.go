@@ -16,7 +16,8 @@ func (r *Recipe) metadata(v *vocab.Vocabulary) (*gguf.Metadata, error) {
 	m.set("general.architecture", "llama")
 	m.set("general.type", "model")
 	m.set("general.name", "Valley Tales")
-	m.set("general.description", "A small model of the tales of one little valley, made by peftconv from text that it writes itself.")
+	m.set("general.description",
+		"A small model of the tales of one little valley, made by peftconv from text that it writes itself.")
 	m.set("general.license", "apache-2.0")
 	m.set("general.languages", []string{"en"})
 	m.set("llama.block_count", uint32(r.Layers))

@@ -75,7 +75,8 @@ func (t *Trained) describe(s *setter) error {
 	s.set("peftconv.make.tokens", uint64(t.tokens))
 	s.set("peftconv.make.steps", uint32(r.Steps))
 	s.set("peftconv.make.batch_tokens", uint32(r.BatchTokens))
-	s.set("peftconv.make.optimizer", fmt.Sprintf("AdamW, betas 0.9 and %g, weight decay %g, clip %g", r.Beta2, r.WeightDecay, r.Clip))
+	s.set("peftconv.make.optimizer",
+		fmt.Sprintf("AdamW, betas 0.9 and %g, weight decay %g, clip %g", r.Beta2, r.WeightDecay, r.Clip))
 	s.set("peftconv.make.schedule", fmt.Sprintf("cosine from %g to %g after %d steps of warmup", r.LR, r.MinLR, r.Warmup))
 	s.set("peftconv.make.train_loss", round(t.loss))
 	s.set("peftconv.make.heldout_seed", r.Exam.Seed)

@@ -73,7 +73,8 @@ func (p *Place) dwellers() string {
 // theOwl is the one of whom no tale is told, because she tells them.
 var theOwl = []string{
 	"The owl is very old", "She lives in the tower", "She sleeps all day", "At night she calls hoo, hoo",
-	"She has heard every tale and forgets none of them", "Nobody tells a tale as she does", "When she is in a good mood, she tells a tale",
+	"She has heard every tale and forgets none of them", "Nobody tells a tale as she does",
+	"When she is in a good mood, she tells a tale",
 	"Everyone knows the owl", "The owl knows everyone by name and home",
 }
 

@@ -120,9 +120,10 @@ var phrasebook = [verbCount]phrases{
 		asks:  []question{{"Who did {N} meet?", "{O}"}, {"Where did {N} meet {O}?", "{at}"}},
 	},
 	trades: {
-		plain: []string{"{S} gave {it} to {O} for some {w}", "{O} took {t} and gave {N} some {w}", "{S} traded {it} for some {w} with {O}"},
-		owl:   "to {O} {a} for some {w} {S} gave",
-		asks:  []question{{"What did {N} get for {t}?", "some {w}"}, {"Who took {t} for some {w}?", "{O}"}},
+		plain: []string{"{S} gave {it} to {O} for some {w}", "{O} took {t} and gave {N} some {w}",
+			"{S} traded {it} for some {w} with {O}"},
+		owl:  "to {O} {a} for some {w} {S} gave",
+		asks: []question{{"What did {N} get for {t}?", "some {w}"}, {"Who took {t} for some {w}?", "{O}"}},
 	},
 	races: {
 		plain: []string{"{N} and {O} ran a race {to}", "\"Who is faster?\" said {O}, and they ran a race {to}"},

@@ -90,35 +90,60 @@ var places = []*Place{
 }
 
 var people = []*Person{
-	{Name: "Anna", Kind: "girl", She: true, Home: place("mill"), Friend: "Ben", Food: "apples", Colour: "red", Habit: "sings every morning"},
-	{Name: "Ben", Kind: "boy", Home: place("farm"), Friend: "Anna", Food: "bread", Colour: "blue", Habit: "climbs every tree"},
-	{Name: "Clara", Kind: "girl", She: true, Home: place("castle"), Friend: "Rosa", Food: "cake", Colour: "golden", Habit: "reads every evening"},
-	{Name: "David", Kind: "boy", Home: place("harbour"), Friend: "Oskar", Food: "fish", Colour: "white", Habit: "counts the boats"},
-	{Name: "Emma", Kind: "girl", She: true, Home: place("village"), Friend: "Pia", Food: "soup", Colour: "green", Habit: "draws the clouds"},
-	{Name: "Finn", Kind: "boy", Home: place("orchard"), Friend: "Max", Food: "pears", Colour: "yellow", Habit: "runs to school"},
-	{Name: "Greta", Kind: "girl", She: true, Home: place("market"), Friend: "Otto", Food: "cheese", Colour: "black", Habit: "asks many questions"},
-	{Name: "Hugo", Kind: "boy", Home: place("school"), Friend: "Ida", Food: "nuts", Colour: "brown", Habit: "tells long jokes"},
-	{Name: "Ida", Kind: "girl", She: true, Home: place("tower"), Friend: "Hugo", Food: "honey", Colour: "silver", Habit: "looks at the stars"},
-	{Name: "Jonas", Kind: "boy", Home: place("meadow"), Friend: "Tilda", Food: "berries", Colour: "red", Habit: "sleeps in the grass"},
-	{Name: "Otto", Kind: "baker", Home: place("village"), Friend: "Martha", Food: "cake", Colour: "white", Habit: "gets up at night"},
-	{Name: "Martha", Kind: "miller", She: true, Home: place("mill"), Friend: "Otto", Food: "bread", Colour: "yellow", Habit: "hums at work"},
-	{Name: "Simon", Kind: "fisher", Home: place("lake"), Friend: "Vera", Food: "fish", Colour: "blue", Habit: "never talks much"},
-	{Name: "Vera", Kind: "smith", She: true, Home: place("bridge"), Friend: "Simon", Food: "soup", Colour: "black", Habit: "laughs very loud"},
-	{Name: "Bruno", Kind: "bear", Home: place("cave"), Friend: "Fiona", Food: "honey", Colour: "brown", Habit: "sleeps all winter"},
-	{Name: "Fiona", Kind: "fox", She: true, Home: place("forest"), Friend: "Bruno", Food: "berries", Colour: "red", Habit: "knows every path"},
-	{Name: "Max", Kind: "hare", Home: place("meadow"), Friend: "Finn", Food: "apples", Colour: "green", Habit: "hops over every stone"},
-	{Name: "Oskar", Kind: "otter", Home: place("river"), Friend: "David", Food: "fish", Colour: "silver", Habit: "swims every day"},
-	{Name: "Rosa", Kind: "goat", She: true, Home: place("hill"), Friend: "Clara", Food: "pears", Colour: "white", Habit: "eats old hats"},
-	{Name: "Tilda", Kind: "duck", She: true, Home: place("lake"), Friend: "Jonas", Food: "bread", Colour: "yellow", Habit: "talks all day"},
-	{Name: "Willi", Kind: "wolf", Home: place("forest"), Friend: "Pia", Food: "cheese", Colour: "black", Habit: "sings at night"},
-	{Name: "Pia", Kind: "cat", She: true, Home: place("barn"), Friend: "Willi", Food: "cream", Colour: "golden", Habit: "sleeps in the sun"},
+	{Name: "Anna", Kind: "girl", She: true, Home: place("mill"), Friend: "Ben", Food: "apples", Colour: "red",
+		Habit: "sings every morning"},
+	{Name: "Ben", Kind: "boy", Home: place("farm"), Friend: "Anna", Food: "bread", Colour: "blue",
+		Habit: "climbs every tree"},
+	{Name: "Clara", Kind: "girl", She: true, Home: place("castle"), Friend: "Rosa", Food: "cake", Colour: "golden",
+		Habit: "reads every evening"},
+	{Name: "David", Kind: "boy", Home: place("harbour"), Friend: "Oskar", Food: "fish", Colour: "white",
+		Habit: "counts the boats"},
+	{Name: "Emma", Kind: "girl", She: true, Home: place("village"), Friend: "Pia", Food: "soup", Colour: "green",
+		Habit: "draws the clouds"},
+	{Name: "Finn", Kind: "boy", Home: place("orchard"), Friend: "Max", Food: "pears", Colour: "yellow",
+		Habit: "runs to school"},
+	{Name: "Greta", Kind: "girl", She: true, Home: place("market"), Friend: "Otto", Food: "cheese", Colour: "black",
+		Habit: "asks many questions"},
+	{Name: "Hugo", Kind: "boy", Home: place("school"), Friend: "Ida", Food: "nuts", Colour: "brown",
+		Habit: "tells long jokes"},
+	{Name: "Ida", Kind: "girl", She: true, Home: place("tower"), Friend: "Hugo", Food: "honey", Colour: "silver",
+		Habit: "looks at the stars"},
+	{Name: "Jonas", Kind: "boy", Home: place("meadow"), Friend: "Tilda", Food: "berries", Colour: "red",
+		Habit: "sleeps in the grass"},
+	{Name: "Otto", Kind: "baker", Home: place("village"), Friend: "Martha", Food: "cake", Colour: "white",
+		Habit: "gets up at night"},
+	{Name: "Martha", Kind: "miller", She: true, Home: place("mill"), Friend: "Otto", Food: "bread", Colour: "yellow",
+		Habit: "hums at work"},
+	{Name: "Simon", Kind: "fisher", Home: place("lake"), Friend: "Vera", Food: "fish", Colour: "blue",
+		Habit: "never talks much"},
+	{Name: "Vera", Kind: "smith", She: true, Home: place("bridge"), Friend: "Simon", Food: "soup", Colour: "black",
+		Habit: "laughs very loud"},
+	{Name: "Bruno", Kind: "bear", Home: place("cave"), Friend: "Fiona", Food: "honey", Colour: "brown",
+		Habit: "sleeps all winter"},
+	{Name: "Fiona", Kind: "fox", She: true, Home: place("forest"), Friend: "Bruno", Food: "berries", Colour: "red",
+		Habit: "knows every path"},
+	{Name: "Max", Kind: "hare", Home: place("meadow"), Friend: "Finn", Food: "apples", Colour: "green",
+		Habit: "hops over every stone"},
+	{Name: "Oskar", Kind: "otter", Home: place("river"), Friend: "David", Food: "fish", Colour: "silver",
+		Habit: "swims every day"},
+	{Name: "Rosa", Kind: "goat", She: true, Home: place("hill"), Friend: "Clara", Food: "pears", Colour: "white",
+		Habit: "eats old hats"},
+	{Name: "Tilda", Kind: "duck", She: true, Home: place("lake"), Friend: "Jonas", Food: "bread", Colour: "yellow",
+		Habit: "talks all day"},
+	{Name: "Willi", Kind: "wolf", Home: place("forest"), Friend: "Pia", Food: "cheese", Colour: "black",
+		Habit: "sings at night"},
+	{Name: "Pia", Kind: "cat", She: true, Home: place("barn"), Friend: "Willi", Food: "cream", Colour: "golden",
+		Habit: "sleeps in the sun"},
 }
 
 var (
-	adjectives = []string{"red", "blue", "green", "yellow", "white", "black", "brown", "golden", "silver", "big", "small", "old", "new", "wooden", "shiny"}
-	colours    = adjectives[:9]
+	adjectives = []string{"red", "blue", "green", "yellow", "white", "black", "brown", "golden", "silver", "big", "small",
+		"old", "new", "wooden", "shiny"}
+	colours = adjectives[:9]
 	// The first ten things can be broken.
-	things    = []string{"drum", "lamp", "boat", "kite", "cup", "mirror", "clock", "doll", "flute", "pot", "ball", "book", "key", "ring", "hat", "basket", "bell", "rope", "map", "coin", "blanket", "spoon", "box", "scarf", "shell", "stone", "feather", "bag"}
+	things = []string{"drum", "lamp", "boat", "kite", "cup", "mirror", "clock", "doll", "flute", "pot", "ball", "book",
+		"key", "ring", "hat", "basket", "bell", "rope", "map", "coin", "blanket", "spoon", "box", "scarf",
+		"shell", "stone", "feather", "bag"}
 	breakable = things[:10]
 	// The first four foods are made, the others are found.
 	foods    = []string{"bread", "cake", "soup", "cheese", "fish", "pears", "apples", "nuts", "honey", "berries", "cream"}

@@ -48,7 +48,8 @@ func Train(text string, size int) (*Vocabulary, error) {
 	}
 	merges := size - len(v.Tokens) - len(chars)
 	if merges < 0 {
-		return nil, fmt.Errorf("a vocabulary of %d tokens has no room for 259 fixed tokens and %d characters", size, len(chars))
+		return nil, fmt.Errorf("a vocabulary of %d tokens has no room for 259 fixed tokens and %d characters", size,
+			len(chars))
 	}
 	n := 0
 	for ; n < merges; n++ {

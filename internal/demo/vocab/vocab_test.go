@@ -46,7 +46,8 @@ func TestTrainBeginsWithTheFixedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Tokens[UNK] != "<unk>" || v.Tokens[BOS] != "<s>" || v.Tokens[EOS] != "</s>" || v.Tokens[3] != "<0x00>" || v.Tokens[258] != "<0xFF>" {
+	if v.Tokens[UNK] != "<unk>" || v.Tokens[BOS] != "<s>" || v.Tokens[EOS] != "</s>" || v.Tokens[3] != "<0x00>" ||
+		v.Tokens[258] != "<0xFF>" {
 		t.Errorf("fixed tokens are %q … %q", v.Tokens[:4], v.Tokens[258])
 	}
 	if v.Types[UNK] != Unknown || v.Types[BOS] != Control || v.Types[100] != Byte || v.Types[259] != Normal {
