@@ -30,9 +30,9 @@ func New(b *Base, opt method.Options) (*Adapter, error) {
 // CheckOptions reports options that New would refuse for any base.
 func CheckOptions(opt method.Options) error { return attach.CheckOptions(opt) }
 
-// Load reads an adapter: a file written by Save or by a training run's checkpoint, a directory of PEFT or AdapterHub, or a
-// directory's adapter_model.safetensors. Errors name the file, and what in it is not supported (ErrUnsupported) or does
-// not fit together (ErrBadFile).
+// Load reads an adapter: a file written by Save or by a training run's checkpoint, a directory of PEFT or AdapterHub,
+// or a directory's adapter_model.safetensors. Errors name the file, and what in it is not supported (ErrUnsupported) or
+// does not fit together (ErrBadFile).
 func Load(path string) (*Adapter, error) {
 	a, err := attach.Load(path)
 	if err != nil {
@@ -49,9 +49,9 @@ func (a *Adapter) Save(path string) error { return a.adapter.Save(path) }
 // README.md. Files of these names in an existing directory are replaced.
 func (a *Adapter) SaveDir(dir string) error { return a.adapter.SaveDir(dir) }
 
-// SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it cannot
-// compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there read the
-// stream as it is.
+// SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it
+// cannot compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there
+// read the stream as it is.
 func (a *Adapter) SaveAdapterHub(dir string, b *Base) error {
 	return methods.SaveAdapterHub(a.adapter, dir, b.base)
 }
@@ -64,9 +64,9 @@ func (a *Adapter) CheckFit(b *Base) error {
 }
 
 // TrainQuantized makes training of an adapter that is not yet trained quantization-aware: each step rounds the weights
-// that its method makes to blocks of the base's own types, and merging writes these blocks. PEFT loads the adapter as one
-// of its method. Errors say why a method cannot be trained so, and which weight has nothing to move. Plain LoRA pairs have
-// more channels as method.QAT.
+// that its method makes to blocks of the base's own types, and merging writes these blocks. PEFT loads the adapter as
+// one of its method. Errors say why a method cannot be trained so, and which weight has nothing to move. Plain LoRA
+// pairs have more channels as method.QAT.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	return a.adapter.TrainOnGrid(b.base, opt)
 }
@@ -99,8 +99,8 @@ func (a *Adapter) SuggestLR(b *Base) float64 { return a.adapter.SuggestLR(b.base
 // keys and values before every layer's attention.
 func (a *Adapter) VirtualTokens() int { return a.adapter.VirtualTokens() }
 
-// Template says where virtual tokens stand among the fields of a record: "[P*3] {question} [P*5] {answer}"; "" where they
-// stand before a text.
+// Template says where virtual tokens stand among the fields of a record: "[P*3] {question} [P*5] {answer}"; "" where
+// they stand before a text.
 func (a *Adapter) Template() string { return a.adapter.Config.Template }
 
 // Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
@@ -109,8 +109,8 @@ func (a *Adapter) Classifies() bool { return a.adapter.Classifies() }
 // Classes are what the adapter classifies into, nil where it does not.
 func (a *Adapter) Classes() *Classes { return (*Classes)(a.adapter.Config.Classes) }
 
-// SetClasses records what the adapter is to classify into, by the words of a label. An adapter that has classes from its
-// options keeps them.
+// SetClasses records what the adapter is to classify into, by the words of a label. An adapter that has classes from
+// its options keeps them.
 func (a *Adapter) SetClasses(c *Classes) {
 	if a.adapter.Config.Classes == nil {
 		a.adapter.Config.Classes = (*attach.Classes)(c)

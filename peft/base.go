@@ -20,8 +20,8 @@ func OpenBase(path string) (*Base, error) {
 	return &Base{b}, nil
 }
 
-// FindBase is the path of the base that an adapter was trained over: that in its origin, else a file of the same name in
-// the adapter's own directory or in the working directory. adapterPath is what the adapter was loaded from.
+// FindBase is the path of the base that an adapter was trained over: that in its origin, else a file of the same name
+// in the adapter's own directory or in the working directory. adapterPath is what the adapter was loaded from.
 func FindBase(a *Adapter, adapterPath string) (string, error) {
 	return attach.FindBase(a.adapter, adapterPath)
 }
@@ -69,8 +69,8 @@ func (b *Base) Parameters() int64 { return int64(b.base.Model.Parameters()) }
 // HasTokenizer reports whether the files have a tokenizer.
 func (b *Base) HasTokenizer() bool { return b.base.Tokenizer != nil }
 
-// Tokenize reads a text in the base's vocabulary. Control tokens that are written out in it count as such; no BOS is put
-// in front. A base without tokenizer is an error.
+// Tokenize reads a text in the base's vocabulary. Control tokens that are written out in it count as such; no BOS is
+// put in front. A base without tokenizer is an error.
 func (b *Base) Tokenize(text string) ([]int32, error) {
 	if b.base.Tokenizer == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.base.Path)

@@ -41,25 +41,26 @@ type Classes struct {
 type DataOptions struct {
 	SeqLen int // the most tokens of an example, BOS and EOS included; 0: 512, or less where the base was made for less
 
-	TextField       string  // field of a whole text; "": text. This field, or both others
-	PromptField     string  // field of the prompt; "": prompt, or question
-	CompletionField string  // field of the completion; "": completion, or answer
-	Separator       *string // between the two; nil: nothing for fields called prompt and completion, a newline for others
+	TextField       string // field of a whole text; "": text. This field, or both others
+	PromptField     string // field of the prompt; "": prompt, or question
+	CompletionField string // field of the completion; "": completion, or answer
+	// between the two; nil: nothing for fields called prompt and completion, a newline for others
+	Separator *string
 
-	// Adapters are those that the data is for: records are put into the template of the one that has one, and classified
-	// as the adapters are.
+	// Adapters are those that the data is for: records are put into the template of the one that has one, and
+	// classified as the adapters are.
 	Adapters []*Adapter
 	Classes  *Classes // records are classified; nil: they are not, unless an adapter's are
 }
 
-// LoadData reads a .txt or .jsonl file, plain or compressed (.gz, .zst), in the vocabulary of a base. A text is cut into
-// pieces of SeqLen tokens. The lines of a .jsonl are objects with a text, with a prompt and a completion, or with a
-// question and an answer; of the last two only the completion and the answer carry loss. Errors name the file, the line,
-// what was found and what was expected.
+// LoadData reads a .txt or .jsonl file, plain or compressed (.gz, .zst), in the vocabulary of a base. A text is cut
+// into pieces of SeqLen tokens. The lines of a .jsonl are objects with a text, with a prompt and a completion, or with
+// a question and an answer; of the last two only the completion and the answer carry loss. Errors name the file, the
+// line, what was found and what was expected.
 func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
 	o := attach.DataOptions{
-		SeqLen: opt.SeqLen, TextField: opt.TextField, PromptField: opt.PromptField, CompletionField: opt.CompletionField,
-		Separator: opt.Separator, Classes: (*attach.Classes)(opt.Classes),
+		SeqLen: opt.SeqLen, TextField: opt.TextField, PromptField: opt.PromptField,
+		CompletionField: opt.CompletionField, Separator: opt.Separator, Classes: (*attach.Classes)(opt.Classes),
 	}
 	for _, a := range opt.Adapters {
 		if classes := a.adapter.Config.Classes; classes != nil {

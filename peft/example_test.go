@@ -18,8 +18,8 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Fine-tune a GGUF file where it lies, merge the adapter into a file of the same types and size, and write the adapter for
-// llama.cpp. The model and the data are those of peftconv demo.
+// Fine-tune a GGUF file where it lies, merge the adapter into a file of the same types and size, and write the adapter
+// for llama.cpp. The model and the data are those of peftconv demo.
 func Example() {
 	dir, err := os.MkdirTemp("", "peftconv-example-")
 	if err != nil {
@@ -55,7 +55,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s: %d steps, better than the base: %v\n", adapter.Describe(), result.Steps, *result.EvalLoss < *result.BaseLoss)
+	fmt.Printf("%s: %d steps, better than the base: %v\n", adapter.Describe(), result.Steps,
+		*result.EvalLoss < *result.BaseLoss)
 
 	trained := []peft.Scaled{{Adapter: adapter, Scale: 1}}
 	merged := filepath.Join(dir, "merged.gguf")
@@ -107,7 +108,8 @@ func ExampleLoad() {
 	}
 	loaded := []peft.Scaled{{Adapter: adapter, Scale: 1}}
 	emit := func(piece string) { fmt.Print(piece) }
-	if _, err = generate.Run(context.Background(), base, loaded, "Once upon a time", generate.Options{N: 64}, emit); err != nil {
+	if _, err = generate.Run(context.Background(), base, loaded, "Once upon a time", generate.Options{N: 64},
+		emit); err != nil {
 		log.Fatal(err)
 	}
 	if err := export.GGUF(adapter, base, "adapter.gguf"); err != nil {

@@ -21,9 +21,9 @@ func TestDefaults(t *testing.T) {
 	}
 	defer base.Close()
 	for _, opt := range []method.Options{
-		method.LoRA{}, method.IA3{}, method.LNTuning{}, method.BitFit{}, method.LoHa{}, method.LoKr{}, method.VeRA{}, method.OFT{},
-		method.AdaLoRA{}, method.Bottleneck{}, method.PromptTuning{}, method.PrefixTuning{}, method.PTuning{}, method.PTuningV2{},
-		method.QAT{},
+		method.LoRA{}, method.IA3{}, method.LNTuning{}, method.BitFit{}, method.LoHa{}, method.LoKr{}, method.VeRA{},
+		method.OFT{}, method.AdaLoRA{}, method.Bottleneck{}, method.PromptTuning{}, method.PrefixTuning{},
+		method.PTuning{}, method.PTuningV2{}, method.QAT{},
 	} {
 		t.Run(opt.Method(), func(t *testing.T) {
 			flags := []string{"--method", opt.Method(), "--seed", "0"}
@@ -44,7 +44,8 @@ func TestDefaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "out.safetensors")
-			_, err = train.Run(context.Background(), base, a, data, data.Sample(sampledTokens), train.Options{Steps: 3, Out: out})
+			_, err = train.Run(context.Background(), base, a, data, data.Sample(sampledTokens),
+				train.Options{Steps: 3, Out: out})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,11 +19,11 @@ type Family struct {
 	// Settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are
 	// fields of Config.
 	Settings func() Settings
-	// Allowed says which values can be taken of fields of adapter_config.json that the settings do not hold. A field that
-	// is in neither may be there as long as it is off.
+	// Allowed says which values can be taken of fields of adapter_config.json that the settings do not hold. A field
+	// that is in neither may be there as long as it is off.
 	Allowed map[string]func(v any) bool
-	// Method makes the method over an adapter's tensors and checks that they fit the configuration and each other. It may
-	// set the flags of the tensors.
+	// Method makes the method over an adapter's tensors and checks that they fit the configuration and each other. It
+	// may set the flags of the tensors.
 	Method func(c *Config, params []Param) (Method, error)
 }
 
@@ -61,8 +61,8 @@ type Method interface {
 	Permuted(b *Base) ([]Permutation, error)
 }
 
-// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of its
-// own for what it does.
+// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of
+// its own for what it does.
 type Attachment interface {
 	model.Hooks
 	// Effect says what the attachment does beside its hooks. It is asked for once.

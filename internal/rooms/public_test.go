@@ -28,7 +28,8 @@ func TestPublic(t *testing.T) {
 
 // TestPublicFinds runs the search on declarations that show internal types in every place where one can be.
 func TestPublicFinds(t *testing.T) {
-	const imports = "package p\nimport (\n\"" + module + "internal/attach\"\nhidden \"" + module + "internal/model\"\n\"" + module + "gguf\"\n)\n"
+	const imports = "package p\nimport (\n\"" + module + "internal/attach\"\nhidden \"" + module +
+		"internal/model\"\n\"" + module + "gguf\"\n)\n"
 	for text, want := range map[string]int{
 		"type Base = attach.Base": 1,
 		"type Base struct { A *attach.Base; b *attach.Base; C, D gguf.Type }": 1,
@@ -98,7 +99,8 @@ func shownInternals(file *ast.File) []string {
 						look(s.Name.Name, s.Type)
 					}
 				case *ast.ValueSpec:
-					if !s.Names[0].IsExported() || d.Tok == token.CONST { // the value of a constant has a type of the language
+					// the value of a constant has a type of the language
+					if !s.Names[0].IsExported() || d.Tok == token.CONST {
 						continue
 					}
 					if s.Type != nil {

@@ -44,8 +44,8 @@ func (opt *ResizeOptions) Check() error {
 // maxLowRank is a bound against slips of the finger: no weight is that wide.
 const maxLowRank = 1 << 16
 
-// choose is the rank that a module gets, whose singular values are s, descending, of which the largest are known; squares
-// is the sum of the squares of all. It is 1 at least.
+// choose is the rank that a module gets, whose singular values are s, descending, of which the largest are known;
+// squares is the sum of the squares of all. It is 1 at least.
 func (opt *ResizeOptions) choose(s []float64, squares float64) int {
 	limit := len(s)
 	if opt.Rank > 0 {
@@ -84,10 +84,10 @@ type ResizedModule struct {
 }
 
 // Resize makes a LoRA of another rank whose change is as near as can be, by the singular values of each module's B·A.
-// They are found exactly, in the space of the factors (QR of each, then those of a matrix of the rank's size). The result
-// has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where the rank
-// grows, the new rows of A are random and the new columns of B zero, so that training can use them and the change is the
-// same.
+// They are found exactly, in the space of the factors (QR of each, then those of a matrix of the rank's size). The
+// result has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where
+// the rank grows, the new rows of A are random and the new columns of B zero, so that training can use them and the
+// change is the same.
 func Resize(ctx context.Context, a *peft.Adapter, opt ResizeOptions) (*peft.Adapter, *ResizeReport, error) {
 	out, report, err := resize(ctx, handle.Adapter(a), opt)
 	return wrapped(out), report, err

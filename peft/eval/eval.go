@@ -38,7 +38,8 @@ func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.D
 }
 
 // loss is Loss on what the arguments hold.
-func loss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *attach.Data, batchTokens int) (*evaluate.Result, error) {
+func loss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *attach.Data,
+	batchTokens int) (*evaluate.Result, error) {
 	if batchTokens == 0 {
 		batchTokens = evaluate.Tokens
 	}
@@ -76,12 +77,14 @@ type PerplexityOptions struct {
 // is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
 // the tokens of the text; BOS is put in front where the vocabulary says so and it is not there. What does not fill a
 // window is left out.
-func Perplexity(ctx context.Context, b *peft.Base, adapters []peft.Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+func Perplexity(ctx context.Context, b *peft.Base, adapters []peft.Scaled, ids []int32,
+	opt PerplexityOptions) (*PerplexityResult, error) {
 	return perplexity(ctx, handle.Base(b), handle.Scaled(adapters), ids, opt)
 }
 
 // perplexity is Perplexity on what the arguments hold.
-func perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+func perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32,
+	opt PerplexityOptions) (*PerplexityResult, error) {
 	if opt.Ctx == 0 {
 		opt.Ctx = DefaultWindow
 	}

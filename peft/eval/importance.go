@@ -26,13 +26,14 @@ type ImportanceOptions struct {
 	Progress func(done, windows int)
 }
 
-// Importance measures an importance matrix: it runs a base over windows of a text, whose tokens are ids, and adds up the
-// squares of the inputs of each linear map, as llama-imatrix does. BOS and windows are as for Perplexity. The result names no
-// dataset.
+// Importance measures an importance matrix: it runs a base over windows of a text, whose tokens are ids, and adds up
+// the squares of the inputs of each linear map, as llama-imatrix does. BOS and windows are as for Perplexity. The
+// result names no dataset.
 func Importance(ctx context.Context, b *peft.Base, ids []int32, opt ImportanceOptions) (*imatrix.Matrix, error) {
 	base := handle.Base(b)
 	o := calibrate.Options{
-		Ctx: opt.Ctx, Chunks: opt.Chunks, Head: opt.Head, ExactActivations: opt.ExactActivations, Progress: opt.Progress,
+		Ctx: opt.Ctx, Chunks: opt.Chunks, Head: opt.Head, ExactActivations: opt.ExactActivations,
+		Progress: opt.Progress,
 	}
 	if o.Ctx == 0 {
 		o.Ctx = DefaultWindow

@@ -102,7 +102,8 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
 			continue
 		}
 		pairs = append(pairs, exportPair{
-			tensor: name, a: a.Tensors[mod.A].Data, b: exportB(a, mod, heads), aRows: mod.Rank, rank: mod.Rank, in: mod.In, out: mod.Out,
+			tensor: name, a: a.Tensors[mod.A].Data, b: exportB(a, mod, heads), aRows: mod.Rank, rank: mod.Rank,
+			in: mod.In, out: mod.Out,
 		})
 	}
 	return pairs, nil
@@ -114,20 +115,23 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	case m.Config.DoRA:
 		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
 	case !m.Extras.None():
-		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.Extras.Describe())
+		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it",
+			m.Extras.Describe())
 	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
-	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules, func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
+	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules,
+		func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
 		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
 	}
 	return nil
 }
 
-// exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for each
-// token.
+// exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for
+// each token.
 func exportEmbedding(a *attach.Adapter, name string, mod methods.LoRAModule) exportPair {
 	pair := exportPair{
-		tensor: name, a: linalg.Transpose(a.Tensors[mod.A].Data, mod.Rank, mod.In), b: slices.Clone(a.Tensors[mod.B].Data),
+		tensor: name, a: linalg.Transpose(a.Tensors[mod.A].Data, mod.Rank, mod.In),
+		b:     slices.Clone(a.Tensors[mod.B].Data),
 		aRows: mod.In, rank: mod.Rank, in: mod.Rank, out: mod.Out,
 	}
 	if !a.Config.Plain() {

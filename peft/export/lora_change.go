@@ -67,8 +67,8 @@ func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]exportPair, 
 	return pairs, report, err
 }
 
-// exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a change of
-// low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
+// exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a
+// change of low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
 func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]exportPair, *LoRAReport, error) {
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -76,11 +76,13 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 	}
 	changes := bound.Changes()
 	if changes == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds",
+		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a "+
+			"GGUF LoRA holds",
 			a.Config.Method)
 	}
 	if changesVectors(bound) {
-		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
+		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: " +
+			"merge it")
 	}
 	report, total := &LoRAReport{}, pairSums{}
 	var pairs []exportPair
@@ -113,7 +115,8 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 
 // changesVectors reports whether an adapter changes vectors that are there.
 func changesVectors(bound *attach.Bound) bool {
-	return slices.ContainsFunc(bound.Vectors(), func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil })
+	changed := func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil }
+	return slices.ContainsFunc(bound.Vectors(), changed)
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.

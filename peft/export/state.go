@@ -46,8 +46,8 @@ type StateOptions struct {
 	F32       bool   // keys and values are F32, as the target has them with a cache of that type; otherwise F16
 	Attention string // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
 	Streams   int    // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
-	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones. Where
-	// it is given, that file is written with other keys and values, whatever its version.
+	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones.
+	// Where it is given, that file is written with other keys and values, whatever its version.
 	From string
 }
 
@@ -77,7 +77,8 @@ func (opt *StateOptions) check() (stateVersion, error) {
 	case !known:
 		return v, fmt.Errorf("target %q is not known, expected 2026, 2025 or 2025-02", opt.Target)
 	case opt.Kind != "" && opt.Kind != StateSession && opt.Kind != StateSequence:
-		return v, fmt.Errorf("a state of kind %q is not known, expected %s or %s", opt.Kind, StateSession, StateSequence)
+		return v, fmt.Errorf("a state of kind %q is not known, expected %s or %s", opt.Kind, StateSession,
+			StateSequence)
 	case opt.Streams < 0 || opt.Streams > 256:
 		return v, fmt.Errorf("%d streams, expected 1 to 256", opt.Streams)
 	}
@@ -139,7 +140,8 @@ func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, e
 		a := bound.Adapter
 		switch {
 		case a.Config.Template != "":
-			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
+			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as " +
+				"a model")
 		case a.Heads() > 0:
 			return nil, attach.ErrClassifier
 		case a.VirtualTokens() == 0:
@@ -280,7 +282,8 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the same model "+
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the "+
+		"same model "+
 		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
 }
 

@@ -21,8 +21,9 @@ type Options struct {
 	TopK        int     // > 0: only the so many likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
 	Seed        uint64
-	Context     int  // the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
-	IgnoreEOG   bool // go on after a token that ends an answer
+	// the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
+	Context   int
+	IgnoreEOG bool // go on after a token that ends an answer
 }
 
 // Result is what Run made.
@@ -37,12 +38,14 @@ type Result struct {
 
 // Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
 // is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
-func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options,
+	emit func(piece string)) (*Result, error) {
 	return run(ctx, handle.Base(b), handle.Scaled(adapters), prompt, opt, emit)
 }
 
 // run is Run on what the arguments hold.
-func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options,
+	emit func(piece string)) (*Result, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}

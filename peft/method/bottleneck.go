@@ -1,7 +1,7 @@
 package method
 
-// Bottleneck is bottleneck adapters: small networks after or beside attention and the feed-forward network. A zero field
-// is the default that its comment says.
+// Bottleneck is bottleneck adapters: small networks after or beside attention and the feed-forward network. A zero
+// field is the default that its comment says.
 type Bottleneck struct {
 	Placement  string   // Parallel, SerialPfeiffer or SerialHoulsby; "" is Parallel
 	Bottleneck int      // width between the projections; 0 is 32
@@ -26,7 +26,8 @@ const (
 
 // Values of Bottleneck.Input: what a serial-pfeiffer or parallel adapter reads.
 const (
-	InputNorm   = "norm"   // the stream after an RMS norm: the part's own for parallel, a trained one for serial-pfeiffer
+	// the stream after an RMS norm: the part's own for parallel, a trained one for serial-pfeiffer
+	InputNorm   = "norm"
 	InputStream = "stream" // the stream as it is, which is how AdapterHub has it
 )
 

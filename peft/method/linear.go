@@ -1,7 +1,7 @@
 package method
 
-// IA3 is (IA)³ (Liu et al. 2022): vectors that scale outputs or inputs of linear maps. The zero value scales keys, values
-// and the inner activations of the feed-forward network: k_proj, v_proj and the input of down_proj.
+// IA3 is (IA)³ (Liu et al. 2022): vectors that scale outputs or inputs of linear maps. The zero value scales keys,
+// values and the inner activations of the feed-forward network: k_proj, v_proj and the input of down_proj.
 type IA3 struct {
 	Placement
 	FeedForward []string // those of the targets whose input is scaled, by name; nil: down_proj
@@ -13,8 +13,8 @@ func (IA3) Method() string { return "ia3" }
 // LNTuning trains the weights of norms (Zhao et al. 2023). The zero value is every norm.
 type LNTuning struct {
 	Targets []string // of the norms, by the last parts of their names: input_layernorm, post_attention_layernorm, norm
-	// Layers is as for peft.ParseLayers. Where it leaves layers out the norm after the last is left out too, unless Targets
-	// names it.
+	// Layers is as for peft.ParseLayers. Where it leaves layers out the norm after the last is left out too, unless
+	// Targets names it.
 	Layers    string
 	BaseModel string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
 }
@@ -29,8 +29,8 @@ type BitFit struct{ Placement }
 // Method is "bitfit".
 func (BitFit) Method() string { return "bitfit" }
 
-// LoHa is the low-rank Hadamard product (Hyeon-Woo et al. 2021). The zero value is rank 8, alpha 16, every linear map of
-// every layer.
+// LoHa is the low-rank Hadamard product (Hyeon-Woo et al. 2021). The zero value is rank 8, alpha 16, every linear map
+// of every layer.
 type LoHa struct {
 	Placement
 	Rank  int     // of each of the two factors; 0 is 8. The change has a rank of up to its square
@@ -40,8 +40,8 @@ type LoHa struct {
 // Method is "loha".
 func (LoHa) Method() string { return "loha" }
 
-// LoKr is the low-rank Kronecker product. The zero value is rank 8, alpha 16, every linear map of every layer, with both
-// sides of each weight split as evenly as they can be.
+// LoKr is the low-rank Kronecker product. The zero value is rank 8, alpha 16, every linear map of every layer, with
+// both sides of each weight split as evenly as they can be.
 type LoKr struct {
 	Placement
 	Rank          int     // of w2, and of w1 with DecomposeBoth, where these are larger; 0 is 8
@@ -66,12 +66,14 @@ type VeRA struct {
 // Method is "vera".
 func (VeRA) Method() string { return "vera" }
 
-// OFT is orthogonal fine-tuning (Qiu et al. 2023): a rotation of the inputs, in blocks. The zero value rotates blocks of
-// 32 inputs of every linear map, by PEFT's series.
+// OFT is orthogonal fine-tuning (Qiu et al. 2023): a rotation of the inputs, in blocks. The zero value rotates blocks
+// of 32 inputs of every linear map, by PEFT's series.
 type OFT struct {
 	Placement
-	BlockSize   int     // inputs that are rotated together, moved to the nearest divisor of the inputs of each weight; 0 is 32
-	Exact       bool    // Cayley's transform itself, with an inverse for each block, in place of the first terms of a series
+	// inputs that are rotated together, moved to the nearest divisor of the inputs of each weight; 0 is 32
+	BlockSize int
+	// Cayley's transform itself, with an inverse for each block, in place of the first terms of a series
+	Exact       bool
 	Terms       int     // of the series; 0 is 5
 	Share       bool    // one rotation for all blocks of a weight
 	Constrained bool    // blocks stay within Eps of no rotation (COFT)
@@ -81,8 +83,8 @@ type OFT struct {
 // Method is "oft".
 func (OFT) Method() string { return "oft" }
 
-// AdaLoRA is LoRA whose ranks are allocated in training (Zhang et al. 2023). The zero value is rank 12 on every linear map
-// of every layer, reduced to 8 on average between a tenth and seven tenths of the run.
+// AdaLoRA is LoRA whose ranks are allocated in training (Zhang et al. 2023). The zero value is rank 12 on every linear
+// map of every layer, reduced to 8 on average between a tenth and seven tenths of the run.
 type AdaLoRA struct {
 	Placement
 	Rank       int     // of a weight at the end, on average; 0 is 8

@@ -1,7 +1,7 @@
 package method
 
-// LoRA is low-rank adaptation (Hu et al. 2021) and its variants: W + scale·B·A. The zero value is rank 8, alpha 16, every
-// linear map of every layer.
+// LoRA is low-rank adaptation (Hu et al. 2021) and its variants: W + scale·B·A. The zero value is rank 8, alpha 16,
+// every linear map of every layer.
 type LoRA struct {
 	Rank         int                // 0 is 8
 	Alpha        float64            // the scale is Alpha/Rank; 0 is twice the rank
@@ -12,14 +12,15 @@ type LoRA struct {
 	DoRA         bool               // train the norms of the rows beside their directions (Liu et al. 2024)
 	RankPattern  map[string]int     // ranks of single modules: name, suffix or regular expression -> rank
 	AlphaPattern map[string]float64 // alphas of single modules, likewise
-	Init         string             // how the matrices are initialized: InitKaiming ("" is the same) or another of Inits
-	Original     string             // for InitLoftQ: path of the model that the base was quantized from
-	Bias         string             // BiasNone ("" is the same), BiasLoRA or BiasAll
-	Norms        bool               // train the weights of all norms too
-	Save         []string           // train these whole: "embed_tokens", "lm_head"
-	TokenIDs     []int32            // train the rows of these tokens in the embedding table
-	Seed         uint64             // of the random numbers that tensors are initialized with
-	BaseModel    string             // what PEFT is told to load the adapter onto; "" is what the base's metadata says
+	// how the matrices are initialized: InitKaiming ("" is the same) or another of Inits
+	Init      string
+	Original  string   // for InitLoftQ: path of the model that the base was quantized from
+	Bias      string   // BiasNone ("" is the same), BiasLoRA or BiasAll
+	Norms     bool     // train the weights of all norms too
+	Save      []string // train these whole: "embed_tokens", "lm_head"
+	TokenIDs  []int32  // train the rows of these tokens in the embedding table
+	Seed      uint64   // of the random numbers that tensors are initialized with
+	BaseModel string   // what PEFT is told to load the adapter onto; "" is what the base's metadata says
 }
 
 // Method is "lora".

@@ -1,7 +1,7 @@
 package method
 
-// QAT is quantization-aware training of plain LoRA pairs that move the blocks of a quantized base (peftconv train --method
-// lora --qat). The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
+// QAT is quantization-aware training of plain LoRA pairs that move the blocks of a quantized base (peftconv train
+// --method lora --qat). The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
 type QAT struct {
 	Channels  string   // a channel, several joined with +, or ChannelAuto ("" is the same)
 	Rank      int      // 0 is 8
@@ -17,8 +17,8 @@ type QAT struct {
 // Method is "qat".
 func (QAT) Method() string { return "qat" }
 
-// Quantized says how an adapter of another method is trained on the grid of a quantized base (peft.Adapter.TrainQuantized).
-// The zero value dithers, and takes the channels by method and type.
+// Quantized says how an adapter of another method is trained on the grid of a quantized base
+// (peft.Adapter.TrainQuantized). The zero value dithers, and takes the channels by method and type.
 type Quantized struct {
 	Channels string // ChannelAuto ("" is the same), ChannelCode or ChannelRow
 	Dither   string // DitherUniform ("" is the same) or DitherNone

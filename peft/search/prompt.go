@@ -92,7 +92,8 @@ type Progress struct {
 
 // Score is how well a prompt does.
 type Score struct {
-	Loss     float64  `json:"loss"`               // of labelled data a record's: among the labels; else a token's of the answers
+	// of labelled data a record's: among the labels; else a token's of the answers
+	Loss     float64  `json:"loss"`
 	Accuracy *float64 `json:"accuracy,omitempty"` // share of the records whose label is the likeliest
 	Fluency  *float64 `json:"fluency,omitempty"`  // loss of a token of the template's own words from the first slot on
 	Examples int      `json:"examples"`
@@ -101,7 +102,8 @@ type Score struct {
 // Result is what Run finds.
 type Result struct {
 	Prompt
-	Start   Score   `json:"start"` // of the template as it was given, without its empty slots, on the data for the report
+	// of the template as it was given, without its empty slots, on the data for the report
+	Start   Score   `json:"start"`
 	Found   Score   `json:"found"` // of what was found, on the same
 	Sweeps  int     `json:"sweeps"`
 	Seed    uint64  `json:"seed"`
@@ -127,7 +129,8 @@ func (o *Options) Check() error {
 		unset int
 	}{
 		{"prompts at a time", &o.Beam, defaultBeam}, {"words for a slot", &o.Nominate, defaultNominate},
-		{"examples", &o.Examples, defaultExamples}, {"sweeps", &o.Sweeps, defaultSweeps}, {"tokens at once", &o.BatchTokens, evaluate.Tokens},
+		{"examples", &o.Examples, defaultExamples}, {"sweeps", &o.Sweeps, defaultSweeps},
+		{"tokens at once", &o.BatchTokens, evaluate.Tokens},
 	} {
 		if *n.value < 0 {
 			return fmt.Errorf("%d %s, expected 1 or more, or 0 for %d", *n.value, n.name, n.unset)
@@ -147,11 +150,11 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// Run finds words for the slots of a template that make the answers of the data likely. A slot is visited by
-// taking the gradient of the loss at the embedding of its word; the words whose embeddings lie furthest down it (HotFlip,
-// Ebrahimi et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a
-// beam of the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far,
-// the given one among them. The result depends on the seed but not on the number of threads.
+// Run finds words for the slots of a template that make the answers of the data likely. A slot is visited by taking the
+// gradient of the loss at the embedding of its word; the words whose embeddings lie furthest down it (HotFlip, Ebrahimi
+// et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a beam of
+// the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far, the
+// given one among them. The result depends on the seed but not on the number of threads.
 func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, error) {
 	s, err := newPromptSearch(handle.Base(b), data, opt)
 	if err != nil {
@@ -165,7 +168,8 @@ func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, er
 }
 
 // Eval measures a prompt on records, with adapters at work. batchTokens is as for eval.Loss.
-func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
+func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record,
+	batchTokens int) (*Score, error) {
 	score, err := evalPrompt(ctx, handle.Base(b), handle.Scaled(adapters), p, records, batchTokens)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate a prompt: %w", err)
@@ -173,7 +177,8 @@ func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, 
 	return score, nil
 }
 
-func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
+func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record,
+	batchTokens int) (*Score, error) {
 	text := p.Template
 	if p.Slots != "" { // the same words, and which of them were found
 		text = p.Slots
