@@ -250,9 +250,11 @@ func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*pe
 
 func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []train.Entry) {
 	train, eval := entries[0].Train, entries[0].Eval
-	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(), cli.Plural(base.Layers(), "layer"),
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
+		cli.Plural(base.Layers(), "layer"),
 		base.Width(), cli.BytesText(sizeOf(base.Path())))
-	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(train.Len(), "example"), cli.Plural(train.Tokens(), "token"),
+	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(train.Len(), "example"),
+		cli.Plural(train.Tokens(), "token"),
 		cli.Plural(eval.Len(), "example"), cli.Plural(eval.Tokens(), "token"))
 	for _, note := range slices.Concat(train.Notes(), eval.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)

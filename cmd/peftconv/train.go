@@ -189,13 +189,15 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 }
 
 func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data) {
-	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(), cli.Plural(base.Layers(), "layer"),
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
+		cli.Plural(base.Layers(), "layer"),
 		base.Width(), cli.BytesText(sizeOf(base.Path())))
 	fmt.Fprintf(s.Err, "adapter  %s, %s\n", a.Describe(), cli.Plural(a.Parameters(), "parameter"))
 	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(set.Len(), "example"), cli.Plural(set.Tokens(), "token"))
 	if o.evalData != "" {
-		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(evalSet.Len(), "example"), cli.Plural(evalSet.Tokens(), "token"))
+		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(evalSet.Len(), "example"),
+			cli.Plural(evalSet.Tokens(), "token"))
 	}
 	fmt.Fprintln(s.Err)
 	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
@@ -220,7 +222,8 @@ func (o *trainOptions) options() train.Options {
 }
 
 // runTraining trains behind a progress display.
-func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data,
+func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set,
+	evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
 	var m *cli.Meter
 	opt.Observer = train.OnStep(func(p train.Progress) {

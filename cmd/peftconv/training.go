@@ -29,7 +29,8 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
 	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
 		"time) or auto (never, where they take less than half of the free memory); the results are the same")
-	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto, which is bf16 "+
+	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: "+
+		"f32, bf16, int8 or auto, which is bf16 "+
 		"where that is faster on this processor; everything else, and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
 }

@@ -31,7 +31,8 @@ func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 
 func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
-		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch, b.Path, b.Architecture())
+		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,
+			b.Path, b.Architecture())
 	}
 	if err := a.findLatent(b); err != nil {
 		return nil, err

@@ -39,11 +39,12 @@ type Config struct {
 	Layers       []int              // layers_to_transform; nil is all
 	RankPattern  map[string]int     // rank_pattern: module name, suffix or regular expression -> rank
 	AlphaPattern map[string]float64 // alpha_pattern, likewise
-	Init         string             // init_lora_weights: method.InitKaiming ("" is the same), another of method.Inits, or what a file says
-	DoRA         bool               // use_dora: magnitudes of the rows beside the pairs
-	Bias         string             // bias: method.BiasNone ("" is the same), method.BiasLoRA or method.BiasAll
-	ToSave       []string           // modules_to_save: what is trained whole, by the last parts of names
-	TokenIDs     []int32            // trainable_token_indices of the embedding table
+	// init_lora_weights: method.InitKaiming ("" is the same), another of method.Inits, or what a file says
+	Init     string
+	DoRA     bool     // use_dora: magnitudes of the rows beside the pairs
+	Bias     string   // bias: method.BiasNone ("" is the same), method.BiasLoRA or method.BiasAll
+	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
+	TokenIDs []int32  // trainable_token_indices of the embedding table
 
 	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is not
 	// part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.

@@ -44,11 +44,13 @@ func TestConfigOfPEFT(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	for _, c := range []attach.Config{
 		{Method: attach.MethodLoRA, Rank: 1, Alpha: 0.5, Init: method.InitKaiming},
-		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: method.InitGaussian, BaseModel: "org/name",
-			Targets: attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: method.InitGaussian,
+			BaseModel: "org/name",
+			Targets:   attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
 		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: attach.Modules{Names: []string{"q_proj"}},
 			RankPattern: map[string]int{"q_proj": 4}, AlphaPattern: map[string]float64{"q_proj": 1}},
-		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: method.InitKaiming, DoRA: true, Bias: method.BiasAll, ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: method.InitKaiming, DoRA: true, Bias: method.BiasAll,
+			ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
 	} {
 		data, err := json.Marshal(c)
 		if err != nil {

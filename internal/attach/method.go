@@ -44,7 +44,8 @@ func familyOf(peftType string) (*Family, error) {
 		return f, nil
 	}
 	known := slices.Sorted(maps.Keys(Families))
-	return nil, errkind.Errorf(errors.ErrUnsupported, "peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
+	return nil, errkind.Errorf(errors.ErrUnsupported, "peft_type %q is not supported (supported: %s)", peftType,
+		strings.Join(known, ", "))
 }
 
 // Method is one family of adapters over tensors: what they are and what they do to a model.

@@ -125,11 +125,13 @@ func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear
 		m := &o.Modules[i]
 		l := byName[m.Name]
 		if l == nil {
-			return nil, errkind.Errorf(ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): an "+
+				"adapter of another base?",
 				b.Path, m.Name, len(b.Model.Layers))
 		}
 		if err := check(m, l); err != nil {
-			return nil, errkind.Errorf(ErrWrongBase, "%w (the weight in %s is %d×%d): an adapter of another base?", err, b.Path, l.W.Rows, l.W.Cols)
+			return nil, errkind.Errorf(ErrWrongBase, "%w (the weight in %s is %d×%d): an adapter of another base?",
+				err, b.Path, l.W.Rows, l.W.Cols)
 		}
 		found[i] = l
 	}

@@ -63,7 +63,8 @@ func makerOf(opt method.Options) (maker, error) {
 	m, ok := makers[opt.Method()]
 	if !ok {
 		known := slices.Sorted(maps.Keys(makers))
-		return m, fmt.Errorf("new adapter: method %q is not known, expected %s", opt.Method(), strings.Join(known, ", "))
+		return m, fmt.Errorf("new adapter: method %q is not known, expected %s", opt.Method(),
+			strings.Join(known, ", "))
 	}
 	return m, nil
 }

@@ -169,7 +169,8 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasLevels(t):
-		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no levels of their own, as the channel %s needs: choose plain LoRA pairs with the channel %s, which moves scales",
+		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no levels of their own, as the "+
+			"channel %s needs: choose plain LoRA pairs with the channel %s, which moves scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}
 	return ChannelCode, nil

@@ -97,8 +97,10 @@ func (m *BottleneckMethod) hubConfig(a *attach.Adapter, b *attach.Base) *hubConf
 	}
 	c.Config = hubBottleneck{
 		Attention: slices.Contains(m.Parts, model.Attention.String()), FFN: slices.Contains(m.Parts, model.FFN.String()),
-		Reduction: ReductionFactor(m.Width, m.Bottleneck), Activation: m.Activation, NormBefore: m.Placement == method.SerialPfeiffer,
-		NormAfter: true, Init: "mam_adapter", Parallel: m.Placement == method.Parallel, Scaling: m.Scale, ResidualBefore: true, LeaveOut: []int{},
+		Reduction: ReductionFactor(m.Width, m.Bottleneck), Activation: m.Activation,
+		NormBefore: m.Placement == method.SerialPfeiffer,
+		NormAfter:  true, Init: "mam_adapter", Parallel: m.Placement == method.Parallel, Scaling: m.Scale,
+		ResidualBefore: true, LeaveOut: []int{},
 	}
 	if m.Activation == "silu" {
 		c.Config.Activation = "swish"
@@ -142,8 +144,9 @@ func fromHub(config []byte, layers []int) (*attach.Config, error) {
 		return nil, err
 	}
 	s := &BottleneckSettings{
-		Placement: method.SerialHoulsby, Bottleneck: int(math.Floor(float64(c.HiddenSize) / h.Reduction)), Activation: hubActivations[h.Activation],
-		Scale: h.Scaling, Input: method.InputStream, Layers: layers,
+		Placement: method.SerialHoulsby, Bottleneck: int(math.Floor(float64(c.HiddenSize) / h.Reduction)),
+		Activation: hubActivations[h.Activation],
+		Scale:      h.Scaling, Input: method.InputStream, Layers: layers,
 	}
 	switch {
 	case h.Parallel:
@@ -165,9 +168,11 @@ func fromHub(config []byte, layers []int) (*attach.Config, error) {
 func (h *hubBottleneck) refuse() error {
 	switch {
 	case h.Architecture != nil:
-		return errkind.Errorf(errors.ErrUnsupported, "config: architecture %q is not supported, only bottleneck adapters are", *h.Architecture)
+		return errkind.Errorf(errors.ErrUnsupported, "config: architecture %q is not supported, only bottleneck "+
+			"adapters are", *h.Architecture)
 	case hubActivations[h.Activation] == "":
-		return errkind.Errorf(errors.ErrUnsupported, "config: non_linearity %q is not supported, expected relu, gelu or swish", h.Activation)
+		return errkind.Errorf(errors.ErrUnsupported, "config: non_linearity %q is not supported, expected relu, "+
+			"gelu or swish", h.Activation)
 	case !(h.Reduction > 0):
 		return fmt.Errorf("config: reduction_factor %v, expected more than 0", h.Reduction)
 	case !h.NormAfter, h.ResidualBefore != true:

@@ -20,7 +20,8 @@ func TestAdapterHub(t *testing.T) {
 	for _, opt := range []method.Bottleneck{
 		{Placement: method.SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
 		{Placement: method.SerialPfeiffer, Bottleneck: 7, Input: method.InputStream, Layers: "1"},
-		{Placement: method.Parallel, Bottleneck: 32, Input: method.InputStream, Scale: 4, Parts: []string{"attention"}, Activation: "relu"},
+		{Placement: method.Parallel, Bottleneck: 32, Input: method.InputStream, Scale: 4,
+			Parts: []string{"attention"}, Activation: "relu"},
 	} {
 		t.Run(opt.Placement, func(t *testing.T) {
 			a, err := methods.NewBottleneck(b, opt)

@@ -37,11 +37,13 @@ func (s *BottleneckSettings) Check() error {
 	_, known := activations[s.Activation]
 	switch {
 	case !slices.Contains([]string{method.SerialHoulsby, method.SerialPfeiffer, method.Parallel}, s.Placement):
-		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, method.SerialHoulsby, method.SerialPfeiffer, method.Parallel)
+		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, method.SerialHoulsby,
+			method.SerialPfeiffer, method.Parallel)
 	case s.Bottleneck < 1:
 		return fmt.Errorf("bottleneck %d, expected 1 or more", s.Bottleneck)
 	case !known && s.Activation != method.ActivationSwiGLU:
-		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation, method.ActivationSwiGLU)
+		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation,
+			method.ActivationSwiGLU)
 	case math.IsNaN(s.Scale) || math.IsInf(s.Scale, 0):
 		return fmt.Errorf("scale %v, expected a finite number", s.Scale)
 	case s.Input != method.InputNorm && s.Input != method.InputStream:
@@ -199,7 +201,9 @@ func bottleneckFamily() *attach.Family {
 		Settings: func() attach.Settings {
 			return &BottleneckSettings{Scale: 1, Activation: "silu", Input: method.InputNorm}
 		},
-		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newBottleneck(c, params) },
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
+			return newBottleneck(c, params)
+		},
 	}
 }
 
@@ -287,11 +291,13 @@ func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, st
 	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[BottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
 	at.scale = float32(m.Scale * strength)
 	if m.Width != b.Model.Spec.Width {
-		return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: made for a width of %d, but %s has %d: an adapter of another base?", m.Width, b.Path, b.Model.Spec.Width)
+		return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: made for a width of %d, but %s has %d: an adapter "+
+			"of another base?", m.Width, b.Path, b.Model.Spec.Width)
 	}
 	for _, place := range m.places {
 		if place.Layer >= len(b.Model.Layers) {
-			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: it has an adapter in layer %d, but %s has %d layers: an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: it has an adapter in layer %d, but %s has %d "+
+				"layers: an adapter of another base?",
 				place.Layer, b.Path, len(b.Model.Layers))
 		}
 		p := m.Params[place]

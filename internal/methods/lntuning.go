@@ -128,7 +128,8 @@ func (m *lnTuning) Bind(b *attach.Base, values, grads []attach.Param, strength f
 	for _, mod := range m.Modules {
 		n := byName[mod.Name]
 		if n == nil {
-			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no norm %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no norm %q (it has %d layers): an "+
+				"adapter of another base?",
 				b.Path, mod.Name, len(b.Model.Layers))
 		}
 		if err := mod.Wants(values, lnPart, n.W.Cols); err != nil {

@@ -252,7 +252,8 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 	for i, p := range m.Modules {
 		l := byName[p.Name]
 		if l == nil {
-			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): "+
+				"an adapter of another base?",
 				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
@@ -260,7 +261,8 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 			rows, cols = cols, rows
 		}
 		if rows != p.Out || cols != p.In {
-			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s is made for a %d×%d weight, but in %s it is %d×%d: an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s is made for a %d×%d weight, but in %s it "+
+				"is %d×%d: an adapter of another base?",
 				p.Name, p.Out, p.In, b.Path, rows, cols)
 		}
 		found[i] = l

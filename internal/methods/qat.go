@@ -298,7 +298,8 @@ func (m *qat) linears(b *attach.Base, params []attach.Param) ([]*model.Linear, e
 	for i, mod := range m.modules {
 		l := byName[mod.name]
 		if l == nil {
-			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): "+
+				"an adapter of another base?",
 				b.Path, mod.name, len(b.Model.Layers))
 		}
 		if err := mod.fits(l, params); err != nil {

@@ -15,7 +15,8 @@ var GridCases = []MethodCase{
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3})
 	}},
 	{"lora of several ranks", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3, RSLoRA: true, RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
+		return methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3, RSLoRA: true,
+			RankPattern: map[string]int{"up_proj": 2}, AlphaPattern: map[string]float64{"q_proj": 3}})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Seed: 3})
@@ -42,7 +43,8 @@ var GridCases = []MethodCase{
 		return methods.NewOFT(b, method.OFT{BlockSize: 16, Exact: true, Share: true})
 	}},
 	{"adalora", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewAdaLoRA(b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200})
+		return methods.NewAdaLoRA(b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 2, StartRank: 4,
+			Alpha: 200})
 	}},
 	{"ia3", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewIA3(b, method.IA3{Placement: method.Placement{Targets: []string{"all-linear"}}})
@@ -74,7 +76,8 @@ var MethodCases = []MethodCase{
 	}},
 	{"ia3", func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) }},
 	{"ia3, all outputs and one input", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewIA3(b, method.IA3{Placement: method.Placement{Targets: []string{"all-linear"}}, FeedForward: []string{"o_proj"}})
+		return methods.NewIA3(b, method.IA3{Placement: method.Placement{Targets: []string{"all-linear"}},
+			FeedForward: []string{"o_proj"}})
 	}},
 	{"ln-tuning", func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) }},
 	{"bitfit", func(b *attach.Base) (*attach.Adapter, error) { return methods.NewBitFit(b, method.BitFit{}) }},
@@ -85,7 +88,8 @@ var MethodCases = []MethodCase{
 		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 3, Alpha: 24})
 	}},
 	{"lokr of two products", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 1, DecomposeBoth: true, Factor: 4})
+		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 1, DecomposeBoth: true,
+			Factor: 4})
 	}},
 	{"prompt-tuning, sampled", func(b *attach.Base) (*attach.Adapter, error) {
 		return virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 4, Seed: 3})
@@ -103,13 +107,16 @@ var MethodCases = []MethodCase{
 		return methods.NewOFT(b, method.OFT{BlockSize: 16, Exact: true, Share: true})
 	}},
 	{"prefix-tuning, sampled", func(b *attach.Base) (*attach.Adapter, error) {
-		return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}})
+		return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 4,
+			Seed: 3}})
 	}},
 	{"prefix-tuning, through a network", func(b *attach.Base) (*attach.Adapter, error) {
-		return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}, Projection: true, EncoderHidden: 8})
+		return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 4,
+			Seed: 3}, Projection: true, EncoderHidden: 8})
 	}},
 	{"adalora", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewAdaLoRA(b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 2, StartRank: 4, Alpha: 200, Dropout: 0.1})
+		return methods.NewAdaLoRA(b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 2, StartRank: 4,
+			Alpha: 200, Dropout: 0.1})
 	}},
 	{"p-tuning, LSTM", func(b *attach.Base) (*attach.Adapter, error) {
 		return virtual.NewPTuning(b, method.PTuning{VirtualTokens: 4, Hidden: 8, Dropout: 0.1, Seed: 3})
@@ -121,7 +128,8 @@ var MethodCases = []MethodCase{
 		return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}})
 	}},
 	{"p-tuning-v2, keys and values", func(b *attach.Base) (*attach.Adapter, error) {
-		return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}, Form: method.FormKV})
+		return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3},
+			Form: method.FormKV})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Seed: 3})
@@ -130,7 +138,8 @@ var MethodCases = []MethodCase{
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Dropout: 0.1, Seed: 3})
 	}},
 	{"pissa", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoRA(b, method.LoRA{Rank: 4, Init: method.InitPiSSA, Targets: []string{"all-linear", "lm_head"}, Seed: 3})
+		return methods.NewLoRA(b, method.LoRA{Rank: 4, Init: method.InitPiSSA,
+			Targets: []string{"all-linear", "lm_head"}, Seed: 3})
 	}},
 	{"olora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, Init: method.InitOLoRA, RSLoRA: true, Seed: 3})
@@ -148,16 +157,20 @@ var MethodCases = []MethodCase{
 		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8})
 	}},
 	{"adapter, parallel to both, gated", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Activation: "swiglu", Parts: []string{"attention", "ffn"}})
+		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Activation: "swiglu",
+			Parts: []string{"attention", "ffn"}})
 	}},
 	{"adapter, parallel to the stream", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Activation: "relu", Scale: 0.5, Input: method.InputStream, Layers: "1"})
+		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Activation: "relu", Scale: 0.5,
+			Input: method.InputStream, Layers: "1"})
 	}},
 	{"adapter, serial-houlsby", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Placement: method.SerialHoulsby, Activation: "gelu"})
+		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Placement: method.SerialHoulsby,
+			Activation: "gelu"})
 	}},
 	{"adapter, serial-pfeiffer", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Placement: method.SerialPfeiffer, Parts: []string{"attention", "ffn"}})
+		return methods.NewBottleneck(b, method.Bottleneck{Seed: 3, Bottleneck: 8, Placement: method.SerialPfeiffer,
+			Parts: []string{"attention", "ffn"}})
 	}},
 }
 

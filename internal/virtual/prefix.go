@@ -261,12 +261,15 @@ func (m *prefixTuning) checkBase(b *attach.Base) error {
 	s := &b.Model.Spec
 	switch {
 	case m.Layers != s.Layers:
-		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix of %d layers, but %s has %d: an adapter of another base?", m.Layers, b.Path, s.Layers)
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix of %d layers, but %s has %d: an adapter of "+
+			"another base?", m.Layers, b.Path, s.Layers)
 	case m.TokenDim != s.KeyHeads*s.HeadDim:
-		return errkind.Errorf(attach.ErrWrongBase, "adapter: keys of %d values, but those of %s have %d (%d heads): an adapter of another base?",
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: keys of %d values, but those of %s have %d (%d heads): "+
+			"an adapter of another base?",
 			m.TokenDim, b.Path, s.KeyHeads*s.HeadDim, s.KeyHeads)
 	case m.has(hiddenPrompts) && m.width != s.Width:
-		return errkind.Errorf(attach.ErrWrongBase, "adapter: vectors of %d values, but the width of %s is %d: an adapter of another base?", m.width, b.Path, s.Width)
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: vectors of %d values, but the width of %s is %d: an "+
+			"adapter of another base?", m.width, b.Path, s.Width)
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 const MethodPromptTuning = "PROMPT_TUNING"
 
 // promptInits are PEFT's names of them.
-var promptInits = map[string]string{method.PromptInitRandom: "RANDOM", method.PromptInitVocab: "SAMPLE_VOCAB", method.PromptInitText: "TEXT"}
+var promptInits = map[string]string{method.PromptInitRandom: "RANDOM", method.PromptInitVocab: "SAMPLE_VOCAB",
+	method.PromptInitText: "TEXT"}
 
 // defaultVirtualTokens is how many virtual tokens there are where nothing else says.
 const defaultVirtualTokens = 20
@@ -34,7 +35,8 @@ func checkPrompt(opt *method.PromptTuning) error {
 	case opt.VirtualTokens < 0:
 		return fmt.Errorf("%d virtual tokens, expected 1 or more", opt.VirtualTokens)
 	case opt.Init != "" && promptInits[opt.Init] == "":
-		return fmt.Errorf("init %q is not known, expected %s, %s or %s", opt.Init, method.PromptInitRandom, method.PromptInitVocab, method.PromptInitText)
+		return fmt.Errorf("init %q is not known, expected %s, %s or %s", opt.Init, method.PromptInitRandom,
+			method.PromptInitVocab, method.PromptInitText)
 	case opt.Init == method.PromptInitText && opt.Text == "":
 		return errors.New("the init from a text needs a text")
 	case opt.Text != "" && opt.Init != "" && opt.Init != method.PromptInitText:

@@ -79,7 +79,8 @@ func pTuningSettings(b *attach.Base, opt *method.PTuning) (*PTuningSettings, err
 	s.Encoder = encoders[kind]
 	switch {
 	case s.Encoder == "":
-		return nil, fmt.Errorf("encoder %q is not known, expected %s or %s", kind, method.EncoderLSTM, method.EncoderMLP)
+		return nil, fmt.Errorf("encoder %q is not known, expected %s or %s", kind, method.EncoderLSTM,
+			method.EncoderMLP)
 	case s.Hidden < 1:
 		return nil, fmt.Errorf("an encoder of width %d, expected 1 or more", s.Hidden)
 	}
@@ -166,7 +167,8 @@ func pTuningFamily() *attach.Family {
 	return &attach.Family{
 		Name: "p-tuning", PeftType: MethodPTuning,
 		Settings: func() attach.Settings {
-			return &PTuningSettings{VirtualSettings: VirtualSettings{Submodules: 1}, Encoder: encoders[method.EncoderMLP], Deep: 2}
+			return &PTuningSettings{VirtualSettings: VirtualSettings{Submodules: 1},
+				Encoder: encoders[method.EncoderMLP], Deep: 2}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newPTuning(c, params) },
 	}

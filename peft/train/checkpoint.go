@@ -48,7 +48,8 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	o := &t.opt
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
-		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
+		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
+		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
 }

@@ -93,7 +93,8 @@ const curvePoints = 200
 func Compare(ctx context.Context, b *peft.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
 	held := make([]heldEntry, len(entries))
 	for i, e := range entries {
-		held[i] = heldEntry{e.Name, handle.Adapter(e.Adapter), handle.Data(e.Train), handle.Data(e.Eval), e.LR, e.LRRatio}
+		held[i] = heldEntry{e.Name, handle.Adapter(e.Adapter), handle.Data(e.Train), handle.Data(e.Eval), e.LR,
+			e.LRRatio}
 	}
 	return compare(ctx, handle.Base(b), held, opt)
 }

@@ -26,31 +26,32 @@ const OptimizerAdamW = "adamw"
 
 // Options says how Run trains. A zero field means what its comment says.
 type Options struct {
-	Steps        int      // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs       int      // passes over the data; 0: 1, or as many as Steps need
-	SeqLen       int      // > 0: an example with more tokens is an error
-	BatchTokens  int      // the most tokens that go through the model at once; 0: 2048
-	Accumulate   int      // batches that make up one optimizer step; 0: 1
-	LR           float64  // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string   // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
-	Warmup       int      // steps in which the learning rate rises from zero
-	WarmupRatio  float64  // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64  // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
-	WeightDecay  float64  // AdamW's decoupled decay
-	Clip         float64  // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
-	Beta1        float64  // 0: 0.9
-	Beta2        float64  // 0: 0.999
-	Eps          float64  // 0: 1e-8
-	Optimizer    string   // OptimizerAdamW or ""
-	Seed         uint64   // order of the data, dropout
-	SaveEvery    int      // > 0: write a checkpoint after so many steps
-	EvalEvery    int      // > 0: evaluate after so many steps
-	Out          string   // the adapter's file; "" writes none, and no checkpoints
-	Resume       string   // checkpoint to go on from
-	Recompute    string   // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory bool     // start even where more memory is needed than there is
-	Precision    string   // PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
-	Observer     Observer // is told of the run; may be nil
+	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen       int     // > 0: an example with more tokens is an error
+	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate   int     // batches that make up one optimizer step; 0: 1
+	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule     string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
+	Warmup       int     // steps in which the learning rate rises from zero
+	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
+	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	WeightDecay  float64 // AdamW's decoupled decay
+	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
+	Beta1        float64 // 0: 0.9
+	Beta2        float64 // 0: 0.999
+	Eps          float64 // 0: 1e-8
+	Optimizer    string  // OptimizerAdamW or ""
+	Seed         uint64  // order of the data, dropout
+	SaveEvery    int     // > 0: write a checkpoint after so many steps
+	EvalEvery    int     // > 0: evaluate after so many steps
+	Out          string  // the adapter's file; "" writes none, and no checkpoints
+	Resume       string  // checkpoint to go on from
+	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool    // start even where more memory is needed than there is
+	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
+	Precision string
+	Observer  Observer // is told of the run; may be nil
 }
 
 // Progress is what a training run reports after a step.
@@ -106,7 +107,8 @@ func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.D
 }
 
 // trainAdapter is Run on what the arguments hold.
-func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*Result, error) {
+func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data,
+	opt Options) (*Result, error) {
 	t, err := newTrainer(b, a, train, eval, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -474,7 +476,8 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		Latent: t.adapter.Origin.Latent,
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
-			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
+			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
+			Seed:      o.Seed,
 			Precision: t.local.precision.String(),
 			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
 		},

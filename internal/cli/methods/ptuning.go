@@ -18,7 +18,8 @@ func pTuningMethod() *Method {
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
 		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Encoder, "encoder", method.EncoderLSTM, "the network that produces virtual tokens in training: `ENCODER` lstm or mlp")
+			fs.StringVar(&opt.Encoder, "encoder", method.EncoderLSTM, "the network that produces virtual tokens in "+
+				"training: `ENCODER` lstm or mlp")
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},
@@ -42,7 +43,8 @@ func pTuningV2Method() *Method {
 		name: "p-tuning-v2", short: "learned vectors at every block's input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Form, "form", method.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of "+
+			fs.StringVar(&opt.Form, "form", method.FormHidden, "what is learned: `FORM` hidden (vectors at each "+
+				"block's input, of "+
 				"which it makes keys and values) or kv (keys and values)")
 			fs.StringVar(&opt.Init, "hidden-init", "", "how they are initialized: `INIT` random, sampled-vocab (the model's own for random "+
 				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")

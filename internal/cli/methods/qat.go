@@ -27,7 +27,8 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.channels, "qat", qatOff, "train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
 		"methods other than plain LoRA have code, row and auto")
-	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
+	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "where a weight goes over to the next level with "+
+		"--qat code: `WHERE` is uniform (each elsewhere, so that small "+
 		"changes move some) or none (half-way)")
 	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
 		"Hugging Face directory")
@@ -58,7 +59,8 @@ func (f *QATFlags) check(m *Flags, plain bool) error {
 	case f.Latent != "" && channels != nil && !slices.Contains(channels, method.ChannelCode):
 		return fmt.Errorf("--latent: gives the master weights of the channel code, which --qat %s does not have", f.channels)
 	case f.dither != method.DitherNone && f.dither != method.DitherUniform:
-		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, method.DitherNone, method.DitherUniform)
+		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, method.DitherNone,
+			method.DitherUniform)
 	case m.dropout > 0:
 		return errors.New("--dropout: cannot be combined with --qat, where the change is part of the weights and has no input of its own")
 	case plain || channels == nil:
@@ -100,5 +102,6 @@ func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
 	if !f.on() || a.Quantized() {
 		return nil
 	}
-	return a.TrainQuantized(b, method.Quantized{Channels: f.channels, Dither: f.dither, Seed: seed, Original: f.Latent != ""})
+	return a.TrainQuantized(b, method.Quantized{Channels: f.channels, Dither: f.dither, Seed: seed,
+		Original: f.Latent != ""})
 }
