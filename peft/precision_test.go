@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -39,7 +40,7 @@ func lossCurve(t *testing.T, path, precision string) []float64 {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	a, err := peft.NewLoRA(b, peft.LoRAOptions{Rank: 8})
+	a, err := peft.New(b, method.LoRA{Rank: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +98,12 @@ func TestPrecisionFollows(t *testing.T) {
 	}
 }
 
-var precisions = []string{peft.PrecisionF32, peft.PrecisionBF16, peft.PrecisionInt8}
+var precisions = []string{train.PrecisionF32, train.PrecisionBF16, train.PrecisionInt8}
 
 // compareCurves wants the losses of all precisions within 1 % of those in float32, which fall.
 func compareCurves(t *testing.T, name string, curves map[string][]float64) {
 	t.Helper()
-	exact := curves[peft.PrecisionF32]
+	exact := curves[train.PrecisionF32]
 	if last := exact[len(exact)-1]; last > 0.9*exact[0] {
 		t.Errorf("%s: the loss fell from %g to %g only", name, exact[0], last)
 	}
@@ -120,14 +121,14 @@ func compareCurves(t *testing.T, name string, curves map[string][]float64) {
 
 func TestParsePrecision(t *testing.T) {
 	for _, name := range precisions {
-		if p, err := peft.ParsePrecision(name); err != nil || p.String() != name {
+		if p, err := train.ParsePrecision(name); err != nil || p.String() != name {
 			t.Errorf("%q is %v, %v", name, p, err)
 		}
 	}
-	if p, err := peft.ParsePrecision(peft.PrecisionAuto); err != nil || p.String() == peft.PrecisionInt8 {
+	if p, err := train.ParsePrecision(train.PrecisionAuto); err != nil || p.String() == train.PrecisionInt8 {
 		t.Errorf("auto is %v, %v", p, err)
 	}
-	if _, err := peft.ParsePrecision("fp8"); err == nil || !strings.Contains(err.Error(), `"fp8"`) {
+	if _, err := train.ParsePrecision("fp8"); err == nil || !strings.Contains(err.Error(), `"fp8"`) {
 		t.Errorf("an unknown precision gives %v", err)
 	}
 }
@@ -166,11 +167,11 @@ func TestPrecisionOnTheGrid(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	adapters := map[string]func(b *peft.Base) (*peft.Adapter, error){
-		"scales and levels": func(b *peft.Base) (*peft.Adapter, error) { return peft.NewQAT(b, peft.QATOptions{}) },
+		"scales and levels": func(b *peft.Base) (*peft.Adapter, error) { return peft.New(b, method.QAT{}) },
 		"DoRA": func(b *peft.Base) (*peft.Adapter, error) {
-			a, err := peft.NewLoRA(b, peft.LoRAOptions{DoRA: true})
+			a, err := peft.New(b, method.LoRA{DoRA: true})
 			if err == nil {
-				err = a.TrainOnGrid(b, peft.GridOptions{})
+				err = a.TrainQuantized(b, method.Quantized{})
 			}
 			return a, err
 		},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/peftconv/peftconv/internal/bench"
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -102,7 +101,7 @@ func (o *benchOptions) Validate(args []string) error {
 func (o *benchOptions) parsePrecisions() error {
 	o.options.Precisions = nil
 	for _, name := range o.precision {
-		p, err := peft.ParsePrecision(name)
+		p, err := train.ParsePrecision(name)
 		if err != nil {
 			return fmt.Errorf("--precision: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/algebra"
 )
@@ -168,7 +169,7 @@ func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	if !strings.HasSuffix(o.options.Type, "svd") || o.options.ScaleOnce || len(adapters) == 1 {
 		return
 	}
-	for i, a := range adapters {
+	for i, a := range handle.Scaled(adapters) {
 		if scale := a.Adapter.Config.Alpha / float64(a.Adapter.Config.Rank); scale != 1 || a.Adapter.Config.RSLoRA {
 			fmt.Fprintf(w, "warning: the scale of %s (alpha/r) is %.3g and counts twice, as in PEFT: with --scale-once it counts once, as in the\n"+
 				"other types\n", o.inputs[i].path, scale)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -66,7 +67,7 @@ func TestCombineWritesDirectories(t *testing.T) {
 		t.Errorf("stderr %s with --json", stderr)
 	}
 	loaded, err := peft.Load(dir)
-	if err != nil || loaded.Config.Rank != 6 || loaded.Config.Alpha != 6 {
+	if err != nil || handle.Adapter(loaded).Config.Rank != 6 || handle.Adapter(loaded).Config.Alpha != 6 {
 		t.Fatalf("loaded %+v, %v", loaded, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "adapter_config.json")); err != nil {

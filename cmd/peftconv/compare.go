@@ -15,7 +15,6 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/methods"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft"
@@ -213,16 +212,16 @@ func (o *compareOptions) useDemo(dir string) error {
 // entries makes the adapters and reads the data as each wants it.
 func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 	var entries []train.Entry
-	loaded := map[string][2]*dataset.Set{}
+	loaded := map[string][2]*peft.Data{}
 	for _, v := range o.variants {
 		v.Method.Seed = o.train.Seed
 		a, err := v.Method.Adapter(base)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Text, err)
 		}
-		key := a.Config.Template
-		if a.Config.Classes != nil {
-			key += fmt.Sprintf("|%v", *a.Config.Classes)
+		key := a.Template()
+		if classes := a.Classes(); classes != nil {
+			key += fmt.Sprintf("|%v", *classes)
 		}
 		sets, ok := loaded[key]
 		if !ok {
@@ -237,12 +236,12 @@ func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 }
 
 // loadBoth reads what to learn and what to measure on.
-func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*dataset.Set, err error) {
+func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*peft.Data, err error) {
 	if sets[0], err = o.load(o.data, base, a); err != nil {
 		return sets, err
 	}
 	if o.evalData == "" {
-		sets[1] = sample(sets[0], sampledTokens)
+		sets[1] = sets[0].Sample(sampledTokens)
 		return sets, nil
 	}
 	sets[1], err = o.load(o.evalData, base, a)
@@ -250,12 +249,14 @@ func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*da
 }
 
 func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []train.Entry) {
-	spec, train, eval := &base.Model.Spec, entries[0].Train, entries[0].Eval
-	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), cli.Plural(len(base.Model.Layers), "layer"),
-		spec.Width, cli.BytesText(sizeOf(base.Path)))
-	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(len(train.Examples), "example"), cli.Plural(train.Tokens(), "token"),
-		cli.Plural(len(eval.Examples), "example"), cli.Plural(eval.Tokens(), "token"))
-	for _, note := range slices.Concat(train.Counts.Notes(), eval.Counts.Notes()) {
+	train, eval := entries[0].Train, entries[0].Eval
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
+		cli.Plural(base.Layers(), "layer"),
+		base.Width(), cli.BytesText(sizeOf(base.Path())))
+	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(train.Len(), "example"),
+		cli.Plural(train.Tokens(), "token"),
+		cli.Plural(eval.Len(), "example"), cli.Plural(eval.Tokens(), "token"))
+	for _, note := range slices.Concat(train.Notes(), eval.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -62,47 +60,14 @@ func (d *dataFlags) check() error {
 }
 
 // load reads examples with a base's tokenizer, as its adapters want them: in the template and with the classes of one.
-func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*dataset.Set, error) {
-	opt := dataset.Options{
+func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*peft.Data, error) {
+	opt := peft.DataOptions{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,
-		VocabSize: b.Model.Spec.Vocab, Classes: d.classes(),
-	}
-	for _, a := range adapters {
-		if a.Config.Classes != nil {
-			opt.Classes = a.Config.Classes
-		}
-		t, err := a.Template()
-		if err != nil {
-			return nil, err
-		}
-		if t != nil && !isText(path) {
-			opt.Template = t
-		}
+		Classes: d.classes(), Adapters: adapters,
 	}
 	if d.hasSeparator() {
 		text := strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(d.separator)
 		opt.Separator = &text
 	}
-	return dataset.Load(path, b.Tokenizer, opt)
-}
-
-// isText says whether a data file is plain text, compressed or not, rather than JSONL.
-func isText(path string) bool {
-	name := strings.ToLower(filepath.Base(path))
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	return filepath.Ext(name) != ".jsonl" && filepath.Ext(name) != ".json"
-}
-
-// sample is at most a number of tokens of a set, in whole examples spread evenly over it.
-func sample(set *dataset.Set, tokens int) *dataset.Set {
-	total := set.Tokens()
-	if total <= tokens {
-		return set
-	}
-	n := max(1, len(set.Examples)*tokens/total)
-	out := &dataset.Set{Classes: set.Classes, Answers: set.Answers}
-	for i := range n {
-		out.Examples = append(out.Examples, set.Examples[i*len(set.Examples)/n])
-	}
-	return out
+	return peft.LoadData(path, b, opt)
 }

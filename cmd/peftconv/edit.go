@@ -118,7 +118,7 @@ func (o *editOptions) growVocabulary(s cli.Streams) error {
 	if err := export.AddTokens(base, o.addTokens, o.options.Out); err != nil {
 		return err
 	}
-	first := base.Model.Spec.Vocab
+	first := base.VocabSize()
 	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"), first)
 	return nil
 }

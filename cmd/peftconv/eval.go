@@ -8,7 +8,6 @@ import (
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/dataset"
-	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 )
@@ -84,17 +83,17 @@ func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.promptTemplate != "" {
 		return o.prompt(ctx, s, opened)
 	}
-	if isText(o.data) {
+	if dataset.IsText(o.data) {
 		return o.text(ctx, s, opened)
 	}
 	return o.examples(ctx, s, opened)
 }
 
 func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) error {
-	if opened.base.Tokenizer == nil {
-		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path)
+	if !opened.base.HasTokenizer() {
+		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path())
 	}
-	ids, err := textIDs(o.data, opened.base)
+	ids, err := opened.base.TokenizeFile(o.data)
 	if err != nil {
 		return err
 	}
@@ -119,15 +118,6 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 	return nil
 }
 
-// textIDs are the tokens of a text without BOS, which Perplexity adds.
-func textIDs(path string, base *peft.Base) ([]int32, error) {
-	ids, err := dataset.Text(path, base.Tokenizer)
-	if bos, ok := base.Tokenizer.BOS(); ok && base.Tokenizer.AddBOS() && len(ids) > 0 && ids[0] == bos {
-		ids = ids[1:]
-	}
-	return ids, err
-}
-
 func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opened) error {
 	var adapters []*peft.Adapter
 	for _, a := range opened.adapters {
@@ -143,7 +133,7 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, struct {
-			*evaluate.Result
+			*eval.Result
 			Ctx int `json:"ctx"`
 		}{r, o.seqLen})
 	}

@@ -142,7 +142,7 @@ func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, 
 		return nil, err
 	}
 	o.warnOtherBase(opened, s.Err)
-	o.base = opened.base.Path
+	o.base = opened.base.Path()
 	a := opened.adapters[0].Adapter
 	switch o.to {
 	case "state":
@@ -154,7 +154,7 @@ func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, 
 		}
 		return a, err
 	case "adapterhub":
-		return a, peft.SaveAdapterHub(a, o.out, opened.base)
+		return a, a.SaveAdapterHub(o.out, opened.base)
 	}
 	t, err := gguf.ParseType(o.elements)
 	if err != nil {
@@ -185,14 +185,7 @@ func cutNote(r *export.LoRAReport) string {
 
 // toState writes the contents of llama.cpp's cache after the adapter's virtual tokens.
 func (o *exportOptions) toState(opened *opened, done *exported) error {
-	o.state.Type = gguf.F16
-	if o.typeGiven() {
-		t, err := gguf.ParseType(o.elements)
-		if err != nil {
-			return err
-		}
-		o.state.Type = t
-	}
+	o.state.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
 	r, err := export.State(opened.base, opened.adapters, o.out, o.state)
 	if err == nil {
 		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", cli.Plural(r.Tokens, "token"), r.Text, r.Placeholder)
@@ -206,7 +199,7 @@ func (o *exportOptions) toPEFT(cli.Streams, *exported) (*peft.Adapter, error) {
 		return nil, err
 	}
 	if !a.InPEFT() {
-		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.Config.Method)
+		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.PEFTType())
 	}
 	if err := cli.CheckPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
 		return nil, err

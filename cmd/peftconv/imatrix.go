@@ -10,11 +10,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/gguf/imatrix"
-	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/eval"
 )
 
 func init() { register(&imatrixVerb) }
@@ -40,7 +39,7 @@ enough.
 type imatrixOptions struct {
 	base, data, out string
 	from            []string
-	options         calibrate.Options
+	options         eval.ImportanceOptions
 	threads         int
 	json            bool
 }
@@ -50,7 +49,7 @@ func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
 	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
 	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")
-	fs.IntVarP(&o.options.Ctx, "ctx", "c", 512, "`TOKENS` of each window of the text")
+	fs.IntVarP(&o.options.Ctx, "ctx", "c", eval.DefaultWindow, "`TOKENS` of each window of the text")
 	fs.IntVar(&o.options.Chunks, "chunks", 0, "the most windows, `N`; 0 is all of the text")
 	fs.BoolVar(&o.options.Head, "process-output", false, "measure the output head, too: output.weight, or token_embd.weight where that is the head")
 	fs.BoolVar(&o.options.ExactActivations, "exact-activations", false,
@@ -122,15 +121,9 @@ func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams) (*imatrix.M
 		return nil, err
 	}
 	defer base.Close()
-	if base.Tokenizer == nil {
-		return nil, fmt.Errorf("%s has no tokenizer", base.Path)
-	}
-	ids, err := dataset.Text(o.data, base.Tokenizer)
+	ids, err := base.TokenizeFile(o.data)
 	if err != nil {
 		return nil, err
-	}
-	if bos, ok := base.Tokenizer.BOS(); ok && base.Tokenizer.AddBOS() {
-		o.options.BOS = &bos
 	}
 	var m *cli.Meter
 	o.options.Progress = func(done, windows int) {
@@ -139,7 +132,7 @@ func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams) (*imatrix.M
 		}
 		m.Update(int64(done), "")
 	}
-	measured, err := calibrate.Collect(ctx, base.Model, ids, o.options)
+	measured, err := eval.Importance(ctx, base, ids, o.options)
 	m.Stop()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.data, err)

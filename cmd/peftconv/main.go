@@ -150,7 +150,7 @@ func reportError(name string, err error, w io.Writer) int {
 		}
 		return ended.Status
 	}
-	fmt.Fprintf(w, "%s: %v\n", name, err)
+	fmt.Fprintf(w, "%s: %v%s\n", name, err, hintOf(err))
 	if path := interruptedEdit(err); path != "" {
 		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n", cli.CommandLine("peftconv", "edit", path))
 	}

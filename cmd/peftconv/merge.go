@@ -160,7 +160,7 @@ var errDiffers = errors.New("the merged model is not, bit for bit, what the adap
 
 // chooseOutput fills in the default name and checks that it can be written.
 func (o *mergeOptions) chooseOutput(base *peft.Base) error {
-	if base.GGUF == nil {
+	if !base.IsGGUF() {
 		if o.out == "" {
 			o.out = "merged"
 		}
@@ -174,7 +174,7 @@ func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 
 // inputs are the files that an output must not replace.
 func (m *modelFlags) inputs(base *peft.Base) []string {
-	paths := []string{base.Path, m.latent}
+	paths := []string{base.Path(), m.latent}
 	for _, a := range m.adapters {
 		paths = append(paths, a.path)
 	}

@@ -133,7 +133,7 @@ func (m *modelFlags) open() (*opened, error) {
 		}
 	}
 	for i, a := range o.adapters {
-		if _, err := a.Adapter.Bind(base); err != nil {
+		if err := a.Adapter.CheckFit(base); err != nil {
 			base.Close()
 			return nil, fmt.Errorf("%s: %w", m.adapters[i].path, err)
 		}

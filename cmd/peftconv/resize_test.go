@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -20,7 +21,7 @@ func TestResize(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, out)
 		}
 	}
-	if loaded, err := peft.Load(small); err != nil || loaded.Config.Rank != 2 {
+	if loaded, err := peft.Load(small); err != nil || handle.Adapter(loaded).Config.Rank != 2 {
 		t.Errorf("loaded %+v, %v", loaded, err)
 	}
 	full := lossOf(t, data, "--lora", a)

@@ -14,8 +14,8 @@ import (
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/methods"
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -163,7 +163,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	evalSet := sample(set, sampledTokens)
+	evalSet := set.Sample(sampledTokens)
 	if o.evalData != "" {
 		if evalSet, err = o.load(o.evalData, base, adapter); err != nil {
 			return err
@@ -188,18 +188,19 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	return nil
 }
 
-func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set) {
-	spec := &base.Model.Spec
-	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path, base.Architecture(), cli.Plural(len(base.Model.Layers), "layer"),
-		spec.Width, cli.BytesText(sizeOf(base.Path)))
+func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data) {
+	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
+		cli.Plural(base.Layers(), "layer"),
+		base.Width(), cli.BytesText(sizeOf(base.Path())))
 	fmt.Fprintf(s.Err, "adapter  %s, %s\n", a.Describe(), cli.Plural(a.Parameters(), "parameter"))
 	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
-	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(len(set.Examples), "example"), cli.Plural(set.Tokens(), "token"))
+	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(set.Len(), "example"), cli.Plural(set.Tokens(), "token"))
 	if o.evalData != "" {
-		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(len(evalSet.Examples), "example"), cli.Plural(evalSet.Tokens(), "token"))
+		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(evalSet.Len(), "example"),
+			cli.Plural(evalSet.Tokens(), "token"))
 	}
 	fmt.Fprintln(s.Err)
-	for _, note := range slices.Concat(set.Counts.Notes(), evalSet.Counts.Notes()) {
+	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
@@ -221,7 +222,8 @@ func (o *trainOptions) options() train.Options {
 }
 
 // runTraining trains behind a progress display.
-func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *dataset.Set,
+func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set,
+	evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
 	var m *cli.Meter
 	opt.Observer = train.OnStep(func(p train.Progress) {
@@ -315,9 +317,9 @@ func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string 
 	switch {
 	case a.Classifies():
 		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}
-	case a.Config.Method == peft.MethodBitFit || a.Config.Method == peft.MethodLNTuning:
+	case a.Method() == method.BitFit{}.Method() || a.Method() == method.LNTuning{}.Method():
 		return [][]string{generate, eval, {"merge", "--out", stem + "-merged.gguf"}}
-	case a.VirtualTokens() > 0 && a.Config.Method == peft.MethodPrefixTuning:
+	case a.VirtualTokens() > 0 && a.Method() == method.PrefixTuning{}.Method():
 		return [][]string{generate, eval, {"export", "--to", "state", "--out", stem + ".session"}}
 	case a.VirtualTokens() > 0:
 		return [][]string{generate, eval, {"export", "--to", "model", "--out", stem + "-model.gguf"}}

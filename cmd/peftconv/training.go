@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -30,7 +29,8 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
 	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
 		"time) or auto (never, where they take less than half of the free memory); the results are the same")
-	fs.StringVar(&t.Precision, "precision", peft.PrecisionAuto, "`PRECISION` of the products with frozen weights: f32, bf16, int8 or auto, which is bf16 "+
+	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: "+
+		"f32, bf16, int8 or auto, which is bf16 "+
 		"where that is faster on this processor; everything else, and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
 }
@@ -53,7 +53,7 @@ func (o *trainingFlags) checkCommon() error {
 	case !(t.Clip >= 0) || !cli.IsFinite(t.Clip):
 		return fmt.Errorf("--clip: %v, expected 0 or more", t.Clip)
 	}
-	if _, err := peft.ParsePrecision(t.Precision); err != nil {
+	if _, err := train.ParsePrecision(t.Precision); err != nil {
 		return fmt.Errorf("--precision: %w", err)
 	}
 	return nil
@@ -66,6 +66,9 @@ func (o *trainingFlags) common() train.Options {
 		opt.WarmupRatio = o.warmup
 	} else {
 		opt.Warmup = int(o.warmup)
+	}
+	if opt.Clip == 0 {
+		opt.Clip = -1 // never, which is not the option's default
 	}
 	return opt
 }

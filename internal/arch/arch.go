@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // ErrUnsupported is wrapped by errors about files in which nothing is wrong, but which cannot be computed with here.
-var ErrUnsupported = errors.New("not supported")
+var ErrUnsupported = errkind.Errorf(errors.ErrUnsupported, "not supported")
 
 // Arch is an architecture.
 type Arch struct {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -30,7 +31,8 @@ func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 
 func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
-		return nil, fmt.Errorf("adapter: made for a base of architecture %q, but %s is %q", arch, b.Path, b.Architecture())
+		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,
+			b.Path, b.Architecture())
 	}
 	if err := a.findMaster(b); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -29,17 +30,17 @@ func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
 
 // Channels of a block that a QAT adapter may change. Several are joined with +.
 const (
-	ChannelScale  = "scale"  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
-	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
-	ChannelRow    = "row"    // the scales of a row, by a factor of its own
-	ChannelCode   = "code"   // the code of each weight, rounded from its value + s·B·A
-	QATAuto       = "auto"   // for each tensor what suits its type best
+	ChannelScale  = method.ChannelScale  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelOffset = method.ChannelOffset // what is added to each weight of a group, by s·B·A, in types with minima
+	ChannelRow    = method.ChannelRow    // the scales of a row, by a factor of its own
+	ChannelCode   = method.ChannelCode   // the code of each weight, rounded from its value + s·B·A
+	QATAuto       = method.ChannelAuto   // for each tensor what suits its type best
 )
 
-// Values of QATOptions.Dither: where between two codes a weight of ChannelCode is rounded up.
+// Values of method.QAT.Dither: where between two codes a weight of ChannelCode is rounded up.
 const (
-	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
-	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
+	DitherUniform = method.DitherUniform // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
+	DitherNone    = method.DitherNone    // in the middle: changes of less than half a step move nothing
 )
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // BiasPart is the bias of a linear map, (out).
@@ -37,11 +39,12 @@ type Config struct {
 	Layers       []int              // layers_to_transform; nil is all
 	RankPattern  map[string]int     // rank_pattern: module name, suffix or regular expression -> rank
 	AlphaPattern map[string]float64 // alpha_pattern, likewise
-	Init         string             // init_lora_weights: InitKaiming ("" is the same), another of Inits, or what a file says
-	DoRA         bool               // use_dora: magnitudes of the rows beside the pairs
-	Bias         string             // bias: BiasNone ("" is the same), BiasLoRA or BiasAll
-	ToSave       []string           // modules_to_save: what is trained whole, by the last parts of names
-	TokenIDs     []int32            // trainable_token_indices of the embedding table
+	// init_lora_weights: method.InitKaiming ("" is the same), another of method.Inits, or what a file says
+	Init     string
+	DoRA     bool     // use_dora: magnitudes of the rows beside the pairs
+	Bias     string   // bias: method.BiasNone ("" is the same), method.BiasLoRA or method.BiasAll
+	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
+	TokenIDs []int32  // trainable_token_indices of the embedding table
 
 	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is not
 	// part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
@@ -116,7 +119,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		f.RankPattern = map[string]int{}
 	}
 	switch c.Init {
-	case "", InitKaiming:
+	case "", method.InitKaiming:
 	case "false":
 		f.Init = false
 	default:
@@ -151,7 +154,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 		RankPattern: NonEmpty(f.RankPattern), AlphaPattern: NonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
 		ToSave: f.ToSave, TokenIDs: f.Tokens,
 	}
-	if f.Bias != BiasNone {
+	if f.Bias != method.BiasNone {
 		c.Bias = f.Bias
 	}
 	if f.BaseModel != nil {
@@ -193,7 +196,7 @@ func initName(v any) string {
 	case string:
 		return v
 	}
-	return InitKaiming
+	return method.InitKaiming
 }
 
 // Check reports values that an adapter of its method cannot have.
@@ -245,7 +248,7 @@ var LoRAFields = map[string]func(v any) bool{
 
 	"bias":              oneOf("none", "all", "lora_only"),
 	"layers_pattern":    func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
-	"init_lora_weights": oneOf(nil, true, false, InitGaussian, "orthogonal", InitPiSSA, InitOLoRA),
+	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA),
 }
 
 func AnyValue(any) bool { return true }
@@ -304,7 +307,7 @@ func checkFields(fields map[string]json.RawMessage, allowed map[string]func(v an
 		}
 	}
 	if refused != nil {
-		return fmt.Errorf("not supported: %s", strings.Join(refused, ", "))
+		return errkind.Errorf(errors.ErrUnsupported, "not supported: %s", strings.Join(refused, ", "))
 	}
 	return nil
 }
@@ -402,30 +405,11 @@ func TiedNote(b *Base) string {
 	return ""
 }
 
-// Values of LoRAOptions.Bias: which biases of the base are trained beside the pairs.
-const (
-	BiasNone = "none"
-	BiasLoRA = "lora_only" // those of the linear maps with a pair
-	BiasAll  = "all"
-)
-
 // Names of what may be trained whole beside the pairs.
 const (
 	EmbedModule = model.EmbedModule // the embedding table
 	HeadModule  = model.HeadModule  // the output head
 )
-
-// Ways to start a LoRA. With the first two B is zero.
-const (
-	InitKaiming  = "kaiming"  // A uniform in ±1/√in, PEFT's default (init_lora_weights true)
-	InitGaussian = "gaussian" // A normal with a standard deviation of 1/rank
-	InitPiSSA    = "pissa"    // the largest singular values of the weight (Meng et al. 2024)
-	InitOLoRA    = "olora"    // the first columns of the weight's QR decomposition (Büyükakyüz 2024)
-	InitLoftQ    = "loftq"    // what quantization took from the weight, as far as the rank goes (Li et al. 2023)
-)
-
-// Inits are all of them.
-var Inits = []string{InitKaiming, InitGaussian, InitPiSSA, InitOLoRA, InitLoftQ}
 
 // HasSuffix reports whether name is the module or its last dotted parts.
 func HasSuffix(module, name string) bool {
@@ -441,7 +425,7 @@ func (c *Config) DoubleRank() {
 	if c.RSLoRA {
 		grow = math.Sqrt2
 	}
-	c.Rank, c.Alpha, c.Init = 2*c.Rank, grow*c.Alpha, InitKaiming
+	c.Rank, c.Alpha, c.Init = 2*c.Rank, grow*c.Alpha, method.InitKaiming
 	for key := range c.RankPattern {
 		c.RankPattern[key] *= 2
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	_ "github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestConfigOfPEFT reads a file that PEFT 0.20 wrote.
@@ -22,7 +23,7 @@ func TestConfigOfPEFT(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := attach.Config{
-		Method: "LORA", BaseModel: "base", Rank: 8, Alpha: 16, Init: attach.InitKaiming,
+		Method: "LORA", BaseModel: "base", Rank: 8, Alpha: 16, Init: method.InitKaiming,
 		Targets:      attach.Modules{Names: []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}},
 		RankPattern:  map[string]int{"down_proj": 2, "q_proj": 4},
 		AlphaPattern: map[string]float64{"q_proj": 32},
@@ -42,12 +43,14 @@ func TestConfigOfPEFT(t *testing.T) {
 // TestConfigRoundTrip writes and reads configurations.
 func TestConfigRoundTrip(t *testing.T) {
 	for _, c := range []attach.Config{
-		{Method: attach.MethodLoRA, Rank: 1, Alpha: 0.5, Init: attach.InitKaiming},
-		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: attach.InitGaussian, BaseModel: "org/name",
-			Targets: attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
+		{Method: attach.MethodLoRA, Rank: 1, Alpha: 0.5, Init: method.InitKaiming},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: method.InitGaussian,
+			BaseModel: "org/name",
+			Targets:   attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
 		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: attach.Modules{Names: []string{"q_proj"}},
 			RankPattern: map[string]int{"q_proj": 4}, AlphaPattern: map[string]float64{"q_proj": 1}},
-		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: attach.InitKaiming, DoRA: true, Bias: attach.BiasAll, ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
+		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: method.InitKaiming, DoRA: true, Bias: method.BiasAll,
+			ToSave: []string{"lm_head"}, TokenIDs: []int32{3, 7}},
 	} {
 		data, err := json.Marshal(c)
 		if err != nil {

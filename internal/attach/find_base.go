@@ -1,10 +1,21 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/errkind"
+)
+
+// Kinds of errors.
+var (
+	ErrWrongBase = errors.New("the adapter belongs to another base")
+	ErrNoCodes   = errors.New("the type of a tensor has no codes to train")
+	ErrNoInit    = errors.New("the model that a LoRA is initialized from cannot be read")
+	ErrNoMaster  = errors.New("the original weights of a base are missing")
 )
 
 // FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the same name
@@ -35,7 +46,7 @@ func CheckBase(a *Adapter, b *Base) error {
 		return err
 	}
 	if sum != a.Origin.BaseSHA256 {
-		return fmt.Errorf("the adapter was trained over %s with SHA-256 %s, but %s has %s",
+		return errkind.Errorf(ErrWrongBase, "the adapter was trained over %s with SHA-256 %s, but %s has %s",
 			filepath.Base(a.Origin.Base), a.Origin.BaseSHA256, b.Path, sum)
 	}
 	return nil

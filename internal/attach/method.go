@@ -1,27 +1,29 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 )
 
 // Family is one PEFT method before there is an adapter of it: how it is named and configured.
 type Family struct {
-	Name     string // "prefix-tuning", as NewAdapter's callers and --method name it
+	Name     string // "prefix-tuning", as options of package method and --method name it
 	PeftType string // peft_type in adapter_config.json
 	Own      bool   // PEFT has no such method
 	// Settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are
 	// fields of Config.
 	Settings func() Settings
-	// Allowed says which values can be taken of fields of adapter_config.json that the settings do not hold. A field that
-	// is in neither may be there as long as it is off.
+	// Allowed says which values can be taken of fields of adapter_config.json that the settings do not hold. A field
+	// that is in neither may be there as long as it is off.
 	Allowed map[string]func(v any) bool
-	// Method makes the method over an adapter's tensors and checks that they fit the configuration and each other. It may
-	// set the flags of the tensors.
+	// Method makes the method over an adapter's tensors and checks that they fit the configuration and each other. It
+	// may set the flags of the tensors.
 	Method func(c *Config, params []Param) (Method, error)
 }
 
@@ -42,7 +44,8 @@ func familyOf(peftType string) (*Family, error) {
 		return f, nil
 	}
 	known := slices.Sorted(maps.Keys(Families))
-	return nil, fmt.Errorf("peft_type %q is not supported (supported: %s)", peftType, strings.Join(known, ", "))
+	return nil, errkind.Errorf(errors.ErrUnsupported, "peft_type %q is not supported (supported: %s)", peftType,
+		strings.Join(known, ", "))
 }
 
 // Method is one family of adapters over tensors: what they are and what they do to a model.
@@ -59,8 +62,8 @@ type Method interface {
 	Permuted(b *Base) ([]Permutation, error)
 }
 
-// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of its
-// own for what it does.
+// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of
+// its own for what it does.
 type Attachment interface {
 	model.Hooks
 	// Effect says what the attachment does beside its hooks. It is asked for once.
@@ -98,6 +101,14 @@ func NewAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)
 	}
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// MethodName is Family.Name of the adapter's method, "" where there is no such method.
+func (a *Adapter) MethodName() string {
+	if f, err := familyOf(a.Config.Method); err == nil {
+		return f.Name
+	}
+	return ""
 }
 
 // InPEFT reports whether HF PEFT has the adapter's method, and so loads the directory that SaveDir writes.

@@ -7,20 +7,13 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
-// Placement says where an adapter of a method on linear maps goes, and how it starts: what all these methods' options
-// have. The zero value is the method's own choice of weights in every layer.
-type Placement struct {
-	Targets   []string // see SelectTargets; none is the method's default
-	Layers    string   // see ParseLayers; "" is all
-	Seed      uint64
-	BaseModel string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
-
 // Choose lists the linear maps of a base that the placement names, with what PEFT calls this choice.
-func (p *Placement) Choose(b *Base, fallback ...string) ([]*model.Linear, Targeting, error) {
+func Choose(b *Base, p *method.Placement, fallback ...string) ([]*model.Linear, Targeting, error) {
 	names, err := ChooseLinears(b, p.Targets, p.Layers, fallback...)
 	if err != nil {
 		return nil, Targeting{}, err
@@ -132,11 +125,13 @@ func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear
 		m := &o.Modules[i]
 		l := byName[m.Name]
 		if l == nil {
-			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): an "+
+				"adapter of another base?",
 				b.Path, m.Name, len(b.Model.Layers))
 		}
 		if err := check(m, l); err != nil {
-			return nil, fmt.Errorf("%w (the weight in %s is %d×%d): an adapter of another base?", err, b.Path, l.W.Rows, l.W.Cols)
+			return nil, errkind.Errorf(ErrWrongBase, "%w (the weight in %s is %d×%d): an adapter of another base?",
+				err, b.Path, l.W.Rows, l.W.Cols)
 		}
 		found[i] = l
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -17,7 +19,7 @@ type Grid struct {
 	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
 	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
 	Seed     uint64 `json:"seed"`                    // of the dither
-	Latent   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
+	Master   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -66,19 +68,11 @@ func (c *Config) SameGrid(saved string) error {
 	return nil
 }
 
-// GridOptions says what TrainOnGrid does. The zero value dithers, and takes the channels by method and type.
-type GridOptions struct {
-	Channels string // QATAuto ("" is the same), ChannelCode or ChannelRow
-	Dither   string // DitherUniform ("" is the same) or DitherNone
-	Seed     uint64 // of the dither
-	Latent   bool   // codes are rounded from the master weights that Base.OpenMaster has opened, without dither
-}
-
 // TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
 // it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's grid;
 // gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
 // say why a method cannot be trained so, and which weight has nothing to move.
-func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
+func (a *Adapter) TrainOnGrid(b *Base, opt method.Quantized) error {
 	g := &Grid{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if g.Channels == "" {
 		g.Channels = QATAuto
@@ -91,9 +85,9 @@ func (a *Adapter) TrainOnGrid(b *Base, opt GridOptions) error {
 	}
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
-	if err == nil && opt.Latent {
+	if err == nil && opt.Master {
 		linears, _ := b.withCodes(bound.Effect.Blocks)
-		if g.Latent, err = b.IdentifyMaster(linears); err == nil {
+		if g.Master, err = b.IdentifyMaster(linears); err == nil {
 			a.Origin.Master = Absolute(b.Master.Path)
 		}
 	}
@@ -130,8 +124,8 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
-	if g.Latent != "" {
-		return at, b.AttachMaster(g.Latent, at.blocks)
+	if g.Master != "" {
+		return at, b.AttachMaster(g.Master, at.blocks)
 	}
 	return at, nil
 }
@@ -175,7 +169,8 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasCodes(t):
-		return "", fmt.Errorf("tensor %s is %v, whose weights have no codes of their own, as the channel %s needs: choose --method lora --qat %s, which changes scales",
+		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no codes of their own, as the "+
+			"channel %s needs: choose plain LoRA pairs with the channel %s, which changes scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}
 	return ChannelCode, nil

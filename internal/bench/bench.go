@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
@@ -22,7 +23,7 @@ type Options struct {
 	Tokens     int                 // of a step, and rows of a product; 0: 512
 	Rank       int                 // of the LoRA on every linear map; 0: 16
 	Steps      int                 // that are measured; 0: what fits into some seconds, at least 2
-	Recompute  string              // as peft.TrainOptions.Recompute; "": auto
+	Recompute  string              // as train.Options.Recompute; "": auto
 	NoGemm     bool                // leave products out
 	NoTrain    bool                // leave steps out
 	Progress   func(doing string)  // may be nil
@@ -161,7 +162,7 @@ func (r *Report) measureTrains(ctx context.Context, o *Options) error {
 			return err
 		}
 		defer b.Close()
-		return r.measurePrecisions(ctx, b, o.Model, typesOf(b.Model), o)
+		return r.measurePrecisions(ctx, b, o.Model, typesOf(handle.Base(b).Model), o)
 	}
 	types := o.Types
 	if len(types) == 0 {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
@@ -69,6 +71,7 @@ func readsEmbedding(l *model.Linear) bool {
 func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernels.Precision,
 	o *Options) (Train, error) {
 	debug.FreeOSMemory()
+	m := handle.Base(b).Model
 	train.ResetPeakRSS()
 	var pauses []float64
 	pause := func() { pauses = append(pauses, kernels.Sustained(p, pauseTime)) }
@@ -81,8 +84,8 @@ func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernel
 	}
 	t := Train{
 		Shape: name, Type: kind, Precision: p.String(), Tokens: o.Tokens, Rank: o.Rank, Recompute: o.Recompute,
-		Weights: weightBytes(b.Model), PeakRSS: found.PeakRSS, Parts: found.Parts,
-		flops: stepFLOPs(b.Model, o.Tokens, o.Rank),
+		Weights: weightBytes(m), PeakRSS: found.PeakRSS, Parts: found.Parts,
+		flops: stepFLOPs(m, o.Tokens, o.Rank),
 	}
 	t.Rate = float64(found.Tokens) / found.Seconds
 	t.GFLOPS = t.flops / found.Seconds / 1e9
@@ -142,5 +145,5 @@ func randomBase(name string, kind gguf.Type) (*peft.Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shape %s: %w", name, err)
 	}
-	return peft.BaseOf(name+" of random weights", m), nil
+	return handle.OfBase(attach.BaseOf(name+" of random weights", m)).(*peft.Base), nil
 }

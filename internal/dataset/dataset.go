@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/tokenizer"
@@ -120,6 +121,27 @@ func (s *Set) Targets() int {
 		n += e.Targets()
 	}
 	return n
+}
+
+// Sample is at most a number of tokens of a set, in whole examples spread evenly over it.
+func (s *Set) Sample(tokens int) *Set {
+	total := s.Tokens()
+	if total <= tokens {
+		return s
+	}
+	n := max(1, len(s.Examples)*tokens/total)
+	out := &Set{Classes: s.Classes, Answers: s.Answers}
+	for i := range n {
+		out.Examples = append(out.Examples, s.Examples[i*len(s.Examples)/n])
+	}
+	return out
+}
+
+// IsText reports whether a data file is plain text, compressed or not, rather than JSONL.
+func IsText(path string) bool {
+	name := strings.ToLower(filepath.Base(path))
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
+	return filepath.Ext(name) != ".jsonl" && filepath.Ext(name) != ".json"
 }
 
 // Load reads a data file. tok may be nil for data that is ids already; then opt.VocabSize is required. Errors name the

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -91,8 +91,8 @@ type demonstration struct {
 	dir    string
 	base   *peft.Base
 	exam   *exam
-	train  *dataset.Set
-	eval   *dataset.Set
+	train  *peft.Data
+	eval   *peft.Data
 	result *Result
 }
 
@@ -131,11 +131,11 @@ func (d *demonstration) run() (err error) {
 }
 
 func (d *demonstration) load() (err error) {
-	opt := dataset.Options{SeqLen: d.base.Model.Spec.Context}
-	if d.train, err = dataset.Load(d.path("train.jsonl"), d.base.Tokenizer, opt); err != nil {
+	opt := peft.DataOptions{SeqLen: d.base.ContextLength()}
+	if d.train, err = peft.LoadData(d.path("train.jsonl"), d.base, opt); err != nil {
 		return err
 	}
-	if d.eval, err = dataset.Load(d.path("eval.jsonl"), d.base.Tokenizer, opt); err != nil {
+	if d.eval, err = peft.LoadData(d.path("eval.jsonl"), d.base, opt); err != nil {
 		return err
 	}
 	d.exam = newExam(d.eval)
@@ -146,13 +146,13 @@ func (d *demonstration) load() (err error) {
 }
 
 func (d *demonstration) fineTune() (*peft.Adapter, error) {
-	adapter, err := peft.NewLoRA(d.base, peft.LoRAOptions{Rank: rank, Seed: d.opt.Seed})
+	adapter, err := peft.New(d.base, method.LoRA{Rank: rank, Seed: d.opt.Seed})
 	if err != nil {
 		return nil, err
 	}
 	d.result.Training, err = train.Run(d.ctx, d.base, adapter, d.train, nil, train.Options{
 		Steps: d.opt.Steps, BatchTokens: batchTokens, LR: learningRate, Schedule: train.ScheduleCosine, Warmup: warmup,
-		Clip: clip, Seed: d.opt.Seed, Out: d.path(AdapterFile), Observer: d.opt.Observer,
+		Clip: clip, Precision: train.PrecisionF32, Seed: d.opt.Seed, Out: d.path(AdapterFile), Observer: d.opt.Observer,
 	})
 	return adapter, err
 }

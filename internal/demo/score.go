@@ -4,8 +4,8 @@ import (
 	"context"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/demo/tale"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/generate"
@@ -24,22 +24,22 @@ type Count struct{ Right, All int }
 
 // exam is the held-out data that a score is about.
 type exam struct {
-	eval      *dataset.Set
+	eval      *peft.Data
 	owl, mood []tale.Example
 }
 
 // Tales asked for word for word; each takes about a hundred tokens to tell.
 const owlAsked = 20
 
-func newExam(eval *dataset.Set) *exam {
+func newExam(eval *peft.Data) *exam {
 	return &exam{eval, tale.OwlTask(evalSeed, owlEval, true)[:owlAsked], tale.MoodTask(evalSeed, moodEval, true)}
 }
 
 // shorten leaves a tenth.
 func (e *exam) shorten() {
-	short := *e.eval
+	short := *handle.Data(e.eval)
 	short.Examples = short.Examples[:len(short.Examples)/10]
-	e.eval, e.owl, e.mood = &short, e.owl[:owlAsked/10], e.mood[:moodEval/10]
+	e.eval, e.owl, e.mood = handle.OfData(&short).(*peft.Data), e.owl[:owlAsked/10], e.mood[:moodEval/10]
 }
 
 func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) (s Score, err error) {

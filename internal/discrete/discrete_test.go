@@ -101,35 +101,6 @@ func TestRender(t *testing.T) {
 	}
 }
 
-func TestVerbalizer(t *testing.T) {
-	v, err := ParseVerbalizer([]string{"good", " bad"}, []string{"bad=awful| poor"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Join(v.Words(), ","); got != "good,awful,poor" {
-		t.Errorf("words %q", got)
-	}
-	if v.Index(" bad ") != 1 || v.Index("none") != -1 {
-		t.Error("Index finds the wrong label")
-	}
-	for _, c := range []struct {
-		labels, items []string
-		want          string
-	}{
-		{[]string{"a"}, nil, "1 labels, expected two or more"},
-		{[]string{"a", "a"}, nil, `"a" is empty or occurs twice`},
-		{[]string{"a", "b"}, []string{"c=x"}, `"c" is none of the labels`},
-		{[]string{"a", "b"}, []string{"a"}, "expected LABEL=WORD|WORD"},
-		{[]string{"a", "b"}, []string{"a=x", "a=y"}, `two items for the label "a"`},
-		{[]string{"a", "b"}, []string{"a=b"}, `the word "b" of "b" is empty or stands for "a" too`},
-		{[]string{"a", "b"}, []string{"a=x|"}, "is empty"},
-	} {
-		if _, err := ParseVerbalizer(c.labels, c.items); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q %q: error %v, want %q in it", c.labels, c.items, err, c.want)
-		}
-	}
-}
-
 func TestIsWord(t *testing.T) {
 	for _, word := range []string{" was", " a", " I", ",", "?", " Ärger"} {
 		if !IsWord(word) {
@@ -145,15 +116,12 @@ func TestIsWord(t *testing.T) {
 
 // Forms are compared with files; with PEFTCONV_UPDATE set those are written.
 func TestForms(t *testing.T) {
-	v, err := ParseVerbalizer([]string{"happy", "sad"}, []string{"happy=glad|merry"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	answers := []string{"glad", "merry", "sad"}
 	for _, c := range []struct {
 		name, template string
-		v              Verbalizer
+		answers        []string
 	}{
-		{"after", "{tale}\n\nIn the end[slot: she was] {mood}", v},
+		{"after", "{tale}\n\nIn the end[slot: she was] {mood}", answers},
 		{"before", "[slot: Translate into \"French\"]:\n{text}\n", nil},
 		{"two", "Q: {question}\nHint: {{ {hint}\nA: {answer}", nil},
 	} {
@@ -161,8 +129,8 @@ func TestForms(t *testing.T) {
 			c.template += "{answer}"
 		}
 		template := parse(t, c.template)
-		golden(t, c.name+".system.txt", template.System(c.v))
-		golden(t, c.name+".Modelfile", template.Modelfile(c.v, "./base.gguf"))
+		golden(t, c.name+".system.txt", template.System(c.answers))
+		golden(t, c.name+".Modelfile", template.Modelfile(c.answers, "./base.gguf"))
 	}
 }
 

@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// System is a system prompt for a chat with any model: the words of the template and the allowed answers.
-func (t *Template) System(v Verbalizer) string {
+// System is a system prompt for a chat with any model: the words of the template and the allowed answers,
+// nil where any text may be one.
+func (t *Template) System(answers []string) string {
 	lead, rest := t.cutLead()
 	var b strings.Builder
 	if lead != "" {
 		b.WriteString(lead + "\n\n")
 	}
 	answer := "with what comes next"
-	if v != nil {
-		answer = "with the one of these words that comes next: " + strings.Join(v.Words(), ", ")
+	if answers != nil {
+		answer = "with the one of these words that comes next: " + strings.Join(answers, ", ")
 	}
 	if len(t.Inputs()) == 0 {
 		return strings.TrimRight(b.String(), "\n") + "\n"
@@ -46,7 +47,7 @@ func (t *Template) cutLead() (lead, rest string) {
 
 // Modelfile is an Ollama Modelfile: the model, and the template around the user's input. The first field is the user's
 // message; if there are more fields, the message is the whole prompt.
-func (t *Template) Modelfile(v Verbalizer, model string) string {
+func (t *Template) Modelfile(answers []string, model string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "FROM %s\nTEMPLATE \"\"\"", model)
 	inputs := t.Inputs()
@@ -58,7 +59,7 @@ func (t *Template) Modelfile(v Verbalizer, model string) string {
 	}
 	b.WriteString("\"\"\"\nPARAMETER temperature 0\n")
 	longest := 0
-	for _, w := range v.Words() {
+	for _, w := range answers {
 		longest = max(longest, len(w))
 	}
 	if longest > 0 {

@@ -7,10 +7,12 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodAdaLoRA is the peft_type of LoRAs whose ranks are allocated in training.
@@ -19,22 +21,8 @@ const MethodAdaLoRA = "ADALORA"
 // adaloraParts are the tensors of a module: A (rank, in), B (out, rank) and the singular values E (rank, 1).
 var adaloraParts = []string{"lora_A", "lora_B", "lora_E"}
 
-// AdaLoRAOptions says what NewAdaLoRA makes. The zero value is rank 12 on every linear map of every layer, brought down to
-// 8 on average between a tenth and seven tenths of the run.
-type AdaLoRAOptions struct {
-	attach.Placement
-	Rank       int     // of a weight at the end, on average; 0 is 8
-	StartRank  int     // of every weight at the start; 0 is half as much again as Rank
-	Alpha      float64 // the change is scaled by it over StartRank; 0 is twice StartRank
-	Dropout    float64 // probability of zeroing an input of A, in training
-	Warmup     float64 // share of the steps before ranks are taken away; 0 is 0.1, less than 0 is none
-	Final      float64 // share of the steps after it, with ranks as they are; 0 is 0.3, less than 0 is none
-	Interval   int     // steps from one allocation to the next; 0 is 1
-	Orthogonal float64 // weight of the term that keeps A and B orthogonal; 0 is 0.1, less than 0 is none
-}
-
-// defaults fills zero fields in.
-func (opt *AdaLoRAOptions) defaults() {
+// adaloraDefaults fills zero fields in.
+func adaloraDefaults(opt *method.AdaLoRA) {
 	set := func(x *float64, v float64) {
 		if *x == 0 {
 			*x = v
@@ -56,8 +44,8 @@ func (opt *AdaLoRAOptions) defaults() {
 	opt.Warmup, opt.Final, opt.Orthogonal = max(opt.Warmup, 0), max(opt.Final, 0), max(opt.Orthogonal, 0)
 }
 
-// Check reports values that make no sense together.
-func (opt *AdaLoRAOptions) Check() error {
+// checkAdaLoRA reports options that make no sense together.
+func checkAdaLoRA(opt *method.AdaLoRA) error {
 	if !(opt.Warmup >= 0 && opt.Final >= 0 && opt.Warmup+opt.Final < 1) {
 		return fmt.Errorf("warm-up %v and final phase %v, expected shares of the steps that leave some between them", opt.Warmup, opt.Final)
 	}
@@ -65,16 +53,16 @@ func (opt *AdaLoRAOptions) Check() error {
 }
 
 // NewAdaLoRA makes an AdaLoRA adapter that changes nothing yet: E is zero, A and B are random.
-func NewAdaLoRA(b *attach.Base, opt AdaLoRAOptions) (*attach.Adapter, error) {
-	opt.defaults()
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewAdaLoRA(b *attach.Base, opt method.AdaLoRA) (*attach.Adapter, error) {
+	adaloraDefaults(&opt)
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
 	s := newAdaLoRASettings()
 	s.Targeting, s.Target, s.Start, s.Alpha, s.Dropout = where, opt.Rank, opt.StartRank, opt.Alpha, opt.Dropout
 	s.Interval, s.Orthogonal, s.warmup, s.final = opt.Interval, opt.Orthogonal, opt.Warmup, opt.Final
-	if err := errors.Join(s.Check(), opt.Check()); err != nil {
+	if err := errors.Join(s.Check(), checkAdaLoRA(&opt)); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
@@ -137,7 +125,7 @@ func (s *AdaLoRASettings) Check() error {
 	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
 	case s.Bias != "none":
-		return fmt.Errorf("not supported: bias = %q", s.Bias)
+		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	}
 	for name, kept := range s.Ranks {
 		if len(kept) != s.Start {
@@ -174,7 +162,10 @@ func (s *AdaLoRASettings) scale() float64 {
 	return alpha / (float64(s.Start) + 1e-5)
 }
 
-func init() { attach.RegisterFamily(adaloraFamily()) }
+func init() {
+	attach.RegisterFamily(adaloraFamily())
+	attach.RegisterOptions(checkAdaLoRA, NewAdaLoRA)
+}
 
 // adaloraFamily is AdaLoRA.
 func adaloraFamily() *attach.Family {

@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -80,7 +82,7 @@ func writeAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
 		return fmt.Errorf("an adapter of method %s is no bottleneck adapter", a.Config.Method)
 	case m.Gated():
 		return errors.New("AdapterHub has no gated bottleneck (swiglu)")
-	case m.Input == InputNorm && m.Placement != SerialHoulsby:
+	case m.Input == method.InputNorm && m.Placement != method.SerialHoulsby:
 		return fmt.Errorf("a %s adapter reads the stream as it is there, this one was trained to read its norm", m.Placement)
 	}
 	return a.SaveDirAs(dir, m.hubConfig(a, b), hubWeightsFile, nil)
@@ -95,8 +97,10 @@ func (m *BottleneckMethod) hubConfig(a *attach.Adapter, b *attach.Base) *hubConf
 	}
 	c.Config = hubBottleneck{
 		Attention: slices.Contains(m.Parts, model.Attention.String()), FFN: slices.Contains(m.Parts, model.FFN.String()),
-		Reduction: ReductionFactor(m.Width, m.Bottleneck), Activation: m.Activation, NormBefore: m.Placement == SerialPfeiffer,
-		NormAfter: true, Init: "mam_adapter", Parallel: m.Placement == Parallel, Scaling: m.Scale, ResidualBefore: true, LeaveOut: []int{},
+		Reduction: ReductionFactor(m.Width, m.Bottleneck), Activation: m.Activation,
+		NormBefore: m.Placement == method.SerialPfeiffer,
+		NormAfter:  true, Init: "mam_adapter", Parallel: m.Placement == method.Parallel, Scaling: m.Scale,
+		ResidualBefore: true, LeaveOut: []int{},
 	}
 	if m.Activation == "silu" {
 		c.Config.Activation = "swish"
@@ -140,14 +144,15 @@ func fromHub(config []byte, layers []int) (*attach.Config, error) {
 		return nil, err
 	}
 	s := &BottleneckSettings{
-		Placement: SerialHoulsby, Bottleneck: int(math.Floor(float64(c.HiddenSize) / h.Reduction)), Activation: hubActivations[h.Activation],
-		Scale: h.Scaling, Input: InputStream, Layers: layers,
+		Placement: method.SerialHoulsby, Bottleneck: int(math.Floor(float64(c.HiddenSize) / h.Reduction)),
+		Activation: hubActivations[h.Activation],
+		Scale:      h.Scaling, Input: method.InputStream, Layers: layers,
 	}
 	switch {
 	case h.Parallel:
-		s.Placement = Parallel
+		s.Placement = method.Parallel
 	case h.NormBefore:
-		s.Placement = SerialPfeiffer
+		s.Placement = method.SerialPfeiffer
 	}
 	if h.Attention {
 		s.Parts = append(s.Parts, model.Attention.String())
@@ -163,9 +168,11 @@ func fromHub(config []byte, layers []int) (*attach.Config, error) {
 func (h *hubBottleneck) refuse() error {
 	switch {
 	case h.Architecture != nil:
-		return fmt.Errorf("config: architecture %q is not supported, only bottleneck adapters are", *h.Architecture)
+		return errkind.Errorf(errors.ErrUnsupported, "config: architecture %q is not supported, only bottleneck "+
+			"adapters are", *h.Architecture)
 	case hubActivations[h.Activation] == "":
-		return fmt.Errorf("config: non_linearity %q is not supported, expected relu, gelu or swish", h.Activation)
+		return errkind.Errorf(errors.ErrUnsupported, "config: non_linearity %q is not supported, expected relu, "+
+			"gelu or swish", h.Activation)
 	case !(h.Reduction > 0):
 		return fmt.Errorf("config: reduction_factor %v, expected more than 0", h.Reduction)
 	case !h.NormAfter, h.ResidualBefore != true:
@@ -180,7 +187,7 @@ func (h *hubBottleneck) refuse() error {
 		{"dropout", h.Dropout != 0},
 	} {
 		if f.on {
-			return fmt.Errorf("config: %s is not supported", f.name)
+			return errkind.Errorf(errors.ErrUnsupported, "config: %s is not supported", f.name)
 		}
 	}
 	return nil

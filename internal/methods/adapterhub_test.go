@@ -11,15 +11,17 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestAdapterHub writes and reads AdapterHub's layout.
 func TestAdapterHub(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	for _, opt := range []methods.BottleneckOptions{
-		{Placement: methods.SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
-		{Placement: methods.SerialPfeiffer, Bottleneck: 7, Input: methods.InputStream, Layers: "1"},
-		{Placement: methods.Parallel, Bottleneck: 32, Input: methods.InputStream, Scale: 4, Parts: []string{"attention"}, Activation: "relu"},
+	for _, opt := range []method.Bottleneck{
+		{Placement: method.SerialHoulsby, Bottleneck: 5, Activation: "gelu"},
+		{Placement: method.SerialPfeiffer, Bottleneck: 7, Input: method.InputStream, Layers: "1"},
+		{Placement: method.Parallel, Bottleneck: 32, Input: method.InputStream, Scale: 4,
+			Parts: []string{"attention"}, Activation: "relu"},
 	} {
 		t.Run(opt.Placement, func(t *testing.T) {
 			a, err := methods.NewBottleneck(b, opt)
@@ -50,9 +52,9 @@ func TestAdapterHub(t *testing.T) {
 // TestAdapterHubRefused: what AdapterHub cannot compute is not written, what we cannot compute is not read.
 func TestAdapterHubRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	for want, opt := range map[string]methods.BottleneckOptions{
+	for want, opt := range map[string]method.Bottleneck{
 		"reads the stream as it is there": {},
-		"no gated bottleneck":             {Activation: "swiglu", Input: methods.InputStream},
+		"no gated bottleneck":             {Activation: "swiglu", Input: method.InputStream},
 	} {
 		a, err := methods.NewBottleneck(b, opt)
 		if err != nil {
@@ -62,7 +64,7 @@ func TestAdapterHubRefused(t *testing.T) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}
-	a, err := methods.NewBottleneck(b, methods.BottleneckOptions{Placement: methods.SerialHoulsby})
+	a, err := methods.NewBottleneck(b, method.Bottleneck{Placement: method.SerialHoulsby})
 	if err != nil {
 		t.Fatal(err)
 	}

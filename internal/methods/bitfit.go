@@ -7,14 +7,11 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this program's.
 const MethodBitFit = "BITFIT"
-
-// BitFitOptions says what NewBitFit makes. The zero value is a bias on every linear map that can have one in the base's
-// architecture.
-type BitFitOptions struct{ attach.Placement }
 
 // bitFitSettings are the fields of the configuration.
 type bitFitSettings struct{ attach.Targeting }
@@ -23,8 +20,8 @@ func (s *bitFitSettings) Check() error { return s.CheckModules() }
 
 // NewBitFit makes an adapter of biases, which start as the base's, or at zero where it has none. A target that cannot have
 // a bias in the base's architecture is an error: the adapter could never be merged.
-func NewBitFit(b *attach.Base, opt BitFitOptions) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewBitFit(b *attach.Base, opt method.BitFit) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +57,10 @@ func startBias(p *attach.Param, l *model.Linear) {
 	}
 }
 
-func init() { attach.RegisterFamily(bitFitFamily()) }
+func init() {
+	attach.RegisterFamily(bitFitFamily())
+	attach.RegisterOptions(nil, NewBitFit)
+}
 
 // bitFitFamily is the tuning of biases.
 func bitFitFamily() *attach.Family {

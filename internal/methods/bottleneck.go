@@ -9,29 +9,15 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodBottleneck is the peft_type of bottleneck adapters. PEFT has no such method; in AdapterHub's layout the same
 // tensors are found under the same names (Adapter.SaveAdapterHub).
 const MethodBottleneck = "BOTTLENECK"
-
-// Where a bottleneck adapter stands. A is up(f(down(·))), x the stream, P a part of a layer: attention or FFN.
-const (
-	SerialHoulsby  = "serial-houlsby"  // x + P + s·A(P): after the part, before it is added (Houlsby et al. 2019)
-	SerialPfeiffer = "serial-pfeiffer" // x' + s·A(x'), x' = x + P: after the addition (Pfeiffer et al. 2020)
-	Parallel       = "parallel"        // x + P + s·A(x): beside the part (He et al. 2022)
-)
-
-// What a serial-pfeiffer or parallel adapter reads.
-const (
-	InputNorm   = "norm"   // the stream after an RMS norm: the part's own for parallel, a trained one for serial-pfeiffer
-	InputStream = "stream" // the stream as it is, which is how AdapterHub has it
-)
-
-// ActivationSwiGLU makes the down-projection two: silu(gate(x))·down(x).
-const ActivationSwiGLU = "swiglu"
 
 // BottleneckSettings configure a bottleneck adapter.
 type BottleneckSettings struct {
@@ -40,7 +26,7 @@ type BottleneckSettings struct {
 	Activation string   `json:"non_linearity"`       // relu, gelu, silu or swiglu
 	Scale      float64  `json:"scaling"`             // s
 	Parts      []string `json:"parts"`               // "attention", "ffn"
-	Input      string   `json:"input"`               // InputNorm or InputStream
+	Input      string   `json:"input"`               // method.InputNorm or method.InputStream
 	Layers     []int    `json:"layers_to_transform"` // nil is all
 }
 
@@ -50,16 +36,18 @@ var activations = map[string]autograd.Activation{"relu": autograd.ReLU, "gelu": 
 func (s *BottleneckSettings) Check() error {
 	_, known := activations[s.Activation]
 	switch {
-	case !slices.Contains([]string{SerialHoulsby, SerialPfeiffer, Parallel}, s.Placement):
-		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, SerialHoulsby, SerialPfeiffer, Parallel)
+	case !slices.Contains([]string{method.SerialHoulsby, method.SerialPfeiffer, method.Parallel}, s.Placement):
+		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, method.SerialHoulsby,
+			method.SerialPfeiffer, method.Parallel)
 	case s.Bottleneck < 1:
 		return fmt.Errorf("bottleneck %d, expected 1 or more", s.Bottleneck)
-	case !known && s.Activation != ActivationSwiGLU:
-		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation, ActivationSwiGLU)
+	case !known && s.Activation != method.ActivationSwiGLU:
+		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation,
+			method.ActivationSwiGLU)
 	case math.IsNaN(s.Scale) || math.IsInf(s.Scale, 0):
 		return fmt.Errorf("scale %v, expected a finite number", s.Scale)
-	case s.Input != InputNorm && s.Input != InputStream:
-		return fmt.Errorf("input %q is not known, expected %s or %s", s.Input, InputNorm, InputStream)
+	case s.Input != method.InputNorm && s.Input != method.InputStream:
+		return fmt.Errorf("input %q is not known, expected %s or %s", s.Input, method.InputNorm, method.InputStream)
 	case len(s.Parts) == 0:
 		return fmt.Errorf("no parts of a layer are chosen, expected %v, %v or both", model.Attention, model.FFN)
 	}
@@ -71,28 +59,13 @@ func (s *BottleneckSettings) Check() error {
 	return nil
 }
 
-// BottleneckOptions says what NewBottleneck makes. A zero field is the default that its comment says.
-type BottleneckOptions struct {
-	Placement  string   // Parallel
-	Bottleneck int      // 32
-	Activation string   // "silu"
-	Scale      float64  // 1
-	Parts      []string // the FFN; for SerialHoulsby attention and FFN
-	Input      string   // InputNorm
-	Layers     string   // see ParseLayers; "" is all
-	Seed       uint64
-	BaseModel  string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
-
-// Check reports values that make no sense, layers aside.
-func (opt *BottleneckOptions) Check() error { return opt.settings().Check() }
-
-func (opt *BottleneckOptions) settings() *BottleneckSettings {
+// bottleneckSettings are those of the options, layers aside.
+func bottleneckSettings(opt *method.Bottleneck) *BottleneckSettings {
 	s := &BottleneckSettings{
 		Placement: opt.Placement, Bottleneck: opt.Bottleneck, Activation: opt.Activation, Scale: opt.Scale, Parts: opt.Parts, Input: opt.Input,
 	}
 	if s.Placement == "" {
-		s.Placement = Parallel
+		s.Placement = method.Parallel
 	}
 	if s.Bottleneck == 0 {
 		s.Bottleneck = 32
@@ -104,11 +77,11 @@ func (opt *BottleneckOptions) settings() *BottleneckSettings {
 		s.Scale = 1
 	}
 	if s.Input == "" {
-		s.Input = InputNorm
+		s.Input = method.InputNorm
 	}
 	if s.Parts == nil {
 		s.Parts = []string{model.FFN.String()}
-		if s.Placement == SerialHoulsby {
+		if s.Placement == method.SerialHoulsby {
 			s.Parts = []string{model.Attention.String(), model.FFN.String()}
 		}
 	}
@@ -117,8 +90,8 @@ func (opt *BottleneckOptions) settings() *BottleneckSettings {
 
 // NewBottleneck makes bottleneck adapters that change nothing yet: the projection up is zero. Where each starts depends
 // on the seed and its name alone.
-func NewBottleneck(b *attach.Base, opt BottleneckOptions) (*attach.Adapter, error) {
-	s := opt.settings()
+func NewBottleneck(b *attach.Base, opt method.Bottleneck) (*attach.Adapter, error) {
+	s := bottleneckSettings(&opt)
 	var err error
 	if s.Layers, err = attach.ParseLayers(opt.Layers, len(b.Model.Layers)); err != nil {
 		return nil, err
@@ -157,11 +130,11 @@ func (s *BottleneckSettings) addShapes(shapes map[string][]int, at BottleneckPla
 }
 
 // Gated reports whether there is a gate; there are no biases then, which a gated FFN of a runtime could not hold.
-func (s *BottleneckSettings) Gated() bool { return s.Activation == ActivationSwiGLU }
+func (s *BottleneckSettings) Gated() bool { return s.Activation == method.ActivationSwiGLU }
 
 // normed reports whether each adapter has a norm of its own.
 func (s *BottleneckSettings) normed() bool {
-	return s.Placement == SerialPfeiffer && s.Input == InputNorm
+	return s.Placement == method.SerialPfeiffer && s.Input == method.InputNorm
 }
 
 // startBottleneck fills a tensor: the projections down uniform in ±1/√in as those of a LoRA, the norm one, all else zero.
@@ -216,14 +189,21 @@ func parseBottleneckName(name string) (at BottleneckPlace, end string, ok bool) 
 	return BottleneckPlace{layer, model.Part(part)}, words[4], true
 }
 
-func init() { attach.RegisterFamily(bottleneckFamily()) }
+func init() {
+	attach.RegisterFamily(bottleneckFamily())
+	attach.RegisterOptions(func(opt *method.Bottleneck) error { return bottleneckSettings(opt).Check() }, NewBottleneck)
+}
 
 // bottleneckFamily is bottleneck adapters.
 func bottleneckFamily() *attach.Family {
 	return &attach.Family{
 		Name: "adapter", PeftType: MethodBottleneck, Own: true,
-		Settings: func() attach.Settings { return &BottleneckSettings{Scale: 1, Activation: "silu", Input: InputNorm} },
-		Method:   func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newBottleneck(c, params) },
+		Settings: func() attach.Settings {
+			return &BottleneckSettings{Scale: 1, Activation: "silu", Input: method.InputNorm}
+		},
+		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) {
+			return newBottleneck(c, params)
+		},
 	}
 }
 
@@ -311,11 +291,13 @@ func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, st
 	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[BottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
 	at.scale = float32(m.Scale * strength)
 	if m.Width != b.Model.Spec.Width {
-		return nil, fmt.Errorf("adapter: made for a width of %d, but %s has %d: an adapter of another base?", m.Width, b.Path, b.Model.Spec.Width)
+		return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: made for a width of %d, but %s has %d: an adapter "+
+			"of another base?", m.Width, b.Path, b.Model.Spec.Width)
 	}
 	for _, place := range m.places {
 		if place.Layer >= len(b.Model.Layers) {
-			return nil, fmt.Errorf("adapter: it has an adapter in layer %d, but %s has %d layers: an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: it has an adapter in layer %d, but %s has %d "+
+				"layers: an adapter of another base?",
 				place.Layer, b.Path, len(b.Model.Layers))
 		}
 		p := m.Params[place]
@@ -347,11 +329,11 @@ func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.P
 		return y
 	}
 	switch {
-	case at.settings.Placement == SerialHoulsby:
+	case at.settings.Placement == method.SerialHoulsby:
 		return at.add(t, site, y, y)
-	case at.settings.Placement == SerialPfeiffer:
+	case at.settings.Placement == method.SerialPfeiffer:
 		return y
-	case at.settings.Input == InputStream:
+	case at.settings.Input == method.InputStream:
 		return at.add(t, site, stream, y)
 	}
 	return at.add(t, site, x, y)
@@ -360,7 +342,7 @@ func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.P
 // Stream adds what a serial-pfeiffer adapter makes of the stream to it.
 func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
 	site := at.sites[BottleneckPlace{l.Index, p}]
-	if site == nil || at.scale == 0 || at.settings.Placement != SerialPfeiffer {
+	if site == nil || at.scale == 0 || at.settings.Placement != method.SerialPfeiffer {
 		return x
 	}
 	in := x

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -16,13 +17,6 @@ const MethodIA3 = "IA3"
 
 // ia3Part is the vector of a module: (out, 1) where it scales the output, (1, in) where it scales the input.
 const ia3Part = "ia3_l"
-
-// IA3Options says what NewIA3 makes. The zero value scales keys, values and the inner activations of the feed-forward
-// network: k_proj, v_proj and the input of down_proj.
-type IA3Options struct {
-	attach.Placement
-	FeedForward []string // those of the targets whose input is scaled, by name; nil: down_proj
-}
 
 // ia3Settings are the fields of an (IA)³ adapter's configuration.
 type ia3Settings struct {
@@ -39,8 +33,8 @@ func (s *ia3Settings) Check() error {
 }
 
 // NewIA3 makes an (IA)³ adapter that changes nothing yet: all its vectors are 1.
-func NewIA3(b *attach.Base, opt IA3Options) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, "k_proj", "v_proj", "down_proj")
+func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, "k_proj", "v_proj", "down_proj")
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +66,10 @@ func NewIA3(b *attach.Base, opt IA3Options) (*attach.Adapter, error) {
 	})
 }
 
-func init() { attach.RegisterFamily(ia3Family()) }
+func init() {
+	attach.RegisterFamily(ia3Family())
+	attach.RegisterOptions(nil, NewIA3)
+}
 
 // ia3Family is (IA)³.
 func ia3Family() *attach.Family {

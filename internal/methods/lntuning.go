@@ -6,8 +6,10 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodLNTuning is the peft_type of trained norm weights.
@@ -15,14 +17,6 @@ const MethodLNTuning = "LN_TUNING"
 
 // lnPart is the weight of a norm, (D).
 const lnPart = "ln_tuning_layers.weight"
-
-// NormOptions says what NewLNTuning makes. The zero value is every norm.
-type NormOptions struct {
-	Targets []string // of the norms, by the last parts of their names: input_layernorm, post_attention_layernorm, norm
-	// Layers is as for ParseLayers. Where it leaves layers out the norm after the last is left out too, unless Targets names it.
-	Layers    string
-	BaseModel string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
 
 // lnSettings are the fields of the configuration.
 type lnSettings struct {
@@ -38,8 +32,8 @@ func (s *lnSettings) Check() error {
 }
 
 // NewLNTuning makes an adapter of norm weights, which start as the base's.
-func NewLNTuning(b *attach.Base, opt NormOptions) (*attach.Adapter, error) {
-	chosen, err := opt.choose(b)
+func NewLNTuning(b *attach.Base, opt method.LNTuning) (*attach.Adapter, error) {
+	chosen, err := chooseNorms(b, &opt)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +62,8 @@ func normsNamed(b *attach.Base, names []string) []*model.Norm {
 	return found
 }
 
-// choose lists the norms.
-func (opt *NormOptions) choose(b *attach.Base) ([]*model.Norm, error) {
+// chooseNorms lists the norms.
+func chooseNorms(b *attach.Base, opt *method.LNTuning) ([]*model.Norm, error) {
 	layers, err := attach.ParseLayers(opt.Layers, len(b.Model.Layers))
 	if err != nil {
 		return nil, err
@@ -95,7 +89,10 @@ func (opt *NormOptions) choose(b *attach.Base) ([]*model.Norm, error) {
 	return chosen, nil
 }
 
-func init() { attach.RegisterFamily(lnFamily()) }
+func init() {
+	attach.RegisterFamily(lnFamily())
+	attach.RegisterOptions(nil, NewLNTuning)
+}
 
 // lnFamily is the tuning of norm weights.
 func lnFamily() *attach.Family {
@@ -131,11 +128,12 @@ func (m *lnTuning) Bind(b *attach.Base, values, grads []attach.Param, strength f
 	for _, mod := range m.Modules {
 		n := byName[mod.Name]
 		if n == nil {
-			return nil, fmt.Errorf("adapter: %s has no norm %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no norm %q (it has %d layers): an "+
+				"adapter of another base?",
 				b.Path, mod.Name, len(b.Model.Layers))
 		}
 		if err := mod.Wants(values, lnPart, n.W.Cols); err != nil {
-			return nil, fmt.Errorf("%w: an adapter of another base?", err)
+			return nil, errkind.Errorf(attach.ErrWrongBase, "%w: an adapter of another base?", err)
 		}
 		at.norms = append(at.norms, n)
 		at.weights[n] = mod.RowLeaf(values, grads, lnPart)

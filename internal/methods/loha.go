@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodLoHa is the peft_type of low-rank Hadamard products.
@@ -19,16 +20,9 @@ const MethodLoHa = "LOHA"
 // lohaParts are the tensors of a module: w1_a and w2_a (out, rank), w1_b and w2_b (rank, in).
 var lohaParts = []string{"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}
 
-// LoHaOptions says what NewLoHa makes. The zero value is rank 8, alpha 16, every linear map of every layer.
-type LoHaOptions struct {
-	attach.Placement
-	Rank  int     // of each of the two factors; 0 is 8. The change has a rank of up to its square
-	Alpha float64 // 0 is twice the rank
-}
-
 // NewLoHa makes a LoHa adapter that changes nothing yet: w2_b is zero, the others are random.
-func NewLoHa(b *attach.Base, opt LoHaOptions) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewLoHa(b *attach.Base, opt method.LoHa) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +57,10 @@ func startKaiming(p *attach.Param, seed uint64) {
 // lohaSettings are the fields of a LoHa's configuration.
 type lohaSettings struct{ lycorisSettings }
 
-func init() { attach.RegisterFamily(lohaFamily()) }
+func init() {
+	attach.RegisterFamily(lohaFamily())
+	attach.RegisterOptions(nil, NewLoHa)
+}
 
 // lohaFamily is LoHa.
 func lohaFamily() *attach.Family {

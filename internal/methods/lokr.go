@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodLoKr is the peft_type of low-rank Kronecker products.
@@ -16,19 +17,9 @@ const MethodLoKr = "LOKR"
 // lokrParts are the tensors that a module can have: w1 (a, c) and w2 (b, d), or each as a product of two of the rank.
 var lokrParts = []string{"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"}
 
-// LoKrOptions says what NewLoKr makes. The zero value is rank 8, alpha 16, every linear map of every layer, with both
-// sides of each weight split as evenly as they can be.
-type LoKrOptions struct {
-	attach.Placement
-	Rank          int     // of w2, and of w1 with DecomposeBoth, where these are larger; 0 is 8
-	Alpha         float64 // 0 is twice the rank
-	Factor        int     // what the first of the two factors of each side should be; 0 or -1: near the square root
-	DecomposeBoth bool    // w1 is a product of low rank too
-}
-
 // NewLoKr makes a LoKr adapter that changes nothing yet: w1, or its first factor, is zero, the others are random.
-func NewLoKr(b *attach.Base, opt LoKrOptions) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewLoKr(b *attach.Base, opt method.LoKr) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +94,10 @@ func Split(size, factor int) (m, n int) {
 	return m, size / m
 }
 
-func init() { attach.RegisterFamily(lokrFamily()) }
+func init() {
+	attach.RegisterFamily(lokrFamily())
+	attach.RegisterOptions(nil, NewLoKr)
+}
 
 // lokrFamily is LoKr.
 func lokrFamily() *attach.Family {

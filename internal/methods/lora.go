@@ -8,34 +8,15 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
-// LoRAOptions says what NewLoRA makes. The zero value is rank 8, alpha 16, every linear map of every layer.
-type LoRAOptions struct {
-	Rank         int                // 0 is 8
-	Alpha        float64            // 0 is twice the rank
-	Dropout      float64            // probability of zeroing an input of A, in training
-	Targets      []string           // see SelectTargets; none is "all-linear"
-	Layers       string             // see ParseLayers; "" is all
-	RSLoRA       bool               // scale by Alpha/√rank
-	DoRA         bool               // train the norms of the rows beside their directions (Liu et al. 2024)
-	RankPattern  map[string]int     // ranks of single modules, as Config.RankPattern
-	AlphaPattern map[string]float64 // alphas of single modules, as Config.AlphaPattern
-	Init         string             // how the matrices start, InitKaiming ("" is the same) or another of Inits
-	Original     *attach.Base       // for InitLoftQ: the model that the base was quantized from
-	Bias         string             // BiasNone (also ""), BiasLoRA or BiasAll
-	Norms        bool               // train the norms too
-	Save         []string           // train these whole: EmbedModule, HeadModule, or their last parts
-	TokenIDs     []int32            // train the rows of these tokens in the embedding table
-	Seed         uint64
-	BaseModel    string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
-
-// config is the configuration of the options, modules aside.
-func (opt *LoRAOptions) config() (attach.Config, error) {
+// loraConfig is the configuration of the options, modules aside.
+func loraConfig(opt *method.LoRA) (attach.Config, error) {
 	c := attach.Config{
 		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
 		Dropout: opt.Dropout, RankPattern: attach.NonEmpty(opt.RankPattern), AlphaPattern: attach.NonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
@@ -47,10 +28,10 @@ func (opt *LoRAOptions) config() (attach.Config, error) {
 		c.Alpha = 2 * float64(c.Rank)
 	}
 	if c.Init == "" {
-		c.Init = attach.InitKaiming
+		c.Init = method.InitKaiming
 	}
-	if !slices.Contains(attach.Inits, c.Init) {
-		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(attach.Inits, ", "))
+	if !slices.Contains(method.Inits, c.Init) {
+		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(method.Inits, ", "))
 	}
 	if c.DoRA && StartsApart(c.Init) {
 		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
@@ -60,8 +41,8 @@ func (opt *LoRAOptions) config() (attach.Config, error) {
 
 // NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
 // matrix depends on the seed and its name alone, not on which other modules are chosen.
-func NewLoRA(b *attach.Base, opt LoRAOptions) (*attach.Adapter, error) {
-	c, err := opt.config()
+func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
+	c, err := loraConfig(&opt)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -75,7 +56,7 @@ func NewLoRA(b *attach.Base, opt LoRAOptions) (*attach.Adapter, error) {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := loraShapes(b, &c, chosen)
-	if err := opt.addExtras(b, &c, chosen, shapes, starts); err != nil {
+	if err := addExtras(&opt, b, &c, chosen, shapes, starts); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
@@ -125,7 +106,10 @@ const (
 	startB        = "lora_B_start.weight"
 )
 
-func init() { attach.RegisterFamily(loraFamily()) }
+func init() {
+	attach.RegisterFamily(loraFamily())
+	attach.RegisterOptions(nil, NewLoRA)
+}
 
 // loraFamily is LoRA with its variants.
 func loraFamily() *attach.Family {
@@ -268,7 +252,8 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 	for i, p := range m.Modules {
 		l := byName[p.Name]
 		if l == nil {
-			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers%s): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): "+
+				"an adapter of another base?",
 				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
@@ -276,7 +261,8 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 			rows, cols = cols, rows
 		}
 		if rows != p.Out || cols != p.In {
-			return nil, fmt.Errorf("adapter: %s is made for a %d×%d weight, but in %s it is %d×%d: an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s is made for a %d×%d weight, but in %s it "+
+				"is %d×%d: an adapter of another base?",
 				p.Name, p.Out, p.In, b.Path, rows, cols)
 		}
 		found[i] = l

@@ -9,8 +9,10 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -36,7 +38,8 @@ type namedParam struct {
 func newLoRAExtras() loraExtras { return loraExtras{embed: -1, head: -1, tokens: -1} }
 
 // addExtras adds the shapes and starts of what is trained beside the pairs, and says so in the configuration.
-func (opt *LoRAOptions) addExtras(b *attach.Base, c *attach.Config, chosen []string, shapes map[string][]int, starts map[string][]float32) error {
+func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []string, shapes map[string][]int,
+	starts map[string][]float32) error {
 	add := func(module, part string, start []float32, shape ...int) {
 		shapes[attach.PartName(module, part)], starts[attach.PartName(module, part)] = shape, start
 	}
@@ -92,15 +95,16 @@ func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 // addBiases adds the biases that the option asks for.
 func addBiases(b *attach.Base, c *attach.Config, chosen []string, add func(module, part string, start []float32, shape ...int)) error {
 	switch c.Bias {
-	case "", attach.BiasNone:
+	case "", method.BiasNone:
 		return nil
-	case attach.BiasLoRA, attach.BiasAll:
+	case method.BiasLoRA, method.BiasAll:
 	default:
-		return fmt.Errorf("bias %q is not known, expected %s, %s or %s", c.Bias, attach.BiasNone, attach.BiasLoRA, attach.BiasAll)
+		return fmt.Errorf("bias %q is not known, expected %s, %s or %s", c.Bias, method.BiasNone, method.BiasLoRA,
+			method.BiasAll)
 	}
 	found := false
 	for _, l := range b.Model.Linears() {
-		if l.Bias != nil && (c.Bias == attach.BiasAll || slices.Contains(chosen, l.Module)) {
+		if l.Bias != nil && (c.Bias == method.BiasAll || slices.Contains(chosen, l.Module)) {
 			add(l.Module, attach.BiasPart, model.InHFRows(l.Bias, l), len(l.Bias))
 			found = true
 		}
@@ -208,7 +212,8 @@ func (e *loraExtras) bind(b *attach.Base, values, grads []attach.Param, strength
 			return nil
 		}
 		if p := &values[i]; p.Rows() != rows || p.Cols() != spec.Width {
-			err = fmt.Errorf("adapter: tensor %q has shape %v, but %s has %d×%d there: an adapter of another base?", p.Name, p.Shape, b.Path, rows, spec.Width)
+			err = errkind.Errorf(attach.ErrWrongBase, "adapter: tensor %q has shape %v, but %s has %d×%d there: an "+
+				"adapter of another base?", p.Name, p.Shape, b.Path, rows, spec.Width)
 			return nil
 		}
 		return blended(attach.Leaf(values, grads, i), base, strength)
@@ -276,7 +281,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 	for _, p := range e.norms {
 		i := slices.IndexFunc(at.base.Model.Norms(), func(n *model.Norm) bool { return n.Module == p.module })
 		if i < 0 || at.base.Model.Norms()[i].W.Cols != len(values[p.at].Data) {
-			return fmt.Errorf("adapter: %s has no norm %q of %d values: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
+			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no norm %q of %d values: an adapter of "+
+				"another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		n := at.base.Model.Norms()[i]
 		at.norms.norms, at.norms.weights[n] = append(at.norms.norms, n), attach.RowLeaf(values, grads, p.at)
@@ -284,7 +290,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 	for _, p := range e.biases {
 		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return l.Module == p.module })
 		if i < 0 || at.base.Model.Linears()[i].W.Rows != len(values[p.at].Data) {
-			return fmt.Errorf("adapter: %s has no linear map %q of %d rows: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
+			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q of %d rows: an adapter of "+
+				"another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		l := at.base.Model.Linears()[i]
 		at.biases.linears, at.biases.biases[l] = append(at.biases.linears, l), attach.RowLeaf(values, grads, p.at)

@@ -9,18 +9,20 @@ import (
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // StartsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
 // less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
 // product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
-func StartsApart(init string) bool { return init == attach.InitPiSSA || init == attach.InitOLoRA }
+func StartsApart(init string) bool { return init == method.InitPiSSA || init == method.InitOLoRA }
 
 // startLoRA fills the A matrix of a pair that starts at zero.
 func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
@@ -31,7 +33,7 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	switch {
 	case strings.HasSuffix(p.Name, embeddingB): // PEFT starts embeddings the other way round: A zero, B normal
 		r.Normal(p.Data, 1)
-	case c.Init == attach.InitGaussian:
+	case c.Init == method.InitGaussian:
 		r.Normal(p.Data, 1/float64(p.Rows()))
 	default:
 		r.Uniform(p.Data, 1/math.Sqrt(float64(p.Cols())))
@@ -40,9 +42,9 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 
 // loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging Face
 // checkpoint.
-func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions) (map[string][]float32, error) {
+func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
 	starts := map[string][]float32{}
-	if c.Init == attach.InitLoftQ {
+	if c.Init == method.InitLoftQ {
 		return starts, loftQ(b, c, chosen, opt, starts)
 	}
 	for _, l := range b.Model.Matrices() {
@@ -60,7 +62,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOpti
 			return nil, errors.New(c.Init + ": the rank is larger than " + l.Module)
 		}
 		factor := Pissa
-		if c.Init == attach.InitOLoRA {
+		if c.Init == method.InitOLoRA {
 			factor = Olora
 		}
 		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
@@ -101,19 +103,24 @@ func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 }
 
 // loftQ starts pairs at what the base's rounding took from the original weights.
-func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions, starts map[string][]float32) error {
+func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, starts map[string][]float32) error {
 	switch {
-	case opt.Original == nil:
+	case opt.Original == "":
 		return errors.New("init loftq needs the model that the base was quantized from")
 	case c.DoRA:
 		return errors.New("init loftq does not go together with DoRA")
 	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
-	if err := attach.SameModel(b, opt.Original); err != nil {
+	original, err := attach.OpenBase(opt.Original)
+	if err != nil {
+		return errkind.Errorf(attach.ErrNoInit, "%w", err)
+	}
+	defer original.Close()
+	if err := attach.SameModel(b, original); err != nil {
 		return err
 	}
-	originals := opt.Original.Model.Linears()
+	originals := original.Model.Linears()
 	for i, l := range b.Model.Linears() {
 		if !slices.Contains(chosen, l.Module) {
 			continue
@@ -121,7 +128,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *LoRAOptions, 
 		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
 		switch {
 		case !floats.Finite(squares):
-			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, opt.Original.Path)
+			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, original.Path)
 		case squares == 0:
 			continue
 		}

@@ -1,16 +1,19 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -19,17 +22,6 @@ const MethodOFT = "OFT"
 
 // oftPart is the elements above the diagonal of the skew-symmetric blocks of a module, (blocks, n·(n-1)/2).
 const oftPart = "oft_R.weight"
-
-// OFTOptions says what NewOFT makes. The zero value rotates blocks of 32 inputs of every linear map, by PEFT's series.
-type OFTOptions struct {
-	attach.Placement
-	BlockSize   int  // inputs that are rotated together, moved to the nearest divisor of the inputs of each weight; 0 is 32
-	Exact       bool // Cayley's transform itself, with an inverse for each block, in place of the first terms of a series
-	Terms       int  // of the series; 0 is 5
-	Share       bool // one rotation for all blocks of a weight
-	Constrained bool // blocks stay within Eps of no rotation (COFT)
-	Eps         float64
-}
 
 // OFTSettings are the fields of an OFT's configuration.
 type OFTSettings struct {
@@ -56,7 +48,7 @@ func (s *OFTSettings) Check() error {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
 		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
 	case s.Bias != "none":
-		return fmt.Errorf("not supported: bias = %q", s.Bias)
+		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	case s.Series && (s.Terms < 1 || s.Terms > 100):
 		return fmt.Errorf("num_cayley_neumann_terms %d, expected 1 to 100", s.Terms)
 	case s.Constrained && !(s.Eps > 0):
@@ -121,8 +113,8 @@ func (s *OFTSettings) shape(in int) []int {
 }
 
 // NewOFT makes an OFT adapter that changes nothing yet: it rotates by no angle.
-func NewOFT(b *attach.Base, opt OFTOptions) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewOFT(b *attach.Base, opt method.OFT) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +140,10 @@ func NewOFT(b *attach.Base, opt OFTOptions) (*attach.Adapter, error) {
 	return attach.NewAdapter(b, c, shapes, func(*attach.Param) {})
 }
 
-func init() { attach.RegisterFamily(oftFamily()) }
+func init() {
+	attach.RegisterFamily(oftFamily())
+	attach.RegisterOptions(nil, NewOFT)
+}
 
 // oftFamily is OFT in the form that PEFT has had since 0.14: a rotation of the input, in blocks.
 func oftFamily() *attach.Family {

@@ -9,27 +9,16 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // MethodQAT is the peft_type of adapters that requantize the blocks of a quantized base. PEFT has no such
 // method: the files are this program's.
 const MethodQAT = "PEFTCONV_QAT"
-
-// QATOptions says what NewQAT makes. The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
-type QATOptions struct {
-	Channels  string   // "" is QATAuto
-	Rank      int      // 0 is 8
-	Alpha     float64  // 0 is twice the rank
-	Targets   []string // see SelectTargets; none is "all-linear"
-	Layers    string   // see ParseLayers; "" is all
-	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
-	Seed      uint64
-	Latent    bool   // ChannelCode rounds from the master weights that Base.OpenMaster has opened, without dither
-	BaseModel string // what the file says that the base is; "" is what the base's metadata says
-}
 
 // QATSettings are the fields of a QAT adapter's configuration.
 type QATSettings struct {
@@ -40,7 +29,7 @@ type QATSettings struct {
 	Seed     uint64           `json:"qat_seed"` // of the dither
 	Targets  attach.Modules   `json:"target_modules"`
 	Layers   attach.LayerList `json:"layers_to_transform"`
-	Latent   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
+	Master   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Master
 }
 
 func (s *QATSettings) Check() error {
@@ -54,7 +43,7 @@ func (s *QATSettings) Check() error {
 	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-func (s *QATSettings) Original() string { return s.Latent }
+func (s *QATSettings) MasterIdentity() string { return s.Master }
 
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
@@ -70,7 +59,7 @@ func autoChannels(t gguf.Type) []string {
 
 // NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
 // weights that were trained with. A weight whose type has none of the channels is an error.
-func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
+func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
 		s.Rank = 8
@@ -79,7 +68,7 @@ func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
 		s.Alpha = 2 * float64(s.Rank)
 	}
 	if s.Channels == "" {
-		s.Channels = attach.QATAuto
+		s.Channels = method.ChannelAuto
 	}
 	if s.Dither == "" {
 		s.Dither = attach.DitherUniform
@@ -96,14 +85,14 @@ func NewQAT(b *attach.Base, opt QATOptions) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Latent {
-		if s.Latent, err = b.IdentifyMaster(withCodes(b, shapes)); err != nil {
+	if opt.Master {
+		if s.Master, err = b.IdentifyMaster(withCodes(b, shapes)); err != nil {
 			return nil, err
 		}
 	}
 	c := attach.Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
-	if err == nil && opt.Latent {
+	if err == nil && opt.Master {
 		a.Origin.Master = attach.Absolute(b.Master.Path)
 	}
 	return a, err
@@ -178,7 +167,7 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 		return "", "", "", false
 	}
 	_, err := attach.ParseChannels(channel)
-	return module, channel, which, err == nil && channel != attach.QATAuto
+	return module, channel, which, err == nil && channel != method.ChannelAuto
 }
 
 // groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
@@ -198,14 +187,17 @@ func startQAT(p *attach.Param, seed uint64, width int) {
 	prng.NewRandom(seed, p.Name).Uniform(p.Data, bound)
 }
 
-func init() { attach.RegisterFamily(qatFamily()) }
+func init() {
+	attach.RegisterFamily(qatFamily())
+	attach.RegisterOptions(nil, NewQAT)
+}
 
 // qatFamily is training on the grid of the base.
 func qatFamily() *attach.Family {
 	return &attach.Family{
 		Name: "qat", PeftType: MethodQAT, Own: true,
 		Settings: func() attach.Settings {
-			return &QATSettings{Rank: 8, Alpha: 16, Channels: attach.QATAuto, Dither: attach.DitherUniform}
+			return &QATSettings{Rank: 8, Alpha: 16, Channels: method.ChannelAuto, Dither: attach.DitherUniform}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newQAT(c, params) },
 	}
@@ -306,7 +298,8 @@ func (m *qat) linears(b *attach.Base, params []attach.Param) ([]*model.Linear, e
 	for i, mod := range m.modules {
 		l := byName[mod.name]
 		if l == nil {
-			return nil, fmt.Errorf("adapter: %s has no linear map %q (it has %d layers): an adapter of another base?",
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): "+
+				"an adapter of another base?",
 				b.Path, mod.name, len(b.Model.Layers))
 		}
 		if err := mod.fits(l, params); err != nil {

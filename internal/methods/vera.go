@@ -1,16 +1,19 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodVeRA is the peft_type of vectors on shared random matrices.
@@ -25,15 +28,6 @@ const (
 	veraSharedA = "base_model.vera_A"
 	veraSharedB = "base_model.vera_B"
 )
-
-// VeRAOptions says what NewVeRA makes. The zero value is rank 256 on every linear map of every layer.
-type VeRAOptions struct {
-	attach.Placement
-	Rank    int     // 0 is 256; small next to what it costs, because only vectors are trained
-	Dropout float64 // probability of zeroing an input of A, in training
-	Start   float64 // of all values of d; 0 is 0.1
-	Key     uint32  // seed of A and B
-}
 
 // veraSettings are the fields of a VeRA's configuration.
 type veraSettings struct {
@@ -54,7 +48,7 @@ func (s *veraSettings) Check() error {
 	case !(s.Dropout >= 0 && s.Dropout < 1):
 		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", s.Dropout)
 	case s.Bias != "none":
-		return fmt.Errorf("not supported: bias = %q", s.Bias)
+		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	}
 	return s.CheckModules()
 }
@@ -65,8 +59,8 @@ func newVeRASettings() *veraSettings {
 }
 
 // NewVeRA makes a VeRA adapter that changes nothing yet: b is zero. A and B are those that PEFT makes from the key.
-func NewVeRA(b *attach.Base, opt VeRAOptions) (*attach.Adapter, error) {
-	chosen, where, err := opt.Choose(b, attach.AllLinear)
+func NewVeRA(b *attach.Base, opt method.VeRA) (*attach.Adapter, error) {
+	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +107,10 @@ func startShared(p *attach.Param, r *prng.MersenneTwister) {
 	}
 }
 
-func init() { attach.RegisterFamily(veraFamily()) }
+func init() {
+	attach.RegisterFamily(veraFamily())
+	attach.RegisterOptions(nil, NewVeRA)
+}
 
 // veraFamily is VeRA.
 func veraFamily() *attach.Family {

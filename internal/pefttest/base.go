@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -281,7 +282,7 @@ func OpenBase(t testing.TB, path string) *attach.Base {
 }
 
 // Trained makes a LoRA whose B matrices are not zero, so that it changes something.
-func Trained(t testing.TB, b *attach.Base, opt methods.LoRAOptions) *attach.Adapter {
+func Trained(t testing.TB, b *attach.Base, opt method.LoRA) *attach.Adapter {
 	t.Helper()
 	a, err := methods.NewLoRA(b, opt)
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
 	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern", "internal/testdata",
-		"internal/rooms"},
+		"internal/rooms", "peft/method"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix"},
 	{"internal/autograd", "internal/store", "internal/dataset", "internal/discrete", "internal/floats",
@@ -33,9 +33,9 @@ var floors = [][]string{
 	{"internal/model", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit"},
 	{"internal/attach", "gguf/verify"},
-	{"internal/methods", "internal/virtual", "internal/evaluate"},
-	{"peft", "internal/pefttest"},
-	{"peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
+	{"internal/methods", "internal/virtual", "internal/evaluate", "internal/handle"},
+	{"peft"},
+	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/bench", "internal/cli"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/report", "internal/demo/..."},
 	{"cmd/peftconv", "integration"},

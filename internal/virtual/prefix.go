@@ -8,8 +8,10 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), of which
@@ -58,34 +60,26 @@ func newPrefixSettings(b *attach.Base, n int) *PrefixSettings {
 	return s
 }
 
-// PrefixOptions says what NewPrefixTuning makes. The zero value is 20 keys and values in each layer that start as the
-// base's own for random tokens.
-type PrefixOptions struct {
-	PromptOptions
-	Projection    bool // train the prefix through a two-layer network, which is dropped after training; it starts at random
-	EncoderHidden int  // width between the two; 0: the base's
-}
-
-// Check reports values that make no sense together.
-func (opt *PrefixOptions) Check() error {
-	if opt.Projection && opt.Init != "" && opt.Init != PromptInitRandom || opt.Projection && opt.Text != "" {
+// checkPrefix reports options that make no sense together.
+func checkPrefix(opt *method.PrefixTuning) error {
+	if opt.Projection && opt.Init != "" && opt.Init != method.PromptInitRandom || opt.Projection && opt.Text != "" {
 		return errors.New("a prefix that is trained through a network starts at random")
 	}
 	if opt.EncoderHidden < 0 {
 		return fmt.Errorf("an encoder of width %d, expected 1 or more", opt.EncoderHidden)
 	}
-	return opt.PromptOptions.Check()
+	return checkPrompt(&opt.PromptTuning)
 }
 
 // NewPrefixTuning makes keys and values before the attention of every layer.
-func NewPrefixTuning(b *attach.Base, opt PrefixOptions) (*attach.Adapter, error) {
-	if err := opt.Check(); err != nil {
+func NewPrefixTuning(b *attach.Base, opt method.PrefixTuning) (*attach.Adapter, error) {
+	if err := checkPrefix(&opt); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	if opt.Projection {
-		opt.Init = PromptInitRandom
+		opt.Init = method.PromptInitRandom
 	}
-	ids, err := opt.ids(b)
+	ids, err := startTokens(b, &opt.PromptTuning)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -148,7 +142,10 @@ func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	return columns
 }
 
-func init() { attach.RegisterFamily(prefixFamily()) }
+func init() {
+	attach.RegisterFamily(prefixFamily())
+	attach.RegisterOptions(checkPrefix, NewPrefixTuning)
+}
 
 // prefixFamily is prefix tuning.
 func prefixFamily() *attach.Family {
@@ -264,12 +261,15 @@ func (m *prefixTuning) checkBase(b *attach.Base) error {
 	s := &b.Model.Spec
 	switch {
 	case m.Layers != s.Layers:
-		return fmt.Errorf("adapter: a prefix of %d layers, but %s has %d: an adapter of another base?", m.Layers, b.Path, s.Layers)
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix of %d layers, but %s has %d: an adapter of "+
+			"another base?", m.Layers, b.Path, s.Layers)
 	case m.TokenDim != s.KeyHeads*s.HeadDim:
-		return fmt.Errorf("adapter: keys of %d values, but those of %s have %d (%d heads): an adapter of another base?",
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: keys of %d values, but those of %s have %d (%d heads): "+
+			"an adapter of another base?",
 			m.TokenDim, b.Path, s.KeyHeads*s.HeadDim, s.KeyHeads)
 	case m.has(hiddenPrompts) && m.width != s.Width:
-		return fmt.Errorf("adapter: vectors of %d values, but the width of %s is %d: an adapter of another base?", m.width, b.Path, s.Width)
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: vectors of %d values, but the width of %s is %d: an "+
+			"adapter of another base?", m.width, b.Path, s.Width)
 	}
 	return nil
 }

@@ -7,20 +7,15 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodPromptTuning is the peft_type of prompt tuning (Lester et al. 2021).
 const MethodPromptTuning = "PROMPT_TUNING"
 
-// Ways to start virtual tokens.
-const (
-	PromptInitRandom = "random"        // normal, of the scale of the base's embeddings
-	PromptInitVocab  = "sampled-vocab" // embeddings of random tokens
-	PromptInitText   = "text"          // embeddings of the tokens of a text, repeated or cut off
-)
-
 // promptInits are PEFT's names of them.
-var promptInits = map[string]string{PromptInitRandom: "RANDOM", PromptInitVocab: "SAMPLE_VOCAB", PromptInitText: "TEXT"}
+var promptInits = map[string]string{method.PromptInitRandom: "RANDOM", method.PromptInitVocab: "SAMPLE_VOCAB",
+	method.PromptInitText: "TEXT"}
 
 // defaultVirtualTokens is how many virtual tokens there are where nothing else says.
 const defaultVirtualTokens = 20
@@ -34,43 +29,35 @@ type PromptSettings struct {
 	Arguments any     `json:"tokenizer_kwargs"`
 }
 
-// PromptOptions says what NewPromptTuning makes. The zero value is 20 virtual tokens, embeddings of random tokens.
-type PromptOptions struct {
-	VirtualTokens int    // 0: 20, or as many as Text has
-	Init          string // PromptInitRandom, PromptInitVocab or PromptInitText; "": text where there is one, else sampled
-	Text          string // what PromptInitText starts from
-	Seed          uint64
-	BaseModel     string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
-
-// Check reports values that make no sense together.
-func (opt *PromptOptions) Check() error {
+// checkPrompt reports options that make no sense together.
+func checkPrompt(opt *method.PromptTuning) error {
 	switch {
 	case opt.VirtualTokens < 0:
 		return fmt.Errorf("%d virtual tokens, expected 1 or more", opt.VirtualTokens)
 	case opt.Init != "" && promptInits[opt.Init] == "":
-		return fmt.Errorf("init %q is not known, expected %s, %s or %s", opt.Init, PromptInitRandom, PromptInitVocab, PromptInitText)
-	case opt.Init == PromptInitText && opt.Text == "":
+		return fmt.Errorf("init %q is not known, expected %s, %s or %s", opt.Init, method.PromptInitRandom,
+			method.PromptInitVocab, method.PromptInitText)
+	case opt.Init == method.PromptInitText && opt.Text == "":
 		return errors.New("the init from a text needs a text")
-	case opt.Text != "" && opt.Init != "" && opt.Init != PromptInitText:
+	case opt.Text != "" && opt.Init != "" && opt.Init != method.PromptInitText:
 		return fmt.Errorf("a text is given, but the init is %s", opt.Init)
 	}
 	return nil
 }
 
-// ids are the tokens whose embeddings the virtual tokens start from, one for each; nil for a random start.
-func (opt *PromptOptions) ids(b *attach.Base) ([]int32, error) {
-	if err := opt.Check(); err != nil {
+// startTokens are the tokens whose embeddings the virtual tokens start from, one for each; nil for a random start.
+func startTokens(b *attach.Base, opt *method.PromptTuning) ([]int32, error) {
+	if err := checkPrompt(opt); err != nil {
 		return nil, err
 	}
 	if opt.Init == "" {
-		opt.Init = PromptInitVocab
+		opt.Init = method.PromptInitVocab
 		if opt.Text != "" {
-			opt.Init = PromptInitText
+			opt.Init = method.PromptInitText
 		}
 	}
 	var text []int32
-	if opt.Init == PromptInitText {
+	if opt.Init == method.PromptInitText {
 		if b.Tokenizer == nil {
 			return nil, fmt.Errorf("%s has no tokenizer for the text to start from", b.Path)
 		}
@@ -84,7 +71,7 @@ func (opt *PromptOptions) ids(b *attach.Base) ([]int32, error) {
 			opt.VirtualTokens = len(text)
 		}
 	}
-	if opt.Init == PromptInitRandom {
+	if opt.Init == method.PromptInitRandom {
 		return nil, nil
 	}
 	ids, r := make([]int32, opt.VirtualTokens), prng.NewRandom(opt.Seed, "virtual tokens")
@@ -99,13 +86,13 @@ func (opt *PromptOptions) ids(b *attach.Base) ([]int32, error) {
 }
 
 // NewPromptTuning makes virtual tokens before the input. How they start depends on the options and the seed alone.
-func NewPromptTuning(b *attach.Base, opt PromptOptions) (*attach.Adapter, error) {
-	ids, err := opt.ids(b)
+func NewPromptTuning(b *attach.Base, opt method.PromptTuning) (*attach.Adapter, error) {
+	ids, err := startTokens(b, &opt)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	s := &PromptSettings{VirtualSettings: newVirtualSettings(b, opt.VirtualTokens), Init: promptInits[opt.Init]}
-	if opt.Init == PromptInitText {
+	if opt.Init == method.PromptInitText {
 		name := opt.BaseModel
 		if name == "" {
 			name = b.Name()
@@ -128,7 +115,10 @@ func startEmbeddings(b *attach.Base, p *attach.Param, ids []int32, seed uint64) 
 	}
 }
 
-func init() { attach.RegisterFamily(promptFamily()) }
+func init() {
+	attach.RegisterFamily(promptFamily())
+	attach.RegisterOptions(checkPrompt, NewPromptTuning)
+}
 
 // promptFamily is prompt tuning.
 func promptFamily() *attach.Family {

@@ -9,19 +9,14 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MethodPTuning is the peft_type of P-tuning (Liu et al. 2021, "GPT Understands, Too").
 const MethodPTuning = "P_TUNING"
 
-// Encoders of P-tuning.
-const (
-	EncoderLSTM = "lstm" // a bidirectional LSTM, then two layers
-	EncoderMLP  = "mlp"  // three layers
-)
-
 // encoders are PEFT's names of them.
-var encoders = map[string]string{EncoderLSTM: "LSTM", EncoderMLP: "MLP"}
+var encoders = map[string]string{method.EncoderLSTM: "LSTM", method.EncoderMLP: "MLP"}
 
 // PTuningSettings configure P-tuning.
 type PTuningSettings struct {
@@ -34,7 +29,7 @@ type PTuningSettings struct {
 
 func (s *PTuningSettings) Check() error {
 	switch {
-	case s.Encoder != encoders[EncoderLSTM] && s.Encoder != encoders[EncoderMLP]:
+	case s.Encoder != encoders[method.EncoderLSTM] && s.Encoder != encoders[method.EncoderMLP]:
 		return fmt.Errorf("encoder_reparameterization_type %q, expected LSTM or MLP", s.Encoder)
 	case s.Deep < 1 || s.Deep > 64:
 		return fmt.Errorf("encoder_num_layers %d, expected 1 to 64", s.Deep)
@@ -44,27 +39,14 @@ func (s *PTuningSettings) Check() error {
 	return s.VirtualSettings.Check()
 }
 
-// PTuningOptions says what NewPTuning makes. The zero value is 20 virtual tokens before the text that a two-layer
-// bidirectional LSTM makes.
-type PTuningOptions struct {
-	VirtualTokens int    // 0: as many as the template has, or 20
-	Template      string // where they stand among the fields of a record (ParseTemplate); "": before the text
-	Encoder       string // EncoderLSTM ("" is the same) or EncoderMLP
-	Hidden        int    // width of the encoder; 0: that of the base, at most 256
-	Layers        int    // of the LSTM; 0: 2
-	Dropout       float64
-	Seed          uint64
-	BaseModel     string // what PEFT is told to load the adapter onto; "" is what the base's metadata says
-}
-
-// Check reports values that make no sense together.
-func (opt *PTuningOptions) Check() error {
-	_, err := opt.settings(nil)
+// checkPTuning reports options that make no sense together.
+func checkPTuning(opt *method.PTuning) error {
+	_, err := pTuningSettings(nil, opt)
 	return err
 }
 
-// settings are those of the options over a base.
-func (opt *PTuningOptions) settings(b *attach.Base) (*PTuningSettings, error) {
+// pTuningSettings are those of the options over a base.
+func pTuningSettings(b *attach.Base, opt *method.PTuning) (*PTuningSettings, error) {
 	n := opt.VirtualTokens
 	if opt.Template != "" {
 		t, err := attach.ParseTemplate(opt.Template)
@@ -92,12 +74,13 @@ func (opt *PTuningOptions) settings(b *attach.Base) (*PTuningSettings, error) {
 	}
 	kind := opt.Encoder
 	if kind == "" {
-		kind = EncoderLSTM
+		kind = method.EncoderLSTM
 	}
 	s.Encoder = encoders[kind]
 	switch {
 	case s.Encoder == "":
-		return nil, fmt.Errorf("encoder %q is not known, expected %s or %s", kind, EncoderLSTM, EncoderMLP)
+		return nil, fmt.Errorf("encoder %q is not known, expected %s or %s", kind, method.EncoderLSTM,
+			method.EncoderMLP)
 	case s.Hidden < 1:
 		return nil, fmt.Errorf("an encoder of width %d, expected 1 or more", s.Hidden)
 	}
@@ -105,8 +88,8 @@ func (opt *PTuningOptions) settings(b *attach.Base) (*PTuningSettings, error) {
 }
 
 // NewPTuning makes virtual tokens that an encoder gives.
-func NewPTuning(b *attach.Base, opt PTuningOptions) (*attach.Adapter, error) {
-	s, err := opt.settings(b)
+func NewPTuning(b *attach.Base, opt method.PTuning) (*attach.Adapter, error) {
+	s, err := pTuningSettings(b, &opt)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -127,7 +110,7 @@ func startPromptEncoder(s *PTuningSettings, p *attach.Param, seed uint64, scale 
 
 // mlpLayers is the number of layers of the network at the encoder's end.
 func (s *PTuningSettings) mlpLayers() int {
-	if s.Encoder == encoders[EncoderMLP] {
+	if s.Encoder == encoders[method.EncoderMLP] {
 		return 3
 	}
 	return 2
@@ -152,7 +135,7 @@ func (m *pTuning) EncoderShapes(*attach.Base) map[string][]int {
 	d, h := m.TokenDim, m.Hidden
 	shapes := map[string][]int{EncoderTable: {m.Tokens, d}}
 	widths := []int{d, h, h, d}
-	if m.Encoder == encoders[EncoderLSTM] {
+	if m.Encoder == encoders[method.EncoderLSTM] {
 		widths = []int{2 * h, 2 * h, d}
 		for layer := range m.Deep {
 			in := d
@@ -174,14 +157,18 @@ func (m *pTuning) EncoderShapes(*attach.Base) map[string][]int {
 	return shapes
 }
 
-func init() { attach.RegisterFamily(pTuningFamily()) }
+func init() {
+	attach.RegisterFamily(pTuningFamily())
+	attach.RegisterOptions(checkPTuning, NewPTuning)
+}
 
 // pTuningFamily is P-tuning.
 func pTuningFamily() *attach.Family {
 	return &attach.Family{
 		Name: "p-tuning", PeftType: MethodPTuning,
 		Settings: func() attach.Settings {
-			return &PTuningSettings{VirtualSettings: VirtualSettings{Submodules: 1}, Encoder: encoders[EncoderMLP], Deep: 2}
+			return &PTuningSettings{VirtualSettings: VirtualSettings{Submodules: 1},
+				Encoder: encoders[method.EncoderMLP], Deep: 2}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newPTuning(c, params) },
 	}
@@ -306,7 +293,7 @@ func (e *promptEncoder) bind(values, grads []attach.Param) {
 	matrix := func(name string) *autograd.Tensor { return attach.Leaf(values, grads, m.index[name]) }
 	row := func(name string) *autograd.Tensor { return attach.RowLeaf(values, grads, m.index[name]) }
 	e.table = matrix(EncoderTable)
-	if m.Encoder == encoders[EncoderLSTM] {
+	if m.Encoder == encoders[method.EncoderLSTM] {
 		for layer := range m.Deep {
 			var both [2]autograd.LSTMWeights
 			for i, reverse := range []bool{false, true} {

@@ -10,53 +10,45 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
-// Forms of P-tuning v2.
-const (
-	FormHidden = "hidden" // vectors at each block's input, of which its own norm and projections make keys and values
-	FormKV     = "kv"     // keys and values, as the authors' code has it
-)
-
-// PTuningV2Options says what NewPTuningV2 makes. The zero value is 20 vectors at each block's input that start as those of
-// random tokens.
-type PTuningV2Options struct {
-	PromptOptions
-	Form    string          // FormHidden ("" is the same) or FormKV
-	Classes *attach.Classes // labels of a classification; nil: a language model
-}
-
-// Check reports values that make no sense together.
-func (opt *PTuningV2Options) Check() error {
-	if opt.Form != "" && opt.Form != FormHidden && opt.Form != FormKV {
-		return fmt.Errorf("form %q is not known, expected %s or %s", opt.Form, FormHidden, FormKV)
+// checkPTuningV2 reports options that make no sense together.
+func checkPTuningV2(opt *method.PTuningV2) error {
+	if opt.Form != "" && opt.Form != method.FormHidden && opt.Form != method.FormKV {
+		return fmt.Errorf("form %q is not known, expected %s or %s", opt.Form, method.FormHidden, method.FormKV)
 	}
-	if opt.Classes != nil && len(opt.Classes.Labels) < 2 {
+	if opt.Labels != nil && len(opt.Labels) < 2 {
 		return errors.New("a classification needs two labels or more")
 	}
-	return opt.PromptOptions.Check()
+	return checkPrompt(&opt.PromptTuning)
 }
 
+func init() { attach.RegisterOptions(checkPTuningV2, NewPTuningV2) }
+
 // NewPTuningV2 makes an adapter for P-tuning v2 (Liu et al. 2022). What stays of it after training is a prefix: the keys
-// and values that the blocks make of the vectors. With Classes that are not words a linear head over the last token is
+// and values that the blocks make of the vectors. With labels that are not predicted as words a linear head over the last token is
 // trained as well.
-func NewPTuningV2(b *attach.Base, opt PTuningV2Options) (*attach.Adapter, error) {
-	if err := opt.Check(); err != nil {
+func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error) {
+	if err := checkPTuningV2(&opt); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	ids, err := opt.ids(b)
+	ids, err := startTokens(b, &opt.PromptTuning)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	s := newPrefixSettings(b, opt.VirtualTokens)
-	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Classes: opt.Classes, Settings: s}
+	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
+	if opt.Labels != nil {
+		c.Classes = &attach.Classes{Labels: opt.Labels, Field: opt.LabelField, Words: opt.Words}
+	}
 	shapes := map[string][]int{hiddenPrompts: {s.Tokens, s.Layers * b.Model.Spec.Width}}
-	if opt.Form == FormKV {
+	if opt.Form == method.FormKV {
 		shapes = map[string][]int{PromptTensor: {s.Tokens, s.cols()}}
 	}
-	if opt.Classes != nil && !opt.Classes.Words {
+	if opt.Labels != nil && !opt.Words {
 		s.Task = taskClasses
-		shapes[ScoreTensor] = []int{len(opt.Classes.Labels), b.Model.Spec.Width}
+		shapes[ScoreTensor] = []int{len(opt.Labels), b.Model.Spec.Width}
 	}
 	var failed error
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) {

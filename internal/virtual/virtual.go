@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -44,7 +45,8 @@ func (s *VirtualSettings) Check() error {
 // checkWidth reports embeddings that do not fit a base.
 func (s *VirtualSettings) checkWidth(b *attach.Base) error {
 	if s.TokenDim != b.Model.Spec.Width {
-		return fmt.Errorf("adapter: its virtual tokens have %d values, but the width of %s is %d: an adapter of another base?",
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: its virtual tokens have %d values, but the width of %s "+
+			"is %d: an adapter of another base?",
 			s.TokenDim, b.Path, b.Model.Spec.Width)
 	}
 	return nil

@@ -10,17 +10,22 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // Ways to make one LoRA of several, under PEFT's names. With wᵢ the weight of an adapter and sᵢ its scale (alpha/r):
 const (
-	CombineCat           = "cat"                 // the pairs side by side: exactly Σ wᵢ·ΔWᵢ, the ranks added up
-	CombineLinear        = "linear"              // A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but products of different adapters come in
-	CombineSVD           = "svd"                 // Σ wᵢ·ΔWᵢ cut to a rank
-	CombineTies          = "ties"                // trimmed, signs elected, means of those that agree (Yadav et al. 2023), of A and B
-	CombineTiesSVD       = "ties_svd"            // the same of ΔW
-	CombineDareLinear    = "dare_linear"         // values dropped at random, the others rescaled (Yu et al. 2024), of A and B
+	CombineCat = "cat" // the pairs side by side: exactly Σ wᵢ·ΔWᵢ, the ranks added up
+	// A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but products of different adapters come in
+	CombineLinear = "linear"
+	CombineSVD    = "svd" // Σ wᵢ·ΔWᵢ cut to a rank
+	// trimmed, signs elected, means of those that agree (Yadav et al. 2023), of A and B
+	CombineTies    = "ties"
+	CombineTiesSVD = "ties_svd" // the same of ΔW
+	// values dropped at random, the others rescaled (Yu et al. 2024), of A and B
+	CombineDareLinear    = "dare_linear"
 	CombineDareLinearSVD = "dare_linear_svd"     // the same of ΔW
 	CombineDareTies      = "dare_ties"           // dropped at random, then signs elected, of A and B
 	CombineDareTiesSVD   = "dare_ties_svd"       // the same of ΔW
@@ -84,9 +89,11 @@ func (opt *CombineOptions) recipe() (recipe, error) {
 	case !ok:
 		return r, fmt.Errorf("type %q is not known, expected one of %s", kind, strings.Join(CombineTypes(), ", "))
 	case r.prune != pruneNone && !(opt.Density > 0 && opt.Density <= 1):
-		return r, fmt.Errorf("type %s keeps a share of the values: density is %v, expected more than 0 and at most 1", kind, opt.Density)
+		return r, fmt.Errorf("type %s keeps a share of the values: density is %v, expected more than 0 and at most 1",
+			kind, opt.Density)
 	case opt.MajoritySign != "" && opt.MajoritySign != MajorityTotal && opt.MajoritySign != MajorityFrequency:
-		return r, fmt.Errorf("majority sign %q is not known, expected %s or %s", opt.MajoritySign, MajorityTotal, MajorityFrequency)
+		return r, fmt.Errorf("majority sign %q is not known, expected %s or %s", opt.MajoritySign, MajorityTotal,
+			MajorityFrequency)
 	case opt.Rank < 0 || opt.Rank > 0 && !r.svd:
 		return r, fmt.Errorf("rank %d: type %s has no rank to choose, the _svd types do", opt.Rank, kind)
 	}
@@ -113,13 +120,28 @@ type CombinedInput struct {
 }
 
 // Combine makes one LoRA of several, with the numbers of PEFT's add_weighted_adapter; Scaled.Scale is an adapter's
-// weight, which may be negative. The result has alpha = r, so that its scale is 1. A module that only some adapters have is
-// combined of those. Errors: adapters that are no plain LoRAs or were trained over different bases (unless Force), ranks
-// that differ where A and B themselves are added, and options that do not fit the type.
+// weight, which may be negative. The result has alpha = r, so that its scale is 1. A module that only some adapters
+// have is combined of those. Errors: adapters that are no plain LoRAs or were trained over different bases (unless
+// Force), ranks that differ where A and B themselves are added, and options that do not fit the type.
 //
-// One adapter alone is scaled, whatever the type, as in PEFT. What is dropped at random depends on the seed, the place of
-// the adapter and the tensor's name; no other program drops the same.
-func Combine(ctx context.Context, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport, error) {
+// One adapter alone is scaled, whatever the type, as in PEFT. What is dropped at random depends on the seed, the place
+// of the adapter and the tensor's name; no other program drops the same.
+func Combine(ctx context.Context, adapters []peft.Scaled, opt CombineOptions) (*peft.Adapter, *CombineReport, error) {
+	a, report, err := combine(ctx, handle.Scaled(adapters), opt)
+	return wrapped(a), report, err
+}
+
+// wrapped is the adapter of package peft that holds one, nil of nil.
+func wrapped(a *attach.Adapter) *peft.Adapter {
+	if a == nil {
+		return nil
+	}
+	return handle.OfAdapter(a).(*peft.Adapter)
+}
+
+// combine is Combine on what the arguments hold.
+func combine(ctx context.Context, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport,
+	error) {
 	c, err := newCombiner(adapters, opt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("combine: %w", err)
@@ -202,7 +224,8 @@ func (c *combiner) take(i int, in attach.Scaled) error {
 // sameOrigin reports adapters of different bases, as far as they say which they are of.
 func sameOrigin(a, b *attach.Origin) error {
 	if a.BaseSHA256 != "" && b.BaseSHA256 != "" && a.BaseSHA256 != b.BaseSHA256 {
-		return fmt.Errorf("it was trained over %s with SHA-256 %s, but the first over %s with %s", b.Base, b.BaseSHA256, a.Base, a.BaseSHA256)
+		return fmt.Errorf("it was trained over %s with SHA-256 %s, but the first over %s with %s", b.Base,
+			b.BaseSHA256, a.Base, a.BaseSHA256)
 	}
 	if a.Architecture != "" && b.Architecture != "" && a.Architecture != b.Architecture {
 		return fmt.Errorf("it is for architecture %q, but the first for %q", b.Architecture, a.Architecture)
@@ -225,7 +248,8 @@ func (c *combiner) chooseRank() error {
 	for i, in := range c.report.Inputs {
 		sum, largest = sum+in.Rank, max(largest, in.Rank)
 		if !c.recipe.cat && !c.recipe.svd && in.Rank != c.report.Inputs[0].Rank {
-			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added the ranks must be the same "+
+			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added the ranks "+
+				"must be the same "+
 				"(%s and the _svd types take any)", i+1, in.Rank, c.report.Inputs[0].Rank, CombineCat)
 		}
 	}

@@ -58,15 +58,16 @@ func (c *combiner) cutDense(parts []lowPart) lowrank.LowRank {
 	return lowrank.InLeft(&first.LowRank, u, s, vt, rank)
 }
 
-// ofFactors combines the A matrices and, apart from them, the B matrices. The root of weight and scale goes to both, the
-// sign to A.
+// ofFactors combines the A matrices and, apart from them, the B matrices. The root of weight and scale goes to both,
+// the sign to A.
 func (c *combiner) ofFactors(parts []lowPart) (lowrank.LowRank, error) {
 	l := lowrank.LowRank{Module: parts[0].Module, Rank: parts[0].Rank, In: parts[0].In, Out: parts[0].Out, Scale: 1}
 	var as, bs [][]float32
 	var wa, wb []float32
 	for _, p := range parts {
 		if p.Rank != l.Rank {
-			return l, fmt.Errorf("the adapters have it in ranks %d and %d: %s and the _svd types take any", l.Rank, p.Rank, CombineCat)
+			return l, fmt.Errorf("the adapters have it in ranks %d and %d: %s and the _svd types take any", l.Rank,
+				p.Rank, CombineCat)
 		}
 		factor := p.weight * p.Scale
 		root := math.Sqrt(math.Abs(factor))

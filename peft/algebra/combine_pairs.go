@@ -8,10 +8,11 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
-// lowRanks takes a LoRA apart, in the order of the modules' names. An adapter that is no LoRA, or one that has more than
-// pairs of matrices (magnitudes, whole tensors), is an error that names what it has.
+// lowRanks takes a LoRA apart, in the order of the modules' names. An adapter that is no LoRA, or one that has more
+// than pairs of matrices (magnitudes, whole tensors), is an error that names what it has.
 func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 	if a.Config.Method != attach.MethodLoRA {
 		return nil, fmt.Errorf("the adapter's method is %s, expected %s", a.Config.Method, attach.MethodLoRA)
@@ -22,7 +23,8 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 		p := &a.Tensors[i]
 		module, which, ok := attach.ParseLoRAName(p.Name)
 		if !ok {
-			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B of a linear map: only plain LoRAs can be calculated with", p.Name)
+			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B of a linear map: only plain LoRAs can be "+
+				"calculated with", p.Name)
 		}
 		l := at[module]
 		if l == nil {
@@ -44,10 +46,10 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 	return list, nil
 }
 
-// newLowRank makes a LoRA of pairs whose scales are 1. Its rank is the configuration's, its alpha the same, and pairs of
-// another rank are in the rank and alpha patterns.
+// newLowRank makes a LoRA of pairs whose scales are 1. Its rank is the configuration's, its alpha the same, and pairs
+// of another rank are in the rank and alpha patterns.
 func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*attach.Adapter, error) {
-	c.Method, c.Alpha, c.RSLoRA, c.Init = attach.MethodLoRA, float64(c.Rank), false, attach.InitKaiming
+	c.Method, c.Alpha, c.RSLoRA, c.Init = attach.MethodLoRA, float64(c.Rank), false, method.InitKaiming
 	c.RankPattern, c.AlphaPattern = nil, nil
 	shapes := map[string][]int{}
 	for _, l := range list {
@@ -79,14 +81,15 @@ func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*atta
 	return a, err
 }
 
-// unionOfTargets says in PEFT's terms which modules several adapters have: with their own words where these agree on all
-// else, by whole names otherwise.
+// unionOfTargets says in PEFT's terms which modules several adapters have: with their own words where these agree on
+// all else, by whole names otherwise.
 func unionOfTargets(configs []*attach.Config, modules []string) (targets, exclude attach.Modules, layers []int) {
 	first := configs[0]
 	var names, expressions []string
 	for _, c := range configs {
 		same := slices.Equal(c.Layers, first.Layers) && slices.Equal(c.Exclude.Names, first.Exclude.Names) &&
-			c.Exclude.Regex == first.Exclude.Regex && (c.Targets.Regex == "") == (first.Targets.Regex == "") && !c.Targets.Empty()
+			c.Exclude.Regex == first.Exclude.Regex && (c.Targets.Regex == "") == (first.Targets.Regex == "") &&
+			!c.Targets.Empty()
 		if !same {
 			return attach.Modules{Names: slices.Sorted(slices.Values(modules))}, attach.Modules{}, nil
 		}

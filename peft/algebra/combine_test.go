@@ -19,6 +19,7 @@ import (
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/eval"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // loraOf makes a LoRA with random pairs for weights of the given shapes.
@@ -160,7 +161,7 @@ func combinedPair(t *testing.T, rankB int) []attach.Scaled {
 
 func combined(t *testing.T, adapters []attach.Scaled, opt CombineOptions) (*attach.Adapter, *CombineReport) {
 	t.Helper()
-	a, report, err := Combine(context.Background(), adapters, opt)
+	a, report, err := combine(context.Background(), adapters, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +301,7 @@ func TestCombineRankPattern(t *testing.T) {
 // One adapter alone is scaled, whatever the type says.
 func TestCombineOne(t *testing.T) {
 	in := combinedPair(t, 3)[:1]
-	a, _, err := Combine(context.Background(), in, CombineOptions{Type: CombineTiesSVD, Density: 0.1})
+	a, _, err := combine(context.Background(), in, CombineOptions{Type: CombineTiesSVD, Density: 0.1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,17 +430,17 @@ func TestCombineRefuses(t *testing.T) {
 		{[]attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{}, "trained over b.gguf with SHA-256 22, but the first over a.gguf"},
 		{[]attach.Scaled{{Adapter: home, Scale: math.Inf(1)}}, CombineOptions{}, "weight +Inf"},
 	} {
-		_, _, err := Combine(context.Background(), c.in, c.opt)
+		_, _, err := combine(context.Background(), c.in, c.opt)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
-	if _, _, err := Combine(context.Background(), []attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{Force: true}); err != nil {
+	if _, _, err := combine(context.Background(), []attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := Combine(ctx, in, CombineOptions{}); !errors.Is(err, context.Canceled) {
+	if _, _, err := combine(ctx, in, CombineOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v after cancelling", err)
 	}
 }
@@ -449,7 +450,7 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 	base := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	var in []attach.Scaled
 	for i, targets := range [][]string{{"q_proj", "k_proj"}, {"k_proj", "ffn"}} {
-		a, err := methods.NewLoRA(base, methods.LoRAOptions{Rank: 2 + i, Targets: targets, Seed: uint64(i)})
+		a, err := methods.NewLoRA(base, method.LoRA{Rank: 2 + i, Targets: targets, Seed: uint64(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -458,7 +459,7 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 		}
 		in = append(in, attach.Scaled{Adapter: a, Scale: 0.5 + float64(i)})
 	}
-	a, _, err := Combine(context.Background(), in, CombineOptions{})
+	a, _, err := combine(context.Background(), in, CombineOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,11 +475,11 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 		t.Error(err)
 	}
 	set := &attach.Data{Examples: []attach.Example{{IDs: []int32{1, 5, 9, 40, 77, 100, 5, 9}}}}
-	both, err := eval.Loss(context.Background(), base, in, set, 0)
+	both, err := eval.Loss(context.Background(), pefttest.Base(base), pefttest.Scaled(in), pefttest.Data(set), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := eval.Loss(context.Background(), base, []attach.Scaled{{Adapter: loaded, Scale: 1}}, set, 0)
+	one, err := eval.Loss(context.Background(), pefttest.Base(base), pefttest.Scaled([]attach.Scaled{{Adapter: loaded, Scale: 1}}), pefttest.Data(set), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -495,7 +496,7 @@ func TestCombineThreads(t *testing.T) {
 	var first []float32
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)
-		a, _, err := Combine(context.Background(), in, CombineOptions{Type: CombineDareTiesSVD, Density: 0.5, Rank: 6})
+		a, _, err := combine(context.Background(), in, CombineOptions{Type: CombineDareTiesSVD, Density: 0.5, Rank: 6})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,10 +8,12 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // ExtractOptions says what Extract looks for.
@@ -65,8 +67,9 @@ type ExtractedModule struct {
 
 // LeftTensor is a tensor that differs and that the adapter does not change.
 type LeftTensor struct {
-	Name   string  `json:"name"`   // Hugging Face's name of the tensor
-	Reason string  `json:"reason"` // why: "norm", "embedding", "output head", "bias", "not a target", " of another shape" behind it
+	Name string `json:"name"` // Hugging Face's name of the tensor
+	// why: "norm", "embedding", "output head", "bias", "not a target", " of another shape" behind it
+	Reason string  `json:"reason"`
 	Change float64 `json:"change"` // ‖Δ‖/‖W‖; 0 where the shapes differ
 
 	tuned whole
@@ -74,9 +77,16 @@ type LeftTensor struct {
 
 // Extract makes a LoRA that turns one model into another, as nearly as its rank allows: of each linear map's difference
 // the largest singular values, by random projection (linalg.TruncatedSVD). The two may be any of GGUF file and Hugging
-// Face directory, in any types; of quantized weights the difference holds their rounding too. One weight at a time is in
-// memory. Errors: models of different shape, and targets that nothing matches.
-func Extract(ctx context.Context, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport, error) {
+// Face directory, in any types; of quantized weights the difference holds their rounding too. One weight at a time is
+// in memory. Errors: models of different shape, and targets that nothing matches.
+func Extract(ctx context.Context, base, tuned *peft.Base, opt ExtractOptions) (*peft.Adapter, *ExtractReport, error) {
+	a, report, err := extract(ctx, handle.Base(base), handle.Base(tuned), opt)
+	return wrapped(a), report, err
+}
+
+// extract is Extract on what the bases hold.
+func extract(ctx context.Context, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport,
+	error) {
 	x, err := newExtractor(base, tuned, opt)
 	if err == nil {
 		err = x.run(ctx)
@@ -121,7 +131,8 @@ func (x *extractor) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		from, to := model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: tuned[i].W, Heads: tuned[i].PermutedHeads}
+		from := model.Ordered{W: l.W, Heads: l.PermutedHeads}
+		to := model.Ordered{W: tuned[i].W, Heads: tuned[i].PermutedHeads}
 		if slices.Contains(x.chosen, l.Module) {
 			if err := x.extract(l, from, to); err != nil {
 				return err
@@ -178,7 +189,8 @@ func (x *extractor) extract(l *model.Linear, from, to model.Ordered) error {
 func (x *extractor) factor(l *model.Linear, delta []float32, squares float64) lowrank.LowRank {
 	most := min(x.ranks.Rank, l.W.Rows, l.W.Cols)
 	return lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{
-		Rank: most, Energy: x.ranks.Energy, Squares: squares, Iterations: x.opt.Iterations, Seed: prng.NewRandom(x.opt.Seed, l.Module).Next(),
+		Rank: most, Energy: x.ranks.Energy, Squares: squares, Iterations: x.opt.Iterations,
+		Seed: prng.NewRandom(x.opt.Seed, l.Module).Next(),
 	})
 }
 
@@ -197,7 +209,8 @@ func (x *extractor) adapter() (*attach.Adapter, error) {
 		modules[i] = l.Module
 	}
 	c.Targets, c.Layers = attach.DescribeTargets(x.base, modules)
-	a, err := newLowRank(c, attach.Origin{Base: attach.Absolute(x.base.Path), BaseSHA256: sum, Architecture: x.base.Architecture()}, x.list)
+	a, err := newLowRank(c, attach.Origin{Base: attach.Absolute(x.base.Path), BaseSHA256: sum,
+		Architecture: x.base.Architecture()}, x.list)
 	if err != nil {
 		return nil, err
 	}

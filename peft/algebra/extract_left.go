@@ -40,8 +40,8 @@ func (t *whole) write(w io.Writer) error {
 	return nil
 }
 
-// SaveLeft writes the tensors that are left, as they are in the tuned model, which has to be open, to a safetensors file:
-// whole, in float32, under Hugging Face's names and in its order of rows.
+// SaveLeft writes the tensors that are left, as they are in the tuned model, which has to be open, to a safetensors
+// file: whole, in float32, under Hugging Face's names and in its order of rows.
 func (r *ExtractReport) SaveLeft(path string) error {
 	if len(r.Left) == 0 {
 		return errors.New("save what is left: nothing is")

@@ -11,18 +11,18 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/pefttest/merging"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
 func extracted(t *testing.T, base, tuned *attach.Base, opt ExtractOptions) (*attach.Adapter, *ExtractReport) {
 	t.Helper()
-	a, report, err := Extract(context.Background(), base, tuned, opt)
+	a, report, err := extract(context.Background(), base, tuned, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func checkSameChange(t *testing.T, got, want *attach.Adapter, tolerance float64)
 // What is merged comes out again, from any mixture of formats, rows of q and k in order.
 func TestExtract(t *testing.T) {
 	bases := []*attach.Base{pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2))}
-	lora := pefttest.Trained(t, bases[0], methods.LoRAOptions{Rank: 3, Alpha: 6, Seed: 1})
+	lora := pefttest.Trained(t, bases[0], method.LoRA{Rank: 3, Alpha: 6, Seed: 1})
 	lora.Origin.BaseSHA256 = ""
 	var tuned []*attach.Base
 	for _, b := range bases {
@@ -71,8 +71,8 @@ func TestExtract(t *testing.T) {
 				t.Errorf("config %+v, base %v", got.Config, err)
 			}
 			set := pefttest.TinyData(6, 3)
-			want, errA := eval.Loss(context.Background(), m, nil, set, 0)
-			with, errB := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: got, Scale: 1}}, set, 0)
+			want, errA := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(set), 0)
+			with, errB := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: got, Scale: 1}}), pefttest.Data(set), 0)
 			if errA != nil || errB != nil || math.Abs(want.Loss-with.Loss) > 1e-4 {
 				t.Errorf("loss of the tuned model %v, of base and adapter %v, %v, %v", want, with, errA, errB)
 			}
@@ -83,7 +83,7 @@ func TestExtract(t *testing.T) {
 // Over quantized blocks, where the search is by random projection.
 func TestExtractQuantized(t *testing.T) {
 	base := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	lora := pefttest.Trained(t, base, methods.LoRAOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
+	lora := pefttest.Trained(t, base, method.LoRA{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
 	path, _ := merging.Into(t, base, merge.Options{Type: "F32"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := pefttest.OpenBase(t, path)
 	got, report := extracted(t, base, tuned, ExtractOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Layers: "0-1"})
@@ -184,14 +184,14 @@ func TestExtractRefuses(t *testing.T) {
 		{pefttest.Tiny, ExtractOptions{Targets: []string{"nothing"}}, `target "nothing" matches no linear map`},
 		{pefttest.Tiny, ExtractOptions{Energy: 2}, "energy 2"},
 	} {
-		_, _, err := Extract(context.Background(), base, pefttest.OpenBase(t, c.tuned.WriteGGUF(t)), c.opt)
+		_, _, err := extract(context.Background(), base, pefttest.OpenBase(t, c.tuned.WriteGGUF(t)), c.opt)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := Extract(ctx, base, base, ExtractOptions{}); !errors.Is(err, context.Canceled) {
+	if _, _, err := extract(ctx, base, base, ExtractOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v after cancelling", err)
 	}
 }
@@ -200,7 +200,7 @@ func TestExtractRefuses(t *testing.T) {
 func TestExtractThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	base := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	lora := pefttest.Trained(t, base, methods.LoRAOptions{Rank: 30, Seed: 1})
+	lora := pefttest.Trained(t, base, method.LoRA{Rank: 30, Seed: 1})
 	path, _ := merging.Into(t, base, merge.Options{Type: "F16"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := pefttest.OpenBase(t, path)
 	var first []float32

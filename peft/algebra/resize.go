@@ -7,8 +7,10 @@ import (
 	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // ResizeOptions says what rank each module of a resized LoRA gets. At least one of Rank, Energy and Ratio is set; with
@@ -42,8 +44,8 @@ func (opt *ResizeOptions) Check() error {
 // maxLowRank is a bound against slips of the finger: no weight is that wide.
 const maxLowRank = 1 << 16
 
-// choose is the rank that a module gets, whose singular values are s, descending, of which the largest are known; squares
-// is the sum of the squares of all. It is 1 at least.
+// choose is the rank that a module gets, whose singular values are s, descending, of which the largest are known;
+// squares is the sum of the squares of all. It is 1 at least.
 func (opt *ResizeOptions) choose(s []float64, squares float64) int {
 	limit := len(s)
 	if opt.Rank > 0 {
@@ -82,11 +84,17 @@ type ResizedModule struct {
 }
 
 // Resize makes a LoRA of another rank whose change is as near as can be, by the singular values of each module's B·A.
-// They are found exactly, in the space of the factors (QR of each, then those of a matrix of the rank's size). The result
-// has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where the rank
-// grows, the new rows of A are random and the new columns of B zero, so that training can use them and the change is the
-// same.
-func Resize(ctx context.Context, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport, error) {
+// They are found exactly, in the space of the factors (QR of each, then those of a matrix of the rank's size). The
+// result has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where
+// the rank grows, the new rows of A are random and the new columns of B zero, so that training can use them and the
+// change is the same.
+func Resize(ctx context.Context, a *peft.Adapter, opt ResizeOptions) (*peft.Adapter, *ResizeReport, error) {
+	out, report, err := resize(ctx, handle.Adapter(a), opt)
+	return wrapped(out), report, err
+}
+
+// resize is Resize on what the adapter holds.
+func resize(ctx context.Context, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport, error) {
 	fail := func(err error) (*attach.Adapter, *ResizeReport, error) {
 		return nil, nil, fmt.Errorf("resize: %w", err)
 	}

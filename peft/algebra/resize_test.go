@@ -12,7 +12,7 @@ import (
 
 func resized(t *testing.T, a *attach.Adapter, opt ResizeOptions) (*attach.Adapter, *ResizeReport) {
 	t.Helper()
-	small, report, err := Resize(context.Background(), a, opt)
+	small, report, err := resize(context.Background(), a, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +127,13 @@ func TestResizeRefuses(t *testing.T) {
 		{ResizeOptions{Ratio: 1}, "expected more than 1"},
 		{ResizeOptions{Ratio: 2, Energy: 0.5}, "give one of them"},
 	} {
-		if _, _, err := Resize(context.Background(), a, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := resize(context.Background(), a, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := Resize(ctx, a, ResizeOptions{Rank: 1}); !errors.Is(err, context.Canceled) {
+	if _, _, err := resize(ctx, a, ResizeOptions{Rank: 1}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v after cancelling", err)
 	}
 }

@@ -11,27 +11,46 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/tokenizer"
+	"github.com/peftconv/peftconv/peft"
 )
+
+// Result is the loss on a data set.
+type Result struct {
+	Loss       float64 `json:"loss"`       // mean cross entropy, natural logarithm
+	Perplexity float64 `json:"perplexity"` // its exponential
+	Tokens     int     `json:"tokens"`     // targets that the mean is over
+	Examples   int     `json:"examples"`
+	// Accuracy is the share of examples whose label is the likeliest, of classified ones.
+	Accuracy *float64 `json:"accuracy,omitempty"`
+}
 
 // Loss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
 // that go through the model at once (0: 2048); it does not change the result beyond rounding.
-func Loss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *attach.Data, batchTokens int) (*evaluate.Result, error) {
+func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.Data, batchTokens int) (*Result, error) {
+	r, err := loss(ctx, handle.Base(b), handle.Scaled(adapters), handle.Data(set), batchTokens)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	return (*Result)(r), nil
+}
+
+// loss is Loss on what the arguments hold.
+func loss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *attach.Data,
+	batchTokens int) (*evaluate.Result, error) {
 	if batchTokens == 0 {
 		batchTokens = evaluate.Tokens
 	}
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
-		return nil, fmt.Errorf("evaluate: %w", err)
+		return nil, err
 	}
 	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
-		return nil, fmt.Errorf("evaluate: %w", err)
+		return nil, err
 	}
-	r, err := evaluate.LossOf(ctx, b, hooks, set, batchTokens, autograd.NewTape())
-	if err != nil {
-		return nil, fmt.Errorf("evaluate: %w", err)
-	}
-	return r, nil
+	return evaluate.LossOf(ctx, b, hooks, set, batchTokens, autograd.NewTape())
 }
 
 // PerplexityResult is what Perplexity finds.
@@ -46,7 +65,7 @@ type PerplexityResult struct {
 
 // PerplexityOptions says how Perplexity measures.
 type PerplexityOptions struct {
-	Ctx int // tokens of a window
+	Ctx int // tokens of a window; 0: DefaultWindow
 	// ExactActivations multiplies quantized weights with activations as they are. Otherwise activations are rounded
 	// as llama.cpp's CPU backend rounds them, so that the figure is the one that llama-perplexity prints.
 	ExactActivations bool
@@ -58,7 +77,17 @@ type PerplexityOptions struct {
 // is replaced by BOS where the vocabulary begins texts with it, and the second half of each window is scored. ids are
 // the tokens of the text; BOS is put in front where the vocabulary says so and it is not there. What does not fill a
 // window is left out.
-func Perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt PerplexityOptions) (*PerplexityResult, error) {
+func Perplexity(ctx context.Context, b *peft.Base, adapters []peft.Scaled, ids []int32,
+	opt PerplexityOptions) (*PerplexityResult, error) {
+	return perplexity(ctx, handle.Base(b), handle.Scaled(adapters), ids, opt)
+}
+
+// perplexity is Perplexity on what the arguments hold.
+func perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32,
+	opt PerplexityOptions) (*PerplexityResult, error) {
+	if opt.Ctx == 0 {
+		opt.Ctx = DefaultWindow
+	}
 	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
@@ -120,13 +149,20 @@ type textWindows struct {
 	scored []bool // of one window: the tokens that are predicted
 }
 
-func newWindows(b *attach.Base, ids []int32, size int) (*textWindows, error) {
-	w := &textWindows{ids: ids, size: size}
-	if tok := b.Tokenizer; tok != nil && tok.AddBOS() {
-		if w.bos, w.hasBOS = tok.BOS(); w.hasBOS && (len(ids) == 0 || ids[0] != w.bos) {
-			w.ids = slices.Concat([]int32{w.bos}, ids)
-		}
+// withBOS is a text with BOS in front, where the vocabulary begins texts with it; ok says whether it does.
+func withBOS(tok *tokenizer.Tokenizer, ids []int32) (all []int32, bos int32, ok bool) {
+	if tok == nil || !tok.AddBOS() {
+		return ids, 0, false
 	}
+	if bos, ok = tok.BOS(); ok && (len(ids) == 0 || ids[0] != bos) {
+		ids = slices.Concat([]int32{bos}, ids)
+	}
+	return ids, bos, ok
+}
+
+func newWindows(b *attach.Base, ids []int32, size int) (*textWindows, error) {
+	w := &textWindows{size: size}
+	w.ids, w.bos, w.hasBOS = withBOS(b.Tokenizer, ids)
 	if size < 4 {
 		return nil, fmt.Errorf("a context of %d tokens, expected 4 or more", size)
 	}

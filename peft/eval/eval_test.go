@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -39,7 +40,7 @@ func TestPerplexityOfLlama(t *testing.T) {
 	} {
 		ids := b.Tokenizer.Encode(string(test.text), false)
 		windows := 0
-		r, err := eval.Perplexity(context.Background(), b, nil, ids, eval.PerplexityOptions{
+		r, err := eval.Perplexity(context.Background(), pefttest.Base(b), nil, ids, eval.PerplexityOptions{
 			Ctx: test.ctx, Progress: func(done, all int, _ float64) { windows = done },
 		})
 		if err != nil {
@@ -57,7 +58,7 @@ func TestPerplexityOfLlama(t *testing.T) {
 // TestPerplexityByHand computes the definition one window at a time.
 func TestPerplexityByHand(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	ids := make([]int32, 50)
 	for i := range ids {
 		ids[i] = int32(3 + i*7%40)
@@ -80,7 +81,7 @@ func TestPerplexityByHand(t *testing.T) {
 			n++
 		}
 	}
-	r, err := eval.Perplexity(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, ids, eval.PerplexityOptions{Ctx: size})
+	r, err := eval.Perplexity(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), ids, eval.PerplexityOptions{Ctx: size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestEvalLoss(t *testing.T) {
 	tape.Record(false)
 	sum, n := b.Model.Loss(tape, pefttest.Packed(set), model.NoHooks{}, 1)
 	for _, size := range []int{0, 16, 40} {
-		r, err := eval.Loss(context.Background(), b, nil, set, size)
+		r, err := eval.Loss(context.Background(), pefttest.Base(b), nil, pefttest.Data(set), size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,14 +128,14 @@ func TestEvalRefused(t *testing.T) {
 	bad := pefttest.OpenBase(t, poisoned.WriteGGUF(t))
 	ctx := context.Background()
 	ids := make([]int32, 40)
-	_, short := eval.Perplexity(ctx, b, nil, ids[:5], eval.PerplexityOptions{Ctx: 16})
-	_, long := eval.Perplexity(ctx, b, nil, ids, eval.PerplexityOptions{Ctx: 65})
-	_, narrow := eval.Perplexity(ctx, b, nil, ids, eval.PerplexityOptions{Ctx: 3})
-	_, beyond := eval.Perplexity(ctx, b, nil, append(ids, 5000), eval.PerplexityOptions{Ctx: 16})
-	_, stopped := eval.Perplexity(pefttest.Cancelled(), b, nil, ids, eval.PerplexityOptions{Ctx: 16})
-	_, infinite := eval.Perplexity(ctx, bad, nil, append(make([]int32, 15), 1, 1, 1, 1, 1, 1, 1), eval.PerplexityOptions{Ctx: 16})
-	_, empty := eval.Loss(ctx, b, nil, &dataset.Set{}, 0)
-	_, lossStopped := eval.Loss(pefttest.Cancelled(), b, nil, pefttest.TinyData(3, 1), 0)
+	_, short := eval.Perplexity(ctx, pefttest.Base(b), nil, ids[:5], eval.PerplexityOptions{Ctx: 16})
+	_, long := eval.Perplexity(ctx, pefttest.Base(b), nil, ids, eval.PerplexityOptions{Ctx: 65})
+	_, narrow := eval.Perplexity(ctx, pefttest.Base(b), nil, ids, eval.PerplexityOptions{Ctx: 3})
+	_, beyond := eval.Perplexity(ctx, pefttest.Base(b), nil, append(ids, 5000), eval.PerplexityOptions{Ctx: 16})
+	_, stopped := eval.Perplexity(pefttest.Cancelled(), pefttest.Base(b), nil, ids, eval.PerplexityOptions{Ctx: 16})
+	_, infinite := eval.Perplexity(ctx, pefttest.Base(bad), nil, append(make([]int32, 15), 1, 1, 1, 1, 1, 1, 1), eval.PerplexityOptions{Ctx: 16})
+	_, empty := eval.Loss(ctx, pefttest.Base(b), nil, pefttest.Data(&dataset.Set{}), 0)
+	_, lossStopped := eval.Loss(pefttest.Cancelled(), pefttest.Base(b), nil, pefttest.Data(pefttest.TinyData(3, 1)), 0)
 	for reason, err := range map[string]error{
 		"6 tokens, less than one window of 16": short, "was made for 64": long, "expected 4 or more": narrow, "id 5000": beyond,
 		"the embedding table is +Inf in row 1, column 1": infinite, "no token to predict": empty,
@@ -156,7 +157,7 @@ func TestMergedLossOfStories(t *testing.T) {
 	}
 	b := pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf"))
 	text := pefttest.FileBytes(t, testdata.Shared(t, "text/tinyshakespeare.txt"))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{})
+	a, err := methods.NewLoRA(b, method.LoRA{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,13 +167,13 @@ func TestMergedLossOfStories(t *testing.T) {
 		set.Examples = append(set.Examples, dataset.Example{IDs: ids[:128]})
 		ids = ids[128:]
 	}
-	if _, err := train.Run(context.Background(), b, a, set, nil, train.Options{LR: 5e-3, BatchTokens: 512}); err != nil {
+	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil, train.Options{LR: 5e-3, BatchTokens: 512}); err != nil {
 		t.Fatal(err)
 	}
 	evalIDs := b.Tokenizer.Encode(string(text[len(text)-8_000:]), false)
 	var figures [3]float64
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	if _, err := merge.Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, merge.Options{Type: "F32"}); err != nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{Type: "F32"}); err != nil {
 		t.Fatal(err)
 	}
 	merged := pefttest.OpenBase(t, out)
@@ -180,7 +181,7 @@ func TestMergedLossOfStories(t *testing.T) {
 		base     *attach.Base
 		adapters []attach.Scaled
 	}{{b, nil}, {b, []attach.Scaled{{Adapter: a, Scale: 1}}}, {merged, nil}} {
-		r, err := eval.Perplexity(context.Background(), run.base, run.adapters, evalIDs, eval.PerplexityOptions{Ctx: 256})
+		r, err := eval.Perplexity(context.Background(), pefttest.Base(run.base), pefttest.Scaled(run.adapters), evalIDs, eval.PerplexityOptions{Ctx: 256})
 		if err != nil {
 			t.Fatal(err)
 		}

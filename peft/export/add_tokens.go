@@ -9,17 +9,20 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
 )
 
-// AddTokens writes a base with more tokens at the end of its vocabulary, for LoRAOptions.TokenIDs to be trained: markers
-// of turns, tools, languages. Texts have them as one token then. The rows of a new token in the embedding table and the
-// output head are the means of those of the tokens that its text was read as before; all other bytes are the base's.
-// Errors: a base that is not GGUF or has no tokenizer, a text that is a token already, or empty, or given twice.
-func AddTokens(b *attach.Base, tokens []string, path string) error {
-	if err := addTokens(b, tokens, path); err != nil {
+// AddTokens writes a base with more tokens at the end of its vocabulary, for method.LoRA.TokenIDs to be trained:
+// markers of turns, tools, languages. Texts have them as one token then. The rows of a new token in the embedding table
+// and the output head are the means of those of the tokens that its text was read as before; all other bytes are the
+// base's. Errors: a base that is not GGUF or has no tokenizer, a text that is a token already, or empty, or given
+// twice.
+func AddTokens(b *peft.Base, tokens []string, path string) error {
+	if err := addTokens(handle.Base(b), tokens, path); err != nil {
 		return fmt.Errorf("add tokens: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/pefttest/merging"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -24,7 +25,7 @@ func TestAddTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := pefttest.OpenBase(t, m.WriteGGUF(t))
 			path := filepath.Join(t.TempDir(), "grown.gguf")
-			if err := AddTokens(b, []string{"<|tool|>", "<|end|>"}, path); err != nil {
+			if err := AddTokens(pefttest.Base(b), []string{"<|tool|>", "<|end|>"}, path); err != nil {
 				t.Fatal(err)
 			}
 			grown := pefttest.OpenBase(t, path)
@@ -67,7 +68,7 @@ func checkOldLogits(t *testing.T, b, grown *attach.Base) {
 // trainNewTokens trains the rows of tokens over data that has them, and compares the merge with the adapter.
 func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 	t.Helper()
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2, Targets: []string{"q_proj"}, TokenIDs: ids, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 		set.Examples[i].IDs[1], set.Examples[i].IDs[4] = ids[i%2], ids[0]
 	}
 	before := slices.Clone(a.Flat)
-	if _, err := train.Run(context.Background(), b, a, set, nil, train.Options{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
+	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil, train.Options{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range a.Tensors {
@@ -98,12 +99,12 @@ func TestAddTokensRefused(t *testing.T) {
 	for want, tokens := range map[string][]string{
 		"none is given": nil, `"th" is a token`: {"<x>", "th"}, `"<x>" is given twice`: {"<x>", "<x>"}, `"" is no text`: {""},
 	} {
-		if err := AddTokens(b, tokens, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+		if err := AddTokens(pefttest.Base(b), tokens, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, expected %q", tokens, err, want)
 		}
 	}
 	pefttest.CheckEmpty(t, dir)
-	if err := AddTokens(b, []string{"<x>"}, b.Path); err == nil || !strings.Contains(err.Error(), "replace its base") {
+	if err := AddTokens(pefttest.Base(b), []string{"<x>"}, b.Path); err == nil || !strings.Contains(err.Error(), "replace its base") {
 		t.Errorf("over the base: %v", err)
 	}
 }

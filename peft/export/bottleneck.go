@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -21,7 +22,7 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 		return nil, err
 	}
 	x := &bottleneckExport{BottleneckMethod: m, base: b, params: params, file: &modelFile{}}
-	if m.Placement == methods.Parallel {
+	if m.Placement == method.Parallel {
 		return x.file, x.widen()
 	}
 	return x.file, x.insert()
@@ -31,20 +32,24 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	a := b.Model.Arch
 	switch {
-	case m.Placement == methods.SerialHoulsby:
-		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition (serial-houlsby); " +
+	case m.Placement == method.SerialHoulsby:
+		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition " +
+			"(serial-houlsby); " +
 			"serial-pfeiffer and parallel adapters can be exported")
-	case m.Input != methods.InputNorm:
-		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is cannot be exported")
-	case m.Activation != "silu" && m.Activation != methods.ActivationSwiGLU:
-		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be exported",
+	case m.Input != method.InputNorm:
+		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is " +
+			"cannot be exported")
+	case m.Activation != "silu" && m.Activation != method.ActivationSwiGLU:
+		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be "+
+			"exported",
 			a.Name, m.Activation)
-	case m.Placement == methods.Parallel && slices.Contains(m.Parts, model.Attention.String()):
-		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
-	case m.Placement == methods.Parallel && !a.AddsBiases && !m.Gated():
+	case m.Placement == method.Parallel && slices.Contains(m.Parts, model.Attention.String()):
+		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be " +
+			"exported")
+	case m.Placement == method.Parallel && !a.AddsBiases && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
 			"a parallel adapter with the activation swiglu can be exported", a.Name)
-	case m.Placement == methods.SerialPfeiffer && a.FFNOnly == "":
+	case m.Placement == method.SerialPfeiffer && a.FFNOnly == "":
 		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, "+
 			"stands for llama models only, not for %s", a.Name)
 	}
@@ -76,7 +81,8 @@ type network struct {
 func (x *bottleneckExport) network(at methods.BottleneckPlace, width int) *network {
 	d, k := x.Width, x.Bottleneck
 	n := &network{
-		width: width, streamWidth: d, gate: make([]float32, width*d), up: make([]float32, width*d), down: make([]float32, d*width),
+		width: width, streamWidth: d, gate: make([]float32, width*d), up: make([]float32, width*d),
+		down: make([]float32, d*width),
 	}
 	if !x.Gated() {
 		n.gateBias, n.upBias, n.downBias = make([]float32, width), make([]float32, width), make([]float32, d)
@@ -160,7 +166,8 @@ func (x *bottleneckExport) paddedWidth() (int, error) {
 	for _, layer := range x.base.Model.Layers {
 		for _, l := range ffnMaps(layer) {
 			if quant.NeedsImportance(l.W.Type) {
-				return 0, fmt.Errorf("tensor %s is %v, in which no new weights can be written without an importance matrix", l.Tensor, l.W.Type)
+				return 0, fmt.Errorf("tensor %s is %v, in which no new weights can be written without an importance "+
+					"matrix", l.Tensor, l.W.Type)
 			}
 		}
 		step = max(step, layer.Linear(arch.Down).W.Type.BlockLen())
@@ -222,7 +229,8 @@ func (x *bottleneckExport) count(t gguf.Type, values []float32, cols int) {
 // noteRounding says how much the adapter was rounded, where it was.
 func (x *bottleneckExport) noteRounding() {
 	if x.missed > 0 {
-		x.file.note = fmt.Sprintf("the adapter's weights are rounded to the types of the base's FFN, by %.2g %% of their norm",
+		x.file.note = fmt.Sprintf("the adapter's weights are rounded to the types of the base's FFN, by %.2g %% of "+
+			"their norm",
 			100*math.Sqrt(x.missed/x.asked))
 	}
 }
@@ -294,7 +302,8 @@ func (s *ffnOnlyLayers) begin(attention bool, width int) int {
 	if attention {
 		heads, keyHeads = spec.QueryHeads, spec.KeyHeads
 	}
-	s.heads, s.keyHeads, s.f = append(s.heads, int32(heads)), append(s.keyHeads, int32(keyHeads)), append(s.f, int32(width))
+	s.heads, s.keyHeads, s.f = append(s.heads, int32(heads)), append(s.keyHeads, int32(keyHeads)),
+		append(s.f, int32(width))
 	return len(s.f) - 1
 }
 

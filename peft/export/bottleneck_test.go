@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestWiderModel: a model with parallel adapters in its networks computes what the base does with the adapters, and has
@@ -25,14 +26,14 @@ func TestWiderModel(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		base  pefttest.TinyModel
-		opt   methods.BottleneckOptions
+		opt   method.Bottleneck
 		close float64
 	}{
-		"float32":         {pefttest.Tiny, methods.BottleneckOptions{Bottleneck: 6, Scale: 0.5}, 1e-5},
-		"one layer":       {pefttest.Tiny, methods.BottleneckOptions{Bottleneck: 6, Layers: "1"}, 1e-5},
-		"gated":           {pefttest.Tiny, methods.BottleneckOptions{Bottleneck: 8, Activation: methods.ActivationSwiGLU}, 1e-5},
-		"quantized":       {inTypes, methods.BottleneckOptions{Bottleneck: 6}, 5e-3},
-		"quantized gated": {inTypes, methods.BottleneckOptions{Bottleneck: 40, Activation: methods.ActivationSwiGLU}, 5e-3},
+		"float32":         {pefttest.Tiny, method.Bottleneck{Bottleneck: 6, Scale: 0.5}, 1e-5},
+		"one layer":       {pefttest.Tiny, method.Bottleneck{Bottleneck: 6, Layers: "1"}, 1e-5},
+		"gated":           {pefttest.Tiny, method.Bottleneck{Bottleneck: 8, Activation: method.ActivationSwiGLU}, 1e-5},
+		"quantized":       {inTypes, method.Bottleneck{Bottleneck: 6}, 5e-3},
+		"quantized gated": {inTypes, method.Bottleneck{Bottleneck: 40, Activation: method.ActivationSwiGLU}, 5e-3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := pefttest.OpenBase(t, c.base.WriteGGUF(t))
@@ -42,7 +43,7 @@ func TestWiderModel(t *testing.T) {
 			}
 			pefttest.Stir(a, 4)
 			path := filepath.Join(t.TempDir(), "wide.gguf")
-			report, err := Model(a, b, path)
+			report, err := Model(pefttest.Adapter(a), pefttest.Base(b), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,12 +85,12 @@ func checkOldBlocks(t *testing.T, b, wide *attach.Base) {
 // integration tests.
 func TestModelOfItsOwnLayers(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewBottleneck(b, methods.BottleneckOptions{Placement: methods.SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
+	a, err := methods.NewBottleneck(b, method.Bottleneck{Placement: method.SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "deci.gguf")
-	if _, err := Model(a, b, path); err != nil {
+	if _, err := Model(pefttest.Adapter(a), pefttest.Base(b), path); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -124,9 +125,9 @@ func TestModelOfItsOwnLayers(t *testing.T) {
 // TestExportModelRefused: each adapter that llama.cpp cannot run is refused with the reason.
 func TestExportModelRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	for want, opt := range map[string]methods.BottleneckOptions{
-		"serial-houlsby":                         {Placement: methods.SerialHoulsby},
-		"reads the stream as it is":              {Input: methods.InputStream},
+	for want, opt := range map[string]method.Bottleneck{
+		"serial-houlsby":                         {Placement: method.SerialHoulsby},
+		"reads the stream as it is":              {Input: method.InputStream},
 		"an adapter with gelu":                   {Activation: "gelu"},
 		"llama.cpp has no network beside attent": {Parts: []string{"attention"}},
 	} {
@@ -135,7 +136,7 @@ func TestExportModelRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
-		if _, err := Model(a, b, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Model(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 		pefttest.CheckEmpty(t, dir)

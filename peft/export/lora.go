@@ -12,11 +12,13 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
@@ -24,18 +26,15 @@ import (
 // llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
 // asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules), alpha is 0, which means no
 // scaling, and the scale is multiplied into B.
-func GGUF(a *attach.Adapter, b *attach.Base, path string) error { return GGUFAs(a, b, path, gguf.F32) }
-
-// GGUFAs is ExportGGUF with the matrices in another type: F32 or F16.
-func GGUFAs(a *attach.Adapter, b *attach.Base, path string, t gguf.Type) error {
-	_, err := LoRA(a, b, path, LoRAOptions{Type: t})
+func GGUF(a *peft.Adapter, b *peft.Base, path string) error {
+	_, err := LoRA(a, b, path, LoRAOptions{})
 	return err
 }
 
-// LoRA is ExportGGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
+// LoRA is GGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
 // where the changes are not of low rank, and says how near that is.
-func LoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
-	report, err := writeLoRA(a, b, path, opt)
+func LoRA(a *peft.Adapter, b *peft.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
+	report, err := writeLoRA(handle.Adapter(a), handle.Base(b), path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
@@ -109,10 +108,12 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	case m.Config.DoRA:
 		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
 	case !m.Extras.None():
-		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it", m.Extras.Describe())
+		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it",
+			m.Extras.Describe())
 	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
-	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules, func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
+	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules,
+		func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
 		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
 	}
 	return nil

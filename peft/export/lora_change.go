@@ -15,7 +15,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// LoRAOptions says how ExportLoRA writes.
+// LoRAOptions says how LoRA writes.
 type LoRAOptions struct {
 	Type gguf.Type // of the matrices, F32 or F16; the zero value is F32
 	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and 32 where they are not.
@@ -35,7 +35,7 @@ type ExportedTensor struct {
 	Error float64 `json:"error"` // |Δ'-Δ|/|Δ|: 0 where the pair is exact, but for rounding
 }
 
-// changeRank is ExportOptions.Rank where it is 0 and a change is not of low rank.
+// changeRank is LoRAOptions.Rank where it is 0 and a change is not of low rank.
 const changeRank = 32
 
 // pairSums are the sums from which an error follows.
@@ -67,8 +67,8 @@ func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, 
 	return pairs, report, err
 }
 
-// exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a change of
-// low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
+// exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a
+// change of low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
 func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, *LoRAReport, error) {
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -76,11 +76,13 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensor
 	}
 	changes := bound.Changes()
 	if changes == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a GGUF LoRA holds",
+		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a "+
+			"GGUF LoRA holds",
 			a.Config.Method)
 	}
 	if changesVectors(bound) {
-		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
+		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: " +
+			"merge it")
 	}
 	report, total := &LoRAReport{}, pairSums{}
 	var pairs []tensorPair
@@ -112,7 +114,8 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensor
 
 // changesVectors reports whether an adapter changes vectors that are there.
 func changesVectors(bound *attach.Bound) bool {
-	return slices.ContainsFunc(bound.Vectors(), func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil })
+	changed := func(v attach.VectorChange) bool { return v.Change != nil || v.Base() != nil }
+	return slices.ContainsFunc(bound.Vectors(), changed)
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.

@@ -28,7 +28,7 @@ func TestExportChanges(t *testing.T) {
 			a := pefttest.MethodNamed(t, b, c.name)
 			pefttest.Stir(a, 5)
 			path := filepath.Join(t.TempDir(), "lora.gguf")
-			report, err := LoRA(a, b, path, LoRAOptions{Rank: c.rank})
+			report, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Rank: c.rank})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +83,7 @@ func TestExportChangesRefused(t *testing.T) {
 	} {
 		a := pefttest.MethodNamed(t, c.b, c.name)
 		pefttest.Stir(a, 5)
-		_, err := LoRA(a, c.b, filepath.Join(t.TempDir(), "lora.gguf"), LoRAOptions{Rank: c.rank})
+		_, err := LoRA(pefttest.Adapter(a), pefttest.Base(c.b), filepath.Join(t.TempDir(), "lora.gguf"), LoRAOptions{Rank: c.rank})
 		if err == nil || !strings.Contains(err.Error(), c.reason) {
 			t.Errorf("%s: error %v, expected one with %q", c.name, err, c.reason)
 		}

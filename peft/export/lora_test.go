@@ -10,8 +10,8 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -19,7 +19,7 @@ import (
 // for the scale equal to the weights that a bound adapter gives.
 func TestExportGGUF(t *testing.T) {
 	inGGUF, inHF := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
-	for name, opt := range map[string]methods.LoRAOptions{
+	for name, opt := range map[string]method.LoRA{
 		"plain":         {Rank: 4, Alpha: 12},
 		"rank pattern":  {Rank: 4, Alpha: 12, RankPattern: map[string]int{"q_proj": 2}},
 		"rsLoRA":        {Rank: 4, Alpha: 12, RSLoRA: true},
@@ -29,7 +29,7 @@ func TestExportGGUF(t *testing.T) {
 			t.Run(name+" over "+world, func(t *testing.T) {
 				a := pefttest.Trained(t, b, opt)
 				path := filepath.Join(t.TempDir(), "lora.gguf")
-				if err := GGUF(a, b, path); err != nil {
+				if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), path); err != nil {
 					t.Fatal(err)
 				}
 				f, err := gguf.Open(path)
@@ -116,7 +116,7 @@ func productOf(ta, tb *gguf.Tensor, scale float64) []float32 {
 // TestExportPermutes spells the rows out: B of q has row r filled with r, heads of 8.
 func TestExportPermutes(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 1, Targets: []string{"q_proj", "v_proj"}, Layers: "0"})
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 1, Targets: []string{"q_proj", "v_proj"}, Layers: "0"})
 	for _, p := range a.Tensors {
 		if strings.Contains(p.Name, "lora_B") {
 			for r := range p.Data {
@@ -125,7 +125,7 @@ func TestExportPermutes(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "lora.gguf")
-	if err := GGUFAs(a, b, path, gguf.F16); err != nil {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.F16}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -148,15 +148,15 @@ func TestExportPermutes(t *testing.T) {
 // TestExportRefused names the path and the reason, and leaves nothing.
 func TestExportRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if err := GGUFAs(a, b, path, gguf.Q8_0); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
 		t.Errorf("error %v", err)
 	}
 	wide := pefttest.Tiny
 	wide.Width = 64
-	if err := GGUF(a, pefttest.OpenBase(t, wide.WriteGGUF(t)), path); err == nil || !strings.Contains(err.Error(), "another base") {
+	if err := GGUF(pefttest.Adapter(a), pefttest.Base(pefttest.OpenBase(t, wide.WriteGGUF(t))), path); err == nil || !strings.Contains(err.Error(), "another base") {
 		t.Errorf("error %v", err)
 	}
 	pefttest.CheckEmpty(t, dir)

@@ -9,9 +9,18 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
+)
+
+// Kinds of errors of Model.
+var (
+	ErrOnlyState   = errors.New("the adapter can be exported as a state") // by State
+	ErrOnlyWeights = errors.New("the adapter changes weights")            // merge it, or LoRA exports it
 )
 
 // modelFile is a GGUF model that is to be written.
@@ -43,18 +52,18 @@ func floatTensor(name string, x []float32, shape ...int64) modelTensor {
 	}}
 }
 
-// ModelReport says what ExportModel wrote.
+// ModelReport says what Model wrote.
 type ModelReport struct {
 	Tensors int    `json:"tensors"`
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file
 }
 
-// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the
-// adapter at work. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become
-// layers of their own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that
-// no llama.cpp graph can express, a base that is not GGUF.
-func Model(a *attach.Adapter, b *attach.Base, path string) (*ModelReport, error) {
-	r, err := writeModel(a, b, path)
+// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the adapter at
+// work. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of
+// their own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that no
+// llama.cpp graph can express, a base that is not GGUF.
+func Model(a *peft.Adapter, b *peft.Base, path string) (*ModelReport, error) {
+	r, err := writeModel(handle.Adapter(a), handle.Base(b), path)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
@@ -98,9 +107,11 @@ func modelOf(a *attach.Adapter, b *attach.Base, params []attach.Param) (*modelFi
 		return bottleneckModel(m, b, params)
 	}
 	if a.VirtualTokens() > 0 {
-		return nil, fmt.Errorf("an adapter of method %s is keys and values, which no model holds: export --to state", a.Config.Method)
+		return nil, errkind.Errorf(ErrOnlyState, "an adapter of method %s is keys and values, which no model holds: "+
+			"export its state", a.Config.Method)
 	}
-	return nil, fmt.Errorf("an adapter of method %s does not become part of a model this way: use merge, or export --to gguf", a.Config.Method)
+	return nil, errkind.Errorf(ErrOnlyWeights, "an adapter of method %s does not become part of a model this way: "+
+		"merge it, or export it as a LoRA", a.Config.Method)
 }
 
 // record notes in the metadata what was put into the model.

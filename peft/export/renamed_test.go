@@ -82,15 +82,15 @@ func TestRenamed(t *testing.T) {
 					t.Fatal(err)
 				}
 				opt := train.Options{Steps: 2, LR: 0.01, BatchTokens: 60, Seed: 1}
-				if _, err := train.Run(t.Context(), b, a, pefttest.TinyData(8, 3), nil, opt); err != nil {
+				if _, err := train.Run(t.Context(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(pefttest.TinyData(8, 3)), nil, opt); err != nil {
 					t.Fatal(err)
 				}
 				adapters[i] = a
 				merged[i] = written(t, func(path string) error {
-					_, err := merge.Run(t.Context(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, merge.Options{})
+					_, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, merge.Options{})
 					return err
 				})
-				exported[i] = written(t, func(path string) error { return GGUF(a, b, path) })
+				exported[i] = written(t, func(path string) error { return GGUF(pefttest.Adapter(a), pefttest.Base(b), path) })
 			}
 			if !slices.Equal(adapters[0].Flat, adapters[1].Flat) {
 				t.Error("the adapters are not the same")

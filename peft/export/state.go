@@ -12,7 +12,9 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // Kinds of llama.cpp's state files.
@@ -36,24 +38,32 @@ var stateVersions = map[string]stateVersion{
 	"2025-02": {session: 9, sequence: 2, outputs: true},
 }
 
-// StateOptions says what ExportState writes. The zero value is a session for the llama.cpp of 2026 as it runs by default:
+// StateOptions says what State writes. The zero value is a session for the llama.cpp of 2026 as it runs by default:
 // half precision and flash attention.
 type StateOptions struct {
-	Kind      string    // StateSession ("" is the same) or StateSequence
-	Target    string    // "2026" ("" is the same), "2025" (from July on) or "2025-02", whose formats differ
-	Type      gguf.Type // of keys and values: F32 or F16, as the target's --cache-type-k and -v; the zero value is F32
-	Attention string    // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
-	Streams   int       // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
-	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones. Where
-	// it is given, that file is written with other keys and values, whatever its version.
+	Kind      string // StateSession ("" is the same) or StateSequence
+	Target    string // "2026" ("" is the same), "2025" (from July on) or "2025-02", whose formats differ
+	F32       bool   // keys and values are F32, as the target has them with a cache of that type; otherwise F16
+	Attention string // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
+	Streams   int    // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
+	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones.
+	// Where it is given, that file is written with other keys and values, whatever its version.
 	From string
 }
 
-// StateReport says what ExportState wrote.
+// StateReport says what State wrote.
 type StateReport struct {
 	Tokens      int    `json:"tokens"`      // positions in the file
 	Placeholder int32  `json:"placeholder"` // the token that each of them counts as
 	Text        string `json:"text"`        // how it is spelled
+}
+
+// elements is the type of keys and values.
+func (opt *StateOptions) elements() gguf.Type {
+	if opt.F32 {
+		return gguf.F32
+	}
+	return gguf.F16
 }
 
 // check reports values that make no sense, and gives the version.
@@ -67,9 +77,8 @@ func (opt *StateOptions) check() (stateVersion, error) {
 	case !known:
 		return v, fmt.Errorf("target %q is not known, expected 2026, 2025 or 2025-02", opt.Target)
 	case opt.Kind != "" && opt.Kind != StateSession && opt.Kind != StateSequence:
-		return v, fmt.Errorf("a state of kind %q is not known, expected %s or %s", opt.Kind, StateSession, StateSequence)
-	case opt.Type != gguf.F32 && opt.Type != gguf.F16:
-		return v, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
+		return v, fmt.Errorf("a state of kind %q is not known, expected %s or %s", opt.Kind, StateSession,
+			StateSequence)
 	case opt.Streams < 0 || opt.Streams > 256:
 		return v, fmt.Errorf("%d streams, expected 1 to 256", opt.Streams)
 	}
@@ -87,8 +96,8 @@ func (opt *StateOptions) check() (stateVersion, error) {
 
 // State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
-func State(b *attach.Base, adapters []attach.Scaled, path string, opt StateOptions) (*StateReport, error) {
-	r, err := exportState(b, adapters, path, opt)
+func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (*StateReport, error) {
+	r, err := exportState(handle.Base(b), handle.Scaled(adapters), path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)
 	}
@@ -131,7 +140,8 @@ func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, e
 		a := bound.Adapter
 		switch {
 		case a.Config.Template != "":
-			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
+			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as " +
+				"a model")
 		case a.Heads() > 0:
 			return nil, attach.ErrClassifier
 		case a.VirtualTokens() == 0:
@@ -210,7 +220,7 @@ func (w *stateWriter) whole() []byte {
 	for pos := range w.session.Len() {
 		w.put(int32(pos), uint32(1), int32(0)) // its position; one sequence, number 0
 	}
-	w.out.Write(w.cache(w.opt.Type, !w.version.flash))
+	w.out.Write(w.cache(w.opt.elements(), !w.version.flash))
 	for range streams - 1 {
 		w.put(uint32(0))
 	}
@@ -272,7 +282,8 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the same model "+
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the "+
+		"same model "+
 		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
 }
 

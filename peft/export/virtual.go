@@ -118,7 +118,8 @@ func virtualNames(b *attach.Base, n int) ([]string, error) {
 	for i := range names {
 		names[i] = "<pt_" + strconv.Itoa(i) + ">"
 		if _, there := b.Tokenizer.ID(names[i]); there {
-			return nil, fmt.Errorf("the vocabulary of %s has the token %q already: export over the model that the adapter was trained over",
+			return nil, fmt.Errorf("the vocabulary of %s has the token %q already: export over the model that the "+
+				"adapter was trained over",
 				b.Path, names[i])
 		}
 	}
@@ -168,8 +169,8 @@ func kindsOf(meta *gguf.Metadata, n int) []int32 {
 	return kinds
 }
 
-// addPrompt has chats begin with the tokens, and notes what other prompts have to look like. As in training the tokens stand
-// before BOS, which a prompt then has to spell; those of a template stand after it.
+// addPrompt has chats begin with the tokens, and notes what other prompts have to look like. As in training the tokens
+// stand before BOS, which a prompt then has to spell; those of a template stand after it.
 func (m *modelFile) addPrompt(b *attach.Base, names []string, template *attach.Template) error {
 	all, bos := strings.Join(names, ""), ""
 	if id, ok := b.Tokenizer.BOS(); ok && b.Tokenizer.AddBOS() {
@@ -227,8 +228,8 @@ func (m *modelFile) describeRounding(t gguf.Type, rows []float32, cols int) {
 // probeTokens is how many random tokens a model is asked about.
 const probeTokens = 64
 
-// unlikeliestRow is the token that the base would choose last, judged by the best place it gets after any of some random
-// tokens: one whose output row, given to others, has them never chosen.
+// unlikeliestRow is the token that the base would choose last, judged by the best place it gets after any of some
+// random tokens: one whose output row, given to others, has them never chosen.
 func unlikeliestRow(b *attach.Base) (int, error) {
 	vocab := b.Model.Spec.Vocab
 	r := prng.NewRandom(1, "probe")
@@ -262,7 +263,8 @@ func unlikeliestRow(b *attach.Base) (int, error) {
 		}
 	}
 	if nearest[best] == 0 {
-		return 0, fmt.Errorf("every token of %s can be the likeliest one: there is none whose row is never chosen", b.Path)
+		return 0, fmt.Errorf("every token of %s can be the likeliest one: there is none whose row is never chosen",
+			b.Path)
 	}
 	return best, nil
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/virtual"
 	"github.com/peftconv/peftconv/peft/eval"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // writeModel exports an adapter as a model and opens it.
 func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base, *ModelReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "model.gguf")
-	r, err := Model(a, b, out)
+	r, err := Model(pefttest.Adapter(a), pefttest.Base(b), out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestVirtualModel(t *testing.T) {
 	}{{"own head", pefttest.Tiny, 0.02}, {"tied", tied, 0.02}, {"in K types", pefttest.TinyK, 0.05}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := pefttest.OpenBase(t, c.model.WriteGGUF(t))
-			a, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 3, Seed: 5})
+			a, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 3, Seed: 5})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,11 +61,11 @@ func TestVirtualModel(t *testing.T) {
 					IDs: slices.Concat([]int32{vocab, vocab + 1, vocab + 2}, e.IDs), Loss: slices.Concat([]bool{false, false, false}, loss),
 				})
 			}
-			want, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
+			want, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := eval.Loss(context.Background(), m, nil, behind, 0)
+			got, err := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(behind), 0)
 			if err != nil || math.Abs(got.Loss-want.Loss) > c.limit || got.Tokens != want.Tokens {
 				t.Errorf("loss %+v, %v, expected %+v", got, err, want)
 			}
@@ -75,7 +75,7 @@ func TestVirtualModel(t *testing.T) {
 			if ids := m.Tokenizer.Encode("<pt_0><pt_2><s>", true); !slices.Equal(ids, []int32{vocab, vocab + 2, 1}) {
 				t.Errorf("the virtual tokens are read as %v", ids)
 			}
-			if _, err := Model(a, m, filepath.Join(t.TempDir(), "twice.gguf")); err == nil {
+			if _, err := Model(pefttest.Adapter(a), pefttest.Base(m), filepath.Join(t.TempDir(), "twice.gguf")); err == nil {
 				t.Error("virtual tokens are added twice")
 			}
 		})
@@ -112,7 +112,7 @@ func withChat(t *testing.T, chat string) *attach.Base {
 // TestVirtualChat: chats begin with the virtual tokens, and have BOS once.
 func TestVirtualChat(t *testing.T) {
 	prompt := func(b *attach.Base) (*attach.Adapter, error) {
-		return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
+		return virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 2})
 	}
 	for _, c := range []struct {
 		name, chat, want string
@@ -121,7 +121,7 @@ func TestVirtualChat(t *testing.T) {
 		{"BOS by the vocabulary", "{{ messages }}", "<pt_0><pt_1><s>{{ messages }}", prompt},
 		{"BOS by the template", "{{ bos_token }}{{ messages }}", "<pt_0><pt_1>{{ bos_token }}{{ messages }}", prompt},
 		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {q} [P] so: {a}", Hidden: 4})
+			return virtual.NewPTuning(b, method.PTuning{Template: "[P] {q} [P] so: {a}", Hidden: 4})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestVirtualChat(t *testing.T) {
 // TestState reads a state back as llama.cpp does and compares it with a session's cache.
 func TestState(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: 5}})
+	a, err := virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: 5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +156,10 @@ func TestState(t *testing.T) {
 		{StateOptions{}, []uint32{magicSession, 10, 3, 1, 1, 1, 5, 0x6d616c6c, 1}},
 		{StateOptions{Kind: StateSequence, Attention: "plain"}, []uint32{magicSequence, 3, 3, 1, 1, 1, 1}},
 		{StateOptions{Kind: StateSequence, Target: "2025-02"}, []uint32{magicSequence, 2, 3, 1, 1, 1}},
-		{StateOptions{Kind: StateSequence, Streams: 4, Type: gguf.F16}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
+		{StateOptions{Kind: StateSequence, Streams: 4, F32: true}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
 	} {
 		path := filepath.Join(t.TempDir(), "state")
-		r, err := State(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, c.opt)
+		r, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, c.opt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,18 +188,18 @@ func TestState(t *testing.T) {
 // checkCache finds the keys and values of the last layer in a state.
 func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, keys, values []float32) {
 	t.Helper()
-	size := opt.Type.BlockSize()
+	size := opt.elements().BlockSize()
 	block := 3 * 16 * size // 3 tokens, 2 heads of 8
 	end := len(data) - 4*max(0, opt.Streams-1)
 	wantValues := values
 	if transposed {
 		wantValues = transpose(values, 16)
 	}
-	if !bytes.Equal(data[end-block:end], floats.Encode(opt.Type, wantValues, len(wantValues))) {
+	if !bytes.Equal(data[end-block:end], floats.Encode(opt.elements(), wantValues, len(wantValues))) {
 		t.Errorf("%+v: the values of the last layer are not at the end", opt)
 	}
 	at := end - 2*(12+block) - block // values of two layers, keys of the last
-	if !bytes.Equal(data[at:at+block], floats.Encode(opt.Type, keys, 16)) {
+	if !bytes.Equal(data[at:at+block], floats.Encode(opt.elements(), keys, 16)) {
 		t.Errorf("%+v: the keys of the last layer are not where they belong", opt)
 	}
 }
@@ -208,19 +208,19 @@ func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, ke
 func TestStateInto(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	state := func(seed uint64, opt StateOptions) []byte {
-		a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: seed}})
+		a, err := virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: seed}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "state")
-		if _, err := State(b, []attach.Scaled{{Adapter: a, Scale: 1}}, path, opt); err != nil {
+		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, opt); err != nil {
 			t.Fatal(err)
 		}
 		return pefttest.FileBytes(t, path)
 	}
 	for _, attention := range []string{"flash", "plain"} {
 		for _, typ := range []gguf.Type{gguf.F16, gguf.F32} {
-			opt := StateOptions{Attention: attention, Type: typ}
+			opt := StateOptions{Attention: attention, F32: typ == gguf.F32}
 			other, want := state(1, opt), state(2, opt)
 			head := []byte("a header of another version")
 			path := filepath.Join(t.TempDir(), "own")
@@ -237,11 +237,11 @@ func TestStateInto(t *testing.T) {
 // TestStateErrors wants what cannot be a state to be refused.
 func TestStateErrors(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	prompt, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2})
+	prompt, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	templated, err := virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P] {a}", Hidden: 4})
+	templated, err := virtual.NewPTuning(b, method.PTuning{Template: "[P] {a}", Hidden: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,13 +257,12 @@ func TestStateErrors(t *testing.T) {
 		{prompt, StateOptions{Kind: "slot"}, `"slot" is not known`},
 		{prompt, StateOptions{Target: "1999"}, `"1999" is not known`},
 		{prompt, StateOptions{Attention: "fast"}, `"fast" is not known`},
-		{prompt, StateOptions{Type: gguf.Q8_0}, "expected F32 or F16"},
 		{prompt, StateOptions{Streams: -1}, "-1 streams"},
 		{prompt, StateOptions{From: empty}, "does not end with the keys and values of 2 tokens"},
 		{templated, StateOptions{}, "among the fields"},
-		{pefttest.Trained(t, b, methods.LoRAOptions{}), StateOptions{}, "is more than what stands before a text"},
+		{pefttest.Trained(t, b, method.LoRA{}), StateOptions{}, "is more than what stands before a text"},
 	} {
-		if _, err := State(b, []attach.Scaled{{Adapter: c.adapter, Scale: 1}}, filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: c.adapter, Scale: 1}}), filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, expected an error with %q", c.opt, err, c.want)
 		}
 	}

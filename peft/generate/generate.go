@@ -8,22 +8,25 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
+	"github.com/peftconv/peftconv/peft"
 )
 
-// Options says how Generate chooses tokens. The zero value takes the likeliest token 128 times.
+// Options says how Run chooses tokens. The zero value takes the likeliest token 128 times.
 type Options struct {
 	N           int     // the most tokens to generate; 0: 128
 	Temperature float64 // 0: always the likeliest token
 	TopK        int     // > 0: only the so many likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
 	Seed        uint64
-	Context     int  // the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
-	IgnoreEOG   bool // go on after a token that ends an answer
+	// the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
+	Context   int
+	IgnoreEOG bool // go on after a token that ends an answer
 }
 
-// Result is what Generate made.
+// Result is what Run made.
 type Result struct {
 	Text            string  `json:"text"`
 	IDs             []int32 `json:"ids"`
@@ -35,7 +38,14 @@ type Result struct {
 
 // Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
 // is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
-func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options, emit func(piece string)) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options,
+	emit func(piece string)) (*Result, error) {
+	return run(ctx, handle.Base(b), handle.Scaled(adapters), prompt, opt, emit)
+}
+
+// run is Run on what the arguments hold.
+func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options,
+	emit func(piece string)) (*Result, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}

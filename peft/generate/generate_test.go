@@ -8,16 +8,16 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestGenerateStories has the greedy text that llama.cpp gives.
 func TestGenerateStories(t *testing.T) {
 	b := pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf"))
 	var streamed strings.Builder
-	r, err := Run(context.Background(), b, nil, "Once upon a time", Options{N: 40}, func(s string) { streamed.WriteString(s) })
+	r, err := run(context.Background(), b, nil, "Once upon a time", Options{N: 40}, func(s string) { streamed.WriteString(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +38,8 @@ func TestGenerateStories(t *testing.T) {
 // TestGenerateCached: with an adapter and a cache the tokens are those of whole forward passes.
 func TestGenerateCached(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
-	r, err := Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
+	a := pefttest.Trained(t, b, method.LoRA{})
+	r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestGenerateCached(t *testing.T) {
 		}
 		ids = append(ids, got)
 	}
-	plain, err := Run(context.Background(), b, nil, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
+	plain, err := run(context.Background(), b, nil, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
 	if err != nil || slices.Equal(plain.IDs, r.IDs) {
 		t.Errorf("the adapter changes nothing: %v, %v", plain, err)
 	}
@@ -72,7 +72,7 @@ func TestGenerateCached(t *testing.T) {
 func TestGenerateSamples(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	say := func(seed uint64) []int32 {
-		r, err := Run(context.Background(), b, nil, "the", Options{N: 20, Temperature: 1, TopK: 50, TopP: 0.95, Seed: seed, IgnoreEOG: true}, nil)
+		r, err := run(context.Background(), b, nil, "the", Options{N: 20, Temperature: 1, TopK: 50, TopP: 0.95, Seed: seed, IgnoreEOG: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,11 +90,11 @@ func TestGenerateSamples(t *testing.T) {
 func TestGenerateEnds(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	ctx := context.Background()
-	r, err := Run(ctx, b, nil, "the", Options{N: 1000, IgnoreEOG: true}, nil)
+	r, err := run(ctx, b, nil, "the", Options{N: 1000, IgnoreEOG: true}, nil)
 	if err != nil || r.Stop != "context" || r.PromptTokens+r.Tokens != 65 { // the last token is not read
 		t.Errorf("%+v, %v", r, err)
 	}
-	r, err = Run(ctx, b, nil, "the", Options{N: 3, IgnoreEOG: true}, nil)
+	r, err = run(ctx, b, nil, "the", Options{N: 3, IgnoreEOG: true}, nil)
 	if err != nil || r.Stop != "length" || r.Tokens != 3 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -111,17 +111,17 @@ func TestGenerateEnds(t *testing.T) {
 		}
 	}
 	b = pefttest.OpenBase(t, ending.WriteGGUF(t))
-	r, err = Run(ctx, b, nil, "the", Options{}, nil) // all logits are 0: the smallest id, <unk>
+	r, err = run(ctx, b, nil, "the", Options{}, nil) // all logits are 0: the smallest id, <unk>
 	if err != nil || r.Stop != "context" || r.IDs[0] != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := Run(ctx, b, nil, strings.Repeat("a", 70), Options{}, nil); err == nil || !strings.Contains(err.Error(), "the context only 64") {
+	if _, err := run(ctx, b, nil, strings.Repeat("a", 70), Options{}, nil); err == nil || !strings.Contains(err.Error(), "the context only 64") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := Run(pefttest.Cancelled(), b, nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "canceled") {
+	if _, err := run(pefttest.Cancelled(), b, nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "canceled") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := Run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "no tokenizer") {
+	if _, err := run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "no tokenizer") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -26,7 +26,8 @@ type candidate struct {
 }
 
 func newSampler(opt Options) sampler {
-	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP, random: prng.NewRandom(opt.Seed, "sample")}
+	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP,
+		random: prng.NewRandom(opt.Seed, "sample")}
 }
 
 // next chooses by the logits of all tokens. Of equally likely ones it takes the one with the smallest id.

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
@@ -130,7 +131,7 @@ func (m *merger) chooseCompensated() {
 // time.
 func (m *merger) prepare(t *mergeTensor) (err error) {
 	if m.calibration == nil && t.ready == nil {
-		if m.calibration, err = newCalibration(m.base, m.adapters, m.opt.Calibration); err != nil {
+		if m.calibration, err = newCalibration(m.base, m.adapters, handle.Data(m.opt.Calibration)); err != nil {
 			return err
 		}
 	}

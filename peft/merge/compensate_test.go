@@ -10,10 +10,10 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter than those
@@ -22,14 +22,14 @@ func TestMergeCompensates(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-		adapters := []attach.Scaled{{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 0.3}}
+		adapters := []attach.Scaled{{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 0.3}}
 		hooks, err := attach.BindAll(b, adapters)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
 		miss := map[string]float64{}
-		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: set}, {Calibration: set}} {
+		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: pefttest.Data(set)}, {Calibration: pefttest.Data(set)}} {
 			out, report := mergeTo(t, b, opt, adapters...)
 			miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, pefttest.Packed(set)), want)
 			compensated := slices.ContainsFunc(report.Tensors, func(t Tensor) bool { return t.Rounding == RoundCompensate })
@@ -48,8 +48,8 @@ func TestMergeCompensatesAlike(t *testing.T) {
 	m := pefttest.BlocksIn(gguf.Q4_K)
 	m.Layers = 2
 	b := pefttest.OpenBase(t, m.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2})
-	opt := Options{Calibration: pefttest.TinyData(40, 5)}
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	opt := Options{Calibration: pefttest.Data(pefttest.TinyData(40, 5))}
 	defer kernels.SetThreads(0)
 	var first []byte
 	for _, threads := range []int{1, 3} {
@@ -86,17 +86,17 @@ func writeBytes(t *testing.T, data []byte) string {
 // rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.F16).WriteGGUF(t))
-	a := attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2}), Scale: 1}
+	a := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 1}
 	for name, set := range map[string]*attach.Data{
 		"none": nil, "unknown ids": {Examples: []attach.Example{{IDs: []int32{1, 1 << 20}}}}, "no example": {},
 	} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 		out := filepath.Join(t.TempDir(), "out.gguf")
-		if _, err := Run(context.Background(), b, []attach.Scaled{a}, out, Options{Rounding: RoundCompensate, Calibration: set, Force: true}); err == nil {
+		if _, err := run(context.Background(), b, []attach.Scaled{a}, out, Options{Rounding: RoundCompensate, Calibration: pefttest.Data(set), Force: true}); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	_, report := mergeTo(t, b, Options{Rounding: RoundCompensate, Calibration: pefttest.TinyData(4, 1)}, a)
+	_, report := mergeTo(t, b, Options{Rounding: RoundCompensate, Calibration: pefttest.Data(pefttest.TinyData(4, 1))}, a)
 	if got := report.Tensors[0].Rounding; got != RoundRequantize {
 		t.Errorf("F16 is rounded by %s", got)
 	}

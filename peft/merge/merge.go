@@ -10,12 +10,14 @@ import (
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Options says how Merge writes.
+// Options says how Run writes.
 type Options struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
@@ -25,7 +27,7 @@ type Options struct {
 
 	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
 	// measured on some of it. nil is none.
-	Calibration *attach.Data
+	Calibration *peft.Data
 }
 
 // Progress is called after each tensor, and before each layer of a calibration.
@@ -43,9 +45,9 @@ type Report struct {
 	BitExact bool     `json:"bit_exact"` // every touched tensor has, bit for bit, the weights of the base with the adapters
 
 	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base - adapters)
-	// of the losses. Merge sets it where the result is bit-exact, which makes it 1; VerifyMerge measures it.
+	// of the losses. Run sets it where the result is bit-exact, which makes it 1; Verify measures it.
 	KeptShare    *float64      `json:"kept_share"`
-	Verification *Verification `json:"verification,omitempty"` // of VerifyMerge, where the caller wants it here
+	Verification *Verification `json:"verification,omitempty"` // of Verify, where the caller wants it here
 }
 
 // Tensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
@@ -60,7 +62,7 @@ type Tensor struct {
 	BitExact bool    `json:"bit_exact"` // it is, bit for bit, what the base has with the adapters
 }
 
-// littleRecovery is where MergedTensor.Little begins.
+// littleRecovery is where Tensor.Little begins.
 const littleRecovery = 0.5
 
 // Run writes the base with the sum of the adapters' changes in its weights: a GGUF file for a GGUF base, a directory
@@ -68,7 +70,12 @@ const littleRecovery = 0.5
 // everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
 // Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
 // then.
-func Run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, out string, opt Options) (*Report, error) {
+	return run(ctx, handle.Base(b), handle.Scaled(adapters), out, opt)
+}
+
+// run is Run on what the arguments hold.
+func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
 	m, err := newMerger(ctx, b, adapters, opt)
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)

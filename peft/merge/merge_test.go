@@ -14,11 +14,11 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -26,7 +26,7 @@ import (
 func mergeTo(t *testing.T, b *attach.Base, opt Options, adapters ...attach.Scaled) (string, *Report) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
-	report, err := Run(context.Background(), b, adapters, out, opt)
+	report, err := run(context.Background(), b, adapters, out, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +37,8 @@ func mergeTo(t *testing.T, b *attach.Base, opt Options, adapters ...attach.Scale
 func TestMergedEqualsAdapter(t *testing.T) {
 	for name, path := range map[string]string{"float32": pefttest.Tiny.WriteGGUF(t), "K types": pefttest.WriteTinyK(t)} {
 		b := pefttest.OpenBase(t, path)
-		one := attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 4, Seed: 1}), Scale: 1}
-		two := attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), Scale: -0.5}
+		one := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 4, Seed: 1}), Scale: 1}
+		two := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 2, Targets: []string{"q_proj", "ffn"}, Layers: "1"}), Scale: -0.5}
 		seq := pefttest.Packed(pefttest.TinyData(4, 1))
 		for _, adapters := range [][]attach.Scaled{{one}, {one, two}} {
 			out, report := mergeTo(t, b, Options{Type: "F32"}, adapters...)
@@ -60,7 +60,7 @@ func TestMergedEqualsAdapter(t *testing.T) {
 // TestMergeKeepsTheRest: untouched tensors byte for byte, the types of the others, metadata in order.
 func TestMergeKeepsTheRest(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
+	a := pefttest.Trained(t, b, method.LoRA{Targets: []string{"v_proj", "up_proj"}, Layers: "0"})
 	out, report := mergeTo(t, b, Options{}, attach.Scaled{Adapter: a, Scale: 1})
 	merged, err := gguf.Open(out)
 	if err != nil {
@@ -115,7 +115,7 @@ func checkMergeRecord(t *testing.T, b *attach.Base, a *attach.Adapter, merged *g
 // TestMergeRounds does one tensor by hand: dequantize, add, quantize.
 func TestMergeRounds(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Targets: []string{"k_proj"}, Layers: "1"})
+	a := pefttest.Trained(t, b, method.LoRA{Targets: []string{"k_proj"}, Layers: "1"})
 	out, report := mergeTo(t, b, Options{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 2})
 	bound, err := a.Attach(b, 2, false)
 	if err != nil {
@@ -158,7 +158,7 @@ func TestCompareRows(t *testing.T) {
 // TestMergeWarns: quantized anew to Q4_K nearly nothing of a small change is left, and the report says so.
 func TestMergeWarns(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Targets: []string{"up_proj"}})
+	a := pefttest.Trained(t, b, method.LoRA{Targets: []string{"up_proj"}})
 	_, report := mergeTo(t, b, Options{Rounding: RoundRequantize}, attach.Scaled{Adapter: a, Scale: 0.01})
 	for _, tensor := range report.Tensors {
 		if !tensor.Little || tensor.Recovery > 0.5 {
@@ -176,7 +176,7 @@ func TestMergeWarns(t *testing.T) {
 // TestMergeType sets general.file_type with the type.
 func TestMergeType(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	out, _ := mergeTo(t, b, Options{Type: "q8_0"}, attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Targets: []string{"up_proj"}}), Scale: 1})
+	out, _ := mergeTo(t, b, Options{Type: "q8_0"}, attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Targets: []string{"up_proj"}}), Scale: 1})
 	if got, _ := pefttest.OpenBase(t, out).GGUF.Meta.Uint("general.file_type"); got != 7 {
 		t.Errorf("general.file_type is %d, expected 7", got)
 	}
@@ -186,7 +186,7 @@ func TestMergeType(t *testing.T) {
 func TestMergeThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	var files [2][]byte
 	var reports [2]*Report
 	for i := range files {
@@ -211,7 +211,7 @@ func TestMergeHF(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := pefttest.OpenBase(t, dir)
-		a := pefttest.Trained(t, b, methods.LoRAOptions{Targets: []string{"attention"}})
+		a := pefttest.Trained(t, b, method.LoRA{Targets: []string{"attention"}})
 		out, report := mergeTo(t, b, Options{}, attach.Scaled{Adapter: a, Scale: 1})
 		was, is := pefttest.OpenTensors(t, dir), pefttest.OpenTensors(t, out)
 		for _, old := range was.Tensors {
@@ -262,7 +262,7 @@ func TestMergeRefused(t *testing.T) {
 	other := pefttest.Tiny
 	other.Edit = func(name string, x []float32) { x[0]++ }
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	for name, test := range map[string]struct {
 		base   *attach.Base
 		opt    Options
@@ -278,20 +278,20 @@ func TestMergeRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, err := Run(context.Background(), test.base, []attach.Scaled{{Adapter: a, Scale: test.scale}}, filepath.Join(dir, "out.gguf"), test.opt)
+			_, err := run(context.Background(), test.base, []attach.Scaled{{Adapter: a, Scale: test.scale}}, filepath.Join(dir, "out.gguf"), test.opt)
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
 			pefttest.CheckEmpty(t, dir)
 		})
 	}
-	if _, err := Run(context.Background(), pefttest.OpenBase(t, other.WriteGGUF(t)), []attach.Scaled{{Adapter: a, Scale: 1}}, filepath.Join(t.TempDir(), "out"), Options{Force: true}); err != nil {
+	if _, err := run(context.Background(), pefttest.OpenBase(t, other.WriteGGUF(t)), []attach.Scaled{{Adapter: a, Scale: 1}}, filepath.Join(t.TempDir(), "out"), Options{Force: true}); err != nil {
 		t.Errorf("forced into another base: %v", err)
 	}
-	if _, err := Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, b.Path, Options{}); err == nil || !strings.Contains(err.Error(), "replace its base") {
+	if _, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, b.Path, Options{}); err == nil || !strings.Contains(err.Error(), "replace its base") {
 		t.Errorf("merged over the base: %v", err)
 	}
-	if _, err := Run(context.Background(), b, nil, "out", Options{}); err == nil {
+	if _, err := run(context.Background(), b, nil, "out", Options{}); err == nil {
 		t.Error("merged nothing")
 	}
 }
@@ -299,7 +299,7 @@ func TestMergeRefused(t *testing.T) {
 // TestMergeHFRefused does the same for a directory.
 func TestMergeHFRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F16, 2))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	for name, test := range map[string]struct {
@@ -312,7 +312,7 @@ func TestMergeHFRefused(t *testing.T) {
 		"into a directory with files": {filepath.Dir(filepath.Dir(dir)), "", context.Background(), "not empty"},
 		"cancelled":                   {out, "", pefttest.Cancelled(), context.Canceled.Error()},
 	} {
-		if _, err := Run(test.ctx, b, []attach.Scaled{{Adapter: a, Scale: 1}}, test.out, Options{Type: test.typ}); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := run(test.ctx, b, []attach.Scaled{{Adapter: a, Scale: 1}}, test.out, Options{Type: test.typ}); err == nil || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
@@ -332,7 +332,7 @@ func TestMergeCancelled(t *testing.T) {
 			cancel()
 		}
 	}
-	_, err := Run(ctx, b, []attach.Scaled{{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{}), Scale: 1}}, filepath.Join(dir, "out.gguf"), Options{Progress: stop})
+	_, err := run(ctx, b, []attach.Scaled{{Adapter: pefttest.Trained(t, b, method.LoRA{}), Scale: 1}}, filepath.Join(dir, "out.gguf"), Options{Progress: stop})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // mergeable reports whether an adapter changes weights or vectors.
@@ -70,22 +71,22 @@ func TestMethodMerges(t *testing.T) {
 // TestSeveralMethodsMerge compares the merge of adapters of several methods with what they do at once, in two orders.
 func TestSeveralMethodsMerge(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	everywhere := attach.Placement{Targets: []string{"all-linear"}}
+	everywhere := method.Placement{Targets: []string{"all-linear"}}
 	var adapters []attach.Scaled
 	for _, make := range []func() (*attach.Adapter, error){
-		func() (*attach.Adapter, error) { return methods.NewIA3(b, methods.IA3Options{}) },
-		func() (*attach.Adapter, error) { return methods.NewBitFit(b, methods.BitFitOptions{}) },
-		func() (*attach.Adapter, error) { return methods.NewOFT(b, methods.OFTOptions{BlockSize: 8}) },
-		func() (*attach.Adapter, error) { return methods.NewLoRA(b, methods.LoRAOptions{Rank: 2}) },
+		func() (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) },
+		func() (*attach.Adapter, error) { return methods.NewBitFit(b, method.BitFit{}) },
+		func() (*attach.Adapter, error) { return methods.NewOFT(b, method.OFT{BlockSize: 8}) },
+		func() (*attach.Adapter, error) { return methods.NewLoRA(b, method.LoRA{Rank: 2}) },
 		func() (*attach.Adapter, error) {
-			return methods.NewIA3(b, methods.IA3Options{Placement: everywhere, FeedForward: []string{"o_proj"}})
+			return methods.NewIA3(b, method.IA3{Placement: everywhere, FeedForward: []string{"o_proj"}})
 		},
-		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{}) },
-		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{Layers: "1"}) },
+		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) },
+		func() (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{Layers: "1"}) },
 		func() (*attach.Adapter, error) {
-			return methods.NewOFT(b, methods.OFTOptions{BlockSize: 16, Exact: true})
+			return methods.NewOFT(b, method.OFT{BlockSize: 16, Exact: true})
 		},
-		func() (*attach.Adapter, error) { return methods.NewBitFit(b, methods.BitFitOptions{}) },
+		func() (*attach.Adapter, error) { return methods.NewBitFit(b, method.BitFit{}) },
 	} {
 		a, err := make()
 		if err != nil {
@@ -110,7 +111,7 @@ func TestSeveralMethodsMerge(t *testing.T) {
 // TestBiasesInHuggingFace looks at the configuration and the shards of a directory that gets biases.
 func TestBiasesInHuggingFace(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.BF16, 2))
-	a, err := methods.NewBitFit(b, methods.BitFitOptions{Placement: attach.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
+	a, err := methods.NewBitFit(b, method.BitFit{Placement: method.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestBiasesInHuggingFace(t *testing.T) {
 // TestScaledRowsKeepLevels merges (IA)³ into blocks whose scales take it up: nearly nothing is lost.
 func TestScaledRowsKeepLevels(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	a, err := methods.NewIA3(b, methods.IA3Options{})
+	a, err := methods.NewIA3(b, method.IA3{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Values of MergeOptions.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
+// Values of Options.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
 // has what each keeps.
 const (
 	RoundAuto       = "auto"          // with calibration data compensate; else requantize where that keeps nearly all, or scales+dither

@@ -5,20 +5,20 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestMergeRoundings: of a change too small for any code stochastic rounding keeps the mean, and auto takes it; quantizing anew
 // and nearest codes keep nothing.
 func TestMergeRoundings(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2})
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
 	recovery := map[string]float64{}
 	for _, rounding := range roundings {
 		opt := Options{Rounding: rounding}
 		if rounding == RoundCompensate {
-			opt.Calibration = pefttest.TinyData(10, 1)
+			opt.Calibration = pefttest.Data(pefttest.TinyData(10, 1))
 		}
 		_, report := mergeTo(t, b, opt, attach.Scaled{Adapter: a, Scale: 0.05})
 		recovery[rounding] = report.Recovery

@@ -8,7 +8,9 @@ import (
 	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 )
 
@@ -18,7 +20,7 @@ type Verification struct {
 	BaseLoss    float64          `json:"base_loss"`    // of the base alone
 	AdapterLoss float64          `json:"adapter_loss"` // of the base with the adapters
 	MergedLoss  float64          `json:"merged_loss"`  // of the merged model
-	KeptShare   *float64         `json:"kept_share"`   // see MergeReport.KeptShare; nil for random tokens
+	KeptShare   *float64         `json:"kept_share"`   // see Report.KeptShare; nil for random tokens
 	Tensors     []VerifiedTensor `json:"tensors"`      // that training recorded, in the order of the model
 	Matches     bool             `json:"matches"`      // all of them are, bit for bit, what was trained with
 }
@@ -32,19 +34,20 @@ type VerifiedTensor struct {
 
 // Verify evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of the
 // merged model with what training recorded of them. Without data the losses are those of random tokens.
-func Verify(ctx context.Context, b *attach.Base, adapters []attach.Scaled, merged string, data *attach.Data) (*Verification, error) {
-	m, err := attach.OpenBase(merged)
+func Verify(ctx context.Context, b *peft.Base, adapters []peft.Scaled, merged string, data *peft.Data) (*Verification,
+	error) {
+	m, err := peft.OpenBase(merged)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	defer m.Close()
 	v := &Verification{Data: "evaluation data", Matches: true}
 	if data == nil {
-		v.Data, data = "random tokens", randomTokens(b)
+		v.Data, data = "random tokens", randomTokens(handle.Base(b))
 	}
 	for _, part := range []struct {
-		base     *attach.Base
-		adapters []attach.Scaled
+		base     *peft.Base
+		adapters []peft.Scaled
 		loss     *float64
 	}{{b, nil, &v.BaseLoss}, {b, adapters, &v.AdapterLoss}, {m, nil, &v.MergedLoss}} {
 		r, err := eval.Loss(ctx, part.base, part.adapters, data, verifyTokens)
@@ -56,7 +59,7 @@ func Verify(ctx context.Context, b *attach.Base, adapters []attach.Scaled, merge
 	if v.Data == "evaluation data" {
 		v.KeptShare = keptShare(v.BaseLoss, v.AdapterLoss, v.MergedLoss)
 	}
-	v.compare(m, adapters)
+	v.compare(handle.Base(m), handle.Scaled(adapters))
 	return v, nil
 }
 
@@ -64,9 +67,9 @@ func Verify(ctx context.Context, b *attach.Base, adapters []attach.Scaled, merge
 const verifyTokens = 2048
 
 // randomTokens are a few sequences without meaning.
-func randomTokens(b *attach.Base) *attach.Data {
+func randomTokens(b *attach.Base) *peft.Data {
 	r := prng.NewRandom(0, "verify")
-	set := &attach.Data{}
+	var set []peft.Example
 	length := 256
 	if limit := b.Model.Spec.Context; limit > 0 {
 		length = min(length, limit)
@@ -76,9 +79,9 @@ func randomTokens(b *attach.Base) *attach.Data {
 		for i := range ids {
 			ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 		}
-		set.Examples = append(set.Examples, attach.Example{IDs: ids})
+		set = append(set, peft.Example{IDs: ids})
 	}
-	return set
+	return peft.NewData(set)
 }
 
 // keptShare is how much of what the adapter gains on the base the merged model gains; nil where the adapter gains nothing.

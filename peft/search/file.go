@@ -16,11 +16,12 @@ import (
 // promptFormat marks a file of a prompt.
 const promptFormat = "peftconv discrete-prompt 1"
 
-// Prompt is a prompt made of words: what SearchPrompt finds, and what is written by hand.
+// Prompt is a prompt made of words: what Run finds, and what is written by hand.
 type Prompt struct {
-	Format     string     `json:"format"`
-	Template   string     `json:"template"`             // fixed words and {fields}, that of the answers last
-	Slots      string     `json:"slots,omitempty"`      // the same with the words that were found as [slot: word], to search on from
+	Format   string `json:"format"`
+	Template string `json:"template"` // fixed words and {fields}, that of the answers last
+	// the same with the words that were found as [slot: word], to search on from
+	Slots      string     `json:"slots,omitempty"`
 	Verbalizer Verbalizer `json:"verbalizer,omitempty"` // the answer words of each label; nil: the answers are texts
 	Base       string     `json:"base,omitempty"`       // the model it was found for
 	BaseSHA256 string     `json:"base_sha256,omitempty"`
@@ -74,7 +75,7 @@ func (p *Prompt) Fields() ([]string, error) {
 	return t.Fields(), nil
 }
 
-// Save writes what was found as JSON, in the form that LoadPrompt reads.
+// Save writes what was found as JSON, in the form that Load reads.
 func (r *Result) Save(path string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -93,7 +94,7 @@ func (r *Result) Save(path string) error {
 	return nil
 }
 
-// The forms of WritePrompt.
+// Forms of a prompt.
 const (
 	PromptText      = "text"      // the template
 	PromptSystem    = "system"    // a system prompt for a chat
@@ -110,11 +111,12 @@ func (p *Prompt) Form(form, model string) (string, error) {
 	case PromptText:
 		return p.Template + "\n", nil
 	case PromptSystem:
-		return t.System(p.Verbalizer), nil
+		return t.System(p.Verbalizer.Words()), nil
 	case PromptModelfile:
-		return t.Modelfile(p.Verbalizer, model), nil
+		return t.Modelfile(p.Verbalizer.Words(), model), nil
 	}
-	return "", fmt.Errorf("the form %q of a prompt is not known, expected %s, %s or %s", form, PromptText, PromptSystem, PromptModelfile)
+	return "", fmt.Errorf("the form %q of a prompt is not known, expected %s, %s or %s", form, PromptText,
+		PromptSystem, PromptModelfile)
 }
 
 // Fill is the prompt for one input: the text of its one field, or a JSON object of the texts of several.
@@ -130,7 +132,8 @@ func (p *Prompt) Fill(input string) (string, error) {
 		values[inputs[0]] = input
 	default:
 		if err := json.Unmarshal([]byte(input), &values); err != nil {
-			return "", fmt.Errorf("the template has the fields %s: give the prompt as a JSON object of texts: %w", strings.Join(inputs, ", "), err)
+			return "", fmt.Errorf("the template has the fields %s: give the prompt as a JSON object of texts: %w",
+				strings.Join(inputs, ", "), err)
 		}
 		for _, name := range inputs {
 			if _, ok := values[name]; !ok {

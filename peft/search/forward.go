@@ -69,8 +69,8 @@ func (h *sharedHooks) Prefix(_ *autograd.Tape, l *model.Layer) (keys, values *au
 	return h.keys[l.Index], h.values[l.Index]
 }
 
-// inPieces puts runs without their first n tokens, which the hooks know, through the model, as many at a time as there is
-// room for.
+// inPieces puts runs without their first n tokens, which the hooks know, through the model, as many at a time as there
+// is room for.
 func (s *promptScorer) inPieces(ctx context.Context, runs []*promptRun, n int, hooks model.Hooks) error {
 	for len(runs) > 0 {
 		if err := ctx.Err(); err != nil {

@@ -28,16 +28,17 @@ type slope struct {
 	ids        []int32          // the token in each slot
 	embeddings *autograd.Tensor // (S, D), with the gradient
 	loss       float64          // of the answers, as it is differentiated: a record's, or a token's
-	expected   []float32        // (V) mean log probability that the model gives each token in the slot asked for; nil: unknown
-	words      int              // tokens of the template's own words of a record
+	// (V) mean log probability that the model gives each token in the slot asked for; nil: unknown
+	expected []float32
+	words    int // tokens of the template's own words of a record
 }
 
 // expectedRecords is on how many records the model is asked what it expects in a slot.
 const expectedRecords = 8
 
-// slopeOf differentiates the mean loss of the answers plus fluency times that of the template's words, over records whose
-// slots are all one token each, at the embeddings of the slots. Where an answer word is not one token the loss of the true
-// label's first word stands for that among the labels: words are only proposed by it.
+// slopeOf differentiates the mean loss of the answers plus fluency times that of the template's words, over records
+// whose slots are all one token each, at the embeddings of the slots. Where an answer word is not one token the loss of
+// the true label's first word stands for that among the labels: words are only proposed by it.
 func (s *promptScorer) slopeOf(records []Record, t *discrete.Template, slot int, fluency float64) *slope {
 	var items []slopeItem
 	var g *slope
@@ -226,7 +227,8 @@ func (s *promptScorer) nominate(g *slope, words []slotWord, slot, n int, fluency
 	change := s.change(g, slot, fluency)
 	picked := leastWords(words, n, func(w slotWord) float64 { return change[w.id] })
 	if g.expected != nil {
-		picked = append(picked, leastWords(words, (n+2)/3, func(w slotWord) float64 { return -float64(g.expected[w.id]) })...)
+		picked = append(picked, leastWords(words, (n+2)/3,
+			func(w slotWord) float64 { return -float64(g.expected[w.id]) })...)
 	}
 	return picked
 }

@@ -10,18 +10,12 @@ import (
 	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/peft"
 )
 
-// MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt. SearchPrompt does that.
+// MethodDiscretePrompt is the method that trains nothing: it finds the words of a prompt (Run).
 const MethodDiscretePrompt = "discrete-prompt"
-
-// Verbalizer says which words answer for which label.
-type Verbalizer = discrete.Verbalizer
-
-// ParseVerbalizer reads items such as "positive=great|good"; a label without an item is its own word.
-func ParseVerbalizer(labels, items []string) (Verbalizer, error) {
-	return discrete.ParseVerbalizer(labels, items)
-}
 
 // Record is one record of data: the texts of its fields by name.
 type Record = map[string]string
@@ -61,9 +55,9 @@ func Split(records, held []Record, seed uint64) Data {
 	return Data{Search: take(len(order)), Select: chosen, Test: held}
 }
 
-// Options says what SearchPrompt looks for. Zero values are the defaults.
+// Options says what Run looks for. Zero values are the defaults.
 type Options struct {
-	Template   string     // with slots: see ParsePromptTemplate
+	Template   string     // with slots: see ParseTemplate
 	Verbalizer Verbalizer // of labelled data; nil: the answers are texts to be predicted
 
 	Candidates       []string // words to choose from, each a token of the model; nil: all words of its vocabulary
@@ -79,7 +73,7 @@ type Options struct {
 	Progress    func(Progress) // may be nil
 }
 
-// The defaults of DiscreteOptions.
+// The defaults of Options.
 const (
 	defaultBeam     = 4
 	defaultNominate = 24
@@ -98,16 +92,18 @@ type Progress struct {
 
 // Score is how well a prompt does.
 type Score struct {
-	Loss     float64  `json:"loss"`               // of labelled data a record's: among the labels; else a token's of the answers
+	// of labelled data a record's: among the labels; else a token's of the answers
+	Loss     float64  `json:"loss"`
 	Accuracy *float64 `json:"accuracy,omitempty"` // share of the records whose label is the likeliest
 	Fluency  *float64 `json:"fluency,omitempty"`  // loss of a token of the template's own words from the first slot on
 	Examples int      `json:"examples"`
 }
 
-// Result is what SearchPrompt finds.
+// Result is what Run finds.
 type Result struct {
 	Prompt
-	Start   Score   `json:"start"` // of the template as it was given, without its empty slots, on the data for the report
+	// of the template as it was given, without its empty slots, on the data for the report
+	Start   Score   `json:"start"`
 	Found   Score   `json:"found"` // of what was found, on the same
 	Sweeps  int     `json:"sweeps"`
 	Seed    uint64  `json:"seed"`
@@ -133,7 +129,8 @@ func (o *Options) Check() error {
 		unset int
 	}{
 		{"prompts at a time", &o.Beam, defaultBeam}, {"words for a slot", &o.Nominate, defaultNominate},
-		{"examples", &o.Examples, defaultExamples}, {"sweeps", &o.Sweeps, defaultSweeps}, {"tokens at once", &o.BatchTokens, evaluate.Tokens},
+		{"examples", &o.Examples, defaultExamples}, {"sweeps", &o.Sweeps, defaultSweeps},
+		{"tokens at once", &o.BatchTokens, evaluate.Tokens},
 	} {
 		if *n.value < 0 {
 			return fmt.Errorf("%d %s, expected 1 or more, or 0 for %d", *n.value, n.name, n.unset)
@@ -153,13 +150,13 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// Run finds words for the slots of a template that make the answers of the data likely. A slot is visited by
-// taking the gradient of the loss at the embedding of its word; the words whose embeddings lie furthest down it (HotFlip,
-// Ebrahimi et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a
-// beam of the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far,
-// the given one among them. The result depends on the seed but not on the number of threads.
-func Run(ctx context.Context, b *attach.Base, data Data, opt Options) (*Result, error) {
-	s, err := newPromptSearch(b, data, opt)
+// Run finds words for the slots of a template that make the answers of the data likely. A slot is visited by taking the
+// gradient of the loss at the embedding of its word; the words whose embeddings lie furthest down it (HotFlip, Ebrahimi
+// et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a beam of
+// the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far, the
+// given one among them. The result depends on the seed but not on the number of threads.
+func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, error) {
+	s, err := newPromptSearch(handle.Base(b), data, opt)
 	if err != nil {
 		return nil, fmt.Errorf("search a prompt: %w", err)
 	}
@@ -170,16 +167,18 @@ func Run(ctx context.Context, b *attach.Base, data Data, opt Options) (*Result, 
 	return r, nil
 }
 
-// Eval measures a prompt on records, with adapters at work. batchTokens is as for EvalLoss.
-func Eval(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
-	score, err := evalPrompt(ctx, b, adapters, p, records, batchTokens)
+// Eval measures a prompt on records, with adapters at work. batchTokens is as for eval.Loss.
+func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record,
+	batchTokens int) (*Score, error) {
+	score, err := evalPrompt(ctx, handle.Base(b), handle.Scaled(adapters), p, records, batchTokens)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate a prompt: %w", err)
 	}
 	return score, nil
 }
 
-func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record, batchTokens int) (*Score, error) {
+func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p *Prompt, records []Record,
+	batchTokens int) (*Score, error) {
 	text := p.Template
 	if p.Slots != "" { // the same words, and which of them were found
 		text = p.Slots

@@ -55,7 +55,10 @@ func (s *promptScorer) verbalize(v Verbalizer) error {
 	for label, l := range v {
 		for _, word := range l.Words {
 			ids := s.base.Tokenizer.EncodeContinuation(s.lead+word, true)
-			if len(ids) == 0 || slices.ContainsFunc(s.wordIDs, func(other []int32) bool { return slices.Equal(other, ids) }) {
+			if len(ids) == 0 || slices.ContainsFunc(s.wordIDs, func(other []int32) bool {
+				return slices.Equal(other,
+					ids)
+			}) {
 				return fmt.Errorf("the word %q of the label %q has no tokens of its own", word, l.Label)
 			}
 			s.wordIDs, s.wordLabels = append(s.wordIDs, ids), append(s.wordLabels, label)
@@ -119,7 +122,8 @@ func (s *promptScorer) runs(r Record, t *discrete.Template) []*promptRun {
 	rendered := t.Render(func(name string) string { return r[name] })
 	p := s.encodePrompt(&rendered)
 	if s.verbalizer == nil {
-		return []*promptRun{s.withAnswer(p, s.base.Tokenizer.EncodeContinuation(rendered.Completion(r[s.answer]), true))}
+		return []*promptRun{s.withAnswer(p, s.base.Tokenizer.EncodeContinuation(rendered.Completion(r[s.answer]),
+			true))}
 	}
 	if s.head != nil && s.adapters == nil {
 		return []*promptRun{{ids: p.ids, loss: p.words, last: true}}

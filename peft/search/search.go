@@ -118,7 +118,8 @@ func (s *promptSearch) begin(t *discrete.Template) error {
 }
 
 // errFlow is why a template has no slot that is a token.
-var errFlow = errors.New("the words in the slots flow together with their neighbours into other tokens: put a blank or a new line between them")
+var errFlow = errors.New("the words in the slots flow together with their neighbours into other tokens: put a blank " +
+	"or a new line between them")
 
 // expectedWord is the word that the model expects in an empty slot.
 func (s *promptSearch) expectedWord(filled *discrete.Template, words []string, slot int) (string, error) {
@@ -196,7 +197,8 @@ func (s *promptSearch) run(ctx context.Context) (*Result, error) {
 		if s.objective(s.best.score) < before {
 			idle = 0
 		}
-		s.report(Progress{Visit: s.visit, Visits: slots * s.opt.Sweeps, Chosen: &s.best.score, Template: s.best.template.String()})
+		s.report(Progress{Visit: s.visit, Visits: slots * s.opt.Sweeps, Chosen: &s.best.score,
+			Template: s.best.template.String()})
 	}
 	return s.result(ctx, sweeps)
 }
@@ -252,7 +254,8 @@ func (s *promptSearch) visitSlot(ctx context.Context, slot, slots int) error {
 		s.beam = append(s.beam, r.template)
 	}
 	s.visit++
-	s.report(Progress{Visit: s.visit, Visits: slots * s.opt.Sweeps, Loss: ranked[0].value, Template: ranked[0].template.String()})
+	s.report(Progress{Visit: s.visit, Visits: slots * s.opt.Sweeps, Loss: ranked[0].value,
+		Template: ranked[0].template.String()})
 	return nil
 }
 
@@ -305,7 +308,8 @@ func (s *promptSearch) choose(ctx context.Context, pool []*discrete.Template) er
 // result measures the start and the best on the data for the report.
 func (s *promptSearch) result(ctx context.Context, sweeps int) (*Result, error) {
 	r := &Result{Sweeps: sweeps, Seed: s.opt.Seed, Fluency: s.opt.Fluency}
-	r.Prompt = Prompt{Format: promptFormat, Template: s.best.template.Literal().String(), Slots: s.best.template.String(),
+	r.Prompt = Prompt{Format: promptFormat, Template: s.best.template.Literal().String(),
+		Slots:      s.best.template.String(),
 		Verbalizer: s.best.verbalizer, Base: s.base.Name()}
 	if s.best.verbalizer != nil {
 		if err := s.verbalize(s.opt.Verbalizer); err != nil {

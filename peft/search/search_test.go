@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/demo/tale"
 	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -63,7 +64,7 @@ func quickSearch(t *testing.T) (Data, Options) {
 
 func search(t *testing.T, b *attach.Base, data Data, opt Options) *Result {
 	t.Helper()
-	r, err := Run(context.Background(), b, data, opt)
+	r, err := Run(context.Background(), pefttest.Base(b), data, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +330,7 @@ func TestSearchRefuses(t *testing.T) {
 	} {
 		o, d := opt, data
 		c.change(&o, &d)
-		if _, err := Run(context.Background(), b, d, o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Run(context.Background(), pefttest.Base(b), d, o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q in it", err, c.want)
 		}
 	}

@@ -38,7 +38,8 @@ func (s *promptSearch) searchWords(ctx context.Context) error {
 }
 
 // proposeWords is one word for each label, such that the loss on records for searching is small: of the words that the
-// model expects after the records of a label more than after others, one label's at a time is exchanged while that helps.
+// model expects after the records of a label more than after others, one label's at a time is exchanged while that
+// helps.
 func (s *promptSearch) proposeWords(ctx context.Context, t *discrete.Template) (Verbalizer, error) {
 	records := s.data.Search[:min(len(s.data.Search), verbalizerRecords)]
 	words := s.answerWords()
@@ -60,7 +61,7 @@ func (s *promptSearch) proposeWords(ctx context.Context, t *discrete.Template) (
 	picked := table.descend(pools)
 	v := make(Verbalizer, len(s.verbalizer))
 	for label, w := range picked {
-		v[label] = discrete.Label{Label: s.verbalizer[label].Label, Words: []string{strings.TrimLeft(w.text, " ")}}
+		v[label] = Label{Label: s.verbalizer[label].Label, Words: []string{strings.TrimLeft(w.text, " ")}}
 	}
 	if v.Check() != nil {
 		return nil, nil // the same letters in two tokens
@@ -99,7 +100,8 @@ func tellingWords(words []slotWord, means [][]float64, label int) []slotWord {
 }
 
 // eachExpectation calls f with -log of the probability of every token after the prompt of each record.
-func (s *promptSearch) eachExpectation(ctx context.Context, t *discrete.Template, records []Record, f func(record int, losses []float64)) error {
+func (s *promptSearch) eachExpectation(ctx context.Context, t *discrete.Template, records []Record,
+	f func(record int, losses []float64)) error {
 	for from := 0; from < len(records); {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -127,7 +129,8 @@ func (s *promptSearch) eachExpectation(ctx context.Context, t *discrete.Template
 }
 
 // meanExpectations is the mean log probability of every token after the records of each label, (labels, V).
-func (s *promptSearch) meanExpectations(ctx context.Context, t *discrete.Template, records []Record) ([][]float64, error) {
+func (s *promptSearch) meanExpectations(ctx context.Context, t *discrete.Template, records []Record) ([][]float64,
+	error) {
 	means := make([][]float64, len(s.verbalizer))
 	counts := make([]float64, len(means))
 	for i := range means {
@@ -154,7 +157,8 @@ type wordTable struct {
 	rows   []map[int32]float64
 }
 
-func (s *promptSearch) expectations(ctx context.Context, t *discrete.Template, records []Record, words []slotWord) (*wordTable, error) {
+func (s *promptSearch) expectations(ctx context.Context, t *discrete.Template, records []Record,
+	words []slotWord) (*wordTable, error) {
 	table := &wordTable{}
 	err := s.eachExpectation(ctx, t, records, func(record int, losses []float64) {
 		label, _ := s.label(records[record])

@@ -18,13 +18,14 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
 // TestNewLoRA looks at what is chosen, the shapes and the start.
 func TestNewLoRA(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func TestSelectTargets(t *testing.T) {
 // TestIrregularTargets has choices that differ between layers: PEFT then gets whole names.
 func TestIrregularTargets(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Targets: []string{"blk.0.attn_q", "blk.1.attn_v"}})
+	a, err := methods.NewLoRA(b, method.LoRA{Targets: []string{"blk.0.attn_q", "blk.1.attn_v"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestIrregularTargets(t *testing.T) {
 func TestStartIsByName(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	start := func(seed uint64, targets ...string) []float32 {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Targets: targets, Seed: seed})
+		a, err := methods.NewLoRA(b, method.LoRA{Targets: targets, Seed: seed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +138,7 @@ func TestStartIsByName(t *testing.T) {
 // TestFileRoundTrip saves, loads and saves again: same bytes, same adapter.
 func TestFileRoundTrip(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 3, RSLoRA: true, AlphaPattern: map[string]float64{"q_proj": 2}})
 	loss := 1.5
 	a.Origin.Training = &attach.Training{Steps: 3, Seed: 1 << 63, BaseLoss: &loss}
 	dir := t.TempDir()
@@ -163,7 +164,7 @@ func TestFileRoundTrip(t *testing.T) {
 // TestDirectoryRoundTrip writes PEFT's layout and reads it.
 func TestDirectoryRoundTrip(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 3, BaseModel: "org/model"})
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 3, BaseModel: "org/model"})
 	dir := filepath.Join(t.TempDir(), "adapter")
 	for range 2 { // the second time it exists
 		if err := a.SaveDir(dir); err != nil {
@@ -285,7 +286,7 @@ func TestLoadRefused(t *testing.T) {
 
 // TestBindRefused binds adapters to bases that they are not for.
 func TestBindRefused(t *testing.T) {
-	a := pefttest.Trained(t, pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), methods.LoRAOptions{})
+	a := pefttest.Trained(t, pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), method.LoRA{})
 	wide, short := pefttest.Tiny, pefttest.Tiny
 	wide.Width, short.Layers = 64, 1
 	for name, test := range map[string]struct {
@@ -310,7 +311,7 @@ func TestBothWorlds(t *testing.T) {
 	m := pefttest.Tiny
 	m.KeyHeads = 1
 	inGGUF, inHF := pefttest.OpenBase(t, m.WriteGGUF(t)), pefttest.OpenBase(t, m.WriteHF(t, gguf.F32, 1))
-	a := pefttest.Trained(t, inHF, methods.LoRAOptions{Rank: 4, Dropout: 0.5})
+	a := pefttest.Trained(t, inHF, method.LoRA{Rank: 4, Dropout: 0.5})
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
 	plain := pefttest.AllLogits(inGGUF, model.NoHooks{}, seq)
 	if err := pefttest.Relative(plain, pefttest.AllLogits(inHF, model.NoHooks{}, seq)); err > 1e-5 {
@@ -371,7 +372,7 @@ func ggufOf(t *testing.T, hf *attach.Base) string {
 // TestScaledAdapters: the effect of two adapters is that of one twice as strong.
 func TestScaledAdapters(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	seq := pefttest.Packed(pefttest.TinyData(3, 1))
 	logits := func(adapters ...attach.Scaled) []float32 {
 		hooks, err := attach.BindAll(b, adapters)
@@ -394,7 +395,7 @@ func TestScaledAdapters(t *testing.T) {
 // TestFindBase looks in the places that it promises.
 func TestFindBase(t *testing.T) {
 	path := pefttest.Tiny.WriteGGUF(t)
-	a := pefttest.Trained(t, pefttest.OpenBase(t, path), methods.LoRAOptions{})
+	a := pefttest.Trained(t, pefttest.OpenBase(t, path), method.LoRA{})
 	if got, err := attach.FindBase(a, "x.safetensors"); err != nil || got != path {
 		t.Errorf("found %q, %v, expected %q", got, err, path)
 	}

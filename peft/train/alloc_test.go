@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestStepAllocations wants a training step to find nearly all memory where the step before left it.
@@ -19,11 +20,11 @@ func TestStepAllocations(t *testing.T) {
 	for _, mode := range []string{RecomputeAlways, RecomputeNever} {
 		for _, threads := range []int{1, 3} {
 			kernels.SetThreads(threads)
-			a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 16})
+			a, err := methods.NewLoRA(b, method.LoRA{Rank: 16})
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr, err := newTrainer(b, a, set, nil, Options{Recompute: mode, Steps: 1000})
+			tr, err := newTrainer(b, a, set, nil, plain(Options{Recompute: mode, Steps: 1000}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // BenchmarkStep is one step of training on 2048 tokens: LoRA of rank 8 on every linear map of stories260K, sequences of 256.
@@ -22,11 +23,11 @@ func BenchmarkStep(b *testing.B) {
 			kernels.SetThreads(threads)
 			defer kernels.SetThreads(0)
 			packed, set := randomBatch(2048, 256, base.Model.Spec.Vocab)
-			a, err := methods.NewLoRA(base, methods.LoRAOptions{})
+			a, err := methods.NewLoRA(base, method.LoRA{})
 			if err != nil {
 				b.Fatal(err)
 			}
-			t, err := newTrainer(base, a, set, nil, Options{})
+			t, err := newTrainer(base, a, set, nil, plain(Options{}))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -48,7 +48,8 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	o := &t.opt
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
-		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.Clip, Betas: [2]float64{o.Beta1, o.Beta2}, Eps: o.Eps,
+		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
+		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
 }
@@ -124,7 +125,7 @@ func (t *trainer) resume(path string) error {
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	saved := checkpoint{Precision: attach.PrecisionF32} // of the versions that knew no other
+	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
 		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}

@@ -11,17 +11,27 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/evaluate"
+	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
 // Entry is one of the adapters that Compare trains.
 type Entry struct {
 	Name    string
-	Adapter *attach.Adapter // untrained; Compare leaves the result in it
-	Train   *attach.Data    // as the adapter wants it: in its template, with its classes
-	Eval    *attach.Data
+	Adapter *peft.Adapter // untrained; Compare leaves the result in it
+	Train   *peft.Data    // as the adapter wants it: in its template, with its classes
+	Eval    *peft.Data
 	LR      float64 // 0: Adapter.SuggestLR
-	LRRatio float64 // TrainOptions.LRRatio
+	LRRatio float64 // see Options.LRRatio
+}
+
+// heldEntry is what an Entry holds.
+type heldEntry struct {
+	Name        string
+	Adapter     *attach.Adapter
+	Train, Eval *attach.Data
+	LR, LRRatio float64
 }
 
 // CompareOptions says what all adapters of a comparison have alike.
@@ -80,7 +90,17 @@ const curvePoints = 200
 // Compare trains adapters one after the other over the same base with the same budget. All are checked before the first is
 // trained. One whose training fails is left out of the result, and the others go on; the error names those that failed.
 // When ctx is cancelled, what was finished is returned with the error.
-func Compare(ctx context.Context, b *attach.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
+func Compare(ctx context.Context, b *peft.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
+	held := make([]heldEntry, len(entries))
+	for i, e := range entries {
+		held[i] = heldEntry{e.Name, handle.Adapter(e.Adapter), handle.Data(e.Train), handle.Data(e.Eval), e.LR,
+			e.LRRatio}
+	}
+	return compare(ctx, handle.Base(b), held, opt)
+}
+
+// compare is Compare on what the arguments hold.
+func compare(ctx context.Context, b *attach.Base, entries []heldEntry, opt CompareOptions) (*Comparison, error) {
 	c := &comparison{base: b, entries: entries, opt: opt, before: map[*attach.Data]*evaluate.Result{}}
 	if c.opt.Points == 0 {
 		c.opt.Points = 10
@@ -123,7 +143,7 @@ func Compare(ctx context.Context, b *attach.Base, entries []Entry, opt CompareOp
 // comparison is a run of Compare.
 type comparison struct {
 	base    *attach.Base
-	entries []Entry
+	entries []heldEntry
 	opt     CompareOptions
 	before  map[*attach.Data]*evaluate.Result // of the base
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 func TestStepsOf(t *testing.T) {
@@ -46,16 +47,16 @@ func tokensOf(set *attach.Data, opt *Options, steps int) (tokens int64) {
 func TestCompareGoesOn(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	train, eval := pefttest.TinyData(20, 1), pefttest.TinyData(5, 2)
-	entry := func(name string, lr float64) Entry {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2})
+	entry := func(name string, lr float64) heldEntry {
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Entry{Name: name, Adapter: a, Train: train, Eval: eval, LR: lr}
+		return heldEntry{Name: name, Adapter: a, Train: train, Eval: eval, LR: lr}
 	}
 	spoiled := entry("spoiled", 1e-3)
 	spoiled.Adapter.Params()[0].Data[0] = float32(math.NaN())
-	r, err := Compare(t.Context(), b, []Entry{spoiled, entry("good", 1e-3)}, CompareOptions{Train: Options{Steps: 5, BatchTokens: 64}, Points: 2})
+	r, err := compare(t.Context(), b, []heldEntry{spoiled, entry("good", 1e-3)}, CompareOptions{Train: Options{Steps: 5, BatchTokens: 64}, Points: 2})
 	if err == nil || !strings.Contains(err.Error(), "spoiled") || len(r.Methods) != 1 || r.Methods[0].Name != "good" {
 		t.Fatalf("%+v, error %v", r, err)
 	}
@@ -76,16 +77,16 @@ func TestCompareGoesOn(t *testing.T) {
 
 func TestCompareRefuses(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, entries := range map[string][]Entry{
+	for name, entries := range map[string][]heldEntry{
 		"nothing to compare": nil,
 		"no evaluation data": {{Name: "x", Adapter: a, Train: pefttest.TinyData(5, 1)}},
 		"training data":      {{Name: "x", Adapter: a, Train: &attach.Data{}, Eval: pefttest.TinyData(5, 1)}},
 	} {
-		if _, err := Compare(t.Context(), b, entries, CompareOptions{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := compare(t.Context(), b, entries, CompareOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error %v, want one that says %q", err, name)
 		}
 	}

@@ -130,7 +130,7 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 		opt.Schedule = kind
 		fmt.Sscan(warmup, &opt.Warmup)
 	}
-	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, opt)
+	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestPEFTMaskedLoss(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := eval.Loss(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, c.masked(t), 0)
+			got, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -326,7 +326,7 @@ func TestPEFTLogits(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "merged")
-			if _, err := merge.Run(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, out, merge.Options{}); err != nil {
+			if _, err := merge.Run(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(filepath.Join(out, "generation_config.json")); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // apart computes the gradient of each batch of a step by itself and adds them up, as machines that share a step would.
@@ -38,12 +39,12 @@ func (a *apart) compute(ctx context.Context, s stepBatches) (loss float64, err e
 func TestGradientsReplaced(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	values := func(replace func(*trainer)) []float32 {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Seed: 1})
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 2, Seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		opt := Options{Steps: 4, BatchTokens: 64, Accumulate: 3, LR: 0.01}
-		tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+		tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // newGridAdapter is an adapter of a case on the grid of a base.
@@ -27,7 +28,7 @@ func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*a
 	t.Helper()
 	a, err := fresh(b)
 	if err == nil {
-		err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
+		err = a.TrainOnGrid(b, method.Quantized{Seed: 3})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +51,8 @@ func TestGridMergesWhatItTrained(t *testing.T) {
 				b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
 				a := newGridAdapter(t, b, c.New)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
-				r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), eval,
-					Options{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path})
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval,
+					plain(Options{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,14 +75,14 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 	}
 	m := pefttest.OpenBase(t, out)
 	checkRequantized(t, b, m, a)
-	loss, err := eval.Loss(context.Background(), m, nil, heldOut, batchTokens)
+	loss, err := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(heldOut), batchTokens)
 	if err != nil || loss.Loss != *r.EvalLoss {
 		t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
 	}
 	if *r.EvalLoss == *r.BaseLoss {
 		t.Error("training has changed nothing")
 	}
-	v, err := merge.Verify(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, nil)
+	v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
 	if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 		t.Errorf("verified: %+v, %v", v, err)
 	}
@@ -169,7 +170,7 @@ func TestGridRuns(t *testing.T) {
 		fresh := func(b *attach.Base) (*attach.Adapter, error) {
 			a, err := c.New(b)
 			if err == nil {
-				err = a.TrainOnGrid(b, attach.GridOptions{Seed: 3})
+				err = a.TrainOnGrid(b, method.Quantized{Seed: 3})
 			}
 			return a, err
 		}
@@ -178,7 +179,7 @@ func TestGridRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
 				t.Fatal(err)
 			}
 			return pefttest.FileBytes(t, opt.Out)
@@ -201,14 +202,14 @@ func TestGridRuns(t *testing.T) {
 // TestGridBiases: (IA)³ scales the biases of a base with it, and merging writes them.
 func TestGridBiases(t *testing.T) {
 	plain := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
-	biases, err := methods.NewBitFit(plain, methods.BitFitOptions{})
+	biases, err := methods.NewBitFit(plain, method.BitFit{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pefttest.Stir(biases, 7)
 	path, _ := merging.Into(t, plain, merge.Options{}, attach.Scaled{Adapter: biases, Scale: 1})
 	b := pefttest.OpenBase(t, path)
-	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, methods.IA3Options{}) })
+	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) })
 	pefttest.Stir(a, 5)
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -226,7 +227,7 @@ func TestGridExport(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	a := newGridAdapter(t, b, pefttest.GridCases[0].New)
 	pefttest.Stir(a, 5)
-	report, err := export.LoRA(a, b, filepath.Join(t.TempDir(), "out.gguf"), export.LoRAOptions{})
+	report, err := export.LoRA(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(t.TempDir(), "out.gguf"), export.LoRAOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,28 +241,28 @@ func TestGridExport(t *testing.T) {
 func TestGridRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	lattice := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.IQ3_S).WriteGGUF(t))
-	lora := func(opt methods.LoRAOptions) func(*attach.Base) (*attach.Adapter, error) {
+	lora := func(opt method.LoRA) func(*attach.Base) (*attach.Adapter, error) {
 		return func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLoRA(b, opt) }
 	}
 	for _, c := range []struct {
 		base *attach.Base
 		new  func(*attach.Base) (*attach.Adapter, error)
-		opt  attach.GridOptions
+		opt  method.Quantized
 		want string
 	}{
-		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
-		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: "code+row"}, "go together with plain LoRA pairs only"},
-		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: "levels"}, `channel "levels" is not known`},
-		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Channels: attach.ChannelRow}, "more than factors of rows"},
-		{b, lora(methods.LoRAOptions{}), attach.GridOptions{Dither: "some"}, `qat_dither "some"`},
-		{b, lora(methods.LoRAOptions{Dropout: 0.1}), attach.GridOptions{}, "dropout takes inputs"},
-		{b, lora(methods.LoRAOptions{Norms: true}), attach.GridOptions{}, "norms and biases"},
-		{b, lora(methods.LoRAOptions{Targets: []string{"q_proj", "lm_head"}}), attach.GridOptions{}, "leave lm_head out"},
-		{lattice, lora(methods.LoRAOptions{}), attach.GridOptions{}, "IQ3_S, whose weights have no codes of their own"},
-		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, methods.NormOptions{}) }, attach.GridOptions{}, "changes vectors alone"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: "levels"}, `channel "levels" is not known`},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelRow}, "more than factors of rows"},
+		{b, lora(method.LoRA{}), method.Quantized{Dither: "some"}, `qat_dither "some"`},
+		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout takes inputs"},
+		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},
+		{b, lora(method.LoRA{Targets: []string{"q_proj", "lm_head"}}), method.Quantized{}, "leave lm_head out"},
+		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no codes of their own"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) }, method.Quantized{}, "changes vectors alone"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{})
-		}, attach.GridOptions{}, "changes no weight"},
+			return virtual.NewPromptTuning(b, method.PromptTuning{})
+		}, method.Quantized{}, "changes no weight"},
 	} {
 		a, err := c.new(c.base)
 		if err != nil {

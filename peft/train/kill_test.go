@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/pefttest/merging"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // killEnv makes the test binary do one job over and over until it is killed: "train BASE OUT" or "merge BASE OUT".
@@ -44,20 +45,20 @@ func runJob(job string) error {
 	if err != nil {
 		return err
 	}
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{})
+	a, err := methods.NewLoRA(b, method.LoRA{})
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
 	if kind == "train" {
-		_, err = Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 1e6, SaveEvery: 1, Out: out})
+		_, err = trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 1e6, SaveEvery: 1, Out: out}))
 		return err
 	}
 	for {
 		if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if _, err := merge.Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, merge.Options{}); err != nil {
+		if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,7 @@ func TestKilled(t *testing.T) {
 
 func freshLoRA(t *testing.T, path string) *attach.Adapter {
 	t.Helper()
-	a, err := methods.NewLoRA(pefttest.OpenBase(t, path), methods.LoRAOptions{})
+	a, err := methods.NewLoRA(pefttest.OpenBase(t, path), method.LoRA{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // tall is a model of which the upper layers are adapted.
@@ -19,11 +20,11 @@ var tall = pefttest.TinyModel{Width: 32, Heads: 4, KeyHeads: 2, Ffn: 48, Layers:
 // above trains the last two of four layers and gives the parameters, and how many batches went through the lower layers.
 func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers int, tr *trainer) {
 	t.Helper()
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err = newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+	tr, err = newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +78,11 @@ func TestLayerCache(t *testing.T) {
 func TestLayerCacheResume(t *testing.T) {
 	b := pefttest.OpenBase(t, tall.WriteGGUF(t))
 	train := func(opt Options, ctx context.Context) error {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Seed: 3, Layers: "last:1"})
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3, Layers: "last:1"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Run(ctx, b, a, pefttest.TinyData(24, 1), nil, opt)
+		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 		return err
 	}
 	opt := layerCacheOptions(filepath.Join(t.TempDir(), "out.safetensors"))

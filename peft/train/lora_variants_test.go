@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/peft/algebra"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestStartsApart: PiSSA and OLoRA change nothing at the start, and what they train is a plain LoRA of twice the rank.
@@ -25,8 +26,8 @@ func TestStartsApart(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	seq := pefttest.Packed(pefttest.TinyData(3, 4))
 	plain := pefttest.AllLogits(b, model.NoHooks{}, seq)
-	for _, init := range []string{attach.InitPiSSA, attach.InitOLoRA} {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
+	for _, init := range []string{method.InitPiSSA, method.InitOLoRA} {
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Init: init, RankPattern: map[string]int{"q_proj": 2}, Seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +40,7 @@ func TestStartsApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := &a.Config
-		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != attach.InitKaiming || len(a.Tensors) != 2*len(b.Model.Linears()) {
+		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != method.InitKaiming || len(a.Tensors) != 2*len(b.Model.Linears()) {
 			t.Errorf("%s: the finished adapter is %+v with %d tensors", init, c, len(a.Tensors))
 		}
 		if err := pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq), trained); err > 1e-5 {
@@ -52,7 +53,7 @@ func TestStartsApart(t *testing.T) {
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	l := b.Model.Layers[0].Linear(arch.Gate)
-	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){attach.InitPiSSA: methods.Pissa, attach.InitOLoRA: methods.Olora} {
+	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){method.InitPiSSA: methods.Pissa, method.InitOLoRA: methods.Olora} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
 		left := model.Dequantized(&l.W)
 		whole := math.Sqrt(kernels.SumSquares(left))
@@ -85,7 +86,7 @@ func TestLoftQ(t *testing.T) {
 	whole := rounded
 	whole.TypeOf = nil
 	original, b := pefttest.OpenBase(t, whole.WriteGGUF(t)), pefttest.OpenBase(t, rounded.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 16, Init: attach.InitLoftQ, Original: original, Seed: 1})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 16, Init: method.InitLoftQ, Original: original.Path, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestLoftQ(t *testing.T) {
 	if after > 0.6*before {
 		t.Errorf("the logits are %.3f off the original's with the start, %.3f without", after, before)
 	}
-	if _, err := methods.NewLoRA(b, methods.LoRAOptions{Init: attach.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
+	if _, err := methods.NewLoRA(b, method.LoRA{Init: method.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
 		t.Errorf("without the original: %v", err)
 	}
 }
@@ -105,7 +106,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 	tied := pefttest.Tiny
 	tied.Tied = true
 	b := pefttest.OpenBase(t, tied.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, TokenIDs: []int32{7, 3}, Seed: 1})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2, TokenIDs: []int32{7, 3}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,16 +119,16 @@ func TestTokensOfTiedHead(t *testing.T) {
 	if report.Recovery < 0.999 {
 		t.Errorf("the report is %+v", report)
 	}
-	for _, opt := range []methods.LoRAOptions{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
+	for _, opt := range []method.LoRA{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
 		if _, err := methods.NewLoRA(b, opt); err == nil || !strings.Contains(err.Error(), "embedding table") {
 			t.Errorf("%+v: %v", opt, err)
 		}
 	}
-	embedding, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"embed_tokens"}, Seed: 1})
+	embedding, err := methods.NewLoRA(b, method.LoRA{Rank: 2, Targets: []string{"embed_tokens"}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := merge.Run(context.Background(), b, []attach.Scaled{{Adapter: embedding, Scale: 1}}, filepath.Join(t.TempDir(), "m.gguf"), merge.Options{}); err == nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: embedding, Scale: 1}}), filepath.Join(t.TempDir(), "m.gguf"), merge.Options{}); err == nil {
 		t.Error("a change of the embedding alone was merged into both")
 	}
 }
@@ -136,9 +137,9 @@ func TestTokensOfTiedHead(t *testing.T) {
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	targets := []string{"q_proj", "lm_head"}
-	_, loha := methods.NewLoHa(b, methods.LoHaOptions{Placement: attach.Placement{Targets: targets}})
-	_, qat := methods.NewQAT(b, methods.QATOptions{Targets: targets})
-	_, _, extract := algebra.Extract(context.Background(), b, b, algebra.ExtractOptions{Targets: targets})
+	_, loha := methods.NewLoHa(b, method.LoHa{Placement: method.Placement{Targets: targets}})
+	_, qat := methods.NewQAT(b, method.QAT{Targets: targets})
+	_, _, extract := algebra.Extract(context.Background(), pefttest.Base(b), pefttest.Base(b), algebra.ExtractOptions{Targets: targets})
 	for _, err := range []error{loha, qat, extract} {
 		if err == nil || !strings.Contains(err.Error(), `"lm_head"`) {
 			t.Errorf("error %v", err)
@@ -149,14 +150,14 @@ func TestEndsAreLoRAsAlone(t *testing.T) {
 // TestLRRatio: the ratio of LoRA+ is that of the first updates of B and A, which AdamW makes as large as the rate.
 func TestLRRatio(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Seed: 1})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pefttest.Stir(a, 2)
 	before := attach.Views(a.Tensors, append([]float32(nil), a.Flat...))
 	opt := Options{Steps: 1, LR: 1e-3, LRRatio: 4}
-	if _, err := Run(context.Background(), b, a, pefttest.TinyData(8, 1), nil, opt); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(8, 1), nil, plain(opt)); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range a.Tensors {
@@ -177,13 +178,13 @@ func TestLRRatio(t *testing.T) {
 // TestExportEmbedding looks at the pair of an embedding table in a GGUF LoRA, which is the other way round there.
 func TestExportEmbedding(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2, Targets: []string{"embed_tokens", "lm_head"}, Seed: 1})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2, Targets: []string{"embed_tokens", "lm_head"}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pefttest.Stir(a, 2)
 	path := filepath.Join(t.TempDir(), "lora.gguf")
-	if err := export.GGUF(a, b, path); err != nil {
+	if err := export.GGUF(pefttest.Adapter(a), pefttest.Base(b), path); err != nil {
 		t.Fatal(err)
 	}
 	f, err := gguf.Open(path)
@@ -199,12 +200,12 @@ func TestExportEmbedding(t *testing.T) {
 			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
 		}
 	}
-	for want, opt := range map[string]methods.LoRAOptions{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
+	for want, opt := range map[string]method.LoRA{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
 		a, err := methods.NewLoRA(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := export.GGUF(a, b, path+".no"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := export.GGUF(pefttest.Adapter(a), pefttest.Base(b), path+".no"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}

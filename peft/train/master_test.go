@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // masterBases are a base of quantized blocks and the files that hold its master weights: a GGUF file, a Hugging Face directory, and
@@ -30,15 +32,15 @@ var masterCases = []struct {
 	new  func(b *attach.Base) (*attach.Adapter, error)
 }{
 	{"code", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewQAT(b, methods.QATOptions{Channels: "code", Rank: 4, Seed: 3, Latent: true})
+		return methods.NewQAT(b, method.QAT{Channels: "code", Rank: 4, Seed: 3, Master: true})
 	}},
 	{"scale+code", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewQAT(b, methods.QATOptions{Channels: "scale+code", Rank: 4, Seed: 3, Latent: true})
+		return methods.NewQAT(b, method.QAT{Channels: "scale+code", Rank: 4, Seed: 3, Master: true})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
-		a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, DoRA: true, Seed: 3})
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Seed: 3})
 		if err == nil {
-			err = a.TrainOnGrid(b, attach.GridOptions{Latent: true})
+			err = a.TrainOnGrid(b, method.Quantized{Master: true})
 		}
 		return a, err
 	}},
@@ -64,7 +66,7 @@ func TestMasterMergesWhatItTrained(t *testing.T) {
 				}
 				checkRequantized(t, b, b, a)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
-				r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), eval, Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path})
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,7 +103,7 @@ func TestMasterIsFound(t *testing.T) {
 	if err := os.Remove(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Bind(pefttest.OpenBase(t, base)); err == nil || !strings.Contains(err.Error(), "which are not there: say where they are (--latent)") {
+	if _, err := a.Bind(pefttest.OpenBase(t, base)); !errors.Is(err, attach.ErrNoMaster) {
 		t.Errorf("without original weights: %v", err)
 	}
 }
@@ -184,7 +186,7 @@ func TestMasterRefused(t *testing.T) {
 	if err := b.OpenMaster(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := methods.NewQAT(b, methods.QATOptions{Channels: "scale", Latent: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
+	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Master: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
 		t.Errorf("scales: %v", err)
 	}
 	for _, c := range masterCases {

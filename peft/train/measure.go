@@ -9,8 +9,11 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // MeasureOptions says what MeasureSteps measures.
@@ -49,7 +52,12 @@ func StepParts() []string {
 }
 
 // MeasureSteps trains a new LoRA on random tokens for a few steps, as Train does, and measures them.
-func MeasureSteps(ctx context.Context, b *attach.Base, opt MeasureOptions) (*Measurement, error) {
+func MeasureSteps(ctx context.Context, b *peft.Base, opt MeasureOptions) (*Measurement, error) {
+	return measureSteps(ctx, handle.Base(b), opt)
+}
+
+// measureSteps is MeasureSteps on what the base holds.
+func measureSteps(ctx context.Context, b *attach.Base, opt MeasureOptions) (*Measurement, error) {
 	opt.defaults()
 	t, group, err := newMeasured(b, &opt)
 	if err != nil {
@@ -97,7 +105,7 @@ func (opt *MeasureOptions) enough(steps int, total time.Duration) bool {
 
 // newMeasured makes a run of many steps over one sequence of random tokens, and its batch.
 func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch, error) {
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: opt.Rank})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: opt.Rank})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,6 +115,7 @@ func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch,
 	}
 	o := opt.Train
 	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice
+	o.Schedule, o.Clip = ScheduleConstant, -1
 	t, err := newTrainer(b, a, &attach.Data{Examples: []attach.Example{{IDs: ids}}}, nil, o)
 	if err != nil {
 		return nil, nil, err

@@ -11,10 +11,12 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
-// Values of TrainOptions.Recompute.
+// Values of Options.Recompute.
 const (
 	RecomputeAuto   = "auto"   // keep activations where they fit easily
 	RecomputeAlways = "always" // compute each layer again in the backward pass: the least memory
@@ -54,8 +56,13 @@ func (e *ShortOfMemory) Error() string {
 		float64(e.Total())/mb, float64(e.Available)/mb)
 }
 
-// PlanMemory says what memory Train will need with these arguments.
-func PlanMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Options) (*Memory, error) {
+// PlanMemory says what memory Run will need with these arguments.
+func PlanMemory(b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (*Memory, error) {
+	return planMemory(handle.Base(b), handle.Adapter(a), handle.Data(train), opt)
+}
+
+// planMemory is PlanMemory on what the arguments hold.
+func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Options) (*Memory, error) {
 	opt.defaults(b, a)
 	tokens, targets := largestBatch(train, opt.BatchTokens)
 	keep, err := keepsActivations(b, opt.Recompute, tokens)

@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestSplit has PEFT's own examples of how LoKr splits a size, and others.
@@ -52,11 +53,11 @@ func TestOFTShapes(t *testing.T) {
 // TestConstrainedOFT trains with a small constraint and looks at the norms of the blocks.
 func TestConstrainedOFT(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewOFT(b, methods.OFTOptions{BlockSize: 8, Constrained: true, Eps: 1e-2})
+	a, err := methods.NewOFT(b, method.OFT{BlockSize: 8, Constrained: true, Eps: 1e-2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, trainOptions("")); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(""))); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range a.Params() {
@@ -72,7 +73,7 @@ func TestConstrainedOFT(t *testing.T) {
 // TestVeRAMatrices: they are PEFT's of the key, do not change in training, and are in the file but not counted.
 func TestVeRAMatrices(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewVeRA(b, methods.VeRAOptions{Rank: 4, Placement: attach.Placement{Targets: []string{"q_proj", "down_proj"}}})
+	a, err := methods.NewVeRA(b, method.VeRA{Rank: 4, Placement: method.Placement{Targets: []string{"q_proj", "down_proj"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestVeRAMatrices(t *testing.T) {
 		t.Errorf("%d parameters are trained, expected %d", a.Parameters(), want)
 	}
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, trainOptions(out)); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(out))); err != nil {
 		t.Fatal(err)
 	}
 	a, err = attach.Load(out)
@@ -106,7 +107,7 @@ func TestVeRAMatrices(t *testing.T) {
 }
 
 // adaloraRun trains an AdaLoRA over tiny and gives it with its file.
-func adaloraRun(t *testing.T, b *attach.Base, opt methods.AdaLoRAOptions) (*attach.Adapter, string) {
+func adaloraRun(t *testing.T, b *attach.Base, opt method.AdaLoRA) (*attach.Adapter, string) {
 	t.Helper()
 	a, err := methods.NewAdaLoRA(b, opt)
 	if err != nil {
@@ -115,7 +116,7 @@ func adaloraRun(t *testing.T, b *attach.Base, opt methods.AdaLoRAOptions) (*atta
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	run := trainOptions(out)
 	run.Epochs, run.Steps = 0, 20
-	if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, run); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(run)); err != nil {
 		t.Fatal(err)
 	}
 	return a, out
@@ -125,7 +126,7 @@ func adaloraRun(t *testing.T, b *attach.Base, opt methods.AdaLoRAOptions) (*atta
 // effect as before those that are not there were taken out.
 func TestAdaLoRARanks(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, out := adaloraRun(t, b, methods.AdaLoRAOptions{Placement: attach.Placement{Seed: 3}, Rank: 1, StartRank: 4})
+	a, out := adaloraRun(t, b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 1, StartRank: 4})
 	loaded, err := attach.Load(out)
 	if err != nil {
 		t.Fatal(err)

@@ -96,7 +96,7 @@ func TestMethodRuns(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -136,7 +136,7 @@ func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.A
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Run(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+		_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 		var stop *Interrupted
 		if errors.As(err, &stop) {
 			opt.Resume, opt.Observer = stop.Checkpoint, nil
@@ -169,18 +169,18 @@ func checkLoaded(t *testing.T, b *attach.Base, opt Options, file []byte, want fl
 		t.Fatal(err)
 	}
 	for _, a := range []*attach.Adapter{a, again} {
-		got, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, pefttest.TinyData(6, 2), 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 		if err != nil || math.Abs(got.Loss-want) > 1e-6 {
 			t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, want)
 		}
 	}
 	if a.VirtualTokens() > 0 {
-		if _, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 0.5}}, pefttest.TinyData(6, 2), 0); err == nil {
+		if _, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0); err == nil {
 			t.Error("virtual tokens take a strength of one half")
 		}
 		return
 	}
-	half, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 0.5}}, pefttest.TinyData(6, 2), 0)
+	half, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 	if err != nil || half.Loss == want {
 		t.Errorf("at half strength the loss is %+v, %v", half, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // news is an Observer that writes down what it is told.
@@ -27,13 +28,13 @@ func (n *news) End(r *Result)                    { n.result = r }
 // TestObserver wants every step, checkpoint and the result told to each of two observers, in order.
 func TestObserver(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 2})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var first, second news
 	opt := Options{Steps: 4, SaveEvery: 2, Out: filepath.Join(t.TempDir(), "out.safetensors"), Observer: Observers{&first, &second}}
-	r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func benchmarkStep(b *testing.B, base *attach.Base, name string) {
 		b.Skip(err)
 	}
 	packed, set := randomBatch(2048, 512, base.Model.Spec.Vocab)
-	t, err := newTrainer(base, a, set, nil, Options{IgnoreMemory: true, Recompute: RecomputeNever})
+	t, err := newTrainer(base, a, set, nil, plain(Options{IgnoreMemory: true, Recompute: RecomputeNever}))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
@@ -158,10 +159,10 @@ func (e *experiments) run(typ, run string) {
 	}
 	a := e.adapter(b, name)
 	began := time.Now()
-	r, err := Run(t.Context(), b, a, train, eval, Options{
+	r, err := trainAdapter(t.Context(), b, a, train, eval, plain(Options{
 		Steps: e.number("steps", 100), BatchTokens: e.number("batch", 1024), LR: lr, Schedule: ScheduleCosine, Clip: 1,
-		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", attach.PrecisionF32),
-	})
+		Seed: uint64(e.number("seed", 1)), Precision: e.word("precision", PrecisionF32),
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,13 +184,13 @@ func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.
 		os.Remove(out)
 		opt := merge.Options{Rounding: mode}
 		if mode == merge.RoundCompensate {
-			opt.Calibration = e.load(b, e.calibration)
+			opt.Calibration = pefttest.Data(e.load(b, e.calibration))
 		}
-		if _, err := merge.Run(t.Context(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, opt); err != nil {
+		if _, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, opt); err != nil {
 			t.Fatal(err)
 		}
 		m := pefttest.OpenBase(t, out)
-		loss, err := eval.Loss(t.Context(), m, nil, heldOut, 2048)
+		loss, err := eval.Loss(t.Context(), pefttest.Base(m), nil, pefttest.Data(heldOut), 2048)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,34 +217,34 @@ func (e *experiments) adapter(b *attach.Base, name string) *attach.Adapter {
 // adapterNamed is an untrained adapter: METHOD, grid-METHOD or channels, with a dither after a slash.
 func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent bool) (*attach.Adapter, error) {
 	name, dither, _ := strings.Cut(name, "/")
-	method, onGrid := strings.CutPrefix(name, "grid-")
-	at := attach.Placement{Seed: seed}
+	kind, onGrid := strings.CutPrefix(name, "grid-")
+	at := method.Placement{Seed: seed}
 	var a *attach.Adapter
 	var err error
-	switch method {
+	switch kind {
 	case "lora":
-		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, Seed: seed})
+		a, err = methods.NewLoRA(b, method.LoRA{Rank: rank, Seed: seed})
 	case "dora":
-		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, DoRA: true, Seed: seed})
+		a, err = methods.NewLoRA(b, method.LoRA{Rank: rank, DoRA: true, Seed: seed})
 	case "pissa":
-		a, err = methods.NewLoRA(b, methods.LoRAOptions{Rank: rank, Init: attach.InitPiSSA, Seed: seed})
+		a, err = methods.NewLoRA(b, method.LoRA{Rank: rank, Init: method.InitPiSSA, Seed: seed})
 	case "loha":
-		a, err = methods.NewLoHa(b, methods.LoHaOptions{Placement: at})
+		a, err = methods.NewLoHa(b, method.LoHa{Placement: at})
 	case "lokr":
-		a, err = methods.NewLoKr(b, methods.LoKrOptions{Placement: at})
+		a, err = methods.NewLoKr(b, method.LoKr{Placement: at})
 	case "vera":
-		a, err = methods.NewVeRA(b, methods.VeRAOptions{Placement: at})
+		a, err = methods.NewVeRA(b, method.VeRA{Placement: at})
 	case "oft":
-		a, err = methods.NewOFT(b, methods.OFTOptions{Placement: at})
+		a, err = methods.NewOFT(b, method.OFT{Placement: at})
 	case "adalora":
-		a, err = methods.NewAdaLoRA(b, methods.AdaLoRAOptions{Placement: at})
+		a, err = methods.NewAdaLoRA(b, method.AdaLoRA{Placement: at})
 	case "ia3":
-		a, err = methods.NewIA3(b, methods.IA3Options{Placement: at})
+		a, err = methods.NewIA3(b, method.IA3{Placement: at})
 	default:
-		return methods.NewQAT(b, methods.QATOptions{Channels: name, Rank: rank, Seed: seed, Dither: dither, Latent: latent})
+		return methods.NewQAT(b, method.QAT{Channels: name, Rank: rank, Seed: seed, Dither: dither, Master: latent})
 	}
 	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, attach.GridOptions{Dither: dither, Seed: seed, Latent: latent})
+		err = a.TrainOnGrid(b, method.Quantized{Dither: dither, Seed: seed, Master: latent})
 	}
 	return a, err
 }

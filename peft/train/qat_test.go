@@ -26,6 +26,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -45,7 +46,7 @@ var qatTypes = []struct {
 // newQATAdapter makes an adapter, stochastically rounded where it changes codes.
 func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapter {
 	t.Helper()
-	a, err := methods.NewQAT(b, methods.QATOptions{Channels: channels, Rank: 4, Seed: 3})
+	a, err := methods.NewQAT(b, method.QAT{Channels: channels, Rank: 4, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
 			a := newQATAdapter(t, b, c.channels)
 			heldOut := pefttest.TinyData(6, 2)
-			r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut, Options{Steps: 3, LR: 0.01, BatchTokens: 80})
+			r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 80}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,14 +74,14 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			}
 			m := pefttest.OpenBase(t, out)
 			checkRequantized(t, b, m, a)
-			loss, err := eval.Loss(context.Background(), m, nil, heldOut, 0)
+			loss, err := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(heldOut), 0)
 			if err != nil || loss.Loss != *r.EvalLoss {
 				t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
 			}
 			if *r.EvalLoss == *r.BaseLoss {
 				t.Error("training has changed nothing")
 			}
-			v, err := merge.Verify(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, nil)
+			v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
 			if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 				t.Errorf("verified: %+v, %v", v, err)
 			}
@@ -156,14 +157,14 @@ func TestQATRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	fresh := func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewQAT(b, methods.QATOptions{Channels: "scale+offset+code", Rank: 2})
+		return methods.NewQAT(b, method.QAT{Channels: "scale+offset+code", Rank: 2})
 	}
 	run := func(opt Options) []byte {
 		a, err := fresh(b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
 			t.Fatal(err)
 		}
 		return pefttest.FileBytes(t, opt.Out)
@@ -187,11 +188,11 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 	var adapters []*attach.Adapter
 	for _, path := range []string{pefttest.Tiny.WriteGGUF(t), pefttest.Tiny.WriteHF(t, gguf.F32, 1)} {
 		b := pefttest.OpenBase(t, path)
-		a, err := methods.NewQAT(b, methods.QATOptions{Channels: "scale+row", Rank: 2, Seed: 3})
+		a, err := methods.NewQAT(b, method.QAT{Channels: "scale+row", Rank: 2, Seed: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 4, LR: 1e-3}); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 4, LR: 1e-3})); err != nil {
 			t.Fatal(err)
 		}
 		adapters = append(adapters, a)
@@ -238,7 +239,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
-		m, err := PlanMemory(b, a, pefttest.TinyData(24, 1), Options{})
+		m, err := planMemory(b, a, pefttest.TinyData(24, 1), plain(Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestQATMemory(t *testing.T) {
 	if got := plan(newQATAdapter(t, b, "scale")); got < blocks || got > blocks*3/2 {
 		t.Errorf("beside its tensors the adapter is said to take %d bytes, the blocks are %d", got, blocks)
 	}
-	if got := plan(pefttest.Trained(t, b, methods.LoRAOptions{})); got != 0 {
+	if got := plan(pefttest.Trained(t, b, method.LoRA{})); got != 0 {
 		t.Errorf("a LoRA is said to take %d bytes more", got)
 	}
 }
@@ -278,7 +279,7 @@ func TestFused(t *testing.T) {
 func TestQATVerifyFindsADifference(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a := newQATAdapter(t, b, "scale")
-	if _, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), nil, Options{Steps: 2, LR: 0.01}); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 2, LR: 0.01})); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
@@ -293,7 +294,7 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	v, err := merge.Verify(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, pefttest.TinyData(3, 4))
+	v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, pefttest.Data(pefttest.TinyData(3, 4)))
 	if err != nil || v.Matches {
 		t.Fatalf("verified: %+v, %v", v, err)
 	}
@@ -307,15 +308,15 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 func TestQATRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	for _, c := range []struct {
-		opt  methods.QATOptions
+		opt  method.QAT
 		want string
 	}{
-		{methods.QATOptions{Channels: "offset"}, "Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
-		{methods.QATOptions{Channels: "scales"}, `channel "scales" is not known`},
-		{methods.QATOptions{Channels: "scale+scale"}, "named twice"},
-		{methods.QATOptions{Rank: -1}, "rank -1"},
-		{methods.QATOptions{Dither: "some"}, `qat_dither "some"`},
-		{methods.QATOptions{Targets: []string{"none"}}, "matches no linear map"},
+		{method.QAT{Channels: "offset"}, "Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
+		{method.QAT{Channels: "scales"}, `channel "scales" is not known`},
+		{method.QAT{Channels: "scale+scale"}, "named twice"},
+		{method.QAT{Rank: -1}, "rank -1"},
+		{method.QAT{Dither: "some"}, `qat_dither "some"`},
+		{method.QAT{Targets: []string{"none"}}, "matches no linear map"},
 	} {
 		if _, err := methods.NewQAT(b, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, expected %q", c.opt, err, c.want)
@@ -330,7 +331,7 @@ func TestQATRefused(t *testing.T) {
 		t.Errorf("over another type: %v", err)
 	}
 	wide := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q8_0).WriteGGUF(t))
-	if _, err := merge.Run(context.Background(), wide, []attach.Scaled{{Adapter: a, Scale: 1}}, filepath.Join(t.TempDir(), "out.gguf"), merge.Options{}); err == nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(wide), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), filepath.Join(t.TempDir(), "out.gguf"), merge.Options{}); err == nil {
 		t.Error("an adapter is merged into another base")
 	}
 }
@@ -396,7 +397,7 @@ func logitsOf(t *testing.T, m *model.Model, h model.Hooks, ids []int32) []float3
 // be written; one of another model is refused.
 func TestMergeImatrix(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_1).WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2, Targets: []string{"up_proj"}})
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2, Targets: []string{"up_proj"}})
 	path := writeImatrix(t, b, 256)
 	l := b.Model.Layers[0].Linear(arch.Up)
 	off := func(opt merge.Options) float64 {
@@ -427,7 +428,7 @@ func TestMergeImatrix(t *testing.T) {
 	}
 	out := filepath.Join(t.TempDir(), "out.gguf")
 	for _, opt := range []merge.Options{{Imatrix: writeImatrix(t, b, 64)}, {Imatrix: "none"}, {Type: "IQ2_XS"}} {
-		if _, err := merge.Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, out, opt); err == nil {
+		if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, opt); err == nil {
 			t.Errorf("%+v is taken", opt)
 		}
 	}

@@ -41,7 +41,7 @@ func TestMethodsOverQuantized(t *testing.T) {
 				}
 				opt := trainOptions("")
 				opt.Epochs, opt.Steps = 0, 10
-				r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), opt)
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), plain(opt))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,11 +9,11 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/pefttest/merging"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/merge"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // splitInTwo writes a GGUF file again as two, and gives the path of the first.
@@ -58,7 +58,7 @@ func TestSplitBase(t *testing.T) {
 	split := pefttest.OpenBase(t, splitInTwo(t, whole.Path))
 	var merged [2]*attach.Base
 	for i, b := range []*attach.Base{whole, split} {
-		out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2, Seed: 1}), Scale: 1})
+		out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1}), Scale: 1})
 		merged[i] = pefttest.OpenBase(t, out)
 	}
 	for _, x := range merged[0].GGUF.Tensors {
@@ -80,7 +80,7 @@ func TestSplitBase(t *testing.T) {
 		t.Errorf("the hash is that of the first file alone, %s (%v)", first, err)
 	}
 	grown := filepath.Join(t.TempDir(), "grown.gguf")
-	if err := export.AddTokens(split, []string{"<x>"}, grown); err != nil {
+	if err := export.AddTokens(pefttest.Base(split), []string{"<x>"}, grown); err != nil {
 		t.Fatal(err)
 	}
 	if b := pefttest.OpenBase(t, grown); b.GGUF.Shards != nil {

@@ -16,39 +16,42 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
 )
 
 // OptimizerAdamW is AdamW as PyTorch defines it.
 const OptimizerAdamW = "adamw"
 
-// Options says how Train runs. A zero field means what its comment says.
+// Options says how Run trains. A zero field means what its comment says.
 type Options struct {
-	Steps        int      // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs       int      // passes over the data; 0: 1, or as many as Steps need
-	SeqLen       int      // > 0: an example with more tokens is an error
-	BatchTokens  int      // the most tokens that go through the model at once; 0: 2048
-	Accumulate   int      // batches that make up one optimizer step; 0: 1
-	LR           float64  // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string   // ScheduleConstant, ScheduleLinear or ScheduleCosine; "": constant
-	Warmup       int      // steps in which the learning rate rises from zero
-	WarmupRatio  float64  // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64  // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
-	WeightDecay  float64  // AdamW's decoupled decay
-	Clip         float64  // > 0: the gradient is scaled down to this norm
-	Beta1        float64  // 0: 0.9
-	Beta2        float64  // 0: 0.999
-	Eps          float64  // 0: 1e-8
-	Optimizer    string   // OptimizerAdamW or ""
-	Seed         uint64   // order of the data, dropout
-	SaveEvery    int      // > 0: write a checkpoint after so many steps
-	EvalEvery    int      // > 0: evaluate after so many steps
-	Out          string   // the adapter's file; "" writes none, and no checkpoints
-	Resume       string   // checkpoint to go on from
-	Recompute    string   // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory bool     // start even where more memory is needed than there is
-	Precision    string   // PrecisionF32 (also ""), PrecisionBF16, PrecisionInt8 or PrecisionAuto; evaluation is in float32
-	Observer     Observer // is told of the run; may be nil
+	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen       int     // > 0: an example with more tokens is an error
+	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate   int     // batches that make up one optimizer step; 0: 1
+	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule     string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
+	Warmup       int     // steps in which the learning rate rises from zero
+	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
+	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	WeightDecay  float64 // AdamW's decoupled decay
+	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
+	Beta1        float64 // 0: 0.9
+	Beta2        float64 // 0: 0.999
+	Eps          float64 // 0: 1e-8
+	Optimizer    string  // OptimizerAdamW or ""
+	Seed         uint64  // order of the data, dropout
+	SaveEvery    int     // > 0: write a checkpoint after so many steps
+	EvalEvery    int     // > 0: evaluate after so many steps
+	Out          string  // the adapter's file; "" writes none, and no checkpoints
+	Resume       string  // checkpoint to go on from
+	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool    // start even where more memory is needed than there is
+	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
+	Precision string
+	Observer  Observer // is told of the run; may be nil
 }
 
 // Progress is what a training run reports after a step.
@@ -76,12 +79,12 @@ type Result struct {
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
 	PeakRSS         int64    `json:"peak_rss_bytes"`
-	Adapter         string   `json:"adapter,omitempty"` // TrainOptions.Out
+	Adapter         string   `json:"adapter,omitempty"` // Options.Out
 }
 
 // Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
 type Interrupted struct {
-	Checkpoint  string // what to give as TrainOptions.Resume; "" where no file was asked for
+	Checkpoint  string // what to give as Options.Resume; "" where no file was asked for
 	Step, Steps int    // steps done, of all
 	cause       error
 }
@@ -95,11 +98,17 @@ func (e *Interrupted) Error() string {
 
 func (e *Interrupted) Unwrap() error { return e.cause }
 
-// Run trains an adapter over a frozen base and leaves the result in the adapter and in TrainOptions.Out. eval may be
+// Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
-func Run(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (*Result, error) {
+	return trainAdapter(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), handle.Data(eval), opt)
+}
+
+// trainAdapter is Run on what the arguments hold.
+func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train, eval *attach.Data,
+	opt Options) (*Result, error) {
 	t, err := newTrainer(b, a, train, eval, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -125,7 +134,7 @@ type trainer struct {
 	schedule    schedule
 	tape        *autograd.Tape
 	m, v        []float32 // moments of AdamW, as bound.values
-	runs        []run     // what of bound.values is trained
+	runs        []stretch // what of bound.values is trained
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
@@ -159,6 +168,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	set(&opt.Beta1, 0.9)
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
+	set(&opt.Clip, 1)
 	if opt.BatchTokens == 0 {
 		opt.BatchTokens = 2048
 	}
@@ -166,10 +176,10 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 		opt.Accumulate = 1
 	}
 	if opt.Precision == "" {
-		opt.Precision = attach.PrecisionF32
+		opt.Precision = PrecisionAuto
 	}
 	if opt.Schedule == "" {
-		opt.Schedule = ScheduleConstant
+		opt.Schedule = ScheduleLinear
 	}
 	if opt.Optimizer == "" {
 		opt.Optimizer = OptimizerAdamW
@@ -182,8 +192,11 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	}
 }
 
-// Check reports values that make no sense.
-func (opt *Options) Check() error {
+// clip is the norm that gradients are scaled down to, 0 for none.
+func (opt *Options) clip() float64 { return max(0, opt.Clip) }
+
+// check reports values that make no sense.
+func (opt *Options) check() error {
 	switch {
 	case opt.Optimizer != OptimizerAdamW:
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
@@ -195,15 +208,17 @@ func (opt *Options) Check() error {
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
 	case !(opt.LRRatio >= 0), math.IsInf(opt.LRRatio, 0):
 		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
-	case !(opt.WeightDecay >= 0), !(opt.Clip >= 0):
-		return fmt.Errorf("weight decay %v and clip %v, expected 0 or more", opt.WeightDecay, opt.Clip)
+	case !(opt.WeightDecay >= 0):
+		return fmt.Errorf("weight decay %v, expected 0 or more", opt.WeightDecay)
+	case math.IsNaN(opt.Clip):
+		return fmt.Errorf("clip %v, expected a number", opt.Clip)
 	}
 	return nil
 }
 
 func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*trainer, error) {
 	opt.defaults(b, a)
-	if err := opt.Check(); err != nil {
+	if err := opt.check(); err != nil {
 		return nil, err
 	}
 	if err := attach.CheckSet(b, train, opt.SeqLen, a); err != nil {
@@ -221,7 +236,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
 		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
 	}
-	plan, err := PlanMemory(b, a, train, opt)
+	plan, err := planMemory(b, a, train, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +244,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, &ShortOfMemory{*plan}
 	}
 	t.tape.Keep(!plan.Recompute)
-	precision, err := attach.ParsePrecision(opt.Precision)
+	precision, err := ParsePrecision(opt.Precision)
 	if err != nil {
 		return nil, err
 	}
@@ -377,7 +392,7 @@ func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, no
 	if !floats.Finite(loss) || !floats.Finite(norm) {
 		return 0, 0, t.diagnose(loss, norm, lr)
 	}
-	if limit := t.opt.Clip; limit > 0 && norm > 0 {
+	if limit := t.opt.clip(); limit > 0 && norm > 0 {
 		if factor := limit / (norm + 1e-6); factor < 1 {
 			kernels.Scale(float32(factor), t.bound.Grads)
 		}
@@ -399,15 +414,15 @@ func (t *trainer) update(lr float64) {
 	t.bound.Stepped(t.state.Step+1, t.schedule.steps)
 }
 
-// run is a stretch of an adapter's values that are trained at one rate.
-type run struct {
+// stretch is a piece of an adapter's values that are trained at one rate.
+type stretch struct {
 	from, to int
 	rate     float64 // multiplies the learning rate
 }
 
-// trainedRuns are the stretches of values that are not frozen. ratio is TrainOptions.LRRatio.
-func trainedRuns(params []attach.Param, ratio float64) []run {
-	var runs []run
+// trainedRuns are the stretches of values that are not frozen. ratio is Options.LRRatio.
+func trainedRuns(params []attach.Param, ratio float64) []stretch {
+	var runs []stretch
 	at := 0
 	for i := range params {
 		p := &params[i]
@@ -424,7 +439,7 @@ func trainedRuns(params []attach.Param, ratio float64) []run {
 		case last >= 0 && runs[last].to == from && runs[last].rate == rate:
 			runs[last].to = at
 		default:
-			runs = append(runs, run{from, at, rate})
+			runs = append(runs, stretch{from, at, rate})
 		}
 	}
 	return runs
@@ -461,7 +476,8 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		Master: t.adapter.Origin.Master,
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
-			WeightDecay: o.WeightDecay, Clip: o.Clip, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, Seed: o.Seed,
+			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
+			Seed:      o.Seed,
 			Precision: t.local.precision.String(),
 			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
 		},

@@ -19,6 +19,7 @@ import (
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/eval"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // trainOptions is a short run with everything on.
@@ -32,11 +33,11 @@ func trainOptions(out string) Options {
 // runTraining trains a fresh adapter with dropout over a base and gives its file.
 func runTraining(t *testing.T, b *attach.Base, opt Options) ([]byte, *Result) {
 	t.Helper()
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestTrain(t *testing.T) {
 	if a.Origin.Base != b.Path || attach.CheckBase(a, b) != nil {
 		t.Errorf("the file names the base %+v", a.Origin)
 	}
-	got, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, pefttest.TinyData(6, 2), 0)
+	got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 	if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 		t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, *r.EvalLoss)
 	}
@@ -143,7 +144,7 @@ func TestResume(t *testing.T) {
 // interrupt runs a training until step stop is done and looks at what it leaves.
 func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	t.Helper()
-	a, err := methods.NewLoRA(b, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +155,7 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 			cancel()
 		}
 	})
-	_, err = Run(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), opt)
+	_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	var left *Interrupted
 	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, expected an interruption", err)
@@ -203,7 +204,7 @@ func TestResumeOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, opt)
+	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,26 +235,26 @@ func TestResumeRefused(t *testing.T) {
 	interrupt(t, b, opt, 2, 12)
 	opt.Resume = CheckpointPath(opt.Out)
 	for name, test := range map[string]struct {
-		change func(*Options, *methods.LoRAOptions, **dataset.Set)
+		change func(*Options, *method.LoRA, **dataset.Set)
 		reason string
 	}{
-		"seed":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
-		"rate":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
-		"precision": {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Precision = attach.PrecisionBF16 }, "precision f32, this one has bf16"},
-		"schedule":  {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
-		"data":      {func(_ *Options, _ *methods.LoRAOptions, d **dataset.Set) { *d = pefttest.TinyData(24, 9) }, "training data"},
-		"rank":      {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
-		"alpha":     {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
-		"targets":   {func(_ *Options, l *methods.LoRAOptions, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
-		"file":      {func(o *Options, _ *methods.LoRAOptions, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
+		"seed":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
+		"rate":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
+		"precision": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Precision = PrecisionBF16 }, "precision f32, this one has bf16"},
+		"schedule":  {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
+		"data":      {func(_ *Options, _ *method.LoRA, d **dataset.Set) { *d = pefttest.TinyData(24, 9) }, "training data"},
+		"rank":      {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":     {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets":   {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
+		"file":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
 	} {
-		o, l, d := opt, methods.LoRAOptions{Rank: 4, Dropout: 0.1, Seed: 3}, pefttest.TinyData(24, 1)
+		o, l, d := opt, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3}, pefttest.TinyData(24, 1)
 		test.change(&o, &l, &d)
 		a, err := methods.NewLoRA(b, l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Run(context.Background(), b, a, d, nil, o); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := trainAdapter(context.Background(), b, a, d, nil, plain(o)); err == nil || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
@@ -263,9 +264,9 @@ func TestResumeRefused(t *testing.T) {
 // numbers of targets.
 func TestAccumulate(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a := pefttest.Trained(t, b, methods.LoRAOptions{})
+	a := pefttest.Trained(t, b, method.LoRA{})
 	set := pefttest.TinyData(7, 4)
-	tr, err := newTrainer(b, a, set, nil, Options{})
+	tr, err := newTrainer(b, a, set, nil, plain(Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +299,7 @@ func TestAccumulate(t *testing.T) {
 func TestClip(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	first := func(clip float64) (float64, []float32) {
-		tr, err := newTrainer(b, pefttest.Trained(t, b, methods.LoRAOptions{}), pefttest.TinyData(4, 1), nil, Options{Clip: clip})
+		tr, err := newTrainer(b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(4, 1), nil, plain(Options{Clip: clip}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +350,7 @@ func TestTrainRefused(t *testing.T) {
 		"steps":               {set(ids(1, 2)), nil, Options{Steps: -1}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Run(context.Background(), b, pefttest.Trained(t, b, methods.LoRAOptions{}), test.train, test.eval, test.opt)
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), test.train, test.eval, plain(test.opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
@@ -382,7 +383,7 @@ func TestNonFinite(t *testing.T) {
 			b := pefttest.OpenBase(t, test.model.WriteGGUF(t))
 			dir := t.TempDir()
 			opt := Options{Steps: 20, LR: test.lr, Out: filepath.Join(dir, "out.safetensors")}
-			_, err := Run(context.Background(), b, pefttest.Trained(t, b, methods.LoRAOptions{}), pefttest.TinyData(8, 1), nil, opt)
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(8, 1), nil, plain(opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}

@@ -12,10 +12,10 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
-	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/virtual"
 	"github.com/peftconv/peftconv/peft/eval"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // virtualCases are the runs of methods with virtual tokens, and for how many steps each can be followed to 1e-4.
@@ -54,7 +54,7 @@ func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 		}
 	}
 	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay, Schedule: c.Optimizer.Schedule}
-	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, opt)
+	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestVirtualLogits(t *testing.T) {
 				if kind == "final" {
 					continue
 				}
-				loss, err := eval.Loss(context.Background(), c.baseForCase, []attach.Scaled{{Adapter: a, Scale: 1}}, c.masked(t), 0)
+				loss, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
 				if err != nil || math.Abs(loss.Loss-c.MaskedInit) > 1e-4 {
 					t.Errorf("the masked batch has loss %+v, %v, expected %.6f", loss, err, c.MaskedInit)
 				}
@@ -192,12 +192,12 @@ func jsonFields(t *testing.T, path string) map[string]any {
 // TestSeveralAdapters: a LoRA and two prompts at once, the first prompt first in front of the text.
 func TestSeveralAdapters(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	lora := pefttest.Trained(t, b, methods.LoRAOptions{Rank: 2, Seed: 1})
-	first, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 2, Seed: 1})
+	lora := pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1})
+	first, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 2, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 3, Seed: 2})
+	second, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 3, Seed: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,17 +209,17 @@ func TestSeveralAdapters(t *testing.T) {
 	if want := []int32{-1, -2, -3, -4, -5, 5, 6}; !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
-	joined, err := virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 5, Seed: 2})
+	joined, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 5, Seed: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	copy(joined.Flat, slices.Concat(first.Flat, second.Flat))
 	data := &dataset.Set{Examples: pefttest.TinyData(4, 9).Examples}
-	apart, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}}, data, 0)
+	apart, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}}), pefttest.Data(data), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	together, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: joined, Scale: 1}, {Adapter: lora, Scale: 1}}, data, 0)
+	together, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: joined, Scale: 1}, {Adapter: lora, Scale: 1}}), pefttest.Data(data), 0)
 	if err != nil || math.Abs(apart.Loss-together.Loss) > 1e-6 {
 		t.Errorf("two prompts have loss %.6f, the same in one %+v, %v", apart.Loss, together, err)
 	}

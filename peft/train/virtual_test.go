@@ -16,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/virtual"
 	"github.com/peftconv/peftconv/peft/eval"
 	"github.com/peftconv/peftconv/peft/generate"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
@@ -29,15 +30,15 @@ func TestPrefixOverPermutedRows(t *testing.T) {
 	b, hf := permutedPair(t)
 	data := pefttest.TinyData(6, 4)
 	for _, text := range []string{"", "the cat"} {
-		a, err := virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 5, Text: text, Seed: 2}})
+		a, err := virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 5, Text: text, Seed: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		over, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
+		over, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := eval.Loss(context.Background(), hf, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
+		same, err := eval.Loss(context.Background(), pefttest.Base(hf), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil || math.Abs(over.Loss-same.Loss) > 1e-5 {
 			t.Errorf("text %q: over permuted rows the loss is %.6f, else %+v, %v", text, over.Loss, same, err)
 		}
@@ -57,7 +58,7 @@ func TestPrefixOfText(t *testing.T) {
 		}
 		data.Examples = append(data.Examples, attach.Example{IDs: ids, Loss: loss})
 	}
-	want, err := eval.Loss(context.Background(), b, nil, data, 0)
+	want, err := eval.Loss(context.Background(), pefttest.Base(b), nil, pefttest.Data(data), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,20 +66,20 @@ func TestPrefixOfText(t *testing.T) {
 		e := &data.Examples[i]
 		e.IDs, e.Loss = e.IDs[len(text):], nil
 	}
-	start := virtual.PromptOptions{Text: "the cat"}
+	start := method.PromptTuning{Text: "the cat"}
 	for name, make := range map[string]func() (*attach.Adapter, error){
 		"prompt-tuning": func() (*attach.Adapter, error) { return virtual.NewPromptTuning(b, start) },
 		"prefix-tuning": func() (*attach.Adapter, error) {
-			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: start})
+			return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: start})
 		},
 		"p-tuning-v2, hidden": func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start})
+			return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start})
 		},
 		"p-tuning-v2, kv": func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start, Form: virtual.FormKV})
+			return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start, Form: method.FormKV})
 		},
 		"p-tuning-v2, kept": func() (*attach.Adapter, error) {
-			return collapsed(b)(virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: start}))
+			return collapsed(b)(virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: start}))
 		},
 	} {
 		a, err := make()
@@ -88,7 +89,7 @@ func TestPrefixOfText(t *testing.T) {
 		if a.VirtualTokens() != len(text) {
 			t.Errorf("%s: %d virtual tokens, expected %d", name, a.VirtualTokens(), len(text))
 		}
-		got, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, data, 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil || math.Abs(got.Loss-want.Loss) > 1e-4 {
 			t.Errorf("%s: the loss after the text is %+v, %v, expected %.6f", name, got, err, want.Loss)
 		}
@@ -117,14 +118,14 @@ func TestEncoderIsDropped(t *testing.T) {
 			continue
 		}
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		r, err := Run(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2), Options{Steps: 3, Out: out})
+		r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2), plain(Options{Steps: 3, Out: out}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(a.Tensors) != 1 || a.Tensors[0].Name != virtual.PromptTensor {
 			t.Errorf("%s: %d tensors beginning with %s are left", c.Name, len(a.Tensors), a.Tensors[0].Name)
 		}
-		got, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, pefttest.TinyData(6, 2), 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 		if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 			t.Errorf("%s: the loss is %+v, %v, with what was dropped %.6f", c.Name, got, err, *r.EvalLoss)
 		}
@@ -169,26 +170,26 @@ func TestClassifies(t *testing.T) {
 		words [][]int32
 		rate  float64
 	}{
-		{"head, hidden", virtual.FormHidden, nil, 2e-2}, {"head, kv", virtual.FormKV, nil, 2e-2}, {"words", virtual.FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
+		{"head, hidden", method.FormHidden, nil, 2e-2}, {"head, kv", method.FormKV, nil, 2e-2}, {"words", method.FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, err := virtual.NewPTuningV2(b, virtual.PTuningV2Options{
-				PromptOptions: virtual.PromptOptions{VirtualTokens: 6, Seed: 1}, Form: c.form,
-				Classes: &attach.Classes{Labels: []string{"no", "yes"}, Words: c.words != nil},
+			a, err := virtual.NewPTuningV2(b, method.PTuningV2{
+				PromptTuning: method.PromptTuning{VirtualTokens: 6, Seed: 1}, Form: c.form,
+				Labels: []string{"no", "yes"}, Words: c.words != nil,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "out.safetensors")
 			set := classData(64, c.words)
-			if _, err := Run(context.Background(), b, a, set, classData(32, c.words), Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out}); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, set, classData(32, c.words), plain(Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out})); err != nil {
 				t.Fatal(err)
 			}
 			again, err := attach.Load(out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, set, 0)
+			r, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), pefttest.Data(set), 0)
 			if err != nil || r.Accuracy == nil || *r.Accuracy < 0.9 {
 				t.Fatalf("loss %.4f, accuracy %.2f, %v: expected an accuracy of 0.9 or more", r.Loss, *r.Accuracy, err)
 			}
@@ -198,10 +199,10 @@ func TestClassifies(t *testing.T) {
 			if c.words != nil {
 				return
 			}
-			if _, err := eval.Loss(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, pefttest.TinyData(3, 1), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
+			if _, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), pefttest.Data(pefttest.TinyData(3, 1)), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
 				t.Errorf("data without classes gives %v", err)
 			}
-			if _, err := generate.Run(context.Background(), b, []attach.Scaled{{Adapter: again, Scale: 1}}, "a", generate.Options{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
+			if _, err := generate.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), "a", generate.Options{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
 				t.Errorf("generating gives %v", err)
 			}
 		})
@@ -211,13 +212,13 @@ func TestClassifies(t *testing.T) {
 // TestHeadGradient compares the gradient of a classifier with central differences.
 func TestHeadGradient(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := virtual.NewPTuningV2(b, virtual.PTuningV2Options{
-		PromptOptions: virtual.PromptOptions{VirtualTokens: 3, Seed: 1}, Classes: &attach.Classes{Labels: []string{"no", "yes"}},
+	a, err := virtual.NewPTuningV2(b, method.PTuningV2{
+		PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: 1}, Labels: []string{"no", "yes"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := newTrainer(b, a, classData(4, nil), nil, Options{Steps: 1})
+	tr, err := newTrainer(b, a, classData(4, nil), nil, plain(Options{Steps: 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func TestHeadGradient(t *testing.T) {
 // TestTemplatePrompt has the virtual tokens of a template among the words of a prompt.
 func TestTemplatePrompt(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P*2] {q} [P] is {a}", Hidden: 4})
+	a, err := virtual.NewPTuning(b, method.PTuning{Template: "[P*2] {q} [P] is {a}", Hidden: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestTemplatePrompt(t *testing.T) {
 	if !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
-	r, err := generate.Run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "what", generate.Options{N: 4, IgnoreEOG: true}, nil)
+	r, err := generate.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), "what", generate.Options{N: 4, IgnoreEOG: true}, nil)
 	if err != nil || r.Tokens != 4 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -313,30 +314,30 @@ func TestVirtualOptions(t *testing.T) {
 		want string
 	}{
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: "best"})
+			return virtual.NewPromptTuning(b, method.PromptTuning{Init: "best"})
 		}, `"best" is not known`},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: virtual.PromptInitText})
+			return virtual.NewPromptTuning(b, method.PromptTuning{Init: method.PromptInitText})
 		}, "needs a text"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{Init: virtual.PromptInitRandom, Text: "a"})
+			return virtual.NewPromptTuning(b, method.PromptTuning{Init: method.PromptInitRandom, Text: "a"})
 		}, "the init is random"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: -1})
+			return virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: -1})
 		}, "-1 virtual tokens"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{Projection: true, PromptOptions: virtual.PromptOptions{Text: "a"}})
+			return virtual.NewPrefixTuning(b, method.PrefixTuning{Projection: true, PromptTuning: method.PromptTuning{Text: "a"}})
 		}, "starts at random"},
-		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, virtual.PTuningOptions{Encoder: "gru"}) }, `"gru" is not known`},
-		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "{a}"}) }, "0 virtual tokens"},
+		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, method.PTuning{Encoder: "gru"}) }, `"gru" is not known`},
+		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, method.PTuning{Template: "{a}"}) }, "0 virtual tokens"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPTuning(b, virtual.PTuningOptions{Template: "[P*3]{a}", VirtualTokens: 2})
+			return virtual.NewPTuning(b, method.PTuning{Template: "[P*3]{a}", VirtualTokens: 2})
 		}, "the template has 3"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{Form: "deep"})
+			return virtual.NewPTuningV2(b, method.PTuningV2{Form: "deep"})
 		}, `"deep" is not known`},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{Classes: &attach.Classes{}})
+			return virtual.NewPTuningV2(b, method.PTuningV2{Labels: []string{}})
 		}, "two labels"},
 	} {
 		if _, err := c.make(); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -360,16 +361,16 @@ func TestVirtualOverQuantized(t *testing.T) {
 		make func(b *attach.Base) (*attach.Adapter, error)
 	}{
 		{"prompt-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPromptTuning(b, virtual.PromptOptions{VirtualTokens: 4, Seed: 3})
+			return virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 4, Seed: 3})
 		}},
 		{"prefix-tuning", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPrefixTuning(b, virtual.PrefixOptions{PromptOptions: virtual.PromptOptions{VirtualTokens: 4, Seed: 3}})
+			return virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}})
 		}},
 		{"p-tuning", 3e-3, func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPTuning(b, virtual.PTuningOptions{VirtualTokens: 4, Hidden: 32, Seed: 3})
+			return virtual.NewPTuning(b, method.PTuning{VirtualTokens: 4, Hidden: 32, Seed: 3})
 		}},
 		{"p-tuning-v2", 1e-1, func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPTuningV2(b, virtual.PTuningV2Options{PromptOptions: virtual.PromptOptions{VirtualTokens: 4, Seed: 3}})
+			return virtual.NewPTuningV2(b, method.PTuningV2{PromptTuning: method.PromptTuning{VirtualTokens: 4, Seed: 3}})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -379,7 +380,7 @@ func TestVirtualOverQuantized(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := Run(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), Options{Steps: 40, BatchTokens: 512, LR: c.rate})
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), plain(Options{Steps: 40, BatchTokens: 512, LR: c.rate}))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -4,11 +4,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // placement is where the flags put an adapter; what was not given is the method's choice.
-func (f *Flags) placement() peft.Placement {
-	p := peft.Placement{Layers: f.layers, Seed: f.Seed}
+func (f *Flags) placement() method.Placement {
+	p := method.Placement{Layers: f.layers, Seed: f.Seed}
 	if f.flagSet.Changed("targets") {
 		p.Targets = f.targets
 	}
@@ -27,7 +28,7 @@ func init() { register(20, ia3Method) }
 
 // ia3Method is (IA)³.
 func ia3Method() *Method {
-	var opt peft.IA3Options
+	var opt method.IA3
 	return &Method{
 		name: "ia3", short: "a factor for each output of k_proj and v_proj and each input of down_proj",
 		shared: qatMethods("targets", "layers"),
@@ -37,7 +38,7 @@ func ia3Method() *Method {
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement = f.placement()
-			return peft.NewIA3(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }
@@ -50,7 +51,7 @@ func lnTuningMethod() *Method {
 		shared: []string{"targets", "layers"},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			p := f.placement()
-			return peft.NewLNTuning(b, peft.NormOptions{Targets: p.Targets, Layers: p.Layers})
+			return peft.New(b, method.LNTuning{Targets: p.Targets, Layers: p.Layers})
 		},
 	}
 }
@@ -62,7 +63,7 @@ func bitFitMethod() *Method {
 		name: "bitfit", short: "a bias for each output of the linear maps",
 		shared: []string{"targets", "layers"},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
-			return peft.NewBitFit(b, peft.BitFitOptions{Placement: f.placement()})
+			return peft.New(b, method.BitFit{Placement: f.placement()})
 		},
 	}
 }
@@ -75,7 +76,7 @@ func lohaMethod() *Method {
 		name: "loha", short: "the element-wise product of two low-rank changes, of a rank up to the square of --rank",
 		shared: qatMethods("rank", "alpha", "targets", "layers"),
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
-			return peft.NewLoHa(b, peft.LoHaOptions{Placement: f.placement(), Rank: f.rank, Alpha: f.alpha})
+			return peft.New(b, method.LoHa{Placement: f.placement(), Rank: f.rank, Alpha: f.alpha})
 		},
 	}
 }
@@ -84,7 +85,7 @@ func init() { register(60, lokrMethod) }
 
 // lokrMethod is the low-rank Kronecker product.
 func lokrMethod() *Method {
-	var opt peft.LoKrOptions
+	var opt method.LoKr
 	return &Method{
 		name: "lokr", short: "the Kronecker product of two small matrices",
 		shared: qatMethods("rank", "alpha", "targets", "layers"),
@@ -94,7 +95,7 @@ func lokrMethod() *Method {
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement, opt.Rank, opt.Alpha = f.placement(), f.rank, f.alpha
-			return peft.NewLoKr(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }
@@ -103,7 +104,7 @@ func init() { register(70, veraMethod) }
 
 // veraMethod is vectors on shared random matrices.
 func veraMethod() *Method {
-	var opt peft.VeRAOptions
+	var opt method.VeRA
 	return &Method{
 		name: "vera", short: "vectors on two random matrices that all weights share (--rank is 256 by default)",
 		shared: qatMethods("rank", "dropout", "targets", "layers"),
@@ -113,7 +114,7 @@ func veraMethod() *Method {
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement, opt.Rank, opt.Dropout = f.placement(), f.givenRank(), f.dropout
-			return peft.NewVeRA(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }
@@ -122,7 +123,7 @@ func init() { register(80, oftMethod) }
 
 // oftMethod is orthogonal fine-tuning.
 func oftMethod() *Method {
-	var opt peft.OFTOptions
+	var opt method.OFT
 	return &Method{
 		name: "oft", short: "a rotation of the inputs, in blocks",
 		shared: qatMethods("targets", "layers"),
@@ -135,7 +136,7 @@ func oftMethod() *Method {
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement = f.placement()
-			return peft.NewOFT(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }
@@ -144,7 +145,7 @@ func init() { register(90, adaloraMethod) }
 
 // adaloraMethod is LoRA with ranks that are allocated in training.
 func adaloraMethod() *Method {
-	var opt peft.AdaLoRAOptions
+	var opt method.AdaLoRA
 	return &Method{
 		name: "adalora", short: "LoRA whose ranks, --rank on average, go to where they matter most",
 		shared: qatMethods("rank", "alpha", "dropout", "targets", "layers"),
@@ -162,7 +163,7 @@ func adaloraMethod() *Method {
 					*p = -1 // none, which is not the option's default
 				}
 			}
-			return peft.NewAdaLoRA(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }

@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 func init() { register(10, loraMethod) }
@@ -26,10 +28,9 @@ func loraMethod() *Method {
 
 // loraFlags are the flags of LoRA alone.
 type loraFlags struct {
-	options       peft.LoRAOptions
+	options       method.LoRA
 	ranks, alphas []string // patterns
 	tokens        []string
-	original      string
 	rankPattern   map[string]int
 	alphaPattern  map[string]float64
 }
@@ -38,11 +39,13 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	opt := &o.options
 	fs.BoolVar(&opt.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
 	fs.BoolVar(&opt.DoRA, "dora", false, "DoRA: also train the norms of the weights' rows")
-	fs.StringVar(&opt.Init, "init", peft.InitKaiming, "how the matrices are initialized: `INIT` "+strings.Join(peft.Inits, ", "))
-	fs.StringVar(&o.original, "original", "", "for --init loftq: the model that the base was quantized from, a GGUF `FILE` or a Hugging Face directory")
+	fs.StringVar(&opt.Init, "init", method.InitKaiming, "how the matrices are initialized: `INIT` "+
+		""+strings.Join(method.Inits, ", "))
+	fs.StringVar(&opt.Original, "original", "", "for --init loftq: the model that the base was quantized from, a "+
+		"GGUF `FILE` or a Hugging Face directory")
 	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
 	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil, "other alphas for single weights, `NAME=ALPHA`, separated by commas")
-	fs.StringVar(&opt.Bias, "bias", peft.BiasNone, "also train biases of the base: `WHICH` is none, lora_only or all")
+	fs.StringVar(&opt.Bias, "bias", method.BiasNone, "also train biases of the base: `WHICH` is none, lora_only or all")
 	fs.BoolVar(&opt.Norms, "train-norms", false, "also train the weights of all norms")
 	fs.StringSliceVar(&opt.Save, "train-whole", nil, "also train whole tensors: `WHAT` is embed_tokens, lm_head or both")
 	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "also train the embeddings of single tokens: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
@@ -51,11 +54,11 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 func (o *loraFlags) check(f *Flags) error {
 	opt := &o.options
 	switch {
-	case !slices.Contains(peft.Inits, opt.Init):
-		return fmt.Errorf("--init: %q is not known, expected %s", opt.Init, strings.Join(peft.Inits, ", "))
-	case (opt.Init == peft.InitLoftQ) != (o.original != ""):
+	case !slices.Contains(method.Inits, opt.Init):
+		return fmt.Errorf("--init: %q is not known, expected %s", opt.Init, strings.Join(method.Inits, ", "))
+	case (opt.Init == method.InitLoftQ) != (opt.Original != ""):
 		return errors.New("--init loftq and --original go together")
-	case !slices.Contains([]string{peft.BiasNone, peft.BiasLoRA, peft.BiasAll}, opt.Bias):
+	case !slices.Contains([]string{method.BiasNone, method.BiasLoRA, method.BiasAll}, opt.Bias):
 		return fmt.Errorf("--bias: %q is not known, expected none, lora_only or all", opt.Bias)
 	}
 	var err error
@@ -66,7 +69,7 @@ func (o *loraFlags) check(f *Flags) error {
 	if o.alphaPattern, err = patterns(o.alphas, parse); err != nil {
 		return fmt.Errorf("--alpha-pattern: %w", err)
 	}
-	if f.QAT.on() && (opt.Bias != peft.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
+	if f.QAT.on() && (opt.Bias != method.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
 		return errors.New("--qat trains the blocks of linear maps: --bias and --train-… cannot be combined with it")
 	}
 	return f.QAT.check(f, o.plain())
@@ -74,7 +77,7 @@ func (o *loraFlags) check(f *Flags) error {
 
 // plain reports whether the adapter consists only of pairs of one rank whose change is zero at first.
 func (o *loraFlags) plain() bool {
-	return !o.options.DoRA && o.options.Init == peft.InitKaiming && o.ranks == nil && o.alphas == nil
+	return !o.options.DoRA && o.options.Init == method.InitKaiming && o.ranks == nil && o.alphas == nil
 }
 
 // patterns reads NAME=VALUE entries.
@@ -105,13 +108,11 @@ func (o *loraFlags) adapter(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 	if opt.TokenIDs, err = tokenIDs(b, o.tokens); err != nil {
 		return nil, fmt.Errorf("--train-tokens: %w", err)
 	}
-	if o.original != "" {
-		if opt.Original, err = peft.OpenBase(o.original); err != nil {
-			return nil, fmt.Errorf("--original: %w", err)
-		}
-		defer opt.Original.Close()
+	a, err := peft.New(b, opt)
+	if errors.Is(err, attach.ErrNoInit) {
+		err = fmt.Errorf("--original: %w", err)
 	}
-	return peft.NewLoRA(b, opt)
+	return a, err
 }
 
 // tokenIDs are the ids of tokens that are given by id or by their text in the vocabulary.
@@ -122,10 +123,10 @@ func tokenIDs(b *peft.Base, tokens []string) ([]int32, error) {
 			ids = append(ids, int32(id))
 			continue
 		}
-		if b.Tokenizer == nil {
-			return nil, fmt.Errorf("%q is no id, and %s has no tokenizer", token, b.Path)
+		encoded, err := b.Tokenize(token)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no id, and %w", token, err)
 		}
-		encoded := b.Tokenizer.Encode(token, true)
 		if len(encoded) != 1 {
 			return nil, fmt.Errorf("%q is not one token of the vocabulary but %d; \"peftconv edit --add-token\" writes a model in which it is one", token, len(encoded))
 		}

@@ -179,8 +179,8 @@ func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
 	if err == nil {
 		err = f.QAT.apply(b, a, f.Seed)
 	}
-	if err == nil && a.Config.Classes == nil {
-		a.Config.Classes = f.Classes()
+	if err == nil {
+		a.SetClasses(f.Classes())
 	}
 	return a, err
 }

@@ -4,12 +4,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 func init() { register(120, prefixMethod) }
 
 func prefixMethod() *Method {
-	var opt peft.PrefixOptions
+	var opt method.PrefixTuning
 	return &Method{
 		name: "prefix-tuning", short: "keys and values before the attention of every layer",
 		shared: []string{"virtual-tokens", "prompt-text", "encoder-hidden"},
@@ -21,11 +22,11 @@ func prefixMethod() *Method {
 		},
 		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text, opt.EncoderHidden = f.virtualTokens, f.promptText, f.encoderHidden
-			return opt.Check()
+			return peft.CheckOptions(opt)
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Seed = f.Seed
-			return peft.NewPrefixTuning(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }

@@ -4,12 +4,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 func init() { register(110, promptMethod) }
 
 func promptMethod() *Method {
-	var opt peft.PromptOptions
+	var opt method.PromptTuning
 	return &Method{
 		name: "prompt-tuning", short: "virtual tokens before the input",
 		shared: []string{"virtual-tokens", "prompt-text"},
@@ -19,11 +20,11 @@ func promptMethod() *Method {
 		},
 		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText
-			return opt.Check()
+			return peft.CheckOptions(opt)
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Seed = f.Seed
-			return peft.NewPromptTuning(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }

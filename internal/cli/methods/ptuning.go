@@ -7,27 +7,29 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 func init() { register(130, pTuningMethod) }
 
 func pTuningMethod() *Method {
-	var opt peft.PTuningOptions
+	var opt method.PTuning
 	return &Method{
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
 		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Encoder, "encoder", peft.EncoderLSTM, "the network that produces virtual tokens in training: `ENCODER` lstm or mlp")
+			fs.StringVar(&opt.Encoder, "encoder", method.EncoderLSTM, "the network that produces virtual tokens in "+
+				"training: `ENCODER` lstm or mlp")
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},
 		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Hidden, opt.Template = f.virtualTokens, f.encoderHidden, f.Template
-			return opt.Check()
+			return peft.CheckOptions(opt)
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Seed = f.Seed
-			return peft.NewPTuning(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }
@@ -35,13 +37,14 @@ func pTuningMethod() *Method {
 func init() { register(140, pTuningV2Method) }
 
 func pTuningV2Method() *Method {
-	var opt peft.PTuningV2Options
+	var opt method.PTuningV2
 	var classifier string
 	return &Method{
 		name: "p-tuning-v2", short: "learned vectors at every block's input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Form, "form", peft.FormHidden, "what is learned: `FORM` hidden (vectors at each block's input, of "+
+			fs.StringVar(&opt.Form, "form", method.FormHidden, "what is learned: `FORM` hidden (vectors at each "+
+				"block's input, of "+
 				"which it makes keys and values) or kv (keys and values)")
 			fs.StringVar(&opt.Init, "hidden-init", "", "how they are initialized: `INIT` random, sampled-vocab (the model's own for random "+
 				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
@@ -56,14 +59,14 @@ func pTuningV2Method() *Method {
 			if f.flagSet.Changed("classifier") && f.Classes() == nil {
 				return errors.New("--classifier: needs --task classify")
 			}
-			return opt.Check()
+			return peft.CheckOptions(opt)
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
-			opt.Seed, opt.Classes = f.Seed, f.Classes()
-			if opt.Classes != nil {
-				opt.Classes.Words = classifier == "words"
+			opt.Seed = f.Seed
+			if c := f.Classes(); c != nil {
+				opt.Labels, opt.LabelField, opt.Words = c.Labels, c.Field, classifier == "words"
 			}
-			return peft.NewPTuningV2(b, opt)
+			return peft.New(b, opt)
 		},
 	}
 }

@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // qatOff is the value of --qat that trains an ordinary adapter.
@@ -25,7 +27,8 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.channels, "qat", qatOff, "train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
 		"methods other than plain LoRA have code, row and auto")
-	fs.StringVar(&f.dither, "qat-dither", peft.DitherUniform, "where a weight goes over to the next level with --qat code: `WHERE` is uniform (each elsewhere, so that small "+
+	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "where a weight goes over to the next level with "+
+		"--qat code: `WHERE` is uniform (each elsewhere, so that small "+
 		"changes move some) or none (half-way)")
 	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
 		"Hugging Face directory")
@@ -40,7 +43,7 @@ func (f *QATFlags) on() bool { return f.channels != qatOff }
 // check checks the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
 func (f *QATFlags) check(m *Flags, plain bool) error {
 	if !f.on() {
-		if f.dither != peft.DitherUniform {
+		if f.dither != method.DitherUniform {
 			return errors.New("--qat-dither: needs --qat")
 		}
 		if f.Latent != "" {
@@ -48,20 +51,21 @@ func (f *QATFlags) check(m *Flags, plain bool) error {
 		}
 		return nil
 	}
-	channels, err := peft.ParseChannels(f.channels)
+	channels, err := attach.ParseChannels(f.channels)
 	if err != nil {
 		return fmt.Errorf("--qat: %w", err)
 	}
 	switch {
-	case f.Latent != "" && channels != nil && !slices.Contains(channels, peft.ChannelCode):
+	case f.Latent != "" && channels != nil && !slices.Contains(channels, method.ChannelCode):
 		return fmt.Errorf("--latent: gives the master weights of the channel code, which --qat %s does not have", f.channels)
-	case f.dither != peft.DitherNone && f.dither != peft.DitherUniform:
-		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, peft.DitherNone, peft.DitherUniform)
+	case f.dither != method.DitherNone && f.dither != method.DitherUniform:
+		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, method.DitherNone,
+			method.DitherUniform)
 	case m.dropout > 0:
 		return errors.New("--dropout: cannot be combined with --qat, where the change is part of the weights and has no input of its own")
 	case plain || channels == nil:
 		return nil
-	case len(channels) > 1 || !slices.Contains([]string{peft.ChannelCode, peft.ChannelRow}, channels[0]):
+	case len(channels) > 1 || !slices.Contains([]string{method.ChannelCode, method.ChannelRow}, channels[0]):
 		return fmt.Errorf("--qat %s: is for plain LoRA pairs only (--method lora without --dora, --init and patterns); choose code, row or auto", f.channels)
 	}
 	return nil
@@ -80,9 +84,9 @@ func refusesQAT(method string) string {
 
 // pairs makes an untrained adapter of plain LoRA pairs.
 func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, error) {
-	opt := peft.QATOptions{
+	opt := method.QAT{
 		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
-		Latent: f.Latent != "",
+		Master: f.Latent != "",
 	}
 	if opt.Alpha == 0 {
 		opt.Alpha = 2 * float64(m.rank)
@@ -90,13 +94,14 @@ func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, er
 	if rslora {
 		opt.Alpha *= math.Sqrt(float64(m.rank))
 	}
-	return peft.NewQAT(b, opt)
+	return peft.New(b, opt)
 }
 
 // apply turns on quantization-aware training for an adapter of any other method.
 func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
-	if !f.on() || a.Config.Method == peft.MethodQAT {
+	if !f.on() || a.Quantized() {
 		return nil
 	}
-	return a.TrainOnGrid(b, peft.GridOptions{Channels: f.channels, Dither: f.dither, Seed: seed, Latent: f.Latent != ""})
+	return a.TrainQuantized(b, method.Quantized{Channels: f.channels, Dither: f.dither, Seed: seed,
+		Master: f.Latent != ""})
 }

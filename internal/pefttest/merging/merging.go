@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/peft/merge"
 )
 
@@ -13,7 +14,7 @@ import (
 func Into(t *testing.T, b *attach.Base, opt merge.Options, adapters ...attach.Scaled) (string, *merge.Report) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
-	report, err := merge.Run(context.Background(), b, adapters, out, opt)
+	report, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled(adapters), out, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

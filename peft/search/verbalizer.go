@@ -1,4 +1,4 @@
-package discrete
+package search
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ type Label struct {
 	Words []string `json:"words"`
 }
 
-// Verbalizer assigns words to labels.
+// Verbalizer says which words answer for which label.
 type Verbalizer []Label
 
 // ParseVerbalizer reads items such as "positive=great|good". A label without an item is its own word. Errors: fewer

@@ -1,4 +1,4 @@
-package attach
+package train
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Values of TrainOptions.Precision: how the numbers that go into products with frozen matrices are rounded. Adapters,
+// Values of Options.Precision: how the numbers that go into products with frozen matrices are rounded. Adapters,
 // norms, attention, loss and all sums are float32 with each of them.
 const (
 	PrecisionF32  = "f32"  // not at all
