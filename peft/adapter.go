@@ -68,7 +68,7 @@ func (a *Adapter) CheckFit(b *Base) error {
 // one of its method. Errors say why a method cannot be trained so, and which weight has nothing to move. Plain LoRA
 // pairs have more channels as method.QAT.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
-	return a.adapter.TrainOnGrid(b.base, opt)
+	return a.adapter.TrainQuantized(b.base, opt)
 }
 
 // Method is the name of the adapter's method, as the options of package method have it: "lora", "prefix-tuning", …. An
@@ -80,7 +80,7 @@ func (a *Adapter) PEFTType() string { return a.adapter.Config.Method }
 
 // Quantized reports whether the adapter is quantization-aware: it trains blocks of its base.
 func (a *Adapter) Quantized() bool {
-	return a.adapter.Config.Grid != nil || a.adapter.Config.Method == methods.MethodQAT
+	return a.adapter.Config.Quantized != nil || a.adapter.Config.Method == methods.MethodQAT
 }
 
 // InPEFT reports whether HF PEFT has the adapter's method, and so loads the directory that SaveDir writes.

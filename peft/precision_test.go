@@ -160,9 +160,9 @@ func quantizedDemo(t *testing.T, typ string) string {
 	return to
 }
 
-// TestPrecisionOnTheGrid: with products in fewer bits too, training on the grid of a quantized base follows that in float32, and
+// TestPrecisionQuantized: with products in fewer bits too, quantization-aware training follows that in float32, and
 // merging writes what was trained.
-func TestPrecisionOnTheGrid(t *testing.T) {
+func TestPrecisionQuantized(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

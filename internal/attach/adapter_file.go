@@ -32,7 +32,7 @@ const (
 	MetaTraining     = "peftconv.training"
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
-	MetaGrid         = "peftconv.qat"
+	MetaQuantized    = "peftconv.qat"
 	metaMaster       = "peftconv.latent"
 	MetaCheckpoint   = "peftconv.checkpoint"
 )
@@ -79,12 +79,12 @@ func (a *Adapter) Metadata() (map[string]string, error) {
 		}
 		meta[metaClasses] = string(classes)
 	}
-	if a.Config.Grid != nil {
-		grid, err := json.Marshal(a.Config.Grid)
+	if a.Config.Quantized != nil {
+		settings, err := json.Marshal(a.Config.Quantized)
 		if err != nil {
 			return nil, err
 		}
-		meta[MetaGrid] = string(grid)
+		meta[MetaQuantized] = string(settings)
 	}
 	if o.Training != nil {
 		training, err := json.Marshal(o.Training)
@@ -304,7 +304,7 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 			return nil, fmt.Errorf("metadata %s: %w", metaClasses, err)
 		}
 	}
-	if err := a.Config.ReadGrid(f.Metadata[MetaGrid]); err != nil {
+	if err := a.Config.ReadQuantized(f.Metadata[MetaQuantized]); err != nil {
 		return nil, err
 	}
 	if err := a.ReadOrigin(f.Metadata); err != nil {
@@ -400,12 +400,12 @@ func HashAdapter(a *Adapter) (string, error) {
 	}
 	h := sha256.New()
 	h.Write(config)
-	if a.Config.Grid != nil {
-		grid, err := json.Marshal(a.Config.Grid)
+	if a.Config.Quantized != nil {
+		settings, err := json.Marshal(a.Config.Quantized)
 		if err != nil {
 			return "", err
 		}
-		h.Write(grid)
+		h.Write(settings)
 	}
 	for _, p := range a.Tensors {
 		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)

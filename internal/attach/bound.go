@@ -53,8 +53,8 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 	if err != nil {
 		return nil, err
 	}
-	if a.Config.Grid != nil {
-		if at, err = onGrid(b, at, a.Config.Grid, training); err != nil {
+	if a.Config.Quantized != nil {
+		if at, err = newQuantized(b, at, a.Config.Quantized, training); err != nil {
 			return nil, fmt.Errorf("adapter: %w", err)
 		}
 	}

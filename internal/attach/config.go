@@ -52,8 +52,8 @@ type Config struct {
 	// Classes are what the adapter classifies into, nil where it does not; kept like Template.
 	Classes *Classes
 
-	// Grid says that the adapter is one on the grid of its base's blocks; nil where it is not. Kept like Template.
-	Grid *Grid
+	// Quantized says that the adapter is quantization-aware; nil where it is not. Kept like Template.
+	Quantized *Quantized
 
 	Settings Settings // what the method is configured by, where it is not LoRA; the fields from Rank on are LoRA's
 }

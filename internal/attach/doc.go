@@ -16,6 +16,6 @@
 //
 // # Quantization-aware training
 //
-// An adapter with a [Grid] trains what merging will write: its changes are rounded onto the base's own blocks after each step
+// An adapter with a [Quantized] trains what merging will write: its changes are rounded onto the base's own blocks after each step
 // (package requant), and the forward pass multiplies with these blocks.
 package attach

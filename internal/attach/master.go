@@ -98,8 +98,8 @@ func (a *Adapter) masterIdentity() string {
 	if s, ok := a.Config.Settings.(masterSettings); ok {
 		return s.MasterIdentity()
 	}
-	if a.Config.Grid != nil {
-		return a.Config.Grid.Master
+	if a.Config.Quantized != nil {
+		return a.Config.Quantized.Master
 	}
 	return ""
 }

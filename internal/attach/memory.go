@@ -12,7 +12,7 @@ type groupMethod interface{ SumsGroups() }
 // largest matrix at a time.
 func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	_, own := a.Method.(groupMethod)
-	if !own && a.Config.Grid == nil {
+	if !own && a.Config.Quantized == nil {
 		return 0
 	}
 	largest, widest := 0, 0

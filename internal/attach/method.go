@@ -119,8 +119,8 @@ func (a *Adapter) InPEFT() bool {
 
 // Describe says what the adapter is in few words: "LoRA of rank 8 on 35 weights".
 func (a *Adapter) Describe() string {
-	if a.Config.Grid != nil {
-		return a.Method.Describe() + ", on the grid of the base's blocks"
+	if a.Config.Quantized != nil {
+		return a.Method.Describe() + ", quantization-aware"
 	}
 	return a.Method.Describe()
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Grid says how an adapter of an ordinary method is one on the grid of a quantized base: the forward pass multiplies with
+// Quantized says how an adapter of an ordinary method is trained quantization-aware: the forward pass multiplies with
 // blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
-type Grid struct {
+type Quantized struct {
 	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
 	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
 	Seed     uint64 `json:"seed"`                    // of the dither
@@ -25,83 +25,83 @@ type Grid struct {
 	Apart bool `json:"start_apart,omitempty"`
 }
 
-func (g *Grid) Check() error {
+func (q *Quantized) Check() error {
 	switch {
-	case g.Channels == ChannelScale || g.Channels == ChannelOffset:
-		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
-	case !slices.Contains([]string{QATAuto, ChannelCode, ChannelRow}, g.Channels):
-		if _, err := ParseChannels(g.Channels); err != nil {
+	case q.Channels == ChannelScale || q.Channels == ChannelOffset:
+		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
+	case !slices.Contains([]string{QATAuto, ChannelCode, ChannelRow}, q.Channels):
+		if _, err := ParseChannels(q.Channels); err != nil {
 			return err
 		}
-		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", g.Channels, ChannelCode, ChannelRow, QATAuto)
+		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
 	}
-	return CheckDither(g.Dither)
+	return CheckDither(q.Dither)
 }
 
-// ReadGrid reads what the metadata of an adapter's file say; "" is no grid.
-func (c *Config) ReadGrid(text string) error {
+// ReadQuantized reads what the metadata of an adapter's file say; "" is an adapter that is not quantization-aware.
+func (c *Config) ReadQuantized(text string) error {
 	if text == "" {
 		return nil
 	}
-	c.Grid = &Grid{}
-	if err := json.Unmarshal([]byte(text), c.Grid); err != nil {
-		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
+	c.Quantized = &Quantized{}
+	if err := json.Unmarshal([]byte(text), c.Quantized); err != nil {
+		return fmt.Errorf("metadata %s: %w", MetaQuantized, err)
 	}
-	if err := c.Grid.Check(); err != nil {
-		return fmt.Errorf("metadata %s: %w", MetaGrid, err)
+	if err := c.Quantized.Check(); err != nil {
+		return fmt.Errorf("metadata %s: %w", MetaQuantized, err)
 	}
 	return nil
 }
 
-// SameGrid reports a checkpoint that was made with another grid.
-func (c *Config) SameGrid(saved string) error {
+// SameQuantized reports a checkpoint that was trained by other settings.
+func (c *Config) SameQuantized(saved string) error {
 	var then Config
-	if err := then.ReadGrid(saved); err != nil {
+	if err := then.ReadQuantized(saved); err != nil {
 		return err
 	}
 	switch {
-	case (then.Grid == nil) != (c.Grid == nil):
+	case (then.Quantized == nil) != (c.Quantized == nil):
 		return errors.New("of the run and this one only one is quantization-aware")
-	case c.Grid != nil && *then.Grid != *c.Grid:
-		return fmt.Errorf("the run requantized by %+v, this one by %+v", *then.Grid, *c.Grid)
+	case c.Quantized != nil && *then.Quantized != *c.Quantized:
+		return fmt.Errorf("the run requantized by %+v, this one by %+v", *then.Quantized, *c.Quantized)
 	}
 	return nil
 }
 
-// TrainOnGrid makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
-// it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's grid;
+// TrainQuantized makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
+// it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's blocks;
 // gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
 // say why a method cannot be trained so, and which weight has nothing to move.
-func (a *Adapter) TrainOnGrid(b *Base, opt method.Quantized) error {
-	g := &Grid{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
-	if g.Channels == "" {
-		g.Channels = QATAuto
+func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
+	q := &Quantized{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
+	if q.Channels == "" {
+		q.Channels = QATAuto
 	}
-	if g.Dither == "" {
-		g.Dither = DitherUniform
+	if q.Dither == "" {
+		q.Dither = DitherUniform
 	}
-	if err := g.Check(); err != nil {
+	if err := q.Check(); err != nil {
 		return fmt.Errorf("new adapter: %w", err)
 	}
-	a.Config.Grid = g
+	a.Config.Quantized = q
 	bound, err := a.Bind(b)
 	if err == nil && opt.Master {
 		linears, _ := b.withCodes(bound.Effect.Blocks)
-		if g.Master, err = b.IdentifyMaster(linears); err == nil {
+		if q.Master, err = b.IdentifyMaster(linears); err == nil {
 			a.Origin.Master = Absolute(b.Master.Path)
 		}
 	}
 	if err != nil {
-		a.Config.Grid = nil
+		a.Config.Quantized = nil
 		return fmt.Errorf("quantization-aware training: %w", err)
 	}
 	return nil
 }
 
-// onGrid puts an attachment onto the grid of a base.
-func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error) {
+// newQuantized wraps an attachment so that its changes are rounded to blocks of a base.
+func newQuantized(b *Base, inner Attachment, q *Quantized, trained bool) (Attachment, error) {
 	effect := inner.Effect()
-	at := &gridAttachment{Hooks: inner, inner: effect, sites: map[*model.Linear]*gridSite{}, trained: trained}
+	at := &quantizedAttachment{Hooks: inner, inner: effect, sites: map[*model.Linear]*quantizedSite{}, trained: trained}
 	if err := onlyLinears(b, &effect); err != nil {
 		return nil, err
 	}
@@ -111,21 +111,21 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		if !ok {
 			continue
 		}
-		channel, err := g.channelOf(l, &c)
+		channel, err := q.channelOf(l, &c)
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{byRows: channel == ChannelRow}
+		s := &quantizedSite{byRows: channel == ChannelRow}
 		var rounding requant.Rounding // of rows: codes stay
 		if !s.byRows {
-			rounding = RoundingOf(g.Dither, g.Seed, l.Module)
+			rounding = RoundingOf(q.Dither, q.Seed, l.Module)
 		}
 		s.Blocks = requant.NewBlocks(l, rounding)
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
-	if g.Master != "" {
-		return at, b.AttachMaster(g.Master, at.blocks)
+	if q.Master != "" {
+		return at, b.AttachMaster(q.Master, at.blocks)
 	}
 	return at, nil
 }
@@ -158,15 +158,15 @@ func onlyLinears(b *Base, e *Effect) error {
 }
 
 // channelOf is what of a weight's blocks takes up a change.
-func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
+func (q *Quantized) channelOf(l *model.Linear, c *Change) (string, error) {
 	rows := c.ScalesRows()
 	t := l.W.Type
 	switch {
-	case g.Channels == ChannelRow && !rows:
+	case q.Channels == ChannelRow && !rows:
 		return "", fmt.Errorf("tensor %s: its change is more than factors of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
-	case g.Channels == ChannelRow && !quant.HasScales(t):
+	case q.Channels == ChannelRow && !quant.HasScales(t):
 		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t, ChannelCode)
-	case rows && g.Channels != ChannelCode && quant.HasScales(t):
+	case rows && q.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasCodes(t):
 		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no codes of their own, as the "+

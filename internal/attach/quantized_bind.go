@@ -10,27 +10,27 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
+// quantizedAttachment is an adapter of an ordinary method bound to a base, trained quantization-aware. The forward pass multiplies with the
 // requantized blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
-type gridAttachment struct {
+type quantizedAttachment struct {
 	model.Hooks        // of the method
 	inner       Effect // likewise
-	sites       map[*model.Linear]*gridSite
-	order       []*gridSite
+	sites       map[*model.Linear]*quantizedSite
+	order       []*quantizedSite
 	blocks      []*requant.Blocks // of the sites, in their order
 	trained     bool
 	unread      []float32 // values of results that nobody reads
 }
 
 // Effect is the method's with the requantized blocks in the place of its changes.
-func (at *gridAttachment) Effect() Effect {
+func (at *quantizedAttachment) Effect() Effect {
 	e := at.inner
 	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks
 	return e
 }
 
-// gridSite is one matrix that is requantized.
-type gridSite struct {
+// quantizedSite is one matrix that is requantized.
+type quantizedSite struct {
 	requant.Blocks
 	byRows bool      // the change is factors of rows, which the scales take up
 	change Change    // with the present values
@@ -38,7 +38,7 @@ type gridSite struct {
 }
 
 // stepped rounds the weights that the method now makes.
-func (at *gridAttachment) stepped(step, steps int) {
+func (at *quantizedAttachment) stepped(step, steps int) {
 	if at.inner.Stepped != nil {
 		at.inner.Stepped(step, steps)
 	}
@@ -54,7 +54,7 @@ func (at *gridAttachment) stepped(step, steps int) {
 }
 
 // shiftBiases takes up what the method does to biases.
-func (at *gridAttachment) shiftBiases(changes []VectorChange) {
+func (at *quantizedAttachment) shiftBiases(changes []VectorChange) {
 	for _, c := range changes {
 		base := c.Base()
 		if s := at.sites[c.Linear]; s != nil && base != nil {
@@ -67,7 +67,7 @@ func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 }
 
 // Weights is the matrix with its requantized blocks.
-func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
+func (at *quantizedAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	if s := at.sites[l]; s != nil {
 		return &s.Requantized
 	}
@@ -75,7 +75,7 @@ func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matri
 }
 
 // Input leaves the inputs of requantized blocks as they are.
-func (at *gridAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *quantizedAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	if at.sites[l] != nil {
 		return x
 	}
@@ -83,7 +83,7 @@ func (at *gridAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matr
 }
 
 // Beside is none where blocks are requantized.
-func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
+func (at *quantizedAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
 	}
@@ -91,7 +91,7 @@ func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
 }
 
 // Linear records what backward needs for the gradients of the method's tensors.
-func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+func (at *quantizedAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	s := at.sites[l]
 	if s == nil {
 		return at.Hooks.Linear(t, l, x, y)
@@ -111,7 +111,7 @@ func (at *gridAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogr
 
 // beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far as the
 // gradients of the method's tensors depend on it.
-func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
+func (at *quantizedAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
 	changed := at.Hooks.Input(t, l, &l.W, in)
 	var y *autograd.Tensor
@@ -128,7 +128,7 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 }
 
 // changes are the differences between the requantized blocks and those of the base.
-func (at *gridAttachment) changes() map[*model.Linear]Change {
+func (at *quantizedAttachment) changes() map[*model.Linear]Change {
 	all := make(map[*model.Linear]Change, len(at.sites))
 	for l, s := range at.sites {
 		all[l] = Change{AddRows: s.AddRows, Exact: &s.change}
@@ -137,7 +137,7 @@ func (at *gridAttachment) changes() map[*model.Linear]Change {
 }
 
 // requantize makes the blocks of all rows.
-func (s *gridSite) requantize() {
+func (s *quantizedSite) requantize() {
 	cols := s.Base.Cols
 	requant.EachPiece(s.Base.Rows, func(r0, r1 int, m *requant.Scratch) {
 		if s.byRows {
@@ -155,7 +155,7 @@ func (s *gridSite) requantize() {
 }
 
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *gridSite) scaleRow(r int, factor float32, m *requant.Scratch) {
+func (s *quantizedSite) scaleRow(r int, factor float32, m *requant.Scratch) {
 	m.Scales(s.Base, r)
 	for g := range m.Scale {
 		m.Scale[g] *= factor

@@ -298,7 +298,7 @@ func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.Config.Dropout)}
 	for i, l := range linears {
 		s := newLoRASite(l, &m.Modules[i], values, grads, strength)
-		s.halves = m.Config.Grid != nil && m.Config.Grid.Apart
+		s.halves = m.Config.Quantized != nil && m.Config.Quantized.Apart
 		at.add(l, s)
 	}
 	at.extras, err = m.Extras.bind(b, values, grads, float32(strength))
@@ -324,7 +324,7 @@ type loraSite struct {
 	scale     float32          // of B·A
 	strength  float32          // of the whole effect
 	embedding bool             // the pair is that of an embedding table
-	halves    bool             // the second half of the pair is what it started from, less (see Grid.Apart)
+	halves    bool             // the second half of the pair is what it started from, less (see attach.Quantized.Apart)
 }
 
 func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, strength float64) *loraSite {

@@ -174,8 +174,8 @@ func (m *LoRA) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, 
 		}
 	}
 	c.DoubleRank()
-	if c.Grid != nil {
-		c.Grid.Apart = true
+	if c.Quantized != nil {
+		c.Quantized.Apart = true
 	}
 	return out, nil
 }

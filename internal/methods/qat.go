@@ -29,7 +29,7 @@ type QATSettings struct {
 	Seed     uint64           `json:"qat_seed"` // of the dither
 	Targets  attach.Modules   `json:"target_modules"`
 	Layers   attach.LayerList `json:"layers_to_transform"`
-	Master   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Master
+	Master   string           `json:"qat_latent_sha256,omitempty"` // see attach.Quantized.Master
 }
 
 func (s *QATSettings) Check() error {
@@ -192,7 +192,7 @@ func init() {
 	attach.RegisterOptions(nil, NewQAT)
 }
 
-// qatFamily is training on the grid of the base.
+// qatFamily is quantization-aware training of plain pairs.
 func qatFamily() *attach.Family {
 	return &attach.Family{
 		Name: "qat", PeftType: MethodQAT, Own: true,
@@ -203,7 +203,7 @@ func qatFamily() *attach.Family {
 	}
 }
 
-// qat is training on the grid of a quantized base: the forward pass multiplies with blocks of the base's own types, of which
+// qat is quantization-aware training of plain pairs: the forward pass multiplies with blocks of the base's own types, of which
 // scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA (Kim et
 // al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
 type qat struct {

@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// GridCases make adapters of every method that can be trained on the grid of its base.
-var GridCases = []MethodCase{
+// QuantizedCases make quantization-aware adapters of every method that has such.
+var QuantizedCases = []MethodCase{
 	{"lora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3})
 	}},
@@ -187,14 +187,14 @@ func Stir(a *attach.Adapter, seed uint64) {
 	}
 }
 
-// Over float32, where next to nothing is rounded, adapters on the grid pass the tests that hold for all methods.
+// Over float32, where next to nothing is rounded, quantization-aware adapters pass the tests that hold for all methods.
 func init() {
-	for i, c := range GridCases {
+	for i, c := range QuantizedCases {
 		if i%2 == 0 && c.Name != "dora" { // whose norms, which count as constants, are made anew with the blocks
-			MethodCases = append(MethodCases, MethodCase{Name: c.Name + " on the grid", New: func(b *attach.Base) (*attach.Adapter, error) {
+			MethodCases = append(MethodCases, MethodCase{Name: c.Name + " quantized", New: func(b *attach.Base) (*attach.Adapter, error) {
 				a, err := c.New(b)
 				if err == nil {
-					err = a.TrainOnGrid(b, method.Quantized{Seed: 3})
+					err = a.TrainQuantized(b, method.Quantized{Seed: 3})
 				}
 				return a, err
 			}})

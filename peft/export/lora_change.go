@@ -51,7 +51,7 @@ func (s pairSums) error() float64 {
 // exportsPairs reports whether the adapter has the pairs that are written.
 func exportsPairs(a *attach.Adapter, opt LoRAOptions) bool {
 	_, ok := a.Method.(*methods.LoRA)
-	return ok && opt.Rank == 0 && a.Config.Grid == nil
+	return ok && opt.Rank == 0 && a.Config.Quantized == nil
 }
 
 // pairsOf lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.

@@ -17,7 +17,7 @@ import (
 )
 
 // TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter than those
-// of a dithered one, in every kind of grid, if only a little where changes are much smaller than steps, and auto takes it.
+// of a dithered one, in every kind of block, if only a little where changes are much smaller than steps, and auto takes it.
 func TestMergeCompensates(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
@@ -82,7 +82,7 @@ func writeBytes(t *testing.T, data []byte) string {
 	return path
 }
 
-// TestMergeCalibrationRefused: data that are missing, or that the base cannot read, are errors; tensors without a grid of their own are
+// TestMergeCalibrationRefused: data that are missing, or that the base cannot read, are errors; tensors whose weights have no codes of their own are
 // rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.F16).WriteGGUF(t))

@@ -17,7 +17,7 @@ type QAT struct {
 // Method is "qat".
 func (QAT) Method() string { return "qat" }
 
-// Quantized says how an adapter of another method is trained on the grid of a quantized base
+// Quantized says how an adapter of another method is trained quantization-aware
 // (peft.Adapter.TrainQuantized). The zero value dithers, and takes the channels by method and type.
 type Quantized struct {
 	Channels string // ChannelAuto ("" is the same), ChannelCode or ChannelRow

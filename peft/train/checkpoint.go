@@ -135,7 +135,7 @@ func (t *trainer) resume(path string) error {
 	if err := t.sameAdapter(f.Metadata[attach.MetaConfig]); err != nil {
 		return err
 	}
-	if err := t.adapter.Config.SameGrid(f.Metadata[attach.MetaGrid]); err != nil {
+	if err := t.adapter.Config.SameQuantized(f.Metadata[attach.MetaQuantized]); err != nil {
 		return err
 	}
 	if err := t.restore(f); err != nil {

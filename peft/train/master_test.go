@@ -40,7 +40,7 @@ var masterCases = []struct {
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
 		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Seed: 3})
 		if err == nil {
-			err = a.TrainOnGrid(b, method.Quantized{Master: true})
+			err = a.TrainQuantized(b, method.Quantized{Master: true})
 		}
 		return a, err
 	}},

@@ -12,7 +12,7 @@ import (
 )
 
 // BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model of
-// half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods off and on the grid.
+// half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods without and with it.
 func BenchmarkQATStep(b *testing.B) {
 	spec := arch.Spec{
 		Architecture: arch.Llama, Layers: 2, Width: 1024, Vocab: 1024, Context: 2048, NormEps: 1e-5, Tied: true,
@@ -26,8 +26,8 @@ func BenchmarkQATStep(b *testing.B) {
 			b.Fatal(err)
 		}
 		base := attach.BaseOf("random", m)
-		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code", "grid-lora",
-			"dora", "grid-dora", "loha", "grid-loha", "lokr", "grid-lokr", "vera", "grid-vera", "oft", "grid-oft", "ia3", "grid-ia3"} {
+		for _, channels := range []string{"lora", "scale", "offset", "row", "code", "scale+code", "qat-lora",
+			"dora", "qat-dora", "loha", "qat-loha", "lokr", "qat-lokr", "vera", "qat-vera", "oft", "qat-oft", "ia3", "qat-ia3"} {
 			b.Run(typ.String()+"/"+channels, func(b *testing.B) { benchmarkStep(b, base, channels) })
 		}
 	}

@@ -23,7 +23,7 @@ import (
 
 // TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
 // built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
-// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,grid-oft:0 steps=150 rank=16 seed=1 base=FILE
+// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,qat-oft:0 steps=150 rank=16 seed=1 base=FILE
 // text=gsm8k precision=bf16 latent=yes rounding=requantize,compensate calibration=FILE. A rate of 0 is the method's own. Each
 // run gives a line.
 func TestQATExperiments(t *testing.T) {
@@ -141,7 +141,7 @@ func (e *experiments) base(typ string) {
 // latent reports whether codes are rounded from the weights that the base was made from.
 func (e *experiments) latent() bool { return e.word("latent", "") != "" }
 
-// run trains one adapter: METHOD:RATE, the method being one of those below, also as grid-METHOD, or channels, with a dither
+// run trains one adapter: METHOD:RATE, the method being one of those below, also as qat-METHOD, or channels, with a dither
 // after a slash.
 func (e *experiments) run(typ, run string) {
 	t := e.t
@@ -176,7 +176,7 @@ func (e *experiments) run(typ, run string) {
 func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.Data, r *Result) {
 	t := e.t
 	modes := []string{merge.RoundAuto}
-	if a.Config.Method != methods.MethodQAT && a.Config.Grid == nil {
+	if a.Config.Method != methods.MethodQAT && a.Config.Quantized == nil {
 		modes = e.list("rounding", merge.RoundRequantize)
 	}
 	for _, mode := range modes {
@@ -214,10 +214,10 @@ func (e *experiments) adapter(b *attach.Base, name string) *attach.Adapter {
 	return a
 }
 
-// adapterNamed is an untrained adapter: METHOD, grid-METHOD or channels, with a dither after a slash.
+// adapterNamed is an untrained adapter: METHOD, qat-METHOD or channels, with a dither after a slash.
 func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent bool) (*attach.Adapter, error) {
 	name, dither, _ := strings.Cut(name, "/")
-	kind, onGrid := strings.CutPrefix(name, "grid-")
+	kind, quantized := strings.CutPrefix(name, "qat-")
 	at := method.Placement{Seed: seed}
 	var a *attach.Adapter
 	var err error
@@ -243,8 +243,8 @@ func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent boo
 	default:
 		return methods.NewQAT(b, method.QAT{Channels: name, Rank: rank, Seed: seed, Dither: dither, Master: latent})
 	}
-	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, method.Quantized{Dither: dither, Seed: seed, Master: latent})
+	if err == nil && quantized {
+		err = a.TrainQuantized(b, method.Quantized{Dither: dither, Seed: seed, Master: latent})
 	}
 	return a, err
 }

@@ -16,7 +16,7 @@ import (
 // qatOff is the value of --qat that trains an ordinary adapter.
 const qatOff = "off"
 
-// QATFlags are the flags of training on the grid of a quantized base, which methods that change weights have.
+// QATFlags are the flags of quantization-aware training, which methods that change weights have.
 type QATFlags struct {
 	channels string
 	dither   string

@@ -23,12 +23,12 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// newGridAdapter is an adapter of a case on the grid of a base.
-func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
+// newQuantizedAdapter is a quantization-aware adapter of a case.
+func newQuantizedAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
 	t.Helper()
 	a, err := fresh(b)
 	if err == nil {
-		err = a.TrainOnGrid(b, method.Quantized{Seed: 3})
+		err = a.TrainQuantized(b, method.Quantized{Seed: 3})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -36,20 +36,20 @@ func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*a
 	return a
 }
 
-// gridTypes are types of several kinds: even and uneven codes, with and without minima, few and many.
-var gridTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
+// quantizedTypes are types of several kinds: even and uneven codes, with and without minima, few and many.
+var quantizedTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
 
-// TestGridMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
+// TestQuantizedMethodMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
 // multiplied with, and its loss is that of the training run, with batches accumulated too.
-func TestGridMergesWhatItTrained(t *testing.T) {
-	for i, c := range pefttest.GridCases {
-		for j, typ := range gridTypes {
-			if testing.Short() && j != i%len(gridTypes) {
+func TestQuantizedMethodMergesWhatItTrained(t *testing.T) {
+	for i, c := range pefttest.QuantizedCases {
+		for j, typ := range quantizedTypes {
+			if testing.Short() && j != i%len(quantizedTypes) {
 				continue
 			}
 			t.Run(c.Name+" "+typ.String(), func(t *testing.T) {
 				b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-				a := newGridAdapter(t, b, c.New)
+				a := newQuantizedAdapter(t, b, c.New)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
 				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval,
 					plain(Options{Steps: 5, LR: 3 * a.SuggestLR(b), BatchTokens: 40, Accumulate: 2, Out: path}))
@@ -88,44 +88,44 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 	}
 }
 
-// TestGridStartsAsTheBase: an adapter that nothing has trained is the base, to the byte, whatever its method.
-func TestGridStartsAsTheBase(t *testing.T) {
-	for i, c := range pefttest.GridCases {
-		for j, typ := range gridTypes {
-			if !testing.Short() || j == i%len(gridTypes) {
+// TestQuantizedMethodStartsAsTheBase: an adapter that nothing has trained is the base, to the byte, whatever its method.
+func TestQuantizedMethodStartsAsTheBase(t *testing.T) {
+	for i, c := range pefttest.QuantizedCases {
+		for j, typ := range quantizedTypes {
+			if !testing.Short() || j == i%len(quantizedTypes) {
 				b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-				t.Run(c.Name, func(t *testing.T) { checkRequantized(t, b, b, newGridAdapter(t, b, c.New)) })
+				t.Run(c.Name, func(t *testing.T) { checkRequantized(t, b, b, newQuantizedAdapter(t, b, c.New)) })
 			}
 		}
 	}
 }
 
-// TestGridIsTheSameEverywhere: every method moves blocks to the same bytes on every tier and with any number of threads.
-func TestGridIsTheSameEverywhere(t *testing.T) {
+// TestQuantizedMethodIsTheSameEverywhere: every method moves blocks to the same bytes on every tier and with any number of threads.
+func TestQuantizedMethodIsTheSameEverywhere(t *testing.T) {
 	defer kernels.SetThreads(0)
 	defer kernels.UseTier(kernels.Tier())
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q8_0).WriteGGUF(t))
-	for _, c := range pefttest.GridCases {
-		a := newGridAdapter(t, b, c.New)
+	for _, c := range pefttest.QuantizedCases {
+		a := newQuantizedAdapter(t, b, c.New)
 		pefttest.Stir(a, 5)
 		checkSameEverywhere(t, c.Name, b, a)
 	}
 }
 
-// TestGridGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients on the grid
+// TestQuantizedMethodGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients quantized
 // as off it, and the inputs the one of the requantized blocks.
-func TestGridGradients(t *testing.T) {
+func TestQuantizedMethodGradients(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
 	const tokens = 5
-	for _, c := range pefttest.GridCases {
-		a := newGridAdapter(t, b, c.New)
+	for _, c := range pefttest.QuantizedCases {
+		a := newQuantizedAdapter(t, b, c.New)
 		pefttest.Stir(a, 5)
-		grid, err := a.Attach(b, 1, true)
+		rounded, err := a.Attach(b, 1, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		free := *a
-		free.Config.Grid = nil
+		free.Config.Quantized = nil
 		plain, err := free.Attach(b, 1, true)
 		if err != nil {
 			t.Fatal(err)
@@ -142,16 +142,16 @@ func TestGridGradients(t *testing.T) {
 				tape.Backward()
 				return in.Grad
 			}
-			dx := back(grid)
+			dx := back(rounded)
 			back(plain)
 			for i, p := range a.Tensors {
-				got, want := attach.Views(a.Tensors, grid.Grads)[i].Data, attach.Views(a.Tensors, plain.Grads)[i].Data
+				got, want := attach.Views(a.Tensors, rounded.Grads)[i].Data, attach.Views(a.Tensors, plain.Grads)[i].Data
 				if e := pefttest.Relative(got, want); e > 1e-5 {
 					t.Errorf("%s: the gradient of %s is %.2g off", c.Name, p.Name, e)
 				}
 			}
 			want := make([]float32, len(dx))
-			kernels.GemmW(want, dy, tokens, grid.Weights(l, &l.W), 0)
+			kernels.GemmW(want, dy, tokens, rounded.Weights(l, &l.W), 0)
 			if e := pefttest.Relative(dx, want); e > 1e-6 {
 				t.Errorf("%s: the gradient of the inputs of %s is %.2g off", c.Name, l.Module, e)
 			}
@@ -159,18 +159,18 @@ func TestGridGradients(t *testing.T) {
 	}
 }
 
-// TestGridRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and after an interruption.
-func TestGridRuns(t *testing.T) {
+// TestQuantizedMethodRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and after an interruption.
+func TestQuantizedMethodRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	for i, c := range pefttest.GridCases {
+	for i, c := range pefttest.QuantizedCases {
 		if testing.Short() && i%4 != 1 {
 			continue
 		}
 		fresh := func(b *attach.Base) (*attach.Adapter, error) {
 			a, err := c.New(b)
 			if err == nil {
-				err = a.TrainOnGrid(b, method.Quantized{Seed: 3})
+				err = a.TrainQuantized(b, method.Quantized{Seed: 3})
 			}
 			return a, err
 		}
@@ -199,8 +199,8 @@ func TestGridRuns(t *testing.T) {
 	}
 }
 
-// TestGridBiases: (IA)³ scales the biases of a base with it, and merging writes them.
-func TestGridBiases(t *testing.T) {
+// TestQuantizedMethodBiases: (IA)³ scales the biases of a base with it, and merging writes them.
+func TestQuantizedMethodBiases(t *testing.T) {
 	plain := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	biases, err := methods.NewBitFit(plain, method.BitFit{})
 	if err != nil {
@@ -209,7 +209,7 @@ func TestGridBiases(t *testing.T) {
 	pefttest.Stir(biases, 7)
 	path, _ := merging.Into(t, plain, merge.Options{}, attach.Scaled{Adapter: biases, Scale: 1})
 	b := pefttest.OpenBase(t, path)
-	a := newGridAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) })
+	a := newQuantizedAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) })
 	pefttest.Stir(a, 5)
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -222,10 +222,10 @@ func TestGridBiases(t *testing.T) {
 	}
 }
 
-// TestGridExport: a LoRA on the grid becomes a GGUF LoRA of its own pairs, which says how far the rounded change is from them.
-func TestGridExport(t *testing.T) {
+// TestQuantizedMethodExport: a quantization-aware LoRA becomes a GGUF LoRA of its own pairs, which says how far the rounded change is from them.
+func TestQuantizedMethodExport(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
-	a := newGridAdapter(t, b, pefttest.GridCases[0].New)
+	a := newQuantizedAdapter(t, b, pefttest.QuantizedCases[0].New)
 	pefttest.Stir(a, 5)
 	report, err := export.LoRA(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(t.TempDir(), "out.gguf"), export.LoRAOptions{})
 	if err != nil {
@@ -238,7 +238,7 @@ func TestGridExport(t *testing.T) {
 	}
 }
 
-func TestGridRefused(t *testing.T) {
+func TestQuantizedMethodRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	lattice := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.IQ3_S).WriteGGUF(t))
 	lora := func(opt method.LoRA) func(*attach.Base) (*attach.Adapter, error) {
@@ -268,26 +268,26 @@ func TestGridRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.TrainOnGrid(c.base, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := a.TrainQuantized(c.base, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, expected %q", c.opt, err, c.want)
 		}
-		if a.Config.Grid != nil {
-			t.Error("an adapter that is refused is on the grid")
+		if a.Config.Quantized != nil {
+			t.Error("an adapter that is refused is quantization-aware")
 		}
 	}
 	var config attach.Config
 	for _, text := range []string{"{", `{"channels":"scale","dither":"none"}`} {
-		if config.ReadGrid(text) == nil {
+		if config.ReadQuantized(text) == nil {
 			t.Errorf("%s is taken", text)
 		}
 	}
 	for _, c := range []struct{ then, now string }{{"", `{"channels":"code","dither":"none"}`},
 		{`{"channels":"code","dither":"none"}`, `{"channels":"code","dither":"uniform"}`}} {
 		config = attach.Config{}
-		if err := config.ReadGrid(c.now); err != nil {
+		if err := config.ReadQuantized(c.now); err != nil {
 			t.Fatal(err)
 		}
-		if config.SameGrid(c.now) != nil || config.SameGrid(c.then) == nil {
+		if config.SameQuantized(c.now) != nil || config.SameQuantized(c.then) == nil {
 			t.Errorf("%s is the same as %s", c.now, c.then)
 		}
 	}
