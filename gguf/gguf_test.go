@@ -714,3 +714,28 @@ func TestReleaseKeepsTheBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestRegisterTypeRefuses: numbers and names are registered once, and sizes are those of blocks.
+func TestRegisterTypeRefuses(t *testing.T) {
+	for name, register := range map[string]func(){
+		"a known number":   func() { RegisterType(Q4_K, "NEW", 256, 144) },
+		"a removed number": func() { RegisterType(4, "NEW", 32, 18) },
+		"a known name":     func() { RegisterType(900, "q4_k", 256, 144) },
+		"no name":          func() { RegisterType(900, "", 256, 144) },
+		"no elements":      func() { RegisterType(900, "NEW", 0, 144) },
+		"no bytes":         func() { RegisterType(900, "NEW", 256, 0) },
+		"a huge number":    func() { RegisterType(1<<31, "NEW", 256, 144) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s is taken", name)
+				}
+			}()
+			register()
+		}()
+	}
+	if Type(900).Known() {
+		t.Error("what was refused is known")
+	}
+}

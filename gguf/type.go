@@ -59,7 +59,8 @@ type typeInfo struct {
 	size     int // bytes a block; 0: a type that GGUF no longer has
 }
 
-var types = [...]typeInfo{
+// types are the known types by number; RegisterType adds to them.
+var types = []typeInfo{
 	F32:     {"F32", 1, 4},
 	F16:     {"F16", 1, 2},
 	Q4_0:    {"Q4_0", 32, 18},
@@ -103,6 +104,30 @@ var types = [...]typeInfo{
 	NVFP4:   {"NVFP4", 64, 36},
 	Q1_0:    {"Q1_0", 128, 18},
 	Q2_0:    {"Q2_0", 64, 18},
+}
+
+// maxType bounds the numbers of registered types, and with them the table.
+const maxType = 1 << 10
+
+// RegisterType adds a type that is not in the table: its number, its name, and the elements and bytes of a block. It
+// belongs in an init function, because nothing else may use types meanwhile. A number or a name that is taken, one of
+// 1024 or more, an empty name and sizes below 1 panic. Package quant then takes a format of these blocks.
+func RegisterType(t Type, name string, blockLen, size int) {
+	switch {
+	case t >= maxType || name == "" || blockLen < 1 || size < 1:
+		panic("gguf: RegisterType without a name, or of a number or size out of range")
+	case t.info().name != "":
+		panic("gguf: RegisterType of a number that is taken")
+	}
+	for _, info := range types {
+		if strings.EqualFold(name, info.name) {
+			panic("gguf: RegisterType of a name that is taken")
+		}
+	}
+	for int(t) >= len(types) {
+		types = append(types, typeInfo{})
+	}
+	types[t] = typeInfo{name, blockLen, size}
 }
 
 func (t Type) info() typeInfo {

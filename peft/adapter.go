@@ -164,16 +164,16 @@ type Training struct {
 	Loss         float64  // of the last step
 	BaseLoss     *float64 // on the evaluation data, without the adapter
 	EvalLoss     *float64 // on the evaluation data, with it
-	// Snapped has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
+	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
 	// they are after the last step.
-	Snapped map[string]string
+	BlockHashes map[string]string
 }
 
 // Origin says where the adapter comes from.
 func (a *Adapter) Origin() Origin {
 	o := &a.adapter.Origin
 	return Origin{
-		Base: o.Base, BaseSHA256: o.BaseSHA256, Architecture: o.Architecture, Version: o.Version, Original: o.Latent,
+		Base: o.Base, BaseSHA256: o.BaseSHA256, Architecture: o.Architecture, Version: o.Version, Original: o.Master,
 		Training: (*Training)(o.Training),
 	}
 }

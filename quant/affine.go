@@ -21,28 +21,28 @@ type affineGroup struct {
 	origin     float32           // what code 0 stands for: least, then the best offset so far
 	above      [maxGroup]float32 // x - origin
 	reach      float32           // greatest magnitude of these
-	level      [maxGroup]float32 // codes of the scale that is tried
+	codes      [maxGroup]float32 // codes of the scale that is tried
 }
 
 // fit finds the scale, the minimum and the codes with which scale·code - minimum comes closest to x, the errors
 // weighted by w. The minimum is not negative.
 //
 // Each trial counts its codes from the best offset so far, so the order of the trials matters.
-func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float32) {
+func (s *affineSearch) fit(codes []uint8, x, w []float32) (scale, minimum float32) {
 	g := affineGroup{x: x, w: w}
 	g.measure()
 	if g.greatest <= g.origin {
-		clear(level)
+		clear(codes)
 		return 0, -g.origin
 	}
 	inverse := s.top / (g.greatest - g.origin)
-	g.setLevels(inverse, s.top)
-	g.store(level)
+	g.setCodes(inverse, s.top)
+	g.store(codes)
 	scale = 1 / inverse
 	smallest := g.error(scale, g.origin, s.absolute)
 	for i := 0; i <= s.steps; i++ {
 		inverse = (s.first + float32(s.step*float32(i)) + s.top) / (g.greatest - g.origin)
-		g.setLevels(inverse, s.top)
+		g.setCodes(inverse, s.top)
 		trial, offset, ok := g.solve(g.sums())
 		if !ok {
 			continue
@@ -50,7 +50,7 @@ func (s *affineSearch) fit(level []uint8, x, w []float32) (scale, minimum float3
 		if e := g.error(trial, offset, s.absolute); e < smallest {
 			smallest, scale = e, trial
 			g.setOrigin(offset)
-			g.store(level)
+			g.store(codes)
 		}
 	}
 	return scale, -g.origin
@@ -89,16 +89,16 @@ func (g *affineGroup) setOrigin(origin float32) {
 	g.reach = max(absf(g.least-origin), absf(g.greatest-origin))
 }
 
-// setLevels sets the codes for a scale of 1/inverse.
-func (g *affineGroup) setLevels(inverse, top float32) {
-	level := g.level[:len(g.x)]
+// setCodes sets the codes for a scale of 1/inverse.
+func (g *affineGroup) setCodes(inverse, top float32) {
+	codes := g.codes[:len(g.x)]
 	if !(absf(inverse*g.reach) < roundingRange) {
-		for i, v := range g.above[:len(level)] {
-			level[i] = float32(nearestClamped(float32(inverse*v), 0, int(top)))
+		for i, v := range g.above[:len(codes)] {
+			codes[i] = float32(nearestClamped(float32(inverse*v), 0, int(top)))
 		}
 		return
 	}
-	for i, v := range g.above[:len(level)] {
+	for i, v := range g.above[:len(codes)] {
 		l := float32(inverse*v) + roundingBias - roundingBias
 		if l > top {
 			l = top
@@ -106,16 +106,16 @@ func (g *affineGroup) setLevels(inverse, top float32) {
 		if l < 0 {
 			l = 0
 		}
-		level[i] = l
+		codes[i] = l
 	}
 }
 
-// sums is Σ w·code, Σ w·level² and Σ w·code·x.
+// sums is Σ w·code, Σ w·codes² and Σ w·code·x.
 func (g *affineGroup) sums() (l, ll, lx float32) {
 	x := g.x
-	w, level := g.w[:len(x)], g.level[:len(x)]
+	w, codes := g.w[:len(x)], g.codes[:len(x)]
 	for i, v := range x {
-		q := level[i]
+		q := codes[i]
 		wq := float32(w[i] * q)
 		l += wq
 		ll += float32(wq * q)
@@ -141,24 +141,24 @@ func (g *affineGroup) solve(l, ll, lx float32) (scale, offset float32, ok bool) 
 // error is the weighted error of scale·code + offset.
 func (g *affineGroup) error(scale, offset float32, absolute bool) float32 {
 	x := g.x
-	w, level := g.w[:len(x)], g.level[:len(x)]
+	w, codes := g.w[:len(x)], g.codes[:len(x)]
 	var sum float32
 	if absolute {
 		for i, v := range x {
-			sum += float32(w[i] * absf(float32(scale*level[i])+offset-v))
+			sum += float32(w[i] * absf(float32(scale*codes[i])+offset-v))
 		}
 		return sum
 	}
 	for i, v := range x {
-		diff := float32(scale*level[i]) + offset - v
+		diff := float32(scale*codes[i]) + offset - v
 		sum += float32(w[i] * float32(diff*diff))
 	}
 	return sum
 }
 
 // store keeps the codes.
-func (g *affineGroup) store(level []uint8) {
-	for i := range level {
-		level[i] = uint8(g.level[i])
+func (g *affineGroup) store(codes []uint8) {
+	for i := range codes {
+		codes[i] = uint8(g.codes[i])
 	}
 }

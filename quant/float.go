@@ -5,8 +5,21 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
+
+func init() {
+	register(gguf.F32, format{
+		weights: 1, bytes: 4, dequantize: dequantizeF32, quantize: quantizeF32, nonFinite: nonFiniteF32,
+	})
+	register(gguf.F16, format{
+		weights: 1, bytes: 2, dequantize: dequantizeF16, quantize: quantizeF16, nonFinite: nonFiniteF16,
+	})
+	register(gguf.BF16, format{
+		weights: 1, bytes: 2, dequantize: dequantizeBF16, quantize: quantizeBF16, nonFinite: nonFiniteBF16,
+	})
+}
 
 // littleEndian says whether float32 lie in memory as they do in a file; the compiler knows the answer.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1

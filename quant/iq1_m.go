@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -15,6 +16,14 @@ const (
 	scalesIQ1_M = 48
 	bytesIQ1_M  = 56
 )
+
+func init() {
+	register(gguf.IQ1_M, format{
+		weights: weightsK, bytes: bytesIQ1_M, nonFinite: nonFiniteIQ1_M,
+		dequantize: dequantizeIQ1_M, quantize: quantizeIQ1_M, quantizeWeighted: quantizeWeightedIQ1_M,
+		layout: scalesOfIQ1_M.layout(),
+	})
+}
 
 // scaleIQ1_M is d.
 func scaleIQ1_M(b *[bytesIQ1_M]byte) float32 {
@@ -36,17 +45,17 @@ func putScaleIQ1_M(b *[bytesIQ1_M]byte, d float32) {
 func dequantizeIQ1_M(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ1_M, dst, src, gridIQ1)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ1_M:]
-	var level [16]uint8
+	var codes [16]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_M {
 		b := (*[bytesIQ1_M]byte)(src)
 		d := scaleIQ1_M(b)
 		for i := range 16 {
 			high := uint(b[highIQ1_M+i])
-			store8(level[:], points[uint(b[2*i])|high&7<<8]|shiftMask(high&8 != 0))
-			store8(level[8:], points[uint(b[2*i+1])|high>>4&7<<8]|shiftMask(high&0x80 != 0))
+			store8(codes[:], points[uint(b[2*i])|high&7<<8]|shiftMask(high&8 != 0))
+			store8(codes[8:], points[uint(b[2*i+1])|high>>4&7<<8]|shiftMask(high&0x80 != 0))
 			scale := binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, d*unsigned[2*scale+1], valuesIQ1)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, d*unsigned[2*scale+1], valuesIQ1)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ1_M:]
 	}
@@ -156,10 +165,12 @@ type halfCut struct{ raisedX, raisedW, loweredX, loweredW float32 }
 // of a code is 1 more than that of the one before, so a cut takes away the sum of what lies below.
 func (h *halfGroup) first(i int) halfCut {
 	return halfCut{
-		raisedX:  float32(h.x[16] * raised[2]),
-		raisedW:  float32((squareIQ1(&raised, 0)-squareIQ1(&raised, 1))*h.w[i]) + float32(float32(h.w[16]*raised[2])*raised[2]),
+		raisedX: float32(h.x[16] * raised[2]),
+		raisedW: float32((squareIQ1(&raised, 0)-squareIQ1(&raised, 1))*h.w[i]) +
+			float32(float32(h.w[16]*raised[2])*raised[2]),
 		loweredX: float32(h.x[16] * lowered[2]),
-		loweredW: float32((squareIQ1(&lowered, 0)-squareIQ1(&lowered, 1))*h.w[i]) + float32(float32(h.w[16]*lowered[2])*lowered[2]),
+		loweredW: float32((squareIQ1(&lowered, 0)-squareIQ1(&lowered, 1))*h.w[i]) +
+			float32(float32(h.w[16]*lowered[2])*lowered[2]),
 	}
 }
 
@@ -221,4 +232,25 @@ func nonFiniteIQ1_M(data []byte) int {
 		}
 	}
 	return -1
+}
+
+var scalesOfIQ1_M = subScales{
+	subScaleLevels: subScaleLevels{0, 7, 2, 1, 0.5}, n: 16,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = scaleIQ1_M((*[bytesIQ1_M]byte)(b))
+		for i := range 16 {
+			r.i[i] = int16(binary.LittleEndian.Uint16(b[scalesIQ1_M+i/4*2:]) >> (3 * (i % 4)) & 7)
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		var packed [4]uint16
+		for i, s := range r.i {
+			packed[i/4] |= uint16(s) << (3 * (i % 4))
+		}
+		for i, v := range packed {
+			binary.LittleEndian.PutUint16(b[scalesIQ1_M+2*i:], v)
+		}
+		putScaleIQ1_M((*[bytesIQ1_M]byte)(b), r.d)
+	},
 }

@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -15,10 +16,18 @@ const (
 	bytesIQ1_S  = 50
 )
 
+func init() {
+	register(gguf.IQ1_S, format{
+		weights: weightsK, bytes: bytesIQ1_S, nonFinite: halfScales(weightsK, bytesIQ1_S, 0),
+		dequantize: dequantizeIQ1_S, quantizeWeighted: quantizeWeightedIQ1_S,
+		layout: scalesOfIQ1_S.layout(),
+	})
+}
+
 func dequantizeIQ1_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ1_S, dst, src, gridIQ1)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ1_S:]
-	var level [32]uint8
+	var codes [32]uint8
 	points := latticeIQ1.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ1_S {
 		b := (*[bytesIQ1_S]byte)(src)
@@ -27,9 +36,9 @@ func dequantizeIQ1_S(dst []float32, src []byte) {
 			high := uint(binary.LittleEndian.Uint16(b[highIQ1_S+2*i:]))
 			shift := shiftMask(high&0x8000 != 0)
 			for j := range 4 {
-				store8(level[8*j:], points[uint(b[pointsIQ1_S+4*i+j])|high>>(3*j)&7<<8]|shift)
+				store8(codes[8*j:], points[uint(b[pointsIQ1_S+4*i+j])|high>>(3*j)&7<<8]|shift)
 			}
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, d*unsigned[2*(high>>12&7)+1], valuesIQ1)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, d*unsigned[2*(high>>12&7)+1], valuesIQ1)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ1_S:]
 	}
@@ -137,5 +146,24 @@ func sumOfThree(x0, x1, x2 float32, value *[3]float32) float32 {
 
 // squaresOfThree is Σ q²·w of three values.
 func squaresOfThree(w0, w1, w2 float32, value *[3]float32) float32 {
-	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) + float32(float32(w2*value[2])*value[2])
+	return float32(float32(w0*value[0])*value[0]) + float32(float32(w1*value[1])*value[1]) +
+		float32(float32(w2*value[2])*value[2])
+}
+
+var scalesOfIQ1_S = subScales{
+	subScaleLevels: subScaleLevels{0, 7, 2, 1, 0.5}, n: 8,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b))
+		for i := range 8 {
+			r.i[i] = int16(b[highIQ1_S+2*i+1] >> 4 & 7)
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		storeHalf((*[2]byte)(b), r.d)
+		for i := range 8 {
+			at := highIQ1_S + 2*i + 1
+			b[at] = b[at]&0x8f | uint8(r.i[i])<<4
+		}
+	},
 }

@@ -49,7 +49,7 @@ type ternaryGroup struct {
 	x     []float32
 	w     [maxGroup]float32 // how much the error of each counts
 	order [maxGroup]uint8   // the weights in ascending order
-	level [maxGroup]uint8   // 0 to 2
+	codes [maxGroup]uint8   // 0 to 2
 	place [4]uint16         // index of the points
 	low   [4]bool           // whether the eight weights of a point are lowered
 	zero  bool              // all weights are zero
@@ -72,11 +72,11 @@ func (g *ternaryGroup) split(first, second int) {
 	for i, at := range g.order[:g.n] {
 		switch {
 		case i < first:
-			g.level[at] = 0
+			g.codes[at] = 0
 		case i < second:
-			g.level[at] = 1
+			g.codes[at] = 1
 		default:
-			g.level[at] = 2
+			g.codes[at] = 2
 		}
 	}
 }
@@ -119,8 +119,8 @@ func (g *ternaryGroup) take() (scale float32, ok bool) {
 
 // turn changes the sign of everything.
 func (g *ternaryGroup) turn() {
-	for i, l := range g.level[:g.n] {
-		g.level[i] = 2 - l
+	for i, l := range g.codes[:g.n] {
+		g.codes[i] = 2 - l
 	}
 	for i, low := range g.low {
 		g.low[i] = !low
@@ -134,7 +134,7 @@ func (g *ternaryGroup) snap(scale float32) float32 {
 	moved := false
 	for i := range g.n / 8 {
 		at := 8 * i
-		number := latticeIQ1.spell(g.level[at:])
+		number := latticeIQ1.spell(g.codes[at:])
 		place := near.place[number]
 		if place < 0 {
 			moved = true

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ2_S is a super-block of groups of 16 weights d·(scale+1/2)/4·value. It has the half precision d; a byte for each
 // eight weights with the index of their point; as many with their signs; then the high two bits of the indexes, four
@@ -13,6 +16,14 @@ const (
 	bytesIQ2_S  = 82
 )
 
+func init() {
+	register(gguf.IQ2_S, format{
+		weights: weightsK, bytes: bytesIQ2_S, nonFinite: halfScales(weightsK, bytesIQ2_S, 0),
+		dequantize: dequantizeIQ2_S, quantize: quantizeIQ2_S, quantizeWeighted: quantizeWeightedIQ2_S,
+		layout: nibbleScales(16, scalesIQ2_S, subScaleLevels{0, 15, 0.25, 0.125, 4}).layout(),
+	})
+}
+
 var searchIQ2_S = latticeSearch{
 	lattice: latticeIQ2_S, group: 16, tries: 9, step: 0.1, least: 1e-8,
 	refit: refitOff, spread: 2, plain: 0.25, boost: 0.9875,
@@ -22,7 +33,7 @@ var searchIQ2_S = latticeSearch{
 func dequantizeIQ2_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ2_S, dst, src, gridIQ2_S)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ2_S:]
-	var level [16]uint8
+	var codes [16]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_S {
 		b := (*[bytesIQ2_S]byte)(src)
 		d := loadHalf((*[2]byte)(b[:]))
@@ -30,11 +41,11 @@ func dequantizeIQ2_S(dst []float32, src []byte) {
 			high := uint(b[highIQ2_S+i/2]) >> (4 * (i & 1))
 			for j := range 2 {
 				place := uint(b[pointsIQ2_S+2*i+j]) | high&3<<8
-				store8(level[8*j:], latticeIQ2_S.points[place]|highBits(b[signsIQ2_S+2*i+j]))
+				store8(codes[8*j:], latticeIQ2_S.points[place]|highBits(b[signsIQ2_S+2*i+j]))
 				high >>= 2
 			}
 			scale := float32(d*(0.5+unsigned[b[scalesIQ2_S+i/2]>>(4*(i&1))&15])) * 0.25
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scale, valuesIQ2)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, scale, valuesIQ2)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ2_S:]
 	}

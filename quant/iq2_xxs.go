@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -13,6 +14,14 @@ const (
 	groupsIQ2_XXS = 2
 	bytesIQ2_XXS  = 66
 )
+
+func init() {
+	register(gguf.IQ2_XXS, format{
+		weights: weightsK, bytes: bytesIQ2_XXS, nonFinite: halfScales(weightsK, bytesIQ2_XXS, 0),
+		dequantize: dequantizeIQ2_XXS, quantizeWeighted: quantizeWeightedIQ2_XXS,
+		layout: highNibbles(groupsIQ2_XXS+7, 8, 0.25).layout(),
+	})
+}
 
 // valuesIQ2 are the values of the three codes of the IQ2 formats.
 var valuesIQ2 = signedValues(8, 25, 43)
@@ -26,7 +35,7 @@ var searchIQ2_XXS = latticeSearch{
 func dequantizeIQ2_XXS(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ2_XXS, dst, src, gridIQ2_XXS)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ2_XXS:]
-	var level [32]uint8
+	var codes [32]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ2_XXS {
 		b := (*[bytesIQ2_XXS]byte)(src)
 		d := loadHalf((*[2]byte)(b[:]))
@@ -34,10 +43,10 @@ func dequantizeIQ2_XXS(dst []float32, src []byte) {
 			group := (*[8]byte)(b[groupsIQ2_XXS+8*i:])
 			signs := binary.LittleEndian.Uint32(group[4:])
 			for j := range 4 {
-				store8(level[8*j:], latticeIQ2_XXS.points[group[j]]|evenSigns[signs>>(7*j)&127])
+				store8(codes[8*j:], latticeIQ2_XXS.points[group[j]]|evenSigns[signs>>(7*j)&127])
 			}
 			scale := float32(d*(0.5+unsigned[signs>>28])) * 0.25
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, scale, valuesIQ2)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, scale, valuesIQ2)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ2_XXS:]
 	}

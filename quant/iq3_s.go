@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ3_S is a super-block of groups of 32 weights d·(2·scale+1)·value. It has the half precision d; a byte for each
 // four weights with the index of their point; a bit for each with the ninth bit of the index; a bit a weight for its
@@ -12,6 +15,14 @@ const (
 	scalesIQ3_S = 106
 	bytesIQ3_S  = 110
 )
+
+func init() {
+	register(gguf.IQ3_S, format{
+		weights: weightsK, bytes: bytesIQ3_S, nonFinite: halfScales(weightsK, bytesIQ3_S, 0),
+		dequantize: dequantizeIQ3_S, quantize: quantizeIQ3_S, quantizeWeighted: quantizeWeightedIQ3_S,
+		layout: nibbleScales(8, scalesIQ3_S, subScaleLevels{0, 15, 2, 1, 0.5}).layout(),
+	})
+}
 
 // valuesIQ3_S are the values of the codes.
 var valuesIQ3_S = signedValues(1, 3, 5, 7, 9, 11, 13, 15)
@@ -25,7 +36,7 @@ var searchIQ3_S = latticeSearch{
 func dequantizeIQ3_S(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ3_S, dst, src, gridIQ3_S)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ3_S:]
-	var level [32]uint8
+	var codes [32]uint8
 	points := latticeIQ3_S.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ3_S {
 		b := (*[bytesIQ3_S]byte)(src)
@@ -35,11 +46,11 @@ func dequantizeIQ3_S(dst []float32, src []byte) {
 			place := (*[8]byte)(b[pointsIQ3_S+8*i:])
 			for j := range 4 {
 				first, second := points[uint(place[2*j])|high&256], points[uint(place[2*j+1])|high>>1&256]
-				store8(level[8*j:], first|second<<32|highBits(b[signsIQ3_S+4*i+j]))
+				store8(codes[8*j:], first|second<<32|highBits(b[signsIQ3_S+4*i+j]))
 				high >>= 2
 			}
 			scale := d * unsigned[1+2*(b[scalesIQ3_S+i/2]>>(4*(i&1))&15)]
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, scale, valuesIQ3_S)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, scale, valuesIQ3_S)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ3_S:]
 	}

@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -14,6 +15,14 @@ const (
 	signsIQ3_XXS  = 66
 	bytesIQ3_XXS  = 98
 )
+
+func init() {
+	register(gguf.IQ3_XXS, format{
+		weights: weightsK, bytes: bytesIQ3_XXS, nonFinite: halfScales(weightsK, bytesIQ3_XXS, 0),
+		dequantize: dequantizeIQ3_XXS, quantize: quantizeIQ3_XXS, quantizeWeighted: quantizeWeightedIQ3_XXS,
+		layout: highNibbles(signsIQ3_XXS+3, 4, 0.5).layout(),
+	})
+}
 
 // valuesIQ3_XXS are the values of the codes.
 var valuesIQ3_XXS = signedValues(4, 12, 20, 28, 36, 44, 52, 62)
@@ -27,7 +36,7 @@ var searchIQ3_XXS = latticeSearch{
 func dequantizeIQ3_XXS(dst []float32, src []byte) {
 	done := kernels.DequantizePoints(kernels.IQ3_XXS, dst, src, gridIQ3_XXS)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ3_XXS:]
-	var level [32]uint8
+	var codes [32]uint8
 	points := latticeIQ3_XXS.points
 	for len(dst) >= weightsK && len(src) >= bytesIQ3_XXS {
 		b := (*[bytesIQ3_XXS]byte)(src)
@@ -36,10 +45,10 @@ func dequantizeIQ3_XXS(dst []float32, src []byte) {
 			signs := binary.LittleEndian.Uint32(b[signsIQ3_XXS+4*i:])
 			place := (*[8]byte)(b[pointsIQ3_XXS+8*i:])
 			for j := range 4 {
-				store8(level[8*j:], points[place[2*j]]|points[place[2*j+1]]<<32|evenSigns[signs>>(7*j)&127])
+				store8(codes[8*j:], points[place[2*j]]|points[place[2*j+1]]<<32|evenSigns[signs>>(7*j)&127])
 			}
 			scale := float32(d*(0.5+unsigned[signs>>28])) * 0.5
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, scale, valuesIQ3_XXS)
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, scale, valuesIQ3_XXS)
 		}
 		dst, src = dst[weightsK:], src[bytesIQ3_XXS:]
 	}

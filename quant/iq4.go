@@ -17,8 +17,8 @@ var aboveIQ4 = func() (above [240]uint8) {
 	return above
 }()
 
-// levelIQ4 is the code of the value nearest to f; the upper one of two that are equally near.
-func levelIQ4(f float32) uint8 {
+// codeIQ4 is the code of the value nearest to f; the upper one of two that are equally near.
+func codeIQ4(f float32) uint8 {
 	if f <= valuesIQ4[0] {
 		return 0
 	}
@@ -43,13 +43,13 @@ func weightsIQ4(w, x *[32]float32, importance []float32, spread float32) {
 	}
 }
 
-// levelsIQ4 sets the codes nearest to x times the factor of each group of 32.
-func levelsIQ4(level []uint8, x, factor []float32) {
-	if kernels.LevelsIQ4(level, x, factor) {
+// codesIQ4 sets the codes nearest to x times the factor of each group of 32.
+func codesIQ4(codes []uint8, x, factor []float32) {
+	if kernels.LevelsIQ4(codes, x, factor) {
 		return
 	}
 	for i, v := range x {
-		level[i] = levelIQ4(float32(factor[i/32] * v))
+		codes[i] = codeIQ4(float32(factor[i/32] * v))
 	}
 }
 
@@ -91,7 +91,7 @@ func fitIQ4(x, w *[32]float32) (scale float32) {
 // sumsIQ4 is Σ w·value·x and Σ w·value² with the values that are nearest when x is multiplied by inverse.
 func sumsIQ4(x, w *[32]float32, inverse float32) (qx, qq float32) {
 	for i, v := range x {
-		q := valuesIQ4[levelIQ4(float32(inverse*v))]
+		q := valuesIQ4[codeIQ4(float32(inverse*v))]
 		wq := float32(w[i] * q)
 		qx += float32(wq * v)
 		qq += float32(wq * q)

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // IQ4_NL is 32 weights d·value: the half precision d, then 16 bytes of codes as in Q4_0.
 const (
@@ -8,13 +11,21 @@ const (
 	bytesIQ4_NL   = 18
 )
 
+func init() {
+	register(gguf.IQ4_NL, format{
+		weights: weightsIQ4_NL, bytes: bytesIQ4_NL, nonFinite: halfScales(weightsIQ4_NL, bytesIQ4_NL, 0),
+		dequantize: dequantizeIQ4_NL, quantize: quantizeIQ4_NL, quantizeWeighted: quantizeWeightedIQ4_NL,
+		layout: oneScale(32, 0).uneven(valuesIQ4[:16], nibblesFrom(2), nibblesTo(2)),
+	})
+}
+
 func dequantizeIQ4_NL(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.IQ4_NL, dst, src)
 	dst, src = dst[done:], src[done/weightsIQ4_NL*bytesIQ4_NL:]
-	var level [weightsIQ4_NL]uint8
+	var codes [weightsIQ4_NL]uint8
 	for len(dst) >= weightsIQ4_NL && len(src) >= bytesIQ4_NL {
-		unpackNibbles(&level, (*[16]byte)(src[2:]))
-		scaleLevels((*[32]float32)(dst), &level, loadHalf((*[2]byte)(src)), &valuesIQ4)
+		unpackNibbles(&codes, (*[16]byte)(src[2:]))
+		scaleCodes((*[32]float32)(dst), &codes, loadHalf((*[2]byte)(src)), &valuesIQ4)
 		dst, src = dst[weightsIQ4_NL:], src[bytesIQ4_NL:]
 	}
 }
@@ -47,16 +58,16 @@ func spreadIQ4_NL(x []float32) float32 { return float32(sumSquares(x) * (2. / we
 // blockIQ4_NL quantizes one block; importance may be nil.
 func blockIQ4_NL(b *[bytesIQ4_NL]byte, x *[weightsIQ4_NL]float32, importance []float32) {
 	var w [weightsIQ4_NL]float32
-	var level [weightsIQ4_NL]uint8
+	var codes [weightsIQ4_NL]uint8
 	weightsIQ4(&w, x, importance, spreadIQ4_NL(x[:]))
 	d := fitIQ4(x, &w)
-	levelsIQ4(level[:], x[:], []float32{inverseOf(d)})
-	packIQ4_NL(b, &level, d)
+	codesIQ4(codes[:], x[:], []float32{inverseOf(d)})
+	packIQ4_NL(b, &codes, d)
 }
 
-func packIQ4_NL(b *[bytesIQ4_NL]byte, level *[weightsIQ4_NL]uint8, d float32) {
+func packIQ4_NL(b *[bytesIQ4_NL]byte, codes *[weightsIQ4_NL]uint8, d float32) {
 	storeHalf((*[2]byte)(b[:]), d)
-	packNibbles((*[16]byte)(b[2:]), level)
+	packNibbles((*[16]byte)(b[2:]), codes)
 }
 
 // lanesIQ4_NL quantizes blocks in lanes; importance may be nil.
@@ -88,12 +99,12 @@ func (l *laneSearch) blocksIQ4_NL(dst []byte, x, importance []float32, n int) {
 	for i, d := range l.scale[:n] {
 		l.inverse[i] = inverseOf(d)
 	}
-	levelsIQ4(l.level[:len(x)], x, l.inverse[:n])
+	codesIQ4(l.codes[:len(x)], x, l.inverse[:n])
 	for i, d := range l.scale[:n] {
 		b, at := (*[bytesIQ4_NL]byte)(dst[i*bytesIQ4_NL:]), i*weightsIQ4_NL
 		switch {
 		case l.strange>>i&1 == 0:
-			packIQ4_NL(b, (*[weightsIQ4_NL]uint8)(l.level[at:]), d)
+			packIQ4_NL(b, (*[weightsIQ4_NL]uint8)(l.codes[at:]), d)
 		case importance == nil:
 			blockIQ4_NL(b, (*[weightsIQ4_NL]float32)(x[at:]), nil)
 		default:

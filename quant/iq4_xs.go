@@ -3,29 +3,38 @@ package quant
 import (
 	"encoding/binary"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
 // IQ4_XS is a super-block of eight groups of 32 weights d·(scale-32)·value: the half precision d, 16 bits with the high
 // two bits of each scale, four bytes with the low four, then the codes of each group as in Q4_0.
 const (
-	highIQ4_XS   = 2
-	lowIQ4_XS    = 4
-	levelsIQ4_XS = 8
-	bytesIQ4_XS  = 136
+	highIQ4_XS  = 2
+	lowIQ4_XS   = 4
+	codesIQ4_XS = 8
+	bytesIQ4_XS = 136
 )
+
+func init() {
+	register(gguf.IQ4_XS, format{
+		weights: weightsK, bytes: bytesIQ4_XS, nonFinite: halfScales(weightsK, bytesIQ4_XS, 0),
+		dequantize: dequantizeIQ4_XS, quantize: quantizeIQ4_XS, quantizeWeighted: quantizeWeightedIQ4_XS,
+		layout: scalesOfIQ4_XS.layout().uneven(valuesIQ4[:16], unpackIQ4_XS, packIQ4_XS),
+	})
+}
 
 func dequantizeIQ4_XS(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.IQ4_XS, dst, src)
 	dst, src = dst[done:], src[done/weightsK*bytesIQ4_XS:]
-	var level [32]uint8
+	var codes [32]uint8
 	for len(dst) >= weightsK && len(src) >= bytesIQ4_XS {
 		b := (*[bytesIQ4_XS]byte)(src)
 		d := loadHalf((*[2]byte)(b[:]))
 		high, low := binary.LittleEndian.Uint16(b[highIQ4_XS:]), binary.LittleEndian.Uint32(b[lowIQ4_XS:])
 		for i := range groupsK {
-			unpackNibbles(&level, (*[16]byte)(b[levelsIQ4_XS+16*i:]))
-			scaleLevels((*[32]float32)(dst[32*i:]), &level, d*less32[low&15|uint32(high&3)<<4], &valuesIQ4)
+			unpackNibbles(&codes, (*[16]byte)(b[codesIQ4_XS+16*i:]))
+			scaleCodes((*[32]float32)(dst[32*i:]), &codes, d*less32[low&15|uint32(high&3)<<4], &valuesIQ4)
 			high >>= 2
 			low >>= 4
 		}
@@ -102,9 +111,45 @@ func finishIQ4_XS(b *[bytesIQ4_XS]byte, x *[weightsK]float32, scale []float32) {
 	}
 	binary.LittleEndian.PutUint16(b[highIQ4_XS:], high)
 	binary.LittleEndian.PutUint32(b[lowIQ4_XS:], low)
-	var level [weightsK]uint8
-	levelsIQ4(level[:], x[:], factor[:])
+	var codes [weightsK]uint8
+	codesIQ4(codes[:], x[:], factor[:])
 	for i := range groupsK {
-		packNibbles((*[16]byte)(b[levelsIQ4_XS+16*i:]), (*[32]uint8)(level[32*i:]))
+		packNibbles((*[16]byte)(b[codesIQ4_XS+16*i:]), (*[32]uint8)(codes[32*i:]))
+	}
+}
+
+var scalesOfIQ4_XS = subScales{
+	subScaleLevels: subScaleLevels{-32, 31, 1, 0, 1}, n: groupsK,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b))
+		high, low := binary.LittleEndian.Uint16(b[highIQ4_XS:]), binary.LittleEndian.Uint32(b[lowIQ4_XS:])
+		for i := range groupsK {
+			r.i[i] = int16(low>>(4*i)&15|uint32(high>>(2*i)&3)<<4) - 32
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		var high uint16
+		var low uint32
+		for i := range groupsK {
+			q := r.i[i] + 32
+			high |= uint16(q>>4) << (2 * i)
+			low |= uint32(q&15) << (4 * i)
+		}
+		storeHalf((*[2]byte)(b), r.d)
+		binary.LittleEndian.PutUint16(b[highIQ4_XS:], high)
+		binary.LittleEndian.PutUint32(b[lowIQ4_XS:], low)
+	},
+}
+
+func unpackIQ4_XS(codes *[weightsK]uint8, b []byte) {
+	for i := range groupsK {
+		unpackNibbles((*[32]uint8)(codes[32*i:]), (*[16]byte)(b[codesIQ4_XS+16*i:]))
+	}
+}
+
+func packIQ4_XS(b []byte, codes *[weightsK]uint8) {
+	for i := range groupsK {
+		packNibbles((*[16]byte)(b[codesIQ4_XS+16*i:]), (*[32]uint8)(codes[32*i:]))
 	}
 }

@@ -53,9 +53,9 @@ func (s *latticeSearch) snapInLanes(g *latticeGroup, p *kernels.PointTrials, j, 
 // take sets the codes of point number j to those of a trial.
 func (s *latticeSearch) take(g *latticeGroup, p *kernels.PointTrials, j, trial int) {
 	code := p.Codes[j][trial]
-	level := g.level[j*s.size:][:s.size]
-	for i := range level {
-		level[i] = uint8(code & 15)
+	codes := g.codes[j*s.size:][:s.size]
+	for i := range codes {
+		codes[i] = uint8(code & 15)
 		code >>= 4
 	}
 }

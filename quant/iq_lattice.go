@@ -77,18 +77,18 @@ func (l *lattice) standFor(value ...int8) []byte {
 }
 
 // spell is the number that the codes spell.
-func (l *lattice) spell(level []uint8) int {
+func (l *lattice) spell(codes []uint8) int {
 	n := 0
 	for i := l.size - 1; i >= 0; i-- {
-		n = n*l.radix + int(level[i])
+		n = n*l.radix + int(codes[i])
 	}
 	return n
 }
 
 // unspell sets the codes of a point's first or second half, or of any others, from the number n that they spell.
-func (l *lattice) unspell(level []uint8, n int) {
-	for i := range level {
-		level[i] = uint8(n % l.radix)
+func (l *lattice) unspell(codes []uint8, n int) {
+	for i := range codes {
+		codes[i] = uint8(n % l.radix)
 		n /= l.radix
 	}
 }
@@ -105,12 +105,12 @@ func (l *lattice) findNear() *nearPoints {
 	distances := l.halfDistances(half)
 	lower, upper := make([]int, len(l.points)), make([]int, len(l.points))
 	for i, point := range l.points {
-		var level [8]uint8
-		store8(level[:], point)
-		n := l.spell(level[:])
+		var codes [8]uint8
+		store8(codes[:], point)
+		n := l.spell(codes[:])
 		lower[i], upper[i] = n%half, n/half
 		near.place[n] = int32(i) + 1
-		for _, q := range level[:l.size] {
+		for _, q := range codes[:l.size] {
 			near.odd = append(near.odd, float32(2*q+1))
 			if l.radix == len(raised) {
 				near.raised = append(near.raised, raised[q])
@@ -206,9 +206,9 @@ func appendNearest(places []uint16, distance []uint8, shells int) []uint16 {
 
 // at is the index of the point with the given codes. Where there is none it is that of the nearest point; that happens
 // only with weights that are NaN.
-func (l *lattice) at(level []uint8) int {
+func (l *lattice) at(codes []uint8) int {
 	near := l.near()
-	n := l.spell(level)
+	n := l.spell(codes)
 	if n >= len(near.place) {
 		return 0
 	}

@@ -14,7 +14,7 @@ var evenSigns = func() (masks [128]uint64) {
 	return masks
 }()
 
-// signedValues is a table for scaleLevels of codes with their sign in the highest bit.
+// signedValues is a table for scaleCodes of codes with their sign in the highest bit.
 func signedValues(values ...float32) *[256]float32 {
 	var table [256]float32
 	for i, v := range values {
@@ -67,7 +67,7 @@ type latticeGroup struct {
 	x      [maxGroup]float32 // magnitudes, negative where the sign was flipped
 	w      [maxGroup]float32 // weights of the errors
 	root   [maxGroup]float32 // their square roots, the weights between points
-	level  [maxGroup]uint8
+	codes  [maxGroup]uint8
 	trial  [maxGroup]uint8
 	sign   [4]uint8
 	moved  [8]bool // points whose codes were not on the lattice
@@ -122,7 +122,7 @@ func (s *latticeSearch) block(b *latticeBlock, x *[weightsK]float32, importance 
 			}
 		}
 		for j := range g.n / s.size {
-			b.place[at/s.size+j] = uint16(s.at(g.level[j*s.size:]))
+			b.place[at/s.size+j] = uint16(s.at(g.codes[j*s.size:]))
 		}
 		copy(b.sign[at/8:], g.sign[:g.n/8])
 		b.scales[i] = scale
@@ -218,7 +218,7 @@ func (s *latticeSearch) begin(g *latticeGroup) (scale, top float32, ok bool) {
 	if !s.start {
 		return top / s.odd(), top, true
 	}
-	scale = fitPositive(g.level[:g.n], x, g.w[:g.n], s.radix+1)
+	scale = fitPositive(g.codes[:g.n], x, g.w[:g.n], s.radix+1)
 	top = float32(scale * float32(s.radix))
 	return scale, top, !(top <= 0)
 }
@@ -244,7 +244,7 @@ func (s *latticeSearch) try(g *latticeGroup, scale, top float32) float32 {
 		if qx, qq := g.sums(&g.trial); qq > 0 && qx*qx > best*qq {
 			scale = qx / qq
 			best = scale * qx
-			g.level, g.moved = g.trial, g.moving
+			g.codes, g.moved = g.trial, g.moving
 		}
 	}
 	return scale
@@ -252,8 +252,10 @@ func (s *latticeSearch) try(g *latticeGroup, scale, top float32) float32 {
 
 // snap sets the codes of the point that begins at weight i: the nearest codes if they are on the lattice, else those
 // of the neighbour with the least error. It reports whether they were not on the lattice.
-func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, level *[maxGroup]uint8, i int, inverse, scale float32) bool {
-	x, q := g.x[i:][:s.size], level[i:][:s.size]
+func (s *latticeSearch) snap(
+	near *nearPoints, g *latticeGroup, codes *[maxGroup]uint8, i int, inverse, scale float32,
+) bool {
+	x, q := g.x[i:][:s.size], codes[i:][:s.size]
 	number := 0
 	for j := len(x) - 1; j >= 0; j-- {
 		l := nearestClamped(0.5*(float32(inverse*x[j])-1), 0, s.radix-1)
@@ -273,9 +275,9 @@ func (s *latticeSearch) snap(near *nearPoints, g *latticeGroup, level *[maxGroup
 }
 
 // sums is Σ w·q·x and Σ w·q² with q = 2·code+1.
-func (g *latticeGroup) sums(level *[maxGroup]uint8) (qx, qq float32) {
+func (g *latticeGroup) sums(codes *[maxGroup]uint8) (qx, qq float32) {
 	for i, v := range g.x[:g.n] {
-		q := unsigned[2*level[i]+1]
+		q := unsigned[2*codes[i]+1]
 		w := g.w[i]
 		qx += float32(float32(w*v) * q)
 		qq += float32(float32(w*q) * q)
@@ -301,10 +303,10 @@ func (s *latticeSearch) refitted(g *latticeGroup, scale float32, lanes *kernels.
 			s.snapInLanes(g, lanes, j, 1)
 			s.take(g, lanes, j, 0)
 		default:
-			s.snap(near, g, &g.level, j*s.size, inverse, scale)
+			s.snap(near, g, &g.codes, j*s.size, inverse, scale)
 		}
 	}
-	if qx, qq := g.sums(&g.level); qq > 0 {
+	if qx, qq := g.sums(&g.codes); qq > 0 {
 		return qx / qq
 	}
 	return scale

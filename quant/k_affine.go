@@ -61,16 +61,16 @@ func writeHead(head *[headBytesK]byte, d, dmin float32, scales, minima *[groupsK
 }
 
 // scaleAffine dequantizes the codes of a super-block.
-func scaleAffine(y *[weightsK]float32, level *[weightsK]uint8, head *[headBytesK]byte) {
+func scaleAffine(y *[weightsK]float32, codes *[weightsK]uint8, head *[headBytesK]byte) {
 	h := loadAffineHead(head)
 	for i := range groupsK {
 		at := groupLenK * i
-		scaleLevelsAdd((*[groupLenK]float32)(y[at:]), (*[groupLenK]uint8)(level[at:]), h.scale[i], -h.minimum[i])
+		scaleCodesAdd((*[groupLenK]float32)(y[at:]), (*[groupLenK]uint8)(codes[at:]), h.scale[i], -h.minimum[i])
 	}
 }
 
 // quantizeAffine finds head and codes of a super-block.
-func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32) {
+func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32) {
 	var w [groupLenK]float32
 	var scale, minimum [groupsK]float32
 	for i := range groupsK {
@@ -79,16 +79,18 @@ func (s *affineSearch) quantizeAffine(head *[headBytesK]byte, level *[weightsK]u
 		for j, v := range group {
 			w[j] = mean + absf(v)
 		}
-		scale[i], minimum[i] = s.fit(level[groupLenK*i:][:groupLenK], group, w[:])
+		scale[i], minimum[i] = s.fit(codes[groupLenK*i:][:groupLenK], group, w[:])
 	}
 	var scales, minima [groupsK]uint8
 	d := spreadScales(scales[:], scale[:], topScaleK)
 	dmin := spreadScales(minima[:], minimum[:], topScaleK)
-	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
+	s.finishAffine(head, codes, x, d, dmin, &scales, &minima)
 }
 
 // quantizeAffineWeighted finds head and codes of a super-block with the given importance of the columns.
-func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, importance []float32) {
+func (s *affineSearch) quantizeAffineWeighted(
+	head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, importance []float32,
+) {
 	var w [groupLenK]float32
 	var scale, minimum, total [groupsK]float32
 	spread := float32(2 * sumSquares(x[:]) / weightsK)
@@ -96,12 +98,12 @@ func (s *affineSearch) quantizeAffineWeighted(head *[headBytesK]byte, level *[we
 		group := x[groupLenK*i:][:groupLenK]
 		errorWeights(w[:], group, importance[groupLenK*i:], spread)
 		total[i] = sumOf(w[:])
-		scale[i], minimum[i] = s.fit(level[groupLenK*i:][:groupLenK], group, w[:])
+		scale[i], minimum[i] = s.fit(codes[groupLenK*i:][:groupLenK], group, w[:])
 	}
 	var scales, minima [groupsK]uint8
 	d := fitPositive(scales[:], scale[:], total[:], topScaleK)
 	dmin := fitPositive(minima[:], minimum[:], total[:], topScaleK)
-	s.finishAffine(head, level, x, d, dmin, &scales, &minima)
+	s.finishAffine(head, codes, x, d, dmin, &scales, &minima)
 }
 
 // finishAffineLanes is the end of quantizeAffine for groups, from number at, that were searched in lanes. It returns
@@ -127,15 +129,38 @@ func finishAffineLanesWeighted(head *[headBytesK]byte, x *[weightsK]float32, l *
 
 // finishAffine writes the head and quantizes the weights again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func (s *affineSearch) finishAffine(head *[headBytesK]byte, level *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8) {
+func (s *affineSearch) finishAffine(
+	head *[headBytesK]byte, codes *[weightsK]uint8, x *[weightsK]float32, d, dmin float32, scales, minima *[groupsK]uint8,
+) {
 	h := writeHead(head, d, dmin, scales, minima)
 	for i := range groupsK {
 		if h.scale[i] == 0 {
 			continue
 		}
-		group, rounded := x[groupLenK*i:][:groupLenK], level[groupLenK*i:][:groupLenK]
+		group, rounded := x[groupLenK*i:][:groupLenK], codes[groupLenK*i:][:groupLenK]
 		for j, v := range group {
 			rounded[j] = uint8(nearestClamped((v+h.minimum[i])/h.scale[i], 0, int(s.top)))
 		}
 	}
+}
+
+// scalesOfHead are those of Q4_K and Q5_K.
+var scalesOfHead = affineScales{
+	subScaleLevels: subScaleLevels{0, topScaleK, 1, 0, 1}, n: groupsK,
+	load: func(b []byte) (scale, minimum subScaleCodes) {
+		head := (*[headBytesK]byte)(b)
+		scale.d, minimum.d = loadHalf((*[2]byte)(head[:])), loadHalf((*[2]byte)(head[2:]))
+		scales, minima := unpackScales(head)
+		for i := range groupsK {
+			scale.i[i], minimum.i[i] = int16(uint8(scales>>(8*i))), int16(uint8(minima>>(8*i)))
+		}
+		return scale, minimum
+	},
+	store: func(b []byte, scale, minimum subScaleCodes) {
+		var scales, minima [groupsK]uint8
+		for i := range groupsK {
+			scales[i], minima[i] = uint8(scale.i[i]), uint8(minimum.i[i])
+		}
+		writeHead((*[headBytesK]byte)(b), scale.d, minimum.d, &scales, &minima)
+	},
 }

@@ -26,7 +26,7 @@ type laneSearch struct {
 
 	memory [64]float32 // of numerators
 	w      [maxGroup * kernels.MaxLanes]float32
-	level  [maxGroup * kernels.MaxLanes]uint8
+	codes  [maxGroup * kernels.MaxLanes]uint8
 }
 
 // laneSearches keeps the memory of searches, which is large.
@@ -108,18 +108,18 @@ func findRefined(l *laneSearch) (strange uint32) { return l.groups.RefineSymmetr
 // findIQ4 is the search of fitIQ4.
 func findIQ4(l *laneSearch) (strange uint32) { return l.groups.FitIQ4(l.numerators) }
 
-// levels sets level to the codes that the search found for the group x, number i.
-func (l *laneSearch) levels(level []uint8, x []float32, i int) {
+// groupCodes sets codes to those that the search found for the group x, number i.
+func (l *laneSearch) groupCodes(codes []uint8, x []float32, i int) {
 	switch {
 	case l.affine != nil:
 		for j, v := range x {
-			level[j] = uint8(nearestClamped(float32(l.inverse[i]*(v-l.from[i])), 0, int(l.affine.top)))
+			codes[j] = uint8(nearestClamped(float32(l.inverse[i]*(v-l.from[i])), 0, int(l.affine.top)))
 		}
 	case l.inverse[i] == 0:
-		clear(level)
+		clear(codes)
 	default:
 		for j, v := range x {
-			level[j] = uint8(l.half + nearestClamped(float32(l.inverse[i]*v), -l.half, l.half-1))
+			codes[j] = uint8(l.half + nearestClamped(float32(l.inverse[i]*v), -l.half, l.half-1))
 		}
 	}
 }
@@ -139,14 +139,14 @@ var noMinimum [kernels.MaxLanes]float32
 // codes lo to hi, which it returns counted from lo. A group whose scale was rounded to 0 keeps the codes of its
 // search.
 func (l *laneSearch) round(x *[weightsK]float32, scale, minimum []float32, lo, hi, at int) *[weightsK]uint8 {
-	level, n := (*[weightsK]uint8)(l.level[:]), weightsK/len(scale)
-	kernels.DivideLevels(level[:], x[:], n, minimum, scale, lo, hi)
+	codes, n := (*[weightsK]uint8)(l.codes[:]), weightsK/len(scale)
+	kernels.DivideLevels(codes[:], x[:], n, minimum, scale, lo, hi)
 	for i, s := range scale {
 		if s == 0 {
-			l.levels(level[n*i:][:n], x[n*i:][:n], at+i)
+			l.groupCodes(codes[n*i:][:n], x[n*i:][:n], at+i)
 		}
 	}
-	return level
+	return codes
 }
 
 // A laneFormat is a way of making super-blocks of 256 weights in groups that are searched in lanes.
@@ -200,43 +200,45 @@ func (f *laneFormat) weights(l *laneSearch, x, importance []float32) []float32 {
 }
 
 // quantizeBlocks quantizes a row of blocks of 32 weights with importance. pack makes a block.
-func (l *laneSearch) quantizeBlocks(dst []byte, row, importance []float32, size int, pack func(b []byte, level *[32]uint8, scale, origin float32)) {
+func (l *laneSearch) quantizeBlocks(
+	dst []byte, row, importance []float32, size int, pack func(b []byte, codes *[32]uint8, scale, origin float32),
+) {
 	defer laneSearches.Put(l)
 	spread := sumSquares(row) / float32(len(row))
 	for len(row) > 0 {
 		n := min(kernels.GroupLanes(), len(row)/maxGroup)
-		x, w, level := row[:n*maxGroup], l.w[:n*maxGroup], l.level[:n*maxGroup]
+		x, w, codes := row[:n*maxGroup], l.w[:n*maxGroup], l.codes[:n*maxGroup]
 		kernels.ErrorWeights(w, x, importance[:len(x)], spread)
 		l.fit(x, w, maxGroup, nil)
-		l.blockLevels(level, x, w, n)
+		l.blockCodes(codes, x, w, n)
 		for i := range n {
-			pack(dst[i*size:][:size], (*[32]uint8)(level[i*maxGroup:]), l.scale[i], l.origin[i])
+			pack(dst[i*size:][:size], (*[32]uint8)(codes[i*maxGroup:]), l.scale[i], l.origin[i])
 		}
 		row, importance, dst = row[len(x):], importance[len(x):], dst[n*size:]
 	}
 }
 
-// blockLevels sets the codes of n blocks to those that the search found, and searches the groups that were left to the
+// blockCodes sets the codes of n blocks to those that the search found, and searches the groups that were left to the
 // plain search.
-func (l *laneSearch) blockLevels(level []uint8, x, w []float32, n int) {
+func (l *laneSearch) blockCodes(codes []uint8, x, w []float32, n int) {
 	if l.affine != nil {
-		kernels.MultiplyLevels(level, x, maxGroup, l.from[:n], l.inverse[:n], 0, int(l.affine.top))
+		kernels.MultiplyLevels(codes, x, maxGroup, l.from[:n], l.inverse[:n], 0, int(l.affine.top))
 	} else {
-		kernels.MultiplyLevels(level, x, maxGroup, l.from[:n], l.inverse[:n], -l.half, l.half-1)
+		kernels.MultiplyLevels(codes, x, maxGroup, l.from[:n], l.inverse[:n], -l.half, l.half-1)
 	}
 	for i := range n {
 		at := i * maxGroup
-		level, x, w := level[at:][:maxGroup], x[at:][:maxGroup], w[at:][:maxGroup]
+		codes, x, w := codes[at:][:maxGroup], x[at:][:maxGroup], w[at:][:maxGroup]
 		switch {
 		case l.strange>>i&1 == 0:
 			if l.inverse[i] == 0 {
-				clear(level)
+				clear(codes)
 			}
 		case l.affine != nil:
-			scale, minimum := l.affine.fit(level, x, w)
+			scale, minimum := l.affine.fit(codes, x, w)
 			l.scale[i], l.origin[i] = scale, -minimum
 		default:
-			l.scale[i] = fitSymmetric(level, x, w, l.half)
+			l.scale[i] = fitSymmetric(codes, x, w, l.half)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package quant
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -12,6 +13,14 @@ const (
 	weightsMXFP4 = 32
 	bytesMXFP4   = 17
 )
+
+func init() {
+	register(gguf.MXFP4, format{
+		weights: weightsMXFP4, bytes: bytesMXFP4, nonFinite: nonFiniteMXFP4,
+		dequantize: dequantizeMXFP4, quantize: quantizeMXFP4,
+		layout: layoutMXFP4().uneven(valuesE2M1, nibblesFrom(1), nibblesTo(1)).byRank(&ranksE2M1, codeOfE2M1),
+	})
+}
 
 // scalesMXFP4 is half of the scale, because values are stored doubled.
 var scalesMXFP4 = func() (scales [256]float32) {
@@ -27,22 +36,22 @@ var halvesE2M1 = [256]float32{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8
 func dequantizeMXFP4(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.MXFP4, dst, src)
 	dst, src = dst[done:], src[done/weightsMXFP4*bytesMXFP4:]
-	var level [weightsMXFP4]uint8
+	var codes [weightsMXFP4]uint8
 	for len(dst) >= weightsMXFP4 && len(src) >= bytesMXFP4 {
-		unpackNibbles(&level, (*[16]byte)(src[1:]))
-		scaleLevels((*[32]float32)(dst), &level, scalesMXFP4[src[0]], &halvesE2M1)
+		unpackNibbles(&codes, (*[16]byte)(src[1:]))
+		scaleCodes((*[32]float32)(dst), &codes, scalesMXFP4[src[0]], &halvesE2M1)
 		dst, src = dst[weightsMXFP4:], src[bytesMXFP4:]
 	}
 }
 
 func quantizeMXFP4(dst []byte, src []float32) {
-	var level [weightsMXFP4]uint8
+	var codes [weightsMXFP4]uint8
 	for len(src) >= weightsMXFP4 && len(dst) >= bytesMXFP4 {
 		x := (*[weightsMXFP4]float32)(src)
 		greatest := absf(peak(x[:]))
 		dst[0] = exponentMXFP4(greatest)
-		levelsE2M1(level[:], x[:], greatest, scalesMXFP4[dst[0]])
-		packNibbles((*[16]byte)(dst[1:]), &level)
+		codesE2M1(codes[:], x[:], greatest, scalesMXFP4[dst[0]])
+		packNibbles((*[16]byte)(dst[1:]), &codes)
 		src, dst = src[weightsMXFP4:], dst[bytesMXFP4:]
 	}
 }
@@ -57,30 +66,30 @@ func exponentMXFP4(greatest float32) uint8 {
 	return uint8(truncated(float32(math.Floor(float64(log))) - 2 + 127))
 }
 
-// levelsE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
+// codesE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
 // near.
-func levelsE2M1(level []uint8, x []float32, peak, half float32) {
+func codesE2M1(codes []uint8, x []float32, peak, half float32) {
 	if !(peak < half*(1<<20)) {
-		farLevelsE2M1(level, x, half)
+		farCodesE2M1(codes, x, half)
 		return
 	}
 	var between [7]uint32 // the middle between each two magnitudes; of positive numbers, the bits are in order
 	for i := range between {
 		between[i] = math.Float32bits(half * (halvesE2M1[i] + halvesE2M1[i+1]) / 2)
 	}
-	for i, v := range x[:len(level)] {
+	for i, v := range x[:len(codes)] {
 		bits := math.Float32bits(v)
 		mag := bits &^ (1 << 31)
 		q := (between[0]-mag)>>31 + (between[1]-mag)>>31 + (between[2]-mag)>>31 + (between[3]-mag)>>31 +
 			(between[4]-mag)>>31 + (between[5]-mag)>>31 + (between[6]-mag)>>31
-		level[i] = uint8(q | bits>>28&8&(-q>>28)) // zero has no sign
+		codes[i] = uint8(q | bits>>28&8&(-q>>28)) // zero has no sign
 	}
 }
 
-// farLevelsE2M1 is levelsE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
+// farCodesE2M1 is codesE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
 // code is 0.
-func farLevelsE2M1(level []uint8, x []float32, half float32) {
-	for i, v := range x[:len(level)] {
+func farCodesE2M1(codes []uint8, x []float32, half float32) {
+	for i, v := range x[:len(codes)] {
 		mag, nearest := absf(v), 0
 		least := mag
 		for q := 1; q < 8; q++ {
@@ -91,7 +100,7 @@ func farLevelsE2M1(level []uint8, x []float32, half float32) {
 		if v < 0 && nearest > 0 {
 			nearest += 8
 		}
-		level[i] = uint8(nearest)
+		codes[i] = uint8(nearest)
 	}
 }
 
@@ -115,4 +124,29 @@ func nonFiniteMXFP4(data []byte) int {
 		}
 	}
 	return -1
+}
+
+// valuesE2M1 are the values of halvesE2M1 in order; ranksE2M1 and codeOfE2M1 convert between code and rank. Zero has
+// two codes; the one without a sign is written.
+var (
+	valuesE2M1 = []float32{-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12}
+	codeOfE2M1 = []uint8{15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}
+	ranksE2M1  = [256]uint8{7, 8, 9, 10, 11, 12, 13, 14, 7, 6, 5, 4, 3, 2, 1, 0}
+)
+
+// layoutMXFP4 has a power of two as its scale.
+func layoutMXFP4() *layout {
+	return &layout{
+		group: 32,
+		load:  func(b []byte, g *blockScales) { g.scale[0], g.offset[0] = scalesMXFP4[b[0]], 0 },
+		store: func(b []byte, g *blockScales) {
+			if s := g.scale[0]; s > 0 && s-s == 0 {
+				fraction, exponent := math.Frexp(float64(s)) // s = fraction·2^exponent, 1/2 ≤ fraction < 1
+				if fraction < 0.75 {
+					exponent--
+				}
+				b[0] = uint8(min(max(exponent+128, 0), 254))
+			}
+		},
+	}
 }

@@ -3,6 +3,7 @@ package quant
 import (
 	"math"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -13,6 +14,14 @@ const (
 	bytesNVFP4   = 36
 	groupsNVFP4  = 4
 )
+
+func init() {
+	register(gguf.NVFP4, format{
+		weights: weightsNVFP4, bytes: bytesNVFP4, nonFinite: nonFiniteNVFP4,
+		dequantize: dequantizeNVFP4, quantize: quantizeNVFP4,
+		layout: layoutNVFP4().uneven(valuesE2M1, unpackNVFP4, packNVFP4).byRank(&ranksE2M1, codeOfE2M1),
+	})
+}
 
 // scalesNVFP4 is half of the scale, because values are stored doubled. 127 would be NaN and counts as 0; the format
 // has no sign bit for the scale.
@@ -32,30 +41,30 @@ var scalesNVFP4 = func() (scales [256]float32) {
 func dequantizeNVFP4(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.NVFP4, dst, src)
 	dst, src = dst[done:], src[done/weightsNVFP4*bytesNVFP4:]
-	var level [16]uint8
+	var codes [16]uint8
 	for len(dst) >= weightsNVFP4 && len(src) >= bytesNVFP4 {
 		b := (*[bytesNVFP4]byte)(src)
 		for i, s := range b[:groupsNVFP4] {
 			q := load8(b[groupsNVFP4+8*i:])
-			store8(level[:], q&eachLow4)
-			store8(level[8:], q>>4&eachLow4)
-			scaleLevels16((*[16]float32)(dst[16*i:]), &level, scalesNVFP4[s], &halvesE2M1)
+			store8(codes[:], q&eachLow4)
+			store8(codes[8:], q>>4&eachLow4)
+			scaleCodes16((*[16]float32)(dst[16*i:]), &codes, scalesNVFP4[s], &halvesE2M1)
 		}
 		dst, src = dst[weightsNVFP4:], src[bytesNVFP4:]
 	}
 }
 
 func quantizeNVFP4(dst []byte, src []float32) {
-	var level [16]uint8
+	var codes [16]uint8
 	for len(src) >= weightsNVFP4 && len(dst) >= bytesNVFP4 {
 		x, b := (*[weightsNVFP4]float32)(src), (*[bytesNVFP4]byte)(dst)
 		for i := range groupsNVFP4 {
 			group := x[16*i:][:16]
 			greatest := absf(peak(group))
 			b[i] = scaleNVFP4(greatest / 6)
-			levelsE2M1(level[:], group, greatest, scalesNVFP4[b[i]])
+			codesE2M1(codes[:], group, greatest, scalesNVFP4[b[i]])
 			for j := range 8 {
-				b[groupsNVFP4+8*i+j] = level[j] | level[j+8]<<4
+				b[groupsNVFP4+8*i+j] = codes[j] | codes[j+8]<<4
 			}
 		}
 		src, dst = src[weightsNVFP4:], dst[bytesNVFP4:]
@@ -83,3 +92,37 @@ func scaleNVFP4(f float32) uint8 {
 
 // nonFiniteNVFP4 finds nothing: no scale of the format is infinite or NaN.
 func nonFiniteNVFP4([]byte) int { return -1 }
+
+func layoutNVFP4() *layout {
+	return &layout{
+		group: 16,
+		load: func(b []byte, g *blockScales) {
+			for i, s := range b[:groupsNVFP4] {
+				g.scale[i], g.offset[i] = scalesNVFP4[s], 0
+			}
+		},
+		store: func(b []byte, g *blockScales) {
+			for i := range groupsNVFP4 {
+				if scalesNVFP4[b[i]] != g.scale[i] {
+					b[i] = scaleNVFP4(2 * g.scale[i])
+				}
+			}
+		},
+	}
+}
+
+func unpackNVFP4(codes *[weightsK]uint8, b []byte) {
+	for i := range groupsNVFP4 {
+		q := load8(b[groupsNVFP4+8*i:])
+		store8(codes[16*i:], q&eachLow4)
+		store8(codes[16*i+8:], q>>4&eachLow4)
+	}
+}
+
+func packNVFP4(b []byte, codes *[weightsK]uint8) {
+	for i := range groupsNVFP4 {
+		for j := range 8 {
+			b[groupsNVFP4+8*i+j] = codes[16*i+j] | codes[16*i+j+8]<<4
+		}
+	}
+}

@@ -1,12 +1,23 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q1_0 is 128 weights of d or -d: the half precision d, then one bit per weight, set for d, the first one lowest.
 const (
 	weightsQ1_0 = 128
 	bytesQ1_0   = 18
 )
+
+func init() {
+	register(gguf.Q1_0, format{
+		weights: weightsQ1_0, bytes: bytesQ1_0, nonFinite: halfScales(weightsQ1_0, bytesQ1_0, 0),
+		dequantize: dequantizeQ1_0, quantize: quantizeQ1_0,
+		layout: oneScale(weightsQ1_0, 0).uneven([]float32{-1, 1}, unpackQ1_0, packQ1_0),
+	})
+}
 
 func dequantizeQ1_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q1_0, dst, src)
@@ -41,5 +52,18 @@ func quantizeQ1_0(dst []byte, src []float32) {
 			}
 		}
 		src, dst = src[weightsQ1_0:], dst[bytesQ1_0:]
+	}
+}
+
+func unpackQ1_0(codes *[weightsK]uint8, b []byte) {
+	for i := range weightsQ1_0 {
+		codes[i] = b[2+i/8] >> (i % 8) & 1
+	}
+}
+
+func packQ1_0(b []byte, codes *[weightsK]uint8) {
+	clear(b[2:])
+	for i, l := range codes[:weightsQ1_0] {
+		b[2+i/8] |= l << (i % 8)
 	}
 }

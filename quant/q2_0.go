@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q2_0 is 64 weights d·(q-1) with codes q from 0 to 3: the half precision d, then two bits a code, the first one
 // lowest.
@@ -8,6 +11,14 @@ const (
 	weightsQ2_0 = 64
 	bytesQ2_0   = 18
 )
+
+func init() {
+	register(gguf.Q2_0, format{
+		weights: weightsQ2_0, bytes: bytesQ2_0, nonFinite: halfScales(weightsQ2_0, bytesQ2_0, 0),
+		dequantize: dequantizeQ2_0, quantize: quantizeQ2_0,
+		layout: oneScale(weightsQ2_0, 0).with(-1, 4, unpackQ2_0, packQ2_0),
+	})
+}
 
 func dequantizeQ2_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q2_0, dst, src)
@@ -36,5 +47,18 @@ func quantizeQ2_0(dst []byte, src []float32) {
 			q[i/4] |= uint8(l) << (2 * (i % 4))
 		}
 		src, dst = src[weightsQ2_0:], dst[bytesQ2_0:]
+	}
+}
+
+func unpackQ2_0(codes *[weightsK]uint8, b []byte) {
+	for i := range weightsQ2_0 {
+		codes[i] = b[2+i/4] >> (2 * (i % 4)) & 3
+	}
+}
+
+func packQ2_0(b []byte, codes *[weightsK]uint8) {
+	clear(b[2:])
+	for i, l := range codes[:weightsQ2_0] {
+		b[2+i/4] |= l << (2 * (i % 4))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -17,6 +18,16 @@ const (
 	dQ3_K      = 108
 	bytesQ3_K  = 110
 )
+
+func init() {
+	register(gguf.Q3_K, format{
+		weights: weightsK, bytes: bytesQ3_K, nonFinite: halfScales(weightsK, bytesQ3_K, dQ3_K),
+		dequantize: dequantizeQ3_K, quantize: quantizeQ3_K, quantizeWeighted: quantizeWeightedQ3_K,
+		layout: scalesOfQ3_K.layout().with(-4, 8,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ3_K(codes, (*[bytesQ3_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ3_K((*[bytesQ3_K]byte)(b), codes) }),
+	})
+}
 
 // lanesQ3_K leaves super-blocks with a scale that was rounded to 0 to the plain search, which has their codes.
 var lanesQ3_K = laneFormat{
@@ -47,14 +58,14 @@ var lanesWeightedQ3_K = laneFormat{
 func dequantizeQ3_K(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q3_K, dst, src)
 	dst, src = dst[done:], src[done/weightsK*bytesQ3_K:]
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ3_K {
 		b := (*[bytesQ3_K]byte)(src)
-		unpackQ3_K(&level, b)
+		unpackQ3_K(&codes, b)
 		d := loadHalf((*[2]byte)(b[dQ3_K:]))
 		scales := unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:]))
 		for i, s := range scales {
-			scaleLevels16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), d*less32[s], &lessFour)
+			scaleCodes16((*[16]float32)(dst[16*i:]), (*[16]byte)(codes[16*i:]), d*less32[s], &lessFour)
 		}
 		dst, src = dst[weightsK:], src[bytesQ3_K:]
 	}
@@ -69,15 +80,15 @@ func quantizeQ3_K(dst []byte, src []float32) {
 }
 
 func plainQ3_K(dst []byte, src []float32) {
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ3_K {
 		var scale [groupsQ3_K]float32
 		x := (*[weightsK]float32)(src)
 		for i := range scale {
-			scale[i] = refineSymmetric(level[16*i:][:16], x[16*i:][:16], 4)
+			scale[i] = refineSymmetric(codes[16*i:][:16], x[16*i:][:16], 4)
 		}
 		d, scales := roundScalesQ3_K(&scale)
-		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
+		finishQ3_K((*[bytesQ3_K]byte)(dst), &codes, x, d, &scales)
 		src, dst = src[weightsK:], dst[bytesQ3_K:]
 	}
 }
@@ -92,7 +103,7 @@ func quantizeWeightedQ3_K(dst []byte, row, importance []float32) {
 
 func plainWeightedQ3_K(dst []byte, row, importance []float32) {
 	var w [16]float32
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ3_K {
 		var scale, total [groupsQ3_K]float32
 		x := (*[weightsK]float32)(row)
@@ -101,11 +112,11 @@ func plainWeightedQ3_K(dst []byte, row, importance []float32) {
 			group := x[16*i:][:16]
 			errorWeights(w[:], group, importance[16*i:], spread)
 			total[i] = sumOf(w[:])
-			scale[i] = fitSymmetric(level[16*i:][:16], group, w[:], 4)
+			scale[i] = fitSymmetric(codes[16*i:][:16], group, w[:], 4)
 		}
 		var scales [groupsQ3_K]uint8
 		d := fitSymmetric(scales[:], scale[:], total[:], 32)
-		finishQ3_K((*[bytesQ3_K]byte)(dst), &level, x, d, &scales)
+		finishQ3_K((*[bytesQ3_K]byte)(dst), &codes, x, d, &scales)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ3_K:]
 	}
 }
@@ -125,17 +136,19 @@ func roundScalesQ3_K(scale *[groupsQ3_K]float32) (d float32, scales [groupsQ3_K]
 
 // finishQ3_K writes the block, its weights quantized again with the scales that it holds. A group whose scale was
 // rounded to 0 keeps the codes of its search.
-func finishQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8) {
+func finishQ3_K(
+	b *[bytesQ3_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, d float32, scales *[groupsQ3_K]uint8,
+) {
 	for i, step := range writeScalesQ3_K(b, d, scales) {
 		if step == 0 {
 			continue
 		}
-		rounded := level[16*i:][:16]
+		rounded := codes[16*i:][:16]
 		for j, v := range x[16*i:][:16] {
 			rounded[j] = uint8(nearestClamped(v/step, -4, 3) + 4)
 		}
 	}
-	packQ3_K(b, level)
+	packQ3_K(b, codes)
 }
 
 // finishLanesQ3_K is finishQ3_K where the groups have been searched in lanes.
@@ -176,23 +189,41 @@ func unpackScalesQ3_K(b *[12]byte) (scale [groupsQ3_K]uint8) {
 	return scale
 }
 
-func packQ3_K(b *[bytesQ3_K]byte, level *[weightsK]uint8) {
+func packQ3_K(b *[bytesQ3_K]byte, codes *[weightsK]uint8) {
 	high := (*[32]byte)(b[:])
 	clear(high[:])
-	for i, l := range level {
+	for i, l := range codes {
 		high[i%32] |= l >> 2 << (i / 32)
 	}
-	packCrumbs((*[64]byte)(b[lowQ3_K:]), level)
+	packCrumbs((*[64]byte)(b[lowQ3_K:]), codes)
 }
 
 // unpackQ3_K is the inverse of packQ3_K.
-func unpackQ3_K(level *[weightsK]uint8, b *[bytesQ3_K]byte) {
-	unpackCrumbs(level, (*[64]byte)(b[lowQ3_K:]))
+func unpackQ3_K(codes *[weightsK]uint8, b *[bytesQ3_K]byte) {
+	unpackCrumbs(codes, (*[64]byte)(b[lowQ3_K:]))
 	for i := 0; i < 32; i += 8 {
 		high := load8(b[i:])
 		for j := i; j < weightsK; j += 32 {
-			store8(level[j:], load8(level[j:])|high&eachBit0<<2)
+			store8(codes[j:], load8(codes[j:])|high&eachBit0<<2)
 			high >>= 1
 		}
 	}
+}
+
+var scalesOfQ3_K = subScales{
+	subScaleLevels: subScaleLevels{-32, 31, 1, 0, 1}, n: groupsQ3_K,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b[dQ3_K:]))
+		for i, s := range unpackScalesQ3_K((*[12]byte)(b[scalesQ3_K:])) {
+			r.i[i] = int16(s) - 32
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		var scales [groupsQ3_K]uint8
+		for i := range scales {
+			scales[i] = uint8(r.i[i] + 32)
+		}
+		writeScalesQ3_K((*[bytesQ3_K]byte)(b), r.d, &scales)
+	},
 }

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q5_K is a super-block of eight groups of 32 weights scale·q - minimum: the head (see unpackScales), 32 bytes of which
 // bit g of byte j is the highest bit of code j of group g, then 128 bytes with the low four bits as in Q4_K.
@@ -9,6 +12,16 @@ const (
 	lowQ5_K   = headBytesK + 32
 	bytesQ5_K = headBytesK + 32 + 128
 )
+
+func init() {
+	register(gguf.Q5_K, format{
+		weights: weightsK, bytes: bytesQ5_K, nonFinite: halfScales(weightsK, bytesQ5_K, 0, 2),
+		dequantize: dequantizeQ5_K, quantize: quantizeQ5_K, quantizeWeighted: quantizeWeightedQ5_K,
+		layout: scalesOfHead.layout().with(0, 32,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ5_K(codes, (*[bytesQ5_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ5_K((*[bytesQ5_K]byte)(b), codes) }),
+	})
+}
 
 var (
 	searchQ5_K         = affineSearch{top: 31, first: -0.5, step: 0.1, steps: 15}
@@ -35,10 +48,10 @@ var (
 func dequantizeQ5_K(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q5_K, dst, src)
 	dst, src = dst[done:], src[done/weightsK*bytesQ5_K:]
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ5_K {
-		unpackQ5_K(&level, (*[bytesQ5_K]byte)(src))
-		scaleAffine((*[weightsK]float32)(dst), &level, (*[headBytesK]byte)(src))
+		unpackQ5_K(&codes, (*[bytesQ5_K]byte)(src))
+		scaleAffine((*[weightsK]float32)(dst), &codes, (*[headBytesK]byte)(src))
 		dst, src = dst[weightsK:], src[bytesQ5_K:]
 	}
 }
@@ -52,10 +65,10 @@ func quantizeQ5_K(dst []byte, src []float32) {
 }
 
 func plainQ5_K(dst []byte, src []float32) {
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(src) >= weightsK && len(dst) >= bytesQ5_K {
-		searchQ5_K.quantizeAffine((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(src))
-		packQ5_K((*[bytesQ5_K]byte)(dst), &level)
+		searchQ5_K.quantizeAffine((*[headBytesK]byte)(dst), &codes, (*[weightsK]float32)(src))
+		packQ5_K((*[bytesQ5_K]byte)(dst), &codes)
 		src, dst = src[weightsK:], dst[bytesQ5_K:]
 	}
 }
@@ -69,19 +82,20 @@ func quantizeWeightedQ5_K(dst []byte, row, importance []float32) {
 }
 
 func plainWeightedQ5_K(dst []byte, row, importance []float32) {
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(row) >= weightsK && len(dst) >= bytesQ5_K {
-		searchWeightedQ5_K.quantizeAffineWeighted((*[headBytesK]byte)(dst), &level, (*[weightsK]float32)(row), importance)
-		packQ5_K((*[bytesQ5_K]byte)(dst), &level)
+		head, x := (*[headBytesK]byte)(dst), (*[weightsK]float32)(row)
+		searchWeightedQ5_K.quantizeAffineWeighted(head, &codes, x, importance)
+		packQ5_K((*[bytesQ5_K]byte)(dst), &codes)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ5_K:]
 	}
 }
 
-func packQ5_K(b *[bytesQ5_K]byte, level *[weightsK]uint8) {
+func packQ5_K(b *[bytesQ5_K]byte, codes *[weightsK]uint8) {
 	high := (*[32]byte)(b[highQ5_K:])
 	clear(high[:])
 	for i := range groupsK / 2 {
-		from, low := (*[64]uint8)(level[64*i:]), (*[32]byte)(b[lowQ5_K+32*i:])
+		from, low := (*[64]uint8)(codes[64*i:]), (*[32]byte)(b[lowQ5_K+32*i:])
 		for j := range low {
 			low[j] = from[j]&15 | from[j+32]<<4
 			high[j] |= from[j]>>4<<(2*i) | from[j+32]>>4<<(2*i+1)
@@ -90,10 +104,10 @@ func packQ5_K(b *[bytesQ5_K]byte, level *[weightsK]uint8) {
 }
 
 // unpackQ5_K is the inverse of packQ5_K.
-func unpackQ5_K(level *[weightsK]uint8, b *[bytesQ5_K]byte) {
+func unpackQ5_K(codes *[weightsK]uint8, b *[bytesQ5_K]byte) {
 	high := (*[32]byte)(b[highQ5_K:])
 	for i := range groupsK / 2 {
-		to, low := (*[64]uint8)(level[64*i:]), (*[32]byte)(b[lowQ5_K+32*i:])
+		to, low := (*[64]uint8)(codes[64*i:]), (*[32]byte)(b[lowQ5_K+32*i:])
 		for j := 0; j < 32; j += 8 {
 			v, h := load8(low[j:]), load8(high[j:])>>(2*i)
 			store8(to[j:], v&eachLow4|h&eachBit0<<4)

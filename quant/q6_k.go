@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q6_K is a super-block of 256 weights d·scale·(q-32) in sixteen groups of 16, laid out in two halves of 128: the low
 // four bits of the codes (64 bytes a half: byte i holds weights i and i+64), their high two bits (32 bytes a half: byte
@@ -12,25 +15,37 @@ const (
 	bytesQ6_K  = 210
 )
 
+func init() {
+	register(gguf.Q6_K, format{
+		weights: weightsK, bytes: bytesQ6_K, nonFinite: halfScales(weightsK, bytesQ6_K, dQ6_K),
+		dequantize: dequantizeQ6_K, quantize: quantizeQ6_K, quantizeWeighted: quantizeWeightedQ6_K,
+		layout: scalesOfQ6_K.layout().with(-32, 64,
+			func(codes *[weightsK]uint8, b []byte) { unpackQ6_K(codes, (*[bytesQ6_K]byte)(b)) },
+			func(b []byte, codes *[weightsK]uint8) { packQ6_K((*[bytesQ6_K]byte)(b), codes) }),
+	})
+}
+
 var (
 	lanesQ6_K = laneFormat{
 		n: 16, bytes: bytesQ6_K, lanes: symmetricLanes(32), weigh: (*kernels.Groups).WeighSquares,
 		plain:  func(dst []byte, x, _ []float32) { plainQ6_K(dst, x) },
 		finish: finishLanesQ6_K,
 	}
-	lanesWeightedQ6_K = laneFormat{n: 16, bytes: bytesQ6_K, lanes: symmetricLanes(32), plain: plainWeightedQ6_K, finish: finishLanesQ6_K}
+	lanesWeightedQ6_K = laneFormat{
+		n: 16, bytes: bytesQ6_K, lanes: symmetricLanes(32), plain: plainWeightedQ6_K, finish: finishLanesQ6_K,
+	}
 )
 
 func dequantizeQ6_K(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q6_K, dst, src)
 	dst, src = dst[done:], src[done/weightsK*bytesQ6_K:]
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for len(dst) >= weightsK && len(src) >= bytesQ6_K {
 		b := (*[bytesQ6_K]byte)(src)
-		unpackQ6_K(&level, b)
+		unpackQ6_K(&codes, b)
 		d := loadHalf((*[2]byte)(b[dQ6_K:]))
 		for i, s := range b[scalesQ6_K:dQ6_K] {
-			scaleLevels16((*[16]float32)(dst[16*i:]), (*[16]byte)(level[16*i:]), d*signedByte[s], &less32)
+			scaleCodes16((*[16]float32)(dst[16*i:]), (*[16]byte)(codes[16*i:]), d*signedByte[s], &less32)
 		}
 		dst, src = dst[weightsK:], src[bytesQ6_K:]
 	}
@@ -47,7 +62,7 @@ func quantizeQ6_K(dst []byte, src []float32) {
 func plainQ6_K(dst []byte, src []float32) {
 	var w [16]float32
 	for len(src) >= weightsK && len(dst) >= bytesQ6_K {
-		var level [weightsK]uint8
+		var codes [weightsK]uint8
 		var scale [16]float32
 		x := (*[weightsK]float32)(src)
 		for i := range scale {
@@ -55,9 +70,9 @@ func plainQ6_K(dst []byte, src []float32) {
 			for j, v := range group {
 				w[j] = float32(v * v)
 			}
-			scale[i] = fitSymmetric(level[16*i:][:16], group, w[:], 32)
+			scale[i] = fitSymmetric(codes[16*i:][:16], group, w[:], 32)
 		}
-		finishQ6_K((*[bytesQ6_K]byte)(dst), &level, x, &scale)
+		finishQ6_K((*[bytesQ6_K]byte)(dst), &codes, x, &scale)
 		src, dst = src[weightsK:], dst[bytesQ6_K:]
 	}
 }
@@ -72,20 +87,20 @@ func quantizeWeightedQ6_K(dst []byte, row, importance []float32) {
 
 func plainWeightedQ6_K(dst []byte, row, importance []float32) {
 	for len(row) >= weightsK && len(dst) >= bytesQ6_K {
-		var level [weightsK]uint8
+		var codes [weightsK]uint8
 		var scale [16]float32
 		x := (*[weightsK]float32)(row)
 		for i := range scale {
-			scale[i] = fitSymmetric(level[16*i:][:16], x[16*i:][:16], importance[16*i:][:16], 32)
+			scale[i] = fitSymmetric(codes[16*i:][:16], x[16*i:][:16], importance[16*i:][:16], 32)
 		}
-		finishQ6_K((*[bytesQ6_K]byte)(dst), &level, x, &scale)
+		finishQ6_K((*[bytesQ6_K]byte)(dst), &codes, x, &scale)
 		row, importance, dst = row[weightsK:], importance[weightsK:], dst[bytesQ6_K:]
 	}
 }
 
 // finishQ6_K rounds the scales of the groups, and quantizes the weights again with the rounded scales. A group whose
 // scale was rounded to 0 keeps the codes of its search.
-func finishQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8, x *[weightsK]float32, scale *[16]float32) {
+func finishQ6_K(b *[bytesQ6_K]byte, codes *[weightsK]uint8, x *[weightsK]float32, scale *[16]float32) {
 	steps, ok := writeScalesQ6_K(b, scale)
 	if !ok {
 		clear(b[:])
@@ -95,12 +110,12 @@ func finishQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8, x *[weightsK]float32
 		if step == 0 {
 			continue
 		}
-		rounded := level[16*i:][:16]
+		rounded := codes[16*i:][:16]
 		for j, v := range x[16*i:][:16] {
 			rounded[j] = uint8(nearestClamped(v/step, -32, 31) + 32)
 		}
 	}
-	packQ6_K(b, level)
+	packQ6_K(b, codes)
 }
 
 // finishLanesQ6_K is finishQ6_K where the groups have been searched in lanes.
@@ -129,9 +144,9 @@ func writeScalesQ6_K(b *[bytesQ6_K]byte, scale *[16]float32) (steps [16]float32,
 	return steps, true
 }
 
-func packQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8) {
+func packQ6_K(b *[bytesQ6_K]byte, codes *[weightsK]uint8) {
 	for half := range 2 {
-		l := (*[128]uint8)(level[128*half:])
+		l := (*[128]uint8)(codes[128*half:])
 		low, high := (*[64]byte)(b[64*half:]), (*[32]byte)(b[highQ6_K+32*half:])
 		for i := range high {
 			low[i] = l[i]&15 | l[i+64]<<4
@@ -142,9 +157,9 @@ func packQ6_K(b *[bytesQ6_K]byte, level *[weightsK]uint8) {
 }
 
 // unpackQ6_K is the inverse of packQ6_K.
-func unpackQ6_K(level *[weightsK]uint8, b *[bytesQ6_K]byte) {
+func unpackQ6_K(codes *[weightsK]uint8, b *[bytesQ6_K]byte) {
 	for half := range 2 {
-		l := (*[128]uint8)(level[128*half:])
+		l := (*[128]uint8)(codes[128*half:])
 		low, high := (*[64]byte)(b[64*half:]), (*[32]byte)(b[highQ6_K+32*half:])
 		for i := 0; i < 32; i += 8 {
 			v, w, h := load8(low[i:]), load8(low[i+32:]), load8(high[i:])
@@ -154,4 +169,21 @@ func unpackQ6_K(level *[weightsK]uint8, b *[bytesQ6_K]byte) {
 			store8(l[i+96:], w>>4&eachLow4|h>>6&eachLow2<<4)
 		}
 	}
+}
+
+var scalesOfQ6_K = subScales{
+	subScaleLevels: subScaleLevels{-128, 127, 1, 0, 1}, n: 16,
+	load: func(b []byte) (r subScaleCodes) {
+		r.d = loadHalf((*[2]byte)(b[dQ6_K:]))
+		for i, s := range b[scalesQ6_K:dQ6_K] {
+			r.i[i] = int16(int8(s))
+		}
+		return r
+	},
+	store: func(b []byte, r subScaleCodes) {
+		storeHalf((*[2]byte)(b[dQ6_K:]), r.d)
+		for i, s := range r.i {
+			b[scalesQ6_K+i] = byte(s)
+		}
+	},
 }

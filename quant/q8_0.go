@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Q8_0 is 32 weights d·q: the half precision d, then 32 signed bytes.
 const (
@@ -8,11 +11,19 @@ const (
 	bytesQ8_0   = 34
 )
 
+func init() {
+	register(gguf.Q8_0, format{
+		weights: weightsQ8_0, bytes: bytesQ8_0, nonFinite: halfScales(weightsQ8_0, bytesQ8_0, 0),
+		dequantize: dequantizeQ8_0, quantize: quantizeQ8_0,
+		layout: layoutQ8_0(),
+	})
+}
+
 func dequantizeQ8_0(dst []float32, src []byte) {
 	done := kernels.Dequantize(kernels.Q8_0, dst, src)
 	dst, src = dst[done:], src[done/weightsQ8_0*bytesQ8_0:]
 	for len(dst) >= weightsQ8_0 && len(src) >= bytesQ8_0 {
-		scaleLevels((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
+		scaleCodes((*[32]float32)(dst), (*[32]byte)(src[2:]), loadHalf((*[2]byte)(src)), &signedByte)
 		dst, src = dst[weightsQ8_0:], src[bytesQ8_0:]
 	}
 }
@@ -31,4 +42,18 @@ func quantizeQ8_0(dst []byte, src []float32) {
 		}
 		src, dst = src[weightsQ8_0:], dst[bytesQ8_0:]
 	}
+}
+
+// layoutQ8_0 has the codes from -127 to 127. -128, which no quantizer writes, is kept where a file has it, and never
+// written, because kernels that split sign and magnitude fail on it.
+func layoutQ8_0() *layout {
+	g := oneScale(32, 0).with(-127, 255,
+		func(codes *[weightsK]uint8, b []byte) { copy(codes[:32], b[2:34]) },
+		func(b []byte, codes *[weightsK]uint8) { copy(b[2:34], codes[:32]) })
+	ranks, codes := new([256]uint8), make([]uint8, 255)
+	for i := range codes {
+		codes[i] = uint8(int8(i - 127))
+		ranks[codes[i]] = uint8(i)
+	}
+	return g.byRank(ranks, codes)
 }

@@ -14,8 +14,9 @@ var tolerances = map[gguf.Type]float64{
 	gguf.F32: 0, gguf.F16: 3e-4, gguf.BF16: 3e-3,
 	gguf.Q4_0: 0.11, gguf.Q4_1: 0.09, gguf.Q5_0: 0.055, gguf.Q5_1: 0.045, gguf.Q8_0: 0.007,
 	gguf.Q2_K: 0.35, gguf.Q3_K: 0.2, gguf.Q4_K: 0.08, gguf.Q5_K: 0.045, gguf.Q6_K: 0.025,
-	gguf.IQ1_S: 0.65, gguf.IQ1_M: 0.6, gguf.IQ2_XXS: 0.45, gguf.IQ2_XS: 0.4, gguf.IQ2_S: 0.4, gguf.IQ3_XXS: 0.25, gguf.IQ3_S: 0.2,
-	gguf.IQ4_NL: 0.09, gguf.IQ4_XS: 0.09, gguf.TQ1_0: 1, gguf.TQ2_0: 1, gguf.MXFP4: 0.14, gguf.NVFP4: 0.12, gguf.Q1_0: 0.65, gguf.Q2_0: 1,
+	gguf.IQ1_S: 0.65, gguf.IQ1_M: 0.6, gguf.IQ2_XXS: 0.45, gguf.IQ2_XS: 0.4, gguf.IQ2_S: 0.4, gguf.IQ3_XXS: 0.25,
+	gguf.IQ3_S: 0.2, gguf.IQ4_NL: 0.09, gguf.IQ4_XS: 0.09, gguf.TQ1_0: 1, gguf.TQ2_0: 1, gguf.MXFP4: 0.14, gguf.NVFP4: 0.12,
+	gguf.Q1_0: 0.65, gguf.Q2_0: 1,
 }
 
 // requantize is x through blocks of the type and back.
@@ -166,7 +167,7 @@ func TestIdempotent(t *testing.T) {
 		x := normalWeights(8*cols, 16)
 		once := requantize(typ, x, cols, nil)
 		if twice := requantize(typ, once, cols, nil); relativeError(once, twice, cols, nil) > 1e-6 {
-			t.Errorf("%v: the second time moved the weights by %g", typ, relativeError(once, twice, cols, nil))
+			t.Errorf("%v: the second time changed the weights by %g", typ, relativeError(once, twice, cols, nil))
 		}
 	}
 }

@@ -26,8 +26,8 @@ func truncated(f float32) int32 {
 	return math.MinInt32
 }
 
-// roundedLevel is the signed byte to which f, already raised by one half, is truncated, at most top.
-func roundedLevel(f float32, top int8) uint8 {
+// roundedCode is the signed byte to which f, already raised by one half, is truncated, at most top.
+func roundedCode(f float32, top int8) uint8 {
 	return uint8(min(int8(truncated(f)), top))
 }
 

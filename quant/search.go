@@ -69,7 +69,7 @@ func errorWeights(w, x, importance []float32, spread float32) {
 }
 
 // spreadScales spreads the codes 0 to top from 0 to the greatest scale, and returns the size of one step.
-func spreadScales(level []uint8, scale []float32, top uint8) float32 {
+func spreadScales(codes []uint8, scale []float32, top uint8) float32 {
 	var greatest, inverse float32
 	for _, s := range scale {
 		if s > greatest {
@@ -80,7 +80,7 @@ func spreadScales(level []uint8, scale []float32, top uint8) float32 {
 		inverse = float32(top) / greatest
 	}
 	for i, s := range scale {
-		level[i] = min(uint8(nearest(inverse*s)), top)
+		codes[i] = min(uint8(nearest(inverse*s)), top)
 	}
 	return greatest / float32(top)
 }

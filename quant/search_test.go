@@ -50,7 +50,7 @@ func TestRoundHalfAway(t *testing.T) {
 // Weights that lie on a grid get it back, whatever their weights.
 func TestFitFindsGrid(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	w, x, level := make([]float32, 32), make([]float32, 32), make([]uint8, 32)
+	w, x, codes := make([]float32, 32), make([]float32, 32), make([]uint8, 32)
 	for range 200 {
 		scale, minimum := float32(math.Exp(r.NormFloat64())), float32(2*r.Float64())
 		for i := range x {
@@ -62,10 +62,11 @@ func TestFitFindsGrid(t *testing.T) {
 			x[i] = scale*float32(q) - minimum
 		}
 		s := affineSearch{top: 15, first: -0.9, step: 0.05, steps: 36}
-		gotScale, gotMin := s.fit(level, x, w)
-		for i, l := range level {
+		gotScale, gotMin := s.fit(codes, x, w)
+		for i, l := range codes {
 			if y := gotScale*float32(l) - gotMin; math.Abs(float64(y-x[i])) > 1e-4*float64(scale) {
-				t.Fatalf("weight %v became %v (scale %v for %v, minimum %v for %v)", x[i], y, gotScale, scale, gotMin, minimum)
+				t.Fatalf("weight %v became %v (scale %v for %v, minimum %v for %v)",
+					x[i], y, gotScale, scale, gotMin, minimum)
 			}
 		}
 	}
@@ -74,11 +75,11 @@ func TestFitFindsGrid(t *testing.T) {
 func TestFitPositiveSkipsIgnored(t *testing.T) {
 	x := []float32{1, 2, 3, 4, 5, 6, 7, 1e-3}
 	w := []float32{1, 1, 1, 1, 1, 1, 1, 0}
-	level := make([]uint8, len(x))
-	scale := fitPositive(level, x, w, 7)
+	codes := make([]uint8, len(x))
+	scale := fitPositive(codes, x, w, 7)
 	for i := range 7 {
-		if level[i] != uint8(i+1) || scale != 1 {
-			t.Fatalf("scale %v, codes %v: want 1 and the numbers themselves", scale, level)
+		if codes[i] != uint8(i+1) || scale != 1 {
+			t.Fatalf("scale %v, codes %v: want 1 and the numbers themselves", scale, codes)
 		}
 	}
 }
@@ -89,17 +90,17 @@ func TestSearchesOfNothing(t *testing.T) {
 		for i := range x {
 			x[i], w[i] = tiny, 1
 		}
-		level := []uint8{31: 9}
-		if s := fitSymmetric(level, x[:], w[:], 8); s != 0 || level[31] != 0 {
-			t.Errorf("fitSymmetric of %v: scale %v, code %d, want 0 and 0", tiny, s, level[31])
+		codes := []uint8{31: 9}
+		if s := fitSymmetric(codes, x[:], w[:], 8); s != 0 || codes[31] != 0 {
+			t.Errorf("fitSymmetric of %v: scale %v, code %d, want 0 and 0", tiny, s, codes[31])
 		}
 	}
-	level := []uint8{31: 9}
+	codes := []uint8{31: 9}
 	search := affineSearch{top: 15, first: -1, step: 0.1, steps: 20}
 	for i := range x {
 		x[i] = -2
 	}
-	if scale, minimum := search.fit(level, x[:], w[:]); scale != 0 && minimum != 2 {
+	if scale, minimum := search.fit(codes, x[:], w[:]); scale != 0 && minimum != 2 {
 		t.Errorf("fit of a constant -2: scale %v, minimum %v", scale, minimum)
 	}
 }

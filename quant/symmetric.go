@@ -12,10 +12,10 @@ type symmetricGroup struct {
 // fitSymmetric finds the scale with which scale·(code - half) comes closest to x, squared errors weighted by w, and
 // the codes, 0 to 2·half-1. The weight of largest magnitude is mapped near the lowest code. A group of zeros gets code
 // 0 throughout.
-func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
+func fitSymmetric(codes []uint8, x, w []float32, half int) (scale float32) {
 	top := peak(x)
 	if absf(top) < noScale {
-		clear(level)
+		clear(codes)
 		return 0
 	}
 	g := symmetricGroup{x: x, w: w, half: float32(half)}
@@ -24,7 +24,7 @@ func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
 	}
 	inverse := -g.half / top
 	lx, ll := g.sums(inverse)
-	g.store(level, inverse)
+	g.store(codes, inverse)
 	if ll != 0 {
 		scale = lx / ll
 	}
@@ -36,7 +36,7 @@ func fitSymmetric(level []uint8, x, w []float32, half int) (scale float32) {
 		inverse = -(g.half + float32(0.1*float32(i))) / top
 		lx, ll = g.sums(inverse)
 		if ll > 0 && lx*lx > best*ll {
-			g.store(level, inverse)
+			g.store(codes, inverse)
 			scale = lx / ll
 			best = scale * lx
 		}
@@ -67,16 +67,16 @@ func (g *symmetricGroup) sums(inverse float32) (lx, ll float32) {
 }
 
 // store sets the codes for a scale of 1/inverse, counted from the lowest.
-func (g *symmetricGroup) store(level []uint8, inverse float32) {
+func (g *symmetricGroup) store(codes []uint8, inverse float32) {
 	half := int(g.half)
 	for i, v := range g.x {
-		level[i] = uint8(half + nearestClamped(inverse*v, -half, half-1))
+		codes[i] = uint8(half + nearestClamped(inverse*v, -half, half-1))
 	}
 }
 
 // fitPositive finds the scale with which scale·code comes closest to x, which should not be negative, squared errors
 // weighted by w, and the codes, 0 to top. The codes are improved one at a time.
-func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
+func fitPositive(codes []uint8, x, w []float32, top int) (scale float32) {
 	var greatest float32
 	for _, v := range x {
 		if !(greatest > v) {
@@ -84,15 +84,15 @@ func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 		}
 	}
 	if greatest < noScale {
-		clear(level)
+		clear(codes)
 		return 0
 	}
-	lx, ll := positiveSums(level, x, w, top, bestInverse(x, w, greatest, top))
+	lx, ll := positiveSums(codes, x, w, top, bestInverse(x, w, greatest, top))
 	for range 5 {
 		changed := false
 		for i, v := range x {
 			// The group without weight i has a scale of its own; weight i takes the code nearest to it.
-			old := float32(level[i])
+			old := float32(codes[i])
 			wx := float32(w[i] * v)
 			restX := lx - float32(wx*old)
 			rest := ll - float32(float32(w[i]*old)*old)
@@ -100,13 +100,13 @@ func fitPositive(level []uint8, x, w []float32, top int) (scale float32) {
 				continue
 			}
 			l := min(nearest(v*rest/restX), top)
-			if l == int(level[i]) {
+			if l == int(codes[i]) {
 				continue
 			}
 			restX += float32(wx * float32(l))
 			rest += float32(float32(w[i]*float32(l)) * float32(l))
 			if restX*restX*ll > lx*lx*rest {
-				level[i], lx, ll = uint8(l), restX, rest
+				codes[i], lx, ll = uint8(l), restX, rest
 				changed = true
 			}
 		}
@@ -163,10 +163,10 @@ func positiveError(x, w []float32, inverse float32, top int) (sum float32) {
 }
 
 // positiveSums sets the codes for a scale of 1/inverse, and returns Σ w·x·code and Σ w·code².
-func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, ll float32) {
+func positiveSums(codes []uint8, x, w []float32, top int, inverse float32) (lx, ll float32) {
 	for i, v := range x {
 		l := min(nearest(inverse*v), top)
-		level[i] = uint8(l)
+		codes[i] = uint8(l)
 		lx += float32(float32(w[i]*v) * float32(l))
 		ll += float32(float32(w[i]*float32(l)) * float32(l))
 	}
@@ -175,18 +175,18 @@ func positiveSums(level []uint8, x, w []float32, top int, inverse float32) (lx, 
 
 // refineSymmetric is fitSymmetric with weights x² and another search: it starts from the scale that maps the weight of
 // largest magnitude to the lowest code, and improves the codes one at a time.
-func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
+func refineSymmetric(codes []uint8, x []float32, half int) (scale float32) {
 	top := peak(x)
 	if absf(top) < noScale {
-		clear(level)
+		clear(codes)
 		return 0
 	}
-	var levels [maxGroup]int // counted from the middle
+	var signed [maxGroup]int // counted from the middle
 	inverse := float32(-half) / top
 	var lx, ll float32 // Σ w·x·l and Σ w·l²
 	for i, v := range x {
-		levels[i] = nearestClamped(inverse*v, -half, half-1)
-		w, l := float32(v*v), float32(levels[i])
+		signed[i] = nearestClamped(inverse*v, -half, half-1)
+		w, l := float32(v*v), float32(signed[i])
 		lx += float32(float32(w*v) * l)
 		ll += float32(float32(w*l) * l)
 	}
@@ -194,7 +194,7 @@ func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
 		changed := false
 		for i, v := range x {
 			// The group without weight i has a scale of its own; weight i takes the code nearest to it.
-			w, old := float32(v*v), float32(levels[i])
+			w, old := float32(v*v), float32(signed[i])
 			wx := float32(w * v)
 			restX := lx - float32(wx*old)
 			if !(restX > 0) {
@@ -202,13 +202,13 @@ func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
 			}
 			rest := ll - float32(float32(w*old)*old)
 			l := nearestClamped(v*rest/restX, -half, half-1)
-			if l == levels[i] {
+			if l == signed[i] {
 				continue
 			}
 			restX += float32(wx * float32(l))
 			rest += float32(float32(w*float32(l)) * float32(l))
 			if rest > 0 && restX*restX*ll > lx*lx*rest {
-				levels[i], lx, ll = l, restX, rest
+				signed[i], lx, ll = l, restX, rest
 				changed = true
 			}
 		}
@@ -216,8 +216,8 @@ func refineSymmetric(level []uint8, x []float32, half int) (scale float32) {
 			break
 		}
 	}
-	for i := range level {
-		level[i] = uint8(levels[i] + half)
+	for i := range codes {
+		codes[i] = uint8(signed[i] + half)
 	}
 	if ll > 0 {
 		return lx / ll

@@ -24,7 +24,7 @@ type Origin struct {
 	BaseSHA256   string    // Base.SHA256 of it
 	Architecture string    // Base.Architecture of it
 	Version      string    // of the program that wrote the file
-	Latent       string    // path of the original weights that levels start from, where they do
+	Master       string    // path of the master weights that codes are rounded from, where they are
 	Training     *Training // how it was trained; nil for an adapter that was not trained here
 }
 
@@ -45,9 +45,9 @@ type Training struct {
 	Loss         float64  `json:"loss"`                // of the last step
 	BaseLoss     *float64 `json:"base_loss,omitempty"` // on the evaluation data, without the adapter
 	EvalLoss     *float64 `json:"eval_loss,omitempty"` // on the evaluation data, with it
-	// Snapped has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
+	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
 	// they are after the last step.
-	Snapped map[string]string `json:"snapped_sha256,omitempty"`
+	BlockHashes map[string]string `json:"snapped_sha256,omitempty"`
 }
 
 // Param is one trained tensor, a view of the adapter's memory.

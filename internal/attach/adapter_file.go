@@ -33,7 +33,7 @@ const (
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
 	MetaGrid         = "peftconv.qat"
-	metaLatent       = "peftconv.latent"
+	metaMaster       = "peftconv.latent"
 	MetaCheckpoint   = "peftconv.checkpoint"
 )
 
@@ -66,7 +66,7 @@ func (a *Adapter) Metadata() (map[string]string, error) {
 	o := &a.Origin
 	for key, value := range map[string]string{
 		metaVersion: o.Version, metaBase: o.Base, MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
-		metaTemplate: a.Config.Template, metaLatent: o.Latent,
+		metaTemplate: a.Config.Template, metaMaster: o.Master,
 	} {
 		if value != "" {
 			meta[key] = value
@@ -369,7 +369,7 @@ func equalShape(a []int64, b []int) bool {
 func (a *Adapter) ReadOrigin(meta map[string]string) error {
 	a.Origin = Origin{
 		Base: meta[metaBase], BaseSHA256: meta[MetaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
-		Latent: meta[metaLatent],
+		Master: meta[metaMaster],
 	}
 	if training, ok := meta[MetaTraining]; ok {
 		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {

@@ -29,7 +29,7 @@ type Base struct {
 
 	Store  *store.Store // nil when closed
 	hash   func() (string, error)
-	Latent *requant.LatentWeights // what it was quantized from, or nil
+	Master *requant.MasterWeights // what it was quantized from, or nil
 }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
@@ -94,7 +94,7 @@ func hasFile(dir, name string) bool {
 
 // Close unmaps the files.
 func (b *Base) Close() error {
-	err := b.closeLatent()
+	err := b.closeMaster()
 	if b.Store == nil {
 		return err
 	}

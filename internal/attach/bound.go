@@ -34,7 +34,7 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,
 			b.Path, b.Architecture())
 	}
-	if err := a.findLatent(b); err != nil {
+	if err := a.findMaster(b); err != nil {
 		return nil, err
 	}
 	perms, err := a.Method.Permuted(b)
@@ -123,7 +123,7 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 	var s Stack
 	for i, scaled := range adapters {
 		bound, err := scaled.Adapter.Attach(b, scaled.Scale, false)
-		if err == nil && bound.MovesBlocks() && slices.ContainsFunc(s, (*Bound).MovesBlocks) {
+		if err == nil && bound.Requantizes() && slices.ContainsFunc(s, (*Bound).Requantizes) {
 			err = errors.New("two quantization-aware adapters cannot be at work at once")
 		}
 		if err != nil {
@@ -134,18 +134,18 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 	return s, s.reserveAll()
 }
 
-// MovesBlocks reports whether the adapter moves blocks of the base: of several at work only one may.
-func (bd *Bound) MovesBlocks() bool { return bd.Effect.Blocks != nil }
+// Requantizes reports whether the adapter requantizes blocks of the base: of several at work only one may.
+func (bd *Bound) Requantizes() bool { return bd.Effect.Blocks != nil }
 
-// Snapped is the SHA-256 of the moved blocks by the names of their tensors; nil for adapters that move none.
-func (bd *Bound) Snapped() map[string]string {
+// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize none.
+func (bd *Bound) BlockHashes() map[string]string {
 	blocks := bd.Effect.Blocks
 	if blocks == nil {
 		return nil
 	}
 	hashes := make([]string, len(blocks))
 	kernels.Parallel(len(hashes), func(i int) {
-		sum := sha256.Sum256(blocks[i].Snapped.Data)
+		sum := sha256.Sum256(blocks[i].Requantized.Data)
 		hashes[i] = hex.EncodeToString(sum[:])
 	})
 	byName := make(map[string]string, len(hashes))

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -18,16 +20,24 @@ func CheckDither(dither string) error {
 	return nil
 }
 
-// Channels of a block that a QAT adapter may move. Several are joined with +.
+// RoundingOf is how the codes of a module's weight are rounded in training: a value of QATOptions.Dither and its seed.
+func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
+	if dither == DitherNone {
+		return requant.Rounding{Codes: requant.NearestCodes}
+	}
+	return requant.Rounding{Codes: requant.StochasticCodes, Seed: prng.NewRandom(seed, module).Next() | 1}
+}
+
+// Channels of a block that a QAT adapter may change. Several are joined with +.
 const (
 	ChannelScale  = method.ChannelScale  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
 	ChannelOffset = method.ChannelOffset // what is added to each weight of a group, by s·B·A, in types with minima
 	ChannelRow    = method.ChannelRow    // the scales of a row, by a factor of its own
-	ChannelCode   = method.ChannelCode   // the level of each weight, rounded from its value + s·B·A
+	ChannelCode   = method.ChannelCode   // the code of each weight, rounded from its value + s·B·A
 	QATAuto       = method.ChannelAuto   // for each tensor what suits its type best
 )
 
-// Values of method.QAT.Dither: where between two levels a weight of ChannelCode goes over to the next one.
+// Values of method.QAT.Dither: where between two codes a weight of ChannelCode is rounded up.
 const (
 	DitherUniform = method.DitherUniform // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
 	DitherNone    = method.DitherNone    // in the middle: changes of less than half a step move nothing
@@ -58,7 +68,7 @@ func ChannelFits(channel string, t gguf.Type) bool {
 	case ChannelOffset:
 		return quant.HasOffsets(t)
 	case ChannelCode:
-		return quant.HasLevels(t)
+		return quant.HasCodes(t)
 	}
 	return quant.HasScales(t)
 }

@@ -39,8 +39,8 @@ type Effect struct {
 
 	// ReadsProduct says whether the Linear hook computes with the product of a linear map rather than only adds to it.
 	ReadsProduct func(l *model.Linear) bool
-	// Blocks are the matrices whose blocks the method rounds anew and multiplies with.
-	Blocks []*requant.MovedBlocks
+	// Blocks are the matrices that the method requantizes and multiplies with.
+	Blocks []*requant.Blocks
 }
 
 // Change is a change ΔW of one weight matrix (out, in), rows as the base stores them.

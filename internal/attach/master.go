@@ -10,72 +10,92 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/quant"
 )
 
-// OpenLatent opens the model that the base was quantized from, for adapters that start from its weights: a GGUF file, a
+// OpenMaster opens the model that the base was quantized from, for adapters that start from its weights: a GGUF file, a
 // safetensors file or a directory of such. It is closed with the base; one that was opened before is closed at once.
-func (b *Base) OpenLatent(path string) error {
+func (b *Base) OpenMaster(path string) error {
 	original, err := store.Open(path)
 	if err != nil {
 		return fmt.Errorf("open original weights: %w", err)
 	}
-	err = b.closeLatent()
-	b.Latent = &requant.LatentWeights{Path: path, Model: b.Model, Store: original, Hashes: map[*model.Linear]string{}}
+	err = b.closeMaster()
+	b.Master = &requant.MasterWeights{Path: path, Model: b.Model, Store: original, Hashes: map[*model.Linear]string{}}
 	return err
 }
 
-func (b *Base) closeLatent() error {
-	if b.Latent == nil {
+func (b *Base) closeMaster() error {
+	if b.Master == nil {
 		return nil
 	}
-	original := b.Latent.Store
-	b.Latent = nil
+	original := b.Master.Store
+	b.Master = nil
 	return original.Close()
 }
 
-// NewLatent is what an adapter that is yet to be made records of the original weights of some linear maps: their identity.
-func (b *Base) NewLatent(linears []*model.Linear) (string, error) {
+// IdentifyMaster is what an adapter that is yet to be made records of the master weights of some linear maps: their identity.
+func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	switch {
-	case b.Latent == nil:
-		return "", errors.New("the original weights are not open (Base.OpenLatent)")
+	case b.Master == nil:
+		return "", errors.New("the original weights are not open (Base.OpenMaster)")
 	case len(linears) == 0:
 		return "", fmt.Errorf("original weights are where the channel %s starts from, which no weight has here", ChannelCode)
 	}
 	for _, linear := range linears {
-		rows, err := b.Latent.Rows(linear)
+		rows, err := b.Master.Rows(linear)
 		if err == nil {
 			err = rows.Check(linear)
 		}
 		if err != nil {
-			return "", fmt.Errorf("original weights %s: %w", b.Latent.Path, err)
+			return "", fmt.Errorf("original weights %s: %w", b.Master.Path, err)
 		}
 	}
-	return b.Latent.Identity(linears)
+	return b.Master.Identity(linears)
 }
 
-// AttachLatent gives blocks the original weights of their linear maps, which must be those that were trained with.
-func (b *Base) AttachLatent(identity string, linears []*model.Linear, blocks []*requant.MovedBlocks) error {
-	found, err := b.Latent.Identity(linears)
+// AttachMaster gives those of some blocks whose codes are rounded the master weights of their linear maps, which must be
+// the ones that were trained with.
+func (b *Base) AttachMaster(identity string, blocks []*requant.Blocks) error {
+	linears, blocks := b.withCodes(blocks)
+	found, err := b.Master.Identity(linears)
 	if err != nil {
 		return fmt.Errorf("original weights: %w", err)
 	}
 	if found != identity {
-		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, expected %s", b.Latent.Path, found, identity)
+		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, "+
+			"expected %s", b.Master.Path, found, identity)
 	}
 	for i, l := range linears {
-		if blocks[i].Latent, err = b.Latent.Rows(l); err != nil {
+		if blocks[i].Master, err = b.Master.Rows(l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// latentSettings are settings of a method that can start from original weights; original is their identity, or "".
-type latentSettings interface{ Original() string }
+// withCodes are the linear maps of those blocks whose codes are rounded, in the order of the model, and these blocks.
+func (b *Base) withCodes(all []*requant.Blocks) (linears []*model.Linear, blocks []*requant.Blocks) {
+	byMatrix := map[*quant.Matrix]*requant.Blocks{}
+	for _, m := range all {
+		if m.Codes != requant.KeepCodes {
+			byMatrix[m.Base] = m
+		}
+	}
+	for _, l := range b.Model.Linears() {
+		if m := byMatrix[&l.W]; m != nil {
+			linears, blocks = append(linears, l), append(blocks, m)
+		}
+	}
+	return linears, blocks
+}
 
-// latentIdentity is that of the original weights that an adapter starts from, "" where there are none.
-func (a *Adapter) latentIdentity() string {
-	if s, ok := a.Config.Settings.(latentSettings); ok {
+// masterSettings are settings of a method that can start from master weights; Original is their identity, or "".
+type masterSettings interface{ Original() string }
+
+// masterIdentity is that of the master weights that an adapter starts from, "" where there are none.
+func (a *Adapter) masterIdentity() string {
+	if s, ok := a.Config.Settings.(masterSettings); ok {
 		return s.Original()
 	}
 	if a.Config.Grid != nil {
@@ -84,27 +104,27 @@ func (a *Adapter) latentIdentity() string {
 	return ""
 }
 
-// findLatent opens the original weights that an adapter needs where it was trained with them, unless others are open.
-func (a *Adapter) findLatent(b *Base) error {
-	identity := a.latentIdentity()
-	if identity == "" || b.Latent != nil {
+// findMaster opens the master weights that an adapter needs where it was trained with them, unless others are open.
+func (a *Adapter) findMaster(b *Base) error {
+	identity := a.masterIdentity()
+	if identity == "" || b.Master != nil {
 		return nil
 	}
-	path := a.Origin.Latent
+	path := a.Origin.Master
 	if _, err := os.Stat(path); path == "" || err != nil {
-		return errkind.Errorf(ErrNoOriginal, "adapter: its levels start from the original weights of the base, "+
+		return errkind.Errorf(ErrNoOriginal, "adapter: its codes are rounded from the original weights of the base, "+
 			"%s (SHA-256 of the tensors %s), which are not there: say where they are", filepath.Base(path), identity)
 	}
-	return b.OpenLatent(path)
+	return b.OpenMaster(path)
 }
 
-// LatentBytes is the size of the original weights that an adapter reads.
-func LatentBytes(b *Base, a *Adapter) (bytes int64) {
-	if a.latentIdentity() == "" || b.Latent == nil {
+// MasterBytes is the size of the master weights that an adapter reads.
+func MasterBytes(b *Base, a *Adapter) (bytes int64) {
+	if a.masterIdentity() == "" || b.Master == nil {
 		return 0
 	}
 	for _, l := range b.Model.Linears() {
-		if w, _ := b.Latent.Find(l); w != nil && a.touches(l.Module) {
+		if w, _ := b.Master.Find(l); w != nil && a.touches(l.Module) {
 			bytes += int64(len(w.Data))
 		}
 	}

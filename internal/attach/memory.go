@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// groupMethod is a method that moves blocks itself, and needs gradients that are summed over groups of weights.
+// groupMethod is a method that requantizes blocks itself, and needs gradients that are summed over groups of weights.
 type groupMethod interface{ SumsGroups() }
 
-// MovedBytes is what an adapter that moves blocks takes beside its tensors: the blocks, and what is made of the largest matrix
-// at a time.
-func MovedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
+// RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and what is made of the
+// largest matrix at a time.
+func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	_, own := a.Method.(groupMethod)
 	if !own && a.Config.Grid == nil {
 		return 0

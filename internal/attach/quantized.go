@@ -8,7 +8,6 @@ import (
 
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
@@ -17,10 +16,10 @@ import (
 // Grid says how an adapter of an ordinary method is one on the grid of a quantized base: the forward pass multiplies with
 // blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
 type Grid struct {
-	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else levels
+	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
 	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
 	Seed     uint64 `json:"seed"`                    // of the dither
-	Latent   string `json:"latent_sha256,omitempty"` // of the original weights that levels start from (Base.OpenLatent); "": the base itself
+	Latent   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -64,7 +63,7 @@ func (c *Config) SameGrid(saved string) error {
 	case (then.Grid == nil) != (c.Grid == nil):
 		return errors.New("of the run and this one only one is quantization-aware")
 	case c.Grid != nil && *then.Grid != *c.Grid:
-		return fmt.Errorf("the run moved blocks by %+v, this one by %+v", *then.Grid, *c.Grid)
+		return fmt.Errorf("the run requantized by %+v, this one by %+v", *then.Grid, *c.Grid)
 	}
 	return nil
 }
@@ -87,9 +86,9 @@ func (a *Adapter) TrainOnGrid(b *Base, opt method.Quantized) error {
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
 	if err == nil && opt.Original {
-		linears, _ := bound.Hooks.(*gridAttachment).recoded(b)
-		if g.Latent, err = b.NewLatent(linears); err == nil {
-			a.Origin.Latent = Absolute(b.Latent.Path)
+		linears, _ := b.withCodes(bound.Effect.Blocks)
+		if g.Latent, err = b.IdentifyMaster(linears); err == nil {
+			a.Origin.Master = Absolute(b.Master.Path)
 		}
 	}
 	if err != nil {
@@ -116,16 +115,17 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		if err != nil {
 			return nil, err
 		}
-		s := &gridSite{MovedBlocks: requant.NewMovedBlocks(l), byRows: channel == ChannelRow}
-		if g.Dither == DitherUniform {
-			s.Dither = prng.NewRandom(g.Seed, l.Module).Next() | 1
+		s := &gridSite{byRows: channel == ChannelRow}
+		var rounding requant.Rounding // of rows: codes stay
+		if !s.byRows {
+			rounding = RoundingOf(g.Dither, g.Seed, l.Module)
 		}
+		s.Blocks = requant.NewBlocks(l, rounding)
 		at.sites[l] = s
-		at.order = append(at.order, s)
+		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if g.Latent != "" {
-		linears, blocks := at.recoded(b)
-		return at, b.AttachLatent(g.Latent, linears, blocks)
+		return at, b.AttachMaster(g.Latent, at.blocks)
 	}
 	return at, nil
 }
@@ -148,11 +148,11 @@ func onlyLinears(b *Base, e *Effect) error {
 	linears := b.Model.Linears()
 	for l := range changes {
 		if !slices.Contains(linears, l) {
-			return fmt.Errorf("only linear maps of layers can be moved on the grid: leave %s out", l.Module)
+			return fmt.Errorf("only linear maps of layers can be requantized: leave %s out", l.Module)
 		}
 	}
 	if e.Vectors != nil && slices.ContainsFunc(e.Vectors(), func(c VectorChange) bool { return c.Factors == nil }) {
-		return errors.New("norms and biases cannot be trained beside blocks that are moved on the grid: leave them out")
+		return errors.New("norms and biases cannot be trained beside blocks that are requantized: leave them out")
 	}
 	return nil
 }
@@ -165,12 +165,12 @@ func (g *Grid) channelOf(l *model.Linear, c *Change) (string, error) {
 	case g.Channels == ChannelRow && !rows:
 		return "", fmt.Errorf("tensor %s: its change is more than factors of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
 	case g.Channels == ChannelRow && !quant.HasScales(t):
-		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be moved by factors: choose %s", l.Tensor, t, ChannelCode)
+		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t, ChannelCode)
 	case rows && g.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
-	case !quant.HasLevels(t):
-		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no levels of their own, as the "+
-			"channel %s needs: choose plain LoRA pairs with the channel %s, which moves scales",
+	case !quant.HasCodes(t):
+		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no codes of their own, as the "+
+			"channel %s needs: choose plain LoRA pairs with the channel %s, which changes scales",
 			l.Tensor, t, ChannelCode, QATAuto)
 	}
 	return ChannelCode, nil

@@ -7,53 +7,34 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
-	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // gridAttachment is an adapter of an ordinary method at work on the grid of its base. The forward pass multiplies with the
-// moved blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
+// requantized blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
 type gridAttachment struct {
 	model.Hooks        // of the method
 	inner       Effect // likewise
 	sites       map[*model.Linear]*gridSite
 	order       []*gridSite
+	blocks      []*requant.Blocks // of the sites, in their order
 	trained     bool
 	unread      []float32 // values of results that nobody reads
 }
 
-// Effect is the method's with the moved blocks in the place of its changes.
+// Effect is the method's with the requantized blocks in the place of its changes.
 func (at *gridAttachment) Effect() Effect {
 	e := at.inner
-	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks()
+	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks
 	return e
 }
 
-// gridSite is one matrix with its blocks moved.
+// gridSite is one matrix that is requantized.
 type gridSite struct {
-	requant.MovedBlocks
+	requant.Blocks
 	byRows bool      // the change is factors of rows, which the scales take up
 	change Change    // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
-}
-
-// blocks are those of all sites.
-func (at *gridAttachment) blocks() []*requant.MovedBlocks {
-	all := make([]*requant.MovedBlocks, len(at.order))
-	for i, s := range at.order {
-		all[i] = &s.MovedBlocks
-	}
-	return all
-}
-
-// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *gridAttachment) recoded(b *Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
-	for _, l := range b.Model.Linears() {
-		if s := at.sites[l]; s != nil && !s.byRows {
-			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
-		}
-	}
-	return linears, blocks
 }
 
 // stepped rounds the weights that the method now makes.
@@ -65,7 +46,7 @@ func (at *gridAttachment) stepped(step, steps int) {
 		at.sites[l].change = c
 	}
 	for _, s := range at.order {
-		s.snap()
+		s.requantize()
 	}
 	if at.inner.Vectors != nil {
 		at.shiftBiases(at.inner.Vectors())
@@ -85,15 +66,15 @@ func (at *gridAttachment) shiftBiases(changes []VectorChange) {
 	}
 }
 
-// Weights is the matrix with its blocks moved.
+// Weights is the matrix with its requantized blocks.
 func (at *gridAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	if s := at.sites[l]; s != nil {
-		return &s.Snapped
+		return &s.Requantized
 	}
 	return at.Hooks.Weights(l, w)
 }
 
-// Input leaves the inputs of moved blocks as they are.
+// Input leaves the inputs of requantized blocks as they are.
 func (at *gridAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
 	if at.sites[l] != nil {
 		return x
@@ -101,7 +82,7 @@ func (at *gridAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matr
 	return at.Hooks.Input(t, l, w, x)
 }
 
-// Beside is none where blocks are moved.
+// Beside is none where blocks are requantized.
 func (at *gridAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
@@ -146,7 +127,7 @@ func (at *gridAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.
 	return at.Hooks.Linear(t, l, changed, y)
 }
 
-// changes are the differences between the moved blocks and those of the base.
+// changes are the differences between the requantized blocks and those of the base.
 func (at *gridAttachment) changes() map[*model.Linear]Change {
 	all := make(map[*model.Linear]Change, len(at.sites))
 	for l, s := range at.sites {
@@ -155,40 +136,30 @@ func (at *gridAttachment) changes() map[*model.Linear]Change {
 	return all
 }
 
-// snap moves the blocks of all rows.
-func (s *gridSite) snap() {
-	rows := s.Base.Rows
-	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
-		m := requant.SnapScratches.Get().(*requant.SnapScratch)
-		defer requant.SnapScratches.Put(m)
-		s.snapSome(i*requant.SnapRows, min(rows, (i+1)*requant.SnapRows), m)
+// requantize makes the blocks of all rows.
+func (s *gridSite) requantize() {
+	cols := s.Base.Cols
+	requant.EachPiece(s.Base.Rows, func(r0, r1 int, m *requant.Scratch) {
+		if s.byRows {
+			for r := r0; r < r1; r++ {
+				s.scaleRow(r, s.change.Scaling.Rows[r], m)
+			}
+			return
+		}
+		change := m.Zeros((r1 - r0) * cols)
+		s.change.AddRows(change, r0, r1)
+		for r := r0; r < r1; r++ {
+			s.SetRow(r, requant.Change{Weights: change[(r-r0)*cols:][:cols]}, m)
+		}
 	})
 }
 
-// snapSome makes some rows of the moved blocks.
-func (s *gridSite) snapSome(r0, r1 int, m *requant.SnapScratch) {
-	if s.byRows {
-		factors := s.change.Scaling.Rows
-		for r := r0; r < r1; r++ {
-			s.scaleRow(r, factors[r], m)
-		}
-		return
-	}
-	cols := s.Base.Cols
-	m.Change = floats.Sized(m.Change, (r1-r0)*cols)
-	clear(m.Change)
-	s.change.AddRows(m.Change, r0, r1)
-	for r := r0; r < r1; r++ {
-		s.Recode(r, s.BaseRow(r), m.Change[(r-r0)*cols:][:cols], m)
-	}
-}
-
 // scaleRow multiplies the scales and offsets of a row by a factor.
-func (s *gridSite) scaleRow(r int, factor float32, m *requant.SnapScratch) {
-	m.Grid(s.Base, r)
+func (s *gridSite) scaleRow(r int, factor float32, m *requant.Scratch) {
+	m.Scales(s.Base, r)
 	for g := range m.Scale {
 		m.Scale[g] *= factor
 		m.Offset[g] *= factor
 	}
-	quant.Regrid(s.Base.Type, s.Row(r), s.BaseRow(r), m.Scale, m.Offset)
+	s.SetRow(r, requant.Change{Scale: m.Scale, Offset: m.Offset}, m)
 }

@@ -14,7 +14,8 @@ func Difference(from, to model.Ordered) (delta []float32, squares, norm float64)
 	return delta, squares, norm
 }
 
-// Differ is the sums of squares of to - from and of from, a row at a time; into gives the memory for a row's difference.
+// Differ is the sums of squares of to - from and of from, a row at a time; into gives the memory for a row's
+// difference.
 func Differ(from, to model.Ordered, into func(r int) []float32) (squares, norm float64) {
 	rows, cols := from.W.Rows, from.W.Cols
 	sums := make([][2]float64, rows)

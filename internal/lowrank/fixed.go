@@ -6,15 +6,16 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// What changes of weights are computed with here gives the same bytes on every processor and with any number of threads:
-// sums are made in a fixed order, with one rounding for each product and sum together. Blocks that are rounded from such
-// changes are then the same everywhere, although training itself gives other numbers on another kind of processor.
+// What changes of weights are computed with here gives the same bytes on every processor and with any number of
+// threads: sums are made in a fixed order, with one rounding for each product and sum together. Blocks that are rounded
+// from such changes are then the same everywhere, although training itself gives other numbers on another kind of
+// processor.
 
 // fixedPiece is the number of values that stay in the cache while all rows are added to them.
 const fixedPiece = 2048
 
-// AddCombination is dst += factor·Σ left[k]·row k of a, in the order of the rows. a has stride values from one row to the
-// next, at least as many as dst.
+// AddCombination is dst += factor·Σ left[k]·row k of a, in the order of the rows. a has stride values from one row to
+// the next, at least as many as dst.
 func AddCombination(dst []float32, factor float32, left, a []float32, stride int) {
 	for from := 0; from < len(dst); from += fixedPiece {
 		to := min(from+fixedPiece, len(dst))
@@ -39,8 +40,8 @@ func FusedAxpy(a float32, x, y []float32) {
 	}
 }
 
-// Fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again to
-// float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
+// Fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again
+// to float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
 func Fused(a, x, y float32) float32 {
 	product, addend := float64(a)*float64(x), float64(y)
 	sum := product + addend
@@ -58,7 +59,8 @@ func Fused(a, x, y float32) float32 {
 	return float32(sum)
 }
 
-// FixedNorm is the Euclidean norm of x. Squares of float32 are exact in float64, so that only the order of the sums matters.
+// FixedNorm is the Euclidean norm of x. Squares of float32 are exact in float64, so that only the order of the sums
+// matters.
 func FixedNorm(x []float32) float32 {
 	var sums [4]float64
 	whole := len(x) &^ 3

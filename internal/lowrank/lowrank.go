@@ -8,6 +8,14 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
+// LowRank is a change of low rank of one weight: ΔW (out, in) = scale·B·A.
+type LowRank struct {
+	Module        string    // the linear map, where there is one
+	A, B          []float32 // (rank, in), (out, rank)
+	Rank, In, Out int
+	Scale         float64
+}
+
 // Padded is the same change with a higher rank.
 func (l *LowRank) Padded(rank int) LowRank {
 	p := *l
@@ -34,20 +42,27 @@ func InLeft(like *LowRank, u, s, vt []float32, rank int) LowRank {
 	return l
 }
 
+// InBoth is the pair with the root of each singular value in either matrix, computed in float32: B = u·diag(√s) and
+// A = diag(√s)·vt of u (out, k), s (k) and vt (k, in), which it overwrites.
+func InBoth(u, s, vt []float32, out, in int) LowRank {
+	k := len(s)
+	for j, v := range s {
+		root := float32(math.Sqrt(float64(v)))
+		kernels.Scale(root, vt[j*in:(j+1)*in])
+		for i := range out {
+			u[i*k+j] *= root
+		}
+	}
+	return LowRank{A: vt, B: u, Rank: k, In: in, Out: out, Scale: 1}
+}
+
+// Narrowed is x as float32; Widened is the inverse.
 func Narrowed(x []float64) []float32 {
 	y := make([]float32, len(x))
 	for i, v := range x {
 		y[i] = float32(v)
 	}
 	return y
-}
-
-// LowRank is a change of one linear map: ΔW (out, in) = scale·B·A.
-type LowRank struct {
-	Module        string
-	A, B          []float32 // (rank, in), (out, rank)
-	Rank, In, Out int
-	Scale         float64
 }
 
 // Inner is ⟨ΔW, ΔW'⟩, the sum of the products of the entries, of two changes of one weight.
@@ -105,7 +120,7 @@ func (l *LowRank) Truncated(u, s, vt []float64, rank int) LowRank {
 	return t
 }
 
-// Approximation says how nearest looks for a pair.
+// Approximation says how Nearest looks for a pair.
 type Approximation struct {
 	Rank       int     // of the pair; with an energy the highest
 	Energy     float64 // > 0: the lowest rank that keeps this share of the squares is enough
@@ -114,8 +129,8 @@ type Approximation struct {
 	Seed       uint64
 }
 
-// Nearest is the pair that comes nearest to a change (out, in) of a weight, by random projection (linalg.TruncatedSVD). For an
-// energy it tries twice the rank until there is enough.
+// Nearest is the pair that comes nearest to a change (out, in) of a weight, by random projection (linalg.TruncatedSVD).
+// For an energy it tries twice the rank until there is enough.
 func Nearest(module string, change []float32, out, in int, a Approximation) LowRank {
 	rank := a.Rank
 	if a.Energy > 0 {

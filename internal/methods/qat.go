@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// MethodQAT is the peft_type of adapters that move the blocks of a quantized base on their own grid. PEFT has no such
+// MethodQAT is the peft_type of adapters that requantize the blocks of a quantized base. PEFT has no such
 // method: the files are this program's.
 const MethodQAT = "PEFTCONV_QAT"
 
@@ -51,13 +51,13 @@ func autoChannels(t gguf.Type) []string {
 	switch {
 	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
 		return []string{attach.ChannelCode} // of floats, this is a LoRA
-	case !quant.HasLevels(t):
+	case !quant.HasCodes(t):
 		return []string{attach.ChannelScale}
 	}
 	return []string{attach.ChannelScale, attach.ChannelCode}
 }
 
-// NewQAT makes an adapter that moves the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
+// NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
 // weights that were trained with. A weight whose type has none of the channels is an error.
 func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
@@ -86,20 +86,20 @@ func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 		return nil, err
 	}
 	if opt.Original {
-		if s.Latent, err = b.NewLatent(recodedBy(b, shapes)); err != nil {
+		if s.Latent, err = b.IdentifyMaster(withCodes(b, shapes)); err != nil {
 			return nil, err
 		}
 	}
 	c := attach.Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
 	if err == nil && opt.Original {
-		a.Origin.Latent = attach.Absolute(b.Latent.Path)
+		a.Origin.Master = attach.Absolute(b.Master.Path)
 	}
 	return a, err
 }
 
-// recodedBy are the linear maps whose levels tensors of these shapes move.
-func recodedBy(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
+// withCodes are the linear maps whose codes tensors of these shapes change.
+func withCodes(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
 	for _, l := range b.Model.Linears() {
 		if shapes[QATName(l.Module, attach.ChannelCode, "A")] != nil {
 			linears = append(linears, l)
@@ -138,7 +138,7 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 			shapes[QATName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
 		}
 		if !fits {
-			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s moves: choose another channel (%s)",
+			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s changes: choose another channel (%s)",
 				l.Tensor, l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
 		}
 	}
@@ -204,8 +204,8 @@ func qatFamily() *attach.Family {
 }
 
 // qat is training on the grid of a quantized base: the forward pass multiplies with blocks of the base's own types, of which
-// scales, offsets or levels have been moved, and merging writes these blocks. The scale channel is related to PEQA (Kim et
-// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the levels to L4Q (Jeon et al. 2024).
+// scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA (Kim et
+// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
 type qat struct {
 	settings *QATSettings
 	modules  []*qatModule
@@ -317,7 +317,7 @@ func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
 	}
 	for channel, at := range mod.low {
 		if !attach.ChannelFits(channel, l.W.Type) {
-			return fmt.Errorf("%s moves the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
+			return fmt.Errorf("%s changes the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
 		}
 		want := l.W.Cols
 		if channel != attach.ChannelCode {

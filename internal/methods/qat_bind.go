@@ -6,7 +6,6 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -20,8 +19,12 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	at := &qatAttachment{sites: make(map[*model.Linear]*QATSite, len(linears))}
 	for i, l := range linears {
 		mod := m.modules[i]
+		var rounding requant.Rounding
+		if _, ok := mod.low[attach.ChannelCode]; ok {
+			rounding = attach.RoundingOf(m.settings.Dither, m.settings.Seed, mod.name)
+		}
 		s := &QATSite{
-			MovedBlocks: requant.NewMovedBlocks(l), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
+			Blocks: requant.NewBlocks(l, rounding), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
 			rowFactor: float32(strength), trained: grads != nil,
 		}
 		pair := func(channel string) (p QATPair) {
@@ -34,27 +37,13 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		if mod.row >= 0 {
 			s.factors = attach.Leaf(values, grads, mod.row)
 		}
-		if m.settings.Dither == attach.DitherUniform {
-			s.Dither = prng.NewRandom(m.settings.Seed, mod.name).Next() | 1
-		}
 		at.sites[l] = s
-		at.order = append(at.order, s)
+		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
 	if m.settings.Latent != "" {
-		linears, blocks := at.recoded(b)
-		return at, b.AttachLatent(m.settings.Latent, linears, blocks)
+		return at, b.AttachMaster(m.settings.Latent, at.blocks)
 	}
 	return at, nil
-}
-
-// recoded are the linear maps whose levels move, in the order of the model, with their blocks.
-func (at *qatAttachment) recoded(b *attach.Base) (linears []*model.Linear, blocks []*requant.MovedBlocks) {
-	for _, l := range b.Model.Linears() {
-		if s := at.sites[l]; s != nil && s.code.A != nil {
-			linears, blocks = append(linears, l), append(blocks, &s.MovedBlocks)
-		}
-	}
-	return linears, blocks
 }
 
 // QATPair is the pair of matrices of one channel; a is nil where there is none.
@@ -70,86 +59,60 @@ type qatAttachment struct {
 	attach.Plain
 	sites map[*model.Linear]*QATSite
 	order []*QATSite
+
+	blocks []*requant.Blocks // of the sites, in their order
 }
 
-// blocks are those of all sites.
-func (at *qatAttachment) blocks() []*requant.MovedBlocks {
-	all := make([]*requant.MovedBlocks, len(at.order))
-	for i, s := range at.order {
-		all[i] = &s.MovedBlocks
-	}
-	return all
-}
-
-// QATSite is one matrix with its blocks moved.
+// QATSite is one matrix that is requantized.
 type QATSite struct {
-	requant.MovedBlocks
+	requant.Blocks
 	scale, Offset, code QATPair
 	factors             *autograd.Tensor // of the rows, (out, 1), or nil
 	factor, rowFactor   float32
 	trained             bool
 }
 
-// Weights is the matrix with its blocks moved.
+// Weights is the matrix with its requantized blocks.
 func (at *qatAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
 	if s := at.sites[l]; s != nil {
-		return &s.Snapped
+		return &s.Requantized
 	}
 	return w
 }
 
-// Effect is the moved blocks.
+// Effect is the requantized blocks.
 func (at *qatAttachment) Effect() attach.Effect {
-	return attach.Effect{Changes: at.changes, Stepped: at.stepped, Blocks: at.blocks()}
+	return attach.Effect{Changes: at.changes, Stepped: at.stepped, Blocks: at.blocks}
 }
 
-// stepped moves the blocks to where the tensors now say.
+// stepped makes the blocks that the tensors now say.
 func (at *qatAttachment) stepped(int, int) {
 	for _, s := range at.order {
-		s.snap()
+		s.requantize()
 	}
 }
 
-func (s *QATSite) snap() {
-	rows := s.Base.Rows
-	kernels.Parallel((rows+requant.SnapRows-1)/requant.SnapRows, func(i int) {
-		m := requant.SnapScratches.Get().(*requant.SnapScratch)
-		defer requant.SnapScratches.Put(m)
-		for r := i * requant.SnapRows; r < min(rows, (i+1)*requant.SnapRows); r++ {
-			s.snapRow(r, m)
+// requantize makes the blocks of all rows.
+func (s *QATSite) requantize() {
+	requant.EachPiece(s.Base.Rows, func(r0, r1 int, m *requant.Scratch) {
+		for r := r0; r < r1; r++ {
+			var c requant.Change
+			if s.scale.A != nil || s.Offset.A != nil || s.factors != nil {
+				s.wanted(r, m)
+				c.Scale, c.Offset = m.Scale, m.Offset
+			}
+			if s.code.A != nil {
+				c.Weights = m.Zeros(s.Base.Cols)
+				s.code.addRow(c.Weights, r, s.factor)
+			}
+			s.SetRow(r, c, m)
 		}
 	})
 }
 
-// snapRow makes one row of the moved blocks. It is the only place that does: training and merging both read what it wrote.
-// Levels that start from original weights move first, on the grid that these were rounded to.
-func (s *QATSite) snapRow(r int, m *requant.SnapScratch) {
-	from, to := s.BaseRow(r), s.Row(r)
-	if s.Latent != nil {
-		s.moveLevels(r, from, m)
-		from = to
-	}
-	if s.scale.A != nil || s.Offset.A != nil || s.factors != nil {
-		s.wanted(r, m)
-		quant.Regrid(s.Base.Type, to, from, m.Scale, m.Offset)
-		from = to
-	}
-	if s.code.A != nil && s.Latent == nil {
-		s.moveLevels(r, from, m)
-	}
-}
-
-// moveLevels makes a row of the moved blocks: from with its levels moved.
-func (s *QATSite) moveLevels(r int, from []byte, m *requant.SnapScratch) {
-	m.Change = floats.Sized(m.Change, s.Base.Cols)
-	clear(m.Change)
-	s.code.addRow(m.Change, r, s.factor)
-	s.Recode(r, from, m.Change, m)
-}
-
 // wanted computes the scales and offsets that the groups of a row should have.
-func (s *QATSite) wanted(r int, m *requant.SnapScratch) {
-	m.Grid(s.Base, r)
+func (s *QATSite) wanted(r int, m *requant.Scratch) {
+	m.Scales(s.Base, r)
 	m.Factor = floats.Sized(m.Factor, len(m.Scale))
 	clear(m.Factor)
 	if s.scale.A != nil {
@@ -204,8 +167,8 @@ func (g *GroupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
 			g.Offset = t.Scratch(w.Rows * groups)
 		}
 	}
-	kernels.Parallel((r1-r0+requant.SnapRows-1)/requant.SnapRows, func(i int) {
-		for r := r0 + i*requant.SnapRows; r < min(r1, r0+(i+1)*requant.SnapRows); r++ {
+	requant.EachPiece(r1-r0, func(i0, i1 int, _ *requant.Scratch) {
+		for r := r0 + i0; r < r0+i1; r++ {
 			row, grad := g.weights[(r-r0)*w.Cols:][:w.Cols], dw[(r-r0)*w.Cols:][:w.Cols]
 			w.Row(row, r)
 			for j := range groups {
@@ -250,7 +213,7 @@ func (p QATPair) addGradient(d []float32, factor float32) {
 	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups) // dA += factor·Bᵀ·d
 }
 
-// changes are the differences between the moved blocks and those of the base.
+// changes are the differences between the requantized blocks and those of the base.
 func (at *qatAttachment) changes() map[*model.Linear]attach.Change {
 	all := make(map[*model.Linear]attach.Change, len(at.sites))
 	for l, s := range at.sites {

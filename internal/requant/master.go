@@ -13,60 +13,61 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// LatentWeights are the weights that a base was quantized from: where, between two levels, each weight was before it was
-// rounded. Changes that ChannelCode makes are added there.
-type LatentWeights struct {
+// MasterWeights are the weights that a base was quantized from: where each weight lay before it was rounded to a code.
+type MasterWeights struct {
 	Path   string
 	Model  *model.Model // the base
 	Store  *store.Store
-	Hashes map[*model.Linear]string // of those that were asked for
+	Hashes map[*model.Linear]string // SHA-256 of those that were asked for
 }
 
-// Find is the original matrix of a linear map, nil where there is none, and its heads as ordered has them.
-func (l *LatentWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
-	t, heads, ok := l.Model.In(l.Store, linear)
+// Find is the master weights of a linear map as they lie, nil where there are none, and the heads by which their rows
+// are permuted.
+func (m *MasterWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
+	t, heads, ok := m.Model.In(m.Store, linear)
 	if !ok || len(t.Shape) != 2 || !quant.Supported(t.Type) {
 		return nil, 0
 	}
 	return &quant.Matrix{Type: t.Type, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Data}, heads
 }
 
-// latentRows are the original weights of one linear map.
-type latentRows struct {
+// MasterRows are the master weights of one linear map.
+type MasterRows struct {
 	model.Ordered
 	place []int32 // of a row of the base among those of the Hugging Face checkpoint; nil: the same
 }
 
-// Row sets dst to the original weights of row r of the base.
-func (l *latentRows) Row(dst []float32, r int) {
+// Row sets dst (Cols) to the master weights of row r of the base.
+func (l *MasterRows) Row(dst []float32, r int) {
 	if l.place != nil {
 		r = int(l.place[r])
 	}
 	l.Ordered.Row(dst, r)
 }
 
-// Rows finds the original weights of a linear map of a base.
-func (l *LatentWeights) Rows(linear *model.Linear) (*latentRows, error) {
-	w, heads := l.Find(linear)
+// Rows finds the master weights of a linear map of the base. Weights that are missing or of another shape are errors.
+func (m *MasterWeights) Rows(linear *model.Linear) (*MasterRows, error) {
+	w, heads := m.Find(linear)
 	switch {
 	case w == nil:
-		return nil, fmt.Errorf("%s has no matrix of floats or known blocks for %s: not the original of this base", l.Path, linear.Module)
+		return nil, fmt.Errorf("%s has no matrix of floats or known blocks for %s: not the original of this base",
+			m.Path, linear.Module)
 	case w.Rows != linear.W.Rows || w.Cols != linear.W.Cols:
-		return nil, fmt.Errorf("%s is %d×%d in %s, but %d×%d in the base: not the original of this base", linear.Module, w.Rows, w.Cols, l.Path,
-			linear.W.Rows, linear.W.Cols)
+		return nil, fmt.Errorf("%s is %d×%d in %s, but %d×%d in the base: not the original of this base",
+			linear.Module, w.Rows, w.Cols, m.Path, linear.W.Rows, linear.W.Cols)
 	}
-	return &latentRows{model.Ordered{W: *w, Heads: heads}, model.Inverted(model.RowsInBase(linear))}, nil
+	return &MasterRows{model.Ordered{W: *w, Heads: heads}, model.Inverted(model.RowsInBase(linear))}, nil
 }
 
-// farLatent is how far, as a share of their norm, original weights may be from those of a base: unrelated ones are √2 away, and 2
-// bits a third.
-const farLatent = 0.9
+// farMaster is how far, as a share of their norm, master weights may be from those of a base: unrelated ones are √2
+// away, and those of 2 bits a third.
+const farMaster = 0.9
 
 // checkedRows is how many rows are compared.
 const checkedRows = 64
 
-// Check reports original weights that the base cannot have been quantized from, by some rows.
-func (l *latentRows) Check(linear *model.Linear) error {
+// Check reports master weights that the base cannot have been quantized from, by some rows.
+func (l *MasterRows) Check(linear *model.Linear) error {
 	var miss, norm float64
 	row, old := make([]float32, linear.W.Cols), make([]float32, linear.W.Cols)
 	n := min(linear.W.Rows, checkedRows)
@@ -78,15 +79,16 @@ func (l *latentRows) Check(linear *model.Linear) error {
 		kernels.Axpy(-1, row, old)
 		miss += kernels.SumSquares(old)
 	}
-	if far := math.Sqrt(miss / norm); !(far < farLatent) && miss > 0 {
-		return fmt.Errorf("the weights of %s are %.0f %% away from those of the base: not the original of this base", linear.Module, 100*far)
+	if far := math.Sqrt(miss / norm); !(far < farMaster) && miss > 0 {
+		return fmt.Errorf("the weights of %s are %.0f %% away from those of the base: not the original of this base",
+			linear.Module, 100*far)
 	}
 	return nil
 }
 
-// hash is the SHA-256 of the weights as little-endian float32, rows as in the Hugging Face checkpoint: the same for all files that
-// hold these numbers.
-func (l *latentRows) hash() string {
+// hash is the SHA-256 of the weights as little-endian float32, rows as in the Hugging Face checkpoint: the same for all
+// files that hold these numbers.
+func (l *MasterRows) hash() string {
 	h := sha256.New()
 	row := make([]float32, l.W.Cols)
 	for r := range l.W.Rows {
@@ -97,22 +99,22 @@ func (l *latentRows) hash() string {
 }
 
 // Identity is the SHA-256 of a line "hash  module" for each of some linear maps.
-func (l *LatentWeights) Identity(linears []*model.Linear) (string, error) {
-	rows, hashes := make([]*latentRows, len(linears)), make([]string, len(linears))
+func (m *MasterWeights) Identity(linears []*model.Linear) (string, error) {
+	rows, hashes := make([]*MasterRows, len(linears)), make([]string, len(linears))
 	for i, linear := range linears {
 		var err error
-		if rows[i], err = l.Rows(linear); err != nil {
+		if rows[i], err = m.Rows(linear); err != nil {
 			return "", err
 		}
 	}
 	kernels.Parallel(len(linears), func(i int) {
-		if hashes[i] = l.Hashes[linears[i]]; hashes[i] == "" {
+		if hashes[i] = m.Hashes[linears[i]]; hashes[i] == "" {
 			hashes[i] = rows[i].hash()
 		}
 	})
 	h := sha256.New()
 	for i, linear := range linears {
-		l.Hashes[linear] = hashes[i]
+		m.Hashes[linear] = hashes[i]
 		fmt.Fprintf(h, "%s  %s\n", hashes[i], linear.Module)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

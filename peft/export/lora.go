@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -64,17 +65,15 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 	})
 }
 
-// exportPair is a pair of matrices under the name of the tensor that they change.
-type exportPair struct {
-	tensor  string
-	a, b    []float32 // (aRows, in), (out, rank)
-	aRows   int       // the rank, but for an embedding table
-	rank    int
-	in, out int
+// tensorPair is a change of a tensor. Its scale is in B, or what the file says as alpha.
+type tensorPair struct {
+	tensor string // its name in a GGUF file
+	lowrank.LowRank
+	transposed bool // the file has A the other way round, a row for each token
 }
 
 // exportPairs lists the pairs in the order of the model, rows as GGUF stores them, scales where they belong.
-func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
+func exportPairs(a *attach.Adapter, b *attach.Base) ([]tensorPair, error) {
 	m, ok := a.Method.(*methods.LoRA)
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
@@ -90,21 +89,15 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]exportPair, error) {
 	for i, l := range linears {
 		byLinear[l] = m.Modules[i]
 	}
-	var pairs []exportPair
+	var pairs []tensorPair
 	for _, l := range b.Model.Matrices() {
 		mod, ok := byLinear[l]
 		if !ok {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
-		if l.Role == arch.TokenEmbedding {
-			pairs = append(pairs, exportEmbedding(a, name, mod))
-			continue
-		}
-		pairs = append(pairs, exportPair{
-			tensor: name, a: a.Tensors[mod.A].Data, b: exportB(a, mod, heads), aRows: mod.Rank, rank: mod.Rank,
-			in: mod.In, out: mod.Out,
-		})
+		// llama.cpp wants that of the embedding table transposed
+		pairs = append(pairs, tensorPair{name, pairOfModule(a, mod, heads), l.Role == arch.TokenEmbedding})
 	}
 	return pairs, nil
 }
@@ -126,33 +119,20 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	return nil
 }
 
-// exportEmbedding is the pair of the embedding table, which llama.cpp wants the other way round: a row of lora_a for
-// each token.
-func exportEmbedding(a *attach.Adapter, name string, mod methods.LoRAModule) exportPair {
-	pair := exportPair{
-		tensor: name, a: linalg.Transpose(a.Tensors[mod.A].Data, mod.Rank, mod.In),
-		b:     slices.Clone(a.Tensors[mod.B].Data),
-		aRows: mod.In, rank: mod.Rank, in: mod.Rank, out: mod.Out,
+// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in it.
+func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.LowRank {
+	pair := lowrank.LowRank{
+		Module: mod.Name, A: a.Tensors[mod.A].Data, B: slices.Clone(a.Tensors[mod.B].Data),
+		Rank: mod.Rank, In: mod.In, Out: mod.Out, Scale: mod.Scale,
+	}
+	if heads > 0 {
+		permute(&pair, heads)
 	}
 	if !a.Config.Plain() {
-		kernels.Scale(float32(mod.Scale), pair.b)
+		kernels.Scale(float32(mod.Scale), pair.B)
+		pair.Scale = 1
 	}
 	return pair
-}
-
-// exportB is a copy of B with its rows permuted and, where alpha cannot say it, the scale in it.
-func exportB(a *attach.Adapter, mod methods.LoRAModule, heads int) []float32 {
-	src := a.Tensors[mod.B : mod.B+1]
-	dst := attach.Views(src, make([]float32, len(src[0].Data)))
-	var perms []attach.Permutation
-	if heads > 0 {
-		perms = []attach.Permutation{{Param: 0, Heads: heads}}
-	}
-	attach.ToBase(dst, src, perms)
-	if !a.Config.Plain() {
-		kernels.Scale(float32(mod.Scale), dst[0].Data)
-	}
-	return dst[0].Data
 }
 
 // exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
@@ -182,22 +162,30 @@ func exportMetadata(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*gguf.M
 }
 
 // writePairs writes the file.
-func writePairs(out io.Writer, meta *gguf.Metadata, pairs []exportPair, t gguf.Type) error {
+func writePairs(out io.Writer, meta *gguf.Metadata, pairs []tensorPair, t gguf.Type) error {
 	var table []gguf.Tensor
 	for _, p := range pairs {
+		a := []int64{int64(p.In), int64(p.Rank)}
+		if p.transposed {
+			slices.Reverse(a)
+		}
 		table = append(table,
-			gguf.Tensor{Name: p.tensor + ".lora_a", Shape: []int64{int64(p.in), int64(p.aRows)}, Type: t},
-			gguf.Tensor{Name: p.tensor + ".lora_b", Shape: []int64{int64(p.rank), int64(p.out)}, Type: t})
+			gguf.Tensor{Name: p.tensor + ".lora_a", Shape: a, Type: t},
+			gguf.Tensor{Name: p.tensor + ".lora_b", Shape: []int64{int64(p.Rank), int64(p.Out)}, Type: t})
 	}
 	w, err := gguf.NewWriter(out, meta, table)
 	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		if err := w.WriteTensor(p.tensor+".lora_a", floats.Encode(t, p.a, p.in)); err != nil {
+		a, cols := p.A, p.In
+		if p.transposed {
+			a, cols = linalg.Transpose(p.A, p.Rank, p.In), p.Rank
+		}
+		if err := w.WriteTensor(p.tensor+".lora_a", floats.Encode(t, a, cols)); err != nil {
 			return err
 		}
-		if err := w.WriteTensor(p.tensor+".lora_b", floats.Encode(t, p.b, p.rank)); err != nil {
+		if err := w.WriteTensor(p.tensor+".lora_b", floats.Encode(t, p.B, p.Rank)); err != nil {
 			return err
 		}
 	}

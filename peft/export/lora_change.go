@@ -55,21 +55,21 @@ func exportsPairs(a *attach.Adapter, opt LoRAOptions) bool {
 }
 
 // pairsOf lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
-func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]exportPair, *LoRAReport, error) {
+func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, *LoRAReport, error) {
 	if !exportsPairs(a, opt) {
 		return exportChanges(a, b, opt)
 	}
 	pairs, err := exportPairs(a, b)
 	report := &LoRAReport{}
 	for _, p := range pairs {
-		report.Tensors = append(report.Tensors, ExportedTensor{Name: p.tensor, Rank: p.rank})
+		report.Tensors = append(report.Tensors, ExportedTensor{Name: p.tensor, Rank: p.Rank})
 	}
 	return pairs, report, err
 }
 
 // exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a
 // change of low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
-func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]exportPair, *LoRAReport, error) {
+func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, *LoRAReport, error) {
 	bound, err := a.Bind(b)
 	if err != nil {
 		return nil, nil, err
@@ -85,7 +85,7 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 			"merge it")
 	}
 	report, total := &LoRAReport{}, pairSums{}
-	var pairs []exportPair
+	var pairs []tensorPair
 	found := 0
 	for _, l := range b.Model.Linears() {
 		c, ok := changes[l]
@@ -95,16 +95,15 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]export
 		pair, sums := pairOf(l, &c, opt.Rank)
 		name, heads := b.Model.InGGUF(l)
 		found++
-		if pair.rank == 0 { // AdaLoRA has taken all ranks away
+		if pair.Rank == 0 { // AdaLoRA has taken all ranks away
 			continue
 		}
 		if heads > 0 && l.PermutedHeads == 0 {
-			pair.permute(heads)
+			permute(&pair, heads)
 		}
-		pair.tensor = name
-		pairs = append(pairs, pair)
+		pairs = append(pairs, tensorPair{tensor: name, LowRank: pair})
 		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
-		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.rank, Error: sums.error()})
+		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.Rank, Error: sums.error()})
 	}
 	if found < len(changes) {
 		return nil, nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
@@ -120,17 +119,17 @@ func changesVectors(bound *attach.Bound) bool {
 }
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
-func pairOf(l *model.Linear, c *attach.Change, limit int) (exportPair, pairSums) {
-	if c.Exact != nil { // the pair of what was rounded to the grid is nearer than one of the noise, too
+func pairOf(l *model.Linear, c *attach.Change, limit int) (lowrank.LowRank, pairSums) {
+	if c.Exact != nil { // the pair of what was rounded is nearer than one of the noise, too
 		pair, _ := pairOf(l, c.Exact, limit)
-		return pair, pair.compare(c)
+		return pair, compare(&pair, c)
 	}
 	out, in := l.W.Rows, l.W.Cols
 	small := min(out, in)
 	if c.Factors != nil {
-		left, right, rank := c.Factors()
+		a, b, rank := c.Factors()
 		if rank <= small && (limit == 0 || rank <= limit) {
-			return exportPair{a: left, b: right, aRows: rank, rank: rank, in: in, out: out}, pairSums{want: 1}
+			return lowrank.LowRank{A: a, B: b, Rank: rank, In: in, Out: out, Scale: 1}, pairSums{want: 1}
 		}
 		if limit == 0 {
 			limit = small
@@ -139,14 +138,14 @@ func pairOf(l *model.Linear, c *attach.Change, limit int) (exportPair, pairSums)
 	if limit == 0 {
 		limit = changeRank
 	}
-	return cutPair(l, c, min(limit, small))
+	return nearest(l, c, min(limit, small))
 }
 
 // changedRows is how many rows of a change a thread makes at a time.
 const changedRows = 16
 
-// cutPair is the nearest pair of a rank.
-func cutPair(l *model.Linear, c *attach.Change, rank int) (exportPair, pairSums) {
+// nearest is the nearest pair of a rank.
+func nearest(l *model.Linear, c *attach.Change, rank int) (pair lowrank.LowRank, sums pairSums) {
 	out, in := l.W.Rows, l.W.Cols
 	change := make([]float32, out*in)
 	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
@@ -154,31 +153,24 @@ func cutPair(l *model.Linear, c *attach.Change, rank int) (exportPair, pairSums)
 		c.AddRows(change[r0*in:r1*in], r0, r1)
 	})
 	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
-	rank = len(s)
-	sums := pairSums{want: kernels.SumSquares(change)}
-	for k, v := range s { // the square root of each singular value goes to either side
-		root := float32(math.Sqrt(float64(v)))
-		kernels.Scale(root, vt[k*in:(k+1)*in])
-		for r := range out {
-			u[r*rank+k] *= root
-		}
-	}
-	kernels.Gemm(false, false, out, in, rank, -1, u, rank, vt, in, 1, change, in)
+	pair = lowrank.InBoth(u, s, vt, out, in)
+	sums.want = kernels.SumSquares(change)
+	kernels.Gemm(false, false, out, in, pair.Rank, -1, pair.B, pair.Rank, pair.A, in, 1, change, in)
 	sums.miss = kernels.SumSquares(change)
-	return exportPair{a: vt, b: u, aRows: rank, rank: rank, in: in, out: out}, sums
+	return pair, sums
 }
 
-// compare measures the pair against a change.
-func (p *exportPair) compare(c *attach.Change) (sums pairSums) {
-	stats := make([]pairSums, p.out)
-	kernels.Parallel((p.out+changedRows-1)/changedRows, func(i int) {
-		r0, r1 := i*changedRows, min(p.out, (i+1)*changedRows)
-		change := make([]float32, (r1-r0)*p.in)
+// compare measures a pair against a change.
+func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
+	stats := make([]pairSums, p.Out)
+	kernels.Parallel((p.Out+changedRows-1)/changedRows, func(i int) {
+		r0, r1 := i*changedRows, min(p.Out, (i+1)*changedRows)
+		change := make([]float32, (r1-r0)*p.In)
 		c.AddRows(change, r0, r1)
 		for r := r0; r < r1; r++ {
-			row := change[(r-r0)*p.in:][:p.in]
+			row := change[(r-r0)*p.In:][:p.In]
 			stats[r].want = kernels.SumSquares(row)
-			lowrank.AddCombination(row, -1, p.b[r*p.rank:(r+1)*p.rank], p.a, p.in)
+			lowrank.AddCombination(row, -1, p.B[r*p.Rank:(r+1)*p.Rank], p.A, p.In)
 			stats[r].miss = kernels.SumSquares(row)
 		}
 	})
@@ -188,10 +180,10 @@ func (p *exportPair) compare(c *attach.Change) (sums pairSums) {
 	return sums
 }
 
-// permute puts the rows of b in the order that a GGUF file has them in.
-func (p *exportPair) permute(heads int) {
-	src := []attach.Param{{Shape: []int{p.out, p.rank}, Data: p.b}}
-	dst := attach.Views(src, make([]float32, len(p.b)))
+// permute puts the rows of B in the order that a GGUF file has them in.
+func permute(p *lowrank.LowRank, heads int) {
+	src := []attach.Param{{Shape: []int{p.Out, p.Rank}, Data: p.B}}
+	dst := attach.Views(src, make([]float32, len(p.B)))
 	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: heads}})
-	p.b = dst[0].Data
+	p.B = dst[0].Data
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
-	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // Calibration takes no more tokens than that, of examples spread evenly over the data, and passes that many at once.
@@ -66,8 +67,8 @@ func spread(set *attach.Data, tokens int) []int {
 
 // layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps of one
 // input share one.
-func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bool) (map[*model.Linear]*hessian, error) {
-	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*hessian{}}
+func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bool) (map[*model.Linear]*requant.Hessian, error) {
+	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*requant.Hessian{}}
 	for j, b := range c.batches {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -82,40 +83,13 @@ func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bo
 	return watch.found, nil
 }
 
-// hessian is XᵀX (n, n) of inputs X (tokens, n), half of the second derivative of |X·wᵀ|² by a row w. What is above the
-// diagonal is missing until mirror.
-type hessian struct {
-	n   int
-	sum []float32
-}
-
-// add takes in the inputs x.
-func (h *hessian) add(x *autograd.Tensor) {
-	const strip = 256
-	n := h.n
-	for c0 := 0; c0 < n; c0 += strip {
-		c1 := min(n, c0+strip)
-		kernels.Gemm(true, false, n-c0, c1-c0, x.Rows, 1, x.Data[c0:], n, x.Data[c0:], n, 1, h.sum[c0*n+c0:], n)
-	}
-}
-
-// mirror completes the matrix.
-func (h *hessian) mirror() {
-	n := h.n
-	kernels.Parallel(n, func(i int) {
-		for j := i + 1; j < n; j++ {
-			h.sum[i*n+j] = h.sum[j*n+i]
-		}
-	})
-}
-
 // inputWatch adds up the inputs of linear maps.
 type inputWatch struct {
 	attach.Stack
 	wanted  func(l *model.Linear) bool
-	found   map[*model.Linear]*hessian
+	found   map[*model.Linear]*requant.Hessian
 	last    *autograd.Tensor // the input that was added last, to
-	hessian *hessian
+	hessian *requant.Hessian
 }
 
 // Linear implements model.Hooks.
@@ -124,9 +98,9 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 		if w.last != x {
 			w.last, w.hessian = x, w.found[l]
 			if w.hessian == nil {
-				w.hessian = &hessian{x.Cols, make([]float32, x.Cols*x.Cols)}
+				w.hessian = requant.NewHessian(x.Cols)
 			}
-			w.hessian.add(x)
+			w.hessian.Add(x.Data)
 		}
 		w.found[l] = w.hessian
 	}
@@ -134,7 +108,7 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 }
 
 // chooseCompensated settles which tensors are compensated, or what they get instead: calibration says nothing of the ends of the
-// model, floats have no grid, and factors of rows go into the scales.
+// model, floats have no codes, and factors of rows go into the scales.
 func (m *merger) chooseCompensated() {
 	inLayers := map[*mergeTensor]bool{}
 	for _, l := range m.base.Model.Linears() {
@@ -147,7 +121,7 @@ func (m *merger) chooseCompensated() {
 			continue
 		}
 		t.rounding = RoundAuto
-		if inLayers[t] && t.hasGrid() && !t.exact() && !t.scalesRows() {
+		if inLayers[t] && t.hasCodes() && !t.exact() && !t.scalesRows() {
 			t.rounding = RoundCompensate
 		}
 	}
@@ -198,7 +172,7 @@ func (m *merger) prepareLayer() error {
 			}
 		}
 		if h != nil {
-			if err := h.prepare(m.ctx, sharing); err != nil {
+			if err := prepareTensors(m.ctx, h, sharing); err != nil {
 				return fmt.Errorf("tensor %s: %w", linears[0].Tensor, err)
 			}
 		}
@@ -207,17 +181,28 @@ func (m *merger) prepareLayer() error {
 	return nil
 }
 
-// prepare makes the blocks, without feedback those of RoundBoth, and keeps them until they are written.
-func (t *mergeTensor) prepare(ctx context.Context, f *feedback) (err error) {
-	if t.feedback = f; f == nil {
-		t.rounding = RoundBoth
+// prepareTensors makes the blocks of tensors that read the inputs of the Hessian, compensated or, where that is better, by
+// RoundBoth, and keeps them until they are written.
+func prepareTensors(ctx context.Context, h *requant.Hessian, tensors []*mergeTensor) error {
+	list := make([]requant.Compensated, len(tensors))
+	for i, t := range tensors {
+		list[i] = requant.Compensated{Requantizer: t.requantizer(RoundBoth), Load: t.load}
 	}
-	defer func() { t.feedback = nil }()
-	blocks := make([]byte, 0, len(t.w.Data))
-	t.readyStats, err = t.merge(ctx, func(b []byte) error {
-		blocks = append(blocks, b...)
-		return nil
+	return h.Compensate(list, func(i int, rounding requant.Rounding) (err error) {
+		t := tensors[i]
+		if rounding.Compensation == nil {
+			t.rounding = RoundBoth
+		}
+		blocks := make([]byte, 0, len(t.w.Data))
+		q := &requant.Requantizer{Base: &t.w, Rounding: rounding}
+		t.readyStats, err = t.requantize(ctx, q, func(b []byte) error {
+			blocks = append(blocks, b...)
+			return nil
+		})
+		t.ready = blocks
+		return err
 	})
-	t.ready = blocks
-	return err
 }
+
+// hasCodes reports whether the tensor keeps its blocks and they have codes.
+func (t *mergeTensor) hasCodes() bool { return t.to == t.w.Type && quant.HasIntegerCodes(t.to) }

@@ -3,22 +3,17 @@ package merge
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
-	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/method"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter than those
@@ -107,97 +102,11 @@ func TestMergeCalibrationRefused(t *testing.T) {
 	}
 }
 
-// TestFeedback: with the gains of a Hessian XᵀX = L·Lᵀ the error of a row, times L, is what rounding has missed at each column:
-// no more than half a step under L's diagonal.
-func TestFeedback(t *testing.T) {
-	const n = 64
-	h := correlated(n)
-	f, err := newFeedback(h, 0.01)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := quant.Matrix{Type: gguf.Q8_0, Rows: 1, Cols: n, Data: make([]byte, n/32*34)}
-	want, half, got := make([]float32, n), make([]float32, n), make([]float32, n)
-	prng.NewRandom(1, "weights").Normal(want, 0.1)
-	want[0], want[32] = 1, 1 // the steps are 1/127
-	quant.Quantize(w.Type, w.Data, want, n, nil)
-	for i := range half {
-		half[i] = 0.5
-	}
-	levels := make([]quant.Levels, 1)
-	levels[0].Load(w.Type, w.Data)
-	want[0], want[32] = 0.9, 0.9 // so that nothing comes to the end of the grid
-	f.round(levels, want, half)
-	levels[0].Store(w.Data)
-	w.Row(got, 0)
-	for k := range n {
-		sum := float64(want[k] - got[k])
-		for i := k + 1; i < n; i++ {
-			sum += float64(want[i]-got[i]) * float64(f.gain[i*n+k])
-		}
-		if math.Abs(sum) > 0.505/127 {
-			t.Errorf("column %d misses %.2f steps", k, 127*sum)
-		}
-	}
-}
-
-// correlated is the Hessian of inputs of which neighbours are alike.
-func correlated(n int) *hessian {
-	h := &hessian{n, make([]float32, n*n)}
-	for i := range n {
-		for j := range i + 1 {
-			h.sum[i*n+j] = 1 / float32(1+i-j)
-		}
-	}
-	return h
-}
-
-// TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are refused.
-func TestHessianOfOddInputs(t *testing.T) {
-	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
-	bound, err := pefttest.Trained(t, b, method.LoRA{Rank: 2}).Bind(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := b.Model.Layers[0].Linear(arch.Up)
-	n := l.W.Cols
-	bad := correlated(n)
-	bad.sum[n+1] = float32(math.NaN())
-	for name, h := range map[string]*hessian{
-		"zero": {n, make([]float32, n*n)}, "all the same": {n, slices.Repeat([]float32{1}, n*n)}, "not a number": bad,
-	} {
-		tensor := &mergeTensor{w: l.W, to: l.W.Type, rounding: RoundCompensate, changes: []attach.Change{bound.Changes()[l]}}
-		if err := h.prepare(t.Context(), []*mergeTensor{tensor}); (err != nil) != (h == bad) {
-			t.Errorf("%s: error %v", name, err)
-		} else if r := tensor.readyStats.recovery(); h != bad && math.Abs(r-1) > 0.1 {
-			t.Errorf("%s: %.2f of the change is kept", name, r)
-		}
-	}
-}
-
 // TestSpread: examples are taken from all over a set, no more than are needed.
 func TestSpread(t *testing.T) {
 	set := pefttest.TinyData(100, 1)
 	all, some := spread(set, 1<<20), spread(set, set.Tokens()/4)
 	if len(all) != 100 || len(some) < 20 || len(some) > 25 || some[0] != 0 || some[len(some)-1] < 90 {
 		t.Errorf("of 100 examples %d and %d are taken: %v", len(all), len(some), some)
-	}
-}
-
-// BenchmarkCompensate is what a weight of 2048 rows of 2048 or 5632 takes, once its Hessian is there.
-func BenchmarkCompensate(b *testing.B) {
-	for _, cols := range []int{2048, 5632} {
-		w, err := model.RandomMatrix(gguf.Q4_K, 2048, cols)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprint(cols), func(b *testing.B) {
-			for b.Loop() {
-				t := &mergeTensor{w: w, to: w.Type, rounding: RoundCompensate}
-				if err := correlated(cols).prepare(context.Background(), []*mergeTensor{t}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }

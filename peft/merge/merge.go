@@ -113,26 +113,25 @@ type merger struct {
 
 	imatrix     *imatrix.Matrix // nil: none
 	calibration *calibration    // nil until the first tensor needs it
-	movesBlocks bool            // all adapters move blocks, so that none is quantized again
+	requantizes bool            // all adapters requantize, so that none is quantized again
 }
 
 // mergeTensor is a tensor that changes.
 type mergeTensor struct {
-	w       quant.Matrix // what the changes are added to: the base's, or what a quantization-aware adapter makes of it
-	moved   bool         // w is not the base's
-	to      gguf.Type
-	changes []attach.Change
+	w           quant.Matrix // what the changes are added to: the base's, or what a quantization-aware adapter makes of it
+	requantized bool         // w is not the base's
+	to          gguf.Type
+	changes     []attach.Change
 
 	rounding   string    // how the change is rounded
-	seed       uint64    // of the dither
+	seed       uint64    // of stochastic rounding
 	importance []float32 // of the columns; nil: all alike
-	feedback   *feedback // of RoundCompensate, while its blocks are made
-	ready      []byte    // these blocks, until they are written
+	ready      []byte    // the blocks of RoundCompensate, until they are written
 	readyStats mergeStats
 }
 
 // exact reports whether the weights that training saw are written as they are.
-func (t *mergeTensor) exact() bool { return t.moved && len(t.changes) == 0 && t.to == t.w.Type }
+func (t *mergeTensor) exact() bool { return t.requantized && len(t.changes) == 0 && t.to == t.w.Type }
 
 func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt Options) (*merger, error) {
 	if len(adapters) == 0 {
@@ -155,7 +154,7 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if err := m.openImatrix(); err != nil {
 		return nil, err
 	}
-	m.movesBlocks = !slices.ContainsFunc(bounds, func(bound *attach.Bound) bool { return !bound.MovesBlocks() })
+	m.requantizes = !slices.ContainsFunc(bounds, func(bound *attach.Bound) bool { return !bound.Requantizes() })
 	for _, bound := range bounds {
 		if err := m.touchAll(bound); err != nil {
 			return nil, err
@@ -175,7 +174,7 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 func (m *merger) moveScales() error {
 	for _, l := range m.base.Model.Linears() {
 		t := m.touched[l.Tensor]
-		if t == nil || t.moved || len(t.changes) != 1 {
+		if t == nil || t.requantized || len(t.changes) != 1 {
 			continue
 		}
 		s := t.changes[0].Scaling
@@ -216,8 +215,8 @@ func (m *merger) touchAll(bound *attach.Bound) error {
 		if err != nil {
 			return err
 		}
-		if bound.MovesBlocks() {
-			t.w, t.moved = *bound.Weights(l, &l.W), true
+		if bound.Requantizes() {
+			t.w, t.requantized = *bound.Weights(l, &l.W), true
 		} else {
 			t.changes = append(t.changes, c)
 		}
@@ -246,7 +245,7 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 // targetType is the type that a touched tensor gets.
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
-		if quant.NeedsImportance(l.W.Type) && !m.movesBlocks && m.opt.Imatrix == "" {
+		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" {
 			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
 		}
 		return l.W.Type, nil

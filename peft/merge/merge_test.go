@@ -16,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
@@ -133,7 +134,7 @@ func TestMergeRounds(t *testing.T) {
 		t.Error("the merged tensor has other bytes")
 	}
 	quant.Dequantize(l.W.Type, x, want)
-	s := compareRows(old, change, x)
+	s := compareRows(requant.Rows{Old: old, Change: change, New: x})
 	if got := report.Tensors[0]; math.Abs(got.Recovery-s.recovery()) > 1e-9 || math.Abs(got.Noise-s.noise()) > 1e-9 {
 		t.Errorf("report has %+v, expected %v and %v", got, s.recovery(), s.noise())
 	}
@@ -141,14 +142,14 @@ func TestMergeRounds(t *testing.T) {
 
 // TestCompareRows has sums that can be seen: of a change of (2, 0, -1) there is (2, 1, 0).
 func TestCompareRows(t *testing.T) {
-	s := compareRows([]float32{1, 1, 1}, []float32{2, 0, -1}, []float32{3, 2, 1})
+	s := compareRows(requant.Rows{Old: []float32{1, 1, 1}, Change: []float32{2, 0, -1}, New: []float32{3, 2, 1}})
 	if s != (mergeStats{want: 5, got: 4, miss: 2}) {
 		t.Errorf("sums are %+v", s)
 	}
 	if got := s.recovery(); got != 0.8 {
 		t.Errorf("recovery is %v", got)
 	}
-	nothing := compareRows([]float32{1}, []float32{0}, []float32{1})
+	nothing := compareRows(requant.Rows{Old: []float32{1}, Change: []float32{0}, New: []float32{1}})
 	if nothing.recovery() != 1 || nothing.noise() != 0 {
 		t.Errorf("of nothing %v is there, noise %v", nothing.recovery(), nothing.noise())
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
-	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -19,11 +18,11 @@ import (
 const (
 	RoundAuto       = "auto"          // with calibration data compensate; else requantize where that keeps nearly all, or scales+dither
 	RoundRequantize = "requantize"    // the sum is quantized as any weights are, with scales of its own
-	RoundNearest    = "nearest"       // each weight goes to the level next to it, scales stay
-	RoundDither     = "dither"        // likewise, up or down at random so that the mean is right
-	RoundScales     = "scales"        // scales and minima move as well as they can, levels stay
-	RoundBoth       = "scales+dither" // scales first, dither for what they miss
-	RoundCompensate = "compensate"    // dither, of which the weights still to be rounded make good what it does to calibration data
+	RoundNearest    = "nearest"       // each weight goes to the code next to it, scales stay
+	RoundDither     = "dither"        // likewise, by stochastic rounding: up or down at random so that the mean is right
+	RoundScales     = "scales"        // scales and zero points are fitted, codes stay
+	RoundBoth       = "scales+dither" // scales first, stochastic rounding for what they miss
+	RoundCompensate = "compensate"    // stochastic rounding, whose errors on calibration data the weights still to be rounded make good
 )
 
 // roundings are all of them.
@@ -67,13 +66,14 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 
 // roundingOf is the rounding of a tensor, as far as it is known before its changes are.
 func (m *merger) roundingOf(t *mergeTensor) string {
-	if t.to != t.w.Type || !quant.HasLevels(t.to) {
+	if t.to != t.w.Type || !quant.HasCodes(t.to) {
 		return RoundRequantize
 	}
 	return cmp.Or(m.opt.Rounding, RoundAuto)
 }
 
-// Quantizing anew is left to tensors of which it keeps enough: what it misses is smaller then than what dither adds.
+// Quantizing anew is left to tensors of which it keeps enough: what it misses is smaller then than the noise of stochastic
+// rounding.
 const (
 	enoughRecovery = 0.95
 	sampledRows    = 64
@@ -89,22 +89,14 @@ func (t *mergeTensor) chooseRounding() {
 		return
 	}
 	t.rounding = RoundRequantize
-	rows := min(t.w.Rows, sampledRows)
-	stats := make([]mergeStats, rows)
-	kernels.Parallel(rows, func(i int) {
-		r := i * t.w.Rows / rows
-		t.mergeRows(make([]byte, t.w.RowSize()), stats[i:i+1], newRowBuffers(t.w.Cols), r, r+1)
-	})
-	var total mergeStats
-	for _, s := range stats {
-		total.add(s)
-	}
-	if total.recovery() < enoughRecovery {
+	var stats mergeStats
+	stats.measure(t.requantizer(t.rounding).Sample(min(t.w.Rows, sampledRows), 1, t.load), t.w.Cols)
+	if stats.recovery() < enoughRecovery {
 		t.rounding = RoundBoth
 	}
 }
 
-// ScalesRows reports whether all that changes is that rows are multiplied.
+// scalesRows reports whether all that changes is that rows are multiplied.
 func (t *mergeTensor) scalesRows() bool {
 	for i := range t.changes {
 		if !t.changes[i].ScalesRows() {
@@ -114,77 +106,20 @@ func (t *mergeTensor) scalesRows() bool {
 	return len(t.changes) > 0
 }
 
-// roundRow writes row r of the tensor, of which the weights are old, with a change, in the grid of its own blocks.
-func (t *mergeTensor) roundRow(dst []byte, old, change []float32, r int) {
-	size := t.w.RowSize()
-	base := t.w.Data[r*size : (r+1)*size]
-	if t.rounding == RoundScales || t.rounding == RoundBoth {
-		t.refit(dst, base, old, change, r)
-		base = dst
-	}
-	switch t.rounding {
+// requantizer makes the tensor's rows by a rounding that is settled.
+func (t *mergeTensor) requantizer(rounding string) *requant.Requantizer {
+	r := requant.Rounding{Seed: t.seed, Importance: t.importance}
+	switch rounding {
+	case RoundRequantize:
+		r.Anew, r.Type = true, t.to
 	case RoundNearest:
-		quant.Recode(t.to, dst, base, change, quant.Rounding{})
-	case RoundDither, RoundBoth:
-		dither := make([]float32, len(change))
-		requant.DitherRow(dither, t.seed, r)
-		quant.Recode(t.to, dst, base, change, quant.Rounding{Dither: dither})
+		r.Codes = requant.NearestCodes
+	case RoundDither:
+		r.Codes = requant.StochasticCodes
+	case RoundScales:
+		r.FitScales = true
+	case RoundBoth:
+		r.Codes, r.FitScales = requant.StochasticCodes, true
 	}
-}
-
-// refit moves the scales of a row, and its offsets where there are any, to those of least squared error, and leaves in change
-// what is still missing.
-func (t *mergeTensor) refit(dst, base []byte, old, change []float32, r int) {
-	groups, n := t.w.Groups(), quant.GroupLen(t.to)
-	scale, offset := make([]float32, groups), make([]float32, groups)
-	t.w.Grid(scale, offset, r)
-	for g := range groups {
-		from, to := g*n, min((g+1)*n, len(old))
-		ds, do := fitGroup(old[from:to], change[from:to], part(t.importance, from, to), offset[g], quant.HasOffsets(t.to))
-		scale[g] *= 1 + ds
-		offset[g] += do
-	}
-	quant.Regrid(t.to, dst, base, scale, offset)
-	now := quant.Matrix{Type: t.to, Rows: 1, Cols: len(old), Data: dst}
-	row := make([]float32, len(old))
-	now.Row(row, 0)
-	for i, v := range row {
-		change[i] -= v - old[i]
-	}
-}
-
-// part is x[from:to], nil of nil.
-func part(x []float32, from, to int) []float32 {
-	if x == nil {
-		return nil
-	}
-	return x[from:to]
-}
-
-// fitGroup is the relative change of a group's scale, and the change of its offset if it has one, that together come nearest to
-// the changes of its weights.
-func fitGroup(old, change, importance []float32, offset float32, affine bool) (scale, shift float32) {
-	var sw, sp, spp, sc, spc float64
-	for i, c := range change {
-		w, p, d := 1.0, float64(old[i]-offset), float64(c)
-		if importance != nil {
-			w = float64(importance[i])
-		}
-		sw += w
-		sp += w * p
-		spp += w * p * p
-		sc += w * d
-		spc += w * p * d
-	}
-	if !affine {
-		if spp == 0 {
-			return 0, 0
-		}
-		return float32(spc / spp), 0
-	}
-	det := sw*spp - sp*sp
-	if !(det > 1e-9*sw*spp) {
-		return 0, 0
-	}
-	return float32((sw*spc - sp*sc) / det), float32((spp*sc - sp*spc) / det)
+	return &requant.Requantizer{Base: &t.w, Rounding: r}
 }

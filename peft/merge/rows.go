@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -39,24 +40,7 @@ func (s *mergeStats) noise() float64 {
 	return math.Sqrt(s.miss / s.want)
 }
 
-// rowBuffers hold rows of a tensor: as they were, the change asked for, and as they become.
-type rowBuffers struct{ old, change, merged []float32 }
-
-func newRowBuffers(n int) rowBuffers {
-	x := make([]float32, 3*n)
-	return rowBuffers{x[:n:n], x[n : 2*n : 2*n], x[2*n:]}
-}
-
-// part is the values from one to another.
-func (b rowBuffers) part(from, to int) rowBuffers {
-	return rowBuffers{b.old[from:to], b.change[from:to], b.merged[from:to]}
-}
-
-// mergePiece is the number of rows that a thread takes at a time.
-const mergePiece = 16
-
-// merge makes the rows of the merged tensor and hands their bytes to write in order. Threads share the rows; the sums
-// are added up in the order of the rows.
+// merge makes the rows of the merged tensor and hands their bytes to write in order.
 func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
 	if t.exact() {
 		return total, write(t.w.Data)
@@ -66,21 +50,27 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 		return t.readyStats, write(t.ready)
 	}
 	t.chooseRounding()
-	out := quant.Matrix{Type: t.to, Rows: t.w.Rows, Cols: t.w.Cols}
+	return t.requantize(ctx, t.requantizer(t.rounding), write)
+}
+
+// requantize makes the rows, some at a time.
+func (t *mergeTensor) requantize(
+	ctx context.Context, q *requant.Requantizer, write func([]byte) error,
+) (total mergeStats, err error) {
+	cols := t.w.Cols
+	out := quant.Matrix{Type: t.to, Cols: cols}
 	rowSize := out.RowSize()
-	chunk := min(t.w.Rows, max(mergePiece, mergeBytes/(3*4*t.w.Cols)/mergePiece*mergePiece))
+	chunk := min(t.w.Rows, max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows))
 	encoded := make([]byte, chunk*rowSize)
-	buffers := newRowBuffers(chunk * t.w.Cols)
-	stats := make([]mergeStats, chunk)
+	buffers := requant.NewRows(chunk * cols)
 	for r0 := 0; r0 < t.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
 		n := min(chunk, t.w.Rows-r0)
-		t.mergeChunk(encoded[:n*rowSize], stats[:n], buffers.part(0, n*t.w.Cols), r0)
-		for _, s := range stats[:n] {
-			total.add(s)
-		}
+		b := buffers.Part(0, n*cols)
+		q.Rows(encoded[:n*rowSize], b, r0, t.load)
+		total.measure(b, cols)
 		if err := write(encoded[:n*rowSize]); err != nil {
 			return total, err
 		}
@@ -88,75 +78,44 @@ func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (tota
 	return total, nil
 }
 
-// mergeChunk makes as many rows from r0 on as there are stats, on all threads.
-func (t *mergeTensor) mergeChunk(dst []byte, stats []mergeStats, b rowBuffers, r0 int) {
-	if t.rounding == RoundCompensate {
-		t.compensate(dst, stats, b, r0)
-		return
-	}
-	size := len(dst) / len(stats)
-	t.inPieces(len(stats), func(from, to int) {
-		t.mergeRows(dst[from*size:to*size], stats[from:to], b.part(from*t.w.Cols, to*t.w.Cols), r0+from, r0+to)
-	})
-}
-
-// inPieces shares rows between threads.
-func (t *mergeTensor) inPieces(rows int, do func(from, to int)) {
-	kernels.Parallel((rows+mergePiece-1)/mergePiece, func(i int) { do(i*mergePiece, min(rows, (i+1)*mergePiece)) })
-}
-
-// mergeRows makes rows r0 to r1.
-func (t *mergeTensor) mergeRows(dst []byte, stats []mergeStats, b rowBuffers, r0, r1 int) {
-	cols := t.w.Cols
-	t.load(b, r0, r1)
-	if t.rounding == RoundRequantize {
-		copy(b.merged, b.old)
-		kernels.Add(b.merged, b.change)
-		quant.Quantize(t.to, dst, b.merged, cols, t.importance)
-	} else {
-		copy(b.merged, b.change)
-		size := len(dst) / (r1 - r0)
-		for r := range r1 - r0 {
-			t.roundRow(dst[r*size:(r+1)*size], b.old[r*cols:(r+1)*cols], b.merged[r*cols:(r+1)*cols], r0+r)
-		}
-	}
-	t.measure(dst, stats, b)
-}
-
-// load sets what rows r0 to r1 were and the change that is asked for.
-func (t *mergeTensor) load(b rowBuffers, r0, r1 int) {
-	quant.Dequantize(t.w.Type, b.old, t.w.Slice(r0, r1).Data)
-	clear(b.change)
+// load sets what rows r0 to r1-1 were and the change that is asked for.
+func (t *mergeTensor) load(b requant.Rows, r0, r1 int) {
+	quant.Dequantize(t.w.Type, b.Old, t.w.Slice(r0, r1).Data)
+	clear(b.Change)
 	for i := range t.changes {
 		c := &t.changes[i]
-		if c.Multiply != nil && t.moved { // and what c takes for the weight is not old
-			copy(b.merged, b.old)
-			kernels.Add(b.merged, b.change)
-			c.Multiply(b.merged, r0, r1)
-			copy(b.change, b.merged)
-			kernels.Axpy(-1, b.old, b.change)
+		if c.Multiply != nil && t.requantized { // and what c takes for the weight is not old
+			copy(b.New, b.Old)
+			kernels.Add(b.New, b.Change)
+			c.Multiply(b.New, r0, r1)
+			copy(b.Change, b.New)
+			kernels.Axpy(-1, b.Old, b.Change)
 			continue
 		}
 		if c.Multiply != nil {
-			c.Multiply(b.change, r0, r1)
+			c.Multiply(b.Change, r0, r1)
 		}
-		c.AddRows(b.change, r0, r1)
+		c.AddRows(b.Change, r0, r1)
 	}
 }
 
-// measure compares the blocks that rows have become with the change asked for.
-func (t *mergeTensor) measure(dst []byte, stats []mergeStats, b rowBuffers) {
-	quant.Dequantize(t.to, b.merged, dst)
-	for r := range stats {
-		row := b.part(r*t.w.Cols, (r+1)*t.w.Cols)
-		stats[r] = compareRows(row.old, row.change, row.merged)
+// measure adds the change of rows of cols weights, and the one that was asked for, in the order of the rows.
+func (s *mergeStats) measure(b requant.Rows, cols int) {
+	stats := make([]mergeStats, len(b.New)/cols)
+	requant.EachPiece(len(stats), func(r0, r1 int, _ *requant.Scratch) {
+		for r := r0; r < r1; r++ {
+			stats[r] = compareRows(b.Part(r*cols, (r+1)*cols))
+		}
+	})
+	for _, row := range stats {
+		s.add(row)
 	}
 }
 
-// compareRows measures the change from old to merged against the one asked for.
-func compareRows(old, change, merged []float32) (s mergeStats) {
-	for i, want := range change {
-		made, asked := float64(merged[i])-float64(old[i]), float64(want)
+// compareRows measures the change of rows.
+func compareRows(b requant.Rows) (s mergeStats) {
+	for i, want := range b.Change {
+		made, asked := float64(b.New[i])-float64(b.Old[i]), float64(want)
 		s.want += asked * asked
 		s.got += made * asked
 		s.miss += (made - asked) * (made - asked)

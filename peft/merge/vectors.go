@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -185,7 +186,7 @@ func (m *merger) vectorBytes(v *mergeVector) ([]byte, error) {
 	}
 	data := floats.Encode(v.to, merged, len(merged))
 	quant.Dequantize(v.to, merged, data)
-	stats := compareRows(old, v.change, merged)
+	stats := compareRows(requant.Rows{Old: old, Change: v.change, New: merged})
 	m.total.add(stats)
 	r := Tensor{Name: v.name, Type: v.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
 	r.Little = r.Recovery < littleRecovery

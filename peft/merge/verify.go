@@ -98,7 +98,7 @@ func (v *Verification) compare(m *attach.Base, adapters []attach.Scaled) {
 	trained := map[string]string{}
 	for _, a := range adapters {
 		if t := a.Adapter.Origin.Training; t != nil {
-			for name, sum := range t.Snapped {
+			for name, sum := range t.BlockHashes {
 				trained[name] = sum
 			}
 		}

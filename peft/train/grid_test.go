@@ -36,7 +36,7 @@ func newGridAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*a
 	return a
 }
 
-// gridTypes are types of several kinds: even and uneven levels, with and without minima, few and many.
+// gridTypes are types of several kinds: even and uneven codes, with and without minima, few and many.
 var gridTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
 
 // TestGridMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
@@ -74,7 +74,7 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 		t.Errorf("the merge reports %+v", report)
 	}
 	m := pefttest.OpenBase(t, out)
-	checkSnapped(t, b, m, a)
+	checkRequantized(t, b, m, a)
 	loss, err := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(heldOut), batchTokens)
 	if err != nil || loss.Loss != *r.EvalLoss {
 		t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
@@ -94,7 +94,7 @@ func TestGridStartsAsTheBase(t *testing.T) {
 		for j, typ := range gridTypes {
 			if !testing.Short() || j == i%len(gridTypes) {
 				b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
-				t.Run(c.Name, func(t *testing.T) { checkSnapped(t, b, b, newGridAdapter(t, b, c.New)) })
+				t.Run(c.Name, func(t *testing.T) { checkRequantized(t, b, b, newGridAdapter(t, b, c.New)) })
 			}
 		}
 	}
@@ -113,7 +113,7 @@ func TestGridIsTheSameEverywhere(t *testing.T) {
 }
 
 // TestGridGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients on the grid
-// as off it, and the inputs the one of the moved blocks.
+// as off it, and the inputs the one of the requantized blocks.
 func TestGridGradients(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
 	const tokens = 5
@@ -258,7 +258,7 @@ func TestGridRefused(t *testing.T) {
 		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout takes inputs"},
 		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},
 		{b, lora(method.LoRA{Targets: []string{"q_proj", "lm_head"}}), method.Quantized{}, "leave lm_head out"},
-		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no levels of their own"},
+		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no codes of their own"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) }, method.Quantized{}, "changes vectors alone"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) {
 			return virtual.NewPromptTuning(b, method.PromptTuning{})

@@ -74,8 +74,8 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
-	m.Adapter += attach.MovedBytes(b, a, tokens)
-	m.Weights += attach.LatentBytes(b, a)
+	m.Adapter += attach.RequantizedBytes(b, a, tokens)
+	m.Weights += attach.MasterBytes(b, a)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)

@@ -138,7 +138,7 @@ func (e *experiments) base(typ string) {
 	}
 }
 
-// latent reports whether levels start from the weights that the base was made from.
+// latent reports whether codes are rounded from the weights that the base was made from.
 func (e *experiments) latent() bool { return e.word("latent", "") != "" }
 
 // run trains one adapter: METHOD:RATE, the method being one of those below, also as grid-METHOD, or channels, with a dither
@@ -147,7 +147,7 @@ func (e *experiments) run(typ, run string) {
 	t := e.t
 	b := pefttest.OpenBase(t, e.path)
 	if e.latent() {
-		if err := b.OpenLatent(e.word("base", "../internal/demo/base.gguf")); err != nil {
+		if err := b.OpenMaster(e.word("base", "../internal/demo/base.gguf")); err != nil {
 			t.Fatal(err)
 		}
 	}

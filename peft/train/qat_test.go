@@ -43,7 +43,7 @@ var qatTypes = []struct {
 	{gguf.BF16, "code"}, {gguf.F32, "scale+offset+row+code"},
 }
 
-// newQATAdapter makes an adapter, dithered where it moves levels.
+// newQATAdapter makes an adapter, stochastically rounded where it changes codes.
 func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapter {
 	t.Helper()
 	a, err := methods.NewQAT(b, method.QAT{Channels: channels, Rank: 4, Seed: 3})
@@ -73,7 +73,7 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 				t.Errorf("the merge reports %+v", report)
 			}
 			m := pefttest.OpenBase(t, out)
-			checkSnapped(t, b, m, a)
+			checkRequantized(t, b, m, a)
 			loss, err := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(heldOut), 0)
 			if err != nil || loss.Loss != *r.EvalLoss {
 				t.Errorf("the merged file has loss %v, %v, training ended with %v", loss, err, *r.EvalLoss)
@@ -89,8 +89,8 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 	}
 }
 
-// checkSnapped compares every linear map of the merged model with the bound adapter's.
-func checkSnapped(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
+// checkRequantized compares every linear map of the merged model with the bound adapter's.
+func checkRequantized(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -109,7 +109,7 @@ func checkSnapped(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 func TestQATStartsAsTheBase(t *testing.T) {
 	for _, c := range qatTypes {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
-		checkSnapped(t, b, b, newQATAdapter(t, b, c.channels))
+		checkRequantized(t, b, b, newQATAdapter(t, b, c.channels))
 	}
 }
 
@@ -139,7 +139,7 @@ func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Ad
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes := bound.Snapped()
+		hashes := bound.BlockHashes()
 		if first == nil {
 			first = hashes
 		}
@@ -214,7 +214,10 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	quant.Quantize(w.Type, w.Data, x, w.Cols, nil)
 	dw := make([]float32, rows*512)
 	r.Normal(dw, 1)
-	g := &methods.GroupGradient{Site: &methods.QATSite{MovedBlocks: requant.MovedBlocks{Base: &w}, Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)}}}
+	g := &methods.GroupGradient{Site: &methods.QATSite{
+		Blocks: requant.Blocks{Requantizer: requant.Requantizer{Base: &w}},
+		Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)},
+	}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
 	for i := range rows {
@@ -232,7 +235,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
-// TestQATMemory: the moved blocks are in what training is said to need.
+// TestQATMemory: the requantized blocks are in what training is said to need.
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
@@ -308,7 +311,7 @@ func TestQATRefused(t *testing.T) {
 		opt  method.QAT
 		want string
 	}{
-		{method.QAT{Channels: "offset"}, "Q4_0, which has nothing that the channel offset moves: choose another channel (scale, row, code)"},
+		{method.QAT{Channels: "offset"}, "Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
 		{method.QAT{Channels: "scales"}, `channel "scales" is not known`},
 		{method.QAT{Channels: "scale+scale"}, "named twice"},
 		{method.QAT{Rank: -1}, "rank -1"},

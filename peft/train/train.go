@@ -473,13 +473,13 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	}
 	t.adapter.Origin = attach.Origin{
 		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
-		Latent: t.adapter.Origin.Latent,
+		Master: t.adapter.Origin.Master,
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 			Seed:      o.Seed,
 			Precision: t.local.precision.String(),
-			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, Snapped: t.bound.Snapped(),
+			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
 		},
 	}
 	if o.Out != "" {

@@ -22,43 +22,43 @@ func init() {
 	}
 }
 
-// scaleLevels is y[i] = d·value[code[i]].
-func scaleLevels(y *[32]float32, level *[32]byte, d float32, value *[256]float32) {
+// scaleCodes is y[i] = d·value[code[i]].
+func scaleCodes(y *[32]float32, codes *[32]byte, d float32, value *[256]float32) {
 	for i := 0; i < len(y); i += 4 {
-		y[i] = d * value[level[i]]
-		y[i+1] = d * value[level[i+1]]
-		y[i+2] = d * value[level[i+2]]
-		y[i+3] = d * value[level[i+3]]
+		y[i] = d * value[codes[i]]
+		y[i+1] = d * value[codes[i+1]]
+		y[i+2] = d * value[codes[i+2]]
+		y[i+3] = d * value[codes[i+3]]
 	}
 }
 
-// scaleLevels16 is scaleLevels of 16.
-func scaleLevels16(y *[16]float32, level *[16]byte, d float32, value *[256]float32) {
+// scaleCodes16 is scaleCodes of 16.
+func scaleCodes16(y *[16]float32, codes *[16]byte, d float32, value *[256]float32) {
 	for i := 0; i < len(y); i += 4 {
-		y[i] = d * value[level[i]]
-		y[i+1] = d * value[level[i+1]]
-		y[i+2] = d * value[level[i+2]]
-		y[i+3] = d * value[level[i+3]]
+		y[i] = d * value[codes[i]]
+		y[i+1] = d * value[codes[i+1]]
+		y[i+2] = d * value[codes[i+2]]
+		y[i+3] = d * value[codes[i+3]]
 	}
 }
 
-// scaleLevelsAdd is y[i] = d·code[i] + m, the product rounded before the addition.
-func scaleLevelsAdd(y *[32]float32, level *[32]byte, d, m float32) {
+// scaleCodesAdd is y[i] = d·code[i] + m, the product rounded before the addition.
+func scaleCodesAdd(y *[32]float32, codes *[32]byte, d, m float32) {
 	for i := 0; i < len(y); i += 4 {
-		y[i] = float32(d*unsigned[level[i]]) + m
-		y[i+1] = float32(d*unsigned[level[i+1]]) + m
-		y[i+2] = float32(d*unsigned[level[i+2]]) + m
-		y[i+3] = float32(d*unsigned[level[i+3]]) + m
+		y[i] = float32(d*unsigned[codes[i]]) + m
+		y[i+1] = float32(d*unsigned[codes[i+1]]) + m
+		y[i+2] = float32(d*unsigned[codes[i+2]]) + m
+		y[i+3] = float32(d*unsigned[codes[i+3]]) + m
 	}
 }
 
-// scaleLevelsAdd16 is scaleLevelsAdd of 16.
-func scaleLevelsAdd16(y *[16]float32, level *[16]byte, d, m float32) {
+// scaleCodesAdd16 is scaleCodesAdd of 16.
+func scaleCodesAdd16(y *[16]float32, codes *[16]byte, d, m float32) {
 	for i := 0; i < len(y); i += 4 {
-		y[i] = float32(d*unsigned[level[i]]) + m
-		y[i+1] = float32(d*unsigned[level[i+1]]) + m
-		y[i+2] = float32(d*unsigned[level[i+2]]) + m
-		y[i+3] = float32(d*unsigned[level[i+3]]) + m
+		y[i] = float32(d*unsigned[codes[i]]) + m
+		y[i+1] = float32(d*unsigned[codes[i+1]]) + m
+		y[i+2] = float32(d*unsigned[codes[i+2]]) + m
+		y[i+3] = float32(d*unsigned[codes[i+3]]) + m
 	}
 }
 

@@ -8,51 +8,51 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// TestLevelsMoveAsRecodeDoes: codes changed one by one are those of Recode, and Move returns the new weights.
-func TestLevelsMoveAsRecodeDoes(t *testing.T) {
+// TestCodesRoundAsSetCodesDoes: codes changed one by one are those of SetCodes, and Round returns the new weights.
+func TestCodesRoundAsSetCodesDoes(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if HasGrid(typ) != (HasLevels(typ) && !isFloat(typ)) {
-			t.Fatalf("HasGrid says %v", HasGrid(typ))
+		if HasIntegerCodes(typ) != (HasCodes(typ) && !isFloat(typ)) {
+			t.Fatalf("HasIntegerCodes says %v", HasIntegerCodes(typ))
 		}
-		if !HasGrid(typ) {
+		if !HasIntegerCodes(typ) {
 			t.Skip("weights have no codes")
 		}
-		m := snapRow(typ, 1024, 31)
+		m := quantizedRow(typ, 1024, 31)
 		x, want := make([]float32, m.Cols), make([]float32, m.Cols)
 		m.Row(x, 0)
-		scale, _ := gridRow(m)
-		values := gridOf(typ).values
+		scale, _ := scalesOfRow(m)
+		values := layoutOf(typ).values
 		step := (values[len(values)-1] - values[0]) / float32(len(values)-1)
 		r := rand.New(rand.NewPCG(7, 8))
-		change, dither := make([]float32, m.Cols), make([]float32, m.Cols)
+		change, thresholds := make([]float32, m.Cols), make([]float32, m.Cols)
 		for i := range change {
-			dither[i] = r.Float32()
+			thresholds[i] = r.Float32()
 			change[i] = 3 * step * scale[i/GroupLen(typ)] * (r.Float32() - 0.5)
 		}
 		data := bytes.Clone(m.Data)
-		Recode(typ, data, data, change, Rounding{Dither: dither})
+		SetCodes(typ, data, data, change, Rounding{Stochastic: thresholds})
 		Dequantize(typ, want, data)
-		var l Levels
+		var l Codes
 		l.Load(typ, m.Data)
 		if l.Store(data); !bytes.Equal(data, m.Data) {
 			t.Error("unchanged codes are stored as others")
 		}
-		moved := 0
+		changed := 0
 		for i := range x {
-			got := l.Move(i, x[i]+change[i], dither[i])
+			got := l.Round(i, x[i]+change[i], thresholds[i])
 			if got != want[i] {
-				t.Fatalf("weight %d, %v + %v, became %v, Recode makes it %v", i, x[i], change[i], got, want[i])
+				t.Fatalf("weight %d, %v + %v, became %v, SetCodes makes it %v", i, x[i], change[i], got, want[i])
 			}
 			if got != x[i] {
-				moved++
+				changed++
 			}
 		}
 		l.Store(data)
 		if Dequantize(typ, x, data); !equalFloats(x, want) {
 			t.Error("the stored row is not what the codes say")
 		}
-		if moved < 100 {
-			t.Errorf("only %d weights changed", moved)
+		if changed < 100 {
+			t.Errorf("only %d weights changed", changed)
 		}
 	})
 }
@@ -66,14 +66,14 @@ func equalFloats(a, b []float32) bool {
 	return len(a) == len(b)
 }
 
-// TestLevelsStayBytes: a row of any bytes is stored as it was loaded, and weights without a scale do not change.
-func TestLevelsStayBytes(t *testing.T) {
+// TestCodesStayBytes: a row of any bytes is stored as it was loaded, and weights without a scale do not change.
+func TestCodesStayBytes(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasGrid(typ) {
+		if !HasIntegerCodes(typ) {
 			t.Skip("weights have no codes")
 		}
-		m := snapRow(typ, 1024, 32)
-		var l Levels
+		m := quantizedRow(typ, 1024, 32)
+		var l Codes
 		for range 2 { // the second time into used memory
 			l.Load(typ, m.Data)
 			data := make([]byte, len(m.Data))
@@ -84,11 +84,11 @@ func TestLevelsStayBytes(t *testing.T) {
 		zero := make([]byte, len(m.Data))
 		Quantize(typ, zero, make([]float32, m.Cols), m.Cols, ones(m.Cols))
 		row := Matrix{typ, 1, m.Cols, zero}
-		if scale, _ := gridRow(row); scale[0] != 0 {
+		if scale, _ := scalesOfRow(row); scale[0] != 0 {
 			t.Skip("zeros have a scale")
 		}
 		l.Load(typ, zero)
-		if got := l.Move(0, 1, 0.5); got != 0 {
+		if got := l.Round(0, 1, 0.5); got != 0 {
 			t.Errorf("a weight without a scale became %v", got)
 		}
 	})

@@ -15,9 +15,9 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// latentBases are a base of quantized blocks and the files that hold its original weights: a GGUF file, a Hugging Face directory, and
+// masterBases are a base of quantized blocks and the files that hold its master weights: a GGUF file, a Hugging Face directory, and
 // that directory's safetensors alone.
-func latentBases(t *testing.T, typ gguf.Type) (base string, originals []string) {
+func masterBases(t *testing.T, typ gguf.Type) (base string, originals []string) {
 	t.Helper()
 	m := pefttest.BlocksIn(typ)
 	base = m.WriteGGUF(t)
@@ -26,8 +26,8 @@ func latentBases(t *testing.T, typ gguf.Type) (base string, originals []string) 
 	return base, []string{m.WriteGGUF(t), dir, filepath.Join(dir, "model.safetensors")}
 }
 
-// latentCases make adapters that start from original weights.
-var latentCases = []struct {
+// masterCases make adapters that start from master weights.
+var masterCases = []struct {
 	name string
 	new  func(b *attach.Base) (*attach.Adapter, error)
 }{
@@ -46,25 +46,25 @@ var latentCases = []struct {
 	}},
 }
 
-// TestLatentMergesWhatItTrained: an adapter that starts from original weights is the base, to the byte, until it is trained, and merges
+// TestMasterMergesWhatItTrained: an adapter that starts from master weights is the base, to the byte, until it is trained, and merges
 // as it was trained; from whichever file of the same weights.
-func TestLatentMergesWhatItTrained(t *testing.T) {
+func TestMasterMergesWhatItTrained(t *testing.T) {
 	for i, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.F16} {
-		base, originals := latentBases(t, typ)
-		for j, c := range latentCases {
-			if testing.Short() && j != i%len(latentCases) {
+		base, originals := masterBases(t, typ)
+		for j, c := range masterCases {
+			if testing.Short() && j != i%len(masterCases) {
 				continue
 			}
 			t.Run(typ.String()+" "+c.name, func(t *testing.T) {
 				b := pefttest.OpenBase(t, base)
-				if err := b.OpenLatent(originals[0]); err != nil {
+				if err := b.OpenMaster(originals[0]); err != nil {
 					t.Fatal(err)
 				}
 				a, err := c.new(b)
 				if err != nil {
 					t.Fatal(err)
 				}
-				checkSnapped(t, b, b, a)
+				checkRequantized(t, b, b, a)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
 				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path}))
 				if err != nil {
@@ -76,7 +76,7 @@ func TestLatentMergesWhatItTrained(t *testing.T) {
 						t.Fatal(err)
 					}
 					b := pefttest.OpenBase(t, base)
-					if err := b.OpenLatent(original); err != nil {
+					if err := b.OpenMaster(original); err != nil {
 						t.Fatal(err)
 					}
 					checkExact(t, b, loaded, eval, r, 40)
@@ -86,14 +86,14 @@ func TestLatentMergesWhatItTrained(t *testing.T) {
 	}
 }
 
-// TestLatentIsFound: where nothing says so the original weights are those that the adapter was trained with.
-func TestLatentIsFound(t *testing.T) {
-	base, originals := latentBases(t, gguf.Q4_0)
+// TestMasterIsFound: where nothing says so the master weights are those that the adapter was trained with.
+func TestMasterIsFound(t *testing.T) {
+	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
-	if err := b.OpenLatent(originals[0]); err != nil {
+	if err := b.OpenMaster(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	a, err := latentCases[0].new(b)
+	a, err := masterCases[0].new(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,14 +108,14 @@ func TestLatentIsFound(t *testing.T) {
 	}
 }
 
-// TestLatentMovesWhatIsNear: weights that lie near the next level in the original go over to it first.
-func TestLatentMovesWhatIsNear(t *testing.T) {
-	base, originals := latentBases(t, gguf.Q4_0)
+// TestMasterWeightsNearAnotherCodeChangeFirst: weights whose master weights lie near another code get it first.
+func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
+	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
-	if err := b.OpenLatent(originals[1]); err != nil {
+	if err := b.OpenMaster(originals[1]); err != nil {
 		t.Fatal(err)
 	}
-	a, err := latentCases[0].new(b)
+	a, err := masterCases[0].new(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 	}
 	var moved, nearer int
 	for _, l := range b.Model.Linears() {
-		latent, err := b.Latent.Rows(l)
+		latent, err := b.Master.Rows(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,8 +155,8 @@ func TestLatentMovesWhatIsNear(t *testing.T) {
 	}
 }
 
-func TestLatentRefused(t *testing.T) {
-	base, originals := latentBases(t, gguf.Q4_0)
+func TestMasterRefused(t *testing.T) {
+	base, originals := masterBases(t, gguf.Q4_0)
 	small, other := pefttest.BlocksIn(gguf.F32), pefttest.BlocksIn(gguf.F32)
 	small.Ffn = 512
 	other.Edit = func(_ string, values []float32) {
@@ -171,31 +171,31 @@ func TestLatentRefused(t *testing.T) {
 		{smallFile, "gate_proj is 512×256"}, {otherFile, "not the original of this base"}, {pefttest.Tiny.WriteGGUF(t), "32×32"},
 	} {
 		b := pefttest.OpenBase(t, base)
-		err := b.OpenLatent(c.path)
+		err := b.OpenMaster(c.path)
 		if err == nil {
-			_, err = latentCases[0].new(b)
+			_, err = masterCases[0].new(b)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, expected %q", c.path, err, c.want)
 		}
 	}
 	b := pefttest.OpenBase(t, base)
-	if _, err := latentCases[0].new(b); err == nil || !strings.Contains(err.Error(), "are not open") {
+	if _, err := masterCases[0].new(b); err == nil || !strings.Contains(err.Error(), "are not open") {
 		t.Errorf("none: %v", err)
 	}
-	if err := b.OpenLatent(originals[0]); err != nil {
+	if err := b.OpenMaster(originals[0]); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Original: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
 		t.Errorf("scales: %v", err)
 	}
-	for _, c := range latentCases {
+	for _, c := range masterCases {
 		a, err := c.new(b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		again := pefttest.OpenBase(t, base)
-		if err := again.OpenLatent(nearFile); err != nil {
+		if err := again.OpenMaster(nearFile); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := a.Bind(again); err == nil || !strings.Contains(err.Error(), "are not those that the adapter was trained with") {

@@ -9,45 +9,45 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// snapRow is a row of blocks of normally distributed weights.
-func snapRow(typ gguf.Type, cols int, seed uint64) Matrix {
+// quantizedRow is a row of blocks of normally distributed weights.
+func quantizedRow(typ gguf.Type, cols int, seed uint64) Matrix {
 	x := normalWeights(cols, seed)
 	data := make([]byte, cols/typ.BlockLen()*typ.BlockSize())
 	Quantize(typ, data, x, cols, ones(cols))
 	return Matrix{typ, 1, cols, data}
 }
 
-// gridRow is the scales and offsets of the one row of m.
-func gridRow(m Matrix) (scale, offset []float32) {
+// scalesOfRow is the scales and offsets of the one row of m.
+func scalesOfRow(m Matrix) (scale, offset []float32) {
 	scale, offset = make([]float32, m.Groups()), make([]float32, m.Groups())
-	m.Grid(scale, offset, 0)
+	m.Scales(scale, offset, 0)
 	return scale, offset
 }
 
-// levelValues are the values of the codes of the one row of m.
-func levelValues(m Matrix) []float32 {
-	f, g := mustLookup(m.Type), gridOf(m.Type)
+// codeValues are the values of the codes of the one row of m.
+func codeValues(m Matrix) []float32 {
+	f, g := mustLookup(m.Type), layoutOf(m.Type)
 	var values []float32
-	var level [weightsK]uint8
+	var codes [weightsK]uint8
 	for b := m.Data; len(b) > 0; b = b[f.bytes:] {
-		g.unpack(&level, b[:f.bytes])
-		for _, l := range level[:f.weights] {
+		g.unpack(&codes, b[:f.bytes])
+		for _, l := range codes[:f.weights] {
 			values = append(values, g.values[g.rank(l)])
 		}
 	}
 	return values
 }
 
-func TestGridSaysWhatBlocksHold(t *testing.T) {
+func TestScalesOfBlocks(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasLevels(typ) || isFloat(typ) {
+		if !HasCodes(typ) || isFloat(typ) {
 			t.Skip("weights have no codes")
 		}
-		m := snapRow(typ, 1024, 21)
+		m := quantizedRow(typ, 1024, 21)
 		x := make([]float32, m.Cols)
 		m.Row(x, 0)
-		scale, offset := gridRow(m)
-		for i, v := range levelValues(m) {
+		scale, offset := scalesOfRow(m)
+		for i, v := range codeValues(m) {
 			if g := i / GroupLen(typ); float32(scale[g]*v)+offset[g] != x[i] {
 				t.Fatalf("weight %d is %v, but scale·value + offset is %v·%v + %v", i, x[i], scale[g], v, offset[g])
 			}
@@ -55,7 +55,7 @@ func TestGridSaysWhatBlocksHold(t *testing.T) {
 	})
 }
 
-func TestSnapOfNothingIsTheBase(t *testing.T) {
+func TestNoChangeIsTheBase(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		for name, kind := range weightKinds {
 			r := rand.New(rand.NewPCG(1, 2))
@@ -72,19 +72,19 @@ func TestSnapOfNothingIsTheBase(t *testing.T) {
 				Quantize(typ, m.Data, x, len(x), ones(len(x)))
 			}
 			got := make([]byte, len(m.Data))
-			scale, offset := gridRow(m)
+			scale, offset := scalesOfRow(m)
 			if finiteAll(scale) && finiteAll(offset) {
-				if Regrid(typ, got, m.Data, scale, offset); !bytes.Equal(got, m.Data) {
-					t.Errorf("%s: Regrid with the scales of the base changes it", name)
+				if SetScales(typ, got, m.Data, scale, offset); !bytes.Equal(got, m.Data) {
+					t.Errorf("%s: SetScales with the scales of the base changes it", name)
 				}
 			}
-			if !HasLevels(typ) {
+			if !HasCodes(typ) {
 				continue
 			}
 			zero := make([]float32, m.Cols)
-			for _, round := range []Rounding{{}, {Dither: zero}, {Latent: x}} {
-				if Recode(typ, got, m.Data, zero, round); !bytes.Equal(got, m.Data) {
-					t.Errorf("%s: Recode without a change changes the base", name)
+			for _, round := range []Rounding{{}, {Stochastic: zero}, {Master: x}} {
+				if SetCodes(typ, got, m.Data, zero, round); !bytes.Equal(got, m.Data) {
+					t.Errorf("%s: SetCodes without a change changes the base", name)
 				}
 			}
 		}
@@ -104,9 +104,9 @@ func finiteAll(x []float32) bool {
 // 2048, and sub-scales let it choose.
 const rowTolerance = 1e-3
 
-func TestRegridOfAWholeRow(t *testing.T) {
+func TestSetScalesOfAWholeRow(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		m := snapRow(typ, 1024, 22)
+		m := quantizedRow(typ, 1024, 22)
 		x, y := make([]float32, m.Cols), make([]float32, m.Cols)
 		m.Row(x, 0)
 		for _, factor := range []float32{0.5, 0.97, 1.003, 1.2, 2} {
@@ -122,12 +122,12 @@ func TestRegridOfAWholeRow(t *testing.T) {
 			case gguf.Q6_K, gguf.IQ4_XS:
 				tolerance = 4e-3 // the factor is a small number, which half precision holds with fewer bits
 			}
-			scale, offset := gridRow(m)
+			scale, offset := scalesOfRow(m)
 			for i := range scale {
 				scale[i] *= factor
 				offset[i] *= factor
 			}
-			Dequantize(typ, y, regridded(m, scale, offset))
+			Dequantize(typ, y, rescaled(m, scale, offset))
 			if e := relativeError(scaled(x, factor), y, len(x), nil); e > tolerance {
 				t.Errorf("times %v: relative error %.2g, want at most %g", factor, e, tolerance)
 			}
@@ -135,9 +135,9 @@ func TestRegridOfAWholeRow(t *testing.T) {
 	})
 }
 
-func regridded(m Matrix, scale, offset []float32) []byte {
+func rescaled(m Matrix, scale, offset []float32) []byte {
 	dst := make([]byte, len(m.Data))
-	Regrid(m.Type, dst, m.Data, scale, offset)
+	SetScales(m.Type, dst, m.Data, scale, offset)
 	return dst
 }
 
@@ -152,19 +152,20 @@ func scaled(x []float32, factor float32) []float32 {
 // groupTolerances are how much of a change of single groups by a tenth is missed, in types with sub-scales of few bits.
 // In others half precision alone rounds.
 var groupTolerances = map[gguf.Type]float64{
-	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25, gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7,
-	gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3, gguf.NVFP4: 0.8, gguf.BF16: 0.05,
+	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25,
+	gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7, gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3,
+	gguf.NVFP4: 0.8, gguf.BF16: 0.05,
 }
 
-func TestRegridOfSingleGroups(t *testing.T) {
+func TestSetScalesOfSingleGroups(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if !HasScales(typ) {
 			t.Skip("the scale is a power of two")
 		}
-		m := snapRow(typ, 4096, 23)
+		m := quantizedRow(typ, 4096, 23)
 		x, want, got := make([]float32, m.Cols), make([]float32, m.Cols), make([]float32, m.Cols)
 		m.Row(x, 0)
-		scale, offset := gridRow(m)
+		scale, offset := scalesOfRow(m)
 		r := rand.New(rand.NewPCG(3, 4))
 		for g := range scale {
 			factor := 1 + 0.1*float32(r.NormFloat64())
@@ -178,7 +179,7 @@ func TestRegridOfSingleGroups(t *testing.T) {
 			scale[g] *= factor
 			offset[g] = offset[g]*factor + shift
 		}
-		data := regridded(m, scale, offset)
+		data := rescaled(m, scale, offset)
 		Dequantize(typ, got, data)
 		tolerance := groupTolerances[typ]
 		if tolerance == 0 {
@@ -190,9 +191,9 @@ func TestRegridOfSingleGroups(t *testing.T) {
 		} else {
 			t.Logf("misses %.3f of the change", e)
 		}
-		if HasLevels(typ) && !isFloat(typ) {
-			after := levelValues(Matrix{typ, 1, m.Cols, data})
-			for i, v := range levelValues(m) {
+		if HasCodes(typ) && !isFloat(typ) {
+			after := codeValues(Matrix{typ, 1, m.Cols, data})
+			for i, v := range codeValues(m) {
 				if after[i] != v {
 					t.Fatalf("code %d has changed from %v to %v", i, v, after[i])
 				}
@@ -218,20 +219,20 @@ func norm(x []float32) float64 {
 }
 
 // Each weight gets the code nearest to its new value.
-func TestRecodeIsNearest(t *testing.T) {
+func TestSetCodesIsNearest(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasLevels(typ) || isFloat(typ) {
+		if !HasCodes(typ) || isFloat(typ) {
 			t.Skip("weights have no codes")
 		}
-		m := snapRow(typ, 1024, 24)
+		m := quantizedRow(typ, 1024, 24)
 		x, got := make([]float32, m.Cols), make([]float32, m.Cols)
 		m.Row(x, 0)
-		scale, offset := gridRow(m)
+		scale, offset := scalesOfRow(m)
 		change := normalWeights(m.Cols, 25)
 		data := bytes.Clone(m.Data)
-		Recode(typ, data, data, change, Rounding{})
+		SetCodes(typ, data, data, change, Rounding{})
 		Dequantize(typ, got, data)
-		values := gridOf(typ).values
+		values := layoutOf(typ).values
 		for i, v := range got {
 			g := i / GroupLen(typ)
 			least := math.Inf(1)
@@ -239,36 +240,37 @@ func TestRecodeIsNearest(t *testing.T) {
 				least = min(least, math.Abs(float64(x[i]+change[i])-float64(float32(scale[g]*value)+offset[g])))
 			}
 			if miss := math.Abs(float64(x[i]+change[i]) - float64(v)); scale[g] != 0 && miss > least*(1+1e-4)+1e-7 {
-				t.Fatalf("weight %d should become %v and is %v: %v off, the nearest value is %v off", i, x[i]+change[i], v, miss, least)
+				t.Fatalf("weight %d should become %v and is %v: %v off, the nearest value is %v off",
+					i, x[i]+change[i], v, miss, least)
 			}
 		}
 	})
 }
 
 // A change far too small for any single weight shows in the mean of many.
-func TestDitherKeepsTheMean(t *testing.T) {
+func TestStochasticRoundingKeepsTheMean(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasLevels(typ) || isFloat(typ) || len(gridOf(typ).values) < 8 {
+		if !HasCodes(typ) || isFloat(typ) || len(layoutOf(typ).values) < 8 {
 			t.Skip("weights have no codes or few, and stop at the ends")
 		}
-		m := snapRow(typ, 1<<16, 26)
+		m := quantizedRow(typ, 1<<16, 26)
 		x, got := make([]float32, m.Cols), make([]float32, m.Cols)
 		m.Row(x, 0)
-		scale, _ := gridRow(m)
+		scale, _ := scalesOfRow(m)
 		r := rand.New(rand.NewPCG(5, 6))
-		change, dither := make([]float32, m.Cols), make([]float32, m.Cols)
+		change, thresholds := make([]float32, m.Cols), make([]float32, m.Cols)
 		for i := range change {
-			dither[i] = r.Float32()
+			thresholds[i] = r.Float32()
 			change[i] = 0.05 * scale[i/GroupLen(typ)]
 			if r.IntN(2) == 0 {
 				change[i] = -change[i]
 			}
 		}
 		data := bytes.Clone(m.Data)
-		if Recode(typ, data, m.Data, change, Rounding{}); !bytes.Equal(data, m.Data) && typ != gguf.Q8_0 {
-			t.Errorf("changes of a twentieth of a step changed codes without dither")
+		if SetCodes(typ, data, m.Data, change, Rounding{}); !bytes.Equal(data, m.Data) && typ != gguf.Q8_0 {
+			t.Errorf("changes of a twentieth of a step changed codes without thresholds")
 		}
-		Recode(typ, data, m.Data, change, Rounding{Dither: dither})
+		SetCodes(typ, data, m.Data, change, Rounding{Stochastic: thresholds})
 		Dequantize(typ, got, data)
 		var kept, asked float64
 		for i, d := range change {
@@ -282,26 +284,26 @@ func TestDitherKeepsTheMean(t *testing.T) {
 }
 
 // With master weights, small changes change the codes of weights near the edge of their cell.
-func TestLatentsMoveLevels(t *testing.T) {
+func TestMasterWeightsChangeCodes(t *testing.T) {
 	x := normalWeights(1024, 27)
 	m := Matrix{gguf.Q4_0, 1, len(x), make([]byte, len(x)/32*bytesQ4_0)}
 	Quantize(m.Type, m.Data, x, len(x), nil)
-	scale, _ := gridRow(m)
+	scale, _ := scalesOfRow(m)
 	change := make([]float32, len(x))
 	for i := range change {
 		change[i] = 0.1 * absf(scale[i/32])
 	}
 	data := make([]byte, len(m.Data))
-	Recode(m.Type, data, m.Data, change, Rounding{Latent: x})
-	moved := 0
-	before, after := levelValues(m), levelValues(Matrix{m.Type, 1, m.Cols, data})
+	SetCodes(m.Type, data, m.Data, change, Rounding{Master: x})
+	changed := 0
+	before, after := codeValues(m), codeValues(Matrix{m.Type, 1, m.Cols, data})
 	for i := range before {
 		if before[i] != after[i] {
-			moved++
+			changed++
 		}
 	}
-	if moved < 50 || moved > 200 {
-		t.Errorf("%d of 1024 codes have changed, want about a tenth", moved)
+	if changed < 50 || changed > 200 {
+		t.Errorf("%d of 1024 codes have changed, want about a tenth", changed)
 	}
 }
 
@@ -312,22 +314,22 @@ func TestFloatsAreExact(t *testing.T) {
 		t.Fatalf("%d groups, want 2", n)
 	}
 	data, got := make([]byte, len(m.Data)), make([]float32, len(x))
-	Recode(gguf.F32, data, m.Data, scaled(x, 0.5), Rounding{})
+	SetCodes(gguf.F32, data, m.Data, scaled(x, 0.5), Rounding{})
 	Dequantize(gguf.F32, got, data)
 	for i := range x {
 		if got[i] != x[i]+0.5*x[i] {
 			t.Fatalf("weight %d is %v, want %v", i, got[i], 1.5*x[i])
 		}
 	}
-	Regrid(gguf.F32, data, m.Data, []float32{2, 0.5}, []float32{0, 1})
+	SetScales(gguf.F32, data, m.Data, []float32{2, 0.5}, []float32{0, 1})
 	Dequantize(gguf.F32, got, data)
 	if got[3] != 2*x[3] || got[39] != x[39]*0.5+1 {
-		t.Errorf("scaled and moved: %v and %v of %v and %v", got[3], got[39], x[3], x[39])
+		t.Errorf("scaled and changed: %v and %v of %v and %v", got[3], got[39], x[3], x[39])
 	}
 }
 
-// FuzzSnap requantizes any blocks with any scales: nothing may panic, and codes must stay.
-func FuzzSnap(f *testing.F) {
+// FuzzRequantize requantizes any blocks with any scales: nothing may panic, and codes must stay.
+func FuzzRequantize(f *testing.F) {
 	for typ := range formats {
 		if GroupLen(gguf.Type(typ)) > 0 {
 			f.Add(uint8(typ), int64(typ), float32(1.1), float32(0.01))
@@ -343,7 +345,7 @@ func FuzzSnap(f *testing.F) {
 		for i := range m.Data {
 			m.Data[i] = byte(r.Uint32())
 		}
-		scale, offset := gridRow(m)
+		scale, offset := scalesOfRow(m)
 		change := make([]float32, m.Cols)
 		for i := range scale {
 			scale[i] *= factor
@@ -352,12 +354,12 @@ func FuzzSnap(f *testing.F) {
 		for i := range change {
 			change[i] = shift * float32(i)
 		}
-		data := regridded(m, scale, offset)
-		if HasLevels(kind) {
-			if !isFloat(kind) && !slicesEqual(levelValues(m), levelValues(Matrix{kind, 1, m.Cols, data})) {
+		data := rescaled(m, scale, offset)
+		if HasCodes(kind) {
+			if !isFloat(kind) && !slicesEqual(codeValues(m), codeValues(Matrix{kind, 1, m.Cols, data})) {
 				t.Error("codes have changed")
 			}
-			Recode(kind, data, data, change, Rounding{})
+			SetCodes(kind, data, data, change, Rounding{})
 		}
 	})
 }

@@ -1,0 +1,39 @@
+package requant
+
+import (
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Blocks are a matrix of the base and the same requantized, which the forward pass multiplies with and merging writes.
+type Blocks struct {
+	Requantizer
+	Tensor      string       // its name in the file
+	Requantized quant.Matrix // as Base, in memory of its own
+}
+
+// NewBlocks are those of a linear map, not yet requantized.
+func NewBlocks(l *model.Linear, rounding Rounding) Blocks {
+	b := Blocks{Requantizer: Requantizer{&l.W, rounding}, Tensor: l.Tensor, Requantized: l.W}
+	b.Requantized.Data = make([]byte, len(l.W.Data))
+	return b
+}
+
+// SetRow requantizes a row with a change.
+func (b *Blocks) SetRow(r int, c Change, s *Scratch) {
+	size := b.Base.RowSize()
+	b.Row(b.Requantized.Data[r*size:(r+1)*size], r, c, s)
+}
+
+// AddRows is dst (r1-r0, Cols) += requantized - base, of rows r0 to r1-1.
+func (b *Blocks) AddRows(dst []float32, r0, r1 int) {
+	row := make([]float32, b.Base.Cols)
+	for r := r0; r < r1; r++ {
+		to := dst[(r-r0)*len(row):][:len(row)]
+		b.Requantized.Row(row, r)
+		kernels.Add(to, row)
+		b.Base.Row(row, r)
+		kernels.Axpy(-1, row, to)
+	}
+}

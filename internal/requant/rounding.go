@@ -1,0 +1,52 @@
+package requant
+
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/prng"
+)
+
+// Rounding says what of the rows of a matrix is rounded to a change of their weights, and how. The zero value keeps all
+// but the scales that a Change names.
+type Rounding struct {
+	// Codes says how codes are rounded.
+	Codes CodeRounding
+	// Seed is that of the thresholds of StochasticCodes.
+	Seed uint64
+	// Master are the weights that the base was quantized from, nil for none. The change of a weight is then added to
+	// its master weight instead of to its value in the base, and the sum is rounded to nearest with the base's scales.
+	Master *MasterRows
+	// FitScales fits scales and zero points to the change, by least squares, before codes take what is left of it.
+	FitScales bool
+	// Importance are the weights (Cols) of the squared errors of FitScales and Anew; nil: all alike.
+	Importance []float32
+	// Compensation adds to each weight that is still to be rounded what makes good the errors of those of its row that
+	// are; nil for none. It needs StochasticCodes, without FitScales and Master.
+	Compensation *Compensation
+	// Anew quantizes the changed weights as any weights are, with scales of their own, to blocks of Type, in the place
+	// of all above but Importance.
+	Anew bool
+	Type gguf.Type
+}
+
+// CodeRounding is a way of rounding codes.
+type CodeRounding int
+
+// The ways.
+const (
+	KeepCodes       CodeRounding = iota // codes stay
+	NearestCodes                        // to nearest: changes of less than half a step are lost
+	StochasticCodes                     // up or down at random, so that the mean is right: a threshold for each weight
+)
+
+// thresholds fills u with the thresholds of stochastic rounding of a row, in [0, 1). They depend on the seed and the
+// place alone. They are multiples of 2⁻¹⁶, so that adding one to a code is exact.
+func thresholds(u []float32, seed uint64, row int) {
+	r := prng.Random{State: prng.Mix(seed ^ uint64(row)*0x9e3779b97f4a7c15)}
+	for i := 0; i < len(u); i += 4 {
+		bits := r.Next()
+		for j := i; j < min(i+4, len(u)); j++ {
+			u[j] = float32(uint16(bits)) / (1 << 16)
+			bits >>= 16
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package requant
+
+import (
+	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// fitScales sets dst to the row of blocks from, row r of the base, with the scales and zero points that come nearest to
+// a change of its weights, and leaves in change what is missing.
+func (q *Requantizer) fitScales(dst, from []byte, change []float32, r int, s *Scratch) {
+	t, cols := q.Base.Type, q.Base.Cols
+	s.old, s.now = floats.Sized(s.old, cols), floats.Sized(s.now, cols)
+	quant.Dequantize(t, s.old, from)
+	s.Scales(q.Base, r)
+	n, affine := quant.GroupLen(t), quant.HasOffsets(t)
+	for g := range s.Scale {
+		i, j := g*n, min((g+1)*n, cols)
+		scale, offset := fitGroup(s.old[i:j], change[i:j], part(q.Importance, i, j), s.Offset[g], affine)
+		s.Scale[g] *= 1 + scale
+		s.Offset[g] += offset
+	}
+	quant.SetScales(t, dst, from, s.Scale, s.Offset)
+	quant.Dequantize(t, s.now, dst)
+	for i, v := range s.now {
+		change[i] -= v - s.old[i]
+	}
+}
+
+// part is x[from:to], nil of nil.
+func part(x []float32, from, to int) []float32 {
+	if x == nil {
+		return nil
+	}
+	return x[from:to]
+}
+
+// fitGroup is the relative change of a group's scale, and the change of its zero point if it has one, that together
+// come nearest to the changes of its weights.
+func fitGroup(old, change, importance []float32, offset float32, affine bool) (scale, shift float32) {
+	var sw, sp, spp, sc, spc float64
+	for i, c := range change {
+		w, p, d := 1.0, float64(old[i]-offset), float64(c)
+		if importance != nil {
+			w = float64(importance[i])
+		}
+		sw += w
+		sp += w * p
+		spp += w * p * p
+		sc += w * d
+		spc += w * p * d
+	}
+	if !affine {
+		if spp == 0 {
+			return 0, 0
+		}
+		return float32(spc / spp), 0
+	}
+	det := sw*spp - sp*sp
+	if !(det > 1e-9*sw*spp) {
+		return 0, 0
+	}
+	return float32((sw*spc - sp*sc) / det), float32((spp*sc - sp*spc) / det)
+}

@@ -1,0 +1,146 @@
+package quant
+
+import "github.com/peftconv/peftconv/gguf"
+
+// HasOffsets says whether groups of type t have an offset beside their scale.
+func HasOffsets(t gguf.Type) bool {
+	g := layoutOf(t)
+	return g != nil && g.affine || isFloat(t)
+}
+
+// HasScales says whether the scales of type t can change by less than a factor of two.
+func HasScales(t gguf.Type) bool { return t != gguf.MXFP4 && GroupLen(t) > 0 }
+
+// Scales sets scale and offset, Groups of each, to those of row r. A type without offsets has zeros; floats have the
+// scale 1 and the offset 0.
+func (m Matrix) Scales(scale, offset []float32, r int) {
+	if n := m.Groups(); len(scale) != n || len(offset) != n {
+		panic("quant: Scales into slices that are not Groups long")
+	}
+	if isFloat(m.Type) {
+		for i := range scale {
+			scale[i], offset[i] = 1, 0
+		}
+		return
+	}
+	f, g := mustLookup(m.Type), layoutOf(m.Type)
+	size := m.RowSize()
+	row := m.Data[r*size:][:size]
+	perBlock := f.weights / g.group
+	work := blockWorks.Get().(*blockWork)
+	defer blockWorks.Put(work)
+	b := &work.have
+	for at := 0; len(row) > 0; at += perBlock {
+		g.load(row[:f.bytes], b)
+		copy(scale[at:at+perBlock], b.scale[:])
+		copy(offset[at:at+perBlock], b.offset[:])
+		row = row[f.bytes:]
+	}
+}
+
+// SetScales sets dst to a row of blocks with the codes of base and the given scales and offsets of its groups (see
+// Matrix.Scales), rounded to what the type can store. A block whose scales and offsets all stay the same is copied.
+// Where several groups share a half precision factor, this factor and the integers of the groups are fitted again so
+// that the summed square of the weights' errors is small.
+//
+// A row of floats becomes scale·base + offset, rounded to the type.
+func SetScales(t gguf.Type, dst, base []byte, scale, offset []float32) {
+	if len(dst) != len(base) {
+		panic("quant: SetScales into more or fewer bytes than the base has")
+	}
+	if isFloat(t) {
+		setScalesOfFloats(t, dst, base, scale, offset)
+		return
+	}
+	f, g := mustLookup(t), layoutOf(t)
+	perBlock := f.weights / g.group
+	if len(base)%f.bytes != 0 || len(base)/f.bytes*perBlock != len(scale) || len(offset) != len(scale) {
+		panic("quant: SetScales of a part of a block or with more or fewer scales than groups")
+	}
+	copy(dst, base)
+	work := blockWorks.Get().(*blockWork)
+	defer blockWorks.Put(work)
+	have, want := &work.have, &work.want
+	for len(dst) > 0 {
+		b := dst[:f.bytes]
+		g.load(b, have)
+		copy(want.scale[:perBlock], scale)
+		copy(want.offset[:perBlock], offset)
+		if !have.equal(want, perBlock) {
+			g.measure(b, work, perBlock)
+			g.store(b, want)
+		}
+		dst, scale, offset = dst[f.bytes:], scale[perBlock:], offset[perBlock:]
+	}
+}
+
+// setScalesOfFloats is SetScales of floats.
+func setScalesOfFloats(t gguf.Type, dst, base []byte, scale, offset []float32) {
+	f := mustLookup(t)
+	n := len(base) / f.bytes
+	if (n+floatGroup-1)/floatGroup != len(scale) || len(offset) != len(scale) {
+		panic("quant: SetScales with more or fewer scales than groups")
+	}
+	copy(dst, base)
+	var x [floatGroup]float32
+	for i, s := range scale {
+		if s == 1 && offset[i] == 0 {
+			continue
+		}
+		from, to := i*floatGroup, min(n, (i+1)*floatGroup)
+		group := x[:to-from]
+		f.dequantize(group, base[from*f.bytes:])
+		for j, v := range group {
+			group[j] = float32(v*s) + offset[i]
+		}
+		f.quantize(dst[from*f.bytes:to*f.bytes], group)
+	}
+}
+
+// measure computes the mean and the variance of the values. Without codes all groups count the same.
+func (g *layout) measure(b []byte, work *blockWork, groups int) {
+	scales := &work.want
+	if !g.shared {
+		return
+	}
+	if g.unpack == nil {
+		for i := range groups {
+			scales.mean[i], scales.spread[i] = 0, 1
+		}
+		return
+	}
+	codes := &work.codes
+	g.unpack(codes, b)
+	for i := range groups {
+		scales.mean[i], scales.spread[i] = g.moments(codes[i*g.group:][:g.group])
+	}
+}
+
+// moments are the mean and the variance of the values of some codes.
+func (g *layout) moments(codes []uint8) (mean, spread float32) {
+	n := float32(len(codes))
+	if g.even && g.ranks == nil {
+		var sum, squares int
+		for _, l := range codes {
+			v := int(l)
+			sum += v
+			squares += v * v
+		}
+		mean = float32(sum) / n
+		return mean + g.values[0], float32(squares)/n - float32(mean*mean)
+	}
+	var sum, squares float32 // exact: values are small whole numbers
+	for _, l := range codes {
+		v := g.values[g.rank(l)]
+		sum += v
+		squares += float32(v * v)
+	}
+	mean = sum / n
+	return mean, squares/n - float32(mean*mean)
+}
+
+// clampHalf is the half precision number nearest to f, at most the largest one.
+func clampHalf(f float32) float32 {
+	const largest = 65504
+	return halfToFloat(floatToHalf(min(max(f, -largest), largest)))
+}
