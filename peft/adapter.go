@@ -143,7 +143,7 @@ type Origin struct {
 	BaseSHA256   string    // Base.SHA256 of it
 	Architecture string    // Base.Architecture of it
 	Version      string    // of the program that wrote the file
-	Original     string    // path of the original weights that codes start from, where they do
+	Master       string    // path of the master weights that codes are rounded from, where they are
 	Training     *Training // how it was trained; nil for an adapter that was not trained here
 }
 
@@ -173,7 +173,7 @@ type Training struct {
 func (a *Adapter) Origin() Origin {
 	o := &a.adapter.Origin
 	return Origin{
-		Base: o.Base, BaseSHA256: o.BaseSHA256, Architecture: o.Architecture, Version: o.Version, Original: o.Master,
+		Base: o.Base, BaseSHA256: o.BaseSHA256, Architecture: o.Architecture, Version: o.Version, Master: o.Master,
 		Training: (*Training)(o.Training),
 	}
 }

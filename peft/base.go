@@ -33,9 +33,9 @@ func CheckBase(a *Adapter, b *Base) error { return attach.CheckBase(a.adapter, b
 // Close unmaps the files.
 func (b *Base) Close() error { return b.base.Close() }
 
-// OpenOriginal opens the model that the base was quantized from, for quantization-aware adapters that start from its
+// OpenMaster opens the model that the base was quantized from, for quantization-aware adapters that start from its
 // weights: a GGUF file, a safetensors file or a directory of such. It is closed with the base.
-func (b *Base) OpenOriginal(path string) error { return b.base.OpenMaster(path) }
+func (b *Base) OpenMaster(path string) error { return b.base.OpenMaster(path) }
 
 // Path is the path that was opened.
 func (b *Base) Path() string { return b.base.Path }

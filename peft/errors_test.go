@@ -38,7 +38,7 @@ func TestErrorKinds(t *testing.T) {
 	_, damaged := peft.Load(cut)
 	_, missing := peft.Load(filepath.Join(dir, "none"))
 	_, noModel := peft.OpenBase(cut)
-	kinds := []error{peft.ErrUnsupported, peft.ErrWrongBase, peft.ErrNoOriginal, peft.ErrBadFile, fs.ErrNotExist}
+	kinds := []error{peft.ErrUnsupported, peft.ErrWrongBase, peft.ErrNoMaster, peft.ErrBadFile, fs.ErrNotExist}
 	for _, c := range []struct {
 		name string
 		err  error

@@ -31,7 +31,7 @@ const Version = attach.Version
 var (
 	ErrUnsupported error = errors.ErrUnsupported           // what a file asks for is not supported
 	ErrWrongBase   error = attach.ErrWrongBase             // the adapter belongs to another base
-	ErrNoOriginal  error = attach.ErrNoOriginal            // the original weights of a quantized base are missing
+	ErrNoMaster    error = attach.ErrNoMaster              // the original weights of a quantized base are missing
 	ErrBadFile     error = errors.New("file is malformed") // a file is damaged, or not of the kind that was expected
 )
 

@@ -13,7 +13,7 @@ var hints = []struct {
 	kind error
 	text string
 }{
-	{peft.ErrNoOriginal, "--latent"},
+	{peft.ErrNoMaster, "--latent"},
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
 	{export.ErrOnlyWeights, "--to gguf"},

@@ -127,7 +127,7 @@ func (m *modelFlags) open() (*opened, error) {
 	}
 	o.base = base
 	if m.latent != "" {
-		if err := base.OpenOriginal(m.latent); err != nil {
+		if err := base.OpenMaster(m.latent); err != nil {
 			base.Close()
 			return nil, fmt.Errorf("--latent: %w", err)
 		}

@@ -12,10 +12,10 @@ import (
 
 // Kinds of errors.
 var (
-	ErrWrongBase  = errors.New("the adapter belongs to another base")
-	ErrNoCodes    = errors.New("the type of a tensor has no codes to train")
-	ErrNoInit     = errors.New("the model that a LoRA is initialized from cannot be read")
-	ErrNoOriginal = errors.New("the original weights of a base are missing")
+	ErrWrongBase = errors.New("the adapter belongs to another base")
+	ErrNoCodes   = errors.New("the type of a tensor has no codes to train")
+	ErrNoInit    = errors.New("the model that a LoRA is initialized from cannot be read")
+	ErrNoMaster  = errors.New("the original weights of a base are missing")
 )
 
 // FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the same name

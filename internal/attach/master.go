@@ -90,16 +90,16 @@ func (b *Base) withCodes(all []*requant.Blocks) (linears []*model.Linear, blocks
 	return linears, blocks
 }
 
-// masterSettings are settings of a method that can start from master weights; Original is their identity, or "".
-type masterSettings interface{ Original() string }
+// masterSettings are settings of a method that can start from master weights; MasterIdentity is their identity, or "".
+type masterSettings interface{ MasterIdentity() string }
 
 // masterIdentity is that of the master weights that an adapter starts from, "" where there are none.
 func (a *Adapter) masterIdentity() string {
 	if s, ok := a.Config.Settings.(masterSettings); ok {
-		return s.Original()
+		return s.MasterIdentity()
 	}
 	if a.Config.Grid != nil {
-		return a.Config.Grid.Latent
+		return a.Config.Grid.Master
 	}
 	return ""
 }
@@ -112,7 +112,7 @@ func (a *Adapter) findMaster(b *Base) error {
 	}
 	path := a.Origin.Master
 	if _, err := os.Stat(path); path == "" || err != nil {
-		return errkind.Errorf(ErrNoOriginal, "adapter: its codes are rounded from the original weights of the base, "+
+		return errkind.Errorf(ErrNoMaster, "adapter: its codes are rounded from the original weights of the base, "+
 			"%s (SHA-256 of the tensors %s), which are not there: say where they are", filepath.Base(path), identity)
 	}
 	return b.OpenMaster(path)

@@ -19,7 +19,7 @@ type Grid struct {
 	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
 	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
 	Seed     uint64 `json:"seed"`                    // of the dither
-	Latent   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
+	Master   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -85,9 +85,9 @@ func (a *Adapter) TrainOnGrid(b *Base, opt method.Quantized) error {
 	}
 	a.Config.Grid = g
 	bound, err := a.Bind(b)
-	if err == nil && opt.Original {
+	if err == nil && opt.Master {
 		linears, _ := b.withCodes(bound.Effect.Blocks)
-		if g.Latent, err = b.IdentifyMaster(linears); err == nil {
+		if g.Master, err = b.IdentifyMaster(linears); err == nil {
 			a.Origin.Master = Absolute(b.Master.Path)
 		}
 	}
@@ -124,8 +124,8 @@ func onGrid(b *Base, inner Attachment, g *Grid, trained bool) (Attachment, error
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
-	if g.Latent != "" {
-		return at, b.AttachMaster(g.Latent, at.blocks)
+	if g.Master != "" {
+		return at, b.AttachMaster(g.Master, at.blocks)
 	}
 	return at, nil
 }

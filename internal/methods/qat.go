@@ -29,7 +29,7 @@ type QATSettings struct {
 	Seed     uint64           `json:"qat_seed"` // of the dither
 	Targets  attach.Modules   `json:"target_modules"`
 	Layers   attach.LayerList `json:"layers_to_transform"`
-	Latent   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Latent
+	Master   string           `json:"qat_latent_sha256,omitempty"` // see Grid.Master
 }
 
 func (s *QATSettings) Check() error {
@@ -43,7 +43,7 @@ func (s *QATSettings) Check() error {
 	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-func (s *QATSettings) Original() string { return s.Latent }
+func (s *QATSettings) MasterIdentity() string { return s.Master }
 
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
@@ -85,14 +85,14 @@ func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Original {
-		if s.Latent, err = b.IdentifyMaster(withCodes(b, shapes)); err != nil {
+	if opt.Master {
+		if s.Master, err = b.IdentifyMaster(withCodes(b, shapes)); err != nil {
 			return nil, err
 		}
 	}
 	c := attach.Config{Method: MethodQAT, BaseModel: opt.BaseModel, Settings: s}
 	a, err := attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startQAT(p, opt.Seed, b.Model.Spec.Width) })
-	if err == nil && opt.Original {
+	if err == nil && opt.Master {
 		a.Origin.Master = attach.Absolute(b.Master.Path)
 	}
 	return a, err

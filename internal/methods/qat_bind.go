@@ -40,8 +40,8 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
-	if m.settings.Latent != "" {
-		return at, b.AttachMaster(m.settings.Latent, at.blocks)
+	if m.settings.Master != "" {
+		return at, b.AttachMaster(m.settings.Master, at.blocks)
 	}
 	return at, nil
 }

@@ -10,7 +10,7 @@ type QAT struct {
 	Layers    string   // see peft.ParseLayers; "" is all
 	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
 	Seed      uint64   // of the random numbers that tensors are initialized with, and of the dither
-	Original  bool     // ChannelCode starts from the original weights (peft.Base.OpenOriginal), in place of the dither
+	Master    bool     // codes are rounded from the master weights (peft.Base.OpenMaster), without dither
 	BaseModel string   // what the file says that the base is; "" is what the base's metadata says
 }
 
@@ -23,7 +23,7 @@ type Quantized struct {
 	Channels string // ChannelAuto ("" is the same), ChannelCode or ChannelRow
 	Dither   string // DitherUniform ("" is the same) or DitherNone
 	Seed     uint64 // of the dither
-	Original bool   // codes start from the original weights (peft.Base.OpenOriginal), in place of the dither
+	Master   bool   // codes are rounded from the master weights (peft.Base.OpenMaster), without dither
 }
 
 // Values of QAT.Channels and Quantized.Channels: what of a block is trained.

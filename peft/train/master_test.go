@@ -32,15 +32,15 @@ var masterCases = []struct {
 	new  func(b *attach.Base) (*attach.Adapter, error)
 }{
 	{"code", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewQAT(b, method.QAT{Channels: "code", Rank: 4, Seed: 3, Original: true})
+		return methods.NewQAT(b, method.QAT{Channels: "code", Rank: 4, Seed: 3, Master: true})
 	}},
 	{"scale+code", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewQAT(b, method.QAT{Channels: "scale+code", Rank: 4, Seed: 3, Original: true})
+		return methods.NewQAT(b, method.QAT{Channels: "scale+code", Rank: 4, Seed: 3, Master: true})
 	}},
 	{"dora", func(b *attach.Base) (*attach.Adapter, error) {
 		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, DoRA: true, Seed: 3})
 		if err == nil {
-			err = a.TrainOnGrid(b, method.Quantized{Original: true})
+			err = a.TrainOnGrid(b, method.Quantized{Master: true})
 		}
 		return a, err
 	}},
@@ -103,7 +103,7 @@ func TestMasterIsFound(t *testing.T) {
 	if err := os.Remove(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Bind(pefttest.OpenBase(t, base)); !errors.Is(err, attach.ErrNoOriginal) {
+	if _, err := a.Bind(pefttest.OpenBase(t, base)); !errors.Is(err, attach.ErrNoMaster) {
 		t.Errorf("without original weights: %v", err)
 	}
 }
@@ -186,7 +186,7 @@ func TestMasterRefused(t *testing.T) {
 	if err := b.OpenMaster(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Original: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
+	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Master: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
 		t.Errorf("scales: %v", err)
 	}
 	for _, c := range masterCases {

@@ -241,10 +241,10 @@ func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent boo
 	case "ia3":
 		a, err = methods.NewIA3(b, method.IA3{Placement: at})
 	default:
-		return methods.NewQAT(b, method.QAT{Channels: name, Rank: rank, Seed: seed, Dither: dither, Original: latent})
+		return methods.NewQAT(b, method.QAT{Channels: name, Rank: rank, Seed: seed, Dither: dither, Master: latent})
 	}
 	if err == nil && onGrid {
-		err = a.TrainOnGrid(b, method.Quantized{Dither: dither, Seed: seed, Original: latent})
+		err = a.TrainOnGrid(b, method.Quantized{Dither: dither, Seed: seed, Master: latent})
 	}
 	return a, err
 }

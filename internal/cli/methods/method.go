@@ -171,7 +171,7 @@ func (f *Flags) users(flag string) []string {
 // Adapter makes the untrained adapter, which records what it classifies into.
 func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
 	if f.QAT.Latent != "" {
-		if err := b.OpenOriginal(f.QAT.Latent); err != nil {
+		if err := b.OpenMaster(f.QAT.Latent); err != nil {
 			return nil, fmt.Errorf("--latent: %w", err)
 		}
 	}

@@ -86,7 +86,7 @@ func refusesQAT(method string) string {
 func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, error) {
 	opt := method.QAT{
 		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
-		Original: f.Latent != "",
+		Master: f.Latent != "",
 	}
 	if opt.Alpha == 0 {
 		opt.Alpha = 2 * float64(m.rank)
@@ -103,5 +103,5 @@ func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
 		return nil
 	}
 	return a.TrainQuantized(b, method.Quantized{Channels: f.channels, Dither: f.dither, Seed: seed,
-		Original: f.Latent != ""})
+		Master: f.Latent != ""})
 }
