@@ -1,6 +1,7 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,7 +53,10 @@ func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	}
 	c.Targets, c.Layers = attach.DescribeTargets(b, chosen)
 	starts, err := loraStarts(b, &c, chosen, &opt)
-	if err != nil {
+	switch {
+	case errors.Is(err, attach.ErrNoInit): // which is about another file
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := loraShapes(b, &c, chosen)

@@ -40,7 +40,7 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&opt.RSLoRA, "rslora", false, "scale by alpha/√rank instead of alpha/rank")
 	fs.BoolVar(&opt.DoRA, "dora", false, "DoRA: also train the norms of the weights' rows")
 	fs.StringVar(&opt.Init, "init", method.InitKaiming, "how the matrices are initialized: `INIT` "+
-		""+strings.Join(method.Inits, ", "))
+		strings.Join(method.Inits, ", "))
 	fs.StringVar(&opt.Original, "original", "", "for --init loftq: the model that the base was quantized from, a "+
 		"GGUF `FILE` or a Hugging Face directory")
 	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
