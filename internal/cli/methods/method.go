@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // Method is one PEFT method as the command line has it.
@@ -183,4 +184,21 @@ func (f *Flags) Adapter(b *peft.Base) (*peft.Adapter, error) {
 		a.SetClasses(f.Classes())
 	}
 	return a, err
+}
+
+// placement is where the flags put an adapter; what was not given is the method's choice.
+func (f *Flags) placement() method.Placement {
+	p := method.Placement{Layers: f.layers, Seed: f.Seed}
+	if f.flagSet.Changed("targets") {
+		p.Targets = f.targets
+	}
+	return p
+}
+
+// givenRank is --rank, or 0 where it was not given: the method's choice.
+func (f *Flags) givenRank() int {
+	if f.flagSet.Changed("rank") {
+		return f.rank
+	}
+	return 0
 }
