@@ -21,17 +21,7 @@ var exportVerb = cli.Verb{
 	Place: 70,
 	Name:  "export",
 	Short: "write an adapter for llama.cpp or for HF PEFT",
-	Long: `Writes an adapter in the form that another program loads:
-
-  gguf        the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights
-  model       a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel
-              adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of
-              prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them
-  state       the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a file for llama-cli's
-              --prompt-cache, or with --state sequence for a slot of llama-server
-  peft        the directory that PEFT's PeftModel.from_pretrained takes
-  adapterhub  the directory that the adapters library takes, for bottleneck adapters
-
+	Long: "Writes an adapter in the form that another program loads:\n\n" + formTexts() + `
 All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter where
 --base does not name it.`,
 	Examples: []string{
@@ -53,7 +43,7 @@ type exportOptions struct {
 
 func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
-	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(exportForms, ", "))
+	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(formNames(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
 	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
 	o.addLatent(fs)
@@ -74,8 +64,8 @@ func (o *exportOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
-	case !slices.Contains(exportForms, o.to):
-		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(exportForms, ", "))
+	case !slices.Contains(formNames(), o.to):
+		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(formNames(), ", "))
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
 		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
 	}
@@ -86,8 +76,39 @@ func (o *exportOptions) Validate(args []string) error {
 	return o.check()
 }
 
-// exportForms are the values of --to.
-var exportForms = []string{"gguf", "model", "state", "peft", "adapterhub"}
+// formNames are the values of --to.
+func formNames() (names []string) {
+	for _, f := range export.Forms() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// formTexts is what help says of the forms, a paragraph each.
+func formTexts() string {
+	var b strings.Builder
+	for _, f := range export.Forms() {
+		lines := cli.Wrap(f.About, 120-14)
+		for i, line := range lines {
+			name := f.Name
+			if i > 0 {
+				name = ""
+			}
+			fmt.Fprintf(&b, "  %-11s %s\n", name, line)
+		}
+	}
+	return b.String()
+}
+
+// form is that of --to.
+func (o *exportOptions) form() *export.Form {
+	for _, f := range export.Forms() {
+		if f.Name == o.to {
+			return f
+		}
+	}
+	return nil
+}
 
 // exported is the document that --json prints.
 type exported struct {
@@ -101,70 +122,98 @@ type exported struct {
 }
 
 func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
-	done := exported{Output: o.out, Format: o.to}
-	write := o.withBase
-	if o.to == "peft" {
-		write = o.toPEFT
-	}
-	a, err := write(s, &done)
+	form := o.form()
+	in, done, err := o.write(form, s)
 	if err != nil {
 		return err
 	}
-	done.Parameters, done.Bytes = a.Parameters(), sizeOf(o.out)
+	done.Parameters, done.Bytes = in.Adapters[0].Adapter.Parameters(), sizeOf(o.out)
 	if o.json {
 		return cli.PrintJSON(s.Out, done)
 	}
-	fmt.Fprintf(s.Out, "%s written: %s, %s\n", done.Output, cli.Plural(done.Parameters, "parameter"), cli.BytesText(done.Bytes))
+	fmt.Fprintf(s.Out, "%s written: %s, %s\n", done.Output, cli.Plural(done.Parameters, "parameter"),
+		cli.BytesText(done.Bytes))
 	if done.Note != "" {
 		fmt.Fprintf(s.Out, "note: %s\n", done.Note)
 	}
-	switch o.to {
-	case "gguf":
-		fmt.Fprintf(s.Out, "\nllama-cli -m %s --lora %s\n", cli.ShellQuote(o.base), cli.ShellQuote(o.out))
-	case "model":
-		fmt.Fprintf(s.Out, "\nllama-cli -m %s\n", cli.ShellQuote(o.out))
+	if form.Use == nil {
+		return nil
 	}
+	var words []string
+	for _, word := range form.Use(o.base, o.out) {
+		words = append(words, cli.ShellQuote(word))
+	}
+	fmt.Fprintf(s.Out, "\n%s\n", strings.Join(words, " "))
 	return nil
 }
 
-// withBase writes the forms that need the base.
-func (o *exportOptions) withBase(s cli.Streams, done *exported) (*peft.Adapter, error) {
-	opened, err := o.open()
+// write writes the form.
+func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input, done exported, err error) {
+	done = exported{Output: o.out, Format: o.to}
+	opt, err := o.options()
 	if err != nil {
-		return nil, err
+		return in, done, err
 	}
-	defer opened.Close()
-	check := cli.CheckOutput
-	if o.to == "adapterhub" {
+	opened, err := o.openFor(form)
+	if err != nil {
+		return in, done, err
+	}
+	if opened.base != nil {
+		defer opened.Close()
+	}
+	check, others := cli.CheckOutput, []string{o.lora}
+	if form.Directory {
 		check = cli.CheckPlace
 	}
-	if err := check("--out", o.out, o.inputs(opened.base)...); err != nil {
-		return nil, err
+	if opened.base != nil {
+		others = o.inputs(opened.base)
 	}
-	o.warnOtherBase(opened, s.Err)
-	o.base = opened.base.Path()
-	a := opened.adapters[0].Adapter
-	switch o.to {
-	case "state":
-		return a, o.toState(opened, done)
-	case "model":
-		r, err := export.Model(a, opened.base, o.out)
-		if err == nil {
-			done.Note = r.Note
-		}
-		return a, err
-	case "adapterhub":
-		return a, a.SaveAdapterHub(o.out, opened.base)
+	if err := check("--out", filepath.Clean(o.out), others...); err != nil {
+		return in, done, err
 	}
-	t, err := gguf.ParseType(o.elements)
+	if opened.base != nil {
+		o.warnOtherBase(opened, s.Err)
+		o.base = opened.base.Path()
+	}
+	in = export.Input{Base: opened.base, Adapters: opened.adapters}
+	report, err := form.Write(in, o.out, opt)
+	if err != nil {
+		return in, done, err
+	}
+	done.Report, done.Note = report.LoRA, noteOf(report)
+	return in, done, nil
+}
+
+// openFor loads the adapter, and opens the base for a form that needs it.
+func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
+	if !form.NoBase {
+		return o.open()
+	}
+	a, err := peft.Load(o.lora)
 	if err != nil {
 		return nil, err
 	}
-	report, err := export.LoRA(a, opened.base, o.out, export.LoRAOptions{Type: t, Rank: o.rank})
-	if err == nil {
-		done.Report, done.Note = report, cutNote(report)
+	return &opened{adapters: []peft.Scaled{{Adapter: a, Scale: 1}}}, nil
+}
+
+// options are what the flags ask of the form.
+func (o *exportOptions) options() (opt export.Options, err error) {
+	opt.LoRA.Rank, opt.State = o.rank, o.state
+	opt.State.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
+	opt.LoRA.Type, err = gguf.ParseType(o.elements)
+	return opt, err
+}
+
+// noteOf is what a report says in words.
+func noteOf(r *export.Report) string {
+	switch {
+	case r.LoRA != nil:
+		return cutNote(r.LoRA)
+	case r.State != nil:
+		return fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)",
+			cli.Plural(r.State.Tokens, "token"), r.State.Text, r.State.Placeholder)
 	}
-	return a, err
+	return r.Note
 }
 
 // cutNote reports the error of changes that were cut to a low rank.
@@ -181,28 +230,4 @@ func cutNote(r *export.LoRAReport) string {
 	}
 	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d, their error is %.1f %% of their norm (largest in %s, %.1f %%); "+
 		"--rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
-}
-
-// toState writes the contents of llama.cpp's cache after the adapter's virtual tokens.
-func (o *exportOptions) toState(opened *opened, done *exported) error {
-	o.state.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
-	r, err := export.State(opened.base, opened.adapters, o.out, o.state)
-	if err == nil {
-		done.Note = fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)", cli.Plural(r.Tokens, "token"), r.Text, r.Placeholder)
-	}
-	return err
-}
-
-func (o *exportOptions) toPEFT(cli.Streams, *exported) (*peft.Adapter, error) {
-	a, err := peft.Load(o.lora)
-	if err != nil {
-		return nil, err
-	}
-	if !a.InPEFT() {
-		return nil, fmt.Errorf("--to peft: %s: PEFT has no method %s", o.lora, a.PEFTType())
-	}
-	if err := cli.CheckPlace("--out", filepath.Clean(o.out), o.lora); err != nil {
-		return nil, err
-	}
-	return a, a.SaveDir(o.out)
 }

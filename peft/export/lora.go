@@ -21,6 +21,22 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() {
+	Register(&Form{
+		Place: 10, Name: "gguf",
+		About: "the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights",
+		Write: func(in Input, path string, opt Options) (*Report, error) {
+			a, err := in.one(path)
+			if err != nil {
+				return nil, err
+			}
+			r, err := LoRA(a, in.Base, path, opt.LoRA)
+			return &Report{LoRA: r}, err
+		},
+		Use: func(base, path string) []string { return []string{"llama-cli", "-m", base, "--lora", path} },
+	})
+}
+
 // GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
 //
 // llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter

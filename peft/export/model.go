@@ -23,6 +23,27 @@ var (
 	ErrOnlyWeights = errors.New("the adapter changes weights")            // merge it, or LoRA exports it
 )
 
+func init() {
+	Register(&Form{
+		Place: 20, Name: "model",
+		About: "a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel " +
+			"adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of " +
+			"prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them",
+		Write: func(in Input, path string, _ Options) (*Report, error) {
+			a, err := in.one(path)
+			if err != nil {
+				return nil, err
+			}
+			r, err := Model(a, in.Base, path)
+			if err != nil {
+				return nil, err
+			}
+			return &Report{Note: r.Note}, nil
+		},
+		Use: func(_, path string) []string { return []string{"llama-cli", "-m", path} },
+	})
+}
+
 // modelFile is a GGUF model that is to be written.
 type modelFile struct {
 	meta    *gguf.Metadata

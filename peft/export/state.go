@@ -17,6 +17,18 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
+func init() {
+	Register(&Form{
+		Place: 30, Name: "state",
+		About: "the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a file for llama-cli's " +
+			"--prompt-cache, or a sequence for a slot of llama-server",
+		Write: func(in Input, path string, opt Options) (*Report, error) {
+			r, err := State(in.Base, in.Adapters, path, opt.State)
+			return &Report{State: r}, err
+		},
+	})
+}
+
 // Kinds of llama.cpp's state files.
 const (
 	StateSession  = "session"  // of a whole context: llama-cli --prompt-cache, llama_state_load_file

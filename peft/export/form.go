@@ -1,0 +1,87 @@
+package export
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/peft"
+)
+
+// Form is a form of an adapter that another program loads. A form is registered by the file that writes it.
+type Form struct {
+	Place     int    // in the order of Forms; forms stand in steps of ten
+	Name      string // "gguf", "peft"
+	About     string // which program loads it, and which adapters it can hold
+	Directory bool   // a directory is written, not a file
+	NoBase    bool   // the adapter's base is not needed
+	// Write writes the adapters of in, of which most forms take one only, to path.
+	Write func(in Input, path string, opt Options) (*Report, error)
+	// Use is a command that loads what was written; nil: there is none.
+	Use func(base, path string) []string
+}
+
+// Input is what is exported.
+type Input struct {
+	Base     *peft.Base // nil where Form.NoBase says that none is needed
+	Adapters []peft.Scaled
+}
+
+// Options are those of all forms. The zero value is the default of each.
+type Options struct {
+	LoRA  LoRAOptions  // of the form gguf
+	State StateOptions // of the form state
+}
+
+// Report says what was written, as far as the form has something to say.
+type Report struct {
+	Note  string
+	LoRA  *LoRAReport
+	State *StateReport
+}
+
+var forms []*Form
+
+// Register adds a form. A name that is taken is the caller's bug and panics.
+func Register(f *Form) {
+	if find(f.Name) != nil {
+		panic("export: a form is registered twice")
+	}
+	forms = append(forms, f)
+	slices.SortStableFunc(forms, func(a, b *Form) int { return a.Place - b.Place })
+}
+
+// Forms are the forms that are registered, by their places.
+func Forms() []*Form { return slices.Clone(forms) }
+
+// To writes adapters in the form of a name. A name that is not known is an error that lists those that are.
+func To(form string, in Input, path string, opt Options) (*Report, error) {
+	f := find(form)
+	if f == nil {
+		var names []string
+		for _, f := range forms {
+			names = append(names, f.Name)
+		}
+		return nil, errkind.Errorf(peft.ErrUnsupported, "export %s: form %q is not known, expected %s", path, form,
+			strings.Join(names, ", "))
+	}
+	return f.Write(in, path, opt)
+}
+
+func find(name string) *Form {
+	for _, f := range forms {
+		if f.Name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// one is the adapter of a form that takes one only.
+func (in Input) one(path string) (*peft.Adapter, error) {
+	if len(in.Adapters) != 1 {
+		return nil, fmt.Errorf("export %s: %d adapters, expected one: combine them first", path, len(in.Adapters))
+	}
+	return in.Adapters[0].Adapter, nil
+}
