@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -20,11 +20,11 @@ func PromptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
 }
 
 // Template says where virtual tokens stand among the fields of a record.
-type Template = dataset.Template
+type Template = template.Virtual
 
 // ParseTemplate reads a template such as "[P*3] {question} [P*5] Answer: {answer}": three virtual tokens, a field, five
 // more, words, and the field that is learned.
-func ParseTemplate(text string) (*Template, error) { return dataset.ParseTemplate(text) }
+func ParseTemplate(text string) (*Template, error) { return template.ParseVirtual(text) }
 
 // Template is where the adapter's virtual tokens stand among the fields of a record; nil where they stand before a text.
 func (a *Adapter) Template() (*Template, error) {

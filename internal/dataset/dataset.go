@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -61,8 +62,8 @@ type Options struct {
 	EOS     Choice // EOS ends a text or completion; Auto: of records, where the vocabulary has one
 	Special Choice // text may spell control tokens; Auto: that of records
 
-	Template *Template // how the fields of a record become a text with virtual tokens; nil: as the package comment says
-	Classes  *Classes  // records are classified; nil: they are not
+	Template *template.Virtual // how the fields of a record become a text with virtual tokens; nil: as the package comment says
+	Classes  *Classes          // records are classified; nil: they are not
 
 	VocabSize int // ids are below it; 0: the size of the tokenizer
 }

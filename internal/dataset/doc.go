@@ -9,7 +9,7 @@
 //     "input_ids" (with "labels", -100 for tokens without loss, and "attention_mask", both optional);
 //     "text"; "prompt" and "completion"; "question" and "answer". Options chooses other field names.
 //
-// A [Template] combines any fields of a record with virtual tokens, which have negative ids. With [Classes] a record
+// A [template.Virtual] combines any fields of a record with virtual tokens, which have negative ids. With [Classes] a record
 // is a text, or a template, with a label: the last token predicts the class, or the words of the label follow.
 //
 // A text record is BOS, text, EOS, all of it predicted. One that is longer than SeqLen becomes several examples, as a

@@ -274,3 +274,39 @@ func (l *loader) checkIDs(ids, labels, mask []int64) (kept []int32, loss []bool,
 	}
 	return kept, loss, nil
 }
+
+// templateRecord adds a record with the template.
+func (l *loader) templateRecord(r record) error {
+	if err := l.needTokenizer(); err != nil {
+		return err
+	}
+	t, special := l.opt.Template, l.opt.Special.or(true)
+	fields := t.Fields()
+	completion, err := r.text(fields[len(fields)-1])
+	if err != nil || completion == "" {
+		return err
+	}
+	prompt, err := t.Prompt(l.tok, special, r.text)
+	if err != nil {
+		return err
+	}
+	encode := l.tok.Encode
+	if t.Continues(prompt) {
+		encode = l.tok.EncodeContinuation
+	}
+	l.prompted(prompt, append(encode(completion, special), l.eos...))
+	return nil
+}
+
+// cutPrompt removes n tokens from the beginning of a prompt, but no virtual ones.
+func cutPrompt(prompt []int32, n int) []int32 {
+	out := make([]int32, 0, len(prompt))
+	for _, id := range prompt {
+		if id >= 0 && n > 0 {
+			n--
+			continue
+		}
+		out = append(out, id)
+	}
+	return out
+}

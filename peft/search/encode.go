@@ -5,7 +5,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/template"
 )
 
 // encodedPrompt is the tokens of a record in a template, the answer aside.
@@ -17,7 +17,7 @@ type encodedPrompt struct {
 
 // encodePrompt gives the tokens of a rendered prompt: those that the text has wherever it is used, so that words which
 // flow together with their neighbours are not taken for what they are not.
-func (s *promptScorer) encodePrompt(r *discrete.Rendered) encodedPrompt {
+func (s *promptScorer) encodePrompt(r *template.Rendered) encodedPrompt {
 	tok := s.base.Tokenizer
 	p := encodedPrompt{ids: slices.Concat(s.bos, tok.Encode(r.Prompt, true))}
 	p.words = make([]bool, len(p.ids))
@@ -26,11 +26,11 @@ func (s *promptScorer) encodePrompt(r *discrete.Rendered) encodedPrompt {
 	for i := len(p.ids) - 1; i >= len(s.bos); i-- {
 		end := at
 		at = max(0, at-len(tok.Piece(p.ids[i]))) // a blank that the tokenizer put before the text is none of its bytes
-		token := discrete.Span{From: at, To: end}
+		token := template.Span{From: at, To: end}
 		if k := slices.Index(r.Slots, token); k >= 0 && token.From < token.To {
 			p.slots[k] = i
 		}
-		p.words[i] = slices.ContainsFunc(r.Words, func(w discrete.Span) bool { return w.From <= at && at < w.To })
+		p.words[i] = slices.ContainsFunc(r.Words, func(w template.Span) bool { return w.From <= at && at < w.To })
 	}
 	if at != 0 {
 		return encodedPrompt{ids: p.ids, slots: slices.Repeat([]int{-1}, len(r.Slots)), words: make([]bool, len(p.ids))}
@@ -66,7 +66,7 @@ func (s *promptScorer) candidates(list []string) ([]slotWord, error) {
 	var all []slotWord
 	if list == nil {
 		for id := range int32(min(tok.Size(), s.base.Model.Spec.Vocab)) {
-			if piece := tok.Piece(id); discrete.IsWord(piece) {
+			if piece := tok.Piece(id); template.IsWord(piece) {
 				all = append(all, slotWord{id, piece})
 			}
 		}

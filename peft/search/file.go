@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
-	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/template"
 )
 
 // promptFormat marks a file of a prompt.
@@ -52,11 +52,11 @@ func parsePrompt(data []byte) (*Prompt, error) {
 			return nil, fmt.Errorf("format %q, expected %q", p.Format, promptFormat)
 		}
 	}
-	if _, err := discrete.Parse(p.Template); err != nil {
+	if _, err := template.ParseDiscrete(p.Template); err != nil {
 		return nil, err
 	}
 	if p.Slots != "" {
-		if _, err := discrete.Parse(p.Slots); err != nil {
+		if _, err := template.ParseDiscrete(p.Slots); err != nil {
 			return nil, fmt.Errorf("slots: %w", err)
 		}
 	}
@@ -68,7 +68,7 @@ func parsePrompt(data []byte) (*Prompt, error) {
 
 // Fields are the names of the fields of the template, that of the answers last.
 func (p *Prompt) Fields() ([]string, error) {
-	t, err := discrete.Parse(p.Template)
+	t, err := template.ParseDiscrete(p.Template)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ const (
 
 // Form is the prompt as another program uses it: PromptText, PromptSystem or PromptModelfile, which names the model.
 func (p *Prompt) Form(form, model string) (string, error) {
-	t, err := discrete.Parse(p.Template)
+	t, err := template.ParseDiscrete(p.Template)
 	if err != nil {
 		return "", err
 	}
@@ -121,7 +121,7 @@ func (p *Prompt) Form(form, model string) (string, error) {
 
 // Fill is the prompt for one input: the text of its one field, or a JSON object of the texts of several.
 func (p *Prompt) Fill(input string) (string, error) {
-	t, err := discrete.Parse(p.Template)
+	t, err := template.ParseDiscrete(p.Template)
 	if err != nil {
 		return "", err
 	}

@@ -7,9 +7,9 @@ import (
 
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/template"
 )
 
 // slotHooks put embeddings (S, D) of their own where the ids are -1 to -S.
@@ -39,7 +39,7 @@ const expectedRecords = 8
 // slopeOf differentiates the mean loss of the answers plus fluency times that of the template's words, over records
 // whose slots are all one token each, at the embeddings of the slots. Where an answer word is not one token the loss of
 // the true label's first word stands for that among the labels: words are only proposed by it.
-func (s *promptScorer) slopeOf(records []Record, t *discrete.Template, slot int, fluency float64) *slope {
+func (s *promptScorer) slopeOf(records []Record, t *template.Discrete, slot int, fluency float64) *slope {
 	var items []slopeItem
 	var g *slope
 	targets, words := 0, 0
@@ -82,7 +82,7 @@ type slopeItem struct {
 	answer, words int     // how many there are of both
 }
 
-func (s *promptScorer) slopeItem(r Record, t *discrete.Template) (item slopeItem, ok bool) {
+func (s *promptScorer) slopeItem(r Record, t *template.Discrete) (item slopeItem, ok bool) {
 	rendered := t.Render(func(name string) string { return r[name] })
 	item.encodedPrompt = s.encodePrompt(&rendered)
 	if !item.aligned() {

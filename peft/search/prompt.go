@@ -7,10 +7,10 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
-	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -20,9 +20,9 @@ const MethodDiscretePrompt = "discrete-prompt"
 // Record is one record of data: the texts of its fields by name.
 type Record = map[string]string
 
-// LoadRecords reads the fields of a template from a .jsonl file, plain or compressed.
-func LoadRecords(path, template string) ([]Record, error) {
-	t, err := discrete.Parse(template)
+// LoadRecords reads the fields of the template text from a .jsonl file, plain or compressed.
+func LoadRecords(path, text string) ([]Record, error) {
+	t, err := template.ParseDiscrete(text)
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +110,11 @@ type Result struct {
 	Fluency float64 `json:"fluency_weight"`
 }
 
-// ParseTemplate checks a template of fixed words, {fields} and [slot]s that ends with the field of the answers, such
+// ParseTemplate checks the template text, of fixed words, {fields} and [slot]s that ends with the field of the answers, such
 // as "{sentence} It was [slot][slot] {answer}". [slot*3] is three slots, [slot: truly great] slots to start from words.
 // It gives the names of the fields, that of the answers last, and the number of slots.
-func ParseTemplate(template string) (fields []string, slots int, err error) {
-	t, err := discrete.Parse(template)
+func ParseTemplate(text string) (fields []string, slots int, err error) {
+	t, err := template.ParseDiscrete(text)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -183,7 +183,7 @@ func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p
 	if p.Slots != "" { // the same words, and which of them were found
 		text = p.Slots
 	}
-	t, err := discrete.Parse(text)
+	t, err := template.ParseDiscrete(text)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func evalPrompt(ctx context.Context, b *attach.Base, adapters []attach.Scaled, p
 	if t, err = t.Fill(s.splitWords); err != nil {
 		return nil, err
 	}
-	scores, err := s.score(ctx, records, []*discrete.Template{t})
+	scores, err := s.score(ctx, records, []*template.Discrete{t})
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
-	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -32,7 +32,7 @@ type promptScorer struct {
 	head       *quant.Matrix // rows of the output head for the words, where each is one token; else nil
 }
 
-func newPromptScorer(b *attach.Base, t *discrete.Template, v Verbalizer, batchTokens int) (*promptScorer, error) {
+func newPromptScorer(b *attach.Base, t *template.Discrete, v Verbalizer, batchTokens int) (*promptScorer, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.Path)
 	}
@@ -118,7 +118,7 @@ type promptRun struct {
 }
 
 // runs are the sequences that say how a template does on a record.
-func (s *promptScorer) runs(r Record, t *discrete.Template) []*promptRun {
+func (s *promptScorer) runs(r Record, t *template.Discrete) []*promptRun {
 	rendered := t.Render(func(name string) string { return r[name] })
 	p := s.encodePrompt(&rendered)
 	if s.verbalizer == nil {
@@ -215,7 +215,7 @@ func labelLosses(logits []float64, labels []int, n int) []float64 {
 
 // score measures templates on records. What the sequences of one record have in common at their beginning goes through
 // the model once.
-func (s *promptScorer) score(ctx context.Context, records []Record, templates []*discrete.Template) ([]Score, error) {
+func (s *promptScorer) score(ctx context.Context, records []Record, templates []*template.Discrete) ([]Score, error) {
 	tallies := make([]tally, len(templates))
 	for from := 0; from < len(records); {
 		to, tokens := from, 0

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/discrete"
+	"github.com/peftconv/peftconv/internal/template"
 )
 
 // selected is the most records for choosing that are looked at.
@@ -23,10 +23,10 @@ type promptSearch struct {
 	*promptScorer
 	opt   Options
 	data  Data
-	start *discrete.Template // as it was given, without its empty slots
+	start *template.Discrete // as it was given, without its empty slots
 	words []slotWord
 
-	beam  []*discrete.Template
+	beam  []*template.Discrete
 	order []int // records for searching still to be used
 	epoch int
 	best  chosenPrompt
@@ -35,7 +35,7 @@ type promptSearch struct {
 
 // chosenPrompt is the best prompt so far on the data for choosing.
 type chosenPrompt struct {
-	template   *discrete.Template
+	template   *template.Discrete
 	verbalizer Verbalizer
 	score      Score
 }
@@ -44,7 +44,7 @@ func newPromptSearch(b *attach.Base, data Data, opt Options) (*promptSearch, err
 	if err := opt.Check(); err != nil {
 		return nil, err
 	}
-	t, err := discrete.Parse(opt.Template)
+	t, err := template.ParseDiscrete(opt.Template)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func checkRecordFields(fields []string, records []Record) error {
 }
 
 // begin fills the slots: with their words, and empty ones with those that the model expects there.
-func (s *promptSearch) begin(t *discrete.Template) error {
+func (s *promptSearch) begin(t *template.Discrete) error {
 	filled, err := t.Fill(s.splitWords)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (s *promptSearch) begin(t *discrete.Template) error {
 	if s.slopeOf(s.data.Search, first, -1, 0) == nil {
 		return errFlow
 	}
-	s.beam = []*discrete.Template{first}
+	s.beam = []*template.Discrete{first}
 	return nil
 }
 
@@ -122,7 +122,7 @@ var errFlow = errors.New("the words in the slots flow together with their neighb
 	"or a new line between them")
 
 // expectedWord is the word that the model expects in an empty slot.
-func (s *promptSearch) expectedWord(filled *discrete.Template, words []string, slot int) (string, error) {
+func (s *promptSearch) expectedWord(filled *template.Discrete, words []string, slot int) (string, error) {
 	records := s.minibatch(expectedRecords)
 	// What stands there at first only has to be one token, so that the slot can be found.
 	for _, w := range s.words[:min(len(s.words), 64)] {
@@ -172,7 +172,7 @@ func (s *promptSearch) objective(score Score) float64 {
 // run is the whole search.
 func (s *promptSearch) run(ctx context.Context) (*Result, error) {
 	slots := len(s.beam[0].Words())
-	if err := s.choose(ctx, []*discrete.Template{s.start, s.beam[0]}); err != nil {
+	if err := s.choose(ctx, []*template.Discrete{s.start, s.beam[0]}); err != nil {
 		return nil, err
 	}
 	if err := s.searchWords(ctx); err != nil {
@@ -211,7 +211,7 @@ func (s *promptSearch) report(p Progress) {
 
 // tried is a prompt with its objective on a minibatch.
 type tried struct {
-	template *discrete.Template
+	template *template.Discrete
 	value    float64
 }
 
@@ -260,9 +260,9 @@ func (s *promptSearch) visitSlot(ctx context.Context, slot, slots int) error {
 }
 
 // distinct is each template once, without those of which a slot is not one token in the records.
-func (s *promptSearch) distinct(pool []*discrete.Template, records []Record) []*discrete.Template {
+func (s *promptSearch) distinct(pool []*template.Discrete, records []Record) []*template.Discrete {
 	seen := map[string]bool{}
-	return slices.DeleteFunc(pool, func(t *discrete.Template) bool {
+	return slices.DeleteFunc(pool, func(t *template.Discrete) bool {
 		key := strings.Join(t.Words(), "\x00")
 		if seen[key] {
 			return true
@@ -277,7 +277,7 @@ func (s *promptSearch) distinct(pool []*discrete.Template, records []Record) []*
 }
 
 // rank puts templates in the order of their objective on records.
-func (s *promptSearch) rank(ctx context.Context, pool []*discrete.Template, records []Record) ([]tried, error) {
+func (s *promptSearch) rank(ctx context.Context, pool []*template.Discrete, records []Record) ([]tried, error) {
 	scores, err := s.score(ctx, records, pool)
 	if err != nil {
 		return nil, err
@@ -292,9 +292,9 @@ func (s *promptSearch) rank(ctx context.Context, pool []*discrete.Template, reco
 
 // choose takes a template that is better than the best so far on the data for choosing. Each is measured by itself, so
 // that its figure does not depend on its company.
-func (s *promptSearch) choose(ctx context.Context, pool []*discrete.Template) error {
+func (s *promptSearch) choose(ctx context.Context, pool []*template.Discrete) error {
 	for _, t := range pool {
-		scores, err := s.score(ctx, s.data.Select, []*discrete.Template{t})
+		scores, err := s.score(ctx, s.data.Select, []*template.Discrete{t})
 		if err != nil {
 			return err
 		}
@@ -317,7 +317,7 @@ func (s *promptSearch) result(ctx context.Context, sweeps int) (*Result, error) 
 		}
 	}
 	for _, m := range []struct {
-		template   *discrete.Template
+		template   *template.Discrete
 		verbalizer Verbalizer
 		score      *Score
 	}{{s.start, s.opt.Verbalizer, &r.Start}, {s.best.template, s.best.verbalizer, &r.Found}} {
@@ -326,7 +326,7 @@ func (s *promptSearch) result(ctx context.Context, sweeps int) (*Result, error) 
 				return nil, err
 			}
 		}
-		scores, err := s.score(ctx, s.data.Test, []*discrete.Template{m.template})
+		scores, err := s.score(ctx, s.data.Test, []*template.Discrete{m.template})
 		if err != nil {
 			return nil, err
 		}

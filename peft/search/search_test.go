@@ -12,8 +12,8 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/demo/tale"
-	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -177,21 +177,21 @@ func TestVerbalizerSearch(t *testing.T) {
 }
 
 // slotScorer is a scorer on the small model, with records of its letters.
-func slotScorer(t *testing.T, text string, v Verbalizer) (*promptScorer, *discrete.Template, []Record) {
+func slotScorer(t *testing.T, text string, v Verbalizer) (*promptScorer, *template.Discrete, []Record) {
 	t.Helper()
 	b := demoBase(t)
-	template, err := discrete.Parse(text)
+	slots, err := template.ParseDiscrete(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newPromptScorer(b, template, v, 256)
+	s, err := newPromptScorer(b, slots, v, 256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if template, err = template.Fill(s.splitWords); err != nil {
+	if slots, err = slots.Fill(s.splitWords); err != nil {
 		t.Fatal(err)
 	}
-	return s, template, moodRecords(5, 5, false)
+	return s, slots, moodRecords(5, 5, false)
 }
 
 // TestSlotGradient compares the gradient at the embeddings of slots with finite differences of what it is the gradient of.
@@ -199,8 +199,8 @@ func TestSlotGradient(t *testing.T) {
 	two := Verbalizer{{Label: "happy", Words: []string{"happy", "glad"}}, {Label: "sad", Words: []string{"very sad"}},
 		{Label: "angry", Words: []string{"angry"}}, {Label: "afraid", Words: []string{"afraid"}}}
 	for name, v := range map[string]Verbalizer{"labels": moods(t), "labels of several words": two, "completions": nil} {
-		s, template, records := slotScorer(t, "{tale}[slot: In the end]\nit[slot: was] {mood}", v)
-		g := s.slopeOf(records, template, 1, 0)
+		s, slots, records := slotScorer(t, "{tale}[slot: In the end]\nit[slot: was] {mood}", v)
+		g := s.slopeOf(records, slots, 1, 0)
 		width, gradients := g.embeddings.Cols, slices.Clone(g.embeddings.Grad)
 		for k := range len(g.ids) {
 			grad := gradients[k*width : (k+1)*width]
@@ -212,7 +212,7 @@ func TestSlotGradient(t *testing.T) {
 			const step = 0.02
 			var losses [2]float64
 			for side, sign := range []float64{-1, 1} {
-				losses[side] = s.slopeMoved(records, template, g, k, grad, sign*step/norm)
+				losses[side] = s.slopeMoved(records, slots, g, k, grad, sign*step/norm)
 			}
 			if got := (losses[1] - losses[0]) / (2 * step); math.Abs(got-norm) > 0.02*norm+1e-4 {
 				t.Errorf("%s, slot %d: slope along the gradient %.6f, its norm %.6f", name, k, got, norm)
@@ -222,7 +222,7 @@ func TestSlotGradient(t *testing.T) {
 }
 
 // slopeMoved is the loss with the embedding of a slot moved along a direction.
-func (s *promptScorer) slopeMoved(records []Record, t *discrete.Template, g *slope, slot int, direction []float32, by float64) float64 {
+func (s *promptScorer) slopeMoved(records []Record, t *template.Discrete, g *slope, slot int, direction []float32, by float64) float64 {
 	moved := &slope{ids: g.ids, words: g.words, embeddings: g.embeddings}
 	width := g.embeddings.Cols
 	row := g.embeddings.Data[slot*width : (slot+1)*width]
@@ -248,10 +248,10 @@ func TestSharedBeginning(t *testing.T) {
 	two := moods(t)
 	two[1].Words = []string{"very sad", "sad"}
 	for name, v := range map[string]Verbalizer{"labels": moods(t), "labels of several words": two, "completions": nil} {
-		s, template, records := slotScorer(t, "{tale} In[slot: the end] it was {mood}", v)
-		var pool []*discrete.Template
+		s, slots, records := slotScorer(t, "{tale} In[slot: the end] it was {mood}", v)
+		var pool []*template.Discrete
 		for _, words := range [][]string{{" the", " end"}, {" a", " forest"}, {" the", " mill"}} {
-			pool = append(pool, template.With(words))
+			pool = append(pool, slots.With(words))
 		}
 		together, err := s.score(context.Background(), records, pool)
 		if err != nil {
@@ -259,7 +259,7 @@ func TestSharedBeginning(t *testing.T) {
 		}
 		for i, p := range pool {
 			for _, r := range [][]Record{records} {
-				alone, err := s.score(context.Background(), r, []*discrete.Template{p})
+				alone, err := s.score(context.Background(), r, []*template.Discrete{p})
 				if err != nil {
 					t.Fatal(err)
 				}

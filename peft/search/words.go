@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/discrete"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/template"
 )
 
 const (
@@ -31,7 +31,7 @@ func (s *promptSearch) searchWords(ctx context.Context) error {
 	if err := s.verbalize(v); err != nil {
 		return err
 	}
-	if err := s.choose(ctx, []*discrete.Template{s.best.template}); err != nil {
+	if err := s.choose(ctx, []*template.Discrete{s.best.template}); err != nil {
 		return err
 	}
 	return s.verbalize(s.best.verbalizer)
@@ -40,7 +40,7 @@ func (s *promptSearch) searchWords(ctx context.Context) error {
 // proposeWords is one word for each label, such that the loss on records for searching is small: of the words that the
 // model expects after the records of a label more than after others, one label's at a time is exchanged while that
 // helps.
-func (s *promptSearch) proposeWords(ctx context.Context, t *discrete.Template) (Verbalizer, error) {
+func (s *promptSearch) proposeWords(ctx context.Context, t *template.Discrete) (Verbalizer, error) {
 	records := s.data.Search[:min(len(s.data.Search), verbalizerRecords)]
 	words := s.answerWords()
 	means, err := s.meanExpectations(ctx, t, records)
@@ -75,7 +75,7 @@ func (s *promptSearch) answerWords() []slotWord {
 	for id := range int32(s.base.Model.Spec.Vocab) {
 		piece := s.base.Tokenizer.Piece(id)
 		word := strings.TrimLeft(piece, " ")
-		if len(word) < 2 || !discrete.IsWord(" "+word) {
+		if len(word) < 2 || !template.IsWord(" "+word) {
 			continue
 		}
 		if ids := s.base.Tokenizer.EncodeContinuation(s.lead+word, true); len(ids) == 1 && ids[0] == id {
@@ -100,7 +100,7 @@ func tellingWords(words []slotWord, means [][]float64, label int) []slotWord {
 }
 
 // eachExpectation calls f with -log of the probability of every token after the prompt of each record.
-func (s *promptSearch) eachExpectation(ctx context.Context, t *discrete.Template, records []Record,
+func (s *promptSearch) eachExpectation(ctx context.Context, t *template.Discrete, records []Record,
 	f func(record int, losses []float64)) error {
 	for from := 0; from < len(records); {
 		if err := ctx.Err(); err != nil {
@@ -129,7 +129,7 @@ func (s *promptSearch) eachExpectation(ctx context.Context, t *discrete.Template
 }
 
 // meanExpectations is the mean log probability of every token after the records of each label, (labels, V).
-func (s *promptSearch) meanExpectations(ctx context.Context, t *discrete.Template, records []Record) ([][]float64,
+func (s *promptSearch) meanExpectations(ctx context.Context, t *template.Discrete, records []Record) ([][]float64,
 	error) {
 	means := make([][]float64, len(s.verbalizer))
 	counts := make([]float64, len(means))
@@ -157,7 +157,7 @@ type wordTable struct {
 	rows   []map[int32]float64
 }
 
-func (s *promptSearch) expectations(ctx context.Context, t *discrete.Template, records []Record,
+func (s *promptSearch) expectations(ctx context.Context, t *template.Discrete, records []Record,
 	words []slotWord) (*wordTable, error) {
 	table := &wordTable{}
 	err := s.eachExpectation(ctx, t, records, func(record int, losses []float64) {

@@ -1,4 +1,4 @@
-package dataset
+package template
 
 import (
 	"errors"
@@ -10,16 +10,16 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// Template describes how the fields of a record become a text with virtual tokens. "[P*3] {question} [P*5] Answer:
+// Virtual describes how the fields of a record become a text with virtual tokens. "[P*3] {question} [P*5] Answer:
 // {answer}" is three virtual tokens, a field, five more, words and a last field, which is predicted. [P] is one
 // virtual token; blanks beside [P…] are dropped. Virtual token i of a template, from 0, has the id -1-i.
-type Template struct {
+type Virtual struct {
 	text  string
-	parts []templatePart
+	parts []virtualPart
 }
 
-// templatePart is one of a run of virtual tokens, a field, and words.
-type templatePart struct {
+// virtualPart is one of a run of virtual tokens, a field, and words.
+type virtualPart struct {
 	virtual     int
 	field, text string
 }
@@ -27,12 +27,12 @@ type templatePart struct {
 // maxVirtual is the most virtual tokens of a template.
 const maxVirtual = 1 << 16
 
-// ParseTemplate reads a template. Errors: brackets that are not closed, a template without virtual tokens or one that
+// ParseVirtual reads a template. Errors: brackets that are not closed, a template without virtual tokens or one that
 // does not end with a field.
-func ParseTemplate(text string) (*Template, error) {
-	t := &Template{text: text}
+func ParseVirtual(text string) (*Virtual, error) {
+	t := &Virtual{text: text}
 	for rest := text; rest != ""; {
-		part, n, err := nextPart(rest)
+		part, n, err := nextVirtualPart(rest)
 		if err != nil {
 			return nil, fmt.Errorf("template %q: %w", text, err)
 		}
@@ -49,15 +49,15 @@ func ParseTemplate(text string) (*Template, error) {
 	return t, nil
 }
 
-// nextPart reads the part that text begins with and its length.
-func nextPart(text string) (templatePart, int, error) {
+// nextVirtualPart reads the part that text begins with and its length.
+func nextVirtualPart(text string) (virtualPart, int, error) {
 	switch {
 	case text[0] == '{':
 		name, _, ok := strings.Cut(text[1:], "}")
 		if !ok || name == "" {
-			return templatePart{}, 0, errors.New("a { without the name of a field and }")
+			return virtualPart{}, 0, errors.New("a { without the name of a field and }")
 		}
-		return templatePart{field: name}, len(name) + 2, nil
+		return virtualPart{field: name}, len(name) + 2, nil
 	case virtualStart(text):
 		inside, _, ok := strings.Cut(text[2:], "]")
 		count, many := strings.CutPrefix(inside, "*")
@@ -66,15 +66,15 @@ func nextPart(text string) (templatePart, int, error) {
 			n, err = 1, nil
 		}
 		if !ok || err != nil || n < 1 || n > maxVirtual || !many && inside != "" {
-			return templatePart{}, 0, errors.New("[P must go on as [P] or, for more virtual tokens than one, [P*3]")
+			return virtualPart{}, 0, errors.New("[P must go on as [P] or, for more virtual tokens than one, [P*3]")
 		}
-		return templatePart{virtual: n}, len(inside) + 3, nil
+		return virtualPart{virtual: n}, len(inside) + 3, nil
 	}
 	end := 1
 	for end < len(text) && text[end] != '{' && !virtualStart(text[end:]) {
 		end++
 	}
-	return templatePart{text: text[:end]}, end, nil
+	return virtualPart{text: text[:end]}, end, nil
 }
 
 func virtualStart(text string) bool {
@@ -82,7 +82,7 @@ func virtualStart(text string) bool {
 }
 
 // trim drops blanks beside virtual tokens.
-func (t *Template) trim() {
+func (t *Virtual) trim() {
 	for i := range t.parts {
 		if i > 0 && t.parts[i-1].virtual > 0 {
 			t.parts[i].text = strings.TrimLeft(t.parts[i].text, " ")
@@ -91,13 +91,13 @@ func (t *Template) trim() {
 			t.parts[i].text = strings.TrimRight(t.parts[i].text, " ")
 		}
 	}
-	t.parts = slices.DeleteFunc(t.parts, func(p templatePart) bool { return p == templatePart{} })
+	t.parts = slices.DeleteFunc(t.parts, func(p virtualPart) bool { return p == virtualPart{} })
 }
 
-func (t *Template) String() string { return t.text }
+func (t *Virtual) String() string { return t.text }
 
 // Virtual is the number of virtual tokens.
-func (t *Template) Virtual() int {
+func (t *Virtual) Virtual() int {
 	n := 0
 	for _, p := range t.parts {
 		n += p.virtual
@@ -106,7 +106,7 @@ func (t *Template) Virtual() int {
 }
 
 // Fields are the names of the fields in order; the last one is predicted.
-func (t *Template) Fields() []string {
+func (t *Virtual) Fields() []string {
 	var names []string
 	for _, p := range t.parts {
 		if p.field != "" {
@@ -117,7 +117,7 @@ func (t *Template) Fields() []string {
 }
 
 // Render writes the template up to its last field, virtual token i as virtual(i) gives it and fields as field does.
-func (t *Template) Render(virtual func(i int) string, field func(name string) string) string {
+func (t *Virtual) Render(virtual func(i int) string, field func(name string) string) string {
 	var b strings.Builder
 	next := 0
 	for _, p := range t.parts[:len(t.parts)-1] {
@@ -135,7 +135,7 @@ func (t *Template) Render(virtual func(i int) string, field func(name string) st
 
 // Prompt is the ids of everything before the last field; value gives the text of a field. Words after virtual tokens
 // are tokenized as words after a control token are.
-func (t *Template) Prompt(tok *tokenizer.Tokenizer, special bool, value func(name string) (string, error)) ([]int32, error) {
+func (t *Virtual) Prompt(tok *tokenizer.Tokenizer, special bool, value func(name string) (string, error)) ([]int32, error) {
 	var ids []int32
 	var words strings.Builder
 	next := int32(-1)
@@ -164,43 +164,7 @@ func (t *Template) Prompt(tok *tokenizer.Tokenizer, special bool, value func(nam
 	return ids, nil
 }
 
-// continues says whether the predicted text continues words.
-func (t *Template) continues(prompt []int32) bool {
+// Continues says whether the predicted text continues words.
+func (t *Virtual) Continues(prompt []int32) bool {
 	return len(prompt) > 0 && prompt[len(prompt)-1] >= 0
-}
-
-// templateRecord adds a record with the template.
-func (l *loader) templateRecord(r record) error {
-	if err := l.needTokenizer(); err != nil {
-		return err
-	}
-	t, special := l.opt.Template, l.opt.Special.or(true)
-	fields := t.Fields()
-	completion, err := r.text(fields[len(fields)-1])
-	if err != nil || completion == "" {
-		return err
-	}
-	prompt, err := t.Prompt(l.tok, special, r.text)
-	if err != nil {
-		return err
-	}
-	encode := l.tok.Encode
-	if t.continues(prompt) {
-		encode = l.tok.EncodeContinuation
-	}
-	l.prompted(prompt, append(encode(completion, special), l.eos...))
-	return nil
-}
-
-// cutPrompt removes n tokens from the beginning of a prompt, but no virtual ones.
-func cutPrompt(prompt []int32, n int) []int32 {
-	out := make([]int32, 0, len(prompt))
-	for _, id := range prompt {
-		if id >= 0 && n > 0 {
-			n--
-			continue
-		}
-		out = append(out, id)
-	}
-	return out
 }

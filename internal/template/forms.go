@@ -1,4 +1,4 @@
-package discrete
+package template
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 // System is a system prompt for a chat with any model: the words of the template and the allowed answers,
 // nil where any text may be one.
-func (t *Template) System(answers []string) string {
+func (t *Discrete) System(answers []string) string {
 	lead, rest := t.cutLead()
 	var b strings.Builder
 	if lead != "" {
@@ -26,7 +26,7 @@ func (t *Template) System(answers []string) string {
 }
 
 // cutLead is the whole lines of fixed words before the first field, and the template from there to the answer.
-func (t *Template) cutLead() (lead, rest string) {
+func (t *Discrete) cutLead() (lead, rest string) {
 	plain := t.Literal()
 	parts := plain.parts[:len(plain.parts)-1]
 	if len(parts) > 0 && parts[0].kind == fixed {
@@ -47,7 +47,7 @@ func (t *Template) cutLead() (lead, rest string) {
 
 // Modelfile is an Ollama Modelfile: the model, and the template around the user's input. The first field is the user's
 // message; if there are more fields, the message is the whole prompt.
-func (t *Template) Modelfile(answers []string, model string) string {
+func (t *Discrete) Modelfile(answers []string, model string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "FROM %s\nTEMPLATE \"\"\"", model)
 	inputs := t.Inputs()

@@ -1,4 +1,4 @@
-package discrete
+package template
 
 import "strings"
 
@@ -14,12 +14,12 @@ type Rendered struct {
 type Span struct{ From, To int }
 
 // Render fills in fields as value gives them.
-func (t *Template) Render(value func(name string) string) Rendered {
+func (t *Discrete) Render(value func(name string) string) Rendered {
 	return t.render(value, func(words string) string { return words })
 }
 
 // render is Render with fixed words written as spell has them.
-func (t *Template) render(value, spell func(string) string) Rendered {
+func (t *Discrete) render(value, spell func(string) string) Rendered {
 	var r Rendered
 	var b strings.Builder
 	inputs := t.parts[:len(t.parts)-1]

@@ -1,4 +1,4 @@
-package discrete
+package template
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"unicode"
 )
 
-// Template describes how the fields of a record become a prompt: "{sentence} It was [slot][slot] {answer}" is a field,
+// Discrete describes how the fields of a record become a prompt: "{sentence} It was [slot][slot] {answer}" is a field,
 // fixed words, two slots for words to find, and a last field, whose text answers the prompt. [slot*3] is three slots;
 // [slot: truly great] is slots that have words already. {{ is a brace.
-type Template struct{ parts []part }
+type Discrete struct{ parts []part }
 
 // part is fixed words, a field or a slot.
 type part struct {
@@ -34,10 +34,10 @@ const MaxSlots = 256
 
 const slotStart = "[slot"
 
-// Parse reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end
+// ParseDiscrete reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end
 // with a field or has nothing before it.
-func Parse(text string) (*Template, error) {
-	t := &Template{}
+func ParseDiscrete(text string) (*Discrete, error) {
+	t := &Discrete{}
 	for rest := text; rest != ""; {
 		p, n, err := nextPart(rest)
 		if err != nil {
@@ -101,7 +101,7 @@ func slotPart(text string) (part, int, error) {
 }
 
 // add appends a part; fixed words side by side are one.
-func (t *Template) add(p part) {
+func (t *Discrete) add(p part) {
 	if n := len(t.parts); p.kind == fixed && n > 0 && t.parts[n-1].kind == fixed {
 		t.parts[n-1].text += p.text
 		return
@@ -110,7 +110,7 @@ func (t *Template) add(p part) {
 }
 
 // spaceSlots moves the blanks before a slot into its words; a slot without words gets its own.
-func (t *Template) spaceSlots() {
+func (t *Discrete) spaceSlots() {
 	for i := 1; i < len(t.parts); i++ {
 		before, p := &t.parts[i-1], &t.parts[i]
 		if p.kind != slot || before.kind != fixed {
@@ -126,7 +126,7 @@ func (t *Template) spaceSlots() {
 }
 
 // Slots is the number of slots; [slot: words] counts as one until Fill has split it.
-func (t *Template) Slots() int {
+func (t *Discrete) Slots() int {
 	n := 0
 	for _, p := range t.parts {
 		n += p.count
@@ -135,7 +135,7 @@ func (t *Template) Slots() int {
 }
 
 // Fields are the names of the fields in order, each once; the last one is the answer.
-func (t *Template) Fields() []string {
+func (t *Discrete) Fields() []string {
 	var names []string
 	for _, p := range t.parts[:len(t.parts)-1] {
 		if p.kind == field && !slices.Contains(names, p.text) {
@@ -146,14 +146,14 @@ func (t *Template) Fields() []string {
 }
 
 // Inputs are the names of the fields of the prompt, each once.
-func (t *Template) Inputs() []string { f := t.Fields(); return f[:len(f)-1] }
+func (t *Discrete) Inputs() []string { f := t.Fields(); return f[:len(f)-1] }
 
 // Answer is the name of the field that answers the prompt.
-func (t *Template) Answer() string { return t.parts[len(t.parts)-1].text }
+func (t *Discrete) Answer() string { return t.parts[len(t.parts)-1].text }
 
 // Fill gives every slot a word of its own: split cuts the words in a slot, and an empty one has the word "".
-func (t *Template) Fill(split func(words string) ([]string, error)) (*Template, error) {
-	out := &Template{}
+func (t *Discrete) Fill(split func(words string) ([]string, error)) (*Discrete, error) {
+	out := &Discrete{}
 	for _, p := range t.parts {
 		words := make([]string, p.count)
 		if p.kind == slot && p.text != "" {
@@ -174,7 +174,7 @@ func (t *Template) Fill(split func(words string) ([]string, error)) (*Template, 
 }
 
 // Words are the words in the slots of a filled template, in order.
-func (t *Template) Words() []string {
+func (t *Discrete) Words() []string {
 	var words []string
 	for _, p := range t.parts {
 		if p.kind == slot {
@@ -185,8 +185,8 @@ func (t *Template) Words() []string {
 }
 
 // With is a filled template with other words in its slots; nil removes the slots.
-func (t *Template) With(words []string) *Template {
-	out, next := &Template{}, 0
+func (t *Discrete) With(words []string) *Discrete {
+	out, next := &Discrete{}, 0
 	for _, p := range t.parts {
 		if p.kind != slot {
 			out.parts = append(out.parts, p)
@@ -202,8 +202,8 @@ func (t *Template) With(words []string) *Template {
 }
 
 // Literal is the template with the words of its slots as fixed words.
-func (t *Template) Literal() *Template {
-	out := &Template{}
+func (t *Discrete) Literal() *Discrete {
+	out := &Discrete{}
 	for i, p := range t.parts {
 		if p.kind == slot {
 			p = part{kind: fixed, text: t.slotText(i, p.text)}
@@ -217,15 +217,15 @@ func (t *Template) Literal() *Template {
 
 // slotText is the word of slot part i as it stands in a text: without a blank of its own at the beginning and on a new
 // line.
-func (t *Template) slotText(i int, word string) string {
+func (t *Discrete) slotText(i int, word string) string {
 	if i > 0 && (t.parts[i-1].kind != fixed || !strings.HasSuffix(t.parts[i-1].text, "\n")) {
 		return word
 	}
 	return strings.TrimLeft(word, " ")
 }
 
-// String is the template as Parse reads it.
-func (t *Template) String() string {
+// String is the template as ParseDiscrete reads it.
+func (t *Discrete) String() string {
 	var b strings.Builder
 	for _, p := range t.parts {
 		switch {
@@ -258,8 +258,8 @@ func IsWord(token string) bool {
 }
 
 // WithoutEmpty is the template without the slots that have no word.
-func (t *Template) WithoutEmpty() *Template {
-	out := &Template{}
+func (t *Discrete) WithoutEmpty() *Discrete {
+	out := &Discrete{}
 	for _, p := range t.parts {
 		if p.kind != slot || p.text != "" {
 			out.parts = append(out.parts, p)

@@ -1,4 +1,4 @@
-package discrete
+package template
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-func parse(t *testing.T, text string) *Template {
+func parse(t *testing.T, text string) *Discrete {
 	t.Helper()
-	template, err := Parse(text)
+	template, err := ParseDiscrete(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestBadTemplates(t *testing.T) {
 		"{a}[slot*200][slot*99]{b}": "299 slots, expected at most 256",
 		"{b}":                       "nothing stands before {b}",
 	} {
-		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseDiscrete(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q in it", text, err, want)
 		}
 	}
@@ -151,16 +151,16 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
+func FuzzParseDiscrete(f *testing.F) {
 	for _, text := range []string{"{a} It was [slot][slot] {b}", "[slot*3]{{ {a}\n[slot: x y] {b}", "{a}[slot"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		template, err := Parse(text)
+		template, err := ParseDiscrete(text)
 		if err != nil {
 			return
 		}
-		again, err := Parse(template.String())
+		again, err := ParseDiscrete(template.String())
 		if err != nil {
 			t.Fatalf("%q becomes %q: %v", text, template.String(), err)
 		}
