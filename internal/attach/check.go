@@ -9,15 +9,7 @@ import (
 )
 
 // Heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
-func (a *Adapter) Heads() int {
-	if m, ok := a.Method.(classifying); ok {
-		return m.Classes()
-	}
-	return 0
-}
-
-// classifying is a method that may have a head of its own; classes is the number of its labels, 0 without one.
-type classifying interface{ Classes() int }
+func (a *Adapter) Heads() int { return a.Method.Traits().Classes }
 
 // Classifies reports whether the adapter has a head of its own, which takes the place of the base's.
 func (a *Adapter) Classifies() bool { return a.Heads() > 0 }

@@ -90,18 +90,12 @@ func (b *Base) withCodes(all []*requant.Blocks) (linears []*model.Linear, blocks
 	return linears, blocks
 }
 
-// masterSettings are settings of a method that can start from master weights; MasterIdentity is their identity, or "".
-type masterSettings interface{ MasterIdentity() string }
-
 // masterIdentity is that of the master weights that an adapter starts from, "" where there are none.
 func (a *Adapter) masterIdentity() string {
-	if s, ok := a.Config.Settings.(masterSettings); ok {
-		return s.MasterIdentity()
-	}
 	if a.Config.Quantized != nil {
 		return a.Config.Quantized.Master
 	}
-	return ""
+	return a.Method.Traits().Master
 }
 
 // findMaster opens the master weights that an adapter needs where it was trained with them, unless others are open.

@@ -5,13 +5,10 @@ import (
 	"strings"
 )
 
-// groupMethod is a method that requantizes blocks itself, and needs gradients that are summed over groups of weights.
-type groupMethod interface{ SumsGroups() }
-
 // RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and what is made of the
 // largest matrix at a time.
 func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
-	_, own := a.Method.(groupMethod)
+	own := a.Method.Traits().SumsGroups
 	if !own && a.Config.Quantized == nil {
 		return 0
 	}

@@ -60,6 +60,19 @@ type Method interface {
 	Bind(b *Base, values, grads []Param, strength float64) (Attachment, error)
 	// Permuted lists the tensors whose rows follow rows that the base stores permuted.
 	Permuted(b *Base) ([]Permutation, error)
+	// Traits are what else the method is.
+	Traits() Traits
+}
+
+// Traits are what some methods are, whatever the base. The zero value is a method that is none of it.
+type Traits struct {
+	VirtualTokens int    // positions that it takes before a text: of virtual tokens, or of a prefix
+	Classes       int    // labels of a head of its own, which takes the place of the base's
+	SumsGroups    bool   // it requantizes blocks itself, by gradients that are summed over groups of weights
+	Master        string // identity of the master weights that its codes are rounded from
+	// Collapse is set where a method is trained in another form than it is used in, such as by an encoder of virtual
+	// tokens: it gives the tensors of the form that stays, or nil where the adapter has that form already.
+	Collapse func(b *Base, params []Param) ([]Param, error)
 }
 
 // Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of

@@ -138,6 +138,9 @@ func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear
 	return found, nil
 }
 
+// Traits are none.
+func (o *OnLinears) Traits() Traits { return Traits{} }
+
 // Permuted lists the tensors whose rows follow rows that the base stores permuted.
 func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
 	heads := map[string]int{}

@@ -4,21 +4,9 @@ import (
 	"fmt"
 )
 
-// virtualMethod is a method that adds virtual tokens or a prefix.
-type virtualMethod interface {
-	Method
-	// VirtualTokens is the number of positions that it takes before a text.
-	VirtualTokens() int
-}
-
 // VirtualTokens is the number of positions that the adapter takes beside those of the text: of virtual tokens, or of
 // keys and values before every layer's attention.
-func (a *Adapter) VirtualTokens() int {
-	if m, ok := a.Method.(virtualMethod); ok {
-		return m.VirtualTokens()
-	}
-	return 0
-}
+func (a *Adapter) VirtualTokens() int { return a.Method.Traits().VirtualTokens }
 
 // CheckStrength refuses what virtual tokens cannot do: work a little.
 func CheckStrength(strength float64) error {
@@ -28,20 +16,13 @@ func CheckStrength(strength float64) error {
 	return nil
 }
 
-// collapsing is a method that is trained in another form than it is used in: the encoder of its virtual tokens is of no
-// more use once what it gives is known.
-type collapsing interface {
-	// Collapse is the tensors of the form that stays; nil says that the adapter has it.
-	Collapse(b *Base, params []Param) ([]Param, error)
-}
-
 // Collapse leaves only what an adapter is used by, once its training is over.
 func (a *Adapter) Collapse(b *Base) error {
-	m, ok := a.Method.(collapsing)
-	if !ok {
+	collapse := a.Method.Traits().Collapse
+	if collapse == nil {
 		return nil
 	}
-	params, err := m.Collapse(b, a.Tensors)
+	params, err := collapse(b, a.Tensors)
 	if err != nil || params == nil {
 		return err
 	}

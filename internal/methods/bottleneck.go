@@ -277,6 +277,8 @@ func findBottleneck(index map[string]int, at BottleneckPlace) bottleneckParams {
 	}
 }
 
+func (m *BottleneckMethod) Traits() attach.Traits { return attach.Traits{} }
+
 func (m *BottleneckMethod) Describe() string {
 	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
 }

@@ -233,6 +233,8 @@ func (p *LoRAModule) checkRest(params []attach.Param) error {
 	return nil
 }
 
+func (m *LoRA) Traits() attach.Traits { return attach.Traits{Collapse: m.collapse} }
+
 func (m *LoRA) Describe() string {
 	name := "LoRA"
 	switch {

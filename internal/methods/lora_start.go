@@ -148,8 +148,8 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 	return nil
 }
 
-// Collapse makes a plain LoRA of twice the rank of one that started apart.
-func (m *LoRA) Collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
+// collapse makes a plain LoRA of twice the rank of one that started apart.
+func (m *LoRA) collapse(_ *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	c := m.Config
 	if !StartsApart(c.Init) {
 		return nil, nil

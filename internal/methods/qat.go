@@ -43,8 +43,6 @@ func (s *QATSettings) Check() error {
 	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-func (s *QATSettings) MasterIdentity() string { return s.Master }
-
 // autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
 // (docs/quantization-aware.md).
 func autoChannels(t gguf.Type) []string {
@@ -282,7 +280,9 @@ func (mod *qatModule) take(params []attach.Param, i int, channel, which string) 
 	return nil
 }
 
-func (m *qat) SumsGroups() {}
+func (m *qat) Traits() attach.Traits {
+	return attach.Traits{SumsGroups: true, Master: m.settings.Master}
+}
 
 func (m *qat) Describe() string {
 	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))

@@ -241,9 +241,9 @@ func (m *prefixTuning) has(name string) bool {
 	return ok
 }
 
-func (m *prefixTuning) VirtualTokens() int { return m.Tokens }
-
-func (m *prefixTuning) Classes() int { return m.labels }
+func (m *prefixTuning) Traits() attach.Traits {
+	return attach.Traits{VirtualTokens: m.Tokens, Classes: m.labels, Collapse: m.collapse}
+}
 
 // SuggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
 // learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.
@@ -313,8 +313,8 @@ func (m *prefixTuning) encoder(values, grads []attach.Param) func(t *autograd.Ta
 	}
 }
 
-// Collapse leaves the keys and values alone.
-func (m *prefixTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
+// collapse leaves the keys and values alone.
+func (m *prefixTuning) collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	if m.has(PromptTensor) {
 		return nil, nil
 	}

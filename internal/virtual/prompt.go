@@ -144,7 +144,7 @@ func (m *promptTuning) Describe() string {
 	return fmt.Sprintf("%d virtual tokens before the input", m.Tokens)
 }
 
-func (m *promptTuning) VirtualTokens() int { return m.Tokens }
+func (m *promptTuning) Traits() attach.Traits { return attach.Traits{VirtualTokens: m.Tokens} }
 
 // SuggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end within
 // 0.02 of the best loss, and 0.06 0.16 above.
