@@ -38,7 +38,7 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if !ok {
 		return nil, fmt.Errorf("the file has no vocabulary (no string %s)", keyModel)
 	}
-	build := map[string]func(*Tokenizer, *gguf.Metadata) error{"llama": buildLlama, "gpt2": buildGPT2}[kind]
+	build := map[string]func(*Tokenizer, *gguf.Metadata) error{SentencePiece: buildLlama, ByteLevel: buildGPT2}[kind]
 	if build == nil {
 		return nil, fmt.Errorf("%s is %q%s; llama and gpt2 are supported", keyModel, kind, kindNote(kind))
 	}

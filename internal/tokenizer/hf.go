@@ -148,7 +148,7 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{kind: "llama", vocab: v}
+	t := &Tokenizer{kind: SentencePiece, vocab: v}
 	b := &bpe{vocab: v, merges: make(map[uint64]merge, len(f.Model.Merges)), raw: true, ignoreMerges: f.Model.IgnoreMerges}
 	for i, m := range f.Model.Merges {
 		if err := b.add(i, m.left, m.right); err != nil {

@@ -148,7 +148,13 @@ func (t *Tokenizer) join(ids, word []int32) []int32 {
 	return append(ids, word...)
 }
 
-// Kind is the kind of vocabulary as tokenizer.ggml.model names it: "llama" or "gpt2".
+// Kinds of vocabularies, as tokenizer.ggml.model names them.
+const (
+	SentencePiece = "llama" // BPE as SentencePiece does it, with scores
+	ByteLevel     = "gpt2"  // BPE over bytes, with merges
+)
+
+// Kind is the kind of vocabulary: SentencePiece or ByteLevel.
 func (t *Tokenizer) Kind() string { return t.kind }
 
 // Size is the number of tokens.

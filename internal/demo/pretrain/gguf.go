@@ -6,31 +6,33 @@ import (
 	"io"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/demo/vocab"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/quant"
 )
 
 // metadata describes a model of the recipe that has not been trained: architecture and vocabulary.
 func (r *Recipe) metadata(v *vocab.Vocabulary) (*gguf.Metadata, error) {
 	m := &setter{meta: &gguf.Metadata{}}
-	m.set("general.architecture", "llama")
+	m.set("general.architecture", arch.Llama)
 	m.set("general.type", "model")
 	m.set("general.name", "Valley Tales")
 	m.set("general.description",
 		"A small model of the tales of one little valley, made by peftconv from text that it writes itself.")
 	m.set("general.license", "apache-2.0")
 	m.set("general.languages", []string{"en"})
-	m.set("llama.block_count", uint32(r.Layers))
-	m.set("llama.context_length", uint32(r.Context))
-	m.set("llama.embedding_length", uint32(r.Width))
-	m.set("llama.feed_forward_length", uint32(r.FFN))
-	m.set("llama.attention.head_count", uint32(r.QueryHeads))
-	m.set("llama.attention.head_count_kv", uint32(r.KeyHeads))
-	m.set("llama.attention.layer_norm_rms_epsilon", r.NormEps)
-	m.set("llama.rope.dimension_count", uint32(r.Width/r.QueryHeads))
-	m.set("llama.rope.freq_base", r.RopeBase)
-	m.set("llama.vocab_size", uint32(len(v.Tokens)))
-	m.set("tokenizer.ggml.model", "llama")
+	m.set(arch.Llama+".block_count", uint32(r.Layers))
+	m.set(arch.Llama+".context_length", uint32(r.Context))
+	m.set(arch.Llama+".embedding_length", uint32(r.Width))
+	m.set(arch.Llama+".feed_forward_length", uint32(r.FFN))
+	m.set(arch.Llama+".attention.head_count", uint32(r.QueryHeads))
+	m.set(arch.Llama+".attention.head_count_kv", uint32(r.KeyHeads))
+	m.set(arch.Llama+".attention.layer_norm_rms_epsilon", r.NormEps)
+	m.set(arch.Llama+".rope.dimension_count", uint32(r.Width/r.QueryHeads))
+	m.set(arch.Llama+".rope.freq_base", r.RopeBase)
+	m.set(arch.Llama+".vocab_size", uint32(len(v.Tokens)))
+	m.set("tokenizer.ggml.model", tokenizer.SentencePiece)
 	m.set("tokenizer.ggml.pre", "default")
 	m.set("tokenizer.ggml.tokens", v.Tokens)
 	m.set("tokenizer.ggml.scores", v.Scores)
