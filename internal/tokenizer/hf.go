@@ -293,7 +293,7 @@ func (f *hfFile) preTokenizers(t *Tokenizer, b *bpe) error {
 		}
 		switch p.Type {
 		case "ByteLevel":
-			b.raw, t.kind = false, "gpt2"
+			b.raw, t.kind = false, ByteLevel
 			t.addSpacePrefix, t.unlessSpace = p.AddPrefixSpace, true
 			if p.UseRegex == nil || *p.UseRegex {
 				stages = append(stages, gpt2Words)
