@@ -169,7 +169,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	return c.Check()
 }
 
-// FieldError says in plain words which field has a value of the wrong kind.
+// FieldError says which field has a value of the wrong kind.
 func FieldError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {

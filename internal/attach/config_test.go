@@ -102,7 +102,7 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// TestConfigTaken reads values that mean nothing or the same as the default.
+// TestConfigTaken reads values without a meaning or equal to the default.
 func TestConfigTaken(t *testing.T) {
 	for _, field := range []string{
 		`"use_dora": false`, `"eva_config": null`, `"loftq_config": {}`, `"use_miracle": false`, `"layers_pattern": "layers"`,

@@ -54,8 +54,8 @@ func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	return b.Master.Identity(linears)
 }
 
-// AttachMaster gives those of some blocks whose codes are rounded the master weights of their linear maps, which must be
-// the ones that were trained with.
+// AttachMaster sets the master weights of those blocks whose codes are rounded. They must be the ones that training
+// used.
 func (b *Base) AttachMaster(identity string, blocks []*requant.Blocks) error {
 	linears, blocks := b.withCodes(blocks)
 	found, err := b.Master.Identity(linears)

@@ -8,8 +8,8 @@ import (
 // groupMethod is a method that requantizes blocks itself, and needs gradients that are summed over groups of weights.
 type groupMethod interface{ SumsGroups() }
 
-// RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and what is made of the
-// largest matrix at a time.
+// RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and buffers for the
+// largest matrix.
 func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	_, own := a.Method.(groupMethod)
 	if !own && a.Config.Quantized == nil {

@@ -167,15 +167,15 @@ func (m *LinearModule) RowLeaf(values, grads []Param, part string) *autograd.Ten
 
 // TimesSuggested is a multiple of what a LoRA starts with, in two digits.
 func TimesSuggested(b *Base, factor float64) float64 {
-	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // reads what was written
+	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // cannot fail
 	return lr
 }
 
-// LinearSite is a method at work on one linear map.
+// LinearSite is a method bound to one linear map.
 type LinearSite interface {
 	// Change is what the site does to the weight.
 	Change() Change
-	// Apply gets the input and the product of the linear map and gives what goes on, before the bias.
+	// Apply returns the output before the bias, given the input and the product of the linear map.
 	Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor
 }
 

@@ -33,7 +33,7 @@ func (q *Quantized) Check() error {
 		if _, err := ParseChannels(q.Channels); err != nil {
 			return err
 		}
-		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
+		return fmt.Errorf("the channels %s are for plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
 	}
 	return CheckDither(q.Dither)
 }
@@ -71,7 +71,7 @@ func (c *Config) SameQuantized(saved string) error {
 // TrainQuantized makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
 // it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's blocks;
 // gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
-// say why a method cannot be trained so, and which weight has nothing to move.
+// say why a method cannot be trained so, and which weight has nothing to change.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	q := &Quantized{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if q.Channels == "" {
@@ -130,10 +130,10 @@ func newQuantized(b *Base, inner Attachment, q *Quantized, trained bool) (Attach
 	return at, nil
 }
 
-// onlyLinears reports an attachment that does something else than change linear maps of layers.
+// onlyLinears reports an attachment that changes more than linear maps of layers.
 func onlyLinears(b *Base, e *Effect) error {
 	if e.Dropout {
-		return errors.New("dropout takes inputs from a change that is part of the weights here: leave it out")
+		return errors.New("dropout is not possible where the change is part of the weights: leave it out")
 	}
 	var changes map[*model.Linear]Change
 	if e.Changes != nil {
@@ -143,7 +143,7 @@ func onlyLinears(b *Base, e *Effect) error {
 	case len(changes) == 0 && e.Vectors != nil:
 		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no quantization-aware training")
 	case len(changes) == 0:
-		return errors.New("the method changes no weight, so that there is nothing to merge: it works beside the base as it is")
+		return errors.New("the method changes no weight, so that there is nothing to merge")
 	}
 	linears := b.Model.Linears()
 	for l := range changes {
@@ -157,7 +157,7 @@ func onlyLinears(b *Base, e *Effect) error {
 	return nil
 }
 
-// channelOf is what of a weight's blocks takes up a change.
+// channelOf is the part of a weight's blocks that stores a change.
 func (q *Quantized) channelOf(l *model.Linear, c *Change) (string, error) {
 	rows := c.ScalesRows()
 	t := l.W.Type

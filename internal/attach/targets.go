@@ -70,7 +70,7 @@ func ChooseModules(b *Base, targets []string, layers string, fallback ...string)
 	return SelectTargets(b, targets, in)
 }
 
-// ChooseLinears is ChooseModules for what works on the linear maps of the layers alone: the embedding table and the output
+// ChooseLinears is ChooseModules for methods on the linear maps of the layers alone: the embedding table and the output
 // head are errors.
 func ChooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
 	chosen, err := ChooseModules(b, targets, layers, fallback...)

@@ -20,7 +20,7 @@ func (a *Adapter) VirtualTokens() int {
 	return 0
 }
 
-// CheckStrength refuses what virtual tokens cannot do: work a little.
+// CheckStrength refuses a strength other than 1, which virtual tokens cannot have.
 func CheckStrength(strength float64) error {
 	if strength != 1 {
 		return fmt.Errorf("adapter: the effect of virtual tokens cannot be scaled by %g, only be there or not", strength)
@@ -28,14 +28,14 @@ func CheckStrength(strength float64) error {
 	return nil
 }
 
-// collapsing is a method that is trained in another form than it is used in: the encoder of its virtual tokens is of no
-// more use once what it gives is known.
+// collapsing is a method that is trained in another form than it is used in: the encoder of its virtual tokens is not
+// needed once its outputs are known.
 type collapsing interface {
-	// Collapse is the tensors of the form that stays; nil says that the adapter has it.
+	// Collapse is the tensors of the final form; nil says that the adapter already has it.
 	Collapse(b *Base, params []Param) ([]Param, error)
 }
 
-// Collapse leaves only what an adapter is used by, once its training is over.
+// Collapse leaves only the tensors that a trained adapter needs.
 func (a *Adapter) Collapse(b *Base) error {
 	m, ok := a.Method.(collapsing)
 	if !ok {

@@ -96,7 +96,7 @@ type AdaLoRASettings struct {
 	Beta2      float64           `json:"beta2"`
 	Orthogonal float64           `json:"orth_reg_weight"`
 	Total      *int              `json:"total_step"`
-	Ranks      map[string][]bool `json:"rank_pattern"` // which of the first ranks a module has kept; nil: all
+	Ranks      map[string][]bool `json:"rank_pattern"` // which of its initial ranks a module has kept; nil: all
 	Alpha      float64           `json:"lora_alpha"`
 	Dropout    float64           `json:"lora_dropout"`
 	Bias       string            `json:"bias"`
@@ -180,8 +180,8 @@ func adaloraFamily() *attach.Family {
 	}
 }
 
-// AdaLoRA is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks go, in the course of the
-// training, to the weights where they matter most.
+// AdaLoRA is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks are
+// allocated during training to the weights where they matter most.
 type AdaLoRA struct {
 	attach.OnLinears
 	settings *AdaLoRASettings
@@ -253,7 +253,7 @@ func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	return at, nil
 }
 
-// adaloraAttachment is an AdaLoRA at work.
+// adaloraAttachment is an AdaLoRA bound to a base.
 type adaloraAttachment struct {
 	attach.LinearSites
 	Settings  *AdaLoRASettings

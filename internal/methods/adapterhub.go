@@ -193,8 +193,8 @@ func (h *hubBottleneck) refuse() error {
 	return nil
 }
 
-// readHub makes an adapter of an AdapterHub directory's file and configuration. What the adapter is called there is
-// forgotten.
+// readHub makes an adapter of an AdapterHub directory's file and configuration. The adapter's name there is
+// not kept.
 func readHub(f *safetensors.File, config []byte) (*attach.Adapter, error) {
 	shapes, stored := map[string][]int{}, map[string]string{}
 	var layers []int

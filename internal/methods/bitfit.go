@@ -98,7 +98,7 @@ func (m *bitFit) Bind(b *attach.Base, values, grads []attach.Param, strength flo
 	return at, nil
 }
 
-// biasAttachment is trained biases at work.
+// biasAttachment is trained biases bound to a base.
 type biasAttachment struct {
 	attach.Plain
 	strength float32
@@ -106,7 +106,7 @@ type biasAttachment struct {
 	biases   map[*model.Linear]*autograd.Tensor // (1, out)
 }
 
-// Linear adds the trained bias less the base's, which is still to come.
+// Linear adds the trained bias less the base's, which is added later.
 func (at *biasAttachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
 	if bias := at.biases[l]; bias != nil {
 		return t.AddRow(y, bias, at.strength, l.Bias)

@@ -159,7 +159,7 @@ const (
 	adapterNorm = "adapter_norm_before"
 )
 
-// BottleneckPlace is where one adapter stands.
+// BottleneckPlace is where one adapter is.
 type BottleneckPlace struct {
 	Layer int
 	Part  model.Part
@@ -310,7 +310,7 @@ func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, st
 	return at, nil
 }
 
-// bottleneckAttachment is bottleneck adapters at work.
+// bottleneckAttachment is bottleneck adapters bound to a base.
 type bottleneckAttachment struct {
 	attach.Plain
 	settings *BottleneckSettings
@@ -322,7 +322,7 @@ type bottleneckAttachment struct {
 // bottleneckSite is the tensors of one adapter.
 type bottleneckSite struct{ norm, gate, down, downBias, up, upBias *autograd.Tensor }
 
-// Part adds what a serial-houlsby or parallel adapter makes to what a part makes.
+// Part adds the output of a serial-houlsby or parallel adapter to that of a part.
 func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
 	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 {
@@ -339,7 +339,7 @@ func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.P
 	return at.add(t, site, x, y)
 }
 
-// Stream adds what a serial-pfeiffer adapter makes of the stream to it.
+// Stream adds the output of a serial-pfeiffer adapter to the stream.
 func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
 	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 || at.settings.Placement != method.SerialPfeiffer {

@@ -39,7 +39,7 @@ func rowNorms(l *model.Linear) []float32 {
 	return norms
 }
 
-// update makes the norms of the present values, without the sum of weight and product at any time:
+// update computes the norms of the present values, without forming the sum of weight and product:
 // ‖W + s·B·A‖² = ‖W‖² + 2s·⟨B, W·Aᵀ⟩ + s²·⟨B, B·(A·Aᵀ)⟩, row by row.
 func (d *doraSite) update(s *loraSite) {
 	r, out, in := s.a.Rows, s.b.Rows, s.a.Cols

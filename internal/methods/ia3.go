@@ -156,7 +156,7 @@ func (m *ia3) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	return at, nil
 }
 
-// ia3Attachment is an (IA)³ adapter at work.
+// ia3Attachment is an (IA)³ adapter bound to a base.
 type ia3Attachment struct {
 	attach.Plain
 	base     *attach.Base
@@ -173,7 +173,7 @@ func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matri
 	return x
 }
 
-// Linear scales the output, the bias that is still to come with it.
+// Linear scales the output, including the bias, which is added later.
 func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
 	if vector := at.outputs[l]; vector != nil {
 		return t.ScaleColumns(y, vector, at.strength, l.Bias)

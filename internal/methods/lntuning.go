@@ -141,7 +141,7 @@ func (m *lnTuning) Bind(b *attach.Base, values, grads []attach.Param, strength f
 	return at, nil
 }
 
-// lnAttachment is trained norms at work.
+// lnAttachment is trained norms bound to a base.
 type lnAttachment struct {
 	attach.Plain
 	strength float32
@@ -163,7 +163,7 @@ func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor
 	return autograd.NewConst(1, len(sum), sum)
 }
 
-// change is strength times what training has made of a weight's difference.
+// change is strength times the trained difference of a weight.
 func (at *lnAttachment) change(n *model.Norm) []float32 {
 	change := slices.Clone(at.weights[n].Data)
 	kernels.Axpy(-1, n.W.Data, change)

@@ -35,12 +35,12 @@ func loraConfig(opt *method.LoRA) (attach.Config, error) {
 		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(method.Inits, ", "))
 	}
 	if c.DoRA && StartsApart(c.Init) {
-		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
+		return c, fmt.Errorf("init %s cannot be combined with DoRA, whose magnitudes are those of the whole weight", c.Init)
 	}
 	return c, c.Check()
 }
 
-// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
+// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ compensates the base's rounding. The start of each
 // matrix depends on the seed and its name alone, not on which other modules are chosen.
 func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	c, err := loraConfig(&opt)
@@ -309,7 +309,7 @@ func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	return at, err
 }
 
-// loraAttachment is a LoRA at work.
+// loraAttachment is a LoRA bound to a base.
 type loraAttachment struct {
 	attach.Plain
 	sites       map[*model.Linear]*loraSite
@@ -363,7 +363,7 @@ func (at *loraAttachment) Effect() attach.Effect {
 	}
 }
 
-// stepped makes what follows from the values: DoRA's norms.
+// stepped updates what depends on the values: DoRA's norms.
 func (at *loraAttachment) stepped(int, int) {
 	for _, s := range at.sites {
 		if s.dora != nil {
@@ -372,7 +372,7 @@ func (at *loraAttachment) stepped(int, int) {
 	}
 }
 
-// Beside is the pair of a linear map that nothing else is done with.
+// Beside is the pair of a linear map where nothing else changes it.
 func (at *loraAttachment) Beside(l *model.Linear) autograd.LowRank {
 	site, ok := at.sites[l]
 	if !ok || site.strength == 0 || site.dora != nil || at.training && at.dropout > 0 {
@@ -462,7 +462,7 @@ func (s *loraSite) change() attach.Change {
 	return c
 }
 
-// addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
+// addRows is dst += strength·scale·B[r0:r1]·A, or the variant's change.
 func (s *loraSite) addRows(dst []float32, r0, r1 int) {
 	switch scale := s.scale * s.strength; {
 	case s.dora != nil:
@@ -477,14 +477,14 @@ func (s *loraSite) addRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// factors are those of a pair that is nothing but a product.
+// factors are those of a plain pair.
 func (s *loraSite) factors() (a, b []float32, rank int) {
 	b = slices.Clone(s.b.Data)
 	kernels.Scale(s.scale*s.strength, b)
 	return s.a.Data, b, s.a.Rows
 }
 
-// addApart adds the pair less what it started from, each summed by itself: where they are the same nothing is added.
+// addApart adds the pair less what it started from, each summed separately: where they are equal nothing is added.
 func (s *loraSite) addApart(dst []float32, r0, r1 int) {
 	cols, scale := s.a.Cols, s.scale*s.strength
 	now, start := make([]float32, cols), make([]float32, cols)

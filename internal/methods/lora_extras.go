@@ -251,7 +251,7 @@ func blended(x *autograd.Tensor, base quant.Matrix, strength float32) *autograd.
 	return autograd.NewConst(x.Rows, x.Cols, sum)
 }
 
-// loraExtrasAttachment is what is trained beside the pairs, at work.
+// loraExtrasAttachment is what is trained beside the pairs, bound to a base.
 type loraExtrasAttachment struct {
 	attach.Plain
 	base                *attach.Base
@@ -400,7 +400,7 @@ func (d *tokensChange) addRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// unmergeable says why an adapter cannot become part of the weights although it has changes of them.
+// unmergeable says why an adapter cannot become part of the weights although it changes them.
 func (at *loraAttachment) unmergeable() error {
 	if at.extras.base.Model.Spec.Tied && (at.embed != nil || at.extras.embed != nil) {
 		return errors.New("the adapter changes the embedding table alone, but in this base it is the output head too")

@@ -19,9 +19,9 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
-// less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
-// product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
+// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The pair cannot be
+// subtracted from the base, as PEFT does: it is frozen. So the initial pair is kept and subtracted in every product;
+// the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
 func StartsApart(init string) bool { return init == method.InitPiSSA || init == method.InitOLoRA }
 
 // startLoRA fills the A matrix of a pair that starts at zero.
@@ -102,13 +102,13 @@ func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 	return a, b
 }
 
-// loftQ starts pairs at what the base's rounding took from the original weights.
+// loftQ starts pairs at the original weights less the base's: the rounding errors.
 func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, starts map[string][]float32) error {
 	switch {
 	case opt.Original == "":
 		return errors.New("init loftq needs the model that the base was quantized from")
 	case c.DoRA:
-		return errors.New("init loftq does not go together with DoRA")
+		return errors.New("init loftq cannot be combined with DoRA")
 	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}

@@ -43,7 +43,7 @@ func (s *lycorisSettings) Check() error {
 	return errors.Join(attach.CheckPatterns(s.RankPattern), attach.CheckPatterns(s.AlphaPattern), s.CheckModules())
 }
 
-// setSize puts a rank and an alpha in; zero is 8, and twice the rank.
+// setSize sets rank and alpha; zero is 8, and twice the rank.
 func (s *lycorisSettings) setSize(rank int, alpha float64) {
 	s.Rank, s.Alpha = rank, alpha
 	if rank == 0 {

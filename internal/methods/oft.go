@@ -75,7 +75,7 @@ func (s *OFTSettings) Coefficients() []float32 {
 	return c
 }
 
-// Split is how many blocks of which size a weight with so many inputs has.
+// Split is the number and the size of the blocks of a weight with that many inputs.
 func (s *OFTSettings) Split(in int) (count, size int) {
 	if s.BlockSize != 0 {
 		size = nearestDivisor(in, s.BlockSize)
@@ -103,7 +103,7 @@ func nearestDivisor(n, want int) int {
 	return high
 }
 
-// shape is that of the tensor of a weight with so many inputs.
+// shape is that of the tensor of a weight with that many inputs.
 func (s *OFTSettings) shape(in int) []int {
 	count, size := s.Split(in)
 	if s.Share {
@@ -112,7 +112,7 @@ func (s *OFTSettings) shape(in int) []int {
 	return []int{count, size * (size - 1) / 2}
 }
 
-// NewOFT makes an OFT adapter that changes nothing yet: it rotates by no angle.
+// NewOFT makes an OFT adapter that changes nothing yet: all angles are 0.
 func NewOFT(b *attach.Base, opt method.OFT) (*attach.Adapter, error) {
 	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
@@ -197,7 +197,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	return at, nil
 }
 
-// oftAttachment is an OFT at work.
+// oftAttachment is an OFT bound to a base.
 type oftAttachment struct {
 	attach.Plain
 	settings *OFTSettings
@@ -222,7 +222,7 @@ func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matri
 	return x
 }
 
-// stepped keeps constrained blocks where they may be.
+// stepped keeps constrained blocks within their limit.
 func (at *oftAttachment) stepped(int, int) {
 	if !at.settings.Constrained {
 		return
@@ -301,7 +301,7 @@ func cayleyTransform(q []float32, n int) []float32 {
 	}
 	r, err := linalg.Solve(plus, minus, n, n)
 	if err != nil {
-		panic("peft: an OFT whose values are not finite")
+		panic("methods: an OFT whose values are not finite")
 	}
 	out := make([]float32, n*n)
 	for i, v := range r {

@@ -45,7 +45,7 @@ func (s *QATSettings) Check() error {
 
 func (s *QATSettings) MasterIdentity() string { return s.Master }
 
-// autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
+// autoChannels are the channels that keep most of a LoRA's gain in weights of a type, as measured
 // (docs/quantization-aware.md).
 func autoChannels(t gguf.Type) []string {
 	switch {
@@ -58,7 +58,7 @@ func autoChannels(t gguf.Type) []string {
 }
 
 // NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
-// weights that were trained with. A weight whose type has none of the channels is an error.
+// weights that training used. A weight whose type has none of the channels is an error.
 func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
@@ -170,8 +170,8 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 	return module, channel, which, err == nil && channel != method.ChannelAuto
 }
 
-// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
-// because what a factor does to an output does not depend on the width: so the same learning rate suits both.
+// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as
+// SuggestLR falls, because the effect of a factor on an output does not depend on the width.
 func groupStart(width int) float64 { return 0.354 * math.Pow(float64(width)/256, 0.78) }
 
 // startQAT fills an A matrix.

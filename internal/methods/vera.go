@@ -213,7 +213,7 @@ func (m *vera) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	return at, nil
 }
 
-// veraAttachment is a VeRA at work.
+// veraAttachment is a VeRA bound to a base.
 type veraAttachment struct {
 	attach.LinearSites
 	dropout  float32

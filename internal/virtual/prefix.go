@@ -14,8 +14,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), of which
-// prefixes are what stays.
+// MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), whose
+// trained form is a prefix.
 const MethodPrefixTuning = "PREFIX_TUNING"
 
 // Names of a prefix's tensors while it is trained, where it is not trained itself.
@@ -343,7 +343,7 @@ func (m *prefixTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach
 	return kept, nil
 }
 
-// prefixAttachment is a prefix at work.
+// prefixAttachment is a prefix bound to a base.
 type prefixAttachment struct {
 	attach.Plain
 	*prefixTuning

@@ -198,7 +198,7 @@ func newPTuning(c *attach.Config, params []attach.Param) (*pTuning, error) {
 	return m, checkTensors(params, m.EncoderShapes(nil))
 }
 
-// encoded says that there is an encoder still.
+// encoded says whether the encoder is still there.
 func (m *pTuning) encoded() bool {
 	_, ok := m.index[EncoderTable]
 	return ok
@@ -242,7 +242,7 @@ func (m *pTuning) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	return &pTuningAttachment{virtualAttachment{tokens: m.Tokens, first: -1, encode: e.run}, e}, nil
 }
 
-// Collapse leaves the embeddings that the encoder gives.
+// Collapse keeps only the embeddings that the encoder gives.
 func (m *pTuning) Collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	if !m.encoded() {
 		return nil, nil
@@ -266,7 +266,7 @@ func (m *pTuning) Embeddings(b *attach.Base, params []attach.Param) ([]float32, 
 	return params[0].Data, nil
 }
 
-// pTuningAttachment is P-tuning at work.
+// pTuningAttachment is P-tuning bound to a base.
 type pTuningAttachment struct {
 	virtualAttachment
 	encoder *promptEncoder

@@ -69,7 +69,7 @@ func checkShape(p *attach.Param, shape ...int) error {
 	return nil
 }
 
-// virtualAttachment is virtual tokens at work.
+// virtualAttachment is virtual tokens bound to a base.
 type virtualAttachment struct {
 	attach.Plain
 	tokens int
