@@ -89,7 +89,7 @@ func (e *StatusError) Unwrap() error { return e.Err }
 // Usagef is a usage error with this text.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// flagError says what is wrong with a flag and, where one is spelled nearly right, which was meant.
+// flagError says what is wrong with a flag and suggests the nearest name for a misspelled one.
 func flagError(fs *pflag.FlagSet, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {

@@ -75,7 +75,7 @@ func (m *Meter) tick(quit chan struct{}) {
 	}
 }
 
-// StartAt reckons speed and time left from here, where done is done already.
+// StartAt measures speed and time left from here, where done is done already.
 func (m *Meter) StartAt(done int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -265,7 +265,7 @@ func (l *loader) text() error {
 	return nil
 }
 
-// arena hands out small slices of large ones.
+// arena allocates small slices from large ones.
 type arena struct {
 	free  []int32
 	flags []bool

@@ -226,7 +226,7 @@ func TestRunStops(t *testing.T) {
 	}
 }
 
-// What the built-in model is known to reach, with a margin.
+// The known results of the built-in model, with a margin.
 const (
 	perplexityBound = 1.75
 	talesBound      = 0.8

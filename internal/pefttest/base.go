@@ -214,7 +214,7 @@ func WriteTinyK(t testing.TB) string {
 	return path
 }
 
-// WriteHF writes a Hugging Face directory of so many shards.
+// WriteHF writes a Hugging Face directory of several shards.
 func (m TinyModel) WriteHF(t testing.TB, dtype gguf.Type, shards int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -327,7 +327,7 @@ func Packed(set *dataset.Set) *batch.Batch {
 	return b
 }
 
-// fileSize reads a file.
+// FileBytes is the content of a file.
 func FileBytes(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)

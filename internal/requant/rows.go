@@ -21,7 +21,7 @@ func (q *Requantizer) BaseRow(r int) []byte {
 	return q.Base.Data[r*size : (r+1)*size]
 }
 
-// A Change is what a row is to become.
+// A Change is the requested change of a row.
 type Change struct {
 	Weights       []float32 // (Cols) added to the weights, and overwritten; nil: nothing
 	Scale, Offset []float32 // (Groups) the new scales and zero points; nil: those of the base

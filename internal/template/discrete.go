@@ -244,7 +244,7 @@ func (t *Discrete) String() string {
 	return b.String()
 }
 
-// IsWord says whether a search may put a token into a slot by itself: a word after a blank, or a punctuation mark.
+// IsWord says whether a search may put a single token into a slot: a word after a blank, or a punctuation mark.
 // Single letters are mostly beginnings of words.
 func IsWord(token string) bool {
 	if len(token) == 1 {

@@ -23,7 +23,7 @@ func discretePromptMethod() *Method {
 			fs.BoolVar(&opt.SearchVerbalizer, "search-verbalizer", false, "look for answer words too")
 			fs.StringVar(&d.Candidates, "candidates", "", "choose from the words in a `FILE` only, each one token of the model; by default from its vocabulary")
 			fs.IntVar(&opt.Beam, "beam", 0, "keep the best `N` prompts; 0 is 4")
-			fs.IntVar(&opt.Nominate, "nominate", 0, "try the `N` words that promise most, for each slot of each of them; 0 is 24")
+			fs.IntVar(&opt.Nominate, "nominate", 0, "try the `N` most promising words for each slot of each of them; 0 is 24")
 			fs.IntVar(&opt.Examples, "search-examples", 0, "on `N` records, others each time; 0 is 32")
 			fs.IntVar(&opt.Sweeps, "sweeps", 0, "go over all slots at most `N` times; 0 is 6")
 			fs.Float64Var(&opt.Fluency, "fluency", 0, "`WEIGHT` of how likely the model itself finds the words of the prompt, so that they read well")

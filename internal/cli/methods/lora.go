@@ -57,7 +57,7 @@ func (o *loraFlags) check(f *Flags) error {
 	case !slices.Contains(method.Inits, opt.Init):
 		return fmt.Errorf("--init: %q is not known, expected %s", opt.Init, strings.Join(method.Inits, ", "))
 	case (opt.Init == method.InitLoftQ) != (opt.Original != ""):
-		return errors.New("--init loftq and --original go together")
+		return errors.New("--init loftq and --original need each other")
 	case !slices.Contains([]string{method.BiasNone, method.BiasLoRA, method.BiasAll}, opt.Bias):
 		return fmt.Errorf("--bias: %q is not known, expected none, lora_only or all", opt.Bias)
 	}

@@ -14,10 +14,10 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// Method is one PEFT method as the command line has it.
+// Method is one PEFT method on the command line.
 type Method struct {
 	name, short string
-	shared      []string                // names of flags of Flags that say something with this method
+	shared      []string                // names of flags of Flags that apply to this method
 	flags       func(fs *pflag.FlagSet) // adds the flags of this method alone; nil: there are none
 	check       func(*Flags) error      // of their values; nil: nothing to check
 	adapter     func(b *peft.Base, f *Flags) (*peft.Adapter, error)
@@ -121,7 +121,7 @@ func (f *Flags) Chosen() *Method {
 	return f.all[i]
 }
 
-// Validate checks the values of the flags, and that those that were given say something with the chosen method.
+// Validate checks the values of the flags, and that those that were given apply to the chosen method.
 func (f *Flags) Validate() error {
 	m := f.Chosen()
 	switch {

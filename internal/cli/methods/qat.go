@@ -27,11 +27,10 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.channels, "qat", qatOff, "train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged file has its "+
 		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
 		"methods other than plain LoRA have code, row and auto")
-	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "where a weight goes over to the next level with "+
-		"--qat code: `WHERE` is uniform (each elsewhere, so that small "+
-		"changes move some) or none (half-way)")
-	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
-		"Hugging Face directory")
+	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "how the codes of --qat code are rounded: "+
+		"`HOW` is uniform (stochastically, right on average) or none (to nearest)")
+	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, which --qat code then rounds to nearest: "+
+		"a GGUF or safetensors `FILE` or a Hugging Face directory")
 }
 
 // qatMethods lists the flags that a method shares, with those of quantization-aware training.
