@@ -128,9 +128,9 @@ func TestZeros(t *testing.T) {
 	})
 }
 
-// Hostile weights and importance: no result is right, but there is one, and always the same.
-func TestStrangeWeights(t *testing.T) {
-	strange := []float32{
+// Weights and importance that are NaN, infinite or extreme: no result is right, but it is always the same.
+func TestExtremeWeights(t *testing.T) {
+	extreme := []float32{
 		0, float32(math.Copysign(0, -1)), float32(math.NaN()), math.Float32frombits(0xff800001), math.Float32frombits(0x7fffffff),
 		float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, 1e-16, 1, -1e30,
 	}
@@ -142,10 +142,10 @@ func TestStrangeWeights(t *testing.T) {
 		for trial := range 100 {
 			x, importance := normalWeights(cols, uint64(trial)), ones(cols)
 			for range 1 + r.IntN(40) {
-				x[r.IntN(cols)] = strange[r.IntN(len(strange))]
+				x[r.IntN(cols)] = extreme[r.IntN(len(extreme))]
 			}
 			if trial%2 == 0 {
-				importance[r.IntN(cols)] = strange[r.IntN(len(strange))]
+				importance[r.IntN(cols)] = extreme[r.IntN(len(extreme))]
 				clear(importance[:r.IntN(cols)])
 			}
 			Quantize(typ, first, x, cols, importance)

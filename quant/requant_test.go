@@ -101,7 +101,7 @@ func finiteAll(x []float32) bool {
 }
 
 // rowTolerance is how far off a block type is when all scales of a row move alike: half precision rounds to one in
-// 2048, and sub-scales let it choose.
+// 2048, and sub-scales leave a choice.
 const rowTolerance = 1e-3
 
 func TestSetScalesOfAWholeRow(t *testing.T) {
