@@ -52,7 +52,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestHelpTexts holds every verb to the form of its reference: each flag has a text, each value a unit.
+// TestHelpTexts checks every verb's reference: each flag has a text, each value a unit.
 func TestHelpTexts(t *testing.T) {
 	for _, v := range verbs {
 		t.Run(v.Name, func(t *testing.T) {

@@ -194,7 +194,7 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 	return errors.Join(o.deliver(s, result), err)
 }
 
-// useDemo writes the built-in model and data and has them compared on.
+// useDemo writes the built-in model and data and uses them for the comparison.
 func (o *compareOptions) useDemo(dir string) error {
 	if err := demo.WriteFiles(dir); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (o *compareOptions) useDemo(dir string) error {
 	return nil
 }
 
-// entries makes the adapters and reads the data as each wants it.
+// entries makes the adapters and reads the data in the form that each needs.
 func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 	var entries []train.Entry
 	loaded := map[string][2]*peft.Data{}
@@ -309,7 +309,7 @@ func (o *compareOptions) keep(s cli.Streams, e train.Entry) {
 	}
 }
 
-// fileName is a variant's text with "_" for what file systems do not take.
+// fileName is a variant's text with "_" for characters that file systems do not allow.
 func fileName(text string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:/\"*?<>| `, r) {

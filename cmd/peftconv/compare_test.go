@@ -69,7 +69,7 @@ func TestCompare(t *testing.T) {
 	checkComparison(t, stdout)
 }
 
-// checkMarkdown holds a table to having as many cells in each line.
+// checkMarkdown wants the same number of cells in each line of a table.
 func checkMarkdown(t *testing.T, text string, methods int) {
 	t.Helper()
 	rows := regexp.MustCompile(`(?m)^\|.*\|$`).FindAllString(text, -1)
@@ -107,7 +107,7 @@ func checkComparison(t *testing.T, stdout string) {
 	}
 }
 
-// TestCompareIsTrain holds a comparison to what train makes of the same flags.
+// TestCompareIsTrain wants the results of train with the same flags.
 func TestCompareIsTrain(t *testing.T) {
 	base, data, dir := tinyBase(t, tiny), tinyText(t), t.TempDir()
 	budget := []string{"--base", base, "--data", data, "--seq-len", "48", "--batch-tokens", "96", "--steps", "8"}
@@ -183,7 +183,7 @@ func TestCompareUsage(t *testing.T) {
 	}
 }
 
-// TestCompareChecksFirst has a method that cannot work on the base behind one that can: nothing may be trained.
+// TestCompareChecksFirst has a method that does not fit the base after one that does: nothing may be trained.
 func TestCompareChecksFirst(t *testing.T) {
 	_, stderr := want(t, cli.ExitError, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,lora:layers=last:9", "--seq-len", "48")
 	if !strings.Contains(stderr, "lora:layers=last:9") || strings.Contains(stderr, "step ") {

@@ -59,7 +59,7 @@ func (d *dataFlags) check() error {
 	return nil
 }
 
-// load reads examples with a base's tokenizer, as its adapters want them: in the template and with the classes of one.
+// load reads examples with a base's tokenizer, in the template and with the classes of its adapters.
 func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*peft.Data, error) {
 	opt := peft.DataOptions{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,

@@ -40,7 +40,7 @@ func (p *promptFlags) loadPrompt() (*search.Prompt, error) {
 	return prompt, nil
 }
 
-// fill puts a text into the prompt where there is one.
+// fill puts a text into the prompt, if there is one.
 func (p *promptFlags) fill(text string) (string, error) {
 	if p.promptTemplate == "" {
 		return text, nil

@@ -224,7 +224,7 @@ func (o *editOptions) readTemplate() error {
 	return err
 }
 
-// suggest adds to an error about a name that is not there the one that was perhaps meant.
+// suggest adds the nearest existing name to an error about an unknown name.
 func suggest(err error) error {
 	var missing *edit.MissingError
 	if !errors.As(err, &missing) {
@@ -236,8 +236,7 @@ func suggest(err error) error {
 	return err
 }
 
-// interruptedEdit is the file that an error is about, if what is wrong with it is perhaps that an edit of it was
-// interrupted; else "".
+// interruptedEdit is the file that an error is about if an edit of it may have been interrupted, else "".
 func interruptedEdit(err error) string {
 	var format *gguf.FormatError
 	var interrupted *edit.InterruptedError

@@ -179,8 +179,8 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	}
 }
 
-// TestKilledEditLosesNothing kills edits of a header and of a whole file at many moments. What is under the name is the
-// old file or the new one, or what peftconv edit makes the new one of.
+// TestKilledEditLosesNothing kills edits of a header and of a whole file at many moments. The file is the old
+// one or the new one, or one that peftconv edit completes.
 func TestKilledEditLosesNothing(t *testing.T) {
 	base := large(t)
 	before, err := os.ReadFile(base)

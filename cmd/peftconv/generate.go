@@ -82,7 +82,7 @@ func (o *generateOptions) Validate(args []string) error {
 	return o.check()
 }
 
-// readPrompt is the prompt, from wherever it comes.
+// readPrompt is the prompt of --prompt or --file.
 func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
 	var data []byte
 	var err error

@@ -216,7 +216,7 @@ func printMerge(s cli.Streams, r *merge.Report) {
 		case t.Little:
 			little++
 			mark = "\t  little is left"
-		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the mean is right, and that is what counts
+		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the error is large, but the mean is right
 			mark = "\t  dithered"
 		case t.Rounding == merge.RoundCompensate:
 			mark = "\t  compensated"

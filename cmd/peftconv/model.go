@@ -93,7 +93,7 @@ func parseLora(value string) (adapterFlag, error) {
 	return adapterFlag{value[:i], scale}, nil
 }
 
-// opened is a base with the adapters that work on it.
+// opened is a base with its adapters.
 type opened struct {
 	base     *peft.Base
 	adapters []peft.Scaled
@@ -141,7 +141,7 @@ func (m *modelFlags) open() (*opened, error) {
 	return o, nil
 }
 
-// warnOtherBase says so where an adapter fits the base but was trained over another.
+// warnOtherBase warns where an adapter fits the base but was trained over another.
 func (m *modelFlags) warnOtherBase(o *opened, w io.Writer) {
 	for i, a := range o.adapters {
 		if err := peft.CheckBase(a.Adapter, o.base); err != nil {

@@ -134,7 +134,7 @@ func (b *sharedBuffer) String() string {
 }
 
 // TestInterruptedTrainingGoesOn interrupts a run as Ctrl-C does, runs the command that it prints, and compares with a
-// run that was left alone.
+// run that was not interrupted.
 func TestInterruptedTrainingGoesOn(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send on Windows")
@@ -153,7 +153,7 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for start := time.Now(); stderr.String() == "" && time.Since(start) < time.Minute; {
-		time.Sleep(10 * time.Millisecond) // until it speaks, it may not listen to signals yet
+		time.Sleep(10 * time.Millisecond) // before its first output it may not listen to signals yet
 	}
 	time.Sleep(250 * time.Millisecond)
 	cmd.Process.Signal(syscall.SIGTERM)

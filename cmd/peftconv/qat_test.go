@@ -56,7 +56,7 @@ func TestQAT(t *testing.T) {
 	}
 }
 
-// TestQATMethods trains with every method that has --qat and wants the merged file to be what was trained.
+// TestQATMethods trains with every method that has --qat and wants the merged file to be the trained model.
 func TestQATMethods(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0
@@ -79,7 +79,7 @@ func TestQATMethods(t *testing.T) {
 	}
 }
 
-// TestLatent trains from original weights, which merge finds, or is told of, or misses.
+// TestLatent trains from master weights, which merge finds, is given, or does not find.
 func TestLatent(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0

@@ -272,7 +272,7 @@ func TestImatrixRefuses(t *testing.T) {
 	empty(t, dir)
 }
 
-// TestQuantizeGolden is one of llama-quantize's files, by way of the command.
+// TestQuantizeGolden writes one of llama-quantize's files with the command.
 func TestQuantizeGolden(t *testing.T) {
 	const sum = "f3988b138f64bd1ae4e5889ab4c57f9f0a1fee61bd71e498e414ffa4271b81e1"
 	in, matrix := testdata.Shared(t, "quant/files/tiny-llama-f16.gguf"), testdata.Shared(t, "quant/files/tiny-llama-imatrix.gguf")

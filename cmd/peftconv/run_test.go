@@ -117,7 +117,7 @@ func TestEvalRefuses(t *testing.T) {
 	}
 }
 
-// TestEvalWarnsOfAnotherBase: a base of the same shapes can be tried, but not unknowingly.
+// TestEvalWarnsOfAnotherBase: a base of the same shapes can be used, with a warning.
 func TestEvalWarnsOfAnotherBase(t *testing.T) {
 	twin := tiny
 	twin.seed = 9

@@ -245,7 +245,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	return result, err
 }
 
-// trainNote is what the display says of a step beside its number.
+// trainNote is the text of a step on the display.
 func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }

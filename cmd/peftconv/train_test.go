@@ -156,7 +156,7 @@ func empty(t *testing.T, dir string) {
 
 func nan() float64 { zero := 0.0; return zero / zero }
 
-// outOfBounds is a model one of whose tensors lies beyond the end of the file.
+// outOfBounds is a model one of whose tensors is beyond the end of the file.
 func outOfBounds(t *testing.T, good []byte) string {
 	t.Helper()
 	f, err := gguf.Parse(good)
