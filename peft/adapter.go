@@ -65,7 +65,7 @@ func (a *Adapter) CheckFit(b *Base) error {
 
 // TrainQuantized makes training of an adapter that is not yet trained quantization-aware: each step rounds the weights
 // that its method makes to blocks of the base's own types, and merging writes these blocks. PEFT loads the adapter as
-// one of its method. Errors say why a method cannot be trained so, and which weight has nothing to move. Plain LoRA
+// one of its method. Errors say why a method cannot be trained so, and which weight has nothing to change. Plain LoRA
 // pairs have more channels as method.QAT.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	return a.adapter.TrainQuantized(b.base, opt)

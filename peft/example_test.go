@@ -18,7 +18,7 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Fine-tune a GGUF file where it lies, merge the adapter into a file of the same types and size, and write the adapter
+// Fine-tune a GGUF file in place, merge the adapter into a file of the same types and size, and write the adapter
 // for llama.cpp. The model and the data are those of peftconv demo.
 func Example() {
 	dir, err := os.MkdirTemp("", "peftconv-example-")

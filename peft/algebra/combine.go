@@ -18,7 +18,7 @@ import (
 // Ways to make one LoRA of several, under PEFT's names. With wᵢ the weight of an adapter and sᵢ its scale (alpha/r):
 const (
 	CombineCat = "cat" // the pairs side by side: exactly Σ wᵢ·ΔWᵢ, the ranks added up
-	// A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but products of different adapters come in
+	// A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but with products of different adapters
 	CombineLinear = "linear"
 	CombineSVD    = "svd" // Σ wᵢ·ΔWᵢ cut to a rank
 	// trimmed, signs elected, means of those that agree (Yadav et al. 2023), of A and B

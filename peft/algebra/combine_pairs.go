@@ -81,8 +81,8 @@ func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*atta
 	return a, err
 }
 
-// unionOfTargets says in PEFT's terms which modules several adapters have: with their own words where these agree on
-// all else, by whole names otherwise.
+// unionOfTargets says in PEFT's terms which modules several adapters have: by their target_modules where layers and
+// excluded modules agree, by whole names otherwise.
 func unionOfTargets(configs []*attach.Config, modules []string) (targets, exclude attach.Modules, layers []int) {
 	first := configs[0]
 	var names, expressions []string

@@ -28,7 +28,7 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 	return x.file, x.insert()
 }
 
-// deliverable says why no graph of llama.cpp computes such adapters, where that is so.
+// deliverable says why no graph of llama.cpp computes such adapters, nil where one does.
 func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	a := b.Model.Arch
 	switch {
@@ -116,7 +116,7 @@ func (x *bottleneckExport) network(at methods.BottleneckPlace, width int) *netwo
 	return n
 }
 
-// widen makes each layer's feed-forward network so much wider that the adapter is part of it.
+// widen makes each layer's feed-forward network wider, so that the adapter is part of it.
 func (x *bottleneckExport) widen() error {
 	f := x.base.GGUF
 	key := x.base.Architecture() + ".feed_forward_length"
@@ -244,7 +244,7 @@ func splitBlock(name string) (prefix, rest string) {
 	return words[0] + "." + words[1] + ".", words[2]
 }
 
-// insert makes the adapters networks of layers of their own, in an architecture whose layers may be without attention
+// insert makes each adapter the network of a new layer, in an architecture whose layers may be without attention
 // (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes
 // the place of the network of its layer, and the network comes after it.
 func (x *bottleneckExport) insert() error {
@@ -358,7 +358,7 @@ func (s *ffnOnlyLayers) network(layer int, at methods.BottleneckPlace) {
 	add(arch.BiasName(name(arch.Down)), n.downBias, d)
 }
 
-// describe puts the layers into the metadata: llama.cpp reads the arrays as 32-bit signed integers only.
+// describe writes the layers to the metadata: llama.cpp reads the arrays as 32-bit signed integers only.
 func (s *ffnOnlyLayers) describe() error {
 	spec, meta := &s.x.base.Model.Spec, s.x.file.meta
 	key := s.x.base.Model.Arch.FFNOnly + "."

@@ -112,13 +112,13 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]tensorPair, error) {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
-		// llama.cpp wants that of the embedding table transposed
+		// llama.cpp reads that of the embedding table transposed
 		pairs = append(pairs, tensorPair{name, pairOfModule(a, mod, heads), l.Role == arch.TokenEmbedding})
 	}
 	return pairs, nil
 }
 
-// exportable says what a GGUF LoRA cannot hold, where there is such.
+// exportable reports what a GGUF LoRA cannot hold.
 func exportable(m *methods.LoRA, b *attach.Base) error {
 	switch {
 	case m.Config.DoRA:
@@ -151,7 +151,7 @@ func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.
 	return pair
 }
 
-// exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
+// exportMetadata is the metadata that llama.cpp needs of an adapter, and the adapter's origin.
 func exportMetadata(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*gguf.Metadata, error) {
 	alpha := float32(0)
 	if exportsPairs(a, opt) && a.Config.Plain() {

@@ -120,7 +120,7 @@ func changesVectors(bound *attach.Bound) bool {
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
 func pairOf(l *model.Linear, c *attach.Change, limit int) (lowrank.LowRank, pairSums) {
-	if c.Exact != nil { // the pair of what was rounded is nearer than one of the noise, too
+	if c.Exact != nil { // its pair is nearer even to the rounded change, whose rounding noise has a high rank
 		pair, _ := pairOf(l, c.Exact, limit)
 		return pair, compare(&pair, c)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // TestExportChanges exports methods that are no LoRA: exactly where their changes are of low rank or the rank is that of
-// the weights, and otherwise as near as the rank allows. The file fits the base in both worlds.
+// the weights, and otherwise as near as the rank allows. The file fits the base in both formats.
 func TestExportChanges(t *testing.T) {
 	file, dir := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
 	for _, c := range []struct {

@@ -79,8 +79,8 @@ type ModelReport struct {
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file
 }
 
-// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the adapter at
-// work. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of
+// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the
+// adapter. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of
 // their own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that no
 // llama.cpp graph can express, a base that is not GGUF.
 func Model(a *peft.Adapter, b *peft.Base, path string) (*ModelReport, error) {
@@ -202,7 +202,7 @@ func longer(t *gguf.Tensor, cols []float32) modelTensor {
 	}}
 }
 
-// inType is rows of so many columns in a type's blocks.
+// inType is rows of cols columns in a type's blocks.
 func inType(t gguf.Type, x []float32, cols int) []byte {
 	dst := make([]byte, len(x)/t.BlockLen()*t.BlockSize())
 	quant.Quantize(t, dst, x, cols, nil)

@@ -35,7 +35,7 @@ const (
 	StateSequence = "sequence" // of one sequence: the slots of llama-server, llama_state_seq_load_file
 )
 
-// stateVersion is how a time's llama.cpp writes states.
+// stateVersion is how the llama.cpp of a time writes states.
 type stateVersion struct {
 	session, sequence uint32 // versions in the files
 	outputs           bool   // a session has the outputs, logits and embeddings of the last batch
@@ -56,7 +56,7 @@ type StateOptions struct {
 	Kind      string // StateSession ("" is the same) or StateSequence
 	Target    string // "2026" ("" is the same), "2025" (from July on) or "2025-02", whose formats differ
 	F32       bool   // keys and values are F32, as the target has them with a cache of that type; otherwise F16
-	Attention string // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
+	Attention string // "flash" or "plain", as the target runs; "": its default. The order of values differs
 	Streams   int    // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
 	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones.
 	// Where it is given, that file is written with other keys and values, whatever its version.
@@ -201,7 +201,7 @@ const (
 func (w *stateWriter) put(values ...any) {
 	for _, v := range values {
 		if err := binary.Write(&w.out, binary.LittleEndian, v); err != nil {
-			panic("peft: a value of no fixed size in a state")
+			panic("export: a value of no fixed size in a state")
 		}
 	}
 }
@@ -268,7 +268,7 @@ func (w *stateWriter) cache(t gguf.Type, transposed bool) []byte {
 	return out.Bytes()
 }
 
-// transpose is the matrix with so many columns with rows and columns exchanged.
+// transpose is the transposed of a matrix of cols columns.
 func transpose(x []float32, cols int) []float32 {
 	rows := len(x) / cols
 	y := make([]float32, len(x))
@@ -280,7 +280,7 @@ func transpose(x []float32, cols int) []float32 {
 	return y
 }
 
-// into is a state file of the target with the keys and values replaced: they are recognised by what stands around them.
+// into is a state file of the target with the keys and values replaced: they are recognised by the bytes around them.
 func (w *stateWriter) into(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -32,8 +32,8 @@ func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base,
 	return pefttest.OpenBase(t, out), r
 }
 
-// TestVirtualModel: the model with virtual tokens in its vocabulary has the loss of the base with the adapter, but for the
-// little that the virtual tokens take of the probability.
+// TestVirtualModel: the model with virtual tokens in its vocabulary has the loss of the base with the adapter, but for
+// the small probability of the virtual tokens.
 func TestVirtualModel(t *testing.T) {
 	tied := pefttest.Tiny
 	tied.Tied = true
@@ -234,7 +234,7 @@ func TestStateInto(t *testing.T) {
 	}
 }
 
-// TestStateErrors wants what cannot be a state to be refused.
+// TestStateErrors wants adapters and options without a state to be refused.
 func TestStateErrors(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	prompt, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 2})

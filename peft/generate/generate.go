@@ -18,7 +18,7 @@ import (
 type Options struct {
 	N           int     // the most tokens to generate; 0: 128
 	Temperature float64 // 0: always the likeliest token
-	TopK        int     // > 0: only the so many likeliest
+	TopK        int     // > 0: only the TopK likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
 	Seed        uint64
 	// the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
@@ -36,7 +36,7 @@ type Result struct {
 	Stop            string  `json:"stop"`              // "eog", "length" or "context"
 }
 
-// Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
+// Run continues a prompt, with adapters. Special tokens written out in the prompt count as such, and BOS
 // is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
 func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options,
 	emit func(piece string)) (*Result, error) {

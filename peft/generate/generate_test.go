@@ -68,7 +68,7 @@ func TestGenerateCached(t *testing.T) {
 	}
 }
 
-// TestGenerateSamples: a seed gives the same text again, another another.
+// TestGenerateSamples: the same seed gives the same text, another seed another text.
 func TestGenerateSamples(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	say := func(seed uint64) []int32 {
@@ -86,7 +86,7 @@ func TestGenerateSamples(t *testing.T) {
 	}
 }
 
-// TestGenerateEnds has every reason to stop.
+// TestGenerateEnds checks every reason to stop.
 func TestGenerateEnds(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	ctx := context.Background()

@@ -83,7 +83,7 @@ func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bo
 	return watch.found, nil
 }
 
-// inputWatch adds up the inputs of linear maps.
+// inputWatch adds inputs of linear maps to their Hessians.
 type inputWatch struct {
 	attach.Stack
 	wanted  func(l *model.Linear) bool
@@ -107,8 +107,8 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 	return w.Stack.Linear(t, l, x, y)
 }
 
-// chooseCompensated settles which tensors are compensated, or what they get instead: calibration says nothing of the ends of the
-// model, floats have no codes, and factors of rows go into the scales.
+// chooseCompensated decides which tensors are compensated, or how they are rounded instead: calibration does not measure the ends of the
+// model, floats have no codes, and factors of rows are stored in the scales.
 func (m *merger) chooseCompensated() {
 	inLayers := map[*mergeTensor]bool{}
 	for _, l := range m.base.Model.Linears() {
@@ -127,7 +127,7 @@ func (m *merger) chooseCompensated() {
 	}
 }
 
-// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are at hand at the same
+// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are measured at the same
 // time.
 func (m *merger) prepare(t *mergeTensor) (err error) {
 	if m.calibration == nil && t.ready == nil {

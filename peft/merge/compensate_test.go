@@ -17,7 +17,7 @@ import (
 )
 
 // TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter than those
-// of a dithered one, in every kind of block, if only a little where changes are much smaller than steps, and auto takes it.
+// of a stochastically rounded one, in every kind of block, if only a little where changes are much smaller than steps, and auto takes it.
 func TestMergeCompensates(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {

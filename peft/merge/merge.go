@@ -21,22 +21,22 @@ import (
 type Options struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
-	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
+	Rounding string // how a tensor that keeps its type is rounded: RoundAuto ("" is the same) …
 	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
 	Progress func(Progress)
 
-	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
+	// Calibration is text like that of the model's use, for RoundCompensate: the inputs of each layer's weights are
 	// measured on some of it. nil is none.
 	Calibration *peft.Data
 }
 
 // Progress is called after each tensor, and before each layer of a calibration.
 type Progress struct {
-	Tensor      string // or what is under way
+	Tensor      string // or the current activity
 	Bytes, Size int64  // written, of all
 }
 
-// Report is what Merge did.
+// Report is what Run did.
 type Report struct {
 	Output   string   `json:"output"`
 	Tensors  []Tensor `json:"tensors"`   // the touched ones, in the order of the file

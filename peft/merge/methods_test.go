@@ -134,8 +134,8 @@ func TestBiasesInHuggingFace(t *testing.T) {
 	}
 }
 
-// TestScaledRowsKeepLevels merges (IA)³ into blocks whose scales take it up: nearly nothing is lost.
-func TestScaledRowsKeepLevels(t *testing.T) {
+// TestScaledRowsKeepCodes merges (IA)³ into the scales of blocks: nearly nothing is lost.
+func TestScaledRowsKeepCodes(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a, err := methods.NewIA3(b, method.IA3{})
 	if err != nil {

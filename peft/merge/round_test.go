@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMergeRoundings: of a change too small for any code stochastic rounding keeps the mean, and auto takes it; quantizing anew
-// and nearest codes keep nothing.
+// TestMergeRoundings: of a change too small for any code stochastic rounding keeps the mean, and auto takes it; quantizing from
+// scratch and nearest codes keep nothing.
 func TestMergeRoundings(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})

@@ -84,7 +84,7 @@ func (t *mergeTensor) load(b requant.Rows, r0, r1 int) {
 	clear(b.Change)
 	for i := range t.changes {
 		c := &t.changes[i]
-		if c.Multiply != nil && t.requantized { // and what c takes for the weight is not old
+		if c.Multiply != nil && t.requantized { // c would multiply the base's weight, not old
 			copy(b.New, b.Old)
 			kernels.Add(b.New, b.Change)
 			c.Multiply(b.New, r0, r1)

@@ -84,7 +84,7 @@ func randomTokens(b *attach.Base) *peft.Data {
 	return peft.NewData(set)
 }
 
-// keptShare is how much of what the adapter gains on the base the merged model gains; nil where the adapter gains nothing.
+// keptShare is the share of the adapter's gain over the base that the merged model has; nil where there is no gain.
 func keptShare(base, adapter, merged float64) *float64 {
 	share := (base - merged) / (base - adapter)
 	if !(base > adapter) || math.IsInf(share, 0) || math.IsNaN(share) {

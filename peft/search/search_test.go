@@ -242,8 +242,8 @@ func (s *promptScorer) slopeMoved(records []Record, t *template.Discrete, g *slo
 	return moved.loss
 }
 
-// TestSharedBeginning compares what comes out where a common beginning goes through the model once with what comes out
-// where every sequence does as a whole.
+// TestSharedBeginning compares the results where a common beginning goes through the model once with those where every
+// sequence does as a whole.
 func TestSharedBeginning(t *testing.T) {
 	two := moods(t)
 	two[1].Words = []string{"very sad", "sad"}

@@ -224,7 +224,7 @@ func TestPEFTDirectories(t *testing.T) {
 	}
 }
 
-// writeAdapter writes an adapter file by hand, so that tests can lie in it.
+// writeAdapter writes an adapter file by hand, so that tests can put errors into it.
 func writeAdapter(t *testing.T, config string, items ...safetensors.Item) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -251,7 +251,7 @@ func filled(name string, value float32, shape ...int64) safetensors.Item {
 	return safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: floats.LittleEndian(x)}
 }
 
-// TestLoadRefused loads files that lie.
+// TestLoadRefused loads files with errors.
 func TestLoadRefused(t *testing.T) {
 	const config = `{"peft_type": "LORA", "r": 2}`
 	const a, b = "base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weight"
@@ -306,8 +306,8 @@ func TestBindRefused(t *testing.T) {
 	}
 }
 
-// TestBothWorlds has one model as a GGUF file and as a Hugging Face directory, and one adapter for both.
-func TestBothWorlds(t *testing.T) {
+// TestBothFormats has one model as a GGUF file and as a Hugging Face directory, and one adapter for both.
+func TestBothFormats(t *testing.T) {
 	m := pefttest.Tiny
 	m.KeyHeads = 1
 	inGGUF, inHF := pefttest.OpenBase(t, m.WriteGGUF(t)), pefttest.OpenBase(t, m.WriteHF(t, gguf.F32, 1))
@@ -333,8 +333,8 @@ func TestBothWorlds(t *testing.T) {
 	}
 }
 
-// TestBothWorldsOfPEFT does the same with a base and an adapter that PEFT knows.
-func TestBothWorldsOfPEFT(t *testing.T) {
+// TestBothFormatsOfPEFT does the same with a base and an adapter that PEFT knows.
+func TestBothFormatsOfPEFT(t *testing.T) {
 	hf := pefttest.OpenBase(t, testdata.Shared(t, "peft/base"))
 	b := pefttest.OpenBase(t, ggufOf(t, hf))
 	for _, name := range []string{"lora_all", "lora_qv_r4", "lora_rslora"} {
@@ -392,7 +392,7 @@ func TestScaledAdapters(t *testing.T) {
 	}
 }
 
-// TestFindBase looks in the places that it promises.
+// TestFindBase looks in the documented places.
 func TestFindBase(t *testing.T) {
 	path := pefttest.Tiny.WriteGGUF(t)
 	a := pefttest.Trained(t, pefttest.OpenBase(t, path), method.LoRA{})

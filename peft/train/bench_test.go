@@ -42,7 +42,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// randomBatch is so many tokens in sequences of one length.
+// randomBatch is random tokens in sequences of one length.
 func randomBatch(tokens, length, vocab int) (*batch.Batch, *attach.Data) {
 	packed, set, r := &batch.Batch{}, &attach.Data{}, prng.NewRandom(1, "benchmark")
 	for range tokens / length {

@@ -42,7 +42,7 @@ func CheckpointPath(out string) string {
 	return strings.TrimSuffix(out, filepath.Ext(out)) + ".checkpoint.safetensors"
 }
 
-// checkpoint describes the run as it stands.
+// checkpoint describes the present state of the run.
 func (t *trainer) checkpoint() (checkpoint, error) {
 	sum, err := t.base.SHA256()
 	o := &t.opt
@@ -90,7 +90,7 @@ func (t *trainer) methodState() []attach.Param {
 	return nil
 }
 
-// inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
+// inHFOrder is a copy of values laid out like Bound.Values, with rows in the order of the Hugging Face checkpoint.
 func (t *trainer) inHFOrder(x []float32) []attach.Param {
 	out := attach.Views(t.adapter.Tensors, make([]float32, len(x)))
 	attach.ToHF(out, attach.Views(t.adapter.Tensors, x), t.bound.Perms)
@@ -114,7 +114,7 @@ func (t *trainer) interrupted(err error) error {
 	return stop
 }
 
-// resume puts the run where a checkpoint says.
+// resume restores the run from a checkpoint.
 func (t *trainer) resume(path string) error {
 	f, err := safetensors.Open(path)
 	if err != nil {
@@ -125,7 +125,7 @@ func (t *trainer) resume(path string) error {
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
+	saved := checkpoint{Precision: PrecisionF32} // of files without the field
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
 		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}

@@ -34,12 +34,12 @@ type heldEntry struct {
 	LR, LRRatio float64
 }
 
-// CompareOptions says what all adapters of a comparison have alike.
+// CompareOptions is what all adapters of a comparison share.
 type CompareOptions struct {
 	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery,
 	// SaveEvery and Observer are not read.
 	Train  Options
-	Tokens int64 // > 0: as many steps as it takes to train on so many tokens of data, in place of Train's steps and epochs
+	Tokens int64 // > 0: train on this many tokens of data, in place of Train's steps and epochs
 	Points int   // evaluations of each adapter, at equal intervals; 0: 10
 
 	Started  func(i int, lr float64)    // before the training of entry i; may be nil
@@ -160,7 +160,7 @@ func (c *comparison) trainer(i int) (*trainer, error) {
 	return newTrainer(c.base, e.Adapter, e.Train, e.Eval, opt)
 }
 
-// stepsOf is the number of steps that it takes to train on so many tokens.
+// stepsOf is the number of steps that train on the given number of tokens.
 func stepsOf(train *attach.Data, opt *Options, tokens int64) (steps int) {
 	if train.Tokens() == 0 {
 		return 0

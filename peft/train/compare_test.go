@@ -27,7 +27,7 @@ func TestStepsOf(t *testing.T) {
 	}
 }
 
-// tokensOf is how many tokens a training of so many steps sees.
+// tokensOf is how many tokens a training of the given steps sees.
 func tokensOf(set *attach.Data, opt *Options, steps int) (tokens int64) {
 	for epoch := 0; steps > 0; epoch++ {
 		batches := set.Batches(set.Order(epoch, opt.Seed), opt.BatchTokens)

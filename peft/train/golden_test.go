@@ -139,15 +139,15 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 
 // horizon is for how many steps a run of the reference, which is in float32, can be followed to 1e-4: about as long as
 // its losses are within 2e-5 of what exact arithmetic gives (TestPEFTExact). AdamW moves every parameter by about the
-// learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is a
-// matter of chance. Most of the runs forgive that for long and stay within 5e-3 to the end. But rank_pattern and rslora
-// start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
+// learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is
+// random. Most of the runs stay within 5e-3 to the end. But rank_pattern and rslora start from a point where this
+// decides everything: within a few steps all float32 programs differ.
 var horizon = map[string]int{
 	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
 	"ia3_all": 20, "ln_tuning": 20, "loha": 20, "lokr": 20,
 }
 
-// TestPEFTRuns does the runs over again: gradients of the first step, parameters after it, losses, learning rates and
+// TestPEFTRuns repeats the runs: gradients of the first step, parameters after it, losses, learning rates and
 // gradient norms of all steps, and the parameters at the end.
 func TestPEFTRuns(t *testing.T) {
 	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
@@ -206,7 +206,7 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	}
 }
 
-// checkFirstUpdate takes the reference's gradient of the first step and compares what the optimizer makes of it.
+// checkFirstUpdate takes the reference's gradient of the first step and compares the optimizer's update.
 func (c *peftCase) checkFirstUpdate(t *testing.T) {
 	t.Helper()
 	tr := c.trainer(t)
@@ -228,7 +228,7 @@ func (c *peftCase) checkParams(t *testing.T, tr *trainer, kind string, limit flo
 }
 
 // TestPEFTExact does the runs in exact arithmetic. It confirms how far the reference can be followed, and then, for
-// every step of every run, compares the loss and the gradient of a training run that is put where the exact one stands.
+// every step of every run, compares the loss and the gradient of a training run that starts from the exact state.
 func TestPEFTExact(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the runs in float64 take seconds")

@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// gradients computes the gradient of an optimizer step. The trainer knows no more of how and where that is done: local
-// does it in this process, one batch after the other; another implementation may share the batches between machines.
+// gradients computes the gradient of an optimizer step. local computes it in this process, one batch after
+// the other; another implementation may share the batches between machines.
 type gradients interface {
 	// compute sets the gradient (Bound.Grads) to that of the mean loss over all targets of a step's batches and gives that
 	// mean. Whatever shares the work must add up in a fixed order, so that the same seed gives the same bytes.

@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// apart computes the gradient of each batch of a step by itself and adds them up, as machines that share a step would.
+// apart computes the gradient of each batch of a step separately and adds them up, as machines that share a step would.
 type apart struct {
 	*local
 	calls int

@@ -84,7 +84,7 @@ func killed(t *testing.T, job string, after time.Duration) {
 	}
 	time.Sleep(after)
 	if err := cmd.Process.Kill(); err != nil {
-		t.Fatalf("the process ended by itself: %v, %s", err, stderr.String())
+		t.Fatalf("the process ended early: %v, %s", err, stderr.String())
 	}
 }
 

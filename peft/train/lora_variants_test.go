@@ -49,7 +49,7 @@ func TestStartsApart(t *testing.T) {
 	}
 }
 
-// TestPiSSAIsTheLargest: the pair holds the largest singular values, so that what is left of the weight is small.
+// TestPiSSAIsTheLargest: the pair holds the largest singular values, so that the rest of the weight is small.
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	l := b.Model.Layers[0].Linear(arch.Gate)
@@ -74,7 +74,7 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 	}
 }
 
-// TestLoftQ starts from what rounding took away: the loss of the base comes nearer to that of the original.
+// TestLoftQ starts from the rounding errors: the loss of the base comes nearer to that of the original.
 func TestLoftQ(t *testing.T) {
 	rounded := pefttest.Tiny
 	rounded.Ffn, rounded.TypeOf = 64, func(name string) gguf.Type {
@@ -133,7 +133,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 	}
 }
 
-// TestEndsAreLoRAsAlone: what works on the linear maps of the layers refuses the embedding table and the output head.
+// TestEndsAreLoRAsAlone: what is for the linear maps of the layers refuses the embedding table and the output head.
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	targets := []string{"q_proj", "lm_head"}

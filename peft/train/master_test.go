@@ -47,7 +47,7 @@ var masterCases = []struct {
 }
 
 // TestMasterMergesWhatItTrained: an adapter that starts from master weights is the base, to the byte, until it is trained, and merges
-// as it was trained; from whichever file of the same weights.
+// as it was trained, whichever file holds the weights.
 func TestMasterMergesWhatItTrained(t *testing.T) {
 	for i, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.F16} {
 		base, originals := masterBases(t, typ)
@@ -86,7 +86,7 @@ func TestMasterMergesWhatItTrained(t *testing.T) {
 	}
 }
 
-// TestMasterIsFound: where nothing says so the master weights are those that the adapter was trained with.
+// TestMasterIsFound: by default the master weights are those that the adapter was trained with.
 func TestMasterIsFound(t *testing.T) {
 	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
@@ -108,7 +108,7 @@ func TestMasterIsFound(t *testing.T) {
 	}
 }
 
-// TestMasterWeightsNearAnotherCodeChangeFirst: weights whose master weights lie near another code get it first.
+// TestMasterWeightsNearAnotherCodeChangeFirst: weights whose master weights are near another code get it first.
 func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
@@ -120,7 +120,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	pefttest.Stir(a, 5)
-	for i := range a.Tensors { // small enough for few to move
+	for i := range a.Tensors { // small enough that few codes change
 		for j := range a.Tensors[i].Data {
 			a.Tensors[i].Data[j] /= 3
 		}
@@ -131,7 +131,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 	}
 	var moved, nearer int
 	for _, l := range b.Model.Linears() {
-		latent, err := b.Master.Rows(l)
+		master, err := b.Master.Rows(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 		for r := range l.W.Rows {
 			l.W.Row(was, r)
 			bound.Weights(l, &l.W).Row(is, r)
-			latent.Row(original, r)
+			master.Row(original, r)
 			for i := range was {
 				if was[i] != is[i] {
 					moved++

@@ -31,7 +31,7 @@ type Memory struct {
 	Weights     int64 // pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
 	Activations int64 // of one batch, and gradients of them
 	Logits      int64 // of some tokens at a time
-	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter moves
+	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter requantizes
 	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
 	Program     int64 // the rest: data, vocabulary, packed operands
 	Available   int64 // what the process can take
@@ -125,7 +125,7 @@ func (opt *Options) epochs(train *attach.Data) int {
 	return min(opt.Epochs, bySteps)
 }
 
-// keepsActivations says whether a run keeps the activations of a batch of so many tokens: in auto mode when they take
+// keepsActivations says whether a run keeps the activations of a batch of some tokens: in auto mode when they take
 // no more than half of the memory that is available.
 func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 	switch mode {

@@ -181,8 +181,8 @@ func TestMethodConfigs(t *testing.T) {
 		if err != nil || string(same) != string(data) {
 			t.Errorf("%s: %s\nis read as %s", c.Name, data, same)
 		}
-		strange := strings.Replace(string(data), "{", `{"use_miracle": 1, `, 1)
-		if err := json.Unmarshal([]byte(strange), &again); err == nil || !strings.Contains(err.Error(), "use_miracle = 1") {
+		unknown := strings.Replace(string(data), "{", `{"use_miracle": 1, `, 1)
+		if err := json.Unmarshal([]byte(unknown), &again); err == nil || !strings.Contains(err.Error(), "use_miracle = 1") {
 			t.Errorf("%s: error %v, expected one that names use_miracle", c.Name, err)
 		}
 	}
@@ -223,7 +223,7 @@ func TestMethodTensorsRefused(t *testing.T) {
 			continue
 		}
 		for what, change := range map[string]func(p *attach.Param){
-			"an unknown tensor": func(p *attach.Param) { p.Name = attach.ParamPrefix + "model.layers.0.self_attn.q_proj.strange" },
+			"an unknown tensor": func(p *attach.Param) { p.Name = attach.ParamPrefix + "model.layers.0.self_attn.q_proj.unknown" },
 			"another layer":     func(p *attach.Param) { p.Name = strings.Replace(p.Name, "layers.1.", "layers.7.", 1) },
 			"another shape":     func(p *attach.Param) { p.Shape, p.Data = []int{7}, make([]float32, 7) },
 		} {

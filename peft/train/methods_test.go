@@ -68,7 +68,7 @@ func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss 
 			t.Errorf("%s has a gradient of norm %g", a.Tensors[i].Name, norm)
 			continue
 		}
-		step := min(0.02, 0.005/norm) // where the loss bends
+		step := min(0.02, 0.005/norm) // where the loss is not linear
 		move := func(by float64) float64 {
 			kernels.Axpy(float32(by/norm), grads[i].Data, values[i].Data)
 			return loss()

@@ -88,7 +88,7 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 	}
 }
 
-// TestQuantizedMethodStartsAsTheBase: an adapter that nothing has trained is the base, to the byte, whatever its method.
+// TestQuantizedMethodStartsAsTheBase: an untrained adapter is the base, to the byte, whatever its method.
 func TestQuantizedMethodStartsAsTheBase(t *testing.T) {
 	for i, c := range pefttest.QuantizedCases {
 		for j, typ := range quantizedTypes {
@@ -100,7 +100,7 @@ func TestQuantizedMethodStartsAsTheBase(t *testing.T) {
 	}
 }
 
-// TestQuantizedMethodIsTheSameEverywhere: every method moves blocks to the same bytes on every tier and with any number of threads.
+// TestQuantizedMethodIsTheSameEverywhere: every method requantizes to the same bytes on every tier and with any number of threads.
 func TestQuantizedMethodIsTheSameEverywhere(t *testing.T) {
 	defer kernels.SetThreads(0)
 	defer kernels.UseTier(kernels.Tier())
@@ -112,8 +112,8 @@ func TestQuantizedMethodIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// TestQuantizedMethodGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients quantized
-// as off it, and the inputs the one of the requantized blocks.
+// TestQuantizedMethodGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients with and
+// without quantization-aware training, and the inputs that of the requantized blocks.
 func TestQuantizedMethodGradients(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
 	const tokens = 5
@@ -251,7 +251,7 @@ func TestQuantizedMethodRefused(t *testing.T) {
 		want string
 	}{
 		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
-		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "are for plain LoRA pairs only"},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: "levels"}, `channel "levels" is not known`},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelRow}, "more than factors of rows"},
 		{b, lora(method.LoRA{}), method.Quantized{Dither: "some"}, `qat_dither "some"`},

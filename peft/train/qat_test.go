@@ -105,7 +105,7 @@ func checkRequantized(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 	}
 }
 
-// TestQATStartsAsTheBase: an adapter that nothing has trained is the base, to the byte.
+// TestQATStartsAsTheBase: an untrained adapter is the base, to the byte.
 func TestQATStartsAsTheBase(t *testing.T) {
 	for _, c := range qatTypes {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
@@ -113,7 +113,7 @@ func TestQATStartsAsTheBase(t *testing.T) {
 	}
 }
 
-// TestQATIsTheSameEverywhere: an adapter moves blocks to the same bytes on every tier and with any number of threads.
+// TestQATIsTheSameEverywhere: an adapter requantizes to the same bytes on every tier and with any number of threads.
 func TestQATIsTheSameEverywhere(t *testing.T) {
 	defer kernels.SetThreads(0)
 	defer kernels.UseTier(kernels.Tier())
@@ -128,7 +128,7 @@ func TestQATIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// checkSameEverywhere wants an adapter to move blocks to the same bytes on every tier, each with another number of threads.
+// checkSameEverywhere wants an adapter to requantize to the same bytes on every tier, each with another number of threads.
 func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	var first map[string]string
@@ -235,7 +235,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
-// TestQATMemory: the requantized blocks are in what training is said to need.
+// TestQATMemory: the planned memory includes the requantized blocks.
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
@@ -336,7 +336,7 @@ func TestQATRefused(t *testing.T) {
 	}
 }
 
-// TestQATLoadRefused reads files that lie.
+// TestQATLoadRefused reads files with errors.
 func TestQATLoadRefused(t *testing.T) {
 	settings := &methods.QATSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSchedules compares with the learning rates of Hugging Face's get_linear_schedule_with_warmup and its kin.
+// TestSchedules compares with the learning rates of Hugging Face's get_linear_schedule_with_warmup and the like.
 func TestSchedules(t *testing.T) {
 	for _, test := range []struct {
 		kind          string

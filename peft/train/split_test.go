@@ -52,7 +52,7 @@ func splitInTwo(t *testing.T, path string) string {
 	return prefix + "-00001-of-00002.gguf"
 }
 
-// TestSplitBase: a base in two files is trained and merged as one in one file is, and what is made of it is one file.
+// TestSplitBase: a base in two files is trained and merged as one in one file is, and the result is one file.
 func TestSplitBase(t *testing.T) {
 	whole := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	split := pefttest.OpenBase(t, splitInTwo(t, whole.Path))

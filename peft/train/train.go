@@ -35,7 +35,7 @@ type Options struct {
 	Schedule     string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
 	Warmup       int     // steps in which the learning rate rises from zero
 	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	LRRatio      float64 // > 0: factor of the learning rate of a LoRA's matrices B and of vectors (Hayou et al. 2024, "LoRA+")
 	WeightDecay  float64 // AdamW's decoupled decay
 	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
 	Beta1        float64 // 0: 0.9
@@ -43,8 +43,8 @@ type Options struct {
 	Eps          float64 // 0: 1e-8
 	Optimizer    string  // OptimizerAdamW or ""
 	Seed         uint64  // order of the data, dropout
-	SaveEvery    int     // > 0: write a checkpoint after so many steps
-	EvalEvery    int     // > 0: evaluate after so many steps
+	SaveEvery    int     // > 0: steps from one checkpoint to the next
+	EvalEvery    int     // > 0: steps from one evaluation to the next
 	Out          string  // the adapter's file; "" writes none, and no checkpoints
 	Resume       string  // checkpoint to go on from
 	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
@@ -69,7 +69,7 @@ type Progress struct {
 	Examples        int           // sequences of this step
 }
 
-// Result is what a finished run tells.
+// Result is the result of a finished run.
 type Result struct {
 	Steps           int      `json:"steps"`
 	Tokens          int64    `json:"tokens"`
@@ -133,14 +133,14 @@ type trainer struct {
 	opt         Options
 	schedule    schedule
 	tape        *autograd.Tape
-	m, v        []float32 // moments of AdamW, as bound.values
-	runs        []stretch // what of bound.values is trained
+	m, v        []float32 // moments of AdamW, as Bound.Values
+	runs        []stretch // what of Bound.Values is trained
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
 	examples    [][]int // of each batch of the group
 	local       *local
-	gradients   gradients // local, or what takes its place
+	gradients   gradients // local, or another implementation
 	plan        *Memory
 	clock       clock
 	dataHash    func() string // of the training data, computed once
@@ -358,7 +358,7 @@ func (t *trainer) next(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether something that happens every so many steps happens now; at the end of the run it does not.
+// due reports whether something that happens every interval steps is due; at the end of the run it is not.
 func (t *trainer) due(every int) bool {
 	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
 }
@@ -486,7 +486,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		if err := t.adapter.Save(o.Out); err != nil {
 			return nil, err
 		}
-		os.Remove(CheckpointPath(o.Out)) // of no more use; there may be none
+		os.Remove(CheckpointPath(o.Out)) // not needed any more; there may be none
 	}
 	r.PeakRSS = PeakRSS()
 	o.Observer.End(r)

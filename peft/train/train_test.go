@@ -141,7 +141,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// interrupt runs a training until step stop is done and looks at what it leaves.
+// interrupt runs a training until step stop is done and checks the files that it leaves.
 func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	t.Helper()
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
@@ -194,7 +194,7 @@ func TestSaveEvery(t *testing.T) {
 	}
 }
 
-// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base stand in the order of its rows, those of
+// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base are in the order of its rows, those of
 // the file in the order of Hugging Face.
 func TestResumeOrder(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
@@ -323,7 +323,7 @@ func TestClip(t *testing.T) {
 	}
 }
 
-// TestTrainRefused trains with what cannot be trained with.
+// TestTrainRefused trains with invalid options and data.
 func TestTrainRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	set := func(e ...dataset.Example) *dataset.Set { return &dataset.Set{Examples: e} }

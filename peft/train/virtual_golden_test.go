@@ -72,7 +72,7 @@ func (c *peftCase) virtualBatch(step int, hooks interface{ Expand(*batch.Batch) 
 	return b
 }
 
-// TestVirtualRuns does PEFT's runs over again, as TestPEFTRuns does.
+// TestVirtualRuns repeats PEFT's runs, as TestPEFTRuns does.
 func TestVirtualRuns(t *testing.T) {
 	for name, horizon := range virtualCases {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
+// permutedPair is the same model as a GGUF file, whose rows of q and k are permuted, and as a Hugging Face directory.
 func permutedPair(t *testing.T) (inGGUF, inHF *attach.Base) {
 	t.Helper()
 	return pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
@@ -96,7 +96,7 @@ func TestPrefixOfText(t *testing.T) {
 	}
 }
 
-// collapsed is what stays of an adapter.
+// collapsed is the final form of an adapter.
 func collapsed(b *attach.Base) func(a *attach.Adapter, err error) (*attach.Adapter, error) {
 	return func(a *attach.Adapter, err error) (*attach.Adapter, error) {
 		if err != nil {
