@@ -137,7 +137,8 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 // Requantizes reports whether the adapter requantizes blocks of the base. Of several adapters only one may.
 func (bd *Bound) Requantizes() bool { return bd.Effect.Blocks != nil }
 
-// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize none.
+// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize
+// none.
 func (bd *Bound) BlockHashes() map[string]string {
 	blocks := bd.Effect.Blocks
 	if blocks == nil {

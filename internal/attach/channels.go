@@ -30,7 +30,8 @@ func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
 
 // Channels of a block that a QAT adapter may change. Several are joined with +.
 const (
-	ChannelScale  = method.ChannelScale  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	// the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelScale  = method.ChannelScale
 	ChannelOffset = method.ChannelOffset // what is added to each weight of a group, by s·B·A, in types with minima
 	ChannelRow    = method.ChannelRow    // the scales of a row, by a factor of its own
 	ChannelCode   = method.ChannelCode   // the code of each weight, rounded from its value + s·B·A
@@ -39,8 +40,9 @@ const (
 
 // Values of method.QAT.Dither: the threshold at which a weight of ChannelCode is rounded up.
 const (
-	DitherUniform = method.DitherUniform // stochastic: a random threshold for each weight, so that small changes are right on average
-	DitherNone    = method.DitherNone    // to nearest: changes of less than half a step change no code
+	// stochastic: a random threshold for each weight, so that small changes are right on average
+	DitherUniform = method.DitherUniform
+	DitherNone    = method.DitherNone // to nearest: changes of less than half a step change no code
 )
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.

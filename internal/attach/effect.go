@@ -49,8 +49,8 @@ type Change struct {
 	AddRows func(dst []float32, r0, r1 int)
 	// Factors are a (rank, in) and b (out, rank) with ΔW = b·a; nil where the change is not of low rank.
 	Factors func() (a, b []float32, rank int)
-	// Multiply does to rows r0 to r1-1 of a matrix, what other adapters add among them, what the change does to the weight;
-	// nil for a change that adds.
+	// Multiply does to rows r0 to r1-1 of a matrix, what other adapters add among them, what the change does to the
+	// weight; nil for a change that adds.
 	Multiply func(x []float32, r0, r1 int)
 	// Phase is where a change that multiplies stands among those of several adapters.
 	Phase MergePhase

@@ -94,7 +94,8 @@ func NewAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{Config: c, Origin: Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(), Version: Version}}
+	a := &Adapter{Config: c, Origin: Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(),
+		Version: Version}}
 	a.Allocate(shapes)
 	for i := range a.Tensors {
 		start(&a.Tensors[i])

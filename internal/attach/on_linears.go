@@ -52,7 +52,8 @@ type OnLinears struct {
 	byRow   []string // the tensors whose rows are those of the weight
 }
 
-// LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their names.
+// LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their
+// names.
 type LinearModule struct {
 	Name  string
 	Parts map[string]int

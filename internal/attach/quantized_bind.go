@@ -10,8 +10,9 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// quantizedAttachment is an adapter of an ordinary method bound to a base, trained quantization-aware. The forward pass multiplies with the
-// requantized blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
+// quantizedAttachment is an adapter of an ordinary method bound to a base, trained quantization-aware. The forward pass
+// multiplies with the requantized blocks, and the method's own operations, beside it, serve the gradients of its
+// tensors alone.
 type quantizedAttachment struct {
 	model.Hooks        // of the method
 	inner       Effect // likewise
@@ -75,7 +76,8 @@ func (at *quantizedAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.
 }
 
 // Input leaves the inputs of requantized blocks as they are.
-func (at *quantizedAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *quantizedAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if at.sites[l] != nil {
 		return x
 	}
@@ -109,8 +111,8 @@ func (at *quantizedAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *a
 	return t.Through(y, at.beside(t, l, x))
 }
 
-// beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far as the
-// gradients of the method's tensors depend on it.
+// beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far
+// as the gradients of the method's tensors depend on it.
 func (at *quantizedAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
 	changed := at.Hooks.Input(t, l, &l.W, in)

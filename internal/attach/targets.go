@@ -76,7 +76,8 @@ func ChooseLinears(b *Base, targets []string, layers string, fallback ...string)
 	chosen, err := ChooseModules(b, targets, layers, fallback...)
 	for _, module := range chosen {
 		if module == EmbedModule || module == HeadModule {
-			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers", LastPart(module))
+			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers",
+				LastPart(module))
 		}
 	}
 	return chosen, err

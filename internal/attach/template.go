@@ -26,14 +26,16 @@ type Template = template.Virtual
 // more, words, and the field that is predicted.
 func ParseTemplate(text string) (*Template, error) { return template.ParseVirtual(text) }
 
-// Template is where the adapter's virtual tokens stand among the fields of a record; nil where they stand before a text.
+// Template is where the adapter's virtual tokens stand among the fields of a record; nil where they stand before a
+// text.
 func (a *Adapter) Template() (*Template, error) {
 	if a.Config.Template == "" {
 		return nil, nil
 	}
 	t, err := ParseTemplate(a.Config.Template)
 	if err == nil && t.Virtual() != a.VirtualTokens() {
-		err = fmt.Errorf("template %q has %d virtual tokens, the adapter %d", a.Config.Template, t.Virtual(), a.VirtualTokens())
+		err = fmt.Errorf("template %q has %d virtual tokens, the adapter %d", a.Config.Template, t.Virtual(),
+			a.VirtualTokens())
 	}
 	return t, err
 }

@@ -17,7 +17,8 @@ type Scaling struct {
 
 // Moved is the same change as one of the rows of the weight before, where quantized blocks can store it exactly: the
 // feed-forward network is linear in the output of its up-projection, so that a scale of the down-projection's input is
-// one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight itself.
+// one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight
+// itself.
 func (s *Scaling) Moved() *Scaling {
 	if s.Before == nil {
 		return nil

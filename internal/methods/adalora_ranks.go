@@ -110,8 +110,8 @@ func (r *rankAllocator) observe() {
 	}
 }
 
-// Scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on average,
-// of the values of its row and column.
+// Scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on
+// average, of the values of its row and column.
 func (r *rankAllocator) Scores() []float64 {
 	var all []float64
 	i := 0

@@ -10,7 +10,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this program's.
+// MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this
+// program's.
 const MethodBitFit = "BITFIT"
 
 // bitFitSettings are the fields of the configuration.
@@ -18,8 +19,8 @@ type bitFitSettings struct{ attach.Targeting }
 
 func (s *bitFitSettings) Check() error { return s.CheckModules() }
 
-// NewBitFit makes an adapter of biases, which start as the base's, or at zero where it has none. A target that cannot have
-// a bias in the base's architecture is an error: the adapter could never be merged.
+// NewBitFit makes an adapter of biases, which start as the base's, or at zero where it has none. A target that cannot
+// have a bias in the base's architecture is an error: the adapter could never be merged.
 func NewBitFit(b *attach.Base, opt method.BitFit) (*attach.Adapter, error) {
 	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {

@@ -102,8 +102,8 @@ func newIA3(c *attach.Config, params []attach.Param) (*ia3, error) {
 			want, which = []int{1, len(p.Data)}, "input"
 		}
 		if !slices.Equal(p.Shape, want) {
-			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because by feedforward_modules it scales the %s",
-				p.Name, p.Shape, want, which)
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because "+
+				"by feedforward_modules it scales the %s", p.Name, p.Shape, want, which)
 		}
 	}
 	return m, nil
@@ -166,7 +166,8 @@ type ia3Attachment struct {
 }
 
 // Input scales the input.
-func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if vector := at.inputs[l]; vector != nil {
 		return t.ScaleColumns(x, vector, at.strength, nil)
 	}

@@ -149,7 +149,8 @@ type lnAttachment struct {
 	weights  map[*model.Norm]*autograd.Tensor // (1, D)
 }
 
-// Norm is the trained weight, or, where another adapter changes the norm too or the strength is not 1, what it adds to w.
+// Norm is the trained weight, or, where another adapter changes the norm too or the strength is not 1, what it adds to
+// w.
 func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 	trained := at.weights[n]
 	switch {

@@ -40,8 +40,8 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	}
 }
 
-// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging Face
-// checkpoint.
+// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging
+// Face checkpoint.
 func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
 	starts := map[string][]float32{}
 	if c.Init == method.InitLoftQ {
@@ -125,7 +125,8 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
+		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads},
+			model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
 		switch {
 		case !floats.Finite(squares):
 			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, original.Path)
@@ -136,7 +137,8 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if r > min(l.W.Rows, l.W.Cols) {
 			return errors.New("init loftq: the rank is larger than " + l.Module)
 		}
-		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
+		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols,
+			lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
 		root := float32(math.Sqrt(math.Abs(p.Scale / c.ScaleOf(p.Module))))
 		kernels.Scale(root, p.A)
 		kernels.Scale(root, p.B)

@@ -22,11 +22,13 @@ type lycorisSettings struct {
 
 // newLycoris are PEFT's defaults.
 func newLycoris() lycorisSettings {
-	return lycorisSettings{Rank: 8, Alpha: 8, RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}, Init: true}
+	return lycorisSettings{Rank: 8, Alpha: 8, RankPattern: map[string]int{}, AlphaPattern: map[string]float64{},
+		Init: true}
 }
 
 // lycorisAllowed are the fields that say nothing about a linear map.
-var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern, "use_effective_conv2d": attach.AnyValue}
+var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern,
+	"use_effective_conv2d": attach.AnyValue}
 
 func (s *lycorisSettings) Check() error {
 	switch {
@@ -57,7 +59,8 @@ func (s *lycorisSettings) setSize(rank int, alpha float64) {
 // trainable reports what of the configuration cannot be trained with.
 func (s *lycorisSettings) trainable() error {
 	if s.RankDropout != 0 || s.ModuleDropout != 0 {
-		return fmt.Errorf("training with rank_dropout %v or module_dropout %v is not supported", s.RankDropout, s.ModuleDropout)
+		return fmt.Errorf("training with rank_dropout %v or module_dropout %v is not supported", s.RankDropout,
+			s.ModuleDropout)
 	}
 	return nil
 }

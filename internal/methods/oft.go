@@ -46,7 +46,8 @@ func newOFTSettings() *OFTSettings {
 func (s *OFTSettings) Check() error {
 	switch {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
-		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
+		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks,
+			s.BlockSize)
 	case s.Bias != "none":
 		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	case s.Series && (s.Terms < 1 || s.Terms > 100):
@@ -57,7 +58,8 @@ func (s *OFTSettings) Check() error {
 	return s.CheckModules()
 }
 
-// Coefficients are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
+// Coefficients are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform
+// itself.
 func (s *OFTSettings) Coefficients() []float32 {
 	switch {
 	case !s.Series:
@@ -155,8 +157,8 @@ func oftFamily() *attach.Family {
 	}
 }
 
-// oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where R is
-// a block-diagonal rotation.
+// oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where
+// R is a block-diagonal rotation.
 type oft struct {
 	attach.OnLinears
 	settings *OFTSettings
@@ -215,7 +217,8 @@ type oftSite struct {
 }
 
 // Input rotates the input.
-func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if s := at.sites[l]; s != nil {
 		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
 	}

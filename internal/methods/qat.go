@@ -57,8 +57,8 @@ func autoChannels(t gguf.Type) []string {
 	return []string{attach.ChannelScale, attach.ChannelCode}
 }
 
-// NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
-// weights that training used. A weight whose type has none of the channels is an error.
+// NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes
+// exactly the weights that training used. A weight whose type has none of the channels is an error.
 func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
@@ -203,9 +203,9 @@ func qatFamily() *attach.Family {
 	}
 }
 
-// qat is quantization-aware training of plain pairs: the forward pass multiplies with blocks of the base's own types, of which
-// scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA (Kim et
-// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
+// qat is quantization-aware training of plain pairs: the forward pass multiplies with blocks of the base's own types,
+// of which scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA
+// (Kim et al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
 type qat struct {
 	settings *QATSettings
 	modules  []*qatModule
@@ -250,9 +250,10 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 	return m, nil
 }
 
-// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
-// (docs/quantization-aware.md).
-var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
+// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are
+// measured (docs/quantization-aware.md).
+var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8,
+	attach.ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
@@ -285,7 +286,8 @@ func (mod *qatModule) take(params []attach.Param, i int, channel, which string) 
 func (m *qat) SumsGroups() {}
 
 func (m *qat) Describe() string {
-	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))
+	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels,
+		len(m.modules))
 }
 
 // linears finds the linear map of every module in a base and checks that the shapes fit.

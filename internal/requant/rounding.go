@@ -15,7 +15,8 @@ type Rounding struct {
 	// Master are the weights that the base was quantized from, nil for none. The change of a weight is then added to
 	// its master weight instead of to its value in the base, and the sum is rounded to nearest with the base's scales.
 	Master *MasterRows
-	// FitScales fits scales and zero points to the change, by least squares, before codes are rounded to what is left of it.
+	// FitScales fits scales and zero points to the change, by least squares, before codes are rounded to what is left of
+	// it.
 	FitScales bool
 	// Importance are the weights (Cols) of the squared errors of FitScales and Anew; nil: all alike.
 	Importance []float32

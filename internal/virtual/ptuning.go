@@ -99,8 +99,8 @@ func NewPTuning(b *attach.Base, opt method.PTuning) (*attach.Adapter, error) {
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startPromptEncoder(s, p, opt.Seed, scale) })
 }
 
-// startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have about
-// the scale of the base's.
+// startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have
+// about the scale of the base's.
 func startPromptEncoder(s *PTuningSettings, p *attach.Param, seed uint64, scale float64) {
 	startEncoder(p, seed)
 	if p.Name == s.mlpName(s.mlpLayers()-1, "weight") {
@@ -218,8 +218,8 @@ func (m *pTuning) Describe() string {
 
 func (m *pTuning) VirtualTokens() int { return m.Tokens }
 
-// SuggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a model
-// of width 64 rates from 4e-3 to 1.2e-2 were measured to end within 0.08 of the best loss, and 1e-3 0.28 above.
+// SuggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a
+// model of width 64 rates from 4e-3 to 1.2e-2 were measured to end within 0.08 of the best loss, and 1e-3 0.28 above.
 func (m *pTuning) SuggestLR(b *attach.Base) float64 {
 	if m.encoded() {
 		return attach.TimesSuggested(b, encoderRate)
