@@ -57,7 +57,8 @@ type MethodCase struct {
 	New  func(b *attach.Base) (*attach.Adapter, error)
 }
 
-// MethodCases make adapters of every method for the tests that hold for all. New ones change nothing; Stir changes their values.
+// MethodCases make adapters of every method for the tests that hold for all. New ones change nothing; Stir changes
+// their values.
 var MethodCases = []MethodCase{
 	{"lora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
@@ -191,13 +192,14 @@ func Stir(a *attach.Adapter, seed uint64) {
 func init() {
 	for i, c := range QuantizedCases {
 		if i%2 == 0 && c.Name != "dora" { // whose norms, which count as constants, change with the blocks
-			MethodCases = append(MethodCases, MethodCase{Name: c.Name + " quantized", New: func(b *attach.Base) (*attach.Adapter, error) {
-				a, err := c.New(b)
-				if err == nil {
-					err = a.TrainQuantized(b, method.Quantized{Seed: 3})
-				}
-				return a, err
-			}})
+			MethodCases = append(MethodCases,
+				MethodCase{Name: c.Name + " quantized", New: func(b *attach.Base) (*attach.Adapter, error) {
+					a, err := c.New(b)
+					if err == nil {
+						err = a.TrainQuantized(b, method.Quantized{Seed: 3})
+					}
+					return a, err
+				}})
 		}
 	}
 }

@@ -34,8 +34,8 @@ const MaxSlots = 256
 
 const slotStart = "[slot"
 
-// ParseDiscrete reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end
-// with a field or has nothing before it.
+// ParseDiscrete reads a template. Errors: brackets that are not closed, a field without a name, a template that does
+// not end with a field or has nothing before it.
 func ParseDiscrete(text string) (*Discrete, error) {
 	t := &Discrete{}
 	for rest := text; rest != ""; {
