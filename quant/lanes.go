@@ -17,7 +17,8 @@ func haveLanes() bool { return kernels.GroupLanes() > 0 }
 type laneSearch struct {
 	groups                              kernels.Groups
 	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
-	skipped                             uint32                    // bit i: group i was not searched and is left to the plain search
+	// bit i: group i was not searched and is left to the plain search
+	skipped uint32
 
 	find       func(l *laneSearch) (skipped uint32) // searches groups
 	affine     *affineSearch                        // of findAffine, else nil
@@ -154,7 +155,8 @@ type laneFormat struct {
 	n, bytes int                     // weights in a group, bytes in a super-block
 	lanes    func() *laneSearch      // the search
 	weigh    func(g *kernels.Groups) // without importance
-	spread   float32                 // with importance: errorWeights has this times the mean square; 0: importance alone counts
+	// with importance: errorWeights has this times the mean square; 0: importance alone counts
+	spread float32
 
 	plain  func(dst []byte, row, importance []float32)                 // the definition
 	finish func(b []byte, x *[weightsK]float32, l *laneSearch, at int) // makes a block; its first group is number at

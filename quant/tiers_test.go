@@ -109,7 +109,8 @@ func TestQuantizeOnEveryTier(t *testing.T) {
 		for weights, kind := range weightKinds {
 			for importance, importanceKind := range importanceKinds {
 				x := generate(rows*cols, uint64(typ), kind)
-				compareQuantized(t, typ, x, cols, generate(cols, uint64(typ)+1, importanceKind), weights+" weights, "+importance+" importance")
+				compareQuantized(t, typ, x, cols, generate(cols, uint64(typ)+1, importanceKind),
+					weights+" weights, "+importance+" importance")
 			}
 		}
 	})
