@@ -65,7 +65,8 @@ func (o *editOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.remove, "remove", nil, "remove the value of a `KEY`")
 	fs.StringArrayVar(&o.rename, "rename", nil, "rename a key: `OLD=NEW`")
 	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "rename a tensor: `OLD=NEW`")
-	fs.StringArrayVar(&o.addTokens, "add-token", nil, "add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
+	fs.StringArrayVar(&o.addTokens, "add-token", nil,
+		"add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
 	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
@@ -91,7 +92,8 @@ func (o *editOptions) Validate(args []string) error {
 		}
 		o.edit.Set = append(o.edit.Set, a)
 	}
-	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename), pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
+	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename),
+		pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
 }
 
 // checkTokens allows only flags that can be combined with new tokens.
@@ -99,7 +101,8 @@ func (o *editOptions) checkTokens() error {
 	switch {
 	case o.options.Out == "":
 		return errors.New("--add-token: needs --out, because the tensors grow")
-	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "", o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
+	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "",
+		o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
 		return errors.New("--add-token can be combined with --out only: edit the new file afterwards")
 	}
 	return nil
@@ -119,7 +122,8 @@ func (o *editOptions) growVocabulary(s cli.Streams) error {
 		return err
 	}
 	first := base.VocabSize()
-	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"), first)
+	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"),
+		first)
 	return nil
 }
 
@@ -136,7 +140,8 @@ func pairs(flag string, texts []string, list *[]edit.Pair) error {
 
 // asked says whether any change is asked for.
 func (o *editOptions) asked() bool {
-	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" || o.options.Out != "" || o.options.Rewrite
+	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" ||
+		o.options.Out != "" || o.options.Rewrite
 }
 
 // editReport is the document that --json prints.
@@ -274,7 +279,8 @@ func (o *editOptions) print(s cli.Streams, p *edit.Plan, way edit.Way) {
 	case p.Method == edit.Nothing:
 		fmt.Fprintf(s.Out, "%s: nothing changes\n", o.file)
 	case o.dryRun && p.Method == edit.Header:
-		fmt.Fprintf(s.Out, "nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
+		fmt.Fprintf(s.Out,
+			"nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
 			cli.CountText(p.Needed), cli.CountText(p.Space), data)
 	case o.dryRun:
 		fmt.Fprintf(s.Out, "nothing written: the file would be written anew (header %s → %s bytes, tensors %s)\n",

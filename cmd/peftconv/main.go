@@ -152,7 +152,8 @@ func reportError(name string, err error, w io.Writer) int {
 	}
 	fmt.Fprintf(w, "%s: %v%s\n", name, err, hintOf(err))
 	if path := interruptedEdit(err); path != "" {
-		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n", cli.CommandLine("peftconv", "edit", path))
+		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n",
+			cli.CommandLine("peftconv", "edit", path))
 	}
 	return cli.ExitError
 }
@@ -166,7 +167,8 @@ func hint(name string) string {
 
 // reportPanic reports a bug of ours without a stack trace, unless PEFTCONV_DEBUG is set.
 func reportPanic(name string, r any, w io.Writer) int {
-	fmt.Fprintf(w, "%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
+	fmt.Fprintf(w,
+		"%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
 		name, r, version())
 	if os.Getenv("PEFTCONV_DEBUG") != "" {
 		w.Write(debug.Stack())

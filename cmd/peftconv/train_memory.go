@@ -32,7 +32,8 @@ func memoryText(m *train.Memory) string {
 }
 
 // shortOfMemory adds the flags that would help to the error of a run that needs too much memory.
-func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data, opt train.Options) error {
+func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data,
+	opt train.Options) error {
 	var short *train.ShortOfMemory
 	if !errors.As(err, &short) {
 		return err
