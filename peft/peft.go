@@ -12,8 +12,8 @@
 //   - algebra: combining, resizing and extracting LoRAs
 //   - search: prompts of words
 //
-// Every file is written under a temporary name, synced and renamed: a process that is killed leaves the old file or none. The same
-// seed gives the same bytes whatever the number of threads.
+// Every file is written under a temporary name, synced and renamed: a process that is killed leaves the old file or
+// none. The same seed gives the same bytes whatever the number of threads.
 package peft
 
 import (

@@ -83,8 +83,8 @@ func smooth(losses []float64) []float64 {
 	return curve
 }
 
-// TestPrecisionFollows wants the curve of the losses with products in fewer bits within 1 % of that in float32, while the
-// losses fall.
+// TestPrecisionFollows wants the curve of the losses with products in fewer bits within 1 % of that in float32, while
+// the losses fall.
 func TestPrecisionFollows(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")

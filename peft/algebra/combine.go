@@ -248,9 +248,8 @@ func (c *combiner) chooseRank() error {
 	for i, in := range c.report.Inputs {
 		sum, largest = sum+in.Rank, max(largest, in.Rank)
 		if !c.recipe.cat && !c.recipe.svd && in.Rank != c.report.Inputs[0].Rank {
-			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added the ranks "+
-				"must be the same "+
-				"(%s and the _svd types take any)", i+1, in.Rank, c.report.Inputs[0].Rank, CombineCat)
+			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added "+
+				"the ranks must be the same (%s and the _svd types take any)", i+1, in.Rank, c.report.Inputs[0].Rank, CombineCat)
 		}
 	}
 	c.rank = largest

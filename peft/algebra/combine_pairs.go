@@ -23,8 +23,8 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 		p := &a.Tensors[i]
 		module, which, ok := attach.ParseLoRAName(p.Name)
 		if !ok {
-			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B of a linear map: only plain LoRAs can be "+
-				"calculated with", p.Name)
+			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B "+
+				"of a linear map: only plain LoRAs can be calculated with", p.Name)
 		}
 		l := at[module]
 		if l == nil {

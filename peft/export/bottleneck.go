@@ -33,19 +33,17 @@ func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	a := b.Model.Arch
 	switch {
 	case m.Placement == method.SerialHoulsby:
-		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition " +
-			"(serial-houlsby); " +
-			"serial-pfeiffer and parallel adapters can be exported")
+		return errors.New("llama.cpp has no place for a network between a part of a layer and " +
+			"its addition (serial-houlsby); serial-pfeiffer and parallel adapters can be exported")
 	case m.Input != method.InputNorm:
-		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is " +
-			"cannot be exported")
+		return errors.New("llama.cpp puts a norm before every network; " +
+			"an adapter that reads the stream as it is cannot be exported")
 	case m.Activation != "silu" && m.Activation != method.ActivationSwiGLU:
-		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be "+
-			"exported",
+		return fmt.Errorf("llama.cpp's networks of %s models have "+
+			"the activation silu; an adapter with %s cannot be exported",
 			a.Name, m.Activation)
 	case m.Placement == method.Parallel && slices.Contains(m.Parts, model.Attention.String()):
-		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be " +
-			"exported")
+		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
 	case m.Placement == method.Parallel && !a.AddsBiases && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
 			"a parallel adapter with the activation swiglu can be exported", a.Name)
@@ -166,8 +164,8 @@ func (x *bottleneckExport) paddedWidth() (int, error) {
 	for _, layer := range x.base.Model.Layers {
 		for _, l := range ffnMaps(layer) {
 			if quant.NeedsImportance(l.W.Type) {
-				return 0, fmt.Errorf("tensor %s is %v, in which no new weights can be written without an importance "+
-					"matrix", l.Tensor, l.W.Type)
+				return 0, fmt.Errorf("tensor %s is %v, in which no new "+
+					"weights can be written without an importance matrix", l.Tensor, l.W.Type)
 			}
 		}
 		step = max(step, layer.Linear(arch.Down).W.Type.BlockLen())
@@ -229,8 +227,8 @@ func (x *bottleneckExport) count(t gguf.Type, values []float32, cols int) {
 // noteRounding says how much the adapter was rounded, where it was.
 func (x *bottleneckExport) noteRounding() {
 	if x.missed > 0 {
-		x.file.note = fmt.Sprintf("the adapter's weights are rounded to the types of the base's FFN, by %.2g %% of "+
-			"their norm",
+		x.file.note = fmt.Sprintf("the adapter's weights are rounded "+
+			"to the types of the base's FFN, by %.2g %% of their norm",
 			100*math.Sqrt(x.missed/x.asked))
 	}
 }

@@ -24,7 +24,8 @@ import (
 func init() {
 	Register(&Form{
 		Place: 10, Name: "gguf",
-		About: "the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights",
+		About: "the file that llama.cpp's --lora takes (and Ollama's " +
+			"ADAPTER, and LM Studio), for methods that change weights",
 		Write: func(in Input, path string, opt Options) (*Report, error) {
 			a, err := in.one(path)
 			if err != nil {
@@ -135,7 +136,8 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	return nil
 }
 
-// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in it.
+// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in
+// it.
 func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.LowRank {
 	pair := lowrank.LowRank{
 		Module: mod.Name, A: a.Tensors[mod.A].Data, B: slices.Clone(a.Tensors[mod.B].Data),

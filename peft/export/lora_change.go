@@ -76,13 +76,12 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensor
 	}
 	changes := bound.Changes()
 	if changes == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a "+
-			"GGUF LoRA holds",
+		return nil, nil, fmt.Errorf("an adapter of method %s is no "+
+			"change of weight matrices, which is all that a GGUF LoRA holds",
 			a.Config.Method)
 	}
 	if changesVectors(bound) {
-		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: " +
-			"merge it")
+		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
 	}
 	report, total := &LoRAReport{}, pairSums{}
 	var pairs []tensorPair

@@ -152,8 +152,7 @@ func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, e
 		a := bound.Adapter
 		switch {
 		case a.Config.Template != "":
-			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as " +
-				"a model")
+			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
 		case a.Heads() > 0:
 			return nil, attach.ErrClassifier
 		case a.VirtualTokens() == 0:
@@ -294,9 +293,8 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the "+
-		"same model "+
-		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens "+
+		"in F16 or F32: save it with the same model after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
 }
 
 // frame lists the stretches of a cache that are not keys and values.

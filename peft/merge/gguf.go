@@ -134,7 +134,8 @@ func (m *merger) ggufMetadata() (*gguf.Metadata, error) {
 		key   string
 		value any
 	}{
-		{attach.MergeVersion, attach.Version}, {attach.MergeBaseSHA256, sum}, {attach.MergeMethods, methods}, {attach.MergeAdapters, hashes}, {attach.MergeScales, scales},
+		{attach.MergeVersion, attach.Version}, {attach.MergeBaseSHA256, sum},
+		{attach.MergeMethods, methods}, {attach.MergeAdapters, hashes}, {attach.MergeScales, scales},
 	} {
 		if err := meta.Set(entry.key, entry.value); err != nil {
 			return nil, err

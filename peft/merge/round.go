@@ -16,7 +16,8 @@ import (
 // Values of Options.Rounding: how a tensor that keeps its type is requantized. docs/quantization-aware.md says how much
 // of a change each keeps.
 const (
-	RoundAuto       = "auto"          // with calibration data compensate; else requantize where its error is small, or scales+dither
+	// with calibration data compensate; else requantize where its error is small, or scales+dither
+	RoundAuto       = "auto"
 	RoundRequantize = "requantize"    // the sum is quantized from scratch, with new scales
 	RoundNearest    = "nearest"       // each weight is rounded to the nearest code, scales stay
 	RoundDither     = "dither"        // likewise, by stochastic rounding: up or down at random so that the mean is right
@@ -59,7 +60,8 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 	}
 	w := entry.Importance()
 	if len(w) != l.W.Cols {
-		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w), l.W.Cols)
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w),
+			l.W.Cols)
 	}
 	return w, nil
 }

@@ -32,8 +32,8 @@ type VerifiedTensor struct {
 	Trained string `json:"trained"` // of those that were trained with
 }
 
-// Verify evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of the
-// merged model with what training recorded of them. Without data the losses are those of random tokens.
+// Verify evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of
+// the merged model with what training recorded of them. Without data the losses are those of random tokens.
 func Verify(ctx context.Context, b *peft.Base, adapters []peft.Scaled, merged string, data *peft.Data) (*Verification,
 	error) {
 	m, err := peft.OpenBase(merged)

@@ -110,9 +110,9 @@ type Result struct {
 	Fluency float64 `json:"fluency_weight"`
 }
 
-// ParseTemplate checks the template text, of fixed words, {fields} and [slot]s that ends with the field of the answers, such
-// as "{sentence} It was [slot][slot] {answer}". [slot*3] is three slots, [slot: truly great] slots to start from words.
-// It gives the names of the fields, that of the answers last, and the number of slots.
+// ParseTemplate checks the template text, of fixed words, {fields} and [slot]s that ends with the field of the answers,
+// such as "{sentence} It was [slot][slot] {answer}". [slot*3] is three slots, [slot: truly great] slots to start from
+// words. It gives the names of the fields, that of the answers last, and the number of slots.
 func ParseTemplate(text string) (fields []string, slots int, err error) {
 	t, err := template.ParseDiscrete(text)
 	if err != nil {

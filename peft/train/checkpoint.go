@@ -47,8 +47,9 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	sum, err := t.base.SHA256()
 	o := &t.opt
 	return checkpoint{
-		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
-		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
+		LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
@@ -175,11 +176,13 @@ func (t *trainer) same(saved *checkpoint) error {
 		name       string
 		then, here any
 	}{
-		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
-		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
-		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
-		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
-		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
+		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
+		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
+		{"learning-rate ratio", saved.LRRatio, now.LRRatio}, {"weight decay", saved.WeightDecay, now.WeightDecay},
+		{"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
+		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
+		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 	} {
 		if f.then != f.here {
 			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)

@@ -11,10 +11,10 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 )
 
-// layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in float32, so
-// that a run gives the same bytes with it and without, from the beginning and resumed. It is in memory where it takes no
-// more than a quarter of what is available, and otherwise in a file beside the adapter that has no name where the system
-// can do that, and is removed at the end.
+// layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in
+// float32, so that a run gives the same bytes with it and without, from the beginning and resumed. It is in memory
+// where it takes no more than a quarter of what is available, and otherwise in a file beside the adapter that has no
+// name where the system can do that, and is removed at the end.
 type layerCache struct {
 	width    int
 	layers   int   // below the cached stream; 0 until one batch has gone through them
@@ -29,8 +29,8 @@ type layerCache struct {
 // a small batch can differ in the last bits from a large one.
 const layerCacheTokens = 64
 
-// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
-// is seen twice.
+// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted,
+// or no example is seen twice.
 func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
 	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
 		return 0
@@ -64,8 +64,8 @@ func layerOf(name string) (n int, ok bool) {
 	return n, found && err == nil
 }
 
-// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is nil where
-// there is no room for one.
+// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is
+// nil where there is no room for one.
 func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) *layerCache {
 	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
 	for _, e := range train.Examples {

@@ -28,7 +28,8 @@ const unknownMemory = 2 << 30
 
 // Memory is what a training run will need, in bytes, as far as that can be told before it starts.
 type Memory struct {
-	Weights     int64 // pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
+	// pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
+	Weights     int64
 	Activations int64 // of one batch, and gradients of them
 	Logits      int64 // of some tokens at a time
 	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter requantizes
@@ -79,7 +80,8 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
-	m.Activations = int64(spec.Layers+3)*stream + layer*5/2 // the input of each layer; the inside of one, its gradients, gaps
+	// the input of each layer; the inside of one, its gradients, gaps
+	m.Activations = int64(spec.Layers+3)*stream + layer*5/2
 	if keep {
 		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
 	}
@@ -137,7 +139,8 @@ func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 		available, _ := availableMemory()
 		return b.Model.ActivationBytes(tokens) <= available/2, nil
 	}
-	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways, RecomputeNever)
+	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways,
+		RecomputeNever)
 }
 
 // availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of

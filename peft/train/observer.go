@@ -1,7 +1,7 @@
 package train
 
-// Observer is told what a run does, on the goroutine that runs it: a progress bar, a page or a log file. Several listen as
-// Observers. A type that needs only some of the calls embeds Ignore.
+// Observer is told what a run does, on the goroutine that runs it: a progress bar, a page or a log file. Several listen
+// as Observers. A type that needs only some of the calls embeds Ignore.
 type Observer interface {
 	// Begin is called before the first step, after the base was evaluated.
 	Begin(Start)

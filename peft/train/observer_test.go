@@ -33,13 +33,15 @@ func TestObserver(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first, second news
-	opt := Options{Steps: 4, SaveEvery: 2, Out: filepath.Join(t.TempDir(), "out.safetensors"), Observer: Observers{&first, &second}}
+	opt := Options{Steps: 4, SaveEvery: 2, Out: filepath.Join(t.TempDir(), "out.safetensors"),
+		Observer: Observers{&first, &second}}
 	r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []*news{&first, &second} {
-		if n.start.Steps != 4 || n.start.Parameters != a.Parameters() || n.start.BaseLoss == nil || n.start.Memory.Total() == 0 {
+		if n.start.Steps != 4 || n.start.Parameters != a.Parameters() || n.start.BaseLoss == nil ||
+			n.start.Memory.Total() == 0 {
 			t.Errorf("the start is told as %+v", n.start)
 		}
 		if !slices.Equal(n.steps, []int{1, 2, 3, 4}) || !slices.Equal(n.checkpoints, []int{2}) || n.result != r {

@@ -58,7 +58,8 @@ func TestSplitBase(t *testing.T) {
 	split := pefttest.OpenBase(t, splitInTwo(t, whole.Path))
 	var merged [2]*attach.Base
 	for i, b := range []*attach.Base{whole, split} {
-		out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1}), Scale: 1})
+		out, _ := merging.Into(t, b, merge.Options{},
+			attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1}), Scale: 1})
 		merged[i] = pefttest.OpenBase(t, out)
 	}
 	for _, x := range merged[0].GGUF.Tensors {

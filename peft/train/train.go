@@ -26,16 +26,17 @@ const OptimizerAdamW = "adamw"
 
 // Options says how Run trains. A zero field means what its comment says.
 type Options struct {
-	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
-	SeqLen       int     // > 0: an example with more tokens is an error
-	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
-	Accumulate   int     // batches that make up one optimizer step; 0: 1
-	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
-	Warmup       int     // steps in which the learning rate rises from zero
-	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64 // > 0: factor of the learning rate of a LoRA's matrices B and of vectors (Hayou et al. 2024, "LoRA+")
+	Steps       int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen      int     // > 0: an example with more tokens is an error
+	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate  int     // batches that make up one optimizer step; 0: 1
+	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule    string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
+	Warmup      int     // steps in which the learning rate rises from zero
+	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
+	// > 0: factor of the learning rate of a LoRA's matrices B and of vectors (Hayou et al. 2024, "LoRA+")
+	LRRatio      float64
 	WeightDecay  float64 // AdamW's decoupled decay
 	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
 	Beta1        float64 // 0: 0.9
@@ -71,10 +72,11 @@ type Progress struct {
 
 // Result is the result of a finished run.
 type Result struct {
-	Steps           int      `json:"steps"`
-	Tokens          int64    `json:"tokens"`
-	Loss            float64  `json:"loss"`                // of the last step
-	BaseLoss        *float64 `json:"base_loss,omitempty"` // on the evaluation data without the adapter; nil without such data
+	Steps  int     `json:"steps"`
+	Tokens int64   `json:"tokens"`
+	Loss   float64 `json:"loss"` // of the last step
+	// on the evaluation data without the adapter; nil without such data
+	BaseLoss        *float64 `json:"base_loss,omitempty"`
 	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
@@ -202,7 +204,8 @@ func (opt *Options) check() error {
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
 	case !(opt.LR > 0) || math.IsInf(opt.LR, 0):
 		return fmt.Errorf("learning rate %v, expected more than 0", opt.LR)
-	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0, opt.SaveEvery < 0, opt.EvalEvery < 0:
+	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0,
+		opt.SaveEvery < 0, opt.EvalEvery < 0:
 		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
 	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
