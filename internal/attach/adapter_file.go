@@ -174,8 +174,8 @@ func WriteText(path, text string) error {
 	})
 }
 
-// WriteDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
-// existing one fill replaces files one by one.
+// WriteDir fills a directory. A new one is filled under a temporary name and renamed, so that it is complete or absent;
+// in an existing one fill replaces files one by one.
 func WriteDir(dir string, fill func(dir string) error) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {

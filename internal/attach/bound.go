@@ -100,7 +100,7 @@ func (bd *Bound) Vectors() []VectorChange {
 	return bd.Effect.Vectors()
 }
 
-// Store puts the bound parameters back into the adapter.
+// Store copies the bound parameters back into the adapter.
 func (bd *Bound) Store() { ToHF(bd.Adapter.Tensors, Views(bd.Adapter.Tensors, bd.Values), bd.Perms) }
 
 // Scaled is an adapter with a factor on its effect.

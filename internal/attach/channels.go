@@ -64,7 +64,7 @@ func ParseChannels(s string) ([]string, error) {
 	return channels, nil
 }
 
-// channelOf says whether blocks of a type have what a channel changes.
+// ChannelFits says whether blocks of a type have what a channel changes.
 func ChannelFits(channel string, t gguf.Type) bool {
 	switch channel {
 	case ChannelOffset:

@@ -186,7 +186,7 @@ func NonEmpty[V any](m map[string]V) map[string]V {
 	return m
 }
 
-// initName is Config.Init for a value of init_lora_weights that fieldAllowed lets pass.
+// initName is Config.Init for a value of init_lora_weights that LoRAFields allows.
 func initName(v any) string {
 	switch v := v.(type) {
 	case bool:

@@ -156,7 +156,7 @@ func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
 	return perms, nil
 }
 
-// part is a tensor of a module on the tape.
+// Leaf is a tensor of a module on the tape.
 func (m *LinearModule) Leaf(values, grads []Param, part string) *autograd.Tensor {
 	return Leaf(values, grads, m.Parts[part])
 }

@@ -19,7 +19,7 @@ import (
 // it (the ^C of a terminal) is gone with the next drawing.
 type Meter struct {
 	w     io.Writer
-	unit  string // what is counted: "step", or inBytes
+	unit  string // what is counted: "step", or InBytes
 	total int64
 	width func() int // of the terminal, in columns; nil where there is none
 

@@ -12,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// Tokens is how many tokens go through the model at once in evaluation, where nothing else says.
+// Tokens is how many tokens go through the model at once in evaluation by default.
 const Tokens = 2048
 
 // Result is the loss on a data set.

@@ -80,7 +80,7 @@ func NewAdaLoRA(b *attach.Base, opt method.AdaLoRA) (*attach.Adapter, error) {
 	})
 }
 
-// checkAdaLoRAShapes are the tensors over a weight (out, in).
+// adaloraShapes are the tensors over a weight (out, in).
 func adaloraShapes(rank, out, in int) map[string][]int {
 	return map[string][]int{"lora_A": {rank, in}, "lora_B": {out, rank}, "lora_E": {rank, 1}}
 }

@@ -59,7 +59,7 @@ func (s *BottleneckSettings) Check() error {
 	return nil
 }
 
-// bottleneckSettings are those of the options, layers aside.
+// bottleneckSettings are those of the options, without the layers.
 func bottleneckSettings(opt *method.Bottleneck) *BottleneckSettings {
 	s := &BottleneckSettings{
 		Placement: opt.Placement, Bottleneck: opt.Bottleneck, Activation: opt.Activation,

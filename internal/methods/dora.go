@@ -74,7 +74,7 @@ func (d *doraSite) apply(t *autograd.Tape, s *loraSite, x, y *autograd.Tensor, d
 	return t.Add(y, t.Scaled(t.Add(changed, t.Scaled(plain, -1)), s.strength))
 }
 
-// AddRows adds strength·(W' - W). The norm is that of the row itself.
+// addRows adds strength·(W' - W). The norm is that of the row itself.
 func (d *doraSite) addRows(s *loraSite, dst []float32, r0, r1 int) {
 	cols := s.a.Cols
 	row, change, sum := make([]float32, cols), make([]float32, cols), make([]float32, cols)

@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// loraConfig is the configuration of the options, modules aside.
+// loraConfig is the configuration of the options, without the modules.
 func loraConfig(opt *method.LoRA) (attach.Config, error) {
 	c := attach.Config{
 		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha,

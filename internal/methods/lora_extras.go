@@ -37,7 +37,7 @@ type namedParam struct {
 
 func newLoRAExtras() loraExtras { return loraExtras{embed: -1, head: -1, tokens: -1} }
 
-// addExtras adds the shapes and starts of what is trained beside the pairs, and says so in the configuration.
+// addExtras adds the shapes and starts of what is trained beside the pairs, and records it in the configuration.
 func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []string, shapes map[string][]int,
 	starts map[string][]float32) error {
 	add := func(module, part string, start []float32, shape ...int) {

@@ -65,7 +65,7 @@ func (s *lycorisSettings) trainable() error {
 	return nil
 }
 
-// RankOf is the rank of a module.
+// rankOf is the rank of a module.
 func (s *lycorisSettings) rankOf(module string) int {
 	if r, ok := attach.LookupPattern(s.RankPattern, module); ok {
 		return r
@@ -73,7 +73,7 @@ func (s *lycorisSettings) rankOf(module string) int {
 	return s.Rank
 }
 
-// ScaleOf is the factor of the change in a module.
+// scaleOf is the factor of the change in a module.
 func (s *lycorisSettings) scaleOf(module string) float64 {
 	alpha := s.Alpha
 	if a, ok := attach.LookupPattern(s.AlphaPattern, module); ok {

@@ -104,7 +104,7 @@ func EachPiece(rows int, do func(r0, r1 int, s *Scratch)) {
 	})
 }
 
-// Rows are the weights of some rows (n, Cols): as they were, the change that is asked for, and as they become.
+// Rows are the weights of some rows (n, Cols): the old values, the requested change, and the new values.
 type Rows struct{ Old, Change, New []float32 }
 
 // NewRows has room for n weights.

@@ -17,7 +17,7 @@ const MethodPromptTuning = "PROMPT_TUNING"
 var promptInits = map[string]string{method.PromptInitRandom: "RANDOM", method.PromptInitVocab: "SAMPLE_VOCAB",
 	method.PromptInitText: "TEXT"}
 
-// defaultVirtualTokens is how many virtual tokens there are where nothing else says.
+// defaultVirtualTokens is the number of virtual tokens by default.
 const defaultVirtualTokens = 20
 
 // PromptSettings configure prompt tuning.

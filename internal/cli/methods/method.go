@@ -1,4 +1,4 @@
-// Package methods holds the methods of peftconv train and compare as the command line has them: their names, their
+// Package methods holds the methods of peftconv train and compare on the command line: their names, their
 // flags, and the adapters that these make.
 package methods
 
