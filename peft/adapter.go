@@ -71,7 +71,7 @@ func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	return a.adapter.TrainQuantized(b.base, opt)
 }
 
-// Method is the name of the adapter's method, as the options of package method have it: "lora", "prefix-tuning", …. An
+// Method is the name of the adapter's method, as in the options of package method: "lora", "prefix-tuning", …. An
 // adapter of P-tuning v2 is one of prefix tuning.
 func (a *Adapter) Method() string { return a.adapter.MethodName() }
 

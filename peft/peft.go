@@ -27,7 +27,7 @@ import (
 // Version is the version of this library; files that it writes record it.
 const Version = attach.Version
 
-// Kinds of errors, to be told apart by errors.Is.
+// Kinds of errors, for errors.Is.
 var (
 	ErrUnsupported error = errors.ErrUnsupported           // what a file asks for is not supported
 	ErrWrongBase   error = attach.ErrWrongBase             // the adapter belongs to another base

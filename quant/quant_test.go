@@ -62,7 +62,7 @@ func TestRoundTripError(t *testing.T) {
 	})
 }
 
-// Columns that matter a hundred times more come out better for it.
+// Columns of a hundred times the importance have smaller errors.
 func TestImportance(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if formats[typ].quantizeWeighted == nil {

@@ -172,7 +172,7 @@ func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
 		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), 100*r.Difference, r.Sum)
 }
 
-// warn says so where PEFT's double scale makes the result stronger than the weights say.
+// warn warns where PEFT's double scale makes the result stronger than the weights say.
 func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	if !strings.HasSuffix(o.options.Type, "svd") || o.options.ScaleOnce || len(adapters) == 1 {
 		return

@@ -138,7 +138,7 @@ func pairs(flag string, texts []string, list *[]edit.Pair) error {
 	return nil
 }
 
-// asked says whether any change is asked for.
+// asked says whether any change is requested.
 func (o *editOptions) asked() bool {
 	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" ||
 		o.options.Out != "" || o.options.Rewrite

@@ -258,7 +258,7 @@ func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 
-// explain adds, to a run that was interrupted, the command that goes on from it.
+// explain adds the command that resumes a run to the error of its interruption.
 func (o *trainOptions) explain(err error, s cli.Streams) error {
 	var stop *train.Interrupted
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {

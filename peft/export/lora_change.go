@@ -179,7 +179,7 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 	return sums
 }
 
-// permute puts the rows of B in the order that a GGUF file has them in.
+// permute puts the rows of B in the order of a GGUF file.
 func permute(p *lowrank.LowRank, heads int) {
 	src := []attach.Param{{Shape: []int{p.Out, p.Rank}, Data: p.B}}
 	dst := attach.Views(src, make([]float32, len(p.B)))

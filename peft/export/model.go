@@ -48,7 +48,7 @@ func init() {
 type modelFile struct {
 	meta    *gguf.Metadata
 	tensors []modelTensor
-	note    string // what of the adapter is rounded on the way, "" for nothing
+	note    string // what of the adapter is rounded, "" for nothing
 }
 
 // modelTensor is one of its tensors and what writes the bytes.

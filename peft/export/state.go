@@ -40,7 +40,7 @@ type stateVersion struct {
 	session, sequence uint32 // versions in the files
 	outputs           bool   // a session has the outputs, logits and embeddings of the last batch
 	streams           bool   // the cache says how many streams it has
-	flash             bool   // flash attention is on where nothing else is asked for
+	flash             bool   // flash attention is on by default
 }
 
 // stateVersions are those that can be written, by StateOptions.Target.
@@ -106,7 +106,7 @@ func (opt *StateOptions) check() (stateVersion, error) {
 	return v, nil
 }
 
-// State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
+// State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it continues as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
 func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (*StateReport, error) {
 	r, err := exportState(handle.Base(b), handle.Scaled(adapters), path, opt)

@@ -229,7 +229,7 @@ func (m *modelFile) describeRounding(t gguf.Type, rows []float32, cols int) {
 const probeTokens = 64
 
 // unlikeliestRow is the token that the base would choose last, judged by the best place it gets after any of some
-// random tokens: one whose output row, given to others, has them never chosen.
+// random tokens: one whose output row, copied to other tokens, means that they are never chosen.
 func unlikeliestRow(b *attach.Base) (int, error) {
 	vocab := b.Model.Spec.Vocab
 	r := prng.NewRandom(1, "probe")

@@ -21,7 +21,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// writeModel exports an adapter as a model and opens it.
+// exportModel exports an adapter as a model and opens it.
 func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base, *ModelReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "model.gguf")

@@ -20,7 +20,7 @@ const (
 	calibrationBatch  = 2048
 )
 
-// calibration is a text on its way through the base with its adapters, layer by layer.
+// calibration runs a text through the base with its adapters, layer by layer.
 type calibration struct {
 	base    *attach.Base
 	hooks   attach.Stack
@@ -30,7 +30,7 @@ type calibration struct {
 	tape    *autograd.Tape
 }
 
-// newCalibration brings the text to the first layer.
+// newCalibration runs the text up to the first layer.
 func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) (*calibration, error) {
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)

@@ -33,7 +33,7 @@ func (m *merger) toGGUF(out string) error {
 	return f.Commit()
 }
 
-// WriteGGUF writes all tensors in the order of the base.
+// writeGGUF writes all tensors in the order of the base.
 func (m *merger) writeGGUF(out *bufio.Writer, meta *gguf.Metadata) error {
 	w, err := gguf.NewWriter(out, meta, m.ggufTensors())
 	if err != nil {

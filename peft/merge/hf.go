@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// ToHF writes the merged directory: the same shards, and copies of the other files.
+// toHF writes the merged directory: the same shards, and copies of the other files.
 func (m *merger) toHF(out string) error {
 	if attach.SameFile(out, m.base.Path) {
 		return errors.New("the merged directory would replace its base: choose another name")

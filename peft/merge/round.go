@@ -45,7 +45,7 @@ func (m *merger) openImatrix() (err error) {
 	return err
 }
 
-// importanceOf is how much the columns of a weight matter; nil where nothing says so.
+// importanceOf is how much the columns of a weight matter; nil without an importance matrix.
 func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) {
 	if m.imatrix == nil {
 		return nil, nil

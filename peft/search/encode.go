@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/template"
 )
 
-// encodedPrompt is the tokens of a record in a template, the answer aside.
+// encodedPrompt is the tokens of a record in a template, without the answer.
 type encodedPrompt struct {
 	ids   []int32 // BOS where there is one, and the prompt
 	slots []int   // the token that is the word of each slot; -1 where that is not just one token

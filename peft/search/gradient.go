@@ -74,7 +74,7 @@ func (s *promptScorer) slopeOf(records []Record, t *template.Discrete, slot int,
 	return g
 }
 
-// slopeItem is one record on its way through the model.
+// slopeItem is one record that goes through the model.
 type slopeItem struct {
 	encodedPrompt
 	answers       []int32 // targets of the positions that the loss of the answers is about

@@ -18,7 +18,7 @@ const selected = 256
 // patience is after how many sweeps without a better prompt the search ends.
 const patience = 2
 
-// promptSearch is a search under way.
+// promptSearch is the state of a search.
 type promptSearch struct {
 	*promptScorer
 	opt   Options

@@ -83,7 +83,7 @@ func (t *trainer) save() error {
 	return err
 }
 
-// MethodState is what the method remembers beside its tensors.
+// methodState is what the method stores beside its tensors.
 func (t *trainer) methodState() []attach.Param {
 	if state := t.bound.Effect.State; state != nil {
 		return state()
@@ -166,7 +166,7 @@ func (t *trainer) restore(f *safetensors.File) error {
 	return attach.ReadParams(f, attach.MethodState, state)
 }
 
-// same reports the first thing in which a checkpoint differs from the run that is to go on from it.
+// same reports the first thing in which a checkpoint differs from the run that resumes from it.
 func (t *trainer) same(saved *checkpoint) error {
 	now, err := t.checkpoint()
 	if err != nil {

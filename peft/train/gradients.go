@@ -73,7 +73,7 @@ func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
 	return sum / float64(targets), nil
 }
 
-// below is the cache of the layers below, told the examples of batch number i; nil where there is none.
+// below is the cache of the layers below, prepared for the examples of batch number i; nil where there is none.
 func (l *local) below(s *stepBatches, i int) model.LayerCache {
 	if l.cache == nil || s.examples == nil {
 		return nil

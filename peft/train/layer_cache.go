@@ -22,7 +22,7 @@ type layerCache struct {
 	known    []bool
 	memory   []float32 // (rows, width); nil: they are in file
 	file     *os.File
-	examples []int // of the sequences of the batch under way
+	examples []int // of the sequences of the current batch
 }
 
 // layerCacheTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that

@@ -26,7 +26,7 @@ const (
 // unknownMemory is what is taken to be available where the system does not say.
 const unknownMemory = 2 << 30
 
-// Memory is what a training run will need, in bytes, as far as that can be told before it starts.
+// Memory is what a training run will need, in bytes, as far as it is known before the start.
 type Memory struct {
 	// pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
 	Weights     int64
@@ -144,7 +144,7 @@ func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 }
 
 // availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of
-// what GOMEMLIMIT allows. It is not known, but a guess, where nothing says.
+// what GOMEMLIMIT allows. Where none of these is known it is a guess.
 func availableMemory() (available int64, known bool) {
 	available = unknownMemory
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {

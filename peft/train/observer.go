@@ -37,7 +37,7 @@ func (Ignore) Checkpoint(string, int) {}
 // End does nothing.
 func (Ignore) End(*Result) {}
 
-// OnStep is an Observer that is told of steps alone.
+// OnStep is an Observer of steps alone.
 type OnStep func(Progress)
 
 // Begin does nothing.

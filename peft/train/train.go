@@ -47,12 +47,12 @@ type Options struct {
 	SaveEvery    int     // > 0: steps from one checkpoint to the next
 	EvalEvery    int     // > 0: steps from one evaluation to the next
 	Out          string  // the adapter's file; "" writes none, and no checkpoints
-	Resume       string  // checkpoint to go on from
+	Resume       string  // checkpoint to resume from
 	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
 	IgnoreMemory bool    // start even where more memory is needed than there is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
-	Observer  Observer // is told of the run; may be nil
+	Observer  Observer // gets the events of the run; may be nil
 }
 
 // Progress is what a training run reports after a step.
@@ -79,7 +79,7 @@ type Result struct {
 	BaseLoss        *float64 `json:"base_loss,omitempty"`
 	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
-	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
+	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, without evaluation
 	PeakRSS         int64    `json:"peak_rss_bytes"`
 	Adapter         string   `json:"adapter,omitempty"` // Options.Out
 }
@@ -101,7 +101,7 @@ func (e *Interrupted) Error() string {
 func (e *Interrupted) Unwrap() error { return e.cause }
 
 // Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
-// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
+// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the current step is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
 func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (*Result, error) {
@@ -271,7 +271,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	return t, nil
 }
 
-// checkWritable finds out before a long run whether its result can be written.
+// checkWritable checks before a long run that its result can be written.
 func checkWritable(path string) error {
 	if path == "" {
 		return nil
