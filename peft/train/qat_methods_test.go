@@ -266,7 +266,7 @@ func TestQuantizedMethodRefused(t *testing.T) {
 		{b, lora(method.LoRA{}), method.Quantized{Channels: "levels"}, `channel "levels" is not known`},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelRow}, "more than factors of rows"},
 		{b, lora(method.LoRA{}), method.Quantized{Dither: "some"}, `qat_dither "some"`},
-		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout takes inputs"},
+		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout is not possible"},
 		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},
 		{b, lora(method.LoRA{Targets: []string{"q_proj", "lm_head"}}), method.Quantized{}, "leave lm_head out"},
 		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no codes of their own"},
