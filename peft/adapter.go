@@ -65,13 +65,13 @@ func (a *Adapter) CheckFit(b *Base) error {
 
 // TrainQuantized makes training of an adapter that is not yet trained quantization-aware: each step rounds the weights
 // that its method makes to blocks of the base's own types, and merging writes these blocks. PEFT loads the adapter as
-// one of its method. Errors say why a method cannot be trained so, and which weight has nothing to move. Plain LoRA
+// one of its method. Errors say why a method cannot be trained so, and which weight has nothing to change. Plain LoRA
 // pairs have more channels as method.QAT.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	return a.adapter.TrainQuantized(b.base, opt)
 }
 
-// Method is the name of the adapter's method, as the options of package method have it: "lora", "prefix-tuning", …. An
+// Method is the name of the adapter's method, as in the options of package method: "lora", "prefix-tuning", …. An
 // adapter of P-tuning v2 is one of prefix tuning.
 func (a *Adapter) Method() string { return a.adapter.MethodName() }
 
@@ -164,8 +164,8 @@ type Training struct {
 	Loss         float64  // of the last step
 	BaseLoss     *float64 // on the evaluation data, without the adapter
 	EvalLoss     *float64 // on the evaluation data, with it
-	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
-	// they are after the last step.
+	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with,
+	// as they are after the last step.
 	BlockHashes map[string]string
 }
 

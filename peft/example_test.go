@@ -18,7 +18,7 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Fine-tune a GGUF file where it lies, merge the adapter into a file of the same types and size, and write the adapter
+// Fine-tune a GGUF file in place, merge the adapter into a file of the same types and size, and write the adapter
 // for llama.cpp. The model and the data are those of peftconv demo.
 func Example() {
 	dir, err := os.MkdirTemp("", "peftconv-example-")
@@ -77,7 +77,7 @@ func Example() {
 	// exported: 8 pairs, exact: true
 }
 
-// Go on after Ctrl-C: cancel the context, keep the checkpoint, give it to the next run.
+// Resume after Ctrl-C: cancel the context, keep the checkpoint, give it to the next run.
 func Example_resume() {
 	var base *peft.Base       // from OpenBase
 	var adapter *peft.Adapter // as the first run had it
@@ -138,7 +138,7 @@ func ExampleLoad_unsupported() {
 	// Output: true false
 }
 
-// Make an adapter of another method, and save it as HF PEFT has it.
+// Make an adapter of another method, and save it in HF PEFT's layout.
 func ExampleNew() {
 	dir, err := os.MkdirTemp("", "peftconv-example-")
 	if err != nil {

@@ -15,7 +15,7 @@ func init() {
 	handle.OfData = func(d *attach.Data) any { return holding(d) }
 }
 
-// heldBy are the adapters with their factors as the packages below have them.
+// heldBy are the adapters with their factors as the types of the packages below.
 func heldBy(list []Scaled) []attach.Scaled {
 	held := make([]attach.Scaled, len(list))
 	for i, scaled := range list {

@@ -1,10 +1,10 @@
-// Package peft fine-tunes a frozen language model: it makes adapters over a GGUF file or a Hugging Face directory as it
-// lies, and saves and loads them in PEFT's layout.
+// Package peft fine-tunes a frozen language model: it makes adapters over a GGUF file or a Hugging Face directory, and
+// saves and loads them in PEFT's layout.
 //
 // A [Base] is the frozen model: [OpenBase] maps its files, so that it has to stay open as long as anything made from it
 // is in use. An [Adapter] is a configuration and its tensors: [New] makes one by the options of package peft/method,
-// [Load] reads one. [LoadData] reads text or JSONL to train and evaluate on. What is done with them is in the packages
-// below this one:
+// [Load] reads one. [LoadData] reads text or JSONL to train and evaluate on. The packages below this one
+// use them:
 //
 //   - train: training, and comparing methods
 //   - eval, generate: loss and perplexity, text, importance matrices
@@ -12,8 +12,8 @@
 //   - algebra: combining, resizing and extracting LoRAs
 //   - search: prompts of words
 //
-// Every file is written aside, synchronised and renamed: a process that is killed leaves the old file or none. The same
-// seed gives the same bytes whatever the number of threads.
+// Every file is written under a temporary name, synced and renamed: a process that is killed leaves the old file or
+// none. The same seed gives the same bytes whatever the number of threads.
 package peft
 
 import (
@@ -27,7 +27,7 @@ import (
 // Version is the version of this library; files that it writes record it.
 const Version = attach.Version
 
-// Kinds of errors, to be told apart by errors.Is.
+// Kinds of errors, for errors.Is.
 var (
 	ErrUnsupported error = errors.ErrUnsupported           // what a file asks for is not supported
 	ErrWrongBase   error = attach.ErrWrongBase             // the adapter belongs to another base

@@ -18,7 +18,7 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// precisionBases are models that have learned something, so that their losses mean something.
+// precisionBases are trained models, so that their losses are meaningful.
 func precisionBases(t *testing.T) map[string]string {
 	built := filepath.Join(t.TempDir(), "base.gguf")
 	if err := os.WriteFile(built, demo.BaseGGUF(), 0o600); err != nil {
@@ -83,8 +83,8 @@ func smooth(losses []float64) []float64 {
 	return curve
 }
 
-// TestPrecisionFollows wants the curve of the losses with products in fewer bits within 1 % of that in float32, while the
-// losses fall.
+// TestPrecisionFollows wants the curve of the losses with products in fewer bits within 1 % of that in float32, while
+// the losses fall.
 func TestPrecisionFollows(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")
@@ -167,7 +167,7 @@ func TestPrecisionQuantized(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	adapters := map[string]func(b *peft.Base) (*peft.Adapter, error){
-		"scales and levels": func(b *peft.Base) (*peft.Adapter, error) { return peft.New(b, method.QAT{}) },
+		"scales and codes": func(b *peft.Base) (*peft.Adapter, error) { return peft.New(b, method.QAT{}) },
 		"DoRA": func(b *peft.Base) (*peft.Adapter, error) {
 			a, err := peft.New(b, method.LoRA{DoRA: true})
 			if err == nil {

@@ -13,7 +13,7 @@ func HasIntegerCodes(t gguf.Type) bool { return HasCodes(t) && !isFloat(t) }
 
 // A Rounding says how SetCodes rounds a weight to a code. The zero value rounds to nearest.
 type Rounding struct {
-	// Stochastic is stochastic rounding: a threshold u, 0 ≤ u < 1, for each weight. A weight rounds up when it lies at
+	// Stochastic is stochastic rounding: a threshold u, 0 ≤ u < 1, for each weight. A weight rounds up when it is at
 	// least 1 - u of a step above the lower code. With uniform numbers the mean over many weights changes as asked,
 	// however small the changes are. nil is 1/2 for all.
 	Stochastic []float32

@@ -1,4 +1,4 @@
-// Package quant gives meaning to the block formats in which GGUF files store weights.
+// Package quant reads and writes the block formats in which GGUF files store weights.
 //
 // A tensor is rows of whole blocks. A block is a few weights that share a scale: weight = scale·value(code) + offset.
 // [Dequantize] turns blocks into float32 and [Quantize] turns float32 into blocks, both bit for bit as ggml's

@@ -21,7 +21,7 @@ func init() {
 	})
 }
 
-// littleEndian says whether float32 lie in memory as they do in a file; the compiler knows the answer.
+// littleEndian says whether float32 have the same bytes in memory as in a file; the compiler knows the answer.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // bytesOf is the memory of x.

@@ -119,7 +119,8 @@ func checkDequantize(t *testing.T, typ gguf.Type, blocks []byte, want []float32)
 	Dequantize(typ, got, blocks)
 	for i := range want {
 		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-			t.Fatalf("weight %d: got %v (%#x), want %v (%#x)", i, got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
+			t.Fatalf("weight %d: got %v (%#x), want %v (%#x)", i, got[i], math.Float32bits(got[i]), want[i],
+				math.Float32bits(want[i]))
 		}
 	}
 }

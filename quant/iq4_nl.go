@@ -103,7 +103,7 @@ func (l *laneSearch) blocksIQ4_NL(dst []byte, x, importance []float32, n int) {
 	for i, d := range l.scale[:n] {
 		b, at := (*[bytesIQ4_NL]byte)(dst[i*bytesIQ4_NL:]), i*weightsIQ4_NL
 		switch {
-		case l.strange>>i&1 == 0:
+		case l.skipped>>i&1 == 0:
 			packIQ4_NL(b, (*[weightsIQ4_NL]uint8)(l.codes[at:]), d)
 		case importance == nil:
 			blockIQ4_NL(b, (*[weightsIQ4_NL]float32)(x[at:]), nil)

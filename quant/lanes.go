@@ -17,9 +17,10 @@ func haveLanes() bool { return kernels.GroupLanes() > 0 }
 type laneSearch struct {
 	groups                              kernels.Groups
 	scale, origin, inverse, from, total [kernels.MaxLanes]float32 // see kernels.Groups
-	strange                             uint32                    // bit i: group i was not searched and is left to the plain search
+	// bit i: group i was not searched and is left to the plain search
+	skipped uint32
 
-	find       func(l *laneSearch) (strange uint32) // searches groups
+	find       func(l *laneSearch) (skipped uint32) // searches groups
 	affine     *affineSearch                        // of findAffine, else nil
 	half       int                                  // of findSymmetric and findRefined
 	numerators []float32                            // the numbers of codes to try, in order
@@ -76,7 +77,7 @@ func newSymmetricLanes(half int) *laneSearch {
 // they are w.
 func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 	g := &l.groups
-	l.strange = 0
+	l.skipped = 0
 	for at := 0; at*n < len(x); {
 		count := g.Load(x[at*n:], n)
 		if weigh != nil {
@@ -84,7 +85,7 @@ func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 		} else {
 			g.Weigh(w[at*n : len(x)])
 		}
-		l.strange |= l.find(l) & (1<<count - 1) << at
+		l.skipped |= l.find(l) & (1<<count - 1) << at
 		copy(l.scale[at:], g.Scale[:count])
 		copy(l.origin[at:], g.Origin[:count])
 		copy(l.inverse[at:], g.Inverse[:count])
@@ -94,19 +95,19 @@ func (l *laneSearch) fit(x, w []float32, n int, weigh func(g *kernels.Groups)) {
 	}
 }
 
-func findAffine(l *laneSearch) (strange uint32) {
+func findAffine(l *laneSearch) (skipped uint32) {
 	return l.groups.FitAffine(l.numerators, l.affine.absolute)
 }
 
-func findSymmetric(l *laneSearch) (strange uint32) {
+func findSymmetric(l *laneSearch) (skipped uint32) {
 	return l.groups.FitSymmetric(l.half, l.numerators)
 }
 
 // findRefined is the search of refineSymmetric.
-func findRefined(l *laneSearch) (strange uint32) { return l.groups.RefineSymmetric(l.half) }
+func findRefined(l *laneSearch) (skipped uint32) { return l.groups.RefineSymmetric(l.half) }
 
 // findIQ4 is the search of fitIQ4.
-func findIQ4(l *laneSearch) (strange uint32) { return l.groups.FitIQ4(l.numerators) }
+func findIQ4(l *laneSearch) (skipped uint32) { return l.groups.FitIQ4(l.numerators) }
 
 // groupCodes sets codes to those that the search found for the group x, number i.
 func (l *laneSearch) groupCodes(codes []uint8, x []float32, i int) {
@@ -154,7 +155,8 @@ type laneFormat struct {
 	n, bytes int                     // weights in a group, bytes in a super-block
 	lanes    func() *laneSearch      // the search
 	weigh    func(g *kernels.Groups) // without importance
-	spread   float32                 // with importance: errorWeights has this times the mean square; 0: importance alone counts
+	// with importance: errorWeights has this times the mean square; 0: importance alone counts
+	spread float32
 
 	plain  func(dst []byte, row, importance []float32)                 // the definition
 	finish func(b []byte, x *[weightsK]float32, l *laneSearch, at int) // makes a block; its first group is number at
@@ -172,7 +174,7 @@ func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
 		l.fit(x, f.weights(l, x, importance), f.n, f.weigh)
 		for i := range blocks {
 			b, x := dst[:f.bytes], x[i*weightsK:][:weightsK]
-			if l.strange>>(i*perBlock)&(1<<perBlock-1) != 0 {
+			if l.skipped>>(i*perBlock)&(1<<perBlock-1) != 0 {
 				f.plain(b, x, importance)
 			} else {
 				f.finish(b, (*[weightsK]float32)(x), l, i*perBlock)
@@ -230,7 +232,7 @@ func (l *laneSearch) blockCodes(codes []uint8, x, w []float32, n int) {
 		at := i * maxGroup
 		codes, x, w := codes[at:][:maxGroup], x[at:][:maxGroup], w[at:][:maxGroup]
 		switch {
-		case l.strange>>i&1 == 0:
+		case l.skipped>>i&1 == 0:
 			if l.inverse[i] == 0 {
 				clear(codes)
 			}

@@ -133,7 +133,7 @@ func nibbleScales(n, at int, l subScaleLevels) *subScales {
 	}
 }
 
-// highNibbles are eight sub-scales (i + 1/2)·step in the high four bits of bytes that lie stride apart.
+// highNibbles are eight sub-scales (i + 1/2)·step in the high four bits of bytes that are stride apart.
 func highNibbles(at, stride int, step float32) *subScales {
 	return &subScales{
 		subScaleLevels: subScaleLevels{0, 15, step, step / 2, 1 / step}, n: 8,

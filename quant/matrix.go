@@ -25,14 +25,16 @@ func NewMatrix(t gguf.Type, rows, cols int, data []byte) (Matrix, error) {
 	case f == nil:
 		return Matrix{}, errkind.Errorf(errors.ErrUnsupported, "matrix of type %v: the type cannot be dequantized", t)
 	case rows < 0 || cols <= 0:
-		return Matrix{}, fmt.Errorf("matrix of %d rows and %d columns: expected no negative count and at least one column", rows, cols)
+		return Matrix{}, fmt.Errorf("matrix of %d rows and %d columns: expected no negative count and at least one column",
+			rows, cols)
 	case cols%f.weights != 0:
-		return Matrix{}, fmt.Errorf("matrix of %d columns of %v: expected a multiple of its block length %d", cols, t, f.weights)
+		return Matrix{}, fmt.Errorf("matrix of %d columns of %v: expected a multiple of its block length %d", cols, t,
+			f.weights)
 	}
 	blocks := cols / f.weights
 	if blocks > math.MaxInt/f.bytes || rows > 0 && len(data)/rows != blocks*f.bytes || len(data) != rows*blocks*f.bytes {
-		return Matrix{}, fmt.Errorf("matrix of %d × %d weights of %v: expected rows of %d blocks of %d bytes, found %d bytes in all",
-			rows, cols, t, blocks, f.bytes, len(data))
+		return Matrix{}, fmt.Errorf("matrix of %d × %d weights of %v: expected rows of %d blocks of %d bytes, "+
+			"found %d bytes in all", rows, cols, t, blocks, f.bytes, len(data))
 	}
 	return Matrix{t, rows, cols, data}, nil
 }

@@ -180,7 +180,7 @@ func equalBits(a, b []float32) bool {
 	return true
 }
 
-// FirstNonFinite says what a look at every weight says, whatever the bytes.
+// FirstNonFinite gives the result of checking every weight, whatever the bytes.
 func TestFirstNonFinite(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		r := rand.New(rand.NewPCG(9, uint64(typ)))

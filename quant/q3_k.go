@@ -183,7 +183,7 @@ func packScalesQ3_K(b *[12]byte, scale *[groupsQ3_K]uint8) {
 func unpackScalesQ3_K(b *[12]byte) (scale [groupsQ3_K]uint8) {
 	low := load8(b[:])
 	high := uint64(binary.LittleEndian.Uint32(b[8:]))
-	high |= high << 30 // the bits of scales 4 to 7 come to lie two lower, beyond those of the first four
+	high |= high << 30 // the bits of scales 4 to 7 move two lower, beyond those of the first four
 	store8(scale[:], low&eachLow4|high&eachLow2<<4)
 	store8(scale[8:], low>>4&eachLow4|high>>4&eachLow2<<4)
 	return scale

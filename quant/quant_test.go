@@ -15,8 +15,8 @@ var tolerances = map[gguf.Type]float64{
 	gguf.Q4_0: 0.11, gguf.Q4_1: 0.09, gguf.Q5_0: 0.055, gguf.Q5_1: 0.045, gguf.Q8_0: 0.007,
 	gguf.Q2_K: 0.35, gguf.Q3_K: 0.2, gguf.Q4_K: 0.08, gguf.Q5_K: 0.045, gguf.Q6_K: 0.025,
 	gguf.IQ1_S: 0.65, gguf.IQ1_M: 0.6, gguf.IQ2_XXS: 0.45, gguf.IQ2_XS: 0.4, gguf.IQ2_S: 0.4, gguf.IQ3_XXS: 0.25,
-	gguf.IQ3_S: 0.2, gguf.IQ4_NL: 0.09, gguf.IQ4_XS: 0.09, gguf.TQ1_0: 1, gguf.TQ2_0: 1, gguf.MXFP4: 0.14, gguf.NVFP4: 0.12,
-	gguf.Q1_0: 0.65, gguf.Q2_0: 1,
+	gguf.IQ3_S: 0.2, gguf.IQ4_NL: 0.09, gguf.IQ4_XS: 0.09, gguf.TQ1_0: 1,
+	gguf.TQ2_0: 1, gguf.MXFP4: 0.14, gguf.NVFP4: 0.12, gguf.Q1_0: 0.65, gguf.Q2_0: 1,
 }
 
 // requantize is x through blocks of the type and back.
@@ -62,7 +62,7 @@ func TestRoundTripError(t *testing.T) {
 	})
 }
 
-// Columns that matter a hundred times more come out better for it.
+// Columns of a hundred times the importance have smaller errors.
 func TestImportance(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		if formats[typ].quantizeWeighted == nil {
@@ -128,11 +128,12 @@ func TestZeros(t *testing.T) {
 	})
 }
 
-// Hostile weights and importance: no result is right, but there is one, and always the same.
-func TestStrangeWeights(t *testing.T) {
-	strange := []float32{
-		0, float32(math.Copysign(0, -1)), float32(math.NaN()), math.Float32frombits(0xff800001), math.Float32frombits(0x7fffffff),
-		float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, 1e-16, 1, -1e30,
+// Weights and importance that are NaN, infinite or extreme: no result is right, but it is always the same.
+func TestExtremeWeights(t *testing.T) {
+	extreme := []float32{
+		0, float32(math.Copysign(0, -1)), float32(math.NaN()), math.Float32frombits(0xff800001),
+		math.Float32frombits(0x7fffffff), float32(math.Inf(1)), float32(math.Inf(-1)),
+		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, 1e-16, 1, -1e30,
 	}
 	everyType(t, func(t *testing.T, typ gguf.Type) {
 		const cols = 256
@@ -142,10 +143,10 @@ func TestStrangeWeights(t *testing.T) {
 		for trial := range 100 {
 			x, importance := normalWeights(cols, uint64(trial)), ones(cols)
 			for range 1 + r.IntN(40) {
-				x[r.IntN(cols)] = strange[r.IntN(len(strange))]
+				x[r.IntN(cols)] = extreme[r.IntN(len(extreme))]
 			}
 			if trial%2 == 0 {
-				importance[r.IntN(cols)] = strange[r.IntN(len(strange))]
+				importance[r.IntN(cols)] = extreme[r.IntN(len(extreme))]
 				clear(importance[:r.IntN(cols)])
 			}
 			Quantize(typ, first, x, cols, importance)
@@ -174,7 +175,8 @@ func TestIdempotent(t *testing.T) {
 
 func TestSupported(t *testing.T) {
 	for typ, want := range map[gguf.Type]bool{
-		gguf.F32: true, gguf.Q4_K: true, gguf.Q8_1: false, gguf.Q8_K: false, gguf.I32: false, gguf.F64: false, 4: false, 43: false, 1 << 31: false,
+		gguf.F32: true, gguf.Q4_K: true, gguf.Q8_1: false, gguf.Q8_K: false,
+		gguf.I32: false, gguf.F64: false, 4: false, 43: false, 1 << 31: false,
 	} {
 		if got := Supported(typ); got != want {
 			t.Errorf("Supported(%v) = %v, want %v", typ, got, want)
@@ -202,7 +204,8 @@ func FuzzBlocks(f *testing.F) {
 			t.Fatal(err)
 		}
 		m.Row(y, 0)
-		if _, col, ok := m.FirstNonFinite(); (ok && y[col]-y[col] == 0 || ok != (firstNonFinite(y) >= 0)) && typ != gguf.MXFP4 {
+		if _, col, ok := m.FirstNonFinite(); (ok && y[col]-y[col] == 0 || ok != (firstNonFinite(y) >= 0)) &&
+			typ != gguf.MXFP4 {
 			t.Errorf("FirstNonFinite says %v, %d; the first such weight is %d", ok, col, firstNonFinite(y))
 		}
 		requantize(typ, y, len(y), nil)

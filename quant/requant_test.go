@@ -101,7 +101,7 @@ func finiteAll(x []float32) bool {
 }
 
 // rowTolerance is how far off a block type is when all scales of a row move alike: half precision rounds to one in
-// 2048, and sub-scales let it choose.
+// 2048, and sub-scales leave a choice.
 const rowTolerance = 1e-3
 
 func TestSetScalesOfAWholeRow(t *testing.T) {
@@ -153,7 +153,8 @@ func scaled(x []float32, factor float32) []float32 {
 // In others half precision alone rounds.
 var groupTolerances = map[gguf.Type]float64{
 	gguf.Q2_K: 0.6, gguf.Q3_K: 0.25, gguf.Q4_K: 0.15, gguf.Q5_K: 0.15, gguf.Q6_K: 0.1, gguf.IQ4_XS: 0.25,
-	gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7, gguf.IQ2_S: 0.7, gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3,
+	gguf.IQ2_XXS: 0.7, gguf.IQ2_XS: 0.7, gguf.IQ2_S: 0.7,
+	gguf.IQ3_XXS: 0.7, gguf.IQ3_S: 0.7, gguf.IQ1_S: 1.3, gguf.IQ1_M: 1.3,
 	gguf.NVFP4: 0.8, gguf.BF16: 0.05,
 }
 

@@ -31,7 +31,7 @@ func TestRoundHalfAway(t *testing.T) {
 		half := float32(i)/2 - 150
 		bits := math.Float32bits(half)
 		for d := range uint32(7) {
-			if f := math.Float32frombits(bits + d - 3); f == f { // below 0 lies NaN
+			if f := math.Float32frombits(bits + d - 3); f == f { // below 0 is NaN
 				check(f)
 			}
 		}
@@ -47,7 +47,7 @@ func TestRoundHalfAway(t *testing.T) {
 	}
 }
 
-// Weights that lie on a grid get it back, whatever their weights.
+// Weights that are multiples of a step get that scale back, whatever their importance.
 func TestFitFindsGrid(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	w, x, codes := make([]float32, 32), make([]float32, 32), make([]uint8, 32)
@@ -57,7 +57,7 @@ func TestFitFindsGrid(t *testing.T) {
 			w[i] = float32(r.Float64() + 0.1)
 			q := r.IntN(16)
 			if i < 2 {
-				q = 15 * i // the ends of the grid are in use
+				q = 15 * i // the first and the last code are in use
 			}
 			x[i] = scale*float32(q) - minimum
 		}

@@ -38,7 +38,7 @@ var weightKinds = map[string]func(r *rand.Rand, i int) float32{
 		}
 		return float32(r.NormFloat64())
 	},
-	"grid":     func(r *rand.Rand, i int) float32 { return float32(r.IntN(17) - 8) },
+	"step":     func(r *rand.Rand, i int) float32 { return float32(r.IntN(17) - 8) },
 	"halves":   func(r *rand.Rand, i int) float32 { return float32(r.IntN(64)-32) / 2 },
 	"constant": func(r *rand.Rand, i int) float32 { return float32(i / 32 % 5) },
 	"zeros":    func(r *rand.Rand, i int) float32 { return float32(math.Copysign(0, float64(i%3)-1)) },
@@ -109,7 +109,8 @@ func TestQuantizeOnEveryTier(t *testing.T) {
 		for weights, kind := range weightKinds {
 			for importance, importanceKind := range importanceKinds {
 				x := generate(rows*cols, uint64(typ), kind)
-				compareQuantized(t, typ, x, cols, generate(cols, uint64(typ)+1, importanceKind), weights+" weights, "+importance+" importance")
+				compareQuantized(t, typ, x, cols, generate(cols, uint64(typ)+1, importanceKind),
+					weights+" weights, "+importance+" importance")
 			}
 		}
 	})

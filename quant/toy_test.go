@@ -7,9 +7,9 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 )
 
-// TOY is a block format of this file alone, which shows all that a new one takes: 16 weights d·(q-8), the half
+// TOY is a block format of this file alone, which shows all that a new one needs: 16 weights d·(q-8), the half
 // precision d, then 8 bytes, of which byte i holds the codes of weights i (low bits) and i+8. All tests of every type
-// take it too.
+// include it.
 const (
 	toy        = gguf.Type(200)
 	weightsToy = 16

@@ -47,15 +47,19 @@ type benchOptions struct {
 
 func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	b := &o.options
-	fs.StringSliceVar(&b.Shapes, "shape", nil, "`SHAPES` of models to train, separated by commas: "+strings.Join(bench.Shapes(), ", ")+"; none is 110m")
-	fs.StringSliceVar(&b.Types, "type", nil, "`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
+	fs.StringSliceVar(&b.Shapes, "shape", nil,
+		"`SHAPES` of models to train, separated by commas: "+strings.Join(bench.Shapes(), ", ")+"; none is 110m")
+	fs.StringSliceVar(&b.Types, "type", nil,
+		"`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
 	fs.StringVarP(&b.Model, "model", "b", "", "measure the model in this `FILE` or directory instead of a shape")
-	fs.StringSliceVar(&o.precision, "precision", nil, "`PRECISIONS` of the products with frozen weights, separated by commas: f32, bf16, int8 or auto; "+
-		"none is all that the processor has instructions for")
+	fs.StringSliceVar(&o.precision, "precision", nil,
+		"`PRECISIONS` of the products with frozen weights, separated by commas: f32, bf16, int8 or auto; "+
+			"none is all that the processor has instructions for")
 	fs.IntVar(&b.Tokens, "tokens", 512, "`N` tokens in the sequence of a training step, and rows of a product")
 	fs.IntVarP(&b.Rank, "rank", "r", 16, "`RANK` of the LoRA")
 	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")
-	fs.StringVar(&b.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always, never or auto")
+	fs.StringVar(&b.Recompute, "recompute", train.RecomputeAuto,
+		"compute activations again in the backward pass: `WHEN` is always, never or auto")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
@@ -131,14 +135,16 @@ func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
 
 // printBench prints the tables of results.
 func printBench(w io.Writer, r *bench.Report) {
-	fmt.Fprintf(w, "peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
+	fmt.Fprintf(w,
+		"peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
 		cli.Plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
 	if len(r.Gemm) > 0 {
 		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, dequantizing included\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "type\tprecision\tdirection\tm\tn\tk\tGFLOP/s\tof peak")
 		for _, g := range r.Gemm {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%.0f\t%.0f%%\n", g.Type, g.Precision, g.Direction, g.M, g.N, g.K, g.GFLOPS, g.Percent)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%.0f\t%.0f%%\n", g.Type, g.Precision, g.Direction, g.M, g.N, g.K,
+				g.GFLOPS, g.Percent)
 		}
 		table.Flush()
 	}
@@ -147,8 +153,8 @@ func printBench(w io.Writer, r *bench.Report) {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tof sustained\tweights\tpeak memory")
 		for _, t := range r.Train {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens, t.Rank, rateText(t.Rate), t.Percent,
-				t.PercentSustained, cli.BytesText(t.Weights), cli.BytesText(t.PeakRSS))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens,
+				t.Rank, rateText(t.Rate), t.Percent, t.PercentSustained, cli.BytesText(t.Weights), cli.BytesText(t.PeakRSS))
 		}
 		table.Flush()
 		fmt.Fprintln(w, "sustained: the rate of the same instructions in the pauses between the steps")

@@ -12,8 +12,10 @@ import (
 func TestBenchUsage(t *testing.T) {
 	for _, c := range []struct{ args, message string }{
 		{"--shape 9b", `--shape: "9b"`}, {"--type q9", `type "q9"`}, {"--tokens 1", "--tokens: 1"}, {"--rank 0", "--rank: 0"},
-		{"--steps -1", "--steps: -1"}, {"--precision fp8", `--precision: precision "fp8"`}, {"--recompute often", `--recompute: "often"`},
-		{"--model m --shape 110m", "--model and --shape"}, {"--model m --no-gemm --type q8_0", "--type: the model's"}, {"x", `unexpected argument "x"`},
+		{"--steps -1", "--steps: -1"}, {"--precision fp8", `--precision: precision "fp8"`},
+		{"--recompute often", `--recompute: "often"`},
+		{"--model m --shape 110m", "--model and --shape"}, {"--model m --no-gemm --type q8_0", "--type: the model's"},
+		{"x", `unexpected argument "x"`},
 		{"--threads 2000", "--threads: 2000"},
 	} {
 		_, stderr := want(t, cli.ExitUsage, append([]string{"bench"}, strings.Fields(c.args)...)...)
@@ -28,7 +30,8 @@ func TestBench(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures the machine")
 	}
-	args := []string{"bench", "--model", tinyBase(t, tiny), "--tokens", "32", "--rank", "2", "--steps", "1", "--no-gemm", "--precision", "f32"}
+	args := []string{"bench", "--model", tinyBase(t, tiny), "--tokens", "32", "--rank", "2", "--steps", "1", "--no-gemm",
+		"--precision", "f32"}
 	stdout, _ := want(t, cli.ExitOK, append(args, "--json")...)
 	doc := document(t, stdout, "peak", "gemm", "train", "tier", "threads")
 	if len(doc["train"].([]any)) != 1 || len(doc["gemm"].([]any)) != 0 {
@@ -40,11 +43,13 @@ func TestPrintBench(t *testing.T) {
 	var out bytes.Buffer
 	printBench(&out, &bench.Report{
 		Tier: "avx512", Threads: 2, Peak: bench.Peak{F32: 540, BF16: 1080, Int8: 2160, Bandwidth: 60},
-		Gemm: []bench.Gemm{{Type: "Q4_K", Precision: "f32", Direction: "forward", M: 512, N: 5632, K: 2048, GFLOPS: 459, Percent: 85}},
-		Train: []bench.Train{{Shape: "110m", Type: "Q4_K", Precision: "bf16", Tokens: 512, Rank: 16, Rate: 1430.4, Percent: 58, PercentSustained: 61, Weights: 75e6, PeakRSS: 600e6,
-			Parts: map[string]float64{"lora": 0.125}}},
+		Gemm: []bench.Gemm{{Type: "Q4_K", Precision: "f32", Direction: "forward", M: 512, N: 5632, K: 2048, GFLOPS: 459,
+			Percent: 85}},
+		Train: []bench.Train{{Shape: "110m", Type: "Q4_K", Precision: "bf16", Tokens: 512, Rank: 16, Rate: 1430.4,
+			Percent: 58, PercentSustained: 61, Weights: 75e6, PeakRSS: 600e6, Parts: map[string]float64{"lora": 0.125}}},
 	})
-	for _, part := range []string{"540 GFLOP/s in f32, 1080 in bf16, 2160 GOP/s in int8; memory 60.0 GB/s", "5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5"} {
+	for _, part := range []string{"540 GFLOP/s in f32, 1080 in bf16, 2160 GOP/s in int8; memory 60.0 GB/s",
+		"5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("no %q in\n%s", part, out.String())
 		}

@@ -43,7 +43,8 @@ The _svd types of PEFT multiply an adapter's change by its scale (alpha/r) twice
 The report says how far the result is from the weighted sum of the changes.`,
 	Examples: []string{
 		"peftconv combine style.safetensors facts.safetensors:0.5 --out both.safetensors",
-		"peftconv combine a.safetensors b.safetensors --weights 0.7,0.3 --type ties_svd --density 0.3 --rank 16 --out c.safetensors",
+		"peftconv combine a.safetensors b.safetensors --weights 0.7,0.3 " +
+			"--type ties_svd --density 0.3 --rank 16 --out c.safetensors",
 		"peftconv combine skill.safetensors toxic.safetensors:-1 --out adapter/",
 	},
 	New: func() cli.Command { return new(combineOptions) },
@@ -63,12 +64,17 @@ const lowRankOutHelp = "the `FILE` to write: a name that ends in .safetensors, o
 func (o *combineOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
 	fs.StringVar(&o.options.Type, "type", algebra.CombineCat, "how: a `TYPE` of those above")
-	fs.StringVar(&o.weights, "weights", "", "a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
-	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "`R` of the result, for the _svd types; 0 is the largest rank of the adapters")
-	fs.Float64Var(&o.options.Density, "density", 0, "the share of values that is kept, for ties, dare and magnitude_prune: `D` above 0, at most 1")
-	fs.StringVar(&o.options.MajoritySign, "majority-sign", algebra.MajorityTotal, "which sign is elected in the ties types: that of the sum (total) "+
-		"or that of more values (frequency): `HOW`")
-	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false, "in the _svd types, multiply a change by its adapter's scale once, as the other types do")
+	fs.StringVar(&o.weights, "weights", "",
+		"a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
+	fs.IntVarP(&o.options.Rank, "rank", "r", 0,
+		"`R` of the result, for the _svd types; 0 is the largest rank of the adapters")
+	fs.Float64Var(&o.options.Density, "density", 0,
+		"the share of values that is kept, for ties, dare and magnitude_prune: `D` above 0, at most 1")
+	fs.StringVar(&o.options.MajoritySign, "majority-sign", algebra.MajorityTotal,
+		"which sign is elected in the ties types: that of the sum (total) "+
+			"or that of more values (frequency): `HOW`")
+	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false,
+		"in the _svd types, multiply a change by its adapter's scale once, as the other types do")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "the same `SEED` drops the same values and gives the same file")
 	fs.BoolVar(&o.options.Force, "force", false, "combine adapters that were trained over different bases")
 	cli.AddThreads(fs, &o.threads)
@@ -156,23 +162,25 @@ func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "adapter\tweight\trank\tmodules\tchange\n")
 	for i, in := range r.Inputs {
-		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank, in.Modules, in.Norm)
+		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank,
+			in.Modules, in.Norm)
 	}
 	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.out), 0), r.Rank, r.Modules, r.Norm)
 	table.Flush()
-	fmt.Fprintf(w, "\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",
+	fmt.Fprintf(w,
+		"\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",
 		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), 100*r.Difference, r.Sum)
 }
 
-// warn says so where PEFT's double scale makes the result stronger than the weights say.
+// warn warns where PEFT's double scale makes the result stronger than the weights say.
 func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	if !strings.HasSuffix(o.options.Type, "svd") || o.options.ScaleOnce || len(adapters) == 1 {
 		return
 	}
 	for i, a := range handle.Scaled(adapters) {
 		if scale := a.Adapter.Config.Alpha / float64(a.Adapter.Config.Rank); scale != 1 || a.Adapter.Config.RSLoRA {
-			fmt.Fprintf(w, "warning: the scale of %s (alpha/r) is %.3g and counts twice, as in PEFT: with --scale-once it counts once, as in the\n"+
-				"other types\n", o.inputs[i].path, scale)
+			fmt.Fprintf(w, "warning: the scale of %s (alpha/r) is %.3g and counts twice, as in PEFT: "+
+				"with --scale-once it counts once, as in the\nother types\n", o.inputs[i].path, scale)
 			return
 		}
 	}

@@ -45,7 +45,8 @@ func TestCombine(t *testing.T) {
 		t.Errorf("the second adapter has no effect: loss %v without, %v with it", only, both)
 	}
 	said := func(args ...string) string {
-		out, _ := want(t, cli.ExitOK, append([]string{"generate", "--prompt", "the sea", "--temperature", "0", "--n", "12"}, args...)...)
+		out, _ := want(t, cli.ExitOK, append([]string{"generate", "--prompt", "the sea", "--temperature", "0", "--n", "12"},
+			args...)...)
 		return out
 	}
 	if one, two := said("--lora", sum), said("--lora", a, "--lora", b+":-0.5"); one != two {
@@ -57,8 +58,8 @@ func TestCombineWritesDirectories(t *testing.T) {
 	base := tinyBase(t, tiny)
 	a, b := trained(t, base), trained(t, base, "--seed", "7")
 	dir := filepath.Join(t.TempDir(), "adapter")
-	out, stderr := want(t, cli.ExitOK, "combine", a, b, "--weights", "0.7, 0.3", "--type", "ties_svd", "--density", "0.4", "--rank", "6",
-		"--out", dir+string(filepath.Separator), "--json")
+	out, stderr := want(t, cli.ExitOK, "combine", a, b, "--weights", "0.7, 0.3", "--type", "ties_svd", "--density", "0.4",
+		"--rank", "6", "--out", dir+string(filepath.Separator), "--json")
 	doc := document(t, out, "output", "type", "inputs", "modules", "rank", "parameters", "norm", "sum", "difference")
 	if doc["rank"] != 6.0 || doc["inputs"].([]any)[1].(map[string]any)["weight"] != 0.3 {
 		t.Errorf("document %v", doc)
@@ -91,20 +92,23 @@ func TestCombineUsage(t *testing.T) {
 		{"a:Inf --out c.safetensors", `scale Inf in "a:Inf"`},
 		{"a b --out c.safetensors --threads -1", "--threads: -1"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"combine"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"combine"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	base := tinyBase(t, tiny)
 	a := trained(t, base)
-	if _, stderr := want(t, cli.ExitError, "combine", a, "--out", a); !strings.Contains(stderr, "an input of this command") {
+	if _, stderr := want(t, cli.ExitError, "combine", a,
+		"--out", a); !strings.Contains(stderr, "an input of this command") {
 		t.Errorf("stderr %q", stderr)
 	}
 	other := tiny
 	other.seed = 5
 	b := trained(t, tinyBase(t, other))
 	out := filepath.Join(t.TempDir(), "c.safetensors")
-	if _, stderr := want(t, cli.ExitError, "combine", a, b, "--out", out); !strings.Contains(stderr, "but the first over") {
+	if _, stderr := want(t, cli.ExitError, "combine", a, b,
+		"--out", out); !strings.Contains(stderr, "but the first over") {
 		t.Errorf("adapters of two bases: stderr %q", stderr)
 	}
 	want(t, cli.ExitOK, "combine", a, b, "--out", out, "--force")

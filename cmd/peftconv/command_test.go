@@ -26,7 +26,8 @@ func want(t *testing.T, status int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	got, stdout, stderr := runArgs(t, args...)
 	if got != status {
-		t.Fatalf("peftconv %s: exit status %d, want %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), got, status, stdout, stderr)
+		t.Fatalf("peftconv %s: exit status %d, want %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), got, status, stdout,
+			stderr)
 	}
 	return stdout, stderr
 }
@@ -52,7 +53,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestHelpTexts holds every verb to the form of its reference: each flag has a text, each value a unit.
+// TestHelpTexts checks every verb's reference: each flag has a text, each value a unit.
 func TestHelpTexts(t *testing.T) {
 	for _, v := range verbs {
 		t.Run(v.Name, func(t *testing.T) {
@@ -146,7 +147,8 @@ func TestPanicIsReportedInOneLine(t *testing.T) {
 	withProbe(t, func(context.Context) error { panic("quant: rows of different length") })
 	t.Setenv("PEFTCONV_DEBUG", "")
 	_, stderr := want(t, cli.ExitError, "probe", "--size", "1")
-	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "rows of different length") || !strings.Contains(stderr, "report") {
+	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "rows of different length") ||
+		!strings.Contains(stderr, "report") {
 		t.Errorf("a panic shows as %q", stderr)
 	}
 	t.Setenv("PEFTCONV_DEBUG", "1")

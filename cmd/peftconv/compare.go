@@ -42,7 +42,8 @@ The same seed gives the same losses, whatever the number of threads.`,
 	Examples: []string{
 		"peftconv compare --demo --svg curves.svg",
 		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter -n 100",
-		"peftconv compare --base model.gguf --data notes.txt --methods lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
+		"peftconv compare --base model.gguf --data notes.txt --methods " +
+			"lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
 	},
 	New: func() cli.Command { return new(compareOptions) },
 }
@@ -75,10 +76,14 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
 		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
-		fs.StringVar(&o.evalData, "eval-data", "", "a held-out `FILE` of the same kinds, to measure the loss on (default: a sample of --data)")
-		fs.BoolVar(&o.demo, "demo", false, fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps, demoBatchTokens))
-		fs.StringSliceVarP(&o.methods, "methods", "m", []string{methods.AllName}, "what to compare, separated by commas: `METHODS` or variants as above; "+
-			strings.Join(methods.Trainable(), ", "))
+		fs.StringVar(&o.evalData, "eval-data", "",
+			"a held-out `FILE` of the same kinds, to measure the loss on (default: a sample of --data)")
+		fs.BoolVar(&o.demo, "demo", false,
+			fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps,
+				demoBatchTokens))
+		fs.StringSliceVarP(&o.methods, "methods", "m", []string{methods.AllName},
+			"what to compare, separated by commas: `METHODS` or variants as above; "+
+				strings.Join(methods.Trainable(), ", "))
 		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
 		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
@@ -194,12 +199,13 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 	return errors.Join(o.deliver(s, result), err)
 }
 
-// useDemo writes the built-in model and data and has them compared on.
+// useDemo writes the built-in model and data and uses them for the comparison.
 func (o *compareOptions) useDemo(dir string) error {
 	if err := demo.WriteFiles(dir); err != nil {
 		return err
 	}
-	o.base, o.data, o.evalData = filepath.Join(dir, "base.gguf"), filepath.Join(dir, "train.jsonl"), filepath.Join(dir, "eval.jsonl")
+	o.base, o.data, o.evalData = filepath.Join(dir, "base.gguf"), filepath.Join(dir, "train.jsonl"),
+		filepath.Join(dir, "eval.jsonl")
 	if o.train.Steps == 0 && o.train.Epochs == 0 && o.tokens == 0 {
 		o.train.Steps = demoSteps
 	}
@@ -209,7 +215,7 @@ func (o *compareOptions) useDemo(dir string) error {
 	return nil
 }
 
-// entries makes the adapters and reads the data as each wants it.
+// entries makes the adapters and reads the data in the form that each needs.
 func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 	var entries []train.Entry
 	loaded := map[string][2]*peft.Data{}
@@ -230,7 +236,8 @@ func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 			}
 			loaded[key] = sets
 		}
-		entries = append(entries, train.Entry{Name: v.Text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.LR, LRRatio: v.LRRatio})
+		entries = append(entries, train.Entry{Name: v.Text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.LR,
+			LRRatio: v.LRRatio})
 	}
 	return entries, nil
 }
@@ -309,7 +316,7 @@ func (o *compareOptions) keep(s cli.Streams, e train.Entry) {
 	}
 }
 
-// fileName is a variant's text with "_" for what file systems do not take.
+// fileName is a variant's text with "_" for characters that file systems do not allow.
 func fileName(text string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:/\"*?<>| `, r) {

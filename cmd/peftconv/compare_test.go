@@ -46,15 +46,18 @@ func readFile(t *testing.T, path string) []byte {
 
 func TestCompare(t *testing.T) {
 	base, data, dir := tinyBase(t, tiny), tinyText(t), t.TempDir()
-	svg, markdown, adapters := filepath.Join(dir, "curves.svg"), filepath.Join(dir, "table.md"), filepath.Join(dir, "adapters")
-	args := []string{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "20", "--seq-len", "48", "--batch-tokens", "96",
-		"--methods", "lora:dora,rank=4,ia3", "--methods", "lora:rank=2", "--points", "4"}
+	svg, markdown, adapters := filepath.Join(dir, "curves.svg"), filepath.Join(dir, "table.md"),
+		filepath.Join(dir, "adapters")
+	args := []string{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "20", "--seq-len", "48",
+		"--batch-tokens", "96", "--methods", "lora:dora,rank=4,ia3", "--methods", "lora:rank=2", "--points", "4"}
 	stdout, stderr := want(t, cli.ExitOK, append(args, "--svg", svg, "--markdown", markdown, "--dir", adapters)...)
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[0], "method ") || !strings.HasPrefix(lines[1], "lora:dora,rank=4 ") || !strings.HasPrefix(lines[2], "ia3 ") {
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "method ") || !strings.HasPrefix(lines[1], "lora:dora,rank=4 ") ||
+		!strings.HasPrefix(lines[2], "ia3 ") {
 		t.Errorf("the table is\n%s", stdout)
 	}
-	for _, part := range []string{"1/3  lora:dora,rank=4: DoRA of rank 4 on 14 weights", "step 20/20", "3/3  lora:rank=2"} {
+	for _, part := range []string{"1/3  lora:dora,rank=4: DoRA of rank 4 on 14 weights", "step 20/20",
+		"3/3  lora:rank=2"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
@@ -63,13 +66,14 @@ func TestCompare(t *testing.T) {
 		t.Errorf("the picture has %d lines, want 3", n)
 	}
 	checkMarkdown(t, string(readFile(t, markdown)), 3)
-	want(t, cli.ExitOK, "eval", "--base", base, "--lora", filepath.Join(adapters, "lora_dora,rank=4.safetensors"), "--data", data, "--ctx", "48")
+	want(t, cli.ExitOK, "eval", "--base", base, "--lora", filepath.Join(adapters, "lora_dora,rank=4.safetensors"),
+		"--data", data, "--ctx", "48")
 
 	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
 	checkComparison(t, stdout)
 }
 
-// checkMarkdown holds a table to having as many cells in each line.
+// checkMarkdown wants the same number of cells in each line of a table.
 func checkMarkdown(t *testing.T, text string, methods int) {
 	t.Helper()
 	rows := regexp.MustCompile(`(?m)^\|.*\|$`).FindAllString(text, -1)
@@ -99,7 +103,8 @@ func checkComparison(t *testing.T, stdout string) {
 		if train, eval := method["train_curve"].([]any), method["eval_curve"].([]any); len(train) != 20 || len(eval) != 4 {
 			t.Errorf("%v: curves of %d and %d points, want 20 and 4", method["name"], len(train), len(eval))
 		}
-		for _, key := range []string{"parameters", "bytes", "learning_rate", "tokens_per_second", "peak_rss_bytes", "seconds"} {
+		for _, key := range []string{"parameters", "bytes", "learning_rate", "tokens_per_second", "peak_rss_bytes",
+			"seconds"} {
 			if v, ok := method[key].(float64); !ok || v <= 0 {
 				t.Errorf("method %d: %s is %v", i, key, method[key])
 			}
@@ -107,12 +112,14 @@ func checkComparison(t *testing.T, stdout string) {
 	}
 }
 
-// TestCompareIsTrain holds a comparison to what train makes of the same flags.
+// TestCompareIsTrain wants the results of train with the same flags.
 func TestCompareIsTrain(t *testing.T) {
 	base, data, dir := tinyBase(t, tiny), tinyText(t), t.TempDir()
 	budget := []string{"--base", base, "--data", data, "--seq-len", "48", "--batch-tokens", "96", "--steps", "8"}
-	want(t, cli.ExitOK, append([]string{"compare", "--methods", "ia3,lora:rank=4,prefix-tuning", "--dir", dir}, budget...)...)
-	for name, flags := range map[string][]string{"ia3": {"--method", "ia3"}, "lora_rank=4": {"--rank", "4"}, "prefix-tuning": {"--method", "prefix-tuning"}} {
+	want(t, cli.ExitOK, append([]string{"compare", "--methods", "ia3,lora:rank=4,prefix-tuning", "--dir", dir},
+		budget...)...)
+	for name, flags := range map[string][]string{"ia3": {"--method", "ia3"}, "lora_rank=4": {"--rank", "4"},
+		"prefix-tuning": {"--method", "prefix-tuning"}} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		want(t, cli.ExitOK, slices.Concat([]string{"train", "--out", out}, budget, flags)...)
 		one, err := peft.Load(out)
@@ -134,19 +141,20 @@ func TestCompareIsTrain(t *testing.T) {
 func TestCompareClasses(t *testing.T) {
 	var lines strings.Builder
 	for range 8 {
-		lines.WriteString("{\"text\":\"the sea is in\",\"label\":\"rain\"}\n{\"text\":\"and on the shore\",\"label\":\"sun\"}\n")
+		lines.WriteString("{\"text\":\"the sea is in\",\"label\":\"rain\"}\n" +
+			"{\"text\":\"and on the shore\",\"label\":\"sun\"}\n")
 	}
 	data := writeFile(t, "classes.jsonl", []byte(lines.String()))
-	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", data, "--task", "classify", "--labels", "rain,sun", "--steps", "4",
-		"--methods", "p-tuning-v2,lora", "--seq-len", "48")
+	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", data, "--task", "classify",
+		"--labels", "rain,sun", "--steps", "4", "--methods", "p-tuning-v2,lora", "--seq-len", "48")
 	if !strings.Contains(stdout, "accuracy before") || strings.Count(stdout, " %") < 3 {
 		t.Errorf("no accuracies in\n%s", stdout)
 	}
 }
 
 func TestCompareBudgetInTokens(t *testing.T) {
-	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3", "--tokens", "300", "--seq-len", "48",
-		"--batch-tokens", "96", "--json")
+	stdout, _ := want(t, cli.ExitOK, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3",
+		"--tokens", "300", "--seq-len", "48", "--batch-tokens", "96", "--json")
 	method := document(t, stdout)["methods"].([]any)[0].(map[string]any)
 	if method["steps"] != 4.0 || method["tokens"].(float64) < 300 {
 		t.Errorf("%v steps, %v tokens; want 4 steps and 300 tokens or more", method["steps"], method["tokens"])
@@ -183,9 +191,10 @@ func TestCompareUsage(t *testing.T) {
 	}
 }
 
-// TestCompareChecksFirst has a method that cannot work on the base behind one that can: nothing may be trained.
+// TestCompareChecksFirst has a method that does not fit the base after one that does: nothing may be trained.
 func TestCompareChecksFirst(t *testing.T) {
-	_, stderr := want(t, cli.ExitError, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,lora:layers=last:9", "--seq-len", "48")
+	_, stderr := want(t, cli.ExitError, "compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods",
+		"ia3,lora:layers=last:9", "--seq-len", "48")
 	if !strings.Contains(stderr, "lora:layers=last:9") || strings.Contains(stderr, "step ") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -211,9 +220,10 @@ func TestCompareInterrupted(t *testing.T) {
 	defer cancel()
 	var out bytes.Buffer
 	stderr := &interruptAt{text: "2/2  ", cancel: cancel}
-	status := run(ctx, []string{"compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,bitfit", "--seq-len", "48", "--steps", "5"},
-		cli.Streams{In: strings.NewReader(""), Out: &out, Err: stderr})
-	if status != cli.ExitInterrupted || !strings.Contains(out.String(), "\nia3 ") || strings.Contains(out.String(), "bitfit") {
+	status := run(ctx, []string{"compare", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--methods", "ia3,bitfit",
+		"--seq-len", "48", "--steps", "5"}, cli.Streams{In: strings.NewReader(""), Out: &out, Err: stderr})
+	if status != cli.ExitInterrupted || !strings.Contains(out.String(), "\nia3 ") ||
+		strings.Contains(out.String(), "bitfit") {
 		t.Errorf("status %d, want %d with what was finished; stdout:\n%s", status, cli.ExitInterrupted, out.String())
 	}
 }

@@ -21,14 +21,19 @@ type dataFlags struct {
 }
 
 func (d *dataFlags) add(fs *pflag.FlagSet) {
-	fs.IntVar(&d.seqLen, "seq-len", 512, "the most `TOKENS` of one example: text is cut into pieces of this length, longer examples are cut off")
+	fs.IntVar(&d.seqLen, "seq-len", 512,
+		"the most `TOKENS` of one example: text is cut into pieces of this length, longer examples are cut off")
 	fs.StringVar(&d.textField, "text-field", "", "`NAME` of the JSONL field that holds a whole text (default: text)")
-	fs.StringVar(&d.promptField, "prompt-field", "", "`NAME` of the JSONL field that holds the prompt (default: prompt, or question)")
-	fs.StringVar(&d.completionField, "completion-field", "", "`NAME` of the JSONL field that holds the completion (default: completion, or answer)")
-	fs.StringVar(&d.separator, "separator", "", "`TEXT` between prompt and completion, \\n for a new line (default: nothing for fields called prompt and "+
-		"completion, a new line for all others)")
+	fs.StringVar(&d.promptField, "prompt-field", "",
+		"`NAME` of the JSONL field that holds the prompt (default: prompt, or question)")
+	fs.StringVar(&d.completionField, "completion-field", "",
+		"`NAME` of the JSONL field that holds the completion (default: completion, or answer)")
+	fs.StringVar(&d.separator, "separator", "",
+		"`TEXT` between prompt and completion, \\n for a new line (default: nothing for fields called prompt and "+
+			"completion, a new line for all others)")
 	d.hasSeparator = func() bool { return fs.Changed("separator") }
-	fs.StringVar(&d.task, "task", "", "`TASK` classify: the records of a .jsonl have a text (text, prompt or question) and a label to predict")
+	fs.StringVar(&d.task, "task", "",
+		"`TASK` classify: the records of a .jsonl have a text (text, prompt or question) and a label to predict")
 	fs.StringSliceVar(&d.labels, "labels", nil, "the possible labels for --task classify: `LABELS` separated by commas")
 	fs.StringVar(&d.labelField, "label-field", "label", "`NAME` of the JSONL field that holds the label")
 }
@@ -59,7 +64,7 @@ func (d *dataFlags) check() error {
 	return nil
 }
 
-// load reads examples with a base's tokenizer, as its adapters want them: in the template and with the classes of one.
+// load reads examples with a base's tokenizer, in the template and with the classes of its adapters.
 func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*peft.Data, error) {
 	opt := peft.DataOptions{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,

@@ -33,10 +33,12 @@ type demoOptions struct {
 }
 
 func (o *demoOptions) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.options.Dir, "dir", "", "keep the model, the data and all results in this `DIRECTORY` (default: a temporary one that is removed)")
+	fs.StringVar(&o.options.Dir, "dir", "",
+		"keep the model, the data and all results in this `DIRECTORY` (default: a temporary one that is removed)")
 	fs.IntVarP(&o.options.Steps, "steps", "n", 0, "`N` training steps; 0 is what takes about a minute on two cores")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the adapter's initialization and of the order of the data")
-	fs.IntVarP(&o.options.Threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.IntVarP(&o.options.Threads, "threads", "t", 0,
+		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 }
 
 func (o *demoOptions) Validate(args []string) error {

@@ -48,7 +48,8 @@ type diffOptions struct {
 
 func (o *diffOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Quick, "quick", false, "compare names, types and shapes only, and read no weights")
-	fs.BoolVar(&o.exitCode, "exit-code", false, "end with status 1 when they differ, and 2 when they could not be compared")
+	fs.BoolVar(&o.exitCode, "exit-code", false,
+		"end with status 1 when they differ, and 2 when they could not be compared")
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the differences as one JSON document")
 }
@@ -111,7 +112,8 @@ func (o *diffOptions) print(w io.Writer, r *diff.Result) {
 		printTensorChange(table, &r.Tensors[i])
 	}
 	if t := r.Together; t != nil && len(r.Tensors) > 1 {
-		fmt.Fprintf(table, "  together\t\t%s\t%s\n", cli.Plural(t.Tensors, "tensor"), figures(t.Relative, fmt.Sprintf("max %.3g", t.MaxAbs), t.Cosine))
+		fmt.Fprintf(table, "  together\t\t%s\t%s\n", cli.Plural(t.Tensors, "tensor"),
+			figures(t.Relative, fmt.Sprintf("max %.3g", t.MaxAbs), t.Cosine))
 	}
 	table.Flush()
 }
@@ -126,7 +128,8 @@ func printTensorChange(w *tabwriter.Writer, c *diff.TensorChange) {
 	case c.New == nil:
 		fmt.Fprintf(w, "  - %s\t%s\t%s\n", name, c.Old.Type, cli.ShapeText(c.Old.Shape))
 	default:
-		fmt.Fprintf(w, "  ~ %s\t%s\t%s\t%s\n", name, arrow(c.Old.Type, c.New.Type), arrow(cli.ShapeText(c.Old.Shape), cli.ShapeText(c.New.Shape)), normsText(c.Diff))
+		fmt.Fprintf(w, "  ~ %s\t%s\t%s\t%s\n", name, arrow(c.Old.Type, c.New.Type),
+			arrow(cli.ShapeText(c.Old.Shape), cli.ShapeText(c.New.Shape)), normsText(c.Diff))
 	}
 }
 

@@ -21,8 +21,9 @@ import (
 type promptFlags struct{ promptTemplate string }
 
 func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
-	fs.StringVar(&p.promptTemplate, "prompt-template", "", "put the input into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
-		"the template itself (\"{sentence} It was {answer}\")")
+	fs.StringVar(&p.promptTemplate, "prompt-template", "",
+		"put the input into a prompt: a `FILE` of --method discrete-prompt, a text file with a template, or "+
+			"the template itself (\"{sentence} It was {answer}\")")
 }
 
 // loadPrompt reads the prompt.
@@ -40,7 +41,7 @@ func (p *promptFlags) loadPrompt() (*search.Prompt, error) {
 	return prompt, nil
 }
 
-// fill puts a text into the prompt where there is one.
+// fill puts a text into the prompt, if there is one.
 func (p *promptFlags) fill(text string) (string, error) {
 	if p.promptTemplate == "" {
 		return text, nil
@@ -104,7 +105,8 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 	}
 	fmt.Fprintf(s.Err, "base     %s: %s, %s\n", opened.base.Path(), opened.base.Architecture(),
 		cli.BytesText(sizeOf(opened.base.Path())))
-	fmt.Fprintf(s.Err, "data     %s to search on, %d to choose by, %d for the report\n", cli.Plural(len(data.Search), "record"), len(data.Select), len(data.Test))
+	fmt.Fprintf(s.Err, "data     %s to search on, %d to choose by, %d for the report\n",
+		cli.Plural(len(data.Search), "record"), len(data.Select), len(data.Test))
 	var m *cli.Meter
 	d.Options.Progress = func(p search.Progress) { m = d.show(m, p, s.Err) }
 	r, err := search.Run(ctx, opened.base, data, d.Options)
@@ -226,7 +228,8 @@ func (d discreteSearch) report(s cli.Streams, o *trainOptions, r *search.Result)
 	if o.evalData != "" {
 		where, data = "the evaluation data", o.evalData
 	}
-	fmt.Fprintf(s.Out, "\non %s (%s):\n  given  %s\n  found  %s\n", where, cli.Plural(r.Found.Examples, "record"), scoreText(r.Start), scoreText(r.Found))
+	fmt.Fprintf(s.Out, "\non %s (%s):\n  given  %s\n  found  %s\n", where, cli.Plural(r.Found.Examples, "record"),
+		scoreText(r.Start), scoreText(r.Found))
 	fmt.Fprint(s.Out, "\nNext:\n")
 	for _, words := range [][]string{
 		{"generate", "--base", o.base, "--prompt-template", o.train.Out, "--prompt", "…"},

@@ -22,10 +22,12 @@ func discreteData(t *testing.T) string {
 func TestTrainDiscretePrompt(t *testing.T) {
 	base, data := tinyBase(t, tiny), discreteData(t)
 	out := filepath.Join(t.TempDir(), "prompt.json")
-	args := []string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--template", "{text}[slot*2]\n{label}", "--task", "classify",
+	args := []string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--template",
+		"{text}[slot*2]\n{label}", "--task", "classify",
 		"--labels", "sun,rain", "--sweeps", "1", "--forms", "text,system,modelfile", "--out", out}
 	stdout, stderr := want(t, cli.ExitOK, args...)
-	for _, part := range []string{"prompt.json, ", "prompt.system.txt", "given  loss", "found  loss", "accuracy", "--prompt-template " + out} {
+	for _, part := range []string{"prompt.json, ", "prompt.system.txt", "given  loss", "found  loss", "accuracy",
+		"--prompt-template " + out} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
@@ -39,7 +41,8 @@ func TestTrainDiscretePrompt(t *testing.T) {
 		}
 	}
 	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
-	doc := document(t, stdout, "template", "slots", "verbalizer", "base", "base_sha256", "start", "found", "sweeps", "seed")
+	doc := document(t, stdout, "template", "slots", "verbalizer", "base", "base_sha256", "start", "found", "sweeps",
+		"seed")
 	if doc["found"].(map[string]any)["accuracy"] == nil {
 		t.Errorf("no accuracy in %v", doc["found"])
 	}
@@ -47,7 +50,8 @@ func TestTrainDiscretePrompt(t *testing.T) {
 	if !strings.Contains(stdout, "accuracy") {
 		t.Errorf("no accuracy in\n%s", stdout)
 	}
-	stdout, _ = want(t, cli.ExitOK, "generate", "--base", base, "--prompt-template", out, "--prompt", "the sea", "-n", "2", "--temperature", "0")
+	stdout, _ = want(t, cli.ExitOK, "generate", "--base", base, "--prompt-template", out, "--prompt", "the sea", "-n", "2",
+		"--temperature", "0")
 	if !strings.HasPrefix(stdout, "the sea") || !strings.Contains(stdout, "\n") {
 		t.Errorf("the prompt is not in its template:\n%s", stdout)
 	}
@@ -59,7 +63,8 @@ func TestEvalWithAPromptByHand(t *testing.T) {
 	if !strings.Contains(stdout, "loss") || strings.Contains(stdout, "accuracy") {
 		t.Errorf("completions:\n%s", stdout)
 	}
-	stdout, _ = want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}", "--task", "classify", "--labels", "sun,rain")
+	stdout, _ = want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--prompt-template", "{text}. {label}",
+		"--task", "classify", "--labels", "sun,rain")
 	if !strings.Contains(stdout, "accuracy") {
 		t.Errorf("labels:\n%s", stdout)
 	}
@@ -81,9 +86,12 @@ func TestDiscretePromptRefuses(t *testing.T) {
 		{"--search-verbalizer: needs --task", []string{"--template", "{text}[slot] {label}", "--search-verbalizer"}},
 		{"--forms: \"x\" is not known", []string{"--template", "{text}[slot] {label}", "--forms", "x"}},
 		{"expected a name that ends in .json", []string{"--template", "{text}[slot] {label}", "--out", out + ".safetensors"}},
-		{`"cold" is none of the labels`, []string{"--template", "{text}[slot] {label}", "--task", "classify", "--labels", "sun,rain", "--verbalizer", "cold=x"}},
+		{`"cold" is none of the labels`,
+			[]string{"--template", "{text}[slot] {label}", "--task", "classify", "--labels", "sun,rain", "--verbalizer",
+				"cold=x"}},
 	} {
-		args := append([]string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--out", out}, c.args...)
+		args := append([]string{"train", "--method", "discrete-prompt", "--base", base, "--data", data, "--out", out},
+			c.args...)
 		status, _, stderr := runArgs(t, args...)
 		if status == cli.ExitOK || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: status %d, want %q in\n%s", c.args, status, c.want, stderr)

@@ -65,7 +65,8 @@ func (o *editOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.remove, "remove", nil, "remove the value of a `KEY`")
 	fs.StringArrayVar(&o.rename, "rename", nil, "rename a key: `OLD=NEW`")
 	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "rename a tensor: `OLD=NEW`")
-	fs.StringArrayVar(&o.addTokens, "add-token", nil, "add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
+	fs.StringArrayVar(&o.addTokens, "add-token", nil,
+		"add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
 	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
@@ -91,7 +92,8 @@ func (o *editOptions) Validate(args []string) error {
 		}
 		o.edit.Set = append(o.edit.Set, a)
 	}
-	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename), pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
+	return errors.Join(pairs("--rename", o.rename, &o.edit.Rename),
+		pairs("--rename-tensor", o.renameTensors, &o.edit.RenameTensors))
 }
 
 // checkTokens allows only flags that can be combined with new tokens.
@@ -99,7 +101,8 @@ func (o *editOptions) checkTokens() error {
 	switch {
 	case o.options.Out == "":
 		return errors.New("--add-token: needs --out, because the tensors grow")
-	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "", o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
+	case len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0, o.template != "",
+		o.options.Rewrite, o.reserve != 0, o.dryRun, o.json:
 		return errors.New("--add-token can be combined with --out only: edit the new file afterwards")
 	}
 	return nil
@@ -119,7 +122,8 @@ func (o *editOptions) growVocabulary(s cli.Streams) error {
 		return err
 	}
 	first := base.VocabSize()
-	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"), first)
+	fmt.Fprintf(s.Out, "%s written: %s more, with ids from %d on\n", o.options.Out, cli.Plural(len(o.addTokens), "token"),
+		first)
 	return nil
 }
 
@@ -134,9 +138,10 @@ func pairs(flag string, texts []string, list *[]edit.Pair) error {
 	return nil
 }
 
-// asked says whether any change is asked for.
+// asked says whether any change is requested.
 func (o *editOptions) asked() bool {
-	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" || o.options.Out != "" || o.options.Rewrite
+	return len(o.set)+len(o.remove)+len(o.rename)+len(o.renameTensors) > 0 || o.addTokens != nil || o.template != "" ||
+		o.options.Out != "" || o.options.Rewrite
 }
 
 // editReport is the document that --json prints.
@@ -224,7 +229,7 @@ func (o *editOptions) readTemplate() error {
 	return err
 }
 
-// suggest adds to an error about a name that is not there the one that was perhaps meant.
+// suggest adds the nearest existing name to an error about an unknown name.
 func suggest(err error) error {
 	var missing *edit.MissingError
 	if !errors.As(err, &missing) {
@@ -236,8 +241,7 @@ func suggest(err error) error {
 	return err
 }
 
-// interruptedEdit is the file that an error is about, if what is wrong with it is perhaps that an edit of it was
-// interrupted; else "".
+// interruptedEdit is the file that an error is about if an edit of it may have been interrupted, else "".
 func interruptedEdit(err error) string {
 	var format *gguf.FormatError
 	var interrupted *edit.InterruptedError
@@ -275,7 +279,8 @@ func (o *editOptions) print(s cli.Streams, p *edit.Plan, way edit.Way) {
 	case p.Method == edit.Nothing:
 		fmt.Fprintf(s.Out, "%s: nothing changes\n", o.file)
 	case o.dryRun && p.Method == edit.Header:
-		fmt.Fprintf(s.Out, "nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
+		fmt.Fprintf(s.Out,
+			"nothing written: the header would fit (%s of %s bytes), %s of tensors would stay where they are\n",
 			cli.CountText(p.Needed), cli.CountText(p.Space), data)
 	case o.dryRun:
 		fmt.Fprintf(s.Out, "nothing written: the file would be written anew (header %s → %s bytes, tensors %s)\n",

@@ -28,8 +28,10 @@ func TestEdit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := want(t, cli.ExitOK, "edit", base, "--set", "general.name=wide", "--set", "x.y:u32=7", "--remove", "tokenizer.ggml.scores", "--dry-run")
-	for _, part := range []string{`~ general.name           str       "tiny" → "wide"`, "+ x.y", "- tokenizer.ggml.scores  f32[274]", "nothing written: the header would fit"} {
+	out, _ := want(t, cli.ExitOK, "edit", base, "--set", "general.name=wide", "--set", "x.y:u32=7", "--remove",
+		"tokenizer.ggml.scores", "--dry-run")
+	for _, part := range []string{`~ general.name           str       "tiny" → "wide"`, "+ x.y",
+		"- tokenizer.ggml.scores  f32[274]", "nothing written: the header would fit"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
 		}
@@ -46,7 +48,8 @@ func TestEdit(t *testing.T) {
 	if now, _ := os.ReadFile(base); !bytes.Equal(now, original) {
 		t.Error("there and back is not where it began")
 	}
-	if out, _ = want(t, cli.ExitOK, "edit", base, "--set", "general.name=tiny"); !strings.Contains(out, "nothing changes") {
+	if out, _ = want(t, cli.ExitOK, "edit", base,
+		"--set", "general.name=tiny"); !strings.Contains(out, "nothing changes") {
 		t.Errorf("edit shows\n%s", out)
 	}
 }
@@ -55,13 +58,15 @@ func TestEditTemplate(t *testing.T) {
 	base := tinyBase(t, tiny)
 	text := "{% for m in messages %}{{ m.content }}\n{% endfor %}" + strings.Repeat("{# … #}", 20)
 	copied := filepath.Join(t.TempDir(), "copy.gguf")
-	want(t, cli.ExitOK, "edit", base, "--template", writeFile(t, "chat.jinja", []byte(text)), "--out", copied, "--reserve", "10k")
+	want(t, cli.ExitOK, "edit", base, "--template", writeFile(t, "chat.jinja", []byte(text)), "--out", copied, "--reserve",
+		"10k")
 	if got := value(t, copied, "tokenizer.chat_template"); got != text {
 		t.Errorf("the template is %q", got)
 	}
 	other := writeFile(t, "chat.jinja", []byte(strings.Replace(text, "content", "text", 1)))
 	out, _ := want(t, cli.ExitOK, "edit", copied, "--template", other)
-	if !strings.Contains(out, `…"es %}{{ m.content }}\n`) || !strings.Contains(out, "from byte 28 on") || !strings.Contains(out, "edited") {
+	if !strings.Contains(out, `…"es %}{{ m.content }}\n`) || !strings.Contains(out, "from byte 28 on") ||
+		!strings.Contains(out, "edited") {
 		t.Errorf("edit shows\n%s", out)
 	}
 	_, stderr := want(t, cli.ExitError, "edit", copied, "--template", "absent.jinja")
@@ -73,7 +78,8 @@ func TestEditTemplate(t *testing.T) {
 
 func TestEditWarnsAndReports(t *testing.T) {
 	base := tinyBase(t, tiny)
-	out, stderr := want(t, cli.ExitOK, "edit", base, "--set", "general.architecture=qwen2", "--rename-tensor", "output_norm.weight=norm", "--json")
+	out, stderr := want(t, cli.ExitOK, "edit", base, "--set", "general.architecture=qwen2", "--rename-tensor",
+		"output_norm.weight=norm", "--json")
 	if !strings.Contains(stderr, `warning: general.architecture is "qwen2"`) {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -105,7 +111,8 @@ func TestEditRefuses(t *testing.T) {
 		{cli.ExitError, []string{"--set", "general.alignment:u32=33"}, "a power of two"},
 		{cli.ExitError, []string{"--set", "general.name=x", "--out", base}, "never overwritten"},
 	} {
-		if _, stderr := want(t, c.status, append([]string{"edit", base}, c.args...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, c.status,
+			append([]string{"edit", base}, c.args...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%v: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -153,10 +160,12 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	torn := append(bytes.Clone(after[:500]), before[500:]...)
 	write(base, torn)
 	write(base+".edit-journal", journalOf(before, after))
-	if _, stderr := want(t, cli.ExitError, "inspect", base); !strings.Contains(stderr, "was interrupted: \"peftconv edit ") {
+	if _, stderr := want(t, cli.ExitError, "inspect",
+		base); !strings.Contains(stderr, "was interrupted: \"peftconv edit ") {
 		t.Errorf("stderr %q does not say what to do", stderr)
 	}
-	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x", "--dry-run"); !strings.Contains(stderr, "was interrupted") {
+	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x",
+		"--dry-run"); !strings.Contains(stderr, "was interrupted") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), torn) {
@@ -171,7 +180,8 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	torn[600] ^= 0x55
 	write(base, torn)
 	write(base+".edit-journal", journalOf(before, after))
-	if _, stderr := want(t, cli.ExitError, "edit", base, "--set", "general.name=x"); !strings.Contains(stderr, "belongs to another file") {
+	if _, stderr := want(t, cli.ExitError, "edit", base,
+		"--set", "general.name=x"); !strings.Contains(stderr, "belongs to another file") {
 		t.Errorf("stderr %q", stderr)
 	}
 	if !bytes.Equal(read(), torn) {
@@ -179,8 +189,8 @@ func TestEditFinishesWhatWasInterrupted(t *testing.T) {
 	}
 }
 
-// TestKilledEditLosesNothing kills edits of a header and of a whole file at many moments. What is under the name is the
-// old file or the new one, or what peftconv edit makes the new one of.
+// TestKilledEditLosesNothing kills edits of a header and of a whole file at many moments. The file is the old
+// one or the new one, or one that peftconv edit completes.
 func TestKilledEditLosesNothing(t *testing.T) {
 	base := large(t)
 	before, err := os.ReadFile(base)

@@ -12,11 +12,14 @@ import (
 func TestAddToken(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	grown, out := filepath.Join(t.TempDir(), "grown.gguf"), filepath.Join(t.TempDir(), "out.safetensors")
-	args := []string{"train", "--data", data, "--out", out, "--steps", "2", "--seq-len", "48", "--batch-tokens", "96", "--train-tokens", "<|tool|>"}
-	if _, stderr := want(t, cli.ExitError, append(args, "--base", base)...); !strings.Contains(stderr, "edit --add-token") {
+	args := []string{"train", "--data", data, "--out", out, "--steps", "2", "--seq-len", "48", "--batch-tokens", "96",
+		"--train-tokens", "<|tool|>"}
+	if _, stderr := want(t, cli.ExitError,
+		append(args, "--base", base)...); !strings.Contains(stderr, "edit --add-token") {
 		t.Errorf("stderr %q", stderr)
 	}
-	if stdout, _ := want(t, cli.ExitOK, "edit", base, "--add-token", "<|tool|>", "--out", grown); !strings.Contains(stdout, "1 token more") {
+	if stdout, _ := want(t, cli.ExitOK, "edit", base, "--add-token", "<|tool|>",
+		"--out", grown); !strings.Contains(stdout, "1 token more") {
 		t.Errorf("stdout %q", stdout)
 	}
 	want(t, cli.ExitOK, "verify", grown)

@@ -52,7 +52,8 @@ func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	o.addPrompt(fs)
 	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch of .jsonl examples")
 	fs.BoolVar(&o.exact, "exact-activations", false,
-		"of a text: multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
+		"of a text: multiply quantized weights with activations as "+
+			"they are, not rounded as llama.cpp's CPU backend rounds them")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 	cli.Require(fs, "data")
@@ -113,8 +114,8 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 	if o.json {
 		return cli.PrintJSON(s.Out, r)
 	}
-	fmt.Fprintf(s.Out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity, r.Error, r.Loss,
-		cli.Plural(r.Tokens, "token"), cli.Plural(r.Windows, "window"), r.Ctx)
+	fmt.Fprintf(s.Out, "perplexity %.4f ± %.4f\nloss       %.6f over %s, the second halves of %s of %d\n", r.Perplexity,
+		r.Error, r.Loss, cli.Plural(r.Tokens, "token"), cli.Plural(r.Windows, "window"), r.Ctx)
 	return nil
 }
 
@@ -137,7 +138,8 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 			Ctx int `json:"ctx"`
 		}{r, o.seqLen})
 	}
-	fmt.Fprintf(s.Out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, cli.Plural(r.Tokens, "token"), cli.Plural(r.Examples, "example"), r.Perplexity)
+	fmt.Fprintf(s.Out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, cli.Plural(r.Tokens, "token"),
+		cli.Plural(r.Examples, "example"), r.Perplexity)
 	if r.Accuracy != nil {
 		fmt.Fprintf(s.Out, "accuracy   %.2f %%\n", 100**r.Accuracy)
 	}

@@ -45,16 +45,24 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(formNames(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
-	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or a Hugging Face directory (default: the one it was trained over)")
+	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or "+
+		"a Hugging Face directory (default: the one it was trained over)")
 	o.addLatent(fs)
-	fs.StringVar(&o.elements, "type", "F32", "`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a state F16 unless F32 is given, as llama.cpp's --cache-type")
+	fs.StringVar(&o.elements, "type", "F32",
+		"`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a "+
+			"state F16 unless F32 is given, as llama.cpp's --cache-type")
 	o.typeGiven = func() bool { return fs.Changed("type") }
 	fs.StringVar(&o.state.Kind, "state", export.StateSession, "`KIND` of a state: session or sequence")
-	fs.StringVar(&o.state.Target, "target", "2026", "`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
-	fs.StringVar(&o.state.Attention, "attention", "", "how that llama.cpp runs: `HOW` flash or plain (default: as it does by itself)")
+	fs.StringVar(&o.state.Target, "target", "2026",
+		"`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
+	fs.StringVar(&o.state.Attention, "attention", "",
+		"how that llama.cpp runs: `HOW` flash or plain (default: that of the version)")
 	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
-	fs.StringVar(&o.state.From, "from", "", "a state `FILE` that llama.cpp itself saved after reading as many tokens, to put keys and values into whatever its version")
-	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher rank are cut to it; 0 is as they are, and 32 for "+
+	fs.StringVar(&o.state.From, "from", "",
+		"a state `FILE` that llama.cpp itself saved after reading as "+
+			"many tokens, to put keys and values into whatever its version")
+	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher "+
+		"rank are cut to it; 0 is as they are, and 32 for "+
 		"those that are not of low rank")
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
 	cli.Require(fs, "lora", "to", "out")
@@ -196,7 +204,7 @@ func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
 	return &opened{adapters: []peft.Scaled{{Adapter: a, Scale: 1}}}, nil
 }
 
-// options are what the flags ask of the form.
+// options are the form's options from the flags.
 func (o *exportOptions) options() (opt export.Options, err error) {
 	opt.LoRA.Rank, opt.State = o.rank, o.state
 	opt.State.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
@@ -204,7 +212,7 @@ func (o *exportOptions) options() (opt export.Options, err error) {
 	return opt, err
 }
 
-// noteOf is what a report says in words.
+// noteOf is a report as text.
 func noteOf(r *export.Report) string {
 	switch {
 	case r.LoRA != nil:
@@ -228,6 +236,7 @@ func cutNote(r *export.LoRAReport) string {
 			worst = t
 		}
 	}
-	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d, their error is %.1f %% of their norm (largest in %s, %.1f %%); "+
-		"--rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
+	return fmt.Sprintf("the adapter's changes are not of low rank: cut "+
+		"to rank %d, their error is %.1f %% of their norm (largest in %s, "+
+		"%.1f %%); --rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
 }

@@ -54,12 +54,17 @@ func (o *extractOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.tuned, "tuned", "", "the `MODEL` that the adapter shall make of the base: likewise")
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "the rank `R`, or the highest with --energy; 0 is 16, with --energy 128")
-	fs.Float64Var(&o.options.Energy, "energy", 0, "the lowest rank of each weight that keeps this `SHARE` of its squared singular values: 0.9")
-	fs.StringSliceVar(&o.options.Targets, "targets", nil, "a `LIST` of the weights to extract, as in peftconv train (default: all-linear)")
+	fs.Float64Var(&o.options.Energy, "energy", 0,
+		"the lowest rank of each weight that keeps this `SHARE` of its squared singular values: 0.9")
+	fs.StringSliceVar(&o.options.Targets, "targets", nil,
+		"a `LIST` of the weights to extract, as in peftconv train (default: all-linear)")
 	fs.StringVar(&o.options.Layers, "layers", "", "only these `LAYERS`, from 0: 0-7,12 or 8- (default: all)")
-	fs.StringVar(&o.full, "full", "", "also write what differs and is not in the adapter, whole, to this safetensors `FILE`, under Hugging Face's names")
-	fs.IntVar(&o.options.Iterations, "iterations", 0, "`N` multiplications by the difference that sharpen the search; 0 is 4")
-	fs.StringVar(&o.options.BaseModel, "base-model", "", "the `NAME` that HF PEFT shall load the adapter onto (default: what the base's metadata say, or its path)")
+	fs.StringVar(&o.full, "full", "",
+		"also write what differs and is not in the adapter, whole, to this safetensors `FILE`, under Hugging Face's names")
+	fs.IntVar(&o.options.Iterations, "iterations", 0,
+		"`N` multiplications by the difference that sharpen the search; 0 is 4")
+	fs.StringVar(&o.options.BaseModel, "base-model", "",
+		"the `NAME` that HF PEFT shall load the adapter onto (default: what the base's metadata say, or its path)")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the projection: the same seed, the same file")
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
@@ -140,7 +145,8 @@ func (o *extractOptions) print(s cli.Streams, r *algebra.ExtractReport) {
 	fmt.Fprintf(s.Out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
 		o.out, cli.BytesText(sizeOf(o.out)), r.Rank, cli.CountText(r.Parameters), 100*r.Energy, r.Error)
 	if o.full != "" {
-		fmt.Fprintf(s.Out, "%s written (%s): %s that the adapter does not change, whole\n", o.full, cli.BytesText(sizeOf(o.full)), cli.Plural(len(r.Left), "tensor"))
+		fmt.Fprintf(s.Out, "%s written (%s): %s that the adapter does not change, whole\n", o.full,
+			cli.BytesText(sizeOf(o.full)), cli.Plural(len(r.Left), "tensor"))
 		return
 	}
 	warnLeft(s.Err, r.Left)
@@ -152,7 +158,8 @@ func warnLeft(w io.Writer, left []algebra.LeftTensor) {
 		return
 	}
 	const most = 20
-	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n", cli.Plural(len(left), "tensor"))
+	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n",
+		cli.Plural(len(left), "tensor"))
 	for _, t := range left[:min(most, len(left))] {
 		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", cli.Printable(t.Name, 0), t.Reason, t.Change)
 	}

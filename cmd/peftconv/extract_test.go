@@ -15,7 +15,8 @@ func TestExtract(t *testing.T) {
 	tuned, lora := filepath.Join(dir, "tuned.gguf"), filepath.Join(dir, "lora.safetensors")
 	want(t, cli.ExitOK, "merge", "--lora", a, "--out", tuned)
 	out, stderr := want(t, cli.ExitOK, "extract", "--base", base, "--tuned", tuned, "--rank", "4", "--out", lora)
-	for _, part := range []string{"model.layers.1.mlp.down_proj", "energy", "1.0000", "lora.safetensors written", "rank 4"} {
+	for _, part := range []string{"model.layers.1.mlp.down_proj", "energy", "1.0000", "lora.safetensors written",
+		"rank 4"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
 		}
@@ -26,14 +27,16 @@ func TestExtract(t *testing.T) {
 	if got, whole := lossOf(t, data, "--lora", lora), lossOf(t, data, "--base", tuned); !near(got, whole, 1e-4) {
 		t.Errorf("loss %v with the extracted adapter, %v of the tuned model", got, whole)
 	}
-	out, _ = want(t, cli.ExitOK, "extract", "--base", base, "--tuned", tuned, "--energy", "0.9", "--out", filepath.Join(dir, "lora"), "--json")
+	out, _ = want(t, cli.ExitOK, "extract", "--base", base, "--tuned", tuned, "--energy", "0.9", "--out",
+		filepath.Join(dir, "lora"), "--json")
 	document(t, out, "output", "modules", "energy", "error", "left", "rank", "parameters")
 }
 
 func TestExtractNamesWhatIsLeft(t *testing.T) {
 	base := tinyBase(t, tiny)
 	dir := t.TempDir()
-	tuned, lora, full := filepath.Join(dir, "tuned.gguf"), filepath.Join(dir, "lora.safetensors"), filepath.Join(dir, "full.safetensors")
+	tuned, lora, full := filepath.Join(dir, "tuned.gguf"), filepath.Join(dir, "lora.safetensors"),
+		filepath.Join(dir, "full.safetensors")
 	tiny.write(t, tuned, func(name string, values []float32) {
 		if strings.Contains(name, "ffn_") || name == "output_norm.weight" {
 			values[0] += 0.5
@@ -41,7 +44,8 @@ func TestExtractNamesWhatIsLeft(t *testing.T) {
 	})
 	args := []string{"extract", "--base", base, "--tuned", tuned, "--targets", "ffn", "--out", lora}
 	_, stderr := want(t, cli.ExitOK, args...)
-	for _, part := range []string{"warning: 3 tensors differ", "model.norm.weight: norm, changed by 0.", "layers.1.post_attention_layernorm.weight: norm"} {
+	for _, part := range []string{"warning: 3 tensors differ", "model.norm.weight: norm, changed by 0.",
+		"layers.1.post_attention_layernorm.weight: norm"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
@@ -62,13 +66,15 @@ func TestExtractUsage(t *testing.T) {
 		{"--base a --tuned b --out c --energy 1.2", "energy 1.2"},
 		{"--base a --tuned b --out c more", `unexpected argument "more"`},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"extract"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"extract"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	base := tinyBase(t, tiny)
 	out := filepath.Join(t.TempDir(), "c.safetensors")
-	if _, stderr := want(t, cli.ExitError, "extract", "--base", base, "--tuned", base, "--out", out); !strings.Contains(stderr, "no chosen weight differs") {
+	if _, stderr := want(t, cli.ExitError, "extract", "--base", base, "--tuned", base, "--out",
+		out); !strings.Contains(stderr, "no chosen weight differs") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

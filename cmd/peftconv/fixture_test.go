@@ -52,7 +52,8 @@ func (m tinyModel) metadata(t testing.TB) *gguf.Metadata {
 		key   string
 		value any
 	}{
-		{key: "general.architecture", value: "llama"}, {key: "general.type", value: "model"}, {key: "general.name", value: "tiny"},
+		{key: "general.architecture", value: "llama"},
+		{key: "general.type", value: "model"}, {key: "general.name", value: "tiny"},
 		{key: "llama.block_count", value: uint32(m.layers)}, {key: "llama.embedding_length", value: uint32(m.width)},
 		{key: "llama.feed_forward_length", value: uint32(m.ffn)}, {key: "llama.attention.head_count", value: uint32(m.heads)},
 		{key: "llama.attention.head_count_kv", value: uint32(m.kvHeads)}, {key: "llama.context_length", value: uint32(64)},
@@ -83,7 +84,8 @@ func (m tinyModel) tensors() []gguf.Tensor {
 			{"attn_q", d, d}, {"attn_k", d, kv}, {"attn_v", d, kv}, {"attn_output", d, d},
 			{"ffn_gate", d, ffn}, {"ffn_up", d, ffn}, {"ffn_down", ffn, d},
 		} {
-			all = append(all, gguf.Tensor{Name: fmt.Sprintf("blk.%d.%s.weight", i, w.name), Shape: []int64{w.cols, w.to}, Type: m.typ})
+			all = append(all, gguf.Tensor{Name: fmt.Sprintf("blk.%d.%s.weight", i, w.name), Shape: []int64{w.cols, w.to},
+				Type: m.typ})
 		}
 		all = append(all, gguf.Tensor{Name: fmt.Sprintf("blk.%d.attn_norm.weight", i), Shape: []int64{d}},
 			gguf.Tensor{Name: fmt.Sprintf("blk.%d.ffn_norm.weight", i), Shape: []int64{d}})
@@ -153,8 +155,8 @@ func writeFile(t testing.TB, name string, data []byte) string {
 func trained(t *testing.T, base string, extra ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10", "--seq-len", "48",
-		"--batch-tokens", "96", "--rank", "4"}, extra...)...)
+	want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "10",
+		"--seq-len", "48", "--batch-tokens", "96", "--rank", "4"}, extra...)...)
 	return out
 }
 

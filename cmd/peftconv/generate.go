@@ -48,11 +48,14 @@ func (o *generateOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
 	o.addPrompt(fs)
 	fs.IntVarP(&g.N, "n", "n", 128, "the most `TOKENS` to generate")
-	fs.Float64Var(&g.Temperature, "temperature", 0.8, "sampling temperature `T`: 0 always takes the likeliest token, 1 samples by the model's probabilities")
+	fs.Float64Var(&g.Temperature, "temperature", 0.8,
+		"sampling temperature `T`: 0 always takes the likeliest token, 1 samples by the model's probabilities")
 	fs.IntVar(&g.TopK, "top-k", 40, "sample from the `K` likeliest tokens; 0 is all tokens")
-	fs.Float64Var(&g.TopP, "top-p", 0.95, "sample from the likeliest tokens that together have probability `P`; 1 is all tokens")
+	fs.Float64Var(&g.TopP, "top-p", 0.95,
+		"sample from the likeliest tokens that together have probability `P`; 1 is all tokens")
 	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the sampling")
-	fs.IntVarP(&g.Context, "ctx", "c", 0, "the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
+	fs.IntVarP(&g.Context, "ctx", "c", 0,
+		"the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
 	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "continue after a token that ends an answer")
 	fs.BoolVar(&o.noPrompt, "no-display-prompt", false, "print only what is generated")
 	o.addThreads(fs)
@@ -82,7 +85,7 @@ func (o *generateOptions) Validate(args []string) error {
 	return o.check()
 }
 
-// readPrompt is the prompt, from wherever it comes.
+// readPrompt is the prompt of --prompt or --file.
 func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
 	var data []byte
 	var err error
@@ -123,11 +126,14 @@ func (o *generateOptions) Run(ctx context.Context, s cli.Streams) error {
 	if !o.noPrompt {
 		fmt.Fprint(s.Out, prompt)
 	}
-	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) { io.WriteString(s.Out, piece) })
+	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) {
+		io.WriteString(s.Out, piece)
+	})
 	fmt.Fprintln(s.Out)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.Err, "%s after a prompt of %d, %.1f tokens/s\n", cli.Plural(r.Tokens, "token"), r.PromptTokens, r.TokensPerSecond)
+	fmt.Fprintf(s.Err, "%s after a prompt of %d, %.1f tokens/s\n", cli.Plural(r.Tokens, "token"), r.PromptTokens,
+		r.TokensPerSecond)
 	return nil
 }

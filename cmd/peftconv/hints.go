@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/peft/export"
 )
 
-// hints are the flags by which kinds of errors of the library can be helped.
+// hints are the flags that help against kinds of the library's errors.
 var hints = []struct {
 	kind error
 	text string
@@ -19,7 +19,7 @@ var hints = []struct {
 	{export.ErrOnlyWeights, "--to gguf"},
 }
 
-// hintOf is what is said behind an error, "" for nothing.
+// hintOf is the text after an error, "" for none.
 func hintOf(err error) string {
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {

@@ -51,10 +51,12 @@ func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")
 	fs.IntVarP(&o.options.Ctx, "ctx", "c", eval.DefaultWindow, "`TOKENS` of each window of the text")
 	fs.IntVar(&o.options.Chunks, "chunks", 0, "the most windows, `N`; 0 is all of the text")
-	fs.BoolVar(&o.options.Head, "process-output", false, "measure the output head, too: output.weight, or token_embd.weight where that is the head")
+	fs.BoolVar(&o.options.Head, "process-output", false,
+		"measure the output head, too: output.weight, or token_embd.weight where that is the head")
 	fs.BoolVar(&o.options.ExactActivations, "exact-activations", false,
 		"multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
-	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.IntVarP(&o.threads, "threads", "t", 0,
+		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
@@ -151,7 +153,8 @@ func (o *imatrixOptions) print(w io.Writer, m *imatrix.Matrix) error {
 			ChunkSize int      `json:"chunk_size"`
 		}{o.out, m.Datasets, len(m.Entries()), m.Chunks, m.ChunkSize})
 	}
-	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out, cli.Plural(len(m.Entries()), "tensor"),
+	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out,
+		cli.Plural(len(m.Entries()), "tensor"),
 		cli.Plural(m.Chunks, "window"), m.ChunkSize, cli.Printable(strings.Join(m.Datasets, ", "), 0))
 	return err
 }

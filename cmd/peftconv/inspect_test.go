@@ -16,7 +16,8 @@ func TestInspectGGUF(t *testing.T) {
 	m.typ = gguf.Q8_0
 	base := tinyBase(t, m)
 	out, _ := want(t, cli.ExitOK, "inspect", base)
-	for _, part := range []string{"GGUF v3 model, llama", "general.name", "tiny", "Q8_0", "15 tensors", `["<unk>", "<s>", "</s>", `} {
+	for _, part := range []string{"GGUF v3 model, llama", "general.name", "tiny", "Q8_0", "15 tensors",
+		`["<unk>", "<s>", "</s>", `} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
 		}
@@ -24,7 +25,8 @@ func TestInspectGGUF(t *testing.T) {
 	if strings.Contains(out, "blk.1.ffn_down.weight") {
 		t.Error("tensors are listed without --tensors")
 	}
-	if out, _ = want(t, cli.ExitOK, "inspect", base, "--tensors"); !strings.Contains(out, "64 × 32   blk.1.ffn_down.weight") {
+	if out, _ = want(t, cli.ExitOK, "inspect", base,
+		"--tensors"); !strings.Contains(out, "64 × 32   blk.1.ffn_down.weight") {
 		t.Errorf("no line for blk.1.ffn_down.weight in\n%s", out)
 	}
 	if out, _ = want(t, cli.ExitOK, "inspect", base, "--key", "general.name"); out != "tiny\n" {
@@ -47,14 +49,16 @@ func TestInspectJSON(t *testing.T) {
 		t.Errorf("%d tensors, want %d", n, len(tiny.tensors()))
 	}
 	keys := []string{"general.architecture", "general.type", "general.name"}
-	if at := strings.Index(out, keys[0]); at < 0 || strings.Index(out, keys[1]) < at || strings.Index(out, keys[2]) < strings.Index(out, keys[1]) {
+	if at := strings.Index(out, keys[0]); at < 0 || strings.Index(out, keys[1]) < at ||
+		strings.Index(out, keys[2]) < strings.Index(out, keys[1]) {
 		t.Error("the metadata's order is lost")
 	}
 }
 
 // TestInspectHostileText: what a file says must not reach the terminal as control characters.
 func TestInspectHostileText(t *testing.T) {
-	path := writeFile(t, "x.safetensors", safetensorsFile(`{"__metadata__":{"a\u001b[2J":"b\u0007"},"w\u001b]0;x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
+	path := writeFile(t, "x.safetensors",
+		safetensorsFile(`{"__metadata__":{"a\u001b[2J":"b\u0007"},"w\u001b]0;x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
 	out, _ := want(t, cli.ExitOK, "inspect", path, "--tensors")
 	if strings.ContainsAny(out, "\x1b\x07") {
 		t.Errorf("control characters in %q", out)
@@ -83,7 +87,8 @@ func TestInspectDirectories(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, out)
 		}
 	}
-	if out, _ = want(t, cli.ExitOK, "inspect", testdata.Shared(t, "peft/base")); !strings.Contains(out, "safetensors model, llama") {
+	if out, _ = want(t, cli.ExitOK, "inspect",
+		testdata.Shared(t, "peft/base")); !strings.Contains(out, "safetensors model, llama") {
 		t.Errorf("a model's directory shows as\n%s", out)
 	}
 }
@@ -105,7 +110,8 @@ func TestInspectRefuses(t *testing.T) {
 		{"data cut", "x.gguf", good[:len(good)-100], "x.gguf"},
 		{"no header", "x.safetensors", []byte{1, 2, 3}, "x.safetensors"},
 		{"header too long", "x.safetensors", safetensorsFile("{}", nil)[:9], "x.safetensors"},
-		{"beyond the end", "x.safetensors", safetensorsFile(`{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 4)), "x.safetensors"},
+		{"beyond the end", "x.safetensors",
+			safetensorsFile(`{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 4)), "x.safetensors"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := writeFile(t, c.file, c.data)

@@ -29,14 +29,14 @@ func register(v *cli.Verb) {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() { // the first signal ends the work in order; from then on a signal kills
+	go func() { // the first signal cancels the context; from then on a signal kills
 		<-ctx.Done()
 		stop()
 	}()
 	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run does what the arguments say and returns the process's exit status.
+// run executes the arguments and returns the process's exit status.
 func run(ctx context.Context, args []string, s cli.Streams) (status int) {
 	name := "peftconv"
 	defer func() {
@@ -152,7 +152,8 @@ func reportError(name string, err error, w io.Writer) int {
 	}
 	fmt.Fprintf(w, "%s: %v%s\n", name, err, hintOf(err))
 	if path := interruptedEdit(err); path != "" {
-		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n", cli.CommandLine("peftconv", "edit", path))
+		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n",
+			cli.CommandLine("peftconv", "edit", path))
 	}
 	return cli.ExitError
 }
@@ -164,9 +165,10 @@ func hint(name string) string {
 	return "See \"peftconv help\"."
 }
 
-// reportPanic tells a user about a bug of ours without a stack trace, which PEFTCONV_DEBUG brings back.
+// reportPanic reports a bug of ours without a stack trace, unless PEFTCONV_DEBUG is set.
 func reportPanic(name string, r any, w io.Writer) int {
-	fmt.Fprintf(w, "%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
+	fmt.Fprintf(w,
+		"%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
 		name, r, version())
 	if os.Getenv("PEFTCONV_DEBUG") != "" {
 		w.Write(debug.Stack())

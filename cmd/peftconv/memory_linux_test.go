@@ -35,8 +35,8 @@ func emptyModel(t *testing.T, typ gguf.Type) string {
 	return path
 }
 
-// watch runs the program and gives the most memory that it was seen to hold. (What wait tells of a process begins with
-// what its parent held.)
+// watch runs the program and gives the most memory that it was seen to hold. (The value of wait includes what its
+// parent held at the fork.)
 func watch(t *testing.T, status int, args ...string) int64 {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -87,7 +87,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		status int
 		args   []string
 	}{
-		{cli.ExitError, []string{"verify", model, "--hashes"}}, // it says nothing of an architecture
+		{cli.ExitError, []string{"verify", model, "--hashes"}}, // it has no architecture
 		{cli.ExitError, []string{"verify", model, "--against", halves}},
 		{cli.ExitOK, []string{"diff", model, halves}},
 		{cli.ExitOK, []string{"diff", model, model}},

@@ -58,21 +58,29 @@ type mergeOptions struct {
 
 func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	o.addLora(fs)
-	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging Face directory (default: the one the adapter was trained over)")
-	fs.StringVarP(&o.out, "out", "o", "", "the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
+	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging "+
+		"Face directory (default: the one the adapter was trained over)")
+	fs.StringVarP(&o.out, "out", "o", "",
+		"the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
-	fs.StringVar(&o.options.Type, "type", "", "`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
+	fs.StringVar(&o.options.Type, "type", "",
+		"`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
-	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto, "how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
-		"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
-	fs.StringVar(&o.calibration, "calibration", "", "a `FILE` of text or .jsonl, some of which the base with the adapter reads to measure which errors of "+
-		"rounding matter")
-	fs.StringVar(&o.options.Imatrix, "imatrix", "", "an importance matrix of the base, a `FILE`, to weight rounding errors")
+	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto,
+		"how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
+			"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
+	fs.StringVar(&o.calibration, "calibration", "",
+		"a `FILE` of text or .jsonl, some of which the base with the "+
+			"adapter reads to measure which errors of rounding matter")
+	fs.StringVar(&o.options.Imatrix, "imatrix", "",
+		"an importance matrix of the base, a `FILE`, to weight rounding errors")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	cli.Group(fs, "Checking the result", func() {
-		fs.BoolVar(&o.verify, "verify", false, "evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
-		fs.StringVar(&o.evalData, "eval-data", "", "a `FILE` of text or .jsonl to evaluate on: reports how much of the adapter's gain is kept")
+		fs.BoolVar(&o.verify, "verify", false,
+			"evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
+		fs.StringVar(&o.evalData, "eval-data", "",
+			"a `FILE` of text or .jsonl to evaluate on: reports how much of the adapter's gain is kept")
 		o.dataFlags.add(fs)
 	})
 	cli.Require(fs, "lora")
@@ -86,7 +94,9 @@ func (o *mergeOptions) Validate(args []string) error {
 		return fmt.Errorf("--scale: %v, expected a finite number", o.scale)
 	}
 	for _, check := range []func() error{
-		o.checkCalibration, func() error { return checkType(o.options.Type, o.options.Imatrix) }, o.options.Check, o.dataFlags.check, o.modelFlags.check,
+		o.checkCalibration,
+		func() error { return checkType(o.options.Type, o.options.Imatrix) },
+		o.options.Check, o.dataFlags.check, o.modelFlags.check,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -101,7 +111,8 @@ func (o *mergeOptions) checkCalibration() error {
 	case o.calibration == "" && o.options.Rounding == merge.RoundCompensate:
 		return errors.New("--rounding compensate: needs --calibration")
 	case o.calibration != "" && o.options.Rounding != merge.RoundCompensate && o.options.Rounding != merge.RoundAuto:
-		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate and auto", o.options.Rounding)
+		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate and auto",
+			o.options.Rounding)
 	}
 	return nil
 }
@@ -216,7 +227,7 @@ func printMerge(s cli.Streams, r *merge.Report) {
 		case t.Little:
 			little++
 			mark = "\t  little is left"
-		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the mean is right, and that is what counts
+		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the error is large, but the mean is right
 			mark = "\t  dithered"
 		case t.Rounding == merge.RoundCompensate:
 			mark = "\t  compensated"
@@ -239,12 +250,13 @@ func printMerge(s cli.Streams, r *merge.Report) {
 // warnRounding warns where rounding to a tensor's type loses much of an adapter.
 func warnRounding(w io.Writer, little, noisy, all int) {
 	if little > 0 {
-		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change is left after rounding: the merged file answers much like\n"+
-			"the base. What keeps more: training with --qat, --type Q8_0 (or F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change is left after rounding: "+
+			"the merged file answers much like\nthe base. What keeps more: training with --qat, --type Q8_0 (or "+
+			"F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
 	}
 	if noisy > 0 {
-		fmt.Fprintf(w, "warning: in %d of %d tensors the rounding changed more than the adapter did (error above 1): look at the merged file with\n"+
-			"peftconv eval before you rely on it.\n", noisy, all)
+		fmt.Fprintf(w, "warning: in %d of %d tensors the rounding changed more than the adapter did (error above 1): "+
+			"look at the merged file with\npeftconv eval before you rely on it.\n", noisy, all)
 	}
 }
 

@@ -38,7 +38,8 @@ func (o *mergeOptions) printVerification(s cli.Streams, v *merge.Verification) {
 	if v == nil {
 		return
 	}
-	fmt.Fprintf(s.Out, "\nloss on the %s: base %.6f, base and adapter %.6f, merged %.6f\n", v.Data, v.BaseLoss, v.AdapterLoss, v.MergedLoss)
+	fmt.Fprintf(s.Out, "\nloss on the %s: base %.6f, base and adapter %.6f, merged %.6f\n", v.Data, v.BaseLoss,
+		v.AdapterLoss, v.MergedLoss)
 	if v.KeptShare != nil {
 		fmt.Fprintf(s.Out, "%.1f %% of what the adapter gains is kept\n", 100**v.KeptShare)
 	}

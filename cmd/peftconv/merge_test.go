@@ -17,7 +17,8 @@ func TestMergeReports(t *testing.T) {
 	adapter := trained(t, base)
 	out := filepath.Join(t.TempDir(), "merged.gguf")
 	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out)
-	for _, part := range []string{"blk.0.attn_q.weight", "recovery", "1.000", "merged.gguf written", "14 tensors changed"} {
+	for _, part := range []string{"blk.0.attn_q.weight", "recovery", "1.000", "merged.gguf written",
+		"14 tensors changed"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
@@ -67,12 +68,15 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	adapter := trained(t, base, "--steps", "2", "--lr", "1e-5")
 	out := filepath.Join(t.TempDir(), "merged.gguf")
 	stdout, stderr := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--rounding", "requantize")
-	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") || !strings.Contains(stdout, "little is left") {
+	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") ||
+		!strings.Contains(stdout, "little is left") {
 		t.Errorf("stdout %s\nstderr %s", stdout, stderr)
 	}
 	f32 := tinyBase(t, tiny)
-	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out, "--type", "Q4_0")
-	if !strings.Contains(stderr, "the rounding changed more than the adapter did") || !strings.Contains(stdout, "drowned in rounding") {
+	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out,
+		"--type", "Q4_0")
+	if !strings.Contains(stderr, "the rounding changed more than the adapter did") ||
+		!strings.Contains(stdout, "drowned in rounding") {
 		t.Errorf("from F32 to Q4_0: stdout %s\nstderr %s", stdout, stderr)
 	}
 	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32")
@@ -101,10 +105,12 @@ func TestMergeRefuses(t *testing.T) {
 		args     []string
 		messages []string
 	}{
-		{"another base of the same shape", []string{"--lora", adapter, "--base", tinyBase(t, twin)}, []string{"SHA-256", "tiny.gguf"}},
+		{"another base of the same shape", []string{"--lora", adapter, "--base", tinyBase(t, twin)},
+			[]string{"SHA-256", "tiny.gguf"}},
 		{"another base of another shape", []string{"--lora", adapter, "--base", tinyBase(t, wide)}, []string{"another base"}},
 		{"rank mismatch", []string{"--lora", otherRank(t, bytesOf), "--base", base}, []string{"rank 5", "lora_A [4 "}},
-		{"truncated adapter", []string{"--lora", writeFile(t, "cut.safetensors", bytesOf[:len(bytesOf)-10]), "--base", base}, []string{"cut.safetensors"}},
+		{"truncated adapter", []string{"--lora", writeFile(t, "cut.safetensors", bytesOf[:len(bytesOf)-10]), "--base", base},
+			[]string{"cut.safetensors"}},
 		{"not an adapter", []string{"--lora", base, "--base", base}, []string{"tiny.gguf"}},
 		{"no adapter", []string{"--lora", "absent.safetensors", "--base", base}, []string{"absent.safetensors"}},
 		{"NaN in weights", []string{"--lora", adapter, "--base", spoiled, "--force"}, []string{"blk.0.attn_k.weight"}},
@@ -112,7 +118,8 @@ func TestMergeRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, stderr := want(t, cli.ExitError, append([]string{"merge", "--out", filepath.Join(dir, "merged.gguf")}, c.args...)...)
+			_, stderr := want(t, cli.ExitError,
+				append([]string{"merge", "--out", filepath.Join(dir, "merged.gguf")}, c.args...)...)
 			for _, message := range c.messages {
 				if !strings.Contains(stderr, message) {
 					t.Errorf("stderr %q lacks %q", stderr, message)
@@ -122,14 +129,16 @@ func TestMergeRefuses(t *testing.T) {
 		})
 	}
 	twinBase := tinyBase(t, twin)
-	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", twinBase, "--force", "--out", filepath.Join(t.TempDir(), "merged.gguf"))
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", twinBase, "--force", "--out",
+		filepath.Join(t.TempDir(), "merged.gguf"))
 }
 
 // otherRank is an adapter whose configuration says another rank than its tensors have.
 func otherRank(t *testing.T, adapter []byte) string {
 	t.Helper()
 	for _, form := range []string{`\"r\":4`, `\"r\": 4`} {
-		if changed := bytes.Replace(adapter, []byte(form), []byte(form[:len(form)-1]+"5"), 1); !bytes.Equal(changed, adapter) {
+		if changed := bytes.Replace(adapter, []byte(form),
+			[]byte(form[:len(form)-1]+"5"), 1); !bytes.Equal(changed, adapter) {
 			return writeFile(t, "rank.safetensors", changed)
 		}
 	}
@@ -145,7 +154,8 @@ func TestMergeNeverReplacesItsInputs(t *testing.T) {
 		t.Skip(err)
 	}
 	for _, out := range []string{base, adapter, link} {
-		if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--base", base, "--out", out); !strings.Contains(stderr, "never overwritten") {
+		if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--base", base, "--out",
+			out); !strings.Contains(stderr, "never overwritten") {
 			t.Errorf("--out %s: stderr %q", out, stderr)
 		}
 	}
@@ -182,7 +192,8 @@ func TestMergeUsage(t *testing.T) {
 		{"--lora x --rounding compensate", "--rounding compensate: needs --calibration"},
 		{"--lora x --calibration t.txt --rounding nearest", "--calibration: cannot be combined with --rounding nearest"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"merge"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -195,7 +206,8 @@ func TestParseLora(t *testing.T) {
 	}{
 		{"a.safetensors", "a.safetensors", 1}, {"a.safetensors:0.5", "a.safetensors", 0.5}, {"a:-1", "a", -1},
 		{`C:\a.safetensors`, `C:\a.safetensors`, 1}, {`C:\a.safetensors:2`, `C:\a.safetensors`, 2},
-		{`C:a`, `C:a`, 1}, {`C:/loras/v1:2/a:1e-1`, `C:/loras/v1:2/a`, 0.1}, {"b:0.5", "b", 0.5}, {"a:b:0", "a:b", 0}, {":3", ":3", 1},
+		{`C:a`, `C:a`, 1}, {`C:/loras/v1:2/a:1e-1`, `C:/loras/v1:2/a`, 0.1},
+		{"b:0.5", "b", 0.5}, {"a:b:0", "a:b", 0}, {":3", ":3", 1},
 		{"dir:2/a.safetensors", "dir:2/a.safetensors", 1}, {"a:", "a:", 1},
 	} {
 		if got, err := parseLora(c.value); err != nil || got != (adapterFlag{c.path, c.scale}) {

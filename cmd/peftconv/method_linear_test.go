@@ -26,12 +26,14 @@ func TestLinearMethods(t *testing.T) {
 		{"lokr", true, true, []string{"--factor", "4", "--decompose-both"}},
 		{"vera", true, true, []string{"--rank", "16", "--projection-key", "7", "--d-start", "0.2"}},
 		{"oft", true, true, []string{"--block-size", "8", "--exact-rotation", "--block-share"}},
-		{"adalora", true, true, []string{"--start-rank", "10", "--rank-warmup", "0", "--rank-interval", "2", "--orthogonal", "0"}},
+		{"adalora", true, true, []string{"--start-rank", "10", "--rank-warmup", "0", "--rank-interval", "2", "--orthogonal",
+			"0"}},
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			dir := t.TempDir()
 			adapter := filepath.Join(dir, "out.safetensors")
-			train := []string{"train", "--base", base, "--data", data, "--method", c.method, "--steps", "4", "--seq-len", "24", "--batch-tokens", "48"}
+			train := []string{"train", "--base", base, "--data", data, "--method", c.method, "--steps", "4", "--seq-len", "24",
+				"--batch-tokens", "48"}
 			want(t, cli.ExitOK, append(append(train, "--out", filepath.Join(dir, "other.safetensors")), c.flags...)...)
 			stdout, _ := want(t, cli.ExitOK, append(train, "--out", adapter, "--json")...)
 			var r struct {
@@ -44,8 +46,10 @@ func TestLinearMethods(t *testing.T) {
 			want(t, cli.ExitOK, "eval", "--base", base, "--lora", adapter, "--data", data, "--ctx", "16")
 			want(t, cli.ExitOK, "generate", "--base", base, "--lora", adapter, "--prompt", "the", "--n", "4")
 			want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", filepath.Join(dir, "merged.gguf"))
-			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.exports], "export", "--lora", adapter, "--to", "gguf", "--out", filepath.Join(dir, "lora.gguf"))
-			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.peft], "export", "--lora", adapter, "--to", "peft", "--out", filepath.Join(dir, "peft"))
+			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.exports], "export", "--lora", adapter, "--to", "gguf",
+				"--out", filepath.Join(dir, "lora.gguf"))
+			want(t, map[bool]int{true: cli.ExitOK, false: cli.ExitError}[c.peft], "export", "--lora", adapter, "--to", "peft",
+				"--out", filepath.Join(dir, "peft"))
 		})
 	}
 }
@@ -56,12 +60,15 @@ func TestExportCut(t *testing.T) {
 	data := tinyText(t)
 	dir := t.TempDir()
 	adapter := filepath.Join(dir, "out.safetensors")
-	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--method", "oft", "--steps", "4", "--seq-len", "24", "--out", adapter)
-	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "gguf", "--rank", "2", "--out", filepath.Join(dir, "lora.gguf"))
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--method", "oft", "--steps", "4", "--seq-len", "24",
+		"--out", adapter)
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "gguf", "--rank", "2", "--out",
+		filepath.Join(dir, "lora.gguf"))
 	if !strings.Contains(stdout, "cut to rank 2") {
 		t.Errorf("stdout %q does not say what was cut", stdout)
 	}
-	if _, stderr := want(t, cli.ExitUsage, "export", "--lora", adapter, "--to", "gguf", "--rank", "-1", "--out", "x"); !strings.Contains(stderr, "--rank: -1") {
+	if _, stderr := want(t, cli.ExitUsage, "export", "--lora", adapter, "--to", "gguf", "--rank", "-1", "--out",
+		"x"); !strings.Contains(stderr, "--rank: -1") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

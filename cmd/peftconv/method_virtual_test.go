@@ -12,7 +12,8 @@ import (
 func trainWith(t *testing.T, base, data string, flags ...string) (out, stdout, stderr string) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out.safetensors")
-	args := append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "3", "--seq-len", "48"}, flags...)
+	args := append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "3", "--seq-len", "48"},
+		flags...)
 	stdout, stderr = want(t, cli.ExitOK, args...)
 	return out, stdout, stderr
 }
@@ -23,7 +24,8 @@ func TestVirtualMethods(t *testing.T) {
 	for _, c := range []struct{ flags, describes, exports string }{
 		{"--method prompt-tuning --virtual-tokens 3 --prompt-init random", "3 virtual tokens before the input", "model"},
 		{"--method prompt-tuning --prompt-text sea", "virtual tokens before the input", "state"},
-		{"--method prefix-tuning --prefix-projection --encoder-hidden 8", "20 keys and values before each attention, through a network of width 8", "state"},
+		{"--method prefix-tuning --prefix-projection --encoder-hidden 8",
+			"20 keys and values before each attention, through a network of width 8", "state"},
 		{"--method prefix-tuning --prompt-text sea --virtual-tokens 5", "5 keys and values before each attention", "peft"},
 		{"--method p-tuning --encoder mlp --encoder-hidden 8", "through an encoder (MLP of width 8)", "model"},
 		{"--method p-tuning --encoder-layers 1 --encoder-dropout 0.1", "through an encoder (LSTM of width 32)", "state"},
@@ -46,13 +48,15 @@ func TestVirtualMethods(t *testing.T) {
 func TestTemplateFlag(t *testing.T) {
 	base := tinyBase(t, tiny)
 	data := writeFile(t, "x.jsonl", []byte(strings.Repeat(`{"q":"the sea","a":"is in the rain"}`+"\n", 4)))
-	out, _, stderr := trainWith(t, base, data, "--method", "p-tuning", "--template", "[P*2] {q} [P] so {a}", "--encoder-hidden", "4")
+	out, _, stderr := trainWith(t, base, data, "--method", "p-tuning", "--template", "[P*2] {q} [P] so {a}",
+		"--encoder-hidden", "4")
 	if !strings.Contains(stderr, "3 virtual tokens among the fields of a template") {
 		t.Errorf("the template is not told of:\n%s", stderr)
 	}
 	want(t, cli.ExitOK, "eval", "--lora", out, "--data", data)
 	want(t, cli.ExitOK, "generate", "--lora", out, "--prompt", "the rain", "-n", "4")
-	stdout, _ := want(t, cli.ExitOK, "export", "--lora", out, "--to", "model", "--out", filepath.Join(t.TempDir(), "m.gguf"))
+	stdout, _ := want(t, cli.ExitOK, "export", "--lora", out, "--to", "model", "--out",
+		filepath.Join(t.TempDir(), "m.gguf"))
 	if !strings.Contains(stdout, "a prompt has to read <pt_0><pt_1>{q}<pt_2>so ") {
 		t.Errorf("the prompt is not told of:\n%s", stdout)
 	}
@@ -61,9 +65,11 @@ func TestTemplateFlag(t *testing.T) {
 // TestClassifyFlags trains a head and answer words and evaluates them, with and without flags.
 func TestClassifyFlags(t *testing.T) {
 	base := tinyBase(t, tiny)
-	data := writeFile(t, "x.jsonl", []byte(strings.Repeat(`{"text":"the sea","label":"wet"}`+"\n"+`{"text":"the hearth","label":"dry"}`+"\n", 4)))
+	data := writeFile(t, "x.jsonl",
+		[]byte(strings.Repeat(`{"text":"the sea","label":"wet"}`+"\n"+`{"text":"the hearth","label":"dry"}`+"\n", 4)))
 	task := []string{"--task", "classify", "--labels", "dry,wet"}
-	head, stdout, _ := trainWith(t, base, data, append(task, "--method", "p-tuning-v2", "--virtual-tokens", "4", "--lr", "0.05", "--steps", "60")...)
+	head, stdout, _ := trainWith(t, base, data,
+		append(task, "--method", "p-tuning-v2", "--virtual-tokens", "4", "--lr", "0.05", "--steps", "60")...)
 	if !strings.Contains(stdout, "accuracy 100.00 %") {
 		t.Errorf("the head does not tell two texts apart:\n%s", stdout)
 	}
@@ -75,14 +81,16 @@ func TestClassifyFlags(t *testing.T) {
 	if !strings.Contains(stderr, "classifies") {
 		t.Errorf("generating gives %q", stderr)
 	}
-	words, _, _ := trainWith(t, base, data, append(task, "--method", "p-tuning-v2", "--classifier", "words", "--virtual-tokens", "4")...)
+	words, _, _ := trainWith(t, base, data,
+		append(task, "--method", "p-tuning-v2", "--classifier", "words", "--virtual-tokens", "4")...)
 	lora, _, _ := trainWith(t, base, data, task...)
 	for _, adapter := range []string{words, lora} {
 		if stdout, _ = want(t, cli.ExitOK, "eval", "--lora", adapter, "--data", data); !strings.Contains(stdout, "accuracy") {
 			t.Errorf("no accuracy by words:\n%s", stdout)
 		}
 	}
-	if stdout, _ = want(t, cli.ExitOK, append([]string{"eval", "--base", base, "--data", data}, task...)...); !strings.Contains(stdout, "accuracy") {
+	if stdout, _ = want(t, cli.ExitOK,
+		append([]string{"eval", "--base", base, "--data", data}, task...)...); !strings.Contains(stdout, "accuracy") {
 		t.Errorf("no accuracy of the base:\n%s", stdout)
 	}
 }
@@ -97,9 +105,11 @@ func TestVirtualUsage(t *testing.T) {
 		{"--method p-tuning-v2 --form deep", `"deep" is not known`},
 		{"--method p-tuning-v2 --classifier tree", `"tree" is not known`},
 		{"--method p-tuning-v2 --classifier words", "needs --task classify"},
-		{"--task sort", `"sort" is not known`}, {"--task classify", "needs --labels"}, {"--labels a,b", "needs --task classify"},
+		{"--task sort", `"sort" is not known`}, {"--task classify", "needs --labels"},
+		{"--labels a,b", "needs --task classify"},
 	} {
-		args := append([]string{"train", "--base", "b.gguf", "--data", "d.jsonl", "--out", "o.safetensors"}, strings.Fields(c.flags)...)
+		args := append([]string{"train", "--base", "b.gguf", "--data", "d.jsonl", "--out", "o.safetensors"},
+			strings.Fields(c.flags)...)
 		if _, stderr := want(t, cli.ExitUsage, args...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s gives %q, want %q", c.flags, stderr, c.message)
 		}

@@ -33,8 +33,8 @@ type adapterFlag struct {
 
 const (
 	baseHelp = "the model: a GGUF `FILE`, or a Hugging Face directory with safetensors"
-	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors or a PEFT directory, its effect multiplied by SCALE where one " +
-		"is given; may be repeated"
+	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors or a PEFT directory, " +
+		"its effect multiplied by SCALE where one is given; may be repeated"
 )
 
 func (m *modelFlags) addBase(fs *pflag.FlagSet, text string) {
@@ -47,11 +47,14 @@ func (m *modelFlags) addLora(fs *pflag.FlagSet) {
 }
 
 func (m *modelFlags) addLatent(fs *pflag.FlagSet) {
-	fs.StringVar(&m.latent, "latent", "", "for an adapter that was trained with --latent: its master weights, a `FILE` or directory (default: the path used in training)")
+	fs.StringVar(&m.latent, "latent", "",
+		"for an adapter that was trained with --latent: its master weights, "+
+			"a `FILE` or directory (default: the path used in training)")
 }
 
 func (m *modelFlags) addThreads(fs *pflag.FlagSet) {
-	fs.IntVarP(&m.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.IntVarP(&m.threads, "threads", "t", 0,
+		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 }
 
 // check parses --lora and checks the values.
@@ -93,7 +96,7 @@ func parseLora(value string) (adapterFlag, error) {
 	return adapterFlag{value[:i], scale}, nil
 }
 
-// opened is a base with the adapters that work on it.
+// opened is a base with its adapters.
 type opened struct {
 	base     *peft.Base
 	adapters []peft.Scaled
@@ -141,7 +144,7 @@ func (m *modelFlags) open() (*opened, error) {
 	return o, nil
 }
 
-// warnOtherBase says so where an adapter fits the base but was trained over another.
+// warnOtherBase warns where an adapter fits the base but was trained over another.
 func (m *modelFlags) warnOtherBase(o *opened, w io.Writer) {
 	for i, a := range o.adapters {
 		if err := peft.CheckBase(a.Adapter, o.base); err != nil {

@@ -73,7 +73,8 @@ func kills(whole time.Duration) []time.Duration {
 func TestKilledTrainLeavesNothingHalf(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	run := func(out string) []string {
-		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "60", "--seq-len", "48", "--batch-tokens", "96", "--save-every", "1"}
+		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "60", "--seq-len", "48",
+			"--batch-tokens", "96", "--save-every", "1"}
 	}
 	start := time.Now()
 	killAfter(t, time.Minute, run(filepath.Join(t.TempDir(), "whole.safetensors"))...)
@@ -134,14 +135,15 @@ func (b *sharedBuffer) String() string {
 }
 
 // TestInterruptedTrainingGoesOn interrupts a run as Ctrl-C does, runs the command that it prints, and compares with a
-// run that was left alone.
+// run that was not interrupted.
 func TestInterruptedTrainingGoesOn(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send on Windows")
 	}
 	base, data := tinyBase(t, tiny), tinyText(t)
 	run := func(out string) []string {
-		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "400", "--seq-len", "48", "--batch-tokens", "96", "--dropout", "0.1"}
+		return []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "400", "--seq-len", "48",
+			"--batch-tokens", "96", "--dropout", "0.1"}
 	}
 	whole := filepath.Join(t.TempDir(), "whole.safetensors")
 	want(t, cli.ExitOK, run(whole)...)
@@ -153,7 +155,7 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for start := time.Now(); stderr.String() == "" && time.Since(start) < time.Minute; {
-		time.Sleep(10 * time.Millisecond) // until it speaks, it may not listen to signals yet
+		time.Sleep(10 * time.Millisecond) // before its first output it may not listen to signals yet
 	}
 	time.Sleep(250 * time.Millisecond)
 	cmd.Process.Signal(syscall.SIGTERM)
@@ -196,7 +198,8 @@ func TestCancelledVerbsLeaveNothing(t *testing.T) {
 			last = adapter
 		}
 		var out, errs bytes.Buffer
-		if status := run(ctx, append(args, last), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}); status != cli.ExitInterrupted {
+		if status := run(ctx, append(args, last),
+			cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}); status != cli.ExitInterrupted {
 			t.Errorf("%s: exit status %d, want %d: %s", args[0], status, cli.ExitInterrupted, errs.String())
 		}
 		if args[0] == "merge" {

@@ -24,10 +24,12 @@ func TestQAT(t *testing.T) {
 	for _, channels := range []string{"auto", "scale", "code+row"} {
 		adapter := trained(t, base, "--qat", channels, "--steps", "3")
 		stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify")
-		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 || !strings.Contains(stdout, "random tokens") {
+		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 ||
+			!strings.Contains(stdout, "random tokens") {
 			t.Errorf("%s: merge prints %s", channels, stdout)
 		}
-		stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text, "--seq-len", "32", "--json")
+		stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text,
+			"--seq-len", "32", "--json")
 		var report struct {
 			BitExact     bool     `json:"bit_exact"`
 			Kept         *float64 `json:"kept_share"`
@@ -43,7 +45,8 @@ func TestQAT(t *testing.T) {
 	}
 	lora := trained(t, base, "--steps", "20")
 	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32")
-	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") || strings.Contains(stdout, "SHA-256") {
+	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") ||
+		strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
 	}
 	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32")
@@ -56,14 +59,16 @@ func TestQAT(t *testing.T) {
 	}
 }
 
-// TestQATMethods trains with every method that has --qat and wants the merged file to be what was trained.
+// TestQATMethods trains with every method that has --qat and wants the merged file to be the trained model.
 func TestQATMethods(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0
 	base := tinyBase(t, m)
 	for _, flags := range []string{
-		"--dora", "--init pissa --rslora", "--rank-pattern q_proj=2 --lr-ratio 4", "--method loha", "--method lokr", "--method vera --rank 8", "--method oft --block-size 8",
-		"--method adalora --rank 4", "--method ia3", "--method ia3 --targets k_proj --qat row", "--method loha --qat code --qat-dither none",
+		"--dora", "--init pissa --rslora", "--rank-pattern q_proj=2 --lr-ratio 4", "--method loha", "--method lokr",
+		"--method vera --rank 8", "--method oft --block-size 8",
+		"--method adalora --rank 4", "--method ia3", "--method ia3 --targets k_proj --qat row",
+		"--method loha --qat code --qat-dither none",
 	} {
 		words := strings.Fields(flags)
 		if !strings.Contains(flags, "--qat ") {
@@ -79,7 +84,7 @@ func TestQATMethods(t *testing.T) {
 	}
 }
 
-// TestLatent trains from original weights, which merge finds, or is told of, or misses.
+// TestLatent trains from master weights, which merge finds, is given, or does not find.
 func TestLatent(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0
@@ -95,10 +100,12 @@ func TestLatent(t *testing.T) {
 		if err := os.Rename(original, moved); err != nil {
 			t.Fatal(err)
 		}
-		if _, stderr := want(t, cli.ExitError, merge...); !strings.Contains(stderr, "which are not there: say where they are (--latent)") {
+		if _, stderr := want(t, cli.ExitError,
+			merge...); !strings.Contains(stderr, "which are not there: say where they are (--latent)") {
 			t.Errorf("%s: without the original merge says %s", flags, stderr)
 		}
-		if _, stderr := want(t, cli.ExitError, append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
+		if _, stderr := want(t, cli.ExitError,
+			append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
 			t.Errorf("%s: with other weights merge says %s", flags, stderr)
 		}
 		want(t, cli.ExitOK, append(merge, "--latent", moved)...)
@@ -120,14 +127,16 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
 		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: cannot be combined with --qat"},
 		{[]string{"--latent", "x"}, "--latent: needs --qat"},
-		{[]string{"--latent", "x", "--qat", "scale"}, "--latent: gives the master weights of the channel code, which --qat scale does not have"},
+		{[]string{"--latent", "x", "--qat", "scale"},
+			"--latent: gives the master weights of the channel code, which --qat scale does not have"},
 		{[]string{"--latent", "x", "--method", "prefix-tuning"}, "--latent has no effect with --method prefix-tuning"},
 		{[]string{"--qat", "auto", "--bias", "all"}, "--bias and --train-… cannot be combined with it"},
 		{[]string{"--qat", "scale", "--dora"}, "--qat scale: is for plain LoRA pairs only"},
 		{[]string{"--qat", "code+row", "--method", "oft"}, "choose code, row or auto"},
 		{[]string{"--qat", "code", "--method", "vera", "--dropout", "0.1"}, "--dropout: cannot be combined with --qat"},
 		{[]string{"--qat-dither", "none", "--method", "loha"}, "--qat-dither: needs --qat"},
-		{[]string{"--qat", "auto", "--method", "prompt-tuning"}, "--qat: not with --method prompt-tuning: it changes no weight"},
+		{[]string{"--qat", "auto", "--method", "prompt-tuning"},
+			"--qat: not with --method prompt-tuning: it changes no weight"},
 		{[]string{"--qat", "auto", "--method", "adapter"}, "it adds networks of its own"},
 		{[]string{"--qat", "auto", "--method", "bitfit"}, "it trains vectors, which merge writes as they are"},
 	} {
@@ -135,7 +144,8 @@ func TestQATFlagsRefused(t *testing.T) {
 			t.Errorf("%v: %s, expected %q", c.flags, stderr, c.want)
 		}
 	}
-	if _, stderr := want(t, cli.ExitUsage, "merge", "--lora", "x", "--rounding", "up"); !strings.Contains(stderr, `rounding "up" is not known`) {
+	if _, stderr := want(t, cli.ExitUsage, "merge", "--lora", "x",
+		"--rounding", "up"); !strings.Contains(stderr, `rounding "up" is not known`) {
 		t.Errorf("--rounding up: %s", stderr)
 	}
 }

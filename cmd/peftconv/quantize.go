@@ -68,21 +68,27 @@ type quantizeOptions struct {
 
 func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
-	fs.Var(&o.targetSize, "target-size", "choose the types so that the file has at most `BYTES`: 700M, 4.5G (thousands), 4GiB")
-	fs.Float64Var(&o.budget.Bits, "target-bpw", 0, "choose the types so that a weight takes at most `N` bits on average; 0 is no target")
+	fs.Var(&o.targetSize, "target-size",
+		"choose the types so that the file has at most `BYTES`: 700M, 4.5G (thousands), 4GiB")
+	fs.Float64Var(&o.budget.Bits, "target-bpw", 0,
+		"choose the types so that a weight takes at most `N` bits on average; 0 is no target")
 	cli.Group(fs, "Types", func() {
 		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
-		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil, "`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
-			"may be repeated, the first that matches counts")
+		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil,
+			"`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
+				"may be repeated, the first that matches counts")
 		fs.StringVar(&o.outputType, "output-tensor-type", "", "`TYPE` of the output head, output.weight")
 		fs.StringVar(&o.embeddingType, "token-embedding-type", "", "`TYPE` of the token embedding, token_embd.weight")
 		fs.BoolVar(&o.options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
-		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false, "requantize weights that are quantized already, which loses more than starting "+
-			"from the original")
+		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false,
+			"requantize weights that are quantized already, which loses more than starting from the original")
 	})
-	fs.BoolVar(&o.options.KeepSplit, "keep-split", false, "of a model in several files make as many, named OUT-00001-of-0000N.gguf")
-	fs.BoolVar(&o.dryRun, "dry-run", false, "write nothing: list the tensors with their types and sizes; OUT can be left out")
-	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	fs.BoolVar(&o.options.KeepSplit, "keep-split", false,
+		"of a model in several files make as many, named OUT-00001-of-0000N.gguf")
+	fs.BoolVar(&o.dryRun, "dry-run", false,
+		"write nothing: list the tensors with their types and sizes; OUT can be left out")
+	fs.IntVarP(&o.threads, "threads", "t", 0,
+		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
@@ -228,7 +234,8 @@ func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s cli.Streams)
 }
 
 // write writes the model, unless this is a dry run, and gives the time that took.
-func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *gguf.File, s cli.Streams) (time.Duration, error) {
+func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *gguf.File,
+	s cli.Streams) (time.Duration, error) {
 	if o.dryRun {
 		return 0, nil
 	}
@@ -247,15 +254,15 @@ func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *ggu
 // warn reports what differs from what was asked for.
 func (o *quantizeOptions) warn(plan *quantize.Plan, w io.Writer) {
 	if list := plan.Fallbacks(); len(list) > 0 {
-		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n", cli.Plural(len(list), "tensor"),
-			cli.Printable(list[0].Name, 0))
+		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n",
+			cli.Plural(len(list), "tensor"), cli.Printable(list[0].Name, 0))
 	}
 	if o.imatrix == "" {
 		return
 	}
 	if list := plan.Unweighted(); len(list) > 0 {
-		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n", o.imatrix,
-			cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
+		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n",
+			o.imatrix, cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
 	}
 }
 
@@ -294,7 +301,8 @@ func newQuantized(plan *quantize.Plan, o *quantizeOptions, took time.Duration) (
 		r.Outputs = plan.Outputs(o.out)
 	}
 	for _, t := range plan.Tensors {
-		r.Tensors = append(r.Tensors, quantizedTensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted, t.Fallback})
+		r.Tensors = append(r.Tensors, quantizedTensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted,
+			t.Fallback})
 	}
 	return r, nil
 }
@@ -307,7 +315,8 @@ func (r *quantized) print(w io.Writer) {
 	if r.Target {
 		mostly = "mostly "
 	}
-	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, cli.BytesText(r.Size), r.Bits, cli.BytesText(r.InputData), r.types())
+	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, cli.BytesText(r.Size), r.Bits,
+		cli.BytesText(r.InputData), r.types())
 	if len(r.Outputs) > 0 {
 		fmt.Fprintf(w, "written to %s in %.1f s, %s a second\n", strings.Join(r.Outputs, ", "), r.Seconds,
 			cli.BytesText(int64(float64(r.InputData)/r.Seconds)))
@@ -318,7 +327,8 @@ func (r *quantized) printTensors(w io.Writer) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
 	for _, t := range r.Tensors {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(t.Name, 0), cli.ShapeText(t.Shape), t.From, t.To, cli.CountText(t.Bytes))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(t.Name, 0), cli.ShapeText(t.Shape), t.From, t.To,
+			cli.CountText(t.Bytes))
 	}
 	table.Flush()
 	fmt.Fprintln(w)

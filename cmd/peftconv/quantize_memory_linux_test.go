@@ -26,9 +26,11 @@ func TestQuantizeMemory(t *testing.T) {
 	in := emptyLayers(t, layers)
 	start := time.Now()
 	peak := watch(t, cli.ExitOK, "quantize", in, filepath.Join(t.TempDir(), "out.gguf"), to)
-	t.Logf("a model of %s to %s: %s of memory, %v", cli.BytesText(cli.FileSize(in)), to, cli.BytesText(peak), time.Since(start).Round(time.Second/10))
+	t.Logf("a model of %s to %s: %s of memory, %v", cli.BytesText(cli.FileSize(in)), to, cli.BytesText(peak),
+		time.Since(start).Round(time.Second/10))
 	if peak > limit {
-		t.Errorf("a model of %s took %s of memory, expected at most %s", cli.BytesText(cli.FileSize(in)), cli.BytesText(peak), cli.BytesText(limit))
+		t.Errorf("a model of %s took %s of memory, expected at most %s", cli.BytesText(cli.FileSize(in)), cli.BytesText(peak),
+			cli.BytesText(limit))
 	}
 }
 
@@ -37,7 +39,8 @@ func emptyLayers(t *testing.T, n int) string {
 	t.Helper()
 	var table []gguf.Tensor
 	for i := range n {
-		table = append(table, gguf.Tensor{Name: fmt.Sprintf("blk.%d.ffn_up.weight", i), Shape: []int64{4096, 16384}, Type: gguf.F16})
+		table = append(table, gguf.Tensor{Name: fmt.Sprintf("blk.%d.ffn_up.weight", i), Shape: []int64{4096, 16384},
+			Type: gguf.F16})
 	}
 	var header bytes.Buffer
 	w, err := gguf.NewWriter(&header, nil, table)

@@ -37,7 +37,8 @@ func typesOf(t *testing.T, path string) map[string]int {
 func TestQuantize(t *testing.T) {
 	base, out := tinyBase(t, square), filepath.Join(t.TempDir(), "out.gguf")
 	stdout, stderr := want(t, cli.ExitOK, "quantize", base, out, "q4_k_m")
-	if !strings.Contains(stdout, "Q4_K_M: ") || !strings.Contains(stdout, "written to "+out) || !strings.Contains(stderr, " left  ") {
+	if !strings.Contains(stdout, "Q4_K_M: ") || !strings.Contains(stdout, "written to "+out) ||
+		!strings.Contains(stderr, " left  ") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
 	if got := typesOf(t, out); got["Q4_K"] == 0 || got["Q6_K"] == 0 || got["F16"] != 0 {
@@ -45,7 +46,8 @@ func TestQuantize(t *testing.T) {
 	}
 	want(t, cli.ExitOK, "generate", "--base", out, "--prompt", "the", "--n", "2")
 
-	stdout, _ = want(t, cli.ExitOK, "quantize", base, out, "Q4_0", "--tensor-type", "attn_q=Q8_0", "--token-embedding-type", "F16", "--json")
+	stdout, _ = want(t, cli.ExitOK, "quantize", base, out, "Q4_0", "--tensor-type", "attn_q=Q8_0",
+		"--token-embedding-type", "F16", "--json")
 	doc := document(t, stdout, "outputs", "file_type", "size", "data_bytes", "bits_per_weight", "seconds", "tensors")
 	if got := typesOf(t, out); got["Q8_0"] != 2 || got["F16"] != 1 {
 		t.Errorf("types %v", got)
@@ -111,7 +113,8 @@ func TestQuantizeUsage(t *testing.T) {
 		{"a b Q4_0 --threads -1", "--threads: -1"},
 		{"a b Q4_0 --imatrx x", "did you mean --imatrix"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"quantize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"quantize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -132,10 +135,12 @@ func TestQuantizeRefuses(t *testing.T) {
 		{"a text as importance matrix", "imatrix: ", []string{base, out, "Q4_0", "--imatrix", tinyText(t)}},
 		{"over itself", "is an input of this command", []string{base, base, "Q4_0"}},
 		{"no directory", "does not exist", []string{base, filepath.Join(dir, "no", "out.gguf"), "Q4_0"}},
-		{"quantized already", "has to be allowed (--allow-requantize)", []string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
+		{"quantized already", "has to be allowed (--allow-requantize)",
+			[]string{tinyBase(t, tinyModel{256, 8, 2, 256, 1, gguf.Q8_0, 1}), out, "Q4_0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, stderr := want(t, cli.ExitError, append([]string{"quantize"}, c.args...)...); !strings.Contains(stderr, c.message) {
+			if _, stderr := want(t, cli.ExitError,
+				append([]string{"quantize"}, c.args...)...); !strings.Contains(stderr, c.message) {
 				t.Errorf("stderr %q lacks %q", stderr, c.message)
 			}
 			empty(t, dir)
@@ -175,7 +180,8 @@ func TestQuantizeKeepsSplit(t *testing.T) {
 	if !strings.Contains(stdout, "out-00003-of-00003.gguf") || cli.Exists(out) {
 		t.Errorf("stdout %q", stdout)
 	}
-	want(t, cli.ExitOK, "generate", "--base", strings.TrimSuffix(out, ".gguf")+"-00001-of-00003.gguf", "--prompt", "the", "--n", "2")
+	want(t, cli.ExitOK, "generate", "--base", strings.TrimSuffix(out, ".gguf")+"-00001-of-00003.gguf", "--prompt", "the",
+		"--n", "2")
 	_, stderr := want(t, cli.ExitError, "quantize", "--keep-split", prefix+"-00001-of-00003.gguf", prefix+".gguf", "Q4_0")
 	if !strings.Contains(stderr, "is an input of this command") {
 		t.Errorf("stderr %q", stderr)
@@ -208,7 +214,8 @@ func TestQuantizeIsNotHalfDone(t *testing.T) {
 	cancel()
 	var stdout, stderr bytes.Buffer
 	args := []string{"quantize", base, filepath.Join(dir, "out.gguf"), "Q4_K_M"}
-	if status := run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr}); status != cli.ExitInterrupted {
+	if status := run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &stdout,
+		Err: &stderr}); status != cli.ExitInterrupted {
 		t.Errorf("exit status %d: %s", status, stderr.String())
 	}
 	empty(t, dir)
@@ -216,15 +223,19 @@ func TestQuantizeIsNotHalfDone(t *testing.T) {
 
 func TestImatrix(t *testing.T) {
 	base, data, dir := tinyBase(t, square), tinyText(t), t.TempDir()
-	first, second, both := filepath.Join(dir, "first.gguf"), filepath.Join(dir, "second.gguf"), filepath.Join(dir, "both.gguf")
-	stdout, _ := want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", first)
+	first, second, both := filepath.Join(dir, "first.gguf"), filepath.Join(dir, "second.gguf"),
+		filepath.Join(dir, "both.gguf")
+	stdout, _ := want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out",
+		first)
 	if !strings.Contains(stdout, "14 tensors, measured on 3 windows of 32 tokens") {
 		t.Errorf("stdout %q", stdout)
 	}
 	again := filepath.Join(dir, "again.gguf")
-	want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", again, "--threads", "1")
+	want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--chunks", "3", "--out", again,
+		"--threads", "1")
 	same(t, first, again)
-	stdout, _ = want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", second, "--process-output", "--from", first, "--json")
+	stdout, _ = want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", second,
+		"--process-output", "--from", first, "--json")
 	doc := document(t, stdout, "output", "datasets", "entries", "chunks", "chunk_size")
 	if doc["entries"] != 15.0 || len(doc["datasets"].([]any)) != 2 {
 		t.Errorf("document %v", doc)
@@ -245,7 +256,8 @@ func TestImatrixRefuses(t *testing.T) {
 		{"--from a --threads -1", "--threads: -1"},
 		{"--from a b", "unexpected argument"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"imatrix"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"imatrix"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -260,22 +272,25 @@ func TestImatrixRefuses(t *testing.T) {
 		args    []string
 	}{
 		{"made for 64", []string{"--base", base, "--data", data, "--ctx", "65"}},
-		{"less than one window", []string{"--base", base, "--data", writeFile(t, "short.txt", []byte("the sea")), "--ctx", "64"}},
+		{"less than one window", []string{"--base", base, "--data", writeFile(t, "short.txt", []byte("the sea")), "--ctx",
+			"64"}},
 		{"not of one model", []string{"--base", base, "--data", data, "--ctx", "32", "--from", other}},
 		{"is an input", []string{"--from", other, "--out", other}},
 		{"absent.dat", []string{"--from", "absent.dat"}},
 	} {
-		if _, stderr := want(t, cli.ExitError, slices.Concat([]string{"imatrix", "--out", out}, c.args)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitError,
+			slices.Concat([]string{"imatrix", "--out", out}, c.args)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%v: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	empty(t, dir)
 }
 
-// TestQuantizeGolden is one of llama-quantize's files, by way of the command.
+// TestQuantizeGolden writes one of llama-quantize's files with the command.
 func TestQuantizeGolden(t *testing.T) {
 	const sum = "f3988b138f64bd1ae4e5889ab4c57f9f0a1fee61bd71e498e414ffa4271b81e1"
-	in, matrix := testdata.Shared(t, "quant/files/tiny-llama-f16.gguf"), testdata.Shared(t, "quant/files/tiny-llama-imatrix.gguf")
+	in, matrix := testdata.Shared(t, "quant/files/tiny-llama-f16.gguf"),
+		testdata.Shared(t, "quant/files/tiny-llama-imatrix.gguf")
 	out := filepath.Join(t.TempDir(), "out.gguf")
 	t.Chdir(filepath.Dir(matrix))
 	want(t, cli.ExitOK, "quantize", in, out, "Q4_K_M", "--imatrix", filepath.Base(matrix))

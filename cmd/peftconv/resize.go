@@ -45,7 +45,8 @@ type resizeOptions struct {
 
 func (o *resizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "the rank `R` of every module, or the highest with --energy or --sv-ratio")
-	fs.Float64Var(&o.options.Energy, "energy", 0, "the lowest rank of each module that keeps this `SHARE` of the squared singular values: 0.95")
+	fs.Float64Var(&o.options.Energy, "energy", 0,
+		"the lowest rank of each module that keeps this `SHARE` of the squared singular values: 0.95")
 	fs.Float64Var(&o.options.Ratio, "sv-ratio", 0, "keep singular values down to the largest of the module divided by `X`")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the rows that come in where the rank grows")
 	cli.AddThreads(fs, &o.threads)

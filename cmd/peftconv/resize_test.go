@@ -14,7 +14,8 @@ func TestResize(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	a := trained(t, base, "--steps", "30")
 	dir := t.TempDir()
-	small, same, large := filepath.Join(dir, "small"), filepath.Join(dir, "same.safetensors"), filepath.Join(dir, "large.safetensors")
+	small, same, large := filepath.Join(dir, "small"), filepath.Join(dir, "same.safetensors"),
+		filepath.Join(dir, "large.safetensors")
 	out, _ := want(t, cli.ExitOK, "resize", a, small, "--rank", "2")
 	for _, part := range []string{"energy", "4 → 2", "small written", "of the change's energy"} {
 		if !strings.Contains(out, part) {
@@ -47,12 +48,14 @@ func TestResizeUsage(t *testing.T) {
 		{"a b --energy 2", "energy 2"},
 		{"a b --energy 0.5 --sv-ratio 3", "give one of them"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"resize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"resize"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
 	a := trained(t, tinyBase(t, tiny))
-	if _, stderr := want(t, cli.ExitError, "resize", a, a, "--rank", "2"); !strings.Contains(stderr, "an input of this command") {
+	if _, stderr := want(t, cli.ExitError, "resize", a, a,
+		"--rank", "2"); !strings.Contains(stderr, "an input of this command") {
 		t.Errorf("stderr %q", stderr)
 	}
 }

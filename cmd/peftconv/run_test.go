@@ -26,7 +26,8 @@ func TestGenerate(t *testing.T) {
 	if valid != doc["text"].(string)+"\n" || stdout != "the sea"+only {
 		t.Errorf("with the prompt %q, without %q, JSON %q", stdout, only, doc["text"])
 	}
-	status, file, _ := runWithInput(t, "the sea\n", "generate", "--base", base, "--file", "-", "--temperature", "0", "-n", "12")
+	status, file, _ := runWithInput(t, "the sea\n", "generate", "--base", base, "--file", "-", "--temperature", "0", "-n",
+		"12")
 	if status != cli.ExitOK || file != stdout {
 		t.Errorf("from the standard input: %q, want %q", file, stdout)
 	}
@@ -42,7 +43,8 @@ func runWithInput(t *testing.T, input string, args ...string) (int, string, stri
 func TestGenerateDrawsBySeed(t *testing.T) {
 	base := tinyBase(t, tiny)
 	draw := func(seed string) string {
-		out, _ := want(t, cli.ExitOK, "generate", "--base", base, "--prompt", "the sea", "--seed", seed, "--n", "20", "--temperature", "1")
+		out, _ := want(t, cli.ExitOK, "generate", "--base", base, "--prompt", "the sea", "--seed", seed, "--n", "20",
+			"--temperature", "1")
 		return out
 	}
 	first, again := draw("1"), draw("1")
@@ -64,7 +66,8 @@ func TestGenerateUsage(t *testing.T) {
 		{"--base b --prompt p --top-p 0", "--top-p: 0"},
 		{"--base b --prompt p --top-k -1", "--top-k: -1"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}
@@ -72,10 +75,10 @@ func TestGenerateUsage(t *testing.T) {
 
 // TestGenerateStory is the known greedy continuation of a trained model.
 func TestGenerateStory(t *testing.T) {
-	const story = ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. " +
-		"She wanted to play with it, but it was too high."
-	stdout, _ := want(t, cli.ExitOK, "generate", "--base", testdata.Shared(t, "models/stories260K.gguf"), "--prompt", "Once upon a time", "--temperature", "0",
-		"--n", "80")
+	const story = ", there was a little girl named Lily. She loved to play outside in the " +
+		"park. One day, she saw a big, red ball. She wanted to play with it, but it was too high."
+	stdout, _ := want(t, cli.ExitOK, "generate", "--base", testdata.Shared(t, "models/stories260K.gguf"), "--prompt",
+		"Once upon a time", "--temperature", "0", "--n", "80")
 	if !strings.HasPrefix(stdout, "Once upon a time"+story) {
 		t.Errorf("it goes on with %q", stdout)
 	}
@@ -101,13 +104,16 @@ func TestEvalRefuses(t *testing.T) {
 		name, message string
 		args          []string
 	}{
-		{"text shorter than a window", "window", []string{"--base", base, "--data", writeFile(t, "short.txt", []byte("a")), "--ctx", "32"}},
+		{"text shorter than a window", "window",
+			[]string{"--base", base, "--data", writeFile(t, "short.txt", []byte("a")), "--ctx", "32"}},
 		{"window beyond the context", "64", []string{"--base", base, "--data", data, "--ctx", "128"}},
-		{"adapter of another base", "another base", []string{"--base", tinyBase(t, wide), "--data", data, "--lora", adapter, "--ctx", "32"}},
+		{"adapter of another base", "another base",
+			[]string{"--base", tinyBase(t, wide), "--data", data, "--lora", adapter, "--ctx", "32"}},
 		{"no data", "absent.txt", []string{"--base", base, "--data", "absent.txt"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, stderr := want(t, cli.ExitError, append([]string{"eval"}, c.args...)...); !strings.Contains(stderr, c.message) {
+			if _, stderr := want(t, cli.ExitError,
+				append([]string{"eval"}, c.args...)...); !strings.Contains(stderr, c.message) {
 				t.Errorf("stderr %q lacks %q", stderr, c.message)
 			}
 		})
@@ -117,12 +123,13 @@ func TestEvalRefuses(t *testing.T) {
 	}
 }
 
-// TestEvalWarnsOfAnotherBase: a base of the same shapes can be tried, but not unknowingly.
+// TestEvalWarnsOfAnotherBase: a base of the same shapes can be used, with a warning.
 func TestEvalWarnsOfAnotherBase(t *testing.T) {
 	twin := tiny
 	twin.seed = 9
 	adapter := trained(t, tinyBase(t, tiny))
-	_, stderr := want(t, cli.ExitOK, "eval", "--base", tinyBase(t, twin), "--lora", adapter, "--data", tinyText(t), "--ctx", "32")
+	_, stderr := want(t, cli.ExitOK, "eval", "--base", tinyBase(t, twin), "--lora", adapter, "--data", tinyText(t),
+		"--ctx", "32")
 	if !strings.Contains(stderr, "warning: "+adapter) || !strings.Contains(stderr, "SHA-256") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -138,7 +145,8 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for key, value := range map[string]string{"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora"} {
+	for key, value := range map[string]string{"general.type": "adapter", "general.architecture": "llama",
+		"adapter.type": "lora"} {
 		if got, _ := f.Meta.String(key); got != value {
 			t.Errorf("%s is %q, want %q", key, got, value)
 		}
@@ -163,25 +171,28 @@ func TestExportAdapters(t *testing.T) {
 	base := tinyBase(t, tiny)
 	adapter := filepath.Join(t.TempDir(), "out.safetensors")
 	data := tinyText(t)
-	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--bottleneck", "4", "--steps", "2",
-		"--seq-len", "48", "--batch-tokens", "96")
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--bottleneck",
+		"4", "--steps", "2", "--seq-len", "48", "--batch-tokens", "96")
 	file, dir := filepath.Join(t.TempDir(), "model.gguf"), filepath.Join(t.TempDir(), "hub")
 	stdout, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "model", "--out", file)
 	if !strings.Contains(stdout, "llama-cli -m "+file) {
 		t.Errorf("stdout %q", stdout)
 	}
 	want(t, cli.ExitOK, "eval", "--base", file, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, cli.ExitError, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir); !strings.Contains(stderr, "reads the stream") {
+	if _, stderr := want(t, cli.ExitError, "export", "--lora", adapter, "--to", "adapterhub", "--out",
+		dir); !strings.Contains(stderr, "reads the stream") {
 		t.Errorf("stderr %q", stderr)
 	}
-	if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", file+".merged"); !strings.Contains(stderr, "BOTTLENECK") {
+	if _, stderr := want(t, cli.ExitError, "merge", "--lora", adapter,
+		"--out", file+".merged"); !strings.Contains(stderr, "BOTTLENECK") {
 		t.Errorf("stderr %q", stderr)
 	}
-	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--adapter-input", "stream", "--bottleneck", "4", "--steps", "2",
-		"--seq-len", "48", "--batch-tokens", "96")
+	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter",
+		"--adapter-input", "stream", "--bottleneck", "4", "--steps", "2", "--seq-len", "48", "--batch-tokens", "96")
 	want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
 	want(t, cli.ExitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
-	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter", "--rank", "4"); !strings.Contains(stderr, "--rank has no effect") {
+	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method",
+		"adapter", "--rank", "4"); !strings.Contains(stderr, "--rank has no effect") {
 		t.Errorf("stderr %q", stderr)
 	}
 }
@@ -192,7 +203,8 @@ func TestExportUsage(t *testing.T) {
 		{"--lora a --to gguf --out o --type Q4_0", "--type"},
 		{"--lora a --to gguf", "--out"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"export"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"export"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}

@@ -125,6 +125,6 @@ func (o *splitOptions) print(s cli.Streams, plan *split.Plan) {
 		fmt.Fprintf(s.Out, "\nnothing written: %s of %s in all\n", cli.Plural(len(plan.Shards), "file"), cli.BytesText(total))
 		return
 	}
-	fmt.Fprintf(s.Out, "\n%s written, %s in all; the model opens from %s\n", cli.Plural(len(plan.Shards), "file"), cli.BytesText(total),
-		filepath.Base(plan.Shards[0].Path))
+	fmt.Fprintf(s.Out, "\n%s written, %s in all; the model opens from %s\n", cli.Plural(len(plan.Shards), "file"),
+		cli.BytesText(total), filepath.Base(plan.Shards[0].Path))
 }

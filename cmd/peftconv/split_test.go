@@ -68,7 +68,8 @@ func TestSplitUsage(t *testing.T) {
 		{"a b --max-size 0", "at least 1 byte"},
 		{"a .gguf --max-size 1G", "PREFIX is empty"},
 	} {
-		if _, stderr := want(t, cli.ExitUsage, append([]string{"split"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitUsage,
+			append([]string{"split"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: stderr %q lacks %q", c.args, stderr, c.message)
 		}
 	}

@@ -41,7 +41,8 @@ it. The same seed gives the same bytes, whatever the number of threads.
 	Examples: []string{
 		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
-		"peftconv train --base model.gguf --data notes.txt --targets attention --layers last:8 --steps 200 --out out.safetensors",
+		"peftconv train --base model.gguf --data notes.txt --targets " +
+			"attention --layers last:8 --steps 200 --out out.safetensors",
 	},
 	New: func() cli.Command { return new(trainOptions) },
 }
@@ -68,9 +69,12 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
 		fs.StringVar(&o.evalData, "eval-data", "", "a held-out `FILE` of the same kinds, to measure the loss on")
 		fs.StringVarP(&o.train.Out, "out", "o", "", "the adapter's `FILE`, .safetensors")
-		fs.StringVar(&o.train.Resume, "resume", "", "resume from the checkpoint `FILE` of an interrupted run with the same flags")
-		fs.IntVar(&o.train.SaveEvery, "save-every", 0, "write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
-		fs.IntVar(&o.train.EvalEvery, "eval-every", 0, "measure the loss on --eval-data every `N` steps; 0 is only before and after")
+		fs.StringVar(&o.train.Resume, "resume", "",
+			"resume from the checkpoint `FILE` of an interrupted run with the same flags")
+		fs.IntVar(&o.train.SaveEvery, "save-every", 0,
+			"write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
+		fs.IntVar(&o.train.EvalEvery, "eval-every", 0,
+			"measure the loss on --eval-data every `N` steps; 0 is only before and after")
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
 	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
@@ -83,7 +87,8 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	o.addCommon(fs)
 	t := &o.train
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
-	fs.Float64Var(&t.LRRatio, "lr-ratio", 0, "give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
+	fs.Float64Var(&t.LRRatio, "lr-ratio", 0,
+		"give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
 	fs.StringVar(&t.Optimizer, "optimizer", train.OptimizerAdamW, "`OPTIMIZER`: adamw")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	o.addThreads(fs)
@@ -101,7 +106,8 @@ func (o *trainOptions) Validate(args []string) error {
 	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	for _, check := range []func() error{o.checkCommon, o.method.Validate, o.checkCounts, o.dataFlags.check, o.modelFlags.check} {
+	for _, check := range []func() error{o.checkCommon, o.method.Validate, o.checkCounts, o.dataFlags.check,
+		o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -193,7 +199,8 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 		cli.Plural(base.Layers(), "layer"),
 		base.Width(), cli.BytesText(sizeOf(base.Path())))
 	fmt.Fprintf(s.Err, "adapter  %s, %s\n", a.Describe(), cli.Plural(a.Parameters(), "parameter"))
-	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule, cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
+	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule,
+		cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(set.Len(), "example"), cli.Plural(set.Tokens(), "token"))
 	if o.evalData != "" {
 		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(evalSet.Len(), "example"),
@@ -204,7 +211,8 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
-		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts from the beginning (--resume continues it)\n", checkpoint)
+		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts from the beginning "+
+			"(--resume continues it)\n", checkpoint)
 	}
 	if o.train.Resume == "" {
 		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))
@@ -245,18 +253,19 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	return result, err
 }
 
-// trainNote is what the display says of a step beside its number.
+// trainNote is the text of a step on the display.
 func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 
-// explain adds, to a run that was interrupted, the command that goes on from it.
+// explain adds the command that resumes a run to the error of its interruption.
 func (o *trainOptions) explain(err error, s cli.Streams) error {
 	var stop *train.Interrupted
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {
 		return err
 	}
-	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps, o.resumeCommand(stop.Checkpoint))
+	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps,
+		o.resumeCommand(stop.Checkpoint))
 	return context.Canceled
 }
 
@@ -306,7 +315,8 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 	}
 	fmt.Fprint(s.Out, "\nNext:\n")
 	for _, words := range o.nextSteps(a, r.Adapter, data) {
-		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora", r.Adapter}, words[1:]...)...))
+		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora",
+			r.Adapter}, words[1:]...)...))
 	}
 }
 

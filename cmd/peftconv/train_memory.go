@@ -31,8 +31,9 @@ func memoryText(m *train.Memory) string {
 	return text
 }
 
-// shortOfMemory adds, to the refusal of a run that needs too much memory, the flags that would help.
-func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data, opt train.Options) error {
+// shortOfMemory adds the flags that would help to the error of a run that needs too much memory.
+func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data,
+	opt train.Options) error {
 	var short *train.ShortOfMemory
 	if !errors.As(err, &short) {
 		return err

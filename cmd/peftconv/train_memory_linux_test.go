@@ -47,7 +47,8 @@ func TestTrainMemory(t *testing.T) {
 	took := map[string]float64{}
 	for _, mode := range []string{"always", "never"} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--batch-tokens", "6144", "--recompute", mode}
+		args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--batch-tokens", "6144",
+			"--recompute", mode}
 		peak := float64(watch(t, cli.ExitOK, args...))
 		_, stderr := want(t, cli.ExitOK, args...)
 		plan := planned(t, stderr)
@@ -66,11 +67,13 @@ func TestTrainMemory(t *testing.T) {
 func TestTrainRefusesMemory(t *testing.T) {
 	base, data := memoryCase(t)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--rank", "2", "--init", "gaussian"}
+	args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--rank", "2", "--init",
+		"gaussian"}
 	limited := append(args, "--batch-tokens", "6144", "--recompute", "never")
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64e6))
 	_, stderr := want(t, cli.ExitError, limited...)
-	for _, part := range []string{"and 64 MB are available", "--recompute always (about", "--batch-tokens 3072 (about", "--ignore-memory"} {
+	for _, part := range []string{"and 64 MB are available", "--recompute always (about", "--batch-tokens 3072 (about",
+		"--ignore-memory"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
@@ -85,8 +88,8 @@ func TestTrainRefusesMemory(t *testing.T) {
 func TestTrainProfile(t *testing.T) {
 	dir := t.TempDir()
 	profile := filepath.Join(dir, "cpu.pprof")
-	want(t, cli.ExitOK, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
-		"--seq-len", "48", "--profile", profile, "--precision", "bf16")
+	want(t, cli.ExitOK, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out",
+		filepath.Join(dir, "out.safetensors"), "--steps", "2", "--seq-len", "48", "--profile", profile, "--precision", "bf16")
 	text, err := os.ReadFile(profile)
 	if err != nil || !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {
 		t.Errorf("the profile is %d bytes, %v", len(text), err)

@@ -14,10 +14,11 @@ import (
 func TestTrainReports(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	args := []string{"train", "--base", base, "--data", data, "--eval-data", data, "--out", out, "--steps", "30", "--seq-len", "48",
-		"--batch-tokens", "96", "--eval-every", "10"}
+	args := []string{"train", "--base", base, "--data", data, "--eval-data", data, "--out", out, "--steps", "30",
+		"--seq-len", "48", "--batch-tokens", "96", "--eval-every", "10"}
 	stdout, stderr := want(t, cli.ExitOK, args...)
-	for _, part := range []string{"loss on evaluation data: base ", "tokens/s, peak memory", "peftconv merge --base " + base, "peftconv eval", "peftconv export"} {
+	for _, part := range []string{"loss on evaluation data: base ", "tokens/s, peak memory", "peftconv merge --base " +
+		base, "peftconv eval", "peftconv export"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
@@ -28,7 +29,8 @@ func TestTrainReports(t *testing.T) {
 		}
 	}
 	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
-	doc := document(t, stdout, "steps", "tokens", "base_loss", "eval_loss", "tokens_per_second", "peak_rss_bytes", "adapter")
+	doc := document(t, stdout, "steps", "tokens", "base_loss", "eval_loss", "tokens_per_second", "peak_rss_bytes",
+		"adapter")
 	if doc["steps"] != 30.0 || doc["adapter"] != out {
 		t.Errorf("steps %v, adapter %v", doc["steps"], doc["adapter"])
 	}
@@ -40,7 +42,8 @@ func TestTrainReports(t *testing.T) {
 func TestTrainWithoutEvaluationData(t *testing.T) {
 	base := tinyBase(t, tiny)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	stdout, _ := want(t, cli.ExitOK, "train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "3", "--seq-len", "48")
+	stdout, _ := want(t, cli.ExitOK, "train", "--base", base, "--data", tinyText(t), "--out", out, "--steps", "3",
+		"--seq-len", "48")
 	if !strings.Contains(stdout, "loss on a sample of the training data: base ") {
 		t.Errorf("what the loss was measured on is not said:\n%s", stdout)
 	}
@@ -62,13 +65,15 @@ func TestTrainData(t *testing.T) {
 		{"prompt", "x.jsonl", `{"prompt":"the sea","completion":" is in the rain"}`, nil},
 		{"question", "x.jsonl", `{"question":"the sea","answer":" is in the rain"}`, nil},
 		{"named text", "x.jsonl", `{"body":"the sea is in the rain"}`, []string{"--text-field", "body"}},
-		{"named pair", "x.jsonl", `{"user":"the sea","bot":"is in the rain"}`, []string{"--prompt-field", "user", "--completion-field", "bot"}},
+		{"named pair", "x.jsonl", `{"user":"the sea","bot":"is in the rain"}`,
+			[]string{"--prompt-field", "user", "--completion-field", "bot"}},
 		{"token ids", "x.jsonl", `{"input_ids":[1,5,6,7,8]}`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := writeFile(t, c.file, []byte(strings.Repeat(c.data+"\n", 4)))
 			out := filepath.Join(t.TempDir(), "out.safetensors")
-			want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "2", "--seq-len", "48"}, c.flags...)...)
+			want(t, cli.ExitOK, append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "2",
+				"--seq-len", "48"}, c.flags...)...)
 		})
 	}
 }
@@ -80,7 +85,8 @@ func TestTrainUsage(t *testing.T) {
 		{"--method dora", `--method: "dora"`}, {"--init zero", `--init: "zero"`}, {"--warmup -1", "--warmup: -1"},
 		{"--weight-decay -0.1", "--weight-decay: -0.1"}, {"--clip NaN", "--clip: NaN"}, {"--epochs -1", "--epochs: -1"},
 		{"--batch-tokens 1", "--batch-tokens: 1"}, {"--accumulate 0", "--accumulate: 0"}, {"--seq-len 1", "--seq-len: 1"},
-		{"--save-every -1", "--save-every: -1"}, {"--eval-every 5", "--eval-every: needs --eval-data"}, {"--threads -1", "--threads: -1"},
+		{"--save-every -1", "--save-every: -1"},
+		{"--eval-every 5", "--eval-every: needs --eval-data"}, {"--threads -1", "--threads: -1"},
 		{"--prompt-field p", "one needs the other"}, {"--text-field t --prompt-field p --completion-field c", "--text-field"},
 		{"--rnak 3", "did you mean --rank?"}, {"--seed x", "seed"},
 	} {
@@ -116,15 +122,18 @@ func TestTrainRefuses(t *testing.T) {
 		{"no base", "absent.gguf", data, nil, []string{"absent.gguf"}},
 		{"truncated base", writeFile(t, "cut.gguf", bytesOf[:len(bytesOf)-1000]), data, nil, []string{"cut.gguf"}},
 		{"truncated header", writeFile(t, "cut.gguf", bytesOf[:100]), data, nil, []string{"cut.gguf"}},
-		{"wrong magic", writeFile(t, "x.gguf", []byte("GGML and more of it, for what it is worth")), data, nil, []string{"x.gguf"}},
+		{"wrong magic", writeFile(t, "x.gguf", []byte("GGML and more of it, for what it is worth")), data, nil,
+			[]string{"x.gguf"}},
 		{"tensor out of bounds", outOfBounds(t, bytesOf), data, nil, []string{"far.gguf", "blk.1.ffn_norm.weight"}},
 		{"NaN in weights", spoiled, data, nil, []string{"blk.1.ffn_up.weight"}},
 		{"no data", good, "absent.txt", nil, []string{"absent.txt"}},
 		{"empty text", good, writeFile(t, "empty.txt", nil), nil, []string{"empty.txt"}},
 		{"empty JSONL", good, writeFile(t, "empty.jsonl", []byte("\n")), nil, []string{"empty.jsonl"}},
-		{"broken JSONL", good, writeFile(t, "x.jsonl", []byte("{\"text\":\"a\"}\n{\"text\":\n")), nil, []string{"x.jsonl", "2"}},
+		{"broken JSONL", good, writeFile(t, "x.jsonl", []byte("{\"text\":\"a\"}\n{\"text\":\n")), nil,
+			[]string{"x.jsonl", "2"}},
 		{"unknown fields", good, writeFile(t, "x.jsonl", []byte("{\"body\":\"a\"}\n")), nil, []string{"x.jsonl", "1"}},
-		{"id beyond the vocabulary", good, writeFile(t, "x.jsonl", []byte("{\"input_ids\":[1,5,99999]}\n")), nil, []string{"99999", "vocabulary"}},
+		{"id beyond the vocabulary", good, writeFile(t, "x.jsonl", []byte("{\"input_ids\":[1,5,99999]}\n")), nil,
+			[]string{"99999", "vocabulary"}},
 		{"no such target", good, data, []string{"--targets", "c_attn"}, []string{"c_attn", "q_proj"}},
 		{"no such layer", good, data, []string{"--layers", "last:9"}, []string{"last:9", "2"}},
 		{"longer than the context", good, data, []string{"--seq-len", "100"}, []string{"64"}},
@@ -132,8 +141,8 @@ func TestTrainRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			args := append([]string{"train", "--base", c.base, "--data", c.data, "--out", filepath.Join(dir, "out.safetensors"), "--steps", "2",
-				"--seq-len", "48"}, c.flags...)
+			args := append([]string{"train", "--base", c.base, "--data", c.data, "--out", filepath.Join(dir, "out.safetensors"),
+				"--steps", "2", "--seq-len", "48"}, c.flags...)
 			_, stderr := want(t, cli.ExitError, args...)
 			for _, message := range c.messages {
 				if !strings.Contains(stderr, message) {
@@ -156,7 +165,7 @@ func empty(t *testing.T, dir string) {
 
 func nan() float64 { zero := 0.0; return zero / zero }
 
-// outOfBounds is a model one of whose tensors lies beyond the end of the file.
+// outOfBounds is a model one of whose tensors is beyond the end of the file.
 func outOfBounds(t *testing.T, good []byte) string {
 	t.Helper()
 	f, err := gguf.Parse(good)
@@ -178,7 +187,8 @@ func TestTrainOutputs(t *testing.T) {
 		{filepath.Join(t.TempDir(), "absent", "out.safetensors"), "does not exist"},
 		{t.TempDir(), ".safetensors"},
 	} {
-		if _, stderr := want(t, cli.ExitError, "train", "--base", base, "--data", data, "--out", c.out); !strings.Contains(stderr, "--out") || !strings.Contains(stderr, c.message) {
+		if _, stderr := want(t, cli.ExitError, "train", "--base", base, "--data", data, "--out",
+			c.out); !strings.Contains(stderr, "--out") || !strings.Contains(stderr, c.message) {
 			t.Errorf("--out %s: stderr %q lacks %q", c.out, stderr, c.message)
 		}
 	}

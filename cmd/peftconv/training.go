@@ -22,16 +22,20 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
 	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch: whole examples, end to end")
 	fs.IntVar(&t.Accumulate, "accumulate", 1, "accumulate gradients over `N` batches for each optimizer step")
-	fs.StringVar(&t.Schedule, "schedule", train.ScheduleLinear, "`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
-	fs.Float64Var(&o.warmup, "warmup", 0, "`STEPS` in which the rate rises from 0; a value below 1 is a share of all steps")
-	fs.Float64Var(&t.WeightDecay, "weight-decay", 0, "AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
+	fs.StringVar(&t.Schedule, "schedule", train.ScheduleLinear,
+		"`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")
+	fs.Float64Var(&o.warmup, "warmup", 0,
+		"`STEPS` in which the rate rises from 0; a value below 1 is a share of all steps")
+	fs.Float64Var(&t.WeightDecay, "weight-decay", 0,
+		"AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
 	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
-	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto, "compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
-		"time) or auto (never, where they take less than half of the free memory); the results are the same")
-	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: "+
-		"f32, bf16, int8 or auto, which is bf16 "+
-		"where that is faster on this processor; everything else, and evaluation, is float32")
+	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto,
+		"compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
+			"time) or auto (never, where they take less than half of the free memory); the results are the same")
+	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the "+
+		"products with frozen weights: f32, bf16, int8 or auto, which is bf16 where "+
+		"that is faster on this processor; everything else, and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
 }
 

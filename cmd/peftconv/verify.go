@@ -45,7 +45,8 @@ type verifyOptions struct {
 func (o *verifyOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Quick, "quick", false, "look at the headers only, and read no weights")
 	fs.BoolVar(&o.options.Hashes, "hashes", false, "print the SHA-256 of every tensor, and findings to standard error")
-	fs.StringVar(&o.options.Against, "against", "", "compare with a `FILE`: a list of hashes (of tensors or files), or another model")
+	fs.StringVar(&o.options.Against, "against", "",
+		"compare with a `FILE`: a list of hashes (of tensors or files), or another model")
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
@@ -109,7 +110,8 @@ func (o *verifyOptions) print(w io.Writer, r *verify.Report) {
 	if o.options.Against != "" {
 		read += fmt.Sprintf(", %s the same in %s", hashes(r.Compared), o.options.Against)
 	}
-	fmt.Fprintf(w, "%s: no problems (%s, %s, %s, %s)\n", o.file, what, cli.Plural(len(r.Tensors), "tensor"), cli.BytesText(r.Bytes), read)
+	fmt.Fprintf(w, "%s: no problems (%s, %s, %s, %s)\n", o.file, what, cli.Plural(len(r.Tensors), "tensor"),
+		cli.BytesText(r.Bytes), read)
 }
 
 func hashes(n int) string {

@@ -13,7 +13,8 @@ import (
 func TestVerify(t *testing.T) {
 	base := tinyBase(t, tiny)
 	out, _ := want(t, cli.ExitOK, "verify", base)
-	if !strings.Contains(out, "tiny.gguf: no problems (GGUF, llama, 20 tensors") || !strings.Contains(out, "numbers read)") {
+	if !strings.Contains(out, "tiny.gguf: no problems (GGUF, llama, 20 tensors") ||
+		!strings.Contains(out, "numbers read)") {
 		t.Errorf("verify shows\n%s", out)
 	}
 	if out, _ = want(t, cli.ExitOK, "verify", base, "--quick"); !strings.Contains(out, "no weights read") {
@@ -26,7 +27,8 @@ func TestVerify(t *testing.T) {
 		}
 	})
 	out, stderr := want(t, cli.ExitError, "verify", spoiled)
-	if !strings.Contains(out, `problem: tensor "blk.1.attn_k.weight": NaN at row 3, column 5`) || !strings.Contains(stderr, "nan.gguf: 1 problem\n") {
+	if !strings.Contains(out, `problem: tensor "blk.1.attn_k.weight": NaN at row 3, column 5`) ||
+		!strings.Contains(stderr, "nan.gguf: 1 problem\n") {
 		t.Errorf("stdout %q, stderr %q", out, stderr)
 	}
 	out, _ = want(t, cli.ExitError, "verify", spoiled, "--json")
@@ -93,7 +95,8 @@ func TestVerifyRefuses(t *testing.T) {
 
 // TestVerifyHostileText: what a file says must not reach the terminal as control characters.
 func TestVerifyHostileText(t *testing.T) {
-	path := writeFile(t, "x.safetensors", safetensorsFile(`{"w\u001b]0;x.lora_A.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
+	path := writeFile(t, "x.safetensors",
+		safetensorsFile(`{"w\u001b]0;x.lora_A.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
 	if out, _ := want(t, cli.ExitError, "verify", path); strings.ContainsAny(out, "\x1b\x07") {
 		t.Errorf("control characters in %q", out)
 	}
@@ -110,7 +113,8 @@ func TestDiff(t *testing.T) {
 		t.Errorf("diff shows\n%s", out)
 	}
 	out, stderr := want(t, exitDiffer, "diff", base, rough, "--exit-code")
-	for _, part := range []string{"Metadata (3 differences)", "- general.name", "+ x.y", "64 → 128", "Tensors (15 differences, 5 tensors the same)",
+	for _, part := range []string{"Metadata (3 differences)", "- general.name", "+ x.y", "64 → 128",
+		"Tensors (15 differences, 5 tensors the same)",
 		"~ blk.0.ffn_up.weight", "F32 → Q8_0", "32 × 64", "cosine 0.9999", "together"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("no %q in\n%s", part, out)
@@ -120,13 +124,15 @@ func TestDiff(t *testing.T) {
 		t.Errorf("stderr %q", stderr)
 	}
 	want(t, cli.ExitOK, "diff", base, rough)
-	if out, _ = want(t, cli.ExitOK, "diff", base, rough, "--quick"); strings.Contains(out, "cosine") || !strings.Contains(out, "of the same type and shape") {
+	if out, _ = want(t, cli.ExitOK, "diff", base, rough, "--quick"); strings.Contains(out, "cosine") ||
+		!strings.Contains(out, "of the same type and shape") {
 		t.Errorf("diff --quick shows\n%s", out)
 	}
 	out, _ = want(t, exitDiffer, "diff", base, rough, "--exit-code", "--json")
 	doc := document(t, out, "a", "b", "metadata", "tensors", "equal", "together")
 	first := doc["tensors"].([]any)[0].(map[string]any)
-	if d := first["diff"].(map[string]any); doc["equal"] != 5.0 || !(d["relative"].(float64) < 0.01) || !(d["cosine"].(float64) > 0.999) {
+	if d := first["diff"].(map[string]any); doc["equal"] != 5.0 || !(d["relative"].(float64) < 0.01) ||
+		!(d["cosine"].(float64) > 0.999) {
 		t.Errorf("%v equal, %v", doc["equal"], first)
 	}
 }
@@ -138,7 +144,8 @@ func TestDiffAdapters(t *testing.T) {
 	if !strings.Contains(out, "lora_A.weight") || !strings.Contains(out, "error") {
 		t.Errorf("diff shows\n%s", out)
 	}
-	if out, _ = want(t, cli.ExitOK, "diff", base, a); !strings.Contains(out, "+ ") || !strings.Contains(out, "- token_embd.weight") {
+	if out, _ = want(t, cli.ExitOK, "diff", base, a); !strings.Contains(out, "+ ") ||
+		!strings.Contains(out, "- token_embd.weight") {
 		t.Errorf("diff of a model and an adapter shows\n%s", out)
 	}
 }

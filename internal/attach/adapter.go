@@ -45,8 +45,8 @@ type Training struct {
 	Loss         float64  `json:"loss"`                // of the last step
 	BaseLoss     *float64 `json:"base_loss,omitempty"` // on the evaluation data, without the adapter
 	EvalLoss     *float64 `json:"eval_loss,omitempty"` // on the evaluation data, with it
-	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with, as
-	// they are after the last step.
+	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with,
+	// as they are after the last step.
 	BlockHashes map[string]string `json:"snapped_sha256,omitempty"`
 }
 

@@ -126,7 +126,9 @@ func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[st
 		return err
 	}
 	return WriteDir(dir, func(dir string) error {
-		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
+		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error {
+			return safetensors.Write(w, meta, Items(a.Tensors, ""))
+		})
 		if err != nil {
 			return err
 		}
@@ -151,10 +153,12 @@ func (a *Adapter) card() string {
 	fmt.Fprintf(&b, "# %s adapter\n\n", a.Config.Method)
 	fmt.Fprintf(&b, "%s, %d trained values. Made with peftconv %s.\n", a.Describe(), a.Parameters(), Version)
 	if o := &a.Origin; o.BaseSHA256 != "" {
-		fmt.Fprintf(&b, "\nThe base it was trained over, %s (%s), has the SHA-256 `%s`.\n", filepath.Base(o.Base), o.Architecture, o.BaseSHA256)
+		fmt.Fprintf(&b, "\nThe base it was trained over, %s (%s), has the SHA-256 `%s`.\n", filepath.Base(o.Base),
+			o.Architecture, o.BaseSHA256)
 	}
 	if t := a.Origin.Training; t != nil {
-		fmt.Fprintf(&b, "\nTrained for %d steps on %d tokens, learning rate %g (%s), seed %d.\n", t.Steps, t.Tokens, t.LearningRate, t.Schedule, t.Seed)
+		fmt.Fprintf(&b, "\nTrained for %d steps on %d tokens, learning rate %g (%s), seed %d.\n", t.Steps, t.Tokens,
+			t.LearningRate, t.Schedule, t.Seed)
 		if t.BaseLoss != nil && t.EvalLoss != nil {
 			fmt.Fprintf(&b, "Loss on the evaluation data: %.4f, before %.4f.\n", *t.EvalLoss, *t.BaseLoss)
 		}
@@ -170,8 +174,8 @@ func WriteText(path, text string) error {
 	})
 }
 
-// WriteDir fills a directory. A new one is filled aside and renamed, so that it is there whole or not at all; in an
-// existing one fill replaces files one by one.
+// WriteDir fills a directory. A new one is filled under a temporary name and renamed, so that it is complete or absent;
+// in an existing one fill replaces files one by one.
 func WriteDir(dir string, fill func(dir string) error) error {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
@@ -268,7 +272,8 @@ func checkDir(dir string) error {
 	case has(WeightsFile):
 		return fmt.Errorf("the directory has no %s", ConfigFile)
 	case has("adapter_model.bin"):
-		return fmt.Errorf("adapter_model.bin is a Python pickle, which is not read: save the adapter as safetensors (PEFT's default)")
+		return fmt.Errorf("adapter_model.bin is a Python pickle, which " +
+			"is not read: save the adapter as safetensors (PEFT's default)")
 	}
 	return fmt.Errorf("the directory has no %s: not a PEFT adapter", WeightsFile)
 }
@@ -368,8 +373,8 @@ func equalShape(a []int64, b []int) bool {
 // ReadOrigin reads what Save writes of the origin; files of other programs have none of it.
 func (a *Adapter) ReadOrigin(meta map[string]string) error {
 	a.Origin = Origin{
-		Base: meta[metaBase], BaseSHA256: meta[MetaBaseSHA256], Architecture: meta[metaArchitecture], Version: meta[metaVersion],
-		Master: meta[metaMaster],
+		Base: meta[metaBase], BaseSHA256: meta[MetaBaseSHA256],
+		Architecture: meta[metaArchitecture], Version: meta[metaVersion], Master: meta[metaMaster],
 	}
 	if training, ok := meta[MetaTraining]; ok {
 		if err := json.Unmarshal([]byte(training), &a.Origin.Training); err != nil {
@@ -389,7 +394,8 @@ const (
 
 // isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
 func isMoment(name string) bool {
-	return strings.HasPrefix(name, FirstMoment) || strings.HasPrefix(name, SecondMoment) || strings.HasPrefix(name, MethodState)
+	return strings.HasPrefix(name, FirstMoment) || strings.HasPrefix(name, SecondMoment) ||
+		strings.HasPrefix(name, MethodState)
 }
 
 // HashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.

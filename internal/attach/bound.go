@@ -13,19 +13,19 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Bound is an adapter at work on one base; it implements model.Hooks. It has its own copy of the parameters: a
+// Bound is an adapter attached to one base; it implements model.Hooks. It has its own copy of the parameters: a
 // change of the adapter after Bind does not reach it.
 type Bound struct {
 	Adapter *Adapter
 	base    *Base
-	Values  []float32 // as Adapter.flat, rows as the base stores them
+	Values  []float32 // as Adapter.Flat, rows as the base stores them
 	Grads   []float32 // as values; nil unless training
 	Perms   []Permutation
 	model.Hooks
 	Effect Effect
 }
 
-// Bind puts the adapter to work on a base. Errors name what does not fit: another architecture, a module that the
+// Bind attaches the adapter to a base. Errors name what does not fit: another architecture, a module that the
 // base does not have, another shape.
 func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 
@@ -70,7 +70,7 @@ func (bd *Bound) Train(on bool) {
 	}
 }
 
-// Stepped tells the method that the tensors have new values: after step steps of all, which may be none.
+// Stepped tells the method that the tensors have new values, after step of all steps; step may be 0.
 func (bd *Bound) Stepped(step, steps int) {
 	if bd.Effect.Stepped != nil {
 		bd.Effect.Stepped(step, steps)
@@ -100,7 +100,7 @@ func (bd *Bound) Vectors() []VectorChange {
 	return bd.Effect.Vectors()
 }
 
-// Store puts the bound parameters back into the adapter.
+// Store copies the bound parameters back into the adapter.
 func (bd *Bound) Store() { ToHF(bd.Adapter.Tensors, Views(bd.Adapter.Tensors, bd.Values), bd.Perms) }
 
 // Scaled is an adapter with a factor on its effect.
@@ -118,13 +118,13 @@ func AdaptersOf(all []Scaled) []*Adapter {
 	return list
 }
 
-// BindAll puts several adapters to work on a base.
+// BindAll attaches several adapters to a base.
 func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 	var s Stack
 	for i, scaled := range adapters {
 		bound, err := scaled.Adapter.Attach(b, scaled.Scale, false)
 		if err == nil && bound.Requantizes() && slices.ContainsFunc(s, (*Bound).Requantizes) {
-			err = errors.New("two quantization-aware adapters cannot be at work at once")
+			err = errors.New("two quantization-aware adapters cannot be used at once")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("adapter %d of %d: %w", i+1, len(adapters), err)
@@ -134,10 +134,11 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 	return s, s.reserveAll()
 }
 
-// Requantizes reports whether the adapter requantizes blocks of the base: of several at work only one may.
+// Requantizes reports whether the adapter requantizes blocks of the base. Of several adapters only one may.
 func (bd *Bound) Requantizes() bool { return bd.Effect.Blocks != nil }
 
-// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize none.
+// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize
+// none.
 func (bd *Bound) BlockHashes() map[string]string {
 	blocks := bd.Effect.Blocks
 	if blocks == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// CheckDither reports a dither that there is not.
+// CheckDither reports an unknown value of method.QAT.Dither.
 func CheckDither(dither string) error {
 	if !slices.Contains([]string{DitherUniform, DitherNone}, dither) {
 		return fmt.Errorf("qat_dither %q is not known, expected %s or %s", dither, DitherNone, DitherUniform)
@@ -20,7 +20,7 @@ func CheckDither(dither string) error {
 	return nil
 }
 
-// RoundingOf is how the codes of a module's weight are rounded in training: a value of QATOptions.Dither and its seed.
+// RoundingOf is how the codes of a module's weight are rounded in training: a value of method.QAT.Dither and its seed.
 func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
 	if dither == DitherNone {
 		return requant.Rounding{Codes: requant.NearestCodes}
@@ -30,17 +30,19 @@ func RoundingOf(dither string, seed uint64, module string) requant.Rounding {
 
 // Channels of a block that a QAT adapter may change. Several are joined with +.
 const (
-	ChannelScale  = method.ChannelScale  // the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	// the scale of each group of weights, and its offset with it, by a factor 1 + s·B·A
+	ChannelScale  = method.ChannelScale
 	ChannelOffset = method.ChannelOffset // what is added to each weight of a group, by s·B·A, in types with minima
 	ChannelRow    = method.ChannelRow    // the scales of a row, by a factor of its own
 	ChannelCode   = method.ChannelCode   // the code of each weight, rounded from its value + s·B·A
-	QATAuto       = method.ChannelAuto   // for each tensor what suits its type best
+	QATAuto       = method.ChannelAuto   // for each tensor the best channels of its type
 )
 
-// Values of method.QAT.Dither: where between two codes a weight of ChannelCode is rounded up.
+// Values of method.QAT.Dither: the threshold at which a weight of ChannelCode is rounded up.
 const (
-	DitherUniform = method.DitherUniform // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
-	DitherNone    = method.DitherNone    // in the middle: changes of less than half a step move nothing
+	// stochastic: a random threshold for each weight, so that small changes are right on average
+	DitherUniform = method.DitherUniform
+	DitherNone    = method.DitherNone // to nearest: changes of less than half a step change no code
 )
 
 // ParseChannels reads the name of one channel, of several joined with +, or auto, which gives none.
@@ -62,7 +64,7 @@ func ParseChannels(s string) ([]string, error) {
 	return channels, nil
 }
 
-// channelOf says whether blocks of a type have something that a channel can move.
+// ChannelFits says whether blocks of a type have what a channel changes.
 func ChannelFits(channel string, t gguf.Type) bool {
 	switch channel {
 	case ChannelOffset:

@@ -75,7 +75,8 @@ func SameModel(base, tuned *Base) error {
 	}
 	a, b := base.Model.Linears(), tuned.Model.Linears()
 	if len(base.Model.Layers) != len(tuned.Model.Layers) || len(a) != len(b) {
-		return fmt.Errorf("%s has %d layers, %s has %d", base.Path, len(base.Model.Layers), tuned.Path, len(tuned.Model.Layers))
+		return fmt.Errorf("%s has %d layers, %s has %d", base.Path, len(base.Model.Layers), tuned.Path,
+			len(tuned.Model.Layers))
 	}
 	for i := range a {
 		if a[i].Module != b[i].Module || a[i].W.Rows != b[i].W.Rows || a[i].W.Cols != b[i].W.Cols {

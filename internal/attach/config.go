@@ -46,8 +46,8 @@ type Config struct {
 	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
 	TokenIDs []int32  // trainable_token_indices of the embedding table
 
-	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is not
-	// part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
+	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is
+	// not part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
 	Template string
 	// Classes are what the adapter classifies into, nil where it does not; kept like Template.
 	Classes *Classes
@@ -169,7 +169,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	return c.Check()
 }
 
-// FieldError says in plain words which field has a value of the wrong kind.
+// FieldError says which field has a value of the wrong kind.
 func FieldError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -186,7 +186,7 @@ func NonEmpty[V any](m map[string]V) map[string]V {
 	return m
 }
 
-// initName is Config.Init for a value of init_lora_weights that fieldAllowed lets pass.
+// initName is Config.Init for a value of init_lora_weights that LoRAFields allows.
 func initName(v any) string {
 	switch v := v.(type) {
 	case bool:
@@ -240,7 +240,8 @@ var commonFields = map[string]func(v any) bool{
 var LoRAFields = map[string]func(v any) bool{
 	"r": AnyValue, "lora_alpha": AnyValue, "lora_dropout": AnyValue,
 	"target_modules": AnyValue, "exclude_modules": AnyValue, "layers_to_transform": AnyValue,
-	"rank_pattern": AnyValue, "alpha_pattern": AnyValue, "use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
+	"rank_pattern": AnyValue, "alpha_pattern": AnyValue,
+	"use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
 	"trainable_token_indices": AnyValue,
 
 	// These say something only together with a field that is refused.

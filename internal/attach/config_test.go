@@ -24,7 +24,8 @@ func TestConfigOfPEFT(t *testing.T) {
 	}
 	want := attach.Config{
 		Method: "LORA", BaseModel: "base", Rank: 8, Alpha: 16, Init: method.InitKaiming,
-		Targets:      attach.Modules{Names: []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}},
+		Targets: attach.Modules{Names: []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj",
+			"v_proj"}},
 		RankPattern:  map[string]int{"down_proj": 2, "q_proj": 4},
 		AlphaPattern: map[string]float64{"q_proj": 32},
 	}
@@ -46,7 +47,8 @@ func TestConfigRoundTrip(t *testing.T) {
 		{Method: attach.MethodLoRA, Rank: 1, Alpha: 0.5, Init: method.InitKaiming},
 		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true, Init: method.InitGaussian,
 			BaseModel: "org/name",
-			Targets:   attach.Modules{Regex: `.*\.[qv]_proj`}, Exclude: attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
+			Targets:   attach.Modules{Regex: `.*\.[qv]_proj`},
+			Exclude:   attach.Modules{Names: []string{"layers.0.self_attn.q_proj"}}, Layers: []int{0, 3}},
 		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: "false", Targets: attach.Modules{Names: []string{"q_proj"}},
 			RankPattern: map[string]int{"q_proj": 4}, AlphaPattern: map[string]float64{"q_proj": 1}},
 		{Method: attach.MethodLoRA, Rank: 8, Alpha: 16, Init: method.InitKaiming, DoRA: true, Bias: method.BiasAll,
@@ -77,7 +79,8 @@ func TestConfigRefused(t *testing.T) {
 		{"bias of the future", with(`"bias": "some"`), `bias = "some"`},
 		{"bias of a list", with(`"bias": []`), `bias = []`},
 		{"tokens of the head", with(`"trainable_token_indices": {"lm_head": [1]}`), `"lm_head"`},
-		{"an init that moves the base", with(`"init_lora_weights": "pissa_niter_16"`), `init_lora_weights = "pissa_niter_16"`},
+		{"an init that moves the base", with(`"init_lora_weights": "pissa_niter_16"`),
+			`init_lora_weights = "pissa_niter_16"`},
 		{"transposed weights", with(`"fan_in_fan_out": true`), "fan_in_fan_out"},
 		{"replicated layers", with(`"layer_replication": [[0, 4], [2, 5]]`), "layer_replication = [[0,4],[2,5]]"},
 		{"a field of the future", with(`"use_miracle": 1`), "use_miracle = 1"},
@@ -102,11 +105,12 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// TestConfigTaken reads values that mean nothing or the same as the default.
+// TestConfigTaken reads values without a meaning or equal to the default.
 func TestConfigTaken(t *testing.T) {
 	for _, field := range []string{
 		`"use_dora": false`, `"eva_config": null`, `"loftq_config": {}`, `"use_miracle": false`, `"layers_pattern": "layers"`,
-		`"layers_pattern": ["layers"]`, `"task_type": null`, `"auto_mapping": {"base_model_class": "X"}`, `"layers_to_transform": 3`,
+		`"layers_pattern": ["layers"]`, `"task_type": null`, `"auto_mapping": {"base_model_class": "X"}`,
+		`"layers_to_transform": 3`,
 		`"init_lora_weights": "gaussian"`, `"peft_version": "0.99"`, `"megatron_core": "megatron.core"`,
 	} {
 		var c attach.Config

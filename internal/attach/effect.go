@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/requant"
 )
 
-// Effect says what a method at work on a base does and has beside its hooks. What a method does not have stays zero.
+// Effect says what a bound method does and has beside its hooks. What a method does not have stays zero.
 type Effect struct {
 	// Changes are the changes of weights that have the same effect as the hooks, with the present values; nil for a
 	// method that changes no weight.
@@ -22,9 +22,9 @@ type Effect struct {
 	Train func(on bool)
 	// Dropout says that inputs are dropped in training.
 	Dropout bool
-	// Stepped is called when the tensors have new values: after step steps of all, which may be none.
+	// Stepped is called when the tensors have new values, after step of all steps; step may be 0.
 	Stepped func(step, steps int)
-	// Regularize adds the gradient of a term of the method's own in what is minimised.
+	// Regularize adds the gradient of the method's own term of the loss.
 	Regularize func()
 	// State are views of what the method remembers from step to step beside its tensors. Checkpoints hold it; what is
 	// written into the views restores it.
@@ -47,34 +47,34 @@ type Effect struct {
 type Change struct {
 	// AddRows is dst (r1-r0, in) += ΔW[r0:r1].
 	AddRows func(dst []float32, r0, r1 int)
-	// Factors are a (rank, in) and b (out, rank) with ΔW = b·a; nil where the change is no product of thin matrices.
+	// Factors are a (rank, in) and b (out, rank) with ΔW = b·a; nil where the change is not of low rank.
 	Factors func() (a, b []float32, rank int)
-	// Multiply does to rows r0 to r1-1 of a matrix, what other adapters add among them, what the change does to the weight;
-	// nil for a change that adds.
+	// Multiply does to rows r0 to r1-1 of a matrix, what other adapters add among them, what the change does to the
+	// weight; nil for a change that adds.
 	Multiply func(x []float32, r0, r1 int)
 	// Phase is where a change that multiplies stands among those of several adapters.
 	Phase MergePhase
 	// Scaling is set where rows or columns are multiplied by factors and nothing else changes.
 	Scaling *Scaling
-	// Exact is the change before it was rounded onto blocks; nil where it is not rounded.
+	// Exact is the change before requantization; nil where nothing is requantized.
 	Exact *Change
 }
 
-// ScalesRows reports whether only rows are multiplied, which the scales of quantized blocks can take up.
+// ScalesRows reports whether only rows are multiplied, which the scales of quantized blocks can store.
 func (c *Change) ScalesRows() bool { return c.Scaling != nil && c.Scaling.Rows != nil }
 
-// MergePhase says where a change that multiplies stands among those of several adapters: it acts on what the weight has
-// become by then.
+// MergePhase says where a change that multiplies stands among those of several adapters: it acts on the weight with
+// the changes before it.
 type MergePhase int
 
 // The phases. A change that adds is in its adapter's place.
 const (
 	InOrder    MergePhase = iota // in the order of the adapters
-	InputPhase                   // before all others, because they see another input; the last adapter's first
+	InputPhase                   // before all others, because they change the input; the last adapter's first
 	LatePhase                    // after all others
 )
 
-// InPhases puts the changes of several adapters, which are in their order, into that in which they act.
+// InPhases puts the changes of several adapters, which are in their order, into the order in which they apply.
 func InPhases(changes []Change) []Change {
 	var before, during, after []Change
 	for _, c := range changes {

@@ -4,7 +4,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 )
 
-// OptionalLeaf is leaf, nil where there is no such tensor.
+// OptionalLeaf is Leaf, nil where there is no such tensor.
 func OptionalLeaf(values, grads []Param, i int) *autograd.Tensor {
 	if i < 0 {
 		return nil

@@ -34,7 +34,8 @@ func (b *Base) closeMaster() error {
 	return original.Close()
 }
 
-// IdentifyMaster is what an adapter that is yet to be made records of the master weights of some linear maps: their identity.
+// IdentifyMaster is what an adapter that is yet to be made records of the master weights of some linear maps: their
+// identity.
 func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	switch {
 	case b.Master == nil:
@@ -54,8 +55,8 @@ func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	return b.Master.Identity(linears)
 }
 
-// AttachMaster gives those of some blocks whose codes are rounded the master weights of their linear maps, which must be
-// the ones that were trained with.
+// AttachMaster sets the master weights of those blocks whose codes are rounded. They must be the ones that training
+// used.
 func (b *Base) AttachMaster(identity string, blocks []*requant.Blocks) error {
 	linears, blocks := b.withCodes(blocks)
 	found, err := b.Master.Identity(linears)
@@ -63,8 +64,8 @@ func (b *Base) AttachMaster(identity string, blocks []*requant.Blocks) error {
 		return fmt.Errorf("original weights: %w", err)
 	}
 	if found != identity {
-		return fmt.Errorf("the original weights in %s are not those that the adapter was trained with: SHA-256 %s, "+
-			"expected %s", b.Master.Path, found, identity)
+		return fmt.Errorf("the original weights in %s are not those "+
+			"that the adapter was trained with: SHA-256 %s, expected %s", b.Master.Path, found, identity)
 	}
 	for i, l := range linears {
 		if blocks[i].Master, err = b.Master.Rows(l); err != nil {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and what is made of the
-// largest matrix at a time.
+// RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and buffers for the
+// largest matrix.
 func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	own := a.Method.Traits().SumsGroups
 	if !own && a.Config.Quantized == nil {

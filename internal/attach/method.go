@@ -33,7 +33,7 @@ var Families = map[string]*Family{}
 // RegisterFamily adds a method. It panics where there is one of that peft_type.
 func RegisterFamily(f *Family) {
 	if Families[f.PeftType] != nil {
-		panic("peft: two methods of peft_type " + f.PeftType)
+		panic("attach: two methods of peft_type " + f.PeftType)
 	}
 	Families[f.PeftType] = f
 }
@@ -48,7 +48,7 @@ func familyOf(peftType string) (*Family, error) {
 		strings.Join(known, ", "))
 }
 
-// Method is one family of adapters over tensors: what they are and what they do to a model.
+// Method is one family of adapters over tensors: what they are and how they change a model.
 type Method interface {
 	// Describe says what it is in few words: "LoRA of rank 8 on 35 weights".
 	Describe() string
@@ -75,8 +75,8 @@ type Traits struct {
 	Collapse func(b *Base, params []Param) ([]Param, error)
 }
 
-// Attachment is a method at work on a base: its hooks, and what else it does. A type embeds Plain and has methods of
-// its own for what it does.
+// Attachment is a method bound to a base: its hooks, and what else it does. A type embeds Plain and overrides what it
+// needs.
 type Attachment interface {
 	model.Hooks
 	// Effect says what the attachment does beside its hooks. It is asked for once.
@@ -107,7 +107,8 @@ func NewAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{Config: c, Origin: Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(), Version: Version}}
+	a := &Adapter{Config: c, Origin: Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(),
+		Version: Version}}
 	a.Allocate(shapes)
 	for i := range a.Tensors {
 		start(&a.Tensors[i])

@@ -52,7 +52,8 @@ type OnLinears struct {
 	byRow   []string // the tensors whose rows are those of the weight
 }
 
-// LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their names.
+// LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their
+// names.
 type LinearModule struct {
 	Name  string
 	Parts map[string]int
@@ -158,7 +159,7 @@ func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
 	return perms, nil
 }
 
-// part is a tensor of a module on the tape.
+// Leaf is a tensor of a module on the tape.
 func (m *LinearModule) Leaf(values, grads []Param, part string) *autograd.Tensor {
 	return Leaf(values, grads, m.Parts[part])
 }
@@ -170,15 +171,15 @@ func (m *LinearModule) RowLeaf(values, grads []Param, part string) *autograd.Ten
 
 // TimesSuggested is a multiple of what a LoRA starts with, in two digits.
 func TimesSuggested(b *Base, factor float64) float64 {
-	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // reads what was written
+	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // cannot fail
 	return lr
 }
 
-// LinearSite is a method at work on one linear map.
+// LinearSite is a method bound to one linear map.
 type LinearSite interface {
 	// Change is what the site does to the weight.
 	Change() Change
-	// Apply gets the input and the product of the linear map and gives what goes on, before the bias.
+	// Apply returns the output before the bias, given the input and the product of the linear map.
 	Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor
 }
 

@@ -24,7 +24,7 @@ func RegisterOptions[O method.Options](check func(opt *O) error, make func(b *Ba
 	var zero O
 	name := zero.Method()
 	if makers[name].make != nil {
-		panic("peft: two methods of the name " + name)
+		panic("attach: two methods of the name " + name)
 	}
 	makers[name] = maker{
 		check: func(opt method.Options) error {

@@ -6,7 +6,7 @@ import (
 
 // Permutation names a tensor whose rows a base stores permuted.
 type Permutation struct {
-	Param int // place in Adapter.params
+	Param int // index in Adapter.Tensors
 	Heads int
 }
 

@@ -16,10 +16,12 @@ import (
 // Quantized says how an adapter of an ordinary method is trained quantization-aware: the forward pass multiplies with
 // blocks of the base's own types, rounded from the weights that the method makes, and merging writes these blocks.
 type Quantized struct {
-	Channels string `json:"channels"`                // ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
-	Dither   string `json:"dither"`                  // DitherUniform or DitherNone
-	Seed     uint64 `json:"seed"`                    // of the dither
-	Master   string `json:"latent_sha256,omitempty"` // of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
+	// ChannelCode, ChannelRow, or QATAuto: rows for what only scales rows, else codes
+	Channels string `json:"channels"`
+	Dither   string `json:"dither"` // DitherUniform or DitherNone
+	Seed     uint64 `json:"seed"`   // of the dither
+	// of the master weights that codes are rounded from (Base.OpenMaster); "": the base itself
+	Master string `json:"latent_sha256,omitempty"`
 	// Apart says that the second half of the ranks of a LoRA is what the first half started from, negated. The halves are
 	// added up one by one, as they were in training.
 	Apart bool `json:"start_apart,omitempty"`
@@ -28,12 +30,14 @@ type Quantized struct {
 func (q *Quantized) Check() error {
 	switch {
 	case q.Channels == ChannelScale || q.Channels == ChannelOffset:
-		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
+		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", q.Channels,
+			ChannelCode, ChannelRow, QATAuto)
 	case !slices.Contains([]string{QATAuto, ChannelCode, ChannelRow}, q.Channels):
 		if _, err := ParseChannels(q.Channels); err != nil {
 			return err
 		}
-		return fmt.Errorf("the channels %s go together with plain LoRA pairs only; other methods have %s, %s and %s", q.Channels, ChannelCode, ChannelRow, QATAuto)
+		return fmt.Errorf("the channels %s are for plain LoRA pairs only; other methods have %s, %s and %s", q.Channels,
+			ChannelCode, ChannelRow, QATAuto)
 	}
 	return CheckDither(q.Dither)
 }
@@ -68,10 +72,10 @@ func (c *Config) SameQuantized(saved string) error {
 	return nil
 }
 
-// TrainQuantized makes an adapter that is not yet trained, of any method that changes weights of linear maps, train what merging
-// it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the base's blocks;
-// gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of its method. Errors
-// say why a method cannot be trained so, and which weight has nothing to move.
+// TrainQuantized makes an adapter that is not yet trained, of any method that changes weights of linear maps, train
+// what merging it will write: blocks of the base's own types. Each step rounds the weights that the method makes to the
+// base's blocks; gradients of the method's tensors are those of its unrounded weights. PEFT loads the adapter as one of
+// its method. Errors say why a method cannot be trained so, and which weight has nothing to change.
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	q := &Quantized{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if q.Channels == "" {
@@ -130,10 +134,10 @@ func newQuantized(b *Base, inner Attachment, q *Quantized, trained bool) (Attach
 	return at, nil
 }
 
-// onlyLinears reports an attachment that does something else than change linear maps of layers.
+// onlyLinears reports an attachment that changes more than linear maps of layers.
 func onlyLinears(b *Base, e *Effect) error {
 	if e.Dropout {
-		return errors.New("dropout takes inputs from a change that is part of the weights here: leave it out")
+		return errors.New("dropout is not possible where the change is part of the weights: leave it out")
 	}
 	var changes map[*model.Linear]Change
 	if e.Changes != nil {
@@ -141,9 +145,10 @@ func onlyLinears(b *Base, e *Effect) error {
 	}
 	switch {
 	case len(changes) == 0 && e.Vectors != nil:
-		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no quantization-aware training")
+		return errors.New("the method changes vectors alone, which merging writes as they are trained: it needs no " +
+			"quantization-aware training")
 	case len(changes) == 0:
-		return errors.New("the method changes no weight, so that there is nothing to merge: it works beside the base as it is")
+		return errors.New("the method changes no weight, so that there is nothing to merge")
 	}
 	linears := b.Model.Linears()
 	for l := range changes {
@@ -157,15 +162,17 @@ func onlyLinears(b *Base, e *Effect) error {
 	return nil
 }
 
-// channelOf is what of a weight's blocks takes up a change.
+// channelOf is the part of a weight's blocks that stores a change.
 func (q *Quantized) channelOf(l *model.Linear, c *Change) (string, error) {
 	rows := c.ScalesRows()
 	t := l.W.Type
 	switch {
 	case q.Channels == ChannelRow && !rows:
-		return "", fmt.Errorf("tensor %s: its change is more than factors of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
+		return "", fmt.Errorf("tensor %s: its change is more than factors "+
+			"of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
 	case q.Channels == ChannelRow && !quant.HasScales(t):
-		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t, ChannelCode)
+		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t,
+			ChannelCode)
 	case rows && q.Channels != ChannelCode && quant.HasScales(t):
 		return ChannelRow, nil
 	case !quant.HasCodes(t):

@@ -10,8 +10,9 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// quantizedAttachment is an adapter of an ordinary method bound to a base, trained quantization-aware. The forward pass multiplies with the
-// requantized blocks, and the method's own operations, beside it, serve the gradients of its tensors alone.
+// quantizedAttachment is an adapter of an ordinary method bound to a base, trained quantization-aware. The forward pass
+// multiplies with the requantized blocks, and the method's own operations, beside it, serve the gradients of its
+// tensors alone.
 type quantizedAttachment struct {
 	model.Hooks        // of the method
 	inner       Effect // likewise
@@ -19,10 +20,10 @@ type quantizedAttachment struct {
 	order       []*quantizedSite
 	blocks      []*requant.Blocks // of the sites, in their order
 	trained     bool
-	unread      []float32 // values of results that nobody reads
+	unread      []float32 // values of unused results
 }
 
-// Effect is the method's with the requantized blocks in the place of its changes.
+// Effect is the method's, with the requantized blocks in place of its changes.
 func (at *quantizedAttachment) Effect() Effect {
 	e := at.inner
 	e.Changes, e.Stepped, e.Blocks = at.changes, at.stepped, at.blocks
@@ -32,12 +33,12 @@ func (at *quantizedAttachment) Effect() Effect {
 // quantizedSite is one matrix that is requantized.
 type quantizedSite struct {
 	requant.Blocks
-	byRows bool      // the change is factors of rows, which the scales take up
+	byRows bool      // the change is factors of rows, stored in the scales
 	change Change    // with the present values
 	bias   []float32 // what the method adds to the bias, or nil
 }
 
-// stepped rounds the weights that the method now makes.
+// stepped requantizes with the method's new values.
 func (at *quantizedAttachment) stepped(step, steps int) {
 	if at.inner.Stepped != nil {
 		at.inner.Stepped(step, steps)
@@ -53,7 +54,7 @@ func (at *quantizedAttachment) stepped(step, steps int) {
 	}
 }
 
-// shiftBiases takes up what the method does to biases.
+// shiftBiases applies the method's changes of biases.
 func (at *quantizedAttachment) shiftBiases(changes []VectorChange) {
 	for _, c := range changes {
 		base := c.Base()
@@ -75,14 +76,15 @@ func (at *quantizedAttachment) Weights(l *model.Linear, w *quant.Matrix) *quant.
 }
 
 // Input leaves the inputs of requantized blocks as they are.
-func (at *quantizedAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *quantizedAttachment) Input(t *autograd.Tape, l *model.Linear, w *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if at.sites[l] != nil {
 		return x
 	}
 	return at.Hooks.Input(t, l, w, x)
 }
 
-// Beside is none where blocks are requantized.
+// Beside is nil where blocks are requantized.
 func (at *quantizedAttachment) Beside(l *model.Linear) autograd.LowRank {
 	if at.sites[l] != nil {
 		return autograd.LowRank{}
@@ -109,8 +111,8 @@ func (at *quantizedAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *a
 	return t.Through(y, at.beside(t, l, x))
 }
 
-// beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far as the
-// gradients of the method's tensors depend on it.
+// beside is the linear map with the method's own operations, over the blocks of the base. Its value is computed as far
+// as the gradients of the method's tensors depend on it.
 func (at *quantizedAttachment) beside(t *autograd.Tape, l *model.Linear, x *autograd.Tensor) *autograd.Tensor {
 	in := t.Detached(x)
 	changed := at.Hooks.Input(t, l, &l.W, in)

@@ -17,7 +17,7 @@ func Expanded(hooks Stack, ids []int32) []int32 {
 	return packed.IDs
 }
 
-// Stack is several adapters at work at once: each hook calls theirs in turn.
+// Stack is several bound adapters: each hook calls theirs in turn.
 type Stack []*Bound
 
 // Expand has the first adapter's virtual tokens stand first.

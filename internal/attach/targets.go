@@ -70,13 +70,14 @@ func ChooseModules(b *Base, targets []string, layers string, fallback ...string)
 	return SelectTargets(b, targets, in)
 }
 
-// ChooseLinears is ChooseModules for what works on the linear maps of the layers alone: the embedding table and the output
+// ChooseLinears is ChooseModules for methods on the linear maps of the layers alone: the embedding table and the output
 // head are errors.
 func ChooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
 	chosen, err := ChooseModules(b, targets, layers, fallback...)
 	for _, module := range chosen {
 		if module == EmbedModule || module == HeadModule {
-			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers", LastPart(module))
+			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers",
+				LastPart(module))
 		}
 	}
 	return chosen, err

@@ -23,17 +23,19 @@ func PromptIDs(tok *tokenizer.Tokenizer, prompt string) []int32 {
 type Template = template.Virtual
 
 // ParseTemplate reads a template such as "[P*3] {question} [P*5] Answer: {answer}": three virtual tokens, a field, five
-// more, words, and the field that is learned.
+// more, words, and the field that is predicted.
 func ParseTemplate(text string) (*Template, error) { return template.ParseVirtual(text) }
 
-// Template is where the adapter's virtual tokens stand among the fields of a record; nil where they stand before a text.
+// Template is where the adapter's virtual tokens stand among the fields of a record; nil where they stand before a
+// text.
 func (a *Adapter) Template() (*Template, error) {
 	if a.Config.Template == "" {
 		return nil, nil
 	}
 	t, err := ParseTemplate(a.Config.Template)
 	if err == nil && t.Virtual() != a.VirtualTokens() {
-		err = fmt.Errorf("template %q has %d virtual tokens, the adapter %d", a.Config.Template, t.Virtual(), a.VirtualTokens())
+		err = fmt.Errorf("template %q has %d virtual tokens, the adapter %d", a.Config.Template, t.Virtual(),
+			a.VirtualTokens())
 	}
 	return t, err
 }

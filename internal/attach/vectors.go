@@ -12,12 +12,13 @@ type Scaling struct {
 	Rows, Columns []float32 // one of them is nil
 	// Before is the weight on whose output the input that columns scale depends linearly; nil where there is none.
 	Before *model.Linear
-	late   bool // what is scaled comes after everything else that other adapters do to the weight
+	late   bool // the scaling applies after all other changes of the weight
 }
 
-// Moved is the same change as one of the rows of the weight before, where quantized blocks can have it exactly: the
+// Moved is the same change as one of the rows of the weight before, where quantized blocks can store it exactly: the
 // feed-forward network is linear in the output of its up-projection, so that a scale of the down-projection's input is
-// one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight itself.
+// one of these rows. nil where there is no such weight. It is the same only where nothing else changes the weight
+// itself.
 func (s *Scaling) Moved() *Scaling {
 	if s.Before == nil {
 		return nil

@@ -8,7 +8,7 @@ import (
 // keys and values before every layer's attention.
 func (a *Adapter) VirtualTokens() int { return a.Method.Traits().VirtualTokens }
 
-// CheckStrength refuses what virtual tokens cannot do: work a little.
+// CheckStrength refuses a strength other than 1, which virtual tokens cannot have.
 func CheckStrength(strength float64) error {
 	if strength != 1 {
 		return fmt.Errorf("adapter: the effect of virtual tokens cannot be scaled by %g, only be there or not", strength)
@@ -16,7 +16,7 @@ func CheckStrength(strength float64) error {
 	return nil
 }
 
-// Collapse leaves only what an adapter is used by, once its training is over.
+// Collapse leaves only the tensors that a trained adapter needs.
 func (a *Adapter) Collapse(b *Base) error {
 	collapse := a.Method.Traits().Collapse
 	if collapse == nil {

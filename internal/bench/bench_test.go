@@ -29,7 +29,7 @@ func withShape(t *testing.T, s shape) {
 	t.Cleanup(func() { shapes = was })
 }
 
-// TestRun measures something small and wants numbers that make sense, in the documented structure.
+// TestRun measures something small and wants plausible numbers, in the documented structure.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures the machine twice")
@@ -76,7 +76,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestJSON holds the names of the report's fields.
+// TestJSON checks the names of the report's fields.
 func TestJSON(t *testing.T) {
 	text, err := json.Marshal(Report{Gemm: []Gemm{{}}, Train: []Train{{}}})
 	if err != nil {

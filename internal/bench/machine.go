@@ -29,7 +29,7 @@ func (p *Peak) named(precision string) *float64 {
 	return &p.F32
 }
 
-// raise keeps the higher of two measurements: a machine with other work shows less than its peak.
+// raise keeps the higher of two measurements: other processes on the machine lower the result.
 func (p *Peak) raise(q Peak) {
 	p.F32, p.BF16, p.Int8 = max(p.F32, q.F32), max(p.BF16, q.BF16), max(p.Int8, q.Int8)
 	p.Bandwidth = max(p.Bandwidth, q.Bandwidth)

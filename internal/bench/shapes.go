@@ -13,7 +13,7 @@ type shape struct {
 	spec arch.Spec
 }
 
-// shapes are models that people run, smallest first.
+// shapes are common model sizes, smallest first.
 var shapes = []shape{
 	{"110m", llama(12, 768, 2048, 12, 12, 64, 32000, 10000, false)},
 	{"qwen2-0.5b", qwen2(24, 896, 4864, 14, 2, 64, 151936, true)},

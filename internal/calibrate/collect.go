@@ -117,7 +117,7 @@ func (c *collector) measure(ids []int32) {
 	c.count += int64(len(ids))
 }
 
-// Linear implements model.Hooks: it looks at x and leaves y as it is.
+// Linear implements model.Hooks: it reads x and leaves y unchanged.
 func (c *collector) Linear(_ *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	c.add(c.names[l], x)
 	return y

@@ -1,5 +1,5 @@
-// Package cli is what the verbs of the command have in common: how a verb describes itself and its flags, help, errors and
-// exit statuses, progress on a terminal, and texts for people.
+// Package cli is what the verbs of the command have in common: how a verb describes itself and its flags, help, errors
+// and exit statuses, progress on a terminal, and texts for people.
 package cli
 
 import (
@@ -74,7 +74,8 @@ type UsageError struct{ error }
 // Unwrap is what is wrong with the command line.
 func (e UsageError) Unwrap() error { return e.error }
 
-// StatusError ends the program with a status of its own. Without an error there is nothing to say: the result was printed.
+// StatusError ends the program with a status of its own. Without an error there is nothing to say: the result was
+// printed.
 type StatusError struct {
 	Status int
 	Err    error
@@ -89,7 +90,7 @@ func (e *StatusError) Unwrap() error { return e.Err }
 // Usagef is a usage error with this text.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// flagError says what is wrong with a flag and, where one is spelled nearly right, which was meant.
+// flagError says what is wrong with a flag and suggests the nearest name for a misspelled one.
 func flagError(fs *pflag.FlagSet, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {

@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. What f did is kept
-// of a run that fails, too.
+// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. The profile is
+// written even if f fails.
 func Profiled(path string, f func() error) error {
 	if path == "" {
 		return f()

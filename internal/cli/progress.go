@@ -19,7 +19,7 @@ import (
 // it (the ^C of a terminal) is gone with the next drawing.
 type Meter struct {
 	w     io.Writer
-	unit  string // what is counted: "step", or inBytes
+	unit  string // what is counted: "step", or InBytes
 	total int64
 	width func() int // of the terminal, in columns; nil where there is none
 
@@ -75,7 +75,7 @@ func (m *Meter) tick(quit chan struct{}) {
 	}
 }
 
-// StartAt reckons speed and time left from here, where done is done already.
+// StartAt measures speed and time left from here, where done is done already.
 func (m *Meter) StartAt(done int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,7 +16,8 @@ func TestMeterPrintsLines(t *testing.T) {
 	}
 	m.Stop()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "step 1/100  loss 1.5  ") || !strings.HasPrefix(lines[1], "step 100/100  ") {
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "step 1/100  loss 1.5  ") ||
+		!strings.HasPrefix(lines[1], "step 100/100  ") {
 		t.Errorf("within a second it prints\n%s", out.String())
 	}
 }
@@ -39,7 +40,8 @@ func TestMeterDrawsOneLine(t *testing.T) {
 		if !strings.Contains(out.String(), "\rstep 40: saved\n") {
 			t.Errorf("the line that stays is not on its own: %q", out.String())
 		}
-		if last := out.String()[strings.LastIndex(strings.TrimRight(out.String(), " \r"), "\r"):]; strings.Contains(strings.TrimSpace(last), "\n") {
+		at := strings.LastIndex(strings.TrimRight(out.String(), " \r"), "\r")
+		if last := out.String()[at:]; strings.Contains(strings.TrimSpace(last), "\n") {
 			t.Errorf("the bar is left behind: %q", last)
 		}
 	}

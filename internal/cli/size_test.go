@@ -6,7 +6,8 @@ import (
 
 func TestParseSize(t *testing.T) {
 	for text, n := range map[string]int64{
-		"1": 1, "500": 500, "2G": 2e9, "2g": 2e9, "2GB": 2e9, "1.5M": 1_500_000, "2GiB": 2 << 30, "3 KiB": 3072, "10k": 10_000, "1T": 1e12, "7B": 7, "1e3": 1000,
+		"1": 1, "500": 500, "2G": 2e9, "2g": 2e9, "2GB": 2e9, "1.5M": 1_500_000,
+		"2GiB": 2 << 30, "3 KiB": 3072, "10k": 10_000, "1T": 1e12, "7B": 7, "1e3": 1000,
 	} {
 		if got, err := parseSize(text); err != nil || got != n {
 			t.Errorf("parseSize(%q) = %d, %v, expected %d", text, got, err, n)

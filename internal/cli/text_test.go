@@ -6,7 +6,8 @@ import (
 
 func TestTexts(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{BytesText(999), "999 B"}, {BytesText(1000), "1.0 kB"}, {BytesText(999_999), "1.0 MB"}, {BytesText(212_400_000), "212.4 MB"},
+		{BytesText(999), "999 B"}, {BytesText(1000), "1.0 kB"},
+		{BytesText(999_999), "1.0 MB"}, {BytesText(212_400_000), "212.4 MB"},
 		{CountText(0), "0"}, {CountText(1185376), "1,185,376"}, {CountText(-1000), "-1,000"},
 		{Printable("a\x1b[2Jb", 0), `a\x1b[2Jb`}, {Printable("añb", 2), "añ… (4 bytes)"},
 		{CommandLine("peftconv", "eval", "--data", "my file.txt"), "peftconv eval --data 'my file.txt'"},

@@ -10,7 +10,8 @@ import (
 
 // AddThreads is the flag of verbs that compute without a model.
 func AddThreads(fs *pflag.FlagSet, n *int) {
-	fs.IntVarP(n, "threads", "t", 0, "`N` threads to read with; 0 is one for each processor; the results are the same for any N")
+	fs.IntVarP(n, "threads", "t", 0,
+		"`N` threads to read with; 0 is one for each processor; the results are the same for any N")
 }
 
 // UseThreads checks the flag.

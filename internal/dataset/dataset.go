@@ -62,8 +62,9 @@ type Options struct {
 	EOS     Choice // EOS ends a text or completion; Auto: of records, where the vocabulary has one
 	Special Choice // text may spell control tokens; Auto: that of records
 
-	Template *template.Virtual // how the fields of a record become a text with virtual tokens; nil: as the package comment says
-	Classes  *Classes          // records are classified; nil: they are not
+	// how the fields of a record become a text with virtual tokens; nil: as the package comment says
+	Template *template.Virtual
+	Classes  *Classes // records are classified; nil: they are not
 
 	VocabSize int // ids are below it; 0: the size of the tokenizer
 }
@@ -265,7 +266,7 @@ func (l *loader) text() error {
 	return nil
 }
 
-// arena hands out small slices of large ones.
+// arena allocates small slices from large ones.
 type arena struct {
 	free  []int32
 	flags []bool

@@ -28,7 +28,8 @@ func byteTokenizer(t testing.TB, set map[string]any) *tokenizer.Tokenizer {
 	}
 	meta := new(gguf.Metadata)
 	values := map[string]any{
-		"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": append(tokens, "▁"), "tokenizer.ggml.token_type": append(types, 1),
+		"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": append(tokens, "▁"),
+		"tokenizer.ggml.token_type":       append(types, 1),
 		"tokenizer.ggml.add_space_prefix": false,
 	}
 	for k, v := range set {
@@ -92,32 +93,51 @@ func TestLoad(t *testing.T) {
 		{name: "byte order mark", file: "a.txt", content: "\ufeffab", opt: Options{SeqLen: 4}, want: "!<ab"},
 		{name: "text spells no control tokens", file: "a.txt", content: "a</s>", opt: Options{SeqLen: 8}, want: "!<a</s>"},
 		{name: "unless asked to", file: "a.txt", content: "a</s>", opt: Options{SeqLen: 8, Special: Yes}, want: "!<a>"},
-		{name: "record text", file: "a.jsonl", content: `{"text":"ab"}` + "\n\n" + `{"text":"c"}`, opt: Options{SeqLen: 8}, want: "!<ab>|!<c>"},
-		{name: "records spell control tokens", file: "a.jsonl", content: `{"text":"a</s>b"}`, opt: Options{SeqLen: 8}, want: "!<a>b>"},
-		{name: "unless asked not to", file: "a.jsonl", content: `{"text":"a</s>b"}`, opt: Options{SeqLen: 9, Special: No, EOS: No}, want: "!<a</s>b"},
+		{name: "record text", file: "a.jsonl", content: `{"text":"ab"}` + "\n\n" + `{"text":"c"}`, opt: Options{SeqLen: 8},
+			want: "!<ab>|!<c>"},
+		{name: "records spell control tokens", file: "a.jsonl", content: `{"text":"a</s>b"}`, opt: Options{SeqLen: 8},
+			want: "!<a>b>"},
+		{name: "unless asked not to", file: "a.jsonl", content: `{"text":"a</s>b"}`,
+			opt: Options{SeqLen: 9, Special: No, EOS: No}, want: "!<a</s>b"},
 		{name: "long text", file: "a.jsonl", content: `{"text":"abcde"}`, opt: Options{SeqLen: 4}, want: "!<abc|!<de>",
 			notes: "1 of 1 records longer than the sequence length, split into several examples"},
-		{name: "text field", file: "a.jsonl", content: `{"body":"ab","text":"no"}`, opt: Options{SeqLen: 8, TextField: "body"}, want: "!<ab>"},
-		{name: "prompt", file: "a.jsonl", content: `{"prompt":"ab ","completion":"cd"}`, opt: Options{SeqLen: 8}, want: "<ab CD}"},
-		{name: "question", file: "a.jsonl", content: `{"question":"ab","answer":"cd","id":7}`, opt: Options{SeqLen: 8}, want: "<ab\nCD}"},
-		{name: "chosen fields", file: "a.jsonl", content: `{"in":"ab","out":"cd"}`, opt: Options{SeqLen: 8, PromptField: "in", CompletionField: "out"}, want: "<ab\nCD}"},
-		{name: "separator", file: "a.jsonl", content: `{"question":"ab","answer":"cd"}`, opt: Options{SeqLen: 9, Separator: new(" = ")}, want: "<ab = CD}"},
-		{name: "no EOS", file: "a.jsonl", content: `{"prompt":"ab","completion":"cd"}`, opt: Options{SeqLen: 8, EOS: No}, want: "<abCD"},
-		{name: "no prompt", file: "a.jsonl", content: `{"prompt":"","completion":"cd"}`, opt: Options{SeqLen: 8}, want: "<CD}"},
-		{name: "long prompt", file: "a.jsonl", content: `{"prompt":"abcdefgh","completion":"xy"}`, opt: Options{SeqLen: 8}, want: "<efghXY}",
-			notes: "1 of 1 records longer than the sequence length, the prompt cut at its beginning"},
-		{name: "long completion", file: "a.jsonl", content: `{"prompt":"abcdefgh","completion":"stuvwxyz"}`, opt: Options{SeqLen: 8}, want: "<ghSTUVW",
-			notes: "1 of 1 records longer than the sequence length, the prompt cut at its beginning; 1 of 1 records longer than the sequence length, the completion cut at its end"},
-		{name: "short prompt, long completion", file: "a.jsonl", content: `{"prompt":"a","completion":"stuvwxyz"}`, opt: Options{SeqLen: 8}, want: "<aSTUVWX",
+		{name: "text field", file: "a.jsonl", content: `{"body":"ab","text":"no"}`,
+			opt: Options{SeqLen: 8, TextField: "body"}, want: "!<ab>"},
+		{name: "prompt", file: "a.jsonl", content: `{"prompt":"ab ","completion":"cd"}`, opt: Options{SeqLen: 8},
+			want: "<ab CD}"},
+		{name: "question", file: "a.jsonl", content: `{"question":"ab","answer":"cd","id":7}`, opt: Options{SeqLen: 8},
+			want: "<ab\nCD}"},
+		{name: "chosen fields", file: "a.jsonl", content: `{"in":"ab","out":"cd"}`,
+			opt: Options{SeqLen: 8, PromptField: "in", CompletionField: "out"}, want: "<ab\nCD}"},
+		{name: "separator", file: "a.jsonl", content: `{"question":"ab","answer":"cd"}`,
+			opt: Options{SeqLen: 9, Separator: new(" = ")}, want: "<ab = CD}"},
+		{name: "no EOS", file: "a.jsonl", content: `{"prompt":"ab","completion":"cd"}`, opt: Options{SeqLen: 8, EOS: No},
+			want: "<abCD"},
+		{name: "no prompt", file: "a.jsonl", content: `{"prompt":"","completion":"cd"}`, opt: Options{SeqLen: 8},
+			want: "<CD}"},
+		{name: "long prompt", file: "a.jsonl", content: `{"prompt":"abcdefgh","completion":"xy"}`, opt: Options{SeqLen: 8},
+			want: "<efghXY}", notes: "1 of 1 records longer than the sequence length, the prompt cut at its beginning"},
+		{name: "long completion", file: "a.jsonl", content: `{"prompt":"abcdefgh","completion":"stuvwxyz"}`,
+			opt: Options{SeqLen: 8}, want: "<ghSTUVW",
+			notes: "1 of 1 records longer than the sequence length, the prompt cut at its beginning; 1 of 1 records longer " +
+				"than the sequence length, the completion cut at its end"},
+		{name: "short prompt, long completion", file: "a.jsonl", content: `{"prompt":"a","completion":"stuvwxyz"}`,
+			opt: Options{SeqLen: 8}, want: "<aSTUVWX",
 			notes: "1 of 1 records longer than the sequence length, the completion cut at its end"},
-		{name: "nothing to predict", file: "a.jsonl", content: `{"prompt":"a","completion":""}` + "\n" + `{"text":""}` + "\n" + `{"text":"b"}`, opt: Options{SeqLen: 8}, want: "!<b>",
+		{name: "nothing to predict", file: "a.jsonl", content: `{"prompt":"a","completion":""}` + "\n" +
+			`{"text":""}` + "\n" + `{"text":"b"}`, opt: Options{SeqLen: 8}, want: "!<b>",
 			notes: "2 of 3 records with nothing to predict, dropped"},
 		{name: "ids", file: "a.ndjson", content: `{"input_ids":[1,100,101,2]}`, opt: Options{SeqLen: 8}, want: "!<ab>"},
-		{name: "ids and labels", file: "a.json", content: `{"input_ids":[1,100,101,2],"labels":[-100,-100,101,2],"attention_mask":[1,1,1,1]}`, opt: Options{SeqLen: 8}, want: "<aB}"},
-		{name: "padding", file: "a.jsonl", content: `{"input_ids":[0,0,1,100,101],"labels":[-100,-100,1,100,101],"attention_mask":[0,0,1,1,1]}`, opt: Options{SeqLen: 8}, want: "<AB"},
+		{name: "ids and labels", file: "a.json",
+			content: `{"input_ids":[1,100,101,2],"labels":[-100,-100,101,2],"attention_mask":[1,1,1,1]}`,
+			opt:     Options{SeqLen: 8}, want: "<aB}"},
+		{name: "padding", file: "a.jsonl",
+			content: `{"input_ids":[0,0,1,100,101],"labels":[-100,-100,1,100,101],"attention_mask":[0,0,1,1,1]}`,
+			opt:     Options{SeqLen: 8}, want: "<AB"},
 		{name: "long ids", file: "a.jsonl", content: `{"input_ids":[1,100,101,102]}`, opt: Options{SeqLen: 3}, want: "!<ab",
 			notes: "1 of 1 records longer than the sequence length, the input_ids cut at their end"},
-		{name: "kinds in one file", file: "a.jsonl", content: `{"text":"a"}` + "\r\n" + `{"question":"b","answer":"c"}`, opt: Options{SeqLen: 8}, want: "!<a>|<b\nC}"},
+		{name: "kinds in one file", file: "a.jsonl", content: `{"text":"a"}` + "\r\n" + `{"question":"b","answer":"c"}`,
+			opt: Options{SeqLen: 8}, want: "!<a>|<b\nC}"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tok := byteTokenizer(t, c.set)
@@ -158,11 +178,15 @@ func TestLoadErrors(t *testing.T) {
 		{name: "kind of file", file: "a.csv", content: "x", want: "a.csv: unknown kind of data; want .txt or .jsonl"},
 		{name: "empty text", file: "a.txt", want: "a.txt: the file is empty"},
 		{name: "empty records", file: "a.jsonl", content: "\n\n", want: "a.jsonl: the file is empty"},
-		{name: "nothing left", file: "a.jsonl", content: `{"text":""}`, want: "none of its 1 records has anything to predict"},
-		{name: "text not UTF-8", file: "a.txt", content: "ab\ncd\xffe", want: "a.txt:2: byte 3 of the line (0xff) is not UTF-8"},
+		{name: "nothing left", file: "a.jsonl", content: `{"text":""}`,
+			want: "none of its 1 records has anything to predict"},
+		{name: "text not UTF-8", file: "a.txt", content: "ab\ncd\xffe",
+			want: "a.txt:2: byte 3 of the line (0xff) is not UTF-8"},
 		{name: "UTF-16", file: "a.txt", content: "\xff\xfea\x00", want: "UTF-16"},
-		{name: "record not UTF-8", file: "a.jsonl", content: "{\"text\":\"a\"}\n{\"text\":\"\xe9\"}", want: "a.jsonl:2: byte 10 of the line (0xe9) is not UTF-8"},
-		{name: "not JSON", file: "a.jsonl", content: "{\"text\":\"a\"}\n\n{text}", want: "a.jsonl:3: not JSON: invalid character 't'"},
+		{name: "record not UTF-8", file: "a.jsonl", content: "{\"text\":\"a\"}\n{\"text\":\"\xe9\"}",
+			want: "a.jsonl:2: byte 10 of the line (0xe9) is not UTF-8"},
+		{name: "not JSON", file: "a.jsonl", content: "{\"text\":\"a\"}\n\n{text}",
+			want: "a.jsonl:3: not JSON: invalid character 't'"},
 		{name: "cut off", file: "a.jsonl", content: `{"text":"a`, want: "a.jsonl:1: not JSON: unexpected end"},
 		{name: "two objects", file: "a.jsonl", content: `{"text":"a"}{"text":"b"}`, want: "a.jsonl:1: not JSON"},
 		{name: "array", file: "a.json", content: "[{\"text\":\"a\"}]", want: "jq -c '.[]'"},
@@ -172,20 +196,29 @@ func TestLoadErrors(t *testing.T) {
 		{name: "fields", file: "a.jsonl", content: `{"prompt":"x","output":"y","answer":"z"}`,
 			want: `a.jsonl:1: want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are "answer", "output" and "prompt"`},
 		{name: "no fields", file: "a.jsonl", content: `{}`, want: "the fields are none"},
-		{name: "chosen field", file: "a.jsonl", content: `{"text":"x"}`, opt: Options{TextField: "body"}, want: `a.jsonl:1: no field "body"; the fields are "text"`},
-		{name: "chosen completion", file: "a.jsonl", content: `{"p":"x"}`, opt: Options{PromptField: "p", CompletionField: "c"}, want: `no field "c"; the fields are "p"`},
+		{name: "chosen field", file: "a.jsonl", content: `{"text":"x"}`, opt: Options{TextField: "body"},
+			want: `a.jsonl:1: no field "body"; the fields are "text"`},
+		{name: "chosen completion", file: "a.jsonl", content: `{"p":"x"}`,
+			opt: Options{PromptField: "p", CompletionField: "c"}, want: `no field "c"; the fields are "p"`},
 		{name: "type", file: "a.jsonl", content: `{"text":["a"]}`, want: `field "text" is an array, want a string`},
 		{name: "null text", file: "a.jsonl", content: `{"text":null}`, want: `field "text" is null, want a string`},
 		{name: "messages", file: "a.jsonl", content: `{"messages":[{"role":"user","content":"x"}]}`, want: "chat template"},
-		{name: "id beyond", file: "a.jsonl", content: `{"input_ids":[1,260]}`, want: "a.jsonl:1: input_ids[1] is 260, beyond the vocabulary of 260"},
+		{name: "id beyond", file: "a.jsonl", content: `{"input_ids":[1,260]}`,
+			want: "a.jsonl:1: input_ids[1] is 260, beyond the vocabulary of 260"},
 		{name: "id negative", file: "a.jsonl", content: `{"input_ids":[-1,2]}`, want: "input_ids[0] is -1"},
-		{name: "id broken", file: "a.jsonl", content: `{"input_ids":[1.5]}`, want: `field "input_ids" is an array, want an array of integers`},
-		{name: "labels short", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1]}`, want: `"labels" has 1 numbers, "input_ids" has 2`},
-		{name: "labels differ", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1,3]}`, want: "labels[1] is 3, want 2 (the token itself) or -100"},
+		{name: "id broken", file: "a.jsonl", content: `{"input_ids":[1.5]}`,
+			want: `field "input_ids" is an array, want an array of integers`},
+		{name: "labels short", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1]}`,
+			want: `"labels" has 1 numbers, "input_ids" has 2`},
+		{name: "labels differ", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1,3]}`,
+			want: "labels[1] is 3, want 2 (the token itself) or -100"},
 		{name: "no loss", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1,-100]}`, want: "anything to predict"},
-		{name: "short sequences", file: "a.txt", content: "x", opt: Options{SeqLen: 1}, want: "sequences of 1 tokens, want at least 2"},
-		{name: "half the fields", file: "a.jsonl", content: "{}", opt: Options{PromptField: "p"}, want: "both prompt and completion"},
-		{name: "too many fields", file: "a.jsonl", content: "{}", opt: Options{PromptField: "p", CompletionField: "c", TextField: "t"}, want: "not both"},
+		{name: "short sequences", file: "a.txt", content: "x", opt: Options{SeqLen: 1},
+			want: "sequences of 1 tokens, want at least 2"},
+		{name: "half the fields", file: "a.jsonl", content: "{}", opt: Options{PromptField: "p"},
+			want: "both prompt and completion"},
+		{name: "too many fields", file: "a.jsonl", content: "{}",
+			opt: Options{PromptField: "p", CompletionField: "c", TextField: "t"}, want: "not both"},
 		{name: "not gzip", file: "a.txt.gz", content: "plain", want: "a.txt.gz: not a gzip file"},
 		{name: "not zstd", file: "a.txt.zst", content: "plain text", want: "a.txt.zst: "},
 	} {
@@ -203,17 +236,21 @@ func TestLoadErrors(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "a.txt"), tok, Options{SeqLen: 8}); !os.IsNotExist(err) {
 		t.Errorf("absent file: %v", err)
 	}
-	if _, err := Load("a.txt", nil, Options{SeqLen: 8}); err == nil || !strings.Contains(err.Error(), "neither a tokenizer") {
+	if _, err := Load("a.txt", nil, Options{SeqLen: 8}); err == nil ||
+		!strings.Contains(err.Error(), "neither a tokenizer") {
 		t.Errorf("no tokenizer: %v", err)
 	}
-	for name, content := range map[string]string{"a.txt": "x", "a.jsonl": `{"text":"x"}`, "b.jsonl": `{"prompt":"x","completion":"y"}`} {
+	for name, content := range map[string]string{"a.txt": "x", "a.jsonl": `{"text":"x"}`,
+		"b.jsonl": `{"prompt":"x","completion":"y"}`} {
 		_, err := Load(write(t, name, content), nil, Options{SeqLen: 8, VocabSize: 10})
 		if err == nil || !strings.Contains(err.Error(), "needs a tokenizer") {
 			t.Errorf("%s without a tokenizer: %v", name, err)
 		}
 	}
-	noEOS := byteTokenizer(t, map[string]any{"tokenizer.ggml.tokens": []string{"a", "b"}, "tokenizer.ggml.token_type": []int32{1, 1}})
-	if _, err := Load(write(t, "a.txt", "ab"), noEOS, Options{SeqLen: 8, EOS: Yes}); err == nil || !strings.Contains(err.Error(), "EOS") {
+	noEOS := byteTokenizer(t, map[string]any{"tokenizer.ggml.tokens": []string{"a", "b"},
+		"tokenizer.ggml.token_type": []int32{1, 1}})
+	if _, err := Load(write(t, "a.txt", "ab"), noEOS, Options{SeqLen: 8, EOS: Yes}); err == nil ||
+		!strings.Contains(err.Error(), "EOS") {
 		t.Errorf("no EOS: %v", err)
 	}
 }
@@ -322,7 +359,8 @@ func TestBatch(t *testing.T) {
 	var b batch.Batch
 	s.Batch(&b, []int{0})
 	s.Batch(&b, []int{1, 0})
-	if got, want := fmt.Sprint(b.IDs, b.Pos, b.Bounds, b.Targets), "[1 5 6 2 1 7 8] [0 1 2 3 0 1 2] [0 4 7] [-1 6 2 -1 7 8 -1]"; got != want {
+	const want = "[1 5 6 2 1 7 8] [0 1 2 3 0 1 2] [0 4 7] [-1 6 2 -1 7 8 -1]"
+	if got := fmt.Sprint(b.IDs, b.Pos, b.Bounds, b.Targets); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -366,11 +404,13 @@ func TestReference(t *testing.T) {
 	}
 	e := set.Examples[0]
 	text := tok.Decode(e.IDs)
-	if !strings.HasPrefix(text, "Janet’s ducks") || !strings.Contains(text, "farmers' market?\nJanet sells 16") || !strings.HasSuffix(text, "#### 18") {
+	if !strings.HasPrefix(text, "Janet’s ducks") || !strings.Contains(text, "farmers' market?\nJanet sells 16") ||
+		!strings.HasSuffix(text, "#### 18") {
 		t.Errorf("the first example reads %q", text)
 	}
 	first := slices.Index(e.Loss, true)
-	if answer := tok.Decode(e.IDs[first:]); answer != "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day.\nShe makes 9 * 2 = $<<9*2=18>>18 every day at the farmer’s market.\n#### 18" {
+	if answer := tok.Decode(e.IDs[first:]); answer != "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day.\nShe "+
+		"makes 9 * 2 = $<<9*2=18>>18 every day at the farmer’s market.\n#### 18" {
 		t.Errorf("its answer reads %q", answer)
 	}
 	if last := len(e.IDs) - 1; !e.Loss[last] || !tok.IsEOG(e.IDs[last]) {
@@ -380,7 +420,8 @@ func TestReference(t *testing.T) {
 
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
-		`{"text":"a"}`, `{"prompt":"a","completion":"b"}`, `{"input_ids":[1,2],"labels":[-100,2],"attention_mask":[1,1]}`, "[1]\n{", "\ufeff{}", "\"\\ud800\"",
+		`{"text":"a"}`, `{"prompt":"a","completion":"b"}`, `{"input_ids":[1,2],"labels":[-100,2],"attention_mask":[1,1]}`,
+		"[1]\n{", "\ufeff{}", "\"\\ud800\"",
 	} {
 		f.Add(s, 4)
 	}
@@ -393,7 +434,8 @@ func FuzzLoad(f *testing.F) {
 			}
 			for _, e := range set.Examples {
 				if len(e.IDs) < 2 || len(e.IDs) > seqLen || e.Targets() < 1 || e.Loss != nil && len(e.Loss) != len(e.IDs) {
-					t.Fatalf("example of %d tokens, %d with loss, %d flags; the limit is %d", len(e.IDs), e.Targets(), len(e.Loss), seqLen)
+					t.Fatalf("example of %d tokens, %d with loss, %d flags; the limit is %d", len(e.IDs), e.Targets(), len(e.Loss),
+						seqLen)
 				}
 			}
 			if len(set.Batches(set.Order(1, 2), seqLen)) == 0 {

@@ -3,14 +3,14 @@
 //
 // A file is of one of two formats, by its name; either may be compressed (.gz, .zst):
 //
-//   - .txt: one text. Its tokens are cut into pieces of SeqLen that do not overlap. Each piece begins with BOS where the
-//     vocabulary adds one, so that training sees text as perplexity windows do.
-//   - .jsonl (.ndjson, .json): one JSON object a line, a record. The first of these forms whose fields are present is used:
-//     "input_ids" (with "labels", -100 for tokens without loss, and "attention_mask", both optional);
+//   - .txt: one text. Its tokens are cut into pieces of SeqLen that do not overlap. Each piece begins with BOS where
+//     the vocabulary adds one, so that training sees text as perplexity windows do.
+//   - .jsonl (.ndjson, .json): one JSON object a line, a record. The first of these forms whose fields are present is
+//     used: "input_ids" (with "labels", -100 for tokens without loss, and "attention_mask", both optional);
 //     "text"; "prompt" and "completion"; "question" and "answer". Options chooses other field names.
 //
-// A [template.Virtual] combines any fields of a record with virtual tokens, which have negative ids. With [Classes] a record
-// is a text, or a template, with a label: the last token predicts the class, or the words of the label follow.
+// A [template.Virtual] combines any fields of a record with virtual tokens, which have negative ids. With [Classes] a
+// record is a text, or a template, with a label: the last token predicts the class, or the words of the label follow.
 //
 // A text record is BOS, text, EOS, all of it predicted. One that is longer than SeqLen becomes several examples, as a
 // file does. A record with a prompt is BOS, prompt, separator, completion, EOS; completion and EOS are predicted.

@@ -24,7 +24,7 @@ func (s *Set) Order(epoch int, seed uint64) []int {
 
 // Batches packs examples, in the given order (nil: that of the file), into batches of at most batchTokens tokens. Each
 // example joins the batch before it if there is room, and begins a new one otherwise. An example longer than
-// batchTokens is a batch by itself.
+// batchTokens is a batch of its own.
 func (s *Set) Batches(order []int, batchTokens int) [][]int {
 	if order == nil {
 		order = make([]int, len(s.Examples))

@@ -49,7 +49,8 @@ func (l *loader) record(line []byte) error {
 	case r.has("messages"):
 		err = errors.New(`chat data ("messages") needs the model's chat template, which cannot be applied yet; give "prompt" and "completion" with the template filled in`)
 	default:
-		err = fmt.Errorf(`want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are %s`, r.fields())
+		err = fmt.Errorf(`want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are %s`,
+			r.fields())
 	}
 	if err == nil && len(l.set.Examples) == before {
 		l.set.Counts.Dropped++
@@ -70,7 +71,8 @@ func parseRecord(line []byte) (record, error) {
 	case errors.As(err, &syntax) && line[0] == '[':
 		return nil, errors.New("a JSON array over several lines; want one object a line (jq -c '.[]' makes that)")
 	case errors.As(err, &syntax):
-		return nil, fmt.Errorf(`not JSON: %w at byte %d; want one object a line, such as {"text": "…"}`, syntax, syntax.Offset)
+		return nil, fmt.Errorf(`not JSON: %w at byte %d; want one object a line, such as {"text": "…"}`, syntax,
+			syntax.Offset)
 	case line[0] == '[':
 		return nil, errors.New("a JSON array; want one object a line (jq -c '.[]' makes that)")
 	}
@@ -264,7 +266,8 @@ func (l *loader) checkIDs(ids, labels, mask []int64) (kept []int32, loss []bool,
 			return nil, nil, fmt.Errorf("input_ids[%d] is %d, beyond the vocabulary of %d", i, id, l.vocab)
 		}
 		if labels != nil && labels[i] != ignoredLabel && labels[i] != id {
-			return nil, nil, fmt.Errorf("labels[%d] is %d, want %d (the token itself) or %d (no loss)", i, labels[i], id, ignoredLabel)
+			return nil, nil, fmt.Errorf("labels[%d] is %d, want %d (the token itself) or %d (no loss)", i, labels[i], id,
+				ignoredLabel)
 		}
 		if mask != nil && mask[i] == 0 {
 			continue

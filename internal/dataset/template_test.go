@@ -24,7 +24,8 @@ func TestTemplateData(t *testing.T) {
 	bos, _ := tok.BOS()
 	eos, _ := tok.EOS()
 	answer := append(tok.EncodeContinuation("Nobody", true), eos)
-	want := slices.Concat([]int32{bos, -1, -2}, tok.Encode("Who is there?", true), []int32{-3}, tok.Encode("Answer: ", true), answer)
+	want := slices.Concat([]int32{bos, -1, -2}, tok.Encode("Who is there?", true), []int32{-3},
+		tok.Encode("Answer: ", true), answer)
 	e := set.Examples[0]
 	if !slices.Equal(e.IDs, want) || e.Targets() != len(answer) {
 		t.Errorf("ids %v with %d targets, want %v with %d", e.IDs, e.Targets(), want, len(answer))
@@ -37,7 +38,8 @@ func TestTemplateData(t *testing.T) {
 		t.Errorf("cut to %d tokens: %v, want the virtual ones kept", len(want)-4, ids)
 	}
 	text := write(t, "x.txt", "some text")
-	if _, err := Load(text, tok, Options{SeqLen: 64, Template: words}); err == nil || !strings.Contains(err.Error(), "template") {
+	if _, err := Load(text, tok, Options{SeqLen: 64, Template: words}); err == nil ||
+		!strings.Contains(err.Error(), "template") {
 		t.Errorf("a text with a template gives %v", err)
 	}
 }
@@ -53,14 +55,16 @@ func TestClasses(t *testing.T) {
 	}
 	var b batch.Batch
 	head.Batch(&b, []int{0, 1})
-	if b.TargetCount() != 2 || b.Targets[b.Bounds[1]-1] != 1 || b.Targets[b.Bounds[2]-1] != 0 || head.Classes != 2 || head.Targets() != 2 {
+	if b.TargetCount() != 2 || b.Targets[b.Bounds[1]-1] != 1 || b.Targets[b.Bounds[2]-1] != 0 || head.Classes != 2 ||
+		head.Targets() != 2 {
 		t.Errorf("targets %v of %d classes, want class 1 and class 0 at the ends", b.Targets, head.Classes)
 	}
 	words, err := Load(path, tok, Options{SeqLen: 64, Classes: &Classes{Labels: []string{"down", "up"}, Words: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := show(tok, words.Examples[0]); got != "<good day\nUP" || words.Examples[0].Class != 2 || len(words.Answers) != 2 {
+	if got := show(tok, words.Examples[0]); got != "<good day\nUP" || words.Examples[0].Class != 2 ||
+		len(words.Answers) != 2 {
 		t.Errorf("as words: %q of class %d", got, words.Examples[0].Class)
 	}
 	for _, c := range []struct {
@@ -72,7 +76,8 @@ func TestClasses(t *testing.T) {
 		{Classes{Labels: []string{"up", "left"}}, `is "down"`},
 		{Classes{Labels: []string{"up", "left"}, Field: "kind"}, `no field "kind"`},
 	} {
-		if _, err := Load(path, tok, Options{SeqLen: 64, Classes: &c.classes}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Load(path, tok, Options{SeqLen: 64, Classes: &c.classes}); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, want an error with %q", c.classes, err, c.want)
 		}
 	}

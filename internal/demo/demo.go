@@ -51,7 +51,8 @@ func MoodEval() []byte { return jsonl(tale.MoodTask(evalSeed, moodEval, true)) }
 
 // TrainData is the training data of both tasks, shuffled.
 func TrainData() []byte {
-	return jsonl(tale.Mixed(trainSeed, tale.OwlTask(trainSeed, owlTrain, false), tale.MoodTask(trainSeed, moodTrain, false)))
+	return jsonl(tale.Mixed(trainSeed, tale.OwlTask(trainSeed, owlTrain, false),
+		tale.MoodTask(trainSeed, moodTrain, false)))
 }
 
 // EvalData is the held-out data of both tasks, shuffled.

@@ -120,7 +120,8 @@ func TestBaseHasLearned(t *testing.T) {
 	}
 	told, _ := f.Meta.Float(pretrain.KeyPerplexity)
 	if marks.Perplexity > perplexityBound || math.Abs(marks.Perplexity-told) > 0.1*told {
-		t.Errorf("held-out perplexity %.3f, expected below %g and near the file's %.3f", marks.Perplexity, perplexityBound, told)
+		t.Errorf("held-out perplexity %.3f, expected below %g and near the file's %.3f", marks.Perplexity, perplexityBound,
+			told)
 	}
 	if marks.Tales < talesBound || marks.Facts < factsBound {
 		t.Errorf("answers right: %.2f about tales, %.2f about the world, expected at least %g and %g",
@@ -202,7 +203,8 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(out.String())
-	for _, name := range []string{"base.gguf", "train.jsonl", AdapterFile, MergedFile, LoRAFile, filepath.Join(PEFTDir, "adapter_config.json")} {
+	for _, name := range []string{"base.gguf", "train.jsonl", AdapterFile, MergedFile, LoRAFile,
+		filepath.Join(PEFTDir, "adapter_config.json")} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
@@ -226,7 +228,7 @@ func TestRunStops(t *testing.T) {
 	}
 }
 
-// What the built-in model is known to reach, with a margin.
+// The known results of the built-in model, with a margin.
 const (
 	perplexityBound = 1.75
 	talesBound      = 0.8

@@ -14,8 +14,8 @@ func (d *demonstration) opening() {
 	embed := handle.Base(d.base).Model.Embed.Type
 	d.printf("Base: the built-in model, %.1f million weights in %v, %d layers. It tells tales of a little valley.\n",
 		float64(d.base.Parameters())/1e6, embed, d.base.Layers())
-	d.printf("Data: %d examples (%d tokens) to train on, %d held out to evaluate on. Two tasks that the base has never seen:\n",
-		d.train.Len(), d.train.Tokens(), d.eval.Len())
+	d.printf("Data: %d examples (%d tokens) to train on, %d held "+
+		"out to evaluate on. Two tasks that the base has never seen:\n", d.train.Len(), d.train.Tokens(), d.eval.Len())
 	d.printf("  to retell a tale as the owl would, and to name the mood of the hero at the end of a tale.\n\n")
 	d.printf("%-8s %8s %12s %12s %14s\n", "", "loss", "perplexity", "owl's tales", "moods named")
 }

@@ -77,7 +77,8 @@ type Sample struct {
 
 // samples continues the same held-out prompts with the base and with the adapter.
 func (d *demonstration) samples(trained []peft.Scaled) error {
-	for _, e := range []tale.Example{tale.OwlTask(evalSeed, owlEval, true)[owlAsked], tale.MoodTask(evalSeed, moodEval, true)[1]} {
+	for _, e := range []tale.Example{tale.OwlTask(evalSeed, owlEval, true)[owlAsked],
+		tale.MoodTask(evalSeed, moodEval, true)[1]} {
 		s := Sample{Prompt: e.Prompt, Expected: e.Completion}
 		for _, run := range []struct {
 			adapters []peft.Scaled

@@ -12,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// Tokens is how many tokens go through the model at once in evaluation, where nothing else says.
+// Tokens is how many tokens go through the model at once in evaluation by default.
 const Tokens = 2048
 
 // Result is the loss on a data set.
@@ -26,7 +26,8 @@ type Result struct {
 }
 
 // LossOf takes the examples in order.
-func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int, tape *autograd.Tape) (*Result, error) {
+func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
+	tape *autograd.Tape) (*Result, error) {
 	if set.Classes > 0 && hooks == nil && set.Answers == nil {
 		return baseClasses(set), nil
 	}
@@ -60,7 +61,8 @@ func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach
 }
 
 // Forward is the loss of every target of a batch, with the adapters' hooks or others around them.
-func Forward(b *attach.Base, adapters attach.Stack, hooks model.Hooks, packed *batch.Batch, tape *autograd.Tape) []float32 {
+func Forward(b *attach.Base, adapters attach.Stack, hooks model.Hooks, packed *batch.Batch,
+	tape *autograd.Tape) []float32 {
 	adapters.Expand(packed)
 	if packed.TargetCount() == 0 {
 		return nil

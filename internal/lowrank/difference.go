@@ -58,7 +58,7 @@ func Ratio(squares, norm float64) float64 {
 // Cutting is what a change lost: sums of squared singular values.
 type Cutting struct{ Lost, All float64 }
 
-// Energy is the share that is kept; of nothing, all is.
+// Energy is the share that is kept; 1 where there was nothing.
 func (c Cutting) Energy() float64 {
 	if c.All == 0 {
 		return 1

@@ -6,7 +6,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// What changes of weights are computed with here gives the same bytes on every processor and with any number of
+// The functions here give the same bytes on every processor and with any number of
 // threads: sums are made in a fixed order, with one rounding for each product and sum together. Blocks that are rounded
 // from such changes are then the same everywhere, although training itself gives other numbers on another kind of
 // processor.
@@ -41,7 +41,7 @@ func FusedAxpy(a float32, x, y []float32) {
 }
 
 // Fused is a·x + y rounded once. In float64 the product is exact; the sum is rounded to odd, so that rounding it again
-// to float32 does no harm (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
+// to float32 is exact (Boldo and Melquiond 2008, "Emulation of a FMA and Correctly Rounded Sums").
 func Fused(a, x, y float32) float32 {
 	product, addend := float64(a)*float64(x), float64(y)
 	sum := product + addend

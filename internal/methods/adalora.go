@@ -47,7 +47,8 @@ func adaloraDefaults(opt *method.AdaLoRA) {
 // checkAdaLoRA reports options that make no sense together.
 func checkAdaLoRA(opt *method.AdaLoRA) error {
 	if !(opt.Warmup >= 0 && opt.Final >= 0 && opt.Warmup+opt.Final < 1) {
-		return fmt.Errorf("warm-up %v and final phase %v, expected shares of the steps that leave some between them", opt.Warmup, opt.Final)
+		return fmt.Errorf("warm-up %v and final phase %v, expected shares of the steps that leave some between them",
+			opt.Warmup, opt.Final)
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func NewAdaLoRA(b *attach.Base, opt method.AdaLoRA) (*attach.Adapter, error) {
 	})
 }
 
-// checkAdaLoRAShapes are the tensors over a weight (out, in).
+// adaloraShapes are the tensors over a weight (out, in).
 func adaloraShapes(rank, out, in int) map[string][]int {
 	return map[string][]int{"lora_A": {rank, in}, "lora_B": {out, rank}, "lora_E": {rank, 1}}
 }
@@ -96,7 +97,7 @@ type AdaLoRASettings struct {
 	Beta2      float64           `json:"beta2"`
 	Orthogonal float64           `json:"orth_reg_weight"`
 	Total      *int              `json:"total_step"`
-	Ranks      map[string][]bool `json:"rank_pattern"` // which of the first ranks a module has kept; nil: all
+	Ranks      map[string][]bool `json:"rank_pattern"` // which of its initial ranks a module has kept; nil: all
 	Alpha      float64           `json:"lora_alpha"`
 	Dropout    float64           `json:"lora_dropout"`
 	Bias       string            `json:"bias"`
@@ -106,14 +107,15 @@ type AdaLoRASettings struct {
 
 // newAdaLoRASettings are PEFT's defaults.
 func newAdaLoRASettings() *AdaLoRASettings {
-	return &AdaLoRASettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8, Bias: "none"}
+	return &AdaLoRASettings{Target: 8, Start: 12, Interval: 1, Beta1: 0.85, Beta2: 0.85, Orthogonal: 0.5, Alpha: 8,
+		Bias: "none"}
 }
 
 func (s *AdaLoRASettings) Check() error {
 	switch {
 	case s.Start < 1 || s.Target < 1 || s.Target > s.Start:
-		return fmt.Errorf("target_r %d and init_r %d, expected 1 or more, and the rank at the start no less than that at the end",
-			s.Target, s.Start)
+		return fmt.Errorf("target_r %d and init_r %d, expected 1 or "+
+			"more, and the rank at the start no less than that at the end", s.Target, s.Start)
 	case s.Warmup < 0 || s.Final < 0 || s.Interval < 1:
 		return fmt.Errorf("tinit %d, tfinal %d and deltaT %d, expected 0, 0 and 1 or more", s.Warmup, s.Final, s.Interval)
 	case !(s.Beta1 > 0 && s.Beta1 < 1 && s.Beta2 > 0 && s.Beta2 < 1):
@@ -173,15 +175,17 @@ func adaloraFamily() *attach.Family {
 		Name: "adalora", PeftType: MethodAdaLoRA,
 		Settings: func() attach.Settings { return newAdaLoRASettings() },
 		Allowed: map[string]func(v any) bool{
-			"layers_pattern": attach.IsLayersPattern, "r": attach.AnyValue, "init_lora_weights": attach.AnyValue, "alpha_pattern": attach.IsOff,
-			"use_rslora": attach.AnyValue, "megatron_core": attach.AnyValue, "qalora_group_size": attach.AnyValue, // PEFT's AdaLoRA does not read them
+			"layers_pattern": attach.IsLayersPattern, "r": attach.AnyValue, "init_lora_weights": attach.AnyValue,
+			"alpha_pattern": attach.IsOff,
+			// PEFT's AdaLoRA does not read them
+			"use_rslora": attach.AnyValue, "megatron_core": attach.AnyValue, "qalora_group_size": attach.AnyValue,
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newAdaLoRA(c, params) },
 	}
 }
 
-// AdaLoRA is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks go, in the course of the
-// training, to the weights where they matter most.
+// AdaLoRA is adaptive low-rank adaptation (Zhang et al. 2023): ΔW = scale·B·diag(E)·A, whose ranks are
+// allocated during training to the weights where they matter most.
 type AdaLoRA struct {
 	attach.OnLinears
 	settings *AdaLoRASettings
@@ -217,13 +221,15 @@ func checkAdaLoRAShapes(m *attach.LinearModule, params []attach.Param, rank, out
 
 func (m *AdaLoRA) Describe() string {
 	if m.settings.Ranks == nil {
-		return fmt.Sprintf("AdaLoRA of rank %d, to become %d on average, on %d weights", m.settings.Start, m.settings.Target, len(m.Modules))
+		return fmt.Sprintf("AdaLoRA of rank %d, to become %d on average, on %d weights", m.settings.Start, m.settings.Target,
+			len(m.Modules))
 	}
 	sum := 0
 	for _, mod := range m.Modules {
 		sum += m.settings.RankOf(mod.Name)
 	}
-	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.Modules)), len(m.Modules))
+	return fmt.Sprintf("AdaLoRA of rank %.1f on average on %d weights", float64(sum)/float64(len(m.Modules)),
+		len(m.Modules))
 }
 
 // SuggestLR is a learning rate to start with: over a model of width 64 rates from 2e-2 to 5e-2 were measured to end
@@ -237,7 +243,8 @@ func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	if err != nil {
 		return nil, err
 	}
-	at := &adaloraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, Settings: m.settings}
+	at := &adaloraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}},
+		Settings: m.settings}
 	for i, l := range linears {
 		mod := &m.Modules[i]
 		s := &adaloraSite{
@@ -253,7 +260,7 @@ func (m *AdaLoRA) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	return at, nil
 }
 
-// adaloraAttachment is an AdaLoRA at work.
+// adaloraAttachment is an AdaLoRA bound to a base.
 type adaloraAttachment struct {
 	attach.LinearSites
 	Settings  *AdaLoRASettings

@@ -9,7 +9,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// rankAllocator takes ranks away where they matter least (Zhang et al. 2023, sections 3.2 and 3.3). A rank is a triplet: a
+// rankAllocator removes ranks where they matter least (Zhang et al. 2023, sections 3.2 and 3.3). A rank is a triplet: a
 // singular value with its row of A and its column of B.
 type rankAllocator struct {
 	at          *adaloraAttachment
@@ -45,7 +45,7 @@ func (at *adaloraAttachment) state() []attach.Param {
 	return all
 }
 
-// stepped learns how long the run is before its first step, and allocates ranks after each.
+// stepped gets the length of the run before its first step, and allocates ranks after each.
 func (at *adaloraAttachment) stepped(step, steps int) {
 	r := at.Allocator
 	switch {
@@ -58,7 +58,7 @@ func (at *adaloraAttachment) stepped(step, steps int) {
 	}
 }
 
-// plan sets the phases of a run of so many steps.
+// plan sets the phases of a run of total steps.
 func (s *AdaLoRASettings) plan(steps int) {
 	s.Total = &steps
 	if s.warmup > 0 || s.final > 0 {
@@ -68,7 +68,7 @@ func (s *AdaLoRASettings) plan(steps int) {
 	s.Warmup = min(s.Warmup, steps-s.Final-1)
 }
 
-// after is the work after a step, of which the gradients are still there.
+// after updates the allocation after a step, whose gradients are still there.
 func (r *rankAllocator) after(step int) {
 	s := r.at.Settings
 	last := *s.Total - s.Final // the last step that changes ranks
@@ -84,8 +84,8 @@ func (r *rankAllocator) after(step int) {
 	}
 }
 
-// budget is how many triplets there should be after a step: all in the warm-up, and then fewer with the third power of what
-// is left of the way to the target.
+// budget is how many triplets there should be after a step: all in the warm-up, then a cubic
+// decay to the target.
 func (r *rankAllocator) budget(step, last int) int {
 	s := r.at.Settings
 	start, target := len(r.Kept), s.Target*len(r.at.Order)
@@ -110,8 +110,8 @@ func (r *rankAllocator) observe() {
 	}
 }
 
-// Scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on average,
-// of the values of its row and column.
+// Scores are how much each triplet matters: the product of importance and uncertainty of its singular value and, on
+// average, of the values of its row and column.
 func (r *rankAllocator) Scores() []float64 {
 	var all []float64
 	i := 0
@@ -140,7 +140,7 @@ func (r *rankAllocator) Scores() []float64 {
 	return all
 }
 
-// keep decides which triplets are there: those with a score above that of the last one to go.
+// keep decides which triplets are there: those with a score above that of the last one that is removed.
 func (r *rankAllocator) keep(budget int) {
 	scores := r.Scores()
 	sorted := slices.Sorted(slices.Values(scores))

@@ -65,9 +65,9 @@ type hubBottleneck struct {
 // hubActivations are AdapterHub's names of the activations; a file of its own may say either of silu's.
 var hubActivations = map[string]string{"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
 
-// SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it cannot
-// compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there read the
-// stream as it is.
+// SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it
+// cannot compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there
+// read the stream as it is.
 func SaveAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
 	if err := writeAdapterHub(a, dir, b); err != nil {
 		return fmt.Errorf("save %s for AdapterHub: %w", dir, err)
@@ -92,8 +92,8 @@ func writeAdapterHub(a *attach.Adapter, dir string, b *attach.Base) error {
 func (m *BottleneckMethod) hubConfig(a *attach.Adapter, b *attach.Base) *hubConfig {
 	kind := b.Architecture()
 	c := &hubConfig{
-		HiddenSize: m.Width, ModelType: kind, ModelClass: strings.ToUpper(kind[:1]) + kind[1:] + "AdapterModel", ModelName: a.Config.BaseModel,
-		Name: hubName, Version: "adapters.1.2.0",
+		HiddenSize: m.Width, ModelType: kind, ModelClass: strings.ToUpper(kind[:1]) + kind[1:] + "AdapterModel",
+		ModelName: a.Config.BaseModel, Name: hubName, Version: "adapters.1.2.0",
 	}
 	c.Config = hubBottleneck{
 		Attention: slices.Contains(m.Parts, model.Attention.String()), FFN: slices.Contains(m.Parts, model.FFN.String()),
@@ -168,11 +168,11 @@ func fromHub(config []byte, layers []int) (*attach.Config, error) {
 func (h *hubBottleneck) refuse() error {
 	switch {
 	case h.Architecture != nil:
-		return errkind.Errorf(errors.ErrUnsupported, "config: architecture %q is not supported, only bottleneck "+
-			"adapters are", *h.Architecture)
+		return errkind.Errorf(errors.ErrUnsupported, "config: "+
+			"architecture %q is not supported, only bottleneck adapters are", *h.Architecture)
 	case hubActivations[h.Activation] == "":
-		return errkind.Errorf(errors.ErrUnsupported, "config: non_linearity %q is not supported, expected relu, "+
-			"gelu or swish", h.Activation)
+		return errkind.Errorf(errors.ErrUnsupported, "config: "+
+			"non_linearity %q is not supported, expected relu, gelu or swish", h.Activation)
 	case !(h.Reduction > 0):
 		return fmt.Errorf("config: reduction_factor %v, expected more than 0", h.Reduction)
 	case !h.NormAfter, h.ResidualBefore != true:
@@ -182,7 +182,8 @@ func (h *hubBottleneck) refuse() error {
 		name string
 		on   bool
 	}{
-		{"ln_before", h.OwnNormBefore}, {"ln_after", h.OwnNormAfter}, {"use_gating", h.Gating}, {"inv_adapter", h.Invertible != nil},
+		{"ln_before", h.OwnNormBefore}, {"ln_after", h.OwnNormAfter},
+		{"use_gating", h.Gating}, {"inv_adapter", h.Invertible != nil},
 		{"cross_adapter", h.CrossAttention}, {"phm_layer", h.Hypercomplex}, {"stochastic_depth", h.StochasticDepth != 0},
 		{"dropout", h.Dropout != 0},
 	} {
@@ -193,8 +194,8 @@ func (h *hubBottleneck) refuse() error {
 	return nil
 }
 
-// readHub makes an adapter of an AdapterHub directory's file and configuration. What the adapter is called there is
-// forgotten.
+// readHub makes an adapter of an AdapterHub directory's file and configuration. The adapter's name there is
+// not kept.
 func readHub(f *safetensors.File, config []byte) (*attach.Adapter, error) {
 	shapes, stored := map[string][]int{}, map[string]string{}
 	var layers []int

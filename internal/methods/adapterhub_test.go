@@ -60,7 +60,8 @@ func TestAdapterHubRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := methods.SaveAdapterHub(a, filepath.Join(t.TempDir(), "hub"), b); err == nil || !strings.Contains(err.Error(), want) {
+		if err := methods.SaveAdapterHub(a, filepath.Join(t.TempDir(), "hub"), b); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this program's.
+// MethodBitFit is the peft_type of trained biases. PEFT has no method of its own for them: the files are this
+// program's.
 const MethodBitFit = "BITFIT"
 
 // bitFitSettings are the fields of the configuration.
@@ -18,8 +19,8 @@ type bitFitSettings struct{ attach.Targeting }
 
 func (s *bitFitSettings) Check() error { return s.CheckModules() }
 
-// NewBitFit makes an adapter of biases, which start as the base's, or at zero where it has none. A target that cannot have
-// a bias in the base's architecture is an error: the adapter could never be merged.
+// NewBitFit makes an adapter of biases, which start as the base's, or at zero where it has none. A target that cannot
+// have a bias in the base's architecture is an error: the adapter could never be merged.
 func NewBitFit(b *attach.Base, opt method.BitFit) (*attach.Adapter, error) {
 	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
@@ -98,7 +99,7 @@ func (m *bitFit) Bind(b *attach.Base, values, grads []attach.Param, strength flo
 	return at, nil
 }
 
-// biasAttachment is trained biases at work.
+// biasAttachment is trained biases bound to a base.
 type biasAttachment struct {
 	attach.Plain
 	strength float32
@@ -106,7 +107,7 @@ type biasAttachment struct {
 	biases   map[*model.Linear]*autograd.Tensor // (1, out)
 }
 
-// Linear adds the trained bias less the base's, which is still to come.
+// Linear adds the trained bias less the base's, which is added later.
 func (at *biasAttachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
 	if bias := at.biases[l]; bias != nil {
 		return t.AddRow(y, bias, at.strength, l.Bias)

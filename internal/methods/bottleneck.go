@@ -59,10 +59,11 @@ func (s *BottleneckSettings) Check() error {
 	return nil
 }
 
-// bottleneckSettings are those of the options, layers aside.
+// bottleneckSettings are those of the options, without the layers.
 func bottleneckSettings(opt *method.Bottleneck) *BottleneckSettings {
 	s := &BottleneckSettings{
-		Placement: opt.Placement, Bottleneck: opt.Bottleneck, Activation: opt.Activation, Scale: opt.Scale, Parts: opt.Parts, Input: opt.Input,
+		Placement: opt.Placement, Bottleneck: opt.Bottleneck, Activation: opt.Activation,
+		Scale: opt.Scale, Parts: opt.Parts, Input: opt.Input,
 	}
 	if s.Placement == "" {
 		s.Placement = method.Parallel
@@ -137,7 +138,8 @@ func (s *BottleneckSettings) normed() bool {
 	return s.Placement == method.SerialPfeiffer && s.Input == method.InputNorm
 }
 
-// startBottleneck fills a tensor: the projections down uniform in ±1/√in as those of a LoRA, the norm one, all else zero.
+// startBottleneck fills a tensor: the projections down uniform in ±1/√in as those of a LoRA, the norm one, all else
+// zero.
 func startBottleneck(p *attach.Param, seed uint64) {
 	switch {
 	case strings.HasSuffix(p.Name, adapterNorm+".weight"):
@@ -159,7 +161,7 @@ const (
 	adapterNorm = "adapter_norm_before"
 )
 
-// BottleneckPlace is where one adapter stands.
+// BottleneckPlace is where one adapter is.
 type BottleneckPlace struct {
 	Layer int
 	Part  model.Part
@@ -220,7 +222,8 @@ type bottleneckParams struct{ Norm, Gate, Down, DownBias, Up, UpBias int }
 
 // newBottleneck finds the tensors of each adapter and checks that nothing is missing, too much or of another shape.
 func newBottleneck(c *attach.Config, params []attach.Param) (*BottleneckMethod, error) {
-	m := &BottleneckMethod{BottleneckSettings: c.Settings.(*BottleneckSettings), Params: map[BottleneckPlace]bottleneckParams{}}
+	m := &BottleneckMethod{BottleneckSettings: c.Settings.(*BottleneckSettings),
+		Params: map[BottleneckPlace]bottleneckParams{}}
 	index := map[string]int{}
 	for i, p := range params {
 		at, end, ok := parseBottleneckName(p.Name)
@@ -257,7 +260,8 @@ func newBottleneck(c *attach.Config, params []attach.Param) (*BottleneckMethod, 
 		}
 	}
 	for name := range index {
-		return nil, fmt.Errorf("adapter: tensor %q has no place in an adapter with non_linearity %q and input %q", name, m.Activation, m.Input)
+		return nil, fmt.Errorf("adapter: tensor %q has no place in an adapter with non_linearity %q and input %q", name,
+			m.Activation, m.Input)
 	}
 	return m, nil
 }
@@ -283,18 +287,20 @@ func (m *BottleneckMethod) Describe() string {
 	return fmt.Sprintf("%s adapters of width %d at %d places", m.Placement, m.Bottleneck, len(m.places))
 }
 
-// SuggestLR is a learning rate to start with: over a model of width 64 rates of 1.5e-2 and 3e-2 were measured to end within
-// 0.04 of each other and 0.6 below 6e-2, over one of width 256 a rate of 1e-2 ended 0.7 below 5e-3.
+// SuggestLR is a learning rate to start with: over a model of width 64 rates of 1.5e-2 and 3e-2 were measured to end
+// within 0.04 of each other and 0.6 below 6e-2, over one of width 256 a rate of 1e-2 ended 0.7 below 5e-3.
 func (m *BottleneckMethod) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, 4) }
 
 func (m *BottleneckMethod) Permuted(*attach.Base) ([]attach.Permutation, error) { return nil, nil }
 
-func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[BottleneckPlace]*bottleneckSite{}, eps: b.Model.Spec.NormEps}
+func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param,
+	strength float64) (attach.Attachment, error) {
+	at := &bottleneckAttachment{settings: m.BottleneckSettings, sites: map[BottleneckPlace]*bottleneckSite{},
+		eps: b.Model.Spec.NormEps}
 	at.scale = float32(m.Scale * strength)
 	if m.Width != b.Model.Spec.Width {
-		return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: made for a width of %d, but %s has %d: an adapter "+
-			"of another base?", m.Width, b.Path, b.Model.Spec.Width)
+		return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: made "+
+			"for a width of %d, but %s has %d: an adapter of another base?", m.Width, b.Path, b.Model.Spec.Width)
 	}
 	for _, place := range m.places {
 		if place.Layer >= len(b.Model.Layers) {
@@ -312,7 +318,7 @@ func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param, st
 	return at, nil
 }
 
-// bottleneckAttachment is bottleneck adapters at work.
+// bottleneckAttachment is bottleneck adapters bound to a base.
 type bottleneckAttachment struct {
 	attach.Plain
 	settings *BottleneckSettings
@@ -324,8 +330,9 @@ type bottleneckAttachment struct {
 // bottleneckSite is the tensors of one adapter.
 type bottleneckSite struct{ norm, gate, down, downBias, up, upBias *autograd.Tensor }
 
-// Part adds what a serial-houlsby or parallel adapter makes to what a part makes.
-func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x, y *autograd.Tensor) *autograd.Tensor {
+// Part adds the output of a serial-houlsby or parallel adapter to that of a part.
+func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.Part, stream, x,
+	y *autograd.Tensor) *autograd.Tensor {
 	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 {
 		return y
@@ -341,8 +348,9 @@ func (at *bottleneckAttachment) Part(t *autograd.Tape, l *model.Layer, p model.P
 	return at.add(t, site, x, y)
 }
 
-// Stream adds what a serial-pfeiffer adapter makes of the stream to it.
-func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
+// Stream adds the output of a serial-pfeiffer adapter to the stream.
+func (at *bottleneckAttachment) Stream(t *autograd.Tape, l *model.Layer, p model.Part,
+	x *autograd.Tensor) *autograd.Tensor {
 	site := at.sites[BottleneckPlace{l.Index, p}]
 	if site == nil || at.scale == 0 || at.settings.Placement != method.SerialPfeiffer {
 		return x

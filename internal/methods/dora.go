@@ -39,7 +39,7 @@ func rowNorms(l *model.Linear) []float32 {
 	return norms
 }
 
-// update makes the norms of the present values, without the sum of weight and product at any time:
+// update computes the norms of the present values, without forming the sum of weight and product:
 // ‖W + s·B·A‖² = ‖W‖² + 2s·⟨B, W·Aᵀ⟩ + s²·⟨B, B·(A·Aᵀ)⟩, row by row.
 func (d *doraSite) update(s *loraSite) {
 	r, out, in := s.a.Rows, s.b.Rows, s.a.Cols
@@ -74,7 +74,7 @@ func (d *doraSite) apply(t *autograd.Tape, s *loraSite, x, y *autograd.Tensor, d
 	return t.Add(y, t.Scaled(t.Add(changed, t.Scaled(plain, -1)), s.strength))
 }
 
-// AddRows adds strength·(W' - W). The norm is that of the row itself.
+// addRows adds strength·(W' - W). The norm is that of the row itself.
 func (d *doraSite) addRows(s *loraSite, dst []float32, r0, r1 int) {
 	cols := s.a.Cols
 	row, change, sum := make([]float32, cols), make([]float32, cols), make([]float32, cols)

@@ -102,8 +102,8 @@ func newIA3(c *attach.Config, params []attach.Param) (*ia3, error) {
 			want, which = []int{1, len(p.Data)}, "input"
 		}
 		if !slices.Equal(p.Shape, want) {
-			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because by feedforward_modules it scales the %s",
-				p.Name, p.Shape, want, which)
+			return nil, fmt.Errorf("adapter: tensor %q has shape %v, expected %v, because "+
+				"by feedforward_modules it scales the %s", p.Name, p.Shape, want, which)
 		}
 	}
 	return m, nil
@@ -156,7 +156,7 @@ func (m *ia3) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	return at, nil
 }
 
-// ia3Attachment is an (IA)³ adapter at work.
+// ia3Attachment is an (IA)³ adapter bound to a base.
 type ia3Attachment struct {
 	attach.Plain
 	base     *attach.Base
@@ -166,14 +166,15 @@ type ia3Attachment struct {
 }
 
 // Input scales the input.
-func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *ia3Attachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if vector := at.inputs[l]; vector != nil {
 		return t.ScaleColumns(x, vector, at.strength, nil)
 	}
 	return x
 }
 
-// Linear scales the output, the bias that is still to come with it.
+// Linear scales the output, including the bias, which is added later.
 func (at *ia3Attachment) Linear(t *autograd.Tape, l *model.Linear, _, y *autograd.Tensor) *autograd.Tensor {
 	if vector := at.outputs[l]; vector != nil {
 		return t.ScaleColumns(y, vector, at.strength, l.Bias)

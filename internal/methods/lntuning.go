@@ -141,7 +141,7 @@ func (m *lnTuning) Bind(b *attach.Base, values, grads []attach.Param, strength f
 	return at, nil
 }
 
-// lnAttachment is trained norms at work.
+// lnAttachment is trained norms bound to a base.
 type lnAttachment struct {
 	attach.Plain
 	strength float32
@@ -149,7 +149,8 @@ type lnAttachment struct {
 	weights  map[*model.Norm]*autograd.Tensor // (1, D)
 }
 
-// Norm is the trained weight, or, where another adapter changes the norm too or the strength is not 1, what it adds to w.
+// Norm is the trained weight, or, where another adapter changes the norm too or the strength is not 1, what it adds to
+// w.
 func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 	trained := at.weights[n]
 	switch {
@@ -163,7 +164,7 @@ func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor
 	return autograd.NewConst(1, len(sum), sum)
 }
 
-// change is strength times what training has made of a weight's difference.
+// change is strength times the trained difference of a weight.
 func (at *lnAttachment) change(n *model.Norm) []float32 {
 	change := slices.Clone(at.weights[n].Data)
 	kernels.Axpy(-1, n.W.Data, change)

@@ -105,7 +105,8 @@ func lokrFamily() *attach.Family {
 		Name: "lokr", PeftType: MethodLoKr,
 		Settings: func() attach.Settings { return &lokrSettings{lycorisSettings: newLycoris(), Factor: -1} },
 		Allowed: map[string]func(v any) bool{
-			"layers_pattern": attach.IsLayersPattern, "use_effective_conv2d": attach.AnyValue, "rank_dropout_scale": attach.AnyValue,
+			"layers_pattern":       attach.IsLayersPattern,
+			"use_effective_conv2d": attach.AnyValue, "rank_dropout_scale": attach.AnyValue,
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newLoKr(c, params) },
 	}

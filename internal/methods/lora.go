@@ -16,12 +16,12 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// loraConfig is the configuration of the options, modules aside.
+// loraConfig is the configuration of the options, without the modules.
 func loraConfig(opt *method.LoRA) (attach.Config, error) {
 	c := attach.Config{
-		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha, RSLoRA: opt.RSLoRA, DoRA: opt.DoRA,
-		Dropout: opt.Dropout, RankPattern: attach.NonEmpty(opt.RankPattern), AlphaPattern: attach.NonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias,
-	}
+		Method: attach.MethodLoRA, BaseModel: opt.BaseModel, Rank: opt.Rank, Alpha: opt.Alpha,
+		RSLoRA: opt.RSLoRA, DoRA: opt.DoRA, Dropout: opt.Dropout, RankPattern: attach.NonEmpty(opt.RankPattern),
+		AlphaPattern: attach.NonEmpty(opt.AlphaPattern), Init: opt.Init, Bias: opt.Bias}
 	if c.Rank == 0 {
 		c.Rank = 8
 	}
@@ -35,13 +35,13 @@ func loraConfig(opt *method.LoRA) (attach.Config, error) {
 		return c, fmt.Errorf("init %q is not known, expected %s", c.Init, strings.Join(method.Inits, ", "))
 	}
 	if c.DoRA && StartsApart(c.Init) {
-		return c, fmt.Errorf("init %s does not go together with DoRA, whose magnitudes are those of the whole weight", c.Init)
+		return c, fmt.Errorf("init %s cannot be combined with DoRA, whose magnitudes are those of the whole weight", c.Init)
 	}
 	return c, c.Check()
 }
 
-// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ makes up for the base's rounding. The start of each
-// matrix depends on the seed and its name alone, not on which other modules are chosen.
+// NewLoRA makes a LoRA that changes nothing yet, except where InitLoftQ compensates the base's rounding. The start of
+// each matrix depends on the seed and its name alone, not on which other modules are chosen.
 func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	c, err := loraConfig(&opt)
 	if err != nil {
@@ -123,8 +123,8 @@ func loraFamily() *attach.Family {
 	}
 }
 
-// LoRA is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the output
-// head.
+// LoRA is low-rank adaptation (Hu et al. 2021): W += scale·B·A on chosen linear maps, the embedding table and the
+// output head.
 type LoRA struct {
 	Config  *attach.Config
 	Modules []LoRAModule
@@ -150,7 +150,8 @@ func newLoRA(c *attach.Config, params []attach.Param) (*LoRA, error) {
 	parts := map[string]map[string]int{}
 	var names []string
 	for i := range params {
-		module, part, ok := attach.ParsePart(params[i].Name, []string{partA, PartB, embeddingA, embeddingB, magnitudePart, startA, startB})
+		module, part, ok := attach.ParsePart(params[i].Name,
+			[]string{partA, PartB, embeddingA, embeddingB, magnitudePart, startA, startB})
 		if !ok {
 			if err := m.Extras.add(params, i); err != nil {
 				return nil, err
@@ -184,7 +185,8 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		return -1
 	}
 	p := LoRAModule{
-		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart), a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
+		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart),
+		a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
 	}
 	if module == model.EmbedModule {
 		p.A, p.B = find(embeddingA), find(embeddingB)
@@ -196,8 +198,8 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 	case p.B < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
 	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
-		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its start was taken away; "+
-			"save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
+		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its "+
+			"start was taken away; save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
 	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
 		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
 	}
@@ -222,7 +224,8 @@ func (p *LoRAModule) checkRest(params []attach.Param) error {
 		shape []int
 	}{{p.magnitude, []int{p.Out}}, {p.a0, []int{p.Rank, p.In}}, {p.b0, []int{p.Out, p.Rank}}} {
 		if part.i >= 0 && !slices.Equal(params[part.i].Shape, part.shape) {
-			return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", params[part.i].Name, params[part.i].Shape, part.shape)
+			return fmt.Errorf("adapter: tensor %q has shape %v, expected %v", params[part.i].Name, params[part.i].Shape,
+				part.shape)
 		}
 	}
 	for _, i := range []int{p.a0, p.b0} {
@@ -311,7 +314,7 @@ func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	return at, err
 }
 
-// loraAttachment is a LoRA at work.
+// loraAttachment is a LoRA bound to a base.
 type loraAttachment struct {
 	attach.Plain
 	sites       map[*model.Linear]*loraSite
@@ -335,7 +338,8 @@ type loraSite struct {
 
 func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, strength float64) *loraSite {
 	s := &loraSite{
-		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale), strength: float32(strength),
+		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale),
+		strength:  float32(strength),
 		embedding: p.Name == model.EmbedModule,
 	}
 	if p.a0 >= 0 {
@@ -360,12 +364,13 @@ func (at *loraAttachment) add(l *model.Linear, s *loraSite) {
 // Effect is the changes of the pairs and of what is trained beside them.
 func (at *loraAttachment) Effect() attach.Effect {
 	return attach.Effect{
-		Changes: at.changes, Vectors: at.extras.vectors, Unmergeable: at.unmergeable(), Train: func(on bool) { at.training = on },
+		Changes: at.changes, Vectors: at.extras.vectors, Unmergeable: at.unmergeable(),
+		Train:   func(on bool) { at.training = on },
 		Dropout: at.dropout > 0, Stepped: at.stepped, ReadsProduct: at.readsProduct,
 	}
 }
 
-// stepped makes what follows from the values: DoRA's norms.
+// stepped updates what depends on the values: DoRA's norms.
 func (at *loraAttachment) stepped(int, int) {
 	for _, s := range at.sites {
 		if s.dora != nil {
@@ -374,7 +379,7 @@ func (at *loraAttachment) stepped(int, int) {
 	}
 }
 
-// Beside is the pair of a linear map that nothing else is done with.
+// Beside is the pair of a linear map where nothing else changes it.
 func (at *loraAttachment) Beside(l *model.Linear) autograd.LowRank {
 	site, ok := at.sites[l]
 	if !ok || site.strength == 0 || site.dora != nil || at.training && at.dropout > 0 {
@@ -464,7 +469,7 @@ func (s *loraSite) change() attach.Change {
 	return c
 }
 
-// addRows is dst += strength·scale·B[r0:r1]·A, or what takes its place.
+// addRows is dst += strength·scale·B[r0:r1]·A, or the variant's change.
 func (s *loraSite) addRows(dst []float32, r0, r1 int) {
 	switch scale := s.scale * s.strength; {
 	case s.dora != nil:
@@ -479,14 +484,14 @@ func (s *loraSite) addRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// factors are those of a pair that is nothing but a product.
+// factors are those of a plain pair.
 func (s *loraSite) factors() (a, b []float32, rank int) {
 	b = slices.Clone(s.b.Data)
 	kernels.Scale(s.scale*s.strength, b)
 	return s.a.Data, b, s.a.Rows
 }
 
-// addApart adds the pair less what it started from, each summed by itself: where they are the same nothing is added.
+// addApart adds the pair less what it started from, each summed separately: where they are equal nothing is added.
 func (s *loraSite) addApart(dst []float32, r0, r1 int) {
 	cols, scale := s.a.Cols, s.scale*s.strength
 	now, start := make([]float32, cols), make([]float32, cols)

@@ -37,7 +37,7 @@ type namedParam struct {
 
 func newLoRAExtras() loraExtras { return loraExtras{embed: -1, head: -1, tokens: -1} }
 
-// addExtras adds the shapes and starts of what is trained beside the pairs, and says so in the configuration.
+// addExtras adds the shapes and starts of what is trained beside the pairs, and records it in the configuration.
 func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []string, shapes map[string][]int,
 	starts map[string][]float32) error {
 	add := func(module, part string, start []float32, shape ...int) {
@@ -85,15 +85,18 @@ func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 			continue
 		}
 		if b.Model.Spec.Tied {
-			return nil, fmt.Errorf("%s: the output head of %s is its embedding table, which would come apart; train rows of single tokens", name, b.Path)
+			return nil, fmt.Errorf("%s: the output head of %s is its embedding "+
+				"table, which would come apart; train rows of single tokens", name, b.Path)
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, attach.LastPart(model.EmbedModule), model.HeadModule, attach.TiedNote(b))
+	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, attach.LastPart(model.EmbedModule),
+		model.HeadModule, attach.TiedNote(b))
 }
 
 // addBiases adds the biases that the option asks for.
-func addBiases(b *attach.Base, c *attach.Config, chosen []string, add func(module, part string, start []float32, shape ...int)) error {
+func addBiases(b *attach.Base, c *attach.Config, chosen []string,
+	add func(module, part string, start []float32, shape ...int)) error {
 	switch c.Bias {
 	case "", method.BiasNone:
 		return nil
@@ -141,8 +144,8 @@ func (e *loraExtras) add(params []attach.Param, i int) error {
 		e.norms = append(e.norms, namedParam{module, i})
 		return nil
 	}
-	return fmt.Errorf("adapter: tensor %q is not one of a LoRA (….lora_A.weight, ….lora_B.weight), nor a norm, bias, embedding or output head",
-		params[i].Name)
+	return fmt.Errorf("adapter: tensor %q is not one of a LoRA (….lora_A.weight, ….lora_B.weight), nor a norm, bias, "+
+		"embedding or output head", params[i].Name)
 }
 
 // check compares the tensors with the configuration.
@@ -203,7 +206,8 @@ func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
 }
 
 // bind attaches the tensors to a base.
-func (e *loraExtras) bind(b *attach.Base, values, grads []attach.Param, strength float32) (*loraExtrasAttachment, error) {
+func (e *loraExtras) bind(b *attach.Base, values, grads []attach.Param,
+	strength float32) (*loraExtrasAttachment, error) {
 	at := &loraExtrasAttachment{base: b, strength: strength, ids: e.ids}
 	var err error
 	spec := &b.Model.Spec
@@ -251,7 +255,7 @@ func blended(x *autograd.Tensor, base quant.Matrix, strength float32) *autograd.
 	return autograd.NewConst(x.Rows, x.Cols, sum)
 }
 
-// loraExtrasAttachment is what is trained beside the pairs, at work.
+// loraExtrasAttachment is what is trained beside the pairs, bound to a base.
 type loraExtrasAttachment struct {
 	attach.Plain
 	base                *attach.Base
@@ -281,8 +285,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 	for _, p := range e.norms {
 		i := slices.IndexFunc(at.base.Model.Norms(), func(n *model.Norm) bool { return n.Module == p.module })
 		if i < 0 || at.base.Model.Norms()[i].W.Cols != len(values[p.at].Data) {
-			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no norm %q of %d values: an adapter of "+
-				"another base?", at.base.Path, p.module, len(values[p.at].Data))
+			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s "+
+				"has no norm %q of %d values: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		n := at.base.Model.Norms()[i]
 		at.norms.norms, at.norms.weights[n] = append(at.norms.norms, n), attach.RowLeaf(values, grads, p.at)
@@ -290,8 +294,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 	for _, p := range e.biases {
 		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return l.Module == p.module })
 		if i < 0 || at.base.Model.Linears()[i].W.Rows != len(values[p.at].Data) {
-			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q of %d rows: an adapter of "+
-				"another base?", at.base.Path, p.module, len(values[p.at].Data))
+			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has "+
+				"no linear map %q of %d rows: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
 		}
 		l := at.base.Model.Linears()[i]
 		at.biases.linears, at.biases.biases[l] = append(at.biases.linears, l), attach.RowLeaf(values, grads, p.at)
@@ -328,7 +332,8 @@ func (at *loraExtrasAttachment) Embedding(t *autograd.Tape, ids []int32, x *auto
 	return x
 }
 
-// Head is the trained output head, or what the rows of single tokens change where they are those of the output head too.
+// Head is the trained output head, or what the rows of single tokens change where they are those of the output head
+// too.
 func (at *loraExtrasAttachment) Head(t *autograd.Tape, x *autograd.Tensor, head model.Head) model.Head {
 	if at.head != nil {
 		w := model.FloatMatrix(at.head.Rows, at.head.Cols, at.head.Data)
@@ -400,7 +405,7 @@ func (d *tokensChange) addRows(dst []float32, r0, r1 int) {
 	}
 }
 
-// unmergeable says why an adapter cannot become part of the weights although it has changes of them.
+// unmergeable says why an adapter cannot become part of the weights although it changes them.
 func (at *loraAttachment) unmergeable() error {
 	if at.extras.base.Model.Spec.Tied && (at.embed != nil || at.extras.embed != nil) {
 		return errors.New("the adapter changes the embedding table alone, but in this base it is the output head too")

@@ -19,9 +19,9 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The base cannot be made
-// less by the pair, as PEFT does: it is frozen. So the pair is kept that training started from, and taken away in every
-// product; the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
+// StartsApart reports an init whose pair is not zero but that must change nothing at the start. The pair cannot be
+// subtracted from the base, as PEFT does: it is frozen. So the initial pair is kept and subtracted in every product;
+// the finished adapter is a plain LoRA of twice the rank, B·A - B₀·A₀ = [B, -B₀]·[A; A₀].
 func StartsApart(init string) bool { return init == method.InitPiSSA || init == method.InitOLoRA }
 
 // startLoRA fills the A matrix of a pair that starts at zero.
@@ -40,8 +40,8 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	}
 }
 
-// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging Face
-// checkpoint.
+// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging
+// Face checkpoint.
 func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
 	starts := map[string][]float32{}
 	if c.Init == method.InitLoftQ {
@@ -102,13 +102,13 @@ func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 	return a, b
 }
 
-// loftQ starts pairs at what the base's rounding took from the original weights.
+// loftQ starts pairs at the original weights less the base's: the rounding errors.
 func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, starts map[string][]float32) error {
 	switch {
 	case opt.Original == "":
 		return errors.New("init loftq needs the model that the base was quantized from")
 	case c.DoRA:
-		return errors.New("init loftq does not go together with DoRA")
+		return errors.New("init loftq cannot be combined with DoRA")
 	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
@@ -125,7 +125,8 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads}, model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
+		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads},
+			model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
 		switch {
 		case !floats.Finite(squares):
 			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, original.Path)
@@ -136,7 +137,8 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if r > min(l.W.Rows, l.W.Cols) {
 			return errors.New("init loftq: the rank is larger than " + l.Module)
 		}
-		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols, lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
+		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols,
+			lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})
 		root := float32(math.Sqrt(math.Abs(p.Scale / c.ScaleOf(p.Module))))
 		kernels.Scale(root, p.A)
 		kernels.Scale(root, p.B)

@@ -22,11 +22,13 @@ type lycorisSettings struct {
 
 // newLycoris are PEFT's defaults.
 func newLycoris() lycorisSettings {
-	return lycorisSettings{Rank: 8, Alpha: 8, RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}, Init: true}
+	return lycorisSettings{Rank: 8, Alpha: 8, RankPattern: map[string]int{}, AlphaPattern: map[string]float64{},
+		Init: true}
 }
 
 // lycorisAllowed are the fields that say nothing about a linear map.
-var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern, "use_effective_conv2d": attach.AnyValue}
+var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLayersPattern,
+	"use_effective_conv2d": attach.AnyValue}
 
 func (s *lycorisSettings) Check() error {
 	switch {
@@ -43,7 +45,7 @@ func (s *lycorisSettings) Check() error {
 	return errors.Join(attach.CheckPatterns(s.RankPattern), attach.CheckPatterns(s.AlphaPattern), s.CheckModules())
 }
 
-// setSize puts a rank and an alpha in; zero is 8, and twice the rank.
+// setSize sets rank and alpha; zero is 8, and twice the rank.
 func (s *lycorisSettings) setSize(rank int, alpha float64) {
 	s.Rank, s.Alpha = rank, alpha
 	if rank == 0 {
@@ -57,12 +59,13 @@ func (s *lycorisSettings) setSize(rank int, alpha float64) {
 // trainable reports what of the configuration cannot be trained with.
 func (s *lycorisSettings) trainable() error {
 	if s.RankDropout != 0 || s.ModuleDropout != 0 {
-		return fmt.Errorf("training with rank_dropout %v or module_dropout %v is not supported", s.RankDropout, s.ModuleDropout)
+		return fmt.Errorf("training with rank_dropout %v or module_dropout %v is not supported", s.RankDropout,
+			s.ModuleDropout)
 	}
 	return nil
 }
 
-// RankOf is the rank of a module.
+// rankOf is the rank of a module.
 func (s *lycorisSettings) rankOf(module string) int {
 	if r, ok := attach.LookupPattern(s.RankPattern, module); ok {
 		return r
@@ -70,7 +73,7 @@ func (s *lycorisSettings) rankOf(module string) int {
 	return s.Rank
 }
 
-// ScaleOf is the factor of the change in a module.
+// scaleOf is the factor of the change in a module.
 func (s *lycorisSettings) scaleOf(module string) float64 {
 	alpha := s.Alpha
 	if a, ok := attach.LookupPattern(s.AlphaPattern, module); ok {

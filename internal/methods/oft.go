@@ -46,7 +46,8 @@ func newOFTSettings() *OFTSettings {
 func (s *OFTSettings) Check() error {
 	switch {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
-		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks, s.BlockSize)
+		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks,
+			s.BlockSize)
 	case s.Bias != "none":
 		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	case s.Series && (s.Terms < 1 || s.Terms > 100):
@@ -57,7 +58,8 @@ func (s *OFTSettings) Check() error {
 	return s.CheckModules()
 }
 
-// Coefficients are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform itself.
+// Coefficients are the coefficients that PEFT gives the powers of the skew-symmetric matrix; nil is Cayley's transform
+// itself.
 func (s *OFTSettings) Coefficients() []float32 {
 	switch {
 	case !s.Series:
@@ -75,7 +77,7 @@ func (s *OFTSettings) Coefficients() []float32 {
 	return c
 }
 
-// Split is how many blocks of which size a weight with so many inputs has.
+// Split is the number and the size of the blocks of a weight with that many inputs.
 func (s *OFTSettings) Split(in int) (count, size int) {
 	if s.BlockSize != 0 {
 		size = nearestDivisor(in, s.BlockSize)
@@ -103,7 +105,7 @@ func nearestDivisor(n, want int) int {
 	return high
 }
 
-// shape is that of the tensor of a weight with so many inputs.
+// shape is that of the tensor of a weight with that many inputs.
 func (s *OFTSettings) shape(in int) []int {
 	count, size := s.Split(in)
 	if s.Share {
@@ -112,7 +114,7 @@ func (s *OFTSettings) shape(in int) []int {
 	return []int{count, size * (size - 1) / 2}
 }
 
-// NewOFT makes an OFT adapter that changes nothing yet: it rotates by no angle.
+// NewOFT makes an OFT adapter that changes nothing yet: all angles are 0.
 func NewOFT(b *attach.Base, opt method.OFT) (*attach.Adapter, error) {
 	chosen, where, err := attach.Choose(b, &opt.Placement, attach.AllLinear)
 	if err != nil {
@@ -155,8 +157,8 @@ func oftFamily() *attach.Family {
 	}
 }
 
-// oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where R is
-// a block-diagonal rotation.
+// oft is orthogonal fine-tuning (Qiu et al. 2023; Liu et al. 2025, "Orthogonal Finetuning Made Scalable"): W·Rᵀ, where
+// R is a block-diagonal rotation.
 type oft struct {
 	attach.OnLinears
 	settings *OFTSettings
@@ -197,7 +199,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	return at, nil
 }
 
-// oftAttachment is an OFT at work.
+// oftAttachment is an OFT bound to a base.
 type oftAttachment struct {
 	attach.Plain
 	settings *OFTSettings
@@ -215,14 +217,15 @@ type oftSite struct {
 }
 
 // Input rotates the input.
-func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix, x *autograd.Tensor) *autograd.Tensor {
+func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix,
+	x *autograd.Tensor) *autograd.Tensor {
 	if s := at.sites[l]; s != nil {
 		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
 	}
 	return x
 }
 
-// stepped keeps constrained blocks where they may be.
+// stepped keeps constrained blocks within their limit.
 func (at *oftAttachment) stepped(int, int) {
 	if !at.settings.Constrained {
 		return
@@ -301,7 +304,7 @@ func cayleyTransform(q []float32, n int) []float32 {
 	}
 	r, err := linalg.Solve(plus, minus, n, n)
 	if err != nil {
-		panic("peft: an OFT whose values are not finite")
+		panic("methods: an OFT whose values are not finite")
 	}
 	out := make([]float32, n*n)
 	for i, v := range r {

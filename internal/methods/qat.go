@@ -43,7 +43,7 @@ func (s *QATSettings) Check() error {
 	return errors.Join(attach.CheckDither(s.Dither), err)
 }
 
-// autoChannels are the channels that keep most of what a LoRA gains in weights of a type, as measured
+// autoChannels are the channels that keep most of a LoRA's gain in weights of a type, as measured
 // (docs/quantization-aware.md).
 func autoChannels(t gguf.Type) []string {
 	switch {
@@ -55,8 +55,8 @@ func autoChannels(t gguf.Type) []string {
 	return []string{attach.ChannelScale, attach.ChannelCode}
 }
 
-// NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes exactly the
-// weights that were trained with. A weight whose type has none of the channels is an error.
+// NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes
+// exactly the weights that training used. A weight whose type has none of the channels is an error.
 func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 	s := &QATSettings{Rank: opt.Rank, Alpha: opt.Alpha, Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if s.Rank == 0 {
@@ -168,8 +168,8 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 	return module, channel, which, err == nil && channel != method.ChannelAuto
 }
 
-// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as SuggestLR falls,
-// because what a factor does to an output does not depend on the width: so the same learning rate suits both.
+// groupStart is the bound of the A matrices of ChannelScale over a base of a width. It grows with the width as
+// SuggestLR falls, because the effect of a factor on an output does not depend on the width.
 func groupStart(width int) float64 { return 0.354 * math.Pow(float64(width)/256, 0.78) }
 
 // startQAT fills an A matrix.
@@ -201,9 +201,9 @@ func qatFamily() *attach.Family {
 	}
 }
 
-// qat is quantization-aware training of plain pairs: the forward pass multiplies with blocks of the base's own types, of which
-// scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA (Kim et
-// al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
+// qat is quantization-aware training of plain pairs: the forward pass multiplies with blocks of the base's own types,
+// of which scales, offsets or codes are changed, and merging writes these blocks. The scale channel is related to PEQA
+// (Kim et al. 2023), the offsets to QA-LoRA (Xu et al. 2023), the codes to L4Q (Jeon et al. 2024).
 type qat struct {
 	settings *QATSettings
 	modules  []*qatModule
@@ -248,9 +248,10 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 	return m, nil
 }
 
-// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are measured
-// (docs/quantization-aware.md).
-var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8, attach.ChannelCode: 1}
+// ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are
+// measured (docs/quantization-aware.md).
+var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8,
+	attach.ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
@@ -285,7 +286,8 @@ func (m *qat) Traits() attach.Traits {
 }
 
 func (m *qat) Describe() string {
-	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels, len(m.modules))
+	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels,
+		len(m.modules))
 }
 
 // linears finds the linear map of every module in a base and checks that the shapes fit.

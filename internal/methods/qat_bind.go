@@ -49,12 +49,13 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 // QATPair is the pair of matrices of one channel; a is nil where there is none.
 type QATPair struct{ A, b *autograd.Tensor }
 
-// addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of training.
+// addRow is dst += factor·B[row]·A, the same on every processor, because merging elsewhere must give the bytes of
+// training.
 func (p QATPair) addRow(dst []float32, row int, factor float32) {
 	lowrank.AddCombination(dst, factor, p.b.Row(row), p.A.Data, p.A.Cols)
 }
 
-// qatAttachment is a quantization-aware adapter at work.
+// qatAttachment is a quantization-aware adapter bound to a base.
 type qatAttachment struct {
 	attach.Plain
 	sites map[*model.Linear]*QATSite
@@ -85,7 +86,7 @@ func (at *qatAttachment) Effect() attach.Effect {
 	return attach.Effect{Changes: at.changes, Stepped: at.stepped, Blocks: at.blocks}
 }
 
-// stepped makes the blocks that the tensors now say.
+// stepped requantizes with the present values.
 func (at *qatAttachment) stepped(int, int) {
 	for _, s := range at.order {
 		s.requantize()
@@ -154,10 +155,11 @@ func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogra
 type GroupGradient struct {
 	Site           *QATSite
 	Factor, Offset []float32 // (out, groups)
-	weights        []float32 // of the rows under way
+	weights        []float32 // of the present rows
 }
 
-// AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for factors.
+// AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for
+// factors.
 func (g *GroupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
 	w := g.Site.Base
 	groups, n := w.Groups(), quant.GroupLen(w.Type)
@@ -189,7 +191,7 @@ func sumOf(x []float32) (sum float32) {
 	return sum
 }
 
-// Done takes the gradients of factors and offsets to the tensors that these are made from.
+// Done adds the gradients of factors and offsets to the tensors that these are made from.
 func (g *GroupGradient) Done(*autograd.Tape) {
 	s := g.Site
 	if s.scale.A != nil {
@@ -206,11 +208,13 @@ func (g *GroupGradient) Done(*autograd.Tape) {
 	}
 }
 
-// addGradient adds to the gradients of A and B those that follow from the gradient d (out, groups) of factor·B·A.
+// addGradient adds to the gradients of A and B those from the gradient d (out, groups) of factor·B·A.
 func (p QATPair) addGradient(d []float32, factor float32) {
 	out, rank, groups := p.b.Rows, p.A.Rows, p.A.Cols
-	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.A.Data, groups, 1, p.b.Grad, rank) // dB += factor·d·Aᵀ
-	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups) // dA += factor·Bᵀ·d
+	// dB += factor·d·Aᵀ
+	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.A.Data, groups, 1, p.b.Grad, rank)
+	// dA += factor·Bᵀ·d
+	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups)
 }
 
 // changes are the differences between the requantized blocks and those of the base.

@@ -19,8 +19,8 @@ import (
 // MethodVeRA is the peft_type of vectors on shared random matrices.
 const MethodVeRA = "VERA"
 
-// Tensors of a VeRA: the vectors of a module, d (rank) and b (out), and the matrices that all modules share, A (rank, the
-// most inputs) and B (the most outputs, rank).
+// Tensors of a VeRA: the vectors of a module, d (rank) and b (out), and the matrices that all modules share, A (rank,
+// the most inputs) and B (the most outputs, rank).
 const (
 	veraD = "vera_lambda_d"
 	veraB = "vera_lambda_b"
@@ -122,8 +122,8 @@ func veraFamily() *attach.Family {
 	}
 }
 
-// vera is vector-based random matrix adaptation (Kopiczko et al. 2023): ΔW = diag(b)·B·diag(d)·A, of which the vectors are
-// trained and the matrices, which all weights share, are random.
+// vera is vector-based random matrix adaptation (Kopiczko et al. 2023): ΔW = diag(b)·B·diag(d)·A, of which the vectors
+// are trained and the matrices, which all weights share, are random.
 type vera struct {
 	attach.OnLinears
 	settings *veraSettings
@@ -199,7 +199,8 @@ func (m *vera) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	if err != nil {
 		return nil, err
 	}
-	at := &veraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}, dropout: float32(m.settings.Dropout)}
+	at := &veraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}},
+		dropout: float32(m.settings.Dropout)}
 	shared := autograd.NewConst(a.Rows(), a.Cols(), a.Data)
 	for i, l := range linears {
 		mod := &m.Modules[i]
@@ -213,7 +214,7 @@ func (m *vera) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	return at, nil
 }
 
-// veraAttachment is a VeRA at work.
+// veraAttachment is a VeRA bound to a base.
 type veraAttachment struct {
 	attach.LinearSites
 	dropout  float32
@@ -252,7 +253,8 @@ func (at *veraAttachment) stepped(int, int) {
 	for _, c := range at.copies {
 		if c.heads > 0 {
 			shape := []int{c.rows, c.from.Cols()}
-			dst, src := attach.Param{Shape: shape, Data: c.tensor.Data}, attach.Param{Shape: shape, Data: c.from.Data[:len(c.tensor.Data)]}
+			dst, src := attach.Param{Shape: shape, Data: c.tensor.Data},
+				attach.Param{Shape: shape, Data: c.from.Data[:len(c.tensor.Data)]}
 			attach.ToBase([]attach.Param{dst}, []attach.Param{src}, []attach.Permutation{{Param: 0, Heads: c.heads}})
 		}
 	}

@@ -84,7 +84,8 @@ func (m TinyModel) Matrices() []matrix {
 		list = append(list,
 			matrix{GGUF: b + "attn_norm.weight", HF: h + "input_layernorm.weight", Rows: 1, cols: m.Width},
 			matrix{GGUF: b + "attn_q.weight", HF: h + "self_attn.q_proj.weight", Rows: m.Width, cols: m.Width, heads: m.Heads},
-			matrix{GGUF: b + "attn_k.weight", HF: h + "self_attn.k_proj.weight", Rows: m.KeyHeads * headDim, cols: m.Width, heads: m.KeyHeads},
+			matrix{GGUF: b + "attn_k.weight", HF: h + "self_attn.k_proj.weight", Rows: m.KeyHeads * headDim, cols: m.Width,
+				heads: m.KeyHeads},
 			matrix{GGUF: b + "attn_v.weight", HF: h + "self_attn.v_proj.weight", Rows: m.KeyHeads * headDim, cols: m.Width},
 			matrix{GGUF: b + "attn_output.weight", HF: h + "self_attn.o_proj.weight", Rows: m.Width, cols: m.Width},
 			matrix{GGUF: b + "ffn_norm.weight", HF: h + "post_attention_layernorm.weight", Rows: 1, cols: m.Width},
@@ -147,11 +148,13 @@ func (m TinyModel) metadata() *gguf.Metadata {
 		value any
 	}{
 		{"general.architecture", "llama"}, {"general.name", "tiny"}, {"general.file_type", uint32(15)},
-		{"llama.block_count", uint32(m.Layers)}, {"llama.context_length", uint32(64)}, {"llama.embedding_length", uint32(m.Width)},
+		{"llama.block_count", uint32(m.Layers)}, {"llama.context_length", uint32(64)},
+		{"llama.embedding_length", uint32(m.Width)},
 		{"llama.feed_forward_length", uint32(m.Ffn)}, {"llama.attention.head_count", uint32(m.Heads)},
 		{"llama.attention.head_count_kv", uint32(m.KeyHeads)}, {"llama.attention.layer_norm_rms_epsilon", float32(1e-5)},
 		{"tokenizer.ggml.model", "llama"}, {"tokenizer.ggml.tokens", tokens}, {"tokenizer.ggml.scores", scores},
-		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.bos_token_id", uint32(1)}, {"tokenizer.ggml.eos_token_id", uint32(2)},
+		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.bos_token_id", uint32(1)},
+		{"tokenizer.ggml.eos_token_id", uint32(2)},
 	} {
 		if err := meta.Set(entry.key, entry.value); err != nil {
 			panic(err)
@@ -214,14 +217,14 @@ func WriteTinyK(t testing.TB) string {
 	return path
 }
 
-// WriteHF writes a Hugging Face directory of so many shards.
+// WriteHF writes a Hugging Face directory of several shards.
 func (m TinyModel) WriteHF(t testing.TB, dtype gguf.Type, shards int) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := map[string]any{
 		"model_type": "llama", "hidden_size": m.Width, "intermediate_size": m.Ffn, "num_hidden_layers": m.Layers,
-		"num_attention_heads": m.Heads, "num_key_value_heads": m.KeyHeads, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
-		"vocab_size": m.Tokens(), "hidden_act": "silu", "tie_word_embeddings": m.Tied,
+		"num_attention_heads": m.Heads, "num_key_value_heads": m.KeyHeads, "max_position_embeddings": 64,
+		"rms_norm_eps": 1e-5, "vocab_size": m.Tokens(), "hidden_act": "silu", "tie_word_embeddings": m.Tied,
 	}
 	writeJSON(t, filepath.Join(dir, "config.json"), config)
 	items := make([][]safetensors.Item, shards)
@@ -233,7 +236,8 @@ func (m TinyModel) WriteHF(t testing.TB, dtype gguf.Type, shards int) string {
 		if w.Rows == 1 {
 			shape = shape[1:]
 		}
-		items[i%shards] = append(items[i%shards], safetensors.Item{Name: w.HF, DType: model.Dtypes[dtype], Shape: shape, Data: data})
+		items[i%shards] = append(items[i%shards],
+			safetensors.Item{Name: w.HF, DType: model.Dtypes[dtype], Shape: shape, Data: data})
 		index[w.HF] = shardName(i%shards, shards)
 	}
 	for i := range items {
@@ -247,7 +251,8 @@ func (m TinyModel) WriteHF(t testing.TB, dtype gguf.Type, shards int) string {
 		f.Close()
 	}
 	if shards > 1 {
-		writeJSON(t, filepath.Join(dir, attach.IndexFile), map[string]any{"metadata": map[string]any{"total_size": 1}, "weight_map": index})
+		writeJSON(t, filepath.Join(dir, attach.IndexFile),
+			map[string]any{"metadata": map[string]any{"total_size": 1}, "weight_map": index})
 	}
 	return dir
 }
@@ -327,7 +332,7 @@ func Packed(set *dataset.Set) *batch.Batch {
 	return b
 }
 
-// fileSize reads a file.
+// FileBytes is the content of a file.
 func FileBytes(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)

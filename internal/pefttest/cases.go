@@ -57,7 +57,8 @@ type MethodCase struct {
 	New  func(b *attach.Base) (*attach.Adapter, error)
 }
 
-// MethodCases make adapters of every method for the tests that hold for all. New ones change nothing; stir moves them.
+// MethodCases make adapters of every method for the tests that hold for all. New ones change nothing; Stir changes
+// their values.
 var MethodCases = []MethodCase{
 	{"lora", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
@@ -174,7 +175,7 @@ var MethodCases = []MethodCase{
 	}},
 }
 
-// Stir moves every trained value of an adapter a little.
+// Stir changes every trained value of an adapter a little.
 func Stir(a *attach.Adapter, seed uint64) {
 	for i := range a.Tensors {
 		p := &a.Tensors[i]
@@ -190,14 +191,15 @@ func Stir(a *attach.Adapter, seed uint64) {
 // Over float32, where next to nothing is rounded, quantization-aware adapters pass the tests that hold for all methods.
 func init() {
 	for i, c := range QuantizedCases {
-		if i%2 == 0 && c.Name != "dora" { // whose norms, which count as constants, are made anew with the blocks
-			MethodCases = append(MethodCases, MethodCase{Name: c.Name + " quantized", New: func(b *attach.Base) (*attach.Adapter, error) {
-				a, err := c.New(b)
-				if err == nil {
-					err = a.TrainQuantized(b, method.Quantized{Seed: 3})
-				}
-				return a, err
-			}})
+		if i%2 == 0 && c.Name != "dora" { // whose norms, which count as constants, change with the blocks
+			MethodCases = append(MethodCases,
+				MethodCase{Name: c.Name + " quantized", New: func(b *attach.Base) (*attach.Adapter, error) {
+					a, err := c.New(b)
+					if err == nil {
+						err = a.TrainQuantized(b, method.Quantized{Seed: 3})
+					}
+					return a, err
+				}})
 		}
 	}
 }

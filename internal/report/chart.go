@@ -41,7 +41,7 @@ const (
 	textSize              = 13.0
 )
 
-// colours can be told apart by people who see some of them alike (after Okabe and Ito 2008, "Color Universal Design").
+// colours are distinguishable with colour blindness (after Okabe and Ito 2008, "Color Universal Design").
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5e3c99", "#555555"}
 
 // dashes distinguish lines of the same colour.

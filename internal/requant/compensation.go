@@ -19,7 +19,7 @@ type Hessian struct {
 // NewHessian is that of no input of n columns.
 func NewHessian(n int) *Hessian { return &Hessian{n, make([]float32, n*n)} }
 
-// Add takes in inputs x (tokens, N).
+// Add adds inputs x (tokens, N).
 func (h *Hessian) Add(x []float32) {
 	const strip = 256
 	n := h.N
@@ -39,17 +39,17 @@ func (h *Hessian) mirror() {
 	})
 }
 
-// Compensation says how the weights of a row that are still to be rounded make good the errors of those that are:
-// columns are rounded from the last to the first, and each aims at its own value plus the errors so far times their
-// gains.
+// Compensation says how the weights of a row that are still to be rounded compensate the errors of those that are:
+// columns are rounded from the last to the first, and the target of each is its own value plus the errors so far times
+// their gains.
 type Compensation struct {
 	n    int
 	gain []float32 // (n, n): row i has what columns 0 to i-1 add of the error of column i; the rest is 0
 }
 
-// dampings are shares of the mean of a Hessian's diagonal that are tried as an addition to the diagonal. With little of
-// it errors are made good as the Hessian says, and wander through nearly all codes on the way; the more, the less they
-// spread, which is the better way where changes are much smaller than the steps.
+// dampings are shares of the mean of a Hessian's diagonal that are tried as an addition to the diagonal. With little
+// of it errors are compensated as the Hessian says, which changes nearly all codes; with more the errors spread less,
+// which is better where changes are much smaller than the steps.
 var dampings = []float64{0.01, 0.3, 10}
 
 // A Compensated is a matrix that may be requantized with compensation, and its changes. Without it, it is rounded as
@@ -84,7 +84,7 @@ func (h *Hessian) Compensate(list []Compensated, use func(i int, rounding Roundi
 			return errors.New("the inputs or the changes are not finite")
 		}
 		rounding := list[i].Rounding
-		if best[i] >= 0 { // made again, because all of them together may not fit into memory
+		if best[i] >= 0 { // computed again, because all of them together may not fit into memory
 			c, _ := newCompensation(h, dampings[best[i]])
 			rounding = list[i].compensatedBy(c)
 		}
@@ -100,7 +100,7 @@ func (t *Compensated) compensatedBy(c *Compensation) Rounding {
 	return Rounding{Codes: StochasticCodes, Seed: t.Seed, Compensation: c}
 }
 
-// Rows are sampled from so many places, as many as sampledRows from each.
+// Rows are sampled from sampledPlaces places, sampledRows from each.
 const (
 	sampledPlaces = 4
 	sampledRows   = 16
@@ -160,7 +160,7 @@ func (c *Compensation) normalize() {
 // compensatedColumns is how many columns are rounded between two products.
 const compensatedColumns = 64
 
-// round brings rows of weights, given as their codes, to want (rows, n), up or down by the thresholds (rows, n).
+// round rounds want (rows, n) to codes, up or down by the thresholds (rows, n).
 func (c *Compensation) round(codes []quant.Codes, want, thresholds []float32) {
 	n, rows := c.n, len(codes)
 	missed := make([]float32, rows*n)
@@ -179,7 +179,7 @@ func (c *Compensation) round(codes []quant.Codes, want, thresholds []float32) {
 	}
 }
 
-// roundColumns rounds columns of one row from k0 on, as many as there are sums of what the columns after them missed.
+// roundColumns rounds columns of one row from k0 on, as many as there are sums of the errors of the columns after them.
 func (c *Compensation) roundColumns(codes *quant.Codes, want, thresholds, missed, sums []float32, k0 int) {
 	for i := len(sums) - 1; i >= 0; i-- {
 		k := k0 + i

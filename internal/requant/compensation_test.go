@@ -29,7 +29,7 @@ func TestCompensation(t *testing.T) {
 	}
 	codes := make([]quant.Codes, 1)
 	codes[0].Load(w.Type, w.Data)
-	want[0], want[32] = 0.9, 0.9 // so that nothing comes to the last code
+	want[0], want[32] = 0.9, 0.9 // so that no weight reaches the last code
 	c.round(codes, want, half)
 	codes[0].Store(w.Data)
 	w.Row(got, 0)
@@ -55,7 +55,7 @@ func correlated(n int) *Hessian {
 	return h
 }
 
-// changed is a matrix of normal weights, stochastically rounded after its scales, with changes of so many parts of
+// changed is a matrix of normal weights, stochastically rounded after its scales, with changes of the given parts of
 // them.
 func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compensated {
 	t.Helper()
@@ -74,7 +74,7 @@ func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compens
 	}}
 }
 
-// TestHessianOfOddInputs: inputs that are always zero or all the same do no harm, those that are not finite are
+// TestHessianOfOddInputs: inputs that are all zero or all the same are allowed, those that are not finite are
 // refused.
 func TestHessianOfOddInputs(t *testing.T) {
 	const n = 256

@@ -13,15 +13,15 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// MasterWeights are the weights that a base was quantized from: where each weight lay before it was rounded to a code.
+// MasterWeights are the weights that a base was quantized from: the value of each weight before it was rounded.
 type MasterWeights struct {
 	Path   string
 	Model  *model.Model // the base
 	Store  *store.Store
-	Hashes map[*model.Linear]string // SHA-256 of those that were asked for
+	Hashes map[*model.Linear]string // SHA-256 of those that were hashed so far
 }
 
-// Find is the master weights of a linear map as they lie, nil where there are none, and the heads by which their rows
+// Find is the master weights of a linear map as stored, nil where there are none, and the heads by which their rows
 // are permuted.
 func (m *MasterWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
 	t, heads, ok := m.Model.In(m.Store, linear)

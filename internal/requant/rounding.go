@@ -5,8 +5,8 @@ import (
 	"github.com/peftconv/peftconv/internal/prng"
 )
 
-// Rounding says what of the rows of a matrix is rounded to a change of their weights, and how. The zero value keeps all
-// but the scales that a Change names.
+// Rounding says which parts of a matrix's rows are requantized for a change, and how. The zero value keeps all but the
+// scales that a Change names.
 type Rounding struct {
 	// Codes says how codes are rounded.
 	Codes CodeRounding
@@ -15,15 +15,16 @@ type Rounding struct {
 	// Master are the weights that the base was quantized from, nil for none. The change of a weight is then added to
 	// its master weight instead of to its value in the base, and the sum is rounded to nearest with the base's scales.
 	Master *MasterRows
-	// FitScales fits scales and zero points to the change, by least squares, before codes take what is left of it.
+	// FitScales fits scales and zero points to the change, by least squares, before codes are rounded to what is left of
+	// it.
 	FitScales bool
 	// Importance are the weights (Cols) of the squared errors of FitScales and Anew; nil: all alike.
 	Importance []float32
-	// Compensation adds to each weight that is still to be rounded what makes good the errors of those of its row that
-	// are; nil for none. It needs StochasticCodes, without FitScales and Master.
+	// Compensation adds to each weight that is still to be rounded what compensates the errors of those of its row
+	// that are; nil for none. It needs StochasticCodes, without FitScales and Master.
 	Compensation *Compensation
-	// Anew quantizes the changed weights as any weights are, with scales of their own, to blocks of Type, in the place
-	// of all above but Importance.
+	// Anew quantizes the changed weights from scratch, with new scales, to blocks of Type. Of the fields above only
+	// Importance is used then.
 	Anew bool
 	Type gguf.Type
 }

@@ -21,7 +21,7 @@ func (q *Requantizer) BaseRow(r int) []byte {
 	return q.Base.Data[r*size : (r+1)*size]
 }
 
-// A Change is what a row is to become.
+// A Change is the requested change of a row.
 type Change struct {
 	Weights       []float32 // (Cols) added to the weights, and overwritten; nil: nothing
 	Scale, Offset []float32 // (Groups) the new scales and zero points; nil: those of the base
@@ -104,7 +104,7 @@ func EachPiece(rows int, do func(r0, r1 int, s *Scratch)) {
 	})
 }
 
-// Rows are the weights of some rows (n, Cols): as they were, the change that is asked for, and as they become.
+// Rows are the weights of some rows (n, Cols): the old values, the requested change, and the new values.
 type Rows struct{ Old, Change, New []float32 }
 
 // NewRows has room for n weights.

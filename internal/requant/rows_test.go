@@ -48,7 +48,7 @@ func TestRowsAreRow(t *testing.T) {
 	}
 }
 
-// TestScalesOfAChange: a row gets the scales that it is told, and without any change it keeps its bytes.
+// TestScalesOfAChange: a row gets the scales of the change, and without any change it keeps its bytes.
 func TestScalesOfAChange(t *testing.T) {
 	m := changed(t, gguf.Q4_0, 2, 256, 0)
 	q, s := Requantizer{Base: m.Base}, new(Scratch)
@@ -72,7 +72,7 @@ func TestScalesOfAChange(t *testing.T) {
 }
 
 // TestFitScalesIsNearest: of changes that are factors of groups and shifts, the fitted scales and zero points have
-// nearly all, and importance decides between columns that ask for different ones.
+// nearly all, and importance decides between columns that need different ones.
 func TestFitScalesIsNearest(t *testing.T) {
 	m := changed(t, gguf.Q4_1, 8, 256, 0)
 	load := func(b Rows, r0, r1 int) {

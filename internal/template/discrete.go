@@ -34,8 +34,8 @@ const MaxSlots = 256
 
 const slotStart = "[slot"
 
-// ParseDiscrete reads a template. Errors: brackets that are not closed, a field without a name, a template that does not end
-// with a field or has nothing before it.
+// ParseDiscrete reads a template. Errors: brackets that are not closed, a field without a name, a template that does
+// not end with a field or has nothing before it.
 func ParseDiscrete(text string) (*Discrete, error) {
 	t := &Discrete{}
 	for rest := text; rest != ""; {
@@ -244,7 +244,7 @@ func (t *Discrete) String() string {
 	return b.String()
 }
 
-// IsWord says whether a search may put a token into a slot by itself: a word after a blank, or a punctuation mark.
+// IsWord says whether a search may put a single token into a slot: a word after a blank, or a punctuation mark.
 // Single letters are mostly beginnings of words.
 func IsWord(token string) bool {
 	if len(token) == 1 {

@@ -70,9 +70,8 @@ func TestBadTemplates(t *testing.T) {
 }
 
 func TestRender(t *testing.T) {
-	template, err := parse(t, "[slot: Now read] {a}\n[slot]so [slot: it was]  {b}").Fill(func(words string) ([]string, error) {
-		return strings.SplitAfter(words, "t "), nil
-	})
+	split := func(words string) ([]string, error) { return strings.SplitAfter(words, "t "), nil }
+	template, err := parse(t, "[slot: Now read] {a}\n[slot]so [slot: it was]  {b}").Fill(split)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +163,8 @@ func FuzzParseDiscrete(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q becomes %q: %v", text, template.String(), err)
 		}
-		if again.String() != template.String() || !slices.Equal(again.Fields(), template.Fields()) || again.Slots() != template.Slots() {
+		if again.String() != template.String() || !slices.Equal(again.Fields(), template.Fields()) ||
+			again.Slots() != template.Slots() {
 			t.Fatalf("%q becomes %q, read again %q", text, template.String(), again.String())
 		}
 	})

@@ -21,7 +21,8 @@ func (t *Discrete) System(answers []string) string {
 		return strings.TrimRight(b.String(), "\n") + "\n"
 	}
 	names := "{" + strings.Join(t.Inputs(), "}, {") + "}"
-	fmt.Fprintf(&b, "The user gives %s. Read it as the text between the lines, and answer %s. Write nothing else.\n---\n%s\n---\n", names, answer, rest)
+	fmt.Fprintf(&b, "The user gives %s. Read it as the text between "+
+		"the lines, and answer %s. Write nothing else.\n---\n%s\n---\n", names, answer, rest)
 	return b.String()
 }
 
@@ -67,7 +68,8 @@ func (t *Discrete) Modelfile(answers []string, model string) string {
 		fmt.Fprintf(&b, "PARAMETER num_predict %d\nPARAMETER stop \"\\n\"\n", longest)
 	}
 	if len(inputs) > 1 {
-		fmt.Fprintf(&b, "# Write the whole prompt: %s\n", strings.ReplaceAll(strings.TrimSuffix(t.Literal().String(), "{"+t.Answer()+"}"), "\n", `\n`))
+		fmt.Fprintf(&b, "# Write the whole prompt: %s\n",
+			strings.ReplaceAll(strings.TrimSuffix(t.Literal().String(), "{"+t.Answer()+"}"), "\n", `\n`))
 	}
 	return b.String()
 }

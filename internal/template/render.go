@@ -18,7 +18,7 @@ func (t *Discrete) Render(value func(name string) string) Rendered {
 	return t.render(value, func(words string) string { return words })
 }
 
-// render is Render with fixed words written as spell has them.
+// render is Render with fixed words written by spell.
 func (t *Discrete) render(value, spell func(string) string) Rendered {
 	var r Rendered
 	var b strings.Builder

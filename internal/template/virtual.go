@@ -135,7 +135,8 @@ func (t *Virtual) Render(virtual func(i int) string, field func(name string) str
 
 // Prompt is the ids of everything before the last field; value gives the text of a field. Words after virtual tokens
 // are tokenized as words after a control token are.
-func (t *Virtual) Prompt(tok *tokenizer.Tokenizer, special bool, value func(name string) (string, error)) ([]int32, error) {
+func (t *Virtual) Prompt(tok *tokenizer.Tokenizer, special bool,
+	value func(name string) (string, error)) ([]int32, error) {
 	var ids []int32
 	var words strings.Builder
 	next := int32(-1)

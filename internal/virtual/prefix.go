@@ -14,8 +14,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), of which
-// prefixes are what stays.
+// MethodPrefixTuning is the peft_type of prefix tuning (Li, Liang 2021), and of P-tuning v2 (Liu et al. 2022), whose
+// trained form is a prefix.
 const MethodPrefixTuning = "PREFIX_TUNING"
 
 // Names of a prefix's tensors while it is trained, where it is not trained itself.
@@ -90,7 +90,9 @@ func NewPrefixTuning(b *attach.Base, opt method.PrefixTuning) (*attach.Adapter, 
 	}
 	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
 	if opt.Projection {
-		return attach.NewAdapter(b, c, (&prefixTuning{PrefixSettings: s}).EncoderShapes(b), func(p *attach.Param) { startEncoder(p, opt.Seed) })
+		return attach.NewAdapter(b, c, (&prefixTuning{PrefixSettings: s}).EncoderShapes(b), func(p *attach.Param) {
+			startEncoder(p, opt.Seed)
+		})
 	}
 	var failed error
 	shapes := map[string][]int{PromptTensor: {s.Tokens, s.cols()}}
@@ -128,8 +130,8 @@ func startPrefix(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32
 	return nil
 }
 
-// prefixColumns are the columns of a prefix that hold a layer's keys (kind 0) or values (1), in the order in which the base
-// has the values of a head: PEFT's is that of the Hugging Face checkpoint.
+// prefixColumns are the columns of a prefix that hold a layer's keys (kind 0) or values (1), in the order in which the
+// base has the values of a head: PEFT's is that of the Hugging Face checkpoint.
 func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	columns := make([]int, s.TokenDim)
 	for r := range columns {
@@ -158,8 +160,8 @@ func prefixFamily() *attach.Family {
 	}
 }
 
-// prefixTuning is keys and values before the attention of every layer, in one of three forms: as they are, trained through
-// a network, or made by each block of vectors at its input. A classifier may stand on it.
+// prefixTuning is keys and values before the attention of every layer, in one of three forms: as they are, trained
+// through a network, or made by each block of vectors at its input. A classifier may stand on it.
 type prefixTuning struct {
 	*PrefixSettings
 	index  map[string]int // places of the tensors
@@ -245,8 +247,8 @@ func (m *prefixTuning) Traits() attach.Traits {
 	return attach.Traits{VirtualTokens: m.Tokens, Classes: m.labels, Collapse: m.collapse}
 }
 
-// SuggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made of,
-// learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.
+// SuggestLR is a learning rate to start with: over a model of width 64 keys and values, and vectors that they are made
+// of, learned best at 0.15 to 0.4, at 0.05 they ended 0.15 above; the network learned best at 1.2e-2.
 func (m *prefixTuning) SuggestLR(b *attach.Base) float64 {
 	if m.has(prefixLast) {
 		return attach.TimesSuggested(b, encoderRate)
@@ -261,8 +263,8 @@ func (m *prefixTuning) checkBase(b *attach.Base) error {
 	s := &b.Model.Spec
 	switch {
 	case m.Layers != s.Layers:
-		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix of %d layers, but %s has %d: an adapter of "+
-			"another base?", m.Layers, b.Path, s.Layers)
+		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix "+
+			"of %d layers, but %s has %d: an adapter of another base?", m.Layers, b.Path, s.Layers)
 	case m.TokenDim != s.KeyHeads*s.HeadDim:
 		return errkind.Errorf(attach.ErrWrongBase, "adapter: keys of %d values, but those of %s have %d (%d heads): "+
 			"an adapter of another base?",
@@ -343,7 +345,7 @@ func (m *prefixTuning) collapse(b *attach.Base, params []attach.Param) ([]attach
 	return kept, nil
 }
 
-// prefixAttachment is a prefix at work.
+// prefixAttachment is a prefix bound to a base.
 type prefixAttachment struct {
 	attach.Plain
 	*prefixTuning

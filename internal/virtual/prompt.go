@@ -17,7 +17,7 @@ const MethodPromptTuning = "PROMPT_TUNING"
 var promptInits = map[string]string{method.PromptInitRandom: "RANDOM", method.PromptInitVocab: "SAMPLE_VOCAB",
 	method.PromptInitText: "TEXT"}
 
-// defaultVirtualTokens is how many virtual tokens there are where nothing else says.
+// defaultVirtualTokens is the number of virtual tokens by default.
 const defaultVirtualTokens = 20
 
 // PromptSettings configure prompt tuning.
@@ -146,12 +146,12 @@ func (m *promptTuning) Describe() string {
 
 func (m *promptTuning) Traits() attach.Traits { return attach.Traits{VirtualTokens: m.Tokens} }
 
-// SuggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end within
-// 0.02 of the best loss, and 0.06 0.16 above.
+// SuggestLR is a learning rate to start with: over a model of width 64 rates from 0.15 to 0.4 were measured to end
+// within 0.02 of the best loss, and 0.06 0.16 above.
 func (m *promptTuning) SuggestLR(b *attach.Base) float64 { return attach.TimesSuggested(b, promptRate) }
 
-// promptRate is how much faster than a LoRA embeddings, keys and values learn best, encoderRate the same of networks that
-// make them.
+// promptRate is how much faster than a LoRA embeddings, keys and values learn best, encoderRate the same of networks
+// that make them.
 const (
 	promptRate  = 40
 	encoderRate = 1.6

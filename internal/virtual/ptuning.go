@@ -99,8 +99,8 @@ func NewPTuning(b *attach.Base, opt method.PTuning) (*attach.Adapter, error) {
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startPromptEncoder(s, p, opt.Seed, scale) })
 }
 
-// startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have about
-// the scale of the base's.
+// startPromptEncoder fills a tensor of the encoder. Its last layer starts so that the embeddings that it gives have
+// about the scale of the base's.
 func startPromptEncoder(s *PTuningSettings, p *attach.Param, seed uint64, scale float64) {
 	startEncoder(p, seed)
 	if p.Name == s.mlpName(s.mlpLayers()-1, "weight") {
@@ -198,7 +198,7 @@ func newPTuning(c *attach.Config, params []attach.Param) (*pTuning, error) {
 	return m, checkTensors(params, m.EncoderShapes(nil))
 }
 
-// encoded says that there is an encoder still.
+// encoded says whether the encoder is still there.
 func (m *pTuning) encoded() bool {
 	_, ok := m.index[EncoderTable]
 	return ok
@@ -220,8 +220,8 @@ func (m *pTuning) Traits() attach.Traits {
 	return attach.Traits{VirtualTokens: m.Tokens, Collapse: m.collapse}
 }
 
-// SuggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a model
-// of width 64 rates from 4e-3 to 1.2e-2 were measured to end within 0.08 of the best loss, and 1e-3 0.28 above.
+// SuggestLR is a learning rate to start with, of an encoder or of embeddings where it is gone: of an encoder over a
+// model of width 64 rates from 4e-3 to 1.2e-2 were measured to end within 0.08 of the best loss, and 1e-3 0.28 above.
 func (m *pTuning) SuggestLR(b *attach.Base) float64 {
 	if m.encoded() {
 		return attach.TimesSuggested(b, encoderRate)
@@ -244,7 +244,7 @@ func (m *pTuning) Bind(b *attach.Base, values, grads []attach.Param, strength fl
 	return &pTuningAttachment{virtualAttachment{tokens: m.Tokens, first: -1, encode: e.run}, e}, nil
 }
 
-// collapse leaves the embeddings that the encoder gives.
+// collapse keeps only the embeddings that the encoder gives.
 func (m *pTuning) collapse(b *attach.Base, params []attach.Param) ([]attach.Param, error) {
 	if !m.encoded() {
 		return nil, nil
@@ -268,7 +268,7 @@ func (m *pTuning) Embeddings(b *attach.Base, params []attach.Param) ([]float32, 
 	return params[0].Data, nil
 }
 
-// pTuningAttachment is P-tuning at work.
+// pTuningAttachment is P-tuning bound to a base.
 type pTuningAttachment struct {
 	virtualAttachment
 	encoder *promptEncoder

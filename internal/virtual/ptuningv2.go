@@ -26,8 +26,8 @@ func checkPTuningV2(opt *method.PTuningV2) error {
 
 func init() { attach.RegisterOptions(checkPTuningV2, NewPTuningV2) }
 
-// NewPTuningV2 makes an adapter for P-tuning v2 (Liu et al. 2022). What stays of it after training is a prefix: the keys
-// and values that the blocks make of the vectors. With labels that are not predicted as words a linear head over the last token is
+// NewPTuningV2 makes an adapter for P-tuning v2 (Liu et al. 2022). After training it is a prefix: the keys and values
+// that the blocks make of the vectors. With labels that are not predicted as words a linear head over the last token is
 // trained as well.
 func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error) {
 	if err := checkPTuningV2(&opt); err != nil {
@@ -64,8 +64,8 @@ func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error)
 	return a, errors.Join(err, failed)
 }
 
-// startHidden fills vectors at the blocks' inputs with those of tokens, at random where there are none. Each is divided by
-// its root mean square, which the norm that follows takes no notice of: so one learning rate fits all layers.
+// startHidden fills vectors at the blocks' inputs with those of tokens, at random where there are none. Each is divided
+// by its root mean square, which the norm that follows ignores. So one learning rate fits all layers.
 func startHidden(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32, seed uint64) {
 	if ids == nil {
 		prng.NewRandom(seed, p.Name).Normal(p.Data, 1)

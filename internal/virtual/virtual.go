@@ -69,7 +69,7 @@ func checkShape(p *attach.Param, shape ...int) error {
 	return nil
 }
 
-// virtualAttachment is virtual tokens at work.
+// virtualAttachment is virtual tokens bound to a base.
 type virtualAttachment struct {
 	attach.Plain
 	tokens int
@@ -81,7 +81,7 @@ type virtualAttachment struct {
 // Begin makes the embeddings.
 func (at *virtualAttachment) Begin(t *autograd.Tape) { at.made = at.encode(t) }
 
-// Embedding puts them in place.
+// Embedding inserts them.
 func (at *virtualAttachment) Embedding(t *autograd.Tape, ids []int32, x *autograd.Tensor) *autograd.Tensor {
 	return t.Virtual(x, ids, at.made, at.first)
 }

@@ -18,7 +18,7 @@ import (
 // Ways to make one LoRA of several, under PEFT's names. With wᵢ the weight of an adapter and sᵢ its scale (alpha/r):
 const (
 	CombineCat = "cat" // the pairs side by side: exactly Σ wᵢ·ΔWᵢ, the ranks added up
-	// A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but products of different adapters come in
+	// A = Σ √(wᵢsᵢ)·Aᵢ and B likewise: cheap, but with products of different adapters
 	CombineLinear = "linear"
 	CombineSVD    = "svd" // Σ wᵢ·ΔWᵢ cut to a rank
 	// trimmed, signs elected, means of those that agree (Yadav et al. 2023), of A and B
@@ -248,9 +248,8 @@ func (c *combiner) chooseRank() error {
 	for i, in := range c.report.Inputs {
 		sum, largest = sum+in.Rank, max(largest, in.Rank)
 		if !c.recipe.cat && !c.recipe.svd && in.Rank != c.report.Inputs[0].Rank {
-			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added the ranks "+
-				"must be the same "+
-				"(%s and the _svd types take any)", i+1, in.Rank, c.report.Inputs[0].Rank, CombineCat)
+			return fmt.Errorf("adapter %d has rank %d, the first %d: where A and B themselves are added "+
+				"the ranks must be the same (%s and the _svd types take any)", i+1, in.Rank, c.report.Inputs[0].Rank, CombineCat)
 		}
 	}
 	c.rank = largest

@@ -12,7 +12,7 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// sideBySide stacks the pairs. The rank is that of the result, as PEFT's is: what the adapters do not fill is zero.
+// sideBySide stacks the pairs. The rank is that of the result, as PEFT's is: unused ranks are zero.
 func (c *combiner) sideBySide(parts []lowPart) lowrank.LowRank {
 	list, factors := make([]lowrank.LowRank, len(parts)), make([]float64, len(parts))
 	for i, p := range parts {
@@ -147,7 +147,8 @@ func selectLargest(x []float32, k int) (least uint32, ties int) {
 	return uint32(high)<<16 | uint32(low), left
 }
 
-// digit finds the half of a magnitude that the k-th largest has, and what is left of k below the larger ones.
+// digit finds half of the bits of the k-th largest magnitude, and the rank of that magnitude among those that share
+// them.
 func digit(x []float32, k int, half func(uint32) (int, bool)) (value, left int) {
 	count := make([]int, 1<<16)
 	for _, v := range x {

@@ -23,8 +23,8 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 		p := &a.Tensors[i]
 		module, which, ok := attach.ParseLoRAName(p.Name)
 		if !ok {
-			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B of a linear map: only plain LoRAs can be "+
-				"calculated with", p.Name)
+			return nil, fmt.Errorf("tensor %q is no lora_A or lora_B "+
+				"of a linear map: only plain LoRAs can be calculated with", p.Name)
 		}
 		l := at[module]
 		if l == nil {
@@ -81,8 +81,8 @@ func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*atta
 	return a, err
 }
 
-// unionOfTargets says in PEFT's terms which modules several adapters have: with their own words where these agree on
-// all else, by whole names otherwise.
+// unionOfTargets says in PEFT's terms which modules several adapters have: by their target_modules where layers and
+// excluded modules agree, by whole names otherwise.
 func unionOfTargets(configs []*attach.Config, modules []string) (targets, exclude attach.Modules, layers []int) {
 	first := configs[0]
 	var names, expressions []string

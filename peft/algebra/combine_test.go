@@ -154,7 +154,8 @@ func nearSlices(t *testing.T, what string, got, want []float64, tolerance float6
 func combinedPair(t *testing.T, rankB int) []attach.Scaled {
 	a := loraOf(t, attach.Config{Rank: 3, Alpha: 6, Targets: attach.Modules{Names: []string{"q_proj", "v_proj"}}}, 1,
 		map[string][2]int{q0: someShapes[q0], v1: someShapes[v1]})
-	b := loraOf(t, attach.Config{Rank: rankB, Alpha: 0.75 * float64(rankB), Targets: attach.Modules{Names: []string{"down_proj", "q_proj"}}}, 2,
+	b := loraOf(t, attach.Config{Rank: rankB, Alpha: 0.75 * float64(rankB),
+		Targets: attach.Modules{Names: []string{"down_proj", "q_proj"}}}, 2,
 		map[string][2]int{q0: someShapes[q0], d1: someShapes[d1]})
 	return []attach.Scaled{{Adapter: a, Scale: 0.7}, {Adapter: b, Scale: -0.4}}
 }
@@ -284,15 +285,18 @@ func TestCombineSVDLosesNothing(t *testing.T) {
 }
 
 func TestCombineRankPattern(t *testing.T) {
-	c := attach.Config{Rank: 2, Alpha: 2, RankPattern: map[string]int{"down_proj": 6}, AlphaPattern: map[string]float64{"q_proj": 5}, RSLoRA: true}
+	c := attach.Config{Rank: 2, Alpha: 2, RankPattern: map[string]int{"down_proj": 6},
+		AlphaPattern: map[string]float64{"q_proj": 5}, RSLoRA: true}
 	a, b := loraOf(t, c, 3, someShapes), loraOf(t, c, 4, someShapes)
 	for _, kind := range []string{CombineCat, CombineSVD, CombineLinear} {
-		got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 0}}, CombineOptions{Type: kind, ScaleOnce: true})
+		got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 0}},
+			CombineOptions{Type: kind, ScaleOnce: true})
 		for module := range someShapes {
 			nearSlices(t, kind+" "+module, deltaOf(got, module), deltaOf(a, module), 1e-5)
 		}
 	}
-	got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 1}}, CombineOptions{Type: CombineLinear})
+	got, _ := combined(t, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: b, Scale: 1}},
+		CombineOptions{Type: CombineLinear})
 	if got.Config.Rank != 6 || got.Config.RankOf(q0) != 2 || got.Config.RankOf(d1) != 6 || got.Config.ScaleOf(q0) != 1 {
 		t.Errorf("config %+v", got.Config)
 	}
@@ -388,12 +392,18 @@ func TestCombineTargets(t *testing.T) {
 		a, b attach.Config
 		want string
 	}{
-		{attach.Config{Targets: attach.Modules{Names: []string{"v", "q"}}}, attach.Config{Targets: attach.Modules{Names: []string{"k", "q"}}}, "[k q v] []"},
-		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, "[q] [1]"},
-		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
-		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Regex: ".*k"}}, "(.*q)|(.*k) []"},
-		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
-		{attach.Config{Targets: attach.Modules{Regex: "all-linear"}}, attach.Config{Targets: attach.Modules{Regex: ".*q"}}, "all-linear []"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"v", "q"}}},
+			attach.Config{Targets: attach.Modules{Names: []string{"k", "q"}}}, "[k q v] []"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}},
+			attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}}, "[q] [1]"},
+		{attach.Config{Targets: attach.Modules{Names: []string{"q"}}, Layers: []int{1}},
+			attach.Config{Targets: attach.Modules{Names: []string{"q"}}}, "[m.0.q m.1.q] []"},
+		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Regex: ".*k"}},
+			"(.*q)|(.*k) []"},
+		{attach.Config{Targets: attach.Modules{Regex: ".*q"}}, attach.Config{Targets: attach.Modules{Names: []string{"q"}}},
+			"[m.0.q m.1.q] []"},
+		{attach.Config{Targets: attach.Modules{Regex: "all-linear"}}, attach.Config{Targets: attach.Modules{Regex: ".*q"}},
+			"all-linear []"},
 	} {
 		targets, _, layers := unionOfTargets([]*attach.Config{&c.a, &c.b}, []string{"m.1.q", "m.0.q"})
 		got := fmt.Sprint(targets.Names, layers)
@@ -425,9 +435,12 @@ func TestCombineRefuses(t *testing.T) {
 		{in, CombineOptions{Type: CombineTies, Density: math.NaN()}, "density is NaN"},
 		{in, CombineOptions{Type: CombineTies, Density: 0.5, MajoritySign: "most"}, `majority sign "most"`},
 		{in, CombineOptions{Rank: 4}, "type cat has no rank to choose"},
-		{append(in[:1:1], attach.Scaled{Adapter: other, Scale: 1}), CombineOptions{Type: CombineLinear}, "adapter 2 has rank 5, the first 3"},
-		{append(in[:1:1], attach.Scaled{Adapter: wide, Scale: 1}), CombineOptions{}, "made for a 12×11 weight, the first adapter that has it for one of 12×10"},
-		{[]attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{}, "trained over b.gguf with SHA-256 22, but the first over a.gguf"},
+		{append(in[:1:1], attach.Scaled{Adapter: other, Scale: 1}), CombineOptions{Type: CombineLinear},
+			"adapter 2 has rank 5, the first 3"},
+		{append(in[:1:1], attach.Scaled{Adapter: wide, Scale: 1}), CombineOptions{},
+			"made for a 12×11 weight, the first adapter that has it for one of 12×10"},
+		{[]attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{},
+			"trained over b.gguf with SHA-256 22, but the first over a.gguf"},
 		{[]attach.Scaled{{Adapter: home, Scale: math.Inf(1)}}, CombineOptions{}, "weight +Inf"},
 	} {
 		_, _, err := combine(context.Background(), c.in, c.opt)
@@ -435,7 +448,8 @@ func TestCombineRefuses(t *testing.T) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
-	if _, _, err := combine(context.Background(), []attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}}, CombineOptions{Force: true}); err != nil {
+	if _, _, err := combine(context.Background(), []attach.Scaled{{Adapter: home, Scale: 1}, {Adapter: foreign, Scale: 1}},
+		CombineOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -479,7 +493,8 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := eval.Loss(context.Background(), pefttest.Base(base), pefttest.Scaled([]attach.Scaled{{Adapter: loaded, Scale: 1}}), pefttest.Data(set), 0)
+	one, err := eval.Loss(context.Background(), pefttest.Base(base),
+		pefttest.Scaled([]attach.Scaled{{Adapter: loaded, Scale: 1}}), pefttest.Data(set), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +507,8 @@ func TestCombinedIsAnAdapter(t *testing.T) {
 func TestCombineThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
 	shapes := map[string][2]int{"a": {300, 280}, "b": {280, 140}}
-	in := []attach.Scaled{{Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 8}, 1, shapes), Scale: 1}, {Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 4}, 2, shapes), Scale: 0.5}}
+	in := []attach.Scaled{{Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 8}, 1, shapes), Scale: 1},
+		{Adapter: loraOf(t, attach.Config{Rank: 4, Alpha: 4}, 2, shapes), Scale: 0.5}}
 	var first []float32
 	for _, threads := range []int{1, 3} {
 		kernels.SetThreads(threads)

@@ -44,7 +44,7 @@ func (t *whole) write(w io.Writer) error {
 // file: whole, in float32, under Hugging Face's names and in its order of rows.
 func (r *ExtractReport) SaveLeft(path string) error {
 	if len(r.Left) == 0 {
-		return errors.New("save what is left: nothing is")
+		return errors.New("save what is left: there is nothing")
 	}
 	table := make([]safetensors.Tensor, len(r.Left))
 	tensors := map[string]*whole{}

@@ -52,7 +52,8 @@ func checkSameChange(t *testing.T, got, want *attach.Adapter, tolerance float64)
 
 // What is merged comes out again, from any mixture of formats, rows of q and k in order.
 func TestExtract(t *testing.T) {
-	bases := []*attach.Base{pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2))}
+	bases := []*attach.Base{pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)),
+		pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2))}
 	lora := pefttest.Trained(t, bases[0], method.LoRA{Rank: 3, Alpha: 6, Seed: 1})
 	lora.Origin.BaseSHA256 = ""
 	var tuned []*attach.Base
@@ -72,7 +73,8 @@ func TestExtract(t *testing.T) {
 			}
 			set := pefttest.TinyData(6, 3)
 			want, errA := eval.Loss(context.Background(), pefttest.Base(m), nil, pefttest.Data(set), 0)
-			with, errB := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: got, Scale: 1}}), pefttest.Data(set), 0)
+			with, errB := eval.Loss(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: got, Scale: 1}}), pefttest.Data(set), 0)
 			if errA != nil || errB != nil || math.Abs(want.Loss-with.Loss) > 1e-4 {
 				t.Errorf("loss of the tuned model %v, of base and adapter %v, %v, %v", want, with, errA, errB)
 			}
@@ -86,7 +88,8 @@ func TestExtractQuantized(t *testing.T) {
 	lora := pefttest.Trained(t, base, method.LoRA{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Seed: 1})
 	path, _ := merging.Into(t, base, merge.Options{Type: "F32"}, attach.Scaled{Adapter: lora, Scale: 1})
 	tuned := pefttest.OpenBase(t, path)
-	got, report := extracted(t, base, tuned, ExtractOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Layers: "0-1"})
+	got, report := extracted(t, base, tuned,
+		ExtractOptions{Rank: 4, Targets: []string{"q_proj", "down_proj"}, Layers: "0-1"})
 	checkSameChange(t, got, lora, 1e-3)
 	if len(report.Modules) != 4 || report.Energy < 0.999999 {
 		t.Errorf("report %+v", report)
@@ -95,7 +98,8 @@ func TestExtractQuantized(t *testing.T) {
 	small, cut := resized(t, lora, ResizeOptions{Rank: 2})
 	checkSameChange(t, half, small, 0.02)
 	if math.Abs(report.Energy-cut.Energy) > 1e-4 || math.Abs(report.Error-cut.Error) > 1e-3 {
-		t.Errorf("energy %v and error %v, of the adapter itself %v and %v", report.Energy, report.Error, cut.Energy, cut.Error)
+		t.Errorf("energy %v and error %v, of the adapter itself %v and %v", report.Energy, report.Error, cut.Energy,
+			cut.Error)
 	}
 	auto, report := extracted(t, base, tuned, ExtractOptions{Energy: 0.8, Rank: 3})
 	for _, m := range report.Modules {

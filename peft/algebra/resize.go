@@ -19,7 +19,7 @@ type ResizeOptions struct {
 	Rank   int     // > 0: the rank, or the highest
 	Energy float64 // in (0, 1]: the lowest rank that keeps this share of the sum of the squared singular values
 	Ratio  float64 // > 1: singular values are kept down to the largest divided by this
-	Seed   uint64  // of the rows of A that come in where the rank grows
+	Seed   uint64  // of the rows of A that are added where the rank grows
 
 	Progress func(done, all int, module string)
 }
@@ -34,14 +34,14 @@ func (opt *ResizeOptions) Check() error {
 	case opt.Ratio != 0 && !(opt.Ratio > 1):
 		return fmt.Errorf("ratio of singular values %v, expected more than 1", opt.Ratio)
 	case opt.Energy > 0 && opt.Ratio > 0:
-		return errors.New("an energy and a ratio of singular values are two answers to one question: give one of them")
+		return errors.New("an energy and a ratio of singular values cannot be combined: give one of them")
 	case opt.Rank == 0 && opt.Energy == 0 && opt.Ratio == 0:
-		return errors.New("no rank, no energy and no ratio of singular values: nothing says how small it shall be")
+		return errors.New("no rank, no energy and no ratio of singular values: give one of them")
 	}
 	return nil
 }
 
-// maxLowRank is a bound against slips of the finger: no weight is that wide.
+// maxLowRank catches typing errors: no weight is that wide.
 const maxLowRank = 1 << 16
 
 // choose is the rank that a module gets, whose singular values are s, descending, of which the largest are known;

@@ -27,7 +27,7 @@ type Result struct {
 	Accuracy *float64 `json:"accuracy,omitempty"`
 }
 
-// Loss is the mean loss over the targets of a data set, with adapters at work. batchTokens is the most tokens
+// Loss is the mean loss over the targets of a data set, with adapters. batchTokens is the most tokens
 // that go through the model at once (0: 2048); it does not change the result beyond rounding.
 func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.Data, batchTokens int) (*Result, error) {
 	r, err := loss(ctx, handle.Base(b), handle.Scaled(adapters), handle.Data(set), batchTokens)

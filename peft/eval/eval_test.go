@@ -22,7 +22,8 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// TestPerplexityOfLlama reproduces figures of llama-perplexity on a trained model. Its keys and values are half precision.
+// TestPerplexityOfLlama reproduces figures of llama-perplexity on a trained model. Its keys and values are half
+// precision.
 func TestPerplexityOfLlama(t *testing.T) {
 	if testing.Short() {
 		t.Skip("evaluates 120,000 tokens")
@@ -81,7 +82,8 @@ func TestPerplexityByHand(t *testing.T) {
 			n++
 		}
 	}
-	r, err := eval.Perplexity(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), ids, eval.PerplexityOptions{Ctx: size})
+	r, err := eval.Perplexity(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), ids, eval.PerplexityOptions{Ctx: size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,8 @@ func TestEvalLoss(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if math.Abs(r.Loss-sum/float64(n)) > 1e-5 || r.Tokens != n || r.Examples != 9 || math.Abs(r.Perplexity-math.Exp(r.Loss)) > 1e-9 {
+		if math.Abs(r.Loss-sum/float64(n)) > 1e-5 || r.Tokens != n || r.Examples != 9 ||
+			math.Abs(r.Perplexity-math.Exp(r.Loss)) > 1e-9 {
 			t.Errorf("batches of %d: %+v, expected a loss of %v over %d tokens", size, r, sum/float64(n), n)
 		}
 	}
@@ -133,11 +136,13 @@ func TestEvalRefused(t *testing.T) {
 	_, narrow := eval.Perplexity(ctx, pefttest.Base(b), nil, ids, eval.PerplexityOptions{Ctx: 3})
 	_, beyond := eval.Perplexity(ctx, pefttest.Base(b), nil, append(ids, 5000), eval.PerplexityOptions{Ctx: 16})
 	_, stopped := eval.Perplexity(pefttest.Cancelled(), pefttest.Base(b), nil, ids, eval.PerplexityOptions{Ctx: 16})
-	_, infinite := eval.Perplexity(ctx, pefttest.Base(bad), nil, append(make([]int32, 15), 1, 1, 1, 1, 1, 1, 1), eval.PerplexityOptions{Ctx: 16})
+	_, infinite := eval.Perplexity(ctx, pefttest.Base(bad), nil, append(make([]int32, 15), 1, 1, 1, 1, 1, 1, 1),
+		eval.PerplexityOptions{Ctx: 16})
 	_, empty := eval.Loss(ctx, pefttest.Base(b), nil, pefttest.Data(&dataset.Set{}), 0)
 	_, lossStopped := eval.Loss(pefttest.Cancelled(), pefttest.Base(b), nil, pefttest.Data(pefttest.TinyData(3, 1)), 0)
 	for reason, err := range map[string]error{
-		"6 tokens, less than one window of 16": short, "was made for 64": long, "expected 4 or more": narrow, "id 5000": beyond,
+		"6 tokens, less than one window of 16": short, "was made for 64": long,
+		"expected 4 or more": narrow, "id 5000": beyond,
 		"the embedding table is +Inf in row 1, column 1": infinite, "no token to predict": empty,
 		"perplexity: context canceled": stopped, "evaluate: context canceled": lossStopped,
 	} {
@@ -167,13 +172,15 @@ func TestMergedLossOfStories(t *testing.T) {
 		set.Examples = append(set.Examples, dataset.Example{IDs: ids[:128]})
 		ids = ids[128:]
 	}
-	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil, train.Options{LR: 5e-3, BatchTokens: 512}); err != nil {
+	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil,
+		train.Options{LR: 5e-3, BatchTokens: 512}); err != nil {
 		t.Fatal(err)
 	}
 	evalIDs := b.Tokenizer.Encode(string(text[len(text)-8_000:]), false)
 	var figures [3]float64
 	out := filepath.Join(t.TempDir(), "merged.gguf")
-	if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{Type: "F32"}); err != nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{Type: "F32"}); err != nil {
 		t.Fatal(err)
 	}
 	merged := pefttest.OpenBase(t, out)
@@ -181,7 +188,8 @@ func TestMergedLossOfStories(t *testing.T) {
 		base     *attach.Base
 		adapters []attach.Scaled
 	}{{b, nil}, {b, []attach.Scaled{{Adapter: a, Scale: 1}}}, {merged, nil}} {
-		r, err := eval.Perplexity(context.Background(), pefttest.Base(run.base), pefttest.Scaled(run.adapters), evalIDs, eval.PerplexityOptions{Ctx: 256})
+		r, err := eval.Perplexity(context.Background(), pefttest.Base(run.base), pefttest.Scaled(run.adapters), evalIDs,
+			eval.PerplexityOptions{Ctx: 256})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,10 +18,11 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// TestAddTokens: a grown vocabulary reads its new tokens as such, computes the old ones as before, starts the new ones from
-// what their texts were before, and can be trained and merged.
+// TestAddTokens: a grown vocabulary reads its new tokens as such, computes the old ones as before, starts the new ones
+// from what their texts were before, and can be trained and merged.
 func TestAddTokens(t *testing.T) {
-	for name, m := range map[string]pefttest.TinyModel{"untied": pefttest.Tiny, "tied": {Width: 32, Heads: 4, KeyHeads: 2, Ffn: 48, Layers: 2, Tied: true}} {
+	for name, m := range map[string]pefttest.TinyModel{"untied": pefttest.Tiny,
+		"tied": {Width: 32, Heads: 4, KeyHeads: 2, Ffn: 48, Layers: 2, Tied: true}} {
 		t.Run(name, func(t *testing.T) {
 			b := pefttest.OpenBase(t, m.WriteGGUF(t))
 			path := filepath.Join(t.TempDir(), "grown.gguf")
@@ -77,18 +78,21 @@ func trainNewTokens(t *testing.T, b *attach.Base, ids []int32) {
 		set.Examples[i].IDs[1], set.Examples[i].IDs[4] = ids[i%2], ids[0]
 	}
 	before := slices.Clone(a.Flat)
-	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil, train.Options{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
+	if _, err := train.Run(context.Background(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(set), nil,
+		train.Options{Steps: 8, LR: 0.02, BatchTokens: 60}); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range a.Tensors {
-		if strings.HasSuffix(p.Name, methods.TokensPart) && pefttest.Relative(p.Data, attach.Views(a.Tensors, before)[i].Data) < 1e-3 {
+		if strings.HasSuffix(p.Name, methods.TokensPart) &&
+			pefttest.Relative(p.Data, attach.Views(a.Tensors, before)[i].Data) < 1e-3 {
 			t.Error("the rows of the tokens did not move")
 		}
 	}
 	out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
 	seq := &batch.Batch{}
 	seq.Append(set.Examples[0].IDs, nil)
-	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq)); err > 2e-5 {
+	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq),
+		pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq)); err > 2e-5 {
 		t.Errorf("merged the logits differ by %.2g", err)
 	}
 }
@@ -99,12 +103,14 @@ func TestAddTokensRefused(t *testing.T) {
 	for want, tokens := range map[string][]string{
 		"none is given": nil, `"th" is a token`: {"<x>", "th"}, `"<x>" is given twice`: {"<x>", "<x>"}, `"" is no text`: {""},
 	} {
-		if err := AddTokens(pefttest.Base(b), tokens, filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+		if err := AddTokens(pefttest.Base(b), tokens, filepath.Join(dir, "x.gguf")); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, expected %q", tokens, err, want)
 		}
 	}
 	pefttest.CheckEmpty(t, dir)
-	if err := AddTokens(pefttest.Base(b), []string{"<x>"}, b.Path); err == nil || !strings.Contains(err.Error(), "replace its base") {
+	if err := AddTokens(pefttest.Base(b), []string{"<x>"}, b.Path); err == nil ||
+		!strings.Contains(err.Error(), "replace its base") {
 		t.Errorf("over the base: %v", err)
 	}
 }

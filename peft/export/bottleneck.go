@@ -28,24 +28,22 @@ func bottleneckModel(m *methods.BottleneckMethod, b *attach.Base, params []attac
 	return x.file, x.insert()
 }
 
-// deliverable says why no graph of llama.cpp computes such adapters, where that is so.
+// deliverable says why no graph of llama.cpp computes such adapters, nil where one does.
 func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	a := b.Model.Arch
 	switch {
 	case m.Placement == method.SerialHoulsby:
-		return errors.New("llama.cpp has no place for a network between a part of a layer and its addition " +
-			"(serial-houlsby); " +
-			"serial-pfeiffer and parallel adapters can be exported")
+		return errors.New("llama.cpp has no place for a network between a part of a layer and " +
+			"its addition (serial-houlsby); serial-pfeiffer and parallel adapters can be exported")
 	case m.Input != method.InputNorm:
-		return errors.New("llama.cpp puts a norm before every network; an adapter that reads the stream as it is " +
-			"cannot be exported")
+		return errors.New("llama.cpp puts a norm before every network; " +
+			"an adapter that reads the stream as it is cannot be exported")
 	case m.Activation != "silu" && m.Activation != method.ActivationSwiGLU:
-		return fmt.Errorf("llama.cpp's networks of %s models have the activation silu; an adapter with %s cannot be "+
-			"exported",
+		return fmt.Errorf("llama.cpp's networks of %s models have "+
+			"the activation silu; an adapter with %s cannot be exported",
 			a.Name, m.Activation)
 	case m.Placement == method.Parallel && slices.Contains(m.Parts, model.Attention.String()):
-		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be " +
-			"exported")
+		return errors.New("llama.cpp has no network beside attention; parallel adapters of the FFN alone can be exported")
 	case m.Placement == method.Parallel && !a.AddsBiases && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
 			"a parallel adapter with the activation swiglu can be exported", a.Name)
@@ -116,7 +114,7 @@ func (x *bottleneckExport) network(at methods.BottleneckPlace, width int) *netwo
 	return n
 }
 
-// widen makes each layer's feed-forward network so much wider that the adapter is part of it.
+// widen makes each layer's feed-forward network wider, so that the adapter is part of it.
 func (x *bottleneckExport) widen() error {
 	f := x.base.GGUF
 	key := x.base.Architecture() + ".feed_forward_length"
@@ -166,8 +164,8 @@ func (x *bottleneckExport) paddedWidth() (int, error) {
 	for _, layer := range x.base.Model.Layers {
 		for _, l := range ffnMaps(layer) {
 			if quant.NeedsImportance(l.W.Type) {
-				return 0, fmt.Errorf("tensor %s is %v, in which no new weights can be written without an importance "+
-					"matrix", l.Tensor, l.W.Type)
+				return 0, fmt.Errorf("tensor %s is %v, in which no new "+
+					"weights can be written without an importance matrix", l.Tensor, l.W.Type)
 			}
 		}
 		step = max(step, layer.Linear(arch.Down).W.Type.BlockLen())
@@ -229,8 +227,8 @@ func (x *bottleneckExport) count(t gguf.Type, values []float32, cols int) {
 // noteRounding says how much the adapter was rounded, where it was.
 func (x *bottleneckExport) noteRounding() {
 	if x.missed > 0 {
-		x.file.note = fmt.Sprintf("the adapter's weights are rounded to the types of the base's FFN, by %.2g %% of "+
-			"their norm",
+		x.file.note = fmt.Sprintf("the adapter's weights are rounded "+
+			"to the types of the base's FFN, by %.2g %% of their norm",
 			100*math.Sqrt(x.missed/x.asked))
 	}
 }
@@ -244,7 +242,7 @@ func splitBlock(name string) (prefix, rest string) {
 	return words[0] + "." + words[1] + ".", words[2]
 }
 
-// insert makes the adapters networks of layers of their own, in an architecture whose layers may be without attention
+// insert makes each adapter the network of a new layer, in an architecture whose layers may be without attention
 // (arch.Arch.FFNOnly): there a layer without heads is a feed-forward network alone. An adapter after attention takes
 // the place of the network of its layer, and the network comes after it.
 func (x *bottleneckExport) insert() error {
@@ -358,7 +356,7 @@ func (s *ffnOnlyLayers) network(layer int, at methods.BottleneckPlace) {
 	add(arch.BiasName(name(arch.Down)), n.downBias, d)
 }
 
-// describe puts the layers into the metadata: llama.cpp reads the arrays as 32-bit signed integers only.
+// describe writes the layers to the metadata: llama.cpp reads the arrays as 32-bit signed integers only.
 func (s *ffnOnlyLayers) describe() error {
 	spec, meta := &s.x.base.Model.Spec, s.x.file.meta
 	key := s.x.base.Model.Arch.FFNOnly + "."

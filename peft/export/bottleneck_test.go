@@ -85,7 +85,8 @@ func checkOldBlocks(t *testing.T, b, wide *attach.Base) {
 // integration tests.
 func TestModelOfItsOwnLayers(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewBottleneck(b, method.Bottleneck{Placement: method.SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
+	a, err := methods.NewBottleneck(b,
+		method.Bottleneck{Placement: method.SerialPfeiffer, Bottleneck: 5, Parts: []string{"attention", "ffn"}, Layers: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,8 @@ func TestModelOfItsOwnLayers(t *testing.T) {
 	}
 	defer f.Close()
 	for key, want := range map[string][]int64{
-		"deci.feed_forward_length": {48, 5, 48, 5}, "deci.attention.head_count": {4, 4, 0, 0}, "deci.attention.head_count_kv": {2, 2, 0, 0},
+		"deci.feed_forward_length": {48, 5, 48, 5}, "deci.attention.head_count": {4, 4, 0, 0},
+		"deci.attention.head_count_kv": {2, 2, 0, 0},
 	} {
 		got, _ := f.Meta.Ints(key)
 		for i := range want {
@@ -136,7 +138,8 @@ func TestExportModelRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
-		if _, err := Model(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(dir, "x.gguf")); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Model(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(dir, "x.gguf")); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 		pefttest.CheckEmpty(t, dir)

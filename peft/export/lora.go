@@ -24,7 +24,8 @@ import (
 func init() {
 	Register(&Form{
 		Place: 10, Name: "gguf",
-		About: "the file that llama.cpp's --lora takes (and Ollama's ADAPTER, and LM Studio), for methods that change weights",
+		About: "the file that llama.cpp's --lora takes (and Ollama's " +
+			"ADAPTER, and LM Studio), for methods that change weights",
 		Write: func(in Input, path string, opt Options) (*Report, error) {
 			a, err := in.one(path)
 			if err != nil {
@@ -112,13 +113,13 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]tensorPair, error) {
 			continue
 		}
 		name, heads := b.Model.InGGUF(l)
-		// llama.cpp wants that of the embedding table transposed
+		// llama.cpp reads that of the embedding table transposed
 		pairs = append(pairs, tensorPair{name, pairOfModule(a, mod, heads), l.Role == arch.TokenEmbedding})
 	}
 	return pairs, nil
 }
 
-// exportable says what a GGUF LoRA cannot hold, where there is such.
+// exportable reports what a GGUF LoRA cannot hold.
 func exportable(m *methods.LoRA, b *attach.Base) error {
 	switch {
 	case m.Config.DoRA:
@@ -135,7 +136,8 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	return nil
 }
 
-// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in it.
+// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in
+// it.
 func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.LowRank {
 	pair := lowrank.LowRank{
 		Module: mod.Name, A: a.Tensors[mod.A].Data, B: slices.Clone(a.Tensors[mod.B].Data),
@@ -151,7 +153,7 @@ func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.
 	return pair
 }
 
-// exportMetadata is the header that llama.cpp asks of an adapter, and where it comes from.
+// exportMetadata is the metadata that llama.cpp needs of an adapter, and the adapter's origin.
 func exportMetadata(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*gguf.Metadata, error) {
 	alpha := float32(0)
 	if exportsPairs(a, opt) && a.Config.Plain() {

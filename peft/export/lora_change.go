@@ -76,13 +76,12 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensor
 	}
 	changes := bound.Changes()
 	if changes == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no change of weight matrices, which is all that a "+
-			"GGUF LoRA holds",
+		return nil, nil, fmt.Errorf("an adapter of method %s is no "+
+			"change of weight matrices, which is all that a GGUF LoRA holds",
 			a.Config.Method)
 	}
 	if changesVectors(bound) {
-		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: " +
-			"merge it")
+		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
 	}
 	report, total := &LoRAReport{}, pairSums{}
 	var pairs []tensorPair
@@ -120,7 +119,7 @@ func changesVectors(bound *attach.Bound) bool {
 
 // pairOf is a change of a weight as a pair of a rank of no more than limit, which may be 0.
 func pairOf(l *model.Linear, c *attach.Change, limit int) (lowrank.LowRank, pairSums) {
-	if c.Exact != nil { // the pair of what was rounded is nearer than one of the noise, too
+	if c.Exact != nil { // its pair is nearer even to the rounded change, whose rounding noise has a high rank
 		pair, _ := pairOf(l, c.Exact, limit)
 		return pair, compare(&pair, c)
 	}
@@ -180,7 +179,7 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 	return sums
 }
 
-// permute puts the rows of B in the order that a GGUF file has them in.
+// permute puts the rows of B in the order of a GGUF file.
 func permute(p *lowrank.LowRank, heads int) {
 	src := []attach.Param{{Shape: []int{p.Out, p.Rank}, Data: p.B}}
 	dst := attach.Views(src, make([]float32, len(p.B)))

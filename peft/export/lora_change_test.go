@@ -12,17 +12,19 @@ import (
 	"github.com/peftconv/peftconv/peft/merge"
 )
 
-// TestExportChanges exports methods that are no LoRA: exactly where their changes are of low rank or the rank is that of
-// the weights, and otherwise as near as the rank allows. The file fits the base in both worlds.
+// TestExportChanges exports methods that are no LoRA: exactly where their changes are of low rank or the rank is that
+// of the weights, and otherwise as near as the rank allows. The file fits the base in both formats.
 func TestExportChanges(t *testing.T) {
-	file, dir := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
+	file, dir := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)),
+		pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
 	for _, c := range []struct {
 		name        string
 		rank        int
 		least, most float64 // error
 	}{
-		{"vera", 0, 0, 1e-6}, {"loha", 0, 0, 1e-6}, {"adalora", 0, 0, 1e-6}, {"lokr", 0, 0, 1e-5}, {"oft", 0, 0, 1e-5}, {"ia3", 0, 0, 1e-5},
-		{"vera", 4, 0.05, 0.99}, {"lokr", 4, 0.05, 0.99}, {"oft", 4, 0.05, 0.99}, {"ia3", 4, 0.05, 0.99}, {"adalora", 2, 0.05, 0.99},
+		{"vera", 0, 0, 1e-6}, {"loha", 0, 0, 1e-6}, {"adalora", 0, 0, 1e-6}, {"lokr", 0, 0, 1e-5},
+		{"oft", 0, 0, 1e-5}, {"ia3", 0, 0, 1e-5}, {"vera", 4, 0.05, 0.99}, {"lokr", 4, 0.05, 0.99},
+		{"oft", 4, 0.05, 0.99}, {"ia3", 4, 0.05, 0.99}, {"adalora", 2, 0.05, 0.99},
 	} {
 		for _, b := range []*attach.Base{file, dir} {
 			a := pefttest.MethodNamed(t, b, c.name)
@@ -55,7 +57,8 @@ func checkExported(t *testing.T, path string, a *attach.Adapter, b *attach.Base,
 	}
 	deltas := bound.Changes()
 	if len(report.Tensors) != len(deltas) || len(f.Tensors) != 2*len(deltas) {
-		t.Fatalf("%d changes give %d pairs in the report, %d tensors in the file", len(deltas), len(report.Tensors), len(f.Tensors))
+		t.Fatalf("%d changes give %d pairs in the report, %d tensors in the file", len(deltas), len(report.Tensors),
+			len(f.Tensors))
 	}
 	for l, d := range deltas {
 		want := make([]float32, l.W.Rows*l.W.Cols)
@@ -83,7 +86,8 @@ func TestExportChangesRefused(t *testing.T) {
 	} {
 		a := pefttest.MethodNamed(t, c.b, c.name)
 		pefttest.Stir(a, 5)
-		_, err := LoRA(pefttest.Adapter(a), pefttest.Base(c.b), filepath.Join(t.TempDir(), "lora.gguf"), LoRAOptions{Rank: c.rank})
+		_, err := LoRA(pefttest.Adapter(a), pefttest.Base(c.b), filepath.Join(t.TempDir(), "lora.gguf"),
+			LoRAOptions{Rank: c.rank})
 		if err == nil || !strings.Contains(err.Error(), c.reason) {
 			t.Errorf("%s: error %v, expected one with %q", c.name, err, c.reason)
 		}

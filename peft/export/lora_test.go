@@ -18,7 +18,8 @@ import (
 // TestExportGGUF reads the file as llama.cpp does: the names and shapes it looks for, and W + scale·B·A with its rule
 // for the scale equal to the weights that a bound adapter gives.
 func TestExportGGUF(t *testing.T) {
-	inGGUF, inHF := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
+	inGGUF, inHF := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)),
+		pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
 	for name, opt := range map[string]method.LoRA{
 		"plain":         {Rank: 4, Alpha: 12},
 		"rank pattern":  {Rank: 4, Alpha: 12, RankPattern: map[string]int{"q_proj": 2}},
@@ -47,7 +48,8 @@ func TestExportGGUF(t *testing.T) {
 
 func checkExportHeader(t *testing.T, f *gguf.File, plain bool) {
 	t.Helper()
-	for key, want := range map[string]string{"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora"} {
+	for key, want := range map[string]string{"general.type": "adapter", "general.architecture": "llama",
+		"adapter.type": "lora"} {
 		if got, _ := f.Meta.String(key); got != want {
 			t.Errorf("%s is %q, expected %q", key, got, want)
 		}
@@ -79,7 +81,8 @@ func checkExportWeights(t *testing.T, f *gguf.File, a *attach.Adapter, b *attach
 			t.Fatalf("the file has no pair for %s", l.Tensor)
 		}
 		rank := tb.Shape[0]
-		if !slices.Equal(ta.Shape, []int64{int64(l.W.Cols), rank}) || !slices.Equal(tb.Shape, []int64{rank, int64(l.W.Rows)}) {
+		if !slices.Equal(ta.Shape, []int64{int64(l.W.Cols), rank}) ||
+			!slices.Equal(tb.Shape, []int64{rank, int64(l.W.Rows)}) {
 			t.Errorf("%s: shapes %v and %v", l.Tensor, ta.Shape, tb.Shape)
 		}
 		scale := 1.0
@@ -134,7 +137,8 @@ func TestExportPermutes(t *testing.T) {
 	}
 	defer f.Close()
 	for name, want := range map[string]string{
-		"blk.0.attn_q.weight.lora_b": "[0 4 1 5 2 6 3 7 8 12 9 13 10 14 11 15]", "blk.0.attn_v.weight.lora_b": "[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]",
+		"blk.0.attn_q.weight.lora_b": "[0 4 1 5 2 6 3 7 8 12 9 13 10 14 11 15]",
+		"blk.0.attn_v.weight.lora_b": "[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]",
 	} {
 		tensor := f.Tensor(name)
 		x := make([]float32, tensor.Elements())
@@ -151,12 +155,14 @@ func TestExportRefused(t *testing.T) {
 	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil || !strings.Contains(err.Error(), "expected F32 or F16") {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil ||
+		!strings.Contains(err.Error(), "expected F32 or F16") {
 		t.Errorf("error %v", err)
 	}
 	wide := pefttest.Tiny
 	wide.Width = 64
-	if err := GGUF(pefttest.Adapter(a), pefttest.Base(pefttest.OpenBase(t, wide.WriteGGUF(t))), path); err == nil || !strings.Contains(err.Error(), "another base") {
+	if err := GGUF(pefttest.Adapter(a), pefttest.Base(pefttest.OpenBase(t, wide.WriteGGUF(t))), path); err == nil ||
+		!strings.Contains(err.Error(), "another base") {
 		t.Errorf("error %v", err)
 	}
 	pefttest.CheckEmpty(t, dir)

@@ -26,9 +26,9 @@ var (
 func init() {
 	Register(&Form{
 		Place: 20, Name: "model",
-		About: "a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: parallel " +
-			"adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; virtual tokens of " +
-			"prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them",
+		About: "a GGUF model with the adapter in it that every llama.cpp runs, for methods that add to the network: " +
+			"parallel adapters make its FFN wider, serial-pfeiffer ones become layers of the architecture deci; " +
+			"virtual tokens of prompt-tuning and p-tuning join the vocabulary, and its chat template begins with them",
 		Write: func(in Input, path string, _ Options) (*Report, error) {
 			a, err := in.one(path)
 			if err != nil {
@@ -48,7 +48,7 @@ func init() {
 type modelFile struct {
 	meta    *gguf.Metadata
 	tensors []modelTensor
-	note    string // what of the adapter is rounded on the way, "" for nothing
+	note    string // what of the adapter is rounded, "" for nothing
 }
 
 // modelTensor is one of its tensors and what writes the bytes.
@@ -79,10 +79,10 @@ type ModelReport struct {
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file
 }
 
-// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the adapter at
-// work. Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of
-// their own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that no
-// llama.cpp graph can express, a base that is not GGUF.
+// Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the adapter.
+// Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of their
+// own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that no llama.cpp
+// graph can express, a base that is not GGUF.
 func Model(a *peft.Adapter, b *peft.Base, path string) (*ModelReport, error) {
 	r, err := writeModel(handle.Adapter(a), handle.Base(b), path)
 	if err != nil {
@@ -128,8 +128,8 @@ func modelOf(a *attach.Adapter, b *attach.Base, params []attach.Param) (*modelFi
 		return bottleneckModel(m, b, params)
 	}
 	if a.VirtualTokens() > 0 {
-		return nil, errkind.Errorf(ErrOnlyState, "an adapter of method %s is keys and values, which no model holds: "+
-			"export its state", a.Config.Method)
+		return nil, errkind.Errorf(ErrOnlyState, "an adapter of method "+
+			"%s is keys and values, which no model holds: export its state", a.Config.Method)
 	}
 	return nil, errkind.Errorf(ErrOnlyWeights, "an adapter of method %s does not become part of a model this way: "+
 		"merge it, or export it as a LoRA", a.Config.Method)
@@ -202,7 +202,7 @@ func longer(t *gguf.Tensor, cols []float32) modelTensor {
 	}}
 }
 
-// inType is rows of so many columns in a type's blocks.
+// inType is rows of cols columns in a type's blocks.
 func inType(t gguf.Type, x []float32, cols int) []byte {
 	dst := make([]byte, len(x)/t.BlockLen()*t.BlockSize())
 	quant.Quantize(t, dst, x, cols, nil)

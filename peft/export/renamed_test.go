@@ -19,7 +19,8 @@ import (
 // renamed is the llama family under names that no other architecture has.
 const renamed = "renamed"
 
-var renaming = strings.NewReplacer("token_embd", "words", "output", "result", "attn_", "a.", "ffn_", "f.", "blk.", "part.")
+var renaming = strings.NewReplacer("token_embd", "words", "output", "result", "attn_", "a.", "ffn_", "f.", "blk.",
+	"part.")
 
 func init() {
 	llama := arch.ByName(arch.Llama)
@@ -66,8 +67,8 @@ func writeRenamed(t *testing.T, path string) string {
 	return to
 }
 
-// TestRenamed: what tensors are called in a file makes no difference, whatever the method: the same adapters are trained,
-// the same weights merged, and the same pairs exported.
+// TestRenamed: what tensors are called in a file makes no difference, whatever the method: the same adapters are
+// trained, the same weights merged, and the same pairs exported.
 func TestRenamed(t *testing.T) {
 	path := pefttest.Tiny.WriteGGUF(t)
 	bases := [2]*attach.Base{pefttest.OpenBase(t, path), pefttest.OpenBase(t, writeRenamed(t, path))}
@@ -82,12 +83,14 @@ func TestRenamed(t *testing.T) {
 					t.Fatal(err)
 				}
 				opt := train.Options{Steps: 2, LR: 0.01, BatchTokens: 60, Seed: 1}
-				if _, err := train.Run(t.Context(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(pefttest.TinyData(8, 3)), nil, opt); err != nil {
+				if _, err := train.Run(t.Context(), pefttest.Base(b), pefttest.Adapter(a), pefttest.Data(pefttest.TinyData(8, 3)),
+					nil, opt); err != nil {
 					t.Fatal(err)
 				}
 				adapters[i] = a
 				merged[i] = written(t, func(path string) error {
-					_, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, merge.Options{})
+					_, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path,
+						merge.Options{})
 					return err
 				})
 				exported[i] = written(t, func(path string) error { return GGUF(pefttest.Adapter(a), pefttest.Base(b), path) })
@@ -119,7 +122,8 @@ func written(t *testing.T, write func(path string) error) *gguf.File {
 	return f
 }
 
-// sameTensors wants the same bytes in two files, of which the second has other names, or none of both. It counts such pairs.
+// sameTensors wants the same bytes in two files, of which the second has other names, or none of both. It counts such
+// pairs.
 func sameTensors(t *testing.T, what string, files [2]*gguf.File) int {
 	t.Helper()
 	if files[0] == nil || files[1] == nil {

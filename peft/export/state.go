@@ -35,12 +35,12 @@ const (
 	StateSequence = "sequence" // of one sequence: the slots of llama-server, llama_state_seq_load_file
 )
 
-// stateVersion is how a time's llama.cpp writes states.
+// stateVersion is how the llama.cpp of a time writes states.
 type stateVersion struct {
 	session, sequence uint32 // versions in the files
 	outputs           bool   // a session has the outputs, logits and embeddings of the last batch
 	streams           bool   // the cache says how many streams it has
-	flash             bool   // flash attention is on where nothing else is asked for
+	flash             bool   // flash attention is on by default
 }
 
 // stateVersions are those that can be written, by StateOptions.Target.
@@ -56,7 +56,7 @@ type StateOptions struct {
 	Kind      string // StateSession ("" is the same) or StateSequence
 	Target    string // "2026" ("" is the same), "2025" (from July on) or "2025-02", whose formats differ
 	F32       bool   // keys and values are F32, as the target has them with a cache of that type; otherwise F16
-	Attention string // "flash" or "plain", as the target runs; "": as it does by default. Values lie differently
+	Attention string // "flash" or "plain", as the target runs; "": its default. The order of values differs
 	Streams   int    // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
 	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones.
 	// Where it is given, that file is written with other keys and values, whatever its version.
@@ -106,7 +106,7 @@ func (opt *StateOptions) check() (stateVersion, error) {
 	return v, nil
 }
 
-// State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it goes on as
+// State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it continues as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
 func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (*StateReport, error) {
 	r, err := exportState(handle.Base(b), handle.Scaled(adapters), path, opt)
@@ -152,8 +152,7 @@ func virtualSession(b *attach.Base, adapters []attach.Scaled) (*model.Session, e
 		a := bound.Adapter
 		switch {
 		case a.Config.Template != "":
-			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as " +
-				"a model")
+			return nil, errors.New("the virtual tokens stand among the fields of a template: export the adapter as a model")
 		case a.Heads() > 0:
 			return nil, attach.ErrClassifier
 		case a.VirtualTokens() == 0:
@@ -201,7 +200,7 @@ const (
 func (w *stateWriter) put(values ...any) {
 	for _, v := range values {
 		if err := binary.Write(&w.out, binary.LittleEndian, v); err != nil {
-			panic("peft: a value of no fixed size in a state")
+			panic("export: a value of no fixed size in a state")
 		}
 	}
 }
@@ -268,7 +267,7 @@ func (w *stateWriter) cache(t gguf.Type, transposed bool) []byte {
 	return out.Bytes()
 }
 
-// transpose is the matrix with so many columns with rows and columns exchanged.
+// transpose is the transposed of a matrix of cols columns.
 func transpose(x []float32, cols int) []float32 {
 	rows := len(x) / cols
 	y := make([]float32, len(x))
@@ -280,7 +279,7 @@ func transpose(x []float32, cols int) []float32 {
 	return y
 }
 
-// into is a state file of the target with the keys and values replaced: they are recognised by what stands around them.
+// into is a state file of the target with the keys and values replaced: they are recognised by the bytes around them.
 func (w *stateWriter) into(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -294,9 +293,8 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens in F16 or F32: save it with the "+
-		"same model "+
-		"after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
+	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens "+
+		"in F16 or F32: save it with the same model after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
 }
 
 // frame lists the stretches of a cache that are not keys and values.

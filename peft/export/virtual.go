@@ -53,7 +53,7 @@ func tokensModel(a *attach.Adapter, m embeddingMethod, b *attach.Base, params []
 }
 
 // virtualModel is the base with virtual tokens at the end of its vocabulary, whose embeddings are rows (n, D). A prompt
-// that begins with them, or has them where the template has, is read as the adapter would have it.
+// that begins with them, or has them where the template has, is read as with the adapter.
 func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*modelFile, error) {
 	table := b.Model.Arch
 	embed, head := b.GGUF.Tensor(table.Tensor(arch.TokenEmbedding).GGUF), table.Tensor(arch.OutputHead)
@@ -169,7 +169,7 @@ func kindsOf(meta *gguf.Metadata, n int) []int32 {
 	return kinds
 }
 
-// addPrompt has chats begin with the tokens, and notes what other prompts have to look like. As in training the tokens
+// addPrompt makes chats begin with the tokens, and notes how other prompts have to begin. As in training the tokens
 // stand before BOS, which a prompt then has to spell; those of a template stand after it.
 func (m *modelFile) addPrompt(b *attach.Base, names []string, template *attach.Template) error {
 	all, bos := strings.Join(names, ""), ""
@@ -210,7 +210,7 @@ func (m *modelFile) addTemplate(names []string, template *attach.Template) error
 	return m.meta.Set(keyTemplate, template.Render(virtual, show("{{ messages[-1]['content'] }}")))
 }
 
-// describeRounding adds to the note what the type of the embeddings costs.
+// describeRounding adds the rounding error of the embeddings to the note.
 func (m *modelFile) describeRounding(t gguf.Type, rows []float32, cols int) {
 	rounded := make([]float32, len(rows))
 	quant.Dequantize(t, rounded, inType(t, rows, cols))
@@ -225,11 +225,11 @@ func (m *modelFile) describeRounding(t gguf.Type, rows []float32, cols int) {
 	}
 }
 
-// probeTokens is how many random tokens a model is asked about.
+// probeTokens is how many random tokens a model is run on.
 const probeTokens = 64
 
 // unlikeliestRow is the token that the base would choose last, judged by the best place it gets after any of some
-// random tokens: one whose output row, given to others, has them never chosen.
+// random tokens: one whose output row, copied to other tokens, means that they are never chosen.
 func unlikeliestRow(b *attach.Base) (int, error) {
 	vocab := b.Model.Spec.Vocab
 	r := prng.NewRandom(1, "probe")

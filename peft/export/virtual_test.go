@@ -21,7 +21,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// writeModel exports an adapter as a model and opens it.
+// exportModel exports an adapter as a model and opens it.
 func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base, *ModelReport) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "model.gguf")
@@ -32,8 +32,8 @@ func exportModel(t *testing.T, b *attach.Base, a *attach.Adapter) (*attach.Base,
 	return pefttest.OpenBase(t, out), r
 }
 
-// TestVirtualModel: the model with virtual tokens in its vocabulary has the loss of the base with the adapter, but for the
-// little that the virtual tokens take of the probability.
+// TestVirtualModel: the model with virtual tokens in its vocabulary has the loss of the base with the adapter, but for
+// the small probability of the virtual tokens.
 func TestVirtualModel(t *testing.T) {
 	tied := pefttest.Tiny
 	tied.Tied = true
@@ -58,10 +58,12 @@ func TestVirtualModel(t *testing.T) {
 					loss[0] = false
 				}
 				behind.Examples = append(behind.Examples, attach.Example{
-					IDs: slices.Concat([]int32{vocab, vocab + 1, vocab + 2}, e.IDs), Loss: slices.Concat([]bool{false, false, false}, loss),
+					IDs:  slices.Concat([]int32{vocab, vocab + 1, vocab + 2}, e.IDs),
+					Loss: slices.Concat([]bool{false, false, false}, loss),
 				})
 			}
-			want, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
+			want, err := eval.Loss(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,9 +122,10 @@ func TestVirtualChat(t *testing.T) {
 	}{
 		{"BOS by the vocabulary", "{{ messages }}", "<pt_0><pt_1><s>{{ messages }}", prompt},
 		{"BOS by the template", "{{ bos_token }}{{ messages }}", "<pt_0><pt_1>{{ bos_token }}{{ messages }}", prompt},
-		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ", func(b *attach.Base) (*attach.Adapter, error) {
-			return virtual.NewPTuning(b, method.PTuning{Template: "[P] {q} [P] so: {a}", Hidden: 4})
-		}},
+		{"among fields", "{{ messages }}", "<pt_0>{{ messages[-1]['content'] }}<pt_1>so: ",
+			func(b *attach.Base) (*attach.Adapter, error) {
+				return virtual.NewPTuning(b, method.PTuning{Template: "[P] {q} [P] so: {a}", Hidden: 4})
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := withChat(t, c.chat)
@@ -208,12 +211,14 @@ func checkCache(t *testing.T, data []byte, opt StateOptions, transposed bool, ke
 func TestStateInto(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	state := func(seed uint64, opt StateOptions) []byte {
-		a, err := virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: seed}})
+		a, err := virtual.NewPrefixTuning(b,
+			method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 3, Seed: seed}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "state")
-		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path, opt); err != nil {
+		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), path,
+			opt); err != nil {
 			t.Fatal(err)
 		}
 		return pefttest.FileBytes(t, path)
@@ -234,7 +239,7 @@ func TestStateInto(t *testing.T) {
 	}
 }
 
-// TestStateErrors wants what cannot be a state to be refused.
+// TestStateErrors wants adapters and options without a state to be refused.
 func TestStateErrors(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	prompt, err := virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: 2})
@@ -262,7 +267,8 @@ func TestStateErrors(t *testing.T) {
 		{templated, StateOptions{}, "among the fields"},
 		{pefttest.Trained(t, b, method.LoRA{}), StateOptions{}, "is more than what stands before a text"},
 	} {
-		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: c.adapter, Scale: 1}}), filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: c.adapter, Scale: 1}}),
+			filepath.Join(t.TempDir(), "x"), c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, expected an error with %q", c.opt, err, c.want)
 		}
 	}

@@ -18,12 +18,12 @@ import (
 type Options struct {
 	N           int     // the most tokens to generate; 0: 128
 	Temperature float64 // 0: always the likeliest token
-	TopK        int     // > 0: only the so many likeliest
+	TopK        int     // > 0: only the TopK likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
 	Seed        uint64
-	// the most tokens of prompt and answer together, virtual ones aside; 0: what the model was made for
+	// the most tokens of prompt and answer together, without virtual ones; 0: what the model was made for
 	Context   int
-	IgnoreEOG bool // go on after a token that ends an answer
+	IgnoreEOG bool // continue after a token that ends an answer
 }
 
 // Result is what Run made.
@@ -32,12 +32,12 @@ type Result struct {
 	IDs             []int32 `json:"ids"`
 	PromptTokens    int     `json:"prompt_tokens"`
 	Tokens          int     `json:"tokens"`
-	TokensPerSecond float64 `json:"tokens_per_second"` // of the generation, the prompt aside
+	TokensPerSecond float64 `json:"tokens_per_second"` // of the generation, without the prompt
 	Stop            string  `json:"stop"`              // "eog", "length" or "context"
 }
 
-// Run continues a prompt, with adapters at work. Special tokens written out in the prompt count as such, and BOS
-// is put in front where the vocabulary says so. emit, which may be nil, gets the text as it comes, in whole characters.
+// Run continues a prompt, with adapters. Special tokens written out in the prompt count as such, and BOS is put in
+// front where the vocabulary says so. emit, which may be nil, gets the text as it is generated, in whole characters.
 func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options,
 	emit func(piece string)) (*Result, error) {
 	return run(ctx, handle.Base(b), handle.Scaled(adapters), prompt, opt, emit)

@@ -17,16 +17,19 @@ import (
 func TestGenerateStories(t *testing.T) {
 	b := pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf"))
 	var streamed strings.Builder
-	r, err := run(context.Background(), b, nil, "Once upon a time", Options{N: 40}, func(s string) { streamed.WriteString(s) })
+	r, err := run(context.Background(), b, nil, "Once upon a time", Options{N: 40}, func(s string) {
+		streamed.WriteString(s)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []int32{432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401, 396, 267, 337, 410, 408, 419, 292, 411, 322, 265, 282, 295,
-		433, 426, 385, 328, 432, 358, 394, 261, 370, 432, 352, 266, 268, 388, 426}
+	want := []int32{432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401, 396, 267, 337, 410, 408, 419, 292,
+		411, 322, 265, 282, 295, 433, 426, 385, 328, 432, 358, 394, 261, 370, 432, 352, 266, 268, 388, 426}
 	if !slices.Equal(r.IDs, want) {
 		t.Errorf("tokens are %v", r.IDs)
 	}
-	const text = ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
+	const text = ", there was a little girl named Lily. She loved " +
+		"to play outside in the park. One day, she saw a big, red ball."
 	if r.Text != text || streamed.String() != text {
 		t.Errorf("text is %q, streamed %q", r.Text, streamed.String())
 	}
@@ -39,7 +42,8 @@ func TestGenerateStories(t *testing.T) {
 func TestGenerateCached(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a := pefttest.Trained(t, b, method.LoRA{})
-	r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", Options{N: 12, IgnoreEOG: true}, nil)
+	r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat",
+		Options{N: 12, IgnoreEOG: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,11 +72,12 @@ func TestGenerateCached(t *testing.T) {
 	}
 }
 
-// TestGenerateSamples: a seed gives the same text again, another another.
+// TestGenerateSamples: the same seed gives the same text, another seed another text.
 func TestGenerateSamples(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	say := func(seed uint64) []int32 {
-		r, err := run(context.Background(), b, nil, "the", Options{N: 20, Temperature: 1, TopK: 50, TopP: 0.95, Seed: seed, IgnoreEOG: true}, nil)
+		r, err := run(context.Background(), b, nil, "the",
+			Options{N: 20, Temperature: 1, TopK: 50, TopP: 0.95, Seed: seed, IgnoreEOG: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +91,7 @@ func TestGenerateSamples(t *testing.T) {
 	}
 }
 
-// TestGenerateEnds has every reason to stop.
+// TestGenerateEnds checks every reason to stop.
 func TestGenerateEnds(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	ctx := context.Background()
@@ -115,13 +120,16 @@ func TestGenerateEnds(t *testing.T) {
 	if err != nil || r.Stop != "context" || r.IDs[0] != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := run(ctx, b, nil, strings.Repeat("a", 70), Options{}, nil); err == nil || !strings.Contains(err.Error(), "the context only 64") {
+	if _, err := run(ctx, b, nil, strings.Repeat("a", 70), Options{}, nil); err == nil ||
+		!strings.Contains(err.Error(), "the context only 64") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := run(pefttest.Cancelled(), b, nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "canceled") {
+	if _, err := run(pefttest.Cancelled(), b, nil, "the", Options{}, nil); err == nil ||
+		!strings.Contains(err.Error(), "canceled") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil || !strings.Contains(err.Error(), "no tokenizer") {
+	if _, err := run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil ||
+		!strings.Contains(err.Error(), "no tokenizer") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -20,7 +20,8 @@ func TestMethodGeneration(t *testing.T) {
 				t.Fatal(err)
 			}
 			pefttest.Stir(a, 5)
-			r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat", Options{N: 8, IgnoreEOG: true}, nil)
+			r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat",
+				Options{N: 8, IgnoreEOG: true}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

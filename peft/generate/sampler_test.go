@@ -31,7 +31,8 @@ func TestSamplerCut(t *testing.T) {
 		topP float64
 		want []int32
 	}{
-		{0, 0, []int32{2, 0, 1}}, {2, 0, []int32{2, 0}}, {0, 0.5, []int32{2}}, {0, 0.61, []int32{2, 0}}, {0, 0.95, []int32{2, 0, 1}},
+		{0, 0, []int32{2, 0, 1}}, {2, 0, []int32{2, 0}}, {0, 0.5, []int32{2}},
+		{0, 0.61, []int32{2, 0}}, {0, 0.95, []int32{2, 0, 1}},
 		{2, 0.7, []int32{2, 0}}, {2, 0.65, []int32{2}}, {9, 1, []int32{2, 0, 1}},
 	} {
 		s := newSampler(Options{Temperature: 1, TopK: test.topK, TopP: test.topP})

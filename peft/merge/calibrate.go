@@ -20,7 +20,7 @@ const (
 	calibrationBatch  = 2048
 )
 
-// calibration is a text on its way through the base with its adapters, layer by layer.
+// calibration runs a text through the base with its adapters, layer by layer.
 type calibration struct {
 	base    *attach.Base
 	hooks   attach.Stack
@@ -30,7 +30,7 @@ type calibration struct {
 	tape    *autograd.Tape
 }
 
-// newCalibration brings the text to the first layer.
+// newCalibration runs the text up to the first layer.
 func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) (*calibration, error) {
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)
@@ -65,9 +65,10 @@ func spread(set *attach.Data, tokens int) []int {
 	return chosen
 }
 
-// layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps of one
-// input share one.
-func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bool) (map[*model.Linear]*requant.Hessian, error) {
+// layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps
+// of one input share one.
+func (c *calibration) layer(ctx context.Context,
+	wanted func(l *model.Linear) bool) (map[*model.Linear]*requant.Hessian, error) {
 	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*requant.Hessian{}}
 	for j, b := range c.batches {
 		if err := ctx.Err(); err != nil {
@@ -83,7 +84,7 @@ func (c *calibration) layer(ctx context.Context, wanted func(l *model.Linear) bo
 	return watch.found, nil
 }
 
-// inputWatch adds up the inputs of linear maps.
+// inputWatch adds inputs of linear maps to their Hessians.
 type inputWatch struct {
 	attach.Stack
 	wanted  func(l *model.Linear) bool
@@ -107,8 +108,8 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 	return w.Stack.Linear(t, l, x, y)
 }
 
-// chooseCompensated settles which tensors are compensated, or what they get instead: calibration says nothing of the ends of the
-// model, floats have no codes, and factors of rows go into the scales.
+// chooseCompensated decides which tensors are compensated, or how they are rounded instead: calibration does not
+// measure the ends of the model, floats have no codes, and factors of rows are stored in the scales.
 func (m *merger) chooseCompensated() {
 	inLayers := map[*mergeTensor]bool{}
 	for _, l := range m.base.Model.Linears() {
@@ -127,8 +128,8 @@ func (m *merger) chooseCompensated() {
 	}
 }
 
-// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are at hand at the same
-// time.
+// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are measured at
+// the same time.
 func (m *merger) prepare(t *mergeTensor) (err error) {
 	if m.calibration == nil && t.ready == nil {
 		if m.calibration, err = newCalibration(m.base, m.adapters, handle.Data(m.opt.Calibration)); err != nil {
@@ -181,8 +182,8 @@ func (m *merger) prepareLayer() error {
 	return nil
 }
 
-// prepareTensors makes the blocks of tensors that read the inputs of the Hessian, compensated or, where that is better, by
-// RoundBoth, and keeps them until they are written.
+// prepareTensors makes the blocks of tensors that read the inputs of the Hessian, compensated or, where that is better,
+// by RoundBoth, and keeps them until they are written.
 func prepareTensors(ctx context.Context, h *requant.Hessian, tensors []*mergeTensor) error {
 	list := make([]requant.Compensated, len(tensors))
 	for i, t := range tensors {

@@ -16,8 +16,9 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter than those
-// of a dithered one, in every kind of block, if only a little where changes are much smaller than steps, and auto takes it.
+// TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter
+// than those of a stochastically rounded one, in every kind of block, if only a little where changes are much smaller
+// than steps, and auto takes it.
 func TestMergeCompensates(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
@@ -29,9 +30,11 @@ func TestMergeCompensates(t *testing.T) {
 		}
 		want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
 		miss := map[string]float64{}
-		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: pefttest.Data(set)}, {Calibration: pefttest.Data(set)}} {
+		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: pefttest.Data(set)},
+			{Calibration: pefttest.Data(set)}} {
 			out, report := mergeTo(t, b, opt, adapters...)
-			miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, pefttest.Packed(set)), want)
+			miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{},
+				pefttest.Packed(set)), want)
 			compensated := slices.ContainsFunc(report.Tensors, func(t Tensor) bool { return t.Rounding == RoundCompensate })
 			if compensated != (opt.Calibration != nil) {
 				t.Errorf("%v: rounded by %s", typ, report.Tensors[0].Rounding)
@@ -43,7 +46,8 @@ func TestMergeCompensates(t *testing.T) {
 	}
 }
 
-// TestMergeCompensatesAlike: the bytes do not depend on the number of threads, nor on the order of the tensors in the file.
+// TestMergeCompensatesAlike: the bytes do not depend on the number of threads, nor on the order of the tensors in the
+// file.
 func TestMergeCompensatesAlike(t *testing.T) {
 	m := pefttest.BlocksIn(gguf.Q4_K)
 	m.Layers = 2
@@ -82,8 +86,8 @@ func writeBytes(t *testing.T, data []byte) string {
 	return path
 }
 
-// TestMergeCalibrationRefused: data that are missing, or that the base cannot read, are errors; tensors whose weights have no codes of their own are
-// rounded in another way.
+// TestMergeCalibrationRefused: data that are missing, or that the base cannot read, are errors; tensors whose weights
+// have no codes of their own are rounded in another way.
 func TestMergeCalibrationRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.F16).WriteGGUF(t))
 	a := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 1}
@@ -92,7 +96,8 @@ func TestMergeCalibrationRefused(t *testing.T) {
 	} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 		out := filepath.Join(t.TempDir(), "out.gguf")
-		if _, err := run(context.Background(), b, []attach.Scaled{a}, out, Options{Rounding: RoundCompensate, Calibration: pefttest.Data(set), Force: true}); err == nil {
+		if _, err := run(context.Background(), b, []attach.Scaled{a}, out,
+			Options{Rounding: RoundCompensate, Calibration: pefttest.Data(set), Force: true}); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

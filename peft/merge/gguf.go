@@ -33,7 +33,7 @@ func (m *merger) toGGUF(out string) error {
 	return f.Commit()
 }
 
-// WriteGGUF writes all tensors in the order of the base.
+// writeGGUF writes all tensors in the order of the base.
 func (m *merger) writeGGUF(out *bufio.Writer, meta *gguf.Metadata) error {
 	w, err := gguf.NewWriter(out, meta, m.ggufTensors())
 	if err != nil {
@@ -134,7 +134,8 @@ func (m *merger) ggufMetadata() (*gguf.Metadata, error) {
 		key   string
 		value any
 	}{
-		{attach.MergeVersion, attach.Version}, {attach.MergeBaseSHA256, sum}, {attach.MergeMethods, methods}, {attach.MergeAdapters, hashes}, {attach.MergeScales, scales},
+		{attach.MergeVersion, attach.Version}, {attach.MergeBaseSHA256, sum},
+		{attach.MergeMethods, methods}, {attach.MergeAdapters, hashes}, {attach.MergeScales, scales},
 	} {
 		if err := meta.Set(entry.key, entry.value); err != nil {
 			return nil, err

@@ -16,7 +16,7 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// ToHF writes the merged directory: the same shards, and copies of the other files.
+// toHF writes the merged directory: the same shards, and copies of the other files.
 func (m *merger) toHF(out string) error {
 	if attach.SameFile(out, m.base.Path) {
 		return errors.New("the merged directory would replace its base: choose another name")
@@ -96,7 +96,8 @@ func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
 		}
 		table = append(table, entry)
 		for _, v := range m.added(t.Name) {
-			table = append(table, safetensors.Tensor{Name: v.name, DType: model.Dtypes[v.to], Shape: []int64{int64(len(v.change))}})
+			table = append(table, safetensors.Tensor{Name: v.name, DType: model.Dtypes[v.to],
+				Shape: []int64{int64(len(v.change))}})
 		}
 	}
 	w, err := safetensors.NewWriter(out, f.Metadata, table)
@@ -167,7 +168,8 @@ func (m *merger) copyOthers(dir string) error {
 	for _, entry := range entries {
 		name := entry.Name()
 		from := filepath.Join(m.base.Path, name)
-		if info, err := os.Stat(from); err != nil || !info.Mode().IsRegular() || slices.Contains(otherWeights, filepath.Ext(name)) {
+		if info, err := os.Stat(from); err != nil || !info.Mode().IsRegular() ||
+			slices.Contains(otherWeights, filepath.Ext(name)) {
 			continue
 		}
 		data, err := os.ReadFile(from)

@@ -21,31 +21,32 @@ import (
 type Options struct {
 	Type     string // type of the touched tensors, "Q8_0", "F16" …; "" keeps each tensor's own
 	Force    bool   // merge into a base other than the one an adapter was trained over
-	Rounding string // how a tensor that keeps its type takes the change: RoundAuto ("" is the same) …
+	Rounding string // how a tensor that keeps its type is rounded: RoundAuto ("" is the same) …
 	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
 	Progress func(Progress)
 
-	// Calibration is text like that which the model will see, for RoundCompensate: what goes into the weights of each layer is
+	// Calibration is text like that of the model's use, for RoundCompensate: the inputs of each layer's weights are
 	// measured on some of it. nil is none.
 	Calibration *peft.Data
 }
 
 // Progress is called after each tensor, and before each layer of a calibration.
 type Progress struct {
-	Tensor      string // or what is under way
+	Tensor      string // or the current activity
 	Bytes, Size int64  // written, of all
 }
 
-// Report is what Merge did.
+// Report is what Run did.
 type Report struct {
 	Output   string   `json:"output"`
-	Tensors  []Tensor `json:"tensors"`   // the touched ones, in the order of the file
-	Copied   int      `json:"copied"`    // tensors that were not touched
-	Recovery float64  `json:"recovery"`  // over all touched tensors together
-	BitExact bool     `json:"bit_exact"` // every touched tensor has, bit for bit, the weights of the base with the adapters
+	Tensors  []Tensor `json:"tensors"`  // the touched ones, in the order of the file
+	Copied   int      `json:"copied"`   // tensors that were not touched
+	Recovery float64  `json:"recovery"` // over all touched tensors together
+	// every touched tensor has, bit for bit, the weights of the base with the adapters
+	BitExact bool `json:"bit_exact"`
 
-	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base - adapters)
-	// of the losses. Run sets it where the result is bit-exact, which makes it 1; Verify measures it.
+	// KeptShare is how much of the adapters' gain on evaluation data the merged model has: (base - merged)/(base -
+	// adapters) of the losses. Run sets it where the result is bit-exact, which makes it 1; Verify measures it.
 	KeptShare    *float64      `json:"kept_share"`
 	Verification *Verification `json:"verification,omitempty"` // of Verify, where the caller wants it here
 }
@@ -246,7 +247,8 @@ func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
 		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" {
-			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type", l.Tensor, l.W.Type)
+			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type",
+				l.Tensor, l.W.Type)
 		}
 		return l.W.Type, nil
 	}
@@ -262,8 +264,8 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	case m.base.GGUF == nil && model.Dtypes[to] == "":
 		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
 	case l.W.Cols%to.BlockLen() != 0:
-		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: choose another type",
-			l.Tensor, l.W.Cols, to, to.BlockLen())
+		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: "+
+			"choose another type", l.Tensor, l.W.Cols, to, to.BlockLen())
 	}
 	return to, nil
 }

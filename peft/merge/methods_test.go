@@ -22,10 +22,11 @@ func mergeable(t *testing.T, a *attach.Adapter, b *attach.Base) bool {
 	return bound.Effect.Vectors != nil || bound.Changes() != nil
 }
 
-// TestMethodMerges merges every method that can be merged into float32, in a GGUF base with permuted rows and in a Hugging
-// Face directory, and compares logits with base and adapter. The same adapter does the same over both.
+// TestMethodMerges merges every method that can be merged into float32, in a GGUF base with permuted rows and in a
+// Hugging Face directory, and compares logits with base and adapter. The same adapter does the same over both.
 func TestMethodMerges(t *testing.T) {
-	file, dir := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2))
+	file, dir := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)),
+		pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2))
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
 	for _, c := range pefttest.MethodCases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -56,7 +57,8 @@ func TestMethodMerges(t *testing.T) {
 						t.Errorf("over %s the logits differ by %.2g", b.Path, err)
 					}
 					out, report := mergeTo(t, b, Options{Type: "F32", Force: true}, attach.Scaled{Adapter: a, Scale: strength})
-					if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), want); err > 2e-5 {
+					if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq),
+						want); err > 2e-5 {
 						t.Errorf("merged into %s the logits differ by %.2g", b.Path, err)
 					}
 					if report.Recovery < 0.999 || report.Recovery > 1.001 {
@@ -96,13 +98,15 @@ func TestSeveralMethodsMerge(t *testing.T) {
 		adapters = append(adapters, attach.Scaled{Adapter: a, Scale: 0.5 + 0.25*float64(len(adapters)%3)})
 	}
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
-	for name, order := range map[string][]attach.Scaled{"as listed": adapters, "the last four": adapters[5:], "the first five": adapters[:5]} {
+	for name, order := range map[string][]attach.Scaled{"as listed": adapters, "the last four": adapters[5:],
+		"the first five": adapters[:5]} {
 		hooks, err := attach.BindAll(b, order)
 		if err != nil {
 			t.Fatal(err)
 		}
 		out, _ := mergeTo(t, b, Options{}, order...)
-		if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), pefttest.AllLogits(b, hooks, seq)); err > 2e-5 {
+		if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq),
+			pefttest.AllLogits(b, hooks, seq)); err > 2e-5 {
 			t.Errorf("%s: merged the logits differ by %.2g", name, err)
 		}
 	}
@@ -111,7 +115,8 @@ func TestSeveralMethodsMerge(t *testing.T) {
 // TestBiasesInHuggingFace looks at the configuration and the shards of a directory that gets biases.
 func TestBiasesInHuggingFace(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.BF16, 2))
-	a, err := methods.NewBitFit(b, method.BitFit{Placement: method.Placement{Targets: []string{"q_proj", "up_proj"}, Layers: "1"}})
+	a, err := methods.NewBitFit(b, method.BitFit{Placement: method.Placement{Targets: []string{"q_proj", "up_proj"},
+		Layers: "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,15 +132,16 @@ func TestBiasesInHuggingFace(t *testing.T) {
 		t.Errorf("%d tensors were written, expected %d biases", len(report.Tensors), want)
 	}
 	for _, l := range pefttest.OpenBase(t, out).Model.Linears() {
-		trained := strings.Contains(l.Module, "layers.1.") && (attach.HasSuffix(l.Module, "q_proj") || attach.HasSuffix(l.Module, "up_proj"))
+		trained := strings.Contains(l.Module, "layers.1.") &&
+			(attach.HasSuffix(l.Module, "q_proj") || attach.HasSuffix(l.Module, "up_proj"))
 		if l.Bias == nil || (pefttest.Relative(l.Bias, make([]float32, len(l.Bias))) > 0) != trained {
 			t.Errorf("%s has the bias %v", l.Module, l.Bias)
 		}
 	}
 }
 
-// TestScaledRowsKeepLevels merges (IA)³ into blocks whose scales take it up: nearly nothing is lost.
-func TestScaledRowsKeepLevels(t *testing.T) {
+// TestScaledRowsKeepCodes merges (IA)³ into the scales of blocks: nearly nothing is lost.
+func TestScaledRowsKeepCodes(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a, err := methods.NewIA3(b, method.IA3{})
 	if err != nil {

@@ -13,22 +13,23 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// Values of Options.Rounding: how a tensor that keeps its type takes an adapter's change. docs/quantization-aware.md
-// has what each keeps.
+// Values of Options.Rounding: how a tensor that keeps its type is requantized. docs/quantization-aware.md says how much
+// of a change each keeps.
 const (
-	RoundAuto       = "auto"          // with calibration data compensate; else requantize where that keeps nearly all, or scales+dither
-	RoundRequantize = "requantize"    // the sum is quantized as any weights are, with scales of its own
-	RoundNearest    = "nearest"       // each weight goes to the code next to it, scales stay
+	// with calibration data compensate; else requantize where its error is small, or scales+dither
+	RoundAuto       = "auto"
+	RoundRequantize = "requantize"    // the sum is quantized from scratch, with new scales
+	RoundNearest    = "nearest"       // each weight is rounded to the nearest code, scales stay
 	RoundDither     = "dither"        // likewise, by stochastic rounding: up or down at random so that the mean is right
 	RoundScales     = "scales"        // scales and zero points are fitted, codes stay
 	RoundBoth       = "scales+dither" // scales first, stochastic rounding for what they miss
-	RoundCompensate = "compensate"    // stochastic rounding, whose errors on calibration data the weights still to be rounded make good
+	RoundCompensate = "compensate"    // stochastic rounding; later weights compensate the errors on calibration data
 )
 
 // roundings are all of them.
 var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth, RoundCompensate}
 
-// Check reports a rounding that there is not; "" is RoundAuto.
+// Check reports an unknown rounding; "" is RoundAuto.
 func (opt *Options) Check() error {
 	if opt.Rounding == "" || slices.Contains(roundings, opt.Rounding) {
 		return nil
@@ -44,7 +45,7 @@ func (m *merger) openImatrix() (err error) {
 	return err
 }
 
-// importanceOf is how much the columns of a weight matter; nil where nothing says so.
+// importanceOf is how much the columns of a weight matter; nil without an importance matrix.
 func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) {
 	if m.imatrix == nil {
 		return nil, nil
@@ -59,7 +60,8 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 	}
 	w := entry.Importance()
 	if len(w) != l.W.Cols {
-		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w), l.W.Cols)
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w),
+			l.W.Cols)
 	}
 	return w, nil
 }
@@ -72,20 +74,20 @@ func (m *merger) roundingOf(t *mergeTensor) string {
 	return cmp.Or(m.opt.Rounding, RoundAuto)
 }
 
-// Quantizing anew is left to tensors of which it keeps enough: what it misses is smaller then than the noise of stochastic
-// rounding.
+// Quantizing from scratch is for tensors of which it keeps enough: its error is then smaller than the noise of
+// stochastic rounding.
 const (
 	enoughRecovery = 0.95
 	sampledRows    = 64
 )
 
-// chooseRounding settles RoundAuto by what quantizing anew would keep of the changes of some rows.
+// chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep.
 func (t *mergeTensor) chooseRounding() {
 	if t.rounding != RoundAuto {
 		return
 	}
 	if t.scalesRows() {
-		t.rounding = RoundScales // which has that exactly, but for the rounding of the scales
+		t.rounding = RoundScales // exact but for the rounding of the scales
 		return
 	}
 	t.rounding = RoundRequantize
@@ -106,7 +108,7 @@ func (t *mergeTensor) scalesRows() bool {
 	return len(t.changes) > 0
 }
 
-// requantizer makes the tensor's rows by a rounding that is settled.
+// requantizer makes the tensor's rows by the chosen rounding.
 func (t *mergeTensor) requantizer(rounding string) *requant.Requantizer {
 	r := requant.Rounding{Seed: t.seed, Importance: t.importance}
 	switch rounding {

@@ -9,8 +9,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMergeRoundings: of a change too small for any code stochastic rounding keeps the mean, and auto takes it; quantizing anew
-// and nearest codes keep nothing.
+// TestMergeRoundings: of a change too small for any code stochastic rounding keeps the mean, and auto takes it;
+// quantizing from scratch and nearest codes keep nothing.
 func TestMergeRoundings(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
@@ -27,7 +27,8 @@ func TestMergeRoundings(t *testing.T) {
 		}
 	}
 	for rounding, want := range map[string][2]float64{
-		RoundAuto: {0.9, 1.1}, RoundDither: {0.9, 1.1}, RoundBoth: {0.9, 1.1}, RoundNearest: {-0.1, 0.1}, RoundRequantize: {-0.1, 0.3}, RoundScales: {-0.1, 0.3},
+		RoundAuto: {0.9, 1.1}, RoundDither: {0.9, 1.1}, RoundBoth: {0.9, 1.1},
+		RoundNearest: {-0.1, 0.1}, RoundRequantize: {-0.1, 0.3}, RoundScales: {-0.1, 0.3},
 	} {
 		if r := recovery[rounding]; r < want[0] || r > want[1] {
 			t.Errorf("%s keeps %.3f, expected %v", rounding, r, want)

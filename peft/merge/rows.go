@@ -9,7 +9,7 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// mergeBytes is about how much memory the rows under way take as float32: as they were, the change, as they become.
+// mergeBytes is about how much memory the current rows take as float32: old values, change, new values.
 const mergeBytes = 48 << 20
 
 // mergeStats are the sums from which recovery and noise follow.
@@ -78,13 +78,13 @@ func (t *mergeTensor) requantize(
 	return total, nil
 }
 
-// load sets what rows r0 to r1-1 were and the change that is asked for.
+// load sets the old values of rows r0 to r1-1 and the requested change.
 func (t *mergeTensor) load(b requant.Rows, r0, r1 int) {
 	quant.Dequantize(t.w.Type, b.Old, t.w.Slice(r0, r1).Data)
 	clear(b.Change)
 	for i := range t.changes {
 		c := &t.changes[i]
-		if c.Multiply != nil && t.requantized { // and what c takes for the weight is not old
+		if c.Multiply != nil && t.requantized { // c would multiply the base's weight, not old
 			copy(b.New, b.Old)
 			kernels.Add(b.New, b.Change)
 			c.Multiply(b.New, r0, r1)

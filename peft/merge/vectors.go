@@ -126,8 +126,8 @@ func partOf(l *model.Linear) model.Part {
 	return model.FFN
 }
 
-// putVector notes a vector, with the type that it gets: its own, or for a new one float32 in a GGUF file and the type of
-// its weight in a Hugging Face directory.
+// putVector notes a vector, with the type that it gets: its own, or for a new one float32 in a GGUF file and the type
+// of its weight in a Hugging Face directory.
 func (m *merger) putVector(v *mergeVector) error {
 	v.to = gguf.F32
 	switch {

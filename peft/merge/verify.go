@@ -32,8 +32,8 @@ type VerifiedTensor struct {
 	Trained string `json:"trained"` // of those that were trained with
 }
 
-// Verify evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of the
-// merged model with what training recorded of them. Without data the losses are those of random tokens.
+// Verify evaluates the base, the base with its adapters, and the merged model at a path, and compares the tensors of
+// the merged model with what training recorded of them. Without data the losses are those of random tokens.
 func Verify(ctx context.Context, b *peft.Base, adapters []peft.Scaled, merged string, data *peft.Data) (*Verification,
 	error) {
 	m, err := peft.OpenBase(merged)
@@ -84,7 +84,7 @@ func randomTokens(b *attach.Base) *peft.Data {
 	return peft.NewData(set)
 }
 
-// keptShare is how much of what the adapter gains on the base the merged model gains; nil where the adapter gains nothing.
+// keptShare is the share of the adapter's gain over the base that the merged model has; nil where there is no gain.
 func keptShare(base, adapter, merged float64) *float64 {
 	share := (base - merged) / (base - adapter)
 	if !(base > adapter) || math.IsInf(share, 0) || math.IsNaN(share) {

@@ -28,7 +28,7 @@ const (
 const (
 	// the stream after an RMS norm: the part's own for parallel, a trained one for serial-pfeiffer
 	InputNorm   = "norm"
-	InputStream = "stream" // the stream as it is, which is how AdapterHub has it
+	InputStream = "stream" // the stream as it is, as in AdapterHub
 )
 
 // ActivationSwiGLU makes the down-projection two: silu(gate(x))·down(x).

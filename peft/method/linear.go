@@ -57,7 +57,7 @@ func (LoKr) Method() string { return "lokr" }
 // linear map of every layer.
 type VeRA struct {
 	Placement
-	Rank    int     // 0 is 256; small next to what it costs, because only vectors are trained
+	Rank    int     // 0 is 256; only vectors are trained
 	Dropout float64 // probability of zeroing an input of A, in training
 	Start   float64 // of all values of the vectors between the matrices; 0 is 0.1
 	Key     uint32  // seed of the matrices; the same seed gives those of PEFT

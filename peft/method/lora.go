@@ -32,7 +32,7 @@ const (
 	InitGaussian = "gaussian" // A normal with a standard deviation of 1/rank
 	InitPiSSA    = "pissa"    // the largest singular values of the weight (Meng et al. 2024)
 	InitOLoRA    = "olora"    // the first columns of the weight's QR decomposition (Büyükakyüz 2024)
-	InitLoftQ    = "loftq"    // what quantization took from the weight, as far as the rank goes (Li et al. 2023)
+	InitLoftQ    = "loftq"    // the quantization error of the weight, cut to the rank (Li et al. 2023)
 )
 
 // Inits are all values of LoRA.Init.

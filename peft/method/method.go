@@ -6,7 +6,7 @@ package method
 
 // Options are the options of one method: LoRA, IA3, … of this package.
 type Options interface {
-	// Method is the name of the method, as peftconv train --method has it: "lora", "prefix-tuning", …
+	// Method is the name of the method, as in peftconv train --method: "lora", "prefix-tuning", …
 	Method() string
 }
 

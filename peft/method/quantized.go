@@ -1,6 +1,6 @@
 package method
 
-// QAT is quantization-aware training of plain LoRA pairs that move the blocks of a quantized base (peftconv train
+// QAT is quantization-aware training of plain LoRA pairs that requantize the blocks of a base (peftconv train
 // --method lora --qat). The zero value is rank 8, alpha 16, channels by type, every linear map of every layer.
 type QAT struct {
 	Channels  string   // a channel, several joined with +, or ChannelAuto ("" is the same)
@@ -10,20 +10,20 @@ type QAT struct {
 	Layers    string   // see peft.ParseLayers; "" is all
 	Dither    string   // of ChannelCode: DitherUniform ("" is the same) or DitherNone
 	Seed      uint64   // of the random numbers that tensors are initialized with, and of the dither
-	Master    bool     // codes are rounded from the master weights (peft.Base.OpenMaster), without dither
+	Master    bool     // codes are rounded to nearest from the master weights (peft.Base.OpenMaster)
 	BaseModel string   // what the file says that the base is; "" is what the base's metadata says
 }
 
 // Method is "qat".
 func (QAT) Method() string { return "qat" }
 
-// Quantized says how an adapter of another method is trained quantization-aware
-// (peft.Adapter.TrainQuantized). The zero value dithers, and takes the channels by method and type.
+// Quantized says how an adapter of another method is trained quantization-aware (peft.Adapter.TrainQuantized). The zero
+// value rounds stochastically, with channels by method and type.
 type Quantized struct {
 	Channels string // ChannelAuto ("" is the same), ChannelCode or ChannelRow
 	Dither   string // DitherUniform ("" is the same) or DitherNone
 	Seed     uint64 // of the dither
-	Master   bool   // codes are rounded from the master weights (peft.Base.OpenMaster), without dither
+	Master   bool   // codes are rounded to nearest from the master weights (peft.Base.OpenMaster)
 }
 
 // Values of QAT.Channels and Quantized.Channels: what of a block is trained.
@@ -32,11 +32,11 @@ const (
 	ChannelOffset = "offset" // what is added to each weight of a group, by s·B·A, in types with minima
 	ChannelRow    = "row"    // the scales of a row, by a factor of its own
 	ChannelCode   = "code"   // the code of each weight, rounded from its value + s·B·A
-	ChannelAuto   = "auto"   // for each tensor what suits its type best
+	ChannelAuto   = "auto"   // for each tensor the best channels of its type
 )
 
-// Values of QAT.Dither and Quantized.Dither: where between two codes a weight of ChannelCode goes over to the next one.
+// Values of QAT.Dither and Quantized.Dither: the threshold at which a weight of ChannelCode is rounded up.
 const (
-	DitherUniform = "uniform" // somewhere, each weight elsewhere: small changes move some weights, and the mean of all
-	DitherNone    = "none"    // in the middle: changes of less than half a step move nothing
+	DitherUniform = "uniform" // stochastic: a random threshold for each weight, so that small changes are right on average
+	DitherNone    = "none"    // to nearest: changes of less than half a step change no code
 )

@@ -74,5 +74,5 @@ func (PTuningV2) Method() string { return "p-tuning-v2" }
 // Values of PTuningV2.Form.
 const (
 	FormHidden = "hidden" // vectors at each block's input, of which its own norm and projections make keys and values
-	FormKV     = "kv"     // keys and values, as the authors' code has it
+	FormKV     = "kv"     // keys and values, as in the authors' code
 )

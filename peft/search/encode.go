@@ -8,15 +8,15 @@ import (
 	"github.com/peftconv/peftconv/internal/template"
 )
 
-// encodedPrompt is the tokens of a record in a template, the answer aside.
+// encodedPrompt is the tokens of a record in a template, without the answer.
 type encodedPrompt struct {
 	ids   []int32 // BOS where there is one, and the prompt
 	slots []int   // the token that is the word of each slot; -1 where that is not just one token
 	words []bool  // tokens of the template's own words from the first slot on, which fluency is about
 }
 
-// encodePrompt gives the tokens of a rendered prompt: those that the text has wherever it is used, so that words which
-// flow together with their neighbours are not taken for what they are not.
+// encodePrompt gives the tokens of a rendered prompt: those of the whole text, as words may be
+// tokenized together with their neighbours.
 func (s *promptScorer) encodePrompt(r *template.Rendered) encodedPrompt {
 	tok := s.base.Tokenizer
 	p := encodedPrompt{ids: slices.Concat(s.bos, tok.Encode(r.Prompt, true))}

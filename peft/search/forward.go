@@ -10,10 +10,10 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// sharedTokens is how long a common beginning must be to go through the model by itself.
+// sharedTokens is how long a common beginning must be to go through the model separately.
 const sharedTokens = 16
 
-// execute puts runs through the model and fills in what they want to know.
+// execute puts runs through the model and fills in their results.
 func (s *promptScorer) execute(ctx context.Context, runs []*promptRun) error {
 	n := s.shared(runs)
 	if n == 0 {
@@ -32,8 +32,8 @@ func (s *promptScorer) execute(ctx context.Context, runs []*promptRun) error {
 	return s.inPieces(ctx, runs, n, hooks)
 }
 
-// shared is the number of tokens that all runs begin with and that none of them wants to know anything of; 0 where that
-// is not worth while. One token at least is left of each.
+// shared is the number of tokens that all runs begin with and of which none needs a result; 0 where sharing is not
+// worthwhile. One token at least is left of each.
 func (s *promptScorer) shared(runs []*promptRun) int {
 	if len(runs) < 2 || s.adapters != nil {
 		return 0
@@ -69,8 +69,8 @@ func (h *sharedHooks) Prefix(_ *autograd.Tape, l *model.Layer) (keys, values *au
 	return h.keys[l.Index], h.values[l.Index]
 }
 
-// inPieces puts runs without their first n tokens, which the hooks know, through the model, as many at a time as there
-// is room for.
+// inPieces puts runs without their first n tokens, which the hooks hold, through the model, as many at a time as
+// fit.
 func (s *promptScorer) inPieces(ctx context.Context, runs []*promptRun, n int, hooks model.Hooks) error {
 	for len(runs) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -119,7 +119,7 @@ func (s *promptScorer) pass(runs []*promptRun, n int, hooks model.Hooks) {
 	}
 }
 
-// plainPass is pass without adapters: the losses of all targets, and the logits that runs want.
+// plainPass is pass without adapters: the losses of all targets, and the logits that runs need.
 func (s *promptScorer) plainPass(packed *batch.Batch, runs []*promptRun, hooks model.Hooks) (losses []float32) {
 	m, t := s.base.Model, s.tape
 	t.Record(false)

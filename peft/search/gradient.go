@@ -33,12 +33,12 @@ type slope struct {
 	words    int // tokens of the template's own words of a record
 }
 
-// expectedRecords is on how many records the model is asked what it expects in a slot.
+// expectedRecords is the number of records on which the model's expectation in a slot is measured.
 const expectedRecords = 8
 
 // slopeOf differentiates the mean loss of the answers plus fluency times that of the template's words, over records
 // whose slots are all one token each, at the embeddings of the slots. Where an answer word is not one token the loss of
-// the true label's first word stands for that among the labels: words are only proposed by it.
+// the true label's first word stands for that among the labels: it only proposes words.
 func (s *promptScorer) slopeOf(records []Record, t *template.Discrete, slot int, fluency float64) *slope {
 	var items []slopeItem
 	var g *slope
@@ -74,7 +74,7 @@ func (s *promptScorer) slopeOf(records []Record, t *template.Discrete, slot int,
 	return g
 }
 
-// slopeItem is one record on its way through the model.
+// slopeItem is one record that goes through the model.
 type slopeItem struct {
 	encodedPrompt
 	answers       []int32 // targets of the positions that the loss of the answers is about
@@ -148,7 +148,7 @@ func (s *promptScorer) newSlope(item slopeItem) *slope {
 	return g
 }
 
-// descend adds the gradient, and what the model expects in a slot, of some records.
+// descend adds the gradient, and the model's expectation in a slot, of some records.
 func (s *promptScorer) descend(g *slope, items []slopeItem, slot int, scale, fluency float32) {
 	m, t := s.base.Model, s.tape
 	var packed batch.Batch
@@ -222,7 +222,7 @@ func (s *promptScorer) change(g *slope, slot int, fluency float64) []float64 {
 	return out
 }
 
-// nominate is the n words of a slot that promise most, and a third as many that the model expects most, in that order.
+// nominate is the n most promising words of a slot, and a third as many that the model expects most, in that order.
 func (s *promptScorer) nominate(g *slope, words []slotWord, slot, n int, fluency float64) []slotWord {
 	change := s.change(g, slot, fluency)
 	picked := leastWords(words, n, func(w slotWord) float64 { return change[w.id] })

@@ -33,7 +33,7 @@ func LoadRecords(path, text string) ([]Record, error) {
 type Data struct {
 	Search []Record // words are proposed and tried on these
 	Select []Record // and chosen by these
-	Test   []Record // what is reported is measured on these, which decide nothing
+	Test   []Record // the report is measured on these only
 }
 
 // Split takes a quarter of the records, drawn by seed, for choosing, and another quarter for the report where
@@ -63,7 +63,7 @@ type Options struct {
 	Candidates       []string // words to choose from, each a token of the model; nil: all words of its vocabulary
 	Beam             int      // prompts kept at a time; 0: 4
 	Nominate         int      // words tried for a slot of each of them; 0: 24
-	Examples         int      // on so many examples, others each time; 0: 32
+	Examples         int      // examples that words are tried on, others each time; 0: 32
 	Sweeps           int      // times that every slot is visited, at most; 0: 6
 	Fluency          float64  // weight of the loss of the prompt's own words against that of the answers
 	SearchVerbalizer bool     // look for answer words too
@@ -90,7 +90,7 @@ type Progress struct {
 	Chosen *Score
 }
 
-// Score is how well a prompt does.
+// Score is the quality of a prompt.
 type Score struct {
 	// of labelled data a record's: among the labels; else a token's of the answers
 	Loss     float64  `json:"loss"`
@@ -110,9 +110,9 @@ type Result struct {
 	Fluency float64 `json:"fluency_weight"`
 }
 
-// ParseTemplate checks the template text, of fixed words, {fields} and [slot]s that ends with the field of the answers, such
-// as "{sentence} It was [slot][slot] {answer}". [slot*3] is three slots, [slot: truly great] slots to start from words.
-// It gives the names of the fields, that of the answers last, and the number of slots.
+// ParseTemplate checks the template text, of fixed words, {fields} and [slot]s that ends with the field of the answers,
+// such as "{sentence} It was [slot][slot] {answer}". [slot*3] is three slots, [slot: truly great] slots to start from
+// words. It gives the names of the fields, that of the answers last, and the number of slots.
 func ParseTemplate(text string) (fields []string, slots int, err error) {
 	t, err := template.ParseDiscrete(text)
 	if err != nil {
@@ -151,7 +151,7 @@ func (o *Options) Check() error {
 }
 
 // Run finds words for the slots of a template that make the answers of the data likely. A slot is visited by taking the
-// gradient of the loss at the embedding of its word; the words whose embeddings lie furthest down it (HotFlip, Ebrahimi
+// gradient of the loss at the embedding of its word; the words whose embeddings are furthest down it (HotFlip, Ebrahimi
 // et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a beam of
 // the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far, the
 // given one among them. The result depends on the seed but not on the number of threads.
@@ -167,7 +167,7 @@ func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, er
 	return r, nil
 }
 
-// Eval measures a prompt on records, with adapters at work. batchTokens is as for eval.Loss.
+// Eval measures a prompt on records, with adapters. batchTokens is as for eval.Loss.
 func Eval(ctx context.Context, b *peft.Base, adapters []peft.Scaled, p *Prompt, records []Record,
 	batchTokens int) (*Score, error) {
 	score, err := evalPrompt(ctx, handle.Base(b), handle.Scaled(adapters), p, records, batchTokens)

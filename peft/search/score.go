@@ -109,15 +109,15 @@ func (s *promptScorer) checkRecords(records []Record) error {
 // promptRun is one sequence that goes through the model.
 type promptRun struct {
 	ids    []int32
-	loss   []bool // tokens whose loss is wanted
+	loss   []bool // tokens whose loss is needed
 	answer int    // how many of them, at the end, are the answer; the others are words of the template
-	last   bool   // the logits of the answer words after the last token are wanted too
+	last   bool   // the logits of the answer words after the last token are needed too
 
 	losses []float32
 	logits []float32 // a word each
 }
 
-// runs are the sequences that say how a template does on a record.
+// runs are the sequences that measure a template on a record.
 func (s *promptScorer) runs(r Record, t *template.Discrete) []*promptRun {
 	rendered := t.Render(func(name string) string { return r[name] })
 	p := s.encodePrompt(&rendered)
@@ -144,7 +144,7 @@ func (s *promptScorer) withAnswer(p encodedPrompt, answer []int32) *promptRun {
 	return &promptRun{ids: slices.Concat(p.ids, answer), loss: loss, answer: len(answer)}
 }
 
-// tally sums what the runs of records say.
+// tally sums the results of runs.
 type tally struct {
 	loss, fluency           float64
 	tokens, words           int // that they are sums over

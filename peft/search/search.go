@@ -18,7 +18,7 @@ const selected = 256
 // patience is after how many sweeps without a better prompt the search ends.
 const patience = 2
 
-// promptSearch is a search under way.
+// promptSearch is the state of a search.
 type promptSearch struct {
 	*promptScorer
 	opt   Options
@@ -117,8 +117,8 @@ func (s *promptSearch) begin(t *template.Discrete) error {
 	return nil
 }
 
-// errFlow is why a template has no slot that is a token.
-var errFlow = errors.New("the words in the slots flow together with their neighbours into other tokens: put a blank " +
+// errFlow says that no slot of a template is one token.
+var errFlow = errors.New("the words in the slots and their neighbours are tokenized together: put a blank " +
 	"or a new line between them")
 
 // expectedWord is the word that the model expects in an empty slot.
@@ -161,7 +161,7 @@ func (s *promptSearch) minibatch(n int) []Record {
 	return out
 }
 
-// objective is what is made small.
+// objective is what the search minimises.
 func (s *promptSearch) objective(score Score) float64 {
 	if score.Fluency == nil {
 		return score.Loss
@@ -231,7 +231,7 @@ func (s *promptSearch) visitSlot(ctx context.Context, slot, slots int) error {
 		}
 	}
 	pool = s.distinct(pool, records)
-	// A quarter of the records thins out the many; the beam itself stays in.
+	// A quarter of the records is enough to drop most; the beam itself stays in.
 	kept := len(s.beam)
 	few := records[:(len(records)+3)/4]
 	if len(pool) > 4*kept && len(few) < len(records) {
@@ -290,8 +290,8 @@ func (s *promptSearch) rank(ctx context.Context, pool []*template.Discrete, reco
 	return all, nil
 }
 
-// choose takes a template that is better than the best so far on the data for choosing. Each is measured by itself, so
-// that its figure does not depend on its company.
+// choose takes a template that is better than the best so far on the data for choosing. Each is measured separately,
+// so that its result does not depend on the others.
 func (s *promptSearch) choose(ctx context.Context, pool []*template.Discrete) error {
 	for _, t := range pool {
 		scores, err := s.score(ctx, s.data.Select, []*template.Discrete{t})

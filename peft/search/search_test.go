@@ -58,7 +58,8 @@ func quickSearch(t *testing.T) (Data, Options) {
 	}
 	data := Split(moodRecords(11, 96, false), moodRecords(12, 48, true), 1)
 	return data, Options{
-		Template: "{tale}\n\nMood:[slot] {mood}", Verbalizer: moods(t), Beam: 2, Nominate: 12, Examples: 12, Sweeps: 2, Seed: 1,
+		Template: "{tale}\n\nMood:[slot] {mood}", Verbalizer: moods(t),
+		Beam: 2, Nominate: 12, Examples: 12, Sweeps: 2, Seed: 1,
 	}
 }
 
@@ -74,9 +75,11 @@ func search(t *testing.T, b *attach.Base, data Data, opt Options) *Result {
 func TestSearchPromptBeatsTheGivenTemplate(t *testing.T) {
 	data, opt := quickSearch(t)
 	r := search(t, demoBase(t), data, opt)
-	t.Logf("%q: loss %.4f, accuracy %.3f; given: %.4f, %.3f", r.Template, r.Found.Loss, *r.Found.Accuracy, r.Start.Loss, *r.Start.Accuracy)
+	t.Logf("%q: loss %.4f, accuracy %.3f; given: %.4f, %.3f", r.Template, r.Found.Loss, *r.Found.Accuracy, r.Start.Loss,
+		*r.Start.Accuracy)
 	if r.Found.Loss > 0.7*r.Start.Loss || *r.Found.Accuracy <= *r.Start.Accuracy {
-		t.Errorf("found: loss %.4f, accuracy %.3f; given: %.4f, %.3f", r.Found.Loss, *r.Found.Accuracy, r.Start.Loss, *r.Start.Accuracy)
+		t.Errorf("found: loss %.4f, accuracy %.3f; given: %.4f, %.3f", r.Found.Loss, *r.Found.Accuracy, r.Start.Loss,
+			*r.Start.Accuracy)
 	}
 }
 
@@ -111,7 +114,8 @@ func TestSearchOfCompletions(t *testing.T) {
 	var records []Record
 	for _, name := range strings.Fields("Lily Tom Ben Anna Max Sue Tim Sam Mia Jack Amy Bob Lucy Spot Mom Dad") {
 		for _, thing := range strings.Fields("ball dog park tree") {
-			records = append(records, Record{"who": name + " and the " + thing, "text": " Once upon a time, there was a little girl named " + name + "."})
+			records = append(records, Record{"who": name + " and the " + thing,
+				"text": " Once upon a time, there was a little girl named " + name + "."})
 		}
 	}
 	r := search(t, b, Split(records, nil, 1), Options{
@@ -157,7 +161,8 @@ func TestFluencyMakesWordsLikelier(t *testing.T) {
 	fluent := search(t, b, data, opt)
 	t.Logf("%q: %.3f; %q: %.3f", plain.Template, *plain.Found.Fluency, fluent.Template, *fluent.Found.Fluency)
 	if *fluent.Found.Fluency >= *plain.Found.Fluency || *fluent.Found.Fluency >= *fluent.Start.Fluency {
-		t.Errorf("loss of the words: %.3f with a weight, %.3f without, %.3f at the start", *fluent.Found.Fluency, *plain.Found.Fluency, *fluent.Start.Fluency)
+		t.Errorf("loss of the words: %.3f with a weight, %.3f without, %.3f at the start", *fluent.Found.Fluency,
+			*plain.Found.Fluency, *fluent.Start.Fluency)
 	}
 }
 
@@ -166,11 +171,13 @@ func TestVerbalizerSearch(t *testing.T) {
 	data, opt := quickSearch(t)
 	opt.Template, opt.Sweeps, opt.SearchVerbalizer = "{tale}\n\nIn the end it[slot: was] {mood}", 1, true
 	var err error
-	if opt.Verbalizer, err = ParseVerbalizer([]string{"happy", "sad", "angry", "afraid"}, []string{"happy=sad", "sad=happy", "angry=red", "afraid=blue"}); err != nil {
+	if opt.Verbalizer, err = ParseVerbalizer([]string{"happy", "sad", "angry", "afraid"},
+		[]string{"happy=sad", "sad=happy", "angry=red", "afraid=blue"}); err != nil {
 		t.Fatal(err)
 	}
 	r := search(t, demoBase(t), data, opt)
-	t.Logf("%v: %.4f, accuracy %.3f; given: %.4f, %.3f", r.Verbalizer, r.Found.Loss, *r.Found.Accuracy, r.Start.Loss, *r.Start.Accuracy)
+	t.Logf("%v: %.4f, accuracy %.3f; given: %.4f, %.3f", r.Verbalizer, r.Found.Loss, *r.Found.Accuracy, r.Start.Loss,
+		*r.Start.Accuracy)
 	if r.Found.Loss >= r.Start.Loss || *r.Found.Accuracy < *r.Start.Accuracy+0.5 {
 		t.Errorf("accuracy %.3f, given %.3f", *r.Found.Accuracy, *r.Start.Accuracy)
 	}
@@ -194,7 +201,8 @@ func slotScorer(t *testing.T, text string, v Verbalizer) (*promptScorer, *templa
 	return s, slots, moodRecords(5, 5, false)
 }
 
-// TestSlotGradient compares the gradient at the embeddings of slots with finite differences of what it is the gradient of.
+// TestSlotGradient compares the gradient at the embeddings of slots with finite differences of what it is the gradient
+// of.
 func TestSlotGradient(t *testing.T) {
 	two := Verbalizer{{Label: "happy", Words: []string{"happy", "glad"}}, {Label: "sad", Words: []string{"very sad"}},
 		{Label: "angry", Words: []string{"angry"}}, {Label: "afraid", Words: []string{"afraid"}}}
@@ -222,7 +230,8 @@ func TestSlotGradient(t *testing.T) {
 }
 
 // slopeMoved is the loss with the embedding of a slot moved along a direction.
-func (s *promptScorer) slopeMoved(records []Record, t *template.Discrete, g *slope, slot int, direction []float32, by float64) float64 {
+func (s *promptScorer) slopeMoved(records []Record, t *template.Discrete, g *slope, slot int, direction []float32,
+	by float64) float64 {
 	moved := &slope{ids: g.ids, words: g.words, embeddings: g.embeddings}
 	width := g.embeddings.Cols
 	row := g.embeddings.Data[slot*width : (slot+1)*width]
@@ -242,8 +251,8 @@ func (s *promptScorer) slopeMoved(records []Record, t *template.Discrete, g *slo
 	return moved.loss
 }
 
-// TestSharedBeginning compares what comes out where a common beginning goes through the model once with what comes out
-// where every sequence does as a whole.
+// TestSharedBeginning compares the results where a common beginning goes through the model once with those where every
+// sequence does as a whole.
 func TestSharedBeginning(t *testing.T) {
 	two := moods(t)
 	two[1].Words = []string{"very sad", "sad"}
@@ -273,7 +282,8 @@ func TestSharedBeginning(t *testing.T) {
 
 func TestPromptFile(t *testing.T) {
 	accuracy := 0.5
-	r := &Result{Prompt: Prompt{Format: promptFormat, Template: "{tale}\n\"It\" was {mood}", Slots: "{tale}\n\"It\"[slot: was] {mood}", Verbalizer: moods(t), Base: "base"},
+	r := &Result{Prompt: Prompt{Format: promptFormat, Template: "{tale}\n\"It\" was {mood}",
+		Slots: "{tale}\n\"It\"[slot: was] {mood}", Verbalizer: moods(t), Base: "base"},
 		Start: Score{Loss: 1, Accuracy: &accuracy, Examples: 3}, Seed: 7}
 	path := filepath.Join(t.TempDir(), "prompt.json")
 	if err := r.Save(path); err != nil {
@@ -283,7 +293,8 @@ func TestPromptFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Template != r.Template || p.Slots != r.Slots || p.Base != r.Base || !slices.Equal(p.Verbalizer.Words(), r.Verbalizer.Words()) {
+	if p.Template != r.Template || p.Slots != r.Slots || p.Base != r.Base ||
+		!slices.Equal(p.Verbalizer.Words(), r.Verbalizer.Words()) {
 		t.Errorf("saved %+v, loaded %+v", r.Prompt, *p)
 	}
 	got, err := p.Fill("A tale.")
@@ -319,13 +330,17 @@ func TestSearchRefuses(t *testing.T) {
 		want   string
 	}{
 		{func(o *Options, _ *Data) { o.Template = "{tale} It was {mood}" }, "has no slot"},
-		{func(o *Options, _ *Data) { o.Template = "{story}[slot] {mood}" }, `data for searching: record 1 has no field "story"`},
+		{func(o *Options, _ *Data) {
+			o.Template = "{story}[slot] {mood}"
+		}, `data for searching: record 1 has no field "story"`},
 		{func(o *Options, _ *Data) { o.Template = "{tale}[slot {mood}" }, "not closed"},
 		{func(o *Options, _ *Data) { o.Fluency = -1 }, "weight of fluency"},
 		{func(o *Options, _ *Data) { o.Beam = -1 }, "-1 prompts at a time"},
 		{func(o *Options, _ *Data) { o.Candidates = []string{"qzxqzx"} }, "none of the 1 candidates"},
 		{func(o *Options, _ *Data) { o.Verbalizer = nil; o.SearchVerbalizer = true }, "only where there are labels"},
-		{func(_ *Options, d *Data) { d.Test = []Record{{"tale": "x", "mood": "odd"}} }, `data for the report: record 1: field "mood" is "odd"`},
+		{func(_ *Options, d *Data) {
+			d.Test = []Record{{"tale": "x", "mood": "odd"}}
+		}, `data for the report: record 1: field "mood" is "odd"`},
 		{func(_ *Options, d *Data) { d.Select = nil }, "data for choosing: no records"},
 	} {
 		o, d := opt, data

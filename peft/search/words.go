@@ -15,7 +15,7 @@ import (
 const (
 	verbalizerRecords = 256 // records for searching that answer words are looked for on
 	verbalizerLikely  = 200 // words looked at for a label: those that the model expects most after its records
-	verbalizerTried   = 12  // of them, those that tell the label best from the others
+	verbalizerTried   = 12  // of them, those that separate the label best from the others
 )
 
 // searchWords looks for answer words for the best prompt so far, and takes them where they do better on the data for

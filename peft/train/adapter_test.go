@@ -25,7 +25,8 @@ import (
 // TestNewLoRA looks at what is chosen, the shapes and the start.
 func TestNewLoRA(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1", RankPattern: map[string]int{"v_proj": 2}})
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Targets: []string{"attention", "up_proj"}, Layers: "last:1",
+		RankPattern: map[string]int{"v_proj": 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,8 @@ func TestNewLoRA(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("tensors are %q", names)
 	}
-	if c := a.Config; !slices.Equal(c.Targets.Names, []string{"k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}) || !slices.Equal(c.Layers, []int{1}) {
+	if c := a.Config; !slices.Equal(c.Targets.Names, []string{"k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}) ||
+		!slices.Equal(c.Layers, []int{1}) {
 		t.Errorf("configuration says targets %v, layers %v", c.Targets, c.Layers)
 	}
 }
@@ -89,7 +91,8 @@ func TestSelectTargets(t *testing.T) {
 			t.Errorf("%q in %v choose %s, expected %s", test.targets, test.layers, got, test.want)
 		}
 	}
-	for target, reason := range map[string]string{"w_proj": "matches no linear map", "[": "syntax", "re:(": "regular expression"} {
+	for target, reason := range map[string]string{"w_proj": "matches no linear map", "[": "syntax",
+		"re:(": "regular expression"} {
 		if _, err := attach.SelectTargets(b, []string{target}, nil); err == nil || !strings.Contains(err.Error(), reason) {
 			t.Errorf("%q: error %v, expected one with %q", target, err, reason)
 		}
@@ -117,7 +120,9 @@ func TestStartIsByName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(a.Tensors, func(p attach.Param) bool { return strings.Contains(p.Name, "layers.1.self_attn.v_proj.lora_A") })
+		i := slices.IndexFunc(a.Tensors, func(p attach.Param) bool {
+			return strings.Contains(p.Name, "layers.1.self_attn.v_proj.lora_A")
+		})
 		return a.Tensors[i].Data
 	}
 	one := start(5, "v_proj")
@@ -156,7 +161,8 @@ func TestFileRoundTrip(t *testing.T) {
 	if !bytes.Equal(pefttest.FileBytes(t, first), pefttest.FileBytes(t, second)) {
 		t.Error("the second file has other bytes")
 	}
-	if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) || !reflect.DeepEqual(a.Origin, back.Origin) {
+	if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) ||
+		!reflect.DeepEqual(a.Origin, back.Origin) {
 		t.Errorf("found %+v %+v\nexpected %+v %+v", back.Config, back.Origin, a.Config, a.Origin)
 	}
 }
@@ -184,7 +190,8 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	if err := json.Unmarshal(pefttest.FileBytes(t, filepath.Join(dir, attach.ConfigFile)), &config); err != nil {
 		t.Fatal(err)
 	}
-	for key, want := range map[string]any{"peft_type": "LORA", "r": 3.0, "lora_alpha": 6.0, "base_model_name_or_path": "org/model", "task_type": "CAUSAL_LM"} {
+	for key, want := range map[string]any{"peft_type": "LORA", "r": 3.0, "lora_alpha": 6.0,
+		"base_model_name_or_path": "org/model", "task_type": "CAUSAL_LM"} {
 		if config[key] != want {
 			t.Errorf("%s is %v, expected %v", key, config[key], want)
 		}
@@ -211,7 +218,8 @@ func TestPEFTDirectories(t *testing.T) {
 		if err := a.SaveDir(out); err != nil {
 			t.Fatal(err)
 		}
-		ours, theirs := pefttest.OpenTensors(t, filepath.Join(out, attach.WeightsFile)), pefttest.OpenTensors(t, filepath.Join(dir, attach.WeightsFile))
+		ours, theirs := pefttest.OpenTensors(t, filepath.Join(out, attach.WeightsFile)),
+			pefttest.OpenTensors(t, filepath.Join(dir, attach.WeightsFile))
 		if len(ours.Tensors) != len(theirs.Tensors) {
 			t.Fatalf("%s: %d tensors, expected %d", name, len(ours.Tensors), len(theirs.Tensors))
 		}
@@ -224,7 +232,7 @@ func TestPEFTDirectories(t *testing.T) {
 	}
 }
 
-// writeAdapter writes an adapter file by hand, so that tests can lie in it.
+// writeAdapter writes an adapter file by hand, so that tests can put errors into it.
 func writeAdapter(t *testing.T, config string, items ...safetensors.Item) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -251,7 +259,7 @@ func filled(name string, value float32, shape ...int64) safetensors.Item {
 	return safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: floats.LittleEndian(x)}
 }
 
-// TestLoadRefused loads files that lie.
+// TestLoadRefused loads files with errors.
 func TestLoadRefused(t *testing.T) {
 	const config = `{"peft_type": "LORA", "r": 2}`
 	const a, b = "base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weight"
@@ -267,13 +275,18 @@ func TestLoadRefused(t *testing.T) {
 		{"other rank", writeAdapter(t, config, filled(a, 1, 4, 3), filled(b, 1, 3, 4)), "configuration says rank 2"},
 		{"two ranks", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 4)), "configuration says rank 2"},
 		{"a vector", writeAdapter(t, config, filled(a, 1, 2), filled(b, 1, 3, 2)), "expected a matrix"},
-		{"a tensor of something else", writeAdapter(t, config, filled("base_model.model.m.q.weight", 1, 2, 3)), `"base_model.model.m.q.weight"`},
+		{"a tensor of something else", writeAdapter(t, config, filled("base_model.model.m.q.weight", 1, 2, 3)),
+			`"base_model.model.m.q.weight"`},
 		{"no pairs", writeAdapter(t, config, filled("base_model.model.lm_head.weight", 1, 2, 3)), "no tensor of a LoRA"},
-		{"magnitudes without DoRA", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2), filled("base_model.model.m.q.lora_magnitude_vector", 1, 3)), "use_dora is false"},
-		{"a start taken from the base", writeAdapter(t, `{"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`, filled(a, 1, 2, 3), filled(b, 1, 3, 2)), "path_initial_model"},
-		{"tokens that are not listed", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2), filled("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 3)), "lists 0 tokens"},
+		{"magnitudes without DoRA", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2),
+			filled("base_model.model.m.q.lora_magnitude_vector", 1, 3)), "use_dora is false"},
+		{"a start taken from the base", writeAdapter(t, `{"peft_type": "LORA", "r": 2, "init_lora_weights": "pissa"}`,
+			filled(a, 1, 2, 3), filled(b, 1, 3, 2)), "path_initial_model"},
+		{"tokens that are not listed", writeAdapter(t, config, filled(a, 1, 2, 3), filled(b, 1, 3, 2),
+			filled("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", 1, 1, 3)), "lists 0 tokens"},
 		{"not a number", writeAdapter(t, config, filled(a, float32(math.NaN()), 2, 3), filled(b, 1, 3, 2)), "value 0 is NaN"},
-		{"whole numbers", writeAdapter(t, config, safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, filled(b, 1, 3, 2)), "I32"},
+		{"whole numbers", writeAdapter(t, config,
+			safetensors.Item{Name: a, DType: "I32", Shape: []int64{2, 3}, Data: make([]byte, 24)}, filled(b, 1, 3, 2)), "I32"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := attach.Load(test.path)
@@ -294,20 +307,23 @@ func TestBindRefused(t *testing.T) {
 		change func(*attach.Adapter)
 		reason string
 	}{
-		"a wider base":         {wide, func(*attach.Adapter) {}, "but in"},
-		"a base of one layer":  {short, func(*attach.Adapter) {}, `no linear map "model.layers.1`},
-		"another architecture": {pefttest.Tiny, func(a *attach.Adapter) { a.Origin.Architecture = "qwen2" }, `architecture "qwen2"`},
+		"a wider base":        {wide, func(*attach.Adapter) {}, "but in"},
+		"a base of one layer": {short, func(*attach.Adapter) {}, `no linear map "model.layers.1`},
+		"another architecture": {pefttest.Tiny, func(a *attach.Adapter) {
+			a.Origin.Architecture = "qwen2"
+		}, `architecture "qwen2"`},
 	} {
 		other := *a
 		test.change(&other)
-		if _, err := other.Bind(pefttest.OpenBase(t, test.model.WriteGGUF(t))); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := other.Bind(pefttest.OpenBase(t, test.model.WriteGGUF(t))); err == nil ||
+			!strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
 }
 
-// TestBothWorlds has one model as a GGUF file and as a Hugging Face directory, and one adapter for both.
-func TestBothWorlds(t *testing.T) {
+// TestBothFormats has one model as a GGUF file and as a Hugging Face directory, and one adapter for both.
+func TestBothFormats(t *testing.T) {
 	m := pefttest.Tiny
 	m.KeyHeads = 1
 	inGGUF, inHF := pefttest.OpenBase(t, m.WriteGGUF(t)), pefttest.OpenBase(t, m.WriteHF(t, gguf.F32, 1))
@@ -333,8 +349,8 @@ func TestBothWorlds(t *testing.T) {
 	}
 }
 
-// TestBothWorldsOfPEFT does the same with a base and an adapter that PEFT knows.
-func TestBothWorldsOfPEFT(t *testing.T) {
+// TestBothFormatsOfPEFT does the same with a base and an adapter that PEFT knows.
+func TestBothFormatsOfPEFT(t *testing.T) {
 	hf := pefttest.OpenBase(t, testdata.Shared(t, "peft/base"))
 	b := pefttest.OpenBase(t, ggufOf(t, hf))
 	for _, name := range []string{"lora_all", "lora_qv_r4", "lora_rslora"} {
@@ -355,7 +371,8 @@ func TestBothWorldsOfPEFT(t *testing.T) {
 func ggufOf(t *testing.T, hf *attach.Base) string {
 	t.Helper()
 	s := hf.Model.Spec
-	m := pefttest.TinyModel{Width: s.Width, Heads: s.QueryHeads, KeyHeads: s.KeyHeads, Ffn: s.FFN, Layers: s.Layers, Vocab: s.Vocab}
+	m := pefttest.TinyModel{Width: s.Width, Heads: s.QueryHeads, KeyHeads: s.KeyHeads, Ffn: s.FFN, Layers: s.Layers,
+		Vocab: s.Vocab}
 	weights := pefttest.OpenTensors(t, hf.Path)
 	byName := map[string][]float32{}
 	for _, w := range m.Matrices() {
@@ -381,7 +398,8 @@ func TestScaledAdapters(t *testing.T) {
 		}
 		return pefttest.AllLogits(b, hooks, seq)
 	}
-	if err := pefttest.Relative(logits(attach.Scaled{Adapter: a, Scale: 1.5}, attach.Scaled{Adapter: a, Scale: 0.5}), logits(attach.Scaled{Adapter: a, Scale: 2})); err > 1e-5 {
+	if err := pefttest.Relative(logits(attach.Scaled{Adapter: a, Scale: 1.5}, attach.Scaled{Adapter: a, Scale: 0.5}),
+		logits(attach.Scaled{Adapter: a, Scale: 2})); err > 1e-5 {
 		t.Errorf("1.5 and 0.5 differ from 2 by %.2g", err)
 	}
 	if err := pefttest.Relative(logits(attach.Scaled{Adapter: a, Scale: 0}), logits()); err != 0 {
@@ -392,7 +410,7 @@ func TestScaledAdapters(t *testing.T) {
 	}
 }
 
-// TestFindBase looks in the places that it promises.
+// TestFindBase looks in the documented places.
 func TestFindBase(t *testing.T) {
 	path := pefttest.Tiny.WriteGGUF(t)
 	a := pefttest.Trained(t, pefttest.OpenBase(t, path), method.LoRA{})
@@ -417,8 +435,10 @@ func TestFindBase(t *testing.T) {
 // FuzzReadAdapter reads adapters from arbitrary files, and writes what it could read.
 func FuzzReadAdapter(f *testing.F) {
 	var out bytes.Buffer
-	meta := map[string]string{attach.MetaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`, attach.MetaTraining: `{"steps": 3}`}
-	items := []safetensors.Item{filled("base_model.model.q.lora_A.weight", 1, 2, 3), filled("base_model.model.q.lora_B.weight", 1, 4, 2)}
+	meta := map[string]string{attach.MetaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`,
+		attach.MetaTraining: `{"steps": 3}`}
+	items := []safetensors.Item{filled("base_model.model.q.lora_A.weight", 1, 2, 3),
+		filled("base_model.model.q.lora_B.weight", 1, 4, 2)}
 	if err := safetensors.Write(&out, meta, items); err != nil {
 		f.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestStepAllocations wants a training step to find nearly all memory where the step before left it.
+// TestStepAllocations wants a training step to reuse nearly all memory of the step before.
 func TestStepAllocations(t *testing.T) {
 	const most = 8
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))

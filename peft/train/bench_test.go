@@ -15,7 +15,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// BenchmarkStep is one step of training on 2048 tokens: LoRA of rank 8 on every linear map of stories260K, sequences of 256.
+// BenchmarkStep is one step of training on 2048 tokens: LoRA of rank 8 on every linear map of stories260K, sequences of
+// 256.
 func BenchmarkStep(b *testing.B) {
 	base := pefttest.OpenBase(b, testdata.Shared(b, "models/stories260K.gguf"))
 	for _, threads := range []int{1, 2} {
@@ -42,7 +43,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// randomBatch is so many tokens in sequences of one length.
+// randomBatch is random tokens in sequences of one length.
 func randomBatch(tokens, length, vocab int) (*batch.Batch, *attach.Data) {
 	packed, set, r := &batch.Batch{}, &attach.Data{}, prng.NewRandom(1, "benchmark")
 	for range tokens / length {

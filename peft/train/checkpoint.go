@@ -42,13 +42,14 @@ func CheckpointPath(out string) string {
 	return strings.TrimSuffix(out, filepath.Ext(out)) + ".checkpoint.safetensors"
 }
 
-// checkpoint describes the run as it stands.
+// checkpoint describes the present state of the run.
 func (t *trainer) checkpoint() (checkpoint, error) {
 	sum, err := t.base.SHA256()
 	o := &t.opt
 	return checkpoint{
-		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate, LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule,
-		Warmup: t.schedule.warmup, WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
+		LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
 	}, err
@@ -82,7 +83,7 @@ func (t *trainer) save() error {
 	return err
 }
 
-// MethodState is what the method remembers beside its tensors.
+// methodState is what the method stores beside its tensors.
 func (t *trainer) methodState() []attach.Param {
 	if state := t.bound.Effect.State; state != nil {
 		return state()
@@ -90,7 +91,7 @@ func (t *trainer) methodState() []attach.Param {
 	return nil
 }
 
-// inHFOrder is a copy of something laid out like bound.values, with rows in the order of the Hugging Face checkpoint.
+// inHFOrder is a copy of values laid out like Bound.Values, with rows in the order of the Hugging Face checkpoint.
 func (t *trainer) inHFOrder(x []float32) []attach.Param {
 	out := attach.Views(t.adapter.Tensors, make([]float32, len(x)))
 	attach.ToHF(out, attach.Views(t.adapter.Tensors, x), t.bound.Perms)
@@ -114,7 +115,7 @@ func (t *trainer) interrupted(err error) error {
 	return stop
 }
 
-// resume puts the run where a checkpoint says.
+// resume restores the run from a checkpoint.
 func (t *trainer) resume(path string) error {
 	f, err := safetensors.Open(path)
 	if err != nil {
@@ -125,7 +126,7 @@ func (t *trainer) resume(path string) error {
 	if !ok {
 		return errors.New("it is not a checkpoint of a training run")
 	}
-	saved := checkpoint{Precision: PrecisionF32} // of the versions that knew no other
+	saved := checkpoint{Precision: PrecisionF32} // of files without the field
 	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
 		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}
@@ -165,7 +166,7 @@ func (t *trainer) restore(f *safetensors.File) error {
 	return attach.ReadParams(f, attach.MethodState, state)
 }
 
-// same reports the first thing in which a checkpoint differs from the run that is to go on from it.
+// same reports the first thing in which a checkpoint differs from the run that resumes from it.
 func (t *trainer) same(saved *checkpoint) error {
 	now, err := t.checkpoint()
 	if err != nil {
@@ -175,11 +176,13 @@ func (t *trainer) same(saved *checkpoint) error {
 		name       string
 		then, here any
 	}{
-		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens}, {"accumulation", saved.Accumulate, now.Accumulate},
-		{"learning rate", saved.LR, now.LR}, {"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
-		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
-		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
-		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision}, {"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
+		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
+		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
+		{"learning-rate ratio", saved.LRRatio, now.LRRatio}, {"weight decay", saved.WeightDecay, now.WeightDecay},
+		{"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
+		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
+		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 	} {
 		if f.then != f.here {
 			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)

@@ -34,12 +34,12 @@ type heldEntry struct {
 	LR, LRRatio float64
 }
 
-// CompareOptions says what all adapters of a comparison have alike.
+// CompareOptions is what all adapters of a comparison share.
 type CompareOptions struct {
 	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery,
 	// SaveEvery and Observer are not read.
 	Train  Options
-	Tokens int64 // > 0: as many steps as it takes to train on so many tokens of data, in place of Train's steps and epochs
+	Tokens int64 // > 0: train on this many tokens of data, in place of Train's steps and epochs
 	Points int   // evaluations of each adapter, at equal intervals; 0: 10
 
 	Started  func(i int, lr float64)    // before the training of entry i; may be nil
@@ -60,22 +60,23 @@ type Comparison struct {
 
 // Compared is one adapter of a comparison.
 type Compared struct {
-	Name            string       `json:"name"`
-	Adapter         string       `json:"adapter"`    // Adapter.Describe, before the training
-	Parameters      int          `json:"parameters"` // that were trained
-	Bytes           int64        `json:"bytes"`      // of the adapter's file
-	LR              float64      `json:"learning_rate"`
-	Steps           int          `json:"steps"`
-	Tokens          int64        `json:"tokens"`    // of data; virtual tokens do not count
-	BaseLoss        float64      `json:"base_loss"` // on the evaluation data, of the base alone
-	EvalLoss        float64      `json:"eval_loss"` // after the training
-	BaseAccuracy    *float64     `json:"base_accuracy,omitempty"`
-	Accuracy        *float64     `json:"accuracy,omitempty"` // of classified data
-	Seconds         float64      `json:"seconds"`            // of the steps and the evaluations
-	TokensPerSecond float64      `json:"tokens_per_second"`  // of the steps
-	PeakRSS         int64        `json:"peak_rss_bytes"`     // while it was trained, without the values of the other adapters
-	TrainCurve      []CurvePoint `json:"train_curve"`        // means of neighbouring steps, at most curvePoints
-	EvalCurve       []CurvePoint `json:"eval_curve"`
+	Name            string   `json:"name"`
+	Adapter         string   `json:"adapter"`    // Adapter.Describe, before the training
+	Parameters      int      `json:"parameters"` // that were trained
+	Bytes           int64    `json:"bytes"`      // of the adapter's file
+	LR              float64  `json:"learning_rate"`
+	Steps           int      `json:"steps"`
+	Tokens          int64    `json:"tokens"`    // of data; virtual tokens do not count
+	BaseLoss        float64  `json:"base_loss"` // on the evaluation data, of the base alone
+	EvalLoss        float64  `json:"eval_loss"` // after the training
+	BaseAccuracy    *float64 `json:"base_accuracy,omitempty"`
+	Accuracy        *float64 `json:"accuracy,omitempty"` // of classified data
+	Seconds         float64  `json:"seconds"`            // of the steps and the evaluations
+	TokensPerSecond float64  `json:"tokens_per_second"`  // of the steps
+	// while it was trained, without the values of the other adapters
+	PeakRSS    int64        `json:"peak_rss_bytes"`
+	TrainCurve []CurvePoint `json:"train_curve"` // means of neighbouring steps, at most curvePoints
+	EvalCurve  []CurvePoint `json:"eval_curve"`
 }
 
 // CurvePoint is a loss at a step.
@@ -87,9 +88,9 @@ type CurvePoint struct {
 // curvePoints is the most points of a TrainCurve.
 const curvePoints = 200
 
-// Compare trains adapters one after the other over the same base with the same budget. All are checked before the first is
-// trained. One whose training fails is left out of the result, and the others go on; the error names those that failed.
-// When ctx is cancelled, what was finished is returned with the error.
+// Compare trains adapters one after the other over the same base with the same budget. All are checked before the first
+// is trained. One whose training fails is left out of the result, and the others go on; the error names those that
+// failed. When ctx is cancelled, what was finished is returned with the error.
 func Compare(ctx context.Context, b *peft.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
 	held := make([]heldEntry, len(entries))
 	for i, e := range entries {
@@ -118,7 +119,8 @@ func compare(ctx context.Context, b *attach.Base, entries []heldEntry, opt Compa
 	}
 	t := &opt.Train
 	t.defaults(b, entries[0].Adapter)
-	result := &Comparison{Base: b.Path, BatchTokens: t.BatchTokens, Accumulate: t.Accumulate, Schedule: t.Schedule, Seed: t.Seed}
+	result := &Comparison{Base: b.Path, BatchTokens: t.BatchTokens, Accumulate: t.Accumulate, Schedule: t.Schedule,
+		Seed: t.Seed}
 	var failures []error
 	for i := range entries {
 		r, err := c.train(ctx, i)
@@ -160,7 +162,7 @@ func (c *comparison) trainer(i int) (*trainer, error) {
 	return newTrainer(c.base, e.Adapter, e.Train, e.Eval, opt)
 }
 
-// stepsOf is the number of steps that it takes to train on so many tokens.
+// stepsOf is the number of steps that train on the given number of tokens.
 func stepsOf(train *attach.Data, opt *Options, tokens int64) (steps int) {
 	if train.Tokens() == 0 {
 		return 0

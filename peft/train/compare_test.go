@@ -27,7 +27,7 @@ func TestStepsOf(t *testing.T) {
 	}
 }
 
-// tokensOf is how many tokens a training of so many steps sees.
+// tokensOf is how many tokens a training of the given steps sees.
 func tokensOf(set *attach.Data, opt *Options, steps int) (tokens int64) {
 	for epoch := 0; steps > 0; epoch++ {
 		batches := set.Batches(set.Order(epoch, opt.Seed), opt.BatchTokens)
@@ -56,12 +56,14 @@ func TestCompareGoesOn(t *testing.T) {
 	}
 	spoiled := entry("spoiled", 1e-3)
 	spoiled.Adapter.Params()[0].Data[0] = float32(math.NaN())
-	r, err := compare(t.Context(), b, []heldEntry{spoiled, entry("good", 1e-3)}, CompareOptions{Train: Options{Steps: 5, BatchTokens: 64}, Points: 2})
+	r, err := compare(t.Context(), b, []heldEntry{spoiled, entry("good", 1e-3)},
+		CompareOptions{Train: Options{Steps: 5, BatchTokens: 64}, Points: 2})
 	if err == nil || !strings.Contains(err.Error(), "spoiled") || len(r.Methods) != 1 || r.Methods[0].Name != "good" {
 		t.Fatalf("%+v, error %v", r, err)
 	}
 	m := &r.Methods[0]
-	if len(m.TrainCurve) != 5 || len(m.EvalCurve) != 2 || m.EvalCurve[0].Step != 3 || m.EvalCurve[1] != (CurvePoint{5, m.EvalLoss}) {
+	if len(m.TrainCurve) != 5 || len(m.EvalCurve) != 2 || m.EvalCurve[0].Step != 3 ||
+		m.EvalCurve[1] != (CurvePoint{5, m.EvalLoss}) {
 		t.Errorf("curves %v and %v", m.TrainCurve, m.EvalCurve)
 	}
 	good := entry("good", 1e-3)

@@ -15,9 +15,10 @@ func (t *trainer) diagnose(loss, norm, lr float64) error {
 	}
 	for _, p := range attach.Views(t.adapter.Tensors, t.bound.Values) {
 		if i := floats.FirstNonFinite(p.Data); i >= 0 {
-			return fmt.Errorf("%s: value %d of the adapter's %s is %v: try a lower learning rate than %g", what, i, p.Name, p.Data[i], lr)
+			return fmt.Errorf("%s: value %d of the adapter's %s is %v: try a lower learning rate than %g", what, i, p.Name,
+				p.Data[i], lr)
 		}
 	}
-	return fmt.Errorf("%s: all weights are finite, so the values overflowed on the way: try a lower learning rate than %g, or clip the gradient",
-		what, t.opt.LR)
+	return fmt.Errorf("%s: all weights are finite, so the values overflowed on the way: try a lower learning rate than "+
+		"%g, or clip the gradient", what, t.opt.LR)
 }

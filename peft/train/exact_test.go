@@ -10,9 +10,9 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// exactRun trains a LoRA over a Hugging Face llama in float64, written out plainly: what a run would give if nothing
-// were rounded. Float32 programs stray from it, each in its own way, and AdamW makes more of that in some runs than in
-// others; a reference in float32 is worth only as much as it agrees with this one.
+// exactRun trains a LoRA over a Hugging Face llama in float64, written out plainly: the result of a run without
+// rounding. Float32 programs differ from it, each in its own way, and AdamW enlarges that more in some runs than in
+// others; a reference in float32 is only as good as its agreement with this one.
 type exactRun struct {
 	base   *attach.Base
 	lora   *methods.LoRA
@@ -219,7 +219,8 @@ func (r *exactRun) attention(q, k, v *exactMat) *exactMat {
 	hd, group, scale := s.HeadDim, s.QueryHeads/s.KeyHeads, 1/math.Sqrt(float64(s.HeadDim))
 	for h := range s.QueryHeads {
 		for i := range q.rows {
-			r.attend(y.row(i)[h*hd:][:hd], y.drow(i)[h*hd:][:hd], q.row(i)[h*hd:][:hd], q.drow(i)[h*hd:][:hd], k, v, h/group*hd, i+1, scale)
+			r.attend(y.row(i)[h*hd:][:hd], y.drow(i)[h*hd:][:hd], q.row(i)[h*hd:][:hd], q.drow(i)[h*hd:][:hd], k, v, h/group*hd,
+				i+1, scale)
 		}
 	}
 	return y

@@ -45,7 +45,8 @@ type peftCase struct {
 }
 
 // goldenCases are the runs that are reproduced.
-var goldenCases = []string{"lora_all", "lora_qv_r4", "lora_rslora", "lora_linear_wd", "lora_tied", "lora_rank_pattern", "lora_default_init"}
+var goldenCases = []string{"lora_all", "lora_qv_r4", "lora_rslora", "lora_linear_wd", "lora_tied", "lora_rank_pattern",
+	"lora_default_init"}
 
 // methodCasesOfPEFT are the runs of LoRA with more than pairs, and of other methods.
 var methodCasesOfPEFT = []string{"dora_all", "lora_modules_to_save", "ia3_all", "ln_tuning", "loha", "lokr"}
@@ -125,7 +126,8 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay, Schedule: c.Optimizer.Schedule}
+	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay,
+		Schedule: c.Optimizer.Schedule}
 	if kind, warmup, ok := strings.Cut(opt.Schedule, "_warmup"); ok {
 		opt.Schedule = kind
 		fmt.Sscan(warmup, &opt.Warmup)
@@ -139,15 +141,16 @@ func (c *peftCase) trainer(t *testing.T) *trainer {
 
 // horizon is for how many steps a run of the reference, which is in float32, can be followed to 1e-4: about as long as
 // its losses are within 2e-5 of what exact arithmetic gives (TestPEFTExact). AdamW moves every parameter by about the
-// learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is a
-// matter of chance. Most of the runs forgive that for long and stay within 5e-3 to the end. But rank_pattern and rslora
-// start from a point at which it decides everything: within a few steps all float32 programs are elsewhere.
+// learning rate, in the direction of a sign; where a gradient is smaller than its rounding errors the direction is
+// random. Most of the runs stay within 5e-3 to the end. But rank_pattern and rslora start from a point where this
+// decides everything: within a few steps all float32 programs differ.
 var horizon = map[string]int{
-	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14, "lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
+	"lora_all": 15, "lora_qv_r4": 20, "lora_default_init": 20, "lora_linear_wd": 14,
+	"lora_tied": 10, "lora_rank_pattern": 1, "lora_rslora": 1,
 	"ia3_all": 20, "ln_tuning": 20, "loha": 20, "lokr": 20,
 }
 
-// TestPEFTRuns does the runs over again: gradients of the first step, parameters after it, losses, learning rates and
+// TestPEFTRuns repeats the runs: gradients of the first step, parameters after it, losses, learning rates and
 // gradient norms of all steps, and the parameters at the end.
 func TestPEFTRuns(t *testing.T) {
 	for _, name := range slices.Concat(goldenCases, methodCasesOfPEFT) {
@@ -185,11 +188,12 @@ func TestPEFTRuns(t *testing.T) {
 }
 
 // checkGradients compares the gradient of the first batch with the one in float64. Where sums are of another order than
-// in the fastest tier a tensor may be off by twice as much as the worst of the reference's own gradient in float32, which
-// in the run of rslora is off by 8e-5.
+// in the fastest tier a tensor may be off by twice as much as the worst of the reference's own gradient in float32,
+// which in the run of rslora is off by 8e-5.
 func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	t.Helper()
-	if _, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{c.batchOf(0)}}); err != nil {
+	if _, err := tr.gradients.compute(context.Background(),
+		stepBatches{batches: []*batch.Batch{c.batchOf(0)}}); err != nil {
 		t.Fatal(err)
 	}
 	grads := attach.Views(tr.adapter.Tensors, tr.bound.Grads)
@@ -206,7 +210,7 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	}
 }
 
-// checkFirstUpdate takes the reference's gradient of the first step and compares what the optimizer makes of it.
+// checkFirstUpdate takes the reference's gradient of the first step and compares the optimizer's update.
 func (c *peftCase) checkFirstUpdate(t *testing.T) {
 	t.Helper()
 	tr := c.trainer(t)
@@ -228,7 +232,7 @@ func (c *peftCase) checkParams(t *testing.T, tr *trainer, kind string, limit flo
 }
 
 // TestPEFTExact does the runs in exact arithmetic. It confirms how far the reference can be followed, and then, for
-// every step of every run, compares the loss and the gradient of a training run that is put where the exact one stands.
+// every step of every run, compares the loss and the gradient of a training run that starts from the exact state.
 func TestPEFTExact(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the runs in float64 take seconds")
@@ -276,7 +280,8 @@ func TestPEFTMaskedLoss(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
+			got, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase),
+				pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -326,7 +331,8 @@ func TestPEFTLogits(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "merged")
-			if _, err := merge.Run(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
+			if _, err := merge.Run(context.Background(), pefttest.Base(c.baseForCase),
+				pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(filepath.Join(out, "generation_config.json")); err != nil {

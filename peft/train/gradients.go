@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// gradients computes the gradient of an optimizer step. The trainer knows no more of how and where that is done: local
-// does it in this process, one batch after the other; another implementation may share the batches between machines.
+// gradients computes the gradient of an optimizer step. local computes it in this process, one batch after
+// the other; another implementation may share the batches between machines.
 type gradients interface {
 	// compute sets the gradient (Bound.Grads) to that of the mean loss over all targets of a step's batches and gives that
 	// mean. Whatever shares the work must add up in a fixed order, so that the same seed gives the same bytes.
@@ -73,7 +73,7 @@ func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
 	return sum / float64(targets), nil
 }
 
-// below is the cache of the layers below, told the examples of batch number i; nil where there is none.
+// below is the cache of the layers below, prepared for the examples of batch number i; nil where there is none.
 func (l *local) below(s *stepBatches, i int) model.LayerCache {
 	if l.cache == nil || s.examples == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// apart computes the gradient of each batch of a step by itself and adds them up, as machines that share a step would.
+// apart computes the gradient of each batch of a step separately and adds them up, as machines that share a step would.
 type apart struct {
 	*local
 	calls int
@@ -34,8 +34,8 @@ func (a *apart) compute(ctx context.Context, s stepBatches) (loss float64, err e
 	return loss, nil
 }
 
-// TestGradientsReplaced: a run whose gradients are computed in another way ends where one that computes them itself does, but
-// for rounding.
+// TestGradientsReplaced: a run whose gradients are computed in another way ends where one that computes them itself
+// does, but for rounding.
 func TestGradientsReplaced(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	values := func(replace func(*trainer)) []float32 {

@@ -51,14 +51,16 @@ func runJob(job string) error {
 	}
 	fmt.Println("ready")
 	if kind == "train" {
-		_, err = trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 1e6, SaveEvery: 1, Out: out}))
+		_, err = trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
+			plain(Options{Steps: 1e6, SaveEvery: 1, Out: out}))
 		return err
 	}
 	for {
 		if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
+		if _, err := merge.Run(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, merge.Options{}); err != nil {
 			return err
 		}
 	}
@@ -84,7 +86,7 @@ func killed(t *testing.T, job string, after time.Duration) {
 	}
 	time.Sleep(after)
 	if err := cmd.Process.Kill(); err != nil {
-		t.Fatalf("the process ended by itself: %v, %s", err, stderr.String())
+		t.Fatalf("the process ended early: %v, %s", err, stderr.String())
 	}
 }
 
@@ -94,7 +96,8 @@ func TestKilled(t *testing.T) {
 		t.Skip("starts many processes")
 	}
 	path := pefttest.WriteTinyK(t)
-	whole, _ := merging.Into(t, pefttest.OpenBase(t, path), merge.Options{}, attach.Scaled{Adapter: freshLoRA(t, path), Scale: 1})
+	whole, _ := merging.Into(t, pefttest.OpenBase(t, path), merge.Options{},
+		attach.Scaled{Adapter: freshLoRA(t, path), Scale: 1})
 	want := pefttest.FileBytes(t, whole)
 	dir := t.TempDir()
 	merged, adapter := filepath.Join(dir, "merged.gguf"), filepath.Join(dir, "out.safetensors")

@@ -11,26 +11,26 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 )
 
-// layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in float32, so
-// that a run gives the same bytes with it and without, from the beginning and resumed. It lies in memory where it takes no
-// more than a quarter of what is available, and otherwise in a file beside the adapter that has no name where the system
-// can do that, and is removed at the end.
+// layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in
+// float32, so that a run gives the same bytes with it and without, from the beginning and resumed. It is in memory
+// where it takes no more than a quarter of what is available, and otherwise in a file beside the adapter that has no
+// name where the system can do that, and is removed at the end.
 type layerCache struct {
 	width    int
-	layers   int   // that it stands above; 0 until one batch has gone through them
+	layers   int   // below the cached stream; 0 until one batch has gone through them
 	starts   []int // where the rows of each example begin; and their number
 	known    []bool
-	memory   []float32 // (rows, width); nil where it lies in
+	memory   []float32 // (rows, width); nil: they are in file
 	file     *os.File
-	examples []int // of the sequences of the batch under way
+	examples []int // of the sequences of the current batch
 }
 
-// layerCacheTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that what a
-// small batch gives can differ in the last bits from what a large one does.
+// layerCacheTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that
+// a small batch can differ in the last bits from a large one.
 const layerCacheTokens = 64
 
-// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted, or no example
-// is seen twice.
+// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted,
+// or no example is seen twice.
 func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
 	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
 		return 0
@@ -64,8 +64,8 @@ func layerOf(name string) (n int, ok bool) {
 	return n, found && err == nil
 }
 
-// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is nil where
-// there is no room for one.
+// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is
+// nil where there is no room for one.
 func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) *layerCache {
 	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
 	for _, e := range train.Examples {
@@ -82,12 +82,12 @@ func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) 
 	if err != nil {
 		return nil
 	}
-	_ = os.Remove(f.Name()) // it lives on until Close, except on Windows
+	_ = os.Remove(f.Name()) // the open file stays until Close, except on Windows
 	s.file = f
 	return s
 }
 
-// inMemory says whether a layer cache of so many bytes is kept in memory. A variable for the sake of tests.
+// inMemory says whether a layer cache of some bytes is kept in memory. It is a variable for tests.
 var inMemory = func(bytes int64) bool {
 	available, _ := availableMemory()
 	return bytes <= available/4
@@ -105,7 +105,7 @@ func (s *layerCache) close() {
 	s.memory, s.file, s.layers = nil, nil, 0
 }
 
-// fits says whether a batch is one that the layer cache can know: of the examples that were announced, as they are.
+// fits says whether a batch can be in the layer cache: of the examples that were announced, as they are.
 func (s *layerCache) fits(b *batch.Batch) bool {
 	if b.Tokens() < layerCacheTokens || b.Sequences() != len(s.examples) {
 		return false

@@ -17,7 +17,8 @@ import (
 // tall is a model of which the upper layers are adapted.
 var tall = pefttest.TinyModel{Width: 32, Heads: 4, KeyHeads: 2, Ffn: 48, Layers: 4}
 
-// above trains the last two of four layers and gives the parameters, and how many batches went through the lower layers.
+// above trains the last two of four layers and gives the parameters, and how many batches went through the lower
+// layers.
 func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers int, tr *trainer) {
 	t.Helper()
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3, Layers: "last:2"})
@@ -116,8 +117,10 @@ func TestLowestLayer(t *testing.T) {
 		names []string
 		want  int
 	}{
-		{nil, 0}, {[]string{"base_model.model.model.layers.3.q.lora_A.weight", "base_model.model.model.layers.12.q.lora_A.weight"}, 3},
-		{[]string{"x.layers.3.q", "lm_head.lora_A.weight"}, 0}, {[]string{"x.layers.a.q"}, 0}, {[]string{"x.layers.0.q", "x.layers.1.q"}, 0},
+		{nil, 0},
+		{[]string{"base_model.model.model.layers.3.q.lora_A.weight", "base_model.model.model.layers.12.q.lora_A.weight"}, 3},
+		{[]string{"x.layers.3.q", "lm_head.lora_A.weight"}, 0},
+		{[]string{"x.layers.a.q"}, 0}, {[]string{"x.layers.0.q", "x.layers.1.q"}, 0},
 	} {
 		var params []attach.Param
 		for _, name := range c.names {

@@ -40,7 +40,8 @@ func TestStartsApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := &a.Config
-		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != method.InitKaiming || len(a.Tensors) != 2*len(b.Model.Linears()) {
+		if c.Rank != 8 || c.RankPattern["q_proj"] != 4 || c.Init != method.InitKaiming ||
+			len(a.Tensors) != 2*len(b.Model.Linears()) {
 			t.Errorf("%s: the finished adapter is %+v with %d tensors", init, c, len(a.Tensors))
 		}
 		if err := pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq), trained); err > 1e-5 {
@@ -49,11 +50,13 @@ func TestStartsApart(t *testing.T) {
 	}
 }
 
-// TestPiSSAIsTheLargest: the pair holds the largest singular values, so that what is left of the weight is small.
+// TestPiSSAIsTheLargest: the pair holds the largest singular values, so that the rest of the weight is small.
 func TestPiSSAIsTheLargest(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	l := b.Model.Layers[0].Linear(arch.Gate)
-	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){method.InitPiSSA: methods.Pissa, method.InitOLoRA: methods.Olora} {
+	for name, factor := range map[string]func(*model.Linear, int, float64, uint64) ([]float32, []float32){
+		method.InitPiSSA: methods.Pissa, method.InitOLoRA: methods.Olora,
+	} {
 		pairA, pairB := factor(l, 32, 1, 1) // all of its singular values, all of its columns
 		left := model.Dequantized(&l.W)
 		whole := math.Sqrt(kernels.SumSquares(left))
@@ -74,7 +77,7 @@ func TestPiSSAIsTheLargest(t *testing.T) {
 	}
 }
 
-// TestLoftQ starts from what rounding took away: the loss of the base comes nearer to that of the original.
+// TestLoftQ starts from the rounding errors: the loss of the base comes nearer to that of the original.
 func TestLoftQ(t *testing.T) {
 	rounded := pefttest.Tiny
 	rounded.Ffn, rounded.TypeOf = 64, func(name string) gguf.Type {
@@ -92,16 +95,19 @@ func TestLoftQ(t *testing.T) {
 	}
 	seq := pefttest.Packed(pefttest.TinyData(3, 4))
 	want := pefttest.AllLogits(original, model.NoHooks{}, seq)
-	before, after := pefttest.Relative(pefttest.AllLogits(b, model.NoHooks{}, seq), want), pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq), want)
+	before, after := pefttest.Relative(pefttest.AllLogits(b, model.NoHooks{}, seq), want),
+		pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq), want)
 	if after > 0.6*before {
 		t.Errorf("the logits are %.3f off the original's with the start, %.3f without", after, before)
 	}
-	if _, err := methods.NewLoRA(b, method.LoRA{Init: method.InitLoftQ}); err == nil || !strings.Contains(err.Error(), "quantized from") {
+	if _, err := methods.NewLoRA(b, method.LoRA{Init: method.InitLoftQ}); err == nil ||
+		!strings.Contains(err.Error(), "quantized from") {
 		t.Errorf("without the original: %v", err)
 	}
 }
 
-// TestTokensOfTiedHead: where embedding and output head are one, trained rows of tokens change both, and so does the merge.
+// TestTokensOfTiedHead: where embedding and output head are one, trained rows of tokens change both, and so does the
+// merge.
 func TestTokensOfTiedHead(t *testing.T) {
 	tied := pefttest.Tiny
 	tied.Tied = true
@@ -113,13 +119,15 @@ func TestTokensOfTiedHead(t *testing.T) {
 	pefttest.Stir(a, 2)
 	out, report := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
 	seq := pefttest.Packed(pefttest.TinyData(3, 4))
-	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq)); err > 2e-5 {
+	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq),
+		pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq)); err > 2e-5 {
 		t.Errorf("merged the logits differ by %.2g", err)
 	}
 	if report.Recovery < 0.999 {
 		t.Errorf("the report is %+v", report)
 	}
-	for _, opt := range []method.LoRA{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}}, {Targets: []string{"lm_head"}}} {
+	for _, opt := range []method.LoRA{{Save: []string{"embed_tokens"}}, {Save: []string{"lm_head"}},
+		{Targets: []string{"lm_head"}}} {
 		if _, err := methods.NewLoRA(b, opt); err == nil || !strings.Contains(err.Error(), "embedding table") {
 			t.Errorf("%+v: %v", opt, err)
 		}
@@ -128,18 +136,21 @@ func TestTokensOfTiedHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: embedding, Scale: 1}}), filepath.Join(t.TempDir(), "m.gguf"), merge.Options{}); err == nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: embedding, Scale: 1}}),
+		filepath.Join(t.TempDir(), "m.gguf"), merge.Options{}); err == nil {
 		t.Error("a change of the embedding alone was merged into both")
 	}
 }
 
-// TestEndsAreLoRAsAlone: what works on the linear maps of the layers refuses the embedding table and the output head.
+// TestEndsAreLoRAsAlone: what is for the linear maps of the layers refuses the embedding table and the output head.
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	targets := []string{"q_proj", "lm_head"}
 	_, loha := methods.NewLoHa(b, method.LoHa{Placement: method.Placement{Targets: targets}})
 	_, qat := methods.NewQAT(b, method.QAT{Targets: targets})
-	_, _, extract := algebra.Extract(context.Background(), pefttest.Base(b), pefttest.Base(b), algebra.ExtractOptions{Targets: targets})
+	_, _, extract := algebra.Extract(context.Background(), pefttest.Base(b), pefttest.Base(b),
+		algebra.ExtractOptions{Targets: targets})
 	for _, err := range []error{loha, qat, extract} {
 		if err == nil || !strings.Contains(err.Error(), `"lm_head"`) {
 			t.Errorf("error %v", err)
@@ -194,18 +205,21 @@ func TestExportEmbedding(t *testing.T) {
 	defer f.Close()
 	vocab := int64(pefttest.Tiny.Tokens())
 	for name, shape := range map[string][2]int64{
-		"token_embd.weight.lora_a": {2, vocab}, "token_embd.weight.lora_b": {2, 32}, "output.weight.lora_a": {32, 2}, "output.weight.lora_b": {2, vocab},
+		"token_embd.weight.lora_a": {2, vocab}, "token_embd.weight.lora_b": {2, 32},
+		"output.weight.lora_a": {32, 2}, "output.weight.lora_b": {2, vocab},
 	} {
 		if x := f.Tensor(name); x == nil || x.Shape[0] != shape[0] || x.Shape[1] != shape[1] {
 			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
 		}
 	}
-	for want, opt := range map[string]method.LoRA{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}, "1 token,": {TokenIDs: []int32{4}}} {
+	for want, opt := range map[string]method.LoRA{"no DoRA": {DoRA: true}, "5 norms": {Norms: true},
+		"1 token,": {TokenIDs: []int32{4}}} {
 		a, err := methods.NewLoRA(b, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := export.GGUF(pefttest.Adapter(a), pefttest.Base(b), path+".no"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := export.GGUF(pefttest.Adapter(a), pefttest.Base(b), path+".no"); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}

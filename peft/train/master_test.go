@@ -15,8 +15,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// masterBases are a base of quantized blocks and the files that hold its master weights: a GGUF file, a Hugging Face directory, and
-// that directory's safetensors alone.
+// masterBases are a base of quantized blocks and the files that hold its master weights: a GGUF file, a Hugging Face
+// directory, and that directory's safetensors alone.
 func masterBases(t *testing.T, typ gguf.Type) (base string, originals []string) {
 	t.Helper()
 	m := pefttest.BlocksIn(typ)
@@ -46,8 +46,8 @@ var masterCases = []struct {
 	}},
 }
 
-// TestMasterMergesWhatItTrained: an adapter that starts from master weights is the base, to the byte, until it is trained, and merges
-// as it was trained; from whichever file of the same weights.
+// TestMasterMergesWhatItTrained: an adapter that starts from master weights is the base, to the byte, until it is
+// trained, and merges as it was trained, whichever file holds the weights.
 func TestMasterMergesWhatItTrained(t *testing.T) {
 	for i, typ := range []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.F16} {
 		base, originals := masterBases(t, typ)
@@ -66,7 +66,8 @@ func TestMasterMergesWhatItTrained(t *testing.T) {
 				}
 				checkRequantized(t, b, b, a)
 				eval, path := pefttest.TinyData(6, 2), filepath.Join(t.TempDir(), "out.safetensors")
-				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path}))
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), eval,
+					plain(Options{Steps: 3, LR: 0.01, BatchTokens: 40, Out: path}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,7 +87,7 @@ func TestMasterMergesWhatItTrained(t *testing.T) {
 	}
 }
 
-// TestMasterIsFound: where nothing says so the master weights are those that the adapter was trained with.
+// TestMasterIsFound: by default the master weights are those that the adapter was trained with.
 func TestMasterIsFound(t *testing.T) {
 	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
@@ -108,7 +109,7 @@ func TestMasterIsFound(t *testing.T) {
 	}
 }
 
-// TestMasterWeightsNearAnotherCodeChangeFirst: weights whose master weights lie near another code get it first.
+// TestMasterWeightsNearAnotherCodeChangeFirst: weights whose master weights are near another code get it first.
 func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 	base, originals := masterBases(t, gguf.Q4_0)
 	b := pefttest.OpenBase(t, base)
@@ -120,7 +121,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	pefttest.Stir(a, 5)
-	for i := range a.Tensors { // small enough for few to move
+	for i := range a.Tensors { // small enough that few codes change
 		for j := range a.Tensors[i].Data {
 			a.Tensors[i].Data[j] /= 3
 		}
@@ -131,7 +132,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 	}
 	var moved, nearer int
 	for _, l := range b.Model.Linears() {
-		latent, err := b.Master.Rows(l)
+		master, err := b.Master.Rows(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +140,7 @@ func TestMasterWeightsNearAnotherCodeChangeFirst(t *testing.T) {
 		for r := range l.W.Rows {
 			l.W.Row(was, r)
 			bound.Weights(l, &l.W).Row(is, r)
-			latent.Row(original, r)
+			master.Row(original, r)
 			for i := range was {
 				if was[i] != is[i] {
 					moved++
@@ -167,8 +168,9 @@ func TestMasterRefused(t *testing.T) {
 	near := pefttest.BlocksIn(gguf.F16)
 	smallFile, otherFile, nearFile := small.WriteGGUF(t), other.WriteGGUF(t), near.WriteGGUF(t)
 	for _, c := range []struct{ path, want string }{
-		{"nowhere.gguf", "open original weights"}, {"qat.go", "open original weights"}, {t.TempDir(), "open original weights"},
-		{smallFile, "gate_proj is 512×256"}, {otherFile, "not the original of this base"}, {pefttest.Tiny.WriteGGUF(t), "32×32"},
+		{"nowhere.gguf", "open original weights"}, {"qat.go", "open original weights"},
+		{t.TempDir(), "open original weights"}, {smallFile, "gate_proj is 512×256"},
+		{otherFile, "not the original of this base"}, {pefttest.Tiny.WriteGGUF(t), "32×32"},
 	} {
 		b := pefttest.OpenBase(t, base)
 		err := b.OpenMaster(c.path)
@@ -186,7 +188,8 @@ func TestMasterRefused(t *testing.T) {
 	if err := b.OpenMaster(originals[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Master: true}); err == nil || !strings.Contains(err.Error(), "which no weight has here") {
+	if _, err := methods.NewQAT(b, method.QAT{Channels: "scale", Master: true}); err == nil ||
+		!strings.Contains(err.Error(), "which no weight has here") {
 		t.Errorf("scales: %v", err)
 	}
 	for _, c := range masterCases {
@@ -198,7 +201,8 @@ func TestMasterRefused(t *testing.T) {
 		if err := again.OpenMaster(nearFile); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.Bind(again); err == nil || !strings.Contains(err.Error(), "are not those that the adapter was trained with") {
+		if _, err := a.Bind(again); err == nil ||
+			!strings.Contains(err.Error(), "are not those that the adapter was trained with") {
 			t.Errorf("%s: other weights: %v", c.name, err)
 		}
 	}

@@ -51,7 +51,7 @@ func StepParts() []string {
 	return append(names, partOptimizer, autograd.PartOther.String())
 }
 
-// MeasureSteps trains a new LoRA on random tokens for a few steps, as Train does, and measures them.
+// MeasureSteps trains a new LoRA on random tokens for a few steps, as Run does, and measures them.
 func MeasureSteps(ctx context.Context, b *peft.Base, opt MeasureOptions) (*Measurement, error) {
 	return measureSteps(ctx, handle.Base(b), opt)
 }
@@ -95,7 +95,7 @@ func (opt *MeasureOptions) defaults() {
 	}
 }
 
-// enough says whether so many steps in such a time will do.
+// enough says whether the steps measured so far are enough.
 func (opt *MeasureOptions) enough(steps int, total time.Duration) bool {
 	if opt.Steps > 0 {
 		return steps >= opt.Steps

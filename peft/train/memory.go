@@ -26,12 +26,13 @@ const (
 // unknownMemory is what is taken to be available where the system does not say.
 const unknownMemory = 2 << 30
 
-// Memory is what a training run will need, in bytes, as far as that can be told before it starts.
+// Memory is what a training run will need, in bytes, as far as it is known before the start.
 type Memory struct {
-	Weights     int64 // pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
+	// pages of the model's file, and of what it was quantized from where that is used: all of them are read in each step
+	Weights     int64
 	Activations int64 // of one batch, and gradients of them
 	Logits      int64 // of some tokens at a time
-	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter moves
+	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter requantizes
 	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
 	Program     int64 // the rest: data, vocabulary, packed operands
 	Available   int64 // what the process can take
@@ -79,7 +80,8 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
-	m.Activations = int64(spec.Layers+3)*stream + layer*5/2 // the input of each layer; the inside of one, its gradients, gaps
+	// the input of each layer; the inside of one, its gradients, gaps
+	m.Activations = int64(spec.Layers+3)*stream + layer*5/2
 	if keep {
 		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
 	}
@@ -125,7 +127,7 @@ func (opt *Options) epochs(train *attach.Data) int {
 	return min(opt.Epochs, bySteps)
 }
 
-// keepsActivations says whether a run keeps the activations of a batch of so many tokens: in auto mode when they take
+// keepsActivations says whether a run keeps the activations of a batch of some tokens: in auto mode when they take
 // no more than half of the memory that is available.
 func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 	switch mode {
@@ -137,11 +139,12 @@ func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 		available, _ := availableMemory()
 		return b.Model.ActivationBytes(tokens) <= available/2, nil
 	}
-	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways, RecomputeNever)
+	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways,
+		RecomputeNever)
 }
 
 // availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of
-// what GOMEMLIMIT allows. It is not known, but a guess, where nothing says.
+// what GOMEMLIMIT allows. Where none of these is known it is a guess.
 func availableMemory() (available int64, known bool) {
 	available = unknownMemory
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {

@@ -24,7 +24,8 @@ import (
 // TestSplit has PEFT's own examples of how LoKr splits a size, and others.
 func TestSplit(t *testing.T) {
 	for _, c := range []struct{ size, factor, m, n int }{
-		{256, -1, 16, 16}, {128, -1, 8, 16}, {127, -1, 1, 127}, {128, 4, 4, 32}, {172, -1, 4, 43}, {24, 7, 4, 6}, {24, 5, 4, 6},
+		{256, -1, 16, 16}, {128, -1, 8, 16}, {127, -1, 1, 127},
+		{128, 4, 4, 32}, {172, -1, 4, 43}, {24, 7, 4, 6}, {24, 5, 4, 6},
 		{12, 4, 4, 3}, {1, -1, 1, 1},
 	} {
 		if m, n := methods.Split(c.size, c.factor); m != c.m || n != c.n {
@@ -40,10 +41,12 @@ func TestOFTShapes(t *testing.T) {
 	} {
 		s := &methods.OFTSettings{Blocks: c.blocks, BlockSize: c.size}
 		if blocks, size := s.Split(c.in); blocks != c.wantBlocks || size != c.wantSize {
-			t.Errorf("r %d, size %d over %d inputs: %d blocks of %d, expected %d of %d", c.blocks, c.size, c.in, blocks, size, c.wantBlocks, c.wantSize)
+			t.Errorf("r %d, size %d over %d inputs: %d blocks of %d, expected %d of %d", c.blocks, c.size, c.in, blocks, size,
+				c.wantBlocks, c.wantSize)
 		}
 	}
-	for terms, want := range map[int][]float32{1: {1}, 2: {1, 2}, 3: {1, 2, 2, 1}, 4: {1, 2, 2, 1}, 5: {1, 2, 2, 2, 1}, 6: {1, 2, 2, 2, 2, 1}} {
+	for terms, want := range map[int][]float32{1: {1}, 2: {1, 2}, 3: {1, 2, 2, 1}, 4: {1, 2, 2, 1}, 5: {1, 2, 2, 2, 1},
+		6: {1, 2, 2, 2, 2, 1}} {
 		if got := (&methods.OFTSettings{Series: true, Terms: terms}).Coefficients(); !slices.Equal(got, want) {
 			t.Errorf("%d terms have the coefficients %v, expected %v", terms, got, want)
 		}
@@ -57,7 +60,8 @@ func TestConstrainedOFT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(""))); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
+		plain(trainOptions(""))); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range a.Params() {
@@ -73,7 +77,8 @@ func TestConstrainedOFT(t *testing.T) {
 // TestVeRAMatrices: they are PEFT's of the key, do not change in training, and are in the file but not counted.
 func TestVeRAMatrices(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
-	a, err := methods.NewVeRA(b, method.VeRA{Rank: 4, Placement: method.Placement{Targets: []string{"q_proj", "down_proj"}}})
+	a, err := methods.NewVeRA(b, method.VeRA{Rank: 4,
+		Placement: method.Placement{Targets: []string{"q_proj", "down_proj"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +86,8 @@ func TestVeRAMatrices(t *testing.T) {
 		t.Errorf("%d parameters are trained, expected %d", a.Parameters(), want)
 	}
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(trainOptions(out))); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
+		plain(trainOptions(out))); err != nil {
 		t.Fatal(err)
 	}
 	a, err = attach.Load(out)
@@ -122,8 +128,8 @@ func adaloraRun(t *testing.T, b *attach.Base, opt method.AdaLoRA) (*attach.Adapt
 	return a, out
 }
 
-// TestAdaLoRARanks looks at an adapter after training: as many ranks as asked for, not the same everywhere, and the same
-// effect as before those that are not there were taken out.
+// TestAdaLoRARanks looks at an adapter after training: as many ranks as asked for, not the same everywhere, and the
+// same effect as before those that are not there were taken out.
 func TestAdaLoRARanks(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	a, out := adaloraRun(t, b, method.AdaLoRA{Placement: method.Placement{Seed: 3}, Rank: 1, StartRank: 4})
@@ -156,7 +162,8 @@ func TestAdaLoRARanks(t *testing.T) {
 		t.Errorf("loaded it gives other logits, by %.2g", err)
 	}
 	merged, _ := merging.Into(t, b, merge.Options{Type: "F32"}, attach.Scaled{Adapter: loaded, Scale: 1})
-	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, merged), model.NoHooks{}, seq), pefttest.AllLogits(b, want, seq)); err > 2e-5 {
+	if err := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, merged), model.NoHooks{}, seq),
+		pefttest.AllLogits(b, want, seq)); err > 2e-5 {
 		t.Errorf("merged the logits differ by %.2g", err)
 	}
 }
@@ -181,8 +188,8 @@ func TestMethodConfigs(t *testing.T) {
 		if err != nil || string(same) != string(data) {
 			t.Errorf("%s: %s\nis read as %s", c.Name, data, same)
 		}
-		strange := strings.Replace(string(data), "{", `{"use_miracle": 1, `, 1)
-		if err := json.Unmarshal([]byte(strange), &again); err == nil || !strings.Contains(err.Error(), "use_miracle = 1") {
+		unknown := strings.Replace(string(data), "{", `{"use_miracle": 1, `, 1)
+		if err := json.Unmarshal([]byte(unknown), &again); err == nil || !strings.Contains(err.Error(), "use_miracle = 1") {
 			t.Errorf("%s: error %v, expected one that names use_miracle", c.Name, err)
 		}
 	}
@@ -219,13 +226,16 @@ func TestMethodTensorsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if reflect.TypeOf(a.Method).Elem().NumField() == 0 || !strings.HasPrefix(a.Tensors[len(a.Tensors)-1].Name, attach.ParamPrefix+"model.layers") {
+		if reflect.TypeOf(a.Method).Elem().NumField() == 0 ||
+			!strings.HasPrefix(a.Tensors[len(a.Tensors)-1].Name, attach.ParamPrefix+"model.layers") {
 			continue
 		}
 		for what, change := range map[string]func(p *attach.Param){
-			"an unknown tensor": func(p *attach.Param) { p.Name = attach.ParamPrefix + "model.layers.0.self_attn.q_proj.strange" },
-			"another layer":     func(p *attach.Param) { p.Name = strings.Replace(p.Name, "layers.1.", "layers.7.", 1) },
-			"another shape":     func(p *attach.Param) { p.Shape, p.Data = []int{7}, make([]float32, 7) },
+			"an unknown tensor": func(p *attach.Param) {
+				p.Name = attach.ParamPrefix + "model.layers.0.self_attn.q_proj.unknown"
+			},
+			"another layer": func(p *attach.Param) { p.Name = strings.Replace(p.Name, "layers.1.", "layers.7.", 1) },
+			"another shape": func(p *attach.Param) { p.Shape, p.Data = []int{7}, make([]float32, 7) },
 		} {
 			params := slices.Clone(a.Tensors)
 			change(&params[len(params)-1])

@@ -68,7 +68,7 @@ func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss 
 			t.Errorf("%s has a gradient of norm %g", a.Tensors[i].Name, norm)
 			continue
 		}
-		step := min(0.02, 0.005/norm) // where the loss bends
+		step := min(0.02, 0.005/norm) // where the loss is not linear
 		move := func(by float64) float64 {
 			kernels.Axpy(float32(by/norm), grads[i].Data, values[i].Data)
 			return loss()
@@ -84,8 +84,8 @@ func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss 
 	}
 }
 
-// TestMethodRuns: for every method the same bytes come out of a run with other threads, with recomputed layers, and of one
-// that was interrupted and resumed; the file loads, and has the loss that the run reported.
+// TestMethodRuns: for every method the same bytes come out of a run with other threads, with recomputed layers, and of
+// one that was interrupted and resumed; the file loads, and has the loss that the run reported.
 func TestMethodRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
@@ -150,7 +150,8 @@ func resumed(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.A
 	return pefttest.FileBytes(t, opt.Out)
 }
 
-// checkLoaded reads an adapter's file and compares its loss with the one its run reported, through a PEFT directory too.
+// checkLoaded reads an adapter's file and compares its loss with the one its run reported, through a PEFT directory
+// too.
 func checkLoaded(t *testing.T, b *attach.Base, opt Options, file []byte, want float64) {
 	t.Helper()
 	if err := os.WriteFile(opt.Out, file, 0o644); err != nil {
@@ -169,18 +170,21 @@ func checkLoaded(t *testing.T, b *attach.Base, opt Options, file []byte, want fl
 		t.Fatal(err)
 	}
 	for _, a := range []*attach.Adapter{a, again} {
-		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 		if err != nil || math.Abs(got.Loss-want) > 1e-6 {
 			t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, want)
 		}
 	}
 	if a.VirtualTokens() > 0 {
-		if _, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0); err == nil {
+		if _, err := eval.Loss(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0); err == nil {
 			t.Error("virtual tokens take a strength of one half")
 		}
 		return
 	}
-	half, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
+	half, err := eval.Loss(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 0.5}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 	if err != nil || half.Loss == want {
 		t.Errorf("at half strength the loss is %+v, %v", half, err)
 	}

@@ -1,13 +1,13 @@
 package train
 
-// Observer is told what a run does, on the goroutine that runs it: a progress bar, a page or a log file. Several listen as
-// Observers. A type that wants one kind of news embeds Ignore.
+// Observer is told what a run does, on the goroutine that runs it: a progress bar, a page or a log file. Several listen
+// as Observers. A type that needs only some of the calls embeds Ignore.
 type Observer interface {
 	// Begin is called before the first step, after the base was evaluated.
 	Begin(Start)
 	// Step is called after each optimizer step, and after the evaluation that is due then.
 	Step(Progress)
-	// Checkpoint is called after a checkpoint of so many steps was written to a file.
+	// Checkpoint is called after a checkpoint was written to a file; step is the number of steps done.
 	Checkpoint(path string, step int)
 	// End is called when the result is complete and, where a file was asked for, written.
 	End(*Result)
@@ -37,7 +37,7 @@ func (Ignore) Checkpoint(string, int) {}
 // End does nothing.
 func (Ignore) End(*Result) {}
 
-// OnStep is an Observer that is told of steps alone.
+// OnStep is an Observer of steps alone.
 type OnStep func(Progress)
 
 // Begin does nothing.

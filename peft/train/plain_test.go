@@ -2,8 +2,7 @@ package train
 
 import "cmp"
 
-// plain are options with what is compared with other computations where they do not say: a constant rate, no clipping, and
-// float32.
+// plain are options with defaults for comparisons with other computations: a constant rate, no clipping, and float32.
 func plain(opt Options) Options {
 	opt.Schedule = cmp.Or(opt.Schedule, ScheduleConstant)
 	opt.Precision = cmp.Or(opt.Precision, PrecisionF32)

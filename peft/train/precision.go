@@ -27,5 +27,6 @@ func ParsePrecision(name string) (kernels.Precision, error) {
 	case PrecisionAuto:
 		return kernels.AutoPrecision(), nil
 	}
-	return 0, fmt.Errorf("precision %q is not known, expected %s, %s, %s or %s", name, PrecisionF32, PrecisionBF16, PrecisionInt8, PrecisionAuto)
+	return 0, fmt.Errorf("precision %q is not known, expected %s, %s, %s or %s", name, PrecisionF32, PrecisionBF16,
+		PrecisionInt8, PrecisionAuto)
 }

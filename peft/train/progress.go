@@ -34,7 +34,7 @@ func (c *clock) rate() float64 {
 	return float64(c.tokens) / c.spent.Seconds()
 }
 
-// left is the time that so many steps will take.
+// left is the time that the given steps will take.
 func (c *clock) left(steps int) time.Duration {
 	if c.steps == 0 {
 		return 0

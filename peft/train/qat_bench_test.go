@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 )
 
-// BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model of
-// half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods without and with it.
+// BenchmarkQATStep is one step of training on 2048 tokens over random weights, two layers as wide as those of a model
+// of half a billion parameters: a LoRA of rank 16, and each channel beside it; other methods without and with it.
 func BenchmarkQATStep(b *testing.B) {
 	spec := arch.Spec{
 		Architecture: arch.Llama, Layers: 2, Width: 1024, Vocab: 1024, Context: 2048, NormEps: 1e-5, Tied: true,

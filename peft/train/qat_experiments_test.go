@@ -21,11 +21,11 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over the
-// built-in model in several types on a text that is far from what it knows, and merged. PEFTCONV_EXPERIMENTS says which, as
-// words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,qat-oft:0 steps=150 rank=16 seed=1 base=FILE
-// text=gsm8k precision=bf16 latent=yes rounding=requantize,compensate calibration=FILE. A rate of 0 is the method's own. Each
-// run gives a line.
+// TestQATExperiments makes the measurements of docs/quantization-aware.md: adapters of several methods are trained over
+// the built-in model in several types on a text unlike its training text, and merged. PEFTCONV_EXPERIMENTS says which,
+// as words key=value: types=Q4_0,Q4_K_S runs=lora:3e-4,lora:5e-3,scale:3e-2,oft:0,qat-oft:0 steps=150 rank=16 seed=1
+// base=FILE text=gsm8k precision=bf16 latent=yes rounding=requantize,compensate calibration=FILE. A rate of 0 is the
+// method's own. Each run gives a line.
 func TestQATExperiments(t *testing.T) {
 	spec := os.Getenv("PEFTCONV_EXPERIMENTS")
 	if spec == "" {
@@ -47,7 +47,7 @@ type experiments struct {
 	dir         string
 	train, eval string // texts
 	calibration string // likewise, of compensated merges
-	path        string // of the base in the type at hand
+	path        string // of the base in the present type
 }
 
 func newExperiments(t *testing.T, spec string) *experiments {
@@ -97,7 +97,7 @@ func (e *experiments) write(name string, data []byte) string {
 	return path
 }
 
-// word is the value of a word, or what it is when it is not given.
+// word is the value of a word, or its default.
 func (e *experiments) word(key, missing string) string {
 	if v, ok := e.words[key]; ok {
 		return v
@@ -138,11 +138,11 @@ func (e *experiments) base(typ string) {
 	}
 }
 
-// latent reports whether codes are rounded from the weights that the base was made from.
+// latent reports whether codes are rounded from the master weights.
 func (e *experiments) latent() bool { return e.word("latent", "") != "" }
 
-// run trains one adapter: METHOD:RATE, the method being one of those below, also as qat-METHOD, or channels, with a dither
-// after a slash.
+// run trains one adapter: METHOD:RATE, the method being one of those below, also as qat-METHOD, or channels, with a
+// dither after a slash.
 func (e *experiments) run(typ, run string) {
 	t := e.t
 	b := pefttest.OpenBase(t, e.path)
@@ -186,7 +186,8 @@ func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.
 		if mode == merge.RoundCompensate {
 			opt.Calibration = pefttest.Data(e.load(b, e.calibration))
 		}
-		if _, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, opt); err != nil {
+		if _, err := merge.Run(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out,
+			opt); err != nil {
 			t.Fatal(err)
 		}
 		m := pefttest.OpenBase(t, out)

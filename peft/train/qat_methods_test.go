@@ -24,7 +24,8 @@ import (
 )
 
 // newQuantizedAdapter is a quantization-aware adapter of a case.
-func newQuantizedAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
+func newQuantizedAdapter(t *testing.T, b *attach.Base,
+	fresh func(b *attach.Base) (*attach.Adapter, error)) *attach.Adapter {
 	t.Helper()
 	a, err := fresh(b)
 	if err == nil {
@@ -39,8 +40,8 @@ func newQuantizedAdapter(t *testing.T, b *attach.Base, fresh func(b *attach.Base
 // quantizedTypes are types of several kinds: even and uneven codes, with and without minima, few and many.
 var quantizedTypes = []gguf.Type{gguf.Q4_0, gguf.Q4_K, gguf.IQ4_NL, gguf.Q8_0, gguf.Q2_K, gguf.BF16}
 
-// TestQuantizedMethodMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the last forward pass
-// multiplied with, and its loss is that of the training run, with batches accumulated too.
+// TestQuantizedMethodMergesWhatItTrained: for every method the merged file has, byte for byte, the tensors that the
+// last forward pass multiplied with, and its loss is that of the training run, with batches accumulated too.
 func TestQuantizedMethodMergesWhatItTrained(t *testing.T) {
 	for i, c := range pefttest.QuantizedCases {
 		for j, typ := range quantizedTypes {
@@ -82,13 +83,14 @@ func checkExact(t *testing.T, b *attach.Base, a *attach.Adapter, heldOut *attach
 	if *r.EvalLoss == *r.BaseLoss {
 		t.Error("training has changed nothing")
 	}
-	v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
+	v, err := merge.Verify(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
 	if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 		t.Errorf("verified: %+v, %v", v, err)
 	}
 }
 
-// TestQuantizedMethodStartsAsTheBase: an adapter that nothing has trained is the base, to the byte, whatever its method.
+// TestQuantizedMethodStartsAsTheBase: an untrained adapter is the base, to the byte, whatever its method.
 func TestQuantizedMethodStartsAsTheBase(t *testing.T) {
 	for i, c := range pefttest.QuantizedCases {
 		for j, typ := range quantizedTypes {
@@ -100,7 +102,8 @@ func TestQuantizedMethodStartsAsTheBase(t *testing.T) {
 	}
 }
 
-// TestQuantizedMethodIsTheSameEverywhere: every method moves blocks to the same bytes on every tier and with any number of threads.
+// TestQuantizedMethodIsTheSameEverywhere: every method requantizes to the same bytes on every tier and with any number
+// of threads.
 func TestQuantizedMethodIsTheSameEverywhere(t *testing.T) {
 	defer kernels.SetThreads(0)
 	defer kernels.UseTier(kernels.Tier())
@@ -112,8 +115,8 @@ func TestQuantizedMethodIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// TestQuantizedMethodGradients: of the same inputs and the same gradient of a product, the tensors of a method get the same gradients quantized
-// as off it, and the inputs the one of the requantized blocks.
+// TestQuantizedMethodGradients: of the same inputs and the same gradient of a product, the tensors of a method get the
+// same gradients with and without quantization-aware training, and the inputs that of the requantized blocks.
 func TestQuantizedMethodGradients(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_K).WriteGGUF(t))
 	const tokens = 5
@@ -159,7 +162,8 @@ func TestQuantizedMethodGradients(t *testing.T) {
 	}
 }
 
-// TestQuantizedMethodRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and after an interruption.
+// TestQuantizedMethodRuns: over quantized blocks too the same bytes come out with other threads, recomputed layers and
+// after an interruption.
 func TestQuantizedMethodRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
@@ -179,7 +183,8 @@ func TestQuantizedMethodRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
+				plain(opt)); err != nil {
 				t.Fatal(err)
 			}
 			return pefttest.FileBytes(t, opt.Out)
@@ -209,7 +214,9 @@ func TestQuantizedMethodBiases(t *testing.T) {
 	pefttest.Stir(biases, 7)
 	path, _ := merging.Into(t, plain, merge.Options{}, attach.Scaled{Adapter: biases, Scale: 1})
 	b := pefttest.OpenBase(t, path)
-	a := newQuantizedAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewIA3(b, method.IA3{}) })
+	a := newQuantizedAdapter(t, b, func(b *attach.Base) (*attach.Adapter, error) {
+		return methods.NewIA3(b, method.IA3{})
+	})
 	pefttest.Stir(a, 5)
 	bound, err := a.Bind(b)
 	if err != nil {
@@ -217,17 +224,20 @@ func TestQuantizedMethodBiases(t *testing.T) {
 	}
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
 	out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
-	if e := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), pefttest.AllLogits(b, bound, seq)); e > 1e-5 {
+	if e := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq),
+		pefttest.AllLogits(b, bound, seq)); e > 1e-5 {
 		t.Errorf("merged the logits differ by %.2g", e)
 	}
 }
 
-// TestQuantizedMethodExport: a quantization-aware LoRA becomes a GGUF LoRA of its own pairs, which says how far the rounded change is from them.
+// TestQuantizedMethodExport: a quantization-aware LoRA becomes a GGUF LoRA of its own pairs, which says how far the
+// rounded change is from them.
 func TestQuantizedMethodExport(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
 	a := newQuantizedAdapter(t, b, pefttest.QuantizedCases[0].New)
 	pefttest.Stir(a, 5)
-	report, err := export.LoRA(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(t.TempDir(), "out.gguf"), export.LoRAOptions{})
+	report, err := export.LoRA(pefttest.Adapter(a), pefttest.Base(b), filepath.Join(t.TempDir(), "out.gguf"),
+		export.LoRAOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,16 +260,18 @@ func TestQuantizedMethodRefused(t *testing.T) {
 		opt  method.Quantized
 		want string
 	}{
-		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelScale}, "the channel scale is one of plain LoRA pairs only"},
-		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "go together with plain LoRA pairs only"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelScale},
+			"the channel scale is one of plain LoRA pairs only"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "are for plain LoRA pairs only"},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: "levels"}, `channel "levels" is not known`},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelRow}, "more than factors of rows"},
 		{b, lora(method.LoRA{}), method.Quantized{Dither: "some"}, `qat_dither "some"`},
-		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout takes inputs"},
+		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout is not possible"},
 		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},
 		{b, lora(method.LoRA{Targets: []string{"q_proj", "lm_head"}}), method.Quantized{}, "leave lm_head out"},
 		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no codes of their own"},
-		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) }, method.Quantized{}, "changes vectors alone"},
+		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) },
+			method.Quantized{}, "changes vectors alone"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) {
 			return virtual.NewPromptTuning(b, method.PromptTuning{})
 		}, method.Quantized{}, "changes no weight"},

@@ -35,11 +35,14 @@ var qatTypes = []struct {
 	typ      gguf.Type
 	channels string
 }{
-	{gguf.Q4_0, "scale"}, {gguf.Q4_0, "row"}, {gguf.Q4_0, "code"}, {gguf.Q4_0, "scale+code"}, {gguf.Q4_1, "offset+scale"}, {gguf.Q5_0, "scale+row"},
-	{gguf.Q5_1, "offset"}, {gguf.Q8_0, "scale"}, {gguf.Q8_0, "code"}, {gguf.Q2_K, "scale+offset"}, {gguf.Q3_K, "scale"}, {gguf.Q3_K, "code"},
-	{gguf.Q4_K, "scale"}, {gguf.Q4_K, "offset"}, {gguf.Q4_K, "code"}, {gguf.Q5_K, "scale+offset+row"}, {gguf.Q6_K, "scale"}, {gguf.Q6_K, "code"},
-	{gguf.IQ4_NL, "scale"}, {gguf.IQ4_NL, "code"}, {gguf.IQ4_XS, "scale"}, {gguf.IQ4_XS, "code"}, {gguf.IQ3_S, "scale"}, {gguf.IQ3_XXS, "row"},
-	{gguf.IQ2_S, "scale"}, {gguf.TQ2_0, "code"}, {gguf.TQ1_0, "scale"}, {gguf.MXFP4, "code"}, {gguf.NVFP4, "code"}, {gguf.F16, "scale"},
+	{gguf.Q4_0, "scale"}, {gguf.Q4_0, "row"}, {gguf.Q4_0, "code"}, {gguf.Q4_0, "scale+code"},
+	{gguf.Q4_1, "offset+scale"}, {gguf.Q5_0, "scale+row"}, {gguf.Q5_1, "offset"},
+	{gguf.Q8_0, "scale"}, {gguf.Q8_0, "code"}, {gguf.Q2_K, "scale+offset"}, {gguf.Q3_K, "scale"},
+	{gguf.Q3_K, "code"}, {gguf.Q4_K, "scale"}, {gguf.Q4_K, "offset"}, {gguf.Q4_K, "code"},
+	{gguf.Q5_K, "scale+offset+row"}, {gguf.Q6_K, "scale"}, {gguf.Q6_K, "code"},
+	{gguf.IQ4_NL, "scale"}, {gguf.IQ4_NL, "code"}, {gguf.IQ4_XS, "scale"}, {gguf.IQ4_XS, "code"},
+	{gguf.IQ3_S, "scale"}, {gguf.IQ3_XXS, "row"}, {gguf.IQ2_S, "scale"}, {gguf.TQ2_0, "code"},
+	{gguf.TQ1_0, "scale"}, {gguf.MXFP4, "code"}, {gguf.NVFP4, "code"}, {gguf.F16, "scale"},
 	{gguf.BF16, "code"}, {gguf.F32, "scale+offset+row+code"},
 }
 
@@ -53,8 +56,8 @@ func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapte
 	return a
 }
 
-// TestQATMergesWhatItTrained: for every type the merged file has the types and the size of the base and, byte for byte, the
-// tensors that the last forward pass multiplied with; its loss is that of the training run.
+// TestQATMergesWhatItTrained: for every type the merged file has the types and the size of the base and, byte for byte,
+// the tensors that the last forward pass multiplied with; its loss is that of the training run.
 func TestQATMergesWhatItTrained(t *testing.T) {
 	for i, c := range qatTypes {
 		if testing.Short() && i%4 != 0 {
@@ -64,7 +67,8 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
 			a := newQATAdapter(t, b, c.channels)
 			heldOut := pefttest.TinyData(6, 2)
-			r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut, plain(Options{Steps: 3, LR: 0.01, BatchTokens: 80}))
+			r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), heldOut,
+				plain(Options{Steps: 3, LR: 0.01, BatchTokens: 80}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +85,8 @@ func TestQATMergesWhatItTrained(t *testing.T) {
 			if *r.EvalLoss == *r.BaseLoss {
 				t.Error("training has changed nothing")
 			}
-			v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
+			v, err := merge.Verify(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, nil)
 			if err != nil || !v.Matches || len(v.Tensors) != 7 || v.MergedLoss != v.AdapterLoss || v.MergedLoss == v.BaseLoss {
 				t.Errorf("verified: %+v, %v", v, err)
 			}
@@ -105,7 +110,7 @@ func checkRequantized(t *testing.T, b, merged *attach.Base, a *attach.Adapter) {
 	}
 }
 
-// TestQATStartsAsTheBase: an adapter that nothing has trained is the base, to the byte.
+// TestQATStartsAsTheBase: an untrained adapter is the base, to the byte.
 func TestQATStartsAsTheBase(t *testing.T) {
 	for _, c := range qatTypes {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
@@ -113,7 +118,7 @@ func TestQATStartsAsTheBase(t *testing.T) {
 	}
 }
 
-// TestQATIsTheSameEverywhere: an adapter moves blocks to the same bytes on every tier and with any number of threads.
+// TestQATIsTheSameEverywhere: an adapter requantizes to the same bytes on every tier and with any number of threads.
 func TestQATIsTheSameEverywhere(t *testing.T) {
 	defer kernels.SetThreads(0)
 	defer kernels.UseTier(kernels.Tier())
@@ -128,7 +133,8 @@ func TestQATIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// checkSameEverywhere wants an adapter to move blocks to the same bytes on every tier, each with another number of threads.
+// checkSameEverywhere wants an adapter to requantize to the same bytes on every tier, each with another number of
+// threads.
 func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Adapter) {
 	t.Helper()
 	var first map[string]string
@@ -164,7 +170,8 @@ func TestQATRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt)); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
+			plain(opt)); err != nil {
 			t.Fatal(err)
 		}
 		return pefttest.FileBytes(t, opt.Out)
@@ -183,7 +190,8 @@ func TestQATRuns(t *testing.T) {
 	}
 }
 
-// TestQATRowsOfTwoLayouts: over the same weights in both layouts, of which one permutes rows, training makes the same adapter.
+// TestQATRowsOfTwoLayouts: over the same weights in both layouts, of which one permutes rows, training makes the same
+// adapter.
 func TestQATRowsOfTwoLayouts(t *testing.T) {
 	var adapters []*attach.Adapter
 	for _, path := range []string{pefttest.Tiny.WriteGGUF(t), pefttest.Tiny.WriteHF(t, gguf.F32, 1)} {
@@ -192,7 +200,8 @@ func TestQATRowsOfTwoLayouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 4, LR: 1e-3})); err != nil {
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
+			plain(Options{Steps: 4, LR: 1e-3})); err != nil {
 			t.Fatal(err)
 		}
 		adapters = append(adapters, a)
@@ -216,7 +225,8 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	r.Normal(dw, 1)
 	g := &methods.GroupGradient{Site: &methods.QATSite{
 		Blocks: requant.Blocks{Requantizer: requant.Requantizer{Base: &w}},
-		Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil, 0)},
+		Offset: methods.QATPair{A: attach.Leaf([]attach.Param{{Shape: []int{rank, 16}, Data: make([]float32, rank*16)}}, nil,
+			0)},
 	}}
 	g.AddRows(autograd.NewTape(), 0, rows, append([]float32(nil), dw...))
 	row := make([]float32, 512)
@@ -235,7 +245,7 @@ func TestQATGradientIsThatOfTheWeights(t *testing.T) {
 	}
 }
 
-// TestQATMemory: the requantized blocks are in what training is said to need.
+// TestQATMemory: the planned memory includes the requantized blocks.
 func TestQATMemory(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	plan := func(a *attach.Adapter) int64 {
@@ -279,7 +289,8 @@ func TestFused(t *testing.T) {
 func TestQATVerifyFindsADifference(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a := newQATAdapter(t, b, "scale")
-	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil, plain(Options{Steps: 2, LR: 0.01})); err != nil {
+	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
+		plain(Options{Steps: 2, LR: 0.01})); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
@@ -294,7 +305,8 @@ func TestQATVerifyFindsADifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	v, err := merge.Verify(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, pefttest.Data(pefttest.TinyData(3, 4)))
+	v, err := merge.Verify(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, pefttest.Data(pefttest.TinyData(3, 4)))
 	if err != nil || v.Matches {
 		t.Fatalf("verified: %+v, %v", v, err)
 	}
@@ -311,7 +323,8 @@ func TestQATRefused(t *testing.T) {
 		opt  method.QAT
 		want string
 	}{
-		{method.QAT{Channels: "offset"}, "Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
+		{method.QAT{Channels: "offset"},
+			"Q4_0, which has nothing that the channel offset changes: choose another channel (scale, row, code)"},
 		{method.QAT{Channels: "scales"}, `channel "scales" is not known`},
 		{method.QAT{Channels: "scale+scale"}, "named twice"},
 		{method.QAT{Rank: -1}, "rank -1"},
@@ -323,7 +336,8 @@ func TestQATRefused(t *testing.T) {
 		}
 	}
 	a := newQATAdapter(t, b, "scale")
-	if _, err := attach.BindAll(b, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: a, Scale: 1}}); err == nil || !strings.Contains(err.Error(), "two quantization-aware adapters") {
+	if _, err := attach.BindAll(b, []attach.Scaled{{Adapter: a, Scale: 1}, {Adapter: a, Scale: 1}}); err == nil ||
+		!strings.Contains(err.Error(), "two quantization-aware adapters") {
 		t.Errorf("two at once: %v", err)
 	}
 	other := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q6_K).WriteGGUF(t))
@@ -331,12 +345,14 @@ func TestQATRefused(t *testing.T) {
 		t.Errorf("over another type: %v", err)
 	}
 	wide := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q8_0).WriteGGUF(t))
-	if _, err := merge.Run(context.Background(), pefttest.Base(wide), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), filepath.Join(t.TempDir(), "out.gguf"), merge.Options{}); err == nil {
+	if _, err := merge.Run(context.Background(), pefttest.Base(wide),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}),
+		filepath.Join(t.TempDir(), "out.gguf"), merge.Options{}); err == nil {
 		t.Error("an adapter is merged into another base")
 	}
 }
 
-// TestQATLoadRefused reads files that lie.
+// TestQATLoadRefused reads files with errors.
 func TestQATLoadRefused(t *testing.T) {
 	settings := &methods.QATSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"
@@ -344,13 +360,15 @@ func TestQATLoadRefused(t *testing.T) {
 		tensors map[string][]int
 		want    string
 	}{
-		"nothing":     {nil, "no tensor"},
-		"foreign":     {map[string][]int{"x": {1, 1}}, `tensor "x" is not one`},
-		"no channel":  {map[string][]int{methods.QATName(module, "auto", "A"): {1, 1}}, "is not one"},
-		"only A":      {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}}, "no qat_scale_B"},
-		"only B":      {map[string][]int{methods.QATName(module, "scale", "B"): {8, 2}}, "no qat_scale_A"},
-		"other ranks": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}, methods.QATName(module, "scale", "B"): {8, 3}}, "different ranks"},
-		"other rows": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}, methods.QATName(module, "scale", "B"): {8, 2}, methods.QATName(module, "row", ""): {9, 1}},
+		"nothing":    {nil, "no tensor"},
+		"foreign":    {map[string][]int{"x": {1, 1}}, `tensor "x" is not one`},
+		"no channel": {map[string][]int{methods.QATName(module, "auto", "A"): {1, 1}}, "is not one"},
+		"only A":     {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8}}, "no qat_scale_B"},
+		"only B":     {map[string][]int{methods.QATName(module, "scale", "B"): {8, 2}}, "no qat_scale_A"},
+		"other ranks": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8},
+			methods.QATName(module, "scale", "B"): {8, 3}}, "different ranks"},
+		"other rows": {map[string][]int{methods.QATName(module, "scale", "A"): {2, 8},
+			methods.QATName(module, "scale", "B"): {8, 2}, methods.QATName(module, "row", ""): {9, 1}},
 			"others of the module have"},
 		"a vector": {map[string][]int{methods.QATName(module, "row", ""): {9}}, "expected a matrix"},
 	} {
@@ -393,8 +411,8 @@ func logitsOf(t *testing.T, m *model.Model, h model.Hooks, ids []int32) []float3
 	return logits
 }
 
-// TestMergeImatrix: scales are fitted to the columns that an importance matrix calls important, and types that need one can
-// be written; one of another model is refused.
+// TestMergeImatrix: scales are fitted to the columns that an importance matrix calls important, and types that need one
+// can be written; one of another model is refused.
 func TestMergeImatrix(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_1).WriteGGUF(t))
 	a := pefttest.Trained(t, b, method.LoRA{Rank: 2, Targets: []string{"up_proj"}})
@@ -419,22 +437,26 @@ func TestMergeImatrix(t *testing.T) {
 		}
 		return sum
 	}
-	plain, weighed := off(merge.Options{Rounding: merge.RoundScales}), off(merge.Options{Rounding: merge.RoundScales, Imatrix: path})
+	plain, weighed := off(merge.Options{Rounding: merge.RoundScales}),
+		off(merge.Options{Rounding: merge.RoundScales, Imatrix: path})
 	if !(weighed < plain) {
 		t.Errorf("the important columns are %v off, without the matrix %v", weighed, plain)
 	}
-	if _, report := merging.Into(t, b, merge.Options{Type: "IQ2_XS", Imatrix: path}, attach.Scaled{Adapter: a, Scale: 1}); report.Tensors[0].Type != "IQ2_XS" {
+	if _, report := merging.Into(t, b, merge.Options{Type: "IQ2_XS", Imatrix: path},
+		attach.Scaled{Adapter: a, Scale: 1}); report.Tensors[0].Type != "IQ2_XS" {
 		t.Errorf("merged to %+v", report.Tensors)
 	}
 	out := filepath.Join(t.TempDir(), "out.gguf")
 	for _, opt := range []merge.Options{{Imatrix: writeImatrix(t, b, 64)}, {Imatrix: "none"}, {Type: "IQ2_XS"}} {
-		if _, err := merge.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, opt); err == nil {
+		if _, err := merge.Run(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), out, opt); err == nil {
 			t.Errorf("%+v is taken", opt)
 		}
 	}
 }
 
-// writeImatrix writes an importance matrix of all linear maps of a base: the first 16 columns matter a hundred times more.
+// writeImatrix writes an importance matrix of all linear maps of a base: the first 16 columns matter a hundred times
+// more.
 func writeImatrix(t *testing.T, b *attach.Base, cols int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "imatrix.gguf")

@@ -19,8 +19,8 @@ func familyNamed(name string) (*attach.Family, error) {
 	return nil, errors.New("there is no method " + name)
 }
 
-// TestMethodsOverQuantized trains every method over weights in K types, and over the same weights in float32: the losses
-// are the same within noise.
+// TestMethodsOverQuantized trains every method over weights in K types, and over the same weights in float32: the
+// losses are the same within noise.
 func TestMethodsOverQuantized(t *testing.T) {
 	if testing.Short() {
 		t.Skip("training takes seconds")

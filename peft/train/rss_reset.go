@@ -4,7 +4,7 @@ import (
 	"os"
 )
 
-// ResetPeakRSS has PeakRSS forget what the process held before, where the system can (Linux).
+// ResetPeakRSS resets PeakRSS to what the process holds now, where the system can (Linux).
 func ResetPeakRSS() {
-	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // elsewhere there is no such file, and nothing to be done
+	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // fails elsewhere, where there is no such file
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSchedules compares with the learning rates of Hugging Face's get_linear_schedule_with_warmup and its kin.
+// TestSchedules compares with the learning rates of Hugging Face's get_linear_schedule_with_warmup and the like.
 func TestSchedules(t *testing.T) {
 	for _, test := range []struct {
 		kind          string
@@ -26,7 +26,8 @@ func TestSchedules(t *testing.T) {
 		}
 		for i, want := range test.want {
 			if got := s.at(i); math.Abs(got-0.01*want) > 1e-15 {
-				t.Errorf("%s with %d of %d steps of warm-up: step %d has %v, expected %v", test.kind, test.warmup, test.steps, i, got, 0.01*want)
+				t.Errorf("%s with %d of %d steps of warm-up: step %d has %v, expected %v", test.kind, test.warmup, test.steps, i,
+					got, 0.01*want)
 			}
 		}
 	}

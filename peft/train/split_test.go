@@ -52,13 +52,14 @@ func splitInTwo(t *testing.T, path string) string {
 	return prefix + "-00001-of-00002.gguf"
 }
 
-// TestSplitBase: a base in two files is trained and merged as one in one file is, and what is made of it is one file.
+// TestSplitBase: a base in two files is trained and merged as one in one file is, and the result is one file.
 func TestSplitBase(t *testing.T) {
 	whole := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	split := pefttest.OpenBase(t, splitInTwo(t, whole.Path))
 	var merged [2]*attach.Base
 	for i, b := range []*attach.Base{whole, split} {
-		out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1}), Scale: 1})
+		out, _ := merging.Into(t, b, merge.Options{},
+			attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2, Seed: 1}), Scale: 1})
 		merged[i] = pefttest.OpenBase(t, out)
 	}
 	for _, x := range merged[0].GGUF.Tensors {

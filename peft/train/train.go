@@ -26,16 +26,17 @@ const OptimizerAdamW = "adamw"
 
 // Options says how Run trains. A zero field means what its comment says.
 type Options struct {
-	Steps        int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs       int     // passes over the data; 0: 1, or as many as Steps need
-	SeqLen       int     // > 0: an example with more tokens is an error
-	BatchTokens  int     // the most tokens that go through the model at once; 0: 2048
-	Accumulate   int     // batches that make up one optimizer step; 0: 1
-	LR           float64 // learning rate at its highest; 0: Adapter.SuggestLR
-	Schedule     string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
-	Warmup       int     // steps in which the learning rate rises from zero
-	WarmupRatio  float64 // the same as a share of all steps, where Warmup is 0
-	LRRatio      float64 // > 0: matrices B of a LoRA, and vectors, have so many times the learning rate (Hayou et al. 2024, "LoRA+")
+	Steps       int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
+	SeqLen      int     // > 0: an example with more tokens is an error
+	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
+	Accumulate  int     // batches that make up one optimizer step; 0: 1
+	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
+	Schedule    string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
+	Warmup      int     // steps in which the learning rate rises from zero
+	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
+	// > 0: factor of the learning rate of a LoRA's matrices B and of vectors (Hayou et al. 2024, "LoRA+")
+	LRRatio      float64
 	WeightDecay  float64 // AdamW's decoupled decay
 	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
 	Beta1        float64 // 0: 0.9
@@ -43,15 +44,15 @@ type Options struct {
 	Eps          float64 // 0: 1e-8
 	Optimizer    string  // OptimizerAdamW or ""
 	Seed         uint64  // order of the data, dropout
-	SaveEvery    int     // > 0: write a checkpoint after so many steps
-	EvalEvery    int     // > 0: evaluate after so many steps
+	SaveEvery    int     // > 0: steps from one checkpoint to the next
+	EvalEvery    int     // > 0: steps from one evaluation to the next
 	Out          string  // the adapter's file; "" writes none, and no checkpoints
-	Resume       string  // checkpoint to go on from
+	Resume       string  // checkpoint to resume from
 	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
 	IgnoreMemory bool    // start even where more memory is needed than there is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
-	Observer  Observer // is told of the run; may be nil
+	Observer  Observer // gets the events of the run; may be nil
 }
 
 // Progress is what a training run reports after a step.
@@ -69,15 +70,16 @@ type Progress struct {
 	Examples        int           // sequences of this step
 }
 
-// Result is what a finished run tells.
+// Result is the result of a finished run.
 type Result struct {
-	Steps           int      `json:"steps"`
-	Tokens          int64    `json:"tokens"`
-	Loss            float64  `json:"loss"`                // of the last step
-	BaseLoss        *float64 `json:"base_loss,omitempty"` // on the evaluation data without the adapter; nil without such data
+	Steps  int     `json:"steps"`
+	Tokens int64   `json:"tokens"`
+	Loss   float64 `json:"loss"` // of the last step
+	// on the evaluation data without the adapter; nil without such data
+	BaseLoss        *float64 `json:"base_loss,omitempty"`
 	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
-	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, evaluation aside
+	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, without evaluation
 	PeakRSS         int64    `json:"peak_rss_bytes"`
 	Adapter         string   `json:"adapter,omitempty"` // Options.Out
 }
@@ -99,7 +101,7 @@ func (e *Interrupted) Error() string {
 func (e *Interrupted) Unwrap() error { return e.cause }
 
 // Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
-// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the step under way is not lost
+// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the current step is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
 func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (*Result, error) {
@@ -133,14 +135,14 @@ type trainer struct {
 	opt         Options
 	schedule    schedule
 	tape        *autograd.Tape
-	m, v        []float32 // moments of AdamW, as bound.values
-	runs        []stretch // what of bound.values is trained
+	m, v        []float32 // moments of AdamW, as Bound.Values
+	runs        []stretch // what of Bound.Values is trained
 	state       trainState
 	batches     [][]int // of the current epoch
 	group       []*batch.Batch
 	examples    [][]int // of each batch of the group
 	local       *local
-	gradients   gradients // local, or what takes its place
+	gradients   gradients // local, or another implementation
 	plan        *Memory
 	clock       clock
 	dataHash    func() string // of the training data, computed once
@@ -202,7 +204,8 @@ func (opt *Options) check() error {
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
 	case !(opt.LR > 0) || math.IsInf(opt.LR, 0):
 		return fmt.Errorf("learning rate %v, expected more than 0", opt.LR)
-	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0, opt.SaveEvery < 0, opt.EvalEvery < 0:
+	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0,
+		opt.SaveEvery < 0, opt.EvalEvery < 0:
 		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
 	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
@@ -268,7 +271,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	return t, nil
 }
 
-// checkWritable finds out before a long run whether its result can be written.
+// checkWritable checks before a long run that its result can be written.
 func checkWritable(path string) error {
 	if path == "" {
 		return nil
@@ -358,7 +361,7 @@ func (t *trainer) next(ctx context.Context) error {
 	return nil
 }
 
-// due reports whether something that happens every so many steps happens now; at the end of the run it does not.
+// due reports whether something that happens every interval steps is due; at the end of the run it is not.
 func (t *trainer) due(every int) bool {
 	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
 }
@@ -486,7 +489,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		if err := t.adapter.Save(o.Out); err != nil {
 			return nil, err
 		}
-		os.Remove(CheckpointPath(o.Out)) // of no more use; there may be none
+		os.Remove(CheckpointPath(o.Out)) // not needed any more; there may be none
 	}
 	r.PeakRSS = PeakRSS()
 	o.Observer.End(r)

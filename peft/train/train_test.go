@@ -55,7 +55,8 @@ func TestTrain(t *testing.T) {
 	if r.BaseLoss == nil || r.EvalLoss == nil || *r.EvalLoss > *r.BaseLoss-0.3 {
 		t.Fatalf("the evaluation loss went from %v to %v", r.BaseLoss, r.EvalLoss)
 	}
-	if r.Steps != len(seen) || r.Steps != seen[0].Steps || r.Tokens != 5*int64(pefttest.TinyData(24, 1).Tokens()) || r.PeakRSS <= 0 || r.TokensPerSecond <= 0 {
+	if r.Steps != len(seen) || r.Steps != seen[0].Steps || r.Tokens != 5*int64(pefttest.TinyData(24, 1).Tokens()) ||
+		r.PeakRSS <= 0 || r.TokensPerSecond <= 0 {
 		t.Errorf("the run reports %+v after %d steps", r, len(seen))
 	}
 	checkProgress(t, seen)
@@ -63,13 +64,15 @@ func TestTrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tr := a.Origin.Training; tr == nil || tr.Steps != r.Steps || *tr.EvalLoss != *r.EvalLoss || tr.Warmup != 2 || tr.Seed != 7 {
+	if tr := a.Origin.Training; tr == nil || tr.Steps != r.Steps || *tr.EvalLoss != *r.EvalLoss || tr.Warmup != 2 ||
+		tr.Seed != 7 {
 		t.Errorf("the file records %+v", tr)
 	}
 	if a.Origin.Base != b.Path || attach.CheckBase(a, b) != nil {
 		t.Errorf("the file names the base %+v", a.Origin)
 	}
-	got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
+	got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}),
+		pefttest.Data(pefttest.TinyData(6, 2)), 0)
 	if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 		t.Errorf("loaded again the adapter has loss %+v, %v, expected %v", got, err, *r.EvalLoss)
 	}
@@ -84,7 +87,8 @@ func checkProgress(t *testing.T, seen []Progress) {
 			t.Errorf("report %d is %+v", i+1, p)
 		}
 	}
-	if first, last := seen[0], seen[len(seen)-1]; first.LR != 0 || last.Epoch != 5 || last.ETA != 0 || last.Loss > first.Loss-0.3 {
+	if first, last := seen[0], seen[len(seen)-1]; first.LR != 0 || last.Epoch != 5 || last.ETA != 0 ||
+		last.Loss > first.Loss-0.3 {
 		t.Errorf("first report %+v\nlast report %+v", first, last)
 	}
 }
@@ -141,7 +145,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// interrupt runs a training until step stop is done and looks at what it leaves.
+// interrupt runs a training until step stop is done and checks the files that it leaves.
 func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	t.Helper()
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
@@ -160,7 +164,8 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, expected an interruption", err)
 	}
-	if left.Step != stop || left.Steps != steps || left.Checkpoint != CheckpointPath(opt.Out) || !strings.Contains(err.Error(), left.Checkpoint) {
+	if left.Step != stop || left.Steps != steps || left.Checkpoint != CheckpointPath(opt.Out) ||
+		!strings.Contains(err.Error(), left.Checkpoint) {
 		t.Errorf("interrupted: %+v", left)
 	}
 	if _, err := os.Stat(opt.Out); !errors.Is(err, os.ErrNotExist) {
@@ -194,7 +199,7 @@ func TestSaveEvery(t *testing.T) {
 	}
 }
 
-// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base stand in the order of its rows, those of
+// TestResumeOrder reads a checkpoint back: parameters and moments of a GGUF base are in the order of its rows, those of
 // the file in the order of Hugging Face.
 func TestResumeOrder(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
@@ -238,15 +243,19 @@ func TestResumeRefused(t *testing.T) {
 		change func(*Options, *method.LoRA, **dataset.Set)
 		reason string
 	}{
-		"seed":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
-		"rate":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
-		"precision": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Precision = PrecisionBF16 }, "precision f32, this one has bf16"},
-		"schedule":  {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
-		"data":      {func(_ *Options, _ *method.LoRA, d **dataset.Set) { *d = pefttest.TinyData(24, 9) }, "training data"},
-		"rank":      {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
-		"alpha":     {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
-		"targets":   {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Targets = []string{"q_proj"} }, "the run had the adapter"},
-		"file":      {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
+		"seed": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Seed++ }, "seed 7, this one has 8"},
+		"rate": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.LR = 1 }, "learning rate 0.01"},
+		"precision": {func(o *Options, _ *method.LoRA, _ **dataset.Set) {
+			o.Precision = PrecisionBF16
+		}, "precision f32, this one has bf16"},
+		"schedule": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Schedule = "linear" }, "schedule cosine"},
+		"data":     {func(_ *Options, _ *method.LoRA, d **dataset.Set) { *d = pefttest.TinyData(24, 9) }, "training data"},
+		"rank":     {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Rank = 5 }, `"r":4`},
+		"alpha":    {func(_ *Options, l *method.LoRA, _ **dataset.Set) { l.Alpha = 1 }, `"lora_alpha":8`},
+		"targets": {func(_ *Options, l *method.LoRA, _ **dataset.Set) {
+			l.Targets = []string{"q_proj"}
+		}, "the run had the adapter"},
+		"file": {func(o *Options, _ *method.LoRA, _ **dataset.Set) { o.Resume = b.Path }, "resume from"},
 	} {
 		o, l, d := opt, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3}, pefttest.TinyData(24, 1)
 		test.change(&o, &l, &d)
@@ -254,7 +263,8 @@ func TestResumeRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trainAdapter(context.Background(), b, a, d, nil, plain(o)); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := trainAdapter(context.Background(), b, a, d, nil, plain(o)); err == nil ||
+			!strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: error %v, expected one with %q", name, err, test.reason)
 		}
 	}
@@ -299,11 +309,13 @@ func TestAccumulate(t *testing.T) {
 func TestClip(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	first := func(clip float64) (float64, []float32) {
-		tr, err := newTrainer(b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(4, 1), nil, plain(Options{Clip: clip}))
+		tr, err := newTrainer(b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(4, 1), nil,
+			plain(Options{Clip: clip}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, norm, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{pefttest.Packed(pefttest.TinyData(4, 1))}}, 1e-3)
+		_, norm, err := tr.step(context.Background(),
+			stepBatches{batches: []*batch.Batch{pefttest.Packed(pefttest.TinyData(4, 1))}}, 1e-3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +335,7 @@ func TestClip(t *testing.T) {
 	}
 }
 
-// TestTrainRefused trains with what cannot be trained with.
+// TestTrainRefused trains with invalid options and data.
 func TestTrainRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	set := func(e ...dataset.Example) *dataset.Set { return &dataset.Set{Examples: e} }
@@ -333,9 +345,10 @@ func TestTrainRefused(t *testing.T) {
 		opt         Options
 		reason      string
 	}{
-		"no data":             {set(), nil, Options{}, "training data: there is no token to predict"},
-		"one token":           {set(ids(3)), nil, Options{}, "no token to predict"},
-		"masked":              {set(dataset.Example{IDs: []int32{3, 4}, Loss: make([]bool, 2)}), nil, Options{}, "no token to predict"},
+		"no data":   {set(), nil, Options{}, "training data: there is no token to predict"},
+		"one token": {set(ids(3)), nil, Options{}, "no token to predict"},
+		"masked": {set(dataset.Example{IDs: []int32{3, 4}, Loss: make([]bool, 2)}), nil, Options{},
+			"no token to predict"},
 		"an id too large":     {set(ids(1, 2), ids(3, 9999)), nil, Options{}, "example 2: token 2 has id 9999"},
 		"a negative id":       {set(ids(-1, 2)), nil, Options{}, "has id -1"},
 		"too long":            {set(ids(make([]int32, 65)...)), nil, Options{}, "65 tokens, more than 64"},
@@ -346,11 +359,13 @@ func TestTrainRefused(t *testing.T) {
 		"rate":                {set(ids(1, 2)), nil, Options{LR: -1}, "learning rate -1"},
 		"rate NaN":            {set(ids(1, 2)), nil, Options{LR: math.NaN()}, "learning rate NaN"},
 		"warm-up":             {set(ids(1, 2)), nil, Options{WarmupRatio: 2}, "warm-up ratio 2"},
-		"no directory":        {set(ids(1, 2)), nil, Options{Out: filepath.Join(t.TempDir(), "none", "out.safetensors")}, "none"},
-		"steps":               {set(ids(1, 2)), nil, Options{Steps: -1}, "cannot be negative"},
+		"no directory": {set(ids(1, 2)), nil, Options{Out: filepath.Join(t.TempDir(), "none", "out.safetensors")},
+			"none"},
+		"steps": {set(ids(1, 2)), nil, Options{Steps: -1}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), test.train, test.eval, plain(test.opt))
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), test.train, test.eval,
+				plain(test.opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}
@@ -383,7 +398,8 @@ func TestNonFinite(t *testing.T) {
 			b := pefttest.OpenBase(t, test.model.WriteGGUF(t))
 			dir := t.TempDir()
 			opt := Options{Steps: 20, LR: test.lr, Out: filepath.Join(dir, "out.safetensors")}
-			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(8, 1), nil, plain(opt))
+			_, err := trainAdapter(context.Background(), b, pefttest.Trained(t, b, method.LoRA{}), pefttest.TinyData(8, 1), nil,
+				plain(opt))
 			if err == nil || !strings.Contains(err.Error(), test.reason) {
 				t.Errorf("error %v, expected one with %q", err, test.reason)
 			}

@@ -19,7 +19,8 @@ import (
 )
 
 // virtualCases are the runs of methods with virtual tokens, and for how many steps each can be followed to 1e-4.
-var virtualCases = map[string]int{"prompt_tuning": 20, "prefix_tuning": 20, "prefix_tuning_proj": 20, "p_tuning_lstm": 20, "p_tuning_mlp": 20}
+var virtualCases = map[string]int{"prompt_tuning": 20, "prefix_tuning": 20, "prefix_tuning_proj": 20,
+	"p_tuning_lstm": 20, "p_tuning_mlp": 20}
 
 // virtualVector is a tensor of the reference: PEFT trains under other names than it saves.
 func (c *peftCase) virtualVector(t *testing.T, kind, name string) []float32 {
@@ -49,11 +50,13 @@ func (c *peftCase) virtualTrainer(t *testing.T) *trainer {
 		EncoderShapes(b *attach.Base) map[string][]int
 	}); ok {
 		shapes := m.EncoderShapes(c.baseForCase)
-		if a, err = attach.NewAdapter(c.baseForCase, a.Config, shapes, func(p *attach.Param) { copy(p.Data, c.virtualVector(t, "init", p.Name)) }); err != nil {
+		if a, err = attach.NewAdapter(c.baseForCase, a.Config, shapes,
+			func(p *attach.Param) { copy(p.Data, c.virtualVector(t, "init", p.Name)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay, Schedule: c.Optimizer.Schedule}
+	opt := Options{Steps: c.Steps, LR: c.Optimizer.LR, WeightDecay: c.Optimizer.WeightDecay,
+		Schedule: c.Optimizer.Schedule}
 	tr, err := newTrainer(c.baseForCase, a, c.sequences, nil, plain(opt))
 	if err != nil {
 		t.Fatal(err)
@@ -72,23 +75,26 @@ func (c *peftCase) virtualBatch(step int, hooks interface{ Expand(*batch.Batch) 
 	return b
 }
 
-// TestVirtualRuns does PEFT's runs over again, as TestPEFTRuns does.
+// TestVirtualRuns repeats PEFT's runs, as TestPEFTRuns does.
 func TestVirtualRuns(t *testing.T) {
 	for name, horizon := range virtualCases {
 		t.Run(name, func(t *testing.T) {
 			c := openCase(t, name)
 			tr := c.virtualTrainer(t)
-			if _, err := tr.gradients.compute(context.Background(), stepBatches{batches: []*batch.Batch{c.virtualBatch(0, tr.bound)}}); err != nil {
+			if _, err := tr.gradients.compute(context.Background(),
+				stepBatches{batches: []*batch.Batch{c.virtualBatch(0, tr.bound)}}); err != nil {
 				t.Fatal(err)
 			}
 			for _, p := range attach.Views(tr.adapter.Tensors, tr.bound.Grads) {
-				err, reference := pefttest.Relative(p.Data, c.virtualVector(t, "grad64", p.Name)), pefttest.Relative(c.virtualVector(t, "grad", p.Name), c.virtualVector(t, "grad64", p.Name))
+				err, reference := pefttest.Relative(p.Data, c.virtualVector(t, "grad64", p.Name)),
+					pefttest.Relative(c.virtualVector(t, "grad", p.Name), c.virtualVector(t, "grad64", p.Name))
 				if err > max(1e-4, 2*reference) {
 					t.Errorf("the gradient of %s is off by %.2g, PEFT's by %.2g", p.Name, err, reference)
 				}
 			}
 			for i := range c.Steps {
-				loss, _, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{c.virtualBatch(i, tr.bound)}}, tr.schedule.at(i))
+				loss, _, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{c.virtualBatch(i, tr.bound)}},
+					tr.schedule.at(i))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -139,7 +145,8 @@ func TestVirtualLogits(t *testing.T) {
 				if kind == "final" {
 					continue
 				}
-				loss, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
+				loss, err := eval.Loss(context.Background(), pefttest.Base(c.baseForCase),
+					pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(c.masked(t)), 0)
 				if err != nil || math.Abs(loss.Loss-c.MaskedInit) > 1e-4 {
 					t.Errorf("the masked batch has loss %+v, %v, expected %.6f", loss, err, c.MaskedInit)
 				}
@@ -160,7 +167,8 @@ func TestSavedAsPEFT(t *testing.T) {
 		if err := a.SaveDir(dir); err != nil {
 			t.Fatal(err)
 		}
-		ours, theirs := pefttest.OpenTensors(t, filepath.Join(dir, attach.WeightsFile)), pefttest.OpenTensors(t, filepath.Join(c.dir, "final", attach.WeightsFile))
+		ours, theirs := pefttest.OpenTensors(t, filepath.Join(dir, attach.WeightsFile)),
+			pefttest.OpenTensors(t, filepath.Join(c.dir, "final", attach.WeightsFile))
 		for _, x := range theirs.Tensors {
 			y := ours.Tensor(x.Name)
 			if y == nil || !slices.Equal(x.Shape, y.Shape) || !slices.Equal(x.Bytes(), y.Bytes()) {
@@ -170,7 +178,8 @@ func TestSavedAsPEFT(t *testing.T) {
 		if len(ours.Tensors) != len(theirs.Tensors) {
 			t.Errorf("%s: %d tensors, expected %d", name, len(ours.Tensors), len(theirs.Tensors))
 		}
-		want, got := jsonFields(t, filepath.Join(c.dir, "final", attach.ConfigFile)), jsonFields(t, filepath.Join(dir, attach.ConfigFile))
+		want, got := jsonFields(t, filepath.Join(c.dir, "final", attach.ConfigFile)),
+			jsonFields(t, filepath.Join(dir, attach.ConfigFile))
 		for field, value := range got {
 			if want[field] != value {
 				t.Errorf("%s: field %s is %v, PEFT has %v", name, field, value, want[field])
@@ -201,7 +210,8 @@ func TestSeveralAdapters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := attach.BindAll(b, []attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}})
+	hooks, err := attach.BindAll(b, []attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1},
+		{Adapter: second, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,11 +225,14 @@ func TestSeveralAdapters(t *testing.T) {
 	}
 	copy(joined.Flat, slices.Concat(first.Flat, second.Flat))
 	data := &dataset.Set{Examples: pefttest.TinyData(4, 9).Examples}
-	apart, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1}, {Adapter: second, Scale: 1}}), pefttest.Data(data), 0)
+	apart, err := eval.Loss(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: lora, Scale: 1}, {Adapter: first, Scale: 1},
+			{Adapter: second, Scale: 1}}), pefttest.Data(data), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	together, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: joined, Scale: 1}, {Adapter: lora, Scale: 1}}), pefttest.Data(data), 0)
+	together, err := eval.Loss(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: joined, Scale: 1}, {Adapter: lora, Scale: 1}}), pefttest.Data(data), 0)
 	if err != nil || math.Abs(apart.Loss-together.Loss) > 1e-6 {
 		t.Errorf("two prompts have loss %.6f, the same in one %+v, %v", apart.Loss, together, err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// permutedPair is the same model as a GGUF file, whose rows of q and k stand permuted, and as a Hugging Face directory.
+// permutedPair is the same model as a GGUF file, whose rows of q and k are permuted, and as a Hugging Face directory.
 func permutedPair(t *testing.T) (inGGUF, inHF *attach.Base) {
 	t.Helper()
 	return pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t)), pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, gguf.F32, 1))
@@ -30,15 +30,18 @@ func TestPrefixOverPermutedRows(t *testing.T) {
 	b, hf := permutedPair(t)
 	data := pefttest.TinyData(6, 4)
 	for _, text := range []string{"", "the cat"} {
-		a, err := virtual.NewPrefixTuning(b, method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 5, Text: text, Seed: 2}})
+		a, err := virtual.NewPrefixTuning(b,
+			method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 5, Text: text, Seed: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		over, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
+		over, err := eval.Loss(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := eval.Loss(context.Background(), pefttest.Base(hf), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
+		same, err := eval.Loss(context.Background(), pefttest.Base(hf),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil || math.Abs(over.Loss-same.Loss) > 1e-5 {
 			t.Errorf("text %q: over permuted rows the loss is %.6f, else %+v, %v", text, over.Loss, same, err)
 		}
@@ -89,14 +92,15 @@ func TestPrefixOfText(t *testing.T) {
 		if a.VirtualTokens() != len(text) {
 			t.Errorf("%s: %d virtual tokens, expected %d", name, a.VirtualTokens(), len(text))
 		}
-		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(data), 0)
 		if err != nil || math.Abs(got.Loss-want.Loss) > 1e-4 {
 			t.Errorf("%s: the loss after the text is %+v, %v, expected %.6f", name, got, err, want.Loss)
 		}
 	}
 }
 
-// collapsed is what stays of an adapter.
+// collapsed is the final form of an adapter.
 func collapsed(b *attach.Base) func(a *attach.Adapter, err error) (*attach.Adapter, error) {
 	return func(a *attach.Adapter, err error) (*attach.Adapter, error) {
 		if err != nil {
@@ -118,14 +122,16 @@ func TestEncoderIsDropped(t *testing.T) {
 			continue
 		}
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2), plain(Options{Steps: 3, Out: out}))
+		r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(12, 1), pefttest.TinyData(6, 2),
+			plain(Options{Steps: 3, Out: out}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(a.Tensors) != 1 || a.Tensors[0].Name != virtual.PromptTensor {
 			t.Errorf("%s: %d tensors beginning with %s are left", c.Name, len(a.Tensors), a.Tensors[0].Name)
 		}
-		got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
+		got, err := eval.Loss(context.Background(), pefttest.Base(b),
+			pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), pefttest.Data(pefttest.TinyData(6, 2)), 0)
 		if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-6 {
 			t.Errorf("%s: the loss is %+v, %v, with what was dropped %.6f", c.Name, got, err, *r.EvalLoss)
 		}
@@ -170,7 +176,8 @@ func TestClassifies(t *testing.T) {
 		words [][]int32
 		rate  float64
 	}{
-		{"head, hidden", method.FormHidden, nil, 2e-2}, {"head, kv", method.FormKV, nil, 2e-2}, {"words", method.FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
+		{"head, hidden", method.FormHidden, nil, 2e-2}, {"head, kv", method.FormKV, nil, 2e-2},
+		{"words", method.FormKV, [][]int32{{5, 6}, {7}}, 1e-1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := virtual.NewPTuningV2(b, method.PTuningV2{
@@ -182,14 +189,16 @@ func TestClassifies(t *testing.T) {
 			}
 			out := filepath.Join(t.TempDir(), "out.safetensors")
 			set := classData(64, c.words)
-			if _, err := trainAdapter(context.Background(), b, a, set, classData(32, c.words), plain(Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out})); err != nil {
+			if _, err := trainAdapter(context.Background(), b, a, set, classData(32, c.words),
+				plain(Options{Steps: 120, BatchTokens: 512, LR: c.rate, Out: out})); err != nil {
 				t.Fatal(err)
 			}
 			again, err := attach.Load(out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), pefttest.Data(set), 0)
+			r, err := eval.Loss(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), pefttest.Data(set), 0)
 			if err != nil || r.Accuracy == nil || *r.Accuracy < 0.9 {
 				t.Fatalf("loss %.4f, accuracy %.2f, %v: expected an accuracy of 0.9 or more", r.Loss, *r.Accuracy, err)
 			}
@@ -199,10 +208,14 @@ func TestClassifies(t *testing.T) {
 			if c.words != nil {
 				return
 			}
-			if _, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), pefttest.Data(pefttest.TinyData(3, 1)), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
+			if _, err := eval.Loss(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}),
+				pefttest.Data(pefttest.TinyData(3, 1)), 0); err == nil || !strings.Contains(err.Error(), "no classes") {
 				t.Errorf("data without classes gives %v", err)
 			}
-			if _, err := generate.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), "a", generate.Options{}, nil); err == nil || !strings.Contains(err.Error(), "classifies") {
+			if _, err := generate.Run(context.Background(), pefttest.Base(b),
+				pefttest.Scaled([]attach.Scaled{{Adapter: again, Scale: 1}}), "a", generate.Options{}, nil); err == nil ||
+				!strings.Contains(err.Error(), "classifies") {
 				t.Errorf("generating gives %v", err)
 			}
 		})
@@ -260,11 +273,13 @@ func TestTemplatePrompt(t *testing.T) {
 		t.Fatal(err)
 	}
 	bos, _ := b.Tokenizer.BOS()
-	want := slices.Concat([]int32{bos, -1, -2}, b.Tokenizer.Encode("what", true), []int32{-3}, b.Tokenizer.Encode("is ", true))
+	want := slices.Concat([]int32{bos, -1, -2}, b.Tokenizer.Encode("what", true), []int32{-3},
+		b.Tokenizer.Encode("is ", true))
 	if !slices.Equal(ids, want) {
 		t.Errorf("ids %v, expected %v", ids, want)
 	}
-	r, err := generate.Run(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), "what", generate.Options{N: 4, IgnoreEOG: true}, nil)
+	r, err := generate.Run(context.Background(), pefttest.Base(b),
+		pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}), "what", generate.Options{N: 4, IgnoreEOG: true}, nil)
 	if err != nil || r.Tokens != 4 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -286,15 +301,21 @@ func TestVirtualTensors(t *testing.T) {
 		params []attach.Param
 		want   string
 	}{
-		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}}, nil, "no tensor"},
-		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}}, []attach.Param{prompt, prompt}, "expected only"},
+		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}}, nil,
+			"no tensor"},
+		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}},
+			[]attach.Param{prompt, prompt}, "expected only"},
 		{attach.Config{Method: virtual.MethodPromptTuning, Settings: &virtual.PromptSettings{VirtualSettings: s}},
 			[]attach.Param{{Name: virtual.PromptTensor, Shape: []int{3, 4}}}, "has shape [3 4]"},
-		{attach.Config{Method: virtual.MethodPTuning, Settings: &virtual.PTuningSettings{VirtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
+		{attach.Config{Method: virtual.MethodPTuning,
+			Settings: &virtual.PTuningSettings{VirtualSettings: s, Encoder: "LSTM", Hidden: 2, Deep: 1}},
 			[]attach.Param{{Name: virtual.EncoderTable, Shape: []int{2, 4}}}, "expected 13"},
-		{attach.Config{Method: virtual.MethodPTuning, Settings: &virtual.PTuningSettings{VirtualSettings: s}}, []attach.Param{{Name: "x"}}, "expected only"},
-		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}}, nil, "0 tensors"},
-		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}}, []attach.Param{prompt}, "says [2 24]"},
+		{attach.Config{Method: virtual.MethodPTuning, Settings: &virtual.PTuningSettings{VirtualSettings: s}},
+			[]attach.Param{{Name: "x"}}, "expected only"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}}, nil,
+			"0 tensors"},
+		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}},
+			[]attach.Param{prompt}, "says [2 24]"},
 		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}},
 			[]attach.Param{{Name: virtual.PromptTensor, Shape: []int{2, 24}}, {Name: virtual.ScoreTensor}}, "expected a matrix"},
 		{attach.Config{Method: virtual.MethodPrefixTuning, Settings: &virtual.PrefixSettings{VirtualSettings: s}},
@@ -326,10 +347,15 @@ func TestVirtualOptions(t *testing.T) {
 			return virtual.NewPromptTuning(b, method.PromptTuning{VirtualTokens: -1})
 		}, "-1 virtual tokens"},
 		{func() (*attach.Adapter, error) {
-			return virtual.NewPrefixTuning(b, method.PrefixTuning{Projection: true, PromptTuning: method.PromptTuning{Text: "a"}})
+			return virtual.NewPrefixTuning(b,
+				method.PrefixTuning{Projection: true, PromptTuning: method.PromptTuning{Text: "a"}})
 		}, "starts at random"},
-		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, method.PTuning{Encoder: "gru"}) }, `"gru" is not known`},
-		{func() (*attach.Adapter, error) { return virtual.NewPTuning(b, method.PTuning{Template: "{a}"}) }, "0 virtual tokens"},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPTuning(b, method.PTuning{Encoder: "gru"})
+		}, `"gru" is not known`},
+		{func() (*attach.Adapter, error) {
+			return virtual.NewPTuning(b, method.PTuning{Template: "{a}"})
+		}, "0 virtual tokens"},
 		{func() (*attach.Adapter, error) {
 			return virtual.NewPTuning(b, method.PTuning{Template: "[P*3]{a}", VirtualTokens: 2})
 		}, "the template has 3"},
@@ -380,7 +406,8 @@ func TestVirtualOverQuantized(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1), plain(Options{Steps: 40, BatchTokens: 512, LR: c.rate}))
+				r, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(24, 1),
+					plain(Options{Steps: 40, BatchTokens: 512, LR: c.rate}))
 				if err != nil {
 					t.Fatal(err)
 				}

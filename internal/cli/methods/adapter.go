@@ -22,7 +22,8 @@ func adapterMethod() *Method {
 			fs.IntVar(&opt.Bottleneck, "bottleneck", 32, "`WIDTH` between the projections")
 			fs.StringVar(&opt.Activation, "activation", "silu", "`FUNCTION` between the projections: relu, gelu, silu or swiglu")
 			fs.Float64Var(&opt.Scale, "scale", 1, "multiply the output of an adapter by `FACTOR`")
-			fs.StringSliceVar(&opt.Parts, "parts", nil, "`PARTS` of a layer with an adapter: attention, ffn; by default ffn, for serial-houlsby both")
+			fs.StringSliceVar(&opt.Parts, "parts", nil,
+				"`PARTS` of a layer with an adapter: attention, ffn; by default ffn, for serial-houlsby both")
 			fs.StringVar(&opt.Input, "adapter-input", method.InputNorm,
 				"what parallel and serial-pfeiffer adapters read: `INPUT` norm (which llama.cpp can run) "+
 					"or stream (as AdapterHub has them)")

@@ -44,11 +44,14 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&opt.Original, "original", "", "for --init loftq: the model that the base was quantized from, a "+
 		"GGUF `FILE` or a Hugging Face directory")
 	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
-	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil, "other alphas for single weights, `NAME=ALPHA`, separated by commas")
+	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil,
+		"other alphas for single weights, `NAME=ALPHA`, separated by commas")
 	fs.StringVar(&opt.Bias, "bias", method.BiasNone, "also train biases of the base: `WHICH` is none, lora_only or all")
 	fs.BoolVar(&opt.Norms, "train-norms", false, "also train the weights of all norms")
 	fs.StringSliceVar(&opt.Save, "train-whole", nil, "also train whole tensors: `WHAT` is embed_tokens, lm_head or both")
-	fs.StringSliceVar(&o.tokens, "train-tokens", nil, "also train the embeddings of single tokens: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv edit --add-token\" adds new ones)")
+	fs.StringSliceVar(&o.tokens, "train-tokens", nil,
+		"also train the embeddings of single tokens: ids or `TOKENS` of the vocabulary, separated by commas (\"peftconv "+
+			"edit --add-token\" adds new ones)")
 }
 
 func (o *loraFlags) check(f *Flags) error {
@@ -57,7 +60,7 @@ func (o *loraFlags) check(f *Flags) error {
 	case !slices.Contains(method.Inits, opt.Init):
 		return fmt.Errorf("--init: %q is not known, expected %s", opt.Init, strings.Join(method.Inits, ", "))
 	case (opt.Init == method.InitLoftQ) != (opt.Original != ""):
-		return errors.New("--init loftq and --original go together")
+		return errors.New("--init loftq and --original need each other")
 	case !slices.Contains([]string{method.BiasNone, method.BiasLoRA, method.BiasAll}, opt.Bias):
 		return fmt.Errorf("--bias: %q is not known, expected none, lora_only or all", opt.Bias)
 	}
@@ -102,7 +105,8 @@ func (o *loraFlags) adapter(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 	if f.QAT.on() && o.plain() {
 		return f.QAT.pairs(b, f, opt.RSLoRA)
 	}
-	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers, f.Seed
+	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers,
+		f.Seed
 	opt.RankPattern, opt.AlphaPattern = o.rankPattern, o.alphaPattern
 	var err error
 	if opt.TokenIDs, err = tokenIDs(b, o.tokens); err != nil {
@@ -128,7 +132,8 @@ func tokenIDs(b *peft.Base, tokens []string) ([]int32, error) {
 			return nil, fmt.Errorf("%q is no id, and %w", token, err)
 		}
 		if len(encoded) != 1 {
-			return nil, fmt.Errorf("%q is not one token of the vocabulary but %d; \"peftconv edit --add-token\" writes a model in which it is one", token, len(encoded))
+			return nil, fmt.Errorf("%q is not one token of the vocabulary but %d; \"peftconv edit --add-token\" writes a "+
+				"model in which it is one", token, len(encoded))
 		}
 		ids = append(ids, encoded[0])
 	}

@@ -1,5 +1,5 @@
-// Package methods holds the methods of peftconv train and compare as the command line has them: their names, their flags,
-// and the adapters that these make.
+// Package methods holds the methods of peftconv train and compare on the command line: their names, their
+// flags, and the adapters that these make.
 package methods
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// Method is one PEFT method as the command line has it.
+// Method is one PEFT method on the command line.
 type Method struct {
 	name, short string
-	shared      []string                // names of flags of Flags that say something with this method
+	shared      []string                // names of flags of Flags that apply to this method
 	flags       func(fs *pflag.FlagSet) // adds the flags of this method alone; nil: there are none
 	check       func(*Flags) error      // of their values; nil: nothing to check
 	adapter     func(b *peft.Base, f *Flags) (*peft.Adapter, error)
@@ -76,14 +76,20 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.IntVarP(&f.rank, "rank", "r", 8, "`RANK` of the change of each weight")
 	fs.Float64Var(&f.alpha, "alpha", 0, "the change is scaled by `ALPHA`/rank; 0 is twice the rank")
 	fs.Float64Var(&f.dropout, "dropout", 0, "`PROBABILITY` of dropping an input of the adapter in training")
-	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"}, "which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
-		"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
-	fs.StringVar(&f.layers, "layers", "all", "which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
-	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0, "`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
-	fs.StringVar(&f.promptText, "prompt-text", "", "`TEXT` to start virtual tokens from, repeated or cut to --virtual-tokens")
-	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0, "`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
-	fs.StringVar(&f.Template, "template", "", "what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
-		"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
+	fs.StringSliceVar(&f.targets, "targets", []string{"all-linear"},
+		"which `WEIGHTS` to adapt, separated by commas: all-linear, attention, "+
+			"ffn, names (q_proj, attn_q), globs (*.mlp.*_proj) or re:EXPRESSION")
+	fs.StringVar(&f.layers, "layers", "all",
+		"which `LAYERS` to adapt: all, first:N, last:N, or numbers and ranges from 0 (3-7,9)")
+	fs.IntVar(&f.virtualTokens, "virtual-tokens", 0,
+		"`N` virtual tokens, or keys and values a layer; 0 is as many as --prompt-text has, or 20")
+	fs.StringVar(&f.promptText, "prompt-text", "",
+		"`TEXT` to start virtual tokens from, repeated or cut to --virtual-tokens")
+	fs.IntVar(&f.encoderHidden, "encoder-hidden", 0,
+		"`WIDTH` of the network that virtual tokens are trained through; 0 is the model's width")
+	fs.StringVar(&f.Template, "template", "",
+		"what becomes of the fields of a record: `TEMPLATE` such as \"[P*3] {question} [P*5] Answer: {answer}\" (p-tuning: "+
+			"[P] are virtual tokens; by default before the text) or \"{sentence} It was [slot*2] {answer}\" (discrete-prompt)")
 	f.QAT.add(fs)
 	for _, m := range f.all {
 		m.add(fs)
@@ -121,7 +127,7 @@ func (f *Flags) Chosen() *Method {
 	return f.all[i]
 }
 
-// Validate checks the values of the flags, and that those that were given say something with the chosen method.
+// Validate checks the values of the flags, and that those that were given apply to the chosen method.
 func (f *Flags) Validate() error {
 	m := f.Chosen()
 	switch {

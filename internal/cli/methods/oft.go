@@ -18,9 +18,11 @@ func oftMethod() *Method {
 		flags: func(fs *pflag.FlagSet) {
 			fs.IntVar(&opt.BlockSize, "block-size", 32, "`INPUTS` that are rotated together")
 			fs.BoolVar(&opt.Share, "block-share", false, "the same rotation for all blocks of a weight")
-			fs.BoolVar(&opt.Exact, "exact-rotation", false, "use the exact Cayley transform instead of the first terms of its series")
+			fs.BoolVar(&opt.Exact, "exact-rotation", false,
+				"use the exact Cayley transform instead of the first terms of its series")
 			fs.BoolVar(&opt.Constrained, "coft", false, "constrain rotations to be near the identity, within --coft-eps")
-			fs.Float64Var(&opt.Eps, "coft-eps", 6e-5, "largest `DISTANCE` of a block from the identity, times the root of the number of blocks")
+			fs.Float64Var(&opt.Eps, "coft-eps", 6e-5,
+				"largest `DISTANCE` of a block from the identity, times the root of the number of blocks")
 		},
 		adapter: func(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 			opt.Placement = f.placement()

@@ -15,8 +15,9 @@ func prefixMethod() *Method {
 		name: "prefix-tuning", short: "keys and values before the attention of every layer",
 		shared: []string{"virtual-tokens", "prompt-text", "encoder-hidden"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Init, "prefix-init", "", "how keys and values are initialized: `INIT` random, sampled-vocab (the model's own "+
-				"for random tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.StringVar(&opt.Init, "prefix-init", "",
+				"how keys and values are initialized: `INIT` random, sampled-vocab (the model's own "+
+					"for random tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
 			fs.BoolVar(&opt.Projection, "prefix-projection", false,
 				"train them through a two-layer network, which is dropped after training")
 		},

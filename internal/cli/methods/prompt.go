@@ -15,8 +15,9 @@ func promptMethod() *Method {
 		name: "prompt-tuning", short: "virtual tokens before the input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Init, "prompt-init", "", "how virtual tokens are initialized: `INIT` random, sampled-vocab (embeddings of "+
-				"random tokens) or text (those of --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.StringVar(&opt.Init, "prompt-init", "",
+				"how virtual tokens are initialized: `INIT` random, sampled-vocab (embeddings of "+
+					"random tokens) or text (those of --prompt-text); by default text where there is one, else sampled-vocab")
 		},
 		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText

@@ -15,8 +15,8 @@ func pTuningMethod() *Method {
 		name: "p-tuning", short: "virtual tokens anywhere, made by an encoder",
 		shared: []string{"virtual-tokens", "encoder-hidden", "template"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Encoder, "encoder", method.EncoderLSTM, "the network that produces virtual tokens in "+
-				"training: `ENCODER` lstm or mlp")
+			fs.StringVar(&opt.Encoder, "encoder", method.EncoderLSTM, "the network "+
+				"that produces virtual tokens in training: `ENCODER` lstm or mlp")
 			fs.IntVar(&opt.Layers, "encoder-layers", 2, "`N` layers of the lstm")
 			fs.Float64Var(&opt.Dropout, "encoder-dropout", 0, "`PROBABILITY` of dropping a value between the layers of the lstm")
 		},

@@ -19,13 +19,14 @@ func pTuningV2Method() *Method {
 		name: "p-tuning-v2", short: "learned vectors at every block's input",
 		shared: []string{"virtual-tokens", "prompt-text"},
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&opt.Form, "form", method.FormHidden, "what is learned: `FORM` hidden (vectors at each "+
-				"block's input, of "+
-				"which it makes keys and values) or kv (keys and values)")
-			fs.StringVar(&opt.Init, "hidden-init", "", "how they are initialized: `INIT` random, sampled-vocab (the model's own for random "+
-				"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
-			fs.StringVar(&classifier, "classifier", "head", "how --task classify predicts: `HOW` head (a linear map of the last "+
-				"token) or words (the label itself)")
+			fs.StringVar(&opt.Form, "form", method.FormHidden, "what is learned: `FORM` hidden (vectors "+
+				"at each block's input, of which it makes keys and values) or kv (keys and values)")
+			fs.StringVar(&opt.Init, "hidden-init", "",
+				"how they are initialized: `INIT` random, sampled-vocab (the model's own for random "+
+					"tokens) or text (its own for --prompt-text); by default text where there is one, else sampled-vocab")
+			fs.StringVar(&classifier, "classifier", "head",
+				"how --task classify predicts: `HOW` head (a linear map of the last "+
+					"token) or words (the label itself)")
 		},
 		check: func(f *Flags) error {
 			opt.VirtualTokens, opt.Text = f.virtualTokens, f.promptText

@@ -24,14 +24,15 @@ type QATFlags struct {
 }
 
 func (f *QATFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.channels, "qat", qatOff, "train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged file has its "+
-		"types and size and is the trained model bit for bit; scale, offset, row, code, several with +, auto (by type, what keeps most) or off; "+
-		"methods other than plain LoRA have code, row and auto")
-	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "where a weight goes over to the next level with "+
-		"--qat code: `WHERE` is uniform (each elsewhere, so that small "+
-		"changes move some) or none (half-way)")
-	fs.StringVar(&f.Latent, "latent", "", "the weights that the base was quantized from, from which --qat code then starts instead of with a dither: a GGUF or safetensors `FILE` or a "+
-		"Hugging Face directory")
+	fs.StringVar(&f.channels, "qat", qatOff,
+		"train the quantized weights that merge will write: the `CHANNELS` of the base's own blocks; the merged "+
+			"file has its types and size and is the trained model bit for bit; scale, offset, row, code, several "+
+			"with +, auto (by type, what keeps most) or off; methods other than plain LoRA have code, row and auto")
+	fs.StringVar(&f.dither, "qat-dither", method.DitherUniform, "how the codes of --qat code "+
+		"are rounded: `HOW` is uniform (stochastically, right on average) or none (to nearest)")
+	fs.StringVar(&f.Latent, "latent", "",
+		"the weights that the base was quantized from, which --qat code then rounds to nearest: "+
+			"a GGUF or safetensors `FILE` or a Hugging Face directory")
 }
 
 // qatMethods lists the flags that a method shares, with those of quantization-aware training.
@@ -62,11 +63,13 @@ func (f *QATFlags) check(m *Flags, plain bool) error {
 		return fmt.Errorf("--qat-dither: %q is not known, expected %s or %s", f.dither, method.DitherNone,
 			method.DitherUniform)
 	case m.dropout > 0:
-		return errors.New("--dropout: cannot be combined with --qat, where the change is part of the weights and has no input of its own")
+		return errors.New("--dropout: cannot be combined with --qat, where " +
+			"the change is part of the weights and has no input of its own")
 	case plain || channels == nil:
 		return nil
 	case len(channels) > 1 || !slices.Contains([]string{method.ChannelCode, method.ChannelRow}, channels[0]):
-		return fmt.Errorf("--qat %s: is for plain LoRA pairs only (--method lora without --dora, --init and patterns); choose code, row or auto", f.channels)
+		return fmt.Errorf("--qat %s: is for plain LoRA pairs only (--method lora without --dora, --init and patterns); "+
+			"choose code, row or auto", f.channels)
 	}
 	return nil
 }
@@ -77,15 +80,18 @@ func refusesQAT(method string) string {
 	case "ln-tuning", "bitfit":
 		return "it trains vectors, which merge writes as they are: leave --qat out, nothing is lost without it"
 	case "adapter":
-		return "it adds networks of its own and leaves the weights as they are, so that nothing is merged: leave --qat out, or choose --method lora"
+		return "it adds networks of its own and leaves the weights as they are, so that nothing is merged: leave --qat " +
+			"out, or choose --method lora"
 	}
-	return "it changes no weight, so that nothing is merged and the base's blocks stay as they are: leave --qat out, or choose --method lora"
+	return "it changes no weight, so that nothing is merged and the base's " +
+		"blocks stay as they are: leave --qat out, or choose --method lora"
 }
 
 // pairs makes an untrained adapter of plain LoRA pairs.
 func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, error) {
 	opt := method.QAT{
-		Channels: f.channels, Dither: f.dither, Rank: m.rank, Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
+		Channels: f.channels, Dither: f.dither, Rank: m.rank,
+		Alpha: m.alpha, Targets: m.targets, Layers: m.layers, Seed: m.Seed,
 		Master: f.Latent != "",
 	}
 	if opt.Alpha == 0 {

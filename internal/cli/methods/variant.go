@@ -31,8 +31,8 @@ func Trainable() (names []string) {
 	return names
 }
 
-// ParseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value that
-// was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
+// ParseVariants reads --methods, whose values were separated at commas: "lora:dora=true", "rank=4", "adapter". A value
+// that was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
 func ParseVariants(values []string, classes func() *peft.Classes) ([]*Variant, error) {
 	var texts []string
 	for _, value := range values {

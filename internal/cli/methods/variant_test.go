@@ -6,7 +6,8 @@ import (
 )
 
 func TestVariants(t *testing.T) {
-	variants, err := ParseVariants([]string{"lora:dora=true", "rank=4", "adapter:placement=serial-pfeiffer", "lora:targets=q_proj,v_proj,lr=1e-4"}, nil)
+	variants, err := ParseVariants([]string{"lora:dora=true", "rank=4", "adapter:placement=serial-pfeiffer",
+		"lora:targets=q_proj,v_proj,lr=1e-4"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -14,7 +15,8 @@ func TestVariants(t *testing.T) {
 	for _, v := range variants {
 		texts = append(texts, v.Text)
 	}
-	if want := []string{"lora:dora=true,rank=4", "adapter:placement=serial-pfeiffer", "lora:targets=q_proj,v_proj,lr=1e-4"}; !slices.Equal(texts, want) {
+	if want := []string{"lora:dora=true,rank=4", "adapter:placement=serial-pfeiffer",
+		"lora:targets=q_proj,v_proj,lr=1e-4"}; !slices.Equal(texts, want) {
 		t.Errorf("variants %q, want %q", texts, want)
 	}
 	if m := variants[0].Method; m.rank != 4 {

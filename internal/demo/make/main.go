@@ -69,8 +69,8 @@ func save(trained *pretrain.Trained, path string, kind gguf.Type) error {
 	if err != nil {
 		return fmt.Errorf("finish %s: %w", path, err)
 	}
-	fmt.Printf("%s: %d bytes of %v, held-out perplexity %.4f, answers right: %.1f %% about tales, %.1f %% about the "+
-		"world\n", path, len(data), kind, marks.Perplexity, 100*marks.Tales, 100*marks.Facts)
+	fmt.Printf("%s: %d bytes of %v, held-out perplexity %.4f, answers right: %.1f %% "+
+		"about tales, %.1f %% about the world\n", path, len(data), kind, marks.Perplexity, 100*marks.Tales, 100*marks.Facts)
 	f, err := atomicfile.Create(path)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ type Recipe struct {
 	Clip        float64 // largest norm of the gradient
 
 	Type gguf.Type // of the matrices in the file
-	Exam Exam      // that the finished model has to sit
+	Exam Exam      // of the finished model
 }
 
 // Builtin is the recipe of the model that this project carries.

@@ -21,7 +21,7 @@ const (
 	KeyFacts          = "peftconv.make.fact_answers"
 )
 
-// Finish writes the model's matrices in the given type, examines what comes out and gives the file.
+// Finish writes the model's matrices in the given type, examines the result and returns the file.
 func (t *Trained) Finish(kind gguf.Type) ([]byte, Marks, error) {
 	marks, err := t.examine(kind)
 	if err != nil {

@@ -6,13 +6,13 @@ import (
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
-// reader deals out the corpus, every document once. Most sequences are one document that ends with EOS; every ninth is
+// reader returns the corpus, every document once. Most sequences are one document that ends with EOS; every ninth is
 // a window of several documents with empty lines between them, as long as the context, so that the model meets all
 // positions and knows running text too.
 type reader struct {
 	recipe    *Recipe
 	tok       *tokenizer.Tokenizer
-	documents uint64 // dealt out by now
+	documents uint64 // returned so far
 	sequences uint64
 	kept      []int32 // the next sequence, when it did not fit
 }
