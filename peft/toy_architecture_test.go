@@ -50,7 +50,8 @@ func init() {
 
 // pebbleNames are pebble's names of a llama's tensors and fields.
 var pebbleNames = strings.NewReplacer("blk.", "stone.", "token_embd.weight", "words", "output_norm.weight", "last",
-	"attn_norm", "before", "attn_q", "query", "attn_k", "key", "attn_v", "value", "attn_output", "mix", "ffn_norm", "between",
+	"attn_norm", "before", "attn_q", "query", "attn_k", "key", "attn_v", "value", "attn_output", "mix", "ffn_norm",
+	"between",
 	"ffn_gate", "open", "ffn_up", "wide", "ffn_down", "thin",
 	"llama.block_count", "pebble.stones", "llama.embedding_length", "pebble.width", "llama.feed_forward_length",
 	"pebble.inner", "llama.", "pebble.")

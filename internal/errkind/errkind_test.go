@@ -13,6 +13,7 @@ func TestErrorf(t *testing.T) {
 		t.Errorf("the text is %q", err)
 	}
 	if !errors.Is(err, kind) || !errors.Is(err, io.EOF) || errors.Is(err, other) {
-		t.Errorf("of the kind: %v, wraps EOF: %v, of another kind: %v", errors.Is(err, kind), errors.Is(err, io.EOF), errors.Is(err, other))
+		t.Errorf("of the kind: %v, wraps EOF: %v, of another kind: %v", errors.Is(err, kind), errors.Is(err, io.EOF),
+			errors.Is(err, other))
 	}
 }
