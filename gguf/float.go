@@ -70,7 +70,7 @@ func (t *Tensor) Float32s() ([]float32, error) {
 }
 
 // CopyFloat32s sets dst to the elements from number first on, converted as [Tensor.Float32s] does. The tensor must have
-// so many, and of a block type first and len(dst) are whole blocks.
+// as many, and of a block type first and len(dst) are whole blocks.
 func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 	if err := t.checkFloats(); err != nil {
 		return err

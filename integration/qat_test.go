@@ -9,7 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/demo"
 )
 
-// TestQAT trains on the grid of quantized bases and merges: llama.cpp has the losses of peftconv on the merged file,
+// TestQAT trains quantization-aware and merges: llama.cpp has the losses of peftconv on the merged file,
 // but for what its rounding of activations costs, and on a copy of it in F32, where nothing is rounded.
 func TestQAT(t *testing.T) {
 	needs(t)

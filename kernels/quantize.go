@@ -5,7 +5,7 @@ import "math"
 // Quantizers search small groups of weights, and each of their roundings affects the bytes. So the assembly takes many
 // groups at once, one per lane, and does in each lane what the plain search does, in the same order and with a
 // rounding after every operation. The plain searches are in package quant. They define the kernels here, and they take
-// the groups that a kernel reports as strange: those with numbers that are not finite or too large to be rounded by an
+// the groups that a kernel reports as skipped: those with numbers that are not finite or too large to be rounded by an
 // addition.
 
 // MaxLanes is the greatest number of groups that are searched at once.
@@ -73,26 +73,26 @@ func (g *Groups) WeighMeans() { laneMean(g.n, 1/float32(g.n), &g.w, &g.x) }
 
 // FitAffine finds the scale and the origin with which scale·code + origin comes closest to the weights; the origin is
 // not positive. numerators begins with the highest code; the others are the numbers of codes to spread over the range
-// above the origin, in the order of the trials. Errors are squared, or absolute. Bit i of strange says that group i
+// above the origin, in the order of the trials. Errors are squared, or absolute. Bit i of skipped says that group i
 // was not searched and is left to the plain search.
-func (g *Groups) FitAffine(numerators []float32, absolute bool) (strange uint32) {
+func (g *Groups) FitAffine(numerators []float32, absolute bool) (skipped uint32) {
 	return fitAffine(g, numerators, absolute)
 }
 
 // FitSymmetric finds the scale with which scale·code, code from -half to half-1, comes closest to the weights.
 // numerators are the numbers of codes, negative, over the weight of largest magnitude, in the order of the trials.
-func (g *Groups) FitSymmetric(half int, numerators []float32) (strange uint32) {
+func (g *Groups) FitSymmetric(half int, numerators []float32) (skipped uint32) {
 	g.From = [MaxLanes]float32{}
 	return fitSymmetric(g, float32(half), numerators)
 }
 
 // RefineSymmetric is FitSymmetric with squared weights and another search: it starts from the scale that maps the
 // weight of largest magnitude to the lowest code, and improves the codes one at a time. It sets Scale only.
-func (g *Groups) RefineSymmetric(half int) (strange uint32) { return refineSymmetric(g, float32(half)) }
+func (g *Groups) RefineSymmetric(half int) (skipped uint32) { return refineSymmetric(g, float32(half)) }
 
 // FitIQ4 is FitSymmetric with the uneven values of IQ4. The first trial maps the weight of largest magnitude to the
 // lowest value; numerators are the values to which the other trials map it. It sets Scale only.
-func (g *Groups) FitIQ4(numerators []float32) (strange uint32) { return fitIQ4(g, numerators) }
+func (g *Groups) FitIQ4(numerators []float32) (skipped uint32) { return fitIQ4(g, numerators) }
 
 // LevelsIQ4 sets the codes of IQ4 nearest to x[i]*factor[group], for groups of 32 weights, one per factor. It returns
 // false where there is no assembly.

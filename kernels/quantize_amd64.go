@@ -41,23 +41,23 @@ func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
 }
 
 //go:noescape
-func fitAffineAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitAffineAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitAffineAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
 func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators *float32,
-	fit *[9][16]float32) (strange uint32)
+	fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
 func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32,
-	fit *[9][16]float32) (strange uint32)
+	fit *[9][16]float32) (skipped uint32)
 
 // slots is the fields from Scale on, in the order in which the assembly numbers them.
 func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
 
-func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) {
+func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) {
 	n, x, w, level, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
 	switch {
 	case current == tierAVX512 && absolute:
@@ -72,13 +72,13 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) 
 
 //go:noescape
 func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
-	fit *[9][16]float32) (strange uint32)
+	fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
 func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
-	fit *[9][16]float32) (strange uint32)
+	fit *[9][16]float32) (skipped uint32)
 
-func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) {
+func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32) {
 	n, x, w, wx, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
 	if current == tierAVX512 {
 		return fitSymmetricAVX512(n, x, w, wx, half, trials, numerator, g.slots())
@@ -87,12 +87,12 @@ func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32
 }
 
 //go:noescape
-func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
-func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
 
-func refineSymmetric(g *Groups, half float32) (strange uint32) {
+func refineSymmetric(g *Groups, half float32) (skipped uint32) {
 	if current == tierAVX512 {
 		return refineSymmetricAVX512(g.n, &g.x[0], &g.levels[0], half, g.slots())
 	}
@@ -100,12 +100,12 @@ func refineSymmetric(g *Groups, half float32) (strange uint32) {
 }
 
 //go:noescape
-func fitIQ4AVX512(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitIQ4AVX512(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 
 //go:noescape
-func fitIQ4AVX2(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+func fitIQ4AVX2(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 
-func fitIQ4(g *Groups, numerators []float32) (strange uint32) {
+func fitIQ4(g *Groups, numerators []float32) (skipped uint32) {
 	if current == tierAVX512 {
 		return fitIQ4AVX512(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
 	}

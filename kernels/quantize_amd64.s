@@ -701,7 +701,7 @@ DATA c00400000<>+56(SB)/4, $0x00400000
 DATA c00400000<>+60(SB)/4, $0x00400000
 GLOBL c00400000<>(SB), RODATA|NOPTR, $64
 
-// func fitAffineAVX512(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitAffineAVX512(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitAffineAVX512(SB), NOSPLIT, $0-60
 	MOVQ    n+0(FP), AX
@@ -981,7 +981,7 @@ trial_error_check:
 trial_check:
 	CMPQ DI, $0x01
 	JGE  trial
-	MOVL R9, strange+56(FP)
+	MOVL R9, skipped+56(FP)
 	VZEROUPPER
 	RET
 
@@ -1057,7 +1057,7 @@ DATA cff800000<>+56(SB)/4, $0xff800000
 DATA cff800000<>+60(SB)/4, $0xff800000
 GLOBL cff800000<>(SB), RODATA|NOPTR, $64
 
-// func fitAffineAbsoluteAVX512(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitAffineAbsoluteAVX512(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitAffineAbsoluteAVX512(SB), NOSPLIT, $0-60
 	MOVQ    n+0(FP), AX
@@ -1337,11 +1337,11 @@ trial_error_check:
 trial_check:
 	CMPQ DI, $0x01
 	JGE  trial
-	MOVL R9, strange+56(FP)
+	MOVL R9, skipped+56(FP)
 	VZEROUPPER
 	RET
 
-// func fitSymmetricAVX512(n int, x *float32, w *float32, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitSymmetricAVX512(n int, x *float32, w *float32, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitSymmetricAVX512(SB), NOSPLIT, $0-68
 	MOVQ   n+0(FP), AX
@@ -1514,7 +1514,7 @@ trial_check:
 	VMOVUPS 128(SI), Z1
 	VMOVAPS Z0, K1, Z1
 	VMOVUPS Z1, 128(SI)
-	MOVL    R9, strange+64(FP)
+	MOVL    R9, skipped+64(FP)
 	VZEROUPPER
 	RET
 
@@ -1536,7 +1536,7 @@ DATA c26901d7d<>+56(SB)/4, $0x26901d7d
 DATA c26901d7d<>+60(SB)/4, $0x26901d7d
 GLOBL c26901d7d<>(SB), RODATA|NOPTR, $64
 
-// func refineSymmetricAVX512(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+// func refineSymmetricAVX512(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·refineSymmetricAVX512(SB), NOSPLIT, $0-44
 	MOVQ         n+0(FP), AX
@@ -1680,11 +1680,11 @@ settled:
 	VMOVUPS c00000000<>+0(SB), Z0
 	VMOVAPS Z0, K1, Z8
 	VMOVUPS Z8, (BX)
-	MOVL    SI, strange+40(FP)
+	MOVL    SI, skipped+40(FP)
 	VZEROUPPER
 	RET
 
-// func fitIQ4AVX512(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitIQ4AVX512(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitIQ4AVX512(SB), NOSPLIT, $0-52
 	MOVQ   n+0(FP), AX
@@ -1852,7 +1852,7 @@ trial_check:
 	VMOVUPS c00000000<>+0(SB), Z0
 	VMOVAPS Z0, K1, Z5
 	VMOVUPS Z5, (BX)
-	MOVL    R8, strange+48(FP)
+	MOVL    R8, skipped+48(FP)
 	VZEROUPPER
 	RET
 
@@ -3521,7 +3521,7 @@ group_check:
 	VZEROUPPER
 	RET
 
-// func fitAffineAVX2(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitAffineAVX2(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX
 TEXT ·fitAffineAVX2(SB), NOSPLIT, $0-60
 	MOVQ    n+0(FP), AX
@@ -3801,11 +3801,11 @@ trial_error_check:
 trial_check:
 	CMPQ DI, $0x01
 	JGE  trial
-	MOVL R9, strange+56(FP)
+	MOVL R9, skipped+56(FP)
 	VZEROUPPER
 	RET
 
-// func fitAffineAbsoluteAVX2(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitAffineAbsoluteAVX2(n int, x *float32, w *float32, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX
 TEXT ·fitAffineAbsoluteAVX2(SB), NOSPLIT, $0-60
 	MOVQ    n+0(FP), AX
@@ -4085,11 +4085,11 @@ trial_error_check:
 trial_check:
 	CMPQ DI, $0x01
 	JGE  trial
-	MOVL R9, strange+56(FP)
+	MOVL R9, skipped+56(FP)
 	VZEROUPPER
 	RET
 
-// func fitSymmetricAVX2(n int, x *float32, w *float32, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitSymmetricAVX2(n int, x *float32, w *float32, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX
 TEXT ·fitSymmetricAVX2(SB), NOSPLIT, $0-68
 	MOVQ   n+0(FP), AX
@@ -4262,11 +4262,11 @@ trial_check:
 	VMOVUPS   128(SI), Y2
 	VBLENDVPS Y0, Y1, Y2, Y2
 	VMOVUPS   Y2, 128(SI)
-	MOVL      R9, strange+64(FP)
+	MOVL      R9, skipped+64(FP)
 	VZEROUPPER
 	RET
 
-// func refineSymmetricAVX2(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (strange uint32)
+// func refineSymmetricAVX2(n int, x *float32, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX
 TEXT ·refineSymmetricAVX2(SB), NOSPLIT, $0-44
 	MOVQ         n+0(FP), AX
@@ -4410,11 +4410,11 @@ settled:
 	VMOVUPS   c00000000<>+0(SB), Y2
 	VBLENDVPS Y1, Y2, Y0, Y0
 	VMOVUPS   Y0, (BX)
-	MOVL      SI, strange+40(FP)
+	MOVL      SI, skipped+40(FP)
 	VZEROUPPER
 	RET
 
-// func fitIQ4AVX2(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)
+// func fitIQ4AVX2(n int, x *float32, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 // Requires: AVX, AVX2
 TEXT ·fitIQ4AVX2(SB), NOSPLIT, $0-52
 	MOVQ   n+0(FP), AX
@@ -4611,7 +4611,7 @@ trial_check:
 	VMOVUPS   c00000000<>+0(SB), Y1
 	VBLENDVPS Y0, Y1, Y5, Y5
 	VMOVUPS   Y5, (BX)
-	MOVL      R8, strange+48(FP)
+	MOVL      R8, skipped+48(FP)
 	VZEROUPPER
 	RET
 

@@ -11,13 +11,13 @@ func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {}
 // everyGroup leaves all groups to the plain search.
 const everyGroup = 1<<MaxLanes - 1
 
-func fitAffine(g *Groups, numerators []float32, absolute bool) (strange uint32) { return everyGroup }
+func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) { return everyGroup }
 
-func fitSymmetric(g *Groups, half float32, numerators []float32) (strange uint32) { return everyGroup }
+func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32) { return everyGroup }
 
-func refineSymmetric(g *Groups, half float32) (strange uint32) { return everyGroup }
+func refineSymmetric(g *Groups, half float32) (skipped uint32) { return everyGroup }
 
-func fitIQ4(g *Groups, numerators []float32) (strange uint32) { return everyGroup }
+func fitIQ4(g *Groups, numerators []float32) (skipped uint32) { return everyGroup }
 
 func levelsIQ4(level []uint8, x, factor []float32) bool { return false }
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// strangeFloats mixes what rounding and comparing could trip over among n ordinary numbers.
-func strangeFloats(n int, seed uint64) []float32 {
+// extremeFloats mixes what rounding and comparing could trip over among n ordinary numbers.
+func extremeFloats(n int, seed uint64) []float32 {
 	r := rand.New(rand.NewPCG(seed, 31))
 	x := randoms(n, seed)
 	for range n / 8 {
@@ -22,7 +22,7 @@ func TestGroupLevels(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for _, n := range []int{16, 32} {
 			for groups := range 18 {
-				x := strangeFloats(groups*n, uint64(groups))
+				x := extremeFloats(groups*n, uint64(groups))
 				a, b := randoms(groups, 3), randoms(groups, 4)
 				got, want := make([]uint8, len(x)), make([]uint8, len(x))
 				DivideLevels(got, x, n, a, b, -32, 31)
@@ -43,7 +43,7 @@ func TestGroupLevels(t *testing.T) {
 func TestErrorWeights(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for n := 0; n < 100; n += blockLen {
-			x, importance := strangeFloats(n, 5), randoms(n, 6)
+			x, importance := extremeFloats(n, 5), randoms(n, 6)
 			got, check := guarded(t, make([]float32, n))
 			want := make([]float32, n)
 			ErrorWeights(got, x, importance, 0.25)

@@ -35,7 +35,7 @@ type shard struct {
 }
 
 // NewShardedWriter begins a model at path, which ends in .safetensors. Tensors are divided among files in the given
-// order, so that no file has more than limit bytes of data, except for a tensor that is larger by itself; 0 means no
+// order, so that no file has more than limit bytes of data, except for a tensor that is larger alone; 0 means no
 // limit. If one file is enough, it is written at path. Otherwise path, say model.safetensors, becomes
 // model-00001-of-00003.safetensors and so on with model.safetensors.index.json, and a file at path itself is removed,
 // because it would be taken for the model. The tensors' data follow in the order of Tensors.

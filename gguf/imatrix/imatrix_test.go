@@ -214,11 +214,11 @@ func TestMerge(t *testing.T) {
 	if e := first.Entry("a"); e.Sums[0] != 16 || e.Counts[0] != 16 {
 		t.Errorf("merging changed what was merged: %+v", e)
 	}
-	stranger, err := Parse(dat(1, "a", 3, 3, float32(3), float32(6), float32(1)))
+	other, err := Parse(dat(1, "a", 3, 3, float32(3), float32(6), float32(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Merge(stranger); err == nil || !strings.Contains(err.Error(), "not of one model") {
+	if err := m.Merge(other); err == nil || !strings.Contains(err.Error(), "not of one model") {
 		t.Errorf("merging another model's: %v", err)
 	}
 }

@@ -136,12 +136,12 @@ type affineFit struct {
 
 func fitAffine(g *gen, s isa, name string, absolute bool) {
 	g.kernel(s, name,
-		"(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
+		"(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
 		"the search of Groups.FitAffine")
 	f := affineFit{g, g.param("n"), g.param("x"), g.param("w"), g.param("level"), g.param("fit"), absolute}
 	trials, numerator := g.param("trials"), g.param("numerators")
-	strange := f.measure()
-	inverse := f.try("first", operand.Mem{Base: numerator}, nil, strange) // the highest level
+	skipped := f.measure()
+	inverse := f.try("first", operand.Mem{Base: numerator}, nil, skipped) // the highest level
 	flat := g.compare(g.get(slot(f.fit, slotGreatest)), atMost, slot(f.fit, slotOrigin))
 	g.store([]reg.VecVirtual{inverse, g.get(slot(f.fit, slotOrigin))},
 		[]operand.Mem{slot(f.fit, slotInverse), slot(f.fit, slotInverseOrigin)})
@@ -149,26 +149,26 @@ func fitAffine(g *gen, s isa, name string, absolute bool) {
 	g.VMOVUPS(scale, slot(f.fit, slotScale))
 	e := f.error("first_error", scale, g.get(slot(f.fit, slotOrigin)))
 	g.VMOVUPS(e, slot(f.fit, slotSmallest))
-	f.leaveOut(flat, strange)
+	f.leaveOut(flat, skipped)
 	current := g.GP64()
 	g.MOVQ(numerator, current)
 	g.loop("trial", trials, 1, func() {
 		g.ADDQ(operand.Imm(4), current)
 		var sums [3]reg.VecVirtual
-		inverse := f.try("trial", operand.Mem{Base: current}, &sums, strange)
+		inverse := f.try("trial", operand.Mem{Base: current}, &sums, skipped)
 		f.improve(inverse, sums)
 	})
-	f.give(strange)
+	f.give(skipped)
 }
 
 // give returns the bits of the lanes that went astray.
-func (f *affineFit) give(strange reg.GPVirtual) {
-	f.Store(strange, f.ReturnIndex(0))
+func (f *affineFit) give(skipped reg.GPVirtual) {
+	f.Store(skipped, f.ReturnIndex(0))
 	f.end()
 }
 
-// measure fills the slots of the extent and the sums. The lanes of which a sum is no number are strange.
-func (f *affineFit) measure() (strange reg.GPVirtual) {
+// measure fills the slots of the extent and the sums. The lanes of which a sum is no number are skipped.
+func (f *affineFit) measure() (skipped reg.GPVirtual) {
 	x0 := f.get(operand.Mem{Base: f.x})
 	least, greatest, sumW := f.get(operand.Mem{Base: f.x}), f.get(operand.Mem{Base: f.x}), f.get(operand.Mem{Base: f.w})
 	sumX := f.binary(f.VMULPS, sumW, x0)
@@ -185,13 +185,13 @@ func (f *affineFit) measure() (strange reg.GPVirtual) {
 	f.store([]reg.VecVirtual{least, least, greatest, sumW, sumX}, []operand.Mem{
 		slot(f.fit, slotOrigin), slot(f.fit, slotLeast), slot(f.fit, slotGreatest), slot(f.fit, slotSumW),
 		slot(f.fit, slotSumX)})
-	strange = f.bitsOf(f.compare(f.magnitude(sumX), isNotLess, f.bits(0x7f800000)))
-	f.ORL(f.bitsOf(f.compare(f.magnitude(sumW), isNotLess, f.bits(0x7f800000))), strange)
-	return strange
+	skipped = f.bitsOf(f.compare(f.magnitude(sumX), isNotLess, f.bits(0x7f800000)))
+	f.ORL(f.bitsOf(f.compare(f.magnitude(sumW), isNotLess, f.bits(0x7f800000))), skipped)
+	return skipped
 }
 
 // leaveOut gives the groups that span no range a scale of 0, levels of 0, and an error that nothing improves.
-func (f *affineFit) leaveOut(flat reg.Register, strange reg.GPVirtual) {
+func (f *affineFit) leaveOut(flat reg.Register, skipped reg.GPVirtual) {
 	zero := f.constant(0)
 	f.chooseAt(flat, zero, slot(f.fit, slotScale))
 	f.chooseAt(flat, zero, slot(f.fit, slotInverse))
@@ -199,10 +199,10 @@ func (f *affineFit) leaveOut(flat reg.Register, strange reg.GPVirtual) {
 }
 
 // try sets the levels that numerator levels over the range above the origin lead to, and the sums of w·level, w·level²
-// and w·level·x. It returns the levels per unit. Groups whose levels lie beyond what can be rounded are strange, unless
+// and w·level·x. It returns the levels per unit. Groups whose levels lie beyond what can be rounded are skipped, unless
 // they span no range.
 func (f *affineFit) try(label string, numerator operand.Mem, sums *[3]reg.VecVirtual,
-	strange reg.GPVirtual) reg.VecVirtual {
+	skipped reg.GPVirtual) reg.VecVirtual {
 	origin, greatest := f.get(slot(f.fit, slotOrigin)), f.get(slot(f.fit, slotGreatest))
 	inverse := f.vec()
 	f.VBROADCASTSS(numerator, inverse)
@@ -213,7 +213,7 @@ func (f *affineFit) try(label string, numerator operand.Mem, sums *[3]reg.VecVir
 	f.VMULPS(inverse, reach, reach)
 	outside := f.compare(f.magnitude(reach), isNotLess, f.number(1<<22))
 	spans := f.compare(greatest, exceeds, slot(f.fit, slotLeast))
-	f.ORL(f.bitsOf(f.both(outside, spans)), strange)
+	f.ORL(f.bitsOf(f.both(outside, spans)), skipped)
 	bias, top, zero := f.constant(roundingBias), f.vec(), f.constant(0)
 	f.VBROADCASTSS(f.topAt(), top)
 	if sums != nil {
@@ -295,7 +295,7 @@ func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
 // fitSymmetric is the search for a scale without minimum.
 func fitSymmetric(g *gen, s isa) {
 	g.kernel(s, "fitSymmetric",
-		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
+		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
 		"the search of Groups.FitSymmetric")
 	n, x, w, wx, fit := g.param("n"), g.param("x"), g.param("w"), g.param("wx"), g.param("fit")
 	trials, numerator := g.param("trials"), g.param("numerators")
@@ -330,8 +330,8 @@ func fitSymmetric(g *gen, s isa) {
 		return z[0], z[1]
 	}
 	lx, ll := sums("first")
-	strange := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
-	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), strange)
+	skipped := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
+	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), skipped)
 	scale, best := g.zeros(2)[0], g.vec()
 	g.choose(g.compare(ll, differs, g.number(0)), g.binary(g.VDIVPS, ll, lx), scale)
 	g.VMULPS(lx, scale, best)
@@ -350,7 +350,7 @@ func fitSymmetric(g *gen, s isa) {
 	nothing := g.compare(g.magnitude(top), isLess, g.bits(noScale))
 	g.chooseAt(nothing, g.constant(0), slot(fit, slotScale))
 	g.chooseAt(nothing, g.constant(0), slot(fit, slotInverse))
-	g.Store(strange, g.ReturnIndex(0))
+	g.Store(skipped, g.ReturnIndex(0))
 	g.end()
 }
 
@@ -377,7 +377,7 @@ const refineRounds = 5
 // refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays
 // as it is in those that follow.
 func refineSymmetric(g *gen, s isa) {
-	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (strange uint32)",
+	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)",
 		"the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle")
 	n, x, level, fit := g.param("n"), g.param("x"), g.param("level"), g.param("fit")
 	half := g.splat("half")
@@ -406,8 +406,8 @@ func refineSymmetric(g *gen, s isa) {
 		g.VMULPS(l, w, w)
 		g.VADDPS(w, ll, ll)
 	})
-	strange := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
-	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), strange)
+	skipped := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
+	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), skipped)
 	rounds, changed := g.GP64(), g.GP32()
 	g.MOVQ(operand.U32(refineRounds), rounds)
 	g.loop("round", rounds, 1, func() {
@@ -425,7 +425,7 @@ func refineSymmetric(g *gen, s isa) {
 			g.VDIVPS(restX, l, l)
 			// Beyond what an addition rounds lie the results of plain arithmetic alone.
 			outside := g.compare(g.magnitude(l), isNotLess, g.number(1<<22))
-			g.ORL(g.bitsOf(g.both(outside, ok)), strange)
+			g.ORL(g.bitsOf(g.both(outside, ok)), skipped)
 			round(l)
 			ok = g.both(ok, g.compare(l, differs, old))
 			g.VADDPS(g.binary(g.VMULPS, l, wx), restX, restX)
@@ -452,7 +452,7 @@ func refineSymmetric(g *gen, s isa) {
 	nothing := g.compare(g.magnitude(g.get(slot(fit, slotInverse))), isLess, g.bits(noScale))
 	g.choose(nothing, g.constant(0), scale)
 	g.VMOVUPS(scale, slot(fit, slotScale))
-	g.Store(strange, g.ReturnIndex(0))
+	g.Store(skipped, g.ReturnIndex(0))
 	g.end()
 }
 

@@ -108,7 +108,7 @@ func (g *gen) nearestInTreeIQ4(value bool) func(f reg.VecVirtual) reg.VecVirtual
 
 // fitIQ4 is the search for a scale of the values of IQ4.
 func fitIQ4(g *gen, s isa) {
-	g.kernel(s, "fitIQ4", "(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (strange uint32)",
+	g.kernel(s, "fitIQ4", "(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
 		"the search of Groups.FitIQ4")
 	n, x, w, fit := g.param("n"), g.param("x"), g.param("w"), g.param("fit")
 	trials, numerator := g.param("trials"), g.param("numerators")
@@ -130,8 +130,8 @@ func fitIQ4(g *gen, s isa) {
 		return z[0], z[1]
 	}
 	qx, qq := sums("first")
-	strange := g.bitsOf(g.compare(g.magnitude(qx), isNotLess, g.bits(0x7f800000)))
-	g.ORL(g.bitsOf(g.compare(g.magnitude(qq), isNotLess, g.bits(0x7f800000))), strange)
+	skipped := g.bitsOf(g.compare(g.magnitude(qx), isNotLess, g.bits(0x7f800000)))
+	g.ORL(g.bitsOf(g.compare(g.magnitude(qq), isNotLess, g.bits(0x7f800000))), skipped)
 	scale, best := g.zeros(2)[0], g.vec()
 	g.choose(g.compare(qq, isGreater, g.number(0)), g.binary(g.VDIVPS, qq, qx), scale)
 	g.VMULPS(qx, scale, best)
@@ -149,7 +149,7 @@ func fitIQ4(g *gen, s isa) {
 	nothing := g.compare(g.magnitude(top), isLess, g.bits(noScale))
 	g.choose(nothing, g.constant(0), scale)
 	g.VMOVUPS(scale, slot(fit, slotScale))
-	g.Store(strange, g.ReturnIndex(0))
+	g.Store(skipped, g.ReturnIndex(0))
 	g.end()
 }
 
