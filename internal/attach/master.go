@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -41,7 +42,8 @@ func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	case b.Master == nil:
 		return "", errors.New("the original weights are not open (Base.OpenMaster)")
 	case len(linears) == 0:
-		return "", fmt.Errorf("original weights are where the channel %s starts from, which no weight has here", ChannelCode)
+		return "", fmt.Errorf("original weights are where the channel %s starts from, which no weight has here",
+			method.ChannelCode)
 	}
 	for _, linear := range linears {
 		rows, err := b.Master.Rows(linear)

@@ -29,15 +29,15 @@ type Quantized struct {
 
 func (q *Quantized) Check() error {
 	switch {
-	case q.Channels == ChannelScale || q.Channels == ChannelOffset:
+	case q.Channels == method.ChannelScale || q.Channels == method.ChannelOffset:
 		return fmt.Errorf("the channel %s is one of plain LoRA pairs only; other methods have %s, %s and %s", q.Channels,
-			ChannelCode, ChannelRow, QATAuto)
-	case !slices.Contains([]string{QATAuto, ChannelCode, ChannelRow}, q.Channels):
+			method.ChannelCode, method.ChannelRow, method.ChannelAuto)
+	case !slices.Contains([]string{method.ChannelAuto, method.ChannelCode, method.ChannelRow}, q.Channels):
 		if _, err := ParseChannels(q.Channels); err != nil {
 			return err
 		}
 		return fmt.Errorf("the channels %s are for plain LoRA pairs only; other methods have %s, %s and %s", q.Channels,
-			ChannelCode, ChannelRow, QATAuto)
+			method.ChannelCode, method.ChannelRow, method.ChannelAuto)
 	}
 	return CheckDither(q.Dither)
 }
@@ -79,10 +79,10 @@ func (c *Config) SameQuantized(saved string) error {
 func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
 	q := &Quantized{Channels: opt.Channels, Dither: opt.Dither, Seed: opt.Seed}
 	if q.Channels == "" {
-		q.Channels = QATAuto
+		q.Channels = method.ChannelAuto
 	}
 	if q.Dither == "" {
-		q.Dither = DitherUniform
+		q.Dither = method.DitherUniform
 	}
 	if err := q.Check(); err != nil {
 		return fmt.Errorf("new adapter: %w", err)
@@ -119,7 +119,7 @@ func newQuantized(b *Base, inner Attachment, q *Quantized, trained bool) (Attach
 		if err != nil {
 			return nil, err
 		}
-		s := &quantizedSite{byRows: channel == ChannelRow}
+		s := &quantizedSite{byRows: channel == method.ChannelRow}
 		var rounding requant.Rounding // of rows: codes stay
 		if !s.byRows {
 			rounding = RoundingOf(q.Dither, q.Seed, l.Module)
@@ -167,18 +167,19 @@ func (q *Quantized) channelOf(l *model.Linear, c *Change) (string, error) {
 	rows := c.ScalesRows()
 	t := l.W.Type
 	switch {
-	case q.Channels == ChannelRow && !rows:
+	case q.Channels == method.ChannelRow && !rows:
 		return "", fmt.Errorf("tensor %s: its change is more than factors "+
-			"of rows, which is all that the channel %s holds: choose %s or %s", l.Tensor, ChannelRow, ChannelCode, QATAuto)
-	case q.Channels == ChannelRow && !quant.HasScales(t):
+			"of rows, which is all that the channel %s holds: choose %s or %s",
+			l.Tensor, method.ChannelRow, method.ChannelCode, method.ChannelAuto)
+	case q.Channels == method.ChannelRow && !quant.HasScales(t):
 		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t,
-			ChannelCode)
-	case rows && q.Channels != ChannelCode && quant.HasScales(t):
-		return ChannelRow, nil
+			method.ChannelCode)
+	case rows && q.Channels != method.ChannelCode && quant.HasScales(t):
+		return method.ChannelRow, nil
 	case !quant.HasCodes(t):
 		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no codes of their own, as the "+
 			"channel %s needs: choose plain LoRA pairs with the channel %s, which changes scales",
-			l.Tensor, t, ChannelCode, QATAuto)
+			l.Tensor, t, method.ChannelCode, method.ChannelAuto)
 	}
-	return ChannelCode, nil
+	return method.ChannelCode, nil
 }

@@ -48,11 +48,11 @@ func (s *QATSettings) Check() error {
 func autoChannels(t gguf.Type) []string {
 	switch {
 	case t == gguf.F32 || t == gguf.F16 || t == gguf.BF16 || !quant.HasScales(t):
-		return []string{attach.ChannelCode} // of floats, this is a LoRA
+		return []string{method.ChannelCode} // of floats, this is a LoRA
 	case !quant.HasCodes(t):
-		return []string{attach.ChannelScale}
+		return []string{method.ChannelScale}
 	}
-	return []string{attach.ChannelScale, attach.ChannelCode}
+	return []string{method.ChannelScale, method.ChannelCode}
 }
 
 // NewQAT makes an adapter that requantizes the blocks of a quantized base, and changes nothing yet. Merging it writes
@@ -69,7 +69,7 @@ func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 		s.Channels = method.ChannelAuto
 	}
 	if s.Dither == "" {
-		s.Dither = attach.DitherUniform
+		s.Dither = method.DitherUniform
 	}
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
@@ -99,7 +99,7 @@ func NewQAT(b *attach.Base, opt method.QAT) (*attach.Adapter, error) {
 // withCodes are the linear maps whose codes tensors of these shapes change.
 func withCodes(b *attach.Base, shapes map[string][]int) (linears []*model.Linear) {
 	for _, l := range b.Model.Linears() {
-		if shapes[QATName(l.Module, attach.ChannelCode, "A")] != nil {
+		if shapes[QATName(l.Module, method.ChannelCode, "A")] != nil {
 			linears = append(linears, l)
 		}
 	}
@@ -124,12 +124,12 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 				continue
 			}
 			fits = true
-			if c == attach.ChannelRow {
+			if c == method.ChannelRow {
 				shapes[QATName(l.Module, c, "")] = []int{l.W.Rows, 1}
 				continue
 			}
 			in := l.W.Cols
-			if c != attach.ChannelCode {
+			if c != method.ChannelCode {
 				in = l.W.Groups()
 			}
 			shapes[QATName(l.Module, c, "A")] = []int{s.Rank, in}
@@ -161,7 +161,7 @@ func parseQATName(name string) (module, channel, which string, ok bool) {
 	}
 	module, channel = name[:at], name[at+len(".qat_"):]
 	channel, which, _ = strings.Cut(channel, "_")
-	if (channel == attach.ChannelRow) != (which == "") {
+	if (channel == method.ChannelRow) != (which == "") {
 		return "", "", "", false
 	}
 	_, err := attach.ParseChannels(channel)
@@ -179,7 +179,7 @@ func startQAT(p *attach.Param, seed uint64, width int) {
 		return
 	}
 	bound := 1 / math.Sqrt(float64(p.Cols()))
-	if channel == attach.ChannelScale {
+	if channel == method.ChannelScale {
 		bound = groupStart(width)
 	}
 	prng.NewRandom(seed, p.Name).Uniform(p.Data, bound)
@@ -195,7 +195,7 @@ func qatFamily() *attach.Family {
 	return &attach.Family{
 		Name: "qat", PeftType: MethodQAT, Own: true,
 		Settings: func() attach.Settings {
-			return &QATSettings{Rank: 8, Alpha: 16, Channels: method.ChannelAuto, Dither: attach.DitherUniform}
+			return &QATSettings{Rank: 8, Alpha: 16, Channels: method.ChannelAuto, Dither: method.DitherUniform}
 		},
 		Method: func(c *attach.Config, params []attach.Param) (attach.Method, error) { return newQAT(c, params) },
 	}
@@ -250,8 +250,8 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 
 // ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are
 // measured (docs/quantization-aware.md).
-var ChannelRates = map[string]float64{attach.ChannelScale: 6, attach.ChannelOffset: 4, attach.ChannelRow: 8,
-	attach.ChannelCode: 1}
+var ChannelRates = map[string]float64{method.ChannelScale: 6, method.ChannelOffset: 4, method.ChannelRow: 8,
+	method.ChannelCode: 1}
 
 // take adds a tensor to the module. A comes before B, because tensors are sorted by name.
 func (mod *qatModule) take(params []attach.Param, i int, channel, which string) error {
@@ -322,7 +322,7 @@ func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
 			return fmt.Errorf("%s changes the %s of its weight, which is %v and has none", mod.name, channel, l.W.Type)
 		}
 		want := l.W.Cols
-		if channel != attach.ChannelCode {
+		if channel != method.ChannelCode {
 			want = l.W.Groups()
 		}
 		if got := params[at[0]].Cols(); got != want {
@@ -345,7 +345,7 @@ func (m *qat) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 		if h == 0 {
 			continue
 		}
-		for _, channel := range []string{attach.ChannelScale, attach.ChannelOffset, attach.ChannelCode} {
+		for _, channel := range []string{method.ChannelScale, method.ChannelOffset, method.ChannelCode} {
 			if at, ok := mod.low[channel]; ok {
 				perms = append(perms, attach.Permutation{Param: at[1], Heads: h})
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -20,7 +21,7 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	for i, l := range linears {
 		mod := m.modules[i]
 		var rounding requant.Rounding
-		if _, ok := mod.low[attach.ChannelCode]; ok {
+		if _, ok := mod.low[method.ChannelCode]; ok {
 			rounding = attach.RoundingOf(m.settings.Dither, m.settings.Seed, mod.name)
 		}
 		s := &QATSite{
@@ -33,7 +34,7 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 			}
 			return p
 		}
-		s.scale, s.Offset, s.code = pair(attach.ChannelScale), pair(attach.ChannelOffset), pair(attach.ChannelCode)
+		s.scale, s.Offset, s.code = pair(method.ChannelScale), pair(method.ChannelOffset), pair(method.ChannelCode)
 		if mod.row >= 0 {
 			s.factors = attach.Leaf(values, grads, mod.row)
 		}

@@ -260,11 +260,11 @@ func TestQuantizedMethodRefused(t *testing.T) {
 		opt  method.Quantized
 		want string
 	}{
-		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelScale},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: method.ChannelScale},
 			"the channel scale is one of plain LoRA pairs only"},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: "code+row"}, "are for plain LoRA pairs only"},
 		{b, lora(method.LoRA{}), method.Quantized{Channels: "levels"}, `channel "levels" is not known`},
-		{b, lora(method.LoRA{}), method.Quantized{Channels: attach.ChannelRow}, "more than factors of rows"},
+		{b, lora(method.LoRA{}), method.Quantized{Channels: method.ChannelRow}, "more than factors of rows"},
 		{b, lora(method.LoRA{}), method.Quantized{Dither: "some"}, `qat_dither "some"`},
 		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout is not possible"},
 		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},

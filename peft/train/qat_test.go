@@ -354,7 +354,7 @@ func TestQATRefused(t *testing.T) {
 
 // TestQATLoadRefused reads files with errors.
 func TestQATLoadRefused(t *testing.T) {
-	settings := &methods.QATSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: attach.DitherUniform}
+	settings := &methods.QATSettings{Rank: 2, Alpha: 4, Channels: "scale", Dither: method.DitherUniform}
 	const module = "model.layers.0.mlp.up_proj"
 	for name, c := range map[string]struct {
 		tensors map[string][]int
