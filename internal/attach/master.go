@@ -42,7 +42,7 @@ func (b *Base) IdentifyMaster(linears []*model.Linear) (string, error) {
 	case b.Master == nil:
 		return "", errors.New("the original weights are not open (Base.OpenMaster)")
 	case len(linears) == 0:
-		return "", fmt.Errorf("original weights are where the channel %s starts from, which no weight has here",
+		return "", fmt.Errorf("original weights are for the channel %s only, which no weight has here",
 			method.ChannelCode)
 	}
 	for _, linear := range linears {
