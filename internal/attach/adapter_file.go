@@ -331,6 +331,7 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	return a, err
 }
 
+// Ints is a shape in ints.
 func Ints(shape []int64) []int {
 	out := make([]int, len(shape))
 	for i, d := range shape {

@@ -140,6 +140,7 @@ func hashFiles(paths []string) (string, error) {
 	return hex.EncodeToString(all.Sum(nil)), nil
 }
 
+// HashFile is the SHA-256 of a file, in hexadecimal digits.
 func HashFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

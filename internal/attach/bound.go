@@ -29,6 +29,8 @@ type Bound struct {
 // base does not have, another shape.
 func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 
+// Attach attaches the adapter to a base. strength multiplies its effect; with training the result has gradients.
+// Errors: a base that the tensors do not fit (ErrWrongBase), master weights that are missing (ErrNoMaster).
 func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
 		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,

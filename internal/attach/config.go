@@ -252,6 +252,7 @@ var LoRAFields = map[string]func(v any) bool{
 	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA),
 }
 
+// AnyValue allows every value of a field.
 func AnyValue(any) bool { return true }
 
 func oneOf(allowed ...any) func(any) bool {

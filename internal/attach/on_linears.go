@@ -36,6 +36,7 @@ type Targeting struct {
 	Layers  LayerList `json:"layers_to_transform"`
 }
 
+// CheckModules reports patterns of modules that cannot be read.
 func (t *Targeting) CheckModules() error {
 	if err := t.Targets.Check(); err != nil {
 		return err

@@ -38,4 +38,5 @@ func ToHF(dst, src []Param, perms []Permutation) {
 	}
 }
 
+// Row is row r of a tensor whose rows have cols values.
 func (p *Param) Row(r, cols int) []float32 { return p.Data[r*cols : (r+1)*cols] }

@@ -27,6 +27,7 @@ type Quantized struct {
 	Apart bool `json:"start_apart,omitempty"`
 }
 
+// Check reports values that other methods than plain LoRA pairs cannot have.
 func (q *Quantized) Check() error {
 	switch {
 	case q.Channels == method.ChannelScale || q.Channels == method.ChannelOffset:

@@ -48,4 +48,5 @@ func AsBytes(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
+// Finite reports whether x is neither NaN nor infinite.
 func Finite(x float64) bool { return x-x == 0 }

@@ -66,6 +66,7 @@ func (c Cutting) Energy() float64 {
 	return 1 - c.Lost/c.All
 }
 
+// Error is the norm of what was cut, as a share of the whole; 0 where there was nothing.
 func (c Cutting) Error() float64 {
 	if c.All == 0 {
 		return 0

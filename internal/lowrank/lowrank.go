@@ -185,6 +185,7 @@ func Stacked(list []LowRank, factors []float64) LowRank {
 	return sum
 }
 
+// Widened is x in float64.
 func Widened(x []float32) []float64 {
 	y := make([]float64, len(x))
 	for i, v := range x {

@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
+// BindOne attaches an adapter to a base.
 func BindOne(t *testing.T, a *attach.Adapter, b *attach.Base) model.Hooks {
 	t.Helper()
 	bound, err := a.Bind(b)
@@ -39,6 +40,7 @@ func MethodNamed(t *testing.T, b *attach.Base, name string) *attach.Adapter {
 	return nil
 }
 
+// OpenTensors opens a safetensors file until the test ends.
 func OpenTensors(t *testing.T, path string) *safetensors.File {
 	t.Helper()
 	f, err := safetensors.Open(path)
@@ -69,6 +71,7 @@ func CheckEmpty(t *testing.T, dir string) {
 	}
 }
 
+// Cancelled is a context that is over.
 func Cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -7,6 +7,7 @@ type MersenneTwister struct {
 	next  int
 }
 
+// NewMersenneTwister is MT19937 seeded as its authors do (init_genrand).
 func NewMersenneTwister(seed uint32) *MersenneTwister {
 	r := &MersenneTwister{next: 624}
 	r.state[0] = seed

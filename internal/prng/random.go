@@ -18,6 +18,7 @@ func NewRandom(seed uint64, name string) *Random {
 	return &Random{State: seed ^ r.Next()}
 }
 
+// Next is the next 64 random bits (SplitMix64).
 func (r *Random) Next() uint64 {
 	r.State += 0x9e3779b97f4a7c15
 	return Mix(r.State)

@@ -51,6 +51,7 @@ func (m *Memory) Short() bool { return m.Known && m.Total() > m.Available }
 // ShortOfMemory is the error of a run that was not started because it needs more memory than there is.
 type ShortOfMemory struct{ Memory }
 
+// Error says how much memory is missing.
 func (e *ShortOfMemory) Error() string {
 	const mb = 1e6
 	return fmt.Sprintf("training needs about %.0f MB of memory, and %.0f MB are available",

@@ -91,6 +91,7 @@ type Interrupted struct {
 	cause       error
 }
 
+// Error says how far the run came and what it can be resumed from.
 func (e *Interrupted) Error() string {
 	if e.Checkpoint == "" {
 		return fmt.Sprintf("training was interrupted after step %d of %d", e.Step, e.Steps)
@@ -98,6 +99,7 @@ func (e *Interrupted) Error() string {
 	return fmt.Sprintf("training was interrupted after step %d of %d; resume from %s", e.Step, e.Steps, e.Checkpoint)
 }
 
+// Unwrap is the error of the context.
 func (e *Interrupted) Unwrap() error { return e.cause }
 
 // Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
