@@ -23,7 +23,7 @@ func init() {
 		Name: "pebble",
 		Spec: func(f *arch.Fields) arch.Spec {
 			s := arch.Spec{
-				Layers: f.Int("stones", ""), Width: f.Int("width", ""), Context: f.Int("context_length", ""),
+				Layers: f.Int("block_count", ""), Width: f.Int("width", ""), Context: f.Int("context_length", ""),
 				NormEps: 1e-5, Tied: true,
 			}
 			s.Layer = arch.Layer{
@@ -53,7 +53,7 @@ var pebbleNames = strings.NewReplacer("blk.", "stone.", "token_embd.weight", "wo
 	"attn_norm", "before", "attn_q", "query", "attn_k", "key", "attn_v", "value", "attn_output", "mix", "ffn_norm",
 	"between",
 	"ffn_gate", "open", "ffn_up", "wide", "ffn_down", "thin",
-	"llama.block_count", "pebble.stones", "llama.embedding_length", "pebble.width", "llama.feed_forward_length",
+	"llama.embedding_length", "pebble.width", "llama.feed_forward_length",
 	"pebble.inner", "llama.", "pebble.")
 
 // writePebble writes a small random model of the architecture: a llama's blocks under other names.
@@ -77,6 +77,9 @@ func writePebble(t *testing.T, path string) {
 	}
 	for i, tensor := range from.Tensors {
 		tensors[i] = gguf.Tensor{Name: pebbleNames.Replace(tensor.Name), Shape: tensor.Shape, Type: tensor.Type}
+	}
+	if err := meta.Set("general.quantization_version", uint32(2)); err != nil {
+		t.Fatal(err)
 	}
 	writeTensors(t, path, meta, tensors, func(i int) []byte { return from.Tensors[i].Bytes() })
 	if known := fmt.Sprint(arch.Names()); !strings.Contains(known, "pebble") {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/quantize"
+	"github.com/peftconv/peftconv/gguf/verify"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
@@ -60,6 +62,7 @@ func TestToys(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	checkModel(t, b, path)
 	data := pefttest.Data(pefttest.TinyData(12, 1))
 	for _, c := range []struct {
 		opt  method.Options
@@ -89,6 +92,41 @@ func TestToys(t *testing.T) {
 			checkMerged(t, b, a, data)
 			checkExported(t, b, a, c.form)
 		})
+	}
+}
+
+// checkModel verifies the model, measures its importance matrix and quantizes it.
+func checkModel(t *testing.T, b *peft.Base, path string) {
+	t.Helper()
+	if r, err := verify.File(t.Context(), path, verify.Options{}); err != nil || !r.OK() || r.Architecture != "pebble" {
+		t.Fatalf("verified: %+v, %v", r, err)
+	}
+	m, err := eval.Importance(t.Context(), b, make([]int32, 64), eval.ImportanceOptions{Ctx: 16})
+	if err != nil || m.Entry("stone.0.thin.weight") == nil {
+		t.Fatalf("the importance matrix is %v, %v", m, err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	kind, err := quantize.ParseFileType("Q4_K_M")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := quantize.NewPlan(f, quantize.Options{Type: kind, Imatrix: m, AllowRequantize: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// the rules of Q4_K_M: more bits for the head, the values and half of the down-projections
+	want := map[string]gguf.Type{
+		"words": gguf.Q6_K, "stone.0.value.weight": gguf.Q6_K, "stone.0.thin.weight": gguf.Q6_K,
+		"stone.0.query.weight": gguf.Q4_K, "last": gguf.F32,
+	}
+	for _, tensor := range plan.Tensors {
+		if to, ok := want[tensor.Name]; ok && tensor.To != to {
+			t.Errorf("%s becomes %v, expected %v", tensor.Name, tensor.To, to)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ func BenchmarkWrite(b *testing.B) {
 	for _, name := range FileTypes() {
 		b.Run(name, func(b *testing.B) {
 			opt := Options{Type: fileType(b, name), Pure: true}
-			if needsImportance("", opt.Type.Type, name) {
+			if needsImportance(other, opt.Type.Type, name) {
 				path := filepath.Join(b.TempDir(), "imatrix.gguf")
 				wide.writeImatrix(b, path)
 				opt.Imatrix = openImatrix(b, path, path)

@@ -147,7 +147,7 @@ func (p *budgeted) items() ([]item, error) {
 	var items []item
 	for i := range p.Tensors {
 		t := &p.Tensors[i]
-		if !quantizable(t.source) || p.opt.fixes(t) {
+		if !p.model.quantizable(t.source) || p.opt.fixes(t) {
 			continue
 		}
 		if err := p.free(t); err != nil {
@@ -195,7 +195,7 @@ func (p *Plan) free(t *Tensor) error {
 
 // fixes says whether the options fix the type of a tensor.
 func (o *settings) fixes(t *Tensor) bool {
-	switch r := roleOf(t.Name); {
+	switch r := t.role; {
 	case o.override(t.Name) != nil:
 		return true
 	case r == head:
@@ -212,8 +212,7 @@ func (p *budgeted) options(t *Tensor, mean float64) ([]option, error) {
 	if err != nil {
 		return nil, err
 	}
-	model := p.traits()
-	share := model.share(t.Name)
+	share := p.model.share(t)
 	finest := option{to: finest(t.From)}
 	finest.bytes = p.padded(t.bytesAs(finest.to))
 	if finest.to != t.From {
@@ -221,7 +220,7 @@ func (p *budgeted) options(t *Tensor, mean float64) ([]option, error) {
 	}
 	list := []option{finest}
 	for _, to := range budgetTypes {
-		if !wholeRows(t.source, to) || needsImportance(t.Name, to, "") && !t.Weighted || far(to, mean) {
+		if !wholeRows(t.source, to) || needsImportance(t.role, to, "") && !t.Weighted || far(to, mean) {
 			continue
 		}
 		list = append(list, option{to, p.padded(t.bytesAs(to)), s.error(to) * share})
@@ -251,13 +250,13 @@ var roleShares = [...]float64{
 const endShare = 3
 
 // share is the weight of a tensor's noise.
-func (m *traits) share(name string) float64 {
-	r := roleOf(name)
+func (m *traits) share(t *Tensor) float64 {
+	r := t.role
 	if r == embedding && m.tied {
 		r = head
 	}
 	s := roleShares[r]
-	if layer, end := layerOf(name), max(1, m.layers/8); layer >= 0 && (layer < end || layer >= m.layers-end) {
+	if layer, end := m.layerOf(t.Name), max(1, m.layers/8); layer >= 0 && (layer < end || layer >= m.layers-end) {
 		s *= endShare
 	}
 	return s

@@ -93,18 +93,17 @@ func TestBudgetBeatsOneType(t *testing.T) {
 // weighed is the error that a budget minimises, of a plan.
 func weighed(t *testing.T, p *Plan) float64 {
 	t.Helper()
-	model := p.traits()
 	total := 0.0
 	for i := range p.Tensors {
 		tensor := &p.Tensors[i]
-		if !quantizable(tensor.source) {
+		if !p.model.quantizable(tensor.source) {
 			continue
 		}
 		s, err := p.newSample(tensor)
 		if err != nil {
 			t.Fatal(err)
 		}
-		total += s.error(tensor.To) * model.share(tensor.Name)
+		total += s.error(tensor.To) * p.model.share(tensor)
 	}
 	return total
 }
@@ -125,7 +124,7 @@ func TestBudgetOptions(t *testing.T) {
 		if ok && got.To != want {
 			t.Errorf("%s became %v, want %v", got.Name, got.To, want)
 		}
-		if needsImportance(got.Name, got.To, "") {
+		if needsImportance(got.role, got.To, "") {
 			t.Errorf("%s became %v without an importance matrix", got.Name, got.To)
 		}
 	}
@@ -177,7 +176,7 @@ func TestBudgetIsGenerous(t *testing.T) {
 func checkMatrices(t *testing.T, p *Plan, want gguf.Type) {
 	t.Helper()
 	for i := range p.Tensors {
-		if got := &p.Tensors[i]; quantizable(got.source) && got.To != want {
+		if got := &p.Tensors[i]; p.model.quantizable(got.source) && got.To != want {
 			t.Errorf("%s of %v became %v, want %v", got.Name, got.From, got.To, want)
 		}
 	}

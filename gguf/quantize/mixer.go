@@ -18,7 +18,7 @@ type mixer struct {
 func newMixer(tensors []*gguf.Tensor, model traits, opt *settings) *mixer {
 	m := &mixer{opt: opt, model: model, seen: map[role]int{}}
 	for _, t := range tensors {
-		if roleOf(t.Name) == attnV {
+		if model.roleOf(t.Name) == attnV {
 			m.values++
 		}
 	}
@@ -33,7 +33,7 @@ type chosen struct {
 
 // choose is the type that a tensor gets.
 func (m *mixer) choose(t *gguf.Tensor) (chosen, error) {
-	if !quantizable(t) || m.opt.LeaveOutput && t.Name == headName {
+	if !m.model.quantizable(t) || m.opt.LeaveOutput && m.model.roleOf(t.Name) == head {
 		return chosen{Type: t.Type}, nil
 	}
 	if to := m.fixed(t); to != nil {
@@ -56,7 +56,7 @@ func (m *mixer) choose(t *gguf.Tensor) (chosen, error) {
 
 // fixed is the type that an option gives the embedding or the head; nil: there is none.
 func (m *mixer) fixed(t *gguf.Tensor) *gguf.Type {
-	switch roleOf(t.Name) {
+	switch m.model.roleOf(t.Name) {
 	case embedding:
 		if t.Name == perLayerName && m.opt.override(t.Name) != nil {
 			return nil
@@ -70,7 +70,7 @@ func (m *mixer) fixed(t *gguf.Tensor) *gguf.Type {
 
 // mix is the type by the rules of the file type.
 func (m *mixer) mix(t *gguf.Tensor) (gguf.Type, error) {
-	r := roleOf(t.Name)
+	r := m.model.roleOf(t.Name)
 	if r == head || r == embedding && m.model.tied {
 		return m.headType(t), nil
 	}
@@ -128,7 +128,7 @@ func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 		if m.model.experts <= 1 || m.opt.Type.low {
 			break // the number of the tensor is that of its layer
 		}
-		if p.i = layerOf(t.Name); p.i < 0 || p.i >= p.n {
+		if p.i = m.model.layerOf(t.Name); p.i < 0 || p.i >= p.n {
 			return nil, fmt.Errorf("tensor %q: its name has no layer number below %d, on which its type depends", t.Name, p.n)
 		}
 	}

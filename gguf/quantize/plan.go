@@ -22,9 +22,10 @@ var (
 type Plan struct {
 	Tensors []Tensor // in the order in which they are written
 
-	file *gguf.File
-	opt  settings
-	meta *gguf.Metadata // of the whole model
+	file  *gguf.File
+	opt   settings
+	model traits
+	meta  *gguf.Metadata // of the whole model
 }
 
 // Tensor is a tensor of a plan.
@@ -37,6 +38,7 @@ type Tensor struct {
 	Fallback bool  // the wanted type does not fit the rows
 
 	source     *gguf.Tensor
+	role       role
 	importance []float32 // one value a column, matrix after matrix; nil: all are equal
 }
 
@@ -55,12 +57,13 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{file: f, opt: s}
+	p := &Plan{file: f, opt: s, model: traitsOf(f)}
+	p.model.imatrix = opt.Imatrix != nil
 	tensors := p.order()
 	if len(tensors) == 0 {
 		return nil, fmt.Errorf("%s holds no tensors", f.Path)
 	}
-	m := newMixer(tensors, p.traits(), &p.opt)
+	m := newMixer(tensors, p.model, &p.opt)
 	for _, t := range tensors {
 		to, err := m.choose(t)
 		if err != nil {
@@ -78,19 +81,14 @@ func (p *Plan) order() []*gguf.Tensor {
 	if p.keepSplit() {
 		return p.file.Tensors
 	}
-	return sorted(p.file.Tensors)
+	return p.model.sorted(p.file.Tensors)
 }
 
 func (p *Plan) keepSplit() bool { return p.opt.KeepSplit && len(p.file.Shards) > 1 }
 
-func (p *Plan) traits() traits {
-	m := traitsOf(p.file)
-	m.imatrix = p.opt.Imatrix != nil
-	return m
-}
-
 func (p *Plan) add(t *gguf.Tensor, to chosen) error {
-	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t}
+	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t,
+		role: p.model.roleOf(t.Name)}
 	if to.Type == t.Type {
 		out.Bytes = t.Size()
 		p.Tensors = append(p.Tensors, out)
@@ -134,7 +132,7 @@ func (t *Tensor) weigh(m *imatrix.Matrix, fileType string) error {
 		}
 	}
 	t.Weighted = t.importance != nil
-	if t.Weighted || !needsImportance(t.Name, t.To, fileType) {
+	if t.Weighted || !needsImportance(t.role, t.To, fileType) {
 		return nil
 	}
 	if m == nil {
@@ -146,7 +144,7 @@ func (t *Tensor) weigh(m *imatrix.Matrix, fileType string) error {
 func (t *Tensor) setImportance(e *imatrix.Entry) error {
 	values := e.Importance()
 	if want := t.source.Cols() * dim(t.source, 2); int64(len(values)) != want {
-		if roleOf(t.Name) == embedding { // it is looked up, not multiplied: what was measured is of something else
+		if t.role == embedding { // it is looked up, not multiplied: what was measured is of something else
 			return nil
 		}
 		return fmt.Errorf("the entry of tensor %q holds %d values, expected %d: it belongs to another model", t.Name,
@@ -158,11 +156,11 @@ func (t *Tensor) setImportance(e *imatrix.Entry) error {
 
 // needsImportance says whether a tensor is useless in a type without an importance matrix. The embedding and the head,
 // which usually have none, need it only where the type cannot be made without it.
-func needsImportance(name string, to gguf.Type, fileType string) bool {
+func needsImportance(r role, to gguf.Type, fileType string) bool {
 	if quant.NeedsImportance(to) {
 		return true
 	}
-	if r := roleOf(name); r == embedding || r == head {
+	if r == embedding || r == head {
 		return false
 	}
 	switch to {
@@ -211,7 +209,7 @@ func (p *Plan) BitsPerWeight() float64 { return 8 * float64(p.DataBytes()) / flo
 // have none.
 func (p *Plan) Unweighted() []Tensor {
 	return p.filter(func(t *Tensor) bool {
-		return t.From != t.To && quantized(t.To) && !t.Weighted && roleOf(t.Name) != embedding && roleOf(t.Name) != head
+		return t.From != t.To && quantized(t.To) && !t.Weighted && t.role != embedding && t.role != head
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 )
 
 // role is the role of a tensor in a model, as the rules distinguish it.
@@ -41,8 +42,40 @@ var roleNames = []struct {
 	{"ffn_up", ffnUp}, {"ffn_gate", ffnGate}, {"ffn_down", ffnDown},
 }
 
-// roleOf is the role of the tensor of that name.
-func roleOf(name string) role {
+// rolesByTable are the roles of the tensors in the table of an architecture; norms and vectors are other.
+var rolesByTable = map[arch.Role]role{
+	arch.TokenEmbedding: embedding, arch.OutputHead: head,
+	arch.Query: attnQ, arch.Key: attnK, arch.Value: attnV, arch.AttentionOutput: attnOut,
+	arch.Up: ffnUp, arch.Gate: ffnGate, arch.Down: ffnDown,
+}
+
+// roleOf is the role of a tensor: by the table of the architecture, where that is known and has the tensor, or else by
+// the names that most architectures share.
+func (m *traits) roleOf(name string) role {
+	if t, _, ok := m.inTable(name); ok {
+		return rolesByTable[t.Role]
+	}
+	return roleByName(name)
+}
+
+// layerOf is the number of the layer of a tensor, -1 where there is none.
+func (m *traits) layerOf(name string) int {
+	if _, layer, ok := m.inTable(name); ok {
+		return layer
+	}
+	return layerByName(name)
+}
+
+// inTable finds a tensor in the table of the architecture.
+func (m *traits) inTable(name string) (t *arch.Tensor, layer int, ok bool) {
+	if m.arch == nil {
+		return nil, 0, false
+	}
+	return m.arch.InGGUF(name)
+}
+
+// roleByName is the role of the tensor of that name in most architectures.
+func roleByName(name string) role {
 	switch name {
 	case headName:
 		return head
@@ -76,8 +109,14 @@ var keptNames = []string{
 }
 
 // quantizable says whether a tensor can get another type at all: a matrix, or several that are stacked, of weights.
-func quantizable(t *gguf.Tensor) bool {
-	if dims(t) < 2 || !strings.HasSuffix(t.Name, "weight") {
+func (m *traits) quantizable(t *gguf.Tensor) bool {
+	if dims(t) < 2 {
+		return false
+	}
+	if known, _, ok := m.inTable(t.Name); ok && rolesByTable[known.Role] != other {
+		return true
+	}
+	if !strings.HasSuffix(t.Name, "weight") {
 		return false
 	}
 	switch t.Name {
@@ -104,8 +143,8 @@ func dim(t *gguf.Tensor, i int) int64 {
 	return 1
 }
 
-// layerOf is the number of the layer in the name of one of its tensors, -1 where there is none.
-func layerOf(name string) int {
+// layerByName is the number of the layer in the name of one of its tensors, -1 where there is none.
+func layerByName(name string) int {
 	rest, ok := strings.CutPrefix(name, "blk.")
 	if !ok {
 		return -1
@@ -123,10 +162,10 @@ func layerOf(name string) int {
 
 // sorted is a model's tensors in the order in which they are written: those of no layer, then layer after layer, each
 // by name.
-func sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
+func (m *traits) sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
 	out := slices.Clone(tensors)
 	slices.SortStableFunc(out, func(a, b *gguf.Tensor) int {
-		if la, lb := layerOf(a.Name), layerOf(b.Name); la != lb {
+		if la, lb := m.layerOf(a.Name), m.layerOf(b.Name); la != lb {
 			return la - lb
 		}
 		return strings.Compare(a.Name, b.Name)

@@ -1,12 +1,15 @@
 package quantize
 
 import (
+	"slices"
+
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 )
 
 // traits are the properties of a model that the rules use.
 type traits struct {
+	arch    *arch.Arch    // nil: it has no table here
 	rules   arch.Quantize // of the architecture
 	layers  int           // blocks
 	sharing int           // query heads that share a key head, in the first layer
@@ -22,7 +25,7 @@ func traitsOf(f *gguf.File) traits {
 	m := traits{
 		layers:  int(first(f.Meta, name+".block_count")),
 		experts: int(first(f.Meta, name+".expert_count")),
-		tied:    f.Tensor(headName) == nil,
+		arch:    arch.ByName(name),
 	}
 	heads := first(f.Meta, name+".attention.head_count")
 	keys := heads
@@ -32,7 +35,8 @@ func traitsOf(f *gguf.File) traits {
 	if keys > 0 {
 		m.sharing = int(heads / keys)
 	}
-	if a := arch.ByName(name); a != nil {
+	m.tied = !slices.ContainsFunc(f.Tensors, func(t *gguf.Tensor) bool { return m.roleOf(t.Name) == head })
+	if a := m.arch; a != nil {
 		m.rules, m.wide = a.Quantize, a.Quantize.Large(m.layers, heads != keys)
 	}
 	return m
