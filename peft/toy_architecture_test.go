@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/internal/pefttest"
 )
 
@@ -75,13 +76,15 @@ func writePebble(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	for i, tensor := range from.Tensors {
-		tensors[i] = gguf.Tensor{Name: pebbleNames.Replace(tensor.Name), Shape: tensor.Shape, Type: tensor.Type}
-	}
 	if err := meta.Set("general.quantization_version", uint32(2)); err != nil {
 		t.Fatal(err)
 	}
-	writeTensors(t, path, meta, tensors, func(i int) []byte { return from.Tensors[i].Bytes() })
+	data := map[string][]byte{}
+	for i, tensor := range from.Tensors {
+		tensors[i] = gguf.Tensor{Name: pebbleNames.Replace(tensor.Name), Shape: tensor.Shape, Type: tensor.Type}
+		data[tensors[i].Name] = tensor.Bytes()
+	}
+	modeltest.WriteGGUF(t, path, gguf.Format{}, meta, tensors, func(name string, dst []byte) { copy(dst, data[name]) })
 	if known := fmt.Sprint(arch.Names()); !strings.Contains(known, "pebble") {
 		t.Fatalf("the architectures are %s", known)
 	}

@@ -19,28 +19,6 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// writeTensors writes a GGUF file.
-func writeTensors(t *testing.T, path string, meta *gguf.Metadata, tensors []gguf.Tensor, data func(i int) []byte) {
-	t.Helper()
-	out, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	w, err := gguf.NewWriter(out, meta, tensors)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range tensors {
-		if err := w.WriteTensor(tensors[i].Name, data(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // lossOf is the loss of a base with adapters on data.
 func lossOf(t *testing.T, b *peft.Base, adapters []peft.Scaled, data *peft.Data) float64 {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -43,7 +42,7 @@ type exportOptions struct {
 
 func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
-	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(formNames(), ", "))
+	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(export.Names(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
 	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or "+
 		"a Hugging Face directory (default: the one it was trained over)")
@@ -72,8 +71,8 @@ func (o *exportOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
-	case !slices.Contains(formNames(), o.to):
-		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(formNames(), ", "))
+	case export.Find(o.to) == nil:
+		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(export.Names(), ", "))
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
 		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
 	}
@@ -82,14 +81,6 @@ func (o *exportOptions) Validate(args []string) error {
 	}
 	o.loras = []string{o.lora}
 	return o.check()
-}
-
-// formNames are the values of --to.
-func formNames() (names []string) {
-	for _, f := range export.Forms() {
-		names = append(names, f.Name)
-	}
-	return names
 }
 
 // formTexts is what help says of the forms, a paragraph each.
@@ -108,16 +99,6 @@ func formTexts() string {
 	return b.String()
 }
 
-// form is that of --to.
-func (o *exportOptions) form() *export.Form {
-	for _, f := range export.Forms() {
-		if f.Name == o.to {
-			return f
-		}
-	}
-	return nil
-}
-
 // exported is the document that --json prints.
 type exported struct {
 	Output     string `json:"output"`
@@ -130,7 +111,7 @@ type exported struct {
 }
 
 func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
-	form := o.form()
+	form := export.Find(o.to)
 	in, done, err := o.write(form, s)
 	if err != nil {
 		return err

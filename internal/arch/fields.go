@@ -66,15 +66,21 @@ func (f *Fields) Int(inGGUF, inHF string) int {
 
 // IntOr is a whole number, missing where the field is not there.
 func (f *Fields) IntOr(inGGUF, inHF string, missing int) int {
+	return valueOr(f, inGGUF, inHF, missing, fieldValue.int, "one whole number below 2^30")
+}
+
+// valueOr is a field as get takes it, missing where the field is not there. Where get cannot take it, want says what
+// was expected.
+func valueOr[T any](f *Fields, inGGUF, inHF string, missing T, get func(fieldValue) (T, bool), want string) T {
 	v, found := f.value(inGGUF, inHF)
 	if !found {
 		return missing
 	}
-	n, ok := v.int()
+	x, ok := get(v)
 	if !ok {
-		f.Fail("%s is %v, expected one whole number below 2^30", f.Name(inGGUF, inHF), v)
+		f.Fail("%s is %v, expected %s", f.Name(inGGUF, inHF), v, want)
 	}
-	return n
+	return x
 }
 
 // IntPerLayer is a whole number that every model has, one for all layers or one for each: each is nil where it is one.
@@ -93,38 +99,17 @@ func (f *Fields) IntPerLayer(inGGUF, inHF string, layers int) (all int, each []i
 
 // FloatOr is a number, missing where the field is not there.
 func (f *Fields) FloatOr(inGGUF, inHF string, missing float64) float64 {
-	v, found := f.value(inGGUF, inHF)
-	if !found {
-		return missing
-	}
-	x, ok := v.float()
-	if !ok {
-		f.Fail("%s is %v, expected a number", f.Name(inGGUF, inHF), v)
-	}
-	return x
+	return valueOr(f, inGGUF, inHF, missing, fieldValue.float, "a number")
 }
 
 // BoolOr is true or false, missing where the field is not there.
 func (f *Fields) BoolOr(inGGUF, inHF string, missing bool) bool {
-	v, found := f.value(inGGUF, inHF)
-	if !found {
-		return missing
-	}
-	x, ok := v.bool()
-	if !ok {
-		f.Fail("%s is %v, expected true or false", f.Name(inGGUF, inHF), v)
-	}
-	return x
+	return valueOr(f, inGGUF, inHF, missing, fieldValue.bool, "true or false")
 }
 
 // Text is a text, "" where the field is not there.
 func (f *Fields) Text(inGGUF, inHF string) string {
-	v, found := f.value(inGGUF, inHF)
-	s, ok := v.text()
-	if found && !ok {
-		f.Fail("%s is %v, expected a text", f.Name(inGGUF, inHF), v)
-	}
-	return s
+	return valueOr(f, inGGUF, inHF, "", fieldValue.text, "a text")
 }
 
 // fieldValue is a value of either kind of file.

@@ -45,7 +45,7 @@ var forms []*Form
 
 // Register adds a form. A name that is taken is the caller's bug and panics.
 func Register(f *Form) {
-	if find(f.Name) != nil {
+	if Find(f.Name) != nil {
 		panic("export: a form is registered twice")
 	}
 	forms = append(forms, f)
@@ -55,27 +55,32 @@ func Register(f *Form) {
 // Forms are the forms that are registered, by their places.
 func Forms() []*Form { return slices.Clone(forms) }
 
-// To writes adapters in the form of a name. A name that is not known is an error that lists those that are.
-func To(form string, in Input, path string, opt Options) (*Report, error) {
-	f := find(form)
-	if f == nil {
-		var names []string
-		for _, f := range forms {
-			names = append(names, f.Name)
-		}
-		return nil, errkind.Errorf(peft.ErrUnsupported, "export %s: form %q is not known, expected %s", path, form,
-			strings.Join(names, ", "))
+// Names are the names of Forms.
+func Names() []string {
+	names := make([]string, len(forms))
+	for i, f := range forms {
+		names[i] = f.Name
 	}
-	return f.Write(in, path, opt)
+	return names
 }
 
-func find(name string) *Form {
-	for _, f := range forms {
-		if f.Name == name {
-			return f
-		}
+// Find is the form of a name, nil where there is none.
+func Find(name string) *Form {
+	i := slices.IndexFunc(forms, func(f *Form) bool { return f.Name == name })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return forms[i]
+}
+
+// To writes adapters in the form of a name. A name that is not known is an error that lists those that are.
+func To(form string, in Input, path string, opt Options) (*Report, error) {
+	f := Find(form)
+	if f == nil {
+		return nil, errkind.Errorf(peft.ErrUnsupported, "export %s: form %q is not known, expected %s", path, form,
+			strings.Join(Names(), ", "))
+	}
+	return f.Write(in, path, opt)
 }
 
 // one is the adapter of a form that takes one only.

@@ -178,29 +178,35 @@ func TestQuantizedMethodRuns(t *testing.T) {
 			}
 			return a, err
 		}
-		run := func(opt Options) []byte {
-			a, err := fresh(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
-				plain(opt)); err != nil {
-				t.Fatal(err)
-			}
-			return pefttest.FileBytes(t, opt.Out)
+		checkRuns(t, c.Name, b, fresh)
+	}
+}
+
+// checkRuns wants the same bytes of a run with other threads, recomputed layers and after an interruption.
+func checkRuns(t *testing.T, name string, b *attach.Base, fresh func(*attach.Base) (*attach.Adapter, error)) {
+	t.Helper()
+	run := func(opt Options) []byte {
+		a, err := fresh(b)
+		if err != nil {
+			t.Fatal(err)
 		}
-		options := func() Options { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
-		whole := run(options())
-		opt := options()
-		opt.Recompute = RecomputeAlways
-		kernels.SetThreads(1)
-		if !bytes.Equal(run(opt), whole) {
-			t.Errorf("%s: one thread and recomputed layers give other bytes", c.Name)
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
+			plain(opt)); err != nil {
+			t.Fatal(err)
 		}
-		kernels.SetThreads(0)
-		if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
-			t.Errorf("%s: an interrupted and resumed run gives other bytes", c.Name)
-		}
+		return pefttest.FileBytes(t, opt.Out)
+	}
+	options := func() Options { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
+	whole := run(options())
+	opt := options()
+	opt.Recompute = RecomputeAlways
+	kernels.SetThreads(1)
+	if !bytes.Equal(run(opt), whole) {
+		t.Errorf("%s: one thread and recomputed layers give other bytes", name)
+	}
+	kernels.SetThreads(0)
+	if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
+		t.Errorf("%s: an interrupted and resumed run gives other bytes", name)
 	}
 }
 

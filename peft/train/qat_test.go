@@ -162,32 +162,9 @@ func checkSameEverywhere(t *testing.T, what string, b *attach.Base, a *attach.Ad
 func TestQATRuns(t *testing.T) {
 	defer kernels.SetThreads(0)
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
-	fresh := func(b *attach.Base) (*attach.Adapter, error) {
+	checkRuns(t, "scale+offset+code", b, func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewQAT(b, method.QAT{Channels: "scale+offset+code", Rank: 2})
-	}
-	run := func(opt Options) []byte {
-		a, err := fresh(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
-			plain(opt)); err != nil {
-			t.Fatal(err)
-		}
-		return pefttest.FileBytes(t, opt.Out)
-	}
-	options := func() Options { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
-	whole := run(options())
-	opt := options()
-	opt.Recompute = RecomputeAlways
-	kernels.SetThreads(1)
-	if !bytes.Equal(run(opt), whole) {
-		t.Error("one thread and recomputed layers give other bytes")
-	}
-	kernels.SetThreads(0)
-	if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
-		t.Error("an interrupted and resumed run gives other bytes")
-	}
+	})
 }
 
 // TestQATRowsOfTwoLayouts: over the same weights in both layouts, of which one permutes rows, training makes the same
