@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,11 +165,12 @@ func layerByName(name string) int {
 // by name.
 func (m *traits) sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
 	out := slices.Clone(tensors)
+	layers := make(map[*gguf.Tensor]int, len(out))
+	for _, t := range out {
+		layers[t] = m.layerOf(t.Name)
+	}
 	slices.SortStableFunc(out, func(a, b *gguf.Tensor) int {
-		if la, lb := m.layerOf(a.Name), m.layerOf(b.Name); la != lb {
-			return la - lb
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(layers[a]-layers[b], strings.Compare(a.Name, b.Name))
 	})
 	return out
 }
