@@ -48,7 +48,7 @@ func (b *Base) IsGGUF() bool { return b.base.GGUF != nil }
 // name, newline). The files are read once.
 func (b *Base) SHA256() (string, error) { return b.base.SHA256() }
 
-// Architecture is the name that GGUF has for the model's architecture, for example "llama".
+// Architecture is the name that GGUF has for the model's architecture (general.architecture).
 func (b *Base) Architecture() string { return b.base.Architecture() }
 
 // Layers is the number of layers.

@@ -108,7 +108,7 @@ func (b *Base) Close() error {
 // name, newline). The files are read once.
 func (b *Base) SHA256() (string, error) { return b.hash() }
 
-// Architecture is the name that GGUF has for the model's architecture, for example "llama".
+// Architecture is the name that GGUF has for the model's architecture (general.architecture).
 func (b *Base) Architecture() string { return b.Model.Spec.Architecture }
 
 // Name is what PEFT should load an adapter of this base onto: the repository that the file says it was made from, or

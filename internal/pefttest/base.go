@@ -12,12 +12,14 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
@@ -147,12 +149,14 @@ func (m TinyModel) metadata() *gguf.Metadata {
 		key   string
 		value any
 	}{
-		{"general.architecture", "llama"}, {"general.name", "tiny"}, {"general.file_type", uint32(15)},
-		{"llama.block_count", uint32(m.Layers)}, {"llama.context_length", uint32(64)},
-		{"llama.embedding_length", uint32(m.Width)},
-		{"llama.feed_forward_length", uint32(m.Ffn)}, {"llama.attention.head_count", uint32(m.Heads)},
-		{"llama.attention.head_count_kv", uint32(m.KeyHeads)}, {"llama.attention.layer_norm_rms_epsilon", float32(1e-5)},
-		{"tokenizer.ggml.model", "llama"}, {"tokenizer.ggml.tokens", tokens}, {"tokenizer.ggml.scores", scores},
+		{"general.architecture", arch.Llama}, {"general.name", "tiny"}, {"general.file_type", uint32(15)},
+		{arch.Llama + ".block_count", uint32(m.Layers)}, {arch.Llama + ".context_length", uint32(64)},
+		{arch.Llama + ".embedding_length", uint32(m.Width)},
+		{arch.Llama + ".feed_forward_length", uint32(m.Ffn)}, {arch.Llama + ".attention.head_count", uint32(m.Heads)},
+		{arch.Llama + ".attention.head_count_kv", uint32(m.KeyHeads)},
+		{arch.Llama + ".attention.layer_norm_rms_epsilon", float32(1e-5)},
+		{"tokenizer.ggml.model", tokenizer.SentencePiece}, {"tokenizer.ggml.tokens", tokens},
+		{"tokenizer.ggml.scores", scores},
 		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.bos_token_id", uint32(1)},
 		{"tokenizer.ggml.eos_token_id", uint32(2)},
 	} {
@@ -222,7 +226,7 @@ func (m TinyModel) WriteHF(t testing.TB, dtype gguf.Type, shards int) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := map[string]any{
-		"model_type": "llama", "hidden_size": m.Width, "intermediate_size": m.Ffn, "num_hidden_layers": m.Layers,
+		"model_type": arch.Llama, "hidden_size": m.Width, "intermediate_size": m.Ffn, "num_hidden_layers": m.Layers,
 		"num_attention_heads": m.Heads, "num_key_value_heads": m.KeyHeads, "max_position_embeddings": 64,
 		"rms_norm_eps": 1e-5, "vocab_size": m.Tokens(), "hidden_act": "silu", "tie_word_embeddings": m.Tied,
 	}
