@@ -21,11 +21,11 @@ var benchVerb = cli.Verb{
 	Place: 190,
 	Name:  "bench",
 	Short: "measure this machine: its peak, products of quantized matrices, training steps",
-	Long: `Measures the peak rates of the processor (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and the
-share of the peak that products with quantized matrices and whole training steps reach. Training steps are those of a LoRA
-on every linear map, over one sequence, on models of the named shapes with random weights in memory, or on --model.
-Operations are counted as two for each multiply-add of the frozen matrices (forward, and gradients of their inputs), the
-LoRA and the attention. What the backward pass computes again is not counted.
+	Long: `Measures the peak rates of the processor (multiply-adds in float32, bfloat16 and 8-bit integers, reading of memory), and
+the share of the peak that products with quantized matrices and whole training steps reach. Training steps are those of
+a LoRA on every linear map, over one sequence, on models of the named shapes with random weights in memory, or on
+--model. Operations are counted as two for each multiply-add of the frozen matrices (forward, and gradients of their
+inputs), the LoRA and the attention. What the backward pass computes again is not counted.
 
 Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{

@@ -32,13 +32,12 @@ and prints a table: the loss on --eval-data before and after (and the accuracy, 
 trained, how large the adapter's file is, speed and memory. --svg draws the curves of the evaluation loss.
 
 Each method has its own defaults and its own learning rate, as in peftconv train. A variant has other values of the
-method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too. Where a
-value holds commas, put the variant into quotes that the shell leaves: '"lora:targets=q_proj,v_proj"'. "all" stands for
-every method with its defaults.
+method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too.
+Where a value holds commas, put the variant into quotes that the shell leaves: '"lora:targets=q_proj,v_proj"'. "all"
+stands for every method with its defaults.
 
-All methods are checked against the base before the first is trained. Ctrl-C ends the comparison and reports the finished
-methods.
-The same seed gives the same losses, whatever the number of threads.`,
+All methods are checked against the base before the first is trained. Ctrl-C ends the comparison and reports the
+finished methods. The same seed gives the same losses, whatever the number of threads.`,
 	Examples: []string{
 		"peftconv compare --demo --svg curves.svg",
 		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter -n 100",

@@ -19,8 +19,8 @@ var demoVerb = cli.Verb{
 	Short: "train, evaluate, merge and generate on a built-in model",
 	Long: `Shows the main features on a built-in model and built-in data. It trains a LoRA; evaluates the base, the base with the
 adapter, and the merged file on held-out data; exports the adapter for llama.cpp and for PEFT; and prints what the model
-writes before and after. It takes less than two minutes on two cores. It needs no files, and keeps files only with --dir.
-At the end it prints the commands for your own files.`,
+writes before and after. It takes less than two minutes on two cores. It needs no files, and keeps files only with
+--dir. At the end it prints the commands for your own files.`,
 	Examples: []string{
 		"peftconv demo",
 		"peftconv demo --dir demo",

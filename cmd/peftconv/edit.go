@@ -30,15 +30,15 @@ str, and with [] arrays of them, which are written as JSON: --set 'KEY:str[]=["a
 no kind is named.
 
 If the new header fits into the space of the old one, the tensors stay where they are, however large the file is. Unused
-space is kept for later edits (as blanks under the key peftconv.pad; --rewrite removes them). Otherwise the whole file is
-written to a new file, which replaces the old one when it is complete.
+space is kept for later edits (as blanks under the key peftconv.pad; --rewrite removes them). Otherwise the whole file
+is written to a new file, which replaces the old one when it is complete.
 
 --add-token adds tokens at the end of the vocabulary, in a new file (--out). The text is then one token, whose embedding
 starts as the mean of the tokens that the text had before. "train --train-tokens" over that file trains it.
 
 A crash loses nothing. Where the file system can clone files, the header is written to a clone, which then replaces the
-file. Elsewhere the bytes that change are first saved in FILE.edit-journal. If the machine stops while the header is being
-written, "peftconv edit FILE" finishes the edit.`,
+file. Elsewhere the bytes that change are first saved in FILE.edit-journal. If the machine stops while the header is
+being written, "peftconv edit FILE" finishes the edit.`,
 	Examples: []string{
 		"peftconv edit model.gguf --set general.name='My model' --remove general.url",
 		"peftconv edit model.gguf --template chat.jinja --set tokenizer.ggml.eos_token_id=2",

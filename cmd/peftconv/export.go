@@ -21,8 +21,8 @@ var exportVerb = cli.Verb{
 	Name:  "export",
 	Short: "write an adapter for llama.cpp or for HF PEFT",
 	Long: "Writes an adapter in the form that another program loads:\n\n" + formTexts() + `
-All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter where
---base does not name it.`,
+All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter
+where --base does not name it.`,
 	Examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
 		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",

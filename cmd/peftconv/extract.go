@@ -19,8 +19,8 @@ var extractVerb = cli.Verb{
 	Place: 90,
 	Name:  "extract",
 	Short: "make a LoRA out of the difference between two models",
-	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: it keeps the largest singular values of
-the difference of each linear map's weights (by random projection). The models may be GGUF files or Hugging Face
+	Long: `Makes the adapter that turns one model into another, as nearly as its rank allows: it keeps the largest singular values
+of the difference of each linear map's weights (by random projection). The models may be GGUF files or Hugging Face
 directories in any mixture of types, as long as they have the same shape. One weight at a time is in memory. The
 difference of quantized weights includes their rounding errors, which have no low rank: extract from unquantized models
 where you can.

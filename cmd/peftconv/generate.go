@@ -21,8 +21,8 @@ var generateVerb = cli.Verb{
 	Name:  "generate",
 	Short: "continue a prompt, with adapters or without",
 	Long: `Continues a prompt and prints the text as it is generated. The prompt is used as written: special tokens in it count as
-such, no chat template is applied, and BOS is added in front where the vocabulary says so. Temperature 0 always takes the
-likeliest token; any other samples, with --seed, from the tokens that --top-k and --top-p leave.`,
+such, no chat template is applied, and BOS is added in front where the vocabulary says so. Temperature 0 always takes
+the likeliest token; any other samples, with --seed, from the tokens that --top-k and --top-p leave.`,
 	Examples: []string{
 		"peftconv generate --base model.gguf --prompt 'Once upon a time' --temperature 0",
 		"peftconv generate --base model.gguf --lora out.safetensors --prompt 'The sky is blue because' -n 200",

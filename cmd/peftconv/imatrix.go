@@ -24,8 +24,8 @@ var imatrixVerb = cli.Verb{
 	Short: "measure which columns of the weights matter, for quantize",
 	Long: `Runs a model over windows of a text and measures, for each linear map, the sum of the squares of every input: the
 importance matrix by which peftconv quantize --imatrix and llama-quantize weight the errors of a weight's columns. The
-file and the values are those of llama-imatrix. Text of the kind that the model will see is best; some hundred windows are
-enough.
+file and the values are those of llama-imatrix. Text of the kind that the model will see is best; some hundred windows
+are enough.
 
 --from adds earlier measurements, in this form or in the older .dat form. Without --base it only combines such files.`,
 	Examples: []string{

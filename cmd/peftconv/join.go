@@ -19,8 +19,8 @@ var joinVerb = cli.Verb{
 	Name:  "join",
 	Args:  "SHARD OUT",
 	Short: "make one file of a GGUF model that is split over several",
-	Long: `Writes a split model as the single file OUT. SHARD is any of its files; all of them must be in one directory, under their
-names. Tensors are copied byte for byte, and the metadata about the split are removed. The result is the file that
+	Long: `Writes a split model as the single file OUT. SHARD is any of its files; all of them must be in one directory, under
+their names. Tensors are copied byte for byte, and the metadata about the split are removed. The result is the file that
 "peftconv split" or llama-gguf-split divided.`,
 	Examples: []string{"peftconv join parts/model-00001-of-00003.gguf model.gguf"},
 	New:      func() cli.Command { return new(joinOptions) },

@@ -23,18 +23,18 @@ var mergeVerb = cli.Verb{
 	Name:  "merge",
 	Short: "write the base with an adapter in its weights",
 	Long: `Writes a model whose weights are those of the base plus the changes of one or several adapters. Tensors that an adapter
-changes are quantized to the type they have in the base, or to --type. All others are copied byte for byte, and so is the
-metadata, in which the merge is recorded.
+changes are quantized to the type they have in the base, or to --type. All others are copied byte for byte, and so is
+the metadata, in which the merge is recorded.
 
 An adapter that was trained with --qat loses nothing: its tensors are written as training saw them, bit for bit, and
---verify checks it. Other adapters lose small changes when they are rounded to few bits. The table shows for each changed
-tensor how much of the change is left (recovery: 1 is all of it, 0 is none) and the error (as a share of the change). With
---eval-data the loss shows what is left of the gain. --calibration names text like that which the model will see, best the
-training text of the adapter: weights are then rounded so that their errors cancel in the outputs on that text, which
-keeps more.
+--verify checks it. Other adapters lose small changes when they are rounded to few bits. The table shows for each
+changed tensor how much of the change is left (recovery: 1 is all of it, 0 is none) and the error (as a share of the
+change). With --eval-data the loss shows what is left of the gain. --calibration names text like that which the model
+will see, best the training text of the adapter: weights are then rounded so that their errors cancel in the outputs on
+that text, which keeps more.
 
-The base is found through the adapter, which records its path and SHA-256. Another base is refused without --force. A base
-in Hugging Face's layout gives a directory.`,
+The base is found through the adapter, which records its path and SHA-256. Another base is refused without --force. A
+base in Hugging Face's layout gives a directory.`,
 	Examples: []string{
 		"peftconv merge --lora out.safetensors",
 		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",

@@ -30,14 +30,14 @@ llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, 
 
 TYPE is one type for most tensors, with rules that give more bits to the more important ones:
   ` + strings.Join(cli.Wrap(strings.Join(quantize.FileTypes(), " "), cli.HelpWidth-2), "\n  ") + `
-Norms, biases and other small tensors keep their type. Where the rows of a tensor are not a whole number of blocks, a type
-with shorter blocks or F16 is used instead.
+Norms, biases and other small tensors keep their type. Where the rows of a tensor are not a whole number of blocks, a
+type with shorter blocks or F16 is used instead.
 
 With an importance matrix (--imatrix), which peftconv imatrix and llama-imatrix measure, errors are weighted by their
 effect on the model's outputs. Types below 3 bits are refused without one.
 
-Instead of TYPE, --target-size or --target-bpw limits the size of the model. Then each matrix gets a type of its own: the
-quantization error of some of its rows is measured in each type, and the types are chosen so that the model fits the
+Instead of TYPE, --target-size or --target-bpw limits the size of the model. Then each matrix gets a type of its own:
+the quantization error of some of its rows is measured in each type, and the types are chosen so that the model fits the
 target and the weighted sum of the errors is smallest.
 
 IN holds F32, F16 or BF16 weights. It may be one of several files that hold a model together; OUT is a single file then,

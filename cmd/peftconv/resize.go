@@ -22,9 +22,9 @@ var resizeVerb = cli.Verb{
 	Long: `Writes the adapter IN with another rank to OUT (a .safetensors file, or a PEFT directory under any other name). Of each
 module's change B·A the largest singular values are kept, which is the nearest change of that rank there is.
 
---rank alone gives every module the same rank. --energy and --sv-ratio give each module the lowest rank that keeps enough,
-at most --rank; the ranks are then in the adapter's rank pattern. A higher rank than before does not change the model: it
-gives further training more room.
+--rank alone gives every module the same rank. --energy and --sv-ratio give each module the lowest rank that keeps
+enough, at most --rank; the ranks are then in the adapter's rank pattern. A higher rank than before does not change the
+model: it gives further training more room.
 
   energy  the share of the change's squared singular values that is kept
   error   |Δ-Δ'|/|Δ| in Frobenius' norm: how far the smaller change Δ' is from Δ`,

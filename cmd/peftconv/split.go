@@ -25,8 +25,8 @@ var splitVerb = cli.Verb{
 PREFIX-00001-of-00003.gguf and so on. llama.cpp and others open the model from the first of them; the names, the split.*
 metadata and the division are those of llama-gguf-split. Tensors are copied byte for byte, in their order.
 
-Either --max-tensors or --max-size limits each file. The files get their names together at the end, the first one last, so
-the files of a killed run cannot be mistaken for a model. "peftconv join" restores the single file.`,
+Either --max-tensors or --max-size limits each file. The files get their names together at the end, the first one last,
+so the files of a killed run cannot be mistaken for a model. "peftconv join" restores the single file.`,
 	Examples: []string{
 		"peftconv split model.gguf parts/model --max-size 2G",
 		"peftconv split model.gguf model --max-tensors 128 --dry-run",
