@@ -138,3 +138,85 @@ func (op *columnProductsOp) backward(t *Tape) {
 	})
 	t.lap(PartLoRA)
 }
+
+// kroneckerOp is y += scale·x·(w1 ⊗ w2)ᵀ.
+type kroneckerOp struct {
+	y, x, w1, w2 *Tensor
+	scale        float32
+	order        []int32
+	z            []float32 // (c, T, b) z[i] = x[:, i]·w2ᵀ
+}
+
+// Kronecker adds a map whose matrix is the Kronecker product of w1 (a, c) and w2 (b, d) to y (T, a·b), in place: y +=
+// scale·x·(w1 ⊗ w2)ᵀ with x (T, c·d). If y has its columns in another order, order is the column of each output of the
+// product; nil: the same order. The matrix itself is never computed.
+func (t *Tape) Kronecker(y, x, w1, w2 *Tensor, scale float32, order []int32) *Tensor {
+	if w1.Rows*w2.Rows != y.Cols || w1.Cols*w2.Cols != x.Cols || order != nil && len(order) != y.Cols {
+		panic("autograd: Kronecker: shapes of x, y, w1 and w2 do not fit")
+	}
+	T, a, b, c, d := x.Rows, w1.Rows, w2.Rows, w1.Cols, w2.Cols
+	op := &kroneckerOp{y: y, x: x, w1: w1, w2: w2, scale: scale, order: order, z: t.arena.alloc(c * T * b)}
+	for i := range c {
+		kernels.Gemm(false, true, T, b, d, 1, x.Data[i*d:], x.Cols, w2.Data, d, 0, op.z[i*T*b:], b)
+	}
+	start := t.mark()
+	out := t.arena.alloc(a * T * b)
+	kernels.Gemm(false, false, a, T*b, c, scale, w1.Data, c, op.z, T*b, 0, out, T*b)
+	forRows(T, func(row int) { op.exchange(y.Row(row), out, row, true) })
+	t.release(start)
+	t.lap(PartLoRA)
+	if x.needs || w1.needs || w2.needs {
+		y.needs = true
+		t.push(op)
+	}
+	return y
+}
+
+// exchange adds the values of a token in out (a, T, b) to a row of y, or copies them from it.
+func (op *kroneckerOp) exchange(y, out []float32, row int, add bool) {
+	T, b := op.x.Rows, op.w2.Rows
+	for i := range op.w1.Rows {
+		part := out[(i*T+row)*b:][:b]
+		for j := range part {
+			at := i*b + j
+			if op.order != nil {
+				at = int(op.order[at])
+			}
+			if add {
+				y[at] += part[j]
+			} else {
+				part[j] = y[at]
+			}
+		}
+	}
+}
+
+func (op *kroneckerOp) backward(t *Tape) {
+	x, y, w1, w2 := op.x, op.y, op.w1, op.w2
+	if y.Grad == nil {
+		return
+	}
+	for _, p := range []*Tensor{x, w1, w2} {
+		if p.needs {
+			t.grad(p)
+		}
+	}
+	T, a, b, c, d := x.Rows, w1.Rows, w2.Rows, w1.Cols, w2.Cols
+	start := t.mark()
+	dy, dz := t.arena.alloc(a*T*b), t.arena.alloc(c*T*b)
+	forRows(T, func(row int) { op.exchange(y.gradRow(row), dy, row, false) })
+	if w1.needs { // dw1 += scale·dy·zᵀ
+		kernels.Gemm(false, true, a, c, T*b, op.scale, dy, T*b, op.z, T*b, 1, w1.Grad, c)
+	}
+	kernels.Gemm(true, false, c, T*b, a, op.scale, w1.Data, c, dy, T*b, 0, dz, T*b) // dz = scale·w1ᵀ·dy
+	for i := range c {
+		if w2.needs { // dw2 += dz[i]ᵀ·x[:, i]
+			kernels.Gemm(true, false, b, d, T, 1, dz[i*T*b:], b, x.Data[i*d:], x.Cols, 1, w2.Grad, d)
+		}
+		if x.needs { // dx[:, i] += dz[i]·w2
+			kernels.Gemm(false, false, T, d, b, 1, dz[i*T*b:], b, w2.Data, d, 1, x.Grad[i*d:], x.Cols)
+		}
+	}
+	t.release(start)
+	t.lap(PartLoRA)
+}
