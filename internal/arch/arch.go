@@ -41,7 +41,31 @@ type HFModel struct {
 	// BiasFlags are the keys of config.json that say whether the linear maps of each Part have biases. "" where they
 	// cannot have any that others of the kind do not have.
 	BiasFlags [2]string
+	// Text is the key of config.json under which the text model is described where the class has other parts too.
+	Text string
+	// In is what names of tensors begin with in place of "model.", "" where it is that; Head is the output head's name
+	// where it is another than usual.
+	In, Head string
 }
+
+// Rename is the name of a tensor of the table in the files of this kind of model.
+func (m *HFModel) Rename(name string) string {
+	switch {
+	case m == nil:
+		return name
+	case m.Head != "" && strings.HasPrefix(name, headModule):
+		return m.Head + strings.TrimPrefix(name, headModule)
+	case m.In != "" && strings.HasPrefix(name, hfPrefix):
+		return m.In + strings.TrimPrefix(name, hfPrefix)
+	}
+	return name
+}
+
+// What names of tensors begin with in most classes of Hugging Face, and that of the output head.
+const (
+	hfPrefix   = "model."
+	headModule = "lm_head"
+)
 
 // Quantize is where llama-quantize treats an architecture differently from others.
 type Quantize struct {
@@ -74,6 +98,7 @@ func Register(a *Arch) {
 			panic("arch: two architectures for model_type " + m.Type)
 		}
 	}
+	slices.SortStableFunc(a.Tensors, func(x, y Tensor) int { return int(x.Role) - int(y.Role) })
 	for i := range a.Tensors {
 		t := &a.Tensors[i]
 		if a.byRole[t.Role] != nil {

@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -15,10 +16,12 @@ import (
 type Fields struct {
 	HF bool // it is config.json
 
-	arch   string
-	meta   *gguf.Metadata
-	config map[string]any
-	err    error
+	arch      string
+	meta      *gguf.Metadata
+	plainRope bool // rope_scaling of config.json is left to the architecture
+	config    map[string]any
+	root      map[string]any // config.json where config is a part of it
+	err       error
 }
 
 // Fail notes an error, unless there is one already.
@@ -40,10 +43,9 @@ func (f *Fields) Name(inGGUF, inHF string) string {
 func (f *Fields) value(inGGUF, inHF string) (v fieldValue, found bool) {
 	switch {
 	case f.HF && inHF != "":
-		var at any = f.config
-		for name := range strings.SplitSeq(inHF, ".") {
-			object, _ := at.(map[string]any)
-			at = object[name]
+		at := lookUp(f.config, inHF)
+		if at == nil {
+			at = lookUp(f.root, inHF)
 		}
 		return fieldValue{json: at}, at != nil
 	case !f.HF && inGGUF != "":
@@ -51,6 +53,16 @@ func (f *Fields) value(inGGUF, inHF string) (v fieldValue, found bool) {
 		return fieldValue{gguf: v, inGGUF: true}, found
 	}
 	return fieldValue{}, false
+}
+
+// lookUp is the value of a name with dots between nested names, nil where there is none.
+func lookUp(config map[string]any, name string) any {
+	var at any = config
+	for part := range strings.SplitSeq(name, ".") {
+		object, _ := at.(map[string]any)
+		at = object[part]
+	}
+	return at
 }
 
 // maxInt is the largest whole number that a field can be.
@@ -83,18 +95,97 @@ func valueOr[T any](f *Fields, inGGUF, inHF string, missing T, get func(fieldVal
 	return x
 }
 
-// IntPerLayer is a whole number that every model has, one for all layers or one for each: each is nil where it is one.
-func (f *Fields) IntPerLayer(inGGUF, inHF string, layers int) (all int, each []int) {
+// Numbers is a whole number for all layers, or one for each.
+type Numbers struct {
+	all  int
+	each []int
+}
+
+func (n *Numbers) at(i int) int {
+	if n.each != nil {
+		return n.each[i]
+	}
+	return n.all
+}
+
+func (n *Numbers) first() int   { return n.at(0) }
+func (n *Numbers) differ() bool { return n.each != nil }
+
+// most is the largest of them.
+func (n *Numbers) most() int {
+	if n.each != nil {
+		return slices.Max(n.each)
+	}
+	return n.all
+}
+
+// Ints is a whole number that every model has, one for all layers or one for each.
+func (f *Fields) Ints(inGGUF, inHF string, layers int) Numbers {
+	if _, found := f.value(inGGUF, inHF); !found && !f.HF {
+		f.Fail("%s is missing", f.Name(inGGUF, inHF))
+	}
+	return f.IntsOr(inGGUF, inHF, layers, 0)
+}
+
+// IntsOr is a whole number, one for all layers or one for each, missing where the field is not there. A file has
+// numbers for the layers that do not run too.
+func (f *Fields) IntsOr(inGGUF, inHF string, layers, missing int) Numbers {
 	v, _ := f.value(inGGUF, inHF)
 	list, ok := v.ints()
 	switch {
 	case !ok:
-		return f.Int(inGGUF, inHF), nil
-	case len(list) != layers || layers == 0:
+		return Numbers{all: f.IntOr(inGGUF, inHF, missing)}
+	case layers <= 0 || len(list) != layers && len(list) != layers+f.drafts():
 		f.Fail("%s has %d numbers, expected one or %d", f.Name(inGGUF, inHF), len(list), layers)
-		return 0, nil
+		return Numbers{}
 	}
-	return list[0], list
+	return Numbers{each: list[:layers]}
+}
+
+// drafts is the number of layers that do not run.
+func (f *Fields) drafts() int { return f.IntOr("nextn_predict_layers", "", 0) }
+
+// Flags is true or false for each layer; ok is false where the field is not there, or is one number.
+func (f *Fields) Flags(inGGUF, inHF string, layers int) (list []bool, ok bool) {
+	v, found := f.value(inGGUF, inHF)
+	if !found {
+		return nil, false
+	}
+	list, ok = v.flags()
+	if ok && len(list) != layers {
+		f.Fail("%s has %d values, expected %d", f.Name(inGGUF, inHF), len(list), layers)
+		return nil, false
+	}
+	return list, ok
+}
+
+// Texts is a text for each layer in config.json; ok is false where the field is not there.
+func (f *Fields) Texts(inHF string, layers int) (list []string, ok bool) {
+	v, found := f.value("", inHF)
+	values, ok := v.json.([]any)
+	if !found || !ok {
+		return nil, false
+	}
+	for _, v := range values {
+		text, _ := v.(string)
+		list = append(list, text)
+	}
+	if len(list) < layers {
+		f.Fail("%s has %d values, expected %d", inHF, len(list), layers)
+		return nil, false
+	}
+	return list, true
+}
+
+// Floats are the numbers of a list in config.json, nil where it is not there.
+func (f *Fields) Floats(inHF string) (list []float32) {
+	v, _ := f.value("", inHF)
+	values, _ := v.json.([]any)
+	for _, v := range values {
+		x, _ := v.(float64)
+		list = append(list, float32(x))
+	}
+	return list
 }
 
 // FloatOr is a number, missing where the field is not there.
@@ -158,6 +249,21 @@ func (v fieldValue) ints() (list []int, ok bool) {
 			return nil, false
 		}
 		list = append(list, n)
+	}
+	return list, ok
+}
+
+// flags are the truth values of an array, of numbers too.
+func (v fieldValue) flags() (list []bool, ok bool) {
+	if !v.inGGUF {
+		return nil, false
+	}
+	if list, ok := v.gguf.Bools(); ok {
+		return list, true
+	}
+	numbers, ok := v.ints()
+	for _, n := range numbers {
+		list = append(list, n != 0)
 	}
 	return list, ok
 }

@@ -1,6 +1,7 @@
 package arch
 
-// Llama is the name of the llama family: Llama 1 to 3, Mistral, SmolLM, TinyLlama and others converted as "llama".
+// Llama is the name of the llama family: Llama 1 to 3, Mistral, Mixtral, SmolLM, TinyLlama and others converted as
+// "llama".
 const Llama = "llama"
 
 func init() {
@@ -13,9 +14,10 @@ var llama = Arch{
 	HF: []HFModel{
 		{Type: "llama", Class: "LlamaForCausalLM", BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}},
 		{Type: "mistral", Class: "MistralForCausalLM"},
+		{Type: "mixtral", Class: "MixtralForCausalLM"},
 	},
 	Spec:    llamaSpec,
-	Tensors: decoderTensors(permuteHeads),
+	Tensors: with(decoderTensors(permuteHeads), mixtralExperts()...),
 
 	Ignored:    rotaryAngles,
 	AddsBiases: true,
@@ -25,8 +27,25 @@ var llama = Arch{
 
 func llamaSpec(f *Fields) Spec {
 	s := decoderSpec(f)
-	s.EditRope(func(r *Rope) { r.Neox = f.HF }) // the rows of query and key stand permuted in GGUF files
+	f.activation("hidden_act", "silu")
+	f.noWindow(&s)
+	f.permutedRope(&s)
+	if f.HF {
+		f.experts(&s, MoE{Count: f.IntOr("", "num_local_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0), FFN: s.FFN,
+			Gating: Softmax, Norm: true})
+	} else {
+		f.experts(&s, MoE{FFN: s.FFN, Gating: Softmax, Norm: true})
+	}
 	return s
+}
+
+// permutedRope turns neighbours: the rows of query and key stand permuted in GGUF files.
+func (f *Fields) permutedRope(s *Spec) { s.EditRope(func(r *Rope) { r.Neox = f.HF }) }
+
+// mixtralExperts are the experts of Mixtral.
+func mixtralExperts() []Tensor {
+	return expertTensors("block_sparse_moe.gate", "block_sparse_moe.experts.%e.w1", "block_sparse_moe.experts.%e.w3",
+		"block_sparse_moe.experts.%e.w2")
 }
 
 // llamaEmbed is llama without a causal mask, for embeddings of texts.

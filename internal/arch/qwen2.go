@@ -8,9 +8,24 @@ func init() { Register(&qwen2) }
 var qwen2 = Arch{
 	Name:    Qwen2,
 	HF:      []HFModel{{Type: "qwen2", Class: "Qwen2ForCausalLM"}},
-	Spec:    decoderSpec,
-	Tensors: decoderTensors(nil),
+	Spec:    qwen2Spec,
+	Tensors: with(decoderTensors(nil), biased(OutputHead, "output", "lm_head")),
 
 	Ignored:  rotaryAngles,
 	Quantize: Quantize{LargeLayers: 80},
+}
+
+func qwen2Spec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	f.noWindow(&s)
+	f.noExperts()
+	return s
+}
+
+// biased is an output head that may have a bias.
+func biased(role Role, inGGUF, inHF string) Tensor {
+	t := endTensor(role, inGGUF, inHF, DimVocab, DimWidth)
+	t.Bias = true
+	return t
 }

@@ -11,43 +11,104 @@ func rope(f *Fields, headDim int) Rope {
 		Neox:  true,
 	}
 	if f.HF {
-		scaleHF(f, &r)
+		r.Dim = partialDim(f, headDim)
+		if !f.plainRope {
+			scaleHF(f, &r)
+		}
 	} else {
 		scaleGGUF(f, &r)
 	}
 	return r
 }
 
-// scaleGGUF reads what positions are multiplied by.
+// partialDim is how many values of a head turn, by the names that config.json has for their share.
+func partialDim(f *Fields, headDim int) int {
+	for _, name := range []string{"partial_rotary_factor", "rotary_pct", "rope_parameters.partial_rotary_factor"} {
+		if share := f.FloatOr("", name, 1); share != 1 {
+			return int(float64(headDim) * share)
+		}
+	}
+	return headDim
+}
+
+// defaultYarn are the ends of the ramp that llama.cpp has for all architectures but two.
+var defaultYarn = Yarn{BetaFast: 32, BetaSlow: 1}
+
+// scaleGGUF reads what positions are multiplied by, and YaRN.
 func scaleGGUF(f *Fields, r *Rope) {
 	kind := f.Text("rope.scaling.type", "")
 	factor := f.FloatOr("rope.scaling.factor", "", f.FloatOr("rope.scale_linear", "", 1))
-	switch {
-	case kind == "none" || factor == 0:
-	case kind == "" || kind == "linear":
-		r.Scale = 1 / factor
+	r.Original = f.IntOr("rope.scaling.original_context_length", "", f.IntOr("context_length", "", 0))
+	r.Magnitude = f.FloatOr("rope.scaling.attn_factor", "", 1)
+	switch kind {
+	case "none":
+		return
+	case "", "linear", "longrope":
+	case "yarn":
+		yarn := defaultYarn
+		r.Yarn = &yarn
 	default:
-		f.Fail("%s is %q, %w: none and linear are", f.Name("rope.scaling.type", ""), kind, ErrUnsupported)
+		f.Fail("%s is %q, %w: none, linear, yarn and longrope are", f.Name("rope.scaling.type", ""), kind, ErrUnsupported)
+	}
+	if factor != 0 {
+		r.Scale = 1 / factor
+	}
+	if r.Yarn != nil {
+		r.Magnitude *= yarnMagnitude(1/r.Scale, 1)
 	}
 }
 
-// scaleHF reads config.json's rope_scaling: none, linear, or Llama 3's.
+// yarnMagnitude is what YaRN multiplies queries and keys with for contexts that are longer by a factor.
+func yarnMagnitude(factor, multiplier float64) float64 {
+	if factor <= 1 {
+		return 1
+	}
+	return 1 + 0.1*multiplier*math.Log(factor)
+}
+
+// scaleHF reads config.json's rope_scaling, or rope_parameters as it is called since version 5 of transformers.
 func scaleHF(f *Fields, r *Rope) {
-	number := func(name string) float64 { return f.FloatOr("", "rope_scaling."+name, 0) }
-	kind := f.Text("", "rope_scaling.rope_type")
+	in := "rope_scaling."
+	if f.Text("", "rope_parameters.rope_type") != "" {
+		in = "rope_parameters."
+		r.Base = f.FloatOr("", in+"rope_theta", r.Base)
+	}
+	number := func(name string) float64 { return f.FloatOr("", in+name, 0) }
+	kind := f.Text("", in+"rope_type")
 	if kind == "" {
-		kind = f.Text("", "rope_scaling.type")
+		kind = f.Text("", in+"type")
 	}
 	factor, low, high := number("factor"), number("low_freq_factor"), number("high_freq_factor")
 	original := number("original_max_position_embeddings")
+	if original == 0 {
+		original = f.FloatOr("", "original_max_position_embeddings", 0)
+	}
 	switch {
 	case kind == "" || kind == "default":
 	case kind == "linear" && factor > 0:
 		r.Scale = 1 / factor
 	case kind == "llama3" && factor > 0 && low > 0 && high > low && original > 0:
 		r.Factors = llama3Factors(r, factor, low, high, original)
+	case kind == "yarn" && factor > 0:
+		r.Scale = 1 / factor
+		yarn := Yarn{BetaFast: f.FloatOr("", in+"beta_fast", 32), BetaSlow: f.FloatOr("", in+"beta_slow", 1)}
+		r.Yarn, r.Original = &yarn, int(original)
+		if original == 0 {
+			r.Original = f.IntOr("", "max_position_embeddings", 0)
+		}
+		r.Magnitude = f.FloatOr("", in+"attention_factor", yarnMagnitude(factor, 1))
+	case (kind == "longrope" || kind == "su") && original > 0:
+		r.Long, r.Short, r.Original = f.Floats(in+"long_factor"), f.Floats(in+"short_factor"), int(original)
+		if factor == 0 {
+			factor = f.FloatOr("", "max_position_embeddings", 0) / original
+		}
+		r.Magnitude = 1
+		if factor > 1 {
+			r.Magnitude = math.Sqrt(1 + math.Log(factor)/math.Log(original))
+		}
+		r.Magnitude = f.FloatOr("", in+"attention_factor", r.Magnitude)
 	default:
-		f.Fail("rope_scaling %q with factor %g is %w, expected linear or llama3", kind, factor, ErrUnsupported)
+		f.Fail("%s %q with factor %g is %w, expected linear, llama3, yarn or longrope", in[:len(in)-1], kind, factor, ErrUnsupported)
 	}
 }
 

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Tensor is a line of an architecture's table. Names have %d where the number of the layer is.
+// Tensor is a line of an architecture's table. Names have %d where the number of the layer is, and names in Hugging Face
+// files %e where the number of the expert is.
 type Tensor struct {
 	Role      Role
 	GGUF      string // name in a GGUF file
@@ -14,6 +15,37 @@ type Tensor struct {
 	Transform Transform
 	Optional  bool // a file need not have it
 	Bias      bool // a bias may stand beside the weight
+	Within    *Within
+}
+
+// Within is where the rows of a tensor may be instead: in a tensor that holds those of several. Of stacked tensors it is
+// where those of each expert are.
+type Within struct {
+	GGUF, HF string // the names of that tensor, "" where no such files have it
+	Before   []Dim  // rows before it
+	All      []Dim  // rows of all
+}
+
+// In is the name in either kind of file, "" where there is none.
+func (w *Within) In(hf bool, layer int) string {
+	switch {
+	case w == nil:
+		return ""
+	case hf:
+		return inLayer(w.HF, layer)
+	}
+	return inLayer(w.GGUF, layer)
+}
+
+// Rows are the number of rows before those of the tensor, and of all.
+func (w *Within) Rows(s *Spec, layer int) (before, all int) {
+	for _, d := range w.Before {
+		before += d.Of(s, layer)
+	}
+	for _, d := range w.All {
+		all += d.Of(s, layer)
+	}
+	return before, all
 }
 
 // Transform is what a conversion from Hugging Face to GGUF does to a tensor, and to the bias beside it; nil is nothing.
@@ -24,6 +56,33 @@ type Transform interface{ transform() }
 type PermuteHeads struct{ Heads Dim }
 
 func (PermuteHeads) transform() {}
+
+// AddOne raises the weights of a norm: Hugging Face stores what is added to 1.
+type AddOne struct{}
+
+func (AddOne) transform() {}
+
+// Transpose exchanges rows and columns: Hugging Face stores (in, out).
+type Transpose struct{}
+
+func (Transpose) transform() {}
+
+// SplitHeads brings rows of queries, keys and values, which stand together head by head in Hugging Face files, into the
+// order of all queries, all keys, all values. With Groups it is all query heads that share a key head which stand before
+// it.
+type SplitHeads struct{ Groups bool }
+
+func (SplitHeads) transform() {}
+
+// TileHeads brings the value heads of a gated delta net, of which those that read a key head follow each other in
+// Hugging Face files, into the order in which value head h reads key head h mod their number. Skip are the rows, and
+// Each the rows of a head; Columns: it is the columns that are brought into that order.
+type TileHeads struct {
+	Skip, Each Dim
+	Columns    bool
+}
+
+func (TileHeads) transform() {}
 
 // PermutedHeads is the number of heads whose rows stand permuted in a GGUF file, 0 where they are in order.
 func (t *Tensor) PermutedHeads(s *Spec, layer int) int {
@@ -46,6 +105,27 @@ func (t *Tensor) InHF(layer int) string { return inLayer(t.HF, layer) }
 
 // Module is Hugging Face's name of the module that the tensor is the weight of.
 func (t *Tensor) Module(layer int) string { return strings.TrimSuffix(t.InHF(layer), weightSuffix) }
+
+// EachExpert reports whether Hugging Face files have a tensor for each expert.
+func (t *Tensor) EachExpert() bool { return strings.Contains(t.HF, expertNumber) }
+
+// ExpertInHF is the name of an expert's weight in Hugging Face files that have one for each.
+func (t *Tensor) ExpertInHF(layer, expert int) string {
+	return strings.Replace(t.InHF(layer), expertNumber, strconv.Itoa(expert), 1)
+}
+
+// ExpertModule is Hugging Face's name of an expert's module or, where the experts are one parameter, a name of that
+// form.
+func (t *Tensor) ExpertModule(layer, expert int) string {
+	if t.EachExpert() {
+		return strings.TrimSuffix(t.ExpertInHF(layer, expert), weightSuffix)
+	}
+	module := t.Module(layer)
+	at := strings.LastIndexByte(module, '.') + 1
+	return module[:at] + strconv.Itoa(expert) + "." + module[at:]
+}
+
+const expertNumber = "%e"
 
 const weightSuffix = ".weight"
 
@@ -77,36 +157,144 @@ type Dim uint8
 
 // The dimensions.
 const (
-	DimVocab      Dim = iota // tokens
-	DimWidth                 // of the residual stream
-	DimQuery                 // all query heads
-	DimKey                   // all key heads, or value heads
-	DimQueryHeads            // number of query heads
-	DimKeyHeads              // number of key heads
-	DimFFN                   // inner width of the feed-forward network
-	DimRopePairs             // pairs of values of a head that turn
+	DimNone            Dim = iota // 0
+	DimVocab                      // tokens
+	DimContext                    // positions
+	DimWidth                      // of the residual stream
+	DimQuery                      // all query heads
+	DimQueryGated                 // with a gate beside each
+	DimKey                        // all key heads
+	DimValue                      // all value heads
+	DimAttended                   // what attention gives
+	DimQKV                        // queries, keys and values
+	DimQueryHeads                 // number of query heads
+	DimKeyHeads                   // number of key heads
+	DimHead                       // a head of queries or keys
+	DimQueryRank                  // latent queries
+	DimLatent                     // latent keys and values
+	DimLatentRope                 // with the part of the key that turns
+	DimNope                       // the part of a key that does not
+	DimHeadValue                  // a head of values of latent attention
+	DimUpBoth                     // keys and values of all heads from the latent ones
+	DimFFN                        // inner width of the feed-forward network
+	DimGateUp                     // gate and up-projection
+	DimExperts                    // number of experts
+	DimExpertFFN                  // inner width of an expert
+	DimExpertGateUp               // its gate and up-projection
+	DimShared                     // inner width of the shared expert
+	DimRopePairs                  // pairs of values of a head that turn
+	DimRecurrentIn                // all that a recurrent mixer needs
+	DimRecurrentQKV               // channels of its convolution
+	DimRecurrentInner             // what it gives
+	DimRecurrentHeads             // its heads
+	DimRecurrentHeads2            // twice that
+	DimRecurrentDim               // what a head of it gives
+	DimRecurrentKeys              // queries and keys of all its heads
+	DimGroupInner                 // what a group of its heads gives
+	DimGroups                     // groups of its heads
+	DimRecurrentTaps              // taps of its convolution
+	DimTaps                       // taps of the short convolution
+	DimConvIn                     // the three inputs of the short convolution
+	DimLayerEmbedding             // a layer's part of the second embedding
+	DimLayerEmbeddings            // all of it
+	DimOne                        // 1
 )
 
 // Of is the size in a layer; tensors of no layer have the sizes of the first.
 func (d Dim) Of(s *Spec, layer int) int {
 	l := s.At(max(layer, 0))
+	query, key, value := l.QueryHeads*l.HeadDim, l.KeyHeads*l.HeadDim, l.KeyHeads*l.Values()
 	switch d {
+	case DimNone:
+		return 0
 	case DimVocab:
 		return s.Vocab
+	case DimContext:
+		return s.Context
 	case DimWidth:
 		return s.Width
 	case DimQuery:
-		return l.QueryHeads * l.HeadDim
+		return query
+	case DimQueryGated:
+		return 2 * query
 	case DimKey:
-		return l.KeyHeads * l.HeadDim
+		return key
+	case DimValue:
+		return value
+	case DimAttended:
+		return l.QueryHeads * l.Values()
+	case DimQKV:
+		return query + key + value
 	case DimQueryHeads:
 		return l.QueryHeads
 	case DimKeyHeads:
 		return l.KeyHeads
+	case DimHead:
+		return l.HeadDim
+	case DimQueryRank:
+		return l.Latent.QueryRank
+	case DimLatent:
+		return l.Latent.Rank
+	case DimLatentRope:
+		return l.Latent.Rank + l.Latent.Rope
+	case DimNope:
+		return l.Latent.Nope
+	case DimHeadValue:
+		return l.Latent.Value
+	case DimUpBoth:
+		return l.QueryHeads * (l.Latent.Nope + l.Latent.Value)
 	case DimFFN:
 		return l.FFN
+	case DimGateUp:
+		return 2 * l.FFN
+	case DimExperts:
+		return l.Experts.Count
+	case DimExpertFFN:
+		return l.Experts.FFN
+	case DimExpertGateUp:
+		return 2 * l.Experts.FFN
+	case DimShared:
+		return l.Experts.Shared
 	case DimRopePairs:
 		return l.Rope.Dim / 2
+	case DimTaps:
+		return l.Taps
+	case DimConvIn:
+		return 3 * s.Width
+	case DimLayerEmbedding:
+		return s.LayerEmbedding
+	case DimLayerEmbeddings:
+		return s.LayerEmbedding * s.Layers
+	case DimOne:
+		return 1
+	}
+	return d.ofRecurrence(l)
+}
+
+// ofRecurrence is the size of a dimension of a recurrent mixer.
+func (d Dim) ofRecurrence(l *Layer) int {
+	delta, mamba := &l.Delta, &l.Mamba
+	switch d {
+	case DimRecurrentIn:
+		return mamba.Inner() + mamba.Channels() + mamba.Heads
+	case DimRecurrentQKV:
+		return delta.Channels() + mamba.Channels()
+	case DimRecurrentInner:
+		return delta.ValueHeads*delta.ValueDim + mamba.Inner()
+	case DimRecurrentHeads:
+		return delta.ValueHeads + mamba.Heads
+	case DimRecurrentHeads2:
+		return 2 * delta.ValueHeads
+	case DimRecurrentDim:
+		return delta.ValueDim + mamba.HeadDim
+	case DimRecurrentKeys:
+		return 2 * delta.KeyHeads * delta.KeyDim
+	case DimGroupInner:
+		return mamba.Inner() / max(mamba.Groups, 1)
+	case DimGroups:
+		return mamba.Groups
+	case DimRecurrentTaps:
+		return delta.Taps + mamba.Taps
 	}
 	panic("arch: a dimension without a size")
 }

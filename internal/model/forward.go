@@ -1,15 +1,11 @@
 package model
 
 import (
-	"math"
-
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/kernels"
 )
-
-func scoreScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
 
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
@@ -21,98 +17,86 @@ func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tens
 func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache) *autograd.Tensor {
 	h.Begin(t)
 	x, first := m.start(t, b, h, cache)
+	p := m.pass(t, b, h)
+	p.embedAgain(b.IDs, x)
 	passes := make([]layerPass, len(m.Layers))
-	for i := first; i < len(m.Layers); i++ {
-		passes[i] = layerPass{m, t, b, h, m.Layers[i]}
+	for i := first; i < len(m.Layers); {
+		n := m.together(i)
+		passes[i] = layerPass{p, m.Layers[i : i+n]}
 		y := t.CheckpointOf(x, &passes[i])
 		if cache != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {
 			cache.Store(b, i, x.Data)
 		}
 		x = y
+		i += n
 	}
 	return m.norm(t, m.Norm, x, h)
+}
+
+// pass is the decoder at work on a batch.
+func (m *Model) pass(t *autograd.Tape, b *batch.Batch, h Hooks) *pass {
+	p := &pass{Model: m, tape: t, hooks: h, bounds: b.Bounds, pos: b.Pos}
+	if m.sharesKeys() {
+		p.shared = map[int]keysValues{}
+	}
+	return p
 }
 
 // Embedded is the stream (T, D) of a packed batch before the first layer, for RunLayer.
 func (m *Model) Embedded(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
 	h.Begin(t)
-	return m.embed(t, b.IDs, h)
+	return m.embed(t, b.IDs, b.Pos, h)
 }
 
 // RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single
 // layers.
 func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *autograd.Tensor) *autograd.Tensor {
 	h.Begin(t)
-	return t.CheckpointOf(x, &layerPass{m, t, b, h, m.Layers[i]})
-}
-
-// layerPass is one layer at work on a batch.
-type layerPass struct {
-	model *Model
-	tape  *autograd.Tape
-	batch *batch.Batch
-	hooks Hooks
-	layer *Layer
-}
-
-// Run implements autograd.Subgraph.
-func (p *layerPass) Run(x *autograd.Tensor) *autograd.Tensor {
-	return p.model.layer(p.tape, p.layer, x, p.hooks, p)
-}
-
-// attend implements attender: attention inside each sequence.
-func (p *layerPass) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
-	q, k = p.layer.turn(p.tape, q, p.batch.Pos), p.layer.turn(p.tape, k, p.batch.Pos)
-	return p.layer.attend(p.tape, p.batch.Bounds, q, k, v, p.hooks)
-}
-
-// attender does the attention of a layer over the projections before RoPE.
-type attender interface {
-	attend(q, k, v *autograd.Tensor) *autograd.Tensor
-}
-
-// attend is attention inside each sequence, and over the keys and values that the hook puts before it.
-func (l *Layer) attend(t *autograd.Tape, bounds []int32, q, k, v *autograd.Tensor, h Hooks) *autograd.Tensor {
-	keys, values := h.Prefix(t, l)
-	if keys == nil {
-		return t.Attention(q, k, v, bounds, l.heads())
-	}
-	n := keys.Rows
-	none := t.Tensor(n, q.Cols)
-	clear(none.Data)
-	q, k, v = t.Prefix(q, none, bounds), t.Prefix(k, keys, bounds), t.Prefix(v, values, bounds)
-	return t.WithoutPrefix(t.Attention(q, k, v, autograd.PrefixBounds(bounds, n), l.heads()), n, bounds)
+	return t.CheckpointOf(x, &layerPass{m.pass(t, b, h), m.Layers[i : i+1]})
 }
 
 // KeysValues are the keys, turned to their positions, and the values that a layer makes of rows x (n, D) at its input.
 func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
 	h Hooks) (keys, values *autograd.Tensor) {
-	a := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
-	return l.turn(t, linear(t, l.Linear(arch.Key), a, h), pos), linear(t, l.Linear(arch.Value), a, h)
-}
-
-// embed is the stream before the first block, (T, D).
-func (m *Model) embed(t *autograd.Tape, ids []int32, h Hooks) *autograd.Tensor {
-	return h.Embedding(t, ids, t.Embedding(ids, &m.Embed))
-}
-
-// norm is the norm of x with the weight that the hook gives.
-func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *autograd.Tensor {
-	return t.RMSNorm(x, h.Norm(n, n.W), m.Spec.NormEps)
-}
-
-// layer is one block: x + attention(norm(x)), then + ffn(norm(x)).
-func (m *Model) layer(t *autograd.Tape, l *Layer, x *autograd.Tensor, h Hooks, a attender) *autograd.Tensor {
+	p := &pass{Model: m, tape: t, hooks: h, bounds: []int32{0, int32(len(pos))}, pos: pos}
 	n := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
-	q, k := linear(t, l.Linear(arch.Query), n, h), linear(t, l.Linear(arch.Key), n, h)
-	v := linear(t, l.Linear(arch.Value), n, h)
-	y := linear(t, l.Linear(arch.AttentionOutput), a.attend(q, k, v), h)
-	x = t.Add(x, h.Part(t, l, Attention, x, n, y))
-	x = h.Stream(t, l, Attention, x)
-	f := m.norm(t, l.Norm(arch.FFNNorm), x, h)
-	y = t.SwiGLU(linear(t, l.Linear(arch.Gate), f, h), linear(t, l.Linear(arch.Up), f, h))
-	x = t.Add(x, h.Part(t, l, FFN, x, f, linear(t, l.Linear(arch.Down), y, h)))
-	return h.Stream(t, l, FFN, x)
+	var q *autograd.Tensor
+	if l.Linear(arch.QKV) != nil {
+		q, _ = p.queries(l, n)
+	}
+	kv := p.keysValues(l, n, q)
+	return kv.keys, kv.values
+}
+
+// embed is the stream before the first block, (T, D), of tokens at positions.
+func (m *Model) embed(t *autograd.Tape, ids, pos []int32, h Hooks) *autograd.Tensor {
+	x := h.Embedding(t, ids, t.Embedding(ids, &m.Embed))
+	x = scaled(t, x, m.Spec.EmbeddingScale)
+	if m.positions != nil {
+		x = t.Add(x, t.Embedding(pos, m.positions))
+	}
+	return m.norm(t, m.embedNorm, x, h)
+}
+
+// scaled is s·x, x where s is 0 or 1.
+func scaled(t *autograd.Tape, x *autograd.Tensor, s float32) *autograd.Tensor {
+	if s == 0 || s == 1 {
+		return x
+	}
+	return t.Scaled(x, s)
+}
+
+// norm is the norm of x with the weight that the hook gives; x where there is none.
+func (m *Model) norm(t *autograd.Tape, n *Norm, x *autograd.Tensor, h Hooks) *autograd.Tensor {
+	switch {
+	case n == nil:
+		return x
+	case m.Spec.LayerNorm:
+		return t.LayerNorm(x, h.Norm(n, n.W), n.B, n.Group, m.Spec.NormEps)
+	case n.Group != n.W.Cols:
+		return t.GroupRMSNorm(x, h.Norm(n, n.W), n.Group, m.Spec.NormEps)
+	}
+	return t.RMSNorm(x, h.Norm(n, n.W), m.Spec.NormEps)
 }
 
 // linear is y = x·Wᵀ, what the hook makes of it, and the bias.
@@ -160,7 +144,12 @@ func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32)
 func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
 	x := m.hidden(t, b, h, cache)
 	x, head, gradient := m.logits(t, x, h)
-	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
+	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.logitForm())
+}
+
+// logitForm is what becomes of the products that logits are made of.
+func (m *Model) logitForm() autograd.Logits {
+	return autograd.Logits{Scale: m.Spec.LogitScale, Cap: m.Spec.LogitCap, Bias: m.Bias}
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -176,7 +165,7 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
 	x, head, _ := m.logits(t, x, h)
-	return t.Linear(x, head)
+	return t.ApplyLogits(t.Linear(x, head), m.logitForm())
 }
 
 // logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the

@@ -17,11 +17,11 @@ type LayerCache interface {
 // start is the stream after the first n layers: of as many as the cache knows, or none.
 func (m *Model) start(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache) (x *autograd.Tensor, n int) {
 	if cache == nil {
-		return m.embed(t, b.IDs, h), 0
+		return m.embed(t, b.IDs, b.Pos, h), 0
 	}
 	x = t.Tensor(b.Tokens(), m.Spec.Width)
 	if n = cache.Load(b, x.Data); n > 0 {
 		return x, n
 	}
-	return m.embed(t, b.IDs, h), 0
+	return m.embed(t, b.IDs, b.Pos, h), 0
 }

@@ -18,17 +18,11 @@ type source interface {
 // noLayer is the number of the layer of what is in none.
 const noLayer = -1
 
-// needed are the tensors of a layer that the decoder does not compute without.
-var needed = []arch.Role{
-	arch.AttentionNorm, arch.Query, arch.Key, arch.Value, arch.AttentionOutput,
-	arch.FFNNorm, arch.Gate, arch.Up, arch.Down,
-}
-
 // loader makes a model of the tensors of a source and keeps the first error.
 type loader struct {
 	source source
 	arch   *arch.Arch
-	hf     bool // names are Hugging Face's
+	hf     *arch.HFModel // names are Hugging Face's; nil: GGUF's
 	spec   *arch.Spec
 	used   map[string]bool
 	err    error
@@ -42,12 +36,9 @@ func (l *loader) fail(format string, args ...any) {
 
 // load finds all weights of a Spec.
 func (l *loader) load(s arch.Spec) *Model {
-	m := &Model{Spec: s, Arch: l.arch}
+	m := &Model{Spec: s, Arch: l.arch, HF: l.hf}
 	l.spec = &m.Spec
-	if t := l.arch.Tensor(arch.RopeFactors); t != nil && l.has(t, noLayer) {
-		factors := l.floats(t, noLayer)
-		m.Spec.EditRope(func(r *arch.Rope) { r.Factors = factors })
-	}
+	l.ropeFactors(&m.Spec)
 	if err := m.Spec.Check(); err != nil {
 		l.fail("%w", err)
 		return nil
@@ -55,11 +46,20 @@ func (l *loader) load(s arch.Spec) *Model {
 	embed := l.linear(l.arch.Tensor(arch.TokenEmbedding), noLayer)
 	m.Embed, m.Head, m.ends = embed.W, embed.W, []*Linear{embed}
 	m.Norm = l.norm(l.arch.Tensor(arch.OutputNorm), noLayer)
+	if t := l.arch.Tensor(arch.EmbeddingNorm); t != nil {
+		m.embedNorm = l.norm(t, noLayer)
+	}
+	if t := l.arch.Tensor(arch.PositionEmbedding); t != nil {
+		w := l.linear(t, noLayer).W
+		m.positions = &w
+	}
 	if t := l.arch.Tensor(arch.OutputHead); t == nil {
 		m.Spec.Tied = true
 	} else if !m.Spec.Tied {
 		head := l.linear(t, noLayer)
-		m.Head, m.ends = head.W, append(m.ends, head)
+		m.Head, m.Bias, m.ends = head.W, head.Bias, append(m.ends, head)
+	} else if l.hf != nil {
+		l.used[l.name(t, noLayer)] = true
 	}
 	for i := 0; i < m.Spec.Layers && l.err == nil; i++ {
 		m.Layers = append(m.Layers, l.layer(m, i))
@@ -67,24 +67,41 @@ func (l *loader) load(s arch.Spec) *Model {
 	return m
 }
 
+// ropeFactors finds the divisors of the angles that are tensors.
+func (l *loader) ropeFactors(s *arch.Spec) {
+	for role, set := range map[arch.Role]func(r *arch.Rope, factors []float32){
+		arch.RopeFactors:      func(r *arch.Rope, factors []float32) { r.Factors = factors },
+		arch.RopeLongFactors:  func(r *arch.Rope, factors []float32) { r.Long = factors },
+		arch.RopeShortFactors: func(r *arch.Rope, factors []float32) { r.Short = factors },
+	} {
+		if t := l.arch.Tensor(role); t != nil && l.has(t, noLayer) {
+			factors := l.floats(t, noLayer)
+			s.EditRope(func(r *arch.Rope) {
+				if r.Dim/2 == len(factors) {
+					set(r, factors)
+				}
+			})
+		}
+	}
+}
+
 // layer finds the tensors of layer i.
 func (l *loader) layer(m *Model, i int) *Layer {
 	layer := &Layer{Index: i, Spec: m.Spec.At(i), rope: m.ropeOf(i)}
 	for j := range l.arch.Tensors {
 		t := &l.arch.Tensors[j]
-		if !t.PerLayer() || t.Optional && !l.has(t, i) {
+		if !t.PerLayer() || !t.Role.Needed(l.spec, layer.Spec) || t.Optional && !l.has(t, i) {
 			continue
 		}
 		switch t.Role.Kind() {
 		case arch.Linear:
 			layer.setLinear(l.linear(t, i))
+		case arch.Experts:
+			layer.setExperts(l.experts(t, i))
 		case arch.Norm:
 			layer.setNorm(l.norm(t, i))
-		}
-	}
-	for _, r := range needed {
-		if layer.Linear(r) == nil && layer.Norm(r) == nil {
-			l.fail("architecture %q without a %s is %w", l.arch.Name, r, ErrUnsupported)
+		case arch.Vector:
+			layer.vectors[t.Role] = l.floats(t, i)
 		}
 	}
 	return layer
@@ -92,55 +109,120 @@ func (l *loader) layer(m *Model, i int) *Layer {
 
 // name is what the source has for a tensor.
 func (l *loader) name(t *arch.Tensor, layer int) string {
-	if l.hf {
-		return t.InHF(layer)
+	if l.hf != nil {
+		return l.hf.Rename(t.InHF(layer))
 	}
 	return t.InGGUF(layer)
 }
 
 // has reports whether the source has a tensor.
 func (l *loader) has(t *arch.Tensor, layer int) bool {
-	_, ok := l.source.Tensor(l.name(t, layer))
+	if _, ok := l.source.Tensor(l.name(t, layer)); ok {
+		return true
+	}
+	_, ok := l.source.Tensor(t.Within.In(l.hf != nil, layer))
 	return ok
 }
 
 // linear is a matrix, with the bias beside it where there may be one and is.
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
-	shape, name := t.Sizes(l.spec, layer), l.name(t, layer)
-	m := &Linear{
-		Role: t.Role, Layer: layer, Module: t.Module(layer), Tensor: name,
-		W: l.matrix(name, int(shape[0]), int(shape[1]), shape),
-	}
-	if !l.hf {
+	shape := t.Sizes(l.spec, layer)
+	m := &Linear{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer))}
+	if l.hf == nil {
 		m.PermutedHeads = t.PermutedHeads(l.spec, layer)
 	}
-	bias := arch.BiasName(name)
-	if _, ok := l.source.Tensor(bias); ok && t.Bias {
-		m.Bias = l.values(bias, shape[:1])
+	if l.within(m, t, layer, int(shape[0])) {
+		return m
+	}
+	m.Tensor = l.name(t, layer)
+	if _, ok := t.Transform.(arch.Transpose); ok && l.hf != nil {
+		m.W = l.transposed(m.Tensor, int(shape[0]), int(shape[1]))
+	} else {
+		m.W = l.matrix(m.Tensor, int(shape[0]), int(shape[1]), shape)
+	}
+	m.Bias = l.bias(t, m.Tensor, int(shape[0]), 0, int(shape[0]))
+	if l.hf != nil && t.Transform != nil {
+		l.fromHF(t, layer, m)
 	}
 	return m
 }
 
-// norm is a norm's weight.
+// within makes a linear map of rows of a tensor that holds those of several, where the file has that one instead.
+func (l *loader) within(m *Linear, t *arch.Tensor, layer, rows int) bool {
+	name := t.Within.In(l.hf != nil, layer)
+	if name == "" || l.err != nil {
+		return false
+	}
+	if _, ok := l.source.Tensor(l.name(t, layer)); ok {
+		return false
+	}
+	if _, ok := l.source.Tensor(name); !ok {
+		return false
+	}
+	m.Tensor, m.Part = name, true
+	before, all := t.Within.Rows(l.spec, layer)
+	cols := int(t.Sizes(l.spec, layer)[1])
+	whole := l.matrix(name, all, cols, []int64{int64(all), int64(cols)})
+	if l.err == nil {
+		m.FirstRow, m.W = before, whole.Slice(before, before+rows)
+	}
+	if m.Bias = l.bias(t, l.name(t, layer), rows, 0, rows); m.Bias == nil {
+		m.Bias = l.bias(t, name, all, before, rows)
+	}
+	return true
+}
+
+// bias is n values, from number from on, of the bias of all values beside a weight; nil where there is none.
+func (l *loader) bias(t *arch.Tensor, weight string, all, from, n int) []float32 {
+	name := arch.BiasName(weight)
+	if _, ok := l.source.Tensor(name); !ok || !t.Bias {
+		return nil
+	}
+	if x := l.values(name, []int64{int64(all)}); l.err == nil {
+		return x[from : from+n]
+	}
+	return nil
+}
+
+// norm is a norm's weight and, where it may have one, its bias.
 func (l *loader) norm(t *arch.Tensor, layer int) *Norm {
+	shape := t.Sizes(l.spec, layer)
+	n := &Norm{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer)), Tensor: l.name(t, layer)}
+	n.Group = int(shape[len(shape)-1])
 	x := l.floats(t, layer)
-	w := autograd.NewConst(1, len(x), x)
-	return &Norm{Role: t.Role, Layer: layer, Module: t.Module(layer), Tensor: l.name(t, layer), W: w}
+	if _, ok := t.Transform.(arch.AddOne); ok && l.hf != nil {
+		for i := range x {
+			x[i]++
+		}
+	}
+	n.W = autograd.NewConst(1, len(x), x)
+	if b := l.bias(t, n.Tensor, len(x), 0, len(x)); b != nil {
+		n.B = autograd.NewConst(1, len(b), b)
+	}
+	return n
 }
 
-// floats are the numbers of a tensor of one dimension.
+// floats are the numbers of a tensor, row after row.
 func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
-	return l.values(l.name(t, layer), t.Sizes(l.spec, layer))
+	x := l.values(l.name(t, layer), t.Sizes(l.spec, layer))
+	if l.hf != nil && l.err == nil && t.Role.Kind() == arch.Vector {
+		x = l.vectorFromHF(t, layer, x)
+	}
+	return x
 }
 
-// values are the numbers of the tensor of that name, which must be (n), as float32.
+// values are the numbers of the tensor of that name and shape, row after row, as float32.
 func (l *loader) values(name string, shape []int64) []float32 {
-	m := l.matrix(name, 1, int(shape[0]), shape)
+	n := 1
+	for _, d := range shape {
+		n *= int(d)
+	}
+	m := l.matrix(name, 1, n, shape)
 	if l.err != nil {
 		return nil
 	}
-	x := make([]float32, m.Cols)
-	m.Row(x, 0)
+	x := make([]float32, n)
+	quant.Dequantize(m.Type, x, m.Data)
 	return x
 }
 
@@ -151,7 +233,7 @@ func (l *loader) matrix(name string, rows, cols int, shape []int64) quant.Matrix
 	switch {
 	case !ok:
 		l.fail("tensor %q is missing", name)
-	case !slices.Equal(t.Shape, shape):
+	case !sameShape(t.Shape, shape):
 		l.fail("tensor %q has shape %v (rows first), expected %v", name, t.Shape, shape)
 	case !quant.Supported(t.Type):
 		l.fail("tensor %q has type %s, computing with which is %w", name, t.TypeName, ErrUnsupported)
@@ -163,4 +245,16 @@ func (l *loader) matrix(name string, rows, cols int, shape []int64) quant.Matrix
 		return m
 	}
 	return quant.Matrix{}
+}
+
+// sameShape reports whether two shapes are equal but for dimensions of 1: files differ in whether they have these.
+func sameShape(a, b []int64) bool {
+	if slices.Equal(a, b) {
+		return true
+	}
+	if len(a) < 2 && len(b) < 2 {
+		return false
+	}
+	ones := func(d int64) bool { return d == 1 }
+	return slices.Equal(slices.DeleteFunc(slices.Clone(a), ones), slices.DeleteFunc(slices.Clone(b), ones))
 }

@@ -16,18 +16,24 @@ type Linear struct {
 	W             quant.Matrix // (out, in), a view of the file
 	Bias          []float32    // (out) or nil
 	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
+
+	Expert   int // its number, 0 where it is not one of several experts'
+	FirstRow int // where its rows begin in the tensor, which may hold those of other maps too
+	Part     bool // the tensor holds rows of other maps too
 }
 
 // BiasTensor is the name that the bias has in the file of the weight, or would have.
 func (l *Linear) BiasTensor() string { return arch.BiasName(l.Tensor) }
 
-// Norm is one RMS norm.
+// Norm is one norm: an RMSNorm or, where the Spec has it so, a LayerNorm.
 type Norm struct {
 	Role   arch.Role
 	Layer  int              // its number, -1 outside of the layers
 	Module string           // HF's name: "model.layers.0.input_layernorm"
 	Tensor string           // the weight's name in the file: "blk.0.attn_norm.weight"
-	W      *autograd.Tensor // (1, D)
+	W      *autograd.Tensor // (1, D), or (1, n) for each n columns of the input alike
+	B      *autograd.Tensor // its bias, like W, or nil
+	Group  int              // columns that are normed together
 }
 
 // Layer is one block of the decoder.
@@ -36,11 +42,22 @@ type Layer struct {
 	Spec  *arch.Layer
 
 	rope       *autograd.RopeTable
+	longRope   *autograd.RopeTable // for long sequences, nil where there is none of their own
+	latentRope *autograd.RopeTable // of the part of latent keys that turns
+	slopes     []float32           // of linear biases, or nil
+
+	keyUp, valueUp quant.Matrix     // from latent keys to keys and values
+	routerScale    *autograd.Tensor // (1, D) weights of the norm before the router, or nil
 	linears    [arch.Roles]*Linear
 	norms      [arch.Roles]*Norm
+	experts    [arch.Roles][]*Linear
+	vectors    [arch.Roles][]float32
 	linearList []*Linear // in the order of the architecture's table
 	normList   []*Norm
 }
+
+// Experts are the layer's linear maps of a role for each expert, nil where it has none.
+func (l *Layer) Experts(r arch.Role) []*Linear { return l.experts[r] }
 
 // Linear is the layer's linear map of a role, nil where it has none.
 func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
@@ -59,6 +76,11 @@ func (l *Layer) setLinear(m *Linear) {
 	l.linearList = append(l.linearList, m)
 }
 
+func (l *Layer) setExperts(maps []*Linear) {
+	l.experts[maps[0].Role] = maps
+	l.linearList = append(l.linearList, maps...)
+}
+
 func (l *Layer) setNorm(n *Norm) {
 	l.norms[n.Role] = n
 	l.normList = append(l.normList, n)
@@ -74,7 +96,11 @@ type Model struct {
 	Layers []*Layer
 	Norm   *Norm
 	Head   quant.Matrix // (V, D); Embed where the two are tied
+	Bias   []float32    // (V) of the head, or nil
 
+	positions *quant.Matrix // (context, D) embeddings of positions, or nil
+	embedNorm *Norm         // of the embedded tokens, or nil
+	second    *secondEmbedding
 	ends []*Linear // embedding and, unless it is the same, head
 }
 
@@ -140,20 +166,6 @@ func (m *Model) ropeOf(i int) *autograd.RopeTable {
 	}
 	return autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
 }
-
-// heads is the attention of the layer.
-func (l *Layer) heads() autograd.Heads {
-	s := l.Spec
-	return autograd.Heads{Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, Scale: scoreScale(s.HeadDim)}
-}
-
-// turn is rotary position embedding of queries or keys x at their positions.
-func (l *Layer) turn(t *autograd.Tape, x *autograd.Tensor, pos []int32) *autograd.Tensor {
-	return t.Rope(x, pos, l.Spec.HeadDim, l.rope)
-}
-
-// keyWidth is the number of values in the keys of a token.
-func (l *Layer) keyWidth() int { return l.Spec.KeyHeads * l.Spec.HeadDim }
 
 // InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and the
 // number of heads whose rows stand permuted there (0: they are in order).

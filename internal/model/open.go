@@ -39,14 +39,13 @@ func Load(s *store.Store) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{source: s, arch: info.Arch, hf: info.HF != nil, used: map[string]bool{}}
+	l := &loader{source: s, arch: info.Arch, hf: info.HF, used: map[string]bool{}}
 	m := l.load(info.Spec)
 	if s.GGUF != nil {
 		l.refuseUnused(s)
 	}
 	switch {
 	case l.err == nil:
-		m.HF = info.HF
 		return m, nil
 	case s.GGUF == nil:
 		return nil, fmt.Errorf("%s: %w", s.Path, l.err)
@@ -57,7 +56,7 @@ func Load(s *store.Store) (*Model, error) {
 // refuseUnused refuses tensors without a place: computing without them would be computing another model.
 func (l *loader) refuseUnused(s *store.Store) {
 	for t := range s.Tensors() {
-		if !l.used[t.Name] && !l.arch.IsIgnored(t.Name) {
+		if !l.used[t.Name] && !l.arch.IsIgnored(t.Name) && !l.spec.IsDraft(t.Name) {
 			l.fail("tensor %q has no place in this architecture as it is known here: %w", t.Name, ErrUnsupported)
 		}
 	}

@@ -14,8 +14,9 @@ type Session struct {
 	begun  bool // the prefix is in
 	length int
 	size   int         // positions the cache has room for
-	keys   [][]float32 // a layer: (size, Keys·HeadDim), after RoPE
-	values [][]float32
+	keys   [][]float32 // a layer: (size, Keys·HeadDim), after RoPE; empty where it has none of its own
+	values [][]float32 // a layer: (size, Keys·ValueDim)
+	states []state     // a layer
 }
 
 // NewSession makes an empty session of at most size tokens.
@@ -24,7 +25,8 @@ func (m *Model) NewSession(size int) *Session {
 	s.tape.Record(false)
 	for _, layer := range m.Layers {
 		s.keys = append(s.keys, make([]float32, size*layer.keyWidth()))
-		s.values = append(s.values, make([]float32, size*layer.keyWidth()))
+		s.values = append(s.values, make([]float32, size*layer.valueWidth()))
+		s.states = append(s.states, layer.newState())
 	}
 	return s
 }
@@ -35,10 +37,10 @@ func (s *Session) Len() int { return s.length }
 // Room is the number of positions that are free.
 func (s *Session) Room() int { return s.size - s.length }
 
-// Cache is the keys, after RoPE, and the values (Len, Keys·HeadDim) of a layer.
+// Cache is the keys, after RoPE, and the values (Len, Keys·HeadDim) and (Len, Keys·ValueDim) of a layer.
 func (s *Session) Cache(layer int) (keys, values []float32) {
-	n := s.length * s.model.Layers[layer].keyWidth()
-	return s.keys[layer][:n], s.values[layer][:n]
+	l := s.model.Layers[layer]
+	return s.keys[layer][:s.length*l.keyWidth()], s.values[layer][:s.length*l.valueWidth()]
 }
 
 // Append reads tokens and gives the logits (V) after the last of them; the slice lives until the next Append. Negative
@@ -64,11 +66,11 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 		}
 		pos[i] = int32(s.length + i)
 	}
-	x := m.embed(t, ids, h)
-	for _, layer := range m.Layers {
-		x = t.Checkpoint(x, func(x *autograd.Tensor) *autograd.Tensor {
-			return m.layer(t, layer, x, h, &sessionLayer{s, layer, pos})
-		})
+	x := m.embed(t, ids, pos, h)
+	p := &pass{Model: m, tape: t, hooks: h, bounds: []int32{0, int32(len(ids))}, pos: pos, session: s}
+	p.embedAgain(ids, x)
+	for i := range m.Layers {
+		x = t.CheckpointOf(x, &layerPass{p, m.Layers[i : i+1]})
 	}
 	s.length += len(ids)
 	last := autograd.NewConst(1, x.Cols, x.Row(x.Rows-1))
@@ -96,19 +98,8 @@ func (s *Session) begin(h Hooks) error {
 	return nil
 }
 
-// sessionLayer is one layer of a session at work on new tokens.
-type sessionLayer struct {
-	*Session
-	layer *Layer
-	pos   []int32 // of the tokens
-}
-
-// attend implements attender: it puts the new keys and values of a layer into the cache and attends over all of it.
-func (s *sessionLayer) attend(q, k, v *autograd.Tensor) *autograd.Tensor {
-	t, layer := s.tape, s.layer
-	q, k = layer.turn(t, q, s.pos), layer.turn(t, k, s.pos)
-	keys, values := s.keys[layer.Index], s.values[layer.Index]
-	copy(keys[s.length*k.Cols:], k.Data)
-	copy(values[s.length*v.Cols:], v.Data)
-	return t.CachedAttention(q, keys, values, s.length, layer.heads())
+// store puts the keys and values of new tokens into the cache of a layer.
+func (s *Session) store(l *Layer, kv keysValues) {
+	copy(s.keys[l.Index][s.length*kv.keys.Cols:], kv.keys.Data)
+	copy(s.values[l.Index][s.length*kv.values.Cols:], kv.values.Data)
 }

@@ -1,0 +1,19 @@
+package arch
+
+func init() { Register(&ernie) }
+
+// ernie is ERNIE 4.5 without experts: llama's block.
+var ernie = Arch{
+	Name:    "ernie4_5",
+	HF:      []HFModel{{Type: "ernie4_5", Class: "Ernie4_5ForCausalLM", BiasFlags: [2]string{FFN: "use_bias"}}},
+	Spec:    ernieSpec,
+	Tensors: decoderTensors(permuteHeads),
+	Ignored: rotaryAngles,
+}
+
+func ernieSpec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	f.permutedRope(&s)
+	return s
+}

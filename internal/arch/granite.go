@@ -1,0 +1,36 @@
+package arch
+
+func init() { Register(&granite) }
+
+// granite is Granite 3 and the dense models of 4: llama with constants that scale embeddings, scores, what is added to
+// the stream, and logits.
+var granite = Arch{
+	Name: "granite",
+	HF: []HFModel{{Type: "granite", Class: "GraniteForCausalLM",
+		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
+	Spec:    graniteSpec,
+	Tensors: decoderTensors(permuteHeads),
+	Ignored: rotaryAngles,
+}
+
+func graniteSpec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	f.permutedRope(&s)
+	f.graniteScales(&s)
+	if !f.BoolOr("rope.scaling.finetuned", "", true) {
+		s.EditRope(func(r *Rope) { r.Dim = 0 })
+	}
+	return s
+}
+
+// graniteScales reads the constants of the Granite family.
+func (f *Fields) graniteScales(s *Spec) {
+	s.EmbeddingScale = float32(f.FloatOr("embedding_scale", "embedding_multiplier", 0))
+	s.ResidualScale = float32(f.FloatOr("residual_scale", "residual_multiplier", 0))
+	if logits := f.FloatOr("logit_scale", "logits_scaling", 0); logits != 0 {
+		s.LogitScale = float32(1 / logits)
+	}
+	score := float32(f.FloatOr("attention.scale", "attention_multiplier", 0))
+	s.All(func(l *Layer) { l.ScoreScale = score })
+}

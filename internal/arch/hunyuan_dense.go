@@ -1,0 +1,31 @@
+package arch
+
+import "math"
+
+func init() { Register(&hunyuan) }
+
+// hunyuan is HunYuan dense: norms of the heads of queries and keys after these have turned, and a base of RoPE that
+// grows with the context.
+var hunyuan = Arch{
+	Name: "hunyuan-dense",
+	HF:   []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
+	Spec: hunyuanSpec,
+	Tensors: with(decoderTensors(nil),
+		layerTensor(QueryNorm, "attn_q_norm", "self_attn.query_layernorm", DimHead),
+		layerTensor(KeyNorm, "attn_k_norm", "self_attn.key_layernorm", DimHead)),
+	Ignored: rotaryAngles,
+}
+
+func hunyuanSpec(f *Fields) Spec {
+	f.plainRope = f.HF // rope_scaling is of a kind of its own
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	alpha := f.FloatOr("rope.scaling.alpha", "rope_scaling.alpha", 0)
+	s.All(func(l *Layer) {
+		l.NormAfterRope = true
+		if alpha > 0 {
+			l.Rope.Base *= math.Pow(alpha, float64(l.HeadDim)/float64(l.HeadDim-2))
+		}
+	})
+	return s
+}

@@ -1,0 +1,51 @@
+package model
+
+import (
+	"github.com/peftconv/peftconv/internal/arch"
+)
+
+// experts are the linear maps of all experts of a layer: rows of one tensor, or of one each.
+func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
+	shape := t.Sizes(l.spec, layer)
+	count, rows, cols := int(shape[0]), int(shape[1]), int(shape[2])
+	maps := make([]*Linear, count)
+	for e := range maps {
+		maps[e] = &Linear{Role: t.Role, Layer: layer, Expert: e, Module: l.hf.Rename(t.ExpertModule(layer, e))}
+	}
+	if l.hf != nil && t.EachExpert() {
+		for e, m := range maps {
+			m.Tensor = l.hf.Rename(t.ExpertInHF(layer, e))
+			m.W = l.matrix(m.Tensor, rows, cols, shape[1:])
+		}
+		return maps
+	}
+	name, before, all := l.name(t, layer), 0, rows
+	if _, ok := l.source.Tensor(name); !ok || l.hf != nil && t.Within != nil && t.Within.HF != "" {
+		if fused := t.Within.In(l.hf != nil, layer); fused != "" {
+			name = fused
+			before, all = t.Within.Rows(l.spec, layer)
+		}
+	}
+	whole := l.matrix(name, count*all, cols, []int64{int64(count), int64(all), int64(cols)})
+	bias := l.expertBias(t, name, count, all)
+	for e, m := range maps {
+		m.Tensor, m.Part, m.FirstRow = name, true, e*all+before
+		if l.err != nil {
+			continue
+		}
+		m.W = whole.Slice(m.FirstRow, m.FirstRow+rows)
+		if bias != nil {
+			m.Bias = bias[m.FirstRow : m.FirstRow+rows]
+		}
+	}
+	return maps
+}
+
+// expertBias is the biases of all experts, one after the other, nil where there are none.
+func (l *loader) expertBias(t *arch.Tensor, weight string, count, rows int) []float32 {
+	name := arch.BiasName(weight)
+	if _, ok := l.source.Tensor(name); !ok || !t.Bias {
+		return nil
+	}
+	return l.values(name, []int64{int64(count), int64(rows)})
+}

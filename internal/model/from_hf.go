@@ -1,0 +1,83 @@
+package model
+
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// fromHF brings a linear map of a Hugging Face file into the form of a GGUF file, in memory, where the decoder computes
+// with that form.
+func (l *loader) fromHF(t *arch.Tensor, layer int, m *Linear) {
+	if _, ok := t.Transform.(arch.PermuteHeads); ok || l.err != nil {
+		return // the decoder turns halves instead
+	}
+	if order := t.Rows(l.spec, layer); order != nil {
+		m.W = rowsInOrder(m.W, order)
+		m.Bias = inOrder(m.Bias, order)
+	}
+	if order := t.Columns(l.spec, layer); order != nil {
+		x := Dequantized(&m.W)
+		for r := range m.W.Rows {
+			copy(x[r*m.W.Cols:], inOrder(x[r*m.W.Cols:(r+1)*m.W.Cols], order))
+		}
+		m.W = FloatMatrix(m.W.Rows, m.W.Cols, x)
+	}
+}
+
+// transposed is a matrix (rows, cols) of a file that stores (cols, rows).
+func (l *loader) transposed(name string, rows, cols int) quant.Matrix {
+	w := l.matrix(name, cols, rows, []int64{int64(cols), int64(rows)})
+	if l.err != nil {
+		return w
+	}
+	x, y := Dequantized(&w), make([]float32, rows*cols)
+	for r := range rows {
+		for c := range cols {
+			y[r*cols+c] = x[c*rows+r]
+		}
+	}
+	return FloatMatrix(rows, cols, y)
+}
+
+// vectorFromHF brings numbers of a Hugging Face file into the form of a GGUF file.
+func (l *loader) vectorFromHF(t *arch.Tensor, layer int, x []float32) []float32 {
+	if order := t.Rows(l.spec, layer); order != nil && len(order) > 0 {
+		cols := len(x) / len(order)
+		y := make([]float32, len(x))
+		for r, from := range order {
+			copy(y[r*cols:(r+1)*cols], x[int(from)*cols:])
+		}
+		x = y
+	}
+	if t.Role == arch.RecurrentDecay {
+		for i, v := range x {
+			x[i] = float32(-math.Exp(float64(v)))
+		}
+	}
+	return x
+}
+
+// rowsInOrder is a matrix of the rows that order lists.
+func rowsInOrder(w quant.Matrix, order []int32) quant.Matrix {
+	size := len(w.Data) / w.Rows
+	data := make([]byte, len(w.Data))
+	for r, from := range order {
+		copy(data[r*size:(r+1)*size], w.Data[int(from)*size:])
+	}
+	w.Data = data
+	return w
+}
+
+// inOrder is the values that order lists, nil of nil.
+func inOrder(x []float32, order []int32) []float32 {
+	if x == nil {
+		return nil
+	}
+	y := make([]float32, len(x))
+	for i, from := range order {
+		y[i] = x[from]
+	}
+	return y
+}
