@@ -21,7 +21,7 @@ type pools struct {
 	lora         pool[loraOp]
 	add          pool[addOp]
 	swiglu       pool[swigluOp]
-	rmsNorm      pool[rmsNormOp]
+	norm         pool[normOp]
 	rope         pool[ropeOp]
 	attention    pool[attentionOp]
 	crossEntropy pool[crossEntropyOp]
@@ -49,8 +49,8 @@ func (t *Tape) recycle(op operation) {
 		t.pools.add.give(op)
 	case *swigluOp:
 		t.pools.swiglu.give(op)
-	case *rmsNormOp:
-		t.pools.rmsNorm.give(op)
+	case *normOp:
+		t.pools.norm.give(op)
 	case *ropeOp:
 		t.pools.rope.give(op)
 	case *attentionOp:

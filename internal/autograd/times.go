@@ -54,7 +54,7 @@ func backwardPart(op operation) Part {
 		return PartLoRA
 	case *attentionOp:
 		return PartAttention
-	case *rmsNormOp, *ropeOp, *swigluOp, *addOp:
+	case *normOp, *ropeOp, *swigluOp, *addOp:
 		return PartElementwise
 	case *crossEntropyOp:
 		return PartCrossEntropy
