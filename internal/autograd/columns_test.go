@@ -43,9 +43,10 @@ func TestColumns(t *testing.T) {
 		y    *Tensor
 		want []float32
 	}{
-		"Split":       {tape.Split(row(0, 6), 2, 4), []float32{2, 3, 102, 103}},
-		"SplitHeads":  {tape.SplitHeads(row(0, 6), 2, 1, 3), []float32{1, 2, 4, 5, 101, 102, 104, 105}},
-		"BesideHeads": {tape.BesideHeads(row(0, 4), row(10, 2), 2), []float32{0, 1, 10, 2, 3, 11, 100, 101, 110, 102, 103, 111}},
+		"Split":      {tape.Split(row(0, 6), 2, 4), []float32{2, 3, 102, 103}},
+		"SplitHeads": {tape.SplitHeads(row(0, 6), 2, 1, 3), []float32{1, 2, 4, 5, 101, 102, 104, 105}},
+		"BesideHeads": {tape.BesideHeads(row(0, 4), row(10, 2), 2),
+			[]float32{0, 1, 10, 2, 3, 11, 100, 101, 110, 102, 103, 111}},
 		"RepeatHeads": {tape.RepeatHeads(row(0, 2), 3), []float32{0, 1, 0, 1, 0, 1, 100, 101, 100, 101, 100, 101}},
 	} {
 		if !slices.Equal(c.y.Data, c.want) {

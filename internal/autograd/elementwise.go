@@ -186,11 +186,22 @@ func (t *Tape) Clamp(x *Tensor, c float32) *Tensor {
 	return y
 }
 
+// within is min(max(v, -c), c); a limit is rare.
+func within(v, c float32) float32 {
+	switch {
+	case v > c:
+		return c
+	case v < -c:
+		return -c
+	}
+	return v
+}
+
 func (op *clampOp) rows(from, to int) {
 	for i := from; i < to; i++ {
 		y := op.y.Row(i)
 		for j, v := range op.x.Row(i) {
-			y[j] = min(max(v, -op.c), op.c)
+			y[j] = within(v, op.c)
 		}
 	}
 }

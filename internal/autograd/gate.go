@@ -1,6 +1,10 @@
 package autograd
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // GLU is a gated activation: y = f(gate)·up, element by element (Shazeer 2020, "GLU Variants Improve Transformer").
 type GLU uint8
@@ -73,7 +77,10 @@ func (k GLU) forwardChunk(y, gate, up []float32) {
 // oaiOperands are what OAIGate multiplies.
 func oaiOperands(g, u *[gateChunk]float32, gate, up []float32) int {
 	for j, v := range gate {
-		g[j], u[j] = min(v, oaiLimit), min(max(up[j], -oaiLimit), oaiLimit)+1
+		if v > oaiLimit {
+			v = oaiLimit
+		}
+		g[j], u[j] = v, within(up[j], oaiLimit)+1
 	}
 	return len(gate)
 }
@@ -122,19 +129,24 @@ func (k GLU) backwardChunk(dgate, dup, dy, gate, up []float32) {
 		}
 	case ReLUGate:
 		for j, d := range dy {
-			if g := gate[j]; g > 0 {
-				dgate[j] += d * up[j]
-				dup[j] += d * g
-			}
+			g := max(gate[j], 0)
+			dgate[j] += ifPositive(g, d*up[j])
+			dup[j] += d * g
 		}
 	case ReLU2Gate:
 		for j, d := range dy {
-			if g := gate[j]; g > 0 {
-				dgate[j] += 2 * d * up[j] * g
-				dup[j] += d * g * g
-			}
+			g := max(gate[j], 0)
+			dgate[j] += 2 * d * up[j] * g
+			dup[j] += d * g * g
 		}
 	}
+}
+
+// ifPositive is v where g, which is not negative, is not 0, and otherwise 0. A branch would be guessed wrong half of
+// the time.
+func ifPositive(g, v float32) float32 {
+	mask := -int32(math.Float32bits(g)) >> 31
+	return math.Float32frombits(math.Float32bits(v) & uint32(mask))
 }
 
 // gatedOp is y = f(gate)·up; without up, y = f(gate).
