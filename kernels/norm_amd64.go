@@ -51,3 +51,36 @@ func addMulAxpy(dst []float32, a float32, x, y []float32, b float32, z []float32
 		addMulAxpyGeneric(dst, a, x, y, b, z)
 	}
 }
+
+//go:noescape
+func sumAVX512(n int, x *float32) float64
+
+//go:noescape
+func sumAVX2(n int, x *float32) float64
+
+func sum(x []float32) float64 {
+	switch current {
+	case tierAVX512:
+		return sumAVX512(len(x), ptr(x))
+	case tierAVX2:
+		return sumAVX2(len(x), ptr(x))
+	}
+	return sumGeneric(x)
+}
+
+//go:noescape
+func shiftAVX512(n int, a float32, x *float32)
+
+//go:noescape
+func shiftAVX2(n int, a float32, x *float32)
+
+func shift(a float32, x []float32) {
+	switch current {
+	case tierAVX512:
+		shiftAVX512(len(x), a, ptr(x))
+	case tierAVX2:
+		shiftAVX2(len(x), a, ptr(x))
+	default:
+		shiftGeneric(a, x)
+	}
+}

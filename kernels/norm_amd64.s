@@ -164,6 +164,105 @@ block_check:
 	VZEROUPPER
 	RET
 
+// func sumAVX512(n int, x *float32) float64
+// Requires: AVX, AVX512F
+TEXT ·sumAVX512(SB), NOSPLIT, $0-24
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   n+0(FP), AX
+	XORQ   CX, CX
+	MOVQ   x+8(FP), DX
+	JMP    many_check
+
+many:
+	VCVTPS2PD (DX)(CX*4), Z4
+	VADDPD    Z4, Z0, Z0
+	VCVTPS2PD 32(DX)(CX*4), Z4
+	VADDPD    Z4, Z1, Z1
+	VCVTPS2PD 64(DX)(CX*4), Z4
+	VADDPD    Z4, Z2, Z2
+	VCVTPS2PD 96(DX)(CX*4), Z4
+	VADDPD    Z4, Z3, Z3
+	VCVTPS2PD 128(DX)(CX*4), Z4
+	VADDPD    Z4, Z0, Z0
+	VCVTPS2PD 160(DX)(CX*4), Z4
+	VADDPD    Z4, Z1, Z1
+	VCVTPS2PD 192(DX)(CX*4), Z4
+	VADDPD    Z4, Z2, Z2
+	VCVTPS2PD 224(DX)(CX*4), Z4
+	VADDPD    Z4, Z3, Z3
+	ADDQ      $0x40, CX
+	SUBQ      $0x40, AX
+
+many_check:
+	CMPQ AX, $0x40
+	JGE  many
+	JMP  block_check
+
+block:
+	VCVTPS2PD (DX)(CX*4), Z4
+	VADDPD    Z4, Z0, Z0
+	VCVTPS2PD 32(DX)(CX*4), Z4
+	VADDPD    Z4, Z1, Z1
+	ADDQ      $0x10, CX
+	SUBQ      $0x10, AX
+
+block_check:
+	CMPQ          AX, $0x10
+	JGE           block
+	VADDPD        Z2, Z0, Z0
+	VADDPD        Z3, Z1, Z1
+	VADDPD        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPD        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPD        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDPD        X1, X0, X0
+	VMOVSD        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func shiftAVX512(n int, a float32, x *float32)
+// Requires: AVX, AVX512F
+TEXT ·shiftAVX512(SB), NOSPLIT, $0-24
+	VBROADCASTSS a+8(FP), Z0
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         x+16(FP), DX
+	JMP          many_check
+
+many:
+	VADDPS  (DX)(CX*4), Z0, Z1
+	VADDPS  64(DX)(CX*4), Z0, Z2
+	VADDPS  128(DX)(CX*4), Z0, Z3
+	VADDPS  192(DX)(CX*4), Z0, Z4
+	VMOVUPS Z1, (DX)(CX*4)
+	VMOVUPS Z2, 64(DX)(CX*4)
+	VMOVUPS Z3, 128(DX)(CX*4)
+	VMOVUPS Z4, 192(DX)(CX*4)
+	ADDQ    $0x40, CX
+	SUBQ    $0x40, AX
+
+many_check:
+	CMPQ AX, $0x40
+	JGE  many
+	JMP  block_check
+
+block:
+	VADDPS  (DX)(CX*4), Z0, Z1
+	VMOVUPS Z1, (DX)(CX*4)
+	ADDQ    $0x10, CX
+	SUBQ    $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
 // func scaleMulAVX2(n int, y *float32, a float32, x *float32, w *float32)
 // Requires: AVX
 TEXT ·scaleMulAVX2(SB), NOSPLIT, $0-40
@@ -307,6 +406,109 @@ block:
 	VMOVUPS     Y3, 32(DX)(CX*4)
 	ADDQ        $0x10, CX
 	SUBQ        $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func sumAVX2(n int, x *float32) float64
+// Requires: AVX
+TEXT ·sumAVX2(SB), NOSPLIT, $0-24
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   n+0(FP), AX
+	XORQ   CX, CX
+	MOVQ   x+8(FP), DX
+	JMP    many_check
+
+many:
+	VCVTPS2PD (DX)(CX*4), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 16(DX)(CX*4), Y4
+	VADDPD    Y4, Y1, Y1
+	VCVTPS2PD 32(DX)(CX*4), Y4
+	VADDPD    Y4, Y2, Y2
+	VCVTPS2PD 48(DX)(CX*4), Y4
+	VADDPD    Y4, Y3, Y3
+	VCVTPS2PD 64(DX)(CX*4), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 80(DX)(CX*4), Y4
+	VADDPD    Y4, Y1, Y1
+	VCVTPS2PD 96(DX)(CX*4), Y4
+	VADDPD    Y4, Y2, Y2
+	VCVTPS2PD 112(DX)(CX*4), Y4
+	VADDPD    Y4, Y3, Y3
+	ADDQ      $0x20, CX
+	SUBQ      $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VCVTPS2PD (DX)(CX*4), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 16(DX)(CX*4), Y4
+	VADDPD    Y4, Y1, Y1
+	VCVTPS2PD 32(DX)(CX*4), Y4
+	VADDPD    Y4, Y2, Y2
+	VCVTPS2PD 48(DX)(CX*4), Y4
+	VADDPD    Y4, Y3, Y3
+	ADDQ      $0x10, CX
+	SUBQ      $0x10, AX
+
+block_check:
+	CMPQ         AX, $0x10
+	JGE          block
+	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y1, Y1
+	VADDPD       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPD       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDPD       X1, X0, X0
+	VMOVSD       X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func shiftAVX2(n int, a float32, x *float32)
+// Requires: AVX
+TEXT ·shiftAVX2(SB), NOSPLIT, $0-24
+	VBROADCASTSS a+8(FP), Y0
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         x+16(FP), DX
+	JMP          many_check
+
+many:
+	VADDPS  (DX)(CX*4), Y0, Y1
+	VADDPS  32(DX)(CX*4), Y0, Y2
+	VADDPS  64(DX)(CX*4), Y0, Y3
+	VADDPS  96(DX)(CX*4), Y0, Y4
+	VMOVUPS Y1, (DX)(CX*4)
+	VMOVUPS Y2, 32(DX)(CX*4)
+	VMOVUPS Y3, 64(DX)(CX*4)
+	VMOVUPS Y4, 96(DX)(CX*4)
+	ADDQ    $0x20, CX
+	SUBQ    $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VADDPS  (DX)(CX*4), Y0, Y1
+	VADDPS  32(DX)(CX*4), Y0, Y2
+	VMOVUPS Y1, (DX)(CX*4)
+	VMOVUPS Y2, 32(DX)(CX*4)
+	ADDQ    $0x10, CX
+	SUBQ    $0x10, AX
 
 block_check:
 	CMPQ AX, $0x10

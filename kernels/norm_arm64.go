@@ -33,3 +33,24 @@ func addMulAxpy(dst []float32, a float32, x, y []float32, b float32, z []float32
 		addMulAxpyGeneric(dst, a, x, y, b, z)
 	}
 }
+
+//go:noescape
+func sumNEON(n int, x *float32) float64
+
+func sum(x []float32) float64 {
+	if current == tierNEON {
+		return sumNEON(len(x), ptr(x))
+	}
+	return sumGeneric(x)
+}
+
+//go:noescape
+func shiftNEON(n int, a float32, x *float32)
+
+func shift(a float32, x []float32) {
+	if current == tierNEON {
+		shiftNEON(len(x), a, ptr(x))
+	} else {
+		shiftGeneric(a, x)
+	}
+}

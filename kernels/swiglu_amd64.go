@@ -35,3 +35,71 @@ func swigluBackward(dg, du, dy, g, u []float32) {
 		swigluBackwardGeneric(dg, du, dy, g, u)
 	}
 }
+
+//go:noescape
+func gatedAVX512(n int, y, gate, u *float32, a, b float32)
+
+//go:noescape
+func gatedAVX2(n int, y, gate, u *float32, a, b float32)
+
+func gated(y, g, u []float32, a, b float32) {
+	switch current {
+	case tierAVX512:
+		gatedAVX512(len(y), ptr(y), ptr(g), ptr(u), a, b)
+	case tierAVX2:
+		gatedAVX2(len(y), ptr(y), ptr(g), ptr(u), a, b)
+	default:
+		gatedGeneric(y, g, u, a, b)
+	}
+}
+
+//go:noescape
+func gatedBackwardAVX512(n int, dg, du, dy, gate, u *float32, a, b float32)
+
+//go:noescape
+func gatedBackwardAVX2(n int, dg, du, dy, gate, u *float32, a, b float32)
+
+func gatedBackward(dg, du, dy, g, u []float32, a, b float32) {
+	switch current {
+	case tierAVX512:
+		gatedBackwardAVX512(len(dy), ptr(dg), ptr(du), ptr(dy), ptr(g), ptr(u), a, b)
+	case tierAVX2:
+		gatedBackwardAVX2(len(dy), ptr(dg), ptr(du), ptr(dy), ptr(g), ptr(u), a, b)
+	default:
+		gatedBackwardGeneric(dg, du, dy, g, u, a, b)
+	}
+}
+
+//go:noescape
+func sigmoidMulAVX512(n int, y, x, gate *float32)
+
+//go:noescape
+func sigmoidMulAVX2(n int, y, x, gate *float32)
+
+func sigmoidMul(y, x, g []float32) {
+	switch current {
+	case tierAVX512:
+		sigmoidMulAVX512(len(y), ptr(y), ptr(x), ptr(g))
+	case tierAVX2:
+		sigmoidMulAVX2(len(y), ptr(y), ptr(x), ptr(g))
+	default:
+		sigmoidMulGeneric(y, x, g)
+	}
+}
+
+//go:noescape
+func sigmoidMulBackwardAVX512(n int, dx, dg, dy, x, gate *float32)
+
+//go:noescape
+func sigmoidMulBackwardAVX2(n int, dx, dg, dy, x, gate *float32)
+
+func sigmoidMulBackward(dx, dg, dy, x, g []float32) {
+	switch current {
+	case tierAVX512:
+		sigmoidMulBackwardAVX512(len(dy), ptr(dx), ptr(dg), ptr(dy), ptr(x), ptr(g))
+	case tierAVX2:
+		sigmoidMulBackwardAVX2(len(dy), ptr(dx), ptr(dg), ptr(dy), ptr(x), ptr(g))
+	default:
+		sigmoidMulBackwardGeneric(dx, dg, dy, x, g)
+	}
+}

@@ -375,6 +375,395 @@ block_check:
 	VZEROUPPER
 	RET
 
+// func gatedAVX512(n int, y *float32, gate *float32, u *float32, a float32, b float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·gatedAVX512(SB), NOSPLIT, $0-40
+	VMOVUPS      cc2aeac4f<>+0(SB), Z0
+	VMOVUPS      c42b20000<>+0(SB), Z1
+	VBROADCASTSS a+32(FP), Z2
+	VBROADCASTSS b+36(FP), Z3
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         y+8(FP), DX
+	MOVQ         gate+16(FP), BX
+	MOVQ         u+24(FP), SI
+	JMP          many_check
+
+many:
+	VMOVUPS      (BX)(CX*4), Z4
+	VMAXPS       cc61c4000<>+0(SB), Z4, Z5
+	VMINPS       c461c4000<>+0(SB), Z5, Z5
+	VMULPS       Z5, Z5, Z6
+	VFMADD213PS  Z2, Z3, Z6
+	VMULPS       Z5, Z6, Z6
+	VXORPS       c80000000<>+0(SB), Z6, Z5
+	VMAXPS       Z5, Z0, Z6
+	VMINPS       Z6, Z1, Z6
+	VMULPS       c3fb8aa3b<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS c3f317200<>+0(SB), Z7, Z6
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z7, Z6
+	VMULPS       Z6, Z6, Z8
+	VMOVUPS      c3ab6888b<>+0(SB), Z9
+	VFMADD213PS  c3c0905be<>+0(SB), Z6, Z9
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z6, Z9
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z6, Z9
+	VFMADD213PS  c3f000000<>+0(SB), Z6, Z9
+	VFMADD213PS  Z6, Z8, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VSCALEFPS    Z7, Z9, Z9
+	VCMPPS       $0x15, Z0, Z5, K1
+	VMOVAPS.Z    Z9, K1, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VDIVPS       Z9, Z4, Z9
+	VMULPS       (SI)(CX*4), Z9, Z9
+	VMOVUPS      Z9, (DX)(CX*4)
+	VMOVUPS      64(BX)(CX*4), Z4
+	VMAXPS       cc61c4000<>+0(SB), Z4, Z5
+	VMINPS       c461c4000<>+0(SB), Z5, Z5
+	VMULPS       Z5, Z5, Z6
+	VFMADD213PS  Z2, Z3, Z6
+	VMULPS       Z5, Z6, Z6
+	VXORPS       c80000000<>+0(SB), Z6, Z5
+	VMAXPS       Z5, Z0, Z6
+	VMINPS       Z6, Z1, Z6
+	VMULPS       c3fb8aa3b<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS c3f317200<>+0(SB), Z7, Z6
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z7, Z6
+	VMULPS       Z6, Z6, Z8
+	VMOVUPS      c3ab6888b<>+0(SB), Z9
+	VFMADD213PS  c3c0905be<>+0(SB), Z6, Z9
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z6, Z9
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z6, Z9
+	VFMADD213PS  c3f000000<>+0(SB), Z6, Z9
+	VFMADD213PS  Z6, Z8, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VSCALEFPS    Z7, Z9, Z9
+	VCMPPS       $0x15, Z0, Z5, K1
+	VMOVAPS.Z    Z9, K1, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VDIVPS       Z9, Z4, Z9
+	VMULPS       64(SI)(CX*4), Z9, Z9
+	VMOVUPS      Z9, 64(DX)(CX*4)
+	ADDQ         $0x20, CX
+	SUBQ         $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS      (BX)(CX*4), Z4
+	VMAXPS       cc61c4000<>+0(SB), Z4, Z5
+	VMINPS       c461c4000<>+0(SB), Z5, Z5
+	VMULPS       Z5, Z5, Z6
+	VFMADD213PS  Z2, Z3, Z6
+	VMULPS       Z5, Z6, Z6
+	VXORPS       c80000000<>+0(SB), Z6, Z5
+	VMAXPS       Z5, Z0, Z6
+	VMINPS       Z6, Z1, Z6
+	VMULPS       c3fb8aa3b<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS c3f317200<>+0(SB), Z7, Z6
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z7, Z6
+	VMULPS       Z6, Z6, Z8
+	VMOVUPS      c3ab6888b<>+0(SB), Z9
+	VFMADD213PS  c3c0905be<>+0(SB), Z6, Z9
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z6, Z9
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z6, Z9
+	VFMADD213PS  c3f000000<>+0(SB), Z6, Z9
+	VFMADD213PS  Z6, Z8, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VSCALEFPS    Z7, Z9, Z9
+	VCMPPS       $0x15, Z0, Z5, K1
+	VMOVAPS.Z    Z9, K1, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VDIVPS       Z9, Z4, Z9
+	VMULPS       (SI)(CX*4), Z9, Z9
+	VMOVUPS      Z9, (DX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA cc61c4000<>+0(SB)/4, $0xc61c4000
+DATA cc61c4000<>+4(SB)/4, $0xc61c4000
+DATA cc61c4000<>+8(SB)/4, $0xc61c4000
+DATA cc61c4000<>+12(SB)/4, $0xc61c4000
+DATA cc61c4000<>+16(SB)/4, $0xc61c4000
+DATA cc61c4000<>+20(SB)/4, $0xc61c4000
+DATA cc61c4000<>+24(SB)/4, $0xc61c4000
+DATA cc61c4000<>+28(SB)/4, $0xc61c4000
+DATA cc61c4000<>+32(SB)/4, $0xc61c4000
+DATA cc61c4000<>+36(SB)/4, $0xc61c4000
+DATA cc61c4000<>+40(SB)/4, $0xc61c4000
+DATA cc61c4000<>+44(SB)/4, $0xc61c4000
+DATA cc61c4000<>+48(SB)/4, $0xc61c4000
+DATA cc61c4000<>+52(SB)/4, $0xc61c4000
+DATA cc61c4000<>+56(SB)/4, $0xc61c4000
+DATA cc61c4000<>+60(SB)/4, $0xc61c4000
+GLOBL cc61c4000<>(SB), RODATA|NOPTR, $64
+
+DATA c461c4000<>+0(SB)/4, $0x461c4000
+DATA c461c4000<>+4(SB)/4, $0x461c4000
+DATA c461c4000<>+8(SB)/4, $0x461c4000
+DATA c461c4000<>+12(SB)/4, $0x461c4000
+DATA c461c4000<>+16(SB)/4, $0x461c4000
+DATA c461c4000<>+20(SB)/4, $0x461c4000
+DATA c461c4000<>+24(SB)/4, $0x461c4000
+DATA c461c4000<>+28(SB)/4, $0x461c4000
+DATA c461c4000<>+32(SB)/4, $0x461c4000
+DATA c461c4000<>+36(SB)/4, $0x461c4000
+DATA c461c4000<>+40(SB)/4, $0x461c4000
+DATA c461c4000<>+44(SB)/4, $0x461c4000
+DATA c461c4000<>+48(SB)/4, $0x461c4000
+DATA c461c4000<>+52(SB)/4, $0x461c4000
+DATA c461c4000<>+56(SB)/4, $0x461c4000
+DATA c461c4000<>+60(SB)/4, $0x461c4000
+GLOBL c461c4000<>(SB), RODATA|NOPTR, $64
+
+// func gatedBackwardAVX512(n int, dg *float32, du *float32, dy *float32, gate *float32, u *float32, a float32, b float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·gatedBackwardAVX512(SB), NOSPLIT, $0-56
+	VMOVUPS      cc2aeac4f<>+0(SB), Z0
+	VMOVUPS      c42b20000<>+0(SB), Z1
+	VMOVUPS      c3f800000<>+0(SB), Z2
+	VBROADCASTSS a+48(FP), Z3
+	VBROADCASTSS b+52(FP), Z4
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         dg+8(FP), DX
+	MOVQ         du+16(FP), BX
+	MOVQ         dy+24(FP), SI
+	MOVQ         gate+32(FP), DI
+	MOVQ         u+40(FP), R8
+	JMP          block_check
+
+block:
+	VMOVUPS      (DI)(CX*4), Z5
+	VMAXPS       cc61c4000<>+0(SB), Z5, Z6
+	VMINPS       c461c4000<>+0(SB), Z6, Z6
+	VMULPS       Z6, Z6, Z7
+	VFMADD213PS  Z3, Z4, Z7
+	VMULPS       Z6, Z7, Z7
+	VFNMADD213PS Z7, Z3, Z6
+	VFMADD132PS  c40000000<>+0(SB), Z7, Z6
+	VXORPS       c80000000<>+0(SB), Z7, Z7
+	VMAXPS       Z7, Z0, Z8
+	VMINPS       Z8, Z1, Z8
+	VMULPS       c3fb8aa3b<>+0(SB), Z8, Z9
+	VRNDSCALEPS  $0x08, Z9, Z9
+	VFNMADD231PS c3f317200<>+0(SB), Z9, Z8
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z9, Z8
+	VMULPS       Z8, Z8, Z10
+	VMOVUPS      c3ab6888b<>+0(SB), Z11
+	VFMADD213PS  c3c0905be<>+0(SB), Z8, Z11
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z8, Z11
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z8, Z11
+	VFMADD213PS  c3f000000<>+0(SB), Z8, Z11
+	VFMADD213PS  Z8, Z10, Z11
+	VADDPS       c3f800000<>+0(SB), Z11, Z11
+	VSCALEFPS    Z9, Z11, Z11
+	VCMPPS       $0x15, Z0, Z7, K1
+	VMOVAPS.Z    Z11, K1, Z11
+	VADDPS       c3f800000<>+0(SB), Z11, Z11
+	VDIVPS       Z11, Z2, Z11
+	VSUBPS       Z11, Z2, Z7
+	VFMADD213PS  Z2, Z6, Z7
+	VMULPS       (SI)(CX*4), Z11, Z11
+	VMOVUPS      (BX)(CX*4), Z6
+	VFMADD231PS  Z11, Z5, Z6
+	VMOVUPS      Z6, (BX)(CX*4)
+	VMULPS       (R8)(CX*4), Z11, Z11
+	VFMADD213PS  (DX)(CX*4), Z7, Z11
+	VMOVUPS      Z11, (DX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+DATA c40000000<>+0(SB)/4, $0x40000000
+DATA c40000000<>+4(SB)/4, $0x40000000
+DATA c40000000<>+8(SB)/4, $0x40000000
+DATA c40000000<>+12(SB)/4, $0x40000000
+DATA c40000000<>+16(SB)/4, $0x40000000
+DATA c40000000<>+20(SB)/4, $0x40000000
+DATA c40000000<>+24(SB)/4, $0x40000000
+DATA c40000000<>+28(SB)/4, $0x40000000
+DATA c40000000<>+32(SB)/4, $0x40000000
+DATA c40000000<>+36(SB)/4, $0x40000000
+DATA c40000000<>+40(SB)/4, $0x40000000
+DATA c40000000<>+44(SB)/4, $0x40000000
+DATA c40000000<>+48(SB)/4, $0x40000000
+DATA c40000000<>+52(SB)/4, $0x40000000
+DATA c40000000<>+56(SB)/4, $0x40000000
+DATA c40000000<>+60(SB)/4, $0x40000000
+GLOBL c40000000<>(SB), RODATA|NOPTR, $64
+
+// func sigmoidMulAVX512(n int, y *float32, x *float32, gate *float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·sigmoidMulAVX512(SB), NOSPLIT, $0-32
+	VMOVUPS cc2aeac4f<>+0(SB), Z0
+	VMOVUPS c42b20000<>+0(SB), Z1
+	MOVQ    n+0(FP), AX
+	XORQ    CX, CX
+	MOVQ    y+8(FP), DX
+	MOVQ    x+16(FP), BX
+	MOVQ    gate+24(FP), SI
+	JMP     many_check
+
+many:
+	VMOVUPS      (SI)(CX*4), Z2
+	VMOVUPS      64(SI)(CX*4), Z3
+	VXORPS       c80000000<>+0(SB), Z2, Z2
+	VMAXPS       Z2, Z0, Z4
+	VMINPS       Z4, Z1, Z4
+	VMULPS       c3fb8aa3b<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS c3f317200<>+0(SB), Z5, Z4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z5, Z4
+	VMULPS       Z4, Z4, Z6
+	VMOVUPS      c3ab6888b<>+0(SB), Z7
+	VFMADD213PS  c3c0905be<>+0(SB), Z4, Z7
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z4, Z7
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f000000<>+0(SB), Z4, Z7
+	VFMADD213PS  Z4, Z6, Z7
+	VADDPS       c3f800000<>+0(SB), Z7, Z7
+	VSCALEFPS    Z5, Z7, Z7
+	VCMPPS       $0x15, Z0, Z2, K1
+	VMOVAPS.Z    Z7, K1, Z7
+	VADDPS       c3f800000<>+0(SB), Z7, Z7
+	VMOVUPS      (BX)(CX*4), Z2
+	VDIVPS       Z7, Z2, Z2
+	VMOVUPS      Z2, (DX)(CX*4)
+	VXORPS       c80000000<>+0(SB), Z3, Z2
+	VMAXPS       Z2, Z0, Z3
+	VMINPS       Z3, Z1, Z3
+	VMULPS       c3fb8aa3b<>+0(SB), Z3, Z4
+	VRNDSCALEPS  $0x08, Z4, Z4
+	VFNMADD231PS c3f317200<>+0(SB), Z4, Z3
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z4, Z3
+	VMULPS       Z3, Z3, Z5
+	VMOVUPS      c3ab6888b<>+0(SB), Z6
+	VFMADD213PS  c3c0905be<>+0(SB), Z3, Z6
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z3, Z6
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z3, Z6
+	VFMADD213PS  c3f000000<>+0(SB), Z3, Z6
+	VFMADD213PS  Z3, Z5, Z6
+	VADDPS       c3f800000<>+0(SB), Z6, Z6
+	VSCALEFPS    Z4, Z6, Z6
+	VCMPPS       $0x15, Z0, Z2, K1
+	VMOVAPS.Z    Z6, K1, Z6
+	VADDPS       c3f800000<>+0(SB), Z6, Z6
+	VMOVUPS      64(BX)(CX*4), Z2
+	VDIVPS       Z6, Z2, Z2
+	VMOVUPS      Z2, 64(DX)(CX*4)
+	ADDQ         $0x20, CX
+	SUBQ         $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS      (SI)(CX*4), Z2
+	VXORPS       c80000000<>+0(SB), Z2, Z2
+	VMAXPS       Z2, Z0, Z3
+	VMINPS       Z3, Z1, Z3
+	VMULPS       c3fb8aa3b<>+0(SB), Z3, Z4
+	VRNDSCALEPS  $0x08, Z4, Z4
+	VFNMADD231PS c3f317200<>+0(SB), Z4, Z3
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z4, Z3
+	VMULPS       Z3, Z3, Z5
+	VMOVUPS      c3ab6888b<>+0(SB), Z6
+	VFMADD213PS  c3c0905be<>+0(SB), Z3, Z6
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z3, Z6
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z3, Z6
+	VFMADD213PS  c3f000000<>+0(SB), Z3, Z6
+	VFMADD213PS  Z3, Z5, Z6
+	VADDPS       c3f800000<>+0(SB), Z6, Z6
+	VSCALEFPS    Z4, Z6, Z6
+	VCMPPS       $0x15, Z0, Z2, K1
+	VMOVAPS.Z    Z6, K1, Z6
+	VADDPS       c3f800000<>+0(SB), Z6, Z6
+	VMOVUPS      (BX)(CX*4), Z2
+	VDIVPS       Z6, Z2, Z2
+	VMOVUPS      Z2, (DX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func sigmoidMulBackwardAVX512(n int, dx *float32, dg *float32, dy *float32, x *float32, gate *float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·sigmoidMulBackwardAVX512(SB), NOSPLIT, $0-48
+	VMOVUPS cc2aeac4f<>+0(SB), Z0
+	VMOVUPS c42b20000<>+0(SB), Z1
+	VMOVUPS c3f800000<>+0(SB), Z2
+	MOVQ    n+0(FP), AX
+	XORQ    CX, CX
+	MOVQ    dx+8(FP), DX
+	MOVQ    dg+16(FP), BX
+	MOVQ    dy+24(FP), SI
+	MOVQ    x+32(FP), DI
+	MOVQ    gate+40(FP), R8
+	JMP     block_check
+
+block:
+	VMOVUPS      (R8)(CX*4), Z3
+	VXORPS       c80000000<>+0(SB), Z3, Z3
+	VMAXPS       Z3, Z0, Z4
+	VMINPS       Z4, Z1, Z4
+	VMULPS       c3fb8aa3b<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS c3f317200<>+0(SB), Z5, Z4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Z5, Z4
+	VMULPS       Z4, Z4, Z6
+	VMOVUPS      c3ab6888b<>+0(SB), Z7
+	VFMADD213PS  c3c0905be<>+0(SB), Z4, Z7
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Z4, Z7
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f000000<>+0(SB), Z4, Z7
+	VFMADD213PS  Z4, Z6, Z7
+	VADDPS       c3f800000<>+0(SB), Z7, Z7
+	VSCALEFPS    Z5, Z7, Z7
+	VCMPPS       $0x15, Z0, Z3, K1
+	VMOVAPS.Z    Z7, K1, Z7
+	VADDPS       c3f800000<>+0(SB), Z7, Z7
+	VDIVPS       Z7, Z2, Z7
+	VSUBPS       Z7, Z2, Z3
+	VMULPS       (SI)(CX*4), Z7, Z7
+	VADDPS       (DX)(CX*4), Z7, Z4
+	VMOVUPS      Z4, (DX)(CX*4)
+	VMULPS       Z3, Z7, Z7
+	VMOVUPS      (BX)(CX*4), Z4
+	VFMADD231PS  (DI)(CX*4), Z7, Z4
+	VMOVUPS      Z4, (BX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
 // func swigluAVX2(n int, y *float32, gate *float32, u *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·swigluAVX2(SB), NOSPLIT, $0-32
@@ -531,6 +920,320 @@ block:
 	VMULPS       (R8)(CX*4), Y8, Y8
 	VFMADD213PS  (DX)(CX*4), Y4, Y8
 	VMOVUPS      Y8, (DX)(CX*4)
+	ADDQ         $0x08, CX
+	SUBQ         $0x08, AX
+
+block_check:
+	CMPQ AX, $0x08
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func gatedAVX2(n int, y *float32, gate *float32, u *float32, a float32, b float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·gatedAVX2(SB), NOSPLIT, $0-40
+	VMOVUPS      cc2aeac4f<>+0(SB), Y0
+	VMOVUPS      c42b20000<>+0(SB), Y1
+	VBROADCASTSS a+32(FP), Y2
+	VBROADCASTSS b+36(FP), Y3
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         y+8(FP), DX
+	MOVQ         gate+16(FP), BX
+	MOVQ         u+24(FP), SI
+	JMP          block_check
+
+block:
+	VMOVUPS      (BX)(CX*4), Y4
+	VMAXPS       cc61c4000<>+0(SB), Y4, Y5
+	VMINPS       c461c4000<>+0(SB), Y5, Y5
+	VMULPS       Y5, Y5, Y6
+	VFMADD213PS  Y2, Y3, Y6
+	VMULPS       Y5, Y6, Y6
+	VXORPS       c80000000<>+0(SB), Y6, Y5
+	VMAXPS       Y5, Y0, Y6
+	VMINPS       Y6, Y1, Y6
+	VMULPS       c3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS c3f317200<>+0(SB), Y7, Y6
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y7, Y6
+	VMULPS       Y6, Y6, Y8
+	VMOVUPS      c3ab6888b<>+0(SB), Y9
+	VFMADD213PS  c3c0905be<>+0(SB), Y6, Y9
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y6, Y9
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y6, Y9
+	VFMADD213PS  c3f000000<>+0(SB), Y6, Y9
+	VFMADD213PS  Y6, Y8, Y9
+	VADDPS       c3f800000<>+0(SB), Y9, Y9
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y6
+	VPSUBD       Y6, Y7, Y7
+	VPADDD       c0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y9, Y9
+	VPADDD       c0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y9, Y9
+	VCMPPS       $0x15, Y0, Y5, Y5
+	VANDPS       Y5, Y9, Y9
+	VADDPS       c3f800000<>+0(SB), Y9, Y9
+	VDIVPS       Y9, Y4, Y9
+	VMULPS       (SI)(CX*4), Y9, Y9
+	VMOVUPS      Y9, (DX)(CX*4)
+	VMOVUPS      32(BX)(CX*4), Y4
+	VMAXPS       cc61c4000<>+0(SB), Y4, Y5
+	VMINPS       c461c4000<>+0(SB), Y5, Y5
+	VMULPS       Y5, Y5, Y6
+	VFMADD213PS  Y2, Y3, Y6
+	VMULPS       Y5, Y6, Y6
+	VXORPS       c80000000<>+0(SB), Y6, Y5
+	VMAXPS       Y5, Y0, Y6
+	VMINPS       Y6, Y1, Y6
+	VMULPS       c3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS c3f317200<>+0(SB), Y7, Y6
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y7, Y6
+	VMULPS       Y6, Y6, Y8
+	VMOVUPS      c3ab6888b<>+0(SB), Y9
+	VFMADD213PS  c3c0905be<>+0(SB), Y6, Y9
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y6, Y9
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y6, Y9
+	VFMADD213PS  c3f000000<>+0(SB), Y6, Y9
+	VFMADD213PS  Y6, Y8, Y9
+	VADDPS       c3f800000<>+0(SB), Y9, Y9
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y6
+	VPSUBD       Y6, Y7, Y7
+	VPADDD       c0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y9, Y9
+	VPADDD       c0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y9, Y9
+	VCMPPS       $0x15, Y0, Y5, Y5
+	VANDPS       Y5, Y9, Y9
+	VADDPS       c3f800000<>+0(SB), Y9, Y9
+	VDIVPS       Y9, Y4, Y9
+	VMULPS       32(SI)(CX*4), Y9, Y9
+	VMOVUPS      Y9, 32(DX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func gatedBackwardAVX2(n int, dg *float32, du *float32, dy *float32, gate *float32, u *float32, a float32, b float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·gatedBackwardAVX2(SB), NOSPLIT, $0-56
+	VMOVUPS      cc2aeac4f<>+0(SB), Y0
+	VMOVUPS      c42b20000<>+0(SB), Y1
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VBROADCASTSS a+48(FP), Y3
+	VBROADCASTSS b+52(FP), Y4
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         dg+8(FP), DX
+	MOVQ         du+16(FP), BX
+	MOVQ         dy+24(FP), SI
+	MOVQ         gate+32(FP), DI
+	MOVQ         u+40(FP), R8
+	JMP          block_check
+
+block:
+	VMOVUPS      (DI)(CX*4), Y5
+	VMAXPS       cc61c4000<>+0(SB), Y5, Y6
+	VMINPS       c461c4000<>+0(SB), Y6, Y6
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y3, Y4, Y7
+	VMULPS       Y6, Y7, Y7
+	VFNMADD213PS Y7, Y3, Y6
+	VFMADD132PS  c40000000<>+0(SB), Y7, Y6
+	VXORPS       c80000000<>+0(SB), Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMINPS       Y8, Y1, Y8
+	VMULPS       c3fb8aa3b<>+0(SB), Y8, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFNMADD231PS c3f317200<>+0(SB), Y9, Y8
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y9, Y8
+	VMULPS       Y8, Y8, Y10
+	VMOVUPS      c3ab6888b<>+0(SB), Y11
+	VFMADD213PS  c3c0905be<>+0(SB), Y8, Y11
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y8, Y11
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y8, Y11
+	VFMADD213PS  c3f000000<>+0(SB), Y8, Y11
+	VFMADD213PS  Y8, Y10, Y11
+	VADDPS       c3f800000<>+0(SB), Y11, Y11
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y8
+	VPSUBD       Y8, Y9, Y9
+	VPADDD       c0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y11, Y11
+	VPADDD       c0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y11, Y11
+	VCMPPS       $0x15, Y0, Y7, Y7
+	VANDPS       Y7, Y11, Y11
+	VADDPS       c3f800000<>+0(SB), Y11, Y11
+	VDIVPS       Y11, Y2, Y11
+	VSUBPS       Y11, Y2, Y7
+	VFMADD213PS  Y2, Y6, Y7
+	VMULPS       (SI)(CX*4), Y11, Y11
+	VMOVUPS      (BX)(CX*4), Y6
+	VFMADD231PS  Y11, Y5, Y6
+	VMOVUPS      Y6, (BX)(CX*4)
+	VMULPS       (R8)(CX*4), Y11, Y11
+	VFMADD213PS  (DX)(CX*4), Y7, Y11
+	VMOVUPS      Y11, (DX)(CX*4)
+	ADDQ         $0x08, CX
+	SUBQ         $0x08, AX
+
+block_check:
+	CMPQ AX, $0x08
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func sigmoidMulAVX2(n int, y *float32, x *float32, gate *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sigmoidMulAVX2(SB), NOSPLIT, $0-32
+	VMOVUPS cc2aeac4f<>+0(SB), Y0
+	VMOVUPS c42b20000<>+0(SB), Y1
+	MOVQ    n+0(FP), AX
+	XORQ    CX, CX
+	MOVQ    y+8(FP), DX
+	MOVQ    x+16(FP), BX
+	MOVQ    gate+24(FP), SI
+	JMP     block_check
+
+block:
+	VMOVUPS      (SI)(CX*4), Y2
+	VMOVUPS      32(SI)(CX*4), Y3
+	VXORPS       c80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y0, Y4
+	VMINPS       Y4, Y1, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS c3f317200<>+0(SB), Y5, Y4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y5, Y4
+	VMULPS       Y4, Y4, Y6
+	VMOVUPS      c3ab6888b<>+0(SB), Y7
+	VFMADD213PS  c3c0905be<>+0(SB), Y4, Y7
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y4, Y7
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y4, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y4, Y7
+	VFMADD213PS  Y4, Y6, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y4
+	VPSUBD       Y4, Y5, Y5
+	VPADDD       c0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VPADDD       c0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y7, Y7
+	VCMPPS       $0x15, Y0, Y2, Y2
+	VANDPS       Y2, Y7, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VMOVUPS      (BX)(CX*4), Y2
+	VDIVPS       Y7, Y2, Y2
+	VMOVUPS      Y2, (DX)(CX*4)
+	VXORPS       c80000000<>+0(SB), Y3, Y2
+	VMAXPS       Y2, Y0, Y3
+	VMINPS       Y3, Y1, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS c3f317200<>+0(SB), Y4, Y3
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y4, Y3
+	VMULPS       Y3, Y3, Y5
+	VMOVUPS      c3ab6888b<>+0(SB), Y6
+	VFMADD213PS  c3c0905be<>+0(SB), Y3, Y6
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y3, Y6
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y3, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y3, Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y3
+	VPSUBD       Y3, Y4, Y4
+	VPADDD       c0000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y6, Y6
+	VPADDD       c0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VCMPPS       $0x15, Y0, Y2, Y2
+	VANDPS       Y2, Y6, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VMOVUPS      32(BX)(CX*4), Y2
+	VDIVPS       Y6, Y2, Y2
+	VMOVUPS      Y2, 32(DX)(CX*4)
+	ADDQ         $0x10, CX
+	SUBQ         $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func sigmoidMulBackwardAVX2(n int, dx *float32, dg *float32, dy *float32, x *float32, gate *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sigmoidMulBackwardAVX2(SB), NOSPLIT, $0-48
+	VMOVUPS cc2aeac4f<>+0(SB), Y0
+	VMOVUPS c42b20000<>+0(SB), Y1
+	VMOVUPS c3f800000<>+0(SB), Y2
+	MOVQ    n+0(FP), AX
+	XORQ    CX, CX
+	MOVQ    dx+8(FP), DX
+	MOVQ    dg+16(FP), BX
+	MOVQ    dy+24(FP), SI
+	MOVQ    x+32(FP), DI
+	MOVQ    gate+40(FP), R8
+	JMP     block_check
+
+block:
+	VMOVUPS      (R8)(CX*4), Y3
+	VXORPS       c80000000<>+0(SB), Y3, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMINPS       Y4, Y1, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS c3f317200<>+0(SB), Y5, Y4
+	VFNMADD231PS c35bfbe8e<>+0(SB), Y5, Y4
+	VMULPS       Y4, Y4, Y6
+	VMOVUPS      c3ab6888b<>+0(SB), Y7
+	VFMADD213PS  c3c0905be<>+0(SB), Y4, Y7
+	VFMADD213PS  c3d2aaa8d<>+0(SB), Y4, Y7
+	VFMADD213PS  c3e2aaa6e<>+0(SB), Y4, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y4, Y7
+	VFMADD213PS  Y4, Y6, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y4
+	VPSUBD       Y4, Y5, Y5
+	VPADDD       c0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VPADDD       c0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y7, Y7
+	VCMPPS       $0x15, Y0, Y3, Y3
+	VANDPS       Y3, Y7, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VDIVPS       Y7, Y2, Y7
+	VSUBPS       Y7, Y2, Y3
+	VMULPS       (SI)(CX*4), Y7, Y7
+	VADDPS       (DX)(CX*4), Y7, Y4
+	VMOVUPS      Y4, (DX)(CX*4)
+	VMULPS       Y3, Y7, Y7
+	VMOVUPS      (BX)(CX*4), Y4
+	VFMADD231PS  (DI)(CX*4), Y7, Y4
+	VMOVUPS      Y4, (BX)(CX*4)
 	ADDQ         $0x08, CX
 	SUBQ         $0x08, AX
 

@@ -70,6 +70,12 @@ var vectorCases = []vectorCase{
 	{"addMulAxpy", 4,
 		func(v [][]float32) float64 { addMulAxpy(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 },
 		func(v [][]float32) float64 { addMulAxpyGeneric(v[0], 1.5, v[1], v[2], -0.5, v[3]); return 0 }, 1e-5, true},
+	{"sum", 1,
+		func(v [][]float32) float64 { return Sum(v[0]) },
+		func(v [][]float32) float64 { return sumGeneric(v[0]) }, 1e-12, false},
+	{"shift", 1,
+		func(v [][]float32) float64 { Shift(-0.5, v[0]); return 0 },
+		func(v [][]float32) float64 { shiftGeneric(-0.5, v[0]); return 0 }, 0, false},
 	{"expSum", 1,
 		func(v [][]float32) float64 { return float64(ExpSum(v[0], 0.5)) },
 		func(v [][]float32) float64 { return float64(expSumGeneric(v[0], 0.5)) }, 1e-5, false},
@@ -89,6 +95,24 @@ var vectorCases = []vectorCase{
 	{"swigluBackward", 5,
 		func(v [][]float32) float64 { SwiGLUBackward(v[0], v[1], v[2], v[3], v[4]); return 0 },
 		func(v [][]float32) float64 { swigluBackwardGeneric(v[0], v[1], v[2], v[3], v[4]); return 0 }, 1e-5, false},
+	{"gated", 3,
+		func(v [][]float32) float64 { Gated(v[0], v[1], v[2], GELUGateA, GELUGateB); return 0 },
+		func(v [][]float32) float64 { gatedGeneric(v[0], v[1], v[2], GELUGateA, GELUGateB); return 0 }, 1e-6, false},
+	{"gatedBackward", 5,
+		func(v [][]float32) float64 {
+			GatedBackward(v[0], v[1], v[2], v[3], v[4], GELUGateA, GELUGateB)
+			return 0
+		},
+		func(v [][]float32) float64 {
+			gatedBackwardGeneric(v[0], v[1], v[2], v[3], v[4], GELUGateA, GELUGateB)
+			return 0
+		}, 1e-5, false},
+	{"sigmoidMul", 3,
+		func(v [][]float32) float64 { SigmoidMul(v[0], v[1], v[2]); return 0 },
+		func(v [][]float32) float64 { sigmoidMulGeneric(v[0], v[1], v[2]); return 0 }, 1e-6, false},
+	{"sigmoidMulBackward", 5,
+		func(v [][]float32) float64 { SigmoidMulBackward(v[0], v[1], v[2], v[3], v[4]); return 0 },
+		func(v [][]float32) float64 { sigmoidMulBackwardGeneric(v[0], v[1], v[2], v[3], v[4]); return 0 }, 1e-5, false},
 	{"adamw", 4,
 		func(v [][]float32) float64 { testStep.Update(v[0], v[1], v[2], v[3]); return 0 },
 		func(v [][]float32) float64 {
@@ -175,15 +199,22 @@ func TestUnequalLengthsPanic(t *testing.T) {
 		}, "Axpy": func() { Axpy(1, a, b) }, "Add": func() { Add(a, b) }, "Mul": func() {
 			Mul(a, b)
 		}, "RMSNorm": func() { RMSNorm(a, b, a, 0) },
-		"RMSNormBackward": func() { RMSNormBackward(a, a, b, a, 0) },
-		"Rope":            func() { Rope(b, a, a) },
-		"RopeNeox":        func() { RopeNeox(b, a, a) },
-		"SwiGLU":          func() { SwiGLU(a, a, b) },
-		"SwiGLUBackward":  func() { SwiGLUBackward(a, a, b, a, a) },
-		"AdamW":           func() { AdamW{}.Update(a, a, b, a) },
-		"Gemm":            func() { Gemm(false, false, 2, 2, 2, 1, a, 2, b, 2, 0, b, 2) },
-		"GemmWT":          func() { GemmWT(b, b, 1, Dense{2, 2, b}, 0) },
-		"GemmW":           func() { GemmW(b, b, 1, Dense{2, 2, b}, 0) },
+		"RMSNormBackward":    func() { RMSNormBackward(a, a, b, a, 0) },
+		"Rope":               func() { Rope(b, a, a) },
+		"RopeNeox":           func() { RopeNeox(b, a, a) },
+		"SwiGLU":             func() { SwiGLU(a, a, b) },
+		"SwiGLUBackward":     func() { SwiGLUBackward(a, a, b, a, a) },
+		"LayerNorm":          func() { LayerNorm(a, a, a, b, 0) },
+		"LayerNormBackward":  func() { LayerNormBackward(a, a, b, nil, 0, 1) },
+		"LayerNormWeights":   func() { LayerNormWeights(a, a, b, 0, 1) },
+		"Gated":              func() { Gated(a, b, a, 1, 0) },
+		"GatedBackward":      func() { GatedBackward(a, a, a, b, a, 1, 0) },
+		"SigmoidMul":         func() { SigmoidMul(a, b, a) },
+		"SigmoidMulBackward": func() { SigmoidMulBackward(a, a, b, a, a) },
+		"AdamW":              func() { AdamW{}.Update(a, a, b, a) },
+		"Gemm":               func() { Gemm(false, false, 2, 2, 2, 1, a, 2, b, 2, 0, b, 2) },
+		"GemmWT":             func() { GemmWT(b, b, 1, Dense{2, 2, b}, 0) },
+		"GemmW":              func() { GemmW(b, b, 1, Dense{2, 2, b}, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

@@ -71,31 +71,3 @@ func (op *activateOp) backward(t *Tape) {
 	})
 	t.lap(PartElementwise)
 }
-
-// scaleOp is y = s·x.
-type scaleOp struct {
-	x, y *Tensor
-	s    float32
-}
-
-// Scaled is y = s·x.
-func (t *Tape) Scaled(x *Tensor, s float32) *Tensor {
-	y := t.Tensor(x.Rows, x.Cols)
-	for i, v := range x.Data {
-		y.Data[i] = s * v
-	}
-	if x.needs {
-		y.needs = true
-		t.push(&scaleOp{x, y, s})
-	}
-	return y
-}
-
-func (op *scaleOp) backward(t *Tape) {
-	if op.y.Grad == nil {
-		return
-	}
-	for i, g := range op.y.Grad {
-		t.grad(op.x)[i] += op.s * g
-	}
-}

@@ -331,7 +331,7 @@ func TestFrozenCheckpointIsNotKept(t *testing.T) {
 // TestThreads wants the same bits from one thread and from several.
 func TestThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
-	for _, g := range graphs {
+	for _, g := range slices.Concat(graphs, normGraphs, gateGraphs, columnGraphs) {
 		var first []float32
 		for _, threads := range []int{1, 2, 3} {
 			kernels.SetThreads(threads)

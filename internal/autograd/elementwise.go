@@ -77,47 +77,153 @@ func addRow(dst, x []float32, fresh bool) {
 	kernels.Add(dst, x)
 }
 
-// swigluOp is y = silu(gate)·up.
-type swigluOp struct {
-	gate, up, y        *Tensor
-	freshGate, freshUp bool // their gradients are new
+// scaleOp is y = s·x.
+type scaleOp struct {
+	x, y  *Tensor
+	s     float32
+	fresh bool // the gradient of x is new
 }
 
-// SwiGLU is y = silu(gate)·up, element by element (Shazeer 2020, "GLU Variants Improve Transformer").
-func (t *Tape) SwiGLU(gate, up *Tensor) *Tensor {
-	if gate.Rows != up.Rows || gate.Cols != up.Cols {
-		panic("autograd: SwiGLU: shapes differ")
-	}
-	y := t.Tensor(gate.Rows, gate.Cols)
-	op := t.pools.swiglu.take()
-	*op = swigluOp{gate: gate, up: up, y: y}
+// Scaled is y = s·x.
+func (t *Tape) Scaled(x *Tensor, s float32) *Tensor {
+	y := t.Tensor(x.Rows, x.Cols)
+	op := t.pools.scale.take()
+	*op = scaleOp{x: x, y: y, s: s}
 	t.rows(y.Rows, y.Cols, op)
 	t.lap(PartElementwise)
-	y.needs = gate.needs || up.needs
+	y.needs = x.needs
 	t.keep(op, y.needs)
 	return y
 }
 
-func (op *swigluOp) rows(from, to int) {
+func (op *scaleOp) rows(from, to int) {
 	for i := from; i < to; i++ {
-		kernels.SwiGLU(op.y.Row(i), op.gate.Row(i), op.up.Row(i))
+		y := op.y.Row(i)
+		copy(y, op.x.Row(i))
+		kernels.Scale(op.s, y)
 	}
 }
 
-func (op *swigluOp) backward(t *Tape) {
+func (op *scaleOp) backward(t *Tape) {
 	if op.y.Grad == nil {
 		return
 	}
-	op.freshGate, op.freshUp = t.startGrad(op.gate), t.startGrad(op.up)
-	t.rows(op.y.Rows, op.y.Cols, (*swigluBackward)(op))
+	op.fresh = t.startGrad(op.x)
+	t.rows(op.y.Rows, op.y.Cols, (*scaleBackward)(op))
 }
 
-type swigluBackward swigluOp
+type scaleBackward scaleOp
 
-func (op *swigluBackward) rows(from, to int) {
+func (op *scaleBackward) rows(from, to int) {
 	for i := from; i < to; i++ {
-		dgate, dup := freshRow(op.gate, i, op.freshGate), freshRow(op.up, i, op.freshUp)
-		kernels.SwiGLUBackward(dgate, dup, op.y.gradRow(i), op.gate.Row(i), op.up.Row(i))
+		dx, dy := op.x.gradRow(i), op.y.gradRow(i)
+		if op.fresh {
+			copy(dx, dy)
+			kernels.Scale(op.s, dx)
+			continue
+		}
+		for j, g := range dy {
+			dx[j] += op.s * g
+		}
+	}
+}
+
+// scaleByRowOp is the scaling of rows by constants.
+type scaleByRowOp struct {
+	x *Tensor
+	f []float32 // (T)
+}
+
+// ScaleByRow multiplies each row of x (T, D) by a constant f (T), in place.
+func (t *Tape) ScaleByRow(x *Tensor, f []float32) *Tensor {
+	if len(f) != x.Rows {
+		panic("autograd: ScaleByRow: factors and rows differ")
+	}
+	op := t.pools.scaleByRow.take()
+	*op = scaleByRowOp{x, f}
+	t.rows(x.Rows, x.Cols, op)
+	t.lap(PartElementwise)
+	t.keep(op, x.needs)
+	return x
+}
+
+func (op *scaleByRowOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		kernels.Scale(op.f[i], op.x.Row(i))
+	}
+}
+
+func (op *scaleByRowOp) backward(t *Tape) {
+	if op.x.Grad != nil {
+		t.rows(op.x.Rows, op.x.Cols, (*scaleByRowBackward)(op))
+	}
+}
+
+type scaleByRowBackward scaleByRowOp
+
+func (op *scaleByRowBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		kernels.Scale(op.f[i], op.x.gradRow(i))
+	}
+}
+
+// clampOp is y = min(max(x, -c), c).
+type clampOp struct {
+	x, y  *Tensor
+	c     float32
+	fresh bool // the gradient of x is new
+}
+
+// Clamp is y = min(max(x, -c), c), element by element. No gradient passes where x is outside.
+func (t *Tape) Clamp(x *Tensor, c float32) *Tensor {
+	y := t.Tensor(x.Rows, x.Cols)
+	op := t.pools.clamp.take()
+	*op = clampOp{x: x, y: y, c: c}
+	t.rows(y.Rows, y.Cols, op)
+	t.lap(PartElementwise)
+	y.needs = x.needs
+	t.keep(op, y.needs)
+	return y
+}
+
+// within is min(max(v, -c), c); a limit is rare.
+func within(v, c float32) float32 {
+	switch {
+	case v > c:
+		return c
+	case v < -c:
+		return -c
+	}
+	return v
+}
+
+func (op *clampOp) rows(from, to int) {
+	for i := from; i < to; i++ {
+		y := op.y.Row(i)
+		for j, v := range op.x.Row(i) {
+			y[j] = within(v, op.c)
+		}
+	}
+}
+
+func (op *clampOp) backward(t *Tape) {
+	if op.y.Grad == nil {
+		return
+	}
+	op.fresh = t.startGrad(op.x)
+	t.rows(op.y.Rows, op.y.Cols, (*clampBackward)(op))
+}
+
+type clampBackward clampOp
+
+func (op *clampBackward) rows(from, to int) {
+	for i := from; i < to; i++ {
+		dx, dy := freshRow(op.x, i, op.fresh), op.y.gradRow(i)
+		for j, v := range op.x.Row(i) {
+			if -op.c <= v && v <= op.c {
+				dx[j] += dy[j]
+			}
+		}
 	}
 }
 

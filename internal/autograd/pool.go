@@ -20,8 +20,15 @@ type pools struct {
 	linear       pool[linearOp]
 	lora         pool[loraOp]
 	add          pool[addOp]
-	swiglu       pool[swigluOp]
-	rmsNorm      pool[rmsNormOp]
+	gated        pool[gatedOp]
+	sigmoidGate  pool[sigmoidGateOp]
+	split        pool[splitOp]
+	beside       pool[besideOp]
+	repeat       pool[repeatOp]
+	scale        pool[scaleOp]
+	scaleByRow   pool[scaleByRowOp]
+	clamp        pool[clampOp]
+	norm         pool[normOp]
 	rope         pool[ropeOp]
 	attention    pool[attentionOp]
 	crossEntropy pool[crossEntropyOp]
@@ -47,10 +54,24 @@ func (t *Tape) recycle(op operation) {
 		t.pools.lora.give(op)
 	case *addOp:
 		t.pools.add.give(op)
-	case *swigluOp:
-		t.pools.swiglu.give(op)
-	case *rmsNormOp:
-		t.pools.rmsNorm.give(op)
+	case *gatedOp:
+		t.pools.gated.give(op)
+	case *sigmoidGateOp:
+		t.pools.sigmoidGate.give(op)
+	case *splitOp:
+		t.pools.split.give(op)
+	case *besideOp:
+		t.pools.beside.give(op)
+	case *repeatOp:
+		t.pools.repeat.give(op)
+	case *scaleOp:
+		t.pools.scale.give(op)
+	case *scaleByRowOp:
+		t.pools.scaleByRow.give(op)
+	case *clampOp:
+		t.pools.clamp.give(op)
+	case *normOp:
+		t.pools.norm.give(op)
 	case *ropeOp:
 		t.pools.rope.give(op)
 	case *attentionOp:

@@ -54,7 +54,8 @@ func backwardPart(op operation) Part {
 		return PartLoRA
 	case *attentionOp:
 		return PartAttention
-	case *rmsNormOp, *ropeOp, *swigluOp, *addOp:
+	case *normOp, *ropeOp, *gatedOp, *sigmoidGateOp, *addOp, *scaleOp, *scaleByRowOp, *clampOp, *splitOp, *besideOp,
+		*repeatOp:
 		return PartElementwise
 	case *crossEntropyOp:
 		return PartCrossEntropy

@@ -93,43 +93,6 @@ func (op *columnsOp) backward(t *Tape) {
 	}
 }
 
-// besideOp is y = a and b, side by side.
-type besideOp struct{ a, b, y *Tensor }
-
-// Beside is y (T, A+B): in each row the row of a (T, A), then that of b (T, B).
-func (t *Tape) Beside(a, b *Tensor) *Tensor {
-	if a.Rows != b.Rows {
-		panic("autograd: Beside: rows differ")
-	}
-	y := t.Tensor(a.Rows, a.Cols+b.Cols)
-	for i := range y.Rows {
-		copy(y.Row(i), a.Row(i))
-		copy(y.Row(i)[a.Cols:], b.Row(i))
-	}
-	if a.needs || b.needs {
-		y.needs = true
-		t.push(&besideOp{a, b, y})
-	}
-	return y
-}
-
-func (op *besideOp) backward(t *Tape) {
-	if op.y.Grad == nil {
-		return
-	}
-	for i := range op.y.Rows {
-		dy := op.y.gradRow(i)
-		if op.a.needs {
-			t.grad(op.a)
-			kernels.Add(op.a.gradRow(i), dy[:op.a.Cols])
-		}
-		if op.b.needs {
-			t.grad(op.b)
-			kernels.Add(op.b.gradRow(i), dy[op.a.Cols:])
-		}
-	}
-}
-
 // dropoutOp is y = drop(x).
 type dropoutOp struct {
 	x, y *Tensor

@@ -89,13 +89,18 @@ func (k *neon) sumSquares() {
 			k.fmlaDouble(acc[i], w, w)
 		}
 	})
+	k.giveDouble(acc)
+}
+
+// giveDouble returns the sum of the float64s of acc, which are the first registers taken.
+func (k *neon) giveDouble(acc []v) {
 	for n := len(acc) / 2; n > 0; n /= 2 {
 		for i := range n {
 			k.faddDouble(acc[i], acc[i], acc[n+i])
 		}
 	}
 	k.faddpDouble(acc[0], acc[0])
-	k.op("FMOVD", "F0", k.result()) // acc[0] is the first register taken
+	k.op("FMOVD", "F0", k.result())
 	k.op("RET")
 }
 
@@ -117,6 +122,8 @@ func neonNormFile(k *neon) {
 	k.scaleMul()
 	k.dot3()
 	k.addMulAxpy()
+	k.sumDouble()
+	k.shift()
 }
 
 func (k *neon) scaleMul() {
@@ -168,6 +175,35 @@ func (k *neon) addMulAxpy() {
 			k.fmla(d[i], z[i], b)
 		}
 		k.store(d, pd)
+	})
+	k.op("RET")
+}
+
+func (k *neon) sumDouble() {
+	k.kernel("sum", "(n int, x *float32) float64", "the sum of x[i], in float64")
+	px, acc, x, wide := k.param("x"), k.zeros(2*vectorsAtATime), k.vecs(vectorsAtATime), k.vecs(2*vectorsAtATime)
+	k.blocks(vectorsAtATime, func() {
+		k.load(px, x)
+		for i := range x {
+			k.fcvtl(wide[2*i], x[i])
+			k.fcvtl2(wide[2*i+1], x[i])
+		}
+		for i, w := range wide {
+			k.faddDouble(acc[i], acc[i], w)
+		}
+	})
+	k.giveDouble(acc)
+}
+
+func (k *neon) shift() {
+	k.kernel("shift", "(n int, a float32, x *float32)", "x[i] += a")
+	a, px, x := k.splat("a"), k.param("x"), k.vecs(vectorsAtATime)
+	k.blocks(vectorsAtATime, func() {
+		k.peek(px, x)
+		for i := range x {
+			k.fadd(x[i], x[i], a)
+		}
+		k.store(x, px)
 	})
 	k.op("RET")
 }

@@ -80,6 +80,10 @@ func neonSoftmaxFile(k *neon) {
 func neonSwigluFile(k *neon) {
 	k.swiglu()
 	k.swigluBackward()
+	k.gated()
+	k.gatedBackward()
+	k.sigmoidMul()
+	k.sigmoidMulBackward()
 }
 
 func (k *neon) swiglu() {
@@ -121,6 +125,116 @@ func (k *neon) swigluBackward() {
 		k.fmul(d[0], d[0], u[0])
 		k.peek(pdg, sum)
 		k.fmla(sum[0], d[0], t)
+		k.store(sum, pdg)
+	})
+	k.op("RET")
+}
+
+// cubic holds the registers of the polynomial of gated.
+type cubic struct{ a, b, low, high, h, z, t v }
+
+func (k *neon) newCubic() cubic {
+	return cubic{k.splat("a"), k.splat("b"), k.constant(-gatedLimit), k.constant(gatedLimit), k.vec(), k.vec(), k.vec()}
+}
+
+// gatedCube sets h to the gate within its limits and z to a*h + b*h³.
+func (k *neon) gatedCube(c cubic, gate v) {
+	k.fmax(c.h, gate, c.low)
+	k.fmin(c.h, c.h, c.high)
+	k.fmul(c.z, c.h, c.h)
+	k.move(c.a, c.t)
+	k.fmla(c.t, c.z, c.b)
+	k.fmul(c.z, c.t, c.h)
+}
+
+func (k *neon) gated() {
+	k.kernel("gated", "(n int, y, gate, u *float32, a, b float32)",
+		"with h = min(max(gate[i], -1e4), 1e4) and z = a*h + b*h*h*h:",
+		"y[i] = gate[i] / (1 + exp(-z)) * u[i]")
+	py, pg, pu, e, c := k.param("y"), k.param("gate"), k.param("u"), k.newExp(), k.newCubic()
+	gate, u, y := k.vecs(1), k.vecs(1), k.vecs(1)
+	k.blocks(1, func() {
+		k.load(pg, gate)
+		k.load(pu, u)
+		k.gatedCube(c, gate[0])
+		e.onePlusExpOfMinus(y[0], c.z)
+		k.fdiv(y[0], gate[0], y[0])
+		k.fmul(y[0], y[0], u[0])
+		k.store(y, py)
+	})
+	k.op("RET")
+}
+
+func (k *neon) gatedBackward() {
+	k.kernel("gatedBackward", "(n int, dg, du, dy, gate, u *float32, a, b float32)",
+		"with h and z as in gated and s = 1 / (1 + exp(-z)):",
+		"dg[i] += dy[i] * u[i] * s * (1 + (a*h + 3*b*h*h*h)*(1-s))",
+		"du[i] += dy[i] * gate[i] * s")
+	pdg, pdu, pdy, pg, pu := k.param("dg"), k.param("du"), k.param("dy"), k.param("gate"), k.param("u")
+	e, c := k.newExp(), k.newCubic()
+	gate, u, d, s, sum := k.vecs(1), k.vecs(1), k.vecs(1), k.vec(), k.vecs(1)
+	k.blocks(1, func() {
+		k.load(pg, gate)
+		k.load(pu, u)
+		k.load(pdy, d)
+		k.gatedCube(c, gate[0])
+		e.onePlusExpOfMinus(s, c.z)
+		k.fdiv(s, e.one, s)
+		k.fmul(d[0], d[0], s) // dy*s
+		k.peek(pdu, sum)
+		k.fmla(sum[0], d[0], gate[0])
+		k.store(sum, pdu)
+		k.move(c.z, c.t)
+		k.fmls(c.t, c.a, c.h) // b*h³
+		k.fadd(c.t, c.t, c.t)
+		k.fadd(c.t, c.t, c.z) // a*h + 3*b*h³
+		k.fsub(s, e.one, s)
+		k.move(e.one, c.h)
+		k.fmla(c.h, c.t, s)
+		k.fmul(d[0], d[0], u[0])
+		k.peek(pdg, sum)
+		k.fmla(sum[0], d[0], c.h)
+		k.store(sum, pdg)
+	})
+	k.op("RET")
+}
+
+func (k *neon) sigmoidMul() {
+	k.kernel("sigmoidMul", "(n int, y, x, gate *float32)", "y[i] = x[i] / (1 + exp(-gate[i]))")
+	py, px, pg, e := k.param("y"), k.param("x"), k.param("gate"), k.newExp()
+	x, gate := k.vecs(1), k.vecs(1)
+	k.blocks(1, func() {
+		k.load(px, x)
+		k.load(pg, gate)
+		e.onePlusExpOfMinus(gate[0], gate[0])
+		k.fdiv(x[0], x[0], gate[0])
+		k.store(x, py)
+	})
+	k.op("RET")
+}
+
+func (k *neon) sigmoidMulBackward() {
+	k.kernel("sigmoidMulBackward", "(n int, dx, dg, dy, x, gate *float32)",
+		"with s = 1 / (1 + exp(-gate[i])):",
+		"dx[i] += dy[i] * s",
+		"dg[i] += dy[i] * s * (1-s) * x[i]")
+	pdx, pdg, pdy, px, pg := k.param("dx"), k.param("dg"), k.param("dy"), k.param("x"), k.param("gate")
+	e := k.newExp()
+	x, gate, d, sum, s := k.vecs(1), k.vecs(1), k.vecs(1), k.vecs(1), k.vec()
+	k.blocks(1, func() {
+		k.load(px, x)
+		k.load(pg, gate)
+		k.load(pdy, d)
+		e.onePlusExpOfMinus(s, gate[0])
+		k.fdiv(s, e.one, s)
+		k.fmul(d[0], d[0], s) // dy*s
+		k.peek(pdx, sum)
+		k.fadd(sum[0], sum[0], d[0])
+		k.store(sum, pdx)
+		k.fsub(s, e.one, s)
+		k.fmul(d[0], d[0], s)
+		k.peek(pdg, sum)
+		k.fmla(sum[0], d[0], x[0])
 		k.store(sum, pdg)
 	})
 	k.op("RET")

@@ -2,12 +2,14 @@ package main
 
 import "github.com/mmcloughlin/avo/operand"
 
-// normFile holds the passes of the root-mean-square norm.
+// normFile holds the passes of the norms.
 func normFile(g *gen) {
 	for _, s := range []isa{avx512, avx2} {
 		scaleMul(g, s)
 		dot3(g, s)
 		addMulAxpy(g, s)
+		sum(g, s)
+		shift(g, s)
 	}
 }
 
@@ -49,6 +51,34 @@ func addMulAxpy(g *gen, s isa) {
 			g.VFMADD231PS(at[3][i], b, sum[i])
 		}
 		g.store(sum, at[0])
+	})
+	g.end()
+}
+
+func sum(g *gen, s isa) {
+	g.kernel(s, "sum", "(n int, x *float32) float64", "the sum of x[i], in float64")
+	acc := g.zeros(4)
+	g.stream(g.param("n"), 4, []string{"x"}, func(at [][]operand.Mem) {
+		for i, m := range at[0] {
+			for half := range 2 {
+				v := g.vec()
+				g.VCVTPS2PD(m.Offset(half*g.bytes()/2), v)
+				g.VADDPD(v, acc[(2*i+half)%4], acc[(2*i+half)%4])
+			}
+		}
+	})
+	g.giveDouble(acc)
+}
+
+func shift(g *gen, s isa) {
+	g.kernel(s, "shift", "(n int, a float32, x *float32)", "x[i] += a")
+	a := g.splat("a")
+	g.stream(g.param("n"), 4, []string{"x"}, func(at [][]operand.Mem) {
+		x := g.vecs(len(at[0]))
+		for i := range x {
+			g.VADDPS(at[0][i], a, x[i])
+		}
+		g.store(x, at[0])
 	})
 	g.end()
 }

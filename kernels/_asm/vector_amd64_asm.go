@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // vectorFile holds the basic loops over vectors.
@@ -78,6 +79,11 @@ func sumSquares(g *gen, s isa) {
 			}
 		}
 	})
+	g.giveDouble(acc)
+}
+
+// giveDouble returns the sum of the float64s of four registers.
+func (g *gen) giveDouble(acc []reg.VecVirtual) {
 	g.VADDPD(acc[2], acc[0], acc[0])
 	g.VADDPD(acc[3], acc[1], acc[1])
 	g.VADDPD(acc[1], acc[0], acc[0])
