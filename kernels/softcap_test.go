@@ -34,7 +34,8 @@ func TestSoftCapSpecials(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	eachTier(t, func(t *testing.T) {
 		for _, n := range []int{1, 16, 17, 48, 70} { // tails, blocks, and several of them
-			for _, c := range [][2]float32{{0, 0}, {inf, 50}, {-inf, -50}, {nan, nan}, {1e30, 50}, {-1e30, -50}, {1e-30, 1e-30}} {
+			for _, c := range [][2]float32{{0, 0}, {inf, 50}, {-inf, -50}, {nan, nan}, {1e30, 50}, {-1e30, -50},
+				{1e-30, 1e-30}} {
 				x := make([]float32, n)
 				x[n-1] = c[0]
 				SoftCap(50, x)
