@@ -1,34 +1,54 @@
 package kernels
 
+import "math"
+
 // Attention works block by block (Dao et al. 2022, "FlashAttention"): some queries of a head against some keys at a
 // time, so scores exist for one block only. Keys and values are packed once for all queries. Blocks of keys that no
 // query of a block sees are skipped. The register tiles are those of the matrix product.
 
-// AttentionShape describes the rows of queries, keys and values.
+// AttentionShape describes the rows of queries, keys and values, and how products become probabilities. Where a field
+// is zero, what it is for is left out.
 type AttentionShape struct {
-	Bounds  []int32 // sequence s is rows Bounds[s] to Bounds[s+1]-1
-	Queries int     // heads of queries, a multiple of Keys
-	Keys    int     // heads of keys and values: query head h reads number h/(Queries/Keys)
-	Dim     int     // values of a head
-	Scale   float32 // of the scores
+	Bounds   []int32 // sequence s is rows Bounds[s] to Bounds[s+1]-1
+	Queries  int     // heads of queries, a multiple of Keys
+	Keys     int     // heads of keys and values: query head h reads number h/(Queries/Keys)
+	Dim      int     // elements of a head of queries and keys
+	ValueDim int     // elements of a head of values and results; 0: Dim
+	Scale    float32 // of the products
+
+	Window int       // keys that a query sees, itself the last of them; 0: all of its sequence up to itself
+	Cap    float32   // a scaled product s becomes Cap·tanh(s/Cap) (Gemma 2, "logit soft-capping")
+	Slopes []float32 // (Queries) times the distance of a key is taken off its score (Press et al. 2022, "ALiBi")
+	Sinks  []float32 // (Queries) scores of a key without value, which every query sees (gpt-oss, "attention sinks")
 }
 
-// check panics where slices do not fit the shape.
-func (s *AttentionShape) check(queries, keys []([]float32)) {
-	rows := s.rows()
-	if s.Keys <= 0 || s.Queries%s.Keys != 0 {
+// valueDim is the elements of a head of values.
+func (s *AttentionShape) valueDim() int {
+	if s.ValueDim > 0 {
+		return s.ValueDim
+	}
+	return s.Dim
+}
+
+// check panics where slices do not fit the shape, for this many rows of queries and of keys.
+func (s *AttentionShape) check(rows, keys int, q, y, k, v [2][]float32) {
+	switch {
+	case s.Keys <= 0 || s.Queries%s.Keys != 0:
 		panic("kernels: Attention of heads that do not divide")
+	case s.Window < 0 || s.Window > allKeys || s.Cap < 0 || s.ValueDim < 0:
+		panic("kernels: Attention of a window, cap or size that is none")
+	case s.Sinks != nil && len(s.Sinks) != s.Queries || s.Slopes != nil && len(s.Slopes) != s.Queries:
+		panic("kernels: Attention of sinks or slopes that are not one a head")
+	case tooShort(q, rows*s.Queries*s.Dim) || tooShort(y, rows*s.Queries*s.valueDim()):
+		panic("kernels: Attention of too few query rows")
+	case tooShort(k, keys*s.Keys*s.Dim) || tooShort(v, keys*s.Keys*s.valueDim()):
+		panic("kernels: Attention of too few key rows")
 	}
-	for _, x := range queries {
-		if x != nil && len(x) < rows*s.Queries*s.Dim {
-			panic("kernels: Attention of too few query rows")
-		}
-	}
-	for _, x := range keys {
-		if x != nil && len(x) < rows*s.Keys*s.Dim {
-			panic("kernels: Attention of too few key rows")
-		}
-	}
+}
+
+// tooShort says whether a slice that is there has less than n elements.
+func tooShort(x [2][]float32, n int) bool {
+	return x[0] != nil && len(x[0]) < n || x[1] != nil && len(x[1]) < n
 }
 
 // rows is T, the rows of all sequences.
@@ -40,34 +60,35 @@ func (s *AttentionShape) rows() int {
 }
 
 // Attention is causal attention inside each sequence, for every head: of row i of q (T, Queries·Dim), with the rows j
-// of k and v (T, Keys·Dim) that its sequence has from its start to i,
+// of k (T, Keys·Dim) and v (T, Keys·ValueDim) that its sequence has from its start to i,
 //
-//	p[j] = exp(Scale·dot(q[i], k[j]) - logSum[i])
+//	s[j] = Cap·tanh(Scale·dot(q[i], k[j])/Cap) - Slope·(i-j), for i-j < Window
+//	p[j] = exp(s[j] - logSum[i])
 //	y[i] = sum of p[j]·v[j]
 //
-// logSum (T, Queries) is such that the p[j] add up to 1.
+// logSum (T, Queries) is such that the p[j] and exp(Sink - logSum[i]) add up to 1.
 func Attention(y, logSum, q, k, v []float32, shape AttentionShape) {
-	shape.check([][]float32{y, q}, [][]float32{k, v})
+	rows := shape.rows()
+	shape.check(rows, rows, [2][]float32{q}, [2][]float32{y}, [2][]float32{k}, [2][]float32{v})
 	a := attentions.get()
 	a.AttentionShape, a.y, a.logSum, a.q, a.k, a.v = shape, y, logSum, q, k, v
-	a.begin()
-	Parallel(a.Keys*a.panels, a.packForward)
-	Parallel(a.blocks*a.Queries, a.forward)
+	a.runForward()
 	a.end()
 }
 
 // AttentionBackward adds to dq, dk and dv the gradients of Attention, of which y and logSum are the results and dy is
 // the gradient of y. Any of dq, dk and dv may be nil where it is not wanted.
 func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape AttentionShape) {
-	shape.check([][]float32{dq, dy, y, q}, [][]float32{dk, dv, k, v})
+	rows := shape.rows()
+	shape.check(rows, rows, [2][]float32{q, dq}, [2][]float32{y, dy}, [2][]float32{k, dk}, [2][]float32{v, dv})
 	a := attentions.get()
 	a.AttentionShape, a.y, a.logSum, a.q, a.k, a.v = shape, y, logSum, q, k, v
 	a.dq, a.dk, a.dv, a.dy = dq, dk, dv, dy
-	a.begin()
+	a.begin(a.Dim)
 	Parallel(a.Keys*a.panels, a.packBackward)
 	if a.Queries > a.Keys {
 		grow(&a.partK, a.rows()*a.Queries*a.Dim)
-		grow(&a.partV, a.rows()*a.Queries*a.Dim)
+		grow(&a.partV, a.rows()*a.Queries*a.valueDim())
 	}
 	Parallel((len(a.Bounds)-1)*a.Queries, a.backward)
 	if a.Queries > a.Keys {
@@ -81,6 +102,7 @@ type attention struct {
 	AttentionShape
 	y, logSum, q, k, v []float32
 	dq, dk, dv, dy     []float32
+	past               int   // keys before the first query of a sequence, where it is the only one
 	shape                    // of the register tile
 	height             int   // queries of a block
 	unit               int   // sequences are padded to a multiple of this many keys
@@ -88,13 +110,15 @@ type attention struct {
 	before             []int // blocks of queries before each sequence, and their number
 	panels             int   // of nr padded keys
 	blocks             int   // of queries
-	dims               int   // panels of nr values of a head
+	across             int   // elements of a head of byRow
+	dims               int   // panels of nr of them
+	distances          distances
 
 	keysT   []float32 // (Keys, panels, Dim, nr): keys as columns
-	valuesT []float32 // (Keys, panels, Dim+1, nr): values as columns, and below them ones
+	valuesT []float32 // (Keys, panels, ValueDim+1, nr): values as columns, and below them ones
 	byRow   []float32 // (Keys, dims, padded keys, nr): values as rows; in the backward pass keys
 	partK   []float32 // (T, Queries·Dim): each query head's part of dk, where heads share keys
-	partV   []float32
+	partV   []float32 // (T, Queries·ValueDim)
 
 	packForward, forward, packBackward, backward, reduce func(i int) // the methods, bound once
 }
@@ -106,10 +130,18 @@ const (
 	keyBlock   = 256      // the keys of a block
 	scoreLD    = 256 + 16 // elements from one row of scores to the next
 	reduceRows = 32
+	allKeys    = 1 << 30 // a window that has all keys
 )
 
-// begin lays everything out.
-func (a *attention) begin() {
+// runForward computes y, and logSum if it is wanted.
+func (a *attention) runForward() {
+	a.begin(a.valueDim())
+	Parallel(a.Keys*a.panels, a.packForward)
+	Parallel(a.blocks*a.Queries, a.forward)
+}
+
+// begin lays everything out, for sums over keys of this many elements.
+func (a *attention) begin(across int) {
 	if a.forward == nil {
 		a.packForward, a.forward = a.packForwardPanel, a.forwardBlock
 		a.packBackward, a.backward, a.reduce = a.packBackwardPanel, a.backwardHead, a.reduceHeads
@@ -117,19 +149,24 @@ func (a *attention) begin() {
 	a.shape = tileShape()
 	a.height = max(queryRows/a.mr, 1) * a.mr
 	a.unit = max(a.nr, blockLen)
-	a.dims = ceilDiv(a.Dim, a.nr)
+	a.across, a.dims = across, ceilDiv(across, a.nr)
 	a.padded, a.before = append(a.padded[:0], 0), append(a.before[:0], 0)
 	a.blocks, a.panels = 0, 0
+	longest := 0
 	for s := range len(a.Bounds) - 1 {
 		n := int(a.Bounds[s+1] - a.Bounds[s])
-		a.blocks += ceilDiv(n, a.height)
+		longest = max(longest, n)
+		a.blocks += ceilDiv(n-a.past, a.height)
 		a.panels += ceilDiv(n, a.unit) * (a.unit / a.nr)
 		a.padded, a.before = append(a.padded, a.panels*a.nr), append(a.before, a.blocks)
 	}
 	grow(&a.keysT, a.Keys*a.panels*a.nr*a.Dim)
 	grow(&a.byRow, a.Keys*a.dims*a.panels*a.nr*a.nr)
 	if a.dy != nil {
-		grow(&a.valuesT, a.Keys*a.panels*a.nr*(a.Dim+1))
+		grow(&a.valuesT, a.Keys*a.panels*a.nr*(a.valueDim()+1))
+	}
+	if a.Slopes != nil {
+		a.distances.fill(longest)
 	}
 }
 
@@ -137,6 +174,7 @@ func (a *attention) begin() {
 func (a *attention) end() {
 	a.AttentionShape = AttentionShape{}
 	a.y, a.logSum, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.dy = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	a.past = 0
 	attentions.put(a)
 }
 
@@ -170,15 +208,15 @@ func find(starts []int, i int) int {
 
 func (a *attention) packForwardPanel(i int) {
 	p := a.keyPanel(i)
-	a.packColumns(a.keysT, a.k, p, a.Dim)
+	a.packColumns(a.keysT, a.k, p, a.Dim, a.Dim)
 	a.packRows(a.v, p)
 }
 
 func (a *attention) packBackwardPanel(i int) {
-	p := a.keyPanel(i)
-	a.packColumns(a.keysT, a.k, p, a.Dim)
-	a.packColumns(a.valuesT, a.v, p, a.Dim+1)
-	ones := a.columns(a.valuesT, p.head, p.number, a.Dim+1)[a.Dim*a.nr:]
+	p, dim := a.keyPanel(i), a.valueDim()
+	a.packColumns(a.keysT, a.k, p, a.Dim, a.Dim)
+	a.packColumns(a.valuesT, a.v, p, dim, dim+1)
+	ones := a.columns(a.valuesT, p.head, p.number, dim+1)[dim*a.nr:]
 	for i := range ones[:a.nr] {
 		ones[i] = 1
 	}
@@ -191,17 +229,18 @@ func (a *attention) columns(packed []float32, head, number, depth int) []float32
 	return packed[at : at+depth*a.nr]
 }
 
-func (a *attention) packColumns(packed, x []float32, p keyPanel, depth int) {
+// packColumns packs a panel of heads of dim elements, with room for depth rows.
+func (a *attention) packColumns(packed, x []float32, p keyPanel, dim, depth int) {
 	dst := a.columns(packed, p.head, p.number, depth)
 	if p.n < a.nr {
 		clear(dst)
 	}
 	if p.n > 0 {
-		packTransposed(dst, a.nr, x[(p.row*a.Keys+p.head)*a.Dim:], a.Keys*a.Dim, a.Dim, p.n)
+		packTransposed(dst, a.nr, x[(p.row*a.Keys+p.head)*dim:], a.Keys*dim, dim, p.n)
 	}
 }
 
-// rowsAt is a panel of values of all padded keys from number key on.
+// rowsAt is a panel of byRow of all padded keys from number key on.
 func (a *attention) rowsAt(head, dim, key int) []float32 {
 	return a.byRow[((head*a.dims+dim)*a.panels*a.nr+key)*a.nr:]
 }
@@ -210,12 +249,12 @@ func (a *attention) packRows(x []float32, p keyPanel) {
 	for d := range a.dims {
 		dst := a.rowsAt(p.head, d, p.number*a.nr)[:a.nr*a.nr]
 		from := d * a.nr
-		width := min(a.nr, a.Dim-from)
+		width := min(a.nr, a.across-from)
 		if p.n < a.nr || width < a.nr {
 			clear(dst)
 		}
 		for j := range p.n {
-			at := ((p.row+j)*a.Keys+p.head)*a.Dim + from
+			at := ((p.row+j)*a.Keys+p.head)*a.across + from
 			copy(dst[j*a.nr:], x[at:at+width])
 		}
 	}
@@ -224,13 +263,25 @@ func (a *attention) packRows(x []float32, p keyPanel) {
 // queryBlock is a block of queries of a head.
 type queryBlock struct {
 	head, keyHead int
-	first         int // row of its sequence's first key
 	from, rows    int // its first row, and its number of rows
-	padded        int // index of that key among the padded ones
+	at            int // number of its first query among the keys of its sequence
+	window        int // keys that a query sees
+	padded        int // index of the sequence's first key among the padded ones
 }
 
-// seen is the number of keys, from number j of the sequence on, that query r of the block sees.
-func (b *queryBlock) seen(r, j int) int { return b.from + r + 1 - b.first - j }
+// seen is the number of keys, from number j of the sequence on, that do not come after query r of the block.
+func (b *queryBlock) seen(r, j int) int { return b.at + r + 1 - j }
+
+// unseen is the number of keys, from number j of the sequence on, that come before the window of query r.
+func (b *queryBlock) unseen(r, j int) int { return max(b.seen(r, j)-b.window, 0) }
+
+// sees is the range of those n keys, from number j of the sequence on, that query r sees.
+func (b *queryBlock) sees(r, j, n int) (from, to int) {
+	return min(b.unseen(r, j), n), max(min(b.seen(r, j), n), 0)
+}
+
+// firstKey is the first key that a query of the block sees, or one before it that begins a unit.
+func (b *queryBlock) firstKey(unit int) int { return b.unseen(0, 0) / unit * unit }
 
 // block is block number i of all heads, the longest of a sequence first.
 func (a *attention) block(i int) queryBlock {
@@ -240,30 +291,36 @@ func (a *attention) block(i int) queryBlock {
 }
 
 func (a *attention) blockOf(s, head, number int) queryBlock {
-	first, end := int(a.Bounds[s]), int(a.Bounds[s+1])
+	first, end := int(a.Bounds[s]), int(a.Bounds[s+1])-a.past
 	from := first + number*a.height
+	window := a.Window
+	if window == 0 {
+		window = allKeys
+	}
 	return queryBlock{
-		head: head, keyHead: head / (a.Queries / a.Keys), first: first, from: from,
-		rows: min(a.height, end-from), padded: a.padded[s],
+		head: head, keyHead: head / (a.Queries / a.Keys), from: from, rows: min(a.height, end-from),
+		at: from - first + a.past, window: window, padded: a.padded[s],
 	}
 }
 
-// row is a query head's part of row i of a matrix like q.
-func (a *attention) row(x []float32, i, head int) []float32 {
-	at := (i*a.Queries + head) * a.Dim
-	return x[at : at+a.Dim : at+a.Dim]
+// row is a query head's part of row i of a matrix like q, with dim elements a head.
+func (a *attention) row(x []float32, i, head, dim int) []float32 {
+	at := (i*a.Queries + head) * dim
+	return x[at : at+dim : at+dim]
 }
 
 // attentionScratch is the memory of one task.
 type attentionScratch struct {
-	q, dy           []float32 // packed panels of queries: (Dim, mr), (Dim+1, mr)
-	qT, dyT         []float32 // packed panels of values of a head: (queries, mr)
+	q, dy           []float32 // packed panels of queries: (Dim, mr), (ValueDim+1, mr)
+	qT, dyT         []float32 // packed panels of elements of a head: (queries, mr)
 	scores, dscores []float32 // (queries, keys)
+	capped          []float32 // (queries, keys): scores as Cap left them
+	times           []float32 // (keys): a row in between
 	packed          []float32 // a packed panel of scores: (keys, mr)
 	sum             []float32 // (queries, dims·nr): sums over keys
 	top, total      []float32 // (queries) of the softmax
-	keysT, valuesT  []float32 // (Dim, keys): gradients
-	gradient        []float32 // (keys, Dim)
+	keysT, valuesT  []float32 // (Dim, keys), (ValueDim, keys): gradients
+	gradient        []float32 // (keys, Dim) or (keys, ValueDim)
 }
 
 var attentionScratches freeList[attentionScratch]
@@ -277,16 +334,16 @@ func (a *attention) panelRows(p, rows int) (n, height int) {
 // panelLen is the distance of packed panels of this depth.
 func (a *attention) panelLen(depth int) int { return depth*a.mr + packSlack }
 
-// packQueries packs a head's rows of a block into panels for products over its values.
-func (a *attention) packQueries(dst *[]float32, x []float32, b *queryBlock, depth int, scale float32) {
+// packQueries packs a head's rows of a block, of dim elements, into panels for products over depth rows.
+func (a *attention) packQueries(dst *[]float32, x []float32, b *queryBlock, dim, depth int, scale float32) {
 	size := a.panelLen(depth)
 	grow(dst, ceilDiv(b.rows, a.mr)*size)
 	for p := range ceilDiv(b.rows, a.mr) {
 		n, height := a.panelRows(p, b.rows)
 		panel := (*dst)[p*size:][:size]
-		packTransposed(panel, height, x[((b.from+p*a.mr)*a.Queries+b.head)*a.Dim:], a.Queries*a.Dim, a.Dim, n)
+		packTransposed(panel, height, x[((b.from+p*a.mr)*a.Queries+b.head)*dim:], a.Queries*dim, dim, n)
 		if scale != 1 {
-			Scale(scale, panel[:a.Dim*height])
+			Scale(scale, panel[:dim*height])
 		}
 	}
 }
@@ -299,7 +356,7 @@ func (a *attention) multiplyColumns(scores, queries, columns []float32, b *query
 		keys := a.columns(columns, b.keyHead, (b.padded+j+c)/a.nr, depth)
 		for p := range ceilDiv(b.rows, a.mr) {
 			rows, height := a.panelRows(p, b.rows)
-			if b.seen(p*a.mr+rows-1, j+c) > 0 {
+			if b.seen(p*a.mr+rows-1, j+c) > 0 && b.unseen(p*a.mr, j+c) < a.nr {
 				tile(height, depth, queries[p*size:], keys, a.nr, scores[p*a.mr*scoreLD+c:], scoreLD, false)
 			}
 		}
@@ -311,24 +368,92 @@ func (a *attention) addRows(w *attentionScratch, scores []float32, b *queryBlock
 	ld := a.dims * a.nr
 	for p := range ceilDiv(b.rows, a.mr) {
 		rows, height := a.panelRows(p, b.rows)
-		depth := min(n, b.seen(p*a.mr+rows-1, j))
-		if depth <= 0 {
+		from, to := a.readRange(b, p, j, n)
+		if from >= to {
 			continue
 		}
-		depth = round16(depth)
+		depth := round16(to - from)
 		grow(&w.packed, a.panelLen(keyBlock))
-		packTransposed(w.packed, height, scores[p*a.mr*scoreLD:], scoreLD, depth, rows)
+		packTransposed(w.packed, height, scores[p*a.mr*scoreLD+from:], scoreLD, depth, rows)
 		for d := range a.dims {
-			tile(height, depth, w.packed, a.rowsAt(b.keyHead, d, b.padded+j), a.nr, w.sum[p*a.mr*ld+d*a.nr:], ld, true)
+			keys := a.rowsAt(b.keyHead, d, b.padded+j+from)
+			tile(height, depth, w.packed, keys, a.nr, w.sum[p*a.mr*ld+d*a.nr:], ld, true)
 		}
 	}
 }
 
-// clearUnseen clears the scores of a row beyond the seen ones, as far as products read them.
-func (a *attention) clearUnseen(row []float32, r, seen, n int, b *queryBlock, j int) {
-	last := min(b.rows, (r/a.mr+1)*a.mr) - 1 // of the row's panel
-	end := min(ceilDiv(min(n, b.seen(last, j)), a.unit)*a.unit, scoreLD)
-	if seen < end {
-		clear(row[seen:end])
+// readRange is the range of those n keys from number j on that a query of panel p sees, from the beginning of a unit.
+func (a *attention) readRange(b *queryBlock, p, j, n int) (from, to int) {
+	last := min(b.rows, (p+1)*a.mr) - 1
+	return min(b.unseen(p*a.mr, j), n) / a.unit * a.unit, min(b.seen(last, j), n)
+}
+
+// clearUnseen clears the scores of a row outside of the seen ones, as far as products read them.
+func (a *attention) clearUnseen(row []float32, r, from, to, n int, b *queryBlock, j int) {
+	start, end := a.readRange(b, r/a.mr, j, n)
+	end = min(ceilDiv(end, a.unit)*a.unit, scoreLD)
+	if from >= to {
+		from, to = start, start
 	}
+	if start < from {
+		clear(row[start:from])
+	}
+	if to < end {
+		clear(row[to:end])
+	}
+}
+
+// scoresOf makes scores of the products of query r in whole blocks around the keys it sees, of those from number j on.
+// Others get scores so low that their exponentials are 0. What Cap left goes into capped, where that is there.
+func (a *attention) scoresOf(row, capped []float32, b *queryBlock, r, j, from, to int) []float32 {
+	start := from &^ (blockLen - 1)
+	row = row[start:round16(to)]
+	if capped != nil {
+		capped = capped[start:round16(to)]
+	}
+	a.bend(row, capped, b.head, a.distances, b.at+r, j+start)
+	hide(row, from-start, to-start)
+	return row
+}
+
+// bend makes scores of the scaled products of a query of a head with keys in order, the first of which is number key.
+func (s *AttentionShape) bend(row, capped []float32, head int, d distances, query, key int) {
+	if s.Cap > 0 {
+		SoftCap(s.Cap, row)
+		copy(capped, row)
+	}
+	if s.Slopes != nil {
+		Axpy(s.Slopes[head], d.of(query, key, len(row)), row)
+	}
+}
+
+// hide makes the scores before from and those from to on so low that their exponentials are 0.
+func hide(row []float32, from, to int) {
+	for i := range row[:from] {
+		row[i] = float32(math.Inf(-1))
+	}
+	for i := to; i < len(row); i++ {
+		row[i] = float32(math.Inf(-1))
+	}
+}
+
+// distances are -d … -2, -1, 0, 1 …: how far keys come after a query, negative for those before it. The 0 is blockLen
+// elements from the end.
+type distances []float32
+
+// fill makes them reach over a sequence of n keys, and a block further at both ends.
+func (d *distances) fill(n int) {
+	if len(*d) >= n+2*blockLen {
+		return
+	}
+	*d = make([]float32, 2*n+2*blockLen)
+	for i := range *d {
+		(*d)[i] = float32(i - len(*d) + blockLen)
+	}
+}
+
+// of is the distances of n keys in order.
+func (d distances) of(query, key, n int) []float32 {
+	at := len(d) - blockLen + key - query
+	return d[at : at+n]
 }

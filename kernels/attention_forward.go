@@ -7,10 +7,11 @@ func (a *attention) forwardBlock(i int) {
 	b := a.block(i)
 	w := attentionScratches.get()
 	defer attentionScratches.put(w)
-	a.packQueries(&w.q, a.q, &b, a.Dim, a.Scale)
+	a.packQueries(&w.q, a.q, &b, a.Dim, a.Dim, a.Scale)
 	a.beginSum(w)
+	a.addSinks(w, b.head)
 	keys := b.seen(b.rows-1, 0)
-	for j := 0; j < keys; j += keyBlock {
+	for j := b.firstKey(a.unit); j < keys; j += keyBlock {
 		n := min(keyBlock, keys-j)
 		a.multiplyColumns(w.scores, w.q, a.keysT, &b, j, n, a.Dim)
 		for r := range b.rows {
@@ -33,20 +34,30 @@ func (a *attention) beginSum(w *attentionScratch) {
 	}
 }
 
+// addSinks begins each softmax with the score of the sink, which adds to the denominator alone.
+func (a *attention) addSinks(w *attentionScratch, head int) {
+	if a.Sinks == nil {
+		return
+	}
+	for i := range w.top {
+		w.top[i], w.total[i] = a.Sinks[head], 1
+	}
+}
+
 // softmaxRow turns the scores of query r into exponentials relative to the largest so far, and rescales the sums of
 // earlier blocks when the largest grows (Milakov, Gimelshein 2018, "Online normalizer calculation for softmax").
 func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) {
 	row := w.scores[r*scoreLD:][:scoreLD]
-	seen := min(n, b.seen(r, j))
-	a.clearUnseen(row, r, max(seen, 0), n, b, j)
-	if seen <= 0 {
+	from, to := b.sees(r, j, n)
+	a.clearUnseen(row, r, from, to, n, b, j)
+	if from >= to {
 		return
 	}
-	row = wholeRow(row, seen)
-	top := w.top[r]
-	if higher := Max(row); higher > top || j == 0 {
+	row = a.scoresOf(row, nil, b, r, j, from, to)
+	top, begun := w.top[r], w.total[r] > 0
+	if higher := Max(row); higher > top || !begun {
 		w.top[r] = higher
-		if j > 0 {
+		if begun {
 			less := expGeneric(top - higher)
 			w.total[r] *= less
 			ld := a.dims * a.nr
@@ -56,19 +67,12 @@ func (a *attention) softmaxRow(w *attentionScratch, b *queryBlock, r, j, n int) 
 	w.total[r] += ExpSum(row, w.top[r])
 }
 
-// wholeRow is the scores of a row up to the next whole block; unseen ones are so low that their exponentials are 0.
-func wholeRow(row []float32, seen int) []float32 {
-	row = row[:round16(seen)]
-	for i := seen; i < len(row); i++ {
-		row[i] = float32(math.Inf(-1))
-	}
-	return row
-}
-
 // finishRow stores the result of query r.
 func (a *attention) finishRow(w *attentionScratch, b *queryBlock, r int) {
-	y := a.row(a.y, b.from+r, b.head)
+	y := a.row(a.y, b.from+r, b.head, a.across)
 	copy(y, w.sum[r*a.dims*a.nr:])
 	Scale(1/w.total[r], y)
-	a.logSum[(b.from+r)*a.Queries+b.head] = w.top[r] + float32(math.Log(float64(w.total[r])))
+	if a.logSum != nil {
+		a.logSum[(b.from+r)*a.Queries+b.head] = w.top[r] + float32(math.Log(float64(w.total[r])))
+	}
 }

@@ -10,27 +10,25 @@ import (
 // attentionCase is attention with its gradients, the numbers random.
 type attentionCase struct {
 	AttentionShape
-	q, k, v, dy    []float32
-	y, logSum      []float32
-	dq, dk, dv     []float32
-	wantY, wantLog []float32
-	wantQ, wantK   []float32
-	wantV          []float32
+	q, k, v, dy                         []float32
+	y, logSum, dq, dk, dv               []float32
+	wantY, wantLog, wantQ, wantK, wantV []float64
 }
 
 func newAttentionCase(s AttentionShape) *attentionCase {
 	rows := s.rows()
 	n, m := rows*s.Queries*s.Dim, rows*s.Keys*s.Dim
-	c := &attentionCase{AttentionShape: s, q: randoms(n, 1), k: randoms(m, 2), v: randoms(m, 3), dy: randoms(n, 4)}
-	c.y, c.logSum = make([]float32, n), make([]float32, rows*s.Queries)
-	c.dq, c.dk, c.dv = randoms(n, 5), randoms(m, 6), randoms(m, 7)
-	c.wantY, c.wantLog = slices.Clone(c.y), slices.Clone(c.logSum)
-	c.wantQ, c.wantK, c.wantV = slices.Clone(c.dq), slices.Clone(c.dk), slices.Clone(c.dv)
+	yn, vn := rows*s.Queries*s.valueDim(), rows*s.Keys*s.valueDim()
+	c := &attentionCase{AttentionShape: s, q: randoms(n, 1), k: randoms(m, 2), v: randoms(vn, 3), dy: randoms(yn, 4)}
+	c.y, c.logSum = make([]float32, yn), make([]float32, rows*s.Queries)
+	c.dq, c.dk, c.dv = randoms(n, 5), randoms(m, 6), randoms(vn, 7)
 	return c
 }
 
-// define computes what is wanted from the definition, in float64.
+// define computes what is wanted from the definition, in float64. The gradients are added to what dq, dk and dv are.
 func (c *attentionCase) define() {
+	c.wantY, c.wantLog = make([]float64, len(c.y)), make([]float64, len(c.logSum))
+	c.wantQ, c.wantK, c.wantV = doubles(c.dq), doubles(c.dk), doubles(c.dv)
 	for s := range len(c.Bounds) - 1 {
 		for i := int(c.Bounds[s]); i < int(c.Bounds[s+1]); i++ {
 			for h := range c.Queries {
@@ -40,33 +38,69 @@ func (c *attentionCase) define() {
 	}
 }
 
+func doubles(x []float32) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = float64(v)
+	}
+	return y
+}
+
+// score is the score of key j for row i, and its derivative by the scaled product.
+func (c *attentionCase) score(i, j, head int) (score, slope float64) {
+	keyHead := head / (c.Queries / c.Keys)
+	q, k := c.q[(i*c.Queries+head)*c.Dim:][:c.Dim], c.k[(j*c.Keys+keyHead)*c.Dim:]
+	score, slope = float64(c.Scale)*dot64(q, k), 1
+	if limit := float64(c.Cap); limit > 0 {
+		th := math.Tanh(score / limit)
+		score, slope = limit*th, 1-th*th
+	}
+	if c.Slopes != nil {
+		score -= float64(c.Slopes[head]) * float64(i-j)
+	}
+	return score, slope
+}
+
 func (c *attentionCase) defineRow(first, i, head int) {
-	d := c.Dim
-	at := (i*c.Queries + head) * d
-	key := func(j int) int { return (j*c.Keys + head/(c.Queries/c.Keys)) * d }
-	p := make([]float64, i+1-first)
-	sum, delta := 0.0, 0.0
+	keyHead := head / (c.Queries / c.Keys)
+	if c.Window > 0 {
+		first = max(first, i-c.Window+1)
+	}
+	p, slopes := make([]float64, i+1-first), make([]float64, i+1-first)
+	top := math.Inf(-1)
 	for j := range p {
-		p[j] = math.Exp(float64(c.Scale) * dot64(c.q[at:at+d], c.k[key(first+j):]))
+		p[j], slopes[j] = c.score(i, first+j, head)
+		top = max(top, p[j])
+	}
+	sum, delta := 0.0, 0.0
+	if c.Sinks != nil {
+		top = max(top, float64(c.Sinks[head]))
+		sum = math.Exp(float64(c.Sinks[head]) - top)
+	}
+	for j := range p {
+		p[j] = math.Exp(p[j] - top)
 		sum += p[j]
 	}
-	c.wantLog[i*c.Queries+head] = float32(math.Log(sum))
-	for e := range d {
-		y := 0.0
+	c.wantLog[i*c.Queries+head] = top + math.Log(sum)
+	dim := c.valueDim()
+	value := func(j int) []float32 { return c.v[((first+j)*c.Keys+keyHead)*dim:] }
+	at := (i*c.Queries + head) * dim
+	for e := range dim {
 		for j := range p {
-			y += p[j] / sum * float64(c.v[key(first+j)+e])
+			c.wantY[at+e] += p[j] / sum * float64(value(j)[e])
 		}
-		c.wantY[at+e] = float32(y)
-		delta += y * float64(c.dy[at+e])
+		delta += c.wantY[at+e] * float64(c.dy[at+e])
 	}
 	for j := range p {
 		prob := p[j] / sum
-		ds := prob * (dot64(c.dy[at:at+d], c.v[key(first+j):]) - delta) * float64(c.Scale)
-		for e := range d {
-			k := key(first+j) + e
-			c.wantV[k] += float32(prob * float64(c.dy[at+e]))
-			c.wantQ[at+e] += float32(ds * float64(c.k[k]))
-			c.wantK[k] += float32(ds * float64(c.q[at+e]))
+		ds := prob * (dot64(c.dy[at:at+dim], value(j)) - delta) * slopes[j] * float64(c.Scale)
+		for e := range dim {
+			c.wantV[((first+j)*c.Keys+keyHead)*dim+e] += prob * float64(c.dy[at+e])
+		}
+		for e := range c.Dim {
+			q, k := (i*c.Queries+head)*c.Dim+e, ((first+j)*c.Keys+keyHead)*c.Dim+e
+			c.wantQ[q] += ds * float64(c.k[k])
+			c.wantK[k] += ds * float64(c.q[q])
 		}
 	}
 }
@@ -93,26 +127,114 @@ var attentionShapes = []AttentionShape{
 	{Bounds: []int32{0, 256, 270}, Queries: 6, Keys: 2, Dim: 128, Scale: 0.09},
 }
 
+// variedShapes have windows (smaller than a register tile, than a block of queries, than a block of keys, than a
+// sequence, larger than all), caps, slopes, sinks and values of their own size, alone and together.
+var variedShapes = []AttentionShape{
+	{Bounds: []int32{0, 40, 40, 41, 90}, Queries: 2, Keys: 2, Dim: 12, Scale: 0.3, Window: 1},
+	{Bounds: []int32{0, 40, 40, 41, 300}, Queries: 4, Keys: 2, Dim: 20, Scale: 0.3, Window: 5},
+	{Bounds: []int32{0, 600}, Queries: 2, Keys: 1, Dim: 8, Scale: 0.4, Window: 17},
+	{Bounds: []int32{0, 1, 700}, Queries: 2, Keys: 2, Dim: 8, Scale: 0.4, Window: 128},
+	{Bounds: []int32{0, 130, 780}, Queries: 2, Keys: 1, Dim: 16, Scale: 0.3, Window: 300},
+	{Bounds: []int32{0, 130, 280}, Queries: 2, Keys: 1, Dim: 16, Scale: 0.3, Window: 1000},
+	{Bounds: []int32{0, 20, 300}, Queries: 2, Keys: 1, Dim: 72, Scale: 0.6, Cap: 2},
+	{Bounds: []int32{0, 20, 20, 300}, Queries: 4, Keys: 4, Dim: 12, Scale: 0.3, Slopes: []float32{0.5, 0.1, 0, 0.01}},
+	{Bounds: []int32{0, 20, 300}, Queries: 4, Keys: 2, Dim: 12, Scale: 0.3,
+		Sinks: []float32{-2, 1, 12, float32(math.Inf(-1))}},
+	{Bounds: []int32{0, 33, 33, 34, 150}, Queries: 4, Keys: 2, Dim: 192, ValueDim: 128, Scale: 0.07},
+	{Bounds: []int32{0, 50, 290}, Queries: 2, Keys: 1, Dim: 12, ValueDim: 40, Scale: 0.3, Window: 33},
+	{Bounds: []int32{0, 3, 3, 4, 140}, Queries: 4, Keys: 1, Dim: 256, Scale: 0.06, Window: 70, Cap: 3},
+	{Bounds: []int32{0, 1, 1, 300, 450}, Queries: 6, Keys: 2, Dim: 20, Scale: 0.4, Window: 130, Cap: 4,
+		Sinks: []float32{1, 2, 3, -4, 5, 6}},
+	{Bounds: []int32{0, 1, 1, 530}, Queries: 3, Keys: 1, Dim: 20, ValueDim: 8, Scale: 0.4, Window: 40, Cap: 4,
+		Sinks: []float32{1, 2, 3}, Slopes: []float32{0.25, 0.5, 0.001}},
+	{Bounds: []int32{0, 290}, Queries: 3, Keys: 3, Dim: 8, ValueDim: 20, Scale: 0.4, Cap: 4, Sinks: []float32{1, 2, 3},
+		Slopes: []float32{0.25, 0.5, 0.001}},
+}
+
 // TestAttention compares every tier with the definition.
 func TestAttention(t *testing.T) {
+	var cases []*attentionCase
+	for _, shape := range slices.Concat(attentionShapes, variedShapes) {
+		c := newAttentionCase(shape)
+		c.define()
+		cases = append(cases, c)
+	}
+	eachTier(t, func(t *testing.T) {
+		for _, c := range cases {
+			got := newAttentionCase(c.AttentionShape)
+			got.run()
+			c.compare(t, got)
+		}
+	})
+}
+
+// compare compares the results of another case with what is wanted.
+func (c *attentionCase) compare(t *testing.T, x *attentionCase) {
+	t.Helper()
+	for _, x := range []struct {
+		name string
+		got  []float32
+		want []float64
+	}{{"y", x.y, c.wantY}, {"logSum", x.logSum, c.wantLog}, {"dq", x.dq, c.wantQ}, {"dk", x.dk, c.wantK},
+		{"dv", x.dv, c.wantV}} {
+		for i, want := range x.want {
+			if !near(float64(x.got[i]), want, 2e-5) {
+				t.Fatalf("%+v: %s[%d] is %g, want %g", c.AttentionShape, x.name, i, x.got[i], want)
+			}
+		}
+	}
+}
+
+// TestAttentionZeroFields wants fields that change nothing to change no bit.
+func TestAttentionZeroFields(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for _, shape := range attentionShapes {
-			c := newAttentionCase(shape)
-			c.define()
-			c.run()
-			for _, x := range []struct {
-				name      string
-				got, want []float32
-			}{{"y", c.y, c.wantY}, {"logSum", c.logSum, c.wantLog}, {"dq", c.dq, c.wantQ}, {"dk", c.dk, c.wantK},
-				{"dv", c.dv, c.wantV}} {
-				for i := range x.want {
-					if diff := math.Abs(float64(x.got[i] - x.want[i])); !(diff <= 3e-5*(1+math.Abs(float64(x.want[i])))) {
-						t.Fatalf("%+v: %s[%d] is %g, want %g", shape, x.name, i, x.got[i], x.want[i])
-					}
-				}
+			want := newAttentionCase(shape)
+			want.run()
+			shape.ValueDim, shape.Window = shape.Dim, shape.rows()
+			shape.Slopes = make([]float32, shape.Queries)
+			shape.Sinks = slices.Repeat([]float32{float32(math.Inf(-1))}, shape.Queries)
+			got := newAttentionCase(shape)
+			got.run()
+			if !slices.Equal(got.y, want.y) || !slices.Equal(got.logSum, want.logSum) ||
+				!slices.Equal(got.dq, want.dq) || !slices.Equal(got.dk, want.dk) || !slices.Equal(got.dv, want.dv) {
+				t.Errorf("%+v: results differ from those without the last fields", shape)
 			}
 		}
 	})
+}
+
+// TestAttentionBorders wants a sequence to have the same bits wherever it stands in a batch.
+func TestAttentionBorders(t *testing.T) {
+	shape := AttentionShape{Bounds: []int32{0, 150}, Queries: 4, Keys: 2, Dim: 20, Scale: 0.4, Window: 37, Cap: 4,
+		Sinks: []float32{1, 2, 3, 4}, Slopes: []float32{0.25, 0.5, 0.001, 0}}
+	alone := newAttentionCase(shape)
+	alone.run()
+	shape.Bounds = []int32{0, 77, 227, 260}
+	among := newAttentionCase(shape)
+	width, keys := shape.Queries*shape.Dim, shape.Keys*shape.Dim
+	for _, x := range []struct {
+		dst, src []float32
+		width    int
+	}{{among.q, alone.q, width}, {among.k, alone.k, keys}, {among.v, alone.v, keys}, {among.dy, alone.dy, width}} {
+		copy(x.dst[77*x.width:], x.src)
+	}
+	clear(among.dq)
+	clear(among.dk)
+	clear(among.dv)
+	among.run()
+	clear(alone.dq)
+	clear(alone.dk)
+	clear(alone.dv)
+	alone.run()
+	for i, x := range []struct {
+		got, want []float32
+		width     int
+	}{{among.y, alone.y, width}, {among.dq, alone.dq, width}, {among.dk, alone.dk, keys}, {among.dv, alone.dv, keys}} {
+		if !slices.Equal(x.got[77*x.width:227*x.width], x.want) {
+			t.Errorf("result %d of a sequence depends on the sequences around it", i)
+		}
+	}
 }
 
 // TestAttentionLargeScores wants no overflow where scores are far apart.
@@ -121,7 +243,7 @@ func TestAttentionLargeScores(t *testing.T) {
 	c.define()
 	c.run()
 	for i := range c.wantY {
-		if math.Abs(float64(c.y[i]-c.wantY[i])) > 1e-3 || c.dq[i]-c.dq[i] != 0 || c.dk[i]-c.dk[i] != 0 {
+		if math.Abs(float64(c.y[i])-c.wantY[i]) > 1e-3 || c.dq[i]-c.dq[i] != 0 || c.dk[i]-c.dk[i] != 0 {
 			t.Fatalf("y[%d] is %g, want %g; gradients %g, %g", i, c.y[i], c.wantY[i], c.dq[i], c.dk[i])
 		}
 	}
@@ -129,7 +251,16 @@ func TestAttentionLargeScores(t *testing.T) {
 
 // TestAttentionParts wants each gradient alone to be what it is with the others, on any number of threads.
 func TestAttentionParts(t *testing.T) {
-	shape := AttentionShape{Bounds: []int32{0, 70, 200}, Queries: 4, Keys: 2, Dim: 16, Scale: 0.25}
+	for _, shape := range []AttentionShape{
+		{Bounds: []int32{0, 70, 200}, Queries: 4, Keys: 2, Dim: 16, Scale: 0.25},
+		{Bounds: []int32{0, 70, 200}, Queries: 4, Keys: 2, Dim: 16, ValueDim: 24, Scale: 0.25, Window: 50, Cap: 3,
+			Sinks: []float32{1, 2, 3, 4}, Slopes: []float32{1, 0.1, 0.01, 0}},
+	} {
+		testAttentionParts(t, shape)
+	}
+}
+
+func testAttentionParts(t *testing.T, shape AttentionShape) {
 	whole := newAttentionCase(shape)
 	setThreads(t, 1)
 	whole.run()
@@ -156,25 +287,53 @@ func TestAttentionParts(t *testing.T) {
 }
 
 func TestAttentionAllocatesNothing(t *testing.T) {
-	c := newAttentionCase(attentionShapes[3])
-	if n := testing.AllocsPerRun(20, c.run); n > 0 {
-		t.Errorf("attention allocates %g times", n)
+	for _, shape := range slices.Concat(attentionShapes[3:4], variedShapes[len(variedShapes)-2:]) {
+		c := newAttentionCase(shape)
+		if n := testing.AllocsPerRun(20, c.run); n > 0 {
+			t.Errorf("attention %+v allocates %g times", shape, n)
+		}
 	}
 }
 
-// BenchmarkAttention counts the products that the definition has, 2 forward and 4 backward.
+// BenchmarkAttention counts the products that the definition has, 2 forward and 4 backward, of the keys that are seen.
 func BenchmarkAttention(b *testing.B) {
-	for _, s := range []struct{ queries, keys, dim, rows int }{{12, 12, 64, 512}, {12, 12, 64, 2048}, {32, 4, 64, 512},
-		{32, 8, 128, 512}} {
-		shape := AttentionShape{Bounds: []int32{0, int32(s.rows)}, Queries: s.queries, Keys: s.keys, Dim: s.dim, Scale: 0.1}
+	sinks := make([]float32, 32)
+	for _, s := range []struct {
+		name string
+		AttentionShape
+	}{
+		{"", AttentionShape{Queries: 12, Keys: 12, Dim: 64, Bounds: []int32{0, 512}}},
+		{"", AttentionShape{Queries: 12, Keys: 12, Dim: 64, Bounds: []int32{0, 2048}}},
+		{"", AttentionShape{Queries: 32, Keys: 4, Dim: 64, Bounds: []int32{0, 512}}},
+		{"", AttentionShape{Queries: 32, Keys: 8, Dim: 128, Bounds: []int32{0, 512}}},
+		{"-cap", AttentionShape{Queries: 8, Keys: 4, Dim: 256, Bounds: []int32{0, 512}, Cap: 50}},
+		{"-nocap", AttentionShape{Queries: 8, Keys: 4, Dim: 256, Bounds: []int32{0, 512}}},
+		{"-slopes", AttentionShape{Queries: 12, Keys: 12, Dim: 64, Bounds: []int32{0, 2048}, Slopes: sinks[:12]}},
+		{"-sinks-window128", AttentionShape{Queries: 32, Keys: 4, Dim: 64, Bounds: []int32{0, 2048}, Sinks: sinks,
+			Window: 128}},
+		{"-window512", AttentionShape{Queries: 12, Keys: 12, Dim: 64, Bounds: []int32{0, 2048}, Window: 512}},
+		{"-window32", AttentionShape{Queries: 12, Keys: 12, Dim: 64, Bounds: []int32{0, 2048}, Window: 32}},
+		{"-192-128", AttentionShape{Queries: 16, Keys: 16, Dim: 192, ValueDim: 128, Bounds: []int32{0, 512}}},
+	} {
+		shape := s.AttentionShape
+		shape.Scale = 0.1
 		c := newAttentionCase(shape)
-		flops := 2 * float64(s.queries*s.dim) * float64(s.rows) * float64(s.rows+1) / 2
-		name := fmt.Sprintf("%d-%d-%d-%d", s.queries, s.keys, s.dim, s.rows)
+		seen := 0
+		for i := range shape.rows() {
+			seen += i + 1
+			if shape.Window > 0 {
+				seen -= max(0, i+1-shape.Window)
+			}
+		}
+		product, values := 2*float64(shape.Queries*shape.Dim*seen), 2*float64(shape.Queries*shape.valueDim()*seen)
+		name := fmt.Sprintf("%d-%d-%d-%d%s", s.Queries, s.Keys, s.Dim, s.rows(), s.name)
 		b.Run("forward/"+name, func(b *testing.B) {
-			Rate(b, F32, 4, 2*flops, func() { Attention(c.y, c.logSum, c.q, c.k, c.v, shape) })
+			Rate(b, F32, 4, product+values, func() { Attention(c.y, c.logSum, c.q, c.k, c.v, shape) })
 		})
 		b.Run("backward/"+name, func(b *testing.B) {
-			Rate(b, F32, 4, 4*flops, func() { AttentionBackward(c.dq, c.dk, c.dv, c.dy, c.y, c.logSum, c.q, c.k, c.v, shape) })
+			Rate(b, F32, 4, 2*(product+values), func() {
+				AttentionBackward(c.dq, c.dk, c.dv, c.dy, c.y, c.logSum, c.q, c.k, c.v, shape)
+			})
 		})
 	}
 }
