@@ -54,7 +54,7 @@ func backwardPart(op operation) Part {
 		return PartLoRA
 	case *attentionOp:
 		return PartAttention
-	case *rmsNormOp, *ropeOp, *swigluOp, *addOp:
+	case *rmsNormOp, *ropeOp, *swigluOp, *addOp, *routeOp, *gatherOp, *combineOp:
 		return PartElementwise
 	case *crossEntropyOp:
 		return PartCrossEntropy
