@@ -1,5 +1,7 @@
 package autograd
 
+import "unsafe"
+
 // chunkFloats is the least size of an arena chunk: 4 MiB.
 const chunkFloats = 1 << 20
 
@@ -29,6 +31,11 @@ func (a *arena) alloc(n int) []float32 {
 		}
 		a.skip(size)
 	}
+}
+
+// ints is alloc of integers.
+func (a *arena) ints(n int) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(a.alloc(n)))), n)
 }
 
 // skip moves on to the next chunk; an untouched chunk that is too small for size is replaced by one that is not.

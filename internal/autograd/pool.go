@@ -34,6 +34,9 @@ type pools struct {
 	crossEntropy pool[crossEntropyOp]
 	checkpoint   pool[checkpointOp]
 	kept         pool[keptOp]
+	route        pool[routeOp]
+	gather       pool[gatherOp]
+	combine      pool[combineOp]
 }
 
 // keep records an operation for backward, or recycles it if it is not needed.
@@ -82,5 +85,11 @@ func (t *Tape) recycle(op operation) {
 		t.pools.checkpoint.give(op)
 	case *keptOp:
 		t.pools.kept.give(op)
+	case *routeOp:
+		t.pools.route.give(op)
+	case *gatherOp:
+		t.pools.gather.give(op)
+	case *combineOp:
+		t.pools.combine.give(op)
 	}
 }

@@ -48,6 +48,7 @@ type Tape struct {
 	keeps     bool              // sub-graphs under Checkpoint stay in memory
 	ops       []operation
 	tensors   slab[Tensor]
+	routings  slab[Routing]
 	arena     arena
 	random    random
 	watch     stopwatch
@@ -69,7 +70,7 @@ func (t *Tape) Reset(seed uint64) {
 	}
 	clear(t.ops)
 	t.ops = t.ops[:0]
-	t.tensors.n = 0
+	t.tensors.n, t.routings.n = 0, 0
 	t.arena.reset()
 	t.random, t.done = random{seed: seed}, doneLoRA{}
 	t.lap(PartOther)
@@ -156,14 +157,14 @@ func (t *Tape) gradBeta(x *Tensor) (grad []float32, beta float32) {
 
 // mark is a state of a tape to which release returns.
 type mark struct {
-	tensors int
-	arena   position
+	tensors, routings int
+	arena             position
 }
 
-func (t *Tape) mark() mark { return mark{t.tensors.n, t.arena.at} }
+func (t *Tape) mark() mark { return mark{t.tensors.n, t.routings.n, t.arena.at} }
 
 // release drops all tensors made since the mark. Operations made since then must be gone.
 func (t *Tape) release(m mark) {
-	t.tensors.n = m.tensors
+	t.tensors.n, t.routings.n = m.tensors, m.routings
 	t.arena.at = m.arena
 }

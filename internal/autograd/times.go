@@ -55,7 +55,7 @@ func backwardPart(op operation) Part {
 	case *attentionOp:
 		return PartAttention
 	case *normOp, *ropeOp, *gatedOp, *sigmoidGateOp, *addOp, *scaleOp, *scaleByRowOp, *clampOp, *splitOp, *besideOp,
-		*repeatOp:
+		*repeatOp, *routeOp, *gatherOp, *combineOp:
 		return PartElementwise
 	case *crossEntropyOp:
 		return PartCrossEntropy
