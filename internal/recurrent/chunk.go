@@ -28,6 +28,18 @@ func allChunks(bounds []int32) (n int) {
 	return n
 }
 
+// chunkAt is the sequence of chunk number i of a batch, and its own tokens from to to-1.
+func chunkAt(bounds []int32, i int) (start, end, from, to int) {
+	seq := 0
+	for n := chunks(int(bounds[1] - bounds[0])); i >= n; n = chunks(int(bounds[seq+1] - bounds[seq])) {
+		i -= n
+		seq++
+	}
+	start, end = int(bounds[seq]), int(bounds[seq+1])
+	from = start + i*chunkLen
+	return start, end, from, min(from+chunkLen, end)
+}
+
 // decay is how the state decays within a chunk of n tokens. gamma(i) is the sum of the logarithms of the decays of
 // tokens 0 to i; all of these are at most 0, so that no exponential overflows.
 type decay struct {

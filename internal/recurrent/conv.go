@@ -18,8 +18,8 @@ type Conv struct {
 	x, y, dx, dy, state []float32
 }
 
-// convWidth is the number of channels of a part.
-const convWidth = 128
+// A part is some channels of the tokens of a chunk: long enough pieces of rows that memory is read in order.
+const convWidth = 1024
 
 // Forward computes y (T, Channels) of x (T, Channels). A state (Kernel-1, Channels) has the inputs before the one
 // sequence of the batch, oldest first, and then the last of it; nil: zeros, and as many sequences as there are.
@@ -29,6 +29,11 @@ func (c *Conv) Forward(y, x, state []float32) {
 	c.x, c.y, c.state = x, y, state
 	divide(c.parts(), len(x)*c.Kernel, (*convForward)(c))
 	c.x, c.y, c.state = nil, nil, nil
+	if state != nil {
+		keep := min(len(state), len(x))
+		copy(state, state[keep:])
+		copy(state[len(state)-keep:], x[len(x)-keep:])
+	}
 }
 
 // Backward adds to dx the gradient of x, given that of y.
@@ -47,28 +52,30 @@ func (c *Conv) check(x, y int) {
 	check(c.Bias == nil || len(c.Bias) == c.Channels, "Conv: biases do not fit")
 }
 
-// parts is the number of sequences times that of pieces of the channels.
-func (c *Conv) parts() int { return (len(c.Bounds) - 1) * c.pieces() }
+// parts is the number of chunks times that of pieces of the channels.
+func (c *Conv) parts() int { return allChunks(c.Bounds) * c.pieces() }
 
 func (c *Conv) pieces() int { return (c.Channels + convWidth - 1) / convWidth }
 
-// convPart is some channels of one sequence.
+// convPart is some channels of a chunk.
 type convPart struct {
 	*Conv
-	from, to    int // tokens
+	start, end  int // tokens of the sequence
+	from, to    int // tokens of the chunk
 	first, wide int // channels
 	weight      []float32
 }
 
 // open finds part i and makes its weights (Kernel, wide).
 func (c *Conv) open(i int, s *scratch) convPart {
-	from, to, _ := span(c.Bounds, i/c.pieces())
-	p := convPart{Conv: c, from: from, to: to, first: i % c.pieces() * convWidth}
+	p := convPart{Conv: c, first: i % c.pieces() * convWidth}
+	p.start, p.end, p.from, p.to = chunkAt(c.Bounds, i/c.pieces())
 	p.wide = min(convWidth, c.Channels-p.first)
 	p.weight = s.take(c.Kernel * p.wide)
 	for j := range c.Kernel {
-		for k := range p.wide {
-			p.weight[j*p.wide+k] = c.Weight[(p.first+k)*c.Kernel+j]
+		row := p.tap(j)
+		for k := range row {
+			row[k] = c.Weight[(p.first+k)*c.Kernel+j]
 		}
 	}
 	return p
@@ -83,10 +90,10 @@ func (p *convPart) at(x []float32, t int) []float32 { return x[t*p.Channels+p.fi
 // input is the part's inputs of token t, which may lie before the sequence: nil for zeros.
 func (p *convPart) input(t int) []float32 {
 	switch {
-	case t >= p.from:
+	case t >= p.start:
 		return p.at(p.x, t)
 	case p.state != nil:
-		return p.at(p.state, t-p.from+p.Kernel-1)
+		return p.at(p.state, t-p.start+p.Kernel-1)
 	}
 	return nil
 }
@@ -117,59 +124,58 @@ type convForward Conv
 
 func (c *convForward) part(i int, s *scratch) {
 	p := (*Conv)(c).open(i, s)
-	ones := s.take(p.wide)
-	for k := range ones {
-		ones[k] = 1
-	}
+	sums := p.newSums(s)
 	for t := p.from; t < p.to; t++ {
 		y := p.at(p.y, t)
 		p.sum(y, t)
 		if p.SiLU {
-			kernels.SwiGLU(y, y, ones)
+			kernels.SwiGLU(y, y, sums.ones)
 		}
-	}
-	if p.state != nil {
-		p.keepInputs(s)
-	}
-}
-
-// keepInputs makes the last inputs the state.
-func (p *convPart) keepInputs(s *scratch) {
-	n := p.Kernel - 1
-	last := s.take(n * p.wide)
-	for j := range n {
-		copy(last[j*p.wide:], p.input(p.to-n+j))
-	}
-	for j := range n {
-		copy(p.at(p.state, j), last[j*p.wide:])
 	}
 }
 
 type convBackward Conv
 
-// part goes from the last token to the first with the gradients of the sums of Kernel tokens.
+// part goes through the tokens from the last to the first, and through those after the chunk that it reaches, with the
+// gradients of the sums of Kernel tokens.
 func (c *convBackward) part(i int, s *scratch) {
 	p := (*Conv)(c).open(i, s)
 	ring := s.take(p.Kernel * p.wide)
-	ones, sum, unused := s.take(p.wide), s.take(p.wide), s.take(p.wide)
-	for k := range ones {
-		ones[k], unused[k] = 1, 0
-	}
 	slot := func(t int) []float32 { return ring[t%p.Kernel*p.wide:][:p.wide] }
-	for t := p.to - 1; t >= p.from; t-- {
-		d := slot(t)
-		if p.SiLU {
-			p.sum(sum, t)
-			clear(d)
-			kernels.SwiGLUBackward(d, unused, p.at(p.dy, t), sum, ones)
-		} else {
-			copy(d, p.at(p.dy, t))
+	sums := p.newSums(s)
+	end := min(p.to+p.Kernel-1, p.end)
+	for t := end - 1; t >= p.from; t-- {
+		p.sumGradient(slot(t), t, &sums)
+		if t >= p.to {
+			continue
 		}
 		dx := p.at(p.dx, t)
 		for j := range p.Kernel {
-			if after := t + p.Kernel - 1 - j; after < p.to {
+			if after := t + p.Kernel - 1 - j; after < end {
 				addProducts(dx, p.tap(j), slot(after))
 			}
 		}
 	}
+}
+
+// convSums is memory for the sum of a token and what SiLU needs.
+type convSums struct{ sum, ones, unused []float32 }
+
+func (p *convPart) newSums(s *scratch) convSums {
+	m := convSums{s.take(p.wide), s.take(p.wide), s.take(p.wide)}
+	for k := range m.ones {
+		m.ones[k], m.unused[k] = 1, 0
+	}
+	return m
+}
+
+// sumGradient makes d the gradient of the sum of token t.
+func (p *convPart) sumGradient(d []float32, t int, m *convSums) {
+	if !p.SiLU {
+		copy(d, p.at(p.dy, t))
+		return
+	}
+	p.sum(m.sum, t)
+	clear(d)
+	kernels.SwiGLUBackward(d, m.unused, p.at(p.dy, t), m.sum, m.ones)
 }
