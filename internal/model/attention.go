@@ -163,8 +163,7 @@ func (l *Layer) attend(t *autograd.Tape, bounds []int32, q, k, v *autograd.Tenso
 func (l *Layer) heads() autograd.Heads {
 	s := l.Spec
 	h := autograd.Heads{
-		Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, ValueDim: s.ValueDim, Scale: s.ScoreScale,
-		Window: s.Window, Cap: s.ScoreCap, Sinks: l.vectors[arch.Sinks], Slopes: l.slopes,
+		Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, Scale: s.ScoreScale,
 	}
 	if h.Scale == 0 {
 		h.Scale = float32(1 / math.Sqrt(float64(s.HeadDim)))
@@ -220,7 +219,7 @@ func (p *pass) latent(l *Layer, n *autograd.Tensor) keysValues {
 		still = t.SplitHeads(y, heads, 0, s.Nope)
 		v = t.SplitHeads(y, heads, s.Nope, s.Nope+s.Value)
 	} else {
-		still, v = t.Linear(c, l.keyUp), t.Linear(c, l.valueUp)
+		still, v = t.Linear(c, &l.keyUp), t.Linear(c, &l.valueUp)
 	}
 	return keysValues{t.BesideHeads(still, t.RepeatHeads(turning, heads), heads), v}
 }

@@ -30,7 +30,7 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 		if gates != nil {
 			y = t.Gated(gatedBy(l), p.linear(gates[e], x), p.linear(ups[e], x))
 		} else {
-			y = p.activated(l, p.linear(ups[e], x))
+			y = t.Ungated(gatedBy(l), p.linear(ups[e], x))
 		}
 		y = p.linear(downs[e], y)
 		if scales != nil {
@@ -57,7 +57,7 @@ func (p *pass) sharedExpert(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	if gate := l.Linear(arch.SharedGate); gate != nil {
 		y = t.Gated(gatedBy(l), p.linear(gate, n), p.linear(l.Linear(arch.SharedUp), n))
 	} else {
-		y = p.activated(l, p.linear(l.Linear(arch.SharedUp), n))
+		y = t.Ungated(gatedBy(l), p.linear(l.Linear(arch.SharedUp), n))
 	}
 	y = p.linear(l.Linear(arch.SharedDown), y)
 	if router := l.Linear(arch.SharedRouter); router != nil {

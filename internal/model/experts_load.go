@@ -49,3 +49,25 @@ func (l *loader) expertBias(t *arch.Tensor, weight string, count, rows int) []fl
 	}
 	return l.values(name, []int64{int64(count), int64(rows)})
 }
+
+// heads are the matrices that make keys and values of latent ones, all heads in one.
+func (l *loader) heads(layer *Layer, t *arch.Tensor, i int) {
+	shape := t.Sizes(l.spec, i)
+	count, rows, cols := int(shape[0]), int(shape[1]), int(shape[2])
+	w := l.matrix(l.name(t, i), count*rows, cols, shape)
+	switch {
+	case l.err != nil:
+	case t.Role == arch.ValueUp:
+		layer.valueUp = w
+	default: // (latent, n) of each head, of which the product with latent keys needs rows for columns
+		x, y := Dequantized(&w), make([]float32, count*rows*cols)
+		for h := range count {
+			for r := range rows {
+				for c := range cols {
+					y[(h*cols+c)*rows+r] = x[(h*rows+r)*cols+c]
+				}
+			}
+		}
+		layer.keyUp = FloatMatrix(count*cols, rows, y)
+	}
+}

@@ -125,31 +125,22 @@ func (p *pass) dense(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	case gate != nil:
 		y = t.Gated(gatedBy(l), p.linear(gate, n), p.linear(l.Linear(arch.Up), n))
 	default:
-		y = p.activated(l, p.linear(l.Linear(arch.Up), n))
+		y = t.Ungated(gatedBy(l), p.linear(l.Linear(arch.Up), n))
 	}
 	return p.linear(l.Linear(arch.Down), p.norm(t, l.Norm(arch.FFNSubNorm), y, p.hooks))
 }
 
-// gatedBy is what the gate of a feed-forward network goes through.
+// gatedBy is what the gate of a feed-forward network, or the network without one, goes through.
 func gatedBy(l *Layer) autograd.GLU {
 	switch l.Spec.Activation {
 	case arch.GELU:
 		return autograd.GELUGate
+	case arch.ReLU2:
+		return autograd.ReLU2Gate
 	case arch.OAI:
 		return autograd.OAIGate
 	}
 	return autograd.SiLUGate
-}
-
-// activated is the activation of a feed-forward network without a gate.
-func (p *pass) activated(l *Layer, x *autograd.Tensor) *autograd.Tensor {
-	switch l.Spec.Activation {
-	case arch.GELU:
-		return p.tape.GELUTanh(x)
-	case arch.ReLU2:
-		return p.tape.ReLU2(x)
-	}
-	return p.tape.Activate(x, autograd.SiLU)
 }
 
 // finish is the stream after a layer: with the layer's part of the second embedding, scaled.
@@ -169,4 +160,6 @@ func (p *pass) finish(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 }
 
 // linear is a linear map of the model at work.
-func (p *pass) linear(l *Linear, x *autograd.Tensor) *autograd.Tensor { return linear(p.tape, l, x, p.hooks) }
+func (p *pass) linear(l *Linear, x *autograd.Tensor) *autograd.Tensor {
+	return linear(p.tape, l, x, p.hooks)
+}

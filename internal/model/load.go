@@ -87,7 +87,7 @@ func (l *loader) ropeFactors(s *arch.Spec) {
 
 // layer finds the tensors of layer i.
 func (l *loader) layer(m *Model, i int) *Layer {
-	layer := &Layer{Index: i, Spec: m.Spec.At(i), rope: m.ropeOf(i)}
+	layer := &Layer{Index: i, Spec: m.Spec.At(i)}
 	for j := range l.arch.Tensors {
 		t := &l.arch.Tensors[j]
 		if !t.PerLayer() || !t.Role.Needed(l.spec, layer.Spec) || t.Optional && !l.has(t, i) {
@@ -102,8 +102,11 @@ func (l *loader) layer(m *Model, i int) *Layer {
 			layer.setNorm(l.norm(t, i))
 		case arch.Vector:
 			layer.vectors[t.Role] = l.floats(t, i)
+		case arch.Heads:
+			l.heads(layer, t, i)
 		}
 	}
+	layer.prepare(m)
 	return layer
 }
 

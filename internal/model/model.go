@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/store"
@@ -17,8 +19,8 @@ type Linear struct {
 	Bias          []float32    // (out) or nil
 	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
 
-	Expert   int // its number, 0 where it is not one of several experts'
-	FirstRow int // where its rows begin in the tensor, which may hold those of other maps too
+	Expert   int  // its number, 0 where it is not one of several experts'
+	FirstRow int  // where its rows begin in the tensor, which may hold those of other maps too
 	Part     bool // the tensor holds rows of other maps too
 }
 
@@ -48,12 +50,12 @@ type Layer struct {
 
 	keyUp, valueUp quant.Matrix     // from latent keys to keys and values
 	routerScale    *autograd.Tensor // (1, D) weights of the norm before the router, or nil
-	linears    [arch.Roles]*Linear
-	norms      [arch.Roles]*Norm
-	experts    [arch.Roles][]*Linear
-	vectors    [arch.Roles][]float32
-	linearList []*Linear // in the order of the architecture's table
-	normList   []*Norm
+	linears        [arch.Roles]*Linear
+	norms          [arch.Roles]*Norm
+	experts        [arch.Roles][]*Linear
+	vectors        [arch.Roles][]float32
+	linearList     []*Linear // in the order of the architecture's table
+	normList       []*Norm
 }
 
 // Experts are the layer's linear maps of a role for each expert, nil where it has none.
@@ -101,7 +103,7 @@ type Model struct {
 	positions *quant.Matrix // (context, D) embeddings of positions, or nil
 	embedNorm *Norm         // of the embedded tokens, or nil
 	second    *secondEmbedding
-	ends []*Linear // embedding and, unless it is the same, head
+	ends      []*Linear // embedding and, unless it is the same, head
 }
 
 // Linears are all linear maps of all layers, in order.
@@ -156,12 +158,33 @@ func (m *Model) ActivationBytes(tokens int) int64 {
 	return int64(tokens) * int64(floats) * 4
 }
 
-// ropeOf is the table of angles of layer i: that of a layer before which turns alike, or a new one.
-func (m *Model) ropeOf(i int) *autograd.RopeTable {
-	r := &m.Spec.At(i).Rope
+// prepare makes what the layer needs of its Spec beside tensors.
+func (l *Layer) prepare(m *Model) {
+	r := l.Spec.Rope
+	short := r
+	if r.Factors == nil {
+		short.Factors = r.Short
+	}
+	l.rope = m.ropeTable(&short, func(o *Layer) *autograd.RopeTable { return o.rope })
+	if r.Factors == nil && r.Long != nil {
+		r.Factors = r.Long
+		l.longRope = m.ropeTable(&r, func(o *Layer) *autograd.RopeTable { return o.longRope })
+	}
+	l.slopes = slopes(l.Spec)
+	if scale := l.vectors[arch.RouterScale]; scale != nil {
+		w := make([]float32, len(scale))
+		for i, s := range scale {
+			w[i] = s / float32(math.Sqrt(float64(len(scale))))
+		}
+		l.routerScale = autograd.NewConst(1, len(w), w)
+	}
+}
+
+// ropeTable is a table of angles: that of a layer before which turns alike, or a new one.
+func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *autograd.RopeTable {
 	for _, layer := range m.Layers {
-		if layer.Spec.Rope.Equal(r) {
-			return layer.rope
+		if table := of(layer); table != nil && layer.Spec.Rope.Equal(r) {
+			return table
 		}
 	}
 	return autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)

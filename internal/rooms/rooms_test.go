@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix"},
 	{"internal/autograd", "internal/store", "internal/template", "internal/floats", "internal/modeltest"},
 	{"internal/arch", "internal/weights", "internal/dataset"},
-	{"internal/model", "gguf/diff", "gguf/quantize", "gguf/split"},
+	{"internal/model", "internal/archtest", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit"},
 	{"internal/attach", "gguf/verify"},
 	{"internal/methods", "internal/virtual", "internal/evaluate", "internal/handle"},
