@@ -43,7 +43,7 @@ var roleNames = []struct {
 	{"ffn_up", ffnUp}, {"ffn_gate", ffnGate}, {"ffn_down", ffnDown},
 }
 
-// rolesByTable are the roles of the tensors in the table of an architecture; norms and vectors are other.
+// rolesByTable are the roles of tensors in the table of an architecture; others have theirs by name.
 var rolesByTable = map[arch.Role]role{
 	arch.TokenEmbedding: embedding, arch.OutputHead: head,
 	arch.Query: attnQ, arch.Key: attnK, arch.Value: attnV, arch.AttentionOutput: attnOut,
@@ -54,7 +54,9 @@ var rolesByTable = map[arch.Role]role{
 // the names that most architectures share.
 func (m *traits) roleOf(name string) role {
 	if t, _, ok := m.inTable(name); ok {
-		return rolesByTable[t.Role]
+		if r, ok := rolesByTable[t.Role]; ok {
+			return r
+		}
 	}
 	return roleByName(name)
 }

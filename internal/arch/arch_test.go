@@ -10,7 +10,13 @@ import (
 // whole.
 func TestTables(t *testing.T) {
 	spec := &Spec{Layers: 12, Width: 8, Vocab: 10}
-	spec.Layer = Layer{FFN: 12, QueryHeads: 4, KeyHeads: 2, HeadDim: 2, Rope: Rope{Dim: 2}}
+	spec.Layer = Layer{
+		FFN: 12, QueryHeads: 4, KeyHeads: 2, HeadDim: 2, Rope: Rope{Dim: 2}, Taps: 3,
+		Experts: MoE{Count: 4, Used: 2, FFN: 6, Shared: 5}, Latent: Latent{QueryRank: 3, Rank: 4, Nope: 1, Value: 2, Rope: 1},
+		Delta: Delta{KeyHeads: 2, ValueHeads: 4, KeyDim: 3, ValueDim: 5, Taps: 4},
+		Mamba: Mamba{Heads: 4, HeadDim: 3, Groups: 2, State: 7, Taps: 2},
+	}
+	spec.Context, spec.LayerEmbedding = 32, 4
 	for _, name := range Names() {
 		a := ByName(name)
 		for i := range a.Tensors {
@@ -20,14 +26,14 @@ func TestTables(t *testing.T) {
 				layer = 11
 			}
 			found, at, ok := a.InGGUF(tensor.InGGUF(layer))
-			if !ok || found != tensor || at != layer {
+			if !ok || found.GGUF != tensor.GGUF || at != layer {
 				t.Errorf("%s: %q is found as %v of layer %d", name, tensor.InGGUF(layer), found, at)
 			}
-			if strings.Contains(tensor.InHF(layer)+tensor.InGGUF(layer), "%") {
+			if strings.Contains(tensor.Module(layer)+tensor.ExpertModule(layer, 1)+tensor.InGGUF(layer), "%d") {
 				t.Errorf("%s: names %q and %q", name, tensor.InGGUF(layer), tensor.InHF(layer))
 			}
-			matrix := tensor.Role.Kind() == End || tensor.Role.Kind() == Linear
-			if shape := tensor.Sizes(spec, layer); slices.Contains(shape, 0) || (len(shape) == 2) != matrix {
+			dims := map[Kind]int{End: 2, Linear: 2, Experts: 3, Heads: 3}[tensor.Role.Kind()]
+			if shape := tensor.Sizes(spec, layer); slices.Contains(shape, 0) || dims > 0 && len(shape) != dims {
 				t.Errorf("%s: %s has shape %v", name, tensor.Role, shape)
 			}
 			if a.Tensor(tensor.Role) != tensor {
@@ -86,7 +92,7 @@ func TestParts(t *testing.T) {
 			}
 		}
 		want := 0
-		if r >= AttentionNorm {
+		if r >= AttentionNorm && r < LayerEmbeddingGate {
 			want = 1
 		}
 		if in != want || r.String() == "" {

@@ -42,11 +42,12 @@ func (f *Fields) layers(s *Spec) {
 		s.Layers -= s.Drafts
 	}
 	if s.Layers < 0 {
-		f.Fail("%s is %d, but %s %d", f.Name("nextn_predict_layers", ""), s.Drafts, f.Name("block_count", ""), s.Layers+s.Drafts)
+		f.Fail("%s is %d, but %s %d", f.Name("nextn_predict_layers", ""), s.Drafts, f.Name("block_count", ""),
+			s.Layers+s.Drafts)
 	}
 }
 
-// mustBe refuses a config.json whose activation is another one than the architecture has.
+// activation refuses a config.json whose activation is another one than the architecture has.
 func (f *Fields) activation(inHF string, names ...string) {
 	act := f.Text("", inHF)
 	for _, name := range names {

@@ -7,8 +7,9 @@ func rope(f *Fields, headDim int) Rope {
 	r := Rope{
 		Dim:   f.IntOr("rope.dimension_count", "", headDim),
 		Base:  f.FloatOr("rope.freq_base", "rope_theta", 10000),
-		Scale: 1,
-		Neox:  true,
+		Scale: 1, Magnitude: 1,
+		Neox:     true,
+		Original: f.IntOr("context_length", "max_position_embeddings", 0),
 	}
 	if f.HF {
 		r.Dim = partialDim(f, headDim)
@@ -38,7 +39,7 @@ var defaultYarn = Yarn{BetaFast: 32, BetaSlow: 1}
 func scaleGGUF(f *Fields, r *Rope) {
 	kind := f.Text("rope.scaling.type", "")
 	factor := f.FloatOr("rope.scaling.factor", "", f.FloatOr("rope.scale_linear", "", 1))
-	r.Original = f.IntOr("rope.scaling.original_context_length", "", f.IntOr("context_length", "", 0))
+	r.Original = f.IntOr("rope.scaling.original_context_length", "", r.Original)
 	r.Magnitude = f.FloatOr("rope.scaling.attn_factor", "", 1)
 	switch kind {
 	case "none":
@@ -92,9 +93,9 @@ func scaleHF(f *Fields, r *Rope) {
 	case kind == "yarn" && factor > 0:
 		r.Scale = 1 / factor
 		yarn := Yarn{BetaFast: f.FloatOr("", in+"beta_fast", 32), BetaSlow: f.FloatOr("", in+"beta_slow", 1)}
-		r.Yarn, r.Original = &yarn, int(original)
-		if original == 0 {
-			r.Original = f.IntOr("", "max_position_embeddings", 0)
+		r.Yarn = &yarn
+		if original > 0 {
+			r.Original = int(original)
 		}
 		r.Magnitude = f.FloatOr("", in+"attention_factor", yarnMagnitude(factor, 1))
 	case (kind == "longrope" || kind == "su") && original > 0:
@@ -102,13 +103,13 @@ func scaleHF(f *Fields, r *Rope) {
 		if factor == 0 {
 			factor = f.FloatOr("", "max_position_embeddings", 0) / original
 		}
-		r.Magnitude = 1
 		if factor > 1 {
 			r.Magnitude = math.Sqrt(1 + math.Log(factor)/math.Log(original))
 		}
 		r.Magnitude = f.FloatOr("", in+"attention_factor", r.Magnitude)
 	default:
-		f.Fail("%s %q with factor %g is %w, expected linear, llama3, yarn or longrope", in[:len(in)-1], kind, factor, ErrUnsupported)
+		f.Fail("%s %q with factor %g is %w, expected linear, llama3, yarn or longrope", in[:len(in)-1], kind, factor,
+			ErrUnsupported)
 	}
 }
 

@@ -217,7 +217,8 @@ func (s *Spec) Widest() int {
 	widest := s.Width
 	for i := range max(len(s.Each), 1) {
 		l := s.At(i)
-		for _, d := range []Dim{DimFFN, DimQuery, DimAttended, DimQKV, DimExpertFFN, DimShared, DimRecurrentIn, DimRecurrentQKV} {
+		for _, d := range []Dim{DimFFN, DimQuery, DimAttended, DimQKV, DimExpertFFN, DimShared, DimRecurrentIn,
+			DimRecurrentQKV} {
 			widest = max(widest, d.Of(s, i))
 		}
 		if l.Mixer == ShortConv {
@@ -235,7 +236,8 @@ func (s *Spec) Check() error {
 	case s.Each != nil && len(s.Each) != s.Layers:
 		return fmt.Errorf("%d layers are described, expected %d", len(s.Each), s.Layers)
 	}
-	if err := positive(size{"layers", s.Layers}, size{"embedding length", s.Width}, size{"vocabulary", s.Vocab}); err != nil {
+	if err := positive(size{"layers", s.Layers}, size{"embedding length", s.Width},
+		size{"vocabulary", s.Vocab}); err != nil {
 		return err
 	}
 	for i := range max(len(s.Each), 1) {

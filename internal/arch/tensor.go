@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Tensor is a line of an architecture's table. Names have %d where the number of the layer is, and names in Hugging Face
-// files %e where the number of the expert is.
+// Tensor is a line of an architecture's table. Names have %d where the number of the layer is, and names in Hugging
+// Face files %e where the number of the expert is.
 type Tensor struct {
 	Role      Role
 	GGUF      string // name in a GGUF file
@@ -18,8 +18,8 @@ type Tensor struct {
 	Within    *Within
 }
 
-// Within is where the rows of a tensor may be instead: in a tensor that holds those of several. Of stacked tensors it is
-// where those of each expert are.
+// Within is where the rows of a tensor may be instead: in a tensor that holds those of several. Of stacked tensors it
+// is where those of each expert are.
 type Within struct {
 	GGUF, HF string // the names of that tensor, "" where no such files have it
 	Before   []Dim  // rows before it
@@ -68,8 +68,8 @@ type Transpose struct{}
 func (Transpose) transform() {}
 
 // SplitHeads brings rows of queries, keys and values, which stand together head by head in Hugging Face files, into the
-// order of all queries, all keys, all values. With Groups it is all query heads that share a key head which stand before
-// it.
+// order of all queries, all keys, all values. With Groups it is all query heads that share a key head which stand
+// before it.
 type SplitHeads struct{ Groups bool }
 
 func (SplitHeads) transform() {}

@@ -22,7 +22,7 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 	outputs := make([]*autograd.Tensor, len(downs))
 	scales := l.vectors[arch.ExpertScale]
 	for e := range downs {
-		if route.Count(e) == 0 {
+		if len(route.Tokens(e)) == 0 {
 			continue
 		}
 		x := t.Gather(n, route, e)

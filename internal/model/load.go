@@ -106,6 +106,9 @@ func (l *loader) layer(m *Model, i int) *Layer {
 			l.heads(layer, t, i)
 		}
 	}
+	if missing := layer.missing(); missing != nil {
+		l.fail("architecture %q without a %s is %w", l.arch.Name, *missing, ErrUnsupported)
+	}
 	layer.prepare(m)
 	return layer
 }

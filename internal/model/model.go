@@ -158,6 +158,43 @@ func (m *Model) ActivationBytes(tokens int) int64 {
 	return int64(tokens) * int64(floats) * 4
 }
 
+// missing is a role of a tensor that the layer does not compute without and that the architecture has none for, or nil.
+func (l *Layer) missing() *arch.Role {
+	has := func(r arch.Role) bool { return l.linears[r] != nil || l.experts[r] != nil }
+	var needed []arch.Role
+	switch s := l.Spec; {
+	case s.Mixer == arch.SelfAttention:
+		needed = []arch.Role{arch.AttentionOutput}
+		if !has(arch.QKV) && !has(arch.QueryUp) {
+			needed = append(needed, arch.Query)
+		}
+		if !has(arch.QKV) && s.KeysFrom == 0 && s.Latent.Rank == 0 {
+			needed = append(needed, arch.Key)
+			if !s.ValueIsKey {
+				needed = append(needed, arch.Value)
+			}
+		}
+	case s.Mixer == arch.DeltaNet, s.Mixer == arch.Mamba2:
+		needed = []arch.Role{arch.RecurrentOut}
+	case s.Mixer == arch.ShortConv:
+		needed = []arch.Role{arch.ConvIn, arch.ConvOut}
+	}
+	if l.Spec.FFN > 0 {
+		if needed = append(needed, arch.Down); !has(arch.GateUp) {
+			needed = append(needed, arch.Up)
+		}
+	}
+	if l.Spec.Experts.Count > 0 {
+		needed = append(needed, arch.Router, arch.ExpertUp, arch.ExpertDown)
+	}
+	for _, r := range needed {
+		if !has(r) {
+			return &r
+		}
+	}
+	return nil
+}
+
 // prepare makes what the layer needs of its Spec beside tensors.
 func (l *Layer) prepare(m *Model) {
 	r := l.Spec.Rope

@@ -146,8 +146,8 @@ func TestRefused(t *testing.T) {
 		{"many layers", func(f *tinyFile) { f.set("llama.block_count", uint32(60000)) }, `tensor "blk.2.`},
 		{"zero heads", func(f *tinyFile) { f.set("llama.attention.head_count", uint32(0)) }, "heads is 0"},
 		{"no epsilon", func(f *tinyFile) { f.set("llama.attention.layer_norm_rms_epsilon", float32(0)) }, "norm epsilon"},
-		{"yarn", func(f *tinyFile) { f.set("llama.rope.scaling.type", "yarn") }, `"yarn"`},
-		{"experts", func(f *tinyFile) { f.set("llama.expert_count", uint32(8)) }, "8 experts"},
+		{"scaling", func(f *tinyFile) { f.set("llama.rope.scaling.type", "ntk") }, `"ntk"`},
+		{"experts", func(f *tinyFile) { f.set("llama.expert_count", uint32(8)) }, "0 of 8 experts are used"},
 		{"odd rope", func(f *tinyFile) { f.set("llama.rope.dimension_count", uint32(3)) }, "rope turns 3"},
 	}
 	for _, c := range cases {

@@ -1,0 +1,219 @@
+package archtest
+
+import (
+	"bufio"
+	"bytes"
+	"hash/fnv"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/quant"
+)
+
+// Model is a small random model.
+type Model struct {
+	Name   string // of the case
+	Arch   string
+	Fields map[string]any // metadata without the architecture's prefix
+	Vocab  int            // 0: 64
+	Tied   bool
+	Biases []arch.Role // weights with a bias beside them
+	Has    []arch.Role // optional tensors that it has
+	Lacks  []arch.Role // tensors of other names hold these
+	Fused  []arch.Role // roles whose rows lie in the tensor that holds those of several
+	Seed   uint64
+	Type   func(name string) gguf.Type // of matrices; nil: F32
+	Extra  []gguf.Tensor               // further tensors
+}
+
+// Spec is what the metadata say that the model computes. The vocabulary is that of the model.
+func (m *Model) Spec(t testing.TB) arch.Spec {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := gguf.NewWriter(&out, m.Meta(t), nil)
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := gguf.Parse(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := arch.Read(store.OfGGUF(file))
+	if err != nil {
+		t.Fatalf("%s: %v", m.Name, err)
+	}
+	info.Spec.Vocab = m.vocab()
+	return info.Spec
+}
+
+func (m *Model) vocab() int {
+	if m.Vocab > 0 {
+		return m.Vocab
+	}
+	return 64
+}
+
+// Meta is the metadata. The vocabulary is one without tokens.
+func (m *Model) Meta(t testing.TB) *gguf.Metadata {
+	t.Helper()
+	meta := &gguf.Metadata{}
+	set := func(key string, v any) {
+		if err := meta.Set(key, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("general.architecture", m.Arch)
+	set("general.name", m.Name)
+	set("tokenizer.ggml.model", "none")
+	set(m.Arch+".vocab_size", uint32(m.vocab()))
+	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
+		v := m.Fields[key]
+		switch x := v.(type) {
+		case int:
+			v = uint32(x)
+		case float64:
+			v = float32(x)
+		case []int:
+			list := make([]int32, len(x))
+			for i := range x {
+				list[i] = int32(x[i])
+			}
+			v = list
+		}
+		set(m.Arch+"."+key, v)
+	}
+	return meta
+}
+
+// Tensors are the tensors of the model, without data.
+func (m *Model) Tensors(t testing.TB) []gguf.Tensor {
+	t.Helper()
+	s, a := m.Spec(t), arch.ByName(m.Arch)
+	var all []gguf.Tensor
+	seen := map[string]bool{}
+	add := func(name string, shape []int64, matrix bool) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		slices.Reverse(shape)
+		tensor := gguf.Tensor{Name: name, Shape: shape}
+		if matrix && m.Type != nil {
+			if typ := m.Type(name); shape[0]%int64(typ.BlockLen()) == 0 {
+				tensor.Type = typ
+			}
+		}
+		all = append(all, tensor)
+	}
+	one := func(tensor *arch.Tensor, layer int) {
+		shape, name := tensor.Sizes(&s, layer), tensor.InGGUF(layer)
+		if slices.Contains(m.Fused, tensor.Role) {
+			name = tensor.Within.In(false, layer)
+			_, rows := tensor.Within.Rows(&s, layer)
+			shape[len(shape)-2] = int64(rows)
+		}
+		kind := tensor.Role.Kind()
+		add(name, shape, kind == arch.Linear || kind == arch.Experts || kind == arch.End || kind == arch.Heads)
+		if slices.Contains(m.Biases, tensor.Role) {
+			n := slices.Clone(shape)
+			slices.Reverse(n) // add has turned it
+			if kind != arch.Norm {
+				n = n[:len(n)-1]
+			}
+			add(arch.BiasName(name), n, false)
+		}
+	}
+	for i := range a.Tensors {
+		tensor := &a.Tensors[i]
+		if tensor.Optional && !slices.Contains(m.Has, tensor.Role) || slices.Contains(m.Lacks, tensor.Role) ||
+			m.Tied && tensor.Role == arch.OutputHead {
+			continue
+		}
+		if !tensor.PerLayer() {
+			if tensor.Role.Needed(&s, s.At(0)) {
+				one(tensor, -1)
+			}
+			continue
+		}
+		for layer := range s.Layers {
+			if tensor.Role.Needed(&s, s.At(layer)) {
+				one(tensor, layer)
+			}
+		}
+	}
+	return append(all, m.Extra...)
+}
+
+// Write writes the model.
+func (m *Model) Write(t testing.TB, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	out := bufio.NewWriter(file)
+	tensors := m.Tensors(t)
+	w, err := gguf.NewWriter(out, m.Meta(t), tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tensor := range tensors {
+		data := make([]byte, tensor.Size())
+		quant.Quantize(tensor.Type, data, m.values(&tensor), int(tensor.Cols()), nil)
+		if err := w.WriteTensor(tensor.Name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// values are random numbers that make every part of a model matter: weights of norms near 1, matrices whose products
+// are as large as their input, biases, decays and factors of a size that shows.
+func (m *Model) values(tensor *gguf.Tensor) []float32 {
+	h := fnv.New64a()
+	h.Write([]byte(tensor.Name))
+	random := rand.New(rand.NewPCG(h.Sum64(), m.Seed+1))
+	of := func() float64 { return random.NormFloat64() }
+	name := strings.TrimSuffix(strings.TrimSuffix(tensor.Name, ".weight"), ".bias")
+	value := func() float64 { return 1.5 * of() / math.Sqrt(float64(tensor.Cols())) }
+	switch {
+	case strings.HasSuffix(name, "ssm_a"):
+		value = func() float64 { return -math.Exp(of() / 2) }
+	case strings.HasSuffix(name, "ssm_dt"), strings.HasSuffix(name, "ssm_d"), strings.HasSuffix(name, "attn_sinks"):
+		value = of
+	case strings.Contains(name, "conv1d"), strings.HasSuffix(name, "shortconv.conv"):
+		value = func() float64 { return of() / 2 }
+	case strings.HasPrefix(name, "rope_f"):
+		value = func() float64 { return 1 + 3*random.Float64() }
+	case strings.HasSuffix(name, "exp_probs_b"):
+		value = func() float64 { return of() / 10 }
+	case strings.HasSuffix(tensor.Name, ".bias"):
+		value = func() float64 { return of() / 5 }
+	case strings.Contains(name, "norm"), strings.HasSuffix(tensor.Name, "scale"), strings.HasSuffix(name, "_scale"):
+		value = func() float64 { return 1 + of()/5 }
+	case strings.HasSuffix(name, "token_embd"), strings.HasSuffix(name, "position_embd"):
+		value = of
+	}
+	x := make([]float32, tensor.Elements())
+	for i := range x {
+		x[i] = float32(value())
+	}
+	return x
+}
