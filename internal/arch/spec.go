@@ -28,7 +28,7 @@ type Layer struct {
 	Rope       Rope
 }
 
-// Rope is rotary position embedding: see autograd.RopeTable.
+// Rope is rotary position embedding: see autograd.Rope.
 type Rope struct {
 	Dim     int       // values of a head that turn
 	Base    float64   // theta

@@ -138,7 +138,7 @@ func (m *Model) ropeOf(i int) *autograd.RopeTable {
 			return layer.rope
 		}
 	}
-	return autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
+	return autograd.NewRopeTable(autograd.Rope{Dim: r.Dim, Base: r.Base, Scale: r.Scale, Factors: r.Factors, Neox: r.Neox})
 }
 
 // heads is the attention of the layer.
