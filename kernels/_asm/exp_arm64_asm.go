@@ -25,6 +25,15 @@ func (k *neon) newExp() *neonExp {
 func (e *neonExp) exp(y, x v) {
 	e.fmax(e.r, x, e.low)
 	e.fmin(e.r, e.r, e.high)
+	e.expMinusOne()
+	e.fadd(e.q, e.r, e.one)
+	e.timesPowerOf2(e.q, e.t)
+	e.fcmgt(e.t, e.low, x)
+	e.bic(y, e.q, e.t)
+}
+
+// expMinusOne takes n ln 2 off r, which is between low and high, and makes r exp(r) - 1 of the rest.
+func (e *neonExp) expMinusOne() {
 	e.fmul(e.n, e.r, e.log2e)
 	e.fcvtns(e.n, e.n)
 	e.scvtf(e.t, e.n)
@@ -39,10 +48,6 @@ func (e *neonExp) exp(y, x v) {
 	}
 	e.fmul(t, e.r, e.r)
 	e.fmla(e.r, t, q)
-	e.fadd(q, e.r, e.one)
-	e.timesPowerOf2(q, t)
-	e.fcmgt(t, e.low, x)
-	e.bic(y, q, t)
 }
 
 // timesPowerOf2 multiplies x by 2^n, half of n at a time.
@@ -75,6 +80,33 @@ func neonSoftmaxFile(k *neon) {
 		k.store(y, px)
 	})
 	k.give(k.sum(acc))
+}
+
+// neonSoftCapFile holds softCap as on amd64.
+func neonSoftCapFile(k *neon) {
+	k.kernel("softCap", "(n int, x *float32, limit, inverse float32)", "x[i] = limit * tanh(x[i]*inverse)")
+	px, limit, twice, e := k.param("x"), k.splat("limit"), k.splat("inverse"), k.newExp()
+	high, two, signs := k.constant(tanhHigh), k.constant(2), k.bits(1<<31)
+	k.fadd(twice, twice, twice)
+	x, y, power := k.vecs(1), k.vecs(1), k.vec()
+	k.blocks(1, func() {
+		k.peek(px, x)
+		k.bic(e.r, x[0], signs)
+		k.fmul(e.r, e.r, twice)
+		k.fmin(e.r, e.r, high)
+		e.expMinusOne()
+		k.move(e.one, power)
+		e.timesPowerOf2(power, e.t)
+		k.fsub(y[0], power, e.one)
+		k.fmla(y[0], power, e.r) // exp(2|x|) - 1
+		k.fadd(e.t, y[0], two)
+		k.fdiv(y[0], y[0], e.t)
+		k.fmul(y[0], y[0], limit)
+		k.op("VAND", b16(signs), b16(x[0]), b16(x[0]))
+		k.op("VORR", b16(x[0]), b16(y[0]), b16(y[0]))
+		k.store(y, px)
+	})
+	k.op("RET")
 }
 
 func neonSwigluFile(k *neon) {

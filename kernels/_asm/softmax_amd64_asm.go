@@ -57,23 +57,30 @@ func (g *gen) newExp() exponential {
 
 // exp is a register with the exponentials of x.
 func (e exponential) exp(x reg.VecVirtual) reg.VecVirtual {
-	r, n, r2 := e.vec(), e.vec(), e.vec()
+	r := e.vec()
 	e.VMAXPS(x, e.low, r) // in this order a NaN stays one
 	e.VMINPS(r, e.high, r)
+	q, n := e.expMinusOne(r)
+	e.VADDPS(e.number(1), q, q)
+	e.timesPowerOf2(q, n)
+	e.clearBelow(q, x, e.low)
+	return q
+}
+
+// expMinusOne takes n ln 2 off r, which is between low and high, and gives exp(r) - 1 of the rest, and n.
+func (e exponential) expMinusOne(r reg.VecVirtual) (q, n reg.VecVirtual) {
+	n, r2 := e.vec(), e.vec()
 	e.VMULPS(e.number(math.Log2E), r, n)
 	e.round(n)
 	e.VFNMADD231PS(e.number(ln2High), n, r)
 	e.VFNMADD231PS(e.number(ln2Low), n, r)
 	e.VMULPS(r, r, r2)
-	q := e.constant(expPolynomial[4])
+	q = e.constant(expPolynomial[4])
 	for i := 3; i >= 0; i-- {
 		e.VFMADD213PS(e.number(expPolynomial[i]), r, q)
 	}
 	e.VFMADD213PS(r, r2, q)
-	e.VADDPS(e.number(1), q, q)
-	e.timesPowerOf2(q, n)
-	e.clearBelow(q, x, e.low)
-	return q
+	return q, n
 }
 
 // round rounds x to the nearest integers.
