@@ -189,7 +189,8 @@ func TestCrossEntropy(t *testing.T) {
 			tape.Reset(0)
 			tape.Record(record)
 			sum := 0.0
-			for _, l := range tape.CrossEntropy(h, kernels.Dense{Rows: vocab, Cols: 4, Data: w.Data}, w, targets, 0.5) {
+			matrix := kernels.Dense{Rows: vocab, Cols: 4, Data: w.Data}
+			for _, l := range tape.CrossEntropy(h, matrix, w, targets, 0.5, Logits{}) {
 				sum += float64(l)
 			}
 			return 0.5 * sum
@@ -232,7 +233,7 @@ func TestCrossEntropyIsNotKept(t *testing.T) {
 	for _, record := range []bool{true, false} {
 		tape := NewTape()
 		tape.Record(record)
-		tape.CrossEntropy(p[0], dense(vocab, cols, 1), nil, make([]int32, rows), 1)
+		tape.CrossEntropy(p[0], dense(vocab, cols, 1), nil, make([]int32, rows), 1, Logits{})
 		at, most := tape.arena.at, rows+2*rows*cols
 		if !record {
 			most = rows + rows*cols
@@ -267,7 +268,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 		for range 3 {
 			x = tape.Checkpoint(x, layer)
 		}
-		tape.CrossEntropy(x, w, nil, targets, 1)
+		tape.CrossEntropy(x, w, nil, targets, 1, Logits{})
 		tape.Backward()
 	}
 	defer kernels.SetThreads(0)
