@@ -29,25 +29,29 @@ var (
 	maxSlice = 2 << 20
 	// maxDepth is about the k up to which there is one pass over C.
 	maxDepth = 8 << 10
+	// flatPanels is the number of panels of A up to which copying the rows of weights into panels takes longer than it
+	// saves.
+	flatPanels = 8
 )
 
 // tiling is how a product is cut into tasks.
 type tiling struct {
 	shape
 	form
-	height   int // rows of a panel of A, but for the last
-	panels   int // of A
-	blocks   int // of k
-	panelLen int // elements of a packed panel of A, of one block
-	stepB    int // of a panel of B
-	deep     int // blocks of a slice
-	unit     int // columns that are packed together
-	partLen  int // and the k of them
-	slice    int // columns of a slice
-	slices   int // side by side; times the slices one above the other, all slices
-	rows     int // areas one above the other
-	cols     int // areas side by side
-	wide     int // panels of B that a thread takes at a time
+	height   int  // rows of a panel of A, but for the last
+	panels   int  // of A
+	blocks   int  // of k
+	panelLen int  // elements of a packed panel of A, of one block
+	stepB    int  // of a panel of B
+	deep     int  // blocks of a slice
+	unit     int  // columns that are packed together
+	partLen  int  // and the k of them
+	slice    int  // columns of a slice
+	slices   int  // side by side; times the slices one above the other, all slices
+	rows     int  // areas one above the other
+	cols     int  // areas side by side
+	wide     int  // panels of B that a thread takes at a time
+	flat     bool // B is not in panels: it is rows of unit columns, tileLD apart
 }
 
 // runTiles computes the product in pieces of k and of rows.
@@ -124,6 +128,7 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 // cutB cuts B into slices, and these into what is packed at a time.
 func (g *gemm) cutB() {
 	t := &g.tiling
+	t.flat = false
 	t.deep = min(t.blocks, max(sliceDepth*t.numbers/t.block, 1))
 	t.unit, t.partLen = t.nr, t.deep*t.block
 	if g.w != nil && !g.wTrans {
@@ -131,6 +136,7 @@ func (g *gemm) cutB() {
 		if g.precision == Int8 {
 			t.partLen = t.block
 		}
+		t.flat = t.panels <= flatPanels && g.precision == F32
 	}
 	t.slice = max(maxSlice/(t.deep*t.stepB)*t.nr/t.unit, 1) * t.unit
 	if g.direct() {
@@ -141,9 +147,17 @@ func (g *gemm) cutB() {
 	t.slices = ceilDiv(g.n, t.slice)
 	if !g.direct() {
 		for i := range g.right {
-			grow(&g.right[i], t.deep*t.slice/t.nr*t.stepB+packSlack)
+			grow(&g.right[i], t.deep*t.blockB()+packSlack)
 		}
 	}
+}
+
+// blockB is the elements of a block of k of a slice of B.
+func (t *tiling) blockB() int {
+	if t.flat {
+		return t.slice / t.unit * t.block * tileLD
+	}
+	return t.slice / t.nr * t.stepB
 }
 
 // sliceDepth is about the words along k of a slice: at this depth the panels of A of an area stay in the L2 cache.
@@ -234,8 +248,12 @@ func (g *gemm) panelB(i, j, b int) (panel []float32, bs int) {
 	if g.direct() {
 		return g.b.from(b*t.block, j*t.nr), g.b.rs
 	}
-	at := (b%t.deep*(t.slice/t.nr) + j) * t.stepB
-	return g.right[i%2][at : at+t.stepB], t.nr
+	from := g.right[i%2][b%t.deep*t.blockB():]
+	if t.flat {
+		n := j * t.nr
+		return from[n/t.unit*t.block*tileLD+n%t.unit:], tileLD
+	}
+	return from[j*t.stepB : (j+1)*t.stepB], t.nr
 }
 
 // counter is a counter alone in its cache lines.
