@@ -27,6 +27,11 @@ type pools struct {
 	crossEntropy pool[crossEntropyOp]
 	checkpoint   pool[checkpointOp]
 	kept         pool[keptOp]
+	causalConv   pool[causalConvOp]
+	l2Norm       pool[l2NormOp]
+	softplus     pool[softplusOp]
+	delta        pool[deltaOp]
+	mamba        pool[mambaOp]
 }
 
 // keep records an operation for backward, or recycles it if it is not needed.
@@ -61,5 +66,15 @@ func (t *Tape) recycle(op operation) {
 		t.pools.checkpoint.give(op)
 	case *keptOp:
 		t.pools.kept.give(op)
+	case *causalConvOp:
+		t.pools.causalConv.give(op)
+	case *l2NormOp:
+		t.pools.l2Norm.give(op)
+	case *softplusOp:
+		t.pools.softplus.give(op)
+	case *deltaOp:
+		t.pools.delta.give(op)
+	case *mambaOp:
+		t.pools.mamba.give(op)
 	}
 }
