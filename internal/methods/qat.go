@@ -137,7 +137,7 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 		}
 		if !fits {
 			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s changes: choose another channel (%s)",
-				l.Tensor, l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
+				l.Place(), l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
 		}
 	}
 	return shapes, nil
