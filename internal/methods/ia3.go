@@ -47,7 +47,7 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 	for _, l := range chosen {
 		shape := []int{l.W.Rows, 1}
 		for _, name := range names {
-			if hit, err := attach.TargetMatches(name, l); err != nil {
+			if hit, err := attach.TargetMatches(b, name, l); err != nil {
 				return nil, err
 			} else if hit {
 				shape = []int{1, l.W.Cols}

@@ -242,8 +242,8 @@ func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*r
 	return nil
 }
 
-// prepareTogether makes the blocks of weights that read the inputs of the Hessian, compensated or, where that is better,
-// by RoundBoth, and keeps them until they are written.
+// prepareTogether makes the blocks of weights that read the inputs of the Hessian, compensated or, where that is
+// better, by RoundBoth, and keeps them until they are written.
 func prepareTogether(ctx context.Context, h *requant.Hessian, maps []*mergeMap) error {
 	list := make([]requant.Compensated, len(maps))
 	for i, c := range maps {

@@ -34,7 +34,8 @@ func (c *mergeMap) changed() bool { return c.requantized || len(c.changes) > 0 }
 // exact reports whether the weights that training saw are written as they are.
 func (c *mergeMap) exact() bool { return c.requantized && len(c.changes) == 0 && c.to == c.w.Type }
 
-// mergeTensor is a tensor of the file that changes: the weight of a linear map, or rows of several of which some change.
+// mergeTensor is a tensor of the file that changes: the weight of a linear map, or rows of several, of which some
+// change.
 type mergeTensor struct {
 	w    quant.Matrix // all rows, as the base has them
 	to   gguf.Type

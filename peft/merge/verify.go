@@ -25,7 +25,8 @@ type Verification struct {
 	Matches     bool             `json:"matches"`      // all of them are, bit for bit, what was trained with
 }
 
-// VerifiedTensor is a tensor of a merged model, or some rows of one, that a quantization-aware adapter was trained with.
+// VerifiedTensor is a tensor of a merged model, or some rows of one, that a quantization-aware adapter was trained
+// with.
 type VerifiedTensor struct {
 	Name    string `json:"name"`    // with the rows where it holds those of other linear maps too
 	SHA256  string `json:"sha256"`  // of its bytes in the merged model

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -33,11 +34,12 @@ func chosenTargets(b *attach.Base, targets []string) (there []string) {
 	return there
 }
 
-// TestPartsMerge trains a LoRA over bases whose tensors hold rows of several linear maps and merges it: the merged model
-// computes what base and adapter do, as exactly as the type holds it, and rows that no adapter changes keep their bytes.
+// TestPartsMerge trains a LoRA over bases whose tensors hold rows of several linear maps and merges it: the merged
+// model computes what base and adapter do, as exactly as the type holds it, and rows that no adapter changes keep their
+// bytes.
 func TestPartsMerge(t *testing.T) {
 	for typ, most := range map[gguf.Type]float64{gguf.F32: 1e-5, gguf.Q8_0: 0.04, gguf.Q4_K: 0.5} {
-		for _, m := range pefttest.PartCases(t, typ) {
+		for _, m := range archtest.Parts(typ) {
 			for which, targets := range partTargets {
 				t.Run(strings.Join([]string{m.Name, typ.String(), which}, " "), func(t *testing.T) {
 					b := pefttest.OpenModel(t, &m)
@@ -110,7 +112,7 @@ func TestPartsOfQAT(t *testing.T) {
 		},
 	}
 	for _, typ := range []gguf.Type{gguf.F32, gguf.Q8_0, gguf.Q4_K} {
-		for _, m := range pefttest.PartCases(t, typ) {
+		for _, m := range archtest.Parts(typ) {
 			for kind, make := range kinds {
 				for which, targets := range partTargets {
 					t.Run(strings.Join([]string{m.Name, typ.String(), kind, which}, " "), func(t *testing.T) {
@@ -155,7 +157,7 @@ func checkTrainedParts(t *testing.T, b *attach.Base, a *attach.Adapter) {
 // TestVerifyNamesRows: of a merged file of which a byte of one expert is another, the rows of this expert alone are not
 // what was trained with.
 func TestVerifyNamesRows(t *testing.T) {
-	m := pefttest.PartCases(t, gguf.Q8_0)[2]
+	m := archtest.Parts(gguf.Q8_0)[2]
 	b := pefttest.OpenModel(t, &m)
 	a := newQATAdapter(t, b, "scale")
 	if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), nil,
