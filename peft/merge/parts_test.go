@@ -153,3 +153,23 @@ func TestTypeOfParts(t *testing.T) {
 		}
 	}
 }
+
+// TestMergeExpertsInHuggingFace merges into a directory with a tensor for each expert. Logits are those of the adapter
+// over a GGUF file with stacked ones.
+func TestMergeExpertsInHuggingFace(t *testing.T) {
+	m := archtest.Parts(gguf.F32)[5]
+	file := pefttest.OpenModel(t, &m)
+	dir := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, "mixtral"))
+	a := pefttest.Trained(t, file, method.LoRA{Rank: 2, Targets: []string{"q_proj", "w2", "experts.1.w1"}})
+	seq := pefttest.Packed(pefttest.TinyData(4, 1))
+	want := pefttest.AllLogits(file, pefttest.BindOne(t, a, file), seq)
+	for _, b := range []*attach.Base{file, dir} {
+		out, report := mergeTo(t, b, Options{Force: true}, attach.Scaled{Adapter: a, Scale: 1})
+		if miss := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq), want); miss > 1e-5 {
+			t.Errorf("merged into %s the logits differ by %.2g", b.Path, miss)
+		}
+		if n := map[bool]int{true: 2 * 3, false: 2 * (1 + 4 + 1)}[b == file]; len(report.Tensors) != n {
+			t.Errorf("%d tensors of %s changed, expected %d", len(report.Tensors), b.Path, n)
+		}
+	}
+}
