@@ -1,11 +1,14 @@
 package merge
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
@@ -170,6 +173,115 @@ func TestMergeExpertsInHuggingFace(t *testing.T) {
 		}
 		if n := map[bool]int{true: 2 * 3, false: 2 * (1 + 4 + 1)}[b == file]; len(report.Tensors) != n {
 			t.Errorf("%d tensors of %s changed, expected %d", len(report.Tensors), b.Path, n)
+		}
+	}
+}
+
+// TestCompensateExperts: on the calibration data the logits of a compensated merge are nearer to those of the adapter
+// than those of a stochastically rounded one. An expert that no token
+// of the data went through is rounded in another way.
+func TestCompensateExperts(t *testing.T) {
+	m := archtest.Parts(gguf.Q4_0)[5]
+	m.Fields["expert_count"] = 24
+	b := pefttest.OpenModel(t, &m)
+	adapters := []attach.Scaled{{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 0.3}}
+	set := pefttest.TinyData(3, 5)
+	hooks, err := attach.BindAll(b, adapters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
+	miss := map[string]float64{}
+	for _, opt := range []Options{{Rounding: RoundDither}, {Calibration: pefttest.Data(set)}} {
+		out, report := mergeTo(t, b, opt, adapters...)
+		miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{},
+			pefttest.Packed(set)), want)
+		for _, tensor := range report.Tensors {
+			compensated, others := strings.Contains(tensor.Rounding, RoundCompensate), strings.Contains(tensor.Rounding, ", ")
+			if opt.Rounding == "" && strings.Contains(tensor.Name, "_exps") && !(compensated && others) {
+				t.Errorf("%s is rounded by %s", tensor.Name, tensor.Rounding)
+			}
+		}
+	}
+	if !(miss[""] < 0.95*miss[RoundDither]) {
+		t.Errorf("logits are off by %v", miss)
+	}
+}
+
+// TestMeasuredTogether: groups of experts cover all that are compensated, once.
+func TestMeasuredTogether(t *testing.T) {
+	models := archtest.Parts(gguf.Q4_0)
+	b := pefttest.OpenModel(t, &models[2])
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	opt := Options{Calibration: pefttest.Data(pefttest.TinyData(20, 5))}
+	m, err := newMerger(t.Context(), b, []attach.Scaled{{Adapter: a, Scale: 0.3}}, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := 4 * (64*64*2 + 96*96)
+	for _, c := range []struct{ most, groups int }{{1 << 30, 2}, {2 * of, 3}, {3 * of, 3}, {1, 5}} {
+		groups := m.measuredTogether(b.Model.Layers[0].Linears(), c.most)
+		if len(groups) != c.groups || len(groups[0]) != 5 {
+			t.Errorf("of %d bytes there are %d groups, the first of %d", c.most, len(groups), len(groups[0]))
+		}
+		seen := map[*model.Linear]int{}
+		for i, group := range groups {
+			for _, l := range group {
+				if at, ok := seen[l]; ok {
+					t.Errorf("%s is in groups %d and %d", l.Place(), at, i)
+				}
+				seen[l] = i
+			}
+		}
+		if len(seen) != 5+12 {
+			t.Errorf("%d linear maps are in groups", len(seen))
+		}
+	}
+}
+
+// TestImportanceOfExperts: each expert's columns have the weights that its tokens give them, and those of the fused
+// projection have those of its entry.
+func TestImportanceOfExperts(t *testing.T) {
+	models := archtest.Parts(gguf.Q4_0)
+	b := pefttest.OpenModel(t, &models[5])
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	entries, path := &imatrix.Matrix{ChunkSize: 8}, filepath.Join(t.TempDir(), "imatrix.gguf")
+	seen := map[string]bool{}
+	for _, l := range b.Model.Linears() {
+		if seen[l.Tensor] {
+			continue
+		}
+		seen[l.Tensor] = true
+		e := &imatrix.Entry{Name: l.Tensor, Counts: []int64{2}}
+		if l.Part && l.Role.Kind() == arch.Experts {
+			e.Counts = []int64{2, 4, 0, 8}
+		}
+		for i := range len(e.Counts) * l.W.Cols {
+			e.Sums = append(e.Sums, float32(8*(1+i/l.W.Cols)*(1+i%l.W.Cols)))
+		}
+		if err := entries.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := entries.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMerger(t.Context(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, Options{Imatrix: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, c := range m.maps {
+		for i, got := range c.importance {
+			want := float32(4 * (1 + i))
+			if l.Role.Kind() == arch.Experts {
+				want *= []float32{1, 1, 0, 1}[l.Expert]
+				if l.Expert == 2 {
+					want = 1
+				}
+			}
+			if got != want || len(c.importance) != l.W.Cols {
+				t.Fatalf("%s: column %d has the weight %v, expected %v", l.Place(), i, got, want)
+			}
 		}
 	}
 }

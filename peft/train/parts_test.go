@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -126,6 +127,29 @@ func TestPartsOfQAT(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestPartsOfQATFromMaster does so with codes that are rounded from the original weights, in a file of fused tensors and
+// in a directory with one tensor for each linear map.
+func TestPartsOfQATFromMaster(t *testing.T) {
+	floats, blocks := archtest.Parts(gguf.F32)[5], archtest.Parts(gguf.Q4_0)[5]
+	original := pefttest.OpenModel(t, &floats)
+	var hashes []map[string]string
+	for _, master := range []string{original.Path, pefttest.WriteHFOf(t, original, "mixtral")} {
+		b := pefttest.OpenModel(t, &blocks)
+		if err := b.OpenMaster(master); err != nil {
+			t.Fatal(err)
+		}
+		a, err := methods.NewQAT(b, method.QAT{Rank: 4, Seed: 3, Channels: method.ChannelCode, Master: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkTrainedParts(t, b, a)
+		hashes = append(hashes, a.Origin.Training.BlockHashes)
+	}
+	if !maps.Equal(hashes[0], hashes[1]) {
+		t.Error("the original weights are others in other files")
 	}
 }
 
