@@ -18,7 +18,11 @@ func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCac
 	h.Begin(t)
 	x, first := m.start(t, b, h, cache)
 	p := m.pass(t, b, h)
-	p.embedAgain(b.IDs, x)
+	if first == 0 {
+		p.embedAgain(b.IDs, x)
+	} else if m.second != nil {
+		p.embedAgain(b.IDs, m.embed(t, b.IDs, b.Pos, h))
+	}
 	passes := make([]layerPass, len(m.Layers))
 	for i := first; i < len(m.Layers); {
 		n := m.together(i)
