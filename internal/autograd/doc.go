@@ -7,7 +7,7 @@
 //	T tokens of a packed batch    D width of the stream    H heads    V vocabulary    r rank of an adapter
 //
 // Gradients accumulate: backward adds, and the owner of a parameter zeroes its gradient between steps. Some operations
-// work in place and return the tensor they were given ([Tape.LoRA], [Tape.AddBias], [Tape.Rope]): the value before
+// work in place and return the tensor they were given (LoRA, AddBias, Rope, ScaleByRow, ApplyLogits): the value before
 // them is lost, which is right for a chain such as projection, adapter, bias, rotation.
 //
 // [Tape.Checkpoint] runs a sub-graph without recording its inside and recomputes it in backward, so that memory holds
