@@ -4,7 +4,7 @@
 // something trainable. An operation is a forward and a backward written as a pair, in files named for what they do.
 // Shapes are in comments, with
 //
-//	T tokens of a packed batch    D width of the stream    H heads    V vocabulary    r rank of an adapter
+//	T tokens of a packed batch    D width of the stream    H heads    E experts    V vocabulary    r rank of an adapter
 //
 // Gradients accumulate: backward adds, and the owner of a parameter zeroes its gradient between steps. Some operations
 // work in place and return the tensor they were given (LoRA, AddBias, Rope, ScaleByRow, ApplyLogits): the value before
