@@ -39,7 +39,8 @@ func deepseek2Spec(f *Fields) Spec {
 		latent.Value = f.IntOr("attention.value_length_mla", "", s.Values())
 	}
 	gating := Softmax
-	if f.Text("", "scoring_func") == "sigmoid" || f.HF && f.IntOr("", "n_group", 0) > 0 && f.Text("", "topk_method") == "noaux_tc" ||
+	if f.Text("", "scoring_func") == "sigmoid" || f.HF && f.IntOr("", "n_group", 0) > 0 &&
+		f.Text("", "topk_method") == "noaux_tc" ||
 		(s.Layers == 47 || s.Layers == 48) && s.Vocab == 154880 {
 		gating = Sigmoid
 	}

@@ -19,12 +19,14 @@ func gemma4Tensors() []Tensor {
 	const in = "model.layers.%d."
 	table := with(sandwich(decoderTensors(nil)), append(headNorms(),
 		endTensor(LayerEmbedding, "per_layer_token_embd", "model.embed_tokens_per_layer", DimVocab, DimLayerEmbeddings),
-		endTensor(LayerEmbeddingMap, "per_layer_model_proj", "model.per_layer_model_projection", DimLayerEmbeddings, DimWidth),
+		endTensor(LayerEmbeddingMap, "per_layer_model_proj", "model.per_layer_model_projection", DimLayerEmbeddings,
+			DimWidth),
 		endTensor(LayerEmbeddingNorm, "per_layer_proj_norm", "model.per_layer_projection_norm", DimLayerEmbedding),
 		layerTensor(LayerEmbeddingGate, "inp_gate", "per_layer_input_gate", DimLayerEmbedding, DimWidth),
 		layerTensor(LayerEmbeddingUp, "proj", "per_layer_projection", DimWidth, DimLayerEmbedding),
 		layerTensor(LayerEmbeddingPost, "post_norm", "post_per_layer_input_norm", DimWidth),
-		optional(Tensor{Role: LayerScale, GGUF: "blk.%d.layer_output_scale.weight", HF: in + "layer_scalar", Shape: []Dim{DimOne}}),
+		optional(Tensor{Role: LayerScale, GGUF: "blk.%d.layer_output_scale.weight", HF: in + "layer_scalar",
+			Shape: []Dim{DimOne}}),
 		Tensor{Role: RouterScale, GGUF: "blk.%d.ffn_gate_inp.scale", HF: in + "router.scale", Shape: []Dim{DimWidth}},
 		optional(Tensor{
 			Role: ExpertScale, GGUF: "blk.%d.ffn_down_exps.scale", HF: in + "router.per_expert_scale", Shape: []Dim{DimExperts},
@@ -60,7 +62,8 @@ func gemma4Spec(f *Fields) Spec {
 	s.PerLayer(func(i int, l *Layer) {
 		l.ScoreScale, l.NormValues, l.ValueDim = 1, true, 0
 		l.HeadDim = narrow
-		l.Rope = Rope{Dim: f.IntOr("rope.dimension_count_swa", "", narrow), Base: narrowBase, Scale: 1, Neox: true, Plain: true}
+		l.Rope = Rope{Dim: f.IntOr("rope.dimension_count_swa", "", narrow), Base: narrowBase, Scale: 1, Neox: true,
+			Plain: true}
 		if !windowed[i] {
 			l.HeadDim = wide
 			l.Rope = Rope{Dim: wide, Base: wideBase, Scale: 1, Neox: true}

@@ -10,7 +10,8 @@ var gptOSS = Arch{
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(
 		expertTensors("mlp.router", "", "", "mlp.experts.down_proj"),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
-		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks", Shape: []Dim{DimQueryHeads}},
+		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks",
+			Shape: []Dim{DimQueryHeads}},
 	)...),
 	Ignored: rotaryAngles,
 }

@@ -9,7 +9,8 @@ func init() {
 var graniteMoE = Arch{
 	Name: "granitemoe",
 	HF: []HFModel{
-		{Type: "granitemoe", Class: "GraniteMoeForCausalLM"}, {Type: "granitemoeshared", Class: "GraniteMoeSharedForCausalLM"},
+		{Type: "granitemoe", Class: "GraniteMoeForCausalLM"},
+		{Type: "granitemoeshared", Class: "GraniteMoeSharedForCausalLM"},
 	},
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)

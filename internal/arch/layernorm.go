@@ -237,7 +237,8 @@ var cohere2 = Arch{
 // nemotron is Nemotron 4 and Minitron: LayerNorms stored less one, and a network of squared ReLUs.
 var nemotron = Arch{
 	Name: "nemotron",
-	HF:   []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM", BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
+	HF: []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM",
+		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)
 		f.activation("hidden_act", "relu2")

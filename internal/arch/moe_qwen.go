@@ -6,21 +6,23 @@ func init() {
 	Register(&olmoe)
 }
 
-// qwen2moe is the mixtures of Qwen 1.5 and 2: a shared expert with a weight of its own, and weights of the chosen experts
-// that do not add up to 1.
+// qwen2moe is the mixtures of Qwen 1.5 and 2: a shared expert with a weight of its own, and weights of the chosen
+// experts that do not add up to 1.
 var qwen2moe = Arch{
 	Name: "qwen2moe",
 	HF:   []HFModel{{Type: "qwen2_moe", Class: "Qwen2MoeForCausalLM"}},
 	Spec: func(f *Fields) Spec { return qwenMoESpec(f, false) },
-	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(append(qwenExperts(), sharedTensors("mlp.shared_expert")...),
-		layerTensor(SharedRouter, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", DimOne, DimWidth))...),
+	Tensors: with(without(decoderTensors(nil), Gate, Up, Down),
+		append(append(qwenExperts(), sharedTensors("mlp.shared_expert")...),
+			layerTensor(SharedRouter, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", DimOne, DimWidth))...),
 	Ignored: rotaryAngles,
 }
 
 // qwen3moe is the mixtures of Qwen 3: norms of the heads of queries and keys, and no shared expert.
 var qwen3moe = Arch{
-	Name:    "qwen3moe",
-	HF:      []HFModel{{Type: "qwen3_moe", Class: "Qwen3MoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Name: "qwen3moe",
+	HF: []HFModel{{Type: "qwen3_moe", Class: "Qwen3MoeForCausalLM",
+		BiasFlags: [2]string{Attention: "attention_bias"}}},
 	Spec:    func(f *Fields) Spec { return qwenMoESpec(f, true) },
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(qwenExperts(), headNorms()...)...),
 	Ignored: rotaryAngles,

@@ -169,7 +169,8 @@ type Yarn struct{ BetaFast, BetaSlow float64 }
 
 // Equal reports whether two turn alike.
 func (r *Rope) Equal(o *Rope) bool {
-	return r.Dim == o.Dim && r.Offset == o.Offset && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox && r.Original == o.Original &&
+	return r.Dim == o.Dim && r.Offset == o.Offset && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox &&
+		r.Original == o.Original &&
 		r.Magnitude == o.Magnitude && slices.Equal(r.Factors, o.Factors) && slices.Equal(r.Long, o.Long) &&
 		slices.Equal(r.Short, o.Short) && (r.Yarn == o.Yarn || r.Yarn != nil && o.Yarn != nil && *r.Yarn == *o.Yarn)
 }
