@@ -44,6 +44,7 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 		names = []string{"down_proj"}
 	}
 	shapes := map[string][]int{}
+	var inputs []string
 	for _, l := range chosen {
 		shape := []int{l.W.Rows, 1}
 		for _, name := range names {
@@ -53,11 +54,12 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 				shape = []int{1, l.W.Cols}
 			}
 		}
-		if kind := attach.LastPart(l.Module); shape[0] == 1 && !slices.Contains(s.FeedForward.Names, kind) {
-			s.FeedForward.Names = append(s.FeedForward.Names, kind)
+		if shape[1] > 1 {
+			inputs = append(inputs, l.Module)
 		}
 		shapes[attach.PartName(l.Module, ia3Part)] = shape
 	}
+	s.FeedForward, _ = attach.DescribeTargets(b, inputs)
 	c := attach.Config{Method: MethodIA3, BaseModel: opt.BaseModel, Settings: s}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		for i := range p.Data {
