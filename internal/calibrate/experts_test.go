@@ -9,11 +9,13 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // inputs adds up the squares of the inputs of each linear map.
@@ -138,5 +140,61 @@ func TestUnvisitedExperts(t *testing.T) {
 	sums, counts := f.Tensor(e.Name+".in_sum2"), f.Tensor(e.Name+".counts")
 	if !slices.Equal(sums.Shape, []int64{96, 32}) || !slices.Equal(counts.Shape, []int64{1, 32}) {
 		t.Errorf("the file has %v sums and %v counts", sums.Shape, counts.Shape)
+	}
+}
+
+// TestQuantizeExperts: each expert of a quantized model is quantized by the importance that the tokens give that were
+// routed to it.
+func TestQuantizeExperts(t *testing.T) {
+	m := archtest.Parts(gguf.F32)[2]
+	m.Fields["expert_count"], m.Fields["expert_used_count"] = 16, 1
+	base, matrix, in := collected(t, &m, words(16), 8)
+	path, out := filepath.Join(t.TempDir(), "base.gguf"), filepath.Join(t.TempDir(), "quantized.gguf")
+	m.Write(t, path)
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	to, err := quantize.ParseFileType("Q4_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := quantize.NewPlan(f, quantize.Options{Type: to, Imatrix: matrix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Write(t.Context(), out, nil); err != nil {
+		t.Fatal(err)
+	}
+	made, err := gguf.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	unvisited := 0
+	for _, l := range base.Linears() {
+		tensor := made.Tensor(l.Tensor)
+		if l.Role.Kind() != arch.Experts || tensor.Type != gguf.Q4_0 {
+			continue
+		}
+		importance := make([]float32, l.W.Cols)
+		for j := range importance {
+			importance[j] = 1
+			if n := in.tokens[l]; n > 0 {
+				importance[j] = float32(in.sums[l][j]) / float32(n)
+			}
+		}
+		if in.tokens[l] == 0 {
+			unvisited++
+		}
+		want := make([]byte, gguf.Q4_0.BlockSize()*l.W.Rows*l.W.Cols/32)
+		quant.Quantize(gguf.Q4_0, want, model.Dequantized(&l.W), l.W.Cols, importance)
+		if got := tensor.Bytes()[l.Expert*len(want):][:len(want)]; !bytes.Equal(got, want) {
+			t.Errorf("%s is quantized otherwise", l.Place())
+		}
+	}
+	if unvisited == 0 {
+		t.Error("all experts have tokens")
 	}
 }

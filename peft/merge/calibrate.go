@@ -233,7 +233,7 @@ func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*r
 			}
 		}
 		if h != nil {
-			if err := prepareTogether(m.ctx, h, sharing); err != nil {
+			if err := m.prepareTogether(h, sharing); err != nil {
 				return fmt.Errorf("tensor %s: %w", linears[0].Place(), err)
 			}
 		}
@@ -244,7 +244,7 @@ func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*r
 
 // prepareTogether makes the blocks of weights that read the inputs of the Hessian, compensated or, where that is
 // better, by RoundBoth, and keeps them until they are written.
-func prepareTogether(ctx context.Context, h *requant.Hessian, maps []*mergeMap) error {
+func (m *merger) prepareTogether(h *requant.Hessian, maps []*mergeMap) error {
 	list := make([]requant.Compensated, len(maps))
 	for i, c := range maps {
 		list[i] = requant.Compensated{Requantizer: c.requantizer(RoundBoth), Load: c.load}
@@ -256,7 +256,7 @@ func prepareTogether(ctx context.Context, h *requant.Hessian, maps []*mergeMap) 
 		}
 		blocks := make([]byte, 0, len(c.w.Data))
 		q := &requant.Requantizer{Base: &c.w, Rounding: rounding}
-		c.readyStats, err = c.requantize(ctx, q, func(b []byte) error {
+		c.readyStats, err = c.requantize(m.ctx, q, &m.room, func(b []byte) error {
 			blocks = append(blocks, b...)
 			return nil
 		})

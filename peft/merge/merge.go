@@ -117,7 +117,8 @@ type merger struct {
 	imatrix     *imatrix.Matrix // nil: none
 	importances map[*imatrix.Entry][]float32
 	calibration *calibration // nil until the first tensor needs it
-	requantizes bool         // all adapters requantize, so that none is quantized again
+	room        rowsInWork
+	requantizes bool // all adapters requantize, so that none is quantized again
 }
 
 func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt Options) (*merger, error) {

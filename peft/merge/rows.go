@@ -41,7 +41,7 @@ func (s *mergeStats) noise() float64 {
 }
 
 // merge makes the rows of the merged weight and hands their bytes to write in order.
-func (c *mergeMap) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
+func (c *mergeMap) merge(ctx context.Context, room *rowsInWork, write func([]byte) error) (total mergeStats, err error) {
 	if c.exact() {
 		return total, write(c.w.Data)
 	}
@@ -50,28 +50,43 @@ func (c *mergeMap) merge(ctx context.Context, write func([]byte) error) (total m
 		return c.readyStats, write(c.ready)
 	}
 	c.chooseRounding()
-	return c.requantize(ctx, c.requantizer(c.rounding), write)
+	return c.requantize(ctx, c.requantizer(c.rounding), room, write)
+}
+
+// rowsInWork is memory for some rows, used again for the next ones.
+type rowsInWork struct {
+	encoded []byte
+	weights requant.Rows
+}
+
+// of is memory for the bytes of rows and for their weights.
+func (m *rowsInWork) of(bytes, weights int) ([]byte, requant.Rows) {
+	if len(m.encoded) < bytes {
+		m.encoded = make([]byte, bytes)
+	}
+	if len(m.weights.New) < weights {
+		m.weights = requant.NewRows(weights)
+	}
+	return m.encoded[:bytes], m.weights.Part(0, weights)
 }
 
 // requantize makes the rows, some at a time.
 func (c *mergeMap) requantize(
-	ctx context.Context, q *requant.Requantizer, write func([]byte) error,
+	ctx context.Context, q *requant.Requantizer, room *rowsInWork, write func([]byte) error,
 ) (total mergeStats, err error) {
 	cols := c.w.Cols
 	out := quant.Matrix{Type: c.to, Cols: cols}
 	rowSize := out.RowSize()
 	chunk := min(c.w.Rows, max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows))
-	encoded := make([]byte, chunk*rowSize)
-	buffers := requant.NewRows(chunk * cols)
 	for r0 := 0; r0 < c.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
 		n := min(chunk, c.w.Rows-r0)
-		b := buffers.Part(0, n*cols)
-		q.Rows(encoded[:n*rowSize], b, r0, c.load)
+		encoded, b := room.of(n*rowSize, n*cols)
+		q.Rows(encoded, b, r0, c.load)
 		total.measure(b, cols)
-		if err := write(encoded[:n*rowSize]); err != nil {
+		if err := write(encoded); err != nil {
 			return total, err
 		}
 	}

@@ -170,7 +170,7 @@ func (m *merger) writeMap(c *mergeMap, write func([]byte) error) (stats mergeSta
 			return stats, err
 		}
 	}
-	if stats, err = c.merge(m.ctx, write); err != nil {
+	if stats, err = c.merge(m.ctx, &m.room, write); err != nil {
 		return stats, err
 	}
 	if !floats.Finite(stats.want) || !floats.Finite(stats.got) {
