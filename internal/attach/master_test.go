@@ -15,7 +15,7 @@ import (
 func TestMasterOfParts(t *testing.T) {
 	floats, blocks := archtest.Parts(gguf.F32)[5], archtest.Parts(gguf.Q8_0)[5]
 	original := pefttest.OpenModel(t, &floats)
-	dir := pefttest.WriteHFOf(t, original, "mixtral")
+	dir := pefttest.WriteHFOf(t, original, "mixtral", nil)
 	var identities []string
 	apart := pefttest.OpenBase(t, dir)
 	for _, c := range []struct{ base, master string }{

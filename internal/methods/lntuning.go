@@ -41,7 +41,7 @@ func NewLNTuning(b *attach.Base, opt method.LNTuning) (*attach.Adapter, error) {
 	shapes, start := map[string][]int{}, map[string][]float32{}
 	for _, n := range chosen {
 		name := attach.PartName(n.Module, lnPart)
-		shapes[name], start[name] = []int{n.W.Cols}, n.W.Data
+		shapes[name], start[name] = []int{n.W.Cols}, n.InHF()
 		s.Targets.Names = append(s.Targets.Names, n.Module)
 	}
 	if kinds := s.Targets.Kinds(); len(normsNamed(b, kinds)) == len(chosen) {
@@ -146,7 +146,25 @@ type lnAttachment struct {
 	attach.Plain
 	strength float32
 	norms    []*model.Norm
-	weights  map[*model.Norm]*autograd.Tensor // (1, D)
+	weights  map[*model.Norm]*autograd.Tensor // (1, D) as a Hugging Face checkpoint has them
+	raised   map[*model.Norm]*autograd.Tensor // (1, D) raised by 1, of norms where that has them so
+}
+
+// Begin raises weights.
+func (at *lnAttachment) Begin(t *autograd.Tape) {
+	for _, n := range at.norms {
+		if !n.Raised || at.strength != 1 {
+			continue
+		}
+		if at.raised == nil {
+			at.raised = map[*model.Norm]*autograd.Tensor{}
+		}
+		ones := t.Tensor(1, n.W.Cols)
+		for i := range ones.Data {
+			ones.Data[i] = 1
+		}
+		at.raised[n] = t.Hold(t.Add(at.weights[n], ones))
+	}
 }
 
 // Norm is the trained weight, or, where another adapter changes the norm too or the strength is not 1, what it adds to
@@ -156,6 +174,8 @@ func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor
 	switch {
 	case trained == nil:
 		return w
+	case w == n.W && at.strength == 1 && n.Raised:
+		return at.raised[n]
 	case w == n.W && at.strength == 1:
 		return trained
 	}
@@ -167,6 +187,11 @@ func (at *lnAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor
 // change is strength times the trained difference of a weight.
 func (at *lnAttachment) change(n *model.Norm) []float32 {
 	change := slices.Clone(at.weights[n].Data)
+	if n.Raised {
+		for i := range change {
+			change[i]++
+		}
+	}
 	kernels.Axpy(-1, n.W.Data, change)
 	kernels.Scale(at.strength, change)
 	return change

@@ -439,6 +439,9 @@ func (at *loraAttachment) Head(t *autograd.Tape, x *autograd.Tensor, head model.
 	return head
 }
 
+// Begin implements model.Hooks.
+func (at *loraAttachment) Begin(t *autograd.Tape) { at.extras.norms.Begin(t) }
+
 // Norm is what is trained beside the pairs.
 func (at *loraAttachment) Norm(n *model.Norm, w *autograd.Tensor) *autograd.Tensor {
 	return at.extras.Norm(n, w)

@@ -53,7 +53,7 @@ func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []stri
 	}
 	if opt.Norms {
 		for _, n := range b.Model.Norms() {
-			add(n.Module, weightPart, n.W.Data, n.W.Cols)
+			add(n.Module, weightPart, n.InHF(), n.W.Cols)
 			if kind := attach.LastPart(n.Module); !slices.Contains(c.ToSave, kind) {
 				c.ToSave = append(c.ToSave, kind)
 			}

@@ -229,13 +229,13 @@ func (l *loader) norm(t *arch.Tensor, layer int) *Norm {
 	n := &Norm{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer)), Tensor: l.name(t, layer)}
 	n.Group = int(shape[len(shape)-1])
 	x := l.floats(t, layer)
-	if _, ok := t.Transform.(arch.AddOne); ok && l.hf != nil {
+	if _, n.Raised = t.Transform.(arch.AddOne); n.Raised && l.hf != nil {
 		for i := range x {
 			x[i]++
 		}
 	}
 	n.W = autograd.NewConst(1, len(x), x)
-	if b := l.bias(t, n.Tensor, len(x), 0, len(x)); b != nil {
+	if b := l.bias(t, n.Tensor, len(x), 0, len(x)); b != nil && l.spec.LayerNorm {
 		n.B = autograd.NewConst(1, len(b), b)
 	}
 	return n

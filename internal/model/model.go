@@ -36,6 +36,7 @@ type Norm struct {
 	W      *autograd.Tensor // (1, D), or (1, n) for each n columns of the input alike
 	B      *autograd.Tensor // its bias, like W, or nil
 	Group  int              // columns that are normed together
+	Raised bool             // Hugging Face stores what is added to 1
 }
 
 // Layer is one block of the decoder.

@@ -39,6 +39,17 @@ func (m *Model) TakesBias(l *Linear) bool {
 	return l.Bias != nil || m.Arch.AddsBiases && !m.InMixture(l)
 }
 
+// InHF is the weight of the norm as a Hugging Face checkpoint stores it.
+func (n *Norm) InHF() []float32 {
+	w := slices.Clone(n.W.Data)
+	for i := range w {
+		if n.Raised {
+			w[i]--
+		}
+	}
+	return w
+}
+
 // InMixture reports whether a linear map is one of a mixture of experts, where no architecture takes biases that its
 // models do not have.
 func (m *Model) InMixture(l *Linear) bool {

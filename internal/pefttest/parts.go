@@ -1,6 +1,7 @@
 package pefttest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,8 +21,9 @@ func OpenModel(t testing.TB, m *archtest.Model) *attach.Base {
 	return OpenBase(t, path)
 }
 
-// WriteHFOf writes the weights of a base as float32 in a Hugging Face directory of the given model_type.
-func WriteHFOf(t testing.TB, b *attach.Base, modelType string) string {
+// WriteHFOf writes the weights of a base as float32 in a Hugging Face directory of the given model_type. more are
+// further fields of config.json.
+func WriteHFOf(t testing.TB, b *attach.Base, modelType string, more map[string]any) string {
 	t.Helper()
 	dir, s := t.TempDir(), &b.Model.Spec
 	config := map[string]any{
@@ -33,6 +35,7 @@ func WriteHFOf(t testing.TB, b *attach.Base, modelType string) string {
 	if s.Experts.Count > 0 {
 		config["num_local_experts"], config["num_experts_per_tok"] = s.Experts.Count, s.Experts.Used
 	}
+	maps.Copy(config, more)
 	writeJSON(t, filepath.Join(dir, "config.json"), config)
 	var items []safetensors.Item
 	add := func(name string, x []float32, shape ...int64) {
@@ -45,7 +48,7 @@ func WriteHFOf(t testing.TB, b *attach.Base, modelType string) string {
 		}
 	}
 	for _, n := range b.Model.Norms() {
-		add(n.Module+".weight", n.W.Data, int64(len(n.W.Data)))
+		add(n.Module+".weight", n.InHF(), int64(len(n.W.Data)))
 	}
 	f, err := os.Create(filepath.Join(dir, shardName(0, 1)))
 	if err != nil {

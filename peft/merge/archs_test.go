@@ -1,6 +1,8 @@
 package merge
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +50,50 @@ func TestArchitecturesMerge(t *testing.T) {
 					t.Errorf("merged the logits differ by %.2g", miss)
 				}
 			})
+		}
+	}
+}
+
+// TestRaisedNorms trains norms of a model whose Hugging Face checkpoint stores what is added to 1: the adapter has them
+// as the checkpoint does, and does the same over a GGUF file and over a directory, and merged into these.
+func TestRaisedNorms(t *testing.T) {
+	all := archtest.All()
+	m := &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == "gemma" })]
+	file := pefttest.OpenModel(t, m)
+	dir := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, "gemma",
+		map[string]any{"head_dim": file.Model.Spec.HeadDim, "hidden_act": "gelu_pytorch_tanh"}))
+	seq := pefttest.Packed(pefttest.TinyData(4, 1))
+	base := pefttest.AllLogits(file, model.NoHooks{}, seq)
+	for name, make := range map[string]func() (*attach.Adapter, error){
+		"ln-tuning": func() (*attach.Adapter, error) { return methods.NewLNTuning(file, method.LNTuning{}) },
+		"lora":      func() (*attach.Adapter, error) { return methods.NewLoRA(file, method.LoRA{Rank: 2, Norms: true}) },
+	} {
+		a, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pefttest.AllLogits(file, pefttest.BindOne(t, a, file), seq); pefttest.Relative(got, base) > 1e-6 {
+			t.Errorf("%s: a new adapter changes the model", name)
+		}
+		for _, p := range a.Tensors {
+			if strings.Contains(p.Name, "norm") && math.Abs(float64(p.Data[0])) > 0.9 {
+				t.Errorf("%s: tensor %s begins with %v, as if it were raised", name, p.Name, p.Data[0])
+			}
+		}
+		pefttest.Stir(a, 5)
+		want := pefttest.AllLogits(file, pefttest.BindOne(t, a, file), seq)
+		if pefttest.Relative(want, base) < 1e-3 {
+			t.Errorf("%s: the adapter changes next to nothing", name)
+		}
+		for _, b := range []*attach.Base{file, dir} {
+			if miss := pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq), want); miss > 1e-5 {
+				t.Errorf("%s: over %s the logits differ by %.2g", name, b.Path, miss)
+			}
+			out, _ := mergeTo(t, b, Options{Force: true}, attach.Scaled{Adapter: a, Scale: 1})
+			got := pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq)
+			if miss := pefttest.Relative(got, want); miss > 1e-5 {
+				t.Errorf("%s: merged into %s the logits differ by %.2g", name, b.Path, miss)
+			}
 		}
 	}
 }

@@ -162,7 +162,7 @@ func TestTypeOfParts(t *testing.T) {
 func TestMergeExpertsInHuggingFace(t *testing.T) {
 	m := archtest.Parts(gguf.F32)[5]
 	file := pefttest.OpenModel(t, &m)
-	dir := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, "mixtral"))
+	dir := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, "mixtral", nil))
 	a := pefttest.Trained(t, file, method.LoRA{Rank: 2, Targets: []string{"q_proj", "w2", "experts.1.w1"}})
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
 	want := pefttest.AllLogits(file, pefttest.BindOne(t, a, file), seq)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
@@ -155,7 +157,7 @@ func TestPartsOfQATFromMaster(t *testing.T) {
 	floats, blocks := archtest.Parts(gguf.F32)[5], archtest.Parts(gguf.Q4_0)[5]
 	original := pefttest.OpenModel(t, &floats)
 	var hashes []map[string]string
-	for _, master := range []string{original.Path, pefttest.WriteHFOf(t, original, "mixtral")} {
+	for _, master := range []string{original.Path, pefttest.WriteHFOf(t, original, "mixtral", nil)} {
 		b := pefttest.OpenModel(t, &blocks)
 		if err := b.OpenMaster(master); err != nil {
 			t.Fatal(err)
@@ -225,4 +227,31 @@ func TestVerifyNamesRows(t *testing.T) {
 			t.Errorf("%s has the hash %s, trained %s", tensor.Name, tensor.SHA256, tensor.Trained)
 		}
 	}
+}
+
+// TestRaisedNormGradients: norms that are stored as what is added to 1 have the gradients of their weights.
+func TestRaisedNormGradients(t *testing.T) {
+	all := archtest.All()
+	b := pefttest.OpenModel(t, &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == "gemma2" })])
+	a, err := methods.NewLNTuning(b, method.LNTuning{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pefttest.Stir(a, 5)
+	bound, err := a.Attach(b, 1, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tape, packed := autograd.NewTape(), pefttest.Packed(pefttest.TinyData(4, 8))
+	loss := func(record bool) float64 {
+		tape.Record(record)
+		tape.Reset(0)
+		sum, n := b.Model.Loss(tape, packed, bound, 1/float32(packed.TargetCount()))
+		if record {
+			tape.Backward()
+		}
+		return sum / float64(n)
+	}
+	loss(true)
+	checkDirections(t, a, bound, func() float64 { return loss(false) })
 }
