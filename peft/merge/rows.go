@@ -41,7 +41,9 @@ func (s *mergeStats) noise() float64 {
 }
 
 // merge makes the rows of the merged weight and hands their bytes to write in order.
-func (c *mergeMap) merge(ctx context.Context, room *rowsInWork, write func([]byte) error) (total mergeStats, err error) {
+func (c *mergeMap) merge(
+	ctx context.Context, room *rowsInWork, write func([]byte) error,
+) (total mergeStats, err error) {
 	if c.exact() {
 		return total, write(c.w.Data)
 	}
