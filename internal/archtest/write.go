@@ -64,7 +64,7 @@ func (m *Model) vocab() int {
 	return 64
 }
 
-// Meta is the metadata. The vocabulary is one without tokens.
+// Meta is the metadata. The vocabulary is a small one.
 func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 	t.Helper()
 	meta := &gguf.Metadata{}
@@ -74,9 +74,8 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 		}
 	}
 	set("general.architecture", m.Arch)
-	set("general.name", m.Name)
-	set("tokenizer.ggml.model", "none")
-	set(m.Arch+".vocab_size", uint32(m.vocab()))
+	set("general.name", "small") // llama.cpp looks for tokens where the name is a known one
+	m.vocabulary(set)
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		v := m.Fields[key]
 		switch x := v.(type) {
@@ -94,6 +93,21 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 		set(m.Arch+"."+key, v)
 	}
 	return meta
+}
+
+// vocabulary sets the tokens: begin and end, a newline, and words of one letter.
+func (m *Model) vocabulary(set func(key string, v any)) {
+	tokens, types := []string{"<s>", "</s>", "Ċ", "Ġ", "ab"}, []int32{3, 3, 1, 1, 1}
+	for c := 'a'; len(tokens) < m.vocab(); c++ {
+		tokens, types = append(tokens, string(c)), append(types, 1)
+	}
+	set("tokenizer.ggml.model", "gpt2")
+	set("tokenizer.ggml.pre", "gpt-2")
+	set("tokenizer.ggml.tokens", tokens)
+	set("tokenizer.ggml.token_type", types)
+	set("tokenizer.ggml.merges", []string{"a b"})
+	set("tokenizer.ggml.bos_token_id", uint32(0))
+	set("tokenizer.ggml.eos_token_id", uint32(1))
 }
 
 // Tensors are the tensors of the model, without data.
