@@ -102,16 +102,17 @@ type attention struct {
 	AttentionShape
 	y, logSum, q, k, v []float32
 	dq, dk, dv, dy     []float32
-	past               int   // keys before the first query of a sequence, where it is the only one
-	shape                    // of the register tile
-	height             int   // queries of a block
-	unit               int   // sequences are padded to a multiple of this many keys
-	padded             []int // start of each sequence among the padded keys, and their number
-	before             []int // blocks of queries before each sequence, and their number
-	panels             int   // of nr padded keys
-	blocks             int   // of queries
-	across             int   // elements of a head of byRow
-	dims               int   // panels of nr of them
+	past               int      // keys before the first query of a sequence, where it is the only one
+	bounds             [2]int32 // of that sequence
+	shape                       // of the register tile
+	height             int      // queries of a block
+	unit               int      // sequences are padded to a multiple of this many keys
+	padded             []int    // start of each sequence among the padded keys, and their number
+	before             []int    // blocks of queries before each sequence, and their number
+	panels             int      // of nr padded keys
+	blocks             int      // of queries
+	across             int      // elements of a head of byRow
+	dims               int      // panels of nr of them
 	distances          distances
 
 	keysT   []float32 // (Keys, panels, Dim, nr): keys as columns

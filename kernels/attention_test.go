@@ -295,6 +295,114 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestCachedAttention compares the last rows of sequences over kept keys and values with the definition, few rows and
+// many, over one chunk of keys and several.
+func TestCachedAttention(t *testing.T) {
+	shapes := []AttentionShape{
+		{Bounds: []int32{0, 1}, Queries: 2, Keys: 1, Dim: 8, Scale: 1, Sinks: []float32{1, 2}},
+		{Bounds: []int32{0, 620}, Queries: 4, Keys: 2, Dim: 64, Scale: 0.2},
+		{Bounds: []int32{0, 620}, Queries: 8, Keys: 1, Dim: 20, Scale: 0.3, Window: 30, Cap: 3,
+			Sinks: []float32{1, 2, 3, 4, 5, 6, 7, 20}},
+		{Bounds: []int32{0, 620}, Queries: 2, Keys: 2, Dim: 72, ValueDim: 40, Scale: 0.2, Window: 600,
+			Slopes: []float32{0.1, 0.01}},
+		{Bounds: []int32{0, 90}, Queries: 40, Keys: 1, Dim: 12, ValueDim: 20, Scale: 0.3, Window: 40},
+		{Bounds: []int32{0, 400}, Queries: 4, Keys: 2, Dim: 192, ValueDim: 128, Scale: 0.1, Cap: 2,
+			Slopes: []float32{0.1, 0.01, 0, 1}, Sinks: []float32{1, 2, 3, float32(math.Inf(-1))}},
+	}
+	last := variedShapes[len(variedShapes)-1:]
+	for _, shape := range slices.Concat(shapes, attentionShapes[4:5], variedShapes[2:3], last) {
+		shape.Bounds = []int32{0, shape.Bounds[len(shape.Bounds)-1]}
+		c := newAttentionCase(shape)
+		c.define()
+		rows, width, wide := shape.rows(), shape.Queries*shape.Dim, shape.Queries*shape.valueDim()
+		eachTier(t, func(t *testing.T) {
+			for _, n := range []int{1, fewRows, fewRows + 1, 150, rows} {
+				if n > rows {
+					continue
+				}
+				past := rows - n
+				y := randoms(n*wide, 9)
+				CachedAttention(y, c.q[past*width:], c.k, c.v, past, n, shape)
+				for i, want := range c.wantY[past*wide:] {
+					if !near(float64(y[i]), want, 2e-5) {
+						t.Fatalf("%+v: %d rows: y[%d] is %g, want %g", shape, n, i, y[i], want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestCachedAttentionReadsWindow wants keys before all windows not to be read.
+func TestCachedAttentionReadsWindow(t *testing.T) {
+	shape := AttentionShape{Bounds: []int32{0, 300}, Queries: 4, Keys: 2, Dim: 16, Scale: 0.3, Window: 40}
+	c := newAttentionCase(shape)
+	c.define()
+	for _, n := range []int{1, 7, 100} {
+		past := 300 - n
+		keys, values := slices.Clone(c.k), slices.Clone(c.v)
+		for i := range keys[:(past+1-40)*32] {
+			keys[i], values[i] = float32(math.NaN()), float32(math.NaN())
+		}
+		y := make([]float32, n*64)
+		CachedAttention(y, c.q[past*64:], keys, values, past, n, shape)
+		for i, want := range c.wantY[past*64:] {
+			if !near(float64(y[i]), want, 2e-5) {
+				t.Fatalf("%d rows: y[%d] is %g, want %g", n, i, y[i], want)
+			}
+		}
+	}
+}
+
+// TestCachedAttentionThreads wants the same bits on any number of threads, and no allocation.
+func TestCachedAttentionThreads(t *testing.T) {
+	shape := AttentionShape{Bounds: []int32{0, 1500}, Queries: 4, Keys: 2, Dim: 64, Scale: 0.2, Cap: 9,
+		Slopes: []float32{0.1, 0.01, 0, 1}, Sinks: []float32{1, 2, 3, 4}}
+	c := newAttentionCase(shape)
+	for _, n := range []int{1, 9, 200} {
+		var want []float32
+		for _, threads := range []int{1, 3} {
+			setThreads(t, threads)
+			y := make([]float32, n*256)
+			f := func() { CachedAttention(y, c.q, c.k, c.v, 1500-n, n, shape) }
+			if allocs := testing.AllocsPerRun(20, f); allocs > 0 {
+				t.Errorf("%d rows, %d threads: CachedAttention allocates %g times", n, threads, allocs)
+			}
+			if want == nil {
+				want = y
+			} else if !slices.Equal(y, want) {
+				t.Errorf("%d rows: %d threads give other bits than one", n, threads)
+			}
+		}
+	}
+}
+
+// BenchmarkCachedAttention has steps of one token, of a few, and prompts, after some keys.
+func BenchmarkCachedAttention(b *testing.B) {
+	for _, s := range []struct{ queries, keys, dim, window, past, n int }{
+		{12, 12, 64, 0, 100, 1}, {32, 8, 128, 0, 100, 1}, {32, 8, 128, 0, 4096, 1}, {32, 8, 128, 512, 4096, 1},
+		{8, 1, 256, 0, 4096, 1}, {32, 8, 128, 0, 1024, 2}, {32, 8, 128, 0, 1024, 8}, {32, 8, 128, 0, 1024, 12},
+		{32, 8, 128, 0, 1024, 13}, {32, 8, 128, 0, 1024, 32}, {32, 8, 128, 0, 0, 512}, {32, 8, 128, 0, 512, 512},
+		{32, 8, 128, 128, 4096, 512},
+	} {
+		shape := AttentionShape{Bounds: []int32{0, int32(s.past + s.n)}, Queries: s.queries, Keys: s.keys, Dim: s.dim,
+			Scale: 0.1, Window: s.window}
+		c := newAttentionCase(shape)
+		seen := 0
+		for i := s.past; i < s.past+s.n; i++ {
+			seen += i + 1
+			if s.window > 0 {
+				seen -= max(0, i+1-s.window)
+			}
+		}
+		b.Run(fmt.Sprintf("%d-%d-%d-window%d/%d+%d", s.queries, s.keys, s.dim, s.window, s.past, s.n), func(b *testing.B) {
+			Rate(b, F32, 4, 4*float64(s.queries*s.dim*seen), func() {
+				CachedAttention(c.y, c.q, c.k, c.v, s.past, s.n, shape)
+			})
+		})
+	}
+}
+
 // BenchmarkAttention counts the products that the definition has, 2 forward and 4 backward, of the keys that are seen.
 func BenchmarkAttention(b *testing.B) {
 	sinks := make([]float32, 32)

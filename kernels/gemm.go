@@ -133,8 +133,8 @@ type gemm struct {
 	taken  []counter    // panels of B taken in each area
 	low    low          // of a product with weights
 
-	packTask, tileTask, dotTask func(i int) // the methods, bound once
-	lowTask, upTask             func(i int)
+	packTask, tileTask, aloneTask func(i int) // the methods, bound once
+	dotTask, lowTask, upTask      func(i int)
 }
 
 var gemms freeList[gemm]
@@ -152,7 +152,7 @@ const (
 // any sum.
 func (g *gemm) run() {
 	if g.tileTask == nil {
-		g.packTask, g.tileTask, g.dotTask = g.packFirst, g.tileOrPack, g.dotRows
+		g.packTask, g.tileTask, g.aloneTask, g.dotTask = g.packFirst, g.tileOrPack, g.tileAlone, g.dotRows
 	}
 	switch {
 	case g.m == 0 || g.n == 0:

@@ -159,19 +159,24 @@ func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
 	}
 }
 
-// packRowsB packs the rows k0 to k1-1 of B = W into panels, the columns n0 to n1-1 of the slice with that number.
+// packRowsB packs the rows k0 to k1-1 of B = W into panels, the columns n0 to n1-1 of the slice with that number; or
+// dequantizes them to where they are multiplied.
 func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0, k1 int) {
 	t := &g.tiling
-	const ld = tileCols + 16
+	first, _, _, _ := g.sliceAt(number)
+	if t.flat {
+		rows, _ := g.panelB(number, n0/t.nr, k0/t.block)
+		g.w.Tile(rows[k0%t.block*tileLD:], tileLD, g.skip+k0, g.skip+k1, first+n0, first+n1)
+		return
+	}
 	depth := k1 - k0
 	padded := t.words(depth) * t.numbers
-	tile := grow(&s.tile, padded*ld)
-	first, _, _, _ := g.sliceAt(number)
-	g.w.Tile(tile, ld, g.skip+k0, g.skip+k1, first+n0, first+n1)
-	clear(tile[depth*ld:])
+	tile := grow(&s.tile, padded*tileLD)
+	g.w.Tile(tile, tileLD, g.skip+k0, g.skip+k1, first+n0, first+n1)
+	clear(tile[depth*tileLD:])
 	for n := n0; n < n1; n += t.nr {
 		panel, _ := g.panelB(number, n/t.nr, k0/t.block)
-		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr))
+		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], tileLD, padded, min(n1-n, t.nr))
 	}
 }
 

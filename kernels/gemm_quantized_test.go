@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -30,6 +31,57 @@ func gaussians(n int) []float32 {
 		x[i] = float32(r.NormFloat64())
 	}
 	return x
+}
+
+// TestGemmSlices multiplies by some rows of a matrix of each type, such as an expert of a stack is, and wants what the
+// dequantized rows give.
+func TestGemmSlices(t *testing.T) {
+	const rows, cols, from, to = 150, 512, 37, 150
+	importance := make([]float32, cols)
+	for i := range importance {
+		importance[i] = 1
+	}
+	for kind := range gguf.Type(100) {
+		if !quant.Supported(kind) {
+			continue
+		}
+		stack := quant.Matrix{Type: kind, Rows: rows, Cols: cols}
+		stack.Data = make([]byte, rows*stack.RowSize())
+		quant.Quantize(kind, stack.Data, gaussians(rows*cols), cols, importance)
+		w := stack.Slice(from, to)
+		d := kernels.Dense{Rows: to - from, Cols: cols, Data: make([]float32, (to-from)*cols)}
+		for i := range d.Rows {
+			stack.Row(d.Data[i*cols:(i+1)*cols], from+i)
+		}
+		for _, n := range []int{1, 2, 7, 16, 17, 40, 120} {
+			x, dy := gaussians(n*cols), gaussians(n*d.Rows)
+			for _, p := range []kernels.Precision{kernels.F32, kernels.Int8} {
+				y, wantY := make([]float32, len(dy)), make([]float32, len(dy))
+				dx, wantX := make([]float32, len(x)), make([]float32, len(x))
+				kernels.GemmWTPrec(p, y, x, n, w, 0)
+				kernels.GemmWT(wantY, x, n, d, 0)
+				kernels.GemmWPrec(p, dx, dy, n, w, 0)
+				kernels.GemmW(wantX, dy, n, d, 0)
+				tolerance := 1e-5
+				if p == kernels.Int8 && n > 16 {
+					tolerance = 0.02
+				}
+				if a, b := distance(y, wantY), distance(dx, wantX); !(a < tolerance && b < tolerance) {
+					t.Errorf("%v, %d rows in %v: products with a slice are off by %v and %v", kind, n, p, a, b)
+				}
+			}
+		}
+	}
+}
+
+// distance is the root of the mean squared difference of two slices, as a share of the second's.
+func distance(x, want []float32) float64 {
+	var difference, size float64
+	for i, v := range want {
+		d := float64(x[i]) - float64(v)
+		difference, size = difference+d*d, size+float64(v)*float64(v)
+	}
+	return math.Sqrt(difference / size)
 }
 
 // BenchmarkGemmQuantized has the largest matrices of a model of 1.1 billion weights, unpacking included.

@@ -183,12 +183,22 @@ func (c weightsCase) check(t *testing.T, weights ...Weights) {
 	eachTier(t, func(t *testing.T) {
 		for _, w := range weights {
 			what := fmt.Sprintf("%T %d×%d, %d rows: ", w, c.rows, c.cols, c.n)
-			y := append([]float32(nil), c.y...)
-			GemmWT(y, c.x, c.n, w, 1)
-			checkClose(t, what+"GemmWT", y, c.wantY, 1e-4)
-			dx := slices.Repeat([]float32{float32(math.NaN())}, c.n*c.cols)
-			GemmW(dx, c.dy, c.n, w, 0)
-			checkClose(t, what+"GemmW", dx, c.wantX, 1e-4)
+			var first []float32
+			for _, fewPanels = range []int{0, 8} {
+				y := append([]float32(nil), c.y...)
+				GemmWT(y, c.x, c.n, w, 1)
+				checkClose(t, what+"GemmWT", y, c.wantY, 1e-4)
+				dx := slices.Repeat([]float32{float32(math.NaN())}, c.n*c.cols)
+				GemmW(dx, c.dy, c.n, w, 0)
+				checkClose(t, what+"GemmW", dx, c.wantX, 1e-4)
+				all := append(y, dx...)
+				if first == nil {
+					first = all
+				}
+				if !slices.Equal(first, all) {
+					t.Errorf("%sother bits where weights are not packed ahead", what)
+				}
+			}
 		}
 	})
 }
@@ -213,11 +223,13 @@ func TestGemmInPieces(t *testing.T) {
 		for _, p := range []Precision{F32, BF16, Int8} {
 			c := newWeightsCase(d, 70)
 			c.round(p, d)
-			y, dx := slices.Clone(c.y), make([]float32, c.n*c.cols)
-			GemmWTPrec(p, y, c.x, c.n, strictWeights{d}, 1)
-			checkClose(t, fmt.Sprint(p, " GemmWTPrec"), y, c.wantY, 3e-4)
-			GemmWPrec(p, dx, c.dy, c.n, strictWeights{d}, 0)
-			checkClose(t, fmt.Sprint(p, " GemmWPrec"), dx, c.wantX, 3e-4)
+			for _, fewPanels = range []int{0, 8} {
+				y, dx := slices.Clone(c.y), make([]float32, c.n*c.cols)
+				GemmWTPrec(p, y, c.x, c.n, strictWeights{d}, 1)
+				checkClose(t, fmt.Sprint(p, " GemmWTPrec"), y, c.wantY, 3e-4)
+				GemmWPrec(p, dx, c.dy, c.n, strictWeights{d}, 0)
+				checkClose(t, fmt.Sprint(p, " GemmWPrec"), dx, c.wantX, 3e-4)
+			}
 		}
 	})
 }

@@ -10,6 +10,10 @@ import "sync/atomic"
 // The tiles of a slice are divided into as many areas as there are threads, or a few more. A thread goes through its
 // area panel of B by panel of B, so that the panels of A stay in its L2 cache. Then it helps with the other areas. So
 // a thread that other programs delay holds up nobody longer than a few tiles take.
+//
+// Where A has few panels, packing B takes much of the time. Then a thread packs a panel of a transposed matrix of
+// weights right before it multiplies it, while it is in its cache; and the rows of one that is not transposed are
+// multiplied as they were dequantized.
 
 const (
 	tileLD     = tileCols + 16
@@ -29,25 +33,34 @@ var (
 	maxSlice = 2 << 20
 	// maxDepth is about the k up to which there is one pass over C.
 	maxDepth = 8 << 10
+	// fewPanels is the number of panels of A up to which weights are not packed ahead, and rows of them not at all:
+	// it would take longer than it saves.
+	fewPanels = 8
 )
+
+// alonePerThread is the least number of panels of B for each thread where they are not packed ahead. All ways of
+// packing lead to the same sums, so the way may depend on the number of threads.
+const alonePerThread = 4
 
 // tiling is how a product is cut into tasks.
 type tiling struct {
 	shape
 	form
-	height   int // rows of a panel of A, but for the last
-	panels   int // of A
-	blocks   int // of k
-	panelLen int // elements of a packed panel of A, of one block
-	stepB    int // of a panel of B
-	deep     int // blocks of a slice
-	unit     int // columns that are packed together
-	partLen  int // and the k of them
-	slice    int // columns of a slice
-	slices   int // side by side; times the slices one above the other, all slices
-	rows     int // areas one above the other
-	cols     int // areas side by side
-	wide     int // panels of B that a thread takes at a time
+	height   int  // rows of a panel of A, but for the last
+	panels   int  // of A
+	blocks   int  // of k
+	panelLen int  // elements of a packed panel of A, of one block
+	stepB    int  // of a panel of B
+	deep     int  // blocks of a slice
+	unit     int  // columns that are packed together
+	partLen  int  // and the k of them
+	slice    int  // columns of a slice
+	slices   int  // side by side; times the slices one above the other, all slices
+	rows     int  // areas one above the other
+	cols     int  // areas side by side
+	wide     int  // panels of B that a thread takes at a time
+	flat     bool // B is not in panels: it is rows of unit columns, tileLD apart
+	alone    bool // a panel of B is packed by the thread that multiplies it, just before: there are no slices
 }
 
 // runTiles computes the product in pieces of k and of rows.
@@ -102,6 +115,10 @@ func (g *gemm) runRows() {
 	}
 	work := g.m * g.n * g.k
 	share(work, t.panels+g.packTasks(0)+g.upTasks(), g.packTask)
+	if t.alone {
+		share(work, ceilDiv(g.n, t.nr), g.aloneTask)
+		return
+	}
 	for g.number = range t.slices * ceilDiv(t.blocks, t.deep) {
 		for i := range g.taken {
 			g.taken[i].Store(0)
@@ -124,6 +141,7 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 // cutB cuts B into slices, and these into what is packed at a time.
 func (g *gemm) cutB() {
 	t := &g.tiling
+	t.flat = false
 	t.deep = min(t.blocks, max(sliceDepth*t.numbers/t.block, 1))
 	t.unit, t.partLen = t.nr, t.deep*t.block
 	if g.w != nil && !g.wTrans {
@@ -131,6 +149,11 @@ func (g *gemm) cutB() {
 		if g.precision == Int8 {
 			t.partLen = t.block
 		}
+		t.flat = t.panels <= fewPanels && g.precision == F32
+	}
+	t.alone = g.w != nil && g.wTrans && t.panels <= fewPanels && g.n >= alonePerThread*t.nr*Threads()
+	if t.alone {
+		return
 	}
 	t.slice = max(maxSlice/(t.deep*t.stepB)*t.nr/t.unit, 1) * t.unit
 	if g.direct() {
@@ -141,9 +164,17 @@ func (g *gemm) cutB() {
 	t.slices = ceilDiv(g.n, t.slice)
 	if !g.direct() {
 		for i := range g.right {
-			grow(&g.right[i], t.deep*t.slice/t.nr*t.stepB+packSlack)
+			grow(&g.right[i], t.deep*t.blockB()+packSlack)
 		}
 	}
+}
+
+// blockB is the elements of a block of k of a slice of B.
+func (t *tiling) blockB() int {
+	if t.flat {
+		return t.slice / t.unit * t.block * tileLD
+	}
+	return t.slice / t.nr * t.stepB
 }
 
 // sliceDepth is about the words along k of a slice: at this depth the panels of A of an area stay in the L2 cache.
@@ -171,7 +202,7 @@ func (g *gemm) sliceAt(i int) (n0, width, b0, b1 int) {
 
 // packTasks is the number of tasks that pack slice number i.
 func (g *gemm) packTasks(i int) int {
-	if g.direct() {
+	if g.direct() || g.tiling.alone {
 		return 0
 	}
 	_, width, b0, b1 := g.sliceAt(i)
@@ -234,8 +265,12 @@ func (g *gemm) panelB(i, j, b int) (panel []float32, bs int) {
 	if g.direct() {
 		return g.b.from(b*t.block, j*t.nr), g.b.rs
 	}
-	at := (b%t.deep*(t.slice/t.nr) + j) * t.stepB
-	return g.right[i%2][at : at+t.stepB], t.nr
+	from := g.right[i%2][b%t.deep*t.blockB():]
+	if t.flat {
+		n := j * t.nr
+		return from[n/t.unit*t.block*tileLD+n%t.unit:], tileLD
+	}
+	return from[j*t.stepB : (j+1)*t.stepB], t.nr
 }
 
 // counter is a counter alone in its cache lines.
@@ -285,6 +320,23 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 				n := n0 + j*t.nr
 				g.tile(s, p, n, words, a, x, bs, b > 0, g.upAfter(last, n))
 			}
+		}
+	}
+}
+
+// tileAlone packs panel number i of B, block by block of k, and multiplies each block by all panels of A.
+func (g *gemm) tileAlone(i int) {
+	t := &g.tiling
+	s := scratches.get()
+	defer scratches.put(s)
+	grow(&s.edge, maxMR*maxNR)
+	panel := grow(&s.b, t.stepB+packSlack)[:t.stepB]
+	n := i * t.nr
+	for b := range t.blocks {
+		k0, k1, last := b*t.block, min(g.k, (b+1)*t.block), b == t.blocks-1
+		g.packB(s, panel, k0, k1, n, min(g.n, n+t.nr))
+		for p := range t.panels {
+			g.tile(s, p, n, t.words(k1-k0), g.panel(p, b), panel, t.nr, b > 0, g.upAfter(last, n))
 		}
 	}
 }

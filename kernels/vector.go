@@ -115,6 +115,25 @@ func mulGeneric(dst, x []float32) {
 	}
 }
 
+// MulAdd is
+//
+//	for i := range dst { dst[i] += x[i] * y[i] }
+func MulAdd(dst, x, y []float32) {
+	if len(dst) != len(x) || len(dst) != len(y) {
+		panic("kernels: MulAdd of slices of different lengths")
+	}
+	n := whole(len(x))
+	mulAdd(dst[:n], x[:n], y[:n])
+	mulAddGeneric(dst[n:], x[n:], y[n:])
+}
+
+func mulAddGeneric(dst, x, y []float32) {
+	x, y = x[:len(dst)], y[:len(dst)]
+	for i := range dst {
+		dst[i] += x[i] * y[i]
+	}
+}
+
 // SumSquares is the sum of x[i]*x[i], added up in float64.
 func SumSquares(x []float32) float64 {
 	n := whole(len(x))

@@ -87,6 +87,23 @@ func mul(dst, x []float32) {
 }
 
 //go:noescape
+func mulAddAVX512(n int, dst, x, y *float32)
+
+//go:noescape
+func mulAddAVX2(n int, dst, x, y *float32)
+
+func mulAdd(dst, x, y []float32) {
+	switch current {
+	case tierAVX512:
+		mulAddAVX512(len(dst), ptr(dst), ptr(x), ptr(y))
+	case tierAVX2:
+		mulAddAVX2(len(dst), ptr(dst), ptr(x), ptr(y))
+	default:
+		mulAddGeneric(dst, x, y)
+	}
+}
+
+//go:noescape
 func sumSquaresAVX512(n int, x *float32) float64
 
 //go:noescape

@@ -226,6 +226,55 @@ block_check:
 	VZEROUPPER
 	RET
 
+// func mulAddAVX512(n int, dst *float32, x *float32, y *float32)
+// Requires: AVX, AVX512F
+TEXT ·mulAddAVX512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	XORQ CX, CX
+	MOVQ dst+8(FP), DX
+	MOVQ x+16(FP), BX
+	MOVQ y+24(FP), SI
+	JMP  many_check
+
+many:
+	VMOVUPS     (DX)(CX*4), Z0
+	VMOVUPS     64(DX)(CX*4), Z1
+	VMOVUPS     128(DX)(CX*4), Z2
+	VMOVUPS     192(DX)(CX*4), Z3
+	VMOVUPS     (BX)(CX*4), Z4
+	VMOVUPS     64(BX)(CX*4), Z5
+	VMOVUPS     128(BX)(CX*4), Z6
+	VMOVUPS     192(BX)(CX*4), Z7
+	VFMADD231PS (SI)(CX*4), Z4, Z0
+	VFMADD231PS 64(SI)(CX*4), Z5, Z1
+	VFMADD231PS 128(SI)(CX*4), Z6, Z2
+	VFMADD231PS 192(SI)(CX*4), Z7, Z3
+	VMOVUPS     Z0, (DX)(CX*4)
+	VMOVUPS     Z1, 64(DX)(CX*4)
+	VMOVUPS     Z2, 128(DX)(CX*4)
+	VMOVUPS     Z3, 192(DX)(CX*4)
+	ADDQ        $0x40, CX
+	SUBQ        $0x40, AX
+
+many_check:
+	CMPQ AX, $0x40
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS     (DX)(CX*4), Z0
+	VMOVUPS     (BX)(CX*4), Z1
+	VFMADD231PS (SI)(CX*4), Z1, Z0
+	VMOVUPS     Z0, (DX)(CX*4)
+	ADDQ        $0x10, CX
+	SUBQ        $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX512(n int, x *float32) float64
 // Requires: AVX, AVX512F
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
@@ -579,6 +628,59 @@ block:
 	VMOVUPS Y1, 32(DX)(CX*4)
 	ADDQ    $0x10, CX
 	SUBQ    $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func mulAddAVX2(n int, dst *float32, x *float32, y *float32)
+// Requires: AVX, FMA3
+TEXT ·mulAddAVX2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	XORQ CX, CX
+	MOVQ dst+8(FP), DX
+	MOVQ x+16(FP), BX
+	MOVQ y+24(FP), SI
+	JMP  many_check
+
+many:
+	VMOVUPS     (DX)(CX*4), Y0
+	VMOVUPS     32(DX)(CX*4), Y1
+	VMOVUPS     64(DX)(CX*4), Y2
+	VMOVUPS     96(DX)(CX*4), Y3
+	VMOVUPS     (BX)(CX*4), Y4
+	VMOVUPS     32(BX)(CX*4), Y5
+	VMOVUPS     64(BX)(CX*4), Y6
+	VMOVUPS     96(BX)(CX*4), Y7
+	VFMADD231PS (SI)(CX*4), Y4, Y0
+	VFMADD231PS 32(SI)(CX*4), Y5, Y1
+	VFMADD231PS 64(SI)(CX*4), Y6, Y2
+	VFMADD231PS 96(SI)(CX*4), Y7, Y3
+	VMOVUPS     Y0, (DX)(CX*4)
+	VMOVUPS     Y1, 32(DX)(CX*4)
+	VMOVUPS     Y2, 64(DX)(CX*4)
+	VMOVUPS     Y3, 96(DX)(CX*4)
+	ADDQ        $0x20, CX
+	SUBQ        $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS     (DX)(CX*4), Y0
+	VMOVUPS     32(DX)(CX*4), Y1
+	VMOVUPS     (BX)(CX*4), Y2
+	VMOVUPS     32(BX)(CX*4), Y3
+	VFMADD231PS (SI)(CX*4), Y2, Y0
+	VFMADD231PS 32(SI)(CX*4), Y3, Y1
+	VMOVUPS     Y0, (DX)(CX*4)
+	VMOVUPS     Y1, 32(DX)(CX*4)
+	ADDQ        $0x10, CX
+	SUBQ        $0x10, AX
 
 block_check:
 	CMPQ AX, $0x10

@@ -57,6 +57,17 @@ func mul(dst, x []float32) {
 }
 
 //go:noescape
+func mulAddNEON(n int, dst, x, y *float32)
+
+func mulAdd(dst, x, y []float32) {
+	if current == tierNEON {
+		mulAddNEON(len(dst), ptr(dst), ptr(x), ptr(y))
+	} else {
+		mulAddGeneric(dst, x, y)
+	}
+}
+
+//go:noescape
 func sumSquaresNEON(n int, x *float32) float64
 
 func sumSquares(x []float32) float64 {

@@ -130,6 +130,31 @@ block_check:
 	BGE block
 	RET 
 
+// func mulAddNEON(n int, dst, x, y *float32)
+// dst[i] += x[i] * y[i]
+TEXT ·mulAddNEON(SB), NOSPLIT, $0-32
+	MOVD dst+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVD y+24(FP), R2
+	MOVD n+0(FP), R3
+	JMP block_check
+
+block:
+	VLD1 (R0), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1.P 64(R1), [V4.S4, V5.S4, V6.S4, V7.S4]
+	VLD1.P 64(R2), [V8.S4, V9.S4, V10.S4, V11.S4]
+	WORD $0x4e28cc80 // FMLA V0.4S, V4.4S, V8.4S
+	WORD $0x4e29cca1 // FMLA V1.4S, V5.4S, V9.4S
+	WORD $0x4e2accc2 // FMLA V2.4S, V6.4S, V10.4S
+	WORD $0x4e2bcce3 // FMLA V3.4S, V7.4S, V11.4S
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)
+	SUB $16, R3
+
+block_check:
+	CMP $16, R3
+	BGE block
+	RET 
+
 // func sumSquaresNEON(n int, x *float32) float64
 // the sum of x[i]*x[i], in float64
 TEXT ·sumSquaresNEON(SB), NOSPLIT, $0-24

@@ -12,6 +12,8 @@ func add(dst, x []float32) { addGeneric(dst, x) }
 
 func mul(dst, x []float32) { mulGeneric(dst, x) }
 
+func mulAdd(dst, x, y []float32) { mulAddGeneric(dst, x, y) }
+
 func sumSquares(x []float32) float64 { return sumSquaresGeneric(x) }
 
 func maximum(x []float32) float32 { return maximumGeneric(x) }

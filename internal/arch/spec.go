@@ -151,6 +151,7 @@ func (m *Mamba) Channels() int { return m.Inner() + 2*m.Groups*m.State }
 // Rope is rotary position embedding: see autograd.Rope.
 type Rope struct {
 	Dim     int       // values of a head that turn; 0: none do
+	Offset  int       // the first of them in the head
 	Base    float64   // theta
 	Scale   float64   // positions are multiplied by it; 1 where there is no linear scaling
 	Factors []float32 // (Dim/2) divisors of the angles, or nil
@@ -167,7 +168,7 @@ type Yarn struct{ BetaFast, BetaSlow float64 }
 
 // Equal reports whether two turn alike.
 func (r *Rope) Equal(o *Rope) bool {
-	return r.Dim == o.Dim && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox && r.Original == o.Original &&
+	return r.Dim == o.Dim && r.Offset == o.Offset && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox && r.Original == o.Original &&
 		r.Magnitude == o.Magnitude && slices.Equal(r.Factors, o.Factors) && slices.Equal(r.Long, o.Long) &&
 		slices.Equal(r.Short, o.Short) && (r.Yarn == o.Yarn || r.Yarn != nil && o.Yarn != nil && *r.Yarn == *o.Yarn)
 }

@@ -6,12 +6,35 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Heads divides the columns of queries, keys and values into heads. Query head h reads key head h/(Queries/Keys)
-// (grouped-query attention, Ainslie et al. 2023).
+// Heads divides the columns of queries, keys and values into heads, and says how products become probabilities. Query
+// head h reads key head h/(Queries/Keys) (grouped-query attention, Ainslie et al. 2023). Where a field is zero, what it
+// is for is left out.
 type Heads struct {
 	Queries, Keys int     // number of query heads, and of key and value heads; Queries is a multiple of Keys
-	Dim           int     // columns of one head
+	Dim           int     // columns of one head of queries and keys
+	ValueDim      int     // columns of one head of values and results; 0: Dim
 	Scale         float32 // of the scores, usually 1/sqrt(Dim)
+
+	Window int       // keys that a query sees, itself the last of them; 0: all of its sequence up to itself
+	Cap    float32   // a scaled score s becomes Cap·tanh(s/Cap)
+	Sinks  []float32 // (Queries) constant scores that take part in each softmax and have no value
+	Slopes []float32 // (Queries) ALiBi: Slope times the distance of a key is taken off its score
+}
+
+// valueDim is the columns of one head of values.
+func (h *Heads) valueDim() int {
+	if h.ValueDim > 0 {
+		return h.ValueDim
+	}
+	return h.Dim
+}
+
+// shape is the same for the kernels.
+func (h *Heads) shape(bounds []int32) kernels.AttentionShape {
+	return kernels.AttentionShape{
+		Bounds: bounds, Queries: h.Queries, Keys: h.Keys, Dim: h.Dim, ValueDim: h.ValueDim, Scale: h.Scale,
+		Window: h.Window, Cap: h.Cap, Sinks: h.Sinks, Slopes: h.Slopes,
+	}
 }
 
 // attentionOp is y = softmax(scale·q·kᵀ, causal)·v for every sequence and head.
@@ -22,20 +45,19 @@ type attentionOp struct {
 	fresh      [3]*Tensor // which of q, k and v have new gradients
 }
 
-// Attention is causal self-attention inside each sequence of a packed batch: q (T, Queries·Dim), k and v (T,
-// Keys·Dim), y (T, Queries·Dim). Scores exist for one block of queries and keys of one head at a time, never T×T.
-// Backward recomputes them from the kept logarithm of each denominator (Dao et al. 2022, "FlashAttention").
+// Attention is causal self-attention inside each sequence of a packed batch: q (T, Queries·Dim), k (T, Keys·Dim), v (T,
+// Keys·ValueDim), y (T, Queries·ValueDim). Scores exist for one block of queries and keys of one head at a time, never
+// T×T; with a window only for blocks that it reaches into. Backward recomputes them from the kept logarithm of each
+// denominator (Dao et al. 2022, "FlashAttention").
 func (t *Tape) Attention(q, k, v *Tensor, bounds []int32, heads Heads) *Tensor {
-	if q.Cols != heads.Queries*heads.Dim || k.Cols != heads.Keys*heads.Dim || v.Cols != k.Cols ||
+	dim := heads.valueDim()
+	if q.Cols != heads.Queries*heads.Dim || k.Cols != heads.Keys*heads.Dim || v.Cols != heads.Keys*dim ||
 		k.Rows != q.Rows || v.Rows != q.Rows || heads.Queries%heads.Keys != 0 {
 		panic("autograd: Attention: shapes do not fit")
 	}
-	y := t.Tensor(q.Rows, q.Cols)
+	y := t.Tensor(q.Rows, heads.Queries*dim)
 	op := t.pools.attention.take()
-	*op = attentionOp{q: q, k: k, v: v, y: y, logSum: t.arena.alloc(q.Rows * heads.Queries)}
-	op.shape = kernels.AttentionShape{
-		Bounds: bounds, Queries: heads.Queries, Keys: heads.Keys, Dim: heads.Dim, Scale: heads.Scale,
-	}
+	*op = attentionOp{q: q, k: k, v: v, y: y, logSum: t.arena.alloc(q.Rows * heads.Queries), shape: heads.shape(bounds)}
 	kernels.Attention(y.Data, op.logSum, q.Data, k.Data, v.Data, op.shape)
 	t.lap(PartAttention)
 	y.needs = q.needs || k.needs || v.needs
@@ -83,23 +105,15 @@ func (op *clearGradients) rows(from, to int) {
 }
 
 // CachedAttention is attention of n new tokens over a cache that already holds their own keys and values: q
-// (n, Queries·Dim), keys and values (at least past+n, Keys·Dim); query i sees the first past+i+1. Forward only.
+// (n, Queries·Dim), keys (at least past+n, Keys·Dim) and values (at least past+n, Keys·ValueDim). Query i sees the
+// first past+i+1, or with a window the last of these, and no others are read. Forward only.
 func (t *Tape) CachedAttention(q *Tensor, keys, values []float32, past int, heads Heads) *Tensor {
-	y := t.Tensor(q.Rows, q.Cols)
-	group, width := heads.Queries/heads.Keys, heads.Keys*heads.Dim
-	kernels.Parallel(heads.Queries, func(head int) {
-		at := head / group * heads.Dim
-		for i := range q.Rows {
-			n := past + i + 1
-			p := takeScratch(n)
-			query := q.Row(i)[head*heads.Dim:][:heads.Dim]
-			kernels.Gemm(false, true, 1, n, heads.Dim, heads.Scale, query, q.Cols, keys[at:], width, 0, p.floats, n)
-			kernels.Softmax(p.floats)
-			out := y.Row(i)[head*heads.Dim:][:heads.Dim]
-			kernels.Gemm(false, false, 1, heads.Dim, n, 1, p.floats, n, values[at:], width, 0, out, y.Cols)
-			p.give()
-		}
-	})
+	if q.Cols != heads.Queries*heads.Dim {
+		panic("autograd: CachedAttention: shapes do not fit")
+	}
+	y := t.Tensor(q.Rows, heads.Queries*heads.valueDim())
+	kernels.CachedAttention(y.Data, q.Data, keys, values, past, q.Rows, heads.shape(nil))
+	t.lap(PartAttention)
 	return y
 }
 

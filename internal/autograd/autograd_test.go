@@ -84,10 +84,11 @@ var graphs = []graph{
 	{"SwiGLU", [][2]int{{5, 19}, {5, 19}}, func(t *Tape, p []*Tensor) *Tensor { return t.SwiGLU(p[0], p[1]) }},
 	{"Add", [][2]int{{5, 8}, {5, 8}}, func(t *Tape, p []*Tensor) *Tensor { return t.Add(t.Add(p[0], p[1]), p[0]) }},
 	{"Rope neighbours", [][2]int{{9, 16}}, func(t *Tape, p []*Tensor) *Tensor {
-		return t.Rope(leaf(t, p[0]), testPos, 8, NewRopeTable(6, 100, 1, nil, false))
+		return t.Rope(leaf(t, p[0]), testPos, 8, NewRopeTable(Rope{Dim: 6, Base: 100, Scale: 1}))
 	}},
 	{"Rope halves", [][2]int{{9, 16}}, func(t *Tape, p []*Tensor) *Tensor {
-		return t.Rope(leaf(t, p[0]), testPos, 8, NewRopeTable(8, 100, 0.5, []float32{1, 2, 1, 1}, true))
+		table := NewRopeTable(Rope{Dim: 8, Base: 100, Scale: 0.5, Factors: []float32{1, 2, 1, 1}, Neox: true})
+		return t.Rope(leaf(t, p[0]), testPos, 8, table)
 	}},
 	{"Attention", [][2]int{{9, 16}, {9, 8}, {9, 8}}, func(t *Tape, p []*Tensor) *Tensor {
 		return t.Attention(p[0], p[1], p[2], testBounds, Heads{Queries: 4, Keys: 2, Dim: 4, Scale: 0.5})
@@ -188,7 +189,8 @@ func TestCrossEntropy(t *testing.T) {
 			tape.Reset(0)
 			tape.Record(record)
 			sum := 0.0
-			for _, l := range tape.CrossEntropy(h, kernels.Dense{Rows: vocab, Cols: 4, Data: w.Data}, w, targets, 0.5) {
+			matrix := kernels.Dense{Rows: vocab, Cols: 4, Data: w.Data}
+			for _, l := range tape.CrossEntropy(h, matrix, w, targets, 0.5, Logits{}) {
 				sum += float64(l)
 			}
 			return 0.5 * sum
@@ -231,7 +233,7 @@ func TestCrossEntropyIsNotKept(t *testing.T) {
 	for _, record := range []bool{true, false} {
 		tape := NewTape()
 		tape.Record(record)
-		tape.CrossEntropy(p[0], dense(vocab, cols, 1), nil, make([]int32, rows), 1)
+		tape.CrossEntropy(p[0], dense(vocab, cols, 1), nil, make([]int32, rows), 1, Logits{})
 		at, most := tape.arena.at, rows+2*rows*cols
 		if !record {
 			most = rows + rows*cols
@@ -249,7 +251,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 	w, norm := kernels.Weights(dense(width, width, 1)), NewConst(1, width, make([]float32, width))
 	heads := Heads{Queries: 4, Keys: 2, Dim: 8, Scale: 0.5}
 	pos, targets, bounds := make([]int32, rows), make([]int32, rows), []int32{0, 20, rows}
-	table := NewRopeTable(8, 100, 1, nil, true)
+	table := NewRopeTable(Rope{Dim: 8, Base: 100, Scale: 1, Neox: true})
 	tape := NewTape()
 	layer := func(x *Tensor) *Tensor {
 		n := tape.RMSNorm(x, norm, 1e-5)
@@ -266,7 +268,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 		for range 3 {
 			x = tape.Checkpoint(x, layer)
 		}
-		tape.CrossEntropy(x, w, nil, targets, 1)
+		tape.CrossEntropy(x, w, nil, targets, 1, Logits{})
 		tape.Backward()
 	}
 	defer kernels.SetThreads(0)
@@ -331,7 +333,7 @@ func TestFrozenCheckpointIsNotKept(t *testing.T) {
 // TestThreads wants the same bits from one thread and from several.
 func TestThreads(t *testing.T) {
 	defer kernels.SetThreads(0)
-	for _, g := range slices.Concat(graphs, normGraphs, gateGraphs, columnGraphs) {
+	for _, g := range slices.Concat(graphs, normGraphs, gateGraphs, columnGraphs, ropeGraphs) {
 		var first []float32
 		for _, threads := range []int{1, 2, 3} {
 			kernels.SetThreads(threads)

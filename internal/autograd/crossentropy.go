@@ -13,7 +13,66 @@ const LogitFloats = 32 << 20
 // logitFloats is LogitFloats; tests change it.
 var logitFloats = LogitFloats
 
-// crossEntropyOp is the summed cross entropy of softmax(h·wᵀ) against targets, for the M rows that have one.
+// Logits says how the product z = h·wᵀ becomes logits: cap·tanh(scale·(z + bias)/cap).
+type Logits struct {
+	Scale float32   // 0: 1
+	Cap   float32   // 0: none, scale·(z + bias)
+	Bias  []float32 // (V), or nil: none
+}
+
+// scale is Scale, or 1.
+func (l *Logits) scale() float32 {
+	if l.Scale == 0 {
+		return 1
+	}
+	return l.Scale
+}
+
+// apply makes the logits of one row from products (V).
+func (l *Logits) apply(row []float32) {
+	if l.Bias != nil {
+		kernels.Add(row, l.Bias)
+	}
+	if l.scale() != 1 {
+		kernels.Scale(l.scale(), row)
+	}
+	if l.Cap != 0 {
+		kernels.SoftCap(l.Cap, row)
+	}
+}
+
+// slopes are the derivatives 1 - (z/cap)² of capped logits z with respect to what the cap was put on.
+func (l *Logits) slopes(slopes, row []float32) {
+	copy(slopes, row)
+	kernels.Mul(slopes, row)
+	kernels.Scale(-1/(l.Cap*l.Cap), slopes)
+	kernels.Shift(1, slopes)
+}
+
+// logitsTask makes logits of the rows of y.
+type logitsTask struct {
+	y *Tensor
+	Logits
+}
+
+// ApplyLogits makes logits of products y (T, V) of hidden rows and the output head, in place. No gradient passes
+// through it: see CrossEntropy.
+func (t *Tape) ApplyLogits(y *Tensor, l Logits) *Tensor {
+	if l.Bias != nil && len(l.Bias) != y.Cols {
+		panic("autograd: ApplyLogits: biases and vocabulary differ")
+	}
+	t.rows(y.Rows, y.Cols, &logitsTask{y, l})
+	t.lap(PartCrossEntropy)
+	return y
+}
+
+func (l *logitsTask) rows(from, to int) {
+	for i := from; i < to; i++ {
+		l.apply(l.y.Row(i))
+	}
+}
+
+// crossEntropyOp is the summed cross entropy of softmax(logits) against targets, for the M rows that have one.
 type crossEntropyOp struct {
 	h        *Tensor
 	w        kernels.Weights
@@ -26,6 +85,7 @@ type crossEntropyOp struct {
 	vocab    int
 	from     int // the first of the current rows
 	scale    float32
+	form     Logits
 	gradient bool // logits become their gradient
 	fresh    bool // the gradient of h is new
 
@@ -34,18 +94,20 @@ type crossEntropyOp struct {
 	apart []float32 // (M)
 }
 
-// CrossEntropy returns the loss -log softmax(h·wᵀ)[target] of every row of h (T, D) whose target is not batch.Ignore,
-// in order (M of them), with w (V, D). Backward seeds the gradient of scale times their sum. head (V, D), when not
-// nil, collects the gradient of w at once; with fewer columns, that of the last columns of w. Logits are computed
-// once, for some rows at a time, and only for rows with a target; their gradient is computed right after the loss. The
-// returned slice lives as long as the tape's tensors.
-func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32) []float32 {
+// CrossEntropy returns the loss -log softmax(logits)[target] of every row of h (T, D) whose target is not batch.Ignore,
+// in order (M of them), with the logits that form makes of h·wᵀ, w (V, D). Backward seeds the gradient of scale times
+// their sum. head (V, D), when not nil, collects the gradient of w at once; with fewer columns, that of the last
+// columns of w. Logits are computed once, for some rows at a time, and only for rows with a target; their gradient is
+// computed right after the loss. The returned slice lives as long as the tape's tensors.
+func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32,
+	form Logits) []float32 {
 	vocab, cols := w.Dims()
-	if cols != h.Cols || len(targets) != h.Rows {
+	if cols != h.Cols || len(targets) != h.Rows || form.Bias != nil && len(form.Bias) != vocab {
 		panic("autograd: CrossEntropy: shapes do not fit")
 	}
 	op := t.pools.crossEntropy.take()
-	*op = crossEntropyOp{h: h, w: w, vocab: vocab, scale: scale, index: op.index[:0], targets: op.targets[:0]}
+	*op = crossEntropyOp{h: h, w: w, vocab: vocab, scale: scale, form: form, index: op.index[:0],
+		targets: op.targets[:0]}
 	for i, target := range targets {
 		if target != batch.Ignore {
 			op.index, op.targets = append(op.index, i), append(op.targets, target)
@@ -107,17 +169,32 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 	t.release(start)
 }
 
-// rows computes the loss of each row and turns its logits into the gradient scale·(softmax - onehot).
+// rows computes the loss of each row and turns its products into their gradient, scale·(softmax - onehot) times the
+// derivative of the logits.
 func (op *crossEntropyOp) rows(from, to int) {
+	var slopes []float32
+	if op.form.Cap != 0 && op.gradient {
+		s := takeScratch(op.vocab)
+		defer s.give()
+		slopes = s.floats
+	}
+	scale := op.scale * op.form.scale()
 	for i := from; i < to; i++ {
 		row := op.logits[i*op.vocab:][:op.vocab]
+		op.form.apply(row)
+		if slopes != nil {
+			op.form.slopes(slopes, row)
+		}
 		target := op.targets[op.from+i]
 		top, logit := kernels.Max(row), row[target]
 		sum := kernels.ExpSum(row, top)
 		op.losses[op.from+i] = top + float32(math.Log(float64(sum))) - logit
 		if op.gradient {
-			kernels.Scale(op.scale/sum, row)
-			row[target] -= op.scale
+			kernels.Scale(scale/sum, row)
+			row[target] -= scale
+			if slopes != nil {
+				kernels.Mul(row, slopes)
+			}
 		}
 		if op.apart != nil {
 			op.apart[op.from+i], row[target] = row[target], 0

@@ -48,8 +48,9 @@ func TestRouteGradients(t *testing.T) {
 	far := make([]float32, 64)
 	far[10], far[20], far[30] = 8, 6, 4
 	for _, norm := range []bool{false, true} {
-		all = append(all, graph{fmt.Sprintf("64 experts, norm %v", norm), [][2]int{{3, 64}}, func(t *Tape, p []*Tensor) *Tensor {
-			r := Router{Gating: GateSoftmax, Used: 2, Norm: norm}
+		r := Router{Gating: GateSoftmax, Used: 2, Norm: norm}
+		name := fmt.Sprintf("64 experts, norm %v", norm)
+		all = append(all, graph{name, [][2]int{{3, 64}}, func(t *Tape, p []*Tensor) *Tensor {
 			shift := NewParam(1, 64, far, make([]float32, 64))
 			return t.Scaled(t.Route(t.AddRow(leaf(t, p[0]), shift, 1, nil), r).Weights, 10)
 		}})
@@ -512,7 +513,7 @@ func TestExpertStepAllocatesNothing(t *testing.T) {
 		graph := func(x *Tensor) *Tensor { return tape.Add(x, block.run(tape, x)) }
 		step := func() {
 			tape.Reset(1)
-			tape.CrossEntropy(tape.Checkpoint(tape.Checkpoint(x, graph), graph), head, nil, targets, 1)
+			tape.CrossEntropy(tape.Checkpoint(tape.Checkpoint(x, graph), graph), head, nil, targets, 1, Logits{})
 			tape.Backward()
 		}
 		if n := testing.AllocsPerRun(10, step); n > 0 {

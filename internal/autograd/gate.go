@@ -16,6 +16,7 @@ const (
 	OAIGate              // gpt-oss: f(g) = g·sigmoid(1.702g), g = min(gate, 7), times u+1, u = up within ±7
 	ReLUGate             // f = relu
 	ReLU2Gate            // f = relu², the activation of Nemotron (So et al. 2021, "Primer")
+	LinearGate           // f(g) = g: a product
 )
 
 // The numbers of OAIGate.
@@ -63,6 +64,10 @@ func (k GLU) forwardChunk(y, gate, up []float32) {
 		var g, u [gateChunk]float32
 		n := oaiOperands(&g, &u, gate, up)
 		kernels.Gated(y, g[:n], u[:n], oaiSlope, 0)
+	case LinearGate:
+		for j, g := range gate {
+			y[j] = g * up[j]
+		}
 	default:
 		for j, g := range gate {
 			g = max(g, 0)
@@ -138,6 +143,11 @@ func (k GLU) backwardChunk(dgate, dup, dy, gate, up []float32) {
 			g := max(gate[j], 0)
 			dgate[j] += 2 * d * up[j] * g
 			dup[j] += d * g * g
+		}
+	case LinearGate:
+		for j, d := range dy {
+			dgate[j] += d * up[j]
+			dup[j] += d * gate[j]
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestLoRAWithLinear(t *testing.T) {
 			x = NewConst(rows, in, p[0].Data)
 		}
 		y := tape.LoRA(product(tape, x, dense(out, in, 1), LowRank{p[1], p[2], 0.5}), x, p[1], p[2], 0.5, dropout)
-		losses := tape.CrossEntropy(y, dense(vocab, out, 2), nil, make([]int32, rows), 1)
+		losses := tape.CrossEntropy(y, dense(vocab, out, 2), nil, make([]int32, rows), 1, Logits{})
 		all := [][]float32{slices.Clone(losses), slices.Clone(y.Data)}
 		if record {
 			tape.Backward()
@@ -73,7 +73,7 @@ func TestLogitsInBytes(t *testing.T) {
 		tape := NewTape()
 		tape.Precision(p)
 		x := leaf(tape, params[0])
-		tape.CrossEntropy(x, w, nil, make([]int32, rows), 1)
+		tape.CrossEntropy(x, w, nil, make([]int32, rows), 1, Logits{})
 		tape.Backward()
 		return x.Grad
 	}

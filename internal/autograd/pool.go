@@ -37,6 +37,11 @@ type pools struct {
 	route        pool[routeOp]
 	gather       pool[gatherOp]
 	combine      pool[combineOp]
+	causalConv   pool[causalConvOp]
+	l2Norm       pool[l2NormOp]
+	softplus     pool[softplusOp]
+	delta        pool[deltaOp]
+	mamba        pool[mambaOp]
 }
 
 // keep records an operation for backward, or recycles it if it is not needed.
@@ -91,5 +96,15 @@ func (t *Tape) recycle(op operation) {
 		t.pools.gather.give(op)
 	case *combineOp:
 		t.pools.combine.give(op)
+	case *causalConvOp:
+		t.pools.causalConv.give(op)
+	case *l2NormOp:
+		t.pools.l2Norm.give(op)
+	case *softplusOp:
+		t.pools.softplus.give(op)
+	case *deltaOp:
+		t.pools.delta.give(op)
+	case *mambaOp:
+		t.pools.mamba.give(op)
 	}
 }

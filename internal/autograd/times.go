@@ -12,7 +12,7 @@ const (
 	PartLinear         // frozen products, forward
 	PartLinearBackward // frozen products, backward
 	PartLoRA
-	PartAttention
+	PartAttention   // and the scans of layers that have a state in its place
 	PartElementwise // norms, rope, activation, residual
 	PartCrossEntropy
 	Parts // number of parts
@@ -52,10 +52,10 @@ func backwardPart(op operation) Part {
 		return PartLinearBackward
 	case *loraOp:
 		return PartLoRA
-	case *attentionOp:
+	case *attentionOp, *deltaOp, *mambaOp:
 		return PartAttention
 	case *normOp, *ropeOp, *gatedOp, *sigmoidGateOp, *addOp, *scaleOp, *scaleByRowOp, *clampOp, *splitOp, *besideOp,
-		*repeatOp, *routeOp, *gatherOp, *combineOp:
+		*repeatOp, *routeOp, *gatherOp, *combineOp, *causalConvOp, *l2NormOp, *softplusOp:
 		return PartElementwise
 	case *crossEntropyOp:
 		return PartCrossEntropy

@@ -163,7 +163,8 @@ func (l *Layer) attend(t *autograd.Tape, bounds []int32, q, k, v *autograd.Tenso
 func (l *Layer) heads() autograd.Heads {
 	s := l.Spec
 	h := autograd.Heads{
-		Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, Scale: s.ScoreScale,
+		Queries: s.QueryHeads, Keys: s.KeyHeads, Dim: s.HeadDim, ValueDim: s.ValueDim, Scale: s.ScoreScale,
+		Window: s.Window, Cap: s.ScoreCap, Sinks: l.vectors[arch.Sinks], Slopes: l.slopes,
 	}
 	if h.Scale == 0 {
 		h.Scale = float32(1 / math.Sqrt(float64(s.HeadDim)))

@@ -144,7 +144,7 @@ func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32)
 func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
 	x := m.hidden(t, b, h, cache)
 	x, head, gradient := m.logits(t, x, h)
-	return t.CrossEntropy(x, head, gradient, b.Targets, scale)
+	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.logitForm())
 }
 
 // logitForm is what becomes of the products that logits are made of.

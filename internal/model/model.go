@@ -225,7 +225,17 @@ func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *
 			return table
 		}
 	}
-	return autograd.NewRopeTable(r.Dim, r.Base, r.Scale, r.Factors, r.Neox)
+	table := autograd.Rope{
+		Dim: r.Dim, Offset: r.Offset, Base: r.Base, Scale: r.Scale, Factors: r.Factors, Neox: r.Neox, Magnitude: r.Magnitude,
+	}
+	if y := r.Yarn; y != nil {
+		yarn := autograd.YaRN{
+			Factor: 1 / r.Scale, Original: float64(r.Original), BetaFast: y.BetaFast, BetaSlow: y.BetaSlow, Share: 1,
+		}
+		yarn.Extend(&table)
+		table.Magnitude = r.Magnitude
+	}
+	return autograd.NewRopeTable(table)
 }
 
 // InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and

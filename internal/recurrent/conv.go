@@ -107,16 +107,8 @@ func (p *convPart) sum(y []float32, t int) {
 	}
 	for j := range p.Kernel {
 		if x := p.input(t - p.Kernel + 1 + j); x != nil {
-			addProducts(y, p.tap(j), x)
+			kernels.MulAdd(y, p.tap(j), x)
 		}
-	}
-}
-
-// addProducts is y[i] += a[i]·b[i].
-func addProducts(y, a, b []float32) {
-	a, b = a[:len(y)], b[:len(y)]
-	for i := range y {
-		y[i] += a[i] * b[i]
 	}
 }
 
@@ -152,7 +144,7 @@ func (c *convBackward) part(i int, s *scratch) {
 		dx := p.at(p.dx, t)
 		for j := range p.Kernel {
 			if after := t + p.Kernel - 1 - j; after < end {
-				addProducts(dx, p.tap(j), slot(after))
+				kernels.MulAdd(dx, p.tap(j), slot(after))
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func (d *Delta) Forward(y, starts []float32) {
 }
 
 // fewRows is the number of tokens up to which a session takes the recurrence: a chunk of so few is no faster.
-const fewRows = 4
+const fewRows = 2
 
 // Continue computes y for the one sequence of the batch, which goes on from a state, and makes it the state after it.
 func (d *Delta) Continue(y, state []float32) {

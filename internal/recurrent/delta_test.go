@@ -73,6 +73,18 @@ func TestDeltaDecays(t *testing.T) {
 	}
 }
 
+// TestDeltaSameKey has one key for all tokens, so that each change takes back what the one before made.
+func TestDeltaSameKey(t *testing.T) {
+	d := newDelta(testDeltaHeads[0], boundsOf(200))
+	for i := d.keyWidth(); i < len(d.K); i++ {
+		d.K[i] = d.K[i-d.keyWidth()]
+	}
+	for i := range d.Beta {
+		d.Beta[i], d.G[i] = 1, -1e-3
+	}
+	d.compare(t, 1e-4)
+}
+
 // TestDeltaDefinition compares the gradients of the recurrence with its slopes.
 func TestDeltaDefinition(t *testing.T) {
 	d := newDelta(DeltaHeads{KeyHeads: 2, ValueHeads: 4, KeyDim: 3, ValueDim: 5}, boundsOf(4, 1, 6))

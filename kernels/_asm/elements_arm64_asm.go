@@ -16,6 +16,7 @@ func neonVectorFile(k *neon) {
 	k.scale()
 	k.combine("add", "dst[i] += x[i]", k.fadd)
 	k.combine("mul", "dst[i] *= x[i]", k.fmul)
+	k.mulAdd()
 	k.sumSquares()
 	k.maximum()
 }
@@ -70,6 +71,22 @@ func (k *neon) combine(name, doc string, op func(d, n, m v)) {
 		k.load(px, x)
 		for i := range x {
 			op(d[i], d[i], x[i])
+		}
+		k.store(d, pd)
+	})
+	k.op("RET")
+}
+
+func (k *neon) mulAdd() {
+	k.kernel("mulAdd", "(n int, dst, x, y *float32)", "dst[i] += x[i] * y[i]")
+	pd, px, py := k.param("dst"), k.param("x"), k.param("y")
+	d, x, y := k.vecs(vectorsAtATime), k.vecs(vectorsAtATime), k.vecs(vectorsAtATime)
+	k.blocks(vectorsAtATime, func() {
+		k.peek(pd, d)
+		k.load(px, x)
+		k.load(py, y)
+		for i := range x {
+			k.fmla(d[i], x[i], y[i])
 		}
 		k.store(d, pd)
 	})

@@ -13,6 +13,7 @@ func vectorFile(g *gen) {
 		scale(g, s)
 		combine(g, s, "add", "dst[i] += x[i]", g.VADDPS)
 		combine(g, s, "mul", "dst[i] *= x[i]", g.VMULPS)
+		mulAdd(g, s)
 		sumSquares(g, s)
 		maximum(g, s)
 	}
@@ -63,6 +64,18 @@ func combine(g *gen, s isa, name, doc string, op func(ops ...operand.Op)) {
 			op(at[0][i], x[i], x[i])
 		}
 		g.store(x, at[0])
+	})
+	g.end()
+}
+
+func mulAdd(g *gen, s isa) {
+	g.kernel(s, "mulAdd", "(n int, dst, x, y *float32)", "dst[i] += x[i] * y[i]")
+	g.stream(g.param("n"), 4, []string{"dst", "x", "y"}, func(at [][]operand.Mem) {
+		sum := g.load(at[0])
+		for i, x := range g.load(at[1]) {
+			g.VFMADD231PS(at[2][i], x, sum[i])
+		}
+		g.store(sum, at[0])
 	})
 	g.end()
 }

@@ -126,7 +126,7 @@ func (s *promptScorer) plainPass(packed *batch.Batch, runs []*promptRun, hooks m
 	t.Reset(0)
 	x := m.Hidden(t, packed, hooks)
 	if packed.TargetCount() > 0 {
-		losses = t.CrossEntropy(x, &m.Head, nil, packed.Targets, 1)
+		losses = t.CrossEntropy(x, &m.Head, nil, packed.Targets, 1, autograd.Logits{})
 	}
 	if !runs[0].last {
 		return losses

@@ -163,15 +163,15 @@ func (s *promptScorer) descend(g *slope, items []slopeItem, slot int, scale, flu
 	s.expect(g, x, &packed, items, slot)
 	var losses []float32
 	if s.head != nil {
-		losses = t.CrossEntropy(x, s.head, nil, answers, scale)
+		losses = t.CrossEntropy(x, s.head, nil, answers, scale, autograd.Logits{})
 	} else {
-		losses = t.CrossEntropy(x, &m.Head, nil, answers, scale)
+		losses = t.CrossEntropy(x, &m.Head, nil, answers, scale, autograd.Logits{})
 	}
 	for _, loss := range losses {
 		g.loss += float64(loss) * float64(scale)
 	}
 	if fluency > 0 {
-		t.CrossEntropy(x, &m.Head, nil, own, fluency)
+		t.CrossEntropy(x, &m.Head, nil, own, fluency, autograd.Logits{})
 	}
 	t.Backward()
 }
