@@ -13,6 +13,7 @@ type attentionCase struct {
 	q, k, v, dy                         []float32
 	y, logSum, dq, dk, dv               []float32
 	wantY, wantLog, wantQ, wantK, wantV []float64
+	onlyY                               bool // no gradients are wanted
 }
 
 func newAttentionCase(s AttentionShape) *attentionCase {
@@ -90,6 +91,9 @@ func (c *attentionCase) defineRow(first, i, head int) {
 			c.wantY[at+e] += p[j] / sum * float64(value(j)[e])
 		}
 		delta += c.wantY[at+e] * float64(c.dy[at+e])
+	}
+	if c.onlyY {
+		return
 	}
 	for j := range p {
 		prob := p[j] / sum
@@ -300,23 +304,24 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 func TestCachedAttention(t *testing.T) {
 	shapes := []AttentionShape{
 		{Bounds: []int32{0, 1}, Queries: 2, Keys: 1, Dim: 8, Scale: 1, Sinks: []float32{1, 2}},
-		{Bounds: []int32{0, 620}, Queries: 4, Keys: 2, Dim: 64, Scale: 0.2},
-		{Bounds: []int32{0, 620}, Queries: 8, Keys: 1, Dim: 20, Scale: 0.3, Window: 30, Cap: 3,
+		{Bounds: []int32{0, 530}, Queries: 2, Keys: 1, Dim: 12, Scale: 0.2},
+		{Bounds: []int32{0, 300}, Queries: 4, Keys: 2, Dim: 64, Scale: 0.2},
+		{Bounds: []int32{0, 300}, Queries: 8, Keys: 1, Dim: 20, Scale: 0.3, Window: 30, Cap: 3,
 			Sinks: []float32{1, 2, 3, 4, 5, 6, 7, 20}},
-		{Bounds: []int32{0, 620}, Queries: 2, Keys: 2, Dim: 72, ValueDim: 40, Scale: 0.2, Window: 600,
+		{Bounds: []int32{0, 300}, Queries: 2, Keys: 2, Dim: 72, ValueDim: 40, Scale: 0.2, Window: 280,
 			Slopes: []float32{0.1, 0.01}},
 		{Bounds: []int32{0, 90}, Queries: 40, Keys: 1, Dim: 12, ValueDim: 20, Scale: 0.3, Window: 40},
-		{Bounds: []int32{0, 400}, Queries: 4, Keys: 2, Dim: 192, ValueDim: 128, Scale: 0.1, Cap: 2,
+		{Bounds: []int32{0, 280}, Queries: 4, Keys: 2, Dim: 192, ValueDim: 128, Scale: 0.1, Cap: 2,
 			Slopes: []float32{0.1, 0.01, 0, 1}, Sinks: []float32{1, 2, 3, float32(math.Inf(-1))}},
 	}
 	last := variedShapes[len(variedShapes)-1:]
-	for _, shape := range slices.Concat(shapes, attentionShapes[4:5], variedShapes[2:3], last) {
-		shape.Bounds = []int32{0, shape.Bounds[len(shape.Bounds)-1]}
+	for _, shape := range slices.Concat(shapes, last) {
 		c := newAttentionCase(shape)
+		c.onlyY = true
 		c.define()
 		rows, width, wide := shape.rows(), shape.Queries*shape.Dim, shape.Queries*shape.valueDim()
 		eachTier(t, func(t *testing.T) {
-			for _, n := range []int{1, fewRows, fewRows + 1, 150, rows} {
+			for _, n := range []int{1, fewRows, fewRows + 1, 130} {
 				if n > rows {
 					continue
 				}
@@ -354,22 +359,22 @@ func TestCachedAttentionReadsWindow(t *testing.T) {
 	}
 }
 
-// TestCachedAttentionThreads wants the same bits on any number of threads, and no allocation.
+// TestCachedAttentionThreads wants the same bits on any number of threads, and no allocation on one.
 func TestCachedAttentionThreads(t *testing.T) {
-	shape := AttentionShape{Bounds: []int32{0, 1500}, Queries: 4, Keys: 2, Dim: 64, Scale: 0.2, Cap: 9,
+	shape := AttentionShape{Bounds: []int32{0, 600}, Queries: 4, Keys: 2, Dim: 32, Scale: 0.2, Cap: 9,
 		Slopes: []float32{0.1, 0.01, 0, 1}, Sinks: []float32{1, 2, 3, 4}}
 	c := newAttentionCase(shape)
-	for _, n := range []int{1, 9, 200} {
+	for _, n := range []int{1, 9, 40} {
 		var want []float32
 		for _, threads := range []int{1, 3} {
 			setThreads(t, threads)
-			y := make([]float32, n*256)
-			f := func() { CachedAttention(y, c.q, c.k, c.v, 1500-n, n, shape) }
-			if allocs := testing.AllocsPerRun(20, f); allocs > 0 {
-				t.Errorf("%d rows, %d threads: CachedAttention allocates %g times", n, threads, allocs)
-			}
-			if want == nil {
+			y := make([]float32, n*128)
+			f := func() { CachedAttention(y, c.q, c.k, c.v, 600-n, n, shape) }
+			if f(); want == nil {
 				want = y
+				if allocs := testing.AllocsPerRun(20, f); allocs > 0 {
+					t.Errorf("%d rows: CachedAttention allocates %g times", n, allocs)
+				}
 			} else if !slices.Equal(y, want) {
 				t.Errorf("%d rows: %d threads give other bits than one", n, threads)
 			}

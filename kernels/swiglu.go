@@ -155,3 +155,49 @@ func sigmoidMulBackwardGeneric(dx, dg, dy, x, g []float32) {
 		dg[i] += d * s * (1 - s) * x[i]
 	}
 }
+
+// Clamp is
+//
+//	for i := range y { y[i] = min(max(x[i], low), high) }
+//
+// y may be x. A NaN stays one.
+func Clamp(y, x []float32, low, high float32) {
+	if len(x) != len(y) {
+		panic("kernels: Clamp of slices of different lengths")
+	}
+	n := whole(len(y))
+	clamp(y[:n], x[:n], low, high)
+	clampGeneric(y[n:], x[n:], low, high)
+}
+
+func clampGeneric(y, x []float32, low, high float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		y[i] = min(max(v, low), high)
+	}
+}
+
+// AddWithin adds the gradient of Clamp to dst, or that of another function with limits:
+//
+//	for i := range x {
+//		if low <= x[i] && x[i] <= high { dst[i] += d[i] }
+//	}
+//
+// Where x is NaN, d is added.
+func AddWithin(dst, d, x []float32, low, high float32) {
+	if len(dst) != len(x) || len(d) != len(x) {
+		panic("kernels: AddWithin of slices of different lengths")
+	}
+	n := whole(len(x))
+	addWithin(dst[:n], d[:n], x[:n], low, high)
+	addWithinGeneric(dst[n:], d[n:], x[n:], low, high)
+}
+
+func addWithinGeneric(dst, d, x []float32, low, high float32) {
+	dst, d = dst[:len(x)], d[:len(x)]
+	for i, v := range x {
+		if !(v < low) && !(high < v) {
+			dst[i] += d[i]
+		}
+	}
+}

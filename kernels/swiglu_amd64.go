@@ -103,3 +103,37 @@ func sigmoidMulBackward(dx, dg, dy, x, g []float32) {
 		sigmoidMulBackwardGeneric(dx, dg, dy, x, g)
 	}
 }
+
+//go:noescape
+func clampAVX512(n int, y, x *float32, low, high float32)
+
+//go:noescape
+func clampAVX2(n int, y, x *float32, low, high float32)
+
+func clamp(y, x []float32, low, high float32) {
+	switch current {
+	case tierAVX512:
+		clampAVX512(len(y), ptr(y), ptr(x), low, high)
+	case tierAVX2:
+		clampAVX2(len(y), ptr(y), ptr(x), low, high)
+	default:
+		clampGeneric(y, x, low, high)
+	}
+}
+
+//go:noescape
+func addWithinAVX512(n int, dst, d, x *float32, low, high float32)
+
+//go:noescape
+func addWithinAVX2(n int, dst, d, x *float32, low, high float32)
+
+func addWithin(dst, d, x []float32, low, high float32) {
+	switch current {
+	case tierAVX512:
+		addWithinAVX512(len(x), ptr(dst), ptr(d), ptr(x), low, high)
+	case tierAVX2:
+		addWithinAVX2(len(x), ptr(dst), ptr(d), ptr(x), low, high)
+	default:
+		addWithinGeneric(dst, d, x, low, high)
+	}
+}

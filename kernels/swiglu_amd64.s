@@ -764,6 +764,111 @@ block_check:
 	VZEROUPPER
 	RET
 
+// func clampAVX512(n int, y *float32, x *float32, low float32, high float32)
+// Requires: AVX, AVX512F
+TEXT ·clampAVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSS low+24(FP), Z0
+	VBROADCASTSS high+28(FP), Z1
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         y+8(FP), DX
+	MOVQ         x+16(FP), BX
+	JMP          many_check
+
+many:
+	VMOVUPS (BX)(CX*4), Z2
+	VMOVUPS 64(BX)(CX*4), Z3
+	VMOVUPS 128(BX)(CX*4), Z4
+	VMOVUPS 192(BX)(CX*4), Z5
+	VMAXPS  Z2, Z0, Z2
+	VMINPS  Z2, Z1, Z2
+	VMAXPS  Z3, Z0, Z3
+	VMINPS  Z3, Z1, Z3
+	VMAXPS  Z4, Z0, Z4
+	VMINPS  Z4, Z1, Z4
+	VMAXPS  Z5, Z0, Z5
+	VMINPS  Z5, Z1, Z5
+	VMOVUPS Z2, (DX)(CX*4)
+	VMOVUPS Z3, 64(DX)(CX*4)
+	VMOVUPS Z4, 128(DX)(CX*4)
+	VMOVUPS Z5, 192(DX)(CX*4)
+	ADDQ    $0x40, CX
+	SUBQ    $0x40, AX
+
+many_check:
+	CMPQ AX, $0x40
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS (BX)(CX*4), Z2
+	VMAXPS  Z2, Z0, Z2
+	VMINPS  Z2, Z1, Z2
+	VMOVUPS Z2, (DX)(CX*4)
+	ADDQ    $0x10, CX
+	SUBQ    $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func addWithinAVX512(n int, dst *float32, d *float32, x *float32, low float32, high float32)
+// Requires: AVX, AVX512F
+TEXT ·addWithinAVX512(SB), NOSPLIT, $0-40
+	VBROADCASTSS low+32(FP), Z0
+	VBROADCASTSS high+36(FP), Z1
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         dst+8(FP), DX
+	MOVQ         d+16(FP), BX
+	MOVQ         x+24(FP), SI
+	JMP          many_check
+
+many:
+	VMOVUPS   (BX)(CX*4), Z2
+	VMOVUPS   64(BX)(CX*4), Z3
+	VMOVUPS   (SI)(CX*4), Z4
+	VMOVUPS   64(SI)(CX*4), Z5
+	VCMPPS    $0x15, Z0, Z4, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VCMPPS    $0x15, Z4, Z1, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VADDPS    (DX)(CX*4), Z2, Z2
+	VCMPPS    $0x15, Z0, Z5, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VCMPPS    $0x15, Z5, Z1, K1
+	VMOVAPS.Z Z3, K1, Z3
+	VADDPS    64(DX)(CX*4), Z3, Z3
+	VMOVUPS   Z2, (DX)(CX*4)
+	VMOVUPS   Z3, 64(DX)(CX*4)
+	ADDQ      $0x20, CX
+	SUBQ      $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS   (BX)(CX*4), Z2
+	VMOVUPS   (SI)(CX*4), Z3
+	VCMPPS    $0x15, Z0, Z3, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VCMPPS    $0x15, Z3, Z1, K1
+	VMOVAPS.Z Z2, K1, Z2
+	VADDPS    (DX)(CX*4), Z2, Z2
+	VMOVUPS   Z2, (DX)(CX*4)
+	ADDQ      $0x10, CX
+	SUBQ      $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
 // func swigluAVX2(n int, y *float32, gate *float32, u *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·swigluAVX2(SB), NOSPLIT, $0-32
@@ -1239,6 +1344,98 @@ block:
 
 block_check:
 	CMPQ AX, $0x08
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func clampAVX2(n int, y *float32, x *float32, low float32, high float32)
+// Requires: AVX
+TEXT ·clampAVX2(SB), NOSPLIT, $0-32
+	VBROADCASTSS low+24(FP), Y0
+	VBROADCASTSS high+28(FP), Y1
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         y+8(FP), DX
+	MOVQ         x+16(FP), BX
+	JMP          many_check
+
+many:
+	VMOVUPS (BX)(CX*4), Y2
+	VMOVUPS 32(BX)(CX*4), Y3
+	VMOVUPS 64(BX)(CX*4), Y4
+	VMOVUPS 96(BX)(CX*4), Y5
+	VMAXPS  Y2, Y0, Y2
+	VMINPS  Y2, Y1, Y2
+	VMAXPS  Y3, Y0, Y3
+	VMINPS  Y3, Y1, Y3
+	VMAXPS  Y4, Y0, Y4
+	VMINPS  Y4, Y1, Y4
+	VMAXPS  Y5, Y0, Y5
+	VMINPS  Y5, Y1, Y5
+	VMOVUPS Y2, (DX)(CX*4)
+	VMOVUPS Y3, 32(DX)(CX*4)
+	VMOVUPS Y4, 64(DX)(CX*4)
+	VMOVUPS Y5, 96(DX)(CX*4)
+	ADDQ    $0x20, CX
+	SUBQ    $0x20, AX
+
+many_check:
+	CMPQ AX, $0x20
+	JGE  many
+	JMP  block_check
+
+block:
+	VMOVUPS (BX)(CX*4), Y2
+	VMOVUPS 32(BX)(CX*4), Y3
+	VMAXPS  Y2, Y0, Y2
+	VMINPS  Y2, Y1, Y2
+	VMAXPS  Y3, Y0, Y3
+	VMINPS  Y3, Y1, Y3
+	VMOVUPS Y2, (DX)(CX*4)
+	VMOVUPS Y3, 32(DX)(CX*4)
+	ADDQ    $0x10, CX
+	SUBQ    $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
+	JGE  block
+	VZEROUPPER
+	RET
+
+// func addWithinAVX2(n int, dst *float32, d *float32, x *float32, low float32, high float32)
+// Requires: AVX
+TEXT ·addWithinAVX2(SB), NOSPLIT, $0-40
+	VBROADCASTSS low+32(FP), Y0
+	VBROADCASTSS high+36(FP), Y1
+	MOVQ         n+0(FP), AX
+	XORQ         CX, CX
+	MOVQ         dst+8(FP), DX
+	MOVQ         d+16(FP), BX
+	MOVQ         x+24(FP), SI
+	JMP          block_check
+
+block:
+	VMOVUPS (BX)(CX*4), Y2
+	VMOVUPS 32(BX)(CX*4), Y3
+	VMOVUPS (SI)(CX*4), Y4
+	VMOVUPS 32(SI)(CX*4), Y5
+	VCMPPS  $0x15, Y0, Y4, Y6
+	VANDPS  Y6, Y2, Y2
+	VCMPPS  $0x15, Y4, Y1, Y4
+	VANDPS  Y4, Y2, Y2
+	VADDPS  (DX)(CX*4), Y2, Y2
+	VCMPPS  $0x15, Y0, Y5, Y4
+	VANDPS  Y4, Y3, Y3
+	VCMPPS  $0x15, Y5, Y1, Y4
+	VANDPS  Y4, Y3, Y3
+	VADDPS  32(DX)(CX*4), Y3, Y3
+	VMOVUPS Y2, (DX)(CX*4)
+	VMOVUPS Y3, 32(DX)(CX*4)
+	ADDQ    $0x10, CX
+	SUBQ    $0x10, AX
+
+block_check:
+	CMPQ AX, $0x10
 	JGE  block
 	VZEROUPPER
 	RET

@@ -67,3 +67,25 @@ func sigmoidMulBackward(dx, dg, dy, x, g []float32) {
 		sigmoidMulBackwardGeneric(dx, dg, dy, x, g)
 	}
 }
+
+//go:noescape
+func clampNEON(n int, y, x *float32, low, high float32)
+
+func clamp(y, x []float32, low, high float32) {
+	if current == tierNEON {
+		clampNEON(len(y), ptr(y), ptr(x), low, high)
+	} else {
+		clampGeneric(y, x, low, high)
+	}
+}
+
+//go:noescape
+func addWithinNEON(n int, dst, d, x *float32, low, high float32)
+
+func addWithin(dst, d, x []float32, low, high float32) {
+	if current == tierNEON {
+		addWithinNEON(len(x), ptr(dst), ptr(d), ptr(x), low, high)
+	} else {
+		addWithinGeneric(dst, d, x, low, high)
+	}
+}

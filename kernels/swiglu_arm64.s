@@ -537,3 +537,78 @@ block_check:
 	CMP $4, R5
 	BGE block
 	RET 
+
+// func clampNEON(n int, y, x *float32, low, high float32)
+// y[i] = min(max(x[i], low), high)
+TEXT ·clampNEON(SB), NOSPLIT, $0-32
+	MOVD y+8(FP), R0
+	MOVD x+16(FP), R1
+	MOVWU low+24(FP), R2
+	VDUP R2, V0.S4
+	MOVWU high+28(FP), R3
+	VDUP R3, V1.S4
+	MOVD n+0(FP), R4
+	JMP block_check
+
+block:
+	VLD1.P 64(R1), [V2.S4, V3.S4, V4.S4, V5.S4]
+	WORD $0x4e20f442 // FMAX V2.4S, V2.4S, V0.4S
+	WORD $0x4ea1f442 // FMIN V2.4S, V2.4S, V1.4S
+	WORD $0x4e20f463 // FMAX V3.4S, V3.4S, V0.4S
+	WORD $0x4ea1f463 // FMIN V3.4S, V3.4S, V1.4S
+	WORD $0x4e20f484 // FMAX V4.4S, V4.4S, V0.4S
+	WORD $0x4ea1f484 // FMIN V4.4S, V4.4S, V1.4S
+	WORD $0x4e20f4a5 // FMAX V5.4S, V5.4S, V0.4S
+	WORD $0x4ea1f4a5 // FMIN V5.4S, V5.4S, V1.4S
+	VST1.P [V2.S4, V3.S4, V4.S4, V5.S4], 64(R0)
+	SUB $16, R4
+
+block_check:
+	CMP $16, R4
+	BGE block
+	RET 
+
+// func addWithinNEON(n int, dst, d, x *float32, low, high float32)
+// dst[i] += d[i] where low <= x[i] <= high
+TEXT ·addWithinNEON(SB), NOSPLIT, $0-40
+	MOVD dst+8(FP), R0
+	MOVD d+16(FP), R1
+	MOVD x+24(FP), R2
+	MOVWU low+32(FP), R3
+	VDUP R3, V0.S4
+	MOVWU high+36(FP), R4
+	VDUP R4, V1.S4
+	MOVD n+0(FP), R5
+	JMP block_check
+
+block:
+	VLD1 (R0), [V2.S4, V3.S4, V4.S4, V5.S4]
+	VLD1.P 64(R1), [V6.S4, V7.S4, V8.S4, V9.S4]
+	VLD1.P 64(R2), [V10.S4, V11.S4, V12.S4, V13.S4]
+	WORD $0x6eaae40e // FCMGT V14.4S, V0.4S, V10.4S
+	WORD $0x4e6e1cc6 // BIC V6.16B, V6.16B, V14.16B
+	WORD $0x6ea1e54e // FCMGT V14.4S, V10.4S, V1.4S
+	WORD $0x4e6e1cc6 // BIC V6.16B, V6.16B, V14.16B
+	WORD $0x4e26d442 // FADD V2.4S, V2.4S, V6.4S
+	WORD $0x6eabe40e // FCMGT V14.4S, V0.4S, V11.4S
+	WORD $0x4e6e1ce7 // BIC V7.16B, V7.16B, V14.16B
+	WORD $0x6ea1e56e // FCMGT V14.4S, V11.4S, V1.4S
+	WORD $0x4e6e1ce7 // BIC V7.16B, V7.16B, V14.16B
+	WORD $0x4e27d463 // FADD V3.4S, V3.4S, V7.4S
+	WORD $0x6eace40e // FCMGT V14.4S, V0.4S, V12.4S
+	WORD $0x4e6e1d08 // BIC V8.16B, V8.16B, V14.16B
+	WORD $0x6ea1e58e // FCMGT V14.4S, V12.4S, V1.4S
+	WORD $0x4e6e1d08 // BIC V8.16B, V8.16B, V14.16B
+	WORD $0x4e28d484 // FADD V4.4S, V4.4S, V8.4S
+	WORD $0x6eade40e // FCMGT V14.4S, V0.4S, V13.4S
+	WORD $0x4e6e1d29 // BIC V9.16B, V9.16B, V14.16B
+	WORD $0x6ea1e5ae // FCMGT V14.4S, V13.4S, V1.4S
+	WORD $0x4e6e1d29 // BIC V9.16B, V9.16B, V14.16B
+	WORD $0x4e29d4a5 // FADD V5.4S, V5.4S, V9.4S
+	VST1.P [V2.S4, V3.S4, V4.S4, V5.S4], 64(R0)
+	SUB $16, R5
+
+block_check:
+	CMP $16, R5
+	BGE block
+	RET 

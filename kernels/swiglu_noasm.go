@@ -15,3 +15,7 @@ func gatedBackward(dg, du, dy, g, u []float32, a, b float32) {
 func sigmoidMul(y, x, g []float32) { sigmoidMulGeneric(y, x, g) }
 
 func sigmoidMulBackward(dx, dg, dy, x, g []float32) { sigmoidMulBackwardGeneric(dx, dg, dy, x, g) }
+
+func clamp(y, x []float32, low, high float32) { clampGeneric(y, x, low, high) }
+
+func addWithin(dst, d, x []float32, low, high float32) { addWithinGeneric(dst, d, x, low, high) }

@@ -171,3 +171,28 @@ func TestSigmoidMul(t *testing.T) {
 		}
 	})
 }
+
+// TestClampLimits wants the limits to belong to what is within, a NaN to stay one, and infinite limits to be none.
+func TestClampLimits(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		nan, inf := float32(math.NaN()), float32(math.Inf(1))
+		const tiny = math.SmallestNonzeroFloat32
+		for _, c := range []struct{ x, low, high, y, sum float32 }{
+			{-2, -2, 7, -2, 1}, {7, -2, 7, 7, 1}, {-2.01, -2, 7, -2, 0}, {7.01, -2, 7, 7, 0}, {nan, -2, 7, nan, 1},
+			{-1e38, -inf, 7, -1e38, 1}, {inf, 0, inf, inf, 1}, {-inf, 0, inf, 0, 0}, {0, tiny, inf, tiny, 0},
+			{tiny, tiny, inf, tiny, 1},
+		} {
+			x, y, sum, d := make([]float32, 19), make([]float32, 19), make([]float32, 19), make([]float32, 19)
+			for i := range x {
+				x[i], d[i] = c.x, 1
+			}
+			Clamp(y, x, c.low, c.high)
+			AddWithin(sum, d, x, c.low, c.high)
+			for i := range x {
+				if !near(float64(y[i]), float64(c.y), 0) || sum[i] != c.sum {
+					t.Fatalf("%v within %v and %v: %v and %v, want %v and %v", c.x, c.low, c.high, y[i], sum[i], c.y, c.sum)
+				}
+			}
+		}
+	})
+}

@@ -130,7 +130,7 @@ func TestRegisterRefuses(t *testing.T) {
 		{&Arch{Name: Llama}, "name of its own"},
 		{&Arch{Name: "toy", HF: []HFModel{{Type: "mistral"}}}, "model_type mistral"},
 		{&Arch{Name: "toy", Spec: spec, Tensors: []Tensor{embed, embed}}, "two tensors"},
-		{&Arch{Name: "toy", Spec: spec, Tensors: []Tensor{embed}}, "no embedding or final norm"},
+		{&Arch{Name: "toy", Spec: spec, Tensors: []Tensor{{Role: OutputNorm, GGUF: "n"}}}, "no embedding"},
 	} {
 		func() {
 			defer func() {

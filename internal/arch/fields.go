@@ -18,11 +18,15 @@ type Fields struct {
 
 	arch      string
 	meta      *gguf.Metadata
-	plainRope bool // rope_scaling of config.json is left to the architecture
+	names     map[string]string // other names of fields in config.json
+	plainRope bool              // rope_scaling of config.json is left to the architecture
 	config    map[string]any
 	root      map[string]any // config.json where config is a part of it
 	err       error
 }
+
+// rename has fields of config.json under other names; "" is one that is not there.
+func (f *Fields) rename(names map[string]string) { f.names = names }
 
 // Fail notes an error, unless there is one already.
 func (f *Fields) Fail(format string, args ...any) {
@@ -43,6 +47,9 @@ func (f *Fields) Name(inGGUF, inHF string) string {
 func (f *Fields) value(inGGUF, inHF string) (v fieldValue, found bool) {
 	switch {
 	case f.HF && inHF != "":
+		if other, ok := f.names[inHF]; ok {
+			inHF = other
+		}
 		at := lookUp(f.config, inHF)
 		if at == nil {
 			at = lookUp(f.root, inHF)

@@ -8,6 +8,8 @@ func (t *Tensor) Rows(s *Spec, layer int) []int32 {
 		return permutedRows(t.Shape[0].Of(s, layer), by.Heads.Of(s, layer))
 	case SplitHeads:
 		return splitRows(s.At(max(layer, 0)), by.Groups)
+	case PickQKVZ:
+		return pickedRows(&s.At(max(layer, 0)).Delta, by.Gate)
 	case TileHeads:
 		if !by.Columns {
 			return by.order(s, layer, t.Shape[0].Of(s, layer))
@@ -72,5 +74,27 @@ func (by *TileHeads) order(s *Spec, layer, n int) []int32 {
 		h, in := (r-skip)/each, (r-skip)%each
 		order[r] = int32(skip + (h%d.KeyHeads*share+h/d.KeyHeads)*each + in)
 	}
+	return order
+}
+
+// pickedRows is the order of PickQKVZ: which rows of the fused projection a tensor has.
+func pickedRows(d *Delta, gate bool) []int32 {
+	share := d.ValueHeads / d.KeyHeads
+	group := 2*d.KeyDim + 2*share*d.ValueDim // rows of a key head
+	var order []int32
+	add := func(from, n int) {
+		for h := range d.KeyHeads {
+			for i := range n {
+				order = append(order, int32(h*group+from+i))
+			}
+		}
+	}
+	if gate {
+		add(2*d.KeyDim+share*d.ValueDim, share*d.ValueDim)
+		return order
+	}
+	add(0, d.KeyDim)
+	add(d.KeyDim, d.KeyDim)
+	add(2*d.KeyDim, share*d.ValueDim)
 	return order
 }

@@ -17,6 +17,7 @@ type Spec struct {
 	Context      int     // tokens the model was trained for
 	NormEps      float32 // of every norm
 	LayerNorm    bool    // norms take the mean away too (LayerNorm), otherwise not (RMSNorm)
+	BareNorms    bool    // norms of the stream have no weights
 	Tied         bool    // the output head is the embedding table
 
 	EmbeddingScale float32 // of the embedded tokens; 0: 1
@@ -73,7 +74,6 @@ type Layer struct {
 	Clamp         float32 // of queries, keys and values; 0: none
 	NormAfterRope bool    // queries and keys are normed after rotation
 	NormValues    bool    // values are normed too, without weights
-	ValueIsKey    bool    // values are the projection to keys, before norm and rotation
 	GatedQuery    bool    // the rows of Query are, for each head, those of the query and as many for a gate of the result
 	KeysFrom      int     // the layer whose keys and values are read, counted from 1; 0: the layer's own
 	Temperature   Temperature
@@ -157,6 +157,7 @@ type Rope struct {
 	Factors []float32 // (Dim/2) divisors of the angles, or nil
 	Neox    bool      // pairs are halves of the head, not neighbours
 
+	Plain       bool      // the tensors of factors are not for it
 	Long, Short []float32 // Factors for sequences beyond Original and for others
 	Yarn        *Yarn     // nil: none
 	Original    int       // the context before it was extended
@@ -168,7 +169,8 @@ type Yarn struct{ BetaFast, BetaSlow float64 }
 
 // Equal reports whether two turn alike.
 func (r *Rope) Equal(o *Rope) bool {
-	return r.Dim == o.Dim && r.Offset == o.Offset && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox && r.Original == o.Original &&
+	return r.Dim == o.Dim && r.Offset == o.Offset && r.Base == o.Base && r.Scale == o.Scale && r.Neox == o.Neox &&
+		r.Original == o.Original &&
 		r.Magnitude == o.Magnitude && slices.Equal(r.Factors, o.Factors) && slices.Equal(r.Long, o.Long) &&
 		slices.Equal(r.Short, o.Short) && (r.Yarn == o.Yarn || r.Yarn != nil && o.Yarn != nil && *r.Yarn == *o.Yarn)
 }

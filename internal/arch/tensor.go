@@ -6,11 +6,12 @@ import (
 )
 
 // Tensor is a line of an architecture's table. Names have %d where the number of the layer is, and names in Hugging
-// Face files %e where the number of the expert is.
+// Face files %e where the number of the expert is, or %h that of the head.
 type Tensor struct {
 	Role      Role
 	GGUF      string // name in a GGUF file
 	HF        string // name in Hugging Face files, "" where they have none
+	AlsoHF    string // the name in Hugging Face files that do not have HF, "" where there is none
 	Shape     []Dim  // rows first
 	Transform Transform
 	Optional  bool // a file need not have it
@@ -74,6 +75,12 @@ type SplitHeads struct{ Groups bool }
 
 func (SplitHeads) transform() {}
 
+// PickQKVZ takes from a fused projection, whose rows are queries, keys, values and gate of each key head, those of all
+// queries, all keys and all values, or those of the gate.
+type PickQKVZ struct{ Gate bool }
+
+func (PickQKVZ) transform() {}
+
 // TileHeads brings the value heads of a gated delta net, of which those that read a key head follow each other in
 // Hugging Face files, into the order in which value head h reads key head h mod their number. Skip are the rows, and
 // Each the rows of a head; Columns: it is the columns that are brought into that order.
@@ -95,6 +102,9 @@ func (t *Tensor) InGGUF(layer int) string { return inLayer(t.GGUF, layer) }
 // InHF is the name in Hugging Face files.
 func (t *Tensor) InHF(layer int) string { return inLayer(t.HF, layer) }
 
+// AlsoInHF is the other name in Hugging Face files.
+func (t *Tensor) AlsoInHF(layer int) string { return inLayer(t.AlsoHF, layer) }
+
 // Module is Hugging Face's name of the module that the tensor is the weight of.
 func (t *Tensor) Module(layer int) string { return strings.TrimSuffix(t.InHF(layer), weightSuffix) }
 
@@ -104,6 +114,14 @@ func (t *Tensor) EachExpert() bool { return strings.Contains(t.HF, expertNumber)
 // ExpertInHF is the name of an expert's weight in Hugging Face files that have one for each.
 func (t *Tensor) ExpertInHF(layer, expert int) string {
 	return strings.Replace(t.InHF(layer), expertNumber, strconv.Itoa(expert), 1)
+}
+
+// EachHead reports whether Hugging Face files have a tensor for each head.
+func (t *Tensor) EachHead() bool { return strings.Contains(t.HF, headNumber) }
+
+// HeadInHF is the name of a head's tensor in Hugging Face files that have one for each.
+func (t *Tensor) HeadInHF(layer, head int) string {
+	return strings.Replace(t.InHF(layer), headNumber, strconv.Itoa(head), 1)
 }
 
 // ExpertModule is Hugging Face's name of an expert's module or, where the experts are one parameter, a name of that
@@ -117,7 +135,10 @@ func (t *Tensor) ExpertModule(layer, expert int) string {
 	return module[:at] + strconv.Itoa(expert) + "." + module[at:]
 }
 
-const expertNumber = "%e"
+const (
+	expertNumber = "%e"
+	headNumber   = "%h"
+)
 
 const weightSuffix = ".weight"
 

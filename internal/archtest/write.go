@@ -117,6 +117,10 @@ func (m *Model) Tensors(t testing.TB) []gguf.Tensor {
 		all = append(all, tensor)
 	}
 	one := func(tensor *arch.Tensor, layer int) {
+		if tensor.Role == arch.RopeFactors { // a layer that they are for
+			for layer = 0; s.At(layer).Rope.Plain; layer++ {
+			}
+		}
 		shape, name := tensor.Sizes(&s, layer), tensor.InGGUF(layer)
 		if slices.Contains(m.Fused, tensor.Role) {
 			name = tensor.Within.In(false, layer)

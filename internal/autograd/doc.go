@@ -4,10 +4,10 @@
 // something trainable. An operation is a forward and a backward written as a pair, in files named for what they do.
 // Shapes are in comments, with
 //
-//	T tokens of a packed batch    D width of the stream    H heads    V vocabulary    r rank of an adapter
+//	T tokens of a packed batch    D width of the stream    H heads    E experts    V vocabulary    r rank of an adapter
 //
 // Gradients accumulate: backward adds, and the owner of a parameter zeroes its gradient between steps. Some operations
-// work in place and return the tensor they were given ([Tape.LoRA], [Tape.AddBias], [Tape.Rope]): the value before
+// work in place and return the tensor they were given (LoRA, AddBias, Rope, ScaleByRow, ApplyLogits): the value before
 // them is lost, which is right for a chain such as projection, adapter, bias, rotation.
 //
 // [Tape.Checkpoint] runs a sub-graph without recording its inside and recomputes it in backward, so that memory holds

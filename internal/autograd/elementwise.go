@@ -186,23 +186,9 @@ func (t *Tape) Clamp(x *Tensor, c float32) *Tensor {
 	return y
 }
 
-// within is min(max(v, -c), c); a limit is rare.
-func within(v, c float32) float32 {
-	switch {
-	case v > c:
-		return c
-	case v < -c:
-		return -c
-	}
-	return v
-}
-
 func (op *clampOp) rows(from, to int) {
 	for i := from; i < to; i++ {
-		y := op.y.Row(i)
-		for j, v := range op.x.Row(i) {
-			y[j] = within(v, op.c)
-		}
+		kernels.Clamp(op.y.Row(i), op.x.Row(i), -op.c, op.c)
 	}
 }
 
@@ -218,12 +204,7 @@ type clampBackward clampOp
 
 func (op *clampBackward) rows(from, to int) {
 	for i := from; i < to; i++ {
-		dx, dy := freshRow(op.x, i, op.fresh), op.y.gradRow(i)
-		for j, v := range op.x.Row(i) {
-			if -op.c <= v && v <= op.c {
-				dx[j] += dy[j]
-			}
-		}
+		kernels.AddWithin(freshRow(op.x, i, op.fresh), op.y.gradRow(i), op.x.Row(i), -op.c, op.c)
 	}
 }
 

@@ -91,3 +91,58 @@ func quantizedBlock(tb testing.TB, r Router, kind gguf.Type, experts, width, ffn
 	}
 	return b
 }
+
+// BenchmarkRouting is what a block of experts does beside its products: Route as million logits a second, Gather of all
+// experts and Combine as GB/s of the rows that are read and written, each forward and then backward.
+func BenchmarkRouting(b *testing.B) {
+	const tokens, experts, used, width = 512, 128, 8, 2048
+	logits := randomParams([][2]int{{tokens, experts}}, 5)[0]
+	x := randomParams([][2]int{{tokens, width}}, 6)[0]
+	for name, r := range map[string]Router{
+		"softmax":               {Gating: GateSoftmax, Norm: true},
+		"softmax, balance":      {Gating: GateSoftmax, Norm: true, AuxLoss: 0.01},
+		"softmax without norm":  {Gating: GateSoftmax},
+		"sigmoid, groups":       {Gating: GateSigmoid, Norm: true, Groups: 8, GroupsUsed: 4, Bias: make([]float32, experts)},
+		"softmax of the chosen": {Gating: GateSoftmaxOfChosen},
+		"sqrt softplus":         {Gating: GateSqrtSoftplus, Norm: true},
+	} {
+		r.Used = used
+		b.Run("route/"+name, func(b *testing.B) {
+			benchmarkBoth(b, tokens*experts, "Mlogits/s", func(t *Tape) func() {
+				rt := t.Route(logits, r)
+				fill := t.grad(rt.Weights)
+				return func() { copy(fill, rt.Weights.Data) }
+			})
+		})
+	}
+	b.Run("gather and combine", func(b *testing.B) {
+		outputs := make([]*Tensor, experts)
+		benchmarkBoth(b, 4*2*tokens*used*width/1000, "GB/s", func(t *Tape) func() {
+			rt := t.Route(logits, Router{Gating: GateSoftmax, Used: used})
+			for e := range outputs {
+				outputs[e] = t.Gather(x, rt, e)
+			}
+			y := t.Combine(rt, outputs)
+			return func() { copy(t.grad(y), y.Data) }
+		})
+	})
+}
+
+// benchmarkBoth reports million units of work a second of an operation, and of its backward, which begins with what
+// forward returns.
+func benchmarkBoth(b *testing.B, work float64, unit string, forward func(t *Tape) (seed func())) {
+	tape := NewTape()
+	there, back := time.Hour, time.Hour
+	for b.Loop() {
+		tape.Reset(1)
+		start := time.Now()
+		seed := forward(tape)
+		there = min(there, time.Since(start))
+		seed()
+		start = time.Now()
+		tape.Backward()
+		back = min(back, time.Since(start))
+	}
+	b.ReportMetric(work/there.Seconds()/1e6, "forward-"+unit)
+	b.ReportMetric(work/back.Seconds()/1e6, "backward-"+unit)
+}

@@ -11,12 +11,12 @@ type GLU uint8
 
 // The gated activations.
 const (
-	SiLUGate  GLU = iota // SwiGLU: f = silu
-	GELUGate             // GeGLU: f = gelu in the form of the tanh
-	OAIGate              // gpt-oss: f(g) = g·sigmoid(1.702g), g = min(gate, 7), times u+1, u = up within ±7
-	ReLUGate             // f = relu
-	ReLU2Gate            // f = relu², the activation of Nemotron (So et al. 2021, "Primer")
-	LinearGate           // f(g) = g: a product
+	SiLUGate   GLU = iota // SwiGLU: f = silu
+	GELUGate              // GeGLU: f = gelu in the form of the tanh
+	OAIGate               // gpt-oss: f(g) = g·sigmoid(1.702g), g = min(gate, 7), times u+1, u = up within ±7
+	ReLUGate              // f = relu
+	ReLU2Gate             // f = relu², the activation of Nemotron (So et al. 2021, "Primer")
+	LinearGate            // f(g) = g: a product
 )
 
 // The numbers of OAIGate.
@@ -36,24 +36,26 @@ var ones = func() (x [gateChunk]float32) {
 	return x
 }()
 
+// whole reports whether the kernel of the gate takes a row at once, without buffers.
+func (k GLU) whole() bool { return k == SiLUGate || k == GELUGate }
+
 // Forward is y = f(gate)·up; up is 1 where it is nil. y may be gate or up.
 func (k GLU) Forward(y, gate, up []float32) {
-	switch {
-	case up == nil || k == OAIGate:
-		for at := 0; at < len(y); at += gateChunk {
-			to := min(at+gateChunk, len(y))
-			u := ones[:to-at]
-			if up != nil {
-				u = up[at:to]
-			}
-			k.forwardChunk(y[at:to], gate[at:to], u)
-		}
-	default:
+	if up != nil && k.whole() {
 		k.forwardChunk(y, gate, up)
+		return
+	}
+	for at := 0; at < len(y); at += gateChunk {
+		to := min(at+gateChunk, len(y))
+		u := ones[:to-at]
+		if up != nil {
+			u = up[at:to]
+		}
+		k.forwardChunk(y[at:to], gate[at:to], u)
 	}
 }
 
-// forwardChunk is Forward with up; of OAIGate for at most gateChunk elements.
+// forwardChunk is Forward with up; unless the gate is whole, for at most gateChunk elements.
 func (k GLU) forwardChunk(y, gate, up []float32) {
 	switch k {
 	case SiLUGate:
@@ -61,38 +63,58 @@ func (k GLU) forwardChunk(y, gate, up []float32) {
 	case GELUGate:
 		kernels.Gated(y, gate, up, kernels.GELUGateA, kernels.GELUGateB)
 	case OAIGate:
-		var g, u [gateChunk]float32
-		n := oaiOperands(&g, &u, gate, up)
-		kernels.Gated(y, g[:n], u[:n], oaiSlope, 0)
+		var b gateBuffers
+		g, u := b.oai(gate, up)
+		kernels.Gated(y, g, u, oaiSlope, 0)
 	case LinearGate:
-		for j, g := range gate {
-			y[j] = g * up[j]
+		if &y[0] != &up[0] {
+			copy(y, gate)
+			gate = up
 		}
-	default:
-		for j, g := range gate {
-			g = max(g, 0)
-			if k == ReLU2Gate {
-				g *= g
-			}
-			y[j] = g * up[j]
+		kernels.Mul(y, gate)
+	case ReLUGate, ReLU2Gate:
+		var b gateBuffers
+		g := b.relu(gate)
+		if k == ReLU2Gate {
+			kernels.Mul(g, g)
 		}
+		kernels.Mul(g, up)
+		copy(y, g)
 	}
 }
 
-// oaiOperands are what OAIGate multiplies.
-func oaiOperands(g, u *[gateChunk]float32, gate, up []float32) int {
-	for j, v := range gate {
-		if v > oaiLimit {
-			v = oaiLimit
-		}
-		g[j], u[j] = v, within(up[j], oaiLimit)+1
-	}
-	return len(gate)
+// gateBuffers are the operands of a chunk.
+type gateBuffers struct{ g, u [gateChunk]float32 }
+
+var inf = float32(math.Inf(1))
+
+// oai is what OAIGate multiplies.
+func (b *gateBuffers) oai(gate, up []float32) (g, u []float32) {
+	g, u = b.g[:len(gate)], b.u[:len(up)]
+	kernels.Clamp(g, gate, -inf, oaiLimit)
+	kernels.Clamp(u, up, -oaiLimit, oaiLimit)
+	kernels.Shift(1, u)
+	return g, u
+}
+
+// relu is max(gate, 0).
+func (b *gateBuffers) relu(gate []float32) []float32 {
+	g := b.g[:len(gate)]
+	kernels.Clamp(g, gate, 0, inf)
+	return g
+}
+
+// product is x·y.
+func (b *gateBuffers) product(x, y []float32) []float32 {
+	u := b.u[:len(x)]
+	copy(u, x)
+	kernels.Mul(u, y)
+	return u
 }
 
 // Backward adds the gradients of Forward to dgate and dup, of which one may be nil if it is not wanted.
 func (k GLU) Backward(dgate, dup, dy, gate, up []float32) {
-	if dgate != nil && dup != nil && k != OAIGate {
+	if dgate != nil && dup != nil && k.whole() {
 		k.backwardChunk(dgate, dup, dy, gate, up)
 		return
 	}
@@ -113,7 +135,7 @@ func (k GLU) Backward(dgate, dup, dy, gate, up []float32) {
 	}
 }
 
-// backwardChunk is Backward with all gradients; of OAIGate for at most gateChunk elements.
+// backwardChunk is Backward with all gradients; unless the gate is whole, for at most gateChunk elements.
 func (k GLU) backwardChunk(dgate, dup, dy, gate, up []float32) {
 	switch k {
 	case SiLUGate:
@@ -121,42 +143,28 @@ func (k GLU) backwardChunk(dgate, dup, dy, gate, up []float32) {
 	case GELUGate:
 		kernels.GatedBackward(dgate, dup, dy, gate, up, kernels.GELUGateA, kernels.GELUGateB)
 	case OAIGate:
-		var g, u, dg, du [gateChunk]float32
-		n := oaiOperands(&g, &u, gate, up)
-		kernels.GatedBackward(dg[:n], du[:n], dy, g[:n], u[:n], oaiSlope, 0)
-		for j := range dy {
-			if gate[j] < oaiLimit {
-				dgate[j] += dg[j]
-			}
-			if -oaiLimit < up[j] && up[j] < oaiLimit {
-				dup[j] += du[j]
-			}
-		}
-	case ReLUGate:
-		for j, d := range dy {
-			g := max(gate[j], 0)
-			dgate[j] += ifPositive(g, d*up[j])
-			dup[j] += d * g
-		}
-	case ReLU2Gate:
-		for j, d := range dy {
-			g := max(gate[j], 0)
-			dgate[j] += 2 * d * up[j] * g
-			dup[j] += d * g * g
-		}
+		var b, d gateBuffers
+		g, u := b.oai(gate, up)
+		dg, du := d.g[:len(g)], d.u[:len(u)]
+		kernels.GatedBackward(dg, du, dy, g, u, oaiSlope, 0)
+		kernels.AddWithin(dgate, dg, gate, -inf, oaiLimit)
+		kernels.AddWithin(dup, du, up, -oaiLimit, oaiLimit)
 	case LinearGate:
-		for j, d := range dy {
-			dgate[j] += d * up[j]
-			dup[j] += d * gate[j]
-		}
+		kernels.MulAdd(dgate, dy, up)
+		kernels.MulAdd(dup, dy, gate)
+	case ReLUGate:
+		var b gateBuffers
+		kernels.AddWithin(dgate, b.product(dy, up), gate, math.SmallestNonzeroFloat32, inf)
+		kernels.Add(dup, b.product(dy, b.relu(gate)))
+	case ReLU2Gate:
+		var b gateBuffers
+		g := b.relu(gate)
+		d := b.product(dy, g)
+		kernels.Mul(g, d) // dy·g²
+		kernels.Add(dup, g)
+		kernels.Mul(d, up)
+		kernels.Axpy(2, d, dgate)
 	}
-}
-
-// ifPositive is v where g, which is not negative, is not 0, and otherwise 0. A branch would be guessed wrong half of
-// the time.
-func ifPositive(g, v float32) float32 {
-	mask := -int32(math.Float32bits(g)) >> 31
-	return math.Float32frombits(math.Float32bits(v) & uint32(mask))
 }
 
 // gatedOp is y = f(gate)·up; without up, y = f(gate).

@@ -65,11 +65,15 @@ func gate64(k GLU, g, u float64) float64 {
 		return g / (1 + math.Exp(-1.702*g)) * (u + 1)
 	case ReLUGate:
 		return max(g, 0) * u
+	case LinearGate:
+		return g * u
 	}
 	return max(g, 0) * max(g, 0) * u
 }
 
-var allGates = map[string]GLU{"silu": SiLUGate, "gelu": GELUGate, "oai": OAIGate, "relu": ReLUGate, "relu2": ReLU2Gate}
+var allGates = map[string]GLU{
+	"silu": SiLUGate, "gelu": GELUGate, "oai": OAIGate, "relu": ReLUGate, "relu2": ReLU2Gate, "linear": LinearGate,
+}
 
 // TestGatedValues compares with float64, also at both sides of the limits and far out.
 func TestGatedValues(t *testing.T) {
@@ -198,7 +202,7 @@ func TestOperationsAllocateNothing(t *testing.T) {
 			x := tape.RMSNorm(p[0], p[1], 1e-5)
 			x = tape.LayerNorm(x, p[1], p[2], width, 1e-5)
 			x = tape.GroupRMSNorm(x, nil, 20, 1e-5)
-			for k := range ReLU2Gate + 1 {
+			for k := range LinearGate + 1 {
 				x = tape.Gated(k, x, x)
 			}
 			x = tape.Ungated(GELUGate, x)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -84,8 +85,8 @@ func wantPanic(t *testing.T, name string, f func()) {
 	f()
 }
 
-// benchmarkGraph measures forward, and forward with backward, of an operation over parameters: floats is what it reads
-// and writes in a forward pass, at least.
+// benchmarkGraph measures the best of forward, and of forward with backward, of an operation over parameters: floats is
+// what it reads and writes in a forward pass, at least.
 func benchmarkGraph(b *testing.B, g graph, floats int) {
 	for _, backward := range []bool{false, true} {
 		name := "forward"
@@ -97,15 +98,18 @@ func benchmarkGraph(b *testing.B, g graph, floats int) {
 			defer kernels.SetThreads(0)
 			params, tape := randomParams(g.params, 5), NewTape()
 			tape.Record(backward)
+			best := time.Hour
 			for b.Loop() {
+				start := time.Now()
 				tape.Reset(1)
 				y := g.build(tape, params)
 				if backward {
 					tape.startGrad(y)
 					tape.Backward()
 				}
+				best = min(best, time.Since(start))
 			}
-			b.ReportMetric(4*float64(b.N)*float64(floats)/b.Elapsed().Seconds()/1e9, "GB/s")
+			b.ReportMetric(4*float64(floats)/best.Seconds()/1e9, "GB/s")
 		})
 	}
 }

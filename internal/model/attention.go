@@ -63,7 +63,7 @@ func (p *pass) keysValues(l *Layer, n, q *autograd.Tensor) keysValues {
 	case l.Linear(arch.QKV) != nil:
 		query, key := s.QueryHeads*s.HeadDim, s.KeyHeads*s.HeadDim
 		k, v = t.Split(q, query, query+key), t.Split(q, query+key, q.Cols)
-	case s.ValueIsKey:
+	case l.Linear(arch.Value) == nil: // values are keys before norm and rotation
 		k = p.linear(l.Linear(arch.Key), n)
 		v = t.Split(k, 0, k.Cols)
 	default:

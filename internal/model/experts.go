@@ -20,7 +20,6 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 	route := t.Route(p.linear(l.Linear(arch.Router), r), l.router())
 	gates, ups, downs := l.Experts(arch.ExpertGate), l.Experts(arch.ExpertUp), l.Experts(arch.ExpertDown)
 	outputs := make([]*autograd.Tensor, len(downs))
-	scales := l.vectors[arch.ExpertScale]
 	for e := range downs {
 		if len(route.Tokens(e)) == 0 {
 			continue
@@ -32,11 +31,7 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 		} else {
 			y = t.Ungated(gatedBy(l), p.linear(ups[e], x))
 		}
-		y = p.linear(downs[e], y)
-		if scales != nil {
-			y = scaled(t, y, scales[e])
-		}
-		outputs[e] = y
+		outputs[e] = p.linear(downs[e], y)
 	}
 	return t.Combine(route, outputs)
 }
@@ -47,6 +42,7 @@ func (l *Layer) router() autograd.Router {
 	return autograd.Router{
 		Gating: autograd.Gating(s.Gating), Used: s.Used, Bias: l.vectors[arch.SelectionBias],
 		Groups: s.Groups, GroupsUsed: s.GroupsUsed, Norm: s.Norm, Scale: s.Scale,
+		Scales: l.vectors[arch.ExpertScale],
 	}
 }
 

@@ -18,7 +18,11 @@ func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCac
 	h.Begin(t)
 	x, first := m.start(t, b, h, cache)
 	p := m.pass(t, b, h)
-	p.embedAgain(b.IDs, x)
+	if first == 0 {
+		p.embedAgain(b.IDs, x)
+	} else if m.second != nil {
+		p.embedAgain(b.IDs, m.embed(t, b.IDs, b.Pos, h))
+	}
 	passes := make([]layerPass, len(m.Layers))
 	for i := first; i < len(m.Layers); {
 		n := m.together(i)
@@ -144,12 +148,19 @@ func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32)
 func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
 	x := m.hidden(t, b, h, cache)
 	x, head, gradient := m.logits(t, x, h)
-	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.logitForm())
+	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.LogitForm(nil))
 }
 
-// logitForm is what becomes of the products that logits are made of.
-func (m *Model) logitForm() autograd.Logits {
-	return autograd.Logits{Scale: m.Spec.LogitScale, Cap: m.Spec.LogitCap, Bias: m.Bias}
+// LogitForm is what becomes of the products that logits are made of; rows are the tokens that they are of, nil: all.
+func (m *Model) LogitForm(rows []int32) autograd.Logits {
+	form := autograd.Logits{Scale: m.Spec.LogitScale, Cap: m.Spec.LogitCap, Bias: m.Bias}
+	if rows != nil && m.Bias != nil {
+		form.Bias = make([]float32, len(rows))
+		for i, r := range rows {
+			form.Bias[i] = m.Bias[r]
+		}
+	}
+	return form
 }
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
@@ -165,7 +176,7 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 // head is the logits (T, V) of the stream after the final norm.
 func (m *Model) head(t *autograd.Tape, x *autograd.Tensor, h Hooks) *autograd.Tensor {
 	x, head, _ := m.logits(t, x, h)
-	return t.ApplyLogits(t.Linear(x, head), m.logitForm())
+	return t.ApplyLogits(t.Linear(x, head), m.LogitForm(nil))
 }
 
 // logits is what the logits are a product of: an input, the matrix that it is multiplied with, and what collects the

@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/quant"
@@ -41,6 +42,35 @@ func (l *loader) transposed(name string, rows, cols int) quant.Matrix {
 	return FloatMatrix(rows, cols, y)
 }
 
+// picked is the matrix of the rows that order lists, of a file that has more.
+func (l *loader) picked(name string, order []int32, cols int) quant.Matrix {
+	t, _ := l.source.Tensor(name)
+	rows := 0
+	if len(t.Shape) == 2 {
+		rows = int(t.Shape[0])
+	}
+	w := l.matrix(name, rows, cols, []int64{int64(rows), int64(cols)})
+	if l.err != nil {
+		return w
+	}
+	if last := int(slices.Max(order)); last >= rows {
+		l.fail("tensor %q has %d rows, expected more than %d", name, rows, last)
+		return w
+	}
+	w = rowsInOrder(w, order)
+	return w
+}
+
+// eachHead are the numbers of a tensor of which the file has one for each head.
+func (l *loader) eachHead(t *arch.Tensor, layer int) []float32 {
+	var x []float32
+	shape := t.Sizes(l.spec, layer)
+	for h := range int(shape[0]) {
+		x = append(x, l.values(l.hf.Rename(t.HeadInHF(layer, h)), shape[1:])...)
+	}
+	return x
+}
+
 // vectorFromHF brings numbers of a Hugging Face file into the form of a GGUF file.
 func (l *loader) vectorFromHF(t *arch.Tensor, layer int, x []float32) []float32 {
 	if order := t.Rows(l.spec, layer); order != nil && len(order) > 0 {
@@ -62,11 +92,11 @@ func (l *loader) vectorFromHF(t *arch.Tensor, layer int, x []float32) []float32 
 // rowsInOrder is a matrix of the rows that order lists.
 func rowsInOrder(w quant.Matrix, order []int32) quant.Matrix {
 	size := len(w.Data) / w.Rows
-	data := make([]byte, len(w.Data))
+	data := make([]byte, len(order)*size)
 	for r, from := range order {
 		copy(data[r*size:(r+1)*size], w.Data[int(from)*size:])
 	}
-	w.Data = data
+	w.Rows, w.Data = len(order), data
 	return w
 }
 

@@ -65,10 +65,14 @@ func (p *pass) layer(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 // parallel is a block whose feed-forward network reads the stream before the mixer.
 func (p *pass) parallel(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 	t, h := p.tape, p.hooks
-	n := p.norm(t, l.Norm(arch.AttentionNorm), x, h)
+	before, beforeFFN := l.Norm(arch.AttentionNorm), l.Norm(arch.FFNNorm)
+	if before == nil {
+		before = beforeFFN
+	}
+	n := p.norm(t, before, x, h)
 	f := n
-	if norm := l.Norm(arch.FFNNorm); norm != nil {
-		f = p.norm(t, norm, x, h)
+	if beforeFFN != nil && beforeFFN != before {
+		f = p.norm(t, beforeFFN, x, h)
 	}
 	y := p.added(l, FFN, x, f, p.feed(l, x, f))
 	x = p.add(l, Attention, x, n, p.mix(l, n))

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -55,7 +56,11 @@ func TestLogits(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := logits(b, ids)
-			compare(t, "in one batch", got, want)
+			limit := 1e-4
+			if b.Spec.Activation == arch.GELU { // which llama.cpp reads from a table of half precision
+				limit = 1e-3
+			}
+			compare(t, "in one batch", got, want, limit)
 			session := b.NewSession(len(ids))
 			var one []float32
 			for i := 0; i < len(ids); {
@@ -73,7 +78,7 @@ func TestLogits(t *testing.T) {
 				one = append(one, want[(i-n)*len(x):(i-1)*len(x)]...)
 				one = append(one, x...)
 			}
-			compare(t, "token by token", one, want)
+			compare(t, "token by token", one, want, limit)
 		})
 	}
 }
@@ -103,7 +108,7 @@ func logits(m *model.Model, ids []int32) []float32 {
 	return m.Logits(tape, b, model.NoHooks{}, rows).Data
 }
 
-func compare(t *testing.T, what string, got, want []float32) {
+func compare(t *testing.T, what string, got, want []float32, limit float64) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d logits, llama.cpp has %d", what, len(got), len(want))
@@ -114,7 +119,7 @@ func compare(t *testing.T, what string, got, want []float32) {
 		largest = max(largest, math.Abs(float64(w)))
 	}
 	t.Logf("%s: %.2g of %.3g", what, worst/largest, largest)
-	if !(worst <= 1e-4*largest) {
+	if !(worst <= limit*largest) {
 		t.Errorf("%s: logits differ by %g of the largest, %g", what, worst/largest, largest)
 	}
 }

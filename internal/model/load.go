@@ -46,9 +46,19 @@ func (l *loader) load(s arch.Spec) *Model {
 	}
 	embed := l.linear(l.arch.Tensor(arch.TokenEmbedding), noLayer)
 	m.Embed, m.Head, m.ends = embed.W, embed.W, []*Linear{embed}
-	m.Norm = l.norm(l.arch.Tensor(arch.OutputNorm), noLayer)
+	if t := l.arch.Tensor(arch.OutputNorm); t != nil {
+		m.Norm = l.norm(t, noLayer)
+	} else {
+		m.Norm = m.bareNorm(arch.OutputNorm, noLayer)
+	}
 	if t := l.arch.Tensor(arch.EmbeddingNorm); t != nil {
 		m.embedNorm = l.norm(t, noLayer)
+	}
+	if t := l.arch.Tensor(arch.LayerEmbedding); t != nil && s.LayerEmbedding > 0 {
+		m.second = &secondEmbedding{
+			table: l.linear(t, noLayer).W, from: l.linear(l.arch.Tensor(arch.LayerEmbeddingMap), noLayer),
+			norm: l.norm(l.arch.Tensor(arch.LayerEmbeddingNorm), noLayer),
+		}
 	}
 	if t := l.arch.Tensor(arch.PositionEmbedding); t != nil {
 		w := l.linear(t, noLayer).W
@@ -76,9 +86,11 @@ func (l *loader) ropeFactors(s *arch.Spec) {
 		arch.RopeShortFactors: func(r *arch.Rope, factors []float32) { r.Short = factors },
 	} {
 		if t := l.arch.Tensor(role); t != nil && l.has(t, noLayer) {
-			factors := l.floats(t, noLayer)
+			name := l.name(t, noLayer)
+			tensor, _ := l.source.Tensor(name)
+			factors := l.values(name, tensor.Shape)
 			s.EditRope(func(r *arch.Rope) {
-				if r.Dim/2 == len(factors) {
+				if r.Dim > 0 && !r.Plain {
 					set(r, factors)
 				}
 			})
@@ -107,6 +119,10 @@ func (l *loader) layer(m *Model, i int) *Layer {
 			l.heads(layer, t, i)
 		}
 	}
+	if l.spec.BareNorms {
+		layer.norms[arch.AttentionNorm] = m.bareNorm(arch.AttentionNorm, i)
+		layer.norms[arch.FFNNorm] = m.bareNorm(arch.FFNNorm, i)
+	}
 	if missing := layer.missing(); missing != nil {
 		l.fail("architecture %q without a %s is %w", l.arch.Name, *missing, ErrUnsupported)
 	}
@@ -116,10 +132,17 @@ func (l *loader) layer(m *Model, i int) *Layer {
 
 // name is what the source has for a tensor.
 func (l *loader) name(t *arch.Tensor, layer int) string {
-	if l.hf != nil {
-		return l.hf.Rename(t.InHF(layer))
+	if l.hf == nil {
+		return t.InGGUF(layer)
 	}
-	return t.InGGUF(layer)
+	name := l.hf.Rename(t.InHF(layer))
+	if t.EachHead() {
+		name = l.hf.Rename(t.HeadInHF(layer, 0))
+	}
+	if _, ok := l.source.Tensor(name); !ok && t.AlsoHF != "" {
+		return l.hf.Rename(t.AlsoInHF(layer))
+	}
+	return name
 }
 
 // has reports whether the source has a tensor.
@@ -144,6 +167,9 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	m.Tensor = l.name(t, layer)
 	if _, ok := t.Transform.(arch.Transpose); ok && l.hf != nil {
 		m.W = l.transposed(m.Tensor, int(shape[0]), int(shape[1]))
+	} else if _, ok := t.Transform.(arch.PickQKVZ); ok && l.hf != nil {
+		m.W = l.picked(m.Tensor, t.Rows(l.spec, layer), int(shape[1]))
+		return m
 	} else {
 		m.W = l.matrix(m.Tensor, int(shape[0]), int(shape[1]), shape)
 	}
@@ -223,6 +249,9 @@ func (l *loader) norm(t *arch.Tensor, layer int) *Norm {
 
 // floats are the numbers of a tensor, row after row.
 func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
+	if l.hf != nil && t.EachHead() {
+		return l.eachHead(t, layer)
+	}
 	x := l.values(l.name(t, layer), t.Sizes(l.spec, layer))
 	if l.hf != nil && l.err == nil && t.Role.Kind() == arch.Vector {
 		x = l.vectorFromHF(t, layer, x)

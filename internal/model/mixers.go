@@ -87,6 +87,7 @@ func (p *pass) shortConv(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	in := p.linear(l.Linear(arch.ConvIn), n)
 	d := in.Cols / 3
 	b, c, x := t.Split(in, 0, d), t.Split(in, d, 2*d), t.Split(in, 2*d, 3*d)
-	y := t.CausalConv(t.Gated(autograd.LinearGate, b, x), l.vectors[arch.ConvKernel], nil, l.Spec.Taps, false, p.bounds, p.stateOf(l).conv)
+	y := t.CausalConv(t.Gated(autograd.LinearGate, b, x), l.vectors[arch.ConvKernel], nil, l.Spec.Taps, false, p.bounds,
+		p.stateOf(l).conv)
 	return p.linear(l.Linear(arch.ConvOut), t.Gated(autograd.LinearGate, c, y))
 }

@@ -132,7 +132,19 @@ func (m *Model) Norms() []*Norm {
 	for _, layer := range m.Layers {
 		all = append(all, layer.Norms()...)
 	}
+	if m.Spec.BareNorms {
+		return all
+	}
 	return append(all, m.Norm)
+}
+
+// bareNorm is a norm of the stream without weights: they are 1.
+func (m *Model) bareNorm(role arch.Role, layer int) *Norm {
+	ones := make([]float32, m.Spec.Width)
+	for i := range ones {
+		ones[i] = 1
+	}
+	return &Norm{Role: role, Layer: layer, W: autograd.NewConst(1, len(ones), ones), Group: len(ones)}
 }
 
 // Parameters is the number of weights, tied ones counted once.
@@ -171,9 +183,6 @@ func (l *Layer) missing() *arch.Role {
 		}
 		if !has(arch.QKV) && s.KeysFrom == 0 && s.Latent.Rank == 0 {
 			needed = append(needed, arch.Key)
-			if !s.ValueIsKey {
-				needed = append(needed, arch.Value)
-			}
 		}
 	case s.Mixer == arch.DeltaNet, s.Mixer == arch.Mamba2:
 		needed = []arch.Role{arch.RecurrentOut}
@@ -207,6 +216,11 @@ func (l *Layer) prepare(m *Model) {
 	if r.Factors == nil && r.Long != nil {
 		r.Factors = r.Long
 		l.longRope = m.ropeTable(&r, func(o *Layer) *autograd.RopeTable { return o.longRope })
+	}
+	if l.Spec.Latent.Rank > 0 {
+		alone := l.Spec.Rope
+		alone.Offset = 0
+		l.latentRope = m.ropeTable(&alone, func(o *Layer) *autograd.RopeTable { return o.latentRope })
 	}
 	l.slopes = slopes(l.Spec)
 	if scale := l.vectors[arch.RouterScale]; scale != nil {

@@ -80,7 +80,7 @@ func TestDeltaSameKey(t *testing.T) {
 		d.K[i] = d.K[i-d.keyWidth()]
 	}
 	for i := range d.Beta {
-		d.Beta[i], d.G[i] = 1, -1e-3
+		d.Beta[i], d.G[i] = 0.5, -1e-3
 	}
 	d.compare(t, 1e-4)
 }

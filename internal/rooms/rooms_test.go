@@ -129,6 +129,9 @@ func TestSizes(t *testing.T) {
 		if pkg == "kernels" || pkg == "quant" {
 			continue
 		}
+		if pkg == "internal/arch" { // has a file for each architecture
+			files[pkg] = 0
+		}
 		if lines[pkg] > mostLines || files[pkg] > mostFiles {
 			t.Errorf("package %s has %d lines in %d files, expected at most %d in %d", pkg, lines[pkg], files[pkg], mostLines,
 				mostFiles)

@@ -116,6 +116,8 @@ func neonSwigluFile(k *neon) {
 	k.gatedBackward()
 	k.sigmoidMul()
 	k.sigmoidMulBackward()
+	k.clamp()
+	k.addWithin()
 }
 
 func (k *neon) swiglu() {
@@ -268,6 +270,40 @@ func (k *neon) sigmoidMulBackward() {
 		k.peek(pdg, sum)
 		k.fmla(sum[0], d[0], x[0])
 		k.store(sum, pdg)
+	})
+	k.op("RET")
+}
+
+func (k *neon) clamp() {
+	k.kernel("clamp", "(n int, y, x *float32, low, high float32)", "y[i] = min(max(x[i], low), high)")
+	py, px, low, high, x := k.param("y"), k.param("x"), k.splat("low"), k.splat("high"), k.vecs(vectorsAtATime)
+	k.blocks(vectorsAtATime, func() {
+		k.load(px, x)
+		for _, v := range x {
+			k.fmax(v, v, low)
+			k.fmin(v, v, high)
+		}
+		k.store(x, py)
+	})
+	k.op("RET")
+}
+
+func (k *neon) addWithin() {
+	k.kernel("addWithin", "(n int, dst, d, x *float32, low, high float32)", "dst[i] += d[i] where low <= x[i] <= high")
+	pdst, pd, px, low, high := k.param("dst"), k.param("d"), k.param("x"), k.splat("low"), k.splat("high")
+	sum, d, x, t := k.vecs(vectorsAtATime), k.vecs(vectorsAtATime), k.vecs(vectorsAtATime), k.vec()
+	k.blocks(vectorsAtATime, func() {
+		k.peek(pdst, sum)
+		k.load(pd, d)
+		k.load(px, x)
+		for i := range x {
+			k.fcmgt(t, low, x[i])
+			k.bic(d[i], d[i], t)
+			k.fcmgt(t, x[i], high)
+			k.bic(d[i], d[i], t)
+			k.fadd(sum[i], sum[i], d[i])
+		}
+		k.store(sum, pdst)
 	})
 	k.op("RET")
 }

@@ -14,6 +14,8 @@ func swigluFile(g *gen) {
 		gatedBackward(g, s)
 		sigmoidMul(g, s)
 		sigmoidMulBackward(g, s)
+		clamp(g, s)
+		addWithin(g, s)
 	}
 }
 
@@ -157,6 +159,36 @@ func sigmoidMulBackward(g *gen, s isa) {
 			g.VFMADD231PS(at[3][i], d, sum)
 			g.VMOVUPS(sum, at[1][i])
 		}
+	})
+	g.end()
+}
+
+func clamp(g *gen, s isa) {
+	g.kernel(s, "clamp", "(n int, y, x *float32, low, high float32)", "y[i] = min(max(x[i], low), high)")
+	low, high := g.splat("low"), g.splat("high")
+	g.stream(g.param("n"), 4, []string{"y", "x"}, func(at [][]operand.Mem) {
+		x := g.load(at[1])
+		for i := range x {
+			g.VMAXPS(x[i], low, x[i]) // in this order a NaN stays one
+			g.VMINPS(x[i], high, x[i])
+		}
+		g.store(x, at[0])
+	})
+	g.end()
+}
+
+func addWithin(g *gen, s isa) {
+	g.kernel(s, "addWithin", "(n int, dst, d, x *float32, low, high float32)",
+		"dst[i] += d[i] where low <= x[i] <= high")
+	low, high := g.splat("low"), g.splat("high")
+	g.stream(g.param("n"), 2, []string{"dst", "d", "x"}, func(at [][]operand.Mem) {
+		d, x := g.load(at[1]), g.load(at[2])
+		for i := range d {
+			g.clearBelow(d[i], x[i], low)
+			g.clearBelow(d[i], high, x[i])
+			g.VADDPS(at[0][i], d[i], d[i])
+		}
+		g.store(d, at[0])
 	})
 	g.end()
 }

@@ -126,7 +126,7 @@ func (s *promptScorer) plainPass(packed *batch.Batch, runs []*promptRun, hooks m
 	t.Reset(0)
 	x := m.Hidden(t, packed, hooks)
 	if packed.TargetCount() > 0 {
-		losses = t.CrossEntropy(x, &m.Head, nil, packed.Targets, 1, autograd.Logits{})
+		losses = t.CrossEntropy(x, &m.Head, nil, packed.Targets, 1, m.LogitForm(nil))
 	}
 	if !runs[0].last {
 		return losses
@@ -135,7 +135,7 @@ func (s *promptScorer) plainPass(packed *batch.Batch, runs []*promptRun, hooks m
 	for i := range runs {
 		rows[i] = int(packed.Bounds[i+1]) - 1
 	}
-	logits := t.Linear(pickRows(t, x, rows), s.head)
+	logits := t.ApplyLogits(t.Linear(pickRows(t, x, rows), s.head), m.LogitForm(s.wordRows()))
 	for i, run := range runs {
 		run.logits = slices.Clone(logits.Row(i))
 	}

@@ -163,15 +163,15 @@ func (s *promptScorer) descend(g *slope, items []slopeItem, slot int, scale, flu
 	s.expect(g, x, &packed, items, slot)
 	var losses []float32
 	if s.head != nil {
-		losses = t.CrossEntropy(x, s.head, nil, answers, scale, autograd.Logits{})
+		losses = t.CrossEntropy(x, s.head, nil, answers, scale, m.LogitForm(s.wordRows()))
 	} else {
-		losses = t.CrossEntropy(x, &m.Head, nil, answers, scale, autograd.Logits{})
+		losses = t.CrossEntropy(x, &m.Head, nil, answers, scale, m.LogitForm(nil))
 	}
 	for _, loss := range losses {
 		g.loss += float64(loss) * float64(scale)
 	}
 	if fluency > 0 {
-		t.CrossEntropy(x, &m.Head, nil, own, fluency, autograd.Logits{})
+		t.CrossEntropy(x, &m.Head, nil, own, fluency, m.LogitForm(nil))
 	}
 	t.Backward()
 }
@@ -192,7 +192,8 @@ func (s *promptScorer) expect(g *slope, x *autograd.Tensor, packed *batch.Batch,
 	}
 	t := s.tape
 	t.Record(false)
-	logits := t.Linear(pickRows(t, x, rows), &s.base.Model.Head)
+	m := s.base.Model
+	logits := t.ApplyLogits(t.Linear(pickRows(t, x, rows), &m.Head), m.LogitForm(nil))
 	t.Record(true)
 	g.expected = make([]float32, logits.Cols)
 	for i := range rows {

@@ -81,6 +81,15 @@ func (s *promptScorer) headRows() *quant.Matrix {
 	return &quant.Matrix{Type: gguf.F32, Rows: len(s.wordIDs), Cols: head.Cols, Data: floats.LittleEndian(rows)}
 }
 
+// wordRows are the tokens of headRows.
+func (s *promptScorer) wordRows() []int32 {
+	rows := make([]int32, len(s.wordIDs))
+	for i, ids := range s.wordIDs {
+		rows[i] = ids[0]
+	}
+	return rows
+}
+
 // label is the number of a record's label.
 func (s *promptScorer) label(r Record) (int, error) {
 	label := s.verbalizer.Index(r[s.answer])

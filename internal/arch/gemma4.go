@@ -1,0 +1,107 @@
+package arch
+
+func init() { Register(&gemma4) }
+
+// gemma4 is Gemma 4: heads of two sizes, later layers that read the keys and values of earlier ones, values without a
+// projection of their own, a second embedding of the tokens for each layer, experts beside a dense network.
+var gemma4 = Arch{
+	Name: "gemma4",
+	HF: []HFModel{
+		{Type: "gemma4", Class: "Gemma4ForConditionalGeneration", Text: "text_config", In: "model.language_model."},
+		{Type: "gemma4_text", Class: "Gemma4ForCausalLM"},
+	},
+	Spec:    gemma4Spec,
+	Tensors: gemma4Tensors(),
+	Ignored: rotaryAngles,
+}
+
+func gemma4Tensors() []Tensor {
+	const in = "model.layers.%d."
+	table := with(sandwich(decoderTensors(nil)), append(headNorms(),
+		endTensor(LayerEmbedding, "per_layer_token_embd", "model.embed_tokens_per_layer", DimVocab, DimLayerEmbeddings),
+		endTensor(LayerEmbeddingMap, "per_layer_model_proj", "model.per_layer_model_projection", DimLayerEmbeddings,
+			DimWidth),
+		endTensor(LayerEmbeddingNorm, "per_layer_proj_norm", "model.per_layer_projection_norm", DimLayerEmbedding),
+		layerTensor(LayerEmbeddingGate, "inp_gate", "per_layer_input_gate", DimLayerEmbedding, DimWidth),
+		layerTensor(LayerEmbeddingUp, "proj", "per_layer_projection", DimWidth, DimLayerEmbedding),
+		layerTensor(LayerEmbeddingPost, "post_norm", "post_per_layer_input_norm", DimWidth),
+		optional(Tensor{Role: LayerScale, GGUF: "blk.%d.layer_output_scale.weight", HF: in + "layer_scalar",
+			Shape: []Dim{DimOne}}),
+		Tensor{Role: RouterScale, GGUF: "blk.%d.ffn_gate_inp.scale", HF: in + "router.scale", Shape: []Dim{DimWidth}},
+		optional(Tensor{
+			Role: ExpertScale, GGUF: "blk.%d.ffn_down_exps.scale", HF: in + "router.per_expert_scale", Shape: []Dim{DimExperts},
+		}),
+		layerTensor(FFNPostNorm1, "post_ffw_norm_1", "post_feedforward_layernorm_1", DimWidth),
+		layerTensor(ExpertsNorm, "pre_ffw_norm_2", "pre_feedforward_layernorm_2", DimWidth),
+		layerTensor(ExpertsPostNorm, "post_ffw_norm_2", "post_feedforward_layernorm_2", DimWidth))...)
+	for i := range table {
+		if table[i].Role == Value {
+			table[i].Optional = true
+		}
+	}
+	return append(table, fusedExperts("router.proj", "experts.gate_up_proj", "experts.down_proj")...)
+}
+
+func gemma4Spec(f *Fields) Spec {
+	f.plainRope = true
+	s := gemmaSpec(f)
+	s.Tied = f.BoolOr("", "tie_word_embeddings", true)
+	s.LogitCap = float32(f.FloatOr("final_logit_softcapping", "final_logit_softcapping", 30))
+	s.LayerEmbedding = f.IntOr("embedding_length_per_layer_input", "hidden_size_per_layer_input", 0)
+	windowed := f.window(&s, 6)
+	narrow, wide := s.HeadDim, f.IntOr("", "global_head_dim", s.HeadDim)
+	if !f.HF {
+		narrow = f.IntOr("attention.key_length_swa", "", s.HeadDim)
+	}
+	narrowBase := f.FloatOr("rope.freq_base_swa", "rope_parameters.sliding_attention.rope_theta", 10000)
+	wideBase := f.FloatOr("rope.freq_base", "rope_parameters.full_attention.rope_theta", 1e6)
+	share := f.FloatOr("", "rope_parameters.full_attention.partial_rotary_factor", 1)
+	wideHeads := f.IntOr("", "num_global_key_value_heads", 0)
+	shared := s.Layers - f.IntOr("attention.shared_kv_layers", "num_kv_shared_layers", 0)
+	double := f.BoolOr("", "use_double_wide_mlp", false)
+	s.PerLayer(func(i int, l *Layer) {
+		l.ScoreScale, l.NormValues, l.ValueDim = 1, true, 0
+		l.HeadDim = narrow
+		l.Rope = Rope{Dim: f.IntOr("rope.dimension_count_swa", "", narrow), Base: narrowBase, Scale: 1, Neox: true,
+			Plain: true}
+		if !windowed[i] {
+			l.HeadDim = wide
+			l.Rope = Rope{Dim: wide, Base: wideBase, Scale: 1, Neox: true}
+			if f.HF {
+				l.Rope.Factors = stillFactors(wide, share)
+			}
+			if wideHeads > 0 && f.BoolOr("", "attention_k_eq_v", false) {
+				l.KeyHeads = wideHeads
+			}
+		}
+		if i >= shared {
+			l.KeysFrom = shared // the last layer before them that is alike
+			if windowed[i] {
+				l.KeysFrom = shared - 1
+			}
+			if double {
+				l.FFN *= 2
+			}
+		}
+	})
+	if f.BoolOr("", "enable_moe_block", true) {
+		f.experts(&s, MoE{
+			Count: f.IntOr("", "num_experts", 0), Used: f.IntOr("", "top_k_experts", 0),
+			FFN:    f.IntOr("expert_feed_forward_length", "moe_intermediate_size", 0),
+			Gating: Softmax, Norm: true, Beside: true,
+		})
+	}
+	return s
+}
+
+// stillFactors are divisors of angles with which only a share of the pairs turns.
+func stillFactors(dim int, share float64) []float32 {
+	factors := make([]float32, dim/2)
+	for i := range factors {
+		factors[i] = 1
+		if i >= int(float64(dim/2)*share) {
+			factors[i] = 1e30
+		}
+	}
+	return factors
+}

@@ -1,0 +1,28 @@
+package arch
+
+func init() { Register(&gptOSS) }
+
+// gptOSS is gpt-oss: attention with sinks, a window in every other layer, and experts with biases and a clamped gate.
+var gptOSS = Arch{
+	Name: "gpt-oss",
+	HF:   []HFModel{{Type: "gpt_oss", Class: "GptOssForCausalLM"}},
+	Spec: gptOSSSpec,
+	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(
+		expertTensors("mlp.router", "", "", "mlp.experts.down_proj"),
+		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
+		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks",
+			Shape: []Dim{DimQueryHeads}},
+	)...),
+	Ignored: rotaryAngles,
+}
+
+func gptOSSSpec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.window(&s, 2)
+	f.experts(&s, MoE{
+		Count: f.IntOr("", "num_local_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0),
+		FFN: f.IntOr("expert_feed_forward_length", "intermediate_size", 0), Gating: SoftmaxOfChosen,
+	})
+	s.All(func(l *Layer) { l.Activation = OAI })
+	return s
+}

@@ -1,0 +1,88 @@
+package arch
+
+func init() {
+	Register(&lfm2)
+	Register(&lfm2moe)
+}
+
+// lfm2 is LFM2: short convolutions in most layers, attention with norms of the heads of queries and keys in others.
+var lfm2 = Arch{
+	Name:    "lfm2",
+	HF:      []HFModel{{Type: "lfm2", Class: "Lfm2ForCausalLM"}},
+	Spec:    func(f *Fields) Spec { return lfm2Spec(f) },
+	Tensors: lfm2Tensors(),
+	Ignored: rotaryAngles,
+}
+
+// lfm2moe has experts in place of the dense network in all but the first layers.
+var lfm2moe = Arch{
+	Name: "lfm2moe",
+	HF:   []HFModel{{Type: "lfm2_moe", Class: "Lfm2MoeForCausalLM"}},
+	Spec: func(f *Fields) Spec {
+		s := lfm2Spec(f)
+		dense := f.IntOr("", "num_dense_layers", 0)
+		f.experts(&s, MoE{
+			Count: f.IntOr("", "num_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0),
+			FFN:    f.IntOr("expert_feed_forward_length", "moe_intermediate_size", 0),
+			Gating: Gating(f.IntOr("expert_gating_func", "", int(Sigmoid))), Norm: f.BoolOr("", "norm_topk_prob", true),
+		})
+		if f.HF {
+			ffn := s.FFN
+			s.PerLayer(func(i int, l *Layer) {
+				if i < dense {
+					l.Experts, l.FFN = MoE{}, max(ffn, f.IntOr("", "intermediate_size", 0))
+				}
+			})
+		}
+		return s
+	},
+	Tensors: with(lfm2Tensors(), append(expertTensors("feed_forward.gate", "feed_forward.experts.%e.w1",
+		"feed_forward.experts.%e.w3", "feed_forward.experts.%e.w2"), optional(Tensor{
+		Role: SelectionBias, GGUF: "blk.%d.exp_probs_b.bias", HF: "model.layers.%d.feed_forward.expert_bias",
+		Shape: []Dim{DimExperts},
+	}))...),
+	Ignored: rotaryAngles,
+}
+
+func lfm2Tensors() []Tensor {
+	return with(decoderTensors(nil),
+		endTensor(OutputNorm, "token_embd_norm", "model.embedding_norm", DimWidth),
+		layerTensor(AttentionNorm, "attn_norm", "operator_norm", DimWidth),
+		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_layernorm", DimHead),
+		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_layernorm", DimHead),
+		layerTensor(AttentionOutput, "attn_output", "self_attn.out_proj", DimWidth, DimAttended),
+		layerTensor(ConvIn, "shortconv.in_proj", "conv.in_proj", DimConvIn, DimWidth),
+		layerTensor(ConvKernel, "shortconv.conv", "conv.conv", DimWidth, DimTaps),
+		layerTensor(ConvOut, "shortconv.out_proj", "conv.out_proj", DimWidth, DimWidth),
+		layerTensor(FFNNorm, "ffn_norm", "ffn_norm", DimWidth),
+		layerTensor(Gate, "ffn_gate", "feed_forward.w1", DimFFN, DimWidth),
+		layerTensor(Up, "ffn_up", "feed_forward.w3", DimFFN, DimWidth),
+		layerTensor(Down, "ffn_down", "feed_forward.w2", DimWidth, DimFFN))
+}
+
+func lfm2Spec(f *Fields) Spec {
+	s := decoderSpec(f)
+	if f.HF {
+		s.NormEps = float32(f.FloatOr("", "norm_eps", float64(s.NormEps)))
+		s.Tied = f.BoolOr("", "tie_embedding", f.BoolOr("", "tie_word_embeddings", true))
+		ffn := f.IntOr("", "block_ff_dim", s.FFN)
+		if f.BoolOr("", "block_auto_adjust_ff_dim", false) {
+			ffn = 2 * ffn / 3
+			ffn = int(f.FloatOr("", "block_ffn_dim_multiplier", 1) * float64(ffn))
+			unit := f.IntOr("", "block_multiple_of", 1)
+			ffn = (ffn + unit - 1) / unit * unit
+		}
+		s.All(func(l *Layer) { l.FFN = ffn })
+	}
+	taps := f.IntOr("shortconv.l_cache", "conv_L_cache", 0)
+	kinds, byName := f.Texts("layer_types", s.Layers)
+	s.PerLayer(func(i int, l *Layer) {
+		if l.KeyHeads == 0 || byName && kinds[i] == "conv" {
+			l.Mixer, l.Taps = ShortConv, taps
+		}
+	})
+	if f.IntOr("attention.sliding_window", "", 0) > 0 {
+		f.window(&s, 0)
+	}
+	return s
+}
