@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/safetensors"
@@ -24,6 +25,9 @@ type Store struct {
 	Files       []string // the paths of all files with weights, in the order of the model
 	GGUF        *gguf.File
 	Safetensors *safetensors.File
+
+	readType  sync.Once
+	modelType string
 }
 
 // Tensor is a tensor of a Store.
@@ -169,6 +173,16 @@ func (s *Store) Config() (map[string]any, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return config, nil
+}
+
+// ModelType is the model_type that the config.json beside the safetensors files names, "" where there is none.
+func (s *Store) ModelType() string {
+	s.readType.Do(func() {
+		if config, err := s.Config(); err == nil {
+			s.modelType, _ = config["model_type"].(string)
+		}
+	})
+	return s.modelType
 }
 
 // ConfigPath is where the config.json beside the safetensors files is, or would be.

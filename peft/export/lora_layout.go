@@ -49,7 +49,7 @@ func newLoRAFile(b *attach.Base) *loraFile {
 // add adds the pair of a linear map. inHF: rows and columns are in the order of Hugging Face files, otherwise in that
 // of the base.
 func (f *loraFile) add(l *model.Linear, pair lowrank.LowRank, inHF bool, sums pairSums) {
-	p := f.base.Model.Place(l)
+	p := f.base.Model.Location(l)
 	t := f.byName[p.Tensor]
 	if t == nil {
 		t = &tensorChange{tensor: p.Tensor, rows: p.Rows, cols: l.W.Cols, maps: make([][]placedMap, max(p.Experts, 1)),
