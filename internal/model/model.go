@@ -63,6 +63,9 @@ type Layer struct {
 // Experts are the layer's linear maps of a role for each expert, nil where it has none.
 func (l *Layer) Experts(r arch.Role) []*Linear { return l.experts[r] }
 
+// Vector is the layer's numbers of a role, nil where it has none. They must be left as they are.
+func (l *Layer) Vector(r arch.Role) []float32 { return l.vectors[r] }
+
 // Linear is the layer's linear map of a role, nil where it has none.
 func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
 
