@@ -8,7 +8,7 @@ var gptOSS = Arch{
 	HF:   []HFModel{{Type: "gpt_oss", Class: "GptOssForCausalLM"}},
 	Spec: gptOSSSpec,
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(
-		expertTensors("mlp.router", "", "", "mlp.experts.down_proj"),
+		expertTensors("mlp.router", "", "", ""),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks",
 			Shape: []Dim{DimQueryHeads}},
