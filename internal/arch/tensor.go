@@ -91,14 +91,6 @@ type TileHeads struct {
 
 func (TileHeads) transform() {}
 
-// PermutedHeads is the number of heads whose rows stand permuted in a GGUF file, 0 where they are in order.
-func (t *Tensor) PermutedHeads(s *Spec, layer int) int {
-	if p, ok := t.Transform.(PermuteHeads); ok {
-		return p.Heads.Of(s, layer)
-	}
-	return 0
-}
-
 const layerNumber = "%d"
 
 // PerLayer reports whether each layer has such a tensor.

@@ -279,7 +279,7 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 	return found, nil
 }
 
-// Permuted lists the tensors of permuted projections whose rows are those of the weight.
+// Permuted lists the tensors whose rows or columns are those of a weight that the base has in another order.
 func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	linears, err := m.Linears(b)
 	if err != nil {
@@ -287,14 +287,10 @@ func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	}
 	perms := m.Extras.permuted(b)
 	for i, l := range linears {
-		if l.PermutedHeads == 0 {
-			continue
-		}
-		for _, at := range []int{m.Modules[i].B, m.Modules[i].b0, m.Modules[i].magnitude} {
-			if at >= 0 {
-				perms = append(perms, attach.Permutation{Param: at, Heads: l.PermutedHeads})
-			}
-		}
+		p := &m.Modules[i]
+		there := func(at ...int) []int { return slices.DeleteFunc(at, func(at int) bool { return at < 0 }) }
+		perms = append(perms, attach.ByRow(l, there(p.B, p.b0, p.magnitude)...)...)
+		perms = append(perms, attach.ByCol(l, there(p.A, p.a0)...)...)
 	}
 	return perms, nil
 }

@@ -192,13 +192,13 @@ func (e *loraExtras) Describe() string {
 // None reports whether there is nothing beside the pairs.
 func (e *loraExtras) None() bool { return e.Describe() == "" }
 
-// permuted lists the biases whose values the base stores permuted.
+// permuted lists the biases whose values the base has in another order.
 func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
 	var perms []attach.Permutation
 	for _, l := range b.Model.Linears() {
 		for _, p := range e.biases {
-			if p.module == l.Module && l.PermutedHeads > 0 {
-				perms = append(perms, attach.Permutation{Param: p.at, Heads: l.PermutedHeads})
+			if p.module == l.Module {
+				perms = append(perms, attach.ByRow(l, p.at)...)
 			}
 		}
 	}

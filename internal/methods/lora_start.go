@@ -40,8 +40,8 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	}
 }
 
-// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging
-// Face checkpoint.
+// loraStarts are the tensors that start neither at zero nor at random, by name, in the order of the Hugging Face
+// checkpoint.
 func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
 	starts := map[string][]float32{}
 	if c.Init == method.InitLoftQ {
@@ -66,7 +66,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 			factor = Olora
 		}
 		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
-		pairB = model.InHFRows(pairB, l)
+		pairA, pairB = model.InHFCols(pairA, l), model.InHFRows(pairB, l)
 		starts[attach.LoRAName(l.Module, "A")], starts[attach.PartName(l.Module, startA)] = pairA, pairA
 		starts[attach.LoRAName(l.Module, "B")], starts[attach.PartName(l.Module, startB)] = pairB, pairB
 	}
@@ -94,7 +94,7 @@ func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 	row := make([]float32, cols)
 	for i := range rows {
 		l.W.Row(row, i)
-		copy(first[i*r:(i+1)*r], row)
+		copy(first[i*r:(i+1)*r], model.InHFCols(row, l))
 	}
 	b, _ = linalg.QR(first, rows, r)
 	a = make([]float32, r*cols)
@@ -125,8 +125,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads},
-			model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
+		delta, squares, _ := lowrank.Difference(l.Ordered(), originals[i].Ordered())
 		switch {
 		case !floats.Finite(squares):
 			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, original.Path)

@@ -25,6 +25,7 @@ type loader struct {
 	hf     *arch.HFModel // names are Hugging Face's; nil: GGUF's
 	spec   *arch.Spec
 	used   map[string]bool
+	orders [][]int32 // of rows and columns so far
 	err    error
 }
 
@@ -157,8 +158,8 @@ func (l *loader) has(t *arch.Tensor, layer int) bool {
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	shape := t.Sizes(l.spec, layer)
 	m := &Linear{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer))}
-	if l.hf == nil {
-		m.PermutedHeads = t.PermutedHeads(l.spec, layer)
+	if _, kept := t.Transform.(arch.PermuteHeads); l.hf == nil || !kept {
+		m.Rows, m.Cols = l.order(t.Rows(l.spec, layer)), l.order(t.Columns(l.spec, layer))
 	}
 	if l.within(m, t, layer, int(shape[0])) {
 		return m
@@ -177,6 +178,18 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 		l.fromHF(t, layer, m)
 	}
 	return m
+}
+
+// order is where each row of a Hugging Face weight is, of the row there of each row. Maps of one order share it.
+func (l *loader) order(inHF []int32) []int32 {
+	order := Inverted(inHF)
+	for _, o := range l.orders {
+		if slices.Equal(o, order) {
+			return o
+		}
+	}
+	l.orders = append(l.orders, order)
+	return order
 }
 
 // within makes a linear map of rows of a tensor that holds those of several, where the file has that one instead.

@@ -11,13 +11,14 @@ import (
 
 // Linear is one frozen linear map y = x·Wᵀ + Bias.
 type Linear struct {
-	Role          arch.Role
-	Layer         int          // its number, -1 outside of the layers
-	Module        string       // HF's name: "model.layers.0.self_attn.q_proj"
-	Tensor        string       // the weight's name in the file: "blk.0.attn_q.weight"
-	W             quant.Matrix // (out, in), a view of the file
-	Bias          []float32    // (out) or nil
-	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
+	Role   arch.Role
+	Layer  int          // its number, -1 outside of the layers
+	Module string       // HF's name: "model.layers.0.self_attn.q_proj"
+	Tensor string       // the weight's name in the file: "blk.0.attn_q.weight"
+	W      quant.Matrix // (out, in), a view of the file
+	Bias   []float32    // (out) or nil
+	Rows   []int32      // (out) where W has each row of the Hugging Face weight; nil: in place
+	Cols   []int32      // (in) where W has each of its columns; nil: in place
 
 	Expert   int  // its number, 0 where it is not one of several experts'
 	FirstRow int  // where its rows begin in the tensor, which may hold those of other maps too
@@ -251,22 +252,22 @@ func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *
 	return autograd.NewRopeTable(table)
 }
 
-// InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and the
-// number of heads whose rows stand permuted there (0: they are in order).
-func (m *Model) InGGUF(l *Linear) (tensor string, permutedHeads int) {
+// InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and
+// where that has the rows and columns of the Hugging Face weight.
+func (m *Model) InGGUF(l *Linear) (tensor string, o Order) {
 	t := m.Arch.Tensor(l.Role)
-	return t.InGGUF(l.Layer), t.PermutedHeads(&m.Spec, l.Layer)
+	return t.InGGUF(l.Layer), Order{Inverted(t.Rows(&m.Spec, l.Layer)), Inverted(t.Columns(&m.Spec, l.Layer))}
 }
 
-// In finds the weight of one of the model's linear maps in other files of the same model, and the number of heads whose
-// rows stand permuted there; ok is false where they have none.
-func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, permutedHeads int, ok bool) {
+// In finds the weight of one of the model's linear maps in other files of the same model, and where these have its rows
+// and columns; ok is false where they have none.
+func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, o Order, ok bool) {
 	name := m.Arch.Tensor(l.Role).InHF(l.Layer)
 	if s.GGUF != nil {
-		name, permutedHeads = m.InGGUF(l)
+		name, o = m.InGGUF(l)
 	}
 	t, ok = s.Tensor(name)
-	return t, permutedHeads, ok
+	return t, o, ok
 }
 
 // HF's names of the matrices at both ends of a llama-like decoder, which adapters know them by.

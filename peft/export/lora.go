@@ -112,9 +112,9 @@ func exportPairs(a *attach.Adapter, b *attach.Base) ([]tensorPair, error) {
 		if !ok {
 			continue
 		}
-		name, heads := b.Model.InGGUF(l)
+		name, order := b.Model.InGGUF(l)
 		// llama.cpp reads that of the embedding table transposed
-		pairs = append(pairs, tensorPair{name, pairOfModule(a, mod, heads), l.Role == arch.TokenEmbedding})
+		pairs = append(pairs, tensorPair{name, pairOfModule(a, mod, order), l.Role == arch.TokenEmbedding})
 	}
 	return pairs, nil
 }
@@ -136,16 +136,14 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	return nil
 }
 
-// pairOfModule is the pair of a module: a copy of B has its rows permuted and, where alpha cannot say it, the scale in
-// it.
-func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, heads int) lowrank.LowRank {
+// pairOfModule is the pair of a module: copies of A and B in the order of a GGUF file and, where alpha cannot say it,
+// the scale in B.
+func pairOfModule(a *attach.Adapter, mod methods.LoRAModule, o model.Order) lowrank.LowRank {
 	pair := lowrank.LowRank{
 		Module: mod.Name, A: a.Tensors[mod.A].Data, B: slices.Clone(a.Tensors[mod.B].Data),
 		Rank: mod.Rank, In: mod.In, Out: mod.Out, Scale: mod.Scale,
 	}
-	if heads > 0 {
-		permute(&pair, heads)
-	}
+	permute(&pair, o)
 	if !a.Config.Plain() {
 		kernels.Scale(float32(mod.Scale), pair.B)
 		pair.Scale = 1

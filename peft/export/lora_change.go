@@ -92,13 +92,13 @@ func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensor
 			continue
 		}
 		pair, sums := pairOf(l, &c, opt.Rank)
-		name, heads := b.Model.InGGUF(l)
+		name, order := b.Model.InGGUF(l)
 		found++
 		if pair.Rank == 0 { // AdaLoRA has taken all ranks away
 			continue
 		}
-		if heads > 0 && l.PermutedHeads == 0 {
-			permute(&pair, heads)
+		if l.Rows == nil && l.Cols == nil { // otherwise the base has them in that order
+			permute(&pair, order)
 		}
 		pairs = append(pairs, tensorPair{tensor: name, LowRank: pair})
 		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
@@ -179,10 +179,11 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 	return sums
 }
 
-// permute puts the rows of B in the order of a GGUF file.
-func permute(p *lowrank.LowRank, heads int) {
-	src := []attach.Param{{Shape: []int{p.Out, p.Rank}, Data: p.B}}
-	dst := attach.Views(src, make([]float32, len(p.B)))
-	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: heads}})
-	p.B = dst[0].Data
+// permute puts the rows of B and the columns of A where a GGUF file has them.
+func permute(p *lowrank.LowRank, o model.Order) {
+	src := []attach.Param{{Shape: []int{p.Rank, p.In}, Data: p.A}, {Shape: []int{p.Out, p.Rank}, Data: p.B}}
+	dst := attach.Views(src, make([]float32, len(p.A)+len(p.B)))
+	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Order: model.Order{Cols: o.Cols}},
+		{Param: 1, Order: model.Order{Rows: o.Rows}}})
+	p.A, p.B = dst[0].Data, dst[1].Data
 }
