@@ -21,7 +21,7 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 	}
 	name, before, all := l.name(t, layer), 0, rows
 	if _, ok := l.source.Tensor(name); !ok || l.hf != nil && t.Within != nil && t.Within.HF != "" {
-		if fused := t.Within.In(l.hf != nil, layer); fused != "" {
+		if fused := l.fused(t, layer); fused != "" {
 			name = fused
 			before, all = t.Within.Rows(l.spec, layer)
 		}

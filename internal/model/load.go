@@ -150,15 +150,19 @@ func (l *loader) has(t *arch.Tensor, layer int) bool {
 	if _, ok := l.source.Tensor(l.name(t, layer)); ok {
 		return true
 	}
-	_, ok := l.source.Tensor(t.Within.In(l.hf != nil, layer))
+	_, ok := l.source.Tensor(l.fused(t, layer))
 	return ok
 }
+
+// fused is what the source would have for a tensor with the rows of several, "" where there is none.
+func (l *loader) fused(t *arch.Tensor, layer int) string { return l.hf.Rename(t.Within.In(l.hf != nil, layer)) }
 
 // linear is a matrix, with the bias beside it where there may be one and is.
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	shape := t.Sizes(l.spec, layer)
 	m := &Linear{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer))}
-	if _, kept := t.Transform.(arch.PermuteHeads); l.hf == nil || !kept {
+	_, kept := t.Transform.(arch.PermuteHeads)
+	if _, picked := t.Transform.(arch.PickQKVZ); !picked && !(kept && l.hf != nil) {
 		m.Rows, m.Cols = l.order(t.Rows(l.spec, layer)), l.order(t.Columns(l.spec, layer))
 	}
 	if l.within(m, t, layer, int(shape[0])) {
@@ -194,7 +198,7 @@ func (l *loader) order(inHF []int32) []int32 {
 
 // within makes a linear map of rows of a tensor that holds those of several, where the file has that one instead.
 func (l *loader) within(m *Linear, t *arch.Tensor, layer, rows int) bool {
-	name := t.Within.In(l.hf != nil, layer)
+	name := l.fused(t, layer)
 	if name == "" || l.err != nil {
 		return false
 	}
@@ -252,7 +256,11 @@ func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
 	if l.hf != nil && t.EachHead() {
 		return l.eachHead(t, layer)
 	}
-	x := l.values(l.name(t, layer), t.Sizes(l.spec, layer))
+	name, shape := l.name(t, layer), t.Sizes(l.spec, layer)
+	if in, _ := l.source.Tensor(name); l.hf != nil && len(in.Shape) == 1 {
+		shape = []int64{elements(shape)} // of all groups or heads in one row
+	}
+	x := l.values(name, shape)
 	if l.hf != nil && l.err == nil && t.Role.Kind() == arch.Vector {
 		x = l.vectorFromHF(t, layer, x)
 	}
@@ -261,10 +269,7 @@ func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
 
 // values are the numbers of the tensor of that name and shape, row after row, as float32.
 func (l *loader) values(name string, shape []int64) []float32 {
-	n := 1
-	for _, d := range shape {
-		n *= int(d)
-	}
+	n := int(elements(shape))
 	m := l.matrix(name, 1, n, shape)
 	if l.err != nil {
 		return nil
@@ -272,6 +277,15 @@ func (l *loader) values(name string, shape []int64) []float32 {
 	x := make([]float32, n)
 	quant.Dequantize(m.Type, x, m.Data)
 	return x
+}
+
+// elements is how many values a tensor of that shape has.
+func elements(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }
 
 // matrix is the tensor of that name and shape, as (rows, cols).

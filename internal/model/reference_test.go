@@ -1,0 +1,118 @@
+package model_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/testdata"
+)
+
+// exact and table are how far logits may be from those of llama.cpp, as normalized mean squared error: table where
+// llama.cpp reads GELU from a table of half precision.
+const (
+	exact = 1e-10
+	table = 1e-6
+)
+
+// directories are Hugging Face directories of every class whose conversions llama.cpp has computed.
+var directories = []struct {
+	name  string
+	limit float64
+}{
+	{"DeepSeek-V3-Tiny-0324", exact},
+	{"EXAONE-4.0-0.1M", exact},
+	{"GLM-4-Tiny-0414", exact},
+	{"Hunyuan-0.1M-Instruct", exact},
+	{"LFM2-0.1M", exact},
+	{"Ministral-3-Tiny-Instruct-2512", exact},
+	{"Mistral-Tiny-v0.3", exact},
+	{"Mixtral-4x40K-Instruct-v0.1", exact},
+	{"Nemotron-H-Tiny-8K", exact},
+	{"OLMo-2-1124-0.2M", exact},
+	{"Olmo-3-Tiny-Think", exact},
+	{"Phi-3.5-tiny-instruct", exact},
+	{"Qwen1.5-MoE-A60K-Chat", exact},
+	{"Qwen2.5-0.2M-Instruct", exact},
+	{"Qwen3-Next-0.2M-A0.1M-Instruct", exact},
+	{"Qwen3-Tiny-0.4M-A0.2M-Instruct-2507", exact},
+	{"Qwen3.5-0.2M", exact},
+	{"Qwen3.5-0.3M-A0.1M", exact},
+	{"Seed-OSS-Tiny-Instruct", exact},
+	{"SmolLM3-Tiny-0.2M", exact},
+	{"Tiny-Llama-3.2-0.26M-Instruct", exact},
+	{"Tiny-Qwen3-0.2M", exact},
+	{"c4ai-command-r-tiny-12-2024", exact},
+	{"gemma-2-tiny-it", table},
+	{"gemma-3-0.1m-it", table},
+	{"gemma-4-0.2M-A0.1M-it", table},
+	{"gemma-4-E0.1M-it", table},
+	{"gpt-oss-tiny", exact},
+	{"gpt2-tiny", table},
+	{"granite-3.1-tiny-a60k-instruct", exact},
+	{"granite-3.3-tiny-instruct", exact},
+	{"granite-4.0-h-micro-tiny", exact},
+	{"pythia-tiny-deduped", table},
+	{"stablelm-2-tiny-chat", exact},
+	{"starcoder2-tiny", table},
+}
+
+// TestHFDirectories holds the logits of Hugging Face directories against those of llama.cpp for the GGUF files that its
+// converter made of them.
+func TestHFDirectories(t *testing.T) {
+	root := testdata.Shared(t, "convert")
+	known := map[string]bool{"adapters": true}
+	for _, d := range directories {
+		known[d.name] = true
+		t.Run(d.name, func(t *testing.T) {
+			dir := filepath.Join(root, d.name)
+			m, files, err := model.FromHF(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer files.Close()
+			var about struct{ IDs []int32 }
+			text, err := os.ReadFile(filepath.Join(dir, "expected", "logits.json"))
+			if err == nil {
+				err = json.Unmarshal(text, &about)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := filepath.Join(dir, "expected", "logits-dequantized.f32") // of products that round no activations
+			if _, err := os.Stat(want); err != nil {
+				want = filepath.Join(dir, "expected", "logits.f32")
+			}
+			nmse := squaredError(t, logits(m, about.IDs), floats(t, want))
+			if t.Logf("%.2g", nmse); !(nmse <= d.limit) {
+				t.Errorf("the logits have a normalized mean squared error of %.2g, expected at most %.2g", nmse, d.limit)
+			}
+		})
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && !known[e.Name()] {
+			t.Errorf("%s is not in the table", e.Name())
+		}
+	}
+}
+
+// squaredError is the sum of squared differences over that of squares.
+func squaredError(t *testing.T, got, want []float32) float64 {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d logits, expected %d", len(got), len(want))
+	}
+	var off, all float64
+	for i, w := range want {
+		off += math.Pow(float64(got[i]-w), 2)
+		all += math.Pow(float64(w), 2)
+	}
+	return off / all
+}
