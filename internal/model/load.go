@@ -155,7 +155,9 @@ func (l *loader) has(t *arch.Tensor, layer int) bool {
 }
 
 // fused is what the source would have for a tensor with the rows of several, "" where there is none.
-func (l *loader) fused(t *arch.Tensor, layer int) string { return l.hf.Rename(t.Within.In(l.hf != nil, layer)) }
+func (l *loader) fused(t *arch.Tensor, layer int) string {
+	return l.hf.Rename(t.Within.In(l.hf != nil, layer))
+}
 
 // linear is a matrix, with the bias beside it where there may be one and is.
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
