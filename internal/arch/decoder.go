@@ -65,12 +65,23 @@ func (f *Fields) noExperts() {
 	}
 }
 
-// noWindow refuses a config.json with a sliding window, which the architecture does not store in GGUF files.
-func (f *Fields) noWindow(s *Spec) {
-	window := f.IntOr("", "sliding_window", 0)
-	if window > 0 && window < s.Context && f.BoolOr("", "use_sliding_window", true) {
-		f.Fail("sliding_window %d is %w", window, ErrUnsupported)
+// plainWindow reads the sliding window of config.json, which GGUF files of the architecture do not have: llama.cpp sees
+// all tokens. Without a flag it is in all layers; otherwise use_sliding_window says whether there is one, in the layers
+// of layer_types or from max_window_layers on.
+func (f *Fields) plainWindow(s *Spec, flag bool) {
+	window, from := f.IntOr("", "sliding_window", 0), 0
+	if window == 0 || flag && !f.BoolOr("", "use_sliding_window", false) {
+		return
 	}
+	kinds, byName := f.Texts("layer_types", s.Layers)
+	if flag {
+		from = f.IntOr("", "max_window_layers", 28)
+	}
+	s.PerLayer(func(i int, l *Layer) {
+		if i >= from && !byName || byName && kinds[i] == "sliding_attention" {
+			l.Window = window
+		}
+	})
 }
 
 // layerNorms makes all norms LayerNorms.

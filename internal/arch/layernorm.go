@@ -22,7 +22,11 @@ func geluSpec(f *Fields, activation, eps string) Spec {
 	s := decoderSpec(f)
 	f.activation(activation, "gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")
 	f.layerNorms(&s, eps)
-	s.All(func(l *Layer) { l.Activation = GELU })
+	form := GELU
+	if f.Text("", activation) == "gelu" { // which GGUF files do not tell from the form of the tanh
+		form = GELUErf
+	}
+	s.All(func(l *Layer) { l.Activation = form })
 	return s
 }
 
@@ -129,7 +133,7 @@ var starcoder2 = Arch{
 	HF:   []HFModel{{Type: "starcoder2", Class: "Starcoder2ForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		s := geluSpec(f, "hidden_act", "norm_epsilon")
-		f.noWindow(&s)
+		f.plainWindow(&s, false)
 		if f.HF {
 			s.Tied = f.BoolOr("", "tie_word_embeddings", true)
 		}

@@ -28,7 +28,9 @@ var llama = Arch{
 func llamaSpec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.noWindow(&s)
+	if f.Text("", "model_type") != Llama { // whose class has none
+		f.plainWindow(&s, false)
+	}
 	f.permutedRope(&s)
 	if f.HF {
 		f.experts(&s, MoE{Count: f.IntOr("", "num_local_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0), FFN: s.FFN,

@@ -31,7 +31,7 @@ var qwen3moe = Arch{
 func qwenMoESpec(f *Fields, norm bool) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.noWindow(&s)
+	f.plainWindow(&s, true)
 	used := f.IntOr("expert_used_count", "num_experts_per_tok", 0)
 	m := MoE{
 		Count: f.IntOr("", "num_experts", 0), Used: used, Gating: Softmax, Norm: f.BoolOr("", "norm_topk_prob", norm),

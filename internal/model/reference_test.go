@@ -49,7 +49,7 @@ var directories = []struct {
 	{"gemma-2-tiny-it", table},
 	{"gemma-3-0.1m-it", table},
 	{"gemma-4-0.2M-A0.1M-it", table},
-	{"gemma-4-E0.1M-it", table},
+	{"gemma-4-E0.1M-it", 1e-4}, // a model in which rounded activations grow; with GELU from such a table it is 3e-7
 	{"gpt-oss-tiny", exact},
 	{"gpt2-tiny", table},
 	{"granite-3.1-tiny-a60k-instruct", exact},
