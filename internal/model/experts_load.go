@@ -19,6 +19,10 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 		}
 		return maps
 	}
+	if by, ok := t.Transform.(arch.PackExperts); ok && l.hf != nil {
+		l.packed(t, layer, by, maps)
+		return maps
+	}
 	name, before, all := l.name(t, layer), 0, rows
 	if _, ok := l.source.Tensor(name); !ok || l.hf != nil && t.Within != nil && t.Within.HF != "" {
 		if fused := l.fused(t, layer); fused != "" {

@@ -2,13 +2,18 @@ package model_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	floats32 "github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/safetensors"
 )
 
 // exact and table are how far logits may be from those of llama.cpp, as normalized mean squared error: table where
@@ -100,6 +105,64 @@ func TestHFDirectories(t *testing.T) {
 		if e.IsDir() && !known[e.Name()] {
 			t.Errorf("%s is not in the table", e.Name())
 		}
+	}
+}
+
+// TestPackedExperts writes the experts of gpt-oss as numbers in place of blocks, as fine-tuned models have them.
+func TestPackedExperts(t *testing.T) {
+	dir := testdata.Shared(t, "convert/gpt-oss-tiny")
+	s, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var items []safetensors.Item
+	for x := range s.Tensors() {
+		name, packed := strings.CutSuffix(x.Name, "_blocks")
+		switch {
+		case packed:
+			scales, _ := s.Tensor(name + "_scales")
+			e, n, in := x.Shape[0], x.Shape[1], 32*x.Shape[2]
+			values := make([]float32, e*n*in)
+			for b, scale := range scales.Data {
+				for i := range 32 {
+					code := x.Data[16*b+i/2] >> (4 * (i % 2)) & 15
+					magnitude := []float64{0, 0.5, 1, 1.5, 2, 3, 4, 6}[code&7]
+					row, col := int64(b)/(in/32), int64(b)%(in/32)*32+int64(i)
+					v := float32(math.Ldexp(magnitude, int(scale)-127))
+					if code >= 8 {
+						v = -v
+					}
+					values[(row/n*in+col)*n+row%n] = v
+				}
+			}
+			items = append(items, safetensors.Item{Name: name, DType: "F32", Shape: []int64{e, in, n},
+				Data: floats32.LittleEndian(values)})
+		case !strings.HasSuffix(x.Name, "_scales"):
+			items = append(items, safetensors.Item{Name: x.Name, DType: safetensors.DType(x.TypeName), Shape: x.Shape,
+				Data: x.Data})
+		}
+	}
+	other := t.TempDir()
+	f, err := os.Create(filepath.Join(other, "model.safetensors"))
+	if err == nil {
+		err = errors.Join(safetensors.Write(f, nil, items), f.Close(),
+			os.Symlink(filepath.Join(dir, "config.json"), filepath.Join(other, "config.json")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both [2][]float32
+	for i, dir := range []string{dir, other} {
+		m, files, err := model.FromHF(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer files.Close()
+		both[i] = logits(m, []int32{3, 1, 4, 1, 5, 9, 2, 6})
+	}
+	if nmse := squaredError(t, both[1], both[0]); !(nmse <= exact) {
+		t.Errorf("the logits have a normalized mean squared error of %.2g", nmse)
 	}
 }
 
