@@ -244,6 +244,9 @@ var LoRAFields = map[string]func(v any) bool{
 	"use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
 	"trainable_token_indices": AnyValue,
 
+	// PEFT sets it by the kind of module, whatever it says: A is (rank, in) and B (out, rank) in any case.
+	"fan_in_fan_out": AnyValue,
+
 	// These say something only together with a field that is refused.
 	"megatron_core": AnyValue, "qalora_group_size": AnyValue,
 
