@@ -112,20 +112,8 @@ func (t *Tensor) InHF(layer int) string { return inLayer(t.HF, layer) }
 // AlsoInHF is the other name in Hugging Face files.
 func (t *Tensor) AlsoInHF(layer int) string { return inLayer(t.AlsoHF, layer) }
 
-// Module is Hugging Face's name of the module that the tensor is the weight of. Where it has rows of a module that holds
-// those of several, it is a name of its own beside that module's.
-func (t *Tensor) Module(layer int) string {
-	if t.HF == "" && t.Within != nil && t.Within.HF != "" {
-		whole := inLayer(t.Within.HF, layer)
-		whole = whole[:strings.LastIndexByte(strings.TrimSuffix(whole, weightSuffix), '.')+1]
-		switch t.Role {
-		case Gate, ExpertGate, SharedGate:
-			return whole + "gate_proj"
-		}
-		return whole + "up_proj"
-	}
-	return strings.TrimSuffix(t.InHF(layer), weightSuffix)
-}
+// Module is Hugging Face's name of the module that the tensor is the weight of.
+func (t *Tensor) Module(layer int) string { return strings.TrimSuffix(t.InHF(layer), weightSuffix) }
 
 // EachExpert reports whether Hugging Face files have a tensor for each expert.
 func (t *Tensor) EachExpert() bool { return strings.Contains(t.HF, expertNumber) }
