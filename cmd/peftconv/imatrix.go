@@ -99,7 +99,18 @@ func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := m.WriteFile(o.out); err != nil {
 		return err
 	}
+	warnUnvisited(s.Err, m)
 	return o.print(s.Out, m)
+}
+
+// warnUnvisited warns of experts about which nothing is known.
+func warnUnvisited(w io.Writer, m *imatrix.Matrix) {
+	for _, e := range m.Entries() {
+		if n := e.Unvisited(); n > 0 {
+			fmt.Fprintf(w, "warning: %s: no token of the text went through %d of its %d experts; quantizing weighs their "+
+				"columns alike\n", cli.Printable(e.Name, 0), n, len(e.Counts))
+		}
+	}
 }
 
 // earlier is the matrices of --from.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -227,10 +228,10 @@ func printMerge(s cli.Streams, r *merge.Report) {
 		case t.Little:
 			little++
 			mark = "\t  little is left"
-		case t.Rounding == merge.RoundDither || t.Rounding == merge.RoundBoth: // the error is large, but the mean is right
-			mark = "\t  dithered"
-		case t.Rounding == merge.RoundCompensate:
+		case strings.Contains(t.Rounding, merge.RoundCompensate):
 			mark = "\t  compensated"
+		case strings.Contains(t.Rounding, merge.RoundDither): // the error is large, but the mean is right
+			mark = "\t  dithered"
 		case t.Noise > 1:
 			noisy++
 			mark = "\t  drowned in rounding"

@@ -97,6 +97,17 @@ func (e *Entry) Importance() []float32 {
 	return out
 }
 
+// Unvisited is the number of matrices that no token went through, as experts may be on little text.
+func (e *Entry) Unvisited() int {
+	n := 0
+	for _, count := range e.Counts {
+		if count == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // Merge adds what another matrix of the same model measured.
 func (m *Matrix) Merge(other *Matrix) error {
 	for _, e := range other.entries {

@@ -65,10 +65,16 @@ func (b *Base) openGGUF() (err error) {
 	if b.Model, err = model.Load(b.Store); err != nil {
 		return err
 	}
-	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok {
+	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok && !hasNoWords(b.GGUF.Meta) {
 		b.Tokenizer, err = tokenizer.FromGGUF(b.GGUF.Meta)
 	}
 	return err
+}
+
+// hasNoWords reports metadata that say that the model has no vocabulary.
+func hasNoWords(meta *gguf.Metadata) bool {
+	kind, _ := meta.String("tokenizer.ggml.model")
+	return kind == "none" || kind == "no_vocab"
 }
 
 func (b *Base) openHF() (err error) {

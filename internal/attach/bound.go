@@ -139,8 +139,8 @@ func BindAll(b *Base, adapters []Scaled) (Stack, error) {
 // Requantizes reports whether the adapter requantizes blocks of the base. Of several adapters only one may.
 func (bd *Bound) Requantizes() bool { return bd.Effect.Blocks != nil }
 
-// BlockHashes are the SHA-256 of the requantized blocks by the names of their tensors; nil for adapters that requantize
-// none.
+// BlockHashes are the SHA-256 of the requantized blocks by their places in the file (model.Linear.Place), which are
+// names of tensors where these hold no other rows; nil for adapters that requantize none.
 func (bd *Bound) BlockHashes() map[string]string {
 	blocks := bd.Effect.Blocks
 	if blocks == nil {
@@ -151,9 +151,9 @@ func (bd *Bound) BlockHashes() map[string]string {
 		sum := sha256.Sum256(blocks[i].Requantized.Data)
 		hashes[i] = hex.EncodeToString(sum[:])
 	})
-	byName := make(map[string]string, len(hashes))
+	byPlace := make(map[string]string, len(hashes))
 	for i, b := range blocks {
-		byName[b.Tensor] = hashes[i]
+		byPlace[b.Place] = hashes[i]
 	}
-	return byName
+	return byPlace
 }

@@ -19,8 +19,9 @@ func Choose(b *Base, p *method.Placement, fallback ...string) ([]*model.Linear, 
 		return nil, Targeting{}, err
 	}
 	var chosen []*model.Linear
+	in := set(names)
 	for _, l := range b.Model.Linears() {
-		if slices.Contains(names, l.Module) {
+		if in[l.Module] {
 			chosen = append(chosen, l)
 		}
 	}

@@ -151,9 +151,8 @@ func onlyLinears(b *Base, e *Effect) error {
 	case len(changes) == 0:
 		return errors.New("the method changes no weight, so that there is nothing to merge")
 	}
-	linears := b.Model.Linears()
 	for l := range changes {
-		if !slices.Contains(linears, l) {
+		if l.Layer < 0 {
 			return fmt.Errorf("only linear maps of layers can be requantized: leave %s out", l.Module)
 		}
 	}
@@ -171,16 +170,16 @@ func (q *Quantized) channelOf(l *model.Linear, c *Change) (string, error) {
 	case q.Channels == method.ChannelRow && !rows:
 		return "", fmt.Errorf("tensor %s: its change is more than factors "+
 			"of rows, which is all that the channel %s holds: choose %s or %s",
-			l.Tensor, method.ChannelRow, method.ChannelCode, method.ChannelAuto)
+			l.Place(), method.ChannelRow, method.ChannelCode, method.ChannelAuto)
 	case q.Channels == method.ChannelRow && !quant.HasScales(t):
-		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Tensor, t,
+		return "", fmt.Errorf("tensor %s is %v, whose scales cannot be changed by factors: choose %s", l.Place(), t,
 			method.ChannelCode)
 	case rows && q.Channels != method.ChannelCode && quant.HasScales(t):
 		return method.ChannelRow, nil
 	case !quant.HasCodes(t):
 		return "", errkind.Errorf(ErrNoCodes, "tensor %s is %v, whose weights have no codes of their own, as the "+
 			"channel %s needs: choose plain LoRA pairs with the channel %s, which changes scales",
-			l.Tensor, t, method.ChannelCode, method.ChannelAuto)
+			l.Place(), t, method.ChannelCode, method.ChannelAuto)
 	}
 	return method.ChannelCode, nil
 }

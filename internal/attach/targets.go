@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 //	all-linear              every linear map of the layers
 //	attention, ffn          those of the attention, of the feed-forward network
 //	q_proj, mlp.up_proj     a name or its last dotted parts, as in PEFT
-//	attn_q, blk.0.attn_q    the same in GGUF's names
+//	attn_q, blk.0.attn_q    the same in GGUF's names, those of tensors with rows of several maps among them
 //	*.self_attn.?_proj      a glob over the whole name; * also matches dots
 //	re:.*[qv]_proj          a regular expression for the whole name, as PEFT's target_modules string
 //	embed_tokens, lm_head   the embedding table and the output head, which no other target chooses
@@ -31,7 +32,7 @@ func SelectTargets(b *Base, targets []string, layers []int) ([]string, error) {
 		for _, l := range layer.Linears() {
 			hit := false
 			for j, target := range targets {
-				ok, err := TargetMatches(target, l)
+				ok, err := TargetMatches(b, target, l)
 				if err != nil {
 					return nil, err
 				}
@@ -84,7 +85,7 @@ func ChooseLinears(b *Base, targets []string, layers string, fallback ...string)
 }
 
 // TargetMatches reports whether one target chooses a linear map.
-func TargetMatches(target string, l *model.Linear) (bool, error) {
+func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 	if expr, ok := strings.CutPrefix(target, "re:"); ok {
 		m := Modules{Regex: expr}
 		return m.Match(l.Module), m.Check()
@@ -105,7 +106,9 @@ func TargetMatches(target string, l *model.Linear) (bool, error) {
 		}
 		return ok, nil
 	}
-	return HasSuffix(l.Module, target) || HasSuffix(strings.TrimSuffix(l.Tensor, ".weight"), target), nil
+	return HasSuffix(l.Module, target) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
+		return HasSuffix(strings.TrimSuffix(name, ".weight"), target)
+	}), nil
 }
 
 // LastPart is what follows the last dot.
@@ -122,35 +125,45 @@ func moduleKinds(b *Base) []string {
 	return kinds
 }
 
-// DescribeTargets says in PEFT's terms which modules were chosen: short names and layers where the choice is the same
-// in every layer that has any, whole names otherwise.
+// DescribeTargets says in PEFT's terms which modules were chosen: short names and layers where these choose the same,
+// whole names otherwise.
 func DescribeTargets(b *Base, chosen []string) (Modules, []int) {
-	var kinds []string
-	var layers []int
+	in := set(chosen)
+	kinds, layers := map[string]bool{}, []int(nil)
 	for i, layer := range b.Model.Layers {
-		var here []string
+		some := false
 		for _, l := range layer.Linears() {
-			if slices.Contains(chosen, l.Module) {
-				here = append(here, LastPart(l.Module))
+			if in[l.Module] {
+				some, kinds[LastPart(l.Module)] = true, true
 			}
 		}
-		if here == nil {
-			continue
+		if some {
+			layers = append(layers, i)
 		}
-		if layers != nil && !slices.Equal(here, kinds) {
-			return Modules{Names: slices.Sorted(slices.Values(chosen))}, nil
-		}
-		kinds, layers = here, append(layers, i)
 	}
-	kinds = slices.Clone(kinds)
+	for _, i := range layers {
+		for _, l := range b.Model.Layers[i].Linears() {
+			if kinds[LastPart(l.Module)] && !in[l.Module] {
+				return Modules{Names: slices.Sorted(slices.Values(chosen))}, nil
+			}
+		}
+	}
 	for _, l := range b.Model.Ends() {
-		if slices.Contains(chosen, l.Module) {
-			kinds = append(kinds, LastPart(l.Module))
+		if in[l.Module] {
+			kinds[LastPart(l.Module)] = true
 		}
 	}
-	slices.Sort(kinds)
 	if len(layers) == len(b.Model.Layers) {
 		layers = nil
 	}
-	return Modules{Names: kinds}, layers
+	return Modules{Names: slices.Sorted(maps.Keys(kinds))}, layers
+}
+
+// set is a set of names.
+func set(names []string) map[string]bool {
+	in := make(map[string]bool, len(names))
+	for _, name := range names {
+		in[name] = true
+	}
+	return in
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/model"
@@ -78,25 +79,54 @@ type collector struct {
 	model *model.Model
 	opt   Options
 	hooks model.Hooks
-	names map[*model.Linear]string // in GGUF files
-	sums  map[string][]float64     // one a column, by the tensor's name
-	count int64                    // tokens
+	sites map[*model.Linear]site
+	sums  map[string]*sums // by the tensor's name
 	tape  *autograd.Tape
 	batch batch.Batch
 }
 
+// site is what a linear map is in its tensor.
+type site struct {
+	tensor   string // in GGUF files
+	matrix   int    // which of the stacked ones
+	matrices int
+	again    bool // its input is that of a map before in the same matrix, whose rows it shares
+}
+
+// sums are those of a tensor's inputs.
+type sums struct {
+	squares []float64 // of each column, matrix after matrix
+	tokens  []int64   // that went through each matrix
+}
+
 func newCollector(m *model.Model, opt Options) *collector {
-	c := &collector{model: m, opt: opt, names: map[*model.Linear]string{}, sums: map[string][]float64{},
-		tape: autograd.NewTape()}
-	for _, l := range m.Matrices() {
-		c.names[l], _ = m.InGGUF(l)
-	}
+	c := &collector{model: m, opt: opt, sites: sitesOf(m), sums: map[string]*sums{}, tape: autograd.NewTape()}
 	c.hooks = c
 	if !opt.ExactActivations {
 		c.hooks = model.RuntimeActivations{Hooks: c}
 	}
 	c.tape.Record(false)
 	return c
+}
+
+// sitesOf finds the places of all linear maps.
+func sitesOf(m *model.Model) map[*model.Linear]site {
+	sites := map[*model.Linear]site{}
+	type matrix struct {
+		tensor string
+		number int
+	}
+	seen := map[matrix]bool{}
+	for _, l := range m.Matrices() {
+		s := site{tensor: m.GGUFTensors(l)[0], matrix: l.Expert, matrices: 1}
+		if l.Role.Kind() == arch.Experts {
+			s.matrices = m.Spec.At(l.Layer).Experts.Count
+		}
+		at := matrix{s.tensor, s.matrix}
+		s.again, seen[at] = seen[at], true
+		sites[l] = s
+	}
+	return sites
 }
 
 // measure runs the model over some windows.
@@ -112,28 +142,31 @@ func (c *collector) measure(ids []int32) {
 	c.tape.Reset(0)
 	x := c.model.Hidden(c.tape, &c.batch, c.hooks)
 	if c.opt.Head {
-		c.add(c.names[c.model.HeadMatrix()], x)
+		c.add(c.sites[c.model.HeadMatrix()], x)
 	}
-	c.count += int64(len(ids))
 }
 
 // Linear implements model.Hooks: it reads x and leaves y unchanged.
 func (c *collector) Linear(_ *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
-	c.add(c.names[l], x)
+	if s := c.sites[l]; !s.again {
+		c.add(s, x)
+	}
 	return y
 }
 
 // add adds the squares of each column of x. Threads share the columns.
-func (c *collector) add(name string, x *autograd.Tensor) {
-	sums := c.sums[name]
-	if sums == nil {
-		sums = make([]float64, x.Cols)
-		c.sums[name] = sums
+func (c *collector) add(at site, x *autograd.Tensor) {
+	all := c.sums[at.tensor]
+	if all == nil {
+		all = &sums{make([]float64, at.matrices*x.Cols), make([]int64, at.matrices)}
+		c.sums[at.tensor] = all
 	}
+	all.tokens[at.matrix] += int64(x.Rows)
+	squares := all.squares[at.matrix*x.Cols:][:x.Cols]
 	const columns = 64
 	kernels.Parallel((x.Cols+columns-1)/columns, func(i int) {
 		from, to := i*columns, min(x.Cols, (i+1)*columns)
-		part := sums[from:to]
+		part := squares[from:to]
 		for r := range x.Rows {
 			for j, v := range x.Row(r)[from:to] {
 				part[j] += float64(v) * float64(v)
@@ -145,9 +178,9 @@ func (c *collector) add(name string, x *autograd.Tensor) {
 // matrix is what was measured.
 func (c *collector) matrix(windows int) (*imatrix.Matrix, error) {
 	m := &imatrix.Matrix{Chunks: windows, ChunkSize: c.opt.Ctx}
-	for name, sums := range c.sums {
-		e := &imatrix.Entry{Name: name, Sums: make([]float32, len(sums)), Counts: []int64{c.count}}
-		for i, s := range sums {
+	for name, all := range c.sums {
+		e := &imatrix.Entry{Name: name, Sums: make([]float32, len(all.squares)), Counts: all.tokens}
+		for i, s := range all.squares {
 			e.Sums[i] = float32(s)
 		}
 		if err := m.Add(e); err != nil {

@@ -29,7 +29,7 @@ func NewBitFit(b *attach.Base, opt method.BitFit) (*attach.Adapter, error) {
 	shapes, start := map[string][]int{}, map[string]*model.Linear{}
 	for _, l := range chosen {
 		switch {
-		case l.Bias != nil || b.Model.Arch.AddsBiases:
+		case b.Model.TakesBias(l):
 			name := attach.PartName(l.Module, attach.BiasPart)
 			shapes[name], start[name] = []int{l.W.Rows}, l
 		case opt.Targets != nil:

@@ -47,7 +47,7 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 	for _, l := range chosen {
 		shape := []int{l.W.Rows, 1}
 		for _, name := range names {
-			if hit, err := attach.TargetMatches(name, l); err != nil {
+			if hit, err := attach.TargetMatches(b, name, l); err != nil {
 				return nil, err
 			} else if hit {
 				shape = []int{1, l.W.Cols}
@@ -200,9 +200,7 @@ func (at *ia3Attachment) scaled() []*attach.Scaling {
 				s.Rows = at.factors(out)
 			case in != nil:
 				s.Columns = at.factors(in)
-				if l.Role == arch.Down {
-					s.Before = layer.Linear(arch.Up)
-				}
+				s.Before = linearBefore(layer, l)
 			default:
 				continue
 			}
@@ -210,6 +208,23 @@ func (at *ia3Attachment) scaled() []*attach.Scaling {
 		}
 	}
 	return all
+}
+
+// linearBefore is the up-projection on whose output the input of a down-projection depends linearly; nil where there is
+// none, as in networks without a gate or with a norm in between.
+func linearBefore(layer *model.Layer, l *model.Linear) *model.Linear {
+	if layer.Spec.Activation == arch.OAI || layer.Norm(arch.FFNSubNorm) != nil {
+		return nil
+	}
+	switch gates := layer.Experts(arch.ExpertGate); {
+	case l.Role == arch.Down && layer.Linear(arch.Gate) != nil:
+		return layer.Linear(arch.Up)
+	case l.Role == arch.ExpertDown && gates != nil:
+		return layer.Experts(arch.ExpertUp)[l.Expert]
+	case l.Role == arch.SharedDown && layer.Linear(arch.SharedGate) != nil:
+		return layer.Linear(arch.SharedUp)
+	}
+	return nil
 }
 
 // factors are what a vector multiplies by.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -110,8 +109,12 @@ func withCodes(b *attach.Base, shapes map[string][]int) (linears []*model.Linear
 func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]int, error) {
 	wanted, _ := attach.ParseChannels(s.Channels)
 	shapes := map[string][]int{}
+	in := map[string]bool{}
+	for _, module := range chosen {
+		in[module] = true
+	}
 	for _, l := range b.Model.Linears() {
-		if !slices.Contains(chosen, l.Module) {
+		if !in[l.Module] {
 			continue
 		}
 		channels := wanted
@@ -137,7 +140,7 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 		}
 		if !fits {
 			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s changes: choose another channel (%s)",
-				l.Tensor, l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
+				l.Place(), l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
 		}
 	}
 	return shapes, nil

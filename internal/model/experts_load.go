@@ -39,7 +39,7 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 		}
 		m.W = whole.Slice(m.FirstRow, m.FirstRow+rows)
 		if bias != nil {
-			m.Bias = bias[m.FirstRow : m.FirstRow+rows]
+			m.setBias(bias[m.FirstRow:m.FirstRow+rows], name, m.FirstRow)
 		}
 	}
 	return maps

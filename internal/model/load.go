@@ -179,7 +179,7 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	} else {
 		m.W = l.matrix(m.Tensor, int(shape[0]), int(shape[1]), shape)
 	}
-	m.Bias = l.bias(t, m.Tensor, int(shape[0]), 0, int(shape[0]))
+	m.setBias(l.bias(t, m.Tensor, int(shape[0]), 0, int(shape[0])), m.Tensor, 0)
 	if l.hf != nil && t.Transform != nil {
 		l.fromHF(t, layer, m)
 	}
@@ -217,10 +217,17 @@ func (l *loader) within(m *Linear, t *arch.Tensor, layer, rows int) bool {
 	if l.err == nil {
 		m.FirstRow, m.W = before, whole.Slice(before, before+rows)
 	}
-	if m.Bias = l.bias(t, l.name(t, layer), rows, 0, rows); m.Bias == nil {
-		m.Bias = l.bias(t, name, all, before, rows)
+	if m.setBias(l.bias(t, l.name(t, layer), rows, 0, rows), l.name(t, layer), 0); m.Bias == nil {
+		m.setBias(l.bias(t, name, all, before, rows), name, before)
 	}
 	return true
+}
+
+// setBias gives a linear map its bias, nil or the values of the one beside a weight from a row on.
+func (l *Linear) setBias(bias []float32, weight string, row int) {
+	if l.Bias = bias; bias != nil {
+		l.biasTensor, l.biasRow = arch.BiasName(weight), row
+	}
 }
 
 // bias is n values, from number from on, of the bias of all values beside a weight; nil where there is none.

@@ -23,10 +23,10 @@ type Linear struct {
 	Expert   int  // its number, 0 where it is not one of several experts'
 	FirstRow int  // where its rows begin in the tensor, which may hold those of other maps too
 	Part     bool // the tensor holds rows of other maps too
-}
 
-// BiasTensor is the name that the bias has in the file of the weight, or would have.
-func (l *Linear) BiasTensor() string { return arch.BiasName(l.Tensor) }
+	biasTensor string // of Bias; "": there is none
+	biasRow    int    // where it begins there
+}
 
 // Norm is one norm: an RMSNorm or, where the Spec has it so, a LayerNorm.
 type Norm struct {
@@ -262,11 +262,10 @@ func (m *Model) InGGUF(l *Linear) (tensor string, o Order) {
 // In finds the weight of one of the model's linear maps in other files of the same model, and where these have its rows
 // and columns; ok is false where they have none.
 func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, o Order, ok bool) {
-	name := m.Arch.Tensor(l.Role).InHF(l.Layer)
 	if s.GGUF != nil {
-		name, o = m.InGGUF(l)
+		_, o = m.InGGUF(l)
 	}
-	t, ok = s.Tensor(name)
+	t, ok = m.rowsIn(s, l)
 	return t, o, ok
 }
 

@@ -9,13 +9,13 @@ import (
 // Blocks are a matrix of the base and the same requantized, which the forward pass multiplies with and merging writes.
 type Blocks struct {
 	Requantizer
-	Tensor      string       // its name in the file
+	Place       string       // where it is in the file: model.Linear.Place
 	Requantized quant.Matrix // as Base, in memory of its own
 }
 
 // NewBlocks are those of a linear map, not yet requantized.
 func NewBlocks(l *model.Linear, rounding Rounding) Blocks {
-	b := Blocks{Requantizer: Requantizer{&l.W, rounding}, Tensor: l.Tensor, Requantized: l.W}
+	b := Blocks{Requantizer: Requantizer{&l.W, rounding}, Place: l.Place(), Requantized: l.W}
 	b.Requantized.Data = make([]byte, len(l.W.Data))
 	return b
 }

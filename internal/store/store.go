@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/safetensors"
@@ -25,6 +26,9 @@ type Store struct {
 	Files       []string // the paths of all files with weights, in the order of the model
 	GGUF        *gguf.File
 	Safetensors *safetensors.File
+
+	readType  sync.Once
+	modelType string
 }
 
 // Tensor is a tensor of a Store.
@@ -183,6 +187,16 @@ func withoutInfinity(text []byte) []byte {
 		}
 		return []byte("null")
 	})
+}
+
+// ModelType is the model_type that the config.json beside the safetensors files names, "" where there is none.
+func (s *Store) ModelType() string {
+	s.readType.Do(func() {
+		if config, err := s.Config(); err == nil {
+			s.modelType, _ = config["model_type"].(string)
+		}
+	})
+	return s.modelType
 }
 
 // ConfigPath is where the config.json beside the safetensors files is, or would be.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -35,6 +36,9 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)
 	}
+	if err := runsByLayers(&b.Model.Spec); err != nil {
+		return nil, fmt.Errorf("calibration: %w", err)
+	}
 	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, err
@@ -52,6 +56,19 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	return c, nil
 }
 
+// runsByLayers reports a model whose layers read more than the stream before them.
+func runsByLayers(s *arch.Spec) error {
+	if s.LayerEmbedding > 0 {
+		return fmt.Errorf("of layers with a second embedding: %w", model.ErrUnsupported)
+	}
+	for i := range s.Layers {
+		if s.At(i).KeysFrom > 0 {
+			return fmt.Errorf("of layers that share keys and values: %w", model.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
 // spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
 func spread(set *attach.Data, tokens int) []int {
 	n := len(set.Examples)
@@ -66,8 +83,9 @@ func spread(set *attach.Data, tokens int) []int {
 }
 
 // layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps
-// of one input share one.
-func (c *calibration) layer(ctx context.Context,
+// of one input share one; those that no token went through, as experts may be, have none. Unless it is the last time
+// for the layer, the same one is next.
+func (c *calibration) layer(ctx context.Context, last bool,
 	wanted func(l *model.Linear) bool) (map[*model.Linear]*requant.Hessian, error) {
 	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*requant.Hessian{}}
 	for j, b := range c.batches {
@@ -78,9 +96,13 @@ func (c *calibration) layer(ctx context.Context,
 		x := c.tape.Tensor(b.Tokens(), c.base.Model.Spec.Width)
 		copy(x.Data, c.streams[j])
 		watch.last = nil
-		copy(c.streams[j], c.base.Model.RunLayer(c.tape, b, watch, c.next, x).Data)
+		if y := c.base.Model.RunLayer(c.tape, b, watch, c.next, x); last {
+			copy(c.streams[j], y.Data)
+		}
 	}
-	c.next++
+	if last {
+		c.next++
+	}
 	return watch.found, nil
 }
 
@@ -108,35 +130,29 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 	return w.Stack.Linear(t, l, x, y)
 }
 
-// chooseCompensated decides which tensors are compensated, or how they are rounded instead: calibration does not
+// chooseCompensated decides which weights are compensated, or how they are rounded instead: calibration does not
 // measure the ends of the model, floats have no codes, and factors of rows are stored in the scales.
 func (m *merger) chooseCompensated() {
-	inLayers := map[*mergeTensor]bool{}
-	for _, l := range m.base.Model.Linears() {
-		if t := m.touched[l.Tensor]; t != nil {
-			inLayers[t] = true
-		}
-	}
-	for _, t := range m.touched {
-		if t.rounding != RoundCompensate && (t.rounding != RoundAuto || m.opt.Calibration == nil) {
+	for l, c := range m.maps {
+		if c.rounding != RoundCompensate && (c.rounding != RoundAuto || m.opt.Calibration == nil) {
 			continue
 		}
-		t.rounding = RoundAuto
-		if inLayers[t] && t.hasCodes() && !t.exact() && !t.scalesRows() {
-			t.rounding = RoundCompensate
+		c.rounding = RoundAuto
+		if l.Layer >= 0 && c.changed() && c.hasCodes() && !c.exact() && !c.scalesRows() {
+			c.rounding = RoundCompensate
 		}
 	}
 }
 
-// prepare makes the blocks of a compensated tensor, and those of all tensors of its layer, whose inputs are measured at
-// the same time.
-func (m *merger) prepare(t *mergeTensor) (err error) {
-	if m.calibration == nil && t.ready == nil {
+// prepare makes the blocks of a compensated weight, and those of all weights of its layer, whose inputs are measured at
+// the same time. One that no token goes through is left to RoundAuto.
+func (m *merger) prepare(c *mergeMap) (err error) {
+	if m.calibration == nil && c.ready == nil {
 		if m.calibration, err = newCalibration(m.base, m.adapters, handle.Data(m.opt.Calibration)); err != nil {
 			return err
 		}
 	}
-	for t.ready == nil {
+	for c.rounding == RoundCompensate && c.ready == nil {
 		if err := m.prepareLayer(); err != nil {
 			return err
 		}
@@ -144,37 +160,81 @@ func (m *merger) prepare(t *mergeTensor) (err error) {
 	return nil
 }
 
-// prepareLayer makes the blocks of the compensated tensors of the next layer.
+// prepareLayer makes the blocks of the compensated weights of the next layer.
 func (m *merger) prepareLayer() error {
 	c := m.calibration
-	linears := m.base.Model.Layers[c.next].Linears()
 	if m.opt.Progress != nil {
 		what := fmt.Sprintf("calibrating layer %d of %d", c.next+1, len(m.base.Model.Layers))
 		m.opt.Progress(Progress{Tensor: what, Bytes: m.written, Size: m.size})
 	}
-	compensated := func(l *model.Linear) bool {
-		t := m.touched[l.Tensor]
-		return t != nil && t.rounding == RoundCompensate
+	groups := m.measuredTogether(m.base.Model.Layers[c.next].Linears(), hessianBytes)
+	for i, group := range groups {
+		found, err := c.layer(m.ctx, i == len(groups)-1, func(l *model.Linear) bool { return slices.Contains(group, l) })
+		if err != nil {
+			return err
+		}
+		if err := m.prepareMaps(group, found); err != nil {
+			return err
+		}
 	}
-	found, err := c.layer(m.ctx, compensated)
-	if err != nil {
-		return err
+	return nil
+}
+
+// hessianBytes is about how much memory the Hessians of a layer's experts take at once.
+const hessianBytes = 1 << 30
+
+// measuredTogether are the compensated ones among the linear maps of a layer, in groups whose Hessians take no more
+// memory than given, or are those of one expert. Maps that may share an input are in one group.
+func (m *merger) measuredTogether(linears []*model.Linear, most int) [][]*model.Linear {
+	others, byExpert := []*model.Linear{}, map[int][]*model.Linear{}
+	experts := 0
+	for _, l := range linears {
+		switch c := m.maps[l]; {
+		case c == nil || c.rounding != RoundCompensate:
+		case l.Role.Kind() == arch.Experts:
+			byExpert[l.Expert] = append(byExpert[l.Expert], l)
+			experts = max(experts, l.Expert+1)
+		default:
+			others = append(others, l)
+		}
 	}
+	groups, size := [][]*model.Linear{others}, 0
+	for e := range experts {
+		of, n := byExpert[e], 0
+		for _, l := range of {
+			n += 4 * l.W.Cols * l.W.Cols
+		}
+		if size += n; e == 0 || size > most {
+			groups, size = append(groups, nil), n
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], of...)
+	}
+	if len(others) == 0 && len(groups) > 1 {
+		return groups[1:]
+	}
+	return groups
+}
+
+// prepareMaps makes the blocks of weights whose inputs are measured.
+func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*requant.Hessian) error {
 	for len(linears) > 0 {
 		h := found[linears[0]]
-		var sharing []*mergeTensor
+		var sharing []*mergeMap
 		rest := linears[:0:0]
 		for _, l := range linears {
 			switch {
 			case found[l] != h:
 				rest = append(rest, l)
-			case h != nil:
-				sharing = append(sharing, m.touched[l.Tensor])
+			case h == nil:
+				m.maps[l].rounding = RoundAuto
+			default:
+				sharing = append(sharing, m.maps[l])
 			}
 		}
 		if h != nil {
-			if err := prepareTensors(m.ctx, h, sharing); err != nil {
-				return fmt.Errorf("tensor %s: %w", linears[0].Tensor, err)
+			if err := prepareTogether(m.ctx, h, sharing); err != nil {
+				return fmt.Errorf("tensor %s: %w", linears[0].Place(), err)
 			}
 		}
 		linears = rest
@@ -182,28 +242,28 @@ func (m *merger) prepareLayer() error {
 	return nil
 }
 
-// prepareTensors makes the blocks of tensors that read the inputs of the Hessian, compensated or, where that is better,
-// by RoundBoth, and keeps them until they are written.
-func prepareTensors(ctx context.Context, h *requant.Hessian, tensors []*mergeTensor) error {
-	list := make([]requant.Compensated, len(tensors))
-	for i, t := range tensors {
-		list[i] = requant.Compensated{Requantizer: t.requantizer(RoundBoth), Load: t.load}
+// prepareTogether makes the blocks of weights that read the inputs of the Hessian, compensated or, where that is
+// better, by RoundBoth, and keeps them until they are written.
+func prepareTogether(ctx context.Context, h *requant.Hessian, maps []*mergeMap) error {
+	list := make([]requant.Compensated, len(maps))
+	for i, c := range maps {
+		list[i] = requant.Compensated{Requantizer: c.requantizer(RoundBoth), Load: c.load}
 	}
 	return h.Compensate(list, func(i int, rounding requant.Rounding) (err error) {
-		t := tensors[i]
+		c := maps[i]
 		if rounding.Compensation == nil {
-			t.rounding = RoundBoth
+			c.rounding = RoundBoth
 		}
-		blocks := make([]byte, 0, len(t.w.Data))
-		q := &requant.Requantizer{Base: &t.w, Rounding: rounding}
-		t.readyStats, err = t.requantize(ctx, q, func(b []byte) error {
+		blocks := make([]byte, 0, len(c.w.Data))
+		q := &requant.Requantizer{Base: &c.w, Rounding: rounding}
+		c.readyStats, err = c.requantize(ctx, q, func(b []byte) error {
 			blocks = append(blocks, b...)
 			return nil
 		})
-		t.ready = blocks
+		c.ready = blocks
 		return err
 	})
 }
 
-// hasCodes reports whether the tensor keeps its blocks and they have codes.
-func (t *mergeTensor) hasCodes() bool { return t.to == t.w.Type && quant.HasIntegerCodes(t.to) }
+// hasCodes reports whether the weight keeps its blocks and they have codes.
+func (c *mergeMap) hasCodes() bool { return c.to == c.w.Type && quant.HasIntegerCodes(c.to) }

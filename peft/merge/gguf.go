@@ -59,7 +59,7 @@ func (m *merger) writeGGUFTensor(w *gguf.Writer, t *gguf.Tensor) error {
 	if v := m.vectors[t.Name]; v != nil {
 		return m.writeGGUFVector(w, v)
 	}
-	touched := m.touched[t.Name]
+	touched := m.tensors[t.Name]
 	if touched == nil {
 		m.report.Copied++
 		if err := w.WriteTensor(t.Name, t.Bytes()); err != nil {
@@ -99,7 +99,7 @@ func (m *merger) ggufTensors() []gguf.Tensor {
 	var table []gguf.Tensor
 	for _, t := range m.base.GGUF.Tensors {
 		entry := gguf.Tensor{Name: t.Name, Shape: t.Shape, Type: t.Type}
-		if touched := m.touched[t.Name]; touched != nil {
+		if touched := m.tensors[t.Name]; touched != nil {
 			entry.Type = touched.to
 		}
 		m.size += entry.Size()

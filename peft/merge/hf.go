@@ -58,7 +58,7 @@ func (m *merger) measureShard(path string) error {
 
 // outputSize is the bytes that a tensor has in the output.
 func (m *merger) outputSize(t *safetensors.Tensor) int64 {
-	if touched := m.touched[t.Name]; touched != nil {
+	if touched := m.tensors[t.Name]; touched != nil {
 		return int64(touched.w.Rows) * int64(touched.w.Cols) * int64(touched.to.BlockSize())
 	}
 	return int64(len(t.Bytes()))
@@ -91,7 +91,7 @@ func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
 	var table []safetensors.Tensor
 	for _, t := range f.Tensors {
 		entry := safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
-		if touched := m.touched[t.Name]; touched != nil {
+		if touched := m.tensors[t.Name]; touched != nil {
 			entry.DType = model.Dtypes[touched.to]
 		}
 		table = append(table, entry)
@@ -134,7 +134,7 @@ func (m *merger) writeVector(w *safetensors.Writer, v *mergeVector) error {
 }
 
 func (m *merger) writeTensor(w *safetensors.Writer, t *safetensors.Tensor) error {
-	touched := m.touched[t.Name]
+	touched := m.tensors[t.Name]
 	if touched == nil {
 		m.report.Copied++
 		if err := w.WriteTensor(t.Name, t.Bytes()); err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
@@ -52,11 +51,13 @@ type Report struct {
 }
 
 // Tensor says how much of an adapter's change of one tensor survived the rounding to the tensor's type. With Δ
-// the change asked for and Δ' the one that was made:
+// the change asked for and Δ' the one that was made, of those rows of the tensor that change:
 type Tensor struct {
-	Name     string  `json:"name"`
-	Type     string  `json:"type"`      // as written
-	Rounding string  `json:"rounding"`  // how the change was rounded: RoundRequantize …; "" where it is bit-exact
+	Name string `json:"name"`
+	Type string `json:"type"` // as written
+	// Rounding is how the change was rounded: RoundRequantize …, or a list of such where the tensor holds rows of several
+	// linear maps; "" where it is bit-exact.
+	Rounding string  `json:"rounding"`
 	Recovery float64 `json:"recovery"`  // ⟨Δ', Δ⟩/⟨Δ, Δ⟩: 1 where all of it is there, 0 where nothing is
 	Noise    float64 `json:"noise"`     // |Δ'-Δ|/|Δ|
 	Little   bool    `json:"little"`    // less than half of it is there
@@ -104,7 +105,8 @@ type merger struct {
 	base     *attach.Base
 	adapters []attach.Scaled
 	opt      Options
-	touched  map[string]*mergeTensor // by the tensor's name in the base
+	maps     map[*model.Linear]*mergeMap
+	tensors  map[string]*mergeTensor // of these, by their names in the base
 	vectors  map[string]*mergeVector // likewise; new ones by the name that they get
 	late     []attach.VectorChange   // of vectors, after those of all adapters
 	size     int64                   // bytes of all tensors of the output
@@ -113,26 +115,10 @@ type merger struct {
 	report   Report
 
 	imatrix     *imatrix.Matrix // nil: none
-	calibration *calibration    // nil until the first tensor needs it
-	requantizes bool            // all adapters requantize, so that none is quantized again
+	importances map[*imatrix.Entry][]float32
+	calibration *calibration // nil until the first tensor needs it
+	requantizes bool         // all adapters requantize, so that none is quantized again
 }
-
-// mergeTensor is a tensor that changes.
-type mergeTensor struct {
-	w           quant.Matrix // what the changes are added to: the base's, or what a quantization-aware adapter makes of it
-	requantized bool         // w is not the base's
-	to          gguf.Type
-	changes     []attach.Change
-
-	rounding   string    // how the change is rounded
-	seed       uint64    // of stochastic rounding
-	importance []float32 // of the columns; nil: all alike
-	ready      []byte    // the blocks of RoundCompensate, until they are written
-	readyStats mergeStats
-}
-
-// exact reports whether the weights that training saw are written as they are.
-func (t *mergeTensor) exact() bool { return t.requantized && len(t.changes) == 0 && t.to == t.w.Type }
 
 func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, opt Options) (*merger, error) {
 	if len(adapters) == 0 {
@@ -150,7 +136,7 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if err != nil {
 		return nil, err
 	}
-	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, touched: map[string]*mergeTensor{}}
+	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, maps: map[*model.Linear]*mergeMap{}}
 	m.report.BitExact = true
 	if err := m.openImatrix(); err != nil {
 		return nil, err
@@ -164,8 +150,11 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if err := m.moveScales(); err != nil {
 		return nil, err
 	}
-	for _, t := range m.touched {
-		t.changes = attach.InPhases(t.changes)
+	for _, c := range m.maps {
+		c.changes = attach.InPhases(c.changes)
+	}
+	if err := m.collectTensors(); err != nil {
+		return nil, err
 	}
 	m.chooseCompensated()
 	return m, m.multiplyLate()
@@ -174,11 +163,11 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 // moveScales turns scales of columns into scales of the rows of the weight before, where they can be moved.
 func (m *merger) moveScales() error {
 	for _, l := range m.base.Model.Linears() {
-		t := m.touched[l.Tensor]
-		if t == nil || t.requantized || len(t.changes) != 1 {
+		c := m.maps[l]
+		if c == nil || c.requantized || len(c.changes) != 1 {
 			continue
 		}
-		s := t.changes[0].Scaling
+		s := c.changes[0].Scaling
 		if s == nil || s.Moved() == nil {
 			continue
 		}
@@ -189,7 +178,7 @@ func (m *merger) moveScales() error {
 		}
 		before.changes = append(before.changes, s.Change())
 		m.late = append(m.late, attach.VectorChange{Linear: s.Linear, Factors: s.Rows})
-		delete(m.touched, l.Tensor)
+		delete(m.maps, l)
 	}
 	return nil
 }
@@ -208,39 +197,39 @@ func (m *merger) touchAll(bound *attach.Bound) error {
 		return err
 	}
 	for _, l := range m.base.Model.Matrices() {
-		c, ok := changes[l]
+		change, ok := changes[l]
 		if !ok {
 			continue
 		}
-		t, err := m.touch(l)
+		c, err := m.touch(l)
 		if err != nil {
 			return err
 		}
 		if bound.Requantizes() {
-			t.w, t.requantized = *bound.Weights(l, &l.W), true
+			c.w, c.requantized = *bound.Weights(l, &l.W), true
 		} else {
-			t.changes = append(t.changes, c)
+			c.changes = append(c.changes, change)
 		}
 	}
 	return nil
 }
 
 // touch is the entry of a linear map's weight.
-func (m *merger) touch(l *model.Linear) (*mergeTensor, error) {
-	if t := m.touched[l.Tensor]; t != nil {
-		return t, nil
+func (m *merger) touch(l *model.Linear) (*mergeMap, error) {
+	if c := m.maps[l]; c != nil {
+		return c, nil
 	}
 	to, err := m.targetType(l)
 	if err != nil {
 		return nil, err
 	}
-	t := &mergeTensor{w: l.W, to: to, seed: prng.NewRandom(0, l.Tensor).Next()}
-	if t.importance, err = m.importanceOf(l, to); err != nil {
+	c := &mergeMap{linear: l, w: l.W, to: to, seed: prng.NewRandom(0, l.Place()).Next()}
+	if c.importance, err = m.importanceOf(l, to); err != nil {
 		return nil, err
 	}
-	t.rounding = m.roundingOf(t)
-	m.touched[l.Tensor] = t
-	return t, nil
+	c.rounding = m.roundingOf(c)
+	m.maps[l] = c
+	return c, nil
 }
 
 // targetType is the type that a touched tensor gets.
@@ -248,7 +237,7 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
 		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" {
 			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type",
-				l.Tensor, l.W.Type)
+				l.Place(), l.W.Type)
 		}
 		return l.W.Type, nil
 	}
@@ -265,37 +254,9 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
 	case l.W.Cols%to.BlockLen() != 0:
 		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: "+
-			"choose another type", l.Tensor, l.W.Cols, to, to.BlockLen())
+			"choose another type", l.Place(), l.W.Cols, to, to.BlockLen())
 	}
 	return to, nil
-}
-
-// writeMerged writes a touched tensor through write, some rows at a time.
-func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
-	if err := attach.CheckMatrix(name, t.w); err != nil {
-		return err
-	}
-	if t.rounding == RoundCompensate {
-		if err := m.prepare(t); err != nil {
-			return err
-		}
-	}
-	stats, err := t.merge(m.ctx, write)
-	if err != nil {
-		return err
-	}
-	if !floats.Finite(stats.want) || !floats.Finite(stats.got) {
-		return fmt.Errorf("tensor %s: the adapter's change is not finite", name)
-	}
-	m.total.add(stats)
-	r := Tensor{Name: name, Type: t.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
-	r.Little = r.Recovery < littleRecovery
-	if r.BitExact = t.exact(); !r.BitExact {
-		r.Rounding = t.rounding
-	}
-	m.report.BitExact = m.report.BitExact && r.BitExact
-	m.report.Tensors = append(m.report.Tensors, r)
-	return nil
 }
 
 // wrote counts a tensor and reports it.

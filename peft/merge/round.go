@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
@@ -41,6 +42,7 @@ func (opt *Options) Check() error {
 func (m *merger) openImatrix() (err error) {
 	if m.opt.Imatrix != "" {
 		m.imatrix, err = imatrix.Open(m.opt.Imatrix)
+		m.importances = map[*imatrix.Entry][]float32{}
 	}
 	return err
 }
@@ -50,25 +52,36 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 	if m.imatrix == nil {
 		return nil, nil
 	}
-	name, _ := m.base.Model.InGGUF(l)
-	entry := m.imatrix.Entry(name)
+	names := m.base.Model.GGUFTensors(l)
+	var entry *imatrix.Entry
+	for i := 0; i < len(names) && entry == nil; i++ {
+		entry = m.imatrix.Entry(names[i])
+	}
 	switch {
 	case entry == nil && !quant.NeedsImportance(to):
 		return nil, nil
 	case entry == nil:
-		return nil, fmt.Errorf("tensor %s: the importance matrix %s has no entry of it", name, m.opt.Imatrix)
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has no entry of it", names[0], m.opt.Imatrix)
 	}
-	w := entry.Importance()
-	if len(w) != l.W.Cols {
-		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d columns, expected %d", name, m.opt.Imatrix, len(w),
-			l.W.Cols)
+	w := m.importances[entry]
+	if w == nil {
+		w = entry.Importance()
+		m.importances[entry] = w
 	}
-	return w, nil
+	matrices := 1
+	if l.Role.Kind() == arch.Experts {
+		matrices = m.base.Model.Spec.At(l.Layer).Experts.Count
+	}
+	if len(w) != matrices*l.W.Cols {
+		return nil, fmt.Errorf("tensor %s: the importance matrix %s has %d values, expected %d", entry.Name, m.opt.Imatrix,
+			len(w), matrices*l.W.Cols)
+	}
+	return w[l.Expert*l.W.Cols:][:l.W.Cols], nil
 }
 
-// roundingOf is the rounding of a tensor, as far as it is known before its changes are.
-func (m *merger) roundingOf(t *mergeTensor) string {
-	if t.to != t.w.Type || !quant.HasCodes(t.to) {
+// roundingOf is the rounding of a weight, as far as it is known before its changes are.
+func (m *merger) roundingOf(c *mergeMap) string {
+	if c.to != c.w.Type || !quant.HasCodes(c.to) {
 		return RoundRequantize
 	}
 	return cmp.Or(m.opt.Rounding, RoundAuto)
@@ -82,38 +95,38 @@ const (
 )
 
 // chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep.
-func (t *mergeTensor) chooseRounding() {
-	if t.rounding != RoundAuto {
+func (c *mergeMap) chooseRounding() {
+	if c.rounding != RoundAuto {
 		return
 	}
-	if t.scalesRows() {
-		t.rounding = RoundScales // exact but for the rounding of the scales
+	if c.scalesRows() {
+		c.rounding = RoundScales // exact but for the rounding of the scales
 		return
 	}
-	t.rounding = RoundRequantize
+	c.rounding = RoundRequantize
 	var stats mergeStats
-	stats.measure(t.requantizer(t.rounding).Sample(min(t.w.Rows, sampledRows), 1, t.load), t.w.Cols)
+	stats.measure(c.requantizer(c.rounding).Sample(min(c.w.Rows, sampledRows), 1, c.load), c.w.Cols)
 	if stats.recovery() < enoughRecovery {
-		t.rounding = RoundBoth
+		c.rounding = RoundBoth
 	}
 }
 
 // scalesRows reports whether all that changes is that rows are multiplied.
-func (t *mergeTensor) scalesRows() bool {
-	for i := range t.changes {
-		if !t.changes[i].ScalesRows() {
+func (c *mergeMap) scalesRows() bool {
+	for i := range c.changes {
+		if !c.changes[i].ScalesRows() {
 			return false
 		}
 	}
-	return len(t.changes) > 0
+	return len(c.changes) > 0
 }
 
-// requantizer makes the tensor's rows by the chosen rounding.
-func (t *mergeTensor) requantizer(rounding string) *requant.Requantizer {
-	r := requant.Rounding{Seed: t.seed, Importance: t.importance}
+// requantizer makes the weight's rows by the chosen rounding.
+func (c *mergeMap) requantizer(rounding string) *requant.Requantizer {
+	r := requant.Rounding{Seed: c.seed, Importance: c.importance}
 	switch rounding {
 	case RoundRequantize:
-		r.Anew, r.Type = true, t.to
+		r.Anew, r.Type = true, c.to
 	case RoundNearest:
 		r.Codes = requant.NearestCodes
 	case RoundDither:
@@ -123,5 +136,5 @@ func (t *mergeTensor) requantizer(rounding string) *requant.Requantizer {
 	case RoundBoth:
 		r.Codes, r.FitScales = requant.StochasticCodes, true
 	}
-	return &requant.Requantizer{Base: &t.w, Rounding: r}
+	return &requant.Requantizer{Base: &c.w, Rounding: r}
 }

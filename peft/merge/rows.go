@@ -40,36 +40,36 @@ func (s *mergeStats) noise() float64 {
 	return math.Sqrt(s.miss / s.want)
 }
 
-// merge makes the rows of the merged tensor and hands their bytes to write in order.
-func (t *mergeTensor) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
-	if t.exact() {
-		return total, write(t.w.Data)
+// merge makes the rows of the merged weight and hands their bytes to write in order.
+func (c *mergeMap) merge(ctx context.Context, write func([]byte) error) (total mergeStats, err error) {
+	if c.exact() {
+		return total, write(c.w.Data)
 	}
-	if t.ready != nil {
-		defer func() { t.ready = nil }()
-		return t.readyStats, write(t.ready)
+	if c.ready != nil {
+		defer func() { c.ready = nil }()
+		return c.readyStats, write(c.ready)
 	}
-	t.chooseRounding()
-	return t.requantize(ctx, t.requantizer(t.rounding), write)
+	c.chooseRounding()
+	return c.requantize(ctx, c.requantizer(c.rounding), write)
 }
 
 // requantize makes the rows, some at a time.
-func (t *mergeTensor) requantize(
+func (c *mergeMap) requantize(
 	ctx context.Context, q *requant.Requantizer, write func([]byte) error,
 ) (total mergeStats, err error) {
-	cols := t.w.Cols
-	out := quant.Matrix{Type: t.to, Cols: cols}
+	cols := c.w.Cols
+	out := quant.Matrix{Type: c.to, Cols: cols}
 	rowSize := out.RowSize()
-	chunk := min(t.w.Rows, max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows))
+	chunk := min(c.w.Rows, max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows))
 	encoded := make([]byte, chunk*rowSize)
 	buffers := requant.NewRows(chunk * cols)
-	for r0 := 0; r0 < t.w.Rows; r0 += chunk {
+	for r0 := 0; r0 < c.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
-		n := min(chunk, t.w.Rows-r0)
+		n := min(chunk, c.w.Rows-r0)
 		b := buffers.Part(0, n*cols)
-		q.Rows(encoded[:n*rowSize], b, r0, t.load)
+		q.Rows(encoded[:n*rowSize], b, r0, c.load)
 		total.measure(b, cols)
 		if err := write(encoded[:n*rowSize]); err != nil {
 			return total, err
@@ -79,23 +79,23 @@ func (t *mergeTensor) requantize(
 }
 
 // load sets the old values of rows r0 to r1-1 and the requested change.
-func (t *mergeTensor) load(b requant.Rows, r0, r1 int) {
-	quant.Dequantize(t.w.Type, b.Old, t.w.Slice(r0, r1).Data)
+func (c *mergeMap) load(b requant.Rows, r0, r1 int) {
+	quant.Dequantize(c.w.Type, b.Old, c.w.Slice(r0, r1).Data)
 	clear(b.Change)
-	for i := range t.changes {
-		c := &t.changes[i]
-		if c.Multiply != nil && t.requantized { // c would multiply the base's weight, not old
+	for i := range c.changes {
+		change := &c.changes[i]
+		if change.Multiply != nil && c.requantized { // it would multiply the base's weight, not old
 			copy(b.New, b.Old)
 			kernels.Add(b.New, b.Change)
-			c.Multiply(b.New, r0, r1)
+			change.Multiply(b.New, r0, r1)
 			copy(b.Change, b.New)
 			kernels.Axpy(-1, b.Old, b.Change)
 			continue
 		}
-		if c.Multiply != nil {
-			c.Multiply(b.Change, r0, r1)
+		if change.Multiply != nil {
+			change.Multiply(b.Change, r0, r1)
 		}
-		c.AddRows(b.Change, r0, r1)
+		change.AddRows(b.Change, r0, r1)
 	}
 }
 

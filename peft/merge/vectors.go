@@ -14,12 +14,13 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// mergeVector is a tensor of one dimension that changes, or that the base does not have.
+// mergeVector is a tensor of numbers that are no weights of a linear map which changes, or that the base does not have:
+// the weight of a norm, or the biases of one linear map or of several.
 type mergeVector struct {
 	name   string
 	after  string     // the tensor that a new one follows; "" where the base has it
 	part   model.Part // of the layer, where it is new
-	base   []float32  // nil where the base has none
+	base   []float32  // as the base's file has it; nil where it has none
 	change []float32
 	to     gguf.Type
 }
@@ -39,38 +40,89 @@ func (m *merger) touchVectors(bound *attach.Bound) (any bool, err error) {
 }
 
 func (m *merger) touchVector(c *attach.VectorChange) error {
+	if c.Factors != nil {
+		return m.multiplyVector(c)
+	}
+	v, err := m.vectorOf(c)
+	if err != nil {
+		return err
+	}
+	change, _, err := v.at(c, len(c.Change))
+	if err != nil {
+		return err
+	}
+	kernels.Add(change, c.Change)
+	return nil
+}
+
+// vectorOf is the entry of the tensor that a change is in.
+func (m *merger) vectorOf(c *attach.VectorChange) (*mergeVector, error) {
 	name := c.Tensor()
 	v := m.vectors[name]
 	switch {
-	case c.Factors != nil:
-		return m.multiplyVector(c)
 	case v != nil:
-		kernels.Add(v.change, c.Change)
-		return nil
+		return v, nil
+	case c.Base() == nil:
+		return m.addBias(c.Linear)
 	}
-	v = &mergeVector{name: name, base: c.Base(), change: slices.Clone(c.Change)}
+	base, err := m.storedVector(name)
+	if err != nil {
+		return nil, err
+	}
+	v = &mergeVector{name: name, base: base, change: make([]float32, len(base))}
+	return v, m.putVector(v)
+}
+
+// storedVector are the numbers of a tensor of the base.
+func (m *merger) storedVector(name string) ([]float32, error) {
+	t, ok := m.base.Store.Tensor(name)
+	if !ok || !quant.Supported(t.Type) {
+		return nil, fmt.Errorf("tensor %s is not there, or of a type that cannot be read", name)
+	}
+	n := 1
+	for _, d := range t.Shape {
+		n *= int(d)
+	}
+	x := make([]float32, n)
+	quant.Dequantize(t.Type, x, t.Data)
+	return x, nil
+}
+
+// at are the values of the vector, n of them, that a change is of: what changes in them so far, and what the base has.
+func (v *mergeVector) at(c *attach.VectorChange, n int) (change, base []float32, err error) {
+	first := 0
+	if c.Linear != nil {
+		first = c.Linear.BiasRow()
+	}
+	if first+n > len(v.change) {
+		return nil, nil, fmt.Errorf("tensor %s has %d values, expected %d from value %d on", v.name, len(v.change), n, first)
+	}
 	if v.base != nil {
-		return m.putVector(v)
+		base = v.base[first : first+n]
+		if c.Linear != nil && c.Linear.Bias != nil && !slices.Equal(base, c.Linear.Bias) {
+			return nil, nil, inAnotherForm(c.Linear)
+		}
 	}
-	return m.addBias(c.Linear, v)
+	return v.change[first : first+n], base, nil
 }
 
 // multiplyVector multiplies a vector that the base or an adapter before has.
 func (m *merger) multiplyVector(c *attach.VectorChange) error {
-	v, base := m.vectors[c.Tensor()], c.Base()
-	if v == nil {
-		if base == nil {
-			return nil
-		}
-		v = &mergeVector{name: c.Tensor(), base: base, change: make([]float32, len(base))}
-		if err := m.putVector(v); err != nil {
-			return err
-		}
+	if m.vectors[c.Tensor()] == nil && c.Base() == nil {
+		return nil
+	}
+	v, err := m.vectorOf(c)
+	if err != nil {
+		return err
+	}
+	change, base, err := v.at(c, len(c.Factors))
+	if err != nil {
+		return err
 	}
 	for i, f := range c.Factors {
-		v.change[i] *= f
+		change[i] *= f
 		if base != nil {
-			v.change[i] += (f - 1) * base[i]
+			change[i] += (f - 1) * base[i]
 		}
 	}
 	return nil
@@ -86,32 +138,45 @@ func (m *merger) multiplyLate() error {
 	return nil
 }
 
-// addBias adds a bias that the base does not have.
-func (m *merger) addBias(l *model.Linear, v *mergeVector) error {
-	v.after, v.part = l.Tensor, partOf(l)
-	kind, can := m.base.Architecture(), m.base.Model.Arch.AddsBiases
+// addBias adds a bias that the base does not have, for all maps whose weights are in the tensor of a linear map.
+func (m *merger) addBias(l *model.Linear) (*mergeVector, error) {
+	name, part := l.BiasTensor(), partOf(l)
+	kind, can := m.base.Architecture(), m.base.Model.TakesBias(l)
 	if hf := m.base.Model.HF; hf != nil {
-		kind, can = hf.Type, hf.BiasFlags[v.part] != ""
+		kind, can = hf.Type, hf.BiasFlags[part] != "" && !m.base.Model.InMixture(l)
 	}
 	if !can {
-		return fmt.Errorf("tensor %s: a model of type %s has no such bias", v.name, kind)
+		return nil, fmt.Errorf("tensor %s: a model of type %s has no such bias", name, kind)
 	}
-	if err := m.putVector(v); err != nil || m.base.GGUF != nil {
-		return err
+	v, err := m.newBias(l)
+	if err != nil || m.base.GGUF != nil {
+		return v, err
 	}
-	return m.addZeros(v.part)
+	return v, m.addZeros(part)
+}
+
+// newBias adds a bias of zeros.
+func (m *merger) newBias(l *model.Linear) (*mergeVector, error) {
+	whole, err := m.wholeTensor(l)
+	if err == nil {
+		err = holds(&whole, l)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := &mergeVector{name: l.BiasTensor(), after: l.Tensor, part: partOf(l), change: make([]float32, whole.Rows)}
+	return v, m.putVector(v)
 }
 
 // addZeros gives all maps of attention, or of the feed-forward network, that have no bias one of zeros: a Hugging Face
 // configuration has biases for all of them or none.
 func (m *merger) addZeros(part model.Part) error {
 	for _, l := range m.base.Model.Linears() {
-		name := l.BiasTensor()
-		if !l.Role.In(part) || l.Bias != nil || m.vectors[name] != nil {
+		if !l.Role.In(part) || l.Bias != nil || m.vectors[l.BiasTensor()] != nil ||
+			m.base.Model.InMixture(l) {
 			continue
 		}
-		v := &mergeVector{name: name, after: l.Tensor, part: part, change: make([]float32, l.W.Rows)}
-		if err := m.putVector(v); err != nil {
+		if _, err := m.newBias(l); err != nil {
 			return err
 		}
 	}

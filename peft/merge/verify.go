@@ -25,9 +25,10 @@ type Verification struct {
 	Matches     bool             `json:"matches"`      // all of them are, bit for bit, what was trained with
 }
 
-// VerifiedTensor is a tensor of a merged model that a quantization-aware adapter was trained with.
+// VerifiedTensor is a tensor of a merged model, or some rows of one, that a quantization-aware adapter was trained
+// with.
 type VerifiedTensor struct {
-	Name    string `json:"name"`
+	Name    string `json:"name"`    // with the rows where it holds those of other linear maps too
 	SHA256  string `json:"sha256"`  // of its bytes in the merged model
 	Trained string `json:"trained"` // of those that were trained with
 }
@@ -104,12 +105,12 @@ func (v *Verification) compare(m *attach.Base, adapters []attach.Scaled) {
 		}
 	}
 	for _, l := range m.Model.Linears() {
-		want, ok := trained[l.Tensor]
+		want, ok := trained[l.Place()]
 		if !ok {
 			continue
 		}
 		sum := sha256.Sum256(l.W.Data)
-		t := VerifiedTensor{Name: l.Tensor, SHA256: hex.EncodeToString(sum[:]), Trained: want}
+		t := VerifiedTensor{Name: l.Place(), SHA256: hex.EncodeToString(sum[:]), Trained: want}
 		v.Matches = v.Matches && t.SHA256 == want
 		v.Tensors = append(v.Tensors, t)
 	}
