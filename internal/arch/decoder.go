@@ -84,12 +84,6 @@ func (f *Fields) plainWindow(s *Spec, flag bool) {
 	})
 }
 
-// layerNorms makes all norms LayerNorms.
-func (f *Fields) layerNorms(s *Spec, inHF string) {
-	s.LayerNorm = true
-	s.NormEps = float32(f.FloatOr("attention.layer_norm_epsilon", inHF, 0))
-}
-
 // window reads the sliding window and which layers have it: those that the pattern says, or, where it is a number n or
 // missing, those i with i mod n < n-1. It gives whether each layer has it.
 func (f *Fields) window(s *Spec, missing int) (windowed []bool) {
@@ -214,14 +208,6 @@ next:
 	return left
 }
 
-// headNorms are the norms of queries and keys head by head.
-func headNorms() []Tensor {
-	return []Tensor{
-		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimHead),
-		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimHead),
-	}
-}
-
 // fusedQKV is queries, keys and values in one matrix, in both kinds of files.
 func fusedQKV(inHF string, by Transform) Tensor {
 	return transformed(layerTensor(QKV, "attn_qkv", inHF, DimQKV, DimWidth), by)
@@ -234,21 +220,6 @@ func fusedGateUp() Tensor {
 
 // permuteHeads is a transform for decoderTensors.
 func permuteHeads(heads Dim) Transform { return PermuteHeads{heads} }
-
-// addOnes has the norms of a table raised by one.
-func addOnes(table []Tensor, but ...Role) []Tensor {
-	for i := range table {
-		if table[i].Role.Kind() == Norm {
-			table[i].Transform = AddOne{}
-		}
-		for _, r := range but {
-			if table[i].Role == r {
-				table[i].Transform = nil
-			}
-		}
-	}
-	return table
-}
 
 // rotaryAngles are the endings of tensors with the angles of RoPE, which old files have and which are calculated.
 var rotaryAngles = []string{".attn_rot_embd.weight", ".attn.rotary_emb.inv_freq"}

@@ -4,10 +4,7 @@ package arch
 // "llama".
 const Llama = "llama"
 
-func init() {
-	Register(&llama)
-	Register(&llamaEmbed)
-}
+func init() { Register(&llama) }
 
 var llama = Arch{
 	Name: Llama,
@@ -43,12 +40,3 @@ func llamaSpec(f *Fields) Spec {
 
 // permutedRope turns neighbours: the rows of query and key stand permuted in GGUF files.
 func (f *Fields) permutedRope(s *Spec) { s.EditRope(func(r *Rope) { r.Neox = f.HF }) }
-
-// mixtralExperts are the experts of Mixtral.
-func mixtralExperts() []Tensor {
-	return expertTensors("block_sparse_moe.gate", "block_sparse_moe.experts.%e.w1", "block_sparse_moe.experts.%e.w3",
-		"block_sparse_moe.experts.%e.w2")
-}
-
-// llamaEmbed is llama without a causal mask, for embeddings of texts.
-var llamaEmbed = Arch{Name: "llama-embed", Quantize: llama.Quantize}
