@@ -14,7 +14,7 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 	}
 	if l.hf != nil && t.EachExpert() {
 		for e, m := range maps {
-			m.Tensor = l.hf.Rename(t.ExpertInHF(layer, e))
+			m.Tensor = l.inHF(t.ExpertInHF(layer, e))
 			m.W = l.matrix(m.Tensor, rows, cols, shape[1:])
 		}
 		return maps

@@ -71,7 +71,7 @@ func (l *loader) eachHead(t *arch.Tensor, layer int) []float32 {
 	var x []float32
 	shape := t.Sizes(l.spec, layer)
 	for h := range int(shape[0]) {
-		x = append(x, l.values(l.hf.Rename(t.HeadInHF(layer, h)), shape[1:])...)
+		x = append(x, l.values(l.inHF(t.HeadInHF(layer, h)), shape[1:])...)
 	}
 	return x
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -135,14 +136,35 @@ func (l *loader) name(t *arch.Tensor, layer int) string {
 	if l.hf == nil {
 		return t.InGGUF(layer)
 	}
-	name := l.hf.Rename(t.InHF(layer))
+	name := l.inHF(t.InHF(layer))
 	if t.EachHead() {
-		name = l.hf.Rename(t.HeadInHF(layer, 0))
+		name = l.inHF(t.HeadInHF(layer, 0))
 	}
 	if _, ok := l.source.Tensor(name); !ok && t.AlsoHF != "" {
-		return l.hf.Rename(t.AlsoInHF(layer))
+		return l.inHF(t.AlsoInHF(layer))
 	}
 	return name
+}
+
+// inHF is the name in the source of a tensor that the architecture's table has under another in Hugging Face files.
+func (l *loader) inHF(name string) string {
+	name = l.hf.Rename(name)
+	if t, ok := find(l.source, name); ok {
+		return t.Name
+	}
+	return name
+}
+
+// headless is what names of tensors begin with in classes of which some files are those of the decoder without its
+// head, where they begin with nothing.
+const headless = "transformer."
+
+// find finds a tensor, also in files of a decoder without its head.
+func find(s source, name string) (t store.Tensor, ok bool) {
+	if t, ok = s.Tensor(name); !ok && strings.HasPrefix(name, headless) {
+		t, ok = s.Tensor(strings.TrimPrefix(name, headless))
+	}
+	return t, ok
 }
 
 // has reports whether the source has a tensor.
@@ -156,7 +178,7 @@ func (l *loader) has(t *arch.Tensor, layer int) bool {
 
 // fused is what the source would have for a tensor with the rows of several, "" where there is none.
 func (l *loader) fused(t *arch.Tensor, layer int) string {
-	return l.hf.Rename(t.Within.In(l.hf != nil, layer))
+	return l.inHF(t.Within.In(l.hf != nil, layer))
 }
 
 // linear is a matrix, with the bias beside it where there may be one and is.
