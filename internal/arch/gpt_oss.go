@@ -26,6 +26,7 @@ func packedExperts() []Tensor {
 			t.Transform = PackExperts{First: 1, Every: 2}
 		case ExpertDown:
 			t.Transform = PackExperts{Every: 1}
+			t.Within, t.HF = &Within{HF: t.HF, All: []Dim{DimWidth}}, ""
 		}
 	}
 	return tensors

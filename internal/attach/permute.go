@@ -8,6 +8,9 @@ import (
 type Permutation struct {
 	Param       int // index in Adapter.Tensors
 	model.Order     // of the tensor
+	// Experts: the columns are those of a matrix for each of so many experts, one of each in turn, and a base needs the
+	// matrices one after the other. 0: there are none.
+	Experts int
 }
 
 // ByRow is the permutations of tensors whose rows are those of a weight: none where these are in place.
@@ -36,6 +39,10 @@ func ToBase(dst, src []Param, perms []Permutation) {
 		copy(dst[i].Data, src[i].Data)
 	}
 	for _, p := range perms {
+		if p.Experts > 0 {
+			p.each(&src[p.Param], func(inHF, inBase int) { dst[p.Param].Data[inBase] = src[p.Param].Data[inHF] })
+			continue
+		}
 		p.eachRow(&src[p.Param], func(inHF, inBase, cols int) {
 			to, from := dst[p.Param].Row(inBase, cols), src[p.Param].Row(inHF, cols)
 			if p.Cols == nil {
@@ -54,6 +61,10 @@ func ToHF(dst, src []Param, perms []Permutation) {
 		copy(dst[i].Data, src[i].Data)
 	}
 	for _, p := range perms {
+		if p.Experts > 0 {
+			p.each(&src[p.Param], func(inHF, inBase int) { dst[p.Param].Data[inHF] = src[p.Param].Data[inBase] })
+			continue
+		}
 		p.eachRow(&src[p.Param], func(inHF, inBase, cols int) {
 			to, from := dst[p.Param].Row(inHF, cols), src[p.Param].Row(inBase, cols)
 			if p.Cols == nil {
@@ -74,6 +85,22 @@ func (p *Permutation) eachRow(of *Param, move func(inHF, inBase, cols int)) {
 			there = int(p.Rows[r])
 		}
 		move(r, there, of.Cols())
+	}
+}
+
+// each calls move for each value of a tensor (rows, n·Experts), with its places there and among matrices (rows, n).
+func (p *Permutation) each(of *Param, move func(inHF, inBase int)) {
+	rows, n := of.Rows(), of.Cols()/p.Experts
+	for r := range rows {
+		there := r
+		if p.Rows != nil {
+			there = int(p.Rows[r])
+		}
+		for j := range n {
+			for e := range p.Experts {
+				move((r*n+j)*p.Experts+e, (e*rows+there)*n+j)
+			}
+		}
 	}
 }
 

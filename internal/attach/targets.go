@@ -106,7 +106,8 @@ func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 		}
 		return ok, nil
 	}
-	return HasSuffix(l.Module, target) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
+	named := func(name string) bool { return HasSuffix(name, target) || HasSuffix(name+".weight", target) }
+	return slices.ContainsFunc(l.Names(), named) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
 		return HasSuffix(strings.TrimSuffix(name, ".weight"), target)
 	}), nil
 }

@@ -52,7 +52,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 			continue
 		}
 		if c.DoRA {
-			starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+			startMagnitude(starts, l)
 		}
 		if !StartsApart(c.Init) {
 			continue
@@ -71,6 +71,27 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 		starts[attach.LoRAName(l.Module, "B")], starts[attach.PartName(l.Module, startB)] = pairB, pairB
 	}
 	return starts, nil
+}
+
+// startMagnitude sets the magnitudes of a weight to its norms.
+func startMagnitude(starts map[string][]float32, l *model.Linear) {
+	j := l.Joint
+	if j == nil {
+		starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+		return
+	}
+	name := attach.PartName(j.Module, magnitudePart)
+	if starts[name] == nil {
+		starts[name] = make([]float32, j.Rows)
+	}
+	inHF, first := model.Inverted(j.Order), j.First(slices.Index(j.Parts, l))
+	for r, norm := range rowNorms(l) {
+		at := first + r
+		if inHF != nil {
+			at = int(inHF[at])
+		}
+		starts[name][at] = norm
+	}
 }
 
 // Pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.

@@ -127,6 +127,7 @@ func (l *loader) layer(m *Model, i int) *Layer {
 	if missing := layer.missing(); missing != nil {
 		l.fail("architecture %q without a %s is %w", l.arch.Name, *missing, ErrUnsupported)
 	}
+	l.join(layer)
 	layer.prepare(m)
 	return layer
 }
@@ -185,8 +186,7 @@ func (l *loader) fused(t *arch.Tensor, layer int) string {
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	shape := t.Sizes(l.spec, layer)
 	m := &Linear{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer))}
-	_, kept := t.Transform.(arch.PermuteHeads)
-	if _, picked := t.Transform.(arch.PickQKVZ); !picked && !(kept && l.hf != nil) {
+	if _, kept := t.Transform.(arch.PermuteHeads); (l.hf == nil || !kept) && t.Joint(layer) == "" {
 		m.Rows, m.Cols = l.order(t.Rows(l.spec, layer)), l.order(t.Columns(l.spec, layer))
 	}
 	if l.within(m, t, layer, int(shape[0])) {

@@ -20,9 +20,10 @@ type Linear struct {
 	Rows   []int32      // (out) where W has each row of the Hugging Face weight; nil: in place
 	Cols   []int32      // (in) where W has each of its columns; nil: in place
 
-	Expert   int  // its number, 0 where it is not one of several experts'
-	FirstRow int  // where its rows begin in the tensor, which may hold those of other maps too
-	Part     bool // the tensor holds rows of other maps too
+	Joint    *Joint // what of Hugging Face's has its rows beside those of other maps, or nil
+	Expert   int    // its number, 0 where it is not one of several experts'
+	FirstRow int    // where its rows begin in the tensor, which may hold those of other maps too
+	Part     bool   // the tensor holds rows of other maps too
 
 	biasTensor string // of Bias; "": there is none
 	biasRow    int    // where it begins there
@@ -61,6 +62,9 @@ type Layer struct {
 
 // Experts are the layer's linear maps of a role for each expert, nil where it has none.
 func (l *Layer) Experts(r arch.Role) []*Linear { return l.experts[r] }
+
+// Vector is the layer's numbers of a role, nil where it has none. They must be left as they are.
+func (l *Layer) Vector(r arch.Role) []float32 { return l.vectors[r] }
 
 // Linear is the layer's linear map of a role, nil where it has none.
 func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
@@ -256,6 +260,9 @@ func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *
 // where that has the rows and columns of the Hugging Face weight.
 func (m *Model) InGGUF(l *Linear) (tensor string, o Order) {
 	t := m.Arch.Tensor(l.Role)
+	if l.Joint != nil {
+		return t.InGGUF(l.Layer), Order{}
+	}
 	return t.InGGUF(l.Layer), Order{Inverted(t.Rows(&m.Spec, l.Layer)), Inverted(t.Columns(&m.Spec, l.Layer))}
 }
 

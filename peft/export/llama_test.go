@@ -23,20 +23,31 @@ import (
 
 // llamaLoRAs are adapters for the comparison with llama.cpp: of one rank, of a rank by kind of map, of some experts.
 var llamaLoRAs = map[string]func(b *attach.Base) method.LoRA{
-	"one rank": func(*attach.Base) method.LoRA { return method.LoRA{Rank: 4, Alpha: 6, Seed: 3} },
-	"ranks": func(*attach.Base) method.LoRA {
-		return method.LoRA{Rank: 3, Alpha: 6, RSLoRA: true, Seed: 3, RankPattern: map[string]int{
-			"q_proj": 5, "v_proj": 1, "down_proj": 7, `experts\.1\.\w+`: 2, "qkv_proj": 6}}
+	"one rank": func(b *attach.Base) method.LoRA {
+		return method.LoRA{Rank: 4, Alpha: 6, Seed: 3, Targets: someOf(b, 1)}
+	},
+	"ranks": func(b *attach.Base) method.LoRA {
+		return method.LoRA{Rank: 3, Alpha: 6, RSLoRA: true, Seed: 3, Targets: someOf(b, 1), RankPattern: map[string]int{
+			"q_proj": 5, "v_proj": 1, "down_proj": 7, `experts\.1\.\w+`: 2, "qkv_proj": 6, `input_linear\.weight`: 4}}
 	},
 	"some": func(b *attach.Base) method.LoRA {
-		opt := method.LoRA{Rank: 2, Alpha: 3, Seed: 3}
-		for i, l := range b.Model.Linears() {
-			if i%2 == 1 {
-				opt.Targets = append(opt.Targets, l.Module)
-			}
-		}
-		return opt
+		return method.LoRA{Rank: 2, Alpha: 3, Seed: 3, Targets: someOf(b, 2)}
 	},
+}
+
+// someOf are every n-th of the modules whose pairs llama.cpp computes.
+func someOf(b *attach.Base, n int) (targets []string) {
+	var all []string
+	for _, l := range b.Model.Linears() {
+		name := l.Names()[len(l.Names())-1]
+		if !slices.Contains(b.Model.Arch.PairsUnread, l.Role) && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	for i := n - 1; i < len(all); i += n {
+		targets = append(targets, all[i])
+	}
+	return targets
 }
 
 // TestLlamaLoRA holds the logits of every architecture with an exported LoRA, in an unmodified llama.cpp whose driver
@@ -82,9 +93,6 @@ func compareWithLlama(t *testing.T, client, name string, b *attach.Base, a *atta
 	dir := t.TempDir()
 	lora, out := filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "logits.f32")
 	if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), lora); err != nil {
-		if len(b.Model.Arch.PairsUnread) > 0 {
-			t.Skip(err)
-		}
 		t.Fatal(err)
 	}
 	ids := make([]int32, 24)
@@ -110,14 +118,17 @@ func compareWithLlama(t *testing.T, client, name string, b *attach.Base, a *atta
 	if len(data) != 4*len(got) {
 		t.Fatalf("%s: llama.cpp gives %d logits, expected %d", name, len(data)/4, len(got))
 	}
-	worst, moved, largest := 0.0, 0.0, 0.0
+	worst, moved, largest, limit := 0.0, 0.0, 0.0, 1e-4
+	if b.Model.Spec.Activation == arch.GELU { // which llama.cpp reads from a table of half precision
+		limit = 1e-3
+	}
 	for i := range got {
 		want := float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
 		worst, largest = max(worst, math.Abs(float64(got[i])-want)), max(largest, math.Abs(want))
 		moved = max(moved, math.Abs(float64(without[i])-want))
 	}
 	t.Logf("%s: %.2g of %.3g, the adapter moves them by %.2g", name, worst/largest, largest, moved/largest)
-	if !(worst <= 1e-4*largest) || moved < 1e-2*largest {
+	if !(worst <= limit*largest) || moved < 1e-2*largest {
 		t.Errorf("%s: logits differ by %g of the largest, %g; the adapter moves them by %g", name, worst/largest, largest,
 			moved/largest)
 	}

@@ -93,27 +93,24 @@ func exportPairs(a *attach.Adapter, b *attach.Base) (*loraFile, error) {
 	if err := exportable(m, b); err != nil {
 		return nil, err
 	}
-	linears, err := m.Linears(b)
+	pairs, err := m.Pairs(b, a.Tensors)
 	if err != nil {
 		return nil, err
 	}
-	byLinear := map[*model.Linear]methods.LoRAModule{}
-	for i, l := range linears {
-		byLinear[l] = m.Modules[i]
+	byLinear := map[*model.Linear]lowrank.LowRank{}
+	for _, p := range pairs {
+		byLinear[p.Linear] = p.LowRank
 	}
 	file := newLoRAFile(b)
 	for _, l := range b.Model.Matrices() {
-		mod, ok := byLinear[l]
+		pair, ok := byLinear[l]
 		if !ok {
 			continue
 		}
 		if err := runs(b, l); err != nil {
 			return nil, err
 		}
-		file.add(l, lowrank.LowRank{
-			Module: mod.Name, A: a.Tensors[mod.A].Data, B: a.Tensors[mod.B].Data,
-			Rank: mod.Rank, In: mod.In, Out: mod.Out, Scale: mod.Scale,
-		}, true, pairSums{})
+		file.add(l, pair, true, pairSums{})
 	}
 	return file, nil
 }

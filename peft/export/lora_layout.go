@@ -60,6 +60,12 @@ func (f *loraFile) add(l *model.Linear, pair lowrank.LowRank, inHF bool, sums pa
 	if inHF || l.Rows == nil && l.Cols == nil { // otherwise the base has them in the order of a GGUF file
 		permute(&pair, p.Order)
 	}
+	if l.Role == arch.ExpertDown { // llama.cpp adds a pair to what the expert's factor has multiplied
+		if factors := f.base.Model.Layers[l.Layer].Vector(arch.ExpertScale); factors != nil {
+			pair.B = slices.Clone(pair.B)
+			kernels.Scale(factors[l.Expert], pair.B)
+		}
+	}
 	t.maps[p.Expert] = append(t.maps[p.Expert], placedMap{p.First, pair})
 	t.sums.want, t.sums.miss = t.sums.want+sums.want, t.sums.miss+sums.miss
 }
