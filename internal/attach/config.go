@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/errkind"
-	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft/method"
 )
 
@@ -245,8 +245,9 @@ var commonFields = map[string]func(v any) bool{
 var LoRAFields = map[string]func(v any) bool{
 	"r": AnyValue, "lora_alpha": AnyValue, "lora_dropout": AnyValue,
 	"fan_in_fan_out": AnyValue, // how the base stores weights
-	"target_modules": AnyValue, "target_parameters": AnyValue, "exclude_modules": AnyValue, "layers_to_transform": AnyValue,
-	"rank_pattern": AnyValue, "alpha_pattern": AnyValue,
+	"target_modules": AnyValue, "target_parameters": AnyValue, "exclude_modules": AnyValue,
+	"layers_to_transform": AnyValue,
+	"rank_pattern":        AnyValue, "alpha_pattern": AnyValue,
 	"use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
 	"trainable_token_indices": AnyValue,
 
@@ -342,8 +343,8 @@ func (l *tokenList) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	for name, ids := range byModule {
-		if !HasSuffix(EmbedModule, name) {
-			return fmt.Errorf("trainable_token_indices names %q, expected only embed_tokens", name)
+		if len(byModule) > 1 || arch.IsHead(name) {
+			return fmt.Errorf("trainable_token_indices names %q, expected the embedding table alone", name)
 		}
 		*l = ids
 	}
@@ -412,12 +413,6 @@ func TiedNote(b *Base) string {
 	}
 	return ""
 }
-
-// Names of what may be trained whole beside the pairs.
-const (
-	EmbedModule = model.EmbedModule // the embedding table
-	HeadModule  = model.HeadModule  // the output head
-)
 
 // HasSuffix reports whether name is the module or its last dotted parts.
 func HasSuffix(module, name string) bool {

@@ -60,7 +60,8 @@ func (c *Config) DescribeJoints(b *Base, modules []string, joints []*model.Joint
 			missing[lastParts(l.Joint)]++
 		}
 	}
-	short := c.Layers == nil && !slices.ContainsFunc(joints, func(j *model.Joint) bool { return missing[lastParts(j)] > 0 })
+	some := func(j *model.Joint) bool { return missing[lastParts(j)] > 0 }
+	short := c.Layers == nil && !slices.ContainsFunc(joints, some)
 	if !short && len(joints) > 0 {
 		c.Targets, c.Layers = Modules{Names: single}, nil
 	}

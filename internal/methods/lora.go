@@ -177,6 +177,7 @@ type LoRAModule struct {
 	Rank      int
 	In, Out   int
 	Scale     float64
+	embedding bool
 	Experts   int // whose pairs A and B hold, as jointShapes says; 0: there is one
 }
 
@@ -225,7 +226,7 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart),
 		a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
 	}
-	if module == model.EmbedModule {
+	if _, p.embedding = parts[embeddingA]; p.embedding {
 		p.A, p.B = find(embeddingA), find(embeddingB)
 	}
 	apart := StartsApart(c.Init)
@@ -234,10 +235,10 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
 	case p.B < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
-	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
+	case apart && !p.embedding && (p.a0 < 0 || p.b0 < 0):
 		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its "+
 			"start was taken away; save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
-	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
+	case c.DoRA != (p.magnitude >= 0) && !p.embedding:
 		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
 	}
 	for _, i := range []int{p.A, p.B} {
@@ -311,13 +312,13 @@ func (m *LoRA) linears(b *attach.Base) ([][]*model.Linear, error) {
 			continue
 		}
 		l := byName[p.Name]
-		if l == nil || p.Experts > 0 {
+		if l == nil || p.Experts > 0 || p.embedding != (l.Role == arch.TokenEmbedding) {
 			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): "+
 				"an adapter of another base?",
 				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
-		if p.Name == model.EmbedModule {
+		if p.embedding {
 			rows, cols = cols, rows
 		}
 		if rows != p.Out || cols != p.In {
@@ -437,7 +438,7 @@ type loraSite struct {
 // newLoRASite binds a pair to a linear map, whose rows are those from first on of the module's.
 func newLoRASite(l *model.Linear, p *LoRAModule, first int, values, grads []attach.Param, strength float64) *loraSite {
 	s := &loraSite{
-		linear: l, scale: float32(p.Scale), strength: float32(strength), embedding: p.Name == model.EmbedModule,
+		linear: l, scale: float32(p.Scale), strength: float32(strength), embedding: p.embedding,
 	}
 	if s.embedding {
 		s.a, s.b = attach.Leaf(values, grads, p.A), attach.Leaf(values, grads, p.B)

@@ -10,8 +10,8 @@ type Location struct {
 	Expert, Experts int // its number, and of how many; Experts 0: the tensor is one matrix
 }
 
-// Location is where the model's own GGUF file has the weight of one of its linear maps or, where the model is from Hugging
-// Face files, where one that is converted from these has it.
+// Location is where the model's own GGUF file has the weight of one of its linear maps or, where the model is from
+// Hugging Face files, where one that is converted from these has it.
 func (m *Model) Location(l *Linear) Location {
 	t := m.Arch.Tensor(l.Role)
 	p := Location{Rows: l.W.Rows}

@@ -275,9 +275,3 @@ func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, o Order, ok bool)
 	t, ok = m.rowsIn(s, l)
 	return t, o, ok
 }
-
-// HF's names of the matrices at both ends of a llama-like decoder, which adapters know them by.
-const (
-	EmbedModule = "model.embed_tokens"
-	HeadModule  = "lm_head"
-)

@@ -33,6 +33,15 @@ var llamaLoRAs = map[string]func(b *attach.Base) method.LoRA{
 	"some": func(b *attach.Base) method.LoRA {
 		return method.LoRA{Rank: 2, Alpha: 3, Seed: 3, Targets: someOf(b, 2)}
 	},
+	"ends": func(b *attach.Base) method.LoRA {
+		opt := method.LoRA{Rank: 2, Alpha: 3, Seed: 3, Targets: someOf(b, 3)}
+		for _, l := range b.Model.Ends() {
+			if !b.Model.Spec.Tied && !slices.Contains(b.Model.Arch.PairsUnread, l.Role) {
+				opt.Targets = append(opt.Targets, attach.LastPart(l.Module))
+			}
+		}
+		return opt
+	},
 }
 
 // someOf are every n-th of the modules whose pairs llama.cpp computes.
