@@ -91,6 +91,13 @@ type TileHeads struct {
 
 func (TileHeads) transform() {}
 
+// PackExperts is for the experts of gpt-oss: Hugging Face files have either blocks of MXFP4 in the order (experts, out,
+// in), or numbers in the order (experts, in, out). Of so many outputs that follow each other, Every, it is number
+// First.
+type PackExperts struct{ First, Every int }
+
+func (PackExperts) transform() {}
+
 const layerNumber = "%d"
 
 // PerLayer reports whether each layer has such a tensor.

@@ -2,6 +2,8 @@ package methods_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,82 +19,106 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// TestPEFTOfClasses holds PEFT's adapters over models of many classes of Hugging Face, experts in modules and in
-// parameters among them, against what PEFT computed in float64: logits, and the gradients of all tensors. A class that
-// is not read, or that is another reading of the same weights, is skipped.
-func TestPEFTOfClasses(t *testing.T) {
-	dir := testdata.Shared(t, "hf")
-	entries, err := os.ReadDir(dir)
+// references are models of transformers with LoRAs of PEFT on them, and the other readings of each that have been
+// computed: of a config.json with other fields, or of fewer tokens. What a directory computes here is what its class in
+// transformers does. Where llama.cpp computes one of the other readings of the same weights, that is said.
+var references = []struct {
+	name  string
+	other string // "" where there is none
+}{
+	{"bloom", ""},
+	{"cohere", ""},
+	{"falcon", "tanh"}, // llama.cpp's
+	{"falcon_new", ""},
+	{"gemma", ""},
+	{"gemma2", ""},
+	{"glm", "eps1e5"}, // llama.cpp's
+	{"gpt2", ""},
+	{"gpt_neox", "tanh"}, // llama.cpp's
+	{"gpt_neox_seq", ""},
+	{"granite", ""},
+	{"granitemoe", ""},
+	{"granitemoe_experts", ""},
+	{"llama_linear", ""},
+	{"llama_llama3", ""},
+	{"llama_yarn", ""},
+	{"mamba2", ""},
+	{"mistral", "nowindow"}, // llama.cpp's
+	{"mixtral", ""},
+	{"nemotron", ""},
+	{"olmo", ""},
+	{"olmo2", ""},
+	{"olmoe", ""},
+	{"phi", ""},
+	{"phi3", "nowindow"}, // llama.cpp's
+	{"phi3_longrope", "short"},
+	{"qwen2", ""},
+	{"qwen2_moe", ""},
+	{"stablelm", ""},
+	{"stablelm_qknorm", ""},
+	{"starcoder2", "nowindow"}, // llama.cpp's
+}
+
+// TestReferences computes logits, losses and the gradients of the LoRAs, which the references have in float64.
+func TestReferences(t *testing.T) {
+	root := testdata.Shared(t, "hf")
+	known := map[string]bool{"scripts": true}
+	for _, r := range references {
+		known[r.name] = true
+		t.Run(r.name, func(t *testing.T) { checkReference(t, filepath.Join(root, r.name), "") })
+		if r.other != "" {
+			t.Run(r.name+"/"+r.other, func(t *testing.T) { checkReference(t, filepath.Join(root, r.name), r.other) })
+		}
+	}
+	entries, err := os.ReadDir(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ran := map[string]bool{}
-	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
-		if _, err := os.Stat(filepath.Join(path, "adapter")); err != nil {
-			continue
-		}
-		t.Run(entry.Name(), func(t *testing.T) { ran[entry.Name()] = comparePEFT(t, path) })
-	}
-	for _, name := range []string{"bloom", "falcon_new", "gpt2", "gpt_neox", "llama_llama3", "mixtral", "granitemoe",
-		"granitemoe_experts"} {
-		if !ran[name] {
-			t.Errorf("case %s did not run", name)
+	for _, e := range entries {
+		if e.IsDir() && !known[e.Name()] {
+			t.Errorf("%s is not in the table", e.Name())
 		}
 	}
 }
 
-func comparePEFT(t *testing.T, path string) bool {
-	b, err := attach.OpenBase(path)
-	if err != nil {
-		t.Skip(err)
-	}
-	defer b.Close()
-	data := pefttest.OpenTensors(t, filepath.Join(path, "data.safetensors"))
-	ids := data.Tensor("input_ids")
-	packed, all, n := &batch.Batch{}, ids.Bytes(), int(ids.Shape[1])
-	for s := range int(ids.Shape[0]) {
-		one := make([]int32, n)
-		for i := range one {
-			one[i] = int32(binary.LittleEndian.Uint64(all[8*(s*n+i):]))
-		}
-		packed.Append(one, nil)
-	}
-	reading, base := "", pefttest.AllLogits(b, model.NoHooks{}, packed)
-	for _, other := range []string{"tanh.", "nowindow.", "eps1e5."} {
-		if far := apart(base, float64s(data, other+"logits64.base")); far < 1e-5 {
-			reading = other
+// checkReference compares a reference, or another reading of it.
+func checkReference(t *testing.T, dir, reading string) {
+	data := pefttest.OpenTensors(t, filepath.Join(dir, "data.safetensors"))
+	var about struct {
+		Alternatives map[string]struct {
+			Config map[string]any
+			Tokens int
 		}
 	}
-	if far := apart(base, float64s(data, reading+"logits64.base")); far > 1e-5 {
-		t.Skipf("the base's logits are %.2g apart: another reading of the weights", far)
+	if err := json.Unmarshal(pefttest.FileBytes(t, filepath.Join(dir, "meta.json")), &about); err != nil {
+		t.Fatal(err)
 	}
-	a, err := attach.Load(filepath.Join(path, "adapter"))
+	prefix, base := "", dir
+	if reading != "" {
+		prefix, base = reading+".", withConfig(t, dir, about.Alternatives[reading].Config)
+	}
+	b := pefttest.OpenBase(t, base)
+	tokens := packedIDs(t, data.Tensor("input_ids"), about.Alternatives[reading].Tokens)
+
+	near(t, "logits", pefttest.AllLogits(b, model.NoHooks{}, tokens), float64s(t, data, prefix+"logits64.base"), 1e-5)
+	near(t, "loss", []float32{lossOf(b, tokens, model.NoHooks{})}, float64s(t, data, prefix+"loss64.base"), 1e-5)
+	a, err := attach.Load(filepath.Join(dir, "adapter"))
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	bound, err := a.Attach(b, 1, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound.Train(true)
-	if far := apart(pefttest.AllLogits(b, bound, packed), float64s(data, reading+"logits64.adapter")); far > 1e-5 {
-		t.Errorf("the logits are %.2g apart", far)
-	}
-	tape := autograd.NewTape()
-	tape.Record(true)
-	targets := len(packed.IDs) - len(packed.Bounds) + 1
-	b.Model.Loss(tape, packed, bound, 1/float32(targets))
-	tape.Backward()
-	grads := make([]float32, len(bound.Grads))
-	attach.ToHF(attach.Views(a.Tensors, grads), attach.Views(a.Tensors, bound.Grads), bound.Perms)
-	for _, p := range attach.Views(a.Tensors, grads) {
-		if far := apart(p.Data, float64s(data, reading+"grad64."+p.Name)); far > 1e-4 {
-			t.Errorf("the gradient of %s is %.2g apart", p.Name, far)
-		}
+	near(t, "logits with the LoRA", pefttest.AllLogits(b, bound, tokens), float64s(t, data, prefix+"logits64.adapter"),
+		1e-5)
+	near(t, "loss with the LoRA", []float32{lossOf(b, tokens, bound)}, float64s(t, data, prefix+"loss64.adapter"), 1e-5)
+	grads := attach.Views(a.Tensors, make([]float32, len(bound.Grads)))
+	attach.ToHF(grads, attach.Views(a.Tensors, bound.Grads), bound.Perms)
+	for _, p := range grads {
+		near(t, "gradient of "+p.Name, p.Data, float64s(t, data, prefix+"grad64."+p.Name), 1e-4)
 	}
 	saveAgain(t, a)
-	return true
 }
 
 // saveAgain wants a directory that is written to have the tensors and targets of the one that was read.
@@ -111,28 +137,83 @@ func saveAgain(t *testing.T, a *attach.Adapter) {
 	}
 }
 
-// apart is the largest difference as a share of the largest value.
-func apart(got []float32, want []float64) float64 {
+// withConfig is a directory with the weights of another and with other fields in config.json.
+func withConfig(t *testing.T, dir string, fields map[string]any) string {
+	t.Helper()
+	config := map[string]any{}
+	if err := json.Unmarshal(pefttest.FileBytes(t, filepath.Join(dir, "config.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(config, fields)
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	const weights = "model.safetensors"
+	if err := os.Symlink(filepath.Join(dir, weights), filepath.Join(other, weights)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(other, "config.json"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+// packedIDs are the sequences of a tensor of int64, or the first tokens of each.
+func packedIDs(t *testing.T, x *safetensors.Tensor, most int) *batch.Batch {
+	t.Helper()
+	if x == nil || x.DType != "I64" || len(x.Shape) != 2 {
+		t.Fatal("no ids in int64")
+	}
+	b, n, data := &batch.Batch{}, int(x.Shape[1]), x.Bytes()
+	for at := 0; at < len(data); at += 8 * n {
+		ids := make([]int32, n)
+		for i := range ids {
+			ids[i] = int32(data[at+8*i]) | int32(data[at+8*i+1])<<8
+		}
+		if most > 0 {
+			ids = ids[:most]
+		}
+		b.Append(ids, nil)
+	}
+	return b
+}
+
+// float64s are the numbers of a tensor.
+func float64s(t *testing.T, f *safetensors.File, name string) []float64 {
+	t.Helper()
+	x := f.Tensor(name)
+	if x == nil || x.DType != "F64" {
+		t.Fatalf("the reference has no %s in float64", name)
+	}
+	values, data := make([]float64, x.Elements()), x.Bytes()
+	for i := range values {
+		values[i] = math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:]))
+	}
+	return values
+}
+
+// near compares with a limit on the largest difference, as a part of the largest value.
+func near(t *testing.T, what string, got []float32, want []float64, limit float64) {
+	t.Helper()
 	if len(got) != len(want) {
-		return math.Inf(1)
+		t.Fatalf("%s: %d values, expected %d", what, len(got), len(want))
 	}
 	worst, largest := 0.0, 0.0
 	for i, w := range want {
-		worst, largest = max(worst, math.Abs(float64(got[i])-w)), max(largest, math.Abs(w))
+		worst = max(worst, math.Abs(float64(got[i])-w))
+		largest = max(largest, math.Abs(w))
 	}
-	return worst / largest
+	if !(worst <= limit*largest) {
+		t.Errorf("%s: off by %.2g of the largest, %.3g", what, worst/largest, largest)
+	}
 }
 
-// float64s are the values of a tensor, nil where there is none.
-func float64s(f *safetensors.File, name string) []float64 {
-	t := f.Tensor(name)
-	if t == nil {
-		return nil
-	}
-	data := t.Bytes()
-	x := make([]float64, len(data)/8)
-	for i := range x {
-		x[i] = math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:]))
-	}
-	return x
+// lossOf is the mean loss of a batch. Where hooks train, their gradients are those of it.
+func lossOf(b *attach.Base, tokens *batch.Batch, hooks model.Hooks) float32 {
+	tape, targets := autograd.NewTape(), tokens.TargetCount()
+	sum, _ := b.Model.Loss(tape, tokens, hooks, 1/float32(targets))
+	tape.Backward()
+	return float32(sum / float64(targets))
 }

@@ -154,6 +154,8 @@ func gatedBy(l *Layer) autograd.GLU {
 	switch l.Spec.Activation {
 	case arch.GELU:
 		return autograd.GELUGate
+	case arch.GELUErf:
+		return autograd.ErfGate
 	case arch.ReLU2:
 		return autograd.ReLU2Gate
 	case arch.OAI:
