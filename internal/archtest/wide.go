@@ -1,5 +1,7 @@
 package archtest
 
+import "maps"
+
 // What Wide makes of the cases: layers enough for rules about the first and the last sixteenth, and of each matrix no
 // more rows than it takes to be one.
 const (
@@ -20,7 +22,7 @@ var wide = map[string]int{
 var wideRope = map[string]int{"rope.dimension_count": 64, "attention.key_length": 320, "attention.value_length": 256}
 
 // Wide are the cases with rows that all types of quantization fit, with more layers, and with few rows: models to
-// write in other types, not to run. Some are of eight experts, and some have draft layers.
+// write in other types, not to run. Some are added: of eight experts, and of as many layers as the largest.
 func Wide() []Model {
 	var all []Model
 	for _, m := range All() {
@@ -42,27 +44,16 @@ func Wide() []Model {
 	add("gemma4-experts", "gemma4-eight", "expert_count", 8)
 	add("qwen35moe", "qwen35moe-eight", "expert_count", 8)
 	add("granitehybrid-experts", "granitehybrid-eight", "expert_count", 8)
-	for _, name := range []string{"glm4moe", "deepseek2", "qwen35", "qwen35moe", "qwen3next"} {
-		add(name, name+"-draft", "block_count", wideLayers+1, "nextn_predict_layers", 1)
-	}
 	return all
 }
 
 // with is the model with other metadata.
 func (m Model) with(name string, pairs ...any) Model {
-	m.Name, m.Fields = name, clone(m.Fields)
+	m.Name, m.Fields = name, maps.Clone(m.Fields)
 	for i := 0; i < len(pairs); i += 2 {
 		m.Fields[pairs[i].(string)] = pairs[i+1]
 	}
 	return m
-}
-
-func clone(from map[string]any) map[string]any {
-	to := map[string]any{}
-	for key, v := range from {
-		to[key] = v
-	}
-	return to
 }
 
 // wide is the model with other sizes. What is listed for each layer is repeated for those that are added.
@@ -94,7 +85,8 @@ func (m Model) wide() Model {
 			m.Fields[key] = repeat(x)
 		}
 	}
-	m.Fields["block_count"] = wideLayers
+	drafts, _ := m.Fields["nextn_predict_layers"].(int)
+	m.Fields["block_count"] = wideLayers + drafts
 	return m
 }
 
