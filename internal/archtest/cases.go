@@ -1,6 +1,8 @@
 package archtest
 
 import (
+	"slices"
+
 	"github.com/peftconv/peftconv/internal/arch"
 )
 
@@ -20,8 +22,18 @@ func fields(pairs ...any) map[string]any {
 	return m
 }
 
-// All are the cases: every architecture, in its variants.
-func All() []Model { return append([]Model(nil), cases...) }
+// All are the cases: every architecture, in its variants. Some have draft layers, which are not run.
+func All() []Model {
+	all := slices.Clone(cases)
+	for _, m := range cases {
+		switch m.Name {
+		case "glm4moe", "deepseek2", "qwen35", "qwen35moe", "qwen3next":
+			all = append(all, m.with(m.Name+"-draft", "block_count", m.Fields["block_count"].(int)+1,
+				"nextn_predict_layers", 1))
+		}
+	}
+	return all
+}
 
 var attention = []arch.Role{arch.Query, arch.Key, arch.Value}
 
