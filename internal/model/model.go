@@ -46,7 +46,6 @@ type Layer struct {
 	Spec  *arch.Layer
 
 	rope       *autograd.RopeTable
-	longRope   *autograd.RopeTable // for long sequences, nil where there is none of their own
 	latentRope *autograd.RopeTable // of the part of latent keys that turns
 	slopes     []float32           // of linear biases, or nil
 
@@ -211,21 +210,7 @@ func (l *Layer) missing() *arch.Role {
 
 // prepare makes what the layer needs of its Spec beside tensors.
 func (l *Layer) prepare(m *Model) {
-	r := l.Spec.Rope
-	short := r
-	if r.Factors == nil {
-		short.Factors = r.Short
-	}
-	l.rope = m.ropeTable(&short, func(o *Layer) *autograd.RopeTable { return o.rope })
-	if r.Factors == nil && r.Long != nil {
-		r.Factors = r.Long
-		l.longRope = m.ropeTable(&r, func(o *Layer) *autograd.RopeTable { return o.longRope })
-	}
-	if l.Spec.Latent.Rank > 0 {
-		alone := l.Spec.Rope
-		alone.Offset = 0
-		l.latentRope = m.ropeTable(&alone, func(o *Layer) *autograd.RopeTable { return o.latentRope })
-	}
+	l.ropes(m)
 	l.slopes = slopes(l.Spec)
 	if scale := l.vectors[arch.RouterScale]; scale != nil {
 		w := make([]float32, len(scale))
@@ -236,13 +221,32 @@ func (l *Layer) prepare(m *Model) {
 	}
 }
 
-// ropeTable is a table of angles: that of a layer before which turns alike, or a new one.
-func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *autograd.RopeTable {
-	for _, layer := range m.Layers {
-		if table := of(layer); table != nil && layer.Spec.Rope.Equal(r) {
-			return table
+// ropes makes the angles of rotary position embedding, or takes those of a layer before which turns alike.
+func (l *Layer) ropes(m *Model) {
+	r := l.Spec.Rope
+	for _, o := range m.Layers {
+		if o.Spec.Rope.Equal(&r) && (o.latentRope != nil) == (l.Spec.Latent.Rank > 0) {
+			l.rope, l.latentRope = o.rope, o.latentRope
+			return
 		}
 	}
+	factors := r.Factors
+	if r.Factors == nil {
+		r.Factors = r.Short
+	}
+	l.rope = ropeTable(&r)
+	if factors == nil && r.Long != nil {
+		r.Factors = r.Long
+		l.rope.Long = ropeTable(&r)
+	}
+	if l.Spec.Latent.Rank > 0 {
+		r.Offset = 0
+		l.latentRope = ropeTable(&r)
+	}
+}
+
+// ropeTable is a table of angles.
+func ropeTable(r *arch.Rope) *autograd.RopeTable {
 	table := autograd.Rope{
 		Dim: r.Dim, Offset: r.Offset, Base: r.Base, Scale: r.Scale, Factors: r.Factors, Neox: r.Neox, Magnitude: r.Magnitude,
 	}
