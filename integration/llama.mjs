@@ -3,8 +3,9 @@
 // Request: {"model": path, "adapters": [{"path", "scale"}], "state": file of a sequence to go on from,
 //           "generate": {"ids": prompt, "n": tokens},          greedy continuation
 //           "score": {"windows": [ids, …], "from": position},  mean negative log likelihood of each window's ids after "from"
+//           "logits": ids,                                     the logits of all tokens after each
 //           "save": {"ids": tokens to read, "path": where the state of the sequence goes}}
-// Answer:  {"generated": ids, "nll": mean, "scored": count}
+// Answer:  {"generated": ids, "nll": mean, "scored": count, "Logits": [logits, …]}
 //
 // The key-value cache is F32, so that an F32 model is computed in F32 throughout.
 import fs from "node:fs";
@@ -77,7 +78,23 @@ async function save({ids, path}) {
     });
 }
 
+async function logits(ids) {
+    return withSequence(ids.length + 64, async (sequence) => {
+        await restore(sequence);
+        const all = {logits: {filter: {includeTop: model.fileInsights.totalVocabSize ?? 1 << 20}}, options: {temperature: 1, topK: 0, topP: 1, minP: 0, seed: 1}};
+        const answers = await sequence.controlledEvaluate(ids.map((id) => [id, {generateNext: all}]));
+        return answers.map(({next}) => {
+            const row = [];
+            for (const [token, logit] of next.logits)
+                row[token] = logit;
+            return row;
+        });
+    });
+}
+
 const answer = {};
+if (request.logits)
+    answer.Logits = await logits(request.logits);
 if (request.save)
     await save(request.save);
 if (request.generate)

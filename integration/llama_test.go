@@ -93,11 +93,13 @@ type (
 		Generate *generate `json:"generate,omitempty"`
 		Score    *score    `json:"score,omitempty"`
 		Save     *save     `json:"save,omitempty"`
+		Logits   []int32   `json:"logits,omitempty"`
 	}
 	answer struct {
 		Generated []int32 `json:"generated"`
 		NLL       float64 `json:"nll"`
 		Scored    int     `json:"scored"`
+		Logits    [][]float32
 	}
 )
 

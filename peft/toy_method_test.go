@@ -31,7 +31,7 @@ func init() {
 		Name: "mean-shift", PeftType: "MEAN_SHIFT", Own: true,
 		Settings: func() attach.Settings { return &meanShiftSettings{} },
 		Method: func(_ *attach.Config, params []attach.Param) (attach.Method, error) {
-			on, err := attach.OnModules(params, "mean shift", []string{shiftPart}, []string{shiftPart})
+			on, err := attach.OnModules(params, "mean shift", []string{shiftPart}, []string{shiftPart}, nil)
 			return &meanShift{on}, err
 		},
 	})

@@ -110,12 +110,13 @@ func (p *Plan) shardMetadata(i, n int) (*gguf.Metadata, error) {
 	return meta, nil
 }
 
-// table is the file's table of tensors.
+// table is the file's table of tensors. Shapes are without the dimensions of 1 at their end, which ggml does not know of.
 func (s *shard) table() []gguf.Tensor {
 	table := make([]gguf.Tensor, len(s.tensors))
 	for i, t := range s.tensors {
 		table[i] = *t.source
 		table[i].Type = t.To
+		table[i].Shape = t.Shape[:max(1, dims(t.source))]
 	}
 	return table
 }

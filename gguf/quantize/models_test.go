@@ -177,14 +177,20 @@ func writeModel(t testing.TB, path string, meta *gguf.Metadata, table []gguf.Ten
 // writeImatrix writes an importance matrix for the model, of every other embedding and head.
 func (m sample) writeImatrix(t testing.TB, path string) {
 	t.Helper()
-	r := rand.New(rand.NewPCG(9, uint64(m.layers)))
+	writeImatrixOf(t, path, m.table(gguf.F32), uint64(m.layers))
+}
+
+// writeImatrixOf writes an importance matrix for the matrices of a model.
+func writeImatrixOf(t testing.TB, path string, matrices []gguf.Tensor, seed uint64) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(9, seed))
 	meta := &gguf.Metadata{}
 	meta.Set("general.type", "imatrix")
 	meta.Set("imatrix.datasets", []string{"a text", "another"})
 	meta.Set("imatrix.chunk_count", uint32(3))
 	meta.Set("imatrix.chunk_size", uint32(512))
 	var table []gguf.Tensor
-	for _, w := range m.table(gguf.F32) {
+	for _, w := range matrices {
 		if len(w.Shape) < 2 {
 			continue
 		}

@@ -65,18 +65,23 @@ func (f *Fields) noExperts() {
 	}
 }
 
-// noWindow refuses a config.json with a sliding window, which the architecture does not store in GGUF files.
-func (f *Fields) noWindow(s *Spec) {
-	window := f.IntOr("", "sliding_window", 0)
-	if window > 0 && window < s.Context && f.BoolOr("", "use_sliding_window", true) {
-		f.Fail("sliding_window %d is %w", window, ErrUnsupported)
+// plainWindow reads the sliding window of config.json, which GGUF files of the architecture do not have: llama.cpp sees
+// all tokens. Without a flag it is in all layers; otherwise use_sliding_window says whether there is one, in the layers
+// of layer_types or from max_window_layers on.
+func (f *Fields) plainWindow(s *Spec, flag bool) {
+	window, from := f.IntOr("", "sliding_window", 0), 0
+	if window == 0 || flag && !f.BoolOr("", "use_sliding_window", false) {
+		return
 	}
-}
-
-// layerNorms makes all norms LayerNorms.
-func (f *Fields) layerNorms(s *Spec, inHF string) {
-	s.LayerNorm = true
-	s.NormEps = float32(f.FloatOr("attention.layer_norm_epsilon", inHF, 0))
+	kinds, byName := f.Texts("layer_types", s.Layers)
+	if flag {
+		from = f.IntOr("", "max_window_layers", 28)
+	}
+	s.PerLayer(func(i int, l *Layer) {
+		if i >= from && !byName || byName && kinds[i] == "sliding_attention" {
+			l.Window = window
+		}
+	})
 }
 
 // window reads the sliding window and which layers have it: those that the pattern says, or, where it is a number n or
@@ -203,14 +208,6 @@ next:
 	return left
 }
 
-// headNorms are the norms of queries and keys head by head.
-func headNorms() []Tensor {
-	return []Tensor{
-		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimHead),
-		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimHead),
-	}
-}
-
 // fusedQKV is queries, keys and values in one matrix, in both kinds of files.
 func fusedQKV(inHF string, by Transform) Tensor {
 	return transformed(layerTensor(QKV, "attn_qkv", inHF, DimQKV, DimWidth), by)
@@ -223,21 +220,6 @@ func fusedGateUp() Tensor {
 
 // permuteHeads is a transform for decoderTensors.
 func permuteHeads(heads Dim) Transform { return PermuteHeads{heads} }
-
-// addOnes has the norms of a table raised by one.
-func addOnes(table []Tensor, but ...Role) []Tensor {
-	for i := range table {
-		if table[i].Role.Kind() == Norm {
-			table[i].Transform = AddOne{}
-		}
-		for _, r := range but {
-			if table[i].Role == r {
-				table[i].Transform = nil
-			}
-		}
-	}
-	return table
-}
 
 // rotaryAngles are the endings of tensors with the angles of RoPE, which old files have and which are calculated.
 var rotaryAngles = []string{".attn_rot_embd.weight", ".attn.rotary_emb.inv_freq"}

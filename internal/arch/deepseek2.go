@@ -22,7 +22,8 @@ var deepseek2 = Arch{
 		optional(layerTensor(KeyUp, "attn_k_b", "", DimQueryHeads, DimLatent, DimNope)),
 		optional(layerTensor(ValueUp, "attn_v_b", "", DimQueryHeads, DimHeadValue, DimLatent)),
 		optional(layerTensor(KeyValueUp, "attn_kv_b", "self_attn.kv_b_proj", DimUpBoth, DimLatent)))...),
-	Ignored: rotaryAngles,
+	Ignored:     rotaryAngles,
+	PairsUnread: []Role{Query, QueryDown, QueryUp, KeyValueDown, KeyValueUp, OutputHead},
 }
 
 func deepseek2Spec(f *Fields) Spec {

@@ -37,6 +37,20 @@ func expertTensors(router, gate, up, down string) []Tensor {
 	}
 }
 
+// fusedExperts are experts whose gates and up-projections Hugging Face has in one parameter.
+func fusedExperts(router, gateUp, down string) []Tensor {
+	tensors := expertTensors(router, "", "", "")
+	for i := range tensors {
+		switch t := &tensors[i]; t.Role {
+		case ExpertGate, ExpertUp:
+			t.Within.HF = "model.layers.%d." + gateUp
+		case ExpertDown:
+			t.HF = "model.layers.%d." + down
+		}
+	}
+	return tensors
+}
+
 // sharedTensors are the maps of the expert that all tokens visit.
 func sharedTensors(in string) []Tensor {
 	return []Tensor{
@@ -49,4 +63,32 @@ func sharedTensors(in string) []Tensor {
 // qwenExperts are experts as most classes of Hugging Face name them.
 func qwenExperts() []Tensor {
 	return expertTensors("mlp.gate", "mlp.experts.%e.gate_proj", "mlp.experts.%e.up_proj", "mlp.experts.%e.down_proj")
+}
+
+// mixtralExperts are the experts of Mixtral.
+func mixtralExperts() []Tensor {
+	return expertTensors("block_sparse_moe.gate", "block_sparse_moe.experts.%e.w1", "block_sparse_moe.experts.%e.w3",
+		"block_sparse_moe.experts.%e.w2")
+}
+
+// deepExperts reads the experts of DeepSeek and of architectures that follow it.
+func (f *Fields) deepExperts(s *Spec, gating Gating, norm bool) {
+	m := MoE{
+		Count: f.IntOr("", "n_routed_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0),
+		FFN:    f.IntOr("expert_feed_forward_length", "moe_intermediate_size", 0),
+		Gating: Gating(f.IntOr("expert_gating_func", "", int(gating))),
+		Norm:   f.BoolOr("expert_weights_norm", "norm_topk_prob", f.HF && norm),
+		Scale:  float32(f.FloatOr("expert_weights_scale", "routed_scaling_factor", 0)),
+		Groups: f.IntOr("expert_group_count", "n_group", 0), GroupsUsed: f.IntOr("expert_group_used_count", "topk_group", 0),
+	}
+	m.Shared = m.FFN * f.IntOr("expert_shared_count", "n_shared_experts", 0)
+	f.experts(s, m)
+}
+
+// deepExpertTensors are those of the experts.
+func deepExpertTensors() []Tensor {
+	return append(append(qwenExperts(), sharedTensors("mlp.shared_experts")...), optional(Tensor{
+		Role: SelectionBias, GGUF: "blk.%d.exp_probs_b.bias", HF: "model.layers.%d.mlp.gate.e_score_correction_bias",
+		Shape: []Dim{DimExperts},
+	}))
 }

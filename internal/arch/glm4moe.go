@@ -17,25 +17,3 @@ var glm4moe = Arch{
 		optional(headNorms()[0]), optional(headNorms()[1]))...),
 	Ignored: rotaryAngles,
 }
-
-// deepExperts reads the experts of DeepSeek and of architectures that follow it.
-func (f *Fields) deepExperts(s *Spec, gating Gating, norm bool) {
-	m := MoE{
-		Count: f.IntOr("", "n_routed_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0),
-		FFN:    f.IntOr("expert_feed_forward_length", "moe_intermediate_size", 0),
-		Gating: Gating(f.IntOr("expert_gating_func", "", int(gating))),
-		Norm:   f.BoolOr("expert_weights_norm", "norm_topk_prob", f.HF && norm),
-		Scale:  float32(f.FloatOr("expert_weights_scale", "routed_scaling_factor", 0)),
-		Groups: f.IntOr("expert_group_count", "n_group", 0), GroupsUsed: f.IntOr("expert_group_used_count", "topk_group", 0),
-	}
-	m.Shared = m.FFN * f.IntOr("expert_shared_count", "n_shared_experts", 0)
-	f.experts(s, m)
-}
-
-// deepExpertTensors are those of the experts.
-func deepExpertTensors() []Tensor {
-	return append(append(qwenExperts(), sharedTensors("mlp.shared_experts")...), optional(Tensor{
-		Role: SelectionBias, GGUF: "blk.%d.exp_probs_b.bias", HF: "model.layers.%d.mlp.gate.e_score_correction_bias",
-		Shape: []Dim{DimExperts},
-	}))
-}

@@ -7,13 +7,29 @@ var gptOSS = Arch{
 	Name: "gpt-oss",
 	HF:   []HFModel{{Type: "gpt_oss", Class: "GptOssForCausalLM"}},
 	Spec: gptOSSSpec,
-	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(
-		expertTensors("mlp.router", "", "", "mlp.experts.down_proj"),
+	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(packedExperts(),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks",
 			Shape: []Dim{DimQueryHeads}},
 	)...),
 	Ignored: rotaryAngles,
+}
+
+// packedExperts are experts whose gates and up-projections alternate in one parameter of Hugging Face files.
+func packedExperts() []Tensor {
+	tensors := fusedExperts("mlp.router", "mlp.experts.gate_up_proj", "mlp.experts.down_proj")
+	for i := range tensors {
+		switch t := &tensors[i]; t.Role {
+		case ExpertGate:
+			t.Transform = PackExperts{First: 0, Every: 2}
+		case ExpertUp:
+			t.Transform = PackExperts{First: 1, Every: 2}
+		case ExpertDown:
+			t.Transform = PackExperts{Every: 1}
+			t.Within, t.HF = &Within{HF: t.HF, All: []Dim{DimWidth}}, ""
+		}
+	}
+	return tensors
 }
 
 func gptOSSSpec(f *Fields) Spec {

@@ -23,14 +23,3 @@ func graniteSpec(f *Fields) Spec {
 	}
 	return s
 }
-
-// graniteScales reads the constants of the Granite family.
-func (f *Fields) graniteScales(s *Spec) {
-	s.EmbeddingScale = float32(f.FloatOr("embedding_scale", "embedding_multiplier", 0))
-	s.ResidualScale = float32(f.FloatOr("residual_scale", "residual_multiplier", 0))
-	if logits := f.FloatOr("logit_scale", "logits_scaling", 0); logits != 0 {
-		s.LogitScale = float32(1 / logits)
-	}
-	score := float32(f.FloatOr("attention.scale", "attention_multiplier", 0))
-	s.All(func(l *Layer) { l.ScoreScale = score })
-}

@@ -4,10 +4,7 @@ package arch
 // "llama".
 const Llama = "llama"
 
-func init() {
-	Register(&llama)
-	Register(&llamaEmbed)
-}
+func init() { Register(&llama) }
 
 var llama = Arch{
 	Name: Llama,
@@ -28,7 +25,9 @@ var llama = Arch{
 func llamaSpec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.noWindow(&s)
+	if f.Text("", "model_type") != Llama { // whose class has none
+		f.plainWindow(&s, false)
+	}
 	f.permutedRope(&s)
 	if f.HF {
 		f.experts(&s, MoE{Count: f.IntOr("", "num_local_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0), FFN: s.FFN,
@@ -41,12 +40,3 @@ func llamaSpec(f *Fields) Spec {
 
 // permutedRope turns neighbours: the rows of query and key stand permuted in GGUF files.
 func (f *Fields) permutedRope(s *Spec) { s.EditRope(func(r *Rope) { r.Neox = f.HF }) }
-
-// mixtralExperts are the experts of Mixtral.
-func mixtralExperts() []Tensor {
-	return expertTensors("block_sparse_moe.gate", "block_sparse_moe.experts.%e.w1", "block_sparse_moe.experts.%e.w3",
-		"block_sparse_moe.experts.%e.w2")
-}
-
-// llamaEmbed is llama without a causal mask, for embeddings of texts.
-var llamaEmbed = Arch{Name: "llama-embed", Quantize: llama.Quantize}

@@ -15,6 +15,7 @@ var phi3 = Arch{
 func phi3Spec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
+	f.plainWindow(&s, false)
 	f.noExperts()
 	return s
 }

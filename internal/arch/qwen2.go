@@ -18,7 +18,7 @@ var qwen2 = Arch{
 func qwen2Spec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.noWindow(&s)
+	f.plainWindow(&s, true)
 	f.noExperts()
 	return s
 }

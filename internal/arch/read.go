@@ -13,6 +13,8 @@ type Model struct {
 	Arch *Arch
 	HF   *HFModel // the kind of model that config.json names; nil for a GGUF file
 	Spec Spec
+
+	saysTied bool // config.json says whether the output head is the embedding table
 }
 
 // Read finds the architecture of a model, and what it computes. Errors: an architecture that is not known or cannot be
@@ -29,6 +31,10 @@ func Read(s *store.Store) (*Model, error) {
 	m, err := readHF(config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.ConfigPath(), err)
+	}
+	if head := m.Arch.Tensor(OutputHead); head != nil && !m.saysTied {
+		_, has := s.Tensor(m.HF.Rename(head.HF))
+		m.Spec.Tied = !has
 	}
 	return m, nil
 }
@@ -79,5 +85,6 @@ func readHF(config map[string]any) (*Model, error) {
 		return nil, f.err
 	}
 	m.Spec.Architecture = a.Name
+	_, m.saysTied = f.value("", "tie_word_embeddings")
 	return m, m.Spec.Check()
 }

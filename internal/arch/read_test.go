@@ -18,10 +18,15 @@ const config = `{"model_type": "llama", "hidden_size": 64, "intermediate_size": 
 	"max_position_embeddings": 256, "head_dim": null, "rope_theta": 5000,
 	"hidden_act": "silu", "rope_scaling": null, "sliding_window": null}`
 
-func fromConfig(t *testing.T, old, new string) (*Model, error) {
+// fromConfig reads config with replacements, each a text and what stands in its place.
+func fromConfig(t *testing.T, replacements ...string) (*Model, error) {
 	t.Helper()
+	text := config
+	for i := 0; i < len(replacements); i += 2 {
+		text = strings.Replace(text, replacements[i], replacements[i+1], 1)
+	}
 	var object map[string]any
-	if err := json.Unmarshal([]byte(strings.Replace(config, old, new, 1)), &object); err != nil {
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
 		t.Fatal(err)
 	}
 	return readHF(object)
@@ -70,9 +75,6 @@ func TestConfig(t *testing.T) {
 		{`64`, `-64`, "hidden_size is -64, expected one", false},
 		{`96`, `[96]`, "intermediate_size has 1 numbers, expected one or 2", false},
 		{`96`, `[96, 32]`, "", false},
-		{`"sliding_window": null`, `"sliding_window": 128`, "sliding_window 128 is not supported", true},
-		{`"sliding_window": null`, `"sliding_window": 256`, "", false},
-		{`"sliding_window": null`, `"sliding_window": 128, "use_sliding_window": false`, "", false},
 		{`"rope_scaling": null`, `"rope_scaling": {"type": "linear", "factor": 4}`, "", false},
 		{`"rope_scaling": null`, `"rope_scaling": {"rope_type": "ntk", "factor": 4}`, `"ntk" with factor 4`, true},
 		{`"silu"`, `3`, "hidden_act is 3, expected a text", false},
@@ -85,6 +87,33 @@ func TestConfig(t *testing.T) {
 		}
 		if errors.Is(err, ErrUnsupported) != c.unsupported {
 			t.Errorf("%s: unsupported is %v", c.new, !c.unsupported)
+		}
+	}
+}
+
+// TestWindows reads which layers have the sliding window of config.json in classes whose GGUF files have none.
+func TestWindows(t *testing.T) {
+	for _, c := range []struct {
+		kind, fields string
+		want         []int
+	}{
+		{"llama", `"sliding_window": 128`, []int{0, 0}}, // the class does not read it
+		{"mistral", `"sliding_window": null`, []int{0, 0}},
+		{"mistral", `"sliding_window": 128`, []int{128, 128}},
+		{"phi3", `"sliding_window": 128`, []int{128, 128}},
+		{"qwen2", `"sliding_window": 128`, []int{0, 0}},
+		{"qwen2", `"sliding_window": 128, "use_sliding_window": true`, []int{0, 0}},
+		{"qwen2", `"sliding_window": 128, "use_sliding_window": true, "max_window_layers": 1`, []int{0, 128}},
+		{"qwen3", `"sliding_window": 128, "use_sliding_window": true, "layer_types": ["sliding_attention", ""]`,
+			[]int{128, 0}},
+	} {
+		m, err := fromConfig(t, `"sliding_window": null`, c.fields, `"llama"`, `"`+c.kind+`"`)
+		if err != nil {
+			t.Errorf("%s with %s: %v", c.kind, c.fields, err)
+			continue
+		}
+		if got := []int{m.Spec.At(0).Window, m.Spec.At(1).Window}; !slices.Equal(got, c.want) {
+			t.Errorf("%s with %s: windows %v, expected %v", c.kind, c.fields, got, c.want)
 		}
 	}
 }

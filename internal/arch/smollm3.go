@@ -14,7 +14,7 @@ var smollm3 = Arch{
 func smollm3Spec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.noWindow(&s)
+	f.plainWindow(&s, true)
 	f.permutedRope(&s)
 	s.PerLayer(func(i int, l *Layer) {
 		if (i+1)%4 == 0 {

@@ -47,10 +47,11 @@ type Activation uint8
 
 // The activations. Where a network has a gate, the gate goes through it and multiplies the up-projection.
 const (
-	SiLU  Activation = iota
-	GELU             // by tanh
-	ReLU2            // the square of relu
-	OAI              // SiLU(1.702·x)/1.702 of a clamped gate, with an up-projection that is clamped and raised by 1
+	SiLU    Activation = iota
+	GELU               // by tanh
+	GELUErf            // by the error function
+	ReLU2              // the square of relu
+	OAI                // SiLU(1.702·x)/1.702 of a clamped gate, with an up-projection that is clamped and raised by 1
 )
 
 // Layer says what one layer computes.

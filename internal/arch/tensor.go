@@ -91,13 +91,12 @@ type TileHeads struct {
 
 func (TileHeads) transform() {}
 
-// PermutedHeads is the number of heads whose rows stand permuted in a GGUF file, 0 where they are in order.
-func (t *Tensor) PermutedHeads(s *Spec, layer int) int {
-	if p, ok := t.Transform.(PermuteHeads); ok {
-		return p.Heads.Of(s, layer)
-	}
-	return 0
-}
+// PackExperts is for the experts of gpt-oss: Hugging Face files have either blocks of MXFP4 in the order (experts, out,
+// in), or numbers in the order (experts, in, out). Of so many outputs that follow each other, Every, it is number
+// First.
+type PackExperts struct{ First, Every int }
+
+func (PackExperts) transform() {}
 
 const layerNumber = "%d"
 
@@ -113,8 +112,57 @@ func (t *Tensor) InHF(layer int) string { return inLayer(t.HF, layer) }
 // AlsoInHF is the other name in Hugging Face files.
 func (t *Tensor) AlsoInHF(layer int) string { return inLayer(t.AlsoHF, layer) }
 
-// Module is Hugging Face's name of the module that the tensor is the weight of.
-func (t *Tensor) Module(layer int) string { return strings.TrimSuffix(t.InHF(layer), weightSuffix) }
+// Module is Hugging Face's name of the module that the tensor is the weight of or, where a module or parameter has the
+// rows of others too (Joint), or Hugging Face has none, a name of that form.
+func (t *Tensor) Module(layer int) string {
+	module := strings.TrimSuffix(t.InHF(layer), weightSuffix)
+	if joint := t.Joint(layer); joint != "" {
+		module = strings.TrimSuffix(joint, weightSuffix) + partNames[t.Role]
+	}
+	if module == "" {
+		return strings.TrimSuffix(t.InGGUF(layer), weightSuffix)
+	}
+	return module
+}
+
+// partNames are what parts of a joint tensor are told apart by.
+var partNames = map[Role]string{
+	Gate: "_gate", Up: "_up", ExpertGate: "_gate", ExpertUp: "_up", SharedGate: "_gate", SharedUp: "_up",
+	RecurrentQKV: "_qkv", RecurrentGate: "_gate",
+}
+
+// Joint is the name in Hugging Face files of the weight that has the rows of several linear maps, "" where the tensor
+// is one of its own: those of gate and up-projection, of parts of a recurrence, or of all experts.
+func (t *Tensor) Joint(layer int) string {
+	name := ""
+	_, picked := t.Transform.(PickQKVZ)
+	switch {
+	case t.HF == "" && t.Within != nil:
+		name = inLayer(t.Within.HF, layer)
+	case picked, t.Role.Kind() == Experts && !t.EachExpert():
+		name = t.InHF(layer)
+	}
+	if !strings.HasSuffix(name, weightSuffix) {
+		return ""
+	}
+	return name
+}
+
+// JointRows is the row there of each row of the tensor, or of the part of each expert.
+func (t *Tensor) JointRows(s *Spec, layer int) []int32 {
+	if _, picked := t.Transform.(PickQKVZ); picked {
+		return t.Rows(s, layer)
+	}
+	before := 0
+	if t.HF == "" {
+		before, _ = t.Within.Rows(s, layer)
+	}
+	rows := make([]int32, t.Shape[len(t.Shape)-2].Of(s, layer))
+	for r := range rows {
+		rows[r] = int32(before + r)
+	}
+	return rows
+}
 
 // EachExpert reports whether Hugging Face files have a tensor for each expert.
 func (t *Tensor) EachExpert() bool { return strings.Contains(t.HF, expertNumber) }

@@ -1,6 +1,8 @@
 package archtest
 
 import (
+	"slices"
+
 	"github.com/peftconv/peftconv/internal/arch"
 )
 
@@ -20,8 +22,18 @@ func fields(pairs ...any) map[string]any {
 	return m
 }
 
-// All are the cases: every architecture, in its variants.
-func All() []Model { return append([]Model(nil), cases...) }
+// All are the cases: every architecture, in its variants. Some have draft layers, which are not run.
+func All() []Model {
+	all := slices.Clone(cases)
+	for _, m := range cases {
+		switch m.Name {
+		case "glm4moe", "deepseek2", "qwen35", "qwen35moe", "qwen3next":
+			all = append(all, m.with(m.Name+"-draft", "block_count", m.Fields["block_count"].(int)+1,
+				"nextn_predict_layers", 1))
+		}
+	}
+	return all
+}
 
 var attention = []arch.Role{arch.Query, arch.Key, arch.Value}
 
@@ -65,6 +77,9 @@ var cases = []Model{
 	{Name: "olmo2", Arch: "olmo2", Fields: fields()},
 	{Name: "olmo3", Arch: "olmo2", Fields: fields("block_count", 4, "attention.sliding_window", 8, "rope.scaling.type",
 		"yarn", "rope.scaling.factor", 4.0, "rope.scaling.original_context_length", 64)},
+	{Name: "chatglm", Arch: "chatglm", Biases: attention, Fields: fields("rope.dimension_count", 8)},
+	{Name: "chatglm-fused", Arch: "chatglm", Fused: attention, Biases: attention,
+		Fields: fields("rope.dimension_count", 8)},
 	{Name: "glm4", Arch: "glm4", Biases: attention, Fields: fields("rope.dimension_count", 8)},
 
 	{Name: "gemma", Arch: "gemma", Tied: true, Fields: fields("attention.key_length", 20, "attention.value_length", 20)},
@@ -72,7 +87,7 @@ var cases = []Model{
 		Fields: fields("attention.sliding_window", 8, "attn_logit_softcapping", 2.0, "final_logit_softcapping", 4.0)},
 	{Name: "gemma3", Arch: "gemma3", Tied: true, Fields: fields("block_count", 7, "attention.sliding_window", 8,
 		"rope.freq_base", 1e6, "rope.scaling.type", "linear", "rope.scaling.factor", 8.0)},
-	{Name: "gemma3-no-window", Arch: "gemma3", Tied: true, Fields: fields("final_logit_softcapping", 3.0)},
+	{Name: "gemma3-no-window", Arch: "gemma3", Tied: true, Fields: fields("final_logit_softcapping", 30.0)},
 	{Name: "gemma4", Arch: "gemma4", Tied: true, Has: []arch.Role{arch.Value, arch.LayerScale, arch.RopeFactors},
 		Fields: fields(
 			"block_count", 6, "attention.sliding_window", 8, "attention.sliding_window_pattern",
@@ -141,7 +156,10 @@ var cases = []Model{
 		Fields: fields("block_count", 5, "attention.head_count_kv", []int{0, 0, 2, 0, 0},
 			"feed_forward_length", []int{0, 96, 0, 0, 96}, "ssm.conv_kernel", 4, "ssm.inner_size", 128, "ssm.state_size", 16,
 			"ssm.time_step_rank", 8, "ssm.group_count", 2, "attention.layer_norm_epsilon", 1e-5)},
-	{Name: "qwen35", Arch: "qwen35", Tied: true,
+	{Name: "mamba2", Arch: "mamba2",
+		Fields: fields("attention.head_count", 0, "attention.head_count_kv", nil, "feed_forward_length", 0,
+			"ssm.conv_kernel", 4, "ssm.inner_size", 128, "ssm.state_size", 16, "ssm.time_step_rank", 8, "ssm.group_count", 2)},
+	{Name: "qwen35", Arch: "qwen35", Seed: 1, Tied: true,
 		Fields: fields("block_count", 4, "attention.key_length", 32, "attention.value_length", 32,
 			"rope.dimension_count", 8, "rope.dimension_sections", []int{2, 1, 1, 0}, "ssm.conv_kernel", 4, "ssm.inner_size", 96,
 			"ssm.state_size", 16, "ssm.time_step_rank", 6, "ssm.group_count", 2, "full_attention_interval", 4)},
@@ -151,7 +169,7 @@ var cases = []Model{
 			[]int{2, 1, 1, 0}, "ssm.conv_kernel", 4, "ssm.inner_size", 96, "ssm.state_size", 16, "ssm.time_step_rank", 6,
 			"ssm.group_count", 2, "full_attention_interval", 4, "expert_count", 4, "expert_used_count", 2,
 			"expert_feed_forward_length", 24, "expert_shared_feed_forward_length", 40)},
-	{Name: "qwen3next", Arch: "qwen3next",
+	{Name: "qwen3next", Arch: "qwen3next", Seed: 1,
 		Fields: fields("block_count", 4, "attention.key_length", 32, "attention.value_length", 32,
 			"rope.dimension_count", 8, "ssm.conv_kernel", 4, "ssm.inner_size", 64, "ssm.state_size", 16, "ssm.time_step_rank", 4,
 			"ssm.group_count", 2, "expert_count", 4, "expert_used_count", 2, "expert_feed_forward_length", 24,

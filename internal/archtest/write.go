@@ -3,6 +3,7 @@ package archtest
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"math"
@@ -32,6 +33,7 @@ type Model struct {
 	Seed   uint64
 	Type   func(name string) gguf.Type // of matrices; nil: F32
 	Extra  []gguf.Tensor               // further tensors
+	Rows   int                         // matrices have no more rows than so many, as if they were cut; 0: all
 }
 
 // Spec is what the metadata say that the model computes. The vocabulary is that of the model.
@@ -64,7 +66,7 @@ func (m *Model) vocab() int {
 	return 64
 }
 
-// Meta is the metadata. The vocabulary is one without tokens.
+// Meta is the metadata. The vocabulary is a small one.
 func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 	t.Helper()
 	meta := &gguf.Metadata{}
@@ -74,9 +76,8 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 		}
 	}
 	set("general.architecture", m.Arch)
-	set("general.name", m.Name)
-	set("tokenizer.ggml.model", "none")
-	set(m.Arch+".vocab_size", uint32(m.vocab()))
+	set("general.name", "small") // llama.cpp looks for tokens where the name is a known one
+	m.vocabulary(set)
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		v := m.Fields[key]
 		switch x := v.(type) {
@@ -96,6 +97,21 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 	return meta
 }
 
+// vocabulary sets the tokens: begin and end, a newline, and words of one letter.
+func (m *Model) vocabulary(set func(key string, v any)) {
+	tokens, types := []string{"<s>", "</s>", "Ċ", "Ġ", "ab"}, []int32{3, 3, 1, 1, 1}
+	for c := 'a'; len(tokens) < m.vocab(); c++ {
+		tokens, types = append(tokens, string(c)), append(types, 1)
+	}
+	set("tokenizer.ggml.model", "gpt2")
+	set("tokenizer.ggml.pre", "gpt-2")
+	set("tokenizer.ggml.tokens", tokens)
+	set("tokenizer.ggml.token_type", types)
+	set("tokenizer.ggml.merges", []string{"a b"})
+	set("tokenizer.ggml.bos_token_id", uint32(0))
+	set("tokenizer.ggml.eos_token_id", uint32(1))
+}
+
 // Tensors are the tensors of the model, without data.
 func (m *Model) Tensors(t testing.TB) []gguf.Tensor {
 	t.Helper()
@@ -108,6 +124,9 @@ func (m *Model) Tensors(t testing.TB) []gguf.Tensor {
 		}
 		seen[name] = true
 		slices.Reverse(shape)
+		if len(shape) > 1 {
+			shape[1] = m.rows(shape[1])
+		}
 		tensor := gguf.Tensor{Name: name, Shape: shape}
 		if matrix && m.Type != nil {
 			if typ := m.Type(name); shape[0]%int64(typ.BlockLen()) == 0 {
@@ -156,7 +175,43 @@ func (m *Model) Tensors(t testing.TB) []gguf.Tensor {
 			}
 		}
 	}
-	return append(all, m.Extra...)
+	return append(append(all, m.drafts(&s, all)...), m.Extra...)
+}
+
+// rows is how many of n rows a matrix has.
+func (m *Model) rows(n int64) int64 {
+	if m.Rows > 0 {
+		return min(n, int64(m.Rows))
+	}
+	return n
+}
+
+// drafts are the tensors of draft layers: those of the last layer that attends, and what makes its input and output.
+func (m *Model) drafts(s *arch.Spec, all []gguf.Tensor) (out []gguf.Tensor) {
+	last := s.Layers - 1
+	for last > 0 && s.At(last).Mixer != arch.SelfAttention {
+		last--
+	}
+	width := int64(s.Width)
+	for layer := s.Layers; layer < s.Layers+s.Drafts; layer++ {
+		prefix := fmt.Sprintf("blk.%d.", layer)
+		for _, t := range all {
+			if rest, ok := strings.CutPrefix(t.Name, fmt.Sprintf("blk.%d.", last)); ok {
+				t.Name = prefix + rest
+				out = append(out, t)
+			}
+		}
+		for _, t := range []gguf.Tensor{
+			{Name: "nextn.eh_proj.weight", Shape: []int64{2 * width, m.rows(width)}},
+			{Name: "nextn.enorm.weight", Shape: []int64{width}},
+			{Name: "nextn.hnorm.weight", Shape: []int64{width}},
+			{Name: "nextn.shared_head_norm.weight", Shape: []int64{width}},
+		} {
+			t.Name = prefix + t.Name
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // Write writes the model.

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/errkind"
-	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft/method"
 )
 
@@ -46,6 +46,9 @@ type Config struct {
 	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
 	TokenIDs []int32  // trainable_token_indices of the embedding table
 
+	// Parameters is target_parameters: those that have a matrix for each expert, by the last parts of their names.
+	Parameters []string
+
 	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is
 	// not part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.
 	Template string
@@ -75,6 +78,7 @@ type configFields struct {
 	Inference    bool               `json:"inference_mode"`
 	Init         any                `json:"init_lora_weights"`
 	Layers       LayerList          `json:"layers_to_transform"`
+	Parameters   []string           `json:"target_parameters,omitempty"`
 	Pattern      any                `json:"layers_pattern"`
 	Alpha        float64            `json:"lora_alpha"`
 	Dropout      float64            `json:"lora_dropout"`
@@ -99,6 +103,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
 		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
 		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA, DoRA: c.DoRA, ToSave: c.ToSave, Tokens: c.TokenIDs,
+		Parameters: c.Parameters,
 	}
 	if c.Bias != "" {
 		f.Bias = c.Bias
@@ -152,7 +157,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
 		RankPattern: NonEmpty(f.RankPattern), AlphaPattern: NonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
-		ToSave: f.ToSave, TokenIDs: f.Tokens,
+		ToSave: f.ToSave, TokenIDs: f.Tokens, Parameters: f.Parameters,
 	}
 	if f.Bias != method.BiasNone {
 		c.Bias = f.Bias
@@ -239,8 +244,10 @@ var commonFields = map[string]func(v any) bool{
 // LoRAFields says the same of LoRA's.
 var LoRAFields = map[string]func(v any) bool{
 	"r": AnyValue, "lora_alpha": AnyValue, "lora_dropout": AnyValue,
-	"target_modules": AnyValue, "exclude_modules": AnyValue, "layers_to_transform": AnyValue,
-	"rank_pattern": AnyValue, "alpha_pattern": AnyValue,
+	"fan_in_fan_out": AnyValue, // how the base stores weights
+	"target_modules": AnyValue, "target_parameters": AnyValue, "exclude_modules": AnyValue,
+	"layers_to_transform": AnyValue,
+	"rank_pattern":        AnyValue, "alpha_pattern": AnyValue,
 	"use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
 	"trainable_token_indices": AnyValue,
 
@@ -336,8 +343,8 @@ func (l *tokenList) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	for name, ids := range byModule {
-		if !HasSuffix(EmbedModule, name) {
-			return fmt.Errorf("trainable_token_indices names %q, expected only embed_tokens", name)
+		if len(byModule) > 1 || arch.IsHead(name) {
+			return fmt.Errorf("trainable_token_indices names %q, expected the embedding table alone", name)
 		}
 		*l = ids
 	}
@@ -359,7 +366,7 @@ func (l *LayerList) UnmarshalJSON(data []byte) error {
 
 // RankOf is the rank that the configuration gives a module.
 func (c *Config) RankOf(module string) int {
-	if r, ok := LookupPattern(c.RankPattern, module); ok {
+	if r, ok := LookupPattern(c.RankPattern, c.key(module)); ok {
 		return r
 	}
 	return c.Rank
@@ -368,7 +375,7 @@ func (c *Config) RankOf(module string) int {
 // ScaleOf is the factor of B·A in a module.
 func (c *Config) ScaleOf(module string) float64 {
 	alpha := c.Alpha
-	if a, ok := LookupPattern(c.AlphaPattern, module); ok {
+	if a, ok := LookupPattern(c.AlphaPattern, c.key(module)); ok {
 		alpha = a
 	}
 	if c.RSLoRA {
@@ -406,12 +413,6 @@ func TiedNote(b *Base) string {
 	}
 	return ""
 }
-
-// Names of what may be trained whole beside the pairs.
-const (
-	EmbedModule = model.EmbedModule // the embedding table
-	HeadModule  = model.HeadModule  // the output head
-)
 
 // HasSuffix reports whether name is the module or its last dotted parts.
 func HasSuffix(module, name string) bool {

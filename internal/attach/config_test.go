@@ -81,7 +81,6 @@ func TestConfigRefused(t *testing.T) {
 		{"tokens of the head", with(`"trainable_token_indices": {"lm_head": [1]}`), `"lm_head"`},
 		{"an init that moves the base", with(`"init_lora_weights": "pissa_niter_16"`),
 			`init_lora_weights = "pissa_niter_16"`},
-		{"transposed weights", with(`"fan_in_fan_out": true`), "fan_in_fan_out"},
 		{"replicated layers", with(`"layer_replication": [[0, 4], [2, 5]]`), "layer_replication = [[0,4],[2,5]]"},
 		{"a field of the future", with(`"use_miracle": 1`), "use_miracle = 1"},
 		{"two at once", with(`"use_qalora": true, "lora_bias": true`), "lora_bias = true, use_qalora = true"},

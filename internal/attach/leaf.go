@@ -24,6 +24,15 @@ func RowLeaf(values, grads []Param, i int) *autograd.Tensor {
 	return autograd.NewParam(1, len(x), x, grads[i].Data)
 }
 
+// Slice is rows·cols values of tensor i, from one on, on the tape as a matrix.
+func Slice(values, grads []Param, i, from, rows, cols int) *autograd.Tensor {
+	x := values[i].Data[from : from+rows*cols]
+	if grads == nil {
+		return autograd.NewConst(rows, cols, x)
+	}
+	return autograd.NewParam(rows, cols, x, grads[i].Data[from:from+rows*cols])
+}
+
 // Leaf is tensor i on the tape: trainable where there are gradients.
 func Leaf(values, grads []Param, i int) *autograd.Tensor {
 	p := &values[i]

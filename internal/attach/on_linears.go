@@ -52,6 +52,7 @@ func IsLayersPattern(v any) bool { return IsOff(v) || oneOf("layers")(v) || isLi
 type OnLinears struct {
 	Modules []LinearModule
 	byRow   []string // the tensors whose rows are those of the weight
+	byCol   []string // and those whose columns are
 }
 
 // LinearModule is the tensors of one linear map: their places in the adapter's, by what follows the module in their
@@ -62,9 +63,9 @@ type LinearModule struct {
 }
 
 // OnModules sorts tensors by module. parts are the names that tensors of a module may have, those in byRow with rows
-// that are the weight's.
-func OnModules(params []Param, method string, parts, byRow []string) (OnLinears, error) {
-	o := OnLinears{byRow: byRow}
+// that are the weight's, those in byCol with its columns.
+func OnModules(params []Param, method string, parts, byRow, byCol []string) (OnLinears, error) {
+	o := OnLinears{byRow: byRow, byCol: byCol}
 	for i := range params {
 		if len(params[i].Shape) == 0 {
 			return o, fmt.Errorf("adapter: tensor %q has no dimension", params[i].Name)
@@ -144,21 +145,32 @@ func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear
 // Traits are none.
 func (o *OnLinears) Traits() Traits { return Traits{} }
 
-// Permuted lists the tensors whose rows follow rows that the base stores permuted.
+// Permuted lists the tensors whose rows or columns follow those that the base has in another order.
 func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
-	heads := map[string]int{}
+	byName := map[string]*model.Linear{}
 	for _, l := range b.Model.Linears() {
-		heads[l.Module] = l.PermutedHeads
+		byName[l.Module] = l
 	}
 	var perms []Permutation
 	for _, m := range o.Modules {
-		for _, part := range o.byRow {
-			if at, ok := m.Parts[part]; ok && heads[m.Name] > 0 {
-				perms = append(perms, Permutation{Param: at, Heads: heads[m.Name]})
-			}
+		l := byName[m.Name]
+		if l == nil {
+			continue // which binding reports
 		}
+		perms = append(perms, ByRow(l, m.places(o.byRow)...)...)
+		perms = append(perms, ByCol(l, m.places(o.byCol)...)...)
 	}
 	return perms, nil
+}
+
+// places are those of some parts, where the module has them.
+func (m *LinearModule) places(parts []string) (at []int) {
+	for _, part := range parts {
+		if i, ok := m.Parts[part]; ok {
+			at = append(at, i)
+		}
+	}
+	return at
 }
 
 // Leaf is a tensor of a module on the tape.

@@ -76,7 +76,7 @@ func ChooseModules(b *Base, targets []string, layers string, fallback ...string)
 func ChooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
 	chosen, err := ChooseModules(b, targets, layers, fallback...)
 	for _, module := range chosen {
-		if module == EmbedModule || module == HeadModule {
+		if slices.ContainsFunc(b.Model.Ends(), func(l *model.Linear) bool { return l.Module == module }) {
 			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers",
 				LastPart(module))
 		}
@@ -106,7 +106,8 @@ func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 		}
 		return ok, nil
 	}
-	return HasSuffix(l.Module, target) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
+	named := func(name string) bool { return HasSuffix(name, target) || HasSuffix(name+".weight", target) }
+	return slices.ContainsFunc(l.Names(), named) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
 		return HasSuffix(strings.TrimSuffix(name, ".weight"), target)
 	}), nil
 }

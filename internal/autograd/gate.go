@@ -17,6 +17,7 @@ const (
 	ReLUGate              // f = relu
 	ReLU2Gate             // f = relu², the activation of Nemotron (So et al. 2021, "Primer")
 	LinearGate            // f(g) = g: a product
+	ErfGate               // f = gelu in the form of the error function, exactly
 )
 
 // The numbers of OAIGate.
@@ -72,6 +73,11 @@ func (k GLU) forwardChunk(y, gate, up []float32) {
 			gate = up
 		}
 		kernels.Mul(y, gate)
+	case ErfGate:
+		for i, g := range gate {
+			value, _ := GELU.F(float64(g))
+			y[i] = float32(value) * up[i]
+		}
 	case ReLUGate, ReLU2Gate:
 		var b gateBuffers
 		g := b.relu(gate)
@@ -152,6 +158,12 @@ func (k GLU) backwardChunk(dgate, dup, dy, gate, up []float32) {
 	case LinearGate:
 		kernels.MulAdd(dgate, dy, up)
 		kernels.MulAdd(dup, dy, gate)
+	case ErfGate:
+		for i, g := range gate {
+			value, slope := GELU.F(float64(g))
+			dgate[i] += dy[i] * up[i] * float32(slope)
+			dup[i] += dy[i] * float32(value)
+		}
 	case ReLUGate:
 		var b gateBuffers
 		kernels.AddWithin(dgate, b.product(dy, up), gate, math.SmallestNonzeroFloat32, inf)

@@ -25,6 +25,10 @@ var gateGraphs = []graph{
 		return t.Gated(GELUGate, p[0], NewConst(2, 300, dense(2, 300, 1).Data))
 	}},
 	{"gelu", [][2]int{{5, 300}}, func(t *Tape, p []*Tensor) *Tensor { return t.Ungated(GELUGate, p[0]) }},
+	{"gelu by erf", [][2]int{{5, 300}}, func(t *Tape, p []*Tensor) *Tensor { return t.Ungated(ErfGate, p[0]) }},
+	{"gelu by erf with a factor", [][2]int{{5, 19}, {5, 19}}, func(t *Tape, p []*Tensor) *Tensor {
+		return t.Gated(ErfGate, p[0], p[1])
+	}},
 	{"silu", [][2]int{{5, 300}}, func(t *Tape, p []*Tensor) *Tensor { return t.Ungated(SiLUGate, p[0]) }},
 	{"relu2", [][2]int{{5, 300}}, func(t *Tape, p []*Tensor) *Tensor { return t.Ungated(ReLU2Gate, p[0]) }},
 	{"SigmoidGate", [][2]int{{5, 19}, {5, 19}}, func(t *Tape, p []*Tensor) *Tensor { return t.SigmoidGate(p[0], p[1]) }},
@@ -67,12 +71,15 @@ func gate64(k GLU, g, u float64) float64 {
 		return max(g, 0) * u
 	case LinearGate:
 		return g * u
+	case ErfGate:
+		return 0.5 * g * (1 + math.Erf(g/math.Sqrt2)) * u
 	}
 	return max(g, 0) * max(g, 0) * u
 }
 
 var allGates = map[string]GLU{
 	"silu": SiLUGate, "gelu": GELUGate, "oai": OAIGate, "relu": ReLUGate, "relu2": ReLU2Gate, "linear": LinearGate,
+	"gelu by erf": ErfGate,
 }
 
 // TestGatedValues compares with float64, also at both sides of the limits and far out.

@@ -103,6 +103,8 @@ func (y YaRN) magnitude(multiplier float64) float64 {
 // concurrent use.
 type RopeTable struct {
 	Rope
+	// Long is for the tokens of long sequences, whose position p is given to Tape.Rope as -1-p; nil where there are none.
+	Long *RopeTable
 
 	angles   []float64 // (Dim/2)
 	cos, sin []float32 // (positions, Dim/2) times the magnitude
@@ -136,6 +138,9 @@ func (r *RopeTable) reserve(n int) {
 
 // turn rotates the heads of one row (heads·headDim values) to position p, or back; both multiply by the magnitude.
 func (r *RopeTable) turn(row []float32, headDim, p int, back bool) {
+	if p < 0 {
+		r, p = r.Long, -1-p
+	}
 	half := r.Dim / 2
 	cos, sin := r.cos[p*half:(p+1)*half], r.sin[p*half:(p+1)*half]
 	if back {
@@ -164,11 +169,14 @@ func (t *Tape) Rope(x *Tensor, pos []int32, headDim int, table *RopeTable) *Tens
 	if len(pos) != x.Rows || x.Cols%headDim != 0 || table.Offset+table.Dim > headDim {
 		panic("autograd: Rope: shapes do not fit")
 	}
-	highest := int32(-1)
+	highest, lowest := int32(-1), int32(0)
 	for _, p := range pos {
-		highest = max(highest, p)
+		highest, lowest = max(highest, p), min(lowest, p)
 	}
 	table.reserve(int(highest) + 1)
+	if lowest < 0 {
+		table.Long.reserve(int(-lowest))
+	}
 	op := t.pools.rope.take()
 	*op = ropeOp{x, pos, headDim, table}
 	t.rows(x.Rows, x.Cols, op)

@@ -192,7 +192,7 @@ type AdaLoRA struct {
 }
 
 func newAdaLoRA(c *attach.Config, params []attach.Param) (*AdaLoRA, error) {
-	o, err := attach.OnModules(params, "an AdaLoRA", adaloraParts, []string{"lora_B"})
+	o, err := attach.OnModules(params, "an AdaLoRA", adaloraParts, []string{"lora_B"}, []string{"lora_A"})
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func bitFitFamily() *attach.Family {
 type bitFit struct{ attach.OnLinears }
 
 func newBitFit(params []attach.Param) (*bitFit, error) {
-	o, err := attach.OnModules(params, "BitFit", []string{attach.BiasPart}, []string{attach.BiasPart})
+	o, err := attach.OnModules(params, "BitFit", []string{attach.BiasPart}, []string{attach.BiasPart}, nil)
 	return &bitFit{o}, err
 }
 

@@ -91,7 +91,7 @@ type ia3 struct {
 }
 
 func newIA3(c *attach.Config, params []attach.Param) (*ia3, error) {
-	o, err := attach.OnModules(params, "(IA)³", []string{ia3Part}, nil)
+	o, err := attach.OnModules(params, "(IA)³", []string{ia3Part}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,13 +125,17 @@ func (m *ia3) fit(b *attach.Base, params []attach.Param) ([]*model.Linear, error
 	})
 }
 
-// Permuted lists the vectors that scale permuted outputs.
+// Permuted lists the vectors that scale outputs or inputs which the base has in another order.
 func (m *ia3) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	var perms []attach.Permutation
 	for _, l := range b.Model.Linears() {
 		for _, mod := range m.Modules {
-			if mod.Name == l.Module && l.PermutedHeads > 0 && !m.input[mod.Name] {
-				perms = append(perms, attach.Permutation{Param: mod.Parts[ia3Part], Heads: l.PermutedHeads})
+			switch at := mod.Parts[ia3Part]; {
+			case mod.Name != l.Module:
+			case m.input[mod.Name]:
+				perms = append(perms, attach.ByCol(l, at)...)
+			default:
+				perms = append(perms, attach.ByRow(l, at)...)
 			}
 		}
 	}

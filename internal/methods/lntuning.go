@@ -107,7 +107,7 @@ func lnFamily() *attach.Family {
 type lnTuning struct{ attach.OnLinears }
 
 func newLNTuning(params []attach.Param) (*lnTuning, error) {
-	o, err := attach.OnModules(params, "LN tuning", []string{lnPart}, nil)
+	o, err := attach.OnModules(params, "LN tuning", []string{lnPart}, nil, nil)
 	return &lnTuning{o}, err
 }
 

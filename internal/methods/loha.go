@@ -79,7 +79,8 @@ type loha struct {
 }
 
 func newLoHa(c *attach.Config, params []attach.Param) (*loha, error) {
-	o, err := attach.OnModules(params, "a LoHa", lohaParts, []string{"hada_w1_a", "hada_w2_a"})
+	o, err := attach.OnModules(params, "a LoHa", lohaParts, []string{"hada_w1_a", "hada_w2_a"},
+		[]string{"hada_w1_b", "hada_w2_b"})
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ type lokr struct {
 }
 
 func newLoKr(c *attach.Config, params []attach.Param) (*lokr, error) {
-	o, err := attach.OnModules(params, "a LoKr", lokrParts, nil)
+	o, err := attach.OnModules(params, "a LoKr", lokrParts, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -169,8 +169,9 @@ func (m *lokr) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	}
 	at := &attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}
 	_, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
-		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.Name) * strength), order: model.RowsInBase(l)}
+		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.Name) * strength), order: l.Rows}
 		s.place = model.Inverted(s.order)
+		s.cols = ints(l.Cols)
 		s.w1, s.w2 = factorOf(mod, values, grads, "lokr_w1"), factorOf(mod, values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()
 		if out != l.W.Rows || in != l.W.Cols {
@@ -226,9 +227,13 @@ type lokrSite struct {
 	w1, w2 lokrFactor
 	order  []int32 // where the base has each row; nil: in its place
 	place  []int32 // the inverse of order
+	cols   []int   // where the base has each column; nil: in its place
 }
 
 func (s *lokrSite) Apply(t *autograd.Tape, x, y *autograd.Tensor) *autograd.Tensor {
+	if s.cols != nil {
+		x = t.Columns(x, s.cols)
+	}
 	return t.Kronecker(y, x, s.w1.on(t), s.w2.on(t), s.scale, s.order)
 }
 
@@ -243,9 +248,15 @@ func (s *lokrSite) addRows(dst []float32, r0, r1 int) {
 		if s.place != nil {
 			row = int(s.place[r])
 		}
-		two := s.w2.row(row % b)
+		two, to := s.w2.row(row%b), dst[(r-r0)*cols:][:cols]
 		for i, v := range s.w1.row(row / b) {
-			lowrank.FusedAxpy(float32(s.scale*v), two, dst[(r-r0)*cols+i*d:][:d])
+			if s.cols == nil {
+				lowrank.FusedAxpy(float32(s.scale*v), two, to[i*d:][:d])
+				continue
+			}
+			for j := range two {
+				lowrank.FusedAxpy(float32(s.scale*v), two[j:j+1], to[s.cols[i*d+j]:][:1])
+			}
 		}
 	}
 }

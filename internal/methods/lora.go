@@ -51,7 +51,14 @@ func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Targets, c.Layers = attach.DescribeTargets(b, chosen)
+	modules, joints, err := attach.JointModules(b, chosen)
+	if err == nil {
+		err = checkJoints(&c, &opt, joints)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
+	c.DescribeJoints(b, modules, joints)
 	starts, err := loraStarts(b, &c, chosen, &opt)
 	switch {
 	case errors.Is(err, attach.ErrNoInit): // which is about another file
@@ -59,7 +66,8 @@ func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	case err != nil:
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	shapes := loraShapes(b, &c, chosen)
+	shapes := loraShapes(b, &c, modules)
+	jointShapes(&c, joints, shapes)
 	if err := addExtras(&opt, b, &c, chosen, shapes, starts); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
@@ -72,7 +80,35 @@ func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	})
 }
 
-// loraShapes are the tensors of a LoRA over the chosen modules.
+// checkJoints reports what there is not for modules that have rows of several maps.
+func checkJoints(c *attach.Config, opt *method.LoRA, joints []*model.Joint) error {
+	for _, j := range joints {
+		switch {
+		case StartsApart(c.Init) || c.Init == method.InitLoftQ:
+			return fmt.Errorf("init %s is not for %s, which has the rows of %d linear maps", c.Init, j.Module, len(j.Parts))
+		case j.Experts > 0 && c.DoRA:
+			return fmt.Errorf("%s is the weights of all experts, for which there is no DoRA", j.Module)
+		case j.Experts > 0 && opt.Dropout > 0:
+			return fmt.Errorf("%s is the weights of all experts, for which PEFT has no dropout", j.Module)
+		}
+	}
+	return nil
+}
+
+// jointShapes are the tensors on joint modules. Those of experts are one below the other in A (experts·rank, in), and
+// in turn, column by column, in B (out, rank·experts).
+func jointShapes(c *attach.Config, joints []*model.Joint, shapes map[string][]int) {
+	for _, j := range joints {
+		r := c.RankOf(j.Module) * max(j.Experts, 1)
+		shapes[attach.LoRAName(j.Module, "A")] = []int{r, j.Cols}
+		shapes[attach.LoRAName(j.Module, "B")] = []int{j.Rows, r}
+		if c.DoRA {
+			shapes[attach.PartName(j.Module, magnitudePart)] = []int{j.Rows}
+		}
+	}
+}
+
+// loraShapes are the tensors of a LoRA over the chosen modules that are no joint ones.
 func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]int {
 	shapes := map[string][]int{}
 	for _, l := range b.Model.Matrices() {
@@ -134,13 +170,15 @@ type LoRA struct {
 // LoRAModule is the pair of matrices on one linear map, or on the embedding table, whose pair is the other way round:
 // W += scale·(B·A)ᵀ.
 type LoRAModule struct {
-	Name      string // of the linear map
+	Name      string // of the linear map, or of the module that has the rows of several
 	A, B      int    // places of A (rank, in) and B (out, rank) in the adapter's tensors
 	magnitude int    // (out) DoRA's, or -1
 	a0, b0    int    // what A and B started from, or -1
 	Rank      int
 	In, Out   int
 	Scale     float64
+	embedding bool
+	Experts   int // whose pairs A and B hold, as jointShapes says; 0: there is one
 }
 
 // newLoRA finds the pairs among the tensors. Errors: a tensor that is no LoRA matrix, one without its partner, shapes
@@ -188,7 +226,7 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart),
 		a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
 	}
-	if module == model.EmbedModule {
+	if _, p.embedding = parts[embeddingA]; p.embedding {
 		p.A, p.B = find(embeddingA), find(embeddingB)
 	}
 	apart := StartsApart(c.Init)
@@ -197,10 +235,10 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
 	case p.B < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
-	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
+	case apart && !p.embedding && (p.a0 < 0 || p.b0 < 0):
 		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its "+
 			"start was taken away; save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
-	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
+	case c.DoRA != (p.magnitude >= 0) && !p.embedding:
 		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
 	}
 	for _, i := range []int{p.A, p.B} {
@@ -210,7 +248,9 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 	}
 	p.Rank, p.In, p.Out = params[p.A].Rows(), params[p.A].Cols(), params[p.B].Rows()
 	want := c.RankOf(module)
-	if p.Rank != want || params[p.B].Cols() != want {
+	if c.IsParameter(module) && p.Rank%want == 0 && params[p.B].Cols() == p.Rank {
+		p.Experts, p.Rank = p.Rank/want, want
+	} else if p.Rank != want || params[p.B].Cols() != want {
 		return p, fmt.Errorf("adapter: module %s has lora_A %v and lora_B %v, but the configuration says rank %d",
 			module, params[p.A].Shape, params[p.B].Shape, want)
 	}
@@ -251,22 +291,34 @@ func (m *LoRA) Describe() string {
 
 func (m *LoRA) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
 
-// Linears finds the weight of every pair in a base and checks that the shapes fit.
-func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
-	byName := map[string]*model.Linear{}
+// linears finds the weight of every pair in a base, or the weights of a joint module, and checks that the shapes fit.
+func (m *LoRA) linears(b *attach.Base) ([][]*model.Linear, error) {
+	byName, joints := map[string]*model.Linear{}, map[string]*model.Joint{}
 	for _, l := range b.Model.Matrices() {
 		byName[l.Module] = l
+		if l.Joint != nil {
+			joints[l.Joint.Module] = l.Joint
+		}
 	}
-	found := make([]*model.Linear, len(m.Modules))
+	found := make([][]*model.Linear, len(m.Modules))
 	for i, p := range m.Modules {
+		if j := joints[p.Name]; j != nil {
+			if j.Rows != p.Out || j.Cols != p.In || j.Experts != p.Experts {
+				return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s is made for %d matrices %d×%d, but in %s it "+
+					"is %d, %d×%d: an adapter of another base?",
+					p.Name, p.Experts, p.Out, p.In, b.Path, j.Experts, j.Rows, j.Cols)
+			}
+			found[i] = j.Parts
+			continue
+		}
 		l := byName[p.Name]
-		if l == nil {
+		if l == nil || p.Experts > 0 || p.embedding != (l.Role == arch.TokenEmbedding) {
 			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): "+
 				"an adapter of another base?",
 				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
-		if p.Name == model.EmbedModule {
+		if p.embedding {
 			rows, cols = cols, rows
 		}
 		if rows != p.Out || cols != p.In {
@@ -274,41 +326,88 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 				"is %d×%d: an adapter of another base?",
 				p.Name, p.Out, p.In, b.Path, rows, cols)
 		}
-		found[i] = l
+		found[i] = []*model.Linear{l}
 	}
 	return found, nil
 }
 
-// Permuted lists the tensors of permuted projections whose rows are those of the weight.
+// LinearPair is the pair of a linear map.
+type LinearPair struct {
+	Linear *model.Linear
+	lowrank.LowRank
+}
+
+// Pairs are the pairs of all linear maps of a base in the order of Hugging Face files or, of parts of joint modules, of
+// the base.
+func (m *LoRA) Pairs(b *attach.Base, params []attach.Param) ([]LinearPair, error) {
+	linears, err := m.linears(b)
+	if err != nil {
+		return nil, err
+	}
+	var all []LinearPair
+	for i := range m.Modules {
+		p := &m.Modules[i]
+		pair := lowrank.LowRank{Module: p.Name, A: params[p.A].Data, B: params[p.B].Data, Rank: p.Rank, In: p.In, Out: p.Out,
+			Scale: p.Scale}
+		j := linears[i][0].Joint
+		if j == nil || p.Name != j.Module {
+			all = append(all, LinearPair{linears[i][0], pair})
+			continue
+		}
+		moved := attach.Views(params[p.B:p.B+1], make([]float32, len(pair.B)))
+		attach.ToBase(moved, params[p.B:p.B+1], []attach.Permutation{{Order: model.Order{Rows: j.Order}, Experts: p.Experts}})
+		for k, l := range linears[i] {
+			one, first := pair, j.First(k)
+			one.Module, one.Out = l.Module, l.W.Rows
+			one.A = pair.A[l.Expert*p.Rank*p.In:][:p.Rank*p.In]
+			one.B = moved[0].Data[(l.Expert*p.Out+first)*p.Rank:][:l.W.Rows*p.Rank]
+			all = append(all, LinearPair{l, one})
+		}
+	}
+	return all, nil
+}
+
+// Permuted lists the tensors whose rows or columns are those of a weight that the base has in another order.
 func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
-	linears, err := m.Linears(b)
+	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
 	}
 	perms := m.Extras.permuted(b)
-	for i, l := range linears {
-		if l.PermutedHeads == 0 {
+	for i := range m.Modules {
+		p, l := &m.Modules[i], linears[i][0]
+		if j := l.Joint; j != nil && p.Name == j.Module {
+			if p.Experts > 0 || j.Order != nil {
+				perms = append(perms, attach.Permutation{Param: p.B, Order: model.Order{Rows: j.Order}, Experts: p.Experts})
+			}
+			if p.magnitude >= 0 && j.Order != nil {
+				perms = append(perms, attach.Permutation{Param: p.magnitude, Order: model.Order{Rows: j.Order}})
+			}
 			continue
 		}
-		for _, at := range []int{m.Modules[i].B, m.Modules[i].b0, m.Modules[i].magnitude} {
-			if at >= 0 {
-				perms = append(perms, attach.Permutation{Param: at, Heads: l.PermutedHeads})
-			}
-		}
+		there := func(at ...int) []int { return slices.DeleteFunc(at, func(at int) bool { return at < 0 }) }
+		perms = append(perms, attach.ByRow(l, there(p.B, p.b0, p.magnitude)...)...)
+		perms = append(perms, attach.ByCol(l, there(p.A, p.a0)...)...)
 	}
 	return perms, nil
 }
 
 func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	linears, err := m.Linears(b)
+	linears, err := m.linears(b)
 	if err != nil {
 		return nil, err
 	}
 	at := &loraAttachment{sites: make(map[*model.Linear]*loraSite, len(linears)), dropout: float32(m.Config.Dropout)}
-	for i, l := range linears {
-		s := newLoRASite(l, &m.Modules[i], values, grads, strength)
-		s.halves = m.Config.Quantized != nil && m.Config.Quantized.Apart
-		at.add(l, s)
+	for i := range m.Modules {
+		for k, l := range linears[i] {
+			first := 0
+			if j := l.Joint; j != nil && m.Modules[i].Name == j.Module {
+				first = j.First(k)
+			}
+			s := newLoRASite(l, &m.Modules[i], first, values, grads, strength)
+			s.halves = m.Config.Quantized != nil && m.Config.Quantized.Apart
+			at.add(l, s)
+		}
 	}
 	at.extras, err = m.Extras.bind(b, values, grads, float32(strength))
 	return at, err
@@ -336,17 +435,26 @@ type loraSite struct {
 	halves    bool             // the second half of the pair is what it started from, less (see attach.Quantized.Apart)
 }
 
-func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, strength float64) *loraSite {
+// newLoRASite binds a pair to a linear map, whose rows are those from first on of the module's.
+func newLoRASite(l *model.Linear, p *LoRAModule, first int, values, grads []attach.Param, strength float64) *loraSite {
 	s := &loraSite{
-		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale),
-		strength:  float32(strength),
-		embedding: p.Name == model.EmbedModule,
+		linear: l, scale: float32(p.Scale), strength: float32(strength), embedding: p.embedding,
 	}
+	if s.embedding {
+		s.a, s.b = attach.Leaf(values, grads, p.A), attach.Leaf(values, grads, p.B)
+		return s
+	}
+	expert := 0
+	if p.Experts > 0 {
+		expert = l.Expert
+	}
+	s.a = attach.Slice(values, grads, p.A, expert*p.Rank*p.In, p.Rank, p.In)
+	s.b = attach.Slice(values, grads, p.B, (expert*p.Out+first)*p.Rank, l.W.Rows, p.Rank)
 	if p.a0 >= 0 {
 		s.a0, s.b0 = attach.Leaf(values, nil, p.a0), attach.Leaf(values, nil, p.b0)
 	}
 	if p.magnitude >= 0 {
-		s.dora = newDoRASite(l, attach.RowLeaf(values, grads, p.magnitude))
+		s.dora = newDoRASite(l, attach.Slice(values, grads, p.magnitude, first, 1, l.W.Rows))
 	}
 	return s
 }

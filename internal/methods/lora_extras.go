@@ -74,7 +74,7 @@ func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []stri
 		}
 		b.Model.Embed.Row(rows[i*spec.Width:(i+1)*spec.Width], int(id))
 	}
-	add(model.EmbedModule, TokensPart, rows, len(opt.TokenIDs), spec.Width)
+	add(b.Model.Ends()[0].Module, TokensPart, rows, len(opt.TokenIDs), spec.Width)
 	return nil
 }
 
@@ -90,8 +90,12 @@ func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, attach.LastPart(model.EmbedModule),
-		model.HeadModule, attach.TiedNote(b))
+	var ends []string
+	for _, l := range b.Model.Ends() {
+		ends = append(ends, attach.LastPart(l.Module))
+	}
+	return nil, fmt.Errorf("%q cannot be trained whole, expected %s%s", name, strings.Join(ends, " or "),
+		attach.TiedNote(b))
 }
 
 // addBiases adds the biases that the option asks for.
@@ -125,22 +129,23 @@ func (e *loraExtras) add(params []attach.Param, i int) error {
 	if at := strings.LastIndexByte(name, '.'); at >= 0 {
 		module, part = name[:at], name[at+1:]
 	}
+	embedding, tokens := strings.CutSuffix(name, "."+TokensPart)
 	switch {
 	case !ok:
-	case name == model.EmbedModule+"."+TokensPart:
+	case tokens && arch.IsEmbedding(embedding):
 		e.tokens = i
 		return nil
 	case part == attach.BiasPart:
 		e.biases = append(e.biases, namedParam{module, i})
 		return nil
 	case part != weightPart:
-	case module == model.EmbedModule:
+	case arch.IsEmbedding(module):
 		e.embed = i
 		return nil
-	case module == model.HeadModule:
+	case arch.IsHead(module):
 		e.head = i
 		return nil
-	case strings.HasSuffix(module, "norm"):
+	case arch.IsNorm(module):
 		e.norms = append(e.norms, namedParam{module, i})
 		return nil
 	}
@@ -192,13 +197,13 @@ func (e *loraExtras) Describe() string {
 // None reports whether there is nothing beside the pairs.
 func (e *loraExtras) None() bool { return e.Describe() == "" }
 
-// permuted lists the biases whose values the base stores permuted.
+// permuted lists the biases whose values the base has in another order.
 func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
 	var perms []attach.Permutation
 	for _, l := range b.Model.Linears() {
 		for _, p := range e.biases {
-			if p.module == l.Module && l.PermutedHeads > 0 {
-				perms = append(perms, attach.Permutation{Param: p.at, Heads: l.PermutedHeads})
+			if p.module == l.Module {
+				perms = append(perms, attach.ByRow(l, p.at)...)
 			}
 		}
 	}

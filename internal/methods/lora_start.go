@@ -40,8 +40,8 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	}
 }
 
-// loraStarts are the tensors that start neither at zero nor at random, by name, with rows in the order of the Hugging
-// Face checkpoint.
+// loraStarts are the tensors that start neither at zero nor at random, by name, in the order of the Hugging Face
+// checkpoint.
 func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
 	starts := map[string][]float32{}
 	if c.Init == method.InitLoftQ {
@@ -52,7 +52,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 			continue
 		}
 		if c.DoRA {
-			starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+			startMagnitude(starts, l)
 		}
 		if !StartsApart(c.Init) {
 			continue
@@ -66,11 +66,32 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 			factor = Olora
 		}
 		pairA, pairB := factor(l, r, c.ScaleOf(l.Module), opt.Seed)
-		pairB = model.InHFRows(pairB, l)
+		pairA, pairB = model.InHFCols(pairA, l), model.InHFRows(pairB, l)
 		starts[attach.LoRAName(l.Module, "A")], starts[attach.PartName(l.Module, startA)] = pairA, pairA
 		starts[attach.LoRAName(l.Module, "B")], starts[attach.PartName(l.Module, startB)] = pairB, pairB
 	}
 	return starts, nil
+}
+
+// startMagnitude sets the magnitudes of a weight to its norms.
+func startMagnitude(starts map[string][]float32, l *model.Linear) {
+	j := l.Joint
+	if j == nil {
+		starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
+		return
+	}
+	name := attach.PartName(j.Module, magnitudePart)
+	if starts[name] == nil {
+		starts[name] = make([]float32, j.Rows)
+	}
+	inHF, first := model.Inverted(j.Order), j.First(slices.Index(j.Parts, l))
+	for r, norm := range rowNorms(l) {
+		at := first + r
+		if inHF != nil {
+			at = int(inHF[at])
+		}
+		starts[name][at] = norm
+	}
 }
 
 // Pissa is A = √(S/scale)·Vᵀ and B = U·√(S/scale) of the largest singular values of W = U·S·Vᵀ.
@@ -94,7 +115,7 @@ func Olora(l *model.Linear, r int, _ float64, _ uint64) (a, b []float32) {
 	row := make([]float32, cols)
 	for i := range rows {
 		l.W.Row(row, i)
-		copy(first[i*r:(i+1)*r], row)
+		copy(first[i*r:(i+1)*r], model.InHFCols(row, l))
 	}
 	b, _ = linalg.QR(first, rows, r)
 	a = make([]float32, r*cols)
@@ -109,7 +130,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		return errors.New("init loftq needs the model that the base was quantized from")
 	case c.DoRA:
 		return errors.New("init loftq cannot be combined with DoRA")
-	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
+	case slices.ContainsFunc(b.Model.Ends(), func(l *model.Linear) bool { return slices.Contains(chosen, l.Module) }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
 	original, err := attach.OpenBase(opt.Original)
@@ -125,8 +146,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		if !slices.Contains(chosen, l.Module) {
 			continue
 		}
-		delta, squares, _ := lowrank.Difference(model.Ordered{W: l.W, Heads: l.PermutedHeads},
-			model.Ordered{W: originals[i].W, Heads: originals[i].PermutedHeads})
+		delta, squares, _ := lowrank.Difference(l.Ordered(), originals[i].Ordered())
 		switch {
 		case !floats.Finite(squares):
 			return fmt.Errorf("%s has a weight that is not finite in %s or %s", l.Module, b.Path, original.Path)

@@ -165,7 +165,7 @@ type oft struct {
 }
 
 func newOFT(c *attach.Config, params []attach.Param) (*oft, error) {
-	o, err := attach.OnModules(params, "an OFT", []string{oftPart}, nil)
+	o, err := attach.OnModules(params, "an OFT", []string{oftPart}, nil, nil)
 	return &oft{o, c.Settings.(*OFTSettings)}, err
 }
 
@@ -192,6 +192,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		_, size := m.settings.Split(l.W.Cols)
 		site := &oftSite{linear: l, q: m.Modules[i].Leaf(values, grads, oftPart), size: size, strength: float32(strength)}
 		site.series = m.settings.Coefficients()
+		site.cols, site.back = ints(l.Cols), ints(model.Inverted(l.Cols))
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
@@ -214,13 +215,22 @@ type oftSite struct {
 	size     int
 	strength float32
 	series   []float32
+
+	cols, back []int // where the base has each column, and the inverse; nil: in its place
 }
 
 // Input rotates the input.
 func (at *oftAttachment) Input(t *autograd.Tape, l *model.Linear, _ *quant.Matrix,
 	x *autograd.Tensor) *autograd.Tensor {
 	if s := at.sites[l]; s != nil {
-		return t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
+		if s.cols != nil {
+			x = t.Columns(x, s.cols)
+		}
+		x = t.Rotate(x, t.Cayley(s.q, s.size, s.series), s.size, s.strength)
+		if s.cols != nil {
+			x = t.Columns(x, s.back)
+		}
+		return x
 	}
 	return x
 }
@@ -248,7 +258,7 @@ func (at *oftAttachment) Effect() attach.Effect {
 func (at *oftAttachment) changes() map[*model.Linear]attach.Change {
 	all := map[*model.Linear]attach.Change{}
 	for _, s := range at.order {
-		w := &rotatedWeight{w: &s.linear.W, turned: s.turned(), size: s.size, strength: s.strength}
+		w := &rotatedWeight{w: &s.linear.W, cols: s.linear.Cols, turned: s.turned(), size: s.size, strength: s.strength}
 		all[s.linear] = attach.Change{AddRows: w.addRows, Multiply: w.multiply, Phase: attach.InputPhase}
 	}
 	return all
@@ -316,6 +326,7 @@ func cayleyTransform(q []float32, n int) []float32 {
 // rotatedWeight is the change strength·(W·Rᵀ - W) of a matrix.
 type rotatedWeight struct {
 	w        *quant.Matrix
+	cols     []int32     // where w has each column; nil: in its place
 	turned   [][]float32 // Rᵀ of each block, or of the one that they share
 	size     int
 	strength float32
@@ -337,9 +348,37 @@ func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
 
 // add is dst += strength·(rows·Rᵀ - rows) of n rows.
 func (s *rotatedWeight) add(dst, rows []float32, n int) {
-	lowrank.FusedAxpy(-s.strength, rows, dst[:n*s.w.Cols])
-	for at := 0; at < n*s.w.Cols; at += s.size {
-		block := s.turned[at/s.size%len(s.turned)]
-		lowrank.AddCombination(dst[at:at+s.size], s.strength, rows[at:at+s.size], block, s.size)
+	cols := s.w.Cols
+	lowrank.FusedAxpy(-s.strength, rows, dst[:n*cols])
+	to, from := dst, rows
+	if s.cols != nil {
+		to, from = make([]float32, n*cols), make([]float32, n*cols)
+		for at := 0; at < n*cols; at += cols {
+			for c, there := range s.cols {
+				to[at+c], from[at+c] = dst[at+int(there)], rows[at+int(there)]
+			}
+		}
 	}
+	for at := 0; at < n*cols; at += s.size {
+		block := s.turned[at/s.size%len(s.turned)]
+		lowrank.AddCombination(to[at:at+s.size], s.strength, from[at:at+s.size], block, s.size)
+	}
+	if s.cols != nil {
+		for at := 0; at < n*cols; at += cols {
+			for c, there := range s.cols {
+				dst[at+int(there)] = to[at+c]
+			}
+		}
+	}
+}
+
+func ints(x []int32) []int {
+	if x == nil {
+		return nil
+	}
+	y := make([]int, len(x))
+	for i, v := range x {
+		y[i] = int(v)
+	}
+	return y
 }

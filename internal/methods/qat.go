@@ -336,25 +336,29 @@ func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
 	return nil
 }
 
-// Permuted lists the tensors whose rows are those of a permuted weight.
+// Permuted lists the tensors whose rows or columns are those of a weight that the base has in another order. The
+// columns of scales and offsets are groups of the base.
 func (m *qat) Permuted(b *attach.Base) ([]attach.Permutation, error) {
-	heads := map[string]int{}
+	byName := map[string]*model.Linear{}
 	for _, l := range b.Model.Linears() {
-		heads[l.Module] = l.PermutedHeads
+		byName[l.Module] = l
 	}
 	var perms []attach.Permutation
 	for _, mod := range m.modules {
-		h := heads[mod.name]
-		if h == 0 {
-			continue
+		l := byName[mod.name]
+		if l == nil {
+			continue // which binding reports
 		}
 		for _, channel := range []string{method.ChannelScale, method.ChannelOffset, method.ChannelCode} {
 			if at, ok := mod.low[channel]; ok {
-				perms = append(perms, attach.Permutation{Param: at[1], Heads: h})
+				perms = append(perms, attach.ByRow(l, at[1])...)
+				if channel == method.ChannelCode {
+					perms = append(perms, attach.ByCol(l, at[0])...)
+				}
 			}
 		}
 		if mod.row >= 0 {
-			perms = append(perms, attach.Permutation{Param: mod.row, Heads: h})
+			perms = append(perms, attach.ByRow(l, mod.row)...)
 		}
 	}
 	return perms, nil

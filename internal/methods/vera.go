@@ -152,7 +152,8 @@ func newVeRA(c *attach.Config, params []attach.Param) (*vera, error) {
 		return nil, fmt.Errorf("adapter: it has no %s and %s: save it with save_projection", veraSharedA, veraSharedB)
 	}
 	var err error
-	if m.OnLinears, err = attach.OnModules(own, "a VeRA", []string{veraD, veraB}, []string{veraB}); err != nil {
+	if m.OnLinears, err = attach.OnModules(own, "a VeRA", []string{veraD, veraB}, []string{veraB},
+		nil); err != nil {
 		return nil, err
 	}
 	return m, m.place(params)
@@ -201,11 +202,10 @@ func (m *vera) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	}
 	at := &veraAttachment{LinearSites: attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}},
 		dropout: float32(m.settings.Dropout)}
-	shared := autograd.NewConst(a.Rows(), a.Cols(), a.Data)
 	for i, l := range linears {
 		mod := &m.Modules[i]
 		site := &veraSite{
-			at: at, scale: float32(strength), a: shared, b: at.rowsOf(bigB, l),
+			at: at, scale: float32(strength), a: at.colsOf(a, l), b: at.rowsOf(bigB, l),
 			d: mod.Leaf(values, grads, veraD), l: mod.Leaf(values, grads, veraB), in: l.W.Cols,
 		}
 		at.Sites[l] = site
@@ -219,43 +219,58 @@ type veraAttachment struct {
 	attach.LinearSites
 	dropout  float32
 	training bool
-	copies   []*veraRows
+	copies   []*veraCopy
 }
 
-// veraRows is the rows of B that a weight uses, in the order in which the base has its rows.
-type veraRows struct {
-	from        *attach.Param
-	heads, rows int
-	tensor      *autograd.Tensor
+// veraCopy is what of a shared matrix a weight uses, in the order in which the base has its rows or columns.
+type veraCopy struct {
+	from   *attach.Param
+	order  model.Order // of the copy; nil: the matrix itself
+	tensor *autograd.Tensor
 }
 
-// rowsOf is B for a linear map: as it is, or a copy, one for all maps of the same order.
+// rowsOf is B for a linear map: as it is, or a copy of as many rows, one for all maps of the same order.
 func (at *veraAttachment) rowsOf(b *attach.Param, l *model.Linear) *autograd.Tensor {
-	want := veraRows{from: b, heads: l.PermutedHeads, rows: l.W.Rows}
-	if l.PermutedHeads == 0 {
-		want.rows = b.Rows()
+	if l.Rows == nil {
+		return at.copyOf(b, b.Rows(), b.Cols(), model.Order{})
 	}
+	return at.copyOf(b, l.W.Rows, b.Cols(), model.Order{Rows: l.Rows})
+}
+
+// colsOf is A for a linear map.
+func (at *veraAttachment) colsOf(a *attach.Param, l *model.Linear) *autograd.Tensor {
+	if l.Cols == nil {
+		return at.copyOf(a, a.Rows(), a.Cols(), model.Order{})
+	}
+	return at.copyOf(a, a.Rows(), l.W.Cols, model.Order{Cols: l.Cols})
+}
+
+func (at *veraAttachment) copyOf(from *attach.Param, rows, cols int, order model.Order) *autograd.Tensor {
 	for _, c := range at.copies {
-		if c.heads == want.heads && c.rows == want.rows {
+		if c.from == from && slices.Equal(c.order.Rows, order.Rows) && slices.Equal(c.order.Cols, order.Cols) {
 			return c.tensor
 		}
 	}
-	want.tensor = autograd.NewConst(want.rows, b.Cols(), b.Data[:want.rows*b.Cols()])
-	if want.heads > 0 {
-		want.tensor = autograd.NewConst(want.rows, b.Cols(), make([]float32, want.rows*b.Cols()))
+	c := &veraCopy{from: from, order: order}
+	if order.Rows == nil && order.Cols == nil {
+		c.tensor = autograd.NewConst(rows, cols, from.Data)
+	} else {
+		c.tensor = autograd.NewConst(rows, cols, make([]float32, rows*cols))
 	}
-	at.copies = append(at.copies, &want)
-	return want.tensor
+	at.copies = append(at.copies, c)
+	return c.tensor
 }
 
 // stepped makes the copies anew: a checkpoint that was read may have brought other matrices.
 func (at *veraAttachment) stepped(int, int) {
 	for _, c := range at.copies {
-		if c.heads > 0 {
-			shape := []int{c.rows, c.from.Cols()}
-			dst, src := attach.Param{Shape: shape, Data: c.tensor.Data},
-				attach.Param{Shape: shape, Data: c.from.Data[:len(c.tensor.Data)]}
-			attach.ToBase([]attach.Param{dst}, []attach.Param{src}, []attach.Permutation{{Param: 0, Heads: c.heads}})
+		for r, row := range c.order.Rows {
+			copy(c.tensor.Row(int(row)), c.from.Row(r, c.tensor.Cols))
+		}
+		for k, col := range c.order.Cols {
+			for r := range c.tensor.Rows {
+				c.tensor.Row(r)[col] = c.from.Row(r, c.from.Cols())[k]
+			}
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // RuntimeActivations are hooks under which the frozen products are those of llama.cpp's CPU backend: it rounds the
 // input of a quantized matrix to blocks of 8-bit integers, and of a half-precision one to half precision, before
-// multiplying. Perplexities then are the ones that llama-perplexity prints for the same file. Forward only.
+// multiplying; and GELU comes from a table. Perplexities then are the ones that llama-perplexity prints for the same file. Forward only.
 type RuntimeActivations struct{ Hooks }
 
 // Input is what the hooks make of x, rounded to what the runtime multiplies w with.
@@ -21,6 +21,23 @@ func (r RuntimeActivations) Input(t *autograd.Tape, l *Linear, w *quant.Matrix, 
 	}
 	y := t.Tensor(x.Rows, x.Cols)
 	kernels.Parallel(x.Rows, func(i int) { round(y.Row(i), x.Row(i)) })
+	return y
+}
+
+// tableGELU is GELU as llama.cpp's CPU backend has it: from a table whose inputs and results are in half precision.
+func tableGELU(t *autograd.Tape, x *autograd.Tensor) *autograd.Tensor {
+	y := t.Tensor(x.Rows, x.Cols)
+	kernels.Parallel(x.Rows, func(i int) {
+		from, to := x.Row(i), y.Row(i)
+		roundThrough(gguf.F16, to, from)
+		autograd.GELUGate.Forward(to, to, nil)
+		roundThrough(gguf.F16, to, to)
+		for j, v := range from {
+			if v <= -10 || v >= 10 {
+				to[j] = max(v, 0)
+			}
+		}
+	})
 	return y
 }
 

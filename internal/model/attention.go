@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -96,25 +97,30 @@ func (p *pass) rotated(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 	if l.Spec.Rope.Dim == 0 {
 		return x
 	}
-	return p.tape.Rope(x, p.pos, l.Spec.HeadDim, p.ropeTable(l))
+	return p.tape.Rope(x, p.turns(l), l.Spec.HeadDim, l.rope)
 }
 
-// ropeTable is the angles of a layer, which may depend on how long the sequences are.
-func (p *pass) ropeTable(l *Layer) *autograd.RopeTable {
-	if l.longRope == nil {
-		return l.rope
+// turns are the positions that a layer turns tokens to, those of sequences that are too long for its usual angles as
+// autograd.RopeTable.Long has them.
+func (p *pass) turns(l *Layer) []int32 {
+	if l.rope.Long == nil {
+		return p.pos
 	}
-	longest := int32(0)
-	for i := range len(p.bounds) - 1 {
-		longest = max(longest, p.bounds[i+1]-p.bounds[i])
+	pos := slices.Clone(p.pos)
+	for s := range len(p.bounds) - 1 {
+		from, to := p.bounds[s], p.bounds[s+1]
+		length := 0
+		if from < to {
+			length = int(pos[to-1]) + 1
+		}
+		if p.session != nil {
+			length = p.session.size
+		}
+		for i := from; i < to && length > l.Spec.Rope.Original; i++ {
+			pos[i] = -1 - pos[i]
+		}
 	}
-	if p.session != nil {
-		longest = int32(p.session.size)
-	}
-	if int(longest) > l.Spec.Rope.Original {
-		return l.longRope
-	}
-	return l.rope
+	return pos
 }
 
 // temperatures are what the query of each token is multiplied with.

@@ -27,9 +27,9 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 		x := t.Gather(n, route, e)
 		var y *autograd.Tensor
 		if gates != nil {
-			y = t.Gated(gatedBy(l), p.linear(gates[e], x), p.linear(ups[e], x))
+			y = p.gated(l, p.linear(gates[e], x), p.linear(ups[e], x))
 		} else {
-			y = t.Ungated(gatedBy(l), p.linear(ups[e], x))
+			y = p.gated(l, p.linear(ups[e], x), nil)
 		}
 		outputs[e] = p.linear(downs[e], y)
 	}
@@ -51,9 +51,9 @@ func (p *pass) sharedExpert(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	t := p.tape
 	var y *autograd.Tensor
 	if gate := l.Linear(arch.SharedGate); gate != nil {
-		y = t.Gated(gatedBy(l), p.linear(gate, n), p.linear(l.Linear(arch.SharedUp), n))
+		y = p.gated(l, p.linear(gate, n), p.linear(l.Linear(arch.SharedUp), n))
 	} else {
-		y = t.Ungated(gatedBy(l), p.linear(l.Linear(arch.SharedUp), n))
+		y = p.gated(l, p.linear(l.Linear(arch.SharedUp), n), nil)
 	}
 	y = p.linear(l.Linear(arch.SharedDown), y)
 	if router := l.Linear(arch.SharedRouter); router != nil {

@@ -14,14 +14,18 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 	}
 	if l.hf != nil && t.EachExpert() {
 		for e, m := range maps {
-			m.Tensor = l.hf.Rename(t.ExpertInHF(layer, e))
+			m.Tensor = l.inHF(t.ExpertInHF(layer, e))
 			m.W = l.matrix(m.Tensor, rows, cols, shape[1:])
 		}
 		return maps
 	}
+	if by, ok := t.Transform.(arch.PackExperts); ok && l.hf != nil {
+		l.packed(t, layer, by, maps)
+		return maps
+	}
 	name, before, all := l.name(t, layer), 0, rows
 	if _, ok := l.source.Tensor(name); !ok || l.hf != nil && t.Within != nil && t.Within.HF != "" {
-		if fused := t.Within.In(l.hf != nil, layer); fused != "" {
+		if fused := l.fused(t, layer); fused != "" {
 			name = fused
 			before, all = t.Within.Rows(l.spec, layer)
 		}

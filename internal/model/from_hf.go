@@ -33,13 +33,18 @@ func (l *loader) transposed(name string, rows, cols int) quant.Matrix {
 	if l.err != nil {
 		return w
 	}
-	x, y := Dequantized(&w), make([]float32, rows*cols)
+	return FloatMatrix(rows, cols, transposedValues(Dequantized(&w), cols, rows))
+}
+
+// transposedValues is the transposed matrix x (rows, cols).
+func transposedValues(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
 	for r := range rows {
 		for c := range cols {
-			y[r*cols+c] = x[c*rows+r]
+			y[c*rows+r] = x[r*cols+c]
 		}
 	}
-	return FloatMatrix(rows, cols, y)
+	return y
 }
 
 // picked is the matrix of the rows that order lists, of a file that has more.
@@ -66,7 +71,7 @@ func (l *loader) eachHead(t *arch.Tensor, layer int) []float32 {
 	var x []float32
 	shape := t.Sizes(l.spec, layer)
 	for h := range int(shape[0]) {
-		x = append(x, l.values(l.hf.Rename(t.HeadInHF(layer, h)), shape[1:])...)
+		x = append(x, l.values(l.inHF(t.HeadInHF(layer, h)), shape[1:])...)
 	}
 	return x
 }

@@ -125,13 +125,28 @@ func (p *pass) dense(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	switch gate, fused := l.Linear(arch.Gate), l.Linear(arch.GateUp); {
 	case fused != nil:
 		both := p.linear(fused, n)
-		y = t.Gated(gatedBy(l), t.Split(both, 0, both.Cols/2), t.Split(both, both.Cols/2, both.Cols))
+		y = p.gated(l, t.Split(both, 0, both.Cols/2), t.Split(both, both.Cols/2, both.Cols))
 	case gate != nil:
-		y = t.Gated(gatedBy(l), p.linear(gate, n), p.linear(l.Linear(arch.Up), n))
+		y = p.gated(l, p.linear(gate, n), p.linear(l.Linear(arch.Up), n))
 	default:
-		y = t.Ungated(gatedBy(l), p.linear(l.Linear(arch.Up), n))
+		y = p.gated(l, p.linear(l.Linear(arch.Up), n), nil)
 	}
 	return p.linear(l.Linear(arch.Down), p.norm(t, l.Norm(arch.FFNSubNorm), y, p.hooks))
+}
+
+// gated is the activation of a feed-forward network, times the up-projection where there is a gate.
+func (p *pass) gated(l *Layer, x, up *autograd.Tensor) *autograd.Tensor {
+	t, kind := p.tape, gatedBy(l)
+	if _, ok := p.hooks.(RuntimeActivations); ok && kind == autograd.GELUGate {
+		if x = tableGELU(t, x); up == nil {
+			return x
+		}
+		kind = autograd.LinearGate
+	}
+	if up == nil {
+		return t.Ungated(kind, x)
+	}
+	return t.Gated(kind, x, up)
 }
 
 // gatedBy is what the gate of a feed-forward network, or the network without one, goes through.
@@ -139,6 +154,8 @@ func gatedBy(l *Layer) autograd.GLU {
 	switch l.Spec.Activation {
 	case arch.GELU:
 		return autograd.GELUGate
+	case arch.GELUErf:
+		return autograd.ErfGate
 	case arch.ReLU2:
 		return autograd.ReLU2Gate
 	case arch.OAI:
@@ -152,7 +169,7 @@ func (p *pass) finish(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 	t := p.tape
 	if p.again != nil {
 		n := p.Spec.LayerEmbedding
-		y := t.Gated(autograd.GELUGate, p.linear(l.Linear(arch.LayerEmbeddingGate), x),
+		y := p.gated(l, p.linear(l.Linear(arch.LayerEmbeddingGate), x),
 			t.Split(p.again, l.Index*n, (l.Index+1)*n))
 		y = p.linear(l.Linear(arch.LayerEmbeddingUp), y)
 		x = t.Add(x, p.norm(t, l.Norm(arch.LayerEmbeddingPost), y, p.hooks))

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -25,6 +26,7 @@ type loader struct {
 	hf     *arch.HFModel // names are Hugging Face's; nil: GGUF's
 	spec   *arch.Spec
 	used   map[string]bool
+	orders [][]int32 // of rows and columns so far
 	err    error
 }
 
@@ -125,6 +127,7 @@ func (l *loader) layer(m *Model, i int) *Layer {
 	if missing := layer.missing(); missing != nil {
 		l.fail("architecture %q without a %s is %w", l.arch.Name, *missing, ErrUnsupported)
 	}
+	l.join(layer)
 	layer.prepare(m)
 	return layer
 }
@@ -134,14 +137,35 @@ func (l *loader) name(t *arch.Tensor, layer int) string {
 	if l.hf == nil {
 		return t.InGGUF(layer)
 	}
-	name := l.hf.Rename(t.InHF(layer))
+	name := l.inHF(t.InHF(layer))
 	if t.EachHead() {
-		name = l.hf.Rename(t.HeadInHF(layer, 0))
+		name = l.inHF(t.HeadInHF(layer, 0))
 	}
 	if _, ok := l.source.Tensor(name); !ok && t.AlsoHF != "" {
-		return l.hf.Rename(t.AlsoInHF(layer))
+		return l.inHF(t.AlsoInHF(layer))
 	}
 	return name
+}
+
+// inHF is the name in the source of a tensor that the architecture's table has under another in Hugging Face files.
+func (l *loader) inHF(name string) string {
+	name = l.hf.Rename(name)
+	if t, ok := find(l.source, name); ok {
+		return t.Name
+	}
+	return name
+}
+
+// headless is what names of tensors begin with in classes of which some files are those of the decoder without its
+// head, where they begin with nothing.
+const headless = "transformer."
+
+// find finds a tensor, also in files of a decoder without its head.
+func find(s source, name string) (t store.Tensor, ok bool) {
+	if t, ok = s.Tensor(name); !ok && strings.HasPrefix(name, headless) {
+		t, ok = s.Tensor(strings.TrimPrefix(name, headless))
+	}
+	return t, ok
 }
 
 // has reports whether the source has a tensor.
@@ -149,16 +173,21 @@ func (l *loader) has(t *arch.Tensor, layer int) bool {
 	if _, ok := l.source.Tensor(l.name(t, layer)); ok {
 		return true
 	}
-	_, ok := l.source.Tensor(t.Within.In(l.hf != nil, layer))
+	_, ok := l.source.Tensor(l.fused(t, layer))
 	return ok
+}
+
+// fused is what the source would have for a tensor with the rows of several, "" where there is none.
+func (l *loader) fused(t *arch.Tensor, layer int) string {
+	return l.inHF(t.Within.In(l.hf != nil, layer))
 }
 
 // linear is a matrix, with the bias beside it where there may be one and is.
 func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	shape := t.Sizes(l.spec, layer)
 	m := &Linear{Role: t.Role, Layer: layer, Module: l.hf.Rename(t.Module(layer))}
-	if l.hf == nil {
-		m.PermutedHeads = t.PermutedHeads(l.spec, layer)
+	if _, kept := t.Transform.(arch.PermuteHeads); (l.hf == nil || !kept) && t.Joint(layer) == "" {
+		m.Rows, m.Cols = l.order(t.Rows(l.spec, layer)), l.order(t.Columns(l.spec, layer))
 	}
 	if l.within(m, t, layer, int(shape[0])) {
 		return m
@@ -179,9 +208,21 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 	return m
 }
 
+// order is where each row of a Hugging Face weight is, of the row there of each row. Maps of one order share it.
+func (l *loader) order(inHF []int32) []int32 {
+	order := Inverted(inHF)
+	for _, o := range l.orders {
+		if slices.Equal(o, order) {
+			return o
+		}
+	}
+	l.orders = append(l.orders, order)
+	return order
+}
+
 // within makes a linear map of rows of a tensor that holds those of several, where the file has that one instead.
 func (l *loader) within(m *Linear, t *arch.Tensor, layer, rows int) bool {
-	name := t.Within.In(l.hf != nil, layer)
+	name := l.fused(t, layer)
 	if name == "" || l.err != nil {
 		return false
 	}
@@ -246,7 +287,11 @@ func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
 	if l.hf != nil && t.EachHead() {
 		return l.eachHead(t, layer)
 	}
-	x := l.values(l.name(t, layer), t.Sizes(l.spec, layer))
+	name, shape := l.name(t, layer), t.Sizes(l.spec, layer)
+	if in, _ := l.source.Tensor(name); l.hf != nil && len(in.Shape) == 1 {
+		shape = []int64{elements(shape)} // of all groups or heads in one row
+	}
+	x := l.values(name, shape)
 	if l.hf != nil && l.err == nil && t.Role.Kind() == arch.Vector {
 		x = l.vectorFromHF(t, layer, x)
 	}
@@ -255,10 +300,7 @@ func (l *loader) floats(t *arch.Tensor, layer int) []float32 {
 
 // values are the numbers of the tensor of that name and shape, row after row, as float32.
 func (l *loader) values(name string, shape []int64) []float32 {
-	n := 1
-	for _, d := range shape {
-		n *= int(d)
-	}
+	n := int(elements(shape))
 	m := l.matrix(name, 1, n, shape)
 	if l.err != nil {
 		return nil
@@ -266,6 +308,15 @@ func (l *loader) values(name string, shape []int64) []float32 {
 	x := make([]float32, n)
 	quant.Dequantize(m.Type, x, m.Data)
 	return x
+}
+
+// elements is how many values a tensor of that shape has.
+func elements(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }
 
 // matrix is the tensor of that name and shape, as (rows, cols).

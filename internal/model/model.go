@@ -11,17 +11,19 @@ import (
 
 // Linear is one frozen linear map y = x·Wᵀ + Bias.
 type Linear struct {
-	Role          arch.Role
-	Layer         int          // its number, -1 outside of the layers
-	Module        string       // HF's name: "model.layers.0.self_attn.q_proj"
-	Tensor        string       // the weight's name in the file: "blk.0.attn_q.weight"
-	W             quant.Matrix // (out, in), a view of the file
-	Bias          []float32    // (out) or nil
-	PermutedHeads int          // > 0: the file stores the rows of this many heads permuted for interleaved RoPE
+	Role   arch.Role
+	Layer  int          // its number, -1 outside of the layers
+	Module string       // HF's name: "model.layers.0.self_attn.q_proj"
+	Tensor string       // the weight's name in the file: "blk.0.attn_q.weight"
+	W      quant.Matrix // (out, in), a view of the file
+	Bias   []float32    // (out) or nil
+	Rows   []int32      // (out) where W has each row of the Hugging Face weight; nil: in place
+	Cols   []int32      // (in) where W has each of its columns; nil: in place
 
-	Expert   int  // its number, 0 where it is not one of several experts'
-	FirstRow int  // where its rows begin in the tensor, which may hold those of other maps too
-	Part     bool // the tensor holds rows of other maps too
+	Joint    *Joint // what of Hugging Face's has its rows beside those of other maps, or nil
+	Expert   int    // its number, 0 where it is not one of several experts'
+	FirstRow int    // where its rows begin in the tensor, which may hold those of other maps too
+	Part     bool   // the tensor holds rows of other maps too
 
 	biasTensor string // of Bias; "": there is none
 	biasRow    int    // where it begins there
@@ -45,7 +47,6 @@ type Layer struct {
 	Spec  *arch.Layer
 
 	rope       *autograd.RopeTable
-	longRope   *autograd.RopeTable // for long sequences, nil where there is none of their own
 	latentRope *autograd.RopeTable // of the part of latent keys that turns
 	slopes     []float32           // of linear biases, or nil
 
@@ -61,6 +62,9 @@ type Layer struct {
 
 // Experts are the layer's linear maps of a role for each expert, nil where it has none.
 func (l *Layer) Experts(r arch.Role) []*Linear { return l.experts[r] }
+
+// Vector is the layer's numbers of a role, nil where it has none. They must be left as they are.
+func (l *Layer) Vector(r arch.Role) []float32 { return l.vectors[r] }
 
 // Linear is the layer's linear map of a role, nil where it has none.
 func (l *Layer) Linear(r arch.Role) *Linear { return l.linears[r] }
@@ -207,21 +211,7 @@ func (l *Layer) missing() *arch.Role {
 
 // prepare makes what the layer needs of its Spec beside tensors.
 func (l *Layer) prepare(m *Model) {
-	r := l.Spec.Rope
-	short := r
-	if r.Factors == nil {
-		short.Factors = r.Short
-	}
-	l.rope = m.ropeTable(&short, func(o *Layer) *autograd.RopeTable { return o.rope })
-	if r.Factors == nil && r.Long != nil {
-		r.Factors = r.Long
-		l.longRope = m.ropeTable(&r, func(o *Layer) *autograd.RopeTable { return o.longRope })
-	}
-	if l.Spec.Latent.Rank > 0 {
-		alone := l.Spec.Rope
-		alone.Offset = 0
-		l.latentRope = m.ropeTable(&alone, func(o *Layer) *autograd.RopeTable { return o.latentRope })
-	}
+	l.ropes(m)
 	l.slopes = slopes(l.Spec)
 	if scale := l.vectors[arch.RouterScale]; scale != nil {
 		w := make([]float32, len(scale))
@@ -232,13 +222,32 @@ func (l *Layer) prepare(m *Model) {
 	}
 }
 
-// ropeTable is a table of angles: that of a layer before which turns alike, or a new one.
-func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *autograd.RopeTable {
-	for _, layer := range m.Layers {
-		if table := of(layer); table != nil && layer.Spec.Rope.Equal(r) {
-			return table
+// ropes makes the angles of rotary position embedding, or takes those of a layer before which turns alike.
+func (l *Layer) ropes(m *Model) {
+	r := l.Spec.Rope
+	for _, o := range m.Layers {
+		if o.Spec.Rope.Equal(&r) && (o.latentRope != nil) == (l.Spec.Latent.Rank > 0) {
+			l.rope, l.latentRope = o.rope, o.latentRope
+			return
 		}
 	}
+	factors := r.Factors
+	if r.Factors == nil {
+		r.Factors = r.Short
+	}
+	l.rope = ropeTable(&r)
+	if factors == nil && r.Long != nil {
+		r.Factors = r.Long
+		l.rope.Long = ropeTable(&r)
+	}
+	if l.Spec.Latent.Rank > 0 {
+		r.Offset = 0
+		l.latentRope = ropeTable(&r)
+	}
+}
+
+// ropeTable is a table of angles.
+func ropeTable(r *arch.Rope) *autograd.RopeTable {
 	table := autograd.Rope{
 		Dim: r.Dim, Offset: r.Offset, Base: r.Base, Scale: r.Scale, Factors: r.Factors, Neox: r.Neox, Magnitude: r.Magnitude,
 	}
@@ -252,25 +261,22 @@ func (m *Model) ropeTable(r *arch.Rope, of func(l *Layer) *autograd.RopeTable) *
 	return autograd.NewRopeTable(table)
 }
 
-// InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and the
-// number of heads whose rows stand permuted there (0: they are in order).
-func (m *Model) InGGUF(l *Linear) (tensor string, permutedHeads int) {
+// InGGUF is the name that the weight of one of the model's linear maps has in a GGUF file of its architecture, and
+// where that has the rows and columns of the Hugging Face weight.
+func (m *Model) InGGUF(l *Linear) (tensor string, o Order) {
 	t := m.Arch.Tensor(l.Role)
-	return t.InGGUF(l.Layer), t.PermutedHeads(&m.Spec, l.Layer)
+	if l.Joint != nil {
+		return t.InGGUF(l.Layer), Order{}
+	}
+	return t.InGGUF(l.Layer), Order{Inverted(t.Rows(&m.Spec, l.Layer)), Inverted(t.Columns(&m.Spec, l.Layer))}
 }
 
-// In finds the weight of one of the model's linear maps in other files of the same model, and the number of heads whose
-// rows stand permuted there; ok is false where they have none.
-func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, permutedHeads int, ok bool) {
+// In finds the weight of one of the model's linear maps in other files of the same model, and where these have its rows
+// and columns; ok is false where they have none.
+func (m *Model) In(s *store.Store, l *Linear) (t store.Tensor, o Order, ok bool) {
 	if s.GGUF != nil {
-		_, permutedHeads = m.InGGUF(l)
+		_, o = m.InGGUF(l)
 	}
 	t, ok = m.rowsIn(s, l)
-	return t, permutedHeads, ok
+	return t, o, ok
 }
-
-// HF's names of the matrices at both ends of a llama-like decoder, which adapters know them by.
-const (
-	EmbedModule = "model.embed_tokens"
-	HeadModule  = "lm_head"
-)

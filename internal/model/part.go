@@ -77,7 +77,7 @@ func (m *Model) rowsIn(s *store.Store, l *Linear) (store.Tensor, bool) {
 	within, inHF := hf.Rename(t.Within.In(s.GGUF == nil, l.Layer)), s.GGUF == nil
 	if t.Role.Kind() == arch.Experts {
 		if inHF && t.EachExpert() {
-			return s.Tensor(hf.Rename(t.ExpertInHF(l.Layer, l.Expert)))
+			return find(s, hf.Rename(t.ExpertInHF(l.Layer, l.Expert)))
 		}
 		return m.expertRowsIn(s, l, hf, within)
 	}
@@ -85,11 +85,11 @@ func (m *Model) rowsIn(s *store.Store, l *Linear) (store.Tensor, bool) {
 	if inHF {
 		name = hf.Rename(t.InHF(l.Layer))
 	}
-	if own, ok := s.Tensor(name); ok || within == "" {
+	if own, ok := find(s, name); ok || within == "" {
 		return own, ok
 	}
 	before, all := t.Within.Rows(&m.Spec, l.Layer)
-	whole, ok := s.Tensor(within)
+	whole, ok := find(s, within)
 	return rowsOf(whole, ok, []int64{int64(all), int64(l.W.Cols)}, before, l.W.Rows)
 }
 
@@ -101,10 +101,10 @@ func (m *Model) expertRowsIn(s *store.Store, l *Linear, hf *arch.HFModel, within
 		name = hf.Rename(t.InHF(l.Layer))
 	}
 	before, all := 0, l.W.Rows
-	whole, ok := s.Tensor(name)
+	whole, ok := find(s, name)
 	if within != "" && (!ok || s.GGUF == nil) {
 		before, all = t.Within.Rows(&m.Spec, l.Layer)
-		whole, ok = s.Tensor(within)
+		whole, ok = find(s, within)
 	}
 	count := m.Spec.At(l.Layer).Experts.Count
 	return rowsOf(whole, ok, []int64{int64(count), int64(all), int64(l.W.Cols)}, l.Expert*all+before, l.W.Rows)

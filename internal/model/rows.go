@@ -7,18 +7,41 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// Ordered is a weight with rows in the order of the Hugging Face checkpoint.
+// Order is where a file has each row and each column of a Hugging Face weight; nil: in place.
+type Order struct{ Rows, Cols []int32 }
+
+// Order is where W has the rows and columns of the Hugging Face weight.
+func (l *Linear) Order() Order { return Order{l.Rows, l.Cols} }
+
+// Ordered is a weight with rows and columns in the order of the Hugging Face checkpoint.
 type Ordered struct {
-	W     quant.Matrix
-	Heads int // > 0: the file has the rows of so many heads permuted
+	W quant.Matrix
+	Order
 }
+
+// Ordered is the weight in the order of the Hugging Face checkpoint.
+func (l *Linear) Ordered() Ordered { return Ordered{l.W, l.Order()} }
 
 // Row sets dst to row r.
 func (o Ordered) Row(dst []float32, r int) {
-	if o.Heads > 0 {
-		r = PermutedRow(r, o.W.Rows/o.Heads)
+	if o.Rows != nil {
+		r = int(o.Rows[r])
 	}
-	quant.Dequantize(o.W.Type, dst, o.W.Slice(r, r+1).Data)
+	row := dst
+	if o.Cols != nil {
+		row = make([]float32, len(dst))
+	}
+	quant.Dequantize(o.W.Type, row, o.W.Slice(r, r+1).Data)
+	if o.Cols != nil {
+		gather(dst, row, o.Cols)
+	}
+}
+
+// gather sets dst to the values of src in an order.
+func gather(dst, src []float32, order []int32) {
+	for i, from := range order {
+		dst[i] = src[from]
+	}
 }
 
 // Dequantized is a matrix as float32.
@@ -35,27 +58,26 @@ func FloatMatrix(rows, cols int, x []float32) quant.Matrix {
 
 // InHFRows is a tensor whose rows are those of a weight, in the order of the Hugging Face checkpoint.
 func InHFRows(x []float32, l *Linear) []float32 {
-	if l.PermutedHeads == 0 {
+	if l.Rows == nil || x == nil {
 		return x
 	}
-	cols, headDim := len(x)/l.W.Rows, l.W.Rows/l.PermutedHeads
-	out := make([]float32, len(x))
-	for r := range l.W.Rows {
-		copy(out[r*cols:(r+1)*cols], x[PermutedRow(r, headDim)*cols:])
+	cols, out := len(x)/len(l.Rows), make([]float32, len(x))
+	for r, from := range l.Rows {
+		copy(out[r*cols:(r+1)*cols], x[int(from)*cols:])
 	}
 	return out
 }
 
-// RowsInBase says where a base stores each row of a weight: nil where all stand in their place.
-func RowsInBase(l *Linear) []int32 {
-	if l.PermutedHeads == 0 {
-		return nil
+// InHFCols is a tensor whose columns are those of a weight, in the order of the Hugging Face checkpoint.
+func InHFCols(x []float32, l *Linear) []float32 {
+	if l.Cols == nil || x == nil {
+		return x
 	}
-	order := make([]int32, l.W.Rows)
-	for r := range order {
-		order[r] = int32(PermutedRow(r, l.W.Rows/l.PermutedHeads))
+	out, n := make([]float32, len(x)), len(l.Cols)
+	for at := 0; at < len(x); at += n {
+		gather(out[at:], x[at:at+n], l.Cols)
 	}
-	return order
+	return out
 }
 
 // Inverted is the inverse of a permutation; nil of nil.
@@ -72,11 +94,3 @@ func Inverted(order []int32) []int32 {
 
 // Dtypes are the types that a touched tensor of a Hugging Face directory can have.
 var Dtypes = map[gguf.Type]safetensors.DType{gguf.F32: "F32", gguf.F16: "F16", gguf.BF16: "BF16"}
-
-// PermutedRow is where a GGUF file of the llama family stores row r of a query or key projection. A rotation couples
-// value i of the first half of a head with value i of the second; the file has the two in neighbouring rows.
-func PermutedRow(r, headDim int) int {
-	head, in := r/headDim, r%headDim
-	half, i := in/(headDim/2), in%(headDim/2)
-	return head*headDim + 2*i + half
-}

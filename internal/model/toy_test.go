@@ -78,7 +78,7 @@ func TestToy(t *testing.T) {
 	}
 	last := m.Layers[1]
 	q, k := last.Linear(arch.Query), last.Linear(arch.Key)
-	if q.Module != "h.1.query" || q.Tensor != "toy.1.query.weight" || q.PermutedHeads != 4 || len(k.Bias) != 16 {
+	if q.Module != "h.1.query" || q.Tensor != "toy.1.query.weight" || len(q.Rows) != 16 || len(k.Bias) != 16 {
 		t.Errorf("query %+v, key %+v", q, k)
 	}
 	if !m.Spec.Tied || m.HeadMatrix().Role != arch.TokenEmbedding {
@@ -87,8 +87,11 @@ func TestToy(t *testing.T) {
 	if last.Linears()[4].Role != arch.Gate || last.Norms()[1].Role != arch.FFNNorm {
 		t.Error("linear maps and norms are not in the order of the roles")
 	}
-	if name, heads := m.InGGUF(q); name != q.Tensor || heads != 4 {
-		t.Errorf("the query is %q in GGUF, with %d heads", name, heads)
+	if name, o := m.InGGUF(q); name != q.Tensor || !slices.Equal(o.Rows, q.Rows) || o.Cols != nil {
+		t.Errorf("the query is %q in GGUF, in order %v", name, o)
+	}
+	if want := []int32{0, 2, 1, 3, 4, 6, 5, 7}; !slices.Equal(q.Rows[:8], want) {
+		t.Errorf("rows of the query are at %v, expected %v", q.Rows[:8], want)
 	}
 	ids := []int32{1, 5, 2, 8, 3, 3, 1}
 	var b batch.Batch

@@ -126,16 +126,20 @@ func (m TinyModel) fill(w *matrix) {
 	}
 }
 
-// permuted is a copy with rows as GGUF stores them.
+// permuted is the values with rows as GGUF stores them.
 func (w *matrix) permuted() []float32 {
-	src := []attach.Param{{Shape: []int{w.Rows, w.cols}, Data: w.Values}}
-	dst := attach.Views(src, make([]float32, len(w.Values)))
-	if w.heads > 0 {
-		attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: w.heads}})
-	} else {
-		copy(dst[0].Data, w.Values)
+	if w.heads == 0 {
+		return w.Values
 	}
-	return dst[0].Data
+	out, half := make([]float32, 0, len(w.Values)), w.Rows/w.heads/2
+	for head := range w.heads {
+		for i := range half {
+			for _, r := range []int{2*head*half + i, (2*head+1)*half + i} { // that turn together
+				out = append(out, w.Values[r*w.cols:(r+1)*w.cols]...)
+			}
+		}
+	}
+	return out
 }
 
 // metadata is that of the GGUF file.

@@ -37,18 +37,10 @@ func inspectGGUF(path string) (*Inspection, io.Closer, error) {
 		in.add(tensorLine{t.Name, t.Type.String(), t.Shape, t.Offset, t.Size(), t.Elements()})
 	}
 	in.finish(func(t tensorLine) (int64, bool) {
-		return last(t.Shape), strings.HasSuffix(t.Name, ".lora_a")
+		return first(t.Shape), strings.HasSuffix(t.Name, ".lora_b")
 	})
 	in.Size = cli.FileSize(path)
 	return in, f, nil
-}
-
-// last is the slowest dimension of a shape as GGUF writes it.
-func last(shape []int64) int64 {
-	if len(shape) == 0 {
-		return 1
-	}
-	return shape[len(shape)-1]
 }
 
 // inspectSafetensors reads a file, an index, or a directory in the layout of Hugging Face's models or PEFT's adapters.
@@ -86,6 +78,7 @@ func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 	return in, f, nil
 }
 
+// first is the first dimension of a shape: GGUF's fastest, the slowest of safetensors.
 func first(shape []int64) int64 {
 	if len(shape) == 0 {
 		return 1

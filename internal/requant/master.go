@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
@@ -21,20 +22,21 @@ type MasterWeights struct {
 	Hashes map[*model.Linear]string // SHA-256 of those that were hashed so far
 }
 
-// Find is the master weights of a linear map as stored, nil where there are none, and the heads by which their rows
-// are permuted.
-func (m *MasterWeights) Find(linear *model.Linear) (w *quant.Matrix, heads int) {
-	t, heads, ok := m.Model.In(m.Store, linear)
+// Find is the master weights of a linear map as stored, nil where there are none, and the order of their rows and
+// columns.
+func (m *MasterWeights) Find(linear *model.Linear) (w *quant.Matrix, o model.Order) {
+	t, o, ok := m.Model.In(m.Store, linear)
 	if !ok || len(t.Shape) != 2 || !quant.Supported(t.Type) {
-		return nil, 0
+		return nil, model.Order{}
 	}
-	return &quant.Matrix{Type: t.Type, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Data}, heads
+	return &quant.Matrix{Type: t.Type, Rows: int(t.Shape[0]), Cols: int(t.Shape[1]), Data: t.Data}, o
 }
 
 // MasterRows are the master weights of one linear map.
 type MasterRows struct {
 	model.Ordered
 	place []int32 // of a row of the base among those of the Hugging Face checkpoint; nil: the same
+	base  *model.Linear
 }
 
 // Row sets dst (Cols) to the master weights of row r of the base.
@@ -43,11 +45,17 @@ func (l *MasterRows) Row(dst []float32, r int) {
 		r = int(l.place[r])
 	}
 	l.Ordered.Row(dst, r)
+	if l.base != nil && l.base.Cols != nil {
+		inHF := slices.Clone(dst)
+		for c, there := range l.base.Cols {
+			dst[there] = inHF[c]
+		}
+	}
 }
 
 // Rows finds the master weights of a linear map of the base. Weights that are missing or of another shape are errors.
 func (m *MasterWeights) Rows(linear *model.Linear) (*MasterRows, error) {
-	w, heads := m.Find(linear)
+	w, o := m.Find(linear)
 	switch {
 	case w == nil:
 		return nil, fmt.Errorf("%s has no matrix of floats or known blocks for %s: not the original of this base",
@@ -56,7 +64,7 @@ func (m *MasterWeights) Rows(linear *model.Linear) (*MasterRows, error) {
 		return nil, fmt.Errorf("%s is %d×%d in %s, but %d×%d in the base: not the original of this base",
 			linear.Module, w.Rows, w.Cols, m.Path, linear.W.Rows, linear.W.Cols)
 	}
-	return &MasterRows{model.Ordered{W: *w, Heads: heads}, model.Inverted(model.RowsInBase(linear))}, nil
+	return &MasterRows{model.Ordered{W: *w, Order: o}, model.Inverted(linear.Rows), linear}, nil
 }
 
 // farMaster is how far, as a share of their norm, master weights may be from those of a base: unrelated ones are √2

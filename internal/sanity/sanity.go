@@ -178,8 +178,12 @@ func (c *checker) adapter() {
 		switch {
 		case b == nil:
 			c.say("tensor %q has no %s.lora_b", t.Name, base)
-		case len(t.Shape) == 2 && len(b.Shape) == 2 && t.Shape[1] != b.Shape[0]:
+		case len(t.Shape) != len(b.Shape) || len(t.Shape) < 2:
+			c.say("tensors %q and %q have %d and %d dimensions", t.Name, b.Name, len(t.Shape), len(b.Shape))
+		case t.Shape[1] != b.Shape[0] && !(strings.HasPrefix(t.Name, "token_embd.") && t.Shape[0] == b.Shape[0]):
 			c.say("tensors %q and %q are of rank %d and %d", t.Name, b.Name, t.Shape[1], b.Shape[0])
+		case len(t.Shape) > 2 && t.Shape[2] != b.Shape[2]:
+			c.say("tensors %q and %q are of %d and %d experts", t.Name, b.Name, t.Shape[2], b.Shape[2])
 		}
 	}
 }

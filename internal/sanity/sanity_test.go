@@ -79,6 +79,8 @@ func TestCheckAdapter(t *testing.T) {
 	b := gguf.Tensor{Name: "blk.0.attn_q.weight.lora_b", Shape: []int64{4, 64}}
 	wide := b
 	wide.Shape = []int64{5, 64}
+	stackedA, stackedB, fewer := a, b, b
+	stackedA.Shape, stackedB.Shape, fewer.Shape = []int64{64, 4, 8}, []int64{4, 64, 8}, []int64{4, 64, 7}
 	for _, tt := range []struct {
 		tensors []gguf.Tensor
 		want    string
@@ -87,6 +89,9 @@ func TestCheckAdapter(t *testing.T) {
 		{[]gguf.Tensor{a}, "has no blk.0.attn_q.weight.lora_b"},
 		{[]gguf.Tensor{b}, "has no blk.0.attn_q.weight.lora_a"},
 		{[]gguf.Tensor{a, wide}, "are of rank 4 and 5"},
+		{[]gguf.Tensor{stackedA, stackedB}, ""},
+		{[]gguf.Tensor{stackedA, fewer}, "are of 8 and 7 experts"},
+		{[]gguf.Tensor{a, stackedB}, "have 2 and 3 dimensions"},
 	} {
 		check(t, Check(meta, tt.tensors), tt.want)
 	}

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -169,10 +170,23 @@ func (s *Store) Config() (map[string]any, error) {
 		return nil, err
 	}
 	var config map[string]any
-	if err := json.Unmarshal(text, &config); err != nil {
+	if err := json.Unmarshal(withoutInfinity(text), &config); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return config, nil
+}
+
+// notNumbers are what Python's json writes for numbers that JSON has no words for.
+var notNumbers = regexp.MustCompile(`("(?:[^"\\]|\\.)*")|-?Infinity|NaN`)
+
+// withoutInfinity has null for them.
+func withoutInfinity(text []byte) []byte {
+	return notNumbers.ReplaceAllFunc(text, func(found []byte) []byte {
+		if found[0] == '"' {
+			return found
+		}
+		return []byte("null")
+	})
 }
 
 // ModelType is the model_type that the config.json beside the safetensors files names, "" where there is none.

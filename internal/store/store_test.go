@@ -88,6 +88,15 @@ func TestSafetensors(t *testing.T) {
 	single := open(t, one)
 	check(t, single, gguf.F32, []string{one}, "x")
 	single.Release()
+	const infinite = `{"limit": [0.0, Infinity, -Infinity, NaN], "name": "an \" Infinity"}`
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(infinite), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := single.Config()
+	if limit, _ := config["limit"].([]any); err != nil || len(limit) != 4 || limit[1] != nil ||
+		config["name"] != `an " Infinity` {
+		t.Errorf("a configuration of Python's: %v, error %v", config, err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`[]`), 0o600); err != nil {
 		t.Fatal(err)
 	}

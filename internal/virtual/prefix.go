@@ -134,10 +134,11 @@ func startPrefix(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32
 // base has the values of a head: PEFT's is that of the Hugging Face checkpoint.
 func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
 	columns := make([]int, s.TokenDim)
+	key := l.Linear(arch.Key)
 	for r := range columns {
 		at := r
-		if heads := l.Linear(arch.Key).PermutedHeads; heads > 0 && kind == 0 {
-			at = model.PermutedRow(r, s.TokenDim/heads)
+		if key != nil && key.Rows != nil && kind == 0 {
+			at = int(key.Rows[r])
 		}
 		columns[at] = (2*l.Index+kind)*s.TokenDim + r
 	}

@@ -17,6 +17,10 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 	if a.Config.Method != attach.MethodLoRA {
 		return nil, fmt.Errorf("the adapter's method is %s, expected %s", a.Config.Method, attach.MethodLoRA)
 	}
+	if len(a.Config.Parameters) > 0 {
+		return nil, fmt.Errorf("the adapter has pairs for all experts in one tensor (target_parameters %s): only LoRAs on "+
+			"modules can be calculated with", strings.Join(a.Config.Parameters, ", "))
+	}
 	at := map[string]*lowrank.LowRank{}
 	var names []string
 	for i := range a.Tensors {

@@ -131,8 +131,7 @@ func (x *extractor) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		from := model.Ordered{W: l.W, Heads: l.PermutedHeads}
-		to := model.Ordered{W: tuned[i].W, Heads: tuned[i].PermutedHeads}
+		from, to := l.Ordered(), tuned[i].Ordered()
 		if slices.Contains(x.chosen, l.Module) {
 			if err := x.extract(l, from, to); err != nil {
 				return err

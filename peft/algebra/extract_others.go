@@ -2,7 +2,6 @@ package algebra
 
 import (
 	"math"
-	"slices"
 
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -50,7 +49,7 @@ func (x *extractor) leave(t LeftTensor, squares, norm float64) {
 
 // compareBias reports a bias that differs; a file without one has zeros.
 func (x *extractor) compareBias(from, to *model.Linear) {
-	a, b := biasInOrder(from), biasInOrder(to)
+	a, b := model.InHFRows(from.Bias, from), model.InHFRows(to.Bias, to)
 	if a == nil {
 		a = make([]float32, len(b))
 	}
@@ -58,18 +57,6 @@ func (x *extractor) compareBias(from, to *model.Linear) {
 		b = make([]float32, len(a))
 	}
 	x.compareValues(from.Module+".bias", "bias", a, b)
-}
-
-// biasInOrder is a bias in the order of the Hugging Face checkpoint.
-func biasInOrder(l *model.Linear) []float32 {
-	if l.PermutedHeads == 0 || l.Bias == nil {
-		return l.Bias
-	}
-	out := slices.Clone(l.Bias)
-	for r := range out {
-		out[r] = l.Bias[model.PermutedRow(r, len(out)/l.PermutedHeads)]
-	}
-	return out
 }
 
 // compareOthers reports norms, embeddings and head.
@@ -80,10 +67,14 @@ func (x *extractor) compareOthers() {
 		x.compareValues(n.Module+".weight", "norm", n.W.Data, norms[i].W.Data)
 	}
 	plain := func(w quant.Matrix) model.Ordered { return model.Ordered{W: w} }
-	x.compare(model.EmbedModule+".weight", "embedding", plain(a.Embed), plain(b.Embed))
+	x.compare(a.Ends()[0].Module+".weight", "embedding", plain(a.Embed), plain(b.Embed))
 	x.release()
 	if !a.Spec.Tied || !b.Spec.Tied {
-		x.compare(model.HeadModule+".weight", "output head", plain(a.Head), plain(b.Head))
+		named := a.HeadMatrix()
+		if a.Spec.Tied {
+			named = b.HeadMatrix()
+		}
+		x.compare(named.Module+".weight", "output head", plain(a.Head), plain(b.Head))
 		x.release()
 	}
 }

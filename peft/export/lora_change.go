@@ -54,61 +54,50 @@ func exportsPairs(a *attach.Adapter, opt LoRAOptions) bool {
 	return ok && opt.Rank == 0 && a.Config.Quantized == nil
 }
 
-// pairsOf lists what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
-func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, *LoRAReport, error) {
+// pairsOf is what is written: a LoRA's own pairs, or what its changes of weights are cut down to.
+func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*loraFile, error) {
 	if !exportsPairs(a, opt) {
 		return exportChanges(a, b, opt)
 	}
-	pairs, err := exportPairs(a, b)
-	report := &LoRAReport{}
-	for _, p := range pairs {
-		report.Tensors = append(report.Tensors, ExportedTensor{Name: p.tensor, Rank: p.Rank})
-	}
-	return pairs, report, err
+	return exportPairs(a, b)
 }
 
 // exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a
 // change of low rank as they are, and of any other the pair that comes nearest (Eckart and Young 1936).
-func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) ([]tensorPair, *LoRAReport, error) {
+func exportChanges(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*loraFile, error) {
 	bound, err := a.Bind(b)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	changes := bound.Changes()
 	if changes == nil {
-		return nil, nil, fmt.Errorf("an adapter of method %s is no "+
+		return nil, fmt.Errorf("an adapter of method %s is no "+
 			"change of weight matrices, which is all that a GGUF LoRA holds",
 			a.Config.Method)
 	}
 	if changesVectors(bound) {
-		return nil, nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
+		return nil, errors.New("the adapter changes biases or norms too, which a GGUF LoRA does not hold: merge it")
 	}
-	report, total := &LoRAReport{}, pairSums{}
-	var pairs []tensorPair
-	found := 0
+	file, found := newLoRAFile(b), 0
 	for _, l := range b.Model.Linears() {
 		c, ok := changes[l]
 		if !ok {
 			continue
 		}
+		if err := runs(b, l); err != nil {
+			return nil, err
+		}
 		pair, sums := pairOf(l, &c, opt.Rank)
-		name, heads := b.Model.InGGUF(l)
 		found++
 		if pair.Rank == 0 { // AdaLoRA has taken all ranks away
 			continue
 		}
-		if heads > 0 && l.PermutedHeads == 0 {
-			permute(&pair, heads)
-		}
-		pairs = append(pairs, tensorPair{tensor: name, LowRank: pair})
-		total.want, total.miss = total.want+sums.want, total.miss+sums.miss
-		report.Tensors = append(report.Tensors, ExportedTensor{Name: name, Rank: pair.Rank, Error: sums.error()})
+		file.add(l, pair, false, sums)
 	}
 	if found < len(changes) {
-		return nil, nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
+		return nil, errors.New("the adapter changes the embedding table or the output head too: merge it")
 	}
-	report.Error = total.error()
-	return pairs, report, nil
+	return file, nil
 }
 
 // changesVectors reports whether an adapter changes vectors that are there.
@@ -179,10 +168,11 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 	return sums
 }
 
-// permute puts the rows of B in the order of a GGUF file.
-func permute(p *lowrank.LowRank, heads int) {
-	src := []attach.Param{{Shape: []int{p.Out, p.Rank}, Data: p.B}}
-	dst := attach.Views(src, make([]float32, len(p.B)))
-	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Heads: heads}})
-	p.B = dst[0].Data
+// permute puts the rows of B and the columns of A where a GGUF file has them.
+func permute(p *lowrank.LowRank, o model.Order) {
+	src := []attach.Param{{Shape: []int{p.Rank, p.In}, Data: p.A}, {Shape: []int{p.Out, p.Rank}, Data: p.B}}
+	dst := attach.Views(src, make([]float32, len(p.A)+len(p.B)))
+	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Order: model.Order{Cols: o.Cols}},
+		{Param: 1, Order: model.Order{Rows: o.Rows}}})
+	p.A, p.B = dst[0].Data, dst[1].Data
 }

@@ -99,10 +99,17 @@ func checkExportWeights(t *testing.T, f *gguf.File, a *attach.Adapter, b *attach
 
 // productOf is scale·B·A of two float32 tensors.
 func productOf(ta, tb *gguf.Tensor, scale float64) []float32 {
-	rank, in, out := int(tb.Shape[0]), int(ta.Shape[0]), int(tb.Shape[1])
-	a, b := make([]float32, rank*in), make([]float32, out*rank)
-	quant.Dequantize(ta.Type, a, ta.Bytes())
-	quant.Dequantize(tb.Type, b, tb.Bytes())
+	return product(floatsOf(ta), floatsOf(tb), int(tb.Shape[0]), int(ta.Shape[0]), int(tb.Shape[1]), scale)
+}
+
+func floatsOf(t *gguf.Tensor) []float32 {
+	x := make([]float32, t.Elements())
+	quant.Dequantize(t.Type, x, t.Bytes())
+	return x
+}
+
+// product is scale·B·A of A (rank, in) and B (out, rank).
+func product(a, b []float32, rank, in, out int, scale float64) []float32 {
 	w := make([]float32, out*in)
 	for o := range out {
 		for i := range in {

@@ -40,12 +40,12 @@ func (m *exactMat) drow(i int) []float64 { return m.d[i*m.cols : (i+1)*m.cols] }
 
 func newExactRun(b *attach.Base, a *attach.Adapter) (*exactRun, error) {
 	r := &exactRun{base: b, lora: a.Method.(*methods.LoRA), sites: map[*model.Linear]methods.LoRAModule{}}
-	linears, err := r.lora.Linears(b)
+	pairs, err := r.lora.Pairs(b, a.Tensors)
 	if err != nil {
 		return nil, err
 	}
-	for i, l := range linears {
-		r.sites[l] = r.lora.Modules[i]
+	for i, p := range pairs {
+		r.sites[p.Linear] = r.lora.Modules[i]
 	}
 	for _, p := range a.Tensors {
 		r.params = append(r.params, widen(p.Data))

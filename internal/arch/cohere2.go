@@ -1,0 +1,20 @@
+package arch
+
+func init() { Register(&cohere2) }
+
+// cohere2 is Command R7B and its kin: a window in three of four layers, and positions only there.
+var cohere2 = Arch{
+	Name: "cohere2",
+	HF:   []HFModel{{Type: "cohere2", Class: "Cohere2ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Spec: func(f *Fields) Spec {
+		s := cohereSpec(f)
+		windowed := f.window(&s, 4)
+		s.PerLayer(func(i int, l *Layer) {
+			if !windowed[i] {
+				l.Rope.Dim = 0
+			}
+		})
+		return s
+	},
+	Tensors: without(decoderTensors(nil), FFNNorm, OutputHead),
+}

@@ -1,0 +1,23 @@
+package arch
+
+func init() { Register(&commandR) }
+
+// commandR is Command R: LayerNorms without biases, attention and FFN side by side, scaled logits.
+var commandR = Arch{
+	Name: "command-r",
+	HF:   []HFModel{{Type: "cohere", Class: "CohereForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Spec: cohereSpec,
+	Tensors: with(without(decoderTensors(nil), FFNNorm, OutputHead),
+		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQueryHeads, DimHead)),
+		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKeyHeads, DimHead))),
+}
+
+func cohereSpec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	f.layerNorms(&s, "layer_norm_eps")
+	s.LogitScale = float32(f.FloatOr("logit_scale", "logit_scale", 0))
+	s.Tied = true
+	s.All(func(l *Layer) { l.Parallel, l.Rope.Neox = true, false })
+	return s
+}

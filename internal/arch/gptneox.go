@@ -1,0 +1,32 @@
+package arch
+
+func init() { Register(&gptneox) }
+
+// gptneox is GPT-NeoX and Pythia: attention and FFN side by side, each with a norm of its own.
+var gptneox = Arch{
+	Name: "gptneox",
+	HF:   []HFModel{{Type: "gpt_neox", Class: "GPTNeoXForCausalLM"}},
+	Spec: func(f *Fields) Spec {
+		s := geluSpec(f, "hidden_act", "layer_norm_eps")
+		parallel := f.BoolOr("use_parallel_residual", "use_parallel_residual", true)
+		base := f.FloatOr("", "rotary_emb_base", s.Rope.Base)
+		s.All(func(l *Layer) { l.Parallel, l.Rope.Base = parallel, base })
+		return s
+	},
+	Tensors: gptneoxTensors(),
+}
+
+func gptneoxTensors() []Tensor {
+	layer := namesIn("gpt_neox.layers")
+	return []Tensor{
+		endTensor(TokenEmbedding, "token_embd", "gpt_neox.embed_in", DimVocab, DimWidth),
+		endTensor(OutputNorm, "output_norm", "gpt_neox.final_layer_norm", DimWidth),
+		endTensor(OutputHead, "output", "embed_out", DimVocab, DimWidth),
+		layer(AttentionNorm, "attn_norm", "input_layernorm", DimWidth),
+		transformed(layer(QKV, "attn_qkv", "attention.query_key_value", DimQKV, DimWidth), SplitHeads{}),
+		layer(AttentionOutput, "attn_output", "attention.dense", DimWidth, DimAttended),
+		layer(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth),
+		layer(Up, "ffn_up", "mlp.dense_h_to_4h", DimFFN, DimWidth),
+		layer(Down, "ffn_down", "mlp.dense_4h_to_h", DimWidth, DimFFN),
+	}
+}

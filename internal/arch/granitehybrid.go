@@ -1,0 +1,50 @@
+package arch
+
+func init() { Register(&graniteHybrid) }
+
+// graniteHybrid is Granite 4 with Mamba-2 in most layers.
+var graniteHybrid = Arch{
+	Name: "granitehybrid",
+	HF:   []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
+	Spec: graniteHybridSpec,
+	Tensors: with(decoderTensors(permuteHeads), append(append(graniteExpertTensors(), mambaTensors("mamba.")...),
+		hybridDense()...)...),
+	Ignored: rotaryAngles,
+}
+
+// hybridDense is a dense network, which Hugging Face has as the shared one.
+func hybridDense() []Tensor {
+	const in = "model.layers.%d.shared_mlp.input_linear" + weightSuffix
+	gate := layerTensor(Gate, "ffn_gate", "", DimFFN, DimWidth)
+	up := layerTensor(Up, "ffn_up", "", DimFFN, DimWidth)
+	gate.Within = &Within{HF: in, All: []Dim{DimGateUp}}
+	up.Within = &Within{HF: in, Before: []Dim{DimFFN}, All: []Dim{DimGateUp}}
+	return []Tensor{gate, up, layerTensor(Down, "ffn_down", "shared_mlp.output_linear", DimWidth, DimFFN)}
+}
+
+func graniteHybridSpec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	f.permutedRope(&s)
+	f.graniteScales(&s)
+	f.graniteExperts(&s)
+	if s.Experts.Count == 0 && f.HF {
+		dense := f.IntOr("", "shared_intermediate_size", s.FFN)
+		s.All(func(l *Layer) { l.FFN = dense })
+	}
+	turns := f.BoolOr("rope.scaling.finetuned", "", true)
+	if f.HF {
+		turns = f.Text("", "position_embedding_type") == "rope"
+	}
+	m := f.mamba("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv")
+	kinds, byName := f.Texts("layer_types", s.Layers)
+	s.PerLayer(func(i int, l *Layer) {
+		if !turns {
+			l.Rope.Dim = 0
+		}
+		if l.KeyHeads == 0 || byName && kinds[i] == "mamba" {
+			l.Mixer, l.Mamba = Mamba2, m
+		}
+	})
+	return s
+}

@@ -1,0 +1,26 @@
+package arch
+
+func init() { Register(&mamba2) }
+
+// mamba2 is Mamba-2 alone: a mixer in each layer, and no feed-forward network.
+var mamba2 = Arch{
+	Name: "mamba2",
+	HF:   []HFModel{{Type: "mamba2", Class: "Mamba2ForCausalLM", In: "backbone."}},
+	Spec: mamba2Spec,
+	Tensors: append(mambaTensors("mixer."),
+		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),
+		endTensor(OutputNorm, "output_norm", "model.norm_f", DimWidth),
+		endTensor(OutputHead, "output", "lm_head", DimVocab, DimWidth),
+		layerTensor(AttentionNorm, "attn_norm", "norm", DimWidth)),
+}
+
+func mamba2Spec(f *Fields) Spec {
+	s := decoderSpec(f)
+	f.activation("hidden_act", "silu")
+	if f.HF {
+		s.NormEps = float32(f.FloatOr("", "layer_norm_epsilon", 1e-5))
+	}
+	m := f.mamba("num_heads", "head_dim", "n_groups", "state_size", "conv_kernel")
+	s.All(func(l *Layer) { l.Mixer, l.Mamba, l.FFN, l.Rope = Mamba2, m, 0, Rope{} })
+	return s
+}

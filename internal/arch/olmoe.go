@@ -1,0 +1,22 @@
+package arch
+
+func init() { Register(&olmoe) }
+
+// olmoe is OLMoE: norms of all queries and all keys.
+var olmoe = Arch{
+	Name: "olmoe",
+	HF:   []HFModel{{Type: "olmoe", Class: "OlmoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Spec: func(f *Fields) Spec {
+		s := decoderSpec(f)
+		f.activation("hidden_act", "silu")
+		f.experts(&s, MoE{
+			Count: f.IntOr("", "num_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0), FFN: s.FFN, Gating: Softmax,
+			Norm: f.BoolOr("", "norm_topk_prob", false),
+		})
+		return s
+	},
+	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(qwenExperts(),
+		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQuery),
+		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKey))...),
+	Ignored: rotaryAngles,
+}

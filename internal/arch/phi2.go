@@ -1,0 +1,20 @@
+package arch
+
+func init() { Register(&phi2) }
+
+// phi2 is Phi 1, 1.5 and 2: one norm for attention and FFN side by side, and biases everywhere.
+var phi2 = Arch{
+	Name: "phi2",
+	HF:   []HFModel{{Type: "phi", Class: "PhiForCausalLM"}},
+	Spec: func(f *Fields) Spec {
+		s := geluSpec(f, "hidden_act", "layer_norm_eps")
+		s.All(func(l *Layer) { l.Parallel = true })
+		return s
+	},
+	Tensors: with(without(decoderTensors(nil), FFNNorm, Gate),
+		endTensor(OutputNorm, "output_norm", "model.final_layernorm", DimWidth),
+		biased(OutputHead, "output", "lm_head"),
+		layerTensor(AttentionOutput, "attn_output", "self_attn.dense", DimWidth, DimAttended),
+		layerTensor(Up, "ffn_up", "mlp.fc1", DimFFN, DimWidth),
+		layerTensor(Down, "ffn_down", "mlp.fc2", DimWidth, DimFFN)),
+}

@@ -1,0 +1,21 @@
+package arch
+
+func init() { Register(&stablelm) }
+
+// stablelm is StableLM: LayerNorms around llama's block; without a norm before the FFN it reads that of the attention.
+var stablelm = Arch{
+	Name: "stablelm",
+	HF:   []HFModel{{Type: "stablelm", Class: "StableLmForCausalLM"}},
+	Spec: func(f *Fields) Spec {
+		s := decoderSpec(f)
+		f.activation("hidden_act", "silu")
+		f.layerNorms(&s, "layer_norm_eps")
+		parallel := f.BoolOr("use_parallel_residual", "use_parallel_residual", false)
+		s.All(func(l *Layer) { l.Parallel = parallel })
+		return s
+	},
+	Tensors: with(decoderTensors(nil),
+		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_layernorm.norms.%h", DimQueryHeads, DimHead)),
+		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_layernorm.norms.%h", DimKeyHeads, DimHead)),
+		optional(layerTensor(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth))),
+}

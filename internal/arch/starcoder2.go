@@ -1,0 +1,20 @@
+package arch
+
+func init() { Register(&starcoder2) }
+
+// starcoder2 is StarCoder 2: LayerNorms, biases and GELU in a block like llama's.
+var starcoder2 = Arch{
+	Name: "starcoder2",
+	HF:   []HFModel{{Type: "starcoder2", Class: "Starcoder2ForCausalLM"}},
+	Spec: func(f *Fields) Spec {
+		s := geluSpec(f, "hidden_act", "norm_epsilon")
+		f.plainWindow(&s, false)
+		if f.HF {
+			s.Tied = f.BoolOr("", "tie_word_embeddings", true)
+		}
+		return s
+	},
+	Tensors: with(without(decoderTensors(nil), Gate),
+		layerTensor(Up, "ffn_up", "mlp.c_fc", DimFFN, DimWidth),
+		layerTensor(Down, "ffn_down", "mlp.c_proj", DimWidth, DimFFN)),
+}

@@ -1,0 +1,214 @@
+package export
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
+)
+
+// llamaLoRAs are adapters for the comparison with llama.cpp: of one rank, of a rank by kind of map, of some experts.
+var llamaLoRAs = map[string]func(b *attach.Base) method.LoRA{
+	"one rank": func(b *attach.Base) method.LoRA {
+		return method.LoRA{Rank: 4, Alpha: 6, Seed: 3, Targets: someOf(b, 1)}
+	},
+	"ranks": func(b *attach.Base) method.LoRA {
+		return method.LoRA{Rank: 3, Alpha: 6, RSLoRA: true, Seed: 3, Targets: someOf(b, 1), RankPattern: map[string]int{
+			"q_proj": 5, "v_proj": 1, "down_proj": 7, `experts\.1\.\w+`: 2, "qkv_proj": 6, `input_linear\.weight`: 4}}
+	},
+	"some": func(b *attach.Base) method.LoRA {
+		return method.LoRA{Rank: 2, Alpha: 3, Seed: 3, Targets: someOf(b, 2)}
+	},
+	"ends": func(b *attach.Base) method.LoRA {
+		opt := method.LoRA{Rank: 2, Alpha: 3, Seed: 3, Targets: someOf(b, 3)}
+		for _, l := range b.Model.Ends() {
+			if !b.Model.Spec.Tied && !slices.Contains(b.Model.Arch.PairsUnread, l.Role) {
+				opt.Targets = append(opt.Targets, attach.LastPart(l.Module))
+			}
+		}
+		return opt
+	},
+}
+
+// someOf are every n-th of the modules whose pairs llama.cpp computes.
+func someOf(b *attach.Base, n int) (targets []string) {
+	var all []string
+	for _, l := range b.Model.Linears() {
+		name := l.Names()[len(l.Names())-1]
+		if !slices.Contains(b.Model.Arch.PairsUnread, l.Role) && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	for i := n - 1; i < len(all); i += n {
+		targets = append(targets, all[i])
+	}
+	return targets
+}
+
+// TestLlamaLoRA holds the logits of every architecture with an exported LoRA, in an unmodified llama.cpp whose driver
+// PEFTCONV_LLAMA_CLIENT names, against those with the adapter here.
+func TestLlamaLoRA(t *testing.T) {
+	client := os.Getenv("PEFTCONV_LLAMA_CLIENT")
+	if client == "" {
+		t.Skip("PEFTCONV_LLAMA_CLIENT does not name a driver of llama.cpp")
+	}
+	for _, m := range archtest.All() {
+		t.Run(m.Name, func(t *testing.T) {
+			b := writeArch(t, &m)
+			for name, opt := range llamaLoRAs {
+				a := pefttest.Trained(t, b, opt(b))
+				compareWithLlama(t, client, name, b, a)
+			}
+		})
+	}
+}
+
+// writeArch writes a model and opens it, without a tokenizer.
+func writeArch(t *testing.T, m *archtest.Model) *attach.Base {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), m.Name+".gguf")
+	m.Write(t, path)
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	decoder, err := model.FromGGUF(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := attach.BaseOf(path, decoder)
+	b.GGUF = f
+	return b
+}
+
+// compareWithLlama runs a model with an exported adapter in both.
+func compareWithLlama(t *testing.T, client, name string, b *attach.Base, a *attach.Adapter) {
+	t.Helper()
+	dir := t.TempDir()
+	lora, out := filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "logits.f32")
+	if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), lora); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]int32, 24)
+	text := ""
+	for i := range ids {
+		ids[i] = int32((i*i*7 + i*3 + 5) % 61)
+		text += fmt.Sprintf(",%d", ids[i])
+	}
+	log, err := exec.Command(client, "logits", b.Path, "--ids", text[1:], "--lora", lora, "--out", out, "--kv-f32", "-t",
+		"1").CombinedOutput()
+	if err != nil {
+		lines := strings.Split(string(log), "\n")
+		t.Fatalf("%s: llama.cpp: %v\n%s", name, err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := &batch.Batch{}
+	packed.Append(ids, nil)
+	got := pefttest.AllLogits(b, pefttest.BindOne(t, a, b), packed)
+	without := pefttest.AllLogits(b, model.NoHooks{}, packed)
+	if len(data) != 4*len(got) {
+		t.Fatalf("%s: llama.cpp gives %d logits, expected %d", name, len(data)/4, len(got))
+	}
+	worst, moved, largest, limit := 0.0, 0.0, 0.0, 1e-4
+	if b.Model.Spec.Activation == arch.GELU { // which llama.cpp reads from a table of half precision
+		limit = 1e-3
+	}
+	for i := range got {
+		want := float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+		worst, largest = max(worst, math.Abs(float64(got[i])-want)), max(largest, math.Abs(want))
+		moved = max(moved, math.Abs(float64(without[i])-want))
+	}
+	t.Logf("%s: %.2g of %.3g, the adapter moves them by %.2g", name, worst/largest, largest, moved/largest)
+	if !(worst <= limit*largest) || moved < 1e-2*largest {
+		t.Errorf("%s: logits differ by %g of the largest, %g; the adapter moves them by %g", name, worst/largest, largest,
+			moved/largest)
+	}
+}
+
+// TestFusedPairs: the pairs of maps whose rows one tensor holds are its pair's blocks, and an expert without a pair has
+// zeros.
+func TestFusedPairs(t *testing.T) {
+	cases := map[string]archtest.Model{}
+	for _, m := range archtest.All() {
+		cases[m.Name] = m
+	}
+	experts := []arch.Role{arch.ExpertGate, arch.ExpertUp}
+	fusedExperts := cases["mixtral"]
+	fusedExperts.Fused = experts
+	for _, m := range []archtest.Model{cases["llama-fused"], cases["mixtral"], fusedExperts, cases["phi3"]} {
+		b := writeArch(t, &m)
+		for name, opt := range llamaLoRAs {
+			a := pefttest.Trained(t, b, opt(b))
+			path := filepath.Join(t.TempDir(), "lora.gguf")
+			if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), path); err != nil {
+				t.Fatal(err)
+			}
+			checkFused(t, m.Name+", "+name, path, b, a)
+		}
+	}
+}
+
+// checkFused compares the change of every tensor in the file with those of the maps in it.
+func checkFused(t *testing.T, name, path string, b *attach.Base, a *attach.Adapter) {
+	t.Helper()
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	bound, err := a.Bind(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]float32{}
+	for l, c := range bound.Changes() {
+		tensor := b.GGUF.Tensor(l.Tensor)
+		if want[l.Tensor] == nil {
+			want[l.Tensor] = make([]float32, tensor.Elements())
+		}
+		c.AddRows(want[l.Tensor][l.FirstRow*l.W.Cols:], 0, l.W.Rows)
+	}
+	if len(f.Tensors) != 2*len(want) {
+		t.Errorf("%s: %d tensors in the file for %d of the base", name, len(f.Tensors), len(want))
+	}
+	alpha, _ := f.Meta.Float("adapter.lora.alpha")
+	for tensor, w := range want {
+		ta, tb := f.Tensor(tensor+".lora_a"), f.Tensor(tensor+".lora_b")
+		base := b.GGUF.Tensor(tensor)
+		if ta == nil || tb == nil || len(ta.Shape) != len(base.Shape) || len(tb.Shape) != len(base.Shape) ||
+			!slices.Equal(ta.Shape[2:], base.Shape[2:]) || !slices.Equal(tb.Shape[1:], base.Shape[1:]) {
+			t.Fatalf("%s: the pair of %s is %v and %v", name, tensor, ta, tb)
+		}
+		scale := 1.0
+		if alpha != 0 {
+			scale = alpha / float64(tb.Shape[0])
+		}
+		var got []float32
+		rank, in, out := int(tb.Shape[0]), int(ta.Shape[0]), int(tb.Shape[1])
+		as, bs := floatsOf(ta), floatsOf(tb)
+		for e := range len(as) / (rank * in) {
+			got = append(got, product(as[e*rank*in:], bs[e*out*rank:], rank, in, out, scale)...)
+		}
+		if far := pefttest.Relative(got, w); far > 1e-6 {
+			t.Errorf("%s: the change of %s is %.2g apart", name, tensor, far)
+		}
+	}
+}
