@@ -37,7 +37,10 @@ func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	s := newPrefixSettings(b, opt.VirtualTokens)
+	s, err := newPrefixSettings(b, opt.VirtualTokens)
+	if err != nil {
+		return nil, err
+	}
 	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
 	if opt.Labels != nil {
 		c.Classes = &attach.Classes{Labels: opt.Labels, Field: opt.LabelField, Words: opt.Words}
