@@ -113,8 +113,14 @@ func (t *Tensor) InHF(layer int) string { return inLayer(t.HF, layer) }
 // AlsoInHF is the other name in Hugging Face files.
 func (t *Tensor) AlsoInHF(layer int) string { return inLayer(t.AlsoHF, layer) }
 
-// Module is Hugging Face's name of the module that the tensor is the weight of.
-func (t *Tensor) Module(layer int) string { return strings.TrimSuffix(t.InHF(layer), weightSuffix) }
+// Module is Hugging Face's name of the module that the tensor is the weight of, or GGUF's where Hugging Face files have
+// it only as rows of a tensor that holds those of several.
+func (t *Tensor) Module(layer int) string {
+	if t.HF == "" {
+		return strings.TrimSuffix(t.InGGUF(layer), weightSuffix)
+	}
+	return strings.TrimSuffix(t.InHF(layer), weightSuffix)
+}
 
 // EachExpert reports whether Hugging Face files have a tensor for each expert.
 func (t *Tensor) EachExpert() bool { return strings.Contains(t.HF, expertNumber) }

@@ -65,7 +65,8 @@ func (b *Base) openGGUF() (err error) {
 	if b.Model, err = model.Load(b.Store); err != nil {
 		return err
 	}
-	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok {
+	kind, _ := b.GGUF.Meta.String("tokenizer.ggml.model")
+	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok && kind != "none" { // llama.cpp's word for no vocabulary
 		b.Tokenizer, err = tokenizer.FromGGUF(b.GGUF.Meta)
 	}
 	return err

@@ -336,7 +336,7 @@ func (l *tokenList) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	for name, ids := range byModule {
-		if !HasSuffix(EmbedModule, name) {
+		if !IsEmbedding(name) {
 			return fmt.Errorf("trainable_token_indices names %q, expected only embed_tokens", name)
 		}
 		*l = ids

@@ -75,7 +75,7 @@ func ChooseModules(b *Base, targets []string, layers string, fallback ...string)
 func ChooseLinears(b *Base, targets []string, layers string, fallback ...string) ([]string, error) {
 	chosen, err := ChooseModules(b, targets, layers, fallback...)
 	for _, module := range chosen {
-		if module == EmbedModule || module == HeadModule {
+		if IsEmbedding(module) || IsHead(module) {
 			return nil, fmt.Errorf("target %q: only a LoRA changes it; all else is for the linear maps of the layers",
 				LastPart(module))
 		}

@@ -188,7 +188,7 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		Name: module, A: find(partA), B: find(PartB), magnitude: find(magnitudePart),
 		a0: find(startA), b0: find(startB), Scale: c.ScaleOf(module),
 	}
-	if module == model.EmbedModule {
+	if attach.IsEmbedding(module) {
 		p.A, p.B = find(embeddingA), find(embeddingB)
 	}
 	apart := StartsApart(c.Init)
@@ -197,10 +197,10 @@ func newLoRAModule(c *attach.Config, module string, params []attach.Param, parts
 		return p, fmt.Errorf("adapter: module %s has lora_B but no lora_A", module)
 	case p.B < 0:
 		return p, fmt.Errorf("adapter: module %s has lora_A but no lora_B", module)
-	case apart && module != model.EmbedModule && (p.a0 < 0 || p.b0 < 0):
+	case apart && !attach.IsEmbedding(module) && (p.a0 < 0 || p.b0 < 0):
 		return p, fmt.Errorf("adapter: init_lora_weights is %q: it belongs to a base from whose weights its "+
 			"start was taken away; save it as a plain LoRA (PEFT: path_initial_model_for_weight_conversion)", c.Init)
-	case c.DoRA != (p.magnitude >= 0) && module != model.EmbedModule:
+	case c.DoRA != (p.magnitude >= 0) && !attach.IsEmbedding(module):
 		return p, fmt.Errorf("adapter: use_dora is %v, but module %s has %d tensors", c.DoRA, module, len(parts))
 	}
 	for _, i := range []int{p.A, p.B} {
@@ -266,7 +266,7 @@ func (m *LoRA) Linears(b *attach.Base) ([]*model.Linear, error) {
 				b.Path, p.Name, len(b.Model.Layers), attach.TiedNote(b))
 		}
 		rows, cols := l.W.Rows, l.W.Cols
-		if p.Name == model.EmbedModule {
+		if attach.IsEmbedding(p.Name) {
 			rows, cols = cols, rows
 		}
 		if rows != p.Out || cols != p.In {
@@ -340,7 +340,7 @@ func newLoRASite(l *model.Linear, p *LoRAModule, values, grads []attach.Param, s
 	s := &loraSite{
 		linear: l, a: attach.Leaf(values, grads, p.A), b: attach.Leaf(values, grads, p.B), scale: float32(p.Scale),
 		strength:  float32(strength),
-		embedding: p.Name == model.EmbedModule,
+		embedding: attach.IsEmbedding(p.Name),
 	}
 	if p.a0 >= 0 {
 		s.a0, s.b0 = attach.Leaf(values, nil, p.a0), attach.Leaf(values, nil, p.b0)

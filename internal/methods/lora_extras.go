@@ -74,7 +74,7 @@ func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []stri
 		}
 		b.Model.Embed.Row(rows[i*spec.Width:(i+1)*spec.Width], int(id))
 	}
-	add(model.EmbedModule, TokensPart, rows, len(opt.TokenIDs), spec.Width)
+	add(b.Model.Ends()[0].Module, TokensPart, rows, len(opt.TokenIDs), spec.Width)
 	return nil
 }
 
@@ -90,8 +90,11 @@ func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("%q cannot be trained whole, expected %s or %s%s", name, attach.LastPart(model.EmbedModule),
-		model.HeadModule, attach.TiedNote(b))
+	var ends []string
+	for _, l := range b.Model.Ends() {
+		ends = append(ends, attach.LastPart(l.Module))
+	}
+	return nil, fmt.Errorf("%q cannot be trained whole, expected %s%s", name, strings.Join(ends, " or "), attach.TiedNote(b))
 }
 
 // addBiases adds the biases that the option asks for.
@@ -127,20 +130,20 @@ func (e *loraExtras) add(params []attach.Param, i int) error {
 	}
 	switch {
 	case !ok:
-	case name == model.EmbedModule+"."+TokensPart:
+	case strings.HasSuffix(name, "."+TokensPart) && attach.IsEmbedding(strings.TrimSuffix(name, "."+TokensPart)):
 		e.tokens = i
 		return nil
 	case part == attach.BiasPart:
 		e.biases = append(e.biases, namedParam{module, i})
 		return nil
 	case part != weightPart:
-	case module == model.EmbedModule:
+	case attach.IsEmbedding(module):
 		e.embed = i
 		return nil
-	case module == model.HeadModule:
+	case attach.IsHead(module):
 		e.head = i
 		return nil
-	case strings.HasSuffix(module, "norm"):
+	case attach.IsNorm(module):
 		e.norms = append(e.norms, namedParam{module, i})
 		return nil
 	}

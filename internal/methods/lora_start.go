@@ -109,7 +109,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		return errors.New("init loftq needs the model that the base was quantized from")
 	case c.DoRA:
 		return errors.New("init loftq cannot be combined with DoRA")
-	case slices.ContainsFunc(chosen, func(m string) bool { return m == model.EmbedModule || m == model.HeadModule }):
+	case slices.ContainsFunc(chosen, func(m string) bool { return attach.IsEmbedding(m) || attach.IsHead(m) }):
 		return errors.New("init loftq is for linear maps of the layers only")
 	}
 	original, err := attach.OpenBase(opt.Original)

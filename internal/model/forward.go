@@ -63,7 +63,11 @@ func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *au
 func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
 	h Hooks) (keys, values *autograd.Tensor) {
 	p := &pass{Model: m, tape: t, hooks: h, bounds: []int32{0, int32(len(pos))}, pos: pos}
-	n := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
+	before := l.Norm(arch.AttentionNorm)
+	if before == nil && l.Spec.Parallel {
+		before = l.Norm(arch.FFNNorm)
+	}
+	n := m.norm(t, before, x, h)
 	var q *autograd.Tensor
 	if l.Linear(arch.QKV) != nil {
 		q, _ = p.queries(l, n)

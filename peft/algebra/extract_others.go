@@ -80,10 +80,10 @@ func (x *extractor) compareOthers() {
 		x.compareValues(n.Module+".weight", "norm", n.W.Data, norms[i].W.Data)
 	}
 	plain := func(w quant.Matrix) model.Ordered { return model.Ordered{W: w} }
-	x.compare(model.EmbedModule+".weight", "embedding", plain(a.Embed), plain(b.Embed))
+	x.compare(a.Ends()[0].Module+".weight", "embedding", plain(a.Embed), plain(b.Embed))
 	x.release()
 	if !a.Spec.Tied || !b.Spec.Tied {
-		x.compare(model.HeadModule+".weight", "output head", plain(a.Head), plain(b.Head))
+		x.compare(a.HeadMatrix().Module+".weight", "output head", plain(a.Head), plain(b.Head))
 		x.release()
 	}
 }

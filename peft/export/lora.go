@@ -130,7 +130,7 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
 	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules,
-		func(p methods.LoRAModule) bool { return p.Name == model.EmbedModule }):
+		func(p methods.LoRAModule) bool { return attach.IsEmbedding(p.Name) }):
 		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
 	}
 	return nil
