@@ -94,7 +94,8 @@ func findEnd(b *attach.Base, name string) (*model.Linear, error) {
 	for _, l := range b.Model.Ends() {
 		ends = append(ends, attach.LastPart(l.Module))
 	}
-	return nil, fmt.Errorf("%q cannot be trained whole, expected %s%s", name, strings.Join(ends, " or "), attach.TiedNote(b))
+	return nil, fmt.Errorf("%q cannot be trained whole, expected %s%s", name, strings.Join(ends, " or "),
+		attach.TiedNote(b))
 }
 
 // addBiases adds the biases that the option asks for.

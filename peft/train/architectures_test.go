@@ -17,8 +17,8 @@ import (
 )
 
 // archCases are those of archtest that have something that no other has.
-var archCases = []string{"llama-fused", "mixtral", "qwen3", "gemma2", "gemma4", "gemma4-experts", "gpt-oss", "deepseek2",
-	"lfm2", "granitehybrid", "nemotron_h", "qwen35", "qwen3next", "gpt2", "gptneox", "falcon", "bloom", "olmo"}
+var archCases = []string{"llama-fused", "mixtral", "qwen3", "gemma2", "gemma4", "gemma4-experts", "gpt-oss",
+	"deepseek2", "lfm2", "granitehybrid", "nemotron_h", "qwen35", "qwen3next", "gpt2", "gptneox", "falcon", "bloom", "olmo"}
 
 // archMethods are those of pefttest.MethodCases that are trained over all of them, and what they say of those that they
 // refuse.
@@ -51,9 +51,11 @@ var archMethods = []struct {
 // noPrefix is why some architectures have no prefix.
 var noPrefix = map[string]string{
 	"gemma4": "not of one size in all layers", "gemma4-experts": "not of one size in all layers",
-	"deepseek2": "made of latent ones", "lfm2": "layer 0 has no attention", "granitehybrid": "layer 0 has no attention",
-	"nemotron_h": "layer 0 has no attention", "qwen35": "layer 0 has no attention", "qwen3next": "layer 0 has no attention",
+	"deepseek2": "made of latent ones", "lfm2": noAttention, "granitehybrid": noAttention, "nemotron_h": noAttention,
+	"qwen35": noAttention, "qwen3next": noAttention,
 }
+
+const noAttention = "layer 0 has no attention"
 
 func refusals(why string, cases ...string) map[string]string {
 	all := map[string]string{}
@@ -108,7 +110,8 @@ func TestArchitectures(t *testing.T) {
 			})
 		}
 		t.Run(name+"/ends", func(t *testing.T) {
-			opt := method.LoRA{Rank: 2, Norms: len(b.Model.Norms()) > 0, Targets: []string{"ffn"}, TokenIDs: []int32{3, 9}, Seed: 3}
+			opt := method.LoRA{Rank: 2, Norms: len(b.Model.Norms()) > 0, Targets: []string{"ffn"},
+				TokenIDs: []int32{3, 9}, Seed: 3}
 			for _, l := range b.Model.Ends() {
 				opt.Targets = append(opt.Targets, attach.LastPart(l.Module))
 			}
@@ -155,5 +158,43 @@ func trainFalls(t *testing.T, b *attach.Base, a *attach.Adapter) {
 	}
 	if _, err := loaded.Bind(b); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRouterLoss: the load-balance loss is reported and pushes the routers to balance; a model without experts refuses
+// it.
+func TestRouterLoss(t *testing.T) {
+	b := archBase(t, "mixtral")
+	last := func(coefficient float64, batchTokens int) (routers, loss float64) {
+		a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt := plain(Options{Steps: 12, BatchTokens: batchTokens, Accumulate: 8, LR: 0.01, RouterAuxLoss: coefficient})
+		opt.Observer = OnStep(func(p Progress) { routers, loss = p.RouterLoss, p.Loss })
+		if _, err := trainAdapter(context.Background(), b, a, archData(), nil, opt); err != nil {
+			t.Fatal(err)
+		}
+		return routers, loss
+	}
+	none, plainLoss := last(0, 256)
+	little, _ := last(1e-9, 256)
+	much, _ := last(3, 256)
+	parts, _ := last(3, 64)
+	if none != 0 || !(little > 2) || !(much >= 1.98 && much < little-0.01) || math.Abs(parts-much) > 0.2 {
+		t.Errorf("losses of the routers: %g without, %g with next to nothing, %g with much, %g in parts", none, little, much,
+			parts)
+	}
+	if !(plainLoss > 0) {
+		t.Errorf("the loss is %g", plainLoss)
+	}
+	dense := archBase(t, "gpt2")
+	a, err := methods.NewLoRA(dense, method.LoRA{Rank: 4, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = trainAdapter(context.Background(), dense, a, archData(), nil, plain(Options{Steps: 1, RouterAuxLoss: 0.1}))
+	if err == nil || !strings.Contains(err.Error(), "gpt2") || !strings.Contains(err.Error(), "no experts") {
+		t.Errorf("error %v", err)
 	}
 }
