@@ -59,6 +59,9 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	if n := m.Positions(); n > 0 && s.length+len(ids) > n {
+		return nil, fmt.Errorf("model: %d tokens, but the model has embeddings of %d positions", s.length+len(ids), n)
+	}
 	pos := make([]int32, len(ids))
 	for i, id := range ids {
 		if int(id) >= m.Spec.Vocab {
