@@ -89,6 +89,8 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0,
 		"give the matrices B of a LoRA `RATIO` times the learning rate (LoRA+); 0 is the same rate")
+	fs.Float64Var(&t.RouterAuxLoss, "router-aux-loss", 0,
+		"add the load-balance loss of a mixture of experts' routers, times `C` (transformers: router_aux_loss_coef)")
 	fs.StringVar(&t.Optimizer, "optimizer", train.OptimizerAdamW, "`OPTIMIZER`: adamw")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	o.addThreads(fs)
@@ -103,6 +105,8 @@ func (o *trainOptions) Validate(args []string) error {
 		return fmt.Errorf("--lr: %v, expected more than 0, or 0 to have it chosen", t.LR)
 	case !(t.LRRatio >= 0) || !cli.IsFinite(t.LRRatio):
 		return fmt.Errorf("--lr-ratio: %v, expected 0 or more", t.LRRatio)
+	case !(t.RouterAuxLoss >= 0) || !cli.IsFinite(t.RouterAuxLoss):
+		return fmt.Errorf("--router-aux-loss: %v, expected 0 or more", t.RouterAuxLoss)
 	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
@@ -255,6 +259,10 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 
 // trainNote is the text of a step on the display.
 func trainNote(p train.Progress) string {
+	if p.RouterLoss > 0 {
+		return fmt.Sprintf("loss %.4f  routers %.4f  %s tokens/s", p.Loss, p.RouterLoss,
+			cli.CountText(int64(p.TokensPerSecond)))
+	}
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 

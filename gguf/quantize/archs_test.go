@@ -19,26 +19,70 @@ import (
 
 const recordedArchs = "testdata/archs.json"
 
+// archModel is a model that may be written as one of another architecture, of which no more is known than its rules.
+type archModel struct {
+	archtest.Model
+	as string
+}
+
 // archModels are small models of every architecture, with rows that fit all types and with rows that fit few.
-func archModels() []archtest.Model {
-	var all []archtest.Model
+func archModels() []archModel {
+	var all []archModel
+	for _, m := range archtest.Wide() {
+		all = append(all, archModel{Model: m})
+	}
 	for _, m := range archtest.All() {
 		m.Name, m.Rows = m.Name+"-narrow", 2
-		all = append(all, m)
+		all = append(all, archModel{Model: m})
 	}
-	all = append(archtest.Wide(), all...)
+	as := func(m archtest.Model, name, arch string, extra []gguf.Tensor, fields map[string]any) {
+		m.Name, m.Extra, m.Fields = name, extra, maps.Clone(m.Fields)
+		maps.Copy(m.Fields, fields)
+		all = append(all, archModel{m, arch})
+	}
 	for _, m := range archtest.Wide() {
 		switch m.Name {
-		case "llama", "mixtral-eight":
-			m.Name, m.Extra = m.Name+"-names", otherTensors()
-			all = append(all, m)
+		case "llama":
+			as(m, "llama-names", "", otherTensors(), nil)
+			as(m, "jais2-large", "jais2", nil, map[string]any{"block_count": 68, "attention.layer_norm_epsilon": 1e-5})
+			as(m, "deci-large", "deci", nil, map[string]any{"block_count": 80})
+			as(m, "llama-embed-large", "llama-embed", nil, map[string]any{"block_count": 80})
+		case "mixtral-eight":
+			as(m, "mixtral-eight-names", "", otherTensors(), nil)
+			as(m, "bailingmoe3-names", "bailingmoe3", otherTensors(), map[string]any{
+				"attention.key_length_mla": 192, "attention.value_length_mla": 128, "attention.kv_lora_rank": 256,
+				"ssm.conv_kernel": 4, "kda.head_dim": 32, "kda.gate_lower_bound": -5.0, "expert_feed_forward_length": 512,
+				"expert_shared_count": 1, "leading_dense_block_count": 0, "expert_gating_func": 2,
+			})
 		}
 	}
 	return all
 }
 
-// otherTensors are tensors that other architectures have: of latent attention, of recurrent layers, of sound and images.
-// The names of some only look like those of others.
+// meta is the metadata.
+func (m *archModel) meta(t *testing.T) *gguf.Metadata {
+	t.Helper()
+	meta := m.Meta(t)
+	if m.as == "" {
+		return meta
+	}
+	out := &gguf.Metadata{}
+	for key, v := range meta.All() {
+		if rest, ok := strings.CutPrefix(key, m.Arch+"."); ok {
+			key = m.as + "." + rest
+		}
+		if err := out.Set(key, v.Any()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Set("general.architecture", m.as); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// otherTensors are tensors that other architectures have: of latent attention, of recurrent layers, of sound and
+// images. The names of some only look like those of others.
 func otherTensors() (all []gguf.Tensor) {
 	for _, name := range []string{
 		"attn_kv_b.weight", "attn_q_a.weight", "attn_q_b.weight", "attn_kv_a_mqa.weight",
@@ -82,7 +126,8 @@ func otherTensors() (all []gguf.Tensor) {
 	return all
 }
 
-// archTypes are the file types that are recorded of the models in a variant, n of each model in turn.
+// archTypes are the file types that are recorded of the models in a variant, n of each model in turn, and all of the
+// models of tensors with other names.
 var archTypes = map[string]struct {
 	n     int
 	types []string
@@ -97,9 +142,16 @@ var archTypes = map[string]struct {
 }
 
 // archKeys are what is recorded of model i: file types, or file type + variant.
-func archKeys(i int) (keys []string) {
+func archKeys(m *archModel, i int) (keys []string) {
+	if strings.HasSuffix(m.Name, "-large") {
+		keys = append(keys, "Q3_K_S", "Q4_K_M") // in which attention values get more bits
+	}
 	for variant, list := range archTypes {
-		for k := range list.n {
+		n := list.n
+		if len(m.Extra) > 0 {
+			n = len(list.types)
+		}
+		for k := range n {
 			keys = append(keys, archKey(list.types[(list.n*i+k)%len(list.types)], variant))
 		}
 	}
@@ -109,22 +161,22 @@ func archKeys(i int) (keys []string) {
 func archKey(name, variant string) string { return strings.TrimSuffix(name+"+"+variant, "+plain") }
 
 // writeArch writes a model and an importance matrix of its matrices.
-func writeArch(t *testing.T, m *archtest.Model) {
+func writeArch(t *testing.T, m *archModel) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(11, 13))
 	table := m.Tensors(t)
 	slices.SortFunc(table, func(a, b gguf.Tensor) int { return strings.Compare(a.Name, b.Name) })
-	writeModel(t, "model.gguf", m.Meta(t), table, func(tensor *gguf.Tensor) []float32 {
+	writeModel(t, "model.gguf", m.meta(t), table, func(tensor *gguf.Tensor) []float32 {
 		return weights(r, tensor.Elements())
 	})
 	writeImatrixOf(t, "imatrix.gguf", table, 17)
 }
 
 // TestArchitectures quantizes small models of every architecture and compares the files with those that llama-quantize
-// makes. Recorded are a few file types of each. With the flag all are compared, in short tests those to record, and the few
-// are recorded anew:
+// makes. Recorded are a few file types of each. With the flag all are compared, or in short tests those to record, and
+// the few are recorded anew:
 //
-//	go test ./gguf/quantize -run TestArchitectures -timeout 2h -llama-quantize /path/to/llama-quantize
+//	go test ./gguf/quantize -run TestArchitectures -timeout 6h -llama-quantize /path/to/llama-quantize
 func TestArchitectures(t *testing.T) {
 	want := map[string]map[string]string{} // the beginning of the SHA-256 or "refused", by model and file type
 	if data, err := os.ReadFile(recordedArchs); err == nil {
@@ -145,7 +197,7 @@ func TestArchitectures(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			writeArch(t, m)
 			if *record != "" {
-				want[m.Name] = recordArch(t, i)
+				want[m.Name] = recordArch(t, archKeys(m, i))
 			}
 			if len(want[m.Name]) == 0 {
 				t.Skip("nothing is recorded")
@@ -190,11 +242,10 @@ func quantizeArch(t *testing.T, key string) string {
 
 const hashDigits = 16
 
-// recordArch compares the model in all file types with what llama-quantize makes of it, and gives those to record.
-func recordArch(t *testing.T, i int) map[string]string {
+// recordArch compares the model in all file types with what llama-quantize makes of it, and gives those kept.
+func recordArch(t *testing.T, kept []string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	kept := archKeys(i)
 	for _, v := range variants {
 		if _, ok := archTypes[v.name]; !ok {
 			continue

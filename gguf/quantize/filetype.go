@@ -16,7 +16,7 @@ type FileType struct {
 	ID   uint32    // the value of the file's general.file_type
 	Type gguf.Type // of the tensors that no rule names
 
-	low   bool // below 3 bits, where rules of all other file types do not apply
+	own   bool // the rules of all other file types do not apply
 	rules []rule
 }
 
@@ -53,7 +53,7 @@ var mixtures = []FileType{
 	{Name: "Q4_0", ID: 2, Type: gguf.Q4_0, rules: []rule{give(ffnDown, gguf.Q4_1, weighted, firstEighth)}},
 	{Name: "Q5_0", ID: 8, Type: gguf.Q5_0, rules: []rule{give(ffnDown, gguf.Q5_1, weighted, firstEighth)}},
 
-	{Name: "MXFP4_MOE", ID: 38, Type: gguf.MXFP4, rules: []rule{
+	{Name: "MXFP4_MOE", ID: 38, Type: gguf.MXFP4, own: true, rules: []rule{
 		give(head, gguf.Q8_0),
 		give(ffnUp, gguf.MXFP4, stacked), give(ffnGate, gguf.MXFP4, stacked), give(ffnDown, gguf.MXFP4, stacked),
 		give(anyRole, gguf.MXFP4, stacked, not(bailingMoE)),
@@ -122,12 +122,12 @@ var mixtures = []FileType{
 		give(ffnDown, gguf.Q4_K, firstEighth), give(ffnDown, gguf.Q4_K, eightExperts, moreBits),
 	}},
 
-	{Name: "IQ2_XXS", ID: 19, Type: gguf.IQ2_XXS, low: true, rules: twoBits},
-	{Name: "IQ2_XS", ID: 20, Type: gguf.IQ2_XS, low: true, rules: twoBits},
-	{Name: "IQ2_S", ID: 28, Type: gguf.IQ2_XS, low: true, rules: twoBitsAndMore},
-	{Name: "IQ2_M", ID: 29, Type: gguf.IQ2_S, low: true, rules: twoBitsAndMore},
-	{Name: "IQ1_S", ID: 24, Type: gguf.IQ1_S, low: true, rules: oneBit},
-	{Name: "IQ1_M", ID: 31, Type: gguf.IQ1_M, low: true, rules: oneBit},
+	{Name: "IQ2_XXS", ID: 19, Type: gguf.IQ2_XXS, own: true, rules: twoBits},
+	{Name: "IQ2_XS", ID: 20, Type: gguf.IQ2_XS, own: true, rules: twoBits},
+	{Name: "IQ2_S", ID: 28, Type: gguf.IQ2_XS, own: true, rules: twoBitsAndMore},
+	{Name: "IQ2_M", ID: 29, Type: gguf.IQ2_S, own: true, rules: twoBitsAndMore},
+	{Name: "IQ1_S", ID: 24, Type: gguf.IQ1_S, own: true, rules: oneBit},
+	{Name: "IQ1_M", ID: 31, Type: gguf.IQ1_M, own: true, rules: oneBit},
 
 	{Name: "TQ1_0", ID: 36, Type: gguf.TQ1_0, rules: []rule{give(embedding, gguf.Q4_K)}},
 	{Name: "TQ2_0", ID: 37, Type: gguf.TQ2_0, rules: []rule{give(embedding, gguf.Q4_K)}},

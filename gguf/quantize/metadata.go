@@ -110,7 +110,7 @@ func (p *Plan) shardMetadata(i, n int) (*gguf.Metadata, error) {
 	return meta, nil
 }
 
-// table is the file's table of tensors. Shapes are without the dimensions of 1 at their end, which ggml does not know of.
+// table is the file's table of tensors. Shapes are without the dimensions of 1 at their end, which ggml does not count.
 func (s *shard) table() []gguf.Tensor {
 	table := make([]gguf.Tensor, len(s.tensors))
 	for i, t := range s.tensors {

@@ -79,11 +79,11 @@ func (m *mixer) mix(t *gguf.Tensor) (gguf.Type, error) {
 		return 0, err
 	}
 	ft := &m.opt.Type
-	if !ft.low && p.experts == 8 && (r == attnV || r == attnK) { // small beside the experts
+	if !ft.own && p.experts == 8 && (r == attnV || r == attnK) { // small beside the experts
 		return gguf.Q8_0, nil
 	}
 	to := ft.rule(r, p)
-	if !ft.low && p.wide && r == attnV && (to == gguf.Q3_K || to == gguf.Q4_K) {
+	if !ft.own && p.wide && r == attnV && (to == gguf.Q3_K || to == gguf.Q4_K) {
 		to = gguf.Q5_K
 	}
 	return to, nil
@@ -125,7 +125,7 @@ func (m *mixer) place(t *gguf.Tensor, r role) (*place, error) {
 	case attnV:
 		p.n = m.values
 	case ffnUp, ffnGate, ffnDown:
-		if m.model.experts <= 1 || m.opt.Type.low {
+		if m.model.experts <= 1 || m.opt.Type.own {
 			break // the number of the tensor is that of its layer
 		}
 		if p.i = m.model.layerOf(t.Name); p.i < 0 || p.i >= p.n {

@@ -25,7 +25,7 @@ func TestArchitectures(t *testing.T) {
 				if !ok || layer > 0 || known.Optional || known.Role == arch.OutputHead {
 					continue
 				}
-				r := look(t, write(t, meta, slices.Delete(slices.Clone(tensors), i, i+1), nil), Options{})
+				r := look(t, write(t, meta, slices.Delete(slices.Clone(tensors), i, i+1), nil), Options{Quick: true})
 				found := lines(r.Problems)
 				if known.Role == arch.TokenEmbedding { // its rows are the vocabulary
 					name = "vocabulary"

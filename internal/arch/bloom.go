@@ -10,10 +10,11 @@ var bloom = Arch{
 		if f.HF {
 			f.rename(map[string]string{
 				"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "max_position_embeddings": "seq_length",
-				"intermediate_size": "",
+				"hidden_size": "n_embed", "intermediate_size": "",
 			})
 		}
-		s := geluSpec(f, "", "layer_norm_epsilon")
+		s := geluSpec(f, "", "layer_norm_epsilon", "gelu_new")
+		f.refuse("apply_residual_connection_post_layernorm")
 		f.fourWidths(&s)
 		if f.HF {
 			s.Tied = f.BoolOr("", "tie_word_embeddings", true)

@@ -16,7 +16,11 @@ func cohereSpec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
 	f.layerNorms(&s, "layer_norm_eps")
-	s.LogitScale = float32(f.FloatOr("logit_scale", "logit_scale", 0))
+	missing := 0.0
+	if f.HF {
+		missing = 0.0625
+	}
+	s.LogitScale = float32(f.FloatOr("logit_scale", "logit_scale", missing))
 	s.Tied = true
 	s.All(func(l *Layer) { l.Parallel, l.Rope.Neox = true, false })
 	return s

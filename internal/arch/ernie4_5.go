@@ -2,18 +2,18 @@ package arch
 
 func init() { Register(&ernie) }
 
-// ernie is ERNIE 4.5 without experts: llama's block.
+// ernie is ERNIE 4.5 without experts: llama's block, with RoPE over neighbours in both kinds of files.
 var ernie = Arch{
 	Name:    "ernie4_5",
 	HF:      []HFModel{{Type: "ernie4_5", Class: "Ernie4_5ForCausalLM", BiasFlags: [2]string{FFN: "use_bias"}}},
 	Spec:    ernieSpec,
-	Tensors: decoderTensors(permuteHeads),
+	Tensors: decoderTensors(nil),
 	Ignored: rotaryAngles,
 }
 
 func ernieSpec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
-	f.permutedRope(&s)
+	s.EditRope(func(r *Rope) { r.Neox = false })
 	return s
 }

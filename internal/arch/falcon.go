@@ -13,7 +13,11 @@ var falcon = Arch{
 }
 
 func falconSpec(f *Fields) Spec {
-	s := geluSpec(f, "activation", "layer_norm_epsilon")
+	s := geluSpec(f, "activation", "layer_norm_epsilon", "gelu")
+	f.refuse("alibi")
+	if !f.BoolOr("", "parallel_attn", true) && !f.BoolOr("", "new_decoder_architecture", false) {
+		f.Fail("parallel_attn false is %w", ErrUnsupported)
+	}
 	if f.HF {
 		heads := s.QueryHeads
 		switch {

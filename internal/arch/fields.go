@@ -18,15 +18,25 @@ type Fields struct {
 
 	arch      string
 	meta      *gguf.Metadata
-	names     map[string]string // other names of fields in config.json
+	names     map[string]string // other names of fields in config.json, which count first
+	share     float64           // of a head that turns in the class of Hugging Face where config.json does not say; 0: 1
 	plainRope bool              // rope_scaling of config.json is left to the architecture
 	config    map[string]any
 	root      map[string]any // config.json where config is a part of it
 	err       error
 }
 
-// rename has fields of config.json under other names; "" is one that is not there.
+// rename has fields of config.json under other names too, which count first; "" is one that is not there.
 func (f *Fields) rename(names map[string]string) { f.names = names }
+
+// refuse reports switches of config.json that are on and change what the architecture computes.
+func (f *Fields) refuse(switches ...string) {
+	for _, name := range switches {
+		if f.BoolOr("", name, false) {
+			f.Fail("%s is %w", name, ErrUnsupported)
+		}
+	}
+}
 
 // Fail notes an error, unless there is one already.
 func (f *Fields) Fail(format string, args ...any) {
@@ -47,12 +57,10 @@ func (f *Fields) Name(inGGUF, inHF string) string {
 func (f *Fields) value(inGGUF, inHF string) (v fieldValue, found bool) {
 	switch {
 	case f.HF && inHF != "":
-		if other, ok := f.names[inHF]; ok {
-			inHF = other
-		}
-		at := lookUp(f.config, inHF)
-		if at == nil {
-			at = lookUp(f.root, inHF)
+		other, renamed := f.names[inHF]
+		at := f.find(other)
+		if at == nil && (!renamed || other != "") {
+			at = f.find(inHF)
 		}
 		return fieldValue{json: at}, at != nil
 	case !f.HF && inGGUF != "":
@@ -60,6 +68,14 @@ func (f *Fields) value(inGGUF, inHF string) (v fieldValue, found bool) {
 		return fieldValue{gguf: v, inGGUF: true}, found
 	}
 	return fieldValue{}, false
+}
+
+// find is the value of a name in config.json, nil where there is none.
+func (f *Fields) find(name string) any {
+	if at := lookUp(f.config, name); at != nil {
+		return at
+	}
+	return lookUp(f.root, name)
 }
 
 // lookUp is the value of a name with dots between nested names, nil where there is none.

@@ -1,12 +1,17 @@
 package arch
 
-// geluSpec reads a decoder of LayerNorms and a network of GELU.
-func geluSpec(f *Fields, activation, eps string) Spec {
+// geluSpec reads a decoder of LayerNorms and a network of GELU, of the form that config.json names or, where it does
+// not, the class has.
+func geluSpec(f *Fields, activation, eps, missing string) Spec {
 	s := decoderSpec(f)
 	f.activation(activation, "gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")
 	f.layerNorms(&s, eps)
 	form := GELU
-	if f.Text("", activation) == "gelu" { // which GGUF files do not tell from the form of the tanh
+	act := f.Text("", activation)
+	if act == "" {
+		act = missing
+	}
+	if f.HF && act == "gelu" { // which GGUF files do not tell from the form of the tanh
 		form = GELUErf
 	}
 	s.All(func(l *Layer) { l.Activation = form })

@@ -21,7 +21,8 @@ func gemma3Spec(f *Fields) Spec {
 	f.gemmaScores(&s, 62)
 	s.LogitCap = float32(f.FloatOr("final_logit_softcapping", "final_logit_softcapping", 0))
 	if windowed := f.window(&s, 6); anyOf(windowed) {
-		base := f.FloatOr("rope.freq_base_swa", "rope_local_base_freq", 10000)
+		base := f.FloatOr("rope.freq_base_swa", "rope_local_base_freq",
+			f.FloatOr("", "rope_parameters.sliding_attention.rope_theta", 10000))
 		s.PerLayer(func(i int, l *Layer) {
 			if windowed[i] {
 				l.Rope = Rope{Dim: l.Rope.Dim, Base: base, Scale: 1, Neox: true}

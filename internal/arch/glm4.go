@@ -16,6 +16,7 @@ var glm4 = Arch{
 }
 
 func glm4Spec(f *Fields) Spec {
+	f.share = 0.5
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
 	s.EditRope(func(r *Rope) { r.Neox = false })

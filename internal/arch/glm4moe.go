@@ -7,6 +7,7 @@ var glm4moe = Arch{
 	Name: "glm4moe",
 	HF:   []HFModel{{Type: "glm4_moe", Class: "Glm4MoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
 	Spec: func(f *Fields) Spec {
+		f.share = 0.5
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")
 		f.deepExperts(&s, Sigmoid, true)

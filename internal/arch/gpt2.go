@@ -13,7 +13,8 @@ var gpt2 = Arch{
 				"max_position_embeddings": "n_positions", "intermediate_size": "n_inner",
 			})
 		}
-		s := geluSpec(f, "activation_function", "layer_norm_epsilon")
+		s := geluSpec(f, "activation_function", "layer_norm_epsilon", "gelu_new")
+		f.refuse("scale_attn_by_inverse_layer_idx", "add_cross_attention")
 		f.fourWidths(&s)
 		if f.HF {
 			s.Tied = f.BoolOr("", "tie_word_embeddings", true)

@@ -7,7 +7,8 @@ var gptneox = Arch{
 	Name: "gptneox",
 	HF:   []HFModel{{Type: "gpt_neox", Class: "GPTNeoXForCausalLM"}},
 	Spec: func(f *Fields) Spec {
-		s := geluSpec(f, "hidden_act", "layer_norm_eps")
+		f.share = 0.25
+		s := geluSpec(f, "hidden_act", "layer_norm_eps", "gelu")
 		parallel := f.BoolOr("use_parallel_residual", "use_parallel_residual", true)
 		base := f.FloatOr("", "rotary_emb_base", s.Rope.Base)
 		s.All(func(l *Layer) { l.Parallel, l.Rope.Base = parallel, base })

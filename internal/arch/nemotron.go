@@ -8,6 +8,7 @@ var nemotron = Arch{
 	HF: []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
 	Spec: func(f *Fields) Spec {
+		f.share = 0.5
 		s := decoderSpec(f)
 		f.activation("hidden_act", "relu2")
 		f.layerNorms(&s, "norm_eps")

@@ -9,6 +9,9 @@ var olmoe = Arch{
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")
+		if clip := f.FloatOr("", "clip_qkv", 0); clip != 0 {
+			f.Fail("clip_qkv %g is %w", clip, ErrUnsupported)
+		}
 		f.experts(&s, MoE{
 			Count: f.IntOr("", "num_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0), FFN: s.FFN, Gating: Softmax,
 			Norm: f.BoolOr("", "norm_topk_prob", false),

@@ -7,7 +7,7 @@ func (t *Tensor) Rows(s *Spec, layer int) []int32 {
 	case PermuteHeads:
 		return permutedRows(t.Shape[0].Of(s, layer), by.Heads.Of(s, layer))
 	case SplitHeads:
-		return splitRows(s.At(max(layer, 0)), by.Groups)
+		return moved(splitRows(s.At(max(layer, 0)), by.Groups))
 	case PickQKVZ:
 		return pickedRows(&s.At(max(layer, 0)).Delta, by.Gate)
 	case TileHeads:
@@ -22,6 +22,16 @@ func (t *Tensor) Rows(s *Spec, layer int) []int32 {
 func (t *Tensor) Columns(s *Spec, layer int) []int32 {
 	if by, ok := t.Transform.(TileHeads); ok && by.Columns {
 		return by.order(s, layer, t.Shape[1].Of(s, layer))
+	}
+	return nil
+}
+
+// moved is an order, nil where all is in place.
+func moved(order []int32) []int32 {
+	for at, from := range order {
+		if int(from) != at {
+			return order
+		}
 	}
 	return nil
 }

@@ -7,7 +7,9 @@ var phi2 = Arch{
 	Name: "phi2",
 	HF:   []HFModel{{Type: "phi", Class: "PhiForCausalLM"}},
 	Spec: func(f *Fields) Spec {
-		s := geluSpec(f, "hidden_act", "layer_norm_eps")
+		f.share = 0.5
+		s := geluSpec(f, "hidden_act", "layer_norm_eps", "gelu_new")
+		f.refuse("qk_layernorm")
 		s.All(func(l *Layer) { l.Parallel = true })
 		return s
 	},

@@ -25,9 +25,12 @@ func rope(f *Fields, headDim int) Rope {
 // partialDim is how many values of a head turn, by the names that config.json has for their share.
 func partialDim(f *Fields, headDim int) int {
 	for _, name := range []string{"partial_rotary_factor", "rotary_pct", "rope_parameters.partial_rotary_factor"} {
-		if share := f.FloatOr("", name, 1); share != 1 {
+		if share := f.FloatOr("", name, 0); share != 0 {
 			return int(float64(headDim) * share)
 		}
+	}
+	if f.share != 0 {
+		return int(float64(headDim) * f.share)
 	}
 	return headDim
 }
@@ -70,9 +73,11 @@ func yarnMagnitude(factor, multiplier float64) float64 {
 // scaleHF reads config.json's rope_scaling, or rope_parameters as it is called since version 5 of transformers.
 func scaleHF(f *Fields, r *Rope) {
 	in := "rope_scaling."
-	if f.Text("", "rope_parameters.rope_type") != "" {
-		in = "rope_parameters."
-		r.Base = f.FloatOr("", in+"rope_theta", r.Base)
+	for _, name := range []string{"rope_parameters.", "rope_parameters.full_attention."} {
+		if f.Text("", name+"rope_type") != "" {
+			in = name
+			r.Base = f.FloatOr("", in+"rope_theta", r.Base)
+		}
 	}
 	number := func(name string) float64 { return f.FloatOr("", in+name, 0) }
 	kind := f.Text("", in+"rope_type")

@@ -16,8 +16,15 @@ func smollm3Spec(f *Fields) Spec {
 	f.activation("hidden_act", "silu")
 	f.plainWindow(&s, true)
 	f.permutedRope(&s)
+	turns, listed := f.value("", "no_rope_layers") // 1 in layers that do turn
+	list, _ := turns.ints()
+	if listed && len(list) < s.Layers {
+		f.Fail("no_rope_layers has %d numbers, expected %d", len(list), s.Layers)
+		return s
+	}
+	interval := max(f.IntOr("", "no_rope_layer_interval", 4), 1)
 	s.PerLayer(func(i int, l *Layer) {
-		if (i+1)%4 == 0 {
+		if listed && list[i] == 0 || !listed && (i+1)%interval == 0 {
 			l.Rope.Dim = 0
 		}
 	})

@@ -7,6 +7,7 @@ var stablelm = Arch{
 	Name: "stablelm",
 	HF:   []HFModel{{Type: "stablelm", Class: "StableLmForCausalLM"}},
 	Spec: func(f *Fields) Spec {
+		f.share = 0.25
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")
 		f.layerNorms(&s, "layer_norm_eps")

@@ -7,7 +7,7 @@ var starcoder2 = Arch{
 	Name: "starcoder2",
 	HF:   []HFModel{{Type: "starcoder2", Class: "Starcoder2ForCausalLM"}},
 	Spec: func(f *Fields) Spec {
-		s := geluSpec(f, "hidden_act", "norm_epsilon")
+		s := geluSpec(f, "hidden_act", "norm_epsilon", "gelu_pytorch_tanh")
 		f.plainWindow(&s, false)
 		if f.HF {
 			s.Tied = f.BoolOr("", "tie_word_embeddings", true)

@@ -97,8 +97,11 @@ func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	if err := checkClasses(set, adapters); err != nil {
 		return err
 	}
-	lowest := int32(0)
+	lowest, first := int32(0), 0
 	for _, a := range adapters {
+		if a.Config.Template == "" {
+			first += a.VirtualTokens()
+		}
 		if a.Config.Template != "" {
 			lowest = -int32(a.VirtualTokens())
 		}
@@ -107,6 +110,10 @@ func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	for i, e := range set.Examples {
 		if limit > 0 && len(e.IDs) > limit {
 			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
+		}
+		if n := b.Model.Positions(); n > 0 && first+len(e.IDs) > n {
+			return fmt.Errorf("example %d has %d tokens after %d virtual ones, but %s has embeddings of %d positions", i+1,
+				len(e.IDs), first, b.Path, n)
 		}
 		for j, id := range e.IDs {
 			if id < lowest || int(id) >= spec.Vocab {

@@ -121,7 +121,7 @@ func MasterBytes(b *Base, a *Adapter) (bytes int64) {
 		return 0
 	}
 	for _, l := range b.Model.Linears() {
-		if w, _ := b.Master.Find(l); w != nil && a.touches(l.Module) {
+		if w, _ := b.Master.Find(l); w != nil && a.touches(l) {
 			bytes += int64(len(w.Data))
 		}
 	}

@@ -3,6 +3,8 @@ package attach
 import (
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/model"
 )
 
 // RequantizedBytes is what an adapter that requantizes takes beside its tensors: the blocks, and buffers for the
@@ -14,7 +16,7 @@ func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	}
 	largest, widest := 0, 0
 	for _, l := range b.Model.Linears() {
-		if !a.touches(l.Module) {
+		if !a.touches(l) {
 			continue
 		}
 		bytes += int64(len(l.W.Data))
@@ -26,7 +28,11 @@ func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	return bytes + 4*int64(tokens)*int64(widest)
 }
 
-// touches reports whether a module has a tensor in the adapter.
-func (a *Adapter) touches(module string) bool {
-	return slices.ContainsFunc(a.Tensors, func(p Param) bool { return strings.HasPrefix(p.Name, ParamPrefix+module+".") })
+// touches reports whether a linear map has a tensor in the adapter.
+func (a *Adapter) touches(l *model.Linear) bool {
+	return slices.ContainsFunc(a.Tensors, func(p Param) bool {
+		return slices.ContainsFunc(l.Names(), func(name string) bool {
+			return strings.HasPrefix(p.Name, ParamPrefix+name+".")
+		})
+	})
 }

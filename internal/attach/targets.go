@@ -88,7 +88,7 @@ func ChooseLinears(b *Base, targets []string, layers string, fallback ...string)
 func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 	if expr, ok := strings.CutPrefix(target, "re:"); ok {
 		m := Modules{Regex: expr}
-		return m.Match(l.Module), m.Check()
+		return slices.ContainsFunc(l.Names(), m.Match), m.Check()
 	}
 	switch target {
 	case AllLinear:
@@ -100,11 +100,15 @@ func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 	}
 	if strings.ContainsAny(target, "*?[") {
 		// path.Match keeps * within a slash; names have dots only, so * crosses them.
-		ok, err := path.Match(target, l.Module)
-		if err != nil {
-			return false, fmt.Errorf("target %q: %w", target, err)
+		for _, name := range l.Names() {
+			if ok, err := path.Match(target, name); ok || err != nil {
+				if err != nil {
+					return false, fmt.Errorf("target %q: %w", target, err)
+				}
+				return true, nil
+			}
 		}
-		return ok, nil
+		return false, nil
 	}
 	named := func(name string) bool { return HasSuffix(name, target) || HasSuffix(name+".weight", target) }
 	return slices.ContainsFunc(l.Names(), named) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {

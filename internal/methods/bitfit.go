@@ -1,10 +1,12 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/method"
@@ -35,6 +37,10 @@ func NewBitFit(b *attach.Base, opt method.BitFit) (*attach.Adapter, error) {
 		case opt.Targets != nil:
 			return nil, fmt.Errorf("%s: in a model of architecture %s it has no bias", l.Module, b.Architecture())
 		}
+	}
+	if len(shapes) == 0 {
+		return nil, errkind.Errorf(errors.ErrUnsupported, "new adapter: in a model of architecture %s no linear map has a "+
+			"bias", b.Architecture())
 	}
 	if len(shapes) < len(chosen) {
 		where.Targets, where.Layers = attach.DescribeTargets(b, modulesOf(start))

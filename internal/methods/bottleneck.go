@@ -101,15 +101,19 @@ func NewBottleneck(b *attach.Base, opt method.Bottleneck) (*attach.Adapter, erro
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	shapes := map[string][]int{}
-	for i := range b.Model.Layers {
+	for i, l := range b.Model.Layers {
 		if s.Layers != nil && !slices.Contains(s.Layers, i) {
 			continue
 		}
 		for _, part := range []model.Part{model.Attention, model.FFN} {
-			if slices.Contains(s.Parts, part.String()) {
+			if slices.Contains(s.Parts, part.String()) && l.Has(part) {
 				s.addShapes(shapes, BottleneckPlace{i, part}, b.Model.Spec.Width)
 			}
 		}
+	}
+	if len(shapes) == 0 {
+		return nil, fmt.Errorf("new adapter: none of the chosen layers of architecture %s has a part of %v", b.Architecture(),
+			s.Parts)
 	}
 	c := attach.Config{Method: MethodBottleneck, BaseModel: opt.BaseModel, Settings: s}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) { startBottleneck(p, opt.Seed) })
@@ -307,6 +311,10 @@ func (m *BottleneckMethod) Bind(b *attach.Base, values, grads []attach.Param,
 			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: it has an adapter in layer %d, but %s has %d "+
 				"layers: an adapter of another base?",
 				place.Layer, b.Path, len(b.Model.Layers))
+		}
+		if !b.Model.Layers[place.Layer].Has(place.Part) {
+			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: it has an adapter at the %s of layer %d, which %s has "+
+				"not: an adapter of another base?", place.Part, place.Layer, b.Path)
 		}
 		p := m.Params[place]
 		at.sites[place] = &bottleneckSite{

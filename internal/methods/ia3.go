@@ -1,12 +1,15 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
@@ -34,17 +37,22 @@ func (s *ia3Settings) Check() error {
 
 // NewIA3 makes an (IA)³ adapter that changes nothing yet: all its vectors are 1.
 func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
-	chosen, where, err := attach.Choose(b, &opt.Placement, "k_proj", "v_proj", "down_proj")
+	keys, inputs := keysAndValues(b), downProjections(b)
+	if len(opt.Targets) == 0 && len(keys) == 0 {
+		return nil, errkind.Errorf(errors.ErrUnsupported, "new adapter: (IA)³ needs targets: in a model of architecture %s "+
+			"no linear maps make keys and values", b.Architecture())
+	}
+	chosen, where, err := attach.Choose(b, &opt.Placement, append(keys, inputs...)...)
 	if err != nil {
 		return nil, err
 	}
 	s := &ia3Settings{Targeting: where, Init: true}
 	names := opt.FeedForward
 	if names == nil {
-		names = []string{"down_proj"}
+		names = inputs
 	}
 	shapes := map[string][]int{}
-	var inputs []string
+	var scaled []string
 	for _, l := range chosen {
 		shape := []int{l.W.Rows, 1}
 		for _, name := range names {
@@ -55,17 +63,50 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 			}
 		}
 		if shape[1] > 1 {
-			inputs = append(inputs, l.Module)
+			scaled = append(scaled, l.Module)
 		}
 		shapes[attach.PartName(l.Module, ia3Part)] = shape
 	}
-	s.FeedForward, _ = attach.DescribeTargets(b, inputs)
+	s.FeedForward, _ = attach.DescribeTargets(b, scaled)
 	c := attach.Config{Method: MethodIA3, BaseModel: opt.BaseModel, Settings: s}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		for i := range p.Data {
 			p.Data[i] = 1
 		}
 	})
+}
+
+// keysAndValues are targets for the maps that make keys and values, alone or with the queries.
+func keysAndValues(b *attach.Base) []string {
+	return targetsOf(b, arch.Key, arch.Value, arch.KeyValueUp, arch.QKV)
+}
+
+// downProjections are targets for the last maps of feed-forward networks, those of experts too.
+func downProjections(b *attach.Base) []string {
+	return targetsOf(b, arch.Down, arch.ExpertDown, arch.SharedDown)
+}
+
+// targetsOf are targets for the linear maps of roles.
+func targetsOf(b *attach.Base, roles ...arch.Role) []string {
+	var names []string
+	for _, l := range b.Model.Linears() {
+		if slices.Contains(roles, l.Role) && !slices.Contains(names, targetName(b, l)) {
+			names = append(names, targetName(b, l))
+		}
+	}
+	return names
+}
+
+// targetName is the last part of a map's name, with the part before it where maps of another role have the same.
+func targetName(b *attach.Base, l *model.Linear) string {
+	name := attach.LastPart(l.Module)
+	for _, o := range b.Model.Linears() {
+		if o.Role != l.Role && attach.LastPart(o.Module) == name && o.Role.In(model.Attention) != l.Role.In(model.Attention) {
+			before := strings.TrimSuffix(l.Module, "."+name)
+			return attach.LastPart(before) + "." + name
+		}
+	}
+	return name
 }
 
 func init() {

@@ -1,6 +1,7 @@
 package methods
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -69,6 +70,10 @@ func chooseNorms(b *attach.Base, opt *method.LNTuning) ([]*model.Norm, error) {
 		return nil, err
 	}
 	all := b.Model.Norms()
+	if len(all) == 0 {
+		return nil, errkind.Errorf(errors.ErrUnsupported, "new adapter: in a model of architecture %s norms have no "+
+			"weights", b.Architecture())
+	}
 	for _, target := range opt.Targets {
 		if len(normsNamed(b, []string{target})) == 0 {
 			var kinds attach.Modules

@@ -20,6 +20,7 @@ import (
 	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -323,6 +324,29 @@ func TestOtherOrder(t *testing.T) {
 			for module, w := range wantWeights {
 				if far := pefttest.Relative(gotWeights[module], w); far > 1e-5 {
 					t.Errorf("%s: the weight of %s is %.2g apart", c.Name, module, far)
+				}
+			}
+		}
+	}
+}
+
+// TestMasterInOtherOrder: the rows of the weights that a base was made from, in Hugging Face's order, are found for the
+// rows and columns of the base.
+func TestMasterInOtherOrder(t *testing.T) {
+	for _, name := range []string{"tiled", "split"} {
+		b, original := openOrdered(t, name, false), openOrdered(t, name, true)
+		master := &requant.MasterWeights{Path: original.Path, Model: b.Model, Store: original.Store}
+		for _, l := range b.Model.Linears() {
+			rows, err := master.Rows(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := make([]float32, l.W.Cols), make([]float32, l.W.Cols)
+			for r := range l.W.Rows {
+				rows.Row(got, r)
+				l.W.Row(want, r)
+				if !slices.Equal(got, want) {
+					t.Fatalf("%s: row %d of %s is %v, expected %v", name, r, l.Module, got[:4], want[:4])
 				}
 			}
 		}

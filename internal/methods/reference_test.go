@@ -1,7 +1,6 @@
 package methods_test
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"maps"
 	"math"
@@ -16,7 +15,6 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
-	"github.com/peftconv/peftconv/safetensors"
 )
 
 // references are models of transformers with LoRAs of PEFT on them, and the other readings of each that have been
@@ -98,10 +96,10 @@ func checkReference(t *testing.T, dir, reading string) {
 		prefix, base = reading+".", withConfig(t, dir, about.Alternatives[reading].Config)
 	}
 	b := pefttest.OpenBase(t, base)
-	tokens := packedIDs(t, data.Tensor("input_ids"), about.Alternatives[reading].Tokens)
+	tokens := pefttest.PackedIDs(t, data.Tensor("input_ids"), about.Alternatives[reading].Tokens)
 
-	near(t, "logits", pefttest.AllLogits(b, model.NoHooks{}, tokens), float64s(t, data, prefix+"logits64.base"), 1e-5)
-	near(t, "loss", []float32{lossOf(b, tokens, model.NoHooks{})}, float64s(t, data, prefix+"loss64.base"), 1e-5)
+	near(t, "logits", pefttest.AllLogits(b, model.NoHooks{}, tokens), pefttest.Float64s(t, data, prefix+"logits64.base"), 1e-5)
+	near(t, "loss", []float32{lossOf(b, tokens, model.NoHooks{})}, pefttest.Float64s(t, data, prefix+"loss64.base"), 1e-5)
 	a, err := attach.Load(filepath.Join(dir, "adapter"))
 	if err != nil {
 		t.Fatal(err)
@@ -110,13 +108,13 @@ func checkReference(t *testing.T, dir, reading string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "logits with the LoRA", pefttest.AllLogits(b, bound, tokens), float64s(t, data, prefix+"logits64.adapter"),
+	near(t, "logits with the LoRA", pefttest.AllLogits(b, bound, tokens), pefttest.Float64s(t, data, prefix+"logits64.adapter"),
 		1e-5)
-	near(t, "loss with the LoRA", []float32{lossOf(b, tokens, bound)}, float64s(t, data, prefix+"loss64.adapter"), 1e-5)
+	near(t, "loss with the LoRA", []float32{lossOf(b, tokens, bound)}, pefttest.Float64s(t, data, prefix+"loss64.adapter"), 1e-5)
 	grads := attach.Views(a.Tensors, make([]float32, len(bound.Grads)))
 	attach.ToHF(grads, attach.Views(a.Tensors, bound.Grads), bound.Perms)
 	for _, p := range grads {
-		near(t, "gradient of "+p.Name, p.Data, float64s(t, data, prefix+"grad64."+p.Name), 1e-4)
+		near(t, "gradient of "+p.Name, p.Data, pefttest.Float64s(t, data, prefix+"grad64."+p.Name), 1e-4)
 	}
 	saveAgain(t, a)
 }
@@ -158,40 +156,6 @@ func withConfig(t *testing.T, dir string, fields map[string]any) string {
 		t.Fatal(err)
 	}
 	return other
-}
-
-// packedIDs are the sequences of a tensor of int64, or the first tokens of each.
-func packedIDs(t *testing.T, x *safetensors.Tensor, most int) *batch.Batch {
-	t.Helper()
-	if x == nil || x.DType != "I64" || len(x.Shape) != 2 {
-		t.Fatal("no ids in int64")
-	}
-	b, n, data := &batch.Batch{}, int(x.Shape[1]), x.Bytes()
-	for at := 0; at < len(data); at += 8 * n {
-		ids := make([]int32, n)
-		for i := range ids {
-			ids[i] = int32(data[at+8*i]) | int32(data[at+8*i+1])<<8
-		}
-		if most > 0 {
-			ids = ids[:most]
-		}
-		b.Append(ids, nil)
-	}
-	return b
-}
-
-// float64s are the numbers of a tensor.
-func float64s(t *testing.T, f *safetensors.File, name string) []float64 {
-	t.Helper()
-	x := f.Tensor(name)
-	if x == nil || x.DType != "F64" {
-		t.Fatalf("the reference has no %s in float64", name)
-	}
-	values, data := make([]float64, x.Elements()), x.Bytes()
-	for i := range values {
-		values[i] = math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:]))
-	}
-	return values
 }
 
 // near compares with a limit on the largest difference, as a part of the largest value.

@@ -196,17 +196,17 @@ func slopes(s *arch.Layer) []float32 {
 	return x
 }
 
-// keyWidth is the number of values in the keys of a token, 0 where the layer has none of its own.
-func (l *Layer) keyWidth() int {
+// KeyWidth is the number of values in the keys of a token, 0 where the layer has none of its own.
+func (l *Layer) KeyWidth() int {
 	if l.Spec.Mixer != arch.SelfAttention || l.Spec.KeysFrom > 0 {
 		return 0
 	}
 	return l.Spec.KeyHeads * l.Spec.HeadDim
 }
 
-// valueWidth is the same for values.
-func (l *Layer) valueWidth() int {
-	if l.keyWidth() == 0 {
+// ValueWidth is the same for values.
+func (l *Layer) ValueWidth() int {
+	if l.KeyWidth() == 0 {
 		return 0
 	}
 	return l.Spec.KeyHeads * l.Spec.Values()

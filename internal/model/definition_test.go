@@ -115,6 +115,7 @@ type definition struct {
 	streams  []matrix             // at the input of each layer
 	shared   map[int][2]matrix    // keys and values of layers
 	balances map[int]float64      // of the layers that route
+	aux      float64              // what their mean, times the number of targets, is multiplied with in the loss
 }
 
 // place is what a linear map or a norm is for.
@@ -273,7 +274,15 @@ func (d *definition) loss(from int) (sum float64) {
 			sum += softmax(logits) - at
 		}
 	}
-	return sum
+	return sum + d.aux*d.balance()*float64(d.batch.TargetCount())
+}
+
+// balance is the mean load-balance loss of the layers that route.
+func (d *definition) balance() (mean float64) {
+	for _, loss := range d.balances {
+		mean += loss / float64(len(d.balances))
+	}
+	return mean
 }
 
 // logits are those of all tokens.
@@ -339,7 +348,8 @@ func (d *definition) embedAgain(x matrix) matrix {
 	if n == 0 {
 		return matrix{}
 	}
-	y := d.linear(arch.LayerEmbeddingMap, -1, x).each(func(v float64) float64 { return v / math.Sqrt(float64(d.Spec.Width)) })
+	scale := 1 / math.Sqrt(float64(d.Spec.Width))
+	y := d.linear(arch.LayerEmbeddingMap, -1, x).each(func(v float64) float64 { return scale * v })
 	y = d.norm(arch.LayerEmbeddingNorm, -1, y)
 	for i, id := range d.batch.IDs {
 		for j := range y.row(i) {
@@ -878,7 +888,8 @@ func (d *definition) mamba(i int, n matrix) matrix {
 		d.vector(arch.RecurrentConvBias, i), s.Taps).each(silu)
 	x, b := mixed.columns(1, 0, inner), mixed.columns(1, inner, inner+width)
 	c, times := mixed.columns(1, inner+width, channels), in.columns(1, inner+channels, in.cols)
-	bias, decay, skip := d.vector(arch.RecurrentTimeBias, i), d.vector(arch.RecurrentDecay, i), d.vector(arch.RecurrentSkip, i)
+	bias, decay := d.vector(arch.RecurrentTimeBias, i), d.vector(arch.RecurrentDecay, i)
+	skip := d.vector(arch.RecurrentSkip, i)
 	y := newMatrix(n.rows, inner)
 	for seq := range d.batch.Sequences() {
 		for h := range s.Heads {

@@ -17,7 +17,12 @@ func (p *pass) experts(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 // routed is what the chosen experts make of n; r is what the router chooses by.
 func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 	t := p.tape
-	route := t.Route(p.linear(l.Linear(arch.Router), r), l.router())
+	router := l.router()
+	router.AuxLoss = p.auxLoss
+	route := t.Route(p.linear(l.Linear(arch.Router), r), router)
+	if p.balance != nil {
+		p.balance.layers[l.Index] = route.Balance // the same when a layer is computed again
+	}
 	gates, ups, downs := l.Experts(arch.ExpertGate), l.Experts(arch.ExpertUp), l.Experts(arch.ExpertDown)
 	outputs := make([]*autograd.Tensor, len(downs))
 	for e := range downs {

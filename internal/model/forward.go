@@ -10,14 +10,13 @@ import (
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
-	return m.hidden(t, b, h, nil)
+	return m.hidden(t, b, h, nil, m.pass(t, b, h))
 }
 
 // hidden is Hidden above what a cache knows, which may be nil.
-func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache) *autograd.Tensor {
+func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, p *pass) *autograd.Tensor {
 	h.Begin(t)
 	x, first := m.start(t, b, h, cache)
-	p := m.pass(t, b, h)
 	if first == 0 {
 		p.embedAgain(b.IDs, x)
 	} else if m.second != nil {
@@ -63,7 +62,11 @@ func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *au
 func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
 	h Hooks) (keys, values *autograd.Tensor) {
 	p := &pass{Model: m, tape: t, hooks: h, bounds: []int32{0, int32(len(pos))}, pos: pos}
-	n := m.norm(t, l.Norm(arch.AttentionNorm), x, h)
+	before := l.Norm(arch.AttentionNorm)
+	if before == nil && l.Spec.Parallel {
+		before = l.Norm(arch.FFNNorm)
+	}
+	n := m.norm(t, before, x, h)
 	var q *autograd.Tensor
 	if l.Linear(arch.QKV) != nil {
 		q, _ = p.queries(l, n)
@@ -127,13 +130,14 @@ func Project(t *autograd.Tape, l *Linear, x *autograd.Tensor, h Hooks) *autograd
 // Loss runs a batch with targets and gives the summed cross entropy and the number of targets. What the tape
 // recorded is left for t.Backward, which starts from the gradient of scale times that sum.
 func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (sum float64, targets int) {
-	return m.LossAbove(t, b, h, nil, scale)
+	return m.LossAbove(t, b, h, nil, nil, scale)
 }
 
-// LossAbove is Loss with a cache of the layers below those that are trained; nil is none.
-func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache,
+// LossAbove is Loss with a cache of the layers below those that are trained, and with the load-balance loss of the
+// routers, which is in the gradient and not in the sum; nil is none. With a cache, layers that do not run have none.
+func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, balance *Balance,
 	scale float32) (sum float64, targets int) {
-	losses := m.losses(t, b, h, cache, scale)
+	losses := m.losses(t, b, h, cache, balance, scale)
 	for _, loss := range losses {
 		sum += float64(loss)
 	}
@@ -142,11 +146,14 @@ func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache Layer
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	return m.losses(t, b, h, nil, scale)
+	return m.losses(t, b, h, nil, nil, scale)
 }
 
-func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, scale float32) []float32 {
-	x := m.hidden(t, b, h, cache)
+func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, balance *Balance,
+	scale float32) []float32 {
+	p := m.pass(t, b, h)
+	p.balances(balance, b, scale)
+	x := m.hidden(t, b, h, cache, p)
 	x, head, gradient := m.logits(t, x, h)
 	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.LogitForm(nil))
 }

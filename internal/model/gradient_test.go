@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/archtest"
@@ -175,6 +176,47 @@ func TestGradients(t *testing.T) {
 				}
 			}
 			t.Logf("%d tensors, the worst is %s by %.2g", len(list), where, worst)
+		})
+	}
+}
+
+// TestBalance compares the load-balance loss of routers and its gradient with those of the definition, and wants the
+// same of layers that are computed again.
+func TestBalance(t *testing.T) {
+	for _, c := range archtest.All() {
+		t.Run(c.Name, func(t *testing.T) {
+			m, f := example(t, func(path string) { c.Write(t, path) })
+			if m.Routers() == 0 {
+				t.Skip("no experts")
+			}
+			b := packed(lengths...)
+			d := newDefinition(m, f, b)
+			d.aux = 0.5
+			var all [2]*trainAll
+			var balance model.Balance
+			for i := range all {
+				all[i] = newTrainAll(m)
+				tape := autograd.NewTape()
+				tape.Keep(i == 1)
+				balance = model.Balance{Coefficient: d.aux}
+				sum, n := m.LossAbove(tape, b, all[i], nil, &balance, 1)
+				tape.Backward()
+				want := d.loss(-1) - d.aux*d.balance()*float64(n)
+				if math.Abs(sum-want) > 1e-5*want || math.Abs(balance.Mean()-d.balance()) > 1e-5*d.balance() {
+					t.Errorf("loss %g, balance %g, expected %g and %g", sum, balance.Mean(), want, d.balance())
+				}
+			}
+			if !slices.Equal(all[0].embed.Grad, all[1].embed.Grad) {
+				t.Error("layers that are computed again have other gradients")
+			}
+			for _, p := range all[0].all(d) {
+				if !strings.HasPrefix(p.name, "router") && p.name != "embedding" {
+					continue
+				}
+				if diff := p.slope(d, 0); !(diff <= 1e-4) {
+					t.Errorf("%s: a slope differs by %.2g", p.name, diff)
+				}
+			}
 		})
 	}
 }

@@ -16,6 +16,9 @@ type pass struct {
 
 	shared map[int]keysValues // of layers whose keys and values others read
 	again  *autograd.Tensor   // (T, Layers·n) second embedding of the tokens, or nil
+
+	balance *Balance // gets the load-balance losses, or nil
+	auxLoss float32  // the weight of one layer's
 }
 
 // keysValues are the keys, turned, and the values of a layer.

@@ -78,6 +78,14 @@ func (l *Layer) Linears() []*Linear { return l.linearList }
 // Norms are the layer's norms in the order in which they run. The slice must be left as it is.
 func (l *Layer) Norms() []*Norm { return l.normList }
 
+// Has reports whether the layer has a part.
+func (l *Layer) Has(p Part) bool {
+	if p == FFN {
+		return l.Spec.FFN > 0 || l.Spec.Experts.Count > 0
+	}
+	return l.Spec.Mixer != arch.NoMixer
+}
+
 func (l *Layer) setLinear(m *Linear) {
 	l.linears[m.Role] = m
 	l.linearList = append(l.linearList, m)
@@ -109,6 +117,14 @@ type Model struct {
 	embedNorm *Norm         // of the embedded tokens, or nil
 	second    *secondEmbedding
 	ends      []*Linear // embedding and, unless it is the same, head
+}
+
+// Positions is how many positions have an embedding, 0 where positions are no part of the stream.
+func (m *Model) Positions() int {
+	if m.positions == nil {
+		return 0
+	}
+	return m.positions.Rows
 }
 
 // Linears are all linear maps of all layers, in order.

@@ -24,8 +24,8 @@ func (m *Model) NewSession(size int) *Session {
 	s := &Session{model: m, tape: autograd.NewTape(), size: size}
 	s.tape.Record(false)
 	for _, layer := range m.Layers {
-		s.keys = append(s.keys, make([]float32, size*layer.keyWidth()))
-		s.values = append(s.values, make([]float32, size*layer.valueWidth()))
+		s.keys = append(s.keys, make([]float32, size*layer.KeyWidth()))
+		s.values = append(s.values, make([]float32, size*layer.ValueWidth()))
 		s.states = append(s.states, layer.newState())
 	}
 	return s
@@ -40,7 +40,7 @@ func (s *Session) Room() int { return s.size - s.length }
 // Cache is the keys, after RoPE, and the values (Len, Keys·HeadDim) and (Len, Keys·ValueDim) of a layer.
 func (s *Session) Cache(layer int) (keys, values []float32) {
 	l := s.model.Layers[layer]
-	return s.keys[layer][:s.length*l.keyWidth()], s.values[layer][:s.length*l.valueWidth()]
+	return s.keys[layer][:s.length*l.KeyWidth()], s.values[layer][:s.length*l.ValueWidth()]
 }
 
 // Append reads tokens and gives the logits (V) after the last of them; the slice lives until the next Append. Negative
@@ -58,6 +58,9 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	}
 	if len(ids) == 0 {
 		return nil, nil
+	}
+	if n := m.Positions(); n > 0 && s.length+len(ids) > n {
+		return nil, fmt.Errorf("model: %d tokens, but the model has embeddings of %d positions", s.length+len(ids), n)
 	}
 	pos := make([]int32, len(ids))
 	for i, id := range ids {
@@ -85,8 +88,8 @@ func (s *Session) begin(h Hooks) error {
 	s.begun = true
 	for i, layer := range s.model.Layers {
 		keys, values := h.Prefix(s.tape, layer)
-		if keys == nil {
-			return nil
+		if keys == nil { // of this layer or, without a prefix, of all
+			continue
 		}
 		if keys.Rows > s.size {
 			return fmt.Errorf("model: a prefix of %d keys in a session with room for %d", keys.Rows, s.size)

@@ -3,6 +3,7 @@ package virtual
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
@@ -35,9 +36,21 @@ type PrefixSettings struct {
 	EncoderHidden int    `json:"encoder_hidden_size"` // of the network that the prefix is trained through
 	Projection    bool   `json:"prefix_projection"`   // there was such a network
 	Task          string `json:"task_type"`           // CAUSAL_LM, or SEQ_CLS where a head classifies
+	// Widths are the values in the keys, and then in the values, of each layer where they are not all TokenDim, which is
+	// then the largest. PEFT has no such prefixes.
+	Widths []int `json:"peftconv_widths,omitempty"`
 }
 
 func (s *PrefixSettings) Check() error {
+	for _, w := range s.Widths {
+		if w < 0 || w > 1<<20 {
+			return fmt.Errorf("peftconv_widths has %d, expected sizes", w)
+		}
+	}
+	if s.Widths != nil && len(s.Widths) != 2*s.Layers {
+		return fmt.Errorf("peftconv_widths has %d sizes, expected those of keys and values of %d layers", len(s.Widths),
+			s.Layers)
+	}
 	if s.Task != taskLM && s.Task != taskClasses && s.Task != "" {
 		return fmt.Errorf("task_type %q, expected %s or %s", s.Task, taskLM, taskClasses)
 	}
@@ -51,13 +64,90 @@ const (
 )
 
 // cols is the width of a row of the prefix: keys and values of all layers.
-func (s *PrefixSettings) cols() int { return 2 * s.Layers * s.TokenDim }
+func (s *PrefixSettings) cols() int {
+	if s.Widths == nil {
+		return 2 * s.Layers * s.TokenDim
+	}
+	sum := 0
+	for _, w := range s.Widths {
+		sum += w
+	}
+	return sum
+}
 
 // newPrefixSettings are those of n keys and values in each layer of a base.
-func newPrefixSettings(b *attach.Base, n int) *PrefixSettings {
+func newPrefixSettings(b *attach.Base, n int) (*PrefixSettings, error) {
+	if err := takesPrefix(b); err != nil {
+		return nil, fmt.Errorf("new adapter: %w", err)
+	}
 	s := &PrefixSettings{VirtualSettings: newVirtualSettings(b, n), Task: taskLM}
-	s.TokenDim, s.Heads = b.Model.Spec.KeyHeads*b.Model.Spec.HeadDim, b.Model.Spec.KeyHeads
-	return s
+	s.Heads = b.Model.Spec.KeyHeads
+	s.TokenDim, s.Widths = prefixWidths(b)
+	return s, nil
+}
+
+// prefixWidths are the values in the keys, and then in the values, of each layer, nil where all are alike, and the
+// largest.
+func prefixWidths(b *attach.Base) (largest int, widths []int) {
+	for _, l := range b.Model.Layers {
+		widths = append(widths, l.KeyWidth(), l.ValueWidth())
+	}
+	largest = slices.Max(widths)
+	if slices.Min(widths) == largest {
+		return largest, nil
+	}
+	return largest, widths
+}
+
+// takesPrefix says why layers of a base have no keys and values for a prefix to stand before.
+func takesPrefix(b *attach.Base) error {
+	found := false
+	for i, l := range b.Model.Layers {
+		reason := ""
+		switch s := l.Spec; {
+		case s.Mixer == arch.DeltaNet || s.Mixer == arch.Mamba2:
+			reason = "carries a recurrent state and has no keys and values"
+		case s.Mixer == arch.ShortConv:
+			reason = "is a convolution and has no keys and values"
+		case s.Mixer == arch.NoMixer:
+			continue
+		case s.KeysFrom > 0:
+			reason = fmt.Sprintf("reads the keys and values of layer %d and has none of its own", s.KeysFrom-1)
+		case s.Latent.Rank > 0:
+			reason = "makes its keys and values of latent ones, which alone are cached"
+		}
+		if reason != "" {
+			return errkind.Errorf(errors.ErrUnsupported, "a prefix is not possible over %s: layer %d %s", b.Path, i, reason)
+		}
+		found = true
+	}
+	if !found {
+		return errkind.Errorf(errors.ErrUnsupported, "a prefix is not possible over %s: it has no attention", b.Path)
+	}
+	return nil
+}
+
+// prefixable reports a base whose layers cannot all have keys and values of the same size before their own, as PEFT's
+// prefix has them.
+func prefixable(b *attach.Base) error {
+	refuse := func(why string, args ...any) error {
+		return errkind.Errorf(errors.ErrUnsupported, "a prefix for a model of architecture %s is not supported: "+why,
+			append([]any{b.Architecture()}, args...)...)
+	}
+	s := &b.Model.Spec
+	for _, l := range b.Model.Layers {
+		switch {
+		case l.Spec.Mixer != arch.SelfAttention:
+			return refuse("layer %d has no attention, so no keys", l.Index)
+		case l.Spec.KeysFrom > 0:
+			return refuse("layer %d reads the keys of layer %d", l.Index, l.Spec.KeysFrom-1)
+		case l.Spec.Latent.Rank > 0:
+			return refuse("the keys of layer %d are made of latent ones", l.Index)
+		case l.Spec.KeyHeads != s.KeyHeads || l.Spec.HeadDim != s.HeadDim || l.Spec.Values() != s.HeadDim:
+			return refuse("its keys and values are not of one size in all layers")
+		}
+	}
+	return nil
 }
 
 // checkPrefix reports options that make no sense together.
@@ -73,7 +163,7 @@ func checkPrefix(opt *method.PrefixTuning) error {
 
 // NewPrefixTuning makes keys and values before the attention of every layer.
 func NewPrefixTuning(b *attach.Base, opt method.PrefixTuning) (*attach.Adapter, error) {
-	if err := checkPrefix(&opt); err != nil {
+	if err := errors.Join(checkPrefix(&opt), prefixable(b)); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	if opt.Projection {
@@ -83,7 +173,10 @@ func NewPrefixTuning(b *attach.Base, opt method.PrefixTuning) (*attach.Adapter, 
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	s := newPrefixSettings(b, opt.VirtualTokens)
+	s, err := newPrefixSettings(b, opt.VirtualTokens)
+	if err != nil {
+		return nil, err
+	}
 	s.Projection, s.EncoderHidden = opt.Projection, opt.EncoderHidden
 	if s.EncoderHidden == 0 {
 		s.EncoderHidden = b.Model.Spec.Width
@@ -120,9 +213,10 @@ func startPrefix(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32
 			if random {
 				r.Normal(cache, rootMeanSquare(cache))
 			}
-			for j, column := range prefixColumns(s, l, kind) {
+			columns := prefixColumns(s, l, kind)
+			for j, column := range columns {
 				for row := range s.Tokens {
-					p.Data[row*s.cols()+column] = cache[row*s.TokenDim+j]
+					p.Data[row*s.cols()+column] = cache[row*len(columns)+j]
 				}
 			}
 		}
@@ -133,14 +227,21 @@ func startPrefix(b *attach.Base, s *PrefixSettings, p *attach.Param, ids []int32
 // prefixColumns are the columns of a prefix that hold a layer's keys (kind 0) or values (1), in the order in which the
 // base has the values of a head: PEFT's is that of the Hugging Face checkpoint.
 func prefixColumns(s *PrefixSettings, l *model.Layer, kind int) []int {
-	columns := make([]int, s.TokenDim)
+	width, first := s.TokenDim, (2*l.Index+kind)*s.TokenDim
+	if s.Widths != nil {
+		width, first = s.Widths[2*l.Index+kind], 0
+		for _, w := range s.Widths[:2*l.Index+kind] {
+			first += w
+		}
+	}
+	columns := make([]int, width)
 	key := l.Linear(arch.Key)
 	for r := range columns {
 		at := r
 		if key != nil && key.Rows != nil && kind == 0 {
 			at = int(key.Rows[r])
 		}
-		columns[at] = (2*l.Index+kind)*s.TokenDim + r
+		columns[at] = first + r
 	}
 	return columns
 }
@@ -262,14 +363,18 @@ func (m *prefixTuning) Permuted(*attach.Base) ([]attach.Permutation, error) { re
 // checkBase reports a base that the prefix is not made for.
 func (m *prefixTuning) checkBase(b *attach.Base) error {
 	s := &b.Model.Spec
+	if err := takesPrefix(b); err != nil {
+		return fmt.Errorf("adapter: %w", err)
+	}
+	dim, widths := prefixWidths(b)
 	switch {
 	case m.Layers != s.Layers:
 		return errkind.Errorf(attach.ErrWrongBase, "adapter: a prefix "+
 			"of %d layers, but %s has %d: an adapter of another base?", m.Layers, b.Path, s.Layers)
-	case m.TokenDim != s.KeyHeads*s.HeadDim:
+	case m.TokenDim != dim || !slices.Equal(m.Widths, widths):
 		return errkind.Errorf(attach.ErrWrongBase, "adapter: keys of %d values, but those of %s have %d (%d heads): "+
 			"an adapter of another base?",
-			m.TokenDim, b.Path, s.KeyHeads*s.HeadDim, s.KeyHeads)
+			m.TokenDim, b.Path, dim, s.KeyHeads)
 	case m.has(hiddenPrompts) && m.width != s.Width:
 		return errkind.Errorf(attach.ErrWrongBase, "adapter: vectors of %d values, but the width of %s is %d: an "+
 			"adapter of another base?", m.width, b.Path, s.Width)
@@ -278,7 +383,7 @@ func (m *prefixTuning) checkBase(b *attach.Base) error {
 }
 
 func (m *prefixTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	if err := errors.Join(m.checkBase(b), attach.CheckStrength(strength)); err != nil {
+	if err := errors.Join(prefixable(b), m.checkBase(b), attach.CheckStrength(strength)); err != nil {
 		return nil, err
 	}
 	at := &prefixAttachment{base: b, prefixTuning: m}
@@ -331,6 +436,9 @@ func (m *prefixTuning) collapse(b *attach.Base, params []attach.Param) ([]attach
 	at.Begin(tape)
 	for _, l := range b.Model.Layers {
 		keys, values := at.Prefix(tape, l)
+		if keys == nil {
+			continue
+		}
 		for kind, x := range []*autograd.Tensor{keys, values} {
 			for j, column := range prefixColumns(m.PrefixSettings, l, kind) {
 				for row := range m.Tokens {
@@ -375,6 +483,9 @@ func (at *prefixAttachment) Prefix(t *autograd.Tape, l *model.Layer) (keys, valu
 		return at.project(t, l)
 	}
 	columns := &at.columns[l.Index]
+	if len(columns[0]) == 0 {
+		return nil, nil
+	}
 	return t.Columns(at.made, columns[0]), t.Columns(at.made, columns[1])
 }
 

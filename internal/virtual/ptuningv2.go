@@ -3,6 +3,7 @@ package virtual
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -30,14 +31,17 @@ func init() { attach.RegisterOptions(checkPTuningV2, NewPTuningV2) }
 // that the blocks make of the vectors. With labels that are not predicted as words a linear head over the last token is
 // trained as well.
 func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error) {
-	if err := checkPTuningV2(&opt); err != nil {
+	if err := errors.Join(checkPTuningV2(&opt), prefixable(b)); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	ids, err := startTokens(b, &opt.PromptTuning)
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	s := newPrefixSettings(b, opt.VirtualTokens)
+	s, err := newPrefixSettings(b, opt.VirtualTokens)
+	if err != nil {
+		return nil, err
+	}
 	c := attach.Config{Method: MethodPrefixTuning, BaseModel: opt.BaseModel, Settings: s}
 	if opt.Labels != nil {
 		c.Classes = &attach.Classes{Labels: opt.Labels, Field: opt.LabelField, Words: opt.Words}
@@ -90,33 +94,11 @@ func blockInputs(b *attach.Base, ids []int32) [][]float32 {
 	tape.Record(false)
 	var packed batch.Batch
 	packed.Append(ids, nil)
-	c := &streamCollector{inputs: make([][]float32, len(b.Model.Layers))}
-	b.Model.Hidden(tape, &packed, c)
-	return c.inputs
-}
-
-// streamCollector keeps what goes into each block.
-type streamCollector struct {
-	model.NoHooks
-	inputs [][]float32
-}
-
-// Embedding keeps the input of the first block.
-func (c *streamCollector) Embedding(_ *autograd.Tape, _ []int32, x *autograd.Tensor) *autograd.Tensor {
-	c.keep(0, x)
-	return x
-}
-
-// Stream keeps the inputs of the others.
-func (c *streamCollector) Stream(_ *autograd.Tape, l *model.Layer, p model.Part, x *autograd.Tensor) *autograd.Tensor {
-	if p == model.FFN {
-		c.keep(l.Index+1, x)
+	x := b.Model.Embedded(tape, &packed, model.NoHooks{})
+	var inputs [][]float32
+	for i := range b.Model.Layers {
+		inputs = append(inputs, slices.Clone(x.Data))
+		x = b.Model.RunLayer(tape, &packed, model.NoHooks{}, i, x)
 	}
-	return x
-}
-
-func (c *streamCollector) keep(layer int, x *autograd.Tensor) {
-	if layer < len(c.inputs) {
-		c.inputs[layer] = append([]float32(nil), x.Data...)
-	}
+	return inputs
 }

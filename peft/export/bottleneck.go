@@ -47,11 +47,41 @@ func deliverable(m *methods.BottleneckMethod, b *attach.Base) error {
 	case m.Placement == method.Parallel && !a.AddsBiases && !m.Gated():
 		return fmt.Errorf("llama.cpp's FFN of %s models has no biases; "+
 			"a parallel adapter with the activation swiglu can be exported", a.Name)
+	case b.Model.Spec.ResidualScale != 0 && b.Model.Spec.ResidualScale != 1:
+		return fmt.Errorf("%s models scale what their networks add, which an adapter is not part of", a.Name)
 	case m.Placement == method.SerialPfeiffer && a.FFNOnly == "":
 		return fmt.Errorf("llama.cpp's architecture deci, whose layers may be FFN alone, "+
 			"stands for llama models only, not for %s", a.Name)
 	}
+	for i, layer := range b.Model.Layers {
+		if reason := undeliverable(m, layer); reason != "" {
+			return fmt.Errorf("the adapter cannot be exported: layer %d of %s %s", i, b.Path, reason)
+		}
+	}
 	return nil
+}
+
+// undeliverable says why a layer cannot have such adapters, "" where it can.
+func undeliverable(m *methods.BottleneckMethod, layer *model.Layer) string {
+	s := layer.Spec
+	switch {
+	case s.Experts.Count > 0:
+		return "has experts in place of one network"
+	case s.FFN == 0:
+		return "has no feed-forward network"
+	case m.Placement == method.SerialPfeiffer:
+		if s.Mixer != arch.SelfAttention {
+			return "has no attention"
+		}
+		return ""
+	case s.Activation != arch.SiLU:
+		return "has a network of another activation than silu"
+	case layer.Linear(arch.Gate) == nil || layer.Linear(arch.Gate).Part:
+		return "has no gate of its own in its network"
+	case layer.Norm(arch.FFNPostNorm) != nil || layer.Norm(arch.FFNSubNorm) != nil:
+		return "norms what its network gives, which an adapter beside it is not part of"
+	}
+	return ""
 }
 
 // bottleneckExport is one export of bottleneck adapters.
@@ -293,12 +323,12 @@ type ffnOnlyLayers struct {
 	heads, keyHeads, f []int32         // of each layer so far: query heads, key heads, width of the network
 }
 
-// begin starts a layer with attention or without, whose network has the given width, and gives its number.
-func (s *ffnOnlyLayers) begin(attention bool, width int) int {
-	spec := &s.x.base.Model.Spec
+// begin starts a layer with the attention of one of the base's, or without any where it is nil, whose network has the
+// given width, and gives its number.
+func (s *ffnOnlyLayers) begin(attention *arch.Layer, width int) int {
 	heads, keyHeads := 0, 0
-	if attention {
-		heads, keyHeads = spec.QueryHeads, spec.KeyHeads
+	if attention != nil {
+		heads, keyHeads = attention.QueryHeads, attention.KeyHeads
 	}
 	s.heads, s.keyHeads, s.f = append(s.heads, int32(heads)), append(s.keyHeads, int32(keyHeads)),
 		append(s.f, int32(width))
@@ -307,21 +337,21 @@ func (s *ffnOnlyLayers) begin(attention bool, width int) int {
 
 // add adds layer i of the base with its adapters.
 func (s *ffnOnlyLayers) add(i int, tensors []*gguf.Tensor) {
-	ffn := s.x.base.Model.Spec.At(i).FFN
+	spec := s.x.base.Model.Spec.At(i)
 	after := func(part model.Part) bool {
 		_, ok := s.x.BottleneckMethod.Params[methods.BottleneckPlace{Layer: i, Part: part}]
 		return ok
 	}
 	if after(model.Attention) {
-		layer := s.begin(true, s.x.Bottleneck)
+		layer := s.begin(spec, s.x.Bottleneck)
 		s.copy(layer, tensors, func(name string) bool { return !s.ffn[name] })
 		s.network(layer, methods.BottleneckPlace{Layer: i, Part: model.Attention})
-		s.copy(s.begin(false, ffn), tensors, func(name string) bool { return s.ffn[name] })
+		s.copy(s.begin(nil, spec.FFN), tensors, func(name string) bool { return s.ffn[name] })
 	} else {
-		s.copy(s.begin(true, ffn), tensors, func(string) bool { return true })
+		s.copy(s.begin(spec, spec.FFN), tensors, func(string) bool { return true })
 	}
 	if after(model.FFN) {
-		s.network(s.begin(false, s.x.Bottleneck), methods.BottleneckPlace{Layer: i, Part: model.FFN})
+		s.network(s.begin(nil, s.x.Bottleneck), methods.BottleneckPlace{Layer: i, Part: model.FFN})
 	}
 }
 
@@ -364,7 +394,7 @@ func (s *ffnOnlyLayers) describe() error {
 		meta.Set(key+"block_count", uint32(len(s.f))), meta.Set(key+"feed_forward_length", s.f),
 		meta.Set(key+"attention.head_count", s.heads), meta.Set(key+"attention.head_count_kv", s.keyHeads),
 		meta.Set(key+"attention.key_length", uint32(spec.HeadDim)),
-		meta.Set(key+"attention.value_length", uint32(spec.HeadDim)),
+		meta.Set(key+"attention.value_length", uint32(spec.Values())),
 		meta.Set(key+"rope.dimension_count", uint32(spec.Rope.Dim)),
 	)
 }

@@ -9,8 +9,10 @@ import (
 	"os"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
@@ -121,6 +123,9 @@ func exportState(b *attach.Base, adapters []attach.Scaled, path string, opt Stat
 	if err != nil {
 		return nil, err
 	}
+	if err := hasState(b); err != nil {
+		return nil, err
+	}
 	session, err := virtualSession(b, adapters)
 	if err != nil {
 		return nil, err
@@ -140,6 +145,45 @@ func exportState(b *attach.Base, adapters []attach.Scaled, path string, opt Stat
 		_, err := out.Write(data)
 		return err
 	})
+}
+
+// hasState says why what llama.cpp keeps of a text is more than the keys and values of all layers, or other ones.
+func hasState(b *attach.Base) error {
+	for i, l := range b.Model.Layers {
+		reason := ""
+		switch s := l.Spec; {
+		case s.Mixer == arch.DeltaNet || s.Mixer == arch.Mamba2 || s.Mixer == arch.ShortConv:
+			reason = "carries a recurrent state"
+		case s.Mixer == arch.NoMixer:
+			reason = "has no attention"
+		case s.KeysFrom > 0:
+			reason = fmt.Sprintf("reads the keys and values of layer %d", s.KeysFrom-1)
+		case s.Latent.Rank > 0:
+			reason = "keeps latent keys and values"
+		}
+		if reason != "" {
+			return errkind.Errorf(errors.ErrUnsupported, "a state of %s cannot be written: layer %d %s, for which llama.cpp's "+
+				"states have another form", b.Path, i, reason)
+		}
+	}
+	return nil
+}
+
+// caches are the layers of each cache that llama.cpp has: those that see all tokens and, where there are such, those
+// that see a window of them.
+func caches(b *attach.Base) [][]int {
+	var all, windowed []int
+	for i, l := range b.Model.Layers {
+		if l.Spec.Window > 0 {
+			windowed = append(windowed, i)
+		} else {
+			all = append(all, i)
+		}
+	}
+	if windowed == nil {
+		return [][]int{all}
+	}
+	return [][]int{all, windowed}
 }
 
 // virtualSession is a session that has read what the adapters put before every text.
@@ -223,41 +267,44 @@ func (w *stateWriter) whole() []byte {
 			w.put(uint32(0), uint64(0), uint64(0)) // no outputs, logits, embeddings
 		}
 	}
-	streams := max(1, w.opt.Streams)
-	if w.version.streams {
-		w.put(uint32(streams))
-	}
-	w.put(uint32(w.session.Len()))
-	for pos := range w.session.Len() {
-		w.put(int32(pos), uint32(1), int32(0)) // its position; one sequence, number 0
-	}
-	w.out.Write(w.cache(w.opt.elements(), !w.version.flash))
-	for range streams - 1 {
-		w.put(uint32(0))
+	for _, layers := range caches(w.base) {
+		streams := max(1, w.opt.Streams)
+		if w.version.streams {
+			w.put(uint32(streams))
+		}
+		w.put(uint32(w.session.Len()))
+		for pos := range w.session.Len() {
+			w.put(int32(pos), uint32(1), int32(0)) // its position; one sequence, number 0
+		}
+		w.out.Write(w.cache(layers, w.opt.elements(), !w.version.flash))
+		for range streams - 1 {
+			w.put(uint32(0))
+		}
 	}
 	return w.out.Bytes()
 }
 
-// cache is the part of a state that holds keys and values.
-func (w *stateWriter) cache(t gguf.Type, transposed bool) []byte {
+// cache is the part of a state that holds the keys and values of some layers.
+func (w *stateWriter) cache(of []int, t gguf.Type, transposed bool) []byte {
 	var out bytes.Buffer
 	put := func(values ...any) {
 		for _, v := range values {
 			binary.Write(&out, binary.LittleEndian, v) // into memory
 		}
 	}
-	layers, width := len(w.base.Model.Layers), w.base.Model.Spec.KeyHeads*w.base.Model.Spec.HeadDim
 	flag := uint32(0)
 	if transposed {
 		flag = 1
 	}
-	put(flag, uint32(layers))
-	for i := range layers {
+	put(flag, uint32(len(of)))
+	for _, i := range of {
 		keys, _ := w.session.Cache(i)
+		width := w.base.Model.Layers[i].KeyWidth()
 		put(int32(t), uint64(width*t.BlockSize()), floats.Encode(t, keys, width))
 	}
-	for i := range layers {
+	for _, i := range of {
 		_, values := w.session.Cache(i)
+		width := w.base.Model.Layers[i].ValueWidth()
 		if transposed {
 			put(int32(t), uint32(t.BlockSize()), uint32(width), floats.Encode(t, transpose(values, width), width))
 		} else {
@@ -281,13 +328,18 @@ func transpose(x []float32, cols int) []float32 {
 
 // into is a state file of the target with the keys and values replaced: they are recognised by the bytes around them.
 func (w *stateWriter) into(path string) ([]byte, error) {
+	all := caches(w.base)
+	if len(all) > 1 {
+		return nil, errkind.Errorf(errors.ErrUnsupported, "layers of %s see a window of the text, for which llama.cpp has a "+
+			"cache of its own: a state that it saved cannot be rewritten", w.base.Path)
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range []gguf.Type{gguf.F16, gguf.F32} {
 		for _, transposed := range []bool{false, true} {
-			ours := w.cache(t, transposed)
+			ours := w.cache(all[0], t, transposed)
 			if at := len(data) - len(ours); at >= 0 && sameFrame(data[at:], ours, w.frame(t)) {
 				return append(data[:at:at], ours...), nil
 			}
@@ -299,13 +351,17 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 
 // frame lists the stretches of a cache that are not keys and values.
 func (w *stateWriter) frame(t gguf.Type) [][2]int {
-	spec := &w.base.Model.Spec
-	layers, block := spec.Layers, w.session.Len()*spec.KeyHeads*spec.HeadDim*t.BlockSize()
 	spans := [][2]int{{0, 8}}
 	at := 8
-	for range 2 * layers {
+	add := func(width int) {
 		spans = append(spans, [2]int{at, at + 12}) // type and sizes of a layer's keys or values: 12 bytes in both forms
-		at += 12 + block
+		at += 12 + w.session.Len()*width*t.BlockSize()
+	}
+	for _, l := range w.base.Model.Layers {
+		add(l.KeyWidth())
+	}
+	for _, l := range w.base.Model.Layers {
+		add(l.ValueWidth())
 	}
 	return spans
 }

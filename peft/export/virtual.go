@@ -60,6 +60,9 @@ func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*m
 	if head == nil {
 		return nil, fmt.Errorf("models of architecture %s have no output head but their embeddings", table.Name)
 	}
+	if b.Model.Spec.LayerEmbedding > 0 {
+		return nil, fmt.Errorf("%s has a second embedding of each token, which virtual tokens have not", b.Path)
+	}
 	names, err := virtualNames(b, len(rows)/int(embed.Cols()))
 	if err != nil {
 		return nil, err
@@ -79,6 +82,12 @@ func virtualModel(b *attach.Base, rows []float32, template *attach.Template) (*m
 		switch t.Name {
 		case embed.Name:
 			f.tensors = append(f.tensors, wider(t, rows))
+		case arch.BiasName(head.GGUF):
+			bias := slices.Clone(b.Model.Bias)
+			for range names {
+				bias = append(bias, bias[never])
+			}
+			f.tensors = append(f.tensors, floatTensor(t.Name, bias, int64(len(bias))))
 		case head.GGUF:
 			f.tensors = append(f.tensors, repeated(t, t.Name, never, len(names)))
 		default:

@@ -1,10 +1,10 @@
 package method
 
 // IA3 is (IA)³ (Liu et al. 2022): vectors that scale outputs or inputs of linear maps. The zero value scales keys,
-// values and the inner activations of the feed-forward network: k_proj, v_proj and the input of down_proj.
+// values and the inner activations of feed-forward networks: of a llama k_proj, v_proj and the input of down_proj.
 type IA3 struct {
 	Placement
-	FeedForward []string // those of the targets whose input is scaled, by name; nil: down_proj
+	FeedForward []string // those of the targets whose input is scaled, by name; nil: the down-projections
 }
 
 // Method is "ia3".

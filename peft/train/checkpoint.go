@@ -25,6 +25,7 @@ type checkpoint struct {
 	Accumulate  int        `json:"accumulate"`
 	LR          float64    `json:"learning_rate"`
 	LRRatio     float64    `json:"learning_rate_ratio,omitempty"`
+	RouterLoss  float64    `json:"router_aux_loss,omitempty"`
 	Schedule    string     `json:"schedule"`
 	Warmup      int        `json:"warmup"`
 	WeightDecay float64    `json:"weight_decay"`
@@ -48,7 +49,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	o := &t.opt
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
-		LR: o.LR, LRRatio: o.LRRatio, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+		LR: o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
@@ -179,7 +180,8 @@ func (t *trainer) same(saved *checkpoint) error {
 		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
-		{"learning-rate ratio", saved.LRRatio, now.LRRatio}, {"weight decay", saved.WeightDecay, now.WeightDecay},
+		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
+		{"coefficient of the routers' loss", saved.RouterLoss, now.RouterLoss}, {"weight decay", saved.WeightDecay, now.WeightDecay},
 		{"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
 		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
 		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},

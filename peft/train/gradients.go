@@ -43,6 +43,8 @@ type local struct {
 	precision kernels.Precision
 	seed      uint64
 	cache     *layerCache // of the layers below those that are trained, or nil
+	balance   model.Balance
+	balanced  float64 // Balance.Mean of the last step, weighed by targets
 }
 
 // compute implements gradients.
@@ -58,12 +60,14 @@ func (l *local) compute(ctx context.Context, s stepBatches) (float64, error) {
 	l.tape.Precision(l.precision)
 	defer l.tape.Precision(kernels.F32)
 	var sum float64
+	l.balanced = 0
 	for i, b := range s.batches {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		l.tape.Reset(prng.Mix(l.seed ^ prng.Mix(uint64(s.step)<<20|uint64(i))))
-		part, _ := l.base.Model.LossAbove(l.tape, b, l.bound, l.below(&s, i), 1/float32(targets))
+		part, n := l.base.Model.LossAbove(l.tape, b, l.bound, l.below(&s, i), &l.balance, 1/float32(targets))
+		l.balanced += l.balance.Mean() * float64(n) / float64(targets)
 		l.tape.Backward()
 		sum += part
 	}

@@ -30,9 +30,9 @@ type layerCache struct {
 const layerCacheTokens = 64
 
 // layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted,
-// or no example is seen twice.
-func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, epochs int) int64 {
-	if lowestLayer(a.Tensors) == 0 || epochs < 2 {
+// no example is seen twice, or the routers of all layers are asked for their loss.
+func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, opt *Options) int64 {
+	if lowestLayer(a.Tensors) == 0 || opt.epochs(train) < 2 || opt.RouterAuxLoss > 0 {
 		return 0
 	}
 	return int64(train.Tokens()) * int64(b.Model.Spec.Width) * 4

@@ -87,7 +87,7 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
 	}
 	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
-	if bytes := layerCacheBytes(b, a, train, opt.epochs(train)); inMemory(bytes) {
+	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
 		m.Layers = bytes
 	}
 	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + int64(train.Tokens())*8 + packedBytes(spec, tokens)

@@ -36,20 +36,22 @@ type Options struct {
 	Warmup      int     // steps in which the learning rate rises from zero
 	WarmupRatio float64 // the same as a share of all steps, where Warmup is 0
 	// > 0: factor of the learning rate of a LoRA's matrices B and of vectors (Hayou et al. 2024, "LoRA+")
-	LRRatio      float64
-	WeightDecay  float64 // AdamW's decoupled decay
-	Clip         float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
-	Beta1        float64 // 0: 0.9
-	Beta2        float64 // 0: 0.999
-	Eps          float64 // 0: 1e-8
-	Optimizer    string  // OptimizerAdamW or ""
-	Seed         uint64  // order of the data, dropout
-	SaveEvery    int     // > 0: steps from one checkpoint to the next
-	EvalEvery    int     // > 0: steps from one evaluation to the next
-	Out          string  // the adapter's file; "" writes none, and no checkpoints
-	Resume       string  // checkpoint to resume from
-	Recompute    string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory bool    // start even where more memory is needed than there is
+	LRRatio float64
+	// > 0: the load-balance loss of the routers, times this, is part of the loss: transformers' router_aux_loss_coef
+	RouterAuxLoss float64
+	WeightDecay   float64 // AdamW's decoupled decay
+	Clip          float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
+	Beta1         float64 // 0: 0.9
+	Beta2         float64 // 0: 0.999
+	Eps           float64 // 0: 1e-8
+	Optimizer     string  // OptimizerAdamW or ""
+	Seed          uint64  // order of the data, dropout
+	SaveEvery     int     // > 0: steps from one checkpoint to the next
+	EvalEvery     int     // > 0: steps from one evaluation to the next
+	Out           string  // the adapter's file; "" writes none, and no checkpoints
+	Resume        string  // checkpoint to resume from
+	Recompute     string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory  bool    // start even where more memory is needed than there is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	Observer  Observer // gets the events of the run; may be nil
@@ -68,6 +70,9 @@ type Progress struct {
 	ETA             time.Duration // until the last step
 	PeakRSS         int64         // bytes
 	Examples        int           // sequences of this step
+	// with Options.RouterAuxLoss, the mean load-balance loss of the layers' routers, which is not in Loss: as many as the
+	// experts that a token visits, if all are visited equally
+	RouterLoss float64
 }
 
 // Result is the result of a finished run.
@@ -213,6 +218,8 @@ func (opt *Options) check() error {
 		return fmt.Errorf("warm-up ratio %v, expected 0 to 1", opt.WarmupRatio)
 	case !(opt.LRRatio >= 0), math.IsInf(opt.LRRatio, 0):
 		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
+	case !(opt.RouterAuxLoss >= 0), math.IsInf(opt.RouterAuxLoss, 0):
+		return fmt.Errorf("coefficient %v of the routers' loss, expected a finite number, 0 or more", opt.RouterAuxLoss)
 	case !(opt.WeightDecay >= 0):
 		return fmt.Errorf("weight decay %v, expected 0 or more", opt.WeightDecay)
 	case math.IsNaN(opt.Clip):
@@ -225,6 +232,10 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	opt.defaults(b, a)
 	if err := opt.check(); err != nil {
 		return nil, err
+	}
+	if opt.RouterAuxLoss > 0 && b.Model.Routers() == 0 {
+		return nil, fmt.Errorf("a loss of the routers was asked for, but %s (architecture %s) has no experts", b.Path,
+			b.Architecture())
 	}
 	if err := attach.CheckSet(b, train, opt.SeqLen, a); err != nil {
 		return nil, fmt.Errorf("training data: %w", err)
@@ -258,6 +269,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	}
 	t.plan = plan
 	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
+	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
 	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
 	t.runs = trainedRuns(a.Tensors, opt.LRRatio)
@@ -317,7 +329,7 @@ func (t *trainer) run(ctx context.Context) error {
 		t.state.BaseLoss = &r.Loss
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
-	if bytes := layerCacheBytes(t.base, t.adapter, t.train, t.opt.epochs(t.train)); bytes > 0 {
+	if bytes := layerCacheBytes(t.base, t.adapter, t.train, &t.opt); bytes > 0 {
 		t.local.cache = newLayerCache(t.base, t.train, bytes, t.opt.Out)
 		defer t.local.cache.close()
 	}
