@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -42,13 +43,29 @@ func WriteHFOf(t testing.TB, b *attach.Base, modelType string, more map[string]a
 		items = append(items, safetensors.Item{Name: name, DType: "F32", Shape: shape, Data: floats.LittleEndian(x)})
 	}
 	for _, l := range b.Model.Matrices() {
-		add(l.Module+".weight", model.InHFRows(model.Dequantized(&l.W), l), int64(l.W.Rows), int64(l.W.Cols))
+		x := model.InHFCols(model.InHFRows(model.Dequantized(&l.W), l), l)
+		if _, ok := b.Model.Arch.Tensor(l.Role).Transform.(arch.Transpose); ok {
+			add(l.Module+".weight", transposed(x, l.W.Rows, l.W.Cols), int64(l.W.Cols), int64(l.W.Rows))
+		} else {
+			add(l.Module+".weight", x, int64(l.W.Rows), int64(l.W.Cols))
+		}
 		if l.Bias != nil {
 			add(l.Module+".bias", model.InHFRows(l.Bias, l), int64(l.W.Rows))
 		}
 	}
 	for _, n := range b.Model.Norms() {
 		add(n.Module+".weight", n.InHF(), int64(len(n.W.Data)))
+		if n.B != nil {
+			add(n.Module+".bias", n.B.Data, int64(len(n.B.Data)))
+		}
+	}
+	if positions := b.Model.Arch.Tensor(arch.PositionEmbedding); positions != nil {
+		stored := b.GGUF.Tensor(positions.GGUF)
+		x, err := stored.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(positions.HF, x, stored.Shape[1], stored.Shape[0])
 	}
 	f, err := os.Create(filepath.Join(dir, shardName(0, 1)))
 	if err != nil {
@@ -59,4 +76,13 @@ func WriteHFOf(t testing.TB, b *attach.Base, modelType string, more map[string]a
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// transposed is a matrix with rows and columns exchanged.
+func transposed(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i%cols*rows+i/cols] = v
+	}
+	return y
 }

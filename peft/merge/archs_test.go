@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strings"
@@ -93,6 +94,55 @@ func TestRaisedNorms(t *testing.T) {
 			got := pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, seq)
 			if miss := pefttest.Relative(got, want); miss > 1e-5 {
 				t.Errorf("%s: merged into %s the logits differ by %.2g", name, b.Path, miss)
+			}
+		}
+	}
+}
+
+// TestOtherForms merges into Hugging Face directories whose weights are transposed, or have rows in another order, than
+// they are computed with. What does not change keeps its bytes.
+func TestOtherForms(t *testing.T) {
+	all := archtest.All()
+	seq := pefttest.Packed(pefttest.TinyData(4, 1))
+	for name, c := range map[string]struct {
+		modelType string
+		config    map[string]any
+	}{
+		"gpt2": {"gpt2", map[string]any{"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 256, "n_inner": 96,
+			"layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "tie_word_embeddings": false}},
+		"gptneox": {"gpt_neox", map[string]any{"layer_norm_eps": 1e-5, "hidden_act": "gelu_new", "rotary_pct": 0.25}},
+	} {
+		file := pefttest.OpenModel(t, &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == name })])
+		b := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, c.modelType, c.config))
+		base := pefttest.AllLogits(b, model.NoHooks{}, seq)
+		if miss := pefttest.Relative(base, pefttest.AllLogits(file, model.NoHooks{}, seq)); miss > 1e-5 {
+			t.Fatalf("%s: the directory is another model: %.2g", name, miss)
+		}
+		for kind, make := range map[string]func() (*attach.Adapter, error){
+			"lora":   func() (*attach.Adapter, error) { return methods.NewLoRA(b, method.LoRA{Rank: 2, Layers: "1"}) },
+			"bitfit": func() (*attach.Adapter, error) { return methods.NewBitFit(b, method.BitFit{}) },
+			"ia3": func() (*attach.Adapter, error) {
+				return methods.NewIA3(b, method.IA3{Placement: method.Placement{Targets: []string{"all-linear"}}})
+			},
+		} {
+			a, err := make()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pefttest.Stir(a, 5)
+			want := pefttest.AllLogits(b, pefttest.BindOne(t, a, b), seq)
+			for _, typ := range []string{"", "F32"} {
+				out, _ := mergeTo(t, b, Options{Type: typ}, attach.Scaled{Adapter: a, Scale: 1})
+				merged := pefttest.OpenBase(t, out)
+				if miss := pefttest.Relative(pefttest.AllLogits(merged, model.NoHooks{}, seq), want); miss > 1e-5 {
+					t.Errorf("%s: merged a %s, the logits differ by %.2g", name, kind, miss)
+				}
+				for i, l := range b.Model.Linears() {
+					same := bytes.Equal(merged.Model.Linears()[i].W.Data, l.W.Data)
+					if kept := kind == "bitfit" || kind == "lora" && l.Layer == 0; same != kept {
+						t.Errorf("%s: merged a %s, %s has the same bytes: %v", name, kind, l.Place(), same)
+					}
+				}
 			}
 		}
 	}

@@ -40,6 +40,7 @@ type mergeTensor struct {
 	w    quant.Matrix // all rows, as the base has them
 	to   gguf.Type
 	maps []*mergeMap // in the order of their rows; the rows between them stay
+	form *fileForm   // in which the file has the weight; nil: as it is computed with
 }
 
 // collectTensors sorts the weights that change by the tensors of the file that they are in. Where these get another
@@ -53,14 +54,10 @@ func (m *merger) collectTensors() error {
 		}
 		t := m.tensors[l.Tensor]
 		if t == nil {
-			whole, err := m.wholeTensor(l)
-			if err != nil {
-				return err
-			}
-			t = &mergeTensor{w: whole, to: c.to}
+			t = &mergeTensor{to: c.to}
 			m.tensors[l.Tensor] = t
 		}
-		if err := holds(&t.w, l); err != nil {
+		if err := m.findRows(t, c); err != nil {
 			return err
 		}
 		t.maps = append(t.maps, c)
@@ -82,6 +79,27 @@ func (m *merger) collectTensors() error {
 			return fmt.Errorf("tensor %s has %d rows, of which %d are of no linear map: it cannot get the type %v", name,
 				t.w.Rows, t.w.Rows-rows, t.to)
 		}
+	}
+	return nil
+}
+
+// findRows finds the weight of a linear map in its tensor.
+func (m *merger) findRows(t *mergeTensor, c *mergeMap) error {
+	whole, err := m.wholeTensor(c.linear)
+	if err == nil {
+		err = holds(&whole, c.linear)
+	}
+	if err == nil {
+		t.w = whole
+		return nil
+	}
+	if t.form, whole = m.formOf(c.linear); t.form == nil || len(t.maps) > 0 {
+		return err
+	}
+	t.w = whole
+	if m.opt.Type == "" {
+		t.to, c.to = whole.Type, whole.Type
+		c.rounding = m.roundingOf(c)
 	}
 	return nil
 }
@@ -123,12 +141,21 @@ func (t *mergeTensor) rows() (n int) {
 // writeMerged writes a tensor that changes through write, some rows at a time.
 func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
 	r := Tensor{Name: name, Type: t.to.String(), BitExact: true}
+	if t.form != nil {
+		out, made := write, []byte(nil)
+		write = func(p []byte) error {
+			if made = append(made, p...); len(made) < t.w.Rows*t.w.Cols*t.to.BlockSize() {
+				return nil
+			}
+			return out(t.form.inFile(made, t.to.BlockSize()))
+		}
+	}
 	var roundings []string
 	var all mergeStats
 	next, size := 0, t.w.RowSize()
 	for _, c := range t.maps {
 		first := c.linear.FirstRow
-		if err := write(t.w.Data[next*size : first*size]); err != nil {
+		if err := copied(t.w.Data[next*size:first*size], write); err != nil {
 			return err
 		}
 		stats, err := m.writeMap(c, write)
@@ -147,7 +174,7 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 			}
 		}
 	}
-	if err := write(t.w.Data[next*size:]); err != nil {
+	if err := copied(t.w.Data[next*size:], write); err != nil {
 		return err
 	}
 	r.Rounding = strings.Join(roundings, ", ")
@@ -157,6 +184,14 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 	m.report.BitExact = m.report.BitExact && r.BitExact
 	m.report.Tensors = append(m.report.Tensors, r)
 	return nil
+}
+
+// copied writes rows that stay.
+func copied(rows []byte, write func([]byte) error) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return write(rows)
 }
 
 // writeMap writes the weight of a linear map.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
@@ -47,11 +48,13 @@ func (m *merger) touchVector(c *attach.VectorChange) error {
 	if err != nil {
 		return err
 	}
-	change, _, err := v.at(c, len(c.Change))
+	place, err := m.placeIn(v, c, len(c.Change))
 	if err != nil {
 		return err
 	}
-	kernels.Add(change, c.Change)
+	for i, x := range c.Change {
+		v.change[place(i)] += x
+	}
 	return nil
 }
 
@@ -88,22 +91,36 @@ func (m *merger) storedVector(name string) ([]float32, error) {
 	return x, nil
 }
 
-// at are the values of the vector, n of them, that a change is of: what changes in them so far, and what the base has.
-func (v *mergeVector) at(c *attach.VectorChange, n int) (change, base []float32, err error) {
-	first := 0
+// placeIn says where the file has each of the n values that a change is of.
+func (m *merger) placeIn(v *mergeVector, c *attach.VectorChange, n int) (func(i int) int, error) {
+	first, order := 0, []int32(nil)
 	if c.Linear != nil {
-		first = c.Linear.BiasRow()
+		first, order = c.Linear.BiasRow(), m.biasOrder(c.Linear)
 	}
-	if first+n > len(v.change) {
-		return nil, nil, fmt.Errorf("tensor %s has %d values, expected %d from value %d on", v.name, len(v.change), n, first)
+	if first+n > len(v.change) || order != nil && len(order) != n {
+		return nil, fmt.Errorf("tensor %s has %d values, expected %d from value %d on", v.name, len(v.change), n, first)
 	}
-	if v.base != nil {
-		base = v.base[first : first+n]
-		if c.Linear != nil && c.Linear.Bias != nil && !slices.Equal(base, c.Linear.Bias) {
-			return nil, nil, inAnotherForm(c.Linear)
+	place := func(i int) int { return first + index(order, i) }
+	if c.Linear != nil && v.base != nil {
+		for i, x := range c.Linear.Bias {
+			if v.base[place(i)] != x {
+				return nil, inAnotherForm(c.Linear)
+			}
 		}
 	}
-	return v.change[first : first+n], base, nil
+	return place, nil
+}
+
+// biasOrder is which value of a Hugging Face file's bias each of a linear map is; nil: the same.
+func (m *merger) biasOrder(l *model.Linear) []int32 {
+	t := m.base.Model.Arch.Tensor(l.Role)
+	switch t.Transform.(type) {
+	case arch.SplitHeads, arch.TileHeads:
+		if m.base.Model.HF != nil && !l.Part {
+			return t.Rows(&m.base.Model.Spec, l.Layer)
+		}
+	}
+	return nil
 }
 
 // multiplyVector multiplies a vector that the base or an adapter before has.
@@ -115,14 +132,15 @@ func (m *merger) multiplyVector(c *attach.VectorChange) error {
 	if err != nil {
 		return err
 	}
-	change, base, err := v.at(c, len(c.Factors))
+	place, err := m.placeIn(v, c, len(c.Factors))
 	if err != nil {
 		return err
 	}
 	for i, f := range c.Factors {
-		change[i] *= f
-		if base != nil {
-			change[i] += (f - 1) * base[i]
+		at := place(i)
+		v.change[at] *= f
+		if v.base != nil {
+			v.change[at] += (f - 1) * v.base[at]
 		}
 	}
 	return nil
