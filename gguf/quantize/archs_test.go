@@ -56,6 +56,9 @@ func archModels() []archModel {
 			})
 		}
 	}
+	for i := range all { // what is recorded depends on these
+		all[i].NoWords, all[i].Seed = true, 0
+	}
 	return all
 }
 

@@ -21,19 +21,20 @@ import (
 
 // Model is a small random model.
 type Model struct {
-	Name   string // of the case
-	Arch   string
-	Fields map[string]any // metadata without the architecture's prefix
-	Vocab  int            // 0: 64
-	Tied   bool
-	Biases []arch.Role // weights with a bias beside them
-	Has    []arch.Role // optional tensors that it has
-	Lacks  []arch.Role // tensors of other names hold these
-	Fused  []arch.Role // roles whose rows lie in the tensor that holds those of several
-	Seed   uint64
-	Type   func(name string) gguf.Type // of matrices; nil: F32
-	Extra  []gguf.Tensor               // further tensors
-	Rows   int                         // matrices have no more rows than so many, as if they were cut; 0: all
+	Name    string // of the case
+	Arch    string
+	Fields  map[string]any // metadata without the architecture's prefix
+	Vocab   int            // 0: 64
+	Tied    bool
+	Biases  []arch.Role // weights with a bias beside them
+	Has     []arch.Role // optional tensors that it has
+	Lacks   []arch.Role // tensors of other names hold these
+	Fused   []arch.Role // roles whose rows lie in the tensor that holds those of several
+	Seed    uint64
+	NoWords bool                        // the vocabulary has only a size
+	Type    func(name string) gguf.Type // of matrices; nil: F32
+	Extra   []gguf.Tensor               // further tensors
+	Rows    int                         // matrices have no more rows than so many, as if they were cut; 0: all
 }
 
 // Spec is what the metadata say that the model computes. The vocabulary is that of the model.
@@ -76,7 +77,11 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 		}
 	}
 	set("general.architecture", m.Arch)
-	set("general.name", "small") // llama.cpp looks for tokens where the name is a known one
+	name := "small" // llama.cpp looks for tokens where the name is a known one
+	if m.NoWords {
+		name = m.Name
+	}
+	set("general.name", name)
 	m.vocabulary(set)
 	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
 		v := m.Fields[key]
@@ -99,6 +104,11 @@ func (m *Model) Meta(t testing.TB) *gguf.Metadata {
 
 // vocabulary sets the tokens: begin and end, a newline, and words of one letter.
 func (m *Model) vocabulary(set func(key string, v any)) {
+	if m.NoWords {
+		set("tokenizer.ggml.model", "none")
+		set(m.Arch+".vocab_size", uint32(m.vocab()))
+		return
+	}
 	tokens, types := []string{"<s>", "</s>", "Ċ", "Ġ", "ab"}, []int32{3, 3, 1, 1, 1}
 	for c := 'a'; len(tokens) < m.vocab(); c++ {
 		tokens, types = append(tokens, string(c)), append(types, 1)
