@@ -127,29 +127,6 @@ func takesPrefix(b *attach.Base) error {
 	return nil
 }
 
-// prefixable reports a base whose layers cannot all have keys and values of the same size before their own, as PEFT's
-// prefix has them.
-func prefixable(b *attach.Base) error {
-	refuse := func(why string, args ...any) error {
-		return errkind.Errorf(errors.ErrUnsupported, "a prefix for a model of architecture %s is not supported: "+why,
-			append([]any{b.Architecture()}, args...)...)
-	}
-	s := &b.Model.Spec
-	for _, l := range b.Model.Layers {
-		switch {
-		case l.Spec.Mixer != arch.SelfAttention:
-			return refuse("layer %d has no attention, so no keys", l.Index)
-		case l.Spec.KeysFrom > 0:
-			return refuse("layer %d reads the keys of layer %d", l.Index, l.Spec.KeysFrom-1)
-		case l.Spec.Latent.Rank > 0:
-			return refuse("the keys of layer %d are made of latent ones", l.Index)
-		case l.Spec.KeyHeads != s.KeyHeads || l.Spec.HeadDim != s.HeadDim || l.Spec.Values() != s.HeadDim:
-			return refuse("its keys and values are not of one size in all layers")
-		}
-	}
-	return nil
-}
-
 // checkPrefix reports options that make no sense together.
 func checkPrefix(opt *method.PrefixTuning) error {
 	if opt.Projection && opt.Init != "" && opt.Init != method.PromptInitRandom || opt.Projection && opt.Text != "" {
@@ -163,7 +140,7 @@ func checkPrefix(opt *method.PrefixTuning) error {
 
 // NewPrefixTuning makes keys and values before the attention of every layer.
 func NewPrefixTuning(b *attach.Base, opt method.PrefixTuning) (*attach.Adapter, error) {
-	if err := errors.Join(checkPrefix(&opt), prefixable(b)); err != nil {
+	if err := checkPrefix(&opt); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	if opt.Projection {
@@ -383,7 +360,7 @@ func (m *prefixTuning) checkBase(b *attach.Base) error {
 }
 
 func (m *prefixTuning) Bind(b *attach.Base, values, grads []attach.Param, strength float64) (attach.Attachment, error) {
-	if err := errors.Join(prefixable(b), m.checkBase(b), attach.CheckStrength(strength)); err != nil {
+	if err := errors.Join(m.checkBase(b), attach.CheckStrength(strength)); err != nil {
 		return nil, err
 	}
 	at := &prefixAttachment{base: b, prefixTuning: m}

@@ -31,7 +31,7 @@ func init() { attach.RegisterOptions(checkPTuningV2, NewPTuningV2) }
 // that the blocks make of the vectors. With labels that are not predicted as words a linear head over the last token is
 // trained as well.
 func NewPTuningV2(b *attach.Base, opt method.PTuningV2) (*attach.Adapter, error) {
-	if err := errors.Join(checkPTuningV2(&opt), prefixable(b)); err != nil {
+	if err := checkPTuningV2(&opt); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
 	ids, err := startTokens(b, &opt.PromptTuning)
