@@ -67,7 +67,8 @@ func TestClassesRefused(t *testing.T) {
 		{"bloom", `"apply_residual_connection_post_layernorm": true`, "post_layernorm is not supported"},
 		{"olmoe", `"clip_qkv": 8.0`, "clip_qkv 8 is not supported"},
 	} {
-		if _, err := classFrom(t, c.kind, c.fields); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), c.want) {
+		_, err := classFrom(t, c.kind, c.fields)
+		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %s: error %v, expected %q", c.kind, c.fields, err, c.want)
 		}
 	}

@@ -98,8 +98,10 @@ func checkReference(t *testing.T, dir, reading string) {
 	b := pefttest.OpenBase(t, base)
 	tokens := pefttest.PackedIDs(t, data.Tensor("input_ids"), about.Alternatives[reading].Tokens)
 
-	near(t, "logits", pefttest.AllLogits(b, model.NoHooks{}, tokens), pefttest.Float64s(t, data, prefix+"logits64.base"), 1e-5)
-	near(t, "loss", []float32{lossOf(b, tokens, model.NoHooks{})}, pefttest.Float64s(t, data, prefix+"loss64.base"), 1e-5)
+	wanted := func(name string) []float64 { return pefttest.Float64s(t, data, prefix+name) }
+
+	near(t, "logits", pefttest.AllLogits(b, model.NoHooks{}, tokens), wanted("logits64.base"), 1e-5)
+	near(t, "loss", []float32{lossOf(b, tokens, model.NoHooks{})}, wanted("loss64.base"), 1e-5)
 	a, err := attach.Load(filepath.Join(dir, "adapter"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,13 +110,13 @@ func checkReference(t *testing.T, dir, reading string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near(t, "logits with the LoRA", pefttest.AllLogits(b, bound, tokens), pefttest.Float64s(t, data, prefix+"logits64.adapter"),
+	near(t, "logits with the LoRA", pefttest.AllLogits(b, bound, tokens), wanted("logits64.adapter"),
 		1e-5)
-	near(t, "loss with the LoRA", []float32{lossOf(b, tokens, bound)}, pefttest.Float64s(t, data, prefix+"loss64.adapter"), 1e-5)
+	near(t, "loss with the LoRA", []float32{lossOf(b, tokens, bound)}, wanted("loss64.adapter"), 1e-5)
 	grads := attach.Views(a.Tensors, make([]float32, len(bound.Grads)))
 	attach.ToHF(grads, attach.Views(a.Tensors, bound.Grads), bound.Perms)
 	for _, p := range grads {
-		near(t, "gradient of "+p.Name, p.Data, pefttest.Float64s(t, data, prefix+"grad64."+p.Name), 1e-4)
+		near(t, "gradient of "+p.Name, p.Data, wanted("grad64."+p.Name), 1e-4)
 	}
 	saveAgain(t, a)
 }
