@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -10,9 +11,57 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/modeltest"
 )
+
+// memoryCases are models of other architectures.
+func memoryCases(t *testing.T) map[string]string {
+	t.Helper()
+	bases := map[string]string{}
+	for _, c := range archtest.All() {
+		fields := maps.Clone(c.Fields)
+		fields["embedding_length"] = 256
+		switch c.Name {
+		case "mixtral":
+			fields["feed_forward_length"], fields["block_count"] = 512, 4
+		case "qwen35":
+			fields["feed_forward_length"] = 1024
+			fields["ssm.inner_size"], fields["ssm.time_step_rank"] = 256, 16
+		case "gemma4":
+			fields["feed_forward_length"] = []int{1024, 1024, 1024, 1024, 1024, 1024}
+		default:
+			continue
+		}
+		c.Fields = fields
+		bases[c.Name] = filepath.Join(t.TempDir(), c.Name+".gguf")
+		c.Write(t, bases[c.Name])
+	}
+	return bases
+}
+
+// TestTrainMemoryOfArchitectures is TestTrainMemory of layers with experts, with a recurrence, and with keys that
+// several layers share.
+func TestTrainMemoryOfArchitectures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some hundred megabytes")
+	}
+	_, data := memoryCase(t)
+	for name, base := range memoryCases(t) {
+		for _, mode := range []string{"always", "never"} {
+			args := []string{"train", "--base", base, "--data", data, "--out", filepath.Join(t.TempDir(), "out.safetensors"),
+				"--steps", "1", "--batch-tokens", "2048", "--recompute", mode}
+			peak := float64(watch(t, cli.ExitOK, args...))
+			_, stderr := want(t, cli.ExitOK, args...)
+			plan := planned(t, stderr)
+			t.Logf("%s, recompute %s: planned %.0f MB, took %.0f MB", name, mode, plan/1e6, peak/1e6)
+			if plan < 0.7*peak || plan > 1.6*peak {
+				t.Errorf("%s, recompute %s: %.0f MB were planned and %.0f taken", name, mode, plan/1e6, peak/1e6)
+			}
+		}
+	}
+}
 
 // memoryCase is a model and data whose training takes some hundred megabytes.
 func memoryCase(t *testing.T) (base, data string) {

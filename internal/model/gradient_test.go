@@ -293,3 +293,64 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 		t.Errorf("%s differ by %.2g", what, math.Sqrt(difference/norm))
 	}
 }
+
+// trainLast trains the linear maps of the last layer.
+type trainLast struct {
+	*trainAll
+	last int
+}
+
+func (h trainLast) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
+	if l.Layer != h.last {
+		return y
+	}
+	return h.trainAll.Linear(t, l, x, y)
+}
+
+func (h trainLast) Norm(_ *model.Norm, w *autograd.Tensor) *autograd.Tensor { return w }
+
+func (h trainLast) Embedding(_ *autograd.Tape, _ []int32, x *autograd.Tensor) *autograd.Tensor {
+	return x
+}
+
+// oneStream is a cache of one batch.
+type oneStream struct {
+	n int
+	x []float32
+}
+
+func (c *oneStream) Load(_ *batch.Batch, x []float32) int {
+	copy(x, c.x)
+	return c.n
+}
+
+func (c *oneStream) Store(_ *batch.Batch, n int, x []float32) { c.n, c.x = n, slices.Clone(x) }
+
+// TestLayerCache: where the layers below come from a cache, losses and gradients are the same to the bit.
+func TestLayerCache(t *testing.T) {
+	for _, c := range archtest.All() {
+		t.Run(c.Name, func(t *testing.T) {
+			m, _ := example(t, func(path string) { c.Write(t, path) })
+			b, cache, tape := packed(lengths...), &oneStream{}, autograd.NewTape()
+			var sums [2]float64
+			var hooks [2]trainLast
+			for i := range sums {
+				hooks[i] = trainLast{newTrainAll(m), len(m.Layers) - 1}
+				tape.Reset(0)
+				sums[i], _ = m.LossAbove(tape, b, hooks[i], cache, nil, 1)
+				tape.Backward()
+				if from := m.Layers[len(m.Layers)-1].Spec.KeysFrom; i == 0 && from == 0 && cache.n != len(m.Layers)-1 {
+					t.Errorf("the stream after %d layers was stored, of %d", cache.n, len(m.Layers))
+				}
+			}
+			if sums[0] != sums[1] || !slices.Equal(hooks[0].head.Grad, hooks[1].head.Grad) {
+				t.Errorf("losses %g and %g", sums[0], sums[1])
+			}
+			for l, p := range hooks[0].maps {
+				if !slices.Equal(p.Grad, hooks[1].maps[l].Grad) {
+					t.Errorf("%s: other gradients", l.Role)
+				}
+			}
+		})
+	}
+}

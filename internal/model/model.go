@@ -179,18 +179,6 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
-// ActivationBytes is about what the insides of all layers take for a batch of so many tokens when a tape keeps them,
-// adapters aside.
-func (m *Model) ActivationBytes(tokens int) int64 {
-	floats := 0
-	for i := range m.Spec.Layers {
-		l := m.Spec.At(i)
-		query, key := l.QueryHeads*l.HeadDim, l.KeyHeads*l.HeadDim
-		floats += 7*m.Spec.Width + 2*query + 2*key + l.QueryHeads + 3*l.FFN
-	}
-	return int64(tokens) * int64(floats) * 4
-}
-
 // missing is a role of a tensor that the layer does not compute without and that the architecture has none for, or nil.
 func (l *Layer) missing() *arch.Role {
 	has := func(r arch.Role) bool { return l.linears[r] != nil || l.experts[r] != nil }

@@ -12,13 +12,15 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/peft/method"
 )
 
 // archCases are those of archtest that have something that no other has.
 var archCases = []string{"llama-fused", "mixtral", "qwen3", "gemma2", "gemma4", "gemma4-experts", "gpt-oss",
-	"deepseek2", "lfm2", "granitehybrid", "nemotron_h", "qwen35", "qwen3next", "gpt2", "gptneox", "falcon", "bloom", "olmo"}
+	"deepseek2", "lfm2", "granitehybrid", "nemotron_h", "qwen35", "qwen3next", "gpt2", "gptneox", "falcon", "bloom",
+	"olmo"}
 
 // archMethods are those of pefttest.MethodCases that are trained over all of them, and what they say of those that they
 // refuse.
@@ -195,6 +197,36 @@ func TestRouterLoss(t *testing.T) {
 	}
 	_, err = trainAdapter(context.Background(), dense, a, archData(), nil, plain(Options{Steps: 1, RouterAuxLoss: 0.1}))
 	if err == nil || !strings.Contains(err.Error(), "gpt2") || !strings.Contains(err.Error(), "no experts") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestPositions: no sequence goes beyond the positions that have an embedding, with virtual tokens or a prefix before
+// it, neither in training nor in generation.
+func TestPositions(t *testing.T) {
+	b := archBase(t, "gpt2")
+	n := b.Model.Positions()
+	for _, name := range []string{"prompt-tuning, sampled", "prefix-tuning, sampled"} {
+		a := pefttest.MethodNamed(t, b, name)
+		for _, c := range []struct {
+			tokens int
+			fits   bool
+		}{{n - a.VirtualTokens(), true}, {n - a.VirtualTokens() + 1, false}} {
+			set := &dataset.Set{Examples: []dataset.Example{{IDs: make([]int32, c.tokens)}}}
+			_, err := trainAdapter(context.Background(), b, a, set, nil, plain(Options{Steps: 1}))
+			refused := err != nil && strings.Contains(err.Error(), "embeddings of 256 positions")
+			if c.fits && err != nil || !c.fits && !refused {
+				t.Errorf("%s, %d tokens: error %v", name, c.tokens, err)
+			}
+			a = pefttest.MethodNamed(t, b, name)
+		}
+	}
+	s := b.Model.NewSession(n + 10)
+	if _, err := s.Append(make([]int32, n), model.NoHooks{}); err != nil {
+		t.Error(err)
+	}
+	_, err := s.Append(make([]int32, 1), model.NoHooks{})
+	if err == nil || !strings.Contains(err.Error(), "256 positions") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -181,8 +181,9 @@ func (t *trainer) same(saved *checkpoint) error {
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
 		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
-		{"coefficient of the routers' loss", saved.RouterLoss, now.RouterLoss}, {"weight decay", saved.WeightDecay, now.WeightDecay},
-		{"clip", saved.Clip, now.Clip}, {"betas", saved.Betas, now.Betas},
+		{"coefficient of the routers' loss", saved.RouterLoss, now.RouterLoss},
+		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip},
+		{"betas", saved.Betas, now.Betas},
 		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
 		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 	} {

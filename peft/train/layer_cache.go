@@ -56,12 +56,16 @@ func lowestLayer(params []attach.Param) int {
 	return max(lowest, 0)
 }
 
-// layerOf is the number that follows "layers." in a tensor's name.
+// layerOf is the number that follows "layers.", or what other models have in its place, in a tensor's name.
 func layerOf(name string) (n int, ok bool) {
-	_, after, found := strings.Cut(name, ".layers.")
-	number, _, _ := strings.Cut(after, ".")
-	n, err := strconv.Atoi(number)
-	return n, found && err == nil
+	for _, list := range []string{".layers.", ".h.", ".blk."} {
+		if _, after, found := strings.Cut(name, list); found {
+			number, _, _ := strings.Cut(after, ".")
+			n, err := strconv.Atoi(number)
+			return n, err == nil
+		}
+	}
+	return 0, false
 }
 
 // newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is

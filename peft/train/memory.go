@@ -80,11 +80,10 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	m.Weights += attach.MasterBytes(b, a)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
-	layer := b.Model.ActivationBytes(tokens) / int64(spec.Layers)
 	// the input of each layer; the inside of one, its gradients, gaps
-	m.Activations = int64(spec.Layers+3)*stream + layer*5/2
+	m.Activations = int64(spec.Layers+3)*stream + b.Model.LayerBytes(tokens)*5/2
 	if keep {
-		m.Activations += int64(spec.Layers-lowestLayer(a.Tensors)) * layer
+		m.Activations += b.Model.ActivationBytes(tokens) * int64(spec.Layers-lowestLayer(a.Tensors)) / int64(spec.Layers)
 	}
 	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
 	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
