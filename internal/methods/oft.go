@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/errkind"
-	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -258,8 +256,10 @@ func (at *oftAttachment) Effect() attach.Effect {
 func (at *oftAttachment) changes() map[*model.Linear]attach.Change {
 	all := map[*model.Linear]attach.Change{}
 	for _, s := range at.order {
-		w := &rotatedWeight{w: &s.linear.W, cols: s.linear.Cols, turned: s.turned(), size: s.size, strength: s.strength}
-		all[s.linear] = attach.Change{AddRows: w.addRows, Multiply: w.multiply, Phase: attach.InputPhase}
+		w := &lowrank.Rotated{
+			W: &s.linear.W, Cols: s.linear.Cols, Turned: s.turned(), Size: s.size, Strength: s.strength,
+		}
+		all[s.linear] = attach.Change{AddRows: w.AddRows, Multiply: w.Multiply, Phase: attach.InputPhase}
 	}
 	return all
 }
@@ -278,98 +278,12 @@ func (s *oftSite) turned() [][]float32 {
 			}
 		}
 		if s.series == nil {
-			all[i] = cayleyTransform(q, s.size)
+			all[i] = lowrank.Cayley(q, s.size)
 		} else {
-			all[i] = powerSeries(s.series, q, s.size)
+			all[i] = lowrank.PowerSeries(s.series, q, s.size)
 		}
 	})
 	return all
-}
-
-// powerSeries is the sum of c[i]·Qⁱ of a matrix of n rows.
-func powerSeries(c, q []float32, n int) []float32 {
-	sum, next := make([]float32, n*n), make([]float32, n*n)
-	for i := len(c) - 1; i >= 0; i-- { // Horner's scheme
-		sum, next = next, sum
-		clear(sum)
-		for r := range n {
-			sum[r*n+r] = c[i]
-			if i+1 < len(c) {
-				lowrank.AddCombination(sum[r*n:(r+1)*n], 1, q[r*n:(r+1)*n], next, n)
-			}
-		}
-	}
-	return sum
-}
-
-// cayleyTransform is (I+Q)⁻¹·(I-Q) of a skew-symmetric matrix of n rows, whose factors can change places.
-func cayleyTransform(q []float32, n int) []float32 {
-	plus, minus := make([]float64, n*n), make([]float64, n*n)
-	for i, v := range q {
-		plus[i], minus[i] = float64(v), -float64(v)
-	}
-	for i := range n {
-		plus[i*n+i]++
-		minus[i*n+i]++
-	}
-	r, err := linalg.Solve(plus, minus, n, n)
-	if err != nil {
-		panic("methods: an OFT whose values are not finite")
-	}
-	out := make([]float32, n*n)
-	for i, v := range r {
-		out[i] = float32(v)
-	}
-	return out
-}
-
-// rotatedWeight is the change strength·(W·Rᵀ - W) of a matrix.
-type rotatedWeight struct {
-	w        *quant.Matrix
-	cols     []int32     // where w has each column; nil: in its place
-	turned   [][]float32 // Rᵀ of each block, or of the one that they share
-	size     int
-	strength float32
-}
-
-// multiply rotates rows of a matrix.
-func (s *rotatedWeight) multiply(x []float32, r0, r1 int) {
-	s.add(x, slices.Clone(x[:(r1-r0)*s.w.Cols]), r1-r0)
-}
-
-func (s *rotatedWeight) addRows(dst []float32, r0, r1 int) {
-	cols := s.w.Cols
-	rows := make([]float32, (r1-r0)*cols)
-	for r := r0; r < r1; r++ {
-		s.w.Row(rows[(r-r0)*cols:][:cols], r)
-	}
-	s.add(dst, rows, r1-r0)
-}
-
-// add is dst += strength·(rows·Rᵀ - rows) of n rows.
-func (s *rotatedWeight) add(dst, rows []float32, n int) {
-	cols := s.w.Cols
-	lowrank.FusedAxpy(-s.strength, rows, dst[:n*cols])
-	to, from := dst, rows
-	if s.cols != nil {
-		to, from = make([]float32, n*cols), make([]float32, n*cols)
-		for at := 0; at < n*cols; at += cols {
-			for c, there := range s.cols {
-				to[at+c], from[at+c] = dst[at+int(there)], rows[at+int(there)]
-			}
-		}
-	}
-	for at := 0; at < n*cols; at += s.size {
-		block := s.turned[at/s.size%len(s.turned)]
-		lowrank.AddCombination(to[at:at+s.size], s.strength, from[at:at+s.size], block, s.size)
-	}
-	if s.cols != nil {
-		for at := 0; at < n*cols; at += cols {
-			for c, there := range s.cols {
-				dst[at+int(there)] = to[at+c]
-			}
-		}
-	}
 }
 
 func ints(x []int32) []int {

@@ -9,7 +9,8 @@ import (
 
 // RuntimeActivations are hooks under which the frozen products are those of llama.cpp's CPU backend: it rounds the
 // input of a quantized matrix to blocks of 8-bit integers, and of a half-precision one to half precision, before
-// multiplying; and GELU comes from a table. Perplexities then are the ones that llama-perplexity prints for the same file. Forward only.
+// multiplying; and GELU comes from a table. Perplexities then are the ones that llama-perplexity prints for the same
+// file. Forward only.
 type RuntimeActivations struct{ Hooks }
 
 // Input is what the hooks make of x, rounded to what the runtime multiplies w with.
