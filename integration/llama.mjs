@@ -5,15 +5,16 @@
 //           "score": {"windows": [ids, …], "from": position},  mean negative log likelihood of each window's ids after "from"
 //           "logits": ids,                                     the logits of all tokens after each
 //           "save": {"ids": tokens to read, "path": where the state of the sequence goes}}
+//          or a list of such requests.
 // Answer:  {"generated": ids, "nll": mean, "scored": count, "Logits": [logits, …]}
 //
 // The key-value cache is F32, so that an F32 model is computed in F32 throughout.
 import fs from "node:fs";
 import {getLlama, LlamaLogLevel} from "node-llama-cpp";
 
-const request = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+const asked = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+let request, model; // at work
 const llama = await getLlama({gpu: false, build: "never", skipDownload: true, logLevel: LlamaLogLevel.error, progressLogs: false});
-const model = await llama.loadModel({modelPath: request.model, gpuLayers: 0});
 
 async function withSequence(size, use) {
     const context = await model.createContext({
@@ -81,7 +82,7 @@ async function save({ids, path}) {
 async function logits(ids) {
     return withSequence(ids.length + 64, async (sequence) => {
         await restore(sequence);
-        const all = {logits: {filter: {includeTop: model.fileInsights.totalVocabSize ?? 1 << 20}}, options: {temperature: 1, topK: 0, topP: 1, minP: 0, seed: 1}};
+        const all = {logits: {filter: {includeTop: 1 << 20}}, options: {temperature: 1, topK: 0, topP: 1, minP: 0, seed: 1}};
         const answers = await sequence.controlledEvaluate(ids.map((id) => [id, {generateNext: all}]));
         return answers.map(({next}) => {
             const row = [];
@@ -92,15 +93,24 @@ async function logits(ids) {
     });
 }
 
-const answer = {};
-if (request.logits)
-    answer.Logits = await logits(request.logits);
-if (request.save)
-    await save(request.save);
-if (request.generate)
-    answer.generated = await generate(request.generate);
-if (request.score)
-    Object.assign(answer, await score(request.score));
-console.log(JSON.stringify(answer));
-await model.dispose();
+async function answer() {
+    const given = {};
+    if (request.logits)
+        given.Logits = await logits(request.logits);
+    if (request.save)
+        await save(request.save);
+    if (request.generate)
+        given.generated = await generate(request.generate);
+    if (request.score)
+        Object.assign(given, await score(request.score));
+    return given;
+}
+
+const answers = [];
+for (request of [asked].flat()) {
+    model = await llama.loadModel({modelPath: request.model, gpuLayers: 0});
+    answers.push(await answer());
+    await model.dispose();
+}
+console.log(JSON.stringify(Array.isArray(asked) ? answers : answers[0]));
 await llama.dispose();

@@ -106,7 +106,13 @@ type (
 // llama asks llama.cpp.
 func llama(t *testing.T, r request) answer {
 	t.Helper()
-	data, err := json.Marshal(r)
+	return llamas(t, r)[0]
+}
+
+// llamas asks llama.cpp several things.
+func llamas(t *testing.T, requests ...request) []answer {
+	t.Helper()
+	data, err := json.Marshal(requests)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +125,13 @@ func llama(t *testing.T, r request) answer {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("llama.cpp on %s: %v\n%s", r.Model, err, stderr.String())
+		t.Fatalf("llama.cpp on %s: %v\n%s", requests[0].Model, err, stderr.String())
 	}
-	var a answer
-	if err := json.Unmarshal(out, &a); err != nil {
-		t.Fatalf("%v in %s", err, out)
+	var answers []answer
+	if err := json.Unmarshal(out, &answers); err != nil || len(answers) != len(requests) {
+		t.Fatalf("%d answers, error %v in %s", len(answers), err, out)
 	}
-	return a
+	return answers
 }
 
 // subject is a base with what it is trained on, continued from and judged by.
