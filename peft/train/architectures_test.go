@@ -236,7 +236,8 @@ func TestPositions(t *testing.T) {
 // TestVirtualTokens: over windows, sinks, linear biases, learned positions and fused maps the gradients of prefixes and
 // virtual tokens are slopes of the loss, and a session computes what a batch does.
 func TestVirtualTokens(t *testing.T) {
-	for _, name := range []string{"llama-fused", "gemma2", "gpt-oss", "bloom", "gpt2", "falcon", "granitehybrid", "deepseek2"} {
+	for _, name := range []string{"llama-fused", "gemma2", "gpt-oss", "bloom", "gpt2", "falcon", "granitehybrid",
+		"deepseek2"} {
 		b := archBase(t, name)
 		for _, m := range []string{"prefix-tuning, sampled", "p-tuning-v2, hidden", "prompt-tuning, sampled"} {
 			if noPrefix[name] != "" && m != "prompt-tuning, sampled" {
