@@ -101,12 +101,16 @@ func (p *pass) rotated(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 }
 
 // turns are the positions that a layer turns tokens to, those of sequences that are too long for its usual angles as
-// autograd.RopeTable.Long has them.
+// autograd.RopeTable.Long has them. Where layers have such angles they are the same in all.
 func (p *pass) turns(l *Layer) []int32 {
 	if l.rope.Long == nil {
 		return p.pos
 	}
+	if p.turning != nil {
+		return p.turning
+	}
 	pos := slices.Clone(p.pos)
+	p.turning = pos
 	for s := range len(p.bounds) - 1 {
 		from, to := p.bounds[s], p.bounds[s+1]
 		length := 0

@@ -12,6 +12,7 @@ type pass struct {
 	hooks   Hooks
 	bounds  []int32  // of the sequences; of a session's new tokens as one
 	pos     []int32  // of the tokens
+	turning []int32  // pass.turns, once it was asked for
 	session *Session // nil: whole sequences
 
 	shared map[int]keysValues // of layers whose keys and values others read

@@ -10,6 +10,8 @@ import (
 
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
@@ -228,5 +230,62 @@ func TestPositions(t *testing.T) {
 	_, err := s.Append(make([]int32, 1), model.NoHooks{})
 	if err == nil || !strings.Contains(err.Error(), "256 positions") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestVirtualTokens: over windows, sinks, linear biases, learned positions and fused maps the gradients of prefixes and
+// virtual tokens are slopes of the loss, and a session computes what a batch does.
+func TestVirtualTokens(t *testing.T) {
+	for _, name := range []string{"llama-fused", "gemma2", "gpt-oss", "bloom", "gpt2", "falcon", "granitehybrid",
+		"deepseek2"} {
+		b := archBase(t, name)
+		for _, m := range []string{"prefix-tuning, sampled", "p-tuning-v2, hidden", "prompt-tuning, sampled"} {
+			if noPrefix[name] != "" && m != "prompt-tuning, sampled" {
+				continue
+			}
+			t.Run(name+"/"+m, func(t *testing.T) {
+				a := pefttest.MethodNamed(t, b, m)
+				bound, err := a.Attach(b, 1, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tape, packed := autograd.NewTape(), pefttest.Packed(archData())
+				bound.Expand(packed)
+				loss := func(record bool) float64 {
+					tape.Record(record)
+					tape.Reset(0)
+					sum, n := b.Model.Loss(tape, packed, bound, 1/float32(packed.TargetCount()))
+					if record {
+						tape.Backward()
+					}
+					return sum / float64(n)
+				}
+				loss(true)
+				checkSteps(t, a, bound, 0.1, func() float64 { return loss(false) })
+				sessionEqualsBatch(t, b, bound)
+			})
+		}
+	}
+}
+
+// sessionEqualsBatch compares the last logits of a sequence.
+func sessionEqualsBatch(t *testing.T, b *attach.Base, bound *attach.Bound) {
+	t.Helper()
+	packed := &batch.Batch{}
+	packed.Append(archData().Examples[5].IDs, nil)
+	bound.Expand(packed)
+	tape := autograd.NewTape()
+	tape.Record(false)
+	want := b.Model.Logits(tape, packed, bound, []int{packed.Tokens() - 1}).Data
+	session := b.Model.NewSession(100)
+	if _, err := session.Append(packed.IDs[:9], bound); err != nil {
+		t.Fatal(err)
+	}
+	got, err := session.Append(packed.IDs[9:], bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := pefttest.Relative(got, want); diff > 1e-4 {
+		t.Errorf("logits of a session differ by %.2g", diff)
 	}
 }

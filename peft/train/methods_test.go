@@ -55,6 +55,12 @@ func TestMethodGradients(t *testing.T) {
 // checkDirections moves each tensor along its gradient and wants the loss to change as the gradient says.
 func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss func() float64) {
 	t.Helper()
+	checkSteps(t, a, bound, 1, loss)
+}
+
+// checkSteps is checkDirections with steps that are so many times as long.
+func checkSteps(t *testing.T, a *attach.Adapter, bound *attach.Bound, length float64, loss func() float64) {
+	t.Helper()
 	values, grads := attach.Views(a.Tensors, bound.Values), attach.Views(a.Tensors, bound.Grads)
 	for i := range values {
 		norm := math.Sqrt(kernels.SumSquares(grads[i].Data))
@@ -68,7 +74,7 @@ func checkDirections(t *testing.T, a *attach.Adapter, bound *attach.Bound, loss 
 			t.Errorf("%s has a gradient of norm %g", a.Tensors[i].Name, norm)
 			continue
 		}
-		step := min(0.02, 0.005/norm) // where the loss is not linear
+		step := length * min(0.02, 0.005/norm) // where the loss is not linear
 		move := func(by float64) float64 {
 			kernels.Axpy(float32(by/norm), grads[i].Data, values[i].Data)
 			return loss()
