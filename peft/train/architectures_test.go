@@ -54,12 +54,12 @@ var archMethods = []struct {
 
 // noPrefix is why some architectures have no prefix.
 var noPrefix = map[string]string{
-	"gemma4": "not of one size in all layers", "gemma4-experts": "not of one size in all layers",
-	"deepseek2": "made of latent ones", "lfm2": noAttention, "granitehybrid": noAttention, "nemotron_h": noAttention,
+	"gemma4":    "reads the keys and values of layer",
+	"deepseek2": "makes its keys and values of latent ones", "lfm2": "is a convolution", "granitehybrid": noAttention, "nemotron_h": noAttention,
 	"qwen35": noAttention, "qwen3next": noAttention,
 }
 
-const noAttention = "layer 0 has no attention"
+const noAttention = "carries a recurrent state"
 
 func refusals(why string, cases ...string) map[string]string {
 	all := map[string]string{}
