@@ -54,9 +54,9 @@ var archMethods = []struct {
 
 // noPrefix is why some architectures have no prefix.
 var noPrefix = map[string]string{
-	"gemma4":    "reads the keys and values of layer",
-	"deepseek2": "makes its keys and values of latent ones", "lfm2": "is a convolution", "granitehybrid": noAttention, "nemotron_h": noAttention,
-	"qwen35": noAttention, "qwen3next": noAttention,
+	"gemma4": "reads the keys and values of layer", "deepseek2": "makes its keys and values of latent ones",
+	"lfm2": "is a convolution", "granitehybrid": noAttention, "nemotron_h": noAttention, "qwen35": noAttention,
+	"qwen3next": noAttention,
 }
 
 const noAttention = "carries a recurrent state"
