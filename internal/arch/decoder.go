@@ -136,12 +136,6 @@ func transformed(t Tensor, by Transform) Tensor {
 	return t
 }
 
-// renamed is a tensor of another name in Hugging Face files.
-func renamed(t Tensor, inHF string) Tensor {
-	t.HF = "model.layers.%d." + inHF + weightSuffix
-	return t
-}
-
 // endTensor is a tensor outside of the layers.
 func endTensor(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
 	t := Tensor{Role: role, GGUF: inGGUF + weightSuffix, HF: inHF + weightSuffix, Shape: shape, Bias: role.Kind() == Norm}

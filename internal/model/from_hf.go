@@ -78,7 +78,7 @@ func (l *loader) eachHead(t *arch.Tensor, layer int) []float32 {
 
 // vectorFromHF brings numbers of a Hugging Face file into the form of a GGUF file.
 func (l *loader) vectorFromHF(t *arch.Tensor, layer int, x []float32) []float32 {
-	if order := t.Rows(l.spec, layer); order != nil && len(order) > 0 {
+	if order := t.Rows(l.spec, layer); len(order) > 0 {
 		cols := len(x) / len(order)
 		y := make([]float32, len(x))
 		for r, from := range order {
