@@ -1,6 +1,9 @@
 package archtest
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // What Wide makes of the cases: layers enough for rules about the first and the last sixteenth, and of each matrix no
 // more rows than it takes to be one.
@@ -56,10 +59,36 @@ func (m Model) with(name string, pairs ...any) Model {
 	return m
 }
 
-// wide is the model with other sizes. What is listed for each layer is repeated for those that are added.
+// Wider is the model with rows that K-quants divide.
+func (m Model) Wider() Model {
+	own := m.Fields["attention.head_count_kv"] == m.Fields["attention.head_count"]
+	m = m.resized(func(list any) any { return list })
+	if own {
+		m.Fields["attention.head_count_kv"] = m.Fields["attention.head_count"]
+	}
+	return m
+}
+
+// wide is the model of Wide. What is listed for each layer is repeated for those that are added.
 func (m Model) wide() Model {
-	m = m.with(m.Name)
+	m = m.resized(func(list any) any {
+		switch list := list.(type) {
+		case []int:
+			return repeat(list)
+		case []bool:
+			return repeat(list)
+		}
+		return list
+	})
 	m.Rows = wideRows
+	drafts, _ := m.Fields["nextn_predict_layers"].(int)
+	m.Fields["block_count"] = wideLayers + drafts
+	return m
+}
+
+// resized is the model with other sizes; layers changes what is listed for each layer.
+func (m Model) resized(layers func(list any) any) Model {
+	m = m.with(m.Name)
 	for key, v := range m.Fields {
 		n, resized := wide[key]
 		if _, latent := m.Fields["attention.kv_lora_rank"]; latent && wideRope[key] > 0 {
@@ -74,7 +103,7 @@ func (m Model) wide() Model {
 			if key == "rope.dimension_sections" {
 				continue
 			}
-			list := repeat(x)
+			list := slices.Clone(layers(x).([]int))
 			for i := range list {
 				if resized && list[i] > 0 {
 					list[i] = n
@@ -82,11 +111,9 @@ func (m Model) wide() Model {
 			}
 			m.Fields[key] = list
 		case []bool:
-			m.Fields[key] = repeat(x)
+			m.Fields[key] = layers(x)
 		}
 	}
-	drafts, _ := m.Fields["nextn_predict_layers"].(int)
-	m.Fields["block_count"] = wideLayers + drafts
 	return m
 }
 
