@@ -34,7 +34,7 @@ trained, how large the adapter's file is, speed and memory. --svg draws the curv
 Each method has its own defaults and its own learning rate, as in peftconv train. A variant has other values of the
 method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too.
 Where a value holds commas, put the variant into quotes that the shell leaves: '"lora:targets=q_proj,v_proj"'. "all"
-stands for every method with its defaults.
+stands for every method that the base allows, with its defaults.
 
 All methods are checked against the base before the first is trained. Ctrl-C ends the comparison and reports the
 finished methods. The same seed gives the same losses, whatever the number of threads.`,
@@ -183,7 +183,7 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer opened.Close()
-	entries, err := o.entries(opened.base)
+	entries, err := o.entries(s, opened.base)
 	if err != nil {
 		return err
 	}
@@ -214,13 +214,18 @@ func (o *compareOptions) useDemo(dir string) error {
 	return nil
 }
 
-// entries makes the adapters and reads the data in the form that each needs.
-func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
+// entries makes the adapters and reads the data in the form that each needs. Of "all" methods those that the base does
+// not allow are left out.
+func (o *compareOptions) entries(s cli.Streams, base *peft.Base) ([]train.Entry, error) {
 	var entries []train.Entry
 	loaded := map[string][2]*peft.Data{}
 	for _, v := range o.variants {
 		v.Method.Seed = o.train.Seed
 		a, err := v.Method.Adapter(base)
+		if err != nil && v.OfAll {
+			fmt.Fprintf(s.Err, "note: %s is left out: %v\n", v.Text, err)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Text, err)
 		}
@@ -237,6 +242,9 @@ func (o *compareOptions) entries(base *peft.Base) ([]train.Entry, error) {
 		}
 		entries = append(entries, train.Entry{Name: v.Text, Adapter: a, Train: sets[0], Eval: sets[1], LR: v.LR,
 			LRRatio: v.LRRatio})
+	}
+	if len(entries) == 0 {
+		return nil, errors.New("the base allows none of the methods")
 	}
 	return entries, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -109,6 +110,32 @@ func checkComparison(t *testing.T, stdout string) {
 				t.Errorf("method %d: %s is %v", i, key, method[key])
 			}
 		}
+	}
+}
+
+// TestCompareAll: of all methods those that a base does not allow are left out, and named.
+func TestCompareAll(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "base.gguf")
+	for _, m := range archtest.All() {
+		if m.Name == "mamba2" {
+			m.Write(t, base)
+		}
+	}
+	stdout, stderr := want(t, cli.ExitOK, "compare", "--base", base, "--data", tinyText(t), "--steps", "1",
+		"--seq-len", "16", "--batch-tokens", "16", "--points", "1")
+	for _, name := range []string{"ia3", "adapter", "prefix-tuning", "p-tuning-v2"} {
+		if !strings.Contains(stderr, "note: "+name+" is left out: new adapter: ") || strings.Contains(stdout, "\n"+name+" ") {
+			t.Errorf("%s is not left out:\n%s\n%s", name, stderr, stdout)
+		}
+	}
+	for _, name := range []string{"lora", "ln-tuning", "prompt-tuning"} {
+		if !strings.Contains(stdout, "\n"+name+" ") {
+			t.Errorf("no %s in\n%s", name, stdout)
+		}
+	}
+	_, stderr = want(t, cli.ExitError, "compare", "--base", base, "--data", tinyText(t), "--methods", "lora,ia3")
+	if !strings.Contains(stderr, "ia3: new adapter: ") {
+		t.Errorf("a method that was named: %s", stderr)
 	}
 }
 

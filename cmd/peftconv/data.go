@@ -13,6 +13,7 @@ import (
 // dataFlags are the flags of the verbs that read examples.
 type dataFlags struct {
 	seqLen                                  int
+	hasSeqLen                               func() bool // it was given
 	textField, promptField, completionField string
 	separator                               string
 	hasSeparator                            func() bool // it was given
@@ -22,7 +23,9 @@ type dataFlags struct {
 
 func (d *dataFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&d.seqLen, "seq-len", 512,
-		"the most `TOKENS` of one example: text is cut into pieces of this length, longer examples are cut off")
+		"the most `TOKENS` of one example, by default no more than the model was made for: text is cut into pieces of this "+
+			"length, longer examples are cut off")
+	d.hasSeqLen = func() bool { return fs.Changed("seq-len") }
 	fs.StringVar(&d.textField, "text-field", "", "`NAME` of the JSONL field that holds a whole text (default: text)")
 	fs.StringVar(&d.promptField, "prompt-field", "",
 		"`NAME` of the JSONL field that holds the prompt (default: prompt, or question)")
@@ -66,6 +69,9 @@ func (d *dataFlags) check() error {
 
 // load reads examples with a base's tokenizer, in the template and with the classes of its adapters.
 func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (*peft.Data, error) {
+	if n := b.ContextLength(); n > 1 && n < d.seqLen && !d.hasSeqLen() {
+		d.seqLen = n
+	}
 	opt := peft.DataOptions{
 		SeqLen: d.seqLen, TextField: d.textField, PromptField: d.promptField, CompletionField: d.completionField,
 		Classes: d.classes(), Adapters: adapters,

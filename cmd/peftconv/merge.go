@@ -148,11 +148,15 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	for i := range opened.adapters {
 		opened.adapters[i].Scale *= o.scale
 	}
+	data, err := o.readEvalData(opened)
+	if err != nil {
+		return err
+	}
 	report, err := o.merge(ctx, s, opened)
 	if err != nil {
 		return err
 	}
-	if err := o.check(ctx, opened, report); err != nil {
+	if err := o.check(ctx, opened, data, report); err != nil {
 		return err
 	}
 	if o.json {

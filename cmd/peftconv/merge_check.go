@@ -9,18 +9,18 @@ import (
 	"github.com/peftconv/peftconv/peft/merge"
 )
 
+// readEvalData reads --eval-data, nil where there is none.
+func (o *mergeOptions) readEvalData(opened *opened) (*peft.Data, error) {
+	if o.evalData == "" {
+		return nil, nil
+	}
+	return o.load(o.evalData, opened.base)
+}
+
 // check evaluates what was written, where --verify or --eval-data asks for it, and adds the result to the report.
-func (o *mergeOptions) check(ctx context.Context, opened *opened, r *merge.Report) error {
+func (o *mergeOptions) check(ctx context.Context, opened *opened, data *peft.Data, r *merge.Report) error {
 	if !o.verify && o.evalData == "" {
 		return nil
-	}
-	var data *peft.Data
-	if o.evalData != "" {
-		set, err := o.load(o.evalData, opened.base)
-		if err != nil {
-			return err
-		}
-		data = set
 	}
 	v, err := merge.Verify(ctx, opened.base, opened.adapters, o.out, data)
 	if err != nil {

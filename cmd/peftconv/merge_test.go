@@ -146,6 +146,16 @@ func otherRank(t *testing.T, adapter []byte) string {
 	return ""
 }
 
+// TestMergeReadsDataFirst: data that cannot be read ends a merge before it writes.
+func TestMergeReadsDataFirst(t *testing.T) {
+	adapter := trained(t, tinyBase(t, tiny))
+	out := filepath.Join(t.TempDir(), "merged.gguf")
+	_, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", out, "--eval-data", adapter+".txt")
+	if !strings.Contains(stderr, adapter+".txt") || cli.Exists(out) {
+		t.Errorf("%s; the file exists: %v", stderr, cli.Exists(out))
+	}
+}
+
 func TestMergeNeverReplacesItsInputs(t *testing.T) {
 	base := tinyBase(t, tiny)
 	adapter := trained(t, base)

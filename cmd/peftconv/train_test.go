@@ -193,3 +193,18 @@ func TestTrainOutputs(t *testing.T) {
 		}
 	}
 }
+
+// TestTrainCutsToContext: without --seq-len text is cut into pieces that the model was made for.
+func TestTrainCutsToContext(t *testing.T) {
+	base, out := tinyBase(t, tiny), filepath.Join(t.TempDir(), "out.safetensors")
+	data := filepath.Join(t.TempDir(), "data.txt")
+	if err := os.WriteFile(data, bytes.Repeat([]byte("a tale "), 50), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"train", "--base", base, "--data", data, "--steps", "1", "--out", out}
+	want(t, cli.ExitOK, args...)
+	if _, stderr := want(t, cli.ExitError, append(args, "--seq-len", "100")...); !strings.Contains(stderr,
+		"example 1 has 100 tokens, but "+base+" was made for no more than 64") {
+		t.Error(stderr)
+	}
+}

@@ -87,6 +87,15 @@ func SameModel(base, tuned *Base) error {
 	return nil
 }
 
+// tooLong is the error of an example with more tokens than it may have.
+func tooLong(b *Base, example, tokens, limit int) error {
+	if limit == b.Model.Spec.Context {
+		return fmt.Errorf("example %d has %d tokens, but %s was made for no more than %d: cut it with a smaller sequence "+
+			"length", example+1, tokens, b.Path, limit)
+	}
+	return fmt.Errorf("example %d has %d tokens, more than %d", example+1, tokens, limit)
+}
+
 // CheckSet reports data that cannot be learned from. The virtual tokens of adapters with a template may be in it.
 func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	spec := &b.Model.Spec
@@ -109,7 +118,7 @@ func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	targets := 0
 	for i, e := range set.Examples {
 		if limit > 0 && len(e.IDs) > limit {
-			return fmt.Errorf("example %d has %d tokens, more than %d", i+1, len(e.IDs), limit)
+			return tooLong(b, i, len(e.IDs), limit)
 		}
 		if n := b.Model.Positions(); n > 0 && first+len(e.IDs) > n {
 			return fmt.Errorf("example %d has %d tokens after %d virtual ones, but %s has embeddings of %d positions", i+1,

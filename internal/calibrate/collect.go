@@ -146,9 +146,10 @@ func (c *collector) measure(ids []int32) {
 	}
 }
 
-// Linear implements model.Hooks: it reads x and leaves y unchanged.
+// Linear implements model.Hooks: it reads x and leaves y unchanged. A map before the layers is not measured, as in
+// llama-imatrix.
 func (c *collector) Linear(_ *autograd.Tape, l *model.Linear, x, y *autograd.Tensor) *autograd.Tensor {
-	if s := c.sites[l]; !s.again {
+	if s, inLayer := c.sites[l]; inLayer && !s.again {
 		c.add(s, x)
 	}
 	return y

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -103,6 +104,28 @@ func TestExperts(t *testing.T) {
 		}
 		if len(got.Entries()) != len(names) {
 			t.Errorf("%s: %d entries of %d tensors", m.Name, len(got.Entries()), len(names))
+		}
+	}
+}
+
+// TestArchitectures: of every architecture the weights of the layers are measured, and nothing else.
+func TestArchitectures(t *testing.T) {
+	for _, m := range archtest.All() {
+		base, got, in := collected(t, &m, words(40), 16)
+		for _, l := range base.Linears() {
+			e := got.Entry(base.GGUFTensors(l)[0])
+			n := int64(0)
+			if e != nil {
+				n = e.Counts[min(l.Expert, len(e.Counts)-1)]
+			}
+			if n != in.tokens[l] {
+				t.Errorf("%s: %d tokens went through %s, its entry has %d", m.Name, in.tokens[l], l.Place(), n)
+			}
+		}
+		for _, e := range got.Entries() {
+			if !strings.HasPrefix(e.Name, "blk.") {
+				t.Errorf("%s: %s is measured", m.Name, e.Name)
+			}
 		}
 	}
 }

@@ -16,9 +16,10 @@ type Variant struct {
 	Text        string // as it was given: "lora:dora=true,rank=4"
 	Method      Flags
 	LR, LRRatio float64
+	OfAll       bool // "all" stands for it: it is left out where a base does not allow it
 }
 
-// AllName stands for every method with its defaults.
+// AllName stands for every method that a base allows, with its defaults.
 const AllName = "all"
 
 // Trainable are the names of the methods that train: all but the search for words.
@@ -35,11 +36,14 @@ func Trainable() (names []string) {
 // that was quoted holds commas of its own, which separate flags or, where no flag follows, the values of one.
 func ParseVariants(values []string, classes func() *peft.Classes) ([]*Variant, error) {
 	var texts []string
+	all := map[string]bool{}
 	for _, value := range values {
 		name, _, _ := strings.Cut(value, ":")
 		switch {
 		case value == AllName:
-			texts = append(texts, Trainable()...)
+			for _, name := range Trainable() {
+				texts, all[name] = append(texts, name), true
+			}
 		case strings.Contains(name, "=") && len(texts) > 0 && strings.Contains(texts[len(texts)-1], ":"):
 			texts[len(texts)-1] += "," + value
 		default:
@@ -55,6 +59,7 @@ func ParseVariants(values []string, classes func() *peft.Classes) ([]*Variant, e
 		if err != nil {
 			return nil, fmt.Errorf("--methods: %s: %w", text, err)
 		}
+		v.OfAll = all[text]
 		variants = append(variants, v)
 	}
 	if len(variants) == 0 {
