@@ -38,9 +38,11 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if !ok {
 		return nil, fmt.Errorf("the file has no vocabulary (no string %s)", keyModel)
 	}
-	build := map[string]func(*Tokenizer, *gguf.Metadata) error{SentencePiece: buildLlama, ByteLevel: buildGPT2}[kind]
+	build := map[string]func(*Tokenizer, *gguf.Metadata) error{
+		SentencePiece: buildLlama, ByteLevel: buildGPT2, Gemma4: buildGemma4,
+	}[kind]
 	if build == nil {
-		return nil, fmt.Errorf("%s is %q%s; llama and gpt2 are supported", keyModel, kind, kindNote(kind))
+		return nil, fmt.Errorf("%s is %q%s; llama, gpt2 and gemma4 are supported", keyModel, kind, kindNote(kind))
 	}
 	v, err := readVocab(meta)
 	if err != nil {
@@ -58,6 +60,9 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	}
 	if t.addSpacePrefix, err = readFlag(meta, keyPrefix, t.addSpacePrefix); err != nil {
 		return nil, err
+	}
+	if kind == Gemma4 && v.bos != none {
+		t.addBOS = true // as llama.cpp does, whatever the file says
 	}
 	if t.addBOS && v.bos == none {
 		return nil, fmt.Errorf("texts must begin with BOS, but there is no %s", keyBOS)
@@ -120,19 +125,61 @@ func buildGPT2(t *Tokenizer, meta *gguf.Metadata) error {
 	if err := readSpecials(meta, v); err != nil {
 		return err
 	}
-	merges, ok := meta.Strings(keyMerges)
-	if !ok {
-		return fmt.Errorf("no %s (an array of strings), which vocabularies of the kind gpt2 need", keyMerges)
-	}
-	b, err := newBPE(v, merges)
+	b, err := readBPE(meta, v)
 	if err != nil {
-		return fmt.Errorf("%s: %w", keyMerges, err)
+		return err
 	}
 	b.ignoreMerges = pre.ignoreMerges
 	t.addBOS = pre.addBOS && v.bos != none
 	t.model = b
 	t.cut, err = newStageCutter(pre.stages)
 	return err
+}
+
+// readBPE reads the merges.
+func readBPE(meta *gguf.Metadata, v *vocab) (*bpe, error) {
+	merges, ok := meta.Strings(keyMerges)
+	if !ok {
+		return nil, fmt.Errorf("no %s (an array of strings), which vocabularies with merges need", keyMerges)
+	}
+	b, err := newBPE(v, merges)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyMerges, err)
+	}
+	return b, nil
+}
+
+// buildGemma4 sets up a vocabulary whose merges are of characters, with ▁ for spaces. Words are lines, and what is
+// between them.
+func buildGemma4(t *Tokenizer, meta *gguf.Metadata) error {
+	v := t.vocab
+	if err := readSpecials(meta, v); err != nil {
+		return err
+	}
+	b, err := readBPE(meta, v)
+	if err != nil {
+		return err
+	}
+	b.raw = true
+	for c := range b.bytes {
+		b.bytes[c] = v.id(fmt.Sprintf("<0x%02X>", c))
+	}
+	t.escapeSpaces, t.addSpacePrefix = true, false
+	t.model = newlines{b}
+	t.cut, err = newStageCutter([]string{`[^\n]+|[\n]+`})
+	return err
+}
+
+// newlines is a bpe that takes a run of newlines which is a token as that.
+type newlines struct{ *bpe }
+
+func (n newlines) encode(dst []int32, word []byte, m *merger) []int32 {
+	if word[0] == '\n' {
+		if id, ok := n.vocab.ids[string(word)]; ok {
+			return append(dst, id)
+		}
+	}
+	return n.bpe.encode(dst, word, m)
 }
 
 // readVocab reads tokens and their types.

@@ -274,7 +274,7 @@ func TestMalformed(t *testing.T) {
 		want string
 	}{
 		{"nothing", new(gguf.Metadata), "no vocabulary"},
-		{"kind", smallSPM(t, map[string]any{keyModel: "t5"}), `"t5" (Unigram); llama and gpt2 are supported`},
+		{"kind", smallSPM(t, map[string]any{keyModel: "t5"}), `"t5" (Unigram); llama, gpt2 and gemma4 are supported`},
 		{"no tokens", smallSPM(t, map[string]any{keyTokens: nil}), "no tokenizer.ggml.tokens"},
 		{"tokens are numbers", smallSPM(t, map[string]any{keyTokens: []int32{1}}), "no tokenizer.ggml.tokens"},
 		{"empty", smallSPM(t, map[string]any{keyTokens: []string{}}), "empty"},
