@@ -17,6 +17,9 @@ var exaone4 = Arch{
 func exaone4Spec(f *Fields) Spec {
 	s := decoderSpec(f)
 	f.activation("hidden_act", "silu")
+	if !f.HF && s.Layers != 64 { // llama.cpp knows the model with windows by its number of layers
+		return s
+	}
 	windowed := f.window(&s, 4)
 	s.PerLayer(func(i int, l *Layer) {
 		if l.Window == 0 && anyOf(windowed) {

@@ -72,6 +72,8 @@ var cases = []Model{
 	{Name: "seed_oss", Arch: "seed_oss", Biases: attention,
 		Fields: fields("attention.key_length", 32, "attention.value_length", 32)},
 	{Name: "exaone4", Arch: "exaone4", Has: []arch.Role{arch.RopeFactors}, Fields: fields()},
+	{Name: "exaone4-window", Arch: "exaone4",
+		Fields: fields("block_count", 64, "embedding_length", 32, "feed_forward_length", 32, "attention.sliding_window", 8)},
 	{Name: "ernie4_5", Arch: "ernie4_5", Fields: fields()},
 	{Name: "hunyuan-dense", Arch: "hunyuan-dense", Tied: true, Fields: fields("rope.scaling.alpha", 50.0)},
 	{Name: "olmo2", Arch: "olmo2", Fields: fields()},
