@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/eval"
 )
 
 // dataFlags are the flags of the verbs that read examples.
@@ -81,4 +82,23 @@ func (d *dataFlags) load(path string, b *peft.Base, adapters ...*peft.Adapter) (
 		opt.Separator = &text
 	}
 	return peft.LoadData(path, b, opt)
+}
+
+// window is --ctx of the verbs that run a model over windows of a text.
+type window struct {
+	tokens int
+	given  func() bool
+}
+
+func (w *window) add(fs *pflag.FlagSet, usage string) {
+	fs.IntVarP(&w.tokens, "ctx", "c", eval.DefaultWindow, usage+", by default no more than the model was made for")
+	w.given = func() bool { return fs.Changed("ctx") }
+}
+
+// of is the number of tokens of a window for a base.
+func (w *window) of(b *peft.Base) int {
+	if n := b.ContextLength(); n > 0 && n < w.tokens && !w.given() {
+		return n
+	}
+	return w.tokens
 }

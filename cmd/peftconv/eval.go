@@ -37,7 +37,7 @@ type evalOptions struct {
 	dataFlags
 	promptFlags
 	data        string
-	ctx         int
+	ctx         window
 	batchTokens int
 	exact       bool
 	json        bool
@@ -47,7 +47,7 @@ func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
 	o.addLora(fs)
 	fs.StringVarP(&o.data, "data", "d", "", "what to predict: a `FILE` of text or .jsonl")
-	fs.IntVarP(&o.ctx, "ctx", "c", 512, "`TOKENS` of each window of a text")
+	o.ctx.add(fs, "`TOKENS` of each window of a text")
 	o.dataFlags.add(fs)
 	o.addPrompt(fs)
 	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch of .jsonl examples")
@@ -63,8 +63,8 @@ func (o *evalOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
-	case o.ctx < 4:
-		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx)
+	case o.ctx.tokens < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.tokens)
 	case o.batchTokens < 2:
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", o.batchTokens)
 	}
@@ -106,7 +106,7 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 		m.Update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
 	r, err := eval.Perplexity(ctx, opened.base, opened.adapters, ids,
-		eval.PerplexityOptions{Ctx: o.ctx, ExactActivations: o.exact, Progress: progress})
+		eval.PerplexityOptions{Ctx: o.ctx.of(opened.base), ExactActivations: o.exact, Progress: progress})
 	m.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)

@@ -6,6 +6,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
+	"github.com/peftconv/peftconv/peft/generate"
 )
 
 // hints are the flags that help against kinds of the library's errors.
@@ -17,6 +18,7 @@ var hints = []struct {
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
 	{export.ErrOnlyWeights, "--to gguf"},
+	{generate.ErrPromptTooLong, "--ctx"},
 }
 
 // hintOf is the text after an error, "" for none.

@@ -39,6 +39,7 @@ are enough.
 type imatrixOptions struct {
 	base, data, out string
 	from            []string
+	ctx             window
 	options         eval.ImportanceOptions
 	threads         int
 	json            bool
@@ -49,7 +50,7 @@ func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
 	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
 	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")
-	fs.IntVarP(&o.options.Ctx, "ctx", "c", eval.DefaultWindow, "`TOKENS` of each window of the text")
+	o.ctx.add(fs, "`TOKENS` of each window of the text")
 	fs.IntVar(&o.options.Chunks, "chunks", 0, "the most windows, `N`; 0 is all of the text")
 	fs.BoolVar(&o.options.Head, "process-output", false,
 		"measure the output head, too: output.weight, or token_embd.weight where that is the head")
@@ -68,8 +69,8 @@ func (o *imatrixOptions) Validate(args []string) error {
 		return errors.New("--base and --data: one needs the other")
 	case o.base == "" && len(o.from) == 0:
 		return errors.New("missing required flags --base and --data (or --from, to put measured matrices together)")
-	case o.options.Ctx < 4:
-		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.options.Ctx)
+	case o.ctx.tokens < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.tokens)
 	case o.options.Chunks < 0:
 		return fmt.Errorf("--chunks: %d, expected 0 or more", o.options.Chunks)
 	case o.threads < 0 || o.threads > 1024:
@@ -83,12 +84,22 @@ func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := cli.CheckOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
 		return err
 	}
+	o.options.Ctx = o.ctx.tokens
+	var base *peft.Base
+	if o.base != "" {
+		var err error
+		if base, err = peft.OpenBase(o.base); err != nil {
+			return err
+		}
+		defer base.Close()
+		o.options.Ctx = o.ctx.of(base)
+	}
 	m, err := o.earlier()
 	if err != nil {
 		return err
 	}
-	if o.base != "" {
-		measured, err := o.measure(ctx, s)
+	if base != nil {
+		measured, err := o.measure(ctx, s, base)
 		if err != nil {
 			return err
 		}
@@ -128,12 +139,7 @@ func (o *imatrixOptions) earlier() (*imatrix.Matrix, error) {
 	return m, nil
 }
 
-func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams) (*imatrix.Matrix, error) {
-	base, err := peft.OpenBase(o.base)
-	if err != nil {
-		return nil, err
-	}
-	defer base.Close()
+func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams, base *peft.Base) (*imatrix.Matrix, error) {
 	ids, err := base.TokenizeFile(o.data)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,24 @@ import (
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 )
+
+// TestWindowOfModel: without --ctx windows are no longer than the model was made for.
+func TestWindowOfModel(t *testing.T) {
+	base, dir := tinyBase(t, tiny), t.TempDir()
+	data := filepath.Join(dir, "data.txt")
+	if err := os.WriteFile(data, bytes.Repeat([]byte("a tale "), 50), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	stdout, _ := want(t, cli.ExitOK, "eval", "--base", base, "--data", data, "--json")
+	if doc := document(t, stdout, "ctx"); doc["ctx"] != 64.0 {
+		t.Errorf("the context is %v", doc["ctx"])
+	}
+	want(t, cli.ExitOK, "imatrix", "--base", base, "--data", data, "--out", filepath.Join(dir, "imatrix.gguf"))
+	_, stderr := want(t, cli.ExitError, "generate", "--base", base, "--file", data)
+	if !strings.Contains(stderr, "the context only 64 (--ctx)") {
+		t.Error(stderr)
+	}
+}
 
 func TestGenerate(t *testing.T) {
 	base := tinyBase(t, tiny)

@@ -208,3 +208,12 @@ func TestTrainCutsToContext(t *testing.T) {
 		t.Error(stderr)
 	}
 }
+
+// TestTrainRankTooLarge: the error names the weight that has too few singular vectors, and what helps.
+func TestTrainRankTooLarge(t *testing.T) {
+	_, stderr := want(t, cli.ExitError, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--init", "pissa",
+		"--rank", "24", "--out", filepath.Join(t.TempDir(), "out.safetensors"))
+	if !strings.Contains(stderr, "pissa: rank 24 is larger than model.layers.0.self_attn.k_proj, which is 16×32: give") {
+		t.Error(stderr)
+	}
+}

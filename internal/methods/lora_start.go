@@ -40,6 +40,12 @@ func startLoRA(c *attach.Config, p *attach.Param, seed uint64) {
 	}
 }
 
+// rankTooLarge is the error of a weight with fewer singular vectors than the rank, as routers to few experts have.
+func rankTooLarge(init string, l *model.Linear, rank int) error {
+	return fmt.Errorf("%s: rank %d is larger than %s, which is %d×%d: give it a lower one (rank pattern) or leave it out "+
+		"of the targets", init, rank, l.Module, l.W.Rows, l.W.Cols)
+}
+
 // loraStarts are the tensors that start neither at zero nor at random, by name, in the order of the Hugging Face
 // checkpoint.
 func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA) (map[string][]float32, error) {
@@ -59,7 +65,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 		}
 		r := c.RankOf(l.Module)
 		if r > min(l.W.Rows, l.W.Cols) {
-			return nil, errors.New(c.Init + ": the rank is larger than " + l.Module)
+			return nil, rankTooLarge(c.Init, l, r)
 		}
 		factor := Pissa
 		if c.Init == method.InitOLoRA {
@@ -155,7 +161,7 @@ func loftQ(b *attach.Base, c *attach.Config, chosen []string, opt *method.LoRA, 
 		}
 		r := c.RankOf(l.Module)
 		if r > min(l.W.Rows, l.W.Cols) {
-			return errors.New("init loftq: the rank is larger than " + l.Module)
+			return rankTooLarge("init loftq", l, r)
 		}
 		p := lowrank.Nearest(l.Module, delta, l.W.Rows, l.W.Cols,
 			lowrank.Approximation{Rank: r, Seed: prng.NewRandom(opt.Seed, l.Module).Next()})

@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft"
 )
+
+// ErrPromptTooLong is the kind of the error of a prompt that leaves no room in the context (Options.Context).
+var ErrPromptTooLong = errors.New("the prompt is longer than the context")
 
 // Options says how Run chooses tokens. The zero value takes the likeliest token 128 times.
 type Options struct {
@@ -101,12 +105,12 @@ func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, e
 	if opt.N == 0 {
 		opt.N = 128
 	}
-	limit := opt.Context
-	if limit == 0 {
-		limit = b.Model.Spec.Context
+	limit, err := contextOf(b, hooks, opt.Context)
+	if err != nil {
+		return nil, err
 	}
 	if prompt >= limit {
-		return nil, fmt.Errorf("the prompt has %d tokens, the context only %d", prompt, limit)
+		return nil, errkind.Errorf(ErrPromptTooLong, "the prompt has %d tokens, the context only %d", prompt, limit)
 	}
 	if emit == nil {
 		emit = func(string) {}
@@ -116,6 +120,22 @@ func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, e
 		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
 		sampler: newSampler(opt), result: &Result{PromptTokens: prompt},
 	}, nil
+}
+
+// contextOf is the most tokens of prompt and answer where so many are asked for, or 0. Virtual tokens take some of the
+// positions that a model has embeddings of.
+func contextOf(b *attach.Base, hooks attach.Stack, asked int) (int, error) {
+	positions, virtual := b.Model.Positions(), hooks.VirtualTokens()
+	switch {
+	case positions > 0 && asked > positions-virtual:
+		return 0, fmt.Errorf("a context of %d tokens after %d virtual ones, but %s has embeddings of %d positions", asked,
+			virtual, b.Path, positions)
+	case asked > 0:
+		return asked, nil
+	case positions > 0:
+		return min(b.Model.Spec.Context, positions-virtual), nil
+	}
+	return b.Model.Spec.Context, nil
 }
 
 // run reads the prompt and generates until something ends it.

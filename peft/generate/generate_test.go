@@ -2,10 +2,12 @@ package generate
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/pefttest"
@@ -88,6 +90,28 @@ func TestGenerateSamples(t *testing.T) {
 	}
 	if slices.Equal(say(1), say(2)) {
 		t.Error("two seeds give one text")
+	}
+}
+
+// TestGeneratePositions: a context beyond a model's embeddings of positions is refused before anything is generated,
+// and virtual tokens take some of them.
+func TestGeneratePositions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "base.gguf")
+	for _, m := range archtest.All() {
+		if m.Name == "gpt2" {
+			m.Write(t, path)
+		}
+	}
+	b := pefttest.OpenBase(t, path)
+	_, err := run(t.Context(), b, nil, "abc", Options{Context: 300, IgnoreEOG: true}, func(piece string) {
+		t.Error(piece)
+	})
+	if err == nil || !strings.Contains(err.Error(), "embeddings of 256 positions") {
+		t.Errorf("error %v", err)
+	}
+	r, err := run(t.Context(), b, nil, "abc", Options{N: 1000, IgnoreEOG: true}, nil)
+	if err != nil || r.Stop != "context" || r.PromptTokens+r.Tokens != 257 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
