@@ -37,7 +37,12 @@ sample of the training data, where they are too low. Ctrl-C saves a checkpoint a
 it. The same seed gives the same bytes, whatever the number of threads.
 
 --method discrete-prompt trains no weights: it searches words for the [slot]s of --template and writes the prompt to
---out, a .json file that eval and generate take as --prompt-template.`,
+--out, a .json file that eval and generate take as --prompt-template.
+
+Most methods fit every model; train says before it starts where one does not. prefix-tuning and p-tuning-v2 put keys and
+values before those of every layer: not over recurrent layers, convolutions, latent attention, or layers that read the
+keys of another. ia3 needs maps that make keys and values, ln-tuning norms with weights, bitfit biases. An adapter on
+experts trains those that tokens of the data visit.`,
 	Examples: []string{
 		"peftconv train --base model.gguf --data notes.txt --out out.safetensors",
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
