@@ -25,7 +25,8 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 	}
 	name, before, all := l.name(t, layer), 0, rows
 	if _, ok := l.source.Tensor(name); !ok || l.hf != nil && t.Within != nil && t.Within.HF != "" {
-		if fused := l.fused(t, layer); fused != "" {
+		fused := l.fused(t, layer)
+		if _, ok := l.source.Tensor(fused); ok || name == "" {
 			name = fused
 			before, all = t.Within.Rows(l.spec, layer)
 		}
