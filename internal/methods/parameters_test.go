@@ -48,21 +48,31 @@ func parameterPair(t *testing.T, b *attach.Base, every int) (a, apart *attach.Ad
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := func(a *attach.Adapter, module, which string) *attach.Param {
+	eachValue(t, b, a.Tensors, apart.Tensors, every, func(joint, one *float32) { *one = *joint })
+	return a, apart
+}
+
+// eachValue calls a function with the values of tensors on the linear maps of each expert and those on the parameters
+// that stand for them.
+func eachValue(t *testing.T, b *attach.Base, joint, apart []attach.Param, every int, call func(joint, one *float32)) {
+	t.Helper()
+	of := func(params []attach.Param, module, which string) *attach.Param {
 		name := attach.LoRAName(module, which)
-		at := slices.IndexFunc(a.Tensors, func(p attach.Param) bool { return p.Name == name })
+		at := slices.IndexFunc(params, func(p attach.Param) bool { return p.Name == name })
 		if at < 0 {
 			t.Fatalf("no tensor %s", name)
 		}
-		return &a.Tensors[at]
+		return &params[at]
 	}
 	for _, l := range b.Model.Linears() {
 		if l.Joint == nil {
 			continue
 		}
-		allA, allB := of(a, l.Joint.Module, "A"), of(a, l.Joint.Module, "B")
+		allA, allB := of(joint, l.Joint.Module, "A"), of(joint, l.Joint.Module, "B")
 		oneA, oneB := of(apart, l.Module, "A"), of(apart, l.Module, "B")
-		copy(oneA.Data, allA.Data[l.Expert*rank*l.W.Cols:])
+		for i := range oneA.Data {
+			call(&allA.Data[l.Expert*len(oneA.Data)+i], &oneA.Data[i])
+		}
 		for r := range l.W.Rows {
 			at := r
 			switch half := allB.Rows() / 2; {
@@ -73,12 +83,39 @@ func parameterPair(t *testing.T, b *attach.Base, every int) (a, apart *attach.Ad
 			case strings.HasSuffix(l.Module, "_up"):
 				at = 2*r + 1
 			}
-			for j := range rank {
-				oneB.Row(r, rank)[j] = allB.Row(at, allB.Cols())[j*l.Joint.Experts+l.Expert]
+			for j, n := 0, oneB.Cols(); j < n; j++ {
+				call(&allB.Row(at, allB.Cols())[j*l.Joint.Experts+l.Expert], &oneB.Row(r, n)[j])
 			}
 		}
 	}
-	return a, apart
+}
+
+// TestParameterGradients: the gradients of a LoRA on parameters are those of the same pairs on each expert; gate and
+// up-projection have one A, which has the sum of both.
+func TestParameterGradients(t *testing.T) {
+	for _, c := range parameterModels {
+		b := openArch(t, c.name)
+		a, apart := parameterPair(t, b, c.every)
+		packed := pefttest.Packed(orderData())
+		gradients := func(a *attach.Adapter) []attach.Param {
+			bound, err := a.Attach(b, 1, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lossOf(b, packed, bound)
+			grads := attach.Views(a.Tensors, make([]float32, len(bound.Grads)))
+			attach.ToHF(grads, attach.Views(a.Tensors, bound.Grads), bound.Perms)
+			return grads
+		}
+		got := gradients(a)
+		want := attach.Views(got, make([]float32, len(a.Flat)))
+		eachValue(t, b, want, gradients(apart), c.every, func(joint, one *float32) { *joint += *one })
+		for i := range want {
+			if far := pefttest.Relative(got[i].Data, want[i].Data); !(far < 1e-5) {
+				t.Errorf("%s: the gradient of %s is %.2g apart", c.name, want[i].Name, far)
+			}
+		}
+	}
 }
 
 // TestParameters: a LoRA on parameters of experts does what the same pairs do on each expert, and its file is PEFT's:
