@@ -132,7 +132,8 @@ var partNames = map[Role]string{
 }
 
 // Joint is the name in Hugging Face files of the weight that has the rows of several linear maps, "" where the tensor
-// is one of its own: those of gate and up-projection, of parts of a recurrence, or of all experts.
+// is one of its own: those of gate and up-projection, of parts of a recurrence, or of all experts. That of experts may
+// be a parameter that is the weight of no module.
 func (t *Tensor) Joint(layer int) string {
 	name := ""
 	_, picked := t.Transform.(PickQKVZ)
@@ -142,7 +143,7 @@ func (t *Tensor) Joint(layer int) string {
 	case picked, t.Role.Kind() == Experts && !t.EachExpert():
 		name = t.InHF(layer)
 	}
-	if !strings.HasSuffix(name, weightSuffix) {
+	if !strings.HasSuffix(name, weightSuffix) && t.Role.Kind() != Experts {
 		return ""
 	}
 	return name
@@ -153,13 +154,15 @@ func (t *Tensor) JointRows(s *Spec, layer int) []int32 {
 	if _, picked := t.Transform.(PickQKVZ); picked {
 		return t.Rows(s, layer)
 	}
-	before := 0
-	if t.HF == "" {
+	before, every := 0, 1
+	if by, packed := t.Transform.(PackExperts); packed {
+		before, every = by.First, by.Every
+	} else if t.HF == "" {
 		before, _ = t.Within.Rows(s, layer)
 	}
 	rows := make([]int32, t.Shape[len(t.Shape)-2].Of(s, layer))
 	for r := range rows {
-		rows[r] = int32(before + r)
+		rows[r] = int32(before + every*r)
 	}
 	return rows
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -33,9 +34,12 @@ const (
 	metaTemplate     = "peftconv.template"
 	metaClasses      = "peftconv.classes"
 	MetaQuantized    = "peftconv.qat"
+	metaParameters   = "peftconv.parameters" // inputsInA: Config.InputsInA
 	metaMaster       = "peftconv.latent"
 	MetaCheckpoint   = "peftconv.checkpoint"
 )
+
+const inputsInA = "inputs in lora_A"
 
 // Keys of the metadata in which a merged GGUF file records what was merged.
 const (
@@ -53,7 +57,7 @@ func (a *Adapter) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.Tensors, "")) })
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.FileParams(), "")) })
 }
 
 // Metadata is what Save writes beside the tensors.
@@ -63,6 +67,9 @@ func (a *Adapter) Metadata() (map[string]string, error) {
 		return nil, err
 	}
 	meta := map[string]string{"format": "pt", MetaConfig: string(config)}
+	if a.Config.InputsInA {
+		meta[metaParameters] = inputsInA
+	}
 	o := &a.Origin
 	for key, value := range map[string]string{
 		metaVersion: o.Version, metaBase: o.Base, MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
@@ -127,7 +134,7 @@ func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[st
 	}
 	return WriteDir(dir, func(dir string) error {
 		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error {
-			return safetensors.Write(w, meta, Items(a.Tensors, ""))
+			return safetensors.Write(w, meta, Items(a.FileParams(), ""))
 		})
 		if err != nil {
 			return err
@@ -315,17 +322,30 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	if err := a.ReadOrigin(f.Metadata); err != nil {
 		return nil, err
 	}
-	shapes := map[string][]int{}
+	a.Config.InputsInA = f.Metadata[metaParameters] == inputsInA
+	shapes, inFile := map[string][]int{}, map[string]string{}
 	for _, t := range f.Tensors {
 		if isMoment(t.Name) {
 			continue
 		}
-		shapes[t.Name] = Ints(t.Shape)
+		name, err := a.Config.tensorName(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		if other, twice := inFile[name]; twice {
+			return nil, fmt.Errorf("tensors %q and %q are of the same parameter", other, t.Name)
+		}
+		shapes[name], inFile[name] = Ints(t.Shape), t.Name
 	}
 	a.Allocate(shapes)
-	if err := ReadParams(f, "", a.Tensors); err != nil {
+	named := slices.Clone(a.Tensors)
+	for i := range named {
+		named[i].Name = inFile[named[i].Name]
+	}
+	if err := ReadParams(f, "", named); err != nil {
 		return nil, err
 	}
+	a.turn(a.Config.turned(shapes))
 	var err error
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err

@@ -48,6 +48,9 @@ type Config struct {
 
 	// Parameters is target_parameters: those that have a matrix for each expert, by the last parts of their names.
 	Parameters []string
+	// InputsInA says that the parameters of experts among them surely have A (experts·rank, in) and B (out,
+	// rank·experts): files of PEFT may have both the other way round (turned). Kept like Template.
+	InputsInA bool
 
 	// Template says where virtual tokens stand among the fields of a record (ParseTemplate); "": before the text. It is
 	// not part of adapter_config.json, where PEFT has no place for it, but of the metadata of the tensors' file.

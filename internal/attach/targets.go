@@ -16,6 +16,7 @@ import (
 //	all-linear              every linear map of the layers
 //	attention, ffn          those of the attention, of the feed-forward network
 //	q_proj, mlp.up_proj     a name or its last dotted parts, as in PEFT
+//	experts.gate_up_proj    a parameter of all experts, for a LoRA in PEFT's form of target_parameters
 //	attn_q, blk.0.attn_q    the same in GGUF's names, those of tensors with rows of several maps among them
 //	*.self_attn.?_proj      a glob over the whole name; * also matches dots
 //	re:.*[qv]_proj          a regular expression for the whole name, as PEFT's target_modules string
@@ -110,10 +111,22 @@ func TargetMatches(b *Base, target string, l *model.Linear) (bool, error) {
 		}
 		return false, nil
 	}
-	named := func(name string) bool { return HasSuffix(name, target) || HasSuffix(name+".weight", target) }
+	named := func(name string) bool { return nameMatches(target, name) }
 	return slices.ContainsFunc(l.Names(), named) || slices.ContainsFunc(b.Model.GGUFTensors(l), func(name string) bool {
 		return HasSuffix(strings.TrimSuffix(name, ".weight"), target)
 	}), nil
+}
+
+// nameMatches reports whether a target that is a name, a glob or a regular expression chooses a module's name.
+func nameMatches(target, name string) bool {
+	if expr, ok := strings.CutPrefix(target, "re:"); ok {
+		return Modules{Regex: expr}.Match(name)
+	}
+	if strings.ContainsAny(target, "*?[") {
+		ok, err := path.Match(target, name)
+		return ok && err == nil
+	}
+	return HasSuffix(name, target) || HasSuffix(name+weightSuffix, target)
 }
 
 // LastPart is what follows the last dot.

@@ -24,6 +24,9 @@ func TestJointModules(t *testing.T) {
 		{"granitemoe", "input_linear", nil, []string{"block_sparse_moe.input_linear.weight"}},
 		{"granitemoe", "block_sparse_moe.output_linear.weight", nil, []string{"block_sparse_moe.output_linear.weight"}},
 		{"granitemoe-shared", "shared_mlp.input_linear", []string{"shared_mlp.input_linear"}, nil},
+		{"gemma4-experts", "experts.gate_up_proj", nil, []string{"experts.gate_up_proj"}},
+		{"qwen35moe", "mlp.experts.down_proj", nil, []string{"experts.down_proj"}},
+		{"gpt-oss", "mlp.experts.gate_up_proj", nil, []string{"experts.gate_up_proj"}},
 	} {
 		b := openArch(t, c.model)
 		a, err := methods.NewLoRA(b, method.LoRA{Rank: 3, Alpha: 3, Targets: []string{c.target}, Seed: 2})
@@ -81,17 +84,20 @@ func jointChange(a *attach.Adapter, b *attach.Base, l *model.Linear, rank int) [
 	return out
 }
 
-// TestJointDoRA: magnitudes of a joint module start as the norms of its rows, which changes nothing.
+// TestJointDoRA: magnitudes of a joint module, or of each expert of a parameter, start as the norms of the rows, which
+// changes nothing.
 func TestJointDoRA(t *testing.T) {
-	b := openArch(t, "qwen3next")
-	a, err := methods.NewLoRA(b, method.LoRA{Targets: []string{"in_proj_qkvz"}, DoRA: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	packed := pefttest.Packed(orderData())
-	want := pefttest.AllLogits(b, model.NoHooks{}, packed)
-	if far := pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), packed), want); far > 1e-5 {
-		t.Errorf("at the start the logits are %.2g apart", far)
+	for name, target := range map[string]string{"qwen3next": "in_proj_qkvz", "gemma4-experts": "ffn", "gpt-oss": "ffn"} {
+		b := openArch(t, name)
+		a, err := methods.NewLoRA(b, method.LoRA{Targets: []string{target}, DoRA: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed := pefttest.Packed(orderData())
+		want := pefttest.AllLogits(b, model.NoHooks{}, packed)
+		if far := pefttest.Relative(pefttest.AllLogits(b, pefttest.BindOne(t, a, b), packed), want); far > 1e-5 {
+			t.Errorf("%s: at the start the logits are %.2g apart", name, far)
+		}
 	}
 }
 

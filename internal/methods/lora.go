@@ -51,7 +51,7 @@ func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules, joints, err := attach.JointModules(b, chosen)
+	modules, joints, err := attach.JointModules(b, chosen, opt.Targets)
 	if err == nil {
 		err = checkJoints(&c, &opt, joints)
 	}
@@ -303,10 +303,8 @@ func (m *LoRA) linears(b *attach.Base) ([][]*model.Linear, error) {
 	found := make([][]*model.Linear, len(m.Modules))
 	for i, p := range m.Modules {
 		if j := joints[p.Name]; j != nil {
-			if j.Rows != p.Out || j.Cols != p.In || j.Experts != p.Experts {
-				return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s is made for %d matrices %d×%d, but in %s it "+
-					"is %d, %d×%d: an adapter of another base?",
-					p.Name, p.Experts, p.Out, p.In, b.Path, j.Experts, j.Rows, j.Cols)
+			if err := m.Config.CheckJoint(b, j, p.In, p.Out, p.Experts); err != nil {
+				return nil, err
 			}
 			found[i] = j.Parts
 			continue

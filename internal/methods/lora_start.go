@@ -82,7 +82,7 @@ func loraStarts(b *attach.Base, c *attach.Config, chosen []string, opt *method.L
 // startMagnitude sets the magnitudes of a weight to its norms.
 func startMagnitude(starts map[string][]float32, l *model.Linear) {
 	j := l.Joint
-	if j == nil {
+	if j == nil || j.Experts > 0 { // parameters of experts have none in one piece (checkJoints)
 		starts[attach.PartName(l.Module, magnitudePart)] = model.InHFRows(rowNorms(l), l)
 		return
 	}

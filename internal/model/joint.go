@@ -9,7 +9,8 @@ import (
 // Joint is a module of Hugging Face's classes of which the weight has the rows of several linear maps of a layer, or of
 // which it has those of all experts.
 type Joint struct {
-	Module     string // its name
+	Module     string // its name, or that of the parameter
+	Parameter  bool   // it is a parameter of the module of the experts, beside others; otherwise a module's weight
 	Experts    int    // 0: the weight is one matrix, otherwise it has one for each
 	Rows, Cols int    // of the matrix, or of each
 	Parts      []*Linear
@@ -34,10 +35,11 @@ func (l *loader) join(layer *Layer) {
 		if name == "" {
 			continue
 		}
-		name = l.hf.Rename(strings.TrimSuffix(name, ".weight"))
+		name, weight := strings.CutSuffix(name, ".weight")
+		name = l.hf.Rename(name)
 		j := byName[name]
 		if j == nil {
-			j = &Joint{Module: name, Cols: m.W.Cols}
+			j = &Joint{Module: name, Parameter: !weight, Cols: m.W.Cols}
 			byName[name] = j
 		}
 		if m.Role.Kind() == arch.Experts {

@@ -16,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/peft/method"
@@ -165,6 +166,60 @@ func TestFusedPairs(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkFused(t, m.Name+", "+name, path, b, a)
+		}
+	}
+}
+
+// TestParameterPairs: a LoRA on parameters that have the weights of all experts gives the file that the same pairs on
+// each expert give.
+func TestParameterPairs(t *testing.T) {
+	for _, m := range archtest.All() {
+		if !slices.Contains([]string{"gemma4-experts", "qwen35moe", "gpt-oss"}, m.Name) {
+			continue
+		}
+		b := writeArch(t, &m)
+		export := func(targets []string, start func(a *attach.Adapter)) (*attach.Adapter, *gguf.File) {
+			a, err := methods.NewLoRA(b, method.LoRA{Rank: 3, Alpha: 5, Targets: targets})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(a)
+			path := filepath.Join(t.TempDir(), "lora.gguf")
+			if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), path); err != nil {
+				t.Fatal(err)
+			}
+			f, err := gguf.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return a, f
+		}
+		a, got := export([]string{"experts.gate_up_proj", "experts.down_proj"}, func(a *attach.Adapter) {
+			pefttest.Stir(a, 6)
+		})
+		pairs, err := a.Method.(*methods.LoRA).Pairs(b, a.Tensors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want := export([]string{"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}, func(apart *attach.Adapter) {
+			values := map[string][]float32{}
+			for _, p := range pairs {
+				values[attach.LoRAName(p.Linear.Module, "A")] = p.A
+				values[attach.LoRAName(p.Linear.Module, "B")] = p.B
+			}
+			for _, p := range apart.Tensors {
+				copy(p.Data, values[p.Name])
+			}
+		})
+		if len(got.Tensors) != len(want.Tensors) {
+			t.Errorf("%s: %d tensors, expected %d", m.Name, len(got.Tensors), len(want.Tensors))
+		}
+		for _, tensor := range want.Tensors {
+			if there := got.Tensor(tensor.Name); there == nil || !slices.Equal(there.Shape, tensor.Shape) ||
+				!slices.Equal(floatsOf(there), floatsOf(tensor)) {
+				t.Errorf("%s: %s is another", m.Name, tensor.Name)
+			}
 		}
 	}
 }

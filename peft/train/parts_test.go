@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,40 @@ func TestPartsMerge(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestParameters trains a LoRA on parameters that have the weights of all experts: an interrupted and resumed run gives
+// the same bytes, and merged the model computes what base and adapter do.
+func TestParameters(t *testing.T) {
+	for _, name := range []string{"gemma4-experts", "qwen35moe", "gpt-oss"} {
+		b := archBase(t, name)
+		fresh := func(b *attach.Base) (*attach.Adapter, error) {
+			return methods.NewLoRA(b, method.LoRA{
+				Rank: 4, Seed: 3, Targets: []string{"experts.gate_up_proj", "experts.down_proj"},
+			})
+		}
+		a, err := fresh(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+		if _, err := trainAdapter(context.Background(), b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2),
+			plain(opt)); err != nil {
+			t.Fatal(err)
+		}
+		file := pefttest.FileBytes(t, opt.Out)
+		again := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+		if !bytes.Equal(resumed(t, b, fresh, again), file) {
+			t.Errorf("%s: an interrupted and resumed run gives other bytes", name)
+		}
+		if a, err = attach.Load(opt.Out); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := merging.Into(t, b, merge.Options{}, attach.Scaled{Adapter: a, Scale: 1})
+		merged := pefttest.OpenBase(t, out)
+		checkSameLogits(t, b, merged, a)
+		checkWeights(t, b, merged, a, 1e-6)
 	}
 }
 
