@@ -161,7 +161,7 @@ var cases = []Model{
 	{Name: "mamba2", Arch: "mamba2",
 		Fields: fields("attention.head_count", 0, "attention.head_count_kv", nil, "feed_forward_length", 0,
 			"ssm.conv_kernel", 4, "ssm.inner_size", 128, "ssm.state_size", 16, "ssm.time_step_rank", 8, "ssm.group_count", 2)},
-	{Name: "qwen35", Arch: "qwen35", Seed: 1, Tied: true,
+	{Name: "qwen35", Arch: "qwen35", Seed: 4, Tied: true,
 		Fields: fields("block_count", 4, "attention.key_length", 32, "attention.value_length", 32,
 			"rope.dimension_count", 8, "rope.dimension_sections", []int{2, 1, 1, 0}, "ssm.conv_kernel", 4, "ssm.inner_size", 96,
 			"ssm.state_size", 16, "ssm.time_step_rank", 6, "ssm.group_count", 2, "full_attention_interval", 4)},
