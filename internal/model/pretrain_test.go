@@ -81,6 +81,10 @@ func grown(c archtest.Model, ffn int) archtest.Model {
 	if c.Arch == "bloom" {
 		c.Fields["embedding_length"] = 384
 	}
+	if c.Fields["feed_forward_length"] == 0 { // there is nothing but mixers
+		c.Fields["ssm.inner_size"], c.Fields["ssm.time_step_rank"] = 4*ffn, ffn/4
+		return c
+	}
 	for key, per := range map[string]int{"feed_forward_length": 96, "expert_feed_forward_length": 192,
 		"expert_shared_feed_forward_length": 96} {
 		switch n := c.Fields[key].(type) {
