@@ -17,9 +17,19 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
+// someArchs are the models of all architectures; the short test has a third of them.
+func someArchs() (some []archtest.Model) {
+	for i, m := range archtest.All() {
+		if !testing.Short() || i%3 == 0 {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
 // TestDefinition compares logits with those of the definition.
 func TestDefinition(t *testing.T) {
-	for _, c := range archtest.All() {
+	for _, c := range someArchs() {
 		t.Run(c.Name, func(t *testing.T) {
 			m, f := example(t, func(path string) { c.Write(t, path) })
 			b := packed(lengths...)
@@ -146,7 +156,7 @@ func (p *trained) slope(d *definition, scale float64) (difference float64) {
 
 // TestGradients compares the gradients of everything that can be trained with central differences of the definition.
 func TestGradients(t *testing.T) {
-	for _, c := range archtest.All() {
+	for _, c := range someArchs() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			m, f := example(t, func(path string) { c.Write(t, path) })
@@ -186,7 +196,7 @@ func TestGradients(t *testing.T) {
 // TestBalance compares the load-balance loss of routers and its gradient with those of the definition, and wants the
 // same of layers that are computed again.
 func TestBalance(t *testing.T) {
-	for _, c := range archtest.All() {
+	for _, c := range someArchs() {
 		t.Run(c.Name, func(t *testing.T) {
 			m, f := example(t, func(path string) { c.Write(t, path) })
 			if m.Routers() == 0 {
@@ -250,7 +260,7 @@ func flat(m *model.Model, b *batch.Batch, keep bool) (gradients, losses []float3
 // is beside a sequence; gradients are sums over the sequences.
 func TestSameGradients(t *testing.T) {
 	defer kernels.SetThreads(0)
-	for _, c := range archtest.All() {
+	for _, c := range someArchs() {
 		t.Run(c.Name, func(t *testing.T) {
 			m, _ := example(t, func(path string) { c.Write(t, path) })
 			kernels.SetThreads(1)
@@ -331,7 +341,7 @@ func (c *oneStream) Store(_ *batch.Batch, n int, x []float32) { c.n, c.x = n, sl
 
 // TestLayerCache: where the layers below come from a cache, losses and gradients are the same to the bit.
 func TestLayerCache(t *testing.T) {
-	for _, c := range archtest.All() {
+	for _, c := range someArchs() {
 		t.Run(c.Name, func(t *testing.T) {
 			m, _ := example(t, func(path string) { c.Write(t, path) })
 			b, cache, tape := packed(lengths...), &oneStream{}, autograd.NewTape()
