@@ -127,13 +127,15 @@ func (p *pass) turns(l *Layer) []int32 {
 	return pos
 }
 
-// temperatures are what the query of each token is multiplied with.
+// temperatures are what the query of each token is multiplied with, the same in all layers.
 func (p *pass) temperatures(s *arch.Temperature) []float32 {
-	factors := make([]float32, len(p.pos))
-	for i, pos := range p.pos {
-		factors[i] = float32(1 + s.Beta*math.Log(math.Floor(float64(pos)/float64(s.Length))+1))
+	if p.gains == nil {
+		p.gains = make([]float32, len(p.pos))
+		for i, pos := range p.pos {
+			p.gains[i] = float32(1 + s.Beta*math.Log(math.Floor(float64(pos)/float64(s.Length))+1))
+		}
 	}
-	return factors
+	return p.gains
 }
 
 // attend is attention over the keys and values of the layer's own or of the layer that it shares them with.

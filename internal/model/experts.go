@@ -29,14 +29,11 @@ func (p *pass) routed(l *Layer, r, n *autograd.Tensor) *autograd.Tensor {
 		if len(route.Tokens(e)) == 0 {
 			continue
 		}
-		x := t.Gather(n, route, e)
-		var y *autograd.Tensor
+		var gate *Linear
 		if gates != nil {
-			y = p.gated(l, p.linear(gates[e], x), p.linear(ups[e], x))
-		} else {
-			y = p.gated(l, p.linear(ups[e], x), nil)
+			gate = gates[e]
 		}
-		outputs[e] = p.linear(downs[e], y)
+		outputs[e] = p.linear(downs[e], p.inner(l, gate, ups[e], t.Gather(n, route, e)))
 	}
 	return t.Combine(route, outputs)
 }
@@ -53,16 +50,9 @@ func (l *Layer) router() autograd.Router {
 
 // sharedExpert is what the expert that all tokens visit makes of n, weighted where it has a router.
 func (p *pass) sharedExpert(l *Layer, n *autograd.Tensor) *autograd.Tensor {
-	t := p.tape
-	var y *autograd.Tensor
-	if gate := l.Linear(arch.SharedGate); gate != nil {
-		y = p.gated(l, p.linear(gate, n), p.linear(l.Linear(arch.SharedUp), n))
-	} else {
-		y = p.gated(l, p.linear(l.Linear(arch.SharedUp), n), nil)
-	}
-	y = p.linear(l.Linear(arch.SharedDown), y)
+	y := p.linear(l.Linear(arch.SharedDown), p.inner(l, l.Linear(arch.SharedGate), l.Linear(arch.SharedUp), n))
 	if router := l.Linear(arch.SharedRouter); router != nil {
-		y = t.SigmoidGate(y, p.linear(router, n))
+		y = p.tape.SigmoidGate(y, p.linear(router, n))
 	}
 	return y
 }

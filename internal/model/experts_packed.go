@@ -39,10 +39,7 @@ func (l *loader) packed(t *arch.Tensor, layer int, by arch.PackExperts, maps []*
 	for e, m := range maps {
 		m.Tensor, m.Part = name, true
 		m.W = rowsInOrder(weights[e], order)
-		m.Bias = make([]float32, rows)
-		for r, from := range order {
-			m.Bias[r] = bias[e*all+int(from)]
-		}
+		m.Bias = rowsListed(bias[e*all:(e+1)*all], order, 1)
 	}
 }
 

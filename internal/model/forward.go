@@ -10,11 +10,12 @@ import (
 // Hidden runs the decoder over a packed batch and gives the stream after the final norm, (T, D). The ids must be
 // below the vocabulary (batch.Check); negative ones are virtual tokens (Hooks.Embedding).
 func (m *Model) Hidden(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
-	return m.hidden(t, b, h, nil, m.pass(t, b, h))
+	return m.pass(t, b, h).hidden(b, nil)
 }
 
 // hidden is Hidden above what a cache knows, which may be nil.
-func (m *Model) hidden(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, p *pass) *autograd.Tensor {
+func (p *pass) hidden(b *batch.Batch, cache LayerCache) *autograd.Tensor {
+	m, t, h := p.Model, p.tape, p.hooks
 	h.Begin(t)
 	x, first := m.start(t, b, h, cache)
 	if first == 0 {
@@ -62,11 +63,7 @@ func (m *Model) RunLayer(t *autograd.Tape, b *batch.Batch, h Hooks, i int, x *au
 func (m *Model) KeysValues(t *autograd.Tape, l *Layer, x *autograd.Tensor, pos []int32,
 	h Hooks) (keys, values *autograd.Tensor) {
 	p := &pass{Model: m, tape: t, hooks: h, bounds: []int32{0, int32(len(pos))}, pos: pos}
-	before := l.Norm(arch.AttentionNorm)
-	if before == nil && l.Spec.Parallel {
-		before = l.Norm(arch.FFNNorm)
-	}
-	n := m.norm(t, before, x, h)
+	n := m.norm(t, l.before(), x, h)
 	var q *autograd.Tensor
 	if l.Linear(arch.QKV) != nil {
 		q, _ = p.queries(l, n)
@@ -153,7 +150,7 @@ func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCac
 	scale float32) []float32 {
 	p := m.pass(t, b, h)
 	p.balances(balance, b, scale)
-	x := m.hidden(t, b, h, cache, p)
+	x := p.hidden(b, cache)
 	x, head, gradient := m.logits(t, x, h)
 	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.LogitForm(nil))
 }

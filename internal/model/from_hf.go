@@ -16,14 +16,10 @@ func (l *loader) fromHF(t *arch.Tensor, layer int, m *Linear) {
 	}
 	if order := t.Rows(l.spec, layer); order != nil {
 		m.W = rowsInOrder(m.W, order)
-		m.Bias = inOrder(m.Bias, order)
+		m.Bias = rowsListed(m.Bias, order, 1)
 	}
 	if order := t.Columns(l.spec, layer); order != nil {
-		x := Dequantized(&m.W)
-		for r := range m.W.Rows {
-			copy(x[r*m.W.Cols:], inOrder(x[r*m.W.Cols:(r+1)*m.W.Cols], order))
-		}
-		m.W = FloatMatrix(m.W.Rows, m.W.Cols, x)
+		m.W = FloatMatrix(m.W.Rows, m.W.Cols, colsListed(Dequantized(&m.W), order))
 	}
 }
 
@@ -62,8 +58,7 @@ func (l *loader) picked(name string, order []int32, cols int) quant.Matrix {
 		l.fail("tensor %q has %d rows, expected more than %d", name, rows, last)
 		return w
 	}
-	w = rowsInOrder(w, order)
-	return w
+	return rowsInOrder(w, order)
 }
 
 // eachHead are the numbers of a tensor of which the file has one for each head.
@@ -79,12 +74,7 @@ func (l *loader) eachHead(t *arch.Tensor, layer int) []float32 {
 // vectorFromHF brings numbers of a Hugging Face file into the form of a GGUF file.
 func (l *loader) vectorFromHF(t *arch.Tensor, layer int, x []float32) []float32 {
 	if order := t.Rows(l.spec, layer); len(order) > 0 {
-		cols := len(x) / len(order)
-		y := make([]float32, len(x))
-		for r, from := range order {
-			copy(y[r*cols:(r+1)*cols], x[int(from)*cols:])
-		}
-		x = y
+		x = rowsListed(x, order, len(x)/len(order))
 	}
 	if t.Role == arch.RecurrentDecay {
 		for i, v := range x {
@@ -103,16 +93,4 @@ func rowsInOrder(w quant.Matrix, order []int32) quant.Matrix {
 	}
 	w.Rows, w.Data = len(order), data
 	return w
-}
-
-// inOrder is the values that order lists, nil of nil.
-func inOrder(x []float32, order []int32) []float32 {
-	if x == nil {
-		return nil
-	}
-	y := make([]float32, len(x))
-	for i, from := range order {
-		y[i] = x[from]
-	}
-	return y
 }

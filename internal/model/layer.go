@@ -10,10 +10,11 @@ type pass struct {
 	*Model
 	tape    *autograd.Tape
 	hooks   Hooks
-	bounds  []int32  // of the sequences; of a session's new tokens as one
-	pos     []int32  // of the tokens
-	turning []int32  // pass.turns, once it was asked for
-	session *Session // nil: whole sequences
+	bounds  []int32   // of the sequences; of a session's new tokens as one
+	pos     []int32   // of the tokens
+	turning []int32   // pass.turns, once it was asked for
+	gains   []float32 // pass.temperatures, once they were asked for
+	session *Session  // nil: whole sequences
 
 	shared map[int]keysValues // of layers whose keys and values others read
 	again  *autograd.Tensor   // (T, Layers·n) second embedding of the tokens, or nil
@@ -66,13 +67,18 @@ func (p *pass) layer(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 	return p.finish(l, x)
 }
 
+// before is the norm before the mixer, nil where there is none.
+func (l *Layer) before() *Norm {
+	if n := l.Norm(arch.AttentionNorm); n != nil || !l.Spec.Parallel {
+		return n
+	}
+	return l.Norm(arch.FFNNorm)
+}
+
 // parallel is a block whose feed-forward network reads the stream before the mixer.
 func (p *pass) parallel(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 	t, h := p.tape, p.hooks
-	before, beforeFFN := l.Norm(arch.AttentionNorm), l.Norm(arch.FFNNorm)
-	if before == nil {
-		before = beforeFFN
-	}
+	before, beforeFFN := l.before(), l.Norm(arch.FFNNorm)
 	n := p.norm(t, before, x, h)
 	f := n
 	if beforeFFN != nil && beforeFFN != before {
@@ -126,16 +132,21 @@ func (p *pass) feed(l *Layer, x, n *autograd.Tensor) *autograd.Tensor {
 func (p *pass) dense(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	t := p.tape
 	var y *autograd.Tensor
-	switch gate, fused := l.Linear(arch.Gate), l.Linear(arch.GateUp); {
-	case fused != nil:
+	if fused := l.Linear(arch.GateUp); fused != nil {
 		both := p.linear(fused, n)
 		y = p.gated(l, t.Split(both, 0, both.Cols/2), t.Split(both, both.Cols/2, both.Cols))
-	case gate != nil:
-		y = p.gated(l, p.linear(gate, n), p.linear(l.Linear(arch.Up), n))
-	default:
-		y = p.gated(l, p.linear(l.Linear(arch.Up), n), nil)
+	} else {
+		y = p.inner(l, l.Linear(arch.Gate), l.Linear(arch.Up), n)
 	}
 	return p.linear(l.Linear(arch.Down), p.norm(t, l.Norm(arch.FFNSubNorm), y, p.hooks))
+}
+
+// inner is what a network of the layer has before its down-projection; gate may be nil.
+func (p *pass) inner(l *Layer, gate, up *Linear, n *autograd.Tensor) *autograd.Tensor {
+	if gate == nil {
+		return p.gated(l, p.linear(up, n), nil)
+	}
+	return p.gated(l, p.linear(gate, n), p.linear(up, n))
 }
 
 // gated is the activation of a feed-forward network, times the up-projection where there is a gate.

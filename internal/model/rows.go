@@ -61,8 +61,16 @@ func InHFRows(x []float32, l *Linear) []float32 {
 	if l.Rows == nil || x == nil {
 		return x
 	}
-	cols, out := len(x)/len(l.Rows), make([]float32, len(x))
-	for r, from := range l.Rows {
+	return rowsListed(x, l.Rows, len(x)/len(l.Rows))
+}
+
+// rowsListed are the rows of x, of cols values each, that order lists; nil of nil.
+func rowsListed(x []float32, order []int32, cols int) []float32 {
+	if x == nil {
+		return nil
+	}
+	out := make([]float32, len(order)*cols)
+	for r, from := range order {
 		copy(out[r*cols:(r+1)*cols], x[int(from)*cols:])
 	}
 	return out
@@ -73,9 +81,14 @@ func InHFCols(x []float32, l *Linear) []float32 {
 	if l.Cols == nil || x == nil {
 		return x
 	}
-	out, n := make([]float32, len(x)), len(l.Cols)
+	return colsListed(x, l.Cols)
+}
+
+// colsListed is x with the columns that order lists.
+func colsListed(x []float32, order []int32) []float32 {
+	out, n := make([]float32, len(x)), len(order)
 	for at := 0; at < len(x); at += n {
-		gather(out[at:], x[at:at+n], l.Cols)
+		gather(out[at:], x[at:at+n], order)
 	}
 	return out
 }
