@@ -124,6 +124,11 @@ func layerTensor(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
 	return t
 }
 
+// layerParameter is a tensor of every layer that has whole names, without .weight added, and no bias.
+func layerParameter(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
+	return Tensor{Role: role, GGUF: "blk.%d." + inGGUF, HF: "model.layers.%d." + inHF, Shape: shape}
+}
+
 // optional is a tensor that a file need not have.
 func optional(t Tensor) Tensor {
 	t.Optional = true

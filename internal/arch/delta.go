@@ -61,7 +61,7 @@ func (f *Fields) deltaRope(s *Spec) {
 // deltaTensors are those of a decoder of gated delta nets and gated attention, with the experts given.
 func deltaTensors(next bool, experts []Tensor) []Tensor {
 	vector := func(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
-		return Tensor{Role: role, GGUF: "blk.%d." + inGGUF, HF: "model.layers.%d.linear_attn." + inHF, Shape: shape}
+		return layerParameter(role, inGGUF, "linear_attn."+inHF, shape...)
 	}
 	linear := func(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
 		return layerTensor(role, inGGUF, "linear_attn."+inHF, shape...)

@@ -87,8 +87,11 @@ func (f *Fields) deepExperts(s *Spec, gating Gating, norm bool) {
 
 // deepExpertTensors are those of the experts.
 func deepExpertTensors() []Tensor {
-	return append(append(qwenExperts(), sharedTensors("mlp.shared_experts")...), optional(Tensor{
-		Role: SelectionBias, GGUF: "blk.%d.exp_probs_b.bias", HF: "model.layers.%d.mlp.gate.e_score_correction_bias",
-		Shape: []Dim{DimExperts},
-	}))
+	return append(append(qwenExperts(), sharedTensors("mlp.shared_experts")...),
+		selectionBias("mlp.gate.e_score_correction_bias"))
+}
+
+// selectionBias is added to the scores of the experts where they are chosen.
+func selectionBias(inHF string) Tensor {
+	return optional(layerParameter(SelectionBias, "exp_probs_b.bias", inHF, DimExperts))
 }

@@ -16,7 +16,6 @@ var gemma4 = Arch{
 }
 
 func gemma4Tensors() []Tensor {
-	const in = "model.layers.%d."
 	table := with(sandwich(decoderTensors(nil)), append(headNorms(),
 		endTensor(LayerEmbedding, "per_layer_token_embd", "model.embed_tokens_per_layer", DimVocab, DimLayerEmbeddings),
 		endTensor(LayerEmbeddingMap, "per_layer_model_proj", "model.per_layer_model_projection", DimLayerEmbeddings,
@@ -25,12 +24,9 @@ func gemma4Tensors() []Tensor {
 		layerTensor(LayerEmbeddingGate, "inp_gate", "per_layer_input_gate", DimLayerEmbedding, DimWidth),
 		layerTensor(LayerEmbeddingUp, "proj", "per_layer_projection", DimWidth, DimLayerEmbedding),
 		layerTensor(LayerEmbeddingPost, "post_norm", "post_per_layer_input_norm", DimWidth),
-		optional(Tensor{Role: LayerScale, GGUF: "blk.%d.layer_output_scale.weight", HF: in + "layer_scalar",
-			Shape: []Dim{DimOne}}),
-		Tensor{Role: RouterScale, GGUF: "blk.%d.ffn_gate_inp.scale", HF: in + "router.scale", Shape: []Dim{DimWidth}},
-		optional(Tensor{
-			Role: ExpertScale, GGUF: "blk.%d.ffn_down_exps.scale", HF: in + "router.per_expert_scale", Shape: []Dim{DimExperts},
-		}),
+		optional(layerParameter(LayerScale, "layer_output_scale.weight", "layer_scalar", DimOne)),
+		layerParameter(RouterScale, "ffn_gate_inp.scale", "router.scale", DimWidth),
+		optional(layerParameter(ExpertScale, "ffn_down_exps.scale", "router.per_expert_scale", DimExperts)),
 		layerTensor(FFNPostNorm1, "post_ffw_norm_1", "post_feedforward_layernorm_1", DimWidth),
 		layerTensor(ExpertsNorm, "pre_ffw_norm_2", "pre_feedforward_layernorm_2", DimWidth),
 		layerTensor(ExpertsPostNorm, "post_ffw_norm_2", "post_feedforward_layernorm_2", DimWidth))...)

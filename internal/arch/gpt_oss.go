@@ -9,8 +9,7 @@ var gptOSS = Arch{
 	Spec: gptOSSSpec,
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(packedExperts(),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
-		Tensor{Role: Sinks, GGUF: "blk.%d.attn_sinks.weight", HF: "model.layers.%d.self_attn.sinks",
-			Shape: []Dim{DimQueryHeads}},
+		layerParameter(Sinks, "attn_sinks.weight", "self_attn.sinks", DimQueryHeads),
 	)...),
 	Ignored: rotaryAngles,
 }

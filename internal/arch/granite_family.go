@@ -21,22 +21,19 @@ func (f *Fields) graniteExperts(s *Spec) {
 
 // graniteExpertTensors are experts of which Hugging Face has the gates and up-projections in one parameter.
 func graniteExpertTensors() []Tensor {
-	const in = "model.layers.%d."
-	tensors := append(expertTensors("block_sparse_moe.router.layer", "", "", "block_sparse_moe.output_linear"),
+	return append(fusedExperts("block_sparse_moe.router.layer", "block_sparse_moe.input_linear"+weightSuffix,
+		"block_sparse_moe.output_linear"+weightSuffix), graniteShared(
 		layerTensor(SharedGate, "ffn_gate_shexp", "", DimShared, DimWidth),
 		layerTensor(SharedUp, "ffn_up_shexp", "", DimShared, DimWidth),
-		layerTensor(SharedDown, "ffn_down_shexp", "shared_mlp.output_linear", DimWidth, DimShared))
-	for i := range tensors {
-		switch t := &tensors[i]; t.Role {
-		case ExpertGate, ExpertUp:
-			t.Within.HF = in + "block_sparse_moe.input_linear" + weightSuffix
-		case SharedGate:
-			t.Within = &Within{HF: in + "shared_mlp.input_linear" + weightSuffix, All: []Dim{DimShared, DimShared}}
-		case SharedUp:
-			t.Within = &Within{
-				HF: in + "shared_mlp.input_linear" + weightSuffix, Before: []Dim{DimShared}, All: []Dim{DimShared, DimShared},
-			}
-		}
-	}
-	return tensors
+		layerTensor(SharedDown, "ffn_down_shexp", "shared_mlp.output_linear", DimWidth, DimShared),
+		DimShared, DimShared)...)
+}
+
+// graniteShared are the maps of a network whose gate and up-projection Hugging Face has in one parameter of that many
+// rows in all.
+func graniteShared(gate, up, down Tensor, all ...Dim) []Tensor {
+	const in = "model.layers.%d.shared_mlp.input_linear" + weightSuffix
+	gate.Within = &Within{HF: in, All: all}
+	up.Within = &Within{HF: in, Before: []Dim{gate.Shape[0]}, All: all}
+	return []Tensor{gate, up, down}
 }

@@ -14,12 +14,9 @@ var graniteHybrid = Arch{
 
 // hybridDense is a dense network, which Hugging Face has as the shared one.
 func hybridDense() []Tensor {
-	const in = "model.layers.%d.shared_mlp.input_linear" + weightSuffix
-	gate := layerTensor(Gate, "ffn_gate", "", DimFFN, DimWidth)
-	up := layerTensor(Up, "ffn_up", "", DimFFN, DimWidth)
-	gate.Within = &Within{HF: in, All: []Dim{DimGateUp}}
-	up.Within = &Within{HF: in, Before: []Dim{DimFFN}, All: []Dim{DimGateUp}}
-	return []Tensor{gate, up, layerTensor(Down, "ffn_down", "shared_mlp.output_linear", DimWidth, DimFFN)}
+	return graniteShared(layerTensor(Gate, "ffn_gate", "", DimFFN, DimWidth),
+		layerTensor(Up, "ffn_up", "", DimFFN, DimWidth),
+		layerTensor(Down, "ffn_down", "shared_mlp.output_linear", DimWidth, DimFFN), DimGateUp)
 }
 
 func graniteHybridSpec(f *Fields) Spec {

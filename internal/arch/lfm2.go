@@ -6,7 +6,7 @@ func init() { Register(&lfm2) }
 var lfm2 = Arch{
 	Name:    "lfm2",
 	HF:      []HFModel{{Type: "lfm2", Class: "Lfm2ForCausalLM"}},
-	Spec:    func(f *Fields) Spec { return lfm2Spec(f) },
+	Spec:    lfm2Spec,
 	Tensors: lfm2Tensors(),
 	Ignored: rotaryAngles,
 }

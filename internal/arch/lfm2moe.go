@@ -7,27 +7,16 @@ var lfm2moe = Arch{
 	Name: "lfm2moe",
 	HF:   []HFModel{{Type: "lfm2_moe", Class: "Lfm2MoeForCausalLM"}},
 	Spec: func(f *Fields) Spec {
+		f.rename(map[string]string{"first_k_dense_replace": "num_dense_layers"})
 		s := lfm2Spec(f)
-		dense := f.IntOr("", "num_dense_layers", 0)
 		f.experts(&s, MoE{
 			Count: f.IntOr("", "num_experts", 0), Used: f.IntOr("", "num_experts_per_tok", 0),
 			FFN:    f.IntOr("expert_feed_forward_length", "moe_intermediate_size", 0),
 			Gating: Gating(f.IntOr("expert_gating_func", "", int(Sigmoid))), Norm: f.BoolOr("", "norm_topk_prob", true),
 		})
-		if f.HF {
-			ffn := s.FFN
-			s.PerLayer(func(i int, l *Layer) {
-				if i < dense {
-					l.Experts, l.FFN = MoE{}, max(ffn, f.IntOr("", "intermediate_size", 0))
-				}
-			})
-		}
 		return s
 	},
 	Tensors: with(lfm2Tensors(), append(expertTensors("feed_forward.gate", "feed_forward.experts.%e.w1",
-		"feed_forward.experts.%e.w3", "feed_forward.experts.%e.w2"), optional(Tensor{
-		Role: SelectionBias, GGUF: "blk.%d.exp_probs_b.bias", HF: "model.layers.%d.feed_forward.expert_bias",
-		Shape: []Dim{DimExperts},
-	}))...),
+		"feed_forward.experts.%e.w3", "feed_forward.experts.%e.w2"), selectionBias("feed_forward.expert_bias"))...),
 	Ignored: rotaryAngles,
 }

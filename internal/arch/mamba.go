@@ -17,7 +17,7 @@ func (f *Fields) mamba(heads, headDim, groups, state, taps string) Mamba {
 // mambaTensors are those of a Mamba-2 mixer, whose names begin so in Hugging Face files.
 func mambaTensors(in string) []Tensor {
 	vector := func(role Role, inGGUF, inHF string, shape ...Dim) Tensor {
-		return Tensor{Role: role, GGUF: "blk.%d." + inGGUF, HF: "model.layers.%d." + in + inHF, Shape: shape}
+		return layerParameter(role, inGGUF, in+inHF, shape...)
 	}
 	norm := layerTensor(RecurrentNorm, "ssm_norm", in+"norm", DimGroups, DimGroupInner)
 	norm.Bias = false

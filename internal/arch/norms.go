@@ -15,15 +15,10 @@ func headNorms() []Tensor {
 }
 
 // addOnes has the norms of a table raised by one.
-func addOnes(table []Tensor, but ...Role) []Tensor {
+func addOnes(table []Tensor) []Tensor {
 	for i := range table {
 		if table[i].Role.Kind() == Norm {
 			table[i].Transform = AddOne{}
-		}
-		for _, r := range but {
-			if table[i].Role == r {
-				table[i].Transform = nil
-			}
 		}
 	}
 	return table
