@@ -91,12 +91,7 @@ func TestArchitectures(t *testing.T) {
 func openArch(t *testing.T, m *archtest.Model, path string) *attach.Base {
 	t.Helper()
 	m.Write(t, path)
-	b, err := attach.OpenBase(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
+	return pefttest.OpenBase(t, path)
 }
 
 // pairTargets are all kinds of linear maps whose pairs llama.cpp computes.

@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"slices"
+	"testing"
 
 	"github.com/peftconv/peftconv/internal/arch"
 )
@@ -20,6 +21,17 @@ func fields(pairs ...any) map[string]any {
 		}
 	}
 	return m
+}
+
+// Named is the case of a name.
+func Named(t testing.TB, name string) *Model {
+	t.Helper()
+	all := All()
+	i := slices.IndexFunc(all, func(m Model) bool { return m.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no model %s", name)
+	}
+	return &all[i]
 }
 
 // All are the cases: every architecture, in its variants. Some have draft layers, which are not run.

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/methods"
@@ -18,32 +17,7 @@ import (
 // openArch is a model of archtest as a base without a tokenizer.
 func openArch(t *testing.T, name string) *attach.Base {
 	t.Helper()
-	for _, m := range archtest.All() {
-		if m.Name == name {
-			return openModel(t, m)
-		}
-	}
-	t.Fatalf("there is no model %s", name)
-	return nil
-}
-
-// openModel writes a model and opens it.
-func openModel(t *testing.T, m archtest.Model) *attach.Base {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), m.Name+".gguf")
-	m.Write(t, path)
-	f, err := gguf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	decoder, err := model.FromGGUF(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := attach.BaseOf(path, decoder)
-	b.GGUF = f
-	return b
+	return pefttest.OpenModel(t, archtest.Named(t, name))
 }
 
 // TestEnds trains tables, heads and norms of architectures that have names of their own for them, whole, as pairs and

@@ -278,11 +278,10 @@ func pairsOf(t *testing.T, a *attach.Adapter, b *attach.Base) []methods.LinearPa
 // TestParametersRefused: files of which the order of inputs and outputs is wrong or not known, and options that PEFT
 // does not have for parameters.
 func TestParametersRefused(t *testing.T) {
-	all := archtest.All()
-	square := all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == "gpt-oss" })]
+	square := archtest.Named(t, "gpt-oss")
 	square.Fields = maps.Clone(square.Fields)
 	square.Fields["expert_feed_forward_length"] = square.Fields["embedding_length"]
-	b := openModel(t, square)
+	b := pefttest.OpenModel(t, square)
 	load := func(dir string) error {
 		a, err := attach.Load(dir)
 		if err != nil {

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	floats32 "github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -91,7 +92,7 @@ func TestHFDirectories(t *testing.T) {
 			if _, err := os.Stat(want); err != nil {
 				want = filepath.Join(dir, "expected", "logits.f32")
 			}
-			nmse := squaredError(t, logits(m, about.IDs), floats(t, want))
+			nmse := squaredError(t, logits(m, about.IDs), archtest.Floats(t, want))
 			if t.Logf("%.2g", nmse); !(nmse <= d.limit) {
 				t.Errorf("the logits have a normalized mean squared error of %.2g, expected at most %.2g", nmse, d.limit)
 			}
@@ -137,7 +138,7 @@ func TestPackedExperts(t *testing.T) {
 				}
 			}
 			items = append(items, safetensors.Item{Name: name, DType: "F32", Shape: []int64{e, in, n},
-				Data: floats32.LittleEndian(values)})
+				Data: floats.LittleEndian(values)})
 		case !strings.HasSuffix(x.Name, "_scales"):
 			items = append(items, safetensors.Item{Name: x.Name, DType: safetensors.DType(x.TypeName), Shape: x.Shape,
 				Data: x.Data})

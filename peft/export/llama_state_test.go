@@ -2,16 +2,12 @@ package export
 
 import (
 	"errors"
-	"fmt"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
 
-	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -23,14 +19,11 @@ import (
 // TestLlamaState has an unmodified llama.cpp go on from the state of a prefix over every architecture that has one. The
 // driver reads the last position of a state again, as token 0.
 func TestLlamaState(t *testing.T) {
-	client := os.Getenv("PEFTCONV_LLAMA_CLIENT")
-	if client == "" {
-		t.Skip("PEFTCONV_LLAMA_CLIENT does not name a driver of llama.cpp")
-	}
+	llama := archtest.FindLlama(t)
 	meanLoss := regexp.MustCompile(`mean_nll ([0-9.]+)`)
 	for _, m := range archtest.All() {
 		t.Run(m.Name, func(t *testing.T) {
-			b := writeArch(t, &m)
+			b := pefttest.OpenModel(t, &m)
 			longer, err := newPrefix(b, 6)
 			if errors.Is(err, errors.ErrUnsupported) {
 				t.Skip(err)
@@ -49,17 +42,13 @@ func TestLlamaState(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ids, text := []int32{0}, ""
-			for i := range 20 {
-				id := int32((i*i*7 + i*3 + 5) % 61)
-				ids, text = append(ids, id), text+fmt.Sprintf(",%d", id)
-			}
-			log, err := exec.Command(client, "ppl", b.Path, "--ids", text[1:], "--load-state", path, "--kv-f32", "-c",
-				"64", "-t", "1").CombinedOutput()
+			read := archtest.IDs(20)
+			log := llama.Run(t, "ppl", b.Path, read, "--load-state", path, "-c", "64")
 			found := meanLoss.FindSubmatch(log)
-			if err != nil || found == nil {
-				t.Fatalf("llama.cpp: %v\n%s", err, log[max(0, len(log)-800):])
+			if found == nil {
+				t.Fatalf("llama.cpp: %s", log[max(0, len(log)-800):])
 			}
+			ids := append([]int32{0}, read...)
 			want, _ := strconv.ParseFloat(string(found[1]), 64)
 			bound, err := shorter.Bind(b)
 			if err != nil {
@@ -78,11 +67,7 @@ func TestLlamaState(t *testing.T) {
 				got += (math.Log(sum) - float64(row[id])) / float64(len(ids)-1)
 			}
 			t.Logf("%.6f, llama.cpp %.6f", got, want)
-			limit := 1e-5
-			if b.Model.Spec.Activation == arch.GELU { // which llama.cpp reads from a table of half precision
-				limit = 1e-4
-			}
-			if math.Abs(got-want) > limit*want {
+			if math.Abs(got-want) > llama.Limit(&b.Model.Spec)/10*want {
 				t.Errorf("the loss after the state is %.6f, llama.cpp's %.6f", got, want)
 			}
 		})

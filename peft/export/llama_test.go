@@ -1,14 +1,9 @@
 package export
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -63,77 +58,37 @@ func someOf(b *attach.Base, n int) (targets []string) {
 // TestLlamaLoRA holds the logits of every architecture with an exported LoRA, in an unmodified llama.cpp whose driver
 // PEFTCONV_LLAMA_CLIENT names, against those with the adapter here.
 func TestLlamaLoRA(t *testing.T) {
-	client := os.Getenv("PEFTCONV_LLAMA_CLIENT")
-	if client == "" {
-		t.Skip("PEFTCONV_LLAMA_CLIENT does not name a driver of llama.cpp")
-	}
+	llama := archtest.FindLlama(t)
 	for _, m := range archtest.All() {
 		t.Run(m.Name, func(t *testing.T) {
-			b := writeArch(t, &m)
+			b := pefttest.OpenModel(t, &m)
 			for name, opt := range llamaLoRAs {
 				a := pefttest.Trained(t, b, opt(b))
-				compareWithLlama(t, client, name, b, a)
+				compareWithLlama(t, llama, name, b, a)
 			}
 		})
 	}
 }
 
-// writeArch writes a model and opens it, without a tokenizer.
-func writeArch(t *testing.T, m *archtest.Model) *attach.Base {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), m.Name+".gguf")
-	m.Write(t, path)
-	f, err := gguf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	decoder, err := model.FromGGUF(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := attach.BaseOf(path, decoder)
-	b.GGUF = f
-	return b
-}
-
 // compareWithLlama runs a model with an exported adapter in both.
-func compareWithLlama(t *testing.T, client, name string, b *attach.Base, a *attach.Adapter) {
+func compareWithLlama(t *testing.T, llama archtest.Llama, name string, b *attach.Base, a *attach.Adapter) {
 	t.Helper()
-	dir := t.TempDir()
-	lora, out := filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "logits.f32")
+	lora := filepath.Join(t.TempDir(), "lora.gguf")
 	if err := GGUF(pefttest.Adapter(a), pefttest.Base(b), lora); err != nil {
 		t.Fatal(err)
 	}
-	ids := make([]int32, 24)
-	text := ""
-	for i := range ids {
-		ids[i] = int32((i*i*7 + i*3 + 5) % 61)
-		text += fmt.Sprintf(",%d", ids[i])
-	}
-	log, err := exec.Command(client, "logits", b.Path, "--ids", text[1:], "--lora", lora, "--out", out, "--kv-f32", "-t",
-		"1").CombinedOutput()
-	if err != nil {
-		lines := strings.Split(string(log), "\n")
-		t.Fatalf("%s: llama.cpp: %v\n%s", name, err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
-	}
-	data, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ids := archtest.IDs(24)
+	logits := llama.Logits(t, b.Path, ids, "--lora", lora)
 	packed := &batch.Batch{}
 	packed.Append(ids, nil)
 	got := pefttest.AllLogits(b, pefttest.BindOne(t, a, b), packed)
 	without := pefttest.AllLogits(b, model.NoHooks{}, packed)
-	if len(data) != 4*len(got) {
-		t.Fatalf("%s: llama.cpp gives %d logits, expected %d", name, len(data)/4, len(got))
+	if len(logits) != len(got) {
+		t.Fatalf("%s: llama.cpp gives %d logits, expected %d", name, len(logits), len(got))
 	}
-	worst, moved, largest, limit := 0.0, 0.0, 0.0, 1e-4
-	if b.Model.Spec.Activation == arch.GELU { // which llama.cpp reads from a table of half precision
-		limit = 1e-3
-	}
+	worst, moved, largest, limit := 0.0, 0.0, 0.0, llama.Limit(&b.Model.Spec)
 	for i := range got {
-		want := float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+		want := float64(logits[i])
 		worst, largest = max(worst, math.Abs(float64(got[i])-want)), max(largest, math.Abs(want))
 		moved = max(moved, math.Abs(float64(without[i])-want))
 	}
@@ -155,7 +110,7 @@ func TestFusedPairs(t *testing.T) {
 	fusedExperts := cases["mixtral"]
 	fusedExperts.Fused = experts
 	for _, m := range []archtest.Model{cases["llama-fused"], cases["mixtral"], fusedExperts, cases["phi3"]} {
-		b := writeArch(t, &m)
+		b := pefttest.OpenModel(t, &m)
 		for name, opt := range llamaLoRAs {
 			if name == "ends" { // which are written otherwise: see package train
 				continue
@@ -177,7 +132,7 @@ func TestParameterPairs(t *testing.T) {
 		if !slices.Contains([]string{"gemma4-experts", "qwen35moe", "gpt-oss"}, m.Name) {
 			continue
 		}
-		b := writeArch(t, &m)
+		b := pefttest.OpenModel(t, &m)
 		export := func(targets []string, start func(a *attach.Adapter)) (*attach.Adapter, *gguf.File) {
 			a, err := methods.NewLoRA(b, method.LoRA{Rank: 3, Alpha: 5, Targets: targets})
 			if err != nil {

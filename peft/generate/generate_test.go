@@ -2,7 +2,6 @@ package generate
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -96,13 +95,7 @@ func TestGenerateSamples(t *testing.T) {
 // TestGeneratePositions: a context beyond a model's embeddings of positions is refused before anything is generated,
 // and virtual tokens take some of them.
 func TestGeneratePositions(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "base.gguf")
-	for _, m := range archtest.All() {
-		if m.Name == "gpt2" {
-			m.Write(t, path)
-		}
-	}
-	b := pefttest.OpenBase(t, path)
+	b := pefttest.OpenModel(t, archtest.Named(t, "gpt2"))
 	_, err := run(t.Context(), b, nil, "abc", Options{Context: 300, IgnoreEOG: true}, func(piece string) {
 		t.Error(piece)
 	})

@@ -3,7 +3,6 @@ package merge
 import (
 	"bytes"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -59,9 +58,7 @@ func TestArchitecturesMerge(t *testing.T) {
 // TestRaisedNorms trains norms of a model whose Hugging Face checkpoint stores what is added to 1: the adapter has them
 // as the checkpoint does, and does the same over a GGUF file and over a directory, and merged into these.
 func TestRaisedNorms(t *testing.T) {
-	all := archtest.All()
-	m := &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == "gemma" })]
-	file := pefttest.OpenModel(t, m)
+	file := pefttest.OpenModel(t, archtest.Named(t, "gemma"))
 	dir := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, "gemma",
 		map[string]any{"head_dim": file.Model.Spec.HeadDim, "hidden_act": "gelu_pytorch_tanh"}))
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
@@ -103,7 +100,6 @@ func TestRaisedNorms(t *testing.T) {
 // TestOtherForms merges into Hugging Face directories whose weights are transposed, or have rows in another order, than
 // they are computed with. What does not change keeps its bytes.
 func TestOtherForms(t *testing.T) {
-	all := archtest.All()
 	seq := pefttest.Packed(pefttest.TinyData(4, 1))
 	for name, c := range map[string]struct {
 		modelType string
@@ -113,7 +109,7 @@ func TestOtherForms(t *testing.T) {
 			"layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "tie_word_embeddings": false}},
 		"gptneox": {"gpt_neox", map[string]any{"layer_norm_eps": 1e-5, "hidden_act": "gelu_new", "rotary_pct": 0.25}},
 	} {
-		file := pefttest.OpenModel(t, &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == name })])
+		file := pefttest.OpenModel(t, archtest.Named(t, name))
 		b := pefttest.OpenBase(t, pefttest.WriteHFOf(t, file, c.modelType, c.config))
 		base := pefttest.AllLogits(b, model.NoHooks{}, seq)
 		if miss := pefttest.Relative(base, pefttest.AllLogits(file, model.NoHooks{}, seq)); miss > 1e-5 {

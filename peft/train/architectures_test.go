@@ -72,11 +72,7 @@ func refusals(why string, cases ...string) map[string]string {
 // archBase is the base of a case.
 func archBase(t *testing.T, name string) *attach.Base {
 	t.Helper()
-	all := archtest.All()
-	i := slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == name })
-	path := filepath.Join(t.TempDir(), name+".gguf")
-	all[i].Write(t, path)
-	return pefttest.OpenBase(t, path)
+	return pefttest.OpenModel(t, archtest.Named(t, name))
 }
 
 // archData is sequences of 12 to 37 tokens.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -266,8 +265,7 @@ func TestVerifyNamesRows(t *testing.T) {
 
 // TestRaisedNormGradients: norms that are stored as what is added to 1 have the gradients of their weights.
 func TestRaisedNormGradients(t *testing.T) {
-	all := archtest.All()
-	b := pefttest.OpenModel(t, &all[slices.IndexFunc(all, func(m archtest.Model) bool { return m.Name == "gemma2" })])
+	b := archBase(t, "gemma2")
 	a, err := methods.NewLNTuning(b, method.LNTuning{})
 	if err != nil {
 		t.Fatal(err)
