@@ -1,6 +1,10 @@
 package kernels
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/internal/freelist"
+)
 
 // AdamW is the optimizer of Loshchilov and Hutter with PyTorch's conventions: the weight decay is taken
 // off first, and epsilon is added to the bias-corrected root. AdamW holds what is the same for all
@@ -23,14 +27,14 @@ func (o AdamW) Update(p, g, m, v []float32) {
 	if len(g) != len(p) || len(m) != len(p) || len(v) != len(p) {
 		panic("kernels: AdamW.Update of slices of different lengths")
 	}
-	u := adamwUpdates.get()
+	u := adamwUpdates.Get()
 	if u.task == nil {
 		u.task = u.piece
 	}
 	u.p, u.g, u.m, u.v, u.c = p, g, m, v, o.coefficients()
 	Parallel(ceilDiv(len(p), adamwPiece), u.task)
 	u.p, u.g, u.m, u.v = nil, nil, nil, nil
-	adamwUpdates.put(u)
+	adamwUpdates.Put(u)
 }
 
 // adamwPiece is how many parameters a task updates.
@@ -43,7 +47,7 @@ type adamwUpdate struct {
 	task       func(i int) // piece, bound once
 }
 
-var adamwUpdates freeList[adamwUpdate]
+var adamwUpdates freelist.List[adamwUpdate]
 
 func (u *adamwUpdate) piece(i int) {
 	i0, i1 := i*adamwPiece, min(len(u.p), (i+1)*adamwPiece)

@@ -1,6 +1,10 @@
 package kernels
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/internal/freelist"
+)
 
 // Attention works block by block (Dao et al. 2022, "FlashAttention"): some queries of a head against some keys at a
 // time, so scores exist for one block only. Keys and values are packed once for all queries. Blocks of keys that no
@@ -70,7 +74,7 @@ func (s *AttentionShape) rows() int {
 func Attention(y, logSum, q, k, v []float32, shape AttentionShape) {
 	rows := shape.rows()
 	shape.check(rows, rows, [2][]float32{q}, [2][]float32{y}, [2][]float32{k}, [2][]float32{v})
-	a := attentions.get()
+	a := attentions.Get()
 	a.AttentionShape, a.y, a.logSum, a.q, a.k, a.v = shape, y, logSum, q, k, v
 	a.runForward()
 	a.end()
@@ -81,7 +85,7 @@ func Attention(y, logSum, q, k, v []float32, shape AttentionShape) {
 func AttentionBackward(dq, dk, dv, dy, y, logSum, q, k, v []float32, shape AttentionShape) {
 	rows := shape.rows()
 	shape.check(rows, rows, [2][]float32{q, dq}, [2][]float32{y, dy}, [2][]float32{k, dk}, [2][]float32{v, dv})
-	a := attentions.get()
+	a := attentions.Get()
 	a.AttentionShape, a.y, a.logSum, a.q, a.k, a.v = shape, y, logSum, q, k, v
 	a.dq, a.dk, a.dv, a.dy = dq, dk, dv, dy
 	a.begin(a.Dim)
@@ -124,7 +128,7 @@ type attention struct {
 	packForward, forward, packBackward, backward, reduce func(i int) // the methods, bound once
 }
 
-var attentions freeList[attention]
+var attentions freelist.List[attention]
 
 const (
 	queryRows  = 112      // about the queries of a block: eight register tiles of the widest tier
@@ -176,7 +180,7 @@ func (a *attention) end() {
 	a.AttentionShape = AttentionShape{}
 	a.y, a.logSum, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.dy = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	a.past = 0
-	attentions.put(a)
+	attentions.Put(a)
 }
 
 // keyPanel is one panel of keys of one head.
@@ -324,7 +328,7 @@ type attentionScratch struct {
 	gradient        []float32 // (keys, Dim) or (keys, ValueDim)
 }
 
-var attentionScratches freeList[attentionScratch]
+var attentionScratches freelist.List[attentionScratch]
 
 // panelRows is the number of rows of panel p of a block of rows, and the height of its register tile.
 func (a *attention) panelRows(p, rows int) (n, height int) {

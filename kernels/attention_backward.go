@@ -8,8 +8,8 @@ func (a *attention) backwardHead(i int) {
 	if keys == 0 {
 		return
 	}
-	w := attentionScratches.get()
-	defer attentionScratches.put(w)
+	w := attentionScratches.Get()
+	defer attentionScratches.Put(w)
 	ld := a.gradientLD(keys)
 	clear(grow(&w.keysT, ceilDiv(a.Dim, a.mr)*a.mr*ld))
 	clear(grow(&w.valuesT, ceilDiv(a.valueDim(), a.mr)*a.mr*ld))

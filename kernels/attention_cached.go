@@ -1,6 +1,10 @@
 package kernels
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/internal/freelist"
+)
 
 // CachedAttention is Attention of the last n rows of one sequence alone, over keys and values that are kept: q (n,
 // Queries·Dim) and y (n, Queries·ValueDim) are of its rows past to past+n-1, keys (at least past+n, Keys·Dim) and
@@ -18,11 +22,11 @@ func CachedAttention(y, q, keys, values []float32, past, n int, shape AttentionS
 		packedAttention(y, q, keys, values, past, n, shape)
 		return
 	}
-	c := cachedAttentions.get()
+	c := cachedAttentions.Get()
 	c.AttentionShape, c.y, c.q, c.keys, c.values, c.past, c.n = shape, y, q, keys, values, past, n
 	c.run()
 	c.AttentionShape, c.y, c.q, c.keys, c.values = AttentionShape{}, nil, nil, nil, nil
-	cachedAttentions.put(c)
+	cachedAttentions.Put(c)
 }
 
 // fewRows is the number of rows up to which packing the keys and values takes longer than it saves.
@@ -30,7 +34,7 @@ const fewRows = 16
 
 // packedAttention is CachedAttention by blocks of queries and keys, as in Attention.
 func packedAttention(y, q, keys, values []float32, past, n int, shape AttentionShape) {
-	a := attentions.get()
+	a := attentions.Get()
 	a.AttentionShape, a.y, a.q, a.k, a.v, a.past = shape, y, q, keys, values, past
 	a.bounds = [2]int32{0, int32(past + n)}
 	a.Bounds = a.bounds[:]
@@ -56,7 +60,7 @@ type cachedAttention struct {
 	attend, join func(i int) // the methods, bound once
 }
 
-var cachedAttentions freeList[cachedAttention]
+var cachedAttentions freelist.List[cachedAttention]
 
 const (
 	chunkKeys   = 256     // the keys of a chunk
@@ -93,8 +97,8 @@ func (c *cachedAttention) run() {
 func (c *cachedAttention) attendChunk(i int) {
 	head, from := i%c.Keys, i/c.Keys*c.chunk
 	keys, dim := min(c.chunk, c.past+c.n-from), c.valueDim()
-	w := attentionScratches.get()
-	defer attentionScratches.put(w)
+	w := attentionScratches.Get()
+	defer attentionScratches.Put(w)
 	ld := round16(keys)
 	scores := grow(&w.scores, c.rows*ld)
 	Gemm(false, true, c.rows, keys, c.Dim, c.Scale, c.queries[head*c.rows*c.Dim:], c.Dim,

@@ -5,8 +5,8 @@ import "math"
 // forwardBlock is Attention of one block of queries.
 func (a *attention) forwardBlock(i int) {
 	b := a.block(i)
-	w := attentionScratches.get()
-	defer attentionScratches.put(w)
+	w := attentionScratches.Get()
+	defer attentionScratches.Put(w)
 	a.packQueries(&w.q, a.q, &b, a.Dim, a.Dim, a.Scale)
 	a.beginSum(w)
 	a.addSinks(w, b.head)

@@ -1,5 +1,7 @@
 package kernels
 
+import "github.com/peftconv/peftconv/internal/freelist"
+
 // matrix is a dense operand: element (i, j) is data[i*rs+j*cs], and one of rs and cs is 1.
 type matrix struct {
 	data   []float32
@@ -45,11 +47,11 @@ func GemmWTPrec(p Precision, y, x []float32, t int, w Weights, beta float32) {
 		Gemm(false, true, t, rows, cols, 1, x, cols, d.Data, cols, beta, y, rows)
 		return
 	}
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true,
 		precision: p, c: y, ldc: rows}
 	g.run()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // GemmW multiplies t rows by the weights, dx and dy being row-major:
@@ -73,11 +75,11 @@ func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 		Gemm(false, false, t, cols, rows, 1, dy, rows, d.Data, cols, beta, dx, cols)
 		return
 	}
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p,
 		c: dx, ldc: cols}
 	g.run()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // Gemm multiplies row-major matrices, rows of which are lda, ldb and ldc elements apart:
@@ -88,14 +90,14 @@ func GemmWPrec(p Precision, dx, dy []float32, t int, w Weights, beta float32) {
 // not read.
 func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32,
 	c []float32, ldc int) {
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: m, n: n, k: k, alpha: alpha, beta: beta, a: strided(a, lda, transA), b: strided(b, ldb, transB),
 		c: c, ldc: ldc}
 	if !g.a.holds(m, k) || !g.b.holds(k, n) || !strided(c, ldc, false).holds(m, n) {
 		panic("kernels: Gemm of slices too short for their shapes")
 	}
 	g.run()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // product is C = alpha·A·B + beta·C with row-major C, which is written transposed if cTrans.
@@ -137,7 +139,7 @@ type gemm struct {
 	dotTask, lowTask, upTask      func(i int)
 }
 
-var gemms freeList[gemm]
+var gemms freelist.List[gemm]
 
 const (
 	// inlineWork is the number of multiply-adds below which threads are not worth it.

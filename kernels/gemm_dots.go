@@ -75,8 +75,8 @@ func (g *gemm) few(b, i int) []float32 { return g.packed[(b*4*g.fours+i)*dotLD:]
 
 // dotRows computes some columns of C.
 func (g *gemm) dotRows(i int) {
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	n1 := min(g.n, (i+1)*g.wide)
 	for n := i * g.wide; n < n1; n += 4 {
 		for k0 := 0; k0 < g.k; k0 += dotBlock {

@@ -54,8 +54,8 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 	}
 	ld := g.a.rs
 	if t.numbers == 1 || t.padded(k) != k {
-		s := scratches.get()
-		defer scratches.put(s)
+		s := scratches.Get()
+		defer scratches.Put(s)
 		src, ld = copyRows(grow(&s.tile, n*(t.padded(k)+16)), src, ld, k, t.padded(k), n), t.padded(k)+16
 	}
 	g.packRows(dst, width, src, ld, k, n, t.scalesA(dst), true)
@@ -124,8 +124,8 @@ func (g *gemm) packPart(number, i int) {
 	parts := g.parts(b0, b1)
 	n0 := i / parts * t.unit
 	n1 := min(n0+t.unit, width)
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	if g.w != nil && !g.wTrans {
 		k0 := b0*t.block + i%parts*t.partLen
 		g.packRowsB(s, number, n0, n1, k0, min(g.k, b1*t.block, k0+t.partLen))

@@ -282,8 +282,8 @@ type counter struct {
 // tileAreas computes area after area of the current slice, beginning with that of thread number i.
 func (g *gemm) tileAreas(i int) {
 	t := &g.tiling
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	grow(&s.edge, maxMR*maxNR)
 	areas := t.rows * t.cols
 	first := i * areas / Threads()
@@ -327,8 +327,8 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 // tileAlone packs panel number i of B, block by block of k, and multiplies each block by all panels of A.
 func (g *gemm) tileAlone(i int) {
 	t := &g.tiling
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	grow(&s.edge, maxMR*maxNR)
 	panel := grow(&s.b, t.stepB+packSlack)[:t.stepB]
 	n := i * t.nr

@@ -36,12 +36,12 @@ func GemmWTLowRank(p Precision, y, x []float32, t int, w Weights, beta float32, 
 	if len(x) != t*cols || len(y) != t*rows {
 		panic("kernels: GemmWTLowRank of slices that do not fit the weights")
 	}
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: beta, a: strided(x, cols, false), w: w, wTrans: true,
 		precision: p, c: y, ldc: rows}
 	g.setLow(low{rank: r, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true), upScale: l.Scale, u: u})
 	g.run()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // GemmWLowRank is GemmWPrec plus a map of low rank beside the weights, in float32:
@@ -61,13 +61,13 @@ func GemmWLowRank(p Precision, dx, dy []float32, t int, w Weights, beta float32,
 	if len(dy) != t*rows || len(dx) != t*cols {
 		panic("kernels: GemmWLowRank of slices that do not fit the weights")
 	}
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: t, n: cols, k: rows, alpha: 1, beta: beta, a: strided(dy, rows, false), w: w, precision: p,
 		c: dx, ldc: cols}
 	g.setLow(low{rank: r, down: strided(l.B, r, false), downScale: l.Scale, up: strided(l.A, cols, false), upScale: 1,
 		u: du})
 	g.run()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // AddLowRank adds a map of low rank to y, in float32, in one pass over the rows:
@@ -86,12 +86,12 @@ func AddLowRank(y, x []float32, t int, l LowRank, u []float32) {
 		Gemm(false, true, t, rows, r, l.Scale, u, r, l.B, r, 1, y, rows)
 		return
 	}
-	g := gemms.get()
+	g := gemms.Get()
 	g.product = product{m: t, n: rows, k: cols, alpha: 1, beta: 1, a: strided(x, cols, false), c: y, ldc: rows}
 	g.setLow(low{rank: r, alone: true, down: strided(l.A, cols, true), downScale: 1, up: strided(l.B, r, true),
 		upScale: l.Scale, u: u})
 	g.runLow()
-	gemms.put(g)
+	gemms.Put(g)
 }
 
 // runLow computes a low without weights.
@@ -148,8 +148,8 @@ func (g *gemm) upAfter(time bool, n int) []float32 {
 func (g *gemm) lowRows(i int) {
 	t := &g.tiling
 	g.project(i, i*t.height, min(t.height, g.m-i*t.height))
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	grow(&s.edge, maxMR*maxNR)
 	for n := 0; n < g.n; n += t.nr {
 		g.tile(s, i, n, g.low.rank, g.up(i), g.low.right.at(n), t.nr, true, nil)
@@ -206,8 +206,8 @@ const sumDepth = 32
 // project computes panel number i of U: rows of A from i0 on, times down.
 func (g *gemm) project(i, i0, rows int) {
 	t, l := &g.tiling, &g.low
-	s := scratches.get()
-	defer scratches.put(s)
+	s := scratches.Get()
+	defer scratches.Put(s)
 	width := t.roundUp(rows)
 	groups := ceilDiv(l.rank, t.nr)
 	sums := grow(&s.edge, groups*maxMR*t.nr)

@@ -1,6 +1,6 @@
 package kernels
 
-import "sync"
+import "github.com/peftconv/peftconv/internal/freelist"
 
 // scratch is the memory of one task, which later tasks reuse.
 type scratch struct {
@@ -9,31 +9,7 @@ type scratch struct {
 	edge []float32 // a register tile that does not lie within C
 }
 
-// freeList keeps used memory for reuse.
-type freeList[T any] struct {
-	mu   sync.Mutex
-	free []*T
-}
-
-// get is a used T, or a new one.
-func (l *freeList[T]) get() *T {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.free); n > 0 {
-		t := l.free[n-1]
-		l.free = l.free[:n-1]
-		return t
-	}
-	return new(T)
-}
-
-func (l *freeList[T]) put(t *T) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, t)
-}
-
-var scratches freeList[scratch]
+var scratches freelist.List[scratch]
 
 // minScratch is the least number of elements allocated: memory of this size is aligned to pages.
 const minScratch = 1 << 13

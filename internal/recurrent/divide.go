@@ -1,8 +1,7 @@
 package recurrent
 
 import (
-	"sync"
-
+	"github.com/peftconv/peftconv/internal/freelist"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -16,10 +15,10 @@ type loop struct {
 }
 
 func (l *loop) part(i int) {
-	s := scratches.get()
+	s := scratches.Get()
 	s.used = 0
 	l.task.part(i, s)
-	scratches.put(s)
+	scratches.Put(s)
 }
 
 // inlineWork is the number of multiply-adds below which threads are not worth it.
@@ -27,7 +26,7 @@ const inlineWork = 1 << 17
 
 // divide does parts 0 to n-1 of a task of that many multiply-adds.
 func divide(n, work int, t task) {
-	l := loops.get()
+	l := loops.Get()
 	if l.run == nil {
 		l.run = l.part
 	}
@@ -40,7 +39,7 @@ func divide(n, work int, t task) {
 		}
 	}
 	l.task = nil
-	loops.put(l)
+	loops.Put(l)
 }
 
 // scratch is the memory of one part, which later parts reuse.
@@ -62,30 +61,6 @@ func (s *scratch) take(n int) []float32 {
 }
 
 var (
-	loops     freeList[loop]
-	scratches freeList[scratch]
+	loops     freelist.List[loop]
+	scratches freelist.List[scratch]
 )
-
-// freeList keeps used memory for reuse.
-type freeList[T any] struct {
-	mu   sync.Mutex
-	free []*T
-}
-
-// get is a used T, or a new one.
-func (l *freeList[T]) get() *T {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.free); n > 0 {
-		t := l.free[n-1]
-		l.free = l.free[:n-1]
-		return t
-	}
-	return new(T)
-}
-
-func (l *freeList[T]) put(t *T) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, t)
-}
