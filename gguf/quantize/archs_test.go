@@ -8,13 +8,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/modeltest"
 )
 
 const recordedArchs = "testdata/archs.json"
@@ -169,7 +169,7 @@ func writeArch(t *testing.T, m *archModel) {
 	r := rand.New(rand.NewPCG(11, 13))
 	table := m.Tensors(t)
 	slices.SortFunc(table, func(a, b gguf.Tensor) int { return strings.Compare(a.Name, b.Name) })
-	writeModel(t, "model.gguf", m.meta(t), table, func(tensor *gguf.Tensor) []float32 {
+	modeltest.WriteValues(t, "model.gguf", m.meta(t), table, func(tensor *gguf.Tensor) []float32 {
 		return weights(r, tensor.Elements())
 	})
 	writeImatrixOf(t, "imatrix.gguf", table, 17)
@@ -182,17 +182,7 @@ func writeArch(t *testing.T, m *archModel) {
 //	go test ./gguf/quantize -run TestArchitectures -timeout 6h -llama-quantize /path/to/llama-quantize
 func TestArchitectures(t *testing.T) {
 	want := map[string]map[string]string{} // the beginning of the SHA-256 or "refused", by model and file type
-	if data, err := os.ReadFile(recordedArchs); err == nil {
-		if err := json.Unmarshal(data, &want); err != nil {
-			t.Fatal(err)
-		}
-	} else if *record == "" {
-		t.Fatal(err)
-	}
-	path, err := filepath.Abs(recordedArchs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := readRecorded(t, recordedArchs, &want)
 	t.Chdir(t.TempDir())
 	models := archModels()
 	for i := range models {

@@ -1,7 +1,6 @@
 package quantize
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,7 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
-	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/internal/modeltest"
 )
 
 // sample describes a small model, of few rows, whose weights are made by rule: the same on every machine, and the same
@@ -145,33 +144,9 @@ func weights(r *rand.Rand, n int64) []float32 {
 func (m sample) write(t testing.TB, path string, typ gguf.Type) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(7, uint64(m.layers)))
-	writeModel(t, path, m.metadata(t), m.table(typ), func(tensor *gguf.Tensor) []float32 {
+	modeltest.WriteValues(t, path, m.metadata(t), m.table(typ), func(tensor *gguf.Tensor) []float32 {
 		return weights(r, tensor.Elements())
 	})
-}
-
-func writeModel(t testing.TB, path string, meta *gguf.Metadata, table []gguf.Tensor,
-	fill func(*gguf.Tensor) []float32) {
-	t.Helper()
-	var file bytes.Buffer
-	w, err := gguf.NewWriter(&file, meta, table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range table {
-		tensor := &table[i]
-		data := make([]byte, tensor.Size())
-		quant.Quantize(tensor.Type, data, fill(tensor), int(tensor.Cols()), nil)
-		if err := w.WriteTensor(tensor.Name, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, file.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // writeImatrix writes an importance matrix for the model, of every other embedding and head.
@@ -198,7 +173,7 @@ func writeImatrixOf(t testing.TB, path string, matrices []gguf.Tensor, seed uint
 		table = append(table, gguf.Tensor{Name: w.Name + ".in_sum2", Shape: []int64{w.Cols(), n}, Type: gguf.F32},
 			gguf.Tensor{Name: w.Name + ".counts", Shape: []int64{1, n}, Type: gguf.F32})
 	}
-	writeModel(t, path, meta, table, func(tensor *gguf.Tensor) []float32 {
+	modeltest.WriteValues(t, path, meta, table, func(tensor *gguf.Tensor) []float32 {
 		out := make([]float32, tensor.Elements())
 		for i := range out {
 			out[i] = float32(r.IntN(64)) // a count may be 0

@@ -77,23 +77,31 @@ func variantTypes(variant string) []string {
 // slow says whether a file type is one whose search takes long, which the short tests leave out.
 func slow(name string) bool { return strings.HasPrefix(name, "IQ") && !strings.HasPrefix(name, "IQ4") }
 
+// readRecorded reads a file of what is recorded into want, and gives its path from the root. It may be absent where it
+// is to be recorded.
+func readRecorded(t *testing.T, name string, want any) (path string) {
+	t.Helper()
+	if data, err := os.ReadFile(name); err == nil {
+		if err := json.Unmarshal(data, want); err != nil {
+			t.Fatal(err)
+		}
+	} else if *record == "" {
+		t.Fatal(err)
+	}
+	path, err := filepath.Abs(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // TestSamples quantizes small models to every file type, with options and without, and compares the files with those
 // that llama-quantize makes. To record those of a new model (or of one that is taken out of the file, anew):
 //
 //	go test ./gguf/quantize -run TestSamples -llama-quantize /path/to/llama-quantize
 func TestSamples(t *testing.T) {
 	want := map[string]map[string]map[string]string{} // SHA-256 or "refused", by model, variant and file type
-	if data, err := os.ReadFile(recorded); err == nil {
-		if err := json.Unmarshal(data, &want); err != nil {
-			t.Fatal(err)
-		}
-	} else if *record == "" {
-		t.Fatal(err)
-	}
-	path, err := filepath.Abs(recorded)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := readRecorded(t, recorded, &want)
 	t.Chdir(t.TempDir())
 	for _, m := range samples {
 		m.write(t, "model.gguf", gguf.F16)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -293,7 +294,7 @@ func TestNotFinite(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			in, out := filepath.Join(dir, "in.gguf"), filepath.Join(dir, "out", "out.gguf")
-			writeModel(t, in, meta, table, func(tensor *gguf.Tensor) []float32 {
+			modeltest.WriteValues(t, in, meta, table, func(tensor *gguf.Tensor) []float32 {
 				x := make([]float32, tensor.Elements())
 				if tensor.Name == c.tensor {
 					x[c.at] = float32(c.value)

@@ -1,22 +1,20 @@
 package archtest
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"hash/fnv"
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/internal/store"
-	"github.com/peftconv/peftconv/quant"
 )
 
 // Model is a small random model.
@@ -227,30 +225,7 @@ func (m *Model) drafts(s *arch.Spec, all []gguf.Tensor) (out []gguf.Tensor) {
 // Write writes the model.
 func (m *Model) Write(t testing.TB, path string) {
 	t.Helper()
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	out := bufio.NewWriter(file)
-	tensors := m.Tensors(t)
-	w, err := gguf.NewWriter(out, m.Meta(t), tensors)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tensor := range tensors {
-		data := make([]byte, tensor.Size())
-		quant.Quantize(tensor.Type, data, m.values(&tensor), int(tensor.Cols()), nil)
-		if err := w.WriteTensor(tensor.Name, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	modeltest.WriteValues(t, path, m.Meta(t), m.Tensors(t), m.values)
 }
 
 // values are random numbers that make every part of a model matter: weights of norms near 1, matrices whose products

@@ -61,6 +61,30 @@ func Data(t testing.TB, tensor gguf.Tensor, order binary.ByteOrder) []byte {
 func WriteGGUF(t testing.TB, path string, format gguf.Format, meta *gguf.Metadata, tensors []gguf.Tensor,
 	spoil func(name string, data []byte)) {
 	t.Helper()
+	write(t, path, format, meta, tensors, func(tensor *gguf.Tensor) []byte {
+		data := Data(t, *tensor, format.Order)
+		if spoil != nil {
+			spoil(tensor.Name, data)
+		}
+		return data
+	})
+}
+
+// WriteValues writes a file of tensors whose values are given, quantized.
+func WriteValues(t testing.TB, path string, meta *gguf.Metadata, tensors []gguf.Tensor,
+	values func(*gguf.Tensor) []float32) {
+	t.Helper()
+	write(t, path, gguf.Format{}, meta, tensors, func(tensor *gguf.Tensor) []byte {
+		data := make([]byte, tensor.Size())
+		quant.Quantize(tensor.Type, data, values(tensor), int(tensor.Cols()), nil)
+		return data
+	})
+}
+
+// write writes a file of tensors whose bytes are given, one at a time.
+func write(t testing.TB, path string, format gguf.Format, meta *gguf.Metadata, tensors []gguf.Tensor,
+	data func(*gguf.Tensor) []byte) {
+	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -71,12 +95,8 @@ func WriteGGUF(t testing.TB, path string, format gguf.Format, meta *gguf.Metadat
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tensor := range tensors {
-		data := Data(t, tensor, format.Order)
-		if spoil != nil {
-			spoil(tensor.Name, data)
-		}
-		if err := w.WriteTensor(tensor.Name, data); err != nil {
+	for i := range tensors {
+		if err := w.WriteTensor(tensors[i].Name, data(&tensors[i])); err != nil {
 			t.Fatal(err)
 		}
 	}
