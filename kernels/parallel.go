@@ -128,7 +128,7 @@ func (p *pool) waitEmpty() {
 			return
 		}
 	}
-	p.waiting.Store(true)
+	p.waiting.Swap(true) // not Store: emulators let the Load below overtake one, and then nobody wakes the owner
 	for p.state.Load() != 0 {
 		<-p.left
 	}
