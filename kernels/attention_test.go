@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 // attentionCase is attention with its gradients, the numbers random.
@@ -293,7 +295,7 @@ func testAttentionParts(t *testing.T, shape AttentionShape) {
 func TestAttentionAllocatesNothing(t *testing.T) {
 	for _, shape := range slices.Concat(attentionShapes[3:4], variedShapes[len(variedShapes)-2:]) {
 		c := newAttentionCase(shape)
-		if n := testing.AllocsPerRun(20, c.run); n > 0 {
+		if n := alloctest.Steady(20, c.run); n > 0 {
 			t.Errorf("attention %+v allocates %g times", shape, n)
 		}
 	}
@@ -372,7 +374,7 @@ func TestCachedAttentionThreads(t *testing.T) {
 			f := func() { CachedAttention(y, c.q, c.k, c.v, 600-n, n, shape) }
 			if f(); want == nil {
 				want = y
-				if allocs := testing.AllocsPerRun(20, f); allocs > 0 {
+				if allocs := alloctest.Steady(20, f); allocs > 0 {
 					t.Errorf("%d rows: CachedAttention allocates %g times", n, allocs)
 				}
 			} else if !slices.Equal(y, want) {

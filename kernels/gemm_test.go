@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 func randoms(n int, seed uint64) []float32 {
@@ -311,7 +313,7 @@ func TestGemmAllocates(t *testing.T) {
 	var w Weights = strictWeights{Dense{300, 600, randoms(300*600, 1)}}
 	for _, n := range []int{2, 100} {
 		x, y := randoms(n*600, 2), randoms(n*300, 3)
-		allocs := testing.AllocsPerRun(20, func() {
+		allocs := alloctest.Steady(20, func() {
 			GemmWT(y, x, n, w, 0)
 			GemmW(x, y, n, w, 0)
 			Gemm(true, false, 300, 600, n, 1, y, 300, x, 600, 0, w.(strictWeights).Data, 600)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 // lowRankCase is the products of a matrix and of a map of low rank beside it, and what they should be.
@@ -95,7 +97,7 @@ func TestGemmLowRankAllocates(t *testing.T) {
 	var w Weights = strictWeights{Dense{300, 600, randoms(300*600, 1)}}
 	c := newLowRankCase(w.(strictWeights).Dense, 40, 16)
 	u, dx := make([]float32, c.n*c.Rank), make([]float32, c.n*c.cols)
-	allocs := testing.AllocsPerRun(20, func() {
+	allocs := alloctest.Steady(20, func() {
 		GemmWTLowRank(F32, c.y, c.x, c.n, w, 0, c.LowRank, u)
 		GemmWLowRank(F32, dx, c.dy, c.n, w, 0, c.LowRank, u)
 		AddLowRank(c.y, c.x, c.n, c.LowRank, u)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 // round sets what the products should be in precision p: y + x·wᵀ and dy·w of rounded numbers, in float64.
@@ -241,7 +243,7 @@ func TestPrecisionAllocates(t *testing.T) {
 	var w Weights = strictWeights{Dense{rows, cols, randoms(rows*cols, 1)}}
 	x, y := randoms(n*cols, 2), randoms(n*rows, 3)
 	for _, p := range []Precision{BF16, Int8} {
-		allocs := testing.AllocsPerRun(20, func() {
+		allocs := alloctest.Steady(20, func() {
 			GemmWTPrec(p, y, x, n, w, 0)
 			GemmWPrec(p, x, y, n, w, 0)
 		})

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 // setThreads sets the number of threads for one test.
@@ -108,7 +110,7 @@ func TestParallelAllocates(t *testing.T) {
 	setThreads(t, 3)
 	var sum atomic.Int64
 	f := func(i int) { sum.Add(int64(i)) }
-	if n := testing.AllocsPerRun(100, func() { Parallel(50, f) }); n != 0 {
+	if n := alloctest.Steady(100, func() { Parallel(50, f) }); n != 0 {
 		t.Errorf("Parallel allocates %v times", n)
 	}
 }

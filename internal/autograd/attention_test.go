@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/alloctest"
 )
 
 // attentionHeads are heads with each of what is not in every model, and with all of it.
@@ -116,7 +118,7 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 			tape.CachedAttention(p[0], p[1].Data, p[2].Data, 0, h)
 			tape.Backward()
 		}
-		if n := testing.AllocsPerRun(20, step); n > 0 {
+		if n := alloctest.Steady(20, step); n > 0 {
 			t.Errorf("a step with %s allocates %g times", c.name, n)
 		}
 	}

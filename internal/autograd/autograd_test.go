@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/alloctest"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -276,7 +277,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 		for _, threads := range []int{1, 3} {
 			kernels.SetThreads(threads)
 			tape.Keep(keep)
-			if n := testing.AllocsPerRun(20, step); n > 0 {
+			if n := alloctest.Steady(20, step); n > 0 {
 				t.Errorf("keep %v, %d threads: a step allocates %g times", keep, threads, n)
 			}
 		}

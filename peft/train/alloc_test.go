@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/alloctest"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
@@ -28,7 +29,7 @@ func TestStepAllocations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := testing.AllocsPerRun(5, func() {
+			n := alloctest.Steady(5, func() {
 				if _, _, err := tr.step(context.Background(), stepBatches{batches: []*batch.Batch{packed}}, 1e-4); err != nil {
 					t.Fatal(err)
 				}
