@@ -345,7 +345,7 @@ func (p *Plan) newSample(t *Tensor) (*rowSample, error) {
 	size := t.source.Size() / rows
 	n := min(rows, max(minRows, min(maxRows, sampleWeights/cols)))
 	s := &rowSample{t: t, rows: make([]float32, n*cols)}
-	read := scratch{swap: p.bigEndian()}
+	read := scratch{reader: p.reader}
 	for i := range n {
 		r := (2*i + 1) * rows / (2 * n)
 		data, err := read.source(piece{t, r * size, (r + 1) * size}, &read.bytes)

@@ -71,26 +71,16 @@ type shard struct {
 
 // shards are the files to write.
 func (p *Plan) shards(out string) ([]shard, error) {
-	if !p.keepSplit() {
-		all := make([]*Tensor, len(p.Tensors))
-		for i := range p.Tensors {
-			all[i] = &p.Tensors[i]
-		}
-		return []shard{{out, p.meta, all}}, nil
+	if p.groups == nil {
+		return []shard{{out, p.meta, p.all()}}, nil
 	}
-	n := len(p.file.Shards)
-	files := make([]shard, n)
+	files, paths := make([]shard, len(p.groups)), p.Outputs(out)
 	for i := range files {
-		meta, err := p.shardMetadata(i, n)
+		meta, err := p.shardMetadata(i, len(files))
 		if err != nil {
 			return nil, err
 		}
-		files[i] = shard{path: gguf.SplitPath(strings.TrimSuffix(out, ".gguf"), i, n), meta: meta}
-		for j := range p.Tensors {
-			if t := &p.Tensors[j]; t.source.Shard() == p.file.Shards[i] {
-				files[i].tensors = append(files[i].tensors, t)
-			}
-		}
+		files[i] = shard{paths[i], meta, p.groups[i]}
 	}
 	return files, nil
 }
@@ -123,10 +113,10 @@ func (s *shard) table() []gguf.Tensor {
 
 // Outputs are the paths of the files that Write(out) makes.
 func (p *Plan) Outputs(out string) []string {
-	if !p.keepSplit() {
+	if p.groups == nil {
 		return []string{out}
 	}
-	paths := make([]string, len(p.file.Shards))
+	paths := make([]string, len(p.groups))
 	for i := range paths {
 		paths[i] = gguf.SplitPath(strings.TrimSuffix(out, ".gguf"), i, len(paths))
 	}

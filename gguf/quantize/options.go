@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -24,7 +25,32 @@ type Options struct {
 
 	AllowRequantize bool // tensors that are quantized already may be requantized
 	KeepSplit       bool // a split model keeps its number of files
+
+	Reader Reader // gives the data of the tensors; nil: they are in the file
 }
+
+// Reader reads the data of tensors that are not in a GGUF file. Goroutines may share it.
+type Reader interface {
+	// Read gives bytes from to to of a tensor's data, little-endian: whole rows of one matrix. They may be in buffer, which
+	// it may grow.
+	Read(t *gguf.Tensor, from, to int64, buffer *[]byte) ([]byte, error)
+	// Release tells the system that what was read will not be needed soon.
+	Release()
+}
+
+// inFile reads the tensors of a file.
+type inFile struct{ file *gguf.File }
+
+func (f inFile) Read(t *gguf.Tensor, from, to int64, buffer *[]byte) ([]byte, error) {
+	src := t.Bytes()[from:to]
+	if f.file.Order != binary.BigEndian {
+		return src, nil
+	}
+	*buffer = append((*buffer)[:0], src...)
+	return *buffer, gguf.SwapBytes(t.Type, *buffer)
+}
+
+func (f inFile) Release() { f.file.Release() }
 
 // Override gives tensors a type by their names. Pattern is a regular expression as JavaScript and C++ have them, is
 // looked for anywhere in a name, and is taken in lower case, as names of tensors are.

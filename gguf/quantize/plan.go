@@ -22,10 +22,12 @@ var (
 type Plan struct {
 	Tensors []Tensor // in the order in which they are written
 
-	file  *gguf.File
-	opt   settings
-	model traits
-	meta  *gguf.Metadata // of the whole model
+	file   *gguf.File
+	reader Reader
+	opt    settings
+	model  traits
+	meta   *gguf.Metadata // of the whole model
+	groups [][]*Tensor    // the tensors of each file of the output; nil: there is one file
 }
 
 // Tensor is a tensor of a plan.
@@ -57,7 +59,10 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{file: f, opt: s, model: traitsOf(f)}
+	p := &Plan{file: f, reader: opt.Reader, opt: s, model: traitsOf(f)}
+	if p.reader == nil {
+		p.reader = inFile{f}
+	}
 	p.model.imatrix = opt.Imatrix != nil
 	tensors := p.order()
 	if len(tensors) == 0 {
@@ -73,7 +78,54 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 			return nil, err
 		}
 	}
+	if p.keepSplit() {
+		p.groups = p.asInput()
+	}
 	return p, p.setMetadata()
+}
+
+// NewCopyPlan plans to write a model as it is: the types, order and metadata of f, and the data that r gives.
+func NewCopyPlan(f *gguf.File, r Reader) *Plan {
+	p := &Plan{file: f, reader: r, meta: f.Meta}
+	for _, t := range f.Tensors {
+		p.Tensors = append(p.Tensors, Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: t.Type, Bytes: t.Size(),
+			source: t})
+	}
+	return p
+}
+
+// Split spreads the output over files of at most that many bytes of tensors, in their order; a larger tensor gets a file
+// of its own.
+func (p *Plan) Split(maxBytes int64) {
+	table := (&shard{tensors: p.all()}).table()
+	p.groups = nil
+	all := p.all()
+	for _, group := range gguf.Split(table, 1, 0, maxBytes) {
+		p.groups = append(p.groups, all[:len(group)])
+		all = all[len(group):]
+	}
+}
+
+// all are the tensors.
+func (p *Plan) all() []*Tensor {
+	all := make([]*Tensor, len(p.Tensors))
+	for i := range p.Tensors {
+		all[i] = &p.Tensors[i]
+	}
+	return all
+}
+
+// asInput are the tensors of each file where they stay as in the input.
+func (p *Plan) asInput() [][]*Tensor {
+	groups := make([][]*Tensor, len(p.file.Shards))
+	for i := range groups {
+		for j := range p.Tensors {
+			if t := &p.Tensors[j]; t.source.Shard() == p.file.Shards[i] {
+				groups[i] = append(groups[i], t)
+			}
+		}
+	}
+	return groups
 }
 
 // order is the model's tensors in the order in which they are written: where files are kept apart, that of the files.

@@ -3,7 +3,6 @@ package quantize
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
@@ -79,7 +78,7 @@ func (w *writer) open(s *shard) error {
 
 func (w *writer) write(ctx context.Context, s *shard) error {
 	workers := pipeline[*scratch]{threads: kernels.Threads(), scratch: func() *scratch {
-		return &scratch{swap: w.plan.bigEndian()}
+		return &scratch{reader: w.plan.reader}
 	}}
 	pieces := func(yield func(piece) bool) {
 		for _, t := range s.tensors {
@@ -108,7 +107,7 @@ func (w *writer) emit(p piece, data []byte) error {
 		return err
 	}
 	if w.kept += p.to - p.from; w.kept >= keptBytes {
-		w.plan.file.Release()
+		w.plan.reader.Release()
 		w.kept = 0
 	}
 	w.written += int64(len(data))
@@ -140,8 +139,6 @@ func (w *writer) abort() {
 	}
 }
 
-func (p *Plan) bigEndian() bool { return p.file.Order == binary.BigEndian }
-
 // piece is a part of a tensor: bytes of its source that are whole rows, or whole blocks where they are only copied.
 type piece struct {
 	t        *Tensor
@@ -152,10 +149,13 @@ type piece struct {
 // importance.
 func (t *Tensor) pieces(yield func(piece) bool) bool {
 	size := t.source.Size()
-	if t.From == t.To {
-		return cut(t, size, size, pieceBytes/copyUnit(t.From)*copyUnit(t.From), yield)
+	if size == 0 {
+		return true
 	}
 	row := size / t.source.Rows()
+	if t.From == t.To {
+		return cut(t, size, row*dim(t.source, 1), row*max(1, pieceBytes/row), yield)
+	}
 	rows := max(1, pieceWeights/t.source.Cols())
 	return cut(t, size, row*dim(t.source, 1), row*rows, yield)
 }
@@ -172,13 +172,10 @@ func cut(t *Tensor, size, stride, n int64, yield func(piece) bool) bool {
 	return true
 }
 
-// copyUnit is the bytes that have to stay together.
-func copyUnit(t gguf.Type) int64 { return int64(max(1, t.BlockSize())) }
-
 // scratch is the memory of a worker.
 type scratch struct {
-	swap   bool   // the source is big-endian
-	bytes  []byte // of the source, turned around
+	reader Reader
+	bytes  []byte // of the source
 	floats []float32
 }
 
@@ -202,16 +199,11 @@ func (s *scratch) convert(p piece, buffer *[]byte) ([]byte, error) {
 	return *buffer, nil
 }
 
-// source is the bytes of a piece as read, in little-endian order, checked to be finite. buffer is for bytes that have
-// to be swapped.
+// source is the bytes of a piece, checked to be finite. They may be in buffer.
 func (s *scratch) source(p piece, buffer *[]byte) ([]byte, error) {
-	src := p.t.source.Bytes()[p.from:p.to]
-	if s.swap {
-		*buffer = append((*buffer)[:0], src...)
-		if err := gguf.SwapBytes(p.t.From, *buffer); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", p.t.Name, err)
-		}
-		src = *buffer
+	src, err := s.reader.Read(p.t.source, p.from, p.to, buffer)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", p.t.Name, err)
 	}
 	if at := nonFinite(p.t.From, src); at >= 0 {
 		return nil, fmt.Errorf("tensor %q: %s is not a finite number", p.t.Name, p.position(at))
