@@ -100,13 +100,13 @@ func (p *Plan) shardMetadata(i, n int) (*gguf.Metadata, error) {
 	return meta, nil
 }
 
-// table is the file's table of tensors. Shapes are without the dimensions of 1 at their end, which ggml does not count.
+// table is the file's table of tensors.
 func (s *shard) table() []gguf.Tensor {
 	table := make([]gguf.Tensor, len(s.tensors))
 	for i, t := range s.tensors {
 		table[i] = *t.source
 		table[i].Type = t.To
-		table[i].Shape = t.Shape[:max(1, dims(t.source))]
+		table[i].Shape = t.Shape
 	}
 	return table
 }

@@ -31,8 +31,8 @@ type Options struct {
 
 // Reader reads the data of tensors that are not in a GGUF file. Goroutines may share it.
 type Reader interface {
-	// Read gives bytes from to to of a tensor's data, little-endian: whole rows of one matrix. They may be in buffer, which
-	// it may grow.
+	// Read gives bytes from to to of a tensor's data, little-endian: whole rows of one matrix. They may be in buffer,
+	// which it may grow.
 	Read(t *gguf.Tensor, from, to int64, buffer *[]byte) ([]byte, error)
 	// Release tells the system that what was read will not be needed soon.
 	Release()

@@ -94,8 +94,8 @@ func NewCopyPlan(f *gguf.File, r Reader) *Plan {
 	return p
 }
 
-// Split spreads the output over files of at most that many bytes of tensors, in their order; a larger tensor gets a file
-// of its own.
+// Split spreads the output over files of at most that many bytes of tensors, in their order; a larger tensor gets a
+// file of its own.
 func (p *Plan) Split(maxBytes int64) {
 	table := (&shard{tensors: p.all()}).table()
 	p.groups = nil
@@ -138,9 +138,10 @@ func (p *Plan) order() []*gguf.Tensor {
 
 func (p *Plan) keepSplit() bool { return p.opt.KeepSplit && len(p.file.Shards) > 1 }
 
+// add adds a tensor. Its shape is without the dimensions of 1 at the end, which ggml does not count.
 func (p *Plan) add(t *gguf.Tensor, to chosen) error {
-	out := Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: to.Type, Fallback: to.fallback, source: t,
-		role: p.model.roleOf(t.Name)}
+	out := Tensor{Name: t.Name, Shape: t.Shape[:max(1, dims(t))], From: t.Type, To: to.Type, Fallback: to.fallback,
+		source: t, role: p.model.roleOf(t.Name)}
 	if to.Type == t.Type {
 		out.Bytes = t.Size()
 		p.Tensors = append(p.Tensors, out)

@@ -30,6 +30,8 @@ type Arch struct {
 	// FFNOnly is the architecture whose layers compute the same and may be without attention, "" where there is none.
 	FFNOnly  string
 	Quantize Quantize
+	// Conversion is how a GGUF file is made of Hugging Face files.
+	Conversion Conversion
 	// PairsUnread are the roles of which llama.cpp loads a low-rank adapter and does not compute with it.
 	PairsUnread []Role
 

@@ -4,8 +4,9 @@ func init() { Register(&bloom) }
 
 // bloom is BLOOM: biases by distance in place of position embeddings, and a norm of the embedding.
 var bloom = Arch{
-	Name: "bloom",
-	HF:   []HFModel{{Type: "bloom", Class: "BloomForCausalLM"}},
+	Name:       "bloom",
+	Conversion: Conversion{Keys: bloomKeys},
+	HF:         []HFModel{{Type: "bloom", Class: "BloomForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		if f.HF {
 			f.rename(map[string]string{
@@ -40,4 +41,15 @@ func bloomTensors() []Tensor {
 		layer(Up, "ffn_up", "mlp.dense_h_to_4h", DimFFN, DimWidth),
 		layer(Down, "ffn_down", "mlp.dense_4h_to_h", DimWidth, DimFFN),
 	}
+}
+
+func bloomKeys(k *Keys) {
+	k.count("context_length", k.number("seq_length", k.Spec.Width))
+	k.width()
+	k.ffn()
+	k.layers()
+	k.heads()
+	k.keyHeads()
+	k.layerNormEps()
+	k.fileType()
 }

@@ -4,9 +4,10 @@ func init() { Register(&commandR) }
 
 // commandR is Command R: LayerNorms without biases, attention and FFN side by side, scaled logits.
 var commandR = Arch{
-	Name: "command-r",
-	HF:   []HFModel{{Type: "cohere", Class: "CohereForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
-	Spec: cohereSpec,
+	Name:       "command-r",
+	Conversion: Conversion{Keys: commandRKeys},
+	HF:         []HFModel{{Type: "cohere", Class: "CohereForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Spec:       cohereSpec,
 	Tensors: with(without(decoderTensors(nil), FFNNorm, OutputHead),
 		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQueryHeads, DimHead)),
 		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKeyHeads, DimHead))),
@@ -24,4 +25,11 @@ func cohereSpec(f *Fields) Spec {
 	s.Tied = true
 	s.All(func(l *Layer) { l.Parallel, l.Rope.Neox = true, false })
 	return s
+}
+
+func commandRKeys(k *Keys) {
+	k.base()
+	k.counts("context_length", "model_max_length", "max_position_embeddings")
+	k.float("logit_scale", "logit_scale")
+	k.set("rope.scaling.type", "none")
 }

@@ -7,7 +7,8 @@ func init() { Register(&deepseek2) }
 // deepseek2 is DeepSeek V2 and V3 and those that follow them: multi-head latent attention, and experts in groups with
 // shared ones.
 var deepseek2 = Arch{
-	Name: "deepseek2",
+	Name:       "deepseek2",
+	Conversion: Conversion{Keys: deepseek2Keys, DropsTiedHead: true, DropsDrafts: true},
 	HF: []HFModel{
 		{Type: "deepseek_v2", Class: "DeepseekV2ForCausalLM"}, {Type: "deepseek_v3", Class: "DeepseekV3ForCausalLM"},
 	},
@@ -68,4 +69,29 @@ func deepseek2Spec(f *Fields) Spec {
 		l.ScoreScale = float32(scale / math.Sqrt(float64(l.HeadDim)))
 	})
 	return s
+}
+
+func deepseek2Keys(k *Keys) {
+	latent := &k.Spec.Latent
+	k.base()
+	k.count("attention.head_count_kv", 1) // as if it were one head of the latent ones
+	k.counts("leading_dense_block_count", "first_k_dense_replace")
+	k.vocab()
+	k.counts("attention.q_lora_rank", "q_lora_rank")
+	k.counts("attention.kv_lora_rank", "kv_lora_rank")
+	k.headDims(latent.Rank+latent.Rope, latent.Rank)
+	k.count("attention.key_length_mla", latent.Nope+latent.Rope)
+	k.count("attention.value_length_mla", latent.Value)
+	k.counts("expert_feed_forward_length", "moe_intermediate_size")
+	k.counts("expert_count", "n_routed_experts")
+	k.counts("expert_shared_count", "n_shared_experts")
+	k.float("expert_weights_scale", "routed_scaling_factor")
+	if k.f.BoolOr("", "norm_topk_prob", false) {
+		k.set("expert_weights_norm", true)
+	}
+	k.count("rope.dimension_count", latent.Rope)
+	in := k.ropeIn()
+	if k.ropeKind() == "yarn" && k.has(in+"mscale_all_dim") {
+		k.set("rope.scaling.yarn_log_multiplier", float32(0.1*k.f.FloatOr("", in+"mscale_all_dim", 0)))
+	}
 }

@@ -97,3 +97,40 @@ func deltaTensors(next bool, experts []Tensor) []Tensor {
 	return with(without(table, Gate, Up, Down), append(append(experts, sharedTensors("mlp.shared_expert")...),
 		layerTensor(SharedRouter, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", DimOne, DimWidth))...)
 }
+
+// mtp is how Qwen 3 and 3.5 name the layer that guesses the token after the next.
+var mtp = Drafts{In: "mtp.layers.", Others: map[string]string{
+	"mtp.fc" + weightSuffix:                    "nextn.eh_proj" + weightSuffix,
+	"mtp.pre_fc_norm_embedding" + weightSuffix: "nextn.enorm" + weightSuffix,
+	"mtp.pre_fc_norm_hidden" + weightSuffix:    "nextn.hnorm" + weightSuffix,
+	"mtp.norm" + weightSuffix:                  "nextn.shared_head_norm" + weightSuffix,
+}}
+
+// drafts sets how many layers guess further tokens.
+func (k *Keys) drafts() {
+	if k.Drafts > 0 {
+		k.count("nextn_predict_layers", k.Drafts)
+	}
+}
+
+func deltaKeys(k *Keys) {
+	s := k.Spec
+	k.base()
+	k.expertWidths()
+	k.drafts()
+	recurrent := make([]bool, s.Layers+k.Drafts)
+	for i := range s.Layers {
+		recurrent[i] = s.At(i).Mixer == DeltaNet
+	}
+	k.counts("ssm.conv_kernel", "linear_conv_kernel_dim")
+	k.counts("ssm.state_size", "linear_key_head_dim")
+	k.counts("ssm.group_count", "linear_num_key_heads")
+	k.counts("ssm.time_step_rank", "linear_num_value_heads")
+	k.count("ssm.inner_size", k.number("linear_value_head_dim", 0)*k.number("linear_num_value_heads", 0))
+	if !s.At(0).Delta.Grouped {
+		k.set("attention.recurrent_layers", recurrent)
+	}
+	k.count("full_attention_interval", k.number("full_attention_interval", 4))
+	share := k.f.FloatOr("", "rope_parameters.partial_rotary_factor", k.f.FloatOr("", "partial_rotary_factor", 0.25))
+	k.count("rope.dimension_count", int(float64(k.headDim())*share))
+}

@@ -5,9 +5,10 @@ func init() { Register(&exaone4) }
 // exaone4 is EXAONE 4: norms after attention and FFN, norms of the heads of queries and keys; in the large model three
 // of four layers have a window, and only these have a position embedding.
 var exaone4 = Arch{
-	Name: "exaone4",
-	HF:   []HFModel{{Type: "exaone4", Class: "Exaone4ForCausalLM"}},
-	Spec: exaone4Spec,
+	Name:       "exaone4",
+	Conversion: Conversion{Keys: exaone4Keys},
+	HF:         []HFModel{{Type: "exaone4", Class: "Exaone4ForCausalLM"}},
+	Spec:       exaone4Spec,
 	Tensors: with(without(decoderTensors(nil), AttentionNorm, FFNNorm), append(headNorms(),
 		layerTensor(AttentionPostNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		layerTensor(FFNPostNorm, "post_ffw_norm", "post_feedforward_layernorm", DimWidth))...),
@@ -37,4 +38,13 @@ func anyOf(list []bool) bool {
 		}
 	}
 	return false
+}
+
+func exaone4Keys(k *Keys) {
+	k.base()
+	k.vocab()
+	if k.has("sliding_window") {
+		k.window()
+		k.pattern()
+	}
 }

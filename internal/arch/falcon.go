@@ -5,11 +5,12 @@ func init() { Register(&falcon) }
 // falcon is Falcon 7B to 180B: LayerNorm, attention and feed-forward network side by side, fused queries, keys and
 // values.
 var falcon = Arch{
-	Name:     "falcon",
-	HF:       []HFModel{{Type: "falcon", Class: "FalconForCausalLM"}},
-	Spec:     falconSpec,
-	Tensors:  falconTensors(),
-	Quantize: Quantize{OwnMixtures: true},
+	Name:       "falcon",
+	Conversion: Conversion{Keys: falconKeys},
+	HF:         []HFModel{{Type: "falcon", Class: "FalconForCausalLM"}},
+	Spec:       falconSpec,
+	Tensors:    falconTensors(),
+	Quantize:   Quantize{OwnMixtures: true},
 }
 
 func falconSpec(f *Fields) Spec {
@@ -49,4 +50,16 @@ func falconTensors() []Tensor {
 		layer(Up, "ffn_up", "mlp.dense_h_to_4h", DimFFN, DimWidth),
 		layer(Down, "ffn_down", "mlp.dense_4h_to_h", DimWidth, DimFFN),
 	}
+}
+
+func falconKeys(k *Keys) {
+	k.count("context_length", 2048) // not in config.json
+	k.set("tensor_data_layout", "jploski")
+	k.width()
+	k.ffn()
+	k.layers()
+	k.heads()
+	k.keyHeads()
+	k.layerNormEps()
+	k.fileType()
 }

@@ -7,11 +7,12 @@ func init() { Register(&gemma) }
 // gemma is Gemma 1: embeddings scaled by the root of the width, a network gated by GELU, and the embedding table as
 // head.
 var gemma = Arch{
-	Name:    "gemma",
-	HF:      []HFModel{{Type: "gemma", Class: "GemmaForCausalLM"}},
-	Spec:    gemmaSpec,
-	Tensors: addOnes(without(decoderTensors(nil), OutputHead)),
-	Ignored: append([]string{"output.weight"}, rotaryAngles...),
+	Name:       "gemma",
+	Conversion: Conversion{Keys: gemmaKeys, DropsHead: true},
+	HF:         []HFModel{{Type: "gemma", Class: "GemmaForCausalLM"}},
+	Spec:       gemmaSpec,
+	Tensors:    addOnes(without(decoderTensors(nil), OutputHead)),
+	Ignored:    append([]string{"output.weight"}, rotaryAngles...),
 }
 
 func gemmaSpec(f *Fields) Spec {
@@ -32,4 +33,16 @@ func (f *Fields) gemmaScores(s *Spec, largest int) {
 		scalar = float64(s.Width / s.QueryHeads)
 	}
 	s.All(func(l *Layer) { l.ScoreScale = float32(1 / math.Sqrt(scalar)) })
+}
+
+func gemmaKeys(k *Keys) {
+	k.context()
+	k.width()
+	k.layers()
+	k.ffn()
+	k.heads()
+	k.keyHeads()
+	k.rmsEps()
+	k.headDims(k.Spec.HeadDim, k.Spec.HeadDim)
+	k.fileType()
 }

@@ -5,7 +5,8 @@ func init() { Register(&gemma3) }
 // gemma3 is Gemma 3: norms of the heads of queries and keys, and a window and a RoPE of their own in five of six
 // layers.
 var gemma3 = Arch{
-	Name: "gemma3",
+	Name:       "gemma3",
+	Conversion: Conversion{Keys: gemma3Keys, CutsVocab: true},
 	HF: []HFModel{
 		{Type: "gemma3_text", Class: "Gemma3ForCausalLM"},
 		{Type: "gemma3", Class: "Gemma3ForConditionalGeneration", Text: "text_config", In: "language_model.model."},
@@ -30,4 +31,21 @@ func gemma3Spec(f *Fields) Spec {
 		})
 	}
 	return s
+}
+
+// gemma3Keys are those that most architectures have, with what the class has where config.json is silent.
+func gemma3Keys(k *Keys) {
+	k.base()
+	k.count("context_length", k.number("max_position_embeddings", 131072))
+	k.count("attention.head_count", k.number("num_attention_heads", 8))
+	k.set("attention.layer_norm_rms_epsilon", float32(k.f.FloatOr("", "rms_norm_eps", 1e-6)))
+	k.headDims(k.number("head_dim", 256), k.number("head_dim", 256))
+	if _, name := k.found(baseNames); name == "" {
+		k.set("rope.freq_base", float32(1e6))
+	}
+	k.float("final_logit_softcapping", "final_logit_softcapping")
+	if k.number("sliding_window_pattern", 0) != 1 {
+		k.window()
+	}
+	k.count("attention.head_count_kv", k.number("num_key_value_heads", 4))
 }

@@ -5,7 +5,8 @@ func init() { Register(&gemma4) }
 // gemma4 is Gemma 4: heads of two sizes, later layers that read the keys and values of earlier ones, values without a
 // projection of their own, a second embedding of the tokens for each layer, experts beside a dense network.
 var gemma4 = Arch{
-	Name: "gemma4",
+	Name:       "gemma4",
+	Conversion: Conversion{Keys: gemma4Keys, CutsVocab: true, KeepsFused: true},
 	HF: []HFModel{
 		{Type: "gemma4", Class: "Gemma4ForConditionalGeneration", Text: "text_config", In: "model.language_model."},
 		{Type: "gemma4_text", Class: "Gemma4ForCausalLM"},
@@ -100,4 +101,31 @@ func stillFactors(dim int, share float64) []float32 {
 		}
 	}
 	return factors
+}
+
+// gemma4Keys are those of gemma3, and what differs between layers with a window and without.
+func gemma4Keys(k *Keys) {
+	gemma3Keys(k)
+	s := k.Spec
+	wide := k.number("global_head_dim", s.HeadDim)
+	narrow := k.number("head_dim", 256)
+	k.count("attention.shared_kv_layers", k.number("num_kv_shared_layers", 0))
+	k.count("embedding_length_per_layer_input", s.LayerEmbedding)
+	k.pattern()
+	k.headDims(wide, wide)
+	k.count("attention.key_length_swa", narrow)
+	k.count("attention.value_length_swa", narrow)
+	k.counts("expert_feed_forward_length", "moe_intermediate_size")
+	ffn, keyHeads := make([]int32, s.Layers), make([]int32, s.Layers)
+	for i := range ffn {
+		ffn[i], keyHeads[i] = int32(s.At(i).FFN), int32(s.At(i).KeyHeads)
+	}
+	if k.f.BoolOr("", "use_double_wide_mlp", false) {
+		k.set("feed_forward_length", ffn)
+	}
+	if k.number("num_global_key_value_heads", 0) > 0 && k.f.BoolOr("", "attention_k_eq_v", false) {
+		k.set("attention.head_count_kv", keyHeads)
+	}
+	k.count("rope.dimension_count", wide)
+	k.count("rope.dimension_count_swa", narrow)
 }

@@ -4,8 +4,9 @@ func init() { Register(&gpt2) }
 
 // gpt2 is GPT-2: learned positions, LayerNorms, biases everywhere.
 var gpt2 = Arch{
-	Name: "gpt2",
-	HF:   []HFModel{{Type: "gpt2", Class: "GPT2LMHeadModel"}},
+	Name:       "gpt2",
+	Conversion: Conversion{Keys: gpt2Keys},
+	HF:         []HFModel{{Type: "gpt2", Class: "GPT2LMHeadModel"}},
 	Spec: func(f *Fields) Spec {
 		if f.HF {
 			f.rename(map[string]string{
@@ -40,4 +41,14 @@ func gpt2Tensors() []Tensor {
 		turned(layer(Up, "ffn_up", "mlp.c_fc", DimFFN, DimWidth)),
 		turned(layer(Down, "ffn_down", "mlp.c_proj", DimWidth, DimFFN)),
 	}
+}
+
+func gpt2Keys(k *Keys) {
+	k.layers()
+	k.context()
+	k.width()
+	k.ffn()
+	k.heads()
+	k.layerNormEps()
+	k.fileType()
 }

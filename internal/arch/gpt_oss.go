@@ -4,9 +4,10 @@ func init() { Register(&gptOSS) }
 
 // gptOSS is gpt-oss: attention with sinks, a window in every other layer, and experts with biases and a clamped gate.
 var gptOSS = Arch{
-	Name: "gpt-oss",
-	HF:   []HFModel{{Type: "gpt_oss", Class: "GptOssForCausalLM"}},
-	Spec: gptOSSSpec,
+	Name:       "gpt-oss",
+	Conversion: Conversion{Keys: gptOSSKeys},
+	HF:         []HFModel{{Type: "gpt_oss", Class: "GptOssForCausalLM"}},
+	Spec:       gptOSSSpec,
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(packedExperts(),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		layerParameter(Sinks, "attn_sinks.weight", "self_attn.sinks", DimQueryHeads),
@@ -40,4 +41,10 @@ func gptOSSSpec(f *Fields) Spec {
 	})
 	s.All(func(l *Layer) { l.Activation = OAI })
 	return s
+}
+
+func gptOSSKeys(k *Keys) {
+	k.base()
+	k.window()
+	k.counts("expert_feed_forward_length", "intermediate_size")
 }

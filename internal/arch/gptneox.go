@@ -4,8 +4,9 @@ func init() { Register(&gptneox) }
 
 // gptneox is GPT-NeoX and Pythia: attention and FFN side by side, each with a norm of its own.
 var gptneox = Arch{
-	Name: "gptneox",
-	HF:   []HFModel{{Type: "gpt_neox", Class: "GPTNeoXForCausalLM"}},
+	Name:       "gptneox",
+	Conversion: Conversion{Keys: gptneoxKeys, NoFileType: true},
+	HF:         []HFModel{{Type: "gpt_neox", Class: "GPTNeoXForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		f.share = 0.25
 		s := geluSpec(f, "hidden_act", "layer_norm_eps", "gelu")
@@ -30,4 +31,15 @@ func gptneoxTensors() []Tensor {
 		layer(Up, "ffn_up", "mlp.dense_h_to_4h", DimFFN, DimWidth),
 		layer(Down, "ffn_down", "mlp.dense_4h_to_h", DimWidth, DimFFN),
 	}
+}
+
+func gptneoxKeys(k *Keys) {
+	k.context()
+	k.width()
+	k.layers()
+	k.ffn()
+	k.ropeDim()
+	k.heads()
+	k.parallel()
+	k.layerNormEps()
 }

@@ -5,7 +5,8 @@ func init() { Register(&granite) }
 // granite is Granite 3 and the dense models of 4: llama with constants that scale embeddings, scores, what is added to
 // the stream, and logits.
 var granite = Arch{
-	Name: "granite",
+	Name:       "granite",
+	Conversion: Conversion{Keys: graniteKeys},
 	HF: []HFModel{{Type: "granite", Class: "GraniteForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
 	Spec:    graniteSpec,

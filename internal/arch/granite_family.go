@@ -37,3 +37,19 @@ func graniteShared(gate, up, down Tensor, all ...Dim) []Tensor {
 	up.Within = &Within{HF: in, Before: []Dim{gate.Shape[0]}, All: all}
 	return []Tensor{gate, up, down}
 }
+
+// graniteKeys are those of llama, of which no head size, and the constants of the family.
+func graniteKeys(k *Keys) {
+	llamaKeys(k)
+	k.remove("attention.key_length")
+	k.remove("attention.value_length")
+	k.float("attention.scale", "attention_multiplier")
+	k.float("embedding_scale", "embedding_multiplier")
+	k.float("residual_scale", "residual_multiplier")
+	k.float("logit_scale", "logits_scaling")
+}
+
+func graniteMoEKeys(k *Keys) {
+	graniteKeys(k)
+	k.counts("expert_shared_feed_forward_length", "shared_intermediate_size")
+}

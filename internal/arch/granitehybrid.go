@@ -4,9 +4,10 @@ func init() { Register(&graniteHybrid) }
 
 // graniteHybrid is Granite 4 with Mamba-2 in most layers.
 var graniteHybrid = Arch{
-	Name: "granitehybrid",
-	HF:   []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
-	Spec: graniteHybridSpec,
+	Name:       "granitehybrid",
+	Conversion: Conversion{Keys: graniteHybridKeys},
+	HF:         []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
+	Spec:       graniteHybridSpec,
 	Tensors: with(decoderTensors(permuteHeads), append(append(graniteExpertTensors(), mambaTensors("mamba.")...),
 		hybridDense()...)...),
 	Ignored: rotaryAngles,
@@ -44,4 +45,17 @@ func graniteHybridSpec(f *Fields) Spec {
 		}
 	})
 	return s
+}
+
+// graniteHybridKeys are those of graniteMoEKeys, and of Mamba-2.
+func graniteHybridKeys(k *Keys) {
+	graniteMoEKeys(k)
+	turns := k.f.Text("", "position_embedding_type") == "rope"
+	if !turns {
+		k.count("context_length", 1<<20)
+	}
+	k.mamba()
+	k.ropeDimOfHead()
+	k.keyHeadsOfLayers()
+	k.set("rope.scaling.finetuned", turns)
 }

@@ -4,7 +4,8 @@ func init() { Register(&graniteMoE) }
 
 // graniteMoE is the mixtures of Granite 3 and 4.
 var graniteMoE = Arch{
-	Name: "granitemoe",
+	Name:       "granitemoe",
+	Conversion: Conversion{Keys: graniteMoEKeys},
 	HF: []HFModel{
 		{Type: "granitemoe", Class: "GraniteMoeForCausalLM"},
 		{Type: "granitemoeshared", Class: "GraniteMoeSharedForCausalLM"},

@@ -7,9 +7,10 @@ func init() { Register(&hunyuan) }
 // hunyuan is HunYuan dense: norms of the heads of queries and keys after these have turned, and a base of RoPE that
 // grows with the context.
 var hunyuan = Arch{
-	Name: "hunyuan-dense",
-	HF:   []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
-	Spec: hunyuanSpec,
+	Name:       "hunyuan-dense",
+	Conversion: Conversion{Keys: hunyuanKeys, DropsTiedHead: true},
+	HF:         []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
+	Spec:       hunyuanSpec,
 	Tensors: with(decoderTensors(nil),
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.query_layernorm", DimHead),
 		layerTensor(KeyNorm, "attn_k_norm", "self_attn.key_layernorm", DimHead)),
@@ -28,4 +29,25 @@ func hunyuanSpec(f *Fields) Spec {
 		}
 	})
 	return s
+}
+
+// hunyuanContext is the length that the reference converter gives a model whose base of RoPE grows.
+const hunyuanContext = 1 << 18
+
+func hunyuanKeys(k *Keys) {
+	k.base()
+	if k.number("num_experts", 0) <= 1 { // one is no mixture
+		k.remove("expert_count")
+	}
+	kind := k.ropeKind()
+	if kind != "dynamic" && kind != "xdrope" {
+		return
+	}
+	k.set("rope.freq_base", float32(k.Spec.Rope.Base))
+	k.set("rope.scaling.type", "none")
+	k.set("rope.scaling.factor", float32(1))
+	if kind == "dynamic" {
+		k.count("rope.scaling.original_context_length", hunyuanContext)
+		k.count("context_length", hunyuanContext)
+	}
 }

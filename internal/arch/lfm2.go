@@ -4,11 +4,12 @@ func init() { Register(&lfm2) }
 
 // lfm2 is LFM2: short convolutions in most layers, attention with norms of the heads of queries and keys in others.
 var lfm2 = Arch{
-	Name:    "lfm2",
-	HF:      []HFModel{{Type: "lfm2", Class: "Lfm2ForCausalLM"}},
-	Spec:    lfm2Spec,
-	Tensors: lfm2Tensors(),
-	Ignored: rotaryAngles,
+	Name:       "lfm2",
+	Conversion: Conversion{Keys: lfm2Keys},
+	HF:         []HFModel{{Type: "lfm2", Class: "Lfm2ForCausalLM"}},
+	Spec:       lfm2Spec,
+	Tensors:    lfm2Tensors(),
+	Ignored:    rotaryAngles,
 }
 
 func lfm2Tensors() []Tensor {
@@ -52,4 +53,13 @@ func lfm2Spec(f *Fields) Spec {
 		f.window(&s, 0)
 	}
 	return s
+}
+
+func lfm2Keys(k *Keys) {
+	k.base()
+	k.keyHeadsOfLayers()
+	k.vocab()
+	k.counts("shortconv.l_cache", "conv_L_cache")
+	k.set("attention.layer_norm_rms_epsilon", k.Spec.NormEps)
+	k.ffn()
 }

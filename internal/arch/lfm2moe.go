@@ -4,8 +4,9 @@ func init() { Register(&lfm2moe) }
 
 // lfm2moe has experts in place of the dense network in all but the first layers.
 var lfm2moe = Arch{
-	Name: "lfm2moe",
-	HF:   []HFModel{{Type: "lfm2_moe", Class: "Lfm2MoeForCausalLM"}},
+	Name:       "lfm2moe",
+	Conversion: Conversion{Keys: lfm2moeKeys},
+	HF:         []HFModel{{Type: "lfm2_moe", Class: "Lfm2MoeForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		f.rename(map[string]string{"first_k_dense_replace": "num_dense_layers"})
 		s := lfm2Spec(f)
@@ -19,4 +20,14 @@ var lfm2moe = Arch{
 	Tensors: with(lfm2Tensors(), append(expertTensors("feed_forward.gate", "feed_forward.experts.%e.w1",
 		"feed_forward.experts.%e.w3", "feed_forward.experts.%e.w2"), selectionBias("feed_forward.expert_bias"))...),
 	Ignored: rotaryAngles,
+}
+
+func lfm2moeKeys(k *Keys) {
+	k.base()
+	k.keyHeadsOfLayers()
+	k.counts("expert_feed_forward_length", "moe_intermediate_size")
+	k.counts("leading_dense_block_count", "num_dense_layers")
+	k.count("expert_gating_func", int(Sigmoid))
+	k.vocab()
+	k.counts("shortconv.l_cache", "conv_L_cache")
 }

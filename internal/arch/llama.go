@@ -7,7 +7,8 @@ const Llama = "llama"
 func init() { Register(&llama) }
 
 var llama = Arch{
-	Name: Llama,
+	Name:       Llama,
+	Conversion: Conversion{Keys: llamaKeys},
 	HF: []HFModel{
 		{Type: "llama", Class: "LlamaForCausalLM", BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}},
 		{Type: "mistral", Class: "MistralForCausalLM"},

@@ -32,3 +32,34 @@ func mambaTensors(in string) []Tensor {
 		layerTensor(RecurrentOut, "ssm_out", in+"out_proj", DimWidth, DimRecurrentInner),
 	}
 }
+
+// mamba sets the sizes of the Mamba-2 mixers.
+func (k *Keys) mamba() {
+	for i := range k.Spec.Layers {
+		l := k.Spec.At(i)
+		if l.Mixer != Mamba2 {
+			continue
+		}
+		m := &l.Mamba
+		k.count("ssm.conv_kernel", m.Taps)
+		k.count("ssm.state_size", m.State)
+		k.count("ssm.group_count", m.Groups)
+		k.count("ssm.inner_size", m.Inner())
+		k.count("ssm.time_step_rank", m.Heads)
+		return
+	}
+}
+
+// ropeDimOfHead sets how many values of a head turn: all.
+func (k *Keys) ropeDimOfHead() { k.count("rope.dimension_count", k.headDim()) }
+
+// keyHeadsOfLayers sets how many key heads each layer has, 0 where it has no attention.
+func (k *Keys) keyHeadsOfLayers() {
+	heads := make([]int32, k.Spec.Layers)
+	for i := range heads {
+		if l := k.Spec.At(i); l.Mixer == SelfAttention {
+			heads[i] = int32(l.KeyHeads)
+		}
+	}
+	k.set("attention.head_count_kv", heads)
+}

@@ -5,7 +5,8 @@ func init() { Register(&mistral3) }
 // mistral3 is Ministral 3 and Mistral 3: llama with YaRN whose magnitude the file says, and queries that grow with
 // their position.
 var mistral3 = Arch{
-	Name: "mistral3",
+	Name:       "mistral3",
+	Conversion: Conversion{Keys: mistral3Keys},
 	HF: []HFModel{
 		{Type: "mistral3", Class: "Mistral3ForConditionalGeneration", Text: "text_config", In: "language_model.model.",
 			Head: "language_model.lm_head"},
@@ -40,4 +41,11 @@ func mistral3Spec(f *Fields) Spec {
 	}
 	f.experts(&s, MoE{FFN: s.FFN, Gating: Softmax, Norm: true})
 	return s
+}
+
+// mistral3Keys are those of llama, and how YaRN and queries grow.
+func mistral3Keys(k *Keys) {
+	llamaKeys(k)
+	k.float("rope.scaling.yarn_log_multiplier", "rope_parameters.mscale_all_dim")
+	k.float("attention.temperature_scale", "rope_parameters.llama_4_scaling_beta")
 }

@@ -4,7 +4,8 @@ func init() { Register(&nemotron) }
 
 // nemotron is Nemotron 4 and Minitron: LayerNorms stored less one, and a network of squared ReLUs.
 var nemotron = Arch{
-	Name: "nemotron",
+	Name:       "nemotron",
+	Conversion: Conversion{Keys: nemotronKeys},
 	HF: []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
 	Spec: func(f *Fields) Spec {
@@ -16,4 +17,17 @@ var nemotron = Arch{
 		return s
 	},
 	Tensors: addOnes(without(decoderTensors(nil), Gate)),
+}
+
+func nemotronKeys(k *Keys) {
+	k.base()
+	k.vocab()
+	k.set("attention.layer_norm_epsilon", k.Spec.NormEps)
+	k.ropeDim()
+	if factor := k.f.FloatOr("", "rope_scaling.factor", 0); factor != 0 {
+		k.set("rope.scaling.type", "linear")
+		k.set("rope.scaling.factor", float32(factor))
+		return
+	}
+	k.set("rope.scaling.type", "none")
 }

@@ -6,16 +6,17 @@ func init() { Register(&nemotronH) }
 
 // nemotronH is Nemotron-H: each layer is a Mamba-2 mixer, attention without positions, or a network of squared ReLUs.
 var nemotronH = Arch{
-	Name: "nemotron_h",
-	HF:   []HFModel{{Type: "nemotron_h", Class: "NemotronHForCausalLM", In: "backbone."}},
-	Spec: nemotronHSpec,
-	Tensors: with(without(decoderTensors(nil), Gate), append(mambaTensors("mixer."),
+	Name:       "nemotron_h",
+	Conversion: Conversion{Keys: nemotronHKeys},
+	HF:         []HFModel{{Type: "nemotron_h", Class: "NemotronHForCausalLM", In: "backbone."}},
+	Spec:       nemotronHSpec,
+	Tensors: with(without(decoderTensors(permuteHeads), Gate), append(mambaTensors("mixer."),
 		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),
 		endTensor(OutputNorm, "output_norm", "model.norm_f", DimWidth),
 		layerTensor(AttentionNorm, "attn_norm", "norm", DimWidth),
 		layerTensor(FFNNorm, "attn_norm", "norm", DimWidth),
-		layerTensor(Query, "attn_q", "mixer.q_proj", DimQuery, DimWidth),
-		layerTensor(Key, "attn_k", "mixer.k_proj", DimKey, DimWidth),
+		transformed(layerTensor(Query, "attn_q", "mixer.q_proj", DimQuery, DimWidth), permuteHeads(DimQueryHeads)),
+		transformed(layerTensor(Key, "attn_k", "mixer.k_proj", DimKey, DimWidth), permuteHeads(DimKeyHeads)),
 		layerTensor(Value, "attn_v", "mixer.v_proj", DimValue, DimWidth),
 		layerTensor(AttentionOutput, "attn_output", "mixer.o_proj", DimWidth, DimAttended),
 		layerTensor(Up, "ffn_up", "mixer.up_proj", DimFFN, DimWidth),
@@ -62,4 +63,26 @@ func nemotronHSpec(f *Fields) Spec {
 		}
 	})
 	return s
+}
+
+func nemotronHKeys(k *Keys) {
+	s := k.Spec
+	ffn := make([]int32, s.Layers)
+	for i := range ffn {
+		ffn[i] = int32(s.At(i).FFN)
+	}
+	k.layers()
+	k.count("context_length", 1<<20)
+	k.width()
+	k.set("feed_forward_length", ffn)
+	k.heads()
+	k.keyHeadsOfLayers()
+	k.rmsEps()
+	k.layerNormEps()
+	k.fileType()
+	k.vocab()
+	k.count("rope.dimension_count", k.Spec.Width/k.Spec.QueryHeads)
+	k.mamba()
+	k.set("rope.scaling.finetuned", false)
+	k.headDims(s.HeadDim, s.HeadDim)
 }

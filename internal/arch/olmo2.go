@@ -5,7 +5,8 @@ func init() { Register(&olmo2) }
 // olmo2 is OLMo 2 and 3: norms after attention and FFN, norms of all queries and all keys; OLMo 3 has a window in three
 // of four layers, which are without YaRN.
 var olmo2 = Arch{
-	Name: "olmo2",
+	Name:       "olmo2",
+	Conversion: Conversion{Keys: olmo2Keys},
 	HF: []HFModel{
 		{Type: "olmo2", Class: "Olmo2ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}},
 		{Type: "olmo3", Class: "Olmo3ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}},
@@ -29,4 +30,12 @@ func olmo2Spec(f *Fields) Spec {
 		}
 	})
 	return s
+}
+
+func olmo2Keys(k *Keys) {
+	k.base()
+	if k.has("sliding_window") {
+		k.window()
+		k.pattern()
+	}
 }

@@ -4,8 +4,9 @@ func init() { Register(&olmoe) }
 
 // olmoe is OLMoE: norms of all queries and all keys.
 var olmoe = Arch{
-	Name: "olmoe",
-	HF:   []HFModel{{Type: "olmoe", Class: "OlmoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Name:       "olmoe",
+	Conversion: Conversion{Keys: olmoeKeys},
+	HF:         []HFModel{{Type: "olmoe", Class: "OlmoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")
@@ -22,4 +23,9 @@ var olmoe = Arch{
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQuery),
 		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKey))...),
 	Ignored: rotaryAngles,
+}
+
+func olmoeKeys(k *Keys) {
+	k.base()
+	k.set("attention.layer_norm_rms_epsilon", float32(1e-5))
 }

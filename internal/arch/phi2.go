@@ -4,8 +4,9 @@ func init() { Register(&phi2) }
 
 // phi2 is Phi 1, 1.5 and 2: one norm for attention and FFN side by side, and biases everywhere.
 var phi2 = Arch{
-	Name: "phi2",
-	HF:   []HFModel{{Type: "phi", Class: "PhiForCausalLM"}},
+	Name:       "phi2",
+	Conversion: Conversion{Keys: phi2Keys},
+	HF:         []HFModel{{Type: "phi", Class: "PhiForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		f.share = 0.5
 		s := geluSpec(f, "hidden_act", "layer_norm_eps", "gelu_new")
@@ -19,4 +20,16 @@ var phi2 = Arch{
 		layerTensor(AttentionOutput, "attn_output", "self_attn.dense", DimWidth, DimAttended),
 		layerTensor(Up, "ffn_up", "mlp.fc1", DimFFN, DimWidth),
 		layerTensor(Down, "ffn_down", "mlp.fc2", DimWidth, DimFFN)),
+}
+
+func phi2Keys(k *Keys) {
+	k.context()
+	k.width()
+	k.ffn()
+	k.layers()
+	k.heads()
+	k.keyHeads()
+	k.layerNormEps()
+	k.ropeDim()
+	k.fileType()
 }

@@ -4,9 +4,10 @@ func init() { Register(&phi3) }
 
 // phi3 is Phi 3, 3.5 and 4: fused maps, and factors of RoPE for contexts within and beyond the original one.
 var phi3 = Arch{
-	Name: "phi3",
-	HF:   []HFModel{{Type: "phi3", Class: "Phi3ForCausalLM"}},
-	Spec: phi3Spec,
+	Name:       "phi3",
+	Conversion: Conversion{Keys: phi3Keys, First: phi3First},
+	HF:         []HFModel{{Type: "phi3", Class: "Phi3ForCausalLM"}},
+	Spec:       phi3Spec,
 	Tensors: with(without(decoderTensors(nil), Query, Key, Value, Gate, Up),
 		fusedQKV("self_attn.qkv_proj", nil), fusedGateUp()),
 	Ignored: rotaryAngles,
@@ -18,4 +19,28 @@ func phi3Spec(f *Fields) Spec {
 	f.plainWindow(&s, false)
 	f.noExperts()
 	return s
+}
+
+// phi3First sets the magnitude of longrope.
+func phi3First(k *Keys) {
+	r := &k.Spec.Rope
+	if r.Long == nil {
+		return
+	}
+	k.set("rope.scaling.attn_factor", longFactor(k.Spec.Context, r.Original))
+}
+
+func phi3Keys(k *Keys) {
+	k.context()
+	k.count("rope.scaling.original_context_length", k.number("original_max_position_embeddings", k.Spec.Context))
+	k.width()
+	k.ffn()
+	k.layers()
+	k.heads()
+	k.keyHeads()
+	k.rmsEps()
+	k.ropeDim()
+	k.set("rope.freq_base", float32(k.Spec.Rope.Base))
+	k.fileType()
+	k.count("attention.sliding_window", k.number("sliding_window", 0))
 }

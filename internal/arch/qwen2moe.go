@@ -5,9 +5,10 @@ func init() { Register(&qwen2moe) }
 // qwen2moe is the mixtures of Qwen 1.5 and 2: a shared expert with a weight of its own, and weights of the chosen
 // experts that do not add up to 1.
 var qwen2moe = Arch{
-	Name: "qwen2moe",
-	HF:   []HFModel{{Type: "qwen2_moe", Class: "Qwen2MoeForCausalLM"}},
-	Spec: func(f *Fields) Spec { return qwenMoESpec(f, false) },
+	Name:       "qwen2moe",
+	Conversion: Conversion{Keys: qwenMoEKeys},
+	HF:         []HFModel{{Type: "qwen2_moe", Class: "Qwen2MoeForCausalLM"}},
+	Spec:       func(f *Fields) Spec { return qwenMoESpec(f, false) },
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down),
 		append(append(qwenExperts(), sharedTensors("mlp.shared_expert")...),
 			layerTensor(SharedRouter, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", DimOne, DimWidth))...),
@@ -28,4 +29,10 @@ func qwenMoESpec(f *Fields, norm bool) Spec {
 	}
 	f.experts(&s, m)
 	return s
+}
+
+// qwenMoEKeys are those that most architectures have, and the widths of experts.
+func qwenMoEKeys(k *Keys) {
+	k.base()
+	k.expertWidths()
 }

@@ -4,7 +4,8 @@ func init() { Register(&qwen35moe) }
 
 // qwen35moe is its mixtures.
 var qwen35moe = Arch{
-	Name: "qwen35moe",
+	Name:       "qwen35moe",
+	Conversion: Conversion{Keys: deltaKeys, Drafts: &mtp},
 	HF: []HFModel{
 		{Type: "qwen3_5_moe", Class: "Qwen3_5MoeForConditionalGeneration", Text: "text_config", In: "model.language_model."},
 		{Type: "qwen3_5_moe_text", Class: "Qwen3_5MoeForCausalLM"},

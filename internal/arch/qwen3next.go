@@ -4,9 +4,10 @@ func init() { Register(&qwen3next) }
 
 // qwen3next is Qwen 3 Next.
 var qwen3next = Arch{
-	Name:    "qwen3next",
-	HF:      []HFModel{{Type: "qwen3_next", Class: "Qwen3NextForCausalLM"}},
-	Spec:    func(f *Fields) Spec { return deltaSpec(f, true) },
-	Tensors: deltaTensors(true, qwenExperts()),
-	Ignored: rotaryAngles,
+	Name:       "qwen3next",
+	Conversion: Conversion{Keys: deltaKeys, Drafts: &mtp},
+	HF:         []HFModel{{Type: "qwen3_next", Class: "Qwen3NextForCausalLM"}},
+	Spec:       func(f *Fields) Spec { return deltaSpec(f, true) },
+	Tensors:    deltaTensors(true, qwenExperts()),
+	Ignored:    rotaryAngles,
 }

@@ -77,10 +77,7 @@ func readHF(config map[string]any) (*Model, error) {
 			kind, ErrUnsupported, strings.Join(types[:last], ", "), types[last])
 	}
 	m := &Model{Arch: a, HF: hf}
-	f := &Fields{HF: true, config: config, root: config}
-	if text, ok := config[hf.Text].(map[string]any); ok {
-		f.config = text
-	}
+	f := fieldsOf(hf, config)
 	if m.Spec = a.Spec(f); f.err != nil {
 		return nil, f.err
 	}

@@ -119,19 +119,23 @@ func scaleHF(f *Fields, r *Rope) {
 }
 
 // llama3Factors divide the slow pairs by factor, leave the fast ones and blend between: low and high are how often a
-// pair turns within original positions at the ends of that.
+// pair turns within original positions at the ends of that. Every step is rounded to float32, as in the conversion to
+// GGUF, which makes a tensor of them.
 func llama3Factors(r *Rope, factor, low, high, original float64) []float32 {
 	factors := make([]float32, r.Dim/2)
 	for i := range factors {
-		wave := 2 * math.Pi * math.Pow(r.Base, 2*float64(i)/float64(r.Dim))
+		exponent := float32(2*i) / float32(r.Dim)
+		frequency := 1 / float32(math.Pow(r.Base, float64(exponent)))
+		wave := float64(float32(1/frequency) * float32(2*math.Pi))
 		switch {
 		case wave < original/high:
 			factors[i] = 1
 		case wave > original/low:
 			factors[i] = float32(factor)
 		default:
-			smooth := (original/wave - low) / (high - low)
-			factors[i] = float32(1 / ((1-smooth)/factor + smooth))
+			turns := float32(float32(1/float32(wave)) * float32(original))
+			smooth := (turns - float32(low)) / float32(high-low)
+			factors[i] = 1 / (float32((1-smooth)/float32(factor)) + smooth)
 		}
 	}
 	return factors

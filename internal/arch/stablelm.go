@@ -4,8 +4,9 @@ func init() { Register(&stablelm) }
 
 // stablelm is StableLM: LayerNorms around llama's block; without a norm before the FFN it reads that of the attention.
 var stablelm = Arch{
-	Name: "stablelm",
-	HF:   []HFModel{{Type: "stablelm", Class: "StableLmForCausalLM"}},
+	Name:       "stablelm",
+	Conversion: Conversion{Keys: stablelmKeys},
+	HF:         []HFModel{{Type: "stablelm", Class: "StableLmForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		f.share = 0.25
 		s := decoderSpec(f)
@@ -19,4 +20,17 @@ var stablelm = Arch{
 		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_layernorm.norms.%h", DimQueryHeads, DimHead)),
 		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_layernorm.norms.%h", DimKeyHeads, DimHead)),
 		optional(layerTensor(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth))),
+}
+
+func stablelmKeys(k *Keys) {
+	k.context()
+	k.width()
+	k.layers()
+	k.ffn()
+	k.ropeDim()
+	k.heads()
+	k.keyHeads()
+	k.parallel()
+	k.layerNormEps()
+	k.fileType()
 }

@@ -4,8 +4,9 @@ func init() { Register(&starcoder2) }
 
 // starcoder2 is StarCoder 2: LayerNorms, biases and GELU in a block like llama's.
 var starcoder2 = Arch{
-	Name: "starcoder2",
-	HF:   []HFModel{{Type: "starcoder2", Class: "Starcoder2ForCausalLM"}},
+	Name:       "starcoder2",
+	Conversion: Conversion{Keys: baseKeys},
+	HF:         []HFModel{{Type: "starcoder2", Class: "Starcoder2ForCausalLM"}},
 	Spec: func(f *Fields) Spec {
 		s := geluSpec(f, "hidden_act", "norm_epsilon", "gelu_pytorch_tanh")
 		f.plainWindow(&s, false)

@@ -6,12 +6,6 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// The sizes of a block of MXFP4: 32 numbers are a byte for their scale and 16 bytes of codes.
-const (
-	mxNumbers = 32
-	mxCodes   = 16
-)
-
 // packed finds the weights and biases of experts that a parameter of a Hugging Face file holds as arch.PackExperts
 // says. The weights are copied.
 func (l *loader) packed(t *arch.Tensor, layer int, by arch.PackExperts, maps []*Linear) {
@@ -43,32 +37,21 @@ func (l *loader) packed(t *arch.Tensor, layer int, by arch.PackExperts, maps []*
 	}
 }
 
-// blocks are the weights of experts whose codes and scales are two tensors. Byte i of a block has the codes of numbers
-// 2i and 2i+1 there, in GGUF those of i and i+16.
+// blocks are the weights of experts whose codes and scales are two tensors.
 func (l *loader) blocks(name string, count, rows, cols int) []quant.Matrix {
-	codes, scales := l.raw(name+"_blocks", count, rows, cols/mxNumbers, mxCodes),
-		l.raw(name+"_scales", count, rows, cols/mxNumbers)
-	if cols%mxNumbers != 0 {
-		l.fail("tensor %q has rows of %d numbers, expected a multiple of %d", name, cols, mxNumbers)
+	codes, scales := l.raw(name+"_blocks", count, rows, cols/quant.MXNumbers, quant.MXCodes),
+		l.raw(name+"_scales", count, rows, cols/quant.MXNumbers)
+	if cols%quant.MXNumbers != 0 {
+		l.fail("tensor %q has rows of %d numbers, expected a multiple of %d", name, cols, quant.MXNumbers)
 	}
 	if l.err != nil {
 		return nil
 	}
 	list := make([]quant.Matrix, count)
-	per := rows * cols / mxNumbers
+	per := rows * cols / quant.MXNumbers
 	for e := range list {
-		data := make([]byte, 0, per*(1+mxCodes))
-		for b := e * per; b < (e+1)*per; b++ {
-			data = append(data, scales[b])
-			block := codes[b*mxCodes : (b+1)*mxCodes]
-			for i := range mxCodes {
-				low, high := block[i/2], block[mxCodes/2+i/2]
-				if i%2 == 1 {
-					low, high = low>>4, high>>4
-				}
-				data = append(data, low&15|high<<4)
-			}
-		}
+		data := make([]byte, 0, per*(1+quant.MXCodes))
+		data = quant.AppendMXFP4(data, scales[e*per:(e+1)*per], codes[e*per*quant.MXCodes:(e+1)*per*quant.MXCodes])
 		m, err := quant.NewMatrix(gguf.MXFP4, rows, cols, data)
 		if err != nil {
 			l.fail("tensor %q: %w", name, err)
