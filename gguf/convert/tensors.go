@@ -422,21 +422,19 @@ func (g *gather) missing() error {
 	a := g.model.Arch
 	for i := range a.Tensors {
 		t := &a.Tensors[i]
+		if t.Optional || t.Role == arch.OutputHead || t.HF == "" && t.Within == nil || t.Role.Kind() == arch.Vector {
+			continue
+		}
 		layers := 1
 		if t.PerLayer() {
 			layers = g.spec.Layers
 		}
 		for layer := range layers {
-			if t.PerLayer() && !t.Role.Needed(g.spec, g.spec.At(layer)) || !t.PerLayer() && !t.Role.Needed(g.spec, g.spec.At(0)) {
-				continue
-			}
 			_, has := g.names[t.InGGUF(layer)]
 			_, fused := g.names[t.Within.In(false, layer)]
-			if has || fused || t.Optional || t.HF == "" && t.Within == nil || t.Role == arch.OutputHead ||
-				t.Role.Kind() == arch.Vector || t.Role.Kind() == arch.Heads || t.Role == arch.KeyValueUp {
-				continue
+			if !has && !fused && t.Role.Needed(g.spec, g.spec.At(layer)) {
+				return fmt.Errorf("tensor %q is missing", g.model.HF.Rename(t.Module(layer)+weightSuffix))
 			}
-			return fmt.Errorf("tensor %q is missing", g.model.HF.Rename(t.Module(layer)+weightSuffix))
 		}
 	}
 	return nil
