@@ -102,6 +102,13 @@ func (k *Keys) fileType() {
 	}
 }
 
+// noBOS says that no text begins with a token of its own.
+func (k *Keys) noBOS() {
+	if err := k.Meta.Set("tokenizer.ggml.add_bos_token", false); err != nil && k.err == nil {
+		k.err = err
+	}
+}
+
 // layers sets the number of layers in the file.
 func (k *Keys) layers() { k.count("block_count", k.Spec.Layers+k.Drafts) }
 

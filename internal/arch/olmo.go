@@ -4,8 +4,9 @@ func init() { Register(&olmo) }
 
 // olmo is OLMo 1: norms without weights, and clamped queries, keys and values.
 var olmo = Arch{
-	Name: "olmo",
-	HF:   []HFModel{{Type: "olmo", Class: "OlmoForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Name:       "olmo",
+	Conversion: Conversion{Keys: olmoKeys},
+	HF:         []HFModel{{Type: "olmo", Class: "OlmoForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")
@@ -21,4 +22,10 @@ var olmo = Arch{
 	},
 	Tensors:  without(decoderTensors(permuteHeads), AttentionNorm, FFNNorm, OutputNorm),
 	Quantize: Quantize{LargeLayers: 80},
+}
+
+func olmoKeys(k *Keys) {
+	k.base()
+	k.layerNormEps()
+	k.float("attention.clamp_kqv", "clip_qkv")
 }

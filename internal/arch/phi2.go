@@ -32,4 +32,5 @@ func phi2Keys(k *Keys) {
 	k.layerNormEps()
 	k.ropeDim()
 	k.fileType()
+	k.noBOS()
 }
