@@ -95,6 +95,9 @@ func (c *conversion) plan() (*Plan, error) {
 		return nil, err
 	}
 	c.gather.tokens = words.tokens
+	if err := c.gather.readScales(c.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.store.ConfigPath(), err)
+	}
 	if err := c.gather.run(); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.store.Path, err)
 	}

@@ -62,7 +62,7 @@ type pending struct {
 // run goes through all tensors, in the order of the reference converter.
 func (g *gather) run() error {
 	g.uses, g.names = map[string][]use{}, map[string]string{}
-	g.parts, g.stacks, g.taken = map[part][]*source{}, map[int][]*pending{}, map[string]struct{}{}
+	g.parts, g.stacks = map[part][]*source{}, map[int][]*pending{}
 	g.enumerate()
 	if err := g.made(); err != nil {
 		return err
