@@ -120,7 +120,7 @@ func (c *conversion) plan() (*Plan, error) {
 func (c *conversion) finish(file *gguf.File, r *reader) (*Plan, error) {
 	p := &Plan{store: c.store}
 	if c.out.quantized == nil {
-		p.Plan = quantize.NewCopyPlan(file, r)
+		p.Plan = quantize.NewCopyPlan(file, r, c.out.Type.String())
 	} else {
 		opt := c.opt.Quantize
 		opt.Type, opt.Reader = *c.out.quantized, r

@@ -84,9 +84,11 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 	return p, p.setMetadata()
 }
 
-// NewCopyPlan plans to write a model as it is: the types, order and metadata of f, and the data that r gives.
-func NewCopyPlan(f *gguf.File, r Reader) *Plan {
+// NewCopyPlan plans to write a model as it is: the types, order and metadata of f, and the data that r gives. name is
+// that of the type of most tensors.
+func NewCopyPlan(f *gguf.File, r Reader, name string) *Plan {
 	p := &Plan{file: f, reader: r, meta: f.Meta}
+	p.opt.Type.Name = name
 	for _, t := range f.Tensors {
 		p.Tensors = append(p.Tensors, Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: t.Type, Bytes: t.Size(),
 			source: t})

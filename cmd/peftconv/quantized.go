@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/gguf/quantize"
+	"github.com/peftconv/peftconv/internal/cli"
+)
+
+// typeFlags are the flags that say which type each tensor of a quantized model gets.
+type typeFlags struct {
+	imatrix       string
+	tensorTypes   []string
+	outputType    string
+	embeddingType string
+	options       quantize.Options
+}
+
+// add adds the flags, and those of more beside them.
+func (o *typeFlags) add(fs *pflag.FlagSet, more func()) {
+	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
+	cli.Group(fs, "Types", func() {
+		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
+		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil,
+			"`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
+				"may be repeated, the first that matches counts")
+		fs.StringVar(&o.outputType, "output-tensor-type", "", "`TYPE` of the output head, output.weight")
+		fs.StringVar(&o.embeddingType, "token-embedding-type", "", "`TYPE` of the token embedding, token_embd.weight")
+		fs.BoolVar(&o.options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
+		more()
+	})
+}
+
+// given is the first of the flags that was given, "" where none was.
+func (o *typeFlags) given() string {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"--imatrix", o.imatrix != ""}, {"--pure", o.options.Pure}, {"--tensor-type", o.tensorTypes != nil},
+		{"--output-tensor-type", o.outputType != ""}, {"--token-embedding-type", o.embeddingType != ""},
+		{"--leave-output-tensor", o.options.LeaveOutput},
+	} {
+		if f.set {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// parse parses everything that names a type.
+func (o *typeFlags) parse() (err error) {
+	if o.outputType != "" && o.options.LeaveOutput {
+		return errors.New("--leave-output-tensor: cannot be combined with --output-tensor-type")
+	}
+	for _, s := range o.tensorTypes {
+		override, err := quantize.ParseOverride(s)
+		if err != nil {
+			return fmt.Errorf("--tensor-type: %w", err)
+		}
+		o.options.Overrides = append(o.options.Overrides, override)
+	}
+	if o.options.OutputType, err = optionalType("--output-tensor-type", o.outputType); err != nil {
+		return err
+	}
+	o.options.EmbeddingType, err = optionalType("--token-embedding-type", o.embeddingType)
+	return err
+}
+
+func optionalType(flag, name string) (*gguf.Type, error) {
+	if name == "" {
+		return nil, nil
+	}
+	t, err := quantize.ParseType(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &t, nil
+}
+
+// openImatrix reads the importance matrix.
+func (o *typeFlags) openImatrix() (err error) {
+	if o.imatrix != "" {
+		o.options.Imatrix, err = imatrix.Open(o.imatrix)
+	}
+	return err
+}
+
+// hint adds to an error the flag that would help.
+func (o *typeFlags) hint(err error) error {
+	switch {
+	case errors.Is(err, quantize.ErrQuantized):
+		return fmt.Errorf("%w (--allow-requantize)", err)
+	case errors.Is(err, quantize.ErrNeedsImportance) && o.imatrix == "":
+		return fmt.Errorf("%w (--imatrix, which peftconv imatrix makes)", err)
+	}
+	return err
+}
+
+// warn reports what differs from what was asked for.
+func (o *typeFlags) warn(plan *quantize.Plan, w io.Writer) {
+	if list := plan.Fallbacks(); len(list) > 0 {
+		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n",
+			cli.Plural(len(list), "tensor"), cli.Printable(list[0].Name, 0))
+	}
+	if o.imatrix == "" {
+		return
+	}
+	if list := plan.Unweighted(); len(list) > 0 {
+		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n",
+			o.imatrix, cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
+	}
+}
+
+// quantized is the result as --json shows it.
+type quantized struct {
+	Outputs   []string          `json:"outputs,omitempty"`
+	FileType  string            `json:"file_type"`
+	Size      int64             `json:"size"` // of the files, in bytes
+	InputData int64             `json:"input_data_bytes"`
+	Data      int64             `json:"data_bytes"`
+	Weights   int64             `json:"weights"`
+	Bits      float64           `json:"bits_per_weight"`
+	Seconds   float64           `json:"seconds,omitempty"`
+	Target    bool              `json:"target,omitempty"` // the types were chosen for a size
+	Tensors   []quantizedTensor `json:"tensors"`
+}
+
+type quantizedTensor struct {
+	Name     string  `json:"name"`
+	Shape    []int64 `json:"shape"`
+	From     string  `json:"from"`
+	To       string  `json:"to"`
+	Bytes    int64   `json:"bytes"`
+	Weighted bool    `json:"weighted,omitempty"`
+	Fallback bool    `json:"fallback,omitempty"`
+}
+
+func newQuantized(plan *quantize.Plan, outputs []string, took time.Duration) (*quantized, error) {
+	size, err := plan.Size()
+	if err != nil {
+		return nil, err
+	}
+	r := &quantized{Outputs: outputs, FileType: plan.FileType().Name, Size: size, InputData: plan.InputBytes(),
+		Data: plan.DataBytes(), Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds()}
+	for _, t := range plan.Tensors {
+		r.Tensors = append(r.Tensors, quantizedTensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted,
+			t.Fallback})
+	}
+	return r, nil
+}
+
+func (r *quantized) print(w io.Writer) {
+	if len(r.Outputs) == 0 {
+		r.printTensors(w)
+	}
+	mostly := ""
+	if r.Target {
+		mostly = "mostly "
+	}
+	fmt.Fprintf(w, "%s%s: %s, %.2f bits a weight, of %s before; %s\n", mostly, r.FileType, cli.BytesText(r.Size), r.Bits,
+		cli.BytesText(r.InputData), r.types())
+	if len(r.Outputs) > 0 {
+		fmt.Fprintf(w, "written to %s in %.1f s, %s a second\n", strings.Join(r.Outputs, ", "), r.Seconds,
+			cli.BytesText(int64(float64(r.InputData)/r.Seconds)))
+	}
+}
+
+func (r *quantized) printTensors(w io.Writer) {
+	table := cli.NewTable(w)
+	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
+	for _, t := range r.Tensors {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(t.Name, 0), cli.ShapeText(t.Shape), t.From, t.To,
+			cli.CountText(t.Bytes))
+	}
+	table.Flush()
+	fmt.Fprintln(w)
+}
+
+// types is "156 Q4_K, 25 Q6_K", in the order in which they first occur.
+func (r *quantized) types() string {
+	counts := map[string]int{}
+	var names []string
+	for _, t := range r.Tensors {
+		if counts[t.To]++; counts[t.To] == 1 {
+			names = append(names, t.To)
+		}
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d %s", counts[name], name)
+	}
+	return strings.Join(names, ", ")
+}
