@@ -28,8 +28,15 @@ type Plan struct {
 	*quantize.Plan
 
 	store *store.Store
-	name  string // of the file, where none is given
+	name  string   // of the file, where none is given
+	notes []string // what is not as someone may expect
 }
+
+// Notes says what is not as one may expect of the model's files.
+func (p *Plan) Notes() []string { return p.notes }
+
+// Inputs are the files of the model's weights.
+func (p *Plan) Inputs() []string { return p.store.Files }
 
 // FileName is the name of the file where none is given.
 func (p *Plan) FileName() string { return p.name }

@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -22,6 +24,20 @@ var plainTypes = map[string]struct {
 }{
 	"f32": {gguf.F32, 0}, "f16": {gguf.F16, 1}, "q8_0": {gguf.Q8_0, 7}, "bf16": {gguf.BF16, 32},
 	"tq1_0": {gguf.TQ1_0, 36}, "tq2_0": {gguf.TQ2_0, 37},
+}
+
+// Types are the types of the reference converter. Package quantize has others.
+func Types() []string { return []string{"auto", "f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0"} }
+
+// CheckType refuses the name of a type that Options cannot have.
+func CheckType(name string) error {
+	if name == "" || slices.Contains(Types(), strings.ToLower(name)) {
+		return nil
+	}
+	if _, err := quantize.ParseFileType(name); err != nil {
+		return fmt.Errorf("%w, and %s", err, strings.Join(Types(), ", "))
+	}
+	return nil
 }
 
 // packedFileType is the number of the file type of a model whose experts are MXFP4.
