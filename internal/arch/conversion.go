@@ -24,47 +24,48 @@ type Conversion struct {
 	Drafts        *Drafts
 }
 
-// Drafts is how the layers that guess further tokens are named in Hugging Face files where they are not numbered behind
-// the others.
+// Drafts is how the layers that guess further tokens are named in Hugging Face files.
 type Drafts struct {
-	In     string            // what names of their tensors begin with, before the number from 0
-	Others map[string]string // GGUF's name, in its layer, of each tensor of the first of them that no other layer has
+	In     string            // what names of their tensors begin with, before the number from 0; "": they follow the others
+	Others map[string]string // GGUF's name, in its layer, of each tensor that no other layer has
 }
 
-// nextTokens are the tensors that DeepSeek and those after it have in a layer that guesses a further token, and GGUF's
-// names.
-var nextTokens = map[string]string{
+// nextTokens is how DeepSeek and those after it name them.
+var nextTokens = Drafts{Others: map[string]string{
 	"eh_proj" + weightSuffix:          "nextn.eh_proj" + weightSuffix,
 	"enorm" + weightSuffix:            "nextn.enorm" + weightSuffix,
 	"hnorm" + weightSuffix:            "nextn.hnorm" + weightSuffix,
 	"embed_tokens" + weightSuffix:     "nextn.embed_tokens" + weightSuffix,
 	"shared_head.head" + weightSuffix: "nextn.shared_head_head" + weightSuffix,
 	"shared_head.norm" + weightSuffix: "nextn.shared_head_norm" + weightSuffix,
-}
+}}
 
 // Drafted finds a tensor of a layer that guesses further tokens, of a model in which so many layers run. It gives the
 // name that such a tensor of another layer would have, or GGUF's name of one that no other layer has.
 func (a *Arch) Drafted(name string, layers int) (inHF, inGGUF string) {
-	if d := a.Conversion.Drafts; d != nil {
-		if gguf, ok := d.Others[name]; ok {
-			return "", "blk." + strconv.Itoa(layers) + "." + gguf
-		}
-		rest, ok := strings.CutPrefix(name, d.In)
-		number, rest, found := strings.Cut(rest, ".")
-		if i, err := strconv.Atoi(number); ok && found && err == nil {
-			return hfPrefix + "layers." + strconv.Itoa(layers+i) + "." + rest, ""
-		}
+	const inLayers = hfPrefix + "layers."
+	d := a.Conversion.Drafts
+	if d == nil {
 		return "", ""
 	}
-	rest, ok := strings.CutPrefix(name, hfPrefix+"layers.")
+	if other, ok := d.Others[name]; ok && d.In != "" {
+		return "", "blk." + strconv.Itoa(layers) + "." + other
+	}
+	in, first := d.In, layers
+	if in == "" {
+		in, first = inLayers, 0
+	}
+	rest, ok := strings.CutPrefix(name, in)
 	number, rest, found := strings.Cut(rest, ".")
-	if i, err := strconv.Atoi(number); !ok || !found || err != nil || i < layers {
+	i, err := strconv.Atoi(number)
+	if i += first; !ok || !found || err != nil || i < layers {
 		return "", ""
 	}
-	if gguf, ok := nextTokens[rest]; ok {
-		return "", "blk." + number + "." + gguf
+	number = strconv.Itoa(i)
+	if other, ok := d.Others[rest]; ok {
+		return "", "blk." + number + "." + other
 	}
-	return name, ""
+	return inLayers + number + "." + rest, ""
 }
 
 // unused are endings of tensors of Hugging Face files that nothing computes with.

@@ -8,7 +8,7 @@ func init() { Register(&deepseek2) }
 // shared ones.
 var deepseek2 = Arch{
 	Name:       "deepseek2",
-	Conversion: Conversion{Keys: deepseek2Keys, DropsTiedHead: true, DropsDrafts: true},
+	Conversion: Conversion{Keys: deepseek2Keys, DropsTiedHead: true, Drafts: &nextTokens, DropsDrafts: true},
 	HF: []HFModel{
 		{Type: "deepseek_v2", Class: "DeepseekV2ForCausalLM"}, {Type: "deepseek_v3", Class: "DeepseekV3ForCausalLM"},
 	},

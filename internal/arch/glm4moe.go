@@ -5,7 +5,7 @@ func init() { Register(&glm4moe) }
 // glm4moe is GLM 4.5 and 4.6: sigmoid routing with a bias that only chooses, a shared expert, dense layers first.
 var glm4moe = Arch{
 	Name:       "glm4moe",
-	Conversion: Conversion{Keys: glm4moeKeys},
+	Conversion: Conversion{Keys: glm4moeKeys, Drafts: &nextTokens},
 	HF: []HFModel{
 		{Type: "glm4_moe", Class: "Glm4MoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}},
 	},
