@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -18,27 +17,36 @@ import (
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
 // never holds control tokens.
 func FromHF(dir string) (*Tokenizer, error) {
-	var file hfFile
-	path := filepath.Join(dir, "tokenizer.json")
-	data, err := os.ReadFile(path)
+	t, err := FromHFFiles(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return t, nil
+}
+
+// FromHFFiles is FromHF for files that need not lie in a directory.
+func FromHFFiles(files fs.FS) (*Tokenizer, error) {
+	const name = "tokenizer.json"
+	data, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, other := os.Stat(filepath.Join(dir, "tokenizer.model")); other == nil {
-			return nil, fmt.Errorf("%s: only a tokenizer.model is here, want a tokenizer.json", dir)
+		if _, other := fs.Stat(files, "tokenizer.model"); other == nil {
+			return nil, errors.New("only a tokenizer.model is here, want a tokenizer.json")
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	var file hfFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	config, err := readHFConfig(dir)
+	config, err := readHFConfig(files)
 	if err != nil {
 		return nil, err
 	}
 	t, err := file.tokenizer(config)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return t, nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // hfConfig is the special tokens in the files beside a tokenizer.json.
@@ -81,14 +79,13 @@ func (l *hfIDList) UnmarshalJSON(data []byte) error {
 }
 
 // readHFConfig reads the files that exist.
-func readHFConfig(dir string) (*hfConfig, error) {
+func readHFConfig(files fs.FS) (*hfConfig, error) {
 	c := &hfConfig{}
 	for name, into := range map[string]any{
 		"tokenizer_config.json": &c.tokenizer, "special_tokens_map.json": &c.specialMap,
 		"config.json": &c.model, "generation_config.json": &c.generation,
 	} {
-		path := filepath.Join(dir, name)
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(files, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -96,7 +93,7 @@ func readHFConfig(dir string) (*hfConfig, error) {
 			return nil, err
 		}
 		if err := json.Unmarshal(data, into); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return c, nil

@@ -100,11 +100,14 @@ func findPreTokenizer(name string) (preTokenizer, error) {
 	}
 	p, ok := byName()[name]
 	if !ok {
-		known := slices.Sorted(maps.Keys(byName()))
-		return p, fmt.Errorf("unknown pre-tokenizer %q in tokenizer.ggml.pre; known are %s", name, strings.Join(known, ", "))
+		return p, fmt.Errorf("unknown pre-tokenizer %q in tokenizer.ggml.pre; known are %s", name,
+			strings.Join(PreTokenizers(), ", "))
 	}
 	return p, nil
 }
+
+// PreTokenizers are the names that tokenizer.ggml.pre may have, sorted.
+func PreTokenizers() []string { return slices.Sorted(maps.Keys(byName())) }
 
 // compiled keeps the patterns of this process: several tokenizers use the same ones.
 var compiled sync.Map // expression -> *pattern.Pattern
