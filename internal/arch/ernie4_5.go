@@ -4,11 +4,12 @@ func init() { Register(&ernie) }
 
 // ernie is ERNIE 4.5 without experts: llama's block, with RoPE over neighbours in both kinds of files.
 var ernie = Arch{
-	Name:    "ernie4_5",
-	HF:      []HFModel{{Type: "ernie4_5", Class: "Ernie4_5ForCausalLM", BiasFlags: [2]string{FFN: "use_bias"}}},
-	Spec:    ernieSpec,
-	Tensors: decoderTensors(nil),
-	Ignored: rotaryAngles,
+	Name:       "ernie4_5",
+	HF:         []HFModel{{Type: "ernie4_5", Class: "Ernie4_5ForCausalLM", BiasFlags: [2]string{FFN: "use_bias"}}},
+	Vocabulary: Vocabulary{Sources: []VocabularySource{SentencePiece}, SpacePrefix: SpacePrefixLast},
+	Spec:       ernieSpec,
+	Tensors:    decoderTensors(nil),
+	Ignored:    rotaryAngles,
 }
 
 func ernieSpec(f *Fields) Spec {

@@ -7,11 +7,12 @@ func init() { Register(&gemma) }
 // gemma is Gemma 1: embeddings scaled by the root of the width, a network gated by GELU, and the embedding table as
 // head.
 var gemma = Arch{
-	Name:    "gemma",
-	HF:      []HFModel{{Type: "gemma", Class: "GemmaForCausalLM"}},
-	Spec:    gemmaSpec,
-	Tensors: addOnes(without(decoderTensors(nil), OutputHead)),
-	Ignored: append([]string{"output.weight"}, rotaryAngles...),
+	Name:       "gemma",
+	HF:         []HFModel{{Type: "gemma", Class: "GemmaForCausalLM"}},
+	Vocabulary: gemmaVocabulary,
+	Spec:       gemmaSpec,
+	Tensors:    addOnes(without(decoderTensors(nil), OutputHead)),
+	Ignored:    append([]string{"output.weight"}, rotaryAngles...),
 }
 
 func gemmaSpec(f *Fields) Spec {

@@ -5,11 +5,12 @@ func init() { Register(&gemma2) }
 // gemma2 is Gemma 2: norms before and after attention and FFN, capped scores and logits, and a window in every other
 // layer.
 var gemma2 = Arch{
-	Name:    "gemma2",
-	HF:      []HFModel{{Type: "gemma2", Class: "Gemma2ForCausalLM"}},
-	Spec:    gemma2Spec,
-	Tensors: addOnes(sandwich(without(decoderTensors(nil), OutputHead))),
-	Ignored: append([]string{"output.weight"}, rotaryAngles...),
+	Name:       "gemma2",
+	HF:         []HFModel{{Type: "gemma2", Class: "Gemma2ForCausalLM"}},
+	Vocabulary: gemma2Vocabulary,
+	Spec:       gemma2Spec,
+	Tensors:    addOnes(sandwich(without(decoderTensors(nil), OutputHead))),
+	Ignored:    append([]string{"output.weight"}, rotaryAngles...),
 }
 
 func gemma2Spec(f *Fields) Spec {

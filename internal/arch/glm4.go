@@ -5,9 +5,10 @@ func init() { Register(&glm4) }
 // glm4 is GLM 4 of 2025: norms before and after attention and FFN, RoPE over neighbours in a part of the head, a fused
 // gate and up-projection.
 var glm4 = Arch{
-	Name: "glm4",
-	HF:   []HFModel{{Type: "glm4", Class: "Glm4ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
-	Spec: glm4Spec,
+	Name:       "glm4",
+	HF:         []HFModel{{Type: "glm4", Class: "Glm4ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Vocabulary: glm4Vocabulary,
+	Spec:       glm4Spec,
 	Tensors: with(without(decoderTensors(nil), Gate, Up), fusedGateUp(),
 		layerTensor(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth),
 		layerTensor(AttentionPostNorm, "post_attention_norm", "post_self_attn_layernorm", DimWidth),

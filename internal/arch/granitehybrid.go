@@ -4,9 +4,10 @@ func init() { Register(&graniteHybrid) }
 
 // graniteHybrid is Granite 4 with Mamba-2 in most layers.
 var graniteHybrid = Arch{
-	Name: "granitehybrid",
-	HF:   []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
-	Spec: graniteHybridSpec,
+	Name:       "granitehybrid",
+	HF:         []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
+	Vocabulary: Vocabulary{Sources: []VocabularySource{SentencePiece, ByteBPE}, PadTo: 8, PadWith: "mamba"},
+	Spec:       graniteHybridSpec,
 	Tensors: with(decoderTensors(permuteHeads), append(append(graniteExpertTensors(), mambaTensors("mamba.")...),
 		hybridDense()...)...),
 	Ignored: rotaryAngles,

@@ -7,9 +7,10 @@ func init() { Register(&hunyuan) }
 // hunyuan is HunYuan dense: norms of the heads of queries and keys after these have turned, and a base of RoPE that
 // grows with the context.
 var hunyuan = Arch{
-	Name: "hunyuan-dense",
-	HF:   []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
-	Spec: hunyuanSpec,
+	Name:       "hunyuan-dense",
+	HF:         []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
+	Vocabulary: Vocabulary{EOSKey: "eod_token_id", EOSEndsTurn: true},
+	Spec:       hunyuanSpec,
 	Tensors: with(decoderTensors(nil),
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.query_layernorm", DimHead),
 		layerTensor(KeyNorm, "attn_k_norm", "self_attn.key_layernorm", DimHead)),

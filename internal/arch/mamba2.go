@@ -4,9 +4,10 @@ func init() { Register(&mamba2) }
 
 // mamba2 is Mamba-2 alone: a mixer in each layer, and no feed-forward network.
 var mamba2 = Arch{
-	Name: "mamba2",
-	HF:   []HFModel{{Type: "mamba2", Class: "Mamba2ForCausalLM", In: "backbone."}},
-	Spec: mamba2Spec,
+	Name:       "mamba2",
+	HF:         []HFModel{{Type: "mamba2", Class: "Mamba2ForCausalLM", In: "backbone."}},
+	Vocabulary: mamba2Vocabulary,
+	Spec:       mamba2Spec,
 	Tensors: append(mambaTensors("mixer."),
 		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),
 		endTensor(OutputNorm, "output_norm", "model.norm_f", DimWidth),

@@ -7,6 +7,7 @@ var nemotron = Arch{
 	Name: "nemotron",
 	HF: []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
+	Vocabulary: nemotronVocabulary,
 	Spec: func(f *Fields) Spec {
 		f.share = 0.5
 		s := decoderSpec(f)

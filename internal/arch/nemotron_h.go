@@ -6,9 +6,10 @@ func init() { Register(&nemotronH) }
 
 // nemotronH is Nemotron-H: each layer is a Mamba-2 mixer, attention without positions, or a network of squared ReLUs.
 var nemotronH = Arch{
-	Name: "nemotron_h",
-	HF:   []HFModel{{Type: "nemotron_h", Class: "NemotronHForCausalLM", In: "backbone."}},
-	Spec: nemotronHSpec,
+	Name:       "nemotron_h",
+	HF:         []HFModel{{Type: "nemotron_h", Class: "NemotronHForCausalLM", In: "backbone."}},
+	Vocabulary: nemotronHVocabulary,
+	Spec:       nemotronHSpec,
 	Tensors: with(without(decoderTensors(nil), Gate), append(mambaTensors("mixer."),
 		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),
 		endTensor(OutputNorm, "output_norm", "model.norm_f", DimWidth),

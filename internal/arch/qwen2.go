@@ -6,10 +6,11 @@ const Qwen2 = "qwen2"
 func init() { Register(&qwen2) }
 
 var qwen2 = Arch{
-	Name:    Qwen2,
-	HF:      []HFModel{{Type: "qwen2", Class: "Qwen2ForCausalLM"}},
-	Spec:    qwen2Spec,
-	Tensors: with(decoderTensors(nil), biased(OutputHead, "output", "lm_head")),
+	Name:       Qwen2,
+	HF:         []HFModel{{Type: "qwen2", Class: "Qwen2ForCausalLM"}},
+	Vocabulary: sentencePieceOrBytes,
+	Spec:       qwen2Spec,
+	Tensors:    with(decoderTensors(nil), biased(OutputHead, "output", "lm_head")),
 
 	Ignored:  rotaryAngles,
 	Quantize: Quantize{LargeLayers: 80},

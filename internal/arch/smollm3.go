@@ -4,11 +4,12 @@ func init() { Register(&smollm3) }
 
 // smollm3 is SmolLM 3: llama in which every fourth layer has no position embedding.
 var smollm3 = Arch{
-	Name:    "smollm3",
-	HF:      []HFModel{{Type: "smollm3", Class: "SmolLM3ForCausalLM"}},
-	Spec:    smollm3Spec,
-	Tensors: decoderTensors(permuteHeads),
-	Ignored: rotaryAngles,
+	Name:       "smollm3",
+	HF:         []HFModel{{Type: "smollm3", Class: "SmolLM3ForCausalLM"}},
+	Vocabulary: llamaVocabulary,
+	Spec:       smollm3Spec,
+	Tensors:    decoderTensors(permuteHeads),
+	Ignored:    rotaryAngles,
 }
 
 func smollm3Spec(f *Fields) Spec {

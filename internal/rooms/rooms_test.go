@@ -31,7 +31,7 @@ var floors = [][]string{
 		"internal/converttest"},
 	{"internal/autograd", "internal/store", "internal/template", "internal/floats", "internal/modeltest"},
 	{"internal/arch", "internal/weights", "internal/dataset"},
-	{"internal/model", "internal/archtest", "gguf/diff", "gguf/quantize", "gguf/split"},
+	{"internal/model", "internal/archtest", "internal/hfvocab", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit"},
 	{"internal/attach", "gguf/verify"},
 	{"internal/methods", "internal/virtual", "internal/evaluate", "internal/handle"},

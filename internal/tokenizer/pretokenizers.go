@@ -109,6 +109,16 @@ func findPreTokenizer(name string) (preTokenizer, error) {
 // PreTokenizers are the names that tokenizer.ggml.pre may have, sorted.
 func PreTokenizers() []string { return slices.Sorted(maps.Keys(byName())) }
 
+// ByteLevelWords is the expression of GPT-2, which Hugging Face's step ByteLevel has built in.
+const ByteLevelWords = gpt2Words
+
+// Stages are the expressions by which a pre-tokenizer cuts, one after the other: matches and what is between them are
+// pieces. ignoreMerges: a piece that is a token as a whole is that token.
+func Stages(name string) (stages []string, ignoreMerges bool, err error) {
+	p, err := findPreTokenizer(name)
+	return p.stages, p.ignoreMerges, err
+}
+
 // compiled keeps the patterns of this process: several tokenizers use the same ones.
 var compiled sync.Map // expression -> *pattern.Pattern
 

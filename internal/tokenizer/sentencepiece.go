@@ -57,14 +57,15 @@ func ReadSentencePiece(path string) (*SentencePiece, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseSentencePiece(data)
+	m, err := ParseSentencePiece(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: no SentencePiece model: %w", path, err)
 	}
 	return m, nil
 }
 
-func parseSentencePiece(data []byte) (*SentencePiece, error) {
+// ParseSentencePiece reads the bytes of a tokenizer.model.
+func ParseSentencePiece(data []byte) (*SentencePiece, error) {
 	m := &SentencePiece{
 		ModelType: UnigramModel, BOSID: 1, EOSID: 2, PADID: -1,
 		AddDummyPrefix: true, RemoveExtraWhitespaces: true, EscapeWhitespaces: true,

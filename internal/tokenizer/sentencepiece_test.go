@@ -56,7 +56,7 @@ func tinyModel() []byte {
 }
 
 func TestParseSentencePiece(t *testing.T) {
-	m, err := parseSentencePiece(tinyModel())
+	m, err := ParseSentencePiece(tinyModel())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +68,12 @@ func TestParseSentencePiece(t *testing.T) {
 		string(m.PrecompiledCharsmap) != "\x01\x02\x03" {
 		t.Errorf("settings %+v", m)
 	}
-	if m, err = parseSentencePiece(pieceField(Piece{"a", 0, PieceNormal})); err == nil {
+	if m, err = ParseSentencePiece(pieceField(Piece{"a", 0, PieceNormal})); err == nil {
 		t.Errorf("a model whose bos_id 1 is beyond its only piece was read: %+v", m)
 	}
 	defaults := join(pieceField(Piece{"a", 0, PieceNormal}), pieceField(Piece{"b", 0, PieceNormal}),
 		pieceField(Piece{"c", 0, PieceNormal}))
-	m, err = parseSentencePiece(defaults)
+	m, err = ParseSentencePiece(defaults)
 	if err != nil || m.ModelType != UnigramModel || m.UnkID != 0 || m.BOSID != 1 || m.EOSID != 2 || m.PADID != -1 ||
 		!m.AddDummyPrefix || !m.RemoveExtraWhitespaces || m.ByteFallback {
 		t.Errorf("defaults %+v, %v", m, err)
@@ -102,7 +102,7 @@ func TestSentencePieceRefuses(t *testing.T) {
 		"int too large":  {join(three, message(2, number(40, 1<<40))), "want an int32"},
 		"piece a number": {join(three, number(1, 3)), "want a message"},
 	} {
-		if _, err := parseSentencePiece(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ParseSentencePiece(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -147,7 +147,7 @@ func FuzzSentencePiece(f *testing.F) {
 	f.Add(tinyModel())
 	f.Add([]byte{0x0a, 0x03, 0x0a, 0x01, 0x61})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseSentencePiece(data)
+		m, err := ParseSentencePiece(data)
 		if err != nil {
 			return
 		}
@@ -157,7 +157,7 @@ func FuzzSentencePiece(f *testing.F) {
 			again = append(again, pieceField(p)...)
 		}
 		again = append(again, message(2, join(number(40, -1), number(41, -1), number(42, -1)))...)
-		n, err := parseSentencePiece(again)
+		n, err := ParseSentencePiece(again)
 		if err != nil || len(n.Pieces) != len(m.Pieces) {
 			t.Fatalf("%d pieces were read, then %v", len(m.Pieces), err)
 		}
