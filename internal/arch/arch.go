@@ -17,6 +17,8 @@ type Arch struct {
 	Name string    // as general.architecture has it
 	HF   []HFModel // the models of Hugging Face that are converted to it
 
+	Vocabulary Vocabulary // of GGUF files that are converted from these
+
 	// Spec reads what a model computes. Sizes that only the tensors of a GGUF file tell are filled in after it. It is nil
 	// for architectures of which no more is known here than what the fields below say.
 	Spec    func(f *Fields) Spec

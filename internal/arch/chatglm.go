@@ -8,6 +8,7 @@ var chatGLM = Arch{
 	Name:       "chatglm",
 	Conversion: Conversion{Keys: chatGLMKeys},
 	HF:         []HFModel{{Type: "glm", Class: "GlmForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Vocabulary: glmVocabulary,
 	Spec:       glm4Spec,
 	Tensors:    with(without(decoderTensors(nil), Gate, Up), fusedGateUp()),
 	Ignored:    rotaryAngles,

@@ -7,6 +7,7 @@ var ernie = Arch{
 	Name:       "ernie4_5",
 	Conversion: Conversion{Keys: baseKeys},
 	HF:         []HFModel{{Type: "ernie4_5", Class: "Ernie4_5ForCausalLM", BiasFlags: [2]string{FFN: "use_bias"}}},
+	Vocabulary: Vocabulary{Sources: []VocabularySource{SentencePiece}, SpacePrefix: SpacePrefixLast},
 	Spec:       ernieSpec,
 	Tensors:    decoderTensors(nil),
 	Ignored:    rotaryAngles,

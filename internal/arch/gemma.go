@@ -10,6 +10,7 @@ var gemma = Arch{
 	Name:       "gemma",
 	Conversion: Conversion{Keys: gemmaKeys, DropsHead: true},
 	HF:         []HFModel{{Type: "gemma", Class: "GemmaForCausalLM"}},
+	Vocabulary: gemmaVocabulary,
 	Spec:       gemmaSpec,
 	Tensors:    addOnes(without(decoderTensors(nil), OutputHead)),
 	Ignored:    append([]string{"output.weight"}, rotaryAngles...),

@@ -8,6 +8,7 @@ var gemma2 = Arch{
 	Name:       "gemma2",
 	Conversion: Conversion{Keys: gemma2Keys, DropsHead: true},
 	HF:         []HFModel{{Type: "gemma2", Class: "Gemma2ForCausalLM"}},
+	Vocabulary: gemma2Vocabulary,
 	Spec:       gemma2Spec,
 	Tensors:    addOnes(sandwich(without(decoderTensors(nil), OutputHead))),
 	Ignored:    append([]string{"output.weight"}, rotaryAngles...),

@@ -11,9 +11,10 @@ var gemma3 = Arch{
 		{Type: "gemma3_text", Class: "Gemma3ForCausalLM"},
 		{Type: "gemma3", Class: "Gemma3ForConditionalGeneration", Text: "text_config", In: "language_model.model."},
 	},
-	Spec:    gemma3Spec,
-	Tensors: addOnes(with(sandwich(decoderTensors(nil)), headNorms()...)),
-	Ignored: rotaryAngles,
+	Vocabulary: gemma3Vocabulary,
+	Spec:       gemma3Spec,
+	Tensors:    addOnes(with(sandwich(decoderTensors(nil)), headNorms()...)),
+	Ignored:    rotaryAngles,
 }
 
 func gemma3Spec(f *Fields) Spec {

@@ -11,9 +11,10 @@ var gemma4 = Arch{
 		{Type: "gemma4", Class: "Gemma4ForConditionalGeneration", Text: "text_config", In: "model.language_model."},
 		{Type: "gemma4_text", Class: "Gemma4ForCausalLM"},
 	},
-	Spec:    gemma4Spec,
-	Tensors: gemma4Tensors(),
-	Ignored: rotaryAngles,
+	Vocabulary: gemma4Vocabulary,
+	Spec:       gemma4Spec,
+	Tensors:    gemma4Tensors(),
+	Ignored:    rotaryAngles,
 }
 
 func gemma4Tensors() []Tensor {

@@ -8,6 +8,7 @@ var glm4 = Arch{
 	Name:       "glm4",
 	Conversion: Conversion{Keys: glm4Keys},
 	HF:         []HFModel{{Type: "glm4", Class: "Glm4ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Vocabulary: glm4Vocabulary,
 	Spec:       glm4Spec,
 	Tensors: with(without(decoderTensors(nil), Gate, Up), fusedGateUp(),
 		layerTensor(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth),

@@ -9,6 +9,7 @@ var glm4moe = Arch{
 	HF: []HFModel{
 		{Type: "glm4_moe", Class: "Glm4MoeForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}},
 	},
+	Vocabulary: glm4moeVocabulary,
 	Spec: func(f *Fields) Spec {
 		f.share = 0.5
 		s := decoderSpec(f)

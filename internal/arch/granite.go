@@ -9,9 +9,10 @@ var granite = Arch{
 	Conversion: Conversion{Keys: graniteKeys},
 	HF: []HFModel{{Type: "granite", Class: "GraniteForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
-	Spec:    graniteSpec,
-	Tensors: decoderTensors(permuteHeads),
-	Ignored: rotaryAngles,
+	Vocabulary: llamaVocabulary,
+	Spec:       graniteSpec,
+	Tensors:    decoderTensors(permuteHeads),
+	Ignored:    rotaryAngles,
 }
 
 func graniteSpec(f *Fields) Spec {

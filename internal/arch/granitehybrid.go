@@ -7,6 +7,7 @@ var graniteHybrid = Arch{
 	Name:       "granitehybrid",
 	Conversion: Conversion{Keys: graniteHybridKeys},
 	HF:         []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
+	Vocabulary: Vocabulary{Sources: []VocabularySource{SentencePiece, ByteBPE}, PadTo: 8, PadWith: "mamba"},
 	Spec:       graniteHybridSpec,
 	Tensors: with(decoderTensors(permuteHeads), append(append(graniteExpertTensors(), mambaTensors("mamba.")...),
 		hybridDense()...)...),

@@ -10,6 +10,7 @@ var graniteMoE = Arch{
 		{Type: "granitemoe", Class: "GraniteMoeForCausalLM"},
 		{Type: "granitemoeshared", Class: "GraniteMoeSharedForCausalLM"},
 	},
+	Vocabulary: llamaVocabulary,
 	Spec: func(f *Fields) Spec {
 		s := decoderSpec(f)
 		f.activation("hidden_act", "silu")

@@ -10,6 +10,7 @@ var hunyuan = Arch{
 	Name:       "hunyuan-dense",
 	Conversion: Conversion{Keys: hunyuanKeys, DropsTiedHead: true},
 	HF:         []HFModel{{Type: "hunyuan_v1_dense", Class: "HunYuanDenseV1ForCausalLM"}},
+	Vocabulary: Vocabulary{EOSKey: "eod_token_id", EOSEndsTurn: true},
 	Spec:       hunyuanSpec,
 	Tensors: with(decoderTensors(nil),
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.query_layernorm", DimHead),

@@ -14,8 +14,9 @@ var llama = Arch{
 		{Type: "mistral", Class: "MistralForCausalLM"},
 		{Type: "mixtral", Class: "MixtralForCausalLM"},
 	},
-	Spec:    llamaSpec,
-	Tensors: with(decoderTensors(permuteHeads), mixtralExperts()...),
+	Vocabulary: llamaVocabulary,
+	Spec:       llamaSpec,
+	Tensors:    with(decoderTensors(permuteHeads), mixtralExperts()...),
 
 	Ignored:    rotaryAngles,
 	AddsBiases: true,

@@ -7,6 +7,7 @@ var mamba2 = Arch{
 	Name:       "mamba2",
 	Conversion: Conversion{Keys: mamba2Keys},
 	HF:         []HFModel{{Type: "mamba2", Class: "Mamba2ForCausalLM", In: "backbone."}},
+	Vocabulary: mamba2Vocabulary,
 	Spec:       mamba2Spec,
 	Tensors: append(mambaTensors("mixer."),
 		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),

@@ -12,9 +12,10 @@ var mistral3 = Arch{
 			Head: "language_model.lm_head"},
 		{Type: "ministral3", Class: "Ministral3ForCausalLM"},
 	},
-	Spec:    mistral3Spec,
-	Tensors: with(decoderTensors(permuteHeads), mixtralExperts()...),
-	Ignored: rotaryAngles,
+	Vocabulary: llamaVocabulary,
+	Spec:       mistral3Spec,
+	Tensors:    with(decoderTensors(permuteHeads), mixtralExperts()...),
+	Ignored:    rotaryAngles,
 }
 
 func mistral3Spec(f *Fields) Spec {

@@ -8,6 +8,7 @@ var nemotron = Arch{
 	Conversion: Conversion{Keys: nemotronKeys},
 	HF: []HFModel{{Type: "nemotron", Class: "NemotronForCausalLM",
 		BiasFlags: [2]string{Attention: "attention_bias", FFN: "mlp_bias"}}},
+	Vocabulary: nemotronVocabulary,
 	Spec: func(f *Fields) Spec {
 		f.share = 0.5
 		s := decoderSpec(f)

@@ -9,6 +9,7 @@ var nemotronH = Arch{
 	Name:       "nemotron_h",
 	Conversion: Conversion{Keys: nemotronHKeys},
 	HF:         []HFModel{{Type: "nemotron_h", Class: "NemotronHForCausalLM", In: "backbone."}},
+	Vocabulary: nemotronHVocabulary,
 	Spec:       nemotronHSpec,
 	Tensors: with(without(decoderTensors(permuteHeads), Gate), append(mambaTensors("mixer."),
 		endTensor(TokenEmbedding, "token_embd", "model.embeddings", DimVocab, DimWidth),

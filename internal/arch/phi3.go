@@ -7,6 +7,7 @@ var phi3 = Arch{
 	Name:       "phi3",
 	Conversion: Conversion{Keys: phi3Keys, First: phi3First},
 	HF:         []HFModel{{Type: "phi3", Class: "Phi3ForCausalLM"}},
+	Vocabulary: phi3Vocabulary,
 	Spec:       phi3Spec,
 	Tensors: with(without(decoderTensors(nil), Query, Key, Value, Gate, Up),
 		fusedQKV("self_attn.qkv_proj", nil), fusedGateUp()),

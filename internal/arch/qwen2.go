@@ -9,6 +9,7 @@ var qwen2 = Arch{
 	Name:       Qwen2,
 	Conversion: Conversion{Keys: baseKeys},
 	HF:         []HFModel{{Type: "qwen2", Class: "Qwen2ForCausalLM"}},
+	Vocabulary: sentencePieceOrBytes,
 	Spec:       qwen2Spec,
 	Tensors:    with(decoderTensors(nil), biased(OutputHead, "output", "lm_head")),
 

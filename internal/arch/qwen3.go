@@ -7,6 +7,7 @@ var qwen3 = Arch{
 	Name:       "qwen3",
 	Conversion: Conversion{Keys: baseKeys},
 	HF:         []HFModel{{Type: "qwen3", Class: "Qwen3ForCausalLM", BiasFlags: [2]string{Attention: "attention_bias"}}},
+	Vocabulary: sentencePieceOrBytes,
 	Spec:       qwen2Spec,
 	Tensors:    with(decoderTensors(nil), headNorms()...),
 	Ignored:    rotaryAngles,

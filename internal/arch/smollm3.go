@@ -7,6 +7,7 @@ var smollm3 = Arch{
 	Name:       "smollm3",
 	Conversion: Conversion{Keys: llamaKeys},
 	HF:         []HFModel{{Type: "smollm3", Class: "SmolLM3ForCausalLM"}},
+	Vocabulary: llamaVocabulary,
 	Spec:       smollm3Spec,
 	Tensors:    decoderTensors(permuteHeads),
 	Ignored:    rotaryAngles,

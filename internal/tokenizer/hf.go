@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -18,27 +17,36 @@ import (
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
 // never holds control tokens.
 func FromHF(dir string) (*Tokenizer, error) {
-	var file hfFile
-	path := filepath.Join(dir, "tokenizer.json")
-	data, err := os.ReadFile(path)
+	t, err := FromHFFiles(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return t, nil
+}
+
+// FromHFFiles is FromHF for files that need not lie in a directory.
+func FromHFFiles(files fs.FS) (*Tokenizer, error) {
+	const name = "tokenizer.json"
+	data, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, other := os.Stat(filepath.Join(dir, "tokenizer.model")); other == nil {
-			return nil, fmt.Errorf("%s: only a tokenizer.model is here, want a tokenizer.json", dir)
+		if _, other := fs.Stat(files, "tokenizer.model"); other == nil {
+			return nil, errors.New("only a tokenizer.model is here, want a tokenizer.json")
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	var file hfFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	config, err := readHFConfig(dir)
+	config, err := readHFConfig(files)
 	if err != nil {
 		return nil, err
 	}
 	t, err := file.tokenizer(config)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return t, nil
 }
@@ -81,12 +89,31 @@ type hfStep struct {
 	PrependScheme  *string `json:"prepend_scheme"`
 	Split          *bool   `json:"split"`
 
-	Single []struct {
-		SpecialToken *struct {
-			ID string `json:"id"`
-		} `json:"SpecialToken"`
-		Sequence *struct{} `json:"Sequence"`
-	} `json:"single"`
+	Single        []hfPart                         `json:"single"`
+	SpecialTokens map[string]struct{ IDs []int64 } `json:"special_tokens"`
+	CLS           *hfSpecial                       `json:"cls"`
+	Sep           *hfSpecial                       `json:"sep"`
+}
+
+// hfPart is a part of a template: a special token, or the text.
+type hfPart struct {
+	SpecialToken *struct {
+		ID string `json:"id"`
+	} `json:"SpecialToken"`
+}
+
+// hfSpecial is a special token of a post-processor: ["[SEP]", 102].
+type hfSpecial struct {
+	text string
+	id   int64
+}
+
+func (s *hfSpecial) UnmarshalJSON(data []byte) error {
+	pair := []any{&s.text, &s.id}
+	if err := json.Unmarshal(data, &pair); err != nil || len(pair) != 2 {
+		return fmt.Errorf("the special token %.60s is not a text and an id", data)
+	}
+	return nil
 }
 
 type hfPattern struct{ String, Regex *string }
@@ -148,7 +175,7 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{kind: SentencePiece, vocab: v}
+	t := &Tokenizer{kind: ScoredBPE, vocab: v}
 	b := &bpe{vocab: v, merges: make(map[uint64]merge, len(f.Model.Merges)), raw: true, ignoreMerges: f.Model.IgnoreMerges}
 	for i, m := range f.Model.Merges {
 		if err := b.add(i, m.left, m.right); err != nil {
@@ -171,8 +198,8 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	return t, nil
 }
 
-// maxHFToken is the largest accepted id.
-const maxHFToken = 1 << 24
+// maxTokens is the most tokens of a vocabulary.
+const maxTokens = 1 << 24
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
 func (f *hfFile) vocab() (*vocab, error) {
@@ -186,7 +213,7 @@ func (f *hfFile) vocab() (*vocab, error) {
 	for _, a := range f.Added {
 		size = max(size, a.ID+1)
 	}
-	if size > maxHFToken {
+	if size > maxTokens {
 		return nil, fmt.Errorf("token id %d is too large", size-1)
 	}
 	text, types := make([]string, size), make([]tokenType, size)

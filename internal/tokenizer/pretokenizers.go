@@ -100,10 +100,23 @@ func findPreTokenizer(name string) (preTokenizer, error) {
 	}
 	p, ok := byName()[name]
 	if !ok {
-		known := slices.Sorted(maps.Keys(byName()))
-		return p, fmt.Errorf("unknown pre-tokenizer %q in tokenizer.ggml.pre; known are %s", name, strings.Join(known, ", "))
+		return p, fmt.Errorf("unknown pre-tokenizer %q in tokenizer.ggml.pre; known are %s", name,
+			strings.Join(PreTokenizers(), ", "))
 	}
 	return p, nil
+}
+
+// PreTokenizers are the names that tokenizer.ggml.pre may have, sorted.
+func PreTokenizers() []string { return slices.Sorted(maps.Keys(byName())) }
+
+// ByteLevelWords is the expression of GPT-2, which Hugging Face's step ByteLevel has built in.
+const ByteLevelWords = gpt2Words
+
+// Stages are the expressions by which a pre-tokenizer cuts, one after the other: matches and what is between them are
+// pieces. ignoreMerges: a piece that is a token as a whole is that token.
+func Stages(name string) (stages []string, ignoreMerges bool, err error) {
+	p, err := findPreTokenizer(name)
+	return p.stages, p.ignoreMerges, err
 }
 
 // compiled keeps the patterns of this process: several tokenizers use the same ones.
