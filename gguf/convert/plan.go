@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/internal/store"
 )
 
@@ -21,6 +22,9 @@ type Options struct {
 	Metadata     string // a JSON file whose keys overrule others
 	Name         string // of the model
 	PreTokenizer string // "": found by what the tokenizer does
+	// ForcePreTokenizer takes for an unknown pre-tokenizer one that cuts a reference text as the files do.
+	ForcePreTokenizer bool
+	ID                string // "owner/name" of the model, where its directory is not named after it; "": it is
 }
 
 // Plan is a GGUF file to write.
@@ -101,26 +105,38 @@ func (c *conversion) plan() (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.gather.tokens = words.tokens
+	c.gather.tokens = words.Size()
 	if err := c.gather.readScales(c.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.store.ConfigPath(), err)
 	}
 	if err := c.gather.run(); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.store.Path, err)
 	}
+	card, err := modelcard.Read(c.folder(), c.config, modelcard.Options{Metadata: c.opt.Metadata, Name: c.opt.Name,
+		ID: c.opt.ID})
+	if err != nil {
+		return nil, err
+	}
 	r := &reader{outputs: map[*gguf.Tensor]*output{}, release: c.store.Release}
 	file := &gguf.File{Path: c.store.Path}
-	for _, out := range c.gather.outputs {
-		c.out.give(out)
-		r.outputs[&out.Tensor] = out
-		if !c.opt.VocabOnly {
+	if !c.opt.VocabOnly {
+		for _, out := range c.gather.outputs {
+			c.out.give(out)
+			r.outputs[&out.Tensor] = out
 			file.Tensors = append(file.Tensors, &out.Tensor)
 		}
 	}
-	if file.Meta, err = c.metadata(words); err != nil {
+	count := modelcard.Count(file.Table())
+	if file.Meta, err = c.metadata(card, count, words); err != nil {
 		return nil, err
 	}
-	return c.finish(file, r)
+	p, err := c.finish(file, r)
+	if err != nil {
+		return nil, err
+	}
+	p.notes = append(card.Notes(), words.Notes()...)
+	p.name, err = card.FileName(count, p.FileType().Name)
+	return p, err
 }
 
 // finish plans the output of a model that no file has.

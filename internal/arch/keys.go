@@ -12,9 +12,7 @@ type Keys struct {
 	Arch     *Arch
 	Spec     *Spec
 	FileType uint32
-	Tokens   int  // of the vocabulary
-	Drafts   int  // layers behind those that run
-	HasTied  bool // the files have no output head
+	Drafts   int // layers behind those that run
 
 	f   *Fields
 	err error

@@ -117,6 +117,61 @@ func Forms(t testing.TB, dir string) map[string]*Form {
 	return forms
 }
 
+// File compares a whole file, with the parts where it differs.
+func (f *Form) File(t testing.TB, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := gguf.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Metadata(t, file.Meta, func(string) bool { return true })
+	f.Table(t, file)
+	anyOrder := slices.ContainsFunc(f.KV, func(kv KV) bool { return kv.Key == "tokenizer.chat_templates" })
+	if hash(data) != f.SHA256 && !anyOrder {
+		t.Errorf("%s: the hash of %d bytes differs, expected %d bytes", path, len(data), f.Size)
+	}
+	if int64(len(data)) != f.Size {
+		t.Errorf("%s: %d bytes, expected %d", path, len(data), f.Size)
+	}
+}
+
+// Table compares the tensors, in order.
+func (f *Form) Table(t testing.TB, file *gguf.File) {
+	t.Helper()
+	for i := range max(len(f.Tensors), len(file.Tensors)) {
+		var want, got Tensor
+		if i < len(f.Tensors) {
+			want = f.Tensors[i]
+		}
+		if i < len(file.Tensors) {
+			tensor := file.Tensors[i]
+			got = Tensor{tensor.Name, tensor.Type.String(), tensor.Shape, hash(tensor.Bytes())}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("tensor %d: got %v, want %v", i, got, want)
+		}
+	}
+}
+
+// PreTokenizer is the name of the pre-tokenizer that a model directory's vocabulary was cut from, "" where the reduced
+// one has a name of its own.
+func PreTokenizer(t testing.TB, dir string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "expected", "tokenizer.json"))
+	if err != nil {
+		return ""
+	}
+	var file struct{ Pre string }
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file.Pre
+}
+
 // Metadata compares the values whose keys keep accepts, in order, with types. Names of chat templates may stand in any
 // order: in the reference it changes from run to run.
 func (f *Form) Metadata(t testing.TB, meta *gguf.Metadata, keep func(key string) bool) {
