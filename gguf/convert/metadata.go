@@ -12,15 +12,22 @@ import (
 // folder is the directory of the model's files.
 func (c *conversion) folder() string { return filepath.Dir(c.store.Safetensors.Path) }
 
+// words are the tokens of a model.
+type words interface {
+	Size() int
+	Notes() []string
+	Set(meta *gguf.Metadata) error
+}
+
 // vocabulary reads the tokens.
-func (c *conversion) vocabulary() (*hfvocab.Vocabulary, error) {
+func (c *conversion) vocabulary() (words, error) {
 	return hfvocab.Read(c.folder(), c.config, hfvocab.Options{Vocabulary: c.model.Arch.Vocabulary,
 		PreTokenizer: c.opt.PreTokenizer, Force: c.opt.ForcePreTokenizer})
 }
 
 // metadata are those of the whole file, in the order of the reference converter.
 func (c *conversion) metadata(card *modelcard.Card, p modelcard.Parameters,
-	words *hfvocab.Vocabulary) (*gguf.Metadata, error) {
+	words words) (*gguf.Metadata, error) {
 	meta := &gguf.Metadata{}
 	k := arch.NewKeys(c.model, c.config, meta)
 	k.FileType, k.Drafts = c.out.fileType, c.gather.drafts

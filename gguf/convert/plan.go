@@ -78,7 +78,14 @@ func newPlan(s *store.Store, opt Options) (*Plan, error) {
 			arch.ErrUnsupported, strings.Join(arch.Convertible(), ", "))
 	}
 	c := &conversion{store: s, model: model, opt: opt}
-	return c.plan()
+	if c.config, err = s.Config(); err != nil {
+		return nil, err
+	}
+	words, err := c.vocabulary()
+	if err != nil {
+		return nil, err
+	}
+	return c.plan(words)
 }
 
 // conversion is a Plan in the making.
@@ -91,20 +98,14 @@ type conversion struct {
 	gather gather
 }
 
-func (c *conversion) plan() (*Plan, error) {
+// plan plans the file for a vocabulary.
+func (c *conversion) plan(words words) (*Plan, error) {
 	var err error
-	if c.config, err = c.store.Config(); err != nil {
-		return nil, err
-	}
 	if c.out, err = c.outType(); err != nil {
 		return nil, err
 	}
 	c.gather = gather{model: c.model, spec: &c.model.Spec, file: c.store.Safetensors}
 	c.gather.drafts, c.gather.tied = c.drafts(), c.model.Spec.Tied
-	words, err := c.vocabulary()
-	if err != nil {
-		return nil, err
-	}
 	c.gather.tokens = words.Size()
 	if err := c.gather.readScales(c.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.store.ConfigPath(), err)
