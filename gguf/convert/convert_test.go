@@ -260,7 +260,8 @@ func TestRefusesFiles(t *testing.T) {
 			return replace(filepath.Join(dir, index), `"lm_head.weight"`, `"lm_tail.weight"`)
 		}, `tensor "lm_tail.weight" is not in`},
 		{"twice", func(dir string) error {
-			a, b := filepath.Join(dir, "model-00001-of-00002.safetensors"), filepath.Join(dir, "model-00002-of-00002.safetensors")
+			a := filepath.Join(dir, "model-00001-of-00002.safetensors")
+			b := filepath.Join(dir, "model-00002-of-00002.safetensors")
 			data, err := os.ReadFile(a)
 			if err == nil {
 				err = os.WriteFile(b, data, 0o644)

@@ -117,8 +117,8 @@ func newScale(weight, t *safetensors.Tensor, block [2]int64) (*blockScale, error
 	case n == rows:
 		s.rowsOf, s.colsOf, s.blocksWide = 1, cols, 1
 	default:
-		return nil, fmt.Errorf("tensor %q has the shape %v, expected a factor for all, for each row or for each block %v of %v",
-			t.Name, t.Shape, block, weight.Shape)
+		return nil, fmt.Errorf("tensor %q has the shape %v, expected one factor, one a row or one a block %v of %v", t.Name,
+			t.Shape, block, weight.Shape)
 	}
 	return s, nil
 }

@@ -26,7 +26,8 @@ type Conversion struct {
 
 // Drafts is how the layers that guess further tokens are named in Hugging Face files.
 type Drafts struct {
-	In     string            // what names of their tensors begin with, before the number from 0; "": they follow the others
+	// In is what names of their tensors begin with, before the number from 0; "": they are numbered behind the others.
+	In     string
 	Others map[string]string // GGUF's name, in its layer, of each tensor that no other layer has
 }
 
