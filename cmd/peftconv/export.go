@@ -44,8 +44,7 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(export.Names(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
-	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or "+
-		"a Hugging Face directory (default: the one it was trained over)")
+	o.addBase(fs, "the model the adapter belongs to: "+cli.ModelNames+" (default: the one it was trained over)")
 	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32",
 		"`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a "+
