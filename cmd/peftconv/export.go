@@ -55,10 +55,13 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 		"`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
 	fs.StringVar(&o.state.Attention, "attention", "",
 		"how that llama.cpp runs: `HOW` flash or plain (default: that of the version)")
+	fs.StringVar(&o.state.First, "first-token", "",
+		"`TEXT` of the token that every prompt begins with, which a session has to hold (default: BOS, where the model "+
+			"puts that before texts)")
 	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
 	fs.StringVar(&o.state.From, "from", "",
 		"a state `FILE` that llama.cpp itself saved after reading as "+
-			"many tokens, to put keys and values into whatever its version")
+			"many tokens (llama-completion: one more), to put keys and values into whatever its version")
 	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher "+
 		"rank are cut to it; 0 is as they are, and 32 for "+
 		"those that are not of low rank")
@@ -106,7 +109,9 @@ type exported struct {
 	Bytes      int64  `json:"bytes"`
 	Note       string `json:"note,omitempty"`
 
-	Report *export.LoRAReport `json:"report,omitempty"` // of --to gguf
+	Report   *export.LoRAReport  `json:"report,omitempty"`   // of --to gguf
+	State    *export.StateReport `json:"state,omitempty"`    // of --to state
+	Commands []string            `json:"commands,omitempty"` // that load what was written
 }
 
 func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
@@ -124,14 +129,9 @@ func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
 	if done.Note != "" {
 		fmt.Fprintf(s.Out, "note: %s\n", done.Note)
 	}
-	if form.Use == nil {
-		return nil
+	if len(done.Commands) > 0 {
+		fmt.Fprintf(s.Out, "\n%s\n", strings.Join(done.Commands, "\n"))
 	}
-	var words []string
-	for _, word := range form.Use(o.base, o.out) {
-		words = append(words, cli.ShellQuote(word))
-	}
-	fmt.Fprintf(s.Out, "\n%s\n", strings.Join(words, " "))
 	return nil
 }
 
@@ -168,7 +168,12 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	if err != nil {
 		return in, done, err
 	}
-	done.Report, done.Note = report.LoRA, noteOf(report)
+	done.Report, done.State, done.Note = report.LoRA, report.State, noteOf(report)
+	if form.Use != nil {
+		for _, words := range form.Use(o.base, o.out, report) {
+			done.Commands = append(done.Commands, cli.CommandLine(words...))
+		}
+	}
 	return in, done, nil
 }
 
@@ -198,8 +203,13 @@ func noteOf(r *export.Report) string {
 	case r.LoRA != nil:
 		return cutNote(r.LoRA)
 	case r.State != nil:
-		return fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)",
+		note := fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)",
 			cli.Plural(r.State.Tokens, "token"), r.State.Text, r.State.Placeholder)
+		if r.State.First != "" {
+			note += fmt.Sprintf(", and then with %s: after another token the last of the %d would be lost", r.State.First,
+				r.State.Tokens)
+		}
+		return note
 	}
 	return r.Note
 }

@@ -17,6 +17,7 @@ var hints = []struct {
 	{peft.ErrNoMaster, "--latent"},
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
+	{export.ErrNoFirst, "--first-token"},
 	{export.ErrOnlyWeights, "--to gguf"},
 	{generate.ErrPromptTooLong, "--ctx"},
 }

@@ -2,6 +2,8 @@ package export
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,8 +20,17 @@ type Form struct {
 	NoBase    bool   // the adapter's base is not needed
 	// Write writes the adapters of in, of which most forms take one only, to path.
 	Write func(in Input, path string, opt Options) (*Report, error)
-	// Use is a command that loads what was written; nil: there is none.
-	Use func(base, path string) []string
+	// Use are commands, by words, that load what was written; nil: there is none.
+	Use func(base, path string, r *Report) [][]string
+}
+
+// ggufOf is a base's path as llama.cpp takes it: model.gguf stands for what a directory is converted to.
+func ggufOf(base string) string {
+	info, err := os.Stat(base)
+	if ext := filepath.Ext(base); err == nil && info.IsDir() || ext == ".safetensors" || ext == ".json" {
+		return "model.gguf"
+	}
+	return base
 }
 
 // Input is what is exported.
