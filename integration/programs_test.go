@@ -102,8 +102,8 @@ func exportState(t *testing.T, base, method, adapter, out string, flags ...strin
 	var report struct {
 		Commands []string `json:"commands"`
 	}
-	text := peftconv(t, append([]string{"export", "--lora", adapter, "--to", "state", "--out", out, "--json"}, flags...)...)
-	if err := json.Unmarshal(text, &report); err != nil {
+	args := append([]string{"export", "--lora", adapter, "--to", "state", "--out", out, "--json"}, flags...)
+	if err := json.Unmarshal(peftconv(t, args...), &report); err != nil {
 		t.Fatal(err)
 	}
 	return report.Commands

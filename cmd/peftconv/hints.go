@@ -18,6 +18,7 @@ var hints = []struct {
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
 	{export.ErrNoFirst, "--first-token"},
+	{export.ErrTaken, "--force replaces it"},
 	{export.ErrOnlyWeights, "--to gguf"},
 	{generate.ErrPromptTooLong, "--ctx"},
 }

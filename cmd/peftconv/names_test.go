@@ -57,3 +57,32 @@ func TestNames(t *testing.T) {
 		t.Errorf("stderr %q", stderr)
 	}
 }
+
+// TestExportOllama puts a merged model into Ollama's store and opens it there, and writes a Modelfile.
+func TestExportOllama(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("OLLAMA_MODELS", filepath.Join(dir, "store"))
+	base := tinyBase(t, tiny)
+	create := []string{"export", "--base", base, "--to", "ollama", "--create", "tiny"}
+	out, _ := want(t, cli.ExitOK, append(create, "--parameter", "temperature=0")...)
+	if !strings.Contains(out, "ollama run tiny:latest") || !strings.Contains(out, "3 blobs") {
+		t.Errorf("it prints %q", out)
+	}
+	want(t, cli.ExitOK, "diff", base, "ollama:tiny", "--exit-code")
+	if _, stderr := want(t, cli.ExitError, create...); !strings.Contains(stderr, "--force") {
+		t.Errorf("stderr %q", stderr)
+	}
+	want(t, cli.ExitOK, append(create, "--force")...)
+	out, _ = want(t, cli.ExitOK, "export", "--base", "ollama:tiny", "--to", "ollama", "--out", filepath.Join(dir, "Dir"))
+	if !strings.Contains(out, "ollama create dir -f ") {
+		t.Errorf("it prints %q", out)
+	}
+	for _, args := range [][]string{
+		{"--base", base, "--to", "ollama"},
+		{"--base", base, "--to", "gguf", "--out", "x"},
+		{"--base", base, "--to", "ollama", "--create", "x", "--out", "y"},
+		{"--base", base, "--to", "peft", "--create", "x"},
+	} {
+		want(t, cli.ExitUsage, append([]string{"export"}, args...)...)
+	}
+}

@@ -189,6 +189,8 @@ func TestOllama(t *testing.T) {
 		"manifests/registry.ollama.ai/library/remote/latest":     `{"layers":[{"mediaType":"application/x"}]}`,
 		"manifests/registry.ollama.ai/library/hurt/latest":       strings.Replace(m1, "sha256:1", "sha256:../1", 1),
 		"manifests/registry.ollama.ai/library/llama3.2/.partial": "",
+		"manifests/registry.ollama.ai/library/a-lora/latest": strings.Replace(m2, `"layers":[`,
+			`"layers":[{"mediaType":"`+OllamaAdapter+`","digest":"sha256:`+strings.Repeat("a", 64)+`"},`, 1),
 		b1: "GGUF", b2: "GGUF",
 	})
 	checkFound(t, home, []found{
@@ -201,6 +203,7 @@ func TestOllama(t *testing.T) {
 		{"ollama:llama3.3", "", []string{filepath.Join(home, ".ollama", "models"), "llama3.2:1b, llama3.2:latest",
 			"ollama pull llama3.3:latest", "OLLAMA_MODELS"}},
 		{"ollama:gone", "", []string{"is not there"}},
+		{"ollama:a-lora", "", []string{"a base with an adapter", filepath.FromSlash(b2), "sha256-aaaa"}},
 		{"ollama:bad", "", []string{"not a manifest"}},
 		{"ollama:remote", "", []string{"no GGUF file", "application/x"}},
 		{"ollama:hurt", "", []string{"no digest"}},

@@ -227,19 +227,26 @@ func (s OllamaStore) model(manifest string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var found []string
-	var types []string
+	var found, adapters, types []string
 	for _, layer := range m.Layers {
 		types = append(types, layer.MediaType)
+		if layer.MediaType != OllamaModel && layer.MediaType != OllamaAdapter {
+			continue
+		}
+		path, err := s.BlobPath(layer.Digest)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", manifest, err)
+		}
 		if layer.MediaType == OllamaModel {
-			path, err := s.BlobPath(layer.Digest)
-			if err != nil {
-				return "", fmt.Errorf("%s: %w", manifest, err)
-			}
 			found = append(found, path)
+		} else {
+			adapters = append(adapters, path)
 		}
 	}
 	switch {
+	case len(found) > 0 && len(adapters) > 0:
+		return "", fmt.Errorf("%s is a base with an adapter, which one path cannot name: give the base %s and the adapter %s",
+			manifest, found[0], strings.Join(adapters, ", "))
 	case len(found) == 0:
 		return "", missing("%s has no GGUF file: its layers are %s", manifest, some(slices.Compact(types)))
 	case len(found) > 1:
@@ -251,7 +258,8 @@ func (s OllamaStore) model(manifest string) (string, error) {
 	return found[0], nil
 }
 
-// OllamaModelOf finds the model of an Ollama store that a file is the weights of. Without one ok is false.
+// OllamaModelOf finds the model of an Ollama store that a file is the weights of, and that has no adapter. Without one
+// ok is false.
 func OllamaModelOf(path string) (store OllamaStore, name OllamaName, manifest *OllamaManifest, ok bool) {
 	dir, file := filepath.Split(path)
 	if dir = filepath.Clean(dir); filepath.Base(dir) != "blobs" || !ollamaDigest.MatchString(file) {
@@ -269,9 +277,14 @@ func OllamaModelOf(path string) (store OllamaStore, name OllamaName, manifest *O
 	slices.SortFunc(all, func(a, b OllamaName) int { return strings.Compare(a.String(), b.String()) })
 	for _, n := range all {
 		m, err := ReadManifest(named[n])
-		if err == nil && slices.ContainsFunc(m.Layers, func(l OllamaLayer) bool {
+		if err != nil {
+			continue
+		}
+		isModel := func(l OllamaLayer) bool {
 			return l.MediaType == OllamaModel && strings.Replace(l.Digest, ":", "-", 1) == file
-		}) {
+		}
+		isAdapter := func(l OllamaLayer) bool { return l.MediaType == OllamaAdapter }
+		if slices.ContainsFunc(m.Layers, isModel) && !slices.ContainsFunc(m.Layers, isAdapter) {
 			return store, n, m, true
 		}
 	}

@@ -18,6 +18,7 @@ type Form struct {
 	About     string // which program loads it, and which adapters it can hold
 	Directory bool   // a directory is written, not a file
 	NoBase    bool   // the adapter's base is not needed
+	NoAdapter bool   // a base without adapters can be written
 	// Write writes the adapters of in, of which most forms take one only, to path.
 	Write func(in Input, path string, opt Options) (*Report, error)
 	// Use are commands, by words, that load what was written; nil: there is none.
@@ -41,15 +42,17 @@ type Input struct {
 
 // Options are those of all forms. The zero value is the default of each.
 type Options struct {
-	LoRA  LoRAOptions  // of the form gguf
-	State StateOptions // of the form state
+	LoRA   LoRAOptions   // of the form gguf
+	State  StateOptions  // of the form state
+	Ollama OllamaOptions // of the form ollama
 }
 
 // Report says what was written, as far as the form has something to say.
 type Report struct {
-	Note  string
-	LoRA  *LoRAReport
-	State *StateReport
+	Note   string
+	LoRA   *LoRAReport
+	State  *StateReport
+	Ollama *OllamaReport
 }
 
 var forms []*Form
