@@ -21,7 +21,8 @@ func OpenBase(path string) (*Base, error) {
 }
 
 // FindBase is the path of the base that an adapter was trained over: that in its origin, else a file of the same name
-// in the adapter's own directory or in the working directory. adapterPath is what the adapter was loaded from.
+// in the adapter's own directory or in the working directory, else the repository of that name in the cache of the
+// Hugging Face Hub. adapterPath is what the adapter was loaded from.
 func FindBase(a *Adapter, adapterPath string) (string, error) {
 	return attach.FindBase(a.adapter, adapterPath)
 }

@@ -51,7 +51,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 		"`SHAPES` of models to train, separated by commas: "+strings.Join(bench.Shapes(), ", ")+"; none is 110m")
 	fs.StringSliceVar(&b.Types, "type", nil,
 		"`TYPES` of the random weights, separated by commas: q4_k, q8_0, …; none is a choice of common ones")
-	fs.StringVarP(&b.Model, "model", "b", "", "measure the model in this `FILE` or directory instead of a shape")
+	fs.StringVarP(&b.Model, "model", "b", "", "measure a model instead of a shape: "+cli.ModelNames)
+	cli.Models(fs, "model")
 	fs.StringSliceVar(&o.precision, "precision", nil,
 		"`PRECISIONS` of the products with frozen weights, separated by commas: f32, bf16, int8 or auto; "+
 			"none is all that the processor has instructions for")

@@ -16,10 +16,11 @@ import (
 func init() { register(&diffVerb) }
 
 var diffVerb = cli.Verb{
-	Place: 180,
-	Name:  "diff",
-	Args:  "A B",
-	Short: "how two models or adapters differ: metadata, tensors, weights",
+	Place:  180,
+	Name:   "diff",
+	Args:   "A B",
+	Models: 2,
+	Short:  "how two models or adapters differ: metadata, tensors, weights",
 	Long: `Compares A with B, each a .gguf file (alone or one of several), a .safetensors file, an index of such files, or a
 directory that holds them: metadata by key and tensors by name, + only in B, - only in A, ~ different. Tensors of the
 same bytes are only counted. Of the others it says how far apart the weights are, whatever types they are stored in:

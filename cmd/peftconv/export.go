@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -22,11 +24,16 @@ var exportVerb = cli.Verb{
 	Short: "write an adapter for llama.cpp or for HF PEFT",
 	Long: "Writes an adapter in the form that another program loads:\n\n" + formTexts() + `
 All but peft need the adapter's base, which determines names and the order of rows. It is found through the adapter
-where --base does not name it.`,
+where --base does not name it.
+
+For ollama the base's template, system prompt and parameters are kept where it is one of Ollama's models
+(--base ollama:NAME); otherwise Ollama uses the chat template in the GGUF file.`,
 	Examples: []string{
 		"peftconv export --lora out.safetensors --to gguf --out out-lora.gguf",
 		"peftconv export --lora out.safetensors --to model --out model-with-adapter.gguf",
 		"peftconv export --lora out.safetensors --to peft --out adapter/",
+		"peftconv export --lora out.safetensors --to ollama --create tuned",
+		"peftconv export --base merged-q4_k_m.gguf --to ollama --create tuned",
 	},
 	New: func() cli.Command { return new(exportOptions) },
 }
@@ -37,15 +44,16 @@ type exportOptions struct {
 	rank                    int
 	json                    bool
 	state                   export.StateOptions
+	ollama                  export.OllamaOptions
+	template                string
 	typeGiven               func() bool
 }
 
 func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(export.Names(), ", "))
-	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
-	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or "+
-		"a Hugging Face directory (default: the one it was trained over)")
+	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft, adapterhub and ollama")
+	o.addBase(fs, "the model the adapter belongs to: "+cli.ModelNames+" (default: the one it was trained over)")
 	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32",
 		"`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a "+
@@ -56,30 +64,52 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 		"`TIME` of the llama.cpp that reads a state: 2026, 2025 (from July on) or 2025-02")
 	fs.StringVar(&o.state.Attention, "attention", "",
 		"how that llama.cpp runs: `HOW` flash or plain (default: that of the version)")
+	fs.StringVar(&o.state.First, "first-token", "",
+		"`TEXT` of the token that every prompt begins with, which a session has to hold (default: BOS, where the model "+
+			"puts that before texts)")
 	fs.IntVar(&o.state.Streams, "streams", 1, "`N` caches of that llama.cpp: its slots, where they do not share one")
 	fs.StringVar(&o.state.From, "from", "",
 		"a state `FILE` that llama.cpp itself saved after reading as "+
-			"many tokens, to put keys and values into whatever its version")
+			"many tokens (llama-completion: one more), to put keys and values into whatever its version")
 	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher "+
 		"rank are cut to it; 0 is as they are, and 32 for "+
 		"those that are not of low rank")
+	cli.Group(fs, "Flags of --to ollama", func() {
+		fs.StringVar(&o.ollama.Create, "create", "",
+			"put the model into Ollama's store under this `NAME`, in place of --out (OLLAMA_MODELS names another store)")
+		fs.BoolVar(&o.ollama.Force, "force", false, "replace a model of that name")
+		fs.StringVar(&o.template, "template", "", "a `FILE` with a template in Ollama's form (default: the base's)")
+		fs.StringVar(&o.ollama.System, "system", "", "a system prompt, `TEXT` (default: the base's)")
+		fs.StringArrayVar(&o.ollama.Parameters, "parameter", nil,
+			"a parameter that Ollama runs it with, `NAME=VALUE` as temperature=0.5; may be repeated")
+	})
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
-	cli.Require(fs, "lora", "to", "out")
+	cli.Require(fs, "to")
 }
 
 func (o *exportOptions) Validate(args []string) error {
+	form := export.Find(o.to)
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
-	case export.Find(o.to) == nil:
+	case form == nil:
 		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(export.Names(), ", "))
+	case o.lora == "" && !form.NoAdapter:
+		return errors.New("missing required flag --lora")
+	case o.ollama.Create != "" && (o.to != "ollama" || o.out != ""):
+		return errors.New("--create: goes with --to ollama, and in place of --out")
+	case o.out == "" && o.ollama.Create == "":
+		return errors.New("missing required flag --out")
 	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
 		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
 	}
 	if o.rank < 0 {
 		return fmt.Errorf("--rank: %d, expected 1 or more, or 0", o.rank)
 	}
-	o.loras = []string{o.lora}
+	o.loras = nil
+	if o.lora != "" {
+		o.loras = []string{o.lora}
+	}
 	return o.check()
 }
 
@@ -107,7 +137,10 @@ type exported struct {
 	Bytes      int64  `json:"bytes"`
 	Note       string `json:"note,omitempty"`
 
-	Report *export.LoRAReport `json:"report,omitempty"` // of --to gguf
+	Report   *export.LoRAReport   `json:"report,omitempty"`   // of --to gguf
+	State    *export.StateReport  `json:"state,omitempty"`    // of --to state
+	Ollama   *export.OllamaReport `json:"ollama,omitempty"`   // of --to ollama
+	Commands []string             `json:"commands,omitempty"` // that load what was written
 }
 
 func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
@@ -116,24 +149,31 @@ func (o *exportOptions) Run(_ context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	done.Parameters, done.Bytes = in.Adapters[0].Adapter.Parameters(), sizeOf(o.out)
+	if len(in.Adapters) > 0 {
+		done.Parameters = in.Adapters[0].Adapter.Parameters()
+	}
 	if o.json {
 		return cli.PrintJSON(s.Out, done)
 	}
-	fmt.Fprintf(s.Out, "%s written: %s, %s\n", done.Output, cli.Plural(done.Parameters, "parameter"),
-		cli.BytesText(done.Bytes))
+	fmt.Fprintf(s.Out, "%s written%s\n", done.Output, o.measures(in, done))
 	if done.Note != "" {
 		fmt.Fprintf(s.Out, "note: %s\n", done.Note)
 	}
-	if form.Use == nil {
-		return nil
+	if len(done.Commands) > 0 {
+		fmt.Fprintf(s.Out, "\n%s\n", strings.Join(done.Commands, "\n"))
 	}
-	var words []string
-	for _, word := range form.Use(o.base, o.out) {
-		words = append(words, cli.ShellQuote(word))
-	}
-	fmt.Fprintf(s.Out, "\n%s\n", strings.Join(words, " "))
 	return nil
+}
+
+// measures says how large what was written is.
+func (o *exportOptions) measures(in export.Input, done exported) string {
+	switch {
+	case o.ollama.Create != "":
+		return fmt.Sprintf(" to %s: %s", done.Ollama.Store, cli.Plural(len(done.Ollama.Files), "blob"))
+	case len(in.Adapters) == 0:
+		return ": " + cli.BytesText(done.Bytes)
+	}
+	return fmt.Sprintf(": %s, %s", cli.Plural(done.Parameters, "parameter"), cli.BytesText(done.Bytes))
 }
 
 // write writes the form.
@@ -157,7 +197,9 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	if opened.base != nil {
 		others = o.inputs(opened.base)
 	}
-	if err := check("--out", filepath.Clean(o.out), others...); err != nil {
+	if o.ollama.Create != "" {
+		done.Output = "ollama:" + o.ollama.Create
+	} else if err := check("--out", filepath.Clean(o.out), others...); err != nil {
 		return in, done, err
 	}
 	if opened.base != nil {
@@ -169,7 +211,16 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	if err != nil {
 		return in, done, err
 	}
-	done.Report, done.Note = report.LoRA, noteOf(report)
+	done.Report, done.State, done.Ollama = report.LoRA, report.State, report.Ollama
+	done.Note = noteOf(report)
+	if o.out != "" {
+		done.Bytes = sizeOf(o.out)
+	}
+	if form.Use != nil {
+		for _, words := range form.Use(o.base, o.out, report) {
+			done.Commands = append(done.Commands, cli.CommandLine(words...))
+		}
+	}
 	return in, done, nil
 }
 
@@ -187,7 +238,14 @@ func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
 
 // options are the form's options from the flags.
 func (o *exportOptions) options() (opt export.Options, err error) {
-	opt.LoRA.Rank, opt.State = o.rank, o.state
+	opt.LoRA.Rank, opt.State, opt.Ollama = o.rank, o.state, o.ollama
+	if o.template != "" {
+		text, err := os.ReadFile(o.template)
+		if err != nil {
+			return opt, fmt.Errorf("--template: %w", err)
+		}
+		opt.Ollama.Template = string(text)
+	}
 	opt.State.F32 = o.typeGiven() && strings.EqualFold(o.elements, "F32")
 	opt.LoRA.Type, err = gguf.ParseType(o.elements)
 	return opt, err
@@ -199,8 +257,13 @@ func noteOf(r *export.Report) string {
 	case r.LoRA != nil:
 		return cutNote(r.LoRA)
 	case r.State != nil:
-		return fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)",
+		note := fmt.Sprintf("it stands for %s; a prompt has to begin with as many, each of them %s (token %d)",
 			cli.Plural(r.State.Tokens, "token"), r.State.Text, r.State.Placeholder)
+		if r.State.First != "" {
+			note += fmt.Sprintf(", and then with %s: after another token the last of the %d would be lost", r.State.First,
+				r.State.Tokens)
+		}
+		return note
 	}
 	return r.Note
 }

@@ -69,6 +69,7 @@ func (o *extractOptions) Flags(fs *pflag.FlagSet) {
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	cli.Require(fs, "base", "tuned", "out")
+	cli.Models(fs, "base", "tuned")
 }
 
 func (o *extractOptions) Validate(args []string) error {

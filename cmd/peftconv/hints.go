@@ -17,6 +17,8 @@ var hints = []struct {
 	{peft.ErrNoMaster, "--latent"},
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
+	{export.ErrNoFirst, "--first-token"},
+	{export.ErrTaken, "--force replaces it"},
 	{export.ErrOnlyWeights, "--to gguf"},
 	{generate.ErrPromptTooLong, "--ctx"},
 }

@@ -47,6 +47,7 @@ type imatrixOptions struct {
 
 func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
+	cli.Models(fs, "base")
 	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
 	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
 	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")

@@ -14,10 +14,11 @@ import (
 func init() { register(&inspectVerb) }
 
 var inspectVerb = cli.Verb{
-	Place: 130,
-	Name:  "inspect",
-	Args:  "FILE",
-	Short: "what is in a GGUF or safetensors file: metadata, tensors, types",
+	Place:  130,
+	Name:   "inspect",
+	Args:   "FILE",
+	Models: 1,
+	Short:  "what is in a GGUF or safetensors file: metadata, tensors, types",
 	Long: `Shows what is in FILE, a model or an adapter: a .gguf or .safetensors file, a .safetensors.index.json, or a directory
 in Hugging Face's layout. It prints the metadata and, for each type of tensor, how many weights and bytes there are;
 --tensors adds the table of tensors. Shapes are printed as the file has them: the fastest dimension comes first in

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -106,6 +107,9 @@ Verbs:
 `
 
 const outro = `
+In place of a model's path a verb takes its name in another program's folder, where that has downloaded it:
+` + names.Help + `.
+
 "peftconv VERB --help" says what a verb does and lists its flags. New here? "peftconv demo" needs nothing.
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 `

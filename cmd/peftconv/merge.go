@@ -59,8 +59,7 @@ type mergeOptions struct {
 
 func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	o.addLora(fs)
-	o.addBase(fs, "the model to merge into: a GGUF `FILE` or a Hugging "+
-		"Face directory (default: the one the adapter was trained over)")
+	o.addBase(fs, "the model to merge into: "+cli.ModelNames+" (default: the one the adapter was trained over)")
 	fs.StringVarP(&o.out, "out", "o", "",
 		"the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")

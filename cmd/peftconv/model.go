@@ -32,13 +32,14 @@ type adapterFlag struct {
 }
 
 const (
-	baseHelp = "the model: a GGUF `FILE`, or a Hugging Face directory with safetensors"
+	baseHelp = "the model: " + cli.ModelNames
 	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors or a PEFT directory, " +
 		"its effect multiplied by SCALE where one is given; may be repeated"
 )
 
 func (m *modelFlags) addBase(fs *pflag.FlagSet, text string) {
 	fs.StringVarP(&m.base, "base", "b", "", text)
+	cli.Models(fs, "base")
 }
 
 func (m *modelFlags) addLora(fs *pflag.FlagSet) {
@@ -49,7 +50,8 @@ func (m *modelFlags) addLora(fs *pflag.FlagSet) {
 func (m *modelFlags) addLatent(fs *pflag.FlagSet) {
 	fs.StringVar(&m.latent, "latent", "",
 		"for an adapter that was trained with --latent: its master weights, "+
-			"a `FILE` or directory (default: the path used in training)")
+			"a `FILE`, a directory or a name (default: the path used in training)")
+	cli.Models(fs, "latent")
 }
 
 func (m *modelFlags) addThreads(fs *pflag.FlagSet) {

@@ -19,10 +19,11 @@ import (
 func init() { register(&quantizeVerb) }
 
 var quantizeVerb = cli.Verb{
-	Place: 110,
-	Name:  "quantize",
-	Args:  "IN OUT [TYPE]",
-	Short: "write a GGUF model in smaller types",
+	Place:  110,
+	Name:   "quantize",
+	Args:   "IN OUT [TYPE]",
+	Models: 1,
+	Short:  "write a GGUF model in smaller types",
 	Long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
 llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.
 

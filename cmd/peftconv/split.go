@@ -17,10 +17,11 @@ import (
 func init() { register(&splitVerb) }
 
 var splitVerb = cli.Verb{
-	Place: 140,
-	Name:  "split",
-	Args:  "FILE PREFIX",
-	Short: "divide a GGUF model among several files",
+	Place:  140,
+	Name:   "split",
+	Args:   "FILE PREFIX",
+	Models: 1,
+	Short:  "divide a GGUF model among several files",
 	Long: `Divides the model in FILE, a .gguf file or one of several that belong together, among files that are named
 PREFIX-00001-of-00003.gguf and so on. llama.cpp and others open the model from the first of them; the names, the split.*
 metadata and the division are those of llama-gguf-split. Tensors are copied byte for byte, in their order.

@@ -15,10 +15,11 @@ import (
 func init() { register(&verifyVerb) }
 
 var verifyVerb = cli.Verb{
-	Place: 170,
-	Name:  "verify",
-	Args:  "FILE",
-	Short: "look for what is wrong with a model's files",
+	Place:  170,
+	Name:   "verify",
+	Args:   "FILE",
+	Models: 1,
+	Short:  "look for what is wrong with a model's files",
 	Long: `Reads all of FILE, a model or an adapter (a .gguf file, alone or one of several; a .safetensors file, an index of such
 files, or a directory that holds them), and lists what is wrong: rules of the format that are broken, metadata and
 tensors that contradict each other, tensors that lack or have other shapes than the architecture gives them (for those
@@ -47,6 +48,7 @@ func (o *verifyOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.Hashes, "hashes", false, "print the SHA-256 of every tensor, and findings to standard error")
 	fs.StringVar(&o.options.Against, "against", "",
 		"compare with a `FILE`: a list of hashes (of tensors or files), or another model")
+	cli.Models(fs, "against")
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/names"
 )
 
 // Kinds of errors.
@@ -19,7 +20,8 @@ var (
 )
 
 // FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the same name
-// in the adapter's own directory and in the working directory. adapterPath is what the adapter was loaded from.
+// in the adapter's own directory and in the working directory, else in the cache of the Hugging Face Hub as the
+// repository that an adapter of HF PEFT names. adapterPath is what the adapter was loaded from.
 func FindBase(a *Adapter, adapterPath string) (string, error) {
 	base := a.Origin.Base
 	if base == "" {
@@ -31,6 +33,13 @@ func FindBase(a *Adapter, adapterPath string) (string, error) {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
+	}
+	if repo := trimHubURL(base); strings.Count(repo, "/") == 1 && filepath.Ext(repo) != ".gguf" {
+		path, err := names.Resolve("hf:" + repo)
+		if err == nil {
+			return path, nil
+		}
+		tried = append(tried, err.Error())
 	}
 	return "", fmt.Errorf("the base of %s was not found (tried %s): name the base", adapterPath, strings.Join(tried, ", "))
 }

@@ -26,6 +26,7 @@ type Verb struct {
 	Place    int // in the list of verbs; verbs stand in steps of ten
 	Name     string
 	Args     string   // the positional arguments as help shows them: "FILE"
+	Models   int      // as many of the first arguments are models, by path or by name (see Models)
 	Short    string   // one line, for the list of verbs
 	Long     string   // what it does, after the usage line
 	Examples []string // whole commands
@@ -53,7 +54,11 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
 	if err := checkRequired(fs); err != nil {
 		return err
 	}
-	if err := c.Validate(fs.Args()); err != nil {
+	args, err := v.resolveModels(fs)
+	if err != nil {
+		return err
+	}
+	if err := c.Validate(args); err != nil {
 		return UsageError{err}
 	}
 	return c.Run(ctx, s)

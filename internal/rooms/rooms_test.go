@@ -26,7 +26,7 @@ var floors = [][]string{
 	{"internal/freelist", "internal/alloctest"},
 	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern", "internal/testdata",
 		"internal/rooms", "peft/method"},
-	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent"},
+	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
 	{"internal/autograd", "internal/store", "internal/template", "internal/floats", "internal/modeltest"},

@@ -2,6 +2,8 @@ package export
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,10 +18,20 @@ type Form struct {
 	About     string // which program loads it, and which adapters it can hold
 	Directory bool   // a directory is written, not a file
 	NoBase    bool   // the adapter's base is not needed
+	NoAdapter bool   // a base without adapters can be written
 	// Write writes the adapters of in, of which most forms take one only, to path.
 	Write func(in Input, path string, opt Options) (*Report, error)
-	// Use is a command that loads what was written; nil: there is none.
-	Use func(base, path string) []string
+	// Use are commands, by words, that load what was written; nil: there is none.
+	Use func(base, path string, r *Report) [][]string
+}
+
+// ggufOf is a base's path as llama.cpp takes it: model.gguf stands for what a directory is converted to.
+func ggufOf(base string) string {
+	info, err := os.Stat(base)
+	if ext := filepath.Ext(base); err == nil && info.IsDir() || ext == ".safetensors" || ext == ".json" {
+		return "model.gguf"
+	}
+	return base
 }
 
 // Input is what is exported.
@@ -30,15 +42,17 @@ type Input struct {
 
 // Options are those of all forms. The zero value is the default of each.
 type Options struct {
-	LoRA  LoRAOptions  // of the form gguf
-	State StateOptions // of the form state
+	LoRA   LoRAOptions   // of the form gguf
+	State  StateOptions  // of the form state
+	Ollama OllamaOptions // of the form ollama
 }
 
 // Report says what was written, as far as the form has something to say.
 type Report struct {
-	Note  string
-	LoRA  *LoRAReport
-	State *StateReport
+	Note   string
+	LoRA   *LoRAReport
+	State  *StateReport
+	Ollama *OllamaReport
 }
 
 var forms []*Form

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -31,11 +30,8 @@ func init() {
 			r, err := LoRA(a, in.Base, path, opt.LoRA)
 			return &Report{LoRA: r}, err
 		},
-		Use: func(base, path string) []string {
-			if !strings.HasSuffix(base, ".gguf") {
-				base = "model.gguf" // what the directory is converted to
-			}
-			return []string{"llama-cli", "-m", base, "--lora", path}
+		Use: func(base, path string, _ *Report) [][]string {
+			return [][]string{{"llama-cli", "-m", ggufOf(base), "--lora", path}}
 		},
 	})
 }

@@ -40,7 +40,7 @@ func init() {
 			}
 			return &Report{Note: r.Note}, nil
 		},
-		Use: func(_, path string) []string { return []string{"llama-cli", "-m", path} },
+		Use: func(_, path string, _ *Report) [][]string { return [][]string{{"llama-cli", "-m", path}} },
 	})
 }
 

@@ -3,10 +3,14 @@ package export
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
@@ -22,18 +26,19 @@ import (
 func init() {
 	Register(&Form{
 		Place: 30, Name: "state",
-		About: "the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a file for llama-cli's " +
-			"--prompt-cache, or a sequence for a slot of llama-server",
+		About: "the contents of llama.cpp's key-value cache after virtual tokens or a prefix: a session for " +
+			"llama-completion's --prompt-cache, or a sequence for a slot of llama-server",
 		Write: func(in Input, path string, opt Options) (*Report, error) {
 			r, err := State(in.Base, in.Adapters, path, opt.State)
 			return &Report{State: r}, err
 		},
+		Use: func(base, path string, r *Report) [][]string { return r.State.commands(base, path) },
 	})
 }
 
 // Kinds of llama.cpp's state files.
 const (
-	StateSession  = "session"  // of a whole context: llama-cli --prompt-cache, llama_state_load_file
+	StateSession  = "session"  // of a whole context: llama-completion --prompt-cache, llama_state_load_file
 	StateSequence = "sequence" // of one sequence: the slots of llama-server, llama_state_seq_load_file
 )
 
@@ -43,11 +48,12 @@ type stateVersion struct {
 	outputs           bool   // a session has the outputs, logits and embeddings of the last batch
 	streams           bool   // the cache says how many streams it has
 	flash             bool   // flash attention is on by default
+	replays           bool   // llama-completion reads the last token of a session again, whose cell the file has not
 }
 
 // stateVersions are those that can be written, by StateOptions.Target.
 var stateVersions = map[string]stateVersion{
-	"2026":    {session: 10, sequence: 3, streams: true, flash: true},
+	"2026":    {session: 10, sequence: 3, streams: true, flash: true, replays: true},
 	"2025":    {session: 9, sequence: 2, outputs: true, streams: true, flash: true},
 	"2025-02": {session: 9, sequence: 2, outputs: true},
 }
@@ -60,16 +66,28 @@ type StateOptions struct {
 	F32       bool   // keys and values are F32, as the target has them with a cache of that type; otherwise F16
 	Attention string // "flash" or "plain", as the target runs; "": its default. The order of values differs
 	Streams   int    // separate caches of the target: 1 (0 is the same), or its slots where they do not share one
-	// From is a state file that the target itself saved after reading as many tokens as the adapter has virtual ones.
-	// Where it is given, that file is written with other keys and values, whatever its version.
+	// First is the text of the token that every prompt begins with behind the virtual tokens. A session of 2026 has it as
+	// its last token, because llama-completion computes that one again. "": BOS, where the model puts that before texts.
+	First string
+	// From is a state file that the target itself saved with as many cells as the adapter has virtual tokens:
+	// llama-completion leaves the last token of its prompt out. Where it is given, that file is written with other keys
+	// and values, whatever its version, and its tokens stay.
 	From string
 }
+
+// ErrNoFirst is a session that needs StateOptions.First.
+var ErrNoFirst = errors.New("the first token of prompts is not known")
 
 // StateReport says what State wrote.
 type StateReport struct {
 	Tokens      int    `json:"tokens"`      // positions in the file
 	Placeholder int32  `json:"placeholder"` // the token that each of them counts as
 	Text        string `json:"text"`        // how it is spelled
+	First       string `json:"first"`       // the token that a session has behind them, "" for none
+
+	opt   StateOptions
+	prior bool // the runtime puts First, which is BOS, before every text by itself
+	swa   bool // there are layers with a window
 }
 
 // elements is the type of keys and values.
@@ -78,6 +96,44 @@ func (opt *StateOptions) elements() gguf.Type {
 		return gguf.F32
 	}
 	return gguf.F16
+}
+
+// commands are those that continue from the state: with llama-completion, or with llama-server and two requests to it.
+func (r *StateReport) commands(base, path string) [][]string {
+	const prompt = "…" // what the user puts there
+	text := strings.Repeat(r.Text, r.Tokens) + prompt
+	if r.First != "" && !r.prior {
+		text = strings.Repeat(r.Text, r.Tokens) + r.First + prompt
+	}
+	flags := []string{"-m", ggufOf(base)}
+	if r.opt.F32 {
+		flags = append(flags, "-ctk", "f32", "-ctv", "f32")
+	}
+	switch r.opt.Attention {
+	case "flash":
+		flags = append(flags, "-fa", "on")
+	case "plain":
+		flags = append(flags, "-fa", "off")
+	}
+	if r.opt.Kind != StateSequence {
+		return [][]string{slices.Concat([]string{"llama-completion"}, flags, []string{"-no-cnv", "--prompt-cache", path,
+			"--prompt-cache-ro", "-p", text})}
+	}
+	if r.swa { // without it the server reads the whole prompt again
+		flags = append(flags, "--swa-full")
+	}
+	if r.opt.Streams > 1 {
+		flags = append(flags, "--no-kv-unified", "-np", fmt.Sprint(r.opt.Streams))
+	}
+	request := func(place string, body map[string]any) []string {
+		text, _ := json.Marshal(body) // of texts and numbers
+		return []string{"curl", "http://localhost:8080" + place, "-H", "Content-Type: application/json", "-d", string(text)}
+	}
+	return [][]string{
+		slices.Concat([]string{"llama-server"}, flags, []string{"--slot-save-path", filepath.Dir(path)}),
+		request("/slots/0?action=restore", map[string]any{"filename": filepath.Base(path)}),
+		request("/completion", map[string]any{"id_slot": 0, "cache_prompt": true, "prompt": text}),
+	}
 }
 
 // check reports values that make no sense, and gives the version.
@@ -130,10 +186,19 @@ func exportState(b *attach.Base, adapters []attach.Scaled, path string, opt Stat
 	if err != nil {
 		return nil, err
 	}
-	w := &stateWriter{base: b, session: session, version: version, opt: opt}
-	w.report = StateReport{Tokens: session.Len(), Placeholder: placeholder(b)}
+	w := &stateWriter{base: b, session: session, version: version, opt: opt, first: -1}
+	w.report = StateReport{Tokens: session.Len(), Placeholder: placeholder(b), opt: opt, swa: len(caches(b)) > 1}
 	if b.Tokenizer != nil {
 		w.report.Text = b.Tokenizer.Piece(w.report.Placeholder)
+		w.report.prior = b.Tokenizer.AddBOS()
+	}
+	if opt.Kind != StateSequence && version.replays {
+		if w.first, err = first(b, opt.First); err != nil {
+			return nil, err
+		}
+		if b.Tokenizer != nil {
+			w.report.First = b.Tokenizer.Piece(w.first)
+		}
 	}
 	data := w.whole()
 	if opt.From != "" {
@@ -225,6 +290,28 @@ func placeholder(b *attach.Base) int32 {
 	return max(id, 0)
 }
 
+// first is the token with a text, or without one the one that llama.cpp puts before every text.
+func first(b *attach.Base, text string) (int32, error) {
+	t := b.Tokenizer
+	switch {
+	case t == nil:
+		return 0, nil
+	case text != "":
+		if id, ok := t.ID(text); ok {
+			return id, nil
+		}
+		ids := t.EncodeContinuation(text, true)
+		if len(ids) != 1 {
+			return 0, fmt.Errorf("the first token of prompts is given as %q, which are %d tokens of %s", text, len(ids), b.Path)
+		}
+		return ids[0], nil
+	case t.AddBOS():
+		return placeholder(b), nil
+	}
+	return 0, errkind.Errorf(ErrNoFirst, "%s puts no token before texts, so that the token with which prompts begin is "+
+		"not known, and a session has to hold it: name it", b.Path)
+}
+
 // stateWriter makes the bytes of a state. All numbers are little-endian.
 type stateWriter struct {
 	base    *attach.Base
@@ -232,6 +319,7 @@ type stateWriter struct {
 	version stateVersion
 	opt     StateOptions
 	report  StateReport
+	first   int32 // the token behind the placeholders, -1 for none
 	out     bytes.Buffer
 }
 
@@ -256,10 +344,11 @@ func (w *stateWriter) whole() []byte {
 	} else {
 		w.put(uint32(magicSession), w.version.session)
 	}
-	w.put(uint32(w.session.Len()))
-	for range w.session.Len() {
-		w.put(w.report.Placeholder)
+	tokens := slices.Repeat([]int32{w.report.Placeholder}, w.session.Len())
+	if w.first >= 0 {
+		tokens = append(tokens, w.first)
 	}
+	w.put(uint32(len(tokens)), tokens)
 	if w.opt.Kind != StateSequence {
 		name := w.base.Architecture()
 		w.put(uint32(len(name)), []byte(name))
@@ -346,7 +435,8 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens "+
-		"in F16 or F32: save it with the same model after reading exactly %d tokens", path, w.session.Len(), w.session.Len())
+		"in F16 or F32: save it with the same model after reading exactly %d tokens, one more for llama-completion's "+
+		"--prompt-cache, which keeps no cell of the last", path, w.session.Len(), w.session.Len())
 }
 
 // frame lists the stretches of a cache that are not keys and values.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -156,7 +158,9 @@ func TestState(t *testing.T) {
 		opt     StateOptions
 		headers []uint32 // in front of the cells
 	}{
-		{StateOptions{}, []uint32{magicSession, 10, 3, 1, 1, 1, 5, 0x6d616c6c, 1}},
+		{StateOptions{}, []uint32{magicSession, 10, 4, 1, 1, 1, 1, 5, 0x6d616c6c, 1}},
+		{StateOptions{First: "</s>"}, []uint32{magicSession, 10, 4, 1, 1, 1, 2, 5, 0x6d616c6c, 1}},
+		{StateOptions{Target: "2025"}, []uint32{magicSession, 9, 3, 1, 1, 1, 5, 0x6d616c6c}},
 		{StateOptions{Kind: StateSequence, Attention: "plain"}, []uint32{magicSequence, 3, 3, 1, 1, 1, 1}},
 		{StateOptions{Kind: StateSequence, Target: "2025-02"}, []uint32{magicSequence, 2, 3, 1, 1, 1}},
 		{StateOptions{Kind: StateSequence, Streams: 4, F32: true}, []uint32{magicSequence, 3, 3, 1, 1, 1, 4}},
@@ -172,9 +176,10 @@ func TestState(t *testing.T) {
 		data := pefttest.FileBytes(t, path)
 		for i, want := range c.headers {
 			got := binary.LittleEndian.Uint32(data[4*i:])
-			if i == 7 && want == 0x6d616c6c { // "llama" shifts what follows by a byte
-				if string(data[28:33]) != "llama" || binary.LittleEndian.Uint32(data[33:]) != 1 {
-					t.Errorf("%+v: after the tokens stands %q", c.opt, data[24:40])
+			if want == 0x6d616c6c { // "llama" shifts what follows by a byte
+				rest := data[4*i:]
+				if string(rest[:5]) != "llama" || i+1 < len(c.headers) && binary.LittleEndian.Uint32(rest[5:]) != 1 {
+					t.Errorf("%+v: after the tokens stands %q", c.opt, rest[:9])
 				}
 				break
 			}
@@ -229,14 +234,42 @@ func TestStateInto(t *testing.T) {
 			other, want := state(1, opt), state(2, opt)
 			head := []byte("a header of another version")
 			path := filepath.Join(t.TempDir(), "own")
-			if err := os.WriteFile(path, slices.Concat(head, other[40:]), 0o644); err != nil {
+			if err := os.WriteFile(path, slices.Concat(head, other[44:]), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if got := state(2, StateOptions{From: path}); !bytes.Equal(got, slices.Concat(head, want[40:])) {
+			if got := state(2, StateOptions{From: path}); !bytes.Equal(got, slices.Concat(head, want[44:])) {
 				t.Errorf("%s, %v: keys and values are not in their places", attention, typ)
 			}
 		}
 	}
+}
+
+// TestStateNeedsFirst wants a session of a model that puts no token before texts to have its first token named.
+func TestStateNeedsFirst(t *testing.T) {
+	for _, m := range archtest.All() {
+		b := pefttest.OpenModel(t, &m)
+		if b.Tokenizer.AddBOS() || hasState(b) != nil {
+			continue
+		}
+		a, err := newPrefix(b, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(opt StateOptions) error {
+			_, err := State(pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}),
+				filepath.Join(t.TempDir(), "x"), opt)
+			return err
+		}
+		if err := write(StateOptions{}); !errors.Is(err, ErrNoFirst) {
+			t.Errorf("%s: %v, expected that the first token is missing", m.Name, err)
+		}
+		if err := errors.Join(write(StateOptions{First: b.Tokenizer.Piece(7)}), write(StateOptions{Target: "2025"}),
+			write(StateOptions{Kind: StateSequence})); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	t.Error("every model puts a token before texts")
 }
 
 // TestStateErrors wants adapters and options without a state to be refused.
@@ -263,6 +296,7 @@ func TestStateErrors(t *testing.T) {
 		{prompt, StateOptions{Target: "1999"}, `"1999" is not known`},
 		{prompt, StateOptions{Attention: "fast"}, `"fast" is not known`},
 		{prompt, StateOptions{Streams: -1}, "-1 streams"},
+		{prompt, StateOptions{First: "the the"}, "which are"},
 		{prompt, StateOptions{From: empty}, "does not end with the keys and values of 2 tokens"},
 		{templated, StateOptions{}, "among the fields"},
 		{pefttest.Trained(t, b, method.LoRA{}), StateOptions{}, "is more than what stands before a text"},

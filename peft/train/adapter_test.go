@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -426,6 +427,23 @@ func TestFindBase(t *testing.T) {
 	}
 	if _, err := attach.FindBase(a, "x.safetensors"); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v, expected one that names %s", err, path)
+	}
+	cache := t.TempDir()
+	t.Setenv("HF_HUB_CACHE", cache)
+	snapshot := filepath.Join(cache, "models--acme--tiny", "snapshots", "c1")
+	refs := filepath.Join(cache, "models--acme--tiny", "refs")
+	if err := errors.Join(os.MkdirAll(snapshot, 0o755), os.MkdirAll(refs, 0o755),
+		os.WriteFile(filepath.Join(refs, "main"), []byte("c1"), 0o644),
+		os.WriteFile(filepath.Join(snapshot, "model.safetensors"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	a.Origin.Base = "acme/tiny"
+	if got, err := attach.FindBase(a, "x.safetensors"); err != nil || got != snapshot {
+		t.Errorf("found %q, %v, expected %q", got, err, snapshot)
+	}
+	a.Origin.Base = "acme/other"
+	if _, err := attach.FindBase(a, "x.safetensors"); err == nil || !strings.Contains(err.Error(), cache) {
+		t.Errorf("error %v, expected one that names %s", err, cache)
 	}
 	if _, err := attach.FindBase(&attach.Adapter{}, "x.safetensors"); err == nil {
 		t.Error("a base was found for an adapter that names none")

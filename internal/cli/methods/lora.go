@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
 )
@@ -42,7 +43,8 @@ func (o *loraFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&opt.Init, "init", method.InitKaiming, "how the matrices are initialized: `INIT` "+
 		strings.Join(method.Inits, ", "))
 	fs.StringVar(&opt.Original, "original", "", "for --init loftq: the model that the base was quantized from, a "+
-		"GGUF `FILE` or a Hugging Face directory")
+		"GGUF `FILE`, a Hugging Face directory or a name")
+	cli.Models(fs, "original")
 	fs.StringSliceVar(&o.ranks, "rank-pattern", nil, "other ranks for single weights, `NAME=RANK`, separated by commas")
 	fs.StringSliceVar(&o.alphas, "alpha-pattern", nil,
 		"other alphas for single weights, `NAME=ALPHA`, separated by commas")

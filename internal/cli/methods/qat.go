@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
 )
@@ -32,7 +33,8 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 		"are rounded: `HOW` is uniform (stochastically, right on average) or none (to nearest)")
 	fs.StringVar(&f.Latent, "latent", "",
 		"the weights that the base was quantized from, which --qat code then rounds to nearest: "+
-			"a GGUF or safetensors `FILE` or a Hugging Face directory")
+			"a GGUF or safetensors `FILE`, a Hugging Face directory or a name")
+	cli.Models(fs, "latent")
 }
 
 // qatMethods lists the flags that a method shares, with those of quantization-aware training.
