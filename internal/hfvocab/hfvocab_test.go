@@ -2,14 +2,18 @@ package hfvocab
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/converttest"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // readJSON reads a JSON file.
@@ -68,5 +72,99 @@ func TestReference(t *testing.T) {
 				t.Log(note)
 			}
 		})
+	}
+}
+
+// texts are encoded by both tokenizers of a round trip.
+var texts = []string{
+	"", " ", "Hello, world!", "  two spaces, and a tab\tand a line\n\nand more  ", "I've 12345 things; they're NOT it's.",
+	"Привет, мир! Как дела?", "你好,世界。123", "नमस्ते दुनिया", "😀 emoji 👩‍👩‍👧 and é", "def f(x):\n    return x**2  # ünïcode\n",
+	"a\r\nb\r\n", "ALLCAPS mixedCase snake_case 3.14159 1,000,000", "\x00\x01 control", "العربية ١٢٣", "한국어 텍스트",
+}
+
+// back writes the files of a vocabulary into a map.
+func writeFiles(t *testing.T, meta *gguf.Metadata) (fstest.MapFS, []string) {
+	t.Helper()
+	files := fstest.MapFS{}
+	notes, err := WriteHF(meta, func(name string, data []byte) error {
+		if files[name] != nil {
+			t.Errorf("%s is written twice", name)
+		}
+		files[name] = &fstest.MapFile{Data: data}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files, notes
+}
+
+// sameIDs compares the tokenizers of a GGUF file and of files.
+func sameIDs(t *testing.T, meta *gguf.Metadata, files fs.FS) {
+	t.Helper()
+	want, err := tokenizer.FromGGUF(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tokenizer.FromHFFiles(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.AddBOS() != got.AddBOS() || want.AddEOS() != got.AddEOS() {
+		t.Errorf("BOS %v EOS %v, want %v %v", got.AddBOS(), got.AddEOS(), want.AddBOS(), want.AddEOS())
+	}
+	for _, text := range texts {
+		for _, special := range []bool{false, true} {
+			if w, g := want.Encode(text, special), got.Encode(text, special); !slices.Equal(w, g) {
+				t.Errorf("%q: got %v, want %v", text, g, w)
+			}
+		}
+	}
+}
+
+func TestBackAndForth(t *testing.T) {
+	for _, dir := range converttest.Models(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			config := readJSON[map[string]any](t, filepath.Join(dir, "config.json"))
+			o := options(t, dir, config)
+			v, err := Read(dir, config, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var meta gguf.Metadata
+			if err := v.Set(&meta); err != nil {
+				t.Fatal(err)
+			}
+			files, notes := writeFiles(t, &meta)
+			for _, note := range notes {
+				t.Log(note)
+			}
+			sameIDs(t, &meta, files)
+			again, err := ReadFiles(files, config, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var second gguf.Metadata
+			if err := again.Set(&second); err != nil {
+				t.Fatal(err)
+			}
+			sameKeys(t, &second, &meta)
+		})
+	}
+}
+
+// sameKeys compares metadata; the order may be another.
+func sameKeys(t *testing.T, got, want *gguf.Metadata) {
+	t.Helper()
+	for key, value := range want.All() {
+		if g, ok := got.Get(key); !ok || !g.Equal(value) {
+			t.Errorf("%s: got %v, want %v", key, g, value)
+		}
+	}
+	for key, value := range got.All() {
+		// What a kind of vocabulary does without being told is written out.
+		if _, ok := want.Get(key); !ok && key != "tokenizer.ggml.add_bos_token" {
+			t.Errorf("%s: got %v, want none", key, value)
+		}
 	}
 }

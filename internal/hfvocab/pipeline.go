@@ -103,8 +103,8 @@ func (f *files) makePipeline() error {
 		}
 		t.normalizer, t.preTokenizer = object{{"type", "NFC"}}, wordSteps(stages)
 	default:
-		return fmt.Errorf("no %s, and a %s and %s of a %s are not supported; "+
-			"its tokenizer saved by transformers as a fast one (save_pretrained) is", tokenizerFile, vocabFile, mergesFile, class)
+		return fmt.Errorf("no %s, and a %s and %s of a %s are not supported; its tokenizer saved by transformers as a "+
+			"fast one (save_pretrained) is", tokenizerFile, vocabFile, mergesFile, class)
 	}
 	var ids map[string]int64
 	if _, err := f.readJSON(vocabFile, &ids); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -129,6 +130,19 @@ var sampling = []struct {
 	{"mirostat", setInt, []string{"mirostat"}},
 	{"mirostat_tau", setFloat, []string{"mirostat_tau"}},
 	{"mirostat_eta", setFloat, []string{"mirostat_eta"}},
+}
+
+// Generation goes through the settings of sampling that a GGUF file recommends, under the names that
+// generation_config.json has for them: numbers and texts.
+func Generation(meta *gguf.Metadata) iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for _, s := range sampling {
+			value, ok := meta.Get(general + "sampling." + s.key)
+			if ok && !yield(s.from[len(s.from)-1], value.Any()) {
+				return
+			}
+		}
+	}
 }
 
 // texts are the keys of general.* with a text, in the order of the file, and where they are in the front matter. Lists
