@@ -31,7 +31,7 @@ var floors = [][]string{
 	{"internal/autograd", "internal/store", "internal/template", "internal/floats", "internal/modeltest"},
 	{"internal/arch", "internal/weights", "internal/dataset"},
 	{"internal/model", "internal/archtest", "gguf/diff", "gguf/quantize", "gguf/split"},
-	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit", "gguf/convert"},
+	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit", "gguf/convert", "gguf/tohf"},
 	{"internal/attach", "gguf/verify"},
 	{"internal/methods", "internal/virtual", "internal/evaluate", "internal/handle"},
 	{"peft"},
