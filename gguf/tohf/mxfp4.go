@@ -9,12 +9,6 @@ import (
 	"github.com/peftconv/peftconv/safetensors"
 )
 
-// The sizes of a block of MXFP4: 32 numbers are a byte for their scale and 16 bytes of codes.
-const (
-	mxNumbers = 32
-	mxCodes   = 16
-)
-
 // packed is rows of blocks of MXFP4 that Hugging Face files have as two tensors, one of codes and one of scales.
 type packed struct {
 	parts  []quant.Matrix
@@ -52,24 +46,24 @@ func (p *planner) pack(j *joint, order []int32, shape []int64) {
 	}
 	scales := *one
 	scales.scales = true
-	shape = append(shape[:2:2], shape[2]/mxNumbers)
+	shape = append(shape[:2:2], shape[2]/quant.MXNumbers)
 	p.out = append(p.out,
-		&output{name: j.name + "_blocks", shape: append(shape[:3:3], mxCodes), raw: one, dtype: safetensors.U8},
+		&output{name: j.name + "_blocks", shape: append(shape[:3:3], quant.MXCodes), raw: one, dtype: safetensors.U8},
 		&output{name: j.name + "_scales", shape: shape, raw: &scales, dtype: safetensors.U8})
 }
 
 // size is the rows, and the bytes of each.
 func (p *packed) size() (n, bytes int) {
-	blocks := p.parts[0].Cols / mxNumbers
+	blocks := p.parts[0].Cols / quant.MXNumbers
 	if p.scales {
 		return len(p.order), blocks
 	}
-	return len(p.order), blocks * mxCodes
+	return len(p.order), blocks * quant.MXCodes
 }
 
-// fill sets dst to the bytes of rows r0 to r1. Byte i of a block has the codes of numbers 2i and 2i+1, where GGUF has
-// those of i and i+16.
+// fill sets dst to the bytes of rows r0 to r1.
 func (p *packed) fill(dst []byte, r0, r1 int) {
+	_, bytes := p.size()
 	for _, from := range p.order[r0:r1] {
 		i := sort.SearchInts(p.ends, int(from)+1)
 		m, row := &p.parts[i], int(from)
@@ -77,18 +71,11 @@ func (p *packed) fill(dst []byte, r0, r1 int) {
 			row -= p.ends[i-1]
 		}
 		size := m.RowSize()
-		for b := m.Data[row*size : (row+1)*size]; len(b) > 0; b = b[1+mxCodes:] {
-			if p.scales {
-				dst[0], dst = b[0], dst[1:]
-				continue
-			}
-			codes := b[1 : 1+mxCodes]
-			for i := range mxCodes / 2 {
-				low, high := codes[2*i], codes[2*i+1]
-				dst[i] = low&15 | high<<4
-				dst[mxCodes/2+i] = low>>4 | high&0xf0
-			}
-			dst = dst[mxCodes:]
+		if blocks := m.Data[row*size : (row+1)*size]; p.scales {
+			quant.SplitMXFP4(dst[:bytes], nil, blocks)
+		} else {
+			quant.SplitMXFP4(nil, dst[:bytes], blocks)
 		}
+		dst = dst[bytes:]
 	}
 }

@@ -105,8 +105,10 @@ func (p *planner) refuseUnused() {
 
 // drafts adds the tensors that only draft layers have.
 func (p *planner) drafts() {
-	a := p.config.Arch
-	_, raised := a.Tensor(arch.OutputNorm).Transform.(arch.AddOne)
+	a, raised := p.config.Arch, false
+	if norm := a.Tensor(arch.OutputNorm); norm != nil {
+		_, raised = norm.Transform.(arch.AddOne)
+	}
 	for _, t := range p.file.GGUF.Tensors {
 		name, ok := a.DraftInHF(t.Name, p.spec.Layers)
 		if p.used[t.Name] || !p.spec.IsDraft(t.Name) || !ok {
@@ -146,8 +148,6 @@ func (p *planner) one(t *arch.Tensor, layer int) {
 	case t.Role == arch.RopeFactors, t.Role == arch.RopeLongFactors, t.Role == arch.RopeShortFactors: // in config.json
 		p.used[t.GGUF] = true
 		return
-	case t.Role == arch.OutputHead && p.spec.Tied:
-		return
 	case t.Role == arch.KeyUp, t.Role == arch.ValueUp:
 		return // with KeyValueUp
 	}
@@ -157,7 +157,7 @@ func (p *planner) one(t *arch.Tensor, layer int) {
 		return
 	}
 	if x == nil {
-		if !t.Optional {
+		if !t.Optional && !(t.Role == arch.OutputHead && p.spec.Tied) {
 			p.fail("tensor %q is missing", t.InGGUF(layer))
 		}
 		return

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -41,6 +42,7 @@ func ConfigFor(s *store.Store, ropeScaling map[string]any) (*Config, error) {
 	c := &Config{Arch: m.Arch, Spec: &m.Spec, Class: &m.Arch.HF[0], source: m.Arch, file: s, Values: map[string]any{},
 		f: &Fields{arch: m.Arch.Name, meta: s.GGUF.Meta}}
 	c.factors(ropeScaling == nil)
+	c.sameHead()
 	if err := c.Spec.Check(); err != nil {
 		return nil, err
 	}
@@ -214,6 +216,21 @@ func (c *Config) factors(known bool) {
 			}
 			set(r, factors)
 		})
+	}
+}
+
+// sameHead takes a head that is a copy of the embedding for what it is: files of models whose class has one matrix for
+// both may have it twice.
+func (c *Config) sameHead() {
+	t := c.source.Tensor(OutputHead)
+	if t == nil || c.Spec.Tied {
+		return
+	}
+	head, _ := c.file.Tensor(t.GGUF)
+	embedding, ok := c.file.Tensor(c.source.Tensor(TokenEmbedding).GGUF)
+	if ok && head.Type == embedding.Type && bytes.Equal(head.Data, embedding.Data) {
+		c.Spec.Tied = true
+		c.assume("tie_word_embeddings true: the output head is a copy of the embedding")
 	}
 }
 

@@ -67,8 +67,8 @@ func (a *Arch) Drafted(name string, layers int) (inHF, inGGUF string) {
 	return name, ""
 }
 
-// DraftInHF is the name in Hugging Face files of a tensor that only layers that guess further tokens have, of a model in
-// which so many layers run.
+// DraftInHF is the name in Hugging Face files of a tensor that only layers that guess further tokens have, of a model
+// in which so many layers run.
 func (a *Arch) DraftInHF(inGGUF string, layers int) (name string, ok bool) {
 	rest, _ := strings.CutPrefix(inGGUF, "blk.")
 	number, rest, _ := strings.Cut(rest, ".")

@@ -103,7 +103,7 @@ func deepseek2Config(c *Config) {
 	s, l := c.Spec, c.Spec.At(0)
 	c.unset("head_dim", "partial_rotary_factor")
 	c.sets("q_lora_rank", nil, "kv_lora_rank", l.Latent.Rank, "qk_rope_head_dim", l.Latent.Rope,
-		"qk_nope_head_dim", l.Latent.Nope, "v_head_dim", l.Latent.Value, "attention_bias", false)
+		"qk_nope_head_dim", l.Latent.Nope, "v_head_dim", l.Latent.Value, "attention_bias", false, "moe_layer_freq", 1)
 	if l.Latent.QueryRank > 0 {
 		c.set("q_lora_rank", l.Latent.QueryRank)
 	}

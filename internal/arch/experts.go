@@ -106,7 +106,8 @@ func (c *Config) deepExperts() *MoE {
 		shared = m.Shared / m.FFN
 	}
 	c.sets("n_shared_experts", shared, "routed_scaling_factor", cmp.Or(m.Scale, 1), "norm_topk_prob", m.Norm,
-		"n_group", m.Groups, "topk_group", m.GroupsUsed, "first_k_dense_replace", c.f.IntOr("leading_dense_block_count", "", 0))
+		"n_group", m.Groups, "topk_group", m.GroupsUsed,
+		"first_k_dense_replace", c.f.IntOr("leading_dense_block_count", "", 0))
 	if m.Count == 0 {
 		c.set("first_k_dense_replace", c.Spec.Layers)
 	}

@@ -22,5 +22,6 @@ var starcoder2 = Arch{
 	Config: func(c *Config) {
 		c.rename("layer_norm_eps", "norm_epsilon")
 		c.sets("hidden_act", "gelu_pytorch_tanh", "sliding_window", nil, "use_bias", c.hasBias(Query, Up))
+		c.assume("no sliding window: GGUF files of this architecture do not say one")
 	},
 }
