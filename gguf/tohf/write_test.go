@@ -325,7 +325,8 @@ func TestZeroBiases(t *testing.T) {
 		t.Fatal(err)
 	}
 	bias, ok := openStore(t, out).Tensor("model.layers.1.self_attn.o_proj.bias")
-	if !ok || slices.ContainsFunc(bias.Data, func(b byte) bool { return b != 0 }) || readConfig(t, out)["attention_bias"] != true {
+	flag := readConfig(t, out)["attention_bias"]
+	if !ok || slices.ContainsFunc(bias.Data, func(b byte) bool { return b != 0 }) || flag != true {
 		t.Errorf("the bias of the output is %+v", bias)
 	}
 }
