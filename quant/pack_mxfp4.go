@@ -22,3 +22,21 @@ func AppendMXFP4(dst, scales, codes []byte) []byte {
 	}
 	return dst
 }
+
+// SplitMXFP4 sets scales and codes, a byte and 16 bytes a block, to those of blocks of MXFP4: AppendMXFP4 backwards. Of
+// the two, one may be nil.
+func SplitMXFP4(scales, codes, blocks []byte) {
+	for b := 0; len(blocks) >= bytesMXFP4; b++ {
+		if scales != nil {
+			scales[b] = blocks[0]
+		}
+		if codes != nil {
+			in, out := blocks[1:bytesMXFP4], codes[b*MXCodes:(b+1)*MXCodes]
+			for i := range MXCodes / 2 {
+				low, high := in[2*i], in[2*i+1]
+				out[i], out[MXCodes/2+i] = low&15|high<<4, low>>4|high&0xf0
+			}
+		}
+		blocks = blocks[bytesMXFP4:]
+	}
+}

@@ -37,6 +37,10 @@ type Arch struct {
 	// PairsUnread are the roles of which llama.cpp loads a low-rank adapter and does not compute with it.
 	PairsUnread []Role
 
+	// Config fills in the config.json of a class of Hugging Face, beside what most classes have. It is nil where no
+	// GGUF file is converted to one.
+	Config func(c *Config)
+
 	byRole [roles]*Tensor
 }
 

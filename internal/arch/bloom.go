@@ -25,6 +25,8 @@ var bloom = Arch{
 		return s
 	},
 	Tensors: bloomTensors(),
+
+	Config: bloomConfig,
 }
 
 func bloomTensors() []Tensor {
@@ -52,4 +54,11 @@ func bloomKeys(k *Keys) {
 	k.keyHeads()
 	k.layerNormEps()
 	k.fileType()
+}
+
+func bloomConfig(c *Config) {
+	c.rename("num_hidden_layers", "n_layer", "num_attention_heads", "n_head", "max_position_embeddings", "seq_length",
+		"layer_norm_eps", "layer_norm_epsilon")
+	c.unset("num_key_value_heads", "head_dim", "hidden_act", "intermediate_size")
+	c.set("apply_residual_connection_post_layernorm", false)
 }

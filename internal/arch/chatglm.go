@@ -12,6 +12,8 @@ var chatGLM = Arch{
 	Spec:       glm4Spec,
 	Tensors:    with(without(decoderTensors(nil), Gate, Up), fusedGateUp()),
 	Ignored:    rotaryAngles,
+
+	Config: glm4Config,
 }
 
 func chatGLMKeys(k *Keys) {

@@ -20,6 +20,13 @@ var cohere2 = Arch{
 		return s
 	},
 	Tensors: without(decoderTensors(nil), FFNNorm, OutputHead),
+
+	Config: func(c *Config) {
+		cohereConfig(c)
+		c.unset("use_qk_norm")
+		c.layerTypes()
+		c.set("sliding_window_pattern", 4)
+	},
 }
 
 func cohere2Keys(k *Keys) {

@@ -11,6 +11,8 @@ var commandR = Arch{
 	Tensors: with(without(decoderTensors(nil), FFNNorm, OutputHead),
 		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQueryHeads, DimHead)),
 		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKeyHeads, DimHead))),
+
+	Config: cohereConfig,
 }
 
 func cohereSpec(f *Fields) Spec {
@@ -32,4 +34,8 @@ func commandRKeys(k *Keys) {
 	k.counts("context_length", "model_max_length", "max_position_embeddings")
 	k.float("logit_scale", "logit_scale")
 	k.set("rope.scaling.type", "none")
+}
+
+func cohereConfig(c *Config) {
+	c.sets("logit_scale", c.f.FloatOr("logit_scale", "", 1), "use_qk_norm", c.has(QueryNorm))
 }

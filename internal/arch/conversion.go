@@ -69,6 +69,37 @@ func (a *Arch) Drafted(name string, layers int) (inHF, inGGUF string) {
 	return inLayers + number + "." + rest, ""
 }
 
+// DraftInHF is the name in Hugging Face files of a tensor that only layers that guess further tokens have, of a model
+// in which so many layers run.
+func (a *Arch) DraftInHF(inGGUF string, layers int) (name string, ok bool) {
+	rest, _ := strings.CutPrefix(inGGUF, "blk.")
+	number, rest, _ := strings.Cut(rest, ".")
+	d := a.Conversion.Drafts
+	if d == nil || d.In != "" && number != strconv.Itoa(layers) {
+		return "", false
+	}
+	in := ""
+	if d.In == "" {
+		in = hfPrefix + "layers." + number + "."
+	}
+	for inHF, name := range d.Others {
+		if name == rest {
+			return in + inHF, true
+		}
+	}
+	return "", false
+}
+
+// InDraft is the name in Hugging Face files of a tensor of a layer that guesses further tokens, of the name that it
+// would have in another.
+func (a *Arch) InDraft(name string, layer, layers int) string {
+	rest, ok := strings.CutPrefix(name, hfPrefix+"layers."+strconv.Itoa(layer)+".")
+	if d := a.Conversion.Drafts; ok && d != nil && d.In != "" {
+		return d.In + strconv.Itoa(layer-layers) + "." + rest
+	}
+	return name
+}
+
 // unused are endings of tensors of Hugging Face files that nothing computes with.
 var unused = []string{".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".attn.masked_bias"}
 

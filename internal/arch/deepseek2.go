@@ -25,6 +25,8 @@ var deepseek2 = Arch{
 		optional(layerTensor(KeyValueUp, "attn_kv_b", "self_attn.kv_b_proj", DimUpBoth, DimLatent)))...),
 	Ignored:     rotaryAngles,
 	PairsUnread: []Role{Query, QueryDown, QueryUp, KeyValueDown, KeyValueUp, OutputHead},
+
+	Config: deepseek2Config,
 }
 
 func deepseek2Spec(f *Fields) Spec {
@@ -93,5 +95,33 @@ func deepseek2Keys(k *Keys) {
 	in := k.ropeIn()
 	if k.ropeKind() == "yarn" && k.has(in+"mscale_all_dim") {
 		k.set("rope.scaling.yarn_log_multiplier", float32(0.1*k.f.FloatOr("", in+"mscale_all_dim", 0)))
+	}
+}
+
+// deepseek2Config is that of V3 where the scores of experts go through a sigmoid.
+func deepseek2Config(c *Config) {
+	s, l := c.Spec, c.Spec.At(0)
+	c.unset("head_dim", "partial_rotary_factor")
+	c.sets("q_lora_rank", nil, "kv_lora_rank", l.Latent.Rank, "qk_rope_head_dim", l.Latent.Rope,
+		"qk_nope_head_dim", l.Latent.Nope, "v_head_dim", l.Latent.Value, "attention_bias", false, "moe_layer_freq", 1)
+	if l.Latent.QueryRank > 0 {
+		c.set("q_lora_rank", l.Latent.QueryRank)
+	}
+	if m := c.deepExperts(); m.Gating == Sigmoid {
+		c.class("deepseek_v3")
+		c.sets("scoring_func", "sigmoid", "topk_method", "noaux_tc", "n_group", max(m.Groups, 1),
+			"topk_group", max(m.GroupsUsed, 1))
+	} else if m.Count > 0 {
+		method := "greedy"
+		if m.Groups > 1 {
+			method = "group_limited_greedy"
+		}
+		c.sets("scoring_func", "softmax", "topk_method", method)
+	}
+	c.set("num_nextn_predict_layers", s.Drafts)
+	scaling, scaled := c.Values["rope_scaling"].(map[string]any)
+	if multiplier := c.f.FloatOr("rope.scaling.yarn_log_multiplier", "", 0); scaled && multiplier != 0 {
+		scale := float32(multiplier / 0.1)
+		scaling["mscale"], scaling["mscale_all_dim"] = scale, scale
 	}
 }

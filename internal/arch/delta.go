@@ -134,3 +134,29 @@ func deltaKeys(k *Keys) {
 	share := k.f.FloatOr("", "rope_parameters.partial_rotary_factor", k.f.FloatOr("", "partial_rotary_factor", 0.25))
 	k.count("rope.dimension_count", int(float64(k.headDim())*share))
 }
+
+// delta sets what deltaSpec reads.
+func (c *Config) delta() {
+	s, f := c.Spec, c.f
+	l := c.layer(func(l *Layer) bool { return l.Mixer == DeltaNet })
+	d := &l.Delta
+	types := make([]string, s.Layers)
+	for i := range types {
+		types[i] = "full_attention"
+		if s.At(i).Mixer == DeltaNet {
+			types[i] = "linear_attention"
+		}
+	}
+	c.sets("head_dim", c.mainLayer().HeadDim, "attention_bias", false, "layer_types", types,
+		"full_attention_interval", f.IntOr("full_attention_interval", "", 4), "linear_conv_kernel_dim", d.Taps,
+		"linear_key_head_dim", d.KeyDim, "linear_value_head_dim", d.ValueDim, "linear_num_key_heads", d.KeyHeads,
+		"linear_num_value_heads", d.ValueHeads)
+	if s.Experts.Count > 0 {
+		m := c.experts("num_experts", "moe_intermediate_size")
+		c.sets("shared_expert_intermediate_size", m.Shared, "norm_topk_prob", m.Norm, "decoder_sparse_step", 1,
+			"mlp_only_layers", []int{})
+		if c.Values["intermediate_size"] == 0 {
+			c.unset("intermediate_size")
+		}
+	}
+}

@@ -11,6 +11,10 @@ var ernie = Arch{
 	Spec:       ernieSpec,
 	Tensors:    decoderTensors(nil),
 	Ignored:    rotaryAngles,
+
+	Config: func(c *Config) {
+		c.sets("head_dim", c.Spec.HeadDim, "use_bias", c.hasBias(append(linearRoles(Attention), linearRoles(FFN)...)...))
+	},
 }
 
 func ernieSpec(f *Fields) Spec {

@@ -13,6 +13,13 @@ var exaone4 = Arch{
 		layerTensor(AttentionPostNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		layerTensor(FFNPostNorm, "post_ffw_norm", "post_feedforward_layernorm", DimWidth))...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		c.sets("head_dim", c.Spec.HeadDim, "sliding_window_pattern", nil)
+		if c.layerTypes() > 0 {
+			c.set("sliding_window_pattern", 4)
+		}
+	},
 }
 
 func exaone4Spec(f *Fields) Spec {

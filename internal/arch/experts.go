@@ -1,5 +1,7 @@
 package arch
 
+import "cmp"
+
 // experts puts a mixture of experts in place of the dense network of all layers, from the first layer that has one on.
 // What of m is zero is read from the metadata of a GGUF file.
 func (f *Fields) experts(s *Spec, m MoE) {
@@ -94,4 +96,20 @@ func deepExpertTensors() []Tensor {
 // selectionBias is added to the scores of the experts where they are chosen.
 func selectionBias(inHF string) Tensor {
 	return optional(layerParameter(SelectionBias, "exp_probs_b.bias", inHF, DimExperts))
+}
+
+// deepExperts sets what deepExperts of Fields reads.
+func (c *Config) deepExperts() *MoE {
+	m := c.experts("n_routed_experts", "moe_intermediate_size")
+	shared := 0
+	if m.FFN > 0 {
+		shared = m.Shared / m.FFN
+	}
+	c.sets("n_shared_experts", shared, "routed_scaling_factor", cmp.Or(m.Scale, 1), "norm_topk_prob", m.Norm,
+		"n_group", m.Groups, "topk_group", m.GroupsUsed,
+		"first_k_dense_replace", c.f.IntOr("leading_dense_block_count", "", 0))
+	if m.Count == 0 {
+		c.set("first_k_dense_replace", c.Spec.Layers)
+	}
+	return m
 }

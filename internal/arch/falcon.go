@@ -11,6 +11,8 @@ var falcon = Arch{
 	Spec:       falconSpec,
 	Tensors:    falconTensors(),
 	Quantize:   Quantize{OwnMixtures: true},
+
+	Config: falconConfig,
 }
 
 func falconSpec(f *Fields) Spec {
@@ -62,4 +64,20 @@ func falconKeys(k *Keys) {
 	k.keyHeads()
 	k.layerNormEps()
 	k.fileType()
+}
+
+// falconConfig has the new form where attention has a norm of its own, or several heads share keys.
+func falconConfig(c *Config) {
+	s := c.Spec
+	norms := 1
+	if c.has(AttentionNorm) {
+		norms = 2
+	}
+	grouped := norms == 2 || s.KeyHeads > 1 && s.KeyHeads < s.QueryHeads
+	c.rename("intermediate_size", "ffn_hidden_size", "num_key_value_heads", "num_kv_heads", "layer_norm_eps",
+		"layer_norm_epsilon")
+	c.unset("head_dim", "hidden_act")
+	c.sets("activation", "gelu", "alibi", false, "bias", c.hasBias(QKV, Up), "parallel_attn", true,
+		"new_decoder_architecture", grouped, "multi_query", s.KeyHeads == 1, "num_ln_in_parallel_attn", norms)
+	c.exactGELU()
 }

@@ -14,6 +14,8 @@ var gemma = Arch{
 	Spec:       gemmaSpec,
 	Tensors:    addOnes(without(decoderTensors(nil), OutputHead)),
 	Ignored:    append([]string{"output.weight"}, rotaryAngles...),
+
+	Config: gemmaConfig,
 }
 
 func gemmaSpec(f *Fields) Spec {
@@ -46,4 +48,24 @@ func gemmaKeys(k *Keys) {
 	k.rmsEps()
 	k.headDims(k.Spec.HeadDim, k.Spec.HeadDim)
 	k.fileType()
+}
+
+func gemmaConfig(c *Config) {
+	c.sets("hidden_act", "gelu_pytorch_tanh", "hidden_activation", "gelu_pytorch_tanh", "head_dim", c.Spec.HeadDim,
+		"attention_bias", false)
+}
+
+// gemmaCaps says how scores are scaled, and what scores and logits are capped at.
+func (c *Config) gemmaCaps() {
+	l := c.Spec.At(0)
+	scale := float64(l.ScoreScale)
+	c.sets("query_pre_attn_scalar", int(math.Round(1/(scale*scale))), "attn_logit_softcapping", nil,
+		"final_logit_softcapping", nil)
+	if l.ScoreCap > 0 {
+		c.set("attn_logit_softcapping", l.ScoreCap)
+	}
+	if c.Spec.LogitCap > 0 {
+		c.set("final_logit_softcapping", c.Spec.LogitCap)
+	}
+	c.layerTypes()
 }

@@ -12,6 +12,11 @@ var gemma2 = Arch{
 	Spec:       gemma2Spec,
 	Tensors:    addOnes(sandwich(without(decoderTensors(nil), OutputHead))),
 	Ignored:    append([]string{"output.weight"}, rotaryAngles...),
+
+	Config: func(c *Config) {
+		gemmaConfig(c)
+		c.gemmaCaps()
+	},
 }
 
 func gemma2Spec(f *Fields) Spec {

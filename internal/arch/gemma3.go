@@ -15,6 +15,8 @@ var gemma3 = Arch{
 	Spec:       gemma3Spec,
 	Tensors:    addOnes(with(sandwich(decoderTensors(nil)), headNorms()...)),
 	Ignored:    rotaryAngles,
+
+	Config: gemma3Config,
 }
 
 func gemma3Spec(f *Fields) Spec {
@@ -49,4 +51,13 @@ func gemma3Keys(k *Keys) {
 		k.window()
 	}
 	k.count("attention.head_count_kv", k.number("num_key_value_heads", 4))
+}
+
+func gemma3Config(c *Config) {
+	gemmaConfig(c)
+	c.gemmaCaps()
+	c.sets("use_bidirectional_attention", false, "rope_local_base_freq", 10000.0)
+	if l := c.layer(func(l *Layer) bool { return l.Window > 0 }); l.Window > 0 {
+		c.sets("rope_local_base_freq", l.Rope.Base, "sliding_window_pattern", 6)
+	}
 }

@@ -15,6 +15,8 @@ var gemma4 = Arch{
 	Spec:       gemma4Spec,
 	Tensors:    gemma4Tensors(),
 	Ignored:    rotaryAngles,
+
+	Config: gemma4Config,
 }
 
 func gemma4Tensors() []Tensor {
@@ -92,13 +94,16 @@ func gemma4Spec(f *Fields) Spec {
 	return s
 }
 
+// still is the divisor of the angles of pairs that do not turn.
+const still = 1e30
+
 // stillFactors are divisors of angles with which only a share of the pairs turns.
 func stillFactors(dim int, share float64) []float32 {
 	factors := make([]float32, dim/2)
 	for i := range factors {
 		factors[i] = 1
 		if i >= int(float64(dim/2)*share) {
-			factors[i] = 1e30
+			factors[i] = still
 		}
 	}
 	return factors
@@ -129,4 +134,50 @@ func gemma4Keys(k *Keys) {
 	}
 	k.count("rope.dimension_count", wide)
 	k.count("rope.dimension_count_swa", narrow)
+}
+
+// gemma4Config is that of the text model alone.
+func gemma4Config(c *Config) {
+	gemmaConfig(c)
+	c.class("gemma4_text")
+	c.gemmaCaps()
+	c.unset("query_pre_attn_scalar", "attn_logit_softcapping", "partial_rotary_factor", "rope_theta", "rope_scaling")
+	s := c.Spec
+	narrow := c.layer(func(l *Layer) bool { return l.Window > 0 })
+	wide := c.layer(func(l *Layer) bool { return l.Window == 0 })
+	shared, double, alike := 0, false, false
+	for i := range s.Layers {
+		l := s.At(i)
+		if l.KeysFrom > 0 {
+			shared++
+			double = double || l.FFN == 2*s.At(0).FFN
+		} else if _, ok := c.file.Tensor(c.source.Tensor(Value).InGGUF(i)); !ok {
+			alike = true
+		}
+	}
+	c.sets("head_dim", narrow.HeadDim, "global_head_dim", wide.HeadDim, "num_key_value_heads", narrow.KeyHeads,
+		"num_global_key_value_heads", nil, "attention_k_eq_v", alike, "num_kv_shared_layers", shared,
+		"intermediate_size", s.At(0).FFN, "use_double_wide_mlp", double,
+		"hidden_size_per_layer_input", s.LayerEmbedding, "vocab_size_per_layer_input", s.Vocab,
+		"use_bidirectional_attention", nil, "enable_moe_block", s.Experts.Count > 0, "num_experts", nil,
+		"top_k_experts", nil, "moe_intermediate_size", nil)
+	if alike {
+		c.set("num_global_key_value_heads", wide.KeyHeads)
+	}
+	if s.Experts.Count > 0 {
+		c.experts("num_experts", "moe_intermediate_size")
+		c.rename("num_experts_per_tok", "top_k_experts")
+	}
+	turning := 0
+	for turning < len(wide.Rope.Factors) && wide.Rope.Factors[turning] == 1 {
+		turning++
+	}
+	if wide.Rope.Factors == nil {
+		turning = wide.HeadDim / 2
+	}
+	c.set("rope_parameters", map[string]any{
+		"full_attention": map[string]any{"rope_type": "proportional", "rope_theta": wide.Rope.Base,
+			"partial_rotary_factor": share(turning, wide.HeadDim/2)},
+		"sliding_attention": map[string]any{"rope_type": "default", "rope_theta": narrow.Rope.Base},
+	})
 }

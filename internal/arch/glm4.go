@@ -15,6 +15,8 @@ var glm4 = Arch{
 		layerTensor(AttentionPostNorm, "post_attention_norm", "post_self_attn_layernorm", DimWidth),
 		layerTensor(FFNPostNorm, "post_ffw_norm", "post_mlp_layernorm", DimWidth)),
 	Ignored: rotaryAngles,
+
+	Config: glm4Config,
 }
 
 func glm4Spec(f *Fields) Spec {
@@ -28,4 +30,9 @@ func glm4Spec(f *Fields) Spec {
 func glm4Keys(k *Keys) {
 	k.base()
 	k.ropeDim()
+}
+
+func glm4Config(c *Config) {
+	c.sets("head_dim", c.Spec.HeadDim, "partial_rotary_factor", share(c.Spec.Rope.Dim, c.Spec.HeadDim))
+	c.Biased = []Role{Query, Key, Value}
 }

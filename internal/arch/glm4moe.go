@@ -21,6 +21,13 @@ var glm4moe = Arch{
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		optional(headNorms()[0]), optional(headNorms()[1]))...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		glm4Config(c)
+		m := c.deepExperts()
+		c.sets("n_group", max(m.Groups, 1), "topk_group", max(m.GroupsUsed, 1), "use_qk_norm", c.has(QueryNorm),
+			"num_nextn_predict_layers", c.Spec.Drafts)
+	},
 }
 
 func glm4moeKeys(k *Keys) {

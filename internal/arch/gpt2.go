@@ -24,6 +24,8 @@ var gpt2 = Arch{
 		return s
 	},
 	Tensors: gpt2Tensors(),
+
+	Config: gpt2Config,
 }
 
 func gpt2Tensors() []Tensor {
@@ -51,4 +53,14 @@ func gpt2Keys(k *Keys) {
 	k.heads()
 	k.layerNormEps()
 	k.fileType()
+}
+
+func gpt2Config(c *Config) {
+	c.rename("num_hidden_layers", "n_layer", "hidden_size", "n_embd", "num_attention_heads", "n_head",
+		"max_position_embeddings", "n_positions", "intermediate_size", "n_inner", "layer_norm_eps", "layer_norm_epsilon")
+	c.unset("num_key_value_heads", "head_dim", "hidden_act")
+	c.sets("n_ctx", c.Spec.Context, "activation_function", "gelu_new")
+	if c.Spec.FFN == 4*c.Spec.Width {
+		c.set("n_inner", nil)
+	}
 }

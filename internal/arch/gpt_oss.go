@@ -13,6 +13,8 @@ var gptOSS = Arch{
 		layerParameter(Sinks, "attn_sinks.weight", "self_attn.sinks", DimQueryHeads),
 	)...),
 	Ignored: rotaryAngles,
+
+	Config: gptOSSConfig,
 }
 
 // packedExperts are experts whose gates and up-projections alternate in one parameter of Hugging Face files.
@@ -47,4 +49,21 @@ func gptOSSKeys(k *Keys) {
 	k.base()
 	k.window()
 	k.counts("expert_feed_forward_length", "intermediate_size")
+}
+
+func gptOSSConfig(c *Config) {
+	m := c.experts("num_local_experts", "intermediate_size")
+	c.layerTypes()
+	c.sets("head_dim", c.Spec.HeadDim, "swiglu_limit", 7.0, "experts_per_token", m.Used, "attention_bias", true,
+		"initial_context_length", c.Spec.Rope.Original)
+	if scaling, ok := c.Values["rope_scaling"].(map[string]any); ok {
+		scaling["truncate"] = false
+		c.assume("truncate false in rope_scaling, as in the published models; llama.cpp computes as with true")
+	}
+}
+
+// KeepBlocks says that the experts are blocks of MXFP4.
+func (c *Config) KeepBlocks() {
+	c.set("quantization_config", map[string]any{"quant_method": "mxfp4", "modules_to_not_convert": []string{
+		"model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"}})
 }

@@ -16,6 +16,8 @@ var gptneox = Arch{
 		return s
 	},
 	Tensors: gptneoxTensors(),
+
+	Config: gptneoxConfig,
 }
 
 func gptneoxTensors() []Tensor {
@@ -42,4 +44,18 @@ func gptneoxKeys(k *Keys) {
 	k.heads()
 	k.parallel()
 	k.layerNormEps()
+}
+
+func gptneoxConfig(c *Config) {
+	s := c.Spec
+	c.unset("num_key_value_heads", "head_dim", "partial_rotary_factor")
+	c.rename("rope_theta", "rotary_emb_base")
+	c.sets("hidden_act", "gelu", "rotary_pct", share(s.Rope.Dim, s.HeadDim), "use_parallel_residual", s.Parallel,
+		"attention_bias", c.hasBias(QKV))
+	c.exactGELU()
+}
+
+// exactGELU notes that the class computes GELU by the error function, llama.cpp by tanh.
+func (c *Config) exactGELU() {
+	c.assume("the activation is GELU by the error function, as the class has it; llama.cpp computes the form of tanh")
 }

@@ -13,6 +13,8 @@ var granite = Arch{
 	Spec:       graniteSpec,
 	Tensors:    decoderTensors(permuteHeads),
 	Ignored:    rotaryAngles,
+
+	Config: graniteConfig,
 }
 
 func graniteSpec(f *Fields) Spec {
@@ -24,4 +26,15 @@ func graniteSpec(f *Fields) Spec {
 		s.EditRope(func(r *Rope) { r.Dim = 0 })
 	}
 	return s
+}
+
+// graniteConfig is that of the hybrid class where there is no position embedding, which the dense class always has.
+func graniteConfig(c *Config) {
+	c.graniteScales()
+	if c.Spec.Rope.Dim > 0 {
+		return
+	}
+	c.Arch = &graniteHybrid
+	c.class("granitemoehybrid")
+	graniteHybridConfig(c)
 }

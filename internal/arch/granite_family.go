@@ -1,5 +1,7 @@
 package arch
 
+import "cmp"
+
 // graniteScales reads the constants of the Granite family.
 func (f *Fields) graniteScales(s *Spec) {
 	s.EmbeddingScale = float32(f.FloatOr("embedding_scale", "embedding_multiplier", 0))
@@ -52,4 +54,11 @@ func graniteKeys(k *Keys) {
 func graniteMoEKeys(k *Keys) {
 	graniteKeys(k)
 	k.counts("expert_shared_feed_forward_length", "shared_intermediate_size")
+}
+
+// graniteScales sets the constants of the Granite family.
+func (c *Config) graniteScales() {
+	s := c.Spec
+	c.sets("embedding_multiplier", cmp.Or(s.EmbeddingScale, 1), "residual_multiplier", cmp.Or(s.ResidualScale, 1),
+		"attention_multiplier", c.mainLayer().Scale(), "logits_scaling", c.f.FloatOr("logit_scale", "", 1))
 }

@@ -12,6 +12,8 @@ var graniteHybrid = Arch{
 	Tensors: with(decoderTensors(permuteHeads), append(append(graniteExpertTensors(), mambaTensors("mamba.")...),
 		hybridDense()...)...),
 	Ignored: rotaryAngles,
+
+	Config: graniteHybridConfig,
 }
 
 // hybridDense is a dense network, which Hugging Face has as the shared one.
@@ -59,4 +61,33 @@ func graniteHybridKeys(k *Keys) {
 	k.ropeDimOfHead()
 	k.keyHeadsOfLayers()
 	k.set("rope.scaling.finetuned", turns)
+}
+
+func graniteHybridConfig(c *Config) {
+	c.graniteScales()
+	s := c.Spec
+	types := make([]string, s.Layers)
+	for i := range types {
+		types[i] = "attention"
+		if s.At(i).Mixer == Mamba2 {
+			types[i] = "mamba"
+		}
+	}
+	position := "nope"
+	if c.mainLayer().Rope.Dim > 0 {
+		position = "rope"
+	}
+	c.sets("layer_types", types, "position_embedding_type", position, "normalization_function", "rmsnorm")
+	if s.Experts.Count > 0 {
+		m := c.experts("num_local_experts", "intermediate_size")
+		c.set("shared_intermediate_size", m.Shared)
+	} else {
+		c.sets("num_local_experts", 0, "num_experts_per_tok", 0, "shared_intermediate_size", s.FFN)
+	}
+	l := c.layer(func(l *Layer) bool { return l.Mixer == Mamba2 })
+	if m := &l.Mamba; l.Mixer == Mamba2 {
+		c.sets("mamba_n_heads", m.Heads, "mamba_d_head", m.HeadDim, "mamba_n_groups", m.Groups, "mamba_d_state", m.State,
+			"mamba_d_conv", m.Taps, "mamba_expand", c.expand(m), "mamba_conv_bias", true, "mamba_proj_bias", false,
+			"mamba_chunk_size", 256)
+	}
 }

@@ -21,4 +21,12 @@ var graniteMoE = Arch{
 	},
 	Tensors: with(without(decoderTensors(permuteHeads), Gate, Up, Down), graniteExpertTensors()...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		c.graniteScales()
+		if m := c.experts("num_local_experts", "intermediate_size"); m.Shared > 0 {
+			c.class("granitemoeshared")
+			c.set("shared_intermediate_size", m.Shared)
+		}
+	},
 }

@@ -16,6 +16,11 @@ var hunyuan = Arch{
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.query_layernorm", DimHead),
 		layerTensor(KeyNorm, "attn_k_norm", "self_attn.key_layernorm", DimHead)),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		c.sets("head_dim", c.Spec.HeadDim, "use_qk_norm", true, "attention_bias", false, "mlp_bias", false)
+		c.assume("rope_theta as the file has it, scaled for the whole context, in place of a smaller one and rope_scaling")
+	},
 }
 
 func hunyuanSpec(f *Fields) Spec {

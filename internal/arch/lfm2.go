@@ -10,6 +10,8 @@ var lfm2 = Arch{
 	Spec:       lfm2Spec,
 	Tensors:    lfm2Tensors(),
 	Ignored:    rotaryAngles,
+
+	Config: lfm2Config,
 }
 
 func lfm2Tensors() []Tensor {
@@ -62,4 +64,19 @@ func lfm2Keys(k *Keys) {
 	k.counts("shortconv.l_cache", "conv_L_cache")
 	k.set("attention.layer_norm_rms_epsilon", k.Spec.NormEps)
 	k.ffn()
+}
+
+func lfm2Config(c *Config) {
+	s := c.Spec
+	types := make([]string, s.Layers)
+	for i := range types {
+		types[i] = "full_attention"
+		if s.At(i).Mixer == ShortConv {
+			types[i] = "conv"
+		}
+	}
+	c.rename("rms_norm_eps", "norm_eps")
+	c.sets("layer_types", types, "conv_bias", false, "block_auto_adjust_ff_dim", false,
+		"block_ff_dim", c.Values["intermediate_size"],
+		"conv_L_cache", c.layer(func(l *Layer) bool { return l.Mixer == ShortConv }).Taps)
 }

@@ -20,6 +20,14 @@ var lfm2moe = Arch{
 	Tensors: with(lfm2Tensors(), append(expertTensors("feed_forward.gate", "feed_forward.experts.%e.w1",
 		"feed_forward.experts.%e.w3", "feed_forward.experts.%e.w2"), selectionBias("feed_forward.expert_bias"))...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		lfm2Config(c)
+		c.unset("block_ff_dim", "block_auto_adjust_ff_dim")
+		m := c.experts("num_experts", "moe_intermediate_size")
+		c.sets("num_dense_layers", c.f.IntOr("leading_dense_block_count", "", 0), "use_expert_bias", c.has(SelectionBias),
+			"norm_topk_prob", m.Norm, "routed_scaling_factor", 1.0)
+	},
 }
 
 func lfm2moeKeys(k *Keys) {

@@ -22,6 +22,8 @@ var llama = Arch{
 	AddsBiases: true,
 	FFNOnly:    deci.Name,
 	Quantize:   Quantize{LargeLayers: 80, LargeShared: true},
+
+	Config: llamaConfig,
 }
 
 func llamaSpec(f *Fields) Spec {
@@ -42,3 +44,14 @@ func llamaSpec(f *Fields) Spec {
 
 // permutedRope turns neighbours: the rows of query and key stand permuted in GGUF files.
 func (f *Fields) permutedRope(s *Spec) { s.EditRope(func(r *Rope) { r.Neox = f.HF }) }
+
+// llamaConfig is that of Mixtral where there are experts.
+func llamaConfig(c *Config) {
+	if c.Spec.Experts.Count == 0 {
+		c.assume("the class: %s and MistralForCausalLM compute the same", c.Class.Class)
+		return
+	}
+	c.class("mixtral")
+	c.experts("num_local_experts", "intermediate_size")
+	c.set("sliding_window", nil)
+}

@@ -63,3 +63,11 @@ func (k *Keys) keyHeadsOfLayers() {
 	}
 	k.set("attention.head_count_kv", heads)
 }
+
+// expand is how often a mixer is as wide as the stream.
+func (c *Config) expand(m *Mamba) any {
+	if m.Inner()%c.Spec.Width == 0 {
+		return m.Inner() / c.Spec.Width
+	}
+	return float64(m.Inner()) / float64(c.Spec.Width)
+}

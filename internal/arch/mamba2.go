@@ -14,6 +14,15 @@ var mamba2 = Arch{
 		endTensor(OutputNorm, "output_norm", "model.norm_f", DimWidth),
 		endTensor(OutputHead, "output", "lm_head", DimVocab, DimWidth),
 		layerTensor(AttentionNorm, "attn_norm", "norm", DimWidth)),
+
+	Config: func(c *Config) {
+		m := &c.Spec.Mamba
+		c.unset("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings")
+		c.rename("rms_norm_eps", "layer_norm_epsilon")
+		c.sets("num_heads", m.Heads, "head_dim", m.HeadDim, "n_groups", m.Groups, "state_size", m.State,
+			"conv_kernel", m.Taps, "expand", c.expand(m), "use_conv_bias", true, "use_bias", false, "rms_norm", true,
+			"chunk_size", 256, "max_position_embeddings", c.Spec.Context)
+	},
 }
 
 func mamba2Spec(f *Fields) Spec {

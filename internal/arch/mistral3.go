@@ -16,6 +16,8 @@ var mistral3 = Arch{
 	Spec:       mistral3Spec,
 	Tensors:    with(decoderTensors(permuteHeads), mixtralExperts()...),
 	Ignored:    rotaryAngles,
+
+	Config: mistral3Config,
 }
 
 func mistral3Spec(f *Fields) Spec {
@@ -49,4 +51,16 @@ func mistral3Keys(k *Keys) {
 	llamaKeys(k)
 	k.float("rope.scaling.yarn_log_multiplier", "rope_parameters.mscale_all_dim")
 	k.float("attention.temperature_scale", "rope_parameters.llama_4_scaling_beta")
+}
+
+func mistral3Config(c *Config) {
+	c.class("ministral3")
+	c.sets("sliding_window", nil, "head_dim", c.Spec.HeadDim)
+	p := c.ropeParameters()
+	if beta := c.Spec.Temperature.Beta; beta != 0 {
+		p["llama_4_scaling_beta"] = beta
+	}
+	if multiplier := c.f.FloatOr("rope.scaling.yarn_log_multiplier", "", 0); multiplier != 0 {
+		p["mscale"], p["mscale_all_dim"] = float32(1), multiplier
+	}
 }

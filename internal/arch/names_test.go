@@ -14,7 +14,8 @@ import (
 
 // mayName are the folders whose code may name architectures: this one,
 // those that make models for tests of architectures and of formats, and the tokenizers, whose kinds have such names.
-var mayName = []string{"internal/arch", "internal/tokenizer", "internal/hfvocab", "internal/modeltest", "internal/archtest"}
+var mayName = []string{"internal/arch", "internal/tokenizer", "internal/hfvocab", "internal/modeltest",
+	"internal/archtest"}
 
 // namesArchitecture says which architecture a text names: one that is its name, or begins a metadata key.
 func namesArchitecture(text string) (name string, ok bool) {

@@ -18,6 +18,11 @@ var nemotron = Arch{
 		return s
 	},
 	Tensors: addOnes(without(decoderTensors(nil), Gate)),
+
+	Config: func(c *Config) {
+		c.rename("layer_norm_eps", "norm_eps")
+		c.sets("hidden_act", "relu2", "partial_rotary_factor", share(c.Spec.Rope.Dim, c.Spec.HeadDim))
+	},
 }
 
 func nemotronKeys(k *Keys) {

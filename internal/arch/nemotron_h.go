@@ -23,6 +23,8 @@ var nemotronH = Arch{
 		layerTensor(Up, "ffn_up", "mixer.up_proj", DimFFN, DimWidth),
 		layerTensor(Down, "ffn_down", "mixer.down_proj", DimWidth, DimFFN))...),
 	Ignored: rotaryAngles,
+
+	Config: nemotronHConfig,
 }
 
 func nemotronHSpec(f *Fields) Spec {
@@ -86,4 +88,26 @@ func nemotronHKeys(k *Keys) {
 	k.mamba()
 	k.set("rope.scaling.finetuned", false)
 	k.headDims(s.HeadDim, s.HeadDim)
+}
+
+func nemotronHConfig(c *Config) {
+	s := c.Spec
+	pattern := make([]byte, s.Layers)
+	for i := range pattern {
+		switch l := s.At(i); l.Mixer {
+		case Mamba2:
+			pattern[i] = 'M'
+		case NoMixer:
+			pattern[i] = '-'
+		default:
+			pattern[i] = '*'
+		}
+	}
+	m := &c.layer(func(l *Layer) bool { return l.Mixer == Mamba2 }).Mamba
+	c.rename("rms_norm_eps", "layer_norm_epsilon", "hidden_act", "mamba_hidden_act")
+	c.sets("hybrid_override_pattern", string(pattern), "mlp_hidden_act", "relu2", "attention_head_dim", s.HeadDim,
+		"head_dim", s.HeadDim, "attention_bias", false, "mlp_bias", false, "use_bias", false, "mamba_proj_bias", false,
+		"use_conv_bias", true, "chunk_size", 128, "sliding_window", nil, "mamba_num_heads", m.Heads,
+		"mamba_head_dim", m.HeadDim, "n_groups", m.Groups, "ssm_state_size", m.State, "conv_kernel", m.Taps,
+		"expand", c.expand(m))
 }

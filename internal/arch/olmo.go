@@ -22,6 +22,14 @@ var olmo = Arch{
 	},
 	Tensors:  without(decoderTensors(permuteHeads), AttentionNorm, FFNNorm, OutputNorm),
 	Quantize: Quantize{LargeLayers: 80},
+
+	Config: func(c *Config) {
+		c.unset("layer_norm_eps")
+		c.set("clip_qkv", nil)
+		if c.Spec.Clamp > 0 {
+			c.set("clip_qkv", c.Spec.Clamp)
+		}
+	},
 }
 
 func olmoKeys(k *Keys) {

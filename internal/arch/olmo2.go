@@ -18,6 +18,13 @@ var olmo2 = Arch{
 		layerTensor(AttentionPostNorm, "post_attention_norm", "post_attention_layernorm", DimWidth),
 		layerTensor(FFNPostNorm, "post_ffw_norm", "post_feedforward_layernorm", DimWidth)),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		if c.layer(func(l *Layer) bool { return l.Window > 0 }).Window > 0 {
+			c.class("olmo3")
+			c.layerTypes()
+		}
+	},
 }
 
 func olmo2Spec(f *Fields) Spec {

@@ -23,6 +23,11 @@ var olmoe = Arch{
 		layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_norm", DimQuery),
 		layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_norm", DimKey))...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		c.experts("num_experts", "intermediate_size")
+		c.sets("norm_topk_prob", false, "clip_qkv", nil)
+	},
 }
 
 func olmoeKeys(k *Keys) {

@@ -20,6 +20,11 @@ var phi2 = Arch{
 		layerTensor(AttentionOutput, "attn_output", "self_attn.dense", DimWidth, DimAttended),
 		layerTensor(Up, "ffn_up", "mlp.fc1", DimFFN, DimWidth),
 		layerTensor(Down, "ffn_down", "mlp.fc2", DimWidth, DimFFN)),
+
+	Config: func(c *Config) {
+		c.sets("hidden_act", "gelu_new", "qk_layernorm", false,
+			"partial_rotary_factor", share(c.Spec.Rope.Dim, c.Spec.HeadDim))
+	},
 }
 
 func phi2Keys(k *Keys) {

@@ -12,6 +12,8 @@ var phi3 = Arch{
 	Tensors: with(without(decoderTensors(nil), Query, Key, Value, Gate, Up),
 		fusedQKV("self_attn.qkv_proj", nil), fusedGateUp()),
 	Ignored: rotaryAngles,
+
+	Config: phi3Config,
 }
 
 func phi3Spec(f *Fields) Spec {
@@ -44,4 +46,17 @@ func phi3Keys(k *Keys) {
 	k.set("rope.freq_base", float32(k.Spec.Rope.Base))
 	k.fileType()
 	k.count("attention.sliding_window", k.number("sliding_window", 0))
+}
+
+func phi3Config(c *Config) {
+	c.sets("sliding_window", nil, "original_max_position_embeddings", c.Spec.Rope.Original)
+	if window := c.f.IntOr("attention.sliding_window", "", 0); window > 0 {
+		c.set("sliding_window", window)
+		c.Spec.PerLayer(func(_ int, l *Layer) { l.Window = window })
+		c.assume("a sliding window of %d tokens, as the file says, with which llama.cpp does not compute", window)
+	}
+	if scaling, ok := c.Values["rope_scaling"].(map[string]any); ok && scaling["rope_type"] == "longrope" {
+		scaling["type"] = "longrope" // the class wants this name and, unless more is said, nothing beside the factors
+		delete(scaling, "rope_type")
+	}
 }

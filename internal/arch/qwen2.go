@@ -15,6 +15,8 @@ var qwen2 = Arch{
 
 	Ignored:  rotaryAngles,
 	Quantize: Quantize{LargeLayers: 80},
+
+	Config: qwen2Config,
 }
 
 func qwen2Spec(f *Fields) Spec {
@@ -30,4 +32,16 @@ func biased(role Role, inGGUF, inHF string) Tensor {
 	t := endTensor(role, inGGUF, inHF, DimVocab, DimWidth)
 	t.Bias = true
 	return t
+}
+
+func qwen2Config(c *Config) {
+	c.plainWindows()
+	if name := BiasName(c.source.Tensor(OutputHead).GGUF); c.hasBias(OutputHead) {
+		c.fail("tensor %q: %s has no bias of the output head: it is %w", name, c.Class.Class, ErrUnsupported)
+	}
+}
+
+// plainWindows says that no layer has a sliding window.
+func (c *Config) plainWindows() {
+	c.sets("use_sliding_window", false, "sliding_window", nil, "max_window_layers", c.Spec.Layers)
 }

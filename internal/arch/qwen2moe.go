@@ -13,6 +13,8 @@ var qwen2moe = Arch{
 		append(append(qwenExperts(), sharedTensors("mlp.shared_expert")...),
 			layerTensor(SharedRouter, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", DimOne, DimWidth))...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) { qwenMoEConfig(c, false) },
 }
 
 func qwenMoESpec(f *Fields, norm bool) Spec {
@@ -35,4 +37,17 @@ func qwenMoESpec(f *Fields, norm bool) Spec {
 func qwenMoEKeys(k *Keys) {
 	k.base()
 	k.expertWidths()
+}
+
+func qwenMoEConfig(c *Config, norm bool) {
+	c.plainWindows()
+	m := c.experts("num_experts", "moe_intermediate_size")
+	c.sets("norm_topk_prob", norm, "decoder_sparse_step", 1, "mlp_only_layers", []int{})
+	if norm {
+		c.set("head_dim", c.Spec.HeadDim)
+	}
+	if m.Shared > 0 {
+		c.set("shared_expert_intermediate_size", m.Shared)
+	}
+	c.assume("norm_topk_prob %t, which llama.cpp has as a constant", norm)
 }

@@ -11,4 +11,11 @@ var qwen3 = Arch{
 	Spec:       qwen2Spec,
 	Tensors:    with(decoderTensors(nil), headNorms()...),
 	Ignored:    rotaryAngles,
+
+	Config: qwen3Config,
+}
+
+func qwen3Config(c *Config) {
+	c.plainWindows()
+	c.set("head_dim", c.Spec.HeadDim)
 }

@@ -13,4 +13,6 @@ var qwen35moe = Arch{
 	Spec:    func(f *Fields) Spec { return deltaSpec(f, false) },
 	Tensors: deltaTensors(false, fusedExperts("mlp.gate", "mlp.experts.gate_up_proj", "mlp.experts.down_proj")),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) { qwen35Config(c, "qwen3_5_moe_text") },
 }

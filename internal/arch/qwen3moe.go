@@ -11,4 +11,6 @@ var qwen3moe = Arch{
 	Spec:    func(f *Fields) Spec { return qwenMoESpec(f, true) },
 	Tensors: with(without(decoderTensors(nil), Gate, Up, Down), append(qwenExperts(), headNorms()...)...),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) { qwenMoEConfig(c, true) },
 }

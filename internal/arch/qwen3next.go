@@ -10,4 +10,9 @@ var qwen3next = Arch{
 	Spec:       func(f *Fields) Spec { return deltaSpec(f, true) },
 	Tensors:    deltaTensors(true, qwenExperts()),
 	Ignored:    rotaryAngles,
+
+	Config: func(c *Config) {
+		c.delta()
+		c.set("partial_rotary_factor", share(c.mainLayer().Rope.Dim, c.mainLayer().HeadDim))
+	},
 }

@@ -67,6 +67,9 @@ func readGGUF(s *store.Store) (*Model, error) {
 	return m, nil
 }
 
+// ReadConfig is Read for the values of a config.json, without its tensors.
+func ReadConfig(config map[string]any) (*Model, error) { return readHF(config) }
+
 func readHF(config map[string]any) (*Model, error) {
 	kind, _ := config["model_type"].(string)
 	a, hf := ByModelType(kind)

@@ -70,6 +70,15 @@ func yarnMagnitude(factor, multiplier float64) float64 {
 	return 1 + 0.1*multiplier*math.Log(factor)
 }
 
+// longropeMagnitude is what LongRoPE multiplies queries and keys with for contexts that are longer by a factor than the
+// original one.
+func longropeMagnitude(factor, original float64) float64 {
+	if factor <= 1 {
+		return 1
+	}
+	return math.Sqrt(1 + math.Log(factor)/math.Log(original))
+}
+
 // scaleHF reads config.json's rope_scaling, or rope_parameters as it is called since version 5 of transformers.
 func scaleHF(f *Fields, r *Rope) {
 	in := "rope_scaling."
@@ -108,9 +117,7 @@ func scaleHF(f *Fields, r *Rope) {
 		if factor == 0 {
 			factor = f.FloatOr("", "max_position_embeddings", 0) / original
 		}
-		if factor > 1 {
-			r.Magnitude = math.Sqrt(1 + math.Log(factor)/math.Log(original))
-		}
+		r.Magnitude = longropeMagnitude(factor, original)
 		r.Magnitude = f.FloatOr("", in+"attention_factor", r.Magnitude)
 	default:
 		f.Fail("%s %q with factor %g is %w, expected linear, llama3, yarn or longrope", in[:len(in)-1], kind, factor,

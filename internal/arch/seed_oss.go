@@ -13,4 +13,10 @@ var seedOSS = Arch{
 	Tensors: with(decoderTensors(nil),
 		layerTensor(FFNNorm, "post_attention_norm", "post_attention_layernorm", DimWidth)),
 	Ignored: rotaryAngles,
+
+	Config: func(c *Config) {
+		c.sets("head_dim", c.Spec.HeadDim, "attention_bias", c.hasBias(Query, Key, Value),
+			"attention_out_bias", c.hasBias(AttentionOutput), "mlp_bias", c.hasBias(Gate, Up, Down))
+		c.Biased = []Role{Query, Key, Value}
+	},
 }

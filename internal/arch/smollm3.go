@@ -11,6 +11,8 @@ var smollm3 = Arch{
 	Spec:       smollm3Spec,
 	Tensors:    decoderTensors(permuteHeads),
 	Ignored:    rotaryAngles,
+
+	Config: smollm3Config,
 }
 
 func smollm3Spec(f *Fields) Spec {
@@ -31,4 +33,16 @@ func smollm3Spec(f *Fields) Spec {
 		}
 	})
 	return s
+}
+
+func smollm3Config(c *Config) {
+	turns := make([]int, c.Spec.Layers)
+	for i := range turns {
+		if c.Spec.At(i).Rope.Dim > 0 {
+			turns[i] = 1
+		}
+	}
+	c.plainWindows()
+	c.layerTypes()
+	c.sets("no_rope_layers", turns, "no_rope_layer_interval", 4)
 }

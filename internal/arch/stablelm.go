@@ -20,6 +20,11 @@ var stablelm = Arch{
 		optional(layerTensor(QueryNorm, "attn_q_norm", "self_attn.q_layernorm.norms.%h", DimQueryHeads, DimHead)),
 		optional(layerTensor(KeyNorm, "attn_k_norm", "self_attn.k_layernorm.norms.%h", DimKeyHeads, DimHead)),
 		optional(layerTensor(FFNNorm, "ffn_norm", "post_attention_layernorm", DimWidth))),
+
+	Config: func(c *Config) {
+		c.sets("use_qkv_bias", c.hasBias(Query), "qk_layernorm", c.has(QueryNorm),
+			"use_parallel_residual", c.Spec.Parallel, "partial_rotary_factor", share(c.Spec.Rope.Dim, c.Spec.HeadDim))
+	},
 }
 
 func stablelmKeys(k *Keys) {

@@ -18,4 +18,10 @@ var starcoder2 = Arch{
 	Tensors: with(without(decoderTensors(nil), Gate),
 		layerTensor(Up, "ffn_up", "mlp.c_fc", DimFFN, DimWidth),
 		layerTensor(Down, "ffn_down", "mlp.c_proj", DimWidth, DimFFN)),
+
+	Config: func(c *Config) {
+		c.rename("layer_norm_eps", "norm_epsilon")
+		c.sets("hidden_act", "gelu_pytorch_tanh", "sliding_window", nil, "use_bias", c.hasBias(Query, Up))
+		c.assume("no sliding window: GGUF files of this architecture do not say one")
+	},
 }

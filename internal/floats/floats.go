@@ -50,3 +50,8 @@ func AsBytes(x []float32) []byte {
 
 // Finite reports whether x is neither NaN nor infinite.
 func Finite(x float64) bool { return x-x == 0 }
+
+// Near reports whether two numbers differ by no more than roundings to single precision.
+func Near(a, b float64) bool {
+	return a == b || math.Abs(a-b) <= 2e-6*max(math.Abs(a), math.Abs(b))
+}

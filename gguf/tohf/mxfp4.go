@@ -1,0 +1,81 @@
+package tohf
+
+import (
+	"sort"
+
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/safetensors"
+)
+
+// packed is rows of blocks of MXFP4 that Hugging Face files have as two tensors, one of codes and one of scales.
+type packed struct {
+	parts  []quant.Matrix
+	ends   []int   // the row after the last one of each part
+	order  []int32 // the row, of the parts one below the other, of each row
+	scales bool    // it is the tensor of scales
+}
+
+// keepsBlocks reports whether all experts of the file are blocks of MXFP4 that a class of Hugging Face has as blocks.
+func keepsBlocks(f *gguf.File, a *arch.Arch) bool {
+	found := false
+	for _, t := range f.Tensors {
+		role, layer, ok := a.InGGUF(t.Name)
+		if !ok || layer < 0 {
+			continue
+		}
+		if _, packs := role.Transform.(arch.PackExperts); !packs {
+			continue
+		}
+		if t.Type != gguf.MXFP4 {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+// pack adds the two tensors of a joint one.
+func (p *planner) pack(j *joint, order []int32, shape []int64) {
+	one := &packed{order: order}
+	n := 0
+	for _, x := range j.parts {
+		n += x.stored.Rows
+		one.parts, one.ends = append(one.parts, *x.stored), append(one.ends, n)
+	}
+	scales := *one
+	scales.scales = true
+	shape = append(shape[:2:2], shape[2]/quant.MXNumbers)
+	p.out = append(p.out,
+		&output{name: j.name + "_blocks", shape: append(shape[:3:3], quant.MXCodes), raw: one, dtype: safetensors.U8},
+		&output{name: j.name + "_scales", shape: shape, raw: &scales, dtype: safetensors.U8})
+}
+
+// size is the rows, and the bytes of each.
+func (p *packed) size() (n, bytes int) {
+	blocks := p.parts[0].Cols / quant.MXNumbers
+	if p.scales {
+		return len(p.order), blocks
+	}
+	return len(p.order), blocks * quant.MXCodes
+}
+
+// fill sets dst to the bytes of rows r0 to r1.
+func (p *packed) fill(dst []byte, r0, r1 int) {
+	_, bytes := p.size()
+	for _, from := range p.order[r0:r1] {
+		i := sort.SearchInts(p.ends, int(from)+1)
+		m, row := &p.parts[i], int(from)
+		if i > 0 {
+			row -= p.ends[i-1]
+		}
+		size := m.RowSize()
+		if blocks := m.Data[row*size : (row+1)*size]; p.scales {
+			quant.SplitMXFP4(dst[:bytes], nil, blocks)
+		} else {
+			quant.SplitMXFP4(nil, dst[:bytes], blocks)
+		}
+		dst = dst[bytes:]
+	}
+}
