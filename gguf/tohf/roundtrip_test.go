@@ -3,7 +3,6 @@ package tohf
 import (
 	"bytes"
 	"math"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"github.com/peftconv/peftconv/gguf/convert"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/converttest"
+	"github.com/peftconv/peftconv/internal/hfvocab"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/quant"
@@ -32,10 +33,10 @@ func sharedDirs(t *testing.T) []string {
 	return files
 }
 
-// convertDir makes a GGUF file of a directory.
-func convertDir(t *testing.T, dir, typ string) *gguf.File {
+// convertDir makes a GGUF file of a directory, whose tokens are cut by a pre-tokenizer of that name.
+func convertDir(t *testing.T, dir, typ, pre string) *gguf.File {
 	t.Helper()
-	p, err := convert.NewPlan(dir, convert.Options{Type: typ})
+	p, err := convert.NewPlan(dir, convert.Options{Type: typ, PreTokenizer: pre})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,18 +69,21 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			was, model := openDir(t, dir)
-			source := sourceType(was)
+			source, pre := sourceType(was), converttest.PreTokenizer(t, dir)
 			for _, c := range []struct{ typ, dtype string }{{source, ""}, {"f32", source}} {
 				if c.typ == "f32" && arch.ByName(model.Arch.Name).Tensor(arch.Sinks) != nil {
 					continue // whose experts are blocks in every GGUF file, and become floats where a type is given
 				}
-				f := convertDir(t, dir, c.typ)
+				f := convertDir(t, dir, c.typ, pre)
 				out := filepath.Join(t.TempDir(), "out")
-				o := Options{DType: c.dtype, Files: func(create func(string, []byte) error) error { return copyWords(dir, create) }}
+				o := Options{DType: c.dtype, Files: func(create func(string, []byte) error) error {
+					_, err := hfvocab.WriteHF(f.Meta, create)
+					return err
+				}}
 				if _, err := Write(t.Context(), f, out, o, nil); err != nil {
 					t.Fatal(err)
 				}
-				sameGGUF(t, f, convertDir(t, out, c.typ))
+				sameGGUF(t, f, convertDir(t, out, c.typ, pre))
 				is, back := openDir(t, out)
 				compareTensors(t, was, model, is, c.typ)
 				if what := difference(&model.Spec, &back.Spec); what != lostSpec[filepath.Base(dir)] {
@@ -95,18 +99,6 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// copyWords copies the files of the tokenizer.
-func copyWords(dir string, create func(name string, data []byte) error) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*token*"))
-	for i := 0; i < len(files) && err == nil; i++ {
-		var data []byte
-		if data, err = os.ReadFile(files[i]); err == nil {
-			err = create(filepath.Base(files[i]), data)
-		}
-	}
-	return err
-}
-
 // sameGGUF wants the same tensors in two files.
 func sameGGUF(t *testing.T, a, b *gguf.File) {
 	t.Helper()
@@ -117,6 +109,11 @@ func sameGGUF(t *testing.T, a, b *gguf.File) {
 		if y := b.Tensor(x.Name); y == nil || x.Type != y.Type || !slices.Equal(x.Shape, y.Shape) ||
 			!bytes.Equal(x.Bytes(), y.Bytes()) {
 			t.Errorf("tensor %q is another in a second conversion", x.Name)
+		}
+	}
+	for key, x := range a.Meta.All() {
+		if y, ok := b.Meta.Get(key); strings.HasPrefix(key, "tokenizer.") && (!ok || !x.Equal(y)) {
+			t.Errorf("key %s is %.200s, and %.200s in a second conversion", key, x, y)
 		}
 	}
 }
@@ -218,7 +215,8 @@ var (
 		use_embedding_sharing use_gated_activation use_mamba_kernels use_parallel_block use_parallel_embedding
 		use_pos_enc use_sliding_window`)
 	notKept = map[string][]string{
-		"":                               {"initializer_range", "max_window_layers", "torch_dtype", "use_cache", "rope_scaling"},
+		"": {"initializer_range", "max_window_layers", "torch_dtype", "use_cache", "rope_scaling",
+			"bos_token_id", "eos_token_id", "pad_token_id"}, // a GGUF file has those of the tokenizer's files
 		"Mistral-Tiny-v0.3":              {"architectures", "model_type"},
 		"Nemotron-H-Tiny-8K":             {"expand", "max_position_embeddings"},
 		"Hunyuan-0.1M-Instruct":          {"rope_theta"},

@@ -154,8 +154,7 @@ func (c *Config) common() {
 	if s.LayerNorm {
 		c.rename("rms_norm_eps", "layer_norm_eps")
 	}
-	for _, name := range []string{"bos", "eos", "pad"} {
-		key := map[string]string{"bos": "bos", "eos": "eos", "pad": "padding"}[name]
+	for name, key := range map[string]string{"bos": "bos", "eos": "eos", "pad": "padding", "sep": "seperator"} {
 		if id, ok := f.meta.Uint("tokenizer.ggml." + key + "_token_id"); ok {
 			c.set(name+"_token_id", id)
 		}
