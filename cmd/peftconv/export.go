@@ -41,7 +41,7 @@ type exportOptions struct {
 }
 
 func (o *exportOptions) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
+	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors, a PEFT directory or a LoRA in GGUF")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(export.Names(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft and adapterhub")
 	o.addBase(fs, "the model the adapter belongs to: a GGUF `FILE` or "+
@@ -175,7 +175,7 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 
 // openFor loads the adapter, and opens the base for a form that needs it.
 func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
-	if !form.NoBase {
+	if !form.NoBase || o.base != "" {
 		return o.open()
 	}
 	a, err := peft.Load(o.lora)

@@ -39,6 +39,21 @@ func Read(s *store.Store) (*Model, error) {
 	return m, nil
 }
 
+// ReadConfig finds the architecture that the config.json at a path describes, and what it computes, without weights.
+// Whether the output head is the embedding table is what the configuration says, or else the usual of its kind. Errors
+// as Read's.
+func ReadConfig(path string) (*Model, error) {
+	config, err := store.ReadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readHF(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
 func readGGUF(s *store.Store) (*Model, error) {
 	meta := s.GGUF.Meta
 	name, _ := meta.String("general.architecture")

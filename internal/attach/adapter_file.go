@@ -220,8 +220,8 @@ func load(path string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.EqualFold(filepath.Ext(path), ".gguf") {
-		return nil, errors.New("a GGUF adapter is for llama.cpp: load the file or directory that it was exported from")
+	if IsGGUF(path) {
+		return nil, ErrNeedsBase
 	}
 	dir, file := filepath.Dir(path), path
 	if info.IsDir() {
@@ -245,6 +245,23 @@ func load(path string) (*Adapter, error) {
 		}
 	}
 	return ReadAdapter(f, config)
+}
+
+// ErrNeedsBase is the error of a GGUF adapter that is loaded without its base.
+var ErrNeedsBase = errors.New("the tensors of a GGUF adapter are named and ordered as its base has them: name the base")
+
+// IsGGUF reports whether a path is that of a GGUF file, by its first bytes or, where there is no such file, its name.
+func IsGGUF(path string) bool {
+	head := make([]byte, 4)
+	f, err := os.Open(path)
+	if err != nil {
+		return strings.EqualFold(filepath.Ext(path), ".gguf")
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, head); err != nil {
+		return false
+	}
+	return string(head) == "GGUF"
 }
 
 // Layout is how another program than PEFT lays out a directory of an adapter.

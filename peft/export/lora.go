@@ -42,9 +42,10 @@ func init() {
 
 // GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
 //
-// llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
-// asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules, several maps in one
-// tensor), alpha is 0, which means no scaling, and the scale is multiplied into B.
+// llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where one alpha gives what the
+// adapter asks for everywhere, it is written (for rsLoRA of one rank it is alpha times the root of the rank); where
+// none does (ranks of rsLoRA or alphas of single modules, several maps in one tensor), alpha is 0, which means no
+// scaling, and the scale is multiplied into B.
 func GGUF(a *peft.Adapter, b *peft.Base, path string) error {
 	_, err := LoRA(a, b, path, LoRAOptions{})
 	return err
@@ -71,10 +72,8 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 	if err != nil {
 		return nil, err
 	}
-	alpha := 0.0
-	if exportsPairs(a, opt) && a.Config.Plain() && file.whole() {
-		alpha = a.Config.Alpha
-	} else {
+	alpha := file.alpha()
+	if alpha == 0 {
 		file.scale()
 	}
 	meta, err := exportMetadata(a, b, alpha)

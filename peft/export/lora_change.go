@@ -167,12 +167,3 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 	}
 	return sums
 }
-
-// permute puts the rows of B and the columns of A where a GGUF file has them.
-func permute(p *lowrank.LowRank, o model.Order) {
-	src := []attach.Param{{Shape: []int{p.Rank, p.In}, Data: p.A}, {Shape: []int{p.Out, p.Rank}, Data: p.B}}
-	dst := attach.Views(src, make([]float32, len(p.A)+len(p.B)))
-	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Order: model.Order{Cols: o.Cols}},
-		{Param: 1, Order: model.Order{Rows: o.Rows}}})
-	p.A, p.B = dst[0].Data, dst[1].Data
-}

@@ -2,6 +2,7 @@ package export
 
 import (
 	"io"
+	"math"
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -58,7 +59,7 @@ func (f *loraFile) add(l *model.Linear, pair lowrank.LowRank, inHF bool, sums pa
 		f.tensors = append(f.tensors, t)
 	}
 	if inHF || l.Rows == nil && l.Cols == nil { // otherwise the base has them in the order of a GGUF file
-		permute(&pair, p.Order)
+		attach.PairToBase(&pair, p.Order)
 	}
 	if l.Role == arch.ExpertDown { // llama.cpp adds a pair to what the expert's factor has multiplied
 		if factors := f.base.Model.Layers[l.Layer].Vector(arch.ExpertScale); factors != nil {
@@ -81,16 +82,24 @@ func (f *loraFile) report() *LoRAReport {
 	return r
 }
 
-// whole reports whether the rank of every pair in the file is that of each map's own.
-func (f *loraFile) whole() bool {
+// alpha is the number that gives every pair its scale when it is divided by the pair's rank in the file, 0 where there
+// is none.
+func (f *loraFile) alpha() float64 {
+	common := 0.0
 	for _, t := range f.tensors {
 		for _, maps := range t.maps {
-			if slices.ContainsFunc(maps, func(m placedMap) bool { return m.Rank != t.rank() }) {
-				return false
+			for i := range maps {
+				alpha := maps[i].Scale * float64(maps[i].Rank)
+				if common == 0 {
+					common = alpha
+				}
+				if maps[i].Rank != t.rank() || math.Abs(alpha-common) > 1e-12*math.Abs(common) {
+					return 0
+				}
 			}
 		}
 	}
-	return true
+	return common
 }
 
 // scale multiplies the scale of every pair into its B.
