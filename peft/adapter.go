@@ -58,6 +58,19 @@ func LoadOver(path string, b *Base) (*Adapter, error) {
 	return &Adapter{a}, nil
 }
 
+// Continue is LoadOver for an adapter that is to be trained further over the base, whatever it was trained over before:
+// it is then one of this base, and of no training. Errors are also those of CheckFit.
+func Continue(path string, b *Base) (*Adapter, error) {
+	a, err := LoadOver(path, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.CheckFit(b); err != nil {
+		return nil, err
+	}
+	return a, a.adapter.MoveTo(b.base)
+}
+
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The tensors
 // are those of PEFT's adapter_model.safetensors.
 func (a *Adapter) Save(path string) error { return a.adapter.Save(path) }

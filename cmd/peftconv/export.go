@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -48,7 +49,7 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 		"a Hugging Face directory (default: the one it was trained over)")
 	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32",
-		"`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a "+
+		"`TYPE` of the numbers in a GGUF adapter: F32, F16, BF16, or Q8_0 where rows fit; in a "+
 			"state F16 unless F32 is given, as llama.cpp's --cache-type")
 	o.typeGiven = func() bool { return fs.Changed("type") }
 	fs.StringVar(&o.state.Kind, "state", export.StateSession, "`KIND` of a state: session or sequence")
@@ -73,8 +74,8 @@ func (o *exportOptions) Validate(args []string) error {
 		return cli.NoArgs(args)
 	case export.Find(o.to) == nil:
 		return fmt.Errorf("--to: %q is not known, expected %s", o.to, strings.Join(export.Names(), ", "))
-	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
-		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
+	case !slices.ContainsFunc(elementTypes, func(name string) bool { return strings.EqualFold(o.elements, name) }):
+		return fmt.Errorf("--type: %q, expected %s", o.elements, strings.Join(elementTypes, ", "))
 	}
 	if o.rank < 0 {
 		return fmt.Errorf("--rank: %d, expected 1 or more, or 0", o.rank)
@@ -82,6 +83,9 @@ func (o *exportOptions) Validate(args []string) error {
 	o.loras = []string{o.lora}
 	return o.check()
 }
+
+// elementTypes are the values of --type.
+var elementTypes = []string{"F32", "F16", "BF16", "Q8_0"}
 
 // formTexts is what help says of the forms, a paragraph each.
 func formTexts() string {

@@ -3,6 +3,8 @@ package attach
 import (
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
 )
 
 // Version is the version of this library; files that it writes record it.
@@ -12,6 +14,12 @@ const Version = "0.1.0"
 type Adapter struct {
 	Config Config
 	Origin Origin
+
+	// InFile is the type that all numbers have in the file that the adapter was read from: F32, F16 or BF16, F32 also
+	// where they have others.
+	InFile gguf.Type
+	// Stored is the type of the numbers in files that Save and SaveDir write: F32, F16 or BF16. The zero value is F32.
+	Stored gguf.Type
 
 	Flat    []float32 // all parameters, end to end in the order of params
 	Tensors []Param   // views of flat, sorted by name

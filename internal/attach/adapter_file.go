@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -57,7 +59,7 @@ func (a *Adapter) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.FileParams(), "")) })
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, a.items()) })
 }
 
 // Metadata is what Save writes beside the tensors.
@@ -116,6 +118,20 @@ func Items(params []Param, prefix string) []safetensors.Item {
 	return out
 }
 
+// items are the tensors of a file of the adapter, of the type Stored.
+func (a *Adapter) items() []safetensors.Item {
+	params := a.FileParams()
+	items := Items(params, "")
+	if a.Stored == gguf.F32 {
+		return items
+	}
+	for i, p := range params {
+		items[i].DType = model.Dtypes[a.Stored]
+		items[i].Data = floats.Encode(a.Stored, p.Data, len(p.Data))
+	}
+	return items
+}
+
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
 // short README.md. Files of these names in an existing directory are replaced.
 func (a *Adapter) SaveDir(dir string) error {
@@ -134,7 +150,7 @@ func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[st
 	}
 	return WriteDir(dir, func(dir string) error {
 		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error {
-			return safetensors.Write(w, meta, Items(a.FileParams(), ""))
+			return safetensors.Write(w, meta, a.items())
 		})
 		if err != nil {
 			return err
@@ -362,10 +378,21 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	if err := ReadParams(f, "", named); err != nil {
 		return nil, err
 	}
+	a.InFile = typeOf(f)
 	a.turn(a.Config.turned(shapes))
 	var err error
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// typeOf is Adapter.InFile of a file.
+func typeOf(f *safetensors.File) gguf.Type {
+	for t, name := range model.Dtypes {
+		if !slices.ContainsFunc(f.Tensors, func(x *safetensors.Tensor) bool { return x.DType != name }) {
+			return t
+		}
+	}
+	return gguf.F32
 }
 
 // Ints is a shape in ints.

@@ -3,6 +3,7 @@ package lorafile
 import (
 	"slices"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -38,7 +39,21 @@ func (r *reader) adapter(parts map[*model.Linear]attach.Pair) (*attach.Adapter, 
 	}
 	r.rename(&c, list)
 	sum, _ := r.file.Meta.String(attach.MetaBaseSHA256)
-	return attach.OfPairs(c, attach.Origin{BaseSHA256: sum, Architecture: b.Architecture()}, list)
+	a, err := attach.OfPairs(c, attach.Origin{BaseSHA256: sum, Architecture: b.Architecture()}, list)
+	if err == nil {
+		a.InFile = typeOf(r.file)
+	}
+	return a, err
+}
+
+// typeOf is attach.Adapter.InFile of a file.
+func typeOf(f *gguf.File) gguf.Type {
+	typ := f.Tensors[0].Type
+	other := func(t *gguf.Tensor) bool { return t.Type != typ }
+	if model.Dtypes[typ] == "" || slices.ContainsFunc(f.Tensors, other) {
+		return gguf.F32
+	}
+	return typ
 }
 
 // baseName is what the file says that the base is, or else the base's own name.

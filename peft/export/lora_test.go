@@ -165,8 +165,8 @@ func TestExportRefused(t *testing.T) {
 	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil ||
-		!strings.Contains(err.Error(), "expected F32 or F16") {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q4_0}); err == nil ||
+		!strings.Contains(err.Error(), "expected F32, F16, BF16 or Q8_0") {
 		t.Errorf("error %v", err)
 	}
 	wide := pefttest.Tiny
