@@ -24,6 +24,8 @@ type Adapter struct {
 	Flat    []float32 // all parameters, end to end in the order of params
 	Tensors []Param   // views of flat, sorted by name
 	Method  Method
+
+	copies baseCopies
 }
 
 // Origin says where an adapter comes from, as far as its file tells; the zero value is an adapter of unknown origin.

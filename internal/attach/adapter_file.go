@@ -358,7 +358,7 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	a.Config.InputsInA = f.Metadata[metaParameters] == inputsInA
 	shapes, inFile := map[string][]int{}, map[string]string{}
 	for _, t := range f.Tensors {
-		if isMoment(t.Name) {
+		if isMoment(t.Name) || a.copies.add(f, t.Name) {
 			continue
 		}
 		name, err := a.Config.tensorName(t.Name)

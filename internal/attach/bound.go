@@ -43,6 +43,9 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 	if err := a.findMaster(b); err != nil {
 		return nil, err
 	}
+	if err := a.copies.check(b); err != nil {
+		return nil, err
+	}
 	perms, err := a.Method.Permuted(b)
 	if err != nil {
 		return nil, err

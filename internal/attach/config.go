@@ -93,6 +93,7 @@ type configFields struct {
 	ToSave       []string           `json:"modules_to_save"`
 	Tokens       tokenList          `json:"trainable_token_indices,omitzero"`
 	Method       string             `json:"peft_type"`
+	Version      string             `json:"peft_version"`
 	Rank         int                `json:"r"`
 	RankPattern  map[string]int     `json:"rank_pattern"`
 	Targets      *Modules           `json:"target_modules"`
@@ -101,15 +102,18 @@ type configFields struct {
 	RSLoRA       bool               `json:"use_rslora"`
 }
 
-// MarshalJSON writes an adapter_config.json that PEFT loads. Only fields that PEFT has had for years are written, so
-// that older versions, which refuse fields they do not know, load it too.
+// peftVersion is the version of PEFT whose files ours are like: that of the tests' reference data.
+const peftVersion = "0.20.0"
+
+// MarshalJSON writes an adapter_config.json that PEFT loads. But for peft_version only fields that PEFT has had for
+// years are written, so that older versions, which leave out or refuse fields they do not know, load it too.
 func (c Config) MarshalJSON() ([]byte, error) {
 	if c.Settings != nil {
 		return c.marshalSettings()
 	}
 	f := configFields{
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
-		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
+		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Version: peftVersion, Rank: c.Rank, RankPattern: c.RankPattern,
 		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA, DoRA: c.DoRA, ToSave: c.ToSave, Tokens: c.TokenIDs,
 		Parameters: c.Parameters, Invocation: c.Invocation,
 	}
@@ -132,7 +136,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		f.RankPattern = map[string]int{}
 	}
 	switch c.Init {
-	case "", method.InitKaiming:
+	case "", method.InitKaiming, method.InitLoftQ: // which PEFT would do again when it loads the adapter
 	case "false":
 		f.Init = false
 	default:
@@ -262,9 +266,10 @@ var LoRAFields = map[string]func(v any) bool{
 	// These say something only together with a field that is refused.
 	"megatron_core": AnyValue, "qalora_group_size": AnyValue,
 
-	"bias":              oneOf("none", "all", "lora_only"),
-	"layers_pattern":    func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
-	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA),
+	"bias":           oneOf("none", "all", "lora_only"),
+	"layers_pattern": func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
+	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA,
+		method.InitLoftQ), // of ours; PEFT has a loftq_config beside it, and takes it away from the base
 }
 
 // AnyValue allows every value of a field.

@@ -38,6 +38,19 @@ type Targeting struct {
 	Layers  LayerList `json:"layers_to_transform"`
 }
 
+// Named is the same choice of linear maps by their whole names where it is one of layers too.
+func (t Targeting) Named(chosen []*model.Linear) Targeting {
+	if t.Layers == nil {
+		return t
+	}
+	var names []string
+	for _, l := range chosen {
+		names = append(names, l.Module)
+	}
+	slices.Sort(names)
+	return Targeting{Targets: Modules{Names: names}}
+}
+
 // CheckModules reports patterns of modules that cannot be read.
 func (t *Targeting) CheckModules() error {
 	if err := t.Targets.Check(); err != nil {
