@@ -2,6 +2,8 @@ package peft
 
 import (
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lorafile"
+	_ "github.com/peftconv/peftconv/internal/lycoris" // registers its methods
 	"github.com/peftconv/peftconv/internal/methods"
 	_ "github.com/peftconv/peftconv/internal/virtual" // registers its methods
 	"github.com/peftconv/peftconv/peft/method"
@@ -32,13 +34,41 @@ func CheckOptions(opt method.Options) error { return attach.CheckOptions(opt) }
 
 // Load reads an adapter: a file written by Save or by a training run's checkpoint, a directory of PEFT or AdapterHub,
 // or a directory's adapter_model.safetensors. Errors name the file, and what in it is not supported (ErrUnsupported) or
-// does not fit together (ErrBadFile).
+// does not fit together (ErrBadFile). A GGUF adapter is ErrNeedsBase: see LoadOver.
 func Load(path string) (*Adapter, error) {
 	a, err := attach.Load(path)
 	if err != nil {
 		return nil, ofFile(err)
 	}
 	return &Adapter{a}, nil
+}
+
+// LoadOver is Load that also reads the GGUF files which llama.cpp takes as LoRA adapters. Their tensors are named and
+// ordered as the base has them, which has to be given for them; for all others it may be nil. What is read is the
+// adapter that Load gives of a PEFT directory from which such a file was made: without the fields that say nothing of
+// its effect, and with scales that are no alpha over a rank multiplied into lora_B.
+func LoadOver(path string, b *Base) (*Adapter, error) {
+	if b == nil || !attach.IsGGUF(path) {
+		return Load(path)
+	}
+	a, err := lorafile.Load(path, b.base)
+	if err != nil {
+		return nil, ofFile(err)
+	}
+	return &Adapter{a}, nil
+}
+
+// Continue is LoadOver for an adapter that is to be trained further over the base, whatever it was trained over before:
+// it is then one of this base, and of no training. Errors are also those of CheckFit.
+func Continue(path string, b *Base) (*Adapter, error) {
+	a, err := LoadOver(path, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.CheckFit(b); err != nil {
+		return nil, err
+	}
+	return a, a.adapter.MoveTo(b.base)
 }
 
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The tensors

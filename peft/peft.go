@@ -31,6 +31,7 @@ const Version = attach.Version
 var (
 	ErrUnsupported error = errors.ErrUnsupported           // what a file asks for is not supported
 	ErrWrongBase   error = attach.ErrWrongBase             // the adapter belongs to another base
+	ErrNeedsBase   error = attach.ErrNeedsBase             // a GGUF adapter is loaded without its base
 	ErrNoMaster    error = attach.ErrNoMaster              // the original weights of a quantized base are missing
 	ErrBadFile     error = errors.New("file is malformed") // a file is damaged, or not of the kind that was expected
 )
@@ -38,7 +39,8 @@ var (
 // ofFile is an error of reading a file, as ErrBadFile unless it is of another kind or comes from the system.
 func ofFile(err error) error {
 	var system *fs.PathError
-	if errors.Is(err, ErrUnsupported) || errors.Is(err, fs.ErrNotExist) || errors.As(err, &system) {
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrWrongBase) || errors.Is(err, ErrNeedsBase) ||
+		errors.Is(err, fs.ErrNotExist) || errors.As(err, &system) {
 		return err
 	}
 	return errkind.Errorf(ErrBadFile, "%w", err)

@@ -52,6 +52,7 @@ The report says how far the result is from the weighted sum of the changes.`,
 
 type combineOptions struct {
 	inputs  []adapterFlag
+	base    string
 	weights string
 	out     string
 	options algebra.CombineOptions
@@ -63,6 +64,7 @@ const lowRankOutHelp = "the `FILE` to write: a name that ends in .safetensors, o
 
 func (o *combineOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
+	addLowRankBase(fs, &o.base)
 	fs.StringVar(&o.options.Type, "type", algebra.CombineCat, "how: a `TYPE` of those above")
 	fs.StringVar(&o.weights, "weights", "",
 		"a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
@@ -127,7 +129,7 @@ func (o *combineOptions) Run(ctx context.Context, s cli.Streams) error {
 	var adapters []peft.Scaled
 	var paths []string
 	for _, in := range o.inputs {
-		a, err := peft.Load(in.path)
+		a, err := loadLowRank(in.path, o.base)
 		if err != nil {
 			return err
 		}
@@ -194,6 +196,27 @@ func moduleProgress(m **cli.Meter, w io.Writer) func(done, all int, module strin
 		}
 		(*m).Update(int64(done), module)
 	}
+}
+
+// addLowRankBase adds --base, for adapters in GGUF files.
+func addLowRankBase(fs *pflag.FlagSet, base *string) {
+	fs.StringVarP(base, "base", "b", "",
+		"the model that adapters in GGUF files belong to, which says in which order their rows are: "+
+			"a GGUF `FILE` or a Hugging Face directory")
+}
+
+// loadLowRank loads an adapter; base is "" or the path of a model, which a GGUF file needs.
+func loadLowRank(path, base string) (*peft.Adapter, error) {
+	a, err := peft.Load(path)
+	if base == "" || !errors.Is(err, peft.ErrNeedsBase) {
+		return a, err
+	}
+	b, err := peft.OpenBase(base)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return peft.LoadOver(path, b)
 }
 
 // checkLowRankOutput refuses an output that could not be written, before any work is done.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -50,13 +51,13 @@ type exportOptions struct {
 }
 
 func (o *exportOptions) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors or a PEFT directory")
+	fs.StringVar(&o.lora, "lora", "", "the adapter's `FILE`: out.safetensors, a PEFT directory or a LoRA in GGUF")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to write: "+strings.Join(export.Names(), ", "))
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft, adapterhub and ollama")
 	o.addBase(fs, "the model the adapter belongs to: "+cli.ModelNames+" (default: the one it was trained over)")
 	o.addLatent(fs)
 	fs.StringVar(&o.elements, "type", "F32",
-		"`TYPE` of the numbers in a GGUF adapter, F32 or F16; in a "+
+		"`TYPE` of the numbers in a GGUF adapter: F32, F16, BF16, or Q8_0 where rows fit; in a "+
 			"state F16 unless F32 is given, as llama.cpp's --cache-type")
 	o.typeGiven = func() bool { return fs.Changed("type") }
 	fs.StringVar(&o.state.Kind, "state", export.StateSession, "`KIND` of a state: session or sequence")
@@ -100,8 +101,8 @@ func (o *exportOptions) Validate(args []string) error {
 		return errors.New("--create: goes with --to ollama, and in place of --out")
 	case o.out == "" && o.ollama.Create == "":
 		return errors.New("missing required flag --out")
-	case !strings.EqualFold(o.elements, "F32") && !strings.EqualFold(o.elements, "F16"):
-		return fmt.Errorf("--type: %q, expected F32 or F16", o.elements)
+	case !slices.ContainsFunc(elementTypes, func(name string) bool { return strings.EqualFold(o.elements, name) }):
+		return fmt.Errorf("--type: %q, expected %s", o.elements, strings.Join(elementTypes, ", "))
 	}
 	if o.rank < 0 {
 		return fmt.Errorf("--rank: %d, expected 1 or more, or 0", o.rank)
@@ -112,6 +113,9 @@ func (o *exportOptions) Validate(args []string) error {
 	}
 	return o.check()
 }
+
+// elementTypes are the values of --type.
+var elementTypes = []string{"F32", "F16", "BF16", "Q8_0"}
 
 // formTexts is what help says of the forms, a paragraph each.
 func formTexts() string {
@@ -226,7 +230,7 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 
 // openFor loads the adapter, and opens the base for a form that needs it.
 func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
-	if !form.NoBase {
+	if !form.NoBase || o.base != "" {
 		return o.open()
 	}
 	a, err := peft.Load(o.lora)

@@ -14,6 +14,7 @@ var hints = []struct {
 	kind error
 	text string
 }{
+	{peft.ErrNeedsBase, "--base"},
 	{peft.ErrNoMaster, "--latent"},
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},

@@ -33,7 +33,7 @@ type adapterFlag struct {
 
 const (
 	baseHelp = "the model: " + cli.ModelNames
-	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors or a PEFT directory, " +
+	loraHelp = "an adapter `FILE[:SCALE]`: out.safetensors, a PEFT directory or a LoRA in GGUF, " +
 		"its effect multiplied by SCALE where one is given; may be repeated"
 )
 
@@ -110,27 +110,36 @@ func (o *opened) Close() error { return o.base.Close() }
 // that they fit.
 func (m *modelFlags) open() (*opened, error) {
 	kernels.SetThreads(m.threads)
-	o := &opened{}
-	for _, flag := range m.adapters {
-		a, err := peft.Load(flag.path)
-		if err != nil {
-			return nil, err
-		}
-		o.adapters = append(o.adapters, peft.Scaled{Adapter: a, Scale: flag.scale})
-	}
+	o := &opened{adapters: make([]peft.Scaled, len(m.adapters))}
 	path := m.base
-	if path == "" {
-		found, err := peft.FindBase(o.adapters[0].Adapter, m.adapters[0].path)
+	if err := m.loadAdapters(o); err != nil {
+		return nil, err
+	}
+	for i, a := range o.adapters {
+		if path != "" {
+			break
+		}
+		if a.Adapter == nil {
+			continue
+		}
+		found, err := peft.FindBase(a.Adapter, m.adapters[i].path)
 		if err != nil {
 			return nil, fmt.Errorf("%w with --base", err)
 		}
 		path = found
+	}
+	if path == "" {
+		return nil, fmt.Errorf("%s: %w", m.adapters[0].path, peft.ErrNeedsBase)
 	}
 	base, err := peft.OpenBase(path)
 	if err != nil {
 		return nil, err
 	}
 	o.base = base
+	if err := m.loadAdapters(o); err != nil {
+		base.Close()
+		return nil, err
+	}
 	if m.latent != "" {
 		if err := base.OpenMaster(m.latent); err != nil {
 			base.Close()
@@ -144,6 +153,24 @@ func (m *modelFlags) open() (*opened, error) {
 		}
 	}
 	return o, nil
+}
+
+// loadAdapters loads the adapters that are not loaded yet: without the base those that do not need it.
+func (m *modelFlags) loadAdapters(o *opened) error {
+	for i, flag := range m.adapters {
+		if o.adapters[i].Adapter != nil {
+			continue
+		}
+		a, err := peft.LoadOver(flag.path, o.base)
+		if o.base == nil && errors.Is(err, peft.ErrNeedsBase) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		o.adapters[i] = peft.Scaled{Adapter: a, Scale: flag.scale}
+	}
+	return nil
 }
 
 // warnOtherBase warns where an adapter fits the base but was trained over another.

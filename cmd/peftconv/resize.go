@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/algebra"
 )
 
@@ -38,12 +37,14 @@ model: it gives further training more room.
 
 type resizeOptions struct {
 	in, out string
+	base    string
 	options algebra.ResizeOptions
 	threads int
 	json    bool
 }
 
 func (o *resizeOptions) Flags(fs *pflag.FlagSet) {
+	addLowRankBase(fs, &o.base)
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0, "the rank `R` of every module, or the highest with --energy or --sv-ratio")
 	fs.Float64Var(&o.options.Energy, "energy", 0,
 		"the lowest rank of each module that keeps this `SHARE` of the squared singular values: 0.95")
@@ -68,7 +69,7 @@ func (o *resizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkLowRankOutput(o.out, o.in); err != nil {
 		return err
 	}
-	a, err := peft.Load(o.in)
+	a, err := loadLowRank(o.in, o.base)
 	if err != nil {
 		return err
 	}

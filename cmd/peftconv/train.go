@@ -63,6 +63,8 @@ type trainOptions struct {
 	data, evalData string
 	json           bool
 	profile        string // file
+	start          string // adapter
+	adapterFlags   []string
 	flagSet        *pflag.FlagSet
 }
 
@@ -76,6 +78,8 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVarP(&o.train.Out, "out", "o", "", "the adapter's `FILE`, .safetensors")
 		fs.StringVar(&o.train.Resume, "resume", "",
 			"resume from the checkpoint `FILE` of an interrupted run with the same flags")
+		fs.StringVar(&o.start, "resume-from", "",
+			"train an adapter further in a new run: a `FILE` or directory as --lora takes, whose method, ranks and modules stay")
 		fs.IntVar(&o.train.SaveEvery, "save-every", 0,
 			"write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
 		fs.IntVar(&o.train.EvalEvery, "eval-every", 0,
@@ -83,7 +87,14 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
 	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
+	before := map[string]bool{}
+	fs.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	cli.Group(fs, "Adapter", func() { o.method.Add(fs) })
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !before[f.Name] {
+			o.adapterFlags = append(o.adapterFlags, f.Name)
+		}
+	})
 	cli.Group(fs, "Training", func() { o.addTraining(fs) })
 	cli.Require(fs, "base", "data", "out")
 }
@@ -115,13 +126,32 @@ func (o *trainOptions) Validate(args []string) error {
 	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	for _, check := range []func() error{o.checkCommon, o.method.Validate, o.checkCounts, o.dataFlags.check,
-		o.modelFlags.check} {
+	for _, check := range []func() error{o.checkStart, o.checkCommon, o.method.Validate, o.checkCounts,
+		o.dataFlags.check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// checkStart refuses flags of a new adapter beside one that is trained further.
+func (o *trainOptions) checkStart() error {
+	for _, name := range o.adapterFlags {
+		if o.start != "" && o.flagSet.Changed(name) {
+			return fmt.Errorf("--%s: is of a new adapter and cannot be combined with --resume-from", name)
+		}
+	}
+	return nil
+}
+
+// adapter is a new one, or the one that is trained further.
+func (o *trainOptions) adapter(base *peft.Base) (*peft.Adapter, error) {
+	if o.start != "" {
+		return peft.Continue(o.start, base)
+	}
+	o.method.Seed = o.train.Seed
+	return o.method.Adapter(base)
 }
 
 func (o *trainOptions) checkCounts() error {
@@ -147,7 +177,7 @@ func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
-	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.method.QAT.Latent}
+	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.start, o.method.QAT.Latent}
 	if o.profile != "" {
 		if err := cli.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
@@ -169,8 +199,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer opened.Close()
 	base := opened.base
-	o.method.Seed = o.train.Seed
-	adapter, err := o.method.Adapter(base)
+	adapter, err := o.adapter(base)
 	if err != nil {
 		return err
 	}

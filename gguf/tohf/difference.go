@@ -18,7 +18,7 @@ func check(c *arch.Config, text []byte, anyRope bool) error {
 	if err := json.Unmarshal(text, &config); err != nil {
 		return err
 	}
-	m, err := arch.ReadConfig(config)
+	m, err := arch.ReadValues(config)
 	if err != nil {
 		return fmt.Errorf("%s cannot compute what the file does: %w", c.Class.Class, err)
 	}

@@ -38,3 +38,27 @@ func IsHead(name string) bool { return IsModule(name, func(r Role) bool { return
 
 // IsNorm is the same for a norm.
 func IsNorm(name string) bool { return IsModule(name, func(r Role) bool { return r.Kind() == Norm }) }
+
+// Canonical is the name in the table of a module that a class of Hugging Face with another prefix has: the text model
+// of a class with other parts too is called by the class, by its older or newer layout, or alone.
+func (a *Arch) Canonical(name string) string {
+	for i := range a.HF {
+		m := &a.HF[i]
+		heads, prefixes := []string{m.Head}, []string{m.In}
+		if m.Text != "" {
+			heads = append(heads, "language_model."+headModule, hfPrefix+headModule)
+			prefixes = append(prefixes, "model.language_model.", "language_model.model.")
+		}
+		for _, head := range heads {
+			if rest, ok := strings.CutPrefix(name, head); ok && head != "" {
+				return headModule + rest
+			}
+		}
+		for _, prefix := range prefixes {
+			if rest, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
+				return hfPrefix + rest
+			}
+		}
+	}
+	return name
+}

@@ -39,6 +39,21 @@ func Read(s *store.Store) (*Model, error) {
 	return m, nil
 }
 
+// ReadConfig finds the architecture that the config.json at a path describes, and what it computes, without weights.
+// Whether the output head is the embedding table is what the configuration says, or else the usual of its kind. Errors
+// as Read's.
+func ReadConfig(path string) (*Model, error) {
+	config, err := store.ReadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readHF(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
 func readGGUF(s *store.Store) (*Model, error) {
 	meta := s.GGUF.Meta
 	name, _ := meta.String("general.architecture")
@@ -67,8 +82,8 @@ func readGGUF(s *store.Store) (*Model, error) {
 	return m, nil
 }
 
-// ReadConfig is Read for the values of a config.json, without its tensors.
-func ReadConfig(config map[string]any) (*Model, error) { return readHF(config) }
+// ReadValues is Read for the values of a config.json, without its tensors.
+func ReadValues(config map[string]any) (*Model, error) { return readHF(config) }
 
 func readHF(config map[string]any) (*Model, error) {
 	kind, _ := config["model_type"].(string)

@@ -3,6 +3,8 @@ package attach
 import (
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/gguf"
 )
 
 // Version is the version of this library; files that it writes record it.
@@ -13,9 +15,17 @@ type Adapter struct {
 	Config Config
 	Origin Origin
 
+	// InFile is the type that all numbers have in the file that the adapter was read from: F32, F16 or BF16, F32 also
+	// where they have others.
+	InFile gguf.Type
+	// Stored is the type of the numbers in files that Save and SaveDir write: F32, F16 or BF16. The zero value is F32.
+	Stored gguf.Type
+
 	Flat    []float32 // all parameters, end to end in the order of params
 	Tensors []Param   // views of flat, sorted by name
 	Method  Method
+
+	copies baseCopies
 }
 
 // Origin says where an adapter comes from, as far as its file tells; the zero value is an adapter of unknown origin.

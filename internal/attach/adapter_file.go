@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -57,7 +59,7 @@ func (a *Adapter) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, Items(a.FileParams(), "")) })
+	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, a.items()) })
 }
 
 // Metadata is what Save writes beside the tensors.
@@ -116,6 +118,20 @@ func Items(params []Param, prefix string) []safetensors.Item {
 	return out
 }
 
+// items are the tensors of a file of the adapter, of the type Stored.
+func (a *Adapter) items() []safetensors.Item {
+	params := a.FileParams()
+	items := Items(params, "")
+	if a.Stored == gguf.F32 {
+		return items
+	}
+	for i, p := range params {
+		items[i].DType = model.Dtypes[a.Stored]
+		items[i].Data = floats.Encode(a.Stored, p.Data, len(p.Data))
+	}
+	return items
+}
+
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
 // short README.md. Files of these names in an existing directory are replaced.
 func (a *Adapter) SaveDir(dir string) error {
@@ -134,7 +150,7 @@ func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[st
 	}
 	return WriteDir(dir, func(dir string) error {
 		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error {
-			return safetensors.Write(w, meta, Items(a.FileParams(), ""))
+			return safetensors.Write(w, meta, a.items())
 		})
 		if err != nil {
 			return err
@@ -220,8 +236,8 @@ func load(path string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.EqualFold(filepath.Ext(path), ".gguf") {
-		return nil, errors.New("a GGUF adapter is for llama.cpp: load the file or directory that it was exported from")
+	if IsGGUF(path) {
+		return nil, ErrNeedsBase
 	}
 	dir, file := filepath.Dir(path), path
 	if info.IsDir() {
@@ -245,6 +261,23 @@ func load(path string) (*Adapter, error) {
 		}
 	}
 	return ReadAdapter(f, config)
+}
+
+// ErrNeedsBase is the error of a GGUF adapter that is loaded without its base.
+var ErrNeedsBase = errors.New("the tensors of a GGUF adapter are named and ordered as its base has them: name the base")
+
+// IsGGUF reports whether a path is that of a GGUF file, by its first bytes or, where there is no such file, its name.
+func IsGGUF(path string) bool {
+	head := make([]byte, 4)
+	f, err := os.Open(path)
+	if err != nil {
+		return strings.EqualFold(filepath.Ext(path), ".gguf")
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, head); err != nil {
+		return false
+	}
+	return string(head) == "GGUF"
 }
 
 // Layout is how another program than PEFT lays out a directory of an adapter.
@@ -325,7 +358,7 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	a.Config.InputsInA = f.Metadata[metaParameters] == inputsInA
 	shapes, inFile := map[string][]int{}, map[string]string{}
 	for _, t := range f.Tensors {
-		if isMoment(t.Name) {
+		if isMoment(t.Name) || a.copies.add(f, t.Name) {
 			continue
 		}
 		name, err := a.Config.tensorName(t.Name)
@@ -345,10 +378,21 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	if err := ReadParams(f, "", named); err != nil {
 		return nil, err
 	}
+	a.InFile = typeOf(f)
 	a.turn(a.Config.turned(shapes))
 	var err error
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// typeOf is Adapter.InFile of a file.
+func typeOf(f *safetensors.File) gguf.Type {
+	for t, name := range model.Dtypes {
+		if !slices.ContainsFunc(f.Tensors, func(x *safetensors.Tensor) bool { return x.DType != name }) {
+			return t
+		}
+	}
+	return gguf.F32
 }
 
 // Ints is a shape in ints.

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
@@ -51,6 +52,37 @@ func OpenBase(path string) (*Base, error) {
 	files := b.Store.Files
 	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(files) })
 	return b, nil
+}
+
+// OpenOutline opens as much of a model as an adapter's names, sizes and orders of rows need: a GGUF file, or the
+// config.json of a Hugging Face directory, whose weights need not be there. Nothing can be computed with what is opened
+// of a directory. Where factors of the base's experts are part of an adapter's pairs in GGUF files, the weights are
+// opened too.
+func OpenOutline(path string) (*Base, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open base: %w", err)
+	}
+	config := path
+	if info.IsDir() {
+		config = filepath.Join(path, "config.json")
+	} else if filepath.Base(path) != "config.json" {
+		return OpenBase(path)
+	}
+	read, err := arch.ReadConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("open base %s: %w", path, err)
+	}
+	if read.Arch.Tensor(arch.ExpertScale) != nil && read.Spec.At(0).Experts.Count > 0 {
+		return OpenBase(filepath.Dir(config))
+	}
+	m, err := model.Outline(read)
+	if err != nil {
+		return nil, fmt.Errorf("open base %s: %w", path, err)
+	}
+	return &Base{Path: path, Model: m, hash: func() (string, error) {
+		return "", fmt.Errorf("%s was opened without its weights", path)
+	}}, nil
 }
 
 func (b *Base) openGGUF() (err error) {
@@ -121,13 +153,34 @@ func (b *Base) Architecture() string { return b.Model.Spec.Architecture }
 // else the path.
 func (b *Base) Name() string {
 	if b.GGUF != nil {
-		for _, key := range []string{"general.source.huggingface.repository", "general.base_model.0.repo_url"} {
-			if repo, ok := b.GGUF.Meta.String(key); ok && repo != "" {
-				return trimHubURL(repo)
-			}
+		if name := HubName(b.GGUF.Meta); name != "" {
+			return name
 		}
 	}
 	return b.Path
+}
+
+// Canonical is a name of a module by which the classes of Hugging Face that the base may be of have it alike.
+func (b *Base) Canonical(module string) string { return b.Model.Arch.Canonical(module) }
+
+// LinearsByName are linear maps by their canonical names.
+func (b *Base) LinearsByName(list []*model.Linear) map[string]*model.Linear {
+	byName := make(map[string]*model.Linear, len(list))
+	for _, l := range list {
+		byName[b.Canonical(l.Module)] = l
+	}
+	return byName
+}
+
+// HubName is the repository of the model that a GGUF file was made from, or that an adapter in one is for; "" where its
+// metadata do not say.
+func HubName(meta *gguf.Metadata) string {
+	for _, key := range []string{"general.source.huggingface.repository", "general.base_model.0.repo_url"} {
+		if repo, ok := meta.String(key); ok && repo != "" {
+			return trimHubURL(repo)
+		}
+	}
+	return ""
 }
 
 // hashFiles is the SHA-256 of one file, or of the list of hashes of several.

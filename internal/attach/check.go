@@ -3,9 +3,15 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/safetensors"
 )
 
 // Heads is the number of labels that the head of an adapter classifies into, 0 where it has none.
@@ -135,6 +141,92 @@ func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 	}
 	if targets == 0 {
 		return errors.New("there is no token to predict in it")
+	}
+	return nil
+}
+
+// PEFT saves the embedding table and the output head beside their pairs or trained rows, as they are in the base
+// (save_embedding_layers). Such a copy is no part of an adapter here: it is compared with the base where the adapter is
+// attached, and left out of what is written.
+
+// copyEnd is the ending of a copy's name, after the module or its wrapper for trained rows.
+const (
+	copyEnd      = wrapped + ".weight"
+	tokenWrapper = ".token_adapter"
+)
+
+// baseCopies are the copies of a base's weights in an adapter's file.
+type baseCopies struct {
+	file    string            // that has them
+	tensors map[string]string // names there, by module
+	same    *Base             // the last base that they were found in
+}
+
+// add takes a tensor that is a copy, and reports whether it is one.
+func (c *baseCopies) add(file *safetensors.File, name string) bool {
+	module, isCopy := strings.CutSuffix(name, copyEnd)
+	module, ok := strings.CutPrefix(strings.TrimSuffix(module, tokenWrapper), ParamPrefix)
+	if !isCopy || !ok {
+		return false
+	}
+	if c.tensors == nil {
+		c.file, c.tensors = file.Path, map[string]string{}
+	}
+	c.tensors[module] = name
+	return true
+}
+
+// Limits of ‖copy - weight‖/‖weight‖: of weights in floats, and of such as are quantized.
+const (
+	copyLimit      = 0.01
+	copyLimitQuant = 0.5
+)
+
+// check compares the copies with a base.
+func (c *baseCopies) check(b *Base) error {
+	if c.tensors == nil || c.same == b {
+		return nil
+	}
+	f, err := safetensors.Open(c.file)
+	if err != nil {
+		return fmt.Errorf("adapter: its copies of the base's weights: %w", err)
+	}
+	defer f.Close()
+	byName := b.LinearsByName(b.Model.Matrices())
+	for module, name := range c.tensors {
+		l := byName[b.Canonical(module)]
+		if l == nil { // a head that is the embedding table, or what the decoder does without
+			continue
+		}
+		if err := checkCopy(f.Tensor(name), l, b); err != nil {
+			return err
+		}
+	}
+	c.same = b
+	return nil
+}
+
+// checkCopy compares one.
+func checkCopy(t *safetensors.Tensor, l *model.Linear, b *Base) error {
+	if t == nil || !slices.Equal(Ints(t.Shape), []int{l.W.Rows, l.W.Cols}) {
+		return errkind.Errorf(ErrWrongBase, "adapter: it has a copy of the base's %s that is not %d×%d as in %s: an adapter "+
+			"of another base, or of a larger vocabulary", l.Module, l.W.Rows, l.W.Cols, b.Path)
+	}
+	x, err := t.Float32s()
+	if err != nil {
+		return fmt.Errorf("adapter: tensor %q: %w", t.Name, err)
+	}
+	copied := model.Ordered{W: model.FloatMatrix(l.W.Rows, l.W.Cols, x)}
+	spare := make([]float32, len(x))
+	row := func(r int) []float32 { return spare[r*l.W.Cols : (r+1)*l.W.Cols] }
+	off := lowrank.Ratio(lowrank.Differ(l.Ordered(), copied, row))
+	limit := copyLimitQuant
+	if l.W.Type.BlockLen() == 1 {
+		limit = copyLimit
+	}
+	if !(off <= limit) {
+		return errkind.Errorf(ErrWrongBase, "adapter: its copy of the base's %s differs from that of %s by %.3g of its norm: "+
+			"an adapter of another base?", l.Module, b.Path, off)
 	}
 	return nil
 }

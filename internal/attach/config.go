@@ -46,6 +46,10 @@ type Config struct {
 	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
 	TokenIDs []int32  // trainable_token_indices of the embedding table
 
+	// Invocation is alora_invocation_tokens: the adapter acts from these tokens on, which is not computed here (Attach
+	// refuses it), only kept and converted.
+	Invocation []int32
+
 	// Parameters is target_parameters: those that have a matrix for each expert, by the last parts of their names.
 	Parameters []string
 	// InputsInA says that the parameters of experts among them surely have A (experts·rank, in) and B (out,
@@ -73,6 +77,7 @@ type Settings interface {
 
 // configFields are the fields of adapter_config.json that Config holds.
 type configFields struct {
+	Invocation   []int32            `json:"alora_invocation_tokens,omitempty"`
 	AlphaPattern map[string]float64 `json:"alpha_pattern"`
 	BaseModel    *string            `json:"base_model_name_or_path"`
 	Bias         string             `json:"bias"`
@@ -88,6 +93,7 @@ type configFields struct {
 	ToSave       []string           `json:"modules_to_save"`
 	Tokens       tokenList          `json:"trainable_token_indices,omitzero"`
 	Method       string             `json:"peft_type"`
+	Version      string             `json:"peft_version"`
 	Rank         int                `json:"r"`
 	RankPattern  map[string]int     `json:"rank_pattern"`
 	Targets      *Modules           `json:"target_modules"`
@@ -96,17 +102,20 @@ type configFields struct {
 	RSLoRA       bool               `json:"use_rslora"`
 }
 
-// MarshalJSON writes an adapter_config.json that PEFT loads. Only fields that PEFT has had for years are written, so
-// that older versions, which refuse fields they do not know, load it too.
+// peftVersion is the version of PEFT whose files ours are like: that of the tests' reference data.
+const peftVersion = "0.20.0"
+
+// MarshalJSON writes an adapter_config.json that PEFT loads. But for peft_version only fields that PEFT has had for
+// years are written, so that older versions, which leave out or refuse fields they do not know, load it too.
 func (c Config) MarshalJSON() ([]byte, error) {
 	if c.Settings != nil {
 		return c.marshalSettings()
 	}
 	f := configFields{
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
-		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Rank: c.Rank, RankPattern: c.RankPattern,
+		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Version: peftVersion, Rank: c.Rank, RankPattern: c.RankPattern,
 		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA, DoRA: c.DoRA, ToSave: c.ToSave, Tokens: c.TokenIDs,
-		Parameters: c.Parameters,
+		Parameters: c.Parameters, Invocation: c.Invocation,
 	}
 	if c.Bias != "" {
 		f.Bias = c.Bias
@@ -127,7 +136,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		f.RankPattern = map[string]int{}
 	}
 	switch c.Init {
-	case "", method.InitKaiming:
+	case "", method.InitKaiming, method.InitLoftQ: // which PEFT would do again when it loads the adapter
 	case "false":
 		f.Init = false
 	default:
@@ -160,7 +169,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
 		RankPattern: NonEmpty(f.RankPattern), AlphaPattern: NonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
-		ToSave: f.ToSave, TokenIDs: f.Tokens, Parameters: f.Parameters,
+		ToSave: f.ToSave, TokenIDs: f.Tokens, Parameters: f.Parameters, Invocation: f.Invocation,
 	}
 	if f.Bias != method.BiasNone {
 		c.Bias = f.Bias
@@ -252,14 +261,15 @@ var LoRAFields = map[string]func(v any) bool{
 	"layers_to_transform": AnyValue,
 	"rank_pattern":        AnyValue, "alpha_pattern": AnyValue,
 	"use_rslora": AnyValue, "use_dora": AnyValue, "modules_to_save": AnyValue,
-	"trainable_token_indices": AnyValue,
+	"trainable_token_indices": AnyValue, "alora_invocation_tokens": AnyValue,
 
 	// These say something only together with a field that is refused.
 	"megatron_core": AnyValue, "qalora_group_size": AnyValue,
 
-	"bias":              oneOf("none", "all", "lora_only"),
-	"layers_pattern":    func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
-	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA),
+	"bias":           oneOf("none", "all", "lora_only"),
+	"layers_pattern": func(v any) bool { return IsOff(v) || oneOf("layers")(v) || isList(v, "layers") },
+	"init_lora_weights": oneOf(nil, true, false, method.InitGaussian, "orthogonal", method.InitPiSSA, method.InitOLoRA,
+		method.InitLoftQ), // of ours; PEFT has a loftq_config beside it, and takes it away from the base
 }
 
 // AnyValue allows every value of a field.
@@ -386,9 +396,6 @@ func (c *Config) ScaleOf(module string) float64 {
 	}
 	return alpha / float64(c.RankOf(module))
 }
-
-// Plain reports whether every module's scale is Alpha, which is not zero, over its rank.
-func (c *Config) Plain() bool { return !c.RSLoRA && len(c.AlphaPattern) == 0 && c.Alpha != 0 }
 
 // ParamPrefix is what PEFT puts before the name of a module.
 const ParamPrefix = "base_model.model."

@@ -168,8 +168,12 @@ func (c *Config) targeted(experts string) (names []string) {
 	return names
 }
 
-// fileName is the name that PEFT's files have for a tensor.
-func (c *Config) fileName(tensor string) string {
+// fileName is the name that PEFT's files have for a tensor. pairs are the modules that have one, around which PEFT puts
+// a wrapper: their biases are in it.
+func (c *Config) fileName(tensor string, pairs map[string]bool) string {
+	if module, isBias := strings.CutSuffix(tensor, "."+BiasPart); isBias && pairs[strings.TrimPrefix(module, ParamPrefix)] {
+		return module + wrapped + "." + BiasPart
+	}
 	module, which, ok := ParseLoRAName(tensor)
 	if !ok || !c.bareParameter(module) {
 		return tensor
@@ -181,6 +185,9 @@ func (c *Config) fileName(tensor string) string {
 
 // tensorName is the inverse of fileName. A wrapper without a parameter is an error.
 func (c *Config) tensorName(inFile string) (string, error) {
+	if module, ok := strings.CutSuffix(inFile, wrapped+"."+BiasPart); ok {
+		return module + "." + BiasPart, nil
+	}
 	module, which, ok := ParseLoRAName(inFile)
 	wrappers := 0
 	for strings.HasSuffix(module, wrapped) {
@@ -200,9 +207,14 @@ func (c *Config) tensorName(inFile string) (string, error) {
 
 // FileParams are the tensors by the names that PEFT's files have for them, over the same memory.
 func (a *Adapter) FileParams() []Param {
-	named := slices.Clone(a.Tensors)
+	named, pairs := slices.Clone(a.Tensors), map[string]bool{}
+	for _, p := range named {
+		if module, _, ok := ParseLoRAName(p.Name); ok {
+			pairs[module] = true
+		}
+	}
 	for i := range named {
-		named[i].Name = a.Config.fileName(named[i].Name)
+		named[i].Name = a.Config.fileName(named[i].Name, pairs)
 	}
 	return named
 }

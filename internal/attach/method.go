@@ -100,21 +100,28 @@ func NewMethod(c *Config, params []Param) (Method, error) {
 
 // NewAdapter makes an adapter for a base with tensors of the given shapes, each filled by start.
 func NewAdapter(b *Base, c Config, shapes map[string][]int, start func(p *Param)) (*Adapter, error) {
-	if c.BaseModel == "" {
-		c.BaseModel = b.Name()
-	}
-	sum, err := b.SHA256()
-	if err != nil {
+	a := &Adapter{Config: c}
+	if err := a.MoveTo(b); err != nil {
 		return nil, err
 	}
-	a := &Adapter{Config: c, Origin: Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(),
-		Version: Version}}
 	a.Allocate(shapes)
 	for i := range a.Tensors {
 		start(&a.Tensors[i])
 	}
+	var err error
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// MoveTo makes an adapter one of a base, of no training.
+func (a *Adapter) MoveTo(b *Base) error {
+	if a.Config.BaseModel == "" {
+		a.Config.BaseModel = b.Name()
+	}
+	sum, err := b.SHA256()
+	a.Origin = Origin{Base: Absolute(b.Path), BaseSHA256: sum, Architecture: b.Architecture(), Version: Version,
+		Master: a.Origin.Master}
+	return err
 }
 
 // MethodName is Family.Name of the adapter's method, "" where there is no such method.

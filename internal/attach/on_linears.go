@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,19 @@ type Targeting struct {
 	Targets Modules   `json:"target_modules"`
 	Exclude Modules   `json:"exclude_modules"`
 	Layers  LayerList `json:"layers_to_transform"`
+}
+
+// Named is the same choice of linear maps by their whole names where it is one of layers too.
+func (t Targeting) Named(chosen []*model.Linear) Targeting {
+	if t.Layers == nil {
+		return t
+	}
+	var names []string
+	for _, l := range chosen {
+		names = append(names, l.Module)
+	}
+	slices.Sort(names)
+	return Targeting{Targets: Modules{Names: names}}
 }
 
 // CheckModules reports patterns of modules that cannot be read.
@@ -120,14 +134,11 @@ func (m *LinearModule) Wants(params []Param, part string, shape ...int) error {
 
 // Linears finds the linear map of every module in a base. check compares shapes.
 func (o *OnLinears) Linears(b *Base, check func(m *LinearModule, l *model.Linear) error) ([]*model.Linear, error) {
-	byName := map[string]*model.Linear{}
-	for _, l := range b.Model.Linears() {
-		byName[l.Module] = l
-	}
+	byName := b.LinearsByName(b.Model.Linears())
 	found := make([]*model.Linear, len(o.Modules))
 	for i := range o.Modules {
 		m := &o.Modules[i]
-		l := byName[m.Name]
+		l := byName[b.Canonical(m.Name)]
 		if l == nil {
 			return nil, errkind.Errorf(ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers): an "+
 				"adapter of another base?",
@@ -147,13 +158,10 @@ func (o *OnLinears) Traits() Traits { return Traits{} }
 
 // Permuted lists the tensors whose rows or columns follow those that the base has in another order.
 func (o *OnLinears) Permuted(b *Base) ([]Permutation, error) {
-	byName := map[string]*model.Linear{}
-	for _, l := range b.Model.Linears() {
-		byName[l.Module] = l
-	}
+	byName := b.LinearsByName(b.Model.Linears())
 	var perms []Permutation
 	for _, m := range o.Modules {
-		l := byName[m.Name]
+		l := byName[b.Canonical(m.Name)]
 		if l == nil {
 			continue // which binding reports
 		}
@@ -186,6 +194,17 @@ func (m *LinearModule) RowLeaf(values, grads []Param, part string) *autograd.Ten
 // TimesSuggested is a multiple of what a LoRA starts with, in two digits.
 func TimesSuggested(b *Base, factor float64) float64 {
 	lr, _ := strconv.ParseFloat(strconv.FormatFloat(factor*SuggestLR(b), 'e', 1, 64), 64) // cannot fail
+	return lr
+}
+
+// SuggestLR is a learning rate to start with for a LoRA over a base, in two digits: 5e-4 at a width of 2048, more where
+// the model is narrower. The best rate of a LoRA hardly depends on its rank but falls with the width of the model,
+// about as the power -0.78 of it for the llama family (Schulman et al. 2025, "LoRA Without Regret"). Over a model of
+// width 64, where it gives 7.5e-3, rates from 2e-3 to 2e-2 were measured to end within 0.04 of the best loss, and 2e-4
+// 0.5 above.
+func SuggestLR(b *Base) float64 {
+	lr := 5e-4 * math.Pow(2048/float64(b.Model.Spec.Width), 0.78)
+	lr, _ = strconv.ParseFloat(strconv.FormatFloat(lr, 'e', 1, 64), 64) // cannot fail
 	return lr
 }
 

@@ -106,3 +106,15 @@ func (p *Permutation) each(of *Param, move func(inHF, inBase int)) {
 
 // Row is row r of a tensor whose rows have cols values.
 func (p *Param) Row(r, cols int) []float32 { return p.Data[r*cols : (r+1)*cols] }
+
+// Indices are the numbers of an order as ints; nil of nil.
+func Indices(order []int32) []int {
+	if order == nil {
+		return nil
+	}
+	list := make([]int, len(order))
+	for i, v := range order {
+		list[i] = int(v)
+	}
+	return list
+}

@@ -12,13 +12,14 @@ type commonSettings struct {
 	BaseModel *string `json:"base_model_name_or_path"`
 	Inference bool    `json:"inference_mode"`
 	Method    string  `json:"peft_type"`
+	Version   string  `json:"peft_version"`
 	Task      string  `json:"task_type"`
 }
 
 // marshalSettings writes an adapter_config.json of what all methods have and of the settings, which may say another
 // task.
 func (c Config) marshalSettings() ([]byte, error) {
-	common := commonSettings{Inference: true, Method: c.Method, Task: "CAUSAL_LM"}
+	common := commonSettings{Inference: true, Method: c.Method, Version: peftVersion, Task: "CAUSAL_LM"}
 	if c.BaseModel != "" {
 		common.BaseModel = &c.BaseModel
 	}

@@ -28,9 +28,9 @@ func FirstNonFinite(x []float32) int {
 	return -1
 }
 
-// Encode is a matrix with so many columns as bytes of a type without blocks.
+// Encode is a matrix with so many columns, which are whole blocks, as bytes of a type.
 func Encode(t gguf.Type, x []float32, cols int) []byte {
-	dst := make([]byte, len(x)*t.BlockSize())
+	dst := make([]byte, len(x)/t.BlockLen()*t.BlockSize())
 	quant.Quantize(t, dst, x, cols, nil)
 	return dst
 }

@@ -54,7 +54,7 @@ func (at *adaloraAttachment) stepped(step, steps int) {
 		at.Settings.plan(steps)
 	case step > int(r.step[0]): // not a step that a checkpoint has already seen
 		r.step[0] = float32(step)
-		r.after(step)
+		r.after(step - 1)
 	}
 }
 
@@ -68,7 +68,7 @@ func (s *AdaLoRASettings) plan(steps int) {
 	s.Warmup = min(s.Warmup, steps-s.Final-1)
 }
 
-// after updates the allocation after a step, whose gradients are still there.
+// after updates the allocation after a step, whose gradients are still there. As in PEFT the first step is 0.
 func (r *rankAllocator) after(step int) {
 	s := r.at.Settings
 	last := *s.Total - s.Final // the last step that changes ranks

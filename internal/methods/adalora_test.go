@@ -13,7 +13,7 @@ import (
 func TestRankAllocator(t *testing.T) {
 	total := 3
 	s := newAdaLoRASettings()
-	s.Target, s.Start, s.Total, s.Final, s.Beta1, s.Beta2 = 1, 2, &total, 1, 0.5, 0.5
+	s.Target, s.Start, s.Total, s.Final, s.Beta1, s.Beta2 = 1, 2, &total, 2, 0.5, 0.5
 	site := &adaloraSite{
 		A: autograd.NewParam(2, 2, []float32{1, 1, 2, 2}, []float32{1, 3, 0, 1}),
 		B: autograd.NewParam(1, 2, []float32{1, 1}, []float32{0, 2}),

@@ -24,8 +24,11 @@ const ia3Part = "ia3_l"
 // ia3Settings are the fields of an (IA)³ adapter's configuration.
 type ia3Settings struct {
 	attach.Targeting
-	FeedForward attach.Modules `json:"feedforward_modules"`
-	Init        bool           `json:"init_ia3_weights"`
+	// Layers is read of files that were written here before: PEFT has no such field, and modules of some layers have
+	// their whole names in Targets.
+	Layers      attach.LayerList `json:"layers_to_transform,omitempty"`
+	FeedForward attach.Modules   `json:"feedforward_modules"`
+	Init        bool             `json:"init_ia3_weights"`
 }
 
 func (s *ia3Settings) Check() error {
@@ -46,7 +49,7 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &ia3Settings{Targeting: where, Init: true}
+	s := &ia3Settings{Targeting: where.Named(chosen), Init: true}
 	names := opt.FeedForward
 	if names == nil {
 		names = inputs
@@ -68,6 +71,9 @@ func NewIA3(b *attach.Base, opt method.IA3) (*attach.Adapter, error) {
 		shapes[attach.PartName(l.Module, ia3Part)] = shape
 	}
 	s.FeedForward, _ = attach.DescribeTargets(b, scaled)
+	if where.Layers != nil { // PEFT wants names that are among the targets
+		s.FeedForward = attach.Modules{Names: scaled}
+	}
 	c := attach.Config{Method: MethodIA3, BaseModel: opt.BaseModel, Settings: s}
 	return attach.NewAdapter(b, c, shapes, func(p *attach.Param) {
 		for i := range p.Data {

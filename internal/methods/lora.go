@@ -139,8 +139,8 @@ func loraShapes(b *attach.Base, c *attach.Config, chosen []string) map[string][]
 const (
 	partA         = "lora_A.weight"
 	PartB         = "lora_B.weight"
-	embeddingA    = "lora_embedding_A" // (rank, V)
-	embeddingB    = "lora_embedding_B" // (D, rank)
+	embeddingA    = attach.EmbeddingA
+	embeddingB    = attach.EmbeddingB
 	magnitudePart = "lora_magnitude_vector"
 	startA        = "lora_A_start.weight"
 	startB        = "lora_B_start.weight"
@@ -293,23 +293,23 @@ func (m *LoRA) SuggestLR(b *attach.Base) float64 { return attach.SuggestLR(b) }
 
 // linears finds the weight of every pair in a base, or the weights of a joint module, and checks that the shapes fit.
 func (m *LoRA) linears(b *attach.Base) ([][]*model.Linear, error) {
-	byName, joints := map[string]*model.Linear{}, map[string]*model.Joint{}
+	byName, joints := b.LinearsByName(b.Model.Matrices()), map[string]*model.Joint{}
 	for _, l := range b.Model.Matrices() {
-		byName[l.Module] = l
 		if l.Joint != nil {
-			joints[l.Joint.Module] = l.Joint
+			joints[b.Canonical(l.Joint.Module)] = l.Joint
 		}
 	}
 	found := make([][]*model.Linear, len(m.Modules))
 	for i, p := range m.Modules {
-		if j := joints[p.Name]; j != nil {
+		name := b.Canonical(p.Name)
+		if j := joints[name]; j != nil {
 			if err := m.Config.CheckJoint(b, j, p.In, p.Out, p.Experts); err != nil {
 				return nil, err
 			}
 			found[i] = j.Parts
 			continue
 		}
-		l := byName[p.Name]
+		l := byName[name]
 		if l == nil || p.Experts > 0 || p.embedding != (l.Role == arch.TokenEmbedding) {
 			return nil, errkind.Errorf(attach.ErrWrongBase, "adapter: %s has no linear map %q (it has %d layers%s): "+
 				"an adapter of another base?",
@@ -348,7 +348,7 @@ func (m *LoRA) Pairs(b *attach.Base, params []attach.Param) ([]LinearPair, error
 		pair := lowrank.LowRank{Module: p.Name, A: params[p.A].Data, B: params[p.B].Data, Rank: p.Rank, In: p.In, Out: p.Out,
 			Scale: p.Scale}
 		j := linears[i][0].Joint
-		if j == nil || p.Name != j.Module {
+		if j == nil || !p.isOf(b, j) {
 			all = append(all, LinearPair{linears[i][0], pair})
 			continue
 		}
@@ -365,6 +365,11 @@ func (m *LoRA) Pairs(b *attach.Base, params []attach.Param) ([]LinearPair, error
 	return all, nil
 }
 
+// isOf reports whether the pair is that of a joint module.
+func (p *LoRAModule) isOf(b *attach.Base, j *model.Joint) bool {
+	return b.Canonical(p.Name) == b.Canonical(j.Module)
+}
+
 // Permuted lists the tensors whose rows or columns are those of a weight that the base has in another order.
 func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	linears, err := m.linears(b)
@@ -374,7 +379,7 @@ func (m *LoRA) Permuted(b *attach.Base) ([]attach.Permutation, error) {
 	perms := m.Extras.permuted(b)
 	for i := range m.Modules {
 		p, l := &m.Modules[i], linears[i][0]
-		if j := l.Joint; j != nil && p.Name == j.Module {
+		if j := l.Joint; j != nil && p.isOf(b, j) {
 			if p.Experts > 0 || j.Order != nil {
 				perms = append(perms, attach.Permutation{Param: p.B, Order: model.Order{Rows: j.Order}, Experts: p.Experts})
 			}
@@ -399,7 +404,7 @@ func (m *LoRA) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	for i := range m.Modules {
 		for k, l := range linears[i] {
 			first := 0
-			if j := l.Joint; j != nil && m.Modules[i].Name == j.Module {
+			if j := l.Joint; j != nil && m.Modules[i].isOf(b, j) {
 				first = j.First(k)
 			}
 			s := newLoRASite(l, &m.Modules[i], first, values, grads, strength)

@@ -43,7 +43,14 @@ func addExtras(opt *method.LoRA, b *attach.Base, c *attach.Config, chosen []stri
 	add := func(module, part string, start []float32, shape ...int) {
 		shapes[attach.PartName(module, part)], starts[attach.PartName(module, part)] = shape, start
 	}
-	for _, name := range opt.Save {
+	names := opt.Save
+	if slices.Contains(names, method.SaveBoth) {
+		names = nil
+		for _, l := range b.Model.Ends() {
+			names = append(names, l.Module)
+		}
+	}
+	for _, name := range names {
 		l, err := findEnd(b, name)
 		if err != nil {
 			return err
@@ -202,7 +209,7 @@ func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {
 	var perms []attach.Permutation
 	for _, l := range b.Model.Linears() {
 		for _, p := range e.biases {
-			if p.module == l.Module {
+			if b.Canonical(p.module) == b.Canonical(l.Module) {
 				perms = append(perms, attach.ByRow(l, p.at)...)
 			}
 		}
@@ -287,8 +294,9 @@ func (at *loraExtrasAttachment) tieTokens() {
 func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attach.Param) error {
 	at.norms = &lnAttachment{strength: at.strength, weights: map[*model.Norm]*autograd.Tensor{}}
 	at.biases = &biasAttachment{strength: at.strength, biases: map[*model.Linear]*autograd.Tensor{}}
+	is := func(a, b string) bool { return at.base.Canonical(a) == at.base.Canonical(b) }
 	for _, p := range e.norms {
-		i := slices.IndexFunc(at.base.Model.Norms(), func(n *model.Norm) bool { return n.Module == p.module })
+		i := slices.IndexFunc(at.base.Model.Norms(), func(n *model.Norm) bool { return is(n.Module, p.module) })
 		if i < 0 || at.base.Model.Norms()[i].W.Cols != len(values[p.at].Data) {
 			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s "+
 				"has no norm %q of %d values: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
@@ -297,7 +305,13 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 		at.norms.norms, at.norms.weights[n] = append(at.norms.norms, n), attach.RowLeaf(values, grads, p.at)
 	}
 	for _, p := range e.biases {
-		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return l.Module == p.module })
+		if same, found := sameBias(at.base, p.module, values[p.at].Data); same {
+			continue
+		} else if found {
+			return errkind.Errorf(errors.ErrUnsupported, "adapter: the bias of %s is trained, which is not supported: only those "+
+				"of linear maps of the layers are", p.module)
+		}
+		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return is(l.Module, p.module) })
 		if i < 0 || at.base.Model.Linears()[i].W.Rows != len(values[p.at].Data) {
 			return errkind.Errorf(attach.ErrWrongBase, "adapter: %s has "+
 				"no linear map %q of %d rows: an adapter of another base?", at.base.Path, p.module, len(values[p.at].Data))
@@ -306,6 +320,21 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 		at.biases.linears, at.biases.biases[l] = append(at.biases.linears, l), attach.RowLeaf(values, grads, p.at)
 	}
 	return nil
+}
+
+// sameBias compares a bias with one of the base's that is not trained here, of a norm or the output head. PEFT saves all
+// biases where it trains all.
+func sameBias(b *attach.Base, module string, bias []float32) (same, found bool) {
+	module = b.Canonical(module)
+	for _, n := range b.Model.Norms() {
+		if n.B != nil && b.Canonical(n.Module) == module {
+			return slices.Equal(n.B.Data, bias), true
+		}
+	}
+	if b.Model.Bias != nil && b.Canonical(b.Model.HeadMatrix().Module) == module {
+		return slices.Equal(b.Model.Bias, bias), true
+	}
+	return false, false
 }
 
 // Linear implements model.Hooks.

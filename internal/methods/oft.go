@@ -190,7 +190,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		_, size := m.settings.Split(l.W.Cols)
 		site := &oftSite{linear: l, q: m.Modules[i].Leaf(values, grads, oftPart), size: size, strength: float32(strength)}
 		site.series = m.settings.Coefficients()
-		site.cols, site.back = ints(l.Cols), ints(model.Inverted(l.Cols))
+		site.cols, site.back = attach.Indices(l.Cols), attach.Indices(model.Inverted(l.Cols))
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}
@@ -284,15 +284,4 @@ func (s *oftSite) turned() [][]float32 {
 		}
 	})
 	return all
-}
-
-func ints(x []int32) []int {
-	if x == nil {
-		return nil
-	}
-	y := make([]int, len(x))
-	for i, v := range x {
-		y[i] = int(v)
-	}
-	return y
 }

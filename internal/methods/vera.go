@@ -32,13 +32,14 @@ const (
 // veraSettings are the fields of a VeRA's configuration.
 type veraSettings struct {
 	attach.Targeting
-	Rank    int     `json:"r"`
-	Key     uint32  `json:"projection_prng_key"`
-	Save    bool    `json:"save_projection"`
-	Dropout float64 `json:"vera_dropout"`
-	Start   float64 `json:"d_initial"`
-	Bias    string  `json:"bias"`
-	Init    bool    `json:"init_weights"`
+	Exclude attach.Modules `json:"exclude_modules,omitzero"` // read only: PEFT has no such field
+	Rank    int            `json:"r"`
+	Key     uint32         `json:"projection_prng_key"`
+	Save    bool           `json:"save_projection"`
+	Dropout float64        `json:"vera_dropout"`
+	Start   float64        `json:"d_initial"`
+	Bias    string         `json:"bias"`
+	Init    bool           `json:"init_weights"`
 }
 
 func (s *veraSettings) Check() error {

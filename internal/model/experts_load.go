@@ -2,6 +2,7 @@ package model
 
 import (
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/quant"
 )
 
 // experts are the linear maps of all experts of a layer: rows of one tensor, or of one each.
@@ -38,7 +39,9 @@ func (l *loader) experts(t *arch.Tensor, layer int) []*Linear {
 		if l.err != nil {
 			continue
 		}
-		m.W = whole.Slice(m.FirstRow, m.FirstRow+rows)
+		if m.W = (quant.Matrix{Type: whole.Type, Rows: rows, Cols: cols}); !l.empty {
+			m.W = whole.Slice(m.FirstRow, m.FirstRow+rows)
+		}
 		if bias != nil {
 			m.setBias(bias[m.FirstRow:m.FirstRow+rows], name, m.FirstRow)
 		}
@@ -61,7 +64,7 @@ func (l *loader) heads(layer *Layer, t *arch.Tensor, i int) {
 	count, rows, cols := int(shape[0]), int(shape[1]), int(shape[2])
 	w := l.matrix(l.name(t, i), count*rows, cols, shape)
 	switch {
-	case l.err != nil:
+	case l.err != nil || l.empty:
 	case t.Role == arch.ValueUp:
 		layer.valueUp = w
 	default: // (latent, n) of each head, of which the product with latent keys needs rows for columns

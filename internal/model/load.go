@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/store"
@@ -26,6 +27,7 @@ type loader struct {
 	hf     *arch.HFModel // names are Hugging Face's; nil: GGUF's
 	spec   *arch.Spec
 	used   map[string]bool
+	empty  bool      // there are no weights: matrices have sizes and no data
 	orders [][]int32 // of rows and columns so far
 	err    error
 }
@@ -306,7 +308,9 @@ func (l *loader) values(name string, shape []int64) []float32 {
 		return nil
 	}
 	x := make([]float32, n)
-	quant.Dequantize(m.Type, x, m.Data)
+	if !l.empty {
+		quant.Dequantize(m.Type, x, m.Data)
+	}
 	return x
 }
 
@@ -322,6 +326,9 @@ func elements(shape []int64) int64 {
 // matrix is the tensor of that name and shape, as (rows, cols).
 func (l *loader) matrix(name string, rows, cols int, shape []int64) quant.Matrix {
 	l.used[name] = true
+	if l.empty {
+		return quant.Matrix{Type: gguf.F32, Rows: rows, Cols: cols}
+	}
 	t, ok := l.source.Tensor(name)
 	switch {
 	case !ok:

@@ -2,6 +2,7 @@ package pefttest
 
 import (
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lycoris"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/internal/virtual"
@@ -28,10 +29,10 @@ var QuantizedCases = []MethodCase{
 		return methods.NewLoRA(b, method.LoRA{Rank: 3, Init: method.InitOLoRA, RSLoRA: true, Seed: 3})
 	}},
 	{"loha", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoHa(b, method.LoHa{Placement: method.Placement{Seed: 3}, Rank: 3})
+		return lycoris.NewLoHa(b, method.LoHa{Placement: method.Placement{Seed: 3}, Rank: 3})
 	}},
 	{"lokr", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 3, Alpha: 24})
+		return lycoris.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 3, Alpha: 24})
 	}},
 	{"vera", func(b *attach.Base) (*attach.Adapter, error) {
 		return methods.NewVeRA(b, method.VeRA{Rank: 16})
@@ -83,13 +84,13 @@ var MethodCases = []MethodCase{
 	{"ln-tuning", func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) }},
 	{"bitfit", func(b *attach.Base) (*attach.Adapter, error) { return methods.NewBitFit(b, method.BitFit{}) }},
 	{"loha", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoHa(b, method.LoHa{Placement: method.Placement{Seed: 3}, Rank: 3})
+		return lycoris.NewLoHa(b, method.LoHa{Placement: method.Placement{Seed: 3}, Rank: 3})
 	}},
 	{"lokr", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 3, Alpha: 24})
+		return lycoris.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 3, Alpha: 24})
 	}},
 	{"lokr of two products", func(b *attach.Base) (*attach.Adapter, error) {
-		return methods.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 1, DecomposeBoth: true,
+		return lycoris.NewLoKr(b, method.LoKr{Placement: method.Placement{Seed: 3}, Rank: 1, DecomposeBoth: true,
 			Factor: 4})
 	}},
 	{"prompt-tuning, sampled", func(b *attach.Base) (*attach.Adapter, error) {

@@ -164,7 +164,11 @@ func (s *Store) Config() (map[string]any, error) {
 	if s.Safetensors == nil {
 		return nil, fmt.Errorf("%s: a GGUF file has no config.json", s.Path)
 	}
-	path := s.ConfigPath()
+	return ReadConfig(s.ConfigPath())
+}
+
+// ReadConfig is what the config.json at a path says. Errors: a file that is not there, or no JSON object.
+func ReadConfig(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -6,9 +6,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
-	"github.com/peftconv/peftconv/peft/method"
 )
 
 // lowRanks takes a LoRA apart, in the order of the modules' names. An adapter that is no LoRA, or one that has more
@@ -53,36 +51,12 @@ func lowRanks(a *attach.Adapter) ([]lowrank.LowRank, error) {
 // newLowRank makes a LoRA of pairs whose scales are 1. Its rank is the configuration's, its alpha the same, and pairs
 // of another rank are in the rank and alpha patterns.
 func newLowRank(c attach.Config, o attach.Origin, list []lowrank.LowRank) (*attach.Adapter, error) {
-	c.Method, c.Alpha, c.RSLoRA, c.Init = attach.MethodLoRA, float64(c.Rank), false, method.InitKaiming
-	c.RankPattern, c.AlphaPattern = nil, nil
-	shapes := map[string][]int{}
-	for _, l := range list {
-		shapes[attach.LoRAName(l.Module, "A")] = []int{l.Rank, l.In}
-		shapes[attach.LoRAName(l.Module, "B")] = []int{l.Out, l.Rank}
-		if l.Rank == c.Rank {
-			continue
-		}
-		if c.RankPattern == nil {
-			c.RankPattern, c.AlphaPattern = map[string]int{}, map[string]float64{}
-		}
-		c.RankPattern[l.Module], c.AlphaPattern[l.Module] = l.Rank, float64(l.Rank)
+	c.Alpha = float64(c.Rank)
+	pairs := make([]attach.Pair, len(list))
+	for i, l := range list {
+		pairs[i] = attach.Pair{LowRank: l, Alpha: float64(l.Rank)}
 	}
-	o.Version, o.Training = attach.Version, nil
-	a := &attach.Adapter{Config: c, Origin: o}
-	a.Allocate(shapes)
-	values := map[string][]float32{}
-	for _, l := range list {
-		values[attach.LoRAName(l.Module, "A")], values[attach.LoRAName(l.Module, "B")] = l.A, l.B
-	}
-	for i := range a.Tensors {
-		copy(a.Tensors[i].Data, values[a.Tensors[i].Name])
-		if j := floats.FirstNonFinite(a.Tensors[i].Data); j >= 0 {
-			return nil, fmt.Errorf("tensor %q: value %d became %v", a.Tensors[i].Name, j, a.Tensors[i].Data[j])
-		}
-	}
-	var err error
-	a.Method, err = attach.NewMethod(&a.Config, a.Tensors)
-	return a, err
+	return attach.OfPairs(c, o, pairs)
 }
 
 // unionOfTargets says in PEFT's terms which modules several adapters have: by their target_modules where layers and

@@ -11,7 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
-	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft"
@@ -38,9 +38,10 @@ func init() {
 
 // GGUF writes the adapter as a GGUF file that llama.cpp's --lora loads over the base, in float32.
 //
-// llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where that is what the adapter
-// asks for everywhere, alpha is written; where it is not (rsLoRA, alphas of single modules, several maps in one
-// tensor), alpha is 0, which means no scaling, and the scale is multiplied into B.
+// llama.cpp scales a pair of matrices by adapter.lora.alpha over the rank of that pair. Where one alpha gives what the
+// adapter asks for everywhere, it is written (for rsLoRA of one rank it is alpha times the root of the rank); where
+// none does (ranks of rsLoRA or alphas of single modules, several maps in one tensor), alpha is 0, which means no
+// scaling, and the scale is multiplied into B.
 func GGUF(a *peft.Adapter, b *peft.Base, path string) error {
 	_, err := LoRA(a, b, path, LoRAOptions{})
 	return err
@@ -57,8 +58,8 @@ func LoRA(a *peft.Adapter, b *peft.Base, path string, opt LoRAOptions) (*LoRARep
 }
 
 func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
-	if opt.Type != gguf.F32 && opt.Type != gguf.F16 {
-		return nil, fmt.Errorf("type %v, expected F32 or F16", opt.Type)
+	if !slices.Contains(loraTypes, opt.Type) {
+		return nil, fmt.Errorf("type %v, expected F32, F16, BF16 or Q8_0", opt.Type)
 	}
 	if opt.Rank < 0 {
 		return nil, fmt.Errorf("rank %d, expected 1 or more, or 0", opt.Rank)
@@ -67,17 +68,20 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 	if err != nil {
 		return nil, err
 	}
-	alpha := 0.0
-	if exportsPairs(a, opt) && a.Config.Plain() && file.whole() {
-		alpha = a.Config.Alpha
-	} else {
+	alpha := file.alpha()
+	if alpha == 0 {
 		file.scale()
+		if opt.exact {
+			opt.Type = gguf.F32
+		}
 	}
-	meta, err := exportMetadata(a, b, alpha)
+	meta, err := exportMetadata(a, b, alpha, opt.metadata)
 	if err != nil {
 		return nil, err
 	}
-	return file.report(), atomicfile.Write(path, func(w io.Writer) error {
+	report := file.report()
+	report.Alpha, report.Type = alpha, opt.Type.String()
+	return report, atomicfile.Write(path, func(w io.Writer) error {
 		out := bufio.NewWriterSize(w, 1<<20)
 		if err := file.write(out, meta, opt.Type); err != nil {
 			return err
@@ -86,8 +90,11 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 	})
 }
 
-// exportPairs are the pairs of a LoRA in the order of the model.
-func exportPairs(a *attach.Adapter, b *attach.Base) (*loraFile, error) {
+// loraTypes are the types that LoRAOptions.Type may be.
+var loraTypes = []gguf.Type{gguf.F32, gguf.F16, gguf.BF16, gguf.Q8_0}
+
+// exportPairs are the pairs of a LoRA in the order of the model, or in that of its own file.
+func exportPairs(a *attach.Adapter, b *attach.Base, inOrder bool) (*loraFile, error) {
 	m, ok := a.Method.(*methods.LoRA)
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
@@ -99,20 +106,22 @@ func exportPairs(a *attach.Adapter, b *attach.Base) (*loraFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	byLinear := map[*model.Linear]lowrank.LowRank{}
-	for _, p := range pairs {
-		byLinear[p.Linear] = p.LowRank
+	if !inOrder {
+		at := map[*model.Linear]int{}
+		for i, l := range b.Model.Matrices() {
+			at[l] = i
+		}
+		slices.SortFunc(pairs, func(x, y methods.LinearPair) int { return at[x.Linear] - at[y.Linear] })
 	}
 	file := newLoRAFile(b)
-	for _, l := range b.Model.Matrices() {
-		pair, ok := byLinear[l]
-		if !ok {
-			continue
-		}
-		if err := runs(b, l); err != nil {
+	for _, p := range pairs {
+		if err := runs(b, p.Linear); err != nil {
 			return nil, err
 		}
-		file.add(l, pair, true, pairSums{})
+		file.add(p.Linear, p.LowRank, true, pairSums{})
+	}
+	if inOrder {
+		file.byLast()
 	}
 	return file, nil
 }
@@ -137,26 +146,42 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
 	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules,
-		func(p methods.LoRAModule) bool { return p.Name == b.Model.Ends()[0].Module }):
+		func(p methods.LoRAModule) bool { return b.Canonical(p.Name) == b.Canonical(b.Model.Ends()[0].Module) }):
 		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
 	}
 	return nil
 }
 
-// exportMetadata is the metadata that llama.cpp needs of an adapter, and the adapter's origin.
-func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64) (*gguf.Metadata, error) {
+// exportMetadata is the metadata that llama.cpp needs of an adapter, and what else there is to say of it: more, or its
+// base and origin.
+func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, more *gguf.Metadata) (*gguf.Metadata, error) {
 	meta := &gguf.Metadata{}
 	var failed error
 	set := func(key string, value any) { failed = errors.Join(failed, meta.Set(key, value)) }
-	set("general.type", "adapter")
-	set("general.architecture", b.Architecture())
-	set("adapter.type", "lora")
-	set("adapter.lora.alpha", float32(alpha))
-	if b.GGUF != nil {
+	set(lorafile.ArchitectureKey, b.Architecture())
+	set(lorafile.TypeKey, lorafile.Type)
+	set(lorafile.KindKey, lorafile.Kind)
+	if more != nil {
+		for key, value := range more.All() {
+			set(key, value)
+		}
+	} else if b.GGUF != nil {
 		if name, ok := b.GGUF.Meta.String("general.name"); ok {
 			set("general.base_model.count", uint32(1))
 			set("general.base_model.0.name", name)
 		}
+	}
+	set(lorafile.AlphaKey, float32(alpha))
+	if ids := a.Config.Invocation; ids != nil {
+		tokens := make([]uint32, len(ids))
+		for i, id := range ids {
+			tokens[i] = uint32(id)
+		}
+		set(lorafile.InvocationKey, tokens)
+	}
+	set("general.quantization_version", uint32(2))
+	if more != nil {
+		return meta, failed
 	}
 	set("peftconv.version", attach.Version)
 	if sum := a.Origin.BaseSHA256; sum != "" {

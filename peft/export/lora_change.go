@@ -17,15 +17,21 @@ import (
 
 // LoRAOptions says how LoRA writes.
 type LoRAOptions struct {
-	Type gguf.Type // of the matrices, F32 or F16; the zero value is F32
+	Type gguf.Type // of the matrices: F32, F16, BF16, or Q8_0 where rows fit (else F16); the zero value is F32
 	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and 32 where they are not.
 	Rank int
+
+	metadata *gguf.Metadata // in the place of what else the file says of the adapter and its base
+	exact    bool           // F32 in the place of Type where scales are multiplied into B
+	inOrder  bool           // tensors stand in the order of those of the adapter's own file, not of the model
 }
 
 // LoRAReport says how much of an adapter's changes of weights is in a GGUF LoRA.
 type LoRAReport struct {
 	Tensors []ExportedTensor `json:"tensors"` // in the order of the model
 	Error   float64          `json:"error"`   // over all tensors together, as ExportedTensor.Error
+	Alpha   float64          `json:"alpha"`   // adapter.lora.alpha; 0: the scales are in B
+	Type    string           `json:"type"`    // of the numbers, as far as rows fit
 }
 
 // ExportedTensor says it for one weight. With Δ the change asked for and Δ' the product of the pair:
@@ -59,7 +65,7 @@ func pairsOf(a *attach.Adapter, b *attach.Base, opt LoRAOptions) (*loraFile, err
 	if !exportsPairs(a, opt) {
 		return exportChanges(a, b, opt)
 	}
-	return exportPairs(a, b)
+	return exportPairs(a, b, opt.inOrder)
 }
 
 // exportChanges makes pairs of the changes of weights of an adapter of any method that has such: the factors of a
@@ -166,13 +172,4 @@ func compare(p *lowrank.LowRank, c *attach.Change) (sums pairSums) {
 		sums.want, sums.miss = sums.want+s.want, sums.miss+s.miss
 	}
 	return sums
-}
-
-// permute puts the rows of B and the columns of A where a GGUF file has them.
-func permute(p *lowrank.LowRank, o model.Order) {
-	src := []attach.Param{{Shape: []int{p.Rank, p.In}, Data: p.A}, {Shape: []int{p.Out, p.Rank}, Data: p.B}}
-	dst := attach.Views(src, make([]float32, len(p.A)+len(p.B)))
-	attach.ToBase(dst, src, []attach.Permutation{{Param: 0, Order: model.Order{Cols: o.Cols}},
-		{Param: 1, Order: model.Order{Rows: o.Rows}}})
-	p.A, p.B = dst[0].Data, dst[1].Data
 }

@@ -50,7 +50,8 @@ func checkExported(t *testing.T, path string, a *attach.Adapter, b *attach.Base,
 		t.Fatal(err)
 	}
 	defer f.Close()
-	checkExportHeader(t, f, false)
+	alpha, _ := f.Meta.Float("adapter.lora.alpha")
+	checkExportHeader(t, f, alpha)
 	bound, err := a.Bind(b)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,11 @@ func checkExported(t *testing.T, path string, a *attach.Adapter, b *attach.Base,
 	for l, d := range deltas {
 		want := make([]float32, l.W.Rows*l.W.Cols)
 		d.AddRows(want, 0, l.W.Rows)
-		got := pefttest.Relative(productOf(f.Tensor(l.Tensor+".lora_a"), f.Tensor(l.Tensor+".lora_b"), 1), want)
+		scale, half := 1.0, f.Tensor(l.Tensor+".lora_b")
+		if alpha != 0 {
+			scale = alpha / float64(half.Cols())
+		}
+		got := pefttest.Relative(productOf(f.Tensor(l.Tensor+".lora_a"), half, scale), want)
 		for _, r := range report.Tensors {
 			if r.Name == l.Tensor && (got > 1.01*r.Error+1e-5 || got < 0.99*r.Error-1e-5) {
 				t.Errorf("%s, method %s: the change is off by %.4g, the report says %.4g", l.Tensor, a.Config.Method, got, r.Error)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"io"
+	"math"
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -9,13 +10,15 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
+	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
 
 // A GGUF LoRA has one pair for a tensor of the base. Where a tensor holds the rows of several linear maps the pair is
-// all of theirs: A is theirs one below the other, B theirs as blocks, so that the rank is the sum of theirs. The pair
+// all of theirs: A is theirs one below the other, B theirs as blocks, so that the rank is the sum of theirs; maps that
+// have one A, as parts of one module of Hugging Face do, have it once, and B theirs one below the other. The pair
 // of stacked experts is stacked too: A (experts, rank, in) and B (experts, out, rank); where ranks differ the smaller
 // ones have zeros, as has an expert without a pair.
 
@@ -26,6 +29,7 @@ type tensorChange struct {
 	maps       [][]placedMap // of the one matrix, or of each expert's
 	stacked    bool          // there are experts
 	transposed bool          // the file has A the other way round, a row for each token
+	last       int           // number of the last map that was added
 	sums       pairSums
 }
 
@@ -33,6 +37,7 @@ type tensorChange struct {
 type placedMap struct {
 	first int
 	lowrank.LowRank
+	like int // number of the map before it that has the same A and scale, or its own
 }
 
 // loraFile is what a GGUF LoRA holds.
@@ -40,6 +45,7 @@ type loraFile struct {
 	base    *attach.Base
 	tensors []*tensorChange // in the order of the model
 	byName  map[string]*tensorChange
+	added   int // maps
 }
 
 func newLoRAFile(b *attach.Base) *loraFile {
@@ -57,8 +63,10 @@ func (f *loraFile) add(l *model.Linear, pair lowrank.LowRank, inHF bool, sums pa
 		f.byName[p.Tensor] = t
 		f.tensors = append(f.tensors, t)
 	}
+	f.added++
+	t.last = f.added
 	if inHF || l.Rows == nil && l.Cols == nil { // otherwise the base has them in the order of a GGUF file
-		permute(&pair, p.Order)
+		attach.PairToBase(&pair, p.Order)
 	}
 	if l.Role == arch.ExpertDown { // llama.cpp adds a pair to what the expert's factor has multiplied
 		if factors := f.base.Model.Layers[l.Layer].Vector(arch.ExpertScale); factors != nil {
@@ -66,8 +74,18 @@ func (f *loraFile) add(l *model.Linear, pair lowrank.LowRank, inHF bool, sums pa
 			kernels.Scale(factors[l.Expert], pair.B)
 		}
 	}
-	t.maps[p.Expert] = append(t.maps[p.Expert], placedMap{p.First, pair})
+	maps := t.maps[p.Expert]
+	like := slices.IndexFunc(maps, func(m placedMap) bool { return m.Scale == pair.Scale && slices.Equal(m.A, pair.A) })
+	if like < 0 {
+		like = len(maps)
+	}
+	t.maps[p.Expert] = append(maps, placedMap{p.First, pair, like})
 	t.sums.want, t.sums.miss = t.sums.want+sums.want, t.sums.miss+sums.miss
+}
+
+// byLast brings the tensors into the order in which the last of the maps of each was added.
+func (f *loraFile) byLast() {
+	slices.SortStableFunc(f.tensors, func(x, y *tensorChange) int { return x.last - y.last })
 }
 
 // report lists the tensors.
@@ -81,16 +99,24 @@ func (f *loraFile) report() *LoRAReport {
 	return r
 }
 
-// whole reports whether the rank of every pair in the file is that of each map's own.
-func (f *loraFile) whole() bool {
+// alpha is the number that gives every pair its scale when it is divided by the pair's rank in the file, 0 where there
+// is none.
+func (f *loraFile) alpha() float64 {
+	common := 0.0
 	for _, t := range f.tensors {
 		for _, maps := range t.maps {
-			if slices.ContainsFunc(maps, func(m placedMap) bool { return m.Rank != t.rank() }) {
-				return false
+			for i := range maps {
+				alpha := maps[i].Scale * float64(maps[i].Rank)
+				if common == 0 {
+					common = alpha
+				}
+				if maps[i].Rank != t.rank() || math.Abs(alpha-common) > 1e-12*math.Abs(common) {
+					return 0
+				}
 			}
 		}
 	}
-	return true
+	return common
 }
 
 // scale multiplies the scale of every pair into its B.
@@ -111,7 +137,9 @@ func (t *tensorChange) rank() int {
 	for _, maps := range t.maps {
 		rank := 0
 		for i := range maps {
-			rank += maps[i].Rank
+			if maps[i].like == i {
+				rank += maps[i].Rank
+			}
 		}
 		most = max(most, rank)
 	}
@@ -127,14 +155,17 @@ func (t *tensorChange) matrices() (a, b []float32) {
 	}
 	a, b = make([]float32, len(t.maps)*rank*t.cols), make([]float32, len(t.maps)*t.rows*rank)
 	for e, maps := range t.maps {
-		at := 0 // the rank where a map's begins
+		at, next := make([]int, len(maps)), 0 // the rank where a map's begins
 		for i := range maps {
 			p := &maps[i]
-			copy(a[(e*rank+at)*t.cols:], p.A)
-			for r := range p.Out {
-				copy(b[(e*t.rows+p.first+r)*rank+at:], p.B[r*p.Rank:(r+1)*p.Rank])
+			if at[i] = at[p.like]; p.like == i {
+				at[i] = next
+				copy(a[(e*rank+next)*t.cols:], p.A)
+				next += p.Rank
 			}
-			at += p.Rank
+			for r := range p.Out {
+				copy(b[(e*t.rows+p.first+r)*rank+at[i]:], p.B[r*p.Rank:(r+1)*p.Rank])
+			}
 		}
 	}
 	return a, b
@@ -151,8 +182,16 @@ func (t *tensorChange) entries(typ gguf.Type) []gguf.Tensor {
 	if t.stacked {
 		a, b = append(a, int64(len(t.maps))), append(b, int64(len(t.maps)))
 	}
-	return []gguf.Tensor{{Name: t.tensor + ".lora_a", Shape: a, Type: typ},
-		{Name: t.tensor + ".lora_b", Shape: b, Type: typ}}
+	return []gguf.Tensor{{Name: t.tensor + lorafile.EndA, Shape: a, Type: fitting(typ, a[0])},
+		{Name: t.tensor + lorafile.EndB, Shape: b, Type: fitting(typ, b[0])}}
+}
+
+// fitting is a type, or F16 where rows of so many numbers are no whole blocks of it.
+func fitting(typ gguf.Type, cols int64) gguf.Type {
+	if cols%int64(typ.BlockLen()) != 0 {
+		return gguf.F16
+	}
+	return typ
 }
 
 // write writes the file.
@@ -169,7 +208,7 @@ func (f *loraFile) write(out io.Writer, meta *gguf.Metadata, typ gguf.Type) erro
 		a, b := t.matrices()
 		for j, x := range [][]float32{a, b} {
 			entry := &table[2*i+j]
-			if err := w.WriteTensor(entry.Name, floats.Encode(typ, x, int(entry.Shape[0]))); err != nil {
+			if err := w.WriteTensor(entry.Name, floats.Encode(entry.Type, x, int(entry.Shape[0]))); err != nil {
 				return err
 			}
 		}

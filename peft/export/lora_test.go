@@ -24,6 +24,7 @@ func TestExportGGUF(t *testing.T) {
 		"plain":         {Rank: 4, Alpha: 12},
 		"rank pattern":  {Rank: 4, Alpha: 12, RankPattern: map[string]int{"q_proj": 2}},
 		"rsLoRA":        {Rank: 4, Alpha: 12, RSLoRA: true},
+		"rsLoRA, ranks": {Rank: 4, Alpha: 12, RSLoRA: true, RankPattern: map[string]int{"q_proj": 2}},
 		"alpha pattern": {Rank: 4, Alpha: 12, AlphaPattern: map[string]float64{"k_proj": 3}, Layers: "1"},
 	} {
 		for world, b := range map[string]*attach.Base{"GGUF": inGGUF, "Hugging Face": inHF} {
@@ -38,15 +39,21 @@ func TestExportGGUF(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer f.Close()
-				plain := !opt.RSLoRA && opt.AlphaPattern == nil
-				checkExportHeader(t, f, plain)
+				alpha := opt.Alpha
+				switch {
+				case opt.AlphaPattern != nil || opt.RSLoRA && opt.RankPattern != nil:
+					alpha = 0
+				case opt.RSLoRA:
+					alpha *= 2
+				}
+				checkExportHeader(t, f, alpha)
 				checkExportWeights(t, f, a, inGGUF)
 			})
 		}
 	}
 }
 
-func checkExportHeader(t *testing.T, f *gguf.File, plain bool) {
+func checkExportHeader(t *testing.T, f *gguf.File, alpha float64) {
 	t.Helper()
 	for key, want := range map[string]string{"general.type": "adapter", "general.architecture": "llama",
 		"adapter.type": "lora"} {
@@ -54,12 +61,8 @@ func checkExportHeader(t *testing.T, f *gguf.File, plain bool) {
 			t.Errorf("%s is %q, expected %q", key, got, want)
 		}
 	}
-	want := 0.0
-	if plain {
-		want = 12
-	}
-	if got, ok := f.Meta.Float("adapter.lora.alpha"); !ok || got != want {
-		t.Errorf("alpha is %v, %v, expected %v", got, ok, want)
+	if got, ok := f.Meta.Float("adapter.lora.alpha"); !ok || got != alpha {
+		t.Errorf("alpha is %v, %v, expected %v", got, ok, alpha)
 	}
 }
 
@@ -162,8 +165,8 @@ func TestExportRefused(t *testing.T) {
 	a := pefttest.Trained(t, b, method.LoRA{})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lora.gguf")
-	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q8_0}); err == nil ||
-		!strings.Contains(err.Error(), "expected F32 or F16") {
+	if _, err := LoRA(pefttest.Adapter(a), pefttest.Base(b), path, LoRAOptions{Type: gguf.Q4_0}); err == nil ||
+		!strings.Contains(err.Error(), "expected F32, F16, BF16 or Q8_0") {
 		t.Errorf("error %v", err)
 	}
 	wide := pefttest.Tiny

@@ -17,7 +17,7 @@ type LoRA struct {
 	Original  string   // for InitLoftQ: path of the model that the base was quantized from
 	Bias      string   // BiasNone ("" is the same), BiasLoRA or BiasAll
 	Norms     bool     // train the weights of all norms too
-	Save      []string // train these whole: "embed_tokens", "lm_head"
+	Save      []string // train these whole: "embed_tokens", "lm_head", or SaveBoth
 	TokenIDs  []int32  // train the rows of these tokens in the embedding table
 	Seed      uint64   // of the random numbers that tensors are initialized with
 	BaseModel string   // what PEFT is told to load the adapter onto; "" is what the base's metadata says
@@ -37,6 +37,9 @@ const (
 
 // Inits are all values of LoRA.Init.
 var Inits = []string{InitKaiming, InitGaussian, InitPiSSA, InitOLoRA, InitLoftQ}
+
+// SaveBoth in LoRA.Save is the embedding table and the output head, whatever their names.
+const SaveBoth = "both"
 
 // Values of LoRA.Bias: which biases of the base are trained beside the pairs.
 const (

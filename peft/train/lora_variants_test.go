@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lycoris"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
@@ -147,7 +148,7 @@ func TestTokensOfTiedHead(t *testing.T) {
 func TestEndsAreLoRAsAlone(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	targets := []string{"q_proj", "lm_head"}
-	_, loha := methods.NewLoHa(b, method.LoHa{Placement: method.Placement{Targets: targets}})
+	_, loha := lycoris.NewLoHa(b, method.LoHa{Placement: method.Placement{Targets: targets}})
 	_, qat := methods.NewQAT(b, method.QAT{Targets: targets})
 	_, _, extract := algebra.Extract(context.Background(), pefttest.Base(b), pefttest.Base(b),
 		algebra.ExtractOptions{Targets: targets})

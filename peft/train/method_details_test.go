@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lycoris"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
@@ -28,7 +29,7 @@ func TestSplit(t *testing.T) {
 		{128, 4, 4, 32}, {172, -1, 4, 43}, {24, 7, 4, 6}, {24, 5, 4, 6},
 		{12, 4, 4, 3}, {1, -1, 1, 1},
 	} {
-		if m, n := methods.Split(c.size, c.factor); m != c.m || n != c.n {
+		if m, n := lycoris.Split(c.size, c.factor); m != c.m || n != c.n {
 			t.Errorf("split(%d, %d) is %d, %d, expected %d, %d", c.size, c.factor, m, n, c.m, c.n)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lycoris"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -230,9 +231,9 @@ func adapterNamed(b *attach.Base, name string, rank int, seed uint64, latent boo
 	case "pissa":
 		a, err = methods.NewLoRA(b, method.LoRA{Rank: rank, Init: method.InitPiSSA, Seed: seed})
 	case "loha":
-		a, err = methods.NewLoHa(b, method.LoHa{Placement: at})
+		a, err = lycoris.NewLoHa(b, method.LoHa{Placement: at})
 	case "lokr":
-		a, err = methods.NewLoKr(b, method.LoKr{Placement: at})
+		a, err = lycoris.NewLoKr(b, method.LoKr{Placement: at})
 	case "vera":
 		a, err = methods.NewVeRA(b, method.VeRA{Placement: at})
 	case "oft":

@@ -1,4 +1,4 @@
-package methods
+package lycoris
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package methods
+package lycoris
 
 import (
 	"fmt"
@@ -171,7 +171,7 @@ func (m *lokr) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	_, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
 		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.Name) * strength), order: l.Rows}
 		s.place = model.Inverted(s.order)
-		s.cols = ints(l.Cols)
+		s.cols = attach.Indices(l.Cols)
 		s.w1, s.w2 = factorOf(mod, values, grads, "lokr_w1"), factorOf(mod, values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()
 		if out != l.W.Rows || in != l.W.Cols {
