@@ -39,8 +39,8 @@ func (o *typeFlags) add(fs *pflag.FlagSet, more func()) {
 	})
 }
 
-// given is the first of the flags that was given, "" where none was.
-func (o *typeFlags) given() string {
+// quantizes is the first of the flags that was given, "" where none was.
+func (o *typeFlags) quantizes() string {
 	for _, f := range []struct {
 		name string
 		set  bool

@@ -216,3 +216,21 @@ func refs(folder string) []string {
 	})
 	return found
 }
+
+// Repository is the name, owner/name, of the repository of the Hub in whose part of the cache a path is; "" where it is
+// in none.
+func Repository(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return ""
+	}
+	for dir := path; ; {
+		parent, name := filepath.Split(filepath.Clean(dir))
+		if id, ok := strings.CutPrefix(name, "models--"); ok {
+			return strings.Replace(id, "--", "/", 1)
+		}
+		if dir = filepath.Clean(parent); dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+}

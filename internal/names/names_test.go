@@ -286,3 +286,16 @@ func TestNear(t *testing.T) {
 		t.Errorf("many: %s", got)
 	}
 }
+
+// TestRepository finds the repository of paths in and outside of a cache.
+func TestRepository(t *testing.T) {
+	for path, want := range map[string]string{
+		"/cache/hub/models--acme--tiny-model/snapshots/0123/model.safetensors": "acme/tiny-model",
+		"/cache/hub/models--lone/snapshots/0123":                               "lone",
+		"/home/me/model":                                                       "",
+	} {
+		if got := Repository(filepath.FromSlash(path)); got != want {
+			t.Errorf("%s: %q, expected %q", path, got, want)
+		}
+	}
+}
