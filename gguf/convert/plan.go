@@ -66,8 +66,8 @@ func NewPlan(path string, opt Options) (*Plan, error) {
 
 func newPlan(s *store.Store, opt Options) (*Plan, error) {
 	if s.Safetensors == nil {
-		return nil, fmt.Errorf("%s: a GGUF file, expected a Hugging Face directory (--to hf makes one of it, \"peftconv quantize\" changes its types)",
-			s.Path)
+		return nil, fmt.Errorf("%s: a GGUF file, expected a Hugging Face directory: \"--to hf\" makes one of it, "+
+			"\"peftconv quantize\" changes its types", s.Path)
 	}
 	model, err := arch.Read(s)
 	if err != nil {

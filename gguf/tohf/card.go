@@ -28,6 +28,11 @@ func modelCard(meta *gguf.Metadata) []byte {
 	one("license", "general.license")
 	one("license_name", "general.license.name")
 	one("license_link", "general.license.link")
+	// These are no keys of the Hub; a conversion back to GGUF reads them.
+	one("model_name", "general.name")
+	for _, key := range []string{"author", "version", "organization", "description", "finetune", "basename", "size_label"} {
+		one(key, "general."+key)
+	}
 	languages, _ := meta.Strings("general.languages")
 	list("language", languages)
 	list("base_model", sources(meta, "general.base_model"))

@@ -349,6 +349,7 @@ func TestCard(t *testing.T) {
 		[]string{"text-generation"})
 	const want = `---
 license: apache-2.0
+model_name: "Tiny  Model"
 language:
 - "en"
 - "no"

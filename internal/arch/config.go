@@ -274,6 +274,9 @@ func (c *Config) rope() {
 	l := c.mainLayer()
 	r := &l.Rope
 	if r.Dim == 0 {
+		if base := c.f.FloatOr("rope.freq_base", "", 0); base > 0 { // for nothing, and in the file
+			c.set("rope_theta", base)
+		}
 		return
 	}
 	c.set("rope_theta", r.Base)
@@ -329,10 +332,11 @@ func (c *Config) yarn(scaling map[string]any, r *Rope) {
 	}
 	usual := yarnMagnitude(1/r.Scale, 1)
 	magnitude := usual * f.FloatOr("rope.scaling.attn_factor", "", 1)
-	if x := f.FloatOr("rope.scaling.yarn_attn_factor", "", 0); x > 0 {
-		magnitude = x
+	said := f.FloatOr("rope.scaling.yarn_attn_factor", "", 0)
+	if said > 0 {
+		magnitude = said
 	}
-	if math.Abs(magnitude-usual) > 1e-6 {
+	if said > 0 || math.Abs(magnitude-usual) > 1e-6 {
 		scaling["attention_factor"] = float32(magnitude)
 	}
 	c.Spec.EditRope(func(r *Rope) { // as the class reads it; llama.cpp has these of few architectures
