@@ -119,8 +119,8 @@ func TestConvertKeepsOutput(t *testing.T) {
 		}
 		want(t, cli.ExitOK, append(c, "--force")...)
 	}
-	if _, stderr := want(t, cli.ExitError, "convert", out, "--out", filepath.Join(dir, "x.gguf")); !strings.Contains(stderr,
-		`"--to hf" makes one of it`) {
+	_, stderr := want(t, cli.ExitError, "convert", out, "--out", filepath.Join(dir, "x.gguf"))
+	if !strings.Contains(stderr, `"--to hf" makes one of it`) {
 		t.Error(stderr)
 	}
 }

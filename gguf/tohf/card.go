@@ -30,7 +30,7 @@ func modelCard(meta *gguf.Metadata) []byte {
 	one("license_link", "general.license.link")
 	// These are no keys of the Hub; a conversion back to GGUF reads them.
 	one("model_name", "general.name")
-	for _, key := range []string{"author", "version", "organization", "description", "finetune", "basename", "size_label"} {
+	for key := range strings.FieldsSeq("author version organization description finetune basename size_label") {
 		one(key, "general."+key)
 	}
 	languages, _ := meta.Strings("general.languages")
