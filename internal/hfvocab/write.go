@@ -19,8 +19,8 @@ import (
 // tokenizer.model for a vocabulary with scores, tokenizer_config.json with the chat templates, special_tokens_map.json
 // and generation_config.json. create makes each file. notes say what the metadata do not hold and what was assumed.
 //
-// The tokenizer gives the ids that the GGUF file gives, and where llama.cpp simplified the original's expressions, those
-// of the original.
+// The tokenizer gives the ids that the GGUF file gives, and where llama.cpp simplified the original's expressions,
+// those of the original.
 func WriteHF(meta *gguf.Metadata, create func(name string, data []byte) error) (notes []string, err error) {
 	b, err := newBack(meta)
 	if err != nil {
