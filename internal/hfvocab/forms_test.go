@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/modeltest"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // mapFS is files by their names.
@@ -138,7 +139,8 @@ func TestTekken(t *testing.T) {
 		t.Errorf("merges %q", got)
 	}
 	tokens, _ := meta.Strings(keyTokens)
-	if got := []string{tokens[3], tokens[12+10], tokens[268], tokens[269]}; !slices.Equal(got, []string{"[INST]", "Ċ", "he", "Ġhe"}) {
+	got := []string{tokens[3], tokens[12+10], tokens[268], tokens[269]}
+	if !slices.Equal(got, []string{"[INST]", "Ċ", "he", "Ġhe"}) {
 		t.Errorf("tokens %q", got)
 	}
 	sameIDs(t, meta, must(writeFiles(t, meta)))
@@ -258,8 +260,9 @@ func TestSpecials(t *testing.T) {
 }
 
 func TestAddedTokens(t *testing.T) {
-	added := []addedToken{{ID: 258, Content: "<|x|>"}, {ID: 259, Content: "ĠĠ"}, {ID: 260, Content: "ĠĠĠ", Normalized: true},
-		{ID: 261, Content: "▁a"}, {ID: 262, Content: "｜"}, {ID: 263, Content: "<pad>"}, {ID: 264, Content: "he"}}
+	added := []addedToken{{ID: 258, Content: "<|x|>"}, {ID: 259, Content: "ĠĠ"},
+		{ID: 260, Content: "ĠĠĠ", Normalized: true}, {ID: 261, Content: "▁a"}, {ID: 262, Content: "｜"},
+		{ID: 263, Content: "<pad>"}, {ID: 264, Content: "he"}}
 	_, meta := keys(t, mapFS(map[string]string{"tokenizer.json": pipelineJSON(t, added, nil)}), `{"vocab_size": 264}`,
 		Options{PreTokenizer: "gpt-2"})
 	tokens, _ := meta.Strings(keyTokens)
@@ -295,8 +298,8 @@ func TestScored(t *testing.T) {
 	add(typeUser, addedScore, "added")
 	add(typeUnused, unusedScore, fmt.Sprintf("[PAD%d]", len(tokens)))
 	for _, prefix := range []bool{false, true} {
-		meta := modeltest.Meta(t, keySpace, prefix, keyModel, "llama", keyPre, "default", keyTokens, tokens, keyScores, scores,
-			keyTypes, types, keyPrefix+"bos_token_id", uint32(1), keyPrefix+"eos_token_id", uint32(2),
+		meta := modeltest.Meta(t, keySpace, prefix, keyModel, tokenizer.ScoredBPE, keyPre, "default", keyTokens, tokens,
+			keyScores, scores, keyTypes, types, keyPrefix+"bos_token_id", uint32(1), keyPrefix+"eos_token_id", uint32(2),
 			keyPrefix+"add_bos_token", true, keyPrefix+"add_eos_token", true, keyTemplate, "t")
 		files, _ := writeFiles(t, meta)
 		sameIDs(t, meta, files, "ab abc", "a b  c", "x added<|end|>bc</s>", "éab")
@@ -324,20 +327,19 @@ func TestWrittenConfig(t *testing.T) {
 		}
 	}
 	meta := modeltest.Meta(t, "general.architecture", "x", "x.context_length", uint32(4096),
-		"general.sampling.temp", float32(0.6), "general.sampling.penalty_repeat", float32(1.1), keyModel, "gpt2", keyPre,
+		"general.sampling.temp", float32(0.6), "general.sampling.penalty_repeat", float32(1.1), keyModel, tokenizer.ByteLevel, keyPre,
 		"gpt-2", keyTokens, tokens, keyTypes, types, keyMerges, merges, keyPrefix+"bos_token_id", uint32(258),
 		keyPrefix+"eos_token_id", uint32(259), keyPrefix+"eot_token_id", uint32(260), keyPrefix+"add_bos_token", true,
 		keyTemplate+".rag", "r", keyTemplates, []string{"rag"}, keyTemplate, "<&>")
 	files, _ := writeFiles(t, meta)
+	const rest = `, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true}`
 	for name, want := range map[string]string{
 		"generation_config.json": `{"bos_token_id": 258, "eos_token_id": [259, 260], "temperature": 0.6,
 			"repetition_penalty": 1.1, "do_sample": true}`,
 		"special_tokens_map.json": `{"bos_token": "<s>", "eos_token": "</s>"}`,
 		"tokenizer_config.json": `{"add_bos_token": true, "bos_token": "<s>", "eos_token": "</s>",
-			"added_tokens_decoder": {
-				"258": {"content": "<s>", "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true},
-				"259": {"content": "</s>", "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true},
-				"260": {"content": "<turn>", "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true}},
+			"added_tokens_decoder": {"258": {"content": "<s>"` + rest + `, "259": {"content": "</s>"` + rest + `,
+				"260": {"content": "<turn>"` + rest + `},
 			"chat_template": [{"name": "default", "template": "<&>"}, {"name": "rag", "template": "r"}],
 			"clean_up_tokenization_spaces": false, "model_max_length": 4096, "tokenizer_class": "PreTrainedTokenizerFast"}`,
 	} {
@@ -372,8 +374,8 @@ func TestErrors(t *testing.T) {
 		{"broken JSON", `{}`, map[string]string{"tokenizer.json": `{"model": `}, Options{}, "tokenizer.json: byte "},
 		{"broken config", `{}`, map[string]string{"tokenizer_config.json": `[]`}, Options{}, "tokenizer_config.json: byte "},
 		{"broken model", `{}`, map[string]string{"tokenizer.model": "\xff"}, spm, "tokenizer.model: no SentencePiece model"},
-		{"WordPiece", `{}`, map[string]string{"tokenizer.json": `{"model": {"type": "WordPiece", "vocab": {"a": 1}}}`}, Options{},
-			"expected a tokenizer.json with BPE"},
+		{"WordPiece", `{}`, map[string]string{"tokenizer.json": `{"model": {"type": "WordPiece", "vocab": {"a": 1}}}`},
+			Options{}, "expected a tokenizer.json with BPE"},
 		{"too small", `{"vocab_size": 200}`, map[string]string{"tokenizer.json": pipelineJSON(t, nil, nil)}, pre,
 			"vocab_size in config.json is 200"},
 		{"too large", `{"vocab_size": 1e9}`, map[string]string{"tokenizer.json": pipelineJSON(t, nil, nil)}, pre,
@@ -409,7 +411,7 @@ func TestCreateFails(t *testing.T) {
 	for text, id := range vocab {
 		tokens[id] = text
 	}
-	meta := modeltest.Meta(t, keyModel, "gpt2", keyPre, "gpt-2", keyTokens, tokens, keyMerges, merges)
+	meta := modeltest.Meta(t, keyModel, tokenizer.ByteLevel, keyPre, "gpt-2", keyTokens, tokens, keyMerges, merges)
 	want := fmt.Errorf("disk full")
 	if _, err := WriteHF(meta, func(string, []byte) error { return want }); err != want {
 		t.Errorf("got %v", err)
