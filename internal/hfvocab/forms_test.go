@@ -313,6 +313,27 @@ func TestScored(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameKeys(t, &again, meta)
+
+		delete(files, sentencePieceFile)
+		testCharacterBPE(t, files)
+	}
+}
+
+// testCharacterBPE reads the tokenizer.json of TestScored without its tokenizer.model.
+func testCharacterBPE(t *testing.T, files fstest.MapFS) {
+	lines, meta := keys(t, files, `{}`, Options{Vocabulary: arch.ByName(arch.Llama).Vocabulary})
+	if want := []string{`model="llama"`, `pre="default"`, "tokens", "scores", "token_type"}; !slices.Equal(lines[1:6], want) {
+		t.Errorf("got %q, want %q", lines[1:6], want)
+	}
+	types, _ := meta.Ints(keyTypes)
+	scores, _ := meta.Floats(keyScores)
+	const normal, user = int64(typeNormal), int64(typeUser)
+	want := []int64{normal, normal, normal, normal, normal, normal, normal, normal, normal, normal, typeControl, user}
+	if !slices.Equal(types[259:], want) || !slices.Equal(types[:4], []int64{normal, typeControl, typeControl, typeByte}) {
+		t.Errorf("types %v and %v, want %v", types[:4], types[259:], want)
+	}
+	if slices.Min(scores) != addedScore || slices.Max(scores) != addedScore {
+		t.Errorf("scores from %v to %v", slices.Min(scores), slices.Max(scores))
 	}
 }
 
@@ -327,14 +348,15 @@ func TestWrittenConfig(t *testing.T) {
 		}
 	}
 	meta := modeltest.Meta(t, "general.architecture", "x", "x.context_length", uint32(4096),
-		"general.sampling.temp", float32(0.6), "general.sampling.penalty_repeat", float32(1.1), keyModel, tokenizer.ByteLevel, keyPre,
-		"gpt-2", keyTokens, tokens, keyTypes, types, keyMerges, merges, keyPrefix+"bos_token_id", uint32(258),
+		"general.sampling.temp", float32(0.6), "general.sampling.penalty_repeat", float32(1.1),
+		keyModel, tokenizer.ByteLevel, keyPre, "gpt-2", keyTokens, tokens,
+		keyTypes, types, keyMerges, merges, keyPrefix+"bos_token_id", uint32(258),
 		keyPrefix+"eos_token_id", uint32(259), keyPrefix+"eot_token_id", uint32(260), keyPrefix+"add_bos_token", true,
 		keyTemplate+".rag", "r", keyTemplates, []string{"rag"}, keyTemplate, "<&>")
 	files, _ := writeFiles(t, meta)
 	const rest = `, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true}`
 	for name, want := range map[string]string{
-		"generation_config.json": `{"bos_token_id": 258, "eos_token_id": [259, 260], "temperature": 0.6,
+		"generation_config.json": `{"bos_token_id": 258, "eos_token_id": [260, 259], "temperature": 0.6,
 			"repetition_penalty": 1.1, "do_sample": true}`,
 		"special_tokens_map.json": `{"bos_token": "<s>", "eos_token": "</s>"}`,
 		"tokenizer_config.json": `{"add_bos_token": true, "bos_token": "<s>", "eos_token": "</s>",
