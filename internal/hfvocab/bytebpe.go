@@ -1,12 +1,9 @@
 package hfvocab
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // merges are the merges of the tokenizer, or those of merges.txt.
@@ -52,11 +49,17 @@ func (p *pipeline) table(size int) (texts []string, added []*addedToken, err err
 		}
 		see(id, text)
 	}
+	var more []*addedToken
 	for i := range p.Added {
-		if p.Added[i].ID < 0 {
-			return nil, nil, fmt.Errorf("%s: the added token %q has the id %d", tokenizerFile, p.Added[i].Content, p.Added[i].ID)
+		a := &p.Added[i]
+		if id, ok := p.Model.Vocab[a.Content]; ok && id != a.ID {
+			continue // the tokenizer takes the model's id
 		}
-		see(p.Added[i].ID, p.Added[i].Content)
+		if a.ID < 0 {
+			return nil, nil, fmt.Errorf("%s: the added token %q has the id %d", tokenizerFile, a.Content, a.ID)
+		}
+		more = append(more, a)
+		see(a.ID, a.Content)
 	}
 	switch {
 	case last >= maxTokens:
@@ -72,11 +75,7 @@ func (p *pipeline) table(size int) (texts []string, added []*addedToken, err err
 	for text, id := range p.Model.Vocab {
 		texts[id] = text
 	}
-	for i := range p.Added {
-		a := &p.Added[i]
-		if id, ok := p.Model.Vocab[a.Content]; ok && id != a.ID {
-			continue // the tokenizer takes the model's id
-		}
+	for _, a := range more {
 		texts[a.ID], added[a.ID] = a.Content, a
 	}
 	return texts, added, nil
@@ -213,55 +212,4 @@ func encodeBytes(text string) string {
 		b = utf8.AppendRune(b, byteRunes[text[i]])
 	}
 	return string(b)
-}
-
-// findPreTokenizer finds the value of tokenizer.ggml.pre: the user's, or the one whose models give the same ids for the
-// reference text.
-func (v *Vocabulary) findPreTokenizer(f *files, o Options) error {
-	const flag = "--pre-tokenizer"
-	t, err := tokenizer.FromHFFiles(f.overlay())
-	if o.PreTokenizer != "" {
-		if !known(o.PreTokenizer) {
-			return fmt.Errorf("%s %q is not known; known are %s", flag, o.PreTokenizer,
-				strings.Join(tokenizer.PreTokenizers(), ", "))
-		}
-		v.pre = o.PreTokenizer
-		if err == nil {
-			if name, _, ok := tokenizer.PreTokenizerOf(t); ok && name != v.pre {
-				v.note("%s is %s, though the tokenizer is known as %s", flag, v.pre, name)
-			}
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("the pre-tokenizer cannot be found: %w; %s NAME names it", err, flag)
-	}
-	name, hash, ok := tokenizer.PreTokenizerOf(t)
-	if !ok {
-		return v.unknownPreTokenizer(t, hash, o)
-	}
-	if !known(name) {
-		return fmt.Errorf("the tokenizer is known as %q, which no byte-level vocabulary has; %s NAME names another", name, flag)
-	}
-	v.pre = name
-	return nil
-}
-
-// known reports whether a vocabulary with such a pre-tokenizer can be run.
-func known(name string) bool {
-	for _, n := range tokenizer.PreTokenizers() {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
-// errUnknownPre is the reason for which an unknown tokenizer is refused.
-var errUnknownPre = errors.New("unknown pre-tokenizer")
-
-// unknownPreTokenizer reports a tokenizer that is in no table.
-func (v *Vocabulary) unknownPreTokenizer(_ *tokenizer.Tokenizer, hash string, _ Options) error {
-	return fmt.Errorf("%w: no model is known whose tokenizer gives the hash %s for the reference text; "+
-		"--pre-tokenizer NAME names one", errUnknownPre, hash)
 }

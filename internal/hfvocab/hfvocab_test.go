@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/converttest"
+	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -78,7 +79,8 @@ func TestReference(t *testing.T) {
 // texts are encoded by both tokenizers of a round trip.
 var texts = []string{
 	"", " ", "Hello, world!", "  two spaces, and a tab\tand a line\n\nand more  ", "I've 12345 things; they're NOT it's.",
-	"Привет, мир! Как дела?", "你好,世界。123", "नमस्ते दुनिया", "😀 emoji 👩‍👩‍👧 and é", "def f(x):\n    return x**2  # ünïcode\n",
+	"Привет, мир! Как дела?", "你好,世界。123", "नमस्ते दुनिया", "😀 emoji 👩‍👩‍👧 and é",
+	"def f(x):\n    return x**2  # ünïcode\n",
 	"a\r\nb\r\n", "ALLCAPS mixedCase snake_case 3.14159 1,000,000", "\x00\x01 control", "العربية ١٢٣", "한국어 텍스트",
 }
 
@@ -100,7 +102,7 @@ func writeFiles(t *testing.T, meta *gguf.Metadata) (fstest.MapFS, []string) {
 }
 
 // sameIDs compares the tokenizers of a GGUF file and of files.
-func sameIDs(t *testing.T, meta *gguf.Metadata, files fs.FS) {
+func sameIDs(t *testing.T, meta *gguf.Metadata, files fs.FS, more ...string) {
 	t.Helper()
 	want, err := tokenizer.FromGGUF(meta)
 	if err != nil {
@@ -113,7 +115,7 @@ func sameIDs(t *testing.T, meta *gguf.Metadata, files fs.FS) {
 	if want.AddBOS() != got.AddBOS() || want.AddEOS() != got.AddEOS() {
 		t.Errorf("BOS %v EOS %v, want %v %v", got.AddBOS(), got.AddEOS(), want.AddBOS(), want.AddEOS())
 	}
-	for _, text := range texts {
+	for _, text := range slices.Concat(texts, more) {
 		for _, special := range []bool{false, true} {
 			if w, g := want.Encode(text, special), got.Encode(text, special); !slices.Equal(w, g) {
 				t.Errorf("%q: got %v, want %v", text, g, w)
@@ -167,4 +169,88 @@ func sameKeys(t *testing.T, got, want *gguf.Metadata) {
 			t.Errorf("%s: got %v, want none", key, value)
 		}
 	}
+}
+
+// TestBackFromFullVocabularies writes whole vocabularies back and compares ids on the texts that come with them.
+func TestBackFromFullVocabularies(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(testdata.Shared(t, "tokenizers"), "*.gguf"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no vocabularies: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			if info, err := os.Stat(path); err == nil && testing.Short() && info.Size() > 4<<20 {
+				t.Skip("a large vocabulary takes seconds")
+			}
+			f, err := gguf.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if kind, _ := f.Meta.String("tokenizer.ggml.model"); kind == "bert" {
+				_, err := WriteHF(f.Meta, nil)
+				if err == nil || !strings.Contains(err.Error(), kind) {
+					t.Errorf("got %v, want an error that names %s", err, kind)
+				}
+				return
+			}
+			files, notes := writeFiles(t, f.Meta)
+			for _, note := range notes {
+				t.Log(note)
+			}
+			inputs, err := os.ReadFile(path + ".inp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameIDs(t, f.Meta, files, strings.Split(string(inputs), "\n__ggml_vocab_test__\n")...)
+		})
+	}
+}
+
+// TestUnknownPreTokenizer wants the hash of a tokenizer that no table has in the error, and its rules among those that
+// are offered.
+func TestUnknownPreTokenizer(t *testing.T) {
+	for _, dir := range converttest.Models(t) {
+		path := filepath.Join(dir, "expected", "tokenizer.json")
+		if !exists(path) {
+			continue
+		}
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			want := readJSON[struct {
+				Pre  *string
+				Hash string `json:"reduced_hash"`
+			}](t, path)
+			if want.Pre == nil {
+				t.Skip("no pre-tokenizer is written")
+			}
+			config := readJSON[map[string]any](t, filepath.Join(dir, "config.json"))
+			o := options(t, dir, config)
+			o.PreTokenizer = ""
+			_, err := Read(dir, config, o)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			// The class of this one adds BOS, which the recorded hash does not have.
+			if filepath.Base(dir) != "DeepSeek-V3-Tiny-0324" && !strings.Contains(err.Error(), want.Hash) {
+				t.Errorf("%v: want the hash %s", err, want.Hash)
+			}
+			if !offers(err, *want.Pre) {
+				t.Errorf("%v: want %s among the names", err, *want.Pre)
+			}
+			o.Force = true
+			v, err := Read(dir, config, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(v.Notes()) != 1 || !strings.Contains(v.Notes()[0], v.pre) {
+				t.Errorf("notes %q, want one that names %s", v.Notes(), v.pre)
+			}
+		})
+	}
+}
+
+// offers reports whether a name is one of those in the text of an error.
+func offers(err error, name string) bool {
+	words := strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(" ,;", r) })
+	return slices.Contains(words, name)
 }

@@ -106,7 +106,7 @@ func ReadFiles(dir fs.FS, config map[string]any, o Options) (*Vocabulary, error)
 		return nil, fmt.Errorf("config.json: vocab_size is %d, expected at most %d", v.size, maxTokens)
 	}
 	v.pad(f)
-	if err := v.read(f, o); err != nil {
+	if err := v.read(f); err != nil {
 		return nil, err
 	}
 	if v.source != arch.Tekken {
@@ -115,6 +115,11 @@ func ReadFiles(dir fs.FS, config map[string]any, o Options) (*Vocabulary, error)
 			limit = len(v.tokens)
 		}
 		v.specials = f.readSpecials(limit)
+	}
+	if v.source == arch.ByteBPE {
+		if err := v.findPreTokenizer(f, o); err != nil {
+			return nil, err
+		}
 	}
 	if v.templates, err = f.readTemplates(v.source); err != nil {
 		return nil, err
@@ -203,7 +208,7 @@ func (v *Vocabulary) pad(f *files) {
 }
 
 // read reads the tokens.
-func (v *Vocabulary) read(f *files, o Options) error {
+func (v *Vocabulary) read(f *files) error {
 	switch v.source {
 	case arch.SentencePiece, arch.SentencePieceAdded:
 		v.kind, v.pre = tokenizer.ScoredBPE, "default"
@@ -219,10 +224,7 @@ func (v *Vocabulary) read(f *files, o Options) error {
 		return v.readTekken(f)
 	default:
 		v.kind, v.merges = tokenizer.ByteLevel, f.merges()
-		if err := v.readByteBPE(f); err != nil {
-			return err
-		}
-		return v.findPreTokenizer(f, o)
+		return v.readByteBPE(f)
 	}
 }
 

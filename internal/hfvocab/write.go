@@ -19,8 +19,8 @@ import (
 // tokenizer.model for a vocabulary with scores, tokenizer_config.json with the chat templates, special_tokens_map.json
 // and generation_config.json. create makes each file. notes say what the metadata do not hold and what was assumed.
 //
-// The tokenizer gives the ids that the GGUF file gives, and where llama.cpp simplified the original's expressions, those
-// of the original.
+// The tokenizer gives the ids that the GGUF file gives, and where llama.cpp simplified the original's expressions,
+// those of the original.
 func WriteHF(meta *gguf.Metadata, create func(name string, data []byte) error) (notes []string, err error) {
 	b, err := newBack(meta)
 	if err != nil {
@@ -36,7 +36,8 @@ func WriteHF(meta *gguf.Metadata, create func(name string, data []byte) error) (
 	if err := build(t); err != nil {
 		return nil, err
 	}
-	b.note("lstrip, rstrip and single_word of added tokens are not in a GGUF file: false was assumed")
+	b.note("lstrip, rstrip and single_word of added tokens are not in a GGUF file: what llama.cpp does was assumed, " +
+		"which goes by the model's name")
 	data, err := t.encode()
 	if err != nil {
 		return nil, err
@@ -152,9 +153,10 @@ func (b *back) addedTokens() []addedToken {
 	var all []addedToken
 	for i, text := range b.tokens {
 		if b.isAdded(i) {
+			before, after := b.t.Strips(int32(i))
 			// A normalized token stays as it is when it is read again; others are decoded.
-			all = append(all, addedToken{ID: int64(i), Content: text, Special: b.types[i] != typeUser,
-				Normalized: b.kind == tokenizer.ByteLevel && decodeBytes(text) != text})
+			all = append(all, addedToken{ID: int64(i), Content: text, Special: b.types[i] != typeUser, LStrip: before,
+				RStrip: after, Normalized: b.kind == tokenizer.ByteLevel && decodeBytes(text) != text})
 		}
 	}
 	return all
@@ -188,10 +190,14 @@ func (b *back) vocab(all bool) (object, map[string]int) {
 	return vocab, ids
 }
 
-// id is the token of a special name.
+// id is the token of a special name. Vocabularies with scores need not name the usual BOS and EOS.
 func (b *back) id(name string) (int, bool) {
-	id, ok := b.meta.Uint(keyPrefix + idKeys[name])
-	return int(id), ok && id < uint64(len(b.tokens))
+	if id, ok := b.meta.Uint(keyPrefix + idKeys[name]); ok {
+		return int(id), id < uint64(len(b.tokens))
+	}
+	usual := map[string]string{"bos": "<s>", "eos": "</s>"}[name]
+	id, ok := b.t.ID(usual)
+	return int(id), ok && b.kind == tokenizer.ScoredBPE && id == map[string]int32{"bos": 1, "eos": 2}[name]
 }
 
 // mergesOf are the merges of the file of which all tokens are among ids.
@@ -221,7 +227,7 @@ func (b *back) mergesOf(ids map[string]int) [][2]string {
 }
 
 // composed are the pre-tokenizers whose models have texts normalized to composed characters (NFC).
-var composed = []string{"qwen2", "qwen35", "mpt", "olmo", "command-r"}
+var composed = strings.Fields("qwen2 qwen35 mpt olmo command-r")
 
 // byteBPE builds the pipeline of a byte-level vocabulary.
 func (b *back) byteBPE(t *tokenizerJSON) error {
@@ -411,8 +417,8 @@ func (b *back) tokenizerConfig() object {
 		if b.kind == tokenizer.ScoredBPE && b.scores[t.ID] != addedScore {
 			continue
 		}
-		decoder.add(strconv.FormatInt(t.ID, 10), object{{"content", t.Content}, {"lstrip", false},
-			{"normalized", t.Normalized}, {"rstrip", false}, {"single_word", false}, {"special", t.Special}})
+		decoder.add(strconv.FormatInt(t.ID, 10), object{{"content", t.Content}, {"lstrip", t.LStrip},
+			{"normalized", t.Normalized}, {"rstrip", t.RStrip}, {"single_word", false}, {"special", t.Special}})
 		if b.types[t.ID] == typeControl && !slices.ContainsFunc(named, func(m member) bool { return m.value == t.Content }) {
 			more = append(more, t.Content)
 		}
@@ -464,12 +470,7 @@ func (b *back) generation() object {
 	if id, ok := b.id("bos"); ok {
 		o.add("bos_token_id", id)
 	}
-	var ends []int
-	for _, name := range []string{"eos", "eot", "eom"} {
-		if id, ok := b.id(name); ok && !slices.Contains(ends, id) {
-			ends = append(ends, id)
-		}
-	}
+	ends := b.ends()
 	switch len(ends) {
 	case 0:
 	case 1:
@@ -493,6 +494,25 @@ func (b *back) generation() object {
 		o.add("do_sample", true)
 	}
 	return o
+}
+
+// ends are the tokens at which generation ends. The end of a turn that the file names goes first: some converters take
+// the first for it. Those that are known by their text go last.
+func (b *back) ends() []int {
+	var ends []int
+	add := func(id int, ok bool) {
+		if ok && !slices.Contains(ends, id) {
+			ends = append(ends, id)
+		}
+	}
+	for _, name := range []string{"eot", "eos", "eom"} {
+		add(b.id(name))
+	}
+	for _, known := range []func() (int32, bool){b.t.EOT, b.t.EOM} {
+		id, ok := known()
+		add(int(id), ok)
+	}
+	return ends
 }
 
 // compare encodes the reference text with what was written.

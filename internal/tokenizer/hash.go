@@ -40,6 +40,9 @@ func PreTokenizerOf(t *Tokenizer) (name, hash string, ok bool) {
 	return name, hash, ok
 }
 
+// ReferenceText is that text. It has runs of white space, digits, letters of several scripts, emoji and contractions.
+func ReferenceText() string { return referenceText }
+
 // hashOfIDs is the SHA-256, in lower-case hexadecimal, of ids written as [1, 2, 3].
 func hashOfIDs(ids []int32) string {
 	text := []byte{'['}

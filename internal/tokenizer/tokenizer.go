@@ -183,6 +183,15 @@ func (t *Tokenizer) AddEOS() bool { return t.addEOS }
 // IsEOG says whether generation ends at id: EOS, the end of a turn or message, and their like.
 func (t *Tokenizer) IsEOG(id int32) bool { return t.vocab.eog[id] }
 
+// EOT is the token that ends a turn, and EOM the one that ends a message; ok is false where the vocabulary has none.
+func (t *Tokenizer) EOT() (id int32, ok bool) { return t.vocab.eot, t.vocab.eot != none }
+
+// EOM is described with EOT.
+func (t *Tokenizer) EOM() (id int32, ok bool) { return t.vocab.eom, t.vocab.eom != none }
+
+// Strips says whether a special token swallows the white space before it and after it.
+func (t *Tokenizer) Strips(id int32) (before, after bool) { return t.lstrip[id], t.rstrip[id] }
+
 // ID is the token whose text, as the vocabulary spells it, is text.
 func (t *Tokenizer) ID(text string) (id int32, ok bool) {
 	id, ok = t.vocab.ids[text]
