@@ -80,6 +80,8 @@ func (m *merger) writeShard(from, to string) error {
 		return err
 	}
 	defer f.Close()
+	m.shard = f
+	defer func() { m.shard = nil }()
 	out, err := atomicfile.Create(to)
 	if err != nil {
 		return err
