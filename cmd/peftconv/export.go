@@ -73,8 +73,8 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 		"a state `FILE` that llama.cpp itself saved after reading as "+
 			"many tokens (llama-completion: one more), to put keys and values into whatever its version")
 	fs.IntVar(&o.rank, "rank", 0, "the highest `RANK` of a weight's matrices in a GGUF adapter: changes of a higher "+
-		"rank are cut to it; 0 is as they are, and 32 for "+
-		"those that are not of low rank")
+		"rank are cut to it; 0 is as they are, and for "+
+		"those that are not of low rank the rank that keeps 99 % of each")
 	cli.Group(fs, "Flags of --to ollama", func() {
 		fs.StringVar(&o.ollama.Create, "create", "",
 			"put the model into Ollama's store under this `NAME`, in place of --out (OLLAMA_MODELS names another store)")
@@ -284,7 +284,7 @@ func cutNote(r *export.LoRAReport) string {
 			worst = t
 		}
 	}
-	return fmt.Sprintf("the adapter's changes are not of low rank: cut "+
-		"to rank %d, their error is %.1f %% of their norm (largest in %s, "+
-		"%.1f %%); --rank keeps more, merge keeps all", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
+	return fmt.Sprintf("the adapter's changes are not of low rank: with ranks up to %d, their error is %.1f %% of their "+
+		"norm (largest in %s, %.1f %%); --rank sets another rank, which makes the file smaller or larger, and merge keeps all "+
+		"without such a file", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
 }

@@ -18,7 +18,8 @@ import (
 // LoRAOptions says how LoRA writes.
 type LoRAOptions struct {
 	Type gguf.Type // of the matrices: F32, F16, BF16, or Q8_0 where rows fit (else F16); the zero value is F32
-	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and 32 where they are not.
+	// Rank of every pair at most. 0 is exact where the adapter's changes are of low rank, and where they are not the rank
+	// at which 99 % of each change is kept.
 	Rank int
 
 	metadata *gguf.Metadata // in the place of what else the file says of the adapter and its base
@@ -41,8 +42,8 @@ type ExportedTensor struct {
 	Error float64 `json:"error"` // |Δ'-Δ|/|Δ|: 0 where the pair is exact, but for rounding
 }
 
-// changeRank is LoRAOptions.Rank where it is 0 and a change is not of low rank.
-const changeRank = 32
+// changeError is the highest error of a change that is not of low rank where LoRAOptions.Rank is 0.
+const changeError = 0.01
 
 // pairSums are the sums from which an error follows.
 type pairSums struct{ want, miss float64 }
@@ -129,29 +130,94 @@ func pairOf(l *model.Linear, c *attach.Change, limit int) (lowrank.LowRank, pair
 			limit = small
 		}
 	}
+	change := dense(l, c)
 	if limit == 0 {
-		limit = changeRank
+		return sufficient(change, out, in)
 	}
-	return nearest(l, c, min(limit, small))
+	return nearest(change, out, in, min(limit, small))
 }
 
 // changedRows is how many rows of a change a thread makes at a time.
 const changedRows = 16
 
-// nearest is the nearest pair of a rank.
-func nearest(l *model.Linear, c *attach.Change, rank int) (pair lowrank.LowRank, sums pairSums) {
+// dense is a change, all of it.
+func dense(l *model.Linear, c *attach.Change) []float32 {
 	out, in := l.W.Rows, l.W.Cols
 	change := make([]float32, out*in)
 	kernels.Parallel((out+changedRows-1)/changedRows, func(i int) {
 		r0, r1 := i*changedRows, min(out, (i+1)*changedRows)
 		c.AddRows(change[r0*in:r1*in], r0, r1)
 	})
+	return change
+}
+
+// nearest is the nearest pair of a rank to a change (out, in).
+func nearest(change []float32, out, in, rank int) (lowrank.LowRank, pairSums) {
 	u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
-	pair = lowrank.InBoth(u, s, vt, out, in)
-	sums.want = kernels.SumSquares(change)
-	kernels.Gemm(false, false, out, in, pair.Rank, -1, pair.B, pair.Rank, pair.A, in, 1, change, in)
-	sums.miss = kernels.SumSquares(change)
-	return pair, sums
+	return inBoth(change, out, in, u, s, vt)
+}
+
+// inBoth is a pair of singular values and vectors, and what of a change it misses.
+func inBoth(change []float32, out, in int, u, s, vt []float32) (lowrank.LowRank, pairSums) {
+	pair := lowrank.InBoth(u, s, vt, out, in)
+	left := slices.Clone(change)
+	kernels.Gemm(false, false, out, in, pair.Rank, -1, pair.B, pair.Rank, pair.A, in, 1, left, in)
+	return pair, pairSums{kernels.SumSquares(change), kernels.SumSquares(left)}
+}
+
+// allRanks is up to which size of a matrix all its singular values are found at once.
+const allRanks = 256
+
+// sufficient is the pair of the lowest rank whose error is no more than changeError. Ranks are tried upwards; where
+// a third of what there can be is too little, the pair of a large matrix is the matrix itself and an identity.
+func sufficient(change []float32, out, in int) (lowrank.LowRank, pairSums) {
+	small := min(out, in)
+	all := kernels.SumSquares(change)
+	for rank := 32; small > allRanks && rank <= small/3; rank *= 3 {
+		u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{Rank: rank})
+		if k, ok := enough(s, all); ok {
+			return inBoth(change, out, in, leading(u, out, len(s), k), s[:k], vt[:k*in])
+		}
+	}
+	if small <= allRanks {
+		u, s, vt := linalg.TruncatedSVD(linalg.Matrix(change, out, in), linalg.Projection{})
+		k, _ := enough(s, all)
+		return inBoth(change, out, in, leading(u, out, len(s), k), s[:k], vt[:k*in])
+	}
+	pair := lowrank.LowRank{A: change, B: identity(out), Rank: out, In: in, Out: out, Scale: 1}
+	if in < out {
+		pair.A, pair.B, pair.Rank = identity(in), change, in
+	}
+	return pair, pairSums{want: all}
+}
+
+// enough is how many of the largest singular values have all squares but changeError's share, and whether these do; it
+// is one at least.
+func enough(s []float32, all float64) (k int, ok bool) {
+	left := all
+	for k < len(s) && (k == 0 || left > changeError*changeError*all) {
+		left -= float64(s[k]) * float64(s[k])
+		k++
+	}
+	return k, left <= changeError*changeError*all
+}
+
+// leading is the first k columns of u (m, n).
+func leading(u []float32, m, n, k int) []float32 {
+	first := make([]float32, 0, m*k)
+	for r := range m {
+		first = append(first, u[r*n:][:k]...)
+	}
+	return first
+}
+
+// identity is the unit matrix of n rows.
+func identity(n int) []float32 {
+	x := make([]float32, n*n)
+	for i := range n {
+		x[i*n+i] = 1
+	}
+	return x
 }
 
 // compare measures a pair against a change.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -61,7 +62,15 @@ func (m *merger) outputSize(t *safetensors.Tensor) int64 {
 	if touched := m.tensors[t.Name]; touched != nil {
 		return int64(touched.w.Rows) * int64(touched.w.Cols) * int64(touched.to.BlockSize())
 	}
-	return int64(len(t.Bytes()))
+	return int64(len(t.Bytes())) * int64(m.untouchedType(t).Bits()) / int64(t.DType.Bits())
+}
+
+// untouchedType is the type of a tensor that the adapters do not change: its own, or F32 of a vector where all is.
+func (m *merger) untouchedType(t *safetensors.Tensor) safetensors.DType {
+	if m.widens() && len(t.Shape) == 1 && (t.DType == "F16" || t.DType == "BF16") {
+		return "F32"
+	}
+	return t.DType
 }
 
 // writeShard writes one safetensors file.
@@ -71,6 +80,8 @@ func (m *merger) writeShard(from, to string) error {
 		return err
 	}
 	defer f.Close()
+	m.shard = f
+	defer func() { m.shard = nil }()
 	out, err := atomicfile.Create(to)
 	if err != nil {
 		return err
@@ -90,7 +101,7 @@ func (m *merger) writeShard(from, to string) error {
 func (m *merger) writeTensors(out io.Writer, f *safetensors.File) error {
 	var table []safetensors.Tensor
 	for _, t := range f.Tensors {
-		entry := safetensors.Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
+		entry := safetensors.Tensor{Name: t.Name, DType: m.untouchedType(t), Shape: t.Shape}
 		if touched := m.tensors[t.Name]; touched != nil {
 			entry.DType = model.Dtypes[touched.to]
 		}
@@ -137,7 +148,15 @@ func (m *merger) writeTensor(w *safetensors.Writer, t *safetensors.Tensor) error
 	touched := m.tensors[t.Name]
 	if touched == nil {
 		m.report.Copied++
-		if err := w.WriteTensor(t.Name, t.Bytes()); err != nil {
+		data := t.Bytes()
+		if m.untouchedType(t) != t.DType {
+			x, err := t.Float32s()
+			if err != nil {
+				return fmt.Errorf("tensor %s: %w", t.Name, err)
+			}
+			data = floats.LittleEndian(x)
+		}
+		if err := w.WriteTensor(t.Name, data); err != nil {
 			return err
 		}
 	} else {
@@ -180,7 +199,7 @@ func (m *merger) copyOthers(dir string) error {
 		case attach.IndexFile:
 			data, err = m.newIndex(data)
 		case "config.json":
-			data, err = m.biasConfig(data)
+			data, err = m.newConfig(data)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

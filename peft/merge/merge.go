@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
+	"github.com/peftconv/peftconv/safetensors"
 )
 
 // Options says how Run writes.
@@ -111,6 +112,8 @@ type merger struct {
 	late     []attach.VectorChange   // of vectors, after those of all adapters
 	size     int64                   // bytes of all tensors of the output
 	written  int64
+	released int64             // written when the pages of the base were given back
+	shard    *safetensors.File // of a Hugging Face directory, that is written; nil of a GGUF file
 	total    mergeStats
 	report   Report
 
@@ -260,9 +263,19 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	return to, nil
 }
 
+// releaseEvery is how much is written between two times at which the pages of the base are given back.
+const releaseEvery = 64 << 20
+
 // wrote counts a tensor and reports it.
 func (m *merger) wrote(name string, n int64) {
 	m.written += n
+	if m.written-m.released > releaseEvery {
+		m.released = m.written
+		m.base.Store.Release()
+		if m.shard != nil {
+			m.shard.Release()
+		}
+	}
 	if m.opt.Progress != nil {
 		m.opt.Progress(Progress{Tensor: name, Bytes: m.written, Size: m.size})
 	}

@@ -40,7 +40,8 @@ type mergeTensor struct {
 	w    quant.Matrix // all rows, as the base has them
 	to   gguf.Type
 	maps []*mergeMap // in the order of their rows; the rows between them stay
-	form *fileForm   // in which the file has the weight; nil: as it is computed with
+	// forms are those in which the file has the weights of maps; nil: as they are computed with
+	forms map[*mergeMap]*fileForm
 }
 
 // collectTensors sorts the weights that change by the tensors of the file that they are in. Where these get another
@@ -68,6 +69,9 @@ func (m *merger) collectTensors() error {
 			continue
 		}
 		c, err := m.touch(l)
+		if err == nil && t.forms != nil {
+			err = m.findRows(t, c)
+		}
 		if err != nil {
 			return err
 		}
@@ -93,10 +97,14 @@ func (m *merger) findRows(t *mergeTensor, c *mergeMap) error {
 		t.w = whole
 		return nil
 	}
-	if t.form, whole = m.formOf(c.linear); t.form == nil || len(t.maps) > 0 {
+	form, whole := m.formOf(c.linear)
+	if form == nil || len(t.maps) > len(t.forms) {
 		return err
 	}
-	t.w = whole
+	if t.forms == nil {
+		t.forms = map[*mergeMap]*fileForm{}
+	}
+	t.w, t.forms[c] = whole, form
 	if m.opt.Type == "" {
 		t.to, c.to = whole.Type, whole.Type
 		c.rounding = m.roundingOf(c)
@@ -141,26 +149,34 @@ func (t *mergeTensor) rows() (n int) {
 // writeMerged writes a tensor that changes through write, some rows at a time.
 func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) error) error {
 	r := Tensor{Name: name, Type: t.to.String(), BitExact: true}
-	if t.form != nil {
-		out, made := write, []byte(nil)
-		write = func(p []byte) error {
-			if made = append(made, p...); len(made) < t.w.Rows*t.w.Cols*t.to.BlockSize() {
-				return nil
-			}
-			return out(t.form.inFile(made, t.to.BlockSize()))
-		}
-	}
 	var roundings []string
 	var all mergeStats
 	next, size := 0, t.w.RowSize()
+	var whole []byte // of a tensor that has weights in another form
+	if t.forms != nil {
+		whole = make([]byte, t.w.Rows*t.w.Cols*t.to.BlockSize())
+		if t.to == t.w.Type {
+			copy(whole, t.w.Data)
+		}
+	}
 	for _, c := range t.maps {
 		first := c.linear.FirstRow
-		if err := copied(t.w.Data[next*size:first*size], write); err != nil {
+		var made []byte
+		out := write
+		if whole != nil {
+			out = func(p []byte) error {
+				made = append(made, p...)
+				return nil
+			}
+		} else if err := copied(t.w.Data[next*size:first*size], write); err != nil {
 			return err
 		}
-		stats, err := m.writeMap(c, write)
+		stats, err := m.writeMap(c, out)
 		if err != nil {
 			return err
+		}
+		if whole != nil {
+			t.forms[c].put(whole, made, t.to.BlockSize())
 		}
 		next = first + c.linear.W.Rows
 		if !c.changed() {
@@ -174,7 +190,11 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 			}
 		}
 	}
-	if err := copied(t.w.Data[next*size:], write); err != nil {
+	rest := whole
+	if whole == nil {
+		rest = t.w.Data[next*size:]
+	}
+	if err := copied(rest, write); err != nil {
 		return err
 	}
 	r.Rounding = strings.Join(roundings, ", ")

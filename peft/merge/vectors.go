@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
@@ -223,6 +224,9 @@ func (m *merger) putVector(v *mergeVector) error {
 		}
 		v.to = kind
 	}
+	if m.widens() {
+		v.to = gguf.F32
+	}
 	if v.to.BlockLen() != 1 {
 		return fmt.Errorf("tensor %s has the type %v, which a vector that changes cannot have", v.name, v.to)
 	}
@@ -231,6 +235,13 @@ func (m *merger) putVector(v *mergeVector) error {
 	}
 	m.vectors[v.name] = v
 	return nil
+}
+
+// widens reports whether the output is asked to be in F32, so that nothing is rounded: vectors that change, and in a
+// Hugging Face directory all others, are then F32 too.
+func (m *merger) widens() bool {
+	t, err := gguf.ParseType(m.opt.Type)
+	return err == nil && t == gguf.F32
 }
 
 // storedType is the type of a vector, or of the weight that it follows, in a Hugging Face directory.
@@ -267,12 +278,15 @@ func (m *merger) vectorBytes(v *mergeVector) ([]byte, error) {
 	if i := floats.FirstNonFinite(merged); i >= 0 {
 		return nil, fmt.Errorf("tensor %s: value %d becomes %v", v.name, i, merged[i])
 	}
+	asked := slices.Clone(merged)
 	data := floats.Encode(v.to, merged, len(merged))
 	quant.Dequantize(v.to, merged, data)
 	stats := compareRows(requant.Rows{Old: old, Change: v.change, New: merged})
 	m.total.add(stats)
 	r := Tensor{Name: v.name, Type: v.to.String(), Recovery: stats.recovery(), Noise: stats.noise()}
 	r.Little = r.Recovery < littleRecovery
+	r.BitExact = slices.Equal(merged, asked)
+	m.report.BitExact = m.report.BitExact && r.BitExact
 	m.report.Tensors = append(m.report.Tensors, r)
 	return data, nil
 }
@@ -287,15 +301,16 @@ func (m *merger) addsVectors() bool {
 	return false
 }
 
-// biasConfig is config.json with the flags for biases that there are now.
-func (m *merger) biasConfig(data []byte) ([]byte, error) {
+// newConfig is config.json with the flags for biases that there are now, and with the type that transformers loads the
+// weights as where it is another one.
+func (m *merger) newConfig(data []byte) ([]byte, error) {
 	flags := map[string]bool{}
 	for _, v := range m.vectors {
 		if v.after != "" {
 			flags[m.base.Model.HF.BiasFlags[v.part]] = true
 		}
 	}
-	if len(flags) == 0 {
+	if len(flags) == 0 && m.opt.Type == "" {
 		return data, nil
 	}
 	var config map[string]any
@@ -305,5 +320,21 @@ func (m *merger) biasConfig(data []byte) ([]byte, error) {
 	for flag := range flags {
 		config[flag] = true
 	}
+	m.setDtype(config)
+	if text, ok := config[m.base.Model.HF.Text].(map[string]any); ok {
+		m.setDtype(text)
+	}
 	return json.MarshalIndent(config, "", "  ")
+}
+
+// torchTypes are the names that configurations have for types.
+var torchTypes = map[string]string{"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+// setDtype sets the type of the weights in a configuration, under both names that it may have.
+func (m *merger) setDtype(config map[string]any) {
+	for _, key := range []string{"torch_dtype", "dtype"} {
+		if _, ok := config[key]; ok && m.opt.Type != "" {
+			config[key] = torchTypes[strings.ToUpper(m.opt.Type)]
+		}
+	}
 }

@@ -22,7 +22,7 @@ type Verification struct {
 	MergedLoss  float64          `json:"merged_loss"`  // of the merged model
 	KeptShare   *float64         `json:"kept_share"`   // see Report.KeptShare; nil for random tokens
 	Tensors     []VerifiedTensor `json:"tensors"`      // that training recorded, in the order of the model
-	Matches     bool             `json:"matches"`      // all of them are, bit for bit, what was trained with
+	Matches     bool             `json:"matches"`      // there are such, and all are, bit for bit, what was trained with
 }
 
 // VerifiedTensor is a tensor of a merged model, or some rows of one, that a quantization-aware adapter was trained
@@ -42,7 +42,7 @@ func Verify(ctx context.Context, b *peft.Base, adapters []peft.Scaled, merged st
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	defer m.Close()
-	v := &Verification{Data: "evaluation data", Matches: true}
+	v := &Verification{Data: "evaluation data"}
 	if data == nil {
 		v.Data, data = "random tokens", randomTokens(handle.Base(b))
 	}
@@ -104,6 +104,7 @@ func (v *Verification) compare(m *attach.Base, adapters []attach.Scaled) {
 			}
 		}
 	}
+	v.Matches = len(trained) > 0
 	for _, l := range m.Model.Linears() {
 		want, ok := trained[l.Place()]
 		if !ok {
@@ -114,4 +115,5 @@ func (v *Verification) compare(m *attach.Base, adapters []attach.Scaled) {
 		v.Matches = v.Matches && t.SHA256 == want
 		v.Tensors = append(v.Tensors, t)
 	}
+	v.Matches = v.Matches && len(v.Tensors) == len(trained)
 }
