@@ -60,7 +60,7 @@ func blockIQ4_NL(b *[bytesIQ4_NL]byte, x *[weightsIQ4_NL]float32, importance []f
 	var w [weightsIQ4_NL]float32
 	var codes [weightsIQ4_NL]uint8
 	weightsIQ4(&w, x, importance, spreadIQ4_NL(x[:]))
-	d := fitIQ4(x, &w)
+	d := signOfMadeNaN(fitIQ4(x, &w), x[:])
 	codesIQ4(codes[:], x[:], []float32{inverseOf(d)})
 	packIQ4_NL(b, &codes, d)
 }

@@ -67,9 +67,10 @@ func exponentMXFP4(greatest float32) uint8 {
 }
 
 // codesE2M1 sets the codes nearest to x, whose greatest magnitude is peak; the lower one of two that are equally
-// near.
+// near, and 0 for NaN.
 func codesE2M1(codes []uint8, x []float32, peak, half float32) {
-	if !(peak < half*(1<<20)) {
+	const largestHalf = 1 << 122 // beyond it the sum of two values overflows
+	if !(peak < half*(1<<20)) || half > largestHalf || hasNaN(x) {
 		farCodesE2M1(codes, x, half)
 		return
 	}
@@ -87,7 +88,7 @@ func codesE2M1(codes []uint8, x []float32, peak, half float32) {
 }
 
 // farCodesE2M1 is codesE2M1 of any weights. Far beyond the largest value rounding makes all errors equal; then the
-// code is 0.
+// code is 0. So it is where the value of a code overflows.
 func farCodesE2M1(codes []uint8, x []float32, half float32) {
 	for i, v := range x[:len(codes)] {
 		mag, nearest := absf(v), 0

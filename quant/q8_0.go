@@ -29,18 +29,30 @@ func dequantizeQ8_0(dst []float32, src []byte) {
 }
 
 func quantizeQ8_0(dst []byte, src []float32) {
-	done := kernels.Quantize(kernels.Q8_0, dst, src)
-	src, dst = src[done:], dst[done/weightsQ8_0*bytesQ8_0:]
-	for len(src) >= weightsQ8_0 && len(dst) >= bytesQ8_0 {
-		x := (*[weightsQ8_0]float32)(src)
-		d := absf(peak(x[:])) / 127
-		inverse := inverseOf(d)
-		storeHalf((*[2]byte)(dst), d)
-		q := (*[32]byte)(dst[2:])
-		for i, v := range x {
-			q[i] = byte(roundHalfAway(float32(v * inverse)))
+	const piece = 64 * weightsQ8_0 // which a cache holds
+	blocks := min(len(src)/weightsQ8_0, len(dst)/bytesQ8_0)
+	src, dst = src[:blocks*weightsQ8_0], dst[:blocks*bytesQ8_0]
+	for len(src) > 0 {
+		x := src[:min(piece, len(src))]
+		n := len(x) / weightsQ8_0
+		// The kernel leaves NaN out of the greatest magnitude; the reference does not.
+		done := 0
+		if kernels.Quantize(kernels.Q8_0, dst[:n*bytesQ8_0], x) == len(x) && !hasNaN(x) {
+			done = n
 		}
-		src, dst = src[weightsQ8_0:], dst[bytesQ8_0:]
+		for i := done; i < n; i++ {
+			blockQ8_0((*[bytesQ8_0]byte)(dst[i*bytesQ8_0:]), (*[weightsQ8_0]float32)(x[i*weightsQ8_0:]))
+		}
+		src, dst = src[len(x):], dst[n*bytesQ8_0:]
+	}
+}
+
+func blockQ8_0(b *[bytesQ8_0]byte, x *[weightsQ8_0]float32) {
+	d := greatestMagnitude(x[:]) / 127
+	inverse := inverseOf(d)
+	storeHalf((*[2]byte)(b[:]), d)
+	for i, v := range x {
+		b[2+i] = byte(roundHalfAway(float32(v * inverse)))
 	}
 }
 

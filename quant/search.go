@@ -1,6 +1,10 @@
 package quant
 
-import "math"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // The searches decide the codes and scales of a block. They are the published algorithms of ggml's quantizers, and the
 // bytes depend on each of their roundings: every product is rounded to float32 before it is added (hence the
@@ -37,6 +41,23 @@ func peak(x []float32) float32 {
 		}
 	}
 	return p
+}
+
+// greatestMagnitude is the greatest magnitude of x as the macro MAX of the reference finds it: NaN is taken, and so is
+// whatever follows NaN.
+func greatestMagnitude(x []float32) (greatest float32) {
+	for _, v := range x {
+		if a := absf(v); !(greatest > a) {
+			greatest = a
+		}
+	}
+	return greatest
+}
+
+// hasNaN says whether there is NaN in x.
+func hasNaN(x []float32) bool {
+	squares := kernels.Dot(x, x)
+	return squares != squares
 }
 
 // extent is the least and the greatest of x.

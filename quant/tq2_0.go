@@ -50,9 +50,10 @@ func scaleTernary(y *[weightsK]float32, codes *[weightsK]uint8, d float32) {
 	}
 }
 
-// ternaryCodes rounds the weights to multiples of the greatest magnitude, which it returns.
+// ternaryCodes rounds the weights to multiples of the greatest magnitude, which it returns. Where there is NaN a code may
+// be any byte.
 func ternaryCodes(codes *[weightsK]uint8, x *[weightsK]float32) float32 {
-	d := absf(peak(x[:]))
+	d := greatestMagnitude(x[:])
 	inverse := inverseOf(d)
 	for i, v := range x {
 		codes[i] = uint8(roundHalfAway(float32(v*inverse)) + 1)
