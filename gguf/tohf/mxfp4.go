@@ -18,20 +18,19 @@ type packed struct {
 }
 
 // keepsBlocks reports whether all experts of the file are blocks of MXFP4 that a class of Hugging Face has as blocks.
-func keepsBlocks(f *gguf.File, a *arch.Arch) bool {
+func keepsBlocks(f *gguf.File, a *arch.Arch, s *arch.Spec) bool {
 	found := false
-	for _, t := range f.Tensors {
-		role, layer, ok := a.InGGUF(t.Name)
-		if !ok || layer < 0 {
+	for i := range a.Tensors {
+		t := &a.Tensors[i]
+		if _, packs := t.Transform.(arch.PackExperts); !packs {
 			continue
 		}
-		if _, packs := role.Transform.(arch.PackExperts); !packs {
-			continue
+		for layer := range s.Layers {
+			if x := f.Tensor(t.InGGUF(layer)); x == nil || x.Type != gguf.MXFP4 {
+				return false
+			}
+			found = true
 		}
-		if t.Type != gguf.MXFP4 {
-			return false
-		}
-		found = true
 	}
 	return found
 }

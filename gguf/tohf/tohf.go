@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/internal/weights"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -71,12 +72,16 @@ func Write(ctx context.Context, f *gguf.File, dir string, o Options, progress fu
 		return nil, fmt.Errorf("the type %q: expected f32, f16 or bf16", o.DType)
 	}
 	s := store.OfGGUF(f)
-	config, err := arch.ConfigFor(s, o.RopeScaling)
+	var config *arch.Config
+	err := weights.Guard(func() (err error) {
+		config, err = arch.ConfigFor(s, o.RopeScaling)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
 	source := arch.ByName(config.Source())
-	blocks := o.DType == "" && keepsBlocks(f, source)
+	blocks := o.DType == "" && keepsBlocks(f, source, config.Spec)
 	p := &planner{file: s, source: source, config: config, spec: *config.Spec, blocks: blocks,
 		used: map[string]bool{}, joints: map[string]*joint{}}
 	outputs, err := p.plan()
