@@ -394,6 +394,7 @@ func (p *planner) join() {
 	p.order, p.joints = nil, map[string]*joint{}
 }
 
+// joint adds a joint tensor, and that of its biases.
 func (p *planner) joint(j *joint) {
 	all, biased := 0, 0
 	var parts, biases []rows
@@ -443,7 +444,7 @@ func (p *planner) joint(j *joint) {
 func (j *joint) order(all int) []int32 {
 	count := max(j.experts, 1)
 	order := make([]int32, count*all)
-	filled, first := 0, 0
+	first := 0
 	for _, places := range j.places {
 		for e := range count {
 			for i, at := range places {
@@ -451,12 +452,11 @@ func (j *joint) order(all int) []int32 {
 					return nil
 				}
 				order[e*all+int(at)] = int32(first + e*len(places) + i)
-				filled++
 			}
 		}
 		first += count * len(places)
 	}
-	for at, from := range order {
+	for at, from := range order { // rows that nothing was set for are 0
 		if from == 0 && at != int(j.places[0][0]) {
 			return nil
 		}

@@ -164,14 +164,18 @@ func (c *Config) common() {
 
 // biasFlags says whether linear maps have biases, where the class is told.
 func (c *Config) biasFlags() {
+	given := c.Biased != nil
 	for part, key := range c.Class.BiasFlags {
 		if _, set := c.Values[key]; key == "" || set {
 			continue
 		}
 		has := c.hasBias(linearRoles(Part(part))...)
 		c.set(key, has)
-		if has && c.Biased == nil {
-			c.Biased = []Role{Query, Key, Value, AttentionOutput}
+		switch {
+		case has && Part(part) == Attention && !given:
+			c.Biased = append(c.Biased, Query, Key, Value, AttentionOutput)
+		case has && Part(part) == FFN:
+			c.Biased = append(c.Biased, Gate, Up, Down)
 		}
 	}
 }
@@ -180,7 +184,7 @@ func (c *Config) biasFlags() {
 func linearRoles(p Part) []Role {
 	var list []Role
 	for r := range roles {
-		if r.In(p) && (r.Kind() == Linear) {
+		if r.In(p) && r.Kind() == Linear {
 			list = append(list, r)
 		}
 	}
@@ -360,7 +364,7 @@ func (c *Config) yarn(scaling map[string]any, r *Rope) {
 // longrope is factors for contexts within and beyond the original one.
 func (c *Config) longrope(r *Rope) map[string]any {
 	c.set("original_max_position_embeddings", r.Original)
-	scaling := map[string]any{"rope_type": "longrope", "long_factor": (r.Long), "short_factor": (r.Short)}
+	scaling := map[string]any{"rope_type": "longrope", "long_factor": r.Long, "short_factor": r.Short}
 	usual := longropeMagnitude(float64(c.Spec.Context)/float64(r.Original), float64(r.Original))
 	if math.Abs(r.Magnitude-usual) > 1e-6*usual {
 		scaling["attention_factor"] = float32(r.Magnitude)
