@@ -94,6 +94,13 @@ func (c *Config) class(modelType string) {
 	_, c.Class = ByModelType(modelType)
 }
 
+// textOnly chooses the class of the text model of one with other parts.
+func (c *Config) textOnly(modelType string) {
+	c.class(modelType)
+	c.assume("the class of the text model alone, %s: other parts are not in the file", c.Class.Class)
+}
+
+// assume notes what the file does not say.
 func (c *Config) assume(format string, args ...any) {
 	c.Assumed = append(c.Assumed, fmt.Sprintf(format, args...))
 }
@@ -154,12 +161,16 @@ func (c *Config) common() {
 	if s.LayerNorm {
 		c.rename("rms_norm_eps", "layer_norm_eps")
 	}
+	c.sets("bos_token_id", nil, "eos_token_id", nil, "pad_token_id", nil) // a class has some of its own in their place
 	for name, key := range map[string]string{"bos": "bos", "eos": "eos", "pad": "padding", "sep": "seperator"} {
 		if id, ok := f.meta.Uint("tokenizer.ggml." + key + "_token_id"); ok {
 			c.set(name+"_token_id", id)
 		}
 	}
 	c.rope()
+	if s.Context == 1<<20 && l.Rope.Dim == 0 {
+		c.assume("max_position_embeddings %d, which conversions write for models without position embeddings", s.Context)
+	}
 }
 
 // biasFlags says whether linear maps have biases, where the class is told.
