@@ -1,6 +1,7 @@
 package tohf
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -60,21 +61,25 @@ func (p *packed) size() (n, bytes int) {
 	return len(p.order), blocks * quant.MXCodes
 }
 
-// fill sets dst to the bytes of rows r0 to r1.
-func (p *packed) fill(dst []byte, r0, r1 int) {
+// fill sets dst to the bytes of rows r0 to r1. It is an error where one of them is not finite.
+func (p *packed) fill(dst []byte, r0, r1 int) error {
 	_, bytes := p.size()
-	for _, from := range p.order[r0:r1] {
+	for r, from := range p.order[r0:r1] {
 		i := sort.SearchInts(p.ends, int(from)+1)
 		m, row := &p.parts[i], int(from)
 		if i > 0 {
 			row -= p.ends[i-1]
 		}
-		size := m.RowSize()
-		if blocks := m.Data[row*size : (row+1)*size]; p.scales {
-			quant.SplitMXFP4(dst[:bytes], nil, blocks)
+		one := m.Slice(row, row+1)
+		if _, col, wild := one.FirstNonFinite(); wild {
+			return fmt.Errorf("row %d, column %d or one near it is not a finite number", r0+r, col)
+		}
+		if p.scales {
+			quant.SplitMXFP4(dst[:bytes], nil, one.Data)
 		} else {
-			quant.SplitMXFP4(nil, dst[:bytes], blocks)
+			quant.SplitMXFP4(nil, dst[:bytes], one.Data)
 		}
 		dst = dst[bytes:]
 	}
+	return nil
 }

@@ -38,6 +38,8 @@ type planner struct {
 	order  []*joint
 	out    []*output
 	err    error
+
+	ignored []string // tensors that nothing computes with
 }
 
 // joint is a tensor of the class that has the rows of several of the file's.
@@ -97,7 +99,11 @@ func (p *planner) hasLayer(layer int) bool {
 // refuseUnused refuses tensors that nothing was made of.
 func (p *planner) refuseUnused() {
 	for _, t := range p.file.GGUF.Tensors {
-		if !p.used[t.Name] && !p.source.IsIgnored(t.Name) {
+		switch {
+		case p.used[t.Name]:
+		case p.source.IsIgnored(t.Name):
+			p.ignored = append(p.ignored, t.Name)
+		default:
 			p.fail("tensor %q has no place in %s: converting it is %w", t.Name, p.config.Class.Class, arch.ErrUnsupported)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/weights"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -18,6 +19,7 @@ type writer struct {
 	ctx      context.Context
 	file     *gguf.File
 	outputs  []*output
+	leftOut  []string  // names of tensors that are not written
 	given    bool      // the type was asked for
 	main     gguf.Type // of most tensors
 	progress func(done, all int64)
@@ -134,11 +136,13 @@ func (s *slot) make(o *output, to gguf.Type, r0, r1 int) error {
 	n := (r1 - r0) * each
 	if o.raw != nil {
 		s.data = grow(s.data, n)
-		o.raw.fill(s.data, r0, r1)
-		return nil
+		return o.raw.fill(s.data, r0, r1)
 	}
 	s.values = grow(s.values, n)
 	o.values.tile(s.values, r0, r1, 0, each)
+	if i := floats.FirstNonFinite(s.values); i >= 0 {
+		return fmt.Errorf("row %d, column %d is not a finite number", r0+i/each, i%each)
+	}
 	s.data = grow(s.data, n*to.BlockSize())
 	encode(to, s.data, s.values)
 	s.max, s.squares, s.size, s.misfit = 0, 0, 0, false
@@ -147,7 +151,7 @@ func (s *slot) make(o *output, to gguf.Type, r0, r1 int) error {
 	}
 	s.back = grow(s.back, n)
 	quant.Dequantize(to, s.back, s.data)
-	if i := fault(s.values, s.back); i >= 0 {
+	if i := floats.FirstNonFinite(s.back); i >= 0 {
 		if o.from == gguf.F32 && o.dtype == "" { // it is being found out whether the type fits
 			s.misfit = true
 			return nil
