@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/quant"
@@ -351,11 +352,16 @@ func TestZeroBiases(t *testing.T) {
 	}
 }
 
-// TestLogarithm finds a number of few bits whose exponential was taken.
+// TestLogarithm finds a number of few bits whose exponential was taken, and for others one with the same exponential.
 func TestLogarithm(t *testing.T) {
 	for bits := uint32(0x3c00); bits < 0x4100; bits++ { // bf16 from 0.0078 to 8
 		x := math.Float32frombits(bits << 16)
-		if y := logarithm(float32(-math.Exp(float64(x)))); y != x && x > 0.02 {
+		if y := logarithm(-floats.Exp(x)); y != x && x > 0.02 {
+			t.Fatalf("%g became %g", x, y)
+		}
+	}
+	for x := float32(-2); x < 4; x += 0.000737 {
+		if y := logarithm(-floats.Exp(x)); floats.Exp(y) != floats.Exp(x) {
 			t.Fatalf("%g became %g", x, y)
 		}
 	}
