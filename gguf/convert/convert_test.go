@@ -327,13 +327,3 @@ func TestKeepsExisting(t *testing.T) {
 		t.Errorf("the file is %q, %v", data, err)
 	}
 }
-
-// TestExp compares exp with that of float64.
-func TestExp(t *testing.T) {
-	for x := float32(-80); x < 80; x += 0.37 {
-		want := math.Exp(float64(x))
-		if err := math.Abs(float64(exp(x))-want) / want; err > 1.2e-7 {
-			t.Errorf("exp(%g) = %g, expected %g", x, exp(x), want)
-		}
-	}
-}

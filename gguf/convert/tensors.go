@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -323,7 +324,7 @@ func (g *gather) plain(t *safetensors.Tensor, u use, shape []int64) *output {
 	case u.tensor.Role == arch.RecurrentDecay:
 		out.change = func(x []float32) {
 			for i := range x {
-				x[i] = -exp(x[i])
+				x[i] = -floats.Exp(x[i])
 			}
 		}
 	default:

@@ -1,6 +1,7 @@
 package tohf
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -18,20 +19,19 @@ type packed struct {
 }
 
 // keepsBlocks reports whether all experts of the file are blocks of MXFP4 that a class of Hugging Face has as blocks.
-func keepsBlocks(f *gguf.File, a *arch.Arch) bool {
+func keepsBlocks(f *gguf.File, a *arch.Arch, s *arch.Spec) bool {
 	found := false
-	for _, t := range f.Tensors {
-		role, layer, ok := a.InGGUF(t.Name)
-		if !ok || layer < 0 {
+	for i := range a.Tensors {
+		t := &a.Tensors[i]
+		if _, packs := t.Transform.(arch.PackExperts); !packs {
 			continue
 		}
-		if _, packs := role.Transform.(arch.PackExperts); !packs {
-			continue
+		for layer := range s.Layers {
+			if x := f.Tensor(t.InGGUF(layer)); x == nil || x.Type != gguf.MXFP4 {
+				return false
+			}
+			found = true
 		}
-		if t.Type != gguf.MXFP4 {
-			return false
-		}
-		found = true
 	}
 	return found
 }
@@ -61,21 +61,25 @@ func (p *packed) size() (n, bytes int) {
 	return len(p.order), blocks * quant.MXCodes
 }
 
-// fill sets dst to the bytes of rows r0 to r1.
-func (p *packed) fill(dst []byte, r0, r1 int) {
+// fill sets dst to the bytes of rows r0 to r1. It is an error where one of them is not finite.
+func (p *packed) fill(dst []byte, r0, r1 int) error {
 	_, bytes := p.size()
-	for _, from := range p.order[r0:r1] {
+	for r, from := range p.order[r0:r1] {
 		i := sort.SearchInts(p.ends, int(from)+1)
 		m, row := &p.parts[i], int(from)
 		if i > 0 {
 			row -= p.ends[i-1]
 		}
-		size := m.RowSize()
-		if blocks := m.Data[row*size : (row+1)*size]; p.scales {
-			quant.SplitMXFP4(dst[:bytes], nil, blocks)
+		one := m.Slice(row, row+1)
+		if _, col, wild := one.FirstNonFinite(); wild {
+			return fmt.Errorf("row %d, column %d or one near it is not a finite number", r0+r, col)
+		}
+		if p.scales {
+			quant.SplitMXFP4(dst[:bytes], nil, one.Data)
 		} else {
-			quant.SplitMXFP4(nil, dst[:bytes], blocks)
+			quant.SplitMXFP4(nil, dst[:bytes], one.Data)
 		}
 		dst = dst[bytes:]
 	}
+	return nil
 }

@@ -38,6 +38,8 @@ type planner struct {
 	order  []*joint
 	out    []*output
 	err    error
+
+	ignored []string // tensors that nothing computes with
 }
 
 // joint is a tensor of the class that has the rows of several of the file's.
@@ -97,7 +99,11 @@ func (p *planner) hasLayer(layer int) bool {
 // refuseUnused refuses tensors that nothing was made of.
 func (p *planner) refuseUnused() {
 	for _, t := range p.file.GGUF.Tensors {
-		if !p.used[t.Name] && !p.source.IsIgnored(t.Name) {
+		switch {
+		case p.used[t.Name]:
+		case p.source.IsIgnored(t.Name):
+			p.ignored = append(p.ignored, t.Name)
+		default:
 			p.fail("tensor %q has no place in %s: converting it is %w", t.Name, p.config.Class.Class, arch.ErrUnsupported)
 		}
 	}
@@ -394,6 +400,7 @@ func (p *planner) join() {
 	p.order, p.joints = nil, map[string]*joint{}
 }
 
+// joint adds a joint tensor, and that of its biases.
 func (p *planner) joint(j *joint) {
 	all, biased := 0, 0
 	var parts, biases []rows
@@ -443,7 +450,7 @@ func (p *planner) joint(j *joint) {
 func (j *joint) order(all int) []int32 {
 	count := max(j.experts, 1)
 	order := make([]int32, count*all)
-	filled, first := 0, 0
+	first := 0
 	for _, places := range j.places {
 		for e := range count {
 			for i, at := range places {
@@ -451,12 +458,11 @@ func (j *joint) order(all int) []int32 {
 					return nil
 				}
 				order[e*all+int(at)] = int32(first + e*len(places) + i)
-				filled++
 			}
 		}
 		first += count * len(places)
 	}
-	for at, from := range order {
+	for at, from := range order { // rows that nothing was set for are 0
 		if from == 0 && at != int(j.places[0][0]) {
 			return nil
 		}

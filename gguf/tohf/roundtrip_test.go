@@ -2,7 +2,6 @@ package tohf
 
 import (
 	"bytes"
-	"math"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/converttest"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/hfvocab"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/testdata"
@@ -185,7 +185,7 @@ func sameDecay(t *testing.T, x, y store.Tensor) {
 	t.Helper()
 	a, b := firstValues(x), firstValues(y)
 	for i := range a {
-		if float32(math.Exp(float64(a[i]))) != float32(math.Exp(float64(b[i]))) {
+		if floats.Exp(a[i]) != floats.Exp(b[i]) {
 			t.Errorf("%s is %g, was %g", x.Name, b[i], a[i])
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -218,21 +219,18 @@ func logarithms(x []float32) {
 
 func logarithm(v float32) float32 {
 	exact := math.Log(-float64(v))
-	best := float32(exact)
-	fits := func(y float32) bool { return float32(-math.Exp(float64(y))) == v }
-	if !fits(best) {
-		return best
-	}
-	for cut := uint32(23); cut > 0; cut-- {
+	for cut := 23; cut >= 0; cut-- {
 		unit := uint32(1) << cut
-		bits := math.Float32bits(best)
-		for _, short := range [2]uint32{bits &^ (unit - 1), bits&^(unit-1) + unit} {
-			if y := math.Float32frombits(short); fits(y) {
-				return y
+		for _, off := range [...]float64{0, 1, -1, 2, -2} { // how far exp may be off, in units of its last place near 1
+			bits := math.Float32bits(float32(exact+off*0x1p-24)) &^ (unit - 1)
+			for _, y := range [...]float32{math.Float32frombits(bits), math.Float32frombits(bits + unit)} {
+				if -floats.Exp(y) == v {
+					return y
+				}
 			}
 		}
 	}
-	return best
+	return float32(exact)
 }
 
 // inverted is the inverse of a permutation; nil of nil.

@@ -3,12 +3,12 @@ package tohf
 import (
 	"context"
 	"fmt"
-	"math"
 	"path/filepath"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/store"
+	"github.com/peftconv/peftconv/internal/weights"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -38,6 +38,7 @@ type Report struct {
 	Bytes   int64    // of all tensors
 	Files   []string // of tensors, without the directory
 	Assumed []string // what the file does not say, and was taken to be
+	LeftOut []string // tensors of the file that nothing computes with
 	Rounded []Rounding
 }
 
@@ -65,25 +66,29 @@ var dtypes = map[gguf.Type]safetensors.DType{
 //
 // Errors: an architecture that has no class of Hugging Face which is known here, or a setting that the class does not
 // have; a tensor that is missing, has another shape than the metadata say, or has no place in the class; a value that
-// is beyond the type; a directory that exists. Nothing is left then. The context ends it too.
+// is not finite or beyond the type; a directory that exists. Nothing is left then. The context ends it too.
 func Write(ctx context.Context, f *gguf.File, dir string, o Options, progress func(done, all int64)) (*Report, error) {
 	if _, ok := types[o.DType]; !ok && o.DType != "" {
 		return nil, fmt.Errorf("the type %q: expected f32, f16 or bf16", o.DType)
 	}
 	s := store.OfGGUF(f)
-	config, err := arch.ConfigFor(s, o.RopeScaling)
+	var config *arch.Config
+	err := weights.Guard(func() (err error) {
+		config, err = arch.ConfigFor(s, o.RopeScaling)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
 	source := arch.ByName(config.Source())
-	blocks := o.DType == "" && keepsBlocks(f, source)
+	blocks := o.DType == "" && keepsBlocks(f, source, config.Spec)
 	p := &planner{file: s, source: source, config: config, spec: *config.Spec, blocks: blocks,
 		used: map[string]bool{}, joints: map[string]*joint{}}
 	outputs, err := p.plan()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
-	w := &writer{ctx: ctx, file: f, outputs: outputs, given: o.DType != "", progress: progress}
+	w := &writer{ctx: ctx, file: f, outputs: outputs, leftOut: p.ignored, given: o.DType != "", progress: progress}
 	if w.main = types[o.DType]; !w.given {
 		w.main = mainType(f)
 	}
@@ -160,7 +165,7 @@ func (w *writer) directory(dir string, o Options, config *arch.Config, configTex
 		return nil, err
 	}
 	report := &Report{Class: config.Class.Class, DType: string(dtypes[w.main]), Tensors: len(w.outputs), Bytes: w.all,
-		Files: files, Assumed: config.Assumed, Rounded: w.rounded}
+		Files: files, Assumed: config.Assumed, LeftOut: w.leftOut, Rounded: w.rounded}
 	return report, st.commit()
 }
 
@@ -169,13 +174,3 @@ func loses(from, to gguf.Type) bool { return to != gguf.F32 && from != to }
 
 // encode writes values in a type.
 func encode(t gguf.Type, dst []byte, x []float32) { quant.Quantize(t, dst, x, len(x), nil) }
-
-// fault is the index of a finite value that became infinite, or -1.
-func fault(x, y []float32) int {
-	for i, v := range y {
-		if math.IsInf(float64(v), 0) && !math.IsInf(float64(x[i]), 0) {
-			return i
-		}
-	}
-	return -1
-}

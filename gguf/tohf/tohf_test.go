@@ -107,9 +107,29 @@ func writeCase(t *testing.T, m *archtest.Model, path string) {
 	modeltest.WriteValues(t, path, f.Meta, f.Table(), func(tensor *gguf.Tensor) []float32 { return values[tensor.Name] })
 }
 
+// variants are models of classes that archtest has no case of: DeepSeek V2, whose queries are not latent and whose
+// experts have no groups, with the maps of keys and values in one.
+func variants(t *testing.T) []archtest.Model {
+	v2 := *archtest.Named(t, "deepseek2")
+	v2.Name, v2.Has = "deepseek2-v2", []arch.Role{arch.Query, arch.KeyUp, arch.ValueUp}
+	v2.Fields = maps.Clone(v2.Fields)
+	for _, key := range []string{"attention.q_lora_rank", "expert_group_count", "expert_group_used_count"} {
+		delete(v2.Fields, key)
+	}
+	v2.Fields["expert_gating_func"], v2.Fields["expert_weights_norm"] = 1, false
+	fused := v2
+	fused.Name, fused.Has = "deepseek2-fused", []arch.Role{arch.Query, arch.KeyValueUp}
+	fused.Fields = maps.Clone(v2.Fields)
+	fused.Fields["attention.head_count_kv"], fused.Fields["attention.key_length"] = 4, 24
+	fused.Fields["attention.value_length"] = 16
+	delete(fused.Fields, "attention.key_length_mla")
+	delete(fused.Fields, "attention.value_length_mla")
+	return []archtest.Model{v2, fused}
+}
+
 // TestLogits converts a model of each architecture, loads it from the directory and wants the same logits.
 func TestLogits(t *testing.T) {
-	for _, m := range archtest.All() {
+	for _, m := range append(archtest.All(), variants(t)...) {
 		if m.Arch == "bloom" { // whose class has no other width
 			m.Fields = maps.Clone(m.Fields)
 			m.Fields["feed_forward_length"] = 4 * m.Fields["embedding_length"].(int)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/weights"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
@@ -18,6 +19,7 @@ type writer struct {
 	ctx      context.Context
 	file     *gguf.File
 	outputs  []*output
+	leftOut  []string  // names of tensors that are not written
 	given    bool      // the type was asked for
 	main     gguf.Type // of most tensors
 	progress func(done, all int64)
@@ -37,14 +39,25 @@ type slot struct {
 	misfit       bool    // some value is not held exactly
 }
 
-// pieceElements is about how many elements a piece has, a whole number of rows.
-const pieceElements = 1 << 18
+// pieceElements is about how many elements a piece has, a whole number of rows, and mostElements how many those have
+// that are made at a time.
+const (
+	pieceElements = 1 << 18
+	mostElements  = 24 << 20
+)
 
 // keptBytes is how many bytes are written before the pages of the file are given back.
 const keptBytes = 64 << 20
 
-// rowsAPiece is the rows of a piece of a tensor with rows of so many elements.
-func rowsAPiece(cols int) int { return max(1, pieceElements/max(cols, 1)) }
+// rowsAPiece is the rows of a piece. Those of a turned matrix are columns in the file, which are read by the block.
+func (o *output) rowsAPiece() int {
+	_, each := o.rows()
+	n := max(1, pieceElements/max(each, 1))
+	if _, is := o.values.(turned); is {
+		n = max(n, tileCols)
+	}
+	return n
+}
 
 // chooseTypes sets the type of each output, and adds up their sizes.
 func (w *writer) chooseTypes() error {
@@ -88,12 +101,13 @@ func (w *writer) typeOf(o *output) (gguf.Type, error) {
 // pieces makes an output piece by piece, all threads at once, and calls f with some that follow each other.
 func (w *writer) pieces(o *output, to gguf.Type, f func(list []slot) error) error {
 	n, each := o.rows()
-	step := rowsAPiece(each)
+	step := o.rowsAPiece()
 	if w.slots == nil {
 		w.slots = make([]slot, 2*kernels.Threads())
 	}
-	for first := 0; first < n; first += step * len(w.slots) {
-		count := min(len(w.slots), (n-first+step-1)/step)
+	atOnce := min(len(w.slots), max(1, mostElements/max(step*each, 1)))
+	for first := 0; first < n; first += step * atOnce {
+		count := min(atOnce, (n-first+step-1)/step)
 		err := weights.Each(w.ctx, count, func(i int) error {
 			r0 := first + i*step
 			return w.slots[i].make(o, to, r0, min(n, r0+step))
@@ -122,11 +136,13 @@ func (s *slot) make(o *output, to gguf.Type, r0, r1 int) error {
 	n := (r1 - r0) * each
 	if o.raw != nil {
 		s.data = grow(s.data, n)
-		o.raw.fill(s.data, r0, r1)
-		return nil
+		return o.raw.fill(s.data, r0, r1)
 	}
 	s.values = grow(s.values, n)
 	o.values.tile(s.values, r0, r1, 0, each)
+	if i := floats.FirstNonFinite(s.values); i >= 0 {
+		return fmt.Errorf("row %d, column %d is not a finite number", r0+i/each, i%each)
+	}
 	s.data = grow(s.data, n*to.BlockSize())
 	encode(to, s.data, s.values)
 	s.max, s.squares, s.size, s.misfit = 0, 0, 0, false
@@ -135,7 +151,7 @@ func (s *slot) make(o *output, to gguf.Type, r0, r1 int) error {
 	}
 	s.back = grow(s.back, n)
 	quant.Dequantize(to, s.back, s.data)
-	if i := fault(s.values, s.back); i >= 0 {
+	if i := floats.FirstNonFinite(s.back); i >= 0 {
 		if o.from == gguf.F32 && o.dtype == "" { // it is being found out whether the type fits
 			s.misfit = true
 			return nil

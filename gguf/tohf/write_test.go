@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/quant"
@@ -163,6 +164,17 @@ func TestExisting(t *testing.T) {
 	}
 }
 
+// TestLeftOut names tensors that nothing computes with.
+func TestLeftOut(t *testing.T) {
+	f := small(t, "gemma", func(_ *gguf.Metadata, tensors []gguf.Tensor) []gguf.Tensor {
+		return append(tensors, gguf.Tensor{Name: "output.weight", Shape: []int64{64, 64}})
+	})
+	report, err := Write(t.Context(), f, filepath.Join(t.TempDir(), "out"), Options{}, nil)
+	if err != nil || !slices.Equal(report.LeftOut, []string{"output.weight"}) {
+		t.Errorf("%+v: %v", report, err)
+	}
+}
+
 // TestShards divides the tensors over files of a size.
 func TestShards(t *testing.T) {
 	f, dir := small(t, "mixtral", nil), t.TempDir()
@@ -251,20 +263,29 @@ func TestQuantized(t *testing.T) {
 	}
 }
 
-// TestOverflow refuses a number that f16 has not, and names its place.
-func TestOverflow(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "model.gguf")
-	m := archtest.Named(t, "llama")
-	modeltest.WriteGGUF(t, path, gguf.Format{}, m.Meta(t), m.Tensors(t), func(name string, data []byte) {
-		if name == "blk.1.ffn_up.weight" {
-			quant.Quantize(gguf.F32, data[4*(3*64+5):][:4], []float32{1e5}, 1, nil)
+// TestValues refuses numbers that are not finite, and one that f16 has not, and names their place.
+func TestValues(t *testing.T) {
+	for _, c := range []struct {
+		value       float32
+		dtype, want string
+	}{
+		{1e5, "f16", "row 3, column 5 is 100000, beyond the largest number of F16: write bf16 or f32"},
+		{float32(math.NaN()), "", "row 3, column 5 is not a finite number"},
+		{float32(math.Inf(-1)), "bf16", "row 3, column 5 is not a finite number"},
+	} {
+		path := filepath.Join(t.TempDir(), "model.gguf")
+		m := archtest.Named(t, "llama")
+		modeltest.WriteGGUF(t, path, gguf.Format{}, m.Meta(t), m.Tensors(t), func(name string, data []byte) {
+			if name == "blk.1.ffn_up.weight" {
+				quant.Quantize(gguf.F32, data[4*(3*64+5):][:4], []float32{c.value}, 1, nil)
+			}
+		})
+		parent := t.TempDir()
+		_, err := Write(t.Context(), openGGUF(t, path), filepath.Join(parent, "out"), Options{DType: c.dtype}, nil)
+		want := `tensor "model.layers.1.mlp.up_proj.weight": ` + c.want
+		if err == nil || !strings.Contains(err.Error(), want) || len(left(t, parent)) > 0 {
+			t.Errorf("error %v, expected %q; %q are left", err, want, left(t, parent))
 		}
-	})
-	parent := t.TempDir()
-	_, err := Write(t.Context(), openGGUF(t, path), filepath.Join(parent, "out"), Options{DType: "f16"}, nil)
-	const want = `tensor "model.layers.1.mlp.up_proj.weight": row 3, column 5 is 100000, beyond the largest number of F16`
-	if err == nil || !strings.Contains(err.Error(), want) || len(left(t, parent)) > 0 {
-		t.Errorf("error %v, %q are left", err, left(t, parent))
 	}
 }
 
@@ -331,11 +352,16 @@ func TestZeroBiases(t *testing.T) {
 	}
 }
 
-// TestLogarithm finds a number of few bits whose exponential was taken.
+// TestLogarithm finds a number of few bits whose exponential was taken, and for others one with the same exponential.
 func TestLogarithm(t *testing.T) {
 	for bits := uint32(0x3c00); bits < 0x4100; bits++ { // bf16 from 0.0078 to 8
 		x := math.Float32frombits(bits << 16)
-		if y := logarithm(float32(-math.Exp(float64(x)))); y != x && x > 0.02 {
+		if y := logarithm(-floats.Exp(x)); y != x && x > 0.02 {
+			t.Fatalf("%g became %g", x, y)
+		}
+	}
+	for x := float32(-2); x < 4; x += 0.000737 {
+		if y := logarithm(-floats.Exp(x)); floats.Exp(y) != floats.Exp(x) {
 			t.Fatalf("%g became %g", x, y)
 		}
 	}

@@ -145,3 +145,12 @@ func TestRegisterRefuses(t *testing.T) {
 		t.Error("a refused architecture is in the table")
 	}
 }
+
+// TestConfigs wants the config.json of every architecture that Hugging Face has a class of.
+func TestConfigs(t *testing.T) {
+	for _, a := range table {
+		if (a.Config == nil) != (len(a.HF) == 0) {
+			t.Errorf("%s: %d classes, Config is nil: %t", a.Name, len(a.HF), a.Config == nil)
+		}
+	}
+}

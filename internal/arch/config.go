@@ -94,6 +94,13 @@ func (c *Config) class(modelType string) {
 	_, c.Class = ByModelType(modelType)
 }
 
+// textOnly chooses the class of the text model of one with other parts.
+func (c *Config) textOnly(modelType string) {
+	c.class(modelType)
+	c.assume("the class of the text model alone, %s: other parts are not in the file", c.Class.Class)
+}
+
+// assume notes what the file does not say.
 func (c *Config) assume(format string, args ...any) {
 	c.Assumed = append(c.Assumed, fmt.Sprintf(format, args...))
 }
@@ -154,24 +161,32 @@ func (c *Config) common() {
 	if s.LayerNorm {
 		c.rename("rms_norm_eps", "layer_norm_eps")
 	}
+	c.sets("bos_token_id", nil, "eos_token_id", nil, "pad_token_id", nil) // a class has some of its own in their place
 	for name, key := range map[string]string{"bos": "bos", "eos": "eos", "pad": "padding", "sep": "seperator"} {
 		if id, ok := f.meta.Uint("tokenizer.ggml." + key + "_token_id"); ok {
 			c.set(name+"_token_id", id)
 		}
 	}
 	c.rope()
+	if s.Context == 1<<20 && l.Rope.Dim == 0 {
+		c.assume("max_position_embeddings %d, which conversions write for models without position embeddings", s.Context)
+	}
 }
 
 // biasFlags says whether linear maps have biases, where the class is told.
 func (c *Config) biasFlags() {
+	given := c.Biased != nil
 	for part, key := range c.Class.BiasFlags {
 		if _, set := c.Values[key]; key == "" || set {
 			continue
 		}
 		has := c.hasBias(linearRoles(Part(part))...)
 		c.set(key, has)
-		if has && c.Biased == nil {
-			c.Biased = []Role{Query, Key, Value, AttentionOutput}
+		switch {
+		case has && Part(part) == Attention && !given:
+			c.Biased = append(c.Biased, Query, Key, Value, AttentionOutput)
+		case has && Part(part) == FFN:
+			c.Biased = append(c.Biased, Gate, Up, Down)
 		}
 	}
 }
@@ -180,7 +195,7 @@ func (c *Config) biasFlags() {
 func linearRoles(p Part) []Role {
 	var list []Role
 	for r := range roles {
-		if r.In(p) && (r.Kind() == Linear) {
+		if r.In(p) && r.Kind() == Linear {
 			list = append(list, r)
 		}
 	}
@@ -360,7 +375,7 @@ func (c *Config) yarn(scaling map[string]any, r *Rope) {
 // longrope is factors for contexts within and beyond the original one.
 func (c *Config) longrope(r *Rope) map[string]any {
 	c.set("original_max_position_embeddings", r.Original)
-	scaling := map[string]any{"rope_type": "longrope", "long_factor": (r.Long), "short_factor": (r.Short)}
+	scaling := map[string]any{"rope_type": "longrope", "long_factor": r.Long, "short_factor": r.Short}
 	usual := longropeMagnitude(float64(c.Spec.Context)/float64(r.Original), float64(r.Original))
 	if math.Abs(r.Magnitude-usual) > 1e-6*usual {
 		scaling["attention_factor"] = float32(r.Magnitude)

@@ -68,4 +68,5 @@ func (c *Config) gemmaCaps() {
 		c.set("final_logit_softcapping", c.Spec.LogitCap)
 	}
 	c.layerTypes()
+	c.assume("query_pre_attn_scalar %v, by llama.cpp's rule", c.Values["query_pre_attn_scalar"])
 }

@@ -139,9 +139,10 @@ func gemma4Keys(k *Keys) {
 // gemma4Config is that of the text model alone.
 func gemma4Config(c *Config) {
 	gemmaConfig(c)
-	c.class("gemma4_text")
-	c.gemmaCaps()
-	c.unset("query_pre_attn_scalar", "attn_logit_softcapping", "partial_rotary_factor", "rope_theta", "rope_scaling")
+	c.textOnly("gemma4_text")
+	c.layerTypes()
+	c.set("final_logit_softcapping", c.Spec.LogitCap)
+	c.unset("partial_rotary_factor", "rope_theta", "rope_scaling")
 	s := c.Spec
 	narrow := c.layer(func(l *Layer) bool { return l.Window > 0 })
 	wide := c.layer(func(l *Layer) bool { return l.Window == 0 })

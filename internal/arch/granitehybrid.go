@@ -85,6 +85,7 @@ func graniteHybridConfig(c *Config) {
 		c.sets("num_local_experts", 0, "num_experts_per_tok", 0, "shared_intermediate_size", s.FFN)
 	}
 	l := c.layer(func(l *Layer) bool { return l.Mixer == Mamba2 })
+	c.sets("mamba_n_heads", 1, "mamba_d_head", s.Width, "mamba_expand", 1) // sizes that the class takes for none
 	if m := &l.Mamba; l.Mixer == Mamba2 {
 		c.sets("mamba_n_heads", m.Heads, "mamba_d_head", m.HeadDim, "mamba_n_groups", m.Groups, "mamba_d_state", m.State,
 			"mamba_d_conv", m.Taps, "mamba_expand", c.expand(m), "mamba_conv_bias", true, "mamba_proj_bias", false,

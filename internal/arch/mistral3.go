@@ -54,7 +54,7 @@ func mistral3Keys(k *Keys) {
 }
 
 func mistral3Config(c *Config) {
-	c.class("ministral3")
+	c.textOnly("ministral3")
 	c.sets("sliding_window", nil, "head_dim", c.Spec.HeadDim)
 	p := c.ropeParameters()
 	if beta := c.Spec.Temperature.Beta; beta != 0 {

@@ -19,7 +19,7 @@ var qwen35 = Arch{
 
 // qwen35Config is that of the text model alone.
 func qwen35Config(c *Config, modelType string) {
-	c.class(modelType)
+	c.textOnly(modelType)
 	c.delta()
 	c.set("partial_rotary_factor", share(c.mainLayer().Rope.Dim, c.mainLayer().HeadDim))
 	p := c.ropeParameters()

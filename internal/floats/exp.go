@@ -1,4 +1,4 @@
-package convert
+package floats
 
 import "math"
 
@@ -9,9 +9,9 @@ var (
 	ln2High, ln2Low = float32(0.693145751953125), float32(1.428606765330187045e-06)
 )
 
-// exp is e^x to the last bit as PyTorch's exp of float32 on CPUs, which the reference converter calls: the function
+// Exp is e^x to the last bit as PyTorch's exp of float32 on CPUs, which the reference converter calls: the function
 // expf of 1.0 ULP of SLEEF 3 (Shibata, Petrogalli 2019).
-func exp(x float32) float32 {
+func Exp(x float32) float32 {
 	n := math.RoundToEven(float64(float32(x * float32(math.Log2E))))
 	s := fma(float32(n), -ln2High, x)
 	s = fma(float32(n), -ln2Low, s)
