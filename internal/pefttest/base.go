@@ -159,7 +159,7 @@ func (m TinyModel) metadata() *gguf.Metadata {
 		{arch.Llama + ".feed_forward_length", uint32(m.Ffn)}, {arch.Llama + ".attention.head_count", uint32(m.Heads)},
 		{arch.Llama + ".attention.head_count_kv", uint32(m.KeyHeads)},
 		{arch.Llama + ".attention.layer_norm_rms_epsilon", float32(1e-5)},
-		{"tokenizer.ggml.model", tokenizer.SentencePiece}, {"tokenizer.ggml.tokens", tokens},
+		{"tokenizer.ggml.model", tokenizer.ScoredBPE}, {"tokenizer.ggml.tokens", tokens},
 		{"tokenizer.ggml.scores", scores},
 		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.bos_token_id", uint32(1)},
 		{"tokenizer.ggml.eos_token_id", uint32(2)},

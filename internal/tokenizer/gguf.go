@@ -39,7 +39,7 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 		return nil, fmt.Errorf("the file has no vocabulary (no string %s)", keyModel)
 	}
 	build := map[string]func(*Tokenizer, *gguf.Metadata) error{
-		SentencePiece: buildLlama, ByteLevel: buildGPT2, Gemma4: buildGemma4,
+		ScoredBPE: buildLlama, ByteLevel: buildGPT2, Gemma4: buildGemma4,
 	}[kind]
 	if build == nil {
 		return nil, fmt.Errorf("%s is %q%s; llama, gpt2 and gemma4 are supported", keyModel, kind, kindNote(kind))

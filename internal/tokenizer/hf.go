@@ -148,7 +148,7 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{kind: SentencePiece, vocab: v}
+	t := &Tokenizer{kind: ScoredBPE, vocab: v}
 	b := &bpe{vocab: v, merges: make(map[uint64]merge, len(f.Model.Merges)), raw: true, ignoreMerges: f.Model.IgnoreMerges}
 	for i, m := range f.Model.Merges {
 		if err := b.add(i, m.left, m.right); err != nil {
@@ -171,8 +171,8 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	return t, nil
 }
 
-// maxHFToken is the largest accepted id.
-const maxHFToken = 1 << 24
+// maxTokens is the most tokens of a vocabulary.
+const maxTokens = 1 << 24
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
 func (f *hfFile) vocab() (*vocab, error) {
@@ -186,7 +186,7 @@ func (f *hfFile) vocab() (*vocab, error) {
 	for _, a := range f.Added {
 		size = max(size, a.ID+1)
 	}
-	if size > maxHFToken {
+	if size > maxTokens {
 		return nil, fmt.Errorf("token id %d is too large", size-1)
 	}
 	text, types := make([]string, size), make([]tokenType, size)

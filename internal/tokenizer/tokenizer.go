@@ -150,12 +150,12 @@ func (t *Tokenizer) join(ids, word []int32) []int32 {
 
 // Kinds of vocabularies, as tokenizer.ggml.model names them.
 const (
-	SentencePiece = "llama"  // BPE as SentencePiece does it, with scores
-	ByteLevel     = "gpt2"   // BPE over bytes, with merges
-	Gemma4        = "gemma4" // BPE over characters, with merges
+	ScoredBPE = "llama"  // BPE as SentencePiece does it, with scores
+	ByteLevel = "gpt2"   // BPE over bytes, with merges
+	Gemma4    = "gemma4" // BPE over characters, with merges
 )
 
-// Kind is the kind of vocabulary: SentencePiece, ByteLevel or Gemma4.
+// Kind is the kind of vocabulary: ScoredBPE, ByteLevel or Gemma4.
 func (t *Tokenizer) Kind() string { return t.kind }
 
 // Size is the number of tokens.

@@ -32,7 +32,7 @@ func (r *Recipe) metadata(v *vocab.Vocabulary) (*gguf.Metadata, error) {
 	m.set(arch.Llama+".rope.dimension_count", uint32(r.Width/r.QueryHeads))
 	m.set(arch.Llama+".rope.freq_base", r.RopeBase)
 	m.set(arch.Llama+".vocab_size", uint32(len(v.Tokens)))
-	m.set("tokenizer.ggml.model", tokenizer.SentencePiece)
+	m.set("tokenizer.ggml.model", tokenizer.ScoredBPE)
 	m.set("tokenizer.ggml.pre", "default")
 	m.set("tokenizer.ggml.tokens", v.Tokens)
 	m.set("tokenizer.ggml.scores", v.Scores)
