@@ -70,6 +70,12 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if t.addEOS && v.eos == none {
 		return nil, fmt.Errorf("texts must end with EOS (%s), but there is no %s", keyAddEOS, keyEOS)
 	}
+	if t.addBOS {
+		t.before = []int32{v.bos}
+	}
+	if t.addEOS {
+		t.after = []int32{v.eos}
+	}
 	t.init()
 	t.setPieces()
 	t.setStrips(meta)

@@ -81,12 +81,31 @@ type hfStep struct {
 	PrependScheme  *string `json:"prepend_scheme"`
 	Split          *bool   `json:"split"`
 
-	Single []struct {
-		SpecialToken *struct {
-			ID string `json:"id"`
-		} `json:"SpecialToken"`
-		Sequence *struct{} `json:"Sequence"`
-	} `json:"single"`
+	Single        []hfPart                         `json:"single"`
+	SpecialTokens map[string]struct{ IDs []int64 } `json:"special_tokens"`
+	CLS           *hfSpecial                       `json:"cls"`
+	Sep           *hfSpecial                       `json:"sep"`
+}
+
+// hfPart is a part of a template: a special token, or the text.
+type hfPart struct {
+	SpecialToken *struct {
+		ID string `json:"id"`
+	} `json:"SpecialToken"`
+}
+
+// hfSpecial is a special token of a post-processor: ["[SEP]", 102].
+type hfSpecial struct {
+	text string
+	id   int64
+}
+
+func (s *hfSpecial) UnmarshalJSON(data []byte) error {
+	pair := []any{&s.text, &s.id}
+	if err := json.Unmarshal(data, &pair); err != nil || len(pair) != 2 {
+		return fmt.Errorf("the special token %.60s is not a text and an id", data)
+	}
+	return nil
 }
 
 type hfPattern struct{ String, Regex *string }

@@ -21,6 +21,28 @@ type hfNames struct {
 	Unk    *hfName `json:"unk_token"`
 	AddBOS *bool   `json:"add_bos_token"`
 	AddEOS *bool   `json:"add_eos_token"`
+	Class  string  `json:"tokenizer_class"`
+}
+
+// rebuilds are the classes that write the post-processor anew: BOS unless add_bos_token is false, EOS if add_eos_token
+// is true.
+var rebuilds = map[string]bool{
+	"LlamaTokenizer": true, "LlamaTokenizerFast": true, "CodeLlamaTokenizer": true, "CodeLlamaTokenizerFast": true,
+	"GemmaTokenizer": true, "GemmaTokenizerFast": true, "CohereTokenizer": true, "CohereTokenizerFast": true,
+}
+
+// idsOf is the ids of special tokens. Those without one are found by their text.
+func (v *vocab) idsOf(specials []hfSpecial) (ids []int32, err error) {
+	for _, s := range specials {
+		if s.id == int64(none) {
+			s.id = int64(v.id(s.text))
+		}
+		if s.id < 0 || s.id >= int64(len(v.text)) {
+			return nil, fmt.Errorf("the post-processor adds %q, token %d, want one of the %d tokens", s.text, s.id, len(v.text))
+		}
+		ids = append(ids, int32(s.id))
+	}
+	return ids, nil
 }
 
 type hfIDs struct {
@@ -84,7 +106,14 @@ func readHFConfig(dir string) (*hfConfig, error) {
 func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 	v := t.vocab
 	v.fim = []int32{none, none, none}
-	first, last := f.template()
+	before, after := f.template()
+	first, last := "", ""
+	if len(before) > 0 {
+		first = before[len(before)-1].text
+	}
+	if len(after) > 0 {
+		last = after[len(after)-1].text
+	}
 	var err error
 	if v.bos, err = c.find(v, "BOS", []*hfName{c.tokenizer.BOS, c.specialMap.BOS}, c.model.BOS, first); err != nil {
 		return err
@@ -106,6 +135,9 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 	if add := c.tokenizer.AddEOS; add != nil {
 		t.addEOS = *add && v.eos != none
 	}
+	if err := c.setAround(t, before, after); err != nil {
+		return err
+	}
 	v.finish()
 	for _, ids := range []hfIDList{c.model.EOS, c.generation.EOS} {
 		for _, id := range ids {
@@ -115,6 +147,25 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 		}
 	}
 	t.setHFStrips(f)
+	return nil
+}
+
+// setAround sets the special tokens around a text: those of the post-processor, or of the class that replaces it.
+func (c *hfConfig) setAround(t *Tokenizer, before, after []hfSpecial) (err error) {
+	v := t.vocab
+	if !rebuilds[c.tokenizer.Class] {
+		if t.before, err = v.idsOf(before); err != nil {
+			return err
+		}
+		t.after, err = v.idsOf(after)
+		return err
+	}
+	if add := c.tokenizer.AddBOS; v.bos != none && (add == nil || *add) {
+		t.before = []int32{v.bos}
+	}
+	if add := c.tokenizer.AddEOS; v.eos != none && add != nil && *add {
+		t.after = []int32{v.eos}
+	}
 	return nil
 }
 
@@ -137,24 +188,43 @@ func (c *hfConfig) find(v *vocab, what string, names []*hfName, ids hfIDList, te
 }
 
 // template is the special tokens that the post-processor puts before and after a text.
-func (f *hfFile) template() (first, last string) {
+func (f *hfFile) template() (before, after []hfSpecial) {
 	for _, p := range flatten(f.PostProcessor, func(s *hfStep) []hfStep { return s.Processors }) {
-		if p.Type != "TemplateProcessing" {
-			continue
-		}
-		text := false
-		for _, part := range p.Single {
-			switch {
-			case part.SpecialToken == nil:
-				text = true
-			case text:
-				last = part.SpecialToken.ID
-			default:
-				first = part.SpecialToken.ID
+		switch p.Type {
+		case "TemplateProcessing":
+			b, a := p.parts()
+			before, after = append(b, before...), append(after, a...)
+		case "BertProcessing", "RobertaProcessing":
+			if p.CLS != nil && p.Sep != nil {
+				before, after = append([]hfSpecial{*p.CLS}, before...), append(after, *p.Sep)
 			}
 		}
 	}
-	return first, last
+	return before, after
+}
+
+// parts is the special tokens of a template.
+func (s *hfStep) parts() (before, after []hfSpecial) {
+	text := false
+	for _, part := range s.Single {
+		if part.SpecialToken == nil {
+			text = true
+			continue
+		}
+		at := &before
+		if text {
+			at = &after
+		}
+		name := part.SpecialToken.ID
+		ids, ok := s.SpecialTokens[name]
+		if !ok {
+			ids.IDs = []int64{int64(none)}
+		}
+		for _, id := range ids.IDs {
+			*at = append(*at, hfSpecial{name, id})
+		}
+	}
+	return before, after
 }
 
 // setHFStrips enters the added tokens that swallow white space.

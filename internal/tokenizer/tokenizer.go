@@ -21,6 +21,7 @@ type Tokenizer struct {
 	firstOnly      bool // but for the latter,
 	unlessSpace    bool // and only where no space stands there
 	addBOS, addEOS bool
+	before, after  []int32             // special tokens around a text
 	normalize      func(string) string // before everything else but special tokens; nil: nothing
 
 	special []int32        // looked for first, longest first
@@ -68,6 +69,12 @@ func (t *Tokenizer) Encode(text string, parseSpecial bool) []int32 {
 // between the two texts is also one between tokens, the ids are those of the whole.
 func (t *Tokenizer) EncodeContinuation(text string, parseSpecial bool) []int32 {
 	return t.encode(text, parseSpecial, false)
+}
+
+// EncodeWithSpecials is the ids of a whole text with the special tokens that the vocabulary puts around it. Control
+// tokens that the text spells out become those tokens.
+func (t *Tokenizer) EncodeWithSpecials(text string) []int32 {
+	return slices.Concat(t.before, t.Encode(text, true), t.after)
 }
 
 func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
