@@ -24,8 +24,8 @@ const (
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
 	{"internal/freelist", "internal/alloctest"},
-	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern", "internal/testdata",
-		"internal/rooms", "peft/method"},
+	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
+		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},

@@ -157,7 +157,7 @@ func readable(token string) string {
 }
 
 // stageCutter cuts by expressions, one after the other.
-type stageCutter []*pattern.Pattern
+type stageCutter []stage
 
 func newStageCutter(stages []string) (stageCutter, error) {
 	var c stageCutter

@@ -34,6 +34,9 @@ func (t *Tokenizer) reads(id int32, text string) string {
 	if t.escapeSpaces {
 		return strings.ReplaceAll(text, spaceMark, " ")
 	}
+	if t.dna != nil {
+		text = strings.TrimSuffix(text, kmerMark)
+	}
 	return readable(text)
 }
 

@@ -21,6 +21,11 @@ const (
 	keyAddBOS = "tokenizer.ggml.add_bos_token"
 	keyAddEOS = "tokenizer.ggml.add_eos_token"
 	keyPrefix = "tokenizer.ggml.add_space_prefix"
+	keySpaces = "tokenizer.ggml.remove_extra_whitespaces"
+	keyLower  = "tokenizer.ggml.normalizer.lowercase"
+	keyStrip  = "tokenizer.ggml.normalizer.strip_accents"
+	keyChars  = "tokenizer.ggml.precompiled_charsmap"
+	keySep    = "tokenizer.ggml.seperator_token_id" // as the format spells it
 )
 
 // FromGGUF makes the tokenizer that the metadata of a GGUF file describes. An error names the key and what is wrong
@@ -39,10 +44,12 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 		return nil, fmt.Errorf("the file has no vocabulary (no string %s)", keyModel)
 	}
 	build := map[string]func(*Tokenizer, *gguf.Metadata) error{
-		ScoredBPE: buildLlama, ByteLevel: buildGPT2, Gemma4: buildGemma4,
+		ScoredBPE: buildLlama, ByteLevel: buildBPE, Gemma4: buildBPE, WordPiece: buildWordPiece, Unigram: buildUnigram,
+		Whitespace: buildBPE, HybridDNA: buildBPE,
 	}[kind]
 	if build == nil {
-		return nil, fmt.Errorf("%s is %q%s; llama, gpt2 and gemma4 are supported", keyModel, kind, kindNote(kind))
+		return nil, fmt.Errorf("%s is %q%s; llama, gpt2, gemma4, bert, t5, whitespace and hybriddna are supported", keyModel,
+			kind, kindNote(kind))
 	}
 	v, err := readVocab(meta)
 	if err != nil {
@@ -58,9 +65,6 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if t.addEOS, err = readFlag(meta, keyAddEOS, t.addEOS); err != nil {
 		return nil, err
 	}
-	if t.addSpacePrefix, err = readFlag(meta, keyPrefix, t.addSpacePrefix); err != nil {
-		return nil, err
-	}
 	if kind == Gemma4 && v.bos != none {
 		t.addBOS = true // as llama.cpp does, whatever the file says
 	}
@@ -73,7 +77,7 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if t.addBOS {
 		t.before = []int32{v.bos}
 	}
-	if t.addEOS {
+	if t.addEOS && kind != WordPiece {
 		t.after = []int32{v.eos}
 	}
 	t.init()
@@ -84,7 +88,7 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 
 // kindNote describes a kind that is not supported.
 func kindNote(kind string) string {
-	names := map[string]string{"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's own", "plamo2": "PLaMo's own"}
+	names := map[string]string{"rwkv": "RWKV's own", "plamo2": "PLaMo's own"}
 	if name := names[kind]; name != "" {
 		return " (" + name + ")"
 	}
@@ -102,28 +106,42 @@ func buildLlama(t *Tokenizer, meta *gguf.Metadata) error {
 	if err := readSpecials(meta, v); err != nil {
 		return err
 	}
+	scores, err := readScores(meta, v)
+	if err != nil {
+		return err
+	}
+	t.escapeSpaces, t.addBOS = true, v.bos != none
+	t.model, t.cut = newSPM(v, scores), newPairCutter(v)
+	t.addSpacePrefix, err = readFlag(meta, keyPrefix, true)
+	return err
+}
+
+// readScores reads the scores; without any they are 0.
+func readScores(meta *gguf.Metadata, v *vocab) ([]float32, error) {
 	scores := make([]float32, len(v.text))
 	if _, ok := meta.Get(keyScores); ok {
 		given, ok := meta.Floats(keyScores)
 		if !ok || len(given) < len(v.text) {
-			return fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyScores, len(given), len(v.text))
+			return nil, fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyScores, len(given), len(v.text))
 		}
 		copy(scores, given)
 	}
 	for i, s := range scores {
 		if math.IsNaN(float64(s)) {
-			return fmt.Errorf("%s: the score of token %d (%q) is not a number", keyScores, i, v.text[i])
+			return nil, fmt.Errorf("%s: the score of token %d (%q) is not a number", keyScores, i, v.text[i])
 		}
 	}
-	t.escapeSpaces, t.addSpacePrefix, t.addBOS = true, true, v.bos != none
-	t.model, t.cut = newSPM(v, scores), newPairCutter(v)
-	return nil
+	return scores, nil
 }
 
-// buildGPT2 sets up a byte-level vocabulary.
-func buildGPT2(t *Tokenizer, meta *gguf.Metadata) error {
+// buildBPE sets up a vocabulary with merges. The space that add_space_prefix asks for is never put before a text of
+// this kind: llama.cpp does not do it either.
+func buildBPE(t *Tokenizer, meta *gguf.Metadata) error {
 	v := t.vocab
 	name, _ := meta.String(keyPre)
+	if t.kind == Gemma4 {
+		name = Gemma4
+	}
 	pre, err := findPreTokenizer(name)
 	if err != nil {
 		return err
@@ -131,21 +149,40 @@ func buildGPT2(t *Tokenizer, meta *gguf.Metadata) error {
 	if err := readSpecials(meta, v); err != nil {
 		return err
 	}
-	b, err := readBPE(meta, v)
+	b, err := readBPE(meta, v, pre.noMerges)
 	if err != nil {
 		return err
 	}
-	b.ignoreMerges = pre.ignoreMerges
-	t.addBOS = pre.addBOS && v.bos != none
+	b.ignoreMerges, b.raw = pre.ignoreMerges, pre.raw
+	v.dropsBytes = true
+	if b.raw {
+		for c := range b.bytes {
+			b.bytes[c] = v.id(fmt.Sprintf("<0x%02X>", c))
+		}
+	}
+	t.addBOS, t.escapeSpaces = pre.addBOS && v.bos != none, pre.marks
 	t.model = b
-	t.cut, err = newStageCutter(pre.stages)
-	return err
+	if pre.newlines {
+		t.model = newlines{b}
+	}
+	if t.cut, err = newStageCutter(pre.stages); err != nil {
+		return err
+	}
+	switch t.kind {
+	case Whitespace:
+		lower, err := readFlag(meta, keyLower, name != Whitespace)
+		t.cut = fields{t.cut, lower}
+		return err
+	case HybridDNA:
+		t.dna = newDNA(v)
+	}
+	return nil
 }
 
 // readBPE reads the merges.
-func readBPE(meta *gguf.Metadata, v *vocab) (*bpe, error) {
+func readBPE(meta *gguf.Metadata, v *vocab, optional bool) (*bpe, error) {
 	merges, ok := meta.Strings(keyMerges)
-	if !ok {
+	if _, there := meta.Get(keyMerges); !ok && (there || !optional) {
 		return nil, fmt.Errorf("no %s (an array of strings), which vocabularies with merges need", keyMerges)
 	}
 	b, err := newBPE(v, merges)
@@ -153,27 +190,6 @@ func readBPE(meta *gguf.Metadata, v *vocab) (*bpe, error) {
 		return nil, fmt.Errorf("%s: %w", keyMerges, err)
 	}
 	return b, nil
-}
-
-// buildGemma4 sets up a vocabulary whose merges are of characters, with ▁ for spaces. Words are lines, and what is
-// between them.
-func buildGemma4(t *Tokenizer, meta *gguf.Metadata) error {
-	v := t.vocab
-	if err := readSpecials(meta, v); err != nil {
-		return err
-	}
-	b, err := readBPE(meta, v)
-	if err != nil {
-		return err
-	}
-	b.raw = true
-	for c := range b.bytes {
-		b.bytes[c] = v.id(fmt.Sprintf("<0x%02X>", c))
-	}
-	t.escapeSpaces, t.addSpacePrefix = true, false
-	t.model = newlines{b}
-	t.cut, err = newStageCutter([]string{`[^\n]+|[\n]+`})
-	return err
 }
 
 // newlines is a bpe that takes a run of newlines which is a token as that.
@@ -257,19 +273,26 @@ func readFlag(meta *gguf.Metadata, key string, def bool) (bool, error) {
 	return b, nil
 }
 
-// setStrips sets the tokens that swallow white space. The files do not name them: llama.cpp goes by the model's name.
+// setStrips sets the tokens that swallow white space. The files do not name them: llama.cpp goes by the names of the
+// pre-tokenizer, the architecture and the model.
 func (t *Tokenizer) setStrips(meta *gguf.Metadata) {
+	pre, _ := meta.String(keyPre)
+	arch, _ := meta.String("general.architecture")
 	name, _ := meta.String("general.name")
 	name = strings.ToLower(name)
-	if !strings.Contains(name, "phi-3") && !strings.Contains(name, "phi3") {
-		return
-	}
-	t.rstrip = map[int32]bool{}
-	for _, id := range t.special {
-		t.rstrip[id] = true
-	}
-	t.rstrip[t.vocab.id("</s>")] = true
-	for _, s := range []string{"<unk>", "<s>", "<|endoftext|>"} {
-		delete(t.rstrip, t.vocab.id(s))
+	switch {
+	case byName()[pre].stripsMask || strings.Contains(arch, "nomic-bert-moe") || strings.Contains(arch, "jina-bert-v3"):
+		t.lstrip = map[int32]bool{t.vocab.id("<mask>"): true}
+	case strings.Contains(name, "phi-3") || strings.Contains(name, "phi3"):
+		t.rstrip = map[int32]bool{}
+		for _, id := range t.special {
+			t.rstrip[id] = true
+		}
+		t.rstrip[t.vocab.id("</s>")] = true
+		for _, s := range []string{"<unk>", "<s>", "<|endoftext|>"} {
+			delete(t.rstrip, t.vocab.id(s))
+		}
+	case strings.Contains(name, "modern-bert"):
+		t.lstrip = map[int32]bool{t.vocab.id("[MASK]"): true}
 	}
 }

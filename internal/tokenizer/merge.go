@@ -26,6 +26,9 @@ type pairer interface {
 type merger struct {
 	symbols []symbol
 	heap    []bigram
+
+	lattice      lattice // of unigram
+	spelled, key []byte  // of wordPiece
 }
 
 // maxWord is the most bytes of one word: positions are int32.

@@ -78,6 +78,9 @@ func appendBytes(dst []int32, text []byte, v *vocab, bytes *[256]int32) []int32 
 	from := len(dst)
 	for _, b := range text {
 		if bytes[b] == none {
+			if v.dropsBytes {
+				continue
+			}
 			dst = dst[:from]
 			if fused := v.fuseUnk && from > 0 && dst[from-1] == v.unk; v.unk != none && !fused {
 				dst = append(dst, v.unk)

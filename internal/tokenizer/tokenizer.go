@@ -23,6 +23,10 @@ type Tokenizer struct {
 	addBOS, addEOS bool
 	before, after  []int32             // special tokens around a text
 	normalize      func(string) string // before everything else but special tokens; nil: nothing
+	// whole is a normalizer that puts the space before the text itself: continued says that none belongs there. It
+	// takes the place of normalize; nil: there is none.
+	whole func(text string, continued bool) string
+	dna   *dna // of HybridDNA
 
 	special []int32        // looked for first, longest first
 	rstrip  map[int32]bool // special tokens that swallow the white space after them
@@ -99,9 +103,20 @@ func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
 
 // encodeText encodes a stretch without special tokens.
 func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder) []int32 {
-	if t.normalize != nil {
+	switch {
+	case t.whole != nil:
+		text, prefix = t.whole(text, t.addSpacePrefix && !prefix), false
+	case t.normalize != nil:
 		text = t.normalize(text)
 	}
+	if t.dna != nil {
+		return t.dna.encode(ids, text, func(ids []int32, text string) []int32 { return t.cutText(ids, text, false, e) })
+	}
+	return t.cutText(ids, text, prefix, e)
+}
+
+// cutText encodes the words of a text that is normalized.
+func (t *Tokenizer) cutText(ids []int32, text string, prefix bool, e *encoder) []int32 {
 	if t.unlessSpace && (strings.HasPrefix(text, " ") || t.escapeSpaces && strings.HasPrefix(text, spaceMark)) {
 		prefix = false
 	}
@@ -157,12 +172,16 @@ func (t *Tokenizer) join(ids, word []int32) []int32 {
 
 // Kinds of vocabularies, as tokenizer.ggml.model names them.
 const (
-	ScoredBPE = "llama"  // BPE as SentencePiece does it, with scores
-	ByteLevel = "gpt2"   // BPE over bytes, with merges
-	Gemma4    = "gemma4" // BPE over characters, with merges
+	ScoredBPE  = "llama"      // BPE as SentencePiece does it, with scores
+	ByteLevel  = "gpt2"       // BPE over bytes, with merges
+	Gemma4     = "gemma4"     // BPE over characters, with merges
+	WordPiece  = "bert"       // the longest token first, word by word
+	Unigram    = "t5"         // the tokens with the best sum of scores
+	Whitespace = "whitespace" // BPE over characters; white space only divides words
+	HybridDNA  = "hybriddna"  // ByteLevel, with six letters a token between <dna> and </dna>
 )
 
-// Kind is the kind of vocabulary: ScoredBPE, ByteLevel or Gemma4.
+// Kind is the kind of vocabulary: one of the constants above.
 func (t *Tokenizer) Kind() string { return t.kind }
 
 // Size is the number of tokens.

@@ -274,7 +274,10 @@ func TestMalformed(t *testing.T) {
 		want string
 	}{
 		{"nothing", new(gguf.Metadata), "no vocabulary"},
-		{"kind", smallSPM(t, map[string]any{keyModel: "t5"}), `"t5" (Unigram); llama, gpt2 and gemma4 are supported`},
+		{"kind", smallSPM(t, map[string]any{keyModel: "rwkv"}),
+			`"rwkv" (RWKV's own); llama, gpt2, gemma4, bert, t5, whitespace and hybriddna are supported`},
+		{"charsmap", smallSPM(t, map[string]any{keyModel: "t5", keyChars: []uint8{9, 0, 0, 0, 0}}),
+			"tokenizer.ggml.precompiled_charsmap: a precompiled charsmap of 5 bytes begins with the size 9"},
 		{"no tokens", smallSPM(t, map[string]any{keyTokens: nil}), "no tokenizer.ggml.tokens"},
 		{"tokens are numbers", smallSPM(t, map[string]any{keyTokens: []int32{1}}), "no tokenizer.ggml.tokens"},
 		{"empty", smallSPM(t, map[string]any{keyTokens: []string{}}), "empty"},
@@ -296,7 +299,7 @@ func TestMalformed(t *testing.T) {
 		{"right of merge", smallBPE(t, map[string]any{keyMerges: []string{"a xy"}}), `needs the token "xy"`},
 		{"result of merge", smallBPE(t, map[string]any{keyMerges: []string{"a a"}}), `needs the token "aa"`},
 		{"pre", smallBPE(t, map[string]any{keyPre: "tomorrow"}),
-			`"tomorrow" in tokenizer.ggml.pre; known are a.x-4.0, bailingmoe`},
+			`"tomorrow" in tokenizer.ggml.pre; known are a.x-4.0, afmoe, bailingmoe`},
 		{"no BOS to add", smallBPE(t, map[string]any{keyAddBOS: true}), "begin with BOS"},
 		{"no EOS to add", smallBPE(t, map[string]any{keyAddEOS: true, keyEOS: nil}), "end with EOS"},
 	} {

@@ -35,6 +35,7 @@ type vocab struct {
 	eog                     map[int32]bool
 	maxLen                  int  // bytes of the longest token
 	fuseUnk                 bool // several unknown tokens in a row are one
+	dropsBytes              bool // a byte without a token is left out, not unknown
 	trusted                 bool // a token that is normal by its type is never special by its text
 }
 
