@@ -22,7 +22,8 @@ type Options struct {
 	// ShardBytes is the most bytes of tensors that a file has; 0: 5 GB.
 	ShardBytes int64
 	// RopeScaling is the value of rope_scaling for a file with factors of rotary position embedding of which it is not
-	// known what makes them. nil: they are made as is known, or the file is refused.
+	// known what makes them. nil: they are made as is known, or the file is refused. Whole numbers in it are int or
+	// json.Number: a float64 is written with its point.
 	RopeScaling map[string]any
 	// Force replaces a directory that exists.
 	Force bool
