@@ -15,6 +15,7 @@ import (
 	"github.com/peftconv/peftconv/gguf/convert"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/quantizing"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/export"
@@ -64,7 +65,7 @@ type convertOptions struct {
 	in, out string
 	to      string
 	typ     string
-	typeFlags
+	quantizing.Types
 	convert convert.Options
 	split   cli.SizeFlag
 	force   bool
@@ -99,7 +100,7 @@ func (o *convertOptions) Flags(fs *pflag.FlagSet) {
 		"a GGUF file is named after its model in a directory that exists")
 	fs.StringVar(&o.to, "to", "", "the `FORM` to make, gguf or hf (default: gguf for models; adapters become the other form)")
 	fs.StringVar(&o.typ, "type", "auto", "`TYPE` of most tensors")
-	o.typeFlags.add(fs, func() {})
+	o.Add(fs, func() {})
 	cli.Group(fs, "Metadata", func() {
 		fs.StringVar(&o.convert.Metadata, "metadata", "",
 			"a JSON `FILE` with keys of general.* that count before what the model's files say")
@@ -182,10 +183,10 @@ func (o *convertOptions) checkTypes() error {
 	if err := convert.CheckType(o.typ); err != nil {
 		return fmt.Errorf("--type: %w", err)
 	}
-	if flag := o.quantizes(); flag != "" && slices.Contains(convert.Types(), strings.ToLower(o.typ)) {
+	if flag := o.Types.Given(); flag != "" && slices.Contains(convert.Types(), strings.ToLower(o.typ)) {
 		return fmt.Errorf("%s: has no effect on --type %s", flag, o.typ)
 	}
-	return o.typeFlags.parse()
+	return o.Parse()
 }
 
 func (o *convertOptions) Run(ctx context.Context, s cli.Streams) error {
@@ -200,20 +201,20 @@ func (o *convertOptions) Run(ctx context.Context, s cli.Streams) error {
 }
 
 func (o *convertOptions) runToGGUF(ctx context.Context, s cli.Streams) error {
-	if err := o.openImatrix(); err != nil {
+	if err := o.OpenImatrix(); err != nil {
 		return err
 	}
-	o.convert.Type, o.convert.Quantize, o.convert.SplitBytes = o.typ, o.options, int64(o.split)
+	o.convert.Type, o.convert.Quantize, o.convert.SplitBytes = o.typ, o.Options, int64(o.split)
 	o.convert.ID = names.Repository(o.in)
 	plan, err := convert.NewPlan(o.in, o.convert)
 	if err != nil {
-		return o.hint(err)
+		return o.Hint(err)
 	}
 	defer plan.Close()
 	for _, note := range plan.Notes() {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
-	o.warn(plan.Plan, s.Err)
+	o.Warn(plan.Plan, s.Err)
 	out, err := o.outputs(plan)
 	if err != nil {
 		return err
@@ -222,14 +223,14 @@ func (o *convertOptions) runToGGUF(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := newQuantized(plan.Plan, out, took)
+	r, err := quantizing.NewResult(plan.Plan, out, took)
 	if err != nil {
 		return err
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, r)
 	}
-	r.print(s.Out)
+	r.Print(s.Out)
 	return nil
 }
 

@@ -36,7 +36,9 @@ func (o *convertOptions) runToHF(ctx context.Context, s cli.Streams) error {
 			return err
 		}}
 	if o.ropeScaling != "" {
-		if err := json.Unmarshal([]byte(o.ropeScaling), &opt.RopeScaling); err != nil {
+		d := json.NewDecoder(strings.NewReader(o.ropeScaling))
+		d.UseNumber() // numbers stay as they are written
+		if err := d.Decode(&opt.RopeScaling); err != nil {
 			return cli.Usagef("--rope-scaling: %v, expected a JSON object", err)
 		}
 	}
@@ -66,6 +68,9 @@ func printToHF(w io.Writer, r *tohf.Report, dir string, took time.Duration) {
 		cli.Plural(len(r.Files), "file"), cli.BytesText(r.Bytes))
 	for _, text := range r.Assumed {
 		fmt.Fprintf(w, "assumed: %s\n", text)
+	}
+	for _, text := range r.LeftOut {
+		fmt.Fprintf(w, "left out: %s\n", text)
 	}
 	if n := len(r.Rounded); n > 0 {
 		worst := r.Rounded[0]

@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/quantizing"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -53,7 +54,7 @@ unless --keep-split says otherwise. Memory stays small whatever the size of the 
 
 type quantizeOptions struct {
 	in, out, fileType string
-	typeFlags
+	quantizing.Types
 	targetSize cli.SizeFlag
 	budget     quantize.Budget
 	dryRun     bool
@@ -62,15 +63,15 @@ type quantizeOptions struct {
 }
 
 func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
-	o.typeFlags.add(fs, func() {
-		fs.BoolVar(&o.options.AllowRequantize, "allow-requantize", false,
+	o.Add(fs, func() {
+		fs.BoolVar(&o.Options.AllowRequantize, "allow-requantize", false,
 			"requantize weights that are quantized already, which loses more than starting from the original")
 	})
 	fs.Var(&o.targetSize, "target-size",
 		"choose the types so that the file has at most `BYTES`: 700M, 4.5G (thousands), 4GiB")
 	fs.Float64Var(&o.budget.Bits, "target-bpw", 0,
 		"choose the types so that a weight takes at most `N` bits on average; 0 is no target")
-	fs.BoolVar(&o.options.KeepSplit, "keep-split", false,
+	fs.BoolVar(&o.Options.KeepSplit, "keep-split", false,
 		"of a model in several files make as many, named OUT-00001-of-0000N.gguf")
 	fs.BoolVar(&o.dryRun, "dry-run", false,
 		"write nothing: list the tensors with their types and sizes; OUT can be left out")
@@ -88,11 +89,11 @@ func (o *quantizeOptions) Validate(args []string) error {
 	}
 	if o.fileType != "" {
 		var err error
-		if o.options.Type, err = quantize.ParseFileType(o.fileType); err != nil {
+		if o.Options.Type, err = quantize.ParseFileType(o.fileType); err != nil {
 			return err
 		}
 	}
-	return o.typeFlags.parse()
+	return o.Parse()
 }
 
 // positional takes the arguments: TYPE is there unless there is a target, OUT unless this is a dry run.
@@ -125,7 +126,7 @@ func (o *quantizeOptions) parseTarget() error {
 		return errors.New("--target-size: cannot be combined with --target-bpw")
 	case !cli.IsFinite(o.budget.Bits) || o.budget.Bits < 0:
 		return fmt.Errorf("--target-bpw: %v, expected a number of bits", o.budget.Bits)
-	case o.targeted() && o.options.Pure:
+	case o.targeted() && o.Options.Pure:
 		return errors.New("--pure: cannot be combined with a target, for which types are chosen one by one")
 	}
 	return nil
@@ -133,7 +134,7 @@ func (o *quantizeOptions) parseTarget() error {
 
 func (o *quantizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	kernels.SetThreads(o.threads)
-	if err := o.openImatrix(); err != nil {
+	if err := o.OpenImatrix(); err != nil {
 		return err
 	}
 	f, err := gguf.Open(o.in)
@@ -143,9 +144,9 @@ func (o *quantizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	defer f.Close()
 	plan, err := o.plan(ctx, f, s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.in, o.hint(err))
+		return fmt.Errorf("%s: %w", o.in, o.Hint(err))
 	}
-	o.warn(plan, s.Err)
+	o.Warn(plan, s.Err)
 	took, err := o.write(ctx, plan, f, s)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (o *quantizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if !o.dryRun {
 		outputs = plan.Outputs(o.out)
 	}
-	r, err := newQuantized(plan, outputs, took)
+	r, err := quantizing.NewResult(plan, outputs, took)
 	if err != nil {
 		return err
 	}
@@ -162,16 +163,16 @@ func (o *quantizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.json {
 		return cli.PrintJSON(s.Out, r)
 	}
-	r.print(s.Out)
+	r.Print(s.Out)
 	return nil
 }
 
 func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s cli.Streams) (*quantize.Plan, error) {
 	if !o.targeted() {
-		return quantize.NewPlan(f, o.options)
+		return quantize.NewPlan(f, o.Options)
 	}
 	var m *cli.Meter
-	plan, err := quantize.NewBudgetPlan(ctx, f, o.options, o.budget, func(done, tensors int) {
+	plan, err := quantize.NewBudgetPlan(ctx, f, o.Options, o.budget, func(done, tensors int) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "tensor", int64(tensors))
 		}
@@ -188,7 +189,7 @@ func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *ggu
 		return 0, nil
 	}
 	for _, path := range plan.Outputs(o.out) {
-		if err := cli.CheckOutput("OUT", path, append([]string{f.Path, o.imatrix}, f.Shards...)...); err != nil {
+		if err := cli.CheckOutput("OUT", path, append([]string{f.Path, o.Imatrix}, f.Shards...)...); err != nil {
 			return 0, err
 		}
 	}

@@ -1,4 +1,6 @@
-package main
+// Package quantizing has what the verbs that write models in other types have in common: flags that give tensors types,
+// and the result.
+package quantizing
 
 import (
 	"errors"
@@ -15,39 +17,40 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 )
 
-// typeFlags are the flags that say which type each tensor of a quantized model gets.
-type typeFlags struct {
-	imatrix       string
+// Types are the flags that say which type each tensor of a quantized model gets.
+type Types struct {
+	Imatrix string           // the path of an importance matrix
+	Options quantize.Options // as far as the flags say them: complete after Parse and OpenImatrix
+
 	tensorTypes   []string
 	outputType    string
 	embeddingType string
-	options       quantize.Options
 }
 
-// add adds the flags, and those of more beside them.
-func (o *typeFlags) add(fs *pflag.FlagSet, more func()) {
-	fs.StringVar(&o.imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
+// Add adds the flags, and those of more beside them.
+func (o *Types) Add(fs *pflag.FlagSet, more func()) {
+	fs.StringVar(&o.Imatrix, "imatrix", "", "an importance matrix, a `FILE` in GGUF form or in the older .dat form")
 	cli.Group(fs, "Types", func() {
-		fs.BoolVar(&o.options.Pure, "pure", false, "give all matrices the same type, without the rules")
+		fs.BoolVar(&o.Options.Pure, "pure", false, "give all matrices the same type, without the rules")
 		fs.StringArrayVar(&o.tensorTypes, "tensor-type", nil,
 			"`REGEX=TYPE`: the type of tensors whose names the expression matches somewhere; "+
 				"may be repeated, the first that matches counts")
 		fs.StringVar(&o.outputType, "output-tensor-type", "", "`TYPE` of the output head, output.weight")
 		fs.StringVar(&o.embeddingType, "token-embedding-type", "", "`TYPE` of the token embedding, token_embd.weight")
-		fs.BoolVar(&o.options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
+		fs.BoolVar(&o.Options.LeaveOutput, "leave-output-tensor", false, "leave the output head as it is")
 		more()
 	})
 }
 
-// quantizes is the first of the flags that was given, "" where none was.
-func (o *typeFlags) quantizes() string {
+// Given is the first of the flags that was given, "" where none was.
+func (o *Types) Given() string {
 	for _, f := range []struct {
 		name string
 		set  bool
 	}{
-		{"--imatrix", o.imatrix != ""}, {"--pure", o.options.Pure}, {"--tensor-type", o.tensorTypes != nil},
+		{"--imatrix", o.Imatrix != ""}, {"--pure", o.Options.Pure}, {"--tensor-type", o.tensorTypes != nil},
 		{"--output-tensor-type", o.outputType != ""}, {"--token-embedding-type", o.embeddingType != ""},
-		{"--leave-output-tensor", o.options.LeaveOutput},
+		{"--leave-output-tensor", o.Options.LeaveOutput},
 	} {
 		if f.set {
 			return f.name
@@ -56,9 +59,9 @@ func (o *typeFlags) quantizes() string {
 	return ""
 }
 
-// parse parses everything that names a type.
-func (o *typeFlags) parse() (err error) {
-	if o.outputType != "" && o.options.LeaveOutput {
+// Parse parses everything that names a type.
+func (o *Types) Parse() (err error) {
+	if o.outputType != "" && o.Options.LeaveOutput {
 		return errors.New("--leave-output-tensor: cannot be combined with --output-tensor-type")
 	}
 	for _, s := range o.tensorTypes {
@@ -66,12 +69,12 @@ func (o *typeFlags) parse() (err error) {
 		if err != nil {
 			return fmt.Errorf("--tensor-type: %w", err)
 		}
-		o.options.Overrides = append(o.options.Overrides, override)
+		o.Options.Overrides = append(o.Options.Overrides, override)
 	}
-	if o.options.OutputType, err = optionalType("--output-tensor-type", o.outputType); err != nil {
+	if o.Options.OutputType, err = optionalType("--output-tensor-type", o.outputType); err != nil {
 		return err
 	}
-	o.options.EmbeddingType, err = optionalType("--token-embedding-type", o.embeddingType)
+	o.Options.EmbeddingType, err = optionalType("--token-embedding-type", o.embeddingType)
 	return err
 }
 
@@ -86,55 +89,55 @@ func optionalType(flag, name string) (*gguf.Type, error) {
 	return &t, nil
 }
 
-// openImatrix reads the importance matrix.
-func (o *typeFlags) openImatrix() (err error) {
-	if o.imatrix != "" {
-		o.options.Imatrix, err = imatrix.Open(o.imatrix)
+// OpenImatrix reads the importance matrix.
+func (o *Types) OpenImatrix() (err error) {
+	if o.Imatrix != "" {
+		o.Options.Imatrix, err = imatrix.Open(o.Imatrix)
 	}
 	return err
 }
 
-// hint adds to an error the flag that would help.
-func (o *typeFlags) hint(err error) error {
+// Hint adds to an error the flag that would help.
+func (o *Types) Hint(err error) error {
 	switch {
 	case errors.Is(err, quantize.ErrQuantized):
 		return fmt.Errorf("%w (--allow-requantize)", err)
-	case errors.Is(err, quantize.ErrNeedsImportance) && o.imatrix == "":
+	case errors.Is(err, quantize.ErrNeedsImportance) && o.Imatrix == "":
 		return fmt.Errorf("%w (--imatrix, which peftconv imatrix makes)", err)
 	}
 	return err
 }
 
-// warn reports what differs from what was asked for.
-func (o *typeFlags) warn(plan *quantize.Plan, w io.Writer) {
+// Warn reports what differs from what was asked for.
+func (o *Types) Warn(plan *quantize.Plan, w io.Writer) {
 	if list := plan.Fallbacks(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n",
 			cli.Plural(len(list), "tensor"), cli.Printable(list[0].Name, 0))
 	}
-	if o.imatrix == "" {
+	if o.Imatrix == "" {
 		return
 	}
 	if list := plan.Unweighted(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n",
-			o.imatrix, cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
+			o.Imatrix, cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
 	}
 }
 
-// quantized is the result as --json shows it.
-type quantized struct {
-	Outputs   []string          `json:"outputs,omitempty"`
-	FileType  string            `json:"file_type"`
-	Size      int64             `json:"size"` // of the files, in bytes
-	InputData int64             `json:"input_data_bytes"`
-	Data      int64             `json:"data_bytes"`
-	Weights   int64             `json:"weights"`
-	Bits      float64           `json:"bits_per_weight"`
-	Seconds   float64           `json:"seconds,omitempty"`
-	Target    bool              `json:"target,omitempty"` // the types were chosen for a size
-	Tensors   []quantizedTensor `json:"tensors"`
+// Result is the result as --json shows it.
+type Result struct {
+	Outputs   []string `json:"outputs,omitempty"`
+	FileType  string   `json:"file_type"`
+	Size      int64    `json:"size"` // of the files, in bytes
+	InputData int64    `json:"input_data_bytes"`
+	Data      int64    `json:"data_bytes"`
+	Weights   int64    `json:"weights"`
+	Bits      float64  `json:"bits_per_weight"`
+	Seconds   float64  `json:"seconds,omitempty"`
+	Target    bool     `json:"target,omitempty"` // the types were chosen for a size
+	Tensors   []Tensor `json:"tensors"`
 }
 
-type quantizedTensor struct {
+type Tensor struct {
 	Name     string  `json:"name"`
 	Shape    []int64 `json:"shape"`
 	From     string  `json:"from"`
@@ -144,21 +147,21 @@ type quantizedTensor struct {
 	Fallback bool    `json:"fallback,omitempty"`
 }
 
-func newQuantized(plan *quantize.Plan, outputs []string, took time.Duration) (*quantized, error) {
+func NewResult(plan *quantize.Plan, outputs []string, took time.Duration) (*Result, error) {
 	size, err := plan.Size()
 	if err != nil {
 		return nil, err
 	}
-	r := &quantized{Outputs: outputs, FileType: plan.FileType().Name, Size: size, InputData: plan.InputBytes(),
+	r := &Result{Outputs: outputs, FileType: plan.FileType().Name, Size: size, InputData: plan.InputBytes(),
 		Data: plan.DataBytes(), Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds()}
 	for _, t := range plan.Tensors {
-		r.Tensors = append(r.Tensors, quantizedTensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted,
+		r.Tensors = append(r.Tensors, Tensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted,
 			t.Fallback})
 	}
 	return r, nil
 }
 
-func (r *quantized) print(w io.Writer) {
+func (r *Result) Print(w io.Writer) {
 	if len(r.Outputs) == 0 {
 		r.printTensors(w)
 	}
@@ -174,7 +177,7 @@ func (r *quantized) print(w io.Writer) {
 	}
 }
 
-func (r *quantized) printTensors(w io.Writer) {
+func (r *Result) printTensors(w io.Writer) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
 	for _, t := range r.Tensors {
@@ -186,7 +189,7 @@ func (r *quantized) printTensors(w io.Writer) {
 }
 
 // types is "156 Q4_K, 25 Q6_K", in the order in which they first occur.
-func (r *quantized) types() string {
+func (r *Result) types() string {
 	counts := map[string]int{}
 	var names []string
 	for _, t := range r.Tensors {
