@@ -179,6 +179,10 @@ func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 		if o.out == "" {
 			o.out = "merged"
 		}
+		if filepath.Ext(o.out) == ".gguf" {
+			return fmt.Errorf("--out: %s is named as a GGUF file, and a Hugging Face base becomes a directory: "+
+				"\"peftconv convert\" makes a GGUF file of that", o.out)
+		}
 		return cli.CheckPlace("--out", o.out, o.inputs(base)...)
 	}
 	if o.out == "" {

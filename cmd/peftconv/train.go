@@ -365,18 +365,22 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 // nextSteps are what can be done with an adapter: verbs and flags.
 func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string {
 	stem := strings.TrimSuffix(file, ".safetensors")
+	merged := stem + "-merged"
+	if info, err := os.Stat(o.base); err == nil && !info.IsDir() {
+		merged += ".gguf"
+	}
 	generate, eval := []string{"generate", "--prompt", "…"}, []string{"eval", "--data", data}
 	switch {
 	case a.Classifies():
 		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}
 	case a.Method() == method.BitFit{}.Method() || a.Method() == method.LNTuning{}.Method():
-		return [][]string{generate, eval, {"merge", "--out", stem + "-merged.gguf"}}
+		return [][]string{generate, eval, {"merge", "--out", merged}}
 	case a.VirtualTokens() > 0 && a.Method() == method.PrefixTuning{}.Method():
 		return [][]string{generate, eval, {"export", "--to", "state", "--out", stem + ".session"}}
 	case a.VirtualTokens() > 0:
 		return [][]string{generate, eval, {"export", "--to", "model", "--out", stem + "-model.gguf"}}
 	}
 	return [][]string{
-		generate, eval, {"merge", "--out", stem + "-merged.gguf"}, {"export", "--to", "gguf", "--out", stem + "-lora.gguf"},
+		generate, eval, {"merge", "--out", merged}, {"export", "--to", "gguf", "--out", stem + "-lora.gguf"},
 	}
 }
