@@ -15,7 +15,6 @@ import (
 
 const (
 	weightSuffix = ".weight"
-	biasSuffix   = ".bias"
 	blocksSuffix = "_blocks"
 	scalesSuffix = "_scales"
 )

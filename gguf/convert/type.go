@@ -14,7 +14,6 @@ type outType struct {
 	gguf.Type                    // of most matrices, before they are quantized
 	fileType  uint32             // the number of that
 	quantized *quantize.FileType // what they are quantized to then; nil: nothing
-	packed    bool               // some tensors are blocks already
 }
 
 // plainTypes are the types that the reference converter writes, with the number of the file type.

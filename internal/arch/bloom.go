@@ -47,11 +47,7 @@ func bloomTensors() []Tensor {
 
 func bloomKeys(k *Keys) {
 	k.count("context_length", k.number("seq_length", k.Spec.Width))
-	k.width()
-	k.ffn()
-	k.layers()
-	k.heads()
-	k.keyHeads()
+	k.sizes()
 	k.layerNormEps()
 	k.fileType()
 }

@@ -18,11 +18,7 @@ var chatGLM = Arch{
 
 func chatGLMKeys(k *Keys) {
 	k.count("context_length", k.number("seq_length", k.Spec.Width))
-	k.width()
-	k.ffn()
-	k.layers()
-	k.heads()
-	k.keyHeads()
+	k.sizes()
 	k.set("attention.layer_norm_rms_epsilon", float32(k.f.FloatOr("", "layernorm_epsilon", 1e-5)))
 	k.fileType()
 	k.ropeDim()

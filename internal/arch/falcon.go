@@ -57,11 +57,7 @@ func falconTensors() []Tensor {
 func falconKeys(k *Keys) {
 	k.count("context_length", 2048) // not in config.json
 	k.set("tensor_data_layout", "jploski")
-	k.width()
-	k.ffn()
-	k.layers()
-	k.heads()
-	k.keyHeads()
+	k.sizes()
 	k.layerNormEps()
 	k.fileType()
 }

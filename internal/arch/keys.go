@@ -281,11 +281,21 @@ func (k *Keys) pattern() {
 
 // Keys that some architectures list in an order of their own.
 
-func (k *Keys) context()      { k.count("context_length", k.Spec.Context) }
-func (k *Keys) width()        { k.count("embedding_length", k.Spec.Width) }
-func (k *Keys) ffn()          { k.count("feed_forward_length", k.Spec.FFN) }
-func (k *Keys) heads()        { k.count("attention.head_count", k.Spec.QueryHeads) }
-func (k *Keys) keyHeads()     { k.count("attention.head_count_kv", k.Spec.KeyHeads) }
+func (k *Keys) context()  { k.count("context_length", k.Spec.Context) }
+func (k *Keys) width()    { k.count("embedding_length", k.Spec.Width) }
+func (k *Keys) ffn()      { k.count("feed_forward_length", k.Spec.FFN) }
+func (k *Keys) heads()    { k.count("attention.head_count", k.Spec.QueryHeads) }
+func (k *Keys) keyHeads() { k.count("attention.head_count_kv", k.Spec.KeyHeads) }
+
+// sizes sets the width of the stream, the inner width, the number of layers and of heads.
+func (k *Keys) sizes() {
+	k.width()
+	k.ffn()
+	k.layers()
+	k.heads()
+	k.keyHeads()
+}
+
 func (k *Keys) layerNormEps() { k.set("attention.layer_norm_epsilon", k.Spec.NormEps) }
 func (k *Keys) rmsEps()       { k.set("attention.layer_norm_rms_epsilon", k.Spec.NormEps) }
 func (k *Keys) parallel()     { k.set("use_parallel_residual", k.Spec.Parallel) }

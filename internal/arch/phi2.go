@@ -29,11 +29,7 @@ var phi2 = Arch{
 
 func phi2Keys(k *Keys) {
 	k.context()
-	k.width()
-	k.ffn()
-	k.layers()
-	k.heads()
-	k.keyHeads()
+	k.sizes()
 	k.layerNormEps()
 	k.ropeDim()
 	k.fileType()

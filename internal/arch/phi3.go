@@ -36,11 +36,7 @@ func phi3First(k *Keys) {
 func phi3Keys(k *Keys) {
 	k.context()
 	k.count("rope.scaling.original_context_length", k.number("original_max_position_embeddings", k.Spec.Context))
-	k.width()
-	k.ffn()
-	k.layers()
-	k.heads()
-	k.keyHeads()
+	k.sizes()
 	k.rmsEps()
 	k.ropeDim()
 	k.set("rope.freq_base", float32(k.Spec.Rope.Base))

@@ -41,7 +41,7 @@ func (m *ollamaModel) create(opt OllamaOptions) (r *OllamaReport, err error) {
 		}
 	}()
 	if err := w.open(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("Ollama's store cannot be written: %w; \"ollama create\" with a Modelfile can, where the "+
+		return nil, fmt.Errorf("the store of Ollama cannot be written: %w; \"ollama create\" with a Modelfile can, where the "+
 			"store belongs to a service", err)
 	}
 	defer w.close()
