@@ -97,7 +97,7 @@ func (f *files) makePipeline() error {
 	case "", "GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer":
 		t.preTokenizer = byteLevel(true, true)
 	case "Qwen2Tokenizer":
-		stages, _, err := tokenizer.Stages(strings.ToLower(strings.TrimSuffix(class, "Tokenizer"))) // their names agree
+		stages, _, err := tokenizer.Stages("qwen2")
 		if err != nil {
 			return err
 		}

@@ -227,7 +227,7 @@ func (b *back) mergesOf(ids map[string]int) [][2]string {
 }
 
 // composed are the pre-tokenizers whose models have texts normalized to composed characters (NFC).
-var composed = strings.Fields("qwen2 qwen35 mpt olmo command-r")
+var composed = []string{"qwen2", "qwen35", "mpt", "olmo", "command-r"}
 
 // byteBPE builds the pipeline of a byte-level vocabulary.
 func (b *back) byteBPE(t *tokenizerJSON) error {
