@@ -460,3 +460,44 @@ func FuzzReadFiles(f *testing.F) {
 		}
 	})
 }
+
+// FuzzWriteHF wants no panic, files that are JSON, and what was written to be read again.
+func FuzzWriteHF(f *testing.F) {
+	f.Add(byte(0), "a\nb\nab\n<s>", []byte{1, 1, 1, 3}, "a b", byte(1))
+	f.Add(byte(1), "<unk>\n<s>\n</s>\n▁\na\n▁a\n[PAD6]", []byte{2, 3, 3, 1, 1, 4, 5}, "", byte(7))
+	f.Add(byte(2), "a\n\nb", []byte{1, 1, 6}, " b\na \na", byte(2))
+	f.Fuzz(func(t *testing.T, kind byte, tokens string, types []byte, merges string, flags byte) {
+		list := strings.Split(tokens, "\n")
+		kinds, scores := make([]int32, len(list)), make([]float32, len(list))
+		for i := range list {
+			if i < len(types) {
+				kinds[i] = int32(types[i])
+				scores[i] = float32(int8(types[i]))
+			}
+		}
+		kindName := []string{tokenizer.ByteLevel, tokenizer.ScoredBPE, tokenizer.Gemma4}[kind%3]
+		meta := modeltest.Meta(t, keyModel, kindName, keyPre, "gpt-2", keyTokens, list, keyTypes, kinds, keyScores, scores,
+			keyMerges, strings.Split(merges, "\n"), keySpace, flags&1 != 0)
+		for i, name := range []string{"bos", "eos", "unk", "sep"} {
+			if flags>>(i+1)&1 != 0 {
+				meta.Set(keyPrefix+idKeys[name], uint32(i))
+				meta.Set(keyPrefix+"add_"+name+"_token", flags>>(i+4)&1 != 0)
+			}
+		}
+		files := fstest.MapFS{}
+		_, err := WriteHF(meta, func(name string, data []byte) error {
+			if strings.HasSuffix(name, ".json") && !json.Valid(data) {
+				t.Errorf("%s is no JSON: %s", name, data)
+			}
+			files[name] = &fstest.MapFile{Data: data}
+			return nil
+		})
+		if err != nil {
+			return
+		}
+		o := Options{Vocabulary: arch.ByName(arch.Llama).Vocabulary, PreTokenizer: "gpt-2"}
+		if _, err := ReadFiles(files, nil, o); err != nil {
+			t.Error(err)
+		}
+	})
+}

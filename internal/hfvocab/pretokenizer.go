@@ -29,20 +29,23 @@ func (v *Vocabulary) findPreTokenizer(f *files, o Options) error {
 		return fmt.Errorf("the pre-tokenizer cannot be found: %w; %s NAME names it", err, preFlag)
 	}
 	name, hash, known := tokenizer.PreTokenizerOf(t)
-	known = known && slices.Contains(tokenizer.PreTokenizers(), name) // and not that of another kind of vocabulary
+	runs := known && slices.Contains(tokenizer.PreTokenizers(), name)
 	switch {
 	case o.PreTokenizer != "":
 		v.pre = o.PreTokenizer
 		if known && name != v.pre {
 			v.note("%s is %s, though the tokenizer is known as %s", preFlag, v.pre, name)
 		}
-		if c := newComparison(v, t); !known && !c.fits(v.pre) {
+		if c := newComparison(v, t); !runs && !c.fits(v.pre) {
 			v.note("%s %s cuts the reference text otherwise than %s does", preFlag, v.pre, tokenizerFile)
 		}
 		return nil
-	case known:
+	case runs:
 		v.pre = name
 		return nil
+	case known: // the name of another kind of vocabulary
+		return fmt.Errorf("the tokenizer is known as %s, which is no byte-level vocabulary; %s NAME names another", name,
+			preFlag)
 	}
 	return v.guess(newComparison(v, t), hash, o.Force)
 }

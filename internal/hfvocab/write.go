@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/modelcard"
@@ -124,6 +125,9 @@ func newBack(meta *gguf.Metadata) (*back, error) {
 		if text == "" {
 			b.tokens[i] = fmt.Sprintf("[EMPTY_%d]", i)
 		}
+		if !utf8.ValidString(text) {
+			return nil, fmt.Errorf("%s: the token %d (%q) is no UTF-8, which Hugging Face's files need", keyTokens, i, text)
+		}
 	}
 	var ok bool
 	if b.types, ok = meta.Ints(keyTypes); !ok {
@@ -140,13 +144,14 @@ func (b *back) isPadding(i int) bool {
 	return b.types[i] == typeUnused && b.tokens[i] == fmt.Sprintf("[PAD%d]", i)
 }
 
-// isAdded reports whether a token is found in a text before all else: by its type, or because generation ends there.
+// isAdded reports whether a token is found in a text before all else: by its type or, where the converter lost that,
+// because generation ends there.
 func (b *back) isAdded(i int) bool {
 	switch b.types[i] {
 	case typeControl, typeUser, typeUnknown:
 		return true
 	}
-	return b.types[i] == typeNormal && b.t.IsEOG(int32(i))
+	return b.types[i] == typeNormal && b.scores[i] == addedScore && b.t.IsEOG(int32(i))
 }
 
 func (b *back) addedTokens() []addedToken {
@@ -274,6 +279,8 @@ func (b *back) characters(t *tokenizerJSON) error {
 	t.vocab, ids = b.vocab(true)
 	t.merges = b.mergesOf(ids)
 	b.note("lines are not cut apart, as in the original: llama.cpp cuts at them first")
+	b.note("which ordinary tokens were added ones is not in a GGUF file of this kind: only those at which generation ends " +
+		"were taken for such")
 	return nil
 }
 
@@ -522,8 +529,15 @@ func (b *back) compare() {
 		b.note("the tokenizer could not be checked: %v", err)
 		return
 	}
-	_, hash, _ := tokenizer.PreTokenizerOf(t)
-	if _, want, _ := tokenizer.PreTokenizerOf(b.t); hash != want {
+	name, hash, known := tokenizer.PreTokenizerOf(t)
+	pre, _ := b.meta.String(keyPre)
+	_, want, _ := tokenizer.PreTokenizerOf(b.t)
+	switch {
+	case hash == want:
+	case known && name == pre:
+		b.note("the written tokenizer is the original's, known as %s: llama.cpp, which simplifies its expressions, gives other "+
+			"ids for some scripts", name)
+	default:
 		b.note("the written tokenizer gives other ids for llama.cpp's reference text than the GGUF file does")
 	}
 }
