@@ -501,3 +501,33 @@ func FuzzWriteHF(f *testing.F) {
 		}
 	})
 }
+
+// TestAllPreTokenizers writes a pipeline for each name, with the classes of the original expressions, that can be run.
+func TestAllPreTokenizers(t *testing.T) {
+	vocab, merges := byteVocab()
+	tokens := make([]string, len(vocab))
+	for text, id := range vocab {
+		tokens[id] = text
+	}
+	for _, pre := range tokenizer.PreTokenizers() {
+		meta := modeltest.Meta(t, keyModel, tokenizer.ByteLevel, keyPre, pre, keyTokens, tokens, keyMerges, merges,
+			keyPrefix+"add_bos_token", false)
+		if rules, err := tokenizer.RulesOf(pre); err != nil || rules.Raw && !rules.Marks {
+			if _, err := WriteHF(meta, nil); err == nil || !strings.Contains(err.Error(), pre) {
+				t.Errorf("%s: got %v, want an error that names it", pre, err)
+			}
+			continue
+		}
+		files, notes := writeFiles(t, meta)
+		for _, note := range notes {
+			if strings.Contains(note, "could not be checked") {
+				t.Errorf("%s: %s", pre, note)
+			}
+		}
+		for _, runtime := range []string{`&&[^a-z]`, `&&[^A-Z]`, "AFMoE", `\\u4e00-\\u9fff`} {
+			if strings.Contains(string(files["tokenizer.json"].Data), runtime) && pre != "afmoe" {
+				t.Errorf("%s: the expression has llama.cpp's %s", pre, runtime)
+			}
+		}
+	}
+}

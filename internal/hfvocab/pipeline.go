@@ -66,10 +66,33 @@ func (t *tokenizerJSON) encode() ([]byte, error) {
 	}, "  ")
 }
 
-// runtimeCase are letters with an upper and a lower case as llama.cpp has them in expressions, and the classes of
-// Unicode that the original expressions name.
-var runtimeCase = strings.NewReplacer(
-	`[\p{L}&&[^a-z]]`, `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, `[\p{L}&&[^A-Z]]`, `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`)
+// Classes of letters in the expressions of the originals, and a contraction behind a word.
+const (
+	upper       = `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`
+	lower       = `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`
+	contraction = `(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?`
+	wordStart   = `[^\r\n\p{L}\p{N}]?`
+)
+
+// notHan is a class without the Han letters.
+func notHan(class string) string { return strings.TrimSuffix(class, "]") + `&&[^\p{Han}]]` }
+
+// words are the expressions of a word that begins with capitals, and of one of capitals alone.
+func words(upper, lower string) string {
+	return wordStart + upper + `*` + lower + `+` + contraction + `|` + wordStart + upper + `+` + lower + `*` + contraction
+}
+
+// han is how llama.cpp writes the Han letters.
+const han = `\u4e00-\u9fff\u3400-\u4dbf\x{20000}-\x{2a6df}\x{2a700}-\x{2ebef}\uf900-\ufaff\x{2f800}-\x{2fa1f}`
+
+// original writes the expressions of the originals in place of what llama.cpp simplified: classes of capital and small
+// letters, which it reads as those of ASCII, and what it does by hand.
+var original = strings.NewReplacer(
+	`[\p{L}&&[^a-z]]`, upper, `[\p{L}&&[^A-Z]]`, lower,
+	`[\p{L}\p{M}&&[^a-z]]`, upper, `[\p{L}\p{M}&&[^A-Z]]`, lower,
+	wordStart+`[\p{L}\p{M}]+`+contraction, words(upper, lower),
+	`[`+han+`]+|`+wordStart+`[\p{L}&&[^`+han+`]]+`+contraction, `[\p{Han}]+|`+words(notHan(upper), notHan(lower)),
+	`\p{AFMoE_digits}`, `\d{1,3}(?=(?:\d{3})*\b)`)
 
 // wordSteps is the pre-tokenizer that cuts as expressions do, one after the other.
 func wordSteps(stages []string) object {
@@ -80,7 +103,7 @@ func wordSteps(stages []string) object {
 		stages = stages[:last]
 	}
 	for _, expression := range stages {
-		steps = append(steps, split(runtimeCase.Replace(expression)))
+		steps = append(steps, split(original.Replace(expression)))
 	}
 	steps = append(steps, byteLevel(true, useRegex))
 	if len(steps) == 1 {
@@ -97,11 +120,11 @@ func (f *files) makePipeline() error {
 	case "", "GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer":
 		t.preTokenizer = byteLevel(true, true)
 	case "Qwen2Tokenizer":
-		stages, _, err := tokenizer.Stages("qwen2")
+		rules, err := tokenizer.RulesOf("qwen2")
 		if err != nil {
 			return err
 		}
-		t.normalizer, t.preTokenizer = object{{"type", "NFC"}}, wordSteps(stages)
+		t.normalizer, t.preTokenizer = object{{"type", "NFC"}}, wordSteps(rules.Stages)
 	default:
 		return fmt.Errorf("no %s, and a %s and %s of a %s are not supported; its tokenizer saved by transformers as a "+
 			"fast one (save_pretrained) is", tokenizerFile, vocabFile, mergesFile, class)

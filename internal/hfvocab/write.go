@@ -237,9 +237,17 @@ var composed = []string{"qwen2", "qwen35", "mpt", "olmo", "command-r"}
 // byteBPE builds the pipeline of a byte-level vocabulary.
 func (b *back) byteBPE(t *tokenizerJSON) error {
 	pre, _ := b.meta.String(keyPre)
-	stages, ignoreMerges, err := tokenizer.Stages(pre)
-	if err != nil {
+	rules, err := tokenizer.RulesOf(pre)
+	switch {
+	case err != nil:
 		return err
+	case rules.Marks:
+		return b.characters(t)
+	case rules.Raw:
+		return fmt.Errorf("%s %q cannot be written as a tokenizer.json: %w", keyPre, pre, errors.ErrUnsupported)
+	}
+	if _, ok := b.meta.Get(keyMerges); !ok {
+		return fmt.Errorf("no %s, which a tokenizer.json needs: %w", keyMerges, errors.ErrUnsupported)
 	}
 	if slices.Contains(composed, pre) {
 		t.normalizer = object{{"type", "NFC"}}
@@ -252,7 +260,7 @@ func (b *back) byteBPE(t *tokenizerJSON) error {
 		b.note("%s is true, which Hugging Face's tokenizer follows and llama.cpp does not for this kind: ids of the first "+
 			"word differ", keySpace)
 	}
-	t.preTokenizer, t.ignoreMerges = wordSteps(stages), ignoreMerges
+	t.preTokenizer, t.ignoreMerges = wordSteps(rules.Stages), rules.IgnoreMerges
 	t.decoder = byteLevel(true, true)
 	var ids map[string]int
 	t.vocab, ids = b.vocab(false)
@@ -279,8 +287,8 @@ func (b *back) characters(t *tokenizerJSON) error {
 	t.vocab, ids = b.vocab(true)
 	t.merges = b.mergesOf(ids)
 	b.note("lines are not cut apart, as in the original: llama.cpp cuts at them first")
-	b.note("which ordinary tokens were added ones is not in a GGUF file of this kind: only those at which generation ends " +
-		"were taken for such")
+	b.note("which ordinary tokens were added ones is not in a GGUF file of this kind: only those at which generation " +
+		"ends were taken for such")
 	return nil
 }
 
@@ -535,8 +543,8 @@ func (b *back) compare() {
 	switch {
 	case hash == want:
 	case known && name == pre:
-		b.note("the written tokenizer is the original's, known as %s: llama.cpp, which simplifies its expressions, gives other "+
-			"ids for some scripts", name)
+		b.note("the written tokenizer is the original's, known as %s: llama.cpp, which simplifies its expressions, gives "+
+			"other ids for some scripts", name)
 	default:
 		b.note("the written tokenizer gives other ids for llama.cpp's reference text than the GGUF file does")
 	}

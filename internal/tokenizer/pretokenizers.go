@@ -150,11 +150,18 @@ func findPreTokenizer(name string) (preTokenizer, error) {
 // ByteLevelWords is the expression of GPT-2, which Hugging Face's step ByteLevel has built in.
 const ByteLevelWords = gpt2Words
 
-// Stages are the expressions by which a pre-tokenizer cuts, one after the other: matches and what is between them are
-// pieces. ignoreMerges: a piece that is a token as a whole is that token.
-func Stages(name string) (stages []string, ignoreMerges bool, err error) {
+// Rules are how texts are cut for a byte-level vocabulary.
+type Rules struct {
+	Stages       []string // expressions, one after the other: matches and what is between them are pieces
+	IgnoreMerges bool     // a piece that is a token as a whole is that token
+	Raw          bool     // tokens are of characters, not of bytes,
+	Marks        bool     // and have ▁ for spaces
+}
+
+// RulesOf are those of a name in tokenizer.ggml.pre.
+func RulesOf(name string) (Rules, error) {
 	p, err := findPreTokenizer(name)
-	return p.stages, p.ignoreMerges, err
+	return Rules{p.stages, p.ignoreMerges, p.raw, p.marks}, err
 }
 
 // stage cuts a text into pieces, in order and without leaving anything out.
