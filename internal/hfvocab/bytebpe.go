@@ -1,6 +1,7 @@
 package hfvocab
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -139,30 +140,20 @@ func (s *step) decode(text string) string {
 	case "ByteLevel":
 		return decodeBytes(text)
 	case "Replace":
-		if old := s.pattern(); old != "" {
-			return strings.ReplaceAll(text, old, s.Content)
+		if s.Pattern.String != "" {
+			return strings.ReplaceAll(text, s.Pattern.String, s.Content)
 		}
 	case "Metaspace":
 		return strings.TrimPrefix(strings.ReplaceAll(text, s.Replacement, " "), " ")
 	case "ByteFallback":
-		var b byte
-		if n, err := fmt.Sscanf(text, "<0x%02X>", &b); n == 1 && err == nil && len(text) == 6 {
-			return strings.ToValidUTF8(string([]byte{b}), "\uFFFD")
+		if isByte(text) {
+			b, _ := hex.DecodeString(text[3:5])
+			return strings.ToValidUTF8(string(b), "\uFFFD")
 		}
 	case "Strip":
 		for i := 0; i < s.Start && s.Content != ""; i++ {
 			text = strings.TrimPrefix(text, s.Content)
 		}
-	}
-	return text
-}
-
-// pattern is the text that a step looks for, "" where that is an expression.
-func (s *step) pattern() string {
-	_, rest, _ := strings.Cut(string(s.Raw), `"String":`)
-	var text string
-	if _, err := fmt.Sscanf(strings.TrimSpace(rest), "%q", &text); err != nil {
-		return ""
 	}
 	return text
 }

@@ -2,11 +2,14 @@ package hfvocab
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -54,6 +57,11 @@ type addedToken struct {
 	RStrip     bool   `json:"rstrip"`
 	Normalized bool   `json:"normalized"`
 	Special    bool   `json:"special"`
+}
+
+// byID orders added tokens.
+func byID(a, b addedToken) int {
+	return cmp.Or(cmp.Compare(a.ID, b.ID), strings.Compare(a.Content, b.Content))
 }
 
 // bpeModel is a model of type BPE; of others only the type is read.
@@ -111,15 +119,15 @@ type step struct {
 	Lowercase    *bool `json:"lowercase"`
 	StripAccents *bool `json:"strip_accents"`
 
-	Single []templatePart  `json:"single"`
-	Pair   []templatePart  `json:"pair"`
-	CLS    []any           `json:"cls"`
-	SEP    []any           `json:"sep"`
-	Raw    json.RawMessage `json:"pattern"`
+	Single []templatePart `json:"single"`
+	Pair   []templatePart `json:"pair"`
+	CLS    []any          `json:"cls"`
+	SEP    []any          `json:"sep"`
 
-	Content     string `json:"content"`
-	Start       int    `json:"start"`
-	Replacement string `json:"replacement"`
+	Pattern     struct{ String string } `json:"pattern"`
+	Content     string                  `json:"content"`
+	Start       int                     `json:"start"`
+	Replacement string                  `json:"replacement"`
 }
 
 // templatePart is a special token or a sequence.
@@ -285,8 +293,8 @@ func (f *files) specialTexts() ([]string, error) {
 				add(v)
 			}
 		case map[string]any:
-			for _, v := range list {
-				add(v)
+			for _, name := range slices.Sorted(maps.Keys(list)) {
+				add(list[name])
 			}
 		}
 	}
@@ -309,12 +317,12 @@ func (f *files) decoderTokens() ([]addedToken, error) {
 		if err := json.Unmarshal(data, &t); err != nil {
 			return nil, fmt.Errorf("%s: added_tokens_decoder %q: %w", tokenizerConfigFile, key, err)
 		}
-		if _, err := fmt.Sscanf(key, "%d", &t.ID); err != nil {
+		if t.ID, err = strconv.ParseInt(key, 10, 64); err != nil {
 			return nil, fmt.Errorf("%s: added_tokens_decoder has the key %q, expected the id of a token",
 				tokenizerConfigFile, key)
 		}
 		all = append(all, t)
 	}
-	slices.SortFunc(all, func(a, b addedToken) int { return int(a.ID - b.ID) })
+	slices.SortFunc(all, byID)
 	return all, nil
 }

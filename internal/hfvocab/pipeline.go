@@ -181,7 +181,7 @@ func (f *files) addedTo(ids map[string]int64) ([]addedToken, error) {
 		}
 		all = append(all, addedToken{ID: id, Content: text, Special: true})
 	}
-	slices.SortFunc(all, func(a, b addedToken) int { return int(a.ID - b.ID) })
+	slices.SortFunc(all, byID)
 	return all, nil
 }
 

@@ -111,9 +111,7 @@ func (f *files) addedIDs() ([]addedToken, error) {
 	for text, id := range ids {
 		all = append(all, addedToken{ID: id, Content: text})
 	}
-	slices.SortFunc(all, func(a, b addedToken) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), strings.Compare(a.Content, b.Content))
-	})
+	slices.SortFunc(all, byID)
 	return all, nil
 }
 

@@ -78,7 +78,7 @@ type Vocabulary struct {
 	accents    *bool // are stripped
 	space      *bool // add_prefix_space
 	overrideID []namedID
-	unless     map[string]any // config.json
+	config     map[string]any // config.json
 	notes      []string
 }
 
@@ -97,13 +97,13 @@ func ReadFiles(dir fs.FS, config map[string]any, o Options) (*Vocabulary, error)
 	if err != nil {
 		return nil, err
 	}
-	v := &Vocabulary{rules: o.Vocabulary, unless: config}
+	v := &Vocabulary{rules: o.Vocabulary, config: config}
 	if v.source, err = f.choose(o.Vocabulary); err != nil {
 		return nil, err
 	}
 	v.size, _ = f.number("vocab_size")
-	if v.size > maxTokens {
-		return nil, fmt.Errorf("config.json: vocab_size is %d, expected at most %d", v.size, maxTokens)
+	if v.size < 0 || v.size > maxTokens {
+		return nil, fmt.Errorf("config.json: vocab_size is %d, expected a number up to %d", v.size, maxTokens)
 	}
 	v.pad(f)
 	if err := v.read(f); err != nil {
@@ -149,11 +149,8 @@ func (v *Vocabulary) note(format string, args ...any) {
 
 // choose finds the first form of vocabulary that the files have.
 func (f *files) choose(rules arch.Vocabulary) (arch.VocabularySource, error) {
-	if rules.ByteBPEClass != "" && f.class() == rules.ByteBPEClass {
-		return arch.ByteBPE, nil
-	}
 	sources := rules.Sources
-	if sources == nil {
+	if sources == nil || rules.ByteBPEClass != "" && f.class() == rules.ByteBPEClass {
 		sources = []arch.VocabularySource{arch.ByteBPE}
 	}
 	var wanted []string
@@ -316,10 +313,11 @@ func (v *Vocabulary) Set(meta *gguf.Metadata) error {
 		v.setSpecials(w)
 	}
 	v.setTemplates(w)
-	for key, on := range map[string]*bool{"lowercase": v.lowercase, "strip_accents": v.accents} {
-		if on != nil {
-			w.set(keyPrefix+"normalizer."+key, *on)
-		}
+	if v.lowercase != nil {
+		w.set(keyPrefix+"normalizer.lowercase", *v.lowercase)
+	}
+	if v.accents != nil {
+		w.set(keyPrefix+"normalizer.strip_accents", *v.accents)
 	}
 	if v.space != nil && v.rules.SpacePrefix == arch.SpacePrefixLast {
 		w.set(keySpace, *v.space)
@@ -328,7 +326,7 @@ func (v *Vocabulary) Set(meta *gguf.Metadata) error {
 		w.set(keyPrefix+idKeys[n.name], uint32(n.id))
 	}
 	for _, s := range v.rules.Settings {
-		if _, ok := v.unless[s.Unless]; !ok && s.Fits(v.source, v.size) {
+		if _, ok := v.config[s.Unless]; !ok && s.Fits(v.source, v.size) {
 			w.set(keyPrefix+s.Key, s.Value)
 		}
 	}
