@@ -171,7 +171,8 @@ func (c *Config) targeted(experts string) (names []string) {
 // fileName is the name that PEFT's files have for a tensor. pairs are the modules that have one, around which PEFT puts
 // a wrapper: their biases are in it.
 func (c *Config) fileName(tensor string, pairs map[string]bool) string {
-	if module, isBias := strings.CutSuffix(tensor, "."+BiasPart); isBias && pairs[strings.TrimPrefix(module, ParamPrefix)] {
+	module, isBias := strings.CutSuffix(tensor, "."+BiasPart)
+	if isBias && pairs[strings.TrimPrefix(module, ParamPrefix)] {
 		return module + wrapped + "." + BiasPart
 	}
 	module, which, ok := ParseLoRAName(tensor)
