@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -55,6 +56,10 @@ func (c *Config) DescribeJoints(b *Base, modules []string, joints []*model.Joint
 		return slices.ContainsFunc(joints, func(j *model.Joint) bool { return j.Module == name })
 	})
 	c.Targets, c.Layers = DescribeTargets(b, single)
+	c.FanInOut = slices.ContainsFunc(b.Model.Linears(), func(l *model.Linear) bool {
+		_, turned := b.Model.Arch.Tensor(l.Role).Transform.(arch.Transpose)
+		return turned && slices.Contains(single, l.Module)
+	})
 	missing := map[string]int{} // joint modules of the base that were not chosen, by their last parts
 	for _, l := range b.Model.Linears() {
 		if l.Joint != nil && l.Joint.Parts[0] == l && !slices.Contains(joints, l.Joint) {

@@ -136,6 +136,10 @@ func TestConvertLogits(t *testing.T) {
 		if done.Alpha != 0 {
 			sameAdapters(t, back, c.dir)
 		}
+		config, err := attach.Load(back)
+		if err != nil || config.Config.FanInOut != a.Config.FanInOut {
+			t.Errorf("fan_in_fan_out is not %v: %v", a.Config.FanInOut, err)
+		}
 		checkReferenceLogits(t, name, c, b, a)
 	})
 }
@@ -205,6 +209,9 @@ func TestConvertBack(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			b := pefttest.OpenModel(t, &m)
 			for _, name := range []string{"one rank", "ends"} {
+				if testing.Short() && name == "ends" {
+					continue
+				}
 				a := pefttest.Trained(t, b, llamaLoRAs[name](b))
 				dir := t.TempDir()
 				from, lora, back := filepath.Join(dir, "from"), filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "back")
@@ -236,6 +243,9 @@ func TestConvertBack(t *testing.T) {
 func checkSame(t *testing.T, what string, b *attach.Base, got, want *attach.Adapter) {
 	t.Helper()
 	g, w := &got.Config, &want.Config
+	if g.FanInOut != w.FanInOut {
+		t.Errorf("%s: fan_in_fan_out is %v, expected %v", what, g.FanInOut, w.FanInOut)
+	}
 	if len(got.Tensors) != len(want.Tensors) || g.Rank != w.Rank || g.Alpha != w.Alpha {
 		t.Errorf("%s: %d tensors of rank %d, alpha %v, expected %d, %d, %v", what, len(got.Tensors), g.Rank, g.Alpha,
 			len(want.Tensors), w.Rank, w.Alpha)
@@ -294,4 +304,37 @@ func TestConvertRefused(t *testing.T) {
 		t.Error("type q4_0 is taken")
 	}
 	pefttest.CheckEmpty(t, filepath.Dir(out))
+}
+
+// TestConvertInvocation: the tokens from which on an aLoRA acts are in both forms.
+func TestConvertInvocation(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	a.Config.Invocation = []int32{7, 3, 9}
+	dir := t.TempDir()
+	from, lora, back := filepath.Join(dir, "from"), filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "back")
+	if err := a.SaveDir(from); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range [][2]string{{from, lora}, {lora, back}} {
+		if _, err := ConvertAdapter(t.Context(), step[0], step[1], b.Path, ConvertOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := gguf.Open(lora)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	value, _ := f.Meta.Get(lorafile.InvocationKey)
+	if got, ok := value.Any().([]uint32); !ok || !slices.Equal(got, []uint32{7, 3, 9}) {
+		t.Errorf("%s is %v", lorafile.InvocationKey, value)
+	}
+	again, err := attach.Load(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(again.Config.Invocation, a.Config.Invocation) {
+		t.Errorf("the tokens are %v", again.Config.Invocation)
+	}
 }
