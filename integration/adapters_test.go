@@ -16,8 +16,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestConvertedAdapters has llama.cpp load models and adapters of PEFT that the command converts: its logits are ours of
-// the two directories, with the scales of PEFT, and ours of the converted files.
+// TestConvertedAdapters has llama.cpp load models and adapters of PEFT that the command converts: its logits are ours
+// of the two directories, with the scales of PEFT, and ours of the converted files.
 func TestConvertedAdapters(t *testing.T) {
 	needs(t)
 	dirs, err := filepath.Glob(filepath.Join(testdata.Shared(t, "convert"), "adapters", "*"))
