@@ -225,8 +225,8 @@ func checkCopy(t *safetensors.Tensor, l *model.Linear, b *Base) error {
 		limit = copyLimit
 	}
 	if !(off <= limit) {
-		return errkind.Errorf(ErrWrongBase, "adapter: its copy of the base's %s differs from that of %s by %.3g of its norm: "+
-			"an adapter of another base?", l.Module, b.Path, off)
+		return errkind.Errorf(ErrWrongBase, "adapter: its copy of the base's %s differs from that of %s by %.3g of its "+
+			"norm: an adapter of another base?", l.Module, b.Path, off)
 	}
 	return nil
 }

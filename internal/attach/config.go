@@ -42,6 +42,7 @@ type Config struct {
 	// init_lora_weights: method.InitKaiming ("" is the same), another of method.Inits, or what a file says
 	Init     string
 	DoRA     bool     // use_dora: magnitudes of the rows beside the pairs
+	FanInOut bool     // fan_in_fan_out: Hugging Face's files have the weights as (in, out)
 	Bias     string   // bias: method.BiasNone ("" is the same), method.BiasLoRA or method.BiasAll
 	ToSave   []string // modules_to_save: what is trained whole, by the last parts of names
 	TokenIDs []int32  // trainable_token_indices of the embedding table
@@ -115,7 +116,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		AlphaPattern: c.AlphaPattern, Bias: "none", Inference: true, Init: true, Layers: c.Layers,
 		Alpha: c.Alpha, Dropout: c.Dropout, Method: c.Method, Version: peftVersion, Rank: c.Rank, RankPattern: c.RankPattern,
 		Task: "CAUSAL_LM", RSLoRA: c.RSLoRA, DoRA: c.DoRA, ToSave: c.ToSave, Tokens: c.TokenIDs,
-		Parameters: c.Parameters, Invocation: c.Invocation,
+		Parameters: c.Parameters, Invocation: c.Invocation, FanInFanOut: c.FanInOut,
 	}
 	if c.Bias != "" {
 		f.Bias = c.Bias
@@ -169,7 +170,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	*c = Config{
 		Method: f.Method, Rank: f.Rank, Alpha: f.Alpha, RSLoRA: f.RSLoRA, Dropout: f.Dropout, Layers: f.Layers,
 		RankPattern: NonEmpty(f.RankPattern), AlphaPattern: NonEmpty(f.AlphaPattern), Init: initName(f.Init), DoRA: f.DoRA,
-		ToSave: f.ToSave, TokenIDs: f.Tokens, Parameters: f.Parameters, Invocation: f.Invocation,
+		ToSave: f.ToSave, TokenIDs: f.Tokens, Parameters: f.Parameters, Invocation: f.Invocation, FanInOut: f.FanInFanOut,
 	}
 	if f.Bias != method.BiasNone {
 		c.Bias = f.Bias

@@ -69,12 +69,7 @@ func Absolute(path string) string {
 	return path
 }
 
-// HubURL is the address of a Hugging Face repository.
-func HubURL(repo string) string { return hubURL + repo }
-
-const hubURL = "https://huggingface.co/"
-
 // trimHubURL turns the address of a Hugging Face repository into its name.
 func trimHubURL(repo string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(repo, "https://"), strings.TrimPrefix(hubURL, "https://"))
+	return strings.TrimPrefix(strings.TrimPrefix(repo, "https://"), "huggingface.co/")
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -55,6 +56,10 @@ func (c *Config) DescribeJoints(b *Base, modules []string, joints []*model.Joint
 		return slices.ContainsFunc(joints, func(j *model.Joint) bool { return j.Module == name })
 	})
 	c.Targets, c.Layers = DescribeTargets(b, single)
+	c.FanInOut = slices.ContainsFunc(b.Model.Linears(), func(l *model.Linear) bool {
+		_, turned := b.Model.Arch.Tensor(l.Role).Transform.(arch.Transpose)
+		return turned && slices.Contains(single, l.Module)
+	})
 	missing := map[string]int{} // joint modules of the base that were not chosen, by their last parts
 	for _, l := range b.Model.Linears() {
 		if l.Joint != nil && l.Joint.Parts[0] == l && !slices.Contains(joints, l.Joint) {
@@ -171,7 +176,8 @@ func (c *Config) targeted(experts string) (names []string) {
 // fileName is the name that PEFT's files have for a tensor. pairs are the modules that have one, around which PEFT puts
 // a wrapper: their biases are in it.
 func (c *Config) fileName(tensor string, pairs map[string]bool) string {
-	if module, isBias := strings.CutSuffix(tensor, "."+BiasPart); isBias && pairs[strings.TrimPrefix(module, ParamPrefix)] {
+	module, isBias := strings.CutSuffix(tensor, "."+BiasPart)
+	if isBias && pairs[strings.TrimPrefix(module, ParamPrefix)] {
 		return module + wrapped + "." + BiasPart
 	}
 	module, which, ok := ParseLoRAName(tensor)

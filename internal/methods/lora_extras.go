@@ -308,8 +308,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 		if same, found := sameBias(at.base, p.module, values[p.at].Data); same {
 			continue
 		} else if found {
-			return errkind.Errorf(errors.ErrUnsupported, "adapter: the bias of %s is trained, which is not supported: only those "+
-				"of linear maps of the layers are", p.module)
+			return errkind.Errorf(errors.ErrUnsupported, "adapter: the bias of %s is trained, which is not supported: "+
+				"only those of linear maps of the layers are", p.module)
 		}
 		i := slices.IndexFunc(at.base.Model.Linears(), func(l *model.Linear) bool { return is(l.Module, p.module) })
 		if i < 0 || at.base.Model.Linears()[i].W.Rows != len(values[p.at].Data) {
@@ -322,8 +322,8 @@ func (at *loraExtrasAttachment) bindVectors(e *loraExtras, values, grads []attac
 	return nil
 }
 
-// sameBias compares a bias with one of the base's that is not trained here, of a norm or the output head. PEFT saves all
-// biases where it trains all.
+// sameBias compares a bias with one of the base's that is not trained here, of a norm or the output head. PEFT saves
+// all biases where it trains all.
 func sameBias(b *attach.Base, module string, bias []float32) (same, found bool) {
 	module = b.Canonical(module)
 	for _, n := range b.Model.Norms() {

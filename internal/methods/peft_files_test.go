@@ -173,7 +173,8 @@ func TestTrainableTokens(t *testing.T) {
 		t.Error("the logits are others than with the rows beside a LoRA")
 	}
 	names, again := namesIn(t, a)
-	if len(names) != 1 || !slices.Equal(again.Flat, a.Flat) || again.Describe() != "rows of 2 tokens in the embedding table" {
+	const what = "rows of 2 tokens in the embedding table"
+	if len(names) != 1 || !slices.Equal(again.Flat, a.Flat) || again.Describe() != what {
 		t.Errorf("written are %v, described as %s", names, again.Describe())
 	}
 	for _, config := range []string{

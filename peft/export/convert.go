@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/methods"
+	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -23,9 +24,6 @@ type ConvertOptions struct {
 	// type that all numbers of the input have, or else f32, and f32 where a scale is multiplied into B. "" is f32 in a
 	// GGUF file, and auto in a PEFT directory.
 	Type string
-	// Metadata are what a GGUF file says of the adapter beside what llama.cpp needs: general.name and others, in this
-	// order. nil: the repository of the base, where the configuration names one.
-	Metadata *gguf.Metadata
 }
 
 // Converted says what ConvertAdapter did.
@@ -71,11 +69,12 @@ func IsAdapter(path string) bool {
 // The base, a GGUF file or a Hugging Face directory, says how modules and tensors are named and in which order rows
 // stand; of a directory config.json alone is read. "" is the path that the adapter records, where there is a model.
 //
-// From PEFT: adapter.lora.alpha is the alpha that gives every pair its scale over its rank; where no number does, as
-// with the ranks of rsLoRA or alphas of single modules, it is 0 and the scales are in B. What a GGUF LoRA cannot hold
-// (DoRA, saved modules, biases, methods without pairs) is an error that names the way that works. From GGUF: pairs of
-// stacked experts and of fused tensors become those of PEFT's modules. Nothing is rounded but to Type, and by such a
-// scale.
+// From PEFT: a file has the keys that llama.cpp's converter writes, those of the directory's model card among them, and
+// where that takes the scales right its very bytes. adapter.lora.alpha is the alpha that gives every pair its scale
+// over its rank; where no number does, as with the ranks of rsLoRA or alphas of single modules, it is 0 and the scales
+// are in B. What a GGUF LoRA cannot hold (DoRA, saved modules, biases, methods without pairs) is an error that names
+// the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules. Nothing
+// is rounded but to Type, and by such a scale.
 func ConvertAdapter(ctx context.Context, in, out, base string, opt ConvertOptions) (*Converted, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -110,7 +109,7 @@ func convertAdapter(in, out, base string, opt ConvertOptions) (*Converted, error
 		return nil, err
 	}
 	defer b.Close()
-	return toGGUF(a, b, out, opt)
+	return toGGUF(a, b, in, out, opt)
 }
 
 // recordedBase is the base that an adapter names, where it is here.
@@ -129,18 +128,16 @@ func recordedBase(a *attach.Adapter, path string) (string, error) {
 }
 
 // toGGUF writes a GGUF file.
-func toGGUF(a *attach.Adapter, b *attach.Base, out string, opt ConvertOptions) (*Converted, error) {
+func toGGUF(a *attach.Adapter, b *attach.Base, in, out string, opt ConvertOptions) (*Converted, error) {
 	typ, err := typeNamed(opt.Type, gguf.F32, a.InFile)
 	if err != nil {
 		return nil, err
 	}
-	meta := opt.Metadata
-	if meta == nil {
-		if meta, err = baseMetadata(a.Config.BaseModel); err != nil {
-			return nil, err
-		}
+	card, err := cardOf(in)
+	if err != nil {
+		return nil, err
 	}
-	report, err := writeLoRA(a, b, out, LoRAOptions{Type: typ, metadata: meta, inOrder: true,
+	report, err := writeLoRA(a, b, out, LoRAOptions{Type: typ, card: card, inOrder: true,
 		exact: strings.EqualFold(opt.Type, "auto")})
 	if err != nil {
 		return nil, err
@@ -149,16 +146,16 @@ func toGGUF(a *attach.Adapter, b *attach.Base, out string, opt ConvertOptions) (
 		Alpha: report.Alpha}, nil
 }
 
-// baseMetadata names the base's repository.
-func baseMetadata(repo string) (*gguf.Metadata, error) {
-	meta := &gguf.Metadata{}
-	owner, name, ok := strings.Cut(repo, "/")
-	if !ok || owner == "" || owner == "." || owner == ".." || strings.Contains(name, "/") {
-		return meta, nil
+// cardOf is what the directory of an adapter says of it by its name and model card. A file that is no part of such a
+// directory has its own name.
+func cardOf(in string) (*modelcard.Card, error) {
+	dir := in
+	if filepath.Base(in) == attach.WeightsFile {
+		dir = filepath.Dir(in)
+	} else if info, err := os.Stat(in); err == nil && !info.IsDir() {
+		dir = strings.TrimSuffix(in, filepath.Ext(in))
 	}
-	return meta, errors.Join(meta.Set("general.base_model.count", uint32(1)), meta.Set("general.base_model.0.name", name),
-		meta.Set("general.base_model.0.organization", owner),
-		meta.Set("general.base_model.0.repo_url", attach.HubURL(repo)))
+	return modelcard.Read(dir, nil, modelcard.Options{})
 }
 
 // toPEFT writes a PEFT directory, or a file.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,53 +15,12 @@ import (
 	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/converttest"
 	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft/method"
 )
-
-// reference is what the reference converter made of an adapter, as the data has it.
-type reference struct {
-	SHA256 string              `json:"sha256"`
-	KV     [][]json.RawMessage `json:"kv"`
-	Error  json.RawMessage     `json:"error"`
-}
-
-// own are the keys that a GGUF LoRA has whatever its metadata.
-var own = []string{lorafile.ArchitectureKey, lorafile.TypeKey, lorafile.KindKey, lorafile.AlphaKey,
-	"general.quantization_version"}
-
-// metadata are the reference's keys that come from a directory's name and model card.
-func (r *reference) metadata(t *testing.T) *gguf.Metadata {
-	t.Helper()
-	meta := &gguf.Metadata{}
-	for _, entry := range r.KV {
-		var key, kind string
-		var text string
-		var number uint32
-		var list []string
-		last := entry[len(entry)-1]
-		if json.Unmarshal(entry[0], &key) != nil || json.Unmarshal(entry[1], &kind) != nil || slices.Contains(own, key) {
-			continue
-		}
-		var err error
-		switch {
-		case json.Unmarshal(last, &text) == nil:
-			err = meta.Set(key, text)
-		case json.Unmarshal(last, &number) == nil:
-			err = meta.Set(key, number)
-		case json.Unmarshal(last, &list) == nil:
-			err = meta.Set(key, list)
-		default:
-			t.Fatalf("key %s is a %s: %s", key, kind, last)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return meta
-}
 
 // converted is an adapter of the data and what it belongs to.
 type converted struct{ dir, base string }
@@ -105,63 +63,45 @@ func wrong(name string) string {
 // byte; where it has other scales A is the same; and from config.json alone.
 func TestConvertReference(t *testing.T) {
 	eachAdapter(t, func(t *testing.T, name string, c converted) {
-		files, err := filepath.Glob(filepath.Join(c.dir, "expected", "*.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
 		alone := filepath.Join(t.TempDir(), "config.json")
 		if err := os.WriteFile(alone, pefttest.FileBytes(t, filepath.Join(c.base, "config.json")), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range files {
-			kind := strings.TrimSuffix(filepath.Base(file), ".json")
-			var want reference
-			if err := json.Unmarshal(pefttest.FileBytes(t, file), &want); err != nil {
-				t.Fatal(err)
-			}
-			if kind == "runtime" || wrong(name) == "tensors" || want.Error != nil {
+		for kind, want := range converttest.Forms(t, c.dir) {
+			if wrong(name) == "tensors" {
 				continue
 			}
 			out := filepath.Join(t.TempDir(), "lora.gguf")
-			opt := ConvertOptions{Type: kind, Metadata: want.metadata(t)}
-			if _, err := ConvertAdapter(t.Context(), c.dir, out, filepath.Dir(alone), opt); err != nil {
+			if _, err := ConvertAdapter(t.Context(), c.dir, out, alone, ConvertOptions{Type: kind}); err != nil {
 				t.Fatal(err)
 			}
-			if wrong(name) == "scales" {
-				checkHalves(t, out, file)
+			if wrong(name) == "" {
+				want.File(t, out)
 				continue
 			}
-			sum := sha256.Sum256(pefttest.FileBytes(t, out))
-			if got := hex.EncodeToString(sum[:]); got != want.SHA256 {
-				t.Errorf("%s: the file has the SHA-256 %s, expected %s", kind, got, want.SHA256)
-			}
+			checkHalves(t, out, want)
 		}
 	})
 }
 
-// checkHalves compares the names, shapes and order of tensors, and the bytes of A.
-func checkHalves(t *testing.T, path, file string) {
+// checkHalves compares all keys but the scale, the names, shapes and order of tensors, and the bytes of A.
+func checkHalves(t *testing.T, path string, want *converttest.Form) {
 	t.Helper()
-	var want struct {
-		Tensors [][]any `json:"tensors"`
-	}
-	if err := json.Unmarshal(pefttest.FileBytes(t, file), &want); err != nil {
-		t.Fatal(err)
-	}
 	f, err := gguf.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	want.Metadata(t, f.Meta, func(key string) bool { return key != lorafile.AlphaKey })
 	if len(f.Tensors) != len(want.Tensors) {
 		t.Fatalf("%d tensors, expected %d", len(f.Tensors), len(want.Tensors))
 	}
 	for i, x := range f.Tensors {
 		w := want.Tensors[i]
 		sum := sha256.Sum256(x.Bytes())
-		same := hex.EncodeToString(sum[:]) == w[3]
-		if x.Name != w[0] || fmt.Sprint(x.Shape) != fmt.Sprint(w[2]) || !same && strings.HasSuffix(x.Name, lorafile.EndA) {
-			t.Errorf("tensor %s %v (same bytes: %v), expected %v %v", x.Name, x.Shape, same, w[0], w[2])
+		same := hex.EncodeToString(sum[:]) == w.SHA256
+		if x.Name != w.Name || !slices.Equal(x.Shape, w.Shape) || !same && strings.HasSuffix(x.Name, lorafile.EndA) {
+			t.Errorf("tensor %s %v (same bytes: %v), expected %v %v", x.Name, x.Shape, same, w.Name, w.Shape)
 		}
 	}
 }
@@ -195,6 +135,10 @@ func TestConvertLogits(t *testing.T) {
 		}
 		if done.Alpha != 0 {
 			sameAdapters(t, back, c.dir)
+		}
+		config, err := attach.Load(back)
+		if err != nil || config.Config.FanInOut != a.Config.FanInOut {
+			t.Errorf("fan_in_fan_out is not %v: %v", a.Config.FanInOut, err)
 		}
 		checkReferenceLogits(t, name, c, b, a)
 	})
@@ -265,6 +209,9 @@ func TestConvertBack(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			b := pefttest.OpenModel(t, &m)
 			for _, name := range []string{"one rank", "ends"} {
+				if testing.Short() && name == "ends" {
+					continue
+				}
 				a := pefttest.Trained(t, b, llamaLoRAs[name](b))
 				dir := t.TempDir()
 				from, lora, back := filepath.Join(dir, "from"), filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "back")
@@ -296,6 +243,9 @@ func TestConvertBack(t *testing.T) {
 func checkSame(t *testing.T, what string, b *attach.Base, got, want *attach.Adapter) {
 	t.Helper()
 	g, w := &got.Config, &want.Config
+	if g.FanInOut != w.FanInOut {
+		t.Errorf("%s: fan_in_fan_out is %v, expected %v", what, g.FanInOut, w.FanInOut)
+	}
 	if len(got.Tensors) != len(want.Tensors) || g.Rank != w.Rank || g.Alpha != w.Alpha {
 		t.Errorf("%s: %d tensors of rank %d, alpha %v, expected %d, %d, %v", what, len(got.Tensors), g.Rank, g.Alpha,
 			len(want.Tensors), w.Rank, w.Alpha)
@@ -354,4 +304,37 @@ func TestConvertRefused(t *testing.T) {
 		t.Error("type q4_0 is taken")
 	}
 	pefttest.CheckEmpty(t, filepath.Dir(out))
+}
+
+// TestConvertInvocation: the tokens from which on an aLoRA acts are in both forms.
+func TestConvertInvocation(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	a := pefttest.Trained(t, b, method.LoRA{Rank: 2})
+	a.Config.Invocation = []int32{7, 3, 9}
+	dir := t.TempDir()
+	from, lora, back := filepath.Join(dir, "from"), filepath.Join(dir, "lora.gguf"), filepath.Join(dir, "back")
+	if err := a.SaveDir(from); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range [][2]string{{from, lora}, {lora, back}} {
+		if _, err := ConvertAdapter(t.Context(), step[0], step[1], b.Path, ConvertOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := gguf.Open(lora)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	value, _ := f.Meta.Get(lorafile.InvocationKey)
+	if got, ok := value.Any().([]uint32); !ok || !slices.Equal(got, []uint32{7, 3, 9}) {
+		t.Errorf("%s is %v", lorafile.InvocationKey, value)
+	}
+	again, err := attach.Load(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(again.Config.Invocation, a.Config.Invocation) {
+		t.Errorf("the tokens are %v", again.Config.Invocation)
+	}
 }

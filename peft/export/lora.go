@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -75,7 +76,8 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 			opt.Type = gguf.F32
 		}
 	}
-	meta, err := exportMetadata(a, b, alpha, opt.metadata)
+	table := file.table(opt.Type)
+	meta, err := exportMetadata(a, b, alpha, opt.card, table)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func writeLoRA(a *attach.Adapter, b *attach.Base, path string, opt LoRAOptions) 
 	report.Alpha, report.Type = alpha, opt.Type.String()
 	return report, atomicfile.Write(path, func(w io.Writer) error {
 		out := bufio.NewWriterSize(w, 1<<20)
-		if err := file.write(out, meta, opt.Type); err != nil {
+		if err := file.write(out, meta, table); err != nil {
 			return err
 		}
 		return out.Flush()
@@ -152,19 +154,18 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	return nil
 }
 
-// exportMetadata is the metadata that llama.cpp needs of an adapter, and what else there is to say of it: more, or its
-// base and origin.
-func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, more *gguf.Metadata) (*gguf.Metadata, error) {
+// exportMetadata is the metadata that llama.cpp needs of an adapter, and what else there is to say of it: what its card
+// says, or its base and origin.
+func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, card *modelcard.Card,
+	table []gguf.Tensor) (*gguf.Metadata, error) {
 	meta := &gguf.Metadata{}
 	var failed error
 	set := func(key string, value any) { failed = errors.Join(failed, meta.Set(key, value)) }
 	set(lorafile.ArchitectureKey, b.Architecture())
 	set(lorafile.TypeKey, lorafile.Type)
 	set(lorafile.KindKey, lorafile.Kind)
-	if more != nil {
-		for key, value := range more.All() {
-			set(key, value)
-		}
+	if card != nil {
+		failed = errors.Join(failed, card.Set(meta, modelcard.Count(table)))
 	} else if b.GGUF != nil {
 		if name, ok := b.GGUF.Meta.String("general.name"); ok {
 			set("general.base_model.count", uint32(1))
@@ -180,7 +181,7 @@ func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, more *gguf
 		set(lorafile.InvocationKey, tokens)
 	}
 	set("general.quantization_version", uint32(2))
-	if more != nil {
+	if card != nil {
 		return meta, failed
 	}
 	set("peftconv.version", attach.Version)

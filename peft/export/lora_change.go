@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/kernels"
 )
 
@@ -22,9 +23,9 @@ type LoRAOptions struct {
 	// at which 99 % of each change is kept.
 	Rank int
 
-	metadata *gguf.Metadata // in the place of what else the file says of the adapter and its base
-	exact    bool           // F32 in the place of Type where scales are multiplied into B
-	inOrder  bool           // tensors stand in the order of those of the adapter's own file, not of the model
+	card    *modelcard.Card // which says what else the file says of the adapter and its base
+	exact   bool            // F32 in the place of Type where scales are multiplied into B
+	inOrder bool            // tensors stand in the order of those of the adapter's own file, not of the model
 }
 
 // LoRAReport says how much of an adapter's changes of weights is in a GGUF LoRA.

@@ -194,12 +194,16 @@ func fitting(typ gguf.Type, cols int64) gguf.Type {
 	return typ
 }
 
-// write writes the file.
-func (f *loraFile) write(out io.Writer, meta *gguf.Metadata, typ gguf.Type) error {
-	var table []gguf.Tensor
+// table is that of the file's tensors, with numbers of a type.
+func (f *loraFile) table(typ gguf.Type) (table []gguf.Tensor) {
 	for _, t := range f.tensors {
 		table = append(table, t.entries(typ)...)
 	}
+	return table
+}
+
+// write writes the file.
+func (f *loraFile) write(out io.Writer, meta *gguf.Metadata, table []gguf.Tensor) error {
 	w, err := gguf.NewWriter(out, meta, table)
 	if err != nil {
 		return err

@@ -10,8 +10,8 @@ import (
 	"github.com/peftconv/peftconv/quant"
 )
 
-// fileForm is where a tensor of a Hugging Face file has a weight that is computed with in another form: transposed, with
-// rows and columns in another order, or with its rows among those of other maps.
+// fileForm is where a tensor of a Hugging Face file has a weight that is computed with in another form: transposed,
+// with rows and columns in another order, or with its rows among those of other maps.
 type fileForm struct {
 	at   func(r, c int) int // the number of a value of the weight among all of the tensor
 	n, m int                // of the weight: rows, columns

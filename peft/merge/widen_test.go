@@ -15,8 +15,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMergeInF32: a base in BF16 with trained norms gives, in F32, vectors and a configuration in F32, and the logits of
-// the adapter; in its own type the norms are rounded, and the merge does not say that it is bit-exact.
+// TestMergeInF32: a base in BF16 with trained norms gives, in F32, vectors and a configuration in F32; in its own type
+// the norms are rounded, and the merge does not say that it is bit-exact.
 func TestMergeInF32(t *testing.T) {
 	dir := pefttest.Tiny.WriteHF(t, gguf.BF16, 2)
 	config := filepath.Join(dir, "config.json")
