@@ -31,7 +31,9 @@ func (r RuntimeActivations) Input(t *autograd.Tape, l *Linear, w *quant.Matrix, 
 // inputs are those before what the hooks make of them.
 func (r RuntimeActivations) Linear(t *autograd.Tape, l *Linear, x, y *autograd.Tensor) *autograd.Tensor {
 	if hasMinima(l.W.Type) {
-		addMinima(y, r.Weights(l, &l.W), roundedSums(t, x))
+		if w := r.Weights(l, &l.W); hasMinima(w.Type) {
+			addMinima(y, w, roundedSums(t, x))
+		}
 	}
 	return r.Hooks.Linear(t, l, x, y)
 }
