@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/archtest"
+	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
 
@@ -109,10 +112,14 @@ func exportState(t *testing.T, base, method, adapter, out string, flags ...strin
 	return report.Commands
 }
 
+// continuedTokens is how many tokens are written after a prompt.
+const continuedTokens = 24
+
 // continued is what peftconv itself writes after a prompt, without the prompt and blanks at the ends.
 func continued(t *testing.T, adapter, prompt string) string {
 	t.Helper()
-	out := string(peftconv(t, "generate", "--lora", adapter, "--prompt", prompt, "--temperature", "0", "-n", "40"))
+	out := string(peftconv(t, "generate", "--lora", adapter, "--prompt", prompt, "--temperature", "0", "-n",
+		fmt.Sprint(continuedTokens)))
 	return afterPrompt(t, out, prompt)
 }
 
@@ -148,7 +155,7 @@ func TestCompletionLoadsSession(t *testing.T) {
 				c.flags = append(c.flags, "--first-token", c.first)
 			}
 			commands := exportState(t, c.base, c.method, adapter, state, c.flags...)
-			line := strings.Replace(commands[0], "…", prompt, 1) + " -n 40 --temp 0 2>log"
+			line := strings.Replace(commands[0], "…", prompt, 1) + fmt.Sprintf(" -n %d --temp 0 -t 1 2>log", continuedTokens)
 			got := afterPrompt(t, shell(t, bin, dir, line), prompt)
 			if want := continued(t, adapter, c.first+prompt); got != want {
 				t.Errorf("%s\nwrites %q, expected %q", line, got, want)
@@ -165,19 +172,40 @@ func TestCompletionLoadsSession(t *testing.T) {
 	}
 }
 
-// TestServerRestoresSlot has llama-server continue from a sequence, by the printed commands.
+// TestServerRestoresSlot has llama-server continue from a sequence, by the printed commands: of a model whose layers see
+// all tokens, and of one with a window in some.
 func TestServerRestoresSlot(t *testing.T) {
-	const prompt = "Once upon a time"
 	bin := programs(t)
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
+	t.Run("whole", func(t *testing.T) {
+		restoreSlot(t, bin, testdata.Shared(t, "models/stories260K.gguf"), "Once upon a time", "")
+	})
+	t.Run("window", func(t *testing.T) {
+		for _, m := range archtest.All() {
+			path := filepath.Join(t.TempDir(), "window.gguf")
+			m.Write(t, path)
+			b := pefttest.OpenBase(t, path)
+			if b.Model.Layers[0].Spec.Window > 0 && b.Tokenizer != nil {
+				restoreSlot(t, bin, path, "abcba", " --swa-full")
+				return
+			}
+		}
+		t.Error("no model has a window")
+	})
+}
+
+// restoreSlot exports a sequence over a base and has a server continue from it, whose command has a flag.
+func restoreSlot(t *testing.T, bin, base, prompt, flag string) {
 	dir := t.TempDir()
 	adapter, state := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "out.state")
-	commands := exportState(t, testdata.Shared(t, "models/stories260K.gguf"), "prefix-tuning", adapter, state, "--state",
-		"sequence", "--type", "F32")
+	commands := exportState(t, base, "prefix-tuning", adapter, state, "--state", "sequence", "--type", "F32")
 	if len(commands) != 3 {
 		t.Fatalf("the commands are %q", commands)
+	}
+	if !strings.Contains(commands[0], flag) {
+		t.Errorf("%q has no flag %s", commands[0], flag)
 	}
 	host := serve(t, bin, dir, commands[0])
 	for i, line := range commands[1:] {
@@ -188,7 +216,7 @@ func TestServerRestoresSlot(t *testing.T) {
 		t.Fatalf("%s\nanswers %s", commands[1], out)
 	}
 	line := strings.Replace(strings.Replace(commands[2], "…", prompt, 1), `"id_slot"`,
-		`"n_predict":40,"temperature":0,"id_slot"`, 1)
+		fmt.Sprintf(`"n_predict":%d,"temperature":0,"id_slot"`, continuedTokens), 1)
 	var answer struct {
 		Content string
 		Timings struct {
@@ -198,12 +226,16 @@ func TestServerRestoresSlot(t *testing.T) {
 	if err := json.Unmarshal([]byte(shell(t, bin, dir, line+" -sS")), &answer); err != nil {
 		t.Fatal(err)
 	}
+	answer.Content = unknownBytes.ReplaceAllString(answer.Content, "$1")
 	if want := continued(t, adapter, prompt); strings.TrimSpace(answer.Content) != want ||
 		answer.Timings.Cached != virtualTokens {
 		t.Errorf("it answers %q after %d cached tokens, expected %q after %d", answer.Content, answer.Timings.Cached, want,
 			virtualTokens)
 	}
 }
+
+// unknownBytes is how llama.cpp spells letters that its byte-level vocabularies do not have.
+var unknownBytes = regexp.MustCompile(`\[UNK_BYTE_0x[0-9a-f]+(.)\]`)
 
 // serve starts a server by a command line until the end of the test, and gives its host with port.
 func serve(t *testing.T, programs, dir, line string) (host string) {
@@ -215,7 +247,7 @@ func serve(t *testing.T, programs, dir, line string) (host string) {
 	host = listener.Addr().String()
 	listener.Close()
 	_, port, _ := net.SplitHostPort(host)
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line+" --host 127.0.0.1 --port "+port+" -c 1024")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line+" --host 127.0.0.1 --port "+port+" -c 1024 -t 1")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 	var log bytes.Buffer
@@ -263,7 +295,7 @@ func TestCLIRunsExports(t *testing.T) {
 				filepath.Join(dir, "out.gguf"), "--json"), &report); err != nil {
 				t.Fatal(err)
 			}
-			line := report.Commands[0] + " -st -p 'Once upon a time' -n 16 --temp 0 -c 512 </dev/null"
+			line := report.Commands[0] + " -st -p 'Once upon a time' -n 16 --temp 0 -c 512 -t 1 </dev/null"
 			if out := shell(t, bin, dir, line); !strings.Contains(out, "Once upon a time") {
 				t.Errorf("%s\nwrites %q", line, out)
 			}

@@ -74,3 +74,89 @@ func TestActivationsOfHooks(t *testing.T) {
 		}
 	}
 }
+
+// TestHalvesToEven wants the runtime's rounding of halves, which is not that of the blocks in files.
+func TestHalvesToEven(t *testing.T) {
+	x := make([]float32, 64)
+	copy(x, []float32{127, 0.5, 1.5, 2.5, -2.5, -3.5})
+	y := make([]float32, 64)
+	roundQ8(y, x)
+	for i, want := range []float32{127, 0, 2, 2, -2, -4, 0} {
+		if y[i] != want {
+			t.Errorf("%v is rounded to %v, expected %v", x[i], y[i], want)
+		}
+	}
+}
+
+// TestMinima holds products with blocks that have minima against the runtime's arithmetic: integers, steps in half
+// precision, and the sum of a block's inputs in half precision.
+func TestMinima(t *testing.T) {
+	const rows, cols, tokens = 6, 128, 5
+	rng := rand.New(rand.NewPCG(2, 2))
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+		return x
+	}
+	half := func(v float32) float64 {
+		x := []float32{v}
+		roundThrough(gguf.F16, x, x)
+		return float64(x[0])
+	}
+	for _, kind := range []gguf.Type{gguf.Q4_0, gguf.Q4_1, gguf.Q5_1} {
+		data := make([]byte, rows*cols/32*kind.BlockSize())
+		quant.Quantize(kind, data, random(rows*cols), cols, nil)
+		w, err := quant.NewMatrix(kind, rows, cols, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := autograd.NewConst(tokens, cols, random(tokens*cols))
+		y := Project(autograd.NewTape(), &Linear{W: w}, x, RuntimeActivations{NoHooks{}})
+		head := RuntimeActivations{NoHooks{}}.Head(autograd.NewTape(), x, Head{W: &w})
+		weights := make([]float32, cols)
+		for r := range rows {
+			w.Row(weights, r)
+			for i := range tokens {
+				want, besides := 0.0, 0.0 // the product; what of it rounded inputs and weights alone do not give
+				for at := 0; at < cols; at += 32 {
+					block := x.Row(i)[at : at+32]
+					top := float32(0)
+					for _, v := range block {
+						top = max(top, v, -v)
+					}
+					step, minimum, sum := top/127, 0.0, 0.0
+					if hasMinima(kind) {
+						var m [cols / 32]float32
+						minima(m[:], &w, r)
+						minimum = float64(m[at/32])
+					}
+					for j, v := range block {
+						code := math.RoundToEven(float64(v * (127 / top)))
+						sum += code
+						want += (float64(weights[at+j]) - minimum) * half(step) * code
+					}
+					want += minimum * half(float32(float64(step)*sum))
+					besides += minimum * (half(float32(float64(step)*sum)) - half(step)*sum)
+				}
+				if got := float64(y.Row(i)[r]); math.Abs(got-want) > 2e-5 {
+					t.Errorf("%v: product %d of token %d is %.7g, expected %.7g", kind, r, i, got, want)
+				}
+				if head.U == nil {
+					if besides != 0 {
+						t.Errorf("%v: nothing is added to the products of the head", kind)
+					}
+					continue
+				}
+				added := 0.0
+				for k, u := range head.U.Row(i) {
+					added += float64(u) * float64(head.B.Row(r)[k])
+				}
+				if math.Abs(added-besides) > 1e-5 {
+					t.Errorf("%v: %.4g is added to logit %d of token %d, expected %.4g", kind, added, r, i, besides)
+				}
+			}
+		}
+	}
+}
