@@ -146,7 +146,6 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 			}
 		}
 	}
-	t.setHFStrips(f)
 	return nil
 }
 
@@ -225,13 +224,4 @@ func (s *hfStep) parts() (before, after []hfSpecial) {
 		}
 	}
 	return before, after
-}
-
-// setHFStrips enters the added tokens that swallow white space.
-func (t *Tokenizer) setHFStrips(f *hfFile) {
-	t.lstrip, t.rstrip = map[int32]bool{}, map[int32]bool{}
-	for _, a := range f.Added {
-		id := t.vocab.id(a.Content)
-		t.lstrip[id], t.rstrip[id] = a.LStrip, a.RStrip
-	}
 }

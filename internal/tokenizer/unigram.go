@@ -16,8 +16,9 @@ type unigram struct {
 	tokens *trie
 	scores []float64
 	unk    float64
-	fuse   bool        // unknown tokens in a row are one
-	bytes  *[256]int32 // what is unknown is spelled in these; nil: it is not
+	fuse   bool             // unknown tokens in a row are one
+	known  map[string]int32 // unknown tokens in a row may make one of these together; nil: they do not
+	bytes  *[256]int32      // what is unknown is spelled in these; nil: it is not
 }
 
 // unknownPenalty is how far the score of an unknown token lies below the least of the others.
@@ -86,12 +87,17 @@ func (u *unigram) back(dst []int32, word []byte, l *lattice) []int32 {
 		l.ids, l.from, l.to = append(l.ids, b.id), append(l.from, b.from), append(l.to, at)
 	}
 	for i := len(l.ids) - 1; i >= 0; i-- {
-		if l.ids[i] == u.vocab.unk && u.bytes != nil {
-			dst = appendBytes(dst, word[l.from[i]:l.to[i]], u.vocab, u.bytes)
-			continue
+		id, text := l.ids[i], word[l.from[i]:l.to[i]]
+		if id == u.vocab.unk {
+			if known, ok := u.known[string(text)]; ok {
+				id = known
+			} else if u.bytes != nil {
+				dst = appendBytes(dst, text, u.vocab, u.bytes)
+				continue
+			}
 		}
-		if l.ids[i] != none {
-			dst = append(dst, l.ids[i])
+		if id != none {
+			dst = append(dst, id)
 		}
 	}
 	return dst
@@ -100,7 +106,7 @@ func (u *unigram) back(dst []int32, word []byte, l *lattice) []int32 {
 // whole does not cut.
 type whole struct{}
 
-func (whole) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+func (whole) cut(text string, _ place, _ *pattern.Scratch, yield func(word string)) {
 	if text != "" {
 		yield(text)
 	}
@@ -154,7 +160,7 @@ func buildUnigram(t *Tokenizer, meta *gguf.Metadata) error {
 	u.tokens = newTrie(texts, ids)
 	n := &unigramNormalizer{chars, newTrie(user, userIDs), t.addSpacePrefix, merge}
 	t.model, t.cut, t.whole = u, whole{}, n.normalize
-	t.escapeSpaces, t.addEOS = true, v.eos != none
+	t.escapeSpaces, t.cutsPrefix, t.addEOS = true, true, v.eos != none
 	return nil
 }
 
