@@ -250,14 +250,14 @@ func TestPipelines(t *testing.T) {
 	vocab := object{}
 	for i, p := range pieces.text {
 		switch p, begins := strings.CutPrefix(p, "▁"); {
-		case begins || strings.HasPrefix(p, "["):
+		case begins || len(p) > 2 && p[0] == '[': // [CLS] and the like
 			vocab[p] = i
 		default:
 			vocab["##"+p] = i
 		}
 	}
 	added := []object{{"id": 102, "content": "[SEP]", "special": true}, {"id": 103, "content": "[MASK]", "special": true,
-		"lstrip": true}, {"id": 30522, "content": "the", "normalized": true, "single_word": true},
+		"lstrip": true}, {"id": 30522, "content": "Don't", "normalized": true, "single_word": true},
 		{"id": 30523, "content": "İs", "normalized": true, "rstrip": true}, {"id": 30524, "content": "THE"}}
 	wordPiece := object{"type": "WordPiece", "vocab": vocab, "unk_token": "[UNK]", "continuing_subword_prefix": "##",
 		"max_input_chars_per_word": 100}
@@ -312,11 +312,12 @@ func TestPipelines(t *testing.T) {
 		return step(kind, "sep", []any{"[SEP]", 102}, "cls", []any{"[CLS]", 101}, "trim_offsets", true, "add_prefix_space", false)
 	}
 	spaces := object{"String": " "}
-	for _, c := range []struct {
+	type pipeline struct {
 		name                  string
 		model                 object
 		normalizer, pre, post object
-	}{
+	}
+	pipelines := []pipeline{
 		{"bert", wordPiece, bert, step("BertPreTokenizer"), pair("BertProcessing")},
 		{"cased", wordPiece, step("BertNormalizer", "clean_text", true, "handle_chinese_chars", false, "strip_accents", false,
 			"lowercase", false), step("BertPreTokenizer"), template},
@@ -352,7 +353,13 @@ func TestPipelines(t *testing.T) {
 		{"normalized bytes", bpe, step("ByteLevel"), nil, nil},
 		{"suffix", suffixed, step("Lowercase"), step("Whitespace"), nil},
 		{"prefix", prefixed, step("Lowercase"), step("WhitespaceSplit"), nil},
-	} {
+	}
+	if charsmap := someCharsmap(t); charsmap != nil {
+		precompiled := step("Precompiled", "precompiled_charsmap", charsmap)
+		pipelines = append(pipelines, pipeline{"precompiled", unigram, precompiled, metaspace("always", true), nil},
+			pipeline{"precompiled words", wordPiece, precompiled, step("WhitespaceSplit"), nil})
+	}
+	for _, c := range pipelines {
 		t.Run(c.name, func(t *testing.T) {
 			file := object{"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": nil, "normalizer": c.normalizer,
 				"pre_tokenizer": c.pre, "post_processor": c.post, "decoder": nil, "model": c.model}
@@ -368,6 +375,32 @@ func TestPipelines(t *testing.T) {
 			compareHF(t, data, texts)
 		})
 	}
+}
+
+// someCharsmap is the precompiled charsmap of a file in the folder that PEFTCONV_VOCABULARIES names; nil: there is none.
+func someCharsmap(t *testing.T) []byte {
+	paths, err := filepath.Glob(filepath.Join(os.Getenv("PEFTCONV_VOCABULARIES"), "*.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		f, err := gguf.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ints, ok := f.Meta.Ints("tokenizer.ggml.precompiled_charsmap")
+		f.Close()
+		if !ok {
+			continue
+		}
+		data := make([]byte, len(ints))
+		for i, v := range ints {
+			data[i] = byte(v)
+		}
+		return data
+	}
+	t.Log("no precompiled charsmap is here: set PEFTCONV_VOCABULARIES to a folder with one")
+	return nil
 }
 
 // complete gives added tokens all fields.

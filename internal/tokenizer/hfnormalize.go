@@ -81,7 +81,7 @@ func (s *hfStep) normalizer() (func(string) string, error) {
 	case "Lowercase":
 		return lowercase, nil
 	case "StripAccents":
-		return func(text string) string { return without(text, unicode.M) }, nil
+		return func(text string) string { return without(text, unicode.M, assigned()) }, nil
 	case "BertNormalizer":
 		return s.bertNormalizer(), nil
 	case "Nmt":
@@ -164,10 +164,10 @@ func lowercase(text string) string {
 	return strings.Map(unicode.ToLower, text)
 }
 
-// without leaves out the runes of a table.
-func without(text string, table *unicode.RangeTable) string {
+// without leaves out the runes of a table, as far as they are known.
+func without(text string, table, known *unicode.RangeTable) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.Is(table, r) {
+		if r >= utf8.RuneSelf && unicode.Is(table, r) && unicode.Is(known, r) {
 			return -1
 		}
 		return r
@@ -216,7 +216,7 @@ func (s *hfStep) bertNormalizer() func(string) string {
 			text = apartIdeographs(text)
 		}
 		if strip {
-			text = without(nfd(text), unicode.Mn)
+			text = without(nfd(text), unicode.Mn, categories())
 		}
 		if lower {
 			text = lowercase(text)
@@ -225,12 +225,17 @@ func (s *hfStep) bertNormalizer() func(string) string {
 	}
 }
 
+// categories is the runes of Unicode 8: of later ones the tokenizers library knows no category.
+var categories = sync.OnceValue(func() *unicode.RangeTable { return rangetable.Assigned("8.0.0") })
+
 func cleaned(r rune) rune {
 	switch {
+	case r == '\t' || r == '\n' || r == '\r':
+		return ' '
+	case r == 0 || r == utf8.RuneError || unicode.Is(unicode.C, r) && unicode.Is(categories(), r):
+		return -1
 	case unicode.IsSpace(r):
 		return ' '
-	case r == 0 || r == utf8.RuneError || unicode.Is(unicode.C, r):
-		return -1
 	}
 	return r
 }

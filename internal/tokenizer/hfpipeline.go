@@ -236,8 +236,7 @@ func (s *hfStep) stages() ([]stage, error) {
 	case "BertPreTokenizer":
 		return []stage{behaving{runes(unicode.IsSpace), "Removed", false}, runes(isPunctuation)}, nil
 	case "Whitespace":
-		p, err := compile(`\w+|[^\w\s]+`)
-		return []stage{behaving{p, "Removed", true}}, err
+		return []stage{behaving{wordRuns{}, "Removed", true}}, nil
 	case "WhitespaceSplit":
 		return []stage{behaving{runes(unicode.IsSpace), "Removed", false}}, nil
 	case "CharDelimiterSplit":
@@ -262,7 +261,10 @@ func (s *hfStep) stages() ([]stage, error) {
 
 // isPunctuation is what BERT takes for it: that of Unicode, and symbols of ASCII.
 func isPunctuation(r rune) bool {
-	return unicode.IsPunct(r) || r < utf8.RuneSelf && unicode.IsSymbol(r)
+	if r < utf8.RuneSelf {
+		return unicode.IsPunct(r) || unicode.IsSymbol(r)
+	}
+	return unicode.IsPunct(r) && unicode.Is(categories(), r)
 }
 
 // runes is a stage whose matches are single runes.
@@ -282,6 +284,32 @@ func (is runes) Split(text string, _ *pattern.Scratch, yield func(piece string, 
 	}
 	if from < len(text) {
 		yield(text[from:], false)
+	}
+}
+
+// wordRuns is a stage whose matches are those of \w+|[^\w\s]+.
+type wordRuns struct{}
+
+func (wordRuns) Split(text string, _ *pattern.Scratch, yield func(piece string, matched bool) bool) {
+	const space, word, other = 0, 1, 2
+	from, last := 0, space
+	for at, r := range text {
+		class := other
+		switch {
+		case isWord(r):
+			class = word
+		case unicode.IsSpace(r):
+			class = space
+		}
+		if class != last {
+			if at > from && !yield(text[from:at], last != space) {
+				return
+			}
+			from, last = at, class
+		}
+	}
+	if from < len(text) {
+		yield(text[from:], last != space)
 	}
 }
 
@@ -364,7 +392,7 @@ type scriptStage struct{}
 func (scriptStage) Split(text string, _ *pattern.Scratch, yield func(piece string, matched bool) bool) {
 	from, last := -1, ""
 	for at, r := range text {
-		script := scriptOf(r)
+		script := scriptOf(r, last)
 		if script == "" {
 			continue
 		}
@@ -381,13 +409,18 @@ func (scriptStage) Split(text string, _ *pattern.Scratch, yield func(piece strin
 	}
 }
 
-// scriptOf is the script of a rune, one for all of Japanese and Chinese; "" for a space and what has none.
-func scriptOf(r rune) string {
+// scriptOf is the script of a rune as of Unicode 9, one for all of Japanese and Chinese; "" for a space and what has
+// none. likely is looked at first.
+func scriptOf(r rune, likely string) string {
 	switch {
 	case r == 'ー':
 		return "Han"
-	case r == ' ':
+	case r == ' ' || !unicode.Is(assigned(), r):
 		return ""
+	case r == '\u061c': // of Arabic since Unicode 10
+		return "Common"
+	case likely != "" && unicode.Is(unicode.Scripts[likely], r):
+		return likely
 	}
 	for name, table := range unicode.Scripts {
 		if unicode.Is(table, r) {
