@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, with the special tokens that
-// tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. What the file asks for
+// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, or from its tokenizer.model where
+// there is no such file, with the special tokens that tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. What the file asks for
 // and is not known here is refused by name, never ignored.
 //
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
@@ -22,7 +22,7 @@ func FromHF(dir string) (*Tokenizer, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, other := os.Stat(filepath.Join(dir, "tokenizer.model")); other == nil {
-			return nil, fmt.Errorf("%s: only a tokenizer.model is here, want a tokenizer.json", dir)
+			return fromSentencePiece(dir)
 		}
 	}
 	if err != nil {

@@ -332,7 +332,7 @@ func TestHFMalformed(t *testing.T) {
 		want  string
 	}{
 		{"nothing", nil, "tokenizer.json"},
-		{"SentencePiece only", map[string]any{"tokenizer.model": "x"}, "only a tokenizer.model is here"},
+		{"SentencePiece only", map[string]any{"tokenizer.model": "x"}, "tokenizer.model: no SentencePiece model"},
 		{"not JSON's shape", map[string]any{"tokenizer.json": []int{1}}, "tokenizer.json: json"},
 		{"empty", map[string]any{"tokenizer.json": object{}}, "empty"},
 		{"model", smallHF(t, object{"type": "CTC"}, nil), `a model of type "CTC"; BPE, WordPiece, Unigram and WordLevel`},
