@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 )
 
-// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, or from its tokenizer.model where
-// there is no such file, with the special tokens that tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. What the file asks for
-// and is not known here is refused by name, never ignored.
+// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, or from its tokenizer.model
+// where there is no such file, with the special tokens that tokenizer_config.json, special_tokens_map.json, config.json
+// and generation_config.json name. What the file asks for and is not known here is refused by name, never ignored.
 //
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
-// never holds control tokens.
+// never holds control tokens. Those of a tokenizer.model are what llama.cpp gives for the file that its converter makes
+// of it.
 func FromHF(dir string) (*Tokenizer, error) {
 	var file hfFile
 	path := filepath.Join(dir, "tokenizer.json")

@@ -184,7 +184,8 @@ type metaspaceStep struct {
 
 func (m metaspaceStep) apply(piece string, at place, s *pattern.Scratch, yield func(piece string, at place)) {
 	piece = strings.ReplaceAll(piece, " ", m.mark)
-	if (m.scheme == "always" && at != continued || m.scheme == "first" && at == atStart) && !strings.HasPrefix(piece, m.mark) {
+	prepends := m.scheme == "always" && at != continued || m.scheme == "first" && at == atStart
+	if prepends && !strings.HasPrefix(piece, m.mark) {
 		piece = m.mark + piece
 	}
 	if !m.split || m.mark == "" {

@@ -53,8 +53,8 @@ func TestFromSentencePiece(t *testing.T) {
 			}
 			tokens, scores, types = append(tokens, p.Text), append(scores, p.Score), append(types, int32(p.Type))
 		}
-		want := from(t, metadata(t, new(gguf.Metadata), map[string]any{keyModel: ScoredBPE, keyTokens: tokens, keyScores: scores,
-			keyTypes: types, keyPrefix: m.AddDummyPrefix, keyAddBOS: false}))
+		want := from(t, metadata(t, new(gguf.Metadata), map[string]any{keyModel: ScoredBPE, keyTokens: tokens,
+			keyScores: scores, keyTypes: types, keyPrefix: m.AddDummyPrefix, keyAddBOS: false}))
 		for _, text := range texts {
 			if strings.Contains(text, "</s>") || strings.Contains(text, spaceMark) {
 				continue // an ordinary added token in one of the directories; the converter writes spaces for ▁ in another
@@ -71,7 +71,8 @@ func TestUnigramModel(t *testing.T) {
 	model := join(
 		pieceField(Piece{"<pad>", 0, PieceControl}), pieceField(Piece{"</s>", 0, PieceControl}),
 		pieceField(Piece{"<unk>", 0, PieceUnknown}), pieceField(Piece{"▁a", -3, PieceNormal}),
-		pieceField(Piece{"b", -3, PieceNormal}), pieceField(Piece{"▁", -9, PieceNormal}), pieceField(Piece{"▁ab", -4, PieceNormal}),
+		pieceField(Piece{"b", -3, PieceNormal}), pieceField(Piece{"▁", -9, PieceNormal}),
+		pieceField(Piece{"▁ab", -4, PieceNormal}),
 		message(2, join(number(3, UnigramModel), number(40, 2), number(41, -1), number(42, 1), number(43, 0))),
 		message(3, message(2, charsmapOf('X', "ab"))))
 	dir := t.TempDir()
@@ -93,10 +94,11 @@ func TestUnigramModel(t *testing.T) {
 	for name, c := range map[string]struct {
 		file, content, want string
 	}{
-		"broken":   {"tokenizer.model", "x", "no SentencePiece model"},
-		"word":     {"tokenizer.model", string(join(model, message(2, number(3, WordModel)))), "a model of type 3"},
-		"suffix":   {"tokenizer.model", string(join(model, message(2, number(24, 1)))), "treat_whitespace_as_suffix"},
-		"charsmap": {"tokenizer.model", string(join(model, message(3, message(2, []byte("ab"))))), "a precompiled charsmap of 2"},
+		"broken": {"tokenizer.model", "x", "no SentencePiece model"},
+		"word":   {"tokenizer.model", string(join(model, message(2, number(3, WordModel)))), "a model of type 3"},
+		"suffix": {"tokenizer.model", string(join(model, message(2, number(24, 1)))), "treat_whitespace_as_suffix"},
+		"charsmap": {"tokenizer.model", string(join(model, message(3, message(2, []byte("ab"))))),
+			"a precompiled charsmap of 2"},
 		"added id": {"added_tokens.json", `{"<x>": -1}`, `the added token "<x>" has the id -1`},
 		"id":       {"tokenizer_config.json", `{"added_tokens_decoder": {"one": {"content": "1"}}}`, `has the id "one"`},
 	} {
@@ -106,7 +108,8 @@ func TestUnigramModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := FromHF(dir); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+		_, err := FromHF(dir)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
 	}
