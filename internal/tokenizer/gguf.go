@@ -80,6 +80,9 @@ func fromGGUF(meta *gguf.Metadata) (*Tokenizer, error) {
 	if t.addEOS && kind != WordPiece {
 		t.after = []int32{v.eos}
 	}
+	if t.escapeSpaces {
+		t.reading = readMarks
+	}
 	t.init()
 	t.setPieces()
 	t.setStrips(meta)

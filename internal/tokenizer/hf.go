@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
-
-	"golang.org/x/text/unicode/norm"
 )
 
-// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, with the special tokens that
-// tokenizer_config.json, special_tokens_map.json, config.json and generation_config.json name. BPE models are
-// supported, byte-level and SentencePiece style alike. Anything else in the file is refused by name, never ignored.
+// FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, or from its tokenizer.model
+// where there is no such file, with the special tokens that tokenizer_config.json, special_tokens_map.json, config.json
+// and generation_config.json name. What the file asks for and is not known here is refused by name, never ignored.
 //
 // The ids are those of the tokenizers library, Unicode normalization included, except that a text without parseSpecial
-// never holds control tokens.
+// never holds control tokens. Those of a tokenizer.model are what llama.cpp gives for the file that its converter makes
+// of it.
 func FromHF(dir string) (*Tokenizer, error) {
 	t, err := FromHFFiles(os.DirFS(dir))
 	if err != nil {
@@ -29,8 +29,8 @@ func FromHFFiles(files fs.FS) (*Tokenizer, error) {
 	const name = "tokenizer.json"
 	data, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, other := fs.Stat(files, "tokenizer.model"); other == nil {
-			return nil, errors.New("only a tokenizer.model is here, want a tokenizer.json")
+		if _, other := fs.Stat(files, modelFile); other == nil {
+			return fromSentencePiece(files)
 		}
 	}
 	if err != nil {
@@ -57,6 +57,7 @@ type hfFile struct {
 	Normalizer    *hfStep   `json:"normalizer"`
 	PreTokenizer  *hfStep   `json:"pre_tokenizer"`
 	PostProcessor *hfStep   `json:"post_processor"`
+	Decoder       *hfStep   `json:"decoder"`
 	Model         hfModel   `json:"model"`
 }
 
@@ -66,6 +67,9 @@ type hfAdded struct {
 	LStrip  bool   `json:"lstrip"`
 	RStrip  bool   `json:"rstrip"`
 	Special bool   `json:"special"`
+
+	SingleWord bool `json:"single_word"`
+	Normalized bool `json:"normalized"`
 }
 
 // hfStep is any step of a pipeline: the union of the fields of those that we know.
@@ -75,6 +79,17 @@ type hfStep struct {
 	Normalizers   []hfStep `json:"normalizers"`
 	PreTokenizers []hfStep `json:"pretokenizers"`
 	Processors    []hfStep `json:"processors"`
+	Decoders      []hfStep `json:"decoders"`
+
+	Lowercase    *bool  `json:"lowercase"`
+	CleanText    *bool  `json:"clean_text"`
+	Chinese      *bool  `json:"handle_chinese_chars"`
+	StripAccents *bool  `json:"strip_accents"`
+	StripLeft    bool   `json:"strip_left"`
+	StripRight   bool   `json:"strip_right"`
+	Charsmap     []byte `json:"precompiled_charsmap"`
+	Delimiter    string `json:"delimiter"`
+	Length       *int   `json:"length"`
 
 	Prepend string    `json:"prepend"`
 	Pattern hfPattern `json:"pattern"`
@@ -119,31 +134,87 @@ func (s *hfSpecial) UnmarshalJSON(data []byte) error {
 type hfPattern struct{ String, Regex *string }
 
 type hfModel struct {
-	Type         string           `json:"type"`
-	Vocab        map[string]int64 `json:"vocab"`
-	Merges       []hfMerge        `json:"merges"`
-	Unk          *string          `json:"unk_token"`
-	ByteFallback bool             `json:"byte_fallback"`
-	FuseUnk      bool             `json:"fuse_unk"`
-	IgnoreMerges bool             `json:"ignore_merges"`
-	Dropout      *float64         `json:"dropout"`
-	Prefix       *string          `json:"continuing_subword_prefix"`
-	Suffix       *string          `json:"end_of_word_suffix"`
+	Type         string
+	Vocab        map[string]int64
+	Scores       []float64 // of Unigram, by id
+	Merges       []hfMerge
+	Unk          *string
+	UnkID        *int64 // of Unigram
+	ByteFallback bool
+	FuseUnk      bool
+	IgnoreMerges bool
+	Dropout      *float64
+	Prefix       string // before the rest of a word
+	Suffix       string // behind the end of a word
+	MaxRunes     int    // of a word, for WordPiece
 }
 
-// UnmarshalJSON names a kind of model that is not supported, before its vocabulary fails to parse.
+// UnmarshalJSON reads each kind of model.
 func (m *hfModel) UnmarshalJSON(data []byte) error {
-	var kind struct {
-		Type string `json:"type"`
+	var raw struct {
+		Type         string          `json:"type"`
+		Vocab        json.RawMessage `json:"vocab"`
+		Merges       []hfMerge       `json:"merges"`
+		Unk          *string         `json:"unk_token"`
+		UnkID        *int64          `json:"unk_id"`
+		ByteFallback bool            `json:"byte_fallback"`
+		FuseUnk      bool            `json:"fuse_unk"`
+		IgnoreMerges bool            `json:"ignore_merges"`
+		Dropout      *float64        `json:"dropout"`
+		Prefix       *string         `json:"continuing_subword_prefix"`
+		Suffix       string          `json:"end_of_word_suffix"`
+		MaxRunes     *int            `json:"max_input_chars_per_word"`
 	}
-	if err := json.Unmarshal(data, &kind); err != nil {
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return err
 	}
-	if kind.Type != "BPE" && kind.Type != "" {
-		return fmt.Errorf("a model of type %q; BPE is supported", kind.Type)
+	*m = hfModel{Type: raw.Type, Merges: raw.Merges, Unk: raw.Unk, UnkID: raw.UnkID, ByteFallback: raw.ByteFallback,
+		FuseUnk: raw.FuseUnk, IgnoreMerges: raw.IgnoreMerges, Dropout: raw.Dropout, Suffix: raw.Suffix, MaxRunes: 100}
+	if raw.MaxRunes != nil {
+		m.MaxRunes = *raw.MaxRunes
 	}
-	type plain hfModel
-	return json.Unmarshal(data, (*plain)(m))
+	switch m.Type {
+	case "":
+		m.Type = "BPE"
+	case "WordPiece":
+		m.Prefix = "##"
+	case "BPE", "Unigram", "WordLevel":
+	default:
+		return fmt.Errorf("a model of type %q; BPE, WordPiece, Unigram and WordLevel are supported", m.Type)
+	}
+	if raw.Prefix != nil {
+		m.Prefix = *raw.Prefix
+	}
+	if raw.Vocab == nil {
+		return nil
+	}
+	if m.Type != "Unigram" {
+		return json.Unmarshal(raw.Vocab, &m.Vocab)
+	}
+	return m.readPieces(raw.Vocab)
+}
+
+// readPieces reads Unigram's list of pieces with their scores.
+func (m *hfModel) readPieces(data []byte) error {
+	var pieces [][2]json.RawMessage
+	if err := json.Unmarshal(data, &pieces); err != nil {
+		return fmt.Errorf("the pieces of a Unigram model: %w", err)
+	}
+	m.Vocab, m.Scores = make(map[string]int64, len(pieces)), make([]float64, len(pieces))
+	for i, p := range pieces {
+		var text string
+		if err := json.Unmarshal(p[0], &text); err != nil {
+			return fmt.Errorf("piece %d: %w", i, err)
+		}
+		if err := json.Unmarshal(p[1], &m.Scores[i]); err != nil {
+			return fmt.Errorf("piece %d (%q): its score: %w", i, text, err)
+		}
+		if first, twice := m.Vocab[text]; twice {
+			return fmt.Errorf("piece %d is %q, as piece %d is", i, text, first)
+		}
+		m.Vocab[text] = int64(i)
+	}
+	return nil
 }
 
 // hfMerge is "left right" or ["left", "right"].
@@ -176,20 +247,27 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 		return nil, err
 	}
 	t := &Tokenizer{kind: ScoredBPE, vocab: v}
-	b := &bpe{vocab: v, merges: make(map[uint64]merge, len(f.Model.Merges)), raw: true, ignoreMerges: f.Model.IgnoreMerges}
-	for i, m := range f.Model.Merges {
-		if err := b.add(i, m.left, m.right); err != nil {
-			return nil, err
+	if f.Model.Unk != nil {
+		v.unk = v.id(*f.Model.Unk)
+	}
+	switch f.Model.Type {
+	case "WordPiece", "WordLevel":
+		t.kind = WordPiece
+		t.model = &wordPiece{vocab: v, ids: f.modelIDs(), inside: f.Model.Prefix, maxRunes: f.Model.MaxRunes,
+			whole: f.Model.Type == "WordLevel"}
+		err = f.pipeline(t, nil)
+	case "Unigram":
+		t.kind = Unigram
+		if t.model, err = f.unigram(v); err == nil {
+			err = f.pipeline(t, nil)
 		}
+	default:
+		err = f.buildBPE(t)
 	}
-	t.model = b
-	if err := f.normalizers(t); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if err := f.preTokenizers(t, b); err != nil {
-		return nil, err
-	}
-	f.spell(b)
+	f.setReading(t)
 	if err := config.specials(f, t); err != nil {
 		return nil, err
 	}
@@ -198,13 +276,64 @@ func (f *hfFile) tokenizer(config *hfConfig) (*Tokenizer, error) {
 	return t, nil
 }
 
+// buildBPE sets up a BPE model.
+func (f *hfFile) buildBPE(t *Tokenizer) error {
+	m := &f.Model
+	b := &bpe{vocab: t.vocab, merges: make(map[uint64]merge, len(m.Merges)), raw: true, ignoreMerges: m.IgnoreMerges,
+		prefix: m.Prefix, suffix: m.Suffix}
+	for i, p := range m.Merges {
+		if err := b.add(i, p.left, p.right); err != nil {
+			return err
+		}
+	}
+	t.model, t.vocab.fuseUnk = b, m.FuseUnk
+	if err := f.pipeline(t, b); err != nil {
+		return err
+	}
+	f.spell(b)
+	return nil
+}
+
+// modelIDs is the tokens of the model, without added ones.
+func (f *hfFile) modelIDs() map[string]int32 {
+	out := make(map[string]int32, len(f.Model.Vocab))
+	for s, id := range f.Model.Vocab {
+		out[s] = int32(id)
+	}
+	return out
+}
+
+// unigram sets up a Unigram model.
+func (f *hfFile) unigram(v *vocab) (*unigram, error) {
+	u := &unigram{vocab: v, scores: f.Model.Scores, unk: math.Inf(1), fuse: true, known: f.modelIDs()}
+	if id := f.Model.UnkID; id != nil {
+		if *id < 0 || *id >= int64(len(u.scores)) {
+			return nil, fmt.Errorf("unk_id is %d, want the number of one of the %d pieces", *id, len(u.scores))
+		}
+		v.unk = int32(*id)
+	}
+	texts, ids := make([]string, len(u.scores)), make([]int32, len(u.scores))
+	for s, id := range f.Model.Vocab {
+		texts[id], ids[id] = s, int32(id)
+	}
+	for _, s := range u.scores {
+		u.unk = min(u.unk, s-unknownPenalty)
+	}
+	u.tokens = newTrie(texts, ids)
+	if f.Model.ByteFallback {
+		bytes := v.byteTokens()
+		u.bytes = &bytes
+	}
+	return u, nil
+}
+
 // maxTokens is the most tokens of a vocabulary.
 const maxTokens = 1 << 24
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
 func (f *hfFile) vocab() (*vocab, error) {
-	if err := f.Model.check(); err != nil {
-		return nil, err
+	if d := f.Model.Dropout; d != nil && *d != 0 {
+		return nil, fmt.Errorf("the model has a dropout of %v, which is not supported", *d)
 	}
 	size := int64(0)
 	for _, id := range f.Model.Vocab {
@@ -239,19 +368,6 @@ func (f *hfFile) vocab() (*vocab, error) {
 	return v, err
 }
 
-// check refuses settings that change the tokens in unknown ways.
-func (m *hfModel) check() error {
-	switch {
-	case m.Dropout != nil && *m.Dropout != 0:
-		return fmt.Errorf("the model has a dropout of %v, which is not supported", *m.Dropout)
-	case m.Prefix != nil && *m.Prefix != "":
-		return fmt.Errorf("the model has the continuing_subword_prefix %q, which is not supported", *m.Prefix)
-	case m.Suffix != nil && *m.Suffix != "":
-		return fmt.Errorf("the model has the end_of_word_suffix %q, which is not supported", *m.Suffix)
-	}
-	return nil
-}
-
 // eachToken calls set for the tokens of the model and then for the added ones, until it fails.
 func (f *hfFile) eachToken(set func(id int64, s string, kind tokenType) error) error {
 	for s, id := range f.Model.Vocab {
@@ -275,27 +391,6 @@ func (f *hfFile) eachToken(set func(id int64, s string, kind tokenType) error) e
 	return nil
 }
 
-// normalizers reads the normalizers.
-func (f *hfFile) normalizers(t *Tokenizer) error {
-	for _, n := range flatten(f.Normalizer, func(s *hfStep) []hfStep { return s.Normalizers }) {
-		form, isForm := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}[n.Type]
-		switch {
-		case isForm && t.normalize == nil:
-			t.normalize = form.String
-		case n.Type == "Prepend" && n.Prepend == spaceMark:
-			t.addSpacePrefix = true
-		case n.Type == "Replace" && n.Pattern.String != nil && *n.Pattern.String == " " && n.Content == spaceMark:
-			t.escapeSpaces = true
-		default:
-			return fmt.Errorf("the normalizer %s is not supported in this place or with these settings", n.Type)
-		}
-	}
-	if t.addSpacePrefix && !t.escapeSpaces {
-		return errors.New("a normalizer puts ▁ before the text, but none writes spaces so")
-	}
-	return nil
-}
-
 // flatten is a step, or the steps of a sequence.
 func flatten(s *hfStep, inside func(*hfStep) []hfStep) []hfStep {
 	if s == nil {
@@ -311,103 +406,8 @@ func flatten(s *hfStep, inside func(*hfStep) []hfStep) []hfStep {
 	return out
 }
 
-// preTokenizers reads the pre-tokenizers.
-func (f *hfFile) preTokenizers(t *Tokenizer, b *bpe) error {
-	var stages []string
-	for _, p := range flatten(f.PreTokenizer, func(s *hfStep) []hfStep { return s.PreTokenizers }) {
-		if !b.raw {
-			return fmt.Errorf("the pre-tokenizer %s after ByteLevel is not supported", p.Type)
-		}
-		switch p.Type {
-		case "ByteLevel":
-			b.raw, t.kind = false, ByteLevel
-			t.addSpacePrefix, t.unlessSpace = p.AddPrefixSpace, true
-			if p.UseRegex == nil || *p.UseRegex {
-				stages = append(stages, gpt2Words)
-			}
-		case "Metaspace":
-			if len(stages) > 0 || b.ignoreMerges {
-				return errors.New("the pre-tokenizer Metaspace after another one or with ignore_merges is not supported")
-			}
-			return p.metaspace(t)
-		default:
-			expr, err := p.expression(t)
-			if err != nil {
-				return err
-			}
-			if expr != "" {
-				stages = append(stages, expr)
-			}
-		}
-	}
-	if b.raw && len(stages) > 0 {
-		return errors.New("pre-tokenizers without ByteLevel or Metaspace are not supported")
-	}
-	if b.raw && b.ignoreMerges {
-		return errors.New("ignore_merges without ByteLevel is not supported")
-	}
-	if b.raw {
-		t.cut = newPairCutter(t.vocab)
-		return nil
-	}
-	if t.escapeSpaces {
-		return errors.New("spaces written as ▁ together with ByteLevel are not supported")
-	}
-	var err error
-	t.cut, err = newStageCutter(stages)
-	return err
-}
-
-// expression is the expression of a step, or "" where it cuts nothing.
-func (s *hfStep) expression(t *Tokenizer) (string, error) {
-	const punctuation = "[!-/:-@\\[-`{-~\\p{P}]"
-	isolated := s.Behavior == "Isolated" || s.Behavior == "Removed" && s.Invert
-	switch {
-	case s.Type == "Digits" && s.Individual:
-		return `\p{N}`, nil
-	case s.Type == "Digits":
-		return `\p{N}+`, nil
-	case s.Type == "Punctuation" && (isolated || s.Behavior == ""):
-		return punctuation, nil
-	case s.Type == "Punctuation" && s.Behavior == "Contiguous":
-		return punctuation + "+", nil
-	case s.Type == "Split" && s.Pattern.String != nil && *s.Pattern.String == " " && t.escapeSpaces:
-		return "", nil // no spaces are left by then
-	case s.Type == "Split" && isolated && s.Pattern.Regex != nil:
-		return *s.Pattern.Regex, nil
-	}
-	return "", fmt.Errorf("the pre-tokenizer %s %s is not supported", s.Type, s.Behavior)
-}
-
-// metaspace sets up the step that writes spaces as ▁.
-func (s *hfStep) metaspace(t *Tokenizer) error {
-	if s.Replacement != spaceMark {
-		return fmt.Errorf("the pre-tokenizer Metaspace with %q for spaces is not supported", s.Replacement)
-	}
-	scheme := "always"
-	switch {
-	case s.PrependScheme != nil:
-		scheme = *s.PrependScheme
-	case !s.AddPrefixSpace:
-		scheme = "never"
-	}
-	if scheme != "never" {
-		t.addSpacePrefix, t.unlessSpace, t.firstOnly = true, true, scheme == "first"
-	}
-	t.escapeSpaces = true
-	t.cut = everySpace{}
-	if s.Split != nil && !*s.Split {
-		t.cut = newPairCutter(t.vocab)
-	}
-	return nil
-}
-
 // spell finds the tokens of bytes.
 func (f *hfFile) spell(b *bpe) {
-	if f.Model.Unk != nil {
-		b.vocab.unk = b.vocab.id(*f.Model.Unk)
-	}
-	b.vocab.fuseUnk = f.Model.FuseUnk
 	fallback := b.vocab.byteTokens()
 	for c := range b.bytes {
 		switch {

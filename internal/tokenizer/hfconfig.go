@@ -20,6 +20,8 @@ type hfNames struct {
 	AddBOS *bool   `json:"add_bos_token"`
 	AddEOS *bool   `json:"add_eos_token"`
 	Class  string  `json:"tokenizer_class"`
+
+	Added map[string]hfAdded `json:"added_tokens_decoder"` // by id
 }
 
 // rebuilds are the classes that write the post-processor anew: BOS unless add_bos_token is false, EOS if add_eos_token
@@ -112,10 +114,12 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 		last = after[len(after)-1].text
 	}
 	var err error
-	if v.bos, err = c.find(v, "BOS", []*hfName{c.tokenizer.BOS, c.specialMap.BOS}, c.model.BOS, first); err != nil {
+	names := []*hfName{c.tokenizer.BOS, c.specialMap.BOS}
+	if v.bos, err = c.find(v, "BOS", names, c.model.BOS, first, v.bos); err != nil {
 		return err
 	}
-	if v.eos, err = c.find(v, "EOS", []*hfName{c.tokenizer.EOS, c.specialMap.EOS}, c.model.EOS, last); err != nil {
+	names = []*hfName{c.tokenizer.EOS, c.specialMap.EOS}
+	if v.eos, err = c.find(v, "EOS", names, c.model.EOS, last, v.eos); err != nil {
 		return err
 	}
 	if v.unk == none && c.tokenizer.Unk != nil {
@@ -143,7 +147,6 @@ func (c *hfConfig) specials(f *hfFile, t *Tokenizer) error {
 			}
 		}
 	}
-	t.setHFStrips(f)
 	return nil
 }
 
@@ -166,8 +169,9 @@ func (c *hfConfig) setAround(t *Tokenizer, before, after []hfSpecial) (err error
 	return nil
 }
 
-// find is the token that the first of several sources names.
-func (c *hfConfig) find(v *vocab, what string, names []*hfName, ids hfIDList, template string) (int32, error) {
+// find is the token that the first of several sources names, or def.
+func (c *hfConfig) find(v *vocab, what string, names []*hfName, ids hfIDList, template string,
+	def int32) (int32, error) {
 	for _, name := range names {
 		if name == nil || *name == "" {
 			continue
@@ -180,6 +184,9 @@ func (c *hfConfig) find(v *vocab, what string, names []*hfName, ids hfIDList, te
 	}
 	if len(ids) > 0 && ids[0] >= 0 && ids[0] < int64(len(v.text)) {
 		return int32(ids[0]), nil
+	}
+	if template == "" {
+		return def, nil
 	}
 	return v.id(template), nil
 }
@@ -222,13 +229,4 @@ func (s *hfStep) parts() (before, after []hfSpecial) {
 		}
 	}
 	return before, after
-}
-
-// setHFStrips enters the added tokens that swallow white space.
-func (t *Tokenizer) setHFStrips(f *hfFile) {
-	t.lstrip, t.rstrip = map[int32]bool{}, map[int32]bool{}
-	for _, a := range f.Added {
-		id := t.vocab.id(a.Content)
-		t.lstrip[id], t.rstrip[id] = a.LStrip, a.RStrip
-	}
 }

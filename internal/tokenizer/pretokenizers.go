@@ -75,10 +75,12 @@ func tiktoken(letter, number string) string {
 var families = map[string]preTokenizer{
 	"default": {stages: []string{`[\p{P}\$\+<=>\^~\|]+`, gpt2Words, `\p{N}+`, `[0-9][0-9][0-9]`}},
 	"falcon":  {stages: []string{"[\\p{P}\\$\\+<=>\\^~\\|`]+", gpt2Words, `[0-9][0-9][0-9]`}},
-	"gpt-2 phi-2 gigachat a.x-4.0 mpt olmo jais exaone4 mellum trillion granite-docling": {stages: []string{gpt2Words}},
-	"modern-bert jina-es jina-de jina-v1-en roberta-bpe":                                 {stages: []string{gpt2Words}},
-	"jina-v2-es jina-v2-de jina-v2-code":                                                 {stages: []string{gpt2Words}, stripsMask: true},
-	"starcoder refact command-r smollm codeshell exaone minerva-7b mellum2":              {stages: []string{`\p{N}`, gpt2Words}},
+	"gpt-2 phi-2 gigachat a.x-4.0 mpt olmo jais exaone4": {stages: []string{gpt2Words}},
+	"mellum trillion granite-docling jina-es jina-de":    {stages: []string{gpt2Words}},
+	"modern-bert jina-v1-en roberta-bpe":                 {stages: []string{gpt2Words}},
+	"jina-v2-es jina-v2-de jina-v2-code":                 {stages: []string{gpt2Words}, stripsMask: true},
+	"starcoder refact command-r smollm":                  {stages: []string{`\p{N}`, gpt2Words}},
+	"codeshell exaone minerva-7b mellum2":                {stages: []string{`\p{N}`, gpt2Words}},
 	"llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano": {
 		stages: []string{tiktoken(`\p{L}`, `\p{N}{1,3}`)}, ignoreMerges: true, addBOS: true},
 	"dbrx smaug-bpe glm4 chatglm-bpe": {stages: []string{tiktoken(`\p{L}`, `\p{N}{1,3}`)}},

@@ -63,7 +63,12 @@ func encodeRunes(dst []int32, word []byte, m *merger, p pairer, v *vocab, bytes 
 		m.add(id, at)
 	}
 	m.run(word, p)
-	for i := int32(0); i >= 0; i = m.symbols[i].next {
+	return m.spell(dst, word, v, bytes)
+}
+
+// spell appends the tokens of what is left after merging, and byte tokens where there is none.
+func (m *merger) spell(dst []int32, word []byte, v *vocab, bytes *[256]int32) []int32 {
+	for i := int32(0); i >= 0 && len(m.symbols) > 0; i = m.symbols[i].next {
 		s := &m.symbols[i]
 		if s.id != none {
 			dst = append(dst, s.id)
@@ -142,7 +147,7 @@ func (c *pairCutter) joined(text string, at int) bool {
 	return true
 }
 
-func (c *pairCutter) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+func (c *pairCutter) cut(text string, _ place, _ *pattern.Scratch, yield func(word string)) {
 	start := 0
 	for i := 1; i < len(text); i++ {
 		if !c.joined(text, i) {
@@ -158,7 +163,7 @@ func (c *pairCutter) cut(text string, _ *pattern.Scratch, yield func(word string
 // everySpace cuts before every space.
 type everySpace struct{}
 
-func (everySpace) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+func (everySpace) cut(text string, _ place, _ *pattern.Scratch, yield func(word string)) {
 	start := 0
 	for i := 1; i < len(text); i++ {
 		if text[i] == ' ' || strings.HasPrefix(text[i:], spaceMark) {

@@ -20,6 +20,8 @@ type Tokenizer struct {
 	addSpacePrefix bool // a text begins as if a space stood before it, and so does what follows a special token,
 	firstOnly      bool // but for the latter,
 	unlessSpace    bool // and only where no space stands there
+	cutsPrefix     bool // the cutter puts it there
+	joinsUnknown   bool // unknown tokens in a row are one, across the words that we cut
 	addBOS, addEOS bool
 	before, after  []int32             // special tokens around a text
 	normalize      func(string) string // before everything else but special tokens; nil: nothing
@@ -28,6 +30,10 @@ type Tokenizer struct {
 	whole func(text string, continued bool) string
 	dna   *dna // of HybridDNA
 
+	reading    reading
+	continuing string // the prefix or suffix that reading speaks of
+
+	added   *addedTokens   // of a tokenizer.json: looked for first; nil: special is
 	special []int32        // looked for first, longest first
 	rstrip  map[int32]bool // special tokens that swallow the white space after them
 	lstrip  map[int32]bool // special tokens that swallow the white space before them
@@ -39,10 +45,19 @@ type model interface {
 	encode(dst []int32, word []byte, m *merger) []int32
 }
 
-// cutter cuts a text that holds no special tokens into words, in order and without leaving anything out.
+// cutter cuts a text that holds no special tokens into words, in order.
 type cutter interface {
-	cut(text string, s *pattern.Scratch, yield func(word string))
+	cut(text string, at place, s *pattern.Scratch, yield func(word string))
 }
+
+// place is where a stretch of text stands.
+type place uint8
+
+const (
+	atStart    place = iota // at the beginning of the text
+	afterToken              // after a special token, or inside of a stretch
+	continued               // goes on after another text
+)
 
 // encoder is the memory of one run of Encode, and the words that it has seen.
 type encoder struct {
@@ -88,35 +103,46 @@ func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
 	if len(text) > 256 {
 		ids = make([]int32, 0, len(text)/3)
 	}
-	prefix := begins && t.addSpacePrefix
+	at := atStart
+	if !begins {
+		at = continued
+	}
+	if t.added != nil {
+		return t.encodeAdded(ids, text, parseSpecial, at, e)
+	}
 	for _, f := range t.fragments(text, parseSpecial) {
 		if f.id != none {
 			ids = append(ids, f.id)
-			prefix = t.addSpacePrefix && !t.firstOnly
-			continue
+		} else {
+			ids = t.encodeText(ids, t.normalized(text[f.start:f.end], at), at, e)
 		}
-		ids = t.encodeText(ids, text[f.start:f.end], prefix, e)
-		prefix = false
+		at = afterToken
 	}
 	return ids
 }
 
-// encodeText encodes a stretch without special tokens.
-func (t *Tokenizer) encodeText(ids []int32, text string, prefix bool, e *encoder) []int32 {
+// normalized is a stretch of text as the words of the vocabulary have it.
+func (t *Tokenizer) normalized(text string, at place) string {
 	switch {
 	case t.whole != nil:
-		text, prefix = t.whole(text, t.addSpacePrefix && !prefix), false
+		return t.whole(text, at == continued)
 	case t.normalize != nil:
-		text = t.normalize(text)
+		return t.normalize(text)
 	}
-	if t.dna != nil {
-		return t.dna.encode(ids, text, func(ids []int32, text string) []int32 { return t.cutText(ids, text, false, e) })
-	}
-	return t.cutText(ids, text, prefix, e)
+	return text
 }
 
-// cutText encodes the words of a text that is normalized.
-func (t *Tokenizer) cutText(ids []int32, text string, prefix bool, e *encoder) []int32 {
+// encodeText encodes a normalized stretch without special tokens.
+func (t *Tokenizer) encodeText(ids []int32, text string, at place, e *encoder) []int32 {
+	if t.dna != nil {
+		return t.dna.encode(ids, text, func(ids []int32, text string) []int32 { return t.cutText(ids, text, at, e) })
+	}
+	return t.cutText(ids, text, at, e)
+}
+
+// cutText encodes the words of a stretch.
+func (t *Tokenizer) cutText(ids []int32, text string, at place, e *encoder) []int32 {
+	prefix := t.addSpacePrefix && !t.cutsPrefix && (at == atStart || at == afterToken && !t.firstOnly)
 	if t.unlessSpace && (strings.HasPrefix(text, " ") || t.escapeSpaces && strings.HasPrefix(text, spaceMark)) {
 		prefix = false
 	}
@@ -124,7 +150,7 @@ func (t *Tokenizer) cutText(ids []int32, text string, prefix bool, e *encoder) [
 		// Expressions have to see the space. The other cutters may leave it to the first word, which saves a copy.
 		text, prefix = " "+text, false
 	}
-	t.cut.cut(text, &e.scratch, func(word string) {
+	t.cut.cut(text, at, &e.scratch, func(word string) {
 		if prefix {
 			word = " " + word
 			prefix = false
@@ -164,7 +190,7 @@ func (t *Tokenizer) encodeWord(ids []int32, word string, e *encoder) []int32 {
 // join appends the ids of a word. Where unknown tokens fuse they do so across words.
 func (t *Tokenizer) join(ids, word []int32) []int32 {
 	v := t.vocab
-	if v.fuseUnk && len(ids) > 0 && len(word) > 0 && ids[len(ids)-1] == v.unk && word[0] == v.unk {
+	if t.joinsUnknown && len(ids) > 0 && len(word) > 0 && ids[len(ids)-1] == v.unk && word[0] == v.unk {
 		word = word[1:]
 	}
 	return append(ids, word...)

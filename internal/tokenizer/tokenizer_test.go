@@ -335,7 +335,7 @@ func byDefinition(tok *Tokenizer, text string) []int32 {
 	words := []string{text}
 	if c, ok := tok.cut.(stageCutter); ok {
 		words = nil
-		c.cut(text, new(pattern.Scratch), func(w string) { words = append(words, w) })
+		c.cut(text, atStart, new(pattern.Scratch), func(w string) { words = append(words, w) })
 	}
 	for _, word := range words {
 		out = append(out, mergeByDefinition(tok, word)...)
@@ -488,7 +488,7 @@ func TestLongPieces(t *testing.T) {
 			text := strings.Repeat(s, 1<<17/len(s)) + "."
 			var scratch pattern.Scratch
 			n := 0
-			cut.cut(text, &scratch, func(word string) { n += len(word) })
+			cut.cut(text, atStart, &scratch, func(word string) { n += len(word) })
 			if n != len(text) {
 				t.Errorf("%s: words of %q… have %d bytes of %d", name, s, n, len(text))
 			}

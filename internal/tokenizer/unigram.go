@@ -16,8 +16,9 @@ type unigram struct {
 	tokens *trie
 	scores []float64
 	unk    float64
-	fuse   bool        // unknown tokens in a row are one
-	bytes  *[256]int32 // what is unknown is spelled in these; nil: it is not
+	fuse   bool             // unknown tokens in a row are one
+	known  map[string]int32 // unknown tokens in a row may make one of these together; nil: they do not
+	bytes  *[256]int32      // what is unknown is spelled in these; nil: it is not
 }
 
 // unknownPenalty is how far the score of an unknown token lies below the least of the others.
@@ -86,12 +87,17 @@ func (u *unigram) back(dst []int32, word []byte, l *lattice) []int32 {
 		l.ids, l.from, l.to = append(l.ids, b.id), append(l.from, b.from), append(l.to, at)
 	}
 	for i := len(l.ids) - 1; i >= 0; i-- {
-		if l.ids[i] == u.vocab.unk && u.bytes != nil {
-			dst = appendBytes(dst, word[l.from[i]:l.to[i]], u.vocab, u.bytes)
-			continue
+		id, text := l.ids[i], word[l.from[i]:l.to[i]]
+		if id == u.vocab.unk {
+			if known, ok := u.known[string(text)]; ok {
+				id = known
+			} else if u.bytes != nil {
+				dst = appendBytes(dst, text, u.vocab, u.bytes)
+				continue
+			}
 		}
-		if l.ids[i] != none {
-			dst = append(dst, l.ids[i])
+		if id != none {
+			dst = append(dst, id)
 		}
 	}
 	return dst
@@ -100,7 +106,7 @@ func (u *unigram) back(dst []int32, word []byte, l *lattice) []int32 {
 // whole does not cut.
 type whole struct{}
 
-func (whole) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+func (whole) cut(text string, _ place, _ *pattern.Scratch, yield func(word string)) {
 	if text != "" {
 		yield(text)
 	}
@@ -132,6 +138,15 @@ func buildUnigram(t *Tokenizer, meta *gguf.Metadata) error {
 	if t.addSpacePrefix, err = readFlag(meta, keyPrefix, false); err != nil {
 		return err
 	}
+	setUnigram(t, scores, &spaceNormalizer{chars: chars, prefix: t.addSpacePrefix, merge: merge, mark: spaceMark})
+	t.addEOS = v.eos != none
+	return nil
+}
+
+// setUnigram sets up the model, as llama.cpp does it: user-defined tokens cost nothing, and the normalizer leaves them
+// alone.
+func setUnigram(t *Tokenizer, scores []float32, n *spaceNormalizer) {
+	v := t.vocab
 	u := &unigram{vocab: v, scores: make([]float64, len(scores)), fuse: true}
 	var texts, user []string
 	var ids, userIDs []int32
@@ -151,21 +166,21 @@ func buildUnigram(t *Tokenizer, meta *gguf.Metadata) error {
 		texts, ids = append(texts, v.text[i]), append(ids, int32(i))
 	}
 	u.unk = float64(least - unknownPenalty)
-	u.tokens = newTrie(texts, ids)
-	n := &unigramNormalizer{chars, newTrie(user, userIDs), t.addSpacePrefix, merge}
+	u.tokens, n.user = newTrie(texts, ids), newTrie(user, userIDs)
 	t.model, t.cut, t.whole = u, whole{}, n.normalize
-	t.escapeSpaces, t.addEOS = true, v.eos != none
-	return nil
+	t.escapeSpaces, t.cutsPrefix = true, true
 }
 
-// unigramNormalizer writes a text as the tokens have it: replaced by the charsmap, with ▁ before words.
-type unigramNormalizer struct {
-	chars         *charsmap
-	user          *trie // tokens that stay as they are
-	prefix, merge bool
+// spaceNormalizer replaces by a charsmap and puts marks of spaces before words.
+type spaceNormalizer struct {
+	chars  *charsmap
+	user   *trie  // tokens that stay as they are; nil: there are none
+	prefix bool   // a mark before the text
+	merge  bool   // one mark before each word, whatever spaces stand there
+	mark   string // a space, or ▁
 }
 
-func (n *unigramNormalizer) normalize(text string, continued bool) string {
+func (n *spaceNormalizer) normalize(text string, continued bool) string {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/4)
 	inWord, began := continued, continued || !n.prefix
@@ -177,7 +192,7 @@ func (n *unigramNormalizer) normalize(text string, continued bool) string {
 				if !inWord {
 					inWord = true
 					if !began || n.merge {
-						b.WriteString(spaceMark)
+						b.WriteString(n.mark)
 						began = true
 					}
 				}
@@ -186,7 +201,7 @@ func (n *unigramNormalizer) normalize(text string, continued bool) string {
 			}
 			inWord = false
 			if !n.merge {
-				b.WriteString(spaceMark)
+				b.WriteString(n.mark)
 			}
 		}
 	}
@@ -194,9 +209,11 @@ func (n *unigramNormalizer) normalize(text string, continued bool) string {
 }
 
 // next is what the beginning of a text becomes, and how many bytes of it that takes.
-func (n *unigramNormalizer) next(text string) (piece string, size int) {
-	if _, size := n.user.longest(text, nil); size > 0 {
-		return text[:size], size
+func (n *spaceNormalizer) next(text string) (piece string, size int) {
+	if n.user != nil {
+		if _, size := n.user.longest(text, nil); size > 0 {
+			return text[:size], size
+		}
 	}
 	if n.chars != nil {
 		if piece, size := n.chars.longest(text); size > 0 {

@@ -17,6 +17,9 @@ type wordPiece struct {
 	begin    string // stands before a word
 	inside   string // stands before the rest of a word, after each token
 	maxRunes int    // a longer word is unknown; 0: no limit
+	whole    bool   // a word is one token or unknown
+
+	ids map[string]int32 // the tokens that may be parts of words
 }
 
 func (w *wordPiece) encode(dst []int32, word []byte, m *merger) []int32 {
@@ -27,7 +30,13 @@ func (w *wordPiece) encode(dst []int32, word []byte, m *merger) []int32 {
 		}
 		return append(dst[:from], w.vocab.unk)
 	}
-	if w.maxRunes > 0 && utf8.RuneCount(word) > w.maxRunes {
+	if !w.whole && w.maxRunes > 0 && utf8.RuneCount(word) > w.maxRunes {
+		return unknown()
+	}
+	if w.whole {
+		if id, ok := w.ids[string(word)]; ok {
+			return append(dst, id)
+		}
 		return unknown()
 	}
 	m.spelled = append(append(m.spelled[:0], w.begin...), word...)
@@ -43,7 +52,7 @@ func (w *wordPiece) encode(dst []int32, word []byte, m *merger) []int32 {
 				continue
 			}
 			m.key = append(append(m.key[:0], prefix...), word[at:end]...)
-			if known, ok := w.vocab.ids[string(m.key)]; ok {
+			if known, ok := w.ids[string(m.key)]; ok {
 				id = known
 				break
 			}
@@ -80,9 +89,8 @@ func buildWordPiece(t *Tokenizer, meta *gguf.Metadata) error {
 	if b.strip, err = readFlag(meta, keyStrip, b.lower); err != nil {
 		return err
 	}
-	t.model, t.cut = &wordPiece{vocab: v, begin: spaceMark}, b
-	t.escapeSpaces, t.addSpacePrefix = true, true
-	t.whole = func(text string, _ bool) string { return text } // bertWords divides at spaces and drops them
+	t.model, t.cut = &wordPiece{vocab: v, ids: v.ids, begin: spaceMark}, b
+	t.escapeSpaces, t.addSpacePrefix, t.cutsPrefix = true, true, true
 	t.addBOS = v.bos != none
 	if sep >= 0 && int(sep) < len(v.text) {
 		t.after = []int32{sep}
@@ -96,7 +104,7 @@ type bertWords struct {
 	lower, strip bool // letters become lower case; accents go
 }
 
-func (b bertWords) cut(text string, _ *pattern.Scratch, yield func(word string)) {
+func (b bertWords) cut(text string, _ place, _ *pattern.Scratch, yield func(word string)) {
 	var word strings.Builder
 	flush := func() {
 		if word.Len() > 0 {
