@@ -27,7 +27,7 @@ var editVerb = cli.Verb{
 	Long: `Changes metadata and names of tensors in FILE, a .gguf file. Keys are removed first, then renamed, then set. A value
 keeps its kind, unless the flag names another: --set KEY:u32=7. The kinds are u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool
 str, and with [] arrays of them, which are written as JSON: --set 'KEY:str[]=["a","b"]'. A new key gets a string where
-no kind is named.
+no kind is named, and a VALUE that could be a number or bool too needs its kind.
 
 If the new header fits into the space of the old one, the tensors stay where they are, however large the file is. Unused
 space is kept for later edits (as blanks under the key peftconv.pad; --rewrite removes them). Otherwise the whole file

@@ -33,7 +33,7 @@ func TestMergeReports(t *testing.T) {
 	}
 }
 
-// TestMergedIsTheAdapted: over F32 a merge loses nothing, and scale 0 changes nothing.
+// TestMergedIsTheAdapted: over F32 a merge loses nothing, and a merge with the scale 0 is refused.
 func TestMergedIsTheAdapted(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
 	adapter := trained(t, base, "--steps", "40")
@@ -41,18 +41,18 @@ func TestMergedIsTheAdapted(t *testing.T) {
 		out, _ := want(t, cli.ExitOK, append([]string{"eval", "--data", data, "--ctx", "32", "--json"}, args...)...)
 		return document(t, out, "perplexity", "loss", "tokens", "ctx")["loss"].(float64)
 	}
-	merged, same := filepath.Join(t.TempDir(), "merged.gguf"), filepath.Join(t.TempDir(), "same.gguf")
+	merged := filepath.Join(t.TempDir(), "merged.gguf")
 	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", merged)
-	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", same, "--scale", "0")
+	_, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", merged+"2", "--scale", "0")
+	if !strings.Contains(stderr, "the scale of adapter 1 of 1 is 0") {
+		t.Error(stderr)
+	}
 	before, adapted := loss("--base", base), loss("--base", base, "--lora", adapter)
 	if adapted > before-0.05 {
 		t.Errorf("loss %v, with the adapter %v", before, adapted)
 	}
 	if got := loss("--base", merged); !near(got, adapted, 1e-5) {
 		t.Errorf("loss of the merged model %v, of base and adapter %v", got, adapted)
-	}
-	if got := loss("--base", same); got != before {
-		t.Errorf("loss with scale 0 %v, of the base %v", got, before)
 	}
 	if got := loss("--base", base, "--lora", adapter+":0"); got != before {
 		t.Errorf("loss with --lora …:0 %v, of the base %v", got, before)

@@ -375,6 +375,10 @@ func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string 
 		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}
 	case a.Method() == method.BitFit{}.Method() || a.Method() == method.LNTuning{}.Method():
 		return [][]string{generate, eval, {"merge", "--out", merged}}
+	case a.Method() == method.Bottleneck{}.Method() && strings.Contains(a.Describe(), method.SerialHoulsby):
+		return [][]string{generate, eval, {"export", "--to", "adapterhub", "--out", stem + "-adapterhub"}}
+	case a.Method() == method.Bottleneck{}.Method():
+		return [][]string{generate, eval, {"export", "--to", "model", "--out", stem + "-model.gguf"}}
 	case a.VirtualTokens() > 0 && a.Method() == method.PrefixTuning{}.Method():
 		return [][]string{generate, eval, {"export", "--to", "state", "--out", stem + ".session"}}
 	case a.VirtualTokens() > 0:

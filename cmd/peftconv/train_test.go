@@ -127,6 +127,7 @@ func TestTrainRefuses(t *testing.T) {
 		{"tensor out of bounds", outOfBounds(t, bytesOf), data, nil, []string{"far.gguf", "blk.1.ffn_norm.weight"}},
 		{"NaN in weights", spoiled, data, nil, []string{"blk.1.ffn_up.weight"}},
 		{"no data", good, "absent.txt", nil, []string{"absent.txt"}},
+		{"rank above the width", good, data, []string{"--rank", "33"}, []string{"rank 33 is more than the width of the model, 32"}},
 		{"empty text", good, writeFile(t, "empty.txt", nil), nil, []string{"empty.txt"}},
 		{"empty JSONL", good, writeFile(t, "empty.jsonl", []byte("\n")), nil, []string{"empty.jsonl"}},
 		{"broken JSONL", good, writeFile(t, "x.jsonl", []byte("{\"text\":\"a\"}\n{\"text\":\n")), nil,
@@ -215,5 +216,29 @@ func TestTrainRankTooLarge(t *testing.T) {
 		"--rank", "24", "--out", filepath.Join(t.TempDir(), "out.safetensors"))
 	if !strings.Contains(stderr, "pissa: rank 24 is larger than model.layers.0.self_attn.k_proj, which is 16×32: give") {
 		t.Error(stderr)
+	}
+}
+
+// TestNextSteps runs the commands that train prints at its end, for every method.
+func TestNextSteps(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	for _, flags := range []string{
+		"lora", "loha", "lokr", "vera", "oft", "adalora", "ia3", "ln-tuning", "bitfit", "prompt-tuning", "p-tuning",
+		"prefix-tuning", "p-tuning-v2", "adapter", "adapter --placement serial-houlsby",
+	} {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		args := append([]string{"train", "--base", base, "--data", data, "--out", out, "--steps", "2", "--method"},
+			strings.Fields(flags)...)
+		stdout, _ := want(t, cli.ExitOK, args...)
+		_, next, ok := strings.Cut(stdout, "\nNext:\n")
+		if !ok || strings.Count(next, "\n") < 3 {
+			t.Errorf("%s: %q", flags, stdout)
+		}
+		for line := range strings.Lines(next) {
+			words := strings.Fields(strings.ReplaceAll(line, "'…'", "the"))
+			if len(words) > 1 && words[0] == "peftconv" {
+				want(t, cli.ExitOK, words[1:]...)
+			}
+		}
 	}
 }

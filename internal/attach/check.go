@@ -39,6 +39,15 @@ func checkClasses(set *Data, adapters []*Adapter) error {
 // ErrClassifier is why an adapter with a head cannot generate.
 var ErrClassifier = errors.New("the adapter classifies, it does not generate: see eval")
 
+// CheckRank refuses a rank that no weight of a base can have.
+func CheckRank(b *Base, rank int) error {
+	if width := b.Model.Spec.Width; rank > width {
+		return fmt.Errorf("rank %d is more than the width of the model, %d: no change of a weight has so high a rank", rank,
+			width)
+	}
+	return nil
+}
+
 // CheckWeights reports the first weight of a base that is NaN or infinite.
 func CheckWeights(b *Base) error {
 	m := b.Model

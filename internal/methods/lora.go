@@ -44,6 +44,9 @@ func loraConfig(opt *method.LoRA) (attach.Config, error) {
 // each matrix depends on the seed and its name alone, not on which other modules are chosen.
 func NewLoRA(b *attach.Base, opt method.LoRA) (*attach.Adapter, error) {
 	c, err := loraConfig(&opt)
+	if err == nil {
+		err = attach.CheckRank(b, c.Rank)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}

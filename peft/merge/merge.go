@@ -79,6 +79,12 @@ func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, out string, 
 
 // run is Run on what the arguments hold.
 func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, out string, opt Options) (*Report, error) {
+	for i := range adapters {
+		if adapters[i].Scale == 0 {
+			return nil, fmt.Errorf("merge: the scale of adapter %d of %d is 0: nothing of it would be in the result; 1 is its "+
+				"whole effect", i+1, len(adapters))
+		}
+	}
 	m, err := newMerger(ctx, b, adapters, opt)
 	if err != nil {
 		return nil, fmt.Errorf("merge: %w", err)
