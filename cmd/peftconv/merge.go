@@ -64,7 +64,8 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 		"the merged model's `FILE` (default: merged.gguf, or merged for a Hugging Face directory)")
 	fs.Float64Var(&o.scale, "scale", 1, "multiply the effect of every adapter by `SCALE`")
 	fs.StringVar(&o.options.Type, "type", "",
-		"`TYPE` of the touched tensors, for example Q8_0, F16 or F32 (default: each keeps its own)")
+		"`TYPE` of the touched tensors, for example Q8_0, F16 or F32, or a mixture as quantize has them, as Q4_K_M, of all "+
+			"tensors that are floats or touched (default: each keeps its own)")
 	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
 	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto,
 		"how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+

@@ -159,6 +159,13 @@ func fit(t *gguf.Tensor, to gguf.Type) (chosen, error) {
 	return chosen{Type: short, fallback: true}, nil
 }
 
+// FitRows is the type that a tensor with rows of so many weights gets where a type is wanted: that, or its replacement
+// where the rows are no whole number of its blocks. An error says that there is none.
+func FitRows(name string, cols int64, to gguf.Type) (gguf.Type, error) {
+	fitted, err := fit(&gguf.Tensor{Name: name, Shape: []int64{cols}}, to)
+	return fitted.Type, err
+}
+
 // wholeRows says whether the rows of a tensor are whole blocks of a type.
 func wholeRows(t *gguf.Tensor, to gguf.Type) bool { return t.Cols()%int64(to.BlockLen()) == 0 }
 

@@ -60,6 +60,9 @@ func (m *merger) writeGGUFTensor(w *gguf.Writer, t *gguf.Tensor) error {
 		return m.writeGGUFVector(w, v)
 	}
 	touched := m.tensors[t.Name]
+	if to := m.copiedType(t); touched == nil && to != t.Type {
+		return m.writeAs(w, t, to)
+	}
 	if touched == nil {
 		m.report.Copied++
 		if err := w.WriteTensor(t.Name, t.Bytes()); err != nil {
@@ -98,7 +101,7 @@ func (m *merger) writeGGUFVector(w *gguf.Writer, v *mergeVector) error {
 func (m *merger) ggufTensors() []gguf.Tensor {
 	var table []gguf.Tensor
 	for _, t := range m.base.GGUF.Tensors {
-		entry := gguf.Tensor{Name: t.Name, Shape: t.Shape, Type: t.Type}
+		entry := gguf.Tensor{Name: t.Name, Shape: t.Shape, Type: m.copiedType(t)}
 		if touched := m.tensors[t.Name]; touched != nil {
 			entry.Type = touched.to
 		}
@@ -143,6 +146,9 @@ func (m *merger) ggufMetadata() (*gguf.Metadata, error) {
 	}
 	if m.opt.Type == "" {
 		return meta, nil
+	}
+	if m.mixture != nil {
+		return meta, meta.Set("general.file_type", m.mixture.fileType)
 	}
 	to, err := gguf.ParseType(m.opt.Type)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
@@ -124,6 +125,7 @@ type merger struct {
 	report   Report
 
 	imatrix     *imatrix.Matrix // nil: none
+	mixture     *mixture        // nil: Options.Type is a type
 	importances map[*imatrix.Entry][]float32
 	calibration *calibration // nil until the first tensor needs it
 	room        rowsInWork
@@ -149,6 +151,9 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	m := &merger{ctx: ctx, base: b, adapters: adapters, opt: opt, maps: map[*model.Linear]*mergeMap{}}
 	m.report.BitExact = true
 	if err := m.openImatrix(); err != nil {
+		return nil, err
+	}
+	if err := m.chooseMixture(); err != nil {
 		return nil, err
 	}
 	m.requantizes = !slices.ContainsFunc(bounds, func(bound *attach.Bound) bool { return !bound.Requantizes() })
@@ -251,6 +256,9 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 		}
 		return l.W.Type, nil
 	}
+	if m.mixture != nil {
+		return m.mixture.types[l.Tensor], nil
+	}
 	to, err := gguf.ParseType(m.opt.Type)
 	if err != nil {
 		return 0, err
@@ -262,11 +270,8 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 		return 0, fmt.Errorf("type %v cannot be made without an importance matrix", to)
 	case m.base.GGUF == nil && model.Dtypes[to] == "":
 		return 0, fmt.Errorf("safetensors has no type %v, only F32, F16 and BF16", to)
-	case l.W.Cols%to.BlockLen() != 0:
-		return 0, fmt.Errorf("tensor %s has rows of %d weights, which are no whole number of %v blocks of %d: "+
-			"choose another type", l.Place(), l.W.Cols, to, to.BlockLen())
 	}
-	return to, nil
+	return quantize.FitRows(l.Place(), int64(l.W.Cols), to)
 }
 
 // releaseEvery is how much is written between two times at which the pages of the base are given back.
