@@ -3,8 +3,10 @@ package integration
 import (
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"testing"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/hfvocab"
@@ -13,9 +15,9 @@ import (
 )
 
 // TestWrittenTokenizers writes the reference vocabularies, and those in the folder that PEFTCONV_VOCABULARIES names, as
-// tokenizer.json. Hugging Face's library reads them and gives the ids that we give for that file. It says how many texts
-// have other ids by the GGUF file: where the original normalizes, has expressions that llama.cpp simplified, or merges
-// that scores only say roughly.
+// tokenizer.json. Hugging Face's library reads them and gives the ids that we give for that file. They are those of the
+// GGUF file but for texts that the original normalizes, and those with </s>: llama.cpp takes that for a control token
+// in every vocabulary, and strips less white space after it.
 func TestWrittenTokenizers(t *testing.T) {
 	needs(t)
 	paths, err := filepath.Glob(filepath.Join(os.Getenv("PEFTCONV_VOCABULARIES"), "*.gguf"))
@@ -50,13 +52,15 @@ func TestWrittenTokenizers(t *testing.T) {
 			}
 			compareIDs(t, "written", texts, theirs[0], func(text string) []int32 { return written.Encode(text, true) })
 			source := open(t, path)
-			var differ []string
+			var same []string
+			var ids [][]int32
 			for i, text := range texts {
-				if !slices.Equal(source.Encode(text, true), theirs[0][i]) {
-					differ = append(differ, text)
+				if norm.NFC.IsNormalString(text) && !strings.Contains(text, "</s>") {
+					same, ids = append(same, text), append(ids, theirs[0][i])
 				}
 			}
-			t.Logf("%d of %d texts have other ids by the GGUF file: %.5q", len(differ), len(texts), differ[:min(5, len(differ))])
+			compareIDs(t, "GGUF", same, ids, func(text string) []int32 { return source.Encode(text, true) })
+			t.Logf("%d of %d texts were compared with the GGUF file", len(same), len(texts))
 		})
 	}
 }
