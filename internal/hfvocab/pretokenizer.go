@@ -57,7 +57,7 @@ func (v *Vocabulary) findPreTokenizer(f *files, o Options) error {
 var usual = []string{"llama-bpe", "qwen2", "gpt-2", "gpt-4o", "tekken", "deepseek-v3"}
 
 // samples are texts that rules cut in different ways.
-var samples = []string{"1 12 123 1234 1234567", "a1b22c333", "I'm he'LL don't 'tis x's", "HELLO World camelCase XMLHttp",
+var samples = []string{"1 12 123 1234 1234567", "a1b22c333", "I'm he'LL don't 'tis x's", "HELLO camelCase", "XMLHttp",
 	"  two   spaces \n\n\n next\r\n \tx  ", "end...!!\n\nnew", " ?x -y", "a/b//c/\n", "नमस्ते दुनिया", "日本語テスト。中文",
 	"한국어 ทดสอบ", "#tag @user $5.00 50%", "ÉCOLE été ǅ", "_x__y(z)", "…—„“«»", "１２３ ①② ½"}
 
@@ -76,7 +76,7 @@ func (c *comparison) fitting() []string {
 			ranks[name]++
 		}
 		if rules, err := tokenizer.RulesOf(name); err != nil || rules.IgnoreMerges != c.wholeWords {
-			ranks[name] += 1000
+			ranks[name] += 2 * (len(samples) + 1)
 		}
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return ranks[a] - ranks[b] })
