@@ -47,18 +47,55 @@ func (v *Vocabulary) findPreTokenizer(f *files, o Options) error {
 		return fmt.Errorf("the tokenizer is known as %s, which is no byte-level vocabulary; %s NAME names another", name,
 			preFlag)
 	}
-	return v.guess(newComparison(v, t), hash, o.Force)
+	c := newComparison(v, t)
+	whole := f.tokenizer.Model.IgnoreMerges
+	c.wholeWords = whole != nil && *whole
+	return v.guess(c.fitting(), hash, o.Force)
+}
+
+// usual are the names of rules that many have; each stands for others with the same rules.
+var usual = []string{"llama-bpe", "qwen2", "gpt-2", "gpt-4o", "tekken", "deepseek-v3"}
+
+// samples are texts that rules cut in different ways.
+var samples = []string{"1 12 123 1234 1234567", "a1b22c333", "I'm he'LL don't 'tis x's", "HELLO camelCase", "XMLHttp",
+	"  two   spaces \n\n\n next\r\n \tx  ", "end...!!\n\nnew", " ?x -y", "a/b//c/\n", "नमस्ते दुनिया", "日本語テスト。中文",
+	"한국어 ทดสอบ", "#tag @user $5.00 50%", "ÉCOLE été ǅ", "_x__y(z)", "…—„“«»", "１２３ ①② ½"}
+
+// fitting are the names whose rules cut the reference text in the way that is wanted: first those that take whole words
+// for tokens as the file does, then by how they cut samples, and of equal ones the usual first.
+func (c *comparison) fitting() []string {
+	var names []string
+	ranks := map[string]int{}
+	for _, name := range tokenizer.PreTokenizers() {
+		if !c.fits(name) {
+			continue
+		}
+		names = append(names, name)
+		ranks[name] = 2 * c.differences()
+		if !slices.Contains(usual, name) {
+			ranks[name]++
+		}
+		if rules, err := tokenizer.RulesOf(name); err != nil || rules.IgnoreMerges != c.wholeWords {
+			ranks[name] += 2 * (len(samples) + 1)
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return ranks[a] - ranks[b] })
+	return names
+}
+
+// differences counts the samples that the pre-tokenizer that was looked at last cuts otherwise.
+func (c *comparison) differences() (n int) {
+	for i, text := range samples {
+		if !slices.Equal(c.last.Words(text), c.words[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // guess handles a tokenizer that is in no table. Names whose rules cut the reference text in the same way are offered,
 // and with force the first of them is taken.
-func (v *Vocabulary) guess(c *comparison, hash string, force bool) error {
-	var fitting []string
-	for _, name := range tokenizer.PreTokenizers() {
-		if c.fits(name) {
-			fitting = append(fitting, name)
-		}
-	}
+func (v *Vocabulary) guess(fitting []string, hash string, force bool) error {
 	if len(fitting) > 0 && force {
 		v.pre = fitting[0]
 		v.note("the tokenizer is in no table: %s was taken, whose rules cut the reference text in the same way, as do those "+
@@ -69,8 +106,8 @@ func (v *Vocabulary) guess(c *comparison, hash string, force bool) error {
 	if len(fitting) == 0 {
 		return fmt.Errorf("%w, and no known rules cut it in the same way; %s NAME names one", err, preFlag)
 	}
-	return fmt.Errorf("%w; the rules of these cut it in the same way: %s; %s NAME names one, --force takes the first", err,
-		strings.Join(fitting, ", "), preFlag)
+	return fmt.Errorf("%w; the rules of these cut it in the same way: %s; %s NAME names one, %s auto takes the first", err,
+		strings.Join(fitting, ", "), preFlag, preFlag)
 }
 
 // comparison compares pre-tokenizers by the ids that they give for the reference text. It holds the tokens that occur
@@ -79,13 +116,20 @@ type comparison struct {
 	meta   gguf.Metadata
 	ids    []int32 // that are wanted, numbered as the tokens here; -1 for others
 	addBOS bool
+	words  [][]string // of each sample
 	err    error
+
+	wholeWords bool                 // words that are tokens are these, whatever the merges say
+	last       *tokenizer.Tokenizer // that was looked at
 }
 
 func newComparison(v *Vocabulary, t *tokenizer.Tokenizer) *comparison {
 	text := tokenizer.ReferenceText()
 	spelled := encodeBytes(text)
 	c := &comparison{addBOS: t.AddBOS()}
+	for _, text := range samples {
+		c.words = append(c.words, t.Words(text))
+	}
 	number := map[int32]int32{}
 	var tokens, merges []string
 	var types []int32
@@ -132,5 +176,6 @@ func (c *comparison) fits(name string) bool {
 		return false
 	}
 	t, err := tokenizer.FromGGUF(&c.meta)
+	c.last = t
 	return err == nil && t.AddBOS() == c.addBOS && slices.Equal(t.Encode(tokenizer.ReferenceText(), true), c.ids)
 }

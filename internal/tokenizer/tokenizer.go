@@ -160,6 +160,13 @@ func (t *Tokenizer) cutText(ids []int32, text string, at place, e *encoder) []in
 	return ids
 }
 
+// Words are the stretches into which a text without special tokens is cut, before each is made of tokens by itself.
+func (t *Tokenizer) Words(text string) []string {
+	var words []string
+	t.cut.cut(text, atStart, &pattern.Scratch{}, func(word string) { words = append(words, word) })
+	return words
+}
+
 func (t *Tokenizer) encodeWord(ids []int32, word string, e *encoder) []int32 {
 	if known, ok := e.cache[word]; ok {
 		return t.join(ids, known)
