@@ -173,7 +173,7 @@ func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, card *mode
 		}
 	}
 	set(lorafile.AlphaKey, float32(alpha))
-	if ids := a.Config.Invocation; ids != nil {
+	if ids := a.Config.Invocation; len(ids) > 0 {
 		tokens := make([]uint32, len(ids))
 		for i, id := range ids {
 			tokens[i] = uint32(id)
