@@ -72,9 +72,10 @@ func IsAdapter(path string) bool {
 // From PEFT: a file has the keys that llama.cpp's converter writes, those of the directory's model card among them, and
 // where that takes the scales right its very bytes. adapter.lora.alpha is the alpha that gives every pair its scale
 // over its rank; where no number does, as with the ranks of rsLoRA or alphas of single modules, it is 0 and the scales
-// are in B. What a GGUF LoRA cannot hold (DoRA, saved modules, biases, methods without pairs) is an error that names
-// the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules. Nothing
-// is rounded but to Type, and by such a scale.
+// are in B. Of an embedding table or output head that was trained whole, or rows of it, the change is a pair; this
+// takes the base's weights. What a GGUF LoRA cannot hold (DoRA, norms, biases, methods without pairs) is an error that
+// names the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules.
+// Nothing is rounded but to Type, and by such a scale.
 func ConvertAdapter(ctx context.Context, in, out, base string, opt ConvertOptions) (*Converted, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -104,7 +105,8 @@ func toGGUF(in, out, base string, opt ConvertOptions) (*Converted, error) {
 
 // writeGGUF writes an adapter that is read.
 func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Converted, error) {
-	if _, ok := a.Method.(*methods.LoRA); !ok {
+	m, ok := methods.AsLoRA(a.Method)
+	if !ok {
 		return nil, errkind.Errorf(errors.ErrUnsupported, "an adapter of method %s: a GGUF LoRA holds pairs of a LoRA "+
 			"alone; merge it into the base, or export it as pairs that come near (form gguf) or as a model (form model)",
 			a.Config.Method)
@@ -118,7 +120,11 @@ func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Co
 			return nil, err
 		}
 	}
-	b, err := attach.OpenOutline(base)
+	open := attach.OpenOutline
+	if m.Extras.Whole() {
+		open = attach.OpenBase
+	}
+	b, err := open(base)
 	if err != nil {
 		return nil, err
 	}
