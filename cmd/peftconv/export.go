@@ -284,7 +284,7 @@ func cutNote(r *export.LoRAReport) string {
 			worst = t
 		}
 	}
-	return fmt.Sprintf("the adapter's changes are not of low rank: with ranks up to %d, their error is %.1f %% of their "+
-		"norm (largest in %s, %.1f %%); --rank sets another rank, which makes the file smaller or larger, and merge keeps "+
-		"all without such a file", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
+	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d or less, their error is %.1f %% of "+
+		"their norm (largest in %s, %.1f %%); --rank sets another rank, which makes the file smaller or larger, and merge "+
+		"keeps all without such a file", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
 }

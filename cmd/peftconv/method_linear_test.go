@@ -67,6 +67,12 @@ func TestExportCut(t *testing.T) {
 	if !strings.Contains(stdout, "cut to rank 2") {
 		t.Errorf("stdout %q does not say what was cut", stdout)
 	}
+	whole, _ := want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "gguf", "--json", "--out",
+		filepath.Join(dir, "whole.gguf"))
+	report := document(t, whole, "report")["report"].(map[string]any)
+	if lost := report["error"].(float64); lost > 0.01 || lost == 0 {
+		t.Errorf("without a rank %v of the changes is lost, expected some, and at most 0.01", lost)
+	}
 	if _, stderr := want(t, cli.ExitUsage, "export", "--lora", adapter, "--to", "gguf", "--rank", "-1", "--out",
 		"x"); !strings.Contains(stderr, "--rank: -1") {
 		t.Errorf("stderr %q", stderr)

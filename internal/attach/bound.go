@@ -36,7 +36,7 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,
 			b.Path, b.Architecture())
 	}
-	if a.Config.Invocation != nil {
+	if len(a.Config.Invocation) > 0 {
 		return nil, errkind.Errorf(errors.ErrUnsupported, "adapter: it acts from its invocation tokens on (aLoRA), "+
 			"computing which is not supported: convert it to a GGUF file for llama.cpp's server")
 	}

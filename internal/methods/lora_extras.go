@@ -201,8 +201,19 @@ func (e *loraExtras) Describe() string {
 	return ", " + strings.Join(parts, ", ")
 }
 
-// None reports whether there is nothing beside the pairs.
-func (e *loraExtras) None() bool { return e.Describe() == "" }
+// Vectors reports whether there are norms or biases.
+func (e *loraExtras) Vectors() bool { return len(e.norms)+len(e.biases) > 0 }
+
+// Whole reports whether the embedding table or the output head is there, all of it or rows of tokens, which Tokens are.
+func (e *loraExtras) Whole() bool { return e.embed >= 0 || e.head >= 0 || e.tokens >= 0 }
+
+// Tokens are those whose rows are there, where it is not the whole table.
+func (e *loraExtras) Tokens() []int32 {
+	if e.embed >= 0 {
+		return nil
+	}
+	return e.ids
+}
 
 // permuted lists the biases whose values the base has in another order.
 func (e *loraExtras) permuted(b *attach.Base) []attach.Permutation {

@@ -75,6 +75,15 @@ func newTrainableTokens(c *attach.Config, params []attach.Param) (*trainableToke
 	return m, nil
 }
 
+// AsLoRA is a method that has pairs, or rows of the embedding table, and nothing else.
+func AsLoRA(m attach.Method) (*LoRA, bool) {
+	if tokens, ok := m.(*trainableTokens); ok {
+		return &tokens.LoRA, true
+	}
+	lora, ok := m.(*LoRA)
+	return lora, ok
+}
+
 // Describe counts the rows.
 func (m *trainableTokens) Describe() string {
 	return fmt.Sprintf("rows of %d tokens in the embedding table", len(m.Extras.ids))

@@ -72,67 +72,63 @@ func IsAdapter(path string) bool {
 // From PEFT: a file has the keys that llama.cpp's converter writes, those of the directory's model card among them, and
 // where that takes the scales right its very bytes. adapter.lora.alpha is the alpha that gives every pair its scale
 // over its rank; where no number does, as with the ranks of rsLoRA or alphas of single modules, it is 0 and the scales
-// are in B. What a GGUF LoRA cannot hold (DoRA, saved modules, biases, methods without pairs) is an error that names
-// the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules. Nothing
-// is rounded but to Type, and by such a scale.
+// are in B. Of an embedding table or output head that was trained whole, or rows of it, the change is a pair; this
+// takes the base's weights. What a GGUF LoRA cannot hold (DoRA, norms, biases, methods without pairs) is an error that
+// names the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules.
+// Nothing is rounded but to Type, and by such a scale.
 func ConvertAdapter(ctx context.Context, in, out, base string, opt ConvertOptions) (*Converted, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	done, err := convertAdapter(in, out, base, opt)
-	if err != nil {
-		return nil, fmt.Errorf("convert %s: %w", in, err)
+	convert := toPEFT
+	if !attach.IsGGUF(in) {
+		convert = toGGUF
 	}
-	return done, nil
+	return convert(in, out, base, opt)
 }
 
-func convertAdapter(in, out, base string, opt ConvertOptions) (*Converted, error) {
-	if attach.IsGGUF(in) {
-		return toPEFT(in, out, base, opt)
-	}
+// converting is an error of a conversion, with its input's path.
+func converting(in string, err error) error { return fmt.Errorf("convert %s: %w", in, err) }
+
+// toGGUF writes a GGUF file.
+func toGGUF(in, out, base string, opt ConvertOptions) (*Converted, error) {
 	a, err := attach.Load(in)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := a.Method.(*methods.LoRA); !ok {
+	done, err := writeGGUF(a, in, out, base, opt)
+	if err != nil {
+		return nil, converting(in, err)
+	}
+	return done, nil
+}
+
+// writeGGUF writes an adapter that is read.
+func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Converted, error) {
+	m, ok := methods.AsLoRA(a.Method)
+	if !ok {
 		return nil, errkind.Errorf(errors.ErrUnsupported, "an adapter of method %s: a GGUF LoRA holds pairs of a LoRA "+
 			"alone; merge it into the base, or export it as pairs that come near (form gguf) or as a model (form model)",
 			a.Config.Method)
+	}
+	typ, err := typeNamed(opt.Type, gguf.F32, a.InFile)
+	if err != nil {
+		return nil, err
 	}
 	if base == "" {
 		if base, err = recordedBase(a, in); err != nil {
 			return nil, err
 		}
 	}
-	b, err := attach.OpenOutline(base)
+	open := attach.OpenOutline
+	if m.Extras.Whole() {
+		open = attach.OpenBase
+	}
+	b, err := open(base)
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	return toGGUF(a, b, in, out, opt)
-}
-
-// recordedBase is the base that an adapter names, where it is here.
-func recordedBase(a *attach.Adapter, path string) (string, error) {
-	if a.Origin.Base != "" {
-		return attach.FindBase(a, path)
-	}
-	name := a.Config.BaseModel
-	for _, dir := range []string{name, filepath.Join(path, name), filepath.Join(filepath.Dir(path), name)} {
-		if _, err := os.Stat(filepath.Join(dir, "config.json")); err == nil && name != "" {
-			return dir, nil
-		}
-	}
-	return "", errkind.Errorf(peft.ErrNeedsBase, "the config.json or GGUF file of its base (%q) is needed, which says in "+
-		"which order rows stand: name the base", name)
-}
-
-// toGGUF writes a GGUF file.
-func toGGUF(a *attach.Adapter, b *attach.Base, in, out string, opt ConvertOptions) (*Converted, error) {
-	typ, err := typeNamed(opt.Type, gguf.F32, a.InFile)
-	if err != nil {
-		return nil, err
-	}
 	card, err := cardOf(in)
 	if err != nil {
 		return nil, err
@@ -144,6 +140,22 @@ func toGGUF(a *attach.Adapter, b *attach.Base, in, out string, opt ConvertOption
 	}
 	return &Converted{ToGGUF: true, Tensors: 2 * len(report.Tensors), Parameters: a.Parameters(), Type: report.Type,
 		Alpha: report.Alpha}, nil
+}
+
+// recordedBase is the base that an adapter names, where it is here.
+func recordedBase(a *attach.Adapter, path string) (string, error) {
+	if a.Origin.Base != "" {
+		return attach.FindBase(a, path)
+	}
+	name := a.Config.BaseModel
+	for _, place := range []string{name, filepath.Join(path, name), filepath.Join(filepath.Dir(path), name)} {
+		_, err := os.Stat(filepath.Join(place, "config.json"))
+		if name != "" && (err == nil || attach.IsGGUF(place) && attach.SameFile(place, place)) {
+			return place, nil
+		}
+	}
+	return "", errkind.Errorf(peft.ErrNeedsBase, "the config.json or GGUF file of its base (%q) is needed, which says in "+
+		"which order rows stand: name the base", name)
 }
 
 // cardOf is what the directory of an adapter says of it by its name and model card. A file that is no part of such a
@@ -161,22 +173,22 @@ func cardOf(in string) (*modelcard.Card, error) {
 // toPEFT writes a PEFT directory, or a file.
 func toPEFT(in, out, base string, opt ConvertOptions) (*Converted, error) {
 	if base == "" {
-		return nil, peft.ErrNeedsBase
+		return nil, converting(in, peft.ErrNeedsBase)
 	}
 	b, err := attach.OpenOutline(base)
 	if err != nil {
-		return nil, err
+		return nil, converting(in, err)
 	}
 	defer b.Close()
 	a, err := lorafile.Load(in, b)
 	if err != nil {
 		return nil, err
 	}
-	if a.Stored, err = typeNamed(opt.Type, a.InFile, a.InFile); err != nil {
-		return nil, err
+	if a.Stored, err = typeNamed(opt.Type, a.InFile, a.InFile); err == nil && a.Stored == gguf.Q8_0 {
+		err = errors.New("type q8_0 is none of safetensors', expected f32, f16, bf16 or auto")
 	}
-	if a.Stored == gguf.Q8_0 {
-		return nil, errors.New("type q8_0 is none of safetensors', expected f32, f16, bf16 or auto")
+	if err != nil {
+		return nil, converting(in, err)
 	}
 	if strings.HasSuffix(out, ".safetensors") {
 		err = a.Save(out)
@@ -184,7 +196,7 @@ func toPEFT(in, out, base string, opt ConvertOptions) (*Converted, error) {
 		err = a.SaveDir(out)
 	}
 	if err != nil {
-		return nil, err
+		return nil, converting(in, err)
 	}
 	return &Converted{Tensors: len(a.Tensors), Parameters: a.Parameters(), Type: a.Stored.String(),
 		Alpha: a.Config.Alpha}, nil

@@ -275,7 +275,7 @@ func TestConvertRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Origin = attach.Origin{}
+		a.Origin, a.Config.BaseModel = attach.Origin{}, "nobody/nothing"
 		dir := filepath.Join(t.TempDir(), "adapter")
 		if err := a.SaveDir(dir); err != nil {
 			t.Fatal(err)

@@ -97,7 +97,7 @@ var loraTypes = []gguf.Type{gguf.F32, gguf.F16, gguf.BF16, gguf.Q8_0}
 
 // exportPairs are the pairs of a LoRA in the order of the model, or in that of its own file.
 func exportPairs(a *attach.Adapter, b *attach.Base, inOrder bool) (*loraFile, error) {
-	m, ok := a.Method.(*methods.LoRA)
+	m, ok := methods.AsLoRA(a.Method)
 	if !ok {
 		return nil, fmt.Errorf("an adapter of method %s is no LoRA", a.Config.Method)
 	}
@@ -108,6 +108,11 @@ func exportPairs(a *attach.Adapter, b *attach.Base, inOrder bool) (*loraFile, er
 	if err != nil {
 		return nil, err
 	}
+	saved, err := savedPairs(a, m, b)
+	if err != nil {
+		return nil, err
+	}
+	pairs = append(pairs, saved...)
 	if !inOrder {
 		at := map[*model.Linear]int{}
 		for i, l := range b.Model.Matrices() {
@@ -142,17 +147,23 @@ func exportable(m *methods.LoRA, b *attach.Base) error {
 	switch {
 	case m.Config.DoRA:
 		return errors.New("llama.cpp has no DoRA: its change is not of low rank; merge it")
-	case !m.Extras.None():
-		return fmt.Errorf("the adapter has more than pairs%s, which a GGUF LoRA cannot hold; merge it",
+	case m.Extras.Vectors():
+		return fmt.Errorf("the adapter has more than matrices%s, and a GGUF LoRA cannot hold norms and biases; merge it",
 			m.Extras.Describe())
+	case b.Model.Spec.Tied && m.Extras.Whole():
+		return errTied
 	case methods.StartsApart(m.Config.Init):
 		return errors.New("it is the checkpoint of an unfinished run; finish or resume it first")
 	case b.Model.Spec.Tied && slices.ContainsFunc(m.Modules,
 		func(p methods.LoRAModule) bool { return b.Canonical(p.Name) == b.Canonical(b.Model.Ends()[0].Module) }):
-		return errors.New("llama.cpp would change the output head too, which is the embedding table in this base")
+		return errTied
 	}
 	return nil
 }
+
+// errTied is the error of a change of an embedding table that is the output head too.
+var errTied = errors.New("llama.cpp would change the output head too, which is the embedding table in this base; " +
+	"merge it")
 
 // exportMetadata is the metadata that llama.cpp needs of an adapter, and what else there is to say of it: what its card
 // says, or its base and origin.
@@ -173,7 +184,7 @@ func exportMetadata(a *attach.Adapter, b *attach.Base, alpha float64, card *mode
 		}
 	}
 	set(lorafile.AlphaKey, float32(alpha))
-	if ids := a.Config.Invocation; ids != nil {
+	if ids := a.Config.Invocation; len(ids) > 0 {
 		tokens := make([]uint32, len(ids))
 		for i, id := range ids {
 			tokens[i] = uint32(id)

@@ -58,7 +58,7 @@ func (s pairSums) error() float64 {
 
 // exportsPairs reports whether the adapter has the pairs that are written.
 func exportsPairs(a *attach.Adapter, opt LoRAOptions) bool {
-	_, ok := a.Method.(*methods.LoRA)
+	_, ok := methods.AsLoRA(a.Method)
 	return ok && opt.Rank == 0 && a.Config.Quantized == nil
 }
 
