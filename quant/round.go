@@ -38,8 +38,8 @@ func roundHalfAway(f float32) int32 {
 	return truncated(f + math.Float32frombits(sign|almostHalf))
 }
 
-// signOfMadeNaN gives a NaN that arithmetic made of the numbers x the sign that x86 gives it. Other results stay, and so
-// does NaN of a NaN in x.
+// signOfMadeNaN gives a NaN that arithmetic made of the numbers x the sign that x86 gives it. Other results stay, and
+// so does NaN of a NaN in x.
 func signOfMadeNaN(f float32, x []float32) float32 {
 	if f != f && !hasNaN(x) {
 		return math.Float32frombits(0xffc00000)

@@ -50,8 +50,8 @@ func scaleTernary(y *[weightsK]float32, codes *[weightsK]uint8, d float32) {
 	}
 }
 
-// ternaryCodes rounds the weights to multiples of the greatest magnitude, which it returns. Where there is NaN a code may
-// be any byte.
+// ternaryCodes rounds the weights to multiples of the greatest magnitude, which it returns. Where there is NaN a code
+// may be any byte.
 func ternaryCodes(codes *[weightsK]uint8, x *[weightsK]float32) float32 {
 	d := greatestMagnitude(x[:])
 	inverse := inverseOf(d)

@@ -88,8 +88,8 @@ func compare(t *testing.T, what string, got, want []float32, limit float64) {
 }
 
 // TestRoundedActivations holds the logits of quantized models, with activations rounded as the runtime rounds them,
-// against those of an unmodified llama.cpp. Sums in another order may round one value to the next step, which changes all
-// logits by some thousandths: most short texts have to agree to the last digits.
+// against those of an unmodified llama.cpp. Sums in another order may round one value to the next step, which changes
+// all logits by some thousandths: most short texts have to agree to the last digits.
 func TestRoundedActivations(t *testing.T) {
 	llama := archtest.FindLlama(t)
 	base := testdata.Shared(t, "models/stories260K.gguf")

@@ -41,8 +41,8 @@ func (m *ollamaModel) create(opt OllamaOptions) (r *OllamaReport, err error) {
 		}
 	}()
 	if err := w.open(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("the store of Ollama cannot be written: %w; \"ollama create\" with a Modelfile can, where the "+
-			"store belongs to a service", err)
+		return nil, fmt.Errorf("the store of Ollama cannot be written: %w; \"ollama create\" with a Modelfile can, where "+
+			"the store belongs to a service", err)
 	}
 	defer w.close()
 	r = &OllamaReport{Name: name.String(), Store: store.Dir}
