@@ -114,7 +114,6 @@ func TestMergeRefuses(t *testing.T) {
 		{"not an adapter", []string{"--lora", base, "--base", base}, []string{"tiny.gguf"}},
 		{"no adapter", []string{"--lora", "absent.safetensors", "--base", base}, []string{"absent.safetensors"}},
 		{"NaN in weights", []string{"--lora", adapter, "--base", spoiled, "--force"}, []string{"blk.0.attn_k.weight"}},
-		{"a type with longer blocks", []string{"--lora", adapter, "--base", base, "--type", "Q4_K"}, []string{"Q4_K", "256"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMixture merges into the types that quantize gives: those of its file of the base, and for tensors without a change
-// its bytes too.
+// TestMixture merges into the types that quantize gives: those of its file of the base, and for tensors without a
+// change its bytes too.
 func TestMixture(t *testing.T) {
 	tiny := pefttest.TinyModel{Width: 256, Heads: 4, KeyHeads: 2, Ffn: 288, Layers: 2} // rows of 288 need other types
 	for _, typ := range []string{"Q4_K_M", "Q3_K_S", "Q8_0"} {

@@ -53,6 +53,7 @@ type branch struct {
 	pc    int
 	first bytes256 // bytes that it can begin with
 	empty bool     // may match nothing, hence anywhere
+	run   *set     // it begins with any number of these, or with at least one
 }
 
 // Pattern is a compiled expression. It is safe for concurrent use.
@@ -63,7 +64,6 @@ type Pattern struct {
 	first    bytes256 // bytes that any branch can begin with
 	empty    bool     // some branch may match nothing
 	words    *set     // \w, where \b asks for it
-	run      *set     // the whole expression begins with any number of these
 
 	sets map[string]*set // while compiling: the sets made so far, by their ranges
 }
@@ -86,12 +86,12 @@ func Compile(expr string) (*Pattern, error) {
 			return nil, fmt.Errorf("expression %q: %w", expr, err)
 		}
 		p.add(inst{op: opMatch})
+		if in := p.prog[b.pc]; (in.op == opRun || in.op == opPossRun) && in.min <= 1 && in.max < 0 {
+			b.run = in.set
+		}
 		p.branches = append(p.branches, b)
 		p.first.or(b.first)
 		p.empty = p.empty || b.empty
-	}
-	if in := p.prog[0]; len(p.branches) == 1 && (in.op == opRun || in.op == opPossRun) && in.min <= 1 && in.max < 0 {
-		p.run = in.set
 	}
 	p.sets = nil
 	return p, nil

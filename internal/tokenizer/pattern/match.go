@@ -7,7 +7,11 @@ import "unicode/utf8"
 type Scratch struct {
 	stack   []choice
 	retries int // how often the current match may still go back
+	steps   int
 }
+
+// Steps is the work of all searches so far: instructions and runes of runs.
+func (m *Scratch) Steps() int { return m.steps }
 
 // leastRetries is how often a match of a short text may go back, retriesPerByte what each byte of the text adds. A
 // match that would go back more often is given up: expressions such as (a+)*b would take exponential time.
@@ -25,6 +29,14 @@ type choice struct {
 // Next finds the leftmost match at or after byte at of s. A match may be empty. Where finding out whether there is one
 // takes far more steps than the text is long, there is none.
 func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
+	return p.next(s, at, m, new(failures))
+}
+
+// failures is up to where each of the first branches cannot match. A branch that begins with a run of a set and fails
+// fails from any later place in that run as well: it could only end where it has been tried to end.
+type failures [16]int
+
+func (p *Pattern) next(s string, at int, m *Scratch, known *failures) (start, end int, ok bool) {
 	for at <= len(s) {
 		if !p.empty {
 			for at < len(s) && !p.first.has(s[at]) {
@@ -35,15 +47,12 @@ func (p *Pattern) Next(s string, at int, m *Scratch) (start, end int, ok bool) {
 			}
 		}
 		m.retries = leastRetries + retriesPerByte*len(s)
-		if end := p.matchAt(s, at, m); end >= 0 {
+		if end := p.matchAt(s, at, m, known); end >= 0 {
 			return at, end, true
 		}
-		tried := at
 		at += runeLen(s, at)
-		if p.run != nil {
-			// A match that began later in this run would have to end where the one that failed could have ended.
-			_, end, _ := p.run.span(s, tried, 0, -1)
-			at = max(at, end)
+		if len(p.branches) == 1 {
+			at = max(at, known[0])
 		}
 	}
 	return 0, 0, false
@@ -62,8 +71,9 @@ func runeLen(s string, at int) int {
 // each; an empty match only cuts. It stops when yield returns false.
 func (p *Pattern) Split(s string, m *Scratch, yield func(piece string, matched bool) bool) {
 	done, from := 0, 0
+	var known failures
 	for {
-		start, end, ok := p.Next(s, from, m)
+		start, end, ok := p.next(s, from, m, &known)
 		if !ok {
 			break
 		}
@@ -84,14 +94,17 @@ func (p *Pattern) Split(s string, m *Scratch, yield func(piece string, matched b
 }
 
 // matchAt is the end of the match that begins at byte at, or -1.
-func (p *Pattern) matchAt(s string, at int, m *Scratch) int {
+func (p *Pattern) matchAt(s string, at int, m *Scratch, known *failures) int {
 	for i := range p.branches {
 		b := &p.branches[i]
-		if !b.empty && (at == len(s) || !b.first.has(s[at])) {
+		if !b.empty && (at == len(s) || !b.first.has(s[at])) || i < len(known) && at < known[i] {
 			continue
 		}
 		if end := p.exec(b.pc, s, at, m); end >= 0 {
 			return end
+		}
+		if b.run != nil && i < len(known) {
+			_, known[i], _ = b.run.span(s, at, 0, -1, m)
 		}
 	}
 	return -1
@@ -103,6 +116,7 @@ func (p *Pattern) exec(pc int, s string, pos int, m *Scratch) int {
 	for {
 		in := &p.prog[pc]
 		ok := true
+		m.steps++
 		switch in.op {
 		case opSet:
 			var n int
@@ -115,7 +129,7 @@ func (p *Pattern) exec(pc int, s string, pos int, m *Scratch) int {
 			pc++
 		case opLazyRun:
 			var low int
-			if low, _, ok = in.set.span(s, pos, in.min, in.min); ok {
+			if low, _, ok = in.set.span(s, pos, in.min, in.min, m); ok {
 				if in.max != in.min {
 					m.stack = append(m.stack, choice{pc, low, in.min})
 				}
@@ -151,7 +165,7 @@ func (p *Pattern) exec(pc int, s string, pos int, m *Scratch) int {
 
 // greedy takes a run and remembers where it may end earlier.
 func (p *Pattern) greedy(in *inst, pc int, s string, pos int, m *Scratch) (end int, ok bool) {
-	low, high, ok := in.set.span(s, pos, in.min, in.max)
+	low, high, ok := in.set.span(s, pos, in.min, in.max, m)
 	if ok && high > low && in.op == opRun {
 		m.stack = append(m.stack, choice{pc, high, low})
 	}
@@ -160,6 +174,7 @@ func (p *Pattern) greedy(in *inst, pc int, s string, pos int, m *Scratch) (end i
 
 // back returns to the latest choice.
 func (p *Pattern) back(s string, m *Scratch, base int) (pc, pos int, ok bool) {
+	m.steps++
 	if m.retries--; m.retries < 0 {
 		m.stack = m.stack[:base]
 	}
@@ -209,7 +224,7 @@ func (s *set) at(text string, pos int) (n int, ok bool) {
 }
 
 // span takes up to max runes of the set (-1: all): low is the position after min of them, high after the last.
-func (s *set) span(text string, pos, min, max int) (low, high int, ok bool) {
+func (s *set) span(text string, pos, min, max int, m *Scratch) (low, high int, ok bool) {
 	low = pos
 	count := 0
 	for ; count != max; count++ {
@@ -222,6 +237,7 @@ func (s *set) span(text string, pos, min, max int) (low, high int, ok bool) {
 			low = pos
 		}
 	}
+	m.steps += count
 	return low, pos, count >= min
 }
 
