@@ -103,7 +103,7 @@ type configFields struct {
 	RSLoRA       bool               `json:"use_rslora"`
 }
 
-// peftVersion is the version of PEFT whose files ours are like: that of the tests' reference data.
+// peftVersion is the version of PEFT whose configurations ours are like.
 const peftVersion = "0.20.0"
 
 // MarshalJSON writes an adapter_config.json that PEFT loads. But for peft_version only fields that PEFT has had for
