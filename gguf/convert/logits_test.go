@@ -2,6 +2,7 @@ package convert
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -11,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/testdata"
+	"github.com/peftconv/peftconv/safetensors"
 )
 
 // noWords stands for a vocabulary where a directory has none.
@@ -101,4 +103,39 @@ func logits(m *model.Model, ids []int32) []float32 {
 		rows[i] = i
 	}
 	return m.Logits(tape, b, model.NoHooks{}, rows).Data
+}
+
+// TestWithoutMamba converts a model of Granite's hybrid class that has attention in all layers: it becomes one of the
+// architecture without Mamba-2.
+func TestWithoutMamba(t *testing.T) {
+	d := newDir()
+	const in, inner, width = "model.layers.0.", 96, 64
+	gate, up, down := d.tensors[in+"mlp.gate_proj.weight"], d.tensors[in+"mlp.up_proj.weight"], d.tensors[in+"mlp.down_proj.weight"]
+	for _, name := range []string{"gate_proj", "up_proj", "down_proj"} {
+		delete(d.tensors, in+"mlp."+name+".weight")
+	}
+	both := safetensors.Item{Name: in + "shared_mlp.input_linear.weight", DType: safetensors.BF16,
+		Shape: []int64{2 * inner, width}, Data: append(slices.Clone(gate.Data), up.Data...)}
+	down.Name = in + "shared_mlp.output_linear.weight"
+	d.tensors[both.Name], d.tensors[down.Name] = both, down
+	for key, v := range map[string]any{
+		"architectures": []string{"GraniteMoeHybridForCausalLM"}, "model_type": "granitemoehybrid", "num_local_experts": 0,
+		"num_experts_per_tok": 0, "shared_intermediate_size": inner, "layer_types": []string{"attention"},
+		"position_embedding_type": "rope", "mamba_n_heads": 8, "mamba_expand": 2, "mamba_d_conv": 4, "mamba_d_state": 16,
+		"mamba_n_groups": 1, "embedding_multiplier": 12.0, "logits_scaling": 6.0, "residual_multiplier": 0.22,
+		"attention_multiplier": 0.1,
+	} {
+		d.config[key] = v
+	}
+	dir := d.write(t)
+	f := opened(t, convertTo(t, dir, options("f32")))
+	for key, want := range map[string]string{
+		"general.architecture": `"granite"`, "granite.attention.head_count_kv": "[2]", "granite.ssm.inner_size": "128",
+		"granite.context_length": "128", "granite.rope.scaling.finetuned": "true",
+	} {
+		if v, _ := f.Meta.Get(key); v.String() != want {
+			t.Errorf("%s is %v, expected %s", key, v, want)
+		}
+	}
+	testLogits(t, dir)
 }

@@ -37,7 +37,7 @@ func (c *conversion) metadata(card *modelcard.Card, p modelcard.Parameters,
 		}
 	}
 	for _, step := range []func() error{
-		func() error { return meta.Set("general.architecture", c.model.Arch.Name) },
+		func() error { return meta.Set("general.architecture", k.Arch.Name) },
 		func() error { return keys(k, c.model.Arch.Conversion.First) },
 		func() error { return meta.Set("general.type", "model") },
 		func() error { return card.Set(meta, p) },

@@ -13,6 +13,8 @@ type Conversion struct {
 	// Keys sets the architecture's metadata, in the reference converter's order; nil: it cannot be converted.
 	Keys  func(k *Keys)
 	First func(k *Keys) // sets those that stand before all others
+	// As is the name of the architecture in the GGUF file, which may be another for some models; nil: this one.
+	As func(s *Spec) string
 
 	NoFileType    bool // Keys sets no general.file_type
 	DropsHead     bool // the output head is left out: the decoder uses the embedding
@@ -22,6 +24,14 @@ type Conversion struct {
 	ZeroBiases    bool // biases must be 0 and are left out
 	CutsVocab     bool // the embedding has as many rows as there are tokens, Hugging Face's may have more
 	Drafts        *Drafts
+}
+
+// Written is the architecture that a GGUF file of a model names.
+func (a *Arch) Written(s *Spec) *Arch {
+	if a.Conversion.As == nil {
+		return a
+	}
+	return ByName(a.Conversion.As(s))
 }
 
 // Drafts is how the layers that guess further tokens are named in Hugging Face files.

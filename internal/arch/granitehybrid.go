@@ -5,7 +5,7 @@ func init() { Register(&graniteHybrid) }
 // graniteHybrid is Granite 4 with Mamba-2 in most layers.
 var graniteHybrid = Arch{
 	Name:       "granitehybrid",
-	Conversion: Conversion{Keys: graniteHybridKeys},
+	Conversion: Conversion{Keys: graniteHybridKeys, As: graniteWithout},
 	HF:         []HFModel{{Type: "granitemoehybrid", Class: "GraniteMoeHybridForCausalLM"}},
 	Vocabulary: Vocabulary{Sources: []VocabularySource{SentencePiece, ByteBPE}, PadTo: 8, PadWith: "mamba"},
 	Spec:       graniteHybridSpec,
@@ -50,14 +50,39 @@ func graniteHybridSpec(f *Fields) Spec {
 	return s
 }
 
-// graniteHybridKeys are those of graniteMoEKeys, and of Mamba-2.
+// graniteWithout is the architecture of a model of the hybrid class: one without Mamba-2 where it has none.
+func graniteWithout(s *Spec) string {
+	switch {
+	case s.hasMamba():
+		return "granitehybrid"
+	case s.Experts.Used > 0:
+		return "granitemoe"
+	}
+	return "granite"
+}
+
+// hasMamba reports whether a layer is a Mamba-2 mixer.
+func (s *Spec) hasMamba() bool {
+	for i := range s.Layers {
+		if s.At(i).Mixer == Mamba2 {
+			return true
+		}
+	}
+	return false
+}
+
+// graniteHybridKeys are those of graniteMoEKeys, and of Mamba-2, also where no layer is one.
 func graniteHybridKeys(k *Keys) {
 	graniteMoEKeys(k)
-	turns := k.f.Text("", "position_embedding_type") == "rope"
+	turns := !k.Spec.hasMamba()
 	if !turns {
 		k.count("context_length", 1<<20)
 	}
-	k.mamba()
+	k.counts("ssm.conv_kernel", "conv_kernel", "d_conv", "mamba_conv_kernel", "mamba_d_conv")
+	k.counts("ssm.state_size", "mamba_state_size", "mamba_d_state")
+	k.counts("ssm.group_count", "mamba_n_groups", "mamba_num_groups")
+	k.count("ssm.inner_size", k.number("mamba_expand", 0)*k.Spec.Width)
+	k.counts("ssm.time_step_rank", "mamba_n_heads", "mamba_num_heads")
 	k.ropeDimOfHead()
 	k.keyHeadsOfLayers()
 	k.set("rope.scaling.finetuned", turns)

@@ -9,7 +9,7 @@ import (
 // Keys sets the metadata of a GGUF file from config.json. The first error is kept.
 type Keys struct {
 	Meta     *gguf.Metadata
-	Arch     *Arch
+	Arch     *Arch // that the file names
 	Spec     *Spec
 	FileType uint32
 	Drafts   int // layers behind those that run
@@ -20,7 +20,7 @@ type Keys struct {
 
 // NewKeys makes a Keys for a model.
 func NewKeys(m *Model, config map[string]any, meta *gguf.Metadata) *Keys {
-	return &Keys{Meta: meta, Arch: m.Arch, Spec: &m.Spec, f: fieldsOf(m.HF, config)}
+	return &Keys{Meta: meta, Arch: m.Arch.Written(&m.Spec), Spec: &m.Spec, f: fieldsOf(m.HF, config)}
 }
 
 // fieldsOf reads a config.json.
