@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/names"
@@ -29,12 +30,32 @@ func register(v *cli.Verb) {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() { // the first signal cancels the context; from then on a signal kills
-		<-ctx.Done()
-		stop()
+	ctx, abort := interruptible(context.Background(), os.Stderr)
+	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Abort: abort}))
+}
+
+// patience is how long a command may take to end after an interruption before it is said what it waits for.
+const patience = time.Second / 2
+
+// interruptible is cancelled by the first signal to end, after which what is in work is finished. The second one closes
+// abort, and a third ends the program.
+func interruptible(parent context.Context, w io.Writer) (ctx context.Context, abort <-chan struct{}) {
+	ctx, cancel := context.WithCancel(parent)
+	signals, aborted := make(chan os.Signal, 3), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		select {
+		case <-signals:
+		case <-time.After(patience):
+			fmt.Fprintln(w, "\npeftconv: ending: what is in work is finished first; interrupt again to give it up")
+			<-signals
+		}
+		close(aborted)
+		signal.Stop(signals)
 	}()
-	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	return ctx, aborted
 }
 
 // run executes the arguments and returns the process's exit status.

@@ -272,6 +272,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
 	var m *cli.Meter
+	opt.Abort = s.Abort
 	opt.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))

@@ -34,6 +34,7 @@ func (t *Tape) Checkpoint(x *Tensor, run func(x *Tensor) *Tensor) *Tensor {
 // reuses the memory of y for the gradient of x, so the data of y are overwritten. On a tape with Keep the inside is
 // kept instead; the result is the same to the bit.
 func (t *Tape) CheckpointOf(x *Tensor, g Subgraph) *Tensor {
+	t.goOn()
 	y := t.Tensor(x.Rows, x.Cols)
 	start, base, recording, random := t.mark(), len(t.ops), t.record, t.random
 	t.record = recording && t.keeps

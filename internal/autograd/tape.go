@@ -57,10 +57,25 @@ type Tape struct {
 	bias      biasTask // the tasks of AddBias and Embedding
 	lookup    lookupTask
 	done      doneLoRA
+	stop      func() bool // see Interrupt
 }
 
 // NewTape makes an empty tape that records.
 func NewTape() *Tape { return &Tape{record: true} }
+
+// Interrupted is what a tape panics with where it is told to stop.
+type Interrupted struct{}
+
+// Interrupt has the tape ask before each sub-graph under Checkpoint, and before each operation of Backward, whether to
+// stop: then it panics with Interrupted, and can be used again after a Reset. nil: it never asks.
+func (t *Tape) Interrupt(stop func() bool) { t.stop = stop }
+
+// goOn panics where the tape is told to stop.
+func (t *Tape) goOn() {
+	if t.stop != nil && t.stop() {
+		panic(Interrupted{})
+	}
+}
 
 // Reset drops all operations and tensors and keeps their memory for the next step. The seed drives the dropout masks
 // until the next Reset.
@@ -96,6 +111,7 @@ func (t *Tape) Bytes() int64 { return t.arena.bytes() }
 // unwind pops and runs operations until only the first base are left.
 func (t *Tape) unwind(base int) {
 	for len(t.ops) > base {
+		t.goOn()
 		last := len(t.ops) - 1
 		op := t.ops[last]
 		t.ops[last] = nil

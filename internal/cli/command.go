@@ -157,6 +157,8 @@ type Streams struct {
 	In  io.Reader
 	Out io.Writer // results
 	Err io.Writer // progress, warnings, errors
+	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.
+	Abort <-chan struct{}
 }
 
 // IsFinite says whether x is neither NaN nor infinite.

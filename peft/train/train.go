@@ -55,6 +55,9 @@ type Options struct {
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	Observer  Observer // gets the events of the run; may be nil
+	// Abort, when it is closed, ends the run as the end of ctx does, but in the middle of a step, which is lost; all
+	// steps before it are in the checkpoint. nil: the step in work is finished.
+	Abort <-chan struct{}
 }
 
 // Progress is what a training run reports after a step.
@@ -268,7 +271,8 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, err
 	}
 	t.plan = plan
-	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
+	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed,
+		abort: opt.Abort}
 	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
 	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))

@@ -145,7 +145,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// interrupt runs a training until step stop is done and checks the files that it leaves.
+// interrupt runs a training until step stop is done, or given up in the middle of the next, and checks the files that
+// it leaves.
 func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	t.Helper()
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
@@ -154,8 +155,14 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	abort := make(chan struct{})
+	opt.Abort = abort
 	opt.Observer = OnStep(func(p Progress) {
-		if p.Step == stop {
+		switch {
+		case p.Step != stop:
+		case stop%2 == 0: // within the next step
+			close(abort)
+		default:
 			cancel()
 		}
 	})
