@@ -50,6 +50,7 @@ type Options struct {
 // Report says what was written, as far as the form has something to say.
 type Report struct {
 	Note   string
+	Prompt string // what every prompt has to begin with, of the form model
 	LoRA   *LoRAReport
 	State  *StateReport
 	Ollama *OllamaReport

@@ -38,9 +38,14 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return &Report{Note: r.Note}, nil
+			return &Report{Note: r.Note, Prompt: r.Prompt}, nil
 		},
-		Use: func(_, path string, _ *Report) [][]string { return [][]string{{"llama-cli", "-m", path}} },
+		Use: func(_, path string, r *Report) [][]string {
+			if r.Prompt != "" {
+				return [][]string{{"llama-completion", "-m", path, "-no-cnv", "-p", r.Prompt + "…"}}
+			}
+			return [][]string{{"llama-cli", "-m", path}}
+		},
 	})
 }
 
@@ -49,6 +54,7 @@ type modelFile struct {
 	meta    *gguf.Metadata
 	tensors []modelTensor
 	note    string // what of the adapter is rounded, "" for nothing
+	prompt  string // see ModelReport.Prompt
 }
 
 // modelTensor is one of its tensors and what writes the bytes.
@@ -77,6 +83,8 @@ func floatTensor(name string, x []float32, shape ...int64) modelTensor {
 type ModelReport struct {
 	Tensors int    `json:"tensors"`
 	Note    string `json:"note,omitempty"` // what of the adapter is rounded in the file
+	// Prompt is what every prompt has to begin with, "" where the file's chat template begins with it, or nothing has to.
+	Prompt string `json:"prompt,omitempty"`
 }
 
 // Model writes a GGUF model that an unmodified llama.cpp runs, and that computes what the base does with the adapter.
@@ -116,7 +124,7 @@ func writeModel(a *attach.Adapter, b *attach.Base, path string) (*ModelReport, e
 		}
 		return out.Flush()
 	})
-	return &ModelReport{Tensors: len(m.tensors), Note: m.note}, err
+	return &ModelReport{Tensors: len(m.tensors), Note: m.note, Prompt: m.prompt}, err
 }
 
 // modelOf describes a GGUF model that computes what the base does with an adapter, whose tensors are params.

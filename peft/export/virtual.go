@@ -197,6 +197,7 @@ func (m *modelFile) addPrompt(b *attach.Base, names []string, template *attach.T
 	}
 	chat, ok := m.meta.String(keyTemplate)
 	if !ok {
+		m.prompt = all + bos
 		return nil
 	}
 	if !strings.Contains(chat, "bos_token") {
