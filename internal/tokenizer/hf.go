@@ -327,8 +327,19 @@ func (f *hfFile) unigram(v *vocab) (*unigram, error) {
 	return u, nil
 }
 
-// maxTokens is the most tokens of a vocabulary.
-const maxTokens = 1 << 24
+// maxTokens is the most tokens of a vocabulary, and maxGap the most ids without a token that a few tokens may leave.
+const (
+	maxTokens = 1 << 24
+	maxGap    = 1 << 16
+)
+
+// checkSize refuses ids far beyond the number of tokens: a small file could ask for much memory with them.
+func checkSize(size int64, tokens int) error {
+	if size > maxTokens || size > 4*int64(tokens)+maxGap {
+		return fmt.Errorf("token id %d is too large for %d tokens", size-1, tokens)
+	}
+	return nil
+}
 
 // vocab numbers the tokens. Ids that no token has are filled with unused ones.
 func (f *hfFile) vocab() (*vocab, error) {
@@ -342,8 +353,8 @@ func (f *hfFile) vocab() (*vocab, error) {
 	for _, a := range f.Added {
 		size = max(size, a.ID+1)
 	}
-	if size > maxTokens {
-		return nil, fmt.Errorf("token id %d is too large", size-1)
+	if err := checkSize(size, len(f.Model.Vocab)+len(f.Added)); err != nil {
+		return nil, err
 	}
 	text, types := make([]string, size), make([]tokenType, size)
 	set := func(id int64, s string, kind tokenType) error {

@@ -372,6 +372,11 @@ func FuzzFromHF(f *testing.F) {
 	for _, files := range []map[string]any{
 		smallHF(f, nil, nil),
 		smallHF(f, nil, object{"normalizer": nil, "pre_tokenizer": sequence("pretokenizers", split(llama3Expr), byteLevel)}),
+		smallHF(f, object{"type": "Unigram", "vocab": []any{[]any{"a", -1}, []any{"▁", -2}}, "unk_id": 0}, object{
+			"added_tokens": nil, "normalizer": object{"type": "Precompiled", "precompiled_charsmap": charsmapOf('X', "a")},
+			"pre_tokenizer": object{"type": "Metaspace", "replacement": "▁"}}),
+		smallHF(f, object{"type": "WordPiece"}, object{"normalizer": object{"type": "BertNormalizer"},
+			"pre_tokenizer": object{"type": "BertPreTokenizer"}}),
 	} {
 		data, err := json.Marshal(files["tokenizer.json"])
 		if err != nil {

@@ -151,6 +151,9 @@ func (m *SentencePiece) vocab(added []hfAdded) (*vocab, []float32, error) {
 		}
 		size = max(size, a.ID+1)
 	}
+	if err := checkSize(size, len(m.Pieces)+len(added)); err != nil {
+		return nil, nil, err
+	}
 	text, types, scores := make([]string, size), make([]tokenType, size), make([]float32, size)
 	for i := range text {
 		text[i], types[i] = fmt.Sprintf("[UNUSED_%d]", i), typeUnused
