@@ -17,11 +17,11 @@ func (d *demonstration) opening() {
 	d.printf("Data: %d examples (%d tokens) to train on, %d held "+
 		"out to evaluate on. Two tasks that the base has never seen:\n", d.train.Len(), d.train.Tokens(), d.eval.Len())
 	d.printf("  to retell a tale as the owl would, and to name the mood of the hero at the end of a tale.\n\n")
-	d.printf("%-8s %8s %12s %12s %14s\n", "", "loss", "perplexity", "owl's tales", "moods named")
+	d.printf("%-8s %8s %12s %16s %14s\n", "", "loss", "perplexity", "owl's sentences", "moods named")
 }
 
 func (d *demonstration) tell(who string, s Score) {
-	d.printf("%-8s %8.4f %12.3f %12s %14s\n", who, s.Loss, s.Perplexity, s.Owl, s.Mood)
+	d.printf("%-8s %8.4f %12.3f %16s %14s\n", who, s.Loss, s.Perplexity, s.Owl, s.Mood)
 }
 
 // String is "17 of 20".

@@ -15,7 +15,7 @@ import (
 type Score struct {
 	Loss       float64 // mean cross entropy of the completions' tokens
 	Perplexity float64
-	Owl        Count // tales told word for word as the owl tells them
+	Owl        Count // sentences of the owl's tales that stand, word for word, in what the model tells
 	Mood       Count // moods named rightly
 }
 
@@ -28,7 +28,7 @@ type exam struct {
 	owl, mood []tale.Example
 }
 
-// Tales asked for word for word; each takes about a hundred tokens to tell.
+// Tales asked for; each takes about a hundred tokens to tell.
 const owlAsked = 20
 
 func newExam(eval *peft.Data) *exam {
@@ -48,7 +48,7 @@ func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) 
 		return s, err
 	}
 	s.Loss, s.Perplexity = r.Loss, r.Perplexity
-	if s.Owl, err = exact(ctx, b, adapters, e.owl); err != nil {
+	if s.Owl, err = sentences(ctx, b, adapters, e.owl); err != nil {
 		return s, err
 	}
 	s.Mood, err = exact(ctx, b, adapters, e.mood)
@@ -59,15 +59,51 @@ func (e *exam) score(ctx context.Context, b *peft.Base, adapters []peft.Scaled) 
 func exact(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (Count, error) {
 	c := Count{All: len(examples)}
 	for _, e := range examples {
-		r, err := generate.Run(ctx, b, adapters, e.Prompt, generate.Options{N: 2 * len(strings.Fields(e.Completion))}, nil)
+		text, err := answer(ctx, b, adapters, e)
 		if err != nil {
 			return c, err
 		}
-		if strings.TrimSpace(r.Text) == strings.TrimSpace(e.Completion) {
+		if text == strings.TrimSpace(e.Completion) {
 			c.Right++
 		}
 	}
 	return c, nil
+}
+
+// sentences counts the sentences of completions that the model writes too, greedily.
+func sentences(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (c Count, err error) {
+	for _, e := range examples {
+		text, err := answer(ctx, b, adapters, e)
+		if err != nil {
+			return c, err
+		}
+		told := map[string]int{}
+		for _, s := range split(text) {
+			told[s]++
+		}
+		for _, s := range split(e.Completion) {
+			if c.All++; told[s] > 0 {
+				told[s]--
+				c.Right++
+			}
+		}
+	}
+	return c, nil
+}
+
+// split is the sentences of a text.
+func split(text string) []string {
+	return strings.FieldsFunc(strings.NewReplacer(". ", ".|", "! ", "!|", "? ", "?|").Replace(strings.TrimSpace(text)),
+		func(r rune) bool { return r == '|' })
+}
+
+// answer is what the model writes, greedily, to the prompt of an example.
+func answer(ctx context.Context, b *peft.Base, adapters []peft.Scaled, e tale.Example) (string, error) {
+	r, err := generate.Run(ctx, b, adapters, e.Prompt, generate.Options{N: 2 * len(strings.Fields(e.Completion))}, nil)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(r.Text), nil
 }
 
 // Sample is what the model wrote to one prompt before the training and after it.
