@@ -61,6 +61,14 @@ func TestPipelines(t *testing.T) {
 		"continuing_subword_prefix": "##", "vocab": object{"a": 0, "##b": 1, "ab": 2, "t": 3, "##h": 4, "th": 5,
 			"##e": 6, "the": 7, "<unk>": 8}}
 
+	marked := object{"type": "BPE", "merges": []string{"▁ a", "▁ t", "h e", "▁t he", "▁ ▁", "▁▁ ▁▁"}, "unk_token": "<unk>",
+		"fuse_unk": true, "vocab": object{"<unk>": 0, "▁": 1, "a": 2, "▁a": 3, "t": 4, "▁t": 5, "h": 6, "e": 7, "he": 8,
+			"▁the": 9, "▁▁": 10, "▁▁▁▁": 11, "<": 12, "s": 13, ">": 14, "/": 15, "<s>": 16, "</s>": 17}}
+	markedAdded := func(normalized bool) []object {
+		return []object{{"id": 16, "content": "<s>", "special": true, "normalized": normalized},
+			{"id": 17, "content": "</s>", "special": true, "normalized": normalized}}
+	}
+
 	step := func(kind string, set ...any) object {
 		o := object{"type": kind}
 		for i := 0; i < len(set); i += 2 {
@@ -94,6 +102,7 @@ func TestPipelines(t *testing.T) {
 	}
 	digits := func(each bool) object { return step("Digits", "individual_digits", each) }
 	spaces := object{"String": " "}
+	prepend := seq("normalizers", step("Prepend", "prepend", "▁"), step("Replace", "pattern", spaces, "content", "▁"))
 	type pipeline struct {
 		name                  string
 		model                 object
@@ -124,8 +133,7 @@ func TestPipelines(t *testing.T) {
 		{"unigram words", unigram, step("Replace", "pattern", object{"Regex": " {2,}"}, "content", " "),
 			seq("pretokenizers", step("WhitespaceSplit"), metaspace("always", true)), nil},
 		{"unigram first word", unigram, nil, seq("pretokenizers", step("WhitespaceSplit"), metaspace("first", true)), nil},
-		{"unigram bytes", fallback, seq("normalizers", step("Prepend", "prepend", "▁"),
-			step("Replace", "pattern", spaces, "content", "▁")), nil, nil},
+		{"unigram bytes", fallback, prepend, nil, nil},
 		{"bytes", bpe, nil, byteLevel(true, true), nil},
 		{"digits and bytes", bpe, nil, seq("pretokenizers", digits(true), byteLevel(true, true)), nil},
 		{"bytes first", bpe, nil, seq("pretokenizers", byteLevel(false, true), digits(false)), nil},
@@ -134,6 +142,9 @@ func TestPipelines(t *testing.T) {
 		{"normalized bytes", bpe, step("ByteLevel"), nil, nil},
 		{"suffix", suffixed, step("Lowercase"), step("Whitespace"), nil},
 		{"prefix", prefixed, step("Lowercase"), step("WhitespaceSplit"), nil},
+		{"marked", marked, prepend, nil, nil},
+		{"marked, normalized tokens", marked, prepend, nil, nil},
+		{"unmarked", marked, nil, nil, nil},
 	}
 	if charsmap := someCharsmap(t); charsmap != nil {
 		precompiled := step("Precompiled", "precompiled_charsmap", charsmap)
@@ -144,8 +155,11 @@ func TestPipelines(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			file := object{"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": []object{},
 				"normalizer": c.normalizer, "pre_tokenizer": c.pre, "post_processor": c.post, "decoder": nil, "model": c.model}
-			if c.model["type"] == "WordPiece" {
+			switch {
+			case c.model["type"] == "WordPiece":
 				file["added_tokens"] = complete(added)
+			case strings.HasPrefix(c.name, "marked"):
+				file["added_tokens"] = complete(markedAdded(strings.HasSuffix(c.name, "tokens")))
 			}
 			data, err := json.Marshal(file)
 			if err != nil {

@@ -40,6 +40,9 @@ func newAddedTokens(list []hfAdded, normalize func(string) string) *addedTokens 
 	return a
 }
 
+// anyNormalized says whether there are tokens whose text is normalized.
+func (a *addedTokens) anyNormalized() bool { return len(a.normalized.nodes) > 1 }
+
 // find calls text for the stretches between tokens of a trie and token for the tokens, in order.
 func (a *addedTokens) find(in *trie, s string, special bool, text func(string), token func(*addedToken)) {
 	done := 0 // what was passed on

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -30,7 +31,7 @@ func parseCharsmap(data []byte) (*charsmap, error) {
 		c.units[i] = binary.LittleEndian.Uint32(data[4+4*i:])
 	}
 	if c.texts[len(c.texts)-1] != 0 {
-		return nil, fmt.Errorf("the last text of a precompiled charsmap does not end with a zero byte")
+		return nil, errors.New("the last text of a precompiled charsmap does not end with a zero byte")
 	}
 	return c, nil
 }

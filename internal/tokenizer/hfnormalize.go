@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ func (p hfPattern) compile() (stage, error) {
 	case p.Regex != nil:
 		return compile(*p.Regex)
 	}
-	return nil, fmt.Errorf("neither a String nor a Regex to look for")
+	return nil, errors.New("neither a String nor a Regex to look for")
 }
 
 // literal is a stage whose matches are one string.

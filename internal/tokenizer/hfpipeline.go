@@ -33,18 +33,19 @@ func (f *hfFile) pipeline(t *Tokenizer, b *bpe) error {
 
 // words takes a text whose spaces become ▁, and that nothing cuts, to pieces that merge apart from each other.
 func (f *hfFile) words(t *Tokenizer, steps []hfStep) bool {
-	form, prepends, marked := f.spaceForm()
+	form, prepends, ok := f.spaceForm()
 	for _, s := range steps {
 		// A Split at spaces finds none: they are ▁ by then.
-		if !marked || s.Type != "Split" || s.Pattern.String == nil || *s.Pattern.String != " " {
-			return false
-		}
+		ok = ok && s.Type == "Split" && s.Pattern.String != nil && *s.Pattern.String == " "
 	}
-	if f.Model.IgnoreMerges || len(t.added.normalized.nodes) > 1 && marked || !marked && len(steps) > 0 {
+	if !ok || f.Model.IgnoreMerges {
 		return false
 	}
-	if marked {
-		t.normalize, t.addSpacePrefix, t.escapeSpaces = form, prepends, true
+	t.addSpacePrefix, t.escapeSpaces = prepends, true
+	if t.added.anyNormalized() {
+		t.cutsPrefix, t.unmarks = true, true // such tokens are looked for in a text with ▁
+	} else {
+		t.normalize = form
 	}
 	t.cut, t.joinsUnknown = newPairCutter(t.vocab), t.vocab.fuseUnk
 	return true

@@ -21,6 +21,7 @@ type Tokenizer struct {
 	firstOnly      bool // but for the latter,
 	unlessSpace    bool // and only where no space stands there
 	cutsPrefix     bool // the cutter puts it there
+	unmarks        bool // a normalized text has ▁ for spaces, which the cutter wants back
 	joinsUnknown   bool // unknown tokens in a row are one, across the words that we cut
 	addBOS, addEOS bool
 	before, after  []int32             // special tokens around a text
@@ -134,6 +135,9 @@ func (t *Tokenizer) normalized(text string, at place) string {
 
 // encodeText encodes a normalized stretch without special tokens.
 func (t *Tokenizer) encodeText(ids []int32, text string, at place, e *encoder) []int32 {
+	if t.unmarks {
+		text = strings.ReplaceAll(text, spaceMark, " ")
+	}
 	if t.dna != nil {
 		return t.dna.encode(ids, text, func(ids []int32, text string) []int32 { return t.cutText(ids, text, at, e) })
 	}
