@@ -352,6 +352,8 @@ func TestHFMalformed(t *testing.T) {
 		{"charsmap", smallHF(t, nil, object{"normalizer": object{"type": "Precompiled", "precompiled_charsmap": "AAAA"}}),
 			"the normalizer Precompiled: a precompiled charsmap of 3 bytes"},
 		{"pre-tokenizer", smallHF(t, nil, object{"pre_tokenizer": step("Sentences")}), `the pre-tokenizer "Sentences"`},
+		{"scheme", smallHF(t, nil, object{"pre_tokenizer": object{"type": "Metaspace", "replacement": "▁",
+			"prepend_scheme": "last"}}), `prepend_scheme "last", want one of never, first, always`},
 		{"delimiter", smallHF(t, nil, object{"pre_tokenizer": step("CharDelimiterSplit")}), "want one character"},
 		{"behavior", smallHF(t, nil, object{"pre_tokenizer": object{"type": "Split", "pattern": object{"Regex": "a"},
 			"behavior": "Doubled"}}), `the behavior "Doubled"`},

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +19,12 @@ func (f *hfFile) pipeline(t *Tokenizer, b *bpe) error {
 	}
 	t.added = newAddedTokens(f.Added, t.normalize)
 	steps := flatten(f.PreTokenizer, func(s *hfStep) []hfStep { return s.PreTokenizers })
+	for _, s := range steps {
+		if scheme := s.prependScheme(); s.Type == "Metaspace" && !slices.Contains(prependSchemes, scheme) {
+			return fmt.Errorf("the pre-tokenizer Metaspace has the prepend_scheme %q, want one of %s", scheme,
+				strings.Join(prependSchemes, ", "))
+		}
+	}
 	plain := b != nil && b.prefix == "" && b.suffix == ""
 	switch {
 	case plain && f.words(t, steps):
@@ -97,6 +104,9 @@ func (s *hfStep) metaspace(t *Tokenizer) {
 		t.cut, t.joinsUnknown = newPairCutter(t.vocab), t.vocab.fuseUnk
 	}
 }
+
+// prependSchemes say where Metaspace puts ▁ before a text: never, before the first stretch, before each.
+var prependSchemes = []string{"never", "first", "always"}
 
 func (s *hfStep) prependScheme() string {
 	switch {

@@ -70,8 +70,8 @@ func TestHFPipelines(t *testing.T) {
 		{"first", unigram, nil, sequence("pretokenizers", step("WhitespaceSplit"), metaspace("first")), "ab b", "▁ab b"},
 		{"unknown", unigram, nil, metaspace("never"), "xyb", "? b"},
 	} {
-		files := map[string]any{"tokenizer.json": object{"model": c.model, "normalizer": c.normalizer, "pre_tokenizer": c.pre}}
-		tok, err := FromHF(hfDir(t, files))
+		file := object{"model": c.model, "normalizer": c.normalizer, "pre_tokenizer": c.pre}
+		tok, err := FromHF(hfDir(t, map[string]any{"tokenizer.json": file}))
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

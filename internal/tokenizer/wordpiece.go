@@ -30,13 +30,13 @@ func (w *wordPiece) encode(dst []int32, word []byte, m *merger) []int32 {
 		}
 		return append(dst[:from], w.vocab.unk)
 	}
-	if !w.whole && w.maxRunes > 0 && utf8.RuneCount(word) > w.maxRunes {
-		return unknown()
-	}
 	if w.whole {
 		if id, ok := w.ids[string(word)]; ok {
 			return append(dst, id)
 		}
+		return unknown()
+	}
+	if w.maxRunes > 0 && utf8.RuneCount(word) > w.maxRunes {
 		return unknown()
 	}
 	m.spelled = append(append(m.spelled[:0], w.begin...), word...)
