@@ -14,19 +14,26 @@ func TestHFPipelines(t *testing.T) {
 		return o
 	}
 	pattern := object{"Regex": `[ab]`}
-	words := object{"type": "WordLevel", "unk_token": "?", "vocab": object{"?": 0, "a": 1, "b": 2, "ab": 3, "ba": 4, "c": 5,
-		"ca": 6, "bc": 7, "abc": 8, "é": 9, "e": 10, "漢": 11, " ": 12, ",": 13, "12": 14, "1": 15, "2": 16, "cab": 17, "b,": 18}}
+	numbered := func(tokens ...string) object {
+		vocab := object{}
+		for i, s := range tokens {
+			vocab[s] = i
+		}
+		return vocab
+	}
+	words := object{"type": "WordLevel", "unk_token": "?", "vocab": numbered("?", "a", "b", "ab", "ba", "c", "ca", "bc",
+		"abc", "é", "e", "漢", " ", ",", "12", "1", "2", "cab", "b,")}
 	split := func(behavior string, invert bool) object {
 		return step("Split", "pattern", pattern, "behavior", behavior, "invert", invert)
 	}
-	bytes := object{"type": "BPE", "vocab": object{"Ġ": 0, "a": 1, "b": 2, "Ġa": 3, "Ã": 4, "©": 5, "ab": 6}, "merges": []string{
-		"Ġ a", "a b"}}
-	suffixed := object{"type": "BPE", "vocab": object{"a": 0, "b</w>": 1, "ab</w>": 2, "?": 3, "a</w>": 4},
+	bytes := object{"type": "BPE", "vocab": numbered("Ġ", "a", "b", "Ġa", "Ã", "©", "ab"),
+		"merges": []string{"Ġ a", "a b"}}
+	suffixed := object{"type": "BPE", "vocab": numbered("a", "b</w>", "ab</w>", "?", "a</w>"),
 		"merges": []string{"a b</w>"}, "unk_token": "?", "end_of_word_suffix": "</w>"}
-	prefixed := object{"type": "BPE", "vocab": object{"a": 0, "##b": 1, "ab": 2, "?": 3}, "merges": []string{"a ##b"},
+	prefixed := object{"type": "BPE", "vocab": numbered("a", "##b", "ab", "?"), "merges": []string{"a ##b"},
 		"unk_token": "?", "continuing_subword_prefix": "##"}
-	pieces := object{"type": "WordPiece", "unk_token": "?", "max_input_chars_per_word": 4, "vocab": object{"?": 0, "a": 1,
-		"##b": 2, "ab": 3, "##abab": 4}}
+	pieces := object{"type": "WordPiece", "unk_token": "?", "max_input_chars_per_word": 4,
+		"vocab": numbered("?", "a", "##b", "ab", "##abab")}
 	unigram := object{"type": "Unigram", "unk_id": 0, "vocab": []any{[]any{"?", 0}, []any{"▁", -5}, []any{"▁a", -2},
 		[]any{"b", -3}, []any{"▁ab", -4}}}
 	metaspace := func(scheme string) object { return step("Metaspace", "replacement", "▁", "prepend_scheme", scheme) }
