@@ -178,6 +178,9 @@ func (s *Source) Name() string { return s.name }
 // Format is the format that was found. JSON is an array; one object a line is JSONL, whatever the name is.
 func (s *Source) Format() Format { return s.format }
 
+// Rest is what has not been read yet, decompressed. It is for opening the same again, in the format that was found.
+func (s *Source) Rest() io.Reader { return s.data }
+
 // Close closes the file.
 func (s *Source) Close() {
 	for _, f := range slices.Backward(s.closers) {
