@@ -21,9 +21,10 @@ var evalVerb = cli.Verb{
 	Long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
 into windows of --ctx tokens, the first token of each is replaced by BOS, the second half of each window is scored, and
 activations are rounded as llama.cpp's CPU backend does before a product with quantized weights.
-On records (.jsonl, .json, .csv, .tsv, .parquet) it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
-perplexity that follows from it. With --prompt-template its records become prompts: the loss is that of the answers,
-which labels have an accuracy too.`,
+On records (.jsonl, .json, .csv, .tsv, .parquet) it is the mean loss over the tokens that would be learned (see peftconv
+train --help), and the perplexity that follows from it. Of a directory the test files are measured, or else the valid
+ones. With --prompt-template its records become prompts: the loss is that of the answers, which labels have an accuracy
+too.`,
 	Examples: []string{
 		"peftconv eval --base model.gguf --data wiki.test.txt",
 		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",

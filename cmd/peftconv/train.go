@@ -36,8 +36,9 @@ and several --data may have weights (a.jsonl:0.7). Data may be larger than memor
 beside --out until the end.
 
 At the end it prints the loss on held-out data (--eval-data, --eval-split, or the valid files of a directory) without
-and with the adapter. Without such data both are measured on a sample of the training data, where they are too low. Ctrl-C saves a checkpoint and prints the command that resumes from
-it. The same seed gives the same bytes, whatever the number of threads.
+and with the adapter. Without such data both are measured on a sample of the training data, where they are too low.
+Ctrl-C saves a checkpoint and prints the command that resumes from it. The same seed gives the same bytes, whatever the
+number of threads.
 
 --method discrete-prompt trains no weights: it searches words for the [slot]s of --template and writes the prompt to
 --out, a .json file that eval and generate take as --prompt-template.
