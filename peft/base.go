@@ -80,12 +80,16 @@ func (b *Base) Tokenize(text string) ([]int32, error) {
 }
 
 // TokenizeFile is the tokens of a text file, plain or compressed (.gz, .zst), without BOS.
-func (b *Base) TokenizeFile(path string) ([]int32, error) {
+func (b *Base) TokenizeFile(path string) ([]int32, error) { return b.TokenizeData(path, DataOptions{}) }
+
+// TokenizeData is the tokens of a text, without BOS: of a file, of those of a split of a directory, or of standard
+// input ("-"). Of the options only Format, Split and Stdin count.
+func (b *Base) TokenizeData(path string, opt DataOptions) ([]int32, error) {
 	tok := b.base.Tokenizer
 	if tok == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.base.Path)
 	}
-	ids, err := dataset.Text(path, tok)
+	ids, err := dataset.Text(path, tok, opt.split(), opt.files())
 	if bos, ok := tok.BOS(); ok && tok.AddBOS() && len(ids) > 0 && ids[0] == bos {
 		ids = ids[1:]
 	}

@@ -1,8 +1,11 @@
 package peft
 
 import (
+	"io"
+
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/records"
 )
 
 // Data is token sequences with loss masks, to train or evaluate on.
@@ -51,16 +54,74 @@ type DataOptions struct {
 	// classified as the adapters are.
 	Adapters []*Adapter
 	Classes  *Classes // records are classified; nil: they are not, unless an adapter's are
+
+	// What becomes of records with more tokens than SeqLen: OverflowCut, OverflowSplit, OverflowDrop or OverflowError;
+	// "": texts are split, others cut.
+	Overflow string
+
+	Format string    // of all files, such as "jsonl" or "csv"; "": as their names tell
+	Split  string    // of a directory, which files: SplitTrain ("" is the same), SplitValidation or SplitTest
+	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
+
+	// EvalSplit is the share of the records that LoadSources holds back, by a hash of their content: a record is always
+	// in the same part, whatever else is in the data. Of a text it is a share of its pieces.
+	EvalSplit float64
+
+	// Cache is the folder, or the output, beside which token ids are kept in a file while they are needed, where they
+	// are more than 64 MiB; "": all of them are in memory. Data.Close gives the file up.
+	Cache string
+	// KeepCache leaves the file under the name Cache.<hash>.tokens, and uses the one of an earlier run.
+	KeepCache bool
 }
 
-// LoadData reads a .txt or .jsonl file, plain or compressed (.gz, .zst), in the vocabulary of a base. A text is cut
-// into pieces of SeqLen tokens. The lines of a .jsonl are objects with a text, with a prompt and a completion, or with
-// a question and an answer; of the last two only the completion and the answer carry loss. Errors name the file, the
-// line, what was found and what was expected.
+// Values of DataOptions.Overflow.
+const (
+	OverflowCut   = string(dataset.OverflowCut)   // a record loses the beginning of its prompt, then its end
+	OverflowSplit = string(dataset.OverflowSplit) // it becomes several examples
+	OverflowDrop  = string(dataset.OverflowDrop)  // it is left out
+	OverflowError = string(dataset.OverflowError) // it is an error
+)
+
+// Values of DataOptions.Split.
+const (
+	SplitTrain      = string(records.Train)
+	SplitValidation = string(records.Validation)
+	SplitTest       = string(records.Test)
+)
+
+// DataSource is a file, a directory with the splits of a data set, or standard input ("-").
+type DataSource struct {
+	Path string
+	// Weight is the share of the source in the examples of an epoch, relative to those of the other sources. 0, for all
+	// sources: each gives all its examples.
+	Weight float64
+}
+
+// files is how files are opened.
+func (o *DataOptions) files() records.Options {
+	return records.Options{Format: records.Format(o.Format), Stdin: o.Stdin}
+}
+
+func (o *DataOptions) split() records.Split { return records.Split(o.Split) }
+
+// LoadData reads a file, the files of a directory, or standard input ("-") in the vocabulary of a base. The files are
+// .txt, .jsonl, .json, .csv, .tsv or .parquet, plain or compressed (.gz, .zst). A text is cut into pieces of SeqLen
+// tokens. Records have a text, a prompt and a completion, or a question and an answer; of the last two only the
+// completion and the answer carry loss. Errors name the file, the place in it, what was found and what was expected.
 func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
+	opt.EvalSplit = 0
+	set, _, err := LoadSources([]DataSource{{Path: path}}, b, opt)
+	return set, err
+}
+
+// LoadSources is LoadData for several sources, of which it holds the share EvalSplit back. Without that share eval is
+// nil. Tokenizing runs on all cores.
+func LoadSources(sources []DataSource, b *Base, opt DataOptions) (train, eval *Data, err error) {
 	o := attach.DataOptions{
 		SeqLen: opt.SeqLen, TextField: opt.TextField, PromptField: opt.PromptField,
 		CompletionField: opt.CompletionField, Separator: opt.Separator, Classes: (*attach.Classes)(opt.Classes),
+		Overflow: dataset.Overflow(opt.Overflow), Files: opt.files(), Split: opt.split(), EvalSplit: opt.EvalSplit,
+		Cache: dataset.Cache{Prefix: opt.Cache, Keep: opt.KeepCache},
 	}
 	for _, a := range opt.Adapters {
 		if classes := a.adapter.Config.Classes; classes != nil {
@@ -68,14 +129,18 @@ func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
 		}
 		t, err := a.adapter.Template()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if t != nil && !dataset.IsText(path) {
+		if t != nil {
 			o.Template = t
 		}
 	}
-	set, err := attach.LoadData(path, b.base, o)
-	return holding(set), err
+	from := make([]attach.Source, len(sources))
+	for i, s := range sources {
+		from[i] = attach.Source(s)
+	}
+	trainSet, evalSet, err := attach.LoadData(from, b.base, o)
+	return holding(trainSet), holding(evalSet), err
 }
 
 // NewData is data of sequences made by hand.
@@ -88,7 +153,7 @@ func NewData(examples []Example) *Data {
 }
 
 // Len is the number of examples.
-func (d *Data) Len() int { return len(d.set.Examples) }
+func (d *Data) Len() int { return d.set.Len() }
 
 // Tokens is the number of tokens of all examples.
 func (d *Data) Tokens() int { return d.set.Tokens() }
@@ -100,4 +165,10 @@ func (d *Data) Targets() int { return d.set.Targets() }
 func (d *Data) Notes() []string { return d.set.Counts.Notes() }
 
 // Sample is data of at most a number of tokens, in whole examples spread evenly over all.
-func (d *Data) Sample(tokens int) *Data { return &Data{d.set.Sample(tokens)} }
+func (d *Data) Sample(tokens int) (*Data, error) {
+	set, err := d.set.Sample(tokens)
+	return holding(set), err
+}
+
+// Close gives up the file that the token ids are in, where there is one. The data cannot be used any more.
+func (d *Data) Close() error { return d.held().Close() }

@@ -46,10 +46,14 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	sample, err := held.Sample(2000)
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	ctx := context.Background()
 	file := filepath.Join(dir, "out.safetensors")
-	result, err := train.Run(ctx, base, adapter, data, held.Sample(2000), train.Options{
+	result, err := train.Run(ctx, base, adapter, data, sample, train.Options{
 		Steps: 12, BatchTokens: 256, LR: 5e-3, Schedule: train.ScheduleCosine, WarmupRatio: 0.1, Clip: 1, Out: file,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/report"
@@ -49,16 +50,15 @@ finished methods. The same seed gives the same losses, whatever the number of th
 
 type compareOptions struct {
 	modelFlags
-	dataFlags
+	input.Data
 	trainingFlags
-	demo           bool
-	data, evalData string
-	methods        []string
-	tokens         int64
-	points         int
-	dir            string
-	svg, markdown  string
-	json           bool
+	demo          bool
+	methods       []string
+	tokens        int64
+	points        int
+	dir           string
+	svg, markdown string
+	json          bool
 
 	variants []*methods.Variant
 	flagSet  *pflag.FlagSet
@@ -74,9 +74,7 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
 	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
-		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
-		fs.StringVar(&o.evalData, "eval-data", "",
-			"a held-out `FILE` of the same kinds, to measure the loss on (default: a sample of --data)")
+		o.AddTraining(fs)
 		fs.BoolVar(&o.demo, "demo", false,
 			fmt.Sprintf("compare on the built-in model and data, unless told otherwise with %d steps of %d tokens", demoSteps,
 				demoBatchTokens))
@@ -88,7 +86,7 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
 	})
-	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
+	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
 	cli.Group(fs, "Budget and training", func() { o.addTraining(fs) })
 }
 
@@ -106,7 +104,7 @@ func (o *compareOptions) Validate(args []string) error {
 	if err := o.checkInput(); err != nil {
 		return err
 	}
-	for _, check := range []func() error{o.checkTraining, o.dataFlags.check} {
+	for _, check := range []func() error{o.checkTraining, o.Data.Check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -117,16 +115,16 @@ func (o *compareOptions) Validate(args []string) error {
 		}
 	}
 	var err error
-	o.variants, err = methods.ParseVariants(o.methods, o.classes)
+	o.variants, err = methods.ParseVariants(o.methods, o.Classes)
 	return err
 }
 
 // checkInput checks that there is one base with its data.
 func (o *compareOptions) checkInput() error {
 	switch {
-	case o.demo && (o.base != "" || o.data != "" || o.evalData != ""):
+	case o.demo && (o.base != "" || o.HasData() || o.EvalData != ""):
 		return errors.New("--demo: cannot be combined with --base, --data and --eval-data")
-	case !o.demo && (o.base == "" || o.data == ""):
+	case !o.demo && (o.base == "" || !o.HasData()):
 		return errors.New("missing required flags --base and --data (or --demo)")
 	}
 	return nil
@@ -151,7 +149,7 @@ func (o *compareOptions) checkFiles() error {
 		if out.path == "" {
 			continue
 		}
-		if err := cli.CheckOutput(out.flag, out.path, o.base, o.data, o.evalData); err != nil {
+		if err := cli.CheckOutput(out.flag, out.path, append(o.Paths(), o.base)...); err != nil {
 			return err
 		}
 	}
@@ -183,10 +181,15 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer opened.Close()
+	o.In = s.In
+	if err := o.HoldStdin(); err != nil {
+		return err
+	}
 	entries, err := o.entries(s, opened.base)
 	if err != nil {
 		return err
 	}
+	defer closeData(entries)
 	o.announce(s, opened.base, entries)
 	result, err := train.Compare(ctx, opened.base, entries, o.options(s, entries))
 	if result == nil || len(result.Methods) == 0 {
@@ -203,8 +206,8 @@ func (o *compareOptions) useDemo(dir string) error {
 	if err := demo.WriteFiles(dir); err != nil {
 		return err
 	}
-	o.base, o.data, o.evalData = filepath.Join(dir, "base.gguf"), filepath.Join(dir, "train.jsonl"),
-		filepath.Join(dir, "eval.jsonl")
+	o.base = filepath.Join(dir, "base.gguf")
+	o.SetData(filepath.Join(dir, "train.jsonl"), filepath.Join(dir, "eval.jsonl"))
 	if o.train.Steps == 0 && o.train.Epochs == 0 && o.tokens == 0 {
 		o.train.Steps = demoSteps
 	}
@@ -235,7 +238,7 @@ func (o *compareOptions) entries(s cli.Streams, base *peft.Base) ([]train.Entry,
 		}
 		sets, ok := loaded[key]
 		if !ok {
-			if sets, err = o.loadBoth(base, a); err != nil {
+			if sets[0], sets[1], err = o.LoadTraining(base, "", a); err != nil {
 				return nil, fmt.Errorf("%s: %w", v.Text, err)
 			}
 			loaded[key] = sets
@@ -249,17 +252,12 @@ func (o *compareOptions) entries(s cli.Streams, base *peft.Base) ([]train.Entry,
 	return entries, nil
 }
 
-// loadBoth reads what to learn and what to measure on.
-func (o *compareOptions) loadBoth(base *peft.Base, a *peft.Adapter) (sets [2]*peft.Data, err error) {
-	if sets[0], err = o.load(o.data, base, a); err != nil {
-		return sets, err
+// closeData gives up what entries read.
+func closeData(entries []train.Entry) {
+	for i := range entries {
+		entries[i].Train.Close()
+		entries[i].Eval.Close()
 	}
-	if o.evalData == "" {
-		sets[1] = sets[0].Sample(sampledTokens)
-		return sets, nil
-	}
-	sets[1], err = o.load(o.evalData, base, a)
-	return sets, err
 }
 
 func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []train.Entry) {
@@ -278,7 +276,7 @@ func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []trai
 // options are those of the library, with a progress display.
 func (o *compareOptions) options(s cli.Streams, entries []train.Entry) train.CompareOptions {
 	opt := train.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
-	opt.Train.SeqLen = o.seqLen
+	opt.Train.SeqLen = o.SeqLen
 	var m *cli.Meter
 	opt.Started = func(i int, lr float64) {
 		a := entries[i].Adapter

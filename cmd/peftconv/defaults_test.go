@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
@@ -43,8 +44,12 @@ func TestDefaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			sample, err := data.Sample(input.SampledTokens)
+			if err != nil {
+				t.Fatal(err)
+			}
 			out := filepath.Join(t.TempDir(), "out.safetensors")
-			_, err = train.Run(context.Background(), base, a, data, data.Sample(sampledTokens),
+			_, err = train.Run(context.Background(), base, a, data, sample,
 				train.Options{Steps: 3, Out: out})
 			if err != nil {
 				t.Fatal(err)

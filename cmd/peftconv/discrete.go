@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/peft/search"
 )
@@ -59,12 +60,12 @@ func (o *evalOptions) prompt(ctx context.Context, s cli.Streams, opened *opened)
 	if err != nil {
 		return err
 	}
-	if len(o.labels) > 0 {
-		if prompt.Verbalizer, err = search.ParseVerbalizer(o.labels, nil); err != nil {
+	if len(o.Labels) > 0 {
+		if prompt.Verbalizer, err = search.ParseVerbalizer(o.Labels, nil); err != nil {
 			return err
 		}
 	}
-	records, err := search.LoadRecords(o.data, prompt.Template)
+	records, err := search.LoadRecords(o.data, prompt.Template, o.Options(o.data, input.EvalSplits()...))
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 	if filepath.Ext(out) != ".json" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
 	}
-	if err := cli.CheckOutput("--out", out, o.base, o.data, o.evalData, d.Candidates); err != nil {
+	if err := cli.CheckOutput("--out", out, append(o.Paths(), o.base, d.Candidates)...); err != nil {
 		return err
 	}
 	opened, err := o.open()
@@ -99,6 +100,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 		return err
 	}
 	defer opened.Close()
+	o.In = s.In
 	data, err := d.load(o)
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 	opt := &d.Options
 	opt.Template, opt.Seed, opt.BatchTokens = o.method.Template, o.train.Seed, o.train.BatchTokens
-	if classes := o.classes(); classes != nil {
+	if classes := o.Classes(); classes != nil {
 		if opt.Verbalizer, err = search.ParseVerbalizer(classes.Labels, d.Verbalizer); err != nil {
 			return data, fmt.Errorf("--verbalizer: %w", err)
 		}
@@ -140,18 +142,13 @@ func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 		}
 		opt.Candidates = strings.Fields(string(text))
 	}
-	records, err := search.LoadRecords(o.data, opt.Template)
+	records, held, err := o.LoadRecords(opt.Template)
 	if err != nil {
 		return data, err
 	}
-	var held []search.Record
-	if o.evalData != "" {
-		if held, err = search.LoadRecords(o.evalData, opt.Template); err != nil {
-			return data, err
-		}
-	}
 	if len(records) < 8 {
-		return data, fmt.Errorf("%s: %d records, expected 8 or more, to be searched on and chosen by", o.data, len(records))
+		return data, fmt.Errorf("%s: %d records, expected 8 or more, to be searched on and chosen by", o.Sources[0].Path,
+			len(records))
 	}
 	return search.Split(records, held, opt.Seed), nil
 }
@@ -224,16 +221,15 @@ func (d discreteSearch) report(s cli.Streams, o *trainOptions, r *search.Result)
 		}
 	}
 	where := "a part of the data that nothing was searched on or chosen by"
-	data := o.data
-	if o.evalData != "" {
-		where, data = "the evaluation data", o.evalData
+	if o.Holds() {
+		where = "the evaluation data"
 	}
 	fmt.Fprintf(s.Out, "\non %s (%s):\n  given  %s\n  found  %s\n", where, cli.Plural(r.Found.Examples, "record"),
 		scoreText(r.Start), scoreText(r.Found))
 	fmt.Fprint(s.Out, "\nNext:\n")
 	for _, words := range [][]string{
 		{"generate", "--base", o.base, "--prompt-template", o.train.Out, "--prompt", "…"},
-		{"eval", "--base", o.base, "--prompt-template", o.train.Out, "--data", data},
+		{"eval", "--base", o.base, "--prompt-template", o.train.Out, "--data", o.EvalPath()},
 	} {
 		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program()}, words...)...))
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 )
@@ -21,9 +21,10 @@ var evalVerb = cli.Verb{
 	Long: `Measures how well a model predicts a file. On text it is the perplexity that llama-perplexity prints: the text is cut
 into windows of --ctx tokens, the first token of each is replaced by BOS, the second half of each window is scored, and
 activations are rounded as llama.cpp's CPU backend does before a product with quantized weights.
-On .jsonl data it is the mean loss over the tokens that would be learned (see peftconv train --help), and the
-perplexity that follows from it. With --prompt-template its records become prompts: the loss is that of the answers,
-which labels have an accuracy too.`,
+On records (.jsonl, .json, .csv, .tsv, .parquet) it is the mean loss over the tokens that would be learned (see peftconv
+train --help), and the perplexity that follows from it. Of a directory the test files are measured, or else the valid
+ones. With --prompt-template its records become prompts: the loss is that of the answers, which labels have an accuracy
+too.`,
 	Examples: []string{
 		"peftconv eval --base model.gguf --data wiki.test.txt",
 		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",
@@ -34,10 +35,10 @@ which labels have an accuracy too.`,
 
 type evalOptions struct {
 	modelFlags
-	dataFlags
+	input.Data
 	promptFlags
 	data        string
-	ctx         window
+	ctx         input.Window
 	batchTokens int
 	exact       bool
 	json        bool
@@ -46,9 +47,9 @@ type evalOptions struct {
 func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
 	o.addLora(fs)
-	fs.StringVarP(&o.data, "data", "d", "", "what to predict: a `FILE` of text or .jsonl")
-	o.ctx.add(fs, "`TOKENS` of each window of a text")
-	o.dataFlags.add(fs)
+	fs.StringVarP(&o.data, "data", "d", "", "what to predict, a `FILE`: "+input.Kinds)
+	o.ctx.Add(fs, "`TOKENS` of each window of a text")
+	o.Data.Add(fs)
 	o.addPrompt(fs)
 	fs.IntVar(&o.batchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch of .jsonl examples")
 	fs.BoolVar(&o.exact, "exact-activations", false,
@@ -63,12 +64,12 @@ func (o *evalOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
-	case o.ctx.tokens < 4:
-		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.tokens)
+	case o.ctx.Tokens < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.Tokens)
 	case o.batchTokens < 2:
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", o.batchTokens)
 	}
-	if err := o.dataFlags.check(); err != nil {
+	if err := o.Data.Check(); err != nil {
 		return err
 	}
 	return o.modelFlags.check()
@@ -81,10 +82,15 @@ func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer opened.Close()
 	o.warnOtherBase(opened, s.Err)
+	o.In = s.In
 	if o.promptTemplate != "" {
 		return o.prompt(ctx, s, opened)
 	}
-	if dataset.IsText(o.data) {
+	text, err := o.IsText(o.data, input.EvalSplits()...)
+	if err != nil {
+		return err
+	}
+	if text {
 		return o.text(ctx, s, opened)
 	}
 	return o.examples(ctx, s, opened)
@@ -94,7 +100,7 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 	if !opened.base.HasTokenizer() {
 		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path())
 	}
-	ids, err := opened.base.TokenizeFile(o.data)
+	ids, err := opened.base.TokenizeData(o.data, o.Options(o.data, input.EvalSplits()...))
 	if err != nil {
 		return err
 	}
@@ -106,7 +112,7 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 		m.Update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
 	r, err := eval.Perplexity(ctx, opened.base, opened.adapters, ids,
-		eval.PerplexityOptions{Ctx: o.ctx.of(opened.base), ExactActivations: o.exact, Progress: progress})
+		eval.PerplexityOptions{Ctx: o.ctx.Of(opened.base), ExactActivations: o.exact, Progress: progress})
 	m.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.data, err)
@@ -124,9 +130,13 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 	for _, a := range opened.adapters {
 		adapters = append(adapters, a.Adapter)
 	}
-	set, err := o.load(o.data, opened.base, adapters...)
+	set, err := o.Load(o.data, input.EvalSplits(), opened.base, adapters...)
 	if err != nil {
 		return err
+	}
+	defer set.Close()
+	for _, note := range set.Notes() {
+		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
 	r, err := eval.Loss(ctx, opened.base, opened.adapters, set, o.batchTokens)
 	if err != nil {
@@ -136,7 +146,7 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 		return cli.PrintJSON(s.Out, struct {
 			*eval.Result
 			Ctx int `json:"ctx"`
-		}{r, o.seqLen})
+		}{r, o.SeqLen})
 	}
 	fmt.Fprintf(s.Out, "loss       %.6f over %s of %s\nperplexity %.4f\n", r.Loss, cli.Plural(r.Tokens, "token"),
 		cli.Plural(r.Examples, "example"), r.Perplexity)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
@@ -39,7 +40,7 @@ are enough.
 type imatrixOptions struct {
 	base, data, out string
 	from            []string
-	ctx             window
+	ctx             input.Window
 	options         eval.ImportanceOptions
 	threads         int
 	json            bool
@@ -48,10 +49,10 @@ type imatrixOptions struct {
 func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.base, "base", "b", "", baseHelp)
 	cli.Models(fs, "base")
-	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text")
+	fs.StringVarP(&o.data, "data", "d", "", "what to measure on: a `FILE` of text, plain or compressed, or - for standard input")
 	fs.StringVarP(&o.out, "out", "o", "imatrix.gguf", "the importance matrix's `FILE`")
 	fs.StringArrayVar(&o.from, "from", nil, "an importance matrix `FILE` whose figures are added; may be repeated")
-	o.ctx.add(fs, "`TOKENS` of each window of the text")
+	o.ctx.Add(fs, "`TOKENS` of each window of the text")
 	fs.IntVar(&o.options.Chunks, "chunks", 0, "the most windows, `N`; 0 is all of the text")
 	fs.BoolVar(&o.options.Head, "process-output", false,
 		"measure the output head, too: output.weight, or token_embd.weight where that is the head")
@@ -70,8 +71,8 @@ func (o *imatrixOptions) Validate(args []string) error {
 		return errors.New("--base and --data: one needs the other")
 	case o.base == "" && len(o.from) == 0:
 		return errors.New("missing required flags --base and --data (or --from, to put measured matrices together)")
-	case o.ctx.tokens < 4:
-		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.tokens)
+	case o.ctx.Tokens < 4:
+		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.Tokens)
 	case o.options.Chunks < 0:
 		return fmt.Errorf("--chunks: %d, expected 0 or more", o.options.Chunks)
 	case o.threads < 0 || o.threads > 1024:
@@ -85,7 +86,7 @@ func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := cli.CheckOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
 		return err
 	}
-	o.options.Ctx = o.ctx.tokens
+	o.options.Ctx = o.ctx.Tokens
 	var base *peft.Base
 	if o.base != "" {
 		var err error
@@ -93,7 +94,7 @@ func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 		defer base.Close()
-		o.options.Ctx = o.ctx.of(base)
+		o.options.Ctx = o.ctx.Of(base)
 	}
 	m, err := o.earlier()
 	if err != nil {
@@ -141,7 +142,7 @@ func (o *imatrixOptions) earlier() (*imatrix.Matrix, error) {
 }
 
 func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams, base *peft.Base) (*imatrix.Matrix, error) {
-	ids, err := base.TokenizeFile(o.data)
+	ids, err := base.TokenizeData(o.data, peft.DataOptions{Stdin: s.In})
 	if err != nil {
 		return nil, err
 	}

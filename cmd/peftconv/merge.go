@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
 	"github.com/peftconv/peftconv/quant"
@@ -47,12 +48,11 @@ base in Hugging Face's layout gives a directory.`,
 
 type mergeOptions struct {
 	modelFlags
-	dataFlags
+	input.Data
 	out         string
 	scale       float64
 	options     merge.Options
 	calibration string
-	evalData    string
 	verify      bool
 	json        bool
 }
@@ -71,7 +71,7 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 		"how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
 			"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
 	fs.StringVar(&o.calibration, "calibration", "",
-		"a `FILE` of text or .jsonl, some of which the base with the "+
+		"a `FILE` of text or records as train takes, some of which the base with the "+
 			"adapter reads to measure which errors of rounding matter")
 	fs.StringVar(&o.options.Imatrix, "imatrix", "",
 		"an importance matrix of the base, a `FILE`, to weight rounding errors")
@@ -80,9 +80,9 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	cli.Group(fs, "Checking the result", func() {
 		fs.BoolVar(&o.verify, "verify", false,
 			"evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
-		fs.StringVar(&o.evalData, "eval-data", "",
-			"a `FILE` of text or .jsonl to evaluate on: reports how much of the adapter's gain is kept")
-		o.dataFlags.add(fs)
+		fs.StringVar(&o.EvalData, "eval-data", "",
+			"a `FILE` of text or records to evaluate on: reports how much of the adapter's gain is kept")
+		o.Data.Add(fs)
 	})
 	cli.Require(fs, "lora")
 }
@@ -97,7 +97,7 @@ func (o *mergeOptions) Validate(args []string) error {
 	for _, check := range []func() error{
 		o.checkCalibration,
 		func() error { return checkType(o.options.Type, o.options.Imatrix) },
-		o.options.Check, o.dataFlags.check, o.modelFlags.check,
+		o.options.Check, o.Data.Check, o.modelFlags.check,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -109,6 +109,8 @@ func (o *mergeOptions) Validate(args []string) error {
 // checkCalibration checks --calibration together with --rounding.
 func (o *mergeOptions) checkCalibration() error {
 	switch {
+	case o.calibration == "-" && o.EvalData == "-":
+		return errors.New("--calibration and --eval-data: standard input (-) can be read only once")
 	case o.calibration == "" && o.options.Rounding == merge.RoundCompensate:
 		return errors.New("--rounding compensate: needs --calibration")
 	case o.calibration != "" && o.options.Rounding != merge.RoundCompensate && o.options.Rounding != merge.RoundAuto:
@@ -205,10 +207,11 @@ func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened)
 	var m *cli.Meter
 	opt := o.options
 	if o.calibration != "" {
-		set, err := o.load(o.calibration, opened.base)
+		set, err := o.Load(o.calibration, []string{peft.SplitTrain}, opened.base)
 		if err != nil {
 			return nil, err
 		}
+		defer set.Close()
 		opt.Calibration = set
 	}
 	opt.Progress = func(p merge.Progress) {

@@ -5,21 +5,22 @@ import (
 	"fmt"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
 )
 
 // readEvalData reads --eval-data, nil where there is none.
 func (o *mergeOptions) readEvalData(opened *opened) (*peft.Data, error) {
-	if o.evalData == "" {
+	if o.EvalData == "" {
 		return nil, nil
 	}
-	return o.load(o.evalData, opened.base)
+	return o.Load(o.EvalData, input.EvalSplits(), opened.base)
 }
 
 // check evaluates what was written, where --verify or --eval-data asks for it, and adds the result to the report.
 func (o *mergeOptions) check(ctx context.Context, opened *opened, data *peft.Data, r *merge.Report) error {
-	if !o.verify && o.evalData == "" {
+	if !o.verify && o.EvalData == "" {
 		return nil
 	}
 	v, err := merge.Verify(ctx, opened.base, opened.adapters, o.out, data)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
@@ -28,13 +29,16 @@ var trainVerb = cli.Verb{
 	Long: `Trains an adapter over a frozen model and writes it to --out. The model's file is only read: its quantized blocks are
 dequantized piece by piece during the computation, so memory stays near the file's size.
 
-Data is a text file, cut into pieces of --seq-len tokens, or a .jsonl file whose lines are objects with "text", with
-"prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer carry
-loss. Either may be compressed (.gz, .zst).
+Data is a text (.txt), cut into pieces of --seq-len tokens, or records (.jsonl, .json, .csv, .tsv, .parquet) with "text",
+with "prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer
+carry loss. Files may be compressed (.gz, .zst), a directory may hold train, valid and test files, - is standard input,
+and several --data may have weights (a.jsonl:0.7). Data may be larger than memory: token ids are then kept in a file
+beside --out until the end.
 
-At the end it prints the loss on --eval-data without and with the adapter. Without --eval-data both are measured on a
-sample of the training data, where they are too low. Ctrl-C saves a checkpoint and prints the command that resumes from
-it. The same seed gives the same bytes, whatever the number of threads.
+At the end it prints the loss on held-out data (--eval-data, --eval-split, or the valid files of a directory) without
+and with the adapter. Without such data both are measured on a sample of the training data, where they are too low.
+Ctrl-C saves a checkpoint and prints the command that resumes from it. The same seed gives the same bytes, whatever the
+number of threads.
 
 --method discrete-prompt trains no weights: it searches words for the [slot]s of --template and writes the prompt to
 --out, a .json file that eval and generate take as --prompt-template.
@@ -52,29 +56,24 @@ experts trains those that tokens of the data visit.`,
 	New: func() cli.Command { return new(trainOptions) },
 }
 
-// sampledTokens is how much of the training data is evaluated where there is no evaluation data.
-const sampledTokens = 4096
-
 type trainOptions struct {
 	modelFlags
-	dataFlags
+	input.Data
 	trainingFlags
-	method         methods.Flags
-	data, evalData string
-	json           bool
-	profile        string // file
-	start          string // adapter
-	adapterFlags   []string
-	flagSet        *pflag.FlagSet
+	method       methods.Flags
+	json         bool
+	profile      string // file
+	start        string // adapter
+	adapterFlags []string
+	flagSet      *pflag.FlagSet
 }
 
 func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 	o.flagSet = fs
-	o.method.Classes = o.classes
+	o.method.Classes = o.Classes
 	cli.Group(fs, "Input and output", func() {
 		o.addBase(fs, baseHelp)
-		fs.StringVarP(&o.data, "data", "d", "", "the training data: a `FILE` of text or .jsonl")
-		fs.StringVar(&o.evalData, "eval-data", "", "a held-out `FILE` of the same kinds, to measure the loss on")
+		o.AddTraining(fs)
 		fs.StringVarP(&o.train.Out, "out", "o", "", "the adapter's `FILE`, .safetensors")
 		fs.StringVar(&o.train.Resume, "resume", "",
 			"resume from the checkpoint `FILE` of an interrupted run with the same flags")
@@ -83,10 +82,11 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		fs.IntVar(&o.train.SaveEvery, "save-every", 0,
 			"write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
 		fs.IntVar(&o.train.EvalEvery, "eval-every", 0,
-			"measure the loss on --eval-data every `N` steps; 0 is only before and after")
+			"measure the loss on the evaluation data every `N` steps; 0 is only before and after")
+		o.AddCache(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
-	cli.Group(fs, "Data", func() { o.dataFlags.add(fs) })
+	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
 	before := map[string]bool{}
 	fs.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	cli.Group(fs, "Adapter", func() { o.method.Add(fs) })
@@ -127,7 +127,7 @@ func (o *trainOptions) Validate(args []string) error {
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
 	for _, check := range []func() error{o.checkStart, o.checkCommon, o.method.Validate, o.checkCounts,
-		o.dataFlags.check, o.modelFlags.check} {
+		o.Data.Check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -166,8 +166,8 @@ func (o *trainOptions) checkCounts() error {
 			return fmt.Errorf("--%s: %d, expected %d or more", c.flag, c.value, c.min)
 		}
 	}
-	if t.EvalEvery > 0 && o.evalData == "" {
-		return errors.New("--eval-every: needs --eval-data")
+	if t.EvalEvery > 0 && !o.Holds() {
+		return errors.New("--eval-every: needs --eval-data or --eval-split")
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
-	inputs := []string{o.base, o.data, o.evalData, o.train.Resume, o.start, o.method.QAT.Latent}
+	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
 	if o.profile != "" {
 		if err := cli.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
@@ -203,16 +203,13 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	set, err := o.load(o.data, base, adapter)
+	o.In = s.In
+	set, evalSet, err := o.LoadTraining(base, o.train.Out, adapter)
 	if err != nil {
 		return err
 	}
-	evalSet := set.Sample(sampledTokens)
-	if o.evalData != "" {
-		if evalSet, err = o.load(o.evalData, base, adapter); err != nil {
-			return err
-		}
-	}
+	defer set.Close()
+	defer evalSet.Close()
 	if o.train.LR == 0 {
 		o.train.LR = adapter.SuggestLR(base)
 	}
@@ -240,7 +237,7 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule,
 		cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
 	fmt.Fprintf(s.Err, "data     %s, %s", cli.Plural(set.Len(), "example"), cli.Plural(set.Tokens(), "token"))
-	if o.evalData != "" {
+	if o.Holds() {
 		fmt.Fprintf(s.Err, "; evaluation %s, %s", cli.Plural(evalSet.Len(), "example"),
 			cli.Plural(evalSet.Tokens(), "token"))
 	}
@@ -260,7 +257,7 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 // options are those of the library.
 func (o *trainOptions) options() train.Options {
 	opt := o.common()
-	opt.SeqLen = o.seqLen
+	opt.SeqLen = o.SeqLen
 	if opt.Epochs == 0 && opt.Steps == 0 {
 		opt.Epochs = 1
 	}
@@ -320,6 +317,10 @@ func (o *trainOptions) resumeCommand(checkpoint string) string {
 		case f.Name == "resume":
 		case f.Value.Type() == "bool":
 			words = append(words, "--"+f.Name)
+		case f.Value.Type() == "stringArray":
+			for _, value := range list.GetSlice() {
+				words = append(words, "--"+f.Name, value)
+			}
 		case isList:
 			words = append(words, "--"+f.Name, strings.Join(list.GetSlice(), ","))
 		default:
@@ -340,7 +341,7 @@ func program() string {
 // report prints the results and what can be done with them.
 func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 	where := "evaluation data"
-	if o.evalData == "" {
+	if !o.Holds() {
 		where = "a sample of the training data"
 	}
 	fmt.Fprintf(s.Out, "%s written: %s, %s\n", r.Adapter, cli.Plural(r.Steps, "step"), cli.Plural(int(r.Tokens), "token"))
@@ -352,12 +353,8 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 		fmt.Fprintf(s.Out, "accuracy %.2f %%\n", 100**r.Accuracy)
 	}
 	fmt.Fprintf(s.Out, "%s tokens/s, peak memory %s\n", cli.CountText(int64(r.TokensPerSecond)), cli.BytesText(r.PeakRSS))
-	data := o.evalData
-	if data == "" {
-		data = o.data
-	}
 	fmt.Fprint(s.Out, "\nNext:\n")
-	for _, words := range o.nextSteps(a, r.Adapter, data) {
+	for _, words := range o.nextSteps(a, r.Adapter, o.EvalPath()) {
 		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora",
 			r.Adapter}, words[1:]...)...))
 	}

@@ -21,6 +21,7 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
 	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
 	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch: whole examples, end to end")
+	fs.BoolVar(&t.NoPacking, "no-packing", false, "give each example a batch of its own, whatever --batch-tokens is")
 	fs.IntVar(&t.Accumulate, "accumulate", 1, "accumulate gradients over `N` batches for each optimizer step")
 	fs.StringVar(&t.Schedule, "schedule", train.ScheduleLinear,
 		"`SCHEDULE` of the learning rate: constant, linear or cosine, the last two down to 0")

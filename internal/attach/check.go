@@ -131,7 +131,11 @@ func CheckSet(b *Base, set *Data, seqLen int, adapters ...*Adapter) error {
 		}
 	}
 	targets := 0
-	for i, e := range set.Examples {
+	for i := range set.Len() {
+		e, err := set.At(i)
+		if err != nil {
+			return err
+		}
 		if limit > 0 && len(e.IDs) > limit {
 			return tooLong(b, i, len(e.IDs), limit)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/peftconv/peftconv/internal/records"
 )
 
 // Classes configures the classification of records.
@@ -34,23 +36,22 @@ func (c *Classes) field() string {
 }
 
 // classes prepares the answers.
-func (l *loader) classes() error {
-	c := l.opt.Classes
-	if err := c.check(); err != nil {
+func (c *converter) classes() error {
+	o := c.opt.Classes
+	if err := o.check(); err != nil {
 		return err
 	}
-	l.set.Classes = len(c.Labels)
-	if !c.Words {
+	if !o.Words {
 		return nil
 	}
-	if err := l.needTokenizer(); err != nil {
+	if err := c.needTokenizer(); err != nil {
 		return err
 	}
-	for i, label := range c.Labels {
-		l.set.Answers = append(l.set.Answers, l.tok.EncodeContinuation(label, true))
-		for j, other := range l.set.Answers[:i] {
-			if slices.Equal(other, l.set.Answers[i]) {
-				return fmt.Errorf("the labels %q and %q are the same tokens", c.Labels[j], label)
+	for i, label := range o.Labels {
+		c.answers = append(c.answers, c.tok.EncodeContinuation(label, true))
+		for j, other := range c.answers[:i] {
+			if slices.Equal(other, c.answers[i]) {
+				return fmt.Errorf("the labels %q and %q are the same tokens", o.Labels[j], label)
 			}
 		}
 	}
@@ -58,69 +59,78 @@ func (l *loader) classes() error {
 }
 
 // classRecord adds a record with a class.
-func (l *loader) classRecord(r record) error {
-	if err := l.needTokenizer(); err != nil {
+func (m *made) classRecord(c *converter, r *records.Object) error {
+	if err := c.needTokenizer(); err != nil {
 		return err
 	}
-	c := l.opt.Classes
-	label, err := r.text(c.field())
+	o := c.opt.Classes
+	label, err := r.Text(o.field())
 	if err != nil {
 		return err
 	}
-	class := slices.Index(c.Labels, label)
+	class := slices.Index(o.Labels, label)
 	if class < 0 {
-		return fmt.Errorf("field %q is %q, want one of %s", c.field(), label, list(c.Labels))
+		return fmt.Errorf("field %q is %q, want one of %s", o.field(), label, records.List(o.Labels))
 	}
-	prompt, err := l.classPrompt(r)
+	prompt, err := c.classPrompt(r)
 	if err != nil || len(prompt) == 0 {
 		return err
 	}
-	before := len(l.set.Examples)
-	if c.Words {
-		l.prompted(prompt, l.set.Answers[class])
-	} else if room := l.opt.SeqLen - len(l.bos); len(prompt) > 0 {
-		if len(prompt) > room {
-			l.set.Counts.CutPrompts++
-			prompt = cutPrompt(prompt, len(prompt)-room)
-		}
-		l.set.Examples = append(l.set.Examples, Example{IDs: l.memory.ids(l.bos, prompt)})
+	before := len(m.examples)
+	if o.Words {
+		err = m.prompted(c, prompt, c.answers[class])
+	} else {
+		err = m.classified(c, prompt)
 	}
-	for i := before; i < len(l.set.Examples); i++ {
-		l.set.Examples[i].Class = class + 1
+	for i := before; i < len(m.examples); i++ {
+		m.examples[i].Class = class + 1
 	}
+	return err
+}
+
+// classified adds a text whose last token predicts the class.
+func (m *made) classified(c *converter, prompt []int32) error {
+	if left, err := m.overflows(c, len(c.bos)+len(prompt)); left || err != nil {
+		return err
+	}
+	if room := c.opt.SeqLen - len(c.bos); len(prompt) > room {
+		m.counts.CutPrompts++
+		prompt = cutPrompt(prompt, len(prompt)-room)
+	}
+	m.examples = append(m.examples, Example{IDs: concat(c.bos, prompt)})
 	return nil
 }
 
 // classPrompt is the ids of the text to classify: the template up to its last field, or the text and a new line.
-func (l *loader) classPrompt(r record) ([]int32, error) {
-	special := l.opt.Special.or(true)
-	if t := l.opt.Template; t != nil {
-		if fields := t.Fields(); fields[len(fields)-1] != l.opt.Classes.field() {
+func (c *converter) classPrompt(r *records.Object) ([]int32, error) {
+	special := c.opt.Special.or(true)
+	if t := c.opt.Template; t != nil {
+		if fields := t.Fields(); fields[len(fields)-1] != c.opt.Classes.field() {
 			return nil, fmt.Errorf("the template ends with {%s}, want it to end with the label, {%s}",
-				fields[len(fields)-1], l.opt.Classes.field())
+				fields[len(fields)-1], c.opt.Classes.field())
 		}
-		return t.Prompt(l.tok, special, r.text)
+		return t.Prompt(c.tok, special, r.Text)
 	}
-	field := l.opt.TextField
+	field := c.opt.TextField
 	switch {
 	case field != "":
-	case r.has("text"):
+	case r.Has("text"):
 		field = "text"
-	case r.has("prompt"):
+	case r.Has("prompt"):
 		field = "prompt"
-	case r.has("question"):
+	case r.Has("question"):
 		field = "question"
 	default:
-		return nil, errors.New(`want a text to classify in "text", "prompt" or "question"; the fields are ` + r.fields())
+		return nil, errors.New(`want a text to classify in "text", "prompt" or "question"; the fields are ` + r.List())
 	}
-	text, err := r.text(field)
+	text, err := r.Text(field)
 	if err != nil || text == "" {
 		return nil, err
 	}
-	if l.opt.Separator != nil {
-		text += *l.opt.Separator
-	} else if l.opt.Classes.Words {
+	if c.opt.Separator != nil {
+		text += *c.opt.Separator
+	} else if c.opt.Classes.Words {
 		text += "\n"
 	}
-	return l.tok.Encode(text, special), nil
+	return c.tok.Encode(text, special), nil
 }

@@ -1,13 +1,14 @@
 package dataset
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
-	"path/filepath"
-	"strings"
+	"slices"
 
+	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/template"
-	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // Example is one token sequence.
@@ -62,29 +63,92 @@ type Options struct {
 	EOS     Choice // EOS ends a text or completion; Auto: of records, where the vocabulary has one
 	Special Choice // text may spell control tokens; Auto: that of records
 
-	// how the fields of a record become a text with virtual tokens; nil: as the package comment says
+	// how the fields of a record become a text with virtual tokens; nil: as the package comment says. Text files have no
+	// fields, and are taken without it.
 	Template *template.Virtual
 	Classes  *Classes // records are classified; nil: they are not
 
 	VocabSize int // ids are below it; 0: the size of the tokenizer
+
+	Overflow Overflow // what becomes of records with more tokens than SeqLen
+
+	Files records.Options // how files are read
+	Split records.Split   // which files of a directory; "": those for training
+	// EvalSplit is the share of the records, by a hash of their content, that LoadSplit holds back for evaluation. Of a
+	// text it is a share of its pieces.
+	EvalSplit float64
+
+	// Cache says where token ids are kept that are more than fit into memory easily.
+	Cache Cache
 }
 
-// Set is the examples of a file, in its order.
+// Overflow says what becomes of a record with more tokens than a sequence may have. A text file, which is no record, is
+// always cut into pieces.
+type Overflow string
+
+// The ways. Auto splits texts and cuts what has a prompt, a label or ready-made ids.
+const (
+	OverflowAuto Overflow = ""
+	OverflowCut  Overflow = "cut" // it loses the beginning of its prompt, then its end; a text loses its end
+	// it becomes several examples, of which those without a predicted token are left out; with a template or classes it is
+	// cut
+	OverflowSplit Overflow = "split"
+	OverflowDrop  Overflow = "drop"  // it is left out
+	OverflowError Overflow = "error" // it is an error
+)
+
+// Overflows are the ways that can be asked for.
+func Overflows() []string {
+	return []string{string(OverflowCut), string(OverflowSplit), string(OverflowDrop), string(OverflowError)}
+}
+
+// Source is a file, a directory or standard input, with what share of the examples of an epoch it gives.
+type Source struct {
+	Path string
+	// Weight is relative to those of the other sources. 0, of all sources: each gives all its examples, once an epoch.
+	Weight float64
+}
+
+// Set is the examples of files, in their order. They are in Examples, or in a file: Len, Size and At know both.
 type Set struct {
-	Examples []Example
+	Examples []Example // nil where the examples are in a file
 	Counts   Counts
 	Classes  int       // how many classes there are; 0: the examples have none
 	Answers  [][]int32 // the tokens of each class's label, where labels are predicted as words
+
+	parts   []part // of each source, where they have weights
+	held    *held  // the examples where they are in a file
+	scratch Example
+}
+
+// part is the examples of a source, up to end, and its weight.
+type part struct {
+	end    int
+	weight float64
 }
 
 // Counts counts what was cut and dropped.
 type Counts struct {
-	Records        int // records of a .jsonl; 1 for a text
-	Split          int // text records longer than SeqLen, now several examples
+	Records        int // records of all files; a text is one
+	Split          int // records longer than SeqLen, now several examples
+	CutTexts       int // texts that lost their end
 	CutPrompts     int // prompts that lost their beginning
 	CutCompletions int // completions that lost their end
 	CutIDs         int // ready-made sequences that lost their end
+	TooLong        int // records longer than SeqLen that were left out
 	Dropped        int // records without a predicted token
+}
+
+// add adds the counts of other records.
+func (c *Counts) add(d *Counts) {
+	c.Records += d.Records
+	c.Split += d.Split
+	c.CutTexts += d.CutTexts
+	c.CutPrompts += d.CutPrompts
+	c.CutCompletions += d.CutCompletions
+	c.CutIDs += d.CutIDs
+	c.TooLong += d.TooLong
+	c.Dropped += d.Dropped
 }
 
 // Notes are sentences for the user.
@@ -95,9 +159,11 @@ func (c Counts) Notes() []string {
 		what  string
 	}{
 		{c.Split, "longer than the sequence length, split into several examples"},
+		{c.CutTexts, "longer than the sequence length, cut at their end"},
 		{c.CutPrompts, "longer than the sequence length, the prompt cut at its beginning"},
 		{c.CutCompletions, "longer than the sequence length, the completion cut at its end"},
 		{c.CutIDs, "longer than the sequence length, the input_ids cut at their end"},
+		{c.TooLong, "longer than the sequence length, left out"},
 		{c.Dropped, "with nothing to predict, dropped"},
 	} {
 		if n.count > 0 {
@@ -107,8 +173,36 @@ func (c Counts) Notes() []string {
 	return out
 }
 
+// Len is the number of examples.
+func (s *Set) Len() int {
+	if s.held != nil {
+		return len(s.held.index)
+	}
+	return len(s.Examples)
+}
+
+// Size is the number of tokens of an example.
+func (s *Set) Size(i int) int {
+	if s.held != nil {
+		return int(s.held.index[i].tokens)
+	}
+	return len(s.Examples[i].IDs)
+}
+
+// At is an example. Where the examples are in a file it is read, and the next call may overwrite its slices.
+func (s *Set) At(i int) (Example, error) {
+	if s.held == nil {
+		return s.Examples[i], nil
+	}
+	err := s.held.read(i, &s.scratch)
+	return s.scratch, err
+}
+
 // Tokens is the number of tokens of all examples.
 func (s *Set) Tokens() int {
+	if s.held != nil {
+		return s.held.tokens
+	}
 	n := 0
 	for _, e := range s.Examples {
 		n += len(e.IDs)
@@ -118,6 +212,9 @@ func (s *Set) Tokens() int {
 
 // Targets is the number of predicted tokens in all examples.
 func (s *Set) Targets() int {
+	if s.held != nil {
+		return s.held.targets
+	}
 	n := 0
 	for _, e := range s.Examples {
 		n += e.Targets()
@@ -126,195 +223,58 @@ func (s *Set) Targets() int {
 }
 
 // Sample is at most a number of tokens of a set, in whole examples spread evenly over it.
-func (s *Set) Sample(tokens int) *Set {
+func (s *Set) Sample(tokens int) (*Set, error) {
 	total := s.Tokens()
 	if total <= tokens {
-		return s
+		return s, nil
 	}
-	n := max(1, len(s.Examples)*tokens/total)
+	n := max(1, s.Len()*tokens/total)
 	out := &Set{Classes: s.Classes, Answers: s.Answers}
 	for i := range n {
-		out.Examples = append(out.Examples, s.Examples[i*len(s.Examples)/n])
-	}
-	return out
-}
-
-// IsText reports whether a data file is plain text, compressed or not, rather than JSONL.
-func IsText(path string) bool {
-	name := strings.ToLower(filepath.Base(path))
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	return filepath.Ext(name) != ".jsonl" && filepath.Ext(name) != ".json"
-}
-
-// Load reads a data file. tok may be nil for data that is ids already; then opt.VocabSize is required. Errors name the
-// file, the line where there is one, what was found and what was expected.
-func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
-	l, err := newLoader(path, tok, opt)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	switch format(path) {
-	case "txt":
-		err = l.text()
-	case "jsonl":
-		err = l.records()
-	default:
-		err = fmt.Errorf("%s: unknown kind of data; want .txt or .jsonl, plain or compressed (.gz, .zst)", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(l.set.Examples) == 0 {
-		return nil, fmt.Errorf("%s: none of its %d records has anything to predict", path, l.set.Counts.Records)
-	}
-	return &l.set, nil
-}
-
-// Text is the ids of a whole text file (.txt, plain or compressed), for measuring perplexity. BOS comes first where
-// the vocabulary adds one.
-func Text(path string, tok *tokenizer.Tokenizer) ([]int32, error) {
-	text, err := readText(path)
-	if err != nil {
-		return nil, err
-	}
-	var ids []int32
-	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
-		ids = append(ids, bos)
-	}
-	return append(ids, tok.Encode(text, false)...), nil
-}
-
-// loader turns texts and records into examples.
-type loader struct {
-	path     string
-	tok      *tokenizer.Tokenizer
-	opt      Options
-	vocab    int
-	bos, eos []int32 // one id or none
-	set      Set
-	memory   arena
-}
-
-func newLoader(path string, tok *tokenizer.Tokenizer, opt Options) (*loader, error) {
-	l := &loader{path: path, tok: tok, opt: opt, vocab: opt.VocabSize}
-	switch {
-	case opt.SeqLen < 2:
-		return nil, fmt.Errorf("sequences of %d tokens, want at least 2", opt.SeqLen)
-	case (opt.PromptField == "") != (opt.CompletionField == ""):
-		return nil, errors.New("name the fields of both prompt and completion, or of neither")
-	case opt.TextField != "" && opt.PromptField != "":
-		return nil, errors.New("name a text field, or fields of prompt and completion, not both")
-	case tok == nil && l.vocab == 0:
-		return nil, errors.New("neither a tokenizer nor the size of a vocabulary")
-	case (opt.Template != nil || opt.Classes != nil) && format(path) == "txt":
-		return nil, errors.New("a text; a template and classes need records with fields (.jsonl)")
-	case tok == nil:
-		return l, nil
-	}
-	if l.vocab == 0 {
-		l.vocab = tok.Size()
-	}
-	if id, ok := tok.BOS(); ok && tok.AddBOS() {
-		l.bos = []int32{id}
-	}
-	id, ok := tok.EOS()
-	if ok && opt.EOS.or(format(path) == "jsonl") {
-		l.eos = []int32{id}
-	}
-	if !ok && opt.EOS == Yes {
-		return nil, errors.New("texts must end with EOS, but the vocabulary has none")
-	}
-	if opt.Classes != nil {
-		return l, l.classes()
-	}
-	return l, nil
-}
-
-// needTokenizer is an error where there is none.
-func (l *loader) needTokenizer() error {
-	if l.tok == nil {
-		return errors.New(`text needs a tokenizer, and the base model has none; give "input_ids"`)
-	}
-	return nil
-}
-
-// pieces adds the examples of a text: its ids in pieces, each after BOS.
-func (l *loader) pieces(ids []int32) (examples int) {
-	room := l.opt.SeqLen - len(l.bos)
-	for len(ids) > 0 {
-		n := min(room, len(ids))
-		if piece := l.memory.ids(l.bos, ids[:n]); len(piece) >= 2 {
-			l.set.Examples = append(l.set.Examples, Example{IDs: piece})
-			examples++
+		e, err := s.At(i * s.Len() / n)
+		if err != nil {
+			return nil, err
 		}
-		ids = ids[n:]
+		if s.held != nil {
+			e.IDs, e.Loss = slices.Clone(e.IDs), slices.Clone(e.Loss)
+		}
+		out.Examples = append(out.Examples, e)
 	}
-	return examples
+	return out, nil
 }
 
-func (l *loader) text() error {
-	if err := l.needTokenizer(); err != nil {
-		return fmt.Errorf("%s: %w", l.path, err)
+// Close gives up the file that examples are in, where there is one.
+func (s *Set) Close() error {
+	if s == nil || s.held == nil {
+		return nil
 	}
-	text, err := readText(l.path)
-	if err != nil {
-		return err
-	}
-	l.set.Counts.Records = 1
-	ids := l.tok.Encode(text, l.opt.Special.or(false))
-	l.pieces(append(ids, l.eos...))
-	return nil
+	return s.held.file.close()
 }
 
-// arena allocates small slices from large ones.
-type arena struct {
-	free  []int32
-	flags []bool
-}
-
-const arenaBlock = 1 << 16
-
-// ids is the parts, end to end, in memory of their own.
-func (a *arena) ids(parts ...[]int32) []int32 {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
+// Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and classes,
+// and the weights of the sources.
+func (s *Set) Hash() (string, error) {
+	h := sha256.New()
+	var buf []byte
+	for i := range s.Len() {
+		e, err := s.At(i)
+		if err != nil {
+			return "", err
+		}
+		buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(e.IDs)))
+		for i, id := range e.IDs {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(id))
+			if e.Loss == nil || e.Loss[i] {
+				buf = append(buf, 1)
+			}
+		}
+		if e.Class > 0 {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(e.Class))
+		}
+		h.Write(buf)
 	}
-	if n > cap(a.free) {
-		a.free = make([]int32, 0, max(n, arenaBlock))
+	for _, p := range s.parts {
+		fmt.Fprintf(h, "part to %d of %v", p.end, p.weight)
 	}
-	out := a.free[:0:n]
-	for _, p := range parts {
-		out = append(out, p...)
-	}
-	a.free = a.free[n:n:cap(a.free)]
-	return out
-}
-
-// loss is n flags, the last few of them set.
-func (a *arena) loss(n, last int) []bool {
-	if n > len(a.flags) {
-		a.flags = make([]bool, max(n, arenaBlock))
-	}
-	out := a.flags[:n:n]
-	a.flags = a.flags[n:]
-	for i := n - last; i < n; i++ {
-		out[i] = true
-	}
-	return out
-}
-
-// list is names as a sentence has them: "a", "b" and "c".
-func list(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = fmt.Sprintf("%q", n)
-	}
-	if len(quoted) == 1 {
-		return quoted[0]
-	}
-	return strings.Join(quoted[:len(quoted)-1], ", ") + " and " + quoted[len(quoted)-1]
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

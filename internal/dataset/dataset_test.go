@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
@@ -175,7 +176,7 @@ func TestLoadErrors(t *testing.T) {
 		name, file, content, want string
 		opt                       Options
 	}{
-		{name: "kind of file", file: "a.csv", content: "x", want: "a.csv: unknown kind of data; want .txt or .jsonl"},
+		{name: "kind of file", file: "a.doc", content: "x", want: "a.doc: unknown kind of data; want one of .jsonl"},
 		{name: "empty text", file: "a.txt", want: "a.txt: the file is empty"},
 		{name: "empty records", file: "a.jsonl", content: "\n\n", want: "a.jsonl: the file is empty"},
 		{name: "nothing left", file: "a.jsonl", content: `{"text":""}`,
@@ -189,12 +190,11 @@ func TestLoadErrors(t *testing.T) {
 			want: "a.jsonl:3: not JSON: invalid character 't'"},
 		{name: "cut off", file: "a.jsonl", content: `{"text":"a`, want: "a.jsonl:1: not JSON: unexpected end"},
 		{name: "two objects", file: "a.jsonl", content: `{"text":"a"}{"text":"b"}`, want: "a.jsonl:1: not JSON"},
-		{name: "array", file: "a.json", content: "[{\"text\":\"a\"}]", want: "jq -c '.[]'"},
-		{name: "array over lines", file: "a.json", content: "[\n{\"text\":\"a\"}]", want: "jq -c '.[]'"},
-		{name: "number", file: "a.jsonl", content: "12", want: "a.jsonl:1: a number; want one object a line"},
-		{name: "null", file: "a.jsonl", content: "null", want: "a.jsonl:1: null; want one object a line"},
+		{name: "array", file: "a.json", content: "[{\"text\":\"a\"},\n[]]", want: "a.json:2: record 2: an array; want an object"},
+		{name: "number", file: "a.jsonl", content: "12", want: "a.jsonl:1: a number; want an object"},
+		{name: "null", file: "a.jsonl", content: "null", want: "a.jsonl:1: null; want an object"},
 		{name: "fields", file: "a.jsonl", content: `{"prompt":"x","output":"y","answer":"z"}`,
-			want: `a.jsonl:1: want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are "answer", "output" and "prompt"`},
+			want: `a.jsonl:1: want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are "prompt", "output" and "answer"`},
 		{name: "no fields", file: "a.jsonl", content: `{}`, want: "the fields are none"},
 		{name: "chosen field", file: "a.jsonl", content: `{"text":"x"}`, opt: Options{TextField: "body"},
 			want: `a.jsonl:1: no field "body"; the fields are "text"`},
@@ -207,7 +207,7 @@ func TestLoadErrors(t *testing.T) {
 			want: "a.jsonl:1: input_ids[1] is 260, beyond the vocabulary of 260"},
 		{name: "id negative", file: "a.jsonl", content: `{"input_ids":[-1,2]}`, want: "input_ids[0] is -1"},
 		{name: "id broken", file: "a.jsonl", content: `{"input_ids":[1.5]}`,
-			want: `field "input_ids" is an array, want an array of integers`},
+			want: `input_ids[0] is 1.5, want an integer`},
 		{name: "labels short", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1]}`,
 			want: `"labels" has 1 numbers, "input_ids" has 2`},
 		{name: "labels differ", file: "a.jsonl", content: `{"input_ids":[1,2],"labels":[1,3]}`,
@@ -284,7 +284,7 @@ func TestCompressed(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	ids, err := Text(write(t, "a.txt", "a </s>"), byteTokenizer(t, nil))
+	ids, err := Text(write(t, "a.txt", "a </s>"), byteTokenizer(t, nil), records.Train, records.Options{})
 	if want := []int32{1, 100, 259, 3 + '<', 3 + '/', 3 + 's', 3 + '>'}; err != nil || !slices.Equal(ids, want) {
 		t.Errorf("got %v, %v, want %v", ids, err, want)
 	}

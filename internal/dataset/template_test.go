@@ -38,9 +38,13 @@ func TestTemplateData(t *testing.T) {
 		t.Errorf("cut to %d tokens: %v, want the virtual ones kept", len(want)-4, ids)
 	}
 	text := write(t, "x.txt", "some text")
-	if _, err := Load(text, tok, Options{SeqLen: 64, Template: words}); err == nil ||
-		!strings.Contains(err.Error(), "template") {
-		t.Errorf("a text with a template gives %v", err)
+	plain, err := Load(text, tok, Options{SeqLen: 64, Template: words})
+	if err != nil || show(tok, plain.Examples[0]) != "!<some text" {
+		t.Errorf("a text beside a template gives %v, %v", plain, err)
+	}
+	if _, err := Load(text, tok, Options{SeqLen: 64, Classes: &Classes{Labels: []string{"a", "b"}}}); err == nil ||
+		!strings.Contains(err.Error(), "x.txt: a text; classes need records") {
+		t.Errorf("a text with classes gives %v", err)
 	}
 }
 

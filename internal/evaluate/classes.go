@@ -17,15 +17,23 @@ func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *a
 	if set.Answers != nil {
 		score = wordLosses
 	}
-	r := &Result{Examples: len(set.Examples)}
+	r := &Result{Examples: set.Len()}
 	var sum float64
 	right := 0
 	for _, examples := range set.Batches(nil, max(1, batchTokens/max(1, len(set.Answers)))) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		for i, losses := range score(b, hooks, set, examples, tape) {
-			class := set.Examples[examples[i]].Class - 1
+		all, err := score(b, hooks, set, examples, tape)
+		if err != nil {
+			return nil, err
+		}
+		for i, losses := range all {
+			e, err := set.At(examples[i])
+			if err != nil {
+				return nil, err
+			}
+			class := e.Class - 1
 			sum += losses[class]
 			r.Tokens += max(1, len(answerOf(set, class)))
 			if Best(losses) == class {
@@ -35,7 +43,7 @@ func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *a
 	}
 	r.Loss = sum / float64(r.Tokens)
 	r.Perplexity = math.Exp(r.Loss)
-	accuracy := float64(right) / float64(len(set.Examples))
+	accuracy := float64(right) / float64(set.Len())
 	r.Accuracy = &accuracy
 	if !floats.Finite(r.Loss) {
 		return nil, NotFinite(b, r.Loss)
@@ -63,9 +71,12 @@ func Best(losses []float64) int {
 }
 
 // headLosses are the losses of every class by the head, of each example.
-func headLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
+func headLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int,
+	tape *autograd.Tape) ([][]float64, error) {
 	var packed batch.Batch
-	set.Batch(&packed, examples)
+	if err := set.Batch(&packed, examples); err != nil {
+		return nil, err
+	}
 	hooks.Expand(&packed)
 	tape.Record(false)
 	tape.Reset(0)
@@ -78,7 +89,7 @@ func headLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples [
 	for i := range all {
 		all[i] = MinusLogSoftmax(logits.Row(i))
 	}
-	return all
+	return all, nil
 }
 
 // MinusLogSoftmax is -log of the probability of each logit.
@@ -98,10 +109,14 @@ func MinusLogSoftmax(logits []float32) []float64 {
 }
 
 // wordLosses are the summed losses of the words of every label, of each example.
-func wordLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int, tape *autograd.Tape) [][]float64 {
+func wordLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples []int,
+	tape *autograd.Tape) ([][]float64, error) {
 	var packed batch.Batch
 	for _, i := range examples {
-		e := set.Examples[i]
+		e, err := set.At(i)
+		if err != nil {
+			return nil, err
+		}
 		prompt := e.IDs[:len(e.IDs)-e.Targets()]
 		for _, answer := range set.Answers {
 			ids := append(prompt[:len(prompt):len(prompt)], answer...)
@@ -123,11 +138,11 @@ func wordLosses(b *attach.Base, hooks attach.Stack, set *attach.Data, examples [
 			}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // baseClasses is the loss of the base on classes that it has no head for: that of a guess.
 func baseClasses(set *attach.Data) *Result {
 	loss := math.Log(float64(set.Classes))
-	return &Result{Loss: loss, Perplexity: math.Exp(loss), Tokens: len(set.Examples), Examples: len(set.Examples)}
+	return &Result{Loss: loss, Perplexity: math.Exp(loss), Tokens: set.Len(), Examples: set.Len()}
 }

@@ -34,19 +34,17 @@ func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach
 	if set.Classes > 0 {
 		return evalClasses(ctx, b, hooks, set, batchTokens, tape)
 	}
-	order := make([]int, len(set.Examples))
-	for i := range order {
-		order[i] = i
-	}
 	var sum float64
 	var packed batch.Batch
-	r := &Result{Examples: len(set.Examples)}
-	for _, examples := range set.Batches(order, batchTokens) {
+	r := &Result{Examples: set.Len()}
+	for _, examples := range set.Batches(nil, batchTokens) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		packed.Reset()
-		set.Batch(&packed, examples)
+		if err := set.Batch(&packed, examples); err != nil {
+			return nil, err
+		}
 		for _, loss := range Forward(b, hooks, hooks, &packed, tape) {
 			sum += float64(loss)
 			r.Tokens++

@@ -25,7 +25,7 @@ const (
 var floors = [][]string{
 	{"internal/freelist", "internal/alloctest"},
 	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
-		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus"},
+		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
@@ -39,7 +39,7 @@ var floors = [][]string{
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/bench", "internal/cli"},
-	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/report",
+	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input", "internal/report",
 		"internal/demo/..."},
 	{"cmd/peftconv", "integration"},
 }

@@ -47,7 +47,9 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	c.tape.Record(false)
 	for _, examples := range set.Batches(spread(set, calibrationTokens), calibrationBatch) {
 		packed := new(batch.Batch)
-		set.Batch(packed, examples)
+		if err := set.Batch(packed, examples); err != nil {
+			return nil, err
+		}
 		hooks.Expand(packed)
 		c.tape.Reset(0)
 		c.batches = append(c.batches, packed)
@@ -71,13 +73,13 @@ func runsByLayers(s *arch.Spec) error {
 
 // spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
 func spread(set *attach.Data, tokens int) []int {
-	n := len(set.Examples)
+	n := set.Len()
 	if all := set.Tokens(); all > tokens {
 		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
 	}
 	chosen := make([]int, n)
 	for i := range chosen {
-		chosen[i] = i * len(set.Examples) / n
+		chosen[i] = i * set.Len() / n
 	}
 	return chosen
 }

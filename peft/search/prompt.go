@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -20,13 +21,15 @@ const MethodDiscretePrompt = "discrete-prompt"
 // Record is one record of data: the texts of its fields by name.
 type Record = map[string]string
 
-// LoadRecords reads the fields of the template text from a .jsonl file, plain or compressed.
-func LoadRecords(path, text string) ([]Record, error) {
+// LoadRecords reads the fields of the template text from a file of records, a split of a directory, or standard input.
+// Of the options Format, Split and Stdin count.
+func LoadRecords(path, text string, opt peft.DataOptions) ([]Record, error) {
 	t, err := template.ParseDiscrete(text)
 	if err != nil {
 		return nil, err
 	}
-	return dataset.Fields(path, t.Fields())
+	return dataset.Fields(path, t.Fields(), records.Split(opt.Split),
+		records.Options{Format: records.Format(opt.Format), Stdin: opt.Stdin})
 }
 
 // Data is the data of a search in three parts that share no record.

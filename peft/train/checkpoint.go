@@ -2,9 +2,6 @@ package train
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +31,7 @@ type checkpoint struct {
 	Eps         float64    `json:"eps"`
 	Precision   string     `json:"precision"`
 	Data        string     `json:"data_sha256"`
+	Packing     string     `json:"packing,omitempty"` // "": of versions that had no other than examples in turn
 	Base        string     `json:"base_sha256"`
 }
 
@@ -46,13 +44,18 @@ func CheckpointPath(out string) string {
 // checkpoint describes the present state of the run.
 func (t *trainer) checkpoint() (checkpoint, error) {
 	sum, err := t.base.SHA256()
+	if err != nil {
+		return checkpoint{}, err
+	}
+	data, err := t.dataHash()
 	o := &t.opt
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 		LR: o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
-		Precision: t.local.precision.String(), Data: t.dataHash(), Base: sum,
+		Precision: t.local.precision.String(), Data: data, Base: sum,
+		Packing: o.packing(),
 	}, err
 }
 
@@ -177,7 +180,7 @@ func (t *trainer) same(saved *checkpoint) error {
 		name       string
 		then, here any
 	}{
-		{"seed", saved.Seed, now.Seed}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
+		{"seed", saved.Seed, now.Seed}, {"packing", saved.Packing, now.Packing}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
 		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
@@ -210,24 +213,4 @@ func (t *trainer) sameAdapter(saved string) error {
 		return fmt.Errorf("the run had the adapter %s, this one has %s", was, is)
 	}
 	return err
-}
-
-// hashSet is a hash of the tokens and loss masks of a data set.
-func hashSet(set *attach.Data) string {
-	h := sha256.New()
-	var buf []byte
-	for _, e := range set.Examples {
-		buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(e.IDs)))
-		for i, id := range e.IDs {
-			buf = binary.LittleEndian.AppendUint32(buf, uint32(id))
-			if e.Loss == nil || e.Loss[i] {
-				buf = append(buf, 1)
-			}
-		}
-		if e.Class > 0 {
-			buf = binary.LittleEndian.AppendUint32(buf, uint32(e.Class))
-		}
-		h.Write(buf)
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }

@@ -168,12 +168,12 @@ func stepsOf(train *attach.Data, opt *Options, tokens int64) (steps int) {
 		return 0
 	}
 	for epoch := 0; tokens > 0; epoch++ {
-		batches := train.Batches(train.Order(epoch, opt.Seed), opt.BatchTokens)
+		batches := opt.batches(train, epoch)
 		for len(batches) > 0 && tokens > 0 {
 			n := min(opt.Accumulate, len(batches))
 			for _, examples := range batches[:n] {
 				for _, example := range examples {
-					tokens -= int64(len(train.Examples[example].IDs))
+					tokens -= int64(train.Size(example))
 				}
 			}
 			batches = batches[n:]

@@ -71,9 +71,9 @@ func layerOf(name string) (n int, ok bool) {
 // newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is
 // nil where there is no room for one.
 func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) *layerCache {
-	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, len(train.Examples)), starts: []int{0}}
-	for _, e := range train.Examples {
-		s.starts = append(s.starts, s.starts[len(s.starts)-1]+len(e.IDs))
+	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, train.Len()), starts: []int{0}}
+	for i := range train.Len() {
+		s.starts = append(s.starts, s.starts[i]+train.Size(i))
 	}
 	if inMemory(bytes) {
 		s.memory = make([]float32, bytes/4)

@@ -106,8 +106,8 @@ func packedBytes(s *arch.Spec, tokens int) int64 {
 // largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
 func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
 	longest := 0
-	for _, e := range train.Examples {
-		longest = max(longest, len(e.IDs))
+	for i := range train.Len() {
+		longest = max(longest, train.Size(i))
 	}
 	all := train.Tokens()
 	tokens = min(max(batchTokens, longest), all)

@@ -108,7 +108,11 @@ func TestMethodRuns(t *testing.T) {
 				}
 				return pefttest.FileBytes(t, opt.Out), r
 			}
-			options := func() Options { return trainOptions(filepath.Join(t.TempDir(), "out.safetensors")) }
+			options := func() Options {
+				opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+				opt.Epochs, opt.LR = 4, 0.02 // random data is hard to learn
+				return opt
+			}
 			whole, result := run(options())
 			if *result.EvalLoss > *result.BaseLoss-0.005 {
 				t.Errorf("the loss went from %.4f to %.4f", *result.BaseLoss, *result.EvalLoss)

@@ -201,7 +201,7 @@ func (e *experiments) merged(b *attach.Base, a *attach.Adapter, heldOut *attach.
 }
 
 func (e *experiments) load(b *attach.Base, path string) *attach.Data {
-	set, err := attach.LoadData(path, b, attach.DataOptions{SeqLen: 256})
+	set, _, err := attach.LoadData([]attach.Source{{Path: path}}, b, attach.DataOptions{SeqLen: 256})
 	if err != nil {
 		e.t.Fatal(err)
 	}

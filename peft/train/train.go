@@ -30,6 +30,7 @@ type Options struct {
 	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
 	SeqLen      int     // > 0: an example with more tokens is an error
 	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
+	NoPacking   bool    // each example goes through the model alone, whatever BatchTokens is
 	Accumulate  int     // batches that make up one optimizer step; 0: 1
 	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
 	Schedule    string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
@@ -155,7 +156,7 @@ type trainer struct {
 	gradients   gradients // local, or another implementation
 	plan        *Memory
 	clock       clock
-	dataHash    func() string // of the training data, computed once
+	dataHash    func() (string, error) // of the training data, computed once
 }
 
 // trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
@@ -253,7 +254,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	}
 	t := &trainer{
 		base: b, adapter: a, train: train, eval: eval, opt: opt, tape: autograd.NewTape(),
-		dataHash: sync.OnceValue(func() string { return hashSet(train) }),
+		dataHash: sync.OnceValues(train.Hash),
 	}
 	plan, err := planMemory(b, a, train, opt)
 	if err != nil {
@@ -320,7 +321,24 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // epochBatches lists the examples of each batch of an epoch.
 func (t *trainer) epochBatches(epoch int) [][]int {
-	return t.train.Batches(t.train.Order(epoch, t.opt.Seed), t.opt.BatchTokens)
+	return t.opt.batches(t.train, epoch)
+}
+
+// batches lists the examples of each batch of an epoch over a set.
+func (opt *Options) batches(train *attach.Data, epoch int) [][]int {
+	order := train.Order(epoch, opt.Seed)
+	if opt.NoPacking {
+		return train.Batches(order, 0)
+	}
+	return train.Pack(order, opt.BatchTokens)
+}
+
+// packing names how batches are made.
+func (opt *Options) packing() string {
+	if opt.NoPacking {
+		return "none"
+	}
+	return "best fit"
 }
 
 // run does all steps that are left.
@@ -353,7 +371,9 @@ func (t *trainer) run(ctx context.Context) error {
 // next does one step and what is due after it.
 func (t *trainer) next(ctx context.Context) error {
 	next := t.state
-	t.fill(&next)
+	if err := t.fill(&next); err != nil {
+		return err
+	}
 	lr := t.schedule.at(t.state.Step)
 	loss, norm, err := t.step(ctx, stepBatches{t.state.Step, t.group, t.examples}, lr)
 	if err != nil {
@@ -385,7 +405,7 @@ func (t *trainer) due(every int) bool {
 }
 
 // fill makes the batches of the next step and moves the state over them. The last step of an epoch may have fewer.
-func (t *trainer) fill(s *trainState) {
+func (t *trainer) fill(s *trainState) error {
 	if s.Batch == len(t.batches) {
 		s.Epoch, s.Batch = s.Epoch+1, 0
 		t.batches = t.epochBatches(s.Epoch)
@@ -397,11 +417,14 @@ func (t *trainer) fill(s *trainState) {
 	t.group, t.examples = t.group[:n], t.batches[s.Batch:s.Batch+n]
 	for _, b := range t.group {
 		b.Reset()
-		t.train.Batch(b, t.batches[s.Batch])
+		if err := t.train.Batch(b, t.batches[s.Batch]); err != nil {
+			return err
+		}
 		s.Batch++
 		s.Tokens += int64(b.Tokens())
 		t.bound.Expand(b)
 	}
+	return nil
 }
 
 // step is one optimizer step: the mean loss over all targets of the group, its gradient, clipping, update.

@@ -1,0 +1,329 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+)
+
+// Cache says where examples go that are more than fit into memory easily: into a file of their token ids, that Close of
+// the set gives up. The zero value keeps all of them in memory.
+type Cache struct {
+	Prefix string // beginning of the file's name, a folder or the output that the file stands beside
+	Limit  int    // bytes of token ids that stay in memory; 0: 64 MiB
+	// Keep leaves the file as Prefix.<hash>.tokens, where the hash is that of the data, of the vocabulary and of all
+	// options that the examples depend on. A later run with the same reads it and tokenizes nothing.
+	Keep       bool
+	Vocabulary string // a hash of the vocabulary and its rules, which Keep needs
+}
+
+// cacheLimit is the default of Cache.Limit.
+const cacheLimit = 64 << 20
+
+// A file of examples is their tokens, an index, what is known of all of them as JSON, and the end:
+//
+//	of each example   ids as uint32, then a bit for each of them, where the example has a loss mask
+//	of each example   where it begins as uint64, the number of tokens and the class with the mask's flag as uint32
+//	JSON              cacheHeader
+//	24 bytes          the lengths of index and JSON as uint64, and cacheMagic
+//
+// All numbers are little-endian.
+const cacheMagic = "PCTOKEN1"
+
+// cacheHeader is what is known of all examples.
+type cacheHeader struct {
+	Key     string      `json:"key"` // hash of everything that the examples depend on
+	Data    uint32      `json:"data_crc32c"`
+	Counts  Counts      `json:"counts"`
+	Classes int         `json:"classes,omitempty"`
+	Answers [][]int32   `json:"answers,omitempty"`
+	Sets    []cachedSet `json:"sets"`
+}
+
+// cachedSet is one of the sets in a file.
+type cachedSet struct {
+	Examples int          `json:"examples"`
+	Tokens   int          `json:"tokens"`
+	Targets  int          `json:"targets"`
+	Parts    []cachedPart `json:"parts,omitempty"`
+}
+
+type cachedPart struct {
+	End    int     `json:"end"`
+	Weight float64 `json:"weight"`
+}
+
+// entry is where an example stands in a file.
+type entry struct {
+	at     int64
+	tokens uint32
+	kind   uint32 // twice the class, and 1 where there is a loss mask
+}
+
+const entrySize = 16
+
+// held is the examples of a set in a file.
+type held struct {
+	file            *cacheFile
+	index           []entry
+	tokens, targets int
+	buffer          []byte
+}
+
+// cacheFile is a file that several sets may stand in.
+type cacheFile struct {
+	mu     sync.Mutex
+	f      *os.File
+	remove bool
+	users  int
+}
+
+// close gives the file up when the last set does.
+func (c *cacheFile) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users--; c.users != 0 {
+		return nil
+	}
+	err := c.f.Close()
+	if c.remove {
+		_ = os.Remove(c.f.Name()) // it may be gone already: see createCache
+	}
+	return err
+}
+
+// read reads an example into the memory of another.
+func (h *held) read(i int, e *Example) error {
+	at := h.index[i]
+	n := int(at.tokens)
+	size := n * 4
+	masked := at.kind&1 != 0
+	if masked {
+		size += (n + 7) / 8
+	}
+	if cap(h.buffer) < size {
+		h.buffer = make([]byte, size+size/4)
+	}
+	buffer := h.buffer[:size]
+	if _, err := h.file.f.ReadAt(buffer, at.at); err != nil {
+		return fmt.Errorf("read token ids back: %w", err)
+	}
+	if cap(e.IDs) < n {
+		e.IDs = make([]int32, n+n/4)
+	}
+	e.IDs, e.Class = e.IDs[:n], int(at.kind>>1)
+	for j := range e.IDs {
+		e.IDs[j] = int32(binary.LittleEndian.Uint32(buffer[4*j:]))
+	}
+	if !masked {
+		e.Loss = nil
+		return nil
+	}
+	if cap(e.Loss) < n {
+		e.Loss = make([]bool, n+n/4)
+	}
+	e.Loss = e.Loss[:n]
+	for j := range e.Loss {
+		e.Loss[j] = buffer[4*n+j/8]>>(j%8)&1 != 0
+	}
+	return nil
+}
+
+// cacheWriter writes examples into a file.
+type cacheWriter struct {
+	out    io.Writer
+	temp   *os.File         // that has no name, or
+	keep   *atomicfile.File // that gets one
+	path   string           // of keep
+	buffer *bufio.Writer
+	at     int64
+	crc    uint32
+	bytes  []byte
+}
+
+// crcTable is that of CRC-32C.
+var crcTable = crc32.MakeTable(crc32.Castagnoli)
+
+// createCache begins a file. Without a path to keep it at, it has no name where the system can do that.
+func createCache(c *Cache, path string) (*cacheWriter, error) {
+	w := &cacheWriter{path: path}
+	var err error
+	if path != "" {
+		if w.keep, err = atomicfile.Create(path); err != nil {
+			return nil, err
+		}
+		w.out = w.keep
+	} else {
+		dir := c.Prefix
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			dir = filepath.Dir(dir)
+		}
+		if w.temp, err = os.CreateTemp(dir, ".peftconv-*.tokens"); err != nil {
+			return nil, fmt.Errorf("a file for token ids: %w", err)
+		}
+		_ = os.Remove(w.temp.Name()) // the open file stays until Close, except on Windows
+		w.out = w.temp
+	}
+	w.buffer = bufio.NewWriterSize(w.out, 1<<18)
+	return w, nil
+}
+
+// add writes an example.
+func (w *cacheWriter) add(e *Example) (entry, error) {
+	b := w.bytes[:0]
+	for _, id := range e.IDs {
+		b = binary.LittleEndian.AppendUint32(b, uint32(id))
+	}
+	kind := uint32(e.Class) << 1
+	if e.Loss != nil {
+		kind |= 1
+		mask := len(b)
+		b = append(b, make([]byte, (len(e.IDs)+7)/8)...)
+		for i, learned := range e.Loss {
+			if learned {
+				b[mask+i/8] |= 1 << (i % 8)
+			}
+		}
+	}
+	at := entry{w.at, uint32(len(e.IDs)), kind}
+	w.bytes, w.crc = b, crc32.Update(w.crc, crcTable, b)
+	n, err := w.buffer.Write(b)
+	w.at += int64(n)
+	return at, err
+}
+
+// abort gives the file up.
+func (w *cacheWriter) abort() {
+	if w.keep != nil {
+		w.keep.Abort()
+	}
+	if w.temp != nil {
+		w.temp.Close()
+		_ = os.Remove(w.temp.Name())
+	}
+}
+
+// finish ends the file and opens it for some sets. The header is written where the file is kept.
+func (w *cacheWriter) finish(h cacheHeader, sets []*held) (*cacheFile, error) {
+	if w.keep != nil {
+		h.Data = w.crc
+		if err := w.end(&h, sets); err != nil {
+			w.abort()
+			return nil, err
+		}
+	}
+	if err := w.buffer.Flush(); err != nil {
+		w.abort()
+		return nil, fmt.Errorf("a file for token ids: %w", err)
+	}
+	if w.keep == nil {
+		return &cacheFile{f: w.temp, remove: true}, nil
+	}
+	if err := w.keep.Commit(); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(w.path)
+	return &cacheFile{f: f}, err
+}
+
+// end writes what follows the tokens.
+func (w *cacheWriter) end(h *cacheHeader, sets []*held) error {
+	var tail []byte
+	for _, s := range sets {
+		for _, e := range s.index {
+			tail = binary.LittleEndian.AppendUint64(tail, uint64(e.at))
+			tail = binary.LittleEndian.AppendUint32(tail, e.tokens)
+			tail = binary.LittleEndian.AppendUint32(tail, e.kind)
+		}
+	}
+	index := len(tail)
+	text, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	tail = append(tail, text...)
+	tail = binary.LittleEndian.AppendUint64(tail, uint64(index))
+	tail = binary.LittleEndian.AppendUint64(tail, uint64(len(text)))
+	_, err = w.buffer.Write(append(tail, cacheMagic...))
+	return err
+}
+
+// errStale is of a file that is no cache of the data.
+var errStale = errors.New("not a cache of these examples")
+
+// openCache opens a file that was kept, and checks all of it.
+func openCache(path, key string) (*cacheHeader, *cacheFile, []entry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	h, index, err := readCache(f, key)
+	if err != nil {
+		f.Close()
+		return nil, nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return h, &cacheFile{f: f}, index, nil
+}
+
+// readCache reads the end of a file and checks the rest.
+func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
+	const endSize = 24
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	size := info.Size()
+	end := make([]byte, endSize)
+	if size < endSize {
+		return nil, nil, errStale
+	}
+	if _, err := f.ReadAt(end, size-endSize); err != nil {
+		return nil, nil, err
+	}
+	indexSize, textSize := binary.LittleEndian.Uint64(end), binary.LittleEndian.Uint64(end[8:])
+	rest := uint64(size - endSize)
+	if !bytes.Equal(end[16:], []byte(cacheMagic)) || indexSize > rest || textSize > rest-indexSize ||
+		indexSize%entrySize != 0 {
+		return nil, nil, errStale
+	}
+	data := int64(rest - indexSize - textSize)
+	tail := make([]byte, indexSize+textSize)
+	if _, err := f.ReadAt(tail, data); err != nil {
+		return nil, nil, err
+	}
+	h := &cacheHeader{}
+	if err := json.Unmarshal(tail[indexSize:], h); err != nil || h.Key != key {
+		return nil, nil, errStale
+	}
+	index, total := make([]entry, indexSize/entrySize), 0
+	for _, s := range h.Sets {
+		total += s.Examples
+	}
+	for i := range index {
+		b := tail[i*entrySize:]
+		e := entry{int64(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint32(b[8:]),
+			binary.LittleEndian.Uint32(b[12:])}
+		if e.at < 0 || e.at+int64(e.tokens)*4 > data {
+			return nil, nil, errStale
+		}
+		index[i] = e
+	}
+	crc := crc32.New(crcTable)
+	if _, err := io.Copy(crc, io.NewSectionReader(f, 0, data)); err != nil {
+		return nil, nil, err
+	}
+	if total != len(index) || crc.Sum32() != h.Data {
+		return nil, nil, errStale
+	}
+	return h, index, nil
+}
