@@ -110,10 +110,13 @@ func logits(m *model.Model, ids []int32) []float32 {
 func TestWithoutMamba(t *testing.T) {
 	d := newDir()
 	const in, inner, width = "model.layers.0.", 96, 64
-	gate, up, down := d.tensors[in+"mlp.gate_proj.weight"], d.tensors[in+"mlp.up_proj.weight"], d.tensors[in+"mlp.down_proj.weight"]
-	for _, name := range []string{"gate_proj", "up_proj", "down_proj"} {
-		delete(d.tensors, in+"mlp."+name+".weight")
+	var maps [3]safetensors.Item
+	for i, name := range []string{"gate_proj", "up_proj", "down_proj"} {
+		name = in + "mlp." + name + ".weight"
+		maps[i] = d.tensors[name]
+		delete(d.tensors, name)
 	}
+	gate, up, down := maps[0], maps[1], maps[2]
 	both := safetensors.Item{Name: in + "shared_mlp.input_linear.weight", DType: safetensors.BF16,
 		Shape: []int64{2 * inner, width}, Data: append(slices.Clone(gate.Data), up.Data...)}
 	down.Name = in + "shared_mlp.output_linear.weight"

@@ -71,7 +71,8 @@ func exact(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples [
 }
 
 // sentences counts the sentences of completions that the model writes too, greedily.
-func sentences(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (c Count, err error) {
+func sentences(ctx context.Context, b *peft.Base, adapters []peft.Scaled, examples []tale.Example) (Count, error) {
+	var c Count
 	for _, e := range examples {
 		text, err := answer(ctx, b, adapters, e)
 		if err != nil {

@@ -40,7 +40,7 @@ func TestFromSentencePiece(t *testing.T) {
 		if got := spell(tok, tok.Encode(c.text, true)); got != c.want {
 			t.Errorf("%s: %q gives %s, want %s", c.name, c.text, got, c.want)
 		}
-		m, err := ReadSentencePiece(filepath.Join(dir, "tokenizer.model"))
+		m, err := readModel(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -50,21 +49,8 @@ const (
 	CharModel
 )
 
-// ReadSentencePiece reads a tokenizer.model. Values that the file leaves out are the defaults of SentencePiece. An
-// error names the file and the byte in it.
-func ReadSentencePiece(path string) (*SentencePiece, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	m, err := ParseSentencePiece(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: no SentencePiece model: %w", path, err)
-	}
-	return m, nil
-}
-
-// ParseSentencePiece reads the bytes of a tokenizer.model.
+// ParseSentencePiece reads the bytes of a tokenizer.model. Values that the file leaves out are the defaults of
+// SentencePiece. An error names the byte.
 func ParseSentencePiece(data []byte) (*SentencePiece, error) {
 	m := &SentencePiece{
 		ModelType: UnigramModel, BOSID: 1, EOSID: 2, PADID: -1,
