@@ -182,3 +182,17 @@ func TestConvertGolden(t *testing.T) {
 		t.Error(stderr)
 	}
 }
+
+// TestSentencePieceDirectory generates from a directory whose tokenizer is a tokenizer.model alone, and from the file
+// that it becomes: the same text.
+func TestSentencePieceDirectory(t *testing.T) {
+	dir := testdata.Shared(t, "convert/Mistral-Tiny-v0.3")
+	out := filepath.Join(t.TempDir(), "out.gguf")
+	want(t, cli.ExitOK, "convert", dir, "--out", out)
+	args := []string{"--prompt", "To be or not", "--temperature", "0", "--n", "8"}
+	a, _ := want(t, cli.ExitOK, append([]string{"generate", "--base", dir}, args...)...)
+	b, _ := want(t, cli.ExitOK, append([]string{"generate", "--base", out}, args...)...)
+	if a != b {
+		t.Errorf("the directory writes %q, the file %q", a, b)
+	}
+}

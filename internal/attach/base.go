@@ -119,7 +119,7 @@ func (b *Base) openHF() (err error) {
 	if b.Model, err = model.Load(b.Store); err != nil {
 		return err
 	}
-	if hasFile(b.Path, "tokenizer.json") {
+	if hasFile(b.Path, "tokenizer.json") || hasFile(b.Path, "tokenizer.model") {
 		b.Tokenizer, err = tokenizer.FromHF(b.Path)
 	}
 	return err
