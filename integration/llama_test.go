@@ -60,6 +60,7 @@ func peftconv(t *testing.T, args ...string) []byte {
 	t.Helper()
 	var stderr strings.Builder
 	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(program), "cache")) // paths of bases
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

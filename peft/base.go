@@ -44,9 +44,9 @@ func (b *Base) Path() string { return b.base.Path }
 // IsGGUF reports whether the base is a GGUF file; otherwise it is a Hugging Face directory.
 func (b *Base) IsGGUF() bool { return b.base.GGUF != nil }
 
-// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a model in
-// several it is the SHA-256 of the lines that sha256sum prints for them in alphabetical order (hash, two spaces, base
-// name, newline). The files are read once.
+// SHA256 says which weights a model has, whatever its metadata and its division into files: the SHA-256, in
+// hexadecimal, of a line for each tensor, by name: the SHA-256 of its data, its type, shape (rows first) and name. The
+// weights are read once.
 func (b *Base) SHA256() (string, error) { return b.base.SHA256() }
 
 // Architecture is the name that GGUF has for the model's architecture (general.architecture).

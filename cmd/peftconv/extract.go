@@ -114,6 +114,7 @@ func (o *extractOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := o.save(a, report); err != nil {
 		return err
 	}
+	cli.RememberBase(a.Origin().BaseSHA256, o.base)
 	if o.json {
 		return cli.PrintJSON(s.Out, struct {
 			Output string `json:"output"`

@@ -224,3 +224,30 @@ func TestParseLora(t *testing.T) {
 		}
 	}
 }
+
+// TestBaseByHash: an adapter's file has the name of its base and no folder. This machine remembers where the base is,
+// and metadata that are edited leave it the same base.
+func TestBaseByHash(t *testing.T) {
+	base := tinyBase(t, tiny)
+	adapter := trained(t, base)
+	data, err := os.ReadFile(adapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(filepath.Dir(base))) || !bytes.Contains(data, []byte(filepath.Base(base))) {
+		t.Errorf("the adapter does not name %s alone", filepath.Base(base))
+	}
+	out := func() string { return filepath.Join(t.TempDir(), "out.gguf") }
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out())
+	want(t, cli.ExitOK, "edit", base, "--set", "general.name=another")
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out())
+	moved := filepath.Join(t.TempDir(), "moved.gguf")
+	if err := os.Rename(base, moved); err != nil {
+		t.Fatal(err)
+	}
+	_, stderr := want(t, cli.ExitError, "merge", "--lora", adapter, "--out", out())
+	if !strings.Contains(stderr, filepath.Base(base)) || !strings.Contains(stderr, "--base") {
+		t.Error(stderr)
+	}
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", moved, "--out", out())
+}

@@ -122,11 +122,13 @@ func (m *modelFlags) open() (*opened, error) {
 		if a.Adapter == nil {
 			continue
 		}
-		found, err := peft.FindBase(a.Adapter, m.adapters[i].path)
-		if err != nil {
-			return nil, fmt.Errorf("%w with --base", err)
+		if path = cli.RecallBase(a.Adapter.Origin().BaseSHA256); path == "" {
+			found, err := peft.FindBase(a.Adapter, m.adapters[i].path)
+			if err != nil {
+				return nil, fmt.Errorf("%w with --base", err)
+			}
+			path = found
 		}
-		path = found
 	}
 	if path == "" {
 		return nil, fmt.Errorf("%s: %w", m.adapters[0].path, peft.ErrNeedsBase)

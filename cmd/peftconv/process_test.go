@@ -26,7 +26,15 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	cache, err := os.MkdirTemp("", "peftconv-cache-*")
+	if err == nil {
+		for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData"} { // where bases are remembered
+			os.Setenv(name, cache)
+		}
+	}
+	status := m.Run()
+	os.RemoveAll(cache)
+	os.Exit(status)
 }
 
 // process prepares the program as a process of its own.

@@ -340,6 +340,7 @@ func program() string {
 
 // report prints the results and what can be done with them.
 func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
+	cli.RememberBase(a.Origin().BaseSHA256, o.base)
 	where := "evaluation data"
 	if !o.Holds() {
 		where = "a sample of the training data"

@@ -30,7 +30,7 @@ type Adapter struct {
 
 // Origin says where an adapter comes from, as far as its file tells; the zero value is an adapter of unknown origin.
 type Origin struct {
-	Base         string    // path of the base
+	Base         string    // path of the base, or its name where the adapter was loaded
 	BaseSHA256   string    // Base.SHA256 of it
 	Architecture string    // Base.Architecture of it
 	Version      string    // of the program that wrote the file

@@ -74,7 +74,7 @@ func (a *Adapter) Metadata() (map[string]string, error) {
 	}
 	o := &a.Origin
 	for key, value := range map[string]string{
-		metaVersion: o.Version, metaBase: o.Base, MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
+		metaVersion: o.Version, metaBase: nameOf(o.Base), MetaBaseSHA256: o.BaseSHA256, metaArchitecture: o.Architecture,
 		metaTemplate: a.Config.Template, metaMaster: o.Master,
 	} {
 		if value != "" {
@@ -103,6 +103,15 @@ func (a *Adapter) Metadata() (map[string]string, error) {
 		meta[MetaTraining] = string(training)
 	}
 	return meta, nil
+}
+
+// nameOf is the name of a file without the folders of the machine that it is on. Of what is no path from a root, such
+// as the name of a repository, it is all.
+func nameOf(path string) string {
+	if !filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Base(path)
 }
 
 // Items are tensors ready to be written, each name with a prefix.

@@ -8,14 +8,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/internal/tokenizer"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // IndexFile lists the files of a sharded model.
@@ -49,8 +53,8 @@ func OpenBase(path string) (*Base, error) {
 		b.Close()
 		return nil, fmt.Errorf("open base %s: %w", path, err)
 	}
-	files := b.Store.Files
-	b.hash = sync.OnceValues(func() (string, error) { return hashFiles(files) })
+	files := b.Store
+	b.hash = sync.OnceValues(func() (string, error) { return hashTensors(files), nil })
 	return b, nil
 }
 
@@ -141,23 +145,27 @@ func (b *Base) Close() error {
 	return errors.Join(err, files.Close())
 }
 
-// SHA256 is the hash of the weights in hexadecimal. For a single file it is the SHA-256 of the file. For a model in
-// several it is the SHA-256 of the lines that sha256sum prints for them in alphabetical order (hash, two spaces, base
-// name, newline). The files are read once.
+// SHA256 says which weights a model has, whatever its metadata and its division into files: the SHA-256, in
+// hexadecimal, of a line for each tensor, by name: the SHA-256 of its data, its type, shape (rows first) and name. The
+// weights are read once.
 func (b *Base) SHA256() (string, error) { return b.hash() }
 
 // Architecture is the name that GGUF has for the model's architecture (general.architecture).
 func (b *Base) Architecture() string { return b.Model.Spec.Architecture }
 
-// Name is what PEFT should load an adapter of this base onto: the repository that the file says it was made from, or
-// else the path.
+// Name is what PEFT should load an adapter of this base onto: the repository that the file says it was made from or
+// that it lies in, in the cache of the Hub, or else the name of the file or directory, without the folders of this
+// machine.
 func (b *Base) Name() string {
 	if b.GGUF != nil {
 		if name := HubName(b.GGUF.Meta); name != "" {
 			return name
 		}
 	}
-	return b.Path
+	if name := names.Repository(b.Path); name != "" {
+		return name
+	}
+	return filepath.Base(b.Path)
 }
 
 // Canonical is a name of a module by which the classes of Hugging Face that the base may be of have it alike.
@@ -183,7 +191,30 @@ func HubName(meta *gguf.Metadata) string {
 	return ""
 }
 
-// hashFiles is the SHA-256 of one file, or of the list of hashes of several.
+// hashTensors is what Base.SHA256 says.
+func hashTensors(s *store.Store) string {
+	tensors := slices.SortedFunc(s.Tensors(), func(a, b store.Tensor) int { return strings.Compare(a.Name, b.Name) })
+	lines := make([]string, len(tensors))
+	kernels.Parallel(len(tensors), func(i int) {
+		t := &tensors[i]
+		lines[i] = fmt.Sprintf("%x  %s %v %s\n", sha256.Sum256(t.Data), t.TypeName, t.Shape, t.Name)
+		if len(t.Data) >= releasedBytes {
+			s.Release()
+		}
+	})
+	s.Release()
+	all := sha256.New()
+	for _, line := range lines {
+		io.WriteString(all, line)
+	}
+	return hex.EncodeToString(all.Sum(nil))
+}
+
+// releasedBytes is the size of a tensor whose memory is given back when it has been read.
+const releasedBytes = 16 << 20
+
+// hashFiles is what adapters of earlier versions record: the SHA-256 of the base's file, or of the list of hashes of
+// several.
 func hashFiles(paths []string) (string, error) {
 	if len(paths) == 1 {
 		return HashFile(paths[0])

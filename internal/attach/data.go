@@ -25,8 +25,8 @@ type DataOptions = dataset.Options
 // Source is a file, a directory or standard input, with a weight.
 type Source = dataset.Source
 
-// LoadData reads sources in the vocabulary of a base, and holds a share of them back where the options say so; otherwise
-// eval is nil. SeqLen 0 is 512, or less where the base was made for less.
+// LoadData reads sources in the vocabulary of a base, and holds a share of them back where the options say so;
+// otherwise eval is nil. SeqLen 0 is 512, or less where the base was made for less.
 func LoadData(sources []Source, b *Base, opt DataOptions) (train, eval *Data, err error) {
 	spec := &b.Model.Spec
 	if opt.SeqLen == 0 {

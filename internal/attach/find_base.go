@@ -19,7 +19,7 @@ var (
 	ErrNoMaster  = errors.New("the original weights of a base are missing")
 )
 
-// FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the same name
+// FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the name of that
 // in the adapter's own directory and in the working directory, else in the cache of the Hugging Face Hub as the
 // repository that an adapter of HF PEFT names. adapterPath is what the adapter was loaded from.
 func FindBase(a *Adapter, adapterPath string) (string, error) {
@@ -54,7 +54,10 @@ func CheckBase(a *Adapter, b *Base) error {
 	if err != nil {
 		return err
 	}
-	if sum != a.Origin.BaseSHA256 {
+	if sum == a.Origin.BaseSHA256 {
+		return nil
+	}
+	if old, err := hashFiles(b.Store.Files); err != nil || old != a.Origin.BaseSHA256 {
 		return errkind.Errorf(ErrWrongBase, "the adapter was trained over %s with SHA-256 %s, but %s has %s",
 			filepath.Base(a.Origin.Base), a.Origin.BaseSHA256, b.Path, sum)
 	}

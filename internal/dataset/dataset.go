@@ -251,8 +251,8 @@ func (s *Set) Close() error {
 	return s.held.file.close()
 }
 
-// Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and classes,
-// and the weights of the sources.
+// Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and
+// classes, and the weights of the sources.
 func (s *Set) Hash() (string, error) {
 	h := sha256.New()
 	var buf []byte

@@ -71,7 +71,8 @@ func (m *ollamaModel) manifest(w *storeWriter) (*names.OllamaManifest, error) {
 	if m.modelFile != "" {
 		add(w.move(names.OllamaModel, m.modelFile))
 	} else {
-		layer, err := w.copyFile(names.OllamaModel, m.base.Path(), m.base.SHA256)
+		path := m.base.Path()
+		layer, err := w.copyFile(names.OllamaModel, path, func() (string, error) { return attach.HashFile(path) })
 		if m.from.Model != "" {
 			layer.From = m.from.String()
 		}

@@ -210,7 +210,7 @@ func TestMergeThreads(t *testing.T) {
 func TestMergeHF(t *testing.T) {
 	for _, shards := range []int{1, 3} {
 		dir := pefttest.Tiny.WriteHF(t, gguf.BF16, shards)
-		if err := os.WriteFile(filepath.Join(dir, "tokenizer.model"), []byte("words"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("words"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		b := pefttest.OpenBase(t, dir)
@@ -229,8 +229,8 @@ func TestMergeHF(t *testing.T) {
 		if report.Recovery < 0.9 || report.Copied+len(report.Tensors) != len(was.Tensors) {
 			t.Errorf("report has %d copied tensors, %d others, recovery %v", report.Copied, len(report.Tensors), report.Recovery)
 		}
-		if string(pefttest.FileBytes(t, filepath.Join(out, "tokenizer.model"))) != "words" {
-			t.Error("tokenizer.model was not copied")
+		if string(pefttest.FileBytes(t, filepath.Join(out, "notes.txt"))) != "words" {
+			t.Error("notes.txt was not copied")
 		}
 		checkHFLogits(t, b, out, a)
 	}

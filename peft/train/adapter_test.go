@@ -162,6 +162,7 @@ func TestFileRoundTrip(t *testing.T) {
 	if !bytes.Equal(pefttest.FileBytes(t, first), pefttest.FileBytes(t, second)) {
 		t.Error("the second file has other bytes")
 	}
+	a.Origin.Base = filepath.Base(a.Origin.Base) // the file has no folders
 	if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) ||
 		!reflect.DeepEqual(a.Origin, back.Origin) {
 		t.Errorf("found %+v %+v\nexpected %+v %+v", back.Config, back.Origin, a.Config, a.Origin)
@@ -183,6 +184,7 @@ func TestDirectoryRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		a.Origin.Base = filepath.Base(a.Origin.Base) // the file has no folders
 		if !slices.Equal(a.Flat, back.Flat) || !reflect.DeepEqual(a.Config, back.Config) {
 			t.Errorf("%s: found %+v\nexpected %+v", path, back.Config, a.Config)
 		}

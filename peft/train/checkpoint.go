@@ -180,7 +180,8 @@ func (t *trainer) same(saved *checkpoint) error {
 		name       string
 		then, here any
 	}{
-		{"seed", saved.Seed, now.Seed}, {"packing", saved.Packing, now.Packing}, {"batch tokens", saved.BatchTokens, now.BatchTokens},
+		{"seed", saved.Seed, now.Seed}, {"packing", saved.Packing, now.Packing},
+		{"batch tokens", saved.BatchTokens, now.BatchTokens},
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
 		{"learning-rate ratio", saved.LRRatio, now.LRRatio},

@@ -213,8 +213,7 @@ func TestExportEmbedding(t *testing.T) {
 			t.Errorf("%s is %+v, expected the shape %v", name, x, shape)
 		}
 	}
-	for want, opt := range map[string]method.LoRA{"no DoRA": {DoRA: true}, "5 norms": {Norms: true},
-		"1 token,": {TokenIDs: []int32{4}}} {
+	for want, opt := range map[string]method.LoRA{"no DoRA": {DoRA: true}, "5 norms": {Norms: true}} {
 		a, err := methods.NewLoRA(b, opt)
 		if err != nil {
 			t.Fatal(err)

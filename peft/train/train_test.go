@@ -68,7 +68,7 @@ func TestTrain(t *testing.T) {
 		tr.Seed != 7 {
 		t.Errorf("the file records %+v", tr)
 	}
-	if a.Origin.Base != b.Path || attach.CheckBase(a, b) != nil {
+	if a.Origin.Base != filepath.Base(b.Path) || attach.CheckBase(a, b) != nil {
 		t.Errorf("the file names the base %+v", a.Origin)
 	}
 	got, err := eval.Loss(context.Background(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}),
