@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/generate"
@@ -24,12 +26,17 @@ var hints = []struct {
 	{generate.ErrPromptTooLong, "--ctx"},
 }
 
-// hintOf is the text after an error, "" for none.
-func hintOf(err error) string {
+// helpOf is what is added to an error: the flag that helps, in brackets, or the command that does, on a line of its own.
+func helpOf(err error) (text string) {
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {
-			return " (" + h.text + ")"
+			text = " (" + h.text + ")"
+			break
 		}
 	}
-	return ""
+	if path := interruptedEdit(err); path != "" {
+		text += fmt.Sprintf("\nAn edit of this file was interrupted: \"%s\" finishes it.",
+			cli.CommandLine("peftconv", "edit", path))
+	}
+	return text
 }

@@ -4,14 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -59,64 +56,9 @@ func interruptible(parent context.Context, w io.Writer) (ctx context.Context, ab
 }
 
 // run executes the arguments and returns the process's exit status.
-func run(ctx context.Context, args []string, s cli.Streams) (status int) {
-	name := "peftconv"
-	defer func() {
-		if r := recover(); r != nil {
-			status = reportPanic(name, r, s.Err)
-		}
-	}()
-	if len(args) == 0 {
-		overview(s.Err)
-		return cli.ExitUsage
-	}
-	switch args[0] {
-	case "help", "--help", "-h":
-		return help(args[1:], s)
-	case "version", "--version":
-		fmt.Fprintln(s.Out, "peftconv", version())
-		return cli.ExitOK
-	}
-	v := findVerb(args[0])
-	if v == nil {
-		return reportError(name, unknownVerb(args[0]), s.Err)
-	}
-	name += " " + v.Name
-	return reportError(name, v.Execute(ctx, args[1:], s), s.Err)
-}
-
-func findVerb(name string) *cli.Verb {
-	for _, v := range verbs {
-		if v.Name == name {
-			return v
-		}
-	}
-	return nil
-}
-
-func unknownVerb(name string) error {
-	names := make([]string, 0, len(verbs)+1)
-	for _, v := range verbs {
-		names = append(names, v.Name)
-	}
-	if near := cli.Nearest(name, append(names, "help")); near != "" {
-		return cli.Usagef("unknown verb %q; did you mean %q?", name, near)
-	}
-	return cli.Usagef("unknown verb %q; the verbs are %s", name, strings.Join(names, ", "))
-}
-
-// help is "peftconv help [VERB]".
-func help(args []string, s cli.Streams) int {
-	if len(args) == 0 {
-		overview(s.Out)
-		return cli.ExitOK
-	}
-	v := findVerb(args[0])
-	if v == nil {
-		return reportError("peftconv help", unknownVerb(args[0]), s.Err)
-	}
-	v.Help(s.Out)
-	return cli.ExitOK
+func run(ctx context.Context, args []string, s cli.Streams) int {
+	p := cli.Program{Name: "peftconv", Verbs: verbs, Version: version(), Intro: intro, Outro: outro, Help: helpOf}
+	return p.Run(ctx, args, s)
 }
 
 const intro = `peftconv fine-tunes quantized GGUF models, on a CPU, in one program: the model file stays frozen and quantized.
@@ -135,16 +77,6 @@ In place of a model's path a verb takes its name in another program's folder, wh
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 `
 
-// overview lists the verbs.
-func overview(w io.Writer) {
-	fmt.Fprint(w, intro)
-	for _, v := range verbs {
-		fmt.Fprintf(w, "  %-10s %s\n", v.Name, v.Short)
-	}
-	fmt.Fprintf(w, "  %-10s %s\n", "help", "what a verb does, and its flags")
-	fmt.Fprint(w, outro)
-}
-
 // release is set by the linker in release builds.
 var release string
 
@@ -154,49 +86,4 @@ func version() string {
 		return release
 	}
 	return peft.Version
-}
-
-// reportError prints an error the way every verb does and returns the exit status.
-func reportError(name string, err error, w io.Writer) int {
-	var usage cli.UsageError
-	var ended *cli.StatusError
-	switch {
-	case err == nil:
-		return cli.ExitOK
-	case errors.As(err, &usage):
-		fmt.Fprintf(w, "%s: %v\n%s\n", name, err, hint(name))
-		return cli.ExitUsage
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(w, "%s: interrupted\n", name)
-		return cli.ExitInterrupted
-	case errors.As(err, &ended):
-		if ended.Err != nil {
-			reportError(name, ended.Err, w)
-		}
-		return ended.Status
-	}
-	fmt.Fprintf(w, "%s: %v%s\n", name, err, hintOf(err))
-	if path := interruptedEdit(err); path != "" {
-		fmt.Fprintf(w, "An edit of this file was interrupted: \"%s\" finishes it.\n",
-			cli.CommandLine("peftconv", "edit", path))
-	}
-	return cli.ExitError
-}
-
-func hint(name string) string {
-	if _, verb, ok := strings.Cut(name, " "); ok && verb != "help" {
-		return fmt.Sprintf("See \"%s --help\".", name)
-	}
-	return "See \"peftconv help\"."
-}
-
-// reportPanic reports a bug of ours without a stack trace, unless PEFTCONV_DEBUG is set.
-func reportPanic(name string, r any, w io.Writer) int {
-	fmt.Fprintf(w,
-		"%s: internal error: %v. This is a bug in peftconv %s: please report it with the command that you ran.\n",
-		name, r, version())
-	if os.Getenv("PEFTCONV_DEBUG") != "" {
-		w.Write(debug.Stack())
-	}
-	return cli.ExitError
 }

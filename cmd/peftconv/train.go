@@ -53,7 +53,9 @@ experts trains those that tokens of the data visit.`,
 		"peftconv train --base model.gguf --data notes.txt --targets " +
 			"attention --layers last:8 --steps 200 --out out.safetensors",
 	},
-	New: func() cli.Command { return new(trainOptions) },
+	Topics: methods.Topics(),
+	Config: true,
+	New:    func() cli.Command { return new(trainOptions) },
 }
 
 type trainOptions struct {
@@ -312,7 +314,7 @@ func (o *trainOptions) explain(err error, s cli.Streams) error {
 // resumeCommand is this command with its flags as they were given, and --resume.
 func (o *trainOptions) resumeCommand(checkpoint string) string {
 	words := []string{program(), "train"}
-	o.flagSet.Visit(func(f *pflag.Flag) {
+	cli.Given(o.flagSet, func(f *pflag.Flag) {
 		switch list, isList := f.Value.(pflag.SliceValue); {
 		case f.Name == "resume":
 		case f.Value.Type() == "bool":

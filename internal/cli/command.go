@@ -30,6 +30,8 @@ type Verb struct {
 	Short    string   // one line, for the list of verbs
 	Long     string   // what it does, after the usage line
 	Examples []string // whole commands
+	Topics   []Topic  // parts of the flags that help shows alone
+	Config   bool     // its flags can stand in a file, --config
 	New      func() Command
 }
 
@@ -43,34 +45,56 @@ type Command interface {
 // Execute parses the arguments and runs the verb.
 func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
 	c := v.New()
-	fs := v.FlagSet(c)
-	if err := fs.Parse(args); err != nil {
+	p := v.flags(c)
+	if err := p.parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			v.Help(s.Out)
-			return nil
+			return v.help(s.Out, helpTopic(args))
 		}
-		return flagError(fs, err)
-	}
-	if err := checkRequired(fs); err != nil {
 		return err
 	}
-	args, err := v.resolveModels(fs)
+	s = p.streams(s)
+	for _, note := range p.notes {
+		fmt.Fprintf(s.Err, "note: %s\n", note)
+	}
+	args, err := v.resolveModels(p.fs)
 	if err != nil {
 		return err
 	}
 	if err := c.Validate(args); err != nil {
 		return UsageError{err}
 	}
-	return c.Run(ctx, s)
+	return p.run(func() error { return c.Run(ctx, s) }, s)
 }
 
-// FlagSet is the flags of the verb's options.
-func (v *Verb) FlagSet(c Command) *pflag.FlagSet {
-	fs := pflag.NewFlagSet(v.Name, pflag.ContinueOnError)
-	fs.SortFlags = false
-	fs.Usage = func() {}
-	c.Flags(fs)
-	return fs
+// helpTopic is what follows --help.
+func helpTopic(args []string) []string {
+	for i, arg := range args {
+		if topic, ok := strings.CutPrefix(arg, "--help="); ok {
+			return []string{topic}
+		}
+		if (arg == "--help" || arg == "-h") && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+			return args[i+1 : i+2]
+		}
+	}
+	return nil
+}
+
+// FlagSet is the flags of the verb's options, with those that all verbs have.
+func (v *Verb) FlagSet(c Command) *pflag.FlagSet { return v.flags(c).fs }
+
+// flags makes the flags of the verb's options.
+func (v *Verb) flags(c Command) *commandLine {
+	p := &commandLine{fs: pflag.NewFlagSet(v.Name, pflag.ContinueOnError)}
+	p.fs.SortFlags = false
+	p.fs.Usage = func() {}
+	c.Flags(p.fs)
+	if v.Config {
+		p.fs.StringVarP(&p.config, "config", "c", "", "read flags from a YAML `FILE`, as train writes one beside the "+
+			"adapter; keys of other programs' files are known too, and flags of the command line win")
+	}
+	p.addCommon()
+	AddWords(v.Name, p.fs, &p.notes)
+	return p
 }
 
 // UsageError is a command line that cannot be understood: exit status 2.
@@ -97,22 +121,46 @@ func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 
 // flagError says what is wrong with a flag and suggests the nearest name for a misspelled one.
 func flagError(fs *pflag.FlagSet, err error) error {
+	var refused errWord
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &refused) && errors.As(err, &invalid) {
+		return Usagef("--%s: %w", invalid.GetFlag().Name, refused)
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return UsageError{err}
 	}
-	names := []string{"help"}
-	fs.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if near := Nearest(unknown.GetSpecifiedName(), names); near != "" {
+	if name := strings.TrimLeft(unknown.GetSpecifiedShortnames(), "-"); len(name) > 1 && fs.Lookup(name) != nil {
+		return Usagef("%w; did you mean --%s?", err, name)
+	}
+	if near := nearestFlag(fs, unknown.GetSpecifiedName()); near != "" {
 		return Usagef("%w; did you mean --%s?", err, near)
 	}
 	return UsageError{err}
 }
 
+// nearestFlag is the flag that a misspelled name most likely stands for, one of the verb's own before another program's
+// word; "" for none.
+func nearestFlag(fs *pflag.FlagSet, name string) string {
+	names, others := []string{"help"}, []string(nil)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if isWord(f) {
+			others = append(others, f.Name)
+		} else {
+			names = append(names, f.Name)
+		}
+	})
+	if near := Nearest(name, names); near != "" {
+		return near
+	}
+	return Nearest(name, others)
+}
+
 // NoArgs is the check of verbs that take flags only.
 func NoArgs(args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unexpected argument %q: this verb takes flags only", args[0])
+		return fmt.Errorf("unexpected argument %q: this verb takes flags only, and the values of a list are "+
+			"separated by commas", args[0])
 	}
 	return nil
 }
@@ -157,6 +205,8 @@ type Streams struct {
 	In  io.Reader
 	Out io.Writer // results
 	Err io.Writer // progress, warnings, errors
+	// Always is Err even where --quiet leaves progress out; nil: it is the same.
+	Always io.Writer
 	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.
 	Abort <-chan struct{}
 }

@@ -94,6 +94,31 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	for _, m := range f.all {
 		m.add(fs)
 	}
+	f.describe(fs)
+}
+
+// describe says for help and completion which flags are of which methods, and which of them come first.
+func (f *Flags) describe(fs *pflag.FlagSet) {
+	cli.Choices(fs, "method", f.names()...)
+	fs.VisitAll(func(flag *pflag.Flag) {
+		users := f.users(flag.Name)
+		if users == nil {
+			return
+		}
+		cli.InTopics(flag, users...)
+		if !slices.Contains([]string{"rank", "alpha", "targets", "layers", "qat"}, flag.Name) {
+			cli.Detail(fs, flag.Name)
+		}
+	})
+}
+
+// Topics are the parts of help that describe one method each.
+func Topics() []cli.Topic {
+	var topics []cli.Topic
+	for _, m := range All() {
+		topics = append(topics, cli.Topic{Name: m.name, Text: m.short})
+	}
+	return topics
 }
 
 // add adds the method's own flags and notes their names.

@@ -76,9 +76,13 @@ func parseVariant(text string, classes func() *peft.Classes) (*Variant, error) {
 	v.Method.Add(fs)
 	fs.Float64Var(&v.LR, "lr", 0, "")
 	fs.Float64Var(&v.LRRatio, "lr-ratio", 0, "")
+	var notes []string
+	cli.AddWords("train", fs, &notes)
 	name, flags, _ := strings.Cut(text, ":")
-	v.Method.method = name
-	if names := Trainable(); !slices.Contains(names, name) {
+	if err := fs.Set("method", name); err != nil {
+		return nil, err
+	}
+	if names := Trainable(); !slices.Contains(names, v.Method.method) {
 		if near := cli.Nearest(name, names); near != "" {
 			return nil, fmt.Errorf("there is no method %q to compare; did you mean %q?", name, near)
 		}

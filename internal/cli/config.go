@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/words"
+)
+
+// Limits of a configuration file.
+const (
+	maxConfig      = 1 << 20 // bytes
+	maxConfigDepth = 16
+)
+
+// configEntry is a key of a configuration file with its value; keys of sections have a dot.
+type configEntry struct {
+	key    string
+	values []string // one, or those of a list
+	list   bool
+	node   ast.Node // the key
+}
+
+// configError is what is wrong at a place of a configuration file.
+func configError(path string, n ast.Node, format string, args ...any) error {
+	at := n.GetToken().Position
+	return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, fmt.Sprintf(format, args...))
+}
+
+// readConfig sets the flags that the configuration file names and the command line does not. All that is wrong in the
+// file is said at once.
+func (p *commandLine) readConfig() error {
+	info, err := os.Stat(p.config)
+	if err != nil {
+		return UsageError{fmt.Errorf("--config: %w", err)}
+	}
+	if info.Size() > maxConfig {
+		return Usagef("--config: %s has %s, expected at most %s", p.config, BytesText(info.Size()), BytesText(maxConfig))
+	}
+	text, err := os.ReadFile(p.config)
+	if err != nil {
+		return UsageError{fmt.Errorf("--config: %w", err)}
+	}
+	entries, err := parseConfig(p.config, text, func(key string) bool { return p.fs.Lookup(key) != nil })
+	if err != nil {
+		return UsageError{err}
+	}
+	given := map[string]bool{}
+	p.fs.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	slices.SortStableFunc(entries, func(a, b configEntry) int { return p.late(a) - p.late(b) })
+	var wrong []error
+	for _, e := range entries {
+		if err := p.setFromConfig(e, func(flag string) bool { return given[flag] }); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	if len(wrong) > 0 {
+		return UsageError{errors.Join(wrong...)}
+	}
+	return nil
+}
+
+// late is 1 for words whose meaning hangs on other flags, 0 for all others.
+func (p *commandLine) late(e configEntry) int {
+	if f := p.fs.Lookup(e.key); f != nil {
+		if v, ok := f.Value.(*wordValue); ok && v.word.Convert != nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+// setFromConfig sets the flag of an entry, unless the command line gave it.
+func (p *commandLine) setFromConfig(e configEntry, given func(flag string) bool) error {
+	f := p.fs.Lookup(e.key)
+	switch {
+	case f == nil:
+		if near := nearestFlag(p.fs, e.key); near != "" {
+			return configError(p.config, e.node, "there is no key %q; did you mean %q?", e.key, near)
+		}
+		return configError(p.config, e.node, "there is no key %q; the keys are the flags of --help all", e.key)
+	case f.Name == "config":
+		return configError(p.config, e.node, "%q cannot stand in a configuration file", e.key)
+	case given(f.Name):
+		return nil
+	}
+	if v, ok := f.Value.(*wordValue); ok {
+		if v.word.Settles != "" && given(v.word.Settles) {
+			return nil
+		}
+		v.skip = given
+	}
+	err := p.setValues(f, e)
+	if err == nil {
+		return nil
+	}
+	var refused errWord
+	if v, ok := f.Value.(*wordValue); ok && v.word.Settles != "" && errors.As(err, &refused) {
+		return configError(p.config, e.node, "%s: %s; on the command line --%s takes the place of this key", e.key,
+			strings.ReplaceAll(refused.text, "write --", "write "), v.word.Settles)
+	}
+	if errors.As(err, &refused) {
+		return configError(p.config, e.node, "%s: %s", e.key, strings.ReplaceAll(refused.text, "write --", "write "))
+	}
+	return configError(p.config, e.node, "%s: %q: %v", e.key, strings.Join(e.values, ","), cause(err))
+}
+
+// setValues sets a flag to a value or a list.
+func (p *commandLine) setValues(f *pflag.Flag, e configEntry) error {
+	switch {
+	case e.list && f.Value.Type() == "stringArray":
+		for _, value := range e.values {
+			if err := p.fs.Set(f.Name, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	case e.list && f.Value.Type() == "stringSlice":
+		var line strings.Builder
+		w := csv.NewWriter(&line)
+		w.Write(e.values)
+		w.Flush()
+		return p.fs.Set(f.Name, strings.TrimSuffix(line.String(), "\n"))
+	}
+	return p.fs.Set(f.Name, strings.Join(e.values, ","))
+}
+
+// parseConfig reads a configuration file. isKey says that a whole section is one key, whose entries are NAME=VALUE.
+func parseConfig(path string, text []byte, isKey func(string) bool) ([]configEntry, error) {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, yamlError(path, err)
+	}
+	var entries []configEntry
+	for i, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if i > 0 {
+			return nil, configError(path, doc.Body, "a second document, expected one")
+		}
+		if entries, err = section(path, "", doc.Body, isKey, 0); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// section reads the entries of a mapping, those of a section of it with its name in front.
+func section(path, prefix string, node ast.Node, isKey func(string) bool, depth int) (entries []configEntry, err error) {
+	mapping, ok := node.(ast.MapNode)
+	if _, empty := node.(*ast.NullNode); empty {
+		return nil, nil
+	}
+	if !ok {
+		return nil, configError(path, node, "%s, expected NAME: value lines", node.Type())
+	}
+	if depth > maxConfigDepth {
+		return nil, configError(path, node, "sections more than %d deep", maxConfigDepth)
+	}
+	seen := map[string]bool{}
+	for it := mapping.MapRange(); it.Next(); {
+		name, ok := scalar(it.Key())
+		if !ok {
+			return nil, configError(path, it.Key(), "expected the name of a flag")
+		}
+		key := prefix + words.Normal(name)
+		if seen[key] {
+			return nil, configError(path, it.Key(), "%q is given twice", key)
+		}
+		seen[key] = true
+		more, err := entryOf(path, key, it.Key(), it.Value(), isKey, depth)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, more...)
+	}
+	return entries, nil
+}
+
+// entryOf reads the value of a key.
+func entryOf(path, key string, at, value ast.Node, isKey func(string) bool, depth int) ([]configEntry, error) {
+	if text, ok := scalar(value); ok {
+		return []configEntry{{key: key, values: []string{text}, node: at}}, nil
+	}
+	switch v := value.(type) {
+	case *ast.NullNode:
+		return nil, nil
+	case *ast.SequenceNode:
+		e := configEntry{key: key, list: true, node: at}
+		for _, item := range v.Values {
+			text, ok := scalar(item)
+			if !ok {
+				if isKey(key) {
+					text = item.String()
+				} else {
+					return nil, configError(path, item, "%s: expected a list of plain values", key)
+				}
+			}
+			e.values = append(e.values, text)
+		}
+		return []configEntry{e}, nil
+	case ast.MapNode:
+		entries, err := section(path, key+".", value, isKey, depth+1)
+		if err != nil || !isKey(key) {
+			return entries, err
+		}
+		e := configEntry{key: key, list: true, node: at}
+		for it := v.MapRange(); it.Next(); {
+			name, _ := scalar(it.Key())
+			text, _ := scalar(it.Value())
+			e.values = append(e.values, name+"="+text)
+		}
+		return []configEntry{e}, nil
+	}
+	return nil, configError(path, value, "%s: %s, expected a plain value or a list", key, value.Type())
+}
+
+// scalar is the text of a plain value as it stands in the file.
+func scalar(node ast.Node) (string, bool) {
+	switch v := node.(type) {
+	case *ast.StringNode:
+		return v.Value, true
+	case *ast.LiteralNode:
+		return v.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return node.GetToken().Value, true
+	}
+	return "", false
+}
+
+// yamlError is a mistake in the form of a file, with its place.
+func yamlError(path string, err error) error {
+	var syntax *yaml.SyntaxError
+	if errors.As(err, &syntax) && syntax.Token != nil {
+		at := syntax.Token.Position
+		return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, syntax.Message)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// WriteConfig writes the flags that were given, and values that were chosen in place of those left out, as a
+// configuration file. Flags called in leave are left out.
+func WriteConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]string, leave ...string) error {
+	var text strings.Builder
+	for line := range strings.Lines(comment) {
+		text.WriteString("# " + line)
+	}
+	text.WriteString("\n")
+	var err error
+	fs.VisitAll(func(f *pflag.Flag) {
+		value, has := chosen[f.Name]
+		if isWord(f) || slices.Contains(leave, f.Name) || !f.Changed && !has {
+			return
+		}
+		var item any
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case isList && f.Changed:
+			item = list.GetSlice()
+		case slices.Contains([]string{"string", "value"}, f.Value.Type()):
+			if !has {
+				value = f.Value.String()
+			}
+			item = value
+		default:
+			if !has {
+				value = f.Value.String()
+			}
+			text.WriteString(f.Name + ": " + value + "\n")
+			return
+		}
+		line, failed := yaml.Marshal(yaml.MapSlice{{Key: f.Name, Value: item}})
+		if failed != nil {
+			err = failed
+		}
+		text.Write(line)
+	})
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, text.String())
+		return err
+	})
+}
