@@ -51,6 +51,7 @@ The report says how far the result is from the weighted sum of the changes.`,
 }
 
 type combineOptions struct {
+	cli.Output
 	inputs  []adapterFlag
 	base    string
 	weights string
@@ -78,7 +79,8 @@ func (o *combineOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.options.ScaleOnce, "scale-once", false,
 		"in the _svd types, multiply a change by its adapter's scale once, as the other types do")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "the same `SEED` drops the same values and gives the same file")
-	fs.BoolVar(&o.options.Force, "force", false, "combine adapters that were trained over different bases")
+	fs.BoolVar(&o.options.Force, "any-base", false, "combine adapters that were trained over different bases")
+	o.AddForce(fs)
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 	cli.Require(fs, "out")
@@ -135,7 +137,7 @@ func (o *combineOptions) Run(ctx context.Context, s cli.Streams) error {
 		}
 		adapters, paths = append(adapters, peft.Scaled{Adapter: a, Scale: in.scale}), append(paths, in.path)
 	}
-	if err := checkLowRankOutput(o.out, paths...); err != nil {
+	if err := checkLowRankOutput(&o.Output, o.out, paths...); err != nil {
 		return err
 	}
 	var m *cli.Meter
@@ -220,11 +222,11 @@ func loadLowRank(path, base string) (*peft.Adapter, error) {
 }
 
 // checkLowRankOutput refuses an output that could not be written, before any work is done.
-func checkLowRankOutput(path string, inputs ...string) error {
+func checkLowRankOutput(o *cli.Output, path string, inputs ...string) error {
 	if isSafetensors(path) {
-		return cli.CheckOutput("--out", path, inputs...)
+		return o.CheckOutput("--out", path, inputs...)
 	}
-	return cli.CheckPlace("--out", filepath.Clean(path), inputs...)
+	return o.CheckPlace("--out", filepath.Clean(path), inputs...)
 }
 
 // saveLowRank writes an adapter as one file or, under a name without .safetensors, as a PEFT directory.

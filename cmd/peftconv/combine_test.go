@@ -111,5 +111,5 @@ func TestCombineUsage(t *testing.T) {
 		"--out", out); !strings.Contains(stderr, "but the first over") {
 		t.Errorf("adapters of two bases: stderr %q", stderr)
 	}
-	want(t, cli.ExitOK, "combine", a, b, "--out", out, "--force")
+	want(t, cli.ExitOK, "combine", a, b, "--out", out, "--any-base", "--force")
 }

@@ -49,6 +49,7 @@ finished methods. The same seed gives the same losses, whatever the number of th
 }
 
 type compareOptions struct {
+	cli.Output
 	modelFlags
 	input.Data
 	trainingFlags
@@ -84,6 +85,7 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
 		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
+		o.AddForce(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
 	})
 	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
@@ -149,12 +151,15 @@ func (o *compareOptions) checkFiles() error {
 		if out.path == "" {
 			continue
 		}
-		if err := cli.CheckOutput(out.flag, out.path, append(o.Paths(), o.base)...); err != nil {
+		if err := o.CheckOutput(out.flag, out.path, append(o.Paths(), o.base)...); err != nil {
 			return err
 		}
 	}
 	if o.dir == "" {
 		return nil
+	}
+	if err := o.CheckPlace("--dir", filepath.Clean(o.dir)); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return fmt.Errorf("--dir: %w", err)

@@ -62,13 +62,13 @@ func quantizedOnly() []string {
 }
 
 type convertOptions struct {
+	cli.Output
 	in, out string
 	to      string
 	typ     string
 	quantizing.Types
 	convert convert.Options
 	split   cli.SizeFlag
-	force   bool
 	dryRun  bool
 	threads int
 	json    bool
@@ -121,7 +121,7 @@ func (o *convertOptions) Flags(fs *pflag.FlagSet) {
 		cli.Models(fs, "base")
 	})
 	fs.Var(&o.split, "split-max-size", "write several files with tensors of at most `BYTES` each: 4G, 500M")
-	fs.BoolVar(&o.force, "force", false, "replace files that are there")
+	o.AddForce(fs)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "write nothing: list the tensors with their types and sizes")
 	fs.IntVarP(&o.threads, "threads", "t", 0,
 		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
@@ -244,10 +244,7 @@ func (o *convertOptions) outputs(plan *convert.Plan) ([]string, error) {
 	}
 	paths := plan.Outputs(o.out)
 	for _, path := range paths {
-		if err := o.checkFree(path); err != nil {
-			return nil, err
-		}
-		if err := cli.CheckOutput("--out", path, plan.Inputs()...); err != nil {
+		if err := o.CheckOutput("--out", path, plan.Inputs()...); err != nil {
 			return nil, err
 		}
 	}
@@ -264,12 +261,4 @@ func (o *convertOptions) write(ctx context.Context, plan *convert.Plan, s cli.St
 	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, p.Tensor) })
 	m.Stop()
 	return time.Since(start), err
-}
-
-// checkFree refuses an output that is there already, unless it may be replaced.
-func (o *convertOptions) checkFree(path string) error {
-	if cli.Exists(path) && !o.force {
-		return fmt.Errorf("--out: %s is there already: choose another name, or --force to replace it", path)
-	}
-	return nil
 }

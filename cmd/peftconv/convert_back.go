@@ -23,14 +23,11 @@ func (o *convertOptions) runToHF(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer f.Close()
-	if err := o.checkFree(o.out); err != nil {
-		return err
-	}
-	if err := cli.CheckPlace("--out", o.out, append([]string{f.Path}, f.Shards...)...); err != nil {
+	if err := o.CheckPlace("--out", o.out, append([]string{f.Path}, f.Shards...)...); err != nil {
 		return err
 	}
 	var words []string
-	opt := tohf.Options{DType: o.dtype, ShardBytes: int64(o.split), Force: o.force,
+	opt := tohf.Options{DType: o.dtype, ShardBytes: int64(o.split), Force: o.Force,
 		Files: func(create func(name string, data []byte) error) (err error) {
 			words, err = hfvocab.WriteHF(f.Meta, create)
 			return err
@@ -87,10 +84,7 @@ func printToHF(w io.Writer, r *tohf.Report, dir string, took time.Duration) {
 
 // runAdapter makes the other form of an adapter.
 func (o *convertOptions) runAdapter(ctx context.Context, s cli.Streams) error {
-	if err := o.checkFree(o.out); err != nil {
-		return err
-	}
-	if err := cli.CheckPlace("--out", o.out, o.in); err != nil {
+	if err := o.CheckPlace("--out", o.out, o.in); err != nil {
 		return err
 	}
 	opt := export.ConvertOptions{}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -29,6 +30,7 @@ writes before and after. It takes less than two minutes on two cores. It needs n
 }
 
 type demoOptions struct {
+	cli.Output
 	options demo.Options
 }
 
@@ -36,6 +38,7 @@ func (o *demoOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Dir, "dir", "",
 		"keep the model, the data and all results in this `DIRECTORY` (default: a temporary one that is removed)")
 	fs.IntVarP(&o.options.Steps, "steps", "n", 0, "`N` training steps; 0 is what takes about a minute on two cores")
+	o.AddForce(fs)
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the adapter's initialization and of the order of the data")
 	fs.IntVarP(&o.options.Threads, "threads", "t", 0,
 		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
@@ -52,6 +55,11 @@ func (o *demoOptions) Validate(args []string) error {
 }
 
 func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
+	if o.options.Dir != "" {
+		if err := o.CheckPlace("--dir", filepath.Clean(o.options.Dir)); err != nil {
+			return err
+		}
+	}
 	var m *cli.Meter
 	o.options.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {

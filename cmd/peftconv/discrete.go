@@ -92,7 +92,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 	if filepath.Ext(out) != ".json" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
 	}
-	if err := cli.CheckOutput("--out", out, append(o.Paths(), o.base, d.Candidates)...); err != nil {
+	if err := o.CheckOutput("--out", out, append(o.Paths(), o.base, d.Candidates)...); err != nil {
 		return err
 	}
 	opened, err := o.open()
@@ -117,6 +117,9 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 		return err
 	}
 	if err := d.write(r, out, o.base); err != nil {
+		return err
+	}
+	if err := cli.WriteRunConfig(o.flagSet, out, version(), nil, s.Err); err != nil {
 		return err
 	}
 	if o.json {

@@ -50,6 +50,7 @@ being written, "peftconv edit FILE" finishes the edit.`,
 }
 
 type editOptions struct {
+	cli.Output
 	file, template                     string
 	set, remove, rename, renameTensors []string
 	addTokens                          []string
@@ -69,6 +70,7 @@ func (o *editOptions) Flags(fs *pflag.FlagSet) {
 		"add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
 	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
+	o.AddForce(fs)
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
 	fs.Var(&o.reserve, "reserve", "`BYTES` to leave in the header for later edits where the file is written anew")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would change, and write nothing")
@@ -110,7 +112,7 @@ func (o *editOptions) checkTokens() error {
 
 // growVocabulary writes the model with new tokens.
 func (o *editOptions) growVocabulary(s cli.Streams) error {
-	if err := cli.CheckOutput("--out", o.options.Out, o.file); err != nil {
+	if err := o.CheckOutput("--out", o.options.Out, o.file); err != nil {
 		return err
 	}
 	base, err := peft.OpenBase(o.file)
@@ -171,7 +173,7 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	if o.options.Out != "" {
-		if err := cli.CheckOutput("--out", o.options.Out, o.file); err != nil {
+		if err := o.CheckOutput("--out", o.options.Out, o.file); err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,7 @@ For ollama the base's template, system prompt and parameters are kept where it i
 }
 
 type exportOptions struct {
+	cli.Output
 	modelFlags
 	lora, to, out, elements string
 	rank                    int
@@ -78,12 +79,12 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	cli.Group(fs, "Flags of --to ollama", func() {
 		fs.StringVar(&o.ollama.Create, "create", "",
 			"put the model into Ollama's store under this `NAME`, in place of --out (OLLAMA_MODELS names another store)")
-		fs.BoolVar(&o.ollama.Force, "force", false, "replace a model of that name")
 		fs.StringVar(&o.template, "template", "", "a `FILE` with a template in Ollama's form (default: the base's)")
 		fs.StringVar(&o.ollama.System, "system", "", "a system prompt, `TEXT` (default: the base's)")
 		fs.StringArrayVar(&o.ollama.Parameters, "parameter", nil,
 			"a parameter that Ollama runs it with, `NAME=VALUE` as temperature=0.5; may be repeated")
 	})
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print what was written as one JSON document")
 	cli.Require(fs, "to")
 }
@@ -194,9 +195,9 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	if opened.base != nil {
 		defer opened.Close()
 	}
-	check, others := cli.CheckOutput, []string{o.lora}
+	check, others := o.CheckOutput, []string{o.lora}
 	if form.Directory {
-		check = cli.CheckPlace
+		check = o.CheckPlace
 	}
 	if opened.base != nil {
 		others = o.inputs(opened.base)
@@ -242,6 +243,7 @@ func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
 
 // options are the form's options from the flags.
 func (o *exportOptions) options() (opt export.Options, err error) {
+	o.ollama.Force = o.Force
 	opt.LoRA.Rank, opt.State, opt.Ollama = o.rank, o.state, o.ollama
 	if o.template != "" {
 		text, err := os.ReadFile(o.template)

@@ -42,6 +42,7 @@ targets) are listed.`,
 }
 
 type extractOptions struct {
+	cli.Output
 	base, tuned, out string
 	options          algebra.ExtractOptions
 	full             string
@@ -68,6 +69,7 @@ func (o *extractOptions) Flags(fs *pflag.FlagSet) {
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the projection: the same seed, the same file")
 	cli.AddThreads(fs, &o.threads)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	o.AddForce(fs)
 	cli.Require(fs, "base", "tuned", "out")
 	cli.Models(fs, "base", "tuned")
 }
@@ -86,11 +88,11 @@ func (o *extractOptions) Validate(args []string) error {
 }
 
 func (o *extractOptions) Run(ctx context.Context, s cli.Streams) error {
-	if err := checkLowRankOutput(o.out, o.base, o.tuned); err != nil {
+	if err := checkLowRankOutput(&o.Output, o.out, o.base, o.tuned); err != nil {
 		return err
 	}
 	if o.full != "" {
-		if err := cli.CheckOutput("--full", o.full, o.base, o.tuned); err != nil {
+		if err := o.CheckOutput("--full", o.full, o.base, o.tuned); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,7 @@ var hints = []struct {
 	{generate.ErrPromptTooLong, "--ctx"},
 }
 
-// helpOf is what is added to an error: the flag that helps, in brackets, or the command that does, on a line of its own.
+// helpOf is what is added to an error: the flag that helps, in brackets, or the command that does, on its own line.
 func helpOf(err error) (text string) {
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {

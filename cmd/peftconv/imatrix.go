@@ -38,6 +38,7 @@ are enough.
 }
 
 type imatrixOptions struct {
+	cli.Output
 	base, data, out string
 	from            []string
 	ctx             input.Window
@@ -60,6 +61,7 @@ func (o *imatrixOptions) Flags(fs *pflag.FlagSet) {
 		"multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them")
 	fs.IntVarP(&o.threads, "threads", "t", 0,
 		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
@@ -83,7 +85,7 @@ func (o *imatrixOptions) Validate(args []string) error {
 
 func (o *imatrixOptions) Run(ctx context.Context, s cli.Streams) error {
 	kernels.SetThreads(o.threads)
-	if err := cli.CheckOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
+	if err := o.CheckOutput("--out", o.out, append([]string{o.base, o.data}, o.from...)...); err != nil {
 		return err
 	}
 	o.options.Ctx = o.ctx.Tokens

@@ -28,11 +28,13 @@ their names. Tensors are copied byte for byte, and the metadata about the split 
 }
 
 type joinOptions struct {
+	cli.Output
 	shard, out string
 	json       bool
 }
 
 func (o *joinOptions) Flags(fs *pflag.FlagSet) {
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print what was done as one JSON document")
 }
 
@@ -50,7 +52,7 @@ func (o *joinOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer f.Close()
-	if err := cli.CheckOutput("OUT", o.out, f.Shards...); err != nil {
+	if err := o.CheckOutput("OUT", o.out, f.Shards...); err != nil {
 		return err
 	}
 	m := cli.CopyMeter{W: s.Err}

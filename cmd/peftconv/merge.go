@@ -35,7 +35,7 @@ change). With --eval-data the loss shows what is left of the gain. --calibration
 will see, best the training text of the adapter: weights are then rounded so that their errors cancel in the outputs on
 that text, which keeps more.
 
-The base is found through the adapter, which records its path and SHA-256. Another base is refused without --force. A
+The base is found through the adapter, which records its path and SHA-256. Another base is refused without --any-base. A
 base in Hugging Face's layout gives a directory.`,
 	Examples: []string{
 		"peftconv merge --lora out.safetensors",
@@ -47,6 +47,7 @@ base in Hugging Face's layout gives a directory.`,
 }
 
 type mergeOptions struct {
+	cli.Output
 	modelFlags
 	input.Data
 	out         string
@@ -66,7 +67,9 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.options.Type, "type", "",
 		"`TYPE` of the touched tensors, for example Q8_0, F16 or F32, or a mixture as quantize has them, as Q4_K_M, of all "+
 			"tensors that are floats or touched (default: each keeps its own)")
-	fs.BoolVar(&o.options.Force, "force", false, "merge into a base that is not the one the adapter was trained over")
+	fs.BoolVar(&o.options.Force, "any-base", false,
+		"merge into a base that is not the one the adapter was trained over")
+	o.AddForce(fs)
 	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto,
 		"how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
 			"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
@@ -186,12 +189,12 @@ func (o *mergeOptions) chooseOutput(base *peft.Base) error {
 			return fmt.Errorf("--out: %s is named as a GGUF file, and a Hugging Face base becomes a directory: "+
 				"\"peftconv convert\" makes a GGUF file of that", o.out)
 		}
-		return cli.CheckPlace("--out", o.out, o.inputs(base)...)
+		return o.CheckPlace("--out", o.out, o.inputs(base)...)
 	}
 	if o.out == "" {
 		o.out = "merged.gguf"
 	}
-	return cli.CheckOutput("--out", o.out, o.inputs(base)...)
+	return o.CheckOutput("--out", o.out, o.inputs(base)...)
 }
 
 // inputs are the files that an output must not replace.
@@ -222,6 +225,11 @@ func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened)
 	}
 	report, err := merge.Run(ctx, opened.base, opened.adapters, o.out, opt)
 	m.Stop()
+	for _, a := range opened.adapters {
+		if err != nil && !opt.Force && peft.CheckBase(a.Adapter, opened.base) != nil {
+			return nil, fmt.Errorf("%w (--any-base merges all the same)", err)
+		}
+	}
 	return report, err
 }
 

@@ -23,7 +23,7 @@ func TestMergeReports(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
 	}
-	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", base, "--out", out, "--json")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", base, "--out", out, "--json", "--force")
 	doc := document(t, stdout, "output", "tensors", "recovery", "copied")
 	first := doc["tensors"].([]any)[0].(map[string]any)
 	for _, key := range []string{"name", "type", "recovery"} {
@@ -74,12 +74,12 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	}
 	f32 := tinyBase(t, tiny)
 	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", trained(t, f32, "--steps", "2", "--lr", "1e-5"), "--out", out,
-		"--type", "Q4_0")
+		"--type", "Q4_0", "--force")
 	if !strings.Contains(stderr, "the rounding changed more than the adapter did") ||
 		!strings.Contains(stdout, "drowned in rounding") {
 		t.Errorf("from F32 to Q4_0: stdout %s\nstderr %s", stdout, stderr)
 	}
-	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32")
+	stdout, stderr = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--type", "F32", "--force")
 	if strings.Contains(stderr, "warning") || !strings.Contains(stdout, "F32") {
 		t.Errorf("with --type F32: stdout %s\nstderr %s", stdout, stderr)
 	}
@@ -113,7 +113,7 @@ func TestMergeRefuses(t *testing.T) {
 			[]string{"cut.safetensors"}},
 		{"not an adapter", []string{"--lora", base, "--base", base}, []string{"tiny.gguf"}},
 		{"no adapter", []string{"--lora", "absent.safetensors", "--base", base}, []string{"absent.safetensors"}},
-		{"NaN in weights", []string{"--lora", adapter, "--base", spoiled, "--force"}, []string{"blk.0.attn_k.weight"}},
+		{"NaN in weights", []string{"--lora", adapter, "--base", spoiled, "--any-base"}, []string{"blk.0.attn_k.weight"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -128,7 +128,7 @@ func TestMergeRefuses(t *testing.T) {
 		})
 	}
 	twinBase := tinyBase(t, twin)
-	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", twinBase, "--force", "--out",
+	want(t, cli.ExitOK, "merge", "--lora", adapter, "--base", twinBase, "--any-base", "--out",
 		filepath.Join(t.TempDir(), "merged.gguf"))
 }
 

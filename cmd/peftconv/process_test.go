@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
@@ -26,15 +28,21 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	cache, err := os.MkdirTemp("", "peftconv-cache-*")
-	if err == nil {
-		for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData"} { // where bases are remembered
+	testscript.Main(cached{m}, map[string]func(){"peftconv": main})
+}
+
+// cached runs the tests with a cache of their own, where bases are remembered.
+type cached struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (c cached) Run() int {
+	if cache, err := os.MkdirTemp("", "peftconv-cache-*"); err == nil {
+		defer os.RemoveAll(cache)
+		for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData"} {
 			os.Setenv(name, cache)
 		}
 	}
-	status := m.Run()
-	os.RemoveAll(cache)
-	os.Exit(status)
+	return c.M.Run()
 }
 
 // process prepares the program as a process of its own.

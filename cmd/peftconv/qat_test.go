@@ -23,13 +23,13 @@ func TestQAT(t *testing.T) {
 	}
 	for _, channels := range []string{"auto", "scale", "code+row"} {
 		adapter := trained(t, base, "--qat", channels, "--steps", "3")
-		stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		stdout, _ := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--force")
 		if !strings.Contains(stdout, "bit-exact: the weights are those") || strings.Count(stdout, "the same") != 14 ||
 			!strings.Contains(stdout, "random tokens") {
 			t.Errorf("%s: merge prints %s", channels, stdout)
 		}
 		stdout, _ = want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify", "--eval-data", text,
-			"--seq-len", "32", "--json")
+			"--seq-len", "32", "--json", "--force")
 		var report struct {
 			BitExact     bool     `json:"bit_exact"`
 			Kept         *float64 `json:"kept_share"`
@@ -44,7 +44,8 @@ func TestQAT(t *testing.T) {
 		want(t, cli.ExitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
 	}
 	lora := trained(t, base, "--steps", "20")
-	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32")
+	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32",
+		"--force")
 	if !strings.Contains(stdout, "base and adapter") || strings.Contains(stdout, "bit-exact") ||
 		strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
@@ -108,7 +109,7 @@ func TestLatent(t *testing.T) {
 			append(merge, "--latent", base)...); !strings.Contains(stderr, "are not those that the adapter was trained with") {
 			t.Errorf("%s: with other weights merge says %s", flags, stderr)
 		}
-		want(t, cli.ExitOK, append(merge, "--latent", moved)...)
+		want(t, cli.ExitOK, append(merge, "--latent", moved, "--force")...)
 		want(t, cli.ExitOK, "eval", "--lora", adapter, "--latent", moved, "--data", text, "--ctx", "16")
 		if err := os.Rename(moved, original); err != nil {
 			t.Fatal(err)

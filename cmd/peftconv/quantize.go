@@ -53,6 +53,7 @@ unless --keep-split says otherwise. Memory stays small whatever the size of the 
 }
 
 type quantizeOptions struct {
+	cli.Output
 	in, out, fileType string
 	quantizing.Types
 	targetSize cli.SizeFlag
@@ -77,6 +78,7 @@ func (o *quantizeOptions) Flags(fs *pflag.FlagSet) {
 		"write nothing: list the tensors with their types and sizes; OUT can be left out")
 	fs.IntVarP(&o.threads, "threads", "t", 0,
 		"`N` threads to compute with; 0 is one for each processor; the results are the same for any N")
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
 }
 
@@ -189,7 +191,7 @@ func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *ggu
 		return 0, nil
 	}
 	for _, path := range plan.Outputs(o.out) {
-		if err := cli.CheckOutput("OUT", path, append([]string{f.Path, o.Imatrix}, f.Shards...)...); err != nil {
+		if err := o.CheckOutput("OUT", path, append([]string{f.Path, o.Imatrix}, f.Shards...)...); err != nil {
 			return 0, err
 		}
 	}

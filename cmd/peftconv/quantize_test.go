@@ -47,7 +47,7 @@ func TestQuantize(t *testing.T) {
 	want(t, cli.ExitOK, "generate", "--base", out, "--prompt", "the", "--n", "2")
 
 	stdout, _ = want(t, cli.ExitOK, "quantize", base, out, "Q4_0", "--tensor-type", "attn_q=Q8_0",
-		"--token-embedding-type", "F16", "--json")
+		"--token-embedding-type", "F16", "--json", "--force")
 	doc := document(t, stdout, "outputs", "file_type", "size", "data_bytes", "bits_per_weight", "seconds", "tensors")
 	if got := typesOf(t, out); got["Q8_0"] != 2 || got["F16"] != 1 {
 		t.Errorf("types %v", got)
@@ -55,7 +55,8 @@ func TestQuantize(t *testing.T) {
 	if info, err := os.Stat(out); err != nil || float64(info.Size()) != doc["size"] {
 		t.Errorf("size %v, %v", doc["size"], err)
 	}
-	want(t, cli.ExitOK, "quantize", base, out, "Q5_K", "--pure", "--leave-output-tensor", "--threads", "1")
+	want(t, cli.ExitOK, "quantize", base, out, "Q5_K", "--pure", "--leave-output-tensor", "--threads", "1",
+		"--force")
 	if got := typesOf(t, out); got["Q5_K"] != 15 {
 		t.Errorf("types %v", got)
 	}
@@ -160,7 +161,7 @@ func TestQuantizeWarns(t *testing.T) {
 	want(t, cli.ExitOK, "imatrix", "--base", narrow, "--data", tinyText(t), "--ctx", "32", "--out", matrix)
 	deeper := tiny
 	deeper.layers = 3
-	_, stderr = want(t, cli.ExitOK, "quantize", tinyBase(t, deeper), out, "Q4_0", "--imatrix", matrix)
+	_, stderr = want(t, cli.ExitOK, "quantize", tinyBase(t, deeper), out, "Q4_0", "--imatrix", matrix, "--force")
 	if !strings.Contains(stderr, "has no entry for 7 quantized tensors, for example blk.2.attn_k.weight") {
 		t.Errorf("stderr %q", stderr)
 	}
@@ -242,7 +243,8 @@ func TestImatrix(t *testing.T) {
 	}
 	want(t, cli.ExitOK, "imatrix", "--from", first, "--from", second, "--ctx", "32", "--out", both)
 	for _, typ := range []string{"IQ2_XS", "IQ4_NL"} {
-		want(t, cli.ExitOK, "quantize", base, filepath.Join(dir, "out.gguf"), typ, "--imatrix", both)
+		want(t, cli.ExitOK, "quantize", base, filepath.Join(dir, "out.gguf"), typ, "--imatrix", both,
+			"--force")
 	}
 }
 

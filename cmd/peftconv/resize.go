@@ -36,6 +36,7 @@ model: it gives further training more room.
 }
 
 type resizeOptions struct {
+	cli.Output
 	in, out string
 	base    string
 	options algebra.ResizeOptions
@@ -51,6 +52,7 @@ func (o *resizeOptions) Flags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.options.Ratio, "sv-ratio", 0, "keep singular values down to the largest of the module divided by `X`")
 	fs.Uint64Var(&o.options.Seed, "seed", 0, "`SEED` of the rows that come in where the rank grows")
 	cli.AddThreads(fs, &o.threads)
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
 }
 
@@ -66,7 +68,7 @@ func (o *resizeOptions) Validate(args []string) error {
 }
 
 func (o *resizeOptions) Run(ctx context.Context, s cli.Streams) error {
-	if err := checkLowRankOutput(o.out, o.in); err != nil {
+	if err := checkLowRankOutput(&o.Output, o.out, o.in); err != nil {
 		return err
 	}
 	a, err := loadLowRank(o.in, o.base)

@@ -28,12 +28,13 @@ func TestResize(t *testing.T) {
 	full := lossOf(t, data, "--lora", a)
 	for _, path := range []string{same, large} {
 		rank := map[string]string{same: "4", large: "9"}[path]
-		want(t, cli.ExitOK, "resize", a, path, "--rank", rank)
+		want(t, cli.ExitOK, "resize", a, path, "--rank", rank, "--force")
 		if got := lossOf(t, data, "--lora", path); !near(got, full, 1e-5) {
 			t.Errorf("loss %v at rank %s, %v as it was trained", got, rank, full)
 		}
 	}
-	out, _ = want(t, cli.ExitOK, "resize", a, same, "--energy", "0.9", "--rank", "3", "--json")
+	out, _ = want(t, cli.ExitOK, "resize", a, same, "--energy", "0.9", "--rank", "3", "--json",
+		"--force")
 	doc := document(t, out, "output", "modules", "energy", "error", "parameters", "parameters_before")
 	if e := doc["energy"].(float64); e < 0.5 || e > 1 {
 		t.Errorf("energy %v", e)

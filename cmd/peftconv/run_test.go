@@ -207,7 +207,8 @@ func TestExportAdapters(t *testing.T) {
 		t.Errorf("stderr %q", stderr)
 	}
 	want(t, cli.ExitOK, "train", "--base", base, "--data", data, "--out", adapter, "--method", "adapter",
-		"--adapter-input", "stream", "--bottleneck", "4", "--steps", "2", "--seq-len", "48", "--batch-tokens", "96")
+		"--force", "--adapter-input", "stream", "--bottleneck", "4", "--steps", "2", "--seq-len", "48",
+		"--batch-tokens", "96")
 	want(t, cli.ExitOK, "export", "--lora", adapter, "--to", "adapterhub", "--out", dir)
 	want(t, cli.ExitOK, "eval", "--base", base, "--lora", dir, "--data", data, "--ctx", "32")
 	if _, stderr := want(t, cli.ExitUsage, "train", "--base", base, "--data", data, "--out", adapter, "--method",

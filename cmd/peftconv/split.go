@@ -36,11 +36,11 @@ so the files of a killed run cannot be mistaken for a model. "peftconv join" res
 }
 
 type splitOptions struct {
+	cli.Output
 	file, prefix string
 	options      split.Options
 	maxSize      cli.SizeFlag
 	dryRun       bool
-	force        bool
 	json         bool
 }
 
@@ -50,7 +50,7 @@ func (o *splitOptions) Flags(fs *pflag.FlagSet) {
 		"a larger tensor gets a file of its own")
 	fs.BoolVar(&o.options.EmptyFirst, "no-tensor-first", false, "put the metadata alone into the first file")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what the files would be, and write nothing")
-	fs.BoolVar(&o.force, "force", false, "replace files that are there")
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print the list of files as one JSON document")
 }
 
@@ -103,10 +103,10 @@ func (o *splitOptions) Run(ctx context.Context, s cli.Streams) error {
 }
 
 func (o *splitOptions) write(ctx context.Context, s cli.Streams, plan *split.Plan) error {
-	if err := cli.CheckPlace("PREFIX", plan.Shards[0].Path, o.file); err != nil {
+	if err := o.CheckPlace("PREFIX", plan.Shards[0].Path, o.file); err != nil {
 		return err
 	}
-	if path := plan.Existing(); path != "" && !o.force {
+	if path := plan.Existing(); path != "" && !o.Force {
 		return fmt.Errorf("%s is there already: choose another prefix, or replace it with --force", path)
 	}
 	m := cli.CopyMeter{W: s.Err}

@@ -120,7 +120,7 @@ func TestKilledJoinLeavesNothingHalf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(out string) []string { return []string{"join", gguf.SplitPath(prefix, 0, 6), out} }
+	run := func(out string) []string { return []string{"join", gguf.SplitPath(prefix, 0, 6), out, "--force"} }
 	start := time.Now()
 	killAfter(t, time.Minute, run(filepath.Join(t.TempDir(), "whole.gguf"))...)
 	for _, delay := range kills(time.Since(start)) {

@@ -59,11 +59,12 @@ experts trains those that tokens of the data visit.`,
 }
 
 type trainOptions struct {
+	cli.Output
 	modelFlags
 	input.Data
 	trainingFlags
 	method       methods.Flags
-	json         bool
+	json, dryRun bool
 	profile      string // file
 	start        string // adapter
 	adapterFlags []string
@@ -86,6 +87,9 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		fs.IntVar(&o.train.EvalEvery, "eval-every", 0,
 			"measure the loss on the evaluation data every `N` steps; 0 is only before and after")
 		o.AddCache(fs)
+		o.AddForce(fs)
+		fs.BoolVar(&o.dryRun, "dry-run", false,
+			"do one step, say what the run would take in memory and time, and write nothing")
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
 	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
@@ -98,6 +102,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		}
 	})
 	cli.Group(fs, "Training", func() { o.addTraining(fs) })
+	cli.Detail(fs, "save-every", "eval-every", "resume-from")
 	cli.Require(fs, "base", "data", "out")
 }
 
@@ -112,6 +117,7 @@ func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	fs.StringVar(&t.Optimizer, "optimizer", train.OptimizerAdamW, "`OPTIMIZER`: adamw")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	o.addThreads(fs)
+	cli.Detail(fs, "lr-ratio", "router-aux-loss", "optimizer", "profile")
 }
 
 func (o *trainOptions) Validate(args []string) error {
@@ -181,19 +187,28 @@ func (o *trainOptions) checkFiles() error {
 	}
 	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
 	if o.profile != "" {
-		if err := cli.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
+		if err := o.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
 		}
 	}
-	return cli.CheckOutput("--out", o.train.Out, inputs...)
+	if err := o.CheckOutput("--out", o.train.Out, inputs...); err != nil {
+		return err
+	}
+	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && !o.Force && cli.Exists(checkpoint) {
+		return fmt.Errorf("--out: there is a checkpoint of an interrupted run, %s: --resume %s continues it, --force starts "+
+			"from the beginning and replaces it", checkpoint, cli.ShellQuote(checkpoint))
+	}
+	return cli.CheckConfig(o.flagSet, o.train.Out, o.Force)
 }
 
 func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if search := o.method.Chosen().Search; search != nil {
 		return discreteSearch{search}.run(ctx, s, o)
 	}
-	if err := o.checkFiles(); err != nil {
-		return err
+	if !o.dryRun {
+		if err := o.checkFiles(); err != nil {
+			return err
+		}
 	}
 	opened, err := o.open()
 	if err != nil {
@@ -220,9 +235,23 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		fmt.Fprintf(s.Err, "memory   %s\n", memoryText(plan))
 	}
+	if o.dryRun {
+		trial, err := train.Try(ctx, base, adapter, set, opt)
+		switch {
+		case err != nil:
+			return o.shortOfMemory(err, base, adapter, set, opt)
+		case o.json:
+			return cli.PrintJSON(s.Out, trial)
+		}
+		cli.PrintTrial(s.Out, trial)
+		return nil
+	}
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
 	if err != nil {
 		return o.explain(o.shortOfMemory(err, base, adapter, set, opt), s)
+	}
+	if err := o.writeConfig(s); err != nil {
+		return err
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, result)
@@ -247,11 +276,7 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
-	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
-		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts from the beginning "+
-			"(--resume continues it)\n", checkpoint)
-	}
-	if o.train.Resume == "" {
+	if o.train.Resume == "" && !o.dryRun {
 		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))
 	}
 }
@@ -300,13 +325,24 @@ func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 
+// writeConfig writes the configuration file that repeats the run beside its result.
+func (o *trainOptions) writeConfig(s cli.Streams) error {
+	return cli.WriteRunConfig(o.flagSet, o.train.Out, version(), map[string]string{
+		"lr": fmt.Sprint(o.train.LR), "seq-len": fmt.Sprint(o.SeqLen),
+	}, s.Err)
+}
+
 // explain adds the command that resumes a run to the error of its interruption.
 func (o *trainOptions) explain(err error, s cli.Streams) error {
 	var stop *train.Interrupted
 	if !errors.As(err, &stop) || stop.Checkpoint == "" {
 		return err
 	}
-	fmt.Fprintf(s.Err, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps,
+	w := s.Err
+	if s.Always != nil {
+		w = s.Always
+	}
+	fmt.Fprintf(w, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps,
 		o.resumeCommand(stop.Checkpoint))
 	return context.Canceled
 }

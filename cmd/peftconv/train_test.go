@@ -28,7 +28,7 @@ func TestTrainReports(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
 	}
-	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
+	stdout, _ = want(t, cli.ExitOK, append(args, "--json", "--force")...)
 	doc := document(t, stdout, "steps", "tokens", "base_loss", "eval_loss", "tokens_per_second", "peak_rss_bytes",
 		"adapter")
 	if doc["steps"] != 30.0 || doc["adapter"] != out {
@@ -82,7 +82,7 @@ func TestTrainUsage(t *testing.T) {
 	for _, c := range []struct{ flags, message string }{
 		{"--rank 0", "--rank: 0"}, {"--dropout 1", "--dropout: 1"}, {"--alpha NaN", "--alpha: NaN"}, {"--lr -1", "--lr: -1"},
 		{"--lr NaN", "--lr: NaN"}, {"--schedule step", `--schedule: "step"`}, {"--optimizer sgd", `--optimizer: "sgd"`},
-		{"--method dora", `--method: "dora"`}, {"--init zero", `--init: "zero"`}, {"--warmup -1", "--warmup: -1"},
+		{"--method doras", `--method: "doras"`}, {"--init zero", `--init: "zero"`}, {"--warmup -1", "--warmup: -1"},
 		{"--weight-decay -0.1", "--weight-decay: -0.1"}, {"--clip NaN", "--clip: NaN"}, {"--epochs -1", "--epochs: -1"},
 		{"--batch-tokens 1", "--batch-tokens: 1"}, {"--accumulate 0", "--accumulate: 0"}, {"--seq-len 1", "--seq-len: 1"},
 		{"--save-every -1", "--save-every: -1"},
@@ -205,7 +205,7 @@ func TestTrainCutsToContext(t *testing.T) {
 	}
 	args := []string{"train", "--base", base, "--data", data, "--steps", "1", "--out", out}
 	want(t, cli.ExitOK, args...)
-	if _, stderr := want(t, cli.ExitError, append(args, "--seq-len", "100")...); !strings.Contains(stderr,
+	if _, stderr := want(t, cli.ExitError, append(args, "--seq-len", "100", "--force")...); !strings.Contains(stderr,
 		"example 1 has 100 tokens, but "+base+" was made for no more than 64") {
 		t.Error(stderr)
 	}

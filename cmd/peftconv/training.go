@@ -38,6 +38,10 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 		"products with frozen weights: f32, bf16, int8 or auto, which is bf16 where "+
 		"that is faster on this processor; everything else, and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
+	cli.Detail(fs, "accumulate", "schedule", "warmup", "weight-decay", "clip", "recompute", "precision", "ignore-memory")
+	cli.Choices(fs, "schedule", train.ScheduleConstant, train.ScheduleLinear, train.ScheduleCosine)
+	cli.Choices(fs, "recompute", train.RecomputeAuto, train.RecomputeAlways, train.RecomputeNever)
+	cli.Choices(fs, "precision", train.PrecisionAuto, train.PrecisionF32, train.PrecisionBF16, train.PrecisionInt8)
 }
 
 func (o *trainingFlags) checkCommon() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,7 +36,7 @@ type configEntry struct {
 // configError is what is wrong at a place of a configuration file.
 func configError(path string, n ast.Node, format string, args ...any) error {
 	at := n.GetToken().Position
-	return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%s:%d:%d: %w", path, at.Line, at.Column, fmt.Errorf(format, args...))
 }
 
 // readConfig sets the flags that the configuration file names and the command line does not. All that is wrong in the
@@ -107,11 +108,11 @@ func (p *commandLine) setFromConfig(e configEntry, given func(flag string) bool)
 	}
 	var refused errWord
 	if v, ok := f.Value.(*wordValue); ok && v.word.Settles != "" && errors.As(err, &refused) {
-		return configError(p.config, e.node, "%s: %s; on the command line --%s takes the place of this key", e.key,
-			strings.ReplaceAll(refused.text, "write --", "write "), v.word.Settles)
+		return configError(p.config, e.node, "%s: %w; on the command line --%s takes the place of this key", e.key, refused,
+			v.word.Settles)
 	}
 	if errors.As(err, &refused) {
-		return configError(p.config, e.node, "%s: %s", e.key, strings.ReplaceAll(refused.text, "write --", "write "))
+		return configError(p.config, e.node, "%s: %w", e.key, refused)
 	}
 	return configError(p.config, e.node, "%s: %q: %v", e.key, strings.Join(e.values, ","), cause(err))
 }
@@ -158,7 +159,8 @@ func parseConfig(path string, text []byte, isKey func(string) bool) ([]configEnt
 }
 
 // section reads the entries of a mapping, those of a section of it with its name in front.
-func section(path, prefix string, node ast.Node, isKey func(string) bool, depth int) (entries []configEntry, err error) {
+func section(path, prefix string, node ast.Node, isKey func(string) bool,
+	depth int) (entries []configEntry, err error) {
 	mapping, ok := node.(ast.MapNode)
 	if _, empty := node.(*ast.NullNode); empty {
 		return nil, nil
@@ -250,9 +252,38 @@ func yamlError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// WriteConfig writes the flags that were given, and values that were chosen in place of those left out, as a
-// configuration file. Flags called in leave are left out.
-func WriteConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]string, leave ...string) error {
+// ConfigPath is where the configuration that repeats a run stands beside its result.
+func ConfigPath(out string) string { return strings.TrimSuffix(out, filepath.Ext(out)) + ".yaml" }
+
+// CheckConfig refuses to replace a file in the place of the configuration of a run, unless it is the one that the run
+// was configured by.
+func CheckConfig(fs *pflag.FlagSet, out string, force bool) error {
+	path := ConfigPath(out)
+	if taken(path) && !force && !sameFile(path, fs.Lookup("config").Value.String()) {
+		return fmt.Errorf("--out: the run's configuration would replace %s, which is there already: choose another name, "+
+			"or --force to replace it", path)
+	}
+	return nil
+}
+
+// onceOnly are flags that say nothing of what a run results in, or that are of one run only.
+var onceOnly = []string{"config", "resume", "dry-run", "force", "json", "quiet", "verbose", "profile"}
+
+// WriteRunConfig writes the configuration file that repeats a run beside its result, out: the flags that were given,
+// and numbers that were chosen in place of those left out. A file that configured the run itself stays as it is.
+func WriteRunConfig(fs *pflag.FlagSet, out, version string, chosen map[string]string, w io.Writer) error {
+	path := ConfigPath(out)
+	if sameFile(path, fs.Lookup("config").Value.String()) {
+		fmt.Fprintf(w, "note: %s configured this run and stays as it is\n", path)
+		return nil
+	}
+	comment := fmt.Sprintf("Repeats the run that wrote %s, with peftconv %s, in the same folder:\n  %s\n",
+		filepath.Base(out), version, CommandLine("peftconv", fs.Name(), "--config", path, "--out", "OTHER"+filepath.Ext(out)))
+	return writeConfig(path, comment, fs, chosen)
+}
+
+// writeConfig writes the flags that were given, and the values that were chosen.
+func writeConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]string) error {
 	var text strings.Builder
 	for line := range strings.Lines(comment) {
 		text.WriteString("# " + line)
@@ -260,8 +291,8 @@ func WriteConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]stri
 	text.WriteString("\n")
 	var err error
 	fs.VisitAll(func(f *pflag.Flag) {
-		value, has := chosen[f.Name]
-		if isWord(f) || slices.Contains(leave, f.Name) || !f.Changed && !has {
+		value, has := chosen[f.Name] // a number
+		if isWord(f) || slices.Contains(onceOnly, f.Name) || !f.Changed && !has {
 			return
 		}
 		var item any
@@ -269,10 +300,10 @@ func WriteConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]stri
 		case isList && f.Changed:
 			item = list.GetSlice()
 		case slices.Contains([]string{"string", "value"}, f.Value.Type()):
-			if !has {
-				value = f.Value.String()
+			item = f.Value.String()
+			if name := f.Annotations[nameKey]; name != nil {
+				item = name[0]
 			}
-			item = value
 		default:
 			if !has {
 				value = f.Value.String()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/spf13/pflag"
 )
 
 // FileSize is the size of a file in bytes, 0 where there is none.
@@ -21,21 +23,33 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// CheckOutput refuses, before any work is done, an output that could not be written or that would replace an input.
-func CheckOutput(flag, path string, inputs ...string) error {
+// Output is what a verb writes: what is there already is replaced only with --force.
+type Output struct{ Force bool }
+
+// AddForce adds the flag.
+func (o *Output) AddForce(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.Force, "force", false, "replace what is there already under the name of the output")
+}
+
+// CheckOutput refuses, before any work is done, an output that could not be written or that would replace an input, or
+// without --force anything at all.
+func (o *Output) CheckOutput(flag, path string, inputs ...string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		return fmt.Errorf("%s: %s is a directory, expected a file name", flag, path)
 	}
-	return CheckPlace(flag, path, inputs...)
+	return o.CheckPlace(flag, path, inputs...)
 }
 
-// CheckPlace is CheckOutput for files and directories alike.
-func CheckPlace(flag, path string, inputs ...string) error {
+// CheckPlace is CheckOutput for files and directories alike. An empty directory may be filled without --force.
+func (o *Output) CheckPlace(flag, path string, inputs ...string) error {
 	for _, input := range inputs {
 		if sameFile(path, input) {
 			return fmt.Errorf("%s: %s is an input of this command, which is never overwritten: choose another name", flag, path)
 		}
+	}
+	if !o.Force && taken(path) {
+		return fmt.Errorf("%s: %s is there already: choose another name, or --force to replace it", flag, path)
 	}
 	dir := filepath.Dir(path)
 	info, err := os.Stat(dir)
@@ -48,6 +62,19 @@ func CheckPlace(flag, path string, inputs ...string) error {
 	}
 	probe.Close()
 	return os.Remove(probe.Name())
+}
+
+// taken says whether something would be lost by writing to path: a file, or a directory with files.
+func taken(path string) bool {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return false
+	case info.IsDir():
+		files, err := os.ReadDir(path)
+		return err != nil || len(files) > 0
+	}
+	return info.Mode().IsRegular()
 }
 
 func sameFile(a, b string) bool {

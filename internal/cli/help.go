@@ -274,8 +274,8 @@ func Wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// Reflow breaks paragraphs anew so that no line has more than width columns. Lines that are indented stay lines of their
-// own. The text ends in a new line.
+// Reflow breaks paragraphs anew so that no line has more than width columns. Lines that are indented stay lines of
+// their own. The text ends in a new line.
 func Reflow(text string, width int) string {
 	var out strings.Builder
 	var paragraph []string

@@ -12,7 +12,11 @@ import (
 // ModelNames is what help says of the flags that Models marks and of Verb.Models.
 const ModelNames = "a GGUF `FILE`, a Hugging Face directory with safetensors, or a name: " + names.Help
 
-const modelKey = "model" // the annotation of a flag that names a model
+// Annotations of flags that name a model.
+const (
+	modelKey = "model"
+	nameKey  = "name" // as it was given, where a path took its place
+)
 
 // Models marks flags whose value is a model: a path, or a name of package names, in whose place the path is put before
 // the flags are validated.
@@ -32,6 +36,7 @@ func (v *Verb) resolveModels(fs *pflag.FlagSet) (args []string, err error) {
 		if path, err = names.Resolve(f.Value.String()); err != nil {
 			err = fmt.Errorf("--%s: %w", f.Name, err)
 		} else if path != f.Value.String() {
+			annotate(f, nameKey, f.Value.String())
 			err = f.Value.Set(path)
 		}
 	})

@@ -53,6 +53,8 @@ func (v *wordValue) Set(value string) error {
 		return nil
 	}
 	switch {
+	case w.Fine != "" && w.Fine == words.Normal(value):
+		return nil
 	case w.Instead != "":
 		return errWord{w.Instead}
 	case w.Note != "":

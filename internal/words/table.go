@@ -11,12 +11,13 @@ const (
 		"through the model at once (sequences times their length)"
 	oneFile = "the adapter is one file, not a folder: write --out NAME.safetensors"
 	noFull  = "the model stays frozen, and an adapter is trained over it: write --method lora --rank 64 " +
-		"--targets all-linear, with --train-norms and --train-whole embed_tokens,lm_head to come near to full fine-tuning"
-	noLoad = "the base is used as its file is: \"peftconv quantize\" makes a small file first, which --base takes"
-	noLog  = "progress is shown all the time, and --json prints the figures at the end"
-	onCPU  = "training and generation run on the processor here"
-	noWand = "there are no reports to other services; --json prints the figures at the end"
-	noEval = "the whole of --eval-data is measured"
+		"--targets all-linear; with --train-norms and --train-whole embed_tokens,lm_head it trains norms and embeddings, too"
+	noLoad   = "the base is used as its file is: \"peftconv quantize\" makes a small file first, which --base takes"
+	noLog    = "progress is shown all the time, and --json prints the figures at the end"
+	onCPU    = "training and generation run on the processor here"
+	noWand   = "there are no reports to other services; --json prints the figures at the end"
+	sameLoss = "the loss is the same for any"
+	noEval   = "the whole of --eval-data is measured"
 )
 
 // Table is all words.
@@ -109,7 +110,7 @@ var Table = []Word{
 
 	// Training.
 	{Name: "iters", From: []string{MLX}, Verbs: training, Means: []string{"steps={}"}, NotWith: "accumulate",
-		Why: "mlx-lm counts batches, not optimizer steps: write --steps, the iterations divided by those that are accumulated"},
+		Why: "mlx-lm counts batches, not optimizer steps: write --steps, the iterations divided by --accumulate"},
 	{Name: "max-steps", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Convert: stepsOrNone,
 		Means: []string{"steps={}"}},
 	{Name: "num-train-epochs", From: []string{TRL, Unsloth}, Verbs: training, Convert: wholeEpochs,
@@ -134,8 +135,8 @@ var Table = []Word{
 	{Name: "micro-batch-size", From: []string{Axolotl}, Verbs: training, Settles: "batch-tokens", Instead: noBatch},
 	{Name: "per-device-train-batch-size", From: []string{TRL, Unsloth}, Verbs: training, Settles: "batch-tokens",
 		Instead: noBatch},
-	{Name: "per-device-eval-batch-size", From: []string{TRL, Unsloth}, Verbs: training, Note: "it has no effect on the loss"},
-	{Name: "eval-batch-size", From: []string{Axolotl}, Verbs: training, Note: "it has no effect on the loss"},
+	{Name: "per-device-eval-batch-size", From: []string{TRL, Unsloth}, Verbs: training, Note: sameLoss},
+	{Name: "eval-batch-size", From: []string{Axolotl}, Verbs: training, Note: sameLoss},
 	{Name: "grad-accumulation-steps", From: []string{MLX}, Verbs: training, Means: []string{"accumulate={}"}},
 	{Name: "gradient-accumulation-steps", From: []string{TRL, Axolotl, Unsloth}, Verbs: training,
 		Means: []string{"accumulate={}"}},
@@ -166,7 +167,7 @@ var Table = []Word{
 	{Name: "test-batches", From: []string{MLX}, Verbs: training, Note: noEval},
 	{Name: "clear-cache-threshold", From: []string{MLX}, Verbs: training, Note: onCPU},
 	{Name: "training-mode", From: []string{MLX}, Verbs: training,
-		Instead: "only supervised fine-tuning is there (mlx-lm: normal): leave it out"},
+		Fine: "normal", Instead: "only supervised fine-tuning is there, which mlx-lm calls normal"},
 	{Name: "test", From: []string{MLX}, Verbs: training, Switch: true,
 		Instead: "write --eval-data FILE, or measure later: peftconv eval --lora ADAPTER --data FILE"},
 	{Name: "report-to", From: []string{MLX, TRL, Unsloth}, Verbs: training, Note: noWand},

@@ -44,6 +44,8 @@ type Word struct {
 	Note string
 	// Instead says what to write in place of a word that is refused. Means is empty.
 	Instead string
+	// Fine is a value of a refused word that asks for what is done here in any case.
+	Fine string
 	// Settles is a flag of ours that, where it is given beside a configuration file, takes the place of a refused key.
 	Settles string
 }

@@ -1,9 +1,93 @@
 package words
 
 import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
+
+var update = flag.Bool("update", false, "write the tables into docs/coming-from.md")
+
+// page is the documentation that is made from the table, from the line that has the mark on.
+const (
+	page = "../../docs/coming-from.md"
+	mark = "<!-- made from internal/words; go test ./internal/words -update writes it -->\n"
+)
+
+// TestPage holds the documentation to the table.
+func TestPage(t *testing.T) {
+	old, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, found := bytes.Cut(old, []byte(mark))
+	if !found {
+		t.Fatalf("%s has no line %s", page, mark)
+	}
+	want := string(text) + mark + tables()
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(old) != want {
+		t.Errorf("%s is not what the table says: go test ./internal/words -update", page)
+	}
+}
+
+// tables are the tables of the documentation, one for each program.
+func tables() string {
+	var out strings.Builder
+	for _, program := range Programs {
+		fmt.Fprintf(&out, "\n## %s\n\n| there | here |\n|---|---|\n", program)
+		for i := range Table {
+			w := &Table[i]
+			if slices.Contains(w.From, program) {
+				fmt.Fprintf(&out, "| %s | %s |\n", there(w), here(w))
+			}
+		}
+	}
+	return out.String()
+}
+
+func there(w *Word) string {
+	name := "--" + w.Name
+	if strings.Contains(w.Name, ".") { // keys of a section of a configuration file
+		name = strings.ReplaceAll(strings.ReplaceAll(w.Name, "-", "_"), ".", ": ")
+	}
+	if w.Value != "" {
+		name += " " + w.Value
+	}
+	if w.Short != "" {
+		name = "-" + w.Short + ", " + name
+	}
+	return "`" + name + "`" + verbsOf(w)
+}
+
+// verbsOf says of a word that not only train knows which verbs do.
+func verbsOf(w *Word) string {
+	if w.Verbs == nil || len(w.Verbs) == 1 && w.Verbs[0] == "train" {
+		return ""
+	}
+	return " (" + strings.Join(w.Verbs, ", ") + ")"
+}
+
+func here(w *Word) string {
+	switch {
+	case w.Note != "":
+		return "no effect: " + w.Note
+	case w.Instead != "":
+		return "refused: " + w.Instead
+	}
+	text := "`" + w.Here() + "`"
+	if w.NotWith != "" {
+		text += ", not beside `--" + w.NotWith + "`: " + w.Why
+	}
+	return text
+}
 
 // TestTable wants each word to be there once a verb, to have one effect, and no name that would never be looked up.
 func TestTable(t *testing.T) {

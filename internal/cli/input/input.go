@@ -70,12 +70,16 @@ func (d *Data) Add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&d.Labels, "labels", nil, "the possible labels for --task classify: `LABELS` separated by commas")
 	fs.StringVar(&d.labelField, "label-field", "label", "`NAME` of the field that holds the label")
 	d.AddFormat(fs)
+	cli.Choices(fs, "overflow", dataset.Overflows()...)
+	cli.Detail(fs, "text-field", "prompt-field", "completion-field", "separator", "task", "labels", "label-field")
 }
 
 // AddFormat adds --file-format alone, for verbs that read texts.
 func (d *Data) AddFormat(fs *pflag.FlagSet) {
 	fs.StringVar(&d.format, "file-format", "", "`FORMAT` of files whose names do not tell, and of standard input: "+
 		strings.Join(records.Formats(), ", "))
+	cli.Choices(fs, "file-format", records.Formats()...)
+	cli.Detail(fs, "file-format")
 }
 
 // AddTraining adds the flags that name what is learned and what is measured.
