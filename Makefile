@@ -40,12 +40,19 @@ integration: ## our files against a real llama.cpp (needs Node.js)
 	cd integration && npm install --no-save --ignore-scripts --omit=optional --no-audit --no-fund
 	PEFTCONV_INTEGRATION=1 go test -count=1 -v ./integration
 
-release: $(TARGETS:%=dist/peftconv-%) ## static binaries for every platform, in dist/
+release: $(TARGETS:%=dist/peftconv-%) dist/man dist/completion ## static binaries, manual pages, completion, in dist/
 
 dist/peftconv-%:
 	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) \
 	go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' \
 	-o $@$(if $(findstring windows,$*),.exe) ./cmd/peftconv
+
+dist/man:
+	go run -ldflags '-X main.release=$(VERSION)' ./cmd/peftconv man --force $@
+
+dist/completion:
+	mkdir -p $@
+	for shell in bash zsh fish powershell; do go run ./cmd/peftconv completion $$shell > $@/peftconv.$$shell || exit 1; done
 
 ci: ## every check
 	.ci/run

@@ -92,7 +92,16 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 	if filepath.Ext(out) != ".json" {
 		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
 	}
-	if err := o.CheckOutput("--out", out, append(o.Paths(), o.base, d.Candidates)...); err != nil {
+	files := []string{out}
+	for _, form := range d.Forms {
+		files = append(files, d.file(out, form))
+	}
+	for _, file := range files {
+		if err := o.CheckOutput("--out", file, append(o.Paths(), o.base, d.Candidates)...); err != nil {
+			return err
+		}
+	}
+	if err := cli.CheckConfig(o.flagSet, out, o.Force); err != nil {
 		return err
 	}
 	opened, err := o.open()

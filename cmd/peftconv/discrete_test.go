@@ -40,7 +40,7 @@ func TestTrainDiscretePrompt(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", end, len(text), err)
 		}
 	}
-	stdout, _ = want(t, cli.ExitOK, append(args, "--json")...)
+	stdout, _ = want(t, cli.ExitOK, append(args, "--json", "--force")...)
 	doc := document(t, stdout, "template", "slots", "verbalizer", "base", "base_sha256", "start", "found", "sweeps",
 		"seed")
 	if doc["found"].(map[string]any)["accuracy"] == nil {

@@ -50,7 +50,7 @@ func TestExtractNamesWhatIsLeft(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
 	}
-	out, stderr := want(t, cli.ExitOK, append(args, "--full", full)...)
+	out, stderr := want(t, cli.ExitOK, append(args, "--full", full, "--force")...)
 	if !strings.Contains(out, "full.safetensors written") || strings.Contains(stderr, "warning") {
 		t.Errorf("stdout %s\nstderr %s", out, stderr)
 	}

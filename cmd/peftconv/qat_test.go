@@ -50,7 +50,8 @@ func TestQAT(t *testing.T) {
 		strings.Contains(stdout, "SHA-256") {
 		t.Errorf("of an ordinary adapter merge prints %s", stdout)
 	}
-	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--calibration", text, "--seq-len", "32",
+		"--force")
 	if !strings.Contains(stdout, "compensated") && !strings.Contains(stdout, "dithered") {
 		t.Errorf("with calibration text merge prints %s", stdout)
 	}

@@ -87,6 +87,9 @@ func sample(fs *pflag.FlagSet, w *words.Word) string {
 	case len(w.Means) == 1 && w.Means[0] == "schedule={}":
 		return "cosine"
 	}
+	if w.Convert != nil && w.Name == "warmup-ratio" {
+		return "0.5"
+	}
 	return "3"
 }
 

@@ -26,6 +26,7 @@ type Verb struct {
 	Place    int // in the list of verbs; verbs stand in steps of ten
 	Name     string
 	Args     string   // the positional arguments as help shows them: "FILE"
+	Values   []string // what the first positional argument can be, for completion; nil: files
 	Models   int      // as many of the first arguments are models, by path or by name (see Models)
 	Short    string   // one line, for the list of verbs
 	Long     string   // what it does, after the usage line
@@ -205,6 +206,8 @@ type Streams struct {
 	In  io.Reader
 	Out io.Writer // results
 	Err io.Writer // progress, warnings, errors
+	// Program is the one that runs, for verbs that describe it.
+	Program *Program
 	// Always is Err even where --quiet leaves progress out; nil: it is the same.
 	Always io.Writer
 	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.

@@ -58,6 +58,9 @@ func Detail(fs *pflag.FlagSet, names ...string) {
 // InTopics says in which topics of help a flag is shown.
 func InTopics(f *pflag.Flag, topics ...string) { annotate(f, topicKey, topics...) }
 
+// ChoicesOf are the values that a flag can have, as Choices said; nil: they are not known.
+func ChoicesOf(f *pflag.Flag) []string { return f.Annotations[choiceKey] }
+
 // Choices says which values a flag can have, for completion.
 func Choices(fs *pflag.FlagSet, name string, values ...string) {
 	annotate(fs.Lookup(name), choiceKey, values...)
@@ -130,7 +133,7 @@ func (v *Verb) reference(w io.Writer, width int, all bool) {
 	if detailed && !all {
 		long, _, _ = strings.Cut(long, "\n\n")
 	}
-	fmt.Fprintf(w, "Usage:\n  %s\n\n%s", v.usageLine(), Reflow(long, width))
+	fmt.Fprintf(w, "Usage:\n  %s\n\n%s", v.UsageLine(), Reflow(long, width))
 	for _, heading := range headings(fs) {
 		title := heading
 		if title == "" {
@@ -172,14 +175,15 @@ func (v *Verb) more() string {
 
 // topic prints the flags of a topic.
 func (v *Verb) topic(w io.Writer, width int, t Topic) {
-	fmt.Fprintf(w, "Usage:\n  %s\n\n%s", v.usageLine(), Reflow(t.Name+": "+t.Text, width))
+	fmt.Fprintf(w, "Usage:\n  %s\n\n%s", v.UsageLine(), Reflow(t.Name+": "+t.Text, width))
 	fs := v.FlagSet(v.New())
 	printFlags(w, width, fs, "Flags", func(f *pflag.Flag) bool { return slices.Contains(f.Annotations[topicKey], t.Name) })
 	fmt.Fprintf(w, "\n%s", Reflow(fmt.Sprintf("\"peftconv %s --help\" lists the flags that do not depend on the method.",
 		v.Name), width))
 }
 
-func (v *Verb) usageLine() string {
+// UsageLine is the verb with its arguments and the flags that it needs.
+func (v *Verb) UsageLine() string {
 	line := "peftconv " + v.Name
 	if v.Args != "" {
 		line += " " + v.Args
@@ -222,7 +226,7 @@ func printFlags(w io.Writer, width int, fs *pflag.FlagSet, title string, chosen 
 			fmt.Fprintf(w, "\n%s:\n", title)
 			title = ""
 		}
-		left, text := flagTexts(f)
+		left, text := FlagTexts(f)
 		printAside(w, 28, width, left, text)
 	})
 }
@@ -237,8 +241,8 @@ func printAside(w io.Writer, indent, width int, name, text string) {
 	fmt.Fprintln(w, strings.Join(Wrap(text, max(width-indent, 10)), "\n"+strings.Repeat(" ", indent)))
 }
 
-// flagTexts are the two columns of a flag's line: its name with its unit, and what it means with its default.
-func flagTexts(f *pflag.Flag) (left, text string) {
+// FlagTexts are the two columns of a flag's line: its name with its unit, and what it means with its default.
+func FlagTexts(f *pflag.Flag) (left, text string) {
 	unit, text := pflag.UnquoteUsage(f)
 	left = "      --" + f.Name
 	if f.Shorthand != "" {

@@ -42,6 +42,7 @@ func (p *Program) Run(ctx context.Context, args []string, s Streams) (status int
 	if v == nil {
 		return p.report(name, p.unknownVerb(args[0]), s.Err)
 	}
+	s.Program = p
 	name += " " + v.Name
 	return p.report(name, v.Execute(ctx, args[1:], s), s.Err)
 }

@@ -131,6 +131,14 @@ func wholeEpochs(value string, _ func(string) string) (string, error) {
 	return strconv.Itoa(int(x)), nil
 }
 
+// share is a share of all steps, which --warmup tells from a number of steps by being below 1.
+func share(value string, _ func(string) string) (string, error) {
+	if x, err := strconv.ParseFloat(value, 64); err != nil || !(x >= 0 && x < 1) {
+		return "", fmt.Errorf("%q, expected a share of all steps, below 1", value)
+	}
+	return value, nil
+}
+
 // stepsOrNone takes -1 for no limit, which is 0 here.
 func stepsOrNone(value string, _ func(string) string) (string, error) {
 	if value == "-1" {

@@ -134,6 +134,8 @@ func TestConversions(t *testing.T) {
 		{"lora-parameters.scale", "20.0", "alpha=160"},
 		{"lora-parameters.scale", "x", ""},
 		{"lora-r", "4", "rank=4"},
+		{"warmup-ratio", "0.1", "warmup=0.1"},
+		{"warmup-ratio", "1", ""},
 	} {
 		for _, w := range For("train") {
 			if w.Name != c.word {
