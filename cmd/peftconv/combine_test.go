@@ -74,7 +74,7 @@ func TestCombineWritesDirectories(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "adapter_config.json")); err != nil {
 		t.Error(err)
 	}
-	out, stderr = want(t, cli.ExitOK, "combine", a, b, "--type", "svd", "--out", dir)
+	out, stderr = want(t, cli.ExitOK, "combine", a, b, "--type", "svd", "--out", dir, "--force")
 	if !strings.Contains(stderr, "counts twice") || !strings.Contains(out, "written") {
 		t.Errorf("nothing says that the scale counts twice: %s", stderr)
 	}

@@ -41,7 +41,7 @@ func TestOverview(t *testing.T) {
 		}
 	}
 	for _, v := range verbs {
-		if !strings.Contains(shown, "\n  "+v.Name+" ") {
+		if !strings.Contains(shown, "\n  "+v.Name) {
 			t.Errorf("the overview does not list %s", v.Name)
 		}
 	}

@@ -13,12 +13,20 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/files"
+	"github.com/peftconv/peftconv/internal/cli/shell"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
 )
 
 // verbs are the words that may follow peftconv, by place: the order in which help lists them.
 var verbs []*cli.Verb
+
+func init() {
+	for _, v := range slices.Concat(files.Verbs, shell.Verbs) {
+		register(v)
+	}
+}
 
 // register adds a verb. Each verb's file calls it.
 func register(v *cli.Verb) {

@@ -55,7 +55,7 @@ func TestQAT(t *testing.T) {
 	if !strings.Contains(stdout, "compensated") && !strings.Contains(stdout, "dithered") {
 		t.Errorf("with calibration text merge prints %s", stdout)
 	}
-	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--verify")
+	stdout, _ = want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--verify", "--force")
 	if !strings.Contains(stdout, "no hashes of trained tensors") {
 		t.Errorf("of an ordinary adapter merge --verify prints %s", stdout)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/files"
 )
 
 func TestVerify(t *testing.T) {
@@ -112,7 +113,7 @@ func TestDiff(t *testing.T) {
 	if out != "20 tensors the same\n" {
 		t.Errorf("diff shows\n%s", out)
 	}
-	out, stderr := want(t, exitDiffer, "diff", base, rough, "--exit-code")
+	out, stderr := want(t, files.ExitDiffer, "diff", base, rough, "--exit-code")
 	for _, part := range []string{"Metadata (3 differences)", "- general.name", "+ x.y", "64 → 128",
 		"Tensors (15 differences, 5 tensors the same)",
 		"~ blk.0.ffn_up.weight", "F32 → Q8_0", "32 × 64", "cosine 0.9999", "together"} {
@@ -128,7 +129,7 @@ func TestDiff(t *testing.T) {
 		!strings.Contains(out, "of the same type and shape") {
 		t.Errorf("diff --quick shows\n%s", out)
 	}
-	out, _ = want(t, exitDiffer, "diff", base, rough, "--exit-code", "--json")
+	out, _ = want(t, files.ExitDiffer, "diff", base, rough, "--exit-code", "--json")
 	doc := document(t, out, "a", "b", "metadata", "tensors", "equal", "together")
 	first := doc["tensors"].([]any)[0].(map[string]any)
 	if d := first["diff"].(map[string]any); doc["equal"] != 5.0 || !(d["relative"].(float64) < 0.01) ||
@@ -160,8 +161,8 @@ func TestDiffRefuses(t *testing.T) {
 	}{
 		{cli.ExitUsage, []string{base}, "expected A and B"},
 		{cli.ExitError, []string{base, "absent"}, "absent"},
-		{exitTrouble, []string{base, "absent", "--exit-code"}, "peftconv diff: stat absent"},
-		{exitTrouble, []string{bad, base, "--exit-code"}, "x.gguf"},
+		{files.ExitTrouble, []string{base, "absent", "--exit-code"}, "peftconv diff: stat absent"},
+		{files.ExitTrouble, []string{bad, base, "--exit-code"}, "x.gguf"},
 		{cli.ExitError, []string{base, bad}, "x.gguf"},
 	} {
 		_, stderr := want(t, c.status, append([]string{"diff"}, c.args...)...)

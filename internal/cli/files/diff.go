@@ -1,4 +1,4 @@
-package main
+package files
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/report"
 )
-
-func init() { register(&diffVerb) }
 
 var diffVerb = cli.Verb{
 	Place:  180,
@@ -65,15 +63,15 @@ func (o *diffOptions) Validate(args []string) error {
 
 // Exit statuses of diff --exit-code.
 const (
-	exitDiffer  = 1
-	exitTrouble = 2
+	ExitDiffer  = 1
+	ExitTrouble = 2
 )
 
 func (o *diffOptions) Run(ctx context.Context, s cli.Streams) error {
 	r, err := o.compare(ctx, s.Err)
 	switch {
 	case err != nil && o.exitCode:
-		return &cli.StatusError{Status: exitTrouble, Err: err}
+		return &cli.StatusError{Status: ExitTrouble, Err: err}
 	case err != nil:
 		return err
 	case o.json:
@@ -82,7 +80,7 @@ func (o *diffOptions) Run(ctx context.Context, s cli.Streams) error {
 		o.print(s.Out, r)
 	}
 	if err == nil && o.exitCode && !r.Same() {
-		err = &cli.StatusError{Status: exitDiffer}
+		err = &cli.StatusError{Status: ExitDiffer}
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package files
 
 import (
 	"context"
@@ -13,8 +13,6 @@ import (
 	"github.com/peftconv/peftconv/gguf/split"
 	"github.com/peftconv/peftconv/internal/cli"
 )
-
-func init() { register(&splitVerb) }
 
 var splitVerb = cli.Verb{
 	Place:  140,

@@ -1,4 +1,4 @@
-package main
+package files
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"github.com/peftconv/peftconv/gguf/verify"
 	"github.com/peftconv/peftconv/internal/cli"
 )
-
-func init() { register(&verifyVerb) }
 
 var verifyVerb = cli.Verb{
 	Place:  170,

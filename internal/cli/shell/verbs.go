@@ -1,4 +1,4 @@
-package main
+package shell
 
 import (
 	"context"
@@ -9,19 +9,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
-	"github.com/peftconv/peftconv/internal/cli/shell"
 )
 
-func init() {
-	register(&completionVerb)
-	register(&manVerb)
-}
+// Verbs are the verbs of this package.
+var Verbs = []*cli.Verb{&completionVerb, &manVerb}
 
 var completionVerb = cli.Verb{
 	Place:  250,
 	Name:   "completion",
 	Args:   "SHELL",
-	Values: shell.Shells,
+	Values: Shells,
 	Short:  "let a shell complete verbs, flags and their values",
 	Long: `Prints the script that lets a shell complete the command lines of peftconv: bash, zsh, fish or powershell. For one
 session:
@@ -45,14 +42,14 @@ func (o *completionOptions) Flags(*pflag.FlagSet) {}
 
 func (o *completionOptions) Validate(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("expected one of %s", strings.Join(shell.Shells, ", "))
+		return fmt.Errorf("expected one of %s", strings.Join(Shells, ", "))
 	}
 	o.shell = args[0]
 	return nil
 }
 
 func (o *completionOptions) Run(_ context.Context, s cli.Streams) error {
-	return shell.Completion(s.Out, o.shell, s.Program)
+	return Completion(s.Out, o.shell, s.Program)
 }
 
 var manVerb = cli.Verb{
@@ -86,7 +83,7 @@ func (o *manOptions) Run(_ context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	files, err := shell.WriteMan(o.dir, s.Program)
+	files, err := WriteMan(o.dir, s.Program)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package files
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"github.com/peftconv/peftconv/gguf/split"
 	"github.com/peftconv/peftconv/internal/cli"
 )
-
-func init() { register(&joinVerb) }
 
 var joinVerb = cli.Verb{
 	Place:  150,
