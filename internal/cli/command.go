@@ -47,7 +47,7 @@ type Command interface {
 func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
 	c := v.New()
 	p := v.flags(c)
-	if err := p.parse(args); err != nil {
+	if err := p.parse(args, s.In); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return v.help(s.Out, helpTopic(args))
 		}
@@ -90,7 +90,7 @@ func (v *Verb) flags(c Command) *commandLine {
 	p.fs.Usage = func() {}
 	c.Flags(p.fs)
 	if v.Config {
-		p.fs.StringVarP(&p.config, "config", "c", "", "read flags from a YAML `FILE`, as train writes one beside the "+
+		p.fs.StringVarP(&p.config, "config", "c", "", "read flags from a YAML `FILE`, - is standard input, as train writes one beside the "+
 			"adapter; keys of other programs' files are known too, and flags of the command line win")
 	}
 	p.addCommon()

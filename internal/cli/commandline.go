@@ -30,7 +30,7 @@ func (p *commandLine) addCommon() {
 }
 
 // parse reads the command line and the configuration file.
-func (p *commandLine) parse(args []string) error {
+func (p *commandLine) parse(args []string, stdin io.Reader) error {
 	if err := p.fs.Parse(args); err != nil {
 		return flagError(p.fs, err)
 	}
@@ -38,7 +38,7 @@ func (p *commandLine) parse(args []string) error {
 		return Usagef("--quiet and --verbose: one of them, not both")
 	}
 	if p.config != "" {
-		if err := p.readConfig(); err != nil {
+		if err := p.readConfig(stdin); err != nil {
 			return err
 		}
 	}

@@ -41,17 +41,21 @@ func configError(path string, n ast.Node, format string, args ...any) error {
 
 // readConfig sets the flags that the configuration file names and the command line does not. All that is wrong in the
 // file is said at once.
-func (p *commandLine) readConfig() error {
-	info, err := os.Stat(p.config)
+func (p *commandLine) readConfig(stdin io.Reader) error {
+	if p.config != "-" {
+		f, err := os.Open(p.config)
+		if err != nil {
+			return UsageError{fmt.Errorf("--config: %w", err)}
+		}
+		defer f.Close()
+		stdin = f
+	}
+	text, err := io.ReadAll(io.LimitReader(stdin, maxConfig+1))
 	if err != nil {
 		return UsageError{fmt.Errorf("--config: %w", err)}
 	}
-	if info.Size() > maxConfig {
-		return Usagef("--config: %s has %s, expected at most %s", p.config, BytesText(info.Size()), BytesText(maxConfig))
-	}
-	text, err := os.ReadFile(p.config)
-	if err != nil {
-		return UsageError{fmt.Errorf("--config: %w", err)}
+	if len(text) > maxConfig {
+		return Usagef("--config: %s has more than %s", p.config, BytesText(maxConfig))
 	}
 	entries, err := parseConfig(p.config, text, func(key string) bool { return p.fs.Lookup(key) != nil })
 	if err != nil {

@@ -41,7 +41,8 @@ var floors = [][]string{
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/bench", "internal/cli"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
-		"internal/cli/shell", "internal/cli/files", "internal/report", "internal/demo/..."},
+		"internal/cli/shell", "internal/report", "internal/demo/..."},
+	{"internal/cli/files"},
 	{"cmd/peftconv", "integration"},
 }
 

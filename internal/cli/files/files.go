@@ -1,4 +1,4 @@
-// Package files has the verbs that work on a model's file and compute nothing with the model: split, join, verify, diff.
+// Package files has the verbs that work on files of models and compute nothing with them: split, join, verify, diff.
 package files
 
 import "github.com/peftconv/peftconv/internal/cli"
