@@ -67,6 +67,7 @@ func (o *combineOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", lowRankOutHelp)
 	addLowRankBase(fs, &o.base)
 	fs.StringVar(&o.options.Type, "type", algebra.CombineCat, "how: a `TYPE` of those above")
+	cli.Choices(fs, "type", algebra.CombineTypes()...)
 	fs.StringVar(&o.weights, "weights", "",
 		"a `LIST` of as many numbers as there are adapters, in place of :WEIGHT: 0.7,0.3")
 	fs.IntVarP(&o.options.Rank, "rank", "r", 0,

@@ -82,8 +82,9 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringSliceVarP(&o.methods, "methods", "m", []string{methods.AllName},
 			"what to compare, separated by commas: `METHODS` or variants as above; "+
 				strings.Join(methods.Trainable(), ", "))
-		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`")
-		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, with --svg's picture below it")
+		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`, - is standard output")
+		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, - is standard output, "+
+			"with --svg's picture below it")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
 		o.AddForce(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
@@ -128,6 +129,8 @@ func (o *compareOptions) checkInput() error {
 		return errors.New("--demo: cannot be combined with --base, --data and --eval-data")
 	case !o.demo && (o.base == "" || !o.HasData()):
 		return errors.New("missing required flags --base and --data (or --demo)")
+	case o.svg == "-" && o.markdown != "", o.json && (o.svg == "-" || o.markdown == "-"):
+		return errors.New("--svg, --markdown, --json: standard output is for one of them, and pictures are linked by name")
 	}
 	return nil
 }
@@ -148,7 +151,7 @@ func (o *compareOptions) checkTraining() error {
 // checkFiles checks the outputs before hours of work.
 func (o *compareOptions) checkFiles() error {
 	for _, out := range []struct{ flag, path string }{{"--svg", o.svg}, {"--markdown", o.markdown}} {
-		if out.path == "" {
+		if out.path == "" || out.path == "-" {
 			continue
 		}
 		if err := o.CheckOutput(out.flag, out.path, append(o.Paths(), o.base)...); err != nil {
@@ -340,23 +343,29 @@ func fileName(text string) string {
 func (o *compareOptions) deliver(s cli.Streams, c *train.Comparison) error {
 	table := report.ComparisonTable(c)
 	if o.svg != "" {
-		if err := writeBytes(o.svg, report.ComparisonChart(c).SVG()); err != nil {
+		if err := writeBytes(s.Out, o.svg, report.ComparisonChart(c).SVG()); err != nil {
 			return err
 		}
 	}
 	if o.markdown != "" {
-		if err := writeBytes(o.markdown, []byte(o.markdownOf(c, table))); err != nil {
+		if err := writeBytes(s.Out, o.markdown, []byte(o.markdownOf(c, table))); err != nil {
 			return err
 		}
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, c)
 	}
-	fmt.Fprint(s.Out, report.AlignedTable(table))
+	if o.svg != "-" && o.markdown != "-" {
+		fmt.Fprint(s.Out, report.AlignedTable(table))
+	}
 	return nil
 }
 
-func writeBytes(path string, data []byte) error {
+func writeBytes(stdout io.Writer, path string, data []byte) error {
+	if path == "-" {
+		_, err := stdout.Write(data)
+		return err
+	}
 	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err

@@ -57,6 +57,7 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "out", "o", "", "the `FILE` to write, or the directory for --to peft, adapterhub and ollama")
 	o.addBase(fs, "the model the adapter belongs to: "+cli.ModelNames+" (default: the one it was trained over)")
 	o.addLatent(fs)
+	cli.Choices(fs, "to", export.Names()...)
 	fs.StringVar(&o.elements, "type", "F32",
 		"`TYPE` of the numbers in a GGUF adapter: F32, F16, BF16, or Q8_0 where rows fit; in a "+
 			"state F16 unless F32 is given, as llama.cpp's --cache-type")

@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/algebra"
 	"github.com/peftconv/peftconv/peft/export"
 	"github.com/peftconv/peftconv/peft/generate"
 )
@@ -21,6 +22,7 @@ var hints = []struct {
 	{attach.ErrNoCodes, "--method lora --qat auto"},
 	{export.ErrOnlyState, "--to state"},
 	{export.ErrNoFirst, "--first-token"},
+	{algebra.ErrOtherBase, "--any-base combines them all the same"},
 	{export.ErrTaken, "--force replaces it"},
 	{export.ErrOnlyWeights, "--to gguf"},
 	{generate.ErrPromptTooLong, "--ctx"},

@@ -103,7 +103,8 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 	})
 	cli.Group(fs, "Training", func() { o.addTraining(fs) })
 	cli.Detail(fs, "save-every", "eval-every", "resume-from")
-	cli.Require(fs, "base", "data", "out")
+	cli.Require(fs, "base", "data")
+	cli.RequireUnless(fs, "dry-run", "out")
 }
 
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {

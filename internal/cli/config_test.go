@@ -47,8 +47,8 @@ func TestParseConfig(t *testing.T) {
 
 // FuzzParseConfig wants no panic, and an error or entries that have names.
 func FuzzParseConfig(f *testing.F) {
-	for _, seed := range []string{"a: 1\n", "a: [1, {b: c}]\n", "? x\n: y\n", "a: &x [*x]\n", "<<: {a: 1}\n", "a: !!int 1\n",
-		"a: |\n  b\n", "---\n...\n", "\t", "{a: {b: {c: 1}}}"} {
+	for _, seed := range []string{"a: 1\n", "a: [1, {b: c}]\n", "? x\n: y\n", "a: &x [*x]\n", "<<: {a: 1}\n",
+		"a: !!int 1\n", "a: |\n  b\n", "---\n...\n", "\t", "{a: {b: {c: 1}}}"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -73,11 +73,19 @@ func annotate(f *pflag.Flag, key string, values ...string) {
 	f.Annotations[key] = values
 }
 
+// RequireUnless marks flags without which a verb cannot run where another one is not given.
+func RequireUnless(fs *pflag.FlagSet, other string, names ...string) {
+	for _, name := range names {
+		annotate(fs.Lookup(name), requiredKey, "true", other)
+	}
+}
+
 // checkRequired names the required flags that are missing.
 func checkRequired(fs *pflag.FlagSet) error {
 	var missing []string
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Annotations[requiredKey] != nil && !f.Changed {
+		needed := f.Annotations[requiredKey]
+		if needed != nil && !f.Changed && !(len(needed) > 1 && fs.Changed(needed[1])) {
 			missing = append(missing, "--"+f.Name)
 		}
 	})

@@ -21,7 +21,8 @@ func TestTexts(t *testing.T) {
 
 func TestReflow(t *testing.T) {
 	text := "One two three four.\nFive six.\n\n  kept as it is\n  a line that is longer than the terminal\nLast."
-	want := "One two three\nfour. Five six.\n\n  kept as it is\n  a line that\n    is longer\n    than the\n    terminal\nLast.\n"
+	want := "One two three\nfour. Five six.\n\n  kept as it is\n" +
+		"  a line that\n    is longer\n    than the\n    terminal\nLast.\n"
 	if got := Reflow(text, 16); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

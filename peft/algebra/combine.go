@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/peft"
@@ -221,14 +222,17 @@ func (c *combiner) take(i int, in attach.Scaled) error {
 	return nil
 }
 
+// ErrOtherBase is an adapter of another base than the first, which CombineOptions.Force takes all the same.
+var ErrOtherBase = errors.New("adapters of different bases")
+
 // sameOrigin reports adapters of different bases, as far as they say which they are of.
 func sameOrigin(a, b *attach.Origin) error {
 	if a.BaseSHA256 != "" && b.BaseSHA256 != "" && a.BaseSHA256 != b.BaseSHA256 {
-		return fmt.Errorf("it was trained over %s with SHA-256 %s, but the first over %s with %s", b.Base,
-			b.BaseSHA256, a.Base, a.BaseSHA256)
+		return errkind.Errorf(ErrOtherBase, "it was trained over %s with SHA-256 %s, but the first over %s with %s",
+			b.Base, b.BaseSHA256, a.Base, a.BaseSHA256)
 	}
 	if a.Architecture != "" && b.Architecture != "" && a.Architecture != b.Architecture {
-		return fmt.Errorf("it is for architecture %q, but the first for %q", b.Architecture, a.Architecture)
+		return errkind.Errorf(ErrOtherBase, "it is for architecture %q, but the first for %q", b.Architecture, a.Architecture)
 	}
 	return nil
 }

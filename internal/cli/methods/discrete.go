@@ -83,7 +83,7 @@ func (d *DiscreteFlags) check(f *Flags) error {
 
 // discreteUnused are the flags of train that have no effect where nothing is trained.
 var discreteUnused = []string{
-	"resume", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field",
+	"resume", "dry-run", "save-every", "eval-every", "seq-len", "text-field", "prompt-field", "completion-field",
 	"separator", "label-field", "epochs", "steps", "accumulate", "lr", "schedule", "warmup",
 	"weight-decay", "clip", "optimizer", "recompute", "precision", "ignore-memory", "profile",
 }

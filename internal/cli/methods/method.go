@@ -100,6 +100,8 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 // describe says for help and completion which flags are of which methods, and which of them come first.
 func (f *Flags) describe(fs *pflag.FlagSet) {
 	cli.Choices(fs, "method", f.names()...)
+	cli.Choices(fs, "init", method.Inits...)
+	cli.Choices(fs, "bias", method.BiasNone, method.BiasLoRA, method.BiasAll)
 	fs.VisitAll(func(flag *pflag.Flag) {
 		users := f.users(flag.Name)
 		if users == nil {
