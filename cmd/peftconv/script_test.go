@@ -87,8 +87,9 @@ func sample(fs *pflag.FlagSet, w *words.Word) string {
 	case len(w.Means) == 1 && w.Means[0] == "schedule={}":
 		return "cosine"
 	}
-	if w.Convert != nil && w.Name == "warmup-ratio" {
-		return "0.5"
+	flag := func(name string) string { return fs.Lookup(name).DefValue }
+	if _, err := w.Sets("3", flag); err != nil {
+		return "0.5" // a share
 	}
 	return "3"
 }

@@ -31,7 +31,7 @@ func (p *commandLine) addCommon() {
 
 // parse reads the command line and the configuration file.
 func (p *commandLine) parse(args []string, stdin io.Reader) error {
-	if err := p.fs.Parse(args); err != nil {
+	if err := p.fs.Parse(joinSwitches(p.fs, args)); err != nil {
 		return flagError(p.fs, err)
 	}
 	if p.quiet && p.verbose {

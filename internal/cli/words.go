@@ -49,7 +49,7 @@ func (e errWord) Error() string { return e.text }
 // Set implements pflag.Value: it sets the flags that the word means.
 func (v *wordValue) Set(value string) error {
 	w := v.word
-	if w.Switch && (strings.EqualFold(value, "false") || value == "0") {
+	if w.Switch && w.Convert == nil && (strings.EqualFold(value, "false") || value == "0") {
 		return nil
 	}
 	switch {
@@ -85,11 +85,13 @@ func cause(err error) error {
 	return err
 }
 
-// choice is the value of a flag of ours some of whose values other programs call differently.
+// choice is the value of a flag of ours some of whose values other programs call differently, or write in capitals and
+// with underscores.
 type choice struct {
 	pflag.Value
-	fs    *pflag.FlagSet
-	words []*words.Word
+	fs      *pflag.FlagSet
+	words   []*words.Word
+	choices []string // its own values, as far as they are known
 }
 
 // Set implements pflag.Value.
@@ -117,6 +119,11 @@ func (c *choice) Set(value string) error {
 		}
 		return nil
 	}
+	for _, own := range c.choices {
+		if words.Normal(own) == words.Normal(value) {
+			value = own
+		}
+	}
 	return c.Value.Set(value)
 }
 
@@ -139,7 +146,7 @@ func AddWords(verb string, fs *pflag.FlagSet, notes *[]string) {
 	}
 	for name, list := range values {
 		if f := fs.Lookup(name); f != nil {
-			f.Value = &choice{f.Value, fs, list}
+			f.Value = &choice{f.Value, fs, list, ChoicesOf(f)}
 		}
 	}
 }
@@ -155,6 +162,27 @@ func addWord(fs *pflag.FlagSet, w *words.Word, notes *[]string) {
 		f.NoOptDefVal = "true"
 	}
 	annotate(f, wordKey, w.Name)
+}
+
+// joinSwitches joins words that need no value with the True or False that may follow them, as transformers' parser takes
+// them.
+func joinSwitches(fs *pflag.FlagSet, args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		name, isFlag := strings.CutPrefix(arg, "--")
+		if f := fs.Lookup(name); isFlag && f != nil && isWord(f) && f.NoOptDefVal != "" && i+1 < len(args) {
+			if next := words.Normal(args[i+1]); next == "true" || next == "false" {
+				arg += "=" + next
+				i++
+			}
+		}
+		if arg == "--" {
+			return append(joined, args[i:]...)
+		}
+		joined = append(joined, arg)
+	}
+	return joined
 }
 
 // checkWords refuses words beside flags that give them another meaning.

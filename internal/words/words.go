@@ -32,7 +32,7 @@ type Word struct {
 	Verbs []string // of ours that know it; nil: all that have the flags of Means
 	// Short is the letter that may stand for it, where the verb does not use it itself.
 	Short string
-	// Switch says that it needs no value.
+	// Switch says that it needs no value; false is then no different from leaving it out, unless there is Convert.
 	Switch bool
 	// Means are the flags of ours that it sets, FLAG=VALUE; "{}" is the value that was given.
 	Means []string
@@ -131,12 +131,21 @@ func wholeEpochs(value string, _ func(string) string) (string, error) {
 	return strconv.Itoa(int(x)), nil
 }
 
-// share is a share of all steps, which --warmup tells from a number of steps by being below 1.
+// share is a share of all, which --warmup tells from a number of steps by being below 1.
 func share(value string, _ func(string) string) (string, error) {
 	if x, err := strconv.ParseFloat(value, 64); err != nil || !(x >= 0 && x < 1) {
-		return "", fmt.Errorf("%q, expected a share of all steps, below 1", value)
+		return "", fmt.Errorf("%q, expected a share of all, below 1", value)
 	}
 	return value, nil
+}
+
+// opposite is true for false.
+func opposite(value string, _ func(string) string) (string, error) {
+	on, err := strconv.ParseBool(strings.ToLower(value))
+	if err != nil {
+		return "", fmt.Errorf("%q, expected true or false", value)
+	}
+	return strconv.FormatBool(!on), nil
 }
 
 // stepsOrNone takes -1 for no limit, which is 0 here.

@@ -83,6 +83,9 @@ func here(w *Word) string {
 		return "refused: " + w.Instead
 	}
 	text := "`" + w.Here() + "`"
+	if strings.HasPrefix(w.Here(), "--no-") {
+		text = "true is the default, false is " + text
+	}
 	if w.NotWith != "" {
 		text += ", not beside `--" + w.NotWith + "`: " + w.Why
 	}
@@ -136,6 +139,9 @@ func TestConversions(t *testing.T) {
 		{"lora-r", "4", "rank=4"},
 		{"warmup-ratio", "0.1", "warmup=0.1"},
 		{"warmup-ratio", "1", ""},
+		{"packing", "true", "no-packing=false"},
+		{"packing", "False", "no-packing=true"},
+		{"packing", "maybe", ""},
 	} {
 		for _, w := range For("train") {
 			if w.Name != c.word {
