@@ -164,8 +164,8 @@ func addWord(fs *pflag.FlagSet, w *words.Word, notes *[]string) {
 	annotate(f, wordKey, w.Name)
 }
 
-// joinSwitches joins words that need no value with the True or False that may follow them, as transformers' parser takes
-// them.
+// joinSwitches joins words that need no value with the True or False that may follow them, as transformers' parser
+// takes them.
 func joinSwitches(fs *pflag.FlagSet, args []string) []string {
 	var joined []string
 	for i := 0; i < len(args); i++ {
