@@ -89,11 +89,7 @@ func (v *Verb) flags(c Command) *commandLine {
 	p.fs.SortFlags = false
 	p.fs.Usage = func() {}
 	c.Flags(p.fs)
-	if v.Config {
-		p.fs.StringVarP(&p.config, "config", "c", "", "read flags from a YAML `FILE`, - is standard input, as train writes one beside the "+
-			"adapter; keys of other programs' files are known too, and flags of the command line win")
-	}
-	p.addCommon()
+	Group(p.fs, "General", func() { p.addCommon(v.Config) })
 	AddWords(v.Name, p.fs, &p.notes)
 	return p
 }

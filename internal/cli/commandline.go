@@ -23,8 +23,12 @@ type commandLine struct {
 	notes          []string // what is to be said of the flags
 }
 
-// addCommon adds the flags that every verb has.
-func (p *commandLine) addCommon() {
+// addCommon adds the flags that every verb has, and --config.
+func (p *commandLine) addCommon(config bool) {
+	if config {
+		p.fs.StringVarP(&p.config, "config", "c", "", "read flags from a YAML `FILE`, as train writes one beside the adapter; "+
+			"- is standard input; keys of other programs' files are known too; flags of the command line win")
+	}
 	p.fs.BoolVarP(&p.quiet, "quiet", "q", false, "print results, warnings and errors only")
 	p.fs.BoolVarP(&p.verbose, "verbose", "v", false, "also print the flags that are set, and the time and memory used")
 }

@@ -139,13 +139,17 @@ func share(value string, _ func(string) string) (string, error) {
 	return value, nil
 }
 
-// opposite is true for false.
-func opposite(value string, _ func(string) string) (string, error) {
-	on, err := strconv.ParseBool(strings.ToLower(value))
-	if err != nil {
-		return "", fmt.Errorf("%q, expected true or false", value)
+// either is yes for true and no for false.
+func either(yes, no string) func(string, func(string) string) (string, error) {
+	return func(value string, _ func(string) string) (string, error) {
+		switch on, err := strconv.ParseBool(strings.ToLower(value)); {
+		case err != nil:
+			return "", fmt.Errorf("%q, expected true or false", value)
+		case on:
+			return yes, nil
+		}
+		return no, nil
 	}
-	return strconv.FormatBool(!on), nil
 }
 
 // stepsOrNone takes -1 for no limit, which is 0 here.
