@@ -62,6 +62,8 @@ type DataOptions struct {
 	Format string    // of all files, such as "jsonl" or "csv"; "": as their names tell
 	Split  string    // of a directory, which files: SplitTrain ("" is the same), SplitValidation or SplitTest
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
+	// Progress is told, from another goroutine, how many bytes of the files were read since the last time; may be nil.
+	Progress func(bytes int)
 
 	// EvalSplit is the share of the records that LoadSources holds back, by a hash of their content: a record is always
 	// in the same part, whatever else is in the data. Of a text it is a share of its pieces.
@@ -99,7 +101,7 @@ type DataSource struct {
 
 // files is how files are opened.
 func (o *DataOptions) files() records.Options {
-	return records.Options{Format: records.Format(o.Format), Stdin: o.Stdin}
+	return records.Options{Format: records.Format(o.Format), Stdin: o.Stdin, Read: o.Progress}
 }
 
 func (o *DataOptions) split() records.Split { return records.Split(o.Split) }

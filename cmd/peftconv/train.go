@@ -203,7 +203,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	o.In = s.In
+	o.In, o.Err = s.In, s.Err
 	set, evalSet, err := o.LoadTraining(base, o.train.Out, adapter)
 	if err != nil {
 		return err

@@ -251,6 +251,15 @@ func (s *Set) Close() error {
 	return s.held.file.close()
 }
 
+// Memory is about how many bytes of memory the examples take.
+func (s *Set) Memory() int64 {
+	if s.held != nil {
+		const each = 3 * entrySize // where it stands, and its places in orders and batches
+		return each * int64(s.Len())
+	}
+	return 8 * int64(s.Tokens())
+}
+
 // Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and
 // classes, and the weights of the sources.
 func (s *Set) Hash() (string, error) {

@@ -59,6 +59,8 @@ func FormatOf(path string) Format {
 type Options struct {
 	Format Format    // of all files; "": by the name, and of standard input by its beginning
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
+	// Read is told how many bytes of a file were read, compressed where it is; may be nil.
+	Read func(n int)
 }
 
 // Source is an open file.
@@ -68,13 +70,14 @@ type Source struct {
 	format  Format
 	file    *os.File // nil: standard input
 	data    *bufio.Reader
+	read    func(n int)
 	limit   *limited
 	closers []func()
 }
 
 // Open opens a file, or standard input. Errors name it.
 func Open(path string, opt Options) (*Source, error) {
-	s := &Source{path: path, name: path, format: opt.Format}
+	s := &Source{path: path, name: path, format: opt.Format, read: opt.Read}
 	if opt.Format != "" && !slices.Contains(Formats(), string(opt.Format)) {
 		return nil, fmt.Errorf("format %q is not known, want one of %s", opt.Format, strings.Join(Formats(), ", "))
 	}
@@ -106,6 +109,9 @@ func Open(path string, opt Options) (*Source, error) {
 
 // open decompresses the file and finds its format.
 func (s *Source) open(in io.Reader) error {
+	if s.read != nil {
+		in = &counted{in, s.read}
+	}
 	raw := bufio.NewReaderSize(in, 1<<18)
 	compressed := strings.ToLower(filepath.Ext(s.path))
 	if s.path == Stdin {
@@ -235,6 +241,19 @@ func All(path string, opt Options) iter.Seq2[*Record, error] {
 		defer s.Close()
 		s.Records()(yield)
 	}
+}
+
+// counted tells how many bytes are read.
+type counted struct {
+	from io.Reader
+	read func(n int)
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.read(n)
+	return n, err
 }
 
 // limited ends with an error where a single record takes more bytes than one may.

@@ -89,7 +89,7 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
 		m.Layers = bytes
 	}
-	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + int64(train.Tokens())*8 + packedBytes(spec, tokens)
+	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
 	return m, nil
 }
 

@@ -36,6 +36,7 @@ type Data struct {
 	Sources   []peft.DataSource // of --data of the verbs that train, complete after Check
 	EvalData  string            // --eval-data of the verbs that train
 	In        io.Reader         // standard input; nil: that of the process
+	Err       io.Writer         // shows how far reading large files has come; nil: nothing does
 
 	textField, promptField, completionField string
 	separator                               string
@@ -279,7 +280,9 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 		opt.Cache = out
 	}
 	opt.EvalSplit, opt.KeepCache = d.evalSplit, d.keepCache
+	stop := d.show(&opt)
 	train, eval, err = peft.LoadSources(d.Sources, b, opt)
+	stop()
 	if err != nil || eval != nil {
 		return train, eval, err
 	}
@@ -292,6 +295,31 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 		return nil, nil, errors.Join(err, train.Close())
 	}
 	return train, eval, nil
+}
+
+// shownFrom is how many bytes of data take long enough to read for a display.
+const shownFrom = 32 << 20
+
+// show adds a display of how far reading has come to options, where the data are large. stop takes it away.
+func (d *Data) show(opt *peft.DataOptions) (stop func()) {
+	var size, done int64
+	for _, s := range d.Sources {
+		files, _ := records.Find(s.Path, records.Train) // an error is one of reading, too
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil {
+				size += info.Size()
+			}
+		}
+	}
+	if d.Err == nil || size < shownFrom {
+		return func() {}
+	}
+	m := cli.NewMeter(d.Err, cli.InBytes, size)
+	opt.Progress = func(n int) {
+		done = min(done+int64(n), size)
+		m.Update(done, "of data")
+	}
+	return m.Stop
 }
 
 // LoadRecords reads the records that a prompt is searched on, and those that are held out.
