@@ -59,7 +59,9 @@ type DataOptions struct {
 	// "": texts are split, others cut.
 	Overflow string
 
-	Format string    // of all files, such as "jsonl" or "csv"; "": as their names tell
+	// Format, such as "jsonl" or "csv", is that of files whose names do not tell, and of standard input; "": that tells by
+	// how it begins.
+	Format string
 	Split  string    // of a directory, which files: SplitTrain ("" is the same), SplitValidation or SplitTest
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
 	// Progress is told, from another goroutine, how many bytes of the files were read since the last time; may be nil.

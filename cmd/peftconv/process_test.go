@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
@@ -26,15 +28,22 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	testscript.Main(ownCache{m}, map[string]func(){"peftconv": main})
+}
+
+// ownCache is all tests, with a folder of their own where bases are remembered.
+type ownCache struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (m ownCache) Run() int {
 	cache, err := os.MkdirTemp("", "peftconv-cache-*")
 	if err == nil {
-		for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData"} { // where bases are remembered
+		for _, name := range []string{"XDG_CACHE_HOME", "LocalAppData"} {
 			os.Setenv(name, cache)
 		}
 	}
-	status := m.Run()
-	os.RemoveAll(cache)
-	os.Exit(status)
+	defer os.RemoveAll(cache)
+	return m.M.Run()
 }
 
 // process prepares the program as a process of its own.

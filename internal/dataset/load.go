@@ -487,8 +487,8 @@ func Text(path string, tok *tokenizer.Tokenizer, split records.Split, opt record
 	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
 		ids = append(ids, bos)
 	}
-	if opt.Format == "" && path != records.Stdin {
-		opt.Format = records.Text // whatever the name is
+	if path != records.Stdin && opt.Format == "" {
+		opt.Format, opt.Forced = records.Text, true
 	}
 	for _, file := range files[0] {
 		if ids, err = appendText(ids, file, tok, opt); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func TestCache(t *testing.T) {
 				t.Errorf("%d threads, limit %d: other examples", threads, limit)
 			}
 			if a.Examples != nil || a.Tokens() != train.Tokens() || a.Targets() != train.Targets() ||
-				b.Tokens() != eval.Tokens() || a.Counts != train.Counts {
+				b.Tokens() != eval.Tokens() || !reflect.DeepEqual(a.Counts, train.Counts) {
 				t.Errorf("in a file: %d tokens, %d targets, %+v; in memory %d, %d, %+v", a.Tokens(), a.Targets(), a.Counts,
 					train.Tokens(), train.Targets(), train.Counts)
 			}
@@ -287,21 +288,16 @@ func TestOverflow(t *testing.T) {
 {"text": "ok"}`
 	path := write(t, "a.jsonl", data)
 	for _, c := range []struct {
-		how   Overflow
-		want  string
-		notes string
+		how    Overflow
+		want   string
+		counts Counts
 	}{
-		{OverflowAuto, "!<abcdefg|!<hijk>|<efSTUVW|!<ok>", "1 of 4 records longer than the sequence length, split into several " +
-			"examples; 1 of 4 records longer than the sequence length, the prompt cut at its beginning; 1 of 4 records longer " +
-			"than the sequence length, the completion cut at its end; 1 of 4 records longer than the sequence length, the " +
-			"input_ids cut at their end; 1 of 4 records with nothing to predict, dropped"},
-		{OverflowCut, "!<abcdefg|<efSTUVW|!<ok>", "1 of 4 records longer than the sequence length, cut at their end; 1 of 4 " +
-			"records longer than the sequence length, the prompt cut at its beginning; 1 of 4 records longer than the " +
-			"sequence length, the completion cut at its end; 1 of 4 records longer than the sequence length, the input_ids " +
-			"cut at their end; 1 of 4 records with nothing to predict, dropped"},
-		{OverflowSplit, "!<abcdefg|!<hijk>|<abcdefS|<TUVWXYZ|<}|H}|!<ok>", "3 of 4 records longer than the sequence length, " +
-			"split into several examples"},
-		{OverflowDrop, "!<ok>", "3 of 4 records longer than the sequence length, left out"},
+		{OverflowAuto, "!<abcdefg|!<hijk>|<efSTUVW|!<ok>",
+			Counts{Records: 4, Split: 1, CutPrompts: 1, CutCompletions: 1, CutIDs: 1, Dropped: 1}},
+		{OverflowCut, "!<abcdefg|<efSTUVW|!<ok>",
+			Counts{Records: 4, CutTexts: 1, CutPrompts: 1, CutCompletions: 1, CutIDs: 1, Dropped: 1}},
+		{OverflowSplit, "!<abcdefg|!<hijk>|<abcdefS|<TUVWXYZ|<}|H}|!<ok>", Counts{Records: 4, Split: 3}},
+		{OverflowDrop, "!<ok>", Counts{Records: 4, TooLong: 3}},
 	} {
 		set, err := Load(path, tok, Options{SeqLen: 8, Overflow: c.how})
 		if err != nil {
@@ -314,8 +310,8 @@ func TestOverflow(t *testing.T) {
 		if s := strings.Join(got, "|"); s != c.want {
 			t.Errorf("%q: got %q, want %q", c.how, s, c.want)
 		}
-		if s := strings.Join(set.Counts.Notes(), "; "); s != c.notes {
-			t.Errorf("%q: notes %q, want %q", c.how, s, c.notes)
+		if !reflect.DeepEqual(set.Counts, c.counts) {
+			t.Errorf("%q: %+v, want %+v", c.how, set.Counts, c.counts)
 		}
 	}
 	_, err := Load(path, tok, Options{SeqLen: 8, Overflow: OverflowError})

@@ -57,7 +57,8 @@ func FormatOf(path string) Format {
 
 // Options says how files are opened.
 type Options struct {
-	Format Format    // of all files; "": by the name, and of standard input by its beginning
+	Format Format    // of files whose names do not tell, and of standard input; "": that tells by its beginning
+	Forced bool      // Format is that of all files, whatever their names
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
 	// Read is told how many bytes of a file were read, compressed where it is; may be nil.
 	Read func(n int)
@@ -77,7 +78,10 @@ type Source struct {
 
 // Open opens a file, or standard input. Errors name it.
 func Open(path string, opt Options) (*Source, error) {
-	s := &Source{path: path, name: path, format: opt.Format, read: opt.Read}
+	s := &Source{path: path, name: path, format: FormatOf(path), read: opt.Read}
+	if s.format == "" || path == Stdin || opt.Forced {
+		s.format = opt.Format
+	}
 	if opt.Format != "" && !slices.Contains(Formats(), string(opt.Format)) {
 		return nil, fmt.Errorf("format %q is not known, want one of %s", opt.Format, strings.Join(Formats(), ", "))
 	}
@@ -147,9 +151,6 @@ func (s *Source) open(in io.Reader) error {
 
 // findFormat finds the format where the name does not tell, and JSON that is an array.
 func (s *Source) findFormat() error {
-	if s.format == "" && s.path != Stdin {
-		s.format = FormatOf(s.path)
-	}
 	start, err := s.data.Peek(64)
 	if err != nil && err != io.EOF && len(start) == 0 {
 		return err

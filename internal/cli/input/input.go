@@ -392,15 +392,18 @@ func EvalSplits() []string { return []string{peft.SplitTest, peft.SplitValidatio
 // next begins where it does.
 func (d *Data) IsText(path string, splits ...string) (bool, error) {
 	opt := d.Options(path, splits...)
-	if opt.Format != "" {
-		return opt.Format == string(records.Text), nil
-	}
 	if path != records.Stdin {
 		files, err := records.Find(path, records.Split(opt.Split))
 		if err != nil || len(files) == 0 {
 			return false, err // which reading it reports
 		}
+		if records.FormatOf(files[0]) == "" && opt.Format != "" {
+			return opt.Format == string(records.Text), nil
+		}
 		return dataset.IsText(files[0]), nil
+	}
+	if opt.Format != "" {
+		return opt.Format == string(records.Text), nil
 	}
 	s, err := records.Open(path, records.Options{Stdin: d.stdin()})
 	if err != nil {
