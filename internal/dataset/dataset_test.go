@@ -419,6 +419,35 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// TestSections has a text that is read in several sections, and one tokenized as a whole.
+func TestSections(t *testing.T) {
+	text, err := os.ReadFile(testdata.Shared(t, "text/tinyshakespeare.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Repeat(text, 3)
+	f, err := gguf.Open(testdata.Shared(t, "models/stories260K.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tok, err := tokenizer.FromGGUF(f.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := Load(write(t, "a.txt", string(text)), tok, Options{SeqLen: 1025})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int32
+	for _, e := range set.Examples {
+		ids = append(ids, e.IDs[1:]...)
+	}
+	if want := tok.Encode(string(text), false); len(text) < 3*records.Section || !slices.Equal(ids, want) {
+		t.Errorf("%d bytes in sections give %d other tokens, want %d", len(text), len(ids), len(want))
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		`{"text":"a"}`, `{"prompt":"a","completion":"b"}`, `{"input_ids":[1,2],"labels":[-100,2],"attention_mask":[1,1]}`,

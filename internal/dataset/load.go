@@ -218,9 +218,8 @@ func (l *loader) records(s *records.Source) error {
 		return out, nil
 	}
 	err := inOrder(batched(s.Records()), convert, func(m [2]made) error {
-		l.sets[0].Counts.add(&m[1].counts) // the notes are of all records
 		for i, set := range l.sets {
-			set.Counts.add(&m[i].counts)
+			l.sets[0].Counts.add(&m[i].counts) // the notes are of all records
 			if err := l.add(set, m[i].examples); err != nil {
 				return err
 			}
