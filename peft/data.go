@@ -174,5 +174,8 @@ func (d *Data) Sample(tokens int) (*Data, error) {
 	return holding(set), err
 }
 
+// CacheFile is the file of token ids that DataOptions.KeepCache leaves; "" where there is none.
+func (d *Data) CacheFile() string { return d.set.Kept() }
+
 // Close gives up the file that the token ids are in, where there is one. The data cannot be used any more.
 func (d *Data) Close() error { return d.held().Close() }

@@ -245,6 +245,9 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
+	if kept := set.CacheFile(); kept != "" {
+		fmt.Fprintf(s.Err, "note: the token ids are in %s, for runs over the same data with --keep-cache\n", kept)
+	}
 	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && cli.Exists(checkpoint) {
 		fmt.Fprintf(s.Err, "note: there is a checkpoint of an earlier run, %s; this run starts from the beginning "+
 			"(--resume continues it)\n", checkpoint)

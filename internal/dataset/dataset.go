@@ -243,6 +243,14 @@ func (s *Set) Sample(tokens int) (*Set, error) {
 	return out, nil
 }
 
+// Kept is the path of the file that Cache.Keep leaves; "" where there is none.
+func (s *Set) Kept() string {
+	if s.held == nil || s.held.file.remove {
+		return ""
+	}
+	return s.held.file.f.Name()
+}
+
 // Close gives up the file that examples are in, where there is one.
 func (s *Set) Close() error {
 	if s == nil || s.held == nil {

@@ -113,6 +113,9 @@ func TestKeepCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer train.Close()
+		if filepath.Dir(train.Kept()) != dir {
+			t.Errorf("kept in %q", train.Kept())
+		}
 		text := every(t, train) + fmt.Sprint(train.Counts, train.parts)
 		if eval != nil {
 			defer eval.Close()
