@@ -8,8 +8,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestScripts runs testdata/script: command lines as people type them, and what they print. Each starts in a folder with
-// a small model, tiny.gguf, and a text, data.txt.
+// TestScripts runs testdata/script: command lines as people type them, and what they print. Each starts in a folder
+// with a small model, tiny.gguf, and a text, data.txt.
 func TestScripts(t *testing.T) {
 	base, text := tinyBase(t, tiny), tinyText(t)
 	testscript.Run(t, testscript.Params{

@@ -185,7 +185,8 @@ func TestKeepCache(t *testing.T) {
 		t.Error("other data give the same examples")
 	}
 	opt.Files.Stdin = strings.NewReader(lines(10))
-	if _, _, err := LoadSplit([]Source{{Path: "-"}}, tok, opt); err == nil || !strings.Contains(err.Error(), "give a file") {
+	if _, _, err := LoadSplit([]Source{{Path: "-"}}, tok, opt); err == nil ||
+		!strings.Contains(err.Error(), "give a file") {
 		t.Errorf("standard input gives %v", err)
 	}
 }
@@ -318,7 +319,8 @@ func TestOverflow(t *testing.T) {
 		}
 	}
 	_, err := Load(path, tok, Options{SeqLen: 8, Overflow: OverflowError})
-	if want := "a.jsonl:1: 13 tokens, more than the sequence length of 8"; err == nil || !strings.Contains(err.Error(), want) {
+	const want = "a.jsonl:1: 13 tokens, more than the sequence length of 8"
+	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want one with %q", err, want)
 	}
 	if set, err := Load(path, tok, Options{SeqLen: 32, Overflow: OverflowError}); err != nil || set.Len() != 4 {
@@ -394,6 +396,7 @@ func TestPack(t *testing.T) {
 		{"two lengths", func() int { return 40 + 460*r.IntN(2) }},
 		{"mostly cut", func() int { return 512 - max(0, r.IntN(1000)-700) }},
 		{"short", func() int { return 5 + r.IntN(40) }},
+		{"as long as a batch", func() int { return 2 + r.IntN(2047) }},
 	} {
 		s := &Set{}
 		for range 20000 {
@@ -476,7 +479,8 @@ func TestStreams(t *testing.T) {
 	if size >= 1<<30 {
 		limit = 250 << 20
 	}
-	t.Logf("%d MB of records, %d examples, %d tokens: at most %d MB of heap in use", size>>20, set.Len(), set.Tokens(), most>>20)
+	t.Logf("%d MB of records, %d examples, %d tokens: at most %d MB of heap in use", size>>20, set.Len(), set.Tokens(),
+		most>>20)
 	if most > limit || set.held == nil {
 		t.Errorf("%d MB of heap in use, want at most %d", most>>20, limit>>20)
 	}

@@ -3,7 +3,6 @@ package dataset
 import (
 	"math/bits"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/peftconv/peftconv/internal/batch"
 )
@@ -95,83 +94,16 @@ func (s *Set) Batches(order []int, batchTokens int) [][]int {
 	return out
 }
 
-// packedAtOnce is how many batches are packed from one pool of examples.
-const packedAtOnce = 64
-
 // mostEmpty is the share of the tokens of all batches but the last that Pack lets be empty for the sake of the order.
 const mostEmpty = 0.02
 
-// Pack packs examples like Batches where that leaves almost no room in them. Otherwise it takes them, in their order,
-// into a pool for some batches, and puts each, the longest first, where it leaves the least room (best fit). Batches that
-// are full then come in the order of their first examples, and what is in the others goes back to the pool. So examples
-// stay about in their order.
+// Pack packs examples like Batches where that leaves almost no room in them, and otherwise by best fit, about in their
+// order.
 func (s *Set) Pack(order []int, batchTokens int) [][]int {
 	if inTurn := s.Batches(order, batchTokens); s.empty(inTurn, batchTokens) < mostEmpty {
 		return inTurn
 	}
-	var out [][]int
-	var pool []int // places in order
-	next, tokens := 0, 0
-	for next < len(order) || len(pool) > 0 {
-		for ; next < len(order) && (tokens < packedAtOnce*batchTokens || len(pool) == 0); next++ {
-			pool = append(pool, next)
-			tokens += s.Size(order[next])
-		}
-		bins := s.bestFit(order, pool, batchTokens)
-		done := len(bins)
-		if next < len(order) {
-			for done > (len(bins)+1)/2 && float64(bins[done-1].room) > mostEmpty*float64(batchTokens) {
-				done--
-			}
-		}
-		pool, tokens = pool[:0], 0
-		for _, b := range bins[done:] {
-			pool = append(pool, b.places...)
-			tokens += batchTokens - b.room
-		}
-		slices.Sort(pool)
-		slices.SortFunc(bins[:done], func(a, b bin) int { return a.places[0] - b.places[0] })
-		for _, b := range bins[:done] {
-			for i, place := range b.places {
-				b.places[i] = order[place]
-			}
-			out = append(out, b.places)
-		}
-	}
-	return out
-}
-
-// bin is a batch that is being filled.
-type bin struct {
-	places []int // of its examples in the order
-	room   int   // tokens; below 0 where one example is longer than a batch
-}
-
-// bestFit puts the examples at some places of an order into batches, the fullest first.
-func (s *Set) bestFit(order, places []int, batchTokens int) []bin {
-	longestFirst := slices.SortedStableFunc(slices.Values(places), func(a, b int) int {
-		return s.Size(order[b]) - s.Size(order[a])
-	})
-	var bins []bin
-	for _, place := range longestFirst {
-		n, best := s.Size(order[place]), -1
-		for i := range bins {
-			if room := bins[i].room; room >= n && (best < 0 || room < bins[best].room) {
-				best = i
-			}
-		}
-		if best < 0 {
-			best = len(bins)
-			bins = append(bins, bin{room: batchTokens})
-		}
-		bins[best].places = append(bins[best].places, place)
-		bins[best].room -= n
-	}
-	for _, b := range bins {
-		slices.Sort(b.places)
-	}
-	slices.SortStableFunc(bins, func(a, b bin) int { return a.room - b.room })
-	return bins
+	return newBestFit(s, order, batchTokens).batches()
 }
 
 // empty is the share of the tokens that batches could hold and do not, without the last one.
