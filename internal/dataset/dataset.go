@@ -181,6 +181,9 @@ func (s *Set) Len() int {
 	return len(s.Examples)
 }
 
+// InFile says whether the examples are in a file.
+func (s *Set) InFile() bool { return s.held != nil }
+
 // Size is the number of tokens of an example.
 func (s *Set) Size(i int) int {
 	if s.held != nil {

@@ -58,6 +58,13 @@ func write(t testing.TB, name, content string) string {
 	return path
 }
 
+// Load is LoadSplit of one source.
+func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
+	opt.EvalSplit = 0
+	set, _, err := LoadSplit([]Source{{Path: path}}, tok, opt)
+	return set, err
+}
+
 // show is an example as text: < and > are BOS and EOS, tokens with loss are upper case where they are letters, and
 // everything is preceded by ! where Loss is nil.
 func show(tok *tokenizer.Tokenizer, e Example) string {

@@ -30,15 +30,10 @@ func IsText(path string) bool {
 	return false
 }
 
-// Load reads a data file, or those of a directory. tok may be nil for data that is ids already; then opt.VocabSize is
-// required. Errors name the file, the place in it, what was found and what was expected.
-func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
-	opt.EvalSplit = 0
-	set, _, err := LoadSplit([]Source{{Path: path}}, tok, opt)
-	return set, err
-}
-
-// LoadSplit reads several sources, one after another, and holds a share of their records back where the options say so.
+// LoadSplit reads several sources, one after another, and holds a share of their records back where the options say so;
+// otherwise eval is nil. tok may be nil for data that is ids already; then opt.VocabSize is required. Errors name the
+// file, the place in it, what was found and what was expected.
+//
 // Tokenizing runs on all cores; the examples are the same, and in the same order, for any number of them.
 func LoadSplit(sources []Source, tok *tokenizer.Tokenizer, opt Options) (train, eval *Set, err error) {
 	c, err := newConverter(tok, opt)
