@@ -64,8 +64,9 @@ type DataOptions struct {
 	Format string
 	Split  string    // of a directory, which files: SplitTrain ("" is the same), SplitValidation or SplitTest
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
-	// Progress is told, from another goroutine, how many bytes of the files were read since the last time; may be nil.
-	Progress func(bytes int)
+	// Progress is told, from another goroutine, how many bytes of the files were read since the last time; may be nil. Its
+	// error ends reading.
+	Progress func(bytes int) error
 
 	// EvalSplit is the share of the records that LoadSources holds back, by a hash of their content: a record is always
 	// in the same part, whatever else is in the data. Of a text it is a share of its pieces.

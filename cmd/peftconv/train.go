@@ -203,7 +203,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	o.In, o.Err = s.In, s.Err
+	o.In, o.Err, o.Stop = s.In, s.Err, ctx.Err
 	set, evalSet, err := o.LoadTraining(base, o.train.Out, adapter)
 	if err != nil {
 		return err

@@ -463,18 +463,25 @@ func TestStreams(t *testing.T) {
 	}
 	var most uint64
 	seen := 0
-	opt := Options{SeqLen: 512, Cache: Cache{Prefix: t.TempDir(), Limit: 4 << 20}, Files: records.Options{Read: func(int) {
+	opt := Options{SeqLen: 512, Cache: Cache{Prefix: t.TempDir(), Limit: 4 << 20}, Files: records.Options{Read: func(int) error {
 		if seen++; seen%16 == 0 { // 256 KiB each
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			most = max(most, m.HeapInuse)
 		}
+		return nil
 	}}}
-	set, err := Load(path, byteTokenizer(t, nil), opt)
+	tok := byteTokenizer(t, nil)
+	set, err := Load(path, tok, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer set.Close()
+	stopped := opt
+	stopped.Files.Read = func(int) error { return os.ErrProcessDone }
+	if _, err := Load(path, tok, stopped); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("stopped: %v", err)
+	}
 	limit := uint64(64 << 20)
 	if size >= 1<<30 {
 		limit = 250 << 20

@@ -60,8 +60,8 @@ type Options struct {
 	Format Format    // of files whose names do not tell, and of standard input; "": that tells by its beginning
 	Forced bool      // Format is that of all files, whatever their names
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
-	// Read is told how many bytes of a file were read, compressed where it is; may be nil.
-	Read func(n int)
+	// Read is told how many bytes of a file were read, compressed where it is; may be nil. Its error ends reading.
+	Read func(n int) error
 }
 
 // Source is an open file.
@@ -71,7 +71,7 @@ type Source struct {
 	format  Format
 	file    *os.File // nil: standard input
 	data    *bufio.Reader
-	read    func(n int)
+	read    func(n int) error
 	limit   *limited
 	closers []func()
 }
@@ -247,13 +247,15 @@ func All(path string, opt Options) iter.Seq2[*Record, error] {
 // counted tells how many bytes are read.
 type counted struct {
 	from io.Reader
-	read func(n int)
+	read func(n int) error
 }
 
 // Read implements io.Reader.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	c.read(n)
+	if stop := c.read(n); stop != nil {
+		return 0, stop
+	}
 	return n, err
 }
 

@@ -113,14 +113,16 @@ func (s *Source) seekable() (io.ReaderAt, int64, error) {
 // countedAt tells how many bytes are read.
 type countedAt struct {
 	from io.ReaderAt
-	read func(n int) // may be nil
+	read func(n int) error // may be nil
 }
 
 // ReadAt implements io.ReaderAt.
 func (c *countedAt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.from.ReadAt(p, off)
 	if c.read != nil {
-		c.read(n)
+		if stop := c.read(n); stop != nil {
+			return 0, stop
+		}
 	}
 	return n, err
 }

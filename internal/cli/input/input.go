@@ -37,6 +37,7 @@ type Data struct {
 	EvalData  string            // --eval-data of the verbs that train
 	In        io.Reader         // standard input; nil: that of the process
 	Err       io.Writer         // shows how far reading large files has come; nil: nothing does
+	Stop      func() error      // an error of it ends reading, as that of a context does; nil: nothing does
 
 	textField, promptField, completionField string
 	separator                               string
@@ -300,7 +301,8 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 // shownFrom is how many bytes of data take long enough to read for a display.
 const shownFrom = 32 << 20
 
-// show adds a display of how far reading has come to options, where the data are large. stop takes it away.
+// show adds a display of how far reading has come to options, where the data are large, and what ends reading. stop takes
+// the display away.
 func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 	var size, done int64
 	for _, s := range d.Sources {
@@ -311,13 +313,19 @@ func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 			}
 		}
 	}
-	if d.Err == nil || size < shownFrom {
-		return func() {}
+	var m *cli.Meter
+	if d.Err != nil && size >= shownFrom {
+		m = cli.NewMeter(d.Err, cli.InBytes, size)
 	}
-	m := cli.NewMeter(d.Err, cli.InBytes, size)
-	opt.Progress = func(n int) {
+	opt.Progress = func(n int) error {
 		done = min(done+int64(n), size)
-		m.Update(done, "of data")
+		if m != nil {
+			m.Update(done, "of data")
+		}
+		if d.Stop != nil {
+			return d.Stop()
+		}
+		return nil
 	}
 	return m.Stop
 }
