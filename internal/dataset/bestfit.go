@@ -3,8 +3,9 @@ package dataset
 import "math/bits"
 
 // bestFit packs examples of an order into batches. A batch takes the next examples in turn, which are random, but for
-// the last two: those are the next one for which there is another, in the pool of those to come soon, that leaves almost
-// no room. So examples stay about in their order, and whether two are in one batch hardly depends on their lengths.
+// the last two: those are the next one for which there is another, in the pool of those to come soon, that leaves
+// almost no room. So examples stay about in their order, and whether two are in one batch hardly depends on their
+// lengths.
 // Batches of long examples and batches of short ones, as they are usual in bin packing, would train worse: on the
 // built-in data the loss after 160 steps was 0.685, and is 0.601 this way.
 type bestFit struct {

@@ -10,7 +10,8 @@
 //     Options chooses other field names.
 //
 // Several sources are one set, in their order (LoadSplit); they may have weights, and a share of the records may be
-// held back. Examples are made on all cores. They are in memory, or, where they are more than fit easily, in a file (Cache).
+// held back. Examples are made on all cores. They are in memory, or, where they are more than fit easily, in a file
+// (Cache).
 //
 // A [template.Virtual] combines any fields of a record with virtual tokens, which have negative ids. With [Classes] a
 // record is a text, or a template, with a label: the last token predicts the class, or the words of the label follow.

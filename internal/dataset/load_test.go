@@ -463,14 +463,15 @@ func TestStreams(t *testing.T) {
 	}
 	var most uint64
 	seen := 0
-	opt := Options{SeqLen: 512, Cache: Cache{Prefix: t.TempDir(), Limit: 4 << 20}, Files: records.Options{Read: func(int) error {
+	opt := Options{SeqLen: 512, Cache: Cache{Prefix: t.TempDir(), Limit: 4 << 20}}
+	opt.Files.Read = func(int) error {
 		if seen++; seen%16 == 0 { // 256 KiB each
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			most = max(most, m.HeapInuse)
 		}
 		return nil
-	}}}
+	}
 	tok := byteTokenizer(t, nil)
 	set, err := Load(path, tok, opt)
 	if err != nil {

@@ -301,8 +301,8 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 // shownFrom is how many bytes of data take long enough to read for a display.
 const shownFrom = 32 << 20
 
-// show adds a display of how far reading has come to options, where the data are large, and what ends reading. stop takes
-// the display away.
+// show adds a display of how far reading has come to options, where the data are large, and what ends reading. stop
+// takes the display away.
 func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 	var size, done int64
 	for _, s := range d.Sources {
