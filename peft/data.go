@@ -59,9 +59,14 @@ type DataOptions struct {
 	// "": texts are split, others cut.
 	Overflow string
 
-	Format string    // of all files, such as "jsonl" or "csv"; "": as their names tell
+	// Format, such as "jsonl" or "csv", is that of files whose names do not tell, and of standard input; "": that tells by
+	// how it begins.
+	Format string
 	Split  string    // of a directory, which files: SplitTrain ("" is the same), SplitValidation or SplitTest
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
+	// Progress is told, from another goroutine, how many bytes of the files were read since the last time; may be nil. Its
+	// error ends reading.
+	Progress func(bytes int) error
 
 	// EvalSplit is the share of the records that LoadSources holds back, by a hash of their content: a record is always
 	// in the same part, whatever else is in the data. Of a text it is a share of its pieces.
@@ -99,7 +104,7 @@ type DataSource struct {
 
 // files is how files are opened.
 func (o *DataOptions) files() records.Options {
-	return records.Options{Format: records.Format(o.Format), Stdin: o.Stdin}
+	return records.Options{Format: records.Format(o.Format), Stdin: o.Stdin, Read: o.Progress}
 }
 
 func (o *DataOptions) split() records.Split { return records.Split(o.Split) }
@@ -169,6 +174,9 @@ func (d *Data) Sample(tokens int) (*Data, error) {
 	set, err := d.set.Sample(tokens)
 	return holding(set), err
 }
+
+// CacheFile is the file of token ids that DataOptions.KeepCache leaves; "" where there is none.
+func (d *Data) CacheFile() string { return d.set.Kept() }
 
 // Close gives up the file that the token ids are in, where there is one. The data cannot be used any more.
 func (d *Data) Close() error { return d.held().Close() }

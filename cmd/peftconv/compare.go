@@ -189,7 +189,7 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer opened.Close()
-	o.In = s.In
+	o.In, o.Err, o.Stop = s.In, s.Err, ctx.Err
 	if err := o.HoldStdin(); err != nil {
 		return err
 	}

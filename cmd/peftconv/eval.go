@@ -82,7 +82,7 @@ func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer opened.Close()
 	o.warnOtherBase(opened, s.Err)
-	o.In = s.In
+	o.In, o.Err = s.In, s.Err
 	if o.promptTemplate != "" {
 		return o.prompt(ctx, s, opened)
 	}

@@ -153,6 +153,7 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	for i := range opened.adapters {
 		opened.adapters[i].Scale *= o.scale
 	}
+	o.In = s.In
 	data, err := o.readEvalData(opened)
 	if err != nil {
 		return err

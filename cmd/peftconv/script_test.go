@@ -19,6 +19,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
+			e.Setenv("LocalAppData", filepath.Join(e.WorkDir, "cache"))
 			for name, from := range map[string]string{"tiny.gguf": base, "data.txt": text} {
 				data, err := os.ReadFile(from)
 				if err == nil {

@@ -221,7 +221,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	o.In = s.In
+	o.In, o.Err, o.Stop = s.In, s.Err, ctx.Err
 	set, evalSet, err := o.LoadTraining(base, o.train.Out, adapter)
 	if err != nil {
 		return err
@@ -276,6 +276,9 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	fmt.Fprintln(s.Err)
 	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
+	}
+	if kept := set.CacheFile(); kept != "" {
+		fmt.Fprintf(s.Err, "note: the token ids are in %s, for runs over the same data with --keep-cache\n", kept)
 	}
 	if o.train.Resume == "" && !o.dryRun {
 		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -142,5 +144,37 @@ func TestTrainProfile(t *testing.T) {
 	text, err := os.ReadFile(profile)
 	if err != nil || !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {
 		t.Errorf("the profile is %d bytes, %v", len(text), err)
+	}
+}
+
+// TestTrainStreams trains on 1 GB of records, of which less than a third may be in memory with everything else.
+func TestTrainStreams(t *testing.T) {
+	if os.Getenv("PEFTCONV_LONG") == "" {
+		t.Skip("writes 1 GB and takes minutes; set PEFTCONV_LONG")
+	}
+	const size, most = 1_000_000_000, 300e6
+	data := filepath.Join(t.TempDir(), "big.jsonl")
+	f, err := os.Create(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	text := strings.Repeat("the sea is near. ", 60)
+	for n, records := 0, 0; n < size; records++ {
+		k, err := fmt.Fprintf(w, "{\"prompt\": \"%d \", \"completion\": \"%s\"}\n", records, text[:100+records%900])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += k
+	}
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	peak := watch(t, cli.ExitOK, "train", "--base", tinyBase(t, tiny), "--data", data, "--eval-split", "0.0001",
+		"--steps", "3", "--out", out)
+	t.Logf("at most %.0f MB", float64(peak)/1e6)
+	if peak > most {
+		t.Errorf("%.0f MB, want at most %.0f", float64(peak)/1e6, most/1e6)
 	}
 }

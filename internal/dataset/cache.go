@@ -35,7 +35,7 @@ const cacheLimit = 64 << 20
 //	of each example   ids as uint32, then a bit for each of them, where the example has a loss mask
 //	of each example   where it begins as uint64, the number of tokens and the class with the mask's flag as uint32
 //	JSON              cacheHeader
-//	24 bytes          the lengths of index and JSON as uint64, and cacheMagic
+//	32 bytes          the lengths of index and JSON, and CRC-32C of all before, as uint64; and cacheMagic
 //
 // All numbers are little-endian.
 const cacheMagic = "PCTOKEN1"
@@ -43,7 +43,6 @@ const cacheMagic = "PCTOKEN1"
 // cacheHeader is what is known of all examples.
 type cacheHeader struct {
 	Key     string      `json:"key"` // hash of everything that the examples depend on
-	Data    uint32      `json:"data_crc32c"`
 	Counts  Counts      `json:"counts"`
 	Classes int         `json:"classes,omitempty"`
 	Answers [][]int32   `json:"answers,omitempty"`
@@ -216,7 +215,6 @@ func (w *cacheWriter) abort() {
 // finish ends the file and opens it for some sets. The header is written where the file is kept.
 func (w *cacheWriter) finish(h cacheHeader, sets []*held) (*cacheFile, error) {
 	if w.keep != nil {
-		h.Data = w.crc
 		if err := w.end(&h, sets); err != nil {
 			w.abort()
 			return nil, err
@@ -252,8 +250,10 @@ func (w *cacheWriter) end(h *cacheHeader, sets []*held) error {
 		return err
 	}
 	tail = append(tail, text...)
-	tail = binary.LittleEndian.AppendUint64(tail, uint64(index))
-	tail = binary.LittleEndian.AppendUint64(tail, uint64(len(text)))
+	crc := crc32.Update(w.crc, crcTable, tail)
+	for _, n := range []uint64{uint64(index), uint64(len(text)), uint64(crc)} {
+		tail = binary.LittleEndian.AppendUint64(tail, n)
+	}
 	_, err = w.buffer.Write(append(tail, cacheMagic...))
 	return err
 }
@@ -277,7 +277,7 @@ func openCache(path, key string) (*cacheHeader, *cacheFile, []entry, error) {
 
 // readCache reads the end of a file and checks the rest.
 func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
-	const endSize = 24
+	const endSize = 32
 	info, err := f.Stat()
 	if err != nil {
 		return nil, nil, err
@@ -292,8 +292,15 @@ func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
 	}
 	indexSize, textSize := binary.LittleEndian.Uint64(end), binary.LittleEndian.Uint64(end[8:])
 	rest := uint64(size - endSize)
-	if !bytes.Equal(end[16:], []byte(cacheMagic)) || indexSize > rest || textSize > rest-indexSize ||
+	if !bytes.Equal(end[24:], []byte(cacheMagic)) || indexSize > rest || textSize > rest-indexSize ||
 		indexSize%entrySize != 0 {
+		return nil, nil, errStale
+	}
+	crc := crc32.New(crcTable)
+	if _, err := io.Copy(crc, io.NewSectionReader(f, 0, int64(rest))); err != nil {
+		return nil, nil, err
+	}
+	if uint64(crc.Sum32()) != binary.LittleEndian.Uint64(end[16:]) {
 		return nil, nil, errStale
 	}
 	data := int64(rest - indexSize - textSize)
@@ -318,11 +325,7 @@ func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
 		}
 		index[i] = e
 	}
-	crc := crc32.New(crcTable)
-	if _, err := io.Copy(crc, io.NewSectionReader(f, 0, data)); err != nil {
-		return nil, nil, err
-	}
-	if total != len(index) || crc.Sum32() != h.Data {
+	if total != len(index) {
 		return nil, nil, errStale
 	}
 	return h, index, nil

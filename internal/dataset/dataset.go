@@ -181,6 +181,9 @@ func (s *Set) Len() int {
 	return len(s.Examples)
 }
 
+// InFile says whether the examples are in a file.
+func (s *Set) InFile() bool { return s.held != nil }
+
 // Size is the number of tokens of an example.
 func (s *Set) Size(i int) int {
 	if s.held != nil {
@@ -243,12 +246,29 @@ func (s *Set) Sample(tokens int) (*Set, error) {
 	return out, nil
 }
 
+// Kept is the path of the file that Cache.Keep leaves; "" where there is none.
+func (s *Set) Kept() string {
+	if s.held == nil || s.held.file.remove {
+		return ""
+	}
+	return s.held.file.f.Name()
+}
+
 // Close gives up the file that examples are in, where there is one.
 func (s *Set) Close() error {
 	if s == nil || s.held == nil {
 		return nil
 	}
 	return s.held.file.close()
+}
+
+// Memory is about how many bytes of memory the examples take.
+func (s *Set) Memory() int64 {
+	if s.held != nil {
+		const each = 3 * entrySize // where it stands, and its places in orders and batches
+		return each * int64(s.Len())
+	}
+	return 8 * int64(s.Tokens())
 }
 
 // Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and

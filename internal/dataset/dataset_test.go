@@ -58,6 +58,13 @@ func write(t testing.TB, name, content string) string {
 	return path
 }
 
+// Load is LoadSplit of one source.
+func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
+	opt.EvalSplit = 0
+	set, _, err := LoadSplit([]Source{{Path: path}}, tok, opt)
+	return set, err
+}
+
 // show is an example as text: < and > are BOS and EOS, tokens with loss are upper case where they are letters, and
 // everything is preceded by ! where Loss is nil.
 func show(tok *tokenizer.Tokenizer, e Example) string {
@@ -416,6 +423,35 @@ func TestReference(t *testing.T) {
 	}
 	if last := len(e.IDs) - 1; !e.Loss[last] || !tok.IsEOG(e.IDs[last]) {
 		t.Error("the example does not end in EOS with loss")
+	}
+}
+
+// TestSections has a text that is read in several sections, and one tokenized as a whole.
+func TestSections(t *testing.T) {
+	text, err := os.ReadFile(testdata.Shared(t, "text/tinyshakespeare.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Repeat(text, 3)
+	f, err := gguf.Open(testdata.Shared(t, "models/stories260K.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tok, err := tokenizer.FromGGUF(f.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := Load(write(t, "a.txt", string(text)), tok, Options{SeqLen: 1025})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int32
+	for _, e := range set.Examples {
+		ids = append(ids, e.IDs[1:]...)
+	}
+	if want := tok.Encode(string(text), false); len(text) < 3*records.Section || !slices.Equal(ids, want) {
+		t.Errorf("%d bytes in sections give %d other tokens, want %d", len(text), len(ids), len(want))
 	}
 }
 

@@ -30,15 +30,10 @@ func IsText(path string) bool {
 	return false
 }
 
-// Load reads a data file, or those of a directory. tok may be nil for data that is ids already; then opt.VocabSize is
-// required. Errors name the file, the place in it, what was found and what was expected.
-func Load(path string, tok *tokenizer.Tokenizer, opt Options) (*Set, error) {
-	opt.EvalSplit = 0
-	set, _, err := LoadSplit([]Source{{Path: path}}, tok, opt)
-	return set, err
-}
-
-// LoadSplit reads several sources, one after another, and holds a share of their records back where the options say so.
+// LoadSplit reads several sources, one after another, and holds a share of their records back where the options say so;
+// otherwise eval is nil. tok may be nil for data that is ids already; then opt.VocabSize is required. Errors name the
+// file, the place in it, what was found and what was expected.
+//
 // Tokenizing runs on all cores; the examples are the same, and in the same order, for any number of them.
 func LoadSplit(sources []Source, tok *tokenizer.Tokenizer, opt Options) (train, eval *Set, err error) {
 	c, err := newConverter(tok, opt)
@@ -218,9 +213,8 @@ func (l *loader) records(s *records.Source) error {
 		return out, nil
 	}
 	err := inOrder(batched(s.Records()), convert, func(m [2]made) error {
-		l.sets[0].Counts.add(&m[1].counts) // the notes are of all records
 		for i, set := range l.sets {
-			set.Counts.add(&m[i].counts)
+			l.sets[0].Counts.add(&m[i].counts) // the notes are of all records
 			if err := l.add(set, m[i].examples); err != nil {
 				return err
 			}
@@ -487,8 +481,8 @@ func Text(path string, tok *tokenizer.Tokenizer, split records.Split, opt record
 	if bos, ok := tok.BOS(); ok && tok.AddBOS() {
 		ids = append(ids, bos)
 	}
-	if opt.Format == "" && path != records.Stdin {
-		opt.Format = records.Text // whatever the name is
+	if path != records.Stdin && opt.Format == "" {
+		opt.Format, opt.Forced = records.Text, true
 	}
 	for _, file := range files[0] {
 		if ids, err = appendText(ids, file, tok, opt); err != nil {

@@ -3,7 +3,6 @@ package dataset
 import (
 	"math/bits"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/peftconv/peftconv/internal/batch"
 )
@@ -95,20 +94,16 @@ func (s *Set) Batches(order []int, batchTokens int) [][]int {
 	return out
 }
 
-// openBatches is how many batches of Pack wait for more examples at a time.
-const openBatches = 64
-
 // mostEmpty is the share of the tokens of all batches but the last that Pack lets be empty for the sake of the order.
 const mostEmpty = 0.02
 
-// Pack packs examples like Batches where that leaves almost no room in them. Otherwise each example joins that of the
-// batches waiting for more in which it leaves the least room; a batch is done when it is full, and the fullest one when
-// too many wait. So the examples stay about in their order.
+// Pack packs examples like Batches where that leaves almost no room in them, and otherwise by best fit, about in their
+// order.
 func (s *Set) Pack(order []int, batchTokens int) [][]int {
 	if inTurn := s.Batches(order, batchTokens); s.empty(inTurn, batchTokens) < mostEmpty {
 		return inTurn
 	}
-	return s.bestFit(order, batchTokens)
+	return newBestFit(s, order, batchTokens).batches()
 }
 
 // empty is the share of the tokens that batches could hold and do not, without the last one.
@@ -123,50 +118,6 @@ func (s *Set) empty(batches [][]int, batchTokens int) float64 {
 		tokens += n
 	}
 	return 1 - float64(tokens)/float64(max(room, 1))
-}
-
-func (s *Set) bestFit(order []int, batchTokens int) [][]int {
-	type open struct {
-		examples []int
-		room     int
-	}
-	var out [][]int
-	var waiting []open
-	done := func(i int) {
-		out = append(out, waiting[i].examples)
-		waiting = slices.Delete(waiting, i, i+1)
-	}
-	for _, e := range order {
-		n := s.Size(e)
-		best := -1
-		for i := range waiting {
-			if room := waiting[i].room; room >= n && (best < 0 || room < waiting[best].room) {
-				best = i
-			}
-		}
-		if best < 0 {
-			if len(waiting) == openBatches {
-				fullest := 0
-				for i := range waiting {
-					if waiting[i].room < waiting[fullest].room {
-						fullest = i
-					}
-				}
-				done(fullest)
-			}
-			best = len(waiting)
-			waiting = append(waiting, open{room: batchTokens})
-		}
-		w := &waiting[best]
-		w.examples = append(w.examples, e)
-		if w.room -= n; w.room <= 0 {
-			done(best)
-		}
-	}
-	for len(waiting) > 0 {
-		done(0)
-	}
-	return out
 }
 
 // Batch fills b with examples, packed end to end.

@@ -57,8 +57,11 @@ func FormatOf(path string) Format {
 
 // Options says how files are opened.
 type Options struct {
-	Format Format    // of all files; "": by the name, and of standard input by its beginning
+	Format Format    // of files whose names do not tell, and of standard input; "": that tells by its beginning
+	Forced bool      // Format is that of all files, whatever their names
 	Stdin  io.Reader // what the path "-" reads; nil: the standard input of the process
+	// Read is told how many bytes of a file were read, compressed where it is; may be nil. Its error ends reading.
+	Read func(n int) error
 }
 
 // Source is an open file.
@@ -68,13 +71,17 @@ type Source struct {
 	format  Format
 	file    *os.File // nil: standard input
 	data    *bufio.Reader
+	read    func(n int) error
 	limit   *limited
 	closers []func()
 }
 
 // Open opens a file, or standard input. Errors name it.
 func Open(path string, opt Options) (*Source, error) {
-	s := &Source{path: path, name: path, format: opt.Format}
+	s := &Source{path: path, name: path, format: FormatOf(path), read: opt.Read}
+	if s.format == "" || path == Stdin || opt.Forced {
+		s.format = opt.Format
+	}
 	if opt.Format != "" && !slices.Contains(Formats(), string(opt.Format)) {
 		return nil, fmt.Errorf("format %q is not known, want one of %s", opt.Format, strings.Join(Formats(), ", "))
 	}
@@ -106,6 +113,9 @@ func Open(path string, opt Options) (*Source, error) {
 
 // open decompresses the file and finds its format.
 func (s *Source) open(in io.Reader) error {
+	if s.read != nil {
+		in = &counted{in, s.read}
+	}
 	raw := bufio.NewReaderSize(in, 1<<18)
 	compressed := strings.ToLower(filepath.Ext(s.path))
 	if s.path == Stdin {
@@ -141,9 +151,6 @@ func (s *Source) open(in io.Reader) error {
 
 // findFormat finds the format where the name does not tell, and JSON that is an array.
 func (s *Source) findFormat() error {
-	if s.format == "" && s.path != Stdin {
-		s.format = FormatOf(s.path)
-	}
 	start, err := s.data.Peek(64)
 	if err != nil && err != io.EOF && len(start) == 0 {
 		return err
@@ -235,6 +242,21 @@ func All(path string, opt Options) iter.Seq2[*Record, error] {
 		defer s.Close()
 		s.Records()(yield)
 	}
+}
+
+// counted tells how many bytes are read.
+type counted struct {
+	from io.Reader
+	read func(n int) error
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	if stop := c.read(n); stop != nil {
+		return 0, stop
+	}
+	return n, err
 }
 
 // limited ends with an error where a single record takes more bytes than one may.

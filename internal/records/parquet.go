@@ -91,7 +91,7 @@ func (s *Source) seekable() (io.ReaderAt, int64, error) {
 			return nil, 0, err
 		}
 		if info.Mode().IsRegular() {
-			return s.file, info.Size(), nil
+			return &countedAt{s.file, s.read}, info.Size(), nil
 		}
 	}
 	f, err := os.CreateTemp("", "peftconv-*.parquet")
@@ -108,6 +108,23 @@ func (s *Source) seekable() (io.ReaderAt, int64, error) {
 		return nil, 0, fmt.Errorf("%s: %w", s.name, err)
 	}
 	return f, n, nil
+}
+
+// countedAt tells how many bytes are read.
+type countedAt struct {
+	from io.ReaderAt
+	read func(n int) error // may be nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (c *countedAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.from.ReadAt(p, off)
+	if c.read != nil {
+		if stop := c.read(n); stop != nil {
+			return 0, stop
+		}
+	}
+	return n, err
 }
 
 // checkFooter checks what the library takes on trust: that there is room for the footer.

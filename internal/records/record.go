@@ -54,11 +54,6 @@ func (r *Record) Size() int {
 	return len(r.raw)
 }
 
-// New is a record with the given fields, at a line of a file that errors name.
-func New(file string, line int, fields *Object) *Record {
-	return &Record{file: file, line: line, object: fields}
-}
-
 // Field is a name with its value. A value is nil, a bool, a string, a [json.Number], a []any of values or an *[Object].
 type Field struct {
 	Name  string
@@ -67,9 +62,6 @@ type Field struct {
 
 // Object is fields in the order of the file. Where JSON gives a name twice the last value counts, at the first place.
 type Object struct{ fields []Field }
-
-// NewObject is an object of fields whose names differ.
-func NewObject(fields ...Field) *Object { return &Object{fields} }
 
 // Fields are all fields, in the order of the file. They must not be changed.
 func (o *Object) Fields() []Field { return o.fields }

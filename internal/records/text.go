@@ -6,14 +6,17 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // Section is about how many bytes of a text are read at once.
-const Section = 8 << 20
+const Section = 1 << 20
 
-// Sections are the text of a file, in sections that end with a line and have about the given number of bytes. Up to
-// twice that number is one section. A Parquet file is an error; other records are read as the text that they are.
+// Sections are the text of a file, in sections of about the given number of bytes; up to twice that number is one
+// section. A section ends with a line break between two characters that are no white space, where there is one, so that
+// tokenizers cut the text there too; otherwise with another line break. A Parquet file is an error; other records are
+// read as the text that they are.
 func (s *Source) Sections(bytes int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := s.sections(bytes, func(text string) bool { return yield(text, nil) })
@@ -38,13 +41,7 @@ func (s *Source) sections(size int, yield func(string) bool) error {
 		}
 		text := string(buffer)
 		if !end {
-			if n := strings.LastIndexByte(text[:size], '\n') + 1; n > 0 {
-				text = text[:n]
-			} else if n := strings.IndexByte(text, '\n') + 1; n > 0 {
-				text = text[:n]
-			} else {
-				text = wholeRunes(text)
-			}
+			text = text[:cut(text, size)]
 		}
 		buffer = append(buffer[:0], buffer[len(text):]...)
 		if first {
@@ -61,6 +58,29 @@ func (s *Source) sections(size int, yield func(string) bool) error {
 			return nil
 		}
 	}
+}
+
+// cut is where a section of about some bytes ends, in a text of more than that.
+func cut(text string, size int) int {
+	last := 0 // line break
+	for at := size; at > 1; {
+		n := strings.LastIndexByte(text[:at], '\n')
+		if n < 1 {
+			break
+		}
+		last = max(last, n+1)
+		if !unicode.IsSpace(rune(text[n-1])) && !unicode.IsSpace(rune(text[n+1])) {
+			return n + 1
+		}
+		at = n
+	}
+	if last > 0 {
+		return last
+	}
+	if n := strings.IndexByte(text, '\n') + 1; n > 0 {
+		return n
+	}
+	return len(wholeRunes(text))
 }
 
 // wholeRunes is a text without a last character that is cut.

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -180,7 +181,7 @@ func (t *trainer) same(saved *checkpoint) error {
 		name       string
 		then, here any
 	}{
-		{"seed", saved.Seed, now.Seed}, {"packing", saved.Packing, now.Packing},
+		{"seed", saved.Seed, now.Seed}, {"packing", cmp.Or(saved.Packing, "in turn"), now.Packing},
 		{"batch tokens", saved.BatchTokens, now.BatchTokens},
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},

@@ -29,10 +29,11 @@ type layerCache struct {
 // a small batch can differ in the last bits from a large one.
 const layerCacheTokens = 64
 
-// layerCacheBytes is what the layer cache of a run takes; 0 where the run needs none: when the lowest layer is adapted,
-// no example is seen twice, or the routers of all layers are asked for their loss.
+// layerCacheBytes is what the layer cache of a run takes; 0 where the run has none: when the lowest layer is adapted,
+// no example is seen twice, the routers of all layers are asked for their loss, or the examples are so many that they
+// are in a file themselves, a hundredth of what the cache would take.
 func layerCacheBytes(b *attach.Base, a *attach.Adapter, train *attach.Data, opt *Options) int64 {
-	if lowestLayer(a.Tensors) == 0 || opt.epochs(train) < 2 || opt.RouterAuxLoss > 0 {
+	if lowestLayer(a.Tensors) == 0 || opt.epochs(train) < 2 || opt.RouterAuxLoss > 0 || train.InFile() {
 		return 0
 	}
 	return int64(train.Tokens()) * int64(b.Model.Spec.Width) * 4

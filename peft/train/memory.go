@@ -66,7 +66,7 @@ func PlanMemory(b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (*
 // planMemory is PlanMemory on what the arguments hold.
 func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Options) (*Memory, error) {
 	opt.defaults(b, a)
-	tokens, targets := largestBatch(train, opt.BatchTokens)
+	tokens, targets := largestBatch(train, opt.packedTokens())
 	keep, err := keepsActivations(b, opt.Recompute, tokens)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
 		m.Layers = bytes
 	}
-	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + int64(train.Tokens())*8 + packedBytes(spec, tokens)
+	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
 	return m, nil
 }
 
@@ -117,6 +117,9 @@ func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
 // epochs is how often about each example is seen; a part of an epoch counts as one.
 func (opt *Options) epochs(train *attach.Data) int {
 	perEpoch := max(1, train.Tokens()/max(1, opt.BatchTokens*opt.Accumulate))
+	if opt.NoPacking {
+		perEpoch = ceilDiv(train.Len(), max(1, opt.Accumulate))
+	}
 	bySteps := ceilDiv(opt.Steps, perEpoch)
 	switch {
 	case opt.Steps == 0:

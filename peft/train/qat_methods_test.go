@@ -205,7 +205,7 @@ func checkRuns(t *testing.T, name string, b *attach.Base, fresh func(*attach.Bas
 		t.Errorf("%s: one thread and recomputed layers give other bytes", name)
 	}
 	kernels.SetThreads(0)
-	if !bytes.Equal(resumed(t, b, fresh, options()), whole) {
+	if !bytes.Equal(resumed(t, b, fresh, options(), pefttest.TinyData(6, 2)), whole) {
 		t.Errorf("%s: an interrupted and resumed run gives other bytes", name)
 	}
 }

@@ -327,10 +327,15 @@ func (t *trainer) epochBatches(epoch int) [][]int {
 // batches lists the examples of each batch of an epoch over a set.
 func (opt *Options) batches(train *attach.Data, epoch int) [][]int {
 	order := train.Order(epoch, opt.Seed)
+	return train.Pack(order, opt.packedTokens())
+}
+
+// packedTokens is the most tokens of a batch of several examples.
+func (opt *Options) packedTokens() int {
 	if opt.NoPacking {
-		return train.Batches(order, 0)
+		return 0
 	}
-	return train.Pack(order, opt.BatchTokens)
+	return opt.BatchTokens
 }
 
 // packing names how batches are made.

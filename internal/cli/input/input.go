@@ -36,6 +36,8 @@ type Data struct {
 	Sources   []peft.DataSource // of --data of the verbs that train, complete after Check
 	EvalData  string            // --eval-data of the verbs that train
 	In        io.Reader         // standard input; nil: that of the process
+	Err       io.Writer         // shows how far reading large files has come; nil: nothing does
+	Stop      func() error      // an error of it ends reading, as that of a context does; nil: nothing does
 
 	textField, promptField, completionField string
 	separator                               string
@@ -283,7 +285,9 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 		opt.Cache = out
 	}
 	opt.EvalSplit, opt.KeepCache = d.evalSplit, d.keepCache
+	stop := d.show(&opt)
 	train, eval, err = peft.LoadSources(d.Sources, b, opt)
+	stop()
 	if err != nil || eval != nil {
 		return train, eval, err
 	}
@@ -296,6 +300,38 @@ func (d *Data) LoadTraining(b *peft.Base, out string, adapters ...*peft.Adapter)
 		return nil, nil, errors.Join(err, train.Close())
 	}
 	return train, eval, nil
+}
+
+// shownFrom is how many bytes of data take long enough to read for a display.
+const shownFrom = 32 << 20
+
+// show adds a display of how far reading has come to options, where the data are large, and what ends reading. stop
+// takes the display away.
+func (d *Data) show(opt *peft.DataOptions) (stop func()) {
+	var size, done int64
+	for _, s := range d.Sources {
+		files, _ := records.Find(s.Path, records.Train) // an error is one of reading, too
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil {
+				size += info.Size()
+			}
+		}
+	}
+	var m *cli.Meter
+	if d.Err != nil && size >= shownFrom {
+		m = cli.NewMeter(d.Err, cli.InBytes, size)
+	}
+	opt.Progress = func(n int) error {
+		done = min(done+int64(n), size)
+		if m != nil {
+			m.Update(done, "of data")
+		}
+		if d.Stop != nil {
+			return d.Stop()
+		}
+		return nil
+	}
+	return m.Stop
 }
 
 // LoadRecords reads the records that a prompt is searched on, and those that are held out.
@@ -368,15 +404,18 @@ func EvalSplits() []string { return []string{peft.SplitTest, peft.SplitValidatio
 // next begins where it does.
 func (d *Data) IsText(path string, splits ...string) (bool, error) {
 	opt := d.Options(path, splits...)
-	if opt.Format != "" {
-		return opt.Format == string(records.Text), nil
-	}
 	if path != records.Stdin {
 		files, err := records.Find(path, records.Split(opt.Split))
 		if err != nil || len(files) == 0 {
 			return false, err // which reading it reports
 		}
+		if records.FormatOf(files[0]) == "" && opt.Format != "" {
+			return opt.Format == string(records.Text), nil
+		}
 		return dataset.IsText(files[0]), nil
+	}
+	if opt.Format != "" {
+		return opt.Format == string(records.Text), nil
 	}
 	s, err := records.Open(path, records.Options{Stdin: d.stdin()})
 	if err != nil {
