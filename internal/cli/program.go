@@ -86,9 +86,9 @@ func (p *Program) overview(w io.Writer) {
 	width := helpWidth(w)
 	fmt.Fprint(w, Reflow(p.Intro, width))
 	for _, v := range p.Verbs {
-		printAside(w, 13, width, "  "+v.Name, v.Short)
+		printAside(w, 14, width, "  "+v.Name, v.Short)
 	}
-	printAside(w, 13, width, "  help", "what a verb does, and its flags; version says which release this is")
+	printAside(w, 14, width, "  help", "what a verb does, and its flags; version says which release this is")
 	fmt.Fprint(w, Reflow(p.Outro, width))
 }
 
