@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/pflag"
 
@@ -68,7 +67,7 @@ func (o *editOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.renameTensors, "rename-tensor", nil, "rename a tensor: `OLD=NEW`")
 	fs.StringArrayVar(&o.addTokens, "add-token", nil,
 		"add a token with this `TEXT` at the end of the vocabulary; may be repeated; needs --out")
-	fs.StringVar(&o.template, "template", "", "make the content of a `FILE` the chat template (tokenizer.chat_template)")
+	fs.StringVar(&o.template, "template", "", "make the content of a `FILE`, - is standard input, the chat template (tokenizer.chat_template)")
 	fs.StringVarP(&o.options.Out, "out", "o", "", "write the result to another `FILE`")
 	o.AddForce(fs)
 	fs.BoolVar(&o.options.Rewrite, "rewrite", false, "write the whole file anew even where the header fits")
@@ -169,7 +168,7 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 	if !o.asked() {
 		return nil
 	}
-	if err := o.readTemplate(); err != nil {
+	if err := o.readTemplate(s); err != nil {
 		return err
 	}
 	if o.options.Out != "" {
@@ -218,11 +217,11 @@ func (o *editOptions) recover(s cli.Streams) error {
 	return nil
 }
 
-func (o *editOptions) readTemplate() error {
+func (o *editOptions) readTemplate(s cli.Streams) error {
 	if o.template == "" {
 		return nil
 	}
-	text, err := os.ReadFile(o.template)
+	text, err := s.ReadFile(o.template)
 	if err != nil {
 		return fmt.Errorf("--template: %w", err)
 	}

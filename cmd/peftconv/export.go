@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,7 +79,8 @@ func (o *exportOptions) Flags(fs *pflag.FlagSet) {
 	cli.Group(fs, "Flags of --to ollama", func() {
 		fs.StringVar(&o.ollama.Create, "create", "",
 			"put the model into Ollama's store under this `NAME`, in place of --out (OLLAMA_MODELS names another store)")
-		fs.StringVar(&o.template, "template", "", "a `FILE` with a template in Ollama's form (default: the base's)")
+		fs.StringVar(&o.template, "template", "", "a `FILE`, - is standard input, with a template in Ollama's form "+
+			"(default: the base's)")
 		fs.StringVar(&o.ollama.System, "system", "", "a system prompt, `TEXT` (default: the base's)")
 		fs.StringArrayVar(&o.ollama.Parameters, "parameter", nil,
 			"a parameter that Ollama runs it with, `NAME=VALUE` as temperature=0.5; may be repeated")
@@ -185,7 +185,7 @@ func (o *exportOptions) measures(in export.Input, done exported) string {
 // write writes the form.
 func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input, done exported, err error) {
 	done = exported{Output: o.out, Format: o.to}
-	opt, err := o.options()
+	opt, err := o.options(s)
 	if err != nil {
 		return in, done, err
 	}
@@ -243,11 +243,11 @@ func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
 }
 
 // options are the form's options from the flags.
-func (o *exportOptions) options() (opt export.Options, err error) {
+func (o *exportOptions) options(s cli.Streams) (opt export.Options, err error) {
 	o.ollama.Force = o.Force
 	opt.LoRA.Rank, opt.State, opt.Ollama = o.rank, o.state, o.ollama
 	if o.template != "" {
-		text, err := os.ReadFile(o.template)
+		text, err := s.ReadFile(o.template)
 		if err != nil {
 			return opt, fmt.Errorf("--template: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -208,6 +209,14 @@ type Streams struct {
 	Always io.Writer
 	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.
 	Abort <-chan struct{}
+}
+
+// ReadFile reads a file, or standard input where its name is "-".
+func (s Streams) ReadFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(s.In)
+	}
+	return os.ReadFile(path)
 }
 
 // IsFinite says whether x is neither NaN nor infinite.

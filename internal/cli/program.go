@@ -83,12 +83,13 @@ func (p *Program) help(args []string, s Streams) int {
 
 // overview lists the verbs.
 func (p *Program) overview(w io.Writer) {
-	fmt.Fprint(w, p.Intro)
+	width := helpWidth(w)
+	fmt.Fprint(w, Reflow(p.Intro, width))
 	for _, v := range p.Verbs {
-		printAside(w, 13, helpWidth(w), "  "+v.Name, v.Short)
+		printAside(w, 14, width, "  "+v.Name, v.Short)
 	}
-	printAside(w, 13, helpWidth(w), "  help", "what a verb does, and its flags; version says which release this is")
-	fmt.Fprint(w, p.Outro)
+	printAside(w, 14, width, "  help", "what a verb does, and its flags; version says which release this is")
+	fmt.Fprint(w, Reflow(p.Outro, width))
 }
 
 // report prints an error the way every verb does and returns the exit status.

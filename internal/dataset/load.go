@@ -48,6 +48,9 @@ func LoadSplit(sources []Source, tok *tokenizer.Tokenizer, opt Options) (train, 
 	if opt.EvalSplit > 0 {
 		l.sets = append(l.sets, emptySet(c))
 	}
+	if opt.Cache.Keep && opt.Cache.Prefix == "" {
+		return nil, nil, errors.New("token ids can be kept only beside a file that is named")
+	}
 	if opt.Cache.Keep {
 		if train, eval, err = l.kept(sources, files); train != nil || err != nil {
 			return train, eval, err

@@ -136,6 +136,7 @@ var Table = []Word{
 		Means: []string{"no-packing={}"}},
 	{Name: "sample-packing", From: []string{Axolotl}, Verbs: training, Switch: true, Convert: either("false", "true"),
 		Means: []string{"no-packing={}"}},
+	{Name: "val-split", From: []string{LlamaCpp}, Verbs: training, Convert: share, Means: []string{"eval-split={}"}},
 	{Name: "val-set-size", From: []string{Axolotl}, Verbs: training, Convert: share, Means: []string{"eval-split={}"}},
 	{Name: "batch-size", From: []string{MLX, LlamaCpp}, Verbs: training, Settles: "batch-tokens", Instead: noBatch},
 	{Name: "micro-batch-size", From: []string{Axolotl}, Verbs: training, Settles: "batch-tokens", Instead: noBatch},

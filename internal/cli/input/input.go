@@ -324,7 +324,7 @@ func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 	opt.Progress = func(n int) error {
 		done = min(done+int64(n), size)
 		if m != nil {
-			m.Update(done, "of data")
+			m.Update(done, "read")
 		}
 		if d.Stop != nil {
 			return d.Stop()
