@@ -19,6 +19,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,13 +29,14 @@ import (
 
 // Template is a chat template with what the model's vocabulary adds to it. Fields must not be changed while it is used.
 type Template struct {
-	BOS, EOS string                    // texts of the tokens; "": the vocabulary has none
-	Stops    []string                  // texts that end a turn of the model
-	Special  func(string) []jinja.Span // control tokens that a text spells out; nil: the stops are looked for
+	BOS, EOS string                         // texts of the tokens; "": the vocabulary has none
+	Stops    []string                       // texts that end a turn of the model
+	Controls func(text string) []jinja.Span // where a text spells control tokens; nil: the stops are looked for
 	// Arguments are more variables of the template, such as enable_thinking; nil: none
 	Arguments *jinja.Dict
 	Now       time.Time // of strftime_now
 
+	source   string
 	compiled *jinja.Template
 }
 
@@ -44,15 +46,16 @@ func New(source string) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chat template: %w", err)
 	}
-	return &Template{compiled: compiled, Now: time.Now()}, nil
+	return &Template{source: source, compiled: compiled, Now: time.Now()}, nil
 }
 
 // knownStops are texts of tokens that end a turn in well-known templates.
-var knownStops = []string{"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>",
+var knownStops = []string{"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>",
+	"<end_of_turn>",
 	"<turn|>", "<|tool_response>", "<|endoftext|>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
 	"<|assistant_end|>", "<|eot|>", "<|role_end|>", "</s>", "<eos>", "[e~[", "<seed:eos>", "<|user|>", "<|observation|>"}
 
-// StopsOf are the texts by which a template ends turns, where no vocabulary says so: well-known ones that it spells out.
+// StopsOf are the texts by which a template ends turns, where no vocabulary says so: well-known ones that it spells.
 func StopsOf(source string) []string {
 	var out []string
 	for _, s := range knownStops {
@@ -137,3 +140,19 @@ func content(m *jinja.Dict) string {
 
 // errNoAnswer is of conversations that teach nothing.
 var errNoAnswer = errors.New(`no message has the role "assistant", so that there is nothing to learn`)
+
+// Arguments are variables of a template, given as JSON; what is no JSON is a text. No arguments are nil.
+func Arguments(given map[string]string) *jinja.Dict {
+	if len(given) == 0 {
+		return nil
+	}
+	out := jinja.NewDict()
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		v, err := jinja.FromJSON([]byte(given[name]))
+		if err != nil {
+			v = given[name]
+		}
+		out.Set(name, v)
+	}
+	return out
+}

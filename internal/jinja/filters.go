@@ -227,7 +227,7 @@ func filterInt(r *run, v any, a args) any {
 		return x
 	case float64:
 		if !math.IsNaN(x) && !math.IsInf(x, 0) {
-			return number(strconv.FormatFloat(math.Trunc(x), 'f', 0, 64))
+			return Number(strconv.FormatFloat(math.Trunc(x), 'f', 0, 64))
 		}
 	case string:
 		s := strings.TrimSpace(x)

@@ -41,6 +41,12 @@ func filterTojson(r *run, v any, a args) any {
 	return j.b.String()
 }
 
+// ToJSON writes a value of [FromJSON] as the filter tojson does.
+func ToJSON(v any) string {
+	r := &run{left: Limits{Steps: math.MaxInt64, Bytes: math.MaxInt64}}
+	return filterTojson(r, v, args{}).(string)
+}
+
 func (j *jsonStyle) put(s string) {
 	j.r.made(len(s))
 	j.b.WriteString(s)

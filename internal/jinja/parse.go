@@ -521,7 +521,7 @@ func (p *parser) primary() expr {
 		}
 		return &constant{s}
 	case tokenInt, tokenFloat:
-		return &constant{number(strings.ReplaceAll(t.text, "_", ""))}
+		return &constant{Number(strings.ReplaceAll(t.text, "_", ""))}
 	case tokenOperator:
 		switch t.text {
 		case "(":
@@ -579,7 +579,7 @@ func (p *parser) postfix(e expr) expr {
 		case p.accept("."):
 			if t := p.peek(); t.kind == tokenInt {
 				p.pos++
-				e = &item{e, &constant{number(t.text)}}
+				e = &item{e, &constant{Number(t.text)}}
 			} else {
 				e = &attribute{e, p.word()}
 			}

@@ -122,7 +122,7 @@ func decode(d *json.Decoder, depth int) (any, error) {
 	}
 	switch t := t.(type) {
 	case json.Number:
-		return number(string(t)), nil
+		return Number(string(t)), nil
 	case json.Delim:
 		if t == '[' {
 			list := &List{Items: []any{}}
@@ -154,7 +154,8 @@ func decode(d *json.Decoder, depth int) (any, error) {
 	return t, nil
 }
 
-func number(s string) any {
+// Number is a number of JSON as a value.
+func Number(s string) any {
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return i
 	}

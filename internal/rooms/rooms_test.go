@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
-	{"internal/autograd", "internal/store", "internal/template", "internal/floats", "internal/modeltest"},
+	{"internal/autograd", "internal/store", "internal/template", "internal/chat", "internal/floats", "internal/modeltest"},
 	{"internal/arch", "internal/weights", "internal/dataset"},
 	{"internal/model", "internal/archtest", "internal/hfvocab", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit", "gguf/convert", "gguf/tohf"},
