@@ -34,6 +34,8 @@ func holding(set *attach.Data) *Data {
 type Example struct {
 	IDs  []int32 // at least two
 	Loss []bool  // token i is predicted; nil: every token but the first
+	// Record is the number of the record that it was made of, from 1; 0 where there is none, or it is not known.
+	Record int
 }
 
 // Classes configure the classification of records.
@@ -218,6 +220,12 @@ func NewData(examples []Example) *Data {
 
 // Len is the number of examples.
 func (d *Data) Len() int { return d.set.Len() }
+
+// At is an example. Its slices may be overwritten by the next call.
+func (d *Data) At(i int) (Example, error) {
+	e, err := d.set.At(i)
+	return Example{IDs: e.IDs, Loss: e.Loss, Record: e.Record}, err
+}
 
 // Tokens is the number of tokens of all examples.
 func (d *Data) Tokens() int { return d.set.Tokens() }

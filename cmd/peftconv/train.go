@@ -86,7 +86,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		o.AddCache(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
-	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
+	cli.Group(fs, "Data", func() { o.Data.Add(fs); o.AddPromptTemplate(fs) })
 	before := map[string]bool{}
 	fs.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	cli.Group(fs, "Adapter", func() { o.method.Add(fs) })

@@ -156,3 +156,18 @@ func Arguments(given map[string]string) *jinja.Dict {
 	}
 	return out
 }
+
+// Standalone compiles a chat template that is used without a vocabulary: turns end with well-known texts that it
+// spells, and what it writes of bos_token and eos_token is <s> and </s>.
+func Standalone(source string) (*Template, error) {
+	t, err := New(source)
+	if err != nil {
+		return nil, err
+	}
+	t.BOS, t.EOS = "<s>", "</s>"
+	t.Stops = StopsOf(source)
+	if strings.Contains(source, "eos_token") && !slices.Contains(t.Stops, t.EOS) {
+		t.Stops = append(t.Stops, t.EOS)
+	}
+	return t, nil
+}

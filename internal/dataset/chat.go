@@ -90,16 +90,20 @@ var answerFields = []string{"completion", "output", "answer", "response"}
 
 // filledRecord adds a record with a prompt that is made of its fields.
 func (m *made) filledRecord(c *converter, r *records.Object) error {
-	name := c.opt.CompletionField
+	template, name := c.opt.PromptTemplate, c.opt.CompletionField
 	if name == "" {
-		i := slices.IndexFunc(answerFields, func(n string) bool { return r.Has(n) })
-		if i < 0 {
+		if i := slices.IndexFunc(answerFields, func(n string) bool {
+			return r.Has(n) && !strings.Contains(template, "{"+n+"}")
+		}); i >= 0 {
+			name = answerFields[i]
+		} else if at := strings.LastIndexByte(template, '{'); at >= 0 && strings.HasSuffix(template, "}") {
+			template, name = template[:at], template[at+1:len(template)-1]
+		} else {
 			return fmt.Errorf("no field with the answer, such as %s; the fields are %s (--completion-field names another)",
 				records.List(answerFields), r.List())
 		}
-		name = answerFields[i]
 	}
-	prompt, err := filled(c.opt.PromptTemplate, func(name string) (string, error) {
+	prompt, err := filled(template, func(name string) (string, error) {
 		if v, ok := r.Value(name); ok && v == nil {
 			return "", nil
 		}

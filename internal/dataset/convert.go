@@ -37,7 +37,7 @@ func newConverter(tok *tokenizer.Tokenizer, opt Options) (*converter, error) {
 	switch {
 	case opt.SeqLen < 2:
 		return nil, fmt.Errorf("sequences of %d tokens, want at least 2", opt.SeqLen)
-	case (opt.PromptField == "") != (opt.CompletionField == ""):
+	case (opt.PromptField == "") != (opt.CompletionField == "") && opt.Format == "" && opt.PromptTemplate == "":
 		return nil, errors.New("name the fields of both prompt and completion, or of neither")
 	case opt.TextField != "" && opt.PromptField != "":
 		return nil, errors.New("name a text field, or fields of prompt and completion, not both")
