@@ -498,3 +498,36 @@ func (c *Conversation) check() error {
 	}
 	return nil
 }
+
+// Add adds a message.
+func (c *Conversation) Add(role, content string) {
+	c.Messages = append(c.Messages, message(role, content))
+}
+
+// ReadJSON reads a conversation: an array of messages, or an object as records have them.
+func ReadJSON(data []byte) (*Conversation, error) {
+	v, err := jinja.FromJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	r, ok := v.(*jinja.Dict)
+	if !ok {
+		r = jinja.NewDict()
+		r.Set("messages", v)
+	}
+	return Read(r, Messages, Fields{})
+}
+
+// JSON is the conversation as records have it, in one line.
+func (c *Conversation) JSON() string {
+	messages := &jinja.List{}
+	for _, m := range c.Messages {
+		messages.Items = append(messages.Items, m)
+	}
+	r := jinja.NewDict()
+	r.Set("messages", messages)
+	if c.Tools != nil {
+		r.Set("tools", c.Tools)
+	}
+	return jinja.ToJSON(r)
+}

@@ -151,3 +151,22 @@ func changed(v any, change func(string) string) any {
 	}
 	return v
 }
+
+// Prompt is a conversation with the prompt for an answer. Control tokens that contents spell are literal where that can
+// be, as in [Template.Guarded].
+func (t *Template) Prompt(c *Conversation) (Segment, error) {
+	text, _, err := t.Render(c, c.Messages, true)
+	if err != nil {
+		return Segment{}, err
+	}
+	if spelled := t.spelled(c); len(spelled) > 0 {
+		marked := guarded(c, spelled)
+		s := Segment{}
+		if s.Text, _, err = t.Render(marked, marked.Messages, true); err == nil {
+			if s.unmark(); s.Text == text {
+				return s, nil
+			}
+		}
+	}
+	return Segment{Text: text}, nil
+}

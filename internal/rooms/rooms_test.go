@@ -39,7 +39,7 @@ var floors = [][]string{
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/bench", "internal/cli"},
-	{"internal/preview"},
+	{"internal/preview", "internal/cli/chatting"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/report", "internal/demo/..."},
 	{"cmd/peftconv", "integration"},

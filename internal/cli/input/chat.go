@@ -10,41 +10,15 @@ import (
 
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/chatting"
 	"github.com/peftconv/peftconv/internal/preview"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/peft"
 )
 
-// Template are the flags that name a chat template.
-type Template struct {
-	ChatTemplate string
-	arguments    []string
-}
-
-// Add adds the flags.
-func (t *Template) Add(fs *pflag.FlagSet) {
-	fs.StringVar(&t.ChatTemplate, "chat-template", "", "the chat template, a `FILE` or the NAME of one of the base's "+
-		"(default: the base's); prompts with completions and questions with answers are turns then, too")
-	fs.StringArrayVar(&t.arguments, "template-args", nil, "`NAME=VALUE` of a variable of the chat template, such as "+
-		"enable_thinking=false; may be repeated")
-}
-
-// Arguments are those of --template-args.
-func (t *Template) Arguments() (map[string]string, error) {
-	out := map[string]string{}
-	for _, a := range t.arguments {
-		name, value, ok := strings.Cut(a, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("--template-args: %q, expected NAME=VALUE", a)
-		}
-		out[name] = value
-	}
-	return out, nil
-}
-
 // conversations are the flags of data that is conversations.
 type conversations struct {
-	Template
+	chatting.Template
 	PromptTemplate string // a prompt made of fields
 	SkipRefused    bool
 
@@ -57,7 +31,7 @@ func (c *conversations) add(fs *pflag.FlagSet) {
 		" (default: found by their fields)")
 	fs.StringVar(&c.trainOn, "train-on", "assistant", "what is learned of conversations, `WHAT` of assistant (its turns), "+
 		"last (its last turn) and all")
-	c.Template.Add(fs)
+	c.Template.Add(fs, "; prompts with completions and questions with answers are turns then, too")
 	fs.StringVar(&c.messagesField, "messages-field", "", "`NAME` of the field that holds the messages of a conversation "+
 		"(default: messages, or conversations)")
 	fs.StringVar(&c.systemField, "system-field", "", "`NAME` of the field that holds a system prompt (default: system)")
@@ -102,12 +76,10 @@ func unescaped(s string) string { return strings.NewReplacer(`\n`, "\n", `\t`, "
 
 // apply completes the options of the library.
 func (c *conversations) apply(opt *peft.DataOptions) {
-	arguments, _ := c.Arguments()
 	opt.PromptTemplate = unescaped(c.PromptTemplate)
-	opt.Chat = peft.ChatOptions{
-		Template: c.ChatTemplate, Arguments: arguments, TrainOn: c.trainOn, Format: c.form,
-		MessagesField: c.messagesField, SystemField: c.systemField, ToolsField: c.toolsField, SkipRefused: c.SkipRefused,
-	}
+	opt.Chat = c.Template.Options()
+	opt.Chat.TrainOn, opt.Chat.Format, opt.Chat.SkipRefused = c.trainOn, c.form, c.SkipRefused
+	opt.Chat.MessagesField, opt.Chat.SystemField, opt.Chat.ToolsField = c.messagesField, c.systemField, c.toolsField
 }
 
 // Texts are the conversations of a file as texts in --chat-template, which is a file.
