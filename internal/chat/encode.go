@@ -64,8 +64,8 @@ func (e *Encoder) Key() string {
 	return key
 }
 
-// Texts are the examples of a record of a form that Takes says is a conversation. notes are sentences about what the template
-// does not write. Errors name the message.
+// Texts are the examples of a record of a form that Takes says is a conversation. notes are sentences about what the
+// template does not write. Errors name the message.
 func (e *Encoder) Texts(r *jinja.Dict, format Format) (examples [][]Segment, notes []string, err error) {
 	if e.Template == nil {
 		return nil, nil, e.missing(format)

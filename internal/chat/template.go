@@ -53,7 +53,8 @@ func New(source string) (*Template, error) {
 var knownStops = []string{"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>",
 	"<end_of_turn>",
 	"<turn|>", "<|tool_response>", "<|endoftext|>", "<|end_of_text|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>",
-	"<|assistant_end|>", "<|eot|>", "<|role_end|>", "</s>", "<eos>", "[e~[", "<seed:eos>", "<|user|>", "<|observation|>"}
+	"<|assistant_end|>", "<|eot|>", "<|role_end|>", "<|message_sep|>", "<|end_of_msg|>", "<end_of_sentence>",
+	"<SPECIAL_12>", "<sep>", "</assistant>", "</s>", "<eos>", "[e~[", "<seed:eos>", "<|user|>", "<|observation|>"}
 
 // StopsOf are the texts by which a template ends turns, where no vocabulary says so: well-known ones that it spells.
 func StopsOf(source string) []string {
