@@ -172,3 +172,13 @@ func Standalone(source string) (*Template, error) {
 	}
 	return t, nil
 }
+
+// Stored is the content of an answer that was generated: as it is, or without the white space around it, which the
+// template may write itself. text is the prompt with the answer.
+func (t *Template) Stored(c *Conversation, text, answer string) string {
+	full, _, err := t.Render(c, append(slices.Clip(c.Messages), message("assistant", answer)), false)
+	if err == nil && strings.HasPrefix(full, text) {
+		return answer
+	}
+	return strings.TrimSpace(answer)
+}

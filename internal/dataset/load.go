@@ -140,8 +140,12 @@ func (l *loader) load(sources []Source, files [][]string) error {
 			}
 		}
 	}
-	if l.sets[0].Len() == 0 {
-		return fmt.Errorf("%s: none of its %d records has anything to predict", pathsOf(sources), l.sets[0].Counts.Records)
+	if c := l.sets[0].Counts; l.sets[0].Len() == 0 {
+		err := fmt.Errorf("%s: none of its %d records has anything to predict", pathsOf(sources), c.Records)
+		if mentions := c.mentions(); len(mentions) > 0 {
+			err = fmt.Errorf("%w (%s)", err, strings.Join(mentions, "; "))
+		}
+		return err
 	}
 	if len(l.sets) > 1 && l.sets[1].Len() == 0 {
 		return fmt.Errorf("%s: none of its %d records is in the share of %v that is held back for evaluation; make it larger",

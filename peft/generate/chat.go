@@ -70,6 +70,6 @@ func (c *Chat) Answer(ctx context.Context, opt Options, emit func(piece string))
 	if err != nil {
 		return nil, err
 	}
-	c.conversation.Add("assistant", r.Text)
+	c.conversation.Add("assistant", c.encoder.Template.Stored(&c.conversation, prompt.Text+r.Text, r.Text))
 	return r, nil
 }
