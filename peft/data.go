@@ -233,6 +233,9 @@ func (d *Data) Tokens() int { return d.set.Tokens() }
 // Targets is the number of predicted tokens in all examples.
 func (d *Data) Targets() int { return d.set.Targets() }
 
+// Conversations is the number of records that are conversations.
+func (d *Data) Conversations() int { return d.set.Counts.Conversations }
+
 // Notes are sentences about what LoadData cut and left out.
 func (d *Data) Notes() []string { return d.set.Counts.Notes() }
 

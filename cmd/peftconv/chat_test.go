@@ -40,7 +40,8 @@ func TestChatStops(t *testing.T) {
 	}
 	model := []string{"--base", path("base.gguf"), "--chat-template", path("t.jinja")}
 	say := func(extra ...string) (text, stop string) {
-		args := append([]string{"generate", "--chat", "--prompt", "Who is Oscar?", "--temperature", "0", "-n", "24", "--json"},
+		args := append([]string{"generate", "--chat", "--prompt", "Who is Oscar?", "--temperature", "0", "-n", "24",
+			"--json"},
 			model...)
 		stdout, _ := want(t, cli.ExitOK, append(args, extra...)...)
 		doc := document(t, stdout, "text", "stop")
@@ -77,7 +78,8 @@ func TestChatStops(t *testing.T) {
 		strings.HasPrefix(talk.Messages[3].Content, " ") {
 		t.Errorf("the conversation is %s, error %v", data, err)
 	}
-	_, stdout, _ = runWithInput(t, "Who is Oscar?\n\nAnd then?\n", append(append([]string{"generate", "--chat", "--temperature",
+	_, stdout, _ = runWithInput(t, "Who is Oscar?\n\nAnd then?\n", append(append([]string{"generate", "--chat",
+		"--temperature",
 		"0"}, model...), lora...)...)
 	if strings.Count(stdout, "\n") != 2 || !strings.HasSuffix(stdout, "went home.\n") {
 		t.Errorf("of two lines of input it says %q", stdout)

@@ -2,11 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -39,34 +34,30 @@ model ends its turn. Without a prompt each line of standard input is a message: 
 type generateOptions struct {
 	modelFlags
 	promptFlags
-	talk         chatting.Talk
-	options      generate.Options
-	prompt, file string
-	noPrompt     bool
-	json         bool
+	prompt  chatting.Prompt
+	talk    chatting.Talk
+	options generate.Options
+	json    bool
 }
 
 func (o *generateOptions) Flags(fs *pflag.FlagSet) {
 	o.addBase(fs, baseHelp+" (default: the one the first adapter was trained over)")
 	o.addLora(fs)
-	fs.StringVarP(&o.prompt, "prompt", "p", "", "the `TEXT` to continue")
-	fs.StringVarP(&o.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
+	o.prompt.Add(fs)
 	o.addPrompt(fs)
 	chatting.AddSampling(fs, &o.options)
-	fs.BoolVar(&o.noPrompt, "no-display-prompt", false, "print only what is generated")
+	o.prompt.AddDisplay(fs)
 	o.talk.Add(fs)
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print text, token ids and speed as one JSON document at the end")
 }
 
 func (o *generateOptions) Validate(args []string) error {
-	switch {
-	case len(args) > 0:
+	if len(args) > 0 {
 		return cli.NoArgs(args)
-	case o.prompt == "" && o.file == "" && !o.talk.On:
-		return errors.New("missing required flag --prompt (or --file)")
-	case o.prompt != "" && o.file != "":
-		return errors.New("--prompt and --file: one of them, not both")
+	}
+	if err := o.prompt.Check(o.talk.On); err != nil {
+		return err
 	}
 	if err := chatting.CheckSampling(&o.options); err != nil {
 		return err
@@ -77,26 +68,8 @@ func (o *generateOptions) Validate(args []string) error {
 	return o.check()
 }
 
-// readPrompt is the prompt of --prompt or --file.
-func (o *generateOptions) readPrompt(stdin io.Reader) (string, error) {
-	var data []byte
-	var err error
-	switch o.file {
-	case "":
-		return o.prompt, nil
-	case "-":
-		data, err = io.ReadAll(stdin)
-	default:
-		data, err = os.ReadFile(o.file)
-	}
-	if err != nil {
-		return "", fmt.Errorf("--file: %w", err)
-	}
-	return strings.TrimSuffix(string(data), "\n"), nil
-}
-
 func (o *generateOptions) Run(ctx context.Context, s cli.Streams) error {
-	prompt, err := o.readPrompt(s.In)
+	prompt, err := o.prompt.Read(s.In)
 	if err != nil {
 		return err
 	}
@@ -111,24 +84,5 @@ func (o *generateOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.talk.On {
 		return o.talk.Run(ctx, s, opened.base, opened.adapters, prompt, o.options, o.json)
 	}
-	if o.json {
-		r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, nil)
-		if err != nil {
-			return err
-		}
-		return cli.PrintJSON(s.Out, r)
-	}
-	if !o.noPrompt {
-		fmt.Fprint(s.Out, prompt)
-	}
-	r, err := generate.Run(ctx, opened.base, opened.adapters, prompt, o.options, func(piece string) {
-		io.WriteString(s.Out, piece)
-	})
-	fmt.Fprintln(s.Out)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(s.Err, "%s after a prompt of %d, %.1f tokens/s\n", cli.Plural(r.Tokens, "token"), r.PromptTokens,
-		r.TokensPerSecond)
-	return nil
+	return o.prompt.Continue(ctx, s, opened.base, opened.adapters, prompt, o.options, o.json)
 }

@@ -225,7 +225,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.json {
 		return cli.PrintJSON(s.Out, result)
 	}
-	o.report(s, adapter, result)
+	o.report(s, adapter, set, result)
 	return nil
 }
 
@@ -342,7 +342,7 @@ func program() string {
 }
 
 // report prints the results and what can be done with them.
-func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
+func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, set *peft.Data, r *train.Result) {
 	cli.RememberBase(a.Origin().BaseSHA256, o.base)
 	where := "evaluation data"
 	if !o.Holds() {
@@ -358,20 +358,24 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 	}
 	fmt.Fprintf(s.Out, "%s tokens/s, peak memory %s\n", cli.CountText(int64(r.TokensPerSecond)), cli.BytesText(r.PeakRSS))
 	fmt.Fprint(s.Out, "\nNext:\n")
-	for _, words := range o.nextSteps(a, r.Adapter, o.EvalPath()) {
+	for _, words := range o.nextSteps(a, r.Adapter, set) {
 		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora",
 			r.Adapter}, words[1:]...)...))
 	}
 }
 
 // nextSteps are what can be done with an adapter: verbs and flags.
-func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string {
+func (o *trainOptions) nextSteps(a *peft.Adapter, file string, set *peft.Data) [][]string {
 	stem := strings.TrimSuffix(file, ".safetensors")
 	merged := stem + "-merged"
 	if info, err := os.Stat(o.base); err == nil && !info.IsDir() {
 		merged += ".gguf"
 	}
-	generate, eval := []string{"generate", "--prompt", "…"}, []string{"eval", "--data", data}
+	chat := o.TemplateWords()
+	generate, eval := []string{"generate", "--prompt", "…"}, append([]string{"eval", "--data", o.EvalPath()}, chat...)
+	if set.Conversations() > 0 {
+		generate = append([]string{"generate", "--chat"}, chat...)
+	}
 	switch {
 	case a.Classifies():
 		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}

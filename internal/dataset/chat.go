@@ -42,6 +42,7 @@ func (m *made) chatRecord(c *converter, fields *jinja.Dict, format chat.Format) 
 	if err := c.needTokenizer(); err != nil {
 		return err
 	}
+	m.counts.Conversations++
 	examples, notes, err := c.opt.Chat.Texts(fields, format)
 	if err != nil {
 		if !c.opt.SkipRefused {

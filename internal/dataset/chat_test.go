@@ -45,7 +45,8 @@ func TestChat(t *testing.T) {
 			notes: "1 of 1 records longer than the sequence length, cut at their end"},
 		{name: "refused", opt: Options{SkipRefused: true}, content: `{"messages":[{"role":"wizard","content":"x"}]}` + "\n" +
 			`{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}`, want: "<u:x;a:Y}",
-			notes: "1 of 2 records refused and left out; record 1: left out: message 1: the role \"wizard\" is not known, want " +
+			notes: "1 of 2 records refused and left out; record 1: left out: message 1: the role \"wizard\" is not known, " +
+				"want " +
 				"system, developer, user, assistant or tool"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -147,6 +147,7 @@ type Counts struct {
 	TooLong        int // records longer than SeqLen that were left out
 	Dropped        int // records without a predicted token
 	Refused        int // conversations that cannot be learned and were left out
+	Conversations  int // records that are conversations
 
 	About map[string]Mention // sentences about conversations, such as why they were left out
 }
@@ -181,6 +182,7 @@ func (c *Counts) add(d *Counts) {
 	c.TooLong += d.TooLong
 	c.Dropped += d.Dropped
 	c.Refused += d.Refused
+	c.Conversations += d.Conversations
 	for text, more := range d.About {
 		c.note(text, more.First)
 		m := c.About[text]

@@ -25,7 +25,8 @@ const (
 var floors = [][]string{
 	{"internal/freelist", "internal/alloctest"},
 	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
-		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records", "internal/jinja"},
+		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
+		"internal/jinja"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},

@@ -7,7 +7,8 @@ import (
 
 // A place that is literal spells no control token; tokens that a user defined are found all the same.
 func TestEncodeLiteral(t *testing.T) {
-	tok := from(t, smallSPM(t, map[string]any{keyTokens: []string{"<unk>", "<s>", "</s>", "<think>", "a", "<", "/", "s", ">"},
+	tok := from(t, smallSPM(t, map[string]any{keyTokens: []string{"<unk>", "<s>", "</s>", "<think>", "a", "<", "/",
+		"s", ">"},
 		keyTypes: []int32{2, 3, 3, 4, 1, 1, 1, 1, 1}, keyScores: make([]float32, 9)}))
 	const text = "</s>a</s><think>"
 	places := tok.Controls(text)

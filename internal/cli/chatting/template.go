@@ -43,3 +43,14 @@ func (t *Template) Options() peft.ChatOptions {
 	arguments, _ := t.Arguments()
 	return peft.ChatOptions{Template: t.ChatTemplate, Arguments: arguments}
 }
+
+// TemplateWords are the flags again, for commands that are printed.
+func (t *Template) TemplateWords() (words []string) {
+	if t.ChatTemplate != "" {
+		words = append(words, "--chat-template", t.ChatTemplate)
+	}
+	for _, a := range t.arguments {
+		words = append(words, "--template-args", a)
+	}
+	return words
+}
