@@ -31,9 +31,10 @@ dequantized piece by piece during the computation, so memory stays near the file
 
 Data is a text (.txt), cut into pieces of --seq-len tokens, or records (.jsonl, .json, .csv, .tsv, .parquet) with "text",
 with "prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer
-carry loss. Files may be compressed (.gz, .zst), a directory may hold train, valid and test files, - is standard input,
-and several --data may have weights (a.jsonl:0.7). Data may be larger than memory: token ids are then kept in a file
-beside --out until the end.
+carry loss. Conversations ("messages", ShareGPT, Alpaca) are rendered with the chat template of the base, and the turns
+of the assistant carry loss; peftconv data shows them. Files may be compressed (.gz, .zst), a directory may hold train,
+valid and test files, - is standard input, and several --data may have weights (a.jsonl:0.7). Data may be larger than
+memory: token ids are then kept in a file beside --out until the end.
 
 At the end it prints the loss on held-out data (--eval-data, --eval-split, or the valid files of a directory) without
 and with the adapter. Without such data both are measured on a sample of the training data, where they are too low.

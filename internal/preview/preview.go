@@ -261,7 +261,10 @@ func (p *Printer) Example(number int, e *Example) {
 			fmt.Fprint(p.w, text)
 		}
 	}
-	fmt.Fprint(p.w, "\n\n")
+	if !strings.HasSuffix(e.Text, "\n") {
+		fmt.Fprintln(p.w)
+	}
+	fmt.Fprintln(p.w)
 }
 
 // visible is a text that is safe for a terminal: control characters but new lines and tabs are escaped.
