@@ -212,3 +212,28 @@ func TestStopsOf(t *testing.T) {
 		}
 	}
 }
+
+func FuzzRead(f *testing.F) {
+	f.Add(`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"function":` +
+		`{"name":"f","arguments":"{}"}}]}],"tools":[{"name":"f"}]}`)
+	f.Add(`{"conversations":[{"from":"human","value":"a<|im_end|>"},{"from":"function_call","value":"{}"}],"system":"s"}`)
+	f.Add(`{"instruction":"a","input":[],"output":"c"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		v, err := jinja.FromJSON([]byte(text))
+		r, ok := v.(*jinja.Dict)
+		if err != nil || !ok {
+			return
+		}
+		e := &Encoder{Template: compiled(t, chatML, "<|im_end|>"), Pairs: true}
+		for _, format := range []Format{Messages, ShareGPT, Alpaca, Completion} {
+			examples, _, err := e.Texts(r, format)
+			for _, example := range examples {
+				for i, s := range example {
+					if s.Text == "" || i > 0 && s.Learn == example[i-1].Learn || err != nil {
+						t.Fatalf("examples %q, error %v", shown(examples), err)
+					}
+				}
+			}
+		}
+	})
+}

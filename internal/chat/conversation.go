@@ -88,12 +88,12 @@ func Find(r *records.Object, f Fields) (Format, error) {
 	}
 	for _, name := range or(f.Messages, usual...) {
 		v, _ := r.Value(name)
-		list, ok := v.([]any)
-		if !ok {
+		list := listed(value(v))
+		if list == nil {
 			continue
 		}
-		for _, item := range list {
-			if m, ok := item.(*records.Object); ok && m.Has("from", "value") {
+		for _, item := range list.Items {
+			if m, ok := item.(*jinja.Dict); ok && has(m, "from", "value") {
 				return ShareGPT, nil
 			}
 		}
@@ -115,11 +115,20 @@ func Find(r *records.Object, f Fields) (Format, error) {
 
 func isList(v any) bool { _, ok := v.([]any); return ok }
 
+// listed is a list of messages, which may be JSON text in a column of a table; nil where a value is none.
+func listed(v any) *jinja.List {
+	if s, ok := v.(string); ok && strings.HasPrefix(strings.TrimSpace(s), "[") {
+		v, _ = jinja.FromJSON([]byte(s))
+	}
+	list, _ := v.(*jinja.List)
+	return list
+}
+
 // list is the messages of a record, or nil.
 func (f Fields) list(r *jinja.Dict) *jinja.List {
 	for _, name := range or(f.Messages, usual...) {
 		v, _ := r.Get(name)
-		if list, ok := v.(*jinja.List); ok {
+		if list := listed(v); list != nil {
 			return list
 		}
 	}

@@ -97,10 +97,12 @@ func (t *Template) Mask(c *Conversation, on TrainOn) (*Masked, error) {
 	return m, nil
 }
 
-// untrained says whether a message asks not to be learned, as data for OpenAI's fine-tuning does with a weight of 0.
+// untrained says whether a message asks not to be learned, as data for OpenAI's fine-tuning does with a weight of 0 and
+// other data with "train": false.
 func untrained(m *jinja.Dict) bool {
-	weight, ok := m.Get("weight")
-	return ok && (weight == int64(0) || weight == 0.0)
+	weight, _ := m.Get("weight")
+	train, _ := m.Get("train")
+	return weight == int64(0) || weight == 0.0 || train == false
 }
 
 // turn finds what the model has to produce for the message i.

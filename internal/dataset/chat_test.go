@@ -118,3 +118,22 @@ func TestRecordNumbers(t *testing.T) {
 		}
 	}
 }
+
+// Messages may be a column of a table, as JSON.
+func TestChatInTable(t *testing.T) {
+	tok := byteTokenizer(t, nil)
+	template, err := chat.New(turns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.Use(tok)
+	path := write(t, "a.csv", "id,messages\n1,\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"},"+
+		"{\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"y\"\"}]\"\n")
+	set, err := Load(path, tok, Options{SeqLen: 32, Chat: &chat.Encoder{Template: template, Tokenizer: tok}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := show(tok, set.Examples[0]); got != "<u:x;a:Y}" {
+		t.Errorf("got %q", got)
+	}
+}

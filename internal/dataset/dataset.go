@@ -20,7 +20,7 @@ type Example struct {
 	// Class is the number of its class, from 1; 0 where there is none. Without Loss the last token predicts the class;
 	// with Loss the tokens are the label.
 	Class  int
-	Record int // the number of its record, from 1; 0: of a text, or read from a file of ids
+	Record int // the number of its record, from 1; 0: a piece of a text
 }
 
 // Targets is the number of predicted tokens.

@@ -5,11 +5,10 @@ import "strings"
 // maxRange is the most items of range, as in Jinja's sandbox.
 const maxRange = 100_000
 
-// functions are those that every template has.
-var functions map[string]*function
+// globals are the functions that every template has.
+var globals = &scope{}
 
 func init() {
-	functions = map[string]*function{}
 	for name, call := range map[string]func(r *run, a args) any{
 		"range":           callRange,
 		"dict":            callDict,
@@ -19,7 +18,7 @@ func init() {
 		"strftime_now":    func(r *run, a args) any { return r.strftime(r.str(a.get(0, "format", nil))) },
 		"raise_exception": callRaise,
 	} {
-		functions[name] = &function{name, call}
+		globals.set(name, &function{name, call})
 	}
 }
 

@@ -115,10 +115,6 @@ func (t *Template) Render(variables *Dict, now time.Time) (text string, spans []
 func (t *Template) render(variables *Dict, now time.Time, l Limits) (text string, spans []Span, err error) {
 	r := &run{left: l, now: now, out: &output{}}
 	defer catch(&err)
-	globals := &scope{}
-	for name, f := range functions {
-		globals.set(name, f)
-	}
 	s := &scope{parent: globals}
 	for _, key := range variables.Keys() {
 		v, _ := variables.Get(key)

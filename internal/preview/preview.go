@@ -60,7 +60,7 @@ func ofTokens(b *peft.Base, d *peft.Data, i int) (*Example, error) {
 	}
 	before := false
 	for j, id := range e.IDs {
-		learn := e.Loss == nil && j > 0 || e.Loss != nil && e.Loss[j]
+		learn := j > 0 && (e.Loss == nil || e.Loss[j]) // nothing predicts the first
 		if learn != before {
 			flush(before)
 			before = learn
