@@ -699,12 +699,9 @@ func (r *run) unary(op string, v any) any {
 		return !truth(v)
 	}
 	switch x := r.defined(v).(type) {
-	case bool, int64:
-		i, _ := asInt(x)
-		if op == "-" {
-			i = -i
-		}
-		return i
+	case bool, int64, bigInt:
+		i, _ := asBig(x)
+		return r.onInts(op, new(big.Int), i)
 	case float64:
 		if op == "-" {
 			x = -x
@@ -796,8 +793,8 @@ func (r *run) binary(e *binary, s *scope) any {
 	if v, ok := r.onTexts(e.op, left, right); ok {
 		return v
 	}
-	if a, ok := asInt(left); ok {
-		if b, ok := asInt(right); ok && e.op != "/" {
+	if a, ok := asBig(left); ok {
+		if b, ok := asBig(right); ok && e.op != "/" {
 			return r.onInts(e.op, a, b)
 		}
 	}
@@ -860,39 +857,47 @@ func (r *run) onTexts(op string, left, right any) (v any, ok bool) {
 	return nil, false
 }
 
-func (r *run) onInts(op string, a, b int64) any {
-	big1, big2 := big.NewInt(a), big.NewInt(b)
+// maxPower is the largest exponent, and maxBits the size of the largest number.
+const maxPower, maxBits = 4096, 1 << 20
+
+func (r *run) onInts(op string, a, b *big.Int) any {
 	var z big.Int
 	switch op {
 	case "+":
-		z.Add(big1, big2)
+		z.Add(a, b)
 	case "-":
-		z.Sub(big1, big2)
+		z.Sub(a, b)
 	case "*":
-		z.Mul(big1, big2)
+		z.Mul(a, b)
 	case "//", "%":
-		if b == 0 {
+		if b.Sign() == 0 {
 			panic(r.errorf("division by zero"))
 		}
 		// Python rounds down, and the remainder has the sign of the divisor.
 		m := new(big.Int)
-		z.QuoRem(big1, big2, m)
-		if m.Sign() != 0 && (m.Sign() < 0) != (b < 0) {
+		z.QuoRem(a, b, m)
+		if m.Sign() != 0 && m.Sign() != b.Sign() {
 			z.Sub(&z, big.NewInt(1))
-			m.Add(m, big2)
+			m.Add(m, b)
 		}
 		if op == "%" {
 			z.Set(m)
 		}
 	case "**":
-		if b < 0 {
-			return math.Pow(float64(a), float64(b))
+		if b.Sign() < 0 {
+			x, _ := new(big.Float).SetInt(a).Float64()
+			y, _ := new(big.Float).SetInt(b).Float64()
+			return math.Pow(x, y)
 		}
-		if b > 4096 {
-			panic(r.errorf("a power of %d, expected at most 4096", b))
+		if b.Cmp(big.NewInt(maxPower)) > 0 || b.Int64()*int64(a.BitLen()) > maxBits {
+			panic(r.errorf("a power of %v, expected at most %d and a result of at most %d bits", b, maxPower, maxBits))
 		}
-		z.Exp(big1, big2, nil)
+		z.Exp(a, b, nil)
 	}
+	if z.BitLen() > maxBits {
+		panic(r.errorf("an integer of %d bits, expected at most %d", z.BitLen(), maxBits))
+	}
+	r.made(z.BitLen() / 8)
 	if z.IsInt64() {
 		return z.Int64()
 	}

@@ -61,6 +61,7 @@ func init() { // here, because filters apply filters
 		"safe":       func(r *run, v any, _ args) any { return markup(r.text(v)) },
 		"select":     func(r *run, v any, a args) any { return r.selected(v, a, false, true) },
 		"selectattr": func(r *run, v any, a args) any { return r.selected(v, a, true, true) },
+		"slice":      filterSlice,
 		"sort":       filterSort,
 		"string":     func(r *run, v any, _ args) any { return r.text(v) },
 		"sum":        filterSum,
@@ -203,6 +204,32 @@ func filterBatch(r *run, v any, a args) any {
 			}
 		}
 		out = append(out, r.list(part))
+	}
+	return r.list(out)
+}
+
+// filterSlice divides items into some lists of nearly the same length.
+func filterSlice(r *run, v any, a args) any {
+	all, n := r.iterate(v), r.int(a.get(0, "slices", nil))
+	if n < 1 {
+		panic(r.errorf("%d slices", n))
+	}
+	r.room(n, itemBytes)
+	fill := a.get(1, "fill_with", nil)
+	var out []any
+	each, more := int64(len(all))/n, int64(len(all))%n
+	at := int64(0)
+	for i := range n {
+		end := at + each
+		if i < more {
+			end++
+		}
+		part := slices.Clone(all[at:end])
+		if fill != nil && i >= more {
+			part = append(part, fill)
+		}
+		out = append(out, r.list(part))
+		at = end
 	}
 	return r.list(out)
 }
@@ -402,6 +429,7 @@ func filterRound(r *run, v any, a args) any {
 		panic(r.errorf("round of %s", kind(v)))
 	}
 	digits := r.int(a.get(0, "precision", int64(0)))
+	_, whole := v.(int64)
 	switch r.str(a.get(1, "method", "common")) {
 	case "ceil":
 		p := math.Pow(10, float64(digits))
@@ -412,9 +440,12 @@ func filterRound(r *run, v any, a args) any {
 	}
 	if digits < 0 {
 		p := math.Pow(10, float64(-digits))
-		return math.RoundToEven(f/p) * p
+		f = math.RoundToEven(f/p) * p
 	}
-	out, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'f', int(min(digits, 300)), 64), 64)
+	if whole { // Python's round of an integer is one
+		return int64(f)
+	}
+	out, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'f', int(min(max(digits, 0), 300)), 64), 64)
 	return out
 }
 

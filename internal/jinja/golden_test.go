@@ -113,3 +113,23 @@ func readConversations(t *testing.T, path string) map[string]*Dict {
 	}
 	return out
 }
+
+// What Jinja2 3.1.2 makes of expressions and statements, in the same configuration. It needs no reference data.
+func TestJinja2(t *testing.T) {
+	var file struct {
+		Variables  json.RawMessage
+		Renderings [][2]string
+	}
+	data, err := os.ReadFile("testdata/jinja2.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range file.Renderings {
+		if got, _, err := render(t, r[0], string(file.Variables)); err != nil || got != r[1] {
+			t.Errorf("%s\ngot  %q, %v\nwant %q", r[0], got, err, r[1])
+		}
+	}
+}

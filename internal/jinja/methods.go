@@ -171,9 +171,9 @@ func init() {
 		"rpartition": func(r *run, s string, a args) any { return r.partition(s, r.str(a.get(0, "sep", nil)), true) },
 		"ljust":      func(r *run, s string, a args) any { return r.justify(s, a, true) },
 		"rjust":      func(r *run, s string, a args) any { return r.justify(s, a, false) },
-		"zfill": func(r *run, s string, a args) any {
-			return r.justify(s, args{list: []any{a.get(0, "width", nil), "0"}}, false)
-		},
+		"zfill":      func(r *run, s string, a args) any { return r.zfill(s, a) },
+		"center":     func(r *run, s string, a args) any { return r.center(s, a) },
+		"swapcase":   changed(swapcase),
 	}
 }
 
@@ -188,6 +188,33 @@ func methodTitle(s string) string {
 		}
 		return unicode.ToUpper(c)
 	}, s)
+}
+
+func swapcase(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsUpper(c) {
+			return unicode.ToLower(c)
+		}
+		return unicode.ToUpper(c)
+	}, s)
+}
+
+// zfill puts zeros behind the sign of a number.
+func (r *run) zfill(s string, a args) any {
+	sign := ""
+	if strings.HasPrefix(s, "-") || strings.HasPrefix(s, "+") {
+		sign, s = s[:1], s[1:]
+	}
+	width := r.int(a.get(0, "width", nil)) - int64(len(sign))
+	return sign + r.justify(s, args{list: []any{width, "0"}}, false)
+}
+
+func (r *run) center(s string, a args) any {
+	n := int64(len([]rune(s)))
+	width := r.int(a.get(0, "width", nil))
+	pad := max(width-n, 0)
+	left := pad/2 + pad&width&1 // as Python divides an odd number
+	return r.justify(r.justify(s, args{list: []any{n + left, a.get(1, "fillchar", " ")}}, false), a, true)
 }
 
 func (r *run) strings(parts []string) *List {
@@ -285,7 +312,7 @@ func (r *run) partition(s, sep string, last bool) any {
 	return r.tuple(s, "", "")
 }
 
-func (r *run) justify(s string, a args, left bool) any {
+func (r *run) justify(s string, a args, left bool) string {
 	fill := r.str(a.get(1, "fillchar", " "))
 	n := r.int(a.get(0, "width", nil)) - int64(len([]rune(s)))
 	r.room(n, int64(len(fill)))

@@ -382,7 +382,7 @@ func (p *parser) target(attributes bool) target {
 		return t
 	}
 	several := []target{t}
-	for p.accept(",") && p.peek().kind == tokenName && !p.is("in") {
+	for p.accept(",") && (p.peek().kind == tokenName && !p.is("in") || p.is("(")) {
 		several = append(several, one())
 	}
 	return target{several: several}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -370,6 +371,17 @@ func asInt(v any) (i int64, ok bool) {
 	return 0, false
 }
 
+// asBig is an integer or truth value of any size; ok is false for everything else.
+func asBig(v any) (i *big.Int, ok bool) {
+	if n, ok := asInt(v); ok {
+		return big.NewInt(n), true
+	}
+	if s, ok := v.(bigInt); ok {
+		return new(big.Int).SetString(string(s), 10)
+	}
+	return nil, false
+}
+
 func asString(v any) (s string, ok bool) {
 	switch v := v.(type) {
 	case string:
@@ -388,9 +400,9 @@ func (r *run) equal(a, b any) bool {
 		return ok && x == y
 	}
 	if x, ok := asFloat(a); ok {
-		if i, ok := a.(int64); ok {
-			if j, ok := b.(int64); ok {
-				return i == j
+		if i, ok := asBig(a); ok {
+			if j, ok := asBig(b); ok {
+				return i.Cmp(j) == 0
 			}
 		}
 		y, ok := asFloat(b)
@@ -431,6 +443,11 @@ func (r *run) equal(a, b any) bool {
 // compare is -1, 0 or 1 for a < b, a == b and a > b.
 func (r *run) compare(a, b any) int {
 	r.step(1)
+	if x, ok := asBig(a); ok {
+		if y, ok := asBig(b); ok {
+			return x.Cmp(y)
+		}
+	}
 	if x, ok := asFloat(a); ok {
 		if y, ok := asFloat(b); ok {
 			switch {
