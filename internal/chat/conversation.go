@@ -80,11 +80,8 @@ func Find(r *records.Object, f Fields) (Format, error) {
 				`give those that are to be learned as "prompt" and "completion"`)
 		}
 	}
-	switch {
-	case r.Has("input_ids"):
+	if r.Has("input_ids") {
 		return IDs, nil
-	case r.Has("text"):
-		return Text, nil
 	}
 	for _, name := range or(f.Messages, usual...) {
 		v, _ := r.Value(name)
@@ -100,6 +97,8 @@ func Find(r *records.Object, f Fields) (Format, error) {
 		return Messages, nil
 	}
 	switch {
+	case r.Has("text"):
+		return Text, nil
 	case r.Has("prompt", "completion"):
 		if v, _ := r.Value("prompt"); isList(v) {
 			return Messages, nil

@@ -170,7 +170,8 @@ func checkCase(t *testing.T, name string, tmpl *Template, c *Conversation, want 
 	if whole == nil && len(want.Examples) == 1 {
 		whole = want.Examples[0]
 	}
-	if p := plain(segments(got.Whole, got.Spans)); whole != nil && !reflect.DeepEqual(p, whole) {
+	text, spans, err := tmpl.Render(c, c.Messages, false)
+	if p := plain(segments(text, spans)); err != nil || whole != nil && !reflect.DeepEqual(p, whole) {
 		t.Errorf("%s, %s: generation blocks\ngot  %+v\nwant %+v", name, want.Conversation, p, whole)
 	}
 }

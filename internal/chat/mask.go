@@ -60,9 +60,8 @@ type Turn struct {
 // Masked is a conversation as texts.
 type Masked struct {
 	Examples [][]Segment
-	Turns    []Turn       // those of the assistant
-	Spans    []jinja.Span // of the whole rendering: what generation blocks hold
-	Whole    string       // rendering
+	Turns    []Turn // those of the assistant
+	Whole    string // the rendering of all messages
 }
 
 // Mask makes the examples of a conversation, as the package comment says. Errors are those of the template; whether the
@@ -70,7 +69,7 @@ type Masked struct {
 func (t *Template) Mask(c *Conversation, on TrainOn) (*Masked, error) {
 	m := &Masked{}
 	var err error
-	if m.Whole, m.Spans, err = t.Render(c, c.Messages, false); err != nil {
+	if m.Whole, _, err = t.Render(c, c.Messages, false); err != nil {
 		return nil, err
 	}
 	if on == All {
@@ -124,7 +123,6 @@ func (t *Template) turn(c *Conversation, i int) (turn Turn, err error) {
 		turn.PromptRest, turn.TurnRest = turn.prompt[at:], full[at:]
 		if k := tail(turn.prompt, full, c.Messages[:i]); k >= 0 {
 			turn.How, start = Tail, k
-			turn.TurnRest = full[at:]
 		} else if t.echoes(c, i, &turn) {
 			turn.How, start = Echo, at
 		} else {
