@@ -62,12 +62,14 @@ type Masked struct {
 	Examples [][]Segment
 	Turns    []Turn // those of the assistant
 	Whole    string // the rendering of all messages
+
+	stops []string
 }
 
 // Mask makes the examples of a conversation, as the package comment says. Errors are those of the template; whether the
 // turns can be learned, the turns say: see [Masked.Err].
 func (t *Template) Mask(c *Conversation, on TrainOn) (*Masked, error) {
-	m := &Masked{}
+	m := &Masked{stops: t.Stops}
 	var err error
 	if m.Whole, _, err = t.Render(c, c.Messages, false); err != nil {
 		return nil, err
@@ -407,8 +409,9 @@ func (m *Masked) Err() error {
 				"mends that (--template-args enable_thinking=true), else another template does (--chat-template)", t.Message+1,
 				excerpt(t.PromptRest), excerpt(t.TurnRest))
 		case t.How == Endless:
-			return fmt.Errorf("message %d: the chat template writes nothing behind the answer that ends the turn, so that "+
-				"the model would not learn to stop; give a template that does (--chat-template)", t.Message+1)
+			return fmt.Errorf("message %d: the chat template writes nothing behind the answer that ends a turn of this model "+
+				"(%s), which would not learn to stop; give a template that does (--chat-template)", t.Message+1,
+				strings.Join(m.stops, ", "))
 		}
 		for _, what := range t.Lost {
 			if strings.HasPrefix(what, "the tool call") {
