@@ -66,8 +66,8 @@ func (o *dataOptions) Validate(args []string) error {
 	return o.modelFlags.check()
 }
 
-func (o *dataOptions) Run(_ context.Context, s cli.Streams) error {
-	o.In = s.In
+func (o *dataOptions) Run(ctx context.Context, s cli.Streams) error {
+	o.In, o.Err, o.Stop = s.In, s.Err, ctx.Err
 	if o.base == "" && len(o.loras) == 0 {
 		p, err := o.Texts(o.data)
 		if err != nil {
