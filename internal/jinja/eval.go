@@ -443,7 +443,7 @@ func (r *run) args(c *callArgs, s *scope) args {
 		a.list[i] = r.eval(e, s)
 	}
 	if c.rest != nil {
-		a.list = append(a.list, r.iterate(r.eval(c.rest, s))...)
+		a.list = append(a.list, r.list(r.iterate(r.eval(c.rest, s))).Items...)
 	}
 	if len(c.named) > 0 || c.extra != nil {
 		a.named = make(map[string]any, len(c.named))
@@ -522,16 +522,24 @@ func (r *run) eval(e expr, s *scope) any {
 		f := r.eval(e.of, s)
 		return r.call(f, r.args(&e.args, s))
 	case *filter:
-		return e.run(r, r.eval(e.of, s), r.args(&e.args, s))
+		return e.run(r, r.read(r.eval(e.of, s)), r.args(&e.args, s))
 	case *test:
-		return e.run(r, r.eval(e.of, s), r.args(&e.args, s)) != e.not
+		return e.run(r, r.read(r.eval(e.of, s)), r.args(&e.args, s)) != e.not
 	}
 	panic(r.errorf("unknown expression"))
 }
 
+// read counts the work of going through a text; it gives the value.
+func (r *run) read(v any) any {
+	if s, ok := asString(v); ok {
+		r.step(len(s) >> 6)
+	}
+	return v
+}
+
 // key is a value as a key of a Dict.
 func (r *run) key(v any) any {
-	switch v := v.(type) {
+	switch v := r.read(v).(type) {
 	case markup:
 		return string(v)
 	case nil, bool, int64, float64, string, bigInt:
@@ -754,7 +762,7 @@ func (r *run) contains(in, v any) bool {
 		if !ok {
 			panic(r.errorf("%s in a string", kind(v)))
 		}
-		r.step(len(whole) >> 8)
+		r.read(whole)
 		return strings.Contains(whole, part)
 	case *Dict:
 		_, ok := in.values[r.key(v)]

@@ -72,7 +72,11 @@ func init() { // here, because filters apply filters
 		"unique":     filterUnique,
 		"upper":      onString(strings.ToUpper),
 		"wordcount": func(r *run, v any, _ args) any {
-			return int64(len(strings.FieldsFunc(r.text(v), isSpace)))
+			n := int64(0)
+			for range strings.FieldsFuncSeq(r.text(v), isSpace) {
+				n++
+			}
+			return n
 		},
 	}
 }

@@ -241,6 +241,7 @@ func (r *run) verb(flags string, verb byte, v any) string {
 	case 's', 'r':
 		s := r.text(v)
 		if verb == 'r' {
+			r.weigh(v, 0)
 			var b strings.Builder
 			writeRepr(&b, v)
 			s = b.String()

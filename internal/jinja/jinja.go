@@ -37,7 +37,7 @@ type Limits struct {
 // limitsOf are the limits of a rendering: some for every one, and more for long conversations.
 func limitsOf(variables *Dict) Limits {
 	values, bytes := size(variables)
-	return Limits{Steps: 2e6 + 2000*values, Bytes: 64<<20 + 32*bytes}
+	return Limits{Steps: 2e6 + 2000*values + bytes, Bytes: 64<<20 + 32*bytes}
 }
 
 // size is the number of values in a value, and about the bytes that they take.

@@ -51,7 +51,10 @@ func (r *run) method(v any, name string) any {
 	case string, markup:
 		s, _ := asString(v)
 		if call := stringMethods[name]; call != nil {
-			return &function{name, func(r *run, a args) any { return call(r, s, a) }}
+			return &function{name, func(r *run, a args) any {
+				r.read(v)
+				return call(r, s, a)
+			}}
 		}
 	case *List:
 		return r.listMethod(v, name)

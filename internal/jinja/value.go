@@ -395,7 +395,7 @@ func asString(v any) (s string, ok bool) {
 // equal is Python's ==. Values that a template has built may share parts, so the work is counted.
 func (r *run) equal(a, b any) bool {
 	r.step(1)
-	if x, ok := asString(a); ok {
+	if x, ok := asString(r.read(a)); ok {
 		y, ok := asString(b)
 		return ok && x == y
 	}
@@ -459,7 +459,7 @@ func (r *run) compare(a, b any) int {
 			return 0
 		}
 	}
-	if x, ok := asString(a); ok {
+	if x, ok := asString(r.read(a)); ok {
 		if y, ok := asString(b); ok {
 			return strings.Compare(x, y)
 		}
