@@ -2,6 +2,7 @@ package peft
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
@@ -94,6 +95,23 @@ func (b *Base) TokenizeData(path string, opt DataOptions) ([]int32, error) {
 		ids = ids[1:]
 	}
 	return ids, err
+}
+
+// Pieces is the text of tokens as a part of a longer text: special tokens as the vocabulary spells them, virtual tokens
+// as [P]. A base without tokenizer gives the ids.
+func (b *Base) Pieces(ids []int32) string {
+	var text strings.Builder
+	for _, id := range ids {
+		switch {
+		case id < 0:
+			text.WriteString("[P]")
+		case b.base.Tokenizer == nil:
+			fmt.Fprintf(&text, "%d ", id)
+		default:
+			text.WriteString(b.base.Tokenizer.Piece(id))
+		}
+	}
+	return text.String()
 }
 
 // Detokenize is the text of tokens. A base without tokenizer is an error.

@@ -1,9 +1,12 @@
 package peft
 
 import (
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/records"
 )
@@ -31,6 +34,8 @@ func holding(set *attach.Data) *Data {
 type Example struct {
 	IDs  []int32 // at least two
 	Loss []bool  // token i is predicted; nil: every token but the first
+	// Record is the number of the record that it was made of, from 1; 0 where there is none, or it is not known.
+	Record int
 }
 
 // Classes configure the classification of records.
@@ -49,6 +54,11 @@ type DataOptions struct {
 	CompletionField string // field of the completion; "": completion, or answer
 	// between the two; nil: nothing for fields called prompt and completion, a newline for others
 	Separator *string
+
+	// PromptTemplate is a prompt made of fields, such as "{instruction}\n{input}"; the answer is in CompletionField, or
+	// in completion, output, answer or response. "": prompts are fields.
+	PromptTemplate string
+	Chat           ChatOptions // of conversations
 
 	// Adapters are those that the data is for: records are put into the template of the one that has one, and
 	// classified as the adapters are.
@@ -77,6 +87,47 @@ type DataOptions struct {
 	Cache string
 	// KeepCache leaves the file under the name Cache.<hash>.tokens, and uses the one of an earlier run.
 	KeepCache bool
+}
+
+// ChatOptions says how conversations become examples.
+type ChatOptions struct {
+	// Template is a file with a chat template, or the name of one of the base's; "": the one that the base uses. Where
+	// it is given, prompts with completions and questions with answers are turns of a conversation too.
+	Template  string
+	Arguments map[string]string // more variables of the template, as JSON; what is no JSON is a text
+	// TrainOn is what is learned: "assistant", all turns of the assistant, also where ""; "last", the last of them; or
+	// "all", the whole text.
+	TrainOn string
+	// Format is the form of the records, one of DataFormats; "": found by their fields.
+	Format string
+	// Names of fields, where they are not the usual ones.
+	MessagesField, SystemField, ToolsField string
+	SkipRefused                            bool // leave out and count conversations that cannot be learned
+}
+
+// DataFormats are the forms of records that a program can choose.
+func DataFormats() []string { return chat.Formats() }
+
+// encoder makes examples of conversations for a base; nil where it has no tokenizer.
+func (opt *DataOptions) encoder(b *attach.Base) (*chat.Encoder, error) {
+	o := &opt.Chat
+	e := &chat.Encoder{
+		Tokenizer: b.Tokenizer, TrainOn: chat.TrainOn(o.TrainOn), Pairs: o.Template != "",
+		Fields: chat.Fields{Messages: o.MessagesField, System: o.SystemField, Tools: o.ToolsField,
+			Prompt: opt.PromptField, Completion: opt.CompletionField},
+	}
+	if b.Tokenizer == nil {
+		return e, nil
+	}
+	t, err := b.ChatTemplate(o.Template)
+	if err != nil && o.Template != "" {
+		return nil, err
+	}
+	if t != nil {
+		t.Arguments = chat.Arguments(o.Arguments)
+	}
+	e.Template, e.Err = t, err
+	return e, nil
 }
 
 // Values of DataOptions.Overflow.
@@ -112,7 +163,9 @@ func (o *DataOptions) split() records.Split { return records.Split(o.Split) }
 // LoadData reads a file, the files of a directory, or standard input ("-") in the vocabulary of a base. The files are
 // .txt, .jsonl, .json, .csv, .tsv or .parquet, plain or compressed (.gz, .zst). A text is cut into pieces of SeqLen
 // tokens. Records have a text, a prompt and a completion, or a question and an answer; of the last two only the
-// completion and the answer carry loss. Errors name the file, the place in it, what was found and what was expected.
+// completion and the answer carry loss. Conversations ("messages", ShareGPT's "conversations", Alpaca's "instruction"
+// and "output") are rendered with a chat template; the turns of the assistant carry loss. Errors name the file, the
+// place in it, what was found and what was expected.
 func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
 	opt.EvalSplit = 0
 	set, _, err := LoadSources([]DataSource{{Path: path}}, b, opt)
@@ -126,7 +179,11 @@ func LoadSources(sources []DataSource, b *Base, opt DataOptions) (train, eval *D
 		SeqLen: opt.SeqLen, TextField: opt.TextField, PromptField: opt.PromptField,
 		CompletionField: opt.CompletionField, Separator: opt.Separator, Classes: (*attach.Classes)(opt.Classes),
 		Overflow: dataset.Overflow(opt.Overflow), Files: opt.files(), Split: opt.split(), EvalSplit: opt.EvalSplit,
-		Cache: dataset.Cache{Prefix: opt.Cache, Keep: opt.KeepCache},
+		Cache: dataset.Cache{Prefix: opt.Cache, Keep: opt.KeepCache}, PromptTemplate: opt.PromptTemplate,
+		Format: chat.Format(opt.Chat.Format), SkipRefused: opt.Chat.SkipRefused,
+	}
+	if o.Chat, err = opt.encoder(b.base); err != nil {
+		return nil, nil, err
 	}
 	for _, a := range opt.Adapters {
 		if classes := a.adapter.Config.Classes; classes != nil {
@@ -145,6 +202,10 @@ func LoadSources(sources []DataSource, b *Base, opt DataOptions) (train, eval *D
 		from[i] = attach.Source(s)
 	}
 	trainSet, evalSet, err := attach.LoadData(from, b.base, o)
+	if err == nil && trainSet.Targets() == 0 {
+		err = errors.Join(fmt.Errorf("%s: no token carries loss", sources[0].Path), trainSet.Close())
+		return nil, nil, err
+	}
 	return holding(trainSet), holding(evalSet), err
 }
 
@@ -160,11 +221,20 @@ func NewData(examples []Example) *Data {
 // Len is the number of examples.
 func (d *Data) Len() int { return d.set.Len() }
 
+// At is an example. Its slices may be overwritten by the next call.
+func (d *Data) At(i int) (Example, error) {
+	e, err := d.set.At(i)
+	return Example{IDs: e.IDs, Loss: e.Loss, Record: e.Record}, err
+}
+
 // Tokens is the number of tokens of all examples.
 func (d *Data) Tokens() int { return d.set.Tokens() }
 
 // Targets is the number of predicted tokens in all examples.
 func (d *Data) Targets() int { return d.set.Targets() }
+
+// Conversations is the number of records that are conversations.
+func (d *Data) Conversations() int { return d.set.Counts.Conversations }
 
 // Notes are sentences about what LoadData cut and left out.
 func (d *Data) Notes() []string { return d.set.Counts.Notes() }

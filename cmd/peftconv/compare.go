@@ -89,7 +89,7 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 		o.AddForce(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
 	})
-	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
+	cli.Group(fs, "Data", func() { o.Data.Add(fs); o.AddPromptTemplate(fs) })
 	cli.Group(fs, "Budget and training", func() { o.addTraining(fs) })
 }
 

@@ -69,6 +69,7 @@ func (o *evalOptions) Validate(args []string) error {
 	case o.batchTokens < 2:
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", o.batchTokens)
 	}
+	o.TakePromptTemplate(&o.promptTemplate)
 	if err := o.Data.Check(); err != nil {
 		return err
 	}

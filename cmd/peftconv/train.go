@@ -31,9 +31,10 @@ dequantized piece by piece during the computation, so memory stays near the file
 
 Data is a text (.txt), cut into pieces of --seq-len tokens, or records (.jsonl, .json, .csv, .tsv, .parquet) with "text",
 with "prompt" and "completion", or with "question" and "answer"; of the last two only the completion and the answer
-carry loss. Files may be compressed (.gz, .zst), a directory may hold train, valid and test files, - is standard input,
-and several --data may have weights (a.jsonl:0.7). Data may be larger than memory: token ids are then kept in a file
-beside --out until the end.
+carry loss. Conversations ("messages", ShareGPT, Alpaca) are rendered with the chat template of the base, and the turns
+of the assistant carry loss; peftconv data shows them. Files may be compressed (.gz, .zst), a directory may hold train,
+valid and test files, - is standard input, and several --data may have weights (a.jsonl:0.7). Data may be larger than
+memory: token ids are then kept in a file beside --out until the end.
 
 At the end it prints the loss on held-out data (--eval-data, --eval-split, or the valid files of a directory) without
 and with the adapter. Without such data both are measured on a sample of the training data, where they are too low.
@@ -92,7 +93,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 			"do one step, say what the run would take in memory and time, and write nothing")
 		fs.BoolVar(&o.json, "json", false, "print the results as one JSON document")
 	})
-	cli.Group(fs, "Data", func() { o.Data.Add(fs) })
+	cli.Group(fs, "Data", func() { o.Data.Add(fs); o.AddPromptTemplate(fs) })
 	before := map[string]bool{}
 	fs.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	cli.Group(fs, "Adapter", func() { o.method.Add(fs) })
@@ -257,7 +258,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.json {
 		return cli.PrintJSON(s.Out, result)
 	}
-	o.report(s, adapter, result)
+	o.report(s, adapter, set, result)
 	return nil
 }
 
@@ -381,7 +382,7 @@ func program() string {
 }
 
 // report prints the results and what can be done with them.
-func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
+func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, set *peft.Data, r *train.Result) {
 	cli.RememberBase(a.Origin().BaseSHA256, o.base)
 	where := "evaluation data"
 	if !o.Holds() {
@@ -397,20 +398,24 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, r *train.Result) {
 	}
 	fmt.Fprintf(s.Out, "%s tokens/s, peak memory %s\n", cli.CountText(int64(r.TokensPerSecond)), cli.BytesText(r.PeakRSS))
 	fmt.Fprint(s.Out, "\nNext:\n")
-	for _, words := range o.nextSteps(a, r.Adapter, o.EvalPath()) {
+	for _, words := range o.nextSteps(a, r.Adapter, set) {
 		fmt.Fprintf(s.Out, "  %s\n", cli.CommandLine(append([]string{program(), words[0], "--base", o.base, "--lora",
 			r.Adapter}, words[1:]...)...))
 	}
 }
 
 // nextSteps are what can be done with an adapter: verbs and flags.
-func (o *trainOptions) nextSteps(a *peft.Adapter, file, data string) [][]string {
+func (o *trainOptions) nextSteps(a *peft.Adapter, file string, set *peft.Data) [][]string {
 	stem := strings.TrimSuffix(file, ".safetensors")
 	merged := stem + "-merged"
 	if info, err := os.Stat(o.base); err == nil && !info.IsDir() {
 		merged += ".gguf"
 	}
-	generate, eval := []string{"generate", "--prompt", "…"}, []string{"eval", "--data", data}
+	chat := o.TemplateWords()
+	generate, eval := []string{"generate", "--prompt", "…"}, append([]string{"eval", "--data", o.EvalPath()}, chat...)
+	if set.Conversations() > 0 {
+		generate = append([]string{"generate", "--chat"}, chat...)
+	}
 	switch {
 	case a.Classifies():
 		return [][]string{eval, {"export", "--to", "peft", "--out", stem + "-peft"}}

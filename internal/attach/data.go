@@ -5,11 +5,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/hfvocab"
 )
 
 // Data is token sequences with loss masks, to train or evaluate on. It can be made from a file by LoadData, or by
@@ -70,4 +74,68 @@ func (b *Base) vocabularyHash() (string, error) {
 		fmt.Fprintf(h, "%s %d\x00%s", name, len(text), text)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// ChatTemplate is the chat template of a base: a file, or one of the base's own by its name; given "" it is the one
+// that the base uses where none is named, nil where it has none.
+func (b *Base) ChatTemplate(given string) (*chat.Template, error) {
+	if b.Tokenizer == nil {
+		return nil, fmt.Errorf("%s has no tokenizer, which conversations need", b.Path)
+	}
+	source, err := b.templateText(given)
+	if err != nil || source == "" {
+		return nil, err
+	}
+	t, err := chat.New(source)
+	if err != nil {
+		if given == "" {
+			given = b.Path
+		}
+		return nil, fmt.Errorf("%s: %w", given, err)
+	}
+	t.Use(b.Tokenizer)
+	return t, nil
+}
+
+// templateText is the text of the chat template, "" where the base has none.
+func (b *Base) templateText(given string) (string, error) {
+	own, err := b.chatTemplates()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", b.Path, err)
+	}
+	if text, ok := own[given]; ok || given == "" {
+		return text, nil
+	}
+	data, err := os.ReadFile(given)
+	if err == nil {
+		return string(data), nil
+	}
+	if strings.ContainsAny(given, `/\.`) {
+		return "", fmt.Errorf("chat template: %w", err)
+	}
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(own)), func(n string) bool { return n == "" })
+	if len(names) == 0 {
+		return "", fmt.Errorf("chat template: there is no file %s, and the base has no templates with names", given)
+	}
+	return "", fmt.Errorf("chat template: there is no file %s, and the templates of the base are %s", given,
+		strings.Join(names, ", "))
+}
+
+// chatTemplates are the base's own by their names.
+func (b *Base) chatTemplates() (map[string]string, error) {
+	if b.GGUF == nil {
+		return hfvocab.ChatTemplates(os.DirFS(b.Path))
+	}
+	const key = "tokenizer.chat_template"
+	out := map[string]string{}
+	if text, ok := b.GGUF.Meta.String(key); ok {
+		out[""] = text
+	}
+	names, _ := b.GGUF.Meta.Strings(key + "s")
+	for _, name := range names {
+		if text, ok := b.GGUF.Meta.String(key + "." + name); ok {
+			out[name] = text
+		}
+	}
+	return out, nil
 }

@@ -33,12 +33,13 @@ const cacheLimit = 64 << 20
 // A file of examples is their tokens, an index, what is known of all of them as JSON, and the end:
 //
 //	of each example   ids as uint32, then a bit for each of them, where the example has a loss mask
-//	of each example   where it begins as uint64, the number of tokens and the class with the mask's flag as uint32
+//	of each example   where it begins as uint64; the number of tokens, the class with the mask's flag and the number of
+//	                  its record as uint32
 //	JSON              cacheHeader
 //	32 bytes          the lengths of index and JSON, and CRC-32C of all before, as uint64; and cacheMagic
 //
 // All numbers are little-endian.
-const cacheMagic = "PCTOKEN1"
+const cacheMagic = "PCTOKEN2"
 
 // cacheHeader is what is known of all examples.
 type cacheHeader struct {
@@ -67,9 +68,10 @@ type entry struct {
 	at     int64
 	tokens uint32
 	kind   uint32 // twice the class, and 1 where there is a loss mask
+	record uint32
 }
 
-const entrySize = 16
+const entrySize = 20
 
 // held is the examples of a set in a file.
 type held struct {
@@ -120,7 +122,7 @@ func (h *held) read(i int, e *Example) error {
 	if cap(e.IDs) < n {
 		e.IDs = make([]int32, n+n/4)
 	}
-	e.IDs, e.Class = e.IDs[:n], int(at.kind>>1)
+	e.IDs, e.Class, e.Record = e.IDs[:n], int(at.kind>>1), int(at.record)
 	for j := range e.IDs {
 		e.IDs[j] = int32(binary.LittleEndian.Uint32(buffer[4*j:]))
 	}
@@ -194,7 +196,7 @@ func (w *cacheWriter) add(e *Example) (entry, error) {
 			}
 		}
 	}
-	at := entry{w.at, uint32(len(e.IDs)), kind}
+	at := entry{w.at, uint32(len(e.IDs)), kind, uint32(e.Record)}
 	w.bytes, w.crc = b, crc32.Update(w.crc, crcTable, b)
 	n, err := w.buffer.Write(b)
 	w.at += int64(n)
@@ -242,6 +244,7 @@ func (w *cacheWriter) end(h *cacheHeader, sets []*held) error {
 			tail = binary.LittleEndian.AppendUint64(tail, uint64(e.at))
 			tail = binary.LittleEndian.AppendUint32(tail, e.tokens)
 			tail = binary.LittleEndian.AppendUint32(tail, e.kind)
+			tail = binary.LittleEndian.AppendUint32(tail, e.record)
 		}
 	}
 	index := len(tail)
@@ -319,7 +322,7 @@ func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
 	for i := range index {
 		b := tail[i*entrySize:]
 		e := entry{int64(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint32(b[8:]),
-			binary.LittleEndian.Uint32(b[12:])}
+			binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])}
 		if e.at < 0 || e.at+int64(e.tokens)*4 > data {
 			return nil, nil, errStale
 		}

@@ -1,10 +1,13 @@
 package dataset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
@@ -23,14 +26,18 @@ type converter struct {
 type made struct {
 	examples []Example
 	counts   Counts
+	number   int // of the record being read, among those of its batch
 }
 
 func newConverter(tok *tokenizer.Tokenizer, opt Options) (*converter, error) {
 	c := &converter{tok: tok, opt: opt, vocab: opt.VocabSize}
+	if opt.Chat == nil {
+		c.opt.Chat = &chat.Encoder{Tokenizer: tok}
+	}
 	switch {
 	case opt.SeqLen < 2:
 		return nil, fmt.Errorf("sequences of %d tokens, want at least 2", opt.SeqLen)
-	case (opt.PromptField == "") != (opt.CompletionField == ""):
+	case (opt.PromptField == "") != (opt.CompletionField == "") && opt.Format == "" && opt.PromptTemplate == "":
 		return nil, errors.New("name the fields of both prompt and completion, or of neither")
 	case opt.TextField != "" && opt.PromptField != "":
 		return nil, errors.New("name a text field, or fields of prompt and completion, not both")
@@ -85,35 +92,47 @@ func (c *converter) checkText() error {
 // record adds the examples of a record.
 func (m *made) record(c *converter, r *records.Object) error {
 	m.counts.Records++
-	before, tooLong := len(m.examples), m.counts.TooLong
-	var err error
-	switch {
-	case c.opt.Classes != nil:
-		err = m.classRecord(c, r)
-	case c.opt.Template != nil:
-		err = m.templateRecord(c, r)
-	case c.opt.TextField != "":
-		err = m.textRecord(c, r, c.opt.TextField)
-	case c.opt.PromptField != "":
-		err = m.promptRecord(c, r, c.opt.PromptField, c.opt.CompletionField)
-	case r.Has("input_ids"):
-		err = m.idsRecord(c, r)
-	case r.Has("text"):
-		err = m.textRecord(c, r, "text")
-	case r.Has("prompt", "completion"):
-		err = m.promptRecord(c, r, "prompt", "completion")
-	case r.Has("question", "answer"):
-		err = m.promptRecord(c, r, "question", "answer")
-	case r.Has("messages"):
-		err = errors.New(`chat data ("messages") needs the model's chat template, which cannot be applied yet; give "prompt" and "completion" with the template filled in`)
-	default:
-		err = fmt.Errorf(`want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are %s`,
-			r.List())
+	before, left := len(m.examples), m.counts.TooLong+m.counts.Refused
+	err := m.formed(c, r)
+	for i := before; i < len(m.examples); i++ {
+		m.examples[i].Record = m.number
 	}
-	if err == nil && len(m.examples) == before && m.counts.TooLong == tooLong {
+	if err == nil && len(m.examples) == before && m.counts.TooLong+m.counts.Refused == left {
 		m.counts.Dropped++
 	}
 	return err
+}
+
+// formed adds the examples of a record of any form.
+func (m *made) formed(c *converter, r *records.Object) error {
+	switch {
+	case c.opt.Classes != nil:
+		return m.classRecord(c, r)
+	case c.opt.Template != nil:
+		return m.templateRecord(c, r)
+	case c.opt.PromptTemplate != "":
+		return m.filledRecord(c, r)
+	case c.opt.TextField != "":
+		return m.textRecord(c, r, c.opt.TextField)
+	}
+	format, fields, err := c.format(r)
+	if err != nil {
+		return err
+	}
+	if fields != nil {
+		return m.chatRecord(c, fields, format)
+	}
+	switch format {
+	case chat.IDs:
+		return m.idsRecord(c, r)
+	case chat.Text:
+		return m.textRecord(c, r, "text")
+	case chat.Completion:
+		return m.promptRecord(c, r, cmp.Or(c.opt.PromptField, "prompt"), cmp.Or(c.opt.CompletionField, "completion"))
+	case chat.Question:
+		return m.promptRecord(c, r, cmp.Or(c.opt.PromptField, "question"), cmp.Or(c.opt.CompletionField, "answer"))
+	}
+	return fmt.Errorf("records of the form %q are not known, want %s", format, strings.Join(chat.Formats(), ", "))
 }
 
 // overflows deals with a sequence of some tokens that may be too long, BOS included, where it has to be left out or is

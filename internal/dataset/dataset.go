@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/template"
 )
@@ -17,7 +19,8 @@ type Example struct {
 	Loss []bool  // token i is predicted; nil: every token but the first, or the class where there is one
 	// Class is the number of its class, from 1; 0 where there is none. Without Loss the last token predicts the class;
 	// with Loss the tokens are the label.
-	Class int
+	Class  int
+	Record int // the number of its record, from 1; 0: a piece of a text
 }
 
 // Targets is the number of predicted tokens.
@@ -67,6 +70,12 @@ type Options struct {
 	// fields, and are taken without it.
 	Template *template.Virtual
 	Classes  *Classes // records are classified; nil: they are not
+
+	Chat        *chat.Encoder // how conversations become examples; nil: they are an error
+	SkipRefused bool          // conversations that cannot be learned are left out and counted; otherwise they are an error
+	Format      chat.Format   // of all records; "": found by their fields
+	// PromptTemplate is a prompt made of fields: {name} stands for a field. "": prompts are fields.
+	PromptTemplate string
 
 	VocabSize int // ids are below it; 0: the size of the tokenizer
 
@@ -134,9 +143,32 @@ type Counts struct {
 	CutTexts       int // texts that lost their end
 	CutPrompts     int // prompts that lost their beginning
 	CutCompletions int // completions that lost their end
-	CutIDs         int // ready-made sequences that lost their end
+	CutIDs         int // sequences of ready-made ids and of conversations that lost their end
 	TooLong        int // records longer than SeqLen that were left out
 	Dropped        int // records without a predicted token
+	Refused        int // conversations that cannot be learned and were left out
+	Conversations  int // records that are conversations
+
+	About map[string]Mention // sentences about conversations, such as why they were left out
+}
+
+// Mention is how many records something is to be said of.
+type Mention struct {
+	Records int
+	First   int // the number of the first
+}
+
+// note remembers a sentence about a record.
+func (c *Counts) note(text string, record int) {
+	if c.About == nil {
+		c.About = map[string]Mention{}
+	}
+	m := c.About[text]
+	if m.First == 0 {
+		m.First = record
+	}
+	m.Records++
+	c.About[text] = m
 }
 
 // add adds the counts of other records.
@@ -149,6 +181,14 @@ func (c *Counts) add(d *Counts) {
 	c.CutIDs += d.CutIDs
 	c.TooLong += d.TooLong
 	c.Dropped += d.Dropped
+	c.Refused += d.Refused
+	c.Conversations += d.Conversations
+	for text, more := range d.About {
+		c.note(text, more.First)
+		m := c.About[text]
+		m.Records += more.Records - 1
+		c.About[text] = m
+	}
 }
 
 // Notes are sentences for the user.
@@ -162,12 +202,33 @@ func (c Counts) Notes() []string {
 		{c.CutTexts, "longer than the sequence length, cut at their end"},
 		{c.CutPrompts, "longer than the sequence length, the prompt cut at its beginning"},
 		{c.CutCompletions, "longer than the sequence length, the completion cut at its end"},
-		{c.CutIDs, "longer than the sequence length, the input_ids cut at their end"},
+		{c.CutIDs, "longer than the sequence length, cut at their end"},
 		{c.TooLong, "longer than the sequence length, left out"},
 		{c.Dropped, "with nothing to predict, dropped"},
+		{c.Refused, "refused and left out"},
 	} {
 		if n.count > 0 {
 			out = append(out, fmt.Sprintf("%d of %d records %s", n.count, c.Records, n.what))
+		}
+	}
+	return append(out, c.mentions()...)
+}
+
+// maxMentions is how many different sentences about conversations are given.
+const maxMentions = 8
+
+// mentions are the sentences about conversations, those of the most records first.
+func (c Counts) mentions() (out []string) {
+	texts := slices.Sorted(maps.Keys(c.About))
+	slices.SortStableFunc(texts, func(a, b string) int { return c.About[b].Records - c.About[a].Records })
+	for i, text := range texts {
+		if i == maxMentions {
+			return append(out, fmt.Sprintf("%d more such notes", len(texts)-i))
+		}
+		if m := c.About[text]; m.Records == 1 {
+			out = append(out, fmt.Sprintf("record %d: %s", m.First, text))
+		} else {
+			out = append(out, fmt.Sprintf("%d records, first %d: %s", m.Records, m.First, text))
 		}
 	}
 	return out

@@ -143,7 +143,7 @@ func TestLoad(t *testing.T) {
 			content: `{"input_ids":[0,0,1,100,101],"labels":[-100,-100,1,100,101],"attention_mask":[0,0,1,1,1]}`,
 			opt:     Options{SeqLen: 8}, want: "<AB"},
 		{name: "long ids", file: "a.jsonl", content: `{"input_ids":[1,100,101,102]}`, opt: Options{SeqLen: 3}, want: "!<ab",
-			notes: "1 of 1 records longer than the sequence length, the input_ids cut at their end"},
+			notes: "1 of 1 records longer than the sequence length, cut at their end"},
 		{name: "kinds in one file", file: "a.jsonl", content: `{"text":"a"}` + "\r\n" + `{"question":"b","answer":"c"}`,
 			opt: Options{SeqLen: 8}, want: "!<a>|<b\nC}"},
 	} {
@@ -202,7 +202,7 @@ func TestLoadErrors(t *testing.T) {
 		{name: "number", file: "a.jsonl", content: "12", want: "a.jsonl:1: a number; want an object"},
 		{name: "null", file: "a.jsonl", content: "null", want: "a.jsonl:1: null; want an object"},
 		{name: "fields", file: "a.jsonl", content: `{"prompt":"x","output":"y","answer":"z"}`,
-			want: `a.jsonl:1: want "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are "prompt", "output" and "answer"`},
+			want: `a.jsonl:1: want "messages", "conversations", "instruction" and "output", "text", "prompt" and "completion", "question" and "answer", or "input_ids"; the fields are "prompt", "output" and "answer"`},
 		{name: "no fields", file: "a.jsonl", content: `{}`, want: "the fields are none"},
 		{name: "chosen field", file: "a.jsonl", content: `{"text":"x"}`, opt: Options{TextField: "body"},
 			want: `a.jsonl:1: no field "body"; the fields are "text"`},

@@ -6,8 +6,9 @@
 //   - a text: its tokens are cut into pieces of SeqLen that do not overlap. Each piece begins with BOS where the
 //     vocabulary adds one, so that training sees text as perplexity windows do.
 //   - records: the first of these forms whose fields are present is used: "input_ids" (with "labels", -100 for tokens
-//     without loss, and "attention_mask", both optional); "text"; "prompt" and "completion"; "question" and "answer".
-//     Options chooses other field names.
+//     without loss, and "attention_mask", both optional); "messages" and other conversations, which package chat turns
+//     into texts; "text"; "prompt" and "completion"; "question" and "answer"; "instruction" and "output", which is a
+//     conversation too. Options chooses other fields, a form, or a prompt made of fields.
 //
 // Several sources are one set, in their order (LoadSplit); they may have weights, and a share of the records may be
 // held back. Examples are made on all cores. They are in memory, or, where they are more than fit easily, in a file

@@ -140,8 +140,12 @@ func (l *loader) load(sources []Source, files [][]string) error {
 			}
 		}
 	}
-	if l.sets[0].Len() == 0 {
-		return fmt.Errorf("%s: none of its %d records has anything to predict", pathsOf(sources), l.sets[0].Counts.Records)
+	if c := l.sets[0].Counts; l.sets[0].Len() == 0 {
+		err := fmt.Errorf("%s: none of its %d records has anything to predict", pathsOf(sources), c.Records)
+		if mentions := c.mentions(); len(mentions) > 0 {
+			err = fmt.Errorf("%w (%s)", err, strings.Join(mentions, "; "))
+		}
+		return err
 	}
 	if len(l.sets) > 1 && l.sets[1].Len() == 0 {
 		return fmt.Errorf("%s: none of its %d records is in the share of %v that is held back for evaluation; make it larger",
@@ -200,13 +204,14 @@ func (l *loader) records(s *records.Source) error {
 	before := l.sets[0].Counts.Records
 	convert := func(batch []*records.Record) ([2]made, error) {
 		var out [2]made
-		for _, r := range batch {
+		for i, r := range batch {
 			fields, err := r.Object()
 			if err == nil {
 				to := &out[0]
 				if len(l.sets) > 1 && inShare(fields.Hash(), l.converter.opt.EvalSplit) {
 					to = &out[1]
 				}
+				to.number = i + 1
 				err = to.record(l.converter, fields)
 			}
 			if err != nil {
@@ -216,6 +221,7 @@ func (l *loader) records(s *records.Source) error {
 		return out, nil
 	}
 	err := inOrder(batched(s.Records()), convert, func(m [2]made) error {
+		numbered(m[:], l.sets[0].Counts.Records)
 		for i, set := range l.sets {
 			l.sets[0].Counts.add(&m[i].counts) // the notes are of all records
 			if err := l.add(set, m[i].examples); err != nil {
@@ -228,6 +234,19 @@ func (l *loader) records(s *records.Source) error {
 		err = fmt.Errorf("%s: the file is empty", s.Name())
 	}
 	return err
+}
+
+// numbered numbers records behind those that were read before them.
+func numbered(batch []made, before int) {
+	for i := range batch {
+		for j := range batch[i].examples {
+			batch[i].examples[j].Record += before
+		}
+		for text, mention := range batch[i].counts.About {
+			mention.First += before
+			batch[i].counts.About[text] = mention
+		}
+	}
 }
 
 // text reads a text file.
@@ -446,7 +465,7 @@ func (l *loader) hash(sources []Source, files [][]string) (string, error) {
 	}
 	options, err := json.Marshal([]any{cacheMagic, opt.SeqLen, opt.TextField, opt.PromptField, opt.CompletionField,
 		opt.Separator, opt.EOS, opt.Special, template, opt.Classes, opt.VocabSize, opt.Overflow, opt.Files.Format,
-		opt.EvalSplit, opt.Cache.Vocabulary})
+		opt.EvalSplit, opt.Cache.Vocabulary, opt.Chat.Key(), opt.Format, opt.SkipRefused, opt.PromptTemplate})
 	if err != nil {
 		return "", err
 	}

@@ -91,3 +91,24 @@ func templateKey(name string) string {
 		return '_'
 	}, name)
 }
+
+// ChatTemplates are the chat templates of a Hugging Face directory by their names; "" is the one that is used where
+// none is named. A directory without any gives an empty map.
+func ChatTemplates(dir fs.FS) (map[string]string, error) {
+	f := &files{FS: dir}
+	if _, err := f.readJSON(tokenizerConfigFile, &f.config); err != nil {
+		return nil, err
+	}
+	all, err := f.readTemplates(arch.Tekken) // which needs no tokenizer_config.json
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, t := range all {
+		if t.name == defaultTemplate {
+			t.name = ""
+		}
+		out[t.name] = t.text
+	}
+	return out, nil
+}

@@ -43,8 +43,10 @@ func newAddedTokens(list []hfAdded, normalize func(string) string) *addedTokens 
 // anyNormalized says whether there are tokens whose text is normalized.
 func (a *addedTokens) anyNormalized() bool { return len(a.normalized.nodes) > 1 }
 
-// find calls text for the stretches between tokens of a trie and token for the tokens, in order.
-func (a *addedTokens) find(in *trie, s string, special bool, text func(string), token func(*addedToken)) {
+// find calls text for the stretches between tokens of a trie and token for the tokens, with their places, in order.
+// Control tokens are none where they overlap a literal place.
+func (a *addedTokens) find(in *trie, s string, special bool, literal []Place, text func(string),
+	token func(t *addedToken, start, end int)) {
 	done := 0 // what was passed on
 	want := func(place int32) bool { return special || !a.tokens[place].hidden }
 	for at := 0; at < len(s); {
@@ -62,6 +64,10 @@ func (a *addedTokens) find(in *trie, s string, special bool, text func(string), 
 		if t.word && (wordEnds(s[:start]) || wordBegins(s[end:])) {
 			continue
 		}
+		if t.hidden && overlaps(literal, start, end) {
+			at = start + 1
+			continue
+		}
 		if t.lstrip {
 			start = len(strings.TrimRightFunc(s[:start], unicode.IsSpace))
 		}
@@ -71,7 +77,7 @@ func (a *addedTokens) find(in *trie, s string, special bool, text func(string), 
 		if start > done {
 			text(s[done:start])
 		}
-		token(t)
+		token(t, at-n, at)
 		done = max(done, end)
 	}
 	if done < len(s) {
@@ -96,13 +102,14 @@ func wordEnds(s string) bool {
 }
 
 // encodeAdded encodes a text that may hold added tokens.
-func (t *Tokenizer) encodeAdded(ids []int32, text string, special bool, at place, e *encoder) []int32 {
-	token := func(a *addedToken) {
+func (t *Tokenizer) encodeAdded(ids []int32, text string, special bool, literal []Place, at place,
+	e *encoder) []int32 {
+	token := func(a *addedToken, _, _ int) {
 		ids = append(ids, a.id)
 		at = afterToken
 	}
-	t.added.find(t.added.plain, text, special, func(text string) {
-		t.added.find(t.added.normalized, t.normalized(text, at), special, func(text string) {
+	t.added.find(t.added.plain, text, special, literal, func(text string) {
+		t.added.find(t.added.normalized, t.normalized(text, at), special, nil, func(text string) {
 			ids = t.encodeText(ids, text, at, e)
 			at = afterToken
 		}, token)

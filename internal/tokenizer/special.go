@@ -1,6 +1,9 @@
 package tokenizer
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // fragment is a stretch of a text: a special token, or text between such (id none).
 type fragment struct {
@@ -10,8 +13,8 @@ type fragment struct {
 
 // fragments finds the special tokens of a text. The longest token goes first and takes all its places, then the next
 // has what is left: that is llama.cpp's order, which is not the order of the text. Without parseSpecial only the
-// tokens that a user defined count.
-func (t *Tokenizer) fragments(text string, parseSpecial bool) []fragment {
+// tokens that a user defined count, and they alone count where they overlap a literal place.
+func (t *Tokenizer) fragments(text string, parseSpecial bool, literal []Place) []fragment {
 	if text == "" {
 		return nil
 	}
@@ -26,7 +29,11 @@ func (t *Tokenizer) fragments(text string, parseSpecial bool) []fragment {
 		}
 		s := t.vocab.text[id]
 		if possible(s, &seen) && strings.Contains(text, s) {
-			out = t.divide(out, text, id)
+			if t.vocab.types[id] == typeUser {
+				out = t.divide(out, text, id, nil)
+			} else {
+				out = t.divide(out, text, id, literal)
+			}
 		}
 	}
 	return out
@@ -42,13 +49,33 @@ func possible(s string, seen *[256]bool) bool {
 	return true
 }
 
-// divide cuts the text fragments at each place of token id.
-func (t *Tokenizer) divide(in []fragment, text string, id int32) []fragment {
+// find is the first place of s in text[start:end] that overlaps no literal one, from start, or -1.
+func find(text, s string, start, end int, literal []Place) int {
+	for from := start; ; {
+		at := strings.Index(text[from:end], s)
+		if at < 0 {
+			return -1
+		}
+		at += from
+		if !overlaps(literal, at, at+len(s)) {
+			return at - start
+		}
+		from = at + 1
+	}
+}
+
+// overlaps says whether a stretch overlaps one of some places.
+func overlaps(places []Place, start, end int) bool {
+	return slices.ContainsFunc(places, func(p Place) bool { return p.Start < end && start < p.End })
+}
+
+// divide cuts the text fragments at each place of token id that overlaps no literal one.
+func (t *Tokenizer) divide(in []fragment, text string, id int32, literal []Place) []fragment {
 	s := t.vocab.text[id]
 	var out []fragment
 	for _, f := range in {
 		for f.id == none {
-			at := strings.Index(text[f.start:f.end], s)
+			at := find(text, s, f.start, f.end, literal)
 			if at < 0 {
 				break
 			}

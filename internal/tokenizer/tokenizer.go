@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,13 +83,44 @@ func (t *Tokenizer) init() {
 // Encode is the token ids of a text. BOS and EOS are not added. Control tokens that the text spells out (<s>,
 // <|im_end|>) become those tokens if parseSpecial is set, and ordinary text otherwise.
 func (t *Tokenizer) Encode(text string, parseSpecial bool) []int32 {
-	return t.encode(text, parseSpecial, true)
+	return t.encode(text, parseSpecial, nil, atStart)
 }
 
 // EncodeContinuation is Encode for a text that goes on after another: no space is put before it. Where the cut
 // between the two texts is also one between tokens, the ids are those of the whole.
 func (t *Tokenizer) EncodeContinuation(text string, parseSpecial bool) []int32 {
-	return t.encode(text, parseSpecial, false)
+	return t.encode(text, parseSpecial, nil, continued)
+}
+
+// EncodeLiteral is Encode with control tokens, or EncodeContinuation where the text goes on after another, of a text
+// with places that spell no control tokens: one that overlaps such a place, in bytes, is ordinary text.
+func (t *Tokenizer) EncodeLiteral(text string, literal []Place, continues bool) []int32 {
+	at := atStart
+	if continues {
+		at = continued
+	}
+	return t.encode(text, true, literal, at)
+}
+
+// Place is a stretch of a text, in bytes.
+type Place struct{ Start, End int }
+
+// Controls are the places where a text spells control tokens.
+func (t *Tokenizer) Controls(text string) (places []Place) {
+	if t.added != nil {
+		t.added.find(t.added.plain, text, true, nil, func(string) {}, func(a *addedToken, start, end int) {
+			if a.hidden {
+				places = append(places, Place{start, end})
+			}
+		})
+		return places
+	}
+	for _, f := range t.fragments(text, true, nil) {
+		if f.id != none && t.vocab.types[f.id] != typeUser {
+			places = append(places, Place{f.start, f.end})
+		}
+	}
+	return places
 }
 
 // EncodeWithSpecials is the ids of a whole text with the special tokens that the vocabulary puts around it. Control
@@ -97,21 +129,18 @@ func (t *Tokenizer) EncodeWithSpecials(text string) []int32 {
 	return slices.Concat(t.before, t.Encode(text, true), t.after)
 }
 
-func (t *Tokenizer) encode(text string, parseSpecial, begins bool) []int32 {
+// encode encodes a text. Control tokens are none where they overlap a literal place.
+func (t *Tokenizer) encode(text string, parseSpecial bool, literal []Place, at place) []int32 {
 	e := t.spare.Get().(*encoder)
 	defer t.spare.Put(e)
 	var ids []int32
 	if len(text) > 256 {
 		ids = make([]int32, 0, len(text)/3)
 	}
-	at := atStart
-	if !begins {
-		at = continued
-	}
 	if t.added != nil {
-		return t.encodeAdded(ids, text, parseSpecial, at, e)
+		return t.encodeAdded(ids, text, parseSpecial, literal, at, e)
 	}
-	for _, f := range t.fragments(text, parseSpecial) {
+	for _, f := range t.fragments(text, parseSpecial, literal) {
 		if f.id != none {
 			ids = append(ids, f.id)
 		} else {
@@ -238,6 +267,15 @@ func (t *Tokenizer) AddEOS() bool { return t.addEOS }
 
 // IsEOG says whether generation ends at id: EOS, the end of a turn or message, and their like.
 func (t *Tokenizer) IsEOG(id int32) bool { return t.vocab.eog[id] }
+
+// EndTexts are the texts of the tokens that end generation.
+func (t *Tokenizer) EndTexts() []string {
+	var texts []string
+	for _, id := range slices.Sorted(maps.Keys(t.vocab.eog)) {
+		texts = append(texts, t.Piece(id))
+	}
+	return texts
+}
 
 // EOT is the token that ends a turn, and EOM the one that ends a message; ok is false where the vocabulary has none.
 func (t *Tokenizer) EOT() (id int32, ok bool) { return t.vocab.eot, t.vocab.eot != none }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
@@ -24,7 +23,13 @@ type Options struct {
 	Temperature float64 // 0: always the likeliest token
 	TopK        int     // > 0: only the TopK likeliest
 	TopP        float64 // 0 < TopP < 1: only the likeliest that together have this probability
-	Seed        uint64
+	MinP        float64 // > 0: only those at least this share as likely as the likeliest
+	// RepeatPenalty above 1 makes tokens less likely that are among the last RepeatLast of prompt and answer, as
+	// llama.cpp's penalty does; 0 and 1: none.
+	RepeatPenalty float64
+	RepeatLast    int      // 0: 64
+	Stop          []string // texts that end the answer, and are no part of it
+	Seed          uint64
 	// the most tokens of prompt and answer together, without virtual ones; 0: what the model was made for
 	Context   int
 	IgnoreEOG bool // continue after a token that ends an answer
@@ -37,7 +42,7 @@ type Result struct {
 	PromptTokens    int     `json:"prompt_tokens"`
 	Tokens          int     `json:"tokens"`
 	TokensPerSecond float64 `json:"tokens_per_second"` // of the generation, without the prompt
-	Stop            string  `json:"stop"`              // "eog", "length" or "context"
+	Stop            string  `json:"stop"`              // "eog", "stop" (one of Options.Stop), "length" or "context"
 }
 
 // Run continues a prompt, with adapters. Special tokens written out in the prompt count as such, and BOS is put in
@@ -53,11 +58,17 @@ func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt s
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}
-	hooks, err := attach.BindAll(b, adapters)
+	ids, err := adaptedPrompt(b, adapters, prompt)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	ids, err := adaptedPrompt(b, adapters, prompt)
+	return runIDs(ctx, b, adapters, ids, opt, emit)
+}
+
+// runIDs continues tokens.
+func runIDs(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt Options,
+	emit func(piece string)) (*Result, error) {
+	hooks, err := attach.BindAll(b, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
@@ -65,6 +76,7 @@ func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt s
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
+	g.sampler.seen = append(g.sampler.seen, ids...)
 	if err := g.run(ctx, attach.Expanded(hooks, ids)); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
@@ -144,13 +156,7 @@ func (g *generator) run(ctx context.Context, ids []int32) error {
 	if err != nil {
 		return err
 	}
-	var text strings.Builder
-	say := func(piece string) {
-		if piece != "" {
-			text.WriteString(piece)
-			g.emit(piece)
-		}
-	}
+	text := stopper{stops: g.opt.Stop, emit: g.emit}
 	start, stream := time.Now(), g.tok.NewStream()
 	for g.result.Stop == "" {
 		if err := ctx.Err(); err != nil {
@@ -165,13 +171,20 @@ func (g *generator) run(ctx context.Context, ids []int32) error {
 			break
 		}
 		g.result.IDs = append(g.result.IDs, id)
-		say(stream.Next(id))
+		g.sampler.seen = append(g.sampler.seen, id)
+		if text.say(stream.Next(id)) {
+			g.result.Stop = "stop"
+			break
+		}
 		if logits, err = g.advance(id); err != nil {
 			return err
 		}
 	}
-	say(stream.Flush())
-	g.result.Text, g.result.Tokens = text.String(), len(g.result.IDs)
+	if g.result.Stop != "stop" {
+		text.say(stream.Flush())
+		text.flush()
+	}
+	g.result.Text, g.result.Tokens = text.said.String(), len(g.result.IDs)
 	if spent := time.Since(start).Seconds(); spent > 0 {
 		g.result.TokensPerSecond = float64(g.result.Tokens) / spent
 	}

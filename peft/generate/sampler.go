@@ -13,7 +13,10 @@ import (
 type sampler struct {
 	temperature float64
 	topK        int
-	topP        float64
+	topP, minP  float64
+	penalty     float64 // of tokens among the last few that were seen; 0 and 1: none
+	last        int     // how many these are
+	seen        []int32 // of prompt and answer
 	random      *prng.Random
 	candidates  []candidate
 }
@@ -26,13 +29,34 @@ type candidate struct {
 }
 
 func newSampler(opt Options) sampler {
-	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP,
-		random: prng.NewRandom(opt.Seed, "sample")}
+	return sampler{temperature: opt.Temperature, topK: opt.TopK, topP: opt.TopP, minP: opt.MinP,
+		penalty: opt.RepeatPenalty, last: cmp.Or(opt.RepeatLast, 64), random: prng.NewRandom(opt.Seed, "sample")}
+}
+
+// penalize makes tokens less likely that were seen lately, as llama.cpp does: logits above 0 are divided by the
+// penalty, others multiplied with it.
+func (s *sampler) penalize(logits []float32) []float32 {
+	if s.penalty == 0 || s.penalty == 1 {
+		return logits
+	}
+	out := slices.Clone(logits)
+	for _, id := range s.seen[max(0, len(s.seen)-s.last):] {
+		if id < 0 || int(id) >= len(out) {
+			continue // a virtual token
+		}
+		if v := logits[id]; v > 0 {
+			out[id] = v / float32(s.penalty)
+		} else {
+			out[id] = v * float32(s.penalty)
+		}
+	}
+	return out
 }
 
 // next chooses by the logits of all tokens. Of equally likely ones it takes the one with the smallest id.
 func (s *sampler) next(logits []float32) (int32, error) {
 	best := 0
+	logits = s.penalize(logits)
 	for i, v := range logits {
 		if v-v != 0 && !math.IsInf(float64(v), -1) {
 			return 0, fmt.Errorf("the logit of token %d is %v: are all weights finite?", i, v)
@@ -47,7 +71,7 @@ func (s *sampler) next(logits []float32) (int32, error) {
 	return s.draw(s.cut(logits)), nil
 }
 
-// cut is the candidates that top-k and top-p leave, likeliest first.
+// cut is the candidates that top-k, top-p and min-p leave, likeliest first.
 func (s *sampler) cut(logits []float32) []candidate {
 	all := s.candidates[:0]
 	for i, v := range logits {
@@ -63,6 +87,11 @@ func (s *sampler) cut(logits []float32) []candidate {
 	if s.topK > 0 && s.topK < len(all) {
 		all = all[:s.topK]
 	}
+	return s.cutMinP(s.cutTopP(all))
+}
+
+// cutTopP is the candidates that top-p leaves.
+func (s *sampler) cutTopP(all []candidate) []candidate {
 	if s.topP <= 0 || s.topP >= 1 {
 		return all
 	}
@@ -70,6 +99,20 @@ func (s *sampler) cut(logits []float32) []candidate {
 	for i, c := range all {
 		if sum += c.p; sum >= s.topP*total {
 			return all[:i+1]
+		}
+	}
+	return all
+}
+
+// cutMinP is the candidates that are at least a share as likely as the likeliest.
+func (s *sampler) cutMinP(all []candidate) []candidate {
+	if s.minP <= 0 {
+		return all
+	}
+	least := all[0].logit + float32(math.Log(s.minP))
+	for i, c := range all {
+		if c.logit < least {
+			return all[:i]
 		}
 	}
 	return all

@@ -30,6 +30,8 @@ const SampledTokens = 4096
 
 // Data are the flags of verbs that read examples.
 type Data struct {
+	conversations
+
 	SeqLen    int
 	hasSeqLen func() bool // it was given
 	Labels    []string
@@ -71,6 +73,7 @@ func (d *Data) Add(fs *pflag.FlagSet) {
 		"`TASK` classify: the records have a text (text, prompt or question) and a label to predict")
 	fs.StringSliceVar(&d.Labels, "labels", nil, "the possible labels for --task classify: `LABELS` separated by commas")
 	fs.StringVar(&d.labelField, "label-field", "label", "`NAME` of the field that holds the label")
+	d.conversations.add(fs)
 	d.AddFormat(fs)
 	cli.Choices(fs, "overflow", dataset.Overflows()...)
 	cli.Detail(fs, "text-field", "prompt-field", "completion-field", "separator", "task", "labels", "label-field")
@@ -117,7 +120,7 @@ func (d *Data) Check() error {
 		return fmt.Errorf("--overflow: %q is not known, expected %s", d.overflow, strings.Join(dataset.Overflows(), ", "))
 	case d.textField != "" && (d.promptField != "" || d.completionField != ""):
 		return errors.New("--text-field: cannot be combined with --prompt-field and --completion-field")
-	case (d.promptField == "") != (d.completionField == ""):
+	case (d.promptField == "") != (d.completionField == "") && d.form == "" && d.PromptTemplate == "":
 		return errors.New("--prompt-field and --completion-field: one needs the other")
 	case d.task != "" && d.task != "classify":
 		return fmt.Errorf("--task: %q is not known, expected classify", d.task)
@@ -131,6 +134,9 @@ func (d *Data) Check() error {
 		return errors.New("--eval-split: cannot be combined with --eval-data")
 	}
 	if err := d.CheckFormat(); err != nil {
+		return err
+	}
+	if err := d.conversations.check(); err != nil {
 		return err
 	}
 	return d.parseSources()
@@ -271,9 +277,10 @@ func (d *Data) examples(b *peft.Base, adapters []*peft.Adapter, opt peft.DataOpt
 	opt.TextField, opt.PromptField, opt.CompletionField = d.textField, d.promptField, d.completionField
 	opt.Classes, opt.Adapters = d.Classes(), adapters
 	if d.hasSeparator() {
-		text := strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(d.separator)
+		text := unescaped(d.separator)
 		opt.Separator = &text
 	}
+	d.apply(&opt)
 	return opt
 }
 

@@ -1,0 +1,85 @@
+package chatting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/generate"
+)
+
+// Prompt are the flags of a text to continue.
+type Prompt struct {
+	text, file string
+	hidden     bool
+}
+
+// Add adds the flags that give the text.
+func (p *Prompt) Add(fs *pflag.FlagSet) {
+	fs.StringVarP(&p.text, "prompt", "p", "", "the `TEXT` to continue")
+	fs.StringVarP(&p.file, "file", "f", "", "read the prompt from a `FILE`; - is the standard input")
+}
+
+// AddDisplay adds the flag that says how it is printed.
+func (p *Prompt) AddDisplay(fs *pflag.FlagSet) {
+	fs.BoolVar(&p.hidden, "no-display-prompt", false, "print only what is generated")
+}
+
+// Check wants one of the flags, unless the prompt may be left out.
+func (p *Prompt) Check(optional bool) error {
+	switch {
+	case p.text == "" && p.file == "" && !optional:
+		return errors.New("missing required flag --prompt (or --file)")
+	case p.text != "" && p.file != "":
+		return errors.New("--prompt and --file: one of them, not both")
+	}
+	return nil
+}
+
+// Read is the text.
+func (p *Prompt) Read(stdin io.Reader) (string, error) {
+	var data []byte
+	var err error
+	switch p.file {
+	case "":
+		return p.text, nil
+	case "-":
+		data, err = io.ReadAll(stdin)
+	default:
+		data, err = os.ReadFile(p.file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--file: %w", err)
+	}
+	return strings.TrimSuffix(string(data), "\n"), nil
+}
+
+// Continue prints the text and how it goes on, or what was generated as one JSON document.
+func (p *Prompt) Continue(ctx context.Context, s cli.Streams, b *peft.Base, adapters []peft.Scaled, text string,
+	opt generate.Options, asJSON bool) error {
+	if asJSON {
+		r, err := generate.Run(ctx, b, adapters, text, opt, nil)
+		if err != nil {
+			return err
+		}
+		return cli.PrintJSON(s.Out, r)
+	}
+	if !p.hidden {
+		fmt.Fprint(s.Out, text)
+	}
+	r, err := generate.Run(ctx, b, adapters, text, opt, func(piece string) { io.WriteString(s.Out, piece) })
+	fmt.Fprintln(s.Out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Err, "%s after a prompt of %d, %.1f tokens/s\n", cli.Plural(r.Tokens, "token"), r.PromptTokens,
+		r.TokensPerSecond)
+	return nil
+}
