@@ -75,6 +75,15 @@ func verbsOf(w *Word) string {
 	return " (" + strings.Join(w.Verbs, ", ") + ")"
 }
 
+// valueOf is what a word sets for a value.
+func valueOf(w *Word, value string) string {
+	sets, err := w.Sets(value, nil)
+	if err != nil {
+		return err.Error()
+	}
+	return "`--" + sets[0].Flag + " " + sets[0].Value + "`"
+}
+
 func here(w *Word) string {
 	switch {
 	case w.Note != "":
@@ -83,8 +92,8 @@ func here(w *Word) string {
 		return "refused: " + w.Instead
 	}
 	text := "`" + w.Here() + "`"
-	if strings.HasPrefix(w.Here(), "--no-") {
-		text = "true is the default, false is " + text
+	if w.Switch && w.Convert != nil {
+		text = valueOf(w, "true") + " with true, " + valueOf(w, "false") + " with false"
 	}
 	if w.NotWith != "" {
 		text += ", not beside `--" + w.NotWith + "`: " + w.Why
@@ -137,6 +146,9 @@ func TestConversions(t *testing.T) {
 		{"lora-parameters.scale", "20.0", "alpha=160"},
 		{"lora-parameters.scale", "x", ""},
 		{"lora-r", "4", "rank=4"},
+		{"mask-prompt", "true", "train-on=last"},
+		{"mask-prompt", "false", "train-on=all"},
+		{"train-on-inputs", "False", "train-on=assistant"},
 		{"warmup-ratio", "0.1", "warmup=0.1"},
 		{"warmup-ratio", "1", ""},
 		{"packing", "true", "no-packing=false"},

@@ -38,6 +38,9 @@ func (c *conversations) add(fs *pflag.FlagSet) {
 	fs.StringVar(&c.toolsField, "tools-field", "", "`NAME` of the field that holds the tools (default: tools)")
 	fs.BoolVar(&c.SkipRefused, "skip-refused", false, "leave out and count conversations that the chat template cannot "+
 		"render or that cannot be learned, instead of stopping")
+	cli.Choices(fs, "train-on", "assistant", "last", "all")
+	cli.Choices(fs, "format", peft.DataFormats()...)
+	cli.Detail(fs, "messages-field", "system-field", "tools-field", "skip-refused", "template-args")
 }
 
 // AddPromptTemplate adds --prompt-template.
