@@ -196,16 +196,6 @@ var Table = []Word{
 	{Name: "flash-attention", From: []string{Axolotl}, Verbs: training, Switch: true, Note: onCPU},
 	{Name: "attn-implementation", From: []string{TRL}, Verbs: training, Note: onCPU},
 
-	// Conversations.
-	{Name: "mask-prompt", From: []string{MLX}, Verbs: training, Switch: true, Means: []string{"train-on=last"}},
-	{Name: "train-on-inputs", From: []string{Axolotl}, Verbs: training, Switch: true, Means: []string{"train-on=all"}},
-	{Name: "assistant-only-loss", From: []string{TRL}, Verbs: training, Switch: true,
-		Note: "only the turns of the assistant carry loss in any case"},
-	{Name: "chat-template-file", From: []string{LlamaCpp}, Means: []string{"chat-template={}"}},
-	{Name: "system-prompt", From: []string{MLX, LlamaCpp}, Verbs: []string{"generate"}, Means: []string{"system={}"}},
-	{Name: "conversation", From: []string{LlamaCpp}, Verbs: []string{"generate"}, Switch: true,
-		Means: []string{"chat=true"}},
-
 	// Running a model.
 	{Name: "n-predict", From: []string{LlamaCpp}, Verbs: []string{"generate"}, Means: []string{"n={}"}},
 	{Name: "predict", From: []string{LlamaCpp}, Verbs: []string{"generate"}, Means: []string{"n={}"}},
@@ -215,8 +205,7 @@ var Table = []Word{
 	{Name: "conversation", From: []string{LlamaCpp}, Verbs: []string{"generate"}, Switch: true,
 		Means: []string{"chat=true"}},
 	{Name: "system-prompt", From: []string{MLX, LlamaCpp}, Verbs: []string{"generate"}, Means: []string{"system={}"}},
-	{Name: "chat-template-file", From: []string{LlamaCpp}, Verbs: []string{"generate"},
-		Means: []string{"chat-template={}"}},
+	{Name: "chat-template-file", From: []string{LlamaCpp}, Means: []string{"chat-template={}"}},
 	{Name: "ctx-size", From: []string{LlamaCpp}, Means: []string{"ctx={}"}},
 	{Name: "gpu-layers", From: []string{LlamaCpp}, Verbs: []string{"train", "eval", "generate"}, Note: onCPU},
 	{Name: "n-gpu-layers", From: []string{LlamaCpp}, Verbs: []string{"train", "eval", "generate"}, Note: onCPU},
