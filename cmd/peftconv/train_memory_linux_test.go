@@ -53,7 +53,7 @@ func TestTrainMemoryOfArchitectures(t *testing.T) {
 	for name, base := range memoryCases(t) {
 		for _, mode := range []string{"always", "never"} {
 			args := []string{"train", "--base", base, "--data", data, "--out", filepath.Join(t.TempDir(), "out.safetensors"),
-				"--steps", "1", "--batch-tokens", "2048", "--recompute", mode}
+				"--steps", "1", "--batch-tokens", "2048", "--recompute", mode, "--force"}
 			peak := float64(watch(t, cli.ExitOK, args...))
 			_, stderr := want(t, cli.ExitOK, args...)
 			plan := planned(t, stderr)
@@ -99,7 +99,7 @@ func TestTrainMemory(t *testing.T) {
 	for _, mode := range []string{"always", "never"} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		args := []string{"train", "--base", base, "--data", data, "--out", out, "--steps", "1", "--batch-tokens", "6144",
-			"--recompute", mode}
+			"--recompute", mode, "--force"}
 		peak := float64(watch(t, cli.ExitOK, args...))
 		_, stderr := want(t, cli.ExitOK, args...)
 		plan := planned(t, stderr)
