@@ -304,12 +304,12 @@ func (p *planner) whole(t *arch.Tensor, layer int, x *found) {
 		name = t.AlsoInHF(layer)
 	}
 	values, bias, shape := x.rows, x.bias, t.Sizes(s, layer)
-	if order := inverted(t.Rows(s, layer)); order != nil {
+	if order := arch.Inverted(t.Rows(s, layer)); order != nil {
 		if values = inOrder(values, order); bias != nil {
 			bias = inOrder(bias, order)
 		}
 	}
-	if order := inverted(t.Columns(s, layer)); order != nil {
+	if order := arch.Inverted(t.Columns(s, layer)); order != nil {
 		values = reordered{values, order}
 	}
 	switch t.Transform.(type) {

@@ -232,15 +232,3 @@ func logarithm(v float32) float32 {
 	}
 	return float32(exact)
 }
-
-// inverted is the inverse of a permutation; nil of nil.
-func inverted(order []int32) []int32 {
-	if order == nil {
-		return nil
-	}
-	inverse := make([]int32, len(order))
-	for i, v := range order {
-		inverse[v] = int32(i)
-	}
-	return inverse
-}

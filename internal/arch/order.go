@@ -108,3 +108,15 @@ func pickedRows(d *Delta, gate bool) []int32 {
 	add(2*d.KeyDim, share*d.ValueDim)
 	return order
 }
+
+// Inverted is the inverse of a permutation; nil of nil.
+func Inverted(order []int32) []int32 {
+	if order == nil {
+		return nil
+	}
+	inverse := make([]int32, len(order))
+	for i, v := range order {
+		inverse[v] = int32(i)
+	}
+	return inverse
+}

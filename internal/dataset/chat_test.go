@@ -70,16 +70,7 @@ func TestChat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
-			for _, e := range set.Examples {
-				got = append(got, show(tok, e))
-			}
-			if s := strings.Join(got, "|"); s != c.want {
-				t.Errorf("got %q, want %q", s, c.want)
-			}
-			if s := strings.Join(set.Counts.Notes(), "; "); s != c.notes {
-				t.Errorf("notes %q, want %q", s, c.notes)
-			}
+			wantSet(t, tok, set, c.want, c.notes)
 		})
 	}
 }

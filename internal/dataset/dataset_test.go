@@ -153,17 +153,23 @@ func TestLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
-			for _, e := range set.Examples {
-				got = append(got, show(tok, e))
-			}
-			if s := strings.Join(got, "|"); s != c.want {
-				t.Errorf("got %q, want %q", s, c.want)
-			}
-			if s := strings.Join(set.Counts.Notes(), "; "); s != c.notes {
-				t.Errorf("notes %q, want %q", s, c.notes)
-			}
+			wantSet(t, tok, set, c.want, c.notes)
 		})
+	}
+}
+
+// wantSet compares the examples of a set, as show has them, and its notes.
+func wantSet(t *testing.T, tok *tokenizer.Tokenizer, set *Set, want, notes string) {
+	t.Helper()
+	var got []string
+	for _, e := range set.Examples {
+		got = append(got, show(tok, e))
+	}
+	if s := strings.Join(got, "|"); s != want {
+		t.Errorf("got %q, want %q", s, want)
+	}
+	if s := strings.Join(set.Counts.Notes(), "; "); s != notes {
+		t.Errorf("notes %q, want %q", s, notes)
 	}
 }
 

@@ -340,14 +340,10 @@ func floatText(f float64) string {
 
 // asFloat is a number as a float; ok is false for everything else.
 func asFloat(v any) (f float64, ok bool) {
+	if i, ok := asInt(v); ok {
+		return float64(i), true
+	}
 	switch v := v.(type) {
-	case bool:
-		if v {
-			return 1, true
-		}
-		return 0, true
-	case int64:
-		return float64(v), true
 	case float64:
 		return v, true
 	case bigInt:

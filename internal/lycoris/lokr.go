@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/lowrank"
@@ -170,7 +171,7 @@ func (m *lokr) Bind(b *attach.Base, values, grads []attach.Param, strength float
 	at := &attach.LinearSites{Sites: map[*model.Linear]attach.LinearSite{}}
 	_, err := m.Linears(b, func(mod *attach.LinearModule, l *model.Linear) error {
 		s := &lokrSite{scale: float32(m.settings.scaleOf(mod.Name) * strength), order: l.Rows}
-		s.place = model.Inverted(s.order)
+		s.place = arch.Inverted(s.order)
 		s.cols = attach.Indices(l.Cols)
 		s.w1, s.w2 = factorOf(mod, values, grads, "lokr_w1"), factorOf(mod, values, grads, "lokr_w2")
 		out, in := s.w1.rows()*s.w2.rows(), s.w1.cols()*s.w2.cols()

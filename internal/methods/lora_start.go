@@ -90,7 +90,7 @@ func startMagnitude(starts map[string][]float32, l *model.Linear) {
 	if starts[name] == nil {
 		starts[name] = make([]float32, j.Rows)
 	}
-	inHF, first := model.Inverted(j.Order), j.First(slices.Index(j.Parts, l))
+	inHF, first := arch.Inverted(j.Order), j.First(slices.Index(j.Parts, l))
 	for r, norm := range rowNorms(l) {
 		at := first + r
 		if inHF != nil {

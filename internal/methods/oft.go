@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/errkind"
@@ -190,7 +191,7 @@ func (m *oft) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		_, size := m.settings.Split(l.W.Cols)
 		site := &oftSite{linear: l, q: m.Modules[i].Leaf(values, grads, oftPart), size: size, strength: float32(strength)}
 		site.series = m.settings.Coefficients()
-		site.cols, site.back = attach.Indices(l.Cols), attach.Indices(model.Inverted(l.Cols))
+		site.cols, site.back = attach.Indices(l.Cols), attach.Indices(arch.Inverted(l.Cols))
 		at.sites[l] = site
 		at.order = append(at.order, site)
 	}

@@ -212,7 +212,7 @@ func (l *loader) linear(t *arch.Tensor, layer int) *Linear {
 
 // order is where each row of a Hugging Face weight is, of the row there of each row. Maps of one order share it.
 func (l *loader) order(inHF []int32) []int32 {
-	order := Inverted(inHF)
+	order := arch.Inverted(inHF)
 	for _, o := range l.orders {
 		if slices.Equal(o, order) {
 			return o

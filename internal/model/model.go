@@ -272,7 +272,7 @@ func (m *Model) InGGUF(l *Linear) (tensor string, o Order) {
 	if l.Joint != nil {
 		return t.InGGUF(l.Layer), Order{}
 	}
-	return t.InGGUF(l.Layer), Order{Inverted(t.Rows(&m.Spec, l.Layer)), Inverted(t.Columns(&m.Spec, l.Layer))}
+	return t.InGGUF(l.Layer), Order{arch.Inverted(t.Rows(&m.Spec, l.Layer)), arch.Inverted(t.Columns(&m.Spec, l.Layer))}
 }
 
 // In finds the weight of one of the model's linear maps in other files of the same model, and where these have its rows

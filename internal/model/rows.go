@@ -93,17 +93,5 @@ func colsListed(x []float32, order []int32) []float32 {
 	return out
 }
 
-// Inverted is the inverse of a permutation; nil of nil.
-func Inverted(order []int32) []int32 {
-	if order == nil {
-		return nil
-	}
-	inverse := make([]int32, len(order))
-	for i, v := range order {
-		inverse[v] = int32(i)
-	}
-	return inverse
-}
-
 // Dtypes are the types that a touched tensor of a Hugging Face directory can have.
 var Dtypes = map[gguf.Type]safetensors.DType{gguf.F32: "F32", gguf.F16: "F16", gguf.BF16: "BF16"}

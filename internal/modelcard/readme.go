@@ -100,18 +100,25 @@ func (f *frontMatter) wrong(n *yaml.Node, key, want string) error {
 	return fmt.Errorf("%s: line %d: %s is or holds %s, expected %s", f.path, n.Line, key, kind, want)
 }
 
+// items are the elements of a list, or what is no list alone.
+func items(n *yaml.Node) []*yaml.Node {
+	if n.Kind != yaml.SequenceNode {
+		return []*yaml.Node{resolve(n)}
+	}
+	resolved := make([]*yaml.Node, len(n.Content))
+	for i, item := range n.Content {
+		resolved[i] = resolve(item)
+	}
+	return resolved
+}
+
 // list is a list of texts, or a single one; ok is false where the key is absent.
 func (f *frontMatter) list(key string) (values []string, ok bool, err error) {
 	n := f.values[key]
 	if isNull(n) {
 		return nil, false, nil
 	}
-	items := []*yaml.Node{n}
-	if n.Kind == yaml.SequenceNode {
-		items = n.Content
-	}
-	for _, item := range items {
-		item = resolve(item)
+	for _, item := range items(n) {
 		switch {
 		case isNull(item):
 		case item.Kind != yaml.ScalarNode:
@@ -130,12 +137,7 @@ func (f *frontMatter) works(params int64, keys ...string) (all []work, ok bool, 
 		if n == nil {
 			continue
 		}
-		items := []*yaml.Node{n}
-		if n.Kind == yaml.SequenceNode {
-			items = n.Content
-		}
-		for _, item := range items {
-			item = resolve(item)
+		for _, item := range items(n) {
 			switch {
 			case isNull(item):
 			case item.Kind == yaml.MappingNode:

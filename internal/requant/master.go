@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/store"
@@ -64,7 +65,7 @@ func (m *MasterWeights) Rows(linear *model.Linear) (*MasterRows, error) {
 		return nil, fmt.Errorf("%s is %d×%d in %s, but %d×%d in the base: not the original of this base",
 			linear.Module, w.Rows, w.Cols, m.Path, linear.W.Rows, linear.W.Cols)
 	}
-	return &MasterRows{model.Ordered{W: *w, Order: o}, model.Inverted(linear.Rows), linear}, nil
+	return &MasterRows{model.Ordered{W: *w, Order: o}, arch.Inverted(linear.Rows), linear}, nil
 }
 
 // farMaster is how far, as a share of their norm, master weights may be from those of a base: unrelated ones are √2

@@ -101,15 +101,7 @@ func kindNote(kind string) string {
 // buildLlama sets up a SentencePiece vocabulary.
 func buildLlama(t *Tokenizer, meta *gguf.Metadata) error {
 	v := t.vocab
-	for id, at := range map[int32]*int32{0: &v.unk, 1: &v.bos, 2: &v.eos} {
-		if int(id) < len(v.text) {
-			*at = id
-		}
-	}
-	if err := readSpecials(meta, v); err != nil {
-		return err
-	}
-	scores, err := readScores(meta, v)
+	scores, err := readScored(meta, v, map[int32]*int32{0: &v.unk, 1: &v.bos, 2: &v.eos})
 	if err != nil {
 		return err
 	}
@@ -117,6 +109,20 @@ func buildLlama(t *Tokenizer, meta *gguf.Metadata) error {
 	t.model, t.cut = newSPM(v, scores), newPairCutter(v)
 	t.addSpacePrefix, err = readFlag(meta, keyPrefix, true)
 	return err
+}
+
+// readScored reads the special tokens and the scores of a vocabulary. usual are the special tokens where the file names
+// no others.
+func readScored(meta *gguf.Metadata, v *vocab, usual map[int32]*int32) ([]float32, error) {
+	for id, at := range usual {
+		if int(id) < len(v.text) {
+			*at = id
+		}
+	}
+	if err := readSpecials(meta, v); err != nil {
+		return nil, err
+	}
+	return readScores(meta, v)
 }
 
 // readScores reads the scores; without any they are 0.

@@ -115,15 +115,7 @@ func (whole) cut(text string, _ place, _ *pattern.Scratch, yield func(word strin
 // buildUnigram sets up a Unigram vocabulary of a GGUF file.
 func buildUnigram(t *Tokenizer, meta *gguf.Metadata) error {
 	v := t.vocab
-	for id, at := range map[int32]*int32{1: &v.eos, 2: &v.unk} {
-		if int(id) < len(v.text) {
-			*at = id
-		}
-	}
-	if err := readSpecials(meta, v); err != nil {
-		return err
-	}
-	scores, err := readScores(meta, v)
+	scores, err := readScored(meta, v, map[int32]*int32{1: &v.eos, 2: &v.unk})
 	if err != nil {
 		return err
 	}
