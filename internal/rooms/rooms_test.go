@@ -23,7 +23,7 @@ const (
 // floors are the packages from the bottom of the house to its top. A package may import those of the floors below its
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
-	{"internal/freelist", "internal/alloctest"},
+	{"internal/freelist", "internal/alloctest", "internal/infile"},
 	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
 		"internal/words", "internal/jinja"},
