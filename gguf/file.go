@@ -171,7 +171,7 @@ func OpenShard(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	}
-	f, err := parse(m.Bytes())
+	f, err := parseMapped(m)
 	if err != nil {
 		m.Close()
 		return nil, named(err, path)
@@ -181,6 +181,11 @@ func OpenShard(path string) (*File, error) {
 		t.mapped = true
 	}
 	return f, nil
+}
+
+func parseMapped(m *mapped.File) (_ *File, err error) {
+	defer mapped.Guard(&err)()
+	return parse(m.Bytes())
 }
 
 // Release is [Tensor.Release] for the whole file, with its header and with the pages that tensors share.

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -147,6 +148,7 @@ func (p *pool) patience() int {
 // worker is one goroutine of the pool: it joins calls as they open.
 func (p *pool) worker() {
 	defer func() { go p.worker() }() // only when f called runtime.Goexit
+	debug.SetPanicOnFault(true)      // a map whose file is gone: the caller, who gets the panic, knows what to say
 	for {
 		p.await()
 		if p.join() {

@@ -4,6 +4,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/lorafile"
 	_ "github.com/peftconv/peftconv/internal/lycoris" // registers its methods
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
 	_ "github.com/peftconv/peftconv/internal/virtual" // registers its methods
 	"github.com/peftconv/peftconv/peft/method"
@@ -21,7 +22,8 @@ type Scaled struct {
 // New makes an untrained adapter for a base: the options, of package method, say of which method and how. Except where
 // their comments say otherwise it changes nothing yet. The initial values of a tensor depend on the seed and its name
 // alone.
-func New(b *Base, opt method.Options) (*Adapter, error) {
+func New(b *Base, opt method.Options) (_ *Adapter, err error) {
+	defer mapped.Guard(&err)()
 	a, err := attach.New(b.base, opt)
 	if err != nil {
 		return nil, err
@@ -35,7 +37,8 @@ func CheckOptions(opt method.Options) error { return attach.CheckOptions(opt) }
 // Load reads an adapter: a file written by Save or by a training run's checkpoint, a directory of PEFT or AdapterHub,
 // or a directory's adapter_model.safetensors. Errors name the file, and what in it is not supported (ErrUnsupported) or
 // does not fit together (ErrBadFile). A GGUF adapter is ErrNeedsBase: see LoadOver.
-func Load(path string) (*Adapter, error) {
+func Load(path string) (_ *Adapter, err error) {
+	defer mapped.Guard(&err)()
 	a, err := attach.Load(path)
 	if err != nil {
 		return nil, ofFile(err)
@@ -47,7 +50,8 @@ func Load(path string) (*Adapter, error) {
 // ordered as the base has them, which has to be given for them; for all others it may be nil. What is read is the
 // adapter that Load gives of a PEFT directory from which such a file was made: without the fields that say nothing of
 // its effect, and with scales that are no alpha over a rank multiplied into lora_B.
-func LoadOver(path string, b *Base) (*Adapter, error) {
+func LoadOver(path string, b *Base) (_ *Adapter, err error) {
+	defer mapped.Guard(&err)()
 	if b == nil || !attach.IsGGUF(path) {
 		return Load(path)
 	}
@@ -60,7 +64,8 @@ func LoadOver(path string, b *Base) (*Adapter, error) {
 
 // Continue is LoadOver for an adapter that is to be trained further over the base, whatever it was trained over before:
 // it is then one of this base, and of no training. Errors are also those of CheckFit.
-func Continue(path string, b *Base) (*Adapter, error) {
+func Continue(path string, b *Base) (_ *Adapter, err error) {
+	defer mapped.Guard(&err)()
 	a, err := LoadOver(path, b)
 	if err != nil {
 		return nil, err
@@ -73,23 +78,31 @@ func Continue(path string, b *Base) (*Adapter, error) {
 
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The tensors
 // are those of PEFT's adapter_model.safetensors.
-func (a *Adapter) Save(path string) error { return a.adapter.Save(path) }
+func (a *Adapter) Save(path string) (err error) {
+	defer mapped.Guard(&err)()
+	return a.adapter.Save(path)
+}
 
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a short
 // README.md. Files of these names in an existing directory are replaced.
-func (a *Adapter) SaveDir(dir string) error { return a.adapter.SaveDir(dir) }
+func (a *Adapter) SaveDir(dir string) (err error) {
+	defer mapped.Guard(&err)()
+	return a.adapter.SaveDir(dir)
+}
 
 // SaveAdapterHub writes bottleneck adapters as a directory that the adapters library loads (load_adapter). What it
 // cannot compute is an error: a gated bottleneck, and the norm of parallel and serial-pfeiffer adapters, which there
 // read the stream as it is.
-func (a *Adapter) SaveAdapterHub(dir string, b *Base) error {
+func (a *Adapter) SaveAdapterHub(dir string, b *Base) (err error) {
+	defer mapped.Guard(&err)()
 	return methods.SaveAdapterHub(a.adapter, dir, b.base)
 }
 
 // CheckFit reports why the adapter cannot be attached to a base: another architecture, a module that the base does not
 // have, another shape. Most of these errors are ErrWrongBase.
-func (a *Adapter) CheckFit(b *Base) error {
-	_, err := a.adapter.Bind(b.base)
+func (a *Adapter) CheckFit(b *Base) (err error) {
+	defer mapped.Guard(&err)()
+	_, err = a.adapter.Bind(b.base)
 	return err
 }
 
@@ -97,7 +110,8 @@ func (a *Adapter) CheckFit(b *Base) error {
 // that its method makes to blocks of the base's own types, and merging writes these blocks. PEFT loads the adapter as
 // one of its method. Errors say why a method cannot be trained so, and which weight has nothing to change. Plain LoRA
 // pairs have more channels as method.QAT.
-func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) error {
+func (a *Adapter) TrainQuantized(b *Base, opt method.Quantized) (err error) {
+	defer mapped.Guard(&err)()
 	return a.adapter.TrainQuantized(b.base, opt)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // Base is a frozen model, mapped from its files. Everything that is made from it is valid until Close.
@@ -13,7 +14,8 @@ type Base struct{ base *attach.Base }
 
 // OpenBase opens a model: a GGUF file, or a Hugging Face directory with config.json and safetensors, whole or sharded.
 // Errors: ErrUnsupported for an architecture that is not known, ErrBadFile for a file that is damaged or no model.
-func OpenBase(path string) (*Base, error) {
+func OpenBase(path string) (_ *Base, err error) {
+	defer mapped.Guard(&err)()
 	b, err := attach.OpenBase(path)
 	if err != nil {
 		return nil, ofFile(err)
@@ -30,14 +32,20 @@ func FindBase(a *Adapter, adapterPath string) (string, error) {
 
 // CheckBase reports, as ErrWrongBase, a base whose weights are not those that the adapter was trained over. An adapter
 // that does not say over which it was fits any.
-func CheckBase(a *Adapter, b *Base) error { return attach.CheckBase(a.adapter, b.base) }
+func CheckBase(a *Adapter, b *Base) (err error) {
+	defer mapped.Guard(&err)()
+	return attach.CheckBase(a.adapter, b.base)
+}
 
 // Close unmaps the files.
 func (b *Base) Close() error { return b.base.Close() }
 
 // OpenMaster opens the model that the base was quantized from, for quantization-aware adapters that start from its
 // weights: a GGUF file, a safetensors file or a directory of such. It is closed with the base.
-func (b *Base) OpenMaster(path string) error { return b.base.OpenMaster(path) }
+func (b *Base) OpenMaster(path string) (err error) {
+	defer mapped.Guard(&err)()
+	return b.base.OpenMaster(path)
+}
 
 // Path is the path that was opened.
 func (b *Base) Path() string { return b.base.Path }
@@ -48,7 +56,10 @@ func (b *Base) IsGGUF() bool { return b.base.GGUF != nil }
 // SHA256 says which weights a model has, whatever its metadata and its division into files: the SHA-256, in
 // hexadecimal, of a line for each tensor, by name: the SHA-256 of its data, its type, shape (rows first) and name. The
 // weights are read once.
-func (b *Base) SHA256() (string, error) { return b.base.SHA256() }
+func (b *Base) SHA256() (_ string, err error) {
+	defer mapped.Guard(&err)()
+	return b.base.SHA256()
+}
 
 // Architecture is the name that GGUF has for the model's architecture (general.architecture).
 func (b *Base) Architecture() string { return b.base.Architecture() }
@@ -73,7 +84,8 @@ func (b *Base) HasTokenizer() bool { return b.base.Tokenizer != nil }
 
 // Tokenize reads a text in the base's vocabulary. Control tokens that are written out in it count as such; no BOS is
 // put in front. A base without tokenizer is an error.
-func (b *Base) Tokenize(text string) ([]int32, error) {
+func (b *Base) Tokenize(text string) (_ []int32, err error) {
+	defer mapped.Guard(&err)()
 	if b.base.Tokenizer == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.base.Path)
 	}
@@ -81,11 +93,15 @@ func (b *Base) Tokenize(text string) ([]int32, error) {
 }
 
 // TokenizeFile is the tokens of a text file, plain or compressed (.gz, .zst), without BOS.
-func (b *Base) TokenizeFile(path string) ([]int32, error) { return b.TokenizeData(path, DataOptions{}) }
+func (b *Base) TokenizeFile(path string) (_ []int32, err error) {
+	defer mapped.Guard(&err)()
+	return b.TokenizeData(path, DataOptions{})
+}
 
 // TokenizeData is the tokens of a text, without BOS: of a file, of those of a split of a directory, or of standard
 // input ("-"). Of the options only Format, Split and Stdin count.
-func (b *Base) TokenizeData(path string, opt DataOptions) ([]int32, error) {
+func (b *Base) TokenizeData(path string, opt DataOptions) (_ []int32, err error) {
+	defer mapped.Guard(&err)()
 	tok := b.base.Tokenizer
 	if tok == nil {
 		return nil, fmt.Errorf("%s has no tokenizer", b.base.Path)

@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/records"
 )
 
@@ -166,7 +167,8 @@ func (o *DataOptions) split() records.Split { return records.Split(o.Split) }
 // completion and the answer carry loss. Conversations ("messages", ShareGPT's "conversations", Alpaca's "instruction"
 // and "output") are rendered with a chat template; the turns of the assistant carry loss. Errors name the file, the
 // place in it, what was found and what was expected.
-func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
+func LoadData(path string, b *Base, opt DataOptions) (_ *Data, err error) {
+	defer mapped.Guard(&err)()
 	opt.EvalSplit = 0
 	set, _, err := LoadSources([]DataSource{{Path: path}}, b, opt)
 	return set, err
@@ -175,6 +177,7 @@ func LoadData(path string, b *Base, opt DataOptions) (*Data, error) {
 // LoadSources is LoadData for several sources, of which it holds the share EvalSplit back. Without that share eval is
 // nil. Tokenizing runs on all cores.
 func LoadSources(sources []DataSource, b *Base, opt DataOptions) (train, eval *Data, err error) {
+	defer mapped.Guard(&err)()
 	o := attach.DataOptions{
 		SeqLen: opt.SeqLen, TextField: opt.TextField, PromptField: opt.PromptField,
 		CompletionField: opt.CompletionField, Separator: opt.Separator, Classes: (*attach.Classes)(opt.Classes),

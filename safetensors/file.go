@@ -95,7 +95,7 @@ func openFile(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
-	f, err := parse(m.Bytes())
+	f, err := parseMapped(m)
 	if err != nil {
 		m.Close()
 		return nil, named(err, path)
@@ -105,6 +105,11 @@ func openFile(path string) (*File, error) {
 		t.mapped = true
 	}
 	return f, nil
+}
+
+func parseMapped(m *mapped.File) (_ *File, err error) {
+	defer mapped.Guard(&err)()
+	return parse(m.Bytes())
 }
 
 // Release is [Tensor.Release] for the whole file, with its header and with the pages that tensors share.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,8 +168,7 @@ func (w *ShardedWriter) advance() error {
 	return w.shards[w.now].begin(w.meta)
 }
 
-// Close checks that all tensors have been written whole and gives the files their names. If it fails, only files that
-// already have their names are left.
+// Close checks that all tensors have been written whole and gives the files their names. If it fails, nothing is left.
 func (w *ShardedWriter) Close() error {
 	if w.ended {
 		return errEnded
@@ -184,15 +182,28 @@ func (w *ShardedWriter) Close() error {
 		next := w.shards[w.now+1].tensors[0].Name
 		return fmt.Errorf("safetensors: tensor %q has not been written", next)
 	}
+	var files []*atomicfile.File
 	for _, s := range w.shards {
-		if err := s.file.Commit(); err != nil {
+		files = append(files, s.file)
+	}
+	if len(w.shards) > 1 {
+		index, err := w.index()
+		if err != nil {
 			return fmt.Errorf("safetensors: %w", err)
 		}
+		files = append(files, index)
+	}
+	if err := atomicfile.CommitAll(files...); err != nil {
+		return fmt.Errorf("safetensors: %w", err)
 	}
 	if len(w.shards) == 1 {
 		return nil
 	}
-	return w.index()
+	// A file of the whole model would be taken for it before the index.
+	if err := os.Remove(w.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("safetensors: %w", err)
+	}
+	return nil
 }
 
 // Abort removes what has been written. After Close it does nothing.
@@ -205,20 +216,17 @@ func (w *ShardedWriter) Abort() {
 	}
 }
 
-// index writes the index, and removes a file that would be taken for the model before it.
-func (w *ShardedWriter) index() error {
-	path := strings.TrimSuffix(w.path, fileSuffix) + indexSuffix
-	err := atomicfile.Write(path, func(out io.Writer) error {
-		_, err := out.Write(w.encodeIndex())
-		return err
-	})
+// index makes the index, which has not its name yet.
+func (w *ShardedWriter) index() (*atomicfile.File, error) {
+	f, err := atomicfile.Create(strings.TrimSuffix(w.path, fileSuffix) + indexSuffix)
 	if err != nil {
-		return fmt.Errorf("safetensors: %w", err)
+		return nil, err
 	}
-	if err := os.Remove(w.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("safetensors: %w", err)
+	if _, err := f.Write(w.encodeIndex()); err != nil {
+		f.Abort()
+		return nil, err
 	}
-	return nil
+	return f, nil
 }
 
 // encodeIndex makes the index, with names in order.

@@ -175,11 +175,11 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	if o.demo {
-		dir, err := os.MkdirTemp("", "peftconv-compare-")
+		dir, remove, err := atomicfile.ScratchDir("", "compare")
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer remove()
 		if err := o.useDemo(dir); err != nil {
 			return err
 		}

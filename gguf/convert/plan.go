@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/internal/store"
 )
@@ -51,7 +52,8 @@ func (p *Plan) Close() error { return p.store.Close() }
 // NewPlan plans the conversion of a model in Hugging Face's form: a directory, a safetensors file or the index of
 // several, with config.json and the files of the tokenizer beside. It is to be closed. Errors: an architecture that is
 // not known, metadata and tensors that are missing, have no place, or are of the wrong kind.
-func NewPlan(path string, opt Options) (*Plan, error) {
+func NewPlan(path string, opt Options) (_ *Plan, err error) {
+	defer mapped.Guard(&err)()
 	s, err := store.Open(path)
 	if err != nil {
 		return nil, err

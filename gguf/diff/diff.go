@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -87,7 +88,8 @@ func values(a, b []weights.Value) []ValueChange {
 
 // Files compares two models or adapters: each path is a .gguf file, alone or one of several, a .safetensors file, an
 // index of such files, or a directory that holds either.
-func Files(ctx context.Context, a, b string, opt Options) (*Result, error) {
+func Files(ctx context.Context, a, b string, opt Options) (_ *Result, err error) {
+	defer mapped.Guard(&err)()
 	x, err := weights.Open(a)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -25,7 +26,8 @@ const (
 )
 
 // Apply writes the plan. If it fails, the file is unchanged, with the exception that doc.go describes.
-func (p *Plan) Apply(ctx context.Context) (Way, error) {
+func (p *Plan) Apply(ctx context.Context) (_ Way, err error) {
+	defer mapped.Guard(&err)()
 	if p.Method == Nothing {
 		return Untouched, nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/sanity"
 )
 
@@ -54,7 +55,8 @@ type Plan struct {
 }
 
 // Prepare plans an edit of the file at path. It writes nothing. A file of a split model is edited alone.
-func Prepare(path string, e Edit, opt Options) (*Plan, error) {
+func Prepare(path string, e Edit, opt Options) (_ *Plan, err error) {
+	defer mapped.Guard(&err)()
 	if e.empty() && !opt.Rewrite && opt.Out == "" {
 		return nil, errEmpty
 	}

@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 )
 
@@ -44,6 +45,7 @@ func run[S, T any](ctx context.Context, p pipeline[S], items func(yield func(T) 
 	})
 	for range p.threads {
 		group.Go(func() {
+			debug.SetPanicOnFault(true) // a map whose file is gone: the caller, who gets the panic, knows what to say
 			s := p.scratch()
 			for slot := range todo {
 				slot.do(ctx, func() ([]byte, error) { return work(s, slot.item, &slot.buffer) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -47,7 +48,8 @@ type Tensor struct {
 // NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
 // where there is none (ErrNeedsImportance), tensors that are quantized already, unless that is allowed (ErrQuantized),
 // and shapes that no type fits. The plan is valid until f is closed.
-func NewPlan(f *gguf.File, opt Options) (*Plan, error) {
+func NewPlan(f *gguf.File, opt Options) (_ *Plan, err error) {
+	defer mapped.Guard(&err)()
 	if opt.Type.Name == "" {
 		return nil, errors.New("no file type to quantize to is given")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -29,7 +30,8 @@ type Progress struct {
 // out. Weights that are not finite are refused, and so are weights that do not fit the range of their type. When Write
 // fails there is nothing under the final names, and existing files are unchanged. progress, if not nil, is called
 // after each piece.
-func (p *Plan) Write(ctx context.Context, out string, progress func(Progress)) error {
+func (p *Plan) Write(ctx context.Context, out string, progress func(Progress)) (err error) {
+	defer mapped.Guard(&err)()
 	files, err := p.shards(out)
 	if err != nil {
 		return err
@@ -44,7 +46,7 @@ func (p *Plan) Write(ctx context.Context, out string, progress func(Progress)) e
 			return fmt.Errorf("write %s: %w", files[i].path, err)
 		}
 	}
-	return w.commit()
+	return atomicfile.CommitAll(w.files...)
 }
 
 // writer is one run of Write.
@@ -113,22 +115,6 @@ func (w *writer) emit(p piece, data []byte) error {
 	w.written += int64(len(data))
 	if w.progress != nil {
 		w.progress(Progress{p.t.Name, w.written, w.size})
-	}
-	return nil
-}
-
-// commit gives the files their names when all are complete on the disk, the first one last: it is the one that is
-// opened.
-func (w *writer) commit() error {
-	for _, f := range w.files {
-		if err := f.Seal(); err != nil {
-			return err
-		}
-	}
-	for _, f := range slices.Backward(w.files) {
-		if err := f.Commit(); err != nil {
-			return err
-		}
 	}
 	return nil
 }

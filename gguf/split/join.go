@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -22,7 +23,8 @@ type Joined struct {
 
 // Join writes a model that is split over several files, and was opened from any of them, as one file. A model that was
 // split by llama-gguf-split or by a Plan comes out as it was before.
-func Join(ctx context.Context, f *gguf.File, out string, progress Progress) (*Joined, error) {
+func Join(ctx context.Context, f *gguf.File, out string, progress Progress) (_ *Joined, err error) {
+	defer mapped.Guard(&err)()
 	if f.Shards == nil {
 		return nil, fmt.Errorf("%s: is a whole model, expected one of the files of a model that is split", f.Path)
 	}

@@ -2,13 +2,12 @@ package split
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -40,7 +39,8 @@ type Plan struct {
 
 // NewPlan divides the tensors of a model, in their order, among files named PREFIX-00001-of-00003.gguf and so on. The
 // model must stay open until the plan has been written.
-func NewPlan(f *gguf.File, prefix string, opt Options) (*Plan, error) {
+func NewPlan(f *gguf.File, prefix string, opt Options) (_ *Plan, err error) {
+	defer mapped.Guard(&err)()
 	groups := gguf.Split(f.Table(), f.Alignment, opt.MaxTensors, opt.MaxBytes)
 	if opt.EmptyFirst {
 		groups = append([][]gguf.Tensor{nil}, groups...)
@@ -78,7 +78,8 @@ type Progress = func(done, size int64, tensor string)
 
 // Write writes the files. It replaces existing files of the same names, except those of the model itself, which is an
 // error. If it fails, no new file is left and existing ones are unchanged, unless the system fails while renaming.
-func (p *Plan) Write(ctx context.Context, progress Progress) error {
+func (p *Plan) Write(ctx context.Context, progress Progress) (err error) {
+	defer mapped.Guard(&err)()
 	if err := p.checkSource(); err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (p *Plan) Write(ctx context.Context, progress Progress) error {
 			return fmt.Errorf("write %s: %w", p.Shards[i].Path, err)
 		}
 	}
-	return publish(files)
+	return atomicfile.CommitAll(files...)
 }
 
 // checkSource refuses to replace a file of the input.
@@ -140,20 +141,4 @@ func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.
 		return err
 	}
 	return f.Seal()
-}
-
-// publish gives the files their names. Programs open the first file, so an old one is removed before anything else and
-// the new one comes last: there is never a mixed set of old and new files that can be opened.
-func publish(files []*atomicfile.File) error {
-	if len(files) > 1 {
-		if err := os.Remove(files[0].Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	for i := len(files) - 1; i >= 0; i-- {
-		if err := files[i].Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -7,8 +7,9 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/store"
-	"github.com/peftconv/peftconv/internal/weights"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -68,16 +69,14 @@ var dtypes = map[gguf.Type]safetensors.DType{
 // Errors: an architecture that has no class of Hugging Face which is known here, or a setting that the class does not
 // have; a tensor that is missing, has another shape than the metadata say, or has no place in the class; a value that
 // is not finite or beyond the type; a directory that exists. Nothing is left then. The context ends it too.
-func Write(ctx context.Context, f *gguf.File, dir string, o Options, progress func(done, all int64)) (*Report, error) {
+func Write(ctx context.Context, f *gguf.File, dir string, o Options, progress func(done, all int64)) (_ *Report,
+	err error) {
+	defer mapped.Guard(&err)()
 	if _, ok := types[o.DType]; !ok && o.DType != "" {
 		return nil, fmt.Errorf("the type %q: expected f32, f16 or bf16", o.DType)
 	}
 	s := store.OfGGUF(f)
-	var config *arch.Config
-	err := weights.Guard(func() (err error) {
-		config, err = arch.ConfigFor(s, o.RopeScaling)
-		return err
-	})
+	config, err := arch.ConfigFor(s, o.RopeScaling)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
@@ -136,29 +135,33 @@ func mainType(f *gguf.File) gguf.Type {
 
 // directory writes all files.
 func (w *writer) directory(dir string, o Options, config *arch.Config, configText []byte) (*Report, error) {
-	st, err := newStage(dir, o.Force)
+	if err := checkDir(dir, o.Force); err != nil {
+		return nil, err
+	}
+	st, err := atomicfile.CreateDir(dir, store.IsPart)
 	if err != nil {
 		return nil, err
 	}
-	defer st.abort()
+	defer st.Abort()
+	create := func(name string, data []byte) error { return createIn(st.Path(), name, data) }
 	limit := o.ShardBytes
 	if limit == 0 {
 		limit = defaultShard
 	}
-	files, err := w.tensors(filepath.Join(st.path, "model.safetensors"), limit)
+	files, err := w.tensors(filepath.Join(st.Path(), "model.safetensors"), limit)
 	if err != nil {
 		return nil, err
 	}
-	if err := st.create("config.json", configText); err != nil {
+	if err := create("config.json", configText); err != nil {
 		return nil, err
 	}
 	if card := modelCard(w.file.Meta); card != nil {
-		if err := st.create("README.md", card); err != nil {
+		if err := create("README.md", card); err != nil {
 			return nil, err
 		}
 	}
 	if o.Files != nil {
-		if err := o.Files(st.create); err != nil {
+		if err := o.Files(create); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +170,7 @@ func (w *writer) directory(dir string, o Options, config *arch.Config, configTex
 	}
 	report := &Report{Class: config.Class.Class, DType: string(dtypes[w.main]), Tensors: len(w.outputs), Bytes: w.all,
 		Files: files, Assumed: config.Assumed, LeftOut: w.leftOut, Rounded: w.rounded}
-	return report, st.commit()
+	return report, st.Commit()
 }
 
 // loses reports whether a type cannot hold all values of another.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/peftconv/peftconv/gguf/edit"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -76,7 +77,8 @@ func (r *Report) note(tensor, format string, args ...any) {
 // File looks at a model or adapter: a .gguf file, alone or one of several, a .safetensors file, an index of such files,
 // or a directory that holds either. Whatever is wrong with its content is in the report; an error says that it could
 // not be looked at.
-func File(ctx context.Context, path string, opt Options) (*Report, error) {
+func File(ctx context.Context, path string, opt Options) (_ *Report, err error) {
+	defer mapped.Guard(&err)()
 	r := &Report{File: path, Files: []string{path}, Problems: []Finding{}, Notes: []Finding{}, Tensors: []Tensor{}}
 	sums, other, err := openAgainst(opt.Against)
 	if err != nil {

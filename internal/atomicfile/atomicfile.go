@@ -8,22 +8,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+
+	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // File is a temporary file that gets its name at Commit. It is an io.Writer, io.WriterAt, io.ReaderAt and io.Seeker.
 type File struct {
-	*file
-	path   string      // the final name, symbolic links followed
-	mode   fs.FileMode // permissions of the final file
-	direct bool        // path is a device or a pipe: written to as it is
-	sealed bool        // on the disk and closed
-	done   bool        // committed or aborted
-}
-
-// file hides *os.File's other methods, Close above all: a File ends in Commit or Abort.
-type file struct {
-	f       *os.File
-	pending int64 // bytes written since the last hint to the system
+	f        *os.File
+	t        *temporary  // nil where direct
+	path     string      // the final name, symbolic links followed
+	replaces bool        // there is a file of that name, with:
+	mode     fs.FileMode // permissions
+	direct   bool        // path is a device or a pipe: written to as it is
+	sealed   bool        // on the disk, and not to be written to
+	done     bool        // committed or aborted
+	pending  int64       // bytes written since the last hint to the system
 }
 
 // writeAhead is the number of bytes after which the system is asked to start writing to the disk, so that the disk
@@ -31,14 +31,17 @@ type file struct {
 const writeAhead = 32 << 20
 
 // Write implements io.Writer.
-func (f *file) Write(p []byte) (int, error) {
+func (f *File) Write(p []byte) (int, error) {
+	if f.sealed {
+		return 0, fs.ErrClosed
+	}
 	n, err := f.f.Write(p)
 	f.wrote(int64(n))
 	return n, err
 }
 
 // wrote counts bytes that have been written one after another.
-func (f *file) wrote(n int64) {
+func (f *File) wrote(n int64) {
 	if f.pending += n; f.pending >= writeAhead {
 		beginSync(f.f)
 		f.pending = 0
@@ -46,57 +49,94 @@ func (f *file) wrote(n int64) {
 }
 
 // WriteAt implements io.WriterAt.
-func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	if f.sealed {
+		return 0, fs.ErrClosed
+	}
+	return f.f.WriteAt(p, off)
+}
 
 // ReadAt implements io.ReaderAt, over what has been written so far.
-func (f *file) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
 
 // ReadFrom implements io.ReaderFrom: where the system can copy from another file by itself, the bytes do not pass
 // through this process.
-func (f *file) ReadFrom(r io.Reader) (int64, error) {
+func (f *File) ReadFrom(r io.Reader) (int64, error) {
+	if f.sealed {
+		return 0, fs.ErrClosed
+	}
 	n, err := f.f.ReadFrom(r)
 	f.wrote(n)
 	return n, err
 }
 
 // Seek implements io.Seeker.
-func (f *file) Seek(off int64, whence int) (int64, error) { return f.f.Seek(off, whence) }
+func (f *File) Seek(off int64, whence int) (int64, error) { return f.f.Seek(off, whence) }
 
 // Create begins a file that shall appear at path. An existing file keeps its permissions and stays untouched until
-// Commit; a new one gets 0644. A symbolic link stays, and what it points to is replaced. A device or a pipe, such as
-// /dev/stdout, cannot be replaced and is written to directly.
+// Commit; a new one gets those that the process gives new files (its umask). A symbolic link stays, and what it
+// points to is replaced; one that points to nothing is refused. A device or a pipe, such as /dev/stdout, cannot be
+// replaced and is written to directly. If another process is writing the file it is a [BusyError].
 func Create(path string) (*File, error) {
-	target, mode, direct, err := target(path)
-	if err != nil {
+	f := &File{}
+	if err := f.find(path); err != nil {
 		return nil, err
 	}
-	var f *os.File
-	if direct {
-		f, err = os.OpenFile(target, os.O_WRONLY, 0)
+	var err error
+	if f.direct {
+		f.f, err = os.OpenFile(path, os.O_WRONLY, 0)
 	} else {
-		f, err = os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*.tmp")
+		err = f.begin()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	return &File{file: &file{f: f}, path: target, mode: mode, direct: direct}, nil
+	return f, nil
 }
 
-// target finds the file that path names, its permissions, and whether it has to be written in place.
-func target(path string) (name string, mode fs.FileMode, direct bool, err error) {
+// begin makes the temporary file.
+func (f *File) begin() error {
+	dir, base := filepath.Split(f.path)
+	if dir == "" {
+		dir = "."
+	}
+	if err := settle(dir, base); err != nil {
+		return err
+	}
+	open := fs.FileMode(0o666) // and the system takes away what the umask says
+	if f.replaces {
+		open = 0o600 // until it is complete
+	}
+	t, err := newTemporary(dir, base, open)
+	if err != nil {
+		return err
+	}
+	f.t, f.f = t, t.f
+	return nil
+}
+
+// find finds the file that path names.
+func (f *File) find(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return path, 0o644, false, nil
+		if link, err := os.Readlink(path); err == nil {
+			return fmt.Errorf("create %s: is a symbolic link to %s, which does not exist: remove the link, or choose "+
+				"another name", path, link)
+		}
+		f.path = filepath.Clean(path)
+		return nil
 	case err != nil:
-		return "", 0, false, err
+		return err
 	case info.IsDir():
-		return "", 0, false, fmt.Errorf("create %s: is a directory, expected a file or a new name", path)
+		return fmt.Errorf("create %s: is a directory, expected a file or a new name", path)
 	case !info.Mode().IsRegular():
-		return path, 0, true, nil
+		f.path, f.direct = path, true
+		return nil
 	}
-	name, err = filepath.EvalSymlinks(path)
-	return name, info.Mode().Perm(), false, err
+	f.replaces, f.mode = true, info.Mode().Perm()
+	f.path, err = filepath.EvalSymlinks(path)
+	return err
 }
 
 // Name is the path under which the file appears at Commit.
@@ -112,8 +152,8 @@ func (f *File) CloneFrom(src *os.File) error {
 	return clone(f.f, src)
 }
 
-// Seal flushes the file to the disk and closes it, so that only Commit's rename is left. Of many files that must
-// appear together, all can be sealed before the first is committed.
+// Seal flushes the file to the disk, so that only Commit's rename is left; nothing more can be written. Of many files
+// that must appear together, all can be sealed before the first is committed.
 func (f *File) Seal() error {
 	if f.done || f.sealed || f.direct {
 		return nil
@@ -127,7 +167,8 @@ func (f *File) Seal() error {
 }
 
 // Commit flushes the file to the disk and renames it, replacing an existing file. After an error the temporary file is
-// gone and the old file, if there was one, still there.
+// gone and the old file, if there was one, still there. If a mapped file was changed by another program since it was
+// opened, what was written may be wrong, and it is an error.
 func (f *File) Commit() error {
 	if f.done {
 		return fmt.Errorf("commit %s: already committed or aborted", f.path)
@@ -140,22 +181,55 @@ func (f *File) Commit() error {
 	if err := f.Seal(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.f.Name(), f.path); err != nil {
+	if err := mapped.Changed(); err != nil {
 		return err
 	}
-	f.done = true
+	if err := f.commit(); err != nil {
+		return err
+	}
 	return syncDir(filepath.Dir(f.path))
 }
 
-// flush writes content and permissions to the disk and closes the file.
+// commit is rename unless the program is ending.
+func (f *File) commit() error {
+	live.Lock()
+	defer live.Unlock()
+	if live.ended {
+		return errEnded
+	}
+	return f.rename()
+}
+
+// rename gives a sealed file its name. The caller holds live.
+func (f *File) rename() error {
+	if closeFirst {
+		f.f.Close()
+	}
+	if err := os.Rename(f.t.path, f.path); err != nil {
+		return err
+	}
+	f.leave()
+	return nil
+}
+
+// leave ends with the temporary file where it is, whatever its name now. The caller holds live.
+func (f *File) leave() {
+	f.done = true
+	f.f.Close()
+	delete(live.files, f.t)
+}
+
+// closeFirst says that this system does not rename open files.
+const closeFirst = runtime.GOOS == "windows"
+
+// flush writes content and permissions to the disk.
 func (f *File) flush() error {
-	if err := f.f.Chmod(f.mode); err != nil {
-		return err
+	if f.replaces {
+		if err := f.f.Chmod(f.mode); err != nil {
+			return err
+		}
 	}
-	if err := f.f.Sync(); err != nil {
-		return err
-	}
-	return f.f.Close()
+	return f.f.Sync()
 }
 
 // Abort closes the file and removes it. After Commit it does nothing.
@@ -164,10 +238,12 @@ func (f *File) Abort() {
 		return
 	}
 	f.done = true
-	f.f.Close()
-	if !f.direct {
-		os.Remove(f.f.Name())
+	if f.direct {
+		f.f.Close()
+		return
 	}
+	f.t.remove()
+	f.t.release()
 }
 
 // Write makes the file at path hold what fill writes, buffered. If fill fails, path stays as it was.

@@ -142,7 +142,7 @@ func (a *Adapter) items() []safetensors.Item {
 }
 
 // SaveDir writes the adapter as a directory that PEFT loads: adapter_config.json, adapter_model.safetensors and a
-// short README.md. Files of these names in an existing directory are replaced.
+// short README.md. An adapter in an existing directory is replaced whole, and what else is there stays.
 func (a *Adapter) SaveDir(dir string) error {
 	return a.SaveDirAs(dir, a.Config, WeightsFile, map[string]string{"README.md": a.card()})
 }
@@ -157,7 +157,7 @@ func (a *Adapter) SaveDirAs(dir string, config any, weights string, texts map[st
 	if err != nil {
 		return err
 	}
-	return WriteDir(dir, func(dir string) error {
+	return atomicfile.WriteDir(dir, isPart, func(dir string) error {
 		err := atomicfile.Write(filepath.Join(dir, weights), func(w io.Writer) error {
 			return safetensors.Write(w, meta, a.items())
 		})
@@ -206,28 +206,10 @@ func WriteText(path, text string) error {
 	})
 }
 
-// WriteDir fills a directory. A new one is filled under a temporary name and renamed, so that it is complete or absent;
-// in an existing one fill replaces files one by one.
-func WriteDir(dir string, fill func(dir string) error) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("write %s: it exists and is not a directory", dir)
-		}
-		return fill(dir)
-	}
-	parent := filepath.Dir(filepath.Clean(dir))
-	aside, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".tmp-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(aside) // nothing is left there once it is renamed
-	if err := os.Chmod(aside, 0o755); err != nil {
-		return err
-	}
-	if err := fill(aside); err != nil {
-		return err
-	}
-	return os.Rename(aside, dir)
+// isPart says whether a file of a directory is part of an adapter, of whatever program.
+func isPart(name string) bool {
+	return name == ConfigFile || name == "adapter.safetensors" || strings.HasPrefix(name, "adapter_model.") ||
+		strings.HasPrefix(name, "pytorch_adapter.")
 }
 
 // Load reads an adapter: a file written by Save or by a training run's checkpoint, a PEFT directory, or a directory's

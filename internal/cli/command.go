@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // Exit statuses of the program.
@@ -45,7 +47,8 @@ type Command interface {
 }
 
 // Execute parses the arguments and runs the verb.
-func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
+func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error) {
+	defer mapped.Guard(&err)()
 	c := v.New()
 	p := v.flags(c)
 	if err := p.parse(args, s.In); err != nil {
@@ -58,14 +61,18 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) error {
 	for _, note := range p.notes {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
-	args, err := v.resolveModels(p.fs)
+	args, err = v.resolveModels(p.fs)
 	if err != nil {
 		return err
 	}
 	if err := c.Validate(args); err != nil {
 		return UsageError{err}
 	}
-	return p.run(func() error { return c.Run(ctx, s) }, s)
+	err = p.run(func() error { return c.Run(ctx, s) }, s)
+	if changed := mapped.ChangedBefore(); changed != nil && err == nil {
+		return changed
+	}
+	return err
 }
 
 // helpTopic is what follows --help.

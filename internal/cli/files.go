@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
 // FileSize is the size of a file in bytes, 0 where there is none.
@@ -56,12 +58,10 @@ func (o *Output) CheckPlace(flag, path string, inputs ...string) error {
 	if err != nil || !info.IsDir() {
 		return fmt.Errorf("%s: the directory %s does not exist", flag, dir)
 	}
-	probe, err := os.CreateTemp(dir, ".peftconv-*")
-	if err != nil {
+	if err := atomicfile.CheckDir(dir); err != nil {
 		return fmt.Errorf("%s: the directory %s cannot be written: %w", flag, dir, err)
 	}
-	probe.Close()
-	return os.Remove(probe.Name())
+	return nil
 }
 
 // taken says whether something would be lost by writing to path: a file, or a directory with files.

@@ -83,10 +83,16 @@ type held struct {
 
 // cacheFile is a file that several sets may stand in.
 type cacheFile struct {
-	mu     sync.Mutex
-	f      *os.File
-	remove bool
-	users  int
+	mu    sync.Mutex
+	f     tokenFile
+	kept  string // its path where it is kept
+	users int
+}
+
+// tokenFile is an open file that is kept, or one that is gone when it is closed.
+type tokenFile interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // close gives the file up when the last set does.
@@ -96,11 +102,7 @@ func (c *cacheFile) close() error {
 	if c.users--; c.users != 0 {
 		return nil
 	}
-	err := c.f.Close()
-	if c.remove {
-		_ = os.Remove(c.f.Name()) // it may be gone already: see createCache
-	}
-	return err
+	return c.f.Close()
 }
 
 // read reads an example into the memory of another.
@@ -143,9 +145,9 @@ func (h *held) read(i int, e *Example) error {
 // cacheWriter writes examples into a file.
 type cacheWriter struct {
 	out    io.Writer
-	temp   *os.File         // that has no name, or
-	keep   *atomicfile.File // that gets one
-	path   string           // of keep
+	temp   *atomicfile.ScratchFile // that has no name, or
+	keep   *atomicfile.File        // that gets one
+	path   string                  // of keep
 	buffer *bufio.Writer
 	at     int64
 	crc    uint32
@@ -169,10 +171,9 @@ func createCache(c *Cache, path string) (*cacheWriter, error) {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			dir = filepath.Dir(dir)
 		}
-		if w.temp, err = os.CreateTemp(dir, ".peftconv-*.tokens"); err != nil {
+		if w.temp, err = atomicfile.Scratch(dir, "tokens"); err != nil {
 			return nil, fmt.Errorf("a file for token ids: %w", err)
 		}
-		_ = os.Remove(w.temp.Name()) // the open file stays until Close, except on Windows
 		w.out = w.temp
 	}
 	w.buffer = bufio.NewWriterSize(w.out, 1<<18)
@@ -210,7 +211,6 @@ func (w *cacheWriter) abort() {
 	}
 	if w.temp != nil {
 		w.temp.Close()
-		_ = os.Remove(w.temp.Name())
 	}
 }
 
@@ -227,13 +227,13 @@ func (w *cacheWriter) finish(h cacheHeader, sets []*held) (*cacheFile, error) {
 		return nil, fmt.Errorf("a file for token ids: %w", err)
 	}
 	if w.keep == nil {
-		return &cacheFile{f: w.temp, remove: true}, nil
+		return &cacheFile{f: w.temp}, nil
 	}
 	if err := w.keep.Commit(); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(w.path)
-	return &cacheFile{f: f}, err
+	return &cacheFile{f: f, kept: w.path}, err
 }
 
 // end writes what follows the tokens.
@@ -275,7 +275,7 @@ func openCache(path, key string) (*cacheHeader, *cacheFile, []entry, error) {
 		f.Close()
 		return nil, nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return h, &cacheFile{f: f}, index, nil
+	return h, &cacheFile{f: f, kept: path}, index, nil
 }
 
 // readCache reads the end of a file and checks the rest.

@@ -309,10 +309,10 @@ func (s *Set) Sample(tokens int) (*Set, error) {
 
 // Kept is the path of the file that Cache.Keep leaves; "" where there is none.
 func (s *Set) Kept() string {
-	if s.held == nil || s.held.file.remove {
+	if s.held == nil {
 		return ""
 	}
-	return s.held.file.f.Name()
+	return s.held.file.kept
 }
 
 // Close gives up the file that examples are in, where there is one.

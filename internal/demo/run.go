@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
@@ -66,11 +66,11 @@ func Run(ctx context.Context, opt Options, out io.Writer) (*Result, error) {
 	kernels.SetThreads(opt.Threads)
 	d := &demonstration{ctx: ctx, opt: opt, out: out, dir: opt.Dir, result: &Result{Dir: opt.Dir}}
 	if opt.Dir == "" {
-		dir, err := os.MkdirTemp("", "peftconv-demo-")
+		dir, remove, err := atomicfile.ScratchDir("", "demo")
 		if err != nil {
 			return nil, fmt.Errorf("demo: %w", err)
 		}
-		defer os.RemoveAll(dir)
+		defer remove()
 		d.dir = dir
 	}
 	start := time.Now()

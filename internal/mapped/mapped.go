@@ -5,74 +5,68 @@ import (
 	"math"
 	"os"
 	"sync"
+	"time"
 	"unsafe"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // File is a read-only map of a whole file.
 type File struct {
+	path string
+	f    *os.File // says what becomes of the file, also after its name is another's
+	size int64    // of the file when it was opened
+	time time.Time
+
 	mu   sync.Mutex
 	data []byte
 	mapd bool // data is a map, which Close has to end
 }
 
-// Open maps the file at path. The file is closed again: the map lives on without it. A path that names something other
-// than a regular file (a directory, a pipe) is refused, because it cannot be mapped whole.
+// Open maps the file at path. A path that names something other than a regular file (a directory, a pipe) is refused,
+// because it cannot be mapped whole.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	m := &File{path: path, f: f}
+	if err := m.open(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("map %s (%d bytes): %w", path, m.size, err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open %s: is a %s, expected a file", path, kind(info.Mode()))
-	}
-	m, err := newFile(f, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("map %s (%d bytes): %w", path, info.Size(), err)
-	}
+	enter(m)
 	return m, nil
 }
 
-func newFile(f *os.File, size int64) (*File, error) {
-	if size == 0 {
-		return &File{}, nil // no system maps nothing
-	}
-	if size > math.MaxInt {
-		return nil, fmt.Errorf("larger than this machine's address space")
-	}
-	data, err := mmap(f, int(size))
+func (m *File) open() error {
+	info, err := m.f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &File{data: data, mapd: true}, nil
-}
-
-// kind names the kind of a file that is not regular.
-func kind(m os.FileMode) string {
+	m.size, m.time = info.Size(), info.ModTime()
 	switch {
-	case m.IsDir():
-		return "directory"
-	case m&os.ModeNamedPipe != 0:
-		return "pipe"
-	case m&os.ModeSocket != 0:
-		return "socket"
+	case m.size == 0:
+		return nil // no system maps nothing
+	case m.size > math.MaxInt:
+		return fmt.Errorf("larger than this machine's address space")
 	}
-	return "device"
+	m.data, err = mmap(m.f, int(m.size))
+	m.mapd = err == nil
+	return err
 }
 
 // Bytes is the file's content. It must not be written to, nor used after Close.
-func (f *File) Bytes() []byte { return f.data }
+func (m *File) Bytes() []byte { return m.data }
 
 // Close unmaps the file. A second Close does nothing.
-func (f *File) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	data, mapd := f.data, f.mapd
-	f.data, f.mapd = nil, false
+func (m *File) Close() error {
+	leave(m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, mapd := m.data, m.mapd
+	m.data, m.mapd = nil, false
+	m.f.Close()
 	if !mapd {
 		return nil
 	}

@@ -23,11 +23,13 @@ const (
 // floors are the packages from the bottom of the house to its top. A package may import those of the floors below its
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
-	{"internal/freelist", "internal/alloctest", "internal/infile"},
-	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
+	{"internal/freelist", "internal/alloctest", "internal/infile", "internal/filelock"},
+	{"internal/mapped"},
+	{"internal/atomicfile"},
+	{"kernels", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
 		"internal/words", "internal/jinja"},
-	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
+	{"gguf", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
 	{"internal/autograd", "internal/store", "internal/template", "internal/chat", "internal/floats", "internal/modeltest"},

@@ -6,16 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/quant"
 	"github.com/peftconv/peftconv/safetensors"
@@ -271,47 +268,4 @@ func TestEach(t *testing.T) {
 	if err := Each(ctx, 1, func(int) error { return errors.New("began") }); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context: %v", err)
 	}
-}
-
-// TestGuard cuts a mapped file short and reads where it was: an error, not the end of the program.
-func TestGuard(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("a mapped file is not cut short on Windows")
-	}
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m, err := mapped.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if err := os.Truncate(path, 4096); err != nil {
-		t.Fatal(err)
-	}
-	var x byte
-	if err := Guard(func() error { x = m.Bytes()[1<<19]; return nil }); err == nil ||
-		!strings.Contains(err.Error(), "was cut short") {
-		t.Errorf("error %v, read %d", err, x)
-	}
-	if err := Guard(func() error { return os.ErrClosed }); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the function's error became %v", err)
-	}
-	defer func() {
-		if r := recover(); r != "a bug" {
-			t.Errorf("a panic became %v", r)
-		}
-	}()
-	_ = Guard(func() error { panic("a bug") })
-}
-
-func TestGuardPassesNilPointers(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("a nil pointer became an error of the disk")
-		}
-	}()
-	var x *[2]float64
-	_ = Guard(func() error { x[1] = math.Pi; return nil })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -127,7 +128,9 @@ type CombinedInput struct {
 //
 // One adapter alone is scaled, whatever the type, as in PEFT. What is dropped at random depends on the seed, the place
 // of the adapter and the tensor's name; no other program drops the same.
-func Combine(ctx context.Context, adapters []peft.Scaled, opt CombineOptions) (*peft.Adapter, *CombineReport, error) {
+func Combine(ctx context.Context, adapters []peft.Scaled, opt CombineOptions) (_ *peft.Adapter,
+	_ *CombineReport, err error) {
+	defer mapped.Guard(&err)()
 	a, report, err := combine(ctx, handle.Scaled(adapters), opt)
 	return wrapped(a), report, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
@@ -79,7 +80,9 @@ type LeftTensor struct {
 // the largest singular values, by random projection (linalg.TruncatedSVD). The two may be any of GGUF file and Hugging
 // Face directory, in any types; of quantized weights the difference holds their rounding too. One weight at a time is
 // in memory. Errors: models of different shape, and targets that nothing matches.
-func Extract(ctx context.Context, base, tuned *peft.Base, opt ExtractOptions) (*peft.Adapter, *ExtractReport, error) {
+func Extract(ctx context.Context, base, tuned *peft.Base, opt ExtractOptions) (_ *peft.Adapter,
+	_ *ExtractReport, err error) {
+	defer mapped.Guard(&err)()
 	a, report, err := extract(ctx, handle.Base(base), handle.Base(tuned), opt)
 	return wrapped(a), report, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -88,7 +89,8 @@ type ResizedModule struct {
 // result has alpha = r, the root of each singular value in both factors, and a rank pattern where modules differ. Where
 // the rank grows, the new rows of A are random and the new columns of B zero, so that training can use them and the
 // change is the same.
-func Resize(ctx context.Context, a *peft.Adapter, opt ResizeOptions) (*peft.Adapter, *ResizeReport, error) {
+func Resize(ctx context.Context, a *peft.Adapter, opt ResizeOptions) (_ *peft.Adapter, _ *ResizeReport, err error) {
+	defer mapped.Guard(&err)()
 	out, report, err := resize(ctx, handle.Adapter(a), opt)
 	return wrapped(out), report, err
 }

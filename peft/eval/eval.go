@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft"
@@ -29,7 +30,9 @@ type Result struct {
 
 // Loss is the mean loss over the targets of a data set, with adapters. batchTokens is the most tokens
 // that go through the model at once (0: 2048); it does not change the result beyond rounding.
-func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.Data, batchTokens int) (*Result, error) {
+func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.Data, batchTokens int) (_ *Result,
+	err error) {
+	defer mapped.Guard(&err)()
 	r, err := loss(ctx, handle.Base(b), handle.Scaled(adapters), handle.Data(set), batchTokens)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)

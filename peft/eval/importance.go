@@ -6,6 +6,7 @@ import (
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -29,7 +30,8 @@ type ImportanceOptions struct {
 // Importance measures an importance matrix: it runs a base over windows of a text, whose tokens are ids, and adds up
 // the squares of the inputs of each linear map, as llama-imatrix does. BOS and windows are as for Perplexity. The
 // result names no dataset.
-func Importance(ctx context.Context, b *peft.Base, ids []int32, opt ImportanceOptions) (*imatrix.Matrix, error) {
+func Importance(ctx context.Context, b *peft.Base, ids []int32, opt ImportanceOptions) (_ *imatrix.Matrix, err error) {
+	defer mapped.Guard(&err)()
 	base := handle.Base(b)
 	o := calibrate.Options{
 		Ctx: opt.Ctx, Chunks: opt.Chunks, Head: opt.Head, ExactActivations: opt.ExactActivations,

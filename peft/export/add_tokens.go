@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
@@ -21,7 +22,8 @@ import (
 // and the output head are the means of those of the tokens that its text was read as before; all other bytes are the
 // base's. Errors: a base that is not GGUF or has no tokenizer, a text that is a token already, or empty, or given
 // twice.
-func AddTokens(b *peft.Base, tokens []string, path string) error {
+func AddTokens(b *peft.Base, tokens []string, path string) (err error) {
+	defer mapped.Guard(&err)()
 	if err := addTokens(handle.Base(b), tokens, path); err != nil {
 		return fmt.Errorf("add tokens: %w", err)
 	}

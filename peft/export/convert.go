@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/lorafile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/modelcard"
 	"github.com/peftconv/peftconv/peft"
@@ -76,7 +77,8 @@ func IsAdapter(path string) bool {
 // takes the base's weights. What a GGUF LoRA cannot hold (DoRA, norms, biases, methods without pairs) is an error that
 // names the way that works. From GGUF: pairs of stacked experts and of fused tensors become those of PEFT's modules.
 // Nothing is rounded but to Type, and by such a scale.
-func ConvertAdapter(ctx context.Context, in, out, base string, opt ConvertOptions) (*Converted, error) {
+func ConvertAdapter(ctx context.Context, in, out, base string, opt ConvertOptions) (_ *Converted, err error) {
+	defer mapped.Guard(&err)()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -89,7 +90,8 @@ func Find(name string) *Form {
 }
 
 // To writes adapters in the form of a name. A name that is not known is an error that lists those that are.
-func To(form string, in Input, path string, opt Options) (*Report, error) {
+func To(form string, in Input, path string, opt Options) (_ *Report, err error) {
+	defer mapped.Guard(&err)()
 	f := Find(form)
 	if f == nil {
 		return nil, errkind.Errorf(peft.ErrUnsupported, "export %s: form %q is not known, expected %s", path, form,

@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lorafile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/modelcard"
@@ -50,7 +51,8 @@ func GGUF(a *peft.Adapter, b *peft.Base, path string) error {
 
 // LoRA is GGUF for an adapter of any method that changes weight matrices, with the nearest low-rank matrices
 // where the changes are not of low rank, and says how near that is.
-func LoRA(a *peft.Adapter, b *peft.Base, path string, opt LoRAOptions) (*LoRAReport, error) {
+func LoRA(a *peft.Adapter, b *peft.Base, path string, opt LoRAOptions) (_ *LoRAReport, err error) {
+	defer mapped.Guard(&err)()
 	report, err := writeLoRA(handle.Adapter(a), handle.Base(b), path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)

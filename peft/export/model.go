@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/quant"
@@ -91,7 +92,8 @@ type ModelReport struct {
 // Parallel bottleneck adapters become part of a wider feed-forward network; serial-pfeiffer ones become layers of their
 // own, in the architecture deci. Everything of the base is copied byte for byte. Errors: an adapter that no llama.cpp
 // graph can express, a base that is not GGUF.
-func Model(a *peft.Adapter, b *peft.Base, path string) (*ModelReport, error) {
+func Model(a *peft.Adapter, b *peft.Base, path string) (_ *ModelReport, err error) {
+	defer mapped.Guard(&err)()
 	r, err := writeModel(handle.Adapter(a), handle.Base(b), path)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)

@@ -14,8 +14,10 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf/quantize"
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -75,7 +77,8 @@ var ErrTaken = errors.New("there is a model of this name")
 // what else llama.cpp can express becomes a model. A base that lies in Ollama's store itself keeps the template, the
 // system prompt, the parameters and the licenses that it has there. Errors: a base that is not one GGUF file, adapters
 // that have neither form, a name that is taken.
-func Ollama(b *peft.Base, adapters []peft.Scaled, path string, opt Options) (*OllamaReport, error) {
+func Ollama(b *peft.Base, adapters []peft.Scaled, path string, opt Options) (_ *OllamaReport, err error) {
+	defer mapped.Guard(&err)()
 	to := path
 	if opt.Ollama.Create != "" {
 		to = "ollama:" + opt.Ollama.Create
@@ -96,7 +99,7 @@ func exportOllama(b *peft.Base, adapters []peft.Scaled, path string, opt Options
 		return m.create(opt.Ollama)
 	}
 	report := &OllamaReport{}
-	return report, attach.WriteDir(path, func(dir string) error {
+	return report, atomicfile.WriteDir(path, isOllamaPart, func(dir string) error {
 		if err := m.write(dir, report); err != nil {
 			return err
 		}
@@ -108,6 +111,9 @@ func exportOllama(b *peft.Base, adapters []peft.Scaled, path string, opt Options
 		return attach.WriteText(filepath.Join(dir, modelfileName), text)
 	})
 }
+
+// isOllamaPart says whether a file belongs to what exportOllama writes.
+func isOllamaPart(name string) bool { return name == modelfileName || filepath.Ext(name) == ".gguf" }
 
 // ollamaModel is a model as Ollama has it.
 type ollamaModel struct {

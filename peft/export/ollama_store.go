@@ -120,6 +120,7 @@ func (m *ollamaModel) manifest(w *storeWriter) (*names.OllamaManifest, error) {
 type storeWriter struct {
 	store names.OllamaStore
 	temp  string   // a directory in the store for files that become blobs
+	close func()   // removes it
 	added []string // blobs that were not there before
 }
 
@@ -129,11 +130,9 @@ func (w *storeWriter) open(manifests string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.temp, err = os.MkdirTemp(w.store.Dir, ".peftconv-")
+	w.temp, w.close, err = atomicfile.ScratchDir(w.store.Dir, "blobs")
 	return err
 }
-
-func (w *storeWriter) close() { os.RemoveAll(w.temp) }
 
 // undo removes the blobs that were added.
 func (w *storeWriter) undo() {

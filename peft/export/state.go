@@ -19,6 +19,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -166,7 +167,8 @@ func (opt *StateOptions) check() (stateVersion, error) {
 
 // State writes what llama.cpp has in its cache after the virtual tokens of adapters: a state from which it continues as
 // if it had read them. Errors: adapters without virtual tokens, or whose tokens stand among fields of a text.
-func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (*StateReport, error) {
+func State(b *peft.Base, adapters []peft.Scaled, path string, opt StateOptions) (_ *StateReport, err error) {
+	defer mapped.Guard(&err)()
 	r, err := exportState(handle.Base(b), handle.Scaled(adapters), path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", path, err)

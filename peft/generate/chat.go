@@ -8,6 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -21,7 +22,8 @@ type Chat struct {
 
 // NewChat begins a conversation. Of the options the template and its arguments count. A base without a chat template is
 // an error where the options name none.
-func NewChat(b *peft.Base, adapters []peft.Scaled, opt peft.ChatOptions) (*Chat, error) {
+func NewChat(b *peft.Base, adapters []peft.Scaled, opt peft.ChatOptions) (_ *Chat, err error) {
+	defer mapped.Guard(&err)()
 	c := &Chat{base: handle.Base(b), adapters: handle.Scaled(adapters)}
 	for _, scaled := range c.adapters {
 		if scaled.Adapter.Config.Template != "" {
@@ -60,7 +62,8 @@ func (c *Chat) JSON() string { return c.conversation.JSON() }
 func (c *Chat) Len() int { return len(c.conversation.Messages) }
 
 // Answer generates a message of the assistant and adds it. Generation ends where the turn does. emit is that of Run.
-func (c *Chat) Answer(ctx context.Context, opt Options, emit func(piece string)) (*Result, error) {
+func (c *Chat) Answer(ctx context.Context, opt Options, emit func(piece string)) (_ *Result, err error) {
+	defer mapped.Guard(&err)()
 	prompt, err := c.encoder.Template.Prompt(&c.conversation)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -30,8 +31,7 @@ func (m *merger) toHF(out string) error {
 			return err
 		}
 	}
-	os.Remove(out) // an empty directory would only be in the way
-	return attach.WriteDir(out, func(dir string) error {
+	return atomicfile.WriteDir(out, store.IsPart, func(dir string) error {
 		for _, path := range m.base.Store.Files {
 			if err := m.writeShard(path, filepath.Join(dir, filepath.Base(path))); err != nil {
 				return fmt.Errorf("%s: %w", filepath.Base(path), err)

@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/peft"
@@ -74,7 +75,8 @@ const littleRecovery = 0.5
 // everything else is copied byte for byte. An adapter that has no change of weights, whose base is another one (unless
 // Force), a weight that is not finite and a type that a tensor cannot have are errors; nothing is left of the output
 // then.
-func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, out string, opt Options) (*Report, error) {
+func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, out string, opt Options) (_ *Report, err error) {
+	defer mapped.Guard(&err)()
 	return run(ctx, handle.Base(b), handle.Scaled(adapters), out, opt)
 }
 

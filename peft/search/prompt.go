@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/template"
 	"github.com/peftconv/peftconv/peft"
@@ -158,7 +159,8 @@ func (o *Options) Check() error {
 // et al. 2018; AutoPrompt, Shin et al. 2020), and those that the model itself expects there, are tried, and a beam of
 // the best prompts is kept. After each sweep over the slots data.Select decides which prompt is the best so far, the
 // given one among them. The result depends on the seed but not on the number of threads.
-func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, data Data, opt Options) (_ *Result, err error) {
+	defer mapped.Guard(&err)()
 	s, err := newPromptSearch(handle.Base(b), data, opt)
 	if err != nil {
 		return nil, fmt.Errorf("search a prompt: %w", err)

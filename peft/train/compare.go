@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -91,7 +92,8 @@ const curvePoints = 200
 // Compare trains adapters one after the other over the same base with the same budget. All are checked before the first
 // is trained. One whose training fails is left out of the result, and the others go on; the error names those that
 // failed. When ctx is cancelled, what was finished is returned with the error.
-func Compare(ctx context.Context, b *peft.Base, entries []Entry, opt CompareOptions) (*Comparison, error) {
+func Compare(ctx context.Context, b *peft.Base, entries []Entry, opt CompareOptions) (_ *Comparison, err error) {
+	defer mapped.Guard(&err)()
 	held := make([]heldEntry, len(entries))
 	for i, e := range entries {
 		held[i] = heldEntry{e.Name, handle.Adapter(e.Adapter), handle.Data(e.Train), handle.Data(e.Eval), e.LR,

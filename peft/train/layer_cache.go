@@ -1,11 +1,11 @@
 package train
 
 import (
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
@@ -21,7 +21,7 @@ type layerCache struct {
 	starts   []int // where the rows of each example begin; and their number
 	known    []bool
 	memory   []float32 // (rows, width); nil: they are in file
-	file     *os.File
+	file     *atomicfile.ScratchFile
 	examples []int // of the sequences of the current batch
 }
 
@@ -83,11 +83,10 @@ func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) 
 	if out == "" {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(out), ".peftconv-*.layers")
+	f, err := atomicfile.Scratch(filepath.Dir(out), filepath.Base(out)+".layers")
 	if err != nil {
 		return nil
 	}
-	_ = os.Remove(f.Name()) // the open file stays until Close, except on Windows
 	s.file = f
 	return s
 }
@@ -105,7 +104,6 @@ func (s *layerCache) close() {
 	}
 	if s.file != nil {
 		s.file.Close()
-		_ = os.Remove(s.file.Name())
 	}
 	s.memory, s.file, s.layers = nil, nil, 0
 }

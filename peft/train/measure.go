@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/peft"
@@ -52,7 +53,8 @@ func StepParts() []string {
 }
 
 // MeasureSteps trains a new LoRA on random tokens for a few steps, as Run does, and measures them.
-func MeasureSteps(ctx context.Context, b *peft.Base, opt MeasureOptions) (*Measurement, error) {
+func MeasureSteps(ctx context.Context, b *peft.Base, opt MeasureOptions) (_ *Measurement, err error) {
+	defer mapped.Guard(&err)()
 	return measureSteps(ctx, handle.Base(b), opt)
 }
 

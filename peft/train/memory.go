@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -59,7 +60,8 @@ func (e *ShortOfMemory) Error() string {
 }
 
 // PlanMemory says what memory Run will need with these arguments.
-func PlanMemory(b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (*Memory, error) {
+func PlanMemory(b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (_ *Memory, err error) {
+	defer mapped.Guard(&err)()
 	return planMemory(handle.Base(b), handle.Adapter(a), handle.Data(train), opt)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -115,7 +116,9 @@ func (e *Interrupted) Unwrap() error { return e.cause }
 // nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the current step is not lost
 // but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
 // steps may differ.
-func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (*Result, error) {
+func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (_ *Result,
+	err error) {
+	defer mapped.Guard(&err)()
 	return trainAdapter(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), handle.Data(eval), opt)
 }
 

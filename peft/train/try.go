@@ -7,6 +7,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
 )
 
@@ -32,7 +33,8 @@ const secondTry = 3 * time.Second
 
 // Try does the first step of a run, says what the whole run would take, and writes nothing. The adapter is changed by
 // that step. Errors are those with which Run would not start.
-func Try(ctx context.Context, b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (*Trial, error) {
+func Try(ctx context.Context, b *peft.Base, a *peft.Adapter, train *peft.Data, opt Options) (_ *Trial, err error) {
+	defer mapped.Guard(&err)()
 	return try(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), opt)
 }
 
