@@ -167,7 +167,7 @@ func Open(path string) (*File, error) {
 
 // OpenShard is Open for one file alone, even if it is one of several that hold a model together.
 func OpenShard(path string) (*File, error) {
-	m, err := mapped.Open(path)
+	m, err := openMap(path)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	}

@@ -178,20 +178,13 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	m := cli.CopyMeter{W: s.Err}
 	o.options.Progress = m.Update
-	plan, err := edit.Prepare(o.file, o.edit, o.options)
+	plan, way, err := o.apply(ctx)
+	m.Stop()
 	if err != nil {
 		return suggest(err)
 	}
 	for _, warning := range plan.Warnings {
 		fmt.Fprintf(s.Err, "warning: %s\n", cli.Printable(warning, 0))
-	}
-	var way edit.Way
-	if !o.dryRun {
-		way, err = plan.Apply(ctx)
-		m.Stop()
-		if err != nil {
-			return err
-		}
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, o.report(plan, way))
@@ -200,12 +193,27 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 	return nil
 }
 
+// apply makes the edit. Where another edit of the file comes before it, it is planned again.
+func (o *editOptions) apply(ctx context.Context) (*edit.Plan, edit.Way, error) {
+	for {
+		plan, err := edit.Prepare(o.file, o.edit, o.options)
+		if err != nil || o.dryRun {
+			return plan, "", err
+		}
+		way, err := plan.Apply(ctx)
+		var changed *edit.ChangedError
+		if !errors.As(err, &changed) {
+			return plan, way, err
+		}
+	}
+}
+
 // recover finishes an edit that was interrupted.
 func (o *editOptions) recover(s cli.Streams) error {
 	pending := edit.Pending(o.file)
 	switch {
 	case pending && o.dryRun:
-		return &edit.InterruptedError{Path: o.file}
+		return &gguf.InterruptedError{Path: o.file}
 	case pending:
 		if _, err := edit.Recover(o.file); err != nil {
 			return err
@@ -245,7 +253,7 @@ func suggest(err error) error {
 // interruptedEdit is the file that an error is about if an edit of it may have been interrupted, else "".
 func interruptedEdit(err error) string {
 	var format *gguf.FormatError
-	var interrupted *edit.InterruptedError
+	var interrupted *gguf.InterruptedError
 	switch {
 	case errors.As(err, &interrupted):
 		return interrupted.Path

@@ -12,9 +12,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/files"
 	"github.com/peftconv/peftconv/internal/cli/shell"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -35,6 +37,7 @@ func register(v *cli.Verb) {
 }
 
 func main() {
+	atomicfile.Check, checkInputs = mapped.Changed, mapped.ChangedBefore
 	ctx, abort := interruptible(context.Background(), os.Stderr)
 	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Abort: abort}))
 }
@@ -63,9 +66,13 @@ func interruptible(parent context.Context, w io.Writer) (ctx context.Context, ab
 	return ctx, aborted
 }
 
+// checkInputs says whether a file that was read changed meanwhile. In tests, which share a process, nobody asks.
+var checkInputs func() error
+
 // run executes the arguments and returns the process's exit status.
 func run(ctx context.Context, args []string, s cli.Streams) int {
-	p := cli.Program{Name: "peftconv", Verbs: verbs, Version: version(), Intro: intro, Outro: outro, Help: helpOf}
+	p := cli.Program{Name: "peftconv", Verbs: verbs, Version: version(), Intro: intro, Outro: outro, Help: helpOf,
+		Check: checkInputs}
 	return p.Run(ctx, args, s)
 }
 

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/filelock"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
@@ -34,7 +36,7 @@ func (p *Plan) Apply(ctx context.Context) (_ Way, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	src, err := p.open()
+	src, err := p.open(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -45,27 +47,67 @@ func (p *Plan) Apply(ctx context.Context) (_ Way, err error) {
 	return Copied, p.rewrite(ctx, src)
 }
 
-// open opens the file, for writing if it will be changed, and checks that it is unchanged.
-func (p *Plan) open() (*os.File, error) {
+// open opens and locks the file, for writing if it will be changed, and checks that it is unchanged.
+func (p *Plan) open(ctx context.Context) (*os.File, error) {
 	flag := os.O_RDWR // asked for even where the file is replaced: read-only files are not edited
 	if p.opt.Out != "" {
 		flag = os.O_RDONLY
 	}
-	f, err := os.OpenFile(p.Path, flag, 0)
+	f, err := lock(ctx, p.Path, flag)
 	if err != nil {
 		return nil, err
 	}
 	head := make([]byte, len(p.old))
 	info, err := f.Stat()
-	if err == nil {
+	if err == nil && info.Size() == p.Size {
 		_, err = f.ReadAt(head, 0)
 	}
 	if err == nil && (info.Size() != p.Size || !bytes.Equal(head, p.old)) {
-		err = fmt.Errorf("%s: has changed since it was read", p.Path)
+		err = &ChangedError{p.Path}
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
+	}
+	return f, nil
+}
+
+// A ChangedError says that a file has changed since it was read: another edit came first. The edit can be prepared
+// anew.
+type ChangedError struct{ Path string }
+
+// Error implements error.
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s: has changed since it was read", e.Path)
+}
+
+// lock opens a file for an edit and waits until no other edit has it. The lock ends when the file is closed.
+func lock(ctx context.Context, path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	soon, cancel := context.WithTimeout(ctx, gguf.EditWait)
+	defer cancel()
+	got, err := filelock.Wait(soon, f)
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case err != nil:
+		err = nil // a file system without locks
+	case !got:
+		err = fmt.Errorf("%s: another process is editing this file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	// The edit that had the lock may have put a new file in its place.
+	opened, errOpened := f.Stat()
+	named, errNamed := os.Stat(path)
+	if errOpened != nil || errNamed != nil || !os.SameFile(opened, named) {
+		f.Close()
+		return nil, &ChangedError{path}
 	}
 	return f, nil
 }
@@ -103,6 +145,10 @@ func differing(a, b []byte) (lo, hi int64) {
 // clones.
 func (p *Plan) clone(src *os.File, lo, hi int64) (bool, error) {
 	f, err := atomicfile.Create(p.Path)
+	var busy *atomicfile.BusyError
+	if errors.As(err, &busy) {
+		return false, err
+	}
 	if err != nil {
 		return false, nil // a directory that may not be written to: the file itself may
 	}
@@ -135,8 +181,8 @@ func (p *Plan) rewrite(ctx context.Context, src *os.File) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := src.Close(); err != nil { // some systems do not replace an open file
-		return err
+	if runtime.GOOS == "windows" { // which does not replace an open file; elsewhere the lock stays until the end
+		src.Close()
 	}
 	return out.Commit()
 }

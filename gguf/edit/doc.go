@@ -12,5 +12,9 @@
 // If the program or the machine stops in between, no byte is lost: the journal is still there, and [Recover] finishes
 // the edit. A file that has other names (hard links), which may be somebody's copies, is never written in place.
 //
-// Two edits of one file at the same time are not protected from each other.
+// # Several edits at once
+//
+// [Plan.Apply] and [Recover] hold a lock of the file while they write; an edit that comes second waits. When it has
+// the lock and the file is not the one that it was prepared for, it is a [ChangedError], and can be prepared anew.
+// Readers wait for an edit in place too (gguf.Open); one that begins while they read is noticed (mapped.Changed).
 package edit

@@ -2,6 +2,7 @@ package edit
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -9,8 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
@@ -22,38 +23,17 @@ type journal struct {
 	new  []byte // as many
 }
 
-const (
-	journalSuffix = ".edit-journal"
-	journalMagic  = "peftconv edit journal 1\n"
-)
-
-// An InterruptedError says that the last in-place edit of a file was interrupted: the file may be inconsistent until
-// [Recover] has finished the edit.
-type InterruptedError struct{ Path string }
-
-// Error implements error.
-func (e *InterruptedError) Error() string {
-	return fmt.Sprintf("%s: an edit of this file was interrupted and has to be finished first (%s)", e.Path,
-		journalPath(e.Path))
-}
-
-// journalPath is where the journal of a file is: beside the file itself, whatever links lead to it.
-func journalPath(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	return path + journalSuffix
-}
+const journalMagic = "peftconv edit journal 1\n"
 
 // Pending says whether an edit of the file was interrupted.
 func Pending(path string) bool {
-	_, err := os.Lstat(journalPath(path))
+	_, err := os.Lstat(gguf.EditJournal(path))
 	return err == nil
 }
 
 // patch writes a journal, then the change that it describes.
 func patch(f *os.File, path string, j *journal) error {
-	name := journalPath(path)
+	name := gguf.EditJournal(path)
 	err := atomicfile.Write(name, func(w io.Writer) error {
 		_, err := w.Write(j.encode())
 		return err
@@ -78,9 +58,18 @@ func (j *journal) write(f *os.File, data []byte) error {
 	return f.Sync()
 }
 
-// Recover finishes an edit that was interrupted. Without one it does nothing and returns false.
+// Recover finishes an edit that was interrupted. Without one it does nothing and returns false; an edit that another
+// process is making it leaves to that.
 func Recover(path string) (bool, error) {
-	name := journalPath(path)
+	name := gguf.EditJournal(path)
+	if !Pending(path) {
+		return false, nil
+	}
+	f, err := lock(context.Background(), path, os.O_RDWR)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -92,11 +81,6 @@ func Recover(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", name, err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
 	if err := j.belongs(f); err != nil {
 		return false, fmt.Errorf("%s: %w: delete it if the file is correct", name, err)
 	}

@@ -22,7 +22,7 @@ func interrupted(t *testing.T, n int) (path string, before, after []byte) {
 	after = append(append([]byte(nil), p.header...), before[len(p.header):]...)
 	lo, hi := differing(p.old, p.header)
 	j := &journal{p.Size, lo, p.old[lo:hi], p.header[lo:hi]}
-	if err := os.WriteFile(journalPath(path), j.encode(), 0o600); err != nil {
+	if err := os.WriteFile(gguf.EditJournal(path), j.encode(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	torn := append([]byte(nil), before...)
@@ -79,7 +79,7 @@ func TestRecoverRefuses(t *testing.T) {
 		}
 	}
 	onJournal := func(f func(*testing.T, string)) func(*testing.T, string) {
-		return func(t *testing.T, path string) { f(t, journalPath(path)) }
+		return func(t *testing.T, path string) { f(t, gguf.EditJournal(path)) }
 	}
 	for _, tt := range []struct {
 		name string
@@ -102,7 +102,7 @@ func TestRecoverRefuses(t *testing.T) {
 			tt.do(t, path)
 			before := read(t, path)
 			if _, err := Recover(path); err == nil || !strings.Contains(err.Error(), tt.want) ||
-				!strings.Contains(err.Error(), journalSuffix) {
+				!strings.Contains(err.Error(), ".edit-journal") {
 				t.Errorf("error %v, expected %q", err, tt.want)
 			}
 			if !bytes.Equal(read(t, path), before) || !Pending(path) {

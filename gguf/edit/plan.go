@@ -60,8 +60,8 @@ func Prepare(path string, e Edit, opt Options) (_ *Plan, err error) {
 	if e.empty() && !opt.Rewrite && opt.Out == "" {
 		return nil, errEmpty
 	}
-	if Pending(path) {
-		return nil, &InterruptedError{path}
+	if err := gguf.AwaitEdit(path); err != nil {
+		return nil, err
 	}
 	f, err := gguf.OpenShard(path)
 	if err != nil {

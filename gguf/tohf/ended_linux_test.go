@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
 // TestMain converts the file that the environment names, in the place of the tests, where it names one.
@@ -81,9 +82,12 @@ func TestKilled(t *testing.T) {
 	}
 	c.Wait()
 	for _, name := range left(t, parent) {
-		if !strings.HasPrefix(name, ".out.") || !strings.HasSuffix(name, ".tmp") {
+		if !strings.HasPrefix(name, ".out.") || !strings.Contains(name, ".peftconv-tmp") {
 			t.Errorf("%s is left", name)
 		}
+	}
+	if err := atomicfile.Settle(parent); err != nil || len(left(t, parent)) > 0 {
+		t.Errorf("%v; %q are left for ever", err, left(t, parent))
 	}
 }
 

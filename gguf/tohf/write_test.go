@@ -136,7 +136,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestExisting refuses a directory with something in it, and replaces it when told to.
+// TestExisting refuses a directory with something in it, and replaces the model in it when told to.
 func TestExisting(t *testing.T) {
 	f, dir := small(t, "llama", nil), t.TempDir()
 	out := filepath.Join(dir, "out")
@@ -146,8 +146,10 @@ func TestExisting(t *testing.T) {
 	if _, err := Write(t.Context(), f, out, Options{}, nil); err != nil { // an empty one
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(out, "notes.txt"), []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"notes.txt", "old.safetensors"} {
+		if err := os.WriteFile(filepath.Join(out, name), []byte("mine"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_, err := Write(t.Context(), f, out, Options{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "the directory exists and holds ") {
@@ -159,7 +161,8 @@ func TestExisting(t *testing.T) {
 	if _, err := Write(t.Context(), f, out, Options{Force: true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if names := left(t, out); slices.Contains(names, "notes.txt") || len(left(t, dir)) != 1 {
+	if names := left(t, out); !slices.Contains(names, "notes.txt") || slices.Contains(names, "old.safetensors") ||
+		len(left(t, dir)) != 1 {
 		t.Errorf("%q are left, %q beside", names, left(t, dir))
 	}
 }

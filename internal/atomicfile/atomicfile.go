@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-
-	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // File is a temporary file that gets its name at Commit. It is an io.Writer, io.WriterAt, io.ReaderAt and io.Seeker.
@@ -167,8 +165,7 @@ func (f *File) Seal() error {
 }
 
 // Commit flushes the file to the disk and renames it, replacing an existing file. After an error the temporary file is
-// gone and the old file, if there was one, still there. If a mapped file was changed by another program since it was
-// opened, what was written may be wrong, and it is an error.
+// gone and the old file, if there was one, still there.
 func (f *File) Commit() error {
 	if f.done {
 		return fmt.Errorf("commit %s: already committed or aborted", f.path)
@@ -181,7 +178,7 @@ func (f *File) Commit() error {
 	if err := f.Seal(); err != nil {
 		return err
 	}
-	if err := mapped.Changed(); err != nil {
+	if err := Check(); err != nil {
 		return err
 	}
 	if err := f.commit(); err != nil {

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // Dir is a directory that is filled beside the place where it shall be, and gets its name at Commit.
@@ -85,7 +83,7 @@ func (d *Dir) Abort() {
 // a note by which the next one finishes the change. After an error the old directory is still there.
 func (d *Dir) Commit() error {
 	defer d.Abort()
-	if err := mapped.Changed(); err != nil {
+	if err := Check(); err != nil {
 		return err
 	}
 	if d.replaces {

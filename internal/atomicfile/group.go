@@ -3,8 +3,6 @@ package atomicfile
 import (
 	"fmt"
 	"path/filepath"
-
-	"github.com/peftconv/peftconv/internal/mapped"
 )
 
 // CommitAll commits files of one directory that belong together: all get their names, or none. A process that is
@@ -49,7 +47,7 @@ func CommitAll(files ...*File) error {
 
 // commit writes the journal and makes its changes.
 func (j *journal) commit(files []*File) error {
-	if err := mapped.Changed(); err != nil {
+	if err := Check(); err != nil {
 		return err
 	}
 	note, err := newTemporary(j.dir, filepath.Base(files[0].path), 0o600)

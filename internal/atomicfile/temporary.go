@@ -37,6 +37,10 @@ var live struct {
 
 var errEnded = errors.New("the program is ending")
 
+// Check is called before files or directories get their names, and its error keeps them from it. A program sets it
+// when it starts, to what says that the files which it reads are still the same.
+var Check = func() error { return nil }
+
 // AbortAll removes all temporary files of the process. After it no file is created or committed: it is for a program
 // that is about to end without waiting for what it does.
 func AbortAll() {

@@ -68,11 +68,7 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error
 	if err := c.Validate(args); err != nil {
 		return UsageError{err}
 	}
-	err = p.run(func() error { return c.Run(ctx, s) }, s)
-	if changed := mapped.ChangedBefore(); changed != nil && err == nil {
-		return changed
-	}
-	return err
+	return p.run(func() error { return c.Run(ctx, s) }, s)
 }
 
 // helpTopic is what follows --help.

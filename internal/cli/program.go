@@ -17,6 +17,7 @@ type Program struct {
 	Version      string
 	Intro, Outro string                 // of the list of verbs
 	Help         func(err error) string // what is added to an error, "" for nothing
+	Check        func() error           // says after a verb whether its result can be trusted; may be nil
 }
 
 // Run executes the arguments and returns the process's exit status.
@@ -44,7 +45,11 @@ func (p *Program) Run(ctx context.Context, args []string, s Streams) (status int
 	}
 	s.Program = p
 	name += " " + v.Name
-	return p.report(name, v.Execute(ctx, args[1:], s), s.Err)
+	err := v.Execute(ctx, args[1:], s)
+	if err == nil && p.Check != nil {
+		err = p.Check()
+	}
+	return p.report(name, err, s.Err)
 }
 
 // Verb is the verb of a name, nil where there is none.
