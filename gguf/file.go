@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -150,6 +153,11 @@ func Parse(data []byte) (*File, error) {
 // Open maps the file at path and reads its header. A file that is one of several that hold a model together is opened
 // with all the others. The tensors' data are views of the maps, valid until Close.
 func Open(path string) (*File, error) {
+	if strings.Contains(filepath.Base(path), "-of-") { // one of several, that were perhaps not all renamed
+		if err := atomicfile.Settle(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("gguf: %s: %w", path, err)
+		}
+	}
 	f, err := OpenShard(path)
 	if err != nil {
 		return nil, err

@@ -9,11 +9,15 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/errkind"
 )
 
 // openIndex opens a model that is spread over several files.
 func openIndex(path string) (*File, error) {
+	if err := atomicfile.Settle(filepath.Dir(path)); err != nil { // shards that were perhaps not all renamed
+		return nil, fmt.Errorf("safetensors: %s: %w", path, err)
+	}
 	where, err := readIndex(path)
 	if err != nil {
 		return nil, err

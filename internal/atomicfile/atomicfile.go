@@ -202,6 +202,7 @@ func (f *File) rename() error {
 	if closeFirst {
 		f.f.Close()
 	}
+	step()
 	if err := os.Rename(f.t.path, f.path); err != nil {
 		return err
 	}

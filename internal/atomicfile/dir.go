@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 )
 
+// exchange gives each of two paths what the other had, in one step, where the system can. Tests take it away.
+var exchange = systemExchange
+
 // Dir is a directory that is filled beside the place where it shall be, and gets its name at Commit.
 type Dir struct {
 	t        *temporary
@@ -121,6 +124,7 @@ func (d *Dir) rename() error {
 		}
 		return os.Rename(d.Path(), d.path)
 	}
+	step()
 	if exchange(d.Path(), d.path) == nil {
 		return nil
 	}

@@ -2,7 +2,7 @@ package atomicfile
 
 import "golang.org/x/sys/unix"
 
-// exchange gives each of two paths what the other had, in one step.
-func exchange(a, b string) error {
+// systemExchange gives each of two paths what the other had, in one step.
+func systemExchange(a, b string) error {
 	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 }

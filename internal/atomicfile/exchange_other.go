@@ -4,5 +4,5 @@ package atomicfile
 
 import "errors"
 
-// exchange is not done on this system.
-func exchange(_, _ string) error { return errors.ErrUnsupported }
+// systemExchange is not done on this system.
+func systemExchange(_, _ string) error { return errors.ErrUnsupported }

@@ -28,6 +28,9 @@ const (
 	journalBytes = 16 << 20 // the most that a journal has
 )
 
+// step is called between any two changes of names; tests stop the process there.
+var step = func() {}
+
 // write puts the journal into a temporary file and flushes it.
 func (j *journal) write(f *os.File) error {
 	text, err := json.Marshal(j)
@@ -67,6 +70,7 @@ func (j *journal) replay(own string) error {
 		if _, err := os.Lstat(from); err != nil {
 			continue // done
 		}
+		step()
 		if err := os.Rename(from, filepath.Join(j.dir, filepath.Base(r.To))); err != nil {
 			return err
 		}
@@ -85,10 +89,12 @@ func replaceDir(dir, target, old string) error {
 	if _, err := os.Lstat(dir); err != nil {
 		return nil // done
 	}
+	step()
 	if _, err := os.Lstat(target); err == nil {
 		if err := os.Rename(target, old); err != nil {
 			return err
 		}
 	}
+	step()
 	return os.Rename(dir, target)
 }

@@ -100,9 +100,11 @@ func (t *temporary) release() {
 
 // remove removes the file and what belongs to it.
 func (t *temporary) remove() {
+	step()
 	os.RemoveAll(dirOf(t.path))
 	os.RemoveAll(oldOf(t.path))
 	t.f.Close()
+	step()
 	os.Remove(t.path)
 }
 
