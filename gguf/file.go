@@ -113,8 +113,8 @@ func mul(a, b int64) (int64, bool) {
 	return a * b, a <= limit/b
 }
 
-// Bytes is a view of the tensor's data, in the file's byte order. It must not be written to, nor used after the file is
-// closed. It is nil for a tensor that was not read from a file.
+// Bytes is a view of the tensor's data, in the file's byte order. It must not be written to, nor used after the file
+// is closed. It is nil for a tensor that was not read from a file.
 func (t *Tensor) Bytes() []byte { return t.data }
 
 // Shard is the path of the file that holds the tensor, when the model is split over several; "" otherwise.
@@ -175,14 +175,9 @@ func Open(path string) (*File, error) {
 
 // OpenShard is Open for one file alone, even if it is one of several that hold a model together.
 func OpenShard(path string) (*File, error) {
-	m, err := openMap(path)
+	m, f, err := openWhole(path)
 	if err != nil {
-		return nil, fmt.Errorf("gguf: %w", err)
-	}
-	f, err := parseMapped(m)
-	if err != nil {
-		m.Close()
-		return nil, named(err, path)
+		return nil, openError(err)
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
 	for _, t := range f.Tensors {
@@ -191,9 +186,13 @@ func OpenShard(path string) (*File, error) {
 	return f, nil
 }
 
-func parseMapped(m *mapped.File) (_ *File, err error) {
-	defer mapped.Guard(&err)()
-	return parse(m.Bytes())
+// openError adds the package's name to errors that have it not.
+func openError(err error) error {
+	var format *FormatError
+	if errors.As(err, &format) {
+		return err
+	}
+	return fmt.Errorf("gguf: %w", err)
 }
 
 // Release is [Tensor.Release] for the whole file, with its header and with the pages that tensors share.
@@ -201,6 +200,17 @@ func (f *File) Release() {
 	for _, m := range f.maps {
 		mapped.Discard(m.Bytes())
 	}
+}
+
+// Changed is an error if the file, or one of the files that hold the model together, was written to by another program
+// since it was opened, by its size and time of change: what was read may be wrong then.
+func (f *File) Changed() error {
+	for _, m := range f.maps {
+		if err := m.Changed(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // named puts a file's path into a format error.

@@ -33,40 +33,69 @@ func (e *InterruptedError) Error() string {
 // EditWait is how long is waited for another process that is editing a file. An edit in place takes milliseconds.
 const EditWait = 10 * time.Second
 
-// AwaitEdit waits until no other process is editing a file in place. An edit that was interrupted is an
+// awaitEdit waits until no other process is editing a file in place. An edit that was interrupted is an
 // InterruptedError.
-func AwaitEdit(path string) error {
-	journal := EditJournal(path)
-	if _, err := os.Lstat(journal); err != nil {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func awaitEdit(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), EditWait)
 	defer cancel()
-	_, _ = filelock.Wait(ctx, f) // the edit holds the lock; without locks there is only the journal
-	if _, err := os.Lstat(journal); err != nil {
-		return nil
+	for pending(path) {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, _ = filelock.Wait(ctx, f) // the edit has it; without locks there is only the journal
+		interrupted := pending(path)
+		opened, errOpened := f.Stat()
+		named, errNamed := os.Stat(path)
+		f.Close()
+		if errOpened != nil || errNamed != nil || !os.SameFile(opened, named) {
+			continue // another file took its place, and has locks of its own
+		}
+		if interrupted {
+			return &InterruptedError{path}
+		}
 	}
-	return &InterruptedError{path}
+	return nil
 }
 
-// openMap maps a file that no other process is editing.
-func openMap(path string) (*mapped.File, error) {
-	m, err := mapped.Open(path)
-	if err != nil {
-		return nil, err
+func pending(path string) bool {
+	_, err := os.Lstat(EditJournal(path))
+	return err == nil
+}
+
+// openTries is how often a file is opened that changes while its header is read. One that is being downloaded always
+// does.
+const openTries = 50
+
+// openWhole maps a file and reads its header, in a version that no other process was editing in place meanwhile. An
+// edit that begins later is noticed: see [File.Changed].
+func openWhole(path string) (*mapped.File, *File, error) {
+	for tries := 1; ; tries++ {
+		if err := awaitEdit(path); err != nil {
+			return nil, nil, err
+		}
+		m, err := mapped.Open(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		f, err := parseMapped(m)
+		changed := m.Changed()
+		if tries < openTries && (changed != nil || pending(path)) {
+			m.Close()
+			continue
+		}
+		if err == nil {
+			err = changed
+		}
+		if err != nil {
+			m.Close()
+			return nil, nil, named(err, path)
+		}
+		return m, f, nil
 	}
-	// An edit that begins after this is noticed by the file's time of change.
-	if _, err := os.Lstat(EditJournal(path)); err != nil {
-		return m, nil
-	}
-	m.Close()
-	if err := AwaitEdit(path); err != nil {
-		return nil, err
-	}
-	return mapped.Open(path)
+}
+
+func parseMapped(m *mapped.File) (_ *File, err error) {
+	defer mapped.Guard(&err)()
+	return parse(m.Bytes())
 }

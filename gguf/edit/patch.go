@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -55,6 +56,8 @@ func (j *journal) write(f *os.File, data []byte) error {
 	if _, err := f.WriteAt(data, j.off); err != nil {
 		return err
 	}
+	// Readers know the change by the file's time, which systems write with a grain of some milliseconds.
+	_ = os.Chtimes(f.Name(), time.Time{}, time.Now())
 	return f.Sync()
 }
 

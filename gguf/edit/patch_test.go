@@ -2,9 +2,14 @@ package edit
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -144,4 +149,75 @@ func FuzzAssignment(f *testing.F) {
 			t.Errorf("%q became a %v", text, got.Type())
 		}
 	})
+}
+
+// TestEditsAtOnce has several editors change one file, in place and as a whole, each its own keys, and readers read it
+// meanwhile. No change is lost, no tensor is displaced, and a reader that saw a file in between is told so.
+func TestEditsAtOnce(t *testing.T) {
+	path := small(t, gguf.Format{})
+	want := bytes.Clone(open(t, path).Tensors[0].Bytes())
+	const editors, rounds = 4, 25
+	ctx := t.Context()
+	var group sync.WaitGroup
+	var done atomic.Bool
+	for e := range editors {
+		group.Go(func() {
+			for r := range rounds {
+				// Long values now and then do not fit, so that the file is written anew.
+				text := strings.Repeat("x", 1+r%2*(200*r%3000))
+				if err := setOnce(ctx, path, Assignment{Key: fmt.Sprintf("editor.%d", e), Text: fmt.Sprint(r, text)}); err != nil {
+					t.Errorf("editor %d, round %d: %v", e, r, err)
+					return
+				}
+			}
+		})
+	}
+	var reading sync.WaitGroup
+	reads := 0
+	reading.Go(func() {
+		for !done.Load() {
+			f, err := gguf.Open(path)
+			if err != nil {
+				t.Errorf("a reader: %v", err)
+				return
+			}
+			same := bytes.Equal(f.Tensors[0].Bytes(), want)
+			if err := f.Changed(); err == nil && !same {
+				t.Error("a reader found other tensors and was not told")
+			}
+			f.Close()
+			reads++
+		}
+	})
+	group.Wait()
+	done.Store(true)
+	reading.Wait()
+	f := open(t, path)
+	for e := range editors {
+		got, _ := f.Meta.String(fmt.Sprintf("editor.%d", e))
+		if !strings.HasPrefix(got, fmt.Sprint(rounds-1)) {
+			t.Errorf("the last change of editor %d is lost: %q", e, got)
+		}
+	}
+	if !bytes.Equal(f.Tensors[0].Bytes(), want) {
+		t.Error("the tensors are displaced")
+	}
+	if files(t, path) != filepath.Base(path) {
+		t.Errorf("left: %s", files(t, path))
+	}
+	t.Logf("%d edits, %d reads", editors*rounds, reads)
+}
+
+// setOnce sets a key as the command does: an edit that comes second is prepared anew.
+func setOnce(ctx context.Context, path string, a Assignment) error {
+	for {
+		plan, err := Prepare(path, Edit{Set: []Assignment{a}}, Options{})
+		if err != nil {
+			return err
+		}
+		var changed *ChangedError
+		if _, err = plan.Apply(ctx); !errors.As(err, &changed) {
+			return err
+		}
+	}
 }

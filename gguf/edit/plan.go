@@ -2,6 +2,7 @@ package edit
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -60,8 +61,17 @@ func Prepare(path string, e Edit, opt Options) (_ *Plan, err error) {
 	if e.empty() && !opt.Rewrite && opt.Out == "" {
 		return nil, errEmpty
 	}
-	if err := gguf.AwaitEdit(path); err != nil {
+	held, err := lock(context.Background(), path, os.O_RDONLY) // so that all that is read is of one version
+	var changed *ChangedError
+	if errors.As(err, &changed) {
+		return Prepare(path, e, opt)
+	}
+	if err != nil {
 		return nil, err
+	}
+	defer held.Close()
+	if Pending(path) {
+		return nil, &gguf.InterruptedError{Path: path}
 	}
 	f, err := gguf.OpenShard(path)
 	if err != nil {

@@ -45,7 +45,7 @@ func leave(m *File) {
 	}
 	delete(open.files, m)
 	if open.change == nil {
-		open.change = m.changed()
+		open.change = m.Changed()
 	}
 	if len(open.closed) == closedMaps {
 		open.closed = open.closed[1:]
@@ -192,7 +192,7 @@ func (e *ChangedError) Error() string {
 
 // Changed is a [ChangedError] if one of the open maps' files is not as it was when it was opened, by its size and
 // time of change. A file that has been replaced by another of its name is unchanged: the map has the old one.
-func Changed() error { return each((*File).changed) }
+func Changed() error { return each((*File).Changed) }
 
 // ChangedBefore is Changed also of the maps that were closed since the last call, up to the time when they were.
 func ChangedBefore() error {
@@ -206,7 +206,8 @@ func ChangedBefore() error {
 	return Changed()
 }
 
-func (m *File) changed() error {
+// Changed is [Changed] of one map.
+func (m *File) Changed() error {
 	info, err := m.f.Stat()
 	switch {
 	case err != nil:
