@@ -20,6 +20,7 @@ const (
 	ExitError       = 1
 	ExitUsage       = 2
 	ExitInterrupted = 130 // what shells give a program ended by Ctrl-C
+	ExitClosedPipe  = 141 // what they give one that writes to a pipe that nobody reads any more
 )
 
 // Verb is one word after peftconv. Its texts are its reference.
@@ -207,8 +208,8 @@ type Streams struct {
 	Program *Program
 	// Always is Err even where --quiet leaves progress out; nil: it is the same.
 	Always io.Writer
-	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.
-	Abort <-chan struct{}
+
+	ending *ending // of the process; nil where the verb is run within another program
 }
 
 // ReadFile reads a file, or standard input where its name is "-".
