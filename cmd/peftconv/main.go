@@ -57,7 +57,7 @@ In place of a model's path a verb takes its name in another program's folder, wh
 ` + names.Help + `.
 
 "peftconv VERB --help" says what a verb does and lists its flags. New here? "peftconv demo" needs nothing.
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more.
 `
 
 // release is set by the linker in release builds.

@@ -117,3 +117,59 @@ func TestClosedPipe(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// TestExitStatuses wants 2 for wrong usage alone: what is wrong with files is a failure.
+func TestExitStatuses(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	adapter := trained(t, base)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(at("there.yaml"), []byte("rank: 4\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const failed, usage = cli.ExitError, cli.ExitUsage
+	train := []string{"train", "--base", base, "--data", data, "--out", at("out.safetensors")}
+	with := func(args []string, more ...string) []string { return append(args[:len(args):len(args)], more...) }
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{failed, []string{"verify", at("absent.gguf")}},
+		{failed, []string{"verify", dir}},
+		{failed, []string{"verify", "ollama:absent"}},
+		{failed, []string{"train", "--base", at("absent.gguf"), "--data", data, "--out", at("out.safetensors")}},
+		{failed, with(train, "--config", at("absent.yaml"))},
+		{failed, with(train, "--config", dir)},
+		{failed, with(train, "--out", adapter)},
+		{failed, []string{"merge", "--base", base, "--lora", adapter, "--out", base}},
+		{failed, with(train, "--out", at("absent/out.safetensors"))},
+		{failed, with(train, "--resume", at("absent.safetensors"))},
+		{failed, with(train, "--chat-template", "absent")},
+		{failed, []string{"merge", "--base", base, "--lora", at("absent"), "--out", at("m.gguf")}},
+		{failed, []string{"edit", base, "--template", at("absent"), "--out", at("e.gguf")}},
+		{failed, []string{"generate", "--base", base, "--file", at("absent")}},
+		{failed, []string{"generate", "--base", base, "--prompt", "x", "--prompt-template", at("absent")}},
+		{failed, []string{"quantize", at("absent.gguf"), at("q.gguf"), "Q8_0"}},
+		{failed, []string{"convert", at("absent"), "--out", at("c.gguf")}},
+		{usage, nil},
+		{usage, []string{"absent"}},
+		{usage, []string{"verify"}},
+		{usage, []string{"verify", base, "--absent"}},
+		{usage, []string{"verify", base, "--quick", "--hashes"}},
+		{usage, with(train, "--out", at("out.bin"))},
+		{usage, with(train, "--rank", "0")},
+		{usage, with(train, "--rank", "many")},
+		{usage, with(train, "--config", at("there.yaml"), "-q", "-v")},
+		{usage, []string{"train", "--base", base, "--data", data}},
+		{usage, []string{"generate", "--base", base, "--prompt", "x", "--prompt-template", "{a} {a"}},
+		{usage, []string{"quantize", base, at("q.gguf"), "Q9_9"}},
+		{usage, []string{"completion", "absent"}},
+		{usage, []string{"help", "absent"}},
+	} {
+		var errs bytes.Buffer
+		status := run(t.Context(), c.args, cli.Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &errs})
+		if status != c.status {
+			t.Errorf("%s: status %d, want %d: %s", strings.Join(c.args, " "), status, c.status, errs.String())
+		}
+	}
+}

@@ -187,7 +187,7 @@ func (o *trainOptions) checkCounts() error {
 // checkFiles checks the output before hours of work.
 func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
-		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
+		return cli.Usagef("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
 	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
 	if o.profile != "" {
