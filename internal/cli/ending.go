@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -61,7 +62,10 @@ func (e *ending) report(errs *output, name string) {
 // begin gives the verb time to end by itself, and ends the process with a status where it has not.
 func (e *ending) begin(status int) {
 	if e != nil {
-		e.begun.Do(func() { go e.end(status) })
+		e.begun.Do(func() {
+			runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0)) // so that what saves need not wait for what computes
+			go e.end(status)
+		})
 	}
 }
 

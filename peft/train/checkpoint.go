@@ -9,10 +9,10 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -67,6 +67,7 @@ func (t *trainer) save() error {
 	if err != nil {
 		return err
 	}
+	defer kernels.Rest()() // what is in work is given up, or waits for mu
 	state, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -110,13 +111,13 @@ func (t *trainer) hash() (wait func()) {
 	if t.opt.Out == "" {
 		return func() {}
 	}
-	t.hashed = make(chan struct{})
+	hashed := make(chan struct{})
 	go func() {
-		defer close(t.hashed)
+		defer close(hashed)
 		_, _ = t.base.SHA256() // errors come again when the hashes are used
 		_, _ = t.dataHash()
 	}()
-	return func() { <-t.hashed }
+	return func() { <-hashed }
 }
 
 // failed is the error of a run: of one that is cancelled, after it is saved, an *Interrupted.
@@ -142,7 +143,7 @@ func (t *trainer) stop(cause error) error {
 	switch {
 	case t.opt.Out == "":
 		t.bound.Store()
-	case t.state.Step > 0 || t.hashesKnown():
+	case t.state.Step > 0 || t.state.BaseLoss != nil: // otherwise nothing is lost
 		if err := t.save(); err != nil {
 			t.interrupted = fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
 			break
@@ -157,17 +158,6 @@ func (t *trainer) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-}
-
-// hashesKnown says whether the hashes for a checkpoint are known soon. Before the first step there is nothing to save
-// that would be worth waiting for them.
-func (t *trainer) hashesKnown() bool {
-	select {
-	case <-t.hashed:
-		return true
-	case <-time.After(200 * time.Millisecond):
-		return false
-	}
 }
 
 // resume restores the run from a checkpoint.

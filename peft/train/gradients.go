@@ -49,17 +49,15 @@ type local struct {
 
 // compute implements gradients.
 func (l *local) compute(ctx context.Context, s stepBatches) (loss float64, err error) {
-	l.tape.Interrupt(func() bool { return ctx.Err() != nil })
-	defer func() {
-		l.tape.Interrupt(nil)
-		switch r := recover(); r.(type) {
-		case nil:
-		case autograd.Interrupted:
-			loss, err = 0, ctx.Err()
-		default:
-			panic(r)
-		}
-	}()
+	err = l.tape.Until(ctx, func() error {
+		loss, err = l.sum(ctx, s)
+		return err
+	})
+	return loss, err
+}
+
+// sum does the batches one after the other.
+func (l *local) sum(ctx context.Context, s stepBatches) (loss float64, err error) {
 	clear(l.bound.Grads)
 	targets := s.targets()
 	if targets == 0 {

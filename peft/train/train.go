@@ -171,7 +171,6 @@ type trainer struct {
 	plan        *Memory
 	clock       clock
 	dataHash    func() (string, error) // of the training data, computed once
-	hashed      chan struct{}          // closed when the hashes for a checkpoint are known; nil: they are found when needed
 
 	// mu is held while what a checkpoint holds changes (values, moments, state), and while it is written.
 	mu          sync.Mutex
