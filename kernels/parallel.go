@@ -59,8 +59,8 @@ func Threads() int {
 	return min(runtime.GOMAXPROCS(0), maxWorkers)
 }
 
-// Rest has Parallel do next to nothing until the function that it gives is called, so that something else that is urgent
-// has the processors. It is not meant for what calls Parallel itself.
+// Rest has Parallel do next to nothing until the function that it gives is called, so that something else that is
+// urgent has the processors. It is not meant for what calls Parallel itself.
 func Rest() (over func()) {
 	workers.resting.Add(1)
 	return func() { workers.resting.Add(-1) }

@@ -55,8 +55,8 @@ func TestFullOutput(t *testing.T) {
 		{"extract", "--base", base, "--tuned", tuned, "--rank", "2", "--out", at("difference.safetensors")},
 		{"train", "--base", base, "--data", data, "--out", at("a.safetensors"), "--steps", "1", "--seq-len", "48"},
 		{"train", "--base", base, "--data", data, "--steps", "1", "--seq-len", "48", "--dry-run", "--json"},
-		{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "1", "--seq-len", "48", "--methods", "lora"},
-		{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "1", "--seq-len", "48", "--methods", "lora",
+		{"compare", "--base", base, "--data", data, "--eval-data", data, "-n", "1", "--seq-len", "48", "-m", "lora"},
+		{"compare", "--base", base, "--data", data, "--eval-data", data, "-n", "1", "--seq-len", "48", "-m", "lora",
 			"--svg", "-"},
 	}
 	tried := map[string]bool{"bench": true, "demo": true} // they take long

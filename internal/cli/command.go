@@ -108,8 +108,8 @@ func usageUnlessOfFile(err error) error {
 	return UsageError{err}
 }
 
-// UsageError is a command line that cannot be understood, or asks for what makes no sense whatever files there are: exit
-// status 2. That an input is missing or wrong, or an output is there already, is no usage error.
+// UsageError is a command line that cannot be understood, or asks for what makes no sense whatever files there are:
+// exit status 2. That an input is missing or wrong, or an output is there already, is no usage error.
 type UsageError struct{ error }
 
 // Unwrap is what is wrong with the command line.

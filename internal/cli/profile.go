@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. Where f fails there
-// is no file.
+// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. Where f fails
+// there is no file.
 func Profiled(path string, f func() error) error {
 	if path == "" {
 		return f()

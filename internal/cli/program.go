@@ -19,8 +19,8 @@ type Program struct {
 	Help         func(err error) string // what is added to an error, "" for nothing
 }
 
-// Run executes the arguments and returns the process's exit status. A run whose results could not be written has failed;
-// one whose reader has gone away ends, and says nothing.
+// Run executes the arguments and returns the process's exit status. A run whose results could not be written has
+// failed; one whose reader has gone away ends, and says nothing.
 func (p *Program) Run(ctx context.Context, args []string, s Streams) (status int) {
 	interrupted := ctx
 	ctx, cancel := context.WithCancel(ctx)

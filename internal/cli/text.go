@@ -78,8 +78,8 @@ func escape(r rune, text string) string {
 	return q[1 : len(q)-1]
 }
 
-// isObeyed says whether a terminal does something for a character other than showing it: controls but the end of a line
-// and the tabulator, and what changes the direction of the text after it.
+// isObeyed says whether a terminal does something for a character other than showing it: controls but the end of a
+// line and the tabulator, and what changes the direction of the text after it.
 func isObeyed(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':

@@ -24,7 +24,7 @@ const (
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
 	{"internal/freelist", "internal/alloctest", "internal/infile"},
-	{"kernels", "internal/mapped", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
+	{"kernels", "internal/mapped", "internal/memory", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
 		"internal/words", "internal/jinja"},
 	{"gguf", "internal/atomicfile", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
