@@ -109,7 +109,8 @@ func escaped(text []byte) (safe, rest []byte) {
 	return safe, nil
 }
 
-// A word or quoted text of more than longText bytes is cut in the middle: so many of the first and of the last are left.
+// A word or quoted text of more than longText bytes is cut in the middle: so many of the first and of the last are
+// left.
 const (
 	longText  = 1000
 	cutBefore = 120

@@ -274,6 +274,15 @@ func (s *Set) Tokens() int {
 	return n
 }
 
+// Longest is the number of tokens of the longest example.
+func (s *Set) Longest() int {
+	longest := 0
+	for i := range s.Len() {
+		longest = max(longest, s.Size(i))
+	}
+	return longest
+}
+
 // Targets is the number of predicted tokens in all examples.
 func (s *Set) Targets() int {
 	if s.held != nil {

@@ -5,6 +5,7 @@ package memory
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -179,3 +180,25 @@ func lines(root fs.FS, name string) (all []string) {
 
 // has says whether a list, separated by commas, has a word.
 func has(list, word string) bool { return slices.Contains(strings.Split(list, ","), word) }
+
+// Short is the error of work that is not begun because it needs more memory than there is.
+type Short struct {
+	What              string // what needs it
+	Needed, Available int64  // bytes
+}
+
+// Error says how much memory is missing.
+func (e *Short) Error() string {
+	const mb = 1e6
+	return fmt.Sprintf("%s needs about %.0f MB of memory, and %.0f MB are available", e.What, float64(e.Needed)/mb,
+		float64(e.Available)/mb)
+}
+
+// Check is an error where work needs more bytes than the process can still take, pages of mapped files aside, which the
+// system can give up and read again.
+func Check(what string, needed int64) error {
+	if available, known := Available(0); known && needed > available {
+		return &Short{what, needed, available}
+	}
+	return nil
+}

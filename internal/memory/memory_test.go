@@ -39,7 +39,7 @@ func TestControlGroups(t *testing.T) {
 		system *system
 		want   float64 // GB
 	}{
-		"none":      {tree("", "", nil), 16},
+		"none": {tree("", "", nil), 16},
 		"no limits": {tree(v2Mount, "0::/a\n", map[string]string{
 			"a/memory.max": "max\n", "a/memory.current": bytesOf(1)}), 16},
 		"v2": {tree(v2Mount, "0::/a\n", map[string]string{

@@ -98,12 +98,8 @@ func packedBytes(s *arch.Spec, tokens int) int64 {
 
 // largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
 func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
-	longest := 0
-	for i := range train.Len() {
-		longest = max(longest, train.Size(i))
-	}
 	all := train.Tokens()
-	tokens = min(max(batchTokens, longest), all)
+	tokens = min(max(batchTokens, train.Longest()), all)
 	return tokens, int(int64(train.Targets()) * int64(tokens) / int64(max(all, 1)))
 }
 
