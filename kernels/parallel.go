@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool hands the indexes of one Parallel call at a time to goroutines that outlive the call. Waking a sleeping thread
@@ -24,6 +25,7 @@ type pool struct {
 	state    atomic.Uint64 // helpers inside the call, and free seats: see join
 	_        [64]byte
 	sleepers atomic.Int64 // workers that wait for wake
+	resting  atomic.Int64 // calls of Rest that are not over
 	waiting  atomic.Bool  // the owner waits for left
 
 	mu      sync.Mutex // guards:
@@ -39,6 +41,8 @@ const (
 	oneInside  = 1 << 32 // in pool.state; the lower half is the free seats
 	// patience is how often a worker or an owner spins before it sleeps: about a fifth of a millisecond.
 	patience = 200_000
+	// longestRest is how many milliseconds a worker rests before each index.
+	longestRest = 500
 )
 
 var workers = &pool{wake: make(chan struct{}, maxWorkers), left: make(chan struct{}, 1)}
@@ -54,6 +58,13 @@ func Threads() int {
 		return int(n)
 	}
 	return min(runtime.GOMAXPROCS(0), maxWorkers)
+}
+
+// Rest has Parallel do next to nothing until the function that it gives is called, so that something else that is
+// urgent has the processors. It is not meant for what calls Parallel itself.
+func Rest() (over func()) {
+	workers.resting.Add(1)
+	return func() { workers.resting.Add(-1) }
 }
 
 // Parallel calls f(0), f(1) … f(n-1), in any order and on up to Threads goroutines, and returns when all
@@ -89,6 +100,12 @@ func (p *pool) work() {
 		}
 	}()
 	for i := p.next.Add(1) - 1; i < p.n; i = p.next.Add(1) - 1 {
+		for range longestRest {
+			if p.resting.Load() == 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 		p.f(int(i))
 	}
 	done = true

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/peftconv/peftconv/internal/alloctest"
 )
@@ -118,5 +119,26 @@ func TestParallelAllocates(t *testing.T) {
 func BenchmarkParallel(b *testing.B) {
 	for b.Loop() {
 		Parallel(Threads(), func(int) {})
+	}
+}
+
+// TestRest does nothing for a while, and everything after it.
+func TestRest(t *testing.T) {
+	setThreads(t, 2)
+	var done atomic.Int64
+	over, start := Rest(), time.Now()
+	finished := make(chan struct{})
+	go func() {
+		Parallel(8, func(int) { done.Add(1) })
+		close(finished)
+	}()
+	time.Sleep(100 * time.Millisecond)
+	if n := done.Load(); n > 0 && time.Since(start) < longestRest*time.Millisecond {
+		t.Errorf("%d pieces of work are done in a rest", n)
+	}
+	over()
+	<-finished
+	if n := done.Load(); n != 8 {
+		t.Errorf("%d pieces of work are done after it, want 8", n)
 	}
 }

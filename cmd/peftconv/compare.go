@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/pflag"
 
@@ -61,8 +63,9 @@ type compareOptions struct {
 	svg, markdown string
 	json          bool
 
-	variants []*methods.Variant
-	flagSet  *pflag.FlagSet
+	variants  []*methods.Variant
+	flagSet   *pflag.FlagSet
+	delivered sync.Once
 }
 
 // Budget of a comparison on the built-in model and data, where none is given.
@@ -161,13 +164,7 @@ func (o *compareOptions) checkFiles() error {
 	if o.dir == "" {
 		return nil
 	}
-	if err := o.CheckPlace("--dir", filepath.Clean(o.dir)); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
-		return fmt.Errorf("--dir: %w", err)
-	}
-	return nil
+	return o.CheckPlace("--dir", filepath.Clean(o.dir))
 }
 
 func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
@@ -199,13 +196,9 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer closeData(entries)
 	o.announce(s, opened.base, entries)
-	result, err := train.Compare(ctx, opened.base, entries, o.options(s, entries))
-	if result == nil || len(result.Methods) == 0 {
-		return err
-	}
-	if o.demo {
-		result.Base = "built-in model"
-	}
+	var finished atomic.Pointer[train.Comparison]
+	defer s.BeforeEnd(func() { o.deliver(s, finished.Load()) })()
+	result, err := train.Compare(ctx, opened.base, entries, o.options(s, entries, &finished))
 	return errors.Join(o.deliver(s, result), err)
 }
 
@@ -282,7 +275,8 @@ func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []trai
 }
 
 // options are those of the library, with a progress display.
-func (o *compareOptions) options(s cli.Streams, entries []train.Entry) train.CompareOptions {
+func (o *compareOptions) options(s cli.Streams, entries []train.Entry,
+	finished *atomic.Pointer[train.Comparison]) train.CompareOptions {
 	opt := train.CompareOptions{Train: o.common(), Tokens: o.tokens, Points: o.points}
 	opt.Train.SeqLen = o.SeqLen
 	var m *cli.Meter
@@ -310,8 +304,10 @@ func (o *compareOptions) options(s cli.Streams, entries []train.Entry) train.Com
 		stop()
 		fmt.Fprintf(s.Err, "warning: %s: %v\n", entries[i].Name, failure)
 	}
-	opt.Finished = func(i int, r *train.Compared) {
+	opt.Finished = func(i int, c *train.Comparison) {
 		stop()
+		finished.Store(c)
+		r := &c.Methods[len(c.Methods)-1]
 		fmt.Fprintf(s.Err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)
 		o.keep(s, entries[i])
 	}
@@ -324,7 +320,11 @@ func (o *compareOptions) keep(s cli.Streams, e train.Entry) {
 		return
 	}
 	path := filepath.Join(o.dir, fileName(e.Name)+".safetensors")
-	if err := e.Adapter.Save(path); err != nil {
+	err := os.MkdirAll(o.dir, 0o755)
+	if err == nil {
+		err = e.Adapter.Save(path)
+	}
+	if err != nil {
 		fmt.Fprintf(s.Err, "warning: %v\n", err)
 	}
 }
@@ -339,8 +339,18 @@ func fileName(text string) string {
 	}, text)
 }
 
-// deliver prints the table and writes the requested files.
-func (o *compareOptions) deliver(s cli.Streams, c *train.Comparison) error {
+// deliver prints the table and writes the requested files, once. Where no method is finished it does nothing.
+func (o *compareOptions) deliver(s cli.Streams, c *train.Comparison) (err error) {
+	if c != nil && len(c.Methods) > 0 {
+		o.delivered.Do(func() { err = o.write(s, c) })
+	}
+	return err
+}
+
+func (o *compareOptions) write(s cli.Streams, c *train.Comparison) error {
+	if o.demo {
+		c.Base = "built-in model"
+	}
 	table := report.ComparisonTable(c)
 	if o.svg != "" {
 		if err := writeBytes(s.Out, o.svg, report.ComparisonChart(c).SVG()); err != nil {

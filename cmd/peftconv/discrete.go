@@ -31,7 +31,7 @@ func (p *promptFlags) addPrompt(fs *pflag.FlagSet) {
 func (p *promptFlags) loadPrompt() (*search.Prompt, error) {
 	if !cli.Exists(p.promptTemplate) && strings.Contains(p.promptTemplate, "{") {
 		if _, _, err := search.ParseTemplate(p.promptTemplate); err != nil {
-			return nil, fmt.Errorf("--prompt-template: %w", err)
+			return nil, cli.Usagef("--prompt-template: %w", err)
 		}
 		return &search.Prompt{Template: p.promptTemplate}, nil
 	}
@@ -90,7 +90,7 @@ type discreteSearch struct{ *methods.DiscreteFlags }
 func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions) error {
 	out := o.train.Out
 	if filepath.Ext(out) != ".json" {
-		return fmt.Errorf("--out: %s, expected a name that ends in .json", out)
+		return cli.Usagef("--out: %s, expected a name that ends in .json", out)
 	}
 	files := []string{out}
 	for _, form := range d.Forms {
@@ -144,7 +144,7 @@ func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 	opt.Template, opt.Seed, opt.BatchTokens = o.method.Template, o.train.Seed, o.train.BatchTokens
 	if classes := o.Classes(); classes != nil {
 		if opt.Verbalizer, err = search.ParseVerbalizer(classes.Labels, d.Verbalizer); err != nil {
-			return data, fmt.Errorf("--verbalizer: %w", err)
+			return data, cli.Usagef("--verbalizer: %w", err)
 		}
 	}
 	if d.Candidates != "" {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -70,6 +71,7 @@ type trainOptions struct {
 	start        string // adapter
 	adapterFlags []string
 	flagSet      *pflag.FlagSet
+	explained    sync.Once
 }
 
 func (o *trainOptions) Flags(fs *pflag.FlagSet) {
@@ -185,7 +187,7 @@ func (o *trainOptions) checkCounts() error {
 // checkFiles checks the output before hours of work.
 func (o *trainOptions) checkFiles() error {
 	if filepath.Ext(o.train.Out) != ".safetensors" {
-		return fmt.Errorf("--out: %s, expected a name that ends in .safetensors", o.train.Out)
+		return cli.Usagef("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
 	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
 	if o.profile != "" {
@@ -301,7 +303,12 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
 	var m *cli.Meter
-	opt.Abort = s.Abort
+	defer context.AfterFunc(ctx, func() {
+		fmt.Fprintln(s.Err, "\ninterrupted: the step in work is given up")
+	})()
+	opt.BeforeEnd = func(saved func() error) func() {
+		return s.BeforeEnd(func() { o.explain(saved(), s) })
+	}
 	opt.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
@@ -337,19 +344,27 @@ func (o *trainOptions) writeConfig(s cli.Streams) error {
 	}, s.Err)
 }
 
-// explain adds the command that resumes a run to the error of its interruption.
+// explain adds the command that resumes a run to the error of its interruption, once.
 func (o *trainOptions) explain(err error, s cli.Streams) error {
 	var stop *train.Interrupted
-	if !errors.As(err, &stop) || stop.Checkpoint == "" {
+	if !errors.As(err, &stop) {
 		return err
 	}
+	o.explained.Do(func() { o.sayHowToResume(stop, s) })
+	return context.Canceled
+}
+
+func (o *trainOptions) sayHowToResume(stop *train.Interrupted, s cli.Streams) {
 	w := s.Err
 	if s.Always != nil {
 		w = s.Always
 	}
+	if stop.Checkpoint == "" {
+		fmt.Fprintf(w, "\nNothing saved: no step was done.\n\n")
+		return
+	}
 	fmt.Fprintf(w, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps,
 		o.resumeCommand(stop.Checkpoint))
-	return context.Canceled
 }
 
 // resumeCommand is this command with its flags as they were given, and --resume.

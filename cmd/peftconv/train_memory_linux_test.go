@@ -123,7 +123,7 @@ func TestTrainRefusesMemory(t *testing.T) {
 	limited := append(args, "--batch-tokens", "6144", "--recompute", "never")
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64e6))
 	_, stderr := want(t, cli.ExitError, limited...)
-	for _, part := range []string{"and 64 MB are available", "--recompute always (about", "--batch-tokens 3072 (about",
+	for _, part := range []string{"MB are available", "--recompute always (about", "--batch-tokens 3072 (about",
 		"--ignore-memory"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
@@ -133,6 +133,33 @@ func TestTrainRefusesMemory(t *testing.T) {
 		t.Error("a refused run left an adapter")
 	}
 	want(t, cli.ExitOK, append(args, "--batch-tokens", "64", "--ignore-memory")...)
+}
+
+// TestVerbsRefuseMemory asks for what does not fit.
+func TestVerbsRefuseMemory(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	adapter := trained(t, base)
+	other := tiny
+	other.seed = 2
+	tuned := tinyBase(t, other)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1e6)) // less than the test holds
+	for _, args := range [][]string{
+		{"train", "--base", base, "--data", data, "--out", at("a.safetensors"), "--profile", at("profile")},
+		{"compare", "--base", base, "--data", data, "--eval-data", data, "--methods", "lora,ia3", "--dir", at("dir")},
+		{"generate", "--base", base, "--prompt", "the"},
+		{"eval", "--base", base, "--data", data, "--ctx", "32"},
+		{"imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", at("imatrix.gguf")},
+		{"merge", "--base", base, "--lora", adapter, "--calibration", data, "--out", at("merged.gguf")},
+		{"extract", "--base", base, "--tuned", tuned, "--out", at("difference.safetensors")},
+	} {
+		_, stderr := want(t, cli.ExitError, args...)
+		if !strings.Contains(stderr, "MB of memory, and 0 MB are available") {
+			t.Errorf("%s: %s", args[0], stderr)
+		}
+	}
+	empty(t, dir)
 }
 
 // TestTrainProfile wants a profile that pprof can read: a gzip file.

@@ -1,6 +1,10 @@
 package autograd
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"context"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // Tensor is a (Rows, Cols) row-major float32 matrix. Tensors made by a tape live until its Reset (inside a
 // Checkpoint: until the checkpoint is left); parameters live as long as their owner wants.
@@ -57,23 +61,36 @@ type Tape struct {
 	bias      biasTask // the tasks of AddBias and Embedding
 	lookup    lookupTask
 	done      doneLoRA
-	stop      func() bool // see Interrupt
+	stop      context.Context // see Until
 }
 
 // NewTape makes an empty tape that records.
 func NewTape() *Tape { return &Tape{record: true} }
 
-// Interrupted is what a tape panics with where it is told to stop.
-type Interrupted struct{}
+// interrupted is what a tape panics with where it is to stop.
+type interrupted struct{}
 
-// Interrupt has the tape ask before each sub-graph under Checkpoint, and before each operation of Backward, whether to
-// stop: then it panics with Interrupted, and can be used again after a Reset. nil: it never asks.
-func (t *Tape) Interrupt(stop func() bool) { t.stop = stop }
+// Until calls f, which uses the tape, and gives it up when ctx is cancelled: before a sub-graph under Checkpoint, or
+// before an operation of Backward. Then it gives the error of ctx, and the tape can be used again after a Reset.
+func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
+	t.stop = ctx
+	defer func() {
+		t.stop = nil
+		switch r := recover(); r.(type) {
+		case nil:
+		case interrupted:
+			err = ctx.Err()
+		default:
+			panic(r)
+		}
+	}()
+	return f()
+}
 
-// goOn panics where the tape is told to stop.
+// goOn panics where the tape is to stop.
 func (t *Tape) goOn() {
-	if t.stop != nil && t.stop() {
-		panic(Interrupted{})
+	if t.stop != nil && t.stop.Err() != nil {
+		panic(interrupted{})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -40,6 +41,10 @@ func Collect(ctx context.Context, m *model.Model, ids []int32, opt Options) (*im
 		windows = min(windows, opt.Chunks)
 	}
 	if err := checkWindows(m, ids, windows, opt.Ctx); err != nil {
+		return nil, err
+	}
+	tokens := min(max(opt.Ctx, batchTokens), len(ids))
+	if err := memory.Check(fmt.Sprintf("a batch of %d tokens", tokens), m.ForwardBytes(tokens)); err != nil {
 		return nil, err
 	}
 	c := newCollector(m, opt)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"strings"
@@ -22,6 +23,7 @@ const (
 	ExitError       = 1
 	ExitUsage       = 2
 	ExitInterrupted = 130 // what shells give a program ended by Ctrl-C
+	ExitClosedPipe  = 141 // what they give one that writes to a pipe that nobody reads any more
 )
 
 // Verb is one word after peftconv. Its texts are its reference.
@@ -42,7 +44,8 @@ type Verb struct {
 // Command is a verb's options and what it does with them.
 type Command interface {
 	Flags(fs *pflag.FlagSet)
-	Validate(args []string) error // the positional arguments and the flags' values; errors are usage errors
+	// Validate checks the positional arguments and the flags' values. Its errors are usage errors, but for those of files.
+	Validate(args []string) error
 	Run(ctx context.Context, s Streams) error
 }
 
@@ -66,7 +69,7 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error
 		return err
 	}
 	if err := c.Validate(args); err != nil {
-		return UsageError{err}
+		return usageUnlessOfFile(err)
 	}
 	return p.run(func() error { return c.Run(ctx, s) }, s)
 }
@@ -98,7 +101,18 @@ func (v *Verb) flags(c Command) *commandLine {
 	return p
 }
 
-// UsageError is a command line that cannot be understood: exit status 2.
+// usageUnlessOfFile is a usage error, unless it says of a file that it is not there or cannot be read: the command line
+// is right then.
+func usageUnlessOfFile(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return err
+	}
+	return UsageError{err}
+}
+
+// UsageError is a command line that cannot be understood, or asks for what makes no sense whatever files there are:
+// exit status 2. That an input is missing or wrong, or an output is there already, is no usage error.
 type UsageError struct{ error }
 
 // Unwrap is what is wrong with the command line.
@@ -210,8 +224,8 @@ type Streams struct {
 	Program *Program
 	// Always is Err even where --quiet leaves progress out; nil: it is the same.
 	Always io.Writer
-	// Abort is closed when the user interrupts a second time: what is in work is to be given up, not finished.
-	Abort <-chan struct{}
+
+	ending *ending // of the process; nil where the verb is run within another program
 }
 
 // ReadFile reads a file, or standard input where its name is "-".

@@ -45,14 +45,14 @@ func (p *commandLine) readConfig(stdin io.Reader) error {
 	if p.config != "-" {
 		f, err := os.Open(p.config)
 		if err != nil {
-			return UsageError{fmt.Errorf("--config: %w", err)}
+			return fmt.Errorf("--config: %w", err)
 		}
 		defer f.Close()
 		stdin = f
 	}
 	text, err := io.ReadAll(io.LimitReader(stdin, maxConfig+1))
 	if err != nil {
-		return UsageError{fmt.Errorf("--config: %w", err)}
+		return fmt.Errorf("--config: %w", err)
 	}
 	if len(text) > maxConfig {
 		return Usagef("--config: %s has more than %s", p.config, BytesText(maxConfig))

@@ -6,8 +6,8 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
-// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. The profile is
-// written even if f fails.
+// Profiled runs f and writes where the processor's time went to a file; with no path it just runs f. Where f fails
+// there is no file.
 func Profiled(path string, f func() error) error {
 	if path == "" {
 		return f()
@@ -16,14 +16,14 @@ func Profiled(path string, f func() error) error {
 	if err != nil {
 		return err
 	}
+	defer out.Abort()
 	if err := pprof.StartCPUProfile(out); err != nil {
-		out.Abort()
 		return err
 	}
-	failed := f()
+	err = f()
 	pprof.StopCPUProfile()
-	if err := out.Commit(); failed == nil {
+	if err != nil {
 		return err
 	}
-	return failed
+	return out.Commit()
 }

@@ -20,36 +20,77 @@ type Program struct {
 	Check        func() error           // says after a verb whether its result can be trusted; may be nil
 }
 
-// Run executes the arguments and returns the process's exit status.
+// Run executes the arguments and returns the process's exit status. A run whose results could not be written has
+// failed; one whose reader has gone away ends, and says nothing.
 func (p *Program) Run(ctx context.Context, args []string, s Streams) (status int) {
-	name := p.Name
+	interrupted := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &reader{stop: func() {
+		cancel()
+		s.ending.begin(ExitClosedPipe)
+	}}
+	out, errs := newOutput("standard output", s.Out, r), newOutput("standard error", s.Err, r)
+	errs.safe, errs.short = true, true
+	s.Out, s.Err, s.Program = out, errs, p
+	s.ending.report(errs, p.nameOf(args))
 	defer func() {
 		if r := recover(); r != nil {
-			status = p.reportPanic(name, r, s.Err)
+			status = p.reportPanic(p.nameOf(args), r, s.Err)
 		}
 	}()
+	err := p.dispatch(ctx, args, s)
+	lost := out.finish()
+	var silent *StatusError
+	switch {
+	case isClosedPipe(err):
+		r.left.Store(true)
+	case lost != nil && err == nil:
+		err = lost
+	case lost != nil && errors.As(err, &silent) && silent.Err == nil:
+		err = &StatusError{silent.Status, lost}
+	}
+	status = p.report(p.nameOf(args), err, s.Err)
+	errs.finish()
+	if r.left.Load() && interrupted.Err() == nil {
+		return ExitClosedPipe
+	}
+	return status
+}
+
+// nameOf is the name of the program with the verb that the arguments have, for messages.
+func (p *Program) nameOf(args []string) string {
+	if len(args) > 1 && args[0] == "help" && p.Verb(args[1]) != nil {
+		args = args[1:]
+	}
+	if len(args) > 0 && (args[0] == "help" || p.Verb(args[0]) != nil) {
+		return p.Name + " " + args[0]
+	}
+	return p.Name
+}
+
+// dispatch does what the arguments say.
+func (p *Program) dispatch(ctx context.Context, args []string, s Streams) error {
 	if len(args) == 0 {
 		p.overview(s.Err)
-		return ExitUsage
+		return &StatusError{Status: ExitUsage}
 	}
 	switch args[0] {
 	case "help", "--help", "-h":
 		return p.help(args[1:], s)
 	case "version", "--version", "-v":
 		fmt.Fprintln(s.Out, p.Name, p.Version)
-		return ExitOK
+		return nil
 	}
 	v := p.Verb(args[0])
 	if v == nil {
-		return p.report(name, p.unknownVerb(args[0]), s.Err)
+		return p.unknownVerb(args[0])
 	}
-	s.Program = p
-	name += " " + v.Name
 	err := v.Execute(ctx, args[1:], s)
 	if err == nil && p.Check != nil {
 		err = p.Check()
 	}
-	return p.report(name, err, s.Err)
+	return err
 }
 
 // Verb is the verb of a name, nil where there is none.
@@ -74,16 +115,16 @@ func (p *Program) unknownVerb(name string) error {
 }
 
 // help is "peftconv help [VERB [TOPIC]]".
-func (p *Program) help(args []string, s Streams) int {
+func (p *Program) help(args []string, s Streams) error {
 	if len(args) == 0 {
 		p.overview(s.Out)
-		return ExitOK
+		return nil
 	}
 	v := p.Verb(args[0])
 	if v == nil {
-		return p.report(p.Name+" help", p.unknownVerb(args[0]), s.Err)
+		return p.unknownVerb(args[0])
 	}
-	return p.report(p.Name+" "+v.Name, v.help(s.Out, args[1:]), s.Err)
+	return v.help(s.Out, args[1:])
 }
 
 // overview lists the verbs.

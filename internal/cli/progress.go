@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +18,8 @@ import (
 // it (the ^C of a terminal) is gone with the next drawing.
 type Meter struct {
 	w     io.Writer
-	unit  string // what is counted: "step", or InBytes
+	bar   io.Writer // to the same stream, for the bar
+	unit  string    // what is counted: "step", or InBytes
 	total int64
 	width func() int // of the terminal, in columns; nil where there is none
 
@@ -44,8 +44,8 @@ const (
 
 // NewMeter starts a meter that counts up to total on w.
 func NewMeter(w io.Writer, unit string, total int64) *Meter {
-	m := &Meter{w: w, unit: unit, total: total, start: time.Now()}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	m := &Meter{w: w, bar: Raw(w), unit: unit, total: total, start: time.Now()}
+	if f := Terminal(w); f != nil {
 		m.width = func() int {
 			width, _, err := term.GetSize(int(f.Fd()))
 			if err != nil || width <= 0 {
@@ -86,7 +86,7 @@ func (m *Meter) StartAt(done int64) {
 func (m *Meter) Update(done int64, note string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.done, m.note = done, note
+	m.done, m.note = done, Name(note)
 	if m.width == nil && (done == m.total || time.Since(m.shown) >= lineEvery) {
 		m.shown = time.Now()
 		fmt.Fprintln(m.w, m.counter()+"  "+m.details())
@@ -130,13 +130,13 @@ func (m *Meter) draw() {
 	}
 	line = firstRunes(line, columns)
 	n := utf8.RuneCountInString(line)
-	fmt.Fprint(m.w, "\r", line, strings.Repeat(" ", max(0, m.drawn-n)), "\r")
+	fmt.Fprint(m.bar, "\r", line, strings.Repeat(" ", max(0, m.drawn-n)), "\r")
 	m.drawn = n
 }
 
 func (m *Meter) erase() {
 	if m.drawn > 0 {
-		fmt.Fprint(m.w, "\r", strings.Repeat(" ", m.drawn), "\r")
+		fmt.Fprint(m.bar, "\r", strings.Repeat(" ", m.drawn), "\r")
 		m.drawn = 0
 	}
 }
@@ -217,7 +217,7 @@ func (c *CopyMeter) Update(done, size int64, note string) {
 		c.m.StartAt(done)
 	}
 	if c.m != nil {
-		c.m.Update(done, Printable(note, 0))
+		c.m.Update(done, note)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestMeterDrawsOneLine(t *testing.T) {
 	var out bytes.Buffer
 	for _, width := range []int{20, 60, 200} {
 		out.Reset()
-		m := &Meter{w: &out, unit: "step", total: 100, start: time.Now(), width: func() int { return width }}
+		m := &Meter{w: &out, bar: &out, unit: "step", total: 100, start: time.Now(), width: func() int { return width }}
 		m.Update(40, "loss 1.5  1,000 tokens/s")
 		m.Say("step 40: saved")
 		m.shown = time.Time{}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 )
 
 // BytesText is a size for people: 212.4 MB (powers of ten, as file managers and disks count).
@@ -46,19 +48,123 @@ func CountText[T ~int | ~int64 | ~uint64](n T) string {
 func Printable(s string, limit int) string {
 	var b strings.Builder
 	n := 0
-	for _, r := range s {
+	for i := 0; i < len(s); n++ {
 		if limit > 0 && n == limit {
 			return b.String() + fmt.Sprintf("… (%s bytes)", CountText(len(s)))
 		}
-		if unicode.IsPrint(r) {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if unicode.IsPrint(r) && !(r == utf8.RuneError && size == 1) {
 			b.WriteRune(r)
 		} else {
-			q := strconv.QuoteRune(r)
-			b.WriteString(q[1 : len(q)-1])
+			b.WriteString(escape(r, s[i:i+size]))
 		}
-		n++
+		i += size
 	}
 	return b.String()
+}
+
+// NameLimit is how many characters of a name out of a file are printed.
+const NameLimit = 200
+
+// Name is the name of something in a file as it is printed in a line of other text: Printable, and not too long.
+func Name(s string) string { return Printable(s, NameLimit) }
+
+// escape is a character as Go's strings have it; text is its bytes.
+func escape(r rune, text string) string {
+	if r == utf8.RuneError && len(text) == 1 {
+		return fmt.Sprintf(`\x%02x`, text[0])
+	}
+	q := strconv.QuoteRune(r)
+	return q[1 : len(q)-1]
+}
+
+// isObeyed says whether a terminal does something for a character other than showing it: controls but the end of a
+// line and the tabulator, and what changes the direction of the text after it.
+func isObeyed(r rune) bool {
+	switch {
+	case r == '\n', r == '\t':
+		return false
+	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	}
+	return unicode.IsControl(r)
+}
+
+// escaped is a text in which the characters that terminals obey, and what is no UTF-8, are escaped; rest is the
+// beginning of a character at its end.
+func escaped(text []byte) (safe, rest []byte) {
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		invalid := r == utf8.RuneError && size == 1
+		switch {
+		case invalid && !utf8.FullRune(text[i:]):
+			return safe, bytes.Clone(text[i:])
+		case invalid || isObeyed(r):
+			safe = append(safe, escape(r, string(text[i:i+size]))...)
+		default:
+			safe = append(safe, text[i:i+size]...)
+		}
+		i += size
+	}
+	return safe, nil
+}
+
+// A word or quoted text of more than longText bytes is cut in the middle: so many of the first and of the last are
+// left.
+const (
+	longText  = 1000
+	cutBefore = 120
+	cutAfter  = 40
+)
+
+// Shorten is a text for people in which words and quoted texts of great length, as names out of files may be, are cut
+// in the middle, with their lengths.
+func Shorten(text string) string {
+	if len(text) <= longText {
+		return text
+	}
+	var b strings.Builder
+	for len(text) > 0 {
+		n := partLen(text)
+		if n <= longText {
+			b.WriteString(text[:n])
+		} else {
+			before, after := cutBefore, n-cutAfter
+			for !utf8.RuneStart(text[before]) {
+				before--
+			}
+			for !utf8.RuneStart(text[after]) {
+				after--
+			}
+			fmt.Fprintf(&b, "%s… (%s bytes) …%s", text[:before], CountText(n), text[after:n])
+		}
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// partLen is the length of what a text begins with: a text in double quotes within a line, a word, or one blank.
+func partLen(text string) int {
+	if text[0] == '"' {
+		for i := 1; i < len(text) && text[i] != '\n'; i++ {
+			switch text[i] {
+			case '"':
+				return i + 1
+			case '\\':
+				i++
+			}
+		}
+		return 1
+	}
+	return max(1, wordLen(text))
+}
+
+// wordLen is the number of bytes before the first blank or double quote.
+func wordLen(text string) int {
+	if n := strings.IndexAny(text, " \t\n\""); n >= 0 {
+		return n
+	}
+	return len(text)
 }
 
 // Cut is the first runes of a text, with an ellipsis where it is longer.

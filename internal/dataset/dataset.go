@@ -274,6 +274,15 @@ func (s *Set) Tokens() int {
 	return n
 }
 
+// Longest is the number of tokens of the longest example.
+func (s *Set) Longest() int {
+	longest := 0
+	for i := range s.Len() {
+		longest = max(longest, s.Size(i))
+	}
+	return longest
+}
+
 // Targets is the number of predicted tokens in all examples.
 func (s *Set) Targets() int {
 	if s.held != nil {
@@ -335,6 +344,11 @@ func (s *Set) Memory() int64 {
 // Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and
 // classes, and the weights of the sources.
 func (s *Set) Hash() (string, error) {
+	if s.held != nil { // others may read at the same time
+		own, file := *s, *s.held
+		own.scratch, own.held, file.buffer = Example{}, &file, nil
+		s = &own
+	}
 	h := sha256.New()
 	var buf []byte
 	for i := range s.Len() {

@@ -45,9 +45,15 @@ func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach
 		if err := set.Batch(&packed, examples); err != nil {
 			return nil, err
 		}
-		for _, loss := range Forward(b, hooks, hooks, &packed, tape) {
-			sum += float64(loss)
-			r.Tokens++
+		err := tape.Until(ctx, func() error {
+			for _, loss := range Forward(b, hooks, hooks, &packed, tape) {
+				sum += float64(loss)
+				r.Tokens++
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	r.Loss = sum / float64(r.Tokens)

@@ -25,6 +25,21 @@ func (m *Model) LayerBytes(tokens int) int64 {
 	return int64(tokens) * int64(most+m.outside()) * 4
 }
 
+// ForwardBytes is about what a forward pass over so many tokens takes that no backward follows.
+func (m *Model) ForwardBytes(tokens int) int64 {
+	const streams = 3 // what goes into a layer, what comes out, a copy
+	return m.LayerBytes(tokens) + streams*int64(tokens)*int64(m.Spec.Width)*4
+}
+
+// SessionBytes is what the keys and values of a session of so many tokens take.
+func (m *Model) SessionBytes(size int) int64 {
+	floats := 0
+	for _, l := range m.Layers {
+		floats += l.KeyWidth() + l.ValueWidth()
+	}
+	return int64(size) * int64(floats) * 4
+}
+
 // outside is the results of the second embedding, of all layers, in values a token.
 func (m *Model) outside() int { return 7 * m.Spec.LayerEmbedding * m.Spec.Layers }
 

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"unicode"
 
-	"golang.org/x/term"
-
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/records"
@@ -228,8 +226,8 @@ type Printer struct {
 // NewPrinter prints to w: learned text in colour where w is a terminal and NO_COLOR is not set, and between ⟦ and ⟧
 // otherwise.
 func NewPrinter(w io.Writer) *Printer {
-	f, ok := w.(*os.File)
-	return &Printer{w, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	colour := cli.Terminal(w) != nil && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return &Printer{w, colour}
 }
 
 // How says how learned text is told from other text.
@@ -250,13 +248,13 @@ func (p *Printer) Example(number int, e *Example) {
 		fmt.Fprintf(p.w, ": %s, %s of them learned", cli.Plural(*e.Tokens, "token"), cli.CountText(*e.Learned))
 	}
 	fmt.Fprintln(p.w)
-	before, after := "⟦", "⟧"
+	w, before, after := p.w, "⟦", "⟧"
 	if p.colour {
-		before, after = "\x1b[32m", "\x1b[0m"
+		w, before, after = cli.Raw(p.w), "\x1b[32m", "\x1b[0m"
 	}
 	for _, s := range e.Segments {
 		if text := visible(s.Text); s.Learn {
-			fmt.Fprint(p.w, before, text, after)
+			fmt.Fprint(w, before, text, after)
 		} else {
 			fmt.Fprint(p.w, text)
 		}

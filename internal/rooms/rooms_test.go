@@ -24,7 +24,7 @@ const (
 // own, and none of its own floor. "/..." stands for a folder and all below it.
 var floors = [][]string{
 	{"internal/freelist", "internal/alloctest", "internal/infile", "internal/filelock"},
-	{"internal/mapped"},
+	{"internal/mapped", "internal/memory"},
 	{"internal/atomicfile"},
 	{"kernels", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",

@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/mapped"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
 	"github.com/peftconv/peftconv/kernels"
@@ -124,8 +125,24 @@ func newExtractor(base, tuned *attach.Base, opt ExtractOptions) (*extractor, err
 	if err := attach.SameModel(base, tuned); err != nil {
 		return nil, err
 	}
-	x.chosen, err = attach.ChooseLinears(base, opt.Targets, opt.Layers, attach.AllLinear)
-	return x, err
+	if x.chosen, err = attach.ChooseLinears(base, opt.Targets, opt.Layers, attach.AllLinear); err != nil {
+		return nil, err
+	}
+	return x, x.checkMemory()
+}
+
+// checkMemory refuses an extraction that needs more memory than there is: for the largest difference and for all pairs.
+func (x *extractor) checkMemory() error {
+	largest, pairs := 0, 0
+	for _, l := range x.base.Model.Linears() {
+		if slices.Contains(x.chosen, l.Module) {
+			largest = max(largest, l.W.Rows*l.W.Cols)
+			if x.ranks.Energy == 0 { // otherwise ranks are not known before
+				pairs += min(x.ranks.Rank, l.W.Rows, l.W.Cols) * (l.W.Rows + l.W.Cols)
+			}
+		}
+	}
+	return memory.Check("the difference of the largest weights, with all pairs,", 4*int64(largest+pairs))
 }
 
 func (x *extractor) run(ctx context.Context) error {

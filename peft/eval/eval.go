@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft"
@@ -47,6 +48,10 @@ func loss(ctx context.Context, b *attach.Base, adapters []attach.Scaled, set *at
 		batchTokens = evaluate.Tokens
 	}
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
+		return nil, err
+	}
+	tokens := min(max(batchTokens, set.Longest()), set.Tokens())
+	if err := memory.Check(fmt.Sprintf("a batch of %d tokens", tokens), b.Model.ForwardBytes(tokens)); err != nil {
 		return nil, err
 	}
 	hooks, err := attach.BindAll(b, adapters)
@@ -93,6 +98,10 @@ func perplexity(ctx context.Context, b *attach.Base, adapters []attach.Scaled, i
 	}
 	w, err := newWindows(b, ids, opt.Ctx)
 	if err != nil {
+		return nil, fmt.Errorf("perplexity: %w", err)
+	}
+	tokens := min(max(opt.Ctx, evaluate.Tokens), len(ids))
+	if err := memory.Check(fmt.Sprintf("a batch of %d tokens", tokens), b.Model.ForwardBytes(tokens)); err != nil {
 		return nil, fmt.Errorf("perplexity: %w", err)
 	}
 	bound, err := attach.BindAll(b, adapters)

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft"
@@ -128,6 +129,10 @@ func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, e
 		emit = func(string) {}
 	}
 	size := min(limit, prompt+opt.N) + hooks.VirtualTokens()
+	what := fmt.Sprintf("a context of %d tokens", size)
+	if err := memory.Check(what, b.Model.SessionBytes(size)+b.Model.ForwardBytes(prompt)); err != nil {
+		return nil, err
+	}
 	return &generator{
 		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
 		sampler: newSampler(opt), result: &Result{PromptTokens: prompt},

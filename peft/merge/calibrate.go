@@ -10,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/quant"
@@ -29,6 +30,29 @@ type calibration struct {
 	streams [][]float32 // (T, D) of each batch, at the input of
 	next    int         // the layer that is to run
 	tape    *autograd.Tape
+}
+
+// checkMemory refuses a calibration that needs more memory than there is: for the streams of all batches, the pass of
+// one through a layer, and the Hessians of a layer's inputs with what is computed of them.
+func checkMemory(b *attach.Base, set *attach.Data) error {
+	tokens := min(calibrationTokens, set.Tokens())
+	batch := min(max(calibrationBatch, set.Longest()), set.Tokens())
+	needed := int64(tokens)*int64(b.Model.Spec.Width)*4 + b.Model.ForwardBytes(batch)
+	most := int64(0)
+	for _, l := range b.Model.Layers {
+		inputs := map[int]int64{} // by their width: those of the same width mostly are the same
+		for _, m := range l.Linears() {
+			if m.Role.Kind() != arch.Experts {
+				inputs[m.W.Cols] = 2 * 4 * int64(m.W.Cols) * int64(m.W.Cols)
+			}
+		}
+		sum := int64(0)
+		for _, bytes := range inputs {
+			sum += bytes
+		}
+		most = max(most, sum)
+	}
+	return memory.Check("calibration", needed+most)
 }
 
 // newCalibration runs the text up to the first layer.

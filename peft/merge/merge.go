@@ -141,6 +141,11 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if opt.Rounding == RoundCompensate && opt.Calibration == nil {
 		return nil, fmt.Errorf("rounding %s needs calibration data", RoundCompensate)
 	}
+	if opt.Calibration != nil {
+		if err := checkMemory(b, handle.Data(opt.Calibration)); err != nil {
+			return nil, err
+		}
+	}
 	for _, scaled := range adapters {
 		if err := attach.CheckBase(scaled.Adapter, b); err != nil && !opt.Force {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -60,12 +61,13 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	}, err
 }
 
-// save writes a checkpoint.
+// save writes a checkpoint. t.mu is held.
 func (t *trainer) save() error {
 	c, err := t.checkpoint()
 	if err != nil {
 		return err
 	}
+	defer kernels.Rest()() // what is in work is given up, or waits for mu
 	state, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -103,21 +105,59 @@ func (t *trainer) inHFOrder(x []float32) []attach.Param {
 	return out
 }
 
-// interrupted turns a cancellation into an *Interrupted after writing a checkpoint; other errors stay as they are.
-func (t *trainer) interrupted(err error) error {
+// hash begins to compute the hashes that a checkpoint has, so that they are known when the run is stopped. It gives a
+// function that waits for them, without which what they read must not be closed.
+func (t *trainer) hash() (wait func()) {
+	if t.opt.Out == "" {
+		return func() {}
+	}
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		_, _ = t.base.SHA256() // errors come again when the hashes are used
+		_, _ = t.dataHash()
+	}()
+	return func() { <-hashed }
+}
+
+// failed is the error of a run: of one that is cancelled, after it is saved, an *Interrupted.
+func (t *trainer) failed(err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	stop := &Interrupted{Step: t.state.Step, Steps: t.schedule.steps, cause: err}
-	if t.opt.Out == "" {
+	return t.stop(err)
+}
+
+// stopped waits until a run whose context is cancelled is saved.
+func (t *trainer) stopped() error { return t.stop(context.Canceled) }
+
+// stop saves the run where it stands, once, and ends it. It is nil where the run ended otherwise.
+func (t *trainer) stop(cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.interrupted != nil || t.ended {
+		return t.interrupted
+	}
+	stop := &Interrupted{Step: t.state.Step, Steps: t.schedule.steps, cause: cause}
+	t.interrupted = stop
+	switch {
+	case t.opt.Out == "":
 		t.bound.Store()
-		return stop
+	case t.state.Step > 0 || t.state.BaseLoss != nil: // otherwise nothing is lost
+		if err := t.save(); err != nil {
+			t.interrupted = fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
+			break
+		}
+		stop.Checkpoint = CheckpointPath(t.opt.Out)
 	}
-	if err := t.save(); err != nil {
-		return fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
-	}
-	stop.Checkpoint = CheckpointPath(t.opt.Out)
-	return stop
+	return t.interrupted
+}
+
+// end says that there is nothing to stop any more, once what is being saved is.
+func (t *trainer) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
 }
 
 // resume restores the run from a checkpoint.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
@@ -45,7 +46,7 @@ type CompareOptions struct {
 
 	Started  func(i int, lr float64)    // before the training of entry i; may be nil
 	Progress func(i int, p Progress)    // after each of its steps; may be nil
-	Finished func(i int, r *Compared)   // after it; may be nil
+	Finished func(i int, c *Comparison) // after it, with what is finished, of which it is the last; may be nil
 	Failed   func(i int, failure error) // in place of Finished; may be nil
 }
 
@@ -138,7 +139,9 @@ func compare(ctx context.Context, b *attach.Base, entries []heldEntry, opt Compa
 		}
 		result.Methods = append(result.Methods, *r)
 		if opt.Finished != nil {
-			opt.Finished(i, r)
+			finished := *result
+			finished.Methods = slices.Clone(result.Methods)
+			opt.Finished(i, &finished)
 		}
 	}
 	return result, errors.Join(failures...)

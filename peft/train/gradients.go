@@ -42,25 +42,22 @@ type local struct {
 	tape      *autograd.Tape
 	precision kernels.Precision
 	seed      uint64
-	cache     *layerCache     // of the layers below those that are trained, or nil
-	abort     <-chan struct{} // see Options.Abort
+	cache     *layerCache // of the layers below those that are trained, or nil
 	balance   model.Balance
 	balanced  float64 // Balance.Mean of the last step, weighed by targets
 }
 
 // compute implements gradients.
 func (l *local) compute(ctx context.Context, s stepBatches) (loss float64, err error) {
-	l.tape.Interrupt(l.aborted)
-	defer func() {
-		l.tape.Interrupt(nil)
-		switch r := recover(); r.(type) {
-		case nil:
-		case autograd.Interrupted:
-			loss, err = 0, context.Canceled
-		default:
-			panic(r)
-		}
-	}()
+	err = l.tape.Until(ctx, func() error {
+		loss, err = l.sum(ctx, s)
+		return err
+	})
+	return loss, err
+}
+
+// sum does the batches one after the other.
+func (l *local) sum(ctx context.Context, s stepBatches) (loss float64, err error) {
 	clear(l.bound.Grads)
 	targets := s.targets()
 	if targets == 0 {
@@ -87,16 +84,6 @@ func (l *local) compute(ctx context.Context, s stepBatches) (loss float64, err e
 		regularize()
 	}
 	return sum / float64(targets), nil
-}
-
-// aborted reports whether the step in work is to be given up.
-func (l *local) aborted() bool {
-	select {
-	case <-l.abort:
-		return true
-	default:
-		return false
-	}
 }
 
 // below is the cache of the layers below, prepared for the examples of batch number i; nil where there is none.

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/memory"
 )
 
 // layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in
@@ -93,7 +94,7 @@ func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) 
 
 // inMemory says whether a layer cache of some bytes is kept in memory. It is a variable for tests.
 var inMemory = func(bytes int64) bool {
-	available, _ := availableMemory()
+	available, _ := memory.Available(0)
 	return bytes <= available/4
 }
 

@@ -1,18 +1,14 @@
 package train
 
 import (
-	"bytes"
 	"fmt"
-	"math"
-	"os"
-	"runtime/debug"
-	"strconv"
 
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
+	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 )
@@ -23,9 +19,6 @@ const (
 	RecomputeAlways = "always" // compute each layer again in the backward pass: the least memory
 	RecomputeNever  = "never"  // keep the activations of all layers: a third less to compute
 )
-
-// unknownMemory is what is taken to be available where the system does not say.
-const unknownMemory = 2 << 30
 
 // Memory is what a training run will need, in bytes, as far as it is known before the start.
 type Memory struct {
@@ -74,12 +67,12 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 		return nil, err
 	}
 	m := &Memory{Recompute: !keep, Adapter: 5 * 4 * int64(a.Parameters())} // five: one set of values is the adapter's own
-	m.Available, m.Known = availableMemory()
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
 	m.Adapter += attach.RequantizedBytes(b, a, tokens)
 	m.Weights += attach.MasterBytes(b, a)
+	m.Available, m.Known = memory.Available(m.Weights)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	// the input of each layer; the inside of one, its gradients, gaps
@@ -107,12 +100,8 @@ func packedBytes(s *arch.Spec, tokens int) int64 {
 
 // largestBatch is about the most tokens that go through the model at once, and how many of them carry loss.
 func largestBatch(train *attach.Data, batchTokens int) (tokens, targets int) {
-	longest := 0
-	for i := range train.Len() {
-		longest = max(longest, train.Size(i))
-	}
 	all := train.Tokens()
-	tokens = min(max(batchTokens, longest), all)
+	tokens = min(max(batchTokens, train.Longest()), all)
 	return tokens, int(int64(train.Targets()) * int64(tokens) / int64(max(all, 1)))
 }
 
@@ -141,49 +130,9 @@ func keepsActivations(b *attach.Base, mode string, tokens int) (bool, error) {
 	case RecomputeNever:
 		return true, nil
 	case RecomputeAuto, "":
-		available, _ := availableMemory()
+		available, _ := memory.Available(0)
 		return b.Model.ActivationBytes(tokens) <= available/2, nil
 	}
 	return false, fmt.Errorf("recompute %q is not known, expected %s, %s or %s", mode, RecomputeAuto, RecomputeAlways,
 		RecomputeNever)
-}
-
-// availableMemory is what the process can still take, in bytes: of the machine, of the control group it runs in, and of
-// what GOMEMLIMIT allows. Where none of these is known it is a guess.
-func availableMemory() (available int64, known bool) {
-	available = unknownMemory
-	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if kib, ok := kibibytes(text, "MemAvailable:"); ok {
-			available, known = kib<<10, true
-		}
-	}
-	limit, limited := number("/sys/fs/cgroup/memory.max")
-	if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limited {
-		available, known = min(available, max(limit-used, 0)), true
-	}
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		available, known = min(available, limit), true
-	}
-	return available, known
-}
-
-// kibibytes is the value of a line of /proc/meminfo or /proc/self/status, in KiB.
-func kibibytes(text []byte, key string) (int64, bool) {
-	for line := range bytes.Lines(text) {
-		if fields := bytes.Fields(line); len(fields) >= 2 && string(fields[0]) == key {
-			n, err := strconv.ParseInt(string(fields[1]), 10, 53)
-			return n, err == nil
-		}
-	}
-	return 0, false
-}
-
-// number is the whole number that a file holds.
-func number(path string) (int64, bool) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
-	return n, err == nil
 }

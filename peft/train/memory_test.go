@@ -27,16 +27,3 @@ func TestKeepsActivations(t *testing.T) {
 		t.Errorf("an unknown mode gives %v", err)
 	}
 }
-
-func TestKibibytes(t *testing.T) {
-	text := []byte("MemTotal:       24683648 kB\nMemFree:         123 kB\nMemAvailable:   22000000 kB\n")
-	if n, ok := kibibytes(text, "MemAvailable:"); !ok || n != 22000000 {
-		t.Errorf("found %d, %v", n, ok)
-	}
-	if _, ok := kibibytes(text[:20], "MemAvailable:"); ok {
-		t.Error("found what is not there")
-	}
-	if n, _ := availableMemory(); n <= 0 {
-		t.Error("no memory is available")
-	}
-}

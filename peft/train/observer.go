@@ -7,7 +7,8 @@ type Observer interface {
 	Begin(Start)
 	// Step is called after each optimizer step, and after the evaluation that is due then.
 	Step(Progress)
-	// Checkpoint is called after a checkpoint was written to a file; step is the number of steps done.
+	// Checkpoint is called after a checkpoint was written to a file; step is the number of steps done. When the run is
+	// cancelled that is on a goroutine of its own.
 	Checkpoint(path string, step int)
 	// End is called when the result is complete and, where a file was asked for, written.
 	End(*Result)

@@ -3,20 +3,19 @@
 package train
 
 import (
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peftconv/peftconv/internal/memory"
 )
 
 // PeakRSS is the largest amount of memory the process has had resident, in bytes; mapped files count as far as they
 // were read. It is 0 where the system does not say.
 func PeakRSS() int64 {
 	// Linux counts what the parent held at the fork into ru_maxrss; VmHWM is of this program alone.
-	if text, err := os.ReadFile("/proc/self/status"); err == nil {
-		if kib, ok := kibibytes(text, "VmHWM:"); ok {
-			return kib << 10
-		}
+	if peak, ok := memory.Status("VmHWM"); ok {
+		return peak
 	}
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {

@@ -57,9 +57,11 @@ type Options struct {
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	Observer  Observer // gets the events of the run; may be nil
-	// Abort, when it is closed, ends the run as the end of ctx does, but in the middle of a step, which is lost; all
-	// steps before it are in the checkpoint. nil: the step in work is finished.
-	Abort <-chan struct{}
+	// BeforeEnd, where it is set, is called when the run begins, with a function for programs that end before Run has
+	// returned. After ctx is cancelled that function waits, from any goroutine, until the run is saved, which it is
+	// without waiting for the layer in work, and gives what Run will return: an *Interrupted, or nil where the run came
+	// to its end. What BeforeEnd returns is called when the function is not needed any more.
+	BeforeEnd func(saved func() error) (done func())
 }
 
 // Progress is what a training run reports after a step.
@@ -113,9 +115,10 @@ func (e *Interrupted) Error() string {
 func (e *Interrupted) Unwrap() error { return e.cause }
 
 // Run trains an adapter over a frozen base and leaves the result in the adapter and in Options.Out. eval may be
-// nil. When ctx is cancelled, the run writes a checkpoint and returns an *Interrupted; the current step is not lost
-// but done again on resuming, with the same result. Resuming needs the same data and options; only the number of
-// steps may differ.
+// nil. When ctx is cancelled, the run writes a checkpoint of the last whole step at once, gives up the step in work
+// after the layer that it is at, and returns an *Interrupted; that step is done again on resuming, with the same
+// result. Before the first step there may be no checkpoint. Resuming needs the same data and options; only the number
+// of steps may differ.
 func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (_ *Result,
 	err error) {
 	defer mapped.Guard(&err)()
@@ -134,6 +137,17 @@ func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train,
 			return nil, fmt.Errorf("train: resume from %s: %w", opt.Resume, err)
 		}
 	}
+	defer t.hash()()
+	if opt.BeforeEnd != nil {
+		defer opt.BeforeEnd(t.stopped)()
+	}
+	return t.runAll(ctx)
+}
+
+// runAll does all steps that are left and what follows them.
+func (t *trainer) runAll(ctx context.Context) (*Result, error) {
+	defer context.AfterFunc(ctx, func() { t.stop(ctx.Err()) })()
+	defer t.end()
 	if err := t.run(ctx); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
@@ -160,6 +174,11 @@ type trainer struct {
 	plan        *Memory
 	clock       clock
 	dataHash    func() (string, error) // of the training data, computed once
+
+	// mu is held while what a checkpoint holds changes (values, moments, state), and while it is written.
+	mu          sync.Mutex
+	ended       bool  // there is nothing to stop any more
+	interrupted error // what Run returns, once the run is stopped
 }
 
 // trainState is where a run stands after a step; with the parameters and moments it is all that the rest of the run
@@ -275,8 +294,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, err
 	}
 	t.plan = plan
-	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed,
-		abort: opt.Abort}
+	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
 	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
 	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
@@ -354,9 +372,11 @@ func (t *trainer) run(ctx context.Context) error {
 	if t.eval != nil && t.state.BaseLoss == nil {
 		r, err := evaluate.LossOf(ctx, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
 		if err != nil {
-			return t.interrupted(err)
+			return t.failed(err)
 		}
+		t.mu.Lock()
 		t.state.BaseLoss = &r.Loss
+		t.mu.Unlock()
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
 	if bytes := layerCacheBytes(t.base, t.adapter, t.train, &t.opt); bytes > 0 {
@@ -383,26 +403,33 @@ func (t *trainer) next(ctx context.Context) error {
 		return err
 	}
 	lr := t.schedule.at(t.state.Step)
-	loss, norm, err := t.step(ctx, stepBatches{t.state.Step, t.group, t.examples}, lr)
+	loss, norm, err := t.gradient(ctx, stepBatches{t.state.Step, t.group, t.examples}, lr)
 	if err != nil {
-		return t.interrupted(err)
+		return t.failed(err)
 	}
+	tokens := next.Tokens - t.state.Tokens
 	next.Step++
 	next.Loss = loss
-	t.clock.stepped(next.Tokens - t.state.Tokens)
-	t.state = next
+	if err := t.advance(next, lr); err != nil {
+		return err
+	}
+	t.clock.stepped(tokens)
 	p := t.progress(loss, norm, lr)
 	if t.due(t.opt.EvalEvery) && t.eval != nil {
 		r, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
 		if err != nil {
-			return t.interrupted(err)
+			return t.failed(err)
 		}
 		p.EvalLoss = &r.Loss
 		t.clock.start()
 	}
 	t.opt.Observer.Step(p)
 	if t.due(t.opt.SaveEvery) && t.opt.Out != "" {
-		return t.save()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.interrupted == nil {
+			return t.save()
+		}
 	}
 	return nil
 }
@@ -435,8 +462,16 @@ func (t *trainer) fill(s *trainState) error {
 	return nil
 }
 
-// step is one optimizer step: the mean loss over all targets of the group, its gradient, clipping, update.
+// step is one optimizer step, without what keeps count of steps.
 func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, norm float64, err error) {
+	if loss, norm, err = t.gradient(ctx, s, lr); err == nil {
+		t.update(lr)
+	}
+	return loss, norm, err
+}
+
+// gradient is the mean loss over all targets of the group and its gradient, clipped.
+func (t *trainer) gradient(ctx context.Context, s stepBatches, lr float64) (loss, norm float64, err error) {
 	if loss, err = t.gradients.compute(ctx, s); err != nil {
 		return 0, 0, err
 	}
@@ -449,8 +484,19 @@ func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, no
 			kernels.Scale(float32(factor), t.bound.Grads)
 		}
 	}
-	t.update(lr)
 	return loss, norm, nil
+}
+
+// advance moves the parameters along the gradient and the run to its next state. A run that is stopped stays as it was
+// saved.
+func (t *trainer) advance(next trainState, lr float64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.interrupted == nil {
+		t.update(lr)
+		t.state = next
+	}
+	return t.interrupted
 }
 
 // update moves the parameters along the gradient.
@@ -497,14 +543,8 @@ func trainedRuns(params []attach.Param, ratio float64) []stretch {
 	return runs
 }
 
-// finish stores the trained parameters, evaluates them and writes the adapter.
+// finish evaluates the trained parameters, stores them and writes the adapter.
 func (t *trainer) finish(ctx context.Context) (*Result, error) {
-	t.bound.Store()
-	if finish := t.bound.Effect.Finish; finish != nil {
-		if err := finish(t.adapter); err != nil {
-			return nil, err
-		}
-	}
 	s, o := &t.state, &t.opt
 	r := &Result{
 		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,
@@ -512,16 +552,38 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	if t.eval != nil {
 		eval, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, o.BatchTokens, t.tape)
 		if err != nil {
-			return nil, t.interrupted(err)
+			return nil, t.failed(err)
 		}
 		r.EvalLoss, r.Accuracy = &eval.Loss, eval.Accuracy
 	}
-	if err := t.adapter.Collapse(t.base); err != nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.interrupted != nil {
+		return nil, t.interrupted
+	}
+	if err := t.write(r); err != nil {
 		return nil, err
+	}
+	r.PeakRSS = PeakRSS()
+	o.Observer.End(r)
+	return r, nil
+}
+
+// write stores the result in the adapter and in its file.
+func (t *trainer) write(r *Result) error {
+	s, o := &t.state, &t.opt
+	t.bound.Store()
+	if finish := t.bound.Effect.Finish; finish != nil {
+		if err := finish(t.adapter); err != nil {
+			return err
+		}
+	}
+	if err := t.adapter.Collapse(t.base); err != nil {
+		return err
 	}
 	sum, err := t.base.SHA256()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.adapter.Origin = attach.Origin{
 		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
@@ -536,11 +598,9 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	}
 	if o.Out != "" {
 		if err := t.adapter.Save(o.Out); err != nil {
-			return nil, err
+			return err
 		}
 		os.Remove(CheckpointPath(o.Out)) // not needed any more; there may be none
 	}
-	r.PeakRSS = PeakRSS()
-	o.Observer.End(r)
-	return r, nil
+	return nil
 }

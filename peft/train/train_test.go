@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/peftconv/peftconv/internal/attach"
@@ -128,9 +130,14 @@ func TestTrainRecompute(t *testing.T) {
 func TestResume(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	whole, result := runTraining(t, b, trainOptions(filepath.Join(t.TempDir(), "out.safetensors")))
+	random := rand.New(rand.NewPCG(1, 2))
 	for stop := 1; stop < result.Steps; stop++ {
 		opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
-		interrupt(t, b, opt, stop, result.Steps)
+		within := 0
+		if stop%2 == 0 {
+			within = 1 + random.IntN(30)
+		}
+		interrupt(t, b, opt, stop, within, result.Steps)
 		opt.Resume = CheckpointPath(opt.Out)
 		again, r := runTraining(t, b, opt)
 		if !bytes.Equal(again, whole) {
@@ -145,9 +152,23 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// interrupt runs a training until step stop is done, or given up in the middle of the next, and checks the files that
-// it leaves.
-func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
+// countdown is a context that is cancelled when it has been asked a number of times whether it is.
+type countdown struct {
+	context.Context
+	cancel context.CancelFunc
+	left   atomic.Int64 // 0: it is not counted
+}
+
+func (c *countdown) Err() error {
+	if c.left.Add(-1) == 0 {
+		c.cancel()
+	}
+	return c.Context.Err()
+}
+
+// interrupt runs a training until step stop is done, or until so many more operations are, and checks the files that it
+// leaves.
+func interrupt(t *testing.T, b *attach.Base, opt Options, stop, within, steps int) {
 	t.Helper()
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
 	if err != nil {
@@ -155,18 +176,17 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	abort := make(chan struct{})
-	opt.Abort = abort
+	counted := &countdown{Context: ctx, cancel: cancel}
 	opt.Observer = OnStep(func(p Progress) {
 		switch {
 		case p.Step != stop:
-		case stop%2 == 0: // within the next step
-			close(abort)
+		case within > 0:
+			counted.left.Store(int64(within))
 		default:
 			cancel()
 		}
 	})
-	_, err = trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
+	_, err = trainAdapter(counted, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
 	var left *Interrupted
 	if !errors.As(err, &left) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, expected an interruption", err)
@@ -181,6 +201,62 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, steps int) {
 	half, err := attach.Load(left.Checkpoint)
 	if err != nil || !slices.Equal(half.Flat, a.Flat) {
 		t.Errorf("the checkpoint is no adapter as it stood: %v", err)
+	}
+}
+
+// stuck computes gradients until it may go on, whatever its context says.
+type stuck struct {
+	gradients
+	begun, goOn chan struct{}
+}
+
+func (s *stuck) compute(ctx context.Context, b stepBatches) (float64, error) {
+	if b.step == 3 {
+		close(s.begun)
+		<-s.goOn
+	}
+	return s.gradients.compute(context.WithoutCancel(ctx), b)
+}
+
+// TestInterruptedWithinALayer saves while a layer is computed that takes long, and resumes.
+func TestInterruptedWithinALayer(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	whole, _ := runTraining(t, b, trainOptions(filepath.Join(t.TempDir(), "out.safetensors")))
+	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
+	a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Dropout: 0.1, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := newTrainer(b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.hash()()
+	layer := &stuck{tr.gradients, make(chan struct{}), make(chan struct{})}
+	tr.gradients = layer
+	ctx, cancel := context.WithCancel(t.Context())
+	returned := make(chan error)
+	go func() {
+		_, err := tr.runAll(ctx)
+		returned <- err
+	}()
+	<-layer.begun
+	cancel()
+	var left *Interrupted
+	if err := tr.stopped(); !errors.As(err, &left) || left.Step != 3 || left.Checkpoint == "" {
+		t.Fatalf("within a layer of step 4: %v", err)
+	}
+	saved := pefttest.FileBytes(t, left.Checkpoint)
+	close(layer.goOn)
+	if err := <-returned; !errors.As(err, &left) || left.Step != 3 {
+		t.Errorf("the run ended with %v", err)
+	}
+	if !bytes.Equal(pefttest.FileBytes(t, left.Checkpoint), saved) {
+		t.Error("the step that was given up is in the checkpoint")
+	}
+	opt.Resume = left.Checkpoint
+	if again, _ := runTraining(t, b, opt); !bytes.Equal(again, whole) {
+		t.Error("the resumed run writes other bytes")
 	}
 }
 
@@ -211,7 +287,7 @@ func TestSaveEvery(t *testing.T) {
 func TestResumeOrder(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
-	interrupt(t, b, opt, 4, 12)
+	interrupt(t, b, opt, 4, 0, 12)
 	a, err := attach.Load(CheckpointPath(opt.Out))
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +320,7 @@ func isPermuted(name string) bool {
 func TestResumeRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
-	interrupt(t, b, opt, 2, 12)
+	interrupt(t, b, opt, 2, 0, 12)
 	opt.Resume = CheckpointPath(opt.Out)
 	for name, test := range map[string]struct {
 		change func(*Options, *method.LoRA, **dataset.Set)

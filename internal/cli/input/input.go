@@ -344,11 +344,11 @@ func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 // LoadRecords reads the records that a prompt is searched on, and those that are held out.
 func (d *Data) LoadRecords(template string) (train, eval []search.Record, err error) {
 	if d.evalSplit > 0 {
-		return nil, nil, errors.New("--eval-split: a search for a prompt holds a part of the records back by itself")
+		return nil, nil, cli.Usagef("--eval-split: a search for a prompt holds a part of the records back by itself")
 	}
 	for _, s := range d.Sources {
 		if s.Weight > 0 {
-			return nil, nil, fmt.Errorf("--data %s:%v: a search for a prompt takes no weights", s.Path, s.Weight)
+			return nil, nil, cli.Usagef("--data %s:%v: a search for a prompt takes no weights", s.Path, s.Weight)
 		}
 		more, err := search.LoadRecords(s.Path, template, d.Options(s.Path, peft.SplitTrain))
 		if err != nil {

@@ -39,7 +39,7 @@ func WriteMan(dir string, p *cli.Program) (files []string, err error) {
 
 // exitText is the section on exit statuses, which all pages have.
 const exitText = `.SH EXIT STATUS
-0 done, 1 failed, 2 wrong usage, 130 interrupted.
+0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more.
 `
 
 func programPage(p *cli.Program) string {
