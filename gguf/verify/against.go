@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -59,13 +60,14 @@ var errNoList = errors.New("is no list of SHA-256 hashes")
 // begins with a backslash has \\, \n and \r in its name for these characters. Empty lines and those that begin with #
 // are ignored.
 func readSums(path string) (sums, error) {
-	f, err := os.Open(path)
+	f, err := infile.OpenStream(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var list sums
-	lines := bufio.NewScanner(io.LimitReader(f, maxList))
+	rest := &io.LimitedReader{R: f, N: maxList + 1}
+	lines := bufio.NewScanner(rest)
 	lines.Buffer(nil, maxLine)
 	n := 0
 	for lines.Scan() {
@@ -85,6 +87,9 @@ func readSums(path string) (sums, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s: line %d: %w", path, n+1, err)
+	}
+	if rest.N == 0 {
+		return nil, fmt.Errorf("%s: a list of more than %d bytes, which is no list of a model's tensors", path, maxList)
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s: no hash in it", path)
@@ -214,7 +219,7 @@ func (r *Report) compareFiles(ctx context.Context, files map[string][]string, pa
 
 // hashFile is the SHA-256 of a file.
 func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return "", err
 	}

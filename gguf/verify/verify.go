@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/peftconv/peftconv/gguf/edit"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
@@ -123,7 +123,7 @@ func File(ctx context.Context, path string, opt Options) (_ *Report, err error) 
 
 // readable is the error of a path that cannot be read at all.
 func readable(path string) error {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -217,9 +217,9 @@ type Streams struct {
 // ReadFile reads a file, or standard input where its name is "-".
 func (s Streams) ReadFile(path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(s.In)
+		return infile.ReadFrom(s.In, "standard input", infile.Text)
 	}
-	return os.ReadFile(path)
+	return infile.ReadStream(path, infile.Text)
 }
 
 // IsFinite says whether x is neither NaN nor infinite.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Format is how a file holds its records.
@@ -88,16 +90,12 @@ func Open(path string, opt Options) (*Source, error) {
 	var in io.Reader = os.Stdin
 	switch {
 	case path != Stdin:
-		f, err := os.Open(path)
+		f, err := infile.OpenStream(path)
 		if err != nil {
 			return nil, err
 		}
 		s.file, in = f, f
 		s.closers = append(s.closers, func() { f.Close() })
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			s.Close()
-			return nil, fmt.Errorf("%s: a directory, want a file", path)
-		}
 	case opt.Stdin != nil:
 		in = opt.Stdin
 	}

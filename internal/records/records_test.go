@@ -204,7 +204,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s %q gives %q, want an error with %q", c.name, c.content, got, c.want)
 		}
 	}
-	if got := show(t.TempDir(), Options{}); !strings.Contains(got, "a directory, want a file") {
+	if got := show(t.TempDir(), Options{}); !strings.Contains(got, "is a directory, expected a regular file or a pipe") {
 		t.Errorf("a directory gives %q", got)
 	}
 	if got := show(write(t, "a.x", nil), Options{Format: "xml"}); !strings.Contains(got, `"xml" is not known`) {

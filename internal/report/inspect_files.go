@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -91,7 +92,7 @@ func (in *Inspection) addConfig(path string) error {
 	if path == "" || !cli.Exists(path) {
 		return nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, infile.Config)
 	if err != nil {
 		return err
 	}
