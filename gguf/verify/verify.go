@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,10 @@ func File(ctx context.Context, path string, opt Options) (_ *Report, err error) 
 
 // readable is the error of a path that cannot be read at all.
 func readable(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		_, err = os.ReadDir(path)
+		return err
+	}
 	f, err := infile.Open(path)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 
 // readSentencePiece reads tokenizer.model and the tokens that other files add.
 func (v *Vocabulary) readSentencePiece(f *files) error {
-	data, err := infile.ReadIn(f, sentencePieceFile, infile.Index)
+	data, err := infile.ReadIn(f.FS, sentencePieceFile, infile.Index)
 	if err != nil {
 		return err
 	}

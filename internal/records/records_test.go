@@ -14,6 +14,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/peftconv/peftconv/internal/testdata"
 )
 
 // write makes a file.
@@ -346,6 +348,18 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := Find(filepath.Join(dir, "none"), Train); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a path that is not there gives %v", err)
+	}
+	for _, name := range []string{"test.jsonl", "deep/train/0.jsonl"} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		testdata.Pipe(t, path)
+	}
+	for path, split := range map[string]Split{".": Test, "deep": Train} {
+		if _, err := Find(filepath.Join(dir, path), split); err == nil || !strings.Contains(err.Error(), "is a pipe") {
+			t.Errorf("a pipe in the directory %s gives %v", path, err)
+		}
 	}
 	if err := NoSplit(dir, Test); !strings.Contains(err.Error(), `no file for test`) ||
 		!strings.Contains(err.Error(), `"README.md"`) {
