@@ -133,12 +133,12 @@ func (list sums) namesTensor(f *weights.File) bool {
 }
 
 // compareSums compares tensors and files with a list. A list that names tensors must name all of them and no other.
-func (r *Report) compareSums(ctx context.Context, f *weights.File, found []data, list sums, path string) error {
+func (r *Report) compareSums(ctx context.Context, f *weights.File, found []*data, list sums, path string) error {
 	if list == nil {
 		return nil
 	}
 	byName := map[string]int{}
-	for i, t := range f.Tensors {
+	for i, t := range f.Tensors() {
 		byName[t.Name] = i
 	}
 	ofTensors := list.namesTensor(f)
@@ -158,7 +158,7 @@ func (r *Report) compareSums(ctx context.Context, f *weights.File, found []data,
 		}
 	}
 	if ofTensors {
-		for _, t := range f.Tensors {
+		for _, t := range f.Tensors() {
 			if !listed[t.Name] {
 				r.problem(t.Name, "is not in %s", path)
 			}
@@ -242,29 +242,29 @@ func hashFile(ctx context.Context, path string) (string, error) {
 }
 
 // compareModel compares the tensors with those of another model.
-func (r *Report) compareModel(ctx context.Context, f *weights.File, found []data, other *weights.File, path string,
+func (r *Report) compareModel(ctx context.Context, f *weights.File, found []*data, other *weights.File, path string,
 	c *counter) error {
 	theirs, err := readAll(ctx, other, true, c)
 	if err != nil {
 		return err
 	}
 	byName := map[string]int{}
-	for i, t := range other.Tensors {
+	for i, t := range other.Tensors() {
 		byName[t.Name] = i
 	}
-	for i, t := range f.Tensors {
+	for i, t := range f.Tensors() {
 		j, ok := byName[t.Name]
 		switch {
 		case !ok:
 			r.problem(t.Name, "is not in %s", path)
-		case !sameLayout(t, other.Tensors[j]):
-			o := other.Tensors[j]
+		case !sameLayout(t, other.At(j)):
+			o := other.At(j)
 			r.problem(t.Name, "is %s %v, in %s %s %v", t.Type, t.Shape, path, o.Type, o.Shape)
 		default:
 			r.compare(t.Name, hex.EncodeToString(found[i].hash[:]), hex.EncodeToString(theirs[j].hash[:]), path)
 		}
 	}
-	for _, t := range other.Tensors {
+	for _, t := range other.Tensors() {
 		if f.Tensor(t.Name) == nil {
 			r.problem(t.Name, "is in %s, but not in the file", path)
 		}

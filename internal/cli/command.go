@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -36,8 +38,12 @@ type Verb struct {
 	Examples []string // whole commands
 	Topics   []Topic  // parts of the flags that help shows alone
 	Config   bool     // its flags can stand in a file, --config
+	Lean     bool     // its memory follows the size of a header: garbage is collected early
 	New      func() Command
 }
+
+// leanPercent is by how much the memory of a lean verb may grow before its garbage is collected.
+const leanPercent = 20
 
 // Command is a verb's options and what it does with them.
 type Command interface {
@@ -67,6 +73,9 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error
 	}
 	if err := c.Validate(args); err != nil {
 		return UsageError{err}
+	}
+	if v.Lean && os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(leanPercent))
 	}
 	return p.run(func() error { return c.Run(ctx, s) }, s)
 }

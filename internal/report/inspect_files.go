@@ -34,6 +34,7 @@ func inspectGGUF(path string) (*Inspection, io.Closer, error) {
 	for key, v := range f.Meta.All() {
 		in.Metadata = append(in.Metadata, entry{key, valueKind(v), v.Any()})
 	}
+	in.Tensors = make([]tensorLine, 0, len(f.Tensors))
 	for _, t := range f.Tensors {
 		in.add(tensorLine{t.Name, t.Type.String(), t.Shape, t.Offset, t.Size(), t.Elements()})
 	}
@@ -66,6 +67,7 @@ func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 		f.Close()
 		return nil, nil, err
 	}
+	in.Tensors = make([]tensorLine, 0, len(f.Tensors))
 	for _, t := range f.Tensors { // in the order of their data, which has no gaps
 		in.add(tensorLine{t.Name, string(t.DType), t.Shape, uint64(in.Size), int64(len(t.Bytes())), t.Elements()})
 		in.Size += int64(len(t.Bytes()))
