@@ -46,7 +46,8 @@ func TestPrintJSON(t *testing.T) {
 	full := document{Name: "é", Empty: []item{}, Items: items, Bytes: []byte("abc"), Own: counted{"a", "b"},
 		Shouts: []shout{{"a"}, {"b"}}, Shout: shout{"c"}, private: 1}
 	full.Inner.Lists = [][]int{{1}, {}, nil}
-	for _, d := range []any{&full, full, document{}, &document{}, struct{}{}, nil, items, 7, "a", &shout{"x"}, counted{"a"},
+	for _, d := range []any{&full, full, document{},
+		&document{}, struct{}{}, nil, items, 7, "a", &shout{"x"}, counted{"a"},
 		struct{ item }{items[0]}, struct {
 			N int `json:",string"`
 		}{5}, map[string]any{"b": 1, "a": items}, (*document)(nil), struct{ A any }{items}} {

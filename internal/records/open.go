@@ -39,10 +39,8 @@ func Formats() []string {
 // Stdin is the path of standard input.
 const Stdin = "-"
 
-const (
-	maxRecord = 256 << 20 // bytes of one record
-	maxWindow = 1 << 30   // bytes that decompression may need
-)
+// maxRecord is the most bytes of one record.
+const maxRecord = 256 << 20
 
 // extensions are the formats of files by the ends of their names.
 var extensions = map[string]Format{
@@ -114,7 +112,8 @@ func (s *Source) open(in io.Reader) error {
 	if s.read != nil {
 		in = &counted{in, s.read}
 	}
-	raw := bufio.NewReaderSize(in, 1<<18)
+	count := &counter{from: in}
+	raw := bufio.NewReaderSize(count, 1<<18)
 	compressed := strings.ToLower(filepath.Ext(s.path))
 	if s.path == Stdin {
 		switch start, _ := raw.Peek(4); {
@@ -131,13 +130,14 @@ func (s *Source) open(in io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("not a gzip file: %w", err)
 		}
-		s.closers, from = append(s.closers, func() { z.Close() }), z
+		s.closers, from = append(s.closers, func() { z.Close() }), &expanding{from: z, in: &count.n}
 	case ".zst":
-		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return fmt.Errorf("not a zstd file: %w", err)
 		}
-		s.closers, from = append(s.closers, z.Close), z
+		s.closers, from = append(s.closers, z.Close), &expanding{from: z, in: &count.n}
 	}
 	if from != io.Reader(raw) {
 		s.file = nil // its bytes are not the records'
