@@ -33,12 +33,12 @@ type Tensor struct {
 	Name   string
 	Shape  []int64 // the fastest dimension first: columns, rows, …; none for a scalar
 	Type   Type
+	mapped bool   // data is part of a map, not of the caller's memory; here, so that it takes no room of its own
 	Offset uint64 // of the data, in bytes from where the tensors' data start in the file that holds the tensor
 
-	data   []byte
-	order  binary.ByteOrder // of data; nil for a tensor that was not read from a file
-	mapped bool             // data is part of a map, not of the caller's memory
-	shard  string
+	data  []byte
+	order binary.ByteOrder // of data; nil for a tensor that was not read from a file
+	shard string
 }
 
 // Elements is the number of elements, the product of the shape.
@@ -180,6 +180,7 @@ func OpenShard(path string) (*File, error) {
 		return nil, openError(err)
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
+	f.Release() // the header is read
 	for _, t := range f.Tensors {
 		t.mapped = true
 	}

@@ -30,6 +30,17 @@ func FindBase(a *Adapter, adapterPath string) (string, error) {
 	return attach.FindBase(a.adapter, adapterPath)
 }
 
+// OpenRecorded opens the base that an adapter was trained over: the first that has the weights which the adapter
+// records, at a path that is known from elsewhere ("": none) or in the places of FindBase. Only regular files and
+// directories of such are opened. An adapter that records no weights takes the first that there is.
+func OpenRecorded(a *Adapter, adapterPath, known string) (*Base, error) {
+	b, err := attach.OpenRecorded(a.adapter, adapterPath, known)
+	if err != nil {
+		return nil, ofFile(err)
+	}
+	return &Base{b}, nil
+}
+
 // CheckBase reports, as ErrWrongBase, a base whose weights are not those that the adapter was trained over. An adapter
 // that does not say over which it was fits any.
 func CheckBase(a *Adapter, b *Base) (err error) {

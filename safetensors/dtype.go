@@ -53,6 +53,14 @@ func (d DType) rank() int {
 	return -1
 }
 
+// asKnown is a type of the format as the constant that it is, so that its name is in memory once.
+func asKnown(d DType) DType {
+	if i := d.rank(); i >= 0 {
+		return dtypes[i].name
+	}
+	return d
+}
+
 // Known says whether d is a type of the format.
 func (d DType) Known() bool { return d.rank() >= 0 }
 

@@ -101,6 +101,7 @@ func openFile(path string) (*File, error) {
 		return nil, named(err, path)
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
+	f.Release() // the header is read
 	for _, t := range f.Tensors {
 		t.mapped = true
 	}

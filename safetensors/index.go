@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // openIndex opens a model that is spread over several files.
@@ -80,15 +80,7 @@ func (s *scanner) shard(tensor string) (string, error) {
 
 // readLimited reads a JSON file that should not be large.
 func readLimited(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxHeader {
-		err = errkind.Errorf(ErrFormat, "%s: its %d bytes are more than the %d that an index can have", path, info.Size(),
-			maxHeader)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
+	data, err := infile.Read(path, infile.Index)
 	if err == nil && !utf8.Valid(data) {
 		err = errkind.Errorf(ErrFormat, "%s: not valid UTF-8", path)
 	}

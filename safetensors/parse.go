@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -22,8 +23,11 @@ func parse(data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{File: &File{names: map[string]*Tensor{}}, scanner: scanner{text: header, base: 8}}
-	if err := p.object("header", p.entry); err != nil {
+	p := &parser{File: &File{}, scanner: scanner{text: header, base: 8}}
+	// Room for all of them at once: to grow would take as much again. What is counted may stand in a name, too.
+	entries := bytes.Count(header, []byte(`"data_offsets"`))
+	p.names, p.info = make(map[string]*Tensor, entries), make([]info, 0, entries)
+	if err := p.members("header", p.isNew, p.entry); err != nil {
 		return nil, err
 	}
 	if err := p.end("header"); err != nil {
@@ -65,6 +69,12 @@ type parser struct {
 	info []info // header entry of each tensor
 }
 
+// isNew reports whether a key of the header has not been there before. The tensors themselves are asked: a header may
+// have hundreds of thousands, and a list of the keys beside them would take as much again.
+func (p *parser) isNew(key string) bool {
+	return p.names[key] == nil && (key != metadataKey || p.Metadata == nil)
+}
+
 // info is the header entry of a tensor: where its data are.
 type info struct {
 	tensor     *Tensor
@@ -95,7 +105,8 @@ func (p *parser) metadata() error {
 
 // tensor reads the header entry of a tensor.
 func (p *parser) tensor(t *Tensor) error {
-	place := fmt.Sprintf("tensor %q", t.Name)
+	const place = ofTensor
+	p.tensorName = t.Name
 	in := info{tensor: t, line: p.base + int64(p.pos)}
 	var shape, offsets []uint64
 	err := p.object(place, func(key string) (err error) {
@@ -103,7 +114,7 @@ func (p *parser) tensor(t *Tensor) error {
 		case "dtype":
 			var dtype string
 			dtype, err = p.string(place)
-			t.DType = DType(dtype)
+			t.DType = asKnown(DType(dtype))
 		case "shape":
 			shape, err = p.numbers(place)
 		case "data_offsets":
@@ -138,6 +149,7 @@ func (p *parser) tensor(t *Tensor) error {
 // locate checks that the tensors cover the data exactly, one after the other, and makes the views. base is where the
 // data start in the file.
 func (p *parser) locate(data []byte, base int64) error {
+	p.Tensors = make([]*Tensor, 0, len(p.info))
 	slices.SortStableFunc(p.info, func(a, b info) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
 	})

@@ -18,10 +18,18 @@ type scanner struct {
 	text []byte
 	pos  int   // of the next byte
 	base int64 // where the text starts in the file
+
+	tensorName string // of which the place ofTensor is
 }
+
+// ofTensor is the place of the entry of a tensor in an error: a text for each would be made for nothing.
+const ofTensor = ""
 
 // wrong is an error at the current position.
 func (s *scanner) wrong(place string, val any, msg string, args ...any) error {
+	if place == ofTensor {
+		place = fmt.Sprintf("tensor %q", s.tensorName)
+	}
 	return &FormatError{Place: place, Off: s.base + int64(s.pos), Msg: fmt.Sprintf(msg, args...), Val: val}
 }
 
@@ -66,19 +74,24 @@ func (s *scanner) unexpected(place, want string) error {
 
 // object reads an object and calls field for the value of each key. No key may stand there twice.
 func (s *scanner) object(place string, field func(key string) error) error {
+	var seen keys
+	return s.members(place, seen.add, field)
+}
+
+// members is object where isNew tells of each key, once, whether it stands there for the first time.
+func (s *scanner) members(place string, isNew func(key string) bool, field func(key string) error) error {
 	if !s.next('{') {
 		return s.unexpected(place, `"{"`)
 	}
 	if s.next('}') {
 		return nil
 	}
-	var seen keys
 	for {
 		key, err := s.string(place)
 		if err != nil {
 			return err
 		}
-		if !seen.add(key) {
+		if !isNew(key) {
 			return s.wrong(place, key, "the key %q occurs twice", key)
 		}
 		if !s.next(':') {

@@ -181,7 +181,7 @@ func (o *compareOptions) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

@@ -95,6 +95,9 @@ func (o *convertOptions) runAdapter(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	if o.base == "" {
+		fmt.Fprintf(s.Err, "base: %s\n", cli.Printable(r.Base, 0))
+	}
 	if o.json {
 		return cli.PrintJSON(s.Out, r)
 	}

@@ -75,7 +75,7 @@ func (o *dataOptions) Run(ctx context.Context, s cli.Streams) error {
 		}
 		return p.Print(s.Out, s.Err, o.show, o.json)
 	}
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

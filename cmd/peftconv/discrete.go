@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/peft/search"
 )
 
@@ -104,7 +104,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 	if err := cli.CheckConfig(o.flagSet, out, o.Force); err != nil {
 		return err
 	}
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 		}
 	}
 	if d.Candidates != "" {
-		text, err := os.ReadFile(d.Candidates)
+		text, err := infile.ReadStream(d.Candidates, infile.Text)
 		if err != nil {
 			return data, fmt.Errorf("--candidates: %w", err)
 		}

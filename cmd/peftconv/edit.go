@@ -22,6 +22,7 @@ var editVerb = cli.Verb{
 	Place: 160,
 	Name:  "edit",
 	Args:  "FILE",
+	Lean:  true,
 	Short: "change the metadata of a GGUF file without rewriting its tensors",
 	Long: `Changes metadata and names of tensors in FILE, a .gguf file. Keys are removed first, then renamed, then set. A value
 keeps its kind, unless the flag names another: --set KEY:u32=7. The kinds are u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool

@@ -77,7 +77,7 @@ func (o *evalOptions) Validate(args []string) error {
 }
 
 func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

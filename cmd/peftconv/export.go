@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -189,7 +190,7 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	if err != nil {
 		return in, done, err
 	}
-	opened, err := o.openFor(form)
+	opened, err := o.openFor(form, s.Err)
 	if err != nil {
 		return in, done, err
 	}
@@ -231,9 +232,9 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 }
 
 // openFor loads the adapter, and opens the base for a form that needs it.
-func (o *exportOptions) openFor(form *export.Form) (*opened, error) {
+func (o *exportOptions) openFor(form *export.Form, w io.Writer) (*opened, error) {
 	if !form.NoBase || o.base != "" {
-		return o.open()
+		return o.open(w)
 	}
 	a, err := peft.Load(o.lora)
 	if err != nil {

@@ -76,7 +76,7 @@ func (o *generateOptions) Run(ctx context.Context, s cli.Streams) error {
 	if prompt, err = o.fill(prompt); err != nil {
 		return err
 	}
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ var inspectVerb = cli.Verb{
 	Name:   "inspect",
 	Args:   "FILE",
 	Models: 1,
+	Lean:   true,
 	Short:  "what is in a GGUF or safetensors file: metadata, tensors, types",
 	Long: `Shows what is in FILE, a model or an adapter: a .gguf or .safetensors file, a .safetensors.index.json, or a directory
 in Hugging Face's layout. It prints the metadata and, for each type of tensor, how many weights and bytes there are;

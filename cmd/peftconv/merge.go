@@ -142,7 +142,7 @@ func checkType(name, imatrix string) error {
 }
 
 func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,34 +107,15 @@ type opened struct {
 
 func (o *opened) Close() error { return o.base.Close() }
 
-// open loads the adapters and the base, which is found through the first adapter where it is not named, and checks
-// that they fit.
-func (m *modelFlags) open() (*opened, error) {
+// open loads the adapters and the base, and checks that they fit. A base that is not named is that of the first adapter
+// that says which it is, and is named on w.
+func (m *modelFlags) open(w io.Writer) (*opened, error) {
 	kernels.SetThreads(m.threads)
 	o := &opened{adapters: make([]peft.Scaled, len(m.adapters))}
-	path := m.base
 	if err := m.loadAdapters(o); err != nil {
 		return nil, err
 	}
-	for i, a := range o.adapters {
-		if path != "" {
-			break
-		}
-		if a.Adapter == nil {
-			continue
-		}
-		if path = cli.RecallBase(a.Adapter.Origin().BaseSHA256); path == "" {
-			found, err := peft.FindBase(a.Adapter, m.adapters[i].path)
-			if err != nil {
-				return nil, fmt.Errorf("%w with --base", err)
-			}
-			path = found
-		}
-	}
-	if path == "" {
-		return nil, fmt.Errorf("%s: %w", m.adapters[0].path, peft.ErrNeedsBase)
-	}
-	base, err := peft.OpenBase(path)
+	base, err := m.openBase(o, w)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +137,28 @@ func (m *modelFlags) open() (*opened, error) {
 		}
 	}
 	return o, nil
+}
+
+// openBase opens the base that is named, or else recorded.
+func (m *modelFlags) openBase(o *opened, w io.Writer) (*peft.Base, error) {
+	if m.base != "" {
+		return peft.OpenBase(m.base)
+	}
+	i := slices.IndexFunc(o.adapters, func(a peft.Scaled) bool { return a.Adapter != nil })
+	if i < 0 {
+		return nil, fmt.Errorf("%s: %w", m.adapters[0].path, peft.ErrNeedsBase)
+	}
+	a, hash := o.adapters[i].Adapter, o.adapters[i].Adapter.Origin().BaseSHA256
+	base, err := peft.OpenRecorded(a, m.adapters[i].path, cli.RecallBase(hash))
+	if err != nil {
+		return nil, fmt.Errorf("%w with --base", err)
+	}
+	note := ""
+	if hash == "" {
+		note = " (unchecked: the adapter does not say which weights it was trained over)"
+	}
+	fmt.Fprintf(w, "base: %s%s\n", cli.Printable(base.Path(), 0), note)
+	return base, nil
 }
 
 // loadAdapters loads the adapters that are not loaded yet: without the base those that do not need it.

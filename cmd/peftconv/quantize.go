@@ -24,6 +24,7 @@ var quantizeVerb = cli.Verb{
 	Name:   "quantize",
 	Args:   "IN OUT [TYPE]",
 	Models: 1,
+	Lean:   true,
 	Short:  "write a GGUF model in smaller types",
 	Long: `Writes the GGUF model IN with its matrices in other types. The file that comes out is, byte for byte, the one that
 llama.cpp's llama-quantize makes of the same model: metadata, order of tensors, choice of types, and every block.

@@ -214,7 +214,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	opened, err := o.open()
+	opened, err := o.open(s.Err)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func BenchmarkNumbers(b *testing.B) {
 			}
 			b.SetBytes(8 * 4096 * 1024)
 			for b.Loop() {
-				if _, err := compareNumbers(b.Context(), files[0].Tensors[0], files[1].Tensors[0]); err != nil {
+				if _, err := compareNumbers(b.Context(), files[0].At(0), files[1].At(0)); err != nil {
 					b.Fatal(err)
 				}
 			}

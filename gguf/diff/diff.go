@@ -107,7 +107,7 @@ func compareFiles(ctx context.Context, a, b *weights.File, opt Options) (*Result
 	r := &Result{A: a.Path, B: b.Path, Metadata: values(a.Metadata(), b.Metadata()), Tensors: []TensorChange{},
 		Quick: opt.Quick}
 	c := &comparison{ctx: ctx, progress: opt.Progress, size: commonSize(a, b), turned: a.Format != b.Format}
-	for _, t := range a.Tensors {
+	for _, t := range a.Tensors() {
 		other := b.Tensor(t.Name)
 		if other == nil {
 			r.Tensors = append(r.Tensors, TensorChange{Name: t.Name, Old: layout(t)})
@@ -123,7 +123,7 @@ func compareFiles(ctx context.Context, a, b *weights.File, opt Options) (*Result
 			r.Tensors = append(r.Tensors, *change)
 		}
 	}
-	for _, t := range b.Tensors {
+	for _, t := range b.Tensors() {
 		if a.Tensor(t.Name) == nil {
 			r.Tensors = append(r.Tensors, TensorChange{Name: t.Name, New: layout(t)})
 		}
@@ -137,7 +137,7 @@ func compareFiles(ctx context.Context, a, b *weights.File, opt Options) (*Result
 // commonSize is the bytes of the tensors that are in both.
 func commonSize(a, b *weights.File) int64 {
 	n := int64(0)
-	for _, t := range a.Tensors {
+	for _, t := range a.Tensors() {
 		if other := b.Tensor(t.Name); other != nil {
 			n += t.Size() + other.Size()
 		}

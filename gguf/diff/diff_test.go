@@ -196,8 +196,8 @@ func TestThreads(t *testing.T) {
 	}
 	var s sums
 	var ra, rb weights.Reader
-	for i := range a.Tensors[0].Pieces() {
-		compare(&s, ra.Numbers(a.Tensors[0], i), rb.Numbers(b.Tensors[0], i), int64(i)*weights.PieceElements)
+	for i := range a.At(0).Pieces() {
+		compare(&s, ra.Numbers(a.At(0), i), rb.Numbers(b.At(0), i), int64(i)*weights.PieceElements)
 	}
 	if want, got := *s.relative(), *first.Tensors[0].Diff.Relative; math.Abs(got/want-1) > 1e-12 {
 		t.Errorf("relative error %v, expected %v", got, want)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Keys and names of the GGUF form.
@@ -35,7 +35,7 @@ func Open(path string) (*Matrix, error) {
 }
 
 func open(path string) (*Matrix, error) {
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, infile.Table)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/weights"
 )
 
@@ -59,13 +60,14 @@ var errNoList = errors.New("is no list of SHA-256 hashes")
 // begins with a backslash has \\, \n and \r in its name for these characters. Empty lines and those that begin with #
 // are ignored.
 func readSums(path string) (sums, error) {
-	f, err := os.Open(path)
+	f, err := infile.OpenStream(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var list sums
-	lines := bufio.NewScanner(io.LimitReader(f, maxList))
+	rest := &io.LimitedReader{R: f, N: maxList + 1}
+	lines := bufio.NewScanner(rest)
 	lines.Buffer(nil, maxLine)
 	n := 0
 	for lines.Scan() {
@@ -85,6 +87,9 @@ func readSums(path string) (sums, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s: line %d: %w", path, n+1, err)
+	}
+	if rest.N == 0 {
+		return nil, fmt.Errorf("%s: a list of more than %d bytes, which is no list of a model's tensors", path, maxList)
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s: no hash in it", path)
@@ -128,12 +133,12 @@ func (list sums) namesTensor(f *weights.File) bool {
 }
 
 // compareSums compares tensors and files with a list. A list that names tensors must name all of them and no other.
-func (r *Report) compareSums(ctx context.Context, f *weights.File, found []data, list sums, path string) error {
+func (r *Report) compareSums(ctx context.Context, f *weights.File, found []*data, list sums, path string) error {
 	if list == nil {
 		return nil
 	}
 	byName := map[string]int{}
-	for i, t := range f.Tensors {
+	for i, t := range f.Tensors() {
 		byName[t.Name] = i
 	}
 	ofTensors := list.namesTensor(f)
@@ -153,7 +158,7 @@ func (r *Report) compareSums(ctx context.Context, f *weights.File, found []data,
 		}
 	}
 	if ofTensors {
-		for _, t := range f.Tensors {
+		for _, t := range f.Tensors() {
 			if !listed[t.Name] {
 				r.problem(t.Name, "is not in %s", path)
 			}
@@ -214,7 +219,7 @@ func (r *Report) compareFiles(ctx context.Context, files map[string][]string, pa
 
 // hashFile is the SHA-256 of a file.
 func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -237,29 +242,29 @@ func hashFile(ctx context.Context, path string) (string, error) {
 }
 
 // compareModel compares the tensors with those of another model.
-func (r *Report) compareModel(ctx context.Context, f *weights.File, found []data, other *weights.File, path string,
+func (r *Report) compareModel(ctx context.Context, f *weights.File, found []*data, other *weights.File, path string,
 	c *counter) error {
 	theirs, err := readAll(ctx, other, true, c)
 	if err != nil {
 		return err
 	}
 	byName := map[string]int{}
-	for i, t := range other.Tensors {
+	for i, t := range other.Tensors() {
 		byName[t.Name] = i
 	}
-	for i, t := range f.Tensors {
+	for i, t := range f.Tensors() {
 		j, ok := byName[t.Name]
 		switch {
 		case !ok:
 			r.problem(t.Name, "is not in %s", path)
-		case !sameLayout(t, other.Tensors[j]):
-			o := other.Tensors[j]
+		case !sameLayout(t, other.At(j)):
+			o := other.At(j)
 			r.problem(t.Name, "is %s %v, in %s %s %v", t.Type, t.Shape, path, o.Type, o.Shape)
 		default:
 			r.compare(t.Name, hex.EncodeToString(found[i].hash[:]), hex.EncodeToString(theirs[j].hash[:]), path)
 		}
 	}
-	for _, t := range other.Tensors {
+	for _, t := range other.Tensors() {
 		if f.Tensor(t.Name) == nil {
 			r.problem(t.Name, "is in %s, but not in the file", path)
 		}

@@ -16,7 +16,7 @@ import (
 
 // plausible checks what the format does not define.
 func (r *Report) plausible(f *weights.File) {
-	for _, t := range f.Tensors {
+	for _, t := range f.Tensors() {
 		if !utf8.ValidString(t.Name) {
 			r.note(t.Name, "the name is not UTF-8")
 		}
@@ -30,7 +30,7 @@ func (r *Report) plausible(f *weights.File) {
 
 func (r *Report) plausibleGGUF(g *gguf.File) {
 	r.Architecture, _ = g.Meta.String("general.architecture")
-	for _, problem := range sanity.Check(g.Meta, g.Table()) {
+	for _, problem := range sanity.CheckFile(g.Meta, g.Tensors) {
 		r.problem("", "%s", problem)
 	}
 	for key := range g.Meta.All() {
@@ -82,7 +82,7 @@ func (r *Report) plausibleSafetensors(f *weights.File) {
 
 // adapterPairs checks that the two matrices of each low-rank pair are there and fit.
 func (r *Report) adapterPairs(f *weights.File) {
-	for _, t := range f.Tensors {
+	for _, t := range f.Tensors() {
 		if base, ok := strings.CutSuffix(t.Name, ".lora_B.weight"); ok && f.Tensor(base+".lora_A.weight") == nil {
 			r.problem(t.Name, "there is no %s.lora_A.weight", base)
 		}

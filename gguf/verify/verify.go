@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/peftconv/peftconv/gguf/edit"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
@@ -123,7 +125,11 @@ func File(ctx context.Context, path string, opt Options) (_ *Report, err error) 
 
 // readable is the error of a path that cannot be read at all.
 func readable(path string) error {
-	f, err := os.Open(path)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		_, err = os.ReadDir(path)
+		return err
+	}
+	f, err := infile.Open(path)
 	if err != nil {
 		return err
 	}
@@ -138,18 +144,19 @@ func (r *Report) describe(f *weights.File) {
 		}
 	}
 	r.Format, r.Files, r.Bytes = f.Format, f.Files, f.Size()
-	for _, t := range f.Tensors {
+	r.Tensors = slices.Grow(r.Tensors, f.Len())
+	for _, t := range f.Tensors() {
 		r.Tensors = append(r.Tensors, Tensor{Name: t.Name, Type: t.Type, Shape: t.Shape, Bytes: t.Size()})
 	}
 }
 
-// data is the result of reading a tensor's data.
+// data is the result of reading a tensor's data, where there is something to say of it; else there is none.
 type data struct {
-	hash   [sha256.Size]byte
-	wild   int64   // the first element that is NaN or infinite, or -1
-	value  float64 // of that element
-	zero   int64   // bytes in pieces that are all zero
-	zeroAt int64   // where the first of these begins
+	hash   [sha256.Size]byte // where it was asked for
+	wild   int64             // the first element that is NaN or infinite, or -1
+	value  float64           // of that element
+	zero   int64             // bytes in pieces that are all zero
+	zeroAt int64             // where the first of these begins
 }
 
 // counter counts the bytes that were read, on all threads.
@@ -166,17 +173,15 @@ func (c *counter) add(n int, tensor string) {
 }
 
 // readAll reads all tensors, the largest first, so that all threads end at about the same time.
-func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) ([]data, error) {
-	order := make([]int, len(f.Tensors))
-	for i := range order {
-		order[i] = i
+func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) ([]*data, error) {
+	order, sizes := make([]int, f.Len()), make([]int64, f.Len())
+	for i, t := range f.Tensors() {
+		order[i], sizes[i] = i, t.Size()
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return int(max(-1, min(1, f.Tensors[b].Size()-f.Tensors[a].Size())))
-	})
-	found := make([]data, len(f.Tensors))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	found := make([]*data, f.Len())
 	err := weights.Each(ctx, len(order), func(i int) error {
-		t := f.Tensors[order[i]]
+		t := f.At(order[i])
 		d, err := read(ctx, t, hashes, c)
 		found[order[i]] = d
 		return err
@@ -190,15 +195,15 @@ var readers = sync.Pool{New: func() any { return new(weights.Reader) }}
 const zeroBytes = 16 << 10
 
 // read goes through a tensor once.
-func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (data, error) {
+func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (*data, error) {
 	r := readers.Get().(*weights.Reader)
 	defer readers.Put(r)
-	d := data{wild: -1}
+	d := &data{wild: -1}
 	h := sha256.New()
 	offset := int64(0)
 	for i := range t.Pieces() {
 		if err := ctx.Err(); err != nil {
-			return d, err
+			return nil, err
 		}
 		piece := t.Piece(i)
 		if hash {
@@ -208,6 +213,9 @@ func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (data, 
 		offset += int64(len(piece))
 		t.Release(i)
 		c.add(len(piece), t.Name)
+	}
+	if !hash && d.wild < 0 && d.zero == 0 {
+		return nil, nil
 	}
 	h.Sum(d.hash[:0])
 	return d, nil
@@ -243,10 +251,10 @@ func allZero(b []byte) bool {
 }
 
 // take adds the results to the report.
-func (r *Report) take(f *weights.File, found []data, hashes bool) {
+func (r *Report) take(f *weights.File, found []*data, hashes bool) {
 	unread := map[string]int{}
-	for i, t := range f.Tensors {
-		d := &found[i]
+	for i, t := range f.Tensors() {
+		d := found[i]
 		if hashes {
 			r.Tensors[i].SHA256 = hex.EncodeToString(d.hash[:])
 		}
@@ -254,6 +262,9 @@ func (r *Report) take(f *weights.File, found []data, hashes bool) {
 			r.Numbers += t.Elements()
 		} else {
 			unread[t.Type]++
+		}
+		if d == nil {
+			continue
 		}
 		if d.wild >= 0 {
 			r.problem(t.Name, "%s at row %d, column %d", wildName(d.value), d.wild/t.Cols, d.wild%t.Cols)
@@ -266,7 +277,7 @@ func (r *Report) take(f *weights.File, found []data, hashes bool) {
 				t.Size(), d.zeroAt)
 		}
 	}
-	for _, t := range f.Tensors {
+	for _, t := range f.Tensors() {
 		if n := unread[t.Type]; n > 0 {
 			r.note("", "the numbers of %d tensors of type %s were not looked at: the type cannot be read", n, t.Type)
 			delete(unread, t.Type)

@@ -15,6 +15,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -260,7 +261,7 @@ var ErrNeedsBase = errors.New("the tensors of a GGUF adapter are named and order
 // IsGGUF reports whether a path is that of a GGUF file, by its first bytes or, where there is no such file, its name.
 func IsGGUF(path string) bool {
 	head := make([]byte, 4)
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return strings.EqualFold(filepath.Ext(path), ".gguf")
 	}
@@ -321,7 +322,7 @@ func findConfig(f *safetensors.File, dir string, isDir bool) ([]byte, error) {
 	if config, ok := f.Metadata[MetaConfig]; ok && !isDir {
 		return []byte(config), nil
 	}
-	config, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	config, err := infile.Read(filepath.Join(dir, ConfigFile), infile.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no %s in the file's metadata and no %s beside it: not an adapter", MetaConfig, ConfigFile)
 	}

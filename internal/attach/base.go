@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -232,7 +233,7 @@ func hashFiles(paths []string) (string, error) {
 
 // HashFile is the SHA-256 of a file, in hexadecimal digits.
 func HashFile(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("hash the base: %w", err)
 	}

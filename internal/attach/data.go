@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/hfvocab"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Data is token sequences with loss masks, to train or evaluate on. It can be made from a file by LoadData, or by
@@ -67,7 +68,7 @@ func (b *Base) vocabularyHash() (string, error) {
 		return hex.EncodeToString(h.Sum(nil)), nil
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"} {
-		text, err := os.ReadFile(filepath.Join(b.Path, name))
+		text, err := infile.Read(filepath.Join(b.Path, name), infile.Index)
 		if err != nil && !os.IsNotExist(err) {
 			return "", err
 		}
@@ -106,7 +107,7 @@ func (b *Base) templateText(given string) (string, error) {
 	if text, ok := own[given]; ok || given == "" {
 		return text, nil
 	}
-	data, err := os.ReadFile(given)
+	data, err := infile.ReadStream(given, infile.Config)
 	if err == nil {
 		return string(data), nil
 	}
@@ -124,7 +125,7 @@ func (b *Base) templateText(given string) (string, error) {
 // chatTemplates are the base's own by their names.
 func (b *Base) chatTemplates() (map[string]string, error) {
 	if b.GGUF == nil {
-		return hfvocab.ChatTemplates(os.DirFS(b.Path))
+		return hfvocab.ChatTemplates(infile.Dir(b.Path))
 	}
 	const key = "tokenizer.chat_template"
 	out := map[string]string{}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/names"
 )
 
@@ -23,25 +25,93 @@ var (
 // in the adapter's own directory and in the working directory, else in the cache of the Hugging Face Hub as the
 // repository that an adapter of HF PEFT names. adapterPath is what the adapter was loaded from.
 func FindBase(a *Adapter, adapterPath string) (string, error) {
+	places, missing, err := basePlaces(a, adapterPath)
+	if err != nil {
+		return "", err
+	}
+	for _, path := range places {
+		found, err := isModel(path)
+		if found {
+			return path, nil
+		}
+		missing = append(missing, because(path, err))
+	}
+	return "", notFound(adapterPath, missing)
+}
+
+// OpenRecorded opens the base that an adapter was trained over: the first that has the weights which the adapter
+// records, at a path that is known from elsewhere or in the places of FindBase. What is neither a regular file nor a
+// directory is not opened. An adapter that records no weights takes the first that there is.
+func OpenRecorded(a *Adapter, adapterPath, known string) (*Base, error) {
+	places, missing, err := basePlaces(a, adapterPath)
+	switch {
+	case known != "":
+		places = append([]string{known}, places...)
+	case err != nil:
+		return nil, err
+	}
+	for _, path := range places {
+		found, err := isModel(path)
+		if found {
+			var b *Base
+			if b, err = OpenBase(path); err == nil {
+				if err = CheckBase(a, b); err == nil {
+					return b, nil
+				}
+				b.Close()
+			}
+			if len(places) == 1 {
+				return nil, fmt.Errorf("the base of %s: %w: name the base", adapterPath, err)
+			}
+		}
+		missing = append(missing, because(path, err))
+	}
+	return nil, notFound(adapterPath, missing)
+}
+
+// basePlaces are the paths at which the base of an adapter may be, and why there is none of the Hub.
+func basePlaces(a *Adapter, adapterPath string) (paths, missing []string, err error) {
 	base := a.Origin.Base
 	if base == "" {
-		return "", fmt.Errorf("%s does not say which base it was trained over: name the base", adapterPath)
+		return nil, nil, fmt.Errorf("%s does not say which base it was trained over: name the base", adapterPath)
 	}
 	name := base[strings.LastIndexAny(base, `/\`)+1:] // it may have been written on another system
-	tried := []string{base, filepath.Join(filepath.Dir(adapterPath), name), name}
-	for _, path := range tried {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
+	for _, path := range []string{base, filepath.Join(filepath.Dir(adapterPath), name), name} {
+		if !slices.Contains(paths, path) {
+			paths = append(paths, path)
 		}
 	}
 	if repo := trimHubURL(base); strings.Count(repo, "/") == 1 && filepath.Ext(repo) != ".gguf" {
 		path, err := names.Resolve("hf:" + repo)
 		if err == nil {
-			return path, nil
+			return append(paths, path), nil, nil
 		}
-		tried = append(tried, err.Error())
+		missing = append(missing, err.Error())
 	}
-	return "", fmt.Errorf("the base of %s was not found (tried %s): name the base", adapterPath, strings.Join(tried, ", "))
+	return paths, missing, nil
+}
+
+// isModel says whether a path is that of a regular file or of a directory. What else is there is an error.
+func isModel(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil || info.IsDir() {
+		return err == nil, nil
+	}
+	err = infile.Regular(path, info)
+	return err == nil, err
+}
+
+// because is a path, and why it was not taken where that is not only that it is not there.
+func because(path string, err error) string {
+	if err == nil {
+		return path
+	}
+	return fmt.Sprintf("%s: %v", path, err)
+}
+
+// notFound is the error of a base that is not where it may be.
+func notFound(adapterPath string, missing []string) error {
+	return fmt.Errorf("the base of %s was not found (tried %s): name the base", adapterPath, strings.Join(missing, ", "))
 }
 
 // CheckBase reports a base whose weights are not those that the adapter was trained over. An adapter that does not

@@ -10,10 +10,12 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -38,8 +40,12 @@ type Verb struct {
 	Examples []string // whole commands
 	Topics   []Topic  // parts of the flags that help shows alone
 	Config   bool     // its flags can stand in a file, --config
+	Lean     bool     // its memory follows the size of a header: garbage is collected early
 	New      func() Command
 }
+
+// leanPercent is by how much the memory of a lean verb may grow before its garbage is collected.
+const leanPercent = 20
 
 // Command is a verb's options and what it does with them.
 type Command interface {
@@ -70,6 +76,9 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error
 	}
 	if err := c.Validate(args); err != nil {
 		return usageUnlessOfFile(err)
+	}
+	if v.Lean && os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(leanPercent))
 	}
 	return p.run(func() error { return c.Run(ctx, s) }, s)
 }
@@ -231,9 +240,9 @@ type Streams struct {
 // ReadFile reads a file, or standard input where its name is "-".
 func (s Streams) ReadFile(path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(s.In)
+		return infile.ReadFrom(s.In, "standard input", infile.Text)
 	}
-	return os.ReadFile(path)
+	return infile.ReadStream(path, infile.Text)
 }
 
 // IsFinite says whether x is neither NaN nor infinite.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/words"
 )
 
@@ -43,19 +43,16 @@ func configError(path string, n ast.Node, format string, args ...any) error {
 // file is said at once.
 func (p *commandLine) readConfig(stdin io.Reader) error {
 	if p.config != "-" {
-		f, err := os.Open(p.config)
+		f, err := infile.OpenStream(p.config)
 		if err != nil {
 			return fmt.Errorf("--config: %w", err)
 		}
 		defer f.Close()
 		stdin = f
 	}
-	text, err := io.ReadAll(io.LimitReader(stdin, maxConfig+1))
+	text, err := infile.ReadFrom(stdin, p.config, maxConfig)
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
-	}
-	if len(text) > maxConfig {
-		return Usagef("--config: %s has more than %s", p.config, BytesText(maxConfig))
 	}
 	entries, err := parseConfig(p.config, text, func(key string) bool { return p.fs.Lookup(key) != nil })
 	if err != nil {

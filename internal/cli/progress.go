@@ -29,6 +29,7 @@ type Meter struct {
 	start   time.Time
 	started int64     // the count at start
 	shown   time.Time // when the last line or bar was
+	ended   bool      // the line of the total was printed
 	drawn   int       // columns that the bar takes up
 	quit    chan struct{}
 }
@@ -87,8 +88,9 @@ func (m *Meter) Update(done int64, note string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done, m.note = done, Name(note)
-	if m.width == nil && (done == m.total || time.Since(m.shown) >= lineEvery) {
-		m.shown = time.Now()
+	// The total may be reported again and again: by tensors without elements.
+	if m.width == nil && (done == m.total && !m.ended || time.Since(m.shown) >= lineEvery) {
+		m.shown, m.ended = time.Now(), done == m.total
 		fmt.Fprintln(m.w, m.counter()+"  "+m.details())
 	}
 	if m.width != nil && time.Since(m.shown) >= barEvery {

@@ -22,6 +22,18 @@ func TestMeterPrintsLines(t *testing.T) {
 	}
 }
 
+// TestMeterOfNothing reports the total again and again, as tensors without elements do.
+func TestMeterOfNothing(t *testing.T) {
+	var out strings.Builder
+	m := NewMeter(&out, InBytes, 0)
+	for range 100_000 {
+		m.Update(0, "a tensor")
+	}
+	if n := strings.Count(out.String(), "\n"); n < 1 || n > 5 {
+		t.Errorf("%d lines, expected one a second at most", n)
+	}
+}
+
 func TestMeterDrawsOneLine(t *testing.T) {
 	var out bytes.Buffer
 	for _, width := range []int{20, 60, 200} {

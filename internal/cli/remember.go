@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // knownBases is where this machine keeps the paths of bases, each in a file named after the hash of its weights. An
@@ -32,7 +34,7 @@ func RecallBase(hash string) string {
 	if err != nil || !isHash.MatchString(hash) {
 		return ""
 	}
-	path, err := os.ReadFile(filepath.Join(dir, hash))
+	path, err := infile.Read(filepath.Join(dir, hash), infile.Pointer)
 	if err != nil || !Exists(string(path)) {
 		return ""
 	}

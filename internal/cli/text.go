@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -197,14 +196,6 @@ func CommandLine(words ...string) string {
 		quoted[i] = ShellQuote(w)
 	}
 	return strings.Join(quoted, " ")
-}
-
-// PrintJSON prints one document, indented.
-func PrintJSON(w io.Writer, document any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(document)
 }
 
 // Plural is "1 tensor", "48 tensors".

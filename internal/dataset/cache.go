@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Cache says where examples go that are more than fit into memory easily: into a file of their token ids, that Close of
@@ -232,7 +233,7 @@ func (w *cacheWriter) finish(h cacheHeader, sets []*held) (*cacheFile, error) {
 	if err := w.keep.Commit(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(w.path)
+	f, err := infile.Open(w.path)
 	return &cacheFile{f: f, kept: w.path}, err
 }
 
@@ -266,7 +267,7 @@ var errStale = errors.New("not a cache of these examples")
 
 // openCache opens a file that was kept, and checks all of it.
 func openCache(path, key string) (*cacheHeader, *cacheFile, []entry, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return nil, nil, nil, err
 	}

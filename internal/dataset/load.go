@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/kernels"
@@ -476,7 +477,7 @@ func (l *loader) hash(sources []Source, files [][]string) (string, error) {
 			if path == records.Stdin {
 				return "", errors.New("token ids of standard input (-) cannot be kept for a later run: give a file")
 			}
-			f, err := os.Open(path)
+			f, err := infile.Open(path) // a pipe would be empty when it is read for its records
 			if err != nil {
 				return "", err
 			}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Names of files.
@@ -155,13 +157,13 @@ func (p templatePart) sequence() string {
 
 // has reports whether a file is there.
 func (f *files) has(name string) bool {
-	info, err := fs.Stat(f, name)
+	info, err := fs.Stat(f.FS, name)
 	return err == nil && !info.IsDir()
 }
 
 // readJSON reads a file into a value and reports whether it is there. Errors name the file and the place in it.
 func (f *files) readJSON(name string, into any) (bool, error) {
-	data, err := fs.ReadFile(f, name)
+	data, err := infile.ReadIn(f.FS, name, infile.Index)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -178,7 +180,7 @@ func (f *files) readJSON(name string, into any) (bool, error) {
 
 // readText reads a text file, with the ends of its lines as \n.
 func (f *files) readText(name string) (string, error) {
-	data, err := fs.ReadFile(f, name)
+	data, err := infile.ReadIn(f.FS, name, infile.Index)
 	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -204,5 +205,5 @@ func (o overlay) ReadFile(name string) ([]byte, error) {
 	if name == tokenizerFile {
 		return o.tokenizer, nil
 	}
-	return fs.ReadFile(o.FS, name)
+	return infile.ReadIn(o.FS, name, infile.Index)
 }

@@ -3,17 +3,17 @@ package hfvocab
 import (
 	"cmp"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // readSentencePiece reads tokenizer.model and the tokens that other files add.
 func (v *Vocabulary) readSentencePiece(f *files) error {
-	data, err := fs.ReadFile(f, sentencePieceFile)
+	data, err := infile.ReadIn(f.FS, sentencePieceFile, infile.Index)
 	if err != nil {
 		return err
 	}

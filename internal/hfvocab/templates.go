@@ -67,7 +67,7 @@ func (f *files) templateFiles() ([]chatTemplate, error) {
 		return nil, err
 	}
 	all := []chatTemplate{{defaultTemplate, text}}
-	more, err := fs.Glob(f, templatesFolder+"/*.jinja")
+	more, err := fs.Glob(f.FS, templatesFolder+"/*.jinja")
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@ package hfvocab
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
@@ -84,7 +84,7 @@ type Vocabulary struct {
 
 // Read reads the vocabulary of a directory. config is its config.json. An error names the file and what helps.
 func Read(dir string, config map[string]any, o Options) (*Vocabulary, error) {
-	v, err := ReadFiles(os.DirFS(dir), config, o)
+	v, err := ReadFiles(infile.Dir(dir), config, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}

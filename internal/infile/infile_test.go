@@ -2,12 +2,16 @@ package infile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/peftconv/peftconv/internal/testdata"
 )
 
 func put(t *testing.T, content string) string {
@@ -51,20 +55,9 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	if _, err := os.Stat("/dev/zero"); err == nil {
 		refused["/dev/zero"] = "device"
 	}
-	if pipe := filepath.Join(dir, "pipe"); makePipe(pipe) == nil {
-		refused[pipe] = "pipe"
-		link := filepath.Join(dir, "link")
-		if os.Symlink(pipe, link) == nil {
-			refused[link] = "pipe"
-		}
-	}
 	for path, kind := range refused {
-		f, err := Open(path)
-		if err == nil || !strings.Contains(err.Error(), "is a "+kind) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v, expected to hear of a %s", path, err, kind)
-		}
-		if err == nil {
-			f.Close()
+		for _, open := range []func(string) (*os.File, error){Open, OpenStream} {
+			wantRefused(t, path, kind, open)
 		}
 	}
 	// Systems do not open sockets at all.
@@ -74,5 +67,75 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		if _, err := Open(socket); err == nil {
 			t.Error("a socket was opened")
 		}
+	}
+}
+
+func wantRefused(t *testing.T, path, kind string, open func(string) (*os.File, error)) {
+	t.Helper()
+	f, err := open(path)
+	if err == nil || !strings.Contains(err.Error(), "is a "+kind) || !strings.Contains(err.Error(), filepath.Base(path)) {
+		t.Errorf("%s: %v, expected to hear of a %s", path, err, kind)
+	}
+	if err == nil {
+		f.Close()
+	}
+}
+
+func TestPipes(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	testdata.Pipe(t, pipe)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(pipe, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, link} {
+		wantRefused(t, path, "pipe", Open) // which does not wait for a writer
+		wantRefused(t, path, "pipe", func(path string) (*os.File, error) {
+			_, err := Dir(dir).Open(filepath.Base(path))
+			return nil, err
+		})
+	}
+	go os.WriteFile(pipe, []byte("12345"), 0) // waits for the reader
+	if data, err := ReadStream(link, 5); err != nil || string(data) != "12345" {
+		t.Errorf("read %q from a pipe: %v", data, err)
+	}
+	go os.WriteFile(pipe, []byte("12345"), 0)
+	if _, err := ReadStream(link, 4); err == nil || !strings.Contains(err.Error(), "at most 4") {
+		t.Errorf("5 bytes of a pipe where 4 are allowed: %v", err)
+	}
+}
+
+func TestDir(t *testing.T) {
+	path := put(t, "twelve bytes")
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	files := Dir(dir)
+	for limit, want := range map[int64]string{12: "", 11: "file: has 12 bytes"} {
+		for name, files := range map[string]fs.FS{"a directory": files,
+			"memory": fstest.MapFS{"file": {Data: []byte("twelve bytes")}}} {
+			data, err := ReadIn(files, "file", limit)
+			if want == "" && string(data) != "twelve bytes" || want != "" && !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("%s, limit %d: %q, %v", name, limit, data, err)
+			}
+		}
+	}
+	_, err := ReadIn(files, "absent", 1)
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), dir) {
+		t.Errorf("an absent file: %v", err)
+	}
+	for _, name := range []string{"../file", "/etc/passwd", "sub"} {
+		if f, err := files.Open(name); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", name)
+		}
+	}
+	if found, err := fs.Glob(files, "f*"); err != nil || len(found) != 1 {
+		t.Errorf("found %q: %v", found, err)
+	}
+	if info, err := fs.Stat(files, "sub"); err != nil || !info.IsDir() {
+		t.Errorf("a directory in it: %v", err)
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"iter"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Options are what a user says about a model.
@@ -64,7 +64,7 @@ func (c *Card) Notes() []string { return c.notes }
 // readGeneration reads generation_config.json where it is there. One that is no JSON is left out, as llama.cpp's
 // converter does: such files exist.
 func (c *Card) readGeneration(path string) error {
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, infile.Config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -91,7 +91,7 @@ func (c *Card) readOverride() error {
 	if c.overridden == "" {
 		return nil
 	}
-	data, err := os.ReadFile(c.overridden)
+	data, err := infile.ReadStream(c.overridden, infile.Config)
 	if err != nil {
 		return fmt.Errorf("--metadata: %w", err)
 	}

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // frontMatter is the YAML at the head of a README.md. Texts are taken as they are written: "no" is Norwegian and not
@@ -22,7 +23,7 @@ type frontMatter struct {
 // readFrontMatter reads the front matter of a directory's README.md, none where there is none.
 func readFrontMatter(dir string) (*frontMatter, error) {
 	f := &frontMatter{path: filepath.Join(dir, "README.md"), values: map[string]*yaml.Node{}}
-	data, err := os.ReadFile(f.path)
+	data, err := infile.Read(f.path, infile.Config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // repository is a name in the Hub's cache: org/name[@revision][/file or :file].
@@ -170,7 +172,7 @@ func (r *repository) snapshot(folder string) (string, error) {
 	}
 	for n := len(wanted); n > 0; n-- {
 		revision := strings.Join(wanted[:n], "/")
-		commit, err := os.ReadFile(filepath.Join(folder, "refs", filepath.FromSlash(revision)))
+		commit, err := infile.Read(filepath.Join(folder, "refs", filepath.FromSlash(revision)), infile.Pointer)
 		name := strings.TrimSpace(string(commit))
 		if err != nil { // no ref
 			name = commitOf(commits, revision)

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // lmStudioFolders are the folders that are searched for LM Studio's models: the one that its settings name, or else the
@@ -19,7 +21,7 @@ func lmStudioFolders() ([]string, error) {
 		return nil, err
 	}
 	homes := []string{filepath.Join(own, ".lmstudio"), filepath.Join(own, ".cache", "lm-studio")}
-	if text, err := os.ReadFile(filepath.Join(own, ".lmstudio-home-pointer")); err == nil {
+	if text, err := infile.Read(filepath.Join(own, ".lmstudio-home-pointer"), infile.Pointer); err == nil {
 		if dir := strings.TrimSpace(string(text)); dir != "" {
 			homes = slices.Insert(homes, 0, dir)
 		}
@@ -47,7 +49,7 @@ func lmStudioFolders() ([]string, error) {
 
 // downloadsFolder is the folder of models in LM Studio's settings, "" where they have none.
 func downloadsFolder(settings string) string {
-	text, err := os.ReadFile(settings)
+	text, err := infile.Read(settings, infile.Config)
 	if err != nil {
 		return ""
 	}

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Types of layers in Ollama's manifests.
@@ -159,7 +161,7 @@ func (s OllamaStore) BlobPath(digest string) (string, error) {
 
 // ReadManifest reads a manifest.
 func ReadManifest(path string) (*OllamaManifest, error) {
-	text, err := os.ReadFile(path)
+	text, err := infile.Read(path, infile.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Split is a part of a data set.
@@ -94,11 +96,23 @@ func splitFiles(dir string, split Split) ([]string, error) {
 				return nil, err
 			}
 			for _, f := range inside {
-				if !f.IsDir() && FormatOf(f.Name()) != "" {
-					files = append(files, filepath.Join(path, f.Name()))
+				path := filepath.Join(path, f.Name())
+				if f.IsDir() || FormatOf(f.Name()) == "" {
+					continue
 				}
+				info, err := os.Stat(path)
+				if err == nil {
+					err = infile.Regular(path, info)
+				}
+				if err != nil {
+					return nil, err
+				}
+				files = append(files, path)
 			}
 		case !info.IsDir() && FormatOf(e.Name()) != "":
+			if err := infile.Regular(path, info); err != nil {
+				return nil, err
+			}
 			files = append(files, path)
 		}
 	}

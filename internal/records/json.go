@@ -1,23 +1,24 @@
 package records
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // mostDepth is how deep the arrays and objects of a record may stand in each other.
 const mostDepth = 200
 
-// parseObject parses one JSON object. column is where it begins in its line, from 0, for errors.
+// parseObject parses one JSON object. The text must not be changed after it: strings are parts of it. column is where
+// it begins in its line, from 0, for errors.
 func parseObject(text []byte, column int) (*Object, error) {
 	if at := invalidUTF8(text); at >= 0 {
 		return nil, fmt.Errorf("byte %d of the line (%#02x) is not UTF-8", column+at+1, text[at])
 	}
-	var whole json.RawMessage // which checks the syntax without the values
+	var whole checked
 	var syntax *json.SyntaxError
 	switch err := json.Unmarshal(text, &whole); {
 	case errors.As(err, &syntax):
@@ -26,9 +27,8 @@ func parseObject(text []byte, column int) (*Object, error) {
 	case err != nil:
 		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	value, err := parseValue(d, 0)
+	p := &parser{text: text}
+	value, err := p.value(0)
 	if err != nil {
 		return nil, err
 	}
@@ -39,44 +39,111 @@ func parseObject(text []byte, column int) (*Object, error) {
 	return object, nil
 }
 
-// parseValue reads the next value.
-func parseValue(d *json.Decoder, depth int) (any, error) {
+// checked is any value: reading it checks the syntax alone.
+type checked struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (*checked) UnmarshalJSON([]byte) error { return nil }
+
+// parser makes values of JSON text whose syntax is known to be right. Strings without escapes are parts of the text,
+// not copies: a record may be most of what is in memory.
+type parser struct {
+	text []byte
+	at   int
+}
+
+// next is the next byte that is not white space.
+func (p *parser) next() byte {
+	for strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
+		p.at++
+	}
+	return p.text[p.at]
+}
+
+// more reports whether another element follows, and skips what stands before it or else the end of the list.
+func (p *parser) more(end byte) bool {
+	switch p.next() {
+	case end:
+		p.at++
+		return false
+	case ',':
+		p.at++
+	}
+	return true
+}
+
+// value reads the next value.
+func (p *parser) value(depth int) (any, error) {
 	if depth > mostDepth {
 		return nil, fmt.Errorf("more than %d arrays and objects in each other", mostDepth)
 	}
-	token, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token {
-	case json.Delim('['):
+	switch p.next() {
+	case '[':
 		list := []any{}
-		for d.More() {
-			value, err := parseValue(d, depth+1)
+		for p.at++; p.more(']'); {
+			value, err := p.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, value)
 		}
-		_, err = d.Token()
-		return list, err
-	case json.Delim('{'):
+		return list, nil
+	case '{':
 		object := &Object{}
-		for d.More() {
-			name, err := d.Token()
+		for p.at++; p.more('}'); {
+			p.next()
+			name, err := p.string()
 			if err != nil {
 				return nil, err
 			}
-			value, err := parseValue(d, depth+1)
+			p.next()
+			p.at++ // the colon
+			value, err := p.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
-			object.set(name.(string), value)
+			object.set(name, value)
 		}
-		_, err = d.Token()
-		return object, err
+		return object, nil
+	case '"':
+		return p.string()
 	}
-	return token, nil
+	start := p.at
+	for p.at < len(p.text) && strings.IndexByte(",]} \t\r\n", p.text[p.at]) < 0 {
+		p.at++
+	}
+	switch word := p.part(start, p.at); word {
+	case "null":
+		return nil, nil
+	case "true", "false":
+		return word == "true", nil
+	default:
+		return json.Number(word), nil
+	}
+}
+
+// string reads a string.
+func (p *parser) string() (string, error) {
+	start := p.at
+	plain := true
+	for p.at++; p.text[p.at] != '"'; p.at++ {
+		if p.text[p.at] == '\\' {
+			plain = false
+			p.at++
+		}
+	}
+	p.at++
+	if plain {
+		return p.part(start+1, p.at-1), nil
+	}
+	var s string
+	err := json.Unmarshal(p.text[start:p.at], &s)
+	return s, err
+}
+
+// part is a part of the text.
+func (p *parser) part(from, to int) string {
+	return unsafe.String(unsafe.SliceData(p.text[from:to]), to-from)
 }
 
 // appendJSON appends a value as compact JSON.

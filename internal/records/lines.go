@@ -11,7 +11,7 @@ import (
 
 // lines reads one object a line. Blank lines are nothing.
 func (s *Source) lines(each func(*Record) error) error {
-	var line []byte
+	line := make([]byte, 0, shortLine)
 	for number := 1; ; number++ {
 		s.limit.used = 0
 		var err error
@@ -23,8 +23,13 @@ func (s *Source) lines(each func(*Record) error) error {
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
 		if text := bytes.TrimSpace(line); len(text) > 0 {
-			r := &Record{file: s.name, line: number, raw: bytes.Clone(text)}
+			r := &Record{file: s.name, line: number, raw: text}
 			r.column = bytes.IndexByte(line, text[0])
+			if len(text) <= shortLine {
+				r.raw = bytes.Clone(text)
+			} else {
+				line = make([]byte, 0, shortLine) // this one is the record's
+			}
 			if err := each(r); err != nil {
 				return err
 			}
@@ -35,10 +40,20 @@ func (s *Source) lines(each func(*Record) error) error {
 	}
 }
 
-// readLine appends the next line to line.
+// shortLine is the length up to which a line is copied out of the buffer of all lines.
+const shortLine = 64 << 10
+
+// readLine appends the next line to line. Memory grows fourfold at a time: what is not written to is no memory yet, so
+// that a long line takes its own size and a quarter for the last copy, not twice its size.
 func readLine(r *bufio.Reader, line []byte) ([]byte, error) {
 	for {
 		part, err := r.ReadSlice('\n')
+		if room := cap(line); room-len(line) < len(part) {
+			for room-len(line) < len(part) {
+				room = 4 * max(room, shortLine)
+			}
+			line = append(make([]byte, 0, room), line...)
+		}
 		line = append(line, part...)
 		if err != bufio.ErrBufferFull {
 			return line, err

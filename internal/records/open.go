@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Format is how a file holds its records.
@@ -37,10 +39,8 @@ func Formats() []string {
 // Stdin is the path of standard input.
 const Stdin = "-"
 
-const (
-	maxRecord = 256 << 20 // bytes of one record
-	maxWindow = 1 << 30   // bytes that decompression may need
-)
+// maxRecord is the most bytes of one record.
+const maxRecord = 256 << 20
 
 // extensions are the formats of files by the ends of their names.
 var extensions = map[string]Format{
@@ -88,16 +88,12 @@ func Open(path string, opt Options) (*Source, error) {
 	var in io.Reader = os.Stdin
 	switch {
 	case path != Stdin:
-		f, err := os.Open(path)
+		f, err := infile.OpenStream(path)
 		if err != nil {
 			return nil, err
 		}
 		s.file, in = f, f
 		s.closers = append(s.closers, func() { f.Close() })
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			s.Close()
-			return nil, fmt.Errorf("%s: a directory, want a file", path)
-		}
 	case opt.Stdin != nil:
 		in = opt.Stdin
 	}
@@ -116,7 +112,8 @@ func (s *Source) open(in io.Reader) error {
 	if s.read != nil {
 		in = &counted{in, s.read}
 	}
-	raw := bufio.NewReaderSize(in, 1<<18)
+	count := &counter{from: in}
+	raw := bufio.NewReaderSize(count, 1<<18)
 	compressed := strings.ToLower(filepath.Ext(s.path))
 	if s.path == Stdin {
 		switch start, _ := raw.Peek(4); {
@@ -133,13 +130,14 @@ func (s *Source) open(in io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("not a gzip file: %w", err)
 		}
-		s.closers, from = append(s.closers, func() { z.Close() }), z
+		s.closers, from = append(s.closers, func() { z.Close() }), &expanding{from: z, in: &count.n}
 	case ".zst":
-		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return fmt.Errorf("not a zstd file: %w", err)
 		}
-		s.closers, from = append(s.closers, z.Close), z
+		s.closers, from = append(s.closers, z.Close), &expanding{from: z, in: &count.n}
 	}
 	if from != io.Reader(raw) {
 		s.file = nil // its bytes are not the records'

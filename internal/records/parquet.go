@@ -42,6 +42,9 @@ func (s *Source) rows(each func(*Record) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: not a Parquet file that can be read: %w", s.name, err)
 	}
+	if err := checkPages(p, file); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
 	top := newColumn(p.Root())
 	buffer := make([]parquet.Row, rowsAtOnce)
 	values := make([][]parquet.Value, top.count)

@@ -14,6 +14,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/peftconv/peftconv/internal/testdata"
 )
 
 // write makes a file.
@@ -204,7 +206,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s %q gives %q, want an error with %q", c.name, c.content, got, c.want)
 		}
 	}
-	if got := show(t.TempDir(), Options{}); !strings.Contains(got, "a directory, want a file") {
+	if got := show(t.TempDir(), Options{}); !strings.Contains(got, "is a directory, expected a regular file or a pipe") {
 		t.Errorf("a directory gives %q", got)
 	}
 	if got := show(write(t, "a.x", nil), Options{Format: "xml"}); !strings.Contains(got, `"xml" is not known`) {
@@ -346,6 +348,18 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := Find(filepath.Join(dir, "none"), Train); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a path that is not there gives %v", err)
+	}
+	for _, name := range []string{"test.jsonl", "deep/train/0.jsonl"} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		testdata.Pipe(t, path)
+	}
+	for path, split := range map[string]Split{".": Test, "deep": Train} {
+		if _, err := Find(filepath.Join(dir, path), split); err == nil || !strings.Contains(err.Error(), "is a pipe") {
+			t.Errorf("a pipe in the directory %s gives %v", path, err)
+		}
 	}
 	if err := NoSplit(dir, Test); !strings.Contains(err.Error(), `no file for test`) ||
 		!strings.Contains(err.Error(), `"README.md"`) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // Inspection is what inspect found in a file; as JSON it is the verb's document.
@@ -114,7 +115,7 @@ func OpenInspection(path string) (*Inspection, io.Closer, error) {
 
 // readHead reads the first n bytes of a file, or all of a shorter one.
 func readHead(path string, n int) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -33,6 +34,7 @@ func inspectGGUF(path string) (*Inspection, io.Closer, error) {
 	for key, v := range f.Meta.All() {
 		in.Metadata = append(in.Metadata, entry{key, valueKind(v), v.Any()})
 	}
+	in.Tensors = make([]tensorLine, 0, len(f.Tensors))
 	for _, t := range f.Tensors {
 		in.add(tensorLine{t.Name, t.Type.String(), t.Shape, t.Offset, t.Size(), t.Elements()})
 	}
@@ -65,6 +67,7 @@ func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 		f.Close()
 		return nil, nil, err
 	}
+	in.Tensors = make([]tensorLine, 0, len(f.Tensors))
 	for _, t := range f.Tensors { // in the order of their data, which has no gaps
 		in.add(tensorLine{t.Name, string(t.DType), t.Shape, uint64(in.Size), int64(len(t.Bytes())), t.Elements()})
 		in.Size += int64(len(t.Bytes()))
@@ -91,7 +94,7 @@ func (in *Inspection) addConfig(path string) error {
 	if path == "" || !cli.Exists(path) {
 		return nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, infile.Config)
 	if err != nil {
 		return err
 	}

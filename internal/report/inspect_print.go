@@ -1,9 +1,11 @@
 package report
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/internal/cli"
 )
@@ -88,11 +90,31 @@ func (in *Inspection) printTypes(w io.Writer) {
 
 func (in *Inspection) printTensors(w io.Writer) {
 	fmt.Fprintf(w, "\nTensors (%d)\n", len(in.Tensors))
-	table := cli.NewTable(w)
-	fmt.Fprint(table, "  offset\tbytes\ttype\tshape\tname\n")
-	for _, t := range in.Tensors {
-		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", t.Offset, t.Bytes, t.Type, cli.ShapeText(t.Shape),
-			cli.Printable(t.Name, 0))
+	// The widths are found first, where a table would hold all rows: there may be hundreds of thousands.
+	head := []string{"offset", "bytes", "type", "shape", "name"}
+	cells := func(t *tensorLine) []string {
+		return []string{fmt.Sprint(t.Offset), fmt.Sprint(t.Bytes), t.Type, cli.ShapeText(t.Shape), cli.Printable(t.Name, 0)}
 	}
-	table.Flush()
+	widths := make([]int, len(head)-1) // the last column needs none
+	widen := func(cells []string) {
+		for i := range widths {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cells[i]))
+		}
+	}
+	widen(head)
+	for i := range in.Tensors {
+		widen(cells(&in.Tensors[i]))
+	}
+	out := bufio.NewWriter(w)
+	row := func(cells []string) {
+		for i, width := range widths {
+			fmt.Fprintf(out, "  %-*s", width, cells[i])
+		}
+		fmt.Fprintf(out, "  %s\n", cells[len(widths)])
+	}
+	row(head)
+	for i := range in.Tensors {
+		row(cells(&in.Tensors[i]))
+	}
+	out.Flush()
 }

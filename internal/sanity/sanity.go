@@ -21,6 +21,18 @@ const (
 
 // Check lists contradictions, a sentence each. Tensors may be nil where they are not known.
 func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
+	var list []*gguf.Tensor
+	if tensors != nil {
+		list = make([]*gguf.Tensor, len(tensors))
+	}
+	for i := range tensors {
+		list[i] = &tensors[i]
+	}
+	return CheckFile(meta, list)
+}
+
+// CheckFile is Check for the tensors of a file.
+func CheckFile(meta *gguf.Metadata, tensors []*gguf.Tensor) []string {
 	c := &checker{meta: meta, tensors: tensors}
 	kind, ok := meta.String(keyType)
 	if !ok {
@@ -45,7 +57,7 @@ const noToken = 1<<32 - 1
 
 type checker struct {
 	meta    *gguf.Metadata
-	tensors []gguf.Tensor
+	tensors []*gguf.Tensor
 	arch    string
 	found   []string
 }
@@ -150,7 +162,7 @@ func (c *checker) vocabulary() {
 		}
 	}
 	for i := range c.tensors {
-		if t := &c.tensors[i]; t.Name == "token_embd.weight" && t.Rows() != int64(tokens) {
+		if t := c.tensors[i]; t.Name == "token_embd.weight" && t.Rows() != int64(tokens) {
 			c.say("tensor %q has %d rows, but there are %d tokens", t.Name, t.Rows(), tokens)
 		}
 	}
@@ -163,10 +175,10 @@ func (c *checker) adapter() {
 	}
 	byName := map[string]*gguf.Tensor{}
 	for i := range c.tensors {
-		byName[c.tensors[i].Name] = &c.tensors[i]
+		byName[c.tensors[i].Name] = c.tensors[i]
 	}
 	for i := range c.tensors {
-		t := &c.tensors[i]
+		t := c.tensors[i]
 		if base, ok := strings.CutSuffix(t.Name, ".lora_b"); ok && byName[base+".lora_a"] == nil {
 			c.say("tensor %q has no %s.lora_a", t.Name, base)
 		}
@@ -194,7 +206,7 @@ func (c *checker) quantization() {
 		return
 	}
 	for i := range c.tensors {
-		if t := &c.tensors[i]; t.Type.Known() && t.Type.BlockLen() > 1 {
+		if t := c.tensors[i]; t.Type.Known() && t.Type.BlockLen() > 1 {
 			c.say("%s is missing, though tensor %q is quantized (%v)", keyQuantVersion, t.Name, t.Type)
 			return
 		}

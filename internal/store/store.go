@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -92,7 +93,7 @@ func sniff(path string) (isGGUF bool, err error) {
 	if info.IsDir() || strings.HasSuffix(path, ".json") {
 		return false, nil
 	}
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return false, err
 	}
@@ -169,7 +170,7 @@ func (s *Store) Config() (map[string]any, error) {
 
 // ReadConfig is what the config.json at a path says. Errors: a file that is not there, or no JSON object.
 func ReadConfig(path string) (map[string]any, error) {
-	text, err := os.ReadFile(path)
+	text, err := infile.Read(path, infile.Config)
 	if err != nil {
 		return nil, err
 	}

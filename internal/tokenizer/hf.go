@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // FromHF makes the tokenizer of a Hugging Face model directory from its tokenizer.json, or from its tokenizer.model
@@ -17,7 +18,7 @@ import (
 // never holds control tokens. Those of a tokenizer.model are what llama.cpp gives for the file that its converter makes
 // of it.
 func FromHF(dir string) (*Tokenizer, error) {
-	t, err := FromHFFiles(os.DirFS(dir))
+	t, err := FromHFFiles(infile.Dir(dir))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -27,7 +28,7 @@ func FromHF(dir string) (*Tokenizer, error) {
 // FromHFFiles is FromHF for files that need not lie in a directory.
 func FromHFFiles(files fs.FS) (*Tokenizer, error) {
 	const name = "tokenizer.json"
-	data, err := fs.ReadFile(files, name)
+	data, err := infile.ReadIn(files, name, infile.Index)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, other := fs.Stat(files, modelFile); other == nil {
 			return fromSentencePiece(files)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // hfConfig is the special tokens in the files beside a tokenizer.json.
@@ -87,7 +89,7 @@ func readHFConfig(files fs.FS) (*hfConfig, error) {
 		"tokenizer_config.json": &c.tokenizer, "special_tokens_map.json": &c.specialMap,
 		"config.json": &c.model, "generation_config.json": &c.generation,
 	} {
-		data, err := fs.ReadFile(files, name)
+		data, err := infile.ReadIn(files, name, infile.Config)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // fromSentencePiece makes the tokenizer of a directory that has a tokenizer.model, with the tokens that
 // added_tokens.json and tokenizer_config.json add.
 func fromSentencePiece(files fs.FS) (*Tokenizer, error) {
-	data, err := fs.ReadFile(files, modelFile)
+	data, err := infile.ReadIn(files, modelFile, infile.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +45,7 @@ const modelFile = "tokenizer.model"
 func (c *hfConfig) added(files fs.FS) ([]hfAdded, error) {
 	byID := map[int64]hfAdded{}
 	const path = "added_tokens.json"
-	data, err := fs.ReadFile(files, path)
+	data, err := infile.ReadIn(files, path, infile.Index)
 	if err == nil {
 		var ids map[string]int64
 		if err := json.Unmarshal(data, &ids); err != nil {

@@ -1,7 +1,7 @@
 package weights
 
 import (
-	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -13,11 +13,9 @@ import (
 // File is an open model or adapter: a GGUF or safetensors file, or several that belong together.
 type File struct {
 	*store.Store
-	Format  string // "GGUF" or "safetensors"
-	Tensors []*Tensor
+	Format string // "GGUF" or "safetensors"
 
-	names map[string]*Tensor
-	read  atomic.Int64 // bytes since the pages were last given back
+	read atomic.Int64 // bytes since the pages were last given back
 }
 
 // PadKey is the key of a string of blanks by which package edit fills up a header that became shorter. It has no
@@ -38,30 +36,50 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{Store: s, Format: "safetensors"}
-	if g := s.GGUF; g != nil {
+	if s.GGUF != nil {
 		f.Format = "GGUF"
-		for _, t := range g.Tensors {
-			f.add(newGGUF(t, g.Order == binary.BigEndian))
-		}
-		return f, nil
-	}
-	for _, t := range s.Safetensors.Tensors {
-		f.add(newSafetensors(t))
 	}
 	return f, nil
 }
 
-func (f *File) add(t *Tensor) {
-	if f.names == nil {
-		f.names = map[string]*Tensor{}
+// Len is the number of tensors.
+func (f *File) Len() int {
+	if f.GGUF != nil {
+		return len(f.GGUF.Tensors)
 	}
-	t.file = f
-	f.names[t.Name] = t
-	f.Tensors = append(f.Tensors, t)
+	return len(f.Safetensors.Tensors)
+}
+
+// At is tensor i, in the order of the file. It is made for each call: a file may have hundreds of thousands.
+func (f *File) At(i int) *Tensor {
+	if f.GGUF != nil {
+		return f.ofGGUF(f.GGUF.Tensors[i])
+	}
+	return f.ofSafetensors(f.Safetensors.Tensors[i])
+}
+
+// Tensors are all tensors with their numbers, in the order of the file.
+func (f *File) Tensors() iter.Seq2[int, *Tensor] {
+	return func(yield func(int, *Tensor) bool) {
+		for i := range f.Len() {
+			if !yield(i, f.At(i)) {
+				return
+			}
+		}
+	}
 }
 
 // Tensor finds a tensor by its name; nil when there is none.
-func (f *File) Tensor(name string) *Tensor { return f.names[name] }
+func (f *File) Tensor(name string) *Tensor {
+	if f.GGUF != nil {
+		if t := f.GGUF.Tensor(name); t != nil {
+			return f.ofGGUF(t)
+		}
+	} else if t := f.Safetensors.Tensor(name); t != nil {
+		return f.ofSafetensors(t)
+	}
+	return nil
+}
 
 // Metadata is the values that the (first) file has beside its tensors, in its order; those of safetensors, which have
 // none, by key.
@@ -92,7 +110,7 @@ func Values(meta *gguf.Metadata) []Value {
 // Size is the bytes of all tensors.
 func (f *File) Size() int64 {
 	n := int64(0)
-	for _, t := range f.Tensors {
+	for _, t := range f.Tensors() {
 		n += t.Size()
 	}
 	return n

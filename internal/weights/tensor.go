@@ -1,6 +1,8 @@
 package weights
 
 import (
+	"encoding/binary"
+
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -31,21 +33,21 @@ type reading struct {
 	swap  bool       // big-endian
 }
 
-// newGGUF is the view of a tensor of a GGUF file. The elements of an unknown type are its bytes.
-func newGGUF(g *gguf.Tensor, swap bool) *Tensor {
-	t := &Tensor{Name: g.Name, Type: g.Type.String(), Shape: g.Shape, Cols: g.Cols(), data: g.Bytes()}
+// ofGGUF is the view of a tensor of a GGUF file. The elements of an unknown type are its bytes.
+func (f *File) ofGGUF(g *gguf.Tensor) *Tensor {
+	t := &Tensor{file: f, Name: g.Name, Type: g.Type.String(), Shape: g.Shape, Cols: g.Cols(), data: g.Bytes()}
 	t.elements, t.block, t.bits = g.Elements(), int64(g.Type.BlockLen()), 8*int64(g.Type.BlockSize())
 	if !g.Type.Known() {
 		t.elements, t.block, t.bits = int64(len(t.data)), 1, 8
 		return t
 	}
-	t.reading = readGGUF(g.Type, swap)
+	t.reading = readGGUF(g.Type, f.GGUF.Order == binary.BigEndian)
 	return t
 }
 
-// newSafetensors is the view of a tensor of a safetensors file.
-func newSafetensors(s *safetensors.Tensor) *Tensor {
-	t := &Tensor{Name: s.Name, Type: string(s.DType), Shape: s.Shape, Cols: 1, data: s.Bytes()}
+// ofSafetensors is the view of a tensor of a safetensors file.
+func (f *File) ofSafetensors(s *safetensors.Tensor) *Tensor {
+	t := &Tensor{file: f, Name: s.Name, Type: string(s.DType), Shape: s.Shape, Cols: 1, data: s.Bytes()}
 	if n := len(s.Shape); n > 0 {
 		t.Cols = max(s.Shape[n-1], 1)
 	}

@@ -54,7 +54,7 @@ func TestPieces(t *testing.T) {
 		}
 		path := filepath.Join(t.TempDir(), "m.gguf")
 		modeltest.WriteGGUF(t, path, gguf.Format{Order: order}, nil, tensors, nil)
-		for _, x := range open(t, path).Tensors {
+		for _, x := range open(t, path).Tensors() {
 			t.Run(fmt.Sprint(x.Name, order), func(t *testing.T) { checkPieces(t, x) })
 		}
 	}
@@ -233,7 +233,7 @@ func TestOpen(t *testing.T) {
 	for _, path := range []string{dir, index} {
 		f := open(t, path)
 		if !slices.Equal(f.Files, []string{one, two}) || f.Tensor("y") == nil || f.Size() != 2 || f.Tensor("y").Cols != 1 {
-			t.Errorf("%s: files %v, %d tensors", path, f.Files, len(f.Tensors))
+			t.Errorf("%s: files %v, %d tensors", path, f.Files, f.Len())
 		}
 	}
 	if meta := open(t, one).Metadata(); len(meta) != 2 || meta[0].Key != "a" || meta[1].Value.String() != `"2"` {

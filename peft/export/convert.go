@@ -34,6 +34,7 @@ type Converted struct {
 	Parameters int     `json:"parameters"`
 	Type       string  `json:"type"`  // of the numbers, as far as rows fit
 	Alpha      float64 `json:"alpha"` // adapter.lora.alpha or lora_alpha; in a GGUF file 0 where the scale is in B
+	Base       string  `json:"base"`  // that was read
 }
 
 // IsAdapter reports whether a path is that of an adapter: a directory with an adapter_config.json, a safetensors file
@@ -117,7 +118,8 @@ func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Co
 	if err != nil {
 		return nil, err
 	}
-	if base == "" {
+	recorded := base == ""
+	if recorded {
 		if base, err = recordedBase(a, in); err != nil {
 			return nil, err
 		}
@@ -131,6 +133,11 @@ func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Co
 		return nil, err
 	}
 	defer b.Close()
+	if recorded && b.Store != nil { // else there are no weights to compare
+		if err := attach.CheckBase(a, b); err != nil {
+			return nil, err
+		}
+	}
 	card, err := cardOf(in)
 	if err != nil {
 		return nil, err
@@ -141,7 +148,7 @@ func writeGGUF(a *attach.Adapter, in, out, base string, opt ConvertOptions) (*Co
 		return nil, err
 	}
 	return &Converted{ToGGUF: true, Tensors: 2 * len(report.Tensors), Parameters: a.Parameters(), Type: report.Type,
-		Alpha: report.Alpha}, nil
+		Alpha: report.Alpha, Base: base}, nil
 }
 
 // recordedBase is the base that an adapter names, where it is here.
@@ -201,7 +208,7 @@ func toPEFT(in, out, base string, opt ConvertOptions) (*Converted, error) {
 		return nil, converting(in, err)
 	}
 	return &Converted{Tensors: len(a.Tensors), Parameters: a.Parameters(), Type: a.Stored.String(),
-		Alpha: a.Config.Alpha}, nil
+		Alpha: a.Config.Alpha, Base: base}, nil
 }
 
 // typeNamed is the type of numbers that an option names.

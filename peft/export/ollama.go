@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
@@ -225,7 +225,7 @@ func (m *ollamaModel) inherit(path string) error {
 		if err != nil {
 			return nil, err
 		}
-		return os.ReadFile(blob)
+		return infile.Read(blob, infile.Config)
 	}
 	if text, err := read(manifest.Config); err == nil {
 		var config map[string]any

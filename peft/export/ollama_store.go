@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/names"
 )
 
@@ -184,7 +185,7 @@ func (w *storeWriter) move(mediaType, name string) (names.OllamaLayer, error) {
 
 // copyFile makes a copy of a file a blob, sharing its disk blocks where the file system can. hash gives its SHA-256.
 func (w *storeWriter) copyFile(mediaType, from string, hash func() (string, error)) (names.OllamaLayer, error) {
-	src, err := os.Open(from)
+	src, err := infile.Open(from)
 	if err != nil {
 		return names.OllamaLayer{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/peft"
@@ -424,7 +424,7 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 		return nil, errkind.Errorf(errors.ErrUnsupported, "layers of %s see a window of the text, for which llama.cpp has a "+
 			"cache of its own: a state that it saved cannot be rewritten", w.base.Path)
 	}
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, infile.Table)
 	if err != nil {
 		return nil, err
 	}

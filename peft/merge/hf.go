@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/floats"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/store"
 	"github.com/peftconv/peftconv/safetensors"
@@ -191,24 +192,45 @@ func (m *merger) copyOthers(dir string) error {
 			slices.Contains(otherWeights, filepath.Ext(name)) {
 			continue
 		}
-		data, err := os.ReadFile(from)
-		if err != nil {
-			return err
-		}
+		to := filepath.Join(dir, name)
 		switch name {
 		case attach.IndexFile:
-			data, err = m.newIndex(data)
+			err = changeFile(from, to, infile.Index, m.newIndex)
 		case "config.json":
-			data, err = m.newConfig(data)
+			err = changeFile(from, to, infile.Config, m.newConfig)
+		default:
+			err = copyFile(from, to)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if err := attach.WriteText(filepath.Join(dir, name), string(data)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// changeFile writes a file with its content changed.
+func changeFile(from, to string, limit int64, change func([]byte) ([]byte, error)) error {
+	data, err := infile.Read(from, limit)
+	if err != nil {
+		return err
+	}
+	if data, err = change(data); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(from), err)
+	}
+	return attach.WriteText(to, string(data))
+}
+
+// copyFile copies a file of any size.
+func copyFile(from, to string) error {
+	f, err := infile.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return atomicfile.Write(to, func(w io.Writer) error {
+		_, err := io.Copy(w, f)
+		return err
+	})
 }
 
 // newIndex is the index of a sharded model with the size that the merged tensors have.

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/template"
 )
 
@@ -29,7 +29,7 @@ type Prompt struct {
 
 // Load reads a prompt: the JSON that a search wrote, or a text file with a template written by hand.
 func Load(path string) (*Prompt, error) {
-	data, err := os.ReadFile(path)
+	data, err := infile.ReadStream(path, infile.Text)
 	if err != nil {
 		return nil, fmt.Errorf("load a prompt: %w", err)
 	}

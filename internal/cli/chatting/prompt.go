@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/generate"
 )
@@ -51,9 +51,9 @@ func (p *Prompt) Read(stdin io.Reader) (string, error) {
 	case "":
 		return p.text, nil
 	case "-":
-		data, err = io.ReadAll(stdin)
+		data, err = infile.ReadFrom(stdin, "standard input", infile.Text)
 	default:
-		data, err = os.ReadFile(p.file)
+		data, err = infile.ReadStream(p.file, infile.Text)
 	}
 	if err != nil {
 		return "", fmt.Errorf("--file: %w", err)

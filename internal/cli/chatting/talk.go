@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/generate"
 )
@@ -84,7 +85,7 @@ func (t *Talk) Run(ctx context.Context, s cli.Streams, b *peft.Base, adapters []
 // begin reads the history and sets the system prompt.
 func (t *Talk) begin(chat *generate.Chat) error {
 	if t.history != "" {
-		data, err := os.ReadFile(t.history)
+		data, err := infile.Read(t.history, infile.Text)
 		if err == nil {
 			err = chat.Load(data)
 		}

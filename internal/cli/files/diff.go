@@ -18,6 +18,7 @@ var diffVerb = cli.Verb{
 	Name:   "diff",
 	Args:   "A B",
 	Models: 2,
+	Lean:   true,
 	Short:  "how two models or adapters differ: metadata, tensors, weights",
 	Long: `Compares A with B, each a .gguf file (alone or one of several), a .safetensors file, an index of such files, or a
 directory that holds them: metadata by key and tensors by name, + only in B, - only in A, ~ different. Tensors of the

@@ -17,6 +17,7 @@ var joinVerb = cli.Verb{
 	Name:   "join",
 	Args:   "SHARD OUT",
 	Models: 1,
+	Lean:   true,
 	Short:  "make one file of a GGUF model that is split over several",
 	Long: `Writes a split model as the single file OUT. SHARD is any of its files; all of them must be in one directory, under
 their names. Tensors are copied byte for byte, and the metadata about the split are removed. The result is the file that

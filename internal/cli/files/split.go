@@ -19,6 +19,7 @@ var splitVerb = cli.Verb{
 	Name:   "split",
 	Args:   "FILE PREFIX",
 	Models: 1,
+	Lean:   true,
 	Short:  "divide a GGUF model among several files",
 	Long: `Divides the model in FILE, a .gguf file or one of several that belong together, among files that are named
 PREFIX-00001-of-00003.gguf and so on. llama.cpp and others open the model from the first of them; the names, the split.*

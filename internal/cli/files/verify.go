@@ -17,6 +17,7 @@ var verifyVerb = cli.Verb{
 	Name:   "verify",
 	Args:   "FILE",
 	Models: 1,
+	Lean:   true,
 	Short:  "look for what is wrong with a model's files",
 	Long: `Reads all of FILE, a model or an adapter (a .gguf file, alone or one of several; a .safetensors file, an index of such
 files, or a directory that holds them), and lists what is wrong: rules of the format that are broken, metadata and

@@ -2,7 +2,6 @@ package input
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/peftconv/peftconv/internal/chat"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/chatting"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/preview"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/peft"
@@ -87,7 +87,7 @@ func (c *conversations) apply(opt *peft.DataOptions) {
 
 // Texts are the conversations of a file as texts in --chat-template, which is a file.
 func (d *Data) Texts(path string) (*preview.Examples, error) {
-	source, err := os.ReadFile(d.ChatTemplate)
+	source, err := infile.ReadStream(d.ChatTemplate, infile.Config)
 	if err != nil {
 		return nil, fmt.Errorf("--chat-template: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/dataset"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/records"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/search"
@@ -371,9 +372,9 @@ func (d *Data) HoldStdin() error {
 	if !named {
 		return nil
 	}
-	text, err := io.ReadAll(d.stdin())
+	text, err := infile.ReadFrom(d.stdin(), "standard input", infile.Held)
 	if err != nil {
-		return fmt.Errorf("standard input: %w", err)
+		return fmt.Errorf("%w (it is read again for each method: name a file of it instead)", err)
 	}
 	d.In = &again{text: text}
 	return nil
