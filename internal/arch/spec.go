@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -310,6 +311,11 @@ func (l *Layer) checkAttention() error {
 		for _, factors := range [][]float32{r.Factors, r.Long, r.Short} {
 			if factors != nil && len(factors) != r.Dim/2 {
 				return fmt.Errorf("%d rope factors, expected %d", len(factors), r.Dim/2)
+			}
+			for i, x := range factors {
+				if x == 0 || math.IsNaN(float64(x)) {
+					return fmt.Errorf("rope factor %d is %g, by which no angle can be divided", i, x)
+				}
 			}
 		}
 	}

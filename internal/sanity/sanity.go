@@ -19,8 +19,9 @@ const (
 	keyQuantVersion = "general.quantization_version"
 )
 
-// Check lists contradictions, a sentence each. Tensors may be nil where they are not known.
-func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
+// Check lists contradictions, a sentence each: those for which a file is not loaded here, and those that are only odd.
+// Tensors may be nil where they are not known.
+func Check(meta *gguf.Metadata, tensors []gguf.Tensor) (wrong, odd []string) {
 	c := &checker{meta: meta, tensors: tensors}
 	kind, ok := meta.String(keyType)
 	if !ok {
@@ -37,7 +38,7 @@ func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
 		c.adapter()
 	}
 	c.quantization()
-	return c.found
+	return c.wrong, c.odd
 }
 
 // noToken is the id of no token, -1, in the form that unsigned values have for it.
@@ -47,11 +48,15 @@ type checker struct {
 	meta    *gguf.Metadata
 	tensors []gguf.Tensor
 	arch    string
-	found   []string
+
+	wrong, odd []string
 }
 
 func (c *checker) say(format string, args ...any) {
-	c.found = append(c.found, fmt.Sprintf(format, args...))
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+}
+func (c *checker) note(format string, args ...any) {
+	c.odd = append(c.odd, fmt.Sprintf(format, args...))
 }
 
 // architecture checks that the file names its architecture, and that its metadata are those of such a model.
@@ -146,7 +151,7 @@ func (c *checker) vocabulary() {
 			continue
 		}
 		if id, ok := v.Int(); !ok || id != -1 && id != noToken && (id < 0 || id >= int64(tokens)) {
-			c.say("%s is %v, but there are %d tokens", key, v, tokens)
+			c.note("%s is %v, but there are %d tokens", key, v, tokens)
 		}
 	}
 	for i := range c.tensors {
@@ -195,7 +200,7 @@ func (c *checker) quantization() {
 	}
 	for i := range c.tensors {
 		if t := &c.tensors[i]; t.Type.Known() && t.Type.BlockLen() > 1 {
-			c.say("%s is missing, though tensor %q is quantized (%v)", keyQuantVersion, t.Name, t.Type)
+			c.note("%s is missing, though tensor %q is quantized (%v)", keyQuantVersion, t.Name, t.Type)
 			return
 		}
 	}
