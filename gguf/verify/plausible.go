@@ -53,8 +53,10 @@ func (r *Report) plausibleGGUF(f *weights.File) {
 		r.loraFile(g)
 	case "imatrix":
 		r.importance(f.Path)
-	default:
+	case "mmproj", "vocab":
 		r.note("", "%s is %q, of which only the format was checked: it is no model and no adapter", lorafile.TypeKey, kind)
+	default:
+		r.problem("", "%s is %q, expected model, adapter, imatrix, mmproj or vocab", lorafile.TypeKey, kind)
 	}
 }
 
