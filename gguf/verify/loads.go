@@ -81,7 +81,10 @@ const (
 // oddModel notes what a model is loaded with all the same.
 func (r *Report) oddModel(b *attach.Base) {
 	spec := &b.Model.Spec
-	if n := spec.Context; n > 0 && (n < shortContext || n > longContext) {
+	switch n := spec.Context; {
+	case n == 0:
+		r.note("", "the files do not say for how many tokens the model was made: commands need --ctx or --seq-len")
+	case n < shortContext || n > longContext:
 		r.note("", "the context of %d tokens is unusual", n)
 	}
 	if spec.NormEps > largeEpsilon {

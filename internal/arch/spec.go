@@ -233,6 +233,9 @@ func (s *Spec) Widest() int {
 	return widest
 }
 
+// maxWidth is more than the width of any activation.
+const maxWidth = 1 << 22
+
 // Check reports sizes that no decoder can have.
 func (s *Spec) Check() error {
 	switch {
@@ -249,6 +252,9 @@ func (s *Spec) Check() error {
 		if err := s.checkLayer(s.At(i)); err != nil {
 			return err
 		}
+	}
+	if widest := s.Widest(); widest > maxWidth {
+		return fmt.Errorf("a layer has %d values side by side, expected at most %d", widest, maxWidth)
 	}
 	if !(s.NormEps > 0) {
 		return fmt.Errorf("norm epsilon is %g, expected a positive number", s.NormEps)

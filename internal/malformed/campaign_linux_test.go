@@ -45,8 +45,8 @@ func TestCampaign(t *testing.T) {
 
 // fixtures are paths of good files.
 type fixtures struct {
-	dir, base, tuned, hf, sharded, adapter, peft, lora, checkpoint, imatrix, template, config string
-	text, records, list, chats, table, gz, zst, parquet                                       string
+	dir, base, tuned, hf, hfAdapter, sharded, adapter, peft, lora, checkpoint, imatrix, template, config string
+	text, records, list, chats, table, gz, zst, parquet                                                  string
 }
 
 const trainFlags = "--steps 2000 --seq-len 16 --batch-tokens 32 --save-every 1 --rank 4"
@@ -64,7 +64,7 @@ func makeFixtures(t *testing.T, p *program) *fixtures {
 		return at(name)
 	}
 	f := &fixtures{
-		dir: at(""), tuned: at("tuned.gguf"), hf: at("hf"), sharded: at("sharded"), adapter: at("a.safetensors"), peft: at("peft"), lora: at("lora.gguf"),
+		dir: at(""), tuned: at("tuned.gguf"), hf: at("hf"), hfAdapter: at("h.safetensors"), sharded: at("sharded"), adapter: at("a.safetensors"), peft: at("peft"), lora: at("lora.gguf"),
 		imatrix: at("i.gguf"), config: at("a.yaml"),
 		base:     write("base.gguf", pefttest.FileBytes(t, pefttest.Tiny.WriteGGUF(t))),
 		text:     write("d.txt", []byte(strings.Repeat("the sea is on the shore and the rain is in the sea ", 6))),
@@ -104,6 +104,8 @@ func makeFixtures(t *testing.T, p *program) *fixtures {
 	p.must(t, "export", "--base", f.base, "--lora", f.adapter, "--to", "gguf", "--out", f.lora)
 	p.must(t, "export", "--base", f.base, "--lora", f.adapter, "--to", "peft", "--out", f.peft+"/")
 	p.must(t, "convert", f.base, "--to", "hf", "--out", f.hf)
+	p.must(t, "train", "--base", f.hf, "--data", f.text, "--out", f.hfAdapter, "--steps", "1", "--seq-len", "16",
+		"--batch-tokens", "32", "--rank", "2")
 	copyDir(t, f.hf, f.sharded)
 	os.Remove(filepath.Join(f.sharded, "model.safetensors"))
 	copyDir(t, pefttest.Tiny.WriteHF(t, gguf.F32, 2), f.sharded+".2")
@@ -214,7 +216,7 @@ func otherRun(output string) bool {
 
 // words are arguments in which BASE and the like stand for good files, and IN for the file that may be wrong.
 func (f *fixtures) words(in, line string) []string {
-	return strings.Fields(strings.NewReplacer("IN", in, "BASE", f.base, "TEXT", f.text, "LORA", f.adapter, "TUNED", f.tuned,
+	return strings.Fields(strings.NewReplacer("IN", in, "BASE", f.base, "TEXT", f.text, "HFLORA", f.hfAdapter, "LORA", f.adapter, "TUNED", f.tuned,
 		"RECORDS", f.records, "CHATS", f.chats).Replace(line))
 }
 
@@ -247,7 +249,7 @@ func (f *fixtures) ofModel(in, _ string) []verb {
 		lines = append(lines, "merge --base IN --lora LORA --out OUT/m.gguf", "quantize IN OUT/q.gguf Q8_0", "split IN OUT/s --max-size 50k", "convert IN --to hf --out OUT/hf",
 			"edit IN --set x.y=z")
 	} else {
-		lines = append(lines, "convert IN --out OUT/c.gguf", "merge --base IN --lora LORA --out OUT/m")
+		lines = append(lines, "convert IN --out OUT/c.gguf", "merge --base IN --lora HFLORA --out OUT/m")
 	}
 	return f.verbs(in, lines...)
 }
