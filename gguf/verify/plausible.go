@@ -96,8 +96,9 @@ func has(dir, name string) bool {
 
 // adapterPairs checks that the two matrices of each low-rank pair are there and fit.
 func (r *Report) adapterPairs(f *weights.File) {
-	pairs := false
+	pairs, peft := false, false
 	for _, t := range f.Tensors {
+		peft = peft || strings.HasPrefix(t.Name, attach.ParamPrefix)
 		if base, ok := strings.CutSuffix(t.Name, ".lora_B.weight"); ok && f.Tensor(base+".lora_A.weight") == nil {
 			r.problem(t.Name, "there is no %s.lora_A.weight", base)
 		}
@@ -113,8 +114,11 @@ func (r *Report) adapterPairs(f *weights.File) {
 			r.problem(t.Name, "is of rank %d, and lora_B of rank %d", t.Shape[0], b.Shape[1])
 		}
 	}
-	if pairs {
-		r.note("", "there is no %s in its metadata or beside it: it cannot be loaded as an adapter", attach.ConfigFile)
+	switch {
+	case peft:
+		r.problem("", "there is no %s in its metadata or beside it, without which no adapter is loaded", attach.ConfigFile)
+	case pairs:
+		r.note("", "there are pairs of a LoRA in it under other names than PEFT's, which are not loaded as an adapter")
 	}
 }
 

@@ -19,10 +19,6 @@ import (
 	"github.com/peftconv/peftconv/internal/pefttest"
 )
 
-// chaos is the environment variable that asks for all variants (1), or for so many of each kind (2 and more), and all
-// verbs; without it a few variants meet a few verbs.
-const chaos = "PEFTCONV_CHAOS"
-
 // TestCampaign gives files that are wrong to every verb that reads such files. Whatever is in them, a verb ends soon,
 // with status 0 or 1, within bounds of memory, without a crash, and leaves nothing half. What verify takes loads, and
 // what loads verify takes.
