@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/filelock"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -39,7 +40,7 @@ func awaitEdit(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), EditWait)
 	defer cancel()
 	for pending(path) {
-		f, err := os.Open(path)
+		f, err := infile.Open(path)
 		if err != nil {
 			return err
 		}

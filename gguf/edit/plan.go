@@ -126,9 +126,10 @@ func (p *Plan) compare(f *gguf.File) {
 	if _, split := f.Meta.Get("split.count"); split { // the other tensors are not known here
 		table, edited = nil, nil
 	}
-	known := sanity.Check(f.Meta, table)
-	for _, problem := range sanity.Check(p.meta, edited) {
-		if !slices.Contains(known, problem) {
+	wrong, odd := sanity.Check(f.Meta, table)
+	nowWrong, nowOdd := sanity.Check(p.meta, edited)
+	for _, problem := range slices.Concat(nowWrong, nowOdd) {
+		if !slices.Contains(wrong, problem) && !slices.Contains(odd, problem) {
 			p.Warnings = append(p.Warnings, problem)
 		}
 	}

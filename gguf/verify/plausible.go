@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/gguf"
-	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/sanity"
 	"github.com/peftconv/peftconv/internal/weights"
 )
@@ -22,16 +22,21 @@ func (r *Report) plausible(f *weights.File) {
 		}
 	}
 	if f.GGUF != nil {
-		r.plausibleGGUF(f.GGUF)
+		r.plausibleGGUF(f)
 	} else {
 		r.plausibleSafetensors(f)
 	}
 }
 
-func (r *Report) plausibleGGUF(g *gguf.File) {
+func (r *Report) plausibleGGUF(f *weights.File) {
+	g := f.GGUF
 	r.Architecture, _ = g.Meta.String("general.architecture")
-	for _, problem := range sanity.CheckFile(g.Meta, g.Tensors) {
+	wrong, odd := sanity.CheckFile(g.Meta, g.Tensors)
+	for _, problem := range wrong {
 		r.problem("", "%s", problem)
+	}
+	for _, text := range odd {
+		r.note("", "%s", text)
 	}
 	for key := range g.Meta.All() {
 		if !utf8.ValidString(key) {
@@ -41,48 +46,59 @@ func (r *Report) plausibleGGUF(g *gguf.File) {
 	if g.Extra > 0 {
 		r.note("", "%d bytes after the last tensor are described by nothing", g.Extra)
 	}
-	kind, ok := g.Meta.String("general.type")
-	if len(g.Tensors) == 0 || ok && kind != "model" {
-		return
-	}
-	_, err := model.FromGGUF(g)
-	r.computable(err)
-}
-
-// computable reports errors of loading the file as a model.
-func (r *Report) computable(err error) {
-	switch {
-	case errors.Is(err, model.ErrUnsupported):
-		r.note("", "shapes were not checked against the architecture: %v", err)
-	case err != nil:
-		r.problem("", "%v", err)
+	switch kind := kindOf(g); kind {
+	case "model":
+		r.model(f, f.Path)
+	case lorafile.Type:
+		r.loraFile(g)
+	case "imatrix":
+		r.importance(f.Path)
+	case "mmproj", "vocab":
+		r.note("", "%s is %q, of which only the format was checked: it is no model and no adapter", lorafile.TypeKey, kind)
+	default:
+		r.problem("", "%s is %q, expected model, adapter, imatrix, mmproj or vocab", lorafile.TypeKey, kind)
 	}
 }
 
-// plausibleSafetensors checks a model against the config.json beside it, and an adapter's pairs against each other.
+// kindOf is what a GGUF file says that it is.
+func kindOf(g *gguf.File) string {
+	if kind, ok := g.Meta.String(lorafile.TypeKey); ok {
+		return kind
+	}
+	return "model"
+}
+
+// plausibleSafetensors checks a model or an adapter as it is loaded, by its directory or its own file, and the pairs
+// of other files against each other.
 func (r *Report) plausibleSafetensors(f *weights.File) {
-	r.adapterPairs(f)
-	dir := f.Path
+	dir, isDir := f.Path, true
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		if base := filepath.Base(dir); base != "model.safetensors" && base != "model.safetensors.index.json" {
-			return
-		}
-		dir = filepath.Dir(dir)
+		dir, isDir = filepath.Dir(dir), false
 	}
-	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-		return
+	name := filepath.Base(f.Safetensors.Path)
+	model := name == "model.safetensors" || name == attach.IndexFile
+	switch _, described := f.Safetensors.Metadata[attach.MetaConfig]; {
+	case described && !isDir, attach.IsWeightsFile(name):
+		r.adapter(f)
+	case model && (isDir || has(dir, "config.json")):
+		r.model(f, dir)
+	case isDir && has(dir, attach.ConfigFile):
+		r.adapter(f)
+	default:
+		r.adapterPairs(f)
 	}
-	m, closer, err := model.FromHF(dir)
-	r.computable(err)
-	if err == nil {
-		r.Architecture = m.Spec.Architecture
-		closer.Close()
-	}
+}
+
+func has(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // adapterPairs checks that the two matrices of each low-rank pair are there and fit.
 func (r *Report) adapterPairs(f *weights.File) {
+	pairs, peft := false, false
 	for _, t := range f.Tensors() {
+		peft = peft || strings.HasPrefix(t.Name, attach.ParamPrefix)
 		if base, ok := strings.CutSuffix(t.Name, ".lora_B.weight"); ok && f.Tensor(base+".lora_A.weight") == nil {
 			r.problem(t.Name, "there is no %s.lora_A.weight", base)
 		}
@@ -90,12 +106,19 @@ func (r *Report) adapterPairs(f *weights.File) {
 		if !ok {
 			continue
 		}
+		pairs = true
 		switch b := f.Tensor(base + ".lora_B.weight"); {
 		case b == nil:
 			r.problem(t.Name, "there is no %s.lora_B.weight", base)
 		case len(t.Shape) == 2 && len(b.Shape) == 2 && t.Shape[0] != b.Shape[1]:
 			r.problem(t.Name, "is of rank %d, and lora_B of rank %d", t.Shape[0], b.Shape[1])
 		}
+	}
+	switch {
+	case peft:
+		r.problem("", "there is no %s in its metadata or beside it, without which no adapter is loaded", attach.ConfigFile)
+	case pairs:
+		r.note("", "there are pairs of a LoRA in it under other names than PEFT's, which are not loaded as an adapter")
 	}
 }
 

@@ -434,3 +434,101 @@ func TestTrouble(t *testing.T) {
 		t.Errorf("a file cut short: %v", err)
 	}
 }
+
+// TestLoaders spoils what only the loaders of models look at.
+func TestLoaders(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, tt := range []struct {
+		key     string
+		value   any // nil: the key is missing
+		problem string
+		note    string
+	}{
+		{"llama.context_length", uint32(0), "llama.context_length is 0", ""},
+		{"llama.context_length", uint32(4), "", "the context of 4 tokens is unusual"},
+		{"llama.context_length", "64", "expected one whole number", ""},
+		{"llama.attention.layer_norm_rms_epsilon", inf, "expected a finite number", ""},
+		{"llama.attention.layer_norm_rms_epsilon", float32(math.NaN()), "expected a finite number", ""},
+		{"llama.attention.layer_norm_rms_epsilon", "small", "expected a finite number", ""},
+		{"llama.attention.layer_norm_rms_epsilon", float32(0.5), "", "the epsilon of the norms is 0.5"},
+		{"llama.rope.freq_base", inf, "llama.rope.freq_base is +Inf", ""},
+		{"llama.rope.freq_base", 1e300, "llama.rope.freq_base is 1e+300", ""},
+		{"llama.rope.freq_base", "10000", "expected a finite number", ""},
+		{"tokenizer.ggml.scores", []float32{0, 0, 0, 0, inf, 0, 0, 0}, `the score of token 4 ("b") is +Inf`, ""},
+		{"tokenizer.ggml.scores", nil, "", "tokenizer.ggml.scores is missing"},
+		{"tokenizer.ggml.token_type", nil, "", "tokenizer.ggml.token_type is missing"},
+		{"tokenizer.ggml.tokens", []string{}, "the vocabulary is empty", ""},
+		{"tokenizer.ggml.tokens", nil, "no tokenizer.ggml.tokens", ""},
+		{"tokenizer.ggml.model", nil, "no string tokenizer.ggml.model", ""},
+		{"tokenizer.ggml.model", "gpt2", "no tokenizer.ggml.merges", ""},
+		{"tokenizer.ggml.eos_token_id", uint32(99), "tokenizer.ggml.eos_token_id is 99", ""},
+		{"tokenizer.ggml.eos_token_id", uint32(5), "", "eos_token_id is 5, which is no control token"},
+		{"tokenizer.ggml.padding_token_id", uint32(99), "", "tokenizer.ggml.padding_token_id is 99"},
+		{"tokenizer.chat_template", "{% if %}", "", "chat template: line 1"},
+	} {
+		meta, tensors := modeltest.Llama(t, 1, gguf.F32)
+		if meta.Delete(tt.key); tt.value != nil {
+			if err := meta.Set(tt.key, tt.value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := look(t, write(t, meta, tensors, nil), Options{Quick: true})
+		for _, c := range []struct{ got, want string }{{lines(r.Problems), tt.problem}, {lines(r.Notes), tt.note}} {
+			if c.want == "" && c.got != "" && tt.problem == "" || !strings.Contains(c.got, c.want) {
+				t.Errorf("%s %v: found %q, expected %q", tt.key, tt.value, c.got, c.want)
+			}
+		}
+	}
+	meta, _ := modeltest.Llama(t, 1, gguf.F32)
+	if r := look(t, write(t, meta, nil, nil), Options{}); !strings.Contains(lines(r.Problems), "no tensor") {
+		t.Errorf("a model without tensors: %q", lines(r.Problems))
+	}
+}
+
+// TestLoadsAdapters spoils the configuration of an adapter.
+func TestLoadsAdapters(t *testing.T) {
+	const good = `{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q"]}`
+	for _, tt := range []struct{ old, new, problem, note string }{
+		{"", "", "", ""},
+		{good, "", "unexpected end of JSON input", ""},
+		{good, "{}", "no peft_type", ""},
+		{`"r":2`, `"r":0`, "rank 0, expected 1 to", ""},
+		{`"r":2`, `"r":-8`, "rank -8, expected 1 to", ""},
+		{`"r":2`, `"r":2147483648`, "rank 2147483648, expected 1 to", ""},
+		{`"r":2`, `"r":3`, "the configuration says rank 3", ""},
+		{`"lora_alpha":4`, `"lora_alpha":NaN`, "invalid character 'N'", ""},
+		{`"lora_alpha":4`, `"lora_alpha":1e300`, "alpha 1e+300", ""},
+		{`"lora_alpha":4`, `"lora_alpha":0`, "", "lora_alpha is 0"},
+		{`"LORA"`, `"POLY"`, "", `peft_type "POLY" is not supported`},
+	} {
+		dir := t.TempDir()
+		var b bytes.Buffer
+		var items []safetensors.Item
+		for _, w := range []struct {
+			name  string
+			shape []int64
+		}{{"A", []int64{2, 3}}, {"B", []int64{4, 2}}} {
+			data := bytes.Repeat([]byte{0, 0, 0x80, 0x3f}, int(w.shape[0]*w.shape[1]))
+			items = append(items, safetensors.Item{Name: "base_model.model.q.lora_" + w.name + ".weight",
+				DType: safetensors.F32, Shape: w.shape, Data: data})
+		}
+		if err := safetensors.Write(&b, nil, items); err != nil {
+			t.Fatal(err)
+		}
+		config := strings.Replace(good, tt.old, tt.new, 1)
+		for name, data := range map[string][]byte{"adapter_config.json": []byte(config),
+			"adapter_model.safetensors": b.Bytes()} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, path := range []string{dir, filepath.Join(dir, "adapter_model.safetensors")} {
+			r := look(t, path, Options{Quick: true})
+			for _, c := range []struct{ got, want string }{{lines(r.Problems), tt.problem}, {lines(r.Notes), tt.note}} {
+				if c.want == "" && c.got != "" || !strings.Contains(c.got, c.want) {
+					t.Errorf("%s: found %q, expected %q", config, c.got, c.want)
+				}
+			}
+		}
+	}
+}

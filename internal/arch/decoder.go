@@ -16,7 +16,7 @@ func decoderSpec(f *Fields) Spec {
 		s.ValueDim = v
 	}
 	s.Vocab = f.IntOr("", "vocab_size", 0)
-	s.Context = f.IntOr("context_length", "max_position_embeddings", 0)
+	s.Context = f.context()
 	s.NormEps = float32(f.FloatOr("attention.layer_norm_rms_epsilon", "rms_norm_eps", 0))
 	s.Tied = f.BoolOr("", "tie_word_embeddings", false)
 	s.Rope = rope(f, s.HeadDim)

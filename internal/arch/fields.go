@@ -202,10 +202,16 @@ func (f *Fields) Texts(inHF string, layers int) (list []string, ok bool) {
 
 // Floats are the numbers of a list in config.json, nil where it is not there.
 func (f *Fields) Floats(inHF string) (list []float32) {
-	v, _ := f.value("", inHF)
-	values, _ := v.json.([]any)
-	for _, v := range values {
-		x, _ := v.(float64)
+	v, found := f.value("", inHF)
+	values, ok := v.json.([]any)
+	if found && !ok {
+		f.Fail("%s is %v, expected a list of numbers", inHF, v)
+	}
+	for i, v := range values {
+		x, ok := v.(float64)
+		if !ok {
+			f.Fail("%s: value %d is %v, expected a number", inHF, i, v)
+		}
 		list = append(list, float32(x))
 	}
 	return list
@@ -213,7 +219,17 @@ func (f *Fields) Floats(inHF string) (list []float32) {
 
 // FloatOr is a number, missing where the field is not there.
 func (f *Fields) FloatOr(inGGUF, inHF string, missing float64) float64 {
-	return valueOr(f, inGGUF, inHF, missing, fieldValue.float, "a number")
+	return valueOr(f, inGGUF, inHF, missing, fieldValue.float, "a finite number")
+}
+
+// context is how many tokens the model was made for, 0 where the files do not say.
+func (f *Fields) context() int {
+	const inGGUF, inHF = "context_length", "max_position_embeddings"
+	n := f.IntOr(inGGUF, inHF, 0)
+	if _, found := f.value(inGGUF, inHF); found && n == 0 {
+		f.Fail("%s is 0, expected a positive number of tokens", f.Name(inGGUF, inHF))
+	}
+	return n
 }
 
 // BoolOr is true or false, missing where the field is not there.
@@ -291,12 +307,14 @@ func (v fieldValue) flags() (list []bool, ok bool) {
 	return list, ok
 }
 
+// float is a number that a float32 can be.
 func (v fieldValue) float() (x float64, ok bool) {
 	if v.inGGUF {
-		return v.gguf.Float()
+		x, ok = v.gguf.Float()
+	} else {
+		x, ok = v.json.(float64)
 	}
-	x, ok = v.json.(float64)
-	return x, ok
+	return x, ok && math.Abs(x) <= math.MaxFloat32
 }
 
 func (v fieldValue) bool() (x, ok bool) {

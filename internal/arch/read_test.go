@@ -78,7 +78,7 @@ func TestConfig(t *testing.T) {
 		{`"rope_scaling": null`, `"rope_scaling": {"type": "linear", "factor": 4}`, "", false},
 		{`"rope_scaling": null`, `"rope_scaling": {"rope_type": "ntk", "factor": 4}`, `"ntk" with factor 4`, true},
 		{`"silu"`, `3`, "hidden_act is 3, expected a text", false},
-		{`"rms_norm_eps": 1e-5`, `"rms_norm_eps": "x"`, "rms_norm_eps is x, expected a number", false},
+		{`"rms_norm_eps": 1e-5`, `"rms_norm_eps": "x"`, "rms_norm_eps is x, expected a finite number", false},
 		{`"rope_scaling": null`, `"tie_word_embeddings": 1`, "tie_word_embeddings is 1, expected true or false", false},
 	} {
 		_, err := fromConfig(t, c.old, c.new)

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,6 +233,9 @@ func (s *Spec) Widest() int {
 	return widest
 }
 
+// maxWidth is more than the width of any activation.
+const maxWidth = 1 << 22
+
 // Check reports sizes that no decoder can have.
 func (s *Spec) Check() error {
 	switch {
@@ -248,6 +252,9 @@ func (s *Spec) Check() error {
 		if err := s.checkLayer(s.At(i)); err != nil {
 			return err
 		}
+	}
+	if widest := s.Widest(); widest > maxWidth {
+		return fmt.Errorf("a layer has %d values side by side, expected at most %d", widest, maxWidth)
 	}
 	if !(s.NormEps > 0) {
 		return fmt.Errorf("norm epsilon is %g, expected a positive number", s.NormEps)
@@ -310,6 +317,11 @@ func (l *Layer) checkAttention() error {
 		for _, factors := range [][]float32{r.Factors, r.Long, r.Short} {
 			if factors != nil && len(factors) != r.Dim/2 {
 				return fmt.Errorf("%d rope factors, expected %d", len(factors), r.Dim/2)
+			}
+			for i, x := range factors {
+				if x == 0 || math.IsNaN(float64(x)) {
+					return fmt.Errorf("rope factor %d is %g, by which no angle can be divided", i, x)
+				}
 			}
 		}
 	}

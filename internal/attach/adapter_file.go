@@ -295,6 +295,11 @@ func weightsIn(dir string) (string, error) {
 	return filepath.Join(dir, WeightsFile), checkDir(dir)
 }
 
+// IsWeightsFile reports the name of a file of a directory that holds the tensors of an adapter.
+func IsWeightsFile(name string) bool {
+	return name == WeightsFile || slices.ContainsFunc(layouts, func(l Layout) bool { return l.Weights == name })
+}
+
 // checkDir says what is missing in a directory that should hold an adapter.
 func checkDir(dir string) error {
 	has := func(name string) bool { return isFile(dir, name) }

@@ -44,18 +44,64 @@ func OpenBase(path string) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open base: %w", err)
 	}
-	b := &Base{Path: path}
-	if info.IsDir() {
-		err = b.openHF()
-	} else {
-		err = b.openGGUF()
-	}
+	files, err := openModel(path, info.IsDir())
 	if err != nil {
-		b.Close()
 		return nil, fmt.Errorf("open base %s: %w", path, err)
 	}
-	files := b.Store
+	b, err := OfStore(path, files)
+	if err != nil {
+		files.Close()
+		return nil, fmt.Errorf("open base %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// openModel opens the files of a model.
+func openModel(path string, isDir bool) (*store.Store, error) {
+	switch {
+	case !isDir && filepath.Ext(path) == ".safetensors":
+		return nil, errors.New("a single safetensors file is no model: give the directory that holds it and config.json")
+	case !isDir:
+		f, err := gguf.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return store.OfGGUF(f), nil
+	case !hasFile(path, "model.safetensors") && !hasFile(path, IndexFile):
+		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
+	}
+	return store.Open(path)
+}
+
+// OfStore is OpenBase for files that are open, which are closed with the base. Where there is an error they stay open.
+func OfStore(path string, files *store.Store) (*Base, error) {
+	b := &Base{Path: path, Store: files, GGUF: files.GGUF}
 	b.hash = sync.OnceValues(func() (string, error) { return hashTensors(files), nil })
+	if b.GGUF != nil {
+		b.GGUF.Meta.RemoveSplit() // what is made of a split base is one file
+	}
+	var err error
+	if b.Model, err = model.Load(files); err != nil {
+		return nil, err
+	}
+	if b.GGUF == nil {
+		if hasFile(path, "tokenizer.json") || hasFile(path, "tokenizer.model") {
+			b.Tokenizer, err = tokenizer.FromHF(path)
+		}
+		return b, err
+	}
+	meta := b.GGUF.Meta
+	_, model := meta.Get("tokenizer.ggml.model")
+	_, tokens := meta.Get("tokenizer.ggml.tokens")
+	if !model && !tokens || hasNoWords(meta) {
+		return b, nil
+	}
+	if b.Tokenizer, err = tokenizer.FromGGUF(meta); err != nil {
+		return nil, err
+	}
+	if n, rows := b.Tokenizer.Size(), b.Model.Spec.Vocab; n != rows {
+		return nil, fmt.Errorf("the vocabulary has %d tokens, but the embedding table rows for %d", n, rows)
+	}
 	return b, nil
 }
 
@@ -90,44 +136,10 @@ func OpenOutline(path string) (*Base, error) {
 	}}, nil
 }
 
-func (b *Base) openGGUF() (err error) {
-	if filepath.Ext(b.Path) == ".safetensors" {
-		return errors.New("a single safetensors file is no model: give the directory that holds it and config.json")
-	}
-	if b.GGUF, err = gguf.Open(b.Path); err != nil {
-		return err
-	}
-	b.Store = store.OfGGUF(b.GGUF)
-	b.GGUF.Meta.RemoveSplit() // what is made of a split base is one file
-	if b.Model, err = model.Load(b.Store); err != nil {
-		return err
-	}
-	if _, ok := b.GGUF.Meta.Get("tokenizer.ggml.model"); ok && !hasNoWords(b.GGUF.Meta) {
-		b.Tokenizer, err = tokenizer.FromGGUF(b.GGUF.Meta)
-	}
-	return err
-}
-
 // hasNoWords reports metadata that say that the model has no vocabulary.
 func hasNoWords(meta *gguf.Metadata) bool {
 	kind, _ := meta.String("tokenizer.ggml.model")
 	return kind == "none" || kind == "no_vocab"
-}
-
-func (b *Base) openHF() (err error) {
-	if !hasFile(b.Path, "model.safetensors") && !hasFile(b.Path, IndexFile) {
-		return fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
-	}
-	if b.Store, err = store.Open(b.Path); err != nil {
-		return err
-	}
-	if b.Model, err = model.Load(b.Store); err != nil {
-		return err
-	}
-	if hasFile(b.Path, "tokenizer.json") || hasFile(b.Path, "tokenizer.model") {
-		b.Tokenizer, err = tokenizer.FromHF(b.Path)
-	}
-	return err
 }
 
 func hasFile(dir, name string) bool {

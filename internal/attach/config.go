@@ -217,25 +217,42 @@ func initName(v any) string {
 	return method.InitKaiming
 }
 
+// MaxRank is more than the rank of any change of a weight.
+const MaxRank = 1 << 24
+
+// IsSingle reports a number that a float32 can be.
+func IsSingle(x float64) bool { return math.Abs(x) <= math.MaxFloat32 }
+
+// CheckSizes reports ranks and alphas of modules that no adapter can have.
+func CheckSizes(ranks map[string]int, alphas map[string]float64) error {
+	for key, r := range ranks {
+		if r < 1 || r > MaxRank {
+			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 to %d", key, r, MaxRank)
+		}
+	}
+	for key, alpha := range alphas {
+		if !IsSingle(alpha) {
+			return fmt.Errorf("alpha_pattern gives %q alpha %v, expected a finite number", key, alpha)
+		}
+	}
+	return nil
+}
+
 // Check reports values that an adapter of its method cannot have.
 func (c *Config) Check() error {
 	if c.Settings != nil {
 		return c.Settings.Check()
 	}
 	switch {
-	case c.Rank < 1:
-		return fmt.Errorf("rank %d, expected 1 or more", c.Rank)
+	case c.Rank < 1 || c.Rank > MaxRank:
+		return fmt.Errorf("rank %d, expected 1 to %d", c.Rank, MaxRank)
 	case c.Dropout < 0 || c.Dropout >= 1 || math.IsNaN(c.Dropout):
 		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", c.Dropout)
-	case math.IsNaN(c.Alpha) || math.IsInf(c.Alpha, 0):
+	case !IsSingle(c.Alpha):
 		return fmt.Errorf("alpha %v, expected a finite number", c.Alpha)
 	}
-	for key, r := range c.RankPattern {
-		if r < 1 {
-			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 or more", key, r)
-		}
-	}
-	return errors.Join(CheckPatterns(c.RankPattern), CheckPatterns(c.AlphaPattern), c.Targets.Check(), c.Exclude.Check())
+	return errors.Join(CheckSizes(c.RankPattern, c.AlphaPattern), CheckPatterns(c.RankPattern),
+		CheckPatterns(c.AlphaPattern), c.Targets.Check(), c.Exclude.Check())
 }
 
 // methodIn is the family that a peft_type names; one that is missing or not supported is an error.

@@ -122,6 +122,20 @@ func (b *Base) templateText(given string) (string, error) {
 		strings.Join(names, ", "))
 }
 
+// CheckTemplates are the errors of the base's own chat templates that cannot be read.
+func (b *Base) CheckTemplates() (errs []error) {
+	own, err := b.chatTemplates()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if _, err := chat.New(own[name]); err != nil {
+			errs = append(errs, fmt.Errorf("%w (template %q)", err, name))
+		}
+	}
+	return errs
+}
+
 // chatTemplates are the base's own by their names.
 func (b *Base) chatTemplates() (map[string]string, error) {
 	if b.GGUF == nil {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -140,7 +142,11 @@ func (p *commandLine) setValues(f *pflag.Flag, e configEntry) error {
 
 // parseConfig reads a configuration file. isKey says that a whole section is one key, whose entries are NAME=VALUE.
 func parseConfig(path string, text []byte, isKey func(string) bool) ([]configEntry, error) {
-	file, err := parser.ParseBytes(text, 0)
+	tokens := lexer.Tokenize(string(text))
+	if err := checkDepth(path, tokens); err != nil {
+		return nil, err
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		return nil, yamlError(path, err)
 	}
@@ -157,6 +163,29 @@ func parseConfig(path string, text []byte, isKey func(string) bool) ([]configEnt
 		}
 	}
 	return entries, nil
+}
+
+// checkDepth refuses lists and mappings on one line that are nested deeper than any file of flags: the time that the
+// parser takes grows with the square of that.
+func checkDepth(path string, tokens token.Tokens) error {
+	open, dashes, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			dashes, line = 0, t.Position.Line
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open++
+		case token.SequenceEndType, token.MappingEndType:
+			open--
+		case token.SequenceEntryType:
+			dashes++
+		}
+		if open > maxConfigDepth || dashes > maxConfigDepth {
+			return fmt.Errorf("%s:%d:%d: lists more than %d deep", path, t.Position.Line, t.Position.Column, maxConfigDepth)
+		}
+	}
+	return nil
 }
 
 // section reads the entries of a mapping, those of a section of it with its name in front.

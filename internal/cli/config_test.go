@@ -27,6 +27,9 @@ func TestParseConfig(t *testing.T) {
 		{"a: 1\nA: 2\n", `!c.yaml:2:1: "a" is given twice`},
 		{"a: &x 1\nb: *x\n", "!c.yaml:1:"},
 		{"a: [1\n", "!c.yaml:1:"},
+		{strings.Repeat("[", 50_000), "!c.yaml:1:17: lists more than 16 deep"},
+		{strings.Repeat("{a: ", 50_000), "!c.yaml:1:65: lists more than 16 deep"},
+		{strings.Repeat("- ", 50_000), "!c.yaml:1:33: lists more than 16 deep"},
 	} {
 		entries, err := parseConfig("c.yaml", []byte(c.text), keys)
 		if want, wrong := strings.CutPrefix(c.want, "!"); wrong {

@@ -3,6 +3,7 @@ package lorafile
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/linalg"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -62,7 +64,11 @@ func Read(f *gguf.File, b *attach.Base) (*attach.Adapter, error) {
 	}
 	r := &reader{file: f, base: b, places: placesOf(b.Model)}
 	r.alpha, _ = f.Meta.Float(AlphaKey)
-	parts, err := r.pairs()
+	list, err := pairsIn(f)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := r.pairs(list)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +82,99 @@ func Check(f *gguf.File) error {
 			return fmt.Errorf("%s is %q, expected %q: not a LoRA", want[0], got, want[1])
 		}
 	}
+	if v, ok := f.Meta.Get(AlphaKey); ok {
+		if alpha, ok := f.Meta.Float(AlphaKey); !ok || !attach.IsSingle(alpha) {
+			return fmt.Errorf("%s is %v, expected a finite number", AlphaKey, v)
+		}
+	}
+	if v, ok := f.Meta.Get(InvocationKey); ok {
+		tokens, ok := f.Meta.Ints(InvocationKey)
+		if !ok || slices.ContainsFunc(tokens, func(id int64) bool { return id < 0 || id > math.MaxInt32 }) {
+			return fmt.Errorf("%s is %.60v, expected a list of token ids", InvocationKey, v)
+		}
+	}
 	return nil
+}
+
+// CheckAlone is Load as far as a file can be read without a base: it reports what no base makes good.
+func CheckAlone(f *gguf.File) error {
+	if err := Check(f); err != nil {
+		return err
+	}
+	list, err := pairsIn(f)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if err := p.fit(); err != nil {
+			return err
+		}
+		for _, t := range []*gguf.Tensor{p.a, p.b} {
+			if _, err := values(t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tensorPair is the two tensors of a pair, and the name of that which it changes.
+type tensorPair struct {
+	name string
+	a, b *gguf.Tensor
+}
+
+// pairsIn are the pairs of a file. Each tensor must be half of one, or belong to a norm, which llama.cpp leaves out.
+func pairsIn(f *gguf.File) ([]tensorPair, error) {
+	var list []tensorPair
+	for _, t := range f.Tensors {
+		name, isA := strings.CutSuffix(t.Name, EndA)
+		other, isB := strings.CutSuffix(t.Name, EndB)
+		switch {
+		case isA:
+			b := f.Tensor(name + EndB)
+			if b == nil {
+				return nil, fmt.Errorf("tensor %q has no %q beside it", t.Name, name+EndB)
+			}
+			list = append(list, tensorPair{name, t, b})
+		case isB && f.Tensor(other+EndA) == nil:
+			return nil, fmt.Errorf("tensor %q has no %q beside it", t.Name, other+EndA)
+		case !isB && !strings.HasSuffix(t.Name, normEnd):
+			return nil, fmt.Errorf("tensor %q is no half of a pair: expected a name that ends in %s or %s", t.Name, EndA, EndB)
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no pair in it")
+	}
+	return list, nil
+}
+
+// fit reports halves that are of no common rank.
+func (p *tensorPair) fit() error {
+	a, b := p.a.Shape, p.b.Shape
+	turned := strings.HasPrefix(p.name, "token_embd.") && len(a) == 2 && len(b) == 2 && a[0] == b[0]
+	switch {
+	case len(a) != len(b) || len(a) < 2 || len(a) > 3:
+		return fmt.Errorf("tensors %q and %q have %d and %d dimensions, expected 2, or 3 where there are experts", p.a.Name,
+			p.b.Name, len(a), len(b))
+	case a[1] != b[0] && !turned:
+		return fmt.Errorf("tensors %q and %q are of rank %d and %d", p.a.Name, p.b.Name, a[1], b[0])
+	case len(a) == 3 && a[2] != b[2]:
+		return fmt.Errorf("tensors %q and %q are of %d and %d experts", p.a.Name, p.b.Name, a[2], b[2])
+	}
+	return nil
+}
+
+// values are the numbers of a tensor, which must be finite.
+func values(t *gguf.Tensor) ([]float32, error) {
+	x, err := t.Float32s()
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	if i := floats.FirstNonFinite(x); i >= 0 {
+		return nil, fmt.Errorf("tensor %q: value %d is %v", t.Name, i, x[i])
+	}
+	return x, nil
 }
 
 // place is where a tensor has the rows of a linear map.
@@ -119,29 +217,17 @@ type reader struct {
 
 // pairs are the pairs of all linear maps that the file has, in the order of Hugging Face files or, of parts of joint
 // modules, of the base.
-func (r *reader) pairs() (map[*model.Linear]attach.Pair, error) {
+func (r *reader) pairs(list []tensorPair) (map[*model.Linear]attach.Pair, error) {
 	all := map[*model.Linear]attach.Pair{}
-	for _, ta := range r.file.Tensors {
-		name, isA := strings.CutSuffix(ta.Name, EndA)
-		if other, isB := strings.CutSuffix(ta.Name, EndB); isB && r.file.Tensor(other+EndA) == nil {
-			return nil, fmt.Errorf("tensor %q has no %q beside it", ta.Name, other+EndA)
-		} else if !isA {
-			if isB || strings.HasSuffix(ta.Name, normEnd) {
-				continue
-			}
-			return nil, fmt.Errorf("tensor %q is no half of a pair: expected a name that ends in %s or %s", ta.Name, EndA, EndB)
-		}
-		tb := r.file.Tensor(name + EndB)
-		if tb == nil {
-			return nil, fmt.Errorf("tensor %q has no %q beside it", ta.Name, name+EndB)
-		}
-		places := r.places[name]
+	for _, pair := range list {
+		ta := pair.a
+		places := r.places[pair.name]
 		if len(places) == 0 {
 			return nil, errkind.Errorf(attach.ErrWrongBase, "tensor %q: %s has no linear map in a tensor %q (it has %d "+
-				"layers%s): an adapter of another base?", ta.Name, r.base.Path, name, len(r.base.Model.Layers),
+				"layers%s): an adapter of another base?", ta.Name, r.base.Path, pair.name, len(r.base.Model.Layers),
 				attach.TiedNote(r.base))
 		}
-		found, err := r.split(ta, tb, places)
+		found, err := r.split(ta, pair.b, places)
 		if err != nil {
 			return nil, err
 		}
@@ -193,8 +279,8 @@ func (r *reader) read(ta, tb *gguf.Tensor, first *place) (h halves, err error) {
 			return h, errkind.Errorf(attach.ErrWrongBase, "tensor %q has the shape %v, expected %v for %s: an adapter of "+
 				"another base?", half.t.Name, half.t.Shape, half.want, r.base.Path)
 		}
-		if *half.x, err = half.t.Float32s(); err != nil {
-			return h, fmt.Errorf("tensor %q: %w", half.t.Name, err)
+		if *half.x, err = values(half.t); err != nil {
+			return h, err
 		}
 	}
 	if embedding && !turned {

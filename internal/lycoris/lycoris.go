@@ -3,7 +3,6 @@ package lycoris
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
 )
@@ -32,17 +31,13 @@ var lycorisAllowed = map[string]func(v any) bool{"layers_pattern": attach.IsLaye
 
 func (s *lycorisSettings) Check() error {
 	switch {
-	case s.Rank < 1:
-		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
-	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
+	case s.Rank < 1 || s.Rank > attach.MaxRank:
+		return fmt.Errorf("rank %d, expected 1 to %d", s.Rank, attach.MaxRank)
+	case !attach.IsSingle(s.Alpha):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
 	}
-	for key, r := range s.RankPattern {
-		if r < 1 {
-			return fmt.Errorf("rank_pattern gives %q rank %d, expected 1 or more", key, r)
-		}
-	}
-	return errors.Join(attach.CheckPatterns(s.RankPattern), attach.CheckPatterns(s.AlphaPattern), s.CheckModules())
+	return errors.Join(attach.CheckSizes(s.RankPattern, s.AlphaPattern),
+		attach.CheckPatterns(s.RankPattern), attach.CheckPatterns(s.AlphaPattern), s.CheckModules())
 }
 
 // setSize sets rank and alpha; zero is 8, and twice the rank.

@@ -3,7 +3,6 @@ package methods
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -113,9 +112,9 @@ func newAdaLoRASettings() *AdaLoRASettings {
 
 func (s *AdaLoRASettings) Check() error {
 	switch {
-	case s.Start < 1 || s.Target < 1 || s.Target > s.Start:
-		return fmt.Errorf("target_r %d and init_r %d, expected 1 or "+
-			"more, and the rank at the start no less than that at the end", s.Target, s.Start)
+	case s.Start < 1 || s.Start > attach.MaxRank || s.Target < 1 || s.Target > s.Start:
+		return fmt.Errorf("target_r %d and init_r %d, expected 1 to %d, and the rank at the start no less than that at "+
+			"the end", s.Target, s.Start, attach.MaxRank)
 	case s.Warmup < 0 || s.Final < 0 || s.Interval < 1:
 		return fmt.Errorf("tinit %d, tfinal %d and deltaT %d, expected 0, 0 and 1 or more", s.Warmup, s.Final, s.Interval)
 	case !(s.Beta1 > 0 && s.Beta1 < 1 && s.Beta2 > 0 && s.Beta2 < 1):
@@ -124,7 +123,7 @@ func (s *AdaLoRASettings) Check() error {
 		return fmt.Errorf("orth_reg_weight %v, expected 0 or more", s.Orthogonal)
 	case !(s.Dropout >= 0 && s.Dropout < 1):
 		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", s.Dropout)
-	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
+	case !attach.IsSingle(s.Alpha):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
 	case s.Bias != "none":
 		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)

@@ -39,12 +39,12 @@ func (s *BottleneckSettings) Check() error {
 	case !slices.Contains([]string{method.SerialHoulsby, method.SerialPfeiffer, method.Parallel}, s.Placement):
 		return fmt.Errorf("placement %q is not known, expected %s, %s or %s", s.Placement, method.SerialHoulsby,
 			method.SerialPfeiffer, method.Parallel)
-	case s.Bottleneck < 1:
-		return fmt.Errorf("bottleneck %d, expected 1 or more", s.Bottleneck)
+	case s.Bottleneck < 1 || s.Bottleneck > attach.MaxRank:
+		return fmt.Errorf("bottleneck %d, expected 1 to %d", s.Bottleneck, attach.MaxRank)
 	case !known && s.Activation != method.ActivationSwiGLU:
 		return fmt.Errorf("activation %q is not known, expected relu, gelu, silu or %s", s.Activation,
 			method.ActivationSwiGLU)
-	case math.IsNaN(s.Scale) || math.IsInf(s.Scale, 0):
+	case !attach.IsSingle(s.Scale):
 		return fmt.Errorf("scale %v, expected a finite number", s.Scale)
 	case s.Input != method.InputNorm && s.Input != method.InputStream:
 		return fmt.Errorf("input %q is not known, expected %s or %s", s.Input, method.InputNorm, method.InputStream)

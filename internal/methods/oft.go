@@ -47,6 +47,8 @@ func (s *OFTSettings) Check() error {
 	case s.Blocks < 0 || s.BlockSize < 0 || (s.Blocks == 0) == (s.BlockSize == 0):
 		return fmt.Errorf("r %d and oft_block_size %d, expected one of them to be 1 or more and the other 0", s.Blocks,
 			s.BlockSize)
+	case s.Blocks > attach.MaxRank || s.BlockSize > attach.MaxRank:
+		return fmt.Errorf("r %d and oft_block_size %d, expected at most %d", s.Blocks, s.BlockSize, attach.MaxRank)
 	case s.Bias != "none":
 		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	case s.Series && (s.Terms < 1 || s.Terms > 100):

@@ -33,8 +33,8 @@ type QATSettings struct {
 
 func (s *QATSettings) Check() error {
 	switch {
-	case s.Rank < 1:
-		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
+	case s.Rank < 1 || s.Rank > attach.MaxRank:
+		return fmt.Errorf("rank %d, expected 1 to %d", s.Rank, attach.MaxRank)
 	case math.IsNaN(s.Alpha) || math.IsInf(s.Alpha, 0):
 		return fmt.Errorf("alpha %v, expected a finite number", s.Alpha)
 	}

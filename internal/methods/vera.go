@@ -44,10 +44,12 @@ type veraSettings struct {
 
 func (s *veraSettings) Check() error {
 	switch {
-	case s.Rank < 1:
-		return fmt.Errorf("rank %d, expected 1 or more", s.Rank)
+	case s.Rank < 1 || s.Rank > attach.MaxRank:
+		return fmt.Errorf("rank %d, expected 1 to %d", s.Rank, attach.MaxRank)
 	case !(s.Dropout >= 0 && s.Dropout < 1):
 		return fmt.Errorf("dropout %v, expected 0 or more and less than 1", s.Dropout)
+	case !attach.IsSingle(s.Start):
+		return fmt.Errorf("d_initial %v, expected a finite number", s.Start)
 	case s.Bias != "none":
 		return errkind.Errorf(errors.ErrUnsupported, "not supported: bias = %q", s.Bias)
 	}

@@ -112,6 +112,7 @@ type Model struct {
 	Norm   *Norm
 	Head   quant.Matrix // (V, D); Embed where the two are tied
 	Bias   []float32    // (V) of the head, or nil
+	Unused []string     // tensors of Hugging Face files that the architecture does not use
 
 	positions *quant.Matrix // (context, D) embeddings of positions, or nil
 	embedNorm *Norm         // of the embedded tokens, or nil

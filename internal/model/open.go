@@ -43,6 +43,8 @@ func Load(s *store.Store) (*Model, error) {
 	m := l.load(info.Spec)
 	if s.GGUF != nil {
 		l.refuseUnused(s)
+	} else if l.err == nil {
+		m.Unused = l.unused(s)
 	}
 	switch {
 	case l.err == nil:
@@ -51,6 +53,16 @@ func Load(s *store.Store) (*Model, error) {
 		return nil, fmt.Errorf("%s: %w", s.Path, l.err)
 	}
 	return nil, l.err
+}
+
+// unused are the tensors that were not asked for.
+func (l *loader) unused(s *store.Store) (names []string) {
+	for t := range s.Tensors() {
+		if !l.used[t.Name] {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // refuseUnused refuses tensors without a place: computing without them would be computing another model.

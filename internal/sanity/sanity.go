@@ -19,8 +19,9 @@ const (
 	keyQuantVersion = "general.quantization_version"
 )
 
-// Check lists contradictions, a sentence each. Tensors may be nil where they are not known.
-func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
+// Check lists contradictions, a sentence each: those for which a file is not loaded here, and those that are only odd.
+// Tensors may be nil where they are not known.
+func Check(meta *gguf.Metadata, tensors []gguf.Tensor) (wrong, odd []string) {
 	var list []*gguf.Tensor
 	if tensors != nil {
 		list = make([]*gguf.Tensor, len(tensors))
@@ -32,7 +33,7 @@ func Check(meta *gguf.Metadata, tensors []gguf.Tensor) []string {
 }
 
 // CheckFile is Check for the tensors of a file.
-func CheckFile(meta *gguf.Metadata, tensors []*gguf.Tensor) []string {
+func CheckFile(meta *gguf.Metadata, tensors []*gguf.Tensor) (wrong, odd []string) {
 	c := &checker{meta: meta, tensors: tensors}
 	kind, ok := meta.String(keyType)
 	if !ok {
@@ -49,7 +50,7 @@ func CheckFile(meta *gguf.Metadata, tensors []*gguf.Tensor) []string {
 		c.adapter()
 	}
 	c.quantization()
-	return c.found
+	return c.wrong, c.odd
 }
 
 // noToken is the id of no token, -1, in the form that unsigned values have for it.
@@ -59,11 +60,15 @@ type checker struct {
 	meta    *gguf.Metadata
 	tensors []*gguf.Tensor
 	arch    string
-	found   []string
+
+	wrong, odd []string
 }
 
 func (c *checker) say(format string, args ...any) {
-	c.found = append(c.found, fmt.Sprintf(format, args...))
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+}
+func (c *checker) note(format string, args ...any) {
+	c.odd = append(c.odd, fmt.Sprintf(format, args...))
 }
 
 // architecture checks that the file names its architecture, and that its metadata are those of such a model.
@@ -158,7 +163,7 @@ func (c *checker) vocabulary() {
 			continue
 		}
 		if id, ok := v.Int(); !ok || id != -1 && id != noToken && (id < 0 || id >= int64(tokens)) {
-			c.say("%s is %v, but there are %d tokens", key, v, tokens)
+			c.note("%s is %v, but there are %d tokens", key, v, tokens)
 		}
 	}
 	for i := range c.tensors {
@@ -207,7 +212,7 @@ func (c *checker) quantization() {
 	}
 	for i := range c.tensors {
 		if t := c.tensors[i]; t.Type.Known() && t.Type.BlockLen() > 1 {
-			c.say("%s is missing, though tensor %q is quantized (%v)", keyQuantVersion, t.Name, t.Type)
+			c.note("%s is missing, though tensor %q is quantized (%v)", keyQuantVersion, t.Name, t.Type)
 			return
 		}
 	}

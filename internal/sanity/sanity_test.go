@@ -58,17 +58,18 @@ func TestCheck(t *testing.T) {
 			var f file
 			f.meta, f.tensors = modeltest.Llama(t, 2, gguf.Q4_0)
 			tt.change(&f)
-			check(t, Check(f.meta, f.tensors), tt.want)
+			check(t, f.meta, f.tensors, tt.want)
 		})
 	}
 	meta, tensors := modeltest.Llama(t, 1, gguf.F32)
 	tensors[0].Shape = []int64{256, 9}
-	check(t, Check(meta, tensors), `tensor "token_embd.weight" has 9 rows, but there are 8 tokens`)
+	check(t, meta, tensors, `tensor "token_embd.weight" has 9 rows, but there are 8 tokens`)
 }
 
-func check(t *testing.T, found []string, want string) {
+func check(t *testing.T, meta *gguf.Metadata, tensors []gguf.Tensor, want string) {
 	t.Helper()
-	if all := strings.Join(found, "\n"); want == "" && all != "" || !strings.Contains(all, want) {
+	wrong, odd := Check(meta, tensors)
+	if all := strings.Join(slices.Concat(wrong, odd), "\n"); want == "" && all != "" || !strings.Contains(all, want) {
 		t.Errorf("found %q, expected %q", all, want)
 	}
 }
@@ -93,6 +94,6 @@ func TestCheckAdapter(t *testing.T) {
 		{[]gguf.Tensor{stackedA, fewer}, "are of 8 and 7 experts"},
 		{[]gguf.Tensor{a, stackedB}, "have 2 and 3 dimensions"},
 	} {
-		check(t, Check(meta, tt.tensors), tt.want)
+		check(t, meta, tt.tensors, tt.want)
 	}
 }

@@ -130,14 +130,14 @@ func readScores(meta *gguf.Metadata, v *vocab) ([]float32, error) {
 	scores := make([]float32, len(v.text))
 	if _, ok := meta.Get(keyScores); ok {
 		given, ok := meta.Floats(keyScores)
-		if !ok || len(given) < len(v.text) {
+		if !ok || len(given) != len(v.text) {
 			return nil, fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyScores, len(given), len(v.text))
 		}
 		copy(scores, given)
 	}
 	for i, s := range scores {
-		if math.IsNaN(float64(s)) {
-			return nil, fmt.Errorf("%s: the score of token %d (%q) is not a number", keyScores, i, v.text[i])
+		if math.IsNaN(float64(s)) || math.IsInf(float64(s), 0) {
+			return nil, fmt.Errorf("%s: the score of token %d (%.40q) is %v, want a finite number", keyScores, i, v.text[i], s)
 		}
 	}
 	return scores, nil
@@ -219,6 +219,9 @@ func readVocab(meta *gguf.Metadata) (*vocab, error) {
 	if !ok {
 		return nil, fmt.Errorf("no %s (an array of strings)", keyTokens)
 	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("%s: the vocabulary is empty", keyTokens)
+	}
 	if len(tokens) > math.MaxInt32 {
 		return nil, fmt.Errorf("%s: %d tokens are too many", keyTokens, len(tokens))
 	}
@@ -228,7 +231,7 @@ func readVocab(meta *gguf.Metadata) (*vocab, error) {
 	}
 	if _, ok := meta.Get(keyTypes); ok {
 		given, ok := meta.Ints(keyTypes)
-		if !ok || len(given) < len(tokens) {
+		if !ok || len(given) != len(tokens) {
 			return nil, fmt.Errorf("%s has %d numbers, want one for each of the %d tokens", keyTypes, len(given), len(tokens))
 		}
 		for i := range types {

@@ -36,6 +36,8 @@ func (s *VirtualSettings) Check() error {
 	switch {
 	case s.Tokens < 1 || s.Tokens > 1<<20:
 		return fmt.Errorf("num_virtual_tokens %d, expected 1 or more", s.Tokens)
+	case s.TokenDim < 0 || s.TokenDim > attach.MaxRank || s.Layers < 0 || s.Layers > 1<<16:
+		return fmt.Errorf("token_dim %d and num_layers %d, expected sizes of a model", s.TokenDim, s.Layers)
 	case s.Submodules != 1:
 		return fmt.Errorf("num_transformer_submodules %d, expected 1: the base is a decoder", s.Submodules)
 	}

@@ -167,15 +167,11 @@ func (t *trainer) resume(path string) error {
 		return err
 	}
 	defer f.Close()
-	raw, ok := f.Metadata[attach.MetaCheckpoint]
-	if !ok {
-		return errors.New("it is not a checkpoint of a training run")
+	saved, err := readCheckpoint(f)
+	if err != nil {
+		return err
 	}
-	saved := checkpoint{Precision: PrecisionF32} // of files without the field
-	if err := json.Unmarshal([]byte(raw), &saved); err != nil {
-		return fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
-	}
-	if err := t.same(&saved); err != nil {
+	if err := t.same(saved); err != nil {
 		return err
 	}
 	if err := t.sameAdapter(f.Metadata[attach.MetaConfig]); err != nil {
@@ -189,6 +185,54 @@ func (t *trainer) resume(path string) error {
 	}
 	t.state = saved.State
 	t.bound.Stepped(t.state.Step, t.schedule.steps)
+	return nil
+}
+
+// readCheckpoint is the metadata of a checkpoint.
+func readCheckpoint(f *safetensors.File) (*checkpoint, error) {
+	raw, ok := f.Metadata[attach.MetaCheckpoint]
+	if !ok {
+		return nil, errors.New("it is not a checkpoint of a training run")
+	}
+	saved := &checkpoint{Precision: PrecisionF32} // of files without the field
+	if err := json.Unmarshal([]byte(raw), saved); err != nil {
+		return nil, fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
+	}
+	if s := &saved.State; s.Step < 0 || s.Epoch < 0 || s.Batch < 0 || s.Tokens < 0 {
+		return nil, fmt.Errorf("metadata %s: step %d, epoch %d, batch %d and tokens %d, expected no negative number",
+			attach.MetaCheckpoint, s.Step, s.Epoch, s.Batch, s.Tokens)
+	}
+	return saved, nil
+}
+
+// CheckCheckpoint reports what is wrong with a checkpoint whatever run resumes from it.
+func CheckCheckpoint(path string) error {
+	a, err := attach.Load(path)
+	if err != nil {
+		return err
+	}
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err = readCheckpoint(f); err == nil {
+		err = checkMoments(f, a)
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint %s: %w", path, err)
+	}
+	return nil
+}
+
+// checkMoments reads the moments of an adapter's tensors.
+func checkMoments(f *safetensors.File, a *attach.Adapter) error {
+	scratch := attach.Views(a.Tensors, make([]float32, len(a.Flat)))
+	for _, prefix := range []string{attach.FirstMoment, attach.SecondMoment} {
+		if err := attach.ReadParams(f, prefix, scratch); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

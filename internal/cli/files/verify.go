@@ -21,8 +21,9 @@ var verifyVerb = cli.Verb{
 	Short:  "look for what is wrong with a model's files",
 	Long: `Reads all of FILE, a model or an adapter (a .gguf file, alone or one of several; a .safetensors file, an index of such
 files, or a directory that holds them), and lists what is wrong: rules of the format that are broken, metadata and
-tensors that contradict each other, tensors that lack or have other shapes than the architecture gives them (for those
-that peftconv can load), weights that are NaN or infinite. What is odd but not wrong is listed as a note.
+tensors that contradict each other, weights that are NaN or infinite, and whatever train, eval and generate refuse when
+they load a model (with its tokenizer), an adapter (with its configuration) or a checkpoint. What is loaded but odd, and
+what peftconv cannot compute with, is listed as a note. A GGUF LoRA is checked as far as that needs no base.
 
 --hashes prints the SHA-256 of each tensor's data in the form of sha256sum. --against compares: with such a list, with
 the SHA256SUMS of whole files, or with the tensors of another model. The exit status is 1 when something is wrong.`,
@@ -43,7 +44,7 @@ type verifyOptions struct {
 }
 
 func (o *verifyOptions) Flags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.options.Quick, "quick", false, "look at the headers only, and read no weights")
+	fs.BoolVar(&o.options.Quick, "quick", false, "read headers, tokenizers and adapters, but no weights of models")
 	fs.BoolVar(&o.options.Hashes, "hashes", false, "print the SHA-256 of every tensor, and findings to standard error")
 	fs.StringVar(&o.options.Against, "against", "",
 		"compare with a `FILE`: a list of hashes (of tensors or files), or another model")
