@@ -47,7 +47,7 @@ var floors = [][]string{
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/report", "internal/demo/..."},
 	{"internal/cli/files"},
-	{"cmd/peftconv", "integration"},
+	{"cmd/peftconv", "integration", "internal/chaos"},
 }
 
 // floorOf is the floor of a package, or -1.
