@@ -167,10 +167,10 @@ func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "adapter\tweight\trank\tmodules\tchange\n")
 	for i, in := range r.Inputs {
-		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.inputs[i].path), 0), in.Weight, in.Rank,
+		fmt.Fprintf(table, "%s\t%g\t%d\t%d\t%.4f\n", cli.Name(filepath.Base(o.inputs[i].path)), in.Weight, in.Rank,
 			in.Modules, in.Norm)
 	}
-	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", cli.Printable(filepath.Base(o.out), 0), r.Rank, r.Modules, r.Norm)
+	fmt.Fprintf(table, "%s\t\t%d\t%d\t%.4f\n", cli.Name(filepath.Base(o.out)), r.Rank, r.Modules, r.Norm)
 	table.Flush()
 	fmt.Fprintf(w,
 		"\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",

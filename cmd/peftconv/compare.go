@@ -227,7 +227,7 @@ func (o *compareOptions) entries(s cli.Streams, base *peft.Base) ([]train.Entry,
 		v.Method.Seed = o.train.Seed
 		a, err := v.Method.Adapter(base)
 		if err != nil && v.OfAll {
-			fmt.Fprintf(s.Err, "note: %s is left out: %v\n", v.Text, err)
+			fmt.Fprintf(s.Err, "note: %s is left out: %s\n", v.Text, cli.ErrorText(err))
 			continue
 		}
 		if err != nil {
@@ -270,7 +270,7 @@ func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []trai
 		cli.Plural(train.Tokens(), "token"),
 		cli.Plural(eval.Len(), "example"), cli.Plural(eval.Tokens(), "token"))
 	for _, note := range slices.Concat(train.Notes(), eval.Notes()) {
-		fmt.Fprintf(s.Err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", cli.Line(note))
 	}
 }
 
@@ -302,7 +302,7 @@ func (o *compareOptions) options(s cli.Streams, entries []train.Entry,
 	}
 	opt.Failed = func(i int, failure error) {
 		stop()
-		fmt.Fprintf(s.Err, "warning: %s: %v\n", entries[i].Name, failure)
+		fmt.Fprintf(s.Err, "warning: %s: %s\n", entries[i].Name, cli.ErrorText(failure))
 	}
 	opt.Finished = func(i int, c *train.Comparison) {
 		stop()
@@ -325,7 +325,7 @@ func (o *compareOptions) keep(s cli.Streams, e train.Entry) {
 		err = e.Adapter.Save(path)
 	}
 	if err != nil {
-		fmt.Fprintf(s.Err, "warning: %v\n", err)
+		fmt.Fprintf(s.Err, "warning: %s\n", cli.ErrorText(err))
 	}
 }
 

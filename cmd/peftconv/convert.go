@@ -212,7 +212,7 @@ func (o *convertOptions) runToGGUF(ctx context.Context, s cli.Streams) error {
 	}
 	defer plan.Close()
 	for _, note := range plan.Notes() {
-		fmt.Fprintf(s.Err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", cli.Line(note))
 	}
 	o.Warn(plan.Plan, s.Err)
 	out, err := o.outputs(plan)

@@ -229,7 +229,7 @@ func (d discreteSearch) report(s cli.Streams, o *trainOptions, r *search.Result)
 	fmt.Fprintf(s.Out, "  %s\n", cli.Printable(r.Template, 0))
 	for _, l := range r.Verbalizer {
 		if !slices.Equal(l.Words, []string{l.Label}) {
-			fmt.Fprintf(s.Out, "  %s: %s\n", cli.Printable(l.Label, 0), cli.Printable(strings.Join(l.Words, ", "), 0))
+			fmt.Fprintf(s.Out, "  %s: %s\n", cli.Name(l.Label), cli.Printable(strings.Join(l.Words, ", "), 0))
 		}
 	}
 	where := "a part of the data that nothing was searched on or chosen by"

@@ -185,7 +185,7 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 		return suggest(err)
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(s.Err, "warning: %s\n", cli.Printable(warning, 0))
+		fmt.Fprintf(s.Err, "warning: %s\n", cli.Line(warning))
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, o.report(plan, way))
@@ -282,7 +282,7 @@ func (o *editOptions) output() string {
 func (o *editOptions) print(s cli.Streams, p *edit.Plan, way edit.Way) {
 	report.PrintChanges(s.Out, p.Changes)
 	for _, t := range p.Tensors {
-		fmt.Fprintf(s.Out, "  ~ tensor %s → %s\n", cli.Printable(t.From, 0), cli.Printable(t.To, 0))
+		fmt.Fprintf(s.Out, "  ~ tensor %s → %s\n", cli.Name(t.From), cli.Name(t.To))
 	}
 	data := cli.BytesText(p.Size - p.Space)
 	switch {

@@ -137,7 +137,7 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 	}
 	defer set.Close()
 	for _, note := range set.Notes() {
-		fmt.Fprintf(s.Err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", cli.Line(note))
 	}
 	r, err := eval.Loss(ctx, opened.base, opened.adapters, set, o.batchTokens)
 	if err != nil {

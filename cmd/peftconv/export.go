@@ -290,5 +290,5 @@ func cutNote(r *export.LoRAReport) string {
 	}
 	return fmt.Sprintf("the adapter's changes are not of low rank: cut to rank %d or less, their error is %.1f %% of "+
 		"their norm (largest in %s, %.1f %%); --rank sets another rank, which makes the file smaller or larger, and merge "+
-		"keeps all without such a file", rank, 100*r.Error, cli.Printable(worst.Name, 0), 100*worst.Error)
+		"keeps all without such a file", rank, 100*r.Error, cli.Name(worst.Name), 100*worst.Error)
 }

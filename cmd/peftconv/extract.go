@@ -143,7 +143,7 @@ func (o *extractOptions) print(s cli.Streams, r *algebra.ExtractReport) {
 	table := cli.NewTable(s.Out)
 	fmt.Fprint(table, "module\trank\tchange\tenergy\terror\n")
 	for _, m := range r.Modules {
-		fmt.Fprintf(table, "%s\t%d\t%.4f\t%.4f\t%.4f\n", cli.Printable(m.Module, 0), m.Rank, m.Change, m.Energy, m.Error)
+		fmt.Fprintf(table, "%s\t%d\t%.4f\t%.4f\t%.4f\n", cli.Name(m.Module), m.Rank, m.Change, m.Energy, m.Error)
 	}
 	table.Flush()
 	fmt.Fprintf(s.Out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
@@ -165,7 +165,7 @@ func warnLeft(w io.Writer, left []algebra.LeftTensor) {
 	fmt.Fprintf(w, "warning: %s differ and are not in the adapter (--full FILE saves them):\n",
 		cli.Plural(len(left), "tensor"))
 	for _, t := range left[:min(most, len(left))] {
-		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", cli.Printable(t.Name, 0), t.Reason, t.Change)
+		fmt.Fprintf(w, "  %s: %s, changed by %.4f\n", cli.Name(t.Name), t.Reason, t.Change)
 	}
 	if n := len(left) - most; n > 0 {
 		fmt.Fprintf(w, "  and %d more\n", n)

@@ -123,7 +123,7 @@ func warnUnvisited(w io.Writer, m *imatrix.Matrix) {
 	for _, e := range m.Entries() {
 		if n := e.Unvisited(); n > 0 {
 			fmt.Fprintf(w, "warning: %s: no token of the text went through %d of its %d experts; quantizing weighs their "+
-				"columns alike\n", cli.Printable(e.Name, 0), n, len(e.Counts))
+				"columns alike\n", cli.Name(e.Name), n, len(e.Counts))
 		}
 	}
 }
@@ -176,6 +176,6 @@ func (o *imatrixOptions) print(w io.Writer, m *imatrix.Matrix) error {
 	}
 	_, err := fmt.Fprintf(w, "%s written: %s, measured on %s of %d tokens of %s\n", o.out,
 		cli.Plural(len(m.Entries()), "tensor"),
-		cli.Plural(m.Chunks, "window"), m.ChunkSize, cli.Printable(strings.Join(m.Datasets, ", "), 0))
+		cli.Plural(m.Chunks, "window"), m.ChunkSize, cli.Line(strings.Join(m.Datasets, ", ")))
 	return err
 }

@@ -243,7 +243,7 @@ func printMerge(s cli.Streams, r *merge.Report) {
 		mark := ""
 		switch {
 		case t.BitExact:
-			fmt.Fprintf(table, "%s\t%s\tbit-exact\t0\n", cli.Printable(t.Name, 0), t.Type)
+			fmt.Fprintf(table, "%s\t%s\tbit-exact\t0\n", cli.Name(t.Name), t.Type)
 			continue
 		case t.Little:
 			little++
@@ -256,7 +256,7 @@ func printMerge(s cli.Streams, r *merge.Report) {
 			noisy++
 			mark = "\t  drowned in rounding"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", cli.Printable(t.Name, 0), t.Type, t.Recovery, t.Noise, mark)
+		fmt.Fprintf(table, "%s\t%s\t%.3f\t%.3f%s\n", cli.Name(t.Name), t.Type, t.Recovery, t.Noise, mark)
 	}
 	table.Flush()
 	kept := fmt.Sprintf("%.1f %% of the adapter's change is in it", 100*r.Recovery)

@@ -58,7 +58,7 @@ func (o *mergeOptions) printVerification(s cli.Streams, v *merge.Verification) {
 		if t.SHA256 != t.Trained {
 			trained = t.Trained
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", cli.Printable(t.Name, 0), t.SHA256, trained)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", cli.Name(t.Name), t.SHA256, trained)
 	}
 	table.Flush()
 }

@@ -183,7 +183,7 @@ func (m *modelFlags) loadAdapters(o *opened) error {
 func (m *modelFlags) warnOtherBase(o *opened, w io.Writer) {
 	for i, a := range o.adapters {
 		if err := peft.CheckBase(a.Adapter, o.base); err != nil {
-			fmt.Fprintf(w, "warning: %s: %v\n", m.adapters[i].path, err)
+			fmt.Fprintf(w, "warning: %s: %s\n", m.adapters[i].path, cli.ErrorText(err))
 		}
 	}
 }

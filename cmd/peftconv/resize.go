@@ -99,7 +99,7 @@ func (o *resizeOptions) print(w io.Writer, r *algebra.ResizeReport) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "module\trank\tenergy\terror\n")
 	for _, m := range r.Modules {
-		fmt.Fprintf(table, "%s\t%d → %d\t%.4f\t%.4f\n", cli.Printable(m.Module, 0), m.Was, m.Rank, m.Energy, m.Error)
+		fmt.Fprintf(table, "%s\t%d → %d\t%.4f\t%.4f\n", cli.Name(m.Module), m.Was, m.Rank, m.Energy, m.Error)
 	}
 	table.Flush()
 	fmt.Fprintf(w, "\n%s written (%s): %s values, were %s; %.2f %% of the change's energy is in it, error %.4f\n",

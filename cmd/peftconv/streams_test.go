@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +173,90 @@ func TestExitStatuses(t *testing.T) {
 		status := run(t.Context(), c.args, cli.Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &errs})
 		if status != c.status {
 			t.Errorf("%s: status %d, want %d: %s", strings.Join(c.args, " "), status, c.status, errs.String())
+		}
+	}
+}
+
+// hostile puts hostileText behind a word in all names and texts in the header of a safetensors file.
+func hostile(t *testing.T, path, word string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := binary.LittleEndian.Uint64(data)
+	var header map[string]any
+	if err := json.Unmarshal(data[8:8+n], &header); err != nil {
+		t.Fatal(err)
+	}
+	texts := header["__metadata__"].(map[string]any)
+	for key, text := range texts {
+		evil := word + hostileText
+		if text := text.(string); strings.HasPrefix(text, "{") { // JSON within JSON
+			quoted, _ := json.Marshal(evil)
+			evil = string(quoted[1 : len(quoted)-1])
+		}
+		texts[key] = strings.ReplaceAll(text.(string), word, evil)
+	}
+	for name, tensor := range header {
+		if strings.Contains(name, word) {
+			delete(header, name)
+			header[strings.ReplaceAll(name, word, word+hostileText)] = tensor
+		}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, "hostile.safetensors", safetensorsFile(string(text), data[8+n:]))
+}
+
+// hostileText wants a line of its own, what terminals obey, and to be very long.
+var hostileText = "\nFAKE: \x1b[2J\u202e" + strings.Repeat("x y", 1<<17)
+
+// TestHostileTexts runs verbs over files whose names and metadata want to be more than text.
+func TestHostileTexts(t *testing.T) {
+	base, data := tinyBase(t, tiny), tinyText(t)
+	adapter := trained(t, base)
+	out := filepath.Join(t.TempDir(), "out")
+	var list [][]string
+	for _, word := range []string{"q_proj", "tiny", "llama", "LORA"} {
+		evil := hostile(t, adapter, word)
+		list = append(list, [][]string{
+			{"inspect", evil, "--tensors"}, {"verify", evil}, {"verify", evil, "--hashes"}, {"diff", adapter, evil},
+			{"eval", "--base", base, "--data", data, "--ctx", "32", "--lora", evil},
+			{"merge", "--base", base, "--lora", evil, "--out", out + ".gguf", "--force"},
+			{"export", "--base", base, "--lora", evil, "--to", "gguf", "--out", out + ".lora.gguf", "--force"},
+			{"export", "--base", base, "--lora", evil, "--to", "peft", "--out", out + "-peft", "--force"},
+			{"combine", adapter, evil, "--out", out + ".sum.safetensors", "--force"},
+			{"resize", evil, out + ".small.safetensors", "--rank", "2", "--force"},
+			{"train", "--base", base, "--data", data, "--resume-from", evil, "--out", out + ".safetensors", "--steps", "1",
+				"--seq-len", "48", "--force"},
+			{"train", "--base", base, "--data", data, "--resume", evil, "--out", out + ".safetensors", "--steps", "1",
+				"--seq-len", "48", "--force"},
+		}...)
+	}
+	for _, set := range []string{"general.name", "tokenizer.chat_template", "general.basename"} {
+		path := tinyBase(t, tiny)
+		want(t, cli.ExitOK, "edit", path, "--set", set+"=x"+hostileText)
+		list = append(list, [][]string{
+			{"inspect", path}, {"verify", path}, {"diff", base, path},
+			{"generate", "--base", path, "--chat", "--prompt", "the", "-n", "1"},
+			{"train", "--base", path, "--data", data, "--out", out + ".safetensors", "-n", "1", "--seq-len", "48", "--force"},
+			{"eval", "--base", path, "--lora", adapter, "--data", data, "--ctx", "32"},
+			{"edit", path, "--remove", set, "--dry-run"},
+		}...)
+	}
+	for _, args := range list {
+		var stdout, stderr bytes.Buffer
+		run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+		for name, text := range map[string]string{"output": stdout.String(), "error": stderr.String()} {
+			for line := range strings.Lines(text) {
+				whole := slices.Contains(args, "--hashes") // of a file's names, for other programs
+				if strings.HasPrefix(line, "FAKE") || !whole && (strings.ContainsAny(line, "\x1b\u202e") || len(line) > 5000) {
+					t.Errorf("%s: a line of standard %s: %d bytes, %.200q", strings.Join(args[:2], " "), name, len(line), line)
+				}
+			}
 		}
 	}
 }

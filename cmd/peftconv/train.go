@@ -278,7 +278,7 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	}
 	fmt.Fprintln(s.Err)
 	for _, note := range slices.Concat(set.Notes(), evalSet.Notes()) {
-		fmt.Fprintf(s.Err, "note: %s\n", note)
+		fmt.Fprintf(s.Err, "note: %s\n", cli.Line(note))
 	}
 	if kept := set.CacheFile(); kept != "" {
 		fmt.Fprintf(s.Err, "note: the token ids are in %s, for runs over the same data with --keep-cache\n", kept)

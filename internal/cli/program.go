@@ -146,7 +146,7 @@ func (p *Program) report(name string, err error, w io.Writer) int {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "%s: %v\n%s\n", name, err, p.hint(name))
+		fmt.Fprintf(w, "%s: %s\n%s\n", name, ErrorText(err), p.hint(name))
 		return ExitUsage
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintf(w, "%s: interrupted\n", name)
@@ -157,7 +157,7 @@ func (p *Program) report(name string, err error, w io.Writer) int {
 		}
 		return ended.Status
 	}
-	fmt.Fprintf(w, "%s: %v%s\n", name, err, p.Help(err))
+	fmt.Fprintf(w, "%s: %s%s\n", name, ErrorText(err), p.Help(err))
 	return ExitError
 }
 

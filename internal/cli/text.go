@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -68,6 +69,9 @@ const NameLimit = 200
 // Name is the name of something in a file as it is printed in a line of other text: Printable, and not too long.
 func Name(s string) string { return Printable(s, NameLimit) }
 
+// Line is a text as it is printed in a line of its own: Printable, and cut where it is very long.
+func Line(s string) string { return Printable(s, longText) }
+
 // escape is a character as Go's strings have it; text is its bytes.
 func escape(r rune, text string) string {
 	if r == utf8.RuneError && len(text) == 1 {
@@ -112,8 +116,8 @@ func escaped(text []byte) (safe, rest []byte) {
 // left.
 const (
 	longText  = 1000
-	cutBefore = 120
-	cutAfter  = 40
+	cutBefore = 200
+	cutAfter  = 100
 )
 
 // Shorten is a text for people in which words and quoted texts of great length, as names out of files may be, are cut
@@ -128,18 +132,63 @@ func Shorten(text string) string {
 		if n <= longText {
 			b.WriteString(text[:n])
 		} else {
-			before, after := cutBefore, n-cutAfter
-			for !utf8.RuneStart(text[before]) {
-				before--
-			}
-			for !utf8.RuneStart(text[after]) {
-				after--
-			}
-			fmt.Fprintf(&b, "%s… (%s bytes) …%s", text[:before], CountText(n), text[after:n])
+			b.WriteString(cutMiddle(text[:n]))
 		}
 		text = text[n:]
 	}
 	return b.String()
+}
+
+// longLine is the most bytes of a line of an error.
+const longLine = 4000
+
+// ErrorText is the text of an error as messages have it: on one line, whatever is in names out of files, but for errors
+// that are joined, each of which has its own; cut in the middle where it is very long.
+func ErrorText(err error) string {
+	text := oneLine(err.Error())
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if parts := joinedBy(e); parts != nil {
+			return strings.Replace(text, oneLine(e.Error()), strings.Join(parts, "\n"), 1)
+		}
+	}
+	if text = Shorten(text); len(text) > longLine {
+		text = cutMiddle(text)
+	}
+	return text
+}
+
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
+
+// several is what errors.Join makes.
+type several interface{ Unwrap() []error }
+
+// joinedBy are the texts of errors that errors.Join joined, nil where it did not.
+func joinedBy(err error) (texts []string) {
+	joined, ok := err.(several)
+	if !ok {
+		return nil
+	}
+	var plain []string
+	for _, part := range joined.Unwrap() {
+		plain = append(plain, part.Error())
+		texts = append(texts, ErrorText(part))
+	}
+	if strings.Join(plain, "\n") != err.Error() {
+		return nil
+	}
+	return texts
+}
+
+// cutMiddle is the beginning and the end of a long text.
+func cutMiddle(text string) string {
+	before, after := cutBefore, len(text)-cutAfter
+	for !utf8.RuneStart(text[before]) {
+		before--
+	}
+	for !utf8.RuneStart(text[after]) {
+		after--
+	}
+	return fmt.Sprintf("%s… (%s bytes) …%s", text[:before], CountText(len(text)), text[after:])
 }
 
 // partLen is the length of what a text begins with: a text in double quotes within a line, a word, or one blank.

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -25,5 +28,22 @@ func TestReflow(t *testing.T) {
 		"  a line that\n    is longer\n    than the\n    terminal\nLast.\n"
 	if got := Reflow(text, 16); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	a, b := errors.New("a\nb"), errors.New("c")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{a, `a\nb`}, {errors.Join(a, b), "a\\nb\nc"}, {fmt.Errorf("x: %w", errors.Join(a, b)), "x: a\\nb\nc"},
+		{UsageError{errors.Join(b, a)}, "c\na\\nb"}, {fmt.Errorf("%w and %w", a, b), `a\nb and c`},
+		{fmt.Errorf("%s", strings.Repeat("a b ", 2000)),
+			strings.Repeat("a b ", 50) + "… (8,000 bytes) …" + strings.Repeat("a b ", 25)},
+	} {
+		if got := ErrorText(c.err); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -136,7 +136,7 @@ func (x *Examples) Print(out, warnings io.Writer, show int, asJSON bool) error {
 		lengths = append(lengths, n)
 	}
 	for _, note := range x.notes {
-		fmt.Fprintf(warnings, "note: %s\n", note)
+		fmt.Fprintf(warnings, "note: %s\n", cli.Line(note))
 	}
 	if learned+texts == 0 {
 		return errors.New("no token carries loss: nothing would be learned")

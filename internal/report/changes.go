@@ -16,7 +16,7 @@ import (
 func PrintChanges(w io.Writer, changes []diff.ValueChange) {
 	table := cli.NewTable(w)
 	for _, c := range changes {
-		key := cli.Printable(c.Key, 0)
+		key := cli.Name(c.Key)
 		switch {
 		case c.Old == nil:
 			fmt.Fprintf(table, "  + %s\t%s\t%s\n", key, valueKind(*c.New), shortValue(c.New.Any()))

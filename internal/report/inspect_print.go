@@ -33,7 +33,7 @@ func (in *Inspection) headline() string {
 		text = fmt.Sprintf("GGUF v%d %s", in.Version, cli.Printable(in.Kind, shownRunes))
 	}
 	if in.Architecture != "" {
-		text += ", " + cli.Printable(in.Architecture, shownRunes)
+		text += ", " + cli.Name(in.Architecture)
 	}
 	if in.ByteOrder == "big" {
 		text += ", big-endian"
@@ -62,7 +62,7 @@ func (in *Inspection) printMetadata(w io.Writer) {
 		if e.value == nil { // a field of a JSON configuration that is not set
 			continue
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", cli.Printable(e.key, 0), e.kind, shortValue(e.value))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", cli.Name(e.key), e.kind, shortValue(e.value))
 	}
 	table.Flush()
 }
@@ -93,7 +93,7 @@ func (in *Inspection) printTensors(w io.Writer) {
 	// The widths are found first, where a table would hold all rows: there may be hundreds of thousands.
 	head := []string{"offset", "bytes", "type", "shape", "name"}
 	cells := func(t *tensorLine) []string {
-		return []string{fmt.Sprint(t.Offset), fmt.Sprint(t.Bytes), t.Type, cli.ShapeText(t.Shape), cli.Printable(t.Name, 0)}
+		return []string{fmt.Sprint(t.Offset), fmt.Sprint(t.Bytes), t.Type, cli.ShapeText(t.Shape), cli.Name(t.Name)}
 	}
 	widths := make([]int, len(head)-1) // the last column needs none
 	widen := func(cells []string) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -62,7 +63,8 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 }
 
 // save writes a checkpoint. t.mu is held.
-func (t *trainer) save() error {
+func (t *trainer) save() (err error) {
+	defer mapped.Guard(&err)() // it may run on a goroutine of its own
 	c, err := t.checkpoint()
 	if err != nil {
 		return err
@@ -114,7 +116,9 @@ func (t *trainer) hash() (wait func()) {
 	hashed := make(chan struct{})
 	go func() {
 		defer close(hashed)
-		_, _ = t.base.SHA256() // errors come again when the hashes are used
+		var fault error // comes again, as other errors do, when the hashes are used
+		defer mapped.Guard(&fault)()
+		_, _ = t.base.SHA256()
 		_, _ = t.dataHash()
 	}()
 	return func() { <-hashed }

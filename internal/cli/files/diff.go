@@ -121,7 +121,7 @@ func (o *diffOptions) print(w io.Writer, r *diff.Result) {
 func differences(n int) string { return cli.Plural(n, "difference") }
 
 func printTensorChange(w *tabwriter.Writer, c *diff.TensorChange) {
-	name := cli.Printable(c.Name, 0)
+	name := cli.Name(c.Name)
 	switch {
 	case c.Old == nil:
 		fmt.Fprintf(w, "  + %s\t%s\t%s\n", name, c.New.Type, cli.ShapeText(c.New.Shape))

@@ -62,7 +62,7 @@ func (o *joinOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	if len(done.Ignored) > 0 {
 		fmt.Fprintf(s.Err, "warning: files after the first have metadata of their own, which is not in the output: %s\n",
-			cli.Printable(strings.Join(done.Ignored, ", "), 0))
+			cli.Line(strings.Join(done.Ignored, ", ")))
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, done)

@@ -93,17 +93,17 @@ func (o *verifyOptions) Run(ctx context.Context, s cli.Streams) error {
 
 func (o *verifyOptions) print(w io.Writer, r *verify.Report) {
 	for _, f := range r.Problems {
-		fmt.Fprintf(w, "problem: %s\n", cli.Printable(f.String(), 0))
+		fmt.Fprintf(w, "problem: %s\n", cli.Line(f.String()))
 	}
 	for _, f := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", cli.Printable(f.String(), 0))
+		fmt.Fprintf(w, "note: %s\n", cli.Line(f.String()))
 	}
 	if !r.OK() {
 		return
 	}
 	what := r.Format
 	if r.Architecture != "" {
-		what += ", " + cli.Printable(r.Architecture, 0)
+		what += ", " + cli.Name(r.Architecture)
 	}
 	read := "no weights read"
 	if !o.options.Quick {

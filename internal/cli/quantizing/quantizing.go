@@ -112,14 +112,14 @@ func (o *Types) Hint(err error) error {
 func (o *Types) Warn(plan *quantize.Plan, w io.Writer) {
 	if list := plan.Fallbacks(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: the rows of %s do not fit their type, for example %s: they get another\n",
-			cli.Plural(len(list), "tensor"), cli.Printable(list[0].Name, 0))
+			cli.Plural(len(list), "tensor"), cli.Name(list[0].Name))
 	}
 	if o.Imatrix == "" {
 		return
 	}
 	if list := plan.Unweighted(); len(list) > 0 {
 		fmt.Fprintf(w, "warning: %s has no entry for %s, for example %s: all their columns get the same importance\n",
-			o.Imatrix, cli.Plural(len(list), "quantized tensor"), cli.Printable(list[0].Name, 0))
+			o.Imatrix, cli.Plural(len(list), "quantized tensor"), cli.Name(list[0].Name))
 	}
 }
 
@@ -181,7 +181,7 @@ func (r *Result) printTensors(w io.Writer) {
 	table := cli.NewTable(w)
 	fmt.Fprint(table, "tensor\tshape\tfrom\tto\tbytes\n")
 	for _, t := range r.Tensors {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(t.Name, 0), cli.ShapeText(t.Shape), t.From, t.To,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Name(t.Name), cli.ShapeText(t.Shape), t.From, t.To,
 			cli.CountText(t.Bytes))
 	}
 	table.Flush()
