@@ -196,6 +196,41 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	}
 }
 
+// TestInterruptedWhileWaiting interrupts a verb that waits for standard input, which nothing but the end of the process
+// can end.
+func TestInterruptedWhileWaiting(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send on Windows")
+	}
+	base := tinyBase(t, tiny)
+	for _, args := range [][]string{
+		{"generate", "--base", base, "--file", "-"},
+		{"train", "--base", base, "--data", "-", "--out", filepath.Join(t.TempDir(), "out.safetensors")},
+	} {
+		var stderr sharedBuffer
+		cmd := process(t, &stderr, append(args, "--verbose")...)
+		stdin, err := cmd.StdinPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stdin.Close()
+		for start := time.Now(); stderr.String() == "" && time.Since(start) < time.Minute; {
+			time.Sleep(10 * time.Millisecond) // before its first output it may not listen to signals yet
+		}
+		cmd.Process.Signal(syscall.SIGTERM)
+		timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		timer.Stop()
+		want := "peftconv " + args[0] + ": interrupted\n"
+		if status := cmd.ProcessState.ExitCode(); status != cli.ExitInterrupted || !strings.HasSuffix(stderr.String(), want) {
+			t.Errorf("%s: status %d, %q", args[0], status, stderr.String())
+		}
+	}
+}
+
 // TestCancelledVerbsLeaveNothing cancels before the work begins, which every verb has to notice.
 func TestCancelledVerbsLeaveNothing(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/atomicfile"
 )
 
 // asProgram makes this test binary the program of a test: the value is a directory.
@@ -41,6 +43,11 @@ func (v *stubborn) Run(_ context.Context, s Streams) error {
 		os.WriteFile(filepath.Join(v.dir, "saved"), nil, 0o600)
 		fmt.Fprintln(s.Err, "saved")
 	})()
+	f, err := atomicfile.Create(filepath.Join(v.dir, "result"))
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
 	fmt.Fprintln(s.Out, "begun")
 	for {
 		time.Sleep(time.Hour)
@@ -81,8 +88,9 @@ func TestStubbornVerbs(t *testing.T) {
 				errs.String() != "saved\ntest stubborn: interrupted\n" {
 				t.Errorf("status %d, %q", status, errs.String())
 			}
-			if !Exists(filepath.Join(dir, "saved")) || Exists(filepath.Join(dir, "not needed")) {
-				t.Error("what was done is not saved, or what is not needed is")
+			left, err := os.ReadDir(dir)
+			if err != nil || len(left) != 1 || left[0].Name() != "saved" {
+				t.Errorf("%v are left (%v), want what was saved alone", left, err)
 			}
 		})
 	}

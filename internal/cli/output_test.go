@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,5 +114,16 @@ func TestNothingIsObeyed(t *testing.T) {
 		if len(errs.String()) > 1000 || !strings.Contains(errs.String(), want) {
 			t.Errorf("an error without %q: %.2000q", want, errs.String())
 		}
+	}
+}
+
+// TestLostProfile writes a profile to a disk that is full, which the profiler does not notice.
+func TestLostProfile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /dev/full")
+	}
+	err := Profiled("/dev/full", func() error { return nil })
+	if err == nil || err.Error() != "write /dev/full: no space left on device" {
+		t.Errorf("error %v", err)
 	}
 }

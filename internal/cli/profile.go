@@ -17,11 +17,16 @@ func Profiled(path string, f func() error) error {
 		return err
 	}
 	defer out.Abort()
-	if err := pprof.StartCPUProfile(out); err != nil {
+	// The profiler drops errors of writing.
+	profile := newOutput(path, out, &reader{stop: func() {}})
+	if err := pprof.StartCPUProfile(profile); err != nil {
 		return err
 	}
 	err = f()
 	pprof.StopCPUProfile()
+	if err == nil {
+		err = profile.finish()
+	}
 	if err != nil {
 		return err
 	}
