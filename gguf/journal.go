@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/filelock"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -40,7 +41,7 @@ func AwaitEdit(path string) error {
 	if _, err := os.Lstat(journal); err != nil {
 		return nil
 	}
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return err
 	}
