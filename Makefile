@@ -1,13 +1,14 @@
 # The few commands that developing peftconv takes; "make" alone lists them.
 
+include .ci/tools.env
 VERSION ?= $(shell git describe --tags --always --dirty)
 TARGETS  = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
 export CGO_ENABLED = 0
 
-.PHONY: help build test race purego lint bench generate model integration release ci clean
+.PHONY: help build test race purego lint bench generate model integration release sbom nightly ci clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: ## the command, for this machine
 	go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o peftconv ./cmd/peftconv
@@ -25,7 +26,7 @@ lint: ## gofmt, vet on every platform, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
 	go vet ./... && go vet -tags purego ./...
 	GOARCH=arm64 go vet ./... && GOOS=windows go vet ./... && GOOS=darwin go vet ./...
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	go run $(STATICCHECK) ./...
 
 bench: ## benchmarks of the kernels and the block formats
 	go test -run '^$$' -bench . ./kernels ./quant
@@ -53,6 +54,12 @@ dist/man:
 dist/completion:
 	mkdir -p $@
 	for shell in bash zsh fish powershell; do go run ./cmd/peftconv completion $$shell > $@/peftconv.$$shell || exit 1; done
+
+sbom: ## what the program is made of (CycloneDX), in dist/
+	mkdir -p dist && go run $(CYCLONEDX) mod -json -output dist/peftconv.cdx.json
+
+nightly: ## fuzz every target, 10⁸ executions in all (long)
+	.ci/nightly
 
 ci: ## every check
 	.ci/run

@@ -65,8 +65,13 @@ func readSums(path string) (sums, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return parseSums(f, path)
+}
+
+// parseSums reads a list; path is what errors call it.
+func parseSums(r io.Reader, path string) (sums, error) {
 	var list sums
-	rest := &io.LimitedReader{R: f, N: maxList + 1}
+	rest := &io.LimitedReader{R: r, N: maxList + 1}
 	lines := bufio.NewScanner(rest)
 	lines.Buffer(nil, maxLine)
 	n := 0

@@ -532,3 +532,13 @@ func TestLoadsAdapters(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseSums(f *testing.F) {
+	f.Add("# list\n" + strings.Repeat("a", 64) + "  name\r\n\n" + strings.Repeat("B", 64) + " *other\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := parseSums(strings.NewReader(text), "list")
+		if (err == nil) != (len(list) > 0) {
+			t.Errorf("%q: %d lines, %v", text, len(list), err)
+		}
+	})
+}

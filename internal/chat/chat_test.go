@@ -237,3 +237,20 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadJSON reads conversations that were kept, writes them and reads them again.
+func FuzzReadJSON(f *testing.F) {
+	f.Add([]byte(`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"tools":[{"name":"f"}]}`))
+	f.Add([]byte(`[{"role":"user","content":["a"]}]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ReadJSON(data)
+		if err != nil {
+			return
+		}
+		once := c.JSON()
+		again, err := ReadJSON([]byte(once))
+		if err != nil || again.JSON() != once {
+			t.Fatalf("%q is %s, which cannot be read again: %v", data, once, err)
+		}
+	})
+}

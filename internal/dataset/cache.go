@@ -318,13 +318,16 @@ func readCache(f *os.File, key string) (*cacheHeader, []entry, error) {
 	}
 	index, total := make([]entry, indexSize/entrySize), 0
 	for _, s := range h.Sets {
+		if s.Examples < 0 || s.Examples > len(index) {
+			return nil, nil, errStale
+		}
 		total += s.Examples
 	}
 	for i := range index {
 		b := tail[i*entrySize:]
 		e := entry{int64(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint32(b[8:]),
 			binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])}
-		if e.at < 0 || e.at+int64(e.tokens)*4 > data {
+		if e.at < 0 || e.at > data-int64(e.tokens)*4 {
 			return nil, nil, errStale
 		}
 		index[i] = e

@@ -30,20 +30,25 @@ func readFrontMatter(dir string) (*frontMatter, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, ok := cutFrontMatter(string(data))
+	return f, f.parse(string(data))
+}
+
+// parse reads the front matter of a text.
+func (f *frontMatter) parse(text string) error {
+	text, ok := cutFrontMatter(text)
 	if !ok {
-		return f, nil
+		return nil
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		return nil, fmt.Errorf("%s: the lines between --- and --- at its head are no YAML: %w "+
+		return fmt.Errorf("%s: the lines between --- and --- at its head are no YAML: %w "+
 			"(mend them, or take them away)", f.path, err)
 	}
 	if len(doc.Content) == 0 || resolve(doc.Content[0]).Kind != yaml.MappingNode {
-		return f, nil
+		return nil
 	}
 	f.values = members(doc.Content[0])
-	return f, nil
+	return nil
 }
 
 // cutFrontMatter is the text between a first line --- and the next such line. It keeps as many lines before it as the

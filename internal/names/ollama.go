@@ -165,11 +165,16 @@ func ReadManifest(path string) (*OllamaManifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &OllamaManifest{}
-	if err := json.Unmarshal(text, m); err != nil {
+	m, err := parseManifest(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s: not a manifest of Ollama: %w", path, err)
 	}
 	return m, nil
+}
+
+func parseManifest(text []byte) (*OllamaManifest, error) {
+	m := &OllamaManifest{}
+	return m, json.Unmarshal(text, m)
 }
 
 // Named are the models of a store by name. Files that are not manifests are left out.
