@@ -36,7 +36,10 @@ func decoderSpec(f *Fields) Spec {
 
 // layers reads how many layers run.
 func (f *Fields) layers(s *Spec) {
-	s.Layers = f.Int("block_count", "num_hidden_layers")
+	if s.Layers = f.Int("block_count", "num_hidden_layers"); s.Layers > maxLayers {
+		f.Fail("%s is %d, expected at most %d", f.Name("block_count", "num_hidden_layers"), s.Layers, maxLayers)
+		s.Layers = 0
+	}
 	s.Drafts = f.IntOr("nextn_predict_layers", "", 0)
 	if s.Drafts > 0 {
 		s.Layers -= s.Drafts
@@ -44,6 +47,7 @@ func (f *Fields) layers(s *Spec) {
 	if s.Layers < 0 {
 		f.Fail("%s is %d, but %s %d", f.Name("nextn_predict_layers", ""), s.Drafts, f.Name("block_count", ""),
 			s.Layers+s.Drafts)
+		s.Layers = 0
 	}
 }
 

@@ -16,7 +16,7 @@ func deltaSpec(f *Fields, grouped bool) Spec {
 	f.deltaRope(&s)
 	recurrent, listed := f.Flags("attention.recurrent_layers", "", s.Layers+s.Drafts)
 	kinds, byName := f.Texts("layer_types", s.Layers)
-	interval := f.IntOr("full_attention_interval", "full_attention_interval", 4)
+	interval := max(f.IntOr("full_attention_interval", "full_attention_interval", 4), 1)
 	s.PerLayer(func(i int, l *Layer) {
 		l.GatedQuery = true
 		is := (i+1)%interval != 0

@@ -114,6 +114,8 @@ func valueOr[T any](f *Fields, inGGUF, inHF string, missing T, get func(fieldVal
 	x, ok := get(v)
 	if !ok {
 		f.Fail("%s is %v, expected %s", f.Name(inGGUF, inHF), v, want)
+		var zero T
+		return zero
 	}
 	return x
 }

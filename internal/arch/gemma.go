@@ -33,7 +33,7 @@ func gemmaSpec(f *Fields) Spec {
 func (f *Fields) gemmaScores(s *Spec, largest int) {
 	scalar := f.FloatOr("", "query_pre_attn_scalar", float64(s.HeadDim))
 	if !f.HF && s.Layers == largest {
-		scalar = float64(s.Width / s.QueryHeads)
+		scalar = float64(s.Width / max(s.QueryHeads, 1))
 	}
 	s.All(func(l *Layer) { l.ScoreScale = float32(1 / math.Sqrt(scalar)) })
 }

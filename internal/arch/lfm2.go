@@ -39,7 +39,7 @@ func lfm2Spec(f *Fields) Spec {
 		if f.BoolOr("", "block_auto_adjust_ff_dim", false) {
 			ffn = 2 * ffn / 3
 			ffn = int(f.FloatOr("", "block_ffn_dim_multiplier", 1) * float64(ffn))
-			unit := f.IntOr("", "block_multiple_of", 1)
+			unit := max(f.IntOr("", "block_multiple_of", 1), 1)
 			ffn = (ffn + unit - 1) / unit * unit
 		}
 		s.All(func(l *Layer) { l.FFN = ffn })

@@ -233,14 +233,17 @@ func (s *Spec) Widest() int {
 	return widest
 }
 
-// maxWidth is more than the width of any activation.
-const maxWidth = 1 << 22
+// Limits beyond every model.
+const (
+	maxLayers = 1 << 14
+	maxWidth  = 1 << 22 // of an activation
+)
 
 // Check reports sizes that no decoder can have.
 func (s *Spec) Check() error {
 	switch {
-	case s.Layers > 1<<16:
-		return fmt.Errorf("layers is %d, expected at most %d", s.Layers, 1<<16)
+	case s.Layers > maxLayers:
+		return fmt.Errorf("layers is %d, expected at most %d", s.Layers, maxLayers)
 	case s.Each != nil && len(s.Each) != s.Layers:
 		return fmt.Errorf("%d layers are described, expected %d", len(s.Each), s.Layers)
 	}
@@ -258,6 +261,23 @@ func (s *Spec) Check() error {
 	}
 	if !(s.NormEps > 0) {
 		return fmt.Errorf("norm epsilon is %g, expected a positive number", s.NormEps)
+	}
+	return finite(factor{"embedding scale", s.EmbeddingScale}, factor{"residual scale", s.ResidualScale},
+		factor{"logit scale", s.LogitScale}, factor{"logit cap", s.LogitCap})
+}
+
+// factor is a number that multiplies or bounds values.
+type factor struct {
+	name  string
+	value float32
+}
+
+// finite reports the first factor that is negative, infinite or NaN.
+func finite(factors ...factor) error {
+	for _, f := range factors {
+		if !(f.value >= 0 && f.value <= math.MaxFloat32) {
+			return fmt.Errorf("%s is %g, expected a finite number of 0 or more", f.name, f.value)
+		}
 	}
 	return nil
 }
@@ -303,6 +323,10 @@ func (s *Spec) checkLayer(l *Layer) error {
 func (l *Layer) checkAttention() error {
 	err := positive(size{"heads", l.QueryHeads}, size{"key-value heads", l.KeyHeads}, size{"head size", l.HeadDim},
 		size{"size of a value", l.Values()})
+	if err == nil {
+		err = finite(factor{"score scale", l.ScoreScale}, factor{"score cap", l.ScoreCap}, factor{"clamp", l.Clamp},
+			factor{"exponent of slopes", l.ALiBi}, factor{"magnitude of rope", float32(l.Rope.Magnitude)})
+	}
 	if err != nil {
 		return err
 	}
@@ -330,6 +354,8 @@ func (l *Layer) checkAttention() error {
 
 func (m *MoE) check() error {
 	switch {
+	case m.Gating < Softmax || m.Gating > SqrtSoftplus:
+		return fmt.Errorf("gating %d of experts is not known, expected %d to %d", m.Gating, Softmax, SqrtSoftplus)
 	case m.Count > 1024 || m.Used <= 0 || m.Used > m.Count:
 		return fmt.Errorf("%d of %d experts are used, expected some of at most 1024", m.Used, m.Count)
 	case m.Groups > 1 && (m.Count%m.Groups != 0 || m.GroupsUsed <= 0 || m.GroupsUsed > m.Groups):

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/errkind"
-	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/quant"
@@ -48,28 +47,26 @@ func CheckRank(b *Base, rank int) error {
 	return nil
 }
 
-// CheckWeights reports the first weight of a base that is NaN or infinite.
+// CheckWeights reports the first weight of a base that is NaN or infinite, among the tensors that it uses.
 func CheckWeights(b *Base) error {
-	m := b.Model
-	if err := CheckMatrix("the embedding table", m.Embed); err != nil {
-		return err
+	if b.Store == nil {
+		return nil
 	}
-	for _, layer := range m.Layers {
-		for _, l := range layer.Linears() {
-			if err := CheckMatrix(l.Tensor, l.W); err != nil {
-				return err
-			}
-			if j := floats.FirstNonFinite(l.Bias); j >= 0 {
-				return fmt.Errorf("value %d of the bias of %s is %v", j, l.Tensor, l.Bias[j])
-			}
+	for t := range b.Store.Tensors() {
+		if !quant.Supported(t.Type) || len(t.Shape) == 0 || slices.Contains(b.Model.Unused, t.Name) {
+			continue
+		}
+		shape := Ints(t.Shape)
+		cols := shape[len(shape)-1]
+		w, err := quant.NewMatrix(t.Type, elements(shape)/max(cols, 1), cols, t.Data)
+		if err == nil {
+			err = CheckMatrix(t.Name, w)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	for _, norm := range m.Norms() {
-		if j := floats.FirstNonFinite(norm.W.Data); j >= 0 {
-			return fmt.Errorf("value %d of %s is %v", j, norm.Tensor, norm.W.Data[j])
-		}
-	}
-	return CheckMatrix("the output head", m.Head)
+	return nil
 }
 
 // CheckMatrix reports the first weight of a matrix that is NaN or infinite.

@@ -1,6 +1,7 @@
 package malformed_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +16,14 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/tohf"
 	"github.com/peftconv/peftconv/gguf/verify"
+	"github.com/peftconv/peftconv/internal/archtest"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/hfvocab"
 	"github.com/peftconv/peftconv/internal/lorafile"
 	"github.com/peftconv/peftconv/internal/malformed"
+	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/export"
@@ -37,6 +42,7 @@ type agreement struct {
 	file     string // what is wrong of it
 	variants iter.Seq[malformed.Variant]
 	load     func(path string) error
+	most     int // variants, where not all are asked for; 0: mostAgreed
 }
 
 // TestVerifyAgreesWithLoading verifies every variant of models and adapters and loads it: what the one takes, the other
@@ -59,23 +65,53 @@ func TestVerifyAgreesWithLoading(t *testing.T) {
 	}
 	hf := pefttest.Tiny.WriteHF(t, gguf.F32, 2)
 	read := func(path string) []byte { return pefttest.FileBytes(t, path) }
-	model := put("m.gguf", read(good))
+	whole := put("m.gguf", read(good))
 	config, tensors := filepath.Join(at("peft"), attach.ConfigFile), filepath.Join(at("peft"), attach.WeightsFile)
 	onBase := func(path string) error { return attaches(path, base) }
 	for _, k := range []agreement{
-		{"models", at("m.gguf"), at("m.gguf"), malformed.GGUF(model), runs},
-		{"bytes of models", at("m.gguf"), at("m.gguf"), malformed.Bytes(model), runs},
+		{"models", at("m.gguf"), at("m.gguf"), malformed.GGUF(whole), runs, 0},
+		{"bytes of models", at("m.gguf"), at("m.gguf"), malformed.Bytes(whole), runs, 0},
 		{"configurations of models", hf, filepath.Join(hf, "config.json"),
-			malformed.JSON(read(filepath.Join(hf, "config.json")), 2), runs},
-		{"indices", hf, filepath.Join(hf, attach.IndexFile), malformed.JSON(read(filepath.Join(hf, attach.IndexFile)), 2), runs},
-		{"adapters", at("a.safetensors"), at("a.safetensors"), malformed.Safetensors(read(at("a.safetensors"))), onBase},
-		{"bytes of adapters", at("a.safetensors"), at("a.safetensors"), malformed.Bytes(read(at("a.safetensors"))), onBase},
-		{"configurations of adapters", at("peft"), config, malformed.JSON(read(config), 2), onBase},
-		{"tensors of adapters", at("peft"), tensors, malformed.Safetensors(read(tensors)), onBase},
-		{"GGUF LoRAs", at("lora.gguf"), at("lora.gguf"), malformed.GGUF(read(at("lora.gguf"))), onBase},
+			malformed.JSON(read(filepath.Join(hf, "config.json")), 2), runs, 0},
+		{"indices", hf, filepath.Join(hf, attach.IndexFile), malformed.JSON(read(filepath.Join(hf, attach.IndexFile)), 2), runs, 0},
+		{"adapters", at("a.safetensors"), at("a.safetensors"), malformed.Safetensors(read(at("a.safetensors"))), onBase, 0},
+		{"bytes of adapters", at("a.safetensors"), at("a.safetensors"), malformed.Bytes(read(at("a.safetensors"))), onBase, 0},
+		{"configurations of adapters", at("peft"), config, malformed.JSON(read(config), 2), onBase, 0},
+		{"tensors of adapters", at("peft"), tensors, malformed.Safetensors(read(tensors)), onBase, 0},
+		{"GGUF LoRAs", at("lora.gguf"), at("lora.gguf"), malformed.GGUF(read(at("lora.gguf"))), onBase, 0},
 	} {
 		t.Run(k.name, func(t *testing.T) { k.run(t) })
 	}
+}
+
+// TestVerifyAgreesOnArchitectures spoils a small model of every architecture, and computes with those that load.
+func TestVerifyAgreesOnArchitectures(t *testing.T) {
+	for _, m := range archtest.All() {
+		t.Run(m.Name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "m.gguf")
+			m.Write(t, path)
+			k := agreement{m.Name, path, path, malformed.GGUF(pefttest.FileBytes(t, path)), computes, mostOfEach}
+			k.run(t)
+		})
+	}
+}
+
+// computes opens a model and computes with it.
+func computes(path string) error {
+	b, err := attach.OpenBase(path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := attach.CheckWeights(b); err != nil {
+		return err
+	}
+	tokens := &batch.Batch{}
+	tokens.Append([]int32{1, 0, 1, 0, 1}, nil)
+	if i := floats.FirstNonFinite(pefttest.AllLogits(b, model.NoHooks{}, tokens)); i >= 0 {
+		return errOverflow
+	}
+	return nil
 }
 
 // TestVerifyAgreesOnMethods spoils the configurations of adapters of all methods.
@@ -89,7 +125,7 @@ func TestVerifyAgreesOnMethods(t *testing.T) {
 			}
 			config := filepath.Join(dir, attach.ConfigFile)
 			k := agreement{c.Name, dir, config, malformed.JSON(pefttest.FileBytes(t, config), 2),
-				func(path string) error { return attaches(path, base) }}
+				func(path string) error { return attaches(path, base) }, mostOfEach}
 			k.run(t)
 		})
 	}
@@ -116,14 +152,14 @@ func TestVerifyAgreesOnTokenizers(t *testing.T) {
 		good := pefttest.FileBytes(t, file(name))
 		for what, all := range map[string]iter.Seq[malformed.Variant]{name: malformed.JSON(good, 3),
 			"text of " + name: malformed.Texts(good)} {
-			t.Run(what, func(t *testing.T) { (&agreement{what, dir, file(name), all, runs}).run(t) })
+			t.Run(what, func(t *testing.T) { (&agreement{what, dir, file(name), all, runs, 0}).run(t) })
 		}
 	}
 	if err := os.Remove(file("tokenizer.json")); err != nil {
 		t.Fatal(err)
 	}
 	spm := file("tokenizer.model")
-	k := agreement{"tokenizer.model", dir, spm, malformed.Bytes(pefttest.FileBytes(t, spm)), runs}
+	k := agreement{"tokenizer.model", dir, spm, malformed.Bytes(pefttest.FileBytes(t, spm)), runs, 0}
 	t.Run(k.name, func(t *testing.T) { k.run(t) })
 }
 
@@ -134,8 +170,11 @@ func lora(path string, a *attach.Adapter, b *attach.Base) error {
 	return err
 }
 
-// mostAgreed is how many variants of a kind are looked at where not all are asked for (see chaos).
-const mostAgreed = 100
+// Where not all variants are asked for (see chaos), so many of a kind are looked at, and of each architecture and method.
+const (
+	mostAgreed = 60
+	mostOfEach = 3
+)
 
 func (k *agreement) run(t *testing.T) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -145,7 +184,7 @@ func (k *agreement) run(t *testing.T) {
 	}
 	files, taken, variants := 0, 0, k.variants
 	if os.Getenv(chaos) == "" {
-		variants = malformed.Sample(variants, mostAgreed)
+		variants = malformed.Sample(variants, cmp.Or(k.most, mostAgreed))
 	}
 	for v := range variants {
 		if err := os.WriteFile(k.file, v.Data, 0o644); err != nil {
@@ -169,6 +208,8 @@ func (k *agreement) run(t *testing.T) {
 	}
 	t.Logf("%d files, of which %d are taken", files, taken)
 }
+
+var errOverflow = errors.New("a logit is not finite: are all weights finite?")
 
 // overflows reports the error of a model whose weights are finite, and what it computes is not.
 func overflows(err error) bool {

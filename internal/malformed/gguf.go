@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/tokenizer"
 )
 
 // GGUF are lies in a GGUF file: in its counts, its metadata, its table of tensors and their data.
@@ -117,6 +118,7 @@ func (m *ggufMaker) key(key string, v gguf.Value) {
 
 // added adds keys that good files need not have.
 func (m *ggufMaker) added() {
+	prefix, _ := m.file.Meta.String("general.architecture")
 	for _, kv := range []struct {
 		key string
 		v   any
@@ -124,16 +126,16 @@ func (m *ggufMaker) added() {
 		{"general.alignment", uint32(0)}, {"general.alignment", uint32(24)}, {"general.alignment", uint32(1 << 15)},
 		{"general.alignment", "32"}, {"general.type", "mmproj"}, {"general.type", "adapter"}, {"general.type", uint32(1)},
 		{"split.count", uint16(2)}, {"split.no", uint16(7)}, {"general.quantization_version", "two"},
-		{"llama.rope.freq_base", float32(0)}, {"llama.rope.freq_base", float32(-1)},
-		{"llama.rope.freq_base", float32(math.Inf(1))}, {"llama.rope.freq_base", float32(math.NaN())},
-		{"llama.rope.freq_base", "10000"}, {"llama.rope.freq_base", 1e300},
-		{"llama.rope.dimension_count", uint32(0)}, {"llama.rope.dimension_count", uint32(3)},
-		{"llama.rope.dimension_count", uint32(1 << 20)}, {"llama.rope.scaling.type", "yarn"},
-		{"llama.rope.scaling.type", "warp"}, {"llama.rope.scaling.factor", float32(math.NaN())},
-		{"llama.rope.scaling.factor", float32(-1)}, {"llama.rope.scaling.factor", float32(1e-38)},
-		{"llama.attention.key_length", uint32(0)}, {"llama.attention.key_length", uint32(1 << 29)},
-		{"llama.attention.value_length", uint32(5)}, {"llama.expert_count", uint32(8)},
-		{"llama.attention.sliding_window", uint32(1)}, {"llama.vocab_size", uint32(3)},
+		{prefix + ".rope.freq_base", float32(0)}, {prefix + ".rope.freq_base", float32(-1)},
+		{prefix + ".rope.freq_base", float32(math.Inf(1))}, {prefix + ".rope.freq_base", float32(math.NaN())},
+		{prefix + ".rope.freq_base", "10000"}, {prefix + ".rope.freq_base", 1e300},
+		{prefix + ".rope.dimension_count", uint32(0)}, {prefix + ".rope.dimension_count", uint32(3)},
+		{prefix + ".rope.dimension_count", uint32(1 << 20)}, {prefix + ".rope.scaling.type", "yarn"},
+		{prefix + ".rope.scaling.type", "warp"}, {prefix + ".rope.scaling.factor", float32(math.NaN())},
+		{prefix + ".rope.scaling.factor", float32(-1)}, {prefix + ".rope.scaling.factor", float32(1e-38)},
+		{prefix + ".attention.key_length", uint32(0)}, {prefix + ".attention.key_length", uint32(1 << 29)},
+		{prefix + ".attention.value_length", uint32(5)}, {prefix + ".expert_count", uint32(8)},
+		{prefix + ".attention.sliding_window", uint32(1)}, {prefix + ".vocab_size", uint32(3)},
 		{"tokenizer.ggml.padding_token_id", uint32(1 << 30)}, {"tokenizer.ggml.eot_token_id", int32(-5)},
 		{"tokenizer.ggml.add_bos_token", "yes"}, {"tokenizer.ggml.add_eos_token", uint32(1)},
 		{"tokenizer.ggml.pre", "no such thing"}, {"tokenizer.ggml.merges", []string{"a b c", "", " "}},
@@ -144,7 +146,8 @@ func (m *ggufMaker) added() {
 		text := fmt.Sprint(kv.v)
 		m.meta(func(meta *gguf.Metadata) error { return meta.Set(kv.key, kv.v) }, "%q set to %T %.30q", kv.key, kv.v, text)
 	}
-	for _, kind := range []string{"gpt2", "bert", "t5", "gemma4", "whitespace", "none", "rwkv", "x"} {
+	for _, kind := range []string{tokenizer.ByteLevel, tokenizer.WordPiece, tokenizer.Unigram, tokenizer.Gemma4,
+		tokenizer.Whitespace, tokenizer.HybridDNA, "none", "rwkv", "x"} {
 		m.meta(func(meta *gguf.Metadata) error { return meta.Set("tokenizer.ggml.model", kind) }, "a vocabulary of kind %s", kind)
 	}
 }

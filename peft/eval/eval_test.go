@@ -143,7 +143,7 @@ func TestEvalRefused(t *testing.T) {
 	for reason, err := range map[string]error{
 		"6 tokens, less than one window of 16": short, "was made for 64": long,
 		"expected 4 or more": narrow, "id 5000": beyond,
-		"the embedding table is +Inf in row 1, column 1": infinite, "no token to predict": empty,
+		"token_embd.weight is +Inf in row 1, column 1": infinite, "no token to predict": empty,
 		"perplexity: context canceled": stopped, "evaluate: context canceled": lossStopped,
 	} {
 		if err == nil || !strings.Contains(err.Error(), reason) {
