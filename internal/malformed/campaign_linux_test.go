@@ -31,7 +31,7 @@ func TestCampaign(t *testing.T) {
 	p.part = os.Getenv(chaos) == ""
 	most, _ := strconv.Atoi(os.Getenv(chaos))
 	if p.part {
-		most = 4
+		most = 2
 	}
 	for _, k := range kinds(t, fixtures) {
 		t.Run(k.name, func(t *testing.T) { p.campaign(t, &k, most) })
