@@ -34,6 +34,8 @@ type job struct {
 	other string
 	// checkpoint is the file in OUT from which a run goes on that was disturbed; without it the run begins anew.
 	checkpoint string
+	// always says that the job is in every test run.
+	always bool
 	// inPlace says that the job changes a file of OUT, which is a copy of the model.
 	inPlace bool
 	// keeps are the names in OUT that a disturbed run may leave beside its result: checkpoints.
@@ -52,26 +54,26 @@ const train = "train --base BASE --data LAB/train.txt --out OUT/a.safetensors -n
 const trainCheckpoint = "a.checkpoint.safetensors"
 
 var jobs = []*job{
-	{name: "train", words: train + "--seed 1", other: train + "--seed 2", checkpoint: trainCheckpoint,
+	{name: "train", always: true, words: train + "--seed 1", other: train + "--seed 2", checkpoint: trainCheckpoint,
 		keeps: `^a\.(yaml|checkpoint)`, first: "a.safetensors"},
 	{name: "train qat", words: train + "--seed 1 --qat code", other: train + "--seed 2 --qat code",
 		checkpoint: trainCheckpoint, keeps: `^a\.(yaml|checkpoint)`, first: "a.safetensors"},
-	{name: "merge", words: "merge --base BASE --lora LAB/a.safetensors --out OUT/m.gguf",
+	{name: "merge", always: true, words: "merge --base BASE --lora LAB/a.safetensors --out OUT/m.gguf",
 		other: "merge --base BASE --lora LAB/a.safetensors:0.5 --out OUT/m.gguf", first: "m.gguf"},
 	{name: "quantize", words: "quantize BASE OUT/q.gguf Q4_0 --allow-requantize",
 		other: "quantize BASE OUT/q.gguf Q5_0 --allow-requantize", first: "q.gguf"},
 	{name: "quantize shards", words: "quantize LAB/s-00001-of-00003.gguf OUT/q.gguf Q4_0 --allow-requantize --keep-split",
 		other: "quantize LAB/s-00001-of-00003.gguf OUT/q.gguf Q5_0 --allow-requantize --keep-split",
 		first: "q-00001-of-00003.gguf"},
-	{name: "split", words: "split BASE OUT/s --max-tensors 20", other: "split LAB/q4.gguf OUT/s --max-tensors 20",
-		first: "s-00001-of-00003.gguf"},
+	{name: "split", always: true, words: "split BASE OUT/s --max-tensors 20",
+		other: "split LAB/q4.gguf OUT/s --max-tensors 20", first: "s-00001-of-00003.gguf"},
 	{name: "join", words: "join LAB/s-00001-of-00003.gguf OUT/j.gguf", other: "join LAB/t-00001-of-00003.gguf OUT/j.gguf",
 		first: "j.gguf"},
 	{name: "convert", words: "convert LAB/hf --out OUT/c.gguf", other: "convert LAB/hf --out OUT/c.gguf --type Q8_0",
 		first: "c.gguf"},
-	{name: "convert back", words: "convert BASE --to hf --out OUT/hf", other: "convert LAB/q4.gguf --to hf --out OUT/hf --dtype f16",
-		first: "hf"},
-	{name: "export peft", words: "export --base BASE --lora LAB/a.safetensors --to peft --out OUT/p",
+	{name: "convert back", words: "convert BASE --to hf --out OUT/hf",
+		other: "convert LAB/q4.gguf --to hf --out OUT/hf --dtype f16", first: "hf"},
+	{name: "export peft", always: true, words: "export --base BASE --lora LAB/a.safetensors --to peft --out OUT/p",
 		other: "export --base BASE --lora LAB/b.safetensors --to peft --out OUT/p", first: "p"},
 	{name: "export gguf", words: "export --base BASE --lora LAB/a.safetensors --to gguf --out OUT/l.gguf",
 		other: "export --base BASE --lora LAB/b.safetensors --to gguf --out OUT/l.gguf", first: "l.gguf"},
@@ -83,8 +85,8 @@ var jobs = []*job{
 		other: "extract --base BASE --tuned LAB/q4.gguf --rank 1 --layers 0 --out OUT/e.safetensors", first: "e.safetensors"},
 	{name: "imatrix", words: "imatrix --base BASE --data LAB/train.txt --chunks 2 --out OUT/i.gguf",
 		other: "imatrix --base BASE --data LAB/train.txt --chunks 1 --out OUT/i.gguf"},
-	{name: "edit", words: "edit OUT/base.gguf --set general.name=one", other: "edit OUT/base.gguf --set general.name=two",
-		inPlace: true, first: "base.gguf"},
+	{name: "edit", always: true, words: "edit OUT/base.gguf --set general.name=one",
+		other: "edit OUT/base.gguf --set general.name=two", inPlace: true, first: "base.gguf"},
 	{name: "edit longer", words: "edit OUT/base.gguf --set general.description=" + strings.Repeat("long", 2000),
 		other: "edit OUT/base.gguf --set general.name=two", inPlace: true, first: "base.gguf"},
 	{name: "eval", words: "eval --base BASE --data LAB/train.txt"},
@@ -247,15 +249,21 @@ func (l *lab) begin(t *testing.T, j *job, old, own bool) string {
 	} else if err := os.Link(filepath.Join(l.dir, "lab", "base.gguf"), base); err != nil {
 		t.Fatal(err)
 	}
+	l.fill(t, j, dir, old)
+	return dir
+}
+
+// fill makes what is in OUT before a run. A file that is changed in place is always there.
+func (l *lab) fill(t *testing.T, j *job, dir string, old bool) {
+	t.Helper()
 	if j.inPlace {
-		put(t, filepath.Join(out, "base.gguf"), demo.BaseGGUF())
+		put(t, filepath.Join(dir, "out", "base.gguf"), demo.BaseGGUF())
 	}
-	if old && j.other != "" {
+	if (old || j.inPlace) && j.other != "" {
 		if r := l.run(t, j.other, dir, nil); r.status != 0 {
 			t.Fatalf("%s: %s\n%s", j.name, j.other, r.errs)
 		}
 	}
-	return dir
 }
 
 // measure runs each job undisturbed.
@@ -266,7 +274,7 @@ func (l *lab) measure(t *testing.T) {
 		if j.before[""] != "" {
 			t.Fatal("a file without a name")
 		}
-		fresh := l.begin(t, j, j.inPlace, false)
+		fresh := l.begin(t, j, false, false)
 		start := time.Now()
 		r := l.run(t, j.words, fresh, nil)
 		j.took = time.Since(start)
@@ -274,9 +282,9 @@ func (l *lab) measure(t *testing.T) {
 			t.Fatalf("%s: %s\n%s", j.name, j.words, r.errs)
 		}
 		j.after = hashes(t, filepath.Join(fresh, "out"))
-		if r := l.run(t, j.words+j.force(), dir, nil); r.status != 0 || differ(hashes(t, filepath.Join(dir, "out")), j.after, "") != "" {
-			t.Fatalf("%s: not the same bytes the second time: %s\n%s", j.name,
-				differ(hashes(t, filepath.Join(dir, "out")), j.after, ""), r.errs)
+		r = l.run(t, j.words+j.force(), dir, nil)
+		if d := differ(hashes(t, filepath.Join(dir, "out")), j.after, ""); r.status != 0 || d != "" {
+			t.Fatalf("%s: not the same bytes the second time: %s\n%s", j.name, d, r.errs)
 		}
 		os.RemoveAll(dir)
 		os.RemoveAll(fresh)
@@ -294,14 +302,16 @@ func (j *job) force() string {
 // settled checks what a disturbed run has left: the old state or the new one.
 func (l *lab) settled(t *testing.T, j *job, dir, how string, old bool) {
 	t.Helper()
+	l.settledAs(t, j, hashes(t, filepath.Join(dir, "out")), how, old)
+}
+
+// settledAs is settled for the files that are left.
+func (l *lab) settledAs(t *testing.T, j *job, got map[string]string, how string, old bool) {
+	t.Helper()
 	before := map[string]string{}
 	if old || j.inPlace {
 		before = j.before
 	}
-	if !old && j.inPlace {
-		before = map[string]string{"base.gguf": fmt.Sprintf("%x", sha256.Sum256(demo.BaseGGUF()))}
-	}
-	got := hashes(t, filepath.Join(dir, "out"))
 	a, b := differ(got, before, j.keeps), differ(got, j.after, j.keeps)
 	if a != "" && b != "" {
 		t.Errorf("%s, %s (old %v): neither the old state (%s) nor the new one (%s)", j.name, how, old, a, b)
