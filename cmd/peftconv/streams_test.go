@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/files"
 )
 
 // TestFullOutput prints to a disk that is full: every verb has failed then, whatever it prints.
@@ -76,6 +77,10 @@ func TestFullOutput(t *testing.T) {
 		if len(args) > 1 && args[1] != "--help" {
 			tried[args[0]] = true
 		}
+	}
+	if status := run(t.Context(), []string{"diff", base, base, "--exit-code"}, cli.Streams{Out: full,
+		Err: &bytes.Buffer{}}); status != files.ExitTrouble {
+		t.Errorf("diff --exit-code ends with %d, want %d", status, files.ExitTrouble)
 	}
 	for _, v := range verbs {
 		if !tried[v.Name] {

@@ -80,6 +80,9 @@ func (o *diffOptions) Run(ctx context.Context, s cli.Streams) error {
 	default:
 		o.print(s.Out, r)
 	}
+	if lost := s.Lost(); lost != nil && o.exitCode {
+		return &cli.StatusError{Status: ExitTrouble, Err: lost}
+	}
 	if err == nil && o.exitCode && !r.Same() {
 		err = &cli.StatusError{Status: ExitDiffer}
 	}
