@@ -307,7 +307,11 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 		fmt.Fprintln(s.Err, "\ninterrupted: the step in work is given up")
 	})()
 	opt.BeforeEnd = func(saved func() error) func() {
-		return s.BeforeEnd(func() { o.explain(saved(), s) })
+		return s.BeforeEnd(func() {
+			if err := o.explain(saved(), s); err != nil && !errors.Is(err, context.Canceled) {
+				fmt.Fprintf(s.Err, "warning: %s\n", cli.ErrorText(err))
+			}
+		})
 	}
 	opt.Observer = train.OnStep(func(p train.Progress) {
 		if m == nil {
