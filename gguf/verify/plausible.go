@@ -85,7 +85,22 @@ func (r *Report) plausibleSafetensors(f *weights.File) {
 	case isDir && has(dir, attach.ConfigFile):
 		r.adapter(f)
 	default:
-		r.adapterPairs(f)
+		r.strangePairs(f)
+	}
+}
+
+// strangePairs looks at pairs of a LoRA in a file that has no configuration.
+func (r *Report) strangePairs(f *weights.File) {
+	pairs := r.adapterPairs(f)
+	named := false
+	for _, t := range f.Tensors() {
+		named = named || strings.HasPrefix(t.Name, attach.ParamPrefix)
+	}
+	switch {
+	case named:
+		r.problem("", "there is no %s in its metadata or beside it, without which no adapter is loaded", attach.ConfigFile)
+	case pairs:
+		r.note("", "there are pairs of a LoRA in it under other names than PEFT's, which are not loaded as an adapter")
 	}
 }
 
@@ -94,11 +109,9 @@ func has(dir, name string) bool {
 	return err == nil
 }
 
-// adapterPairs checks that the two matrices of each low-rank pair are there and fit.
-func (r *Report) adapterPairs(f *weights.File) {
-	pairs, peft := false, false
+// adapterPairs checks that the two matrices of each low-rank pair are there and fit, and reports whether there is one.
+func (r *Report) adapterPairs(f *weights.File) (pairs bool) {
 	for _, t := range f.Tensors() {
-		peft = peft || strings.HasPrefix(t.Name, attach.ParamPrefix)
 		if base, ok := strings.CutSuffix(t.Name, ".lora_B.weight"); ok && f.Tensor(base+".lora_A.weight") == nil {
 			r.problem(t.Name, "there is no %s.lora_A.weight", base)
 		}
@@ -114,12 +127,7 @@ func (r *Report) adapterPairs(f *weights.File) {
 			r.problem(t.Name, "is of rank %d, and lora_B of rank %d", t.Shape[0], b.Shape[1])
 		}
 	}
-	switch {
-	case peft:
-		r.problem("", "there is no %s in its metadata or beside it, without which no adapter is loaded", attach.ConfigFile)
-	case pairs:
-		r.note("", "there are pairs of a LoRA in it under other names than PEFT's, which are not loaded as an adapter")
-	}
+	return pairs
 }
 
 // sameLayout says whether two tensors have one type and shape.

@@ -31,8 +31,8 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// chaos is the environment variable that asks for all variants (1). A campaign takes a number too: so many of each kind;
-// without it a few variants meet a few verbs.
+// chaos is the environment variable that asks for all variants (1). A campaign takes a number too: so many of each
+// kind; without it a few variants meet a few verbs.
 const chaos = "PEFTCONV_CHAOS"
 
 // agreement is files of one kind that verify and loading must agree on.
@@ -45,8 +45,8 @@ type agreement struct {
 	most     int // variants, where not all are asked for; 0: mostAgreed
 }
 
-// TestVerifyAgreesWithLoading verifies every variant of models and adapters and loads it: what the one takes, the other
-// takes too.
+// TestVerifyAgreesWithLoading verifies every variant of models and adapters and loads it: what the one takes, the
+// other takes too.
 func TestVerifyAgreesWithLoading(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -73,9 +73,12 @@ func TestVerifyAgreesWithLoading(t *testing.T) {
 		{"bytes of models", at("m.gguf"), at("m.gguf"), malformed.Bytes(whole), runs, 0},
 		{"configurations of models", hf, filepath.Join(hf, "config.json"),
 			malformed.JSON(read(filepath.Join(hf, "config.json")), 2), runs, 0},
-		{"indices", hf, filepath.Join(hf, attach.IndexFile), malformed.JSON(read(filepath.Join(hf, attach.IndexFile)), 2), runs, 0},
-		{"adapters", at("a.safetensors"), at("a.safetensors"), malformed.Safetensors(read(at("a.safetensors"))), onBase, 0},
-		{"bytes of adapters", at("a.safetensors"), at("a.safetensors"), malformed.Bytes(read(at("a.safetensors"))), onBase, 0},
+		{"indices", hf, filepath.Join(hf, attach.IndexFile), malformed.JSON(read(filepath.Join(hf,
+			attach.IndexFile)), 2), runs, 0},
+		{"adapters", at("a.safetensors"), at("a.safetensors"),
+			malformed.Safetensors(read(at("a.safetensors"))), onBase, 0},
+		{"bytes of adapters", at("a.safetensors"), at("a.safetensors"),
+			malformed.Bytes(read(at("a.safetensors"))), onBase, 0},
 		{"configurations of adapters", at("peft"), config, malformed.JSON(read(config), 2), onBase, 0},
 		{"tensors of adapters", at("peft"), tensors, malformed.Safetensors(read(tensors)), onBase, 0},
 		{"GGUF LoRAs", at("lora.gguf"), at("lora.gguf"), malformed.GGUF(read(at("lora.gguf"))), onBase, 0},
@@ -233,7 +236,10 @@ func (k *agreement) both(t *testing.T) (problem string, err error) {
 		problem = err.Error()
 	case !r.OK():
 		problem = r.Problems[0].String()
-	case slices.ContainsFunc(r.Notes, func(n verify.Finding) bool { return strings.Contains(n.Text, "only the format") }):
+	case slices.ContainsFunc(r.Notes, func(n verify.Finding) bool {
+		return strings.Contains(n.Text,
+			"only the format")
+	}):
 		return "", nil
 	}
 	return problem, k.load(k.path)
@@ -252,7 +258,8 @@ func runs(path string) error {
 	if b.Tokenizer == nil {
 		return nil
 	}
-	_, err = generate.Run(context.Background(), pefttest.Base(b), nil, "the", generate.Options{N: 1, Context: 64}, nil)
+	_, err = generate.Run(context.Background(), pefttest.Base(b), nil, "the", generate.Options{N: 1,
+		Context: 64}, nil)
 	return err
 }
 

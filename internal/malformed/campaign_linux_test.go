@@ -60,7 +60,8 @@ func makeFixtures(t *testing.T, p *program) *fixtures {
 		return at(name)
 	}
 	f := &fixtures{
-		dir: at(""), tuned: at("tuned.gguf"), hf: at("hf"), hfAdapter: at("h.safetensors"), sharded: at("sharded"), adapter: at("a.safetensors"), peft: at("peft"), lora: at("lora.gguf"),
+		dir: at(""), tuned: at("tuned.gguf"), hf: at("hf"), hfAdapter: at("h.safetensors"),
+		sharded: at("sharded"), adapter: at("a.safetensors"), peft: at("peft"), lora: at("lora.gguf"),
 		imatrix: at("i.gguf"), config: at("a.yaml"),
 		base:     write("base.gguf", pefttest.FileBytes(t, pefttest.Tiny.WriteGGUF(t))),
 		text:     write("d.txt", []byte(strings.Repeat("the sea is on the shore and the rain is in the sea ", 6))),
@@ -149,7 +150,8 @@ func kinds(t *testing.T, f *fixtures) []kind {
 	list := []kind{
 		{name: "gguf model", good: f.base, variants: malformed.GGUF(good(f.base)), verbs: f.ofModel},
 		{name: "gguf model, bytes", good: f.base, variants: malformed.Bytes(good(f.base)), verbs: f.ofModel},
-		{name: "gguf lora", good: f.lora, variants: malformed.GGUF(good(f.lora)), verbs: f.ofAdapter, accepts: otherBase},
+		{name: "gguf lora", good: f.lora, variants: malformed.GGUF(good(f.lora)), verbs: f.ofAdapter,
+			accepts: otherBase},
 		{name: "gguf lora, bytes", good: f.lora, variants: malformed.Bytes(good(f.lora)), verbs: f.ofAdapter,
 			accepts: otherBase},
 		{name: "adapter", good: f.adapter, variants: malformed.Safetensors(good(f.adapter)), verbs: f.ofAdapter,
@@ -161,13 +163,17 @@ func kinds(t *testing.T, f *fixtures) []kind {
 		{name: "peft config, text", good: f.peft, part: "adapter_config.json",
 			variants: malformed.Texts(part(f.peft, "adapter_config.json")), verbs: f.ofAdapter, accepts: otherBase},
 		{name: "peft tensors", good: f.peft, part: "adapter_model.safetensors",
-			variants: malformed.Bytes(part(f.peft, "adapter_model.safetensors")), verbs: f.ofAdapter, accepts: otherBase},
-		{name: "checkpoint", good: f.checkpoint, variants: malformed.Safetensors(good(f.checkpoint)), verbs: f.ofCheckpoint,
+			variants: malformed.Bytes(part(f.peft, "adapter_model.safetensors")), verbs: f.ofAdapter,
+			accepts: otherBase},
+		{name: "checkpoint", good: f.checkpoint, variants: malformed.Safetensors(good(f.checkpoint)),
+			verbs:   f.ofCheckpoint,
 			accepts: otherRun},
 		{name: "checkpoint, bytes", good: f.checkpoint, variants: malformed.Bytes(good(f.checkpoint)),
 			verbs: f.ofCheckpoint, accepts: otherRun},
-		{name: "hf config", good: f.hf, part: config, variants: malformed.JSON(part(f.hf, config), 2), verbs: f.ofModel},
-		{name: "hf config, text", good: f.hf, part: config, variants: malformed.Texts(part(f.hf, config)), verbs: f.ofModel},
+		{name: "hf config", good: f.hf, part: config, variants: malformed.JSON(part(f.hf, config), 2),
+			verbs: f.ofModel},
+		{name: "hf config, text", good: f.hf, part: config, variants: malformed.Texts(part(f.hf, config)),
+			verbs: f.ofModel},
 		{name: "hf tensors", good: f.hf, part: tensors, variants: malformed.Safetensors(part(f.hf, tensors)),
 			verbs: f.ofModel},
 		{name: "hf tensors, bytes", good: f.hf, part: tensors, variants: malformed.Bytes(part(f.hf, tensors)),
@@ -212,7 +218,8 @@ func otherRun(output string) bool {
 
 // words are arguments in which BASE and the like stand for good files, and IN for the file that may be wrong.
 func (f *fixtures) words(in, line string) []string {
-	return strings.Fields(strings.NewReplacer("IN", in, "BASE", f.base, "TEXT", f.text, "HFLORA", f.hfAdapter, "LORA", f.adapter, "TUNED", f.tuned,
+	return strings.Fields(strings.NewReplacer("IN", in, "BASE", f.base, "TEXT", f.text, "HFLORA", f.hfAdapter,
+		"LORA", f.adapter, "TUNED", f.tuned,
 		"RECORDS", f.records, "CHATS", f.chats).Replace(line))
 }
 
@@ -239,10 +246,12 @@ func (f *fixtures) ofModel(in, _ string) []verb {
 	lines := []string{"verify IN", "verify IN --quick", "+eval --base IN --data TEXT",
 		"+generate --base IN --prompt the -n 1 --temperature 0", "+train --base IN --data TEXT --rank 2" + shortRun,
 		"data --base IN --data RECORDS", "inspect IN", "diff IN BASE",
-		"imatrix --base IN --data TEXT --out OUT/i.gguf --ctx 8", "extract --base TUNED --tuned IN --rank 2 --out OUT/x.safetensors",
+		"imatrix --base IN --data TEXT --out OUT/i.gguf --ctx 8",
+		"extract --base TUNED --tuned IN --rank 2 --out OUT/x.safetensors",
 	}
 	if strings.HasSuffix(in, ".gguf") {
-		lines = append(lines, "merge --base IN --lora LORA --out OUT/m.gguf", "quantize IN OUT/q.gguf Q8_0", "split IN OUT/s --max-size 50k", "convert IN --to hf --out OUT/hf",
+		lines = append(lines, "merge --base IN --lora LORA --out OUT/m.gguf", "quantize IN OUT/q.gguf Q8_0",
+			"split IN OUT/s --max-size 50k", "convert IN --to hf --out OUT/hf",
 			"edit IN --set x.y=z")
 	} else {
 		lines = append(lines, "convert IN --out OUT/c.gguf", "merge --base IN --lora HFLORA --out OUT/m")
@@ -254,13 +263,15 @@ func (f *fixtures) ofAdapter(in, _ string) []verb {
 	return f.verbs(in, "verify IN", "verify IN --quick", "+eval --base BASE --lora IN --data TEXT",
 		"+train --base BASE --resume-from IN --data TEXT"+shortRun, "merge --base BASE --lora IN --out OUT/m.gguf",
 		"export --base BASE --lora IN --to gguf --out OUT/l.gguf", "convert IN --base BASE --out OUT/c",
-		"combine IN LORA --base BASE --out OUT/s.safetensors", "resize IN OUT/r.safetensors --base BASE --rank 2", "inspect IN",
+		"combine IN LORA --base BASE --out OUT/s.safetensors",
+		"resize IN OUT/r.safetensors --base BASE --rank 2", "inspect IN",
 		"diff IN LORA")
 }
 
 func (f *fixtures) ofCheckpoint(in, _ string) []verb {
 	return f.verbs(in, "verify IN", "verify IN --quick",
-		"+train --base BASE --data TEXT --out OUT/o.safetensors --resume IN "+strings.Replace(trainFlags, "2000", "2", 1),
+		"+train --base BASE --data TEXT --out OUT/o.safetensors --resume IN "+strings.Replace(trainFlags,
+			"2000", "2", 1),
 		"eval --base BASE --lora IN --data TEXT", "inspect IN")
 }
 
@@ -273,7 +284,8 @@ func (f *fixtures) ofImatrix(in, _ string) []verb {
 }
 
 func (f *fixtures) ofData(in, _ string) []verb {
-	return f.verbs(in, "train --base BASE --data IN"+shortRun, "data --base BASE --data IN", "eval --base BASE --data IN --seq-len 16",
+	return f.verbs(in, "train --base BASE --data IN"+shortRun, "data --base BASE --data IN",
+		"eval --base BASE --data IN --seq-len 16",
 		"compare --base BASE --data IN --methods lora --steps 1 --seq-len 16 --batch-tokens 32")
 }
 
@@ -284,7 +296,8 @@ func (f *fixtures) ofChats(in, _ string) []verb {
 }
 
 func (f *fixtures) ofTemplate(in, _ string) []verb {
-	return f.verbs(in, "data --data CHATS --chat-template IN", "train --base BASE --data CHATS --chat-template IN"+chatRun,
+	return f.verbs(in, "data --data CHATS --chat-template IN",
+		"train --base BASE --data CHATS --chat-template IN"+chatRun,
 		"generate --base BASE --chat --prompt the -n 1 --chat-template IN")
 }
 

@@ -42,8 +42,10 @@ func (m *ggufMaker) header() {
 	for _, f := range []struct {
 		name     string
 		at, size int
-	}{{"version", 4, 4}, {"number of tensors", 8, 8}, {"number of values", 16, 8}, {"length of the first key", 24, 8}} {
-		for _, n := range []uint64{0, 1, 2, 255, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 40, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
+	}{{"version", 4, 4}, {"number of tensors", 8, 8}, {"number of values", 16, 8}, {"length of the first key",
+		24, 8}} {
+		for _, n := range []uint64{0, 1, 2, 255, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 40, 1<<63 - 1,
+			1 << 63, 1<<64 - 1} {
 			if f.size == 4 && n > math.MaxUint32 {
 				continue
 			}
@@ -64,9 +66,12 @@ func (m *ggufMaker) patch(at, size int, n uint64, format string, args ...any) {
 }
 
 // scalars are values of every kind, absurd ones among them.
-var scalars = []any{uint8(0), uint32(0), uint32(1), uint32(math.MaxUint32), int32(-1), int64(math.MinInt64), uint64(1 << 31),
-	uint64(math.MaxUint64), float32(math.NaN()), float32(math.Inf(1)), math.Inf(-1), 1e300, float32(-1), float32(0), true,
-	"", "text", "\xff\xfe", "\x1b]0;x\x07", []uint32{}, []uint32{1, 2}, []string{"a"}, []string{}, []float32{float32(math.NaN())}}
+var scalars = []any{uint8(0), uint32(0), uint32(1), uint32(math.MaxUint32), int32(-1), int64(math.MinInt64),
+	uint64(1 << 31),
+	uint64(math.MaxUint64), float32(math.NaN()), float32(math.Inf(1)), math.Inf(-1), 1e300, float32(-1),
+	float32(0), true,
+	"", "text", "\xff\xfe", "\x1b]0;x\x07", []uint32{}, []uint32{1, 2}, []string{"a"}, []string{},
+	[]float32{float32(math.NaN())}}
 
 // key adds lies in the place of one value.
 func (m *ggufMaker) key(key string, v gguf.Value) {
@@ -124,7 +129,8 @@ func (m *ggufMaker) added() {
 		v   any
 	}{
 		{"general.alignment", uint32(0)}, {"general.alignment", uint32(24)}, {"general.alignment", uint32(1 << 15)},
-		{"general.alignment", "32"}, {"general.type", "mmproj"}, {"general.type", "adapter"}, {"general.type", uint32(1)},
+		{"general.alignment", "32"}, {"general.type", "mmproj"}, {"general.type", "adapter"}, {"general.type",
+			uint32(1)},
 		{"split.count", uint16(2)}, {"split.no", uint16(7)}, {"general.quantization_version", "two"},
 		{prefix + ".rope.freq_base", float32(0)}, {prefix + ".rope.freq_base", float32(-1)},
 		{prefix + ".rope.freq_base", float32(math.Inf(1))}, {prefix + ".rope.freq_base", float32(math.NaN())},
@@ -141,14 +147,17 @@ func (m *ggufMaker) added() {
 		{"tokenizer.ggml.pre", "no such thing"}, {"tokenizer.ggml.merges", []string{"a b c", "", " "}},
 		{"tokenizer.chat_template", "{% if %}"}, {"tokenizer.chat_template", uint32(1)},
 		{"tokenizer.chat_template", strings.Repeat("{{", 100_000)}, {"tokenizer.chat_templates", "default"},
-		{"peftconv.pad", uint32(1)}, {"x\x1b]0;x\x07y", "a key with control characters"}, {"\xff\xfe", "a key that is no UTF-8"},
+		{"peftconv.pad", uint32(1)}, {"x\x1b]0;x\x07y", "a key with control characters"}, {"\xff\xfe",
+			"a key that is no UTF-8"},
 	} {
 		text := fmt.Sprint(kv.v)
-		m.meta(func(meta *gguf.Metadata) error { return meta.Set(kv.key, kv.v) }, "%q set to %T %.30q", kv.key, kv.v, text)
+		m.meta(func(meta *gguf.Metadata) error { return meta.Set(kv.key, kv.v) }, "%q set to %T %.30q", kv.key,
+			kv.v, text)
 	}
 	for _, kind := range []string{tokenizer.ByteLevel, tokenizer.WordPiece, tokenizer.Unigram, tokenizer.Gemma4,
 		tokenizer.Whitespace, tokenizer.HybridDNA, "none", "rwkv", "x"} {
-		m.meta(func(meta *gguf.Metadata) error { return meta.Set("tokenizer.ggml.model", kind) }, "a vocabulary of kind %s", kind)
+		m.meta(func(meta *gguf.Metadata) error { return meta.Set("tokenizer.ggml.model", kind) },
+			"a vocabulary of kind %s", kind)
 	}
 }
 

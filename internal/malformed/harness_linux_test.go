@@ -94,10 +94,11 @@ func (p *program) must(t *testing.T, args ...string) {
 }
 
 // crashes are texts that a program prints whose bug a file has found.
-var crashes = []string{"panic:", "goroutine ", "fatal error", "SIGSEGV", "runtime error", "PEFTCONV_DEBUG", "index out of range"}
+var crashes = []string{"panic:", "goroutine ", "fatal error", "SIGSEGV", "runtime error", "PEFTCONV_DEBUG",
+	"index out of range"}
 
-// judge says what is wrong with the way in which a run ended, "" where nothing is. size is that of the file, base what
-// the verb takes of memory with a good file.
+// judge says what is wrong with the way in which a run ended, "" where nothing is. size is that of the file, base
+// what the verb takes of memory with a good file.
 func judge(v *verb, r *result, out string, size, base int64) string {
 	switch {
 	case r.took >= mostTime:
@@ -105,7 +106,8 @@ func judge(v *verb, r *result, out string, size, base int64) string {
 	case r.status != 0 && r.status != 1 && !(r.status == 2 && v.usage):
 		return fmt.Sprintf("exit status %d", r.status)
 	case r.peak > base+4*size+moreBytes:
-		return fmt.Sprintf("%d MiB of memory for a file of %d bytes, %d MiB for a good one", r.peak>>20, size, base>>20)
+		return fmt.Sprintf("%d MiB of memory for a file of %d bytes, %d MiB for a good one", r.peak>>20, size,
+			base>>20)
 	case r.status != 0 && r.output == "":
 		return "fails without a word"
 	}
@@ -257,7 +259,8 @@ func (p *program) one(t *testing.T, k *kind, number int, v *malformed.Variant, p
 			verdict, verified = verdict+r.output, verified && r.status == 0
 		case verb.loads:
 			loads++
-			excused := strings.Contains(verdict, "only the format was checked") || k.accepts != nil && k.accepts(r.output) || strings.Contains(r.output, "not supported") ||
+			excused := strings.Contains(verdict, "only the format was checked") || k.accepts != nil &&
+				k.accepts(r.output) || strings.Contains(r.output, "not supported") ||
 				strings.Contains(r.output, "values overflowed")
 			if r.status != 0 {
 				loaded = false

@@ -28,8 +28,10 @@ func values() []value {
 		{"an empty text", "", ""}, {"a text of control characters", "\x1b]0;x\x07\x00\u202e", ""},
 		{"a huge text", strings.Repeat("x", hugeText), ""}, {"an empty list", []any{}, ""},
 		{"a list of a list", []any{[]any{nil, true}}, ""}, {"an empty object", map[string]any{}, ""},
-		{"NaN", nil, "NaN"}, {"Infinity", nil, "-Infinity"}, {"1e999", nil, "1e999"}, {"invalid UTF-8", nil, "\"\xff\xfe\""},
-		{"half a surrogate", nil, `"\ud800"`}, {"deep lists", nil, strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)},
+		{"NaN", nil, "NaN"}, {"Infinity", nil, "-Infinity"}, {"1e999", nil, "1e999"}, {"invalid UTF-8", nil,
+			"\"\xff\xfe\""},
+		{"half a surrogate", nil, `"\ud800"`}, {"deep lists", nil, strings.Repeat("[",
+			20_000) + strings.Repeat("]", 20_000)},
 		{"deep objects", nil, strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000)},
 	}
 }
@@ -67,9 +69,11 @@ func (m *maker) json(v any, whole func(any) any, at string, depth int) {
 				set(other)
 				return whole(other)
 			}
-			m.replaced(func(any) any { return with(func(o map[string]any) { delete(o, key) }) }, value{name: "missing"},
+			m.replaced(func(any) any { return with(func(o map[string]any) { delete(o, key) }) },
+				value{name: "missing"},
 				at+" "+key)
-			m.json(v[key], func(x any) any { return with(func(o map[string]any) { o[key] = x }) }, at+" "+key, depth-1)
+			m.json(v[key], func(x any) any { return with(func(o map[string]any) { o[key] = x }) }, at+" "+key,
+				depth-1)
 		}
 	case []any:
 		for _, i := range some(indices(len(v))) {

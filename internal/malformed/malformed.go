@@ -94,7 +94,8 @@ func Texts(good []byte) iter.Seq[Variant] {
 func (m *maker) texts(good []byte) {
 	half := len(good) / 2
 	for _, piece := range []struct{ name, text string }{
-		{"invalid UTF-8", "\xff\xfe\xc3\x28\xed\xa0\x80"}, {"a NUL", "\x00"}, {"escape sequences", "\x1b]0;owned\x07\x1b[2J"},
+		{"invalid UTF-8", "\xff\xfe\xc3\x28\xed\xa0\x80"}, {"a NUL", "\x00"}, {"escape sequences",
+			"\x1b]0;owned\x07\x1b[2J"},
 		{"a huge word", strings.Repeat("w", hugeText)}, {"a thousand quotes", strings.Repeat(`"`, 1000)},
 		{"deep brackets", strings.Repeat("[", 100_000)}, {"deep braces", strings.Repeat(`{"a":`, 100_000)},
 		{"blank lines", strings.Repeat("\n", 10_000)}, {"returns", "\r\r\n\r"},

@@ -24,23 +24,29 @@ func listed(list []Variant) iter.Seq[Variant] {
 func ChatTemplates() iter.Seq[Variant] {
 	var list []Variant
 	add := func(lie, text string) { list = append(list, Variant{lie, []byte(text)}) }
-	for _, text := range []string{"", "{{", "{%", "{#", "}}", "{% if %}", "{% if x %}", "{% endif %}", "{% for %}", "{{ }}",
-		"{{ messages[", "{{ 'a", "{% set %}", "{{ a.b.c.d }}", "{{ messages[99].content }}", "{{ 1/0 }}", "{{ 1 % 0 }}",
-		"{{ raise_exception('no') }}", "{{ undefined_function() }}", "{{ messages | no_such_filter }}", "{% include 'x' %}",
+	for _, text := range []string{"", "{{", "{%", "{#", "}}", "{% if %}", "{% if x %}", "{% endif %}",
+		"{% for %}", "{{ }}",
+		"{{ messages[", "{{ 'a", "{% set %}", "{{ a.b.c.d }}", "{{ messages[99].content }}", "{{ 1/0 }}",
+		"{{ 1 % 0 }}",
+		"{{ raise_exception('no') }}", "{{ undefined_function() }}", "{{ messages | no_such_filter }}",
+		"{% include 'x' %}",
 		"{% import 'x' as y %}", "{% extends 'x' %}", "{{ messages.__class__.__mro__ }}", "{{ 10 ** 1000000 }}",
 		"{{ strftime_now('%Q%%%') }}", "{% break %}", "{% generation %}", "{{ none.x }}", "{{ '%s' % messages }}",
-		"{% for m in messages %}{{ m.content }}", "{{ messages[0]['role'] + 1 }}", "{{ -9223372036854775808 // -1 }}"} {
+		"{% for m in messages %}{{ m.content }}", "{{ messages[0]['role'] + 1 }}",
+		"{{ -9223372036854775808 // -1 }}"} {
 		add(text, text)
 	}
 	add("a loop of 10^9", "{% for i in range(1000000000) %}{{ i }}{% endfor %}")
 	add("loops in loops", strings.Repeat("{% for i in range(10000) %}", 8)+"x"+strings.Repeat("{% endfor %}", 8))
 	add("a text of 10^10 bytes", "{{ 'x' * 10000000000 }}")
 	add("a list of 10^9", "{{ ([0] * 1000000000) | length }}")
-	add("doubling", "{% set ns = namespace(s='xx') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}")
+	add("doubling",
+		"{% set ns = namespace(s='xx') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}")
 	add("a macro of itself", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}")
 	add("a list in itself", "{% set a = [] %}{% set _ = a.append(a) %}{{ a }}{{ a == a }}{{ a | tojson }}")
-	add("replace in replace", "{% set ns = namespace(s='a') %}{% for i in range(60) %}{% set ns.s = ns.s.replace('a', 'aa') %}"+
-		"{% endfor %}{{ ns.s }}")
+	add("replace in replace",
+		"{% set ns = namespace(s='a') %}{% for i in range(60) %}{% set ns.s = ns.s.replace('a', 'aa') %}"+
+			"{% endfor %}{{ ns.s }}")
 	add("deep brackets", "{{ "+strings.Repeat("(", 100_000)+"1"+strings.Repeat(")", 100_000)+" }}")
 	add("deep ifs", strings.Repeat("{% if true %}", 50_000)+strings.Repeat("{% endif %}", 50_000))
 	add("deep lists", "{{ "+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+" }}")
@@ -55,11 +61,15 @@ func ChatTemplates() iter.Seq[Variant] {
 func Configs(good []byte) iter.Seq[Variant] {
 	var list []Variant
 	add := func(lie, text string) { list = append(list, Variant{lie, []byte(text)}) }
-	for _, text := range []string{"", "---", "- a\n- b\n", "text", "null", "42", "steps", "steps:", "steps: many", "steps: -1",
+	for _, text := range []string{"", "---", "- a\n- b\n", "text", "null", "42", "steps", "steps:",
+		"steps: many", "steps: -1",
 		"steps: 1.5", "steps: 1e99", "steps: [1, 2]", "steps: {a: 1}", "steps: .nan", "steps: 99999999999999999999",
-		"lr: .inf", "lr: .nan", "lr: -1", "lr: [", "rank: 0", "rank: -8", "rank: 2147483648", "alpha: .nan", "a: &a [*a]",
-		"unknown: 1", "config: x.yaml", "steps: 1\nsteps: 2\n", "\tsteps: 1", "steps: !!binary aGk=", "? [a, b]\n: c\n",
-		"seq-len: 4294967297", "targets: [[a]]", "{", "}", "steps: \"\\xff\"", "%YAML 9.9\n---\nsteps: 1", "steps: *nothing",
+		"lr: .inf", "lr: .nan", "lr: -1", "lr: [", "rank: 0", "rank: -8", "rank: 2147483648", "alpha: .nan",
+		"a: &a [*a]",
+		"unknown: 1", "config: x.yaml", "steps: 1\nsteps: 2\n", "\tsteps: 1", "steps: !!binary aGk=",
+		"? [a, b]\n: c\n",
+		"seq-len: 4294967297", "targets: [[a]]", "{", "}", "steps: \"\\xff\"", "%YAML 9.9\n---\nsteps: 1",
+		"steps: *nothing",
 		"seed: -1", "threads: 1000000000", "batch-tokens: 1000000000000"} {
 		add(text, text)
 	}
@@ -115,8 +125,10 @@ func Records(good []byte) iter.Seq[Variant] {
 func Table(good []byte) iter.Seq[Variant] {
 	return func(yield func(Variant) bool) {
 		m := &maker{yield: yield}
-		for _, text := range []string{"\"", "a,b\n1\n", "a,b\n1,2,3\n", "a,a\n1,2\n", ",\n,\n", "a\n\"x\"y\n", "a;b\n1;2\n",
-			strings.Repeat("a,", 100_000) + "\n" + strings.Repeat("1,", 100_000), "a\n" + strings.Repeat("\"", 99_999)} {
+		for _, text := range []string{"\"", "a,b\n1\n", "a,b\n1,2,3\n", "a,a\n1,2\n", ",\n,\n", "a\n\"x\"y\n",
+			"a;b\n1;2\n",
+			strings.Repeat("a,", 100_000) + "\n" + strings.Repeat("1,", 100_000), "a\n" + strings.Repeat("\"",
+				99_999)} {
 			m.add([]byte(text), "the text %.20q", text)
 		}
 		m.texts(good)
@@ -158,7 +170,8 @@ func Dat(good []byte) iter.Seq[Variant] {
 		for _, f := range []struct {
 			name string
 			at   int
-		}{{"number of entries", 0}, {"length of a name", 4}, {"number of windows", 8 + name}, {"number of values", 12 + name},
+		}{{"number of entries", 0}, {"length of a name", 4}, {"number of windows", 8 + name},
+			{"number of values", 12 + name},
 			{"first value", 16 + name}} {
 			for _, n := range []uint32{0, 1, 1 << 20, math.MaxInt32, 1 << 31, math.MaxUint32, 0x7fc00000} {
 				data := bytes.Clone(good)
