@@ -12,6 +12,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/filelock"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/weights"
 )
@@ -83,7 +84,7 @@ func (e *ChangedError) Error() string {
 
 // lock opens a file for an edit and waits until no other edit has it. The lock ends when the file is closed.
 func lock(ctx context.Context, path string, flag int) (*os.File, error) {
-	f, err := os.OpenFile(path, flag, 0)
+	f, err := infile.OpenWith(path, flag)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 // journal is a change of some bytes of a file, saved on the disk beside it while the file is written in place.
@@ -73,7 +74,7 @@ func Recover(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	data, err := os.ReadFile(name)
+	data, err := infile.Read(name, infile.Held)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/diff"
+	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/sanity"
 )
@@ -145,7 +146,7 @@ func alignment(meta *gguf.Metadata) uint64 {
 
 // readHead gives the size of a file and its first n bytes.
 func readHead(path string, n int64) (size int64, head []byte, err error) {
-	f, err := os.Open(path)
+	f, err := infile.Open(path)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -22,7 +22,7 @@ func (t tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	f, err := open(filepath.Join(t.dir, local), name)
+	f, err := open(filepath.Join(t.dir, local), name, os.O_RDONLY)
 	if err == nil {
 		return f, nil
 	}

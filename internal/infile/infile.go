@@ -25,12 +25,15 @@ const (
 
 // Open opens a regular file, through symbolic links. Anything else, such as a directory or a pipe, is an error that
 // says what it is.
-func Open(path string) (*os.File, error) { return open(path, path) }
+func Open(path string) (*os.File, error) { return open(path, path, os.O_RDONLY) }
 
-// open is Open; name is what errors call the file.
-func open(path, name string) (*os.File, error) {
+// OpenWith is Open with flags of os.OpenFile, such as those to write to a file that is there.
+func OpenWith(path string, flag int) (*os.File, error) { return open(path, path, flag) }
+
+// open is OpenWith; name is what errors call the file.
+func open(path, name string, flag int) (*os.File, error) {
 	// Without waiting: opening a pipe that nobody writes to would stop here. For a regular file it changes nothing.
-	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	f, err := os.OpenFile(path, flag|nonblock, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		refused["/dev/zero"] = "device"
 	}
 	for path, kind := range refused {
-		for _, open := range []func(string) (*os.File, error){Open, OpenStream} {
+		for _, open := range []func(string) (*os.File, error){Open, OpenStream, openToWrite} {
 			wantRefused(t, path, kind, open)
 		}
 	}
@@ -69,6 +69,8 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		}
 	}
 }
+
+func openToWrite(path string) (*os.File, error) { return OpenWith(path, os.O_RDWR) }
 
 func wantRefused(t *testing.T, path, kind string, open func(string) (*os.File, error)) {
 	t.Helper()
@@ -90,6 +92,7 @@ func TestPipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, link} {
+		wantRefused(t, path, "pipe", openToWrite)
 		wantRefused(t, path, "pipe", Open) // which does not wait for a writer
 		wantRefused(t, path, "pipe", func(path string) (*os.File, error) {
 			_, err := Dir(dir).Open(filepath.Base(path))
