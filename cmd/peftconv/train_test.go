@@ -184,12 +184,15 @@ func outOfBounds(t *testing.T, good []byte) string {
 
 func TestTrainOutputs(t *testing.T) {
 	base, data := tinyBase(t, tiny), tinyText(t)
-	for _, c := range []struct{ out, message string }{
-		{filepath.Join(t.TempDir(), "out.gguf"), ".safetensors"},
-		{filepath.Join(t.TempDir(), "absent", "out.safetensors"), "does not exist"},
-		{t.TempDir(), ".safetensors"},
+	for _, c := range []struct {
+		status       int
+		out, message string
+	}{
+		{cli.ExitUsage, filepath.Join(t.TempDir(), "out.gguf"), ".safetensors"},
+		{cli.ExitError, filepath.Join(t.TempDir(), "absent", "out.safetensors"), "does not exist"},
+		{cli.ExitUsage, t.TempDir(), ".safetensors"},
 	} {
-		if _, stderr := want(t, cli.ExitError, "train", "--base", base, "--data", data, "--out",
+		if _, stderr := want(t, c.status, "train", "--base", base, "--data", data, "--out",
 			c.out); !strings.Contains(stderr, "--out") || !strings.Contains(stderr, c.message) {
 			t.Errorf("--out %s: stderr %q lacks %q", c.out, stderr, c.message)
 		}
