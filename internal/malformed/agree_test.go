@@ -31,9 +31,9 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// chaos is the environment variable that asks for all variants (1). A campaign takes a number too: so many of each
+// everything is the environment variable that asks for all variants (1). A campaign takes a number too: so many of each
 // kind; without it a few variants meet a few verbs.
-const chaos = "PEFTCONV_CHAOS"
+const everything = "PEFTCONV_MALFORMED"
 
 // agreement is files of one kind that verify and loading must agree on.
 type agreement struct {
@@ -89,8 +89,8 @@ func TestVerifyAgreesWithLoading(t *testing.T) {
 
 // TestVerifyAgreesOnArchitectures spoils a small model of every architecture, and computes with those that load.
 func TestVerifyAgreesOnArchitectures(t *testing.T) {
-	if os.Getenv(chaos) == "" {
-		t.Skipf("takes many minutes: set %s=1", chaos)
+	if os.Getenv(everything) == "" {
+		t.Skipf("takes many minutes: set %s=1", everything)
 	}
 	for _, m := range archtest.All() {
 		t.Run(m.Name, func(t *testing.T) {
@@ -176,7 +176,7 @@ func lora(path string, a *attach.Adapter, b *attach.Base) error {
 	return err
 }
 
-// Where not all variants are asked for (see chaos), so many of a kind are looked at, and of each method.
+// Where not all variants are asked for (see everything), so many of a kind are looked at, and of each method.
 const (
 	mostAgreed = 60
 	mostOfEach = 3
@@ -189,7 +189,7 @@ func (k *agreement) run(t *testing.T) {
 		t.Fatalf("the good file: problem %q, loading: %v", problem, loads)
 	}
 	files, taken, variants := 0, 0, k.variants
-	if os.Getenv(chaos) == "" {
+	if os.Getenv(everything) == "" {
 		variants = malformed.Sample(variants, cmp.Or(k.most, mostAgreed))
 	}
 	for v := range variants {

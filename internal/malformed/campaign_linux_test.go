@@ -28,8 +28,8 @@ func TestCampaign(t *testing.T) {
 	}
 	p := build(t)
 	fixtures := makeFixtures(t, p)
-	p.part = os.Getenv(chaos) == ""
-	most, _ := strconv.Atoi(os.Getenv(chaos))
+	p.part = os.Getenv(everything) == ""
+	most, _ := strconv.Atoi(os.Getenv(everything))
 	if p.part {
 		most = 2
 	}
