@@ -32,9 +32,9 @@ func register(v *cli.Verb) {
 }
 
 func main() {
-	atomicfile.Check = mapped.Changed
+	atomicfile.Check = mapped.EverChanged
 	p := peftconv()
-	p.Check = mapped.ChangedBefore
+	p.Check = mapped.EverChanged
 	os.Exit(p.Main())
 }
 

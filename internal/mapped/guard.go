@@ -194,11 +194,11 @@ func (e *ChangedError) Error() string {
 // time of change. A file that has been replaced by another of its name is unchanged: the map has the old one.
 func Changed() error { return each((*File).Changed) }
 
-// ChangedBefore is Changed also of the maps that were closed since the last call, up to the time when they were.
-func ChangedBefore() error {
+// EverChanged is Changed also of all maps that the process has closed, up to the time when they were: for a program
+// that does one thing and ends.
+func EverChanged() error {
 	open.Lock()
 	err := open.change
-	open.change = nil
 	open.Unlock()
 	if err != nil {
 		return err
