@@ -70,7 +70,7 @@ func TestEditTemplate(t *testing.T) {
 		t.Errorf("edit shows\n%s", out)
 	}
 	_, stderr := want(t, cli.ExitError, "edit", copied, "--template", "absent.jinja")
-	if !strings.Contains(stderr, "--template: open absent.jinja") {
+	if !strings.Contains(stderr, "--template: stat absent.jinja") {
 		t.Errorf("stderr %q", stderr)
 	}
 	want(t, cli.ExitError, "edit", copied, "--template", writeFile(t, "chat.jinja", []byte("\xff\xfe")))

@@ -463,6 +463,7 @@ func TestStreams(t *testing.T) {
 	}
 	var most uint64
 	seen := 0
+	runtime.GC() // of what tests before have left
 	opt := Options{SeqLen: 512, Cache: Cache{Prefix: t.TempDir(), Limit: 4 << 20}}
 	opt.Files.Read = func(int) error {
 		if seen++; seen%16 == 0 { // 256 KiB each

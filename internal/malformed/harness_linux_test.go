@@ -26,7 +26,6 @@ type program struct {
 	env      []string
 	part     bool // of the verbs a few meet each file
 
-	mu     sync.Mutex
 	peaks  map[string]int64 // memory of verbs on good files
 	files  atomic.Int64
 	runs   atomic.Int64
