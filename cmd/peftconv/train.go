@@ -250,12 +250,12 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		cli.PrintTrial(s.Out, trial)
 		return nil
 	}
+	if opt.Beside, err = o.beside(s); err != nil {
+		return err
+	}
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
 	if err != nil {
 		return o.explain(o.shortOfMemory(err, base, adapter, set, opt), s)
-	}
-	if err := o.writeConfig(s); err != nil {
-		return err
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, result)
@@ -341,11 +341,15 @@ func trainNote(p train.Progress) string {
 	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
 }
 
-// writeConfig writes the configuration file that repeats the run beside its result.
-func (o *trainOptions) writeConfig(s cli.Streams) error {
-	return cli.WriteRunConfig(o.flagSet, o.train.Out, version(), map[string]string{
+// beside is the configuration file that repeats the run, which is written with its result.
+func (o *trainOptions) beside(s cli.Streams) (map[string][]byte, error) {
+	path, text, err := cli.RunConfig(o.flagSet, o.train.Out, version(), map[string]string{
 		"lr": fmt.Sprint(o.train.LR), "seq-len": fmt.Sprint(o.SeqLen),
 	}, s.Err)
+	if err != nil || path == "" {
+		return nil, err
+	}
+	return map[string][]byte{path: text}, nil
 }
 
 // explain adds the command that resumes a run to the error of its interruption, once.

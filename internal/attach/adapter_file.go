@@ -1,12 +1,14 @@
 package attach
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,12 +57,39 @@ const (
 
 // Save writes the adapter as one safetensors file whose metadata carries the configuration and the origin. The
 // tensors are those of PEFT's adapter_model.safetensors.
-func (a *Adapter) Save(path string) error {
+func (a *Adapter) Save(path string) error { return a.SaveWith(path, nil) }
+
+// SaveWith is Save with small files by their paths in the same folder: all get their names, or none.
+func (a *Adapter) SaveWith(path string, beside map[string][]byte) error {
 	meta, err := a.Metadata()
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, a.items()) })
+	f, err := atomicfile.Create(path)
+	if err != nil {
+		return err
+	}
+	files := []*atomicfile.File{f}
+	defer func() {
+		for _, f := range files {
+			f.Abort()
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := errors.Join(safetensors.Write(w, meta, a.items()), w.Flush()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	for _, path := range slices.Sorted(maps.Keys(beside)) {
+		f, err := atomicfile.Create(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		if _, err := f.Write(beside[path]); err != nil {
+			return fmt.Errorf("write %s: %w", path, err)
+		}
+	}
+	return atomicfile.CommitAll(files...)
 }
 
 // Metadata is what Save writes beside the tensors.

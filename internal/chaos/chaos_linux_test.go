@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -301,11 +302,17 @@ func unreadable(l *lab, t *testing.T, j *job) {
 	defer failing.unmount()
 	after, from := l.moment(j)/2, l.r.Int64N(int64(len(demo.BaseGGUF())))
 	how := fmt.Sprintf("reads that fail from byte %d on, after %v", from, after)
-	words := strings.ReplaceAll(j.wordsOver(old), "BASE", failing.path)
-	r := l.run(t, words, dir, func(*exec.Cmd) {
+	base := filepath.Join(dir, "base.gguf") // by the same name, which is in results
+	if err := errors.Join(os.Remove(base), os.Symlink(failing.path, base)); err != nil {
+		t.Fatal(err)
+	}
+	r := l.run(t, j.wordsOver(old), dir, func(*exec.Cmd) {
 		time.Sleep(after)
 		failing.from.Store(from)
 	})
+	if err := errors.Join(os.Remove(base), os.Link(filepath.Join(l.dir, "lab", "base.gguf"), base)); err != nil {
+		t.Fatal(err)
+	}
 	l.refused(t, j, r, dir, how, old)
 }
 

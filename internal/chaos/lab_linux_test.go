@@ -55,9 +55,9 @@ const trainCheckpoint = "a.checkpoint.safetensors"
 
 var jobs = []*job{
 	{name: "train", always: true, words: train + "--seed 1", other: train + "--seed 2", checkpoint: trainCheckpoint,
-		keeps: `^a\.(yaml|checkpoint)`, first: "a.safetensors"},
+		keeps: `^a\.checkpoint`, first: "a.safetensors"},
 	{name: "train qat", words: train + "--seed 1 --qat code", other: train + "--seed 2 --qat code",
-		checkpoint: trainCheckpoint, keeps: `^a\.(yaml|checkpoint)`, first: "a.safetensors"},
+		checkpoint: trainCheckpoint, keeps: `^a\.checkpoint`, first: "a.safetensors"},
 	{name: "merge", always: true, words: "merge --base BASE --lora LAB/a.safetensors --out OUT/m.gguf",
 		other: "merge --base BASE --lora LAB/a.safetensors:0.5 --out OUT/m.gguf", first: "m.gguf"},
 	{name: "quantize", words: "quantize BASE OUT/q.gguf Q4_0 --allow-requantize",

@@ -302,18 +302,32 @@ var onceOnly = []string{"config", "resume", "dry-run", "force", "json", "quiet",
 // WriteRunConfig writes the configuration file that repeats a run beside its result, out: the flags that were given,
 // and numbers that were chosen in place of those left out. A file that configured the run itself stays as it is.
 func WriteRunConfig(fs *pflag.FlagSet, out, version string, chosen map[string]string, w io.Writer) error {
-	path := ConfigPath(out)
+	path, text, err := RunConfig(fs, out, version, chosen, w)
+	if err != nil || path == "" {
+		return err
+	}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// RunConfig is what WriteRunConfig writes, and where; no path where it writes nothing.
+func RunConfig(fs *pflag.FlagSet, out, version string, chosen map[string]string, w io.Writer) (path string, text []byte,
+	err error) {
+	path = ConfigPath(out)
 	if sameFile(path, fs.Lookup("config").Value.String()) {
 		fmt.Fprintf(w, "note: %s configured this run and stays as it is\n", path)
-		return nil
+		return "", nil, nil
 	}
 	comment := fmt.Sprintf("Repeats the run that wrote %s, with peftconv %s, in the same folder:\n  %s\n",
 		filepath.Base(out), version, CommandLine("peftconv", fs.Name(), "--config", path, "--out", "OTHER"+filepath.Ext(out)))
-	return writeConfig(path, comment, fs, chosen)
+	text, err = configText(comment, fs, chosen)
+	return path, text, err
 }
 
-// writeConfig writes the flags that were given, and the values that were chosen.
-func writeConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]string) error {
+// configText is the flags that were given, and the values that were chosen.
+func configText(comment string, fs *pflag.FlagSet, chosen map[string]string) ([]byte, error) {
 	var text strings.Builder
 	for line := range strings.Lines(comment) {
 		text.WriteString("# " + line)
@@ -347,11 +361,5 @@ func writeConfig(path, comment string, fs *pflag.FlagSet, chosen map[string]stri
 		}
 		text.Write(line)
 	})
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, text.String())
-		return err
-	})
+	return []byte(text.String()), err
 }

@@ -57,6 +57,9 @@ type Options struct {
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	Observer  Observer // gets the events of the run; may be nil
+	// Beside are small files by their paths in the folder of Out, which get their names together with it: all are there,
+	// or none.
+	Beside map[string][]byte
 	// BeforeEnd, where it is set, is called when the run begins, with a function for programs that end before Run has
 	// returned. After ctx is cancelled that function waits, from any goroutine, until the run is saved, which it is
 	// without waiting for the layer in work, and gives what Run will return: an *Interrupted, or nil where the run came
@@ -597,7 +600,7 @@ func (t *trainer) write(r *Result) error {
 		},
 	}
 	if o.Out != "" {
-		if err := t.adapter.Save(o.Out); err != nil {
+		if err := t.adapter.SaveWith(o.Out, o.Beside); err != nil {
 			return err
 		}
 		os.Remove(CheckpointPath(o.Out)) // not needed any more; there may be none
