@@ -7,7 +7,8 @@ internal/dataset/FuzzLoad internal/records/FuzzRecords gguf/edit/FuzzDecodeJourn
 small_parsers="internal/tokenizer/FuzzFromGGUF internal/arch/FuzzReadGGUF internal/arch/FuzzReadValues
 internal/records/FuzzParquet internal/records/FuzzParseObject internal/records/FuzzCompressed internal/dataset/FuzzReadCache
 internal/names/FuzzOllama internal/modelcard/FuzzFrontMatter gguf/verify/FuzzParseSums peft/search/FuzzParsePrompt
-internal/chat/FuzzReadJSON"
+internal/chat/FuzzReadJSON internal/names/FuzzLMStudio internal/atomicfile/FuzzReadJournal peft/train/FuzzReadCheckpoint
+peft/export/FuzzStateInto"
 
 # all_targets prints the fuzz targets of the module, each as FOLDER/NAME.
 all_targets() {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/byname"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
 
@@ -23,7 +24,8 @@ type File struct {
 	DataOffset int64     // where the tensors' data starts, in bytes from the start of the (first) file
 	Extra      int64     // bytes after the last tensor and its padding, which nothing describes
 
-	names   map[string]*Tensor
+	names   byname.Index[Tensor]
+	home    *home // of the tensors; nil where they are of several files
 	maps    []*mapped.File
 	missing int64 // padding bytes that the end of the file lacks, as some writers leave them out there
 }
@@ -33,13 +35,28 @@ type Tensor struct {
 	Name   string
 	Shape  []int64 // the fastest dimension first: columns, rows, …; none for a scalar
 	Type   Type
-	mapped bool   // data is part of a map, not of the caller's memory; here, so that it takes no room of its own
 	Offset uint64 // of the data, in bytes from where the tensors' data start in the file that holds the tensor
 
-	data  []byte
-	order binary.ByteOrder // of data; nil for a tensor that was not read from a file
-	shard string
+	data []byte
+	home *home // nil for a tensor that was not read from a file
 }
+
+// home is what the tensors of a file have in common. There may be hundreds of thousands.
+type home struct {
+	order  binary.ByteOrder // of data
+	mapped bool             // data is part of a map, not of the caller's memory
+	shard  string           // path of the file, where it is one of several
+}
+
+// order is the byte order of the data; nil for a tensor that was not read from a file.
+func (t *Tensor) order() binary.ByteOrder {
+	if t.home == nil {
+		return nil
+	}
+	return t.home.order
+}
+
+func nameOf(t *Tensor) string { return t.Name }
 
 // Elements is the number of elements, the product of the shape.
 func (t *Tensor) Elements() int64 {
@@ -118,19 +135,24 @@ func mul(a, b int64) (int64, bool) {
 func (t *Tensor) Bytes() []byte { return t.data }
 
 // Shard is the path of the file that holds the tensor, when the model is split over several; "" otherwise.
-func (t *Tensor) Shard() string { return t.shard }
+func (t *Tensor) Shard() string {
+	if t.home == nil {
+		return ""
+	}
+	return t.home.shard
+}
 
 // Release tells the system that the pages of the tensor's data will not be needed soon, so that a program that reads a
 // large file once does not appear to hold all of it. The bytes stay valid. For a file in memory, as of Parse, it does
 // nothing.
 func (t *Tensor) Release() {
-	if t.mapped {
+	if t.home != nil && t.home.mapped {
 		mapped.Discard(t.data)
 	}
 }
 
 // Tensor finds a tensor by its name; nil when there is none.
-func (f *File) Tensor(name string) *Tensor { return f.names[name] }
+func (f *File) Tensor(name string) *Tensor { return f.names.Find(name) }
 
 // Table is the tensors' table as [NewWriter] takes it.
 func (f *File) Table() []Tensor {
@@ -139,6 +161,11 @@ func (f *File) Table() []Tensor {
 		table[i] = *t
 	}
 	return table
+}
+
+// Lines is [File.Table] without a copy, as [NewWriterLines] takes it.
+func (f *File) Lines() Lines {
+	return Lines{len(f.Tensors), func(i int) Tensor { return *f.Tensors[i] }}
 }
 
 // Parse reads a file that is in memory. The tensors' data are views of data.
@@ -181,9 +208,7 @@ func OpenShard(path string) (*File, error) {
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
 	f.Release() // the header is read
-	for _, t := range f.Tensors {
-		t.mapped = true
-	}
+	f.home.mapped = true
 	return f, nil
 }
 

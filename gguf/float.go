@@ -85,7 +85,7 @@ func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 	data := t.data[first/block*size:][:int64(len(dst))/block*size]
 	if number := numbers[t.Type]; number != nil {
 		for i := range dst {
-			dst[i] = number(data[int64(i)*size:], t.order)
+			dst[i] = number(data[int64(i)*size:], t.order())
 		}
 		return nil
 	}
@@ -96,7 +96,7 @@ func (t *Tensor) CopyFloat32s(dst []float32, first int64) error {
 // decodeBlocks decodes blocks, those of a big-endian file some at a time in a copy that is turned around.
 func (t *Tensor) decodeBlocks(dst []float32, data []byte) {
 	decode := decoderOf(t.Type)
-	if t.order != binary.BigEndian {
+	if t.order() != binary.BigEndian {
 		decode(dst, data)
 		return
 	}
@@ -126,7 +126,7 @@ func (t *Tensor) checkFloats() error {
 		return errkind.Errorf(errors.ErrUnsupported, "gguf: tensor %q: nothing that the program imports decodes %v", t.Name,
 			t.Type)
 	}
-	if t.order == binary.BigEndian {
+	if t.order() == binary.BigEndian {
 		if err := SwapBytes(t.Type, nil); err != nil {
 			return fmt.Errorf("tensor %q in a big-endian file: %w", t.Name, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/peftconv/peftconv/internal/byname"
 )
 
 // parse reads header, metadata and tensor table, and points the tensors at their data.
@@ -136,17 +138,24 @@ func (d *decoder) table(f *File, n uint64) {
 		return
 	}
 	f.Tensors = make([]*Tensor, 0, n)
-	f.names = make(map[string]*Tensor, n)
+	f.names = byname.New(int(n), nameOf)
+	f.home = &home{order: d.format.Order}
+	var room []Tensor // in pieces: to have each tensor alone would take more, and n may be a lie
 	d.lines = make([]int64, 0, n)
 	for i := uint64(0); i < n && d.err == nil; i++ {
 		d.place = place{what: "tensor", i: i + 1, n: n}
 		at := d.off
-		t := &Tensor{Name: d.string()}
+		if len(room) == 0 {
+			room = make([]Tensor, min(n-i, 1024))
+		}
+		t := &room[0]
+		room = room[1:]
+		t.Name, t.home = d.string(), f.home
 		d.checkName(at, f, t.Name)
 		d.place.name = t.Name
 		d.tensor(at, t)
 		f.Tensors = append(f.Tensors, t)
-		f.names[t.Name] = t
+		f.names.Add(t)
 		d.lines = append(d.lines, at)
 	}
 }
@@ -156,7 +165,7 @@ func (d *decoder) checkName(at int64, f *File, name string) {
 	case d.err != nil:
 	case len(name) > maxName:
 		d.fail(at, name, "its name has %d bytes, at most %d can be: %.80q", len(name), maxName, name)
-	case f.names[name] != nil:
+	case f.names.Find(name) != nil:
 		d.fail(at, name, "the name %q occurs twice", name)
 	}
 }
@@ -206,7 +215,7 @@ func (f *File) locate(data []byte) (int, *FormatError) {
 		if err != nil {
 			return i, err
 		}
-		t.data, t.order = data[t.Offset:t.Offset+size:t.Offset+size], f.Order
+		t.data = data[t.Offset : t.Offset+size : t.Offset+size]
 		end += size + uint64(pad(int64(size), f.Alignment))
 	}
 	end += uint64(f.DataOffset)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/byname"
 	"github.com/peftconv/peftconv/internal/errkind"
 )
 
@@ -105,20 +106,25 @@ func openShards(shards []*File, prefix string) error {
 // join makes one file of several. The metadata are those of the first.
 func join(shards []*File) (*File, error) {
 	first := shards[0]
-	whole := &File{Version: first.Version, Order: first.Order, Meta: first.Meta, Alignment: first.Alignment,
-		DataOffset: first.DataOffset, names: map[string]*Tensor{}}
+	tensors := 0
 	for _, s := range shards {
+		tensors += len(s.Tensors)
+	}
+	whole := &File{Version: first.Version, Order: first.Order, Meta: first.Meta, Alignment: first.Alignment,
+		DataOffset: first.DataOffset, Tensors: make([]*Tensor, 0, tensors),
+		names: byname.New(tensors, nameOf)}
+	for _, s := range shards {
+		s.home.shard = s.Path
+		s.names = byname.Index[Tensor]{} // those of the whole take its place
 		if s.Order != first.Order {
 			return nil, errkind.Errorf(ErrFormat, "gguf: %s: is %v, and %s is %v", s.Path, s.Order, first.Path, first.Order)
 		}
 		for _, t := range s.Tensors {
-			if twin := whole.names[t.Name]; twin != nil {
-				return nil, errkind.Errorf(ErrFormat, "gguf: %s: tensor %q is in %s too", s.Path, t.Name, twin.shard)
+			if twin := whole.names.Add(t); twin != nil {
+				return nil, errkind.Errorf(ErrFormat, "gguf: %s: tensor %q is in %s too", s.Path, t.Name, twin.Shard())
 			}
-			t.shard = s.Path
-			whole.names[t.Name] = t
-			whole.Tensors = append(whole.Tensors, t)
 		}
+		whole.Tensors = append(whole.Tensors, s.Tensors...)
 		whole.Shards = append(whole.Shards, s.Path)
 		whole.maps = append(whole.maps, s.maps...)
 		whole.Extra += s.Extra
@@ -161,17 +167,29 @@ func SplitMetadata(meta *Metadata, no, count, tensors int) (*Metadata, error) {
 // Split divides tensors, in their order, among files: at most maxTensors a file, and at most maxBytes of padded data, 0
 // meaning no limit. A tensor larger than maxBytes gets a file of its own.
 func Split(tensors []Tensor, alignment int64, maxTensors int, maxBytes int64) [][]Tensor {
+	sizes := func(i int) int64 { return tensors[i].Size() }
 	var files [][]Tensor
+	start := 0
+	for _, n := range SplitSizes(len(tensors), sizes, alignment, maxTensors, maxBytes) {
+		files = append(files, tensors[start:start+n:start+n])
+		start += n
+	}
+	return files
+}
+
+// SplitSizes is [Split] for n tensors of which only the sizes are given: the number of tensors that each file gets.
+func SplitSizes(n int, size func(i int) int64, alignment int64, maxTensors int, maxBytes int64) []int {
+	var counts []int
 	start, bytes := 0, int64(0)
-	for i := range tensors {
-		size := tensors[i].Size()
+	for i := range n {
+		size := size(i)
 		size += pad(size, alignment)
 		full := maxTensors > 0 && i-start == maxTensors || maxBytes > 0 && bytes+size > maxBytes
 		if full && i > start {
-			files = append(files, tensors[start:i:i])
+			counts = append(counts, i-start)
 			start, bytes = i, 0
 		}
 		bytes += size
 	}
-	return append(files, tensors[start:])
+	return append(counts, n-start)
 }

@@ -5,25 +5,41 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Writer writes a file from front to back.
 type Writer struct {
 	w         io.Writer
 	alignment int64
-	tensors   []planned
-	next      int   // the tensor that is being written, or is to come
-	begun     bool  // that tensor has been begun
-	left      int64 // bytes of that tensor that are missing
-	size      int64 // of the whole file
-	off       int64 // bytes written so far
-	err       error // of the underlying writer; nothing works after it
+	tensors   Lines
+	next      int     // the tensor that is being written, or is to come
+	begun     bool    // that tensor has been begun
+	now       planned // the tensor next, where there is one
+	left      int64   // bytes of that tensor that are missing
+	size      int64   // of the whole file
+	off       int64   // bytes written so far
+	err       error   // of the underlying writer; nothing works after it
 }
 
 // planned is a tensor to be written.
 type planned struct {
 	name string
 	size int64
+}
+
+// Lines is the table of the tensors of a file that is to be written, where it is not held as a slice: a file may have
+// hundreds of thousands. At gives each of them, the same whenever it is asked.
+type Lines struct {
+	Len int
+	At  func(i int) Tensor
+}
+
+// linesOf is a copy of a table as Lines.
+func linesOf(tensors []Tensor) Lines {
+	tensors = slices.Clone(tensors)
+	return Lines{len(tensors), func(i int) Tensor { return tensors[i] }}
 }
 
 // NewWriter writes the header of a little-endian file of version 3: metadata in their order and the table of tensors
@@ -36,6 +52,11 @@ func NewWriter(w io.Writer, meta *Metadata, tensors []Tensor) (*Writer, error) {
 // NewWriterFormat is NewWriter with a choice of version and byte order. The tensors' data are written as they are
 // given: in a big-endian file they have to be big-endian (see [SwapBytes]).
 func NewWriterFormat(w io.Writer, meta *Metadata, tensors []Tensor, format Format) (*Writer, error) {
+	return NewWriterLines(w, meta, linesOf(tensors), format)
+}
+
+// NewWriterLines is NewWriterFormat for a table that is not copied.
+func NewWriterLines(w io.Writer, meta *Metadata, tensors Lines, format Format) (*Writer, error) {
 	h, err := newHeader(meta, tensors, format)
 	if err != nil {
 		return nil, err
@@ -46,15 +67,34 @@ func NewWriterFormat(w io.Writer, meta *Metadata, tensors []Tensor, format Forma
 // newWriter writes the header. Padding beyond size bytes is left out.
 func newWriter(w io.Writer, h *header, size int64) (*Writer, error) {
 	out := &Writer{w: w, alignment: h.alignment, tensors: h.tensors, size: size}
-	if err := out.raw(h.bytes); err != nil {
+	if err := h.write(out.raw); err != nil {
 		return nil, err
 	}
-	return out, out.zeros(h.size() - int64(len(h.bytes)))
+	out.plan()
+	return out, out.zeros(h.size() - h.bytes)
+}
+
+// plan looks up the tensor that is next.
+func (w *Writer) plan() {
+	if w.next < w.tensors.Len {
+		t := w.tensors.At(w.next)
+		size, err := t.size()
+		if err != nil {
+			panic("gguf: the table of tensors has changed since the header was written: " + err.Error())
+		}
+		w.now = planned{t.Name, size}
+	}
 }
 
 // HeaderSize is the number of bytes before the tensors' data in a file of this metadata and these tensors; size is that
 // of the whole file.
 func HeaderSize(meta *Metadata, tensors []Tensor, format Format) (header, size int64, err error) {
+	at := func(i int) Tensor { return tensors[i] }
+	return HeaderSizeLines(meta, Lines{len(tensors), at}, format)
+}
+
+// HeaderSizeLines is HeaderSize for a table that is not held as a slice.
+func HeaderSizeLines(meta *Metadata, tensors Lines, format Format) (header, size int64, err error) {
 	h, err := newHeader(meta, tensors, format)
 	if err != nil {
 		return 0, 0, err
@@ -70,7 +110,7 @@ func (w *Writer) WriteTensor(name string, data []byte) error {
 	if err := w.expect(name); err != nil {
 		return err
 	}
-	if size := w.tensors[w.next].size; int64(len(data)) != size {
+	if size := w.now.size; int64(len(data)) != size {
 		return fmt.Errorf("gguf: tensor %q: %d bytes of data given, expected %d", name, len(data), size)
 	}
 	if err := w.begin(); err != nil {
@@ -95,16 +135,16 @@ func (w *Writer) expect(name string) error {
 		return w.err
 	case w.begun:
 		return w.short()
-	case w.next == len(w.tensors):
+	case w.next == w.tensors.Len:
 		return fmt.Errorf("gguf: tensor %q is begun after the last one", name)
-	case w.tensors[w.next].name != name:
-		return fmt.Errorf("gguf: tensor %q is begun, the next one is %q", name, w.tensors[w.next].name)
+	case w.now.name != name:
+		return fmt.Errorf("gguf: tensor %q is begun, the next one is %q", name, w.now.name)
 	}
 	return nil
 }
 
 func (w *Writer) begin() error {
-	w.begun, w.left = true, w.tensors[w.next].size
+	w.begun, w.left = true, w.now.size
 	return w.finish()
 }
 
@@ -118,7 +158,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	case !w.begun:
 		return 0, errors.New("gguf: data are written, but no tensor is begun or it is complete")
 	case int64(len(p)) > w.left:
-		return 0, fmt.Errorf("gguf: tensor %q: %d bytes of data too many", w.tensors[w.next].name, int64(len(p))-w.left)
+		return 0, fmt.Errorf("gguf: tensor %q: %d bytes of data too many", w.now.name, int64(len(p))-w.left)
 	}
 	if err := w.raw(p); err != nil {
 		return 0, err
@@ -132,9 +172,10 @@ func (w *Writer) finish() error {
 	if w.left > 0 {
 		return nil
 	}
-	n := pad(w.tensors[w.next].size, w.alignment)
+	n := pad(w.now.size, w.alignment)
 	w.begun = false
 	w.next++
+	w.plan()
 	return w.zeros(n)
 }
 
@@ -158,15 +199,14 @@ func (w *Writer) Close() error {
 		return w.err
 	case w.begun:
 		return w.short()
-	case w.next < len(w.tensors):
-		return fmt.Errorf("gguf: tensor %q has not been written (%d of %d have)", w.tensors[w.next].name, w.next,
-			len(w.tensors))
+	case w.next < w.tensors.Len:
+		return fmt.Errorf("gguf: tensor %q has not been written (%d of %d have)", w.now.name, w.next, w.tensors.Len)
 	}
 	return nil
 }
 
 func (w *Writer) short() error {
-	t := w.tensors[w.next]
+	t := w.now
 	return fmt.Errorf("gguf: tensor %q: %d of its %d bytes of data have been written", t.name, t.size-w.left, t.size)
 }
 
@@ -189,7 +229,7 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 		meta = meta.Clone()
 		meta.RemoveSplit()
 	}
-	h, err := newHeader(meta, f.Table(), Format{f.Version, f.Order})
+	h, err := newHeader(meta, f.Lines(), Format{f.Version, f.Order})
 	if err != nil {
 		return 0, err
 	}
@@ -205,22 +245,23 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 	return out.off, out.Close()
 }
 
-// header is a file's header under construction.
+// header is a file's header that is to be written. It is made piece by piece, twice: to be measured, then written.
 type header struct {
-	bytes     []byte // without the padding at its end
+	meta      *Metadata
+	tensors   Lines
+	format    Format
 	alignment int64
-	tensors   []planned
+	bytes     int64 // without the padding at its end
 	data      int64 // bytes of tensor data, with padding
 }
 
 // size is the number of bytes with the padding.
 func (h *header) size() int64 {
-	n := int64(len(h.bytes))
-	return n + pad(n, h.alignment)
+	return h.bytes + pad(h.bytes, h.alignment)
 }
 
 // newHeader checks metadata and tensors against the rules of the format and makes the header.
-func newHeader(meta *Metadata, tensors []Tensor, format Format) (*header, error) {
+func newHeader(meta *Metadata, tensors Lines, format Format) (*header, error) {
 	if meta == nil {
 		meta = &Metadata{}
 	}
@@ -232,53 +273,100 @@ func newHeader(meta *Metadata, tensors []Tensor, format Format) (*header, error)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: key %q: %w", keyAlignment, err)
 	}
-	h := &header{alignment: align}
-	h.begin(meta, len(tensors), format)
-	return h, h.table(tensors, format)
-}
-
-// begin appends everything before the tensor table.
-func (h *header) begin(meta *Metadata, tensors int, format Format) {
-	e := encoder{format}
-	b := append(h.bytes, magic...)
-	b = e.uint32(b, format.Version)
-	b = e.word(b, uint64(tensors))
-	b = e.word(b, uint64(meta.Len()))
-	for key, v := range meta.All() {
-		b = e.value(e.string(b, key), v)
+	h := &header{meta: meta, tensors: tensors, format: format, alignment: align}
+	if err := h.check(); err != nil {
+		return nil, err
 	}
-	h.bytes = b
+	return h, h.write(func(p []byte) error {
+		h.bytes += int64(len(p))
+		return nil
+	})
 }
 
-// table appends the tensor table and plans the data.
-func (h *header) table(tensors []Tensor, format Format) error {
-	names := make(map[string]bool, len(tensors))
-	for i := range tensors {
-		t := &tensors[i]
+// pieceBytes is about how many bytes of a header are made at a time.
+const pieceBytes = 1 << 18
+
+// write makes the header without the padding at its end, piece by piece.
+func (h *header) write(put func([]byte) error) error {
+	e := encoder{h.format}
+	b := append(make([]byte, 0, pieceBytes+pieceBytes/4), magic...)
+	b = e.uint32(b, h.format.Version)
+	b = e.word(b, uint64(h.tensors.Len))
+	b = e.word(b, uint64(h.meta.Len()))
+	flush := func(least int) error {
+		if len(b) < least {
+			return nil
+		}
+		err := put(b)
+		b = b[:0]
+		return err
+	}
+	for key, v := range h.meta.All() {
+		b = e.value(e.string(b, key), v)
+		if err := flush(pieceBytes); err != nil {
+			return err
+		}
+	}
+	offset := int64(0)
+	for i := range h.tensors.Len {
+		t := h.tensors.At(i)
+		b = e.line(b, &t, offset)
+		size, _ := t.size() // which has been checked
+		offset += size + pad(size, h.alignment)
+		if err := flush(pieceBytes); err != nil {
+			return err
+		}
+	}
+	return flush(0)
+}
+
+// check checks the tensors and adds up their sizes.
+func (h *header) check() error {
+	for i := range h.tensors.Len {
+		t := h.tensors.At(i)
 		size, err := t.size()
 		if err == nil {
-			err = checkTensor(t, names[t.Name], format)
+			err = checkTensor(&t, h.format)
 		}
 		if err != nil {
 			return fmt.Errorf("gguf: tensor %q: %w", t.Name, err)
 		}
-		names[t.Name] = true
-		h.line(t, format)
-		h.tensors = append(h.tensors, planned{t.Name, size})
 		if h.data += size + pad(size, h.alignment); h.data > 1<<61 {
 			return fmt.Errorf("gguf: tensor %q: the file would be larger than the largest possible", t.Name)
+		}
+	}
+	return h.unique()
+}
+
+// unique checks that no name occurs twice. It sorts places, which takes four bytes a tensor.
+func (h *header) unique() error {
+	name := func(i int32) string { return h.tensors.At(int(i)).Name }
+	order := make([]int32, h.tensors.Len)
+	sorted := true
+	last := ""
+	for i := range order {
+		order[i] = int32(i)
+		now := name(int32(i))
+		sorted = sorted && (i == 0 || last < now)
+		last = now
+	}
+	if sorted {
+		return nil
+	}
+	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(name(a), name(b)) })
+	for i := 1; i < len(order); i++ {
+		if twin := name(order[i]); twin == name(order[i-1]) {
+			return fmt.Errorf("gguf: tensor %q: the name occurs twice", twin)
 		}
 	}
 	return nil
 }
 
 // checkTensor checks everything but the tensor's own size.
-func checkTensor(t *Tensor, twice bool, format Format) error {
+func checkTensor(t *Tensor, format Format) error {
 	switch {
 	case len(t.Name) > maxName:
 		return fmt.Errorf("the name has %d bytes, expected at most %d", len(t.Name), maxName)
-	case twice:
-		return errors.New("the name occurs twice")
 	case !t.Type.Known() && t.data == nil:
 		return fmt.Errorf("the size of %v is not known", t.Type)
 	}
@@ -290,14 +378,13 @@ func checkTensor(t *Tensor, twice bool, format Format) error {
 	return nil
 }
 
-// line appends a line of the table.
-func (h *header) line(t *Tensor, format Format) {
-	e := encoder{format}
-	b := e.string(h.bytes, t.Name)
+// line appends a line of the table; offset is that of the tensor's data.
+func (e encoder) line(b []byte, t *Tensor, offset int64) []byte {
+	b = e.string(b, t.Name)
 	b = e.uint32(b, uint32(len(t.Shape)))
 	for _, d := range t.Shape {
 		b = e.word(b, uint64(d))
 	}
 	b = e.uint32(b, uint32(t.Type))
-	h.bytes = e.uint64(b, uint64(h.data))
+	return e.uint64(b, uint64(offset))
 }

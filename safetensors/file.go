@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/peftconv/peftconv/internal/byname"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/mapped"
 )
@@ -19,12 +20,13 @@ type File struct {
 	Metadata map[string]string // of the (first) file; nil when it has none
 	Tensors  []*Tensor         // in the order of their data
 
-	names map[string]*Tensor
+	names byname.Index[Tensor]
+	home  *home // of the tensors; nil where they are of several files
 	maps  []*mapped.File
 }
 
 // Tensor finds a tensor by its name; nil when there is none.
-func (f *File) Tensor(name string) *Tensor { return f.names[name] }
+func (f *File) Tensor(name string) *Tensor { return f.names.Find(name) }
 
 // Parse reads a file that is in memory. The tensors' data are views of data.
 func Parse(data []byte) (*File, error) { return parse(data) }
@@ -102,9 +104,7 @@ func openFile(path string) (*File, error) {
 	}
 	f.Path, f.maps = path, []*mapped.File{m}
 	f.Release() // the header is read
-	for _, t := range f.Tensors {
-		t.mapped = true
-	}
+	f.home.mapped = true
 	return f, nil
 }
 
@@ -122,7 +122,7 @@ func (f *File) Release() {
 
 // Close unmaps the files. The tensors' data are invalid after it. A second Close does nothing.
 func (f *File) Close() error {
-	for _, t := range f.names {
+	for _, t := range f.Tensors {
 		t.data = nil
 	}
 	var errs []error

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/byname"
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/infile"
 )
@@ -22,7 +23,7 @@ func openIndex(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, names: map[string]*Tensor{}, Shards: shards(where)}
+	f := &File{Path: path, names: byname.New(len(where), nameOf), Shards: shards(where)}
 	for _, shard := range f.Shards {
 		if err := f.add(shard, where); err != nil {
 			f.Close()
@@ -115,17 +116,16 @@ func (f *File) add(shard string, where map[string]string) error {
 	if f.Metadata == nil {
 		f.Metadata = one.Metadata
 	}
+	one.home.shard = shard
 	for _, t := range one.Tensors {
 		if home, ok := where[t.Name]; ok && home != shard {
 			continue
 		}
-		if other := f.names[t.Name]; other != nil {
+		if other := f.names.Add(t); other != nil {
 			return errkind.Errorf(ErrFormat, "safetensors: %s: tensor %q is in %s and in %s, and the index does not say which",
-				f.Path, t.Name, other.shard, shard)
+				f.Path, t.Name, other.Shard(), shard)
 		}
-		t.shard = shard
 		f.Tensors = append(f.Tensors, t)
-		f.names[t.Name] = t
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (f *File) add(shard string, where map[string]string) error {
 func (f *File) complete(where map[string]string) error {
 	var missing []string
 	for name := range where {
-		if f.names[name] == nil {
+		if f.names.Find(name) == nil {
 			missing = append(missing, name)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/peftconv/peftconv/internal/byname"
 )
 
 const (
@@ -23,10 +25,10 @@ func parse(data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{File: &File{}, scanner: scanner{text: header, base: 8}}
+	p := &parser{File: &File{home: &home{}}, scanner: scanner{text: header, base: 8}}
 	// Room for all of them at once: to grow would take as much again. What is counted may stand in a name, too.
 	entries := bytes.Count(header, []byte(`"data_offsets"`))
-	p.names, p.info = make(map[string]*Tensor, entries), make([]info, 0, entries)
+	p.names, p.info = byname.New(entries, nameOf), make([]info, 0, entries)
 	if err := p.members("header", p.isNew, p.entry); err != nil {
 		return nil, err
 	}
@@ -66,13 +68,14 @@ func headerOf(data []byte) ([]byte, error) {
 type parser struct {
 	*File
 	scanner
-	info []info // header entry of each tensor
+	info []info   // header entry of each tensor
+	room []Tensor // for those to come: to have each tensor alone would take more
 }
 
 // isNew reports whether a key of the header has not been there before. The tensors themselves are asked: a header may
 // have hundreds of thousands, and a list of the keys beside them would take as much again.
 func (p *parser) isNew(key string) bool {
-	return p.names[key] == nil && (key != metadataKey || p.Metadata == nil)
+	return p.names.Find(key) == nil && (key != metadataKey || p.Metadata == nil)
 }
 
 // info is the header entry of a tensor: where its data are.
@@ -87,11 +90,16 @@ func (p *parser) entry(key string) error {
 	if key == metadataKey {
 		return p.metadata()
 	}
-	t := &Tensor{Name: key}
+	if len(p.room) == 0 {
+		p.room = make([]Tensor, min(1024, max(1, cap(p.info)-len(p.info))))
+	}
+	t := &p.room[0]
+	p.room = p.room[1:]
+	t.Name, t.home = key, p.home
 	if err := p.tensor(t); err != nil {
 		return err
 	}
-	p.names[key] = t
+	p.names.Add(t)
 	return nil
 }
 

@@ -18,17 +18,29 @@ type Tensor struct {
 	DType DType
 	Shape []int64 // the slowest dimension first: …, rows, columns; none for a scalar
 
-	data   []byte
-	mapped bool // data is part of a map, not of the caller's memory
-	shard  string
+	data []byte
+	home *home // nil for a tensor that was not read from a file
 }
+
+// home is what the tensors of a file have in common. There may be hundreds of thousands.
+type home struct {
+	mapped bool   // data is part of a map, not of the caller's memory
+	shard  string // name of the file, where it is one of several
+}
+
+func nameOf(t *Tensor) string { return t.Name }
 
 // Bytes is a view of the tensor's data. It must not be written to, nor used after the file is closed. It is nil for a
 // tensor that was not read from a file.
 func (t *Tensor) Bytes() []byte { return t.data }
 
 // Shard is the name of the file that holds the tensor, when the model is spread over several; "" otherwise.
-func (t *Tensor) Shard() string { return t.shard }
+func (t *Tensor) Shard() string {
+	if t.home == nil {
+		return ""
+	}
+	return t.home.shard
+}
 
 // Elements is the number of elements, the product of the shape.
 func (t *Tensor) Elements() int64 {
@@ -52,7 +64,7 @@ func (t *Tensor) Size() int64 {
 // large file once does not appear to hold all of it. The bytes stay valid. For a file in memory, as of Parse, it does
 // nothing.
 func (t *Tensor) Release() {
-	if t.mapped {
+	if t.home != nil && t.home.mapped {
 		mapped.Discard(t.data)
 	}
 }

@@ -1,8 +1,8 @@
 package edit
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -58,12 +58,12 @@ func (p *Plan) open(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := make([]byte, len(p.old))
+	var now [sha256.Size]byte
 	info, err := f.Stat()
 	if err == nil && info.Size() == p.Size {
-		_, err = f.ReadAt(head, 0)
+		now, err = hashHead(f, p.space)
 	}
-	if err == nil && (info.Size() != p.Size || !bytes.Equal(head, p.old)) {
+	if err == nil && (info.Size() != p.Size || now != p.old) {
 		err = &ChangedError{p.Path}
 	}
 	if err != nil {
@@ -115,7 +115,11 @@ func lock(ctx context.Context, path string, flag int) (*os.File, error) {
 
 // applyHeader writes a header that fits: into a clone, or in place, or, where neither is safe, with the whole file.
 func (p *Plan) applyHeader(ctx context.Context, src *os.File) (Way, error) {
-	lo, hi := differing(p.old, p.header)
+	old := make([]byte, p.space)
+	if _, err := src.ReadAt(old, 0); err != nil {
+		return "", err
+	}
+	lo, hi := differing(old, p.header)
 	cloned, err := p.clone(src, lo, hi)
 	if cloned || err != nil {
 		return Cloned, err
@@ -127,7 +131,7 @@ func (p *Plan) applyHeader(ctx context.Context, src *os.File) (Way, error) {
 	if links > 1 {
 		return Copied, p.rewrite(ctx, src)
 	}
-	return InPlace, patch(src, p.Path, &journal{p.Size, lo, p.old[lo:hi], p.header[lo:hi]})
+	return InPlace, patch(src, p.Path, &journal{p.Size, lo, old[lo:hi], p.header[lo:hi]})
 }
 
 // differing is the range outside of which two slices of one length are the same.
@@ -196,7 +200,7 @@ func (p *Plan) copy(ctx context.Context, out *atomicfile.File, src *os.File) err
 	if _, err := out.Write(p.header); err != nil {
 		return err
 	}
-	left := p.Size - int64(len(p.old))
+	left := p.Size - p.space
 	size := left
 	if _, err := src.Seek(p.Size-left, io.SeekStart); err != nil {
 		return err
@@ -234,18 +238,17 @@ func (p *Plan) layOut(ctx context.Context, out *atomicfile.File) error {
 	if f.Extra > 0 {
 		return fmt.Errorf("%d bytes after the last tensor cannot be kept with another alignment", f.Extra)
 	}
-	table := f.Table()
 	c := &weights.Copier{From: f, Progress: p.progress}
-	for i := range table {
-		table[i].Name = p.table[i].Name
-		c.Size += table[i].Size()
+	for i, t := range f.Tensors {
+		t.Name = p.table[i].Name // of a file that is opened for this alone, and not asked for names
+		c.Size += t.Size()
 	}
-	w, err := gguf.NewWriterFormat(out, p.meta, table, p.format)
+	w, err := gguf.NewWriterLines(out, p.meta, f.Lines(), p.format)
 	if err != nil {
 		return err
 	}
-	for i := range table {
-		if err := c.Copy(ctx, w, &table[i]); err != nil {
+	for _, t := range f.Tensors {
+		if err := c.Copy(ctx, w, t); err != nil {
 			return err
 		}
 	}

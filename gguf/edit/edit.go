@@ -3,6 +3,7 @@ package edit
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -40,7 +41,7 @@ type MissingError struct {
 func (e *MissingError) Error() string { return fmt.Sprintf("no %s %q in the file", e.What, e.Name) }
 
 // apply makes the changes in a copy.
-func (e *Edit) apply(meta *gguf.Metadata, table []gguf.Tensor) (*gguf.Metadata, []gguf.Tensor, error) {
+func (e *Edit) apply(meta *gguf.Metadata, table []*gguf.Tensor) (*gguf.Metadata, []*gguf.Tensor, error) {
 	if err := e.check(); err != nil {
 		return nil, nil, err
 	}
@@ -143,7 +144,7 @@ func checkAlignment(v gguf.Value) error {
 }
 
 // renameTensors is the table with other names. Names may be exchanged.
-func (e *Edit) renameTensors(table []gguf.Tensor) ([]gguf.Tensor, error) {
+func (e *Edit) renameTensors(table []*gguf.Tensor) ([]*gguf.Tensor, error) {
 	if len(e.RenameTensors) == 0 {
 		return table, nil
 	}
@@ -151,7 +152,7 @@ func (e *Edit) renameTensors(table []gguf.Tensor) ([]gguf.Tensor, error) {
 	for i := range table {
 		at[table[i].Name] = i
 	}
-	out := append([]gguf.Tensor(nil), table...)
+	out := slices.Clone(table)
 	done := map[string]bool{}
 	for _, p := range e.RenameTensors {
 		i, ok := at[p.From]
@@ -166,7 +167,9 @@ func (e *Edit) renameTensors(table []gguf.Tensor) ([]gguf.Tensor, error) {
 			return nil, fmt.Errorf("tensor %q is renamed twice", p.From)
 		}
 		done[p.From] = true
-		out[i].Name = p.To
+		renamed := *table[i]
+		renamed.Name = p.To
+		out[i] = &renamed
 	}
 	names := map[string]bool{}
 	for i := range out {

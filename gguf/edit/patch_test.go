@@ -25,8 +25,8 @@ func interrupted(t *testing.T, n int) (path string, before, after []byte) {
 	}
 	before = read(t, path)
 	after = append(append([]byte(nil), p.header...), before[len(p.header):]...)
-	lo, hi := differing(p.old, p.header)
-	j := &journal{p.Size, lo, p.old[lo:hi], p.header[lo:hi]}
+	lo, hi := differing(before[:p.space], p.header)
+	j := &journal{p.Size, lo, before[lo:hi], p.header[lo:hi]}
 	if err := os.WriteFile(gguf.EditJournal(path), j.encode(), 0o600); err != nil {
 		t.Fatal(err)
 	}

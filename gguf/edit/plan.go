@@ -3,6 +3,7 @@ package edit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -48,11 +49,12 @@ type Plan struct {
 	Size     int64 // bytes of the file, now
 
 	opt    Options
-	old    []byte // the first Space bytes, or all of a shorter file
-	header []byte // replaces them
-	moves  bool   // the relative positions of the tensors' data change: another alignment
+	old    [sha256.Size]byte // of the first Space bytes, or of all of a shorter file
+	space  int64             // how many these are
+	header []byte            // replaces them
+	moves  bool              // the relative positions of the tensors' data change: another alignment
 	meta   *gguf.Metadata
-	table  []gguf.Tensor
+	table  []*gguf.Tensor // nil once the header is made
 	format gguf.Format
 }
 
@@ -92,15 +94,19 @@ func (p *Plan) prepare(f *gguf.File, e *Edit) error {
 		return err
 	}
 	var err error
-	if p.meta, p.table, err = e.apply(f.Meta, f.Table()); err != nil {
+	if p.meta, p.table, err = e.apply(f.Meta, f.Tensors); err != nil {
 		return err
 	}
 	p.meta.Delete(PadKey)
 	p.compare(f)
-	if p.Size, p.old, err = readHead(p.Path, p.Space); err != nil {
+	if err := p.readHead(); err != nil {
 		return err
 	}
-	return p.choose()
+	if err := p.choose(); err != nil || p.moves {
+		return err
+	}
+	p.table = nil // what it has is in the header
+	return nil
 }
 
 // checkShard refuses metadata in files where no program reads them.
@@ -114,7 +120,7 @@ func checkShard(f *gguf.File, e *Edit) error {
 
 // compare fills in what differs.
 func (p *Plan) compare(f *gguf.File) {
-	before, table := f.Meta.Clone(), f.Table()
+	before, table := f.Meta.Clone(), f.Tensors
 	before.Delete(PadKey)
 	p.Changes = diff.Metadata(before, p.meta)
 	for i := range p.table {
@@ -127,8 +133,8 @@ func (p *Plan) compare(f *gguf.File) {
 	if _, split := f.Meta.Get("split.count"); split { // the other tensors are not known here
 		table, edited = nil, nil
 	}
-	wrong, odd := sanity.Check(f.Meta, table)
-	nowWrong, nowOdd := sanity.Check(p.meta, edited)
+	wrong, odd := sanity.CheckFile(f.Meta, table)
+	nowWrong, nowOdd := sanity.CheckFile(p.meta, edited)
 	for _, problem := range slices.Concat(nowWrong, nowOdd) {
 		if !slices.Contains(wrong, problem) && !slices.Contains(odd, problem) {
 			p.Warnings = append(p.Warnings, problem)
@@ -144,28 +150,37 @@ func alignment(meta *gguf.Metadata) uint64 {
 	return 32
 }
 
-// readHead gives the size of a file and its first n bytes.
-func readHead(path string, n int64) (size int64, head []byte, err error) {
-	f, err := infile.Open(path)
+// readHead notes the size of the file and the hash of its header.
+func (p *Plan) readHead() error {
+	f, err := infile.Open(p.Path)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
-	head = make([]byte, min(n, info.Size()))
-	_, err = io.ReadFull(f, head)
-	return info.Size(), head, err
+	p.Size, p.space = info.Size(), min(p.Space, info.Size())
+	p.old, err = hashHead(f, p.space)
+	return err
+}
+
+// hashHead is the SHA-256 of a file's first n bytes.
+func hashHead(f io.ReaderAt, n int64) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	if _, err := io.CopyN(h, io.NewSectionReader(f, 0, n), n); err != nil {
+		return sum, err
+	}
+	h.Sum(sum[:0])
+	return sum, nil
 }
 
 // choose makes the new header and decides how it is written.
 func (p *Plan) choose() (err error) {
-	if p.header, err = p.encode(-1); err != nil {
+	if p.Needed, err = p.size(-1); err != nil {
 		return err
 	}
-	p.Needed = int64(len(p.header))
 	if p.opt.Out == "" && !p.opt.Rewrite {
 		if len(p.Changes)+len(p.Tensors) == 0 {
 			p.Method = Nothing
@@ -181,25 +196,45 @@ func (p *Plan) choose() (err error) {
 		if p.meta, err = padded(p.meta, p.opt.Reserve); err != nil {
 			return err
 		}
-		p.header, err = p.encode(-1)
 	}
+	p.header, err = p.encode(-1)
 	return err
 }
 
 // fit makes the header exactly as long as the old one, if that is possible.
 func (p *Plan) fit() (bool, error) {
-	if p.moves || p.Needed > p.Space || int64(len(p.old)) != p.Space {
+	if p.moves || p.Needed > p.Space || p.space != p.Space {
 		return false, nil
 	}
-	if p.Needed == p.Space {
-		return true, nil
+	blanks := int64(-1)
+	if p.Needed < p.Space {
+		least, err := p.size(0)
+		if err != nil || least > p.Space {
+			return false, err
+		}
+		blanks = p.Space - least
 	}
-	least, err := p.encode(0)
-	if err != nil || int64(len(least)) > p.Space {
+	if size, err := p.size(blanks); err != nil || size != p.Space {
 		return false, err
 	}
-	p.header, err = p.encode(p.Space - int64(len(least)))
-	return int64(len(p.header)) == p.Space, err
+	var err error
+	p.header, err = p.encode(blanks)
+	return true, err
+}
+
+// lines is the table of the edited file.
+func (p *Plan) lines() gguf.Lines {
+	return gguf.Lines{Len: len(p.table), At: func(i int) gguf.Tensor { return *p.table[i] }}
+}
+
+// size is the number of bytes that encode gives.
+func (p *Plan) size(blanks int64) (int64, error) {
+	meta, err := padded(p.meta, blanks)
+	if err != nil {
+		return 0, err
+	}
+	size, _, err := gguf.HeaderSizeLines(meta, p.lines(), p.format)
+	return size, err
 }
 
 // encode is the new header with this number of blanks under PadKey, or without PadKey for -1.
@@ -208,8 +243,12 @@ func (p *Plan) encode(blanks int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	_, err = gguf.NewWriterFormat(&b, meta, p.table, p.format)
+	size, _, err := gguf.HeaderSizeLines(meta, p.lines(), p.format)
+	if err != nil {
+		return nil, err
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	_, err = gguf.NewWriterLines(b, meta, p.lines(), p.format)
 	return b.Bytes(), err
 }
 

@@ -101,14 +101,13 @@ func (p *Plan) shardMetadata(i, n int) (*gguf.Metadata, error) {
 }
 
 // table is the file's table of tensors.
-func (s *shard) table() []gguf.Tensor {
-	table := make([]gguf.Tensor, len(s.tensors))
-	for i, t := range s.tensors {
-		table[i] = *t.source
-		table[i].Type = t.To
-		table[i].Shape = t.Shape
-	}
-	return table
+func (s *shard) table() gguf.Lines {
+	return gguf.Lines{Len: len(s.tensors), At: func(i int) gguf.Tensor {
+		t := s.tensors[i]
+		line := *t.source
+		line.Type, line.Shape = t.To, t.Shape
+		return line
+	}}
 }
 
 // Outputs are the paths of the files that Write(out) makes.
@@ -131,7 +130,7 @@ func (p *Plan) Size() (int64, error) {
 	}
 	total := int64(0)
 	for i := range files {
-		_, size, err := gguf.HeaderSize(files[i].meta, files[i].table(), gguf.Format{})
+		_, size, err := gguf.HeaderSizeLines(files[i].meta, files[i].table(), gguf.Format{})
 		if err != nil {
 			return 0, err
 		}

@@ -1,9 +1,10 @@
 package quantize
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
@@ -40,9 +41,26 @@ type Tensor struct {
 	Weighted bool  // errors are weighted by an importance matrix
 	Fallback bool  // the wanted type does not fit the rows
 
-	source     *gguf.Tensor
 	role       role
+	source     *gguf.Tensor
 	importance []float32 // one value a column, matrix after matrix; nil: all are equal
+}
+
+// MarshalJSON writes an object with the names of the types.
+func (t *Tensor) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // which the encoder that calls this does where it should
+	err := enc.Encode(struct {
+		Name     string  `json:"name"`
+		Shape    []int64 `json:"shape"`
+		From     string  `json:"from"`
+		To       string  `json:"to"`
+		Bytes    int64   `json:"bytes"`
+		Weighted bool    `json:"weighted,omitempty"`
+		Fallback bool    `json:"fallback,omitempty"`
+	}{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted, t.Fallback})
+	return b.Bytes(), err
 }
 
 // NewPlan chooses the types of a model's tensors. It refuses what cannot be done: types that need an importance matrix
@@ -70,6 +88,7 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 	if len(tensors) == 0 {
 		return nil, fmt.Errorf("%s holds no tensors", f.Path)
 	}
+	p.Tensors = make([]Tensor, 0, len(tensors))
 	m := newMixer(tensors, p.model, &p.opt)
 	for _, t := range tensors {
 		to, err := m.choose(t)
@@ -91,6 +110,7 @@ func newPlan(f *gguf.File, opt Options) (*Plan, error) {
 func NewCopyPlan(f *gguf.File, r Reader, name string) *Plan {
 	p := &Plan{file: f, reader: r, meta: f.Meta}
 	p.opt.Type.Name = name
+	p.Tensors = make([]Tensor, 0, len(f.Tensors))
 	for _, t := range f.Tensors {
 		p.Tensors = append(p.Tensors, Tensor{Name: t.Name, Shape: t.Shape, From: t.Type, To: t.Type, Bytes: t.Size(),
 			source: t})
@@ -101,12 +121,12 @@ func NewCopyPlan(f *gguf.File, r Reader, name string) *Plan {
 // Split spreads the output over files of at most that many bytes of tensors, in their order; a larger tensor gets a
 // file of its own.
 func (p *Plan) Split(maxBytes int64) {
-	table := (&shard{tensors: p.all()}).table()
+	sizes := func(i int) int64 { return p.Tensors[i].Bytes }
 	p.groups = nil
 	all := p.all()
-	for _, group := range gguf.Split(table, 1, 0, maxBytes) {
-		p.groups = append(p.groups, all[:len(group)])
-		all = all[len(group):]
+	for _, n := range gguf.SplitSizes(len(all), sizes, 1, 0, maxBytes) {
+		p.groups = append(p.groups, all[:n])
+		all = all[n:]
 	}
 }
 
@@ -276,5 +296,11 @@ func (p *Plan) Fallbacks() []Tensor {
 }
 
 func (p *Plan) filter(keep func(*Tensor) bool) []Tensor {
-	return slices.DeleteFunc(slices.Clone(p.Tensors), func(t Tensor) bool { return !keep(&t) })
+	var kept []Tensor
+	for i := range p.Tensors {
+		if t := &p.Tensors[i]; keep(t) {
+			kept = append(kept, *t)
+		}
+	}
+	return kept
 }

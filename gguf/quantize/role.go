@@ -11,7 +11,7 @@ import (
 )
 
 // role is the role of a tensor in a model, as the rules distinguish it.
-type role int
+type role uint8
 
 const (
 	other   role = iota
@@ -166,13 +166,20 @@ func layerByName(name string) int {
 // sorted is a model's tensors in the order in which they are written: those of no layer, then layer after layer, each
 // by name.
 func (m *traits) sorted(tensors []*gguf.Tensor) []*gguf.Tensor {
-	out := slices.Clone(tensors)
-	layers := make(map[*gguf.Tensor]int, len(out))
-	for _, t := range out {
-		layers[t] = m.layerOf(t.Name)
+	type placed struct {
+		tensor *gguf.Tensor
+		layer  int
 	}
-	slices.SortStableFunc(out, func(a, b *gguf.Tensor) int {
-		return cmp.Or(layers[a]-layers[b], strings.Compare(a.Name, b.Name))
+	order := make([]placed, len(tensors))
+	for i, t := range tensors {
+		order[i] = placed{t, m.layerOf(t.Name)}
+	}
+	slices.SortStableFunc(order, func(a, b placed) int {
+		return cmp.Or(a.layer-b.layer, strings.Compare(a.tensor.Name, b.tensor.Name))
 	})
+	out := make([]*gguf.Tensor, len(order))
+	for i := range order {
+		out[i] = order[i].tensor
+	}
 	return out
 }

@@ -74,7 +74,7 @@ func (w *writer) open(s *shard) error {
 	}
 	w.files = append(w.files, f)
 	w.buffered = bufio.NewWriterSize(f, 1<<20)
-	w.out, err = gguf.NewWriter(w.buffered, s.meta, s.table())
+	w.out, err = gguf.NewWriterLines(w.buffered, s.meta, s.table(), gguf.Format{})
 	return err
 }
 

@@ -57,7 +57,7 @@ func (j *Joined) write(ctx context.Context, f *gguf.File, file *atomicfile.File,
 	for _, t := range f.Tensors {
 		c.Size += t.Size()
 	}
-	w, err := gguf.NewWriterFormat(file, meta, f.Table(), gguf.Format{Version: f.Version, Order: f.Order})
+	w, err := gguf.NewWriterLines(file, meta, f.Lines(), gguf.Format{Version: f.Version, Order: f.Order})
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Shard struct {
 	Bytes   int64  `json:"bytes"` // of the whole file
 
 	meta  *gguf.Metadata
-	table []gguf.Tensor
+	first int // of its tensors in the model
 }
 
 // Plan is a prepared split that has not been written.
@@ -41,26 +41,35 @@ type Plan struct {
 // model must stay open until the plan has been written.
 func NewPlan(f *gguf.File, prefix string, opt Options) (_ *Plan, err error) {
 	defer mapped.Guard(&err)()
-	groups := gguf.Split(f.Table(), f.Alignment, opt.MaxTensors, opt.MaxBytes)
+	sizes := func(i int) int64 { return f.Tensors[i].Size() }
+	groups := gguf.SplitSizes(len(f.Tensors), sizes, f.Alignment, opt.MaxTensors, opt.MaxBytes)
 	if opt.EmptyFirst {
-		groups = append([][]gguf.Tensor{nil}, groups...)
+		groups = append([]int{0}, groups...)
 	}
 	p := &Plan{source: f, format: gguf.Format{Version: f.Version, Order: f.Order}}
-	for i, group := range groups {
+	first := 0
+	for i, n := range groups {
 		meta, err := gguf.SplitMetadata(f.Meta, i, len(groups), len(f.Tensors))
 		if err != nil {
 			return nil, err
 		}
-		_, size, err := gguf.HeaderSize(meta, group, p.format)
-		if err != nil {
+		s := Shard{gguf.SplitPath(prefix, i, len(groups)), n, 0, meta, first}
+		if _, s.Bytes, err = gguf.HeaderSizeLines(meta, s.lines(f), p.format); err != nil {
 			return nil, err
 		}
-		p.Shards = append(p.Shards, Shard{gguf.SplitPath(prefix, i, len(groups)), len(group), size, meta, group})
-		for j := range group {
-			p.Size += group[j].Size()
-		}
+		p.Shards = append(p.Shards, s)
+		first += n
+	}
+	for _, t := range f.Tensors {
+		p.Size += t.Size()
 	}
 	return p, nil
+}
+
+// lines is the table of the file's tensors.
+func (s *Shard) lines(f *gguf.File) gguf.Lines {
+	tensors := f.Tensors[s.first:][:s.Tensors]
+	return gguf.Lines{Len: len(tensors), At: func(i int) gguf.Tensor { return *tensors[i] }}
 }
 
 // Existing is the first of the plan's files that already exists, or "".
@@ -128,12 +137,12 @@ func sameFile(a, b string) bool {
 }
 
 func (p *Plan) writeShard(ctx context.Context, c *weights.Copier, f *atomicfile.File, s *Shard) error {
-	w, err := gguf.NewWriterFormat(f, s.meta, s.table, p.format)
+	w, err := gguf.NewWriterLines(f, s.meta, s.lines(p.source), p.format)
 	if err != nil {
 		return err
 	}
-	for i := range s.table {
-		if err := c.Copy(ctx, w, &s.table[i]); err != nil {
+	for _, t := range p.source.Tensors[s.first:][:s.Tensors] {
+		if err := c.Copy(ctx, w, t); err != nil {
 			return err
 		}
 	}

@@ -138,7 +138,7 @@ func (list sums) namesTensor(f *weights.File) bool {
 }
 
 // compareSums compares tensors and files with a list. A list that names tensors must name all of them and no other.
-func (r *Report) compareSums(ctx context.Context, f *weights.File, found []*data, list sums, path string) error {
+func (r *Report) compareSums(ctx context.Context, f *weights.File, found *findings, list sums, path string) error {
 	if list == nil {
 		return nil
 	}
@@ -155,7 +155,7 @@ func (r *Report) compareSums(ctx context.Context, f *weights.File, found []*data
 		switch {
 		case isTensor:
 			listed[s.name] = true
-			r.compare(s.name, hex.EncodeToString(found[i].hash[:]), s.hash, path)
+			r.compare(s.name, found.hashes[i].String(), s.hash, path)
 		case file != "":
 			files[file] = append(files[file], s.hash)
 		case ofTensors:
@@ -247,7 +247,7 @@ func hashFile(ctx context.Context, path string) (string, error) {
 }
 
 // compareModel compares the tensors with those of another model.
-func (r *Report) compareModel(ctx context.Context, f *weights.File, found []*data, other *weights.File, path string,
+func (r *Report) compareModel(ctx context.Context, f *weights.File, found *findings, other *weights.File, path string,
 	c *counter) error {
 	theirs, err := readAll(ctx, other, true, c)
 	if err != nil {
@@ -266,7 +266,7 @@ func (r *Report) compareModel(ctx context.Context, f *weights.File, found []*dat
 			o := other.At(j)
 			r.problem(t.Name, "is %s %v, in %s %s %v", t.Type, t.Shape, path, o.Type, o.Shape)
 		default:
-			r.compare(t.Name, hex.EncodeToString(found[i].hash[:]), hex.EncodeToString(theirs[j].hash[:]), path)
+			r.compare(t.Name, found.hashes[i].String(), theirs.hashes[j].String(), path)
 		}
 	}
 	for _, t := range other.Tensors() {

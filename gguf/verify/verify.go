@@ -62,8 +62,17 @@ type Tensor struct {
 	Type   string  `json:"type"`
 	Shape  []int64 `json:"shape"` // in the order of the file
 	Bytes  int64   `json:"bytes"`
-	SHA256 string  `json:"sha256,omitempty"` // of the bytes, in hexadecimal
+	SHA256 *Hash   `json:"sha256,omitempty"` // of the bytes, where it was asked for
 }
+
+// Hash is a SHA-256. As text it is in hexadecimal.
+type Hash [sha256.Size]byte
+
+// String is the hash in hexadecimal.
+func (h *Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (h *Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
 // OK says whether there is no problem.
 func (r *Report) OK() bool { return len(r.Problems) == 0 }
@@ -150,13 +159,18 @@ func (r *Report) describe(f *weights.File) {
 	}
 }
 
-// data is the result of reading a tensor's data, where there is something to say of it; else there is none.
+// findings are the results of reading all tensors' data. A tensor of which there is nothing to say has none.
+type findings struct {
+	data   []*data
+	hashes []Hash // nil where they were not asked for
+}
+
+// data is the result of reading a tensor's data.
 type data struct {
-	hash   [sha256.Size]byte // where it was asked for
-	wild   int64             // the first element that is NaN or infinite, or -1
-	value  float64           // of that element
-	zero   int64             // bytes in pieces that are all zero
-	zeroAt int64             // where the first of these begins
+	wild   int64   // the first element that is NaN or infinite, or -1
+	value  float64 // of that element
+	zero   int64   // bytes in pieces that are all zero
+	zeroAt int64   // where the first of these begins
 }
 
 // counter counts the bytes that were read, on all threads.
@@ -173,17 +187,23 @@ func (c *counter) add(n int, tensor string) {
 }
 
 // readAll reads all tensors, the largest first, so that all threads end at about the same time.
-func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) ([]*data, error) {
-	order, sizes := make([]int, f.Len()), make([]int64, f.Len())
+func readAll(ctx context.Context, f *weights.File, hashes bool, c *counter) (*findings, error) {
+	order, sizes := make([]int32, f.Len()), make([]int64, f.Len())
 	for i, t := range f.Tensors() {
-		order[i], sizes[i] = i, t.Size()
+		order[i], sizes[i] = int32(i), t.Size()
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
-	found := make([]*data, f.Len())
-	err := weights.Each(ctx, len(order), func(i int) error {
-		t := f.At(order[i])
-		d, err := read(ctx, t, hashes, c)
-		found[order[i]] = d
+	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(sizes[b], sizes[a]) })
+	found := &findings{data: make([]*data, f.Len())}
+	if hashes {
+		found.hashes = make([]Hash, f.Len())
+	}
+	err := weights.Each(ctx, len(order), func(i int) (err error) {
+		at := order[i]
+		var hash *Hash
+		if hashes {
+			hash = &found.hashes[at]
+		}
+		found.data[at], err = read(ctx, f.At(int(at)), hash, c)
 		return err
 	})
 	return found, err
@@ -194,8 +214,8 @@ var readers = sync.Pool{New: func() any { return new(weights.Reader) }}
 // zeroBytes is the size from which a piece of zeros is reported.
 const zeroBytes = 16 << 10
 
-// read goes through a tensor once.
-func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (*data, error) {
+// read goes through a tensor once, and sets its hash where that is not nil.
+func read(ctx context.Context, t *weights.Tensor, sum *Hash, c *counter) (*data, error) {
 	r := readers.Get().(*weights.Reader)
 	defer readers.Put(r)
 	d := &data{wild: -1}
@@ -206,7 +226,7 @@ func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (*data,
 			return nil, err
 		}
 		piece := t.Piece(i)
-		if hash {
+		if sum != nil {
 			h.Write(piece)
 		}
 		d.look(r, t, i, offset)
@@ -214,10 +234,12 @@ func read(ctx context.Context, t *weights.Tensor, hash bool, c *counter) (*data,
 		t.Release(i)
 		c.add(len(piece), t.Name)
 	}
-	if !hash && d.wild < 0 && d.zero == 0 {
+	if sum != nil {
+		h.Sum(sum[:0])
+	}
+	if d.wild < 0 && d.zero == 0 {
 		return nil, nil
 	}
-	h.Sum(d.hash[:0])
 	return d, nil
 }
 
@@ -251,12 +273,12 @@ func allZero(b []byte) bool {
 }
 
 // take adds the results to the report.
-func (r *Report) take(f *weights.File, found []*data, hashes bool) {
+func (r *Report) take(f *weights.File, found *findings, hashes bool) {
 	unread := map[string]int{}
 	for i, t := range f.Tensors() {
-		d := found[i]
+		d := found.data[i]
 		if hashes {
-			r.Tensors[i].SHA256 = hex.EncodeToString(d.hash[:])
+			r.Tensors[i].SHA256 = &found.hashes[i]
 		}
 		if t.Readable() {
 			r.Numbers += t.Elements()

@@ -213,7 +213,7 @@ func TestHashes(t *testing.T) {
 		r := look(t, path, Options{Hashes: true})
 		for i, x := range f.Tensors {
 			sum := sha256.Sum256(x.Bytes())
-			if got := r.Tensors[i]; got.SHA256 != hex.EncodeToString(sum[:]) || got.Name != x.Name || got.Bytes != x.Size() {
+			if got := r.Tensors[i]; *got.SHA256 != sum || got.Name != x.Name || got.Bytes != x.Size() {
 				t.Errorf("tensor %s: %+v", x.Name, got)
 			}
 		}
@@ -231,7 +231,7 @@ func sumsOf(t *testing.T, path string) []string {
 	t.Helper()
 	var list []string
 	for _, x := range look(t, path, Options{Hashes: true}).Tensors {
-		list = append(list, SumLine(x.SHA256, x.Name))
+		list = append(list, SumLine(x.SHA256.String(), x.Name))
 	}
 	return list
 }

@@ -1,9 +1,33 @@
 package names
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"testing"
+	"unicode/utf8"
 )
+
+// FuzzLMStudio reads settings of LM Studio, and again what they name.
+func FuzzLMStudio(f *testing.F) {
+	f.Add([]byte(`{"downloadsFolder": "~/chosen", "language": "en"}`))
+	f.Add([]byte(`{"downloadsFolder": 1}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		folder := parseSettings(text)
+		if !utf8.ValidString(folder) {
+			t.Fatalf("the folder is %q", folder)
+		}
+		again, err := json.Marshal(map[string]string{"downloadsFolder": folder})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := parseSettings(again); got != folder {
+			t.Fatalf("%q, and again %q", folder, got)
+		}
+		if _, err := expand(folder); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
 
 // FuzzOllama reads manifests and names. What names a blob or a manifest stays in the store.
 func FuzzOllama(f *testing.F) {

@@ -53,6 +53,11 @@ func downloadsFolder(settings string) string {
 	if err != nil {
 		return ""
 	}
+	return parseSettings(text)
+}
+
+// parseSettings is downloadsFolder for the content of the file.
+func parseSettings(text []byte) string {
 	var s struct {
 		DownloadsFolder string `json:"downloadsFolder"`
 	}

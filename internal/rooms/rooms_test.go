@@ -26,7 +26,7 @@ var floors = [][]string{
 	{"internal/freelist", "internal/alloctest", "internal/infile", "internal/filelock"},
 	{"internal/mapped", "internal/memory"},
 	{"internal/atomicfile"},
-	{"kernels", "internal/errkind", "internal/prng", "internal/tokenizer/pattern",
+	{"kernels", "internal/errkind", "internal/byname", "internal/prng", "internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
 		"internal/words", "internal/jinja"},
 	{"gguf", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},

@@ -419,8 +419,7 @@ func transpose(x []float32, cols int) []float32 {
 
 // into is a state file of the target with the keys and values replaced: they are recognised by the bytes around them.
 func (w *stateWriter) into(path string) ([]byte, error) {
-	all := caches(w.base)
-	if len(all) > 1 {
+	if len(caches(w.base)) > 1 {
 		return nil, errkind.Errorf(errors.ErrUnsupported, "layers of %s see a window of the text, for which llama.cpp has a "+
 			"cache of its own: a state that it saved cannot be rewritten", w.base.Path)
 	}
@@ -428,17 +427,26 @@ func (w *stateWriter) into(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if data = w.replaced(data); data == nil {
+		return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens "+
+			"in F16 or F32: save it with the same model after reading exactly %d tokens, one more for llama-completion's "+
+			"--prompt-cache, which keeps no cell of the last", path, w.session.Len(), w.session.Len())
+	}
+	return data, nil
+}
+
+// replaced is a state with the keys and values of a single cache replaced; nil where it does not end with any.
+func (w *stateWriter) replaced(data []byte) []byte {
+	layers := caches(w.base)[0]
 	for _, t := range []gguf.Type{gguf.F16, gguf.F32} {
 		for _, transposed := range []bool{false, true} {
-			ours := w.cache(all[0], t, transposed)
+			ours := w.cache(layers, t, transposed)
 			if at := len(data) - len(ours); at >= 0 && sameFrame(data[at:], ours, w.frame(t)) {
-				return append(data[:at:at], ours...), nil
+				return append(data[:at:at], ours...)
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s does not end with the keys and values of %d tokens "+
-		"in F16 or F32: save it with the same model after reading exactly %d tokens, one more for llama-completion's "+
-		"--prompt-cache, which keeps no cell of the last", path, w.session.Len(), w.session.Len())
+	return nil
 }
 
 // frame lists the stretches of a cache that are not keys and values.

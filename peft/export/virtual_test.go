@@ -244,6 +244,42 @@ func TestStateInto(t *testing.T) {
 	}
 }
 
+// FuzzStateInto puts keys and values into arbitrary files, which stay as they are before them.
+func FuzzStateInto(f *testing.F) {
+	b := pefttest.OpenBase(f, pefttest.Tiny.WriteGGUF(f))
+	writer := func(seed uint64) *stateWriter {
+		a, err := virtual.NewPrefixTuning(b,
+			method.PrefixTuning{PromptTuning: method.PromptTuning{VirtualTokens: 1, Seed: seed}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		session, err := virtualSession(b, []attach.Scaled{{Adapter: a, Scale: 1}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		return &stateWriter{base: b, session: session, version: stateVersions["2026"], first: -1}
+	}
+	ours := writer(1)
+	for _, opt := range []StateOptions{{}, {F32: true}, {Kind: StateSequence}} {
+		other := writer(2)
+		other.opt = opt
+		data := other.whole()
+		if bytes.Equal(ours.replaced(data), data) || ours.replaced(data) == nil {
+			f.Fatal("keys and values were not replaced")
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got := ours.replaced(data)
+		if got == nil {
+			return
+		}
+		if len(got) != len(data) || !bytes.Equal(ours.replaced(got), got) {
+			t.Fatalf("%d bytes became %d, or others when they were replaced again", len(data), len(got))
+		}
+	})
+}
+
 // TestStateNeedsFirst wants a session of a model that puts no token before texts to have its first token named.
 func TestStateNeedsFirst(t *testing.T) {
 	for _, m := range archtest.All() {

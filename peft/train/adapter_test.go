@@ -485,3 +485,54 @@ func FuzzReadAdapter(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadCheckpoint reads checkpoints from arbitrary files, and again the state that it could read.
+func FuzzReadCheckpoint(f *testing.F) {
+	meta := map[string]string{attach.MetaConfig: `{"peft_type": "LORA", "r": 2, "target_modules": ["q"]}`,
+		attach.MetaTraining: `{"steps": 3}`, attach.MetaCheckpoint: `{"state":{"step":3,"epoch":1,"batch":2,"tokens":99,` +
+			`"loss":0.5,"base_loss":1},"seed":7,"betas":[0.9,0.999],"precision":"f32","learning_rate":1e-4}`}
+	var items []safetensors.Item
+	for _, prefix := range []string{"", attach.FirstMoment, attach.SecondMoment} {
+		items = append(items, filled(prefix+"base_model.model.q.lora_A.weight", 1, 2, 3),
+			filled(prefix+"base_model.model.q.lora_B.weight", 1, 4, 2))
+	}
+	var out bytes.Buffer
+	if err := safetensors.Write(&out, meta, items); err != nil {
+		f.Fatal(err)
+	}
+	path := filepath.Join(f.TempDir(), "seed.checkpoint.safetensors")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	if err := CheckCheckpoint(path); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(out.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := safetensors.Parse(data)
+		if err != nil {
+			return
+		}
+		saved, err := readCheckpoint(file)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(saved)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := readCheckpoint(&safetensors.File{Metadata: map[string]string{attach.MetaCheckpoint: string(text)}})
+		if err != nil || !reflect.DeepEqual(saved, again) {
+			t.Fatalf("%+v, and again %+v: %v", saved, again, err)
+		}
+		a, err := attach.ReadAdapter(file, []byte(file.Metadata[attach.MetaConfig]))
+		if err != nil {
+			return
+		}
+		_ = checkMoments(file, a)
+		_ = a.Config.SameQuantized(file.Metadata[attach.MetaQuantized])
+		if err := (&trainer{adapter: a}).sameAdapter(file.Metadata[attach.MetaConfig]); err != nil {
+			t.Fatalf("an adapter is not the same as itself: %v", err)
+		}
+	})
+}

@@ -79,7 +79,7 @@ func (o *verifyOptions) Run(ctx context.Context, s cli.Streams) error {
 		}
 	case o.options.Hashes:
 		for _, t := range r.Tensors {
-			fmt.Fprintln(s.Out, verify.SumLine(t.SHA256, t.Name))
+			fmt.Fprintln(s.Out, verify.SumLine(t.SHA256.String(), t.Name))
 		}
 		o.print(s.Err, r)
 	default:

@@ -125,26 +125,16 @@ func (o *Types) Warn(plan *quantize.Plan, w io.Writer) {
 
 // Result is the result as --json shows it.
 type Result struct {
-	Outputs   []string `json:"outputs,omitempty"`
-	FileType  string   `json:"file_type"`
-	Size      int64    `json:"size"` // of the files, in bytes
-	InputData int64    `json:"input_data_bytes"`
-	Data      int64    `json:"data_bytes"`
-	Weights   int64    `json:"weights"`
-	Bits      float64  `json:"bits_per_weight"`
-	Seconds   float64  `json:"seconds,omitempty"`
-	Target    bool     `json:"target,omitempty"` // the types were chosen for a size
-	Tensors   []Tensor `json:"tensors"`
-}
-
-type Tensor struct {
-	Name     string  `json:"name"`
-	Shape    []int64 `json:"shape"`
-	From     string  `json:"from"`
-	To       string  `json:"to"`
-	Bytes    int64   `json:"bytes"`
-	Weighted bool    `json:"weighted,omitempty"`
-	Fallback bool    `json:"fallback,omitempty"`
+	Outputs   []string          `json:"outputs,omitempty"`
+	FileType  string            `json:"file_type"`
+	Size      int64             `json:"size"` // of the files, in bytes
+	InputData int64             `json:"input_data_bytes"`
+	Data      int64             `json:"data_bytes"`
+	Weights   int64             `json:"weights"`
+	Bits      float64           `json:"bits_per_weight"`
+	Seconds   float64           `json:"seconds,omitempty"`
+	Target    bool              `json:"target,omitempty"` // the types were chosen for a size
+	Tensors   []quantize.Tensor `json:"tensors"`          // the plan's own
 }
 
 func NewResult(plan *quantize.Plan, outputs []string, took time.Duration) (*Result, error) {
@@ -153,11 +143,8 @@ func NewResult(plan *quantize.Plan, outputs []string, took time.Duration) (*Resu
 		return nil, err
 	}
 	r := &Result{Outputs: outputs, FileType: plan.FileType().Name, Size: size, InputData: plan.InputBytes(),
-		Data: plan.DataBytes(), Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds()}
-	for _, t := range plan.Tensors {
-		r.Tensors = append(r.Tensors, Tensor{t.Name, t.Shape, t.From.String(), t.To.String(), t.Bytes, t.Weighted,
-			t.Fallback})
-	}
+		Data: plan.DataBytes(), Weights: plan.Weights(), Bits: plan.BitsPerWeight(), Seconds: took.Seconds(),
+		Tensors: plan.Tensors}
 	return r, nil
 }
 
@@ -190,15 +177,17 @@ func (r *Result) printTensors(w io.Writer) {
 
 // types is "156 Q4_K, 25 Q6_K", in the order in which they first occur.
 func (r *Result) types() string {
-	counts := map[string]int{}
-	var names []string
-	for _, t := range r.Tensors {
-		if counts[t.To]++; counts[t.To] == 1 {
-			names = append(names, t.To)
+	counts := map[gguf.Type]int{}
+	var types []gguf.Type
+	for i := range r.Tensors {
+		to := r.Tensors[i].To
+		if counts[to]++; counts[to] == 1 {
+			types = append(types, to)
 		}
 	}
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%d %s", counts[name], name)
+	names := make([]string, len(types))
+	for i, typ := range types {
+		names[i] = fmt.Sprintf("%d %v", counts[typ], typ)
 	}
 	return strings.Join(names, ", ")
 }
