@@ -143,7 +143,7 @@ func TestRefused(t *testing.T) {
 		{"odd groups", func(f *tinyFile) { f.set("llama.attention.head_count_kv", uint32(3)) }, "cannot share 3"},
 		{"text as size", func(f *tinyFile) { f.set("llama.block_count", "two") }, "llama.block_count"},
 		{"huge size", func(f *tinyFile) { f.set("llama.block_count", uint64(1<<40)) }, "expected one whole number"},
-		{"many layers", func(f *tinyFile) { f.set("llama.block_count", uint32(60000)) }, `tensor "blk.2.`},
+		{"many layers", func(f *tinyFile) { f.set("llama.block_count", uint32(16000)) }, `tensor "blk.2.`},
 		{"zero heads", func(f *tinyFile) { f.set("llama.attention.head_count", uint32(0)) }, "heads is 0"},
 		{"no epsilon", func(f *tinyFile) { f.set("llama.attention.layer_norm_rms_epsilon", float32(0)) }, "norm epsilon"},
 		{"scaling", func(f *tinyFile) { f.set("llama.rope.scaling.type", "ntk") }, `"ntk"`},
