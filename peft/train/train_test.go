@@ -473,7 +473,7 @@ func TestNonFinite(t *testing.T) {
 		reason string
 	}{
 		"a linear map": {poison("blk.1.attn_output.weight"), 1e-3, "blk.1.attn_output.weight is NaN in row 31, column 31"},
-		"the head":     {poison("output.weight"), 1e-3, "the output head is NaN"},
+		"the head":     {poison("output.weight"), 1e-3, "output.weight is NaN"},
 		"a norm":       {poison("blk.0.ffn_norm.weight"), 1e-3, "blk.0.ffn_norm.weight"},
 		"the rate":     {pefttest.Tiny, 1e30, "try a lower learning rate"},
 	} {
