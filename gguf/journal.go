@@ -39,17 +39,16 @@ const EditWait = 10 * time.Second
 func awaitEdit(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), EditWait)
 	defer cancel()
-	for pending(path) {
+	for EditPending(path) {
 		f, err := infile.Open(path)
 		if err != nil {
 			return err
 		}
 		_, _ = filelock.Wait(ctx, f) // the edit has it; without locks there is only the journal
-		interrupted := pending(path)
-		opened, errOpened := f.Stat()
-		named, errNamed := os.Stat(path)
+		interrupted := EditPending(path)
+		current := filelock.IsCurrent(f, path)
 		f.Close()
-		if errOpened != nil || errNamed != nil || !os.SameFile(opened, named) {
+		if !current {
 			continue // another file took its place, and has locks of its own
 		}
 		if interrupted {
@@ -59,7 +58,8 @@ func awaitEdit(path string) error {
 	return nil
 }
 
-func pending(path string) bool {
+// EditPending says whether an in-place edit of a file is being made, or was interrupted.
+func EditPending(path string) bool {
 	_, err := os.Lstat(EditJournal(path))
 	return err == nil
 }
@@ -81,7 +81,7 @@ func openWhole(path string) (*mapped.File, *File, error) {
 		}
 		f, err := parseMapped(m)
 		changed := m.Changed()
-		if tries < openTries && (changed != nil || pending(path)) {
+		if tries < openTries && (changed != nil || EditPending(path)) {
 			m.Close()
 			continue
 		}

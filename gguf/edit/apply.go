@@ -104,9 +104,7 @@ func lock(ctx context.Context, path string, flag int) (*os.File, error) {
 		return nil, err
 	}
 	// The edit that had the lock may have put a new file in its place.
-	opened, errOpened := f.Stat()
-	named, errNamed := os.Stat(path)
-	if errOpened != nil || errNamed != nil || !os.SameFile(opened, named) {
+	if !filelock.IsCurrent(f, path) {
 		f.Close()
 		return nil, &ChangedError{path}
 	}

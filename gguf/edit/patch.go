@@ -28,10 +28,7 @@ type journal struct {
 const journalMagic = "peftconv edit journal 1\n"
 
 // Pending says whether an edit of the file was interrupted.
-func Pending(path string) bool {
-	_, err := os.Lstat(gguf.EditJournal(path))
-	return err == nil
-}
+func Pending(path string) bool { return gguf.EditPending(path) }
 
 // patch writes a journal, then the change that it describes.
 func patch(f *os.File, path string, j *journal) error {

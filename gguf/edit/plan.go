@@ -13,7 +13,6 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/diff"
-	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/sanity"
 )
@@ -83,13 +82,13 @@ func Prepare(path string, e Edit, opt Options) (_ *Plan, err error) {
 	defer f.Close()
 	p := &Plan{Path: path, Tensors: []Pair{}, opt: opt, Space: f.DataOffset,
 		format: gguf.Format{Version: f.Version, Order: f.Order}}
-	if err := p.prepare(f, &e); err != nil {
+	if err := p.prepare(f, held, &e); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p, nil
 }
 
-func (p *Plan) prepare(f *gguf.File, e *Edit) error {
+func (p *Plan) prepare(f *gguf.File, held *os.File, e *Edit) error {
 	if err := checkShard(f, e); err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (p *Plan) prepare(f *gguf.File, e *Edit) error {
 	}
 	p.meta.Delete(PadKey)
 	p.compare(f)
-	if err := p.readHead(); err != nil {
+	if err := p.readHead(held); err != nil {
 		return err
 	}
 	if err := p.choose(); err != nil || p.moves {
@@ -133,8 +132,8 @@ func (p *Plan) compare(f *gguf.File) {
 	if _, split := f.Meta.Get("split.count"); split { // the other tensors are not known here
 		table, edited = nil, nil
 	}
-	wrong, odd := sanity.CheckFile(f.Meta, table)
-	nowWrong, nowOdd := sanity.CheckFile(p.meta, edited)
+	wrong, odd := sanity.Check(f.Meta, table)
+	nowWrong, nowOdd := sanity.Check(p.meta, edited)
 	for _, problem := range slices.Concat(nowWrong, nowOdd) {
 		if !slices.Contains(wrong, problem) && !slices.Contains(odd, problem) {
 			p.Warnings = append(p.Warnings, problem)
@@ -151,12 +150,7 @@ func alignment(meta *gguf.Metadata) uint64 {
 }
 
 // readHead notes the size of the file and the hash of its header.
-func (p *Plan) readHead() error {
-	f, err := infile.Open(p.Path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func (p *Plan) readHead(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err

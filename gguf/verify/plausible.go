@@ -31,7 +31,7 @@ func (r *Report) plausible(f *weights.File) {
 func (r *Report) plausibleGGUF(f *weights.File) {
 	g := f.GGUF
 	r.Architecture, _ = g.Meta.String("general.architecture")
-	wrong, odd := sanity.CheckFile(g.Meta, g.Tensors)
+	wrong, odd := sanity.Check(g.Meta, g.Tensors)
 	for _, problem := range wrong {
 		r.problem("", "%s", problem)
 	}
@@ -80,9 +80,9 @@ func (r *Report) plausibleSafetensors(f *weights.File) {
 	switch _, described := f.Safetensors.Metadata[attach.MetaConfig]; {
 	case described && !isDir, attach.IsWeightsFile(name):
 		r.adapter(f)
-	case model && (isDir || has(dir, "config.json")):
+	case model && (isDir || attach.HasFile(dir, "config.json")):
 		r.model(f, dir)
-	case isDir && has(dir, attach.ConfigFile):
+	case isDir && attach.HasFile(dir, attach.ConfigFile):
 		r.adapter(f)
 	default:
 		r.strangePairs(f)
@@ -102,11 +102,6 @@ func (r *Report) strangePairs(f *weights.File) {
 	case pairs:
 		r.note("", "there are pairs of a LoRA in it under other names than PEFT's, which are not loaded as an adapter")
 	}
-}
-
-func has(dir, name string) bool {
-	_, err := os.Stat(filepath.Join(dir, name))
-	return err == nil
 }
 
 // adapterPairs checks that the two matrices of each low-rank pair are there and fit, and reports whether there is one.

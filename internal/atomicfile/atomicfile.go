@@ -1,7 +1,6 @@
 package atomicfile
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -118,9 +117,8 @@ func (f *File) find(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if link, err := os.Readlink(path); err == nil {
-			return fmt.Errorf("create %s: is a symbolic link to %s, which does not exist: remove the link, or choose "+
-				"another name", path, link)
+		if err := checkDangling(path); err != nil {
+			return err
 		}
 		f.path = filepath.Clean(path)
 		return nil
@@ -135,6 +133,16 @@ func (f *File) find(path string) error {
 	f.replaces, f.mode = true, info.Mode().Perm()
 	f.path, err = filepath.EvalSymlinks(path)
 	return err
+}
+
+// checkDangling refuses a path at which there is nothing but a symbolic link.
+func checkDangling(path string) error {
+	link, err := os.Readlink(path)
+	if err != nil {
+		return nil
+	}
+	return fmt.Errorf("create %s: is a symbolic link to %s, which does not exist: remove the link, or choose another name",
+		path, link)
 }
 
 // Name is the path under which the file appears at Commit.
@@ -240,23 +248,8 @@ func (f *File) Abort() {
 		f.f.Close()
 		return
 	}
-	f.t.remove()
-	f.t.release()
+	f.t.discard()
 }
 
 // Write makes the file at path hold what fill writes, buffered. If fill fails, path stays as it was.
-func Write(path string, fill func(io.Writer) error) error {
-	f, err := Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := fill(w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return f.Commit()
-}
+func Write(path string, fill func(io.Writer) error) error { return WriteAll(Content{path, fill}) }

@@ -30,9 +30,8 @@ func CreateDir(path string, part func(name string) bool) (*Dir, error) {
 	info, err := os.Stat(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if link, err := os.Readlink(d.path); err == nil {
-			return nil, fmt.Errorf("create %s: is a symbolic link to %s, which does not exist: remove the link, or choose "+
-				"another name", path, link)
+		if err := checkDangling(path); err != nil {
+			return nil, err
 		}
 	case err != nil:
 		return nil, err
@@ -77,8 +76,7 @@ func (d *Dir) Abort() {
 		return
 	}
 	d.done = true
-	d.t.remove()
-	d.t.release()
+	d.t.discard()
 }
 
 // Commit gives the directory its name. On Linux and macOS it is exchanged with the one that it replaces in one step.

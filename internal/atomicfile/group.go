@@ -1,9 +1,42 @@
 package atomicfile
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"path/filepath"
 )
+
+// Content is a file and what it is to hold.
+type Content struct {
+	Path string
+	Fill func(io.Writer) error // writes it
+}
+
+// WriteAll writes files of one directory that belong together, buffered: all get their names, or none.
+func WriteAll(contents ...Content) error {
+	var files []*File
+	defer func() {
+		for _, f := range files {
+			f.Abort()
+		}
+	}()
+	for _, c := range contents {
+		f, err := Create(c.Path)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		w := bufio.NewWriterSize(f, 1<<20)
+		if err := c.Fill(w); err != nil {
+			return err
+		}
+		if err := w.Flush(); err != nil {
+			return fmt.Errorf("write %s: %w", c.Path, err)
+		}
+	}
+	return CommitAll(files...)
+}
 
 // CommitAll commits files of one directory that belong together: all get their names, or none. A process that is
 // killed in between leaves a note by which the next Create or [Settle] there gives the others theirs.

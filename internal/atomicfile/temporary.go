@@ -108,6 +108,12 @@ func (t *temporary) remove() {
 	os.Remove(t.path)
 }
 
+// discard is remove for a file that is in live.
+func (t *temporary) discard() {
+	t.remove()
+	t.release()
+}
+
 func dirOf(temporary string) string { return temporary + dirSuffix }
 func oldOf(temporary string) string { return temporary + oldSuffix }
 
@@ -214,8 +220,7 @@ func CheckDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	t.remove()
-	t.release()
+	t.discard()
 	return nil
 }
 
@@ -245,8 +250,7 @@ type ScratchFile struct {
 // Close closes and removes the file.
 func (s *ScratchFile) Close() error {
 	err := s.File.Close()
-	s.t.remove()
-	s.t.release()
+	s.t.discard()
 	return err
 }
 
@@ -261,13 +265,9 @@ func ScratchDir(parent, base string) (dir string, remove func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	remove = func() {
-		t.remove()
-		t.release()
-	}
 	if err := os.Mkdir(dirOf(t.path), 0o700); err != nil {
-		remove()
+		t.discard()
 		return "", nil, err
 	}
-	return dirOf(t.path), remove, nil
+	return dirOf(t.path), t.discard, nil
 }

@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -65,31 +64,16 @@ func (a *Adapter) SaveWith(path string, beside map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(path)
-	if err != nil {
-		return err
-	}
-	files := []*atomicfile.File{f}
-	defer func() {
-		for _, f := range files {
-			f.Abort()
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(safetensors.Write(w, meta, a.items()), w.Flush()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
+	files := []atomicfile.Content{{Path: path, Fill: func(w io.Writer) error {
+		return safetensors.Write(w, meta, a.items())
+	}}}
 	for _, path := range slices.Sorted(maps.Keys(beside)) {
-		f, err := atomicfile.Create(path)
-		if err != nil {
+		files = append(files, atomicfile.Content{Path: path, Fill: func(w io.Writer) error {
+			_, err := w.Write(beside[path])
 			return err
-		}
-		files = append(files, f)
-		if _, err := f.Write(beside[path]); err != nil {
-			return fmt.Errorf("write %s: %w", path, err)
-		}
+		}})
 	}
-	return atomicfile.CommitAll(files...)
+	return atomicfile.WriteAll(files...)
 }
 
 // Metadata is what Save writes beside the tensors.
@@ -317,7 +301,7 @@ func RegisterLayout(l Layout) { layouts = append(layouts, l) }
 // weightsIn is the file of a directory that holds the tensors.
 func weightsIn(dir string) (string, error) {
 	for _, l := range layouts {
-		if isFile(dir, l.Weights) {
+		if HasFile(dir, l.Weights) {
 			return filepath.Join(dir, l.Weights), nil
 		}
 	}
@@ -331,7 +315,7 @@ func IsWeightsFile(name string) bool {
 
 // checkDir says what is missing in a directory that should hold an adapter.
 func checkDir(dir string) error {
-	has := func(name string) bool { return isFile(dir, name) }
+	has := func(name string) bool { return HasFile(dir, name) }
 	switch {
 	case has(WeightsFile) && has(ConfigFile):
 		return nil
@@ -342,12 +326,6 @@ func checkDir(dir string) error {
 			"is not read: save the adapter as safetensors (PEFT's default)")
 	}
 	return fmt.Errorf("the directory has no %s: not a PEFT adapter", WeightsFile)
-}
-
-// isFile reports whether a directory has a file of that name.
-func isFile(dir, name string) bool {
-	_, err := os.Stat(filepath.Join(dir, name))
-	return err == nil
 }
 
 // findConfig is the configuration in a file's metadata, or in adapter_config.json beside it; in a directory that file

@@ -67,7 +67,7 @@ func openModel(path string, isDir bool) (*store.Store, error) {
 			return nil, err
 		}
 		return store.OfGGUF(f), nil
-	case !hasFile(path, "model.safetensors") && !hasFile(path, IndexFile):
+	case !HasFile(path, "model.safetensors") && !HasFile(path, IndexFile):
 		return nil, fmt.Errorf("the directory has neither model.safetensors nor %s", IndexFile)
 	}
 	return store.Open(path)
@@ -85,7 +85,7 @@ func OfStore(path string, files *store.Store) (*Base, error) {
 		return nil, err
 	}
 	if b.GGUF == nil {
-		if hasFile(path, "tokenizer.json") || hasFile(path, "tokenizer.model") {
+		if HasFile(path, "tokenizer.json") || HasFile(path, "tokenizer.model") {
 			b.Tokenizer, err = tokenizer.FromHF(path)
 		}
 		return b, err
@@ -142,7 +142,8 @@ func hasNoWords(meta *gguf.Metadata) bool {
 	return kind == "none" || kind == "no_vocab"
 }
 
-func hasFile(dir, name string) bool {
+// HasFile says whether a directory has a file of a name.
+func HasFile(dir, name string) bool {
 	_, err := os.Stat(filepath.Join(dir, name))
 	return err == nil
 }

@@ -24,7 +24,6 @@ const patience = 700 * time.Millisecond
 type ending struct {
 	signals chan os.Signal
 	begun   sync.Once
-	cancel  context.CancelFunc
 
 	mu    sync.Mutex // held for ever once the process is ended from outside
 	errs  *output
@@ -36,13 +35,13 @@ type ending struct {
 func (p *Program) Main() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	e := &ending{signals: make(chan os.Signal, 3), cancel: cancel}
+	e := &ending{signals: make(chan os.Signal, 3)}
 	// Somebody who listens to SIGPIPE gets an error in its place, and can clean up.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signal.Notify(e.signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-e.signals
-		e.cancel()
+		cancel()
 		e.begin(ExitInterrupted)
 	}()
 	status := p.Run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ending: e})

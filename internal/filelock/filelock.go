@@ -24,6 +24,13 @@ func Try(f *os.File) (bool, error) {
 	return got, failed
 }
 
+// IsCurrent says whether path names the open file still: whoever had its lock may have put another in its place.
+func IsCurrent(f *os.File, path string) bool {
+	opened, errOpened := f.Stat()
+	named, errNamed := os.Stat(path)
+	return errOpened == nil && errNamed == nil && os.SameFile(opened, named)
+}
+
 // pollEvery is how often a lock is asked for that another holds.
 const pollEvery = 20 * time.Millisecond
 

@@ -102,16 +102,26 @@ func TestVerifyAgreesOnArchitectures(t *testing.T) {
 	}
 }
 
+// openWhole opens a model whose weights are finite.
+func openWhole(path string) (*attach.Base, error) {
+	b, err := attach.OpenBase(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := attach.CheckWeights(b); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
 // computes opens a model and computes with it.
 func computes(path string) error {
-	b, err := attach.OpenBase(path)
+	b, err := openWhole(path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := attach.CheckWeights(b); err != nil {
-		return err
-	}
 	tokens := &batch.Batch{}
 	tokens.Append([]int32{1, 0, 1, 0, 1}, nil)
 	if i := floats.FirstNonFinite(pefttest.AllLogits(b, model.NoHooks{}, tokens)); i >= 0 {
@@ -247,14 +257,11 @@ func (k *agreement) both(t *testing.T) (problem string, err error) {
 
 // runs opens a model and has it continue a text.
 func runs(path string) error {
-	b, err := attach.OpenBase(path)
+	b, err := openWhole(path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := attach.CheckWeights(b); err != nil {
-		return err
-	}
 	if b.Tokenizer == nil {
 		return nil
 	}

@@ -21,19 +21,7 @@ const (
 
 // Check lists contradictions, a sentence each: those for which a file is not loaded here, and those that are only odd.
 // Tensors may be nil where they are not known.
-func Check(meta *gguf.Metadata, tensors []gguf.Tensor) (wrong, odd []string) {
-	var list []*gguf.Tensor
-	if tensors != nil {
-		list = make([]*gguf.Tensor, len(tensors))
-	}
-	for i := range tensors {
-		list[i] = &tensors[i]
-	}
-	return CheckFile(meta, list)
-}
-
-// CheckFile is Check for the tensors of a file.
-func CheckFile(meta *gguf.Metadata, tensors []*gguf.Tensor) (wrong, odd []string) {
+func Check(meta *gguf.Metadata, tensors []*gguf.Tensor) (wrong, odd []string) {
 	c := &checker{meta: meta, tensors: tensors}
 	kind, ok := meta.String(keyType)
 	if !ok {

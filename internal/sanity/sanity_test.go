@@ -68,7 +68,11 @@ func TestCheck(t *testing.T) {
 
 func check(t *testing.T, meta *gguf.Metadata, tensors []gguf.Tensor, want string) {
 	t.Helper()
-	wrong, odd := Check(meta, tensors)
+	var list []*gguf.Tensor
+	for i := range tensors {
+		list = append(list, &tensors[i])
+	}
+	wrong, odd := Check(meta, list)
 	if all := strings.Join(slices.Concat(wrong, odd), "\n"); want == "" && all != "" || !strings.Contains(all, want) {
 		t.Errorf("found %q, expected %q", all, want)
 	}

@@ -61,8 +61,7 @@ func IsAdapter(path string) bool {
 		}
 		dir = filepath.Dir(path)
 	}
-	_, err := os.Stat(filepath.Join(dir, attach.ConfigFile))
-	return err == nil
+	return attach.HasFile(dir, attach.ConfigFile)
 }
 
 // ConvertAdapter writes a LoRA of HF PEFT as the GGUF file that llama.cpp takes, or such a file as a PEFT directory

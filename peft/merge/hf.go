@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
@@ -176,9 +175,6 @@ func (m *merger) writeTensor(w *safetensors.Writer, t *safetensors.Tensor) error
 	return nil
 }
 
-// otherWeights are the endings of files that hold the unmerged weights in another form.
-var otherWeights = []string{".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
-
 // copyOthers copies configuration, tokenizer and whatever else is in the base's directory.
 func (m *merger) copyOthers(dir string) error {
 	entries, err := os.ReadDir(m.base.Path)
@@ -189,7 +185,7 @@ func (m *merger) copyOthers(dir string) error {
 		name := entry.Name()
 		from := filepath.Join(m.base.Path, name)
 		if info, err := os.Stat(from); err != nil || !info.Mode().IsRegular() ||
-			slices.Contains(otherWeights, filepath.Ext(name)) {
+			store.IsWeights(name) || filepath.Ext(name) == ".onnx" {
 			continue
 		}
 		to := filepath.Join(dir, name)
