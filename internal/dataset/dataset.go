@@ -344,10 +344,8 @@ func (s *Set) Memory() int64 {
 // Hash is a hash of everything that the examples of an epoch depend on but the seed: their tokens, loss masks and
 // classes, and the weights of the sources.
 func (s *Set) Hash() (string, error) {
-	if s.held != nil { // others may read at the same time
-		own, file := *s, *s.held
-		own.scratch, own.held, file.buffer = Example{}, &file, nil
-		s = &own
+	if s.held != nil { // others may read at the same time, into memory of their own
+		s = &Set{parts: s.parts, held: &held{file: s.held.file, index: s.held.index}}
 	}
 	h := sha256.New()
 	var buf []byte

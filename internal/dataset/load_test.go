@@ -74,15 +74,22 @@ func TestCache(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			hashed := make(chan error)
+			var hash string
+			go func() { // beside the reading, as a run does
+				var err error
+				hash, err = a.Hash()
+				hashed <- err
+			}()
 			if got := every(t, a) + "|" + every(t, b); got != want {
 				t.Errorf("%d threads, limit %d: other examples", threads, limit)
 			}
+			err = <-hashed
 			if a.Examples != nil || a.Tokens() != train.Tokens() || a.Targets() != train.Targets() ||
 				b.Tokens() != eval.Tokens() || !reflect.DeepEqual(a.Counts, train.Counts) {
 				t.Errorf("in a file: %d tokens, %d targets, %+v; in memory %d, %d, %+v", a.Tokens(), a.Targets(), a.Counts,
 					train.Tokens(), train.Targets(), train.Counts)
 			}
-			hash, err := a.Hash()
 			if wantHash, err2 := train.Hash(); err != nil || err2 != nil || hash != wantHash {
 				t.Errorf("hashes %s and %s, %v, %v", hash, wantHash, err, err2)
 			}
