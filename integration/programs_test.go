@@ -24,18 +24,21 @@ import (
 // libraries are llama.cpp's own, as the package brings them.
 const libraries = "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
 
-// completion compiles llama-completion from the sources that the package brings along, on its libraries. The two files
-// take some seconds.
-func completion(t *testing.T) (dir string) {
+// completion compiles llama-completion.
+func completion(t *testing.T) (dir string) { return compiled(t, "completion") }
+
+// compiled compiles one of llama.cpp's programs, llama-NAME, from the sources that the package brings along, on its
+// libraries. The two files take some seconds.
+func compiled(t *testing.T, name string) (dir string) {
 	t.Helper()
 	needs(t)
 	found, err := filepath.Glob(libraries + "/lib*.so")
 	if err != nil || len(found) == 0 {
-		t.Skipf("%s has no libraries: llama-completion is built for Linux on x86-64 only", libraries)
+		t.Skipf("%s has no libraries: llama-%s is built for Linux on x86-64 only", libraries, name)
 	}
 	for _, tool := range []string{"g++", "git"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s, with which llama-completion is built, is not installed", tool)
+			t.Skipf("%s, with which llama-%s is built, is not installed", tool, name)
 		}
 	}
 	dir = t.TempDir()
@@ -53,7 +56,8 @@ func completion(t *testing.T) (dir string) {
 	}
 	args := []string{"-O1", "-w", "-std=c++17", "-pthread", "-DLLAMA_SHARED", "-DGGML_SHARED", "-DGGML_BACKEND_SHARED",
 		"-I", at("common"), "-I", at("include"), "-I", at("ggml/include"), "-I", at("vendor"),
-		at("tools/completion/completion.cpp"), at("tools/completion/main.cpp"), "-o", filepath.Join(dir, "llama-completion"),
+		at("tools/" + name + "/" + name + ".cpp"), at("tools/" + name + "/main.cpp"),
+		"-o", filepath.Join(dir, "llama-"+name),
 		"-Wl,-rpath," + rpath}
 	for _, lib := range found {
 		if strings.Contains(lib, "libggml-cpu-") { // loaded by the program, which looks for them beside itself

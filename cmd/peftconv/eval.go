@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -24,11 +25,17 @@ activations are rounded as llama.cpp's CPU backend does before a product with qu
 On records (.jsonl, .json, .csv, .tsv, .parquet) it is the mean loss over the tokens that would be learned (see peftconv
 train --help), and the perplexity that follows from it. Of a directory the test files are measured, or else the valid
 ones. With --prompt-template its records become prompts: the loss is that of the answers, which labels have an accuracy
-too.`,
+too.
+
+--kl-base compares with another model over the same windows: the Kullback-Leibler divergence from its probabilities, how
+often both find the same token likeliest, and by how much the probability of the right token changed. The figures are
+those of llama-perplexity --kl-divergence. In place of the other model there may be a file that --save-logprobs or
+llama-perplexity --kl-divergence-base wrote; it has its own text, so that --data is not needed.`,
 	Examples: []string{
 		"peftconv eval --base model.gguf --data wiki.test.txt",
 		"peftconv eval --base model.gguf --lora out.safetensors --data valid.jsonl",
 		"peftconv eval --lora out.safetensors:0.5 --data notes.txt --ctx 1024 --json",
+		"peftconv eval --base model-q2_k.gguf --kl-base model-f16.gguf --data wiki.test.txt",
 	},
 	New: func() cli.Command { return new(evalOptions) },
 }
@@ -41,6 +48,7 @@ type evalOptions struct {
 	ctx         input.Window
 	batchTokens int
 	exact       bool
+	compared    divergenceFlags
 	json        bool
 }
 
@@ -55,15 +63,21 @@ func (o *evalOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.exact, "exact-activations", false,
 		"of a text: multiply quantized weights with activations as "+
 			"they are, not rounded as llama.cpp's CPU backend rounds them")
+	o.compared.add(fs)
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the result as one JSON document")
-	cli.Require(fs, "data")
 }
 
 func (o *evalOptions) Validate(args []string) error {
 	switch {
 	case len(args) > 0:
 		return cli.NoArgs(args)
+	case o.data == "" && o.compared.base == "":
+		return errors.New("missing required flag --data")
+	case o.compared.given() && o.promptTemplate != "":
+		return errors.New("--kl-base and --save-logprobs are for text, not for --prompt-template")
+	case o.compared.base != "" && o.compared.save != "":
+		return errors.New("--kl-base and --save-logprobs: one of them, not both")
 	case o.ctx.Tokens < 4:
 		return fmt.Errorf("--ctx: %d, expected 4 tokens or more", o.ctx.Tokens)
 	case o.batchTokens < 2:
@@ -84,6 +98,9 @@ func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	defer opened.Close()
 	o.warnOtherBase(opened, s.Err)
 	o.In, o.Err = s.In, s.Err
+	if o.compared.given() {
+		return o.divergence(ctx, s, opened)
+	}
 	if o.promptTemplate != "" {
 		return o.prompt(ctx, s, opened)
 	}
@@ -97,11 +114,16 @@ func (o *evalOptions) Run(ctx context.Context, s cli.Streams) error {
 	return o.examples(ctx, s, opened)
 }
 
-func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) error {
+// tokens are those of a text.
+func (o *evalOptions) tokens(opened *opened) ([]int32, error) {
 	if !opened.base.HasTokenizer() {
-		return fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path())
+		return nil, fmt.Errorf("%s has no tokenizer: only data with token ids can be evaluated", opened.base.Path())
 	}
-	ids, err := opened.base.TokenizeData(o.data, o.Options(o.data, input.EvalSplits()...))
+	return opened.base.TokenizeData(o.data, o.Options(o.data, input.EvalSplits()...))
+}
+
+func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) error {
+	ids, err := o.tokens(opened)
 	if err != nil {
 		return err
 	}

@@ -169,12 +169,24 @@ func (m *Model) LogitForm(rows []int32) autograd.Logits {
 
 // Logits runs a batch and gives the logits (n, V) of the listed rows.
 func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *autograd.Tensor {
+	return m.head(t, m.picked(t, b, h, rows), h)
+}
+
+// EachLogits runs a batch and calls f with the logits (V) of each of the listed rows, in any order and from several
+// goroutines. f may overwrite them. Not all are in memory at once.
+func (m *Model) EachLogits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int, f func(i int, logits []float32)) {
+	x, head, _ := m.logits(t, m.picked(t, b, h, rows), h)
+	t.EachLogits(x, head, m.LogitForm(nil), f)
+}
+
+// picked are some rows of the stream after the final norm.
+func (m *Model) picked(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *autograd.Tensor {
 	x := m.Hidden(t, b, h)
 	picked := t.Tensor(len(rows), x.Cols)
 	for i, row := range rows {
 		copy(picked.Row(i), x.Row(row))
 	}
-	return m.head(t, picked, h)
+	return picked
 }
 
 // head is the logits (T, V) of the stream after the final norm.

@@ -33,6 +33,7 @@ var floors = [][]string{
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
 	{"internal/autograd", "internal/store", "internal/template", "internal/chat", "internal/floats", "internal/modeltest",
+		"internal/logprobs",
 		"internal/malformed"},
 	{"internal/arch", "internal/weights", "internal/dataset"},
 	{"internal/model", "internal/archtest", "internal/hfvocab", "gguf/diff", "gguf/quantize", "gguf/split"},

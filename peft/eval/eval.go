@@ -173,27 +173,33 @@ func withBOS(tok *tokenizer.Tokenizer, ids []int32) (all []int32, bos int32, ok 
 }
 
 func newWindows(b *attach.Base, ids []int32, size int) (*textWindows, error) {
-	w := &textWindows{size: size}
+	w := &textWindows{}
 	w.ids, w.bos, w.hasBOS = withBOS(b.Tokenizer, ids)
+	return w, w.cut(b, size)
+}
+
+// cut cuts the text into windows.
+func (w *textWindows) cut(b *attach.Base, size int) error {
+	w.size = size
 	if size < 4 {
-		return nil, fmt.Errorf("a context of %d tokens, expected 4 or more", size)
+		return fmt.Errorf("a context of %d tokens, expected 4 or more", size)
 	}
 	if limit := b.Model.Spec.Context; limit > 0 && size > limit {
-		return nil, fmt.Errorf("a context of %d tokens, but %s was made for %d", size, b.Path, limit)
+		return fmt.Errorf("a context of %d tokens, but %s was made for %d", size, b.Path, limit)
 	}
 	if w.count = len(w.ids) / size; w.count == 0 {
-		return nil, fmt.Errorf("the text has %d tokens, less than one window of %d", len(w.ids), size)
+		return fmt.Errorf("the text has %d tokens, less than one window of %d", len(w.ids), size)
 	}
 	for i, id := range w.ids {
 		if id < 0 || int(id) >= b.Model.Spec.Vocab {
-			return nil, fmt.Errorf("token %d has id %d, beyond the vocabulary of %d", i+1, id, b.Model.Spec.Vocab)
+			return fmt.Errorf("token %d has id %d, beyond the vocabulary of %d", i+1, id, b.Model.Spec.Vocab)
 		}
 	}
 	w.scored = make([]bool, size)
 	for i := size/2 + 1; i < size; i++ {
 		w.scored[i] = true
 	}
-	return w, nil
+	return nil
 }
 
 // append puts window i into a batch.
