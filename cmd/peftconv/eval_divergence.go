@@ -94,8 +94,8 @@ func (f *divergenceFlags) open() (_ *eval.Reference, closed func() error, err er
 	return eval.ReferenceModel(base), base.Close, nil
 }
 
-// dividedText are the tokens of the text and of a window: those of --data, or of a file of log probabilities. Where both
-// are given they have to be the same.
+// dividedText are the tokens of the text and of a window: those of --data, or of a file of log probabilities. Where
+// both are given they have to be the same.
 func (o *evalOptions) dividedText(reference *eval.Reference, opened *opened) (ids []int32, size int, err error) {
 	own, size, ok := reference.Text()
 	if o.data == "" {

@@ -176,7 +176,16 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 // goroutines. f may overwrite them. Not all are in memory at once.
 func (m *Model) EachLogits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int, f func(i int, logits []float32)) {
 	x, head, _ := m.logits(t, m.picked(t, b, h, rows), h)
-	t.EachLogits(x, head, m.LogitForm(nil), f)
+	most := max(autograd.LogitFloats/m.Spec.Vocab, 1)
+	for from := 0; from < x.Rows; from += most {
+		n := min(most, x.Rows-from)
+		part := autograd.NewConst(n, x.Cols, x.Data[from*x.Cols:(from+n)*x.Cols])
+		t.Checkpoint(part, func(in *autograd.Tensor) *autograd.Tensor { // which gives the memory of logits back
+			y := t.ApplyLogits(t.Linear(in, head), m.LogitForm(nil))
+			kernels.Parallel(n, func(i int) { f(from+i, y.Row(i)) })
+			return in
+		})
+	}
 }
 
 // picked are some rows of the stream after the final norm.
