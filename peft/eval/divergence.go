@@ -18,9 +18,6 @@ import (
 	"github.com/peftconv/peftconv/peft"
 )
 
-// Figures are what Divergence finds.
-type Figures = logprobs.Figures
-
 // A Reference is what a model is compared with: another model, or what llama-perplexity wrote down of one.
 type Reference struct {
 	base   *attach.Base
@@ -123,10 +120,10 @@ func divergence(ctx context.Context, b *attach.Base, adapters []attach.Scaled, i
 			return nil, err
 		}
 		if opt.Progress != nil {
-			opt.Progress(i+1, w.count, logprobs.Of(places).Divergence.Value)
+			opt.Progress(i+1, w.count, figuresOf(places).Divergence.Value)
 		}
 	}
-	f := logprobs.Of(places)
+	f := figuresOf(places)
 	if !floats.Finite(f.Divergence.Value) {
 		return nil, evaluate.NotFinite(b, f.Divergence.Value)
 	}

@@ -1,8 +1,10 @@
-package logprobs
+package eval
 
 import (
 	"math"
 	"slices"
+
+	"github.com/peftconv/peftconv/internal/logprobs"
 )
 
 // Figure is a mean with its standard error.
@@ -25,7 +27,7 @@ type Spread struct {
 	Max    float64 `json:"max"`
 }
 
-// Figures are the figures that llama-perplexity --kl-divergence prints.
+// Figures are what Divergence finds: those that llama-perplexity --kl-divergence prints.
 type Figures struct {
 	Tokens         int     `json:"tokens"`
 	Perplexity     Figure  `json:"perplexity"`
@@ -58,8 +60,8 @@ func (m *moments) mean(n int) Figure {
 	return f
 }
 
-// Of makes the figures of all places of a text.
-func Of(places []Comparison) *Figures {
+// figuresOf makes the figures of all places of a text.
+func figuresOf(places []logprobs.Comparison) *Figures {
 	n := len(places)
 	f := &Figures{Tokens: n}
 	if n == 0 {
