@@ -24,6 +24,10 @@ type AttentionShape struct {
 	Cap    float32   // a scaled product s becomes Cap·tanh(s/Cap) (Gemma 2, "logit soft-capping")
 	Slopes []float32 // (Queries) times the distance of a key is taken off its score (Press et al. 2022, "ALiBi")
 	Sinks  []float32 // (Queries) scores of a key without value, which every query sees (gpt-oss, "attention sinks")
+
+	// Precision says whether the operands of the products may be rounded: with BF16 or Int8 to bfloat16, where this
+	// processor multiplies it faster than float32 and heads are multiples of 32 wide. Sums stay float32.
+	Precision Precision
 }
 
 // valueDim is the elements of a head of values.
@@ -109,6 +113,7 @@ type attention struct {
 	past               int      // keys before the first query of a sequence, where it is the only one
 	bounds             [2]int32 // of that sequence
 	shape                       // of the register tile
+	pairs              bool     // operands are rounded to bfloat16: see attention_pairs.go
 	height             int      // queries of a block
 	unit               int      // sequences are padded to a multiple of this many keys
 	padded             []int    // start of each sequence among the padded keys, and their number
@@ -152,6 +157,7 @@ func (a *attention) begin(across int) {
 		a.packBackward, a.backward, a.reduce = a.packBackwardPanel, a.backwardHead, a.reduceHeads
 	}
 	a.shape = tileShape()
+	a.pairs = a.roundsToPairs()
 	a.height = max(queryRows/a.mr, 1) * a.mr
 	a.unit = max(a.nr, blockLen)
 	a.across, a.dims = across, ceilDiv(across, a.nr)
@@ -221,9 +227,13 @@ func (a *attention) packBackwardPanel(i int) {
 	p, dim := a.keyPanel(i), a.valueDim()
 	a.packColumns(a.keysT, a.k, p, a.Dim, a.Dim)
 	a.packColumns(a.valuesT, a.v, p, dim, dim+1)
-	ones := a.columns(a.valuesT, p.head, p.number, dim+1)[dim*a.nr:]
+	one, row := float32(1), dim
+	if a.pairs {
+		one, row = pairOf(1, 1), dim/2
+	}
+	ones := a.columns(a.valuesT, p.head, p.number, dim+1)[row*a.nr:]
 	for i := range ones[:a.nr] {
-		ones[i] = 1
+		ones[i] = one
 	}
 	a.packRows(a.k, p)
 }
@@ -240,7 +250,9 @@ func (a *attention) packColumns(packed, x []float32, p keyPanel, dim, depth int)
 	if p.n < a.nr {
 		clear(dst)
 	}
-	if p.n > 0 {
+	if p.n > 0 && a.pairs {
+		a.packColumnPairs(dst, x, p, dim)
+	} else if p.n > 0 {
 		packTransposed(dst, a.nr, x[(p.row*a.Keys+p.head)*dim:], a.Keys*dim, dim, p.n)
 	}
 }
@@ -251,6 +263,10 @@ func (a *attention) rowsAt(head, dim, key int) []float32 {
 }
 
 func (a *attention) packRows(x []float32, p keyPanel) {
+	if a.pairs {
+		a.packRowPairs(x, p)
+		return
+	}
 	for d := range a.dims {
 		dst := a.rowsAt(p.head, d, p.number*a.nr)[:a.nr*a.nr]
 		from := d * a.nr
@@ -322,6 +338,8 @@ type attentionScratch struct {
 	capped          []float32 // (queries, keys): scores as Cap left them
 	times           []float32 // (keys): a row in between
 	packed          []float32 // a packed panel of scores: (keys, mr)
+	plain           []float32 // rows of a block, or their transpose, before they are rounded
+	columns         []float32 // a panel of columns of scores as pairs: (queries/2, nr)
 	sum             []float32 // (queries, dims·nr): sums over keys
 	top, total      []float32 // (queries) of the softmax
 	keysT, valuesT  []float32 // (Dim, keys), (ValueDim, keys): gradients
@@ -340,7 +358,12 @@ func (a *attention) panelRows(p, rows int) (n, height int) {
 func (a *attention) panelLen(depth int) int { return depth*a.mr + packSlack }
 
 // packQueries packs a head's rows of a block, of dim elements, into panels for products over depth rows.
-func (a *attention) packQueries(dst *[]float32, x []float32, b *queryBlock, dim, depth int, scale float32) {
+func (a *attention) packQueries(w *attentionScratch, dst *[]float32, x []float32, b *queryBlock, dim, depth int,
+	scale float32) {
+	if a.pairs {
+		a.packQueryPairs(w, dst, x, b, dim, depth, scale)
+		return
+	}
 	size := a.panelLen(depth)
 	grow(dst, ceilDiv(b.rows, a.mr)*size)
 	for p := range ceilDiv(b.rows, a.mr) {
@@ -361,8 +384,14 @@ func (a *attention) multiplyColumns(scores, queries, columns []float32, b *query
 		keys := a.columns(columns, b.keyHead, (b.padded+j+c)/a.nr, depth)
 		for p := range ceilDiv(b.rows, a.mr) {
 			rows, height := a.panelRows(p, b.rows)
-			if b.seen(p*a.mr+rows-1, j+c) > 0 && b.unseen(p*a.mr, j+c) < a.nr {
-				tile(height, depth, queries[p*size:], keys, a.nr, scores[p*a.mr*scoreLD+c:], scoreLD, false)
+			if b.seen(p*a.mr+rows-1, j+c) <= 0 || b.unseen(p*a.mr, j+c) >= a.nr {
+				continue
+			}
+			dst := scores[p*a.mr*scoreLD+c:]
+			if a.pairs {
+				tileBF16(height, (depth+1)/2, queries[p*size:], keys, dst, scoreLD, false)
+			} else {
+				tile(height, depth, queries[p*size:], keys, a.nr, dst, scoreLD, false)
 			}
 		}
 	}
@@ -377,8 +406,12 @@ func (a *attention) addRows(w *attentionScratch, scores []float32, b *queryBlock
 		if from >= to {
 			continue
 		}
-		depth := round16(to - from)
 		grow(&w.packed, a.panelLen(keyBlock))
+		if a.pairs {
+			a.addRowPairs(w, scores, b, p, j, from, to)
+			continue
+		}
+		depth := round16(to - from)
 		packTransposed(w.packed, height, scores[p*a.mr*scoreLD+from:], scoreLD, depth, rows)
 		for d := range a.dims {
 			keys := a.rowsAt(b.keyHead, d, b.padded+j+from)

@@ -27,11 +27,11 @@ func (a *attention) gradientLD(keys int) int { return ceilDiv(keys, a.unit)*a.un
 // backwardBlock adds the gradients of one block of queries.
 func (a *attention) backwardBlock(w *attentionScratch, b *queryBlock, ld int) {
 	dim := a.valueDim()
-	a.packQueries(&w.q, a.q, b, a.Dim, a.Dim, a.Scale)
-	a.packQueries(&w.dy, a.dy, b, dim, dim+1, 1)
+	a.packQueries(w, &w.q, a.q, b, a.Dim, a.Dim, a.Scale)
+	a.packQueries(w, &w.dy, a.dy, b, dim, dim+1, 1)
 	a.packDelta(w, b)
-	a.packElements(&w.qT, a.q, b, a.Dim, a.Scale)
-	a.packElements(&w.dyT, a.dy, b, dim, 1)
+	a.packElements(w, &w.qT, a.q, b, a.Dim, a.Scale)
+	a.packElements(w, &w.dyT, a.dy, b, dim, 1)
 	a.beginSum(w)
 	grow(&w.dscores, a.height*scoreLD)
 	if a.Cap > 0 {
@@ -43,13 +43,13 @@ func (a *attention) backwardBlock(w *attentionScratch, b *queryBlock, ld int) {
 		n := min(keyBlock, keys-j)
 		a.multiplyColumns(w.scores, w.q, a.keysT, b, j, n, a.Dim)
 		a.probabilities(w, b, j, n)
-		a.addColumns(w.valuesT, w.dyT, w.scores, b, j, n, dim, ld)
+		a.addColumns(w, w.valuesT, w.dyT, w.scores, b, j, n, dim, ld)
 		if a.dq == nil && a.dk == nil {
 			continue
 		}
 		a.multiplyColumns(w.dscores, w.dy, a.valuesT, b, j, n, dim+1)
 		a.scoreGradients(w, b, j, n)
-		a.addColumns(w.keysT, w.qT, w.dscores, b, j, n, a.Dim, ld)
+		a.addColumns(w, w.keysT, w.qT, w.dscores, b, j, n, a.Dim, ld)
 		a.addRows(w, w.dscores, b, j, n)
 	}
 	if a.dq != nil {
@@ -68,12 +68,21 @@ func (a *attention) packDelta(w *attentionScratch, b *queryBlock) {
 	for r := range b.rows {
 		_, height := a.panelRows(r/a.mr, b.rows)
 		delta := Dot(a.row(a.dy, b.from+r, b.head, dim), a.row(a.y, b.from+r, b.head, dim))
-		w.dy[r/a.mr*size+dim*height+r%a.mr] = -delta
+		if a.pairs {
+			w.dy[r/a.mr*size+dim/2*height+r%a.mr] = twoOf(-delta)
+		} else {
+			w.dy[r/a.mr*size+dim*height+r%a.mr] = -delta
+		}
 	}
 }
 
 // packElements packs a head's rows of a block, of dim elements, into panels for products over queries.
-func (a *attention) packElements(dst *[]float32, x []float32, b *queryBlock, dim int, scale float32) {
+func (a *attention) packElements(w *attentionScratch, dst *[]float32, x []float32, b *queryBlock, dim int,
+	scale float32) {
+	if a.pairs {
+		a.packElementPairs(w, dst, x, b, dim, scale)
+		return
+	}
 	size := a.panelLen(a.height)
 	grow(dst, ceilDiv(dim, a.mr)*size)
 	for e := range ceilDiv(dim, a.mr) {
@@ -132,12 +141,20 @@ func (a *attention) uncap(d, capped, times []float32) {
 
 // addColumns adds to gradients (dim, keys) the products of packed elements with the scores of keys j to j+n-1, of the
 // queries that see at least one key of a panel.
-func (a *attention) addColumns(gradient, elements, scores []float32, b *queryBlock, j, n, dim, ld int) {
+func (a *attention) addColumns(w *attentionScratch, gradient, elements, scores []float32, b *queryBlock,
+	j, n, dim, ld int) {
 	size := a.panelLen(a.height)
+	if a.pairs && b.rows%2 != 0 {
+		clear(scores[b.rows*scoreLD:][:keyBlock])
+	}
 	for c := 0; c < n; c += a.nr {
 		skip := max(-b.seen(0, j+c)+1, 0)                          // queries before the panel's first key
 		end := min(b.rows, b.window-b.seen(0, j+c)+min(a.nr, n-c)) // those beyond it have none of its keys
 		if skip >= end {
+			continue
+		}
+		if a.pairs {
+			a.addColumnPairs(w, gradient[j+c:], elements, scores[c:], skip/2, (end+1)/2, dim, ld)
 			continue
 		}
 		for e := range ceilDiv(dim, a.mr) {

@@ -7,7 +7,7 @@ func (a *attention) forwardBlock(i int) {
 	b := a.block(i)
 	w := attentionScratches.Get()
 	defer attentionScratches.Put(w)
-	a.packQueries(&w.q, a.q, &b, a.Dim, a.Dim, a.Scale)
+	a.packQueries(w, &w.q, a.q, &b, a.Dim, a.Dim, a.Scale)
 	a.beginSum(w)
 	a.addSinks(w, b.head)
 	keys := b.seen(b.rows-1, 0)

@@ -174,6 +174,95 @@ func TestAttention(t *testing.T) {
 	})
 }
 
+// pairShapes have heads that can be rounded to pairs of bfloat16: blocks of odd numbers of queries, sequences that end
+// inside of panels, windows, and everything together.
+var pairShapes = []AttentionShape{
+	{Bounds: []int32{0, 1}, Queries: 1, Keys: 1, Dim: 32, Scale: 0.2},
+	{Bounds: []int32{0, 3, 3, 4, 9, 26}, Queries: 4, Keys: 2, Dim: 32, Scale: 0.2},
+	{Bounds: []int32{0, 33, 200, 315}, Queries: 3, Keys: 1, Dim: 64, Scale: 0.125},
+	{Bounds: []int32{0, 300, 871}, Queries: 2, Keys: 2, Dim: 64, Scale: 0.125},
+	{Bounds: []int32{0, 256, 271}, Queries: 6, Keys: 2, Dim: 128, Scale: 0.09},
+	{Bounds: []int32{0, 17, 250}, Queries: 4, Keys: 4, Dim: 96, ValueDim: 32, Scale: 0.1},
+	{Bounds: []int32{0, 1, 600}, Queries: 2, Keys: 1, Dim: 64, Scale: 0.12, Window: 1},
+	{Bounds: []int32{0, 1, 700}, Queries: 2, Keys: 2, Dim: 32, Scale: 0.15, Window: 37},
+	{Bounds: []int32{0, 130, 783}, Queries: 2, Keys: 1, Dim: 64, Scale: 0.1, Window: 301},
+	{Bounds: []int32{0, 1, 1, 301, 450}, Queries: 6, Keys: 2, Dim: 64, Scale: 0.1, Window: 130, Cap: 4,
+		Sinks: []float32{1, 2, 3, -4, 5, 6}, Slopes: []float32{0.25, 0.5, 0.001, 0, 0.1, 0.3}},
+}
+
+// TestAttentionPairs compares attention with operands rounded to bfloat16 with the definition.
+func TestAttentionPairs(t *testing.T) {
+	if !HasBF16() {
+		t.Skip("the processor has no instructions for bfloat16")
+	}
+	defer func(f func() bool) { pairsPay = f }(pairsPay)
+	pairsPay = func() bool { return true }
+	for _, shape := range pairShapes {
+		exact := newAttentionCase(shape)
+		exact.define()
+		for _, p := range []Precision{BF16, Int8} {
+			shape.Precision = p
+			exact.comparePairs(t, newAttentionCase(shape))
+		}
+	}
+}
+
+// comparePairs wants the results of another case within 1 % of what is wanted, in the mean. What is 0, as gradients of
+// the only score of a query are, comes out as a difference of products.
+func (c *attentionCase) comparePairs(t *testing.T, x *attentionCase) {
+	t.Helper()
+	clear(x.dq)
+	clear(x.dk)
+	clear(x.dv)
+	x.run()
+	for _, x := range []struct {
+		name       string
+		got, start []float32
+		want       []float64
+	}{{"y", x.y, make([]float32, len(x.y)), c.wantY}, {"dq", x.dq, c.dq, c.wantQ}, {"dk", x.dk, c.dk, c.wantK},
+		{"dv", x.dv, c.dv, c.wantV}} {
+		var off, length float64
+		for i, want := range x.want {
+			want -= float64(x.start[i])
+			off += (float64(x.got[i]) - want) * (float64(x.got[i]) - want)
+			length += want * want
+		}
+		n := float64(len(x.want))
+		most := 1e-4 * length
+		if length < 1e-12*n {
+			most = 1.6e-5 * n
+		}
+		if !(off < most) {
+			t.Errorf("%+v: %s is off by %g in the mean, expected at most %g", c.AttentionShape, x.name, math.Sqrt(off/n),
+				math.Sqrt(most/n))
+		}
+	}
+}
+
+// TestAttentionKeepsFloats wants the same bits where nothing can be rounded or it does not pay, and others where it is.
+func TestAttentionKeepsFloats(t *testing.T) {
+	defer func(f func() bool) { pairsPay = f }(pairsPay)
+	shape := AttentionShape{Bounds: []int32{0, 33, 200}, Queries: 3, Keys: 1, Dim: 64, Scale: 0.125}
+	narrow := shape
+	narrow.Dim = 40
+	for _, c := range []struct {
+		name  string
+		shape AttentionShape
+		pays  bool
+		same  bool
+	}{{"slow", shape, false, true}, {"narrow", narrow, true, true}, {"rounded", shape, true, !HasBF16()}} {
+		pairsPay = func() bool { return c.pays }
+		want := newAttentionCase(c.shape)
+		want.run()
+		c.shape.Precision = Int8
+		got := newAttentionCase(c.shape)
+		got.run()
+		if same := slices.Equal(got.y, want.y) && slices.Equal(got.dq, want.dq); same != c.same {
+			t.Errorf("%s: the same bits is %v, want %v", c.name, same, c.same)
+		}
+	}
+}
+
 // compare compares the results of another case with what is wanted.
 func (c *attentionCase) compare(t *testing.T, x *attentionCase) {
 	t.Helper()

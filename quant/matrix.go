@@ -17,6 +17,11 @@ type Matrix struct {
 	Data       []byte // Rows · RowSize bytes
 }
 
+// Quantized reports whether a type has fewer than 16 bits a weight: codes, and scales a block.
+func Quantized(t gguf.Type) bool {
+	return t.BlockLen() > 1 && t.BlockSize() < 2*t.BlockLen()
+}
+
 // NewMatrix checks that data is exactly rows × cols weights of type t. A type that is not Supported is an error that is
 // errors.ErrUnsupported.
 func NewMatrix(t gguf.Type, rows, cols int, data []byte) (Matrix, error) {

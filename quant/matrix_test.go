@@ -276,3 +276,14 @@ func TestFirstNonFiniteOfFloats(t *testing.T) {
 		}
 	}
 }
+
+func TestQuantized(t *testing.T) {
+	for typ, want := range map[gguf.Type]bool{
+		gguf.F32: false, gguf.F16: false, gguf.BF16: false, gguf.I8: false, gguf.Q8_0: true, gguf.Q4_K: true,
+		gguf.IQ1_S: true, gguf.MXFP4: true, gguf.TQ2_0: true,
+	} {
+		if got := Quantized(typ); got != want {
+			t.Errorf("%v: %v, want %v", typ, got, want)
+		}
+	}
+}

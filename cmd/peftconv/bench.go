@@ -110,6 +110,9 @@ func (o *benchOptions) parsePrecisions() error {
 		if err != nil {
 			return fmt.Errorf("--precision: %w", err)
 		}
+		if name == train.PrecisionAuto {
+			p = train.AutoPrecision()
+		}
 		o.options.Precisions = append(o.options.Precisions, p)
 	}
 	return nil

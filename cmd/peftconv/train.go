@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -238,6 +239,14 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	o.announce(s, base, adapter, set, evalSet)
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		fmt.Fprintf(s.Err, "memory   %s\n", memoryText(plan))
+		more := moreMemory(plan, func(change func(*train.Options)) (*train.Memory, error) {
+			changed := opt
+			change(&changed)
+			return train.PlanMemory(base, adapter, set, changed)
+		})
+		if more != "" {
+			fmt.Fprintf(s.Err, "note: %s\n", more)
+		}
 	}
 	if o.dryRun {
 		trial, err := train.Try(ctx, base, adapter, set, opt)
@@ -313,7 +322,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 			}
 		})
 	}
-	opt.Observer = train.OnStep(func(p train.Progress) {
+	opt.Observer = train.Observers{precisionNote{w: s.Err}, train.OnStep(func(p train.Progress) {
 		if m == nil {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
@@ -322,7 +331,7 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 		if p.EvalLoss != nil {
 			m.Say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
 		}
-	})
+	})}
 	var result *train.Result
 	err := cli.Profiled(o.profile, func() (err error) {
 		result, err = train.Run(ctx, base, a, set, evalSet, opt)
@@ -330,6 +339,17 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	})
 	m.Stop()
 	return result, err
+}
+
+// precisionNote prints the precision of a run when it begins.
+type precisionNote struct {
+	train.Ignore
+	w io.Writer
+}
+
+// Begin prints it.
+func (n precisionNote) Begin(s train.Start) {
+	fmt.Fprintf(n.w, "precision %s: %s\n", s.Chosen.Precision, s.Chosen.Reason)
 }
 
 // trainNote is the text of a step on the display.

@@ -31,6 +31,27 @@ func memoryText(m *train.Memory) string {
 	return text
 }
 
+// moreMemory is what more memory would buy, "" for nothing.
+func moreMemory(m *train.Memory, plan func(change func(*train.Options)) (*train.Memory, error)) string {
+	if m.Recompute {
+		with, err := plan(func(t *train.Options) { t.Recompute = train.RecomputeNever })
+		if err != nil {
+			return ""
+		}
+		return fmt.Sprintf("activations are computed again in the backward pass; --recompute never takes about %s, and a "+
+			"third less time", cli.BytesText(with.Total()))
+	}
+	if m.MicroBatch >= m.BatchTokens {
+		return ""
+	}
+	with, err := plan(func(t *train.Options) { t.MicroBatch = m.BatchTokens })
+	if err != nil || with.Total() < m.Total()*11/10 {
+		return "" // the data have no such batches
+	}
+	return fmt.Sprintf("batches go through the model %s at a time; --micro-batch-tokens %d takes about %s, and some "+
+		"percent less time", cli.Plural(m.MicroBatch, "token"), m.BatchTokens, cli.BytesText(with.Total()))
+}
+
 // shortOfMemory adds the flags that would help to the error of a run that needs too much memory.
 func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data,
 	opt train.Options) error {
@@ -49,9 +70,16 @@ func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter
 	if !short.Recompute {
 		try("--recompute always", func(t *train.Options) { t.Recompute = train.RecomputeAlways })
 	}
-	for tokens := opt.BatchTokens / 2; tokens >= 64 && tokens > opt.BatchTokens/16; tokens /= 2 {
-		try(fmt.Sprintf("--recompute always --batch-tokens %d", tokens), func(t *train.Options) {
-			t.Recompute, t.BatchTokens = train.RecomputeAlways, tokens
+	most, flag := min(short.MicroBatch, short.BatchTokens), "--micro-batch-tokens"
+	if opt.RouterAuxLoss > 0 {
+		flag = "--batch-tokens" // whose loss is of whole batches
+	}
+	for tokens := most / 2; tokens >= 64 && tokens > most/16; tokens /= 2 {
+		try(fmt.Sprintf("--recompute always %s %d", flag, tokens), func(t *train.Options) {
+			t.Recompute, t.MicroBatch = train.RecomputeAlways, tokens
+			if opt.RouterAuxLoss > 0 {
+				t.BatchTokens = tokens
+			}
 		})
 	}
 	if short.Adapter > short.Total()/10 {

@@ -123,7 +123,7 @@ func TestTrainRefusesMemory(t *testing.T) {
 	limited := append(args, "--batch-tokens", "6144", "--recompute", "never")
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64e6))
 	_, stderr := want(t, cli.ExitError, limited...)
-	for _, part := range []string{"MB are available", "--recompute always (about", "--batch-tokens 3072 (about",
+	for _, part := range []string{"MB are available", "--recompute always (about", "--micro-batch-tokens 3072 (about",
 		"--ignore-memory"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)

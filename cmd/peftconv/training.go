@@ -21,6 +21,9 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
 	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
 	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch: whole examples, end to end")
+	fs.IntVar(&t.MicroBatch, "micro-batch-tokens", 0,
+		"the most `TOKENS` that go through the model at once: the gradients of a batch's parts are added up; 0 is all, or "+
+			"fewer where that takes more than 4 GB")
 	fs.BoolVar(&t.NoPacking, "no-packing", false, "give each example a batch of its own, whatever --batch-tokens is")
 	fs.IntVar(&t.Accumulate, "accumulate", 1, "accumulate gradients over `N` batches for each optimizer step")
 	fs.StringVar(&t.Schedule, "schedule", train.ScheduleLinear,
@@ -34,11 +37,13 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto,
 		"compute activations again in the backward pass: `WHEN` is always (the least memory), never (the least "+
 			"time) or auto (never, where they take less than half of the free memory); the results are the same")
-	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the "+
-		"products with frozen weights: f32, bf16, int8 or auto, which is bf16 where "+
-		"that is faster on this processor; everything else, and evaluation, is float32")
+	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: "+
+		"f32, bf16, int8 or auto, which is int8 over quantized weights where the processor has instructions for it, the "+
+		"rate is not high and a check before the first step finds little harm, and else bf16 where that is faster, or "+
+		"f32; everything else, and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
-	cli.Detail(fs, "accumulate", "schedule", "warmup", "weight-decay", "clip", "recompute", "precision", "ignore-memory")
+	cli.Detail(fs, "micro-batch-tokens", "accumulate", "schedule", "warmup", "weight-decay", "clip", "recompute",
+		"precision", "ignore-memory")
 	cli.Choices(fs, "schedule", train.ScheduleConstant, train.ScheduleLinear, train.ScheduleCosine)
 	cli.Choices(fs, "recompute", train.RecomputeAuto, train.RecomputeAlways, train.RecomputeNever)
 	cli.Choices(fs, "precision", train.PrecisionAuto, train.PrecisionF32, train.PrecisionBF16, train.PrecisionInt8)
@@ -49,6 +54,8 @@ func (o *trainingFlags) checkCommon() error {
 	switch {
 	case t.BatchTokens < 2:
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", t.BatchTokens)
+	case t.MicroBatch < 0:
+		return fmt.Errorf("--micro-batch-tokens: %d, expected 1 or more, or 0 to have it chosen", t.MicroBatch)
 	case t.Accumulate < 1:
 		return fmt.Errorf("--accumulate: %d, expected 1 or more", t.Accumulate)
 	case !slices.Contains([]string{train.ScheduleConstant, train.ScheduleLinear, train.ScheduleCosine}, t.Schedule):

@@ -58,6 +58,7 @@ func (t *Tape) Attention(q, k, v *Tensor, bounds []int32, heads Heads) *Tensor {
 	y := t.Tensor(q.Rows, heads.Queries*dim)
 	op := t.pools.attention.take()
 	*op = attentionOp{q: q, k: k, v: v, y: y, logSum: t.arena.alloc(q.Rows * heads.Queries), shape: heads.shape(bounds)}
+	op.shape.Precision = t.precision
 	kernels.Attention(y.Data, op.logSum, q.Data, k.Data, v.Data, op.shape)
 	t.lap(PartAttention)
 	y.needs = q.needs || k.needs || v.needs

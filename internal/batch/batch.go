@@ -101,6 +101,42 @@ func (b *Batch) Prepend(n int, first int32, wants func(ids []int32) bool) {
 	*b = out
 }
 
+// Window is up to n neighbouring tokens, the first of those with the most targets; sequences are cut. Where it is all
+// of b it is a copy.
+func (b *Batch) Window(n int) *Batch {
+	n = min(n, b.Tokens())
+	best, from, count := 0, 0, 0
+	for i, target := range b.Targets {
+		if target != Ignore {
+			count++
+		}
+		if i >= n && b.Targets[i-n] != Ignore {
+			count--
+		}
+		if count > best {
+			best, from = count, max(i-n+1, 0)
+		}
+	}
+	from = min(from, b.Tokens()-n)
+	w := &Batch{}
+	w.begin()
+	for s := range b.Sequences() {
+		first, end := max(int(b.Bounds[s]), from), min(int(b.Bounds[s+1]), from+n)
+		if first >= end {
+			continue
+		}
+		lead := b.Leads[s]
+		if first > int(b.Bounds[s]) {
+			lead = Ignore
+		}
+		w.IDs = append(w.IDs, b.IDs[first:end]...)
+		w.Pos = append(w.Pos, b.Pos[first:end]...)
+		w.Targets = append(w.Targets, b.Targets[first:end]...)
+		w.Bounds, w.Leads = append(w.Bounds, int32(len(w.IDs))), append(w.Leads, lead)
+	}
+	return w
+}
+
 // Shift adds n to all positions.
 func (b *Batch) Shift(n int) {
 	for i := range b.Pos {

@@ -78,3 +78,27 @@ func TestCheck(t *testing.T) {
 		t.Errorf("a negative target gives %v", err)
 	}
 }
+
+// TestWindow wants the neighbours with the most targets, sequences cut.
+func TestWindow(t *testing.T) {
+	var b Batch
+	b.Append([]int32{1, 5, 6}, []bool{true, true, true})
+	b.Append([]int32{2, 7, 8, 9, 4}, []bool{true, false, true, true, true})
+	for _, c := range []struct {
+		n                                int
+		ids, pos, bounds, targets, leads []int32
+	}{
+		{3, []int32{7, 8, 9}, []int32{1, 2, 3}, []int32{0, 3}, []int32{8, 9, 4}, []int32{Ignore}},
+		{7, []int32{1, 5, 6, 2, 7, 8, 9}, []int32{0, 1, 2, 0, 1, 2, 3}, []int32{0, 3, 7},
+			[]int32{5, 6, Ignore, Ignore, 8, 9, 4}, []int32{1, 2}},
+		{100, b.IDs, b.Pos, b.Bounds, b.Targets, b.Leads},
+	} {
+		w := b.Window(c.n)
+		for i, x := range [][2][]int32{{w.IDs, c.ids}, {w.Pos, c.pos}, {w.Bounds, c.bounds}, {w.Targets, c.targets},
+			{w.Leads, c.leads}} {
+			if !slices.Equal(x[0], x[1]) {
+				t.Errorf("%d tokens: %d is %v, want %v", c.n, i, x[0], x[1])
+			}
+		}
+	}
+}

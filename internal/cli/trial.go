@@ -22,6 +22,7 @@ func PrintTrial(w io.Writer, t *train.Trial) {
 		memory += " of " + BytesText(t.Available) + " available"
 	}
 	row("memory", "%s", memory)
+	row("precision", "%s: %s", t.Precision.Precision, t.Precision.Reason)
 	row("time per step", "%.3g s (measured on %s)", t.StepSeconds, Plural(t.StepTokens, "token"))
 	row("whole run", "%s, about %s, without evaluation", Plural(t.Steps, "step"),
 		clock(time.Duration(t.Seconds*float64(time.Second))))

@@ -22,6 +22,7 @@ type checkpoint struct {
 	State       trainState `json:"state"`
 	Seed        uint64     `json:"seed"`
 	BatchTokens int        `json:"batch_tokens"`
+	MicroBatch  int        `json:"micro_batch_tokens,omitempty"` // 0: of versions that had no parts of batches
 	Accumulate  int        `json:"accumulate"`
 	LR          float64    `json:"learning_rate"`
 	LRRatio     float64    `json:"learning_rate_ratio,omitempty"`
@@ -53,8 +54,9 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	data, err := t.dataHash()
 	o := &t.opt
 	return checkpoint{
-		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
-		LR: o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
+		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, MicroBatch: o.MicroBatch,
+		Accumulate: o.Accumulate,
+		LR:         o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: data, Base: sum,
@@ -175,6 +177,9 @@ func (t *trainer) resume(path string) error {
 	if err != nil {
 		return err
 	}
+	if err := t.keep(saved); err != nil {
+		return err
+	}
 	if err := t.same(saved); err != nil {
 		return err
 	}
@@ -271,6 +276,7 @@ func (t *trainer) same(saved *checkpoint) error {
 	}{
 		{"seed", saved.Seed, now.Seed}, {"packing", cmp.Or(saved.Packing, "in turn"), now.Packing},
 		{"batch tokens", saved.BatchTokens, now.BatchTokens},
+		{"micro-batch tokens", cmp.Or(saved.MicroBatch, saved.BatchTokens), now.MicroBatch},
 		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
 		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
 		{"learning-rate ratio", saved.LRRatio, now.LRRatio},

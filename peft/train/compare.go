@@ -67,6 +67,7 @@ type Compared struct {
 	Parameters      int      `json:"parameters"` // that were trained
 	Bytes           int64    `json:"bytes"`      // of the adapter's file
 	LR              float64  `json:"learning_rate"`
+	Precision       string   `json:"precision"`
 	Steps           int      `json:"steps"`
 	Tokens          int64    `json:"tokens"`    // of data; virtual tokens do not count
 	BaseLoss        float64  `json:"base_loss"` // on the evaluation data, of the base alone
@@ -274,6 +275,7 @@ func (r *Compared) add(p Progress, group int) {
 
 // finish takes over the results of the training.
 func (r *Compared) finish(t *Result) {
+	r.Precision = t.Precision
 	r.Steps, r.Tokens, r.EvalLoss, r.Accuracy = t.Steps, t.Tokens, *t.EvalLoss, t.Accuracy
 	r.TokensPerSecond, r.PeakRSS = t.TokensPerSecond, t.PeakRSS
 	r.EvalCurve = append(r.EvalCurve, CurvePoint{t.Steps, *t.EvalLoss})

@@ -32,6 +32,8 @@ type Memory struct {
 	Available   int64 // what the process can take
 	Known       bool  // the system tells what is available; otherwise that is a guess
 	Recompute   bool  // activations are computed again in the backward pass
+	MicroBatch  int   // Options.MicroBatch, as it was chosen where it was not given, and
+	BatchTokens int   // Options.BatchTokens
 }
 
 // Total is all that is needed.
@@ -66,13 +68,25 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	if err != nil {
 		return nil, err
 	}
+	m := modelMemory(b, a, tokens, targets, keep)
+	m.MicroBatch, m.BatchTokens = opt.MicroBatch, opt.BatchTokens
+	m.Available, m.Known = memory.Available(m.Weights)
+	spec := &b.Model.Spec
+	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
+		m.Layers = bytes
+	}
+	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
+	return m, nil
+}
+
+// modelMemory is what depends on the model, the adapter and the tokens that go through it at once alone.
+func modelMemory(b *attach.Base, a *attach.Adapter, tokens, targets int, keep bool) *Memory {
 	m := &Memory{Recompute: !keep, Adapter: 5 * 4 * int64(a.Parameters())} // five: one set of values is the adapter's own
 	for _, l := range b.Model.Matrices() {
 		m.Weights += int64(len(l.W.Data))
 	}
 	m.Adapter += attach.RequantizedBytes(b, a, tokens)
 	m.Weights += attach.MasterBytes(b, a)
-	m.Available, m.Known = memory.Available(m.Weights)
 	spec := &b.Model.Spec
 	stream := int64(tokens) * int64(spec.Width) * 4
 	// the input of each layer; the inside of one, its gradients, gaps
@@ -81,11 +95,27 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 		m.Activations += b.Model.ActivationBytes(tokens) * int64(spec.Layers-lowestLayer(a.Tensors)) / int64(spec.Layers)
 	}
 	m.Logits = min(int64(targets)*int64(spec.Vocab), autograd.LogitFloats)*4 + 2*int64(targets)*int64(spec.Width)*4
-	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
-		m.Layers = bytes
+	return m
+}
+
+const (
+	leastMicroBatch = 512
+	// microBatchBytes is the memory that a default run of a model of 1.1 billion weights should fit into, 4 GB, less the
+	// program's.
+	microBatchBytes = 37e8
+)
+
+// microBatch is Options.MicroBatch where it is not given. It must not depend on the machine: the order of sums does on
+// it.
+func microBatch(b *attach.Base, a *attach.Adapter, opt *Options) int {
+	tokens := opt.BatchTokens
+	if opt.RouterAuxLoss > 0 || opt.NoPacking {
+		return tokens
 	}
-	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
-	return m, nil
+	for tokens/2 >= leastMicroBatch && modelMemory(b, a, tokens, tokens, true).Total() > microBatchBytes {
+		tokens = (tokens + 1) / 2
+	}
+	return tokens
 }
 
 const (

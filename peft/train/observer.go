@@ -20,6 +20,7 @@ type Start struct {
 	LR          float64  // the learning rate at its highest
 	Parameters  int      // values that are trained
 	Memory      Memory   // what the run will need
+	Chosen      Chosen   // the precision
 	BaseLoss    *float64 // on the evaluation data, of the base alone; nil without such data
 }
 

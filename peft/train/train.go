@@ -27,11 +27,15 @@ const OptimizerAdamW = "adamw"
 
 // Options says how Run trains. A zero field means what its comment says.
 type Options struct {
-	Steps       int     // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
-	Epochs      int     // passes over the data; 0: 1, or as many as Steps need
-	SeqLen      int     // > 0: an example with more tokens is an error
-	BatchTokens int     // the most tokens that go through the model at once; 0: 2048
-	NoPacking   bool    // each example goes through the model alone, whatever BatchTokens is
+	Steps       int // optimizer steps; 0: as many as Epochs give. Where both are set the smaller counts
+	Epochs      int // passes over the data; 0: 1, or as many as Steps need
+	SeqLen      int // > 0: an example with more tokens is an error
+	BatchTokens int // the most tokens of a batch of several examples; 0: 2048
+	// the most tokens that go through the model at once, of several examples: a batch with more goes in parts, whose
+	// gradients are added up. 0: all where memory of 4 GB holds their activations, by the sizes of the model alone, or a
+	// half, a quarter, …, at least 512
+	MicroBatch  int
+	NoPacking   bool    // each example is a batch of its own, whatever BatchTokens is
 	Accumulate  int     // batches that make up one optimizer step; 0: 1
 	LR          float64 // learning rate at its highest; 0: Adapter.SuggestLR
 	Schedule    string  // ScheduleLinear ("" is the same), ScheduleCosine or ScheduleConstant
@@ -94,6 +98,7 @@ type Result struct {
 	BaseLoss        *float64 `json:"base_loss,omitempty"`
 	EvalLoss        *float64 `json:"eval_loss,omitempty"` // on the evaluation data with it
 	Accuracy        *float64 `json:"accuracy,omitempty"`  // likewise, of classified data
+	Precision       string   `json:"precision"`           // of the products with frozen matrices
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, without evaluation
 	PeakRSS         int64    `json:"peak_rss_bytes"`
 	Adapter         string   `json:"adapter,omitempty"` // Options.Out
@@ -169,11 +174,13 @@ type trainer struct {
 	m, v        []float32 // moments of AdamW, as Bound.Values
 	runs        []stretch // what of Bound.Values is trained
 	state       trainState
-	batches     [][]int // of the current epoch
-	group       []*batch.Batch
-	examples    [][]int // of each batch of the group
+	batches     [][]int        // of the current epoch
+	packed      []*batch.Batch // kept from step to step
+	group       []*batch.Batch // those of the step
+	examples    [][]int        // of each batch of the group
 	local       *local
 	gradients   gradients // local, or another implementation
+	chosen      Chosen    // the precision
 	plan        *Memory
 	clock       clock
 	dataHash    func() (string, error) // of the training data, computed once
@@ -213,6 +220,9 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	if opt.Accumulate == 0 {
 		opt.Accumulate = 1
 	}
+	if opt.MicroBatch == 0 {
+		opt.MicroBatch = microBatch(b, a, opt)
+	}
 	if opt.Precision == "" {
 		opt.Precision = PrecisionAuto
 	}
@@ -240,7 +250,9 @@ func (opt *Options) check() error {
 		return fmt.Errorf("optimizer %q is not known, expected %s", opt.Optimizer, OptimizerAdamW)
 	case !(opt.LR > 0) || math.IsInf(opt.LR, 0):
 		return fmt.Errorf("learning rate %v, expected more than 0", opt.LR)
-	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.Accumulate < 1, opt.Warmup < 0,
+	case opt.RouterAuxLoss > 0 && opt.MicroBatch < opt.BatchTokens:
+		return errors.New("the loss of the routers is of a whole batch, which cannot go through the model in parts")
+	case opt.Steps < 0, opt.Epochs < 0, opt.BatchTokens < 1, opt.MicroBatch < 1, opt.Accumulate < 1, opt.Warmup < 0,
 		opt.SaveEvery < 0, opt.EvalEvery < 0:
 		return errors.New("steps, epochs, batch tokens, accumulation, warm-up and intervals cannot be negative")
 	case !(opt.WarmupRatio >= 0 && opt.WarmupRatio <= 1):
@@ -289,10 +301,11 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, &ShortOfMemory{*plan}
 	}
 	t.tape.Keep(!plan.Recompute)
-	precision, err := ParsePrecision(opt.Precision)
+	precision, chosen, err := choose(b, a, &opt)
 	if err != nil {
 		return nil, err
 	}
+	t.chosen = chosen
 	if t.bound, err = a.Attach(b, 1, true); err != nil {
 		return nil, err
 	}
@@ -351,15 +364,18 @@ func (t *trainer) epochBatches(epoch int) [][]int {
 // batches lists the examples of each batch of an epoch over a set.
 func (opt *Options) batches(train *attach.Data, epoch int) [][]int {
 	order := train.Order(epoch, opt.Seed)
-	return train.Pack(order, opt.packedTokens())
+	if opt.NoPacking {
+		return train.Pack(order, 0)
+	}
+	return train.Pack(order, opt.BatchTokens)
 }
 
-// packedTokens is the most tokens of a batch of several examples.
+// packedTokens is the most tokens that go through the model at once, of several examples.
 func (opt *Options) packedTokens() int {
 	if opt.NoPacking {
 		return 0
 	}
-	return opt.BatchTokens
+	return min(opt.BatchTokens, opt.MicroBatch)
 }
 
 // packing names how batches are made.
@@ -381,6 +397,9 @@ func (t *trainer) run(ctx context.Context) error {
 		t.state.BaseLoss = &r.Loss
 		t.mu.Unlock()
 	}
+	if err := t.settle(ctx); err != nil {
+		return t.failed(err)
+	}
 	t.batches = t.epochBatches(t.state.Epoch)
 	if bytes := layerCacheBytes(t.base, t.adapter, t.train, &t.opt); bytes > 0 {
 		t.local.cache = newLayerCache(t.base, t.train, bytes, t.opt.Out)
@@ -388,7 +407,7 @@ func (t *trainer) run(ctx context.Context) error {
 	}
 	t.opt.Observer.Begin(Start{
 		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
-		BaseLoss: t.state.BaseLoss,
+		BaseLoss: t.state.BaseLoss, Chosen: t.chosen,
 	})
 	t.clock.start()
 	for t.state.Step < t.schedule.steps {
@@ -442,27 +461,49 @@ func (t *trainer) due(every int) bool {
 	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
 }
 
-// fill makes the batches of the next step and moves the state over them. The last step of an epoch may have fewer.
+// fill makes the batches of the next step, in parts, and moves the state over them. The last step of an epoch may have
+// fewer.
 func (t *trainer) fill(s *trainState) error {
 	if s.Batch == len(t.batches) {
 		s.Epoch, s.Batch = s.Epoch+1, 0
 		t.batches = t.epochBatches(s.Epoch)
 	}
 	n := min(t.opt.Accumulate, len(t.batches)-s.Batch)
-	for len(t.group) < n {
-		t.group = append(t.group, &batch.Batch{})
+	t.examples = t.examples[:0]
+	for _, examples := range t.batches[s.Batch : s.Batch+n] {
+		t.examples = t.opt.split(t.examples, t.train, examples)
 	}
-	t.group, t.examples = t.group[:n], t.batches[s.Batch:s.Batch+n]
-	for _, b := range t.group {
+	s.Batch += n
+	for len(t.packed) < len(t.examples) {
+		t.packed = append(t.packed, &batch.Batch{})
+	}
+	t.group = t.packed[:len(t.examples)]
+	for i, b := range t.group {
 		b.Reset()
-		if err := t.train.Batch(b, t.batches[s.Batch]); err != nil {
+		if err := t.train.Batch(b, t.examples[i]); err != nil {
 			return err
 		}
-		s.Batch++
 		s.Tokens += int64(b.Tokens())
 		t.bound.Expand(b)
 	}
 	return nil
+}
+
+// split appends the parts of a batch that go through the model one after the other.
+func (opt *Options) split(parts [][]int, train *attach.Data, examples []int) [][]int {
+	if opt.MicroBatch >= opt.BatchTokens {
+		return append(parts, examples)
+	}
+	from, tokens := 0, 0
+	for i, example := range examples {
+		n := train.Size(example)
+		if i > from && tokens+n > opt.MicroBatch {
+			parts = append(parts, examples[from:i])
+			from, tokens = i, 0
+		}
+		tokens += n
+	}
+	return append(parts, examples[from:])
 }
 
 // step is one optimizer step, without what keeps count of steps.
@@ -551,6 +592,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 	s, o := &t.state, &t.opt
 	r := &Result{
 		Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, BaseLoss: s.BaseLoss, TokensPerSecond: t.clock.rate(), Adapter: o.Out,
+		Precision: t.chosen.Precision,
 	}
 	if t.eval != nil {
 		eval, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, o.BatchTokens, t.tape)

@@ -22,7 +22,8 @@ type Trial struct {
 	StepSeconds    float64 `json:"seconds_per_step"` // of a step with as many tokens as steps have on average
 	Seconds        float64 `json:"seconds"`          // of all steps, without evaluation
 	Loss           float64 `json:"first_loss"`       // of the step that was measured, before the adapter learned
-	Memory         int64   `json:"memory_bytes"`     // that the run needs, about
+	Precision      Chosen  `json:"precision"`
+	Memory         int64   `json:"memory_bytes"` // that the run needs, about
 	Available      int64   `json:"memory_available_bytes,omitempty"`
 	AvailableKnown bool    `json:"-"`
 }
@@ -45,10 +46,14 @@ func try(ctx context.Context, b *attach.Base, a *attach.Adapter, train *attach.D
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
+	if err := t.settle(ctx); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
 	t.batches = t.epochBatches(0)
 	r := &Trial{
 		Parameters: a.Parameters(), Examples: len(train.Examples), Tokens: train.Tokens(), Targets: train.Targets(),
 		Steps: t.schedule.steps, Memory: t.plan.Total(), Available: t.plan.Available, AvailableKnown: t.plan.Known,
+		Precision: t.chosen,
 	}
 	next := t.state
 	t.fill(&next)
