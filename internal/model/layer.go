@@ -34,6 +34,9 @@ type layerPass struct {
 
 // Run implements autograd.Subgraph.
 func (p *layerPass) Run(x *autograd.Tensor) *autograd.Tensor {
+	if p.session != nil {
+		p.session.inputs.forget()
+	}
 	for _, l := range p.layers {
 		x = p.layer(l, x)
 	}
@@ -197,5 +200,8 @@ func (p *pass) finish(l *Layer, x *autograd.Tensor) *autograd.Tensor {
 
 // linear is a linear map of the model at work.
 func (p *pass) linear(l *Linear, x *autograd.Tensor) *autograd.Tensor {
+	if y := p.session.linear(l, x, p.hooks); y != nil {
+		return y
+	}
 	return linear(p.tape, l, x, p.hooks)
 }

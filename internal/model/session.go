@@ -17,6 +17,7 @@ type Session struct {
 	keys   [][]float32 // a layer: (size, Keys·HeadDim), after RoPE; empty where it has none of its own
 	values [][]float32 // a layer: (size, Keys·ValueDim)
 	states []state     // a layer
+	inputs roundedInputs
 }
 
 // NewSession makes an empty session of at most size tokens.
@@ -49,6 +50,7 @@ func (s *Session) Cache(layer int) (keys, values []float32) {
 func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	m, t := s.model, s.tape
 	t.Reset(0)
+	s.inputs.forget()
 	h.Begin(t)
 	if err := s.begin(h); err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func (s *Session) Append(ids []int32, h Hooks) ([]float32, error) {
 	}
 	s.length += len(ids)
 	last := autograd.NewConst(1, x.Cols, x.Row(x.Rows-1))
-	return m.head(t, m.norm(t, m.Norm, last, h), h).Data, nil
+	return s.head(m.norm(t, m.Norm, last, h), h).Data, nil
 }
 
 // begin puts the prefix of the hooks into an empty cache.

@@ -125,14 +125,19 @@ func dequantizeIQ4_XS(g *gen, s isa) {
 // dequantizeMXFP4 has scales of powers of two, halved because levels are counted in halves.
 func dequantizeMXFP4(g *gen, s isa) {
 	values := g.sixteen("halvesE2M1", halvesE2M1)
+	table := g.scalesE8M0()
+	g.blocks(s, "MXFP4", 17, 32, func(dst, src reg.Register) {
+		g.valuePairs(src, 1, g.table(values), g.tabled(table, src, 0), dst, 0)
+	})
+}
+
+// scalesE8M0 is the address of the halves of the powers of two that bytes stand for.
+func (g *gen) scalesE8M0() operand.Mem {
 	scales := make([]uint32, 256)
 	for i := range scales {
 		scales[i] = math.Float32bits(float32(math.Ldexp(1, i-128)))
 	}
-	table := g.data("scalesE8M0", scales)
-	g.blocks(s, "MXFP4", 17, 32, func(dst, src reg.Register) {
-		g.valuePairs(src, 1, g.table(values), g.tabled(table, src, 0), dst, 0)
-	})
+	return g.data("scalesE8M0", scales)
 }
 
 // dequantizeNVFP4 has scales of four bits of exponent and three of mantissa, halved as well.

@@ -32,6 +32,7 @@ var amd64Files = map[string]func(g *gen){
 	"adamw_amd64.s":      adamwFile,
 	"quantize_amd64.s":   quantizeFile,
 	"dequantize_amd64.s": dequantizeFile,
+	"rounded_amd64.s":    roundedFile,
 }
 
 // arm64Files is the same for arm64.

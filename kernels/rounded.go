@@ -1,0 +1,296 @@
+package kernels
+
+import (
+	"math"
+	"runtime"
+	"unsafe"
+
+	"github.com/peftconv/peftconv/internal/freelist"
+)
+
+// Products of quantized blocks with few rows, in the form in which the blocks are: the rows are rounded to 8-bit
+// integers, as llama.cpp's CPU backend rounds them, and multiplied with the codes of the blocks. Sums within a block
+// are whole numbers and exact. Each is multiplied by the steps of both sides and added up in float32.
+//
+// Every row of the blocks is read once, by one task, and multiplied with all rows of x while it is in the cache.
+
+// Coded are Weights whose blocks can be multiplied as they are.
+type Coded interface {
+	Weights
+	// Blocks is the kind of the blocks and their bytes, row after row; ok is false where there is no kind for them.
+	Blocks() (kind BlockKind, data []byte, ok bool)
+}
+
+// HasProducts says whether blocks of a kind can be multiplied with Rounded rows fast, which is where there is assembly
+// for it.
+func HasProducts(kind BlockKind) bool { return productsExist(kind) }
+
+// Rounded are rows of 8-bit integers with steps: one step for 32 numbers, rounded to half precision, for kinds of
+// blocks of 32 weights, and one for 256 numbers in float32 for those of 256 weights.
+type Rounded struct {
+	rows, cols int
+	supers     bool // which of the two it is:
+	small      []roundedBlock
+	super      []roundedSuper
+	x          []float32
+	roundTask  func(i int) // the method, bound once
+}
+
+// roundedBlock is 32 numbers step·codes. The assembly knows where its parts are.
+type roundedBlock struct {
+	codes [32]int8
+	fours [8]int32 // minus the sum of each four codes
+	step  float32
+	sum   float32 // of the numbers, rounded to half precision
+	_     [24]byte
+}
+
+// roundedSuper is 256 numbers step·codes. The assembly knows where its parts are.
+type roundedSuper struct {
+	codes  [256]int8
+	sums32 [8]int16  // of each 32 codes
+	sums16 [16]int16 // of each 16 codes
+	step   float32
+	_      [12]byte
+}
+
+// IsSuper says whether rows have to be rounded in blocks of 256 for blocks of this kind.
+func (kind BlockKind) IsSuper() bool { return blockSizes[kind].weights == 256 }
+
+// Fit says whether the rows are rounded as blocks of this kind need it.
+func (r *Rounded) Fit(kind BlockKind) bool { return r.supers == kind.IsSuper() }
+
+// Round sets r to rows of cols numbers each, rounded for products with blocks of a kind. cols is a multiple of what its
+// blocks have.
+func (r *Rounded) Round(x []float32, rows, cols int, kind BlockKind) {
+	if len(x) != rows*cols || cols%blockSizes[kind].weights != 0 || blockSizes[kind].weights < 32 {
+		panic("kernels: Round of rows that do not fit the blocks")
+	}
+	r.rows, r.cols, r.supers, r.x = rows, cols, kind.IsSuper(), x
+	if r.supers {
+		r.super = resized(r.super, len(x)/256)
+	} else {
+		r.small = resized(r.small, len(x)/32)
+	}
+	if r.roundTask == nil {
+		r.roundTask = r.roundRow
+	}
+	share(4*len(x), rows, r.roundTask)
+	r.x = nil
+}
+
+// resized is s, or other memory, with n elements of any value.
+func resized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// roundRow rounds one row.
+func (r *Rounded) roundRow(i int) {
+	x := r.x[i*r.cols : (i+1)*r.cols]
+	if r.supers {
+		roundSupers(r.super[i*r.cols/256:(i+1)*r.cols/256], x)
+		return
+	}
+	roundBlocks(r.small[i*r.cols/32:(i+1)*r.cols/32], x)
+}
+
+// record is where row i begins.
+func (r *Rounded) record(i int) *byte {
+	if r.supers {
+		return (*byte)(unsafe.Pointer(&r.super[i*r.cols/256]))
+	}
+	return (*byte)(unsafe.Pointer(&r.small[i*r.cols/32]))
+}
+
+// Product is one product of Rounded rows: Y (rows of x, rows of W) = x·Wᵀ.
+type Product struct {
+	Y []float32
+	W Coded
+}
+
+// multiplication is some products in progress.
+type multiplication struct {
+	x     *Rounded
+	parts []productPart
+	task  func(i int) // the method, bound once
+}
+
+// productPart is one product.
+type productPart struct {
+	y      []float32
+	data   []byte
+	kind   BlockKind
+	rows   int // of the weights
+	bytes  int // of one of them
+	step   int // rows of a task
+	before int // tasks of the products before
+}
+
+var multiplications freelist.List[multiplication]
+
+// taskBytes is about how much of the weights a task reads.
+const taskBytes = 1 << 15
+
+// Multiply computes products with weights of kinds that HasProducts and that the rows Fit, all of them shared by the
+// threads at once.
+func (r *Rounded) Multiply(products ...Product) {
+	m := multiplications.Get()
+	if m.task == nil {
+		m.task = m.multiply
+	}
+	m.x, m.parts = r, m.parts[:0]
+	tasks, work := 0, 0
+	for _, p := range products {
+		rows, cols := p.W.Dims()
+		kind, data, ok := p.W.Blocks()
+		size := blockSizes[kind]
+		if !ok || !r.Fit(kind) || cols != r.cols || len(p.Y) != r.rows*rows ||
+			len(data) < rows*(cols/size.weights)*size.bytes {
+			panic("kernels: Multiply of rows, weights and results that do not fit")
+		}
+		if rows == 0 {
+			continue
+		}
+		bytes := cols / size.weights * size.bytes
+		step := min(max(taskBytes/bytes, 4), rows)
+		m.parts = append(m.parts, productPart{p.Y, data, kind, rows, bytes, step, tasks})
+		tasks += ceilDiv(rows, step)
+		work += rows * cols * r.rows
+	}
+	if r.rows > 0 {
+		share(work, tasks, m.task)
+	}
+	clear(m.parts)
+	m.x = nil
+	multiplications.Put(m)
+}
+
+// multiply computes task number i: some rows of the weights times all rows of x.
+func (m *multiplication) multiply(i int) {
+	n := len(m.parts) - 1
+	for m.parts[n].before > i {
+		n--
+	}
+	p := &m.parts[n]
+	first := (i - p.before) * p.step
+	rows := min(p.step, p.rows-first)
+	w := p.data[first*p.bytes : (first+rows)*p.bytes]
+	x := m.x
+	row := 0
+	for ; row+4 <= x.rows && productsOfFour(); row += 4 {
+		y := p.y[row*p.rows+first:]
+		_ = y[3*p.rows+rows-1]
+		multiplyFour(p.kind, rows, p.bytes, w, x, row, y, p.rows)
+	}
+	for ; row < x.rows; row++ {
+		multiplyRow(p.kind, rows, p.bytes, w, x, row, p.y[row*p.rows+first:][:rows])
+	}
+}
+
+// roundBlocksGeneric rounds every 32 numbers to multiples of a step of which the largest magnitude is 127. The step is
+// rounded to half precision afterwards. Halves go to the even number. On x86 the numbers are multiplied by 127 over the
+// largest magnitude, not by one over the step: llama.cpp's kernels do so.
+func roundBlocksGeneric(dst []roundedBlock, x []float32) {
+	for i := range dst {
+		b, v := &dst[i], (*[32]float32)(x[32*i:])
+		var top float32
+		for _, f := range v {
+			top = max(top, abs(f))
+		}
+		step := top / 127
+		inverse := float32(0)
+		switch {
+		case top == 0:
+		case runtime.GOARCH == "amd64":
+			inverse = 127 / top
+		default:
+			inverse = 1 / step
+		}
+		total := int32(0)
+		for j := range b.fours {
+			sum := int32(0)
+			for k := 4 * j; k < 4*j+4; k++ {
+				c := int32(toEven(inverse * v[k]))
+				b.codes[k] = int8(c)
+				sum += c
+			}
+			b.fours[j] = -sum
+			total += sum
+		}
+		b.step, b.sum = halfOf(step), halfOf(step*float32(total))
+	}
+}
+
+// roundSupersGeneric rounds every 256 numbers to multiples of a step of which the largest number is -127, or 127. If a
+// number is NaN, so is the step.
+func roundSupersGeneric(dst []roundedSuper, x []float32) {
+	for i := range dst {
+		b, v := &dst[i], (*[256]float32)(x[256*i:])
+		var top, odd float32
+		for _, f := range v {
+			if abs(f) > abs(top) {
+				top = f
+			}
+			if f != f {
+				odd = f
+			}
+		}
+		var inverse float32
+		b.step = odd
+		if top != 0 {
+			inverse = -127 / top
+			b.step += 1 / inverse
+		}
+		for j := range b.sums16 {
+			sum := int32(0)
+			for k := 16 * j; k < 16*j+16; k++ {
+				c := int32(min(toEven(inverse*v[k]), 127))
+				b.codes[k] = int8(c)
+				sum += c
+			}
+			b.sums16[j] = int16(sum)
+		}
+		for j := range b.sums32 {
+			b.sums32[j] = b.sums16[2*j] + b.sums16[2*j+1]
+		}
+	}
+}
+
+// toEven rounds |x| < 2^22 to the nearest whole number, ties to even.
+func toEven(x float32) float32 {
+	const shift = 1.5 * (1 << 23)
+	return float32(x+shift) - shift
+}
+
+func abs(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
+
+// halfOf is x rounded to half precision, ties to even.
+func halfOf(x float32) float32 {
+	switch a := abs(x); {
+	case !(a < 65520):
+		return x * float32(math.Inf(1)) // NaN stays one
+	case a < 0x1p-14:
+		const shift = 1.5 * 0x1p-1 // a unit of 2^-24 is its last bit
+		return float32(x+shift) - shift
+	default:
+		bits := math.Float32bits(x)
+		bits += 0xfff + bits>>13&1
+		return math.Float32frombits(bits &^ 0x1fff)
+	}
+}
+
+// halfAt is the half precision number of two bytes.
+func halfAt(b []byte) float32 {
+	h := uint32(b[0]) | uint32(b[1])<<8
+	sign, exponent, mantissa := h>>15<<31, h>>10&31, h&0x3ff
+	switch exponent {
+	case 0:
+		return math.Float32frombits(sign | math.Float32bits(float32(mantissa)*0x1p-24))
+	case 31:
+		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)
+	}
+	return math.Float32frombits(sign | (exponent+112)<<23 | mantissa<<13)
+}

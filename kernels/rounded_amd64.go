@@ -1,0 +1,225 @@
+//go:build !purego
+
+package kernels
+
+// The stubs are multiplyRowGeneric, and of four rows of x at once where their names say so. x points to records of
+// Rounded.
+
+//go:noescape
+func productsQ4_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ4_1AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_1AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ8_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsIQ4_NLAVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsMXFP4AVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ4_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ6_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsIQ4_XSAVX512(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ4_0AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ4_1AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_0AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_1AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ8_0AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsIQ4_NLAVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsMXFP4AVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ4_KAVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ5_KAVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsQ6_KAVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func productsIQ4_XSAVX2(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func products4Q4_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q4_1AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q5_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q5_1AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q8_0AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4IQ4_NLAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4MXFP4AVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q4_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q5_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4Q6_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+//go:noescape
+func products4IQ4_XSAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
+
+// productsExist says whether there is assembly for a kind of blocks.
+func productsExist(kind BlockKind) bool {
+	if current != tierAVX2 && current != tierAVX512 {
+		return false
+	}
+	switch kind {
+	case Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS:
+		return true
+	}
+	return false
+}
+
+// productsOfFour says whether there is assembly for four rows of x at once.
+func productsOfFour() bool { return hasVNNI() }
+
+// multiplyRow sets y to rows of blocks, of so many bytes each, times one row of x.
+func multiplyRow(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int, y []float32) {
+	blocks := bytes / blockSizes[kind].bytes
+	_, _ = w[rows*bytes-1], y[rows-1]
+	switch {
+	case !productsExist(kind):
+		multiplyRowGeneric(kind, rows, bytes, w, x, row, y)
+	case hasVNNI():
+		multiplyRowAVX512(kind, rows, blocks, &w[0], x.record(row), &y[0])
+	default:
+		multiplyRowAVX2(kind, rows, blocks, &w[0], x.record(row), &y[0])
+	}
+}
+
+func multiplyRowAVX512(kind BlockKind, rows, blocks int, w *uint8, x *byte, y *float32) {
+	switch kind {
+	case Q4_0:
+		productsQ4_0AVX512(rows, blocks, w, x, y)
+	case Q4_1:
+		productsQ4_1AVX512(rows, blocks, w, x, y)
+	case Q5_0:
+		productsQ5_0AVX512(rows, blocks, w, x, y)
+	case Q5_1:
+		productsQ5_1AVX512(rows, blocks, w, x, y)
+	case Q8_0:
+		productsQ8_0AVX512(rows, blocks, w, x, y)
+	case IQ4_NL:
+		productsIQ4_NLAVX512(rows, blocks, w, x, y)
+	case MXFP4:
+		productsMXFP4AVX512(rows, blocks, w, x, y)
+	case Q4_K:
+		productsQ4_KAVX512(rows, blocks, w, x, y)
+	case Q5_K:
+		productsQ5_KAVX512(rows, blocks, w, x, y)
+	case Q6_K:
+		productsQ6_KAVX512(rows, blocks, w, x, y)
+	case IQ4_XS:
+		productsIQ4_XSAVX512(rows, blocks, w, x, y)
+	}
+}
+
+func multiplyRowAVX2(kind BlockKind, rows, blocks int, w *uint8, x *byte, y *float32) {
+	switch kind {
+	case Q4_0:
+		productsQ4_0AVX2(rows, blocks, w, x, y)
+	case Q4_1:
+		productsQ4_1AVX2(rows, blocks, w, x, y)
+	case Q5_0:
+		productsQ5_0AVX2(rows, blocks, w, x, y)
+	case Q5_1:
+		productsQ5_1AVX2(rows, blocks, w, x, y)
+	case Q8_0:
+		productsQ8_0AVX2(rows, blocks, w, x, y)
+	case IQ4_NL:
+		productsIQ4_NLAVX2(rows, blocks, w, x, y)
+	case MXFP4:
+		productsMXFP4AVX2(rows, blocks, w, x, y)
+	case Q4_K:
+		productsQ4_KAVX2(rows, blocks, w, x, y)
+	case Q5_K:
+		productsQ5_KAVX2(rows, blocks, w, x, y)
+	case Q6_K:
+		productsQ6_KAVX2(rows, blocks, w, x, y)
+	case IQ4_XS:
+		productsIQ4_XSAVX2(rows, blocks, w, x, y)
+	}
+}
+
+// multiplyFour is multiplyRow of four rows of x from number row on, whose results are ld apart.
+func multiplyFour(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int, y []float32, ld int) {
+	blocks := bytes / blockSizes[kind].bytes
+	_, _ = w[rows*bytes-1], y[3*ld+rows-1]
+	from, b := x.record(row), &w[0]
+	switch kind {
+	case Q4_0:
+		products4Q4_0AVX512(rows, blocks, b, from, &y[0], ld)
+	case Q4_1:
+		products4Q4_1AVX512(rows, blocks, b, from, &y[0], ld)
+	case Q5_0:
+		products4Q5_0AVX512(rows, blocks, b, from, &y[0], ld)
+	case Q5_1:
+		products4Q5_1AVX512(rows, blocks, b, from, &y[0], ld)
+	case Q8_0:
+		products4Q8_0AVX512(rows, blocks, b, from, &y[0], ld)
+	case IQ4_NL:
+		products4IQ4_NLAVX512(rows, blocks, b, from, &y[0], ld)
+	case MXFP4:
+		products4MXFP4AVX512(rows, blocks, b, from, &y[0], ld)
+	case Q4_K:
+		products4Q4_KAVX512(rows, blocks, b, from, &y[0], ld)
+	case Q5_K:
+		products4Q5_KAVX512(rows, blocks, b, from, &y[0], ld)
+	case Q6_K:
+		products4Q6_KAVX512(rows, blocks, b, from, &y[0], ld)
+	case IQ4_XS:
+		products4IQ4_XSAVX512(rows, blocks, b, from, &y[0], ld)
+	default:
+		panic("kernels: a kind of blocks that has no product")
+	}
+}
+
+func roundBlocks(dst []roundedBlock, x []float32) { roundBlocksGeneric(dst, x) }
+
+func roundSupers(dst []roundedSuper, x []float32) { roundSupersGeneric(dst, x) }
