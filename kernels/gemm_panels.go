@@ -8,7 +8,7 @@ func (t *tiling) panelSizes(k int) (a, b int) {
 		return k*t.height + packSlack, k * t.nr
 	}
 	depth := t.padded(k) / t.numbers
-	return depth*t.height + packSlack + rowLanes, depth*t.nr + 2*panelLanes
+	return depth*t.height + packSlack + factorRoom, depth*t.nr + 2*panelLanes
 }
 
 // scalesA is where the factors of the rows of a panel of A are, where it has any.
@@ -16,7 +16,7 @@ func (t *tiling) scalesA(panel []float32) []float32 {
 	if t.numbers != fours.numbers {
 		return nil
 	}
-	return panel[t.panelLen-rowLanes : t.panelLen]
+	return panel[t.panelLen-factorRoom : t.panelLen]
 }
 
 // scalesB is where the factors of the columns of a panel of B are, and the start values of its sums.
@@ -79,7 +79,7 @@ func (g *gemm) packRows(dst []float32, width int, src []float32, ld, k, n int, s
 	switch {
 	case f.numbers == pairs.numbers:
 		for r := (n - 1) / rowLanes * rowLanes; r >= 0; r -= rowLanes {
-			transposeBF16(words, dst[r:], width, src[r*ld:], ld, n-r)
+			transposeBF16(words, dst[r*wordsTogether:], width, src[r*ld:], ld, n-r)
 		}
 		return
 	case f.numbers == fours.numbers:
@@ -99,7 +99,7 @@ func packBytes(dst []float32, width int, src []float32, ld, words, n int, scale 
 	for r := (n - 1) / rowLanes * rowLanes; r >= 0; r -= rowLanes {
 		rowMagnitudes(4*words, &magnitude, src[r*ld:], ld, n-r)
 		byteScales(scale[r:], inverse[:], magnitude[:])
-		transposeBytes(words, dst[r:], width, src[r*ld:], ld, n-r, &inverse, unsigned)
+		transposeBytes(words, dst[r*wordsTogether:], width, src[r*ld:], ld, n-r, &inverse, unsigned)
 	}
 }
 

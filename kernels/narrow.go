@@ -6,12 +6,13 @@ import (
 )
 
 // Panels of products in a lower precision consist of words as wide as a float32. Each holds a few neighbours along k:
-// two bfloat16 or four bytes. A panel of words has the layout of one of float32, is transposed like one, and lies in
-// the same memory.
+// two bfloat16 or four bytes. On amd64 a panel of words has the layout of one of float32, is transposed like one, and
+// lies in the same memory. On arm64, where instructions multiply small matrices, two words of a row, or column, that
+// follow each other along k lie side by side: wordAt is the place of a word.
 //
 // Bytes are scaled: the numbers of a row of A, or a column of B, in one panel are multiplied by 127 over their largest
-// magnitude, and rounded. The bytes of A are stored with 128 added, because the instruction takes them unsigned. This
-// adds 128 times the sum of B's column to a sum, so sums begin with the negative of that.
+// magnitude, and rounded. On amd64 the bytes of A are stored with 128 added, because the instruction takes them
+// unsigned. This adds 128 times the sum of B's column to a sum, so sums begin with the negative of that.
 
 // form is how the numbers of panels are stored.
 type form struct {
@@ -30,22 +31,28 @@ func formOf(p Precision) form {
 	switch {
 	case p == BF16 && hasBF16():
 		return pairs
-	case p == Int8 && hasVNNI():
+	case p == Int8 && hasInt8():
 		return fours
 	}
 	return floats
 }
 
-// words is the number of words that k numbers take.
-func (f form) words(k int) int { return ceilDiv(k, f.numbers) }
+// words is the number of words that k numbers take, with those that lie side by side.
+func (f form) words(k int) int {
+	if f.numbers == 1 {
+		return k
+	}
+	return ceilDiv(k, f.numbers*wordsTogether) * wordsTogether
+}
 
 // padded is k rounded up to a whole transposition.
 func (f form) padded(k int) int { return f.numbers * round16(f.words(k)) }
 
-const (
-	rowLanes   = 16 // rows that are transposed at a time
-	panelLanes = 32 // columns of a panel of B of words
-)
+// factorRoom is the room for the factors of the rows of a panel of A.
+const factorRoom = 16
+
+// wordAt is where word number p of row, or column, number i is in a panel of this width.
+func wordAt(p, i, width int) int { return (p/wordsTogether*width+i)*wordsTogether + p%wordsTogether }
 
 // byteScale is the scale with which the largest byte is ±127, and its inverse. If the largest magnitude is not finite,
 // the scale is NaN.
@@ -127,7 +134,7 @@ func magnitudeGeneric(x []float32, step int) float32 {
 
 // rowMagnitudesGeneric is
 //
-//	for r := range 16 { dst[r] = magnitude of the k numbers from src[min(r, rows-1)*ld] on }
+//	for r := range rowLanes { dst[r] = magnitude of the k numbers from src[min(r, rows-1)*ld] on }
 func rowMagnitudesGeneric(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
 	for r := range dst {
 		at := min(r, rows-1) * ld
@@ -137,7 +144,7 @@ func rowMagnitudesGeneric(k int, dst *[rowLanes]float32, src []float32, ld, rows
 
 // columnMagnitudesGeneric is
 //
-//	for j := range 32 { dst[j] = magnitude of src[p*ld+j] for p < k }
+//	for j := range panelLanes { dst[j] = magnitude of src[p*ld+j] for p < k }
 func columnMagnitudesGeneric(k int, dst *[panelLanes]float32, src []float32, ld int) {
 	for j := range dst {
 		dst[j] = magnitudeGeneric(src[j:(k-1)*ld+j+1], ld)
@@ -146,15 +153,15 @@ func columnMagnitudesGeneric(k int, dst *[panelLanes]float32, src []float32, ld 
 
 // transposeBF16Generic is
 //
-//	for p, r := range words × 16 {
+//	for p, r := range words × rowLanes {
 //		row := src[min(r, rows-1)*ld:]
-//		dst[p*width+r] = pair of row[2*p] and row[2*p+1]
+//		dst[wordAt(p, r, width)] = pair of row[2*p] and row[2*p+1]
 //	}
 func transposeBF16Generic(words int, dst []float32, width int, src []float32, ld, rows int) {
 	for p := range words {
 		for r := range rowLanes {
 			at := min(r, rows-1)*ld + 2*p
-			dst[p*width+r] = pairOf(src[at], src[at+1])
+			dst[wordAt(p, r, width)] = pairOf(src[at], src[at+1])
 		}
 	}
 }
@@ -166,9 +173,10 @@ func pairOf(low, high float32) float32 {
 
 // transposeBytesGeneric is
 //
-//	for p, r := range words × 16 {
+//	for p, r := range words × rowLanes {
 //		row := src[min(r, rows-1)*ld:]
-//		dst[p*width+r] = bytes nearest to row[4*p+i]*inverse[r] for i < 4, each plus 128 if unsigned
+//		dst[wordAt(p, r, width)] = bytes nearest to row[4*p+i]*inverse[r] for i < 4, each plus 128 if unsigned
+//		(but not where A has signed bytes)
 //	}
 func transposeBytesGeneric(words int, dst []float32, width int, src []float32, ld, rows int, inverse *[rowLanes]float32,
 	unsigned bool) {
@@ -176,10 +184,10 @@ func transposeBytesGeneric(words int, dst []float32, width int, src []float32, l
 		for r := range rowLanes {
 			at := min(r, rows-1)*ld + 4*p
 			word := fourOf(src[at], src[at+1], src[at+2], src[at+3], inverse[r])
-			if unsigned {
+			if unsigned && !signedBytes {
 				word ^= 0x80808080
 			}
-			dst[p*width+r] = math.Float32frombits(word)
+			dst[wordAt(p, r, width)] = math.Float32frombits(word)
 		}
 	}
 }
@@ -192,48 +200,59 @@ func fourOf(a, b, c, d, factor float32) uint32 {
 
 // interleaveBF16Generic is
 //
-//	for p, j := range words × 32 { dst[p*32+j] = pair of src[2*p*ld+j] and src[(2*p+1)*ld+j] }
+//	for p, j := range words × panelLanes { dst[wordAt(p, j, panelLanes)] = pair of src[2*p*ld+j] and src[(2*p+1)*ld+j] }
 func interleaveBF16Generic(words int, dst, src []float32, ld int) {
 	for p := range words {
 		low, high := src[2*p*ld:], src[(2*p+1)*ld:]
 		for j := range panelLanes {
-			dst[p*panelLanes+j] = pairOf(low[j], high[j])
+			dst[wordAt(p, j, panelLanes)] = pairOf(low[j], high[j])
 		}
 	}
 }
 
 // interleaveInt8Generic is
 //
-//	for p, j := range words × 32 { dst[p*32+j] = bytes nearest to src[(4*p+i)*ld+j]*inverse[j] for i < 4 }
+//	for p, j := range words × panelLanes {
+//		dst[wordAt(p, j, panelLanes)] = bytes nearest to src[(4*p+i)*ld+j]*inverse[j] for i < 4
+//	}
 func interleaveInt8Generic(words int, dst, src []float32, ld int, inverse *[panelLanes]float32) {
 	for p := range words {
 		for j := range panelLanes {
 			at := 4*p*ld + j
-			dst[p*panelLanes+j] = math.Float32frombits(fourOf(src[at], src[at+ld], src[at+2*ld], src[at+3*ld], inverse[j]))
+			word := fourOf(src[at], src[at+ld], src[at+2*ld], src[at+3*ld], inverse[j])
+			dst[wordAt(p, j, panelLanes)] = math.Float32frombits(word)
 		}
 	}
 }
 
 // columnSumsGeneric is
 //
-//	for j := range 32 { dst[j] = -128 * sum of the four bytes of src[p*32+j] over p < words }
+//	for j := range panelLanes {
+//		dst[j] = -128 * sum of the four bytes of word p of column j of src over p < words
+//	}
+//
+// and zeros where A has signed bytes.
 func columnSumsGeneric(words int, dst *[panelLanes]int32, src []float32) {
 	*dst = [panelLanes]int32{}
+	if signedBytes {
+		return
+	}
 	for p := range words {
 		for j := range dst {
 			for i := range 4 {
-				dst[j] -= 128 * int32(int8(math.Float32bits(src[p*panelLanes+j])>>(8*i)))
+				word := math.Float32bits(src[wordAt(p, j, panelLanes)])
+				dst[j] -= 128 * int32(int8(word>>(8*i)))
 			}
 		}
 	}
 }
 
-// tileBF16Generic is tileGeneric of 32 columns of pairs.
+// tileBF16Generic is tileGeneric of panelLanes columns of pairs.
 func tileBF16Generic(rows, words int, a, b, c []float32, ldc int, add bool) {
 	eachSum(rows, func(i, j int) {
 		var s float32
 		for p := range words {
-			x, y := math.Float32bits(a[p*rows+i]), math.Float32bits(b[p*panelLanes+j])
+			x, y := math.Float32bits(a[wordAt(p, i, rows)]), math.Float32bits(b[wordAt(p, j, panelLanes)])
 			s += bfloat16(x>>16) * bfloat16(y>>16)
 			s += bfloat16(x) * bfloat16(y)
 		}
@@ -241,22 +260,31 @@ func tileBF16Generic(rows, words int, a, b, c []float32, ldc int, add bool) {
 	})
 }
 
-// tileInt8Generic is tileGeneric of 32 columns of fours, unsigned in a and signed in b:
+// tileInt8Generic is tileGeneric of panelLanes columns of fours, signed in b and, but where signedBytes is set,
+// unsigned in a:
 //
-//	s := start[j] + sum over p < words, i < 4 of the bytes i of a[p*rows+i] * b[p*32+j]
+//	s := start[j] + sum over p < words of the products of the four bytes of words p of row i of a and column j of b
 //	c[i*ldc+j] = s*scaleA[i]*scaleB[j], or that and c[i*ldc+j] if add
 func tileInt8Generic(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32,
 	scaleB *[panelLanes]float32, start *[panelLanes]int32) {
 	eachSum(rows, func(i, j int) {
 		s := start[j]
 		for p := range words {
-			x, y := math.Float32bits(a[p*rows+i]), math.Float32bits(b[p*panelLanes+j])
+			x, y := math.Float32bits(a[wordAt(p, i, rows)]), math.Float32bits(b[wordAt(p, j, panelLanes)])
 			for shift := 0; shift < 32; shift += 8 {
-				s += int32(uint8(x>>shift)) * int32(int8(y>>shift))
+				s += factorOfA(x>>shift) * int32(int8(y>>shift))
 			}
 		}
 		setOrAdd(&c[i*ldc+j], float32(s)*scaleB[j]*scaleA[i], add)
 	})
+}
+
+// factorOfA is the number that the lowest byte of A is.
+func factorOfA(x uint32) int32 {
+	if signedBytes {
+		return int32(int8(x))
+	}
+	return int32(uint8(x))
 }
 
 func eachSum(rows int, f func(i, j int)) {
@@ -274,7 +302,7 @@ func setOrAdd(c *float32, s float32, add bool) {
 	*c = s
 }
 
-// integers is 32 words as integers.
+// integers is panelLanes words as integers.
 func integers(x []float32) *[panelLanes]int32 {
 	return (*[panelLanes]int32)(unsafe.Pointer((*[panelLanes]float32)(x)))
 }

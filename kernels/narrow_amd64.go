@@ -4,11 +4,23 @@ package kernels
 
 import "golang.org/x/sys/cpu"
 
+// How words lie in panels: rows that are transposed at a time, columns of a panel of B, words of a row that lie side by
+// side, and whether the bytes of A are signed.
+const (
+	rowLanes      = 16
+	panelLanes    = 32
+	wordsTogether = 1
+	signedBytes   = false
+)
+
 // hasBF16 says whether products of bfloat16 have instructions (VDPBF16PS, VCVTNE2PS2BF16).
 func hasBF16() bool { return current == tierAVX512 && cpu.X86.HasAVX512BF16 }
 
 // hasVNNI says whether products of bytes have an instruction (VPDPBUSD).
 func hasVNNI() bool { return current == tierAVX512 && cpu.X86.HasAVX512VNNI }
+
+// hasInt8 is hasVNNI.
+func hasInt8() bool { return hasVNNI() }
 
 //go:noescape
 func tileBF16x14AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)

@@ -1,10 +1,19 @@
-//go:build !amd64 || purego
+//go:build (!amd64 && !arm64) || purego
 
 package kernels
 
+// How words lie in panels: rows that are transposed at a time, columns of a panel of B, words of a row that lie side by
+// side, and whether the bytes of A are signed.
+const (
+	rowLanes      = 16
+	panelLanes    = 32
+	wordsTogether = 1
+	signedBytes   = false
+)
+
 func hasBF16() bool { return false }
 
-func hasVNNI() bool { return false }
+func hasInt8() bool { return false }
 
 func transposeBF16(words int, dst []float32, width int, src []float32, ld, rows int) {
 	transposeBF16Generic(words, dst, width, src, ld, rows)

@@ -87,7 +87,7 @@ func TestTransposeWords(t *testing.T) {
 					src[i] = max(-3, min(3, src[i]))
 				}
 				for _, width := range []int{14, 16, 32} {
-					got, check := guarded(t, make([]float32, (n-1)*width+rowLanes))
+					got, check := guarded(t, make([]float32, wordAt(n-1, rowLanes-1, width)+1))
 					want := slices.Clone(got)
 					transposeBF16(n, got, width, src, ld, rows)
 					transposeBF16Generic(n, want, width, src, ld, rows)
@@ -108,6 +108,7 @@ func TestInterleave(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		inverse := (*[panelLanes]float32)(slices.Repeat([]float32{20, 40}, panelLanes/2))
 		for _, n := range []int{1, 2, 3, 16, 64} {
+			n = ceilDiv(n, wordsTogether) * wordsTogether
 			for _, ld := range []int{32, 45} {
 				src := randoms((4*n-1)*ld+panelLanes, uint64(n))
 				for i := range src {
@@ -154,8 +155,10 @@ func TestMagnitudes(t *testing.T) {
 
 func TestNarrowTiles(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
-		for rows := 2; rows <= 14; rows += 2 {
+		s := tileShape()
+		for rows := s.step; rows <= s.mr; rows += s.step {
 			for _, n := range depths {
+				n = ceilDiv(n, wordsTogether) * wordsTogether
 				for _, add := range []bool{false, true} {
 					checkNarrowTiles(t, rows, n, panelLanes+n%2*3, add)
 				}

@@ -23,7 +23,7 @@ func (p Precision) String() string { return [...]string{"f32", "bf16", "int8"}[p
 func HasBF16() bool { return hasBF16() }
 
 // HasInt8 says whether the processor has instructions that multiply bytes, on the current tier.
-func HasInt8() bool { return hasVNNI() }
+func HasInt8() bool { return hasInt8() }
 
 // AutoPrecision is BF16 where multiplying bfloat16 numbers is measured to be faster than multiplying float32, and F32
 // elsewhere. It measures once, which takes some milliseconds.

@@ -6,7 +6,7 @@ package kernels
 func softCapNEON(n int, x *float32, limit, inverse float32)
 
 func softCap(x []float32, limit, inverse float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		softCapNEON(len(x), ptr(x), limit, inverse)
 		return
 	}

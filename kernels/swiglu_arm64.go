@@ -6,7 +6,7 @@ package kernels
 func swigluNEON(n int, y, gate, u *float32)
 
 func swiglu(y, g, u []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		swigluNEON(len(y), ptr(y), ptr(g), ptr(u))
 	} else {
 		swigluGeneric(y, g, u)
@@ -17,7 +17,7 @@ func swiglu(y, g, u []float32) {
 func swigluBackwardNEON(n int, dg, du, dy, gate, u *float32)
 
 func swigluBackward(dg, du, dy, g, u []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		swigluBackwardNEON(len(dy), ptr(dg), ptr(du), ptr(dy), ptr(g), ptr(u))
 	} else {
 		swigluBackwardGeneric(dg, du, dy, g, u)
@@ -28,7 +28,7 @@ func swigluBackward(dg, du, dy, g, u []float32) {
 func gatedNEON(n int, y, gate, u *float32, a, b float32)
 
 func gated(y, g, u []float32, a, b float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		gatedNEON(len(y), ptr(y), ptr(g), ptr(u), a, b)
 	} else {
 		gatedGeneric(y, g, u, a, b)
@@ -39,7 +39,7 @@ func gated(y, g, u []float32, a, b float32) {
 func gatedBackwardNEON(n int, dg, du, dy, gate, u *float32, a, b float32)
 
 func gatedBackward(dg, du, dy, g, u []float32, a, b float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		gatedBackwardNEON(len(dy), ptr(dg), ptr(du), ptr(dy), ptr(g), ptr(u), a, b)
 	} else {
 		gatedBackwardGeneric(dg, du, dy, g, u, a, b)
@@ -50,7 +50,7 @@ func gatedBackward(dg, du, dy, g, u []float32, a, b float32) {
 func sigmoidMulNEON(n int, y, x, gate *float32)
 
 func sigmoidMul(y, x, g []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		sigmoidMulNEON(len(y), ptr(y), ptr(x), ptr(g))
 	} else {
 		sigmoidMulGeneric(y, x, g)
@@ -61,7 +61,7 @@ func sigmoidMul(y, x, g []float32) {
 func sigmoidMulBackwardNEON(n int, dx, dg, dy, x, gate *float32)
 
 func sigmoidMulBackward(dx, dg, dy, x, g []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		sigmoidMulBackwardNEON(len(dy), ptr(dx), ptr(dg), ptr(dy), ptr(x), ptr(g))
 	} else {
 		sigmoidMulBackwardGeneric(dx, dg, dy, x, g)
@@ -72,7 +72,7 @@ func sigmoidMulBackward(dx, dg, dy, x, g []float32) {
 func clampNEON(n int, y, x *float32, low, high float32)
 
 func clamp(y, x []float32, low, high float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		clampNEON(len(y), ptr(y), ptr(x), low, high)
 	} else {
 		clampGeneric(y, x, low, high)
@@ -83,7 +83,7 @@ func clamp(y, x []float32, low, high float32) {
 func addWithinNEON(n int, dst, d, x *float32, low, high float32)
 
 func addWithin(dst, d, x []float32, low, high float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		addWithinNEON(len(x), ptr(dst), ptr(d), ptr(x), low, high)
 	} else {
 		addWithinGeneric(dst, d, x, low, high)

@@ -9,11 +9,14 @@ type tier int
 const (
 	tierGeneric tier = iota
 	tierNEON
+	tierDotProd // of four bytes (SDOT)
+	tierMatMul  // of small matrices of bytes and of bfloat16 (SMMLA, BFMMLA), one of which may be missing
 	tierAVX2
 	tierAVX512
 )
 
-var tierNames = [...]string{tierGeneric: "generic", tierNEON: "neon", tierAVX2: "avx2", tierAVX512: "avx512"}
+var tierNames = [...]string{tierGeneric: "generic", tierNEON: "neon", tierDotProd: "dotprod", tierMatMul: "matmul",
+	tierAVX2: "avx2", tierAVX512: "avx512"}
 
 func (t tier) String() string { return tierNames[t] }
 
@@ -31,5 +34,5 @@ func chooseTier(best tier, name string) tier {
 	return best
 }
 
-// Tier names the instructions that the kernels use here: "avx512", "avx2", "neon" or "generic".
+// Tier names the instructions that the kernels use here: "avx512", "avx2", "matmul", "dotprod", "neon" or "generic".
 func Tier() string { return current.String() }

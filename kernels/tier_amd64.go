@@ -16,4 +16,4 @@ func bestTier() tier {
 	return tierGeneric
 }
 
-func tierExists(t tier) bool { return t != tierNEON }
+func tierExists(t tier) bool { return t == tierGeneric || t >= tierAVX2 }

@@ -2,7 +2,30 @@
 
 package kernels
 
-// bestTier is NEON: every arm64 processor that Go supports has it.
-func bestTier() tier { return tierNEON }
+import "golang.org/x/sys/cpu"
 
-func tierExists(t tier) bool { return t <= tierNEON }
+// bestTier is NEON at least: every arm64 processor that Go supports has it.
+func bestTier() tier {
+	switch {
+	case cpu.ARM64.HasASIMDDP && (processor.i8mm || processor.bf16):
+		return tierMatMul
+	case cpu.ARM64.HasASIMDDP:
+		return tierDotProd
+	}
+	return tierNEON
+}
+
+func tierExists(t tier) bool { return t <= bestTier() }
+
+// processor is which instructions there are that package cpu does not tell on every system: for matrices of bytes
+// (SMMLA), and for bfloat16 (BFMMLA, BFCVTN).
+var processor = struct{ i8mm, bf16 bool }{cpu.ARM64.HasI8MM || detectI8MM(), detectBF16()}
+
+// hasBF16 says whether products of bfloat16 have instructions.
+func hasBF16() bool { return current >= tierMatMul && processor.bf16 }
+
+// hasInt8 says whether products of bytes have an instruction (SDOT).
+func hasInt8() bool { return current >= tierDotProd }
+
+// hasI8MM says whether products of small matrices of bytes have one (SMMLA).
+func hasI8MM() bool { return current >= tierMatMul && processor.i8mm }

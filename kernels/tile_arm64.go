@@ -15,7 +15,7 @@ func tile4NEON(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 
 // tileShape is the register tile of the current tier.
 func tileShape() shape {
-	if current == tierNEON {
+	if current >= tierNEON {
 		return shape{mr: 12, nr: 8, step: 4}
 	}
 	return genericShape

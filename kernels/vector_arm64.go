@@ -6,7 +6,7 @@ package kernels
 func dotNEON(n int, x, y *float32) float32
 
 func dot(x, y []float32) float32 {
-	if current == tierNEON {
+	if current >= tierNEON {
 		return dotNEON(len(x), ptr(x), ptr(y))
 	}
 	return dotGeneric(x, y)
@@ -16,7 +16,7 @@ func dot(x, y []float32) float32 {
 func axpyNEON(n int, a float32, x, y *float32)
 
 func axpy(a float32, x, y []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		axpyNEON(len(x), a, ptr(x), ptr(y))
 	} else {
 		axpyGeneric(a, x, y)
@@ -27,7 +27,7 @@ func axpy(a float32, x, y []float32) {
 func scaleNEON(n int, a float32, x *float32)
 
 func scale(a float32, x []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		scaleNEON(len(x), a, ptr(x))
 	} else {
 		scaleGeneric(a, x)
@@ -38,7 +38,7 @@ func scale(a float32, x []float32) {
 func addNEON(n int, dst, x *float32)
 
 func add(dst, x []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		addNEON(len(dst), ptr(dst), ptr(x))
 	} else {
 		addGeneric(dst, x)
@@ -49,7 +49,7 @@ func add(dst, x []float32) {
 func mulNEON(n int, dst, x *float32)
 
 func mul(dst, x []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		mulNEON(len(dst), ptr(dst), ptr(x))
 	} else {
 		mulGeneric(dst, x)
@@ -60,7 +60,7 @@ func mul(dst, x []float32) {
 func mulAddNEON(n int, dst, x, y *float32)
 
 func mulAdd(dst, x, y []float32) {
-	if current == tierNEON {
+	if current >= tierNEON {
 		mulAddNEON(len(dst), ptr(dst), ptr(x), ptr(y))
 	} else {
 		mulAddGeneric(dst, x, y)
@@ -71,7 +71,7 @@ func mulAdd(dst, x, y []float32) {
 func sumSquaresNEON(n int, x *float32) float64
 
 func sumSquares(x []float32) float64 {
-	if current == tierNEON {
+	if current >= tierNEON {
 		return sumSquaresNEON(len(x), ptr(x))
 	}
 	return sumSquaresGeneric(x)
@@ -81,7 +81,7 @@ func sumSquares(x []float32) float64 {
 func maxNEON(n int, x *float32) float32
 
 func maximum(x []float32) float32 {
-	if current == tierNEON {
+	if current >= tierNEON {
 		return maxNEON(len(x), ptr(x))
 	}
 	return maximumGeneric(x)

@@ -12,6 +12,17 @@ func neonDequantizeFile(k *neon) {
 	k.dequantizeAffine("Q4_K", 144, 0)
 	k.dequantizeAffine("Q5_K", 176, 16)
 	k.dequantizeQ6_K()
+	k.dequantizeFives("Q4_1", 20, 4, 0, 0)
+	k.dequantizeFives("Q5_0", 22, 6, 16, 2)
+	k.dequantizeFives("Q5_1", 24, 8, 0, 4)
+	for _, f := range []func(){
+		k.dequantizeQ2_K, k.dequantizeQ3_K, k.dequantizeTQ1_0, k.dequantizeTQ2_0, k.dequantizeQ1_0, k.dequantizeQ2_0,
+		k.dequantizeIQ4_NL, k.dequantizeIQ4_XS, k.dequantizeMXFP4, k.dequantizeNVFP4,
+		k.dequantizeIQ1_S, k.dequantizeIQ1_M, k.dequantizeIQ2_XXS, k.dequantizeIQ2_XS, k.dequantizeIQ2_S,
+		k.dequantizeIQ3_XXS, k.dequantizeIQ3_S,
+	} {
+		f()
+	}
 }
 
 // A dequantizer writes a kernel over blocks.
@@ -75,14 +86,19 @@ func (d *dequantizer) lane(x, from v, i int) {
 	d.op("VDUP", fmt.Sprintf("%s.S[%d]", from, i), x.s4())
 }
 
-// floats makes the float32s of 16 signed bytes.
-func (d *dequantizer) floats(q v, to []v) {
+// words makes the integers of 16 signed bytes.
+func (d *dequantizer) words(q v, to []v) {
 	d.sxtlByte(d.half[0], q)
 	d.sxtlByte2(d.half[1], q)
 	for i, h := range d.half {
 		d.sxtlHalf(to[2*i], h)
 		d.sxtlHalf2(to[2*i+1], h)
 	}
+}
+
+// floats makes the float32s of 16 signed bytes.
+func (d *dequantizer) floats(q v, to []v) {
+	d.words(q, to)
 	for _, w := range to {
 		d.scvtf(w, w)
 	}

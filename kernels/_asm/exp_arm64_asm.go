@@ -346,11 +346,19 @@ func neonAdamwFile(k *neon) {
 }
 
 func neonPeakFile(k *neon) {
-	k.kernel("peak", "(n int)", "n rounds of 12 independent vector multiply-adds, twice")
+	const doc = "n rounds of 12 independent vector multiply-adds, twice"
+	k.peak("peak", doc, k.fmla)
+	k.peak("peakBF16", doc+" (BFMMLA)", k.bfmmla)
+	k.peak("peakMatrices", doc+" (SMMLA)", k.smmla)
+	k.peak("peakDots", doc+" (SDOT)", func(d, n, m v) { k.sdotElement(d, n, m, 0) })
+}
+
+func (k *neon) peak(name, doc string, multiply func(d, n, m v)) {
+	k.kernel(name, "(n int)", doc)
 	acc, x := k.zeros(2*peakChains), k.zeros(1)
 	k.blocksOf("round", func() {
 		for _, a := range acc {
-			k.fmla(a, x[0], x[0])
+			multiply(a, x[0], x[0])
 		}
 	})
 	k.op("RET")

@@ -38,6 +38,7 @@ var amd64Files = map[string]func(g *gen){
 // arm64Files is the same for arm64.
 var arm64Files = map[string]func(k *neon){
 	"tile_arm64.s":       neonTileFile,
+	"narrow_arm64.s":     neonNarrowFile,
 	"peak_arm64.s":       neonPeakFile,
 	"vector_arm64.s":     neonVectorFile,
 	"norm_arm64.s":       neonNormFile,
