@@ -86,6 +86,7 @@ type crossEntropyOp struct {
 	from     int // the first of the current rows
 	scale    float32
 	form     Logits
+	by       Criterion
 	gradient bool // logits become their gradient
 	fresh    bool // the gradient of h is new
 
@@ -101,12 +102,28 @@ type crossEntropyOp struct {
 // computed right after the loss. The returned slice lives as long as the tape's tensors.
 func (t *Tape) CrossEntropy(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32,
 	form Logits) []float32 {
+	return t.Loss(h, w, head, targets, scale, form, nil)
+}
+
+// A Criterion is a loss of logits in place of cross entropy. Rows are numbered as the losses are.
+type Criterion interface {
+	// Begin comes before n rows from number first on.
+	Begin(first, n int)
+	// Row gives the loss of a row of logits (V) before which stands target. With gradient it puts the derivative of the
+	// loss, times scale, in the place of the logits, which it may overwrite in any case. It is called from several
+	// goroutines.
+	Row(i int, target int32, logits []float32, scale float32, gradient bool) float32
+}
+
+// Loss is CrossEntropy by a criterion; nil is cross entropy.
+func (t *Tape) Loss(h *Tensor, w kernels.Weights, head *Tensor, targets []int32, scale float32, form Logits,
+	by Criterion) []float32 {
 	vocab, cols := w.Dims()
 	if cols != h.Cols || len(targets) != h.Rows || form.Bias != nil && len(form.Bias) != vocab {
 		panic("autograd: CrossEntropy: shapes do not fit")
 	}
 	op := t.pools.crossEntropy.take()
-	*op = crossEntropyOp{h: h, w: w, vocab: vocab, scale: scale, form: form, index: op.index[:0],
+	*op = crossEntropyOp{h: h, w: w, vocab: vocab, scale: scale, form: form, by: by, index: op.index[:0],
 		targets: op.targets[:0]}
 	for i, target := range targets {
 		if target != batch.Ignore {
@@ -154,6 +171,9 @@ func (op *crossEntropyOp) forward(t *Tape, head *Tensor) {
 	for op.from = 0; op.from < m; op.from += size {
 		n := min(size, m-op.from)
 		logits, hidden := op.logits[:n*vocab], op.hidden[op.from*cols:(op.from+n)*cols]
+		if op.by != nil {
+			op.by.Begin(op.from, n)
+		}
 		kernels.GemmWTPrec(t.precision, logits, hidden, n, op.w, 0)
 		t.rows(n, vocab, op)
 		if op.dhidden != nil {
@@ -186,20 +206,29 @@ func (op *crossEntropyOp) rows(from, to int) {
 			op.form.slopes(slopes, row)
 		}
 		target := op.targets[op.from+i]
-		top, logit := kernels.Max(row), row[target]
-		sum := kernels.ExpSum(row, top)
-		op.losses[op.from+i] = top + float32(math.Log(float64(sum))) - logit
-		if op.gradient {
-			kernels.Scale(scale/sum, row)
-			row[target] -= scale
-			if slopes != nil {
-				kernels.Mul(row, slopes)
-			}
+		if op.by != nil {
+			op.losses[op.from+i] = op.by.Row(op.from+i, target, row, scale, op.gradient)
+		} else {
+			op.losses[op.from+i] = crossEntropy(row, target, scale, op.gradient)
+		}
+		if slopes != nil {
+			kernels.Mul(row, slopes)
 		}
 		if op.apart != nil {
 			op.apart[op.from+i], row[target] = row[target], 0
 		}
 	}
+}
+
+// crossEntropy is the Criterion of the same name, for one row.
+func crossEntropy(row []float32, target int32, scale float32, gradient bool) float32 {
+	top, logit := kernels.Max(row), row[target]
+	sum := kernels.ExpSum(row, top)
+	if gradient {
+		kernels.Scale(scale/sum, row)
+		row[target] -= scale
+	}
+	return top + float32(math.Log(float64(sum))) - logit
 }
 
 // addApart adds the gradients of the targets' logits to those of the hidden rows, where they were kept apart.

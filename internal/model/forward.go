@@ -134,7 +134,13 @@ func (m *Model) Loss(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) (
 // routers, which is in the gradient and not in the sum; nil is none. With a cache, layers that do not run have none.
 func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, balance *Balance,
 	scale float32) (sum float64, targets int) {
-	losses := m.losses(t, b, h, cache, balance, scale)
+	return m.LossBy(t, b, h, cache, balance, nil, scale)
+}
+
+// LossBy is LossAbove by another criterion than cross entropy; nil is that one.
+func (m *Model) LossBy(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, balance *Balance,
+	by autograd.Criterion, scale float32) (sum float64, targets int) {
+	losses := m.losses(t, b, h, cache, balance, by, scale)
 	for _, loss := range losses {
 		sum += float64(loss)
 	}
@@ -143,16 +149,16 @@ func (m *Model) LossAbove(t *autograd.Tape, b *batch.Batch, h Hooks, cache Layer
 
 // Losses is like Loss and gives the loss of every target, in order. The slice lives until the tape's Reset.
 func (m *Model) Losses(t *autograd.Tape, b *batch.Batch, h Hooks, scale float32) []float32 {
-	return m.losses(t, b, h, nil, nil, scale)
+	return m.losses(t, b, h, nil, nil, nil, scale)
 }
 
 func (m *Model) losses(t *autograd.Tape, b *batch.Batch, h Hooks, cache LayerCache, balance *Balance,
-	scale float32) []float32 {
+	by autograd.Criterion, scale float32) []float32 {
 	p := m.pass(t, b, h)
 	p.balances(balance, b, scale)
 	x := p.hidden(b, cache)
 	x, head, gradient := m.logits(t, x, h)
-	return t.CrossEntropy(x, head, gradient, b.Targets, scale, m.LogitForm(nil))
+	return t.Loss(x, head, gradient, b.Targets, scale, m.LogitForm(nil), by)
 }
 
 // LogitForm is what becomes of the products that logits are made of; rows are the tokens that they are of, nil: all.
@@ -175,17 +181,41 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 // EachLogits runs a batch and calls f with the logits (V) of each of the listed rows, in any order and from several
 // goroutines. f may overwrite them. Not all are in memory at once.
 func (m *Model) EachLogits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int, f func(i int, logits []float32)) {
-	x, head, _ := m.logits(t, m.picked(t, b, h, rows), h)
+	var l LogitRows
+	l.Run(m, t, b, h, rows)
 	most := max(autograd.LogitFloats/m.Spec.Vocab, 1)
-	for from := 0; from < x.Rows; from += most {
-		n := min(most, x.Rows-from)
-		part := autograd.NewConst(n, x.Cols, x.Data[from*x.Cols:(from+n)*x.Cols])
-		t.Checkpoint(part, func(in *autograd.Tensor) *autograd.Tensor { // which gives the memory of logits back
-			y := t.ApplyLogits(t.Linear(in, head), m.LogitForm(nil))
-			kernels.Parallel(n, func(i int) { f(from+i, y.Row(i)) })
-			return in
-		})
+	for from := 0; from < len(rows); from += most {
+		y := l.Block(from, min(most, len(rows)-from))
+		kernels.Parallel(y.Rows, func(i int) { f(from+i, y.Row(i)) })
 	}
+}
+
+// LogitRows gives the logits of some rows of a batch, block by block. Its memory is used again by the next Run.
+type LogitRows struct {
+	model *Model
+	in    *autograd.Tensor // (n, D), what is multiplied by the head
+	head  kernels.Weights
+	tape  *autograd.Tape // of a block
+	part  autograd.Tensor
+}
+
+// Run runs a batch up to the head, for the listed rows, on a tape that does not record. What it gives lives until that
+// tape's Reset.
+func (l *LogitRows) Run(m *Model, t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) {
+	l.model = m
+	l.in, l.head, _ = m.logits(t, m.picked(t, b, h, rows), h)
+	if l.tape == nil {
+		l.tape = autograd.NewTape()
+		l.tape.Record(false)
+	}
+}
+
+// Block is the logits (n, V) of n rows from number first on. It lives until the next one.
+func (l *LogitRows) Block(first, n int) *autograd.Tensor {
+	l.tape.Reset(0)
+	cols := l.in.Cols
+	l.part = *autograd.NewConst(n, cols, l.in.Data[first*cols:(first+n)*cols])
+	return l.tape.ApplyLogits(l.tape.Linear(&l.part, l.head), l.model.LogitForm(nil))
 }
 
 // picked are some rows of the stream after the final norm.

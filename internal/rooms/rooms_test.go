@@ -35,7 +35,7 @@ var floors = [][]string{
 	{"internal/autograd", "internal/store", "internal/template", "internal/chat", "internal/floats", "internal/modeltest",
 		"internal/logprobs",
 		"internal/malformed"},
-	{"internal/arch", "internal/weights", "internal/dataset"},
+	{"internal/arch", "internal/weights", "internal/dataset", "internal/distill"},
 	{"internal/model", "internal/archtest", "internal/hfvocab", "gguf/diff", "gguf/quantize", "gguf/split"},
 	{"internal/lowrank", "internal/requant", "internal/calibrate", "gguf/edit", "gguf/convert", "gguf/tohf"},
 	{"internal/attach"},
