@@ -204,6 +204,7 @@ type Training struct {
 	BatchTokens  int
 	Accumulate   int
 	Precision    string // of the products with frozen matrices
+	Objective    string // teacher and retained text, by hashes; "": neither
 	Seed         uint64
 	Loss         float64  // of the last step
 	BaseLoss     *float64 // on the evaluation data, without the adapter

@@ -43,6 +43,10 @@ and with the adapter. Without such data both are measured on a sample of the tra
 Ctrl-C saves a checkpoint and prints the command that resumes from it. The same seed gives the same bytes, whatever the
 number of threads.
 
+With --teacher the adapter learns the probabilities of another model with the same vocabulary, over all of the
+vocabulary, beside the tokens of the data. With --retain it keeps those that the base has on another text, so that what
+the base knew is not forgotten.
+
 --method discrete-prompt trains no weights: it searches words for the [slot]s of --template and writes the prompt to
 --out, a .json file that eval and generate take as --prompt-template.
 
@@ -55,6 +59,9 @@ experts trains those that tokens of the data visit.`,
 		"peftconv train --base model.gguf --data train.jsonl --eval-data valid.jsonl --rank 16 --out out.safetensors",
 		"peftconv train --base model.gguf --data notes.txt --targets " +
 			"attention --layers last:8 --steps 200 --out out.safetensors",
+		"peftconv train --base model-q4_k_m.gguf --teacher model-f16.gguf+tuned.safetensors --data notes.txt " +
+			"--out out.safetensors",
+		"peftconv train --base model.gguf --data notes.txt --retain wiki.txt --out out.safetensors",
 	},
 	Topics: methods.Topics(),
 	Config: true,
@@ -67,6 +74,7 @@ type trainOptions struct {
 	input.Data
 	trainingFlags
 	method       methods.Flags
+	teaching     teachingFlags
 	json, dryRun bool
 	profile      string // file
 	start        string // adapter
@@ -113,6 +121,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	o.addCommon(fs)
+	o.teaching.add(fs)
 	t := &o.train
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0,
@@ -139,7 +148,8 @@ func (o *trainOptions) Validate(args []string) error {
 	case t.Optimizer != train.OptimizerAdamW:
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
-	for _, check := range []func() error{o.checkStart, o.checkCommon, o.method.Validate, o.checkCounts,
+	taught := func() error { return o.teaching.check(o.flagSet) }
+	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, o.method.Validate, o.checkCounts,
 		o.Data.Check, o.modelFlags.check} {
 		if err := check(); err != nil {
 			return err
@@ -191,6 +201,7 @@ func (o *trainOptions) checkFiles() error {
 		return cli.Usagef("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
 	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
+	inputs = append(inputs, o.teaching.inputs()...)
 	if o.profile != "" {
 		if err := o.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
@@ -237,6 +248,11 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	opt := o.options()
 	o.announce(s, base, adapter, set, evalSet)
+	closed, err := o.teaching.open(o, s.Err, base, adapter, &opt)
+	if err != nil {
+		return err
+	}
+	defer closed()
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		fmt.Fprintf(s.Err, "memory   %s\n", memoryText(plan))
 		more := moreMemory(plan, func(change func(*train.Options)) (*train.Memory, error) {
@@ -354,11 +370,14 @@ func (n precisionNote) Begin(s train.Start) {
 
 // trainNote is the text of a step on the display.
 func trainNote(p train.Progress) string {
+	note := fmt.Sprintf("loss %.4f", p.Loss)
 	if p.RouterLoss > 0 {
-		return fmt.Sprintf("loss %.4f  routers %.4f  %s tokens/s", p.Loss, p.RouterLoss,
-			cli.CountText(int64(p.TokensPerSecond)))
+		note += fmt.Sprintf("  routers %.4f", p.RouterLoss)
 	}
-	return fmt.Sprintf("loss %.4f  %s tokens/s", p.Loss, cli.CountText(int64(p.TokensPerSecond)))
+	if p.RetainLoss > 0 {
+		note += fmt.Sprintf("  retained %.4f", p.RetainLoss)
+	}
+	return fmt.Sprintf("%s  %s tokens/s", note, cli.CountText(int64(p.TokensPerSecond)))
 }
 
 // beside is the configuration file that repeats the run, which is written with its result.

@@ -18,7 +18,7 @@ func memoryText(m *train.Memory) string {
 		bytes int64
 	}{
 		{"weights", m.Weights}, {"activations", m.Activations}, {"logits", m.Logits}, {"adapter and moments", m.Adapter},
-		{"outputs of frozen layers", m.Layers}, {"program", m.Program},
+		{"outputs of frozen layers", m.Layers}, {"teacher", m.Teacher}, {"program", m.Program},
 	} {
 		if part.bytes > 0 {
 			parts = append(parts, part.name+" "+cli.BytesText(part.bytes))

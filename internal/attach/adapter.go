@@ -50,7 +50,8 @@ type Training struct {
 	Clip         float64  `json:"clip"`
 	BatchTokens  int      `json:"batch_tokens"`
 	Accumulate   int      `json:"accumulate"`
-	Precision    string   `json:"precision"` // of the products with frozen matrices
+	Precision    string   `json:"precision"`           // of the products with frozen matrices
+	Objective    string   `json:"objective,omitempty"` // teacher and retained text, by hashes; "": neither
 	Seed         uint64   `json:"seed"`
 	Loss         float64  `json:"loss"`                // of the last step
 	BaseLoss     *float64 `json:"base_loss,omitempty"` // on the evaluation data, without the adapter

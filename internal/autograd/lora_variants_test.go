@@ -30,7 +30,7 @@ func TestCrossEntropyOfLowRankHead(t *testing.T) {
 	loss := func(record bool) (sum float64) {
 		tape.Reset(0)
 		tape.Record(record)
-		w := Widened{dense(11, 300, 3), kernels.Dense{Rows: 11, Cols: 2, Data: b.Data}}
+		w := kernels.Widened{W: dense(11, 300, 3), B: kernels.Dense{Rows: 11, Cols: 2, Data: b.Data}}
 		for _, l := range tape.CrossEntropy(tape.Beside(h, tape.Dense(h, a, nil)), w, b, []int32{3, 0, 10, 3}, 1, Logits{}) {
 			sum += float64(l)
 		}

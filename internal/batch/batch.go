@@ -37,6 +37,13 @@ func (b *Batch) Reset() {
 	b.IDs, b.Pos, b.Bounds, b.Targets, b.Leads = b.IDs[:0], b.Pos[:0], b.Bounds[:0], b.Targets[:0], b.Leads[:0]
 }
 
+// Copy makes the batch another one, in memory of its own.
+func (b *Batch) Copy(from *Batch) {
+	b.Reset()
+	b.IDs, b.Pos, b.Bounds = append(b.IDs, from.IDs...), append(b.Pos, from.Pos...), append(b.Bounds, from.Bounds...)
+	b.Targets, b.Leads = append(b.Targets, from.Targets...), append(b.Leads, from.Leads...)
+}
+
 // Append adds one sequence. loss[i] says whether token i is predicted (from the tokens before it); token 0 is
 // predicted only where virtual tokens come before it. A nil loss means every token but the first. Virtual tokens have
 // negative ids and are not predicted.

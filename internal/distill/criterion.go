@@ -1,5 +1,5 @@
-// Package distill has the loss of a model that learns the probabilities of another one, its teacher (Hinton et al. 2015,
-// "Distilling the Knowledge in a Neural Network").
+// Package distill has the loss of a model that learns the probabilities of another one, its teacher (Hinton et al.
+// 2015, "Distilling the Knowledge in a Neural Network").
 package distill
 
 import (

@@ -107,7 +107,8 @@ func TestLoss(t *testing.T) {
 		by := &Criterion{Alpha: 0.7, Temperature: 2, Teacher: func(first, n int) *autograd.Tensor {
 			return autograd.NewConst(n, vocab, teacher.Data[first*vocab:(first+n)*vocab])
 		}}
-		losses = slices.Clone(tape.Loss(h, kernels.Dense{Rows: vocab, Cols: cols, Data: head.Data}, nil, targets, scale, autograd.Logits{}, by))
+		w := kernels.Dense{Rows: vocab, Cols: cols, Data: head.Data}
+		losses = slices.Clone(tape.Loss(h, w, nil, targets, scale, autograd.Logits{}, by))
 		if record {
 			tape.Backward()
 		}

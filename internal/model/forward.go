@@ -192,6 +192,8 @@ func (m *Model) EachLogits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int
 
 // LogitRows gives the logits of some rows of a batch, block by block. Its memory is used again by the next Run.
 type LogitRows struct {
+	Precision kernels.Precision // of the products with the head
+
 	model *Model
 	in    *autograd.Tensor // (n, D), what is multiplied by the head
 	head  kernels.Weights
@@ -213,6 +215,7 @@ func (l *LogitRows) Run(m *Model, t *autograd.Tape, b *batch.Batch, h Hooks, row
 // Block is the logits (n, V) of n rows from number first on. It lives until the next one.
 func (l *LogitRows) Block(first, n int) *autograd.Tensor {
 	l.tape.Reset(0)
+	l.tape.Precision(l.Precision)
 	cols := l.in.Cols
 	l.part = *autograd.NewConst(n, cols, l.in.Data[first*cols:(first+n)*cols])
 	return l.tape.ApplyLogits(l.tape.Linear(&l.part, l.head), l.model.LogitForm(nil))
@@ -247,6 +250,6 @@ func (m *Model) logits(t *autograd.Tape, x *autograd.Tensor,
 	if b.NeedsGrad() {
 		grad = t.Hold(b)
 	}
-	return t.Beside(in, head.U), autograd.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}},
+	return t.Beside(in, head.U), kernels.Widened{W: head.W, B: kernels.Dense{Rows: b.Rows, Cols: b.Cols, Data: b.Data}},
 		grad
 }

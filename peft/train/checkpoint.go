@@ -37,6 +37,7 @@ type checkpoint struct {
 	Data        string     `json:"data_sha256"`
 	Packing     string     `json:"packing,omitempty"` // "": of versions that had no other than examples in turn
 	Base        string     `json:"base_sha256"`
+	Objective   string     `json:"objective,omitempty"` // "": cross entropy alone
 }
 
 // CheckpointPath is where a run that writes its adapter to out keeps its checkpoint: x.checkpoint.safetensors beside
@@ -52,6 +53,10 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 		return checkpoint{}, err
 	}
 	data, err := t.dataHash()
+	if err != nil {
+		return checkpoint{}, err
+	}
+	objective, err := t.objective()
 	o := &t.opt
 	return checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, MicroBatch: o.MicroBatch,
@@ -60,7 +65,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: data, Base: sum,
-		Packing: o.packing(),
+		Packing: o.packing(), Objective: objective,
 	}, err
 }
 
@@ -122,6 +127,7 @@ func (t *trainer) hash() (wait func()) {
 		defer mapped.Guard(&fault)()
 		_, _ = t.base.SHA256()
 		_, _ = t.dataHash()
+		_, _ = t.objective()
 	}()
 	return func() { <-hashed }
 }
@@ -207,9 +213,10 @@ func readCheckpoint(f *safetensors.File) (*checkpoint, error) {
 	if err := json.Unmarshal([]byte(raw), saved); err != nil {
 		return nil, fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}
-	if s := &saved.State; s.Step < 0 || s.Epoch < 0 || s.Batch < 0 || s.Tokens < 0 {
-		return nil, fmt.Errorf("metadata %s: step %d, epoch %d, batch %d and tokens %d, expected no negative number",
-			attach.MetaCheckpoint, s.Step, s.Epoch, s.Batch, s.Tokens)
+	if s := &saved.State; s.Step < 0 || s.Epoch < 0 || s.Batch < 0 || s.Tokens < 0 ||
+		s.RetainEpoch < 0 || s.RetainBatch < 0 {
+		return nil, fmt.Errorf("metadata %s: step %d, epochs %d and %d, batches %d and %d, and tokens %d, expected no "+
+			"negative number", attach.MetaCheckpoint, s.Step, s.Epoch, s.RetainEpoch, s.Batch, s.RetainBatch, s.Tokens)
 	}
 	return saved, nil
 }
@@ -285,6 +292,7 @@ func (t *trainer) same(saved *checkpoint) error {
 		{"betas", saved.Betas, now.Betas},
 		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
 		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
+		{"objective", cmp.Or(saved.Objective, "cross entropy"), cmp.Or(now.Objective, "cross entropy")},
 	} {
 		if f.then != f.here {
 			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)

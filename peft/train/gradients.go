@@ -24,6 +24,9 @@ type stepBatches struct {
 	step     int // steps done before; it seeds dropout
 	batches  []*batch.Batch
 	examples [][]int // places of each batch's sequences in the training data; nil where they are none of it
+	// batches without the virtual tokens of the adapter, for a teacher; nil: the loss is cross entropy alone, and nothing
+	// is retained
+	plain []*batch.Batch
 }
 
 // targets is the number of tokens that carry loss.
@@ -45,6 +48,8 @@ type local struct {
 	cache     *layerCache // of the layers below those that are trained, or nil
 	balance   model.Balance
 	balanced  float64 // Balance.Mean of the last step, weighed by targets
+	teacher   *guide  // or nil
+	retained  *retention
 }
 
 // compute implements gradients.
@@ -74,16 +79,57 @@ func (l *local) sum(ctx context.Context, s stepBatches) (loss float64, err error
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		l.tape.Reset(prng.Mix(l.seed ^ prng.Mix(uint64(s.step)<<20|uint64(i))))
-		part, n := l.base.Model.LossAbove(l.tape, b, l.bound, l.below(&s, i), &l.balance, 1/float32(targets))
+		var by autograd.Criterion
+		if l.teacher != nil && s.plain != nil {
+			if by, err = l.teacher.over(ctx, s.plain[i], b, l.precision); err != nil {
+				return 0, err
+			}
+		}
+		l.tape.Reset(seedOf(l.seed, s.step, i))
+		part, n := l.base.Model.LossBy(l.tape, b, l.bound, l.below(&s, i), &l.balance, by, 1/float32(targets))
 		l.balanced += l.balance.Mean() * float64(n) / float64(targets)
 		l.tape.Backward()
 		sum += part
+	}
+	if l.retained != nil && s.plain != nil {
+		if err := l.retain(ctx, &s); err != nil {
+			return 0, err
+		}
 	}
 	if regularize := l.bound.Effect.Regularize; regularize != nil {
 		regularize()
 	}
 	return sum / float64(targets), nil
+}
+
+// seedOf is that of the dropout in a batch of a step.
+func seedOf(seed uint64, step, batch int) uint64 {
+	return prng.Mix(seed ^ prng.Mix(uint64(step)<<20|uint64(batch)))
+}
+
+// divergence is the mean over the batch of the last step of what is retained; 0 where nothing is.
+func (l *local) divergence() float64 {
+	if l.retained == nil {
+		return 0
+	}
+	return l.retained.loss
+}
+
+// retain adds the gradient of what is to be retained.
+func (l *local) retain(ctx context.Context, s *stepBatches) error {
+	r := l.retained
+	by, err := r.guide.over(ctx, &r.plain, &r.learned, l.precision)
+	if err != nil {
+		return err
+	}
+	l.tape.Reset(seedOf(l.seed, s.step, len(s.batches)))
+	targets := r.learned.TargetCount()
+	var unbalanced model.Balance
+	sum, _ := l.base.Model.LossBy(l.tape, &r.learned, l.bound, nil, &unbalanced, by,
+		float32(r.weight)/float32(max(1, targets)))
+	l.tape.Backward()
+	r.loss = sum / float64(max(1, targets))
+	return nil
 }
 
 // below is the cache of the layers below, prepared for the examples of batch number i; nil where there is none.

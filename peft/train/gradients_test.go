@@ -20,7 +20,7 @@ type apart struct {
 func (a *apart) compute(ctx context.Context, s stepBatches) (loss float64, err error) {
 	all, sum := float64(s.targets()), make([]float32, len(a.bound.Grads))
 	for i := range s.batches {
-		one := stepBatches{s.step, s.batches[i : i+1], s.examples[i : i+1]}
+		one := stepBatches{step: s.step, batches: s.batches[i : i+1], examples: s.examples[i : i+1]}
 		part, err := a.local.compute(ctx, one)
 		if err != nil {
 			return 0, err

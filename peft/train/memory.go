@@ -28,6 +28,7 @@ type Memory struct {
 	Logits      int64 // of some tokens at a time
 	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter requantizes
 	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
+	Teacher     int64 // of a teacher: pages of its file, and a pass; of what is retained: a pass
 	Program     int64 // the rest: data, vocabulary, packed operands
 	Available   int64 // what the process can take
 	Known       bool  // the system tells what is available; otherwise that is a guess
@@ -38,7 +39,7 @@ type Memory struct {
 
 // Total is all that is needed.
 func (m *Memory) Total() int64 {
-	return m.Weights + m.Activations + m.Logits + m.Adapter + m.Layers + m.Program
+	return m.Weights + m.Activations + m.Logits + m.Adapter + m.Layers + m.Teacher + m.Program
 }
 
 // Short says whether more is needed than there is.
@@ -74,6 +75,9 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	spec := &b.Model.Spec
 	if bytes := layerCacheBytes(b, a, train, &opt); inMemory(bytes) {
 		m.Layers = bytes
+	}
+	if opt.Teacher != nil || opt.Retain != nil {
+		m.Teacher, m.Logits = opt.guideBytes(b, tokens), 2*m.Logits
 	}
 	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
 	return m, nil

@@ -49,7 +49,7 @@ func (t *trainer) progress(loss, norm, lr float64) Progress {
 		Step: s.Step, Steps: t.schedule.steps, Epoch: float64(s.Epoch) + float64(s.Batch)/float64(max(1, len(t.batches))),
 		Loss: loss, GradNorm: norm, LR: lr, Tokens: s.Tokens, TokensPerSecond: t.clock.rate(),
 		ETA: t.clock.left(t.schedule.steps - s.Step), PeakRSS: PeakRSS(),
-		Examples: sequences(t.group), RouterLoss: t.local.balanced,
+		Examples: sequences(t.group), RouterLoss: t.local.balanced, RetainLoss: t.local.divergence(),
 	}
 }
 

@@ -45,19 +45,21 @@ type Options struct {
 	LRRatio float64
 	// > 0: the load-balance loss of the routers, times this, is part of the loss: transformers' router_aux_loss_coef
 	RouterAuxLoss float64
-	WeightDecay   float64 // AdamW's decoupled decay
-	Clip          float64 // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
-	Beta1         float64 // 0: 0.9
-	Beta2         float64 // 0: 0.999
-	Eps           float64 // 0: 1e-8
-	Optimizer     string  // OptimizerAdamW or ""
-	Seed          uint64  // order of the data, dropout
-	SaveEvery     int     // > 0: steps from one checkpoint to the next
-	EvalEvery     int     // > 0: steps from one evaluation to the next
-	Out           string  // the adapter's file; "" writes none, and no checkpoints
-	Resume        string  // checkpoint to resume from
-	Recompute     string  // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory  bool    // start even where more memory is needed than there is
+	WeightDecay   float64    // AdamW's decoupled decay
+	Clip          float64    // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
+	Beta1         float64    // 0: 0.9
+	Beta2         float64    // 0: 0.999
+	Eps           float64    // 0: 1e-8
+	Optimizer     string     // OptimizerAdamW or ""
+	Seed          uint64     // order of the data, dropout
+	SaveEvery     int        // > 0: steps from one checkpoint to the next
+	EvalEvery     int        // > 0: steps from one evaluation to the next
+	Out           string     // the adapter's file; "" writes none, and no checkpoints
+	Resume        string     // checkpoint to resume from
+	Recompute     string     // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory  bool       // start even where more memory is needed than there is
+	Teacher       *Teacher   // nil: the data's tokens alone are learned
+	Retain        *Retention // nil: nothing is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	Observer  Observer // gets the events of the run; may be nil
@@ -87,6 +89,7 @@ type Progress struct {
 	// with Options.RouterAuxLoss, the mean load-balance loss of the layers' routers, which is not in Loss: as many as the
 	// experts that a token visits, if all are visited equally
 	RouterLoss float64
+	RetainLoss float64 // with Options.Retain, the mean divergence from the base, which is not in Loss
 }
 
 // Result is the result of a finished run.
@@ -184,6 +187,9 @@ type trainer struct {
 	plan        *Memory
 	clock       clock
 	dataHash    func() (string, error) // of the training data, computed once
+	retainHash  func() (string, error) // of the data to retain, likewise
+	copies      []*batch.Batch         // kept from step to step
+	plain       []*batch.Batch         // of these, group without virtual tokens, for a teacher
 
 	// mu is held while what a checkpoint holds changes (values, moments, state), and while it is written.
 	mu          sync.Mutex
@@ -200,6 +206,9 @@ type trainState struct {
 	Tokens   int64    `json:"tokens"`
 	Loss     float64  `json:"loss"`
 	BaseLoss *float64 `json:"base_loss,omitempty"`
+	// the next batch of what is retained, and its epoch
+	RetainEpoch int `json:"retain_epoch,omitempty"`
+	RetainBatch int `json:"retain_batch,omitempty"`
 }
 
 // defaults fills zero fields in.
@@ -238,6 +247,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	if opt.Observer == nil {
 		opt.Observer = Ignore{}
 	}
+	opt.teach()
 }
 
 // clip is the norm that gradients are scaled down to, 0 for none.
@@ -313,6 +323,12 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
 	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
+	if opt.Retain != nil {
+		t.retainHash = sync.OnceValues(handle.Data(opt.Retain.Data).Hash)
+	}
+	if err := t.guided(); err != nil {
+		return nil, err
+	}
 	t.m, t.v = make([]float32, len(t.bound.Values)), make([]float32, len(t.bound.Values))
 	t.runs = trainedRuns(a.Tensors, opt.LRRatio)
 	steps := t.countSteps()
@@ -425,7 +441,7 @@ func (t *trainer) next(ctx context.Context) error {
 		return err
 	}
 	lr := t.schedule.at(t.state.Step)
-	loss, norm, err := t.gradient(ctx, stepBatches{t.state.Step, t.group, t.examples}, lr)
+	loss, norm, err := t.gradient(ctx, stepBatches{t.state.Step, t.group, t.examples, t.plain}, lr)
 	if err != nil {
 		return t.failed(err)
 	}
@@ -484,9 +500,25 @@ func (t *trainer) fill(s *trainState) error {
 			return err
 		}
 		s.Tokens += int64(b.Tokens())
+		t.keepPlain(i, b)
 		t.bound.Expand(b)
 	}
+	if t.local.retained != nil {
+		return t.local.retained.fill(&t.opt, t.bound, s)
+	}
 	return nil
+}
+
+// keepPlain keeps a copy of a batch without virtual tokens, where a teacher needs one.
+func (t *trainer) keepPlain(i int, b *batch.Batch) {
+	if t.local.teacher == nil && t.local.retained == nil {
+		return
+	}
+	for len(t.copies) <= i {
+		t.copies = append(t.copies, &batch.Batch{})
+	}
+	t.copies[i].Copy(b)
+	t.plain = t.copies[:i+1]
 }
 
 // split appends the parts of a batch that go through the model one after the other.
@@ -630,6 +662,10 @@ func (t *trainer) write(r *Result) error {
 	if err != nil {
 		return err
 	}
+	objective, err := t.objective()
+	if err != nil {
+		return err
+	}
 	t.adapter.Origin = attach.Origin{
 		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
 		Master: t.adapter.Origin.Master,
@@ -637,8 +673,8 @@ func (t *trainer) write(r *Result) error {
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 			Seed:      o.Seed,
-			Precision: t.local.precision.String(),
-			Loss:      s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
+			Precision: t.local.precision.String(), Objective: objective,
+			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
 		},
 	}
 	if o.Out != "" {

@@ -58,7 +58,7 @@ func try(ctx context.Context, b *attach.Base, a *attach.Adapter, train *attach.D
 	next := t.state
 	t.fill(&next)
 	r.StepTokens = int(next.Tokens)
-	step := stepBatches{0, t.group, t.examples}
+	step := stepBatches{0, t.group, t.examples, t.plain}
 	took, loss, err := t.timed(ctx, step)
 	if err == nil && took < secondTry {
 		took, _, err = t.timed(ctx, step)
