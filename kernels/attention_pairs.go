@@ -1,7 +1,8 @@
 package kernels
 
 // Attention with operands rounded to bfloat16: words hold pairs of neighbours along the sum, as in panels of products
-// with weights. Only register tiles of panelLanes columns have them. Scores, probabilities and all sums are float32.
+// with weights. Only register tiles of panelLanes columns have them, and only words that lie one by one are packed here.
+// Scores, probabilities and all sums are float32.
 
 // pairUnit is what pairs along a sum are packed in multiples of.
 const pairUnit = 2 * rowLanes
@@ -11,8 +12,8 @@ var pairsPay = func() bool { return AutoPrecision() == BF16 }
 
 // roundsToPairs says whether this call rounds.
 func (a *attention) roundsToPairs() bool {
-	return a.Precision != F32 && a.nr == panelLanes && a.Dim%pairUnit == 0 && a.valueDim()%pairUnit == 0 && HasBF16() &&
-		pairsPay()
+	return a.Precision != F32 && wordsTogether == 1 && a.nr == panelLanes && a.Dim%pairUnit == 0 &&
+		a.valueDim()%pairUnit == 0 && HasBF16() && pairsPay()
 }
 
 // twoOf is the pair of two bfloat16 whose sum is nearly x.
