@@ -250,7 +250,10 @@ func TestAttentionKeepsFloats(t *testing.T) {
 		shape AttentionShape
 		pays  bool
 		same  bool
-	}{{"slow", shape, false, true}, {"narrow", narrow, true, true}, {"rounded", shape, true, !HasBF16() || wordsTogether != 1}} {
+	}{
+		{"slow", shape, false, true}, {"narrow", narrow, true, true},
+		{"rounded", shape, true, !HasBF16() || wordsTogether != 1},
+	} {
 		pairsPay = func() bool { return c.pays }
 		want := newAttentionCase(c.shape)
 		want.run()

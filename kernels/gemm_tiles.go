@@ -332,8 +332,8 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 	}
 }
 
-// tilesOfBytes multiplies panels p0 to p1-1 of A, block number b of k, by the panel x of B that begins with column n. All
-// of it is whole.
+// tilesOfBytes multiplies panels p0 to p1-1 of A, block number b of k, by the panel x of B that begins with column n.
+// All of it is whole.
 func (g *gemm) tilesOfBytes(p0, p1, b, n, words int, x, up []float32) {
 	t := &g.tiling
 	a, c := g.packed[(b*t.panels+p0)*t.panelLen:], g.c[p0*t.height*g.ldc+n:]
