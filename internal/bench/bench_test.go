@@ -91,7 +91,8 @@ func TestAttention(t *testing.T) {
 			peak = 200
 		}
 		if a.Direction != direction || a.Tokens != 48 || a.GFLOPS <= 0 || a.Bandwidth <= 0 ||
-			a.Percent != 100*a.GFLOPS/peak || a.PercentMemory != 100*a.Bandwidth/10 || i < 2 && a.Rounded != kernels.F32.String() {
+			a.Percent != 100*a.GFLOPS/peak || a.PercentMemory != 100*a.Bandwidth/10 ||
+			i < 2 && a.Rounded != kernels.F32.String() {
 			t.Errorf("attention %d: %+v", i, a)
 		}
 	}
