@@ -157,7 +157,7 @@ func (a *attention) begin(across int) {
 		a.packBackward, a.backward, a.reduce = a.packBackwardPanel, a.backwardHead, a.reduceHeads
 	}
 	a.shape = tileShape()
-	a.pairs = a.roundsToPairs()
+	a.pairs = a.Rounded() == BF16
 	a.height = max(queryRows/a.mr, 1) * a.mr
 	a.unit = max(a.nr, blockLen)
 	a.across, a.dims = across, ceilDiv(across, a.nr)

@@ -1,7 +1,8 @@
 package kernels
 
 // Attention with operands rounded to bfloat16: words hold pairs of neighbours along the sum, as in panels of products
-// with weights. Only register tiles of panelLanes columns have them. Scores, probabilities and all sums are float32.
+// with weights. Only register tiles of panelLanes columns have them, and only words that lie one by one are packed
+// here. Scores, probabilities and all sums are float32.
 
 // pairUnit is what pairs along a sum are packed in multiples of.
 const pairUnit = 2 * rowLanes
@@ -9,10 +10,13 @@ const pairUnit = 2 * rowLanes
 // pairsPay says whether products of bfloat16 are faster than those of float32; tests change it.
 var pairsPay = func() bool { return AutoPrecision() == BF16 }
 
-// roundsToPairs says whether this call rounds.
-func (a *attention) roundsToPairs() bool {
-	return a.Precision != F32 && a.nr == panelLanes && a.Dim%pairUnit == 0 && a.valueDim()%pairUnit == 0 && HasBF16() &&
-		pairsPay()
+// Rounded is the precision to which the operands of the products are rounded on this machine: BF16 or F32.
+func (s *AttentionShape) Rounded() Precision {
+	if s.Precision != F32 && wordsTogether == 1 && tileShape().nr == panelLanes && s.Dim%pairUnit == 0 &&
+		s.valueDim()%pairUnit == 0 && HasBF16() && pairsPay() {
+		return BF16
+	}
+	return F32
 }
 
 // twoOf is the pair of two bfloat16 whose sum is nearly x.

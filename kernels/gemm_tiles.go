@@ -313,7 +313,15 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 	n0, _, b0, b1 := g.sliceAt(g.number)
 	for b := b0; b < b1; b++ {
 		words, last := t.words(min(g.k-b*t.block, t.block)), b == t.blocks-1
-		for p := p0; p < p1; p++ {
+		alone := p0
+		if t.numbers == fours.numbers && !g.cTrans && n0+j1*t.nr <= g.n && (b > 0 || g.beta == 0 || g.beta == 1) {
+			alone = max(p0, min(p1, g.m/t.height)) // those before have their whole height
+			for j := j0; j < j1 && alone > p0; j++ {
+				x, _ := g.panelB(g.number, j, b)
+				g.tilesOfBytes(p0, alone, b, n0+j*t.nr, words, x, g.upAfter(last, n0+j*t.nr))
+			}
+		}
+		for p := alone; p < p1; p++ {
 			a := g.panel(p, b)
 			for j := j0; j < j1; j++ {
 				x, bs := g.panelB(g.number, j, b)
@@ -321,6 +329,19 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 				g.tile(s, p, n, words, a, x, bs, b > 0, g.upAfter(last, n))
 			}
 		}
+	}
+}
+
+// tilesOfBytes multiplies panels p0 to p1-1 of A, block number b of k, by the panel x of B that begins with column n.
+// All of it is whole.
+func (g *gemm) tilesOfBytes(p0, p1, b, n, words int, x, up []float32) {
+	t := &g.tiling
+	a, c := g.packed[(b*t.panels+p0)*t.panelLen:], g.c[p0*t.height*g.ldc+n:]
+	scale, start := t.scalesB(x)
+	tilesInt8(p1-p0, t.height, words, a, t.panelLen, x, c, g.ldc, b > 0 || g.beta != 0, a[t.panelLen-factorRoom:],
+		(*[panelLanes]float32)(scale), start)
+	for p := p0; p < p1 && up != nil; p++ {
+		tile(t.height, g.low.rank, g.up(p), up, t.nr, c[(p-p0)*t.height*g.ldc:], g.ldc, true)
 	}
 }
 

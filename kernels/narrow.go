@@ -287,6 +287,16 @@ func factorOfA(x uint32) int32 {
 	return int32(uint8(x))
 }
 
+// tilesInt8Generic is tileInt8Generic of several panels of A of this many rows, stepA elements apart, under each other:
+//
+//	for p := range panels { tileInt8Generic(rows, words, a[p*stepA:], b, c[p*rows*ldc:], …, scaleA[p*stepA:], …) }
+func tilesInt8Generic(panels, rows, words int, a []float32, stepA int, b, c []float32, ldc int, add bool,
+	scaleA []float32, scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+	for p := range panels {
+		tileInt8Generic(rows, words, a[p*stepA:], b, c[p*rows*ldc:], ldc, add, scaleA[p*stepA:], scaleB, start)
+	}
+}
+
 func eachSum(rows int, f func(i, j int)) {
 	for i := range rows {
 		for j := range panelLanes {

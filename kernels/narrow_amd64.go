@@ -44,32 +44,32 @@ func tileBF16x4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add boo
 func tileBF16x2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 
 //go:noescape
-func tileInt8x14AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x14AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x12AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x12AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x10AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x10AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x8AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x8AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x6AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x6AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x4AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x4AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 //go:noescape
-func tileInt8x2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, scaleB *float32,
-	start *int32)
+func tilesInt8x2AVX512(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool,
+	scaleA, scaleB *float32, start *int32)
 
 // tileBF16 is tileBF16Generic.
 func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
@@ -99,26 +99,41 @@ func tileBF16(rows, words int, a, b, c []float32, ldc int, add bool) {
 // tileInt8 is tileInt8Generic.
 func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []float32, scaleB *[panelLanes]float32,
 	start *[panelLanes]int32) {
-	_, _, _, _ = a[rows*words-1], b[words*panelLanes-1], c[(rows-1)*ldc+panelLanes-1], scaleA[rows-1]
-	if !hasVNNI() {
-		tileInt8Generic(rows, words, a, b, c, ldc, add, scaleA, scaleB, start)
+	tilesInt8(1, rows, words, a, 0, b, c, ldc, add, scaleA, scaleB, start)
+}
+
+// tilesInt8 is tilesInt8Generic.
+func tilesInt8(panels, rows, words int, a []float32, stepA int, b, c []float32, ldc int, add bool, scaleA []float32,
+	scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+	last := (panels - 1) * stepA
+	_, _, _, _ = a[last+rows*words-1], b[words*panelLanes-1], c[(panels*rows-1)*ldc+panelLanes-1], scaleA[last+rows-1]
+	if !hasInt8() {
+		tilesInt8Generic(panels, rows, words, a, stepA, b, c, ldc, add, scaleA, scaleB, start)
 		return
 	}
+	stepC := rows * ldc
 	switch rows {
 	case 2:
-		tileInt8x2AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x2AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	case 4:
-		tileInt8x4AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x4AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	case 6:
-		tileInt8x6AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x6AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	case 8:
-		tileInt8x8AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x8AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	case 10:
-		tileInt8x10AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x10AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	case 12:
-		tileInt8x12AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x12AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	default:
-		tileInt8x14AVX512(words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0], &start[0])
+		tilesInt8x14AVX512(panels, stepA, stepC, words, &a[0], &b[0], panelLanes, &c[0], ldc, add, &scaleA[0], &scaleB[0],
+			&start[0])
 	}
 }
 

@@ -1917,15 +1917,16 @@ set:
 	VZEROUPPER
 	RET
 
-// func tileInt8x2AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x2AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x2AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x2AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -1934,7 +1935,7 @@ TEXT ·tileInt8x2AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -2013,8 +2014,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z5
 	VBROADCASTSS (AX), Z6
@@ -2031,7 +2032,7 @@ one_check:
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z5, Z3, Z3
 	VMULPS       Z6, Z3, Z3
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -2049,18 +2050,38 @@ set:
 	VMOVUPS Z2, (SI)
 	VMOVUPS Z3, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x4AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x4AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x4AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x4AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -2075,7 +2096,7 @@ TEXT ·tileInt8x4AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -2188,8 +2209,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z8
 	VMOVUPS      64(CX), Z9
 	VBROADCASTSS (AX), Z10
@@ -2220,7 +2241,7 @@ one_check:
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z9, Z7, Z7
 	VMULPS       Z10, Z7, Z7
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -2250,18 +2271,38 @@ set:
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x6AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x6AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x6AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x6AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -2282,7 +2323,7 @@ TEXT ·tileInt8x6AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -2430,8 +2471,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z12
 	VMOVUPS      64(CX), Z13
 	VBROADCASTSS (AX), Z14
@@ -2476,7 +2517,7 @@ one_check:
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z13, Z11, Z11
 	VMULPS       Z14, Z11, Z11
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -2518,18 +2559,38 @@ set:
 	VMOVUPS Z10, (SI)
 	VMOVUPS Z11, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x8AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x8AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x8AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x8AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -2556,7 +2617,7 @@ TEXT ·tileInt8x8AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -2738,8 +2799,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z16
 	VMOVUPS      64(CX), Z17
 	VBROADCASTSS (AX), Z18
@@ -2798,7 +2859,7 @@ one_check:
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z17, Z15, Z15
 	VMULPS       Z18, Z15, Z15
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -2852,18 +2913,38 @@ set:
 	VMOVUPS Z14, (SI)
 	VMOVUPS Z15, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x10AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x10AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x10AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x10AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -2896,7 +2977,7 @@ TEXT ·tileInt8x10AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -3113,8 +3194,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z20
 	VMOVUPS      64(CX), Z21
 	VBROADCASTSS (AX), Z22
@@ -3187,7 +3268,7 @@ one_check:
 	VCVTDQ2PS    Z19, Z19
 	VMULPS       Z21, Z19, Z19
 	VMULPS       Z22, Z19, Z19
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -3253,18 +3334,38 @@ set:
 	VMOVUPS Z18, (SI)
 	VMOVUPS Z19, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x12AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x12AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x12AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x12AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -3303,7 +3404,7 @@ TEXT ·tileInt8x12AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -3554,8 +3655,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z24
 	VMOVUPS      64(CX), Z25
 	VBROADCASTSS (AX), Z26
@@ -3642,7 +3743,7 @@ one_check:
 	VCVTDQ2PS    Z23, Z23
 	VMULPS       Z25, Z23, Z23
 	VMULPS       Z26, Z23, Z23
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -3720,18 +3821,38 @@ set:
 	VMOVUPS Z22, (SI)
 	VMOVUPS Z23, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 
-// func tileInt8x14AVX512(k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
+// func tilesInt8x14AVX512(panels int, stepA int, stepC int, k int, a *float32, b *float32, bs int, c *float32, ldc int, add bool, scaleA *float32, scaleB *float32, start *int32)
 // Requires: AVX, AVX512F, AVX512VNNI, MMX+, PRFCHW
-TEXT ·tileInt8x14AVX512(SB), NOSPLIT, $0-80
-	MOVQ      k+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      b+16(FP), DX
-	MOVQ      bs+24(FP), BX
-	MOVQ      c+32(FP), SI
-	MOVQ      ldc+40(FP), DI
+TEXT ·tilesInt8x14AVX512(SB), NOSPLIT, $0-104
+panel:
+	MOVQ      k+24(FP), AX
+	MOVQ      a+32(FP), CX
+	MOVQ      b+40(FP), DX
+	MOVQ      bs+48(FP), BX
+	MOVQ      c+56(FP), SI
+	MOVQ      ldc+64(FP), DI
 	SHLQ      $0x02, BX
 	SHLQ      $0x02, DI
 	MOVQ      SI, R8
@@ -3776,7 +3897,7 @@ TEXT ·tileInt8x14AVX512(SB), NOSPLIT, $0-80
 	ADDQ      DI, R8
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x00 // PREFETCHW 0(R8)
 	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x48; BYTE $0x7c // PREFETCHW 124(R8)
-	MOVQ      start+72(FP), R8
+	MOVQ      start+96(FP), R8
 	VMOVDQU32 (R8), Z0
 	VMOVDQU32 64(R8), Z1
 	VMOVAPS   Z0, Z2
@@ -4062,8 +4183,8 @@ one:
 one_check:
 	CMPQ         AX, $0x01
 	JGE          one
-	MOVQ         scaleA+56(FP), AX
-	MOVQ         scaleB+64(FP), CX
+	MOVQ         scaleA+80(FP), AX
+	MOVQ         scaleB+88(FP), CX
 	VMOVUPS      (CX), Z28
 	VMOVUPS      64(CX), Z29
 	VBROADCASTSS (AX), Z30
@@ -4164,7 +4285,7 @@ one_check:
 	VCVTDQ2PS    Z27, Z27
 	VMULPS       Z29, Z27, Z27
 	VMULPS       Z30, Z27, Z27
-	MOVB         add+48(FP), AL
+	MOVB         add+72(FP), AL
 	TESTB        AL, AL
 	JEQ          set
 	MOVQ         SI, AX
@@ -4254,6 +4375,25 @@ set:
 	VMOVUPS Z26, (SI)
 	VMOVUPS Z27, 64(SI)
 	ADDQ    DI, SI
+	MOVQ    panels+0(FP), AX
+	DECQ    AX
+	JZ      done
+	MOVQ    AX, panels+0(FP)
+	MOVQ    a+32(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, a+32(FP)
+	MOVQ    scaleA+80(FP), AX
+	MOVQ    stepA+8(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, scaleA+80(FP)
+	MOVQ    c+56(FP), AX
+	MOVQ    stepC+16(FP), CX
+	LEAQ    (AX)(CX*4), AX
+	MOVQ    AX, c+56(FP)
+	JMP     panel
+
+done:
 	VZEROUPPER
 	RET
 

@@ -158,3 +158,11 @@ func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
 
 // columnSums is columnSumsGeneric: the bytes of A are signed.
 func columnSums(words int, dst *[panelLanes]int32, src []float32) { *dst = [panelLanes]int32{} }
+
+// tilesInt8 is tilesInt8Generic, panel by panel.
+func tilesInt8(panels, rows, words int, a []float32, stepA int, b, c []float32, ldc int, add bool, scaleA []float32,
+	scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+	for p := range panels {
+		tileInt8(rows, words, a[p*stepA:], b, c[p*rows*ldc:], ldc, add, scaleA[p*stepA:], scaleB, start)
+	}
+}

@@ -52,3 +52,11 @@ func tileInt8(rows, words int, a, b, c []float32, ldc int, add bool, scaleA []fl
 	start *[panelLanes]int32) {
 	tileInt8Generic(rows, words, a, b, c, ldc, add, scaleA, scaleB, start)
 }
+
+// tilesInt8 is tilesInt8Generic, panel by panel.
+func tilesInt8(panels, rows, words int, a []float32, stepA int, b, c []float32, ldc int, add bool, scaleA []float32,
+	scaleB *[panelLanes]float32, start *[panelLanes]int32) {
+	for p := range panels {
+		tileInt8(rows, words, a[p*stepA:], b, c[p*rows*ldc:], ldc, add, scaleA[p*stepA:], scaleB, start)
+	}
+}

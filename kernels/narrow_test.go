@@ -188,6 +188,29 @@ func checkNarrowTiles(t *testing.T, rows, n, ldc int, add bool) {
 	check()
 }
 
+// TestNarrowTilesOfPanels multiplies several panels of A at once.
+func TestNarrowTilesOfPanels(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		const n, panels, gap = 20, 3, 48
+		shape := tileShape()
+		for rows := shape.step; rows <= shape.mr; rows += shape.step {
+			stepA, ldc := rows*n+gap, panelLanes+5
+			a, b, c := words(panels*stepA, 1), words(panelLanes*n, 2), randoms((panels*rows-1)*ldc+panelLanes, 3)
+			scaleA, scaleB := randoms(panels*stepA, 4), (*[panelLanes]float32)(randoms(panelLanes, 5))
+			start := integers(slices.Clone(b[:panelLanes]))
+			for i := range start {
+				start[i] >>= 12
+			}
+			got, check := guarded(t, c)
+			want := slices.Clone(c)
+			tilesInt8(panels, rows, n, a, stepA, b, got, ldc, true, scaleA, scaleB, start)
+			tilesInt8Generic(panels, rows, n, a, stepA, b, want, ldc, true, scaleA, scaleB, start)
+			checkClose(t, fmt.Sprintf("bytes, panels of %d rows", rows), got, want, 1e-5)
+			check()
+		}
+	})
+}
+
 func TestToBF16(t *testing.T) {
 	for _, c := range []struct {
 		x    uint32

@@ -27,6 +27,9 @@ a LoRA on every linear map, over one sequence, on models of the named shapes wit
 --model. Operations are counted as two for each multiply-add of the frozen matrices (forward, and gradients of their
 inputs), the LoRA and the attention. What the backward pass computes again is not counted.
 
+With --attention the attention of one layer is measured instead, as a share of the peak of what its operands are rounded
+to, and the rate at which its inputs and results would be read and written, as a share of the memory's.
+
 Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{
 		"peftconv bench",
@@ -61,6 +64,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")
 	fs.StringVar(&b.Recompute, "recompute", train.RecomputeAuto,
 		"compute activations again in the backward pass: `WHEN` is always, never or auto")
+	fs.BoolVar(&b.Attention, "attention", false,
+		"measure the attention of one layer of each shape, forward and backward, and nothing else")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
@@ -81,6 +86,8 @@ func (o *benchOptions) Validate(args []string) error {
 		}
 	}
 	switch {
+	case b.Attention && b.Model != "":
+		return fmt.Errorf("--attention and --model: expected one of them; attention is measured by --shape")
 	case b.Model != "" && len(b.Shapes) > 0:
 		return fmt.Errorf("--model and --shape: expected one of them")
 	case b.Model != "" && len(b.Types) > 0 && b.NoGemm:
@@ -152,6 +159,9 @@ func printBench(w io.Writer, r *bench.Report) {
 		}
 		table.Flush()
 	}
+	if len(r.Attention) > 0 {
+		printAttention(w, r.Attention)
+	}
 	if len(r.Train) > 0 {
 		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -164,6 +174,19 @@ func printBench(w io.Writer, r *bench.Report) {
 		fmt.Fprintln(w, "sustained: the rate of the same instructions in the pauses between the steps")
 		printParts(w, r.Train)
 	}
+}
+
+// printAttention prints the speed of attention.
+func printAttention(w io.Writer, all []bench.Attention) {
+	fmt.Fprint(w, "\nattention of one layer over one sequence\n")
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "model\ttokens\tprecision\trounded to\tdirection\tGFLOP/s\tof peak\tGB/s\tof memory's")
+	for _, a := range all {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%.0f\t%.0f%%\t%.1f\t%.0f%%\n", a.Shape, a.Tokens, a.Precision, a.Rounded,
+			a.Direction, a.GFLOPS, a.Percent, a.Bandwidth, a.PercentMemory)
+	}
+	table.Flush()
+	fmt.Fprintln(w, "GB/s: of queries, keys, values, results and gradients, each read or written once")
 }
 
 // rateText is tokens a second, with a decimal where there are few.

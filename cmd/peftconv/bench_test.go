@@ -14,6 +14,7 @@ func TestBenchUsage(t *testing.T) {
 		{"--shape 9b", `--shape: "9b"`}, {"--type q9", `type "q9"`}, {"--tokens 1", "--tokens: 1"}, {"--rank 0", "--rank: 0"},
 		{"--steps -1", "--steps: -1"}, {"--precision fp8", `--precision: precision "fp8"`},
 		{"--recompute often", `--recompute: "often"`},
+		{"--model m --attention", "--attention and --model"},
 		{"--model m --shape 110m", "--model and --shape"}, {"--model m --no-gemm --type q8_0", "--type: the model's"},
 		{"x", `unexpected argument "x"`},
 		{"--threads 2000", "--threads: 2000"},
@@ -45,11 +46,14 @@ func TestPrintBench(t *testing.T) {
 		Tier: "avx512", Threads: 2, Peak: bench.Peak{F32: 540, BF16: 1080, Int8: 2160, Bandwidth: 60},
 		Gemm: []bench.Gemm{{Type: "Q4_K", Precision: "f32", Direction: "forward", M: 512, N: 5632, K: 2048, GFLOPS: 459,
 			Percent: 85}},
+		Attention: []bench.Attention{{Shape: "110m", Tokens: 512, Precision: "int8", Rounded: "bf16", Direction: "backward",
+			GFLOPS: 308, Percent: 28.5, Bandwidth: 12.34, PercentMemory: 20.5}},
 		Train: []bench.Train{{Shape: "110m", Type: "Q4_K", Precision: "bf16", Tokens: 512, Rank: 16, Rate: 1430.4,
 			Percent: 58, PercentSustained: 61, Weights: 75e6, PeakRSS: 600e6, Parts: map[string]float64{"lora": 0.125}}},
 	})
 	for _, part := range []string{"540 GFLOP/s in f32, 1080 in bf16, 2160 GOP/s in int8; memory 60.0 GB/s",
-		"5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5"} {
+		"5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5",
+		"int8       bf16        backward   308      28%      12.3  20%"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("no %q in\n%s", part, out.String())
 		}

@@ -48,7 +48,7 @@ func moreMemory(m *train.Memory, plan func(change func(*train.Options)) (*train.
 	if err != nil || with.Total() < m.Total()*11/10 {
 		return "" // the data have no such batches
 	}
-	return fmt.Sprintf("batches go through the model %s at a time; --micro-batch-tokens %d takes about %s, and some "+
+	return fmt.Sprintf("batches go through the model %s at a time; --micro-batch-tokens %d takes about %s, and a few "+
 		"percent less time", cli.Plural(m.MicroBatch, "token"), m.BatchTokens, cli.BytesText(with.Total()))
 }
 

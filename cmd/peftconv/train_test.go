@@ -9,6 +9,9 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/modeltest"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 func TestTrainReports(t *testing.T) {
@@ -23,19 +26,73 @@ func TestTrainReports(t *testing.T) {
 			t.Errorf("no %q in\n%s", part, stdout)
 		}
 	}
-	for _, part := range []string{"step 30/30", "LoRA of rank 8 on 14 weights", "step 10: loss on the evaluation data"} {
+	for _, part := range []string{"step 30/30", "LoRA of rank 8 on 14 weights", "step 10: loss on the evaluation data",
+		": the base is not quantized\n"} {
 		if !strings.Contains(stderr, part) {
 			t.Errorf("no %q in\n%s", part, stderr)
 		}
 	}
 	stdout, _ = want(t, cli.ExitOK, append(args, "--json", "--force")...)
 	doc := document(t, stdout, "steps", "tokens", "base_loss", "eval_loss", "tokens_per_second", "peak_rss_bytes",
-		"adapter")
+		"precision", "adapter")
 	if doc["steps"] != 30.0 || doc["adapter"] != out {
 		t.Errorf("steps %v, adapter %v", doc["steps"], doc["adapter"])
 	}
 	if doc["eval_loss"].(float64) > doc["base_loss"].(float64)-0.5 {
 		t.Errorf("the loss fell only from %v to %v", doc["base_loss"], doc["eval_loss"])
+	}
+}
+
+// TestTrainSaysItsPrecision trains over quantized weights, where int8 is chosen.
+func TestTrainSaysItsPrecision(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "base.gguf")
+	meta, tensors := modeltest.Llama(t, 1, gguf.Q8_0)
+	modeltest.WriteGGUF(t, base, gguf.Format{}, meta, tensors, nil)
+	args := []string{"train", "--base", base, "--data", writeFile(t, "ids.jsonl",
+		[]byte(`{"input_ids":[3,4,5,6,7,3,4,5,6,7]}`)), "--out", filepath.Join(t.TempDir(), "out.safetensors"),
+		"--steps", "1"}
+	precision := "int8: the base is quantized, and over 9 tokens int8 changes the loss by "
+	if !kernels.HasInt8() {
+		precision = kernels.AutoPrecision().String() + ": this processor has no instructions for products of bytes"
+	}
+	if _, stderr := want(t, cli.ExitOK, args...); !strings.Contains(stderr, "precision "+precision) {
+		t.Errorf("no %q in\n%s", precision, stderr)
+	}
+	stdout, _ := want(t, cli.ExitOK, append(args, "--dry-run", "--force")...)
+	if !strings.Contains(stdout, precision) {
+		t.Errorf("no %q in\n%s", precision, stdout)
+	}
+	if _, stderr := want(t, cli.ExitOK, append(args, "--precision", "f32", "--force")...); !strings.Contains(stderr,
+		"precision f32: as asked for\n") {
+		t.Errorf("the precision that was asked for is not said:\n%s", stderr)
+	}
+}
+
+// TestMoreMemory says what more memory buys: larger parts, or activations that are kept.
+func TestMoreMemory(t *testing.T) {
+	plan := func(change func(*train.Options)) (*train.Memory, error) {
+		o := train.Options{MicroBatch: 512}
+		change(&o)
+		m := &train.Memory{Activations: int64(o.MicroBatch) * 1e6}
+		if o.Recompute == train.RecomputeNever {
+			m.Activations *= 7
+		}
+		return m, nil
+	}
+	for _, c := range []struct {
+		name string
+		plan train.Memory
+		want string
+	}{
+		{"all at once", train.Memory{Activations: 2e9, MicroBatch: 2048, BatchTokens: 2048}, ""},
+		{"parts", train.Memory{Activations: 5e8, MicroBatch: 512, BatchTokens: 2048},
+			"--micro-batch-tokens 2048 takes about 2.0 GB"},
+		{"short examples", train.Memory{Activations: 2e9, MicroBatch: 512, BatchTokens: 2048}, ""},
+		{"again", train.Memory{Recompute: true, MicroBatch: 512, BatchTokens: 2048}, "--recompute never takes about 3.6 GB"},
+	} {
+		if got := moreMemory(&c.plan, plan); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 
@@ -84,7 +141,8 @@ func TestTrainUsage(t *testing.T) {
 		{"--lr NaN", "--lr: NaN"}, {"--schedule step", `--schedule: "step"`}, {"--optimizer sgd", `--optimizer: "sgd"`},
 		{"--method doras", `--method: "doras"`}, {"--init zero", `--init: "zero"`}, {"--warmup -1", "--warmup: -1"},
 		{"--weight-decay -0.1", "--weight-decay: -0.1"}, {"--clip NaN", "--clip: NaN"}, {"--epochs -1", "--epochs: -1"},
-		{"--batch-tokens 1", "--batch-tokens: 1"}, {"--accumulate 0", "--accumulate: 0"}, {"--seq-len 1", "--seq-len: 1"},
+		{"--batch-tokens 1", "--batch-tokens: 1"}, {"--micro-batch-tokens -1", "--micro-batch-tokens: -1"},
+		{"--precision fp8", `--precision: precision "fp8"`}, {"--accumulate 0", "--accumulate: 0"}, {"--seq-len 1", "--seq-len: 1"},
 		{"--save-every -1", "--save-every: -1"},
 		{"--eval-every 5", "--eval-every: needs --eval-data"}, {"--threads -1", "--threads: -1"},
 		{"--prompt-field p", "one needs the other"}, {"--text-field t --prompt-field p --completion-field c", "--text-field"},

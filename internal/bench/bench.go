@@ -26,6 +26,7 @@ type Options struct {
 	Recompute  string              // as train.Options.Recompute; "": auto
 	NoGemm     bool                // leave products out
 	NoTrain    bool                // leave steps out
+	Attention  bool                // measure attention alone, of Shapes
 	Progress   func(doing string)  // may be nil
 }
 
@@ -36,6 +37,8 @@ type Report struct {
 	Peak    Peak    `json:"peak"`
 	Gemm    []Gemm  `json:"gemm"`
 	Train   []Train `json:"train"`
+	// of one layer, with Options.Attention
+	Attention []Attention `json:"attention,omitempty"`
 }
 
 // Types that are measured where none are named.
@@ -114,6 +117,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{Tier: kernels.Tier(), Threads: kernels.Threads(), Gemm: []Gemm{}, Train: []Train{}}
 	o.Progress("peak of this machine")
 	r.Peak = measurePeak()
+	if o.Attention {
+		o.NoGemm, o.NoTrain = true, true
+		if err := r.measureAttentions(ctx, &o); err != nil {
+			return nil, err
+		}
+	}
 	if !o.NoGemm {
 		if err := r.measureGemms(ctx, &o); err != nil {
 			return nil, err
@@ -202,6 +211,10 @@ func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind
 
 // percent computes all shares of the peaks.
 func (r *Report) percent() {
+	for i := range r.Attention {
+		a := &r.Attention[i]
+		a.Percent, a.PercentMemory = 100*a.GFLOPS / *r.Peak.named(a.Rounded), 100*a.Bandwidth/r.Peak.Bandwidth
+	}
 	for i := range r.Gemm {
 		g := &r.Gemm[i]
 		g.Percent = 100 * g.GFLOPS / *r.Peak.named(g.Precision)

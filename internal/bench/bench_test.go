@@ -76,6 +76,28 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestAttention measures the attention of a small layer and compares rates with peaks.
+func TestAttention(t *testing.T) {
+	spec := small()
+	r := Report{Peak: Peak{F32: 100, BF16: 200, Int8: 400, Bandwidth: 10}}
+	for _, p := range []kernels.Precision{kernels.F32, kernels.Int8} {
+		r.Attention = append(r.Attention, measureAttention("small", &spec, p, 48)...)
+	}
+	r.percent()
+	for i, a := range r.Attention {
+		direction := []string{forward, backward}[i%2]
+		peak := 100.0
+		if a.Rounded == kernels.BF16.String() {
+			peak = 200
+		}
+		if a.Direction != direction || a.Tokens != 48 || a.GFLOPS <= 0 || a.Bandwidth <= 0 ||
+			a.Percent != 100*a.GFLOPS/peak || a.PercentMemory != 100*a.Bandwidth/10 ||
+			i < 2 && a.Rounded != kernels.F32.String() {
+			t.Errorf("attention %d: %+v", i, a)
+		}
+	}
+}
+
 // TestJSON checks the names of the report's fields.
 func TestJSON(t *testing.T) {
 	text, err := json.Marshal(Report{Gemm: []Gemm{{}}, Train: []Train{{}}})

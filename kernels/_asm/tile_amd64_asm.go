@@ -55,10 +55,15 @@ type tile struct {
 }
 
 // newTile begins a kernel and takes its parameters.
-func newTile(g *gen, s isa, name string, rows, wide int, more string, doc ...string) *tile {
-	signature := "(k int, a, b *float32, bs int, c *float32, ldc int, add bool" + more + ")"
+func newTile(g *gen, s isa, name string, rows, wide int, doc ...string) *tile {
+	signature := "(k int, a, b *float32, bs int, c *float32, ldc int, add bool)"
 	doc = append([]string{fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows)}, doc...)
 	g.kernel(s, fmt.Sprint(name, rows), signature, doc...)
+	return beginTile(g, rows, wide)
+}
+
+// beginTile takes the parameters of a tile.
+func beginTile(g *gen, rows, wide int) *tile {
 	t := &tile{gen: g, rows: rows, wide: wide, k: g.param("k"), a: g.param("a"), b: g.param("b"), bs: g.param("bs"),
 		acc: g.vecs(wide * rows)}
 	t.c, t.ldc = g.param("c"), g.param("ldc")
@@ -69,29 +74,37 @@ func newTile(g *gen, s isa, name string, rows, wide int, more string, doc ...str
 }
 
 func outerTile(g *gen, s isa, rows, wide int) {
-	t := newTile(g, s, [...]string{1: "halfTile", 2: "tile"}[wide], rows, wide, "")
+	t := newTile(g, s, [...]string{1: "halfTile", 2: "tile"}[wide], rows, wide)
 	t.broadcast = g.VBROADCASTSS
 	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VFMADD231PS(a, b, acc) }
 	t.clear()
 	t.multiply()
 	t.store()
+	t.end()
 }
 
 // bf16Tile is outerTile of words that are pairs of bfloat16.
 func bf16Tile(g *gen, rows int) {
-	t := newTile(g, avx512, "tileBF16x", rows, 2, "", "The words of a and b are two bfloat16 each.")
+	t := newTile(g, avx512, "tileBF16x", rows, 2, "The words of a and b are two bfloat16 each.")
 	t.broadcast = g.VBROADCASTSS
 	t.multiplyAdd = g.vdpbf16ps
 	t.clear()
 	t.multiply()
 	t.store()
+	t.end()
 }
 
-// int8Tile is outerTile of words that are four bytes.
+// int8Tile is outerTile of words that are four bytes, of several panels of a under each other. Between two of them the
+// parameters are moved on where they lie.
 func int8Tile(g *gen, rows int) {
-	t := newTile(g, avx512, "tileInt8x", rows, 2, ", scaleA, scaleB *float32, start *int32",
+	signature := "(panels, stepA, stepC, k int, a, b *float32, bs int, c *float32, ldc int, add bool, scaleA, " +
+		"scaleB *float32, start *int32)"
+	g.kernel(avx512, fmt.Sprint("tilesInt8x", rows), signature,
+		fmt.Sprintf("a is packed (k, %d), b has k rows bs apart, c has rows ldc apart.", rows),
 		"The words are four bytes each, unsigned in a and signed in b. Sums begin with start[j]",
-		"and are multiplied by scaleA[i]*scaleB[j].")
+		"and are multiplied by scaleA[i]*scaleB[j]. a and scaleA of the next panel are stepA words on, c is stepC.")
+	g.Label("panel")
+	t := beginTile(g, rows, 2)
 	t.broadcast = func(ops ...operand.Op) { g.VPBROADCASTD(ops...) }
 	t.multiplyAdd = func(b, a, acc reg.VecVirtual) { g.VPDPBUSD(b, a, acc) }
 	start := g.param("start")
@@ -105,6 +118,18 @@ func int8Tile(g *gen, rows int) {
 	t.multiply()
 	t.scale()
 	t.store()
+	panels := g.param("panels")
+	g.DECQ(panels)
+	g.JZ(operand.LabelRef("done"))
+	g.Store(panels, g.Param("panels"))
+	for _, next := range [][2]string{{"a", "stepA"}, {"scaleA", "stepA"}, {"c", "stepC"}} {
+		from, step := g.param(next[0]), g.param(next[1])
+		g.LEAQ(operand.Mem{Base: from, Index: step, Scale: 4}, from)
+		g.Store(from, g.Param(next[0]))
+	}
+	g.JMP(operand.LabelRef("panel"))
+	g.Label("done")
+	g.end()
 }
 
 // scale makes scaled float32s of sums of bytes.
@@ -215,5 +240,4 @@ func (t *tile) store() {
 			t.ADDQ(t.ldc, t.c)
 		}
 	}
-	t.end()
 }
