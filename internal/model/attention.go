@@ -11,6 +11,7 @@ import (
 // attention is self-attention of a layer on the normed stream n.
 func (p *pass) attention(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	t, s := p.tape, l.Spec
+	p.ahead(n, l.Linear(arch.Query), l.Linear(arch.Key), l.Linear(arch.Value), l.Linear(arch.AttentionGate))
 	q, gate := p.queries(l, n)
 	var kv keysValues
 	if s.KeysFrom == 0 {

@@ -34,6 +34,9 @@ type Options struct {
 	// the most tokens of prompt and answer together, without virtual ones; 0: what the model was made for
 	Context   int
 	IgnoreEOG bool // continue after a token that ends an answer
+	// ExactActivations multiplies quantized weights with activations as they are. Otherwise activations are rounded as
+	// llama.cpp's CPU backend rounds them, which is faster.
+	ExactActivations bool
 }
 
 // Result is what Run made.
@@ -106,7 +109,7 @@ func adaptedPrompt(b *attach.Base, adapters []attach.Scaled, prompt string) ([]i
 // generator is one answer being made.
 type generator struct {
 	tok     *tokenizer.Tokenizer
-	hooks   attach.Stack
+	hooks   model.Hooks
 	session *model.Session
 	sampler sampler
 	opt     Options
@@ -133,8 +136,12 @@ func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, e
 	if err := memory.Check(what, b.Model.SessionBytes(size)+b.Model.ForwardBytes(prompt)); err != nil {
 		return nil, err
 	}
+	var at model.Hooks = hooks
+	if !opt.ExactActivations {
+		at = model.RuntimeActivations{Hooks: hooks}
+	}
 	return &generator{
-		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
+		tok: b.Tokenizer, hooks: at, session: b.Model.NewSession(size), opt: opt, emit: emit,
 		sampler: newSampler(opt), result: &Result{PromptTokens: prompt},
 	}, nil
 }

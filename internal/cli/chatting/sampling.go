@@ -27,6 +27,8 @@ func AddSampling(fs *pflag.FlagSet, g *generate.Options) {
 	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the sampling")
 	fs.IntVarP(&g.Context, "ctx", "c", 0,
 		"the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
+	fs.BoolVar(&g.ExactActivations, "exact-activations", false,
+		"multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them: slower")
 	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "continue after a token that ends an answer")
 }
 
