@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/handle"
@@ -135,7 +136,7 @@ func (r *decodeRun) result(m *model.Model) Decode {
 	slices.Sort(r.times)
 	seconds := r.times[n/2].Seconds()
 	d := Decode{Tokens: n, Rate: 1 / seconds, Best: 1 / r.times[0].Seconds()}
-	d.Bytes = tokenBytes(m) + m.SessionBytes(r.session.Len()-n/2)
+	d.Bytes = tokenBytes(m) + m.SessionBytes(gguf.F32, r.session.Len()-n/2)
 	d.Bandwidth = float64(d.Bytes) / seconds / 1e9
 	return d
 }

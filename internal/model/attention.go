@@ -146,10 +146,10 @@ func (p *pass) attend(l *Layer, q *autograd.Tensor, kv keysValues) *autograd.Ten
 		from = l.Spec.KeysFrom - 1
 	}
 	if p.session != nil {
-		if from == l.Index {
-			p.session.store(l, kv)
+		if from != l.Index {
+			kv = keysValues{}
 		}
-		return p.tape.CachedAttention(q, p.session.keys[from], p.session.values[from], p.session.length, l.heads())
+		return p.attendCached(l, from, q, kv)
 	}
 	if from != l.Index {
 		kv = p.shared[from]
