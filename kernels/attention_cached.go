@@ -6,27 +6,101 @@ import (
 	"github.com/peftconv/peftconv/internal/freelist"
 )
 
+// Cached are keys or values of one sequence that are kept: Floats (positions, heads·dim), or Rows that give them.
+type Cached struct {
+	Floats []float32
+	Rows   CachedRows
+}
+
+// CachedRows are keys or values that are stored in another form than float32.
+type CachedRows interface {
+	// Rows sets dst (n, dim) to those of a head, of positions from to from+n-1. It may be called from several goroutines
+	// at once.
+	Rows(dst []float32, head, from, n int)
+}
+
 // CachedAttention is Attention of the last n rows of one sequence alone, over keys and values that are kept: q (n,
 // Queries·Dim) and y (n, Queries·ValueDim) are of its rows past to past+n-1, keys (at least past+n, Keys·Dim) and
 // values (at least past+n, Keys·ValueDim) of all of them. The shape's Bounds are not read.
-func CachedAttention(y, q, keys, values []float32, past, n int, shape AttentionShape) {
-	shape.check(n, past+n, [2][]float32{q}, [2][]float32{y}, [2][]float32{keys}, [2][]float32{values})
+func CachedAttention(y, q []float32, keys, values Cached, past, n int, shape AttentionShape) {
+	shape.check(n, past+n, [2][]float32{q}, [2][]float32{y}, [2][]float32{keys.Floats}, [2][]float32{values.Floats})
 	if n == 0 {
 		return
 	}
+	skip := 0
 	if shape.Window > 0 { // keys that no query sees are left out
-		skip := max(past+1-shape.Window, 0)
-		keys, values, past = keys[skip*shape.Keys*shape.Dim:], values[skip*shape.Keys*shape.valueDim():], past-skip
-	}
-	if n > fewRows {
-		packedAttention(y, q, keys, values, past, n, shape)
-		return
+		skip = max(past+1-shape.Window, 0)
+		past -= skip
 	}
 	c := cachedAttentions.Get()
-	c.AttentionShape, c.y, c.q, c.keys, c.values, c.past, c.n = shape, y, q, keys, values, past, n
-	c.run()
-	c.AttentionShape, c.y, c.q, c.keys, c.values = AttentionShape{}, nil, nil, nil, nil
+	c.AttentionShape, c.y, c.q, c.past, c.n = shape, y, q, past, n
+	c.keys.set(keys, skip, shape.Keys, shape.Dim)
+	c.values.set(values, skip, shape.Keys, shape.valueDim())
+	if n > fewRows {
+		packedAttention(y, q, c.keys.whole(past+n), c.values.whole(past+n), past, n, shape)
+	} else {
+		c.run()
+	}
+	c.AttentionShape, c.y, c.q = AttentionShape{}, nil, nil
+	c.keys.drop()
+	c.values.drop()
 	cachedAttentions.Put(c)
+}
+
+// cachedSide is the keys or the values of a cachedAttention, without those that are skipped.
+type cachedSide struct {
+	Cached
+	skip, heads, dim int
+	all              []float32 // for whole
+
+	part func(i int) // whole's task, bound once
+	n    int         // its positions
+}
+
+func (s *cachedSide) set(c Cached, skip, heads, dim int) {
+	s.skip, s.heads, s.dim = skip, heads, dim
+	s.Cached = c
+	if c.Rows == nil {
+		s.Floats = c.Floats[skip*heads*dim:]
+	}
+}
+
+func (s *cachedSide) drop() { s.Cached = Cached{} }
+
+// chunk is n rows of a head, ld apart; memory is grown for them where they are not there as float32.
+func (s *cachedSide) chunk(memory *[]float32, head, from, n int) (rows []float32, ld int) {
+	if s.Rows == nil {
+		return s.Floats[(from*s.heads+head)*s.dim:], s.heads * s.dim
+	}
+	rows = grow(memory, n*s.dim)
+	s.Rows.Rows(rows, head, s.skip+from, n)
+	return rows, s.dim
+}
+
+// whole is the first n positions of all heads as float32.
+func (s *cachedSide) whole(n int) []float32 {
+	if s.Rows == nil {
+		return s.Floats
+	}
+	grow(&s.all, n*s.heads*s.dim)
+	if s.part == nil {
+		s.part = s.copyPart
+	}
+	s.n = n
+	share(s.heads*n*s.dim, s.heads*ceilDiv(n, chunkKeys), s.part)
+	return s.all
+}
+
+// copyPart is a chunk of positions of a head of whole.
+func (s *cachedSide) copyPart(i int) {
+	head, from := i%s.heads, i/s.heads*chunkKeys
+	n := min(chunkKeys, s.n-from)
+	w := scratches.Get()
+	defer scratches.Put(w)
+	rows, _ := s.chunk(&w.tile, head, from, n)
+	for j := range n {
+		copy(s.all[((from+j)*s.heads+head)*s.dim:][:s.dim], rows[j*s.dim:])
+	}
 }
 
 // fewRows is the number of rows up to which packing the keys and values takes longer than it saves.
@@ -46,10 +120,11 @@ func packedAttention(y, q, keys, values []float32, past, n int, shape AttentionS
 // together at the end. All rows of all query heads that share a key head are multiplied at once.
 type cachedAttention struct {
 	AttentionShape
-	y, q, keys, values []float32
-	past, n            int
-	rows               int // of a key head: number i·group+g is row i of query head g of its group
-	chunk, chunks      int // keys of a chunk, and their number
+	y, q          []float32
+	keys, values  cachedSide
+	past, n       int
+	rows          int // of a key head: number i·group+g is row i of query head g of its group
+	chunk, chunks int // keys of a chunk, and their number
 
 	queries   []float32 // (Keys, rows, Dim)
 	sums      []float32 // (chunks, Keys, rows, ValueDim): of values times exponentials
@@ -101,13 +176,15 @@ func (c *cachedAttention) attendChunk(i int) {
 	defer attentionScratches.Put(w)
 	ld := round16(keys)
 	scores := grow(&w.scores, c.rows*ld)
-	Gemm(false, true, c.rows, keys, c.Dim, c.Scale, c.queries[head*c.rows*c.Dim:], c.Dim,
-		c.keys[(from*c.Keys+head)*c.Dim:], c.Keys*c.Dim, 0, scores, ld)
+	s := scratches.Get()
+	defer scratches.Put(s)
+	k, ldk := c.keys.chunk(&s.tile, head, from, keys)
+	Gemm(false, true, c.rows, keys, c.Dim, c.Scale, c.queries[head*c.rows*c.Dim:], c.Dim, k, ldk, 0, scores, ld)
 	for r := range c.rows {
 		c.tops[i*c.rows+r], c.totals[i*c.rows+r] = c.exponentials(scores[r*ld:(r+1)*ld], head, r, from, keys)
 	}
-	Gemm(false, false, c.rows, dim, keys, 1, scores, ld, c.values[(from*c.Keys+head)*dim:], c.Keys*dim, 0,
-		c.sums[i*c.rows*dim:], dim)
+	v, ldv := c.values.chunk(&s.tile, head, from, keys)
+	Gemm(false, false, c.rows, dim, keys, 1, scores, ld, v, ldv, 0, c.sums[i*c.rows*dim:], dim)
 }
 
 // exponentials turns products of row r of a key head with keys of a chunk into exponentials relative to the largest

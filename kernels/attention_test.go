@@ -421,7 +421,7 @@ func TestCachedAttention(t *testing.T) {
 				}
 				past := rows - n
 				y := randoms(n*wide, 9)
-				CachedAttention(y, c.q[past*width:], c.k, c.v, past, n, shape)
+				CachedAttention(y, c.q[past*width:], Cached{Floats: c.k}, Cached{Floats: c.v}, past, n, shape)
 				for i, want := range c.wantY[past*wide:] {
 					if !near(float64(y[i]), want, 2e-5) {
 						t.Fatalf("%+v: %d rows: y[%d] is %g, want %g", shape, n, i, y[i], want)
@@ -444,7 +444,7 @@ func TestCachedAttentionReadsWindow(t *testing.T) {
 			keys[i], values[i] = float32(math.NaN()), float32(math.NaN())
 		}
 		y := make([]float32, n*64)
-		CachedAttention(y, c.q[past*64:], keys, values, past, n, shape)
+		CachedAttention(y, c.q[past*64:], Cached{Floats: keys}, Cached{Floats: values}, past, n, shape)
 		for i, want := range c.wantY[past*64:] {
 			if !near(float64(y[i]), want, 2e-5) {
 				t.Fatalf("%d rows: y[%d] is %g, want %g", n, i, y[i], want)
@@ -463,7 +463,7 @@ func TestCachedAttentionThreads(t *testing.T) {
 		for _, threads := range []int{1, 3} {
 			setThreads(t, threads)
 			y := make([]float32, n*128)
-			f := func() { CachedAttention(y, c.q, c.k, c.v, 600-n, n, shape) }
+			f := func() { CachedAttention(y, c.q, Cached{Floats: c.k}, Cached{Floats: c.v}, 600-n, n, shape) }
 			if f(); want == nil {
 				want = y
 				if allocs := alloctest.Steady(20, f); allocs > 0 {
@@ -496,7 +496,7 @@ func BenchmarkCachedAttention(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("%d-%d-%d-window%d/%d+%d", s.queries, s.keys, s.dim, s.window, s.past, s.n), func(b *testing.B) {
 			Rate(b, F32, 4, 4*float64(s.queries*s.dim*seen), func() {
-				CachedAttention(c.y, c.q, c.k, c.v, s.past, s.n, shape)
+				CachedAttention(c.y, c.q, Cached{Floats: c.k}, Cached{Floats: c.v}, s.past, s.n, shape)
 			})
 		})
 	}

@@ -27,7 +27,12 @@ func GemmWTLowRank(p Precision, y, x []float32, t int, w Weights, beta float32, 
 	rows, cols := w.Dims()
 	l.check(rows, cols, t, u)
 	r := l.Rank
-	if t <= dotsRows || r > maxFusedRank {
+	switch {
+	case t <= dotsRows:
+		GemmWTPrec(p, y, x, t, w, beta)
+		addFewLow(y, x, t, l, u)
+		return
+	case r > maxFusedRank:
 		GemmWTPrec(p, y, x, t, w, beta)
 		Gemm(false, true, t, r, cols, 1, x, cols, l.A, cols, 0, u, r)
 		Gemm(false, true, t, rows, r, l.Scale, u, r, l.B, r, 1, y, rows)
@@ -81,7 +86,11 @@ func AddLowRank(y, x []float32, t int, l LowRank, u []float32) {
 	if len(x) != t*cols || len(y) != t*rows {
 		panic("kernels: AddLowRank of slices that do not fit the map")
 	}
-	if t <= dotsRows || r > maxFusedRank {
+	switch {
+	case t <= dotsRows:
+		addFewLow(y, x, t, l, u)
+		return
+	case r > maxFusedRank:
 		Gemm(false, true, t, r, cols, 1, x, cols, l.A, cols, 0, u, r)
 		Gemm(false, true, t, rows, r, l.Scale, u, r, l.B, r, 1, y, rows)
 		return

@@ -105,17 +105,24 @@ func (r *Rounded) record(i int) *byte {
 	return (*byte)(unsafe.Pointer(&r.small[i*r.cols/32]))
 }
 
-// Product is one product of Rounded rows: Y (rows of x, rows of W) = x·Wᵀ.
+// Product is one product of Rounded rows: Y (rows of x, rows of W) = x·Wᵀ. Where Low has a rank, it is added, in
+// float32: the map of low rank of X, which are the rows before rounding or others.
 type Product struct {
-	Y []float32
-	W Coded
+	Y   []float32
+	W   Coded
+	Low LowRank
+	X   []float32
 }
 
 // multiplication is some products in progress.
 type multiplication struct {
 	x     *Rounded
 	parts []productPart
-	task  func(i int) // the method, bound once
+	lows  []fewLow // of the parts that have a map of low rank
+	downs []int    // the tasks of u of the maps before each
+	n     int      // of the maps
+
+	task, downTask func(i int) // the methods, bound once
 }
 
 // productPart is one product.
@@ -127,6 +134,7 @@ type productPart struct {
 	bytes  int // of one of them
 	step   int // rows of a task
 	before int // tasks of the products before
+	low    int // number of the map of low rank, or -1
 }
 
 var multiplications freelist.List[multiplication]
@@ -139,10 +147,10 @@ const taskBytes = 1 << 15
 func (r *Rounded) Multiply(products ...Product) {
 	m := multiplications.Get()
 	if m.task == nil {
-		m.task = m.multiply
+		m.task, m.downTask = m.multiply, m.down
 	}
-	m.x, m.parts = r, m.parts[:0]
-	tasks, work := 0, 0
+	m.x, m.parts, m.downs, m.n = r, m.parts[:0], m.downs[:0], 0
+	tasks, work, downs, downWork := 0, 0, 0, 0
 	for _, p := range products {
 		rows, cols := p.W.Dims()
 		kind, data, ok := p.W.Blocks()
@@ -151,21 +159,46 @@ func (r *Rounded) Multiply(products ...Product) {
 			len(data) < rows*(cols/size.weights)*size.bytes {
 			panic("kernels: Multiply of rows, weights and results that do not fit")
 		}
-		if rows == 0 {
+		if rows == 0 || r.rows == 0 {
 			continue
+		}
+		low := -1
+		if rank := p.Low.Rank; rank > 0 {
+			if len(p.Low.B) != rows*rank || len(p.X)*rank != r.rows*len(p.Low.A) {
+				panic("kernels: a LowRank that does not fit the product")
+			}
+			low, m.n = m.n, m.n+1
+			if len(m.lows) < m.n {
+				m.lows = append(m.lows, fewLow{})
+			}
+			m.lows[low].set(p.Low, p.X, p.Y, r.rows)
+			m.downs = append(m.downs, downs)
+			downs += m.lows[low].downs()
+			downWork += r.rows * len(p.Low.A)
 		}
 		bytes := cols / size.weights * size.bytes
 		step := min(max(taskBytes/bytes, 4), rows)
-		m.parts = append(m.parts, productPart{p.Y, data, kind, rows, bytes, step, tasks})
+		m.parts = append(m.parts, productPart{p.Y, data, kind, rows, bytes, step, tasks, low})
 		tasks += ceilDiv(rows, step)
 		work += rows * cols * r.rows
 	}
-	if r.rows > 0 {
-		share(work, tasks, m.task)
+	share(downWork, downs, m.downTask)
+	share(work, tasks, m.task)
+	for i := range m.n {
+		m.lows[i].drop()
 	}
 	clear(m.parts)
 	m.x = nil
 	multiplications.Put(m)
+}
+
+// down computes some ranks of what maps of low rank make of x first.
+func (m *multiplication) down(i int) {
+	n := len(m.downs) - 1
+	for m.downs[n] > i {
+		n--
+	}
+	m.lows[n].down(i - m.downs[n])
 }
 
 // multiply computes task number i: some rows of the weights times all rows of x.
@@ -187,6 +220,9 @@ func (m *multiplication) multiply(i int) {
 	}
 	for ; row < x.rows; row++ {
 		multiplyRow(p.kind, rows, p.bytes, w, x, row, p.y[row*p.rows+first:][:rows])
+	}
+	if p.low >= 0 {
+		m.lows[p.low].add(first, first+rows)
 	}
 }
 

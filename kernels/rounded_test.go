@@ -66,13 +66,13 @@ func TestProducts(t *testing.T) {
 				for i := range y {
 					y[i] = guardValue
 				}
-				r.Multiply(Product{y, codedBlocks{kind, wide, cols, w}})
+				r.Multiply(Product{Y: y, W: codedBlocks{kind, wide, cols, w}})
 				bytes := len(w) / wide
 				for i := range rows {
 					for j := range wide {
 						row := w[j*bytes : (j+1)*bytes]
 						want, scale := productGeneric(kind, row, &r, i), magnitudeOf(kind, row, &r, i)
-						if got := y[i*wide+j]; math.Abs(float64(got-want)) > 1e-6*scale {
+						if got := y[i*wide+j]; math.Abs(float64(got-want)) > 3e-5*scale {
 							t.Fatalf("kind %d, %v: product (%d, %d) is %v, want %v", kind, shape, i, j, got, want)
 						}
 					}
@@ -137,7 +137,11 @@ func TestProductsTogether(t *testing.T) {
 			for i, kind := range kinds {
 				wide := 60 + 9*i
 				w := randomBlocks(rng, kind, wide*cols/blockSizes[kind].weights)
-				all = append(all, Product{make([]float32, rows*wide), codedBlocks{kind, wide, cols, w}})
+				p := Product{Y: make([]float32, rows*wide), W: codedBlocks{kind, wide, cols, w}, X: x}
+				if rank := []int{5, 0, 16}[i]; rank > 0 {
+					p.Low = LowRank{rank, randomRows(rng, rank*cols), randomRows(rng, wide*rank), 0.5}
+				}
+				all = append(all, p)
 			}
 			SetThreads(3)
 			together.Multiply(all...)
@@ -149,11 +153,54 @@ func TestProductsTogether(t *testing.T) {
 					kind, _, _ := p.W.Blocks()
 					alone.Round(x[i*cols:(i+1)*cols], 1, cols, kind)
 					y := make([]float32, wide)
-					alone.Multiply(Product{y, p.W})
+					alone.Multiply(Product{Y: y, W: p.W, Low: p.Low, X: x[i*cols : (i+1)*cols]})
 					for j, v := range y {
 						if v != p.Y[i*wide+j] {
 							t.Fatalf("kind %d: row %d alone gives %v, with others %v", kind, i, v, p.Y[i*wide+j])
 						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestProductsLow: a map of low rank beside a product is added to it, and AddLowRank adds the same.
+func TestProductsLow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	eachTier(t, func(t *testing.T) {
+		for _, rank := range []int{1, 7, 16, 40} {
+			const rows, cols, wide = 3, 512, 37
+			x, w := randomRows(rng, rows*cols), randomBlocks(rng, Q4_K, wide*cols/256)
+			low := LowRank{rank, randomRows(rng, rank*cols), randomRows(rng, wide*rank), -0.25}
+			var r Rounded
+			r.Round(x, rows, cols, Q4_K)
+			y, plain := make([]float32, rows*wide), make([]float32, rows*wide)
+			blocks := codedBlocks{Q4_K, wide, cols, w}
+			r.Multiply(Product{Y: plain, W: blocks}, Product{Y: y, W: blocks, Low: low, X: x})
+			u := make([]float32, rows*rank)
+			added := append([]float32{}, plain...)
+			AddLowRank(added, x, rows, low, u)
+			for i := range rows {
+				for j := range wide {
+					var want, magnitude float64
+					for k := range rank {
+						var sum float64
+						for c := range cols {
+							sum += float64(x[i*cols+c]) * float64(low.A[k*cols+c])
+						}
+						if math.Abs(sum-float64(u[i*rank+k])) > 1e-6*(math.Abs(sum)+1e4) {
+							t.Fatalf("rank %d: u (%d, %d) is %v, want %v", rank, i, k, u[i*rank+k], sum)
+						}
+						want += sum * float64(low.B[j*rank+k]) * -0.25
+						magnitude += math.Abs(sum * float64(low.B[j*rank+k]))
+					}
+					at, limit := i*wide+j, 1e-5*(magnitude+math.Abs(float64(plain[i*wide+j])))
+					if got := float64(y[at] - plain[at]); math.Abs(got-want) > limit {
+						t.Fatalf("rank %d: (%d, %d) adds %v, want %v", rank, i, j, got, want)
+					}
+					if got := float64(added[at] - plain[at]); math.Abs(got-want) > limit {
+						t.Fatalf("rank %d: AddLowRank adds %v at (%d, %d), want %v", rank, got, i, j, want)
 					}
 				}
 			}
@@ -248,7 +295,7 @@ func BenchmarkProducts(b *testing.B) {
 				b.SetBytes(int64(len(w)))
 				for b.Loop() {
 					r.Round(x, rows, cols, c.kind)
-					r.Multiply(Product{y, codedBlocks{c.kind, wide, cols, w}})
+					r.Multiply(Product{Y: y, W: codedBlocks{c.kind, wide, cols, w}})
 				}
 				b.ReportMetric(2*float64(rows*wide*cols)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GOP/s")
 			})

@@ -30,11 +30,15 @@ inputs), the LoRA and the attention. What the backward pass computes again is no
 With --attention the attention of one layer is measured instead, as a share of the peak of what its operands are rounded
 to, and the rate at which its inputs and results would be read and written, as a share of the memory's.
 
+With --decode generating is measured instead, without an adapter and with a LoRA in turn: tokens a second, and the
+rate at which weights, keys and values are read as a share of the memory's.
+
 Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{
 		"peftconv bench",
 		"peftconv bench --shape tinyllama-1.1b --type q4_k --precision bf16",
 		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
+		"peftconv bench --decode --model model.gguf",
 		"peftconv bench --json > bench.json",
 	},
 	New: func() cli.Command { return new(benchOptions) },
@@ -61,11 +65,13 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 			"none is all that the processor has instructions for")
 	fs.IntVar(&b.Tokens, "tokens", 512, "`N` tokens in the sequence of a training step, and rows of a product")
 	fs.IntVarP(&b.Rank, "rank", "r", 16, "`RANK` of the LoRA")
-	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps; 0 is some seconds, at least 2")
+	fs.IntVarP(&b.Steps, "steps", "n", 0, "measure `N` training steps, or tokens; 0 is some seconds, at least 2")
 	fs.StringVar(&b.Recompute, "recompute", train.RecomputeAuto,
 		"compute activations again in the backward pass: `WHEN` is always, never or auto")
 	fs.BoolVar(&b.Attention, "attention", false,
 		"measure the attention of one layer of each shape, forward and backward, and nothing else")
+	fs.BoolVar(&b.Decode, "decode", false,
+		"measure generating token by token, with the activations that generate has, and nothing else")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
@@ -162,6 +168,9 @@ func printBench(w io.Writer, r *bench.Report) {
 	if len(r.Attention) > 0 {
 		printAttention(w, r.Attention)
 	}
+	if len(r.Decode) > 0 {
+		printDecode(w, r)
+	}
 	if len(r.Train) > 0 {
 		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -187,6 +196,22 @@ func printAttention(w io.Writer, all []bench.Attention) {
 	}
 	table.Flush()
 	fmt.Fprintln(w, "GB/s: of queries, keys, values, results and gradients, each read or written once")
+}
+
+// printDecode prints the speed of generating.
+func printDecode(w io.Writer, r *bench.Report) {
+	fmt.Fprint(w, "\ngenerating token by token\n")
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "model\ttype\tLoRA rank\ttokens/s\tbest\tread per token\tGB/s\tof memory's")
+	for _, d := range r.Decode {
+		rank := "none"
+		if d.Rank > 0 {
+			rank = fmt.Sprint(d.Rank)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\n", d.Shape, d.Type, rank, rateText(d.Rate),
+			rateText(d.Best), cli.BytesText(d.Bytes), d.Bandwidth, d.Percent)
+	}
+	table.Flush()
 }
 
 // rateText is tokens a second, with a decimal where there are few.

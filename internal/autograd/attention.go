@@ -105,18 +105,18 @@ func (op *clearGradients) rows(from, to int) {
 	}
 }
 
-// CachedAttention is attention of n new tokens over a cache that already holds their own keys and values: q
-// (n, Queries·Dim), keys (at least past+n, Keys·Dim) and values (at least past+n, Keys·ValueDim). Query i sees the
-// first past+i+1, or with a window the last of these, and no others are read. Forward only.
-func (t *Tape) CachedAttention(q *Tensor, keys, values []float32, past int, heads Heads) *Tensor {
-	if q.Cols != heads.Queries*heads.Dim {
-		panic("autograd: CachedAttention: shapes do not fit")
-	}
-	y := t.Tensor(q.Rows, heads.Queries*heads.valueDim())
-	kernels.CachedAttention(y.Data, q.Data, keys, values, past, q.Rows, heads.shape(nil))
-	t.lap(PartAttention)
-	return y
+// Cached are keys or values that are kept: Floats (positions, Keys·Dim), or Rows that give them.
+type Cached = kernels.Cached
+
+// AttendCached is attention of n new tokens over a cache that already holds their own keys and values: q (n,
+// Queries·Dim), keys (at least past+n, Keys·Dim) and values (at least past+n, Keys·ValueDim), y (n, Queries·ValueDim).
+// Query i sees the first past+i+1, or with a window the last of these, and no others are read. Forward only.
+func AttendCached(y, q []float32, keys, values Cached, past, n int, heads Heads) {
+	kernels.CachedAttention(y, q, keys, values, past, n, heads.shape(nil))
 }
+
+// Attended counts the time since the operation before as that of attention.
+func (t *Tape) Attended() { t.lap(PartAttention) }
 
 // scratch is memory of one task.
 type scratch struct{ floats []float32 }

@@ -92,7 +92,7 @@ func TestCachedAttentionHeads(t *testing.T) {
 		for _, n := range []int{4, 1, 30, 1, 24} {
 			past := len(got) / (4 * dim)
 			q := NewConst(n, 16, p[0].Data[past*16:(past+n)*16])
-			got = append(got, tape.CachedAttention(q, p[1].Data, p[2].Data, past, h).Data...)
+			got = append(got, cachedAttention(tape, q, p[1].Data, p[2].Data, past, h).Data...)
 		}
 		if len(got) != len(want) {
 			t.Fatalf("%s: %d values, want %d", c.name, len(got), len(want))
@@ -115,7 +115,7 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 			tape.Reset(1)
 			y := tape.Attention(p[0], p[1], p[2], testBounds, h)
 			clear(tape.grad(y))
-			tape.CachedAttention(p[0], p[1].Data, p[2].Data, 0, h)
+			cachedAttention(tape, p[0], p[1].Data, p[2].Data, 0, h)
 			tape.Backward()
 		}
 		if n := alloctest.Steady(20, step); n > 0 {

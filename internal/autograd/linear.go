@@ -43,7 +43,7 @@ func (op *linearOp) backwardBoth(t *Tape, dx []float32, beta float32) {
 	l.startGrads(t)
 	start := t.mark()
 	du := t.arena.alloc(len(l.u))
-	kernels.GemmWLowRank(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta, l.kernel(), du)
+	kernels.GemmWLowRank(t.precision, dx, op.y.Grad, op.x.Rows, op.w, beta, l.Kernel(), du)
 	t.lap(PartLinearBackward)
 	l.addGrads(op.y.Grad, op.x.Data, du)
 	t.release(start)

@@ -17,7 +17,7 @@ func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
 	}
 	y := t.Tensor(x.Rows, rows)
 	low := lowRank{l, t.arena.alloc(x.Rows * l.A.Rows)}
-	kernels.GemmWTLowRank(t.precision, y.Data, x.Data, x.Rows, w, 0, low.kernel(), low.u)
+	kernels.GemmWTLowRank(t.precision, y.Data, x.Data, x.Rows, w, 0, low.Kernel(), low.u)
 	t.lap(PartLinear)
 	y.needs = x.needs || l.A.needs || l.B.needs
 	if x.needs {
@@ -29,11 +29,19 @@ func (t *Tape) LinearLoRA(x *Tensor, w kernels.Weights, l LowRank) *Tensor {
 		*op = loraOp{y: y, x: x, low: low}
 		t.keep(op, y.needs)
 	}
-	t.done = doneLoRA{y, x, l}
+	t.Added(y, x, l)
 	return y
 }
 
-// doneLoRA is the last LinearLoRA.
+// Added says that y has the low-rank map of x already: a LoRA with the same tensors that follows does nothing.
+func (t *Tape) Added(y, x *Tensor, l LowRank) { t.done = doneLoRA{y, x, l} }
+
+// Kernel is the map for package kernels.
+func (l *LowRank) Kernel() kernels.LowRank {
+	return kernels.LowRank{Rank: l.A.Rows, A: l.A.Data, B: l.B.Data, Scale: l.Scale}
+}
+
+// doneLoRA is a map that has been added.
 type doneLoRA struct {
 	y, x *Tensor
 	l    LowRank
@@ -43,10 +51,6 @@ type doneLoRA struct {
 type lowRank struct {
 	LowRank
 	u []float32 // (T, r) x·Aᵀ
-}
-
-func (l *lowRank) kernel() kernels.LowRank {
-	return kernels.LowRank{Rank: l.A.Rows, A: l.A.Data, B: l.B.Data, Scale: l.Scale}
 }
 
 // startGrads allocates the gradients of A and B, if they need any.
@@ -126,7 +130,7 @@ func (t *Tape) linearOf(y, x *Tensor) *linearOp {
 
 // add is u = x·aᵀ, y += scale·u·bᵀ.
 func (l *lowRank) add(y *Tensor, x []float32) {
-	kernels.AddLowRank(y.Data, x, y.Rows, l.kernel(), l.u)
+	kernels.AddLowRank(y.Data, x, y.Rows, l.Kernel(), l.u)
 }
 
 // dropped is drop(x), recomputed in scratch memory of the tape.

@@ -27,6 +27,7 @@ type Options struct {
 	NoGemm     bool                // leave products out
 	NoTrain    bool                // leave steps out
 	Attention  bool                // measure attention alone, of Shapes
+	Decode     bool                // measure generating, and not products and steps
 	Progress   func(doing string)  // may be nil
 }
 
@@ -39,6 +40,8 @@ type Report struct {
 	Train   []Train `json:"train"`
 	// of one layer, with Options.Attention
 	Attention []Attention `json:"attention,omitempty"`
+	// of generating, without and with a LoRA of the rank
+	Decode []Decode `json:"decode,omitempty"`
 }
 
 // Types that are measured where none are named.
@@ -123,13 +126,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
-	if !o.NoGemm {
+	if !o.NoGemm && !o.Decode {
 		if err := r.measureGemms(ctx, &o); err != nil {
 			return nil, err
 		}
 	}
-	if !o.NoTrain {
-		if err := r.measureTrains(ctx, &o); err != nil {
+	if !o.NoTrain || o.Decode {
+		if err := r.measureModels(ctx, &o); err != nil {
 			return nil, err
 		}
 	}
@@ -164,14 +167,15 @@ func (r *Report) measureGemms(ctx context.Context, o *Options) error {
 	return nil
 }
 
-func (r *Report) measureTrains(ctx context.Context, o *Options) error {
+// measureModels measures training steps or generating on the models that the options name.
+func (r *Report) measureModels(ctx context.Context, o *Options) error {
 	if o.Model != "" {
 		b, err := peft.OpenBase(o.Model)
 		if err != nil {
 			return err
 		}
 		defer b.Close()
-		return r.measurePrecisions(ctx, b, o.Model, typesOf(handle.Base(b).Model), o)
+		return r.measureModel(ctx, b, o.Model, typesOf(handle.Base(b).Model), o)
 	}
 	types := o.Types
 	if len(types) == 0 {
@@ -187,12 +191,23 @@ func (r *Report) measureTrains(ctx context.Context, o *Options) error {
 			if err != nil {
 				return err
 			}
-			if err := r.measurePrecisions(ctx, b, strings.ToLower(shape), kind.String(), o); err != nil {
+			if err := r.measureModel(ctx, b, strings.ToLower(shape), kind.String(), o); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// measureModel measures one model.
+func (r *Report) measureModel(ctx context.Context, b *peft.Base, name, kind string, o *Options) error {
+	if !o.Decode {
+		return r.measurePrecisions(ctx, b, name, kind, o)
+	}
+	o.Progress(fmt.Sprintf("generating with %s in %s", name, kind))
+	found, err := measureDecode(ctx, b, name, kind, o)
+	r.Decode = append(r.Decode, found...)
+	return err
 }
 
 func (r *Report) measurePrecisions(ctx context.Context, b *peft.Base, name, kind string, o *Options) error {
@@ -222,5 +237,9 @@ func (r *Report) percent() {
 	for i := range r.Train {
 		t := &r.Train[i]
 		t.Percent = 100 * t.GFLOPS / *r.Peak.named(t.Precision)
+	}
+	for i := range r.Decode {
+		d := &r.Decode[i]
+		d.Percent = 100 * d.Bandwidth / r.Peak.Bandwidth
 	}
 }

@@ -11,6 +11,7 @@ import (
 // attention is self-attention of a layer on the normed stream n.
 func (p *pass) attention(l *Layer, n *autograd.Tensor) *autograd.Tensor {
 	t, s := p.tape, l.Spec
+	p.ahead(n, l.Linear(arch.Query), l.Linear(arch.Key), l.Linear(arch.Value), l.Linear(arch.AttentionGate))
 	q, gate := p.queries(l, n)
 	var kv keysValues
 	if s.KeysFrom == 0 {
@@ -145,10 +146,10 @@ func (p *pass) attend(l *Layer, q *autograd.Tensor, kv keysValues) *autograd.Ten
 		from = l.Spec.KeysFrom - 1
 	}
 	if p.session != nil {
-		if from == l.Index {
-			p.session.store(l, kv)
+		if from != l.Index {
+			kv = keysValues{}
 		}
-		return p.tape.CachedAttention(q, p.session.keys[from], p.session.values[from], p.session.length, l.heads())
+		return p.attendCached(l, from, q, kv)
 	}
 	if from != l.Index {
 		kv = p.shared[from]

@@ -149,6 +149,7 @@ func (p *pass) inner(l *Layer, gate, up *Linear, n *autograd.Tensor) *autograd.T
 	if gate == nil {
 		return p.gated(l, p.linear(up, n), nil)
 	}
+	p.ahead(n, gate, up)
 	return p.gated(l, p.linear(gate, n), p.linear(up, n))
 }
 

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/peftconv/peftconv/internal/arch"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/internal/arch"
+)
 
 // ActivationBytes is about what the insides of all layers take for a batch of so many tokens when a tape keeps them,
 // adapters aside.
@@ -31,13 +34,13 @@ func (m *Model) ForwardBytes(tokens int) int64 {
 	return m.LayerBytes(tokens) + streams*int64(tokens)*int64(m.Spec.Width)*4
 }
 
-// SessionBytes is what the keys and values of a session of so many tokens take.
-func (m *Model) SessionBytes(size int) int64 {
-	floats := 0
+// SessionBytes is what the keys and values of a session of so many tokens take, in a type.
+func (m *Model) SessionBytes(kind gguf.Type, size int) int64 {
+	values := 0
 	for _, l := range m.Layers {
-		floats += l.KeyWidth() + l.ValueWidth()
+		values += l.KeyWidth() + l.ValueWidth()
 	}
-	return int64(size) * int64(floats) * 4
+	return int64(size) * int64(values) * int64(kind.BlockSize()) / int64(kind.BlockLen())
 }
 
 // outside is the results of the second embedding, of all layers, in values a token.

@@ -14,22 +14,27 @@ type roundedInputs struct {
 	of   *autograd.Tensor
 	rows [2]kernels.Rounded // in blocks of 32, and of 256
 	have [2]bool
-	list []kernels.Product // of the products that are made together
+
+	made []madeProduct
+	list [2][]kernels.Product // that are made together, in blocks of 32 and of 256
 }
 
-// forget drops the input: tensors that are made from now on may have its place.
-func (in *roundedInputs) forget() { in.of, in.have = nil, [2]bool{} }
+// madeProduct is a product that was made before its linear map asks for it.
+type madeProduct struct {
+	l    *Linear
+	x, y *autograd.Tensor
+	low  autograd.LowRank // that y has already
+}
+
+// forget drops the input and the products: tensors that are made from now on may have their places.
+func (in *roundedInputs) forget() { in.of, in.have, in.made = nil, [2]bool{}, in.made[:0] }
 
 // rounded is x for products with blocks of a kind.
 func (in *roundedInputs) rounded(x *autograd.Tensor, kind kernels.BlockKind) *kernels.Rounded {
 	if in.of != x {
-		in.forget()
-		in.of = x
+		in.of, in.have = x, [2]bool{}
 	}
-	i := 0
-	if kind.IsSuper() {
-		i = 1
-	}
+	i := formOf(kind)
 	if !in.have[i] {
 		in.rows[i].Round(x.Data, x.Rows, x.Cols, kind)
 		in.have[i] = true
@@ -37,12 +42,64 @@ func (in *roundedInputs) rounded(x *autograd.Tensor, kind kernels.BlockKind) *ke
 	return &in.rows[i]
 }
 
-// multiply is x·wᵀ with x rounded.
-func (s *Session) multiply(x *autograd.Tensor, w *quant.Matrix) *autograd.Tensor {
-	kind, _, _ := w.Blocks()
-	y := s.tape.Tensor(x.Rows, w.Rows)
-	s.inputs.rounded(x, kind).Multiply(kernels.Product{Y: y.Data, W: w})
-	return y
+// formOf is which of roundedInputs.rows products with blocks of a kind need.
+func formOf(kind kernels.BlockKind) int {
+	if kind.IsSuper() {
+		return 1
+	}
+	return 0
+}
+
+// multiply makes the products of x with the matrices of maps, all at once, with the low-rank maps that the hooks have
+// beside them. Maps that are nil, have no such product or another input are left out.
+func (s *Session) multiply(r RuntimeActivations, x *autograd.Tensor, maps ...*Linear) {
+	in := &s.inputs
+	first := len(in.made)
+	in.list[0], in.list[1] = in.list[0][:0], in.list[1][:0]
+	for _, l := range maps {
+		if l == nil {
+			continue
+		}
+		w := r.Weights(l, &l.W)
+		if !w.HasProducts() || r.Hooks.Input(s.tape, l, w, x) != x {
+			continue
+		}
+		kind, _, _ := w.Blocks()
+		made := madeProduct{l, x, s.tape.Tensor(x.Rows, w.Rows), r.Beside(l)}
+		product := kernels.Product{Y: made.y.Data, W: w}
+		if made.low.A != nil {
+			product.Low, product.X = made.low.Kernel(), x.Data
+		}
+		in.made = append(in.made, made)
+		in.list[formOf(kind)] = append(in.list[formOf(kind)], product)
+	}
+	if len(in.made) == first {
+		return
+	}
+	for _, list := range &in.list {
+		if len(list) > 0 {
+			kind, _, _ := list[0].W.Blocks()
+			in.rounded(x, kind).Multiply(list...)
+		}
+		clear(list)
+	}
+}
+
+// ahead makes the products of a session for linear maps that read the same input, together.
+func (p *pass) ahead(x *autograd.Tensor, maps ...*Linear) {
+	if r, ok := p.hooks.(RuntimeActivations); ok && p.session != nil {
+		p.session.multiply(r, x, maps...)
+	}
+}
+
+// find is the product of x that was made for a linear map, or nil.
+func (in *roundedInputs) find(l *Linear, x *autograd.Tensor) *madeProduct {
+	for i := range in.made {
+		if m := &in.made[i]; m.l == l && m.x == x {
+			return m
+		}
+	}
+	return nil
 }
 
 // linear is a linear map of the model at work, or nil where it has to be made of floats: hooks of other activations,
@@ -53,15 +110,36 @@ func (s *Session) linear(l *Linear, x *autograd.Tensor, h Hooks) *autograd.Tenso
 		return nil
 	}
 	t := s.tape
-	w := r.Weights(l, &l.W)
-	if !w.HasProducts() {
-		return nil
+	made := s.inputs.find(l, x)
+	if made == nil {
+		s.multiply(r, x, l)
+		made = s.inputs.find(l, x)
 	}
-	y := s.multiply(r.Hooks.Input(t, l, w, x), w)
+	var y *autograd.Tensor
+	switch {
+	case made != nil:
+		if y = made.y; made.low.A != nil {
+			t.Added(y, x, made.low)
+		}
+	default:
+		w := r.Weights(l, &l.W)
+		if !w.HasProducts() {
+			return nil
+		}
+		y = s.product(r.Hooks.Input(t, l, w, x), w)
+	}
 	y = r.Hooks.Linear(t, l, x, y)
 	if l.Bias != nil {
 		y = t.AddBias(y, l.Bias)
 	}
+	return y
+}
+
+// product is x·wᵀ with x rounded.
+func (s *Session) product(x *autograd.Tensor, w *quant.Matrix) *autograd.Tensor {
+	kind, _, _ := w.Blocks()
+	y := s.tape.Tensor(x.Rows, w.Rows)
+	s.inputs.rounded(x, kind).Multiply(kernels.Product{Y: y.Data, W: w})
 	return y
 }
 
@@ -77,7 +155,7 @@ func (s *Session) head(x *autograd.Tensor, h Hooks) *autograd.Tensor {
 		return m.head(t, x, h)
 	}
 	s.inputs.forget()
-	y := s.multiply(r.Hooks.Input(t, nil, head.W, x), head.W)
+	y := s.product(r.Hooks.Input(t, nil, head.W, x), head.W)
 	if u, b := head.U, head.B; u != nil {
 		kernels.Gemm(false, true, u.Rows, b.Rows, u.Cols, 1, u.Data, u.Cols, b.Data, b.Cols, 1, y.Data, y.Cols)
 	}

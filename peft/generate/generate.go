@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
-	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/handle"
-	"github.com/peftconv/peftconv/internal/memory"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/tokenizer"
 	"github.com/peftconv/peftconv/peft"
@@ -34,7 +32,20 @@ type Options struct {
 	// the most tokens of prompt and answer together, without virtual ones; 0: what the model was made for
 	Context   int
 	IgnoreEOG bool // continue after a token that ends an answer
+	// ExactActivations multiplies quantized weights with activations as they are. Otherwise activations are rounded as
+	// llama.cpp's CPU backend rounds them, which is faster.
+	ExactActivations bool
+	// Cache is how keys and values are kept: CacheF32 (or ""), CacheF16 or CacheQ8_0. The two others take half and a
+	// quarter of the memory, and round them.
+	Cache string
 }
+
+// How keys and values can be kept.
+const (
+	CacheF32  = "f32"
+	CacheF16  = "f16"
+	CacheQ8_0 = "q8_0"
+)
 
 // Result is what Run made.
 type Result struct {
@@ -49,13 +60,23 @@ type Result struct {
 // Run continues a prompt, with adapters. Special tokens written out in the prompt count as such, and BOS is put in
 // front where the vocabulary says so. emit, which may be nil, gets the text as it is generated, in whole characters.
 func Run(ctx context.Context, b *peft.Base, adapters []peft.Scaled, prompt string, opt Options,
-	emit func(piece string)) (*Result, error) {
+	emit func(piece string)) (_ *Result, err error) {
+	defer mapped.Guard(&err)()
 	return run(ctx, handle.Base(b), handle.Scaled(adapters), prompt, opt, emit)
 }
 
 // run is Run on what the arguments hold.
 func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt string, opt Options,
 	emit func(piece string)) (*Result, error) {
+	ids, err := promptIDs(b, adapters, prompt)
+	if err != nil {
+		return nil, err
+	}
+	return runIDs(ctx, b, adapters, ids, opt, emit)
+}
+
+// promptIDs are the tokens of a prompt.
+func promptIDs(b *attach.Base, adapters []attach.Scaled, prompt string) ([]int32, error) {
 	if b.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: %s has no tokenizer", b.Path)
 	}
@@ -63,25 +84,17 @@ func run(ctx context.Context, b *attach.Base, adapters []attach.Scaled, prompt s
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	return runIDs(ctx, b, adapters, ids, opt, emit)
+	return ids, nil
 }
 
 // runIDs continues tokens.
 func runIDs(ctx context.Context, b *attach.Base, adapters []attach.Scaled, ids []int32, opt Options,
 	emit func(piece string)) (*Result, error) {
-	hooks, err := attach.BindAll(b, adapters)
+	found, err := runEach(ctx, b, adapters, ids, 1, opt, emit)
 	if err != nil {
-		return nil, fmt.Errorf("generate: %w", err)
+		return nil, err
 	}
-	g, err := newGenerator(b, hooks, len(ids), opt, emit)
-	if err != nil {
-		return nil, fmt.Errorf("generate: %w", err)
-	}
-	g.sampler.seen = append(g.sampler.seen, ids...)
-	if err := g.run(ctx, attach.Expanded(hooks, ids)); err != nil {
-		return nil, fmt.Errorf("generate: %w", err)
-	}
-	return g.result, nil
+	return found[0], nil
 }
 
 // adaptedPrompt are the tokens of a prompt in the template of an adapter, or as it is where none has one.
@@ -106,37 +119,12 @@ func adaptedPrompt(b *attach.Base, adapters []attach.Scaled, prompt string) ([]i
 // generator is one answer being made.
 type generator struct {
 	tok     *tokenizer.Tokenizer
-	hooks   attach.Stack
 	session *model.Session
 	sampler sampler
 	opt     Options
-	emit    func(string)
+	text    stopper
+	stream  *tokenizer.Stream
 	result  *Result
-}
-
-func newGenerator(b *attach.Base, hooks attach.Stack, prompt int, opt Options, emit func(string)) (*generator, error) {
-	if opt.N == 0 {
-		opt.N = 128
-	}
-	limit, err := contextOf(b, hooks, opt.Context)
-	if err != nil {
-		return nil, err
-	}
-	if prompt >= limit {
-		return nil, errkind.Errorf(ErrPromptTooLong, "the prompt has %d tokens, the context only %d", prompt, limit)
-	}
-	if emit == nil {
-		emit = func(string) {}
-	}
-	size := min(limit, prompt+opt.N) + hooks.VirtualTokens()
-	what := fmt.Sprintf("a context of %d tokens", size)
-	if err := memory.Check(what, b.Model.SessionBytes(size)+b.Model.ForwardBytes(prompt)); err != nil {
-		return nil, err
-	}
-	return &generator{
-		tok: b.Tokenizer, hooks: hooks, session: b.Model.NewSession(size), opt: opt, emit: emit,
-		sampler: newSampler(opt), result: &Result{PromptTokens: prompt},
-	}, nil
 }
 
 // contextOf is the most tokens of prompt and answer where so many are asked for, or 0. Virtual tokens take some of the
@@ -155,56 +143,37 @@ func contextOf(b *attach.Base, hooks attach.Stack, asked int) (int, error) {
 	return b.Model.Spec.Context, nil
 }
 
-// run reads the prompt and generates until something ends it.
-func (g *generator) run(ctx context.Context, ids []int32) error {
-	logits, err := g.session.Append(ids, g.hooks)
-	if err != nil {
-		return err
+// take chooses the next token by the logits, and reports whether the session has to read it: something may end the
+// answer, or there may be no room.
+func (g *generator) take(logits []float32) (id int32, goesOn bool, err error) {
+	if id, err = g.sampler.next(logits); err != nil {
+		return 0, false, err
 	}
-	text := stopper{stops: g.opt.Stop, emit: g.emit}
-	start, stream := time.Now(), g.tok.NewStream()
-	for g.result.Stop == "" {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		id, err := g.sampler.next(logits)
-		if err != nil {
-			return err
-		}
-		if g.tok.IsEOG(id) && !g.opt.IgnoreEOG {
-			g.result.Stop = "eog"
-			break
-		}
-		g.result.IDs = append(g.result.IDs, id)
-		g.sampler.seen = append(g.sampler.seen, id)
-		if text.say(stream.Next(id)) {
-			g.result.Stop = "stop"
-			break
-		}
-		if logits, err = g.advance(id); err != nil {
-			return err
-		}
+	if g.tok.IsEOG(id) && !g.opt.IgnoreEOG {
+		g.result.Stop = "eog"
+		return 0, false, nil
 	}
-	if g.result.Stop != "stop" {
-		text.say(stream.Flush())
-		text.flush()
-	}
-	g.result.Text, g.result.Tokens = text.said.String(), len(g.result.IDs)
-	if spent := time.Since(start).Seconds(); spent > 0 {
-		g.result.TokensPerSecond = float64(g.result.Tokens) / spent
-	}
-	return nil
-}
-
-// advance reads a generated token, unless it was the last one there is room or need for.
-func (g *generator) advance(id int32) ([]float32, error) {
+	g.result.IDs = append(g.result.IDs, id)
+	g.sampler.seen = append(g.sampler.seen, id)
 	switch {
+	case g.text.say(g.stream.Next(id)):
+		g.result.Stop = "stop"
 	case len(g.result.IDs) == g.opt.N:
 		g.result.Stop = "length"
 	case g.session.Room() == 0:
 		g.result.Stop = "context"
-	default:
-		return g.session.Append([]int32{id}, g.hooks)
 	}
-	return nil, nil
+	return id, g.result.Stop == "", nil
+}
+
+// finish completes the result of an answer that took so many seconds.
+func (g *generator) finish(spent float64) {
+	if g.result.Stop != "stop" {
+		g.text.say(g.stream.Flush())
+		g.text.flush()
+	}
+	g.result.Text, g.result.Tokens = g.text.said.String(), len(g.result.IDs)
+	if spent > 0 {
+		g.result.TokensPerSecond = float64(g.result.Tokens) / spent
+	}
 }

@@ -44,7 +44,7 @@ func TestGenerateCached(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
 	a := pefttest.Trained(t, b, method.LoRA{})
 	r, err := run(context.Background(), b, []attach.Scaled{{Adapter: a, Scale: 1}}, "the cat",
-		Options{N: 12, IgnoreEOG: true}, nil)
+		Options{N: 12, IgnoreEOG: true, ExactActivations: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,5 +148,63 @@ func TestGenerateEnds(t *testing.T) {
 	if _, err := run(ctx, pefttest.OpenBase(t, pefttest.Tiny.WriteHF(t, 0, 1)), nil, "the", Options{}, nil); err == nil ||
 		!strings.Contains(err.Error(), "no tokenizer") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestRunEach: every answer of several is the one that its seed gives alone, and some end earlier than others; with an
+// adapter, on every way of keeping keys and values, and on a model with experts and one with a recurrence.
+func TestRunEach(t *testing.T) {
+	tiny := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
+	adapter := pefttest.Trained(t, tiny, method.LoRA{})
+	for _, c := range []struct {
+		name     string
+		base     *attach.Base
+		adapters []attach.Scaled
+		cache    string
+		prompt   string
+	}{
+		{"stories", pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf")), nil, "", "Once upon a time"},
+		{"adapter", tiny, []attach.Scaled{{Adapter: adapter, Scale: 1}}, CacheF16, "the cat"},
+		{"q8_0", tiny, nil, CacheQ8_0, "the cat"},
+		{"experts", pefttest.OpenModel(t, archtest.Named(t, "qwen3moe")), nil, "", "abc"},
+		{"recurrence", pefttest.OpenModel(t, archtest.Named(t, "lfm2")), nil, "", "abc"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opt := Options{N: 16, Temperature: 1.5, TopK: 100, Seed: 7, Cache: c.cache, Stop: []string{"the", "x"}}
+			ids, err := promptIDs(c.base, c.adapters, c.prompt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			each, err := runEach(t.Context(), c.base, c.adapters, ids, 18, opt, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			different := map[string]bool{}
+			for i, got := range each {
+				alone, err := run(t.Context(), c.base, c.adapters, c.prompt, opt, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(got.IDs, alone.IDs) || got.Text != alone.Text || got.Stop != alone.Stop {
+					t.Errorf("answer %d is %+v, alone %+v", i, got, alone)
+				}
+				different[got.Text] = true
+				opt.Seed++
+			}
+			if len(different) < 6 {
+				t.Errorf("18 seeds give %d texts", len(different))
+			}
+		})
+	}
+}
+
+// TestCacheErrors wants heads that are no whole blocks and unknown types refused.
+func TestCacheErrors(t *testing.T) {
+	b := pefttest.OpenBase(t, testdata.Shared(t, "models/stories260K.gguf")) // heads of 8
+	for cache, want := range map[string]string{"q8_0": "expected multiples of 32", "f8": "expected f32, f16 or q8_0"} {
+		_, err := run(t.Context(), b, nil, "Once", Options{Cache: cache}, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--kv %s: error %v", cache, err)
+		}
 	}
 }

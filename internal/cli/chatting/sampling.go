@@ -27,6 +27,10 @@ func AddSampling(fs *pflag.FlagSet, g *generate.Options) {
 	fs.Uint64Var(&g.Seed, "seed", 42, "`SEED` of the sampling")
 	fs.IntVarP(&g.Context, "ctx", "c", 0,
 		"the most `TOKENS` of prompt and answer together; 0 is what the model was made for")
+	fs.StringVar(&g.Cache, "kv", generate.CacheF32,
+		"keep keys and values in a `TYPE`: f32, f16 or q8_0; the others are rounded and take half and a quarter of the memory")
+	fs.BoolVar(&g.ExactActivations, "exact-activations", false,
+		"multiply quantized weights with activations as they are, not rounded as llama.cpp's CPU backend rounds them: slower")
 	fs.BoolVar(&g.IgnoreEOG, "ignore-eos", false, "continue after a token that ends an answer")
 }
 
@@ -49,6 +53,8 @@ func CheckSampling(g *generate.Options) error {
 		return fmt.Errorf("--repeat-last-n: %d, expected 1 or more", g.RepeatLast)
 	case slices.Contains(g.Stop, ""):
 		return errors.New("--stop: an empty text, expected one that ends the answer")
+	case !slices.Contains([]string{generate.CacheF32, generate.CacheF16, generate.CacheQ8_0}, g.Cache):
+		return fmt.Errorf("--kv: %q is not known, expected f32, f16 or q8_0", g.Cache)
 	case g.Context < 0:
 		return fmt.Errorf("--ctx: %d, expected 0 or more", g.Context)
 	}
