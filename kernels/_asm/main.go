@@ -48,6 +48,7 @@ var arm64Files = map[string]func(k *neon){
 	"swiglu_arm64.s":     neonSwigluFile,
 	"adamw_arm64.s":      neonAdamwFile,
 	"dequantize_arm64.s": neonDequantizeFile,
+	"quantize_arm64.s":   neonQuantizeFile,
 }
 
 func main() {

@@ -74,6 +74,7 @@ type narrowTile struct {
 	depth, a, b, c, ldc   r
 	scaleA, scaleB, first r
 	acc, y, x             []v
+	more                  []v // a second set of sums where acc are few
 }
 
 func (k *neon) narrowTile(name string, rows int, bytes bool, doc string) *narrowTile {
@@ -91,26 +92,45 @@ func (k *neon) narrowTile(name string, rows int, bytes bool, doc string) *narrow
 		t.scaleA, t.scaleB, t.first = k.param("scaleA"), k.param("scaleB"), k.param("start")
 	}
 	t.acc, t.y, t.x = k.vecs(2*rows), k.vecs(4), k.vecs(4)
+	if bytes && rows == 4 { // too few for the latency of the instruction
+		t.more = k.zeros(2 * rows)
+	}
 	return t
 }
 
-// loop runs step for two words at a time. step is given a register of A, with two rows, at a time.
-func (t *narrowTile) loop(loadB func(), step func(pair int, x v)) {
-	once := func() {
+// sums are those that products number i, even or odd, are added to.
+func (t *narrowTile) sums(i int) []v {
+	if t.more != nil && i%2 == 1 {
+		return t.more
+	}
+	return t.acc
+}
+
+// join adds the second set of sums to the first.
+func (t *narrowTile) join() {
+	for i, x := range t.more {
+		t.op("VADD", x.s4(), t.acc[i].s4(), t.acc[i].s4())
+	}
+}
+
+// loop runs step for two words at a time. step is given a register of A, with two rows, at a time, and whether the two
+// words are the first or the second of a pass.
+func (t *narrowTile) loop(loadB func(), step func(at, pair int, x v)) {
+	once := func(at int) {
 		loadB()
 		for pair := 0; pair < t.rows/2; pair += 2 {
 			x := t.x[pair%4 : pair%4+2]
 			t.loadPair(t.a, 16*pair, x[0], x[1])
-			step(pair, x[0])
-			step(pair+1, x[1])
+			step(at, pair, x[0])
+			step(at, pair+1, x[1])
 		}
 		t.op("ADD", fmt.Sprintf("$%d", 8*t.rows), t.a)
 	}
 	t.neon.loop("four", t.depth, 4, func() {
-		once()
-		once()
+		once(0)
+		once(1)
 	})
-	t.neon.loop("two", t.depth, 2, once)
+	t.neon.loop("two", t.depth, 2, func() { once(0) })
 }
 
 // columns loads the words of eight columns, two columns to a register.
@@ -131,36 +151,61 @@ func (k *neon) tileDots(rows int) {
 	t.loop(func() {
 		k.op("VLD2.P", fmt.Sprintf("32(%s)", t.b), list(t.y[:2]))
 		k.op("VLD2.P", fmt.Sprintf("32(%s)", t.b), list(t.y[2:]))
-	}, func(pair int, x v) {
+	}, func(_, pair int, x v) {
 		for word := range 2 {
 			for r := range 2 {
 				for side := range 2 {
-					k.sdotElement(t.acc[4*pair+2*r+side], t.y[2*side+word], x, 2*r+word)
+					k.sdotElement(t.sums(word)[4*pair+2*r+side], t.y[2*side+word], x, 2*r+word)
 				}
 			}
 		}
 	})
+	t.join()
 	var tiles [][2]v
 	for r := range rows {
 		tiles = append(tiles, [2]v{t.acc[2*r], t.acc[2*r+1]})
 	}
-	t.scaled(tiles)
-	t.finish(tiles)
+	t.finishScaled(tiles)
 }
 
-// scaled makes float32s of the sums, times the factors of columns and rows.
-func (t *narrowTile) scaled(rows [][2]v) {
+// finishScaled sets c to the sums times the factors of columns and rows, or adds that to c.
+func (t *narrowTile) finishScaled(rows [][2]v) {
 	t.loadPair(t.scaleB, 0, t.y[0], t.y[1])
-	for r, row := range rows {
-		if r%4 == 0 {
-			t.op("FMOVQ", fmt.Sprintf("%d(%s)", 4*r, t.scaleA), fmt.Sprintf("F%d", int(t.y[2])))
-		}
+	for _, row := range rows {
 		for side, x := range row {
 			t.scvtf(x, x)
 			t.fmul(x, x, t.y[side])
-			t.fmulElement(x, x, t.y[2], r%4)
 		}
 	}
+	factor := func(r int) {
+		if r%4 == 0 {
+			t.op("FMOVQ", fmt.Sprintf("%d(%s)", 4*r, t.scaleA), fmt.Sprintf("F%d", int(t.y[2])))
+		}
+	}
+	add := t.gp()
+	t.op("MOVBU", t.parameter("add"), add)
+	t.op("CBZ", add, "set")
+	for r, row := range rows {
+		factor(r)
+		x := t.x[r%2*2 : r%2*2+2]
+		t.loadPair(t.c, 0, x[0], x[1])
+		for side := range row {
+			t.fmlaElement(x[side], row[side], t.y[2], r%4)
+		}
+		t.storePair(x[0], x[1], t.c, 0)
+		t.op("ADD", t.ldc, t.c)
+	}
+	t.op("RET")
+	t.label("set")
+	for r, row := range rows {
+		factor(r)
+		for _, x := range row {
+			t.fmulElement(x, x, t.y[2], r%4)
+		}
+		t.storePair(row[0], row[1], t.c, 0)
+		t.op("ADD", t.ldc, t.c)
+	}
+	t.op("RET")
 }
 
 // finish sets c to the rows, or adds them to c.
@@ -186,11 +231,12 @@ func (t *narrowTile) finish(rows [][2]v) {
 
 // matrices multiplies by an instruction on matrices of 2 × 2, and returns the rows of the tile.
 func (t *narrowTile) matrices(multiply func(d, n, m v)) (rows [][2]v) {
-	t.loop(t.columns, func(pair int, x v) {
+	t.loop(t.columns, func(at, pair int, x v) {
 		for i, y := range t.y {
-			multiply(t.acc[4*pair+i], x, y)
+			multiply(t.sums(at)[4*pair+i], x, y)
 		}
 	})
+	t.join()
 	free := t.x[0]
 	for pair := range t.rows / 2 {
 		var upper, lower [2]v
@@ -216,8 +262,7 @@ func (k *neon) tileBytes(rows int) {
 		k.move(t.acc[i%4], t.acc[i])
 	}
 	tiles := t.matrices(k.smmla)
-	t.scaled(tiles)
-	t.finish(tiles)
+	t.finishScaled(tiles)
 }
 
 func (k *neon) tileBF16(rows int) {
