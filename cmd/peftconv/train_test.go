@@ -50,7 +50,7 @@ func TestTrainSaysItsPrecision(t *testing.T) {
 	modeltest.WriteGGUF(t, base, gguf.Format{}, meta, tensors, nil)
 	args := []string{"train", "--base", base, "--data", writeFile(t, "ids.jsonl",
 		[]byte(`{"input_ids":[3,4,5,6,7,3,4,5,6,7]}`)), "--out", filepath.Join(t.TempDir(), "out.safetensors"),
-		"--steps", "1"}
+		"--steps", "1", "--lr", "0.001"}
 	precision := "int8: the base is quantized, and over 9 tokens int8 changes the loss by "
 	if !kernels.HasInt8() {
 		precision = kernels.AutoPrecision().String() + ": this processor has no instructions for products of bytes"
