@@ -7,8 +7,8 @@ var (
 )
 
 const (
-	noBatch = "a batch is measured in tokens here, not in sequences: write --batch-tokens N, the most tokens that go " +
-		"through the model at once (sequences times their length)"
+	noBatch = "a batch is measured in tokens here, not in sequences: write --batch-tokens N, the most tokens of " +
+		"a batch (sequences times their length)"
 	oneFile = "the adapter is one file, not a folder: write --out NAME.safetensors"
 	noFull  = "the model stays frozen, and an adapter is trained over it: write --method lora --rank 64 " +
 		"--targets all-linear; with --train-norms and --train-whole embed_tokens,lm_head it trains norms and embeddings, too"
