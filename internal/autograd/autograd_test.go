@@ -437,3 +437,27 @@ func cachedAttention(tape *Tape, q *Tensor, keys, values []float32, past int, he
 	AttendCached(y.Data, q.Data, Cached{Floats: keys}, Cached{Floats: values}, past, q.Rows, heads)
 	return y
 }
+
+// TestArenaOfVaryingBatches wants memory to stay what one batch takes when batches of other lengths follow.
+func TestArenaOfVaryingBatches(t *testing.T) {
+	var a arena
+	pass := func(tokens int) {
+		a.reset()
+		for range 20 {
+			for _, width := range []int{2048, 2048, 256, 256, 2048, 5632, 5632, 2048, 16} {
+				a.alloc(tokens * width)
+			}
+		}
+	}
+	pass(512)
+	first := a.bytes()
+	for tokens := 300; tokens <= 512; tokens += 7 {
+		pass(tokens)
+	}
+	if after := a.bytes(); after > first*23/20 {
+		t.Errorf("an arena of %d MB has %d MB after batches of other lengths", first>>20, after>>20)
+	}
+	if needed := int64(20 * 512 * 19984 * 4); first > needed*4/3 {
+		t.Errorf("an arena has %d MB for %d MB", first>>20, needed>>20)
+	}
+}

@@ -2,7 +2,9 @@ package autograd
 
 import "unsafe"
 
-// chunkFloats is the least size of an arena chunk: 4 MiB.
+// chunkFloats is the least size of an arena chunk: 4 MiB. Later chunks are an eighth of all before, so that most hold
+// many tensors, and batches of other lengths find room in the same ones. Those that are too small for a tensor are
+// passed over: together they are no more than eight times as large as it.
 const chunkFloats = 1 << 20
 
 // alignFloats keeps every allocation on a 64-byte line relative to its chunk.
@@ -12,6 +14,7 @@ const alignFloats = 16
 type arena struct {
 	chunks [][]float32
 	at     position
+	total  int // floats of all chunks
 }
 
 // position is the next free place of an arena.
@@ -22,29 +25,22 @@ func (a *arena) alloc(n int) []float32 {
 	size := (n + alignFloats - 1) &^ (alignFloats - 1)
 	for {
 		if a.at.chunk == len(a.chunks) {
-			a.chunks = append(a.chunks, make([]float32, max(size, chunkFloats)))
+			n := max(size, chunkFloats, a.total/8)
+			a.total += n
+			a.chunks = append(a.chunks, make([]float32, n)) // pages that are not used take no memory
 		}
 		chunk := a.chunks[a.at.chunk]
 		if from := a.at.offset; from+size <= len(chunk) {
 			a.at.offset += size
 			return chunk[from : from+n : from+n]
 		}
-		a.skip(size)
+		a.at = position{chunk: a.at.chunk + 1}
 	}
 }
 
 // ints is alloc of integers.
 func (a *arena) ints(n int) []int32 {
 	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(a.alloc(n)))), n)
-}
-
-// skip moves on to the next chunk; an untouched chunk that is too small for size is replaced by one that is not.
-func (a *arena) skip(size int) {
-	if a.at.offset == 0 {
-		a.chunks[a.at.chunk] = make([]float32, size)
-		return
-	}
-	a.at = position{chunk: a.at.chunk + 1}
 }
 
 func (a *arena) reset() { a.at = position{} }
