@@ -91,8 +91,8 @@ func choose(b *attach.Base, a *attach.Adapter, opt *Options) (kernels.Precision,
 	case !kernels.HasInt8():
 		why = "this processor has no instructions for products of bytes"
 	case rate > int8Rate*1.0001:
-		why = fmt.Sprintf("the learning rate is like one of %.2g for a LoRA, and above %.2g int8 follows float32 less closely",
-			rate, int8Rate)
+		why = fmt.Sprintf("the learning rate is like one of %.2g for a LoRA, and above %.2g int8 follows float32 less "+
+			"closely", rate, int8Rate)
 	default:
 		return kernels.Int8, Chosen{Precision: PrecisionInt8, Reason: "the base is quantized", provisional: true}, nil
 	}

@@ -38,7 +38,8 @@ func TestAutoPrecision(t *testing.T) {
 	}{
 		{"quantized", quantizedBase, nil, quantized, "the base is quantized, and over"},
 		{"asked for", quantizedBase, func(o *Options) { o.Precision = PrecisionF32 }, PrecisionF32, "as asked for"},
-		{"high rate", quantizedBase, func(o *Options) { o.LR = 3e-3 }, elsewhere, "like one of 0.003 for a LoRA, and above 0.002"},
+		{"high rate", quantizedBase, func(o *Options) { o.LR = 3e-3 }, elsewhere,
+			"like one of 0.003 for a LoRA, and above 0.002"},
 		{"float32", floatBase, nil, elsewhere, "the base is not quantized"},
 		{"outlier", outlierBase, nil, elsewhere, "above 1 and 2 %"},
 	} {
