@@ -232,6 +232,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	if opt.MicroBatch == 0 {
 		opt.MicroBatch = microBatch(b, a, opt)
 	}
+	opt.MicroBatch = min(opt.MicroBatch, opt.BatchTokens)
 	if opt.Precision == "" {
 		opt.Precision = PrecisionAuto
 	}
@@ -391,7 +392,7 @@ func (opt *Options) packedTokens() int {
 	if opt.NoPacking {
 		return 0
 	}
-	return min(opt.BatchTokens, opt.MicroBatch)
+	return opt.MicroBatch
 }
 
 // packing names how batches are made.
