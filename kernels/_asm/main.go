@@ -33,6 +33,7 @@ var amd64Files = map[string]func(g *gen){
 	"quantize_amd64.s":   quantizeFile,
 	"dequantize_amd64.s": dequantizeFile,
 	"rounded_amd64.s":    roundedFile,
+	"lowrank_amd64.s":    lowRankFile,
 	"round_amd64.s":      roundFile,
 }
 
