@@ -77,7 +77,7 @@ func TestPrintBench(t *testing.T) {
 	for _, part := range []string{"540 GFLOP/s in f32, 1080 in bf16, 2160 GOP/s in int8; memory 60.0 GB/s",
 		"5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5",
 		"int8       bf16        backward   308      28%      12.3  20%",
-		"Q8_0  16         41.2      44.5  632.0 MB        26.1  87%"} {
+		"16         41.2      44.5  632.0 MB        26.1  87%"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("no %q in\n%s", part, out.String())
 		}
