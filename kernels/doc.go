@@ -21,6 +21,9 @@
 // faster; sums stay float32 (narrow.go). A LowRank beside the weights, trainable and float32, is multiplied together
 // with them (lowrank.go). docs/performance.md has the design and what was measured.
 //
+// Rows that are rounded to 8-bit integers are multiplied with the codes of blocks as they lie in the file (rounded.go).
+// That is how text is generated: one row at a time, at the speed of the memory.
+//
 // # Blocks
 //
 // Quantize, Dequantize and the searches of Groups are loops of the block formats of package quant, which holds their

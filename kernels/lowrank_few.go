@@ -4,6 +4,15 @@ import "github.com/peftconv/peftconv/internal/freelist"
 
 // Maps of low rank of few rows. Both products are dot products of rows as they lie: nothing is packed but u.
 
+// addRowDotsGeneric is
+//
+//	for j := range n { y[j] += dot(b[j*ld:][:k], u[:k]) }
+func addRowDotsGeneric(n, k int, y, u, b []float32, ld int) {
+	for j := range n {
+		y[j] += dotGeneric(u[:k], b[j*ld:][:k])
+	}
+}
+
 // fewLow is such a map at work.
 type fewLow struct {
 	LowRank
@@ -54,6 +63,10 @@ func (l *fewLow) add(j0, j1 int) {
 		u, y := l.u[i*ld:(i+1)*ld], l.y[i*l.rows:(i+1)*l.rows]
 		j := j0
 		// rows of B are read up to a whole vector: what follows them is multiplied with zeros
+		n := min(j1-j0, max(0, (len(l.B)-ld)/l.Rank+1-j0)) &^ 15
+		if n > 0 && addRowDots(n, ld, y[j0:], u, l.B[j0*l.Rank:], l.Rank) {
+			j += n
+		}
 		for ; j+4 <= j1 && (j+3)*l.Rank+ld <= len(l.B); j += 4 {
 			var sums [16]float32
 			dots(ld, u, 0, l.B[j*l.Rank:], l.Rank, &sums)
@@ -63,7 +76,7 @@ func (l *fewLow) add(j0, j1 int) {
 			y[j+3] += sums[12]
 		}
 		for ; j < j1; j++ {
-			y[j] += dotGeneric(u[:l.Rank], l.B[j*l.Rank:(j+1)*l.Rank])
+			addRowDotsGeneric(1, l.Rank, y[j:], u, l.B[j*l.Rank:], l.Rank)
 		}
 	}
 }

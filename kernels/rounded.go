@@ -177,7 +177,7 @@ func (r *Rounded) Multiply(products ...Product) {
 			downWork += r.rows * len(p.Low.A)
 		}
 		bytes := cols / size.weights * size.bytes
-		step := min(max(taskBytes/bytes, 4), rows)
+		step := min(max(taskBytes/bytes&^15, 16), rows)
 		m.parts = append(m.parts, productPart{p.Y, data, kind, rows, bytes, step, tasks, low})
 		tasks += ceilDiv(rows, step)
 		work += rows * cols * r.rows

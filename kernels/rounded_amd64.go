@@ -2,6 +2,8 @@
 
 package kernels
 
+import "unsafe"
+
 // The stubs are multiplyRowGeneric, and of four rows of x at once where their names say so. x points to records of
 // Rounded.
 
@@ -220,6 +222,38 @@ func multiplyFour(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int
 	}
 }
 
-func roundBlocks(dst []roundedBlock, x []float32) { roundBlocksGeneric(dst, x) }
+// The stubs are roundBlocksGeneric and roundSupersGeneric, up to a block that these have to round.
 
-func roundSupers(dst []roundedSuper, x []float32) { roundSupersGeneric(dst, x) }
+//go:noescape
+func roundBlocksAVX2(n int, dst *byte, x *float32) (done int)
+
+//go:noescape
+func roundSupersAVX2(n int, dst *byte, x *float32) (done int)
+
+// roundBlocks is roundBlocksGeneric.
+func roundBlocks(dst []roundedBlock, x []float32) {
+	for len(dst) > 0 {
+		done := 0
+		if _ = x[32*len(dst)-1]; current == tierAVX2 || current == tierAVX512 {
+			done = roundBlocksAVX2(len(dst), (*byte)(unsafe.Pointer(&dst[0])), &x[0])
+		}
+		if dst, x = dst[done:], x[32*done:]; len(dst) > 0 {
+			roundBlocksGeneric(dst[:1], x)
+			dst, x = dst[1:], x[32:]
+		}
+	}
+}
+
+// roundSupers is roundSupersGeneric.
+func roundSupers(dst []roundedSuper, x []float32) {
+	for len(dst) > 0 {
+		done := 0
+		if _ = x[256*len(dst)-1]; current == tierAVX2 || current == tierAVX512 {
+			done = roundSupersAVX2(len(dst), (*byte)(unsafe.Pointer(&dst[0])), &x[0])
+		}
+		if dst, x = dst[done:], x[256*done:]; len(dst) > 0 {
+			roundSupersGeneric(dst[:1], x)
+			dst, x = dst[1:], x[256:]
+		}
+	}
+}

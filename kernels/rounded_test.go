@@ -170,7 +170,7 @@ func TestProductsLow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	eachTier(t, func(t *testing.T) {
 		for _, rank := range []int{1, 7, 16, 40} {
-			const rows, cols, wide = 3, 512, 37
+			const rows, cols, wide = 3, 512, 53
 			x, w := randomRows(rng, rows*cols), randomBlocks(rng, Q4_K, wide*cols/256)
 			low := LowRank{rank, randomRows(rng, rank*cols), randomRows(rng, wide*rank), -0.25}
 			var r Rounded

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/bench"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/peft/generate"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -72,6 +73,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 		"measure the attention of one layer of each shape, forward and backward, and nothing else")
 	fs.BoolVar(&b.Decode, "decode", false,
 		"measure generating token by token, with the activations that generate has, and nothing else")
+	fs.IntVar(&b.Context, "context", 0, "`N` tokens before those that --decode measures; 0 is 32")
+	fs.StringVar(&b.Cache, "kv", generate.CacheF32, "`TYPE` in which --decode keeps keys and values: f32, f16 or q8_0")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
@@ -100,6 +103,10 @@ func (o *benchOptions) Validate(args []string) error {
 		return fmt.Errorf("--type: the model's weights have types of their own")
 	case b.Tokens < 2:
 		return fmt.Errorf("--tokens: %d, expected 2 or more", b.Tokens)
+	case b.Context < 0:
+		return fmt.Errorf("--context: %d, expected 0 or more", b.Context)
+	case !slices.Contains([]string{generate.CacheF32, generate.CacheF16, generate.CacheQ8_0}, b.Cache):
+		return fmt.Errorf("--kv: %q is not known, expected f32, f16 or q8_0", b.Cache)
 	case b.Rank < 1:
 		return fmt.Errorf("--rank: %d, expected 1 or more", b.Rank)
 	case b.Steps < 0:
@@ -202,14 +209,14 @@ func printAttention(w io.Writer, all []bench.Attention) {
 func printDecode(w io.Writer, r *bench.Report) {
 	fmt.Fprint(w, "\ngenerating token by token\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "model\ttype\tLoRA rank\ttokens/s\tbest\tread per token\tGB/s\tof memory's")
+	fmt.Fprintln(table, "model\ttype\tcontext\tkeys, values\tLoRA rank\ttokens/s\tbest\tread per token\tGB/s\tof memory's")
 	for _, d := range r.Decode {
 		rank := "none"
 		if d.Rank > 0 {
 			rank = fmt.Sprint(d.Rank)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\n", d.Shape, d.Type, rank, rateText(d.Rate),
-			rateText(d.Best), cli.BytesText(d.Bytes), d.Bandwidth, d.Percent)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\n", d.Shape, d.Type, d.Context, d.Cache, rank,
+			rateText(d.Rate), rateText(d.Best), cli.BytesText(d.Bytes), d.Bandwidth, d.Percent)
 	}
 	table.Flush()
 }

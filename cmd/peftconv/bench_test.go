@@ -40,6 +40,27 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestBenchDecode measures generating with a model's file, and nothing else.
+func TestBenchDecode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures the machine")
+	}
+	stdout, _ := want(t, cli.ExitOK, "bench", "--decode", "--model", tinyBase(t, tiny), "--rank", "2", "--steps", "3",
+		"--json")
+	doc := document(t, stdout, "peak", "gemm", "train", "tier", "threads", "decode")
+	found := doc["decode"].([]any)
+	if len(found) != 2 || len(doc["train"].([]any)) != 0 || len(doc["gemm"].([]any)) != 0 {
+		t.Fatalf("the document is %s", stdout)
+	}
+	for i, rank := range []float64{0, 2} {
+		d := found[i].(map[string]any)
+		if d["rank"] != rank || d["tokens"] != 3.0 || d["tokens_per_second"].(float64) <= 0 ||
+			d["best_tokens_per_second"].(float64) < d["tokens_per_second"].(float64) || d["bytes_per_token"].(float64) < 1000 {
+			t.Errorf("rank %v: %v", rank, d)
+		}
+	}
+}
+
 func TestPrintBench(t *testing.T) {
 	var out bytes.Buffer
 	printBench(&out, &bench.Report{
@@ -48,12 +69,15 @@ func TestPrintBench(t *testing.T) {
 			Percent: 85}},
 		Attention: []bench.Attention{{Shape: "110m", Tokens: 512, Precision: "int8", Rounded: "bf16", Direction: "backward",
 			GFLOPS: 308, Percent: 28.5, Bandwidth: 12.34, PercentMemory: 20.5}},
+		Decode: []bench.Decode{{Shape: "110m", Type: "Q8_0", Rank: 16, Rate: 41.25, Best: 44.5, Bytes: 632e6, Bandwidth: 26.1,
+			Percent: 87}},
 		Train: []bench.Train{{Shape: "110m", Type: "Q4_K", Precision: "bf16", Tokens: 512, Rank: 16, Rate: 1430.4,
 			Percent: 58, PercentSustained: 61, Weights: 75e6, PeakRSS: 600e6, Parts: map[string]float64{"lora": 0.125}}},
 	})
 	for _, part := range []string{"540 GFLOP/s in f32, 1080 in bf16, 2160 GOP/s in int8; memory 60.0 GB/s",
 		"5632  2048  459      85%", "1,430     58%      61%", "75.0 MB", "12.5",
-		"int8       bf16        backward   308      28%      12.3  20%"} {
+		"int8       bf16        backward   308      28%      12.3  20%",
+		"16         41.2      44.5  632.0 MB        26.1  87%"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("no %q in\n%s", part, out.String())
 		}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -75,6 +78,36 @@ func TestGenerateDrawsBySeed(t *testing.T) {
 	}
 }
 
+// TestGenerateParallel: several answers are those of their seeds, as text and as JSON.
+func TestGenerateParallel(t *testing.T) {
+	args := []string{"generate", "--base", tinyBase(t, tiny), "--prompt", "the sea", "-n", "12", "--temperature", "1"}
+	say := func(more ...string) string {
+		out, _ := want(t, cli.ExitOK, append(args[:len(args):len(args)], more...)...)
+		return out
+	}
+	both := say("--seed", "5", "--parallel", "2")
+	if wanted := "--- seed 5\n" + say("--seed", "5") + "--- seed 6\n" + say("--seed", "6"); both != wanted {
+		t.Errorf("answers %q, want %q", both, wanted)
+	}
+	type answer struct {
+		Text string
+		IDs  []int32
+	}
+	var found struct{ Answers []answer }
+	var second answer
+	err := errors.Join(json.Unmarshal([]byte(say("--seed", "5", "--parallel", "2", "--json")), &found),
+		json.Unmarshal([]byte(say("--seed", "6", "--json")), &second))
+	if err != nil || len(found.Answers) != 2 || !reflect.DeepEqual(found.Answers[1], second) || len(second.IDs) == 0 {
+		t.Errorf("%+v, error %v, want %+v second", found, err, second)
+	}
+	if half := say("--seed", "5", "--kv", "f16"); !strings.HasPrefix(half, "the sea") {
+		t.Errorf("with keys and values in half precision: %q", half)
+	}
+	if exact := say("--seed", "5", "--exact-activations"); !strings.HasPrefix(exact, "the sea") {
+		t.Errorf("with exact activations: %q", exact)
+	}
+}
+
 func TestGenerateUsage(t *testing.T) {
 	for _, c := range []struct{ args, message string }{
 		{"--base b", "--prompt"},
@@ -84,6 +117,9 @@ func TestGenerateUsage(t *testing.T) {
 		{"--base b --prompt p --temperature -1", "--temperature: -1"},
 		{"--base b --prompt p --top-p 0", "--top-p: 0"},
 		{"--base b --prompt p --top-k -1", "--top-k: -1"},
+		{"--base b --prompt p --parallel 0", "--parallel: 0"},
+		{"--base b --prompt p --chat --parallel 2", "--parallel: a conversation"},
+		{"--base b --prompt p --kv q4_0", "--kv: \"q4_0\" is not known, expected f32, f16 or q8_0"},
 	} {
 		if _, stderr := want(t, cli.ExitUsage,
 			append([]string{"generate"}, strings.Fields(c.args)...)...); !strings.Contains(stderr, c.message) {

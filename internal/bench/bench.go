@@ -28,6 +28,8 @@ type Options struct {
 	NoTrain    bool                // leave steps out
 	Attention  bool                // measure attention alone, of Shapes
 	Decode     bool                // measure generating, and not products and steps
+	Context    int                 // tokens before those that are generated; 0: 32
+	Cache      string              // how keys and values are kept, as generate.Options.Cache
 	Progress   func(doing string)  // may be nil
 }
 

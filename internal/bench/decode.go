@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -21,8 +22,10 @@ import (
 type Decode struct {
 	Shape     string  `json:"shape"` // its name, or the model's path
 	Type      string  `json:"type"`
-	Rank      int     `json:"rank"`   // of a LoRA on every linear map; 0: without
-	Tokens    int     `json:"tokens"` // measured
+	Context   int     `json:"context"` // tokens before those that are measured
+	Cache     string  `json:"kv"`      // type of keys and values
+	Rank      int     `json:"rank"`    // of a LoRA on every linear map; 0: without
+	Tokens    int     `json:"tokens"`  // measured
 	Rate      float64 `json:"tokens_per_second"`
 	Best      float64 `json:"best_tokens_per_second"` // of the fastest token
 	Bytes     int64   `json:"bytes_per_token"`        // weights, keys and values that a token reads
@@ -30,7 +33,7 @@ type Decode struct {
 	Percent   float64 `json:"percent_of_memory"`
 }
 
-// decodePrompt is how many tokens are read before those that are measured.
+// decodePrompt is how many tokens are read before those that are measured, where no number is given.
 const decodePrompt = 32
 
 // decodeTime is about how long tokens are measured where no number is given.
@@ -38,7 +41,7 @@ const decodeTime = 3 * time.Second
 
 // measureDecode measures a base without an adapter and with a LoRA, token by token in turn, so that both have the same
 // machine.
-func measureDecode(ctx context.Context, b *peft.Base, name, kind string, o *Options) (_ []Decode, err error) {
+func measureDecode(ctx context.Context, b *peft.Base, name, types string, o *Options) (_ []Decode, err error) {
 	defer mapped.Guard(&err)()
 	base := handle.Base(b)
 	adapter, err := methods.NewLoRA(base, method.LoRA{Rank: o.Rank})
@@ -53,12 +56,19 @@ func measureDecode(ctx context.Context, b *peft.Base, name, kind string, o *Opti
 	if most == 0 {
 		most = 1000
 	}
+	kind, prompt := gguf.F32, cmp.Or(o.Context, decodePrompt)
+	if o.Cache != "" {
+		kind = model.CacheTypes[o.Cache]
+	}
+	if err := base.Model.CheckCache(kind); err != nil {
+		return nil, err
+	}
 	var runs []*decodeRun
 	for _, hooks := range []model.Hooks{model.NoHooks{}, bound} {
 		r := &decodeRun{
-			session: base.Model.NewSession(decodePrompt + most + 1), hooks: model.RuntimeActivations{Hooks: hooks},
+			session: base.Model.NewSessionOf(kind, prompt+most+1), hooks: model.RuntimeActivations{Hooks: hooks},
 		}
-		if err := r.read(base.Model.Spec.Vocab); err != nil {
+		if err := r.read(prompt, base.Model.Spec.Vocab); err != nil {
 			return nil, err
 		}
 		runs = append(runs, r)
@@ -76,9 +86,9 @@ func measureDecode(ctx context.Context, b *peft.Base, name, kind string, o *Opti
 			break
 		}
 	}
-	found := []Decode{runs[0].result(base.Model), runs[1].result(base.Model)}
+	found := []Decode{runs[0].result(base.Model, kind), runs[1].result(base.Model, kind)}
 	for i := range found {
-		found[i].Shape, found[i].Type = name, kind
+		found[i].Shape, found[i].Type, found[i].Context, found[i].Cache = name, types, prompt, kind.String()
 	}
 	found[1].Rank = o.Rank
 	return found, nil
@@ -93,8 +103,8 @@ type decodeRun struct {
 }
 
 // read reads the prompt, and one token more, so that all memory is there.
-func (r *decodeRun) read(vocab int) error {
-	ids := make([]int32, decodePrompt)
+func (r *decodeRun) read(prompt, vocab int) error {
+	ids := make([]int32, prompt)
 	for i := range ids {
 		ids[i] = int32((i*7919 + 17) % vocab)
 	}
@@ -131,12 +141,12 @@ func likeliest(logits []float32) int32 {
 }
 
 // result is what the median token says.
-func (r *decodeRun) result(m *model.Model) Decode {
+func (r *decodeRun) result(m *model.Model, kind gguf.Type) Decode {
 	n := len(r.times)
 	slices.Sort(r.times)
 	seconds := r.times[n/2].Seconds()
 	d := Decode{Tokens: n, Rate: 1 / seconds, Best: 1 / r.times[0].Seconds()}
-	d.Bytes = tokenBytes(m) + m.SessionBytes(gguf.F32, r.session.Len()-n/2)
+	d.Bytes = tokenBytes(m) + m.SessionBytes(kind, r.session.Len()-n/2)
 	d.Bandwidth = float64(d.Bytes) / seconds / 1e9
 	return d
 }

@@ -33,6 +33,8 @@ var amd64Files = map[string]func(g *gen){
 	"quantize_amd64.s":   quantizeFile,
 	"dequantize_amd64.s": dequantizeFile,
 	"rounded_amd64.s":    roundedFile,
+	"lowrank_amd64.s":    lowRankFile,
+	"round_amd64.s":      roundFile,
 }
 
 // arm64Files is the same for arm64.

@@ -75,19 +75,47 @@ func (s *sampler) next(logits []float32) (int32, error) {
 func (s *sampler) cut(logits []float32) []candidate {
 	all := s.candidates[:0]
 	for i, v := range logits {
-		all = append(all, candidate{id: int32(i), logit: v})
+		c := candidate{id: int32(i), logit: v}
+		switch {
+		case s.topK <= 0 || i < s.topK:
+			if all = append(all, c); len(all) == s.topK {
+				slices.SortFunc(all, candidate.compare) // the least likely last
+				slices.Reverse(all)                     // and now a heap with it on top
+			}
+		case v > all[0].logit:
+			all[0] = c
+			sink(all)
+		}
 	}
 	s.candidates = all
-	slices.SortFunc(all, func(a, b candidate) int {
-		if c := cmp.Compare(b.logit, a.logit); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.id, b.id)
-	})
-	if s.topK > 0 && s.topK < len(all) {
-		all = all[:s.topK]
-	}
+	slices.SortFunc(all, candidate.compare)
 	return s.cutMinP(s.cutTopP(all))
+}
+
+// compare is the order of candidates: the likelier first, of equally likely ones the one with the smaller id.
+func (c candidate) compare(d candidate) int {
+	if order := cmp.Compare(d.logit, c.logit); order != 0 {
+		return order
+	}
+	return cmp.Compare(c.id, d.id)
+}
+
+// sink restores a heap, whose top is the last of the candidates in order, after its top was replaced.
+func sink(heap []candidate) {
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= len(heap) {
+			return
+		}
+		if child+1 < len(heap) && heap[child+1].compare(heap[child]) > 0 {
+			child++
+		}
+		if heap[i].compare(heap[child]) > 0 {
+			return
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
+	}
 }
 
 // cutTopP is the candidates that top-p leaves.

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/internal/prng"
 )
 
 func TestSamplerGreedy(t *testing.T) {
@@ -67,6 +69,41 @@ func TestSamplerDraws(t *testing.T) {
 			if got := float64(count[id]) / n; math.Abs(got-p) > 0.015 {
 				t.Errorf("temperature %v: token %d was drawn with %v, expected %v", temperature, id, got, p)
 			}
+		}
+	}
+}
+
+// TestSamplerTopK compares the likeliest of many with what sorting all gives; many are equally likely.
+func TestSamplerTopK(t *testing.T) {
+	random := prng.NewRandom(5, "top-k")
+	logits := make([]float32, 1000)
+	for range 50 {
+		var all []candidate
+		for i := range logits {
+			logits[i] = float32(random.Next() % 60)
+			all = append(all, candidate{id: int32(i), logit: logits[i]})
+		}
+		slices.SortFunc(all, candidate.compare)
+		for _, k := range []int{1, 2, 40, 999, 1000, 1001} {
+			s := newSampler(Options{Temperature: 1, TopK: k})
+			got := s.cut(logits)
+			if want := all[:min(k, len(all))]; !slices.Equal(got, want) {
+				t.Fatalf("top %d: %v, want %v", k, got, want)
+			}
+		}
+	}
+}
+
+func BenchmarkSampler(b *testing.B) {
+	random := prng.NewRandom(6, "benchmark")
+	logits := make([]float32, 128_256)
+	for i := range logits {
+		logits[i] = float32(10 * random.Float())
+	}
+	s := newSampler(Options{Temperature: 0.8, TopK: 40, TopP: 0.95})
+	for b.Loop() {
+		if _, err := s.next(logits); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
