@@ -75,10 +75,13 @@ func (d *dequantizer) bytesAt(disp int, x ...v) {
 
 // scale fills a register with the half precision number in the block.
 func (d *dequantizer) scale(x v, disp int) {
-	d.op("MOVHU", fmt.Sprintf("%d(%s)", disp, d.src), "R16")
-	d.op("VMOV", "R16", x.String()+".H[0]")
+	at := d.src
+	if disp > 0 {
+		d.op("ADD", fmt.Sprintf("$%d", disp), d.src, d.at)
+		at = d.at
+	}
+	d.op("VLD1R", fmt.Sprintf("(%s)", at), "["+x.String()+".H8]")
 	d.fcvtlHalf(x, x)
-	d.lane(x, x, 0)
 }
 
 // lane fills a register with lane i of another.
@@ -260,7 +263,7 @@ func (d *dequantizer) affineCodes(each func(i int, q v)) {
 		d.op("ORR", "R16", t)
 		d.op("ORR", t+"<<32", from)
 		q := d.word[0]
-		d.op("VMOV", from, q.String()+".D[0]")
+		d.op("FMOVD", from, fmt.Sprintf("F%d", int(q)))
 		each(i, q)
 	}
 }

@@ -336,7 +336,11 @@ func (d *dequantizer) scalesQ3_K(level v, scales []v, scale v) {
 		d.op("AND", "$0x0f0f0f0f0f0f0f0f", low, t)
 		d.op("AND", "$0x0303030303030303", high, u)
 		d.op("ORR", u+"<<4", t)
-		d.op("VMOV", t, fmt.Sprintf("%s.D[%d]", level, i))
+		if i == 0 { // clears the rest, so that it needs not wait for it
+			d.op("FMOVD", t, fmt.Sprintf("F%d", int(level)))
+		} else {
+			d.op("VMOV", t, fmt.Sprintf("%s.D[%d]", level, i))
+		}
 	}
 	d.op("VMOVI", "$32", b16(d.half[0]))
 	d.bytesOp("VSUB", d.half[0], level, level)
