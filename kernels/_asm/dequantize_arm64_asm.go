@@ -12,9 +12,9 @@ func neonDequantizeFile(k *neon) {
 	k.dequantizeAffine("Q4_K", 144, 0)
 	k.dequantizeAffine("Q5_K", 176, 16)
 	k.dequantizeQ6_K()
-	k.dequantizeFives("Q4_1", 20, 4, 0, 0)
-	k.dequantizeFives("Q5_0", 22, 6, 16, 2)
-	k.dequantizeFives("Q5_1", 24, 8, 0, 4)
+	k.dequantizeFives("Q4_1", 20, fives{levels: 4})
+	k.dequantizeFives("Q5_0", 22, fives{levels: 6, offset: 16, fifth: 2})
+	k.dequantizeFives("Q5_1", 24, fives{levels: 8, fifth: 4})
 	for _, f := range []func(){
 		k.dequantizeQ2_K, k.dequantizeQ3_K, k.dequantizeTQ1_0, k.dequantizeTQ2_0, k.dequantizeQ1_0, k.dequantizeQ2_0,
 		k.dequantizeIQ4_NL, k.dequantizeIQ4_XS, k.dequantizeMXFP4, k.dequantizeNVFP4,
@@ -75,10 +75,13 @@ func (d *dequantizer) bytesAt(disp int, x ...v) {
 
 // scale fills a register with the half precision number in the block.
 func (d *dequantizer) scale(x v, disp int) {
-	d.op("MOVHU", fmt.Sprintf("%d(%s)", disp, d.src), "R16")
-	d.op("VMOV", "R16", x.String()+".H[0]")
+	at := d.src
+	if disp > 0 {
+		d.op("ADD", fmt.Sprintf("$%d", disp), d.src, d.at)
+		at = d.at
+	}
+	d.op("VLD1R", fmt.Sprintf("(%s)", at), "["+x.String()+".H8]")
 	d.fcvtlHalf(x, x)
-	d.lane(x, x, 0)
 }
 
 // lane fills a register with lane i of another.
@@ -242,14 +245,14 @@ func (d *dequantizer) addBit(level, from, bit v, left int) {
 	d.bytesOp("VORR", t, level, level)
 }
 
-// affineScales makes the eight scales, and the negative minima, that the head of a super-block says.
-func (d *dequantizer) affineScales(scales, minima []v, half v) {
+// affineCodes gives each the eight scales, and then the eight minima, that the head of a super-block says, as the first
+// eight bytes of a register.
+func (d *dequantizer) affineCodes(each func(i int, q v)) {
 	a, b, c, t := "R17", "R19", "R20", "R21"
 	for i, name := range []string{a, b, c} {
 		d.op("MOVWU", fmt.Sprintf("%d(%s)", 4+4*i, d.src), name)
 	}
-	for i, to := range [][]v{scales, minima} {
-		from := []string{a, b}[i]
+	for i, from := range []string{a, b} {
 		d.op("LSR", "$2", from, t)
 		d.op("AND", "$0x30303030", t)
 		d.op("AND", "$0x3f3f3f3f", from)
@@ -260,7 +263,15 @@ func (d *dequantizer) affineScales(scales, minima []v, half v) {
 		d.op("ORR", "R16", t)
 		d.op("ORR", t+"<<32", from)
 		q := d.word[0]
-		d.op("VMOV", from, q.String()+".D[0]")
+		d.op("FMOVD", from, fmt.Sprintf("F%d", int(q)))
+		each(i, q)
+	}
+}
+
+// affineScales makes the eight scales and the negative minima.
+func (d *dequantizer) affineScales(scales, minima []v, half v) {
+	d.affineCodes(func(i int, q v) {
+		to := [][]v{scales, minima}[i]
 		d.sxtlByte(d.half[0], q)
 		d.sxtlHalf(to[0], d.half[0])
 		d.sxtlHalf2(to[1], d.half[0])
@@ -272,7 +283,7 @@ func (d *dequantizer) affineScales(scales, minima []v, half v) {
 				d.fneg(x, x)
 			}
 		}
-	}
+	})
 }
 
 func (k *neon) dequantizeQ6_K() {

@@ -58,12 +58,21 @@ func (p *pointDequantizer) load(first int, index func(point int)) {
 		index(first + i)
 		if p.size == 8 {
 			p.op("ADD", "R16<<3", p.points, "R16")
-			p.op("VLD1", "(R16)", fmt.Sprintf("%s.D[%d]", p.level, i))
+			p.part("FMOVD", "D", p.level, i)
 		} else {
 			p.op("ADD", "R16<<2", p.points, "R16")
-			p.op("VLD1", "(R16)", fmt.Sprintf("%s.S[%d]", p.level, i))
+			p.part("FMOVS", "S", p.level, i)
 		}
 	}
+}
+
+// part loads part number i of a register from R16. The first clears the others, so that it needs not wait for them.
+func (p *pointDequantizer) part(whole, lane string, x v, i int) {
+	if i == 0 {
+		p.op(whole, "(R16)", fmt.Sprintf("F%d", int(x)))
+		return
+	}
+	p.op("VLD1", "(R16)", fmt.Sprintf("%s.%s[%d]", x, lane, i))
 }
 
 // turn changes the signs of level where the bits of one half of bits are set.
@@ -84,7 +93,7 @@ func (p *pointDequantizer) putGroup(n int) {
 // each byte.
 func (p *pointDequantizer) evenSigns() {
 	t := p.word[0]
-	p.op("VMOV", "R17", p.bits.String()+".S[0]")
+	p.op("FMOVS", "R17", fmt.Sprintf("F%d", int(p.bits)))
 	p.cnt(t, p.bits)
 	p.byteShift("VSHL", 7, t, t)
 	p.bytesOp("VORR", t, p.bits, p.bits)
@@ -127,8 +136,8 @@ func (p *pointDequantizer) nibbleLevels(fetch func(x v, disp int), disp int) {
 // topLevels sets the first two of scales to the high four bits of words that lie so many bytes apart.
 func (p *pointDequantizer) topLevels(disp, stride int) {
 	for i := range 8 {
-		p.op("ADD", fmt.Sprintf("$%d", disp+stride*i), p.src, p.at)
-		p.op("VLD1", fmt.Sprintf("(%s)", p.at), fmt.Sprintf("%s.S[%d]", p.scales[i/4], i%4))
+		p.op("ADD", fmt.Sprintf("$%d", disp+stride*i), p.src, "R16")
+		p.part("FMOVS", "S", p.scales[i/4], i%4)
 	}
 	for _, x := range p.scales[:2] {
 		p.op("VUSHR", "$28", x.s4(), x.s4())
@@ -319,7 +328,7 @@ func (k *neon) dequantizeIQ1_M() {
 			p.op("LSR", "$4", "R16")
 			p.insert("R16", 4*i, 4, "R17")
 		}
-		p.op("VMOV", "R17", p.d.String()+".H[0]")
+		p.op("FMOVS", "R17", fmt.Sprintf("F%d", int(p.d)))
 		p.fcvtlHalf(p.d, p.d)
 		p.lane(p.d, p.d, 0)
 		p.fmul(p.d, p.d, eighth)

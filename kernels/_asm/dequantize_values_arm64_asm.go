@@ -72,54 +72,71 @@ func (s spread) mask(bits v, half int, to v) {
 	s.bytesOp("VCMTST", s.bit, to, to)
 }
 
-// dequantizeFives is a format of 32 levels less an offset. Where that is 0, the block has a minimum. The levels have
-// four bits, and a fifth from byte fifth on, if that is not 0.
-func (k *neon) dequantizeFives(name string, bytes, levels, offset, fifth int) {
-	var q, level, scale, add, fifteen, less, bits, sixteen v
-	var s spread
-	setup := func(d *dequantizer) {
-		q, level, scale, add, fifteen = k.vec(), k.vec(), k.vec(), k.vec(), k.byteConstant(15)
-		if offset > 0 {
-			less = k.byteConstant(offset)
+// fives is a format of 32 levels less an offset. Where that is 0, the block has a minimum. The levels have four bits,
+// and a fifth from byte fifth on, if that is not 0.
+type fives struct {
+	levels, offset, fifth                            int
+	q, level, scale, add, fifteen, less, bits, bit16 v
+	spread                                           spread
+}
+
+func (f *fives) setup(d *dequantizer) {
+	f.q, f.level, f.scale, f.add, f.fifteen = d.vec(), d.vec(), d.vec(), d.vec(), d.byteConstant(15)
+	if f.offset > 0 {
+		f.less = d.byteConstant(f.offset)
+	}
+	if f.fifth > 0 {
+		f.bits, f.bit16, f.spread = d.vec(), d.byteConstant(16), d.newSpread()
+	}
+}
+
+// codes sets two registers to the levels, less the offset.
+func (f *fives) codes(d *dequantizer) []v {
+	d.quad(f.q, f.levels)
+	if f.fifth > 0 {
+		d.single(f.bits, f.fifth)
+	}
+	d.nibbles(f.q, f.fifteen, f.level, f.q)
+	codes := []v{f.level, f.q}
+	for half, x := range codes {
+		if f.fifth > 0 {
+			t := d.word[0]
+			f.spread.mask(f.bits, half, t)
+			d.bytesOp("VAND", f.bit16, t, t)
+			d.bytesOp("VORR", t, x, x)
 		}
-		if fifth > 0 {
-			bits, sixteen, s = k.vec(), k.byteConstant(16), k.newSpread()
+		if f.offset > 0 {
+			d.bytesOp("VSUB", f.less, x, x)
 		}
 	}
-	k.dequantize(name, bytes, setup, func(d *dequantizer) {
-		d.scale(scale, 0)
+	return codes
+}
+
+func (k *neon) dequantizeFives(name string, bytes int, f fives) {
+	k.dequantize(name, bytes, f.setup, func(d *dequantizer) {
+		d.scale(f.scale, 0)
 		var plus []v
-		if offset == 0 {
-			d.scale(add, 2)
-			plus = []v{add}
+		if f.offset == 0 {
+			d.scale(f.add, 2)
+			plus = []v{f.add}
 		}
-		d.quad(q, levels)
-		if fifth > 0 {
-			d.single(bits, fifth)
-		}
-		d.nibbles(q, fifteen, level, q)
-		for half, x := range []v{level, q} {
-			if fifth > 0 {
-				t := d.word[0]
-				s.mask(bits, half, t)
-				d.bytesOp("VAND", sixteen, t, t)
-				d.bytesOp("VORR", t, x, x)
-			}
-			if offset > 0 {
-				d.bytesOp("VSUB", less, x, x)
-			}
-			d.put(x, scale, plus...)
+		for _, x := range f.codes(d) {
+			d.put(x, f.scale, plus...)
 		}
 	})
 }
 
+// values sets t to the values of the low nibbles of q, and q to those of the high ones.
+func (d *dequantizer) values(q, fifteen, table, t v) {
+	d.nibbles(q, fifteen, t, q)
+	d.look(t, table, t)
+	d.look(q, table, q)
+}
+
 // putValues stores the values of the low and then of the high nibbles of q.
 func (d *dequantizer) putValues(q, fifteen, table, scale, t v) {
-	d.bytesOp("VAND", fifteen, q, t)
-	d.look(t, table, t)
+	d.values(q, fifteen, table, t)
 	d.put(t, scale)
-	d.byteShift("VUSHR", 4, q, q)
-	d.look(q, table, q)
 	d.put(q, scale)
 }
 
@@ -135,29 +152,40 @@ func (k *neon) dequantizeIQ4_NL() {
 	})
 }
 
-// dequantizeIQ4_XS makes the scales of four bits each of a word and two bits each of half a word.
+// scalesIQ4_XS makes the scales of four bits each of a word and two bits each of half a word.
+type scalesIQ4_XS struct{ three, offset, quarter, shift v }
+
+func (k *neon) newScalesIQ4_XS() scalesIQ4_XS {
+	return scalesIQ4_XS{k.byteConstant(3), k.byteConstant(32), k.each(func(i int) int { return i / 4 }),
+		k.each(func(i int) int { return -i % 4 * 2 })}
+}
+
+// codes sets the first eight bytes of t to the scales. q is overwritten.
+func (c scalesIQ4_XS) codes(d *dequantizer, q, t, fifteen v) {
+	d.single(q, 0) // d, and the high bits behind it
+	d.op("VEXT", "$2", b16(q), b16(q), b16(q))
+	d.look(c.quarter, q, q)
+	d.ushlBytes(q, q, c.shift)
+	d.bytesOp("VAND", c.three, q, q)
+	d.byteShift("VSHL", 4, q, q)
+	low := d.half[0]
+	d.single(low, 4)
+	d.nibbles(low, fifteen, t, low)
+	d.op("VZIP1", b16(low), b16(t), b16(t))
+	d.bytesOp("VORR", q, t, t)
+	d.bytesOp("VSUB", c.offset, t, t)
+}
+
 func (k *neon) dequantizeIQ4_XS() {
-	var q, t, scale, fifteen, table, three, offset, quarter, shift v
+	var q, t, scale, fifteen, table v
 	var scales []v
+	var c scalesIQ4_XS
 	setup := func(d *dequantizer) {
 		q, t, scale, fifteen, table = k.vec(), k.vec(), k.vec(), k.byteConstant(15), k.sixteen(valuesIQ4)
-		three, offset = k.byteConstant(3), k.byteConstant(32)
-		quarter, shift = k.each(func(i int) int { return i / 4 }), k.each(func(i int) int { return -i % 4 * 2 })
-		scales = k.vecs(4)
+		c, scales = k.newScalesIQ4_XS(), k.vecs(4)
 	}
 	k.dequantize("IQ4_XS", 136, setup, func(d *dequantizer) {
-		d.single(q, 0) // d, and the high bits behind it
-		d.op("VEXT", "$2", b16(q), b16(q), b16(q))
-		d.look(quarter, q, q)
-		d.ushlBytes(q, q, shift)
-		d.bytesOp("VAND", three, q, q)
-		d.byteShift("VSHL", 4, q, q)
-		low := d.half[0]
-		d.single(low, 4)
-		d.nibbles(low, fifteen, t, low)
-		d.op("VZIP1", b16(low), b16(t), b16(t))
-		d.bytesOp("VORR", q, t, t)
-		d.bytesOp("VSUB", offset, t, t)
+		c.codes(d, q, t, fifteen)
 		d.floats(t, scales)
 		d.scale(scale, 0)
 		for _, x := range scales[:2] {
@@ -171,22 +199,26 @@ func (k *neon) dequantizeIQ4_XS() {
 	})
 }
 
-// dequantizeMXFP4 has scales of powers of two, halved because levels are counted in halves: 2^(e-128), of which the two
-// least are not normal.
+// scaleE8M0 fills a register with the scale that the first byte says: a power of two, halved because levels are counted
+// in halves. Of 2^(e-128) the two least are not normal.
+func (d *dequantizer) scaleE8M0(scale v) {
+	d.op("MOVBU", fmt.Sprintf("(%s)", d.src), "R16")
+	d.op("SUB", "$1", "R16", "R17")
+	d.op("LSL", "$23", "R17")
+	d.op("MOVD", "$0x00200000", "R19")
+	d.op("LSL", "R16", "R19")
+	d.op("CMP", "$2", "R16")
+	d.op("CSEL", "LO", "R19", "R17", "R17")
+	d.op("VDUP", "R17", scale.s4())
+}
+
 func (k *neon) dequantizeMXFP4() {
 	var q, t, scale, fifteen, table v
 	setup := func(d *dequantizer) {
 		q, t, scale, fifteen, table = k.vec(), k.vec(), k.vec(), k.byteConstant(15), k.sixteen(halvesE2M1)
 	}
 	k.dequantize("MXFP4", 17, setup, func(d *dequantizer) {
-		d.op("MOVBU", fmt.Sprintf("(%s)", d.src), "R16")
-		d.op("SUB", "$1", "R16", "R17")
-		d.op("LSL", "$23", "R17")
-		d.op("MOVD", "$0x00200000", "R19")
-		d.op("LSL", "R16", "R19")
-		d.op("CMP", "$2", "R16")
-		d.op("CSEL", "LO", "R19", "R17", "R17")
-		d.op("VDUP", "R17", scale.s4())
+		d.scaleE8M0(scale)
 		d.quad(q, 1)
 		d.putValues(q, fifteen, table, scale, t)
 	})
@@ -304,7 +336,11 @@ func (d *dequantizer) scalesQ3_K(level v, scales []v, scale v) {
 		d.op("AND", "$0x0f0f0f0f0f0f0f0f", low, t)
 		d.op("AND", "$0x0303030303030303", high, u)
 		d.op("ORR", u+"<<4", t)
-		d.op("VMOV", t, fmt.Sprintf("%s.D[%d]", level, i))
+		if i == 0 { // clears the rest, so that it needs not wait for it
+			d.op("FMOVD", t, fmt.Sprintf("F%d", int(level)))
+		} else {
+			d.op("VMOV", t, fmt.Sprintf("%s.D[%d]", level, i))
+		}
 	}
 	d.op("VMOVI", "$32", b16(d.half[0]))
 	d.bytesOp("VSUB", d.half[0], level, level)

@@ -51,6 +51,7 @@ var arm64Files = map[string]func(k *neon){
 	"adamw_arm64.s":      neonAdamwFile,
 	"dequantize_arm64.s": neonDequantizeFile,
 	"quantize_arm64.s":   neonQuantizeFile,
+	"rounded_arm64.s":    neonRoundedFile,
 }
 
 func main() {

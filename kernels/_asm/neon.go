@@ -136,7 +136,8 @@ func (k *neon) bits(x uint32) v {
 	return y
 }
 
-func (k *neon) zero(x v) { k.op("VEOR", b16(x), b16(x), b16(x)) }
+// zero clears a register. (An exclusive or of a register with itself would wait for it.)
+func (k *neon) zero(x v) { k.op("VMOVI", "$0", b16(x)) }
 
 // zeros are n cleared registers.
 func (k *neon) zeros(n int) []v {

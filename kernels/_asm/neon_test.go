@@ -52,6 +52,9 @@ var extensions = []struct {
 	{0xffc0f400, 0x4f80e000, func(d, n, m, i int) string {
 		return fmt.Sprintf("SDOT V%d.4S, V%d.16B, V%d.4B[%d]", d, n, m, i)
 	}},
+	{0xffe0fc00, 0x4e809400, func(d, n, m, _ int) string {
+		return fmt.Sprintf("SDOT V%d.4S, V%d.16B, V%d.16B", d, n, m)
+	}},
 	{0xffe0fc00, 0x4e80a400, func(d, n, m, _ int) string {
 		return fmt.Sprintf("SMMLA V%d.4S, V%d.16B, V%d.16B", d, n, m)
 	}},
@@ -68,6 +71,7 @@ func TestExtensions(t *testing.T) {
 		0x4f8ce100: "SDOT V0.4S, V8.16B, V12.4B[0]",
 		0x4fbfebdd: "SDOT V29.4S, V30.16B, V31.4B[3]",
 		0x4fa3e841: "SDOT V1.4S, V2.16B, V3.4B[3]",
+		0x4e8397c1: "SDOT V1.4S, V30.16B, V3.16B",
 		0x4e9fa7dd: "SMMLA V29.4S, V30.16B, V31.16B",
 		0x6e43ec41: "BFMMLA V1.4S, V2.8H, V3.8H",
 		0x0ea16841: "BFCVTN V1.4H, V2.4S",

@@ -35,6 +35,14 @@ var kernels = []kernel{
 	{"tileBF16x12", "bfmmla", 8}, {"tileBF16x8", "bfmmla", 8}, {"tileBF16x4", "bfmmla", 8},
 }
 
+// blocks are the kernels over blocks of weights: those that unpack them, and those that multiply them by SDOT.
+var blocks = []struct {
+	format  string
+	weights float64
+}{
+	{"Q8_0", 32}, {"Q4_0", 32}, {"Q4_K", 256}, {"Q5_K", 256}, {"Q6_K", 256}, {"IQ4_XS", 256},
+}
+
 // processors are those of which the models are asked, with the instructions that they lack.
 var processors = []struct {
 	name  string
@@ -56,11 +64,7 @@ func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: armspeed PROGRAM")
 	}
-	fmt.Printf("| tile, k = %d |", depth)
-	for _, p := range processors {
-		fmt.Printf(" %s |", p.name)
-	}
-	fmt.Println("\n|" + strings.Repeat("---|", 1+len(processors)))
+	header(fmt.Sprintf("tile, k = %d", depth))
 	for _, k := range kernels {
 		tile := disassemble(os.Args[1], k.name)
 		fmt.Printf("| %s (%s) |", k.name, strings.ToUpper(k.multiply))
@@ -78,6 +82,25 @@ func main() {
 		}
 		fmt.Println()
 	}
+	fmt.Println()
+	header("weights a cycle, unpacked / multiplied")
+	for _, b := range blocks {
+		fmt.Printf("| %s |", b.format)
+		for _, p := range processors {
+			fmt.Printf(" %.1f / %.1f |", b.weights/simulate(p.name, disassemble(os.Args[1], "dequantize"+b.format).loops[0]),
+				b.weights/simulate(p.name, disassemble(os.Args[1], "products"+b.format).loops[0]))
+		}
+		fmt.Println()
+	}
+}
+
+// header begins a table with a column for each processor.
+func header(first string) {
+	fmt.Printf("| %s |", first)
+	for _, p := range processors {
+		fmt.Printf(" %s |", p.name)
+	}
+	fmt.Println("\n|" + strings.Repeat("---|", 1+len(processors)))
 }
 
 // A function is its instructions as text, cut at its loops.
@@ -137,7 +160,7 @@ func disassemble(program, name string) function {
 			continue
 		}
 		target, _ := strconv.ParseInt(m[1], 16, 64)
-		if start, ok := slices.BinarySearch(at, int(target)); ok && start < i {
+		if start, ok := slices.BinarySearch(at, int(target)); ok && from < start && start < i { // not a loop around others
 			f.straight = append(f.straight, text[from:start-1]) // without the jump to the end of the loop
 			f.loops = append(f.loops, text[start:i])
 			from = i + 1
