@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/gguf"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // HasCodes says whether each weight of type t has a code of its own, which SetCodes can change.
 func HasCodes(t gguf.Type) bool {
@@ -49,6 +52,16 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 		b := dst[:f.bytes]
 		g.load(b, have)
 		g.unpack(codes, b)
+		if groups := f.weights / g.group; g.roundsTogether(round) && have.regular(groups) {
+			old := *codes
+			kernels.RoundLevels(codes[:f.weights], change[at:at+f.weights], g.group, have.inverse[:groups],
+				round.Stochastic[at:at+f.weights], len(g.values)-1)
+			if old != *codes {
+				g.pack(b, codes)
+			}
+			dst = dst[f.bytes:]
+			continue
+		}
 		changed := false
 		for i := range f.weights / g.group {
 			from, group := at+i*g.group, codes[i*g.group:][:g.group]
@@ -60,6 +73,23 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 		}
 		dst = dst[f.bytes:]
 	}
+}
+
+// roundsTogether reports whether the codes of a block are rounded at once where its scales are regular.
+func (g *layout) roundsTogether(round Rounding) bool {
+	return g.even && g.ranks == nil && round.Stochastic != nil && round.Master == nil && g.group%16 == 0
+}
+
+// regular sets the inverses of the first n scales, and reports whether they and the scales are numbers other than 0.
+func (g *blockScales) regular(n int) bool {
+	for i, s := range g.scale[:n] {
+		inverse := 1 / s
+		if s == 0 || s-s != 0 || inverse-inverse != 0 {
+			return false
+		}
+		g.inverse[i] = inverse
+	}
+	return true
 }
 
 // part is the rounding of n weights.

@@ -42,6 +42,7 @@ func (m Matrix) Groups() int {
 type blockScales struct {
 	scale, offset [16]float32
 	mean, spread  [16]float32 // of the values in each group: their mean and their variance
+	inverse       [16]float32 // of the scales, after regular
 }
 
 // blockWork is memory for one block: arguments of function values would be allocated on the heap for each call.

@@ -1,6 +1,9 @@
 package quant
 
-import "github.com/peftconv/peftconv/gguf"
+import (
+	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // HasOffsets says whether groups of type t have an offset beside their scale.
 func HasOffsets(t gguf.Type) bool {
@@ -111,9 +114,23 @@ func (g *layout) measure(b []byte, work *blockWork, groups int) {
 	}
 	codes := &work.codes
 	g.unpack(codes, b)
+	if g.even && g.ranks == nil && g.group%16 == 0 {
+		var sums [16][2]int32
+		kernels.LevelSums(sums[:groups], codes[:groups*g.group], g.group)
+		for i, s := range sums[:groups] {
+			scales.mean[i], scales.spread[i] = g.momentsOf(int(s[0]), int(s[1]), float32(g.group))
+		}
+		return
+	}
 	for i := range groups {
 		scales.mean[i], scales.spread[i] = g.moments(codes[i*g.group:][:g.group])
 	}
+}
+
+// momentsOf are the mean and the variance of n codes of which the sum and the sum of the squares are known.
+func (g *layout) momentsOf(sum, squares int, n float32) (mean, spread float32) {
+	mean = float32(sum) / n
+	return mean + g.values[0], float32(squares)/n - float32(mean*mean)
 }
 
 // moments are the mean and the variance of the values of some codes.
@@ -126,8 +143,7 @@ func (g *layout) moments(codes []uint8) (mean, spread float32) {
 			sum += v
 			squares += v * v
 		}
-		mean = float32(sum) / n
-		return mean + g.values[0], float32(squares)/n - float32(mean*mean)
+		return g.momentsOf(sum, squares, n)
 	}
 	var sum, squares float32 // exact: values are small whole numbers
 	for _, l := range codes {

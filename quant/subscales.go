@@ -1,5 +1,7 @@
 package quant
 
+import "github.com/peftconv/peftconv/kernels"
+
 // subScaleLevels are the levels of a quantized sub-scale: code i, from lo to hi, stands for i·step + first.
 type subScaleLevels struct {
 	lo, hi      int
@@ -63,6 +65,9 @@ func (l *subScaleLevels) refit(r subScaleCodes, want, w []float32) float32 {
 // fit finds a factor and codes that come close to want, errors weighted by w. It tries the factor and the codes of the
 // base, each with the other fitted to it, and factors that map the number of largest magnitude to the last codes.
 func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCodes {
+	if best, done := l.fitTogether(base, want, w); done {
+		return best
+	}
 	best := base
 	least := l.error(best, want, w)
 	try := func(d float32) {
@@ -77,8 +82,7 @@ func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCode
 	try(base.d)
 	try(l.refit(base, want, w))
 	top := peak(want)
-	const ends = 3
-	for i := range ends {
+	for i := range fitEnds {
 		try(clampHalf(top / l.value(l.hi-i)))
 		if l.lo < 0 {
 			try(clampHalf(top / l.value(l.lo+i)))
@@ -86,6 +90,56 @@ func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCode
 	}
 	try(l.refit(best, want, w))
 	return best
+}
+
+// fitEnds is how many of the last codes the number of largest magnitude is mapped to.
+const fitEnds = 3
+
+// fitTogether is fit with all factors but the last tried at once; done is false where there is no assembly for it.
+func (l *subScaleLevels) fitTogether(base subScaleCodes, want, w []float32) (best subScaleCodes, done bool) {
+	if !haveLanes() {
+		return best, false
+	}
+	var factor, inverse [8]float32
+	top, n := peak(want), 2
+	factor[0], factor[1] = base.d, l.refit(base, want, w)
+	for i := range fitEnds {
+		factor[n] = clampHalf(top / l.value(l.hi-i))
+		n++
+		if l.lo < 0 {
+			factor[n] = clampHalf(top / l.value(l.lo+i))
+			n++
+		}
+	}
+	for i, d := range factor[:n] {
+		inverse[i] = inverseOf(d)
+	}
+	levels := l.forKernels()
+	errors, done := kernels.ScaleErrors(want, w, &factor, &inverse, &levels)
+	if !done {
+		return best, false
+	}
+	best, least, chosen := base, l.error(base, want, w), -1
+	for i, d := range factor[:n] {
+		if e := errors[i]; d != 0 && d-d == 0 && e < least {
+			least, chosen = e, i
+		}
+	}
+	if chosen >= 0 {
+		best = l.assign(factor[chosen], want)
+	}
+	if d := l.refit(best, want, w); d != 0 && d-d == 0 {
+		r := l.assign(d, want)
+		if l.error(r, want, w) < least {
+			best = r
+		}
+	}
+	return best, true
+}
+
+// forKernels is the levels as the kernels take them.
+func (l *subScaleLevels) forKernels() kernels.ScaleLevels {
+	return kernels.ScaleLevels{Lo: float32(l.lo), Hi: float32(l.hi), Step: l.step, First: l.first, PerStep: l.perStep}
 }
 
 // subScales says where the blocks of a type keep a half precision factor and the codes of its groups.
@@ -166,6 +220,9 @@ func (s *affineScales) together(
 ) (scale, minimum subScaleCodes, sum float32) {
 	scale.d, minimum.d = d, dmin
 	inverse, inverseMin := inverseOf(d), inverseOf(dmin)
+	if s.n%8 == 0 && haveLanes() {
+		return s.togetherInLanes(scale, minimum, g, low, inverse, inverseMin)
+	}
 	for i := range s.n {
 		least := float32(greatestFloat)
 		middle := s.code(float32(g.scale[i] * inverse))
@@ -180,6 +237,30 @@ func (s *affineScales) together(
 			}
 		}
 		sum += least
+	}
+	return scale, minimum, sum
+}
+
+// togetherInLanes is together, eight groups at a time.
+func (s *affineScales) togetherInLanes(
+	scale, minimum subScaleCodes, g *blockScales, low []float32, inverse, inverseMin float32,
+) (_, _ subScaleCodes, sum float32) {
+	levels := s.forKernels()
+	var pair kernels.ScalePairs
+	for i := range pair.Factor {
+		pair.Factor[i], pair.Inverse[i] = scale.d, inverse
+		pair.FactorMin[i], pair.InverseMin[i] = minimum.d, inverseMin
+	}
+	for at := 0; at < s.n; at += 8 {
+		copy(pair.Scale[:], g.scale[at:])
+		copy(pair.Mean[:], g.mean[at:])
+		copy(pair.Spread[:], g.spread[at:])
+		copy(pair.Low[:], low[at:])
+		pair.Fit(&levels)
+		for i, e := range pair.Least {
+			sum += e
+			scale.i[at+i], minimum.i[at+i] = int16(pair.ScaleCode[i]), int16(pair.MinimumCode[i])
+		}
 	}
 	return scale, minimum, sum
 }

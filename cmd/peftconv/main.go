@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/files"
 	"github.com/peftconv/peftconv/internal/cli/shell"
+	"github.com/peftconv/peftconv/internal/hashcache"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/peft"
@@ -33,6 +35,9 @@ func register(v *cli.Verb) {
 
 func main() {
 	atomicfile.Check = mapped.EverChanged
+	if dir, err := os.UserCacheDir(); err == nil {
+		hashcache.Use(filepath.Join(dir, "peftconv", "hashes"))
+	}
 	p := peftconv()
 	p.Check = mapped.EverChanged
 	os.Exit(p.Main())

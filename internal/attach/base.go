@@ -14,7 +14,9 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
+	"github.com/peftconv/peftconv/internal/hashcache"
 	"github.com/peftconv/peftconv/internal/infile"
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/names"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -35,6 +37,7 @@ type Base struct {
 
 	Store  *store.Store // nil when closed
 	hash   func() (string, error)
+	files  func() (string, error) // what adapters of earlier versions record in place of hash
 	Master *requant.MasterWeights // what it was quantized from, or nil
 }
 
@@ -76,7 +79,12 @@ func openModel(path string, isDir bool) (*store.Store, error) {
 // OfStore is OpenBase for files that are open, which are closed with the base. Where there is an error they stay open.
 func OfStore(path string, files *store.Store) (*Base, error) {
 	b := &Base{Path: path, Store: files, GGUF: files.GGUF}
-	b.hash = sync.OnceValues(func() (string, error) { return hashTensors(files), nil })
+	b.hash = sync.OnceValues(func() (string, error) {
+		return hashcache.Of("tensors", files.Files, func() (string, error) { return hashTensors(files), nil })
+	})
+	b.files = sync.OnceValues(func() (string, error) {
+		return hashcache.Of("files", files.Files, func() (string, error) { return hashFiles(files.Files) })
+	})
 	if b.GGUF != nil {
 		b.GGUF.Meta.RemoveSplit() // what is made of a split base is one file
 	}
@@ -211,10 +219,14 @@ func hashTensors(s *store.Store) string {
 	lines := make([]string, len(tensors))
 	kernels.Parallel(len(tensors), func(i int) {
 		t := &tensors[i]
-		lines[i] = fmt.Sprintf("%x  %s %v %s\n", sha256.Sum256(t.Data), t.TypeName, t.Shape, t.Name)
-		if len(t.Data) >= releasedBytes {
-			s.Release()
+		h := sha256.New()
+		for data := t.Data; len(data) > 0; {
+			n := min(len(data), releasedBytes)
+			h.Write(data[:n])
+			mapped.Release(data[:n])
+			data = data[n:]
 		}
+		lines[i] = fmt.Sprintf("%x  %s %v %s\n", h.Sum(nil), t.TypeName, t.Shape, t.Name)
 	})
 	s.Release()
 	all := sha256.New()
@@ -224,8 +236,8 @@ func hashTensors(s *store.Store) string {
 	return hex.EncodeToString(all.Sum(nil))
 }
 
-// releasedBytes is the size of a tensor whose memory is given back when it has been read.
-const releasedBytes = 16 << 20
+// releasedBytes is how much of a tensor is read before the memory of its pages is given back.
+const releasedBytes = 2 << 20
 
 // hashFiles is what adapters of earlier versions record: the SHA-256 of the base's file, or of the list of hashes of
 // several.
@@ -262,7 +274,8 @@ func HashFile(path string) (string, error) {
 // that of the name.
 func BaseOf(name string, m *model.Model) *Base {
 	sum := sha256.Sum256([]byte(name))
-	return &Base{Path: name, Model: m, hash: func() (string, error) { return hex.EncodeToString(sum[:]), nil }}
+	hash := func() (string, error) { return hex.EncodeToString(sum[:]), nil }
+	return &Base{Path: name, Model: m, hash: hash, files: hash}
 }
 
 // SameFile reports whether two paths lead to one file.

@@ -127,7 +127,7 @@ func CheckBase(a *Adapter, b *Base) error {
 	if sum == a.Origin.BaseSHA256 {
 		return nil
 	}
-	if old, err := hashFiles(b.Store.Files); err != nil || old != a.Origin.BaseSHA256 {
+	if old, err := b.files(); err != nil || old != a.Origin.BaseSHA256 {
 		return errkind.Errorf(ErrWrongBase, "the adapter was trained over %s with SHA-256 %s, but %s has %s",
 			filepath.Base(a.Origin.Base), a.Origin.BaseSHA256, b.Path, sum)
 	}

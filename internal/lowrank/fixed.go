@@ -17,6 +17,9 @@ const fixedPiece = 2048
 // AddCombination is dst += factor·Σ left[k]·row k of a, in the order of the rows. a has stride values from one row to
 // the next, at least as many as dst.
 func AddCombination(dst []float32, factor float32, left, a []float32, stride int) {
+	if len(dst)%16 == 0 && combineAll(dst, factor, left, a, stride) {
+		return
+	}
 	for from := 0; from < len(dst); from += fixedPiece {
 		to := min(from+fixedPiece, len(dst))
 		for k, v := range left {
@@ -25,6 +28,29 @@ func AddCombination(dst []float32, factor float32, left, a []float32, stride int
 			}
 		}
 	}
+}
+
+// mostRows is the most rows that combineAll takes at a time.
+const mostRows = 64
+
+// combineAll is AddCombination where no factor is 0 and there is assembly for it, and done says so.
+func combineAll(dst []float32, factor float32, left, a []float32, stride int) (done bool) {
+	var factors [mostRows]float32
+	for _, v := range left {
+		if float32(factor*v) == 0 {
+			return false
+		}
+	}
+	for at := 0; at < len(left); at += mostRows {
+		part := left[at:min(at+mostRows, len(left))]
+		for i, v := range part {
+			factors[i] = float32(factor * v)
+		}
+		if !kernels.Combine(dst, factors[:len(part)], a[at*stride:], stride) {
+			return false // of the first rows, so that nothing is added
+		}
+	}
+	return true
 }
 
 // FusedAxpy is y += a·x, rounded once, as the assembly of kernels.Axpy computes it of whole vectors.

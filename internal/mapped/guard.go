@@ -3,6 +3,7 @@ package mapped
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -188,6 +189,18 @@ type ChangedError struct{ Path string }
 func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s: was changed by another program while it was read, so that the result may be wrong: "+
 		"run the command again", e.Path)
+}
+
+// Info is what the system says of the file that was mapped as path, even if another one has that name now; nil where
+// there is no such map.
+func Info(path string) (info fs.FileInfo) {
+	_ = each(func(m *File) error {
+		if m.path == path {
+			info, _ = m.f.Stat()
+		}
+		return nil
+	})
+	return info
 }
 
 // Changed is a [ChangedError] if one of the open maps' files is not as it was when it was opened, by its size and

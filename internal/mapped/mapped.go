@@ -86,3 +86,17 @@ func Discard(b []byte) {
 	whole := (uintptr(len(b)) - skip) &^ (page - 1)
 	discard(b[skip : skip+whole])
 }
+
+// Release is [Discard] for bytes that may be of no open map; it does nothing to those.
+func Release(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	_ = each(func(m *File) error {
+		if at := start - m.start(); m.mapd && at < uintptr(len(m.data)) && uintptr(len(b)) <= uintptr(len(m.data))-at {
+			Discard(b)
+		}
+		return nil
+	})
+}

@@ -3,6 +3,7 @@ package requant
 import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // Rounding says which parts of a matrix's rows are requantized for a change, and how. The zero value keeps all but the
@@ -42,12 +43,5 @@ const (
 // thresholds fills u with the thresholds of stochastic rounding of a row, in [0, 1). They depend on the seed and the
 // place alone. They are multiples of 2⁻¹⁶, so that adding one to a code is exact.
 func thresholds(u []float32, seed uint64, row int) {
-	r := prng.Random{State: prng.Mix(seed ^ uint64(row)*0x9e3779b97f4a7c15)}
-	for i := 0; i < len(u); i += 4 {
-		bits := r.Next()
-		for j := i; j < min(i+4, len(u)); j++ {
-			u[j] = float32(uint16(bits)) / (1 << 16)
-			bits >>= 16
-		}
-	}
+	kernels.Thresholds(u, prng.Mix(seed^uint64(row)*0x9e3779b97f4a7c15))
 }

@@ -77,6 +77,7 @@ type Scratch struct {
 	change                []float32 // (rows, Cols)
 
 	thresholds, master, old, now []float32 // (Cols)
+	moments                      *kernels.LaneMoments
 }
 
 var scratches = sync.Pool{New: func() any { return new(Scratch) }}

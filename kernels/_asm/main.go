@@ -31,6 +31,7 @@ var amd64Files = map[string]func(g *gen){
 	"swiglu_amd64.s":     swigluFile,
 	"adamw_amd64.s":      adamwFile,
 	"quantize_amd64.s":   quantizeFile,
+	"requantize_amd64.s": requantizeFile,
 	"dequantize_amd64.s": dequantizeFile,
 	"rounded_amd64.s":    roundedFile,
 	"lowrank_amd64.s":    lowRankFile,

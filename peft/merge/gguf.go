@@ -1,8 +1,8 @@
 package merge
 
 import (
-	"bufio"
 	"errors"
+	"io"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -23,18 +23,19 @@ func (m *merger) toGGUF(out string) error {
 		return err
 	}
 	defer f.Abort()
-	buffered := bufio.NewWriterSize(f, 1<<20)
+	buffered := newBehind(f)
+	defer buffered.Close()
 	if err := m.writeGGUF(buffered, meta); err != nil {
 		return err
 	}
-	if err := buffered.Flush(); err != nil {
+	if err := buffered.Close(); err != nil {
 		return err
 	}
 	return f.Commit()
 }
 
 // writeGGUF writes all tensors in the order of the base.
-func (m *merger) writeGGUF(out *bufio.Writer, meta *gguf.Metadata) error {
+func (m *merger) writeGGUF(out io.Writer, meta *gguf.Metadata) error {
 	w, err := gguf.NewWriter(out, meta, m.ggufTensors())
 	if err != nil {
 		return err

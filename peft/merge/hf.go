@@ -1,7 +1,6 @@
 package merge
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,11 +86,12 @@ func (m *merger) writeShard(from, to string) error {
 		return err
 	}
 	defer out.Abort()
-	buffered := bufio.NewWriterSize(out, 1<<20)
+	buffered := newBehind(out)
+	defer buffered.Close()
 	if err := m.writeTensors(buffered, f); err != nil {
 		return err
 	}
-	if err := buffered.Flush(); err != nil {
+	if err := buffered.Close(); err != nil {
 		return err
 	}
 	return out.Commit()

@@ -282,7 +282,7 @@ func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 }
 
 // releaseEvery is how much is written between two times at which the pages of the base are given back.
-const releaseEvery = 64 << 20
+const releaseEvery = 16 << 20
 
 // wrote counts a tensor and reports it.
 func (m *merger) wrote(name string, n int64) {

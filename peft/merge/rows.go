@@ -3,13 +3,15 @@ package merge
 import (
 	"context"
 	"math"
+	"sync"
 
+	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
-// mergeBytes is about how much memory the current rows take as float32: old values, change, new values.
+// mergeBytes is about how much memory rows that are rounded together take as float32: old values, change, new values.
 const mergeBytes = 48 << 20
 
 // mergeStats are the sums from which recovery and noise follow.
@@ -58,19 +60,38 @@ func (c *mergeMap) merge(
 // rowsInWork is memory for some rows, used again for the next ones.
 type rowsInWork struct {
 	encoded []byte
-	weights requant.Rows
+	stats   []mergeStats // of each row
+	weights requant.Rows // of all rows, where they are rounded together
+	tasks   sync.Pool    // of *requant.Rows: those that a thread has in work
 }
 
-// of is memory for the bytes of rows and for their weights.
-func (m *rowsInWork) of(bytes, weights int) ([]byte, requant.Rows) {
+// of is memory for the bytes of rows and for what is measured of each.
+func (m *rowsInWork) of(bytes, rows int) ([]byte, []mergeStats) {
 	if len(m.encoded) < bytes {
 		m.encoded = make([]byte, bytes)
 	}
-	if len(m.weights.New) < weights {
-		m.weights = requant.NewRows(weights)
+	if len(m.stats) < rows {
+		m.stats = make([]mergeStats, rows)
 	}
-	return m.encoded[:bytes], m.weights.Part(0, weights)
+	return m.encoded[:bytes], m.stats[:rows]
 }
+
+// task is memory for the weights of the rows of a task; it is to be given back to tasks.
+func (m *rowsInWork) task(weights int) *requant.Rows {
+	b, _ := m.tasks.Get().(*requant.Rows)
+	if b == nil || len(b.New) < weights {
+		rows := requant.NewRows(weights)
+		b = &rows
+	}
+	return b
+}
+
+// Rows are made by tasks of about taskWeights weights, which stay in a core's cache, and written when tasksInWork of
+// them are ready.
+const (
+	taskWeights = 1 << 14
+	tasksInWork = 128
+)
 
 // requantize makes the rows, some at a time.
 func (c *mergeMap) requantize(
@@ -79,20 +100,55 @@ func (c *mergeMap) requantize(
 	cols := c.w.Cols
 	out := quant.Matrix{Type: c.to, Cols: cols}
 	rowSize := out.RowSize()
-	chunk := min(c.w.Rows, max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows))
+	chunk, makeRows := tasksInWork*max(1, taskWeights/cols), c.eachAlone
+	if q.Compensation != nil {
+		chunk, makeRows = max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows), c.together
+	}
 	for r0 := 0; r0 < c.w.Rows; r0 += chunk {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
 		n := min(chunk, c.w.Rows-r0)
-		encoded, b := room.of(n*rowSize, n*cols)
-		q.Rows(encoded, b, r0, c.load)
-		total.measure(b, cols)
+		encoded, stats := room.of(n*rowSize, n)
+		makeRows(q, room, encoded, stats, r0)
+		for _, row := range stats {
+			total.add(row)
+		}
+		mapped.Release(c.w.Slice(r0, r0+n).Data)
 		if err := write(encoded); err != nil {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+// eachAlone makes rows from r0 on that do not depend on each other, and measures each.
+func (c *mergeMap) eachAlone(q *requant.Requantizer, room *rowsInWork, dst []byte, stats []mergeStats, r0 int) {
+	cols, rows := c.w.Cols, len(stats)
+	size, each := len(dst)/rows, max(1, taskWeights/cols)
+	kernels.Parallel((rows+each-1)/each, func(i int) {
+		from := i * each
+		to := min(rows, from+each)
+		memory := room.task(each * cols)
+		defer room.tasks.Put(memory)
+		b := memory.Part(0, (to-from)*cols)
+		q.Rows(dst[from*size:to*size], b, r0+from, c.load)
+		for r := range to - from {
+			row, s := b.Part(r*cols, (r+1)*cols), &stats[from+r]
+			s.want, s.got, s.miss = kernels.ChangeSums(row.Old, row.Change, row.New)
+		}
+	})
+}
+
+// together makes rows from r0 on that are rounded together, and measures each.
+func (c *mergeMap) together(q *requant.Requantizer, room *rowsInWork, dst []byte, stats []mergeStats, r0 int) {
+	n := len(stats) * c.w.Cols
+	if len(room.weights.New) < n {
+		room.weights = requant.NewRows(n)
+	}
+	b := room.weights.Part(0, n)
+	q.Rows(dst, b, r0, c.load)
+	compareEach(stats, b, c.w.Cols)
 }
 
 // load sets the old values of rows r0 to r1-1 and the requested change.
@@ -119,14 +175,19 @@ func (c *mergeMap) load(b requant.Rows, r0, r1 int) {
 // measure adds the change of rows of cols weights, and the one that was asked for, in the order of the rows.
 func (s *mergeStats) measure(b requant.Rows, cols int) {
 	stats := make([]mergeStats, len(b.New)/cols)
+	compareEach(stats, b, cols)
+	for _, row := range stats {
+		s.add(row)
+	}
+}
+
+// compareEach measures each of the rows.
+func compareEach(stats []mergeStats, b requant.Rows, cols int) {
 	requant.EachPiece(len(stats), func(r0, r1 int, _ *requant.Scratch) {
 		for r := r0; r < r1; r++ {
 			stats[r] = compareRows(b.Part(r*cols, (r+1)*cols))
 		}
 	})
-	for _, row := range stats {
-		s.add(row)
-	}
 }
 
 // compareRows measures the change of rows.

@@ -1,0 +1,124 @@
+//go:build !purego
+
+package kernels
+
+import "unsafe"
+
+//go:noescape
+func roundLevelsAVX512(groups, n int, level *uint8, change, inverse, up *float32, top float32)
+
+//go:noescape
+func roundLevelsAVX2(groups, n int, level *uint8, change, inverse, up *float32, top float32)
+
+func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
+	l, groups, most := unsafe.SliceData(level), len(inverse), float32(top)
+	switch current {
+	case tierAVX512:
+		roundLevelsAVX512(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
+	case tierAVX2:
+		roundLevelsAVX2(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
+	default:
+		roundLevelsGeneric(level, change, n, inverse, up, top)
+	}
+}
+
+//go:noescape
+func levelSumsAVX2(groups, n int, level *uint8, sums *[2]int32)
+
+func levelSums(sums [][2]int32, level []uint8, n int) {
+	if groupLanes() == 0 {
+		levelSumsGeneric(sums, level, n)
+		return
+	}
+	levelSumsAVX2(len(sums), n, unsafe.SliceData(level), unsafe.SliceData(sums))
+}
+
+//go:noescape
+func thresholdsAVX512(n int, u *float32, state uint64)
+
+//go:noescape
+func thresholdsAVX2(n int, u *float32, state uint64)
+
+func thresholds(u []float32, state uint64) (done bool) {
+	switch current {
+	case tierAVX512:
+		thresholdsAVX512(len(u), ptr(u), state)
+	case tierAVX2:
+		thresholdsAVX2(len(u), ptr(u), state)
+	default:
+		return false
+	}
+	return true
+}
+
+//go:noescape
+func scaleErrorsAVX2(n int, want, w, factor, inverse, levels, sums *float32)
+
+func scaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels, sums *[8]float32) (done bool) {
+	if groupLanes() == 0 {
+		return false
+	}
+	scaleErrorsAVX2(len(want), ptr(want), ptr(w), &factor[0], &inverse[0], &l.Lo, &sums[0])
+	return true
+}
+
+//go:noescape
+func scalePairsAVX2(pair, levels *float32)
+
+func scalePairs(p *ScalePairs, l *ScaleLevels) (done bool) {
+	if groupLanes() == 0 {
+		return false
+	}
+	scalePairsAVX2(&p.Scale[0], &l.Lo)
+	return true
+}
+
+//go:noescape
+func laneMomentsAVX512(n int, old, change, offset *float32, sums *[4][16]float64)
+
+//go:noescape
+func laneMomentsAVX2(n int, old, change, offset *float32, sums *[4][16]float64)
+
+func laneMoments(n int, m *LaneMoments) {
+	if current == tierAVX512 {
+		laneMomentsAVX512(n, &m.old[0], &m.change[0], &m.Offset[0], (*[4][16]float64)(&m.Sums))
+	} else {
+		laneMomentsAVX2(n, &m.old[0], &m.change[0], &m.Offset[0], (*[4][16]float64)(&m.Sums))
+	}
+}
+
+//go:noescape
+func changeSumsAVX512(n int, old, change, now *float32, sums *[3][8]float64)
+
+//go:noescape
+func changeSumsAVX2(n int, old, change, now *float32, sums *[3][8]float64)
+
+func changeSums(old, change, now []float32, sums *[3][8]float64) (done bool) {
+	switch current {
+	case tierAVX512:
+		changeSumsAVX512(len(old), ptr(old), ptr(change), ptr(now), sums)
+	case tierAVX2:
+		changeSumsAVX2(len(old), ptr(old), ptr(change), ptr(now), sums)
+	default:
+		return false
+	}
+	return true
+}
+
+//go:noescape
+func combineRowsAVX512(n int, y *float32, rows int, factor, x *float32, stride int)
+
+//go:noescape
+func combineRowsAVX2(n int, y *float32, rows int, factor, x *float32, stride int)
+
+func combine(y, factor, x []float32, stride int) (done bool) {
+	switch current {
+	case tierAVX512:
+		combineRowsAVX512(len(y), ptr(y), len(factor), ptr(factor), ptr(x), stride)
+	case tierAVX2:
+		combineRowsAVX2(len(y), ptr(y), len(factor), ptr(factor), ptr(x), stride)
+	default:
+		return false
+	}
+	return true
+}

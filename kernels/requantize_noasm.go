@@ -1,0 +1,23 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
+	roundLevelsGeneric(level, change, n, inverse, up, top)
+}
+
+func levelSums(sums [][2]int32, level []uint8, n int) { levelSumsGeneric(sums, level, n) }
+
+func thresholds(u []float32, state uint64) (done bool) { return false }
+
+func scaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels, sums *[8]float32) (done bool) {
+	return false
+}
+
+func scalePairs(p *ScalePairs, l *ScaleLevels) (done bool) { return false }
+
+func laneMoments(n int, m *LaneMoments) {}
+
+func changeSums(old, change, now []float32, sums *[3][8]float64) (done bool) { return false }
+
+func combine(y, factor, x []float32, stride int) (done bool) { return false }

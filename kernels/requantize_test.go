@@ -1,0 +1,206 @@
+package kernels
+
+import (
+	"bytes"
+	"math"
+	"testing"
+)
+
+func sameFloats(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) && !(got[i] != got[i] && want[i] != want[i]) {
+			t.Fatalf("%s: element %d is %v, want %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+func TestRoundLevels(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{16, 32, 64} {
+			for groups := range 12 {
+				change, up, inverse := extremeFloats(groups*n, 3), make([]float32, groups*n), randoms(groups, 4)
+				Thresholds(up, uint64(n))
+				for i := range change {
+					if i%5 > 0 {
+						change[i] *= 7
+					}
+				}
+				got, want := make([]uint8, len(up)), make([]uint8, len(up))
+				for i := range got {
+					got[i] = uint8(i * 7 % 64)
+				}
+				copy(want, got)
+				RoundLevels(got, change, n, inverse, up, 63)
+				roundLevelsGeneric(want, change, n, inverse, up, 63)
+				if !bytes.Equal(got, want) {
+					t.Fatalf("%d groups of %d: got %v, want %v", groups, n, got, want)
+				}
+			}
+		}
+	})
+}
+
+func TestThresholds(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 4, 31, 32, 64, 100, 2048} {
+			got, check := guarded(t, make([]float32, n))
+			want := make([]float32, n)
+			Thresholds(got, 0xfedcba9876543210+uint64(n))
+			thresholdsGeneric(want, 0xfedcba9876543210+uint64(n))
+			sameFloats(t, "Thresholds", got, want)
+			check()
+		}
+	})
+}
+
+// testLevels are those of Q4_K, Q6_K and of nibbles that stand for odd halves.
+var testLevels = []ScaleLevels{{0, 63, 1, 0, 1}, {-128, 127, 1, 0, 1}, {0, 15, 0.25, 0.125, 4}}
+
+func TestScaleErrors(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for i := range testLevels {
+			for n := range 17 {
+				l := &testLevels[i]
+				want, w := extremeFloats(n, 5), randoms(n, 6)
+				factor, inverse := [8]float32(randoms(8, 7)), [8]float32(randoms(8, 8))
+				for k := range 6 {
+					inverse[k] = 1 / factor[k]
+				}
+				got, done := ScaleErrors(want, w, &factor, &inverse, l)
+				if done != (GroupLanes() > 0) {
+					t.Fatal("assembly is missing, or there where it is not expected")
+				}
+				if !done {
+					continue
+				}
+				var sums [8]float32
+				scaleErrorsGeneric(want, w, &factor, &inverse, l, &sums)
+				sameFloats(t, "ScaleErrors", got[:], sums[:])
+			}
+		}
+	})
+}
+
+func TestScalePairs(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for i := range testLevels {
+			for seed := range uint64(40) {
+				x := randoms(8*32, seed)
+				if seed%2 == 1 {
+					x = extremeFloats(8*32, seed)
+				}
+				var got ScalePairs
+				for k := range 8 {
+					got.Scale[k], got.Mean[k], got.Spread[k], got.Low[k] = 40*x[k], 15*x[8+k], x[16+k], x[24+k]
+					got.Factor[k], got.Inverse[k], got.FactorMin[k], got.InverseMin[k] = 0.3, 1/float32(0.3), 0.05, 20
+				}
+				want := got
+				if !got.Fit(&testLevels[i]) {
+					continue
+				}
+				scalePairsGeneric(&want, &testLevels[i])
+				sameFloats(t, "least", got.Least[:], want.Least[:])
+				sameFloats(t, "scale codes", got.ScaleCode[:], want.ScaleCode[:])
+				sameFloats(t, "minimum codes", got.MinimumCode[:], want.MinimumCode[:])
+			}
+		}
+	})
+}
+
+func TestLaneMoments(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{16, 32} {
+			for count := 1; count < 20; count++ {
+				old, change := randoms(count*n, 9), randoms(count*n, 10)
+				m := &LaneMoments{Offset: [MaxLanes]float32(randoms(MaxLanes, 11))}
+				groups := m.Measure(old, change, n)
+				if groups != min(count, GroupLanes()) {
+					t.Fatalf("%d of %d groups", groups, count)
+				}
+				for g := range groups {
+					var sums [4]float64
+					for i := g * n; i < (g+1)*n; i++ {
+						p, d := float64(old[i]-m.Offset[g]), float64(change[i])
+						sums[0] += p
+						sums[1] += float64(p * p)
+						sums[2] += d
+						sums[3] += float64(p * d)
+					}
+					for k, want := range sums {
+						if got := m.Sums[k][g]; got != want {
+							t.Fatalf("group %d of %d, sum %d: got %v, want %v", g, groups, k, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestChangeSums(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 7, 8, 15, 16, 100, 2048} {
+			old, change, now := randoms(n, 12), randoms(n, 13), randoms(n, 14)
+			var sums, want [3][8]float64
+			changeSumsGeneric(old, change, now, &want)
+			if whole := n &^ 7; changeSums(old[:whole], change[:whole], now[:whole], &sums) {
+				changeSumsGeneric(old[whole:], change[whole:], now[whole:], &sums)
+				if sums != want {
+					t.Fatalf("%d elements: got %v, want %v", n, sums, want)
+				}
+			}
+			asked, kept, missed := ChangeSums(old, change, now)
+			var plain [3]float64
+			for i, d := range change {
+				made, d := float64(now[i])-float64(old[i]), float64(d)
+				plain[0], plain[1], plain[2] = plain[0]+d*d, plain[1]+made*d, plain[2]+(made-d)*(made-d)
+			}
+			for i, got := range []float64{asked, kept, missed} {
+				if math.Abs(got-plain[i]) > 1e-12*float64(n) {
+					t.Errorf("%d elements, sum %d: got %v, want %v", n, i, got, plain[i])
+				}
+			}
+		}
+	})
+}
+
+func TestCombine(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{0, 16, 48, 128, 144, 512} {
+			for _, rows := range []int{0, 1, 16, 17} {
+				y, x, factor := randoms(n, 15), randoms(rows*(n+5), 16), randoms(rows, 17)
+				got, check := guarded(t, y)
+				if !Combine(got, factor, x, n+5) {
+					continue
+				}
+				for k, f := range factor {
+					Axpy(f, x[k*(n+5):][:n], y)
+				}
+				sameFloats(t, "Combine", got, y)
+				check()
+			}
+		}
+	})
+}
+
+func TestLevelSums(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for _, n := range []int{16, 32, 256} {
+			for groups := range 17 {
+				level := make([]uint8, groups*n)
+				for i := range level {
+					level[i] = uint8(i*i*7 + i)
+				}
+				got, want := make([][2]int32, groups), make([][2]int32, groups)
+				LevelSums(got, level, n)
+				levelSumsGeneric(want, level, n)
+				for i := range want {
+					if got[i] != want[i] {
+						t.Fatalf("group %d of %d: got %v, want %v", i, n, got[i], want[i])
+					}
+				}
+			}
+		}
+	})
+}
