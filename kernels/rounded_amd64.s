@@ -20,9 +20,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
 	VMOVDQU         (CX), X2
 	VPSHUFD         $0xed, X2, X3
 	VPSRLVD         headShift<>+0(SB), X3, X3
@@ -238,9 +238,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
 	VMOVDQU         (CX), X2
 	VPSHUFD         $0xed, X2, X3
 	VPSRLVD         headShift<>+0(SB), X3, X3
@@ -432,10 +432,10 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
-	PREFETCHT0      4288(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
+	PREFETCHT0      2240(CX)
 	VPMOVSXBW       192(CX), Y1
 	VPMADDWD        272(BX), Y1, Y2
 	VPSLLD          $0x05, Y2, Y2
@@ -657,9 +657,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
-	PREFETCHT0   4224(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
+	PREFETCHT0   2176(CX)
 	VMOVDQU      twos<>+0(SB), Y4
 	VPBROADCASTW 2(CX), Y3
 	VPSRLVD      Y4, Y3, Y3
@@ -993,8 +993,8 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
 	VMOVDQU      2(CX), Y2
 	MOVWLZX      (CX), DI
 	VMOVD        DI, X3
@@ -1030,7 +1030,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0   4096(CX)
+	PREFETCHT0   2048(CX)
 	VMOVDQU      2(CX), Y2
 	MOVWLZX      (CX), DI
 	VMOVD        DI, X3
@@ -1083,7 +1083,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -1121,7 +1121,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -1194,7 +1194,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1238,7 +1238,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1296,7 +1296,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -1348,7 +1348,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -1446,7 +1446,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1504,7 +1504,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1570,7 +1570,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1612,7 +1612,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1927,7 +1927,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -1969,7 +1969,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -2043,9 +2043,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
-	PREFETCHT0   4224(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
+	PREFETCHT0   2176(CX)
 	VMOVDQU      (CX), X2
 	VPSHUFD      $0xed, X2, X3
 	VPSRLVD      headShift<>+0(SB), X3, X3
@@ -2305,9 +2305,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
-	PREFETCHT0   4224(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
+	PREFETCHT0   2176(CX)
 	VMOVDQU      (CX), X2
 	VPSHUFD      $0xed, X2, X3
 	VPSRLVD      headShift<>+0(SB), X3, X3
@@ -2447,10 +2447,10 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
-	PREFETCHT0   4224(CX)
-	PREFETCHT0   4288(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
+	PREFETCHT0   2176(CX)
+	PREFETCHT0   2240(CX)
 	VPMOVSXBW    192(CX), Y1
 	VPMADDWD     272(BX), Y1, Y2
 	VPSLLD       $0x05, Y2, Y2
@@ -2666,9 +2666,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0     4096(CX)
-	PREFETCHT0     4160(CX)
-	PREFETCHT0     4224(CX)
+	PREFETCHT0     2048(CX)
+	PREFETCHT0     2112(CX)
+	PREFETCHT0     2176(CX)
 	VMOVDQU        twos<>+0(SB), Y4
 	VPBROADCASTW   2(CX), Y3
 	VPSRLVD        Y4, Y3, Y3
@@ -3009,8 +3009,8 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
 	VMOVDQU      2(CX), Y2
 	MOVWLZX      (CX), DI
 	VMOVD        DI, X3
@@ -3052,7 +3052,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0   4096(CX)
+	PREFETCHT0   2048(CX)
 	VMOVDQU      2(CX), Y2
 	MOVWLZX      (CX), DI
 	VMOVD        DI, X3
@@ -3108,7 +3108,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -3150,7 +3150,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -3207,7 +3207,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3255,7 +3255,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3315,7 +3315,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -3371,7 +3371,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y2
 	VPSRLVD        nibbleShift256<>+0(SB), Y2, Y2
 	VPAND          c0f0f0f0f<>+0(SB), Y2, Y2
@@ -3435,7 +3435,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3497,7 +3497,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3565,7 +3565,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3613,7 +3613,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3673,7 +3673,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3721,7 +3721,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y3
 	VPSRLVD        nibbleShift256<>+0(SB), Y3, Y3
 	VPAND          c0f0f0f0f<>+0(SB), Y3, Y3
@@ -3794,9 +3794,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
 	VMOVDQU         (CX), X8
 	VPSHUFD         $0xed, X8, X9
 	VPSRLVD         headShift<>+0(SB), X9, X9
@@ -3989,9 +3989,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
 	VMOVDQU         (CX), X8
 	VPSHUFD         $0xed, X8, X9
 	VPSRLVD         headShift<>+0(SB), X9, X9
@@ -4193,10 +4193,10 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4160(CX)
-	PREFETCHT0      4224(CX)
-	PREFETCHT0      4288(CX)
+	PREFETCHT0      2048(CX)
+	PREFETCHT0      2112(CX)
+	PREFETCHT0      2176(CX)
+	PREFETCHT0      2240(CX)
 	VPMOVSXBW       192(CX), Y4
 	VPMADDWD        272(BX), Y4, Y5
 	VPSLLD          $0x05, Y5, Y5
@@ -4380,9 +4380,9 @@ row:
 	JMP    block_check
 
 block:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
-	PREFETCHT0   4224(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
+	PREFETCHT0   2176(CX)
 	VMOVDQU      twos<>+0(SB), Y7
 	VPBROADCASTW 2(CX), Y6
 	VPSRLVD      Y7, Y6, Y6
@@ -4621,8 +4621,8 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0   4096(CX)
-	PREFETCHT0   4160(CX)
+	PREFETCHT0   2048(CX)
+	PREFETCHT0   2112(CX)
 	VMOVDQU      2(CX), Y8
 	MOVWLZX      (CX), R11
 	VMOVD        R11, X9
@@ -4701,7 +4701,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0   4096(CX)
+	PREFETCHT0   2048(CX)
 	VMOVDQU      2(CX), Y8
 	MOVWLZX      (CX), R11
 	VMOVD        R11, X9
@@ -4815,7 +4815,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y8
 	VPSRLVD        nibbleShift256<>+0(SB), Y8, Y8
 	VPAND          c0f0f0f0f<>+0(SB), Y8, Y8
@@ -4896,7 +4896,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y8
 	VPSRLVD        nibbleShift256<>+0(SB), Y8, Y8
 	VPAND          c0f0f0f0f<>+0(SB), Y8, Y8
@@ -5015,7 +5015,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y12
 	VPSRLVD        nibbleShift256<>+0(SB), Y12, Y12
 	VPAND          c0f0f0f0f<>+0(SB), Y12, Y12
@@ -5102,7 +5102,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 4(CX), Y12
 	VPSRLVD        nibbleShift256<>+0(SB), Y12, Y12
 	VPAND          c0f0f0f0f<>+0(SB), Y12, Y12
@@ -5224,7 +5224,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y8
 	VPSRLVD        nibbleShift256<>+0(SB), Y8, Y8
 	VPAND          c0f0f0f0f<>+0(SB), Y8, Y8
@@ -5319,7 +5319,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 6(CX), Y8
 	VPSRLVD        nibbleShift256<>+0(SB), Y8, Y8
 	VPAND          c0f0f0f0f<>+0(SB), Y8, Y8
@@ -5445,7 +5445,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y12
 	VPSRLVD        nibbleShift256<>+0(SB), Y12, Y12
 	VPAND          c0f0f0f0f<>+0(SB), Y12, Y12
@@ -5546,7 +5546,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 8(CX), Y12
 	VPSRLVD        nibbleShift256<>+0(SB), Y12, Y12
 	VPAND          c0f0f0f0f<>+0(SB), Y12, Y12
@@ -5676,7 +5676,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y9
 	VPSRLVD        nibbleShift256<>+0(SB), Y9, Y9
 	VPAND          c0f0f0f0f<>+0(SB), Y9, Y9
@@ -5761,7 +5761,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 2(CX), Y9
 	VPSRLVD        nibbleShift256<>+0(SB), Y9, Y9
 	VPAND          c0f0f0f0f<>+0(SB), Y9, Y9
@@ -5879,7 +5879,7 @@ row:
 	JMP    blocks_check
 
 blocks:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y9
 	VPSRLVD        nibbleShift256<>+0(SB), Y9, Y9
 	VPAND          c0f0f0f0f<>+0(SB), Y9, Y9
@@ -5964,7 +5964,7 @@ blocks_check:
 	JMP  block_check
 
 block:
-	PREFETCHT0     4096(CX)
+	PREFETCHT0     2048(CX)
 	VBROADCASTI128 1(CX), Y9
 	VPSRLVD        nibbleShift256<>+0(SB), Y9, Y9
 	VPAND          c0f0f0f0f<>+0(SB), Y9, Y9

@@ -87,7 +87,7 @@ func (p *products) sum(i int) reg.VecVirtual { return p.acc[p.part*p.n+i] }
 func (p *products) block(disp int) operand.Mem { return operand.Mem{Base: p.w, Disp: disp} }
 
 // ahead is how many bytes before they are needed blocks are asked for.
-const ahead = 4096
+const ahead = 2048
 
 // kernelOf writes the kernel of a format whose blocks have so many bytes. body is run for each block, or in turn for
 // each of unroll blocks; minima says whether it adds to p.other.
