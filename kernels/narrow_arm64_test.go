@@ -2,7 +2,10 @@
 
 package kernels
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // TestMissingFeatures: a processor may have instructions for matrices of bytes, or those for bfloat16, without the
 // others.
@@ -11,6 +14,9 @@ func TestMissingFeatures(t *testing.T) {
 		t.Skip("this processor has neither")
 	}
 	was, tierWas := processor, current
+	if os.Getenv("PEFTCONV_TEST_TIER") == tierMatMul.String() && !(was.i8mm && was.bf16) {
+		t.Fatalf("PEFTCONV_TEST_TIER demands all instructions, and there are %+v", was)
+	}
 	t.Cleanup(func() { processor, current = was, tierWas })
 	current = tierMatMul
 	for _, only := range []struct {

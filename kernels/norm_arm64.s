@@ -26,7 +26,8 @@ block:
 	WORD $0x6e27dc63 // FMUL V3.4S, V3.4S, V7.4S
 	WORD $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
 	WORD $0x6e28dc84 // FMUL V4.4S, V4.4S, V8.4S
-	VST1.P [V1.S4, V2.S4, V3.S4, V4.S4], 64(R0)
+	VST1 [V1.S4, V2.S4, V3.S4, V4.S4], (R0)
+	ADD $64, R0
 	SUB $16, R4
 
 block_check:
@@ -103,7 +104,8 @@ block:
 	WORD $0x6e20dd29 // FMUL V9.4S, V9.4S, V0.4S
 	WORD $0x4e2dcd25 // FMLA V5.4S, V9.4S, V13.4S
 	WORD $0x4e21ce25 // FMLA V5.4S, V17.4S, V1.4S
-	VST1.P [V2.S4, V3.S4, V4.S4, V5.S4], 64(R0)
+	VST1 [V2.S4, V3.S4, V4.S4, V5.S4], (R0)
+	ADD $64, R0
 	SUB $16, R6
 
 block_check:
@@ -175,7 +177,8 @@ block:
 	WORD $0x4e20d442 // FADD V2.4S, V2.4S, V0.4S
 	WORD $0x4e20d463 // FADD V3.4S, V3.4S, V0.4S
 	WORD $0x4e20d484 // FADD V4.4S, V4.4S, V0.4S
-	VST1.P [V1.S4, V2.S4, V3.S4, V4.S4], 64(R1)
+	VST1 [V1.S4, V2.S4, V3.S4, V4.S4], (R1)
+	ADD $64, R1
 	SUB $16, R2
 
 block_check:

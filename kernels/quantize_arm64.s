@@ -1949,8 +1949,10 @@ round:
 	VADD V8.S4, V8.S4, V11.S4
 	VADD V11.S4, V8.S4, V8.S4
 	VADD V10.S4, V8.S4, V8.S4
-	VST1.P [V9.S4], 16(R7)
-	VST1.P [V8.S4], 16(R8)
+	VST1 [V9.S4], (R7)
+	ADD $16, R7
+	VST1 [V8.S4], (R8)
+	ADD $16, R8
 	SUB $4, R6
 
 round_check:
@@ -2272,8 +2274,10 @@ round:
 	VORR V10.B16, V9.B16, V9.B16
 	VSHL $3, V8.S4, V8.S4
 	VADD V10.S4, V8.S4, V8.S4
-	VST1.P [V9.S4], 16(R7)
-	VST1.P [V8.S4], 16(R8)
+	VST1 [V9.S4], (R7)
+	ADD $16, R7
+	VST1 [V8.S4], (R8)
+	ADD $16, R8
 	SUB $4, R6
 
 round_check:
@@ -3465,7 +3469,8 @@ block:
 	WORD $0x4e20d484 // FADD V4.4S, V4.4S, V0.4S
 	WORD $0x6ea1f884 // FSQRT V4.4S, V4.4S
 	WORD $0x6e28dc84 // FMUL V4.4S, V4.4S, V8.4S
-	VST1.P [V1.S4, V2.S4, V3.S4, V4.S4], 64(R0)
+	VST1 [V1.S4, V2.S4, V3.S4, V4.S4], (R0)
+	ADD $64, R0
 	SUB $16, R4
 
 block_check:

@@ -21,7 +21,8 @@ block:
 	WORD $0x4ea3cc24 // FMLS V4.4S, V1.4S, V3.4S
 	WORD $0x6e22dc25 // FMUL V5.4S, V1.4S, V2.4S
 	WORD $0x4e23cc05 // FMLA V5.4S, V0.4S, V3.4S
-	VST2.P [V4.S4, V5.S4], 32(R0)
+	VST2 [V4.S4, V5.S4], (R0)
+	ADD $32, R0
 	SUB $4, R3
 
 block_check:
@@ -48,8 +49,10 @@ block:
 	WORD $0x4ea3cc24 // FMLS V4.4S, V1.4S, V3.4S
 	WORD $0x6e22dc25 // FMUL V5.4S, V1.4S, V2.4S
 	WORD $0x4e23cc05 // FMLA V5.4S, V0.4S, V3.4S
-	VST1.P [V4.S4], 16(R0)
-	VST1.P [V5.S4], 16(R1)
+	VST1 [V4.S4], (R0)
+	ADD $16, R0
+	VST1 [V5.S4], (R1)
+	ADD $16, R1
 	SUB $4, R4
 
 block_check:

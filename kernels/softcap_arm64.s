@@ -83,7 +83,8 @@ block:
 	WORD $0x6e20ded6 // FMUL V22.4S, V22.4S, V0.4S
 	VAND V20.B16, V21.B16, V21.B16
 	VORR V21.B16, V22.B16, V22.B16
-	VST1.P [V22.S4], 16(R0)
+	VST1 [V22.S4], (R0)
+	ADD $16, R0
 	SUB $4, R3
 
 block_check:

@@ -71,7 +71,8 @@ block:
 	WORD $0x6eb2e490 // FCMGT V16.4S, V4.4S, V18.4S
 	WORD $0x4e701df3 // BIC V19.16B, V15.16B, V16.16B
 	WORD $0x4e33d631 // FADD V17.4S, V17.4S, V19.4S
-	VST1.P [V19.S4], 16(R0)
+	VST1 [V19.S4], (R0)
+	ADD $16, R0
 	SUB $4, R2
 
 block_check:

@@ -595,7 +595,8 @@ four_check:
 	WORD $0x6e23d441 // FADDP V1.4S, V2.4S, V3.4S
 	WORD $0x6e25d482 // FADDP V2.4S, V4.4S, V5.4S
 	WORD $0x6e27d4c3 // FADDP V3.4S, V6.4S, V7.4S
-	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R1)
+	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R1)
+	ADD $64, R1
 	RET 
 
 // func transposeNEON(k int, dst *float32, width int, src *float32, ld, rows int)
@@ -656,7 +657,8 @@ TEXT ·copyPanelNEON(SB), NOSPLIT, $0-32
 
 one:
 	VLD1.P (R2)(R3), [V0.S4, V1.S4]
-	VST1.P [V0.S4, V1.S4], 32(R1)
+	VST1 [V0.S4, V1.S4], (R1)
+	ADD $32, R1
 	SUB $1, R0
 
 one_check:

@@ -53,7 +53,8 @@ block:
 	WORD $0x4e20cc46 // FMLA V6.4S, V2.4S, V0.4S
 	WORD $0x4e20cc67 // FMLA V7.4S, V3.4S, V0.4S
 	WORD $0x4e20cc88 // FMLA V8.4S, V4.4S, V0.4S
-	VST1.P [V5.S4, V6.S4, V7.S4, V8.S4], 64(R2)
+	VST1 [V5.S4, V6.S4, V7.S4, V8.S4], (R2)
+	ADD $64, R2
 	SUB $16, R3
 
 block_check:
@@ -76,7 +77,8 @@ block:
 	WORD $0x6e20dc42 // FMUL V2.4S, V2.4S, V0.4S
 	WORD $0x6e20dc63 // FMUL V3.4S, V3.4S, V0.4S
 	WORD $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
-	VST1.P [V1.S4, V2.S4, V3.S4, V4.S4], 64(R1)
+	VST1 [V1.S4, V2.S4, V3.S4, V4.S4], (R1)
+	ADD $64, R1
 	SUB $16, R2
 
 block_check:
@@ -99,7 +101,8 @@ block:
 	WORD $0x4e25d421 // FADD V1.4S, V1.4S, V5.4S
 	WORD $0x4e26d442 // FADD V2.4S, V2.4S, V6.4S
 	WORD $0x4e27d463 // FADD V3.4S, V3.4S, V7.4S
-	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)
+	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R0)
+	ADD $64, R0
 	SUB $16, R2
 
 block_check:
@@ -122,7 +125,8 @@ block:
 	WORD $0x6e25dc21 // FMUL V1.4S, V1.4S, V5.4S
 	WORD $0x6e26dc42 // FMUL V2.4S, V2.4S, V6.4S
 	WORD $0x6e27dc63 // FMUL V3.4S, V3.4S, V7.4S
-	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)
+	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R0)
+	ADD $64, R0
 	SUB $16, R2
 
 block_check:
@@ -147,7 +151,8 @@ block:
 	WORD $0x4e29cca1 // FMLA V1.4S, V5.4S, V9.4S
 	WORD $0x4e2accc2 // FMLA V2.4S, V6.4S, V10.4S
 	WORD $0x4e2bcce3 // FMLA V3.4S, V7.4S, V11.4S
-	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)
+	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R0)
+	ADD $64, R0
 	SUB $16, R3
 
 block_check:

@@ -240,7 +240,8 @@ func (k *neon) rope() {
 		k.load(pc, cs[:1])
 		k.load(ps, cs[1:])
 		k.rotate(x, cs, y)
-		k.op("VST2.P", list(y), "32("+px.String()+")")
+		k.op("VST2", list(y), "("+px.String()+")")
+		k.op("ADD", "$32", px)
 	})
 	k.op("RET")
 }

@@ -169,8 +169,12 @@ func (k *neon) load(p r, x []v) { k.op("VLD1.P", fmt.Sprintf("%d(%s)", 16*len(x)
 // peek reads registers from p.
 func (k *neon) peek(p r, x []v) { k.op("VLD1", fmt.Sprintf("(%s)", p), list(x)) }
 
-// store writes registers to p and moves p behind.
-func (k *neon) store(x []v, p r) { k.op("VST1.P", list(x), fmt.Sprintf("%d(%s)", 16*len(x), p)) }
+// store writes registers to p and moves p behind: by an instruction of its own, because what the store itself writes
+// back waits for the registers on some processors, and a load from p then waits for it.
+func (k *neon) store(x []v, p r) {
+	k.op("VST1", list(x), fmt.Sprintf("(%s)", p))
+	k.op("ADD", fmt.Sprintf("$%d", 16*len(x)), p)
+}
 
 // The instructions of three registers, on four float32s: d = n op m, or d += n*m.
 

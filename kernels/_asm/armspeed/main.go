@@ -43,6 +43,15 @@ var blocks = []struct {
 	{"Q8_0", 32}, {"Q4_0", 32}, {"Q4_K", 256}, {"Q5_K", 256}, {"Q6_K", 256}, {"IQ4_XS", 256},
 }
 
+// elements are loops over slices, and the elements that one pass takes.
+var elements = []struct {
+	name  string
+	count float64
+}{
+	{"dot", 16}, {"axpy", 16}, {"sumSquares", 16}, {"scaleMul", 16}, {"expSum", 4}, {"swiglu", 4}, {"swigluBackward", 4},
+	{"softCap", 4}, {"rope", 8}, {"ropeNeox", 8}, {"adamw", 4},
+}
+
 // processors are those of which the models are asked, with the instructions that they lack.
 var processors = []struct {
 	name  string
@@ -89,6 +98,20 @@ func main() {
 		for _, p := range processors {
 			fmt.Printf(" %.1f / %.1f |", b.weights/simulate(p.name, disassemble(os.Args[1], "dequantize"+b.format).loops[0]),
 				b.weights/simulate(p.name, disassemble(os.Args[1], "products"+b.format).loops[0]))
+		}
+		fmt.Println()
+	}
+	loops(os.Args[1])
+}
+
+// loops prints the elements a cycle of simple loops.
+func loops(program string) {
+	fmt.Println()
+	header("elements a cycle")
+	for _, e := range elements {
+		fmt.Printf("| %s |", e.name)
+		for _, p := range processors {
+			fmt.Printf(" %.2f |", e.count/simulate(p.name, disassemble(program, e.name).loops[0]))
 		}
 		fmt.Println()
 	}
