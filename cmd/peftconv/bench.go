@@ -34,12 +34,16 @@ to, and the rate at which its inputs and results would be read and written, as a
 With --decode generating is measured instead, without an adapter and with a LoRA in turn: tokens a second, and the
 rate at which weights, keys and values are read as a share of the memory's.
 
+With --merge merging is measured instead: such a LoRA, of random values, into a file of the model, with opening and
+hashing the base. Files of twice the model's size are in the directory for temporary files meanwhile.
+
 Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{
 		"peftconv bench",
 		"peftconv bench --shape tinyllama-1.1b --type q4_k --precision bf16",
 		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
 		"peftconv bench --decode --model model.gguf",
+		"peftconv bench --merge --shape tinyllama-1.1b --type q4_k",
 		"peftconv bench --json > bench.json",
 	},
 	New: func() cli.Command { return new(benchOptions) },
@@ -77,6 +81,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&b.Cache, "kv", generate.CacheF32, "`TYPE` in which --decode keeps keys and values: f32, f16 or q8_0")
 	fs.BoolVar(&b.NoGemm, "no-gemm", false, "leave the products out")
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
+	fs.BoolVar(&b.Merge, "merge", false,
+		"measure merging the LoRA into a file of the model, and nothing else")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
@@ -177,6 +183,16 @@ func printBench(w io.Writer, r *bench.Report) {
 	}
 	if len(r.Decode) > 0 {
 		printDecode(w, r)
+	}
+	if len(r.Merge) > 0 {
+		fmt.Fprint(w, "\nmerging a LoRA on every linear map, with hashing the base\n")
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "model\ttype\trank\trounding\tseconds\twritten\tpeak memory")
+		for _, m := range r.Merge {
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%.2f\t%s\t%s\n", m.Shape, m.Type, m.Rank, m.Rounding, m.Seconds,
+				cli.BytesText(m.Bytes), cli.BytesText(m.PeakRSS))
+		}
+		table.Flush()
 	}
 	if len(r.Train) > 0 {
 		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")

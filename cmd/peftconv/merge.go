@@ -43,7 +43,8 @@ base in Hugging Face's layout gives a directory.`,
 		"peftconv merge --lora out.safetensors --calibration train.txt --eval-data valid.txt",
 		"peftconv merge --lora style.safetensors:0.7 --lora facts.safetensors --type Q8_0 --out both.gguf",
 	},
-	New: func() cli.Command { return new(mergeOptions) },
+	Lean: true,
+	New:  func() cli.Command { return new(mergeOptions) },
 }
 
 type mergeOptions struct {

@@ -30,6 +30,7 @@ type Options struct {
 	Decode     bool                // measure generating, and not products and steps
 	Context    int                 // tokens before those that are generated; 0: 32
 	Cache      string              // how keys and values are kept, as generate.Options.Cache
+	Merge      bool                // measure merging alone
 	Progress   func(doing string)  // may be nil
 }
 
@@ -44,6 +45,7 @@ type Report struct {
 	Attention []Attention `json:"attention,omitempty"`
 	// of generating, without and with a LoRA of the rank
 	Decode []Decode `json:"decode,omitempty"`
+	Merge  []Merge  `json:"merge,omitempty"`
 }
 
 // Types that are measured where none are named.
@@ -125,6 +127,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Attention {
 		o.NoGemm, o.NoTrain = true, true
 		if err := r.measureAttentions(ctx, &o); err != nil {
+			return nil, err
+		}
+	}
+	if o.Merge {
+		o.NoGemm, o.NoTrain = true, true
+		if err := r.measureMerges(ctx, &o); err != nil {
 			return nil, err
 		}
 	}

@@ -3,7 +3,10 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -220,5 +223,41 @@ func TestTypesOf(t *testing.T) {
 	}
 	if names := Shapes(); !slices.Contains(names, "llama-8b") || names[0] != "110m" {
 		t.Errorf("shapes %q", names)
+	}
+}
+
+// TestMerge merges into a file of a small shape, in two types, and into a file.
+func TestMerge(t *testing.T) {
+	withShape(t, shape{"small", small()})
+	o := Options{Shapes: []string{"small"}, Types: []string{"q4_k", "q8_0"}, NoGemm: true, NoTrain: true, Merge: true,
+		Rank: 4}
+	r, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := small()
+	if err := errors.Join(writeShape(f, &s, gguf.Q6_K), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	one, err := Run(context.Background(), Options{Model: path, NoGemm: true, NoTrain: true, Merge: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Merge{{Shape: "small", Type: "Q4_K", Rank: 4}, {Shape: "small", Type: "Q8_0", Rank: 4},
+		{Shape: path, Type: "Q6_K", Rank: 16}}
+	got := append(r.Merge, one.Merge...)
+	if len(got) != len(want) {
+		t.Fatalf("%d merges: %+v", len(got), got)
+	}
+	for i, m := range got {
+		if m.Shape != want[i].Shape || m.Type != want[i].Type || m.Rank != want[i].Rank || m.Rounding == "" ||
+			!(m.Seconds > 0 && m.Seconds < 60) || m.Bytes < 1<<19 || m.PeakRSS <= 0 {
+			t.Errorf("merge %d: %+v", i, m)
+		}
 	}
 }

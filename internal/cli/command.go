@@ -40,7 +40,7 @@ type Verb struct {
 	Examples []string // whole commands
 	Topics   []Topic  // parts of the flags that help shows alone
 	Config   bool     // its flags can stand in a file, --config
-	Lean     bool     // its memory follows the size of a header: garbage is collected early
+	Lean     bool     // its memory follows the size of a header or an adapter: garbage is collected early
 	New      func() Command
 }
 
