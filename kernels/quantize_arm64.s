@@ -3439,6 +3439,57 @@ weights_check:
 	BGE weights
 	RET 
 
+// func laneMomentsNEON(n int, old, change, offset *float32, sums *[4][16]float64)
+// Σ p, Σ p², Σ d, Σ p·d of n elements of groups in lanes, p = old - offset, d = change; products are exact
+TEXT ·laneMomentsNEON(SB), NOSPLIT, $0-40
+	MOVD n+0(FP), R0
+	MOVD old+8(FP), R1
+	MOVD change+16(FP), R2
+	MOVD offset+24(FP), R3
+	MOVD sums+32(FP), R4
+	FMOVQ 0(R3), F0
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	MOVD R0, R5
+	MOVD R1, R6
+	MOVD R2, R7
+	JMP element_check
+
+element:
+	FMOVQ 0(R6), F9
+	FMOVQ 0(R7), F10
+	WORD $0x4ea0d529 // FSUB V9.4S, V9.4S, V0.4S
+	WORD $0x0e61792b // FCVTL V11.2D, V9.2S
+	WORD $0x0e61794c // FCVTL V12.2D, V10.2S
+	WORD $0x4e6bd421 // FADD V1.2D, V1.2D, V11.2D
+	WORD $0x4e6bcd62 // FMLA V2.2D, V11.2D, V11.2D
+	WORD $0x4e6cd463 // FADD V3.2D, V3.2D, V12.2D
+	WORD $0x4e6ccd64 // FMLA V4.2D, V11.2D, V12.2D
+	WORD $0x4e61792b // FCVTL2 V11.2D, V9.4S
+	WORD $0x4e61794c // FCVTL2 V12.2D, V10.4S
+	WORD $0x4e6bd4a5 // FADD V5.2D, V5.2D, V11.2D
+	WORD $0x4e6bcd66 // FMLA V6.2D, V11.2D, V11.2D
+	WORD $0x4e6cd4e7 // FADD V7.2D, V7.2D, V12.2D
+	WORD $0x4e6ccd68 // FMLA V8.2D, V11.2D, V12.2D
+	ADD $16, R6
+	ADD $16, R7
+	SUB $1, R5
+
+element_check:
+	CMP $1, R5
+	BGE element
+	FSTPQ (F1, F5), 0(R4)
+	FSTPQ (F2, F6), 128(R4)
+	FSTPQ (F3, F7), 256(R4)
+	FSTPQ (F4, F8), 384(R4)
+	RET 
+
 // func errorWeightsNEON(n int, w, x, importance *float32, spread float32)
 // w[i] = importance[i]*√(spread + x[i]²)
 TEXT ·errorWeightsNEON(SB), NOSPLIT, $0-36

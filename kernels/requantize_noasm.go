@@ -16,8 +16,6 @@ func scaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels,
 
 func scalePairs(p *ScalePairs, l *ScaleLevels) (done bool) { return false }
 
-func laneMoments(n int, m *LaneMoments) {}
-
 func changeSums(old, change, now []float32, sums *[3][8]float64) (done bool) { return false }
 
 func combine(y, factor, x []float32, stride int) (done bool) { return false }

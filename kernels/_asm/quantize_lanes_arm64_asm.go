@@ -29,6 +29,7 @@ func neonQuantizeFile(k *neon) {
 	k.quantizeSigned("Q4_0", 18, 8, 0, 2)
 	k.quantizeSigned("Q5_0", 22, 16, 2, 6)
 	k.laneMean()
+	k.laneMoments()
 	k.errorWeights()
 	k.groupLevels("divideLevels", "(x[i]+a[group])/b[group]", k.fadd, k.fdiv)
 	k.groupLevels("multiplyLevels", "(x[i]-a[group])*b[group]", k.fsub, k.fmul)
@@ -779,6 +780,35 @@ func (k *neon) laneMean() {
 		k.fadd(v, v, sum)
 		k.keep(v, at[1], 0)
 	})
+	k.op("RET")
+}
+
+// laneMoments adds up products of groups in lanes, in float64.
+func (k *neon) laneMoments() {
+	k.kernel("laneMoments", "(n int, old, change, offset *float32, sums *[4][16]float64)",
+		"Σ p, Σ p², Σ d, Σ p·d of n elements of groups in lanes, p = old - offset, d = change; products are exact")
+	n, old, change, offset, sums := k.param("n"), k.param("old"), k.param("change"), k.param("offset"), k.param("sums")
+	away, total := k.get(offset, 0), [2][]v{k.zeros(4), k.zeros(4)}
+	k.elements("element", n, []r{old, change}, func(at []r) {
+		p, change, x, d := k.get(at[0], 0), k.get(at[1], 0), k.vec(), k.vec()
+		k.fsub(p, p, away)
+		for half, t := range total {
+			if half == 0 {
+				k.fcvtl(x, p)
+				k.fcvtl(d, change)
+			} else {
+				k.fcvtl2(x, p)
+				k.fcvtl2(d, change)
+			}
+			k.faddDouble(t[0], t[0], x)
+			k.fmlaDouble(t[1], x, x)
+			k.faddDouble(t[2], t[2], d)
+			k.fmlaDouble(t[3], x, d)
+		}
+	})
+	for i := range 4 {
+		k.storePair(total[0][i], total[1][i], sums, 128*i)
+	}
 	k.op("RET")
 }
 
