@@ -13,6 +13,9 @@ import (
 // haveLanes says whether searches can run in lanes.
 func haveLanes() bool { return kernels.GroupLanes() > 0 }
 
+// haveEights says whether there is assembly that fits the scales of eight groups: NEON's four lanes have none.
+func haveEights() bool { return kernels.GroupLanes() >= 8 }
+
 // A laneSearch is a search of up to MaxLanes groups, and its results.
 type laneSearch struct {
 	groups                              kernels.Groups

@@ -97,7 +97,7 @@ const fitEnds = 3
 
 // fitTogether is fit with all factors but the last tried at once; done is false where there is no assembly for it.
 func (l *subScaleLevels) fitTogether(base subScaleCodes, want, w []float32) (best subScaleCodes, done bool) {
-	if !haveLanes() {
+	if !haveEights() {
 		return best, false
 	}
 	var factor, inverse [8]float32
@@ -220,7 +220,7 @@ func (s *affineScales) together(
 ) (scale, minimum subScaleCodes, sum float32) {
 	scale.d, minimum.d = d, dmin
 	inverse, inverseMin := inverseOf(d), inverseOf(dmin)
-	if s.n%8 == 0 && haveLanes() {
+	if s.n%8 == 0 && haveEights() {
 		return s.togetherInLanes(scale, minimum, g, low, inverse, inverseMin)
 	}
 	for i := range s.n {
