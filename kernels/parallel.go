@@ -67,7 +67,7 @@ func Rest() (over func()) {
 	return func() { workers.resting.Add(-1) }
 }
 
-// Parallel calls f(0), f(1) … f(n-1), in any order and on up to Threads goroutines, and returns when all
+// Parallel calls f(0), f(1) … f(n-1), which begin in this order, on up to Threads goroutines, and returns when all
 // are done. A call from inside f, or while another goroutine is in Parallel, runs f in order on the
 // goroutine it came from. A panic in f reaches the caller; indexes not yet begun are then left out.
 func Parallel(n int, f func(i int)) {
