@@ -15,6 +15,7 @@ type arena struct {
 	chunks [][]float32
 	at     position
 	total  int // floats of all chunks
+	last   int // of these, the most that were ever in use of the last one
 }
 
 // position is the next free place of an arena.
@@ -26,12 +27,15 @@ func (a *arena) alloc(n int) []float32 {
 	for {
 		if a.at.chunk == len(a.chunks) {
 			n := max(size, chunkFloats, a.total/8)
-			a.total += n
+			a.total, a.last = a.total+n, 0
 			a.chunks = append(a.chunks, make([]float32, n)) // pages that are not used take no memory
 		}
 		chunk := a.chunks[a.at.chunk]
 		if from := a.at.offset; from+size <= len(chunk) {
 			a.at.offset += size
+			if a.at.chunk == len(a.chunks)-1 {
+				a.last = max(a.last, a.at.offset)
+			}
 			return chunk[from : from+n : from+n]
 		}
 		a.at = position{chunk: a.at.chunk + 1}
@@ -45,11 +49,12 @@ func (a *arena) ints(n int) []int32 {
 
 func (a *arena) reset() { a.at = position{} }
 
-func (a *arena) bytes() (n int64) {
-	for _, c := range a.chunks {
-		n += int64(len(c)) * 4
+// bytes is the memory of all chunks, but for the end of the last one that was never used.
+func (a *arena) bytes() int64 {
+	if len(a.chunks) == 0 {
+		return 0
 	}
-	return n
+	return 4 * int64(a.total-len(a.chunks[len(a.chunks)-1])+a.last)
 }
 
 // slab allocates zeroed values of one type; setting n back frees them for reuse.
