@@ -142,9 +142,9 @@ type productPart struct {
 
 var multiplications freelist.List[multiplication]
 
-// A task reads as much of the weights as leaves each thread some tasks, within these bounds. A thread that goes on where
-// it was reads memory faster than one that goes to another place: with 32 KB a task, two threads read 19 GB/s where they
-// read 24 with 256 KB.
+// A task reads as much of the weights as leaves each thread some tasks, within these bounds. A thread that goes on
+// where it was reads memory faster than one that goes to another place: with 32 KB a task, two threads read 19 GB/s
+// where they read 24 with 256 KB.
 const (
 	leastTaskBytes = 1 << 15
 	mostTaskBytes  = 1 << 19
