@@ -2084,28 +2084,27 @@ group_check:
 	VZEROUPPER
 	RET
 
-// func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F
-TEXT ·snapPoint8AVX512(SB), NOSPLIT, $128-68
-	MOVQ    trials+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    w+16(FP), DX
-	MOVQ    inverse+24(FP), BX
-	MOVQ    codes+56(FP), SI
-	LEAQ    (SP), DI
-	XORQ    R8, R8
-	LEAQ    15(AX), R9
+TEXT ·snapPoint8AVX512(SB), NOSPLIT, $128-100
+	MOVQ    x+8(FP), AX
+	MOVQ    trials+0(FP), CX
+	MOVQ    inverse+24(FP), DX
+	MOVQ    codes+88(FP), BX
+	LEAQ    (SP), SI
+	XORQ    DI, DI
+	LEAQ    15(CX), CX
 	VMOVUPS c3f800000<>+0(SB), Z0
 	VMOVUPS c3f000000<>+0(SB), Z1
 	VMOVUPS c4b400000<>+0(SB), Z2
 	JMP     round_check
 
 round:
-	VMOVUPS      (BX)(R8*1), Z3
+	VMOVUPS      (DX)(DI*1), Z3
 	VPXORD       Z4, Z4, Z4
 	VPXORD       Z5, Z5, Z5
 	VPXORD       Z6, Z6, Z6
-	VBROADCASTSS 28(CX), Z7
+	VBROADCASTSS 28(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2119,7 +2118,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 24(CX), Z7
+	VBROADCASTSS 24(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2133,7 +2132,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 20(CX), Z7
+	VBROADCASTSS 20(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2147,7 +2146,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 16(CX), Z7
+	VBROADCASTSS 16(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2161,7 +2160,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 12(CX), Z7
+	VBROADCASTSS 12(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2175,7 +2174,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 8(CX), Z7
+	VBROADCASTSS 8(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2189,7 +2188,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 4(CX), Z7
+	VBROADCASTSS 4(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2203,7 +2202,7 @@ round:
 	VPSLLD       $0x01, Z4, Z8
 	VPADDD       Z8, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS (CX), Z7
+	VBROADCASTSS (AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2217,78 +2216,76 @@ round:
 	VPSLLD       $0x01, Z4, Z3
 	VPADDD       Z3, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VMOVUPS      Z6, (SI)(R8*1)
-	VMOVUPS      Z4, (DI)(R8*1)
-	ADDQ         $0x40, R8
-	SUBQ         $0x10, R9
+	VMOVUPS      Z6, (BX)(DI*1)
+	VMOVUPS      Z4, (SI)(DI*1)
+	ADDQ         $0x40, DI
+	SUBQ         $0x10, CX
 
 round_check:
-	CMPQ R9, $0x10
-	JGE  round
-	MOVQ near+40(FP), BX
-	MOVQ lists+48(FP), DI
-	MOVQ scale+32(FP), R8
-	XORQ R9, R9
-	XORL R11, R11
-
-trial:
-	LEAQ         (SP), R10
-	MOVL         (R10)(R9*4), R10
-	MOVL         (BX)(R10*4), R10
-	TESTQ        R10, R10
-	JZ           next
-	BTSL         R9, R11
-	VBROADCASTSS (R8)(R9*4), Z0
-	LEAQ         (DI)(R10*4), R10
+	CMPQ         CX, $0x10
+	JGE          round
+	CMPQ         trials+0(FP), $0x01
+	JNE          several
+	MOVQ         near+64(FP), DX
+	XORL         BX, BX
+	MOVL         (SP), CX
+	MOVL         (DX)(CX*4), CX
+	TESTQ        CX, CX
+	JZ           point
+	MOVQ         scale+32(FP), DX
+	VBROADCASTSS (DX), Z0
+	MOVQ         lists+72(FP), DX
+	LEAQ         (DX)(CX*4), DX
+	MOVQ         w+16(FP), CX
 	VMULPS       oddValues<>+0(SB), Z0, Z0
-	VBROADCASTSS (CX), Z2
+	VBROADCASTSS (AX), Z2
 	VSUBPS       Z2, Z0, Z2
-	VBROADCASTSS (DX), Z1
+	VBROADCASTSS (CX), Z1
 	VMULPS       Z2, Z1, Z1
 	VMULPS       Z2, Z1, Z1
-	VBROADCASTSS 4(CX), Z3
+	VBROADCASTSS 4(AX), Z3
 	VSUBPS       Z3, Z0, Z3
-	VBROADCASTSS 4(DX), Z2
+	VBROADCASTSS 4(CX), Z2
 	VMULPS       Z3, Z2, Z2
 	VMULPS       Z3, Z2, Z2
-	VBROADCASTSS 8(CX), Z4
+	VBROADCASTSS 8(AX), Z4
 	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 8(DX), Z3
+	VBROADCASTSS 8(CX), Z3
 	VMULPS       Z4, Z3, Z3
 	VMULPS       Z4, Z3, Z3
-	VBROADCASTSS 12(CX), Z5
+	VBROADCASTSS 12(AX), Z5
 	VSUBPS       Z5, Z0, Z5
-	VBROADCASTSS 12(DX), Z4
+	VBROADCASTSS 12(CX), Z4
 	VMULPS       Z5, Z4, Z4
 	VMULPS       Z5, Z4, Z4
-	VBROADCASTSS 16(CX), Z6
+	VBROADCASTSS 16(AX), Z6
 	VSUBPS       Z6, Z0, Z6
-	VBROADCASTSS 16(DX), Z5
+	VBROADCASTSS 16(CX), Z5
 	VMULPS       Z6, Z5, Z5
 	VMULPS       Z6, Z5, Z5
-	VBROADCASTSS 20(CX), Z7
+	VBROADCASTSS 20(AX), Z7
 	VSUBPS       Z7, Z0, Z7
-	VBROADCASTSS 20(DX), Z6
+	VBROADCASTSS 20(CX), Z6
 	VMULPS       Z7, Z6, Z6
 	VMULPS       Z7, Z6, Z6
-	VBROADCASTSS 24(CX), Z8
+	VBROADCASTSS 24(AX), Z8
 	VSUBPS       Z8, Z0, Z8
-	VBROADCASTSS 24(DX), Z7
+	VBROADCASTSS 24(CX), Z7
 	VMULPS       Z8, Z7, Z7
 	VMULPS       Z8, Z7, Z7
-	VBROADCASTSS 28(CX), Z8
+	VBROADCASTSS 28(AX), Z8
 	VSUBPS       Z8, Z0, Z8
-	VBROADCASTSS 28(DX), Z0
+	VBROADCASTSS 28(CX), Z0
 	VMULPS       Z8, Z0, Z0
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      c7f7fffff<>+0(SB), Z8
 	VPXORD       Z9, Z9, Z9
 	VMOVUPS      counting<>+0(SB), Z10
-	MOVL         -4(R10), R12
-	MOVQ         R10, R13
+	MOVL         -4(DX), AX
+	MOVQ         DX, CX
 
 codes:
-	VMOVUPS       (R13), Z11
+	VMOVUPS       (CX), Z11
 	VPERMPS       Z1, Z11, Z12
 	VPSRLD        $0x04, Z11, Z11
 	VPERMPS       Z2, Z11, Z13
@@ -2315,8 +2312,8 @@ codes:
 	VMOVAPS       Z12, K1, Z8
 	VMOVAPS       Z10, K1, Z9
 	VPADDD        c00000010<>+0(SB), Z10, Z10
-	ADDQ          $0x40, R13
-	SUBQ          $0x02, R12
+	ADDQ          $0x40, CX
+	SUBQ          $0x02, AX
 	JG            codes
 	VMOVUPS       c0000ffff<>+0(SB), Z1
 	VMOVAPS       Z8, Z0
@@ -2335,16 +2332,549 @@ codes:
 	VEXTRACTI128  $0x01, Y1, X0
 	VPMINUW       X0, X1, X0
 	VPHMINPOSUW   X0, X0
-	VMOVD         X0, R12
-	MOVWLZX       R12, R12
-	MOVL          (R10)(R12*4), R12
-	MOVL          R12, (SI)(R9*4)
+	VMOVD         X0, AX
+	MOVWLZX       AX, AX
+	MOVL          (DX)(AX*4), AX
+	MOVQ          codes+88(FP), CX
+	MOVL          AX, (CX)
+	INCL          BX
+
+point:
+	MOVL BX, moved+96(FP)
+	VZEROUPPER
+	RET
+
+several:
+	MOVQ w+16(FP), CX
+	MOVQ scale+32(FP), DX
+	MOVQ errors+40(FP), BX
+	MOVQ trials+0(FP), SI
+	ADDQ $0x0f, SI
+	JMP  errors_check
+
+errors:
+	VMOVUPS      (DX), Z0
+	VMULPS       c3f800000<>+0(SB), Z0, Z1
+	VMULPS       c40400000<>+0(SB), Z0, Z2
+	VMULPS       c40a00000<>+0(SB), Z0, Z0
+	VBROADCASTSS (AX), Z3
+	VBROADCASTSS (CX), Z4
+	VSUBPS       Z3, Z1, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VSUBPS       Z3, Z2, Z5
+	VMULPS       Z5, Z4, Z7
+	VMULPS       Z5, Z7, Z7
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VBROADCASTSS 4(AX), Z3
+	VBROADCASTSS 4(CX), Z5
+	VSUBPS       Z3, Z1, Z8
+	VMULPS       Z8, Z5, Z12
+	VMULPS       Z8, Z12, Z12
+	VSUBPS       Z3, Z2, Z8
+	VMULPS       Z8, Z5, Z13
+	VMULPS       Z8, Z13, Z13
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z5, Z5
+	VMULPS       Z3, Z5, Z5
+	VBROADCASTSS 8(AX), Z3
+	VBROADCASTSS 8(CX), Z8
+	VSUBPS       Z3, Z1, Z14
+	VMULPS       Z14, Z8, Z15
+	VMULPS       Z14, Z15, Z15
+	VSUBPS       Z3, Z2, Z14
+	VMULPS       Z14, Z8, Z16
+	VMULPS       Z14, Z16, Z16
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z8, Z8
+	VMULPS       Z3, Z8, Z8
+	VADDPS       Z6, Z12, Z3
+	VADDPS       Z3, Z15, Z14
+	VMOVUPS      Z14, (BX)
+	VADDPS       Z3, Z16, Z14
+	VMOVUPS      Z14, 1152(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2304(BX)
+	VADDPS       Z7, Z12, Z3
+	VADDPS       Z3, Z15, Z14
+	VMOVUPS      Z14, 128(BX)
+	VADDPS       Z3, Z16, Z14
+	VMOVUPS      Z14, 1280(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2432(BX)
+	VADDPS       Z4, Z12, Z3
+	VADDPS       Z3, Z15, Z12
+	VMOVUPS      Z12, 256(BX)
+	VADDPS       Z3, Z16, Z12
+	VMOVUPS      Z12, 1408(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2560(BX)
+	VADDPS       Z6, Z13, Z3
+	VADDPS       Z3, Z15, Z12
+	VMOVUPS      Z12, 384(BX)
+	VADDPS       Z3, Z16, Z12
+	VMOVUPS      Z12, 1536(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2688(BX)
+	VADDPS       Z7, Z13, Z3
+	VADDPS       Z3, Z15, Z12
+	VMOVUPS      Z12, 512(BX)
+	VADDPS       Z3, Z16, Z12
+	VMOVUPS      Z12, 1664(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2816(BX)
+	VADDPS       Z4, Z13, Z3
+	VADDPS       Z3, Z15, Z12
+	VMOVUPS      Z12, 640(BX)
+	VADDPS       Z3, Z16, Z12
+	VMOVUPS      Z12, 1792(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 2944(BX)
+	VADDPS       Z6, Z5, Z3
+	VADDPS       Z3, Z15, Z6
+	VMOVUPS      Z6, 768(BX)
+	VADDPS       Z3, Z16, Z6
+	VMOVUPS      Z6, 1920(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 3072(BX)
+	VADDPS       Z7, Z5, Z3
+	VADDPS       Z3, Z15, Z6
+	VMOVUPS      Z6, 896(BX)
+	VADDPS       Z3, Z16, Z6
+	VMOVUPS      Z6, 2048(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 3200(BX)
+	VADDPS       Z4, Z5, Z3
+	VADDPS       Z3, Z15, Z4
+	VMOVUPS      Z4, 1024(BX)
+	VADDPS       Z3, Z16, Z4
+	VMOVUPS      Z4, 2176(BX)
+	VADDPS       Z3, Z8, Z3
+	VMOVUPS      Z3, 3328(BX)
+	VBROADCASTSS 12(AX), Z3
+	VBROADCASTSS 12(CX), Z4
+	VSUBPS       Z3, Z1, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 3456(BX)
+	VSUBPS       Z3, Z2, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 3584(BX)
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMOVUPS      Z4, 3712(BX)
+	VBROADCASTSS 16(AX), Z3
+	VBROADCASTSS 16(CX), Z4
+	VSUBPS       Z3, Z1, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 3840(BX)
+	VSUBPS       Z3, Z2, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 3968(BX)
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMOVUPS      Z4, 4096(BX)
+	VBROADCASTSS 20(AX), Z3
+	VBROADCASTSS 20(CX), Z4
+	VSUBPS       Z3, Z1, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 4224(BX)
+	VSUBPS       Z3, Z2, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 4352(BX)
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMOVUPS      Z4, 4480(BX)
+	VBROADCASTSS 24(AX), Z3
+	VBROADCASTSS 24(CX), Z4
+	VSUBPS       Z3, Z1, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 4608(BX)
+	VSUBPS       Z3, Z2, Z5
+	VMULPS       Z5, Z4, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, 4736(BX)
+	VSUBPS       Z3, Z0, Z3
+	VMULPS       Z3, Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMOVUPS      Z4, 4864(BX)
+	VBROADCASTSS 28(AX), Z3
+	VBROADCASTSS 28(CX), Z4
+	VSUBPS       Z3, Z1, Z1
+	VMULPS       Z1, Z4, Z5
+	VMULPS       Z1, Z5, Z5
+	VMOVUPS      Z5, 4992(BX)
+	VSUBPS       Z3, Z2, Z1
+	VMULPS       Z1, Z4, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 5120(BX)
+	VSUBPS       Z3, Z0, Z0
+	VMULPS       Z0, Z4, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, 5248(BX)
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, SI
+
+errors_check:
+	CMPQ         SI, $0x10
+	JGE          errors
+	MOVQ         w+16(FP), CX
+	MOVQ         errors+40(FP), DX
+	VMOVUPS      oddValues<>+0(SB), Z0
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VBROADCASTSS (AX), Z1
+	VBROADCASTSS (CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 5440(DX)
+	VMOVUPS      Z1, 5504(DX)
+	VBROADCASTSS 4(AX), Z1
+	VBROADCASTSS 4(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 5568(DX)
+	VMOVUPS      Z1, 5632(DX)
+	VBROADCASTSS 8(AX), Z1
+	VBROADCASTSS 8(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 5696(DX)
+	VMOVUPS      Z1, 5760(DX)
+	VBROADCASTSS 12(AX), Z1
+	VBROADCASTSS 12(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 5824(DX)
+	VMOVUPS      Z1, 5888(DX)
+	VBROADCASTSS 16(AX), Z1
+	VBROADCASTSS 16(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 5952(DX)
+	VMOVUPS      Z1, 6016(DX)
+	VBROADCASTSS 20(AX), Z1
+	VBROADCASTSS 20(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 6080(DX)
+	VMOVUPS      Z1, 6144(DX)
+	VBROADCASTSS 24(AX), Z1
+	VBROADCASTSS 24(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 6208(DX)
+	VMOVUPS      Z1, 6272(DX)
+	VBROADCASTSS 28(AX), Z1
+	VBROADCASTSS 28(CX), Z2
+	VADDPS       Z2, Z9, Z9
+	VMULPS       Z1, Z2, Z3
+	VMULPS       Z3, Z1, Z1
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z3, Z3, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z2, 6336(DX)
+	VMOVUPS      Z1, 6400(DX)
+	VMOVUPS      Z9, 6464(DX)
+	VMOVUPS      Z11, 6528(DX)
+	XORQ         AX, AX
+	XORL         BX, BX
+	LEAQ         (SP), DX
+
+trial:
+	MOVL    (DX)(AX*4), SI
+	MOVQ    place+48(FP), DI
+	MOVLQSX (DI)(SI*4), DI
+	MOVQ    AX, CX
+	INCQ    CX
+	TESTQ   DI, DI
+	JNS     next
+	BTSL    AX, BX
+	JMP     same
+
+more:
+	BTSL CX, BX
+	INCQ CX
+
+same:
+	CMPQ CX, trials+0(FP)
+	JGE  known
+	CMPL SI, (DX)(CX*4)
+	JEQ  more
+
+known:
+	NOTQ         DI
+	ADDQ         DI, DI
+	ADDQ         places+56(FP), DI
+	MOVQ         errors+40(FP), R10
+	MOVQ         scale+32(FP), R11
+	MOVWQZX      (DI), R9
+	CMPQ         R9, $0x10
+	JLT          lanes
+	CMPQ         R9, $0x00000100
+	JGT          lanes
+	VBROADCASTSS (R11)(AX*4), Z0
+	VBROADCASTSS -4(R11)(CX*4), Z1
+	VMULPS       c41c80000<>+0(SB), Z0, Z2
+	VMULPS       6464(R10), Z2, Z2
+	VMOVUPS      6528(R10), Z3
+	VDIVPS       Z1, Z3, Z3
+	VADDPS       Z3, Z2, Z2
+	VMULPS       c37800000<>+0(SB), Z2, Z2
+	VMULPS       Z1, Z2, Z3
+	VCMPPS       $0x0e, c0d800000<>+0(SB), Z2, K1
+	VCMPPS       $0x0e, c0d800000<>+0(SB), Z3, K2
+	KANDW        K1, K2, K1
+	KMOVW        K1, R11
+	TESTL        R11, R11
+	JZ           lanes
+	MOVQ         near+64(FP), R11
+	MOVL         (R11)(SI*4), R11
+	SHLQ         $0x02, R11
+	ADDQ         lists+72(FP), R11
+	VMOVUPS      c7f7fffff<>+0(SB), Z3
+	VMOVUPS      c7f7fffff<>+0(SB), Z4
+	VMOVUPS      c7f7fffff<>+0(SB), Z5
+	XORQ         SI, SI
+
+far:
+	VMOVUPS       (R11)(SI*1), Z6
+	VPERMPS       5440(R10), Z6, Z7
+	VPERMPS       5504(R10), Z6, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       5568(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       5632(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       5696(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       5760(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       5824(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       5888(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       5952(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       6016(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       6080(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       6144(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       6208(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       6272(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VPSRLD        $0x04, Z6, Z6
+	VPERMPS       6336(R10), Z6, Z9
+	VADDPS        Z9, Z7, Z7
+	VPERMPS       6400(R10), Z6, Z9
+	VADDPS        Z9, Z8, Z8
+	VMULPS        Z7, Z0, Z6
+	VMULPS        Z7, Z1, Z7
+	VSUBPS        Z8, Z6, Z6
+	VSUBPS        Z8, Z7, Z7
+	VMOVUPS       Z6, 6592(R10)(SI*1)
+	VMOVUPS       Z7, 7616(R10)(SI*1)
+	VADDPS        Z7, Z6, Z8
+	VCMPPS        $0x01, Z3, Z8, K1
+	VMINPS        Z3, Z8, Z3
+	VMOVAPS       Z6, K1, Z4
+	VMOVAPS       Z7, K1, Z5
+	ADDQ          $0x40, SI
+	MOVQ          R9, R12
+	SHLQ          $0x02, R12
+	CMPQ          SI, R12
+	JLT           far
+	VMOVAPS       Z3, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMINPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMINPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VMINPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VMINPS        X1, X0, X0
+	VBROADCASTSS  X0, Z0
+	VCMPPS        $0x00, Z0, Z3, K1
+	VMOVUPS       cff7fffff<>+0(SB), Z0
+	VMOVAPS       Z4, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VMAXPS        X1, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z2, Z0, Z0
+	VMOVUPS       cff7fffff<>+0(SB), Z1
+	VMOVAPS       Z5, K1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VMAXPS        Y3, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X3
+	VMAXPS        X3, X1, X1
+	VMOVHLPS      X1, X1, X3
+	VMAXPS        X3, X1, X1
+	VMOVSHDUP     X1, X3
+	VMAXPS        X3, X1, X1
+	VBROADCASTSS  X1, Z1
+	VADDPS        Z2, Z1, Z1
+	XORQ          SI, SI
+	XORQ          R13, R13
+
+keep:
+	VMOVUPS 6592(R10)(SI*4), Z2
+	VCMPPS  $0x0e, Z0, Z2, K1
+	VMOVUPS 7616(R10)(SI*4), Z2
+	VCMPPS  $0x0e, Z1, Z2, K2
+	KANDW   K1, K2, K1
+	KMOVW   K1, R11
+	XORL    $0x0000ffff, R11
+	TESTQ   SI, SI
+	JNZ     bits
+	ORQ     $0x01, R11
+	JMP     bits
+
+bit:
+	BSFQ R11, R8
+	LEAQ -1(R11), R12
+	ANDQ R12, R11
+	ADDQ SI, R8
+	CMPQ R8, R9
+	JGE  kept
+	MOVW 2(DI)(R8*2), R12
+	MOVW R12, 8642(R10)(R13*2)
+	INCQ R13
+
+bits:
+	TESTQ R11, R11
+	JNZ   bit
+	ADDQ  $0x10, SI
+	CMPQ  SI, R9
+	JLT   keep
+
+kept:
+	MOVW R13, 8640(R10)
+	LEAQ 8640(R10), DI
+
+lanes:
+	MOVQ         errors+40(FP), SI
+	MOVQ         points+80(FP), R9
+	LEAQ         (SI)(AX*4), SI
+	MOVWQZX      (DI), R10
+	LEAQ         2(DI), R11
+	VMOVUPS      c7f7fffff<>+0(SB), Z1
+	MOVWQZX      (R11), R12
+	ADDQ         R12, R12
+	VPBROADCASTD 12(R9)(R12*8), Z0
+
+near:
+	MOVWQZX      (R11), R12
+	ADDQ         R12, R12
+	MOVWQZX      (R9)(R12*8), R13
+	VMOVUPS      (SI)(R13*1), Z2
+	MOVWQZX      2(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Z2, Z2
+	MOVWQZX      4(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Z2, Z2
+	MOVWQZX      6(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Z2, Z2
+	MOVWQZX      8(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Z2, Z2
+	MOVWQZX      10(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Z2, Z2
+	VPBROADCASTD 12(R9)(R12*8), Z3
+	VCMPPS       $0x01, Z1, Z2, K1
+	VMINPS       Z1, Z2, Z1
+	VMOVAPS      Z3, K1, Z0
+	ADDQ         $0x02, R11
+	DECQ         R10
+	JNZ          near
+	MOVQ         CX, R10
+	SUBQ         AX, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VCVTDQ2PS    counting<>+0(SB), Z2
+	VCMPPS       $0x01, Z1, Z2, K1
+	MOVQ         codes+88(FP), SI
+	VMOVUPS      (SI)(AX*4), Z1
+	VMOVAPS      Z0, K1, Z1
+	VMOVUPS      Z1, (SI)(AX*4)
+	ADDQ         $0x10, AX
+	CMPQ         AX, CX
+	JLT          lanes
 
 next:
-	INCQ R9
-	CMPQ R9, AX
+	MOVQ CX, AX
+	CMPQ AX, trials+0(FP)
 	JLT  trial
-	MOVL R11, moved+64(FP)
+	MOVL BX, moved+96(FP)
 	VZEROUPPER
 	RET
 
@@ -2490,28 +3020,135 @@ DATA c0000ffff<>+56(SB)/4, $0x0000ffff
 DATA c0000ffff<>+60(SB)/4, $0x0000ffff
 GLOBL c0000ffff<>(SB), RODATA|NOPTR, $64
 
-// func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+DATA c40400000<>+0(SB)/4, $0x40400000
+DATA c40400000<>+4(SB)/4, $0x40400000
+DATA c40400000<>+8(SB)/4, $0x40400000
+DATA c40400000<>+12(SB)/4, $0x40400000
+DATA c40400000<>+16(SB)/4, $0x40400000
+DATA c40400000<>+20(SB)/4, $0x40400000
+DATA c40400000<>+24(SB)/4, $0x40400000
+DATA c40400000<>+28(SB)/4, $0x40400000
+DATA c40400000<>+32(SB)/4, $0x40400000
+DATA c40400000<>+36(SB)/4, $0x40400000
+DATA c40400000<>+40(SB)/4, $0x40400000
+DATA c40400000<>+44(SB)/4, $0x40400000
+DATA c40400000<>+48(SB)/4, $0x40400000
+DATA c40400000<>+52(SB)/4, $0x40400000
+DATA c40400000<>+56(SB)/4, $0x40400000
+DATA c40400000<>+60(SB)/4, $0x40400000
+GLOBL c40400000<>(SB), RODATA|NOPTR, $64
+
+DATA c40a00000<>+0(SB)/4, $0x40a00000
+DATA c40a00000<>+4(SB)/4, $0x40a00000
+DATA c40a00000<>+8(SB)/4, $0x40a00000
+DATA c40a00000<>+12(SB)/4, $0x40a00000
+DATA c40a00000<>+16(SB)/4, $0x40a00000
+DATA c40a00000<>+20(SB)/4, $0x40a00000
+DATA c40a00000<>+24(SB)/4, $0x40a00000
+DATA c40a00000<>+28(SB)/4, $0x40a00000
+DATA c40a00000<>+32(SB)/4, $0x40a00000
+DATA c40a00000<>+36(SB)/4, $0x40a00000
+DATA c40a00000<>+40(SB)/4, $0x40a00000
+DATA c40a00000<>+44(SB)/4, $0x40a00000
+DATA c40a00000<>+48(SB)/4, $0x40a00000
+DATA c40a00000<>+52(SB)/4, $0x40a00000
+DATA c40a00000<>+56(SB)/4, $0x40a00000
+DATA c40a00000<>+60(SB)/4, $0x40a00000
+GLOBL c40a00000<>(SB), RODATA|NOPTR, $64
+
+DATA c41c80000<>+0(SB)/4, $0x41c80000
+DATA c41c80000<>+4(SB)/4, $0x41c80000
+DATA c41c80000<>+8(SB)/4, $0x41c80000
+DATA c41c80000<>+12(SB)/4, $0x41c80000
+DATA c41c80000<>+16(SB)/4, $0x41c80000
+DATA c41c80000<>+20(SB)/4, $0x41c80000
+DATA c41c80000<>+24(SB)/4, $0x41c80000
+DATA c41c80000<>+28(SB)/4, $0x41c80000
+DATA c41c80000<>+32(SB)/4, $0x41c80000
+DATA c41c80000<>+36(SB)/4, $0x41c80000
+DATA c41c80000<>+40(SB)/4, $0x41c80000
+DATA c41c80000<>+44(SB)/4, $0x41c80000
+DATA c41c80000<>+48(SB)/4, $0x41c80000
+DATA c41c80000<>+52(SB)/4, $0x41c80000
+DATA c41c80000<>+56(SB)/4, $0x41c80000
+DATA c41c80000<>+60(SB)/4, $0x41c80000
+GLOBL c41c80000<>(SB), RODATA|NOPTR, $64
+
+DATA c37800000<>+0(SB)/4, $0x37800000
+DATA c37800000<>+4(SB)/4, $0x37800000
+DATA c37800000<>+8(SB)/4, $0x37800000
+DATA c37800000<>+12(SB)/4, $0x37800000
+DATA c37800000<>+16(SB)/4, $0x37800000
+DATA c37800000<>+20(SB)/4, $0x37800000
+DATA c37800000<>+24(SB)/4, $0x37800000
+DATA c37800000<>+28(SB)/4, $0x37800000
+DATA c37800000<>+32(SB)/4, $0x37800000
+DATA c37800000<>+36(SB)/4, $0x37800000
+DATA c37800000<>+40(SB)/4, $0x37800000
+DATA c37800000<>+44(SB)/4, $0x37800000
+DATA c37800000<>+48(SB)/4, $0x37800000
+DATA c37800000<>+52(SB)/4, $0x37800000
+DATA c37800000<>+56(SB)/4, $0x37800000
+DATA c37800000<>+60(SB)/4, $0x37800000
+GLOBL c37800000<>(SB), RODATA|NOPTR, $64
+
+DATA c0d800000<>+0(SB)/4, $0x0d800000
+DATA c0d800000<>+4(SB)/4, $0x0d800000
+DATA c0d800000<>+8(SB)/4, $0x0d800000
+DATA c0d800000<>+12(SB)/4, $0x0d800000
+DATA c0d800000<>+16(SB)/4, $0x0d800000
+DATA c0d800000<>+20(SB)/4, $0x0d800000
+DATA c0d800000<>+24(SB)/4, $0x0d800000
+DATA c0d800000<>+28(SB)/4, $0x0d800000
+DATA c0d800000<>+32(SB)/4, $0x0d800000
+DATA c0d800000<>+36(SB)/4, $0x0d800000
+DATA c0d800000<>+40(SB)/4, $0x0d800000
+DATA c0d800000<>+44(SB)/4, $0x0d800000
+DATA c0d800000<>+48(SB)/4, $0x0d800000
+DATA c0d800000<>+52(SB)/4, $0x0d800000
+DATA c0d800000<>+56(SB)/4, $0x0d800000
+DATA c0d800000<>+60(SB)/4, $0x0d800000
+GLOBL c0d800000<>(SB), RODATA|NOPTR, $64
+
+DATA cff7fffff<>+0(SB)/4, $0xff7fffff
+DATA cff7fffff<>+4(SB)/4, $0xff7fffff
+DATA cff7fffff<>+8(SB)/4, $0xff7fffff
+DATA cff7fffff<>+12(SB)/4, $0xff7fffff
+DATA cff7fffff<>+16(SB)/4, $0xff7fffff
+DATA cff7fffff<>+20(SB)/4, $0xff7fffff
+DATA cff7fffff<>+24(SB)/4, $0xff7fffff
+DATA cff7fffff<>+28(SB)/4, $0xff7fffff
+DATA cff7fffff<>+32(SB)/4, $0xff7fffff
+DATA cff7fffff<>+36(SB)/4, $0xff7fffff
+DATA cff7fffff<>+40(SB)/4, $0xff7fffff
+DATA cff7fffff<>+44(SB)/4, $0xff7fffff
+DATA cff7fffff<>+48(SB)/4, $0xff7fffff
+DATA cff7fffff<>+52(SB)/4, $0xff7fffff
+DATA cff7fffff<>+56(SB)/4, $0xff7fffff
+DATA cff7fffff<>+60(SB)/4, $0xff7fffff
+GLOBL cff7fffff<>(SB), RODATA|NOPTR, $64
+
+// func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F
-TEXT ·snapPoint4AVX512(SB), NOSPLIT, $128-68
-	MOVQ    trials+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    w+16(FP), DX
-	MOVQ    inverse+24(FP), BX
-	MOVQ    codes+56(FP), SI
-	LEAQ    (SP), DI
-	XORQ    R8, R8
-	LEAQ    15(AX), R9
+TEXT ·snapPoint4AVX512(SB), NOSPLIT, $128-100
+	MOVQ    x+8(FP), AX
+	MOVQ    trials+0(FP), CX
+	MOVQ    inverse+24(FP), DX
+	MOVQ    codes+88(FP), BX
+	LEAQ    (SP), SI
+	XORQ    DI, DI
+	LEAQ    15(CX), CX
 	VMOVUPS c3f800000<>+0(SB), Z0
 	VMOVUPS c3f000000<>+0(SB), Z1
 	VMOVUPS c4b400000<>+0(SB), Z2
 	JMP     round_check
 
 round:
-	VMOVUPS      (BX)(R8*1), Z3
+	VMOVUPS      (DX)(DI*1), Z3
 	VPXORD       Z4, Z4, Z4
 	VPXORD       Z5, Z5, Z5
 	VPXORD       Z6, Z6, Z6
-	VBROADCASTSS 12(CX), Z7
+	VBROADCASTSS 12(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2524,7 +3161,7 @@ round:
 	VPORD        Z7, Z6, Z6
 	VPSLLD       $0x03, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 8(CX), Z7
+	VBROADCASTSS 8(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2537,7 +3174,7 @@ round:
 	VPORD        Z7, Z6, Z6
 	VPSLLD       $0x03, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 4(CX), Z7
+	VBROADCASTSS 4(AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2550,7 +3187,7 @@ round:
 	VPORD        Z7, Z6, Z6
 	VPSLLD       $0x03, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS (CX), Z7
+	VBROADCASTSS (AX), Z7
 	VMULPS       Z3, Z7, Z7
 	VSUBPS       Z0, Z7, Z7
 	VMULPS       Z1, Z7, Z7
@@ -2563,58 +3200,56 @@ round:
 	VPORD        Z7, Z6, Z6
 	VPSLLD       $0x03, Z4, Z4
 	VPADDD       Z7, Z4, Z4
-	VMOVUPS      Z6, (SI)(R8*1)
-	VMOVUPS      Z4, (DI)(R8*1)
-	ADDQ         $0x40, R8
-	SUBQ         $0x10, R9
+	VMOVUPS      Z6, (BX)(DI*1)
+	VMOVUPS      Z4, (SI)(DI*1)
+	ADDQ         $0x40, DI
+	SUBQ         $0x10, CX
 
 round_check:
-	CMPQ R9, $0x10
-	JGE  round
-	MOVQ near+40(FP), BX
-	MOVQ lists+48(FP), DI
-	MOVQ scale+32(FP), R8
-	XORQ R9, R9
-	XORL R11, R11
-
-trial:
-	LEAQ         (SP), R10
-	MOVL         (R10)(R9*4), R10
-	MOVL         (BX)(R10*4), R10
-	TESTQ        R10, R10
-	JZ           next
-	BTSL         R9, R11
-	VBROADCASTSS (R8)(R9*4), Z0
-	LEAQ         (DI)(R10*4), R10
+	CMPQ         CX, $0x10
+	JGE          round
+	CMPQ         trials+0(FP), $0x01
+	JNE          several
+	MOVQ         near+64(FP), DX
+	XORL         BX, BX
+	MOVL         (SP), CX
+	MOVL         (DX)(CX*4), CX
+	TESTQ        CX, CX
+	JZ           point
+	MOVQ         scale+32(FP), DX
+	VBROADCASTSS (DX), Z0
+	MOVQ         lists+72(FP), DX
+	LEAQ         (DX)(CX*4), DX
+	MOVQ         w+16(FP), CX
 	VMULPS       oddValues<>+0(SB), Z0, Z0
-	VBROADCASTSS (CX), Z2
+	VBROADCASTSS (AX), Z2
 	VSUBPS       Z2, Z0, Z2
-	VBROADCASTSS (DX), Z1
+	VBROADCASTSS (CX), Z1
 	VMULPS       Z2, Z1, Z1
 	VMULPS       Z2, Z1, Z1
-	VBROADCASTSS 4(CX), Z3
+	VBROADCASTSS 4(AX), Z3
 	VSUBPS       Z3, Z0, Z3
-	VBROADCASTSS 4(DX), Z2
+	VBROADCASTSS 4(CX), Z2
 	VMULPS       Z3, Z2, Z2
 	VMULPS       Z3, Z2, Z2
-	VBROADCASTSS 8(CX), Z4
+	VBROADCASTSS 8(AX), Z4
 	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 8(DX), Z3
+	VBROADCASTSS 8(CX), Z3
 	VMULPS       Z4, Z3, Z3
 	VMULPS       Z4, Z3, Z3
-	VBROADCASTSS 12(CX), Z4
+	VBROADCASTSS 12(AX), Z4
 	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 12(DX), Z0
+	VBROADCASTSS 12(CX), Z0
 	VMULPS       Z4, Z0, Z0
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      c7f7fffff<>+0(SB), Z4
 	VPXORD       Z8, Z8, Z8
 	VMOVUPS      counting<>+0(SB), Z5
-	MOVL         -4(R10), R12
-	MOVQ         R10, R13
+	MOVL         -4(DX), AX
+	MOVQ         DX, CX
 
 codes:
-	VMOVUPS       (R13), Z6
+	VMOVUPS       (CX), Z6
 	VPERMPS       Z1, Z6, Z7
 	VPSRLD        $0x04, Z6, Z6
 	VPERMPS       Z2, Z6, Z9
@@ -2629,8 +3264,8 @@ codes:
 	VMOVAPS       Z7, K1, Z4
 	VMOVAPS       Z5, K1, Z8
 	VPADDD        c00000010<>+0(SB), Z5, Z5
-	ADDQ          $0x40, R13
-	SUBQ          $0x02, R12
+	ADDQ          $0x40, CX
+	SUBQ          $0x02, AX
 	JG            codes
 	VMOVUPS       c0000ffff<>+0(SB), Z1
 	VMOVAPS       Z4, Z0
@@ -2649,16 +3284,258 @@ codes:
 	VEXTRACTI128  $0x01, Y1, X0
 	VPMINUW       X0, X1, X0
 	VPHMINPOSUW   X0, X0
-	VMOVD         X0, R12
-	MOVWLZX       R12, R12
-	MOVL          (R10)(R12*4), R12
-	MOVL          R12, (SI)(R9*4)
+	VMOVD         X0, AX
+	MOVWLZX       AX, AX
+	MOVL          (DX)(AX*4), AX
+	MOVQ          codes+88(FP), CX
+	MOVL          AX, (CX)
+	INCL          BX
+
+point:
+	MOVL BX, moved+96(FP)
+	VZEROUPPER
+	RET
+
+several:
+	MOVQ w+16(FP), CX
+	MOVQ scale+32(FP), DX
+	MOVQ errors+40(FP), BX
+	MOVQ trials+0(FP), SI
+	ADDQ $0x0f, SI
+	JMP  errors_check
+
+errors:
+	VMOVUPS      (DX), Z0
+	VMULPS       c3f800000<>+0(SB), Z0, Z1
+	VMULPS       c40400000<>+0(SB), Z0, Z2
+	VMULPS       c40a00000<>+0(SB), Z0, Z3
+	VMULPS       c40e00000<>+0(SB), Z0, Z4
+	VMULPS       c41100000<>+0(SB), Z0, Z5
+	VMULPS       c41300000<>+0(SB), Z0, Z6
+	VMULPS       c41500000<>+0(SB), Z0, Z7
+	VMULPS       c41700000<>+0(SB), Z0, Z0
+	VBROADCASTSS (AX), Z8
+	VBROADCASTSS (CX), Z9
+	VSUBPS       Z8, Z1, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, (BX)
+	VSUBPS       Z8, Z2, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 128(BX)
+	VSUBPS       Z8, Z3, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 256(BX)
+	VSUBPS       Z8, Z4, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 384(BX)
+	VSUBPS       Z8, Z5, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 512(BX)
+	VSUBPS       Z8, Z6, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 640(BX)
+	VSUBPS       Z8, Z7, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 768(BX)
+	VSUBPS       Z8, Z0, Z8
+	VMULPS       Z8, Z9, Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      Z9, 896(BX)
+	VBROADCASTSS 4(AX), Z8
+	VBROADCASTSS 4(CX), Z9
+	VSUBPS       Z8, Z1, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1024(BX)
+	VSUBPS       Z8, Z2, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1152(BX)
+	VSUBPS       Z8, Z3, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1280(BX)
+	VSUBPS       Z8, Z4, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1408(BX)
+	VSUBPS       Z8, Z5, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1536(BX)
+	VSUBPS       Z8, Z6, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1664(BX)
+	VSUBPS       Z8, Z7, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 1792(BX)
+	VSUBPS       Z8, Z0, Z8
+	VMULPS       Z8, Z9, Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      Z9, 1920(BX)
+	VBROADCASTSS 8(AX), Z8
+	VBROADCASTSS 8(CX), Z9
+	VSUBPS       Z8, Z1, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2048(BX)
+	VSUBPS       Z8, Z2, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2176(BX)
+	VSUBPS       Z8, Z3, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2304(BX)
+	VSUBPS       Z8, Z4, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2432(BX)
+	VSUBPS       Z8, Z5, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2560(BX)
+	VSUBPS       Z8, Z6, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2688(BX)
+	VSUBPS       Z8, Z7, Z10
+	VMULPS       Z10, Z9, Z11
+	VMULPS       Z10, Z11, Z11
+	VMOVUPS      Z11, 2816(BX)
+	VSUBPS       Z8, Z0, Z8
+	VMULPS       Z8, Z9, Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      Z9, 2944(BX)
+	VBROADCASTSS 12(AX), Z8
+	VBROADCASTSS 12(CX), Z9
+	VSUBPS       Z8, Z1, Z1
+	VMULPS       Z1, Z9, Z10
+	VMULPS       Z1, Z10, Z10
+	VMOVUPS      Z10, 3072(BX)
+	VSUBPS       Z8, Z2, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3200(BX)
+	VSUBPS       Z8, Z3, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3328(BX)
+	VSUBPS       Z8, Z4, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3456(BX)
+	VSUBPS       Z8, Z5, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3584(BX)
+	VSUBPS       Z8, Z6, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3712(BX)
+	VSUBPS       Z8, Z7, Z1
+	VMULPS       Z1, Z9, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 3840(BX)
+	VSUBPS       Z8, Z0, Z0
+	VMULPS       Z0, Z9, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, 3968(BX)
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, SI
+
+errors_check:
+	CMPQ SI, $0x10
+	JGE  errors
+	XORQ AX, AX
+	XORL BX, BX
+	LEAQ (SP), DX
+
+trial:
+	MOVL    (DX)(AX*4), SI
+	MOVQ    place+48(FP), DI
+	MOVLQSX (DI)(SI*4), DI
+	MOVQ    AX, CX
+	INCQ    CX
+	TESTQ   DI, DI
+	JNS     next
+	BTSL    AX, BX
+	JMP     same
+
+more:
+	BTSL CX, BX
+	INCQ CX
+
+same:
+	CMPQ CX, trials+0(FP)
+	JGE  known
+	CMPL SI, (DX)(CX*4)
+	JEQ  more
+
+known:
+	NOTQ DI
+	ADDQ DI, DI
+	ADDQ places+56(FP), DI
+
+lanes:
+	MOVQ         errors+40(FP), SI
+	MOVQ         points+80(FP), R8
+	LEAQ         (SI)(AX*4), SI
+	MOVWQZX      (DI), R9
+	LEAQ         2(DI), R10
+	VMOVUPS      c7f7fffff<>+0(SB), Z1
+	MOVWQZX      (R10), R11
+	ADDQ         R11, R11
+	VPBROADCASTD 12(R8)(R11*8), Z0
+
+near:
+	MOVWQZX      (R10), R11
+	ADDQ         R11, R11
+	MOVWQZX      (R8)(R11*8), R12
+	VMOVUPS      (SI)(R12*1), Z2
+	MOVWQZX      2(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Z2, Z2
+	MOVWQZX      4(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Z2, Z2
+	MOVWQZX      6(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Z2, Z2
+	VPBROADCASTD 12(R8)(R11*8), Z3
+	VCMPPS       $0x01, Z1, Z2, K1
+	VMINPS       Z1, Z2, Z1
+	VMOVAPS      Z3, K1, Z0
+	ADDQ         $0x02, R10
+	DECQ         R9
+	JNZ          near
+	MOVQ         CX, R9
+	SUBQ         AX, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VCVTDQ2PS    counting<>+0(SB), Z2
+	VCMPPS       $0x01, Z1, Z2, K1
+	MOVQ         codes+88(FP), SI
+	VMOVUPS      (SI)(AX*4), Z1
+	VMOVAPS      Z0, K1, Z1
+	VMOVUPS      Z1, (SI)(AX*4)
+	ADDQ         $0x10, AX
+	CMPQ         AX, CX
+	JLT          lanes
 
 next:
-	INCQ R9
-	CMPQ R9, AX
+	MOVQ CX, AX
+	CMPQ AX, trials+0(FP)
 	JLT  trial
-	MOVL R11, moved+64(FP)
+	MOVL BX, moved+96(FP)
 	VZEROUPPER
 	RET
 
@@ -2679,6 +3556,78 @@ DATA c00000007<>+52(SB)/4, $0x00000007
 DATA c00000007<>+56(SB)/4, $0x00000007
 DATA c00000007<>+60(SB)/4, $0x00000007
 GLOBL c00000007<>(SB), RODATA|NOPTR, $64
+
+DATA c40e00000<>+0(SB)/4, $0x40e00000
+DATA c40e00000<>+4(SB)/4, $0x40e00000
+DATA c40e00000<>+8(SB)/4, $0x40e00000
+DATA c40e00000<>+12(SB)/4, $0x40e00000
+DATA c40e00000<>+16(SB)/4, $0x40e00000
+DATA c40e00000<>+20(SB)/4, $0x40e00000
+DATA c40e00000<>+24(SB)/4, $0x40e00000
+DATA c40e00000<>+28(SB)/4, $0x40e00000
+DATA c40e00000<>+32(SB)/4, $0x40e00000
+DATA c40e00000<>+36(SB)/4, $0x40e00000
+DATA c40e00000<>+40(SB)/4, $0x40e00000
+DATA c40e00000<>+44(SB)/4, $0x40e00000
+DATA c40e00000<>+48(SB)/4, $0x40e00000
+DATA c40e00000<>+52(SB)/4, $0x40e00000
+DATA c40e00000<>+56(SB)/4, $0x40e00000
+DATA c40e00000<>+60(SB)/4, $0x40e00000
+GLOBL c40e00000<>(SB), RODATA|NOPTR, $64
+
+DATA c41100000<>+0(SB)/4, $0x41100000
+DATA c41100000<>+4(SB)/4, $0x41100000
+DATA c41100000<>+8(SB)/4, $0x41100000
+DATA c41100000<>+12(SB)/4, $0x41100000
+DATA c41100000<>+16(SB)/4, $0x41100000
+DATA c41100000<>+20(SB)/4, $0x41100000
+DATA c41100000<>+24(SB)/4, $0x41100000
+DATA c41100000<>+28(SB)/4, $0x41100000
+DATA c41100000<>+32(SB)/4, $0x41100000
+DATA c41100000<>+36(SB)/4, $0x41100000
+DATA c41100000<>+40(SB)/4, $0x41100000
+DATA c41100000<>+44(SB)/4, $0x41100000
+DATA c41100000<>+48(SB)/4, $0x41100000
+DATA c41100000<>+52(SB)/4, $0x41100000
+DATA c41100000<>+56(SB)/4, $0x41100000
+DATA c41100000<>+60(SB)/4, $0x41100000
+GLOBL c41100000<>(SB), RODATA|NOPTR, $64
+
+DATA c41300000<>+0(SB)/4, $0x41300000
+DATA c41300000<>+4(SB)/4, $0x41300000
+DATA c41300000<>+8(SB)/4, $0x41300000
+DATA c41300000<>+12(SB)/4, $0x41300000
+DATA c41300000<>+16(SB)/4, $0x41300000
+DATA c41300000<>+20(SB)/4, $0x41300000
+DATA c41300000<>+24(SB)/4, $0x41300000
+DATA c41300000<>+28(SB)/4, $0x41300000
+DATA c41300000<>+32(SB)/4, $0x41300000
+DATA c41300000<>+36(SB)/4, $0x41300000
+DATA c41300000<>+40(SB)/4, $0x41300000
+DATA c41300000<>+44(SB)/4, $0x41300000
+DATA c41300000<>+48(SB)/4, $0x41300000
+DATA c41300000<>+52(SB)/4, $0x41300000
+DATA c41300000<>+56(SB)/4, $0x41300000
+DATA c41300000<>+60(SB)/4, $0x41300000
+GLOBL c41300000<>(SB), RODATA|NOPTR, $64
+
+DATA c41500000<>+0(SB)/4, $0x41500000
+DATA c41500000<>+4(SB)/4, $0x41500000
+DATA c41500000<>+8(SB)/4, $0x41500000
+DATA c41500000<>+12(SB)/4, $0x41500000
+DATA c41500000<>+16(SB)/4, $0x41500000
+DATA c41500000<>+20(SB)/4, $0x41500000
+DATA c41500000<>+24(SB)/4, $0x41500000
+DATA c41500000<>+28(SB)/4, $0x41500000
+DATA c41500000<>+32(SB)/4, $0x41500000
+DATA c41500000<>+36(SB)/4, $0x41500000
+DATA c41500000<>+40(SB)/4, $0x41500000
+DATA c41500000<>+44(SB)/4, $0x41500000
+DATA c41500000<>+48(SB)/4, $0x41500000
+DATA c41500000<>+52(SB)/4, $0x41500000
+DATA c41500000<>+56(SB)/4, $0x41500000
+DATA c41500000<>+60(SB)/4, $0x41500000
+GLOBL c41500000<>(SB), RODATA|NOPTR, $64
 
 // func nearestPointAVX512(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
 // Requires: AVX, AVX2, AVX512F
@@ -4790,28 +5739,27 @@ group_check:
 	VZEROUPPER
 	RET
 
-// func snapPoint8AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// func snapPoint8AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
 // Requires: AVX, AVX2
-TEXT ·snapPoint8AVX2(SB), NOSPLIT, $128-68
-	MOVQ    trials+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    w+16(FP), DX
-	MOVQ    inverse+24(FP), BX
-	MOVQ    codes+56(FP), SI
-	LEAQ    (SP), DI
-	XORQ    R8, R8
-	LEAQ    7(AX), R9
+TEXT ·snapPoint8AVX2(SB), NOSPLIT, $128-100
+	MOVQ    x+8(FP), AX
+	MOVQ    trials+0(FP), CX
+	MOVQ    inverse+24(FP), DX
+	MOVQ    codes+88(FP), BX
+	LEAQ    (SP), SI
+	XORQ    DI, DI
+	LEAQ    7(CX), CX
 	VMOVUPS c3f800000<>+0(SB), Y0
 	VMOVUPS c3f000000<>+0(SB), Y1
 	VMOVUPS c4b400000<>+0(SB), Y2
 	JMP     round_check
 
 round:
-	VMOVUPS      (BX)(R8*1), Y3
+	VMOVUPS      (DX)(DI*1), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y5, Y5, Y5
-	VBROADCASTSS 28(CX), Y6
+	VBROADCASTSS 28(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4825,7 +5773,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 24(CX), Y6
+	VBROADCASTSS 24(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4839,7 +5787,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 20(CX), Y6
+	VBROADCASTSS 20(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4853,7 +5801,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 16(CX), Y6
+	VBROADCASTSS 16(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4867,7 +5815,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 12(CX), Y6
+	VBROADCASTSS 12(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4881,7 +5829,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 8(CX), Y6
+	VBROADCASTSS 8(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4895,7 +5843,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 4(CX), Y6
+	VBROADCASTSS 4(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4909,7 +5857,7 @@ round:
 	VPSLLD       $0x01, Y4, Y7
 	VPADDD       Y7, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS (CX), Y6
+	VBROADCASTSS (AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -4923,78 +5871,76 @@ round:
 	VPSLLD       $0x01, Y4, Y3
 	VPADDD       Y3, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VMOVUPS      Y5, (SI)(R8*1)
-	VMOVUPS      Y4, (DI)(R8*1)
-	ADDQ         $0x20, R8
-	SUBQ         $0x08, R9
+	VMOVUPS      Y5, (BX)(DI*1)
+	VMOVUPS      Y4, (SI)(DI*1)
+	ADDQ         $0x20, DI
+	SUBQ         $0x08, CX
 
 round_check:
-	CMPQ R9, $0x08
-	JGE  round
-	MOVQ near+40(FP), BX
-	MOVQ lists+48(FP), DI
-	MOVQ scale+32(FP), R8
-	XORQ R9, R9
-	XORL R11, R11
-
-trial:
-	LEAQ         (SP), R10
-	MOVL         (R10)(R9*4), R10
-	MOVL         (BX)(R10*4), R10
-	TESTQ        R10, R10
-	JZ           next
-	BTSL         R9, R11
-	VBROADCASTSS (R8)(R9*4), Y0
-	LEAQ         (DI)(R10*4), R10
+	CMPQ         CX, $0x08
+	JGE          round
+	CMPQ         trials+0(FP), $0x01
+	JNE          several
+	MOVQ         near+64(FP), DX
+	XORL         BX, BX
+	MOVL         (SP), CX
+	MOVL         (DX)(CX*4), CX
+	TESTQ        CX, CX
+	JZ           point
+	MOVQ         scale+32(FP), DX
+	VBROADCASTSS (DX), Y0
+	MOVQ         lists+72(FP), DX
+	LEAQ         (DX)(CX*4), DX
+	MOVQ         w+16(FP), CX
 	VMULPS       oddValues<>+0(SB), Y0, Y0
-	VBROADCASTSS (CX), Y2
+	VBROADCASTSS (AX), Y2
 	VSUBPS       Y2, Y0, Y2
-	VBROADCASTSS (DX), Y1
+	VBROADCASTSS (CX), Y1
 	VMULPS       Y2, Y1, Y1
 	VMULPS       Y2, Y1, Y1
-	VBROADCASTSS 4(CX), Y3
+	VBROADCASTSS 4(AX), Y3
 	VSUBPS       Y3, Y0, Y3
-	VBROADCASTSS 4(DX), Y2
+	VBROADCASTSS 4(CX), Y2
 	VMULPS       Y3, Y2, Y2
 	VMULPS       Y3, Y2, Y2
-	VBROADCASTSS 8(CX), Y4
+	VBROADCASTSS 8(AX), Y4
 	VSUBPS       Y4, Y0, Y4
-	VBROADCASTSS 8(DX), Y3
+	VBROADCASTSS 8(CX), Y3
 	VMULPS       Y4, Y3, Y3
 	VMULPS       Y4, Y3, Y3
-	VBROADCASTSS 12(CX), Y5
+	VBROADCASTSS 12(AX), Y5
 	VSUBPS       Y5, Y0, Y5
-	VBROADCASTSS 12(DX), Y4
+	VBROADCASTSS 12(CX), Y4
 	VMULPS       Y5, Y4, Y4
 	VMULPS       Y5, Y4, Y4
-	VBROADCASTSS 16(CX), Y6
+	VBROADCASTSS 16(AX), Y6
 	VSUBPS       Y6, Y0, Y6
-	VBROADCASTSS 16(DX), Y5
+	VBROADCASTSS 16(CX), Y5
 	VMULPS       Y6, Y5, Y5
 	VMULPS       Y6, Y5, Y5
-	VBROADCASTSS 20(CX), Y7
+	VBROADCASTSS 20(AX), Y7
 	VSUBPS       Y7, Y0, Y7
-	VBROADCASTSS 20(DX), Y6
+	VBROADCASTSS 20(CX), Y6
 	VMULPS       Y7, Y6, Y6
 	VMULPS       Y7, Y6, Y6
-	VBROADCASTSS 24(CX), Y8
+	VBROADCASTSS 24(AX), Y8
 	VSUBPS       Y8, Y0, Y8
-	VBROADCASTSS 24(DX), Y7
+	VBROADCASTSS 24(CX), Y7
 	VMULPS       Y8, Y7, Y7
 	VMULPS       Y8, Y7, Y7
-	VBROADCASTSS 28(CX), Y8
+	VBROADCASTSS 28(AX), Y8
 	VSUBPS       Y8, Y0, Y8
-	VBROADCASTSS 28(DX), Y0
+	VBROADCASTSS 28(CX), Y0
 	VMULPS       Y8, Y0, Y0
 	VMULPS       Y8, Y0, Y0
 	VMOVUPS      c7f7fffff<>+0(SB), Y8
 	VXORPS       Y9, Y9, Y9
 	VMOVUPS      counting<>+0(SB), Y10
-	MOVL         -4(R10), R12
-	MOVQ         R10, R13
+	MOVL         -4(DX), AX
+	MOVQ         DX, CX
 
 codes:
-	VMOVUPS      (R13), Y11
+	VMOVUPS      (CX), Y11
 	VPERMPS      Y1, Y11, Y12
 	VPSRLD       $0x04, Y11, Y11
 	VPERMPS      Y2, Y11, Y13
@@ -5021,8 +5967,8 @@ codes:
 	VBLENDVPS    Y11, Y12, Y8, Y8
 	VBLENDVPS    Y11, Y10, Y9, Y9
 	VPADDD       c00000008<>+0(SB), Y10, Y10
-	ADDQ         $0x20, R13
-	SUBQ         $0x01, R12
+	ADDQ         $0x20, CX
+	SUBQ         $0x01, AX
 	JG           codes
 	VMOVUPS      c0000ffff<>+0(SB), Y1
 	VMOVAPS      Y8, Y0
@@ -5038,16 +5984,543 @@ codes:
 	VEXTRACTI128 $0x01, Y1, X0
 	VPACKUSDW    X0, X1, X0
 	VPHMINPOSUW  X0, X0
-	VMOVD        X0, R12
-	MOVWLZX      R12, R12
-	MOVL         (R10)(R12*4), R12
-	MOVL         R12, (SI)(R9*4)
+	VMOVD        X0, AX
+	MOVWLZX      AX, AX
+	MOVL         (DX)(AX*4), AX
+	MOVQ         codes+88(FP), CX
+	MOVL         AX, (CX)
+	INCL         BX
+
+point:
+	MOVL BX, moved+96(FP)
+	VZEROUPPER
+	RET
+
+several:
+	MOVQ w+16(FP), CX
+	MOVQ scale+32(FP), DX
+	MOVQ errors+40(FP), BX
+	MOVQ trials+0(FP), SI
+	ADDQ $0x07, SI
+	JMP  errors_check
+
+errors:
+	VMOVUPS      (DX), Y0
+	VMULPS       c3f800000<>+0(SB), Y0, Y1
+	VMULPS       c40400000<>+0(SB), Y0, Y2
+	VMULPS       c40a00000<>+0(SB), Y0, Y0
+	VBROADCASTSS (AX), Y3
+	VBROADCASTSS (CX), Y4
+	VSUBPS       Y3, Y1, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VSUBPS       Y3, Y2, Y5
+	VMULPS       Y5, Y4, Y7
+	VMULPS       Y5, Y7, Y7
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VBROADCASTSS 4(AX), Y3
+	VBROADCASTSS 4(CX), Y5
+	VSUBPS       Y3, Y1, Y8
+	VMULPS       Y8, Y5, Y9
+	VMULPS       Y8, Y9, Y9
+	VSUBPS       Y3, Y2, Y8
+	VMULPS       Y8, Y5, Y10
+	VMULPS       Y8, Y10, Y10
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y5, Y5
+	VMULPS       Y3, Y5, Y5
+	VBROADCASTSS 8(AX), Y3
+	VBROADCASTSS 8(CX), Y8
+	VSUBPS       Y3, Y1, Y11
+	VMULPS       Y11, Y8, Y12
+	VMULPS       Y11, Y12, Y12
+	VSUBPS       Y3, Y2, Y11
+	VMULPS       Y11, Y8, Y13
+	VMULPS       Y11, Y13, Y13
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y8, Y8
+	VMULPS       Y3, Y8, Y8
+	VADDPS       Y6, Y9, Y3
+	VADDPS       Y3, Y12, Y11
+	VMOVUPS      Y11, (BX)
+	VADDPS       Y3, Y13, Y11
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2304(BX)
+	VADDPS       Y7, Y9, Y3
+	VADDPS       Y3, Y12, Y11
+	VMOVUPS      Y11, 128(BX)
+	VADDPS       Y3, Y13, Y11
+	VMOVUPS      Y11, 1280(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2432(BX)
+	VADDPS       Y4, Y9, Y3
+	VADDPS       Y3, Y12, Y9
+	VMOVUPS      Y9, 256(BX)
+	VADDPS       Y3, Y13, Y9
+	VMOVUPS      Y9, 1408(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2560(BX)
+	VADDPS       Y6, Y10, Y3
+	VADDPS       Y3, Y12, Y9
+	VMOVUPS      Y9, 384(BX)
+	VADDPS       Y3, Y13, Y9
+	VMOVUPS      Y9, 1536(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2688(BX)
+	VADDPS       Y7, Y10, Y3
+	VADDPS       Y3, Y12, Y9
+	VMOVUPS      Y9, 512(BX)
+	VADDPS       Y3, Y13, Y9
+	VMOVUPS      Y9, 1664(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2816(BX)
+	VADDPS       Y4, Y10, Y3
+	VADDPS       Y3, Y12, Y9
+	VMOVUPS      Y9, 640(BX)
+	VADDPS       Y3, Y13, Y9
+	VMOVUPS      Y9, 1792(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 2944(BX)
+	VADDPS       Y6, Y5, Y3
+	VADDPS       Y3, Y12, Y6
+	VMOVUPS      Y6, 768(BX)
+	VADDPS       Y3, Y13, Y6
+	VMOVUPS      Y6, 1920(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 3072(BX)
+	VADDPS       Y7, Y5, Y3
+	VADDPS       Y3, Y12, Y6
+	VMOVUPS      Y6, 896(BX)
+	VADDPS       Y3, Y13, Y6
+	VMOVUPS      Y6, 2048(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 3200(BX)
+	VADDPS       Y4, Y5, Y3
+	VADDPS       Y3, Y12, Y4
+	VMOVUPS      Y4, 1024(BX)
+	VADDPS       Y3, Y13, Y4
+	VMOVUPS      Y4, 2176(BX)
+	VADDPS       Y3, Y8, Y3
+	VMOVUPS      Y3, 3328(BX)
+	VBROADCASTSS 12(AX), Y3
+	VBROADCASTSS 12(CX), Y4
+	VSUBPS       Y3, Y1, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 3456(BX)
+	VSUBPS       Y3, Y2, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 3584(BX)
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 3712(BX)
+	VBROADCASTSS 16(AX), Y3
+	VBROADCASTSS 16(CX), Y4
+	VSUBPS       Y3, Y1, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 3840(BX)
+	VSUBPS       Y3, Y2, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 3968(BX)
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 4096(BX)
+	VBROADCASTSS 20(AX), Y3
+	VBROADCASTSS 20(CX), Y4
+	VSUBPS       Y3, Y1, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 4224(BX)
+	VSUBPS       Y3, Y2, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 4352(BX)
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 4480(BX)
+	VBROADCASTSS 24(AX), Y3
+	VBROADCASTSS 24(CX), Y4
+	VSUBPS       Y3, Y1, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 4608(BX)
+	VSUBPS       Y3, Y2, Y5
+	VMULPS       Y5, Y4, Y6
+	VMULPS       Y5, Y6, Y6
+	VMOVUPS      Y6, 4736(BX)
+	VSUBPS       Y3, Y0, Y3
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 4864(BX)
+	VBROADCASTSS 28(AX), Y3
+	VBROADCASTSS 28(CX), Y4
+	VSUBPS       Y3, Y1, Y1
+	VMULPS       Y1, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      Y5, 4992(BX)
+	VSUBPS       Y3, Y2, Y1
+	VMULPS       Y1, Y4, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 5120(BX)
+	VSUBPS       Y3, Y0, Y0
+	VMULPS       Y0, Y4, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 5248(BX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	SUBQ         $0x08, SI
+
+errors_check:
+	CMPQ         SI, $0x08
+	JGE          errors
+	MOVQ         w+16(FP), CX
+	MOVQ         errors+40(FP), DX
+	VMOVUPS      oddValues<>+0(SB), Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y2, Y2, Y2
+	VBROADCASTSS (AX), Y3
+	VBROADCASTSS (CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 5440(DX)
+	VMOVUPS      Y3, 5504(DX)
+	VBROADCASTSS 4(AX), Y3
+	VBROADCASTSS 4(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 5568(DX)
+	VMOVUPS      Y3, 5632(DX)
+	VBROADCASTSS 8(AX), Y3
+	VBROADCASTSS 8(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 5696(DX)
+	VMOVUPS      Y3, 5760(DX)
+	VBROADCASTSS 12(AX), Y3
+	VBROADCASTSS 12(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 5824(DX)
+	VMOVUPS      Y3, 5888(DX)
+	VBROADCASTSS 16(AX), Y3
+	VBROADCASTSS 16(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 5952(DX)
+	VMOVUPS      Y3, 6016(DX)
+	VBROADCASTSS 20(AX), Y3
+	VBROADCASTSS 20(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 6080(DX)
+	VMOVUPS      Y3, 6144(DX)
+	VBROADCASTSS 24(AX), Y3
+	VBROADCASTSS 24(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 6208(DX)
+	VMOVUPS      Y3, 6272(DX)
+	VBROADCASTSS 28(AX), Y3
+	VBROADCASTSS 28(CX), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y3, Y4, Y5
+	VMULPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       Y5, Y5, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y4, 6336(DX)
+	VMOVUPS      Y3, 6400(DX)
+	VMOVUPS      Y1, 6464(DX)
+	VMOVUPS      Y2, 6528(DX)
+	XORQ         AX, AX
+	XORL         BX, BX
+	LEAQ         (SP), DX
+
+trial:
+	MOVL    (DX)(AX*4), SI
+	MOVQ    place+48(FP), DI
+	MOVLQSX (DI)(SI*4), DI
+	MOVQ    AX, CX
+	INCQ    CX
+	TESTQ   DI, DI
+	JNS     next
+	BTSL    AX, BX
+	JMP     same
+
+more:
+	BTSL CX, BX
+	INCQ CX
+
+same:
+	CMPQ CX, trials+0(FP)
+	JGE  known
+	CMPL SI, (DX)(CX*4)
+	JEQ  more
+
+known:
+	NOTQ         DI
+	ADDQ         DI, DI
+	ADDQ         places+56(FP), DI
+	MOVQ         errors+40(FP), R10
+	MOVQ         scale+32(FP), R11
+	MOVWQZX      (DI), R9
+	CMPQ         R9, $0x10
+	JLT          lanes
+	CMPQ         R9, $0x00000100
+	JGT          lanes
+	VBROADCASTSS (R11)(AX*4), Y0
+	VBROADCASTSS -4(R11)(CX*4), Y1
+	VMULPS       c41c80000<>+0(SB), Y0, Y2
+	VMULPS       6464(R10), Y2, Y2
+	VMOVUPS      6528(R10), Y3
+	VDIVPS       Y1, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VMULPS       c37800000<>+0(SB), Y2, Y2
+	VMULPS       Y1, Y2, Y3
+	VCMPPS       $0x0e, c0d800000<>+0(SB), Y2, Y4
+	VCMPPS       $0x0e, c0d800000<>+0(SB), Y3, Y3
+	VANDPS       Y4, Y3, Y3
+	VMOVMSKPS    Y3, R11
+	TESTL        R11, R11
+	JZ           lanes
+	MOVQ         near+64(FP), R11
+	MOVL         (R11)(SI*4), R11
+	SHLQ         $0x02, R11
+	ADDQ         lists+72(FP), R11
+	VMOVUPS      c7f7fffff<>+0(SB), Y3
+	VMOVUPS      c7f7fffff<>+0(SB), Y4
+	VMOVUPS      c7f7fffff<>+0(SB), Y5
+	XORQ         SI, SI
+
+far:
+	VMOVUPS      (R11)(SI*1), Y6
+	VPERMPS      5440(R10), Y6, Y7
+	VPERMPS      5504(R10), Y6, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      5568(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      5632(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      5696(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      5760(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      5824(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      5888(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      5952(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      6016(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      6080(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      6144(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      6208(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      6272(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x04, Y6, Y6
+	VPERMPS      6336(R10), Y6, Y9
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      6400(R10), Y6, Y9
+	VADDPS       Y9, Y8, Y8
+	VMULPS       Y7, Y0, Y6
+	VMULPS       Y7, Y1, Y7
+	VSUBPS       Y8, Y6, Y6
+	VSUBPS       Y8, Y7, Y7
+	VMOVUPS      Y6, 6592(R10)(SI*1)
+	VMOVUPS      Y7, 7616(R10)(SI*1)
+	VADDPS       Y7, Y6, Y8
+	VCMPPS       $0x01, Y3, Y8, Y9
+	VMINPS       Y3, Y8, Y3
+	VBLENDVPS    Y9, Y6, Y4, Y4
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	ADDQ         $0x20, SI
+	MOVQ         R9, R12
+	SHLQ         $0x02, R12
+	CMPQ         SI, R12
+	JLT          far
+	VMOVAPS      Y3, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMINPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VMINPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VMINPS       X1, X0, X0
+	VBROADCASTSS X0, Y0
+	VCMPPS       $0x00, Y0, Y3, Y0
+	VMOVUPS      cff7fffff<>+0(SB), Y1
+	VBLENDVPS    Y0, Y4, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X3
+	VMAXPS       X3, X1, X1
+	VMOVHLPS     X1, X1, X3
+	VMAXPS       X3, X1, X1
+	VMOVSHDUP    X1, X3
+	VMAXPS       X3, X1, X1
+	VBROADCASTSS X1, Y1
+	VADDPS       Y2, Y1, Y1
+	VMOVUPS      cff7fffff<>+0(SB), Y3
+	VBLENDVPS    Y0, Y5, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X0
+	VMAXPS       X0, X3, X3
+	VMOVHLPS     X3, X3, X0
+	VMAXPS       X0, X3, X3
+	VMOVSHDUP    X3, X0
+	VMAXPS       X0, X3, X3
+	VBROADCASTSS X3, Y3
+	VADDPS       Y2, Y3, Y3
+	XORQ         SI, SI
+	XORQ         R13, R13
+
+keep:
+	VMOVUPS   6592(R10)(SI*4), Y0
+	VCMPPS    $0x0e, Y1, Y0, Y0
+	VMOVUPS   7616(R10)(SI*4), Y2
+	VCMPPS    $0x0e, Y3, Y2, Y2
+	VANDPS    Y0, Y2, Y0
+	VMOVMSKPS Y0, R11
+	XORL      $0x000000ff, R11
+	TESTQ     SI, SI
+	JNZ       bits
+	ORQ       $0x01, R11
+	JMP       bits
+
+bit:
+	BSFQ R11, R8
+	LEAQ -1(R11), R12
+	ANDQ R12, R11
+	ADDQ SI, R8
+	CMPQ R8, R9
+	JGE  kept
+	MOVW 2(DI)(R8*2), R12
+	MOVW R12, 8642(R10)(R13*2)
+	INCQ R13
+
+bits:
+	TESTQ R11, R11
+	JNZ   bit
+	ADDQ  $0x08, SI
+	CMPQ  SI, R9
+	JLT   keep
+
+kept:
+	MOVW R13, 8640(R10)
+	LEAQ 8640(R10), DI
+
+lanes:
+	MOVQ         errors+40(FP), SI
+	MOVQ         points+80(FP), R9
+	LEAQ         (SI)(AX*4), SI
+	MOVWQZX      (DI), R10
+	LEAQ         2(DI), R11
+	VMOVUPS      c7f7fffff<>+0(SB), Y1
+	MOVWQZX      (R11), R12
+	ADDQ         R12, R12
+	VPBROADCASTD 12(R9)(R12*8), Y0
+
+near:
+	MOVWQZX      (R11), R12
+	ADDQ         R12, R12
+	MOVWQZX      (R9)(R12*8), R13
+	VMOVUPS      (SI)(R13*1), Y2
+	MOVWQZX      2(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Y2, Y2
+	MOVWQZX      4(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Y2, Y2
+	MOVWQZX      6(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Y2, Y2
+	MOVWQZX      8(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Y2, Y2
+	MOVWQZX      10(R9)(R12*8), R13
+	VADDPS       (SI)(R13*1), Y2, Y2
+	VPBROADCASTD 12(R9)(R12*8), Y3
+	VCMPPS       $0x01, Y1, Y2, Y4
+	VMINPS       Y1, Y2, Y1
+	VBLENDVPS    Y4, Y3, Y0, Y0
+	ADDQ         $0x02, R11
+	DECQ         R10
+	JNZ          near
+	MOVQ         CX, R10
+	SUBQ         AX, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VCVTDQ2PS    counting<>+0(SB), Y2
+	VCMPPS       $0x01, Y1, Y2, Y1
+	MOVQ         codes+88(FP), SI
+	VMOVUPS      (SI)(AX*4), Y2
+	VBLENDVPS    Y1, Y0, Y2, Y2
+	VMOVUPS      Y2, (SI)(AX*4)
+	ADDQ         $0x08, AX
+	CMPQ         AX, CX
+	JLT          lanes
 
 next:
-	INCQ R9
-	CMPQ R9, AX
+	MOVQ CX, AX
+	CMPQ AX, trials+0(FP)
 	JLT  trial
-	MOVL R11, moved+64(FP)
+	MOVL BX, moved+96(FP)
 	VZEROUPPER
 	RET
 
@@ -5069,28 +6542,27 @@ DATA c00000008<>+56(SB)/4, $0x00000008
 DATA c00000008<>+60(SB)/4, $0x00000008
 GLOBL c00000008<>(SB), RODATA|NOPTR, $64
 
-// func snapPoint4AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, near *uint32, lists *uint32, codes *uint32) (moved uint32)
+// func snapPoint4AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
 // Requires: AVX, AVX2
-TEXT ·snapPoint4AVX2(SB), NOSPLIT, $128-68
-	MOVQ    trials+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    w+16(FP), DX
-	MOVQ    inverse+24(FP), BX
-	MOVQ    codes+56(FP), SI
-	LEAQ    (SP), DI
-	XORQ    R8, R8
-	LEAQ    7(AX), R9
+TEXT ·snapPoint4AVX2(SB), NOSPLIT, $128-100
+	MOVQ    x+8(FP), AX
+	MOVQ    trials+0(FP), CX
+	MOVQ    inverse+24(FP), DX
+	MOVQ    codes+88(FP), BX
+	LEAQ    (SP), SI
+	XORQ    DI, DI
+	LEAQ    7(CX), CX
 	VMOVUPS c3f800000<>+0(SB), Y0
 	VMOVUPS c3f000000<>+0(SB), Y1
 	VMOVUPS c4b400000<>+0(SB), Y2
 	JMP     round_check
 
 round:
-	VMOVUPS      (BX)(R8*1), Y3
+	VMOVUPS      (DX)(DI*1), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y5, Y5, Y5
-	VBROADCASTSS 12(CX), Y6
+	VBROADCASTSS 12(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -5103,7 +6575,7 @@ round:
 	VPOR         Y6, Y5, Y5
 	VPSLLD       $0x03, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 8(CX), Y6
+	VBROADCASTSS 8(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -5116,7 +6588,7 @@ round:
 	VPOR         Y6, Y5, Y5
 	VPSLLD       $0x03, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS 4(CX), Y6
+	VBROADCASTSS 4(AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -5129,7 +6601,7 @@ round:
 	VPOR         Y6, Y5, Y5
 	VPSLLD       $0x03, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VBROADCASTSS (CX), Y6
+	VBROADCASTSS (AX), Y6
 	VMULPS       Y3, Y6, Y6
 	VSUBPS       Y0, Y6, Y6
 	VMULPS       Y1, Y6, Y6
@@ -5142,58 +6614,56 @@ round:
 	VPOR         Y6, Y5, Y5
 	VPSLLD       $0x03, Y4, Y4
 	VPADDD       Y6, Y4, Y4
-	VMOVUPS      Y5, (SI)(R8*1)
-	VMOVUPS      Y4, (DI)(R8*1)
-	ADDQ         $0x20, R8
-	SUBQ         $0x08, R9
+	VMOVUPS      Y5, (BX)(DI*1)
+	VMOVUPS      Y4, (SI)(DI*1)
+	ADDQ         $0x20, DI
+	SUBQ         $0x08, CX
 
 round_check:
-	CMPQ R9, $0x08
-	JGE  round
-	MOVQ near+40(FP), BX
-	MOVQ lists+48(FP), DI
-	MOVQ scale+32(FP), R8
-	XORQ R9, R9
-	XORL R11, R11
-
-trial:
-	LEAQ         (SP), R10
-	MOVL         (R10)(R9*4), R10
-	MOVL         (BX)(R10*4), R10
-	TESTQ        R10, R10
-	JZ           next
-	BTSL         R9, R11
-	VBROADCASTSS (R8)(R9*4), Y0
-	LEAQ         (DI)(R10*4), R10
+	CMPQ         CX, $0x08
+	JGE          round
+	CMPQ         trials+0(FP), $0x01
+	JNE          several
+	MOVQ         near+64(FP), DX
+	XORL         BX, BX
+	MOVL         (SP), CX
+	MOVL         (DX)(CX*4), CX
+	TESTQ        CX, CX
+	JZ           point
+	MOVQ         scale+32(FP), DX
+	VBROADCASTSS (DX), Y0
+	MOVQ         lists+72(FP), DX
+	LEAQ         (DX)(CX*4), DX
+	MOVQ         w+16(FP), CX
 	VMULPS       oddValues<>+0(SB), Y0, Y0
-	VBROADCASTSS (CX), Y2
+	VBROADCASTSS (AX), Y2
 	VSUBPS       Y2, Y0, Y2
-	VBROADCASTSS (DX), Y1
+	VBROADCASTSS (CX), Y1
 	VMULPS       Y2, Y1, Y1
 	VMULPS       Y2, Y1, Y1
-	VBROADCASTSS 4(CX), Y3
+	VBROADCASTSS 4(AX), Y3
 	VSUBPS       Y3, Y0, Y3
-	VBROADCASTSS 4(DX), Y2
+	VBROADCASTSS 4(CX), Y2
 	VMULPS       Y3, Y2, Y2
 	VMULPS       Y3, Y2, Y2
-	VBROADCASTSS 8(CX), Y4
+	VBROADCASTSS 8(AX), Y4
 	VSUBPS       Y4, Y0, Y4
-	VBROADCASTSS 8(DX), Y3
+	VBROADCASTSS 8(CX), Y3
 	VMULPS       Y4, Y3, Y3
 	VMULPS       Y4, Y3, Y3
-	VBROADCASTSS 12(CX), Y4
+	VBROADCASTSS 12(AX), Y4
 	VSUBPS       Y4, Y0, Y4
-	VBROADCASTSS 12(DX), Y0
+	VBROADCASTSS 12(CX), Y0
 	VMULPS       Y4, Y0, Y0
 	VMULPS       Y4, Y0, Y0
 	VMOVUPS      c7f7fffff<>+0(SB), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      counting<>+0(SB), Y6
-	MOVL         -4(R10), R12
-	MOVQ         R10, R13
+	MOVL         -4(DX), AX
+	MOVQ         DX, CX
 
 codes:
-	VMOVUPS      (R13), Y7
+	VMOVUPS      (CX), Y7
 	VPERMPS      Y1, Y7, Y8
 	VPSRLD       $0x04, Y7, Y7
 	VPERMPS      Y2, Y7, Y9
@@ -5208,8 +6678,8 @@ codes:
 	VBLENDVPS    Y7, Y8, Y4, Y4
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VPADDD       c00000008<>+0(SB), Y6, Y6
-	ADDQ         $0x20, R13
-	SUBQ         $0x01, R12
+	ADDQ         $0x20, CX
+	SUBQ         $0x01, AX
 	JG           codes
 	VMOVUPS      c0000ffff<>+0(SB), Y1
 	VMOVAPS      Y4, Y0
@@ -5225,16 +6695,258 @@ codes:
 	VEXTRACTI128 $0x01, Y1, X0
 	VPACKUSDW    X0, X1, X0
 	VPHMINPOSUW  X0, X0
-	VMOVD        X0, R12
-	MOVWLZX      R12, R12
-	MOVL         (R10)(R12*4), R12
-	MOVL         R12, (SI)(R9*4)
+	VMOVD        X0, AX
+	MOVWLZX      AX, AX
+	MOVL         (DX)(AX*4), AX
+	MOVQ         codes+88(FP), CX
+	MOVL         AX, (CX)
+	INCL         BX
+
+point:
+	MOVL BX, moved+96(FP)
+	VZEROUPPER
+	RET
+
+several:
+	MOVQ w+16(FP), CX
+	MOVQ scale+32(FP), DX
+	MOVQ errors+40(FP), BX
+	MOVQ trials+0(FP), SI
+	ADDQ $0x07, SI
+	JMP  errors_check
+
+errors:
+	VMOVUPS      (DX), Y0
+	VMULPS       c3f800000<>+0(SB), Y0, Y1
+	VMULPS       c40400000<>+0(SB), Y0, Y2
+	VMULPS       c40a00000<>+0(SB), Y0, Y3
+	VMULPS       c40e00000<>+0(SB), Y0, Y4
+	VMULPS       c41100000<>+0(SB), Y0, Y5
+	VMULPS       c41300000<>+0(SB), Y0, Y6
+	VMULPS       c41500000<>+0(SB), Y0, Y7
+	VMULPS       c41700000<>+0(SB), Y0, Y0
+	VBROADCASTSS (AX), Y8
+	VBROADCASTSS (CX), Y9
+	VSUBPS       Y8, Y1, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, (BX)
+	VSUBPS       Y8, Y2, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 128(BX)
+	VSUBPS       Y8, Y3, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 256(BX)
+	VSUBPS       Y8, Y4, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 384(BX)
+	VSUBPS       Y8, Y5, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 512(BX)
+	VSUBPS       Y8, Y6, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 640(BX)
+	VSUBPS       Y8, Y7, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 768(BX)
+	VSUBPS       Y8, Y0, Y8
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      Y9, 896(BX)
+	VBROADCASTSS 4(AX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VSUBPS       Y8, Y1, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1024(BX)
+	VSUBPS       Y8, Y2, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1152(BX)
+	VSUBPS       Y8, Y3, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1280(BX)
+	VSUBPS       Y8, Y4, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1408(BX)
+	VSUBPS       Y8, Y5, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1536(BX)
+	VSUBPS       Y8, Y6, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1664(BX)
+	VSUBPS       Y8, Y7, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 1792(BX)
+	VSUBPS       Y8, Y0, Y8
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      Y9, 1920(BX)
+	VBROADCASTSS 8(AX), Y8
+	VBROADCASTSS 8(CX), Y9
+	VSUBPS       Y8, Y1, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2048(BX)
+	VSUBPS       Y8, Y2, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2176(BX)
+	VSUBPS       Y8, Y3, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2304(BX)
+	VSUBPS       Y8, Y4, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2432(BX)
+	VSUBPS       Y8, Y5, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2560(BX)
+	VSUBPS       Y8, Y6, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2688(BX)
+	VSUBPS       Y8, Y7, Y10
+	VMULPS       Y10, Y9, Y11
+	VMULPS       Y10, Y11, Y11
+	VMOVUPS      Y11, 2816(BX)
+	VSUBPS       Y8, Y0, Y8
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      Y9, 2944(BX)
+	VBROADCASTSS 12(AX), Y8
+	VBROADCASTSS 12(CX), Y9
+	VSUBPS       Y8, Y1, Y1
+	VMULPS       Y1, Y9, Y10
+	VMULPS       Y1, Y10, Y10
+	VMOVUPS      Y10, 3072(BX)
+	VSUBPS       Y8, Y2, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3200(BX)
+	VSUBPS       Y8, Y3, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3328(BX)
+	VSUBPS       Y8, Y4, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3456(BX)
+	VSUBPS       Y8, Y5, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3584(BX)
+	VSUBPS       Y8, Y6, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3712(BX)
+	VSUBPS       Y8, Y7, Y1
+	VMULPS       Y1, Y9, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 3840(BX)
+	VSUBPS       Y8, Y0, Y0
+	VMULPS       Y0, Y9, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, 3968(BX)
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	SUBQ         $0x08, SI
+
+errors_check:
+	CMPQ SI, $0x08
+	JGE  errors
+	XORQ AX, AX
+	XORL BX, BX
+	LEAQ (SP), DX
+
+trial:
+	MOVL    (DX)(AX*4), SI
+	MOVQ    place+48(FP), DI
+	MOVLQSX (DI)(SI*4), DI
+	MOVQ    AX, CX
+	INCQ    CX
+	TESTQ   DI, DI
+	JNS     next
+	BTSL    AX, BX
+	JMP     same
+
+more:
+	BTSL CX, BX
+	INCQ CX
+
+same:
+	CMPQ CX, trials+0(FP)
+	JGE  known
+	CMPL SI, (DX)(CX*4)
+	JEQ  more
+
+known:
+	NOTQ DI
+	ADDQ DI, DI
+	ADDQ places+56(FP), DI
+
+lanes:
+	MOVQ         errors+40(FP), SI
+	MOVQ         points+80(FP), R8
+	LEAQ         (SI)(AX*4), SI
+	MOVWQZX      (DI), R9
+	LEAQ         2(DI), R10
+	VMOVUPS      c7f7fffff<>+0(SB), Y1
+	MOVWQZX      (R10), R11
+	ADDQ         R11, R11
+	VPBROADCASTD 12(R8)(R11*8), Y0
+
+near:
+	MOVWQZX      (R10), R11
+	ADDQ         R11, R11
+	MOVWQZX      (R8)(R11*8), R12
+	VMOVUPS      (SI)(R12*1), Y2
+	MOVWQZX      2(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Y2, Y2
+	MOVWQZX      4(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Y2, Y2
+	MOVWQZX      6(R8)(R11*8), R12
+	VADDPS       (SI)(R12*1), Y2, Y2
+	VPBROADCASTD 12(R8)(R11*8), Y3
+	VCMPPS       $0x01, Y1, Y2, Y4
+	VMINPS       Y1, Y2, Y1
+	VBLENDVPS    Y4, Y3, Y0, Y0
+	ADDQ         $0x02, R10
+	DECQ         R9
+	JNZ          near
+	MOVQ         CX, R9
+	SUBQ         AX, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VCVTDQ2PS    counting<>+0(SB), Y2
+	VCMPPS       $0x01, Y1, Y2, Y1
+	MOVQ         codes+88(FP), SI
+	VMOVUPS      (SI)(AX*4), Y2
+	VBLENDVPS    Y1, Y0, Y2, Y2
+	VMOVUPS      Y2, (SI)(AX*4)
+	ADDQ         $0x08, AX
+	CMPQ         AX, CX
+	JLT          lanes
 
 next:
-	INCQ R9
-	CMPQ R9, AX
+	MOVQ CX, AX
+	CMPQ AX, trials+0(FP)
 	JLT  trial
-	MOVL R11, moved+64(FP)
+	MOVL BX, moved+96(FP)
 	VZEROUPPER
 	RET
 

@@ -12,6 +12,34 @@ type Lattice struct {
 	// index in Lists of a count (of runs of eight) that is followed by the packed points near to them. The list is
 	// filled up with its first packed point to a multiple of sixteen.
 	Near, Lists []uint32
+
+	// Place[n] is, where they are a point, its index. Else it is -1-i, and its neighbours are at Places[i]: their count,
+	// then their indexes. Points is what AddPoint made, a point after the other.
+	Place  []int32
+	Places []uint16
+	Points []uint32
+}
+
+// AddPoint adds a packed point to Points: the offsets in bytes of the rows of errors that its error is the sum of, 16
+// bits each, and itself. Of three levels, the first row stands for three weights.
+func (l *Lattice) AddPoint(code uint32) {
+	var terms [6]uint32
+	level := func(i int) uint32 { return code >> (4 * i) & 15 }
+	if l.Radix == 3 {
+		terms[0] = level(0) + 3*level(1) + 9*level(2)
+		for i := 3; i < l.Size; i++ {
+			terms[i-2] = 27 + 3*uint32(i-3) + level(i)
+		}
+	} else {
+		for i := range l.Size {
+			terms[i] = uint32(l.Radix*i) + level(i)
+		}
+	}
+	const bytes = 4 * maxTrials
+	for i := 0; i < len(terms); i += 2 {
+		l.Points = append(l.Points, bytes*(terms[i]|terms[i+1]<<16))
+	}
+	l.Points = append(l.Points, code)
 }
 
 // PointTrials searches the points of a group of weights for several scales at once. It is available where GroupLanes
@@ -20,7 +48,13 @@ type PointTrials struct {
 	Inverse, Scale [maxTrials]float32   // the scales to try; the other ones are inverse
 	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
 	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
+
+	errors [errorRows*maxTrials + MaxLanes]float32 // memory of the assembly: errors of levels, a row each
+	_      [18*MaxLanes + 2*256 + 144]float32      // and what follows them
 }
+
+// errorRows is the most rows of errors of a point: 27 and 5·3, or 4·8.
+const errorRows = 42
 
 // Snap finds point number i, whose weights are x, for the first scales: the nearest codes if they are a point, else
 // the first of the near points with the least Σ w·(scale·q - x)². Bit t of moved says that the nearest codes were no

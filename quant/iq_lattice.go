@@ -140,7 +140,12 @@ const codesAtATime = 16
 // findCodes is findNear with packed points: four bits a code.
 func (l *lattice) findCodes() *kernels.Lattice {
 	near := l.near()
-	codes := &kernels.Lattice{Size: l.size, Radix: l.radix, Near: make([]uint32, len(near.place))}
+	codes := &kernels.Lattice{
+		Size: l.size, Radix: l.radix, Near: make([]uint32, len(near.place)), Place: near.place, Places: near.places,
+	}
+	for i := range l.points {
+		codes.AddPoint(l.code(uint16(i)))
+	}
 	for n, place := range near.place {
 		if place >= 0 {
 			continue

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"math"
 	"math/bits"
 
 	"github.com/peftconv/peftconv/kernels"
@@ -155,12 +156,10 @@ func (g *latticeGroup) takeSigns(x []float32, even bool) {
 		g.root[i] = sqrtf(w)
 	}
 	for i, v := range x[:g.n] {
-		if v >= 0 {
-			g.x[i] = v
-			continue
-		}
-		g.x[i] = -v
-		g.sign[i/8] |= 1 << (i % 8)
+		b := math.Float32bits(v)
+		negative := notPositive(b)
+		g.x[i] = math.Float32frombits(b ^ negative<<31)
+		g.sign[i/8] |= uint8(negative << (i % 8))
 	}
 	if !even {
 		return
@@ -172,6 +171,13 @@ func (g *latticeGroup) takeSigns(x []float32, even bool) {
 			g.sign[i/8] ^= 1 << (j % 8)
 		}
 	}
+}
+
+// notPositive is 1 for the bits of a number v with !(v >= 0), else 0. Signs are random, so it does not branch.
+func notPositive(b uint32) uint32 {
+	const infinity, minusZero = 0x7f800000, 1 << 31
+	beyond, isZero := (infinity-uint64(b))>>63, (uint64(b^minusZero)-1)>>63
+	return uint32(beyond &^ isZero)
 }
 
 // leastImportant is the one of eight weights whose sign can be wrong at the least cost.
