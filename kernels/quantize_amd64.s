@@ -2084,1551 +2084,6 @@ group_check:
 	VZEROUPPER
 	RET
 
-// func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F
-TEXT ·snapPoint8AVX512(SB), NOSPLIT, $128-100
-	MOVQ    x+8(FP), AX
-	MOVQ    trials+0(FP), CX
-	MOVQ    inverse+24(FP), DX
-	MOVQ    codes+88(FP), BX
-	LEAQ    (SP), SI
-	XORQ    DI, DI
-	LEAQ    15(CX), CX
-	VMOVUPS c3f800000<>+0(SB), Z0
-	VMOVUPS c3f000000<>+0(SB), Z1
-	VMOVUPS c4b400000<>+0(SB), Z2
-	JMP     round_check
-
-round:
-	VMOVUPS      (DX)(DI*1), Z3
-	VPXORD       Z4, Z4, Z4
-	VPXORD       Z5, Z5, Z5
-	VPXORD       Z6, Z6, Z6
-	VBROADCASTSS 28(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 24(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 20(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 16(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 12(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 8(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 4(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z8
-	VPADDD       Z8, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS (AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000002<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x01, Z4, Z3
-	VPADDD       Z3, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VMOVUPS      Z6, (BX)(DI*1)
-	VMOVUPS      Z4, (SI)(DI*1)
-	ADDQ         $0x40, DI
-	SUBQ         $0x10, CX
-
-round_check:
-	CMPQ         CX, $0x10
-	JGE          round
-	CMPQ         trials+0(FP), $0x01
-	JNE          several
-	MOVQ         near+64(FP), DX
-	XORL         BX, BX
-	MOVL         (SP), CX
-	MOVL         (DX)(CX*4), CX
-	TESTQ        CX, CX
-	JZ           point
-	MOVQ         scale+32(FP), DX
-	VBROADCASTSS (DX), Z0
-	MOVQ         lists+72(FP), DX
-	LEAQ         (DX)(CX*4), DX
-	MOVQ         w+16(FP), CX
-	VMULPS       oddValues<>+0(SB), Z0, Z0
-	VBROADCASTSS (AX), Z2
-	VSUBPS       Z2, Z0, Z2
-	VBROADCASTSS (CX), Z1
-	VMULPS       Z2, Z1, Z1
-	VMULPS       Z2, Z1, Z1
-	VBROADCASTSS 4(AX), Z3
-	VSUBPS       Z3, Z0, Z3
-	VBROADCASTSS 4(CX), Z2
-	VMULPS       Z3, Z2, Z2
-	VMULPS       Z3, Z2, Z2
-	VBROADCASTSS 8(AX), Z4
-	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 8(CX), Z3
-	VMULPS       Z4, Z3, Z3
-	VMULPS       Z4, Z3, Z3
-	VBROADCASTSS 12(AX), Z5
-	VSUBPS       Z5, Z0, Z5
-	VBROADCASTSS 12(CX), Z4
-	VMULPS       Z5, Z4, Z4
-	VMULPS       Z5, Z4, Z4
-	VBROADCASTSS 16(AX), Z6
-	VSUBPS       Z6, Z0, Z6
-	VBROADCASTSS 16(CX), Z5
-	VMULPS       Z6, Z5, Z5
-	VMULPS       Z6, Z5, Z5
-	VBROADCASTSS 20(AX), Z7
-	VSUBPS       Z7, Z0, Z7
-	VBROADCASTSS 20(CX), Z6
-	VMULPS       Z7, Z6, Z6
-	VMULPS       Z7, Z6, Z6
-	VBROADCASTSS 24(AX), Z8
-	VSUBPS       Z8, Z0, Z8
-	VBROADCASTSS 24(CX), Z7
-	VMULPS       Z8, Z7, Z7
-	VMULPS       Z8, Z7, Z7
-	VBROADCASTSS 28(AX), Z8
-	VSUBPS       Z8, Z0, Z8
-	VBROADCASTSS 28(CX), Z0
-	VMULPS       Z8, Z0, Z0
-	VMULPS       Z8, Z0, Z0
-	VMOVUPS      c7f7fffff<>+0(SB), Z8
-	VPXORD       Z9, Z9, Z9
-	VMOVUPS      counting<>+0(SB), Z10
-	MOVL         -4(DX), AX
-	MOVQ         DX, CX
-
-codes:
-	VMOVUPS       (CX), Z11
-	VPERMPS       Z1, Z11, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z2, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z3, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z4, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z5, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z6, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z7, Z11, Z13
-	VADDPS        Z13, Z12, Z12
-	VPSRLD        $0x04, Z11, Z11
-	VPERMPS       Z0, Z11, Z11
-	VADDPS        Z11, Z12, Z12
-	VCMPPS        $0x01, Z8, Z12, K1
-	VMOVAPS       Z12, K1, Z8
-	VMOVAPS       Z10, K1, Z9
-	VPADDD        c00000010<>+0(SB), Z10, Z10
-	ADDQ          $0x40, CX
-	SUBQ          $0x02, AX
-	JG            codes
-	VMOVUPS       c0000ffff<>+0(SB), Z1
-	VMOVAPS       Z8, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VMINPS        Y2, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X2
-	VMINPS        X2, X0, X0
-	VMOVHLPS      X0, X0, X2
-	VMINPS        X2, X0, X0
-	VMOVSHDUP     X0, X2
-	VMINPS        X2, X0, X0
-	VBROADCASTSS  X0, Z0
-	VCMPPS        $0x00, Z0, Z8, K1
-	VMOVAPS       Z9, K1, Z1
-	VPMOVDW       Z1, Y1
-	VEXTRACTI128  $0x01, Y1, X0
-	VPMINUW       X0, X1, X0
-	VPHMINPOSUW   X0, X0
-	VMOVD         X0, AX
-	MOVWLZX       AX, AX
-	MOVL          (DX)(AX*4), AX
-	MOVQ          codes+88(FP), CX
-	MOVL          AX, (CX)
-	INCL          BX
-
-point:
-	MOVL BX, moved+96(FP)
-	VZEROUPPER
-	RET
-
-several:
-	MOVQ w+16(FP), CX
-	MOVQ scale+32(FP), DX
-	MOVQ errors+40(FP), BX
-	MOVQ trials+0(FP), SI
-	ADDQ $0x0f, SI
-	JMP  errors_check
-
-errors:
-	VMOVUPS      (DX), Z0
-	VMULPS       c3f800000<>+0(SB), Z0, Z1
-	VMULPS       c40400000<>+0(SB), Z0, Z2
-	VMULPS       c40a00000<>+0(SB), Z0, Z0
-	VBROADCASTSS (AX), Z3
-	VBROADCASTSS (CX), Z4
-	VSUBPS       Z3, Z1, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VSUBPS       Z3, Z2, Z5
-	VMULPS       Z5, Z4, Z7
-	VMULPS       Z5, Z7, Z7
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z4, Z4
-	VMULPS       Z3, Z4, Z4
-	VBROADCASTSS 4(AX), Z3
-	VBROADCASTSS 4(CX), Z5
-	VSUBPS       Z3, Z1, Z8
-	VMULPS       Z8, Z5, Z12
-	VMULPS       Z8, Z12, Z12
-	VSUBPS       Z3, Z2, Z8
-	VMULPS       Z8, Z5, Z13
-	VMULPS       Z8, Z13, Z13
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z5, Z5
-	VMULPS       Z3, Z5, Z5
-	VBROADCASTSS 8(AX), Z3
-	VBROADCASTSS 8(CX), Z8
-	VSUBPS       Z3, Z1, Z14
-	VMULPS       Z14, Z8, Z15
-	VMULPS       Z14, Z15, Z15
-	VSUBPS       Z3, Z2, Z14
-	VMULPS       Z14, Z8, Z16
-	VMULPS       Z14, Z16, Z16
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z8, Z8
-	VMULPS       Z3, Z8, Z8
-	VADDPS       Z6, Z12, Z3
-	VADDPS       Z3, Z15, Z14
-	VMOVUPS      Z14, (BX)
-	VADDPS       Z3, Z16, Z14
-	VMOVUPS      Z14, 1152(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2304(BX)
-	VADDPS       Z7, Z12, Z3
-	VADDPS       Z3, Z15, Z14
-	VMOVUPS      Z14, 128(BX)
-	VADDPS       Z3, Z16, Z14
-	VMOVUPS      Z14, 1280(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2432(BX)
-	VADDPS       Z4, Z12, Z3
-	VADDPS       Z3, Z15, Z12
-	VMOVUPS      Z12, 256(BX)
-	VADDPS       Z3, Z16, Z12
-	VMOVUPS      Z12, 1408(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2560(BX)
-	VADDPS       Z6, Z13, Z3
-	VADDPS       Z3, Z15, Z12
-	VMOVUPS      Z12, 384(BX)
-	VADDPS       Z3, Z16, Z12
-	VMOVUPS      Z12, 1536(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2688(BX)
-	VADDPS       Z7, Z13, Z3
-	VADDPS       Z3, Z15, Z12
-	VMOVUPS      Z12, 512(BX)
-	VADDPS       Z3, Z16, Z12
-	VMOVUPS      Z12, 1664(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2816(BX)
-	VADDPS       Z4, Z13, Z3
-	VADDPS       Z3, Z15, Z12
-	VMOVUPS      Z12, 640(BX)
-	VADDPS       Z3, Z16, Z12
-	VMOVUPS      Z12, 1792(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 2944(BX)
-	VADDPS       Z6, Z5, Z3
-	VADDPS       Z3, Z15, Z6
-	VMOVUPS      Z6, 768(BX)
-	VADDPS       Z3, Z16, Z6
-	VMOVUPS      Z6, 1920(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 3072(BX)
-	VADDPS       Z7, Z5, Z3
-	VADDPS       Z3, Z15, Z6
-	VMOVUPS      Z6, 896(BX)
-	VADDPS       Z3, Z16, Z6
-	VMOVUPS      Z6, 2048(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 3200(BX)
-	VADDPS       Z4, Z5, Z3
-	VADDPS       Z3, Z15, Z4
-	VMOVUPS      Z4, 1024(BX)
-	VADDPS       Z3, Z16, Z4
-	VMOVUPS      Z4, 2176(BX)
-	VADDPS       Z3, Z8, Z3
-	VMOVUPS      Z3, 3328(BX)
-	VBROADCASTSS 12(AX), Z3
-	VBROADCASTSS 12(CX), Z4
-	VSUBPS       Z3, Z1, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 3456(BX)
-	VSUBPS       Z3, Z2, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 3584(BX)
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z4, Z4
-	VMULPS       Z3, Z4, Z4
-	VMOVUPS      Z4, 3712(BX)
-	VBROADCASTSS 16(AX), Z3
-	VBROADCASTSS 16(CX), Z4
-	VSUBPS       Z3, Z1, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 3840(BX)
-	VSUBPS       Z3, Z2, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 3968(BX)
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z4, Z4
-	VMULPS       Z3, Z4, Z4
-	VMOVUPS      Z4, 4096(BX)
-	VBROADCASTSS 20(AX), Z3
-	VBROADCASTSS 20(CX), Z4
-	VSUBPS       Z3, Z1, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 4224(BX)
-	VSUBPS       Z3, Z2, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 4352(BX)
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z4, Z4
-	VMULPS       Z3, Z4, Z4
-	VMOVUPS      Z4, 4480(BX)
-	VBROADCASTSS 24(AX), Z3
-	VBROADCASTSS 24(CX), Z4
-	VSUBPS       Z3, Z1, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 4608(BX)
-	VSUBPS       Z3, Z2, Z5
-	VMULPS       Z5, Z4, Z6
-	VMULPS       Z5, Z6, Z6
-	VMOVUPS      Z6, 4736(BX)
-	VSUBPS       Z3, Z0, Z3
-	VMULPS       Z3, Z4, Z4
-	VMULPS       Z3, Z4, Z4
-	VMOVUPS      Z4, 4864(BX)
-	VBROADCASTSS 28(AX), Z3
-	VBROADCASTSS 28(CX), Z4
-	VSUBPS       Z3, Z1, Z1
-	VMULPS       Z1, Z4, Z5
-	VMULPS       Z1, Z5, Z5
-	VMOVUPS      Z5, 4992(BX)
-	VSUBPS       Z3, Z2, Z1
-	VMULPS       Z1, Z4, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 5120(BX)
-	VSUBPS       Z3, Z0, Z0
-	VMULPS       Z0, Z4, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z1, 5248(BX)
-	ADDQ         $0x40, DX
-	ADDQ         $0x40, BX
-	SUBQ         $0x10, SI
-
-errors_check:
-	CMPQ         SI, $0x10
-	JGE          errors
-	MOVQ         w+16(FP), CX
-	MOVQ         errors+40(FP), DX
-	VMOVUPS      oddValues<>+0(SB), Z0
-	VPXORD       Z9, Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VBROADCASTSS (AX), Z1
-	VBROADCASTSS (CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 5440(DX)
-	VMOVUPS      Z1, 5504(DX)
-	VBROADCASTSS 4(AX), Z1
-	VBROADCASTSS 4(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 5568(DX)
-	VMOVUPS      Z1, 5632(DX)
-	VBROADCASTSS 8(AX), Z1
-	VBROADCASTSS 8(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 5696(DX)
-	VMOVUPS      Z1, 5760(DX)
-	VBROADCASTSS 12(AX), Z1
-	VBROADCASTSS 12(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 5824(DX)
-	VMOVUPS      Z1, 5888(DX)
-	VBROADCASTSS 16(AX), Z1
-	VBROADCASTSS 16(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 5952(DX)
-	VMOVUPS      Z1, 6016(DX)
-	VBROADCASTSS 20(AX), Z1
-	VBROADCASTSS 20(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 6080(DX)
-	VMOVUPS      Z1, 6144(DX)
-	VBROADCASTSS 24(AX), Z1
-	VBROADCASTSS 24(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 6208(DX)
-	VMOVUPS      Z1, 6272(DX)
-	VBROADCASTSS 28(AX), Z1
-	VBROADCASTSS 28(CX), Z2
-	VADDPS       Z2, Z9, Z9
-	VMULPS       Z1, Z2, Z3
-	VMULPS       Z3, Z1, Z1
-	VADDPS       Z1, Z11, Z11
-	VMULPS       Z0, Z2, Z2
-	VMULPS       Z0, Z2, Z2
-	VADDPS       Z3, Z3, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z2, 6336(DX)
-	VMOVUPS      Z1, 6400(DX)
-	VMOVUPS      Z9, 6464(DX)
-	VMOVUPS      Z11, 6528(DX)
-	XORQ         AX, AX
-	XORL         BX, BX
-	LEAQ         (SP), DX
-
-trial:
-	MOVL    (DX)(AX*4), SI
-	MOVQ    place+48(FP), DI
-	MOVLQSX (DI)(SI*4), DI
-	MOVQ    AX, CX
-	INCQ    CX
-	TESTQ   DI, DI
-	JNS     next
-	BTSL    AX, BX
-	JMP     same
-
-more:
-	BTSL CX, BX
-	INCQ CX
-
-same:
-	CMPQ CX, trials+0(FP)
-	JGE  known
-	CMPL SI, (DX)(CX*4)
-	JEQ  more
-
-known:
-	NOTQ         DI
-	ADDQ         DI, DI
-	ADDQ         places+56(FP), DI
-	MOVQ         errors+40(FP), R10
-	MOVQ         scale+32(FP), R11
-	MOVWQZX      (DI), R9
-	CMPQ         R9, $0x10
-	JLT          lanes
-	CMPQ         R9, $0x00000100
-	JGT          lanes
-	VBROADCASTSS (R11)(AX*4), Z0
-	VBROADCASTSS -4(R11)(CX*4), Z1
-	VMULPS       c41c80000<>+0(SB), Z0, Z2
-	VMULPS       6464(R10), Z2, Z2
-	VMOVUPS      6528(R10), Z3
-	VDIVPS       Z1, Z3, Z3
-	VADDPS       Z3, Z2, Z2
-	VMULPS       c37800000<>+0(SB), Z2, Z2
-	VMULPS       Z1, Z2, Z3
-	VCMPPS       $0x0e, c0d800000<>+0(SB), Z2, K1
-	VCMPPS       $0x0e, c0d800000<>+0(SB), Z3, K2
-	KANDW        K1, K2, K1
-	KMOVW        K1, R11
-	TESTL        R11, R11
-	JZ           lanes
-	MOVQ         near+64(FP), R11
-	MOVL         (R11)(SI*4), R11
-	SHLQ         $0x02, R11
-	ADDQ         lists+72(FP), R11
-	VMOVUPS      c7f7fffff<>+0(SB), Z3
-	VMOVUPS      c7f7fffff<>+0(SB), Z4
-	VMOVUPS      c7f7fffff<>+0(SB), Z5
-	XORQ         SI, SI
-
-far:
-	VMOVUPS       (R11)(SI*1), Z6
-	VPERMPS       5440(R10), Z6, Z7
-	VPERMPS       5504(R10), Z6, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       5568(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       5632(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       5696(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       5760(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       5824(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       5888(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       5952(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       6016(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       6080(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       6144(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       6208(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       6272(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       6336(R10), Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPERMPS       6400(R10), Z6, Z9
-	VADDPS        Z9, Z8, Z8
-	VMULPS        Z7, Z0, Z6
-	VMULPS        Z7, Z1, Z7
-	VSUBPS        Z8, Z6, Z6
-	VSUBPS        Z8, Z7, Z7
-	VMOVUPS       Z6, 6592(R10)(SI*1)
-	VMOVUPS       Z7, 7616(R10)(SI*1)
-	VADDPS        Z7, Z6, Z8
-	VCMPPS        $0x01, Z3, Z8, K1
-	VMINPS        Z3, Z8, Z3
-	VMOVAPS       Z6, K1, Z4
-	VMOVAPS       Z7, K1, Z5
-	ADDQ          $0x40, SI
-	MOVQ          R9, R12
-	SHLQ          $0x02, R12
-	CMPQ          SI, R12
-	JLT           far
-	VMOVAPS       Z3, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VMINPS        Y1, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VMINPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
-	VMINPS        X1, X0, X0
-	VMOVSHDUP     X0, X1
-	VMINPS        X1, X0, X0
-	VBROADCASTSS  X0, Z0
-	VCMPPS        $0x00, Z0, Z3, K1
-	VMOVUPS       cff7fffff<>+0(SB), Z0
-	VMOVAPS       Z4, K1, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VMAXPS        Y1, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VMAXPS        X1, X0, X0
-	VMOVHLPS      X0, X0, X1
-	VMAXPS        X1, X0, X0
-	VMOVSHDUP     X0, X1
-	VMAXPS        X1, X0, X0
-	VBROADCASTSS  X0, Z0
-	VADDPS        Z2, Z0, Z0
-	VMOVUPS       cff7fffff<>+0(SB), Z1
-	VMOVAPS       Z5, K1, Z1
-	VEXTRACTF64X4 $0x01, Z1, Y3
-	VMAXPS        Y3, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X3
-	VMAXPS        X3, X1, X1
-	VMOVHLPS      X1, X1, X3
-	VMAXPS        X3, X1, X1
-	VMOVSHDUP     X1, X3
-	VMAXPS        X3, X1, X1
-	VBROADCASTSS  X1, Z1
-	VADDPS        Z2, Z1, Z1
-	XORQ          SI, SI
-	XORQ          R13, R13
-
-keep:
-	VMOVUPS 6592(R10)(SI*4), Z2
-	VCMPPS  $0x0e, Z0, Z2, K1
-	VMOVUPS 7616(R10)(SI*4), Z2
-	VCMPPS  $0x0e, Z1, Z2, K2
-	KANDW   K1, K2, K1
-	KMOVW   K1, R11
-	XORL    $0x0000ffff, R11
-	TESTQ   SI, SI
-	JNZ     bits
-	ORQ     $0x01, R11
-	JMP     bits
-
-bit:
-	BSFQ R11, R8
-	LEAQ -1(R11), R12
-	ANDQ R12, R11
-	ADDQ SI, R8
-	CMPQ R8, R9
-	JGE  kept
-	MOVW 2(DI)(R8*2), R12
-	MOVW R12, 8642(R10)(R13*2)
-	INCQ R13
-
-bits:
-	TESTQ R11, R11
-	JNZ   bit
-	ADDQ  $0x10, SI
-	CMPQ  SI, R9
-	JLT   keep
-
-kept:
-	MOVW R13, 8640(R10)
-	LEAQ 8640(R10), DI
-
-lanes:
-	MOVQ         errors+40(FP), SI
-	MOVQ         points+80(FP), R9
-	LEAQ         (SI)(AX*4), SI
-	MOVWQZX      (DI), R10
-	LEAQ         2(DI), R11
-	VMOVUPS      c7f7fffff<>+0(SB), Z1
-	MOVWQZX      (R11), R12
-	ADDQ         R12, R12
-	VPBROADCASTD 12(R9)(R12*8), Z0
-
-near:
-	MOVWQZX      (R11), R12
-	ADDQ         R12, R12
-	MOVWQZX      (R9)(R12*8), R13
-	VMOVUPS      (SI)(R13*1), Z2
-	MOVWQZX      2(R9)(R12*8), R13
-	VADDPS       (SI)(R13*1), Z2, Z2
-	MOVWQZX      4(R9)(R12*8), R13
-	VADDPS       (SI)(R13*1), Z2, Z2
-	MOVWQZX      6(R9)(R12*8), R13
-	VADDPS       (SI)(R13*1), Z2, Z2
-	MOVWQZX      8(R9)(R12*8), R13
-	VADDPS       (SI)(R13*1), Z2, Z2
-	MOVWQZX      10(R9)(R12*8), R13
-	VADDPS       (SI)(R13*1), Z2, Z2
-	VPBROADCASTD 12(R9)(R12*8), Z3
-	VCMPPS       $0x01, Z1, Z2, K1
-	VMINPS       Z1, Z2, Z1
-	VMOVAPS      Z3, K1, Z0
-	ADDQ         $0x02, R11
-	DECQ         R10
-	JNZ          near
-	MOVQ         CX, R10
-	SUBQ         AX, R10
-	VMOVD        R10, X1
-	VPBROADCASTD X1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VCVTDQ2PS    counting<>+0(SB), Z2
-	VCMPPS       $0x01, Z1, Z2, K1
-	MOVQ         codes+88(FP), SI
-	VMOVUPS      (SI)(AX*4), Z1
-	VMOVAPS      Z0, K1, Z1
-	VMOVUPS      Z1, (SI)(AX*4)
-	ADDQ         $0x10, AX
-	CMPQ         AX, CX
-	JLT          lanes
-
-next:
-	MOVQ CX, AX
-	CMPQ AX, trials+0(FP)
-	JLT  trial
-	MOVL BX, moved+96(FP)
-	VZEROUPPER
-	RET
-
-DATA c3f000000<>+0(SB)/4, $0x3f000000
-DATA c3f000000<>+4(SB)/4, $0x3f000000
-DATA c3f000000<>+8(SB)/4, $0x3f000000
-DATA c3f000000<>+12(SB)/4, $0x3f000000
-DATA c3f000000<>+16(SB)/4, $0x3f000000
-DATA c3f000000<>+20(SB)/4, $0x3f000000
-DATA c3f000000<>+24(SB)/4, $0x3f000000
-DATA c3f000000<>+28(SB)/4, $0x3f000000
-DATA c3f000000<>+32(SB)/4, $0x3f000000
-DATA c3f000000<>+36(SB)/4, $0x3f000000
-DATA c3f000000<>+40(SB)/4, $0x3f000000
-DATA c3f000000<>+44(SB)/4, $0x3f000000
-DATA c3f000000<>+48(SB)/4, $0x3f000000
-DATA c3f000000<>+52(SB)/4, $0x3f000000
-DATA c3f000000<>+56(SB)/4, $0x3f000000
-DATA c3f000000<>+60(SB)/4, $0x3f000000
-GLOBL c3f000000<>(SB), RODATA|NOPTR, $64
-
-DATA c00000002<>+0(SB)/4, $0x00000002
-DATA c00000002<>+4(SB)/4, $0x00000002
-DATA c00000002<>+8(SB)/4, $0x00000002
-DATA c00000002<>+12(SB)/4, $0x00000002
-DATA c00000002<>+16(SB)/4, $0x00000002
-DATA c00000002<>+20(SB)/4, $0x00000002
-DATA c00000002<>+24(SB)/4, $0x00000002
-DATA c00000002<>+28(SB)/4, $0x00000002
-DATA c00000002<>+32(SB)/4, $0x00000002
-DATA c00000002<>+36(SB)/4, $0x00000002
-DATA c00000002<>+40(SB)/4, $0x00000002
-DATA c00000002<>+44(SB)/4, $0x00000002
-DATA c00000002<>+48(SB)/4, $0x00000002
-DATA c00000002<>+52(SB)/4, $0x00000002
-DATA c00000002<>+56(SB)/4, $0x00000002
-DATA c00000002<>+60(SB)/4, $0x00000002
-GLOBL c00000002<>(SB), RODATA|NOPTR, $64
-
-DATA oddValues<>+0(SB)/4, $0x3f800000
-DATA oddValues<>+4(SB)/4, $0x40400000
-DATA oddValues<>+8(SB)/4, $0x40a00000
-DATA oddValues<>+12(SB)/4, $0x40e00000
-DATA oddValues<>+16(SB)/4, $0x41100000
-DATA oddValues<>+20(SB)/4, $0x41300000
-DATA oddValues<>+24(SB)/4, $0x41500000
-DATA oddValues<>+28(SB)/4, $0x41700000
-DATA oddValues<>+32(SB)/4, $0x41880000
-DATA oddValues<>+36(SB)/4, $0x41980000
-DATA oddValues<>+40(SB)/4, $0x41a80000
-DATA oddValues<>+44(SB)/4, $0x41b80000
-DATA oddValues<>+48(SB)/4, $0x41c80000
-DATA oddValues<>+52(SB)/4, $0x41d80000
-DATA oddValues<>+56(SB)/4, $0x41e80000
-DATA oddValues<>+60(SB)/4, $0x41f80000
-GLOBL oddValues<>(SB), RODATA|NOPTR, $64
-
-DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+32(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+36(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+40(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+44(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+48(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+52(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+56(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+60(SB)/4, $0x7f7fffff
-GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $64
-
-DATA counting<>+0(SB)/4, $0x00000000
-DATA counting<>+4(SB)/4, $0x00000001
-DATA counting<>+8(SB)/4, $0x00000002
-DATA counting<>+12(SB)/4, $0x00000003
-DATA counting<>+16(SB)/4, $0x00000004
-DATA counting<>+20(SB)/4, $0x00000005
-DATA counting<>+24(SB)/4, $0x00000006
-DATA counting<>+28(SB)/4, $0x00000007
-DATA counting<>+32(SB)/4, $0x00000008
-DATA counting<>+36(SB)/4, $0x00000009
-DATA counting<>+40(SB)/4, $0x0000000a
-DATA counting<>+44(SB)/4, $0x0000000b
-DATA counting<>+48(SB)/4, $0x0000000c
-DATA counting<>+52(SB)/4, $0x0000000d
-DATA counting<>+56(SB)/4, $0x0000000e
-DATA counting<>+60(SB)/4, $0x0000000f
-DATA counting<>+64(SB)/4, $0x00000010
-DATA counting<>+68(SB)/4, $0x00000011
-DATA counting<>+72(SB)/4, $0x00000012
-DATA counting<>+76(SB)/4, $0x00000013
-DATA counting<>+80(SB)/4, $0x00000014
-DATA counting<>+84(SB)/4, $0x00000015
-DATA counting<>+88(SB)/4, $0x00000016
-DATA counting<>+92(SB)/4, $0x00000017
-DATA counting<>+96(SB)/4, $0x00000018
-DATA counting<>+100(SB)/4, $0x00000019
-DATA counting<>+104(SB)/4, $0x0000001a
-DATA counting<>+108(SB)/4, $0x0000001b
-DATA counting<>+112(SB)/4, $0x0000001c
-DATA counting<>+116(SB)/4, $0x0000001d
-DATA counting<>+120(SB)/4, $0x0000001e
-DATA counting<>+124(SB)/4, $0x0000001f
-GLOBL counting<>(SB), RODATA|NOPTR, $128
-
-DATA c00000010<>+0(SB)/4, $0x00000010
-DATA c00000010<>+4(SB)/4, $0x00000010
-DATA c00000010<>+8(SB)/4, $0x00000010
-DATA c00000010<>+12(SB)/4, $0x00000010
-DATA c00000010<>+16(SB)/4, $0x00000010
-DATA c00000010<>+20(SB)/4, $0x00000010
-DATA c00000010<>+24(SB)/4, $0x00000010
-DATA c00000010<>+28(SB)/4, $0x00000010
-DATA c00000010<>+32(SB)/4, $0x00000010
-DATA c00000010<>+36(SB)/4, $0x00000010
-DATA c00000010<>+40(SB)/4, $0x00000010
-DATA c00000010<>+44(SB)/4, $0x00000010
-DATA c00000010<>+48(SB)/4, $0x00000010
-DATA c00000010<>+52(SB)/4, $0x00000010
-DATA c00000010<>+56(SB)/4, $0x00000010
-DATA c00000010<>+60(SB)/4, $0x00000010
-GLOBL c00000010<>(SB), RODATA|NOPTR, $64
-
-DATA c0000ffff<>+0(SB)/4, $0x0000ffff
-DATA c0000ffff<>+4(SB)/4, $0x0000ffff
-DATA c0000ffff<>+8(SB)/4, $0x0000ffff
-DATA c0000ffff<>+12(SB)/4, $0x0000ffff
-DATA c0000ffff<>+16(SB)/4, $0x0000ffff
-DATA c0000ffff<>+20(SB)/4, $0x0000ffff
-DATA c0000ffff<>+24(SB)/4, $0x0000ffff
-DATA c0000ffff<>+28(SB)/4, $0x0000ffff
-DATA c0000ffff<>+32(SB)/4, $0x0000ffff
-DATA c0000ffff<>+36(SB)/4, $0x0000ffff
-DATA c0000ffff<>+40(SB)/4, $0x0000ffff
-DATA c0000ffff<>+44(SB)/4, $0x0000ffff
-DATA c0000ffff<>+48(SB)/4, $0x0000ffff
-DATA c0000ffff<>+52(SB)/4, $0x0000ffff
-DATA c0000ffff<>+56(SB)/4, $0x0000ffff
-DATA c0000ffff<>+60(SB)/4, $0x0000ffff
-GLOBL c0000ffff<>(SB), RODATA|NOPTR, $64
-
-DATA c40400000<>+0(SB)/4, $0x40400000
-DATA c40400000<>+4(SB)/4, $0x40400000
-DATA c40400000<>+8(SB)/4, $0x40400000
-DATA c40400000<>+12(SB)/4, $0x40400000
-DATA c40400000<>+16(SB)/4, $0x40400000
-DATA c40400000<>+20(SB)/4, $0x40400000
-DATA c40400000<>+24(SB)/4, $0x40400000
-DATA c40400000<>+28(SB)/4, $0x40400000
-DATA c40400000<>+32(SB)/4, $0x40400000
-DATA c40400000<>+36(SB)/4, $0x40400000
-DATA c40400000<>+40(SB)/4, $0x40400000
-DATA c40400000<>+44(SB)/4, $0x40400000
-DATA c40400000<>+48(SB)/4, $0x40400000
-DATA c40400000<>+52(SB)/4, $0x40400000
-DATA c40400000<>+56(SB)/4, $0x40400000
-DATA c40400000<>+60(SB)/4, $0x40400000
-GLOBL c40400000<>(SB), RODATA|NOPTR, $64
-
-DATA c40a00000<>+0(SB)/4, $0x40a00000
-DATA c40a00000<>+4(SB)/4, $0x40a00000
-DATA c40a00000<>+8(SB)/4, $0x40a00000
-DATA c40a00000<>+12(SB)/4, $0x40a00000
-DATA c40a00000<>+16(SB)/4, $0x40a00000
-DATA c40a00000<>+20(SB)/4, $0x40a00000
-DATA c40a00000<>+24(SB)/4, $0x40a00000
-DATA c40a00000<>+28(SB)/4, $0x40a00000
-DATA c40a00000<>+32(SB)/4, $0x40a00000
-DATA c40a00000<>+36(SB)/4, $0x40a00000
-DATA c40a00000<>+40(SB)/4, $0x40a00000
-DATA c40a00000<>+44(SB)/4, $0x40a00000
-DATA c40a00000<>+48(SB)/4, $0x40a00000
-DATA c40a00000<>+52(SB)/4, $0x40a00000
-DATA c40a00000<>+56(SB)/4, $0x40a00000
-DATA c40a00000<>+60(SB)/4, $0x40a00000
-GLOBL c40a00000<>(SB), RODATA|NOPTR, $64
-
-DATA c41c80000<>+0(SB)/4, $0x41c80000
-DATA c41c80000<>+4(SB)/4, $0x41c80000
-DATA c41c80000<>+8(SB)/4, $0x41c80000
-DATA c41c80000<>+12(SB)/4, $0x41c80000
-DATA c41c80000<>+16(SB)/4, $0x41c80000
-DATA c41c80000<>+20(SB)/4, $0x41c80000
-DATA c41c80000<>+24(SB)/4, $0x41c80000
-DATA c41c80000<>+28(SB)/4, $0x41c80000
-DATA c41c80000<>+32(SB)/4, $0x41c80000
-DATA c41c80000<>+36(SB)/4, $0x41c80000
-DATA c41c80000<>+40(SB)/4, $0x41c80000
-DATA c41c80000<>+44(SB)/4, $0x41c80000
-DATA c41c80000<>+48(SB)/4, $0x41c80000
-DATA c41c80000<>+52(SB)/4, $0x41c80000
-DATA c41c80000<>+56(SB)/4, $0x41c80000
-DATA c41c80000<>+60(SB)/4, $0x41c80000
-GLOBL c41c80000<>(SB), RODATA|NOPTR, $64
-
-DATA c37800000<>+0(SB)/4, $0x37800000
-DATA c37800000<>+4(SB)/4, $0x37800000
-DATA c37800000<>+8(SB)/4, $0x37800000
-DATA c37800000<>+12(SB)/4, $0x37800000
-DATA c37800000<>+16(SB)/4, $0x37800000
-DATA c37800000<>+20(SB)/4, $0x37800000
-DATA c37800000<>+24(SB)/4, $0x37800000
-DATA c37800000<>+28(SB)/4, $0x37800000
-DATA c37800000<>+32(SB)/4, $0x37800000
-DATA c37800000<>+36(SB)/4, $0x37800000
-DATA c37800000<>+40(SB)/4, $0x37800000
-DATA c37800000<>+44(SB)/4, $0x37800000
-DATA c37800000<>+48(SB)/4, $0x37800000
-DATA c37800000<>+52(SB)/4, $0x37800000
-DATA c37800000<>+56(SB)/4, $0x37800000
-DATA c37800000<>+60(SB)/4, $0x37800000
-GLOBL c37800000<>(SB), RODATA|NOPTR, $64
-
-DATA c0d800000<>+0(SB)/4, $0x0d800000
-DATA c0d800000<>+4(SB)/4, $0x0d800000
-DATA c0d800000<>+8(SB)/4, $0x0d800000
-DATA c0d800000<>+12(SB)/4, $0x0d800000
-DATA c0d800000<>+16(SB)/4, $0x0d800000
-DATA c0d800000<>+20(SB)/4, $0x0d800000
-DATA c0d800000<>+24(SB)/4, $0x0d800000
-DATA c0d800000<>+28(SB)/4, $0x0d800000
-DATA c0d800000<>+32(SB)/4, $0x0d800000
-DATA c0d800000<>+36(SB)/4, $0x0d800000
-DATA c0d800000<>+40(SB)/4, $0x0d800000
-DATA c0d800000<>+44(SB)/4, $0x0d800000
-DATA c0d800000<>+48(SB)/4, $0x0d800000
-DATA c0d800000<>+52(SB)/4, $0x0d800000
-DATA c0d800000<>+56(SB)/4, $0x0d800000
-DATA c0d800000<>+60(SB)/4, $0x0d800000
-GLOBL c0d800000<>(SB), RODATA|NOPTR, $64
-
-DATA cff7fffff<>+0(SB)/4, $0xff7fffff
-DATA cff7fffff<>+4(SB)/4, $0xff7fffff
-DATA cff7fffff<>+8(SB)/4, $0xff7fffff
-DATA cff7fffff<>+12(SB)/4, $0xff7fffff
-DATA cff7fffff<>+16(SB)/4, $0xff7fffff
-DATA cff7fffff<>+20(SB)/4, $0xff7fffff
-DATA cff7fffff<>+24(SB)/4, $0xff7fffff
-DATA cff7fffff<>+28(SB)/4, $0xff7fffff
-DATA cff7fffff<>+32(SB)/4, $0xff7fffff
-DATA cff7fffff<>+36(SB)/4, $0xff7fffff
-DATA cff7fffff<>+40(SB)/4, $0xff7fffff
-DATA cff7fffff<>+44(SB)/4, $0xff7fffff
-DATA cff7fffff<>+48(SB)/4, $0xff7fffff
-DATA cff7fffff<>+52(SB)/4, $0xff7fffff
-DATA cff7fffff<>+56(SB)/4, $0xff7fffff
-DATA cff7fffff<>+60(SB)/4, $0xff7fffff
-GLOBL cff7fffff<>(SB), RODATA|NOPTR, $64
-
-// func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F
-TEXT ·snapPoint4AVX512(SB), NOSPLIT, $128-100
-	MOVQ    x+8(FP), AX
-	MOVQ    trials+0(FP), CX
-	MOVQ    inverse+24(FP), DX
-	MOVQ    codes+88(FP), BX
-	LEAQ    (SP), SI
-	XORQ    DI, DI
-	LEAQ    15(CX), CX
-	VMOVUPS c3f800000<>+0(SB), Z0
-	VMOVUPS c3f000000<>+0(SB), Z1
-	VMOVUPS c4b400000<>+0(SB), Z2
-	JMP     round_check
-
-round:
-	VMOVUPS      (DX)(DI*1), Z3
-	VPXORD       Z4, Z4, Z4
-	VPXORD       Z5, Z5, Z5
-	VPXORD       Z6, Z6, Z6
-	VBROADCASTSS 12(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000007<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x03, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 8(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000007<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x03, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS 4(AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000007<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x03, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VBROADCASTSS (AX), Z7
-	VMULPS       Z3, Z7, Z7
-	VSUBPS       Z0, Z7, Z7
-	VMULPS       Z1, Z7, Z7
-	VADDPS       Z2, Z7, Z7
-	VANDPS       c007fffff<>+0(SB), Z7, Z7
-	VPSUBD       c00400000<>+0(SB), Z7, Z7
-	VPMAXSD      c00000000<>+0(SB), Z7, Z7
-	VPMINSD      c00000007<>+0(SB), Z7, Z7
-	VPSLLD       $0x04, Z6, Z6
-	VPORD        Z7, Z6, Z6
-	VPSLLD       $0x03, Z4, Z4
-	VPADDD       Z7, Z4, Z4
-	VMOVUPS      Z6, (BX)(DI*1)
-	VMOVUPS      Z4, (SI)(DI*1)
-	ADDQ         $0x40, DI
-	SUBQ         $0x10, CX
-
-round_check:
-	CMPQ         CX, $0x10
-	JGE          round
-	CMPQ         trials+0(FP), $0x01
-	JNE          several
-	MOVQ         near+64(FP), DX
-	XORL         BX, BX
-	MOVL         (SP), CX
-	MOVL         (DX)(CX*4), CX
-	TESTQ        CX, CX
-	JZ           point
-	MOVQ         scale+32(FP), DX
-	VBROADCASTSS (DX), Z0
-	MOVQ         lists+72(FP), DX
-	LEAQ         (DX)(CX*4), DX
-	MOVQ         w+16(FP), CX
-	VMULPS       oddValues<>+0(SB), Z0, Z0
-	VBROADCASTSS (AX), Z2
-	VSUBPS       Z2, Z0, Z2
-	VBROADCASTSS (CX), Z1
-	VMULPS       Z2, Z1, Z1
-	VMULPS       Z2, Z1, Z1
-	VBROADCASTSS 4(AX), Z3
-	VSUBPS       Z3, Z0, Z3
-	VBROADCASTSS 4(CX), Z2
-	VMULPS       Z3, Z2, Z2
-	VMULPS       Z3, Z2, Z2
-	VBROADCASTSS 8(AX), Z4
-	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 8(CX), Z3
-	VMULPS       Z4, Z3, Z3
-	VMULPS       Z4, Z3, Z3
-	VBROADCASTSS 12(AX), Z4
-	VSUBPS       Z4, Z0, Z4
-	VBROADCASTSS 12(CX), Z0
-	VMULPS       Z4, Z0, Z0
-	VMULPS       Z4, Z0, Z0
-	VMOVUPS      c7f7fffff<>+0(SB), Z4
-	VPXORD       Z8, Z8, Z8
-	VMOVUPS      counting<>+0(SB), Z5
-	MOVL         -4(DX), AX
-	MOVQ         DX, CX
-
-codes:
-	VMOVUPS       (CX), Z6
-	VPERMPS       Z1, Z6, Z7
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       Z2, Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       Z3, Z6, Z9
-	VADDPS        Z9, Z7, Z7
-	VPSRLD        $0x04, Z6, Z6
-	VPERMPS       Z0, Z6, Z6
-	VADDPS        Z6, Z7, Z7
-	VCMPPS        $0x01, Z4, Z7, K1
-	VMOVAPS       Z7, K1, Z4
-	VMOVAPS       Z5, K1, Z8
-	VPADDD        c00000010<>+0(SB), Z5, Z5
-	ADDQ          $0x40, CX
-	SUBQ          $0x02, AX
-	JG            codes
-	VMOVUPS       c0000ffff<>+0(SB), Z1
-	VMOVAPS       Z4, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VMINPS        Y2, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X2
-	VMINPS        X2, X0, X0
-	VMOVHLPS      X0, X0, X2
-	VMINPS        X2, X0, X0
-	VMOVSHDUP     X0, X2
-	VMINPS        X2, X0, X0
-	VBROADCASTSS  X0, Z0
-	VCMPPS        $0x00, Z0, Z4, K1
-	VMOVAPS       Z8, K1, Z1
-	VPMOVDW       Z1, Y1
-	VEXTRACTI128  $0x01, Y1, X0
-	VPMINUW       X0, X1, X0
-	VPHMINPOSUW   X0, X0
-	VMOVD         X0, AX
-	MOVWLZX       AX, AX
-	MOVL          (DX)(AX*4), AX
-	MOVQ          codes+88(FP), CX
-	MOVL          AX, (CX)
-	INCL          BX
-
-point:
-	MOVL BX, moved+96(FP)
-	VZEROUPPER
-	RET
-
-several:
-	MOVQ w+16(FP), CX
-	MOVQ scale+32(FP), DX
-	MOVQ errors+40(FP), BX
-	MOVQ trials+0(FP), SI
-	ADDQ $0x0f, SI
-	JMP  errors_check
-
-errors:
-	VMOVUPS      (DX), Z0
-	VMULPS       c3f800000<>+0(SB), Z0, Z1
-	VMULPS       c40400000<>+0(SB), Z0, Z2
-	VMULPS       c40a00000<>+0(SB), Z0, Z3
-	VMULPS       c40e00000<>+0(SB), Z0, Z4
-	VMULPS       c41100000<>+0(SB), Z0, Z5
-	VMULPS       c41300000<>+0(SB), Z0, Z6
-	VMULPS       c41500000<>+0(SB), Z0, Z7
-	VMULPS       c41700000<>+0(SB), Z0, Z0
-	VBROADCASTSS (AX), Z8
-	VBROADCASTSS (CX), Z9
-	VSUBPS       Z8, Z1, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, (BX)
-	VSUBPS       Z8, Z2, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 128(BX)
-	VSUBPS       Z8, Z3, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 256(BX)
-	VSUBPS       Z8, Z4, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 384(BX)
-	VSUBPS       Z8, Z5, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 512(BX)
-	VSUBPS       Z8, Z6, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 640(BX)
-	VSUBPS       Z8, Z7, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 768(BX)
-	VSUBPS       Z8, Z0, Z8
-	VMULPS       Z8, Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VMOVUPS      Z9, 896(BX)
-	VBROADCASTSS 4(AX), Z8
-	VBROADCASTSS 4(CX), Z9
-	VSUBPS       Z8, Z1, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1024(BX)
-	VSUBPS       Z8, Z2, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1152(BX)
-	VSUBPS       Z8, Z3, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1280(BX)
-	VSUBPS       Z8, Z4, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1408(BX)
-	VSUBPS       Z8, Z5, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1536(BX)
-	VSUBPS       Z8, Z6, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1664(BX)
-	VSUBPS       Z8, Z7, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 1792(BX)
-	VSUBPS       Z8, Z0, Z8
-	VMULPS       Z8, Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VMOVUPS      Z9, 1920(BX)
-	VBROADCASTSS 8(AX), Z8
-	VBROADCASTSS 8(CX), Z9
-	VSUBPS       Z8, Z1, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2048(BX)
-	VSUBPS       Z8, Z2, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2176(BX)
-	VSUBPS       Z8, Z3, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2304(BX)
-	VSUBPS       Z8, Z4, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2432(BX)
-	VSUBPS       Z8, Z5, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2560(BX)
-	VSUBPS       Z8, Z6, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2688(BX)
-	VSUBPS       Z8, Z7, Z10
-	VMULPS       Z10, Z9, Z11
-	VMULPS       Z10, Z11, Z11
-	VMOVUPS      Z11, 2816(BX)
-	VSUBPS       Z8, Z0, Z8
-	VMULPS       Z8, Z9, Z9
-	VMULPS       Z8, Z9, Z9
-	VMOVUPS      Z9, 2944(BX)
-	VBROADCASTSS 12(AX), Z8
-	VBROADCASTSS 12(CX), Z9
-	VSUBPS       Z8, Z1, Z1
-	VMULPS       Z1, Z9, Z10
-	VMULPS       Z1, Z10, Z10
-	VMOVUPS      Z10, 3072(BX)
-	VSUBPS       Z8, Z2, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3200(BX)
-	VSUBPS       Z8, Z3, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3328(BX)
-	VSUBPS       Z8, Z4, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3456(BX)
-	VSUBPS       Z8, Z5, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3584(BX)
-	VSUBPS       Z8, Z6, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3712(BX)
-	VSUBPS       Z8, Z7, Z1
-	VMULPS       Z1, Z9, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 3840(BX)
-	VSUBPS       Z8, Z0, Z0
-	VMULPS       Z0, Z9, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z1, 3968(BX)
-	ADDQ         $0x40, DX
-	ADDQ         $0x40, BX
-	SUBQ         $0x10, SI
-
-errors_check:
-	CMPQ SI, $0x10
-	JGE  errors
-	XORQ AX, AX
-	XORL BX, BX
-	LEAQ (SP), DX
-
-trial:
-	MOVL    (DX)(AX*4), SI
-	MOVQ    place+48(FP), DI
-	MOVLQSX (DI)(SI*4), DI
-	MOVQ    AX, CX
-	INCQ    CX
-	TESTQ   DI, DI
-	JNS     next
-	BTSL    AX, BX
-	JMP     same
-
-more:
-	BTSL CX, BX
-	INCQ CX
-
-same:
-	CMPQ CX, trials+0(FP)
-	JGE  known
-	CMPL SI, (DX)(CX*4)
-	JEQ  more
-
-known:
-	NOTQ DI
-	ADDQ DI, DI
-	ADDQ places+56(FP), DI
-
-lanes:
-	MOVQ         errors+40(FP), SI
-	MOVQ         points+80(FP), R8
-	LEAQ         (SI)(AX*4), SI
-	MOVWQZX      (DI), R9
-	LEAQ         2(DI), R10
-	VMOVUPS      c7f7fffff<>+0(SB), Z1
-	MOVWQZX      (R10), R11
-	ADDQ         R11, R11
-	VPBROADCASTD 12(R8)(R11*8), Z0
-
-near:
-	MOVWQZX      (R10), R11
-	ADDQ         R11, R11
-	MOVWQZX      (R8)(R11*8), R12
-	VMOVUPS      (SI)(R12*1), Z2
-	MOVWQZX      2(R8)(R11*8), R12
-	VADDPS       (SI)(R12*1), Z2, Z2
-	MOVWQZX      4(R8)(R11*8), R12
-	VADDPS       (SI)(R12*1), Z2, Z2
-	MOVWQZX      6(R8)(R11*8), R12
-	VADDPS       (SI)(R12*1), Z2, Z2
-	VPBROADCASTD 12(R8)(R11*8), Z3
-	VCMPPS       $0x01, Z1, Z2, K1
-	VMINPS       Z1, Z2, Z1
-	VMOVAPS      Z3, K1, Z0
-	ADDQ         $0x02, R10
-	DECQ         R9
-	JNZ          near
-	MOVQ         CX, R9
-	SUBQ         AX, R9
-	VMOVD        R9, X1
-	VPBROADCASTD X1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VCVTDQ2PS    counting<>+0(SB), Z2
-	VCMPPS       $0x01, Z1, Z2, K1
-	MOVQ         codes+88(FP), SI
-	VMOVUPS      (SI)(AX*4), Z1
-	VMOVAPS      Z0, K1, Z1
-	VMOVUPS      Z1, (SI)(AX*4)
-	ADDQ         $0x10, AX
-	CMPQ         AX, CX
-	JLT          lanes
-
-next:
-	MOVQ CX, AX
-	CMPQ AX, trials+0(FP)
-	JLT  trial
-	MOVL BX, moved+96(FP)
-	VZEROUPPER
-	RET
-
-DATA c00000007<>+0(SB)/4, $0x00000007
-DATA c00000007<>+4(SB)/4, $0x00000007
-DATA c00000007<>+8(SB)/4, $0x00000007
-DATA c00000007<>+12(SB)/4, $0x00000007
-DATA c00000007<>+16(SB)/4, $0x00000007
-DATA c00000007<>+20(SB)/4, $0x00000007
-DATA c00000007<>+24(SB)/4, $0x00000007
-DATA c00000007<>+28(SB)/4, $0x00000007
-DATA c00000007<>+32(SB)/4, $0x00000007
-DATA c00000007<>+36(SB)/4, $0x00000007
-DATA c00000007<>+40(SB)/4, $0x00000007
-DATA c00000007<>+44(SB)/4, $0x00000007
-DATA c00000007<>+48(SB)/4, $0x00000007
-DATA c00000007<>+52(SB)/4, $0x00000007
-DATA c00000007<>+56(SB)/4, $0x00000007
-DATA c00000007<>+60(SB)/4, $0x00000007
-GLOBL c00000007<>(SB), RODATA|NOPTR, $64
-
-DATA c40e00000<>+0(SB)/4, $0x40e00000
-DATA c40e00000<>+4(SB)/4, $0x40e00000
-DATA c40e00000<>+8(SB)/4, $0x40e00000
-DATA c40e00000<>+12(SB)/4, $0x40e00000
-DATA c40e00000<>+16(SB)/4, $0x40e00000
-DATA c40e00000<>+20(SB)/4, $0x40e00000
-DATA c40e00000<>+24(SB)/4, $0x40e00000
-DATA c40e00000<>+28(SB)/4, $0x40e00000
-DATA c40e00000<>+32(SB)/4, $0x40e00000
-DATA c40e00000<>+36(SB)/4, $0x40e00000
-DATA c40e00000<>+40(SB)/4, $0x40e00000
-DATA c40e00000<>+44(SB)/4, $0x40e00000
-DATA c40e00000<>+48(SB)/4, $0x40e00000
-DATA c40e00000<>+52(SB)/4, $0x40e00000
-DATA c40e00000<>+56(SB)/4, $0x40e00000
-DATA c40e00000<>+60(SB)/4, $0x40e00000
-GLOBL c40e00000<>(SB), RODATA|NOPTR, $64
-
-DATA c41100000<>+0(SB)/4, $0x41100000
-DATA c41100000<>+4(SB)/4, $0x41100000
-DATA c41100000<>+8(SB)/4, $0x41100000
-DATA c41100000<>+12(SB)/4, $0x41100000
-DATA c41100000<>+16(SB)/4, $0x41100000
-DATA c41100000<>+20(SB)/4, $0x41100000
-DATA c41100000<>+24(SB)/4, $0x41100000
-DATA c41100000<>+28(SB)/4, $0x41100000
-DATA c41100000<>+32(SB)/4, $0x41100000
-DATA c41100000<>+36(SB)/4, $0x41100000
-DATA c41100000<>+40(SB)/4, $0x41100000
-DATA c41100000<>+44(SB)/4, $0x41100000
-DATA c41100000<>+48(SB)/4, $0x41100000
-DATA c41100000<>+52(SB)/4, $0x41100000
-DATA c41100000<>+56(SB)/4, $0x41100000
-DATA c41100000<>+60(SB)/4, $0x41100000
-GLOBL c41100000<>(SB), RODATA|NOPTR, $64
-
-DATA c41300000<>+0(SB)/4, $0x41300000
-DATA c41300000<>+4(SB)/4, $0x41300000
-DATA c41300000<>+8(SB)/4, $0x41300000
-DATA c41300000<>+12(SB)/4, $0x41300000
-DATA c41300000<>+16(SB)/4, $0x41300000
-DATA c41300000<>+20(SB)/4, $0x41300000
-DATA c41300000<>+24(SB)/4, $0x41300000
-DATA c41300000<>+28(SB)/4, $0x41300000
-DATA c41300000<>+32(SB)/4, $0x41300000
-DATA c41300000<>+36(SB)/4, $0x41300000
-DATA c41300000<>+40(SB)/4, $0x41300000
-DATA c41300000<>+44(SB)/4, $0x41300000
-DATA c41300000<>+48(SB)/4, $0x41300000
-DATA c41300000<>+52(SB)/4, $0x41300000
-DATA c41300000<>+56(SB)/4, $0x41300000
-DATA c41300000<>+60(SB)/4, $0x41300000
-GLOBL c41300000<>(SB), RODATA|NOPTR, $64
-
-DATA c41500000<>+0(SB)/4, $0x41500000
-DATA c41500000<>+4(SB)/4, $0x41500000
-DATA c41500000<>+8(SB)/4, $0x41500000
-DATA c41500000<>+12(SB)/4, $0x41500000
-DATA c41500000<>+16(SB)/4, $0x41500000
-DATA c41500000<>+20(SB)/4, $0x41500000
-DATA c41500000<>+24(SB)/4, $0x41500000
-DATA c41500000<>+28(SB)/4, $0x41500000
-DATA c41500000<>+32(SB)/4, $0x41500000
-DATA c41500000<>+36(SB)/4, $0x41500000
-DATA c41500000<>+40(SB)/4, $0x41500000
-DATA c41500000<>+44(SB)/4, $0x41500000
-DATA c41500000<>+48(SB)/4, $0x41500000
-DATA c41500000<>+52(SB)/4, $0x41500000
-DATA c41500000<>+56(SB)/4, $0x41500000
-DATA c41500000<>+60(SB)/4, $0x41500000
-GLOBL c41500000<>(SB), RODATA|NOPTR, $64
-
 // func nearestPointAVX512(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·nearestPointAVX512(SB), NOSPLIT, $0-44
@@ -3739,6 +2194,94 @@ codes:
 	VZEROUPPER
 	RET
 
+DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+32(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+36(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+40(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+44(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+48(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+52(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+56(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+60(SB)/4, $0x7f7fffff
+GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $64
+
+DATA counting<>+0(SB)/4, $0x00000000
+DATA counting<>+4(SB)/4, $0x00000001
+DATA counting<>+8(SB)/4, $0x00000002
+DATA counting<>+12(SB)/4, $0x00000003
+DATA counting<>+16(SB)/4, $0x00000004
+DATA counting<>+20(SB)/4, $0x00000005
+DATA counting<>+24(SB)/4, $0x00000006
+DATA counting<>+28(SB)/4, $0x00000007
+DATA counting<>+32(SB)/4, $0x00000008
+DATA counting<>+36(SB)/4, $0x00000009
+DATA counting<>+40(SB)/4, $0x0000000a
+DATA counting<>+44(SB)/4, $0x0000000b
+DATA counting<>+48(SB)/4, $0x0000000c
+DATA counting<>+52(SB)/4, $0x0000000d
+DATA counting<>+56(SB)/4, $0x0000000e
+DATA counting<>+60(SB)/4, $0x0000000f
+DATA counting<>+64(SB)/4, $0x00000010
+DATA counting<>+68(SB)/4, $0x00000011
+DATA counting<>+72(SB)/4, $0x00000012
+DATA counting<>+76(SB)/4, $0x00000013
+DATA counting<>+80(SB)/4, $0x00000014
+DATA counting<>+84(SB)/4, $0x00000015
+DATA counting<>+88(SB)/4, $0x00000016
+DATA counting<>+92(SB)/4, $0x00000017
+DATA counting<>+96(SB)/4, $0x00000018
+DATA counting<>+100(SB)/4, $0x00000019
+DATA counting<>+104(SB)/4, $0x0000001a
+DATA counting<>+108(SB)/4, $0x0000001b
+DATA counting<>+112(SB)/4, $0x0000001c
+DATA counting<>+116(SB)/4, $0x0000001d
+DATA counting<>+120(SB)/4, $0x0000001e
+DATA counting<>+124(SB)/4, $0x0000001f
+GLOBL counting<>(SB), RODATA|NOPTR, $128
+
+DATA c00000010<>+0(SB)/4, $0x00000010
+DATA c00000010<>+4(SB)/4, $0x00000010
+DATA c00000010<>+8(SB)/4, $0x00000010
+DATA c00000010<>+12(SB)/4, $0x00000010
+DATA c00000010<>+16(SB)/4, $0x00000010
+DATA c00000010<>+20(SB)/4, $0x00000010
+DATA c00000010<>+24(SB)/4, $0x00000010
+DATA c00000010<>+28(SB)/4, $0x00000010
+DATA c00000010<>+32(SB)/4, $0x00000010
+DATA c00000010<>+36(SB)/4, $0x00000010
+DATA c00000010<>+40(SB)/4, $0x00000010
+DATA c00000010<>+44(SB)/4, $0x00000010
+DATA c00000010<>+48(SB)/4, $0x00000010
+DATA c00000010<>+52(SB)/4, $0x00000010
+DATA c00000010<>+56(SB)/4, $0x00000010
+DATA c00000010<>+60(SB)/4, $0x00000010
+GLOBL c00000010<>(SB), RODATA|NOPTR, $64
+
+DATA c0000ffff<>+0(SB)/4, $0x0000ffff
+DATA c0000ffff<>+4(SB)/4, $0x0000ffff
+DATA c0000ffff<>+8(SB)/4, $0x0000ffff
+DATA c0000ffff<>+12(SB)/4, $0x0000ffff
+DATA c0000ffff<>+16(SB)/4, $0x0000ffff
+DATA c0000ffff<>+20(SB)/4, $0x0000ffff
+DATA c0000ffff<>+24(SB)/4, $0x0000ffff
+DATA c0000ffff<>+28(SB)/4, $0x0000ffff
+DATA c0000ffff<>+32(SB)/4, $0x0000ffff
+DATA c0000ffff<>+36(SB)/4, $0x0000ffff
+DATA c0000ffff<>+40(SB)/4, $0x0000ffff
+DATA c0000ffff<>+44(SB)/4, $0x0000ffff
+DATA c0000ffff<>+48(SB)/4, $0x0000ffff
+DATA c0000ffff<>+52(SB)/4, $0x0000ffff
+DATA c0000ffff<>+56(SB)/4, $0x0000ffff
+DATA c0000ffff<>+60(SB)/4, $0x0000ffff
+GLOBL c0000ffff<>(SB), RODATA|NOPTR, $64
+
 // func pointSumsAVX512(points int, size int, stride int, x *float32, w *float32, codes *uint32, qx *float32, qq *float32)
 // Requires: AVX, AVX512F
 TEXT ·pointSumsAVX512(SB), NOSPLIT, $0-64
@@ -3819,6 +2362,24 @@ point_check:
 	VMOVUPS Z3, (CX)
 	VZEROUPPER
 	RET
+
+DATA oddValues<>+0(SB)/4, $0x3f800000
+DATA oddValues<>+4(SB)/4, $0x40400000
+DATA oddValues<>+8(SB)/4, $0x40a00000
+DATA oddValues<>+12(SB)/4, $0x40e00000
+DATA oddValues<>+16(SB)/4, $0x41100000
+DATA oddValues<>+20(SB)/4, $0x41300000
+DATA oddValues<>+24(SB)/4, $0x41500000
+DATA oddValues<>+28(SB)/4, $0x41700000
+DATA oddValues<>+32(SB)/4, $0x41880000
+DATA oddValues<>+36(SB)/4, $0x41980000
+DATA oddValues<>+40(SB)/4, $0x41a80000
+DATA oddValues<>+44(SB)/4, $0x41b80000
+DATA oddValues<>+48(SB)/4, $0x41c80000
+DATA oddValues<>+52(SB)/4, $0x41d80000
+DATA oddValues<>+56(SB)/4, $0x41e80000
+DATA oddValues<>+60(SB)/4, $0x41f80000
+GLOBL oddValues<>(SB), RODATA|NOPTR, $64
 
 // func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
 // Requires: AVX, AVX512DQ, AVX512F
@@ -6524,6 +5085,42 @@ next:
 	VZEROUPPER
 	RET
 
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+DATA c3f000000<>+32(SB)/4, $0x3f000000
+DATA c3f000000<>+36(SB)/4, $0x3f000000
+DATA c3f000000<>+40(SB)/4, $0x3f000000
+DATA c3f000000<>+44(SB)/4, $0x3f000000
+DATA c3f000000<>+48(SB)/4, $0x3f000000
+DATA c3f000000<>+52(SB)/4, $0x3f000000
+DATA c3f000000<>+56(SB)/4, $0x3f000000
+DATA c3f000000<>+60(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $64
+
+DATA c00000002<>+0(SB)/4, $0x00000002
+DATA c00000002<>+4(SB)/4, $0x00000002
+DATA c00000002<>+8(SB)/4, $0x00000002
+DATA c00000002<>+12(SB)/4, $0x00000002
+DATA c00000002<>+16(SB)/4, $0x00000002
+DATA c00000002<>+20(SB)/4, $0x00000002
+DATA c00000002<>+24(SB)/4, $0x00000002
+DATA c00000002<>+28(SB)/4, $0x00000002
+DATA c00000002<>+32(SB)/4, $0x00000002
+DATA c00000002<>+36(SB)/4, $0x00000002
+DATA c00000002<>+40(SB)/4, $0x00000002
+DATA c00000002<>+44(SB)/4, $0x00000002
+DATA c00000002<>+48(SB)/4, $0x00000002
+DATA c00000002<>+52(SB)/4, $0x00000002
+DATA c00000002<>+56(SB)/4, $0x00000002
+DATA c00000002<>+60(SB)/4, $0x00000002
+GLOBL c00000002<>(SB), RODATA|NOPTR, $64
+
 DATA c00000008<>+0(SB)/4, $0x00000008
 DATA c00000008<>+4(SB)/4, $0x00000008
 DATA c00000008<>+8(SB)/4, $0x00000008
@@ -6541,6 +5138,114 @@ DATA c00000008<>+52(SB)/4, $0x00000008
 DATA c00000008<>+56(SB)/4, $0x00000008
 DATA c00000008<>+60(SB)/4, $0x00000008
 GLOBL c00000008<>(SB), RODATA|NOPTR, $64
+
+DATA c40400000<>+0(SB)/4, $0x40400000
+DATA c40400000<>+4(SB)/4, $0x40400000
+DATA c40400000<>+8(SB)/4, $0x40400000
+DATA c40400000<>+12(SB)/4, $0x40400000
+DATA c40400000<>+16(SB)/4, $0x40400000
+DATA c40400000<>+20(SB)/4, $0x40400000
+DATA c40400000<>+24(SB)/4, $0x40400000
+DATA c40400000<>+28(SB)/4, $0x40400000
+DATA c40400000<>+32(SB)/4, $0x40400000
+DATA c40400000<>+36(SB)/4, $0x40400000
+DATA c40400000<>+40(SB)/4, $0x40400000
+DATA c40400000<>+44(SB)/4, $0x40400000
+DATA c40400000<>+48(SB)/4, $0x40400000
+DATA c40400000<>+52(SB)/4, $0x40400000
+DATA c40400000<>+56(SB)/4, $0x40400000
+DATA c40400000<>+60(SB)/4, $0x40400000
+GLOBL c40400000<>(SB), RODATA|NOPTR, $64
+
+DATA c40a00000<>+0(SB)/4, $0x40a00000
+DATA c40a00000<>+4(SB)/4, $0x40a00000
+DATA c40a00000<>+8(SB)/4, $0x40a00000
+DATA c40a00000<>+12(SB)/4, $0x40a00000
+DATA c40a00000<>+16(SB)/4, $0x40a00000
+DATA c40a00000<>+20(SB)/4, $0x40a00000
+DATA c40a00000<>+24(SB)/4, $0x40a00000
+DATA c40a00000<>+28(SB)/4, $0x40a00000
+DATA c40a00000<>+32(SB)/4, $0x40a00000
+DATA c40a00000<>+36(SB)/4, $0x40a00000
+DATA c40a00000<>+40(SB)/4, $0x40a00000
+DATA c40a00000<>+44(SB)/4, $0x40a00000
+DATA c40a00000<>+48(SB)/4, $0x40a00000
+DATA c40a00000<>+52(SB)/4, $0x40a00000
+DATA c40a00000<>+56(SB)/4, $0x40a00000
+DATA c40a00000<>+60(SB)/4, $0x40a00000
+GLOBL c40a00000<>(SB), RODATA|NOPTR, $64
+
+DATA c41c80000<>+0(SB)/4, $0x41c80000
+DATA c41c80000<>+4(SB)/4, $0x41c80000
+DATA c41c80000<>+8(SB)/4, $0x41c80000
+DATA c41c80000<>+12(SB)/4, $0x41c80000
+DATA c41c80000<>+16(SB)/4, $0x41c80000
+DATA c41c80000<>+20(SB)/4, $0x41c80000
+DATA c41c80000<>+24(SB)/4, $0x41c80000
+DATA c41c80000<>+28(SB)/4, $0x41c80000
+DATA c41c80000<>+32(SB)/4, $0x41c80000
+DATA c41c80000<>+36(SB)/4, $0x41c80000
+DATA c41c80000<>+40(SB)/4, $0x41c80000
+DATA c41c80000<>+44(SB)/4, $0x41c80000
+DATA c41c80000<>+48(SB)/4, $0x41c80000
+DATA c41c80000<>+52(SB)/4, $0x41c80000
+DATA c41c80000<>+56(SB)/4, $0x41c80000
+DATA c41c80000<>+60(SB)/4, $0x41c80000
+GLOBL c41c80000<>(SB), RODATA|NOPTR, $64
+
+DATA c37800000<>+0(SB)/4, $0x37800000
+DATA c37800000<>+4(SB)/4, $0x37800000
+DATA c37800000<>+8(SB)/4, $0x37800000
+DATA c37800000<>+12(SB)/4, $0x37800000
+DATA c37800000<>+16(SB)/4, $0x37800000
+DATA c37800000<>+20(SB)/4, $0x37800000
+DATA c37800000<>+24(SB)/4, $0x37800000
+DATA c37800000<>+28(SB)/4, $0x37800000
+DATA c37800000<>+32(SB)/4, $0x37800000
+DATA c37800000<>+36(SB)/4, $0x37800000
+DATA c37800000<>+40(SB)/4, $0x37800000
+DATA c37800000<>+44(SB)/4, $0x37800000
+DATA c37800000<>+48(SB)/4, $0x37800000
+DATA c37800000<>+52(SB)/4, $0x37800000
+DATA c37800000<>+56(SB)/4, $0x37800000
+DATA c37800000<>+60(SB)/4, $0x37800000
+GLOBL c37800000<>(SB), RODATA|NOPTR, $64
+
+DATA c0d800000<>+0(SB)/4, $0x0d800000
+DATA c0d800000<>+4(SB)/4, $0x0d800000
+DATA c0d800000<>+8(SB)/4, $0x0d800000
+DATA c0d800000<>+12(SB)/4, $0x0d800000
+DATA c0d800000<>+16(SB)/4, $0x0d800000
+DATA c0d800000<>+20(SB)/4, $0x0d800000
+DATA c0d800000<>+24(SB)/4, $0x0d800000
+DATA c0d800000<>+28(SB)/4, $0x0d800000
+DATA c0d800000<>+32(SB)/4, $0x0d800000
+DATA c0d800000<>+36(SB)/4, $0x0d800000
+DATA c0d800000<>+40(SB)/4, $0x0d800000
+DATA c0d800000<>+44(SB)/4, $0x0d800000
+DATA c0d800000<>+48(SB)/4, $0x0d800000
+DATA c0d800000<>+52(SB)/4, $0x0d800000
+DATA c0d800000<>+56(SB)/4, $0x0d800000
+DATA c0d800000<>+60(SB)/4, $0x0d800000
+GLOBL c0d800000<>(SB), RODATA|NOPTR, $64
+
+DATA cff7fffff<>+0(SB)/4, $0xff7fffff
+DATA cff7fffff<>+4(SB)/4, $0xff7fffff
+DATA cff7fffff<>+8(SB)/4, $0xff7fffff
+DATA cff7fffff<>+12(SB)/4, $0xff7fffff
+DATA cff7fffff<>+16(SB)/4, $0xff7fffff
+DATA cff7fffff<>+20(SB)/4, $0xff7fffff
+DATA cff7fffff<>+24(SB)/4, $0xff7fffff
+DATA cff7fffff<>+28(SB)/4, $0xff7fffff
+DATA cff7fffff<>+32(SB)/4, $0xff7fffff
+DATA cff7fffff<>+36(SB)/4, $0xff7fffff
+DATA cff7fffff<>+40(SB)/4, $0xff7fffff
+DATA cff7fffff<>+44(SB)/4, $0xff7fffff
+DATA cff7fffff<>+48(SB)/4, $0xff7fffff
+DATA cff7fffff<>+52(SB)/4, $0xff7fffff
+DATA cff7fffff<>+56(SB)/4, $0xff7fffff
+DATA cff7fffff<>+60(SB)/4, $0xff7fffff
+GLOBL cff7fffff<>(SB), RODATA|NOPTR, $64
 
 // func snapPoint4AVX2(trials int, x *float32, w *float32, inverse *float32, scale *float32, errors *float32, place *int32, places *uint16, near *uint32, lists *uint32, points *uint32, codes *uint32) (moved uint32)
 // Requires: AVX, AVX2
@@ -6949,6 +5654,96 @@ next:
 	MOVL BX, moved+96(FP)
 	VZEROUPPER
 	RET
+
+DATA c00000007<>+0(SB)/4, $0x00000007
+DATA c00000007<>+4(SB)/4, $0x00000007
+DATA c00000007<>+8(SB)/4, $0x00000007
+DATA c00000007<>+12(SB)/4, $0x00000007
+DATA c00000007<>+16(SB)/4, $0x00000007
+DATA c00000007<>+20(SB)/4, $0x00000007
+DATA c00000007<>+24(SB)/4, $0x00000007
+DATA c00000007<>+28(SB)/4, $0x00000007
+DATA c00000007<>+32(SB)/4, $0x00000007
+DATA c00000007<>+36(SB)/4, $0x00000007
+DATA c00000007<>+40(SB)/4, $0x00000007
+DATA c00000007<>+44(SB)/4, $0x00000007
+DATA c00000007<>+48(SB)/4, $0x00000007
+DATA c00000007<>+52(SB)/4, $0x00000007
+DATA c00000007<>+56(SB)/4, $0x00000007
+DATA c00000007<>+60(SB)/4, $0x00000007
+GLOBL c00000007<>(SB), RODATA|NOPTR, $64
+
+DATA c40e00000<>+0(SB)/4, $0x40e00000
+DATA c40e00000<>+4(SB)/4, $0x40e00000
+DATA c40e00000<>+8(SB)/4, $0x40e00000
+DATA c40e00000<>+12(SB)/4, $0x40e00000
+DATA c40e00000<>+16(SB)/4, $0x40e00000
+DATA c40e00000<>+20(SB)/4, $0x40e00000
+DATA c40e00000<>+24(SB)/4, $0x40e00000
+DATA c40e00000<>+28(SB)/4, $0x40e00000
+DATA c40e00000<>+32(SB)/4, $0x40e00000
+DATA c40e00000<>+36(SB)/4, $0x40e00000
+DATA c40e00000<>+40(SB)/4, $0x40e00000
+DATA c40e00000<>+44(SB)/4, $0x40e00000
+DATA c40e00000<>+48(SB)/4, $0x40e00000
+DATA c40e00000<>+52(SB)/4, $0x40e00000
+DATA c40e00000<>+56(SB)/4, $0x40e00000
+DATA c40e00000<>+60(SB)/4, $0x40e00000
+GLOBL c40e00000<>(SB), RODATA|NOPTR, $64
+
+DATA c41100000<>+0(SB)/4, $0x41100000
+DATA c41100000<>+4(SB)/4, $0x41100000
+DATA c41100000<>+8(SB)/4, $0x41100000
+DATA c41100000<>+12(SB)/4, $0x41100000
+DATA c41100000<>+16(SB)/4, $0x41100000
+DATA c41100000<>+20(SB)/4, $0x41100000
+DATA c41100000<>+24(SB)/4, $0x41100000
+DATA c41100000<>+28(SB)/4, $0x41100000
+DATA c41100000<>+32(SB)/4, $0x41100000
+DATA c41100000<>+36(SB)/4, $0x41100000
+DATA c41100000<>+40(SB)/4, $0x41100000
+DATA c41100000<>+44(SB)/4, $0x41100000
+DATA c41100000<>+48(SB)/4, $0x41100000
+DATA c41100000<>+52(SB)/4, $0x41100000
+DATA c41100000<>+56(SB)/4, $0x41100000
+DATA c41100000<>+60(SB)/4, $0x41100000
+GLOBL c41100000<>(SB), RODATA|NOPTR, $64
+
+DATA c41300000<>+0(SB)/4, $0x41300000
+DATA c41300000<>+4(SB)/4, $0x41300000
+DATA c41300000<>+8(SB)/4, $0x41300000
+DATA c41300000<>+12(SB)/4, $0x41300000
+DATA c41300000<>+16(SB)/4, $0x41300000
+DATA c41300000<>+20(SB)/4, $0x41300000
+DATA c41300000<>+24(SB)/4, $0x41300000
+DATA c41300000<>+28(SB)/4, $0x41300000
+DATA c41300000<>+32(SB)/4, $0x41300000
+DATA c41300000<>+36(SB)/4, $0x41300000
+DATA c41300000<>+40(SB)/4, $0x41300000
+DATA c41300000<>+44(SB)/4, $0x41300000
+DATA c41300000<>+48(SB)/4, $0x41300000
+DATA c41300000<>+52(SB)/4, $0x41300000
+DATA c41300000<>+56(SB)/4, $0x41300000
+DATA c41300000<>+60(SB)/4, $0x41300000
+GLOBL c41300000<>(SB), RODATA|NOPTR, $64
+
+DATA c41500000<>+0(SB)/4, $0x41500000
+DATA c41500000<>+4(SB)/4, $0x41500000
+DATA c41500000<>+8(SB)/4, $0x41500000
+DATA c41500000<>+12(SB)/4, $0x41500000
+DATA c41500000<>+16(SB)/4, $0x41500000
+DATA c41500000<>+20(SB)/4, $0x41500000
+DATA c41500000<>+24(SB)/4, $0x41500000
+DATA c41500000<>+28(SB)/4, $0x41500000
+DATA c41500000<>+32(SB)/4, $0x41500000
+DATA c41500000<>+36(SB)/4, $0x41500000
+DATA c41500000<>+40(SB)/4, $0x41500000
+DATA c41500000<>+44(SB)/4, $0x41500000
+DATA c41500000<>+48(SB)/4, $0x41500000
+DATA c41500000<>+52(SB)/4, $0x41500000
+DATA c41500000<>+56(SB)/4, $0x41500000
+DATA c41500000<>+60(SB)/4, $0x41500000
+GLOBL c41500000<>(SB), RODATA|NOPTR, $64
 
 // func nearestPointAVX2(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
 // Requires: AVX, AVX2

@@ -3,17 +3,7 @@
 package kernels
 
 //go:noescape
-func snapPoint8AVX512(
-	trials int, x, w, inverse, scale, errors *float32, place *int32, places *uint16, near, lists, points, codes *uint32,
-) (moved uint32)
-
-//go:noescape
 func snapPoint8AVX2(
-	trials int, x, w, inverse, scale, errors *float32, place *int32, places *uint16, near, lists, points, codes *uint32,
-) (moved uint32)
-
-//go:noescape
-func snapPoint4AVX512(
 	trials int, x, w, inverse, scale, errors *float32, place *int32, places *uint16, near, lists, points, codes *uint32,
 ) (moved uint32)
 
@@ -22,16 +12,12 @@ func snapPoint4AVX2(
 	trials int, x, w, inverse, scale, errors *float32, place *int32, places *uint16, near, lists, points, codes *uint32,
 ) (moved uint32)
 
+// snapPoint has no AVX-512: few scales in a row round alike.
 func snapPoint(p *PointTrials, l *Lattice, i, trials int, x, w []float32) (moved uint32) {
 	inverse, scale, errors, codes := &p.Inverse[0], &p.Scale[0], &p.errors[0], &p.Codes[i][0]
 	place, places, points := &l.Place[0], &l.Places[0], &l.Points[0]
 	near, lists := &l.Near[0], &l.Lists[0]
-	switch {
-	case current == tierAVX512 && l.Size == 8:
-		return snapPoint8AVX512(trials, ptr(x), ptr(w), inverse, scale, errors, place, places, near, lists, points, codes)
-	case current == tierAVX512:
-		return snapPoint4AVX512(trials, ptr(x), ptr(w), inverse, scale, errors, place, places, near, lists, points, codes)
-	case l.Size == 8:
+	if l.Size == 8 {
 		return snapPoint8AVX2(trials, ptr(x), ptr(w), inverse, scale, errors, place, places, near, lists, points, codes)
 	}
 	return snapPoint4AVX2(trials, ptr(x), ptr(w), inverse, scale, errors, place, places, near, lists, points, codes)

@@ -15,8 +15,10 @@ const greatestFloat = 0x7f7fffff
 
 // points writes the searches for points.
 func points(g *gen, s isa) {
-	snapPoint(g, s, 8, 3)
-	snapPoint(g, s, 4, 8)
+	if s.lanes == avx2.lanes { // few scales in a row round alike
+		snapPoint(g, s, 8, 3)
+		snapPoint(g, s, 4, 8)
+	}
 	nearestPoint(g, s)
 	pointSums(g, s)
 }
