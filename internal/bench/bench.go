@@ -187,6 +187,17 @@ func (r *Report) measureModels(ctx context.Context, o *Options) error {
 		defer b.Close()
 		return r.measureModel(ctx, b, o.Model, typesOf(handle.Base(b).Model), o)
 	}
+	return o.eachShape(func(shape string, kind gguf.Type) error {
+		b, err := randomBase(shape, kind)
+		if err != nil {
+			return err
+		}
+		return r.measureModel(ctx, b, strings.ToLower(shape), kind.String(), o)
+	})
+}
+
+// eachShape calls f with each shape in each type, up to an error.
+func (o *Options) eachShape(f func(shape string, kind gguf.Type) error) error {
 	types := o.Types
 	if len(types) == 0 {
 		types = trainTypes
@@ -194,14 +205,10 @@ func (r *Report) measureModels(ctx context.Context, o *Options) error {
 	for _, shape := range o.Shapes {
 		for _, name := range types {
 			kind, err := ParseType(name)
-			if err != nil {
-				return err
+			if err == nil {
+				err = f(shape, kind)
 			}
-			b, err := randomBase(shape, kind)
 			if err != nil {
-				return err
-			}
-			if err := r.measureModel(ctx, b, strings.ToLower(shape), kind.String(), o); err != nil {
 				return err
 			}
 		}

@@ -48,30 +48,17 @@ func (r *Report) measureMerges(ctx context.Context, o *Options) (err error) {
 	if o.Model != "" {
 		return r.measureMerge(ctx, o, o.Model, o.Model, "", dir)
 	}
-	types := o.Types
-	if len(types) == 0 {
-		types = trainTypes
-	}
-	for _, shape := range o.Shapes {
-		for _, name := range types {
-			kind, err := ParseType(name)
-			if err != nil {
-				return err
-			}
-			spec, err := find(shape)
-			if err != nil {
-				return err
-			}
-			path := filepath.Join(dir, "base.gguf")
-			if err := atomicfile.Write(path, func(w io.Writer) error { return writeShape(w, &spec, kind) }); err != nil {
-				return fmt.Errorf("shape %s: %w", shape, err)
-			}
-			if err := r.measureMerge(ctx, o, path, strings.ToLower(shape), kind.String(), dir); err != nil {
-				return err
-			}
+	return o.eachShape(func(shape string, kind gguf.Type) error {
+		spec, err := find(shape)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
+		path := filepath.Join(dir, "base.gguf")
+		if err := atomicfile.Write(path, func(w io.Writer) error { return writeShape(w, &spec, kind) }); err != nil {
+			return fmt.Errorf("shape %s: %w", shape, err)
+		}
+		return r.measureMerge(ctx, o, path, strings.ToLower(shape), kind.String(), dir)
+	})
 }
 
 // measureMerge measures one base. kind names the type of its weights, "" where they say themselves.
