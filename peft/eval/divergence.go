@@ -107,6 +107,7 @@ func divergence(ctx context.Context, b *attach.Base, adapters []attach.Scaled, i
 		}
 	}
 	places := make([]logprobs.Comparison, 0, len(rows)*w.count)
+	sum := 0.0
 	for i := range w.count {
 		if err := errors.Join(ctx.Err(), next(i)); err != nil {
 			return nil, err
@@ -119,8 +120,11 @@ func divergence(ctx context.Context, b *attach.Base, adapters []attach.Scaled, i
 		if err != nil {
 			return nil, err
 		}
+		for _, c := range places[at:] {
+			sum += c.Divergence
+		}
 		if opt.Progress != nil {
-			opt.Progress(i+1, w.count, figuresOf(places).Divergence.Value)
+			opt.Progress(i+1, w.count, sum/float64(len(places)))
 		}
 	}
 	f := figuresOf(places)
