@@ -209,9 +209,9 @@ func (t *trainer) guided() (err error) {
 }
 
 // objective names what is learned beside the tokens of the data, with hashes; "": nothing.
-func (t *trainer) objective() (string, error) {
+func (opt *Options) objective() (string, error) {
 	text := ""
-	if teacher := t.opt.Teacher; teacher != nil {
+	if teacher := opt.Teacher; teacher != nil {
 		sum, err := handle.Base(teacher.Base).SHA256()
 		if err != nil {
 			return "", err
@@ -222,8 +222,8 @@ func (t *trainer) objective() (string, error) {
 		}
 		text += fmt.Sprintf(", alpha %v, temperature %v", teacher.Alpha, teacher.Temperature)
 	}
-	if retain := t.opt.Retain; retain != nil {
-		sum, err := t.retainHash()
+	if retain := opt.Retain; retain != nil {
+		sum, err := handle.Data(retain.Data).Hash()
 		if err != nil {
 			return "", err
 		}

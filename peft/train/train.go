@@ -187,7 +187,7 @@ type trainer struct {
 	plan        *Memory
 	clock       clock
 	dataHash    func() (string, error) // of the training data, computed once
-	retainHash  func() (string, error) // of the data to retain, likewise
+	objective   func() (string, error) // teacher and retained text by hashes, likewise; "": neither
 	copies      []*batch.Batch         // kept from step to step
 	plain       []*batch.Batch         // of these, group without virtual tokens, for a teacher
 
@@ -324,9 +324,7 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
 	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
-	if opt.Retain != nil {
-		t.retainHash = sync.OnceValues(handle.Data(opt.Retain.Data).Hash)
-	}
+	t.objective = sync.OnceValues(t.opt.objective)
 	if err := t.guided(); err != nil {
 		return nil, err
 	}
