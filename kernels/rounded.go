@@ -26,6 +26,15 @@ type Coded interface {
 // for it.
 func HasProducts(kind BlockKind) bool { return productsExist(kind) }
 
+// hasProduct says whether kinds of processors with assembly for products have it for a kind of blocks.
+func hasProduct(kind BlockKind) bool {
+	switch kind {
+	case Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS:
+		return true
+	}
+	return false
+}
+
 // Rounded are rows of 8-bit integers with steps: one step for 32 numbers, rounded to half precision, for kinds of
 // blocks of 32 weights, and one for 256 numbers in float32 for those of 256 weights.
 type Rounded struct {

@@ -108,14 +108,7 @@ func products4IQ4_XSAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld i
 
 // productsExist says whether there is assembly for a kind of blocks.
 func productsExist(kind BlockKind) bool {
-	if current != tierAVX2 && current != tierAVX512 {
-		return false
-	}
-	switch kind {
-	case Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS:
-		return true
-	}
-	return false
+	return (current == tierAVX2 || current == tierAVX512) && hasProduct(kind)
 }
 
 // productsOfFour says whether there is assembly for four rows of x at once.

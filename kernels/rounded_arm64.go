@@ -39,14 +39,7 @@ func productsIQ4_XSNEON(rows, blocks int, w *uint8, x *byte, y *float32)
 
 // productsExist says whether there is assembly for a kind of blocks.
 func productsExist(kind BlockKind) bool {
-	if !hasInt8() {
-		return false
-	}
-	switch kind {
-	case Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS:
-		return true
-	}
-	return false
+	return hasInt8() && hasProduct(kind)
 }
 
 func productsOfFour() bool { return false }
