@@ -207,6 +207,7 @@ type Training struct {
 	Objective    string // teacher and retained text, by hashes; "": neither
 	Seed         uint64
 	Loss         float64  // of the last step
+	BestStep     int      // after which the values are those of the adapter; 0: the last
 	BaseLoss     *float64 // on the evaluation data, without the adapter
 	EvalLoss     *float64 // on the evaluation data, with it
 	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with,

@@ -26,6 +26,8 @@ type Adapter struct {
 	Method  Method
 
 	copies baseCopies
+
+	lent *Bound // while it is trained: see Lend
 }
 
 // Origin says where an adapter comes from, as far as its file tells; the zero value is an adapter of unknown origin.
@@ -54,6 +56,7 @@ type Training struct {
 	Objective    string   `json:"objective,omitempty"` // teacher and retained text, by hashes; "": neither
 	Seed         uint64   `json:"seed"`
 	Loss         float64  `json:"loss"`                // of the last step
+	BestStep     int      `json:"best_step,omitempty"` // after which the values are those of the adapter; 0: the last
 	BaseLoss     *float64 `json:"base_loss,omitempty"` // on the evaluation data, without the adapter
 	EvalLoss     *float64 `json:"eval_loss,omitempty"` // on the evaluation data, with it
 	// BlockHashes has, for a quantization-aware adapter, the SHA-256 of the blocks of each tensor that was trained with,

@@ -459,12 +459,15 @@ const (
 	FirstMoment  = "optimizer.m."
 	SecondMoment = "optimizer.v."
 	MethodState  = "optimizer.state." // of the method, where it has any
+	// of a run that keeps the best adapter of its evaluations: its values, and the method's state with it
+	BestValues = "optimizer.best."
+	BestState  = "optimizer.best_state."
 )
 
 // isMoment reports whether a tensor of a checkpoint belongs to the optimizer or is the method's state.
 func isMoment(name string) bool {
 	return strings.HasPrefix(name, FirstMoment) || strings.HasPrefix(name, SecondMoment) ||
-		strings.HasPrefix(name, MethodState)
+		strings.HasPrefix(name, MethodState) || strings.HasPrefix(name, BestValues) || strings.HasPrefix(name, BestState)
 }
 
 // HashAdapter is a hash of an adapter's configuration and tensors, by which a merged file says what is in it.

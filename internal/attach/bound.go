@@ -32,6 +32,9 @@ func (a *Adapter) Bind(b *Base) (*Bound, error) { return a.Attach(b, 1, false) }
 // Attach attaches the adapter to a base. strength multiplies its effect; with training the result has gradients.
 // Errors: a base that the tensors do not fit (ErrWrongBase), master weights that are missing (ErrNoMaster).
 func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, error) {
+	if a.lent != nil && a.lent.base == b && strength == 1 && !training {
+		return a.lent, nil
+	}
 	if arch := a.Origin.Architecture; arch != "" && arch != b.Architecture() {
 		return nil, errkind.Errorf(ErrWrongBase, "adapter: made for a base of architecture %q, but %s is %q", arch,
 			b.Path, b.Architecture())
@@ -70,6 +73,14 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 	bound.Hooks, bound.Effect = at, at.Effect()
 	bound.Stepped(0, 0)
 	return bound, nil
+}
+
+// Lend has what attaches the adapter to the same base within f get bound, which is being trained, with its present values
+// and without those memory would need a second time.
+func (a *Adapter) Lend(bound *Bound, f func() error) error {
+	a.lent = bound
+	defer func() { a.lent = nil }()
+	return f()
 }
 
 // Train switches what only happens in training on or off.

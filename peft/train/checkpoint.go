@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -38,12 +41,66 @@ type checkpoint struct {
 	Packing     string     `json:"packing,omitempty"` // "": of versions that had no other than examples in turn
 	Base        string     `json:"base_sha256"`
 	Objective   string     `json:"objective,omitempty"` // "": cross entropy alone
+	// where evaluations decide something
+	EarlyStop int  `json:"early_stop,omitempty"`
+	KeepBest  bool `json:"keep_best,omitempty"`
+	EvalEvery int  `json:"eval_every,omitempty"`
 }
 
 // CheckpointPath is where a run that writes its adapter to out keeps its checkpoint: x.checkpoint.safetensors beside
 // x.safetensors.
 func CheckpointPath(out string) string {
 	return strings.TrimSuffix(out, filepath.Ext(out)) + ".checkpoint.safetensors"
+}
+
+// StepCheckpointPath is where a run that keeps its checkpoints (Options.Keep) writes that of a step:
+// x.checkpoint-000120.safetensors beside x.safetensors.
+func StepCheckpointPath(out string, step int) string {
+	return fmt.Sprintf("%s.checkpoint-%06d.safetensors", strings.TrimSuffix(out, filepath.Ext(out)), step)
+}
+
+// StepCheckpoints are the steps of the checkpoints with names of their own that are there, the first first.
+func StepCheckpoints(out string) ([]int, error) {
+	entries, err := os.ReadDir(filepath.Dir(out))
+	if err != nil {
+		return nil, err
+	}
+	var steps []int
+	for _, e := range entries {
+		name, _ := strings.CutSuffix(e.Name(), ".safetensors")
+		_, number, _ := strings.Cut(name, ".checkpoint-")
+		step, err := strconv.Atoi(number)
+		if err == nil && e.Name() == filepath.Base(StepCheckpointPath(out, step)) {
+			steps = append(steps, step)
+		}
+	}
+	slices.Sort(steps)
+	return steps, nil
+}
+
+// prune removes checkpoints with names of their own but for the last that are to be kept; those of a run before this
+// one too, unless this one continues it.
+func (t *trainer) prune() error {
+	steps, err := StepCheckpoints(t.opt.Out)
+	if err != nil {
+		return err
+	}
+	at := len(steps)
+	for i, step := range steps {
+		if step > t.state.Step {
+			at = min(at, i)
+		}
+	}
+	old := steps[:max(0, at-t.opt.Keep)]
+	if t.opt.Resume == "" {
+		old = slices.Concat(old, steps[at:])
+	}
+	for _, step := range old {
+		if err := os.Remove(StepCheckpointPath(t.opt.Out, step)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkpoint describes the present state of the run.
@@ -58,7 +115,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 	}
 	objective, err := t.objective()
 	o := &t.opt
-	return checkpoint{
+	c := checkpoint{
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, MicroBatch: o.MicroBatch,
 		Accumulate: o.Accumulate,
 		LR:         o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
@@ -66,11 +123,15 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 		Eps:       o.Eps,
 		Precision: t.local.precision.String(), Data: data, Base: sum,
 		Packing: o.packing(), Objective: objective,
-	}, err
+	}
+	if o.EarlyStop > 0 || o.KeepBest {
+		c.EarlyStop, c.KeepBest, c.EvalEvery = o.EarlyStop, o.KeepBest, o.EvalEvery
+	}
+	return c, err
 }
 
-// save writes a checkpoint. t.mu is held.
-func (t *trainer) save() (err error) {
+// save writes a checkpoint to a file. t.mu is held.
+func (t *trainer) save(path string) (err error) {
 	defer mapped.Guard(&err)() // it may run on a goroutine of its own
 	c, err := t.checkpoint()
 	if err != nil {
@@ -91,7 +152,10 @@ func (t *trainer) save() (err error) {
 	all = append(all, attach.Items(t.inHFOrder(t.m), attach.FirstMoment)...)
 	all = append(all, attach.Items(t.inHFOrder(t.v), attach.SecondMoment)...)
 	all = append(all, attach.Items(t.methodState(), attach.MethodState)...)
-	path := CheckpointPath(t.opt.Out)
+	if t.best != nil {
+		all = append(all, attach.Items(t.inHFOrder(t.best.values), attach.BestValues)...)
+		all = append(all, attach.Items(t.bestState(), attach.BestState)...)
+	}
 	err = atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
 	if err == nil {
 		t.opt.Observer.Checkpoint(path, t.state.Step)
@@ -156,7 +220,7 @@ func (t *trainer) stop(cause error) error {
 	case t.opt.Out == "":
 		t.bound.Store()
 	case t.state.Step > 0 || t.state.BaseLoss != nil: // otherwise nothing is lost
-		if err := t.save(); err != nil {
+		if err := t.save(CheckpointPath(t.opt.Out)); err != nil {
 			t.interrupted = fmt.Errorf("write the checkpoint of an interrupted run: %w", err)
 			break
 		}
@@ -195,10 +259,11 @@ func (t *trainer) resume(path string) error {
 	if err := t.adapter.Config.SameQuantized(f.Metadata[attach.MetaQuantized]); err != nil {
 		return err
 	}
+	t.state = saved.State
 	if err := t.restore(f); err != nil {
 		return err
 	}
-	t.state = saved.State
+	t.saved = t.state.Step
 	t.bound.Stepped(t.state.Step, t.schedule.steps)
 	return nil
 }
@@ -214,7 +279,7 @@ func readCheckpoint(f *safetensors.File) (*checkpoint, error) {
 		return nil, fmt.Errorf("metadata %s: %w", attach.MetaCheckpoint, err)
 	}
 	if s := &saved.State; s.Step < 0 || s.Epoch < 0 || s.Batch < 0 || s.Tokens < 0 ||
-		s.RetainEpoch < 0 || s.RetainBatch < 0 {
+		s.RetainEpoch < 0 || s.RetainBatch < 0 || s.Evaluated < 0 || s.Sampled < 0 || s.BestStep < 0 || s.Worse < 0 {
 		return nil, fmt.Errorf("metadata %s: step %d, epochs %d and %d, batches %d and %d, and tokens %d, expected no "+
 			"negative number", attach.MetaCheckpoint, s.Step, s.Epoch, s.RetainEpoch, s.Batch, s.RetainBatch, s.Tokens)
 	}
@@ -255,18 +320,37 @@ func checkMoments(f *safetensors.File, a *attach.Adapter) error {
 // restore fills parameters and moments from a checkpoint.
 func (t *trainer) restore(f *safetensors.File) error {
 	state := t.methodState()
-	if have, want := len(f.Tensors), 3*len(t.adapter.Tensors)+len(state); have != want {
+	want := 3*len(t.adapter.Tensors) + len(state)
+	hasBest := t.opt.KeepBest && t.state.BestStep > 0
+	if hasBest {
+		want += len(t.adapter.Tensors) + len(state)
+	}
+	if have := len(f.Tensors); have != want {
 		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
 	}
 	scratch := attach.Views(t.adapter.Tensors, make([]float32, len(t.m)))
-	for _, part := range []struct {
+	type part struct {
 		prefix string
 		flat   []float32
-	}{{"", t.bound.Values}, {attach.FirstMoment, t.m}, {attach.SecondMoment, t.v}} {
+	}
+	parts := []part{{"", t.bound.Values}, {attach.FirstMoment, t.m}, {attach.SecondMoment, t.v}}
+	if hasBest {
+		t.best = &best{values: make([]float32, len(t.m))}
+		for _, p := range state {
+			t.best.state = append(t.best.state, make([]float32, len(p.Data)))
+		}
+		parts = append(parts, part{attach.BestValues, t.best.values})
+	}
+	for _, part := range parts {
 		if err := attach.ReadParams(f, part.prefix, scratch); err != nil {
 			return err
 		}
 		attach.ToBase(attach.Views(t.adapter.Tensors, part.flat), scratch, t.bound.Perms)
+	}
+	if hasBest {
+		if err := attach.ReadParams(f, attach.BestState, t.bestState()); err != nil {
+			return err
+		}
 	}
 	return attach.ReadParams(f, attach.MethodState, state)
 }
@@ -290,6 +374,8 @@ func (t *trainer) same(saved *checkpoint) error {
 		{"coefficient of the routers' loss", saved.RouterLoss, now.RouterLoss},
 		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip},
 		{"betas", saved.Betas, now.Betas},
+		{"patience", saved.EarlyStop, now.EarlyStop}, {"choice of the best adapter", saved.KeepBest, now.KeepBest},
+		{"steps between evaluations", saved.EvalEvery, now.EvalEvery},
 		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
 		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
 		{"objective", cmp.Or(saved.Objective, "cross entropy"), cmp.Or(now.Objective, "cross entropy")},

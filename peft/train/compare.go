@@ -38,8 +38,8 @@ type heldEntry struct {
 
 // CompareOptions is what all adapters of a comparison share.
 type CompareOptions struct {
-	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery,
-	// SaveEvery and Observer are not read.
+	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery, Observer and
+	// what else happens between steps are not read.
 	Train  Options
 	Tokens int64 // > 0: train on this many tokens of data, in place of Train's steps and epochs
 	Points int   // evaluations of each adapter, at equal intervals; 0: 10
@@ -161,6 +161,7 @@ func (c *comparison) trainer(i int) (*trainer, error) {
 	e, opt := &c.entries[i], c.opt.Train
 	opt.LR, opt.LRRatio = e.LR, e.LRRatio
 	opt.Out, opt.Resume, opt.SaveEvery, opt.EvalEvery, opt.Observer = "", "", 0, 0, nil
+	opt.Keep, opt.EarlyStop, opt.KeepBest, opt.Samples, opt.Control = 0, 0, false, nil, nil
 	if c.opt.Tokens > 0 {
 		opt.defaults(c.base, e.Adapter)
 		opt.Epochs, opt.Steps = 0, stepsOf(e.Train, &opt, c.opt.Tokens)
@@ -212,12 +213,11 @@ func (c *comparison) train(ctx context.Context, i int) (*Compared, error) {
 	t.state.BaseLoss = &before.Loss
 	t.opt.EvalEvery = max(1, ceilDiv(t.schedule.steps, c.opt.Points))
 	group := ceilDiv(t.schedule.steps, curvePoints)
-	t.opt.Observer = OnStep(func(p Progress) {
-		r.add(p, group)
+	t.opt.Observer = Observers{&curves{r: r, group: group}, OnStep(func(p Progress) {
 		if c.opt.Progress != nil {
 			c.opt.Progress(i, p)
 		}
-	})
+	})}
 	start := time.Now()
 	if err := t.run(ctx); err != nil {
 		return nil, err
@@ -259,17 +259,28 @@ func (c *comparison) otherValues(i int) (bytes int64) {
 	return bytes
 }
 
-// add puts a step onto the curves. group is how many steps make up a point of the training curve.
-func (r *Compared) add(p Progress, group int) {
-	at := (p.Step - 1) % group // steps of the point before this one
+// curves is an Observer that draws the curves of a training.
+type curves struct {
+	Ignore
+	r     *Compared
+	group int // how many steps make up a point of the training curve
+}
+
+// Step puts a step onto the training curve.
+func (c *curves) Step(p Progress) {
+	r, at := c.r, (p.Step-1)%c.group // steps of the point before this one
 	if at == 0 {
 		r.TrainCurve = append(r.TrainCurve, CurvePoint{})
 	}
 	point := &r.TrainCurve[len(r.TrainCurve)-1]
 	point.Step = p.Step
 	point.Loss += (p.Loss - point.Loss) / float64(at+1)
-	if p.EvalLoss != nil {
-		r.EvalCurve = append(r.EvalCurve, CurvePoint{p.Step, *p.EvalLoss})
+}
+
+// Evaluated puts a measurement onto the evaluation curve.
+func (c *curves) Evaluated(e Evaluation) {
+	if !e.Base {
+		c.r.EvalCurve = append(c.r.EvalCurve, CurvePoint{e.Step, e.Loss})
 	}
 }
 
@@ -278,7 +289,6 @@ func (r *Compared) finish(t *Result) {
 	r.Precision = t.Precision
 	r.Steps, r.Tokens, r.EvalLoss, r.Accuracy = t.Steps, t.Tokens, *t.EvalLoss, t.Accuracy
 	r.TokensPerSecond, r.PeakRSS = t.TokensPerSecond, t.PeakRSS
-	r.EvalCurve = append(r.EvalCurve, CurvePoint{t.Steps, *t.EvalLoss})
 }
 
 // fileSize is the size of the file that Save writes.

@@ -70,6 +70,9 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 		return nil, err
 	}
 	m := modelMemory(b, a, tokens, targets, keep)
+	if opt.KeepBest {
+		m.Adapter += 4 * int64(a.Parameters())
+	}
 	m.MicroBatch, m.BatchTokens = opt.MicroBatch, opt.BatchTokens
 	m.Available, m.Known = memory.Available(m.Weights)
 	spec := &b.Model.Spec

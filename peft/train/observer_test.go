@@ -17,12 +17,16 @@ type events struct {
 	start       Start
 	steps       []int
 	checkpoints []int
+	evaluations []Evaluation
+	samples     []Sample
 	result      *Result
 }
 
 func (n *events) Begin(s Start)                    { n.start = s }
 func (n *events) Step(p Progress)                  { n.steps = append(n.steps, p.Step) }
 func (n *events) Checkpoint(path string, step int) { n.checkpoints = append(n.checkpoints, step) }
+func (n *events) Evaluated(e Evaluation)           { n.evaluations = append(n.evaluations, e) }
+func (n *events) Sampled(s Sample)                 { n.samples = append(n.samples, s) }
 func (n *events) End(r *Result)                    { n.result = r }
 
 // TestObserver wants every step, checkpoint and the result reported to each of two observers, in order.

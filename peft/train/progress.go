@@ -9,6 +9,7 @@ import (
 // clock measures the time that steps take, without what happens between them.
 type clock struct {
 	from   time.Time
+	last   time.Duration // of the last step
 	spent  time.Duration
 	tokens int64
 	steps  int
@@ -20,7 +21,8 @@ func (c *clock) start() { c.from = time.Now() }
 // stepped ends a step and begins the next.
 func (c *clock) stepped(tokens int64) {
 	now := time.Now()
-	c.spent += now.Sub(c.from)
+	c.last = now.Sub(c.from)
+	c.spent += c.last
 	c.from = now
 	c.tokens += tokens
 	c.steps++
@@ -43,15 +45,19 @@ func (c *clock) left(steps int) time.Duration {
 }
 
 // progress is the report of the step that was just done.
-func (t *trainer) progress(loss, norm, lr float64) Progress {
+func (t *trainer) progress(tokens int, loss, norm, lr float64) Progress {
 	s := &t.state
 	return Progress{
 		Step: s.Step, Steps: t.schedule.steps, Epoch: float64(s.Epoch) + float64(s.Batch)/float64(max(1, len(t.batches))),
 		Loss: loss, GradNorm: norm, LR: lr, Tokens: s.Tokens, TokensPerSecond: t.clock.rate(),
-		ETA: t.clock.left(t.schedule.steps - s.Step), PeakRSS: PeakRSS(),
+		StepTokens: tokens, Targets: t.targets(), Seconds: t.clock.last.Seconds(),
+		ETA: t.clock.left(t.schedule.steps - s.Step), RSS: RSS(), PeakRSS: PeakRSS(),
 		Examples: sequences(t.group), RouterLoss: t.local.balanced, RetainLoss: t.local.divergence(),
 	}
 }
+
+// targets is the number of tokens of the step that carry loss.
+func (t *trainer) targets() int { return (&stepBatches{batches: t.group}).targets() }
 
 // sequences is the number of sequences in some batches.
 func sequences(group []*batch.Batch) int {

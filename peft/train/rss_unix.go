@@ -26,3 +26,11 @@ func PeakRSS() int64 {
 	}
 	return int64(usage.Maxrss) * 1024
 }
+
+// RSS is the memory that the process has resident now, in bytes; where the system does not say it, PeakRSS.
+func RSS() int64 {
+	if now, ok := memory.Status("VmRSS"); ok {
+		return now
+	}
+	return PeakRSS()
+}

@@ -19,12 +19,17 @@ type processMemoryCounters struct {
 
 // PeakRSS is the largest amount of memory the process has had resident, in bytes; mapped files count as far as they
 // were read. It is 0 where the system does not say.
-func PeakRSS() int64 {
-	var c processMemoryCounters
+func PeakRSS() int64 { return int64(memoryCounters().peakWorkingSet) }
+
+// RSS is the memory that the process has resident now, in bytes; 0 where the system does not say.
+func RSS() int64 { return int64(memoryCounters().workingSet) }
+
+// memoryCounters are zero where the system gives none.
+func memoryCounters() (c processMemoryCounters) {
 	c.size = uint32(unsafe.Sizeof(c))
 	ok, _, _ := getProcessMemoryInfo.Call(uintptr(windows.CurrentProcess()), uintptr(unsafe.Pointer(&c)), uintptr(c.size))
 	if ok == 0 {
-		return 0
+		return processMemoryCounters{}
 	}
-	return int64(c.peakWorkingSet)
+	return c
 }

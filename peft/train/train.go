@@ -53,7 +53,12 @@ type Options struct {
 	Optimizer     string     // OptimizerAdamW or ""
 	Seed          uint64     // order of the data, dropout
 	SaveEvery     int        // > 0: steps from one checkpoint to the next
+	Keep          int        // > 0: the last Keep of these have names of their own (StepCheckpointPath), and stay
 	EvalEvery     int        // > 0: steps from one evaluation to the next
+	EarlyStop     int        // > 0: the run ends after so many evaluations in a row that were no better than the best
+	KeepBest      bool       // the result is the adapter of the evaluation with the least loss, not of the last step
+	Samples       *Samples   // nil: no prompts are answered
+	Control       *Control   // nil: nothing is asked for in the course of the run
 	Out           string     // the adapter's file; "" writes none, and no checkpoints
 	Resume        string     // checkpoint to resume from
 	Recompute     string     // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
@@ -71,6 +76,8 @@ type Options struct {
 	// without waiting for the layer in work, and gives what Run will return: an *Interrupted, or nil where the run came
 	// to its end. What BeforeEnd returns is called when the function is not needed any more.
 	BeforeEnd func(saved func() error) (done func())
+
+	adapter *peft.Adapter // for Samples
 }
 
 // Progress is what a training run reports after a step.
@@ -80,11 +87,13 @@ type Progress struct {
 	Loss            float64 // mean over the step's targets
 	GradNorm        float64 // before clipping
 	LR              float64
-	EvalLoss        *float64 // after an evaluation
-	Tokens          int64    // seen so far
-	TokensPerSecond float64
+	Tokens          int64         // seen so far
+	StepTokens      int           // of this step
+	Targets         int           // of these, those that carry loss
+	Seconds         float64       // that this step took
+	TokensPerSecond float64       // of all steps of this process
 	ETA             time.Duration // until the last step
-	PeakRSS         int64         // bytes
+	RSS, PeakRSS    int64         // bytes: of now, where the system says it, and the most
 	Examples        int           // sequences of this step
 	// with Options.RouterAuxLoss, the mean load-balance loss of the layers' routers, which is not in Loss: as many as the
 	// experts that a token visits, if all are visited equally
@@ -105,6 +114,12 @@ type Result struct {
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, without evaluation
 	PeakRSS         int64    `json:"peak_rss_bytes"`
 	Adapter         string   `json:"adapter,omitempty"` // Options.Out
+	// with Options.KeepBest, the step after which the adapter was as it is now; the loss on the evaluation data is its
+	BestStep     int  `json:"best_step,omitempty"`
+	StoppedEarly bool `json:"stopped_early,omitempty"` // by Options.EarlyStop
+	// SHA-256 of the training data's token ids, and of the base; of runs that write a file
+	DataSHA256 string `json:"data_sha256,omitempty"`
+	BaseSHA256 string `json:"base_sha256,omitempty"`
 }
 
 // Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
@@ -133,6 +148,7 @@ func (e *Interrupted) Unwrap() error { return e.cause }
 func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.Data, opt Options) (_ *Result,
 	err error) {
 	defer mapped.Guard(&err)()
+	opt.adapter = a
 	return trainAdapter(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), handle.Data(eval), opt)
 }
 
@@ -190,6 +206,9 @@ type trainer struct {
 	objective   func() (string, error) // teacher and retained text by hashes, likewise; "": neither
 	copies      []*batch.Batch         // kept from step to step
 	plain       []*batch.Batch         // of these, group without virtual tokens, for a teacher
+	best        *best                  // with Options.KeepBest, once there is one
+	last        *Evaluation            // that counted; nil where it was in another process
+	saved       int                    // the step of the last checkpoint that was due
 
 	// mu is held while what a checkpoint holds changes (values, moments, state), and while it is written.
 	mu          sync.Mutex
@@ -209,6 +228,15 @@ type trainState struct {
 	// the next batch of what is retained, and its epoch
 	RetainEpoch int `json:"retain_epoch,omitempty"`
 	RetainBatch int `json:"retain_batch,omitempty"`
+
+	Evaluated int `json:"evaluated,omitempty"` // the last step after which an evaluation was due and done
+	Sampled   int `json:"sampled,omitempty"`   // one more than the last step after which prompts were; 0: none were yet
+	// of the evaluations so far, the least loss, its accuracy and its step; how many there were since
+	Best         *float64 `json:"best,omitempty"`
+	BestAccuracy *float64 `json:"best_accuracy,omitempty"`
+	BestStep     int      `json:"best_step,omitempty"`
+	Worse        int      `json:"worse,omitempty"`
+	StoppedEarly bool     `json:"stopped_early,omitempty"`
 }
 
 // defaults fills zero fields in.
@@ -325,6 +353,9 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 	t.local.balance.Coefficient = opt.RouterAuxLoss
 	t.gradients = t.local
 	t.objective = sync.OnceValues(t.opt.objective)
+	if err := t.checkBetween(); err != nil {
+		return nil, err
+	}
 	if err := t.guided(); err != nil {
 		return nil, err
 	}
@@ -422,18 +453,26 @@ func (t *trainer) run(ctx context.Context) error {
 	}
 	t.opt.Observer.Begin(Start{
 		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
-		BaseLoss: t.state.BaseLoss, Chosen: t.chosen,
+		BaseLoss: t.state.BaseLoss, Chosen: t.chosen, Evaluated: t.state.Evaluated, Sampled: t.state.Sampled - 1,
 	})
+	if t.state.Step == 0 && t.state.BaseLoss != nil {
+		t.opt.Observer.Evaluated(Evaluation{Loss: *t.state.BaseLoss, Base: true})
+	}
 	t.clock.start()
-	for t.state.Step < t.schedule.steps {
+	for {
+		if err := t.between(ctx); err != nil {
+			return err
+		}
+		if t.over() {
+			return nil
+		}
 		if err := t.next(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// next does one step and what is due after it.
+// next does one step.
 func (t *trainer) next(ctx context.Context) error {
 	next := t.state
 	if err := t.fill(&next); err != nil {
@@ -451,29 +490,8 @@ func (t *trainer) next(ctx context.Context) error {
 		return err
 	}
 	t.clock.stepped(tokens)
-	p := t.progress(loss, norm, lr)
-	if t.due(t.opt.EvalEvery) && t.eval != nil {
-		r, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
-		if err != nil {
-			return t.failed(err)
-		}
-		p.EvalLoss = &r.Loss
-		t.clock.start()
-	}
-	t.opt.Observer.Step(p)
-	if t.due(t.opt.SaveEvery) && t.opt.Out != "" {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.interrupted == nil {
-			return t.save()
-		}
-	}
+	t.opt.Observer.Step(t.progress(int(tokens), loss, norm, lr))
 	return nil
-}
-
-// due reports whether something that happens every interval steps is due; at the end of the run it is not.
-func (t *trainer) due(every int) bool {
-	return every > 0 && t.state.Step%every == 0 && t.state.Step < t.schedule.steps
 }
 
 // fill makes the batches of the next step, in parts, and moves the state over them. The last step of an epoch may have
@@ -626,23 +644,65 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 		Precision: t.chosen.Precision,
 	}
 	if t.eval != nil {
-		eval, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, o.BatchTokens, t.tape)
-		if err != nil {
+		if err := t.evaluateEnd(ctx); err != nil {
 			return nil, t.failed(err)
 		}
-		r.EvalLoss, r.Accuracy = &eval.Loss, eval.Accuracy
+		r.EvalLoss, r.Accuracy = &t.last.Loss, t.last.Accuracy
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.interrupted != nil {
-		return nil, t.interrupted
-	}
-	if err := t.write(r); err != nil {
+	if err := t.writeOnce(r); err != nil {
 		return nil, err
+	}
+	if o.Samples != nil {
+		if err := t.sampleAll(ctx); err != nil && ctx.Err() == nil {
+			return nil, err
+		} // the adapter is written: an interruption loses nothing but samples
 	}
 	r.PeakRSS = PeakRSS()
 	o.Observer.End(r)
 	return r, nil
+}
+
+// evaluateEnd measures the adapter of the last step.
+func (t *trainer) evaluateEnd(ctx context.Context) error {
+	if t.last != nil && t.last.Step == t.state.Step {
+		return nil
+	}
+	e, err := t.measure(ctx)
+	if err != nil {
+		return err
+	}
+	counted := t.state.Evaluated == t.state.Step // before the run was resumed
+	if counted {
+		t.last = &e
+		return nil
+	}
+	if err := t.count(&e); err != nil {
+		return err
+	}
+	t.opt.Observer.Evaluated(e)
+	return nil
+}
+
+// writeOnce writes the result of a run that is not stopped. After that there is nothing to stop.
+func (t *trainer) writeOnce(r *Result) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.interrupted != nil {
+		return t.interrupted
+	}
+	s := &t.state
+	r.StoppedEarly = s.StoppedEarly
+	if t.opt.KeepBest {
+		if s.BestStep != s.Step {
+			t.restoreBest()
+		}
+		r.EvalLoss, r.Accuracy, r.BestStep = s.Best, s.BestAccuracy, s.BestStep
+	}
+	if err := t.write(r); err != nil {
+		return err
+	}
+	t.ended = true
+	return nil
 }
 
 // write stores the result in the adapter and in its file.
@@ -665,6 +725,12 @@ func (t *trainer) write(r *Result) error {
 	if err != nil {
 		return err
 	}
+	if o.Out != "" {
+		r.BaseSHA256 = sum
+		if r.DataSHA256, err = t.dataHash(); err != nil {
+			return err
+		}
+	}
 	t.adapter.Origin = attach.Origin{
 		Base: attach.Absolute(t.base.Path), BaseSHA256: sum, Architecture: t.base.Architecture(), Version: attach.Version,
 		Master: t.adapter.Origin.Master,
@@ -673,7 +739,7 @@ func (t *trainer) write(r *Result) error {
 			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 			Seed:      o.Seed,
 			Precision: t.local.precision.String(), Objective: objective,
-			Loss: s.Loss, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
+			Loss: s.Loss, BestStep: r.BestStep, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
 		},
 	}
 	if o.Out != "" {

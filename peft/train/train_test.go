@@ -52,7 +52,8 @@ func TestTrain(t *testing.T) {
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	opt.Epochs, opt.EvalEvery = 5, 5
 	var seen []Progress
-	opt.Observer = OnStep(func(p Progress) { seen = append(seen, p) })
+	var told events
+	opt.Observer = Observers{OnStep(func(p Progress) { seen = append(seen, p) }), &told}
 	_, r := runTraining(t, b, opt)
 	if r.BaseLoss == nil || r.EvalLoss == nil || *r.EvalLoss > *r.BaseLoss-0.3 {
 		t.Fatalf("the evaluation loss went from %v to %v", r.BaseLoss, r.EvalLoss)
@@ -62,6 +63,7 @@ func TestTrain(t *testing.T) {
 		t.Errorf("the run reports %+v after %d steps", r, len(seen))
 	}
 	checkProgress(t, seen)
+	checkEvaluations(t, told.evaluations, r)
 	a, err := attach.Load(opt.Out)
 	if err != nil {
 		t.Fatal(err)
@@ -83,15 +85,27 @@ func TestTrain(t *testing.T) {
 func checkProgress(t *testing.T, seen []Progress) {
 	t.Helper()
 	for i, p := range seen {
-		evaluated := p.EvalLoss != nil
-		due := p.Step%5 == 0 && p.Step < p.Steps
-		if p.Step != i+1 || evaluated != due || !floats.Finite(p.Loss) || p.GradNorm <= 0 || p.PeakRSS <= 0 {
+		if p.Step != i+1 || p.StepTokens < p.Targets || p.Targets <= 0 || p.Seconds <= 0 || p.RSS <= 0 || !floats.Finite(p.Loss) || p.GradNorm <= 0 || p.PeakRSS <= 0 {
 			t.Errorf("report %d is %+v", i+1, p)
 		}
 	}
 	if first, last := seen[0], seen[len(seen)-1]; first.LR != 0 || last.Epoch != 5 || last.ETA != 0 ||
 		last.Loss > first.Loss-0.3 {
 		t.Errorf("first report %+v\nlast report %+v", first, last)
+	}
+}
+
+// checkEvaluations wants the base, every fifth step and the last one measured.
+func checkEvaluations(t *testing.T, seen []Evaluation, r *Result) {
+	t.Helper()
+	for i, e := range seen {
+		if want := min(5*i, r.Steps); e.Step != want || e.Base != (i == 0) || e.Asked || e.Seconds <= 0 != e.Base {
+			t.Errorf("evaluation %d is %+v", i, e)
+		}
+	}
+	first, last := seen[0], seen[len(seen)-1]
+	if len(seen) != 1+(r.Steps+4)/5 || first.Loss != *r.BaseLoss || last.Loss != *r.EvalLoss {
+		t.Errorf("%d evaluations from %v to %v", len(seen), first.Loss, last.Loss)
 	}
 }
 
