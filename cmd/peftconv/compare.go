@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
+	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft"
@@ -290,7 +291,7 @@ func (o *compareOptions) options(s cli.Streams, entries []train.Entry,
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
 		}
-		m.Update(int64(p.Step), trainNote(p))
+		m.Update(int64(p.Step), watching.StepNote(p, p.Loss))
 		if p.Step == p.Steps {
 			m.Stop()
 			m = nil

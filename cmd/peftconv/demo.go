@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -66,7 +67,7 @@ func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
 			m.StartAt(int64(p.Step))
 		}
-		m.Update(int64(p.Step), trainNote(p))
+		m.Update(int64(p.Step), watching.StepNote(p, p.Loss))
 		if p.Step == p.Steps {
 			m.Stop()
 		}

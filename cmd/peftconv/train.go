@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
+	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
@@ -74,6 +74,7 @@ type trainOptions struct {
 	input.Data
 	trainingFlags
 	method       methods.Flags
+	watch        watching.Flags
 	teaching     teachingFlags
 	json, dryRun bool
 	profile      string // file
@@ -94,10 +95,6 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 			"resume from the checkpoint `FILE` of an interrupted run with the same flags")
 		fs.StringVar(&o.start, "resume-from", "",
 			"train an adapter further in a new run: a `FILE` or directory as --lora takes, whose method, ranks and modules stay")
-		fs.IntVar(&o.train.SaveEvery, "save-every", 0,
-			"write a checkpoint beside --out every `N` steps; 0 is only when interrupted")
-		fs.IntVar(&o.train.EvalEvery, "eval-every", 0,
-			"measure the loss on the evaluation data every `N` steps; 0 is only before and after")
 		o.AddCache(fs)
 		o.AddForce(fs)
 		fs.BoolVar(&o.dryRun, "dry-run", false,
@@ -114,7 +111,8 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 		}
 	})
 	cli.Group(fs, "Training", func() { o.addTraining(fs) })
-	cli.Detail(fs, "save-every", "eval-every", "resume-from")
+	cli.Group(fs, "While it runs", func() { o.addWatching(fs) })
+	cli.Detail(fs, "resume-from")
 	cli.Require(fs, "base", "data")
 	cli.RequireUnless(fs, "dry-run", "out")
 }
@@ -150,7 +148,7 @@ func (o *trainOptions) Validate(args []string) error {
 	}
 	taught := func() error { return o.teaching.check(o.flagSet) }
 	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, o.method.Validate, o.checkCounts,
-		o.Data.Check, o.modelFlags.check} {
+		o.Data.Check, o.modelFlags.check, o.watch.Check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -184,13 +182,21 @@ func (o *trainOptions) checkCounts() error {
 		value, min int
 	}{
 		{"epochs", t.Epochs, 0}, {"steps", t.Steps, 0}, {"save-every", t.SaveEvery, 0}, {"eval-every", t.EvalEvery, 0},
+		{"keep", t.Keep, 0}, {"early-stop", t.EarlyStop, 0},
 	} {
 		if c.value < c.min {
 			return fmt.Errorf("--%s: %d, expected %d or more", c.flag, c.value, c.min)
 		}
 	}
-	if t.EvalEvery > 0 && !o.Holds() {
+	switch {
+	case t.EvalEvery > 0 && !o.Holds():
 		return errors.New("--eval-every: needs --eval-data or --eval-split")
+	case t.EarlyStop > 0 && t.EvalEvery == 0:
+		return errors.New("--early-stop: counts evaluations, and needs --eval-every")
+	case t.KeepBest && t.EvalEvery == 0:
+		return errors.New("--keep-best: chooses among evaluations, and needs --eval-every")
+	case t.Keep > 0 && t.SaveEvery == 0:
+		return errors.New("--keep: is of the checkpoints of --save-every, which is missing")
 	}
 	return nil
 }
@@ -201,7 +207,7 @@ func (o *trainOptions) checkFiles() error {
 		return cli.Usagef("--out: %s, expected a name that ends in .safetensors", o.train.Out)
 	}
 	inputs := append(o.Paths(), o.base, o.train.Resume, o.start, o.method.QAT.Latent)
-	inputs = append(inputs, o.teaching.inputs()...)
+	inputs = append(append(inputs, o.teaching.inputs()...), o.watch.Inputs()...)
 	if o.profile != "" {
 		if err := o.CheckOutput("--profile", o.profile, append(inputs, o.train.Out)...); err != nil {
 			return err
@@ -210,9 +216,11 @@ func (o *trainOptions) checkFiles() error {
 	if err := o.CheckOutput("--out", o.train.Out, inputs...); err != nil {
 		return err
 	}
-	if checkpoint := train.CheckpointPath(o.train.Out); o.train.Resume == "" && !o.Force && cli.Exists(checkpoint) {
-		return fmt.Errorf("--out: there is a checkpoint of an interrupted run, %s: --resume %s continues it, --force starts "+
-			"from the beginning and replaces it", checkpoint, cli.ShellQuote(checkpoint))
+	if err := o.checkCheckpoints(); err != nil {
+		return err
+	}
+	if err := o.watch.CheckFiles(&o.Output, o.train.Out, o.train.Resume != "", inputs...); err != nil {
+		return err
 	}
 	return cli.CheckConfig(o.flagSet, o.train.Out, o.Force)
 }
@@ -327,7 +335,11 @@ func (o *trainOptions) options() train.Options {
 func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set,
 	evalSet *peft.Data,
 	opt train.Options) (*train.Result, error) {
-	var m *cli.Meter
+	watch, err := o.watched(s, base, a, set, evalSet, &opt)
+	if err != nil {
+		return nil, err
+	}
+	defer watch.Stop()
 	defer context.AfterFunc(ctx, func() {
 		fmt.Fprintln(s.Err, "\ninterrupted: the step in work is given up")
 	})()
@@ -338,46 +350,12 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 			}
 		})
 	}
-	opt.Observer = train.Observers{precisionNote{w: s.Err}, train.OnStep(func(p train.Progress) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
-			m.StartAt(int64(p.Step))
-		}
-		m.Update(int64(p.Step), trainNote(p))
-		if p.EvalLoss != nil {
-			m.Say("step %d: loss on the evaluation data %.4f", p.Step, *p.EvalLoss)
-		}
-	})}
 	var result *train.Result
-	err := cli.Profiled(o.profile, func() (err error) {
+	err = cli.Profiled(o.profile, func() (err error) {
 		result, err = train.Run(ctx, base, a, set, evalSet, opt)
 		return err
 	})
-	m.Stop()
 	return result, err
-}
-
-// precisionNote prints the precision of a run when it begins.
-type precisionNote struct {
-	train.Ignore
-	w io.Writer
-}
-
-// Begin prints it.
-func (n precisionNote) Begin(s train.Start) {
-	fmt.Fprintf(n.w, "precision %s: %s\n", s.Chosen.Precision, s.Chosen.Reason)
-}
-
-// trainNote is the text of a step on the display.
-func trainNote(p train.Progress) string {
-	note := fmt.Sprintf("loss %.4f", p.Loss)
-	if p.RouterLoss > 0 {
-		note += fmt.Sprintf("  routers %.4f", p.RouterLoss)
-	}
-	if p.RetainLoss > 0 {
-		note += fmt.Sprintf("  retained %.4f", p.RetainLoss)
-	}
-	return fmt.Sprintf("%s  %s tokens/s", note, cli.CountText(int64(p.TokensPerSecond)))
 }
 
 // beside is the configuration file that repeats the run, which is written with its result.
@@ -451,6 +429,13 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, set *peft.Data, r 
 		where = "a sample of the training data"
 	}
 	fmt.Fprintf(s.Out, "%s written: %s, %s\n", r.Adapter, cli.Plural(r.Steps, "step"), cli.Plural(int(r.Tokens), "token"))
+	if r.StoppedEarly {
+		fmt.Fprintf(s.Out, "stopped early: the evaluation loss fell no more in %s\n",
+			cli.Plural(o.train.EarlyStop, "evaluation"))
+	}
+	if r.BestStep > 0 && r.BestStep < r.Steps {
+		fmt.Fprintf(s.Out, "the adapter is that of step %d, the best on the evaluation data\n", r.BestStep)
+	}
 	if r.BaseLoss != nil && r.EvalLoss != nil {
 		fmt.Fprintf(s.Out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
 			math.Exp(*r.BaseLoss), math.Exp(*r.EvalLoss))

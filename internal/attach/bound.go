@@ -75,8 +75,8 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 	return bound, nil
 }
 
-// Lend has what attaches the adapter to the same base within f get bound, which is being trained, with its present values
-// and without those memory would need a second time.
+// Lend has what attaches the adapter to the same base within f get bound, which is being trained: with its present
+// values, and without taking memory for them a second time.
 func (a *Adapter) Lend(bound *Bound, f func() error) error {
 	a.lent = bound
 	defer func() { a.lent = nil }()

@@ -38,7 +38,7 @@ type job struct {
 	always bool
 	// inPlace says that the job changes a file of OUT, which is a copy of the model.
 	inPlace bool
-	// keeps are the names in OUT that a disturbed run may leave beside its result: checkpoints.
+	// keeps are the names in OUT that a disturbed run may leave beside its result: checkpoints, and logs, which hold times.
 	keeps string
 	// first is a name of a set that verify takes; "" for what it does not know.
 	first string
@@ -55,9 +55,9 @@ const trainCheckpoint = "a.checkpoint.safetensors"
 
 var jobs = []*job{
 	{name: "train", always: true, words: train + "--seed 1", other: train + "--seed 2", checkpoint: trainCheckpoint,
-		keeps: `^a\.checkpoint`, first: "a.safetensors"},
+		keeps: `^a\.(checkpoint|log)`, first: "a.safetensors"},
 	{name: "train qat", words: train + "--seed 1 --qat code", other: train + "--seed 2 --qat code",
-		checkpoint: trainCheckpoint, keeps: `^a\.checkpoint`, first: "a.safetensors"},
+		checkpoint: trainCheckpoint, keeps: `^a\.(checkpoint|log)`, first: "a.safetensors"},
 	{name: "merge", always: true, words: "merge --base BASE --lora LAB/a.safetensors --out OUT/m.gguf",
 		other: "merge --base BASE --lora LAB/a.safetensors:0.5 --out OUT/m.gguf", first: "m.gguf"},
 	{name: "quantize", words: "quantize BASE OUT/q.gguf Q4_0 --allow-requantize",

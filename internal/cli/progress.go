@@ -106,6 +106,14 @@ func (m *Meter) Say(format string, args ...any) {
 	fmt.Fprintf(m.w, format+"\n", args...)
 }
 
+// SayRaw is Say of a line in which terminals obey what they are to obey: nothing of it comes out of a file.
+func (m *Meter) SayRaw(line string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
+	fmt.Fprintln(m.bar, line)
+}
+
 // Stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
 func (m *Meter) Stop() {
 	if m == nil {

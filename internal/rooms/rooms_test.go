@@ -44,10 +44,10 @@ var floors = [][]string{
 		"internal/handle"},
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
-	{"peft/merge", "internal/cli", "gguf/verify"},
+	{"peft/merge", "internal/cli", "gguf/verify", "internal/runlog"},
 	{"internal/preview", "internal/bench", "internal/cli/chatting"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
-		"internal/cli/shell", "internal/report", "internal/demo/..."},
+		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
 	{"internal/cli/files"},
 	{"cmd/peftconv", "integration", "internal/chaos"},
 }

@@ -41,7 +41,8 @@ func TestEarlyStop(t *testing.T) {
 		t.Errorf("%+v of %d steps; the best evaluation is %+v", r, told.start.Steps, least)
 	}
 	for i, e := range counted {
-		if better := !slices.ContainsFunc(counted[:i], func(x Evaluation) bool { return x.Loss <= e.Loss }); e.Best != better {
+		noWorse := func(x Evaluation) bool { return x.Loss <= e.Loss }
+		if better := !slices.ContainsFunc(counted[:i], noWorse); e.Best != better {
 			t.Errorf("evaluation %+v", e)
 		}
 	}
@@ -189,8 +190,9 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, err := answer(t.Context(), loaded, "the cat"); err != nil || text != last.Text || text == told.samples[0].Text {
-		t.Errorf("the file answers %q, %v; the run %q, the base %q", text, err, last.Text, told.samples[0].Text)
+	text, err := answer(t.Context(), loaded, "the cat")
+	if before := told.samples[0].Text; err != nil || text != last.Text || text == before {
+		t.Errorf("the file answers %q, %v; the run %q, the base %q", text, err, last.Text, before)
 	}
 }
 
@@ -225,13 +227,13 @@ func TestSamplesFail(t *testing.T) {
 	opt := trainOptions(filepath.Join(t.TempDir(), "out.safetensors"))
 	opt.Steps, opt.Epochs = 4, 0
 	calls, from := 0, 0
-	opt.Samples = &Samples{Prompts: []string{"x"}, Every: 2, Generate: func(context.Context, *peft.Adapter, string) (string,
-		error) {
+	answer := func(context.Context, *peft.Adapter, string) (string, error) {
 		if calls++; calls > from {
 			return "", errors.New("no room")
 		}
 		return "y", nil
-	}}
+	}
+	opt.Samples = &Samples{Prompts: []string{"x"}, Every: 2, Generate: answer}
 	a, err := methods.NewLoRA(b, method.LoRA{Rank: 2})
 	if err != nil {
 		t.Fatal(err)

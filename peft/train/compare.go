@@ -38,8 +38,8 @@ type heldEntry struct {
 
 // CompareOptions is what all adapters of a comparison share.
 type CompareOptions struct {
-	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery, Observer and
-	// what else happens between steps are not read.
+	// Train is the budget and everything else of the training. Of its fields LR, LRRatio, Out, Resume, EvalEvery,
+	// Observer and what else happens between steps are not read.
 	Train  Options
 	Tokens int64 // > 0: train on this many tokens of data, in place of Train's steps and epochs
 	Points int   // evaluations of each adapter, at equal intervals; 0: 10

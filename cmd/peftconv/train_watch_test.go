@@ -1,0 +1,174 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/runlog"
+	"github.com/peftconv/peftconv/peft/train"
+)
+
+// watchedRun is a training with everything that happens between steps.
+func watchedRun(t *testing.T, out string, more ...string) []string {
+	t.Helper()
+	prompts := writeFile(t, "prompts.jsonl", []byte("{\"prompt\": \"the sea\"}\n\n{\"prompt\": \"a\\nrain\"}\n"))
+	return append([]string{"train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--eval-data", tinyText(t),
+		"--out", out, "--steps", "12", "--seq-len", "48", "--batch-tokens", "96", "--rank", "4", "--eval-every", "4",
+		"--save-every", "5", "--keep", "3", "--sample-prompts", prompts, "--sample-every", "6", "--sample-tokens", "4"},
+		more...)
+}
+
+// TestTrainLog reads the log of a run, and of the same run resumed from the middle.
+func TestTrainLog(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	args := watchedRun(t, out)
+	_, stderr := want(t, cli.ExitOK, args...)
+	for _, line := range []string{"step 4: loss on the evaluation data ", " ▼ 0.", "(the best)", "the base: the sea ⟶ ",
+		"step 6: a\\nrain ⟶ ", "step 12: the sea ⟶ "} {
+		if !strings.Contains(stderr, line) {
+			t.Errorf("no %q in\n%s", line, stderr)
+		}
+	}
+	if strings.Contains(stderr, "\x1b") {
+		t.Errorf("colours without a terminal: %q", stderr)
+	}
+	check := func(starts int) *runlog.Log {
+		t.Helper()
+		log, err := runlog.Open(runlog.Path(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(log.Starts) != starts || len(log.Steps) != 12 || len(log.Evaluations) != 4 || len(log.Samples) != 6 ||
+			log.End == nil || len(log.End.BaseSHA256) != 64 || len(log.End.DataSHA256) != 64 {
+			t.Fatalf("%d starts, %d steps, %d evaluations, %d samples, end %+v", len(log.Starts), len(log.Steps),
+				len(log.Evaluations), len(log.Samples), log.End)
+		}
+		for i, s := range log.Steps {
+			if s.Step != i+1 || s.Tokens < s.TokensWithLoss || s.TokensWithLoss <= 0 || s.Memory <= 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+		return log
+	}
+	first := check(1)
+	whole, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := first.Starts[0]; s.Data.TokensWithLoss <= 0 || s.Evaluation.Sample || len(s.Prompts) != 2 ||
+		!strings.Contains(s.Adapter, "LoRA of rank 4") || s.Steps != 12 || len(s.Command) == 0 {
+		t.Errorf("%+v", s)
+	}
+	want(t, cli.ExitOK, append(args, "--force", "--resume", train.StepCheckpointPath(out, 5))...)
+	again := check(2)
+	for i, s := range again.Samples {
+		if s.Text != first.Samples[i].Text || s.Error != "" {
+			t.Errorf("resumed, a sample is %+v, it was %+v", s, first.Samples[i])
+		}
+	}
+	if resumed, err := os.ReadFile(out); err != nil || string(resumed) != string(whole) {
+		t.Errorf("resumed, the run writes other bytes: %v", err)
+	}
+	if !cli.Exists(train.StepCheckpointPath(out, 10)) {
+		t.Error("the checkpoint of step 10 is not kept")
+	}
+}
+
+// TestTrainLogKilled wants the log of a killed run whole up to its last line, and moved aside by the next run.
+func TestTrainLogKilled(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	base, data := tinyBase(t, tiny), tinyText(t)
+	args := []string{"train", "--base", base, "--data", data, "--out", out, "--seq-len", "48", "--batch-tokens", "96"}
+	cmd := process(t, nil, append(args, "--steps", "1000000")...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if cli.FileSize(runlog.Path(out)) > 4000 {
+			break
+		}
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	log, err := runlog.Open(runlog.Path(out))
+	if err != nil || len(log.Steps) < 5 || log.End != nil {
+		t.Fatalf("%v", err)
+	}
+	_, stderr := want(t, cli.ExitOK, append(args, "--steps", "2")...)
+	if old, err := runlog.Open(runlog.OldPath(runlog.Path(out))); err != nil || len(old.Steps) < len(log.Steps) ||
+		!strings.Contains(stderr, "is moved to ") {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+	_, stderr = want(t, cli.ExitError, append(args, "--steps", "2")...)
+	if !strings.Contains(stderr, "is there already") {
+		t.Error(stderr)
+	}
+}
+
+// TestTrainLogElsewhere gives the log another name, leaves it out, and never replaces another file.
+func TestTrainLogElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	out, log := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "elsewhere")
+	args := []string{"train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", out, "--steps", "1",
+		"--seq-len", "48", "--batch-tokens", "96"}
+	want(t, cli.ExitOK, append(args, "--log", log)...)
+	if !runlog.IsLog(log) || cli.Exists(runlog.Path(out)) {
+		t.Error("the log is not where it should be")
+	}
+	want(t, cli.ExitOK, append(args, "--no-log", "--force")...)
+	if cli.Exists(runlog.Path(out)) {
+		t.Error("--no-log writes one")
+	}
+	note := filepath.Join(dir, "other.log.jsonl")
+	if err := os.WriteFile(note, []byte("mine\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args[6] = filepath.Join(dir, "other.safetensors")
+	if _, stderr := want(t, cli.ExitError, args...); !strings.Contains(stderr, note+" is there already") {
+		t.Error(stderr)
+	}
+}
+
+// TestTrainStopsEarly ends a run whose evaluation loss does not fall, with the adapter of the best evaluation.
+func TestTrainStopsEarly(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	args := watchedRun(t, out, "--lr", "3", "--schedule", "constant", "--early-stop", "2", "--keep-best",
+		"--eval-every", "1", "--steps", "60")
+	stdout, _ := want(t, cli.ExitOK, args...)
+	if !strings.Contains(stdout, "stopped early: the evaluation loss fell no more in 2 evaluations") ||
+		!strings.Contains(stdout, "the adapter is that of step ") {
+		t.Error(stdout)
+	}
+	for flags, message := range map[string]string{
+		"--eval-every 0 --early-stop 2": "--early-stop: ", "--eval-every 0 --keep-best": "--keep-best: ",
+		"--save-every 0": "--keep: ", "--keep -1": "--keep: -1", "--sample-every -1": "--sample-every: -1",
+		"--sample-prompts=": "--sample-every: needs", "--sample-tokens 0": "--sample-tokens: 0",
+		"--log x --no-log": "--log and --no-log",
+	} {
+		if _, stderr := want(t, cli.ExitUsage, append(watchedRun(t, out), strings.Fields(flags)...)...); !strings.Contains(
+			stderr, message) {
+			t.Errorf("%s: %s", flags, stderr)
+		}
+	}
+}
+
+// TestSamplePrompts says what is wrong with a file of prompts, and where.
+func TestSamplePrompts(t *testing.T) {
+	for text, message := range map[string]string{
+		"":                             "has 0 prompts",
+		"{\"prompt\": \"a\"}\n{}\n":    ":2: no \"prompt\"",
+		"{\"prompt\": \"a\"}\nthe sea": ":2: ",
+	} {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		_, stderr := want(t, cli.ExitError, watchedRun(t, out, "--sample-prompts",
+			writeFile(t, "p.jsonl", []byte(text)))...)
+		if !strings.Contains(stderr, "--sample-prompts: ") || !strings.Contains(stderr, message) {
+			t.Errorf("%q: %s", text, stderr)
+		}
+		empty(t, filepath.Dir(out))
+	}
+}

@@ -1,0 +1,166 @@
+// Package watching is what a training run shows of itself: flags, and the observers that they ask for. Each is told the
+// same events by the run, and none knows another.
+package watching
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/runlog"
+	"github.com/peftconv/peftconv/kernels"
+	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/train"
+)
+
+// Flags are the flags of a run that is watched.
+type Flags struct {
+	log   string
+	noLog bool
+
+	prompts      string // file
+	sampleEvery  int
+	sampleTokens int
+}
+
+// Add adds the flags.
+func (f *Flags) Add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.log, "log", "", "write an object of JSON for each step, evaluation and sample to this `FILE` (default: "+
+		"beside --out, NAME.log.jsonl)")
+	fs.BoolVar(&f.noLog, "no-log", false, "write no such file")
+	fs.StringVar(&f.prompts, "sample-prompts", "", "answer the prompts of this `FILE` before the first step and after the "+
+		"last: a prompt a line, or objects with \"prompt\" (.jsonl); over conversations each is a message of the user")
+	fs.IntVar(&f.sampleEvery, "sample-every", 0, "answer them every `N` steps too")
+	fs.IntVar(&f.sampleTokens, "sample-tokens", 64, "the most `TOKENS` of such an answer")
+	cli.Detail(fs, "log", "no-log", "sample-tokens")
+}
+
+// Check checks the values.
+func (f *Flags) Check() error {
+	switch {
+	case f.log != "" && f.noLog:
+		return errors.New("--log and --no-log: one of them, not both")
+	case f.sampleEvery < 0:
+		return fmt.Errorf("--sample-every: %d, expected 0 or more", f.sampleEvery)
+	case f.sampleEvery > 0 && f.prompts == "":
+		return errors.New("--sample-every: needs --sample-prompts")
+	case f.sampleTokens < 1:
+		return fmt.Errorf("--sample-tokens: %d, expected 1 or more", f.sampleTokens)
+	}
+	return nil
+}
+
+// Inputs are the files that are read.
+func (f *Flags) Inputs() []string { return []string{f.prompts} }
+
+// logPath is where the log is written, "" for none.
+func (f *Flags) logPath(out string) string {
+	switch {
+	case f.noLog:
+		return ""
+	case f.log != "":
+		return f.log
+	}
+	return runlog.Path(out)
+}
+
+// CheckFiles checks what is written. out is the adapter, inputs what must not be replaced. The log of a run that left
+// neither an adapter nor a checkpoint is no reason not to begin: it is moved aside.
+func (f *Flags) CheckFiles(o *cli.Output, out string, resumed bool, inputs ...string) error {
+	path := f.logPath(out)
+	if path == "" {
+		return nil
+	}
+	if resumed || runlog.IsLog(path) && !cli.Exists(out) {
+		o = &cli.Output{Force: true}
+	}
+	flag := "--out"
+	if f.log != "" {
+		flag = "--log"
+	}
+	return o.CheckOutput(flag, path, append(inputs, out)...)
+}
+
+// Run is a run that is watched.
+type Run struct {
+	Base    *peft.Base
+	Adapter *peft.Adapter
+	Data    *peft.Data
+	Held    *peft.Data // what is measured
+	// Held is a sample of the training data.
+	HeldIsSample bool
+	Files        []string // of the data
+	HeldFiles    []string
+	Version      string
+	Options      *train.Options   // of the library, which Start completes
+	Replace      bool             // what is there already
+	Chat         peft.ChatOptions // of conversations
+}
+
+// Watch is the watching of a run.
+type Watch struct {
+	log      *runlog.File
+	terminal *terminal
+}
+
+// Start completes the options of a run by its observers and what they ask for.
+func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
+	w := &Watch{terminal: newTerminal(s.Err, r.HeldIsSample)}
+	o := r.Options
+	prompts, err := f.readPrompts()
+	if err != nil {
+		return nil, err
+	}
+	if len(prompts) > 0 && r.Adapter.Classifies() {
+		return nil, errors.New("--sample-prompts: this adapter classifies, and generates nothing")
+	}
+	if len(prompts) > 0 {
+		o.Samples = &train.Samples{Prompts: prompts, Every: f.sampleEvery, Generate: f.answer(r)}
+	}
+	recorder := &runlog.Recorder{About: r.about(prompts)}
+	if path := f.logPath(o.Out); path != "" {
+		w.log = &runlog.File{Path: path, Move: !r.Replace, Failed: func(err error) {
+			w.terminal.say("warning: %s", cli.ErrorText(err))
+		}}
+		recorder.File = w.log
+		if o.Resume == "" && !r.Replace && cli.Exists(path) {
+			fmt.Fprintf(s.Err, "note: the log of a run that left no adapter is moved to %s\n", runlog.OldPath(path))
+		}
+	}
+	o.Observer = train.Observers{recorder, w.terminal}
+	return w, nil
+}
+
+// about is what the log says of the run.
+func (r *Run) about(prompts []string) runlog.About {
+	o := r.Options
+	return runlog.About{
+		Version: r.Version, Command: os.Args[1:], Base: r.Base.Path(), BaseBytes: cli.FileSize(r.Base.Path()),
+		Machine: fmt.Sprintf("%s/%s, %s, %s", runtime.GOOS, runtime.GOARCH, kernels.Tier(),
+			cli.Plural(runtime.GOMAXPROCS(0), "thread")),
+		Architecture: r.Base.Architecture(), Adapter: r.Adapter.Describe(), Out: o.Out,
+		Data: dataOf(r.Data, r.Files, false), Evaluation: dataOf(r.Held, r.HeldFiles, r.HeldIsSample),
+		Schedule: o.Schedule, BatchTokens: o.BatchTokens, Seed: o.Seed, SaveEvery: o.SaveEvery,
+		EvalEvery: o.EvalEvery, Prompts: prompts,
+	}
+}
+
+// dataOf is data in numbers, nil of none.
+func dataOf(d *peft.Data, files []string, sample bool) *runlog.Data {
+	if d == nil {
+		return nil
+	}
+	return &runlog.Data{Files: files, Examples: d.Len(), Tokens: d.Tokens(), TokensWithLoss: d.Targets(), Sample: sample}
+}
+
+// Stop ends the display; what follows on the terminal is the result.
+func (w *Watch) Stop() {
+	w.terminal.stop()
+	if w.log != nil {
+		w.log.Close()
+	}
+}
