@@ -341,11 +341,13 @@ func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *pef
 	}
 	defer watch.Stop()
 	defer context.AfterFunc(ctx, func() {
-		fmt.Fprintln(s.Err, "\ninterrupted: the step in work is given up")
+		watch.Say("interrupted: the step in work is given up")
 	})()
 	opt.BeforeEnd = func(saved func() error) func() {
 		return s.BeforeEnd(func() {
-			if err := o.explain(saved(), s); err != nil && !errors.Is(err, context.Canceled) {
+			stop := saved()
+			watch.StopDisplay()
+			if err := o.explain(stop, s); err != nil && !errors.Is(err, context.Canceled) {
 				fmt.Fprintf(s.Err, "warning: %s\n", cli.ErrorText(err))
 			}
 		})

@@ -3,35 +3,34 @@ package cli
 import (
 	"fmt"
 	"io"
-	"strings"
+	"os"
 	"sync"
 	"time"
-	"unicode/utf8"
 
+	"github.com/vbauerster/cupwriter"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. The bar
-// is one line that is drawn over again and again, the cursor waiting at its beginning, so that whatever else gets onto
-// it (the ^C of a terminal) is gone with the next drawing.
+// Meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere.
 type Meter struct {
 	w     io.Writer
-	bar   io.Writer // to the same stream, for the bar
+	raw   io.Writer // to the same stream, for what terminals are to obey
 	unit  string    // what is counted: "step", or InBytes
 	total int64
-	width func() int // of the terminal, in columns; nil where there is none
+	bars  *mpb.Progress // nil where there is no terminal
+	bar   *mpb.Bar
 
-	mu      sync.Mutex // the bar is drawn from a goroutine of its own too
+	mu      sync.Mutex // of what follows; the bar is drawn on goroutines of its own
 	done    int64
 	note    string
 	start   time.Time
 	started int64     // the count at start
-	shown   time.Time // when the last line or bar was
+	shown   time.Time // when the last line was
 	ended   bool      // the line of the total was printed
-	drawn   int       // columns that the bar takes up
-	quit    chan struct{}
 }
 
 // InBytes is the unit of a meter that counts bytes.
@@ -43,135 +42,113 @@ const (
 	lineEvery = time.Second
 )
 
+// mostBar is how wide a bar is at most, in columns.
+const mostBar = 50
+
 // NewMeter starts a meter that counts up to total on w.
 func NewMeter(w io.Writer, unit string, total int64) *Meter {
-	m := &Meter{w: w, bar: Raw(w), unit: unit, total: total, start: time.Now()}
-	if f := Terminal(w); f != nil {
-		m.width = func() int {
+	m := &Meter{w: w, raw: Raw(w), unit: unit, total: total, start: time.Now()}
+	if f := Terminal(w); f != nil && os.Getenv("TERM") != "dumb" {
+		c := console{cupwriter.New(m.raw, true), func() int {
 			width, _, err := term.GetSize(int(f.Fd()))
 			if err != nil || width <= 0 {
 				return 80
 			}
 			return width
-		}
-		m.quit = make(chan struct{})
-		go m.tick(m.quit)
+		}}
+		c.SetTermFd(int(f.Fd()))
+		m.drawOn(c)
 	}
 	return m
 }
 
-// tick keeps the time left moving while a step takes long.
-func (m *Meter) tick(quit chan struct{}) {
-	for {
-		select {
-		case <-quit:
-			return
-		case <-time.After(barEvery):
+// console is a terminal of which only the width counts.
+type console struct {
+	*cupwriter.Writer
+	width func() int
+}
+
+// IsTerminal is true.
+func (c console) IsTerminal() bool { return true }
+
+// GetTermSize is a column less than there are: a full line would break on some terminals.
+func (c console) GetTermSize() (width, height int, err error) { return max(1, c.width()-1), 24, nil }
+
+// drawOn shows a bar: counter, bar as wide as there is room, details. Whatever else gets onto the line below it (the ^C of
+// a terminal) is gone with the next drawing.
+func (m *Meter) drawOn(c console) {
+	locked := func(text func() string) decor.Decorator {
+		return decor.Any(func(decor.Statistics) string {
 			m.mu.Lock()
-			if m.quit != nil {
-				m.draw()
-			}
-			m.mu.Unlock()
-		}
+			defer m.mu.Unlock()
+			return text()
+		})
 	}
+	m.bars = mpb.New(mpb.WithConsoleWriter(c), mpb.WithRefreshRate(barEvery))
+	style := mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]")
+	// Without a total at first the bar does not end by itself when that is reached.
+	m.bar = m.bars.New(0, style, mpb.BarWidth(mostBar), mpb.PrependDecorators(locked(m.counter)),
+		mpb.AppendDecorators(locked(m.details)))
+	m.bar.SetTotal(max(m.total, 1), false)
 }
 
 // StartAt measures speed and time left from here, where done is done already.
 func (m *Meter) StartAt(done int64) {
+	m.set(func() { m.started, m.done, m.start = done, done, time.Now() })
+}
+
+// set changes the count.
+func (m *Meter) set(change func()) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.started, m.done, m.start = done, done, time.Now()
+	change()
+	done := m.done
+	m.mu.Unlock() // the goroutine of the bar may wait for it
+	if m.bar != nil {
+		m.bar.SetCurrent(done)
+	}
 }
 
 // Update sets the count, and a few words that follow it.
 func (m *Meter) Update(done int64, note string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.done, m.note = done, Name(note)
-	// The total may be reported again and again: by tensors without elements.
-	if m.width == nil && (done == m.total && !m.ended || time.Since(m.shown) >= lineEvery) {
-		m.shown, m.ended = time.Now(), done == m.total
-		fmt.Fprintln(m.w, m.counter()+"  "+m.details())
-	}
-	if m.width != nil && time.Since(m.shown) >= barEvery {
-		m.draw()
-	}
+	m.set(func() {
+		m.done, m.note = done, Name(note)
+		// The total may be reported again and again: by tensors without elements.
+		if m.bar == nil && (done == m.total && !m.ended || time.Since(m.shown) >= lineEvery) {
+			m.shown, m.ended = time.Now(), done == m.total
+			fmt.Fprintln(m.w, m.counter()+"  "+m.details())
+		}
+	})
 }
 
 // Say prints a line that stays, above the bar.
 func (m *Meter) Say(format string, args ...any) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.erase()
-	fmt.Fprintf(m.w, format+"\n", args...)
+	line := fmt.Appendf(nil, format, args...)
+	if m.bars != nil {
+		line, _ = escaped(append(line, '\n'))
+		line = line[:len(line)-1]
+	}
+	m.print(m.w, string(line))
 }
 
 // SayRaw is Say of a line in which terminals obey what they are to obey: nothing of it comes out of a file.
-func (m *Meter) SayRaw(line string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.erase()
-	fmt.Fprintln(m.bar, line)
+func (m *Meter) SayRaw(line string) { m.print(m.raw, line) }
+
+// print prints a line above the bar, or to w where there is none any more.
+func (m *Meter) print(w io.Writer, line string) {
+	if m.bars != nil {
+		if _, err := io.WriteString(m.bars, line+"\n"); err == nil {
+			return
+		}
+	}
+	fmt.Fprintln(w, line)
 }
 
 // Stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
 func (m *Meter) Stop() {
-	if m == nil {
-		return
+	if m != nil && m.bars != nil {
+		m.bar.Abort(true)
+		m.bars.Wait()
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.quit != nil {
-		close(m.quit)
-		m.quit = nil
-	}
-	m.erase()
-}
-
-// draw puts the bar onto its line: counter, bar as wide as there is room, details.
-func (m *Meter) draw() {
-	m.shown = time.Now()
-	left, right := m.counter()+" ", " "+m.details()
-	columns := m.width() - 1 // a full line would break
-	room := columns - utf8.RuneCountInString(left+right) - len("[]")
-	line := left + right
-	if room >= 8 {
-		line = left + "[" + barOf(m.done, m.total, min(room, 50)) + "]" + right
-	}
-	line = firstRunes(line, columns)
-	n := utf8.RuneCountInString(line)
-	fmt.Fprint(m.bar, "\r", line, strings.Repeat(" ", max(0, m.drawn-n)), "\r")
-	m.drawn = n
-}
-
-func (m *Meter) erase() {
-	if m.drawn > 0 {
-		fmt.Fprint(m.bar, "\r", strings.Repeat(" ", m.drawn), "\r")
-		m.drawn = 0
-	}
-}
-
-// barOf is "=====>    ".
-func barOf(done, total int64, width int) string {
-	full := 0
-	if total > 0 {
-		full = int(int64(width) * min(done, total) / total)
-	}
-	if full == width {
-		return strings.Repeat("=", width)
-	}
-	return strings.Repeat("=", full) + ">" + strings.Repeat(" ", width-full-1)
-}
-
-// firstRunes is a text cut to a number of columns.
-func firstRunes(s string, n int) string {
-	for i := range s {
-		if n == 0 {
-			return s[:i]
-		}
-		n--
-	}
-	return s
 }
 
 // counter is "step 12/500".

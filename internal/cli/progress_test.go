@@ -2,10 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vbauerster/cupwriter"
 )
 
 func TestMeterPrintsLines(t *testing.T) {
@@ -34,40 +38,71 @@ func TestMeterOfNothing(t *testing.T) {
 	}
 }
 
+// TestMeterDrawsOneLine wants a bar on one line at a time, whatever the width, and lines that stay above it.
 func TestMeterDrawsOneLine(t *testing.T) {
-	var out bytes.Buffer
 	for _, width := range []int{20, 60, 200} {
-		out.Reset()
-		m := &Meter{w: &out, bar: &out, unit: "step", total: 100, start: time.Now(), width: func() int { return width }}
+		var out bytes.Buffer
+		m := &Meter{w: &out, raw: &out, unit: "step", total: 100, start: time.Now()}
+		m.drawOn(console{cupwriter.New(&out, true), func() int { return width }})
+		m.StartAt(30)
 		m.Update(40, "loss 1.5  1,000 tokens/s")
-		m.Say("step 40: saved")
-		m.shown = time.Time{}
-		m.Update(41, "loss 1.4")
+		m.Say("step 40: %s", "saved\x1b[2J")
+		time.Sleep(barEvery + barEvery/2)
+		m.Update(100, "loss 1.4")
+		time.Sleep(barEvery + barEvery/2)
 		m.Stop()
-		for drawing := range strings.SplitSeq(out.String(), "\r") {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(drawing, "\n")); n >= width {
-				t.Errorf("%d columns on a terminal of %d: %q", n, width, drawing)
+		m.Stop()
+		m.Say("after")
+		screen := terminalOf(t, out.String())
+		if want := []string{`step 40: saved\x1b[2J`, "after", ""}; !slices.Equal(screen.lines, want) {
+			t.Errorf("%d columns: the terminal has %q, want %q", width, screen.lines, want)
+		}
+		bars := 0
+		for _, line := range screen.seen {
+			n := utf8.RuneCountInString(line)
+			if strings.HasPrefix(line, "step ") && !strings.HasPrefix(line, "step 40: ") {
+				bars++
+				if n >= width || width == 200 && !strings.Contains(line, "100/100 [====") && !strings.Contains(line, "40/100 [====") {
+					t.Errorf("%d columns: %q", width, line)
+				}
 			}
 		}
-		if !strings.Contains(out.String(), "\rstep 40: saved\n") {
-			t.Errorf("the line that stays is not on its own: %q", out.String())
-		}
-		at := strings.LastIndex(strings.TrimRight(out.String(), " \r"), "\r")
-		if last := out.String()[at:]; strings.Contains(strings.TrimSpace(last), "\n") {
-			t.Errorf("the bar is left behind: %q", last)
+		if bars < 2 {
+			t.Errorf("%d columns: %d bars in %q", width, bars, out.String())
 		}
 	}
 }
 
-func TestBar(t *testing.T) {
-	for _, c := range []struct {
-		done, total int64
-		want        string
-	}{{0, 10, ">    "}, {5, 10, "==>  "}, {10, 10, "====="}, {11, 10, "====="}, {0, 0, ">    "}} {
-		if got := barOf(c.done, c.total, 5); got != c.want {
-			t.Errorf("%d of %d: %q, want %q", c.done, c.total, got, c.want)
+// terminal is what a terminal does with a text, as far as bars need it.
+type terminal struct {
+	lines []string
+	seen  []string // all lines that were ever complete
+}
+
+// terminalOf obeys new lines and "cursor up, clear to the end".
+func terminalOf(t *testing.T, text string) *terminal {
+	t.Helper()
+	s := &terminal{lines: []string{""}}
+	for text != "" {
+		if rest, ok := strings.CutPrefix(text, "\x1b["); ok {
+			number, rest, _ := strings.Cut(rest, "A\x1b[J")
+			n, err := strconv.Atoi(number)
+			if err != nil || n >= len(s.lines) {
+				t.Fatalf("%q after %q", number, s.lines)
+			}
+			s.lines = append(s.lines[:len(s.lines)-1-n], "")
+			text = rest
+			continue
 		}
+		if text[0] == '\n' {
+			s.seen = append(s.seen, s.lines[len(s.lines)-1])
+			s.lines = append(s.lines, "")
+		} else {
+			s.lines[len(s.lines)-1] += text[:1]
+		}
+		text = text[1:]
 	}
+	return s
 }
 
 func TestClock(t *testing.T) {

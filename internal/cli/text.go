@@ -269,3 +269,14 @@ func ShapeText(shape []int64) string {
 	}
 	return strings.Join(words, " × ")
 }
+
+// firstRunes is a text cut to a number of characters.
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}

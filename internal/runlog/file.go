@@ -189,5 +189,6 @@ func (l *File) Close() error {
 	if l.f == nil {
 		return nil
 	}
+	l.failed = true
 	return l.f.Close()
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft/train"
@@ -14,7 +15,7 @@ type terminal struct {
 	train.Ignore
 	w      io.Writer
 	colour bool
-	meter  *cli.Meter
+	meter  atomic.Pointer[cli.Meter] // nil before the run begins
 	loss   smoothed
 	held   *float64 // the loss on the evaluation data before
 	of     string   // what that is
@@ -46,13 +47,14 @@ func (s *smoothed) add(x float64) float64 {
 func (t *terminal) Begin(s train.Start) {
 	fmt.Fprintf(t.w, "precision %s: %s\n", s.Chosen.Precision, s.Chosen.Reason)
 	t.held, t.steps = s.BaseLoss, s.Steps
-	t.meter = cli.NewMeter(t.w, "step", int64(s.Steps))
-	t.meter.StartAt(int64(s.Step))
+	m := cli.NewMeter(t.w, "step", int64(s.Steps))
+	m.StartAt(int64(s.Step))
+	t.meter.Store(m)
 }
 
 // Step moves the bar.
 func (t *terminal) Step(p train.Progress) {
-	t.meter.Update(int64(p.Step), StepNote(p, t.loss.add(p.Loss)))
+	t.meter.Load().Update(int64(p.Step), StepNote(p, t.loss.add(p.Loss)))
 }
 
 // StepNote is what is shown of a step beside its number. loss may be an average.
@@ -88,7 +90,7 @@ func (t *terminal) Evaluated(e train.Evaluation) {
 	if !e.Asked {
 		t.held = &e.Loss
 	}
-	t.meter.SayRaw(line)
+	t.meter.Load().SayRaw(line)
 }
 
 // change is "▼ 0.1234": down is better.
@@ -124,12 +126,12 @@ func (t *terminal) Sampled(s train.Sample) {
 
 // say prints a line that stays above the bar.
 func (t *terminal) say(format string, args ...any) {
-	if t.meter == nil {
-		fmt.Fprintf(t.w, format+"\n", args...)
+	if m := t.meter.Load(); m != nil {
+		m.Say(format, args...)
 		return
 	}
-	t.meter.Say(format, args...)
+	fmt.Fprintf(t.w, format+"\n", args...)
 }
 
 // stop takes the bar away.
-func (t *terminal) stop() { t.meter.Stop() }
+func (t *terminal) stop() { t.meter.Load().Stop() }

@@ -157,9 +157,15 @@ func dataOf(d *peft.Data, files []string, sample bool) *runlog.Data {
 	return &runlog.Data{Files: files, Examples: d.Len(), Tokens: d.Tokens(), TokensWithLoss: d.Targets(), Sample: sample}
 }
 
-// Stop ends the display; what follows on the terminal is the result.
+// Say prints a line that stays above a bar.
+func (w *Watch) Say(line string) { w.terminal.say("%s", line) }
+
+// StopDisplay ends the bar; what follows on the terminal is the result. It may be called twice, from any goroutine.
+func (w *Watch) StopDisplay() { w.terminal.stop() }
+
+// Stop ends the watching, once the run has returned.
 func (w *Watch) Stop() {
-	w.terminal.stop()
+	w.StopDisplay()
 	if w.log != nil {
 		w.log.Close()
 	}
