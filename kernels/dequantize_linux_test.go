@@ -45,3 +45,20 @@ func TestQuantizeAtPageEnd(t *testing.T) {
 		}
 	})
 }
+
+// Blocks that end where memory does are multiplied with rows, and nothing behind them is read.
+func TestProductsAtPageEnd(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		for kind := range halfPlaces {
+			for _, shape := range [][3]int{{1, 4, 256}, {1, 7, 512}, {5, 4, 256}, {1, 8, 2048}} {
+				n, rows, cols := shape[0], shape[1], shape[2]
+				size := rows * cols / blockSizes[kind].weights * blockSizes[kind].bytes
+				memory := atPageEnd(t, make([]float32, size/4))
+				w := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(memory))), size)
+				var r Rounded
+				r.Round(make([]float32, n*cols), n, cols, kind)
+				r.Multiply(Product{Y: make([]float32, n*rows), W: codedBlocks{kind, rows, cols, w}})
+			}
+		}
+	})
+}

@@ -42,6 +42,7 @@ type Rounded struct {
 	supers     bool // which of the two it is:
 	small      []roundedBlock
 	super      []roundedSuper
+	eights     []roundedEight // of small, where there are products of four rows of weights that need them
 	x          []float32
 	roundTask  func(i int) // the method, bound once
 }
@@ -64,6 +65,14 @@ type roundedSuper struct {
 	_      [12]byte
 }
 
+// roundedEight is eight roundedBlocks. The assembly knows where its parts are.
+type roundedEight struct {
+	codes [8][32]int8
+	fours [8][8]int32
+	steps [8]float32
+	_     [32]byte
+}
+
 // IsSuper says whether rows have to be rounded in blocks of 256 for blocks of this kind.
 func (kind BlockKind) IsSuper() bool { return blockSizes[kind].weights == 256 }
 
@@ -82,12 +91,19 @@ func (r *Rounded) Round(x []float32, rows, cols int, kind BlockKind) {
 	} else {
 		r.small = resized(r.small, len(x)/32)
 	}
+	r.eights = r.eights[:0]
+	if !r.supers && cols%256 == 0 && productsOfRows() {
+		r.eights = resized(r.eights, len(x)/256)
+	}
 	if r.roundTask == nil {
 		r.roundTask = r.roundRow
 	}
 	share(4*len(x), rows, r.roundTask)
 	r.x = nil
 }
+
+// withoutRows keeps products from taking four rows of weights at once, in tests.
+var withoutRows bool
 
 // resized is s, or other memory, with n elements of any value.
 func resized[T any](s []T, n int) []T {
@@ -105,6 +121,16 @@ func (r *Rounded) roundRow(i int) {
 		return
 	}
 	roundBlocks(r.small[i*r.cols/32:(i+1)*r.cols/32], x)
+	if len(r.eights) == 0 {
+		return
+	}
+	for j := i * r.cols / 256; j < (i+1)*r.cols/256; j++ {
+		e := &r.eights[j]
+		for k := range 8 {
+			b := &r.small[8*j+k]
+			e.codes[k], e.fours[k], e.steps[k] = b.codes, b.fours, b.step
+		}
+	}
 }
 
 // record is where row i begins.

@@ -2,7 +2,11 @@
 
 package kernels
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 // The stubs are multiplyRowGeneric, and of four rows of x at once where their names say so. x points to records of
 // Rounded.
@@ -106,6 +110,27 @@ func products4Q6_KAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int
 //go:noescape
 func products4IQ4_XSAVX512(rows, blocks int, w *uint8, x *byte, y *float32, ld int)
 
+//go:noescape
+func rowsQ4_KVBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsQ5_KVBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsQ6_KVBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsQ8_0VBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsQ4_0VBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsQ5_0VBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
+//go:noescape
+func rowsIQ4_NLVBMI(rows, blocks int, w *uint8, x *byte, y *float32)
+
 // productsExist says whether there is assembly for a kind of blocks.
 func productsExist(kind BlockKind) bool {
 	return (current == tierAVX2 || current == tierAVX512) && hasProduct(kind)
@@ -113,6 +138,11 @@ func productsExist(kind BlockKind) bool {
 
 // productsOfFour says whether there is assembly for four rows of x at once.
 func productsOfFour() bool { return hasVNNI() }
+
+// productsOfRows says whether there is assembly for four rows of weights at once.
+func productsOfRows() bool {
+	return hasVNNI() && cpu.X86.HasAVX512VBMI && cpu.X86.HasAVX512GFNI && !withoutRows
+}
 
 // multiplyRow sets y to rows of blocks, of so many bytes each, times one row of x.
 func multiplyRow(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int, y []float32) {
@@ -122,10 +152,49 @@ func multiplyRow(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int,
 	case !productsExist(kind):
 		multiplyRowGeneric(kind, rows, bytes, w, x, row, y)
 	case hasVNNI():
-		multiplyRowAVX512(kind, rows, blocks, &w[0], x.record(row), &y[0])
+		if done := multiplyRowsVBMI(kind, rows&^3, blocks, &w[0], x, row, &y[0]); done < rows {
+			multiplyRowAVX512(kind, rows-done, blocks, &w[done*bytes], x.record(row), &y[done])
+		}
 	default:
 		multiplyRowAVX2(kind, rows, blocks, &w[0], x.record(row), &y[0])
 	}
+}
+
+// multiplyRowsVBMI multiplies rows, a multiple of four, or none.
+func multiplyRowsVBMI(kind BlockKind, rows, blocks int, w *uint8, x *Rounded, row int, y *float32) (done int) {
+	if rows == 0 || !productsOfRows() {
+		return 0
+	}
+	if !x.supers {
+		if len(x.eights) == 0 {
+			return 0
+		}
+		eight := (*byte)(unsafe.Pointer(&x.eights[row*x.cols/256]))
+		switch kind {
+		case Q8_0:
+			rowsQ8_0VBMI(rows, blocks, w, eight, y)
+		case Q4_0:
+			rowsQ4_0VBMI(rows, blocks, w, eight, y)
+		case Q5_0:
+			rowsQ5_0VBMI(rows, blocks, w, eight, y)
+		case IQ4_NL:
+			rowsIQ4_NLVBMI(rows, blocks, w, eight, y)
+		default:
+			return 0
+		}
+		return rows
+	}
+	switch from := x.record(row); kind {
+	case Q4_K:
+		rowsQ4_KVBMI(rows, blocks, w, from, y)
+	case Q5_K:
+		rowsQ5_KVBMI(rows, blocks, w, from, y)
+	case Q6_K:
+		rowsQ6_KVBMI(rows, blocks, w, from, y)
+	default:
+		return 0
+	}
+	return rows
 }
 
 func multiplyRowAVX512(kind BlockKind, rows, blocks int, w *uint8, x *byte, y *float32) {

@@ -6050,3 +6050,2481 @@ row_check:
 	JGE  row
 	VZEROUPPER
 	RET
+
+// func rowsQ4_KVBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsQ4_KVBMI(SB), NOSPLIT, $32-40
+	MOVQ      rows+0(FP), AX
+	MOVQ      w+16(FP), CX
+	MOVQ      y+32(FP), DX
+	MOVQ      blocks+8(FP), BX
+	IMUL3Q    $0x00000090, BX, BX
+	VMOVDQU32 nibbleMatrices<>+0(SB), Z5
+	MOVQ      $0x5555555555555555, SI
+	KMOVQ     SI, K1
+	JMP       row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    block_check
+
+block:
+	PREFETCHT0       (DI)
+	PREFETCHT0       64(DI)
+	PREFETCHT0       128(DI)
+	PREFETCHT0       192(DI)
+	PREFETCHT0       256(DI)
+	PREFETCHT0       320(DI)
+	PREFETCHT0       384(DI)
+	PREFETCHT0       448(DI)
+	PREFETCHT0       512(DI)
+	VMOVDQU32        (CX), X6
+	VINSERTI64X2     $0x01, (CX)(BX*1), Z6, Z6
+	VINSERTI64X2     $0x02, (CX)(BX*2), Z6, Z6
+	VINSERTI64X2     $0x03, (SI), Z6, Z6
+	VPSHUFD          $0xed, Z6, Z7
+	VPSRLVD          headShiftWide<>+0(SB), Z7, Z7
+	VPANDD           headLowWide<>+0(SB), Z7, Z7
+	VPSHUFD          $0xa5, Z6, Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, headTopWide<>+0(SB), Z8, Z7
+	VMOVDQU32        headLanes<>+0(SB), Z8
+	VPERMD           Z6, Z8, Z10
+	VCVTPH2PS        X10, Y10
+	VMULPS.BCST      304(R8), Y10, Y10
+	VMOVUPS          Y10, (SP)
+	VPXORD           Z9, Z9, Z9
+	VPUNPCKHBW       Z9, Z7, Z11
+	VBROADCASTI32X4  256(R8), Z8
+	VPMADDWD         Z8, Z11, Z11
+	VCVTDQ2PS        Z11, Z11
+	VMOVDQU32        minimumLanes<>+0(SB), Z8
+	VPERMPS          Z10, Z8, Z10
+	VFNMADD231PS     Z10, Z11, Z4
+	VBROADCASTI64X4  16(CX), Z8
+	VGF2P8AFFINEQB   $0x00, Z5, Z8, Z8
+	VMOVDQU32        scaleBytes0_0<>+0(SB), Z10
+	VPERMB.Z         Z7, Z10, K1, Z10
+	VPMADDUBSW       (R8), Z8, Z8
+	VPMADDWD         Z10, Z8, Z8
+	VBROADCASTI64X4  48(CX), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes0_1<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       64(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  80(CX), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes0_2<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       128(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  112(CX), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes0_3<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       192(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VCVTDQ2PS        Z8, Z8
+	VFMADD231PS.BCST (SP), Z8, Z0
+	VBROADCASTI64X4  16(CX)(BX*1), Z8
+	VGF2P8AFFINEQB   $0x00, Z5, Z8, Z8
+	VMOVDQU32        scaleBytes1_0<>+0(SB), Z10
+	VPERMB.Z         Z7, Z10, K1, Z10
+	VPMADDUBSW       (R8), Z8, Z8
+	VPMADDWD         Z10, Z8, Z8
+	VBROADCASTI64X4  48(CX)(BX*1), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes1_1<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       64(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  80(CX)(BX*1), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes1_2<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       128(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  112(CX)(BX*1), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes1_3<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       192(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VCVTDQ2PS        Z8, Z8
+	VFMADD231PS.BCST 8(SP), Z8, Z1
+	VBROADCASTI64X4  16(CX)(BX*2), Z8
+	VGF2P8AFFINEQB   $0x00, Z5, Z8, Z8
+	VMOVDQU32        scaleBytes2_0<>+0(SB), Z10
+	VPERMB.Z         Z7, Z10, K1, Z10
+	VPMADDUBSW       (R8), Z8, Z8
+	VPMADDWD         Z10, Z8, Z8
+	VBROADCASTI64X4  48(CX)(BX*2), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes2_1<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       64(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  80(CX)(BX*2), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes2_2<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       128(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  112(CX)(BX*2), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes2_3<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       192(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VCVTDQ2PS        Z8, Z8
+	VFMADD231PS.BCST 16(SP), Z8, Z2
+	VBROADCASTI64X4  16(SI), Z8
+	VGF2P8AFFINEQB   $0x00, Z5, Z8, Z8
+	VMOVDQU32        scaleBytes3_0<>+0(SB), Z10
+	VPERMB.Z         Z7, Z10, K1, Z10
+	VPMADDUBSW       (R8), Z8, Z8
+	VPMADDWD         Z10, Z8, Z8
+	VBROADCASTI64X4  48(SI), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes3_1<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       64(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  80(SI), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes3_2<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       128(R8), Z10, Z10
+	VPDPWSSD         Z11, Z10, Z8
+	VBROADCASTI64X4  112(SI), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VMOVDQU32        scaleBytes3_3<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z7
+	VPMADDUBSW       192(R8), Z10, Z10
+	VPDPWSSD         Z7, Z10, Z8
+	VCVTDQ2PS        Z8, Z8
+	VFMADD231PS.BCST 24(SP), Z8, Z3
+	ADDQ             $0x00000090, CX
+	ADDQ             $0x00000090, SI
+	ADDQ             $0x00000240, DI
+	ADDQ             $0x00000140, R8
+	SUBQ             $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z7
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z7, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z7
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z7, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z7
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z7, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z7
+	VADDPS     Z7, Z0, Z0
+	VMOVSHDUP  Z0, Z7
+	VADDPS     Z7, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z7
+	VPERMPS    Z0, Z7, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA nibbleMatrices<>+0(SB)/4, $0x00000000
+DATA nibbleMatrices<>+4(SB)/4, $0x01020408
+DATA nibbleMatrices<>+8(SB)/4, $0x00000000
+DATA nibbleMatrices<>+12(SB)/4, $0x01020408
+DATA nibbleMatrices<>+16(SB)/4, $0x00000000
+DATA nibbleMatrices<>+20(SB)/4, $0x01020408
+DATA nibbleMatrices<>+24(SB)/4, $0x00000000
+DATA nibbleMatrices<>+28(SB)/4, $0x01020408
+DATA nibbleMatrices<>+32(SB)/4, $0x00000000
+DATA nibbleMatrices<>+36(SB)/4, $0x10204080
+DATA nibbleMatrices<>+40(SB)/4, $0x00000000
+DATA nibbleMatrices<>+44(SB)/4, $0x10204080
+DATA nibbleMatrices<>+48(SB)/4, $0x00000000
+DATA nibbleMatrices<>+52(SB)/4, $0x10204080
+DATA nibbleMatrices<>+56(SB)/4, $0x00000000
+DATA nibbleMatrices<>+60(SB)/4, $0x10204080
+GLOBL nibbleMatrices<>(SB), RODATA|NOPTR, $64
+
+DATA headShiftWide<>+0(SB)/4, $0x00000000
+DATA headShiftWide<>+4(SB)/4, $0x00000000
+DATA headShiftWide<>+8(SB)/4, $0x00000000
+DATA headShiftWide<>+12(SB)/4, $0x00000004
+DATA headShiftWide<>+16(SB)/4, $0x00000000
+DATA headShiftWide<>+20(SB)/4, $0x00000000
+DATA headShiftWide<>+24(SB)/4, $0x00000000
+DATA headShiftWide<>+28(SB)/4, $0x00000004
+DATA headShiftWide<>+32(SB)/4, $0x00000000
+DATA headShiftWide<>+36(SB)/4, $0x00000000
+DATA headShiftWide<>+40(SB)/4, $0x00000000
+DATA headShiftWide<>+44(SB)/4, $0x00000004
+DATA headShiftWide<>+48(SB)/4, $0x00000000
+DATA headShiftWide<>+52(SB)/4, $0x00000000
+DATA headShiftWide<>+56(SB)/4, $0x00000000
+DATA headShiftWide<>+60(SB)/4, $0x00000004
+GLOBL headShiftWide<>(SB), RODATA|NOPTR, $64
+
+DATA headLowWide<>+0(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+4(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+8(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+12(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+16(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+20(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+24(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+28(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+32(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+36(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+40(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+44(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+48(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+52(SB)/4, $0x0f0f0f0f
+DATA headLowWide<>+56(SB)/4, $0x3f3f3f3f
+DATA headLowWide<>+60(SB)/4, $0x0f0f0f0f
+GLOBL headLowWide<>(SB), RODATA|NOPTR, $64
+
+DATA headTopWide<>+0(SB)/4, $0x00000000
+DATA headTopWide<>+4(SB)/4, $0x30303030
+DATA headTopWide<>+8(SB)/4, $0x00000000
+DATA headTopWide<>+12(SB)/4, $0x30303030
+DATA headTopWide<>+16(SB)/4, $0x00000000
+DATA headTopWide<>+20(SB)/4, $0x30303030
+DATA headTopWide<>+24(SB)/4, $0x00000000
+DATA headTopWide<>+28(SB)/4, $0x30303030
+DATA headTopWide<>+32(SB)/4, $0x00000000
+DATA headTopWide<>+36(SB)/4, $0x30303030
+DATA headTopWide<>+40(SB)/4, $0x00000000
+DATA headTopWide<>+44(SB)/4, $0x30303030
+DATA headTopWide<>+48(SB)/4, $0x00000000
+DATA headTopWide<>+52(SB)/4, $0x30303030
+DATA headTopWide<>+56(SB)/4, $0x00000000
+DATA headTopWide<>+60(SB)/4, $0x30303030
+GLOBL headTopWide<>(SB), RODATA|NOPTR, $64
+
+DATA headLanes<>+0(SB)/4, $0x00000000
+DATA headLanes<>+4(SB)/4, $0x00000004
+DATA headLanes<>+8(SB)/4, $0x00000008
+DATA headLanes<>+12(SB)/4, $0x0000000c
+DATA headLanes<>+16(SB)/4, $0x00000000
+DATA headLanes<>+20(SB)/4, $0x00000004
+DATA headLanes<>+24(SB)/4, $0x00000008
+DATA headLanes<>+28(SB)/4, $0x0000000c
+DATA headLanes<>+32(SB)/4, $0x00000000
+DATA headLanes<>+36(SB)/4, $0x00000004
+DATA headLanes<>+40(SB)/4, $0x00000008
+DATA headLanes<>+44(SB)/4, $0x0000000c
+DATA headLanes<>+48(SB)/4, $0x00000000
+DATA headLanes<>+52(SB)/4, $0x00000004
+DATA headLanes<>+56(SB)/4, $0x00000008
+DATA headLanes<>+60(SB)/4, $0x0000000c
+GLOBL headLanes<>(SB), RODATA|NOPTR, $64
+
+DATA minimumLanes<>+0(SB)/4, $0x00000001
+DATA minimumLanes<>+4(SB)/4, $0x00000001
+DATA minimumLanes<>+8(SB)/4, $0x00000001
+DATA minimumLanes<>+12(SB)/4, $0x00000001
+DATA minimumLanes<>+16(SB)/4, $0x00000003
+DATA minimumLanes<>+20(SB)/4, $0x00000003
+DATA minimumLanes<>+24(SB)/4, $0x00000003
+DATA minimumLanes<>+28(SB)/4, $0x00000003
+DATA minimumLanes<>+32(SB)/4, $0x00000005
+DATA minimumLanes<>+36(SB)/4, $0x00000005
+DATA minimumLanes<>+40(SB)/4, $0x00000005
+DATA minimumLanes<>+44(SB)/4, $0x00000005
+DATA minimumLanes<>+48(SB)/4, $0x00000007
+DATA minimumLanes<>+52(SB)/4, $0x00000007
+DATA minimumLanes<>+56(SB)/4, $0x00000007
+DATA minimumLanes<>+60(SB)/4, $0x00000007
+GLOBL minimumLanes<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes0_0<>+0(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+4(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+8(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+12(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+16(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+20(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+24(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+28(SB)/4, $0x00000000
+DATA scaleBytes0_0<>+32(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+36(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+40(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+44(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+48(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+52(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+56(SB)/4, $0x01010101
+DATA scaleBytes0_0<>+60(SB)/4, $0x01010101
+GLOBL scaleBytes0_0<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes0_1<>+0(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+4(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+8(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+12(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+16(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+20(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+24(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+28(SB)/4, $0x02020202
+DATA scaleBytes0_1<>+32(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+36(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+40(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+44(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+48(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+52(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+56(SB)/4, $0x03030303
+DATA scaleBytes0_1<>+60(SB)/4, $0x03030303
+GLOBL scaleBytes0_1<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes0_2<>+0(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+4(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+8(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+12(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+16(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+20(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+24(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+28(SB)/4, $0x04040404
+DATA scaleBytes0_2<>+32(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+36(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+40(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+44(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+48(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+52(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+56(SB)/4, $0x05050505
+DATA scaleBytes0_2<>+60(SB)/4, $0x05050505
+GLOBL scaleBytes0_2<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes0_3<>+0(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+4(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+8(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+12(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+16(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+20(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+24(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+28(SB)/4, $0x06060606
+DATA scaleBytes0_3<>+32(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+36(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+40(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+44(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+48(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+52(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+56(SB)/4, $0x07070707
+DATA scaleBytes0_3<>+60(SB)/4, $0x07070707
+GLOBL scaleBytes0_3<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes1_0<>+0(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+4(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+8(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+12(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+16(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+20(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+24(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+28(SB)/4, $0x10101010
+DATA scaleBytes1_0<>+32(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+36(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+40(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+44(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+48(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+52(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+56(SB)/4, $0x11111111
+DATA scaleBytes1_0<>+60(SB)/4, $0x11111111
+GLOBL scaleBytes1_0<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes1_1<>+0(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+4(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+8(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+12(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+16(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+20(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+24(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+28(SB)/4, $0x12121212
+DATA scaleBytes1_1<>+32(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+36(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+40(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+44(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+48(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+52(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+56(SB)/4, $0x13131313
+DATA scaleBytes1_1<>+60(SB)/4, $0x13131313
+GLOBL scaleBytes1_1<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes1_2<>+0(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+4(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+8(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+12(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+16(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+20(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+24(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+28(SB)/4, $0x14141414
+DATA scaleBytes1_2<>+32(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+36(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+40(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+44(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+48(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+52(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+56(SB)/4, $0x15151515
+DATA scaleBytes1_2<>+60(SB)/4, $0x15151515
+GLOBL scaleBytes1_2<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes1_3<>+0(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+4(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+8(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+12(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+16(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+20(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+24(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+28(SB)/4, $0x16161616
+DATA scaleBytes1_3<>+32(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+36(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+40(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+44(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+48(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+52(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+56(SB)/4, $0x17171717
+DATA scaleBytes1_3<>+60(SB)/4, $0x17171717
+GLOBL scaleBytes1_3<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes2_0<>+0(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+4(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+8(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+12(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+16(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+20(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+24(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+28(SB)/4, $0x20202020
+DATA scaleBytes2_0<>+32(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+36(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+40(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+44(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+48(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+52(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+56(SB)/4, $0x21212121
+DATA scaleBytes2_0<>+60(SB)/4, $0x21212121
+GLOBL scaleBytes2_0<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes2_1<>+0(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+4(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+8(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+12(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+16(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+20(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+24(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+28(SB)/4, $0x22222222
+DATA scaleBytes2_1<>+32(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+36(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+40(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+44(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+48(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+52(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+56(SB)/4, $0x23232323
+DATA scaleBytes2_1<>+60(SB)/4, $0x23232323
+GLOBL scaleBytes2_1<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes2_2<>+0(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+4(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+8(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+12(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+16(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+20(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+24(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+28(SB)/4, $0x24242424
+DATA scaleBytes2_2<>+32(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+36(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+40(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+44(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+48(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+52(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+56(SB)/4, $0x25252525
+DATA scaleBytes2_2<>+60(SB)/4, $0x25252525
+GLOBL scaleBytes2_2<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes2_3<>+0(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+4(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+8(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+12(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+16(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+20(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+24(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+28(SB)/4, $0x26262626
+DATA scaleBytes2_3<>+32(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+36(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+40(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+44(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+48(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+52(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+56(SB)/4, $0x27272727
+DATA scaleBytes2_3<>+60(SB)/4, $0x27272727
+GLOBL scaleBytes2_3<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes3_0<>+0(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+4(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+8(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+12(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+16(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+20(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+24(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+28(SB)/4, $0x30303030
+DATA scaleBytes3_0<>+32(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+36(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+40(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+44(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+48(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+52(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+56(SB)/4, $0x31313131
+DATA scaleBytes3_0<>+60(SB)/4, $0x31313131
+GLOBL scaleBytes3_0<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes3_1<>+0(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+4(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+8(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+12(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+16(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+20(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+24(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+28(SB)/4, $0x32323232
+DATA scaleBytes3_1<>+32(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+36(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+40(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+44(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+48(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+52(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+56(SB)/4, $0x33333333
+DATA scaleBytes3_1<>+60(SB)/4, $0x33333333
+GLOBL scaleBytes3_1<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes3_2<>+0(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+4(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+8(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+12(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+16(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+20(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+24(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+28(SB)/4, $0x34343434
+DATA scaleBytes3_2<>+32(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+36(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+40(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+44(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+48(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+52(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+56(SB)/4, $0x35353535
+DATA scaleBytes3_2<>+60(SB)/4, $0x35353535
+GLOBL scaleBytes3_2<>(SB), RODATA|NOPTR, $64
+
+DATA scaleBytes3_3<>+0(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+4(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+8(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+12(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+16(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+20(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+24(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+28(SB)/4, $0x36363636
+DATA scaleBytes3_3<>+32(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+36(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+40(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+44(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+48(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+52(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+56(SB)/4, $0x37373737
+DATA scaleBytes3_3<>+60(SB)/4, $0x37373737
+GLOBL scaleBytes3_3<>(SB), RODATA|NOPTR, $64
+
+DATA quarterLanes<>+0(SB)/4, $0x00000000
+DATA quarterLanes<>+4(SB)/4, $0x00000004
+DATA quarterLanes<>+8(SB)/4, $0x00000008
+DATA quarterLanes<>+12(SB)/4, $0x0000000c
+DATA quarterLanes<>+16(SB)/4, $0x00000000
+DATA quarterLanes<>+20(SB)/4, $0x00000004
+DATA quarterLanes<>+24(SB)/4, $0x00000008
+DATA quarterLanes<>+28(SB)/4, $0x0000000c
+DATA quarterLanes<>+32(SB)/4, $0x00000000
+DATA quarterLanes<>+36(SB)/4, $0x00000004
+DATA quarterLanes<>+40(SB)/4, $0x00000008
+DATA quarterLanes<>+44(SB)/4, $0x0000000c
+DATA quarterLanes<>+48(SB)/4, $0x00000000
+DATA quarterLanes<>+52(SB)/4, $0x00000004
+DATA quarterLanes<>+56(SB)/4, $0x00000008
+DATA quarterLanes<>+60(SB)/4, $0x0000000c
+GLOBL quarterLanes<>(SB), RODATA|NOPTR, $64
+
+// func rowsQ5_KVBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsQ5_KVBMI(SB), NOSPLIT, $32-40
+	MOVQ      rows+0(FP), AX
+	MOVQ      w+16(FP), CX
+	MOVQ      y+32(FP), DX
+	MOVQ      blocks+8(FP), BX
+	IMUL3Q    $0x000000b0, BX, BX
+	VMOVDQU32 nibbleMatrices<>+0(SB), Z5
+	MOVQ      $0x5555555555555555, SI
+	KMOVQ     SI, K1
+	JMP       row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    block_check
+
+block:
+	PREFETCHT0       (DI)
+	PREFETCHT0       64(DI)
+	PREFETCHT0       128(DI)
+	PREFETCHT0       192(DI)
+	PREFETCHT0       256(DI)
+	PREFETCHT0       320(DI)
+	PREFETCHT0       384(DI)
+	PREFETCHT0       448(DI)
+	PREFETCHT0       512(DI)
+	PREFETCHT0       576(DI)
+	PREFETCHT0       640(DI)
+	VMOVDQU32        (CX), X6
+	VINSERTI64X2     $0x01, (CX)(BX*1), Z6, Z6
+	VINSERTI64X2     $0x02, (CX)(BX*2), Z6, Z6
+	VINSERTI64X2     $0x03, (SI), Z6, Z6
+	VPSHUFD          $0xed, Z6, Z7
+	VPSRLVD          headShiftWide<>+0(SB), Z7, Z7
+	VPANDD           headLowWide<>+0(SB), Z7, Z7
+	VPSHUFD          $0xa5, Z6, Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, headTopWide<>+0(SB), Z8, Z7
+	VMOVDQU32        headLanes<>+0(SB), Z8
+	VPERMD           Z6, Z8, Z10
+	VCVTPH2PS        X10, Y10
+	VMULPS.BCST      304(R8), Y10, Y10
+	VMOVUPS          Y10, (SP)
+	VPXORD           Z9, Z9, Z9
+	VPUNPCKHBW       Z9, Z7, Z11
+	VBROADCASTI32X4  256(R8), Z8
+	VPMADDWD         Z8, Z11, Z11
+	VCVTDQ2PS        Z11, Z11
+	VMOVDQU32        minimumLanes<>+0(SB), Z8
+	VPERMPS          Z10, Z8, Z10
+	VFNMADD231PS     Z10, Z11, Z4
+	VBROADCASTI64X4  16(CX), Z8
+	VBROADCASTI64X4  48(CX), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VGF2P8AFFINEQB   $0x00, fifthMatrices0<>+0(SB), Z8, Z11
+	VPORD            Z11, Z10, Z10
+	VMOVDQU32        scaleBytes0_0<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       (R8), Z10, Z10
+	VPMADDWD         Z11, Z10, Z10
+	VBROADCASTI64X4  80(CX), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices1<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes0_1<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       64(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  112(CX), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices2<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes0_2<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       128(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  144(CX), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices3<>+0(SB), Z8, Z8
+	VPORD            Z8, Z11, Z11
+	VMOVDQU32        scaleBytes0_3<>+0(SB), Z8
+	VPERMB.Z         Z7, Z8, K1, Z8
+	VPMADDUBSW       192(R8), Z11, Z11
+	VPDPWSSD         Z8, Z11, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST (SP), Z10, Z0
+	VBROADCASTI64X4  16(CX)(BX*1), Z8
+	VBROADCASTI64X4  48(CX)(BX*1), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VGF2P8AFFINEQB   $0x00, fifthMatrices0<>+0(SB), Z8, Z11
+	VPORD            Z11, Z10, Z10
+	VMOVDQU32        scaleBytes1_0<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       (R8), Z10, Z10
+	VPMADDWD         Z11, Z10, Z10
+	VBROADCASTI64X4  80(CX)(BX*1), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices1<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes1_1<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       64(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  112(CX)(BX*1), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices2<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes1_2<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       128(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  144(CX)(BX*1), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices3<>+0(SB), Z8, Z8
+	VPORD            Z8, Z11, Z11
+	VMOVDQU32        scaleBytes1_3<>+0(SB), Z8
+	VPERMB.Z         Z7, Z8, K1, Z8
+	VPMADDUBSW       192(R8), Z11, Z11
+	VPDPWSSD         Z8, Z11, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 8(SP), Z10, Z1
+	VBROADCASTI64X4  16(CX)(BX*2), Z8
+	VBROADCASTI64X4  48(CX)(BX*2), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VGF2P8AFFINEQB   $0x00, fifthMatrices0<>+0(SB), Z8, Z11
+	VPORD            Z11, Z10, Z10
+	VMOVDQU32        scaleBytes2_0<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       (R8), Z10, Z10
+	VPMADDWD         Z11, Z10, Z10
+	VBROADCASTI64X4  80(CX)(BX*2), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices1<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes2_1<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       64(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  112(CX)(BX*2), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices2<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes2_2<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       128(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  144(CX)(BX*2), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices3<>+0(SB), Z8, Z8
+	VPORD            Z8, Z11, Z11
+	VMOVDQU32        scaleBytes2_3<>+0(SB), Z8
+	VPERMB.Z         Z7, Z8, K1, Z8
+	VPMADDUBSW       192(R8), Z11, Z11
+	VPDPWSSD         Z8, Z11, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 16(SP), Z10, Z2
+	VBROADCASTI64X4  16(SI), Z8
+	VBROADCASTI64X4  48(SI), Z10
+	VGF2P8AFFINEQB   $0x00, Z5, Z10, Z10
+	VGF2P8AFFINEQB   $0x00, fifthMatrices0<>+0(SB), Z8, Z11
+	VPORD            Z11, Z10, Z10
+	VMOVDQU32        scaleBytes3_0<>+0(SB), Z11
+	VPERMB.Z         Z7, Z11, K1, Z11
+	VPMADDUBSW       (R8), Z10, Z10
+	VPMADDWD         Z11, Z10, Z10
+	VBROADCASTI64X4  80(SI), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices1<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes3_1<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       64(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  112(SI), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices2<>+0(SB), Z8, Z12
+	VPORD            Z12, Z11, Z11
+	VMOVDQU32        scaleBytes3_2<>+0(SB), Z12
+	VPERMB.Z         Z7, Z12, K1, Z12
+	VPMADDUBSW       128(R8), Z11, Z11
+	VPDPWSSD         Z12, Z11, Z10
+	VBROADCASTI64X4  144(SI), Z11
+	VGF2P8AFFINEQB   $0x00, Z5, Z11, Z11
+	VGF2P8AFFINEQB   $0x00, fifthMatrices3<>+0(SB), Z8, Z8
+	VPORD            Z8, Z11, Z11
+	VMOVDQU32        scaleBytes3_3<>+0(SB), Z8
+	VPERMB.Z         Z7, Z8, K1, Z7
+	VPMADDUBSW       192(R8), Z11, Z8
+	VPDPWSSD         Z7, Z8, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 24(SP), Z10, Z3
+	ADDQ             $0x000000b0, CX
+	ADDQ             $0x000000b0, SI
+	ADDQ             $0x000002c0, DI
+	ADDQ             $0x00000140, R8
+	SUBQ             $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z7
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z7, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z7
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z7, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z7
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z7, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z7
+	VADDPS     Z7, Z0, Z0
+	VMOVSHDUP  Z0, Z7
+	VADDPS     Z7, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z7
+	VPERMPS    Z0, Z7, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA fifthMatrices0<>+0(SB)/4, $0x01000000
+DATA fifthMatrices0<>+4(SB)/4, $0x00000000
+DATA fifthMatrices0<>+8(SB)/4, $0x01000000
+DATA fifthMatrices0<>+12(SB)/4, $0x00000000
+DATA fifthMatrices0<>+16(SB)/4, $0x01000000
+DATA fifthMatrices0<>+20(SB)/4, $0x00000000
+DATA fifthMatrices0<>+24(SB)/4, $0x01000000
+DATA fifthMatrices0<>+28(SB)/4, $0x00000000
+DATA fifthMatrices0<>+32(SB)/4, $0x02000000
+DATA fifthMatrices0<>+36(SB)/4, $0x00000000
+DATA fifthMatrices0<>+40(SB)/4, $0x02000000
+DATA fifthMatrices0<>+44(SB)/4, $0x00000000
+DATA fifthMatrices0<>+48(SB)/4, $0x02000000
+DATA fifthMatrices0<>+52(SB)/4, $0x00000000
+DATA fifthMatrices0<>+56(SB)/4, $0x02000000
+DATA fifthMatrices0<>+60(SB)/4, $0x00000000
+GLOBL fifthMatrices0<>(SB), RODATA|NOPTR, $64
+
+DATA fifthMatrices1<>+0(SB)/4, $0x04000000
+DATA fifthMatrices1<>+4(SB)/4, $0x00000000
+DATA fifthMatrices1<>+8(SB)/4, $0x04000000
+DATA fifthMatrices1<>+12(SB)/4, $0x00000000
+DATA fifthMatrices1<>+16(SB)/4, $0x04000000
+DATA fifthMatrices1<>+20(SB)/4, $0x00000000
+DATA fifthMatrices1<>+24(SB)/4, $0x04000000
+DATA fifthMatrices1<>+28(SB)/4, $0x00000000
+DATA fifthMatrices1<>+32(SB)/4, $0x08000000
+DATA fifthMatrices1<>+36(SB)/4, $0x00000000
+DATA fifthMatrices1<>+40(SB)/4, $0x08000000
+DATA fifthMatrices1<>+44(SB)/4, $0x00000000
+DATA fifthMatrices1<>+48(SB)/4, $0x08000000
+DATA fifthMatrices1<>+52(SB)/4, $0x00000000
+DATA fifthMatrices1<>+56(SB)/4, $0x08000000
+DATA fifthMatrices1<>+60(SB)/4, $0x00000000
+GLOBL fifthMatrices1<>(SB), RODATA|NOPTR, $64
+
+DATA fifthMatrices2<>+0(SB)/4, $0x10000000
+DATA fifthMatrices2<>+4(SB)/4, $0x00000000
+DATA fifthMatrices2<>+8(SB)/4, $0x10000000
+DATA fifthMatrices2<>+12(SB)/4, $0x00000000
+DATA fifthMatrices2<>+16(SB)/4, $0x10000000
+DATA fifthMatrices2<>+20(SB)/4, $0x00000000
+DATA fifthMatrices2<>+24(SB)/4, $0x10000000
+DATA fifthMatrices2<>+28(SB)/4, $0x00000000
+DATA fifthMatrices2<>+32(SB)/4, $0x20000000
+DATA fifthMatrices2<>+36(SB)/4, $0x00000000
+DATA fifthMatrices2<>+40(SB)/4, $0x20000000
+DATA fifthMatrices2<>+44(SB)/4, $0x00000000
+DATA fifthMatrices2<>+48(SB)/4, $0x20000000
+DATA fifthMatrices2<>+52(SB)/4, $0x00000000
+DATA fifthMatrices2<>+56(SB)/4, $0x20000000
+DATA fifthMatrices2<>+60(SB)/4, $0x00000000
+GLOBL fifthMatrices2<>(SB), RODATA|NOPTR, $64
+
+DATA fifthMatrices3<>+0(SB)/4, $0x40000000
+DATA fifthMatrices3<>+4(SB)/4, $0x00000000
+DATA fifthMatrices3<>+8(SB)/4, $0x40000000
+DATA fifthMatrices3<>+12(SB)/4, $0x00000000
+DATA fifthMatrices3<>+16(SB)/4, $0x40000000
+DATA fifthMatrices3<>+20(SB)/4, $0x00000000
+DATA fifthMatrices3<>+24(SB)/4, $0x40000000
+DATA fifthMatrices3<>+28(SB)/4, $0x00000000
+DATA fifthMatrices3<>+32(SB)/4, $0x80000000
+DATA fifthMatrices3<>+36(SB)/4, $0x00000000
+DATA fifthMatrices3<>+40(SB)/4, $0x80000000
+DATA fifthMatrices3<>+44(SB)/4, $0x00000000
+DATA fifthMatrices3<>+48(SB)/4, $0x80000000
+DATA fifthMatrices3<>+52(SB)/4, $0x00000000
+DATA fifthMatrices3<>+56(SB)/4, $0x80000000
+DATA fifthMatrices3<>+60(SB)/4, $0x00000000
+GLOBL fifthMatrices3<>(SB), RODATA|NOPTR, $64
+
+// func rowsQ6_KVBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsQ6_KVBMI(SB), NOSPLIT, $16-40
+	MOVQ         rows+0(FP), AX
+	MOVQ         w+16(FP), CX
+	MOVQ         y+32(FP), DX
+	MOVQ         blocks+8(FP), BX
+	IMUL3Q       $0x000000d2, BX, BX
+	VMOVDQU32    groupWords0<>+0(SB), Z4
+	VMOVDQU32    groupWords1<>+0(SB), Z5
+	VMOVDQU32    groupWords2<>+0(SB), Z6
+	VMOVDQU32    groupWords3<>+0(SB), Z7
+	VPBROADCASTD c0f0f0f0f<>+0(SB), Z8
+	VMOVDQU32    highMatrices<>+0(SB), Z9
+	VMOVDQU32    pairMatrices0<>+0(SB), Z10
+	VMOVDQU32    pairMatrices1<>+0(SB), Z11
+	JMP          row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    block_check
+
+block:
+	PREFETCHT0       (DI)
+	PREFETCHT0       64(DI)
+	PREFETCHT0       128(DI)
+	PREFETCHT0       192(DI)
+	PREFETCHT0       256(DI)
+	PREFETCHT0       320(DI)
+	PREFETCHT0       384(DI)
+	PREFETCHT0       448(DI)
+	PREFETCHT0       512(DI)
+	PREFETCHT0       576(DI)
+	PREFETCHT0       640(DI)
+	PREFETCHT0       704(DI)
+	PREFETCHT0       768(DI)
+	PREFETCHT0       832(DI)
+	VPXORD           X12, X12, X12
+	VPINSRW          $0x00, 208(CX), X12, X12
+	VPINSRW          $0x01, 208(CX)(BX*1), X12, X12
+	VPINSRW          $0x02, 208(CX)(BX*2), X12, X12
+	VPINSRW          $0x03, 208(SI), X12, X12
+	VCVTPH2PS        X12, X12
+	VMULPS.BCST      304(R8), X12, X12
+	VMOVUPS          X12, (SP)
+	VPMOVSXBW        192(CX), Y13
+	VPMADDWD         272(R8), Y13, Y14
+	VPSLLD           $0x05, Y14, Y14
+	VPXORD           Y15, Y15, Y15
+	VPSUBD           Y14, Y15, Y14
+	VPANDD           (CX), Z8, Z16
+	VBROADCASTI64X4  128(CX), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z4, Z17
+	VPMADDUBSW       (R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z14
+	VMOVDQU32        (CX), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  128(CX), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z5, Z17
+	VPMADDUBSW       64(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z14
+	VPANDD           64(CX), Z8, Z16
+	VBROADCASTI64X4  160(CX), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z6, Z17
+	VPMADDUBSW       128(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z14
+	VMOVDQU32        64(CX), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  160(CX), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z7, Z17
+	VPMADDUBSW       192(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD231PS.BCST (SP), Z14, Z0
+	VPMOVSXBW        192(CX)(BX*1), Y13
+	VPMADDWD         272(R8), Y13, Y18
+	VPSLLD           $0x05, Y18, Y18
+	VPXORD           Y19, Y19, Y19
+	VPSUBD           Y18, Y19, Y18
+	VPANDD           (CX)(BX*1), Z8, Z16
+	VBROADCASTI64X4  128(CX)(BX*1), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z4, Z17
+	VPMADDUBSW       (R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z18
+	VMOVDQU32        (CX)(BX*1), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  128(CX)(BX*1), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z5, Z17
+	VPMADDUBSW       64(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z18
+	VPANDD           64(CX)(BX*1), Z8, Z16
+	VBROADCASTI64X4  160(CX)(BX*1), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z6, Z17
+	VPMADDUBSW       128(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z18
+	VMOVDQU32        64(CX)(BX*1), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  160(CX)(BX*1), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z7, Z17
+	VPMADDUBSW       192(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z18
+	VCVTDQ2PS        Z18, Z18
+	VFMADD231PS.BCST 4(SP), Z18, Z1
+	VPMOVSXBW        192(CX)(BX*2), Y13
+	VPMADDWD         272(R8), Y13, Y20
+	VPSLLD           $0x05, Y20, Y20
+	VPXORD           Y21, Y21, Y21
+	VPSUBD           Y20, Y21, Y20
+	VPANDD           (CX)(BX*2), Z8, Z16
+	VBROADCASTI64X4  128(CX)(BX*2), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z4, Z17
+	VPMADDUBSW       (R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z20
+	VMOVDQU32        (CX)(BX*2), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  128(CX)(BX*2), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z5, Z17
+	VPMADDUBSW       64(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z20
+	VPANDD           64(CX)(BX*2), Z8, Z16
+	VBROADCASTI64X4  160(CX)(BX*2), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z6, Z17
+	VPMADDUBSW       128(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z20
+	VMOVDQU32        64(CX)(BX*2), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  160(CX)(BX*2), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z7, Z17
+	VPMADDUBSW       192(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z20
+	VCVTDQ2PS        Z20, Z20
+	VFMADD231PS.BCST 8(SP), Z20, Z2
+	VPMOVSXBW        192(SI), Y13
+	VPMADDWD         272(R8), Y13, Y22
+	VPSLLD           $0x05, Y22, Y22
+	VPXORD           Y23, Y23, Y23
+	VPSUBD           Y22, Y23, Y22
+	VPANDD           (SI), Z8, Z16
+	VBROADCASTI64X4  128(SI), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z4, Z17
+	VPMADDUBSW       (R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z22
+	VMOVDQU32        (SI), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  128(SI), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z5, Z17
+	VPMADDUBSW       64(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z22
+	VPANDD           64(SI), Z8, Z16
+	VBROADCASTI64X4  160(SI), Z17
+	VGF2P8AFFINEQB   $0x00, Z10, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z6, Z17
+	VPMADDUBSW       128(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z22
+	VMOVDQU32        64(SI), Z16
+	VGF2P8AFFINEQB   $0x00, Z9, Z16, Z16
+	VBROADCASTI64X4  160(SI), Z17
+	VGF2P8AFFINEQB   $0x00, Z11, Z17, Z17
+	VPORD            Z17, Z16, Z16
+	VPERMW           Z13, Z7, Z17
+	VPMADDUBSW       192(R8), Z16, Z16
+	VPDPWSSD         Z17, Z16, Z22
+	VCVTDQ2PS        Z22, Z22
+	VFMADD231PS.BCST 12(SP), Z22, Z3
+	ADDQ             $0x000000d2, CX
+	ADDQ             $0x000000d2, SI
+	ADDQ             $0x00000348, DI
+	ADDQ             $0x00000140, R8
+	SUBQ             $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z16
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z16, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z16
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z16, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z16
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z16, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z16
+	VADDPS     Z16, Z0, Z0
+	VMOVSHDUP  Z0, Z16
+	VADDPS     Z16, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z16
+	VPERMPS    Z0, Z16, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA highMatrices<>+0(SB)/4, $0x00000000
+DATA highMatrices<>+4(SB)/4, $0x10204080
+DATA highMatrices<>+8(SB)/4, $0x00000000
+DATA highMatrices<>+12(SB)/4, $0x10204080
+DATA highMatrices<>+16(SB)/4, $0x00000000
+DATA highMatrices<>+20(SB)/4, $0x10204080
+DATA highMatrices<>+24(SB)/4, $0x00000000
+DATA highMatrices<>+28(SB)/4, $0x10204080
+DATA highMatrices<>+32(SB)/4, $0x00000000
+DATA highMatrices<>+36(SB)/4, $0x10204080
+DATA highMatrices<>+40(SB)/4, $0x00000000
+DATA highMatrices<>+44(SB)/4, $0x10204080
+DATA highMatrices<>+48(SB)/4, $0x00000000
+DATA highMatrices<>+52(SB)/4, $0x10204080
+DATA highMatrices<>+56(SB)/4, $0x00000000
+DATA highMatrices<>+60(SB)/4, $0x10204080
+GLOBL highMatrices<>(SB), RODATA|NOPTR, $64
+
+DATA pairMatrices0<>+0(SB)/4, $0x01020000
+DATA pairMatrices0<>+4(SB)/4, $0x00000000
+DATA pairMatrices0<>+8(SB)/4, $0x01020000
+DATA pairMatrices0<>+12(SB)/4, $0x00000000
+DATA pairMatrices0<>+16(SB)/4, $0x01020000
+DATA pairMatrices0<>+20(SB)/4, $0x00000000
+DATA pairMatrices0<>+24(SB)/4, $0x01020000
+DATA pairMatrices0<>+28(SB)/4, $0x00000000
+DATA pairMatrices0<>+32(SB)/4, $0x04080000
+DATA pairMatrices0<>+36(SB)/4, $0x00000000
+DATA pairMatrices0<>+40(SB)/4, $0x04080000
+DATA pairMatrices0<>+44(SB)/4, $0x00000000
+DATA pairMatrices0<>+48(SB)/4, $0x04080000
+DATA pairMatrices0<>+52(SB)/4, $0x00000000
+DATA pairMatrices0<>+56(SB)/4, $0x04080000
+DATA pairMatrices0<>+60(SB)/4, $0x00000000
+GLOBL pairMatrices0<>(SB), RODATA|NOPTR, $64
+
+DATA pairMatrices1<>+0(SB)/4, $0x10200000
+DATA pairMatrices1<>+4(SB)/4, $0x00000000
+DATA pairMatrices1<>+8(SB)/4, $0x10200000
+DATA pairMatrices1<>+12(SB)/4, $0x00000000
+DATA pairMatrices1<>+16(SB)/4, $0x10200000
+DATA pairMatrices1<>+20(SB)/4, $0x00000000
+DATA pairMatrices1<>+24(SB)/4, $0x10200000
+DATA pairMatrices1<>+28(SB)/4, $0x00000000
+DATA pairMatrices1<>+32(SB)/4, $0x40800000
+DATA pairMatrices1<>+36(SB)/4, $0x00000000
+DATA pairMatrices1<>+40(SB)/4, $0x40800000
+DATA pairMatrices1<>+44(SB)/4, $0x00000000
+DATA pairMatrices1<>+48(SB)/4, $0x40800000
+DATA pairMatrices1<>+52(SB)/4, $0x00000000
+DATA pairMatrices1<>+56(SB)/4, $0x40800000
+DATA pairMatrices1<>+60(SB)/4, $0x00000000
+GLOBL pairMatrices1<>(SB), RODATA|NOPTR, $64
+
+// func rowsQ8_0VBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512F, AVX512VL, AVX512VNNI, F16C, MMX+
+TEXT ·rowsQ8_0VBMI(SB), NOSPLIT, $128-40
+	MOVQ   rows+0(FP), AX
+	MOVQ   w+16(FP), CX
+	MOVQ   y+32(FP), DX
+	MOVQ   blocks+8(FP), BX
+	SHRQ   $0x03, BX
+	IMUL3Q $0x00000110, BX, BX
+	MOVL   $0x0000ff00, SI
+	KMOVW  SI, K1
+	JMP    row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	SHRQ   $0x03, R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    block_check
+
+block:
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	PREFETCHT0   192(DI)
+	PREFETCHT0   256(DI)
+	PREFETCHT0   320(DI)
+	PREFETCHT0   384(DI)
+	PREFETCHT0   448(DI)
+	PREFETCHT0   512(DI)
+	PREFETCHT0   576(DI)
+	PREFETCHT0   640(DI)
+	PREFETCHT0   704(DI)
+	PREFETCHT0   768(DI)
+	PREFETCHT0   832(DI)
+	PREFETCHT0   896(DI)
+	PREFETCHT0   960(DI)
+	PREFETCHT0   1024(DI)
+	VPXORD       X4, X4, X4
+	VPINSRW      $0x00, (CX), X4, X4
+	VPINSRW      $0x01, 34(CX), X4, X4
+	VPINSRW      $0x02, 68(CX), X4, X4
+	VPINSRW      $0x03, 102(CX), X4, X4
+	VPINSRW      $0x04, 136(CX), X4, X4
+	VPINSRW      $0x05, 170(CX), X4, X4
+	VPINSRW      $0x06, 204(CX), X4, X4
+	VPINSRW      $0x07, 238(CX), X4, X4
+	VCVTPH2PS    X4, Y4
+	VMULPS       512(R8), Y4, Y4
+	VMOVUPS      Y4, (SP)
+	VPXORD       X5, X5, X5
+	VPINSRW      $0x00, (CX)(BX*1), X5, X5
+	VPINSRW      $0x01, 34(CX)(BX*1), X5, X5
+	VPINSRW      $0x02, 68(CX)(BX*1), X5, X5
+	VPINSRW      $0x03, 102(CX)(BX*1), X5, X5
+	VPINSRW      $0x04, 136(CX)(BX*1), X5, X5
+	VPINSRW      $0x05, 170(CX)(BX*1), X5, X5
+	VPINSRW      $0x06, 204(CX)(BX*1), X5, X5
+	VPINSRW      $0x07, 238(CX)(BX*1), X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       512(R8), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPXORD       X6, X6, X6
+	VPINSRW      $0x00, (CX)(BX*2), X6, X6
+	VPINSRW      $0x01, 34(CX)(BX*2), X6, X6
+	VPINSRW      $0x02, 68(CX)(BX*2), X6, X6
+	VPINSRW      $0x03, 102(CX)(BX*2), X6, X6
+	VPINSRW      $0x04, 136(CX)(BX*2), X6, X6
+	VPINSRW      $0x05, 170(CX)(BX*2), X6, X6
+	VPINSRW      $0x06, 204(CX)(BX*2), X6, X6
+	VPINSRW      $0x07, 238(CX)(BX*2), X6, X6
+	VCVTPH2PS    X6, Y6
+	VMULPS       512(R8), Y6, Y6
+	VMOVUPS      Y6, 64(SP)
+	VPXORD       X7, X7, X7
+	VPINSRW      $0x00, (SI), X7, X7
+	VPINSRW      $0x01, 34(SI), X7, X7
+	VPINSRW      $0x02, 68(SI), X7, X7
+	VPINSRW      $0x03, 102(SI), X7, X7
+	VPINSRW      $0x04, 136(SI), X7, X7
+	VPINSRW      $0x05, 170(SI), X7, X7
+	VPINSRW      $0x06, 204(SI), X7, X7
+	VPINSRW      $0x07, 238(SI), X7, X7
+	VCVTPH2PS    X7, Y7
+	VMULPS       512(R8), Y7, Y7
+	VMOVUPS      Y7, 96(SP)
+	VPSLLD       $0x07, 256(R8), Z8
+	VMOVDQU32    2(CX), Y9
+	VINSERTI64X4 $0x01, 36(CX), Z9, Z9
+	VPXORD       c80808080<>+0(SB), Z9, Z9
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     (R8), Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS (SP), Z11
+	VBROADCASTSS 4(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VMOVDQU32    2(CX)(BX*1), Y12
+	VINSERTI64X4 $0x01, 36(CX)(BX*1), Z12, Z12
+	VPXORD       c80808080<>+0(SB), Z12, Z12
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     (R8), Z12, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 32(SP), Z11
+	VBROADCASTSS 36(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VMOVDQU32    2(CX)(BX*2), Y13
+	VINSERTI64X4 $0x01, 36(CX)(BX*2), Z13, Z13
+	VPXORD       c80808080<>+0(SB), Z13, Z13
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     (R8), Z13, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 64(SP), Z11
+	VBROADCASTSS 68(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VMOVDQU32    2(SI), Y14
+	VINSERTI64X4 $0x01, 36(SI), Z14, Z14
+	VPXORD       c80808080<>+0(SB), Z14, Z14
+	VMOVDQA64    Z8, Z8
+	VPDPBUSD     (R8), Z14, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 96(SP), Z10
+	VBROADCASTSS 100(SP), K1, Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VPSLLD       $0x07, 320(R8), Z8
+	VMOVDQU32    70(CX), Y15
+	VINSERTI64X4 $0x01, 104(CX), Z15, Z15
+	VPXORD       c80808080<>+0(SB), Z15, Z15
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     64(R8), Z15, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 8(SP), Z11
+	VBROADCASTSS 12(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VMOVDQU32    70(CX)(BX*1), Y16
+	VINSERTI64X4 $0x01, 104(CX)(BX*1), Z16, Z16
+	VPXORD       c80808080<>+0(SB), Z16, Z16
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     64(R8), Z16, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 40(SP), Z11
+	VBROADCASTSS 44(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VMOVDQU32    70(CX)(BX*2), Y17
+	VINSERTI64X4 $0x01, 104(CX)(BX*2), Z17, Z17
+	VPXORD       c80808080<>+0(SB), Z17, Z17
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     64(R8), Z17, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 72(SP), Z11
+	VBROADCASTSS 76(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VMOVDQU32    70(SI), Y18
+	VINSERTI64X4 $0x01, 104(SI), Z18, Z18
+	VPXORD       c80808080<>+0(SB), Z18, Z18
+	VMOVDQA64    Z8, Z8
+	VPDPBUSD     64(R8), Z18, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 104(SP), Z10
+	VBROADCASTSS 108(SP), K1, Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VPSLLD       $0x07, 384(R8), Z8
+	VMOVDQU32    138(CX), Y19
+	VINSERTI64X4 $0x01, 172(CX), Z19, Z19
+	VPXORD       c80808080<>+0(SB), Z19, Z19
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     128(R8), Z19, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 16(SP), Z11
+	VBROADCASTSS 20(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VMOVDQU32    138(CX)(BX*1), Y20
+	VINSERTI64X4 $0x01, 172(CX)(BX*1), Z20, Z20
+	VPXORD       c80808080<>+0(SB), Z20, Z20
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     128(R8), Z20, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 48(SP), Z11
+	VBROADCASTSS 52(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VMOVDQU32    138(CX)(BX*2), Y21
+	VINSERTI64X4 $0x01, 172(CX)(BX*2), Z21, Z21
+	VPXORD       c80808080<>+0(SB), Z21, Z21
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     128(R8), Z21, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 80(SP), Z11
+	VBROADCASTSS 84(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VMOVDQU32    138(SI), Y22
+	VINSERTI64X4 $0x01, 172(SI), Z22, Z22
+	VPXORD       c80808080<>+0(SB), Z22, Z22
+	VMOVDQA64    Z8, Z8
+	VPDPBUSD     128(R8), Z22, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 112(SP), Z10
+	VBROADCASTSS 116(SP), K1, Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VPSLLD       $0x07, 448(R8), Z8
+	VMOVDQU32    206(CX), Y23
+	VINSERTI64X4 $0x01, 240(CX), Z23, Z23
+	VPXORD       c80808080<>+0(SB), Z23, Z23
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     192(R8), Z23, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 24(SP), Z11
+	VBROADCASTSS 28(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VMOVDQU32    206(CX)(BX*1), Y24
+	VINSERTI64X4 $0x01, 240(CX)(BX*1), Z24, Z24
+	VPXORD       c80808080<>+0(SB), Z24, Z24
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     192(R8), Z24, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 56(SP), Z11
+	VBROADCASTSS 60(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VMOVDQU32    206(CX)(BX*2), Y25
+	VINSERTI64X4 $0x01, 240(CX)(BX*2), Z25, Z25
+	VPXORD       c80808080<>+0(SB), Z25, Z25
+	VMOVDQA64    Z8, Z10
+	VPDPBUSD     192(R8), Z25, Z10
+	VCVTDQ2PS    Z10, Z10
+	VBROADCASTSS 88(SP), Z11
+	VBROADCASTSS 92(SP), K1, Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VMOVDQU32    206(SI), Y26
+	VINSERTI64X4 $0x01, 240(SI), Z26, Z26
+	VPXORD       c80808080<>+0(SB), Z26, Z26
+	VMOVDQA64    Z8, Z8
+	VPDPBUSD     192(R8), Z26, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 120(SP), Z10
+	VBROADCASTSS 124(SP), K1, Z10
+	VFMADD231PS  Z10, Z8, Z3
+	ADDQ         $0x00000110, CX
+	ADDQ         $0x00000110, SI
+	ADDQ         $0x00000440, DI
+	ADDQ         $0x00000240, R8
+	SUBQ         $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z8
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z8, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z8
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z8, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z8
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z8, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z8
+	VADDPS     Z8, Z0, Z0
+	VMOVSHDUP  Z0, Z8
+	VADDPS     Z8, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z8
+	VPERMPS    Z0, Z8, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+// func rowsQ4_0VBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsQ4_0VBMI(SB), NOSPLIT, $128-40
+	MOVQ      rows+0(FP), AX
+	MOVQ      w+16(FP), CX
+	MOVQ      y+32(FP), DX
+	MOVQ      blocks+8(FP), BX
+	SHRQ      $0x03, BX
+	IMUL3Q    $0x00000090, BX, BX
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z4
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z5
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z6
+	VMOVDQU32 nibblePairs18_28<>+0(SB), Z7
+	VMOVDQU32 nibblePairMatrices<>+0(SB), Z8
+	MOVL      $0x0000ff00, SI
+	KMOVW     SI, K1
+	JMP       row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	SHRQ   $0x03, R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    block_check
+
+block:
+	PREFETCHT0     (DI)
+	PREFETCHT0     64(DI)
+	PREFETCHT0     128(DI)
+	PREFETCHT0     192(DI)
+	PREFETCHT0     256(DI)
+	PREFETCHT0     320(DI)
+	PREFETCHT0     384(DI)
+	PREFETCHT0     448(DI)
+	PREFETCHT0     512(DI)
+	VMOVDQU32      eightHalves18<>+0(SB), Z9
+	VMOVDQU32      (CX), Z10
+	VPERMI2W       72(CX), Z10, Z9
+	VCVTPH2PS      X9, Y9
+	VMULPS         512(R8), Y9, Y9
+	VMOVUPS        Y9, (SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z9
+	VMOVDQU32      (CX)(BX*1), Z10
+	VPERMI2W       72(CX)(BX*1), Z10, Z9
+	VCVTPH2PS      X9, Y9
+	VMULPS         512(R8), Y9, Y9
+	VMOVUPS        Y9, 32(SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z9
+	VMOVDQU32      (CX)(BX*2), Z10
+	VPERMI2W       72(CX)(BX*2), Z10, Z9
+	VCVTPH2PS      X9, Y9
+	VMULPS         512(R8), Y9, Y9
+	VMOVUPS        Y9, 64(SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z9
+	VMOVDQU32      (SI), Z10
+	VPERMI2W       72(SI), Z10, Z9
+	VCVTPH2PS      X9, Y9
+	VMULPS         512(R8), Y9, Y9
+	VMOVUPS        Y9, 96(SP)
+	VPSLLD         $0x03, 256(R8), Z9
+	VPERMB         (CX), Z4, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       (R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   (SP), Z10
+	VBROADCASTSS   4(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z0
+	VPERMB         (CX)(BX*1), Z4, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       (R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   32(SP), Z10
+	VBROADCASTSS   36(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z1
+	VPERMB         (CX)(BX*2), Z4, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       (R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   64(SP), Z10
+	VBROADCASTSS   68(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z2
+	VPERMB         (SI), Z4, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z9
+	VPDPBUSD       (R8), Z10, Z9
+	VCVTDQ2PS      Z9, Z9
+	VBROADCASTSS   96(SP), Z10
+	VBROADCASTSS   100(SP), K1, Z10
+	VFMADD231PS    Z10, Z9, Z3
+	VPSLLD         $0x03, 320(R8), Z9
+	VPERMB         36(CX), Z5, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       64(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   8(SP), Z10
+	VBROADCASTSS   12(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z0
+	VPERMB         36(CX)(BX*1), Z5, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       64(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   40(SP), Z10
+	VBROADCASTSS   44(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z1
+	VPERMB         36(CX)(BX*2), Z5, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       64(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   72(SP), Z10
+	VBROADCASTSS   76(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z2
+	VPERMB         36(SI), Z5, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z9
+	VPDPBUSD       64(R8), Z10, Z9
+	VCVTDQ2PS      Z9, Z9
+	VBROADCASTSS   104(SP), Z10
+	VBROADCASTSS   108(SP), K1, Z10
+	VFMADD231PS    Z10, Z9, Z3
+	VPSLLD         $0x03, 384(R8), Z9
+	VPERMB         72(CX), Z6, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       128(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   16(SP), Z10
+	VBROADCASTSS   20(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z0
+	VPERMB         72(CX)(BX*1), Z6, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       128(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   48(SP), Z10
+	VBROADCASTSS   52(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z1
+	VPERMB         72(CX)(BX*2), Z6, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       128(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   80(SP), Z10
+	VBROADCASTSS   84(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z2
+	VPERMB         72(SI), Z6, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z9
+	VPDPBUSD       128(R8), Z10, Z9
+	VCVTDQ2PS      Z9, Z9
+	VBROADCASTSS   112(SP), Z10
+	VBROADCASTSS   116(SP), K1, Z10
+	VFMADD231PS    Z10, Z9, Z3
+	VPSLLD         $0x03, 448(R8), Z9
+	VPERMB         80(CX), Z7, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       192(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   24(SP), Z10
+	VBROADCASTSS   28(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z0
+	VPERMB         80(CX)(BX*1), Z7, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       192(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   56(SP), Z10
+	VBROADCASTSS   60(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z1
+	VPERMB         80(CX)(BX*2), Z7, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z11
+	VPDPBUSD       192(R8), Z10, Z11
+	VCVTDQ2PS      Z11, Z11
+	VBROADCASTSS   88(SP), Z10
+	VBROADCASTSS   92(SP), K1, Z10
+	VFMADD231PS    Z10, Z11, Z2
+	VPERMB         80(SI), Z7, Z10
+	VGF2P8AFFINEQB $0x00, Z8, Z10, Z10
+	VMOVDQA64      Z9, Z9
+	VPDPBUSD       192(R8), Z10, Z9
+	VCVTDQ2PS      Z9, Z9
+	VBROADCASTSS   120(SP), Z10
+	VBROADCASTSS   124(SP), K1, Z10
+	VFMADD231PS    Z10, Z9, Z3
+	ADDQ           $0x00000090, CX
+	ADDQ           $0x00000090, SI
+	ADDQ           $0x00000240, DI
+	ADDQ           $0x00000240, R8
+	SUBQ           $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z9
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z9, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z9
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z9, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z9
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z9, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z9
+	VADDPS     Z9, Z0, Z0
+	VMOVSHDUP  Z0, Z9
+	VADDPS     Z9, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z9
+	VPERMPS    Z0, Z9, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA nibblePairs18_0<>+0(SB)/4, $0x05040302
+DATA nibblePairs18_0<>+4(SB)/4, $0x09080706
+DATA nibblePairs18_0<>+8(SB)/4, $0x0d0c0b0a
+DATA nibblePairs18_0<>+12(SB)/4, $0x11100f0e
+DATA nibblePairs18_0<>+16(SB)/4, $0x05040302
+DATA nibblePairs18_0<>+20(SB)/4, $0x09080706
+DATA nibblePairs18_0<>+24(SB)/4, $0x0d0c0b0a
+DATA nibblePairs18_0<>+28(SB)/4, $0x11100f0e
+DATA nibblePairs18_0<>+32(SB)/4, $0x17161514
+DATA nibblePairs18_0<>+36(SB)/4, $0x1b1a1918
+DATA nibblePairs18_0<>+40(SB)/4, $0x1f1e1d1c
+DATA nibblePairs18_0<>+44(SB)/4, $0x23222120
+DATA nibblePairs18_0<>+48(SB)/4, $0x17161514
+DATA nibblePairs18_0<>+52(SB)/4, $0x1b1a1918
+DATA nibblePairs18_0<>+56(SB)/4, $0x1f1e1d1c
+DATA nibblePairs18_0<>+60(SB)/4, $0x23222120
+GLOBL nibblePairs18_0<>(SB), RODATA|NOPTR, $64
+
+DATA nibblePairs18_28<>+0(SB)/4, $0x21201f1e
+DATA nibblePairs18_28<>+4(SB)/4, $0x25242322
+DATA nibblePairs18_28<>+8(SB)/4, $0x29282726
+DATA nibblePairs18_28<>+12(SB)/4, $0x2d2c2b2a
+DATA nibblePairs18_28<>+16(SB)/4, $0x21201f1e
+DATA nibblePairs18_28<>+20(SB)/4, $0x25242322
+DATA nibblePairs18_28<>+24(SB)/4, $0x29282726
+DATA nibblePairs18_28<>+28(SB)/4, $0x2d2c2b2a
+DATA nibblePairs18_28<>+32(SB)/4, $0x33323130
+DATA nibblePairs18_28<>+36(SB)/4, $0x37363534
+DATA nibblePairs18_28<>+40(SB)/4, $0x3b3a3938
+DATA nibblePairs18_28<>+44(SB)/4, $0x3f3e3d3c
+DATA nibblePairs18_28<>+48(SB)/4, $0x33323130
+DATA nibblePairs18_28<>+52(SB)/4, $0x37363534
+DATA nibblePairs18_28<>+56(SB)/4, $0x3b3a3938
+DATA nibblePairs18_28<>+60(SB)/4, $0x3f3e3d3c
+GLOBL nibblePairs18_28<>(SB), RODATA|NOPTR, $64
+
+DATA nibblePairMatrices<>+0(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+4(SB)/4, $0x01020408
+DATA nibblePairMatrices<>+8(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+12(SB)/4, $0x01020408
+DATA nibblePairMatrices<>+16(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+20(SB)/4, $0x10204080
+DATA nibblePairMatrices<>+24(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+28(SB)/4, $0x10204080
+DATA nibblePairMatrices<>+32(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+36(SB)/4, $0x01020408
+DATA nibblePairMatrices<>+40(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+44(SB)/4, $0x01020408
+DATA nibblePairMatrices<>+48(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+52(SB)/4, $0x10204080
+DATA nibblePairMatrices<>+56(SB)/4, $0x00000000
+DATA nibblePairMatrices<>+60(SB)/4, $0x10204080
+GLOBL nibblePairMatrices<>(SB), RODATA|NOPTR, $64
+
+DATA eightHalves18<>+0(SB)/4, $0x00090000
+DATA eightHalves18<>+4(SB)/4, $0x001b0012
+DATA eightHalves18<>+8(SB)/4, $0x00290020
+DATA eightHalves18<>+12(SB)/4, $0x003b0032
+DATA eightHalves18<>+16(SB)/4, $0x00090000
+DATA eightHalves18<>+20(SB)/4, $0x001b0012
+DATA eightHalves18<>+24(SB)/4, $0x00290020
+DATA eightHalves18<>+28(SB)/4, $0x003b0032
+DATA eightHalves18<>+32(SB)/4, $0x00090000
+DATA eightHalves18<>+36(SB)/4, $0x001b0012
+DATA eightHalves18<>+40(SB)/4, $0x00290020
+DATA eightHalves18<>+44(SB)/4, $0x003b0032
+DATA eightHalves18<>+48(SB)/4, $0x00090000
+DATA eightHalves18<>+52(SB)/4, $0x001b0012
+DATA eightHalves18<>+56(SB)/4, $0x00290020
+DATA eightHalves18<>+60(SB)/4, $0x003b0032
+GLOBL eightHalves18<>(SB), RODATA|NOPTR, $64
+
+// func rowsQ5_0VBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsQ5_0VBMI(SB), NOSPLIT, $128-40
+	MOVQ         rows+0(FP), AX
+	MOVQ         w+16(FP), CX
+	MOVQ         y+32(FP), DX
+	MOVQ         blocks+8(FP), BX
+	SHRQ         $0x03, BX
+	IMUL3Q       $0x000000b0, BX, BX
+	VMOVDQU32    nibblePairs22_0<>+0(SB), Z4
+	VMOVDQU32    nibblePairs22_0<>+0(SB), Z5
+	VMOVDQU32    nibblePairs22_0<>+0(SB), Z6
+	VMOVDQU32    nibblePairs22_20<>+0(SB), Z7
+	VMOVDQU32    nibblePairMatrices<>+0(SB), Z8
+	VMOVDQU32    eachBit<>+0(SB), Z9
+	VPBROADCASTD c10101010<>+0(SB), Z10
+	VMOVDQU32    fifthPairs0<>+0(SB), Z11
+	VMOVDQU32    fifthPairs1<>+0(SB), Z12
+	VMOVDQU32    fifthPairs2<>+0(SB), Z13
+	VMOVDQU32    fifthPairs3<>+0(SB), Z14
+	MOVL         $0x0000ff00, SI
+	KMOVW        SI, K1
+	JMP          row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	SHRQ   $0x03, R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    block_check
+
+block:
+	PREFETCHT0     (DI)
+	PREFETCHT0     64(DI)
+	PREFETCHT0     128(DI)
+	PREFETCHT0     192(DI)
+	PREFETCHT0     256(DI)
+	PREFETCHT0     320(DI)
+	PREFETCHT0     384(DI)
+	PREFETCHT0     448(DI)
+	PREFETCHT0     512(DI)
+	PREFETCHT0     576(DI)
+	PREFETCHT0     640(DI)
+	VPXORD         X15, X15, X15
+	VPINSRW        $0x00, (CX), X15, X15
+	VPINSRW        $0x01, 22(CX), X15, X15
+	VPINSRW        $0x02, 44(CX), X15, X15
+	VPINSRW        $0x03, 66(CX), X15, X15
+	VPINSRW        $0x04, 88(CX), X15, X15
+	VPINSRW        $0x05, 110(CX), X15, X15
+	VPINSRW        $0x06, 132(CX), X15, X15
+	VPINSRW        $0x07, 154(CX), X15, X15
+	VCVTPH2PS      X15, Y15
+	VMULPS         512(R8), Y15, Y15
+	VMOVUPS        Y15, (SP)
+	VPXORD         X16, X16, X16
+	VPINSRW        $0x00, (CX)(BX*1), X16, X16
+	VPINSRW        $0x01, 22(CX)(BX*1), X16, X16
+	VPINSRW        $0x02, 44(CX)(BX*1), X16, X16
+	VPINSRW        $0x03, 66(CX)(BX*1), X16, X16
+	VPINSRW        $0x04, 88(CX)(BX*1), X16, X16
+	VPINSRW        $0x05, 110(CX)(BX*1), X16, X16
+	VPINSRW        $0x06, 132(CX)(BX*1), X16, X16
+	VPINSRW        $0x07, 154(CX)(BX*1), X16, X16
+	VCVTPH2PS      X16, Y16
+	VMULPS         512(R8), Y16, Y16
+	VMOVUPS        Y16, 32(SP)
+	VPXORD         X17, X17, X17
+	VPINSRW        $0x00, (CX)(BX*2), X17, X17
+	VPINSRW        $0x01, 22(CX)(BX*2), X17, X17
+	VPINSRW        $0x02, 44(CX)(BX*2), X17, X17
+	VPINSRW        $0x03, 66(CX)(BX*2), X17, X17
+	VPINSRW        $0x04, 88(CX)(BX*2), X17, X17
+	VPINSRW        $0x05, 110(CX)(BX*2), X17, X17
+	VPINSRW        $0x06, 132(CX)(BX*2), X17, X17
+	VPINSRW        $0x07, 154(CX)(BX*2), X17, X17
+	VCVTPH2PS      X17, Y17
+	VMULPS         512(R8), Y17, Y17
+	VMOVUPS        Y17, 64(SP)
+	VPXORD         X18, X18, X18
+	VPINSRW        $0x00, (SI), X18, X18
+	VPINSRW        $0x01, 22(SI), X18, X18
+	VPINSRW        $0x02, 44(SI), X18, X18
+	VPINSRW        $0x03, 66(SI), X18, X18
+	VPINSRW        $0x04, 88(SI), X18, X18
+	VPINSRW        $0x05, 110(SI), X18, X18
+	VPINSRW        $0x06, 132(SI), X18, X18
+	VPINSRW        $0x07, 154(SI), X18, X18
+	VCVTPH2PS      X18, Y18
+	VMULPS         512(R8), Y18, Y18
+	VMOVUPS        Y18, 96(SP)
+	VPSLLD         $0x04, 256(R8), Z19
+	VPERMB         (CX), Z4, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         (CX), Z11, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       (R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   (SP), Z20
+	VBROADCASTSS   4(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z0
+	VPERMB         (CX)(BX*1), Z4, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         (CX)(BX*1), Z11, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       (R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   32(SP), Z20
+	VBROADCASTSS   36(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z1
+	VPERMB         (CX)(BX*2), Z4, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         (CX)(BX*2), Z11, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       (R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   64(SP), Z20
+	VBROADCASTSS   68(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z2
+	VPERMB         (SI), Z4, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         (SI), Z11, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z19
+	VPDPBUSD       (R8), Z20, Z19
+	VCVTDQ2PS      Z19, Z19
+	VBROADCASTSS   96(SP), Z20
+	VBROADCASTSS   100(SP), K1, Z20
+	VFMADD231PS    Z20, Z19, Z3
+	VPSLLD         $0x04, 320(R8), Z19
+	VPERMB         44(CX), Z5, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         44(CX), Z12, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       64(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   8(SP), Z20
+	VBROADCASTSS   12(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z0
+	VPERMB         44(CX)(BX*1), Z5, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         44(CX)(BX*1), Z12, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       64(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   40(SP), Z20
+	VBROADCASTSS   44(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z1
+	VPERMB         44(CX)(BX*2), Z5, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         44(CX)(BX*2), Z12, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       64(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   72(SP), Z20
+	VBROADCASTSS   76(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z2
+	VPERMB         44(SI), Z5, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         44(SI), Z12, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z19
+	VPDPBUSD       64(R8), Z20, Z19
+	VCVTDQ2PS      Z19, Z19
+	VBROADCASTSS   104(SP), Z20
+	VBROADCASTSS   108(SP), K1, Z20
+	VFMADD231PS    Z20, Z19, Z3
+	VPSLLD         $0x04, 384(R8), Z19
+	VPERMB         88(CX), Z6, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         88(CX), Z13, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       128(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   16(SP), Z20
+	VBROADCASTSS   20(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z0
+	VPERMB         88(CX)(BX*1), Z6, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         88(CX)(BX*1), Z13, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       128(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   48(SP), Z20
+	VBROADCASTSS   52(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z1
+	VPERMB         88(CX)(BX*2), Z6, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         88(CX)(BX*2), Z13, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       128(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   80(SP), Z20
+	VBROADCASTSS   84(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z2
+	VPERMB         88(SI), Z6, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         88(SI), Z13, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z19
+	VPDPBUSD       128(R8), Z20, Z19
+	VCVTDQ2PS      Z19, Z19
+	VBROADCASTSS   112(SP), Z20
+	VBROADCASTSS   116(SP), K1, Z20
+	VFMADD231PS    Z20, Z19, Z3
+	VPSLLD         $0x04, 448(R8), Z19
+	VPERMB         112(CX), Z7, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         112(CX), Z14, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       192(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   24(SP), Z20
+	VBROADCASTSS   28(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z0
+	VPERMB         112(CX)(BX*1), Z7, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         112(CX)(BX*1), Z14, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       192(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   56(SP), Z20
+	VBROADCASTSS   60(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z1
+	VPERMB         112(CX)(BX*2), Z7, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         112(CX)(BX*2), Z14, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z21
+	VPDPBUSD       192(R8), Z20, Z21
+	VCVTDQ2PS      Z21, Z21
+	VBROADCASTSS   88(SP), Z20
+	VBROADCASTSS   92(SP), K1, Z20
+	VFMADD231PS    Z20, Z21, Z2
+	VPERMB         112(SI), Z7, Z20
+	VGF2P8AFFINEQB $0x00, Z8, Z20, Z20
+	VPERMB         112(SI), Z14, Z21
+	VPTESTMB       Z9, Z21, K2
+	VPADDB         Z10, Z20, K2, Z20
+	VMOVDQA64      Z19, Z19
+	VPDPBUSD       192(R8), Z20, Z19
+	VCVTDQ2PS      Z19, Z19
+	VBROADCASTSS   120(SP), Z20
+	VBROADCASTSS   124(SP), K1, Z20
+	VFMADD231PS    Z20, Z19, Z3
+	ADDQ           $0x000000b0, CX
+	ADDQ           $0x000000b0, SI
+	ADDQ           $0x000002c0, DI
+	ADDQ           $0x00000240, R8
+	SUBQ           $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z19
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z19, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z19
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z19, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z19
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z19, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z19
+	VADDPS     Z19, Z0, Z0
+	VMOVSHDUP  Z0, Z19
+	VADDPS     Z19, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z19
+	VPERMPS    Z0, Z19, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA nibblePairs22_0<>+0(SB)/4, $0x09080706
+DATA nibblePairs22_0<>+4(SB)/4, $0x0d0c0b0a
+DATA nibblePairs22_0<>+8(SB)/4, $0x11100f0e
+DATA nibblePairs22_0<>+12(SB)/4, $0x15141312
+DATA nibblePairs22_0<>+16(SB)/4, $0x09080706
+DATA nibblePairs22_0<>+20(SB)/4, $0x0d0c0b0a
+DATA nibblePairs22_0<>+24(SB)/4, $0x11100f0e
+DATA nibblePairs22_0<>+28(SB)/4, $0x15141312
+DATA nibblePairs22_0<>+32(SB)/4, $0x1f1e1d1c
+DATA nibblePairs22_0<>+36(SB)/4, $0x23222120
+DATA nibblePairs22_0<>+40(SB)/4, $0x27262524
+DATA nibblePairs22_0<>+44(SB)/4, $0x2b2a2928
+DATA nibblePairs22_0<>+48(SB)/4, $0x1f1e1d1c
+DATA nibblePairs22_0<>+52(SB)/4, $0x23222120
+DATA nibblePairs22_0<>+56(SB)/4, $0x27262524
+DATA nibblePairs22_0<>+60(SB)/4, $0x2b2a2928
+GLOBL nibblePairs22_0<>(SB), RODATA|NOPTR, $64
+
+DATA nibblePairs22_20<>+0(SB)/4, $0x1d1c1b1a
+DATA nibblePairs22_20<>+4(SB)/4, $0x21201f1e
+DATA nibblePairs22_20<>+8(SB)/4, $0x25242322
+DATA nibblePairs22_20<>+12(SB)/4, $0x29282726
+DATA nibblePairs22_20<>+16(SB)/4, $0x1d1c1b1a
+DATA nibblePairs22_20<>+20(SB)/4, $0x21201f1e
+DATA nibblePairs22_20<>+24(SB)/4, $0x25242322
+DATA nibblePairs22_20<>+28(SB)/4, $0x29282726
+DATA nibblePairs22_20<>+32(SB)/4, $0x33323130
+DATA nibblePairs22_20<>+36(SB)/4, $0x37363534
+DATA nibblePairs22_20<>+40(SB)/4, $0x3b3a3938
+DATA nibblePairs22_20<>+44(SB)/4, $0x3f3e3d3c
+DATA nibblePairs22_20<>+48(SB)/4, $0x33323130
+DATA nibblePairs22_20<>+52(SB)/4, $0x37363534
+DATA nibblePairs22_20<>+56(SB)/4, $0x3b3a3938
+DATA nibblePairs22_20<>+60(SB)/4, $0x3f3e3d3c
+GLOBL nibblePairs22_20<>(SB), RODATA|NOPTR, $64
+
+DATA fifthPairs0<>+0(SB)/4, $0x02020202
+DATA fifthPairs0<>+4(SB)/4, $0x02020202
+DATA fifthPairs0<>+8(SB)/4, $0x03030303
+DATA fifthPairs0<>+12(SB)/4, $0x03030303
+DATA fifthPairs0<>+16(SB)/4, $0x04040404
+DATA fifthPairs0<>+20(SB)/4, $0x04040404
+DATA fifthPairs0<>+24(SB)/4, $0x05050505
+DATA fifthPairs0<>+28(SB)/4, $0x05050505
+DATA fifthPairs0<>+32(SB)/4, $0x18181818
+DATA fifthPairs0<>+36(SB)/4, $0x18181818
+DATA fifthPairs0<>+40(SB)/4, $0x19191919
+DATA fifthPairs0<>+44(SB)/4, $0x19191919
+DATA fifthPairs0<>+48(SB)/4, $0x1a1a1a1a
+DATA fifthPairs0<>+52(SB)/4, $0x1a1a1a1a
+DATA fifthPairs0<>+56(SB)/4, $0x1b1b1b1b
+DATA fifthPairs0<>+60(SB)/4, $0x1b1b1b1b
+GLOBL fifthPairs0<>(SB), RODATA|NOPTR, $64
+
+DATA fifthPairs1<>+0(SB)/4, $0x02020202
+DATA fifthPairs1<>+4(SB)/4, $0x02020202
+DATA fifthPairs1<>+8(SB)/4, $0x03030303
+DATA fifthPairs1<>+12(SB)/4, $0x03030303
+DATA fifthPairs1<>+16(SB)/4, $0x04040404
+DATA fifthPairs1<>+20(SB)/4, $0x04040404
+DATA fifthPairs1<>+24(SB)/4, $0x05050505
+DATA fifthPairs1<>+28(SB)/4, $0x05050505
+DATA fifthPairs1<>+32(SB)/4, $0x18181818
+DATA fifthPairs1<>+36(SB)/4, $0x18181818
+DATA fifthPairs1<>+40(SB)/4, $0x19191919
+DATA fifthPairs1<>+44(SB)/4, $0x19191919
+DATA fifthPairs1<>+48(SB)/4, $0x1a1a1a1a
+DATA fifthPairs1<>+52(SB)/4, $0x1a1a1a1a
+DATA fifthPairs1<>+56(SB)/4, $0x1b1b1b1b
+DATA fifthPairs1<>+60(SB)/4, $0x1b1b1b1b
+GLOBL fifthPairs1<>(SB), RODATA|NOPTR, $64
+
+DATA fifthPairs2<>+0(SB)/4, $0x02020202
+DATA fifthPairs2<>+4(SB)/4, $0x02020202
+DATA fifthPairs2<>+8(SB)/4, $0x03030303
+DATA fifthPairs2<>+12(SB)/4, $0x03030303
+DATA fifthPairs2<>+16(SB)/4, $0x04040404
+DATA fifthPairs2<>+20(SB)/4, $0x04040404
+DATA fifthPairs2<>+24(SB)/4, $0x05050505
+DATA fifthPairs2<>+28(SB)/4, $0x05050505
+DATA fifthPairs2<>+32(SB)/4, $0x18181818
+DATA fifthPairs2<>+36(SB)/4, $0x18181818
+DATA fifthPairs2<>+40(SB)/4, $0x19191919
+DATA fifthPairs2<>+44(SB)/4, $0x19191919
+DATA fifthPairs2<>+48(SB)/4, $0x1a1a1a1a
+DATA fifthPairs2<>+52(SB)/4, $0x1a1a1a1a
+DATA fifthPairs2<>+56(SB)/4, $0x1b1b1b1b
+DATA fifthPairs2<>+60(SB)/4, $0x1b1b1b1b
+GLOBL fifthPairs2<>(SB), RODATA|NOPTR, $64
+
+DATA fifthPairs3<>+0(SB)/4, $0x16161616
+DATA fifthPairs3<>+4(SB)/4, $0x16161616
+DATA fifthPairs3<>+8(SB)/4, $0x17171717
+DATA fifthPairs3<>+12(SB)/4, $0x17171717
+DATA fifthPairs3<>+16(SB)/4, $0x18181818
+DATA fifthPairs3<>+20(SB)/4, $0x18181818
+DATA fifthPairs3<>+24(SB)/4, $0x19191919
+DATA fifthPairs3<>+28(SB)/4, $0x19191919
+DATA fifthPairs3<>+32(SB)/4, $0x2c2c2c2c
+DATA fifthPairs3<>+36(SB)/4, $0x2c2c2c2c
+DATA fifthPairs3<>+40(SB)/4, $0x2d2d2d2d
+DATA fifthPairs3<>+44(SB)/4, $0x2d2d2d2d
+DATA fifthPairs3<>+48(SB)/4, $0x2e2e2e2e
+DATA fifthPairs3<>+52(SB)/4, $0x2e2e2e2e
+DATA fifthPairs3<>+56(SB)/4, $0x2f2f2f2f
+DATA fifthPairs3<>+60(SB)/4, $0x2f2f2f2f
+GLOBL fifthPairs3<>(SB), RODATA|NOPTR, $64
+
+// func rowsIQ4_NLVBMI(rows int, blocks int, w *uint8, x *byte, y *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VNNI, F16C, GFNI, MMX+
+TEXT ·rowsIQ4_NLVBMI(SB), NOSPLIT, $128-40
+	MOVQ      rows+0(FP), AX
+	MOVQ      w+16(FP), CX
+	MOVQ      y+32(FP), DX
+	MOVQ      blocks+8(FP), BX
+	SHRQ      $0x03, BX
+	IMUL3Q    $0x00000090, BX, BX
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z4
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z5
+	VMOVDQU32 nibblePairs18_0<>+0(SB), Z6
+	VMOVDQU32 nibblePairs18_28<>+0(SB), Z7
+	VMOVDQU32 nibblePairMatrices<>+0(SB), Z8
+	VMOVDQU32 valuesIQ4Above<>+0(SB), Z9
+	MOVL      $0x0000ff00, SI
+	KMOVW     SI, K1
+	JMP       row_check
+
+row:
+	MOVQ   blocks+8(FP), R9
+	SHRQ   $0x03, R9
+	MOVQ   x+24(FP), R8
+	LEAQ   (BX)(BX*2), SI
+	ADDQ   CX, SI
+	LEAQ   (CX)(BX*4), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    block_check
+
+block:
+	PREFETCHT0     (DI)
+	PREFETCHT0     64(DI)
+	PREFETCHT0     128(DI)
+	PREFETCHT0     192(DI)
+	PREFETCHT0     256(DI)
+	PREFETCHT0     320(DI)
+	PREFETCHT0     384(DI)
+	PREFETCHT0     448(DI)
+	PREFETCHT0     512(DI)
+	VMOVDQU32      eightHalves18<>+0(SB), Z10
+	VMOVDQU32      (CX), Z11
+	VPERMI2W       72(CX), Z11, Z10
+	VCVTPH2PS      X10, Y10
+	VMULPS         512(R8), Y10, Y10
+	VMOVUPS        Y10, (SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z10
+	VMOVDQU32      (CX)(BX*1), Z11
+	VPERMI2W       72(CX)(BX*1), Z11, Z10
+	VCVTPH2PS      X10, Y10
+	VMULPS         512(R8), Y10, Y10
+	VMOVUPS        Y10, 32(SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z10
+	VMOVDQU32      (CX)(BX*2), Z11
+	VPERMI2W       72(CX)(BX*2), Z11, Z10
+	VCVTPH2PS      X10, Y10
+	VMULPS         512(R8), Y10, Y10
+	VMOVUPS        Y10, 64(SP)
+	VMOVDQU32      eightHalves18<>+0(SB), Z10
+	VMOVDQU32      (SI), Z11
+	VPERMI2W       72(SI), Z11, Z10
+	VCVTPH2PS      X10, Y10
+	VMULPS         512(R8), Y10, Y10
+	VMOVUPS        Y10, 96(SP)
+	VPSLLD         $0x07, 256(R8), Z10
+	VPERMB         (CX), Z4, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       (R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   (SP), Z11
+	VBROADCASTSS   4(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z0
+	VPERMB         (CX)(BX*1), Z4, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       (R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   32(SP), Z11
+	VBROADCASTSS   36(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z1
+	VPERMB         (CX)(BX*2), Z4, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       (R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   64(SP), Z11
+	VBROADCASTSS   68(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z2
+	VPERMB         (SI), Z4, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z10
+	VPDPBUSD       (R8), Z11, Z10
+	VCVTDQ2PS      Z10, Z10
+	VBROADCASTSS   96(SP), Z11
+	VBROADCASTSS   100(SP), K1, Z11
+	VFMADD231PS    Z11, Z10, Z3
+	VPSLLD         $0x07, 320(R8), Z10
+	VPERMB         36(CX), Z5, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       64(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   8(SP), Z11
+	VBROADCASTSS   12(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z0
+	VPERMB         36(CX)(BX*1), Z5, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       64(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   40(SP), Z11
+	VBROADCASTSS   44(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z1
+	VPERMB         36(CX)(BX*2), Z5, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       64(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   72(SP), Z11
+	VBROADCASTSS   76(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z2
+	VPERMB         36(SI), Z5, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z10
+	VPDPBUSD       64(R8), Z11, Z10
+	VCVTDQ2PS      Z10, Z10
+	VBROADCASTSS   104(SP), Z11
+	VBROADCASTSS   108(SP), K1, Z11
+	VFMADD231PS    Z11, Z10, Z3
+	VPSLLD         $0x07, 384(R8), Z10
+	VPERMB         72(CX), Z6, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       128(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   16(SP), Z11
+	VBROADCASTSS   20(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z0
+	VPERMB         72(CX)(BX*1), Z6, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       128(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   48(SP), Z11
+	VBROADCASTSS   52(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z1
+	VPERMB         72(CX)(BX*2), Z6, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       128(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   80(SP), Z11
+	VBROADCASTSS   84(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z2
+	VPERMB         72(SI), Z6, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z10
+	VPDPBUSD       128(R8), Z11, Z10
+	VCVTDQ2PS      Z10, Z10
+	VBROADCASTSS   112(SP), Z11
+	VBROADCASTSS   116(SP), K1, Z11
+	VFMADD231PS    Z11, Z10, Z3
+	VPSLLD         $0x07, 448(R8), Z10
+	VPERMB         80(CX), Z7, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       192(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   24(SP), Z11
+	VBROADCASTSS   28(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z0
+	VPERMB         80(CX)(BX*1), Z7, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       192(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   56(SP), Z11
+	VBROADCASTSS   60(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z1
+	VPERMB         80(CX)(BX*2), Z7, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z12
+	VPDPBUSD       192(R8), Z11, Z12
+	VCVTDQ2PS      Z12, Z12
+	VBROADCASTSS   88(SP), Z11
+	VBROADCASTSS   92(SP), K1, Z11
+	VFMADD231PS    Z11, Z12, Z2
+	VPERMB         80(SI), Z7, Z11
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z11
+	VPSHUFB        Z11, Z9, Z11
+	VMOVDQA64      Z10, Z10
+	VPDPBUSD       192(R8), Z11, Z10
+	VCVTDQ2PS      Z10, Z10
+	VBROADCASTSS   120(SP), Z11
+	VBROADCASTSS   124(SP), K1, Z11
+	VFMADD231PS    Z11, Z10, Z3
+	ADDQ           $0x00000090, CX
+	ADDQ           $0x00000090, SI
+	ADDQ           $0x00000240, DI
+	ADDQ           $0x00000240, R8
+	SUBQ           $0x01, R9
+
+block_check:
+	CMPQ       R9, $0x01
+	JGE        block
+	VSHUFF64X2 $0xee, Z1, Z0, Z10
+	VSHUFF64X2 $0x44, Z1, Z0, Z0
+	VADDPS     Z10, Z0, Z0
+	VSHUFF64X2 $0xee, Z3, Z2, Z10
+	VSHUFF64X2 $0x44, Z3, Z2, Z2
+	VADDPS     Z10, Z2, Z2
+	VSHUFF64X2 $0xdd, Z2, Z0, Z10
+	VSHUFF64X2 $0x88, Z2, Z0, Z0
+	VADDPS     Z10, Z0, Z0
+	VPERMILPS  $0x0e, Z0, Z10
+	VADDPS     Z10, Z0, Z0
+	VMOVSHDUP  Z0, Z10
+	VADDPS     Z10, Z0, Z0
+	VMOVDQU32  quarterLanes<>+0(SB), Z10
+	VPERMPS    Z0, Z10, Z0
+	VMOVUPS    X0, (DX)
+	MOVQ       SI, CX
+	ADDQ       $0x10, DX
+	SUBQ       $0x04, AX
+
+row_check:
+	CMPQ AX, $0x04
+	JGE  row
+	VZEROUPPER
+	RET
+
+DATA valuesIQ4Above<>+0(SB)/4, $0x3f2d1801
+DATA valuesIQ4Above<>+4(SB)/4, $0x766a5d4f
+DATA valuesIQ4Above<>+8(SB)/4, $0xa6998d81
+DATA valuesIQ4Above<>+12(SB)/4, $0xf1d9c5b5
+DATA valuesIQ4Above<>+16(SB)/4, $0x3f2d1801
+DATA valuesIQ4Above<>+20(SB)/4, $0x766a5d4f
+DATA valuesIQ4Above<>+24(SB)/4, $0xa6998d81
+DATA valuesIQ4Above<>+28(SB)/4, $0xf1d9c5b5
+DATA valuesIQ4Above<>+32(SB)/4, $0x3f2d1801
+DATA valuesIQ4Above<>+36(SB)/4, $0x766a5d4f
+DATA valuesIQ4Above<>+40(SB)/4, $0xa6998d81
+DATA valuesIQ4Above<>+44(SB)/4, $0xf1d9c5b5
+DATA valuesIQ4Above<>+48(SB)/4, $0x3f2d1801
+DATA valuesIQ4Above<>+52(SB)/4, $0x766a5d4f
+DATA valuesIQ4Above<>+56(SB)/4, $0xa6998d81
+DATA valuesIQ4Above<>+60(SB)/4, $0xf1d9c5b5
+GLOBL valuesIQ4Above<>(SB), RODATA|NOPTR, $64

@@ -44,6 +44,8 @@ func productsExist(kind BlockKind) bool {
 
 func productsOfFour() bool { return false }
 
+func productsOfRows() bool { return false }
+
 func multiplyFour(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int, y []float32, ld int) {
 	panic("kernels: no products of four rows")
 }

@@ -6,6 +6,8 @@ func productsExist(BlockKind) bool { return false }
 
 func productsOfFour() bool { return false }
 
+func productsOfRows() bool { return false }
+
 func multiplyFour(kind BlockKind, rows, bytes int, w []byte, x *Rounded, row int, y []float32, ld int) {
 	panic("kernels: no products of four rows")
 }

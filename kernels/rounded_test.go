@@ -82,6 +82,40 @@ func TestProducts(t *testing.T) {
 	})
 }
 
+// TestProductsOfRows: four rows of weights at once have the bits that each has alone.
+func TestProductsOfRows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	defer func() { withoutRows = false }()
+	eachTier(t, func(t *testing.T) {
+		if !productsOfRows() {
+			t.Skip("no products of four rows of weights")
+		}
+		for kind := range halfPlaces {
+			for _, shape := range [][2]int{{4, 256}, {7, 2048}, {12, 768}, {9, 32 * 9}} {
+				rows, cols := shape[0], shape[1]
+				if cols%blockSizes[kind].weights != 0 {
+					continue
+				}
+				w := randomBlocks(rng, kind, rows*cols/blockSizes[kind].weights)
+				x := randomRows(rng, cols)
+				var results [2][]float32
+				for i := range results {
+					withoutRows = i == 1
+					var r Rounded
+					r.Round(x, 1, cols, kind)
+					results[i] = make([]float32, rows)
+					r.Multiply(Product{Y: results[i], W: codedBlocks{kind, rows, cols, w}})
+				}
+				for j, v := range results[0] {
+					if math.Float32bits(v) != math.Float32bits(results[1][j]) {
+						t.Fatalf("kind %d, %v: row %d is %v with others, %v alone", kind, shape, j, v, results[1][j])
+					}
+				}
+			}
+		}
+	})
+}
+
 // magnitudeOf is the sum of the magnitudes of the products of blocks.
 func magnitudeOf(kind BlockKind, w []byte, x *Rounded, row int) (sum float64) {
 	size := blockSizes[kind]

@@ -54,6 +54,7 @@ func roundedFile(g *gen) {
 			productsMXFP4(g, s, n)
 		}
 	}
+	rowsFile(g)
 }
 
 // products is a kernel at work on one block of weights.
