@@ -151,8 +151,9 @@ func (g *gen) rowsOf(name string, bytes, record, each int, setup func(r *rowsAt,
 			g.zero(other)
 		}
 		g.loop("block", count, 1, func() {
-			for at := 0; at < 4*bytes; at += 64 {
+			for at := 0; at < 4*bytes; at += 64 { // the next four rows, and the four that are two times four later
 				g.PREFETCHT0(operand.Mem{Base: next, Disp: at})
+				g.PREFETCHT1(operand.Mem{Base: next, Index: step, Scale: 8, Disp: at})
 			}
 			body()
 			g.ADDQ(operand.U32(uint64(bytes)), w)
