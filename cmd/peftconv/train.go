@@ -334,25 +334,25 @@ func (o *trainOptions) options() train.Options {
 // runTraining trains behind a progress display.
 func (o *trainOptions) runTraining(ctx context.Context, s cli.Streams, base *peft.Base, a *peft.Adapter, set,
 	evalSet *peft.Data,
-	opt train.Options) (*train.Result, error) {
+	opt train.Options) (_ *train.Result, err error) {
 	watch, err := o.watched(s, base, a, set, evalSet, &opt)
 	if err != nil {
 		return nil, err
 	}
-	defer watch.Stop()
+	var result *train.Result
+	defer func() { watch.Stop(err) }()
 	defer context.AfterFunc(ctx, func() {
 		watch.Say("interrupted: the step in work is given up")
 	})()
 	opt.BeforeEnd = func(saved func() error) func() {
 		return s.BeforeEnd(func() {
 			stop := saved()
-			watch.StopDisplay()
+			watch.StopDisplay(stop)
 			if err := o.explain(stop, s); err != nil && !errors.Is(err, context.Canceled) {
 				fmt.Fprintf(s.Err, "warning: %s\n", cli.ErrorText(err))
 			}
 		})
 	}
-	var result *train.Result
 	err = cli.Profiled(o.profile, func() (err error) {
 		result, err = train.Run(ctx, base, a, set, evalSet, opt)
 		return err
@@ -402,6 +402,8 @@ func (o *trainOptions) resumeCommand(checkpoint string) string {
 		case f.Name == "resume":
 		case f.Value.Type() == "bool":
 			words = append(words, "--"+f.Name)
+		case f.NoOptDefVal != "":
+			words = append(words, "--"+f.Name+"="+f.Value.String())
 		case f.Value.Type() == "stringArray":
 			for _, value := range list.GetSlice() {
 				words = append(words, "--"+f.Name, value)

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,5 +174,88 @@ func TestSamplePrompts(t *testing.T) {
 			t.Errorf("%q: %s", text, stderr)
 		}
 		empty(t, filepath.Dir(out))
+	}
+}
+
+// TestTrainLive watches a run by its page, presses the buttons, stops it, and wants the bytes of a run without a page.
+func TestTrainLive(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "out.safetensors")
+	args := watchedRun(t, plain, "--steps", "200", "--save-every", "0", "--keep", "0", "--eval-every", "50")
+	want(t, cli.ExitOK, args...)
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	args = append(args, "--out", out)
+	errs, stderr := io.Pipe()
+	cmd := process(t, stderr, append(args, "--live")...)
+	var text bytes.Buffer
+	lines := bufio.NewScanner(io.TeeReader(errs, &text))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() {
+		exited <- cmd.Wait()
+		stderr.Close()
+	}()
+	page := ""
+	for page == "" && lines.Scan() {
+		page, _ = strings.CutPrefix(lines.Text(), "page     ")
+		if page == lines.Text() {
+			page = ""
+		}
+	}
+	if !strings.HasPrefix(page, "http://127.0.0.1:") {
+		t.Fatalf("no page in\n%s", text.String())
+	}
+	press := func(what, body string) {
+		answer, err := http.Post(page+what, "application/json", strings.NewReader(body))
+		if err != nil || answer.StatusCode != http.StatusAccepted {
+			t.Fatalf("%s: %v, %v", what, answer, err)
+		}
+		answer.Body.Close()
+	}
+	press("evaluate", "{}")
+	press("sample", `{"prompt": "the rain"}`)
+	answer, err := http.Get(page + "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	go io.Copy(io.Discard, io.TeeReader(errs, &text))
+	events := bufio.NewScanner(answer.Body)
+	events.Buffer(nil, 1<<20)
+	stopped, over := false, ""
+	for events.Scan() {
+		line := events.Text()
+		if !stopped && strings.Contains(line, `"prompt":"the rain"`) {
+			stopped = true
+			press("stop", "{}")
+		}
+		if strings.HasPrefix(line, `data: {"state"`) {
+			over = line
+		}
+	}
+	if <-exited; cmd.ProcessState.ExitCode() != cli.ExitInterrupted || !strings.Contains(over, `"state":"stopped"`) {
+		t.Fatalf("status %d, the page ends with %q\n%s", cmd.ProcessState.ExitCode(), over, text.String())
+	}
+	want(t, cli.ExitOK, append(args, "--resume", train.CheckpointPath(out), "--live=0")...)
+	same(t, plain, out)
+	log, err := runlog.Open(runlog.Path(out))
+	asked := 0
+	for _, s := range log.Samples {
+		if s.Number < 0 {
+			asked++
+		}
+	}
+	if err != nil || len(log.Steps) != 200 || asked != 1 || len(log.Starts) != 2 {
+		t.Errorf("%d steps, %d samples asked for, %v", len(log.Steps), asked, err)
+	}
+	for flags, message := range map[string]string{"--live=0.0.0.0:0": "other machines could connect",
+		"--live=example.com:1": "expected an IP address"} {
+		if _, stderr := want(t, cli.ExitError, append(args, "--force", flags)...); !strings.Contains(stderr, message) {
+			t.Errorf("%s: %s", flags, stderr)
+		}
+	}
+	if _, stderr := want(t, cli.ExitUsage, append(args, "--live-remote")...); !strings.Contains(stderr, "needs --live") {
+		t.Error(stderr)
 	}
 }

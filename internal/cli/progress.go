@@ -74,8 +74,8 @@ func (c console) IsTerminal() bool { return true }
 // GetTermSize is a column less than there are: a full line would break on some terminals.
 func (c console) GetTermSize() (width, height int, err error) { return max(1, c.width()-1), 24, nil }
 
-// drawOn shows a bar: counter, bar as wide as there is room, details. Whatever else gets onto the line below it (the ^C of
-// a terminal) is gone with the next drawing.
+// drawOn shows a bar: counter, bar as wide as there is room, details. Whatever else gets onto the line below it (the ^C
+// of a terminal) is gone with the next drawing.
 func (m *Meter) drawOn(c console) {
 	locked := func(text func() string) decor.Decorator {
 		return decor.Any(func(decor.Statistics) string {

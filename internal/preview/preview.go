@@ -86,6 +86,12 @@ type Examples struct {
 	unit  string   // of their lengths
 }
 
+// Len is how many there are.
+func (x *Examples) Len() int { return x.n }
+
+// At is example i.
+func (x *Examples) At(i int) (*Example, error) { return x.at(i) }
+
 // Of are the examples of data in the vocabulary of a base.
 func Of(b *peft.Base, d *peft.Data) *Examples {
 	at := func(i int) (*Example, error) { return ofTokens(b, d, i) }

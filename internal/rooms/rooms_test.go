@@ -45,7 +45,7 @@ var floors = [][]string{
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/cli", "gguf/verify", "internal/runlog"},
-	{"internal/preview", "internal/bench", "internal/cli/chatting"},
+	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
 	{"internal/cli/files"},

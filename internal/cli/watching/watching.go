@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/live"
 	"github.com/peftconv/peftconv/internal/runlog"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
@@ -21,6 +22,9 @@ import (
 type Flags struct {
 	log   string
 	noLog bool
+
+	live       string // address; "" for no page
+	liveRemote bool
 
 	prompts      string // file
 	sampleEvery  int
@@ -36,7 +40,12 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 		"last: a prompt a line, or objects with \"prompt\" (.jsonl); over conversations each is a message of the user")
 	fs.IntVar(&f.sampleEvery, "sample-every", 0, "answer them every `N` steps too")
 	fs.IntVar(&f.sampleTokens, "sample-tokens", 64, "the most `TOKENS` of such an answer")
-	cli.Detail(fs, "log", "no-log", "sample-tokens")
+	fs.StringVar(&f.live, "live", "", "show the run on a page for a browser on this machine, and print its address; "+
+		"--live=`ADDRESS` for one such as 127.0.0.1:8080")
+	fs.Lookup("live").NoOptDefVal = anyPort
+	fs.BoolVar(&f.liveRemote, "live-remote", false, "let --live take an address that other machines can connect to, "+
+		"over an unencrypted connection")
+	cli.Detail(fs, "log", "no-log", "sample-tokens", "live-remote")
 }
 
 // Check checks the values.
@@ -44,6 +53,8 @@ func (f *Flags) Check() error {
 	switch {
 	case f.log != "" && f.noLog:
 		return errors.New("--log and --no-log: one of them, not both")
+	case f.liveRemote && f.live == "":
+		return errors.New("--live-remote: needs --live")
 	case f.sampleEvery < 0:
 		return fmt.Errorf("--sample-every: %d, expected 0 or more", f.sampleEvery)
 	case f.sampleEvery > 0 && f.prompts == "":
@@ -103,6 +114,7 @@ type Run struct {
 
 // Watch is the watching of a run.
 type Watch struct {
+	page     *live.Server // or nil
 	log      *runlog.File
 	terminal *terminal
 }
@@ -118,7 +130,7 @@ func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
 	if len(prompts) > 0 && r.Adapter.Classifies() {
 		return nil, errors.New("--sample-prompts: this adapter classifies, and generates nothing")
 	}
-	if len(prompts) > 0 {
+	if len(prompts) > 0 || f.live != "" && !r.Adapter.Classifies() {
 		o.Samples = &train.Samples{Prompts: prompts, Every: f.sampleEvery, Generate: f.answer(r)}
 	}
 	recorder := &runlog.Recorder{About: r.about(prompts)}
@@ -130,6 +142,13 @@ func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
 		if o.Resume == "" && !r.Replace && cli.Exists(path) {
 			fmt.Fprintf(s.Err, "note: the log of a run that left no adapter is moved to %s\n", runlog.OldPath(path))
 		}
+	}
+	if f.live != "" {
+		if err := f.serve(r, w); err != nil {
+			return nil, fmt.Errorf("--live: %w", err)
+		}
+		fmt.Fprintf(s.Err, "page     %s\n", w.page.URL())
+		recorder.Lines = append(recorder.Lines, w.page.Line)
 	}
 	o.Observer = train.Observers{recorder, w.terminal}
 	return w, nil
@@ -160,12 +179,18 @@ func dataOf(d *peft.Data, files []string, sample bool) *runlog.Data {
 // Say prints a line that stays above a bar.
 func (w *Watch) Say(line string) { w.terminal.say("%s", line) }
 
-// StopDisplay ends the bar; what follows on the terminal is the result. It may be called twice, from any goroutine.
-func (w *Watch) StopDisplay() { w.terminal.stop() }
+// StopDisplay ends the bar and the page of a run that ended with an error or without; what follows on the terminal is
+// the result. It may be called twice, from any goroutine.
+func (w *Watch) StopDisplay(err error) {
+	w.terminal.stop()
+	if w.page != nil {
+		w.page.Close(ending(err))
+	}
+}
 
-// Stop ends the watching, once the run has returned.
-func (w *Watch) Stop() {
-	w.StopDisplay()
+// Stop ends the watching, once the run has returned with an error or without.
+func (w *Watch) Stop(err error) {
+	w.StopDisplay(err)
 	if w.log != nil {
 		w.log.Close()
 	}
