@@ -39,6 +39,21 @@ func (h *Hessian) mirror() {
 	})
 }
 
+// mean is that of the diagonal.
+func (h *Hessian) mean() (mean float64) {
+	for i := range h.N {
+		mean += float64(h.sum[i*h.N+i]) / float64(h.N)
+	}
+	return mean
+}
+
+// damp adds to the diagonal.
+func (h *Hessian) damp(by float64) {
+	for i := range h.N {
+		h.sum[i*h.N+i] += float32(by)
+	}
+}
+
 // Compensation says how the weights of a row that are still to be rounded compensate the errors of those that are:
 // columns are rounded from the last to the first, and the target of each is its own value plus the errors so far times
 // their gains.
@@ -126,10 +141,7 @@ func (t *Compensated) sampleError(h *Hessian, rounding Rounding) (sum float64) {
 // newCompensation makes of the Hessian of a matrix's inputs X the gains by which |X·(w' - w)ᵀ|² stays small (Frantar et
 // al. 2022, "GPTQ"), by way of its Cholesky factor, as Chee et al. 2023 ("QuIP") show to be the same.
 func newCompensation(h *Hessian, damping float64) (*Compensation, error) {
-	n, mean := h.N, 0.0
-	for i := range n {
-		mean += float64(h.sum[i*n+i]) / float64(n)
-	}
+	n, mean := h.N, h.mean()
 	c := &Compensation{n, slices.Clone(h.sum)}
 	for i := range n {
 		c.gain[i*n+i] += float32(damping * mean)
