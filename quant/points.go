@@ -15,10 +15,11 @@ const PointLen = 8
 // HasPoints says whether weights of type t are points of a lattice: IQ1, IQ2 and IQ3 types.
 func HasPoints(t gguf.Type) bool { return pointsOf[t] != nil }
 
-// Points are the points of a run of super-blocks of a type that HasPoints. They can be changed one by one, where scales
-// stay the same: Begin takes eight weights; then, for each of Halves, CoefficientsTo gives the error of a candidate as a
-// form of PointFeatures, of which the product with the features of all points goes to Choose; End takes the best. The
-// products of many rows are made together by matrix multiplication, which is why the search is in these steps.
+// Points are the points of a run of super-blocks of a type that HasPoints. They can be changed one by one, where
+// scales stay the same: Begin takes eight weights; then, for each of Halves, CoefficientsTo gives the error of a
+// candidate as a form of PointFeatures, of which the product with the features of all points goes to Choose; End takes
+// the best. The products of many rows are made together by matrix multiplication, which is why the search is in these
+// steps.
 type Points struct {
 	kind   *pointKind
 	format *format
@@ -220,8 +221,8 @@ func (p *Points) block() (b []byte, i int) {
 }
 
 // Begin takes weights PointLen·i to PointLen·(i+1)-1. The error of a change c of them is cᵀ·H·c - 2·slopeᵀ·c. h holds
-// H, rows of which are stride apart; values are the weights as they are. The candidates have the present signs and those
-// of the weights that would be best if each were free.
+// H, rows of which are stride apart; values are the weights as they are. The candidates have the present signs and
+// those of the weights that would be best if each were free.
 func (p *Points) Begin(i int, values, slope, h []float32, stride int) {
 	p.at, p.factor, p.count = i, p.scale[i*PointLen/p.group], 0
 	if p.factor == 0 || p.factor-p.factor != 0 {

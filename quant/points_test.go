@@ -73,9 +73,9 @@ func choose(p *Points, typ gguf.Type) {
 	}
 }
 
-// TestPointsImprove: weights with a random form of the error get points whose error has fallen by what is said, and with
-// a form that does not mix weights the best of all points or, where signs depend on each other, one that is not much
-// worse.
+// TestPointsImprove: weights with a random form of the error get points whose error has fallen by what is said, and
+// with a form that does not mix weights the best of all points or, where signs depend on each other, one that is not
+// much worse.
 func TestPointsImprove(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, typ := range pointTypes {

@@ -45,8 +45,8 @@ type descent struct {
 
 // Improve changes the blocks of w, whose memory is written, towards the weights (Cols) that target gives by rows, and
 // returns the summed error before and after. Errors: that of the context, weights or inputs that are not finite.
-func (d *Descent) Improve(ctx context.Context, w *quant.Matrix, target func(dst []float32, r int)) (before, after float64,
-	err error) {
+func (d *Descent) Improve(ctx context.Context, w *quant.Matrix,
+	target func(dst []float32, r int)) (before, after float64, err error) {
 	h := d.Cross.Hessian
 	if w.Cols != h.N {
 		panic(fmt.Sprintf("requant: %d columns, but the Hessian has %d", w.Cols, h.N))
@@ -90,8 +90,8 @@ func spanOf(w *quant.Matrix) int {
 }
 
 // improve is Improve of some rows.
-func (s *descent) improve(ctx context.Context, start *Compensation, target func(dst []float32, r int)) (before, after float64,
-	err error) {
+func (s *descent) improve(ctx context.Context, start *Compensation,
+	target func(dst []float32, r int)) (before, after float64, err error) {
 	rows, n := s.w.Rows, s.n
 	s.target, s.missed = make([]float32, rows*n), make([]float32, rows*n)
 	s.slope, s.block = make([]float32, rows*max(s.span, n)), make([]float32, s.span*s.span)

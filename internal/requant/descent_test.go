@@ -129,7 +129,8 @@ func TestDescentThreads(t *testing.T) {
 func TestDescentEdges(t *testing.T) {
 	c := newDescentCase(gguf.Q4_0, 4, 64, 8)
 	c.x = nil
-	if w, before, after := c.improve(t, nil, Descent{Sweeps: 1}); before != 0 || after != 0 || !bytes.Equal(w.Data, c.w.Data) {
+	w, before, after := c.improve(t, nil, Descent{Sweeps: 1})
+	if before != 0 || after != 0 || !bytes.Equal(w.Data, c.w.Data) {
 		t.Errorf("without inputs the error is %v, then %v", before, after)
 	}
 	c = newDescentCase(gguf.Q4_0, 4, 64, 8)

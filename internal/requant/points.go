@@ -11,8 +11,8 @@ const (
 	pointRounds = 2   // times that each of the two points of eight weights is chosen in turn
 )
 
-// searchPoints searches the blocks of a span of all rows where weights are points of a lattice. The errors of all points
-// for many rows are a product of matrices.
+// searchPoints searches the blocks of a span of all rows where weights are points of a lattice. The errors of all
+// points for many rows are a product of matrices.
 func (s *descent) searchPoints(begin, end func(r int, f *spanSearch)) {
 	features, size := quant.PointFeatures(s.w.Type)
 	points := len(features) / size

@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"kernels", "internal/hashcache", "internal/errkind", "internal/byname", "internal/prng",
 		"internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
-		"internal/words", "internal/jinja"},
+		"internal/words", "internal/jinja", "docs"},
 	{"gguf", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
@@ -45,10 +45,10 @@ var floors = [][]string{
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
 	{"peft/merge", "internal/cli", "gguf/verify", "internal/runlog"},
-	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live"},
+	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live", "peft/heal"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
-	{"internal/cli/files"},
+	{"internal/cli/files", "internal/cli/healing"},
 	{"cmd/peftconv", "integration", "internal/chaos"},
 }
 

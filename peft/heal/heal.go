@@ -41,11 +41,15 @@ type Options struct {
 // DefaultTokens is how many tokens of the calibration text each layer sees.
 const DefaultTokens = 32768
 
+// How the blocks of a matrix are searched. The fewer tokens there are for each column, the less the sums over them are
+// trusted: dampingFew and nearFew are multiplied by the columns of the matrix for each token.
 const (
-	damping = 0.01 // of the Hessians, as a share of their diagonals' mean
-	sweeps  = 1    // over the columns of a matrix
-	near    = 0.1  // how strongly the weights aimed at are kept near the teacher's, in the same unit
-	moves   = 8    // steps of conjugate gradients in which these move
+	damping    = 0.01 // of the Hessians, as a share of their diagonals' mean
+	dampingFew = 1
+	near       = 0.1 // how strongly the weights aimed at are kept near the teacher's, in the same unit
+	nearFew    = 4
+	moves      = 8 // steps of conjugate gradients in which these move
+	sweeps     = 1 // over the columns of a matrix
 )
 
 // Progress is a matrix whose blocks are made anew.
@@ -98,8 +102,8 @@ type healer struct {
 
 // Run writes to out the base with blocks near to a teacher's weights: the model that the base was quantized from, in
 // floats or finer blocks, with the same vocabulary. data is the calibration text. Where ctx is cancelled, what is done
-// is kept beside out for Options.Resume, and the error is an *Interrupted. Errors: a base that is not a GGUF file or has
-// no blocks, a teacher of another shape, inputs that are not finite, too little memory.
+// is kept beside out for Options.Resume, and the error is an *Interrupted. Errors: a base that is not a GGUF file or
+// has no blocks, a teacher of another shape, inputs that are not finite, too little memory.
 func Run(ctx context.Context, b, teacher *peft.Base, data *peft.Data, out string, opt Options) (_ *Result, err error) {
 	defer mapped.Guard(&err)()
 	if opt.Tokens == 0 {
@@ -199,7 +203,8 @@ func (h *healer) pair() error {
 		of := byModule[key(m)]
 		switch {
 		case of == nil:
-			return fmt.Errorf("%s has no %s: it is not what %s was quantized from", h.theirs.Path, m.Module, h.base.Path)
+			return fmt.Errorf("%s has no %s: it is not what %s was quantized from", h.theirs.Path, m.Module,
+				h.base.Path)
 		case of.W.Rows != m.W.Rows || of.W.Cols != m.W.Cols:
 			return fmt.Errorf("%s is %d×%d in %s, but %d×%d in %s: not what it was quantized from", m.Module, of.W.Rows,
 				of.W.Cols, h.theirs.Path, m.W.Rows, m.W.Cols, h.base.Path)

@@ -39,7 +39,7 @@ func models(t *testing.T, typ gguf.Type) (base, teacher *peft.Base, dir string) 
 	return open("base.gguf", data), open("teacher.gguf", demo.BaseGGUF()), dir
 }
 
-// text is tales in pieces of 128 tokens.
+// text is tales in pieces of 128 tokens, and all their tokens.
 func text(t *testing.T, b *peft.Base, seed uint64, n int) (examples []peft.Example, all []int32) {
 	t.Helper()
 	var tales strings.Builder
@@ -50,10 +50,9 @@ func text(t *testing.T, b *peft.Base, seed uint64, n int) (examples []peft.Examp
 	if err != nil {
 		t.Fatal(err)
 	}
-	for piece := range slices.Chunk(all, 128) {
-		if len(piece) > 1 {
-			examples = append(examples, peft.Example{IDs: piece})
-		}
+	const bos = 1
+	for piece := range slices.Chunk(all, 127) {
+		examples = append(examples, peft.Example{IDs: append([]int32{bos}, piece...)})
 	}
 	return examples, all
 }
@@ -61,12 +60,12 @@ func text(t *testing.T, b *peft.Base, seed uint64, n int) (examples []peft.Examp
 // TestHeal: the divergence falls in each stage, and the file has the types and the sizes of the base.
 func TestHeal(t *testing.T) {
 	b, teacher, dir := models(t, gguf.Q2_K)
-	examples, _ := text(t, b, 1, 12)
+	examples, _ := text(t, b, 1, 24)
 	_, held := text(t, b, 1001, 4)
 	out := filepath.Join(dir, "healed.gguf")
 	tensors := 0
 	r, err := heal.Run(t.Context(), b, teacher, peft.NewData(examples), out, heal.Options{
-		Tokens: 2000, Held: held, Ctx: 256,
+		Tokens: 3000, Held: held, Ctx: 256,
 		Training: &heal.Training{Options: train.Options{Steps: 12, LR: 1e-3, BatchTokens: 512, Seed: 1}},
 		Progress: func(p heal.Progress) {
 			if tensors++; p.After > p.Before {

@@ -29,7 +29,8 @@ type stream struct {
 }
 
 // newStream is the text before the first layer.
-func newStream(b *attach.Base, set *attach.Data, tokens int, blocks func(l *model.Linear) []byte) (*stream, error) {
+func newStream(b *attach.Base, set *attach.Data, tokens int,
+	blocks func(l *model.Linear) []byte) (*stream, error) {
 	s := &stream{model: b.Model, blocks: blocks, tape: autograd.NewTape()}
 	s.tape.Record(false)
 	for _, examples := range set.Batches(spread(set, tokens), passTokens) {
@@ -145,8 +146,8 @@ func changeable(m *model.Linear) bool {
 	return m.Layer >= 0 && quant.Quantized(m.W.Type) && quant.GroupLen(m.W.Type) > 0
 }
 
-// checkMemory refuses a run that needs more memory than there is: for the streams, a pass through a layer, the sums over
-// the inputs of the widest matrix, and what is known of some rows of it.
+// checkMemory refuses a run that needs more memory than there is: for the streams, a pass through a layer, the sums
+// over the inputs of the widest matrix, and what is known of some rows of it.
 func (h *healer) checkMemory(set *attach.Data) error {
 	tokens := min(h.opt.Tokens, set.Tokens())
 	pass := min(max(passTokens, set.Longest()), set.Tokens())
@@ -265,7 +266,9 @@ func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requ
 func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.Cross) error {
 	w, theirs := m.W, h.pairs[m].W
 	w.Data = slices.Clone(m.W.Data)
-	d := requant.Descent{Cross: inputs, Damping: damping, Near: near, Moves: moves, Sweeps: sweeps}
+	few := float64(w.Cols) / float64(inputs.Tokens) // columns for each token
+	d := requant.Descent{Cross: inputs, Damping: damping + dampingFew*few, Near: near + nearFew*few, Moves: moves,
+		Sweeps: sweeps}
 	before, after, err := d.Improve(ctx, &w, func(dst []float32, r int) { theirs.Row(dst, r) })
 	if err != nil {
 		return err

@@ -82,8 +82,8 @@ func (h *healer) identity(set *attach.Data) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %d %v %d %v %d", base, theirs, data, h.opt.Tokens, damping, sweeps,
-		near, moves))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %d %v", base, theirs, data, h.opt.Tokens,
+		[]float64{damping, dampingFew, near, nearFew, moves, sweeps}))
 	return hex.EncodeToString(sum[:]), nil
 }
 
